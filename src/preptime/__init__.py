@@ -1,0 +1,1 @@
+"""preptime: when will the food be ready?"""
