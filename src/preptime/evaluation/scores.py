@@ -1,0 +1,105 @@
+"""From arrays to documents: a table's row, the interval, the quantiles, and what got worse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preptime.domain.prediction import LEVELS
+from preptime.errors import FaultError
+from preptime.evaluation.documents import Interval, QuantileScore, Regression, Score, Segment
+from preptime.evaluation.metrics import (
+    BIAS,
+    MAE,
+    MEDIAN_AE,
+    MEDIAN_WIDTH,
+    R2,
+    RMSE,
+    WITHIN_5_MIN,
+    Seconds,
+    interval_coverage,
+    pinball,
+    quantile_coverage,
+)
+
+INTERVAL_LEVEL = round(LEVELS[-1] - LEVELS[0], 9)
+"""What the widest interval promises: p10 to p90 hold 0.8 of the labels."""
+
+REGRESSION_MIN_ORDERS = 200
+"""D7: fewer orders than this say too little about a segment to refuse a promotion."""
+
+REGRESSION_SHARE = 0.05
+"""D7: how much worse (share of the champion's MAE) a segment may get."""
+
+
+def score(
+    name: str,
+    kind: Literal["model", "baseline"],
+    labels: Literal["up_to_3h", "inside_fence"],
+    actual: Seconds,
+    predicted: Seconds,
+) -> Score:
+    """One row of the table of scores, from labels and answers in seconds [N]."""
+    return Score(
+        name=name,
+        kind=kind,
+        labels=labels,
+        n=len(actual),
+        mae=MAE(actual, predicted),
+        median_ae=MEDIAN_AE(actual, predicted),
+        rmse=RMSE(actual, predicted),
+        r2=R2(actual, predicted),
+        bias=BIAS(actual, predicted),
+        within_5_min=WITHIN_5_MIN(actual, predicted),
+    )
+
+
+def interval(actual: Seconds, quantiles: NDArray[np.floating]) -> Interval:
+    """How the interval p10–p90 did; `quantiles` is [N, 4] seconds in the order of `LEVELS`."""
+    low, high = quantiles[:, 0], quantiles[:, -1]
+    return Interval(
+        level=INTERVAL_LEVEL,
+        coverage=interval_coverage(INTERVAL_LEVEL)(actual, low, high),
+        median_width_seconds=MEDIAN_WIDTH(actual, low, high),
+    )
+
+
+def quantile_scores(actual: Seconds, quantiles: NDArray[np.floating]) -> tuple[QuantileScore, ...]:
+    """One entry per level of `LEVELS`; `quantiles` is [N, 4] seconds."""
+    return tuple(
+        QuantileScore(p=p, coverage=quantile_coverage(p)(actual, column), pinball=pinball(p)(actual, column))
+        for p, column in zip(LEVELS, quantiles.T, strict=True)
+    )
+
+
+def segment_regressions(
+    challenger: Sequence[Segment],
+    champion: Sequence[Segment],
+    min_orders: int = REGRESSION_MIN_ORDERS,
+    worse_by: float = REGRESSION_SHARE,
+) -> list[Regression]:
+    """The segments of `min_orders` or more whose MAE the challenger makes worse by more than `worse_by`.
+
+    Both must come from the same orders cut by the same columns (the basis is the challenger's in both); raises
+    FaultError where they don't.
+    """
+    before = {(segment.segment, segment.value): segment for segment in champion}
+    after = {(segment.segment, segment.value): segment for segment in challenger}
+    differing = sorted(
+        key
+        for key in before.keys() | after.keys()
+        if key not in before or key not in after or before[key].n != after[key].n
+    )
+    if differing:
+        raise FaultError(
+            f"{len(differing)} segments hold other orders for champion and challenger, the first is {differing[0]}.",
+            "Compare both on the same orders and the same segment columns.",
+        )
+    return [
+        Regression(new.segment, new.value, new.n, before[key].mae, new.mae)
+        for key, new in after.items()
+        if new.n >= min_orders and MAE.worse_by(new.mae, before[key].mae, worse_by)
+    ]
