@@ -1,0 +1,30 @@
+"""Parts that a test needs and a machine may lack.
+
+A missing part skips the test with the reason; under `PREPTIME_REQUIRE=all` (set by `.ci/run`) `tests/conftest.py`
+turns every skip into a failure.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def requires(present: object, reason: str) -> None:
+    """Go on when the part is there (truthy), else skip with the reason."""
+    if not present:
+        pytest.skip(reason)
+
+
+def real_data() -> Path:
+    """The folder of the real `orders.csv` and `restaurants.csv`: `PREPTIME_REAL_DATA`, else beside the repository."""
+    folder = Path(os.environ.get("PREPTIME_REAL_DATA") or ROOT.parent / "shared" / "data")
+    requires(
+        (folder / "orders.csv").is_file(),
+        f"the real data is not here: no orders.csv in {folder} (PREPTIME_REAL_DATA names its folder)",
+    )
+    return folder
