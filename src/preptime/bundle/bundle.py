@@ -1,0 +1,75 @@
+"""A bundle: models, history and manifest, opened. The only thing that predicts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preptime.bundle.golden import compare, decode_golden, golden_columns
+from preptime.bundle.graph import Graph
+from preptime.bundle.manifest import GOLDEN, MANIFEST, MODEL, REPORT, Manifest, refused
+from preptime.bundle.store import Store
+from preptime.bundle.verification import inspect_folder, open_arrays
+from preptime.domain.order import OrderColumns
+from preptime.domain.prediction import Predictions
+from preptime.features.history import History
+from preptime.features.matrix import feature_matrix
+from preptime.features.spec import FEATURE_NAMES
+
+
+class Bundle:
+    """A verified, opened bundle. Threads may share it."""
+
+    def __init__(self, folder: Path, manifest: Manifest, history: History, graph: Graph) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.history = history
+        self._graph = graph
+
+    @classmethod
+    def load(cls, folder: Path, *, verify: bool = True) -> Bundle:
+        """Inspect `folder`, open it, and ask it the golden orders.
+
+        Without `verify` the files' hashes are taken on trust (their names and sizes are not): for a folder that this
+        machine has verified before. Raises `RefusedBundleError`, `UsageError` when `folder` is no bundle.
+        """
+        manifest = inspect_folder(folder, hashes=verify)
+        names = tuple(feature.name for feature in manifest.features)
+        if names != FEATURE_NAMES:
+            raise refused(MANIFEST, f"the features {FEATURE_NAMES}", str(names), "Train or refresh with this preptime.")
+        arrays = open_arrays(folder, manifest)
+        history = History.from_arrays(manifest.date.isoformat(), manifest.vocabularies, arrays)
+        graph = Graph((folder / MODEL).read_bytes(), len(names), manifest.models)
+        bundle = cls(folder, manifest, history, graph)
+        golden = decode_golden((folder / GOLDEN).read_bytes())
+        orders = golden_columns(golden.orders)
+        compare(golden, names, bundle.features(orders), bundle.predict(orders))
+        return bundle
+
+    def features(self, orders: OrderColumns) -> NDArray[np.float32]:
+        """The matrix [N, F] that the models read for these orders."""
+        return feature_matrix(orders, self.history)
+
+    def predict(self, orders: OrderColumns) -> Predictions:
+        """Predictions for N orders, in their places. N may be 0."""
+        points, quantiles = self._graph.run(self.features(orders))
+        return Predictions(points, quantiles, self.history.basis_of(orders))
+
+    @property
+    def report_path(self) -> Path | None:
+        """The report of the training run, when the bundle carries one."""
+        return self.folder / REPORT if REPORT in self.manifest.files else None
+
+    def model_bytes(self) -> bytes:
+        """The ONNX graph, for a refresh."""
+        return (self.folder / MODEL).read_bytes()
+
+
+def verify(store: Store, bundle_id: str) -> Bundle:
+    """Fetch a bundle and load it with every check. Raises `UsageError`, `RefusedBundleError`, `StoreError`."""
+    bundle = Bundle.load(store.fetch(bundle_id))
+    if bundle.manifest.id != bundle_id:
+        raise refused(f"{bundle_id}/{MANIFEST}", f"id {bundle_id}", bundle.manifest.id)
+    return bundle

@@ -1,0 +1,174 @@
+"""The append-only log of champions. Why it is made this way: docs/decisions/0007-promotion-log.md."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import Literal
+
+import msgspec
+
+from preptime.bundle.bundle import verify
+from preptime.bundle.manifest import Document
+from preptime.bundle.store import Store
+from preptime.errors import StoreError, UsageError
+
+Action = Literal["promote", "refresh", "override", "rollback"]
+
+_ENTRY = re.compile(r"(\d{6})\.json")
+
+
+class EntryDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the promoting side knows of a promotion."""
+
+    bundle: str
+    date: date
+    """Logical date: from this morning on, the bundle is the champion."""
+    action: Action
+    reason: str
+    by: str
+    at: str
+    """UTC time of the promotion as text, told by the caller; nothing is decided by it."""
+    comparison: Document | None = None
+
+
+class Entry(EntryDraft, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One promotion, as it stands in the log."""
+
+    number: int
+    previous: str | None
+    """The champion that this one replaced."""
+    returns_to: int | None
+    """Number of the entry that a rollback of this one goes back to."""
+
+
+class ChampionLog:
+    """Entries 1, 2, 3, …; the champion is the highest-numbered. Numbers and logical dates only ever go up."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def current(self) -> Entry | None:
+        """The champion, or nothing before the first promotion."""
+        number = self._last_number()
+        return self._read(number) if number else None
+
+    def as_of(self, day: date) -> Entry | None:
+        """The champion as of the logical date `day`: the highest-numbered entry of that date or an earlier one."""
+        for number in range(self._last_number(), 0, -1):
+            entry = self._read(number)
+            if entry.date <= day:
+                return entry
+        return None
+
+    def history(self) -> list[Entry]:
+        """Every entry, first to last."""
+        return [self._read(number) for number in range(1, self._last_number() + 1)]
+
+    def append(self, draft: EntryDraft, after: Entry | None) -> Entry:
+        """Make a bundle the champion. `after` is the champion that the decision was made against.
+
+        A bundle that already is the champion stays it, without a new entry. An override takes effect no earlier than
+        the champion it replaces. Raises `StoreError` when another promotion came first, `UsageError` when the bundle
+        is not in the store or `draft.date` is before the champion's: a backfilled training never replaces a champion
+        of a later date.
+        """
+        if draft.action == "rollback":
+            raise UsageError("A rollback cannot be appended as such.", "Call `rollback`.")
+        return self._append(draft, after, returns_to=after.number if after else None)
+
+    def rollback(self, *, reason: str, by: str, at: str) -> Entry:
+        """Undo the latest promotion that has not been undone: the champion before it is champion again.
+
+        As of its own logical date the undone bundle then never was champion. Raises `UsageError` when there is nothing
+        to go back to, and `RefusedBundleError` when the bundle before fails verification.
+        """
+        current = self.current()
+        if current is None or current.returns_to is None:
+            raise UsageError(
+                f"{self._store.url}: there is no earlier champion to go back to.", "Promote one by its id."
+            )
+        target = self._read(current.returns_to)
+        verify(self._store, target.bundle)
+        draft = EntryDraft(bundle=target.bundle, date=current.date, action="rollback", reason=reason, by=by, at=at)
+        return self._append(draft, current, returns_to=target.returns_to)
+
+    def was_undone(self, bundle_id: str) -> bool:
+        """Whether a person has rolled this bundle back. Running its job again must not bring it back by itself."""
+        return any(entry.action == "rollback" and entry.previous == bundle_id for entry in self.history())
+
+    def reachable(self, steps: int) -> list[str]:
+        """The champion's bundle and those that up to `steps` rollbacks would return to, in that order."""
+        entry, found = self.current(), list[str]()
+        while entry is not None and len(found) <= steps:
+            found.append(entry.bundle)
+            entry = self._read(entry.returns_to) if entry.returns_to else None
+        return found
+
+    def _append(self, draft: EntryDraft, after: Entry | None, returns_to: int | None) -> Entry:
+        current = self.current()
+        if current is not None and current.bundle == draft.bundle:
+            return current
+        if current is not None and (after is None or current.number != after.number):
+            raise _lost(current)
+        day = draft.date
+        if after is not None and day < after.date:
+            if draft.action != "override":
+                raise UsageError(
+                    f"{draft.bundle} of {day} cannot replace {after.bundle}, champion from {after.date} on.",
+                    "A backfilled bundle is kept, not promoted; a person can override with a reason.",
+                )
+            day = after.date
+        if not self._store.has(draft.bundle):
+            raise UsageError(
+                f"{self._store.url} has no bundle {draft.bundle!r}.", "Write it there before promoting it."
+            )
+        entry = Entry(
+            bundle=draft.bundle,
+            date=day,
+            action=draft.action,
+            reason=draft.reason,
+            by=draft.by,
+            at=draft.at,
+            comparison=draft.comparison,
+            number=after.number + 1 if after else 1,
+            previous=after.bundle if after else None,
+            returns_to=returns_to,
+        )
+        return self._create(entry)
+
+    def _create(self, entry: Entry) -> Entry:
+        content = msgspec.json.format(msgspec.json.encode(entry, order="sorted"), indent=1) + b"\n"
+        if not self._store.create_log(_name(entry.number), content):
+            first = self._read(entry.number)
+            if first.bundle != entry.bundle:
+                raise _lost(first)
+            return first  # a twin promoted the same, or our own request was sent twice because its answer was lost
+        return entry
+
+    def _last_number(self) -> int:
+        matches = (_ENTRY.fullmatch(name) for name in self._store.log_names())
+        return max((int(match[1]) for match in matches if match), default=0)
+
+    def _read(self, number: int) -> Entry:
+        try:
+            entry = msgspec.json.decode(self._store.read_log(_name(number)), type=Entry)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise StoreError(
+                f"{self._store.url}: champion/{_name(number)} cannot be read: {error}.",
+                "Entries are written whole; restore the file from a copy of the store.",
+            ) from error
+        if entry.number != number:
+            raise StoreError(f"{self._store.url}: champion/{_name(number)} says it is number {entry.number}.")
+        return entry
+
+
+def _lost(first: Entry) -> StoreError:
+    return StoreError(
+        f"Someone else promoted first: {first.bundle} is champion number {first.number} (by {first.by}).",
+        "Compare with the new champion and decide again.",
+    )
+
+
+def _name(number: int) -> str:
+    return f"{number:06d}.json"

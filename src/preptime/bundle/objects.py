@@ -1,0 +1,125 @@
+"""A place for bundles and the log behind any fsspec URL: objects appear whole, and nothing can be moved at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fsspec.core import url_to_fs
+from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
+from fsspec.spec import AbstractFileSystem
+
+from preptime.bundle.manifest import MANIFEST, is_bundle_id
+from preptime.errors import StoreError
+
+EXCLUSIVE = frozenset({"gs", "gcs"})
+"""Protocols whose fsspec driver creates exclusively by one request (gcsfs: `ifGenerationMatch=0`, 412 when taken).
+Elsewhere fsspec looks first and writes then, and two promotions could both win."""
+
+
+class ObjectPlace:
+    """Names are relative to the URL. A bundle exists once its manifest does: written last, removed first.
+
+    Every method raises `OSError` as the driver does.
+    """
+
+    def __init__(self, fs: AbstractFileSystem, root: str) -> None:
+        self._fs = fs
+        self._root = root.rstrip("/")
+
+    def names(self, folder: str) -> list[str]:
+        """Sorted names of what lies directly in `folder`; none when it does not exist."""
+        self._fs.invalidate_cache()  # drivers remember listings; a champion promoted elsewhere must be seen
+        try:
+            found = self._fs.ls(self._path(folder), detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted({path.rstrip("/").rsplit("/", 1)[-1] for path in found})
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such an object."""
+        self._fs.invalidate_cache()
+        return self._fs.exists(self._path(name))
+
+    def read(self, name: str) -> bytes:
+        """The whole content."""
+        return self._fs.cat_file(self._path(name))
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write an object that did not exist. False: someone else had created it first."""
+        protocol = self._fs.protocol
+        names = {protocol} if isinstance(protocol, str) else set(protocol)
+        if not names & EXCLUSIVE:
+            raise StoreError(
+                f"{self._root}: {'/'.join(sorted(names))} storage cannot create a file exclusively.",
+                "Keep the store in a folder or under gs://.",
+            )
+        try:
+            self._fs.pipe_file(self._path(name), content, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
+    def put(self, folder: str, files: Mapping[str, bytes]) -> None:
+        """Write a bundle's folder, the manifest last. What a crash left there before is written over."""
+        if self.exists(f"{folder}/{MANIFEST}"):
+            return
+        for name in sorted(files, key=lambda name: (name == MANIFEST, name)):
+            self._fs.pipe_file(self._path(f"{folder}/{name}"), files[name])
+
+    def remove(self, folder: str) -> None:
+        """Remove the manifest, then the rest."""
+        self._fs.rm_file(self._path(f"{folder}/{MANIFEST}"))
+        for path in self._find(folder):
+            self._fs.rm_file(path)
+
+    def sweep(self, folder: str, before: float) -> list[str]:
+        """Clear bundles in `folder` without a manifest that nobody has touched since `before` (seconds since 1970)."""
+        removed: list[str] = []
+        for name in filter(is_bundle_id, self.names(folder)):
+            paths = self._find(f"{folder}/{name}")
+            whole = self._path(f"{folder}/{name}/{MANIFEST}") in paths
+            if not whole and all(self._fs.modified(path).timestamp() < before for path in paths):
+                for path in paths:
+                    self._fs.rm_file(path)
+                removed.append(name)
+        return removed
+
+    def _find(self, folder: str) -> list[str]:
+        self._fs.invalidate_cache()
+        return self._fs.find(self._path(folder))
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+
+class MemoryPlace(ObjectPlace):
+    """`memory://`, for tests and demonstrations, with the two steps that its driver does not make atomic."""
+
+    def __init__(self, fs: MemoryFileSystem, root: str) -> None:
+        super().__init__(fs, root)
+        self._objects = fs.store
+        self._memory = fs
+
+    def read(self, name: str) -> bytes:
+        """The whole content, without moving the position that all readers of a memory file share."""
+        try:
+            return self._objects[self._path(name)].getvalue()
+        except KeyError:
+            raise FileNotFoundError(self._path(name)) from None
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write an object that did not exist. False: someone else had created it first."""
+        path = self._path(name)
+        mine = MemoryFile(self._memory, path, content)
+        return self._objects.setdefault(path, mine) is mine  # one step under the interpreter's lock
+
+
+def open_objects(url: str) -> ObjectPlace:
+    """The place behind an fsspec URL. Raises `StoreError` when its driver is unknown or not installed."""
+    try:
+        fs, root = url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise StoreError(
+            f"{url}: {error}.", "A store is a folder or a gs:// URL (for the latter: preptime[gcp])."
+        ) from error
+    return MemoryPlace(fs, root) if isinstance(fs, MemoryFileSystem) else ObjectPlace(fs, root)

@@ -1,0 +1,143 @@
+"""Where bundles and the log of champions are kept: a folder, or any fsspec URL, by the same code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from preptime.bundle.folder import FolderPlace
+from preptime.bundle.manifest import MANIFEST, Manifest, decode, describe, is_bundle_id, refused
+from preptime.errors import StoreError, UsageError
+
+BUNDLES = "bundles"
+CHAMPION = "champion"
+
+
+class Place(Protocol):
+    """What a store needs of storage. `put` shows a folder whole or not at all; `create` never overwrites."""
+
+    def names(self, folder: str) -> list[str]: ...
+    def exists(self, name: str) -> bool: ...
+    def read(self, name: str) -> bytes: ...
+    def create(self, name: str, content: bytes) -> bool: ...
+    def put(self, folder: str, files: Mapping[str, bytes]) -> None: ...
+    def remove(self, folder: str) -> None: ...
+    def sweep(self, folder: str, before: float) -> list[str]: ...
+
+
+class Store:
+    """Bundles by id, and the files of the log. Raises `StoreError` when storage fails."""
+
+    def __init__(self, url: str, place: Place, cache: FolderPlace | None) -> None:
+        self.url = url
+        self._place = place
+        self._cache = cache
+
+    @classmethod
+    def open(cls, url: str, *, cache: Path | None = None) -> Store:
+        """The store at `url`: a path, `file://`, `memory://`, `gs://`. Nothing is read or made yet.
+
+        Bundles of a remote store are kept in the folder `cache` (default `~/.cache/preptime`) once fetched.
+        """
+        scheme, separator, _ = url.partition("://")
+        if not separator:
+            return cls(url, FolderPlace(Path(url)), None)
+        if scheme in {"file", "local"}:
+            return cls(url, FolderPlace(Path(url2pathname(urlsplit(url).path))), None)
+        from preptime.bundle.objects import open_objects
+
+        return cls(url, open_objects(url), FolderPlace(cache or Path.home() / ".cache" / "preptime"))
+
+    def bundle_ids(self) -> list[str]:
+        """Every whole bundle, oldest date first."""
+        with self._storage_errors():
+            ids = [name for name in self._place.names(BUNDLES) if is_bundle_id(name)]
+            return [name for name in ids if self._place.exists(f"{BUNDLES}/{name}/{MANIFEST}")]
+
+    def has(self, bundle_id: str) -> bool:
+        """Whether this bundle is here, whole."""
+        with self._storage_errors():
+            return is_bundle_id(bundle_id) and self._place.exists(f"{BUNDLES}/{bundle_id}/{MANIFEST}")
+
+    def manifest(self, bundle_id: str) -> Manifest:
+        """What a bundle says of itself, without fetching it. Raises `RefusedBundleError`, `UsageError`."""
+        self._require(bundle_id)
+        with self._storage_errors():
+            manifest = decode(self._place.read(f"{BUNDLES}/{bundle_id}/{MANIFEST}"))
+        if manifest.id != bundle_id:
+            raise refused(f"{bundle_id}/{MANIFEST}", f"id {bundle_id}", manifest.id)
+        return manifest
+
+    def put(self, bundle_id: str, files: Mapping[str, bytes]) -> None:
+        """Keep a bundle, whole or not at all. One that is already here stays: same id, same bytes."""
+        with self._storage_errors():
+            self._place.put(f"{BUNDLES}/{bundle_id}", files)
+
+    def fetch(self, bundle_id: str) -> Path:
+        """A local folder with this bundle: the store's own, or a copy of a remote one, checked file by file.
+
+        Raises `UsageError` when there is no such bundle, `RefusedBundleError` when it arrived damaged.
+        """
+        if isinstance(self._place, FolderPlace):
+            self._require(bundle_id)
+            return self._place.root / BUNDLES / bundle_id
+        if self._cache is None:
+            raise StoreError(f"{self.url} has no folder to fetch into.", "Give `cache` when opening the store.")
+        if not self._cache.exists(f"{BUNDLES}/{bundle_id}/{MANIFEST}"):
+            self._download(bundle_id, self._cache)
+        return self._cache.root / BUNDLES / bundle_id
+
+    def delete(self, bundle_id: str) -> None:
+        """Remove a bundle. Whether something still names it is the caller's question (`prune` asks it)."""
+        self._require(bundle_id)
+        with self._storage_errors():
+            self._place.remove(f"{BUNDLES}/{bundle_id}")
+
+    def sweep(self, before: float) -> list[str]:
+        """Clear what crashes left behind and nobody touched since `before` (seconds since 1970); what was cleared."""
+        with self._storage_errors():
+            left = self._place.sweep(BUNDLES, before)
+            if isinstance(self._place, FolderPlace):
+                left += self._place.sweep(CHAMPION, before)
+            return left
+
+    def log_names(self) -> list[str]:
+        """Names in the folder of the log, sorted."""
+        with self._storage_errors():
+            return self._place.names(CHAMPION)
+
+    def read_log(self, name: str) -> bytes:
+        """One file of the log."""
+        with self._storage_errors():
+            return self._place.read(f"{CHAMPION}/{name}")
+
+    def create_log(self, name: str, content: bytes) -> bool:
+        """Add a file to the log, whole. False: that name is taken."""
+        with self._storage_errors():
+            return self._place.create(f"{CHAMPION}/{name}", content)
+
+    def _require(self, bundle_id: str) -> None:
+        if not self.has(bundle_id):
+            raise UsageError(f"{self.url} has no bundle {bundle_id!r}.", "`preptime bundles list` shows what it has.")
+
+    def _download(self, bundle_id: str, cache: FolderPlace) -> None:
+        manifest = self.manifest(bundle_id)
+        with self._storage_errors():
+            files = {name: self._place.read(f"{BUNDLES}/{bundle_id}/{name}") for name in manifest.files}
+            arrived = describe(files)
+            for name, expected in manifest.files.items():
+                if arrived[name] != expected:
+                    raise refused(f"{bundle_id}/{name}", f"SHA-256 {expected.sha256}", arrived[name].sha256)
+            files[MANIFEST] = self._place.read(f"{BUNDLES}/{bundle_id}/{MANIFEST}")
+            cache.put(f"{BUNDLES}/{bundle_id}", files)
+
+    @contextmanager
+    def _storage_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(f"{self.url}: {error}.", "Check that the store exists and may be written to.") from error

@@ -1,0 +1,9 @@
+from io import BytesIO
+
+from fsspec.spec import AbstractFileSystem
+
+class MemoryFile(BytesIO):
+    def __init__(self, fs: MemoryFileSystem, path: str, data: bytes) -> None: ...
+
+class MemoryFileSystem(AbstractFileSystem):
+    store: dict[str, MemoryFile]
