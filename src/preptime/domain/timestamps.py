@@ -1,0 +1,131 @@
+"""Timestamps: one grammar, one meaning, for a single order and (in `preptime.tables.times`) for columns.
+
+Rules (D5): a time with an offset other than UTC is the wall clock it was written on, as it stands; `Z`, `UTC`,
+`+00:00`, an epoch and an aware `datetime` (what a database gives) are instants and are shown on the restaurant's wall clock; a time
+without offset is the restaurant's wall clock. A London file therefore reads the same in winter, when `+00:00` is
+both, while a June `12:00+00:00` in London becomes 13:00. Epochs are seconds, milliseconds, microseconds or
+nanoseconds by magnitude, which is unambiguous between 2000 and 2099. Where a wall clock shows 01:30 twice the first
+is meant; a wall-clock time that was skipped (02:30 in spring) stays as written and counts as if the clock had not
+been moved yet.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from preptime.errors import DataError
+
+EARLIEST_SECONDS = 946_684_800
+"""2000-01-01 00:00 UTC: an earlier time is not an order's."""
+LATEST_SECONDS = 4_102_444_800
+"""2100-01-01 00:00 UTC, exclusive."""
+
+MICROSECONDS = 1_000_000
+EPOCH_SCALES = (MICROSECONDS, 1_000, 1)
+"""Microseconds in an epoch's unit: seconds, milliseconds, microseconds. Nanoseconds come fourth, by division."""
+
+# Character classes are spelt out because \\d and \\s mean more characters in Rust's regular expressions than here.
+TIMESTAMP = (
+    r"^([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]((?:[01][0-9]|2[0-3]):[0-5][0-9])(?::([0-5][0-9])(?:[.,]([0-9]{1,9}))?)?"
+    r" ?(Z|z|UTC|[+-](?:0[0-9]|1[0-4])(?::?[0-5][0-9])?)?$"
+)
+"""Groups: date, hours and minutes, seconds, fraction, offset."""
+EPOCH = r"^[0-9]{9,19}$"
+BLANKS = " \t\r\n"
+"""What is stripped around a cell."""
+
+_TIMESTAMP = re.compile(TIMESTAMP)
+_EPOCH = re.compile(EPOCH)
+_WALL_ORIGIN = datetime(1970, 1, 1)
+_ORIGIN = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def local_seconds(value: str | float | datetime, zone: ZoneInfo) -> tuple[int, int]:
+    """The moment `value` on a wall clock in `zone` and in UTC, both in whole seconds since 1970-01-01 00:00.
+
+    Raises `DataError` for what is no time between 2000 and 2099.
+    """
+    wall, instant = _microseconds(value, zone)
+    if not EARLIEST_SECONDS * MICROSECONDS <= instant < LATEST_SECONDS * MICROSECONDS:
+        raise _refused(value)
+    return wall // MICROSECONDS, instant // MICROSECONDS
+
+
+def offset_seconds(text: str) -> int:
+    """The offset in the grammar's last group, in seconds; 0 for `Z` and `UTC`."""
+    if text in {"Z", "z", "UTC"}:
+        return 0
+    digits = text[1:].replace(":", "").ljust(4, "0")
+    seconds = int(digits[:2]) * 3600 + int(digits[2:]) * 60
+    return -seconds if text[0] == "-" else seconds
+
+
+def epoch_microseconds(value: float) -> int | None:
+    """An epoch of any declared magnitude in microseconds, or None when it is none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    for scale in EPOCH_SCALES:
+        microseconds = math.floor(value * scale)
+        if EARLIEST_SECONDS * MICROSECONDS <= microseconds < LATEST_SECONDS * MICROSECONDS:
+            return microseconds
+    microseconds = math.floor(value // 1_000)
+    return microseconds if EARLIEST_SECONDS * MICROSECONDS <= microseconds < LATEST_SECONDS * MICROSECONDS else None
+
+
+def _microseconds(value: str | float | datetime, zone: ZoneInfo) -> tuple[int, int]:
+    """(wall clock, instant), microseconds."""
+    if isinstance(value, str):
+        return _of_text(value, zone)
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            return _of_wall(value, zone)
+        return _of_instant((value - _ORIGIN) // timedelta(microseconds=1), zone)
+    epoch = None if isinstance(value, bool) else epoch_microseconds(value)
+    if epoch is None:
+        raise _refused(value)
+    return _of_instant(epoch, zone)
+
+
+def _of_text(text: str, zone: ZoneInfo) -> tuple[int, int]:
+    stripped = text.strip(BLANKS)
+    found = _TIMESTAMP.match(stripped)
+    if found is None:
+        if _EPOCH.match(stripped) is None:
+            raise _refused(text)
+        return _microseconds(int(stripped), zone)
+    day, clock, seconds, fraction, offset = found.groups()
+    try:
+        wall = datetime.fromisoformat(f"{day}T{clock}:{seconds or '00'}.{(fraction or '')[:6]:0<6}")
+    except ValueError as error:
+        raise _refused(text) from error
+    if offset is None:
+        return _of_wall(wall, zone)
+    local = (wall - _WALL_ORIGIN) // timedelta(microseconds=1)
+    shift = offset_seconds(offset)
+    return _of_instant(local, zone) if shift == 0 else (local, local - shift * MICROSECONDS)
+
+
+def _of_wall(wall: datetime, zone: ZoneInfo) -> tuple[int, int]:
+    local = (wall.replace(fold=0) - _WALL_ORIGIN) // timedelta(microseconds=1)
+    return local, local - _shift(wall.replace(tzinfo=zone, fold=0))
+
+
+def _of_instant(instant: int, zone: ZoneInfo) -> tuple[int, int]:
+    if not EARLIEST_SECONDS * MICROSECONDS <= instant < LATEST_SECONDS * MICROSECONDS:
+        raise _refused(instant)
+    return instant + _shift((_ORIGIN + timedelta(microseconds=instant)).astimezone(zone)), instant
+
+
+def _shift(moment: datetime) -> int:
+    """The offset from UTC at an aware moment, microseconds."""
+    return (moment.utcoffset() or timedelta()) // timedelta(microseconds=1)
+
+
+def _refused(value: object) -> DataError:
+    return DataError(
+        f"{str(value)[:60]!r} is not a time between 2000 and 2099.",
+        "Write it as 2015-06-01 12:28:28+01:00, as local time without offset, or as an epoch.",
+    )

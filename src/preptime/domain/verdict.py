@@ -1,0 +1,192 @@
+"""Verdicts: every order is kept; a reason says what it is not used for.
+
+A row's verdict is a bit mask, so that an order with three faults counts under all three; the reason shown for it is
+the first in declared order. `POLICY` is the one place that decides what a reason keeps an order out of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+LABEL_CAP_SECONDS = 10_800
+"""Three hours. 202 of 32,394 real labels lie above it, up to three days: pickups nobody closed, not cooking."""
+
+SHORT_LABEL_SECONDS = 60
+
+
+class Purpose(StrEnum):
+    """What an order can be used for."""
+
+    FITTING = "fitting"
+    HISTORY = "history"
+    EVALUATION = "evaluation"
+    SCORING = "scoring"
+
+
+class Reason(StrEnum):
+    """What can be said against an order, most fundamental first. The position is the bit in the mask."""
+
+    MALFORMED_LINE = "malformed_line"
+    UNPARSABLE_TIME = "unparsable_time"
+    UNPARSABLE_NUMBER = "unparsable_number"
+    MISSING_VALUE = "missing_value"
+    NEGATIVE_VALUE = "negative_value"
+    OUT_OF_RANGE = "out_of_range"
+    READY_BEFORE_ACKNOWLEDGED = "ready_before_acknowledged"
+    LABEL_CONTRADICTS_TIMES = "label_contradicts_times"
+    DUPLICATE = "duplicate"
+    LABEL_ZERO = "label_zero"
+    LABEL_UNDER_A_MINUTE = "label_under_a_minute"
+    LABEL_OVER_CAP = "label_over_cap"
+    UNKNOWN_RESTAURANT = "unknown_restaurant"
+    BEFORE_OPENING = "before_opening"
+
+    @property
+    def bit(self) -> int:
+        """This reason's bit in a row's mask."""
+        return 1 << list(Reason).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What one reason means and what it keeps an order out of."""
+
+    reason: Reason
+    keeps_out_of: frozenset[Purpose]
+    meaning: str
+    why: str
+
+
+_NOTHING: frozenset[Purpose] = frozenset()
+_EVERYTHING = frozenset(Purpose)
+_LEARNING = frozenset({Purpose.FITTING, Purpose.HISTORY})
+_ALL_BUT_SCORING = _LEARNING | {Purpose.EVALUATION}
+
+POLICY: tuple[Rule, ...] = (
+    Rule(
+        Reason.MALFORMED_LINE,
+        _EVERYTHING,
+        "The line has more cells than the header",
+        "Every cell after the surplus one may stand in the wrong column.",
+    ),
+    Rule(
+        Reason.UNPARSABLE_TIME,
+        _EVERYTHING,
+        "A time cannot be read, or lies outside 2000 to 2099",
+        "Without its moment an order has no hour, no weekday and no place before or after a midnight.",
+    ),
+    Rule(
+        Reason.UNPARSABLE_NUMBER,
+        _EVERYTHING,
+        "A number cannot be read, or is not whole where it should be",
+        "A guess in its place would be a feature value nobody gave.",
+    ),
+    Rule(
+        Reason.MISSING_VALUE,
+        _EVERYTHING,
+        "A required cell is empty",
+        "A guess in its place would be a feature value nobody gave; an order without label is still open.",
+    ),
+    Rule(
+        Reason.NEGATIVE_VALUE,
+        _EVERYTHING,
+        "A number is negative that cannot be",
+        "A refund or a sign error describes no food to cook.",
+    ),
+    Rule(
+        Reason.OUT_OF_RANGE,
+        _EVERYTHING,
+        "A number lies outside its declared range (see the data dictionary)",
+        "It is another unit or another column, and one such row moves a mean.",
+    ),
+    Rule(
+        Reason.READY_BEFORE_ACKNOWLEDGED,
+        _ALL_BUT_SCORING,
+        "The food was ready before the order was acknowledged",
+        "One of the two clocks is wrong, so the label is too.",
+    ),
+    Rule(
+        Reason.LABEL_CONTRADICTS_TIMES,
+        _ALL_BUT_SCORING,
+        "`prep_time_seconds` differs by more than a second from ready minus acknowledged",
+        "One of the two is wrong and nothing says which.",
+    ),
+    Rule(
+        Reason.DUPLICATE,
+        _ALL_BUT_SCORING,
+        "An earlier row is the same order",
+        "The first one stays; counted twice it would weigh twice.",
+    ),
+    Rule(
+        Reason.LABEL_ZERO,
+        _LEARNING,
+        "The label is zero",
+        "Ready in the second it was acknowledged is a button pressed late, not cooking; it is still evaluated, "
+        "because such orders arrive and are asked for.",
+    ),
+    Rule(
+        Reason.LABEL_UNDER_A_MINUTE,
+        _NOTHING,
+        "The label is between 1 and 59 seconds",
+        "Some of it is real (a drink, a ready meal) and the quantiles must know that it happens.",
+    ),
+    Rule(
+        Reason.LABEL_OVER_CAP,
+        _ALL_BUT_SCORING,
+        f"The label is over {LABEL_CAP_SECONDS:,} s",
+        "Three hours is an order nobody closed; up to three days of them would rule every mean.",
+    ),
+    Rule(
+        Reason.UNKNOWN_RESTAURANT,
+        frozenset({Purpose.HISTORY}),
+        "The restaurant is not in the restaurants file",
+        "It has no place in the directory; the order is predicted from coarser levels, and learned and judged that "
+        "way.",
+    ),
+    Rule(
+        Reason.BEFORE_OPENING,
+        _NOTHING,
+        "A flag: acknowledged before the restaurant usually opens",
+        "The wait until opening is real and it will happen again; models are told the hour.",
+    ),
+)
+
+
+def rule(reason: Reason) -> Rule:
+    """The policy for one reason."""
+    return next(one for one in POLICY if one.reason is reason)
+
+
+def mask(purpose: Purpose) -> int:
+    """All bits that keep an order out of `purpose`."""
+    return sum(one.reason.bit for one in POLICY if purpose in one.keeps_out_of)
+
+
+def reasons(bits: int) -> tuple[Reason, ...]:
+    """The reasons in a mask, the one to show first."""
+    return tuple(reason for reason in Reason if bits & reason.bit)
+
+
+def markdown() -> str:
+    """The policy as the page `docs/row-verdicts.md`."""
+    lines = [
+        "# Row verdicts",
+        "",
+        "<!-- Generated from src/preptime/domain/verdict.py. Edit that file instead. -->",
+        "",
+        "No order is dropped: each row keeps its place and gets every reason that holds for it.",
+        "",
+        "| reason | meaning | " + " | ".join(Purpose) + " | why |",
+        "|---|---|" + "---|" * len(Purpose) + "---|",
+    ]
+    for one in POLICY:
+        used = " | ".join("no" if purpose in one.keeps_out_of else "yes" for purpose in Purpose)
+        lines.append(f"| `{one.reason}` | {one.meaning} | {used} | {one.why} |")
+    lines += [
+        "",
+        f"Evaluation reports two sets of labels: `up_to_3h` is every order used for evaluation above, so 0 to "
+        f"{LABEL_CAP_SECONDS:,} s with zeros and pre-opening orders included; `inside_fence` is those of them at or "
+        "under the upper IQR fence (third quartile + 1.5 times the interquartile range) of the training window.",
+    ]
+    return "\n".join(lines) + "\n"

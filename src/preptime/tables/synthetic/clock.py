@@ -1,0 +1,108 @@
+"""When orders come: days of the period, quarters of an hour, opening times, and where the local clock stands."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preptime.tables.synthetic.world import QUARTER_HOUR_VOLUME, TIME_ZONES, WEEKDAY_VOLUME
+
+QUARTERS = 96
+QUARTER_SECONDS = 900.0
+DAY_SECONDS = 86_400.0
+MICROSECONDS = 1_000_000
+
+DAY_NOISE = 0.06
+"""Standard deviation of the logarithm of a day's volume around its weekday's."""
+
+OPENING_HOURS = (12.0, 12.5, 13.0, 13.25, 18.5)
+OPENING_SHARES = (0.04, 0.08, 0.66, 0.10, 0.12)
+"""When kitchens start, local time, and the share of restaurants: chosen so that labels before opening are as published."""
+
+PREORDER_DECAY_SECONDS = 4_000.0
+"""Evening kitchens take orders in the afternoon too, the fewer the longer the wait; lunch is in the measured volumes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The period's days and the daily rhythm of each kind of opening hours."""
+
+    day_share: NDArray[np.float64]
+    """[days] share of the orders of a restaurant that is open all the time."""
+    quarter_share: NDArray[np.float64]
+    """[opening kinds, 96] share of a day's orders in each quarter of an hour, local time."""
+    opening_seconds: NDArray[np.float64]
+    """[opening kinds] after local midnight."""
+    zones: tuple[str, ...]
+    offset_seconds: NDArray[np.int64]
+    """[zones, days × 24] what local time is ahead of UTC in each local hour of the period."""
+    start_seconds: int
+    """Midnight of the first day, local time, seconds since 1970."""
+
+
+def make_clock(start: dt.date, days: int, rng: np.random.Generator) -> Clock:
+    """The clock of a period; `rng` draws the days' noise."""
+    dates = [start + dt.timedelta(days=day) for day in range(days)]
+    volume = np.array([WEEKDAY_VOLUME[date.weekday()] for date in dates])
+    volume *= np.exp(DAY_NOISE * rng.standard_normal(days))
+    zones = tuple(sorted(set(TIME_ZONES.values())))
+    return Clock(
+        day_share=volume / volume.sum(),
+        quarter_share=_quarter_shares(),
+        opening_seconds=np.array(OPENING_HOURS) * 3_600,
+        zones=zones,
+        offset_seconds=np.array([_offsets(dates, ZoneInfo(zone)) for zone in zones], dtype=np.int64),
+        start_seconds=(start - dt.date(1970, 1, 1)).days * int(DAY_SECONDS),
+    )
+
+
+def draw_days(clock: Clock, first_day: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """[N] day of each order, 0 the first, never before `first_day`."""
+    upper = np.cumsum(clock.day_share)
+    lower = np.concatenate(([0.0], upper))[first_day]
+    drawn = lower + rng.random(len(first_day)) * (upper[-1] - lower)
+    day: NDArray[np.int64] = np.searchsorted(upper, drawn, side="right").clip(first_day, len(upper) - 1)
+    return day
+
+
+def draw_times(clock: Clock, opening: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.float64]:
+    """[N] seconds after local midnight, for each order's kind of opening hours."""
+    seconds = rng.random(len(opening))
+    edges = np.arange(QUARTERS + 1) * QUARTER_SECONDS
+    for kind, share in enumerate(clock.quarter_share):
+        rows = opening == kind
+        seconds[rows] = np.interp(seconds[rows], np.concatenate(([0.0], np.cumsum(share))), edges)
+    return seconds.clip(0, DAY_SECONDS - 1e-3)
+
+
+def utc_microseconds(
+    clock: Clock, zone: NDArray[np.int8], day: NDArray[np.int64], seconds: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """[N] instants of local times, microseconds since 1970."""
+    hour = day * 24 + (seconds // 3_600).astype(np.int64)
+    whole = clock.start_seconds + day * int(DAY_SECONDS) - clock.offset_seconds[zone, hour]
+    return whole * MICROSECONDS + (seconds * MICROSECONDS).astype(np.int64)
+
+
+def _quarter_shares() -> NDArray[np.float64]:
+    volume = np.zeros(QUARTERS)
+    for hour, quarters in QUARTER_HOUR_VOLUME.items():
+        volume[hour * 4 : hour * 4 + 4] = quarters
+    middle = (np.arange(QUARTERS) + 0.5) * QUARTER_SECONDS
+    kinds = []
+    for opening_hour in OPENING_HOURS:
+        wait = np.maximum(opening_hour * 3_600 - middle, 0.0)
+        taken = np.exp(-wait / PREORDER_DECAY_SECONDS) if opening_hour > 15 else np.ones(QUARTERS)
+        kinds.append(volume * taken / (volume * taken).sum())
+    return np.array(kinds)
+
+
+def _offsets(dates: list[dt.date], zone: ZoneInfo) -> list[int]:
+    midnight = dt.time(tzinfo=zone)
+    starts = [dt.datetime.combine(date, midnight) for date in dates]
+    offsets = (start.replace(hour=hour).utcoffset() for start in starts for hour in range(24))
+    return [int(offset.total_seconds()) if offset is not None else 0 for offset in offsets]

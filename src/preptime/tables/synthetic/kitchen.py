@@ -1,0 +1,56 @@
+"""The kitchen: orders that are open slow down the next one, and each preparation decides what is open later.
+
+**Open orders** of an order: those of the same restaurant acknowledged before it whose `order_ready_at`, as recorded, is
+after its acknowledgement; the order itself does not count. On the real orders this definition gives the published
+deviations (+8, +83, +173, +304 s at 1, 2, 3, 4) as medians of label minus the median of all the restaurant's labels, over
+restaurants with 30 orders or more; with restaurants of a handful of orders the median at 1 shrinks towards zero, because
+there an order is often its restaurant's own median.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def count_open(
+    restaurant: NDArray[np.int64], acknowledged: NDArray[np.int64], ready: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """[N] open orders at each acknowledgement.
+
+    Rows are sorted by restaurant, then strictly by acknowledgement. Of the earlier orders of a restaurant those are not
+    open that were ready by now, and an order that is ready by now is an earlier one, so sorted times answer it.
+    """
+    if len(restaurant) == 0:
+        return np.zeros(0, dtype=np.int64)
+    first = acknowledged.min()
+    period = int(acknowledged.max() - first) + 2
+    label = np.cumsum(np.diff(restaurant, prepend=restaurant[:1]) != 0) * period
+    ended = np.sort(label + np.minimum(ready - first, period - 1))
+    return np.arange(len(restaurant)) - np.searchsorted(ended, label + (acknowledged - first), side="right")
+
+
+def settle(
+    restaurant: NDArray[np.int64],
+    acknowledged: NDArray[np.int64],
+    ready_given_load: Callable[[NDArray[np.intp], NDArray[np.int64]], NDArray[np.int64]],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Open orders and ready times that agree with each other; rows sorted as for `count_open`.
+
+    `ready_given_load(rows, open_orders)` gives the ready times of those rows. Starting from empty kitchens both are
+    recounted until nothing changes. An order depends on earlier ones only, so each round settles at least one more order
+    of a restaurant, and what is settled is what a simulation order by order gives. Effects saturate, so a few rounds do.
+    """
+    rows = np.arange(len(restaurant))
+    open_orders = np.zeros(len(restaurant), dtype=np.int64)
+    ready = ready_given_load(rows, open_orders)
+    while len(rows):
+        counted = count_open(restaurant[rows], acknowledged[rows], ready[rows])
+        changed = counted != open_orders[rows]
+        open_orders[rows] = counted
+        ready[rows[changed]] = ready_given_load(rows[changed], counted[changed])
+        busy = np.unique(restaurant[rows[changed]])
+        rows = rows[np.isin(restaurant[rows], busy)]
+    return open_orders, ready

@@ -1,0 +1,141 @@
+"""The directory: where each restaurant is, what it cooks, how much it is asked for and how its kitchen works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preptime.tables.synthetic.clock import OPENING_SHARES, Clock
+from preptime.tables.synthetic.plan import SynthesisPlan
+from preptime.tables.synthetic.world import CITIES, FOODS, TIME_ZONES
+
+POPULARITY_SPREAD = 1.22
+"""Standard deviation of the logarithm of a restaurant's popularity: 74 % of restaurants get 20 orders or fewer."""
+
+NEW_SHARE = 0.10
+"""Restaurants that open during the period, evenly over its days, beside the cities that open late."""
+
+LATE_CITY_START = 0.8
+"""Share of the period that is over before a city that opens late has its first order."""
+
+KITCHEN_SPREAD = 0.30
+"""Standard deviation, between restaurants of one city and food, of the logarithm of the cooking time."""
+
+NOISE_SCALE = 0.40
+NOISE_SCALE_SPREAD = 0.25
+"""Median, and spread of the logarithm, of a kitchen's own irregularity."""
+
+EARLY_TAP_SPREAD = 1.6
+EARLY_TAP_PARIS = 12.0
+"""A few kitchens tap "ready" at once as a habit, in Paris many: a quarter of its labels are under a minute."""
+
+EARLY_TAP_MOST = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Restaurants:
+    """R restaurants, column by column; restaurant_id is the position plus one. None of it but place and food is told."""
+
+    city: NDArray[np.int64]
+    """Position in CITIES; likewise `food` in FOODS and `zone` in the clock's zones."""
+    food: NDArray[np.int64]
+    zone: NDArray[np.int8]
+    opening: NDArray[np.int8]
+    """Kind of opening hours, see Clock."""
+    first_day: NDArray[np.int64]
+    orders: NDArray[np.int64]
+    """How many it gets in the period."""
+    expected_orders: NDArray[np.float64]
+    """How many it would get on average, were it open for the whole period."""
+    log_pace: NDArray[np.float64]
+    """Its kitchen, food and city together, added to the logarithm of the cooking time."""
+    noise_scale: NDArray[np.float64]
+    price_level: NDArray[np.float64]
+    basket_level: NDArray[np.float64]
+    """Added, standardised, to the normal scores of value and items."""
+    early_tap: NDArray[np.float64]
+    """Relative frequency of labels that are taps of the button right after the acknowledgement."""
+
+
+def draw_restaurants(plan: SynthesisPlan, clock: Clock, rng: np.random.Generator) -> Restaurants:
+    """The directory of a plan, in the order of opening."""
+    count = plan.restaurant_count
+    city = rng.permutation(_quota(count, np.array([city.restaurants for city in CITIES])))
+    food = rng.permutation(_quota(count, np.array([food.restaurants for food in FOODS])))
+    city, food, first_day = _order_by_opening(city, food, _first_days(plan.days, city, rng))
+    popularity = np.exp(POPULARITY_SPREAD * rng.standard_normal(count))
+    open_share = 1 - np.concatenate(([0.0], np.cumsum(clock.day_share)))[first_day]
+    expected = _raked(popularity * open_share, city, food) * plan.orders
+    orders = _draw_orders(plan.orders, expected, city, rng)
+    weight = expected / expected.sum()
+
+    def effect(spread: float) -> NDArray[np.float64]:
+        drawn = rng.standard_normal(count)
+        return spread * (drawn - weight @ drawn)  # centred by orders, so that one big restaurant can't move the totals
+
+    price_of_city = np.array([place.price_level for place in CITIES])[city]
+    habit = np.exp(EARLY_TAP_SPREAD * rng.standard_normal(count))
+    paris = np.array([place.country == "France" for place in CITIES])[city]
+    places = np.array([place.log_pace for place in CITIES])[city] + np.array([kind.log_pace for kind in FOODS])[food]
+    return Restaurants(
+        city=city,
+        food=food,
+        zone=np.array([clock.zones.index(TIME_ZONES[place.country]) for place in CITIES], dtype=np.int8)[city],
+        opening=rng.choice(len(OPENING_SHARES), size=count, p=OPENING_SHARES).astype(np.int8),
+        first_day=first_day,
+        orders=orders,
+        expected_orders=expected / open_share,
+        log_pace=effect(KITCHEN_SPREAD) + places - weight @ places,
+        noise_scale=NOISE_SCALE * np.exp(NOISE_SCALE_SPREAD * rng.standard_normal(count)),
+        price_level=effect(1.0) + price_of_city - weight @ price_of_city,
+        basket_level=effect(1.0),
+        early_tap=habit * np.where(paris, EARLY_TAP_PARIS, 1.0),
+    )
+
+
+def _quota(count: int, shares: NDArray[np.generic]) -> NDArray[np.int64]:
+    """`count` positions in proportion to `shares`, by largest remainder: no city is missing by bad luck."""
+    exact = count * shares / shares.sum()
+    whole = np.floor(exact).astype(np.int64)
+    whole[np.argsort(whole - exact, kind="stable")[: count - whole.sum()]] += 1
+    return np.repeat(np.arange(len(shares)), whole)
+
+
+def _first_days(days: int, city: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    new = rng.random(len(city)) < NEW_SHARE
+    first = np.where(new, rng.integers(0, days, len(city)), 0)
+    late = np.array([place.opens_late for place in CITIES])[city]
+    return np.where(late, np.maximum(first, int(LATE_CITY_START * days)), first)
+
+
+def _order_by_opening(
+    city: NDArray[np.int64], food: NDArray[np.int64], first_day: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Numbers are given as restaurants join."""
+    by_opening = np.argsort(first_day, kind="stable")
+    return city[by_opening], food[by_opening], first_day[by_opening]
+
+
+def _raked(weight: NDArray[np.float64], city: NDArray[np.int64], food: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Share of all orders per restaurant: popularity, stretched until the shares of foods and cities are the given ones."""
+    shares = ((food, np.array([kind.orders_per_thousand for kind in FOODS])), (city, np.array([c.order_share for c in CITIES])))
+    for _ in range(12):
+        for group, share in shares:
+            present = np.bincount(group, weight, minlength=len(share))
+            weight = weight * (share / np.where(present > 0, present, 1.0))[group]
+    raked: NDArray[np.float64] = weight / weight.sum()
+    return raked
+
+
+def _draw_orders(
+    total: int, expected: NDArray[np.float64], city: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Orders per restaurant; each city gets exactly its share."""
+    per_city = np.bincount(_quota(total, np.bincount(city, expected, minlength=len(CITIES))), minlength=len(CITIES))
+    orders = np.zeros(len(city), dtype=np.int64)
+    for place in np.flatnonzero(per_city):
+        rows = np.flatnonzero(city == place)
+        orders[rows] = rng.multinomial(per_city[place], expected[rows] / expected[rows].sum())
+    return orders
