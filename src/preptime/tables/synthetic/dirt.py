@@ -1,0 +1,63 @@
+"""Labels that are not preparation times: "ready" tapped at once, or forgotten for hours."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preptime.tables.synthetic.world import FORGOTTEN_SECONDS_QUANTILES, REFERENCE_ORDERS
+
+ZERO_SHARE = 103 / REFERENCE_ORDERS
+FORGOTTEN_SHARE = 0.0056
+"""With the honest labels over 3 hours (before opening, mostly) it makes 202 of 32,394."""
+
+FORGOTTEN_HOURS = (13.0, 18.0)
+FORGOTTEN_HOURS_WEIGHT = 10.0
+"""An afternoon's order is forgotten that many times as often as another: nobody comes by until the evening."""
+
+_LOG_TAP_SECONDS, _LOG_TAP_SPREAD = np.log(22.0), 0.75
+
+
+def forgotten_weight(seconds_of_day: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[N] how likely an order acknowledged then is forgotten, relatively."""
+    first, last = (hour * 3_600 for hour in FORGOTTEN_HOURS)
+    return np.where((seconds_of_day >= first) & (seconds_of_day < last), FORGOTTEN_HOURS_WEIGHT, 1.0)
+
+
+def forgotten_longer_than(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of forgotten orders whose label is larger."""
+    share, label = zip(*FORGOTTEN_SECONDS_QUANTILES, strict=True)
+    return 1 - np.interp(np.log(np.maximum(seconds, 1.0)), np.log(label), share)
+
+
+def draw_dirt(
+    early_tap: NDArray[np.float64],
+    seconds_of_day: NDArray[np.float64],
+    before_opening: NDArray[np.bool_],
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """[N] whether a label is dirty, and the seconds it then says.
+
+    `early_tap` is the restaurant's probability of tapping at once. Orders before opening are clean. The numbers of zeros
+    and of forgotten orders are as many as their share says: of such rare ones chance would give another figure each time.
+    """
+    count = len(early_tap)
+    says = np.exp(_LOG_TAP_SECONDS + _LOG_TAP_SPREAD * rng.standard_normal(count)).clip(3.0, 59.0)
+    early = (rng.random(count) < early_tap) & ~before_opening
+    zeros = rng.permutation(np.flatnonzero(early))[: _share_of(count, ZERO_SHARE, rng)]
+    says[zeros] = 0.5 * rng.random(len(zeros))
+
+    turn = rng.standard_exponential(count) / forgotten_weight(seconds_of_day)
+    turn[before_opening | early] = np.inf
+    wanted = min(_share_of(count, FORGOTTEN_SHARE, rng), int(np.isfinite(turn).sum()))
+    forgotten = rng.permutation(np.argsort(turn, kind="stable")[:wanted])
+    share, label = zip(*FORGOTTEN_SECONDS_QUANTILES, strict=True)
+    says[forgotten] = np.exp(np.interp((np.arange(wanted) + rng.random(wanted)) / max(wanted, 1), share, np.log(label)))
+    dirty = early
+    dirty[forgotten] = True
+    return dirty, says
+
+
+def _share_of(count: int, share: float, rng: np.random.Generator) -> int:
+    """`count * share`, its fraction left to chance."""
+    return int(count * share + rng.random())
