@@ -1,0 +1,161 @@
+"""What charts draw, counted in NumPy first so that a chart stays small however many orders it stands for.
+
+Rows are plain dictionaries, times in minutes, shares between 0 and 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preptime.evaluation.documents import Segment, SegmentName
+from preptime.evaluation.metrics import Seconds
+from preptime.evaluation.segments import SEGMENTS
+
+Row: TypeAlias = dict[str, str | int | float | bool]
+
+SECONDS_PER_MINUTE = 60.0
+DENSITY_BIN_MINUTES = 2
+ERROR_LIMIT_MINUTES = 30
+FEW_ORDERS = 30
+"""Under this a segment's figure is mostly chance; it is drawn paler."""
+
+SHOWN_VALUES = 8
+"""How many cities and types of food are drawn: the largest."""
+
+_WILSON_Z = 1.96
+
+
+def minutes(seconds: Seconds) -> NDArray[np.float64]:
+    """Seconds as minutes, float64."""
+    return np.asarray(seconds, dtype=np.float64) / SECONDS_PER_MINUTE
+
+
+def density_limit_minutes(actual: Seconds, predicted: Seconds) -> int:
+    """The end of both axes: nearly all orders lie within it, in steps of ten minutes, at most two hours."""
+    farthest = max(np.quantile(minutes(actual), 0.97), np.quantile(minutes(predicted), 0.99), 10.0)
+    return int(min(120, np.ceil(farthest / 10) * 10))
+
+
+def density(actual: Seconds, predicted: Seconds, limit_minutes: int) -> list[Row]:
+    """Orders counted on a grid of predicted × actual, empty cells left out. `weight` is √(share of the fullest)."""
+    edges = np.arange(0, limit_minutes + 1, DENSITY_BIN_MINUTES)
+    counts, _, _ = np.histogram2d(minutes(predicted), minutes(actual), bins=(edges, edges))
+    weights = np.sqrt(counts / max(counts.max(), 1.0))
+    return [
+        {
+            "predicted": int(edges[i]),
+            "predicted_end": int(edges[i + 1]),
+            "actual": int(edges[j]),
+            "actual_end": int(edges[j + 1]),
+            "orders": int(counts[i, j]),
+            "weight": round(float(weights[i, j]), 4),
+            "tip": f"{counts[i, j]:,.0f} orders: predicted {edges[i]}–{edges[i + 1]}, actual {edges[j]}–{edges[j + 1]}",
+        }
+        for i, j in zip(*np.nonzero(counts), strict=True)
+    ]
+
+
+def actual_by_predicted(actual: Seconds, predicted: Seconds, limit_minutes: int) -> list[Row]:
+    """For each two minutes of prediction with enough orders: the quartiles of what really happened."""
+    edges = np.arange(0, limit_minutes + 1, DENSITY_BIN_MINUTES)
+    places = np.digitize(minutes(predicted), edges) - 1
+    rows: list[Row] = []
+    for place in range(len(edges) - 1):
+        happened = minutes(actual)[places == place]
+        if len(happened) >= FEW_ORDERS:
+            # What lies beyond the picture ends at its edge.
+            low, middle, high = np.minimum(np.quantile(happened, (0.25, 0.5, 0.75)), limit_minutes)
+            centre = float(edges[place] + DENSITY_BIN_MINUTES / 2)
+            rows.append({"predicted": centre, "low": float(low), "median": float(middle), "high": float(high)})
+    return rows
+
+
+def errors(answers: Mapping[str, Seconds], actual: Seconds) -> list[Row]:
+    """Share of orders per whole minute of error (predicted − actual), for each of `answers`, within ±30 minutes."""
+    edges = np.arange(-ERROR_LIMIT_MINUTES, ERROR_LIMIT_MINUTES + 1)
+    rows: list[Row] = []
+    for name, predicted in answers.items():
+        counts, _ = np.histogram(minutes(predicted) - minutes(actual), bins=edges)
+        rows += [
+            {
+                "answer": name,
+                "error": int(edge),
+                "error_end": int(edge) + 1,
+                "share": count / len(actual),
+                "tip": f"{count / len(actual):.1%} of orders: {edge} to {edge + 1} min",
+            }
+            for edge, count in zip(edges, counts.tolist(), strict=False)
+        ]
+    return rows
+
+
+def segment_rows(segments: Iterable[Segment], names: tuple[SegmentName, ...]) -> list[Row]:
+    """The segments of the cuts `names` as rows: MAE, the lookup's MAE, coverage with the bounds chance allows.
+
+    Of cities and types of food only the largest, largest first.
+    """
+    labels = {definition.name: definition.label for definition in SEGMENTS}
+    rows: list[Row] = []
+    for name in names:
+        cut = [segment for segment in segments if segment.segment == name]
+        if name in ("city", "type_of_food"):
+            cut = sorted(cut, key=lambda segment: (-segment.n, segment.value))[:SHOWN_VALUES]
+        rows += [_segment_row(segment, labels[name]) for segment in cut]
+    return rows
+
+
+def _segment_row(segment: Segment, label: str) -> Row:
+    coverage = segment.coverage or 0.0
+    low, high = chance_bounds(coverage, segment.n)
+    mae, lookup_mae = (segment.mae or 0.0) / SECONDS_PER_MINUTE, (segment.lookup_mae or 0.0) / SECONDS_PER_MINUTE
+    name = f"{label} {segment.value} ({segment.n:,} orders)"
+    return {
+        "cut": label,
+        "value": segment.value,
+        "label": f"{segment.value} · {segment.n:,}",
+        "orders": segment.n,
+        "few": segment.n < FEW_ORDERS,
+        "mae": mae,
+        "lookup_mae": lookup_mae,
+        "tip": f"{name}: {mae:.1f} min, lookup {lookup_mae:.1f} min",
+        "coverage": coverage,
+        "coverage_low": low,
+        "coverage_high": high,
+        "coverage_tip": f"{name}: {coverage:.1%}, could be {low:.0%}–{high:.0%}",
+    }
+
+
+def chance_bounds(share: float, n: int) -> tuple[float, float]:
+    """Where the true share lies with 95 % confidence, given the share seen in `n` ≥ 1 orders (Wilson 1927)."""
+    z2 = _WILSON_Z**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = _WILSON_Z * np.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+
+
+def calibration_rows(segments: Iterable[Segment], min_orders: int) -> list[Row]:
+    """Claimed and observed share per quantile: all orders, then each basis with `min_orders` or more."""
+    return [
+        {
+            "group": "all orders" if segment.segment == "overall" else segment.value,
+            "orders": segment.n,
+            "claimed": quantile.p,
+            "observed": quantile.coverage,
+            "tip": f"{segment.value}, {segment.n:,} orders: {quantile.p:.0%} claimed, {quantile.coverage:.1%} observed",
+        }
+        for segment in segments
+        if segment.segment == "overall" or (segment.segment == "basis" and segment.n >= min_orders)
+        for quantile in segment.quantiles
+        if quantile.coverage is not None
+    ]
+
+
+def importance_rows(importances: Mapping[str, float], most: int = 15) -> list[Row]:
+    """The `most` important features with their share of the whole, largest first."""
+    whole = sum(importances.values()) or 1.0
+    largest = sorted(importances.items(), key=lambda entry: (-entry[1], entry[0]))[:most]
+    return [{"feature": name, "share": value / whole, "tip": f"{name}: {value / whole:.1%}"} for name, value in largest]

@@ -1,0 +1,273 @@
+"""The pictures, as Altair charts over small rows. Nothing else imports Altair; the report and a web page draw these.
+
+Each function takes the rows of `aggregates`, the width in pixels that the whole picture may take, and a palette.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import altair as alt
+
+from preptime.evaluation.aggregates import ERROR_LIMIT_MINUTES, Row
+from preptime.evaluation.scores import INTERVAL_LEVEL
+
+Chart: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
+
+COVERAGE_BAND = (0.75, 0.85)
+"""What the promotion gate accepts of an interval that promises 0.8 (D7)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Palette:
+    """Colours by role. Model, lookup, band and groups are Okabe and Ito's (2008), told apart by every kind of eye."""
+
+    ink: str
+    muted: str
+    grid: str
+    surface: str
+    model: str
+    lookup: str
+    band: str
+    groups: tuple[str, ...]
+
+
+LIGHT = Palette(
+    ink="#1f2328",
+    muted="#59636e",
+    grid="#dfe3e8",
+    surface="#ffffff",
+    model="#0072b2",
+    lookup="#d55e00",
+    band="#009e73",
+    groups=("#0073b3", "#019f74", "#d45d00", "#cc79a7", "#e59e00"),
+)
+DARK = Palette(
+    ink="#e6edf3",
+    muted="#9aa7b4",
+    grid="#2d343d",
+    surface="#161b22",
+    model="#56b4e9",
+    lookup="#e69f00",
+    band="#19b98b",
+    groups=("#57b5ea", "#1abb8d", "#ff8a3d", "#e39cc4", "#f0e442"),
+)
+"""Each colour of `LIGHT` has its counterpart here, so that a drawn picture can be recoloured role by role."""
+
+_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+
+
+def hours(rows: list[Row], width: int, palette: Palette) -> Chart:
+    """Mean error by local hour: a bar for the model, a tick for the lookup.
+
+    Hours with few orders don't stretch the picture: they end at its edge.
+    """
+    solid = [max(float(row["mae"]), float(row["lookup_mae"])) for row in rows if not row["few"]]
+    top = alt.Scale(domain=[0, 1.1 * max(solid)]) if solid else alt.Scale()
+    x = alt.X("value:O", sort=[str(hour) for hour in range(24)], title="local hour the order was acknowledged")
+    base = alt.Chart(_data(rows)).encode(x=x.axis(labelOverlap=True, labelAngle=0))
+    bars = base.mark_bar(color=palette.model, cornerRadiusEnd=2, clip=True).encode(
+        y=alt.Y("mae:Q", title="mean error, minutes", scale=top),
+        opacity=_paler_when_few(),
+        description=alt.Description("tip:N"),
+    )
+    ticks = base.mark_tick(color=palette.lookup, thickness=3, clip=True).encode(y="lookup_mae:Q")
+    return themed(_fit(_layer(bars, ticks), width, _plot_height(width)), palette)
+
+
+def segment_errors(rows: list[Row], width: int, palette: Palette) -> Chart:
+    """Mean error by segment, one block per cut: a bar for the model, a tick for the lookup."""
+    base = alt.Chart().encode(y=_segment_axis())
+    bars = base.mark_bar(color=palette.model, cornerRadiusEnd=2, height={"band": 0.7}).encode(
+        x=alt.X("mae:Q", title="mean error, minutes"),
+        opacity=_paler_when_few(),
+        description=alt.Description("tip:N"),
+    )
+    ticks = base.mark_tick(color=palette.lookup, thickness=3).encode(x="lookup_mae:Q")
+    return themed(_blocks(_layer(bars, ticks), rows, width), palette)
+
+
+def segment_coverage(rows: list[Row], width: int, palette: Palette) -> Chart:
+    """Coverage of p10–p90 by segment with the bounds that chance allows, over the band the gate accepts."""
+    low = min([COVERAGE_BAND[0], *(float(row["coverage_low"]) for row in rows)])
+    scale = alt.Scale(domain=[max(0.0, round(low - 0.05, 1)), 1.0], nice=False)
+    base = alt.Chart().encode(y=_segment_axis())
+    x_axis = alt.Axis(format=".0%", title="orders inside p10–p90")
+    # Rows of their own: drawn once per block, not once per segment.
+    gate = alt.Chart(_data([{"low": COVERAGE_BAND[0], "promised": INTERVAL_LEVEL, "high": COVERAGE_BAND[1]}]))
+    band = gate.mark_rect(color=palette.band, opacity=0.16).encode(
+        x=alt.X("low:Q", axis=x_axis, scale=scale), x2="high:Q"
+    )
+    promised = gate.mark_rule(color=palette.band, strokeWidth=1.5).encode(x="promised:Q")
+    chance = base.mark_rule(color=palette.model, strokeWidth=2, opacity=0.45).encode(
+        x="coverage_low:Q", x2="coverage_high:Q"
+    )
+    dots = base.mark_point(color=palette.model, filled=True, size=60, opacity=1).encode(
+        x="coverage:Q", description=alt.Description("coverage_tip:N")
+    )
+    return themed(_blocks(_layer(band, promised, chance, dots), rows, width), palette)
+
+
+def predicted_against_actual(
+    cells: list[Row], medians: list[Row], limit_minutes: int, width: int, palette: Palette
+) -> Chart:
+    """Orders on a grid of predicted × actual minutes; dots and lines are the middle half of what really happened."""
+    scale = alt.Scale(domain=[0, limit_minutes], nice=False)
+    density = (
+        alt.Chart(_data(cells))
+        .mark_rect(color=palette.model)
+        .encode(
+            x=alt.X("predicted:Q", title="predicted (p50), minutes", scale=scale),
+            x2="predicted_end:Q",
+            y=alt.Y("actual:Q", title="actual, minutes", scale=scale),
+            y2="actual_end:Q",
+            opacity=alt.Opacity("weight:Q", scale=alt.Scale(domain=[0, 1], range=[0.06, 0.95]), legend=None),
+            description=alt.Description("tip:N"),
+        )
+    )
+    ends = _data([{"x": 0, "y": 0}, {"x": limit_minutes, "y": limit_minutes}])
+    diagonal = alt.Chart(ends).mark_line(color=palette.ink, strokeDash=[4, 4], opacity=0.7).encode(x="x:Q", y="y:Q")
+    summary = alt.Chart(_data(medians)).encode(x="predicted:Q")
+    middle_half = summary.mark_rule(color=palette.lookup, strokeWidth=2).encode(y="low:Q", y2="high:Q")
+    dots = summary.mark_point(
+        filled=True, size=45, opacity=1, color=palette.lookup, stroke=palette.surface, strokeWidth=1
+    ).encode(y="median:Q")
+    return themed(_fit(_layer(density, diagonal, middle_half, dots), width, _plot_height(width)), palette)
+
+
+def calibration(rows: list[Row], width: int, palette: Palette) -> Chart:
+    """Claimed against observed share for each quantile: all orders as a line, each basis as a mark."""
+    scale = alt.Scale(domain=[0, 1])
+    x = alt.X("claimed:Q", axis=alt.Axis(format=".0%", title="claimed", values=[0, 0.1, 0.5, 0.8, 0.9, 1]), scale=scale)
+    y = alt.Y("observed:Q", axis=alt.Axis(format=".0%", title="observed: orders at or under it"), scale=scale)
+    ends = _data([{"x": 0, "low": -0.03, "y": 0, "high": 0.03}, {"x": 1, "low": 0.97, "y": 1, "high": 1.03}])
+    ideal = alt.Chart(ends).encode(x="x:Q")
+    corridor = ideal.mark_area(color=palette.band, opacity=0.16, clip=True).encode(y="low:Q", y2="high:Q")
+    line = ideal.mark_line(color=palette.band, strokeWidth=1.5).encode(y="y:Q")
+    groups = list(dict.fromkeys(str(row["group"]) for row in rows))
+    base = alt.Chart(_data(rows)).encode(x=x, y=y)
+    overall = alt.Chart(_data([row for row in rows if row["group"] == groups[0]])).encode(x=x, y=y)
+    legend = alt.Legend(title=None, orient="bottom", columns=3)
+    marks = base.mark_point(filled=True, size=80, opacity=0.9).encode(
+        color=alt.Color("group:N", scale=alt.Scale(domain=groups, range=[palette.ink, *palette.groups]), legend=legend),
+        shape=alt.Shape("group:N", scale=alt.Scale(domain=groups, range=list(_SHAPES)), legend=legend),
+        description=alt.Description("tip:N"),
+    )
+    return themed(
+        _fit(
+            _layer(corridor, line, overall.mark_line(color=palette.ink, strokeWidth=2), marks),
+            width,
+            _plot_height(width),
+        ),
+        palette,
+    )
+
+
+def error_distribution(rows: list[Row], model: str, width: int, palette: Palette) -> Chart:
+    """Share of orders per minute of error: bars for the model (within five minutes darker), a line for the lookup."""
+    limit = ERROR_LIMIT_MINUTES
+    x = alt.X(
+        "error:Q",
+        title="predicted − actual, minutes (left: food came later than said)",
+        scale=alt.Scale(domain=[-limit, limit], nice=False),
+    )
+    y = alt.Y("share:Q", axis=alt.Axis(format=".0%", title="orders"), stack=None)
+    bars = (
+        alt.Chart(_data([row for row in rows if row["answer"] == model]))
+        .mark_rect(color=palette.model, stroke=palette.surface, strokeWidth=0.5)
+        .encode(
+            x=x,
+            x2="error_end:Q",
+            y=y,
+            y2=alt.Y2Datum(0),
+            opacity=alt.condition("datum.error >= -5 && datum.error < 5", alt.value(1.0), alt.value(0.45)),
+            description=alt.Description("tip:N"),
+        )
+    )
+    lookup = (
+        alt.Chart(_data([row for row in rows if row["answer"] != model]))
+        .mark_line(color=palette.lookup, interpolate="step-after", strokeWidth=2)
+        .encode(x="error:Q", y=y)
+    )
+    zero = alt.Chart().mark_rule(color=palette.ink, strokeDash=[4, 4], opacity=0.7).encode(x=alt.XDatum(0))
+    return themed(_fit(_layer(bars, lookup, zero), width, _plot_height(width)), palette)
+
+
+def importance(rows: list[Row], width: int, palette: Palette) -> Chart:
+    """What the model leans on, as shares of the whole."""
+    bars = (
+        alt.Chart(_data(rows))
+        .mark_bar(color=palette.model, cornerRadiusEnd=2)
+        .encode(
+            x=alt.X("share:Q", axis=alt.Axis(format=".0%", title="share of the importance")),
+            y=alt.Y("feature:N", sort=None, title=None, axis=alt.Axis(labelLimit=190)),
+            description=alt.Description("tip:N"),
+        )
+    )
+    return themed(_fit(bars, width, 24 * len(rows) + 50), palette)
+
+
+def themed(chart: Chart, palette: Palette) -> Chart:
+    """`chart` in the palette: transparent ground, quiet axes."""
+    return chart.properties(
+        config=alt.Config(
+            background="transparent",
+            font="sans-serif",
+            view=alt.ViewConfig(stroke=None),
+            axis=alt.AxisConfig(
+                labelColor=palette.muted,
+                titleColor=palette.muted,
+                titleFontWeight="normal",
+                labelFontSize=11,
+                titleFontSize=11,
+                labelPadding=5,
+                domain=False,
+                ticks=False,
+                grid=False,
+            ),
+            axisQuantitative=alt.AxisConfig(grid=True, gridColor=palette.grid, tickCount=6),
+            legend=alt.LegendConfig(labelColor=palette.ink, labelFontSize=11, symbolSize=80),
+            header=alt.HeaderConfig(labelColor=palette.muted, labelFontSize=11, labelFontWeight="bold"),
+        )
+    )
+
+
+def _plot_height(width: int) -> int:
+    return min(width, 390)
+
+
+def _data(rows: list[Row]) -> alt.InlineData:
+    return alt.InlineData(values=rows)
+
+
+def _layer(*charts: alt.Chart) -> alt.LayerChart:
+    return alt.LayerChart(layer=list(charts))
+
+
+def _fit(chart: alt.Chart | alt.LayerChart, width: int, height: int) -> alt.Chart | alt.LayerChart:
+    return chart.properties(
+        width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"), padding=4
+    )
+
+
+def _blocks(layers: alt.LayerChart, rows: list[Row], width: int) -> alt.FacetChart:
+    header = alt.Header(title=None, labelOrient="top", labelAnchor="start", labelPadding=4)
+    cuts = list(dict.fromkeys(str(row["cut"]) for row in rows))
+    sized = layers.properties(width=max(120, width - 170), height=alt.Step(19))
+    return alt.FacetChart(
+        data=_data(rows),
+        spec=sized,
+        facet=alt.FacetMapping(row=alt.Row("cut:N", sort=cuts, header=header)),
+        resolve=alt.Resolve(scale=alt.ScaleResolveMap(y="independent")),
+        spacing=12,
+        padding=4,
+    )
+
+
+def _segment_axis() -> alt.Y:
+    return alt.Y("label:N", sort=None, title=None, axis=alt.Axis(labelLimit=145, minExtent=145, maxExtent=145))
+
+
+def _paler_when_few() -> alt.Opacity:
+    return alt.Opacity("few:N", scale=alt.Scale(domain=[False, True], range=[1.0, 0.4]), legend=None)

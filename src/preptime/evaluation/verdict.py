@@ -1,0 +1,65 @@
+"""What the figures say, in plain words for people who don't read tables."""
+
+from __future__ import annotations
+
+from preptime.evaluation.documents import BacktestDocument, Score
+from preptime.evaluation.evaluated import LABEL_SETS, LOOKUP, LabelSet
+from preptime.evaluation.metrics import MAE, interval_coverage
+
+NO_VALUE = "–"
+
+COVERAGE_TOLERANCE = 0.05
+"""D7: p10–p90 may hold 75–85 % of the orders."""
+
+
+def in_minutes(seconds: float | None, digits: int = 1) -> str:
+    """Seconds as minutes for people, `–` where there is no value."""
+    return NO_VALUE if seconds is None else f"{seconds / 60:.{digits}f}"
+
+
+def in_percent(share: float | None, digits: int = 1) -> str:
+    """A share as a percentage for people, `–` where there is no value."""
+    return NO_VALUE if share is None else f"{share:.{digits}%}".replace("%", " %")
+
+
+def find_score(document: BacktestDocument, name: str, labels: LabelSet = LABEL_SETS[0]) -> Score | None:
+    """The row of the table for `name` over `labels`, if there is one."""
+    return next((row for row in document.scores if (row.name, row.labels) == (name, labels)), None)
+
+
+def verdict(document: BacktestDocument) -> list[str]:
+    """A few sentences: how close the answers are, how close the lookup, whether the interval keeps its promise."""
+    default, lookup = find_score(document, document.default_model), find_score(document, LOOKUP)
+    if default is None or default.median_ae is None:
+        return ["No orders with a label were evaluated, so nothing can be said about how good the answers are."]
+    within = f"{in_percent(default.within_5_min)} are within five."
+    sentences = [f"Half of the answers are within {in_minutes(default.median_ae)} minutes of the truth, and {within}"]
+    if lookup is not None and default.mae is not None and lookup.mae:
+        sentences.append(_against_lookup(default.mae, lookup.mae))
+    return [*sentences, _interval_sentence(document), *_rivals(document, default)]
+
+
+def _against_lookup(mae: float, lookup_mae: float) -> str:
+    share = in_percent(abs(1 - mae / lookup_mae), 0)
+    told = f"An answer is {in_minutes(mae)} minutes off on average, the restaurant lookup {in_minutes(lookup_mae)}:"
+    if MAE.better(mae, lookup_mae):
+        return f"{told} the model is {share} closer."
+    if MAE.better(lookup_mae, mae):
+        return f"{told} the model is {share} farther off than a table of averages, and should not be used."
+    return f"{told} no difference."
+
+
+def _interval_sentence(document: BacktestDocument) -> str:
+    coverage, level = document.interval.coverage, document.interval.level
+    distance = interval_coverage(level).loss(coverage)
+    told = (
+        f"p10–p90 holds {in_percent(coverage)} of the orders (promised {in_percent(level, 0)}) and is typically "
+        f"{in_minutes(document.interval.median_width_seconds)} minutes wide"
+    )
+    return f"{told}." if distance <= COVERAGE_TOLERANCE else f"{told}: the promise is not kept."
+
+
+def _rivals(document: BacktestDocument, default: Score) -> list[str]:
+    rivals = [row for row in document.scores if row.labels == default.labels and row.name != default.name]
+    closer = [row.name for row in rivals if MAE.better(row.mae, default.mae)]
+    return [f"Closer on average: {', '.join(closer)}."] if closer else []
