@@ -1,9 +1,9 @@
 """Timestamps: one grammar, one meaning, for a single order and (in `preptime.tables.times`) for columns.
 
 Rules (D5): a time with an offset other than UTC is the wall clock it was written on, as it stands; `Z`, `UTC`,
-`+00:00`, an epoch and an aware `datetime` (what a database gives) are instants and are shown on the restaurant's wall clock; a time
-without offset is the restaurant's wall clock. A London file therefore reads the same in winter, when `+00:00` is
-both, while a June `12:00+00:00` in London becomes 13:00. Epochs are seconds, milliseconds, microseconds or
+`+00:00`, an epoch and an aware `datetime` (what a database gives) are instants and are shown on the restaurant's wall
+clock; a time without offset is the restaurant's wall clock. A London file therefore reads the same in winter, when
+`+00:00` is both, while a June `12:00+00:00` in London becomes 13:00. Epochs are seconds, milliseconds, microseconds or
 nanoseconds by magnitude, which is unambiguous between 2000 and 2099. Where a wall clock shows 01:30 twice the first
 is meant; a wall-clock time that was skipped (02:30 in spring) stays as written and counts as if the clock had not
 been moved yet.
@@ -65,7 +65,7 @@ def offset_seconds(text: str) -> int:
 
 def epoch_microseconds(value: float) -> int | None:
     """An epoch of any declared magnitude in microseconds, or None when it is none."""
-    if isinstance(value, float) and not math.isfinite(value):
+    if not math.isfinite(value):
         return None
     for scale in EPOCH_SCALES:
         microseconds = math.floor(value * scale)

@@ -44,7 +44,7 @@ class Reason(StrEnum):
 
     @property
     def bit(self) -> int:
-        """This reason's bit in a row's mask."""
+        """The bit of this reason in a row's mask."""
         return 1 << list(Reason).index(self)
 
 
@@ -185,8 +185,11 @@ def markdown() -> str:
         lines.append(f"| `{one.reason}` | {one.meaning} | {used} | {one.why} |")
     lines += [
         "",
-        f"Evaluation reports two sets of labels: `up_to_3h` is every order used for evaluation above, so 0 to "
-        f"{LABEL_CAP_SECONDS:,} s with zeros and pre-opening orders included; `inside_fence` is those of them at or "
-        "under the upper IQR fence (third quartile + 1.5 times the interquartile range) of the training window.",
+        (
+            f"Evaluation reports two sets of labels: `up_to_3h` is every order used for evaluation above, so 0 to "
+            f"{LABEL_CAP_SECONDS:,} s with zeros and pre-opening orders included; `inside_fence` is those of them "
+            "at or under the upper IQR fence (third quartile + 1.5 times the interquartile range) of the training "
+            "window."
+        ),
     ]
     return "\n".join(lines) + "\n"

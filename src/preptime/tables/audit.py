@@ -52,7 +52,8 @@ class Audited:
 
     def kept(self, purpose: Purpose) -> NDArray[np.bool_]:
         """[N] which orders may be used for `purpose`."""
-        return (self.reasons & np.uint32(mask(purpose))) == 0
+        kept: NDArray[np.bool_] = (self.reasons & np.uint32(mask(purpose))) == 0
+        return kept
 
 
 def audit(
@@ -73,7 +74,9 @@ def audit(
     position = directory.positions(restaurant.value)
     usable = ~(restaurant.missing | restaurant.bad)
     unlisted = position == UNKNOWN
-    findings.add(Reason.UNKNOWN_RESTAURANT, "restaurant_id", unlisted & usable, "a restaurant_id of the restaurants file")
+    findings.add(
+        Reason.UNKNOWN_RESTAURANT, "restaurant_id", unlisted & usable, "a restaurant_id of the restaurants file"
+    )
     zones, names = zones_of_orders(orders, position, directory)
     acknowledged = read_times(orders["order_acknowledged_at"], zones, names)
     _judge(findings, "order_acknowledged_at", acknowledged)
@@ -147,9 +150,7 @@ def _judge(findings: Findings, name: str, read: Integers | Floats | Times, *, op
     findings.add(Reason.OUT_OF_RANGE, name, beyond if absurd is None else beyond | absurd, column.expected)
 
 
-def _codes(
-    orders: pl.DataFrame, name: str, position: NDArray[np.int64], directory: Directory
-) -> NDArray[np.int32]:
+def _codes(orders: pl.DataFrame, name: str, position: NDArray[np.int64], directory: Directory) -> NDArray[np.int32]:
     """[N] the order's own category where it is understood, else its restaurant's."""
     listed: NDArray[np.int32] = np.append(getattr(directory, name), np.int32(UNKNOWN))[position]
     if name not in orders.columns:

@@ -26,7 +26,8 @@ def require(columns: Sequence[str], names: Iterable[str], where: str) -> None:
     found = "; ".join(f"{found[0]!r} is the closest to {name}" for name, found in close.items() if found)
     listed = ", ".join(repr(column) for column in own[:20]) + (", …" if len(own) > 20 else "")
     plural = "s" if len(missing) > 1 else ""
+    verb = "are" if plural else "is"
     raise DataError(
-        f"The column{plural} {', '.join(missing)} {'are' if plural else 'is'} missing from {where}, which has {listed}.",
+        f"The column{plural} {', '.join(missing)} {verb} missing from {where}, which has {listed}.",
         f"Rename or add {'them' if plural else 'it'}{': ' + found if found else ''}.",
     )

@@ -50,8 +50,7 @@ class Directory:
 
     @cached_property
     def usual_zone(self) -> int:
-        """The zone most restaurants live in: what a restaurant is read with that is not listed, when its order names no
-        country either."""
+        """The zone most restaurants live in, for an order of a restaurant not listed that names no country either."""
         return int(np.bincount(self.time_zone).argmax()) if len(self) else 0
 
     def positions(self, restaurant_id: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -80,12 +79,14 @@ def read_directory(restaurants: pl.DataFrame) -> Directory:
     order = np.argsort(ids)
     texts = {name: _texts(restaurants, name).gather(order) for name in ("country", "city", "type_of_food", "time_zone")}
     zones = _zones(texts["country"], texts["time_zone"])
-    words = {name: tuple(sorted(texts[name].drop_nulls().unique())) for name in ("country", "city", "type_of_food")}
-    vocabularies = Vocabularies(**words, time_zone=tuple(sorted(zones.unique())))
+    words = {name: tuple(sorted(texts[name].drop_nulls().unique())) for name in texts}
+    vocabularies = Vocabularies(words["country"], words["city"], words["type_of_food"], tuple(sorted(zones.unique())))
     return Directory(
         vocabularies,
         np.ascontiguousarray(ids[order]),
-        *(_codes(texts[name], words[name]) for name in ("country", "city", "type_of_food")),
+        _codes(texts["country"], words["country"]),
+        _codes(texts["city"], words["city"]),
+        _codes(texts["type_of_food"], words["type_of_food"]),
         _codes(zones, vocabularies.time_zone),
     )
 
@@ -101,7 +102,7 @@ def _ids(restaurants: pl.DataFrame) -> NDArray[np.int64]:
             f"(row {rows[wrong[0]]}: {cell!r}).",
             "Give every restaurant a whole number.",
         )
-    ids, first, count = np.unique(numbers.value, return_index=True, return_counts=True)
+    ids, count = np.unique(numbers.value, return_counts=True)
     twice = np.flatnonzero(count > 1)
     if len(twice):
         one = int(ids[twice[0]])
@@ -110,7 +111,6 @@ def _ids(restaurants: pl.DataFrame) -> NDArray[np.int64]:
             f"The restaurants file lists {len(twice):,} restaurants more than once (restaurant_id {one} in rows {at}).",
             "Keep one row for each restaurant.",
         )
-    del first
     return numbers.value
 
 

@@ -1,0 +1,74 @@
+"""Writing tables: as a stream, and either whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from preptime.errors import DataError, UsageError
+
+ROW_GROUP_ROWS = 250_000
+
+
+def write_table(path: Path, chunks: Iterable[pl.DataFrame]) -> int:
+    """Write chunks of the same columns to a csv or parquet file, by its suffix; the rows written.
+
+    The file appears under its name when it is complete; a crash or an error leaves what was there before. Memory holds
+    a few chunks at a time. Raises `UsageError` for another suffix and `DataError` when the folder cannot be written.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in {".csv", ".parquet"}:
+        raise UsageError(f"{path} has the suffix {suffix or 'none'}.", "Name the output .csv or .parquet.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    except OSError as error:
+        raise DataError(f"{path.parent} cannot be written ({error.strerror}).", "Choose another folder.") from error
+    os.close(handle)
+    unfinished = Path(temporary)
+    try:
+        rows = _csv(unfinished, chunks) if suffix == ".csv" else _parquet(unfinished, chunks)
+        _share(unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return rows
+
+
+def _csv(path: Path, chunks: Iterable[pl.DataFrame]) -> int:
+    rows = 0
+    with path.open("wb") as file:
+        for index, chunk in enumerate(chunks):
+            chunk.write_csv(file, include_header=index == 0)
+            rows += len(chunk)
+    return rows
+
+
+def _parquet(path: Path, chunks: Iterable[pl.DataFrame]) -> int:
+    stream = iter(chunks)
+    first = next(stream, None)
+    if first is None:
+        raise UsageError("There is nothing to write.", "Give at least one chunk, if only an empty one.")
+    rows = 0
+
+    def source(*_: object) -> Iterator[pl.DataFrame]:
+        nonlocal rows
+        for chunk in chain([first], stream):
+            rows += len(chunk)
+            yield chunk
+
+    register_io_source(source, schema=first.schema).sink_parquet(path, row_group_size=ROW_GROUP_ROWS)
+    return rows
+
+
+def _share(path: Path) -> None:
+    """Temporary files are private; a table gets the permissions any new file here would get."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
