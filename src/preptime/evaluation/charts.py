@@ -5,6 +5,7 @@ Each function takes the rows of `aggregates`, the width in pixels that the whole
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -64,15 +65,18 @@ def hours(rows: list[Row], width: int, palette: Palette) -> Chart:
     Hours with few orders don't stretch the picture: they end at its edge.
     """
     solid = [max(float(row["mae"]), float(row["lookup_mae"])) for row in rows if not row["few"]]
-    top = alt.Scale(domain=[0, 1.1 * max(solid)]) if solid else alt.Scale()
+    top = 1.1 * max(solid) if solid else math.inf
+    cut: list[Row] = [
+        {**row, "mae": min(float(row["mae"]), top), "lookup_mae": min(float(row["lookup_mae"]), top)} for row in rows
+    ]
     x = alt.X("value:O", sort=[str(hour) for hour in range(24)], title="local hour the order was acknowledged")
-    base = alt.Chart(_data(rows)).encode(x=x.axis(labelOverlap=True, labelAngle=0))
-    bars = base.mark_bar(color=palette.model, cornerRadiusEnd=2, clip=True).encode(
-        y=alt.Y("mae:Q", title="mean error, minutes", scale=top),
+    base = alt.Chart(_data(cut)).encode(x=x.axis(labelOverlap=True, labelAngle=0))
+    bars = base.mark_bar(color=palette.model, cornerRadiusEnd=2).encode(
+        y=alt.Y("mae:Q", title="mean error, minutes"),
         opacity=_paler_when_few(),
         description=alt.Description("tip:N"),
     )
-    ticks = base.mark_tick(color=palette.lookup, thickness=3, clip=True).encode(y="lookup_mae:Q")
+    ticks = base.mark_tick(color=palette.lookup, thickness=3, opacity=1).encode(y="lookup_mae:Q")
     return themed(_fit(_layer(bars, ticks), width, _plot_height(width)), palette)
 
 
@@ -84,7 +88,7 @@ def segment_errors(rows: list[Row], width: int, palette: Palette) -> Chart:
         opacity=_paler_when_few(),
         description=alt.Description("tip:N"),
     )
-    ticks = base.mark_tick(color=palette.lookup, thickness=3).encode(x="lookup_mae:Q")
+    ticks = base.mark_tick(color=palette.lookup, thickness=3, opacity=1).encode(x="lookup_mae:Q")
     return themed(_blocks(_layer(bars, ticks), rows, width), palette)
 
 
@@ -196,12 +200,14 @@ def error_distribution(rows: list[Row], model: str, width: int, palette: Palette
 
 def importance(rows: list[Row], width: int, palette: Palette) -> Chart:
     """What the model leans on, as shares of the whole."""
+    # Room for the widest of the fonts that a reader's browser may choose.
+    labels = min(200, 7 * max(len(str(row["feature"])) for row in rows))
     bars = (
         alt.Chart(_data(rows))
         .mark_bar(color=palette.model, cornerRadiusEnd=2)
         .encode(
             x=alt.X("share:Q", axis=alt.Axis(format=".0%", title="share of the importance")),
-            y=alt.Y("feature:N", sort=None, title=None, axis=alt.Axis(labelLimit=190)),
+            y=alt.Y("feature:N", sort=None, title=None, axis=alt.Axis(labelLimit=200, minExtent=labels)),
             description=alt.Description("tip:N"),
         )
     )

@@ -98,4 +98,4 @@ def _shown(value: float | None, metric: PointMetric) -> str:
     if metric.unit == "s":
         sign = "+" if metric is BIAS and value > 0 else ""
         return f'<span title="{value:.1f} s">{sign}{in_minutes(value, 2)}</span>'.replace("-", "−")
-    return in_percent(value) if metric.unit == "share" else f"{value:.3f}".replace("-", "−")
+    return in_percent(value) if metric.unit == "share" else f"{round(value, 3) + 0.0:.3f}".replace("-", "−")

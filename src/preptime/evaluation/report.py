@@ -89,7 +89,9 @@ def _tiles(document: BacktestDocument) -> str:
     tiles = [
         markup.tile(in_minutes(default.mae), "min", "mean error of the default answer (p50)"),
         markup.tile(in_percent(default.within_5_min), "", "of the answers within five minutes"),
-        markup.tile(in_percent(coverage), "", f"of the orders inside p10–p90; promised {document.interval.level:.0%}"),
+        markup.tile(
+            in_percent(coverage), "", f"of the orders inside p10–p90; promised {in_percent(document.interval.level, 0)}"
+        ),
     ]
     if lookup is not None:
         tiles.insert(1, markup.tile(in_minutes(lookup.mae), "min", "mean error of the restaurant lookup"))

@@ -13,13 +13,13 @@ COVERAGE_TOLERANCE = 0.05
 
 
 def in_minutes(seconds: float | None, digits: int = 1) -> str:
-    """Seconds as minutes for people, `–` where there is no value."""
-    return NO_VALUE if seconds is None else f"{seconds / 60:.{digits}f}"
+    """Seconds as minutes for people, `–` where there is no value. Never a negative nought."""
+    return NO_VALUE if seconds is None else f"{round(seconds / 60, digits) + 0.0:.{digits}f}"
 
 
 def in_percent(share: float | None, digits: int = 1) -> str:
     """A share as a percentage for people, `–` where there is no value."""
-    return NO_VALUE if share is None else f"{share:.{digits}%}".replace("%", " %")
+    return NO_VALUE if share is None else f"{share:.{digits}%}".replace("%", "\N{NO-BREAK SPACE}%")
 
 
 def find_score(document: BacktestDocument, name: str, labels: LabelSet = LABEL_SETS[0]) -> Score | None:
