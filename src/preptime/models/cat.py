@@ -1,0 +1,122 @@
+"""`cat`: the notebook's CatBoost; and the one place that knows this library, for `quantile` too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preptime.models.model import as_seconds, as_shares, check_training_rows
+
+if TYPE_CHECKING:
+    from catboost import CatBoostRegressor
+    from onnx import ModelProto, NodeProto
+
+    from preptime.models.estimator import Estimator
+
+
+@dataclass(frozen=True, slots=True)
+class CatTrees:
+    """CatBoost's hyperparameters, for any of its losses that predict one number."""
+
+    loss: str = "RMSE"
+    trees: int = 100
+    rate: float = 0.1
+    depth: int = 6
+
+    def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedCatTrees:
+        """Fit without writing files, and with a constant label allowed (a fold of few rows may have one)."""
+        from catboost import CatBoostRegressor
+
+        check_training_rows(X, y)
+        estimator = CatBoostRegressor(
+            loss_function=self.loss,
+            iterations=self.trees,
+            learning_rate=self.rate,
+            depth=self.depth,
+            thread_count=threads,
+            random_seed=seed,
+            allow_writing_files=False,
+            allow_const_label=True,
+            verbose=False,
+        )
+        return FittedCatTrees(estimator.fit(X, y))
+
+
+@dataclass(frozen=True, slots=True)
+class FittedCatTrees:
+    """One fitted CatBoost model, before anything is made of its numbers."""
+
+    estimator: CatBoostRegressor
+
+    @property
+    def n_features(self) -> int:
+        """F of the matrix it was fitted on."""
+        return self.estimator.n_features_in_
+
+    def raw(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
+        """What the trees add up to, [N]."""
+        return self.estimator.predict(X, thread_count=1)
+
+    def importance(self) -> NDArray[np.float64]:
+        """[F], by how much the prediction changes with each feature; sums to 1."""
+        return as_shares(self.estimator.get_feature_importance())
+
+    def trees(self) -> NodeProto:
+        """The trees as an ONNX node over `features`."""
+        from catboost.utils import convert_to_onnx_object
+
+        from preptime.models import graph
+
+        return graph.tree_node(convert_to_onnx_object(self.estimator))
+
+
+@dataclass(frozen=True, slots=True)
+class Cat:
+    """CatBoost with the notebook's hyperparameters, on squared error."""
+
+    libraries: ClassVar[tuple[str, ...]] = ("catboost",)
+
+    name: str = "cat"
+    recipe: CatTrees = CatTrees()
+
+    def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedCat:
+        """The number of threads changes nothing but the time."""
+        return FittedCat(self.recipe.fit(X, y, threads=threads, seed=seed))
+
+
+@dataclass(frozen=True, slots=True)
+class FittedCat:
+    """Fitted CatBoost as a point model."""
+
+    fitted: FittedCatTrees
+
+    def predict(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Seconds, [N]."""
+        return as_seconds(self.fitted.raw(X))
+
+    def importance(self) -> NDArray[np.float64]:
+        """[F], by how much the prediction changes with each feature."""
+        return self.fitted.importance()
+
+    def to_onnx(self) -> ModelProto:
+        """CatBoost's borders are float32 already: both sides compare the same numbers."""
+        from preptime.models import graph
+
+        return graph.point_model(self.fitted.trees(), self.fitted.n_features)
+
+
+def notebook_estimator() -> Estimator:
+    """The notebook's CatBoost, unfitted, with the library's own seed as there; for `training.notebook`."""
+    from catboost import CatBoostRegressor
+
+    recipe = CatTrees()
+    return CatBoostRegressor(
+        iterations=recipe.trees,
+        learning_rate=recipe.rate,
+        depth=recipe.depth,
+        allow_writing_files=False,
+        verbose=False,
+    )

@@ -1,0 +1,56 @@
+"""Fitting many models at once, without fitting anything twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from importlib import import_module
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preptime.models.model import CombinedModel, Fitted, Model, check_training_rows
+
+
+def fit_all(
+    models: Mapping[str, Model],
+    X: NDArray[np.float32],
+    y: NDArray[np.float64],
+    *,
+    threads: int,
+    seed: int,
+    done: Callable[[str], None] = lambda _: None,
+) -> dict[str, Fitted]:
+    """Every model fitted on X [N, F] and y [N] seconds, in the order of `models`; `done` is told each name as it ends.
+
+    Models that stand on others come last and take those as fitted. Each fit has one thread and several run at once, so
+    that the result is the same to the bit for every number of `threads`. Raises DataError as `Model.fit` does.
+    """
+    check_training_rows(X, y)
+    _load(models)
+    combined = {name: model for name, model in models.items() if isinstance(model, CombinedModel)}
+    fitted: dict[str, Fitted] = {}
+    with ThreadPoolExecutor(threads) as pool:
+        jobs = {
+            pool.submit(model.fit, X, y, threads=1, seed=seed): name
+            for name, model in models.items()
+            if name not in combined
+        }
+        for job in as_completed(jobs):
+            fitted[jobs[job]] = job.result()
+            done(jobs[job])
+    for name, model in combined.items():
+        same = {base.name: fitted[base.name] for base in model.models if models.get(base.name) == base}
+        fitted[name] = model.fit_over(same, X, y, threads=threads, seed=seed)
+        done(name)
+    return {name: fitted[name] for name in models}
+
+
+def _load(models: Mapping[str, Model]) -> None:
+    """Import the learning libraries, one after the other.
+
+    They look for each other (and for Polars) among the modules loaded already, and must not find one half imported by
+    another thread.
+    """
+    for library in sorted({library for model in models.values() for library in model.libraries}):
+        import_module(library)
