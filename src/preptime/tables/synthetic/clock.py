@@ -19,12 +19,19 @@ MICROSECONDS = 1_000_000
 DAY_NOISE = 0.06
 """Standard deviation of the logarithm of a day's volume around its weekday's."""
 
-OPENING_HOURS = (12.0, 12.5, 13.0, 13.25, 18.5)
-OPENING_SHARES = (0.04, 0.08, 0.66, 0.10, 0.12)
+NEW_SHARE = 0.26
+"""Restaurants that open during the period, evenly over its days, beside the cities that open late. Orders don't grow with
+them: the others get a little fewer."""
+
+OPENING_HOURS = (12.0, 12.5, 13.0, 13.25, 13.5, 18.5)
+OPENING_SHARES = (0.05, 0.05, 0.40, 0.30, 0.08, 0.12)
 """When kitchens start, local time, and the share of restaurants: chosen so that labels before opening are as published."""
 
 PREORDER_DECAY_SECONDS = 4_000.0
-"""Evening kitchens take orders in the afternoon too, the fewer the longer the wait; lunch is in the measured volumes."""
+"""Kitchens get orders before they open too, the fewer the longer the wait."""
+
+NIGHT_ENDS_SECONDS = 6 * 3_600.0
+"""What comes after midnight is the end of an evening, not early for the next lunch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,7 @@ def make_clock(start: dt.date, days: int, rng: np.random.Generator) -> Clock:
     dates = [start + dt.timedelta(days=day) for day in range(days)]
     volume = np.array([WEEKDAY_VOLUME[date.weekday()] for date in dates])
     volume *= np.exp(DAY_NOISE * rng.standard_normal(days))
+    volume /= 1 - NEW_SHARE * (1 - np.arange(1, days + 1) / days)
     zones = tuple(sorted(set(TIME_ZONES.values())))
     return Clock(
         day_share=volume / volume.sum(),
@@ -79,6 +87,14 @@ def draw_times(clock: Clock, opening: NDArray[np.int8], rng: np.random.Generator
     return seconds.clip(0, DAY_SECONDS - 1e-3)
 
 
+def wait_seconds(
+    opening_seconds: float | NDArray[np.float64], seconds_of_day: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """[N] from a time of the day until the kitchen opens; 0 when it is open."""
+    wait = np.maximum(opening_seconds - seconds_of_day, 0.0)
+    return np.where(seconds_of_day < NIGHT_ENDS_SECONDS, 0.0, wait)
+
+
 def utc_microseconds(
     clock: Clock, zone: NDArray[np.int8], day: NDArray[np.int64], seconds: NDArray[np.float64]
 ) -> NDArray[np.int64]:
@@ -93,12 +109,10 @@ def _quarter_shares() -> NDArray[np.float64]:
     for hour, quarters in QUARTER_HOUR_VOLUME.items():
         volume[hour * 4 : hour * 4 + 4] = quarters
     middle = (np.arange(QUARTERS) + 0.5) * QUARTER_SECONDS
-    kinds = []
-    for opening_hour in OPENING_HOURS:
-        wait = np.maximum(opening_hour * 3_600 - middle, 0.0)
-        taken = np.exp(-wait / PREORDER_DECAY_SECONDS) if opening_hour > 15 else np.ones(QUARTERS)
-        kinds.append(volume * taken / (volume * taken).sum())
-    return np.array(kinds)
+    taken = np.array([np.exp(-wait_seconds(3_600 * hour, middle) / PREORDER_DECAY_SECONDS) for hour in OPENING_HOURS])
+    per_kind = volume * taken / (np.array(OPENING_SHARES) @ taken)  # all kinds together keep the measured volume
+    shares: NDArray[np.float64] = per_kind / per_kind.sum(axis=1, keepdims=True)
+    return shares
 
 
 def _offsets(dates: list[dt.date], zone: ZoneInfo) -> list[int]:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 TAIL = 0.10
 """Weight of the tails: fits the spread of labels around their restaurant's level between 1 % and 99 %."""
 
-LARGEST_SCORE = 3.7
-"""Scores are cut here, one order in 5,000: beyond it the tail would give days of cooking."""
+LARGEST_SCORE = 3.2
+"""Scores are cut here, one order in 700: beyond it the tail would give days of cooking."""
 
-LOAD_STEPS = (0.0, 0.05, 0.24, 0.48, 0.78, 1.05, 1.30)
+LOAD_STEPS = (0.0, 0.106, 0.36, 0.61, 0.907, 1.16, 1.36)
 """What 0, 1, 2 … orders open in the kitchen add to the logarithm of the cooking time, in units of the kitchen's noise
 scale; the last counts for more as well. Calibrated: the medians of the deviations come out at +8, +83, +173, +304 s."""
 
@@ -64,12 +64,18 @@ class LoadMixture:
         x = np.linspace(-5.0, 8.0, 2_601)
         below = np.array([noise_below(x - step) for step in LOAD_STEPS])
         probability = _poisson(self._root**2, len(LOAD_STEPS))
+        self._mean_effect = probability @ np.array(LOAD_STEPS)
+        self._mean_effect = probability @ np.array(LOAD_STEPS)
         mixed = probability @ below
         self._table = np.array([[np.interp(p, row, x) for row in mixed] for p in QUANTILES])
 
     def quantile(self, which: int, expected_open: NDArray[np.float64]) -> NDArray[np.float64]:
         """[N] the quantile QUANTILES[which] of load effect plus noise, in units of the noise scale."""
         return np.interp(np.sqrt(expected_open), self._root, self._table[which])
+
+    def mean_effect(self, expected_open: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[N] what the load adds on average, in units of the noise scale."""
+        return np.interp(np.sqrt(expected_open), self._root, self._mean_effect)
 
 
 def _poisson(mean: NDArray[np.float64], steps: int) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preptime.tables.synthetic.basket import draw_baskets
-from preptime.tables.synthetic.clock import MICROSECONDS, Clock, draw_days, draw_times, utc_microseconds
+from preptime.tables.synthetic.clock import MICROSECONDS, Clock, draw_days, draw_times, utc_microseconds, wait_seconds
 from preptime.tables.synthetic.dirt import draw_dirt
 from preptime.tables.synthetic.kitchen import settle
 from preptime.tables.synthetic.noise import load_effect, noise
@@ -18,7 +18,7 @@ from preptime.tables.synthetic.restaurants import Restaurants
 from preptime.tables.synthetic.truth import ExpectedLoad, true_quantiles
 from preptime.tables.synthetic.world import CITIES
 
-LOG_BASE_SECONDS = math.log(800.0)
+LOG_BASE_SECONDS = math.log(775.0)
 """Logarithm of the median cooking time in an empty kitchen, all else average. Calibrated on the published quartiles."""
 
 VALUE_EXPONENT = 0.26
@@ -28,7 +28,7 @@ ITEMS_EXPONENT = 0.08
 REFERENCE_VALUE_GBP = 21.4
 REFERENCE_ITEMS = 3.5
 
-HOUR_EFFECT = ((0.0, -0.15), (11.0, 0.05), (13.0, 0.12), (14.5, -0.02), (15.5, -0.07), (17.5, 0.0), (20.0, 0.02),
+HOUR_EFFECT = ((0.0, -0.15), (11.0, 0.05), (13.0, 0.06), (14.5, -0.02), (15.5, -0.07), (17.5, 0.0), (20.0, 0.02),
                (21.5, -0.03), (22.5, -0.06), (23.5, -0.16), (24.0, -0.16))  # fmt: skip
 """Added to the logarithm of the cooking time at these local hours, linear in between; measured within restaurants."""
 
@@ -72,7 +72,7 @@ def draw_orders(
     location = LOG_BASE_SECONDS + log_pace + _order_effect(value, items, seconds)
     scale = restaurants.noise_scale[at]
     surprise = noise(chance.standard_normal(len(at)))
-    wait = np.maximum(clock.opening_seconds[restaurants.opening[at]] - seconds, 0.0)
+    wait = wait_seconds(clock.opening_seconds[restaurants.opening[at]], seconds)
     dirty, false_seconds = draw_dirt(restaurants.early_tap[at], seconds, wait > 0, dirt)
 
     def ready_given_load(rows: NDArray[np.intp], open_orders: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -82,7 +82,7 @@ def draw_orders(
 
     open_orders, ready = settle(at, acknowledged, ready_given_load)
     daily = restaurants.expected_orders[at] * clock.day_share[day]
-    expected_open = expected_load(restaurants.opening[at], LOG_BASE_SECONDS + log_pace, seconds, daily)
+    expected_open = expected_load(restaurants.opening[at], LOG_BASE_SECONDS + log_pace, scale, seconds, daily)
     return Orders(
         restaurant=at.astype(np.int32),
         acknowledged=acknowledged,

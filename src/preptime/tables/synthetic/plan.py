@@ -31,7 +31,9 @@ class Drift:
         if self.from_day < 1:
             raise UsageError(f"Drift from day {self.from_day}.", "Days count from 1, the first day of the period.")
         if not (math.isfinite(self.factor) and 0.1 <= self.factor <= 10):
-            raise UsageError(f"Drift by the factor {self.factor:g}.", "Stay between 0.1 and 10, that is -90% and +900%.")
+            raise UsageError(
+                f"Drift by the factor {self.factor:g}.", "Stay between 0.1 and 10, that is -90% and +900%."
+            )
 
     @classmethod
     def parse(cls, text: str) -> Drift:
@@ -44,7 +46,9 @@ class Drift:
         try:
             return cls(city, int(day), 1 + float(percent[:-1]) / 100)
         except ValueError:
-            raise UsageError(f"Drift {text!r}: the day {day!r} or the change {percent!r} is not a number.", how) from None
+            raise UsageError(
+                f"Drift {text!r}: the day {day!r} or the change {percent!r} is not a number.", how
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,9 @@ class SynthesisPlan:
         if self.seed < 0:
             raise UsageError(f"The seed {self.seed} is negative.", "Give a whole number from 0 up.")
         if self.days > 3_660 or self.start.year + self.days // 365 > 2_200:
-            raise UsageError(f"A period of {self.days:,} days from {self.start}.", "Ask for ten years or less, before 2200.")
+            raise UsageError(
+                f"A period of {self.days:,} days from {self.start}.", "Ask for ten years or less, before 2200."
+            )
         if self.drift is not None and self.drift.from_day > self.days:
             raise UsageError(
                 f"Drift from day {self.drift.from_day} of a period of {self.days} days.",

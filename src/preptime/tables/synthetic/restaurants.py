@@ -7,15 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.tables.synthetic.clock import OPENING_SHARES, Clock
+from preptime.tables.synthetic.clock import NEW_SHARE, OPENING_SHARES, Clock
 from preptime.tables.synthetic.plan import SynthesisPlan
 from preptime.tables.synthetic.world import CITIES, FOODS, TIME_ZONES
 
-POPULARITY_SPREAD = 1.22
-"""Standard deviation of the logarithm of a restaurant's popularity: 74 % of restaurants get 20 orders or fewer."""
+POPULARITY_SPREAD_BELOW, POPULARITY_SPREAD_ABOVE = 1.15, 1.16
+"""Standard deviation of the logarithm of a restaurant's popularity, below and above the median: 74 % of restaurants get 20
+orders or fewer, 1 % get 150 or more."""
 
-NEW_SHARE = 0.10
-"""Restaurants that open during the period, evenly over its days, beside the cities that open late."""
+POPULARITY_LARGEST_SCORE = 3.1
+"""No restaurant is larger than this, however many there are: a larger one is another kind of kitchen."""
 
 LATE_CITY_START = 0.8
 """Share of the period that is over before a city that opens late has its first order."""
@@ -23,15 +24,19 @@ LATE_CITY_START = 0.8
 KITCHEN_SPREAD = 0.30
 """Standard deviation, between restaurants of one city and food, of the logarithm of the cooking time."""
 
-NOISE_SCALE = 0.40
+NOISE_SCALE = 0.38
 NOISE_SCALE_SPREAD = 0.25
-"""Median, and spread of the logarithm, of a kitchen's own irregularity."""
+NOISE_SCALE_MOST = 0.7
+"""Median, spread of the logarithm, and upper end of a kitchen's own irregularity."""
 
 EARLY_TAP_SPREAD = 1.6
-EARLY_TAP_PARIS = 12.0
+EARLY_TAP_PARIS = 20.0
 """A few kitchens tap "ready" at once as a habit, in Paris many: a quarter of its labels are under a minute."""
 
 EARLY_TAP_MOST = 0.6
+HASTE = 1.0
+"""What a habit of tapping early in all its orders takes from the logarithm of a kitchen's honest labels."""
+
 EARLY_TAP_SHARE = 0.0335
 """Of all orders; with the fastest honest labels 3.4 % are under a minute."""
 
@@ -67,7 +72,7 @@ def draw_restaurants(plan: SynthesisPlan, clock: Clock, rng: np.random.Generator
     city = rng.permutation(_quota(count, np.array([city.restaurants for city in CITIES])))
     food = rng.permutation(_quota(count, np.array([food.restaurants for food in FOODS])))
     city, food, first_day = _order_by_opening(city, food, _first_days(plan.days, city, rng))
-    popularity = np.exp(POPULARITY_SPREAD * rng.standard_normal(count))
+    popularity = _popularity(count, rng)
     open_share = 1 - np.concatenate(([0.0], np.cumsum(clock.day_share)))[first_day]
     expected = _raked(popularity * open_share, city, food) * plan.orders
     orders = _draw_orders(plan.orders, expected, city, rng)
@@ -78,9 +83,12 @@ def draw_restaurants(plan: SynthesisPlan, clock: Clock, rng: np.random.Generator
         return spread * (drawn - weight @ drawn)  # centred by orders, so that one big restaurant can't move the totals
 
     price_of_city = np.array([place.price_level for place in CITIES])[city]
+    # A kitchen that taps early as a habit is also early, if less so, with its other orders.
     habit = np.exp(EARLY_TAP_SPREAD * rng.standard_normal(count))
     paris = np.array([place.country == "France" for place in CITIES])[city]
     places = np.array([place.log_pace for place in CITIES])[city] + np.array([kind.log_pace for kind in FOODS])[food]
+    early_tap = _scaled(habit * np.where(paris, EARLY_TAP_PARIS, 1.0), orders)
+    places -= HASTE * early_tap
     return Restaurants(
         city=city,
         food=food,
@@ -90,11 +98,19 @@ def draw_restaurants(plan: SynthesisPlan, clock: Clock, rng: np.random.Generator
         orders=orders,
         expected_orders=expected / open_share,
         log_pace=effect(KITCHEN_SPREAD) + places - weight @ places,
-        noise_scale=NOISE_SCALE * np.exp(NOISE_SCALE_SPREAD * rng.standard_normal(count)),
+        noise_scale=np.minimum(NOISE_SCALE * np.exp(NOISE_SCALE_SPREAD * rng.standard_normal(count)), NOISE_SCALE_MOST),
         price_level=effect(1.0) + price_of_city - weight @ price_of_city,
         basket_level=effect(1.0),
-        early_tap=_scaled(habit * np.where(paris, EARLY_TAP_PARIS, 1.0), orders),
+        early_tap=early_tap,
     )
+
+
+def _popularity(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    score = np.minimum(rng.standard_normal(count), POPULARITY_LARGEST_SCORE)
+    popularity: NDArray[np.float64] = np.exp(
+        np.where(score < 0, POPULARITY_SPREAD_BELOW, POPULARITY_SPREAD_ABOVE) * score
+    )
+    return popularity
 
 
 def _quota(count: int, shares: NDArray[np.generic]) -> NDArray[np.int64]:
@@ -122,7 +138,10 @@ def _order_by_opening(
 
 def _raked(weight: NDArray[np.float64], city: NDArray[np.int64], food: NDArray[np.int64]) -> NDArray[np.float64]:
     """Share of all orders per restaurant: popularity, stretched until the shares of foods and cities are the given ones."""
-    shares = ((food, np.array([kind.orders_per_thousand for kind in FOODS])), (city, np.array([c.order_share for c in CITIES])))
+    shares = (
+        (food, np.array([kind.orders_per_thousand for kind in FOODS])),
+        (city, np.array([c.order_share for c in CITIES])),
+    )
     for _ in range(12):
         for group, share in shares:
             present = np.bincount(group, weight, minlength=len(share))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.tables.synthetic.clock import DAY_SECONDS, QUARTERS, Clock
+from preptime.tables.synthetic.clock import DAY_SECONDS, QUARTERS, Clock, wait_seconds
 from preptime.tables.synthetic.dirt import FORGOTTEN_SHARE, forgotten_longer_than, forgotten_weight
 from preptime.tables.synthetic.noise import LoadMixture, load_effect, noise_below, quantiles_given_load
 
@@ -14,6 +14,10 @@ _STEPS = int(DAY_SECONDS / _STEP_SECONDS)
 _LOG_LEVELS = np.linspace(4.5, 8.5, 17)
 _ORDER_SPREAD = 0.45
 """Spread of the cooking times of one restaurant: its noise, and what its orders contain."""
+
+
+LOAD_ROUNDS = 2
+"""How often the expected load is fed back into the pace; more changes nothing."""
 
 
 class ExpectedLoad:
@@ -44,17 +48,29 @@ class ExpectedLoad:
         self,
         opening: NDArray[np.int8],
         log_pace_seconds: NDArray[np.float64],
+        scale: NDArray[np.float64],
         seconds_of_day: NDArray[np.float64],
         daily_orders: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        """[N] expected number of open orders."""
+        """[N] expected number of open orders; the load that it means slows the kitchen down, which adds to it."""
         step = (seconds_of_day / _STEP_SECONDS).astype(np.int64)
-        position = ((log_pace_seconds - _LOG_LEVELS[0]) / (_LOG_LEVELS[1] - _LOG_LEVELS[0])).clip(0, len(_LOG_LEVELS) - 1.001)
+        forgotten = self._forgotten[opening, step]
+        expected = daily_orders * (self._open_share(opening, log_pace_seconds, step) + forgotten)
+        for _ in range(LOAD_ROUNDS):
+            slowed = log_pace_seconds + scale * self.mixture.mean_effect(expected)
+            expected = daily_orders * (self._open_share(opening, slowed, step) + forgotten)
+        return expected
+
+    def _open_share(
+        self, opening: NDArray[np.int8], log_pace_seconds: NDArray[np.float64], step: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        spacing = _LOG_LEVELS[1] - _LOG_LEVELS[0]
+        position = ((log_pace_seconds - _LOG_LEVELS[0]) / spacing).clip(0, len(_LOG_LEVELS) - 1.001)
         level = position.astype(np.int64)
         part = position - level
-        cooking = (1 - part) * self._cooking[opening, level, step] + part * self._cooking[opening, level + 1, step]
-        expected: NDArray[np.float64] = daily_orders * (cooking + self._forgotten[opening, step])
-        return expected
+        share: NDArray[np.float64] = (1 - part) * self._cooking[opening, level, step]
+        share += part * self._cooking[opening, level + 1, step]
+        return share
 
 
 def true_quantiles(
@@ -74,7 +90,8 @@ def true_quantiles(
 
 def _still_cooking(middle: NDArray[np.float64], opening: float, level: float) -> NDArray[np.float64]:
     """[time, arrival] probability that an arrival is still open at a time."""
-    cooking = middle[:, None] - np.maximum(middle[None, :], opening)
+    starts = middle + wait_seconds(opening, middle)
+    cooking = middle[:, None] - starts[None, :]
     own = np.eye(len(middle), dtype=bool) & (cooking >= 0)
     cooking[own] = _STEP_SECONDS / 4
     started = cooking > 0

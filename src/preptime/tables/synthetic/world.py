@@ -34,7 +34,7 @@ TIME_ZONES = {"UK": "Europe/London", "France": "Europe/Paris", "Ireland": "Europ
 
 CITIES = (
     City("London", "UK", 998, 0.7870),
-    City("Paris", "France", 161, 0.0630, -0.70, -0.40),
+    City("Paris", "France", 161, 0.0630, -0.95, -0.40),
     City("Manchester", "UK", 72, 0.0300, 0.08, 0.15),
     City("Brighton", "UK", 40, 0.0204, 0.22),
     City("Oxford", "UK", 23, 0.0180, -0.04, -0.30),
@@ -169,7 +169,7 @@ ORDER_VALUE_QUANTILES = (
 """Pounds at each share of the orders."""
 
 FORGOTTEN_SECONDS_QUANTILES = (
-    (0.0, 10_900.0), (0.25, 13_900.0), (0.5, 17_500.0), (0.62, 23_000.0), (0.68, 46_000.0), (0.75, 72_000.0),
-    (0.90, 88_000.0), (0.97, 100_000.0), (1.0, 255_499.0),
+    (0.0, 10_900.0), (0.25, 13_900.0), (0.5, 17_500.0), (0.60, 23_000.0), (0.66, 46_000.0), (0.72, 72_000.0),
+    (0.87, 90_000.0), (0.96, 110_000.0), (1.0, 255_499.0),
 )  # fmt: skip
 """Labels of orders that nobody marked as ready in time: hours later, or the next day."""

@@ -44,7 +44,9 @@ def write_integer_coded_orders(
 
 
 def _with_wall_clock(table: pl.DataFrame, restaurants: pl.DataFrame) -> pl.DataFrame:
-    instants = [name for name, kind in table.schema.items() if isinstance(kind, pl.Datetime) and kind.time_zone == "UTC"]
+    instants = [
+        name for name, kind in table.schema.items() if isinstance(kind, pl.Datetime) and kind.time_zone == "UTC"
+    ]
     if not instants:
         return table
     country = table.select("restaurant_id").join(
@@ -55,7 +57,8 @@ def _with_wall_clock(table: pl.DataFrame, restaurants: pl.DataFrame) -> pl.DataF
     numbered = table.with_columns(zone.alias("_zone")).with_row_index("_row")
     for (name,), part in numbered.group_by("_zone", maintain_order=True):
         wall = [
-            pl.col(column).dt.convert_time_zone(str(name)).dt.strftime("%Y-%m-%d %H:%M:%S%.6f%:z") for column in instants
+            pl.col(column).dt.convert_time_zone(str(name)).dt.strftime("%Y-%m-%d %H:%M:%S%.6f%:z")
+            for column in instants
         ]
         parts.append(part.with_columns(wall))
     return pl.concat(parts).sort("_row").drop("_row", "_zone")
