@@ -14,9 +14,9 @@ from preptime.domain.order import UNKNOWN, OrderColumns
 from preptime.domain.timestamps import MICROSECONDS
 from preptime.domain.verdict import LABEL_CAP_SECONDS, SHORT_LABEL_SECONDS, Purpose, Reason, mask
 from preptime.errors import DataError
+from preptime.features.directory import Directory
 from preptime.tables.categories import read_codes
 from preptime.tables.columns import FILE, ROW, SURPLUS, require
-from preptime.tables.directory import Directory
 from preptime.tables.duplicates import later_duplicates
 from preptime.tables.findings import Finding, Findings
 from preptime.tables.numbers import Floats, Integers, read_floats, read_integers

@@ -1,9 +1,7 @@
-"""The restaurants file as a directory: what is known of a restaurant before its first order."""
+"""Reading the restaurants file as a directory: what is known of a restaurant before its first order."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -15,57 +13,11 @@ from preptime.domain.order import UNKNOWN
 from preptime.domain.time_zones import zone_name
 from preptime.domain.timestamps import BLANKS
 from preptime.errors import DataError
-from preptime.features.history import History, Vocabularies
+from preptime.features.directory import Directory, Vocabularies
 from preptime.tables.columns import ROW, require
 from preptime.tables.numbers import is_missing_text, read_integers
 
 _SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Directory:
-    """R restaurants by ascending id; categories and zones are positions in `vocabularies`, `UNKNOWN` where empty."""
-
-    vocabularies: Vocabularies
-    restaurant_id: NDArray[np.int64]
-    country: NDArray[np.int32]
-    city: NDArray[np.int32]
-    type_of_food: NDArray[np.int32]
-    time_zone: NDArray[np.int32]
-
-    @classmethod
-    def from_history(cls, history: History) -> Directory:
-        """The directory that a bundle's history carries."""
-        return cls(
-            history.vocabularies,
-            history.restaurant_id,
-            history.country,
-            history.city,
-            history.type_of_food,
-            history.time_zone,
-        )
-
-    def __len__(self) -> int:
-        return len(self.restaurant_id)
-
-    @cached_property
-    def usual_zone(self) -> int:
-        """The zone most restaurants live in, for an order of a restaurant not listed that names no country either."""
-        return int(np.bincount(self.time_zone).argmax()) if len(self) else 0
-
-    def positions(self, restaurant_id: NDArray[np.int64]) -> NDArray[np.int64]:
-        """[N] positions of restaurants in the directory, `UNKNOWN` for those that are not in it."""
-        if not len(self):
-            return np.full(len(restaurant_id), UNKNOWN, np.int64)
-        low, high = int(self.restaurant_id[0]), int(self.restaurant_id[-1])
-        if high - low <= 16 * len(self):
-            # Ids are dense: a table look-up is several times quicker than a search.
-            table = np.full(high - low + 2, UNKNOWN, np.int64)
-            table[self.restaurant_id - low] = np.arange(len(self))
-            inside = (restaurant_id >= low) & (restaurant_id <= high)
-            return table[np.where(inside, restaurant_id - low, high - low + 1)]
-        found = np.minimum(np.searchsorted(self.restaurant_id, restaurant_id), len(self) - 1)
-        return np.where(self.restaurant_id[found] == restaurant_id, found, UNKNOWN)
 
 
 def read_directory(restaurants: pl.DataFrame) -> Directory:

@@ -10,7 +10,7 @@ from preptime.domain.order import UNKNOWN
 from preptime.domain.time_zones import zone_name
 from preptime.domain.timestamps import BLANKS
 from preptime.errors import DataError
-from preptime.tables.directory import Directory
+from preptime.features.directory import Directory
 
 
 def zones_of_orders(
