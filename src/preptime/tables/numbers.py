@@ -41,8 +41,14 @@ def is_missing_text(cells: pl.Series) -> NDArray[np.bool_]:
     return (short & cells.str.strip_chars(BLANKS).str.to_lowercase().is_in(_MISSING)).fill_null(value=True).to_numpy()
 
 
+def as_text(cells: pl.Series) -> pl.Series:
+    """Dictionary-encoded text as plain text; anything else as it is."""
+    return cells.cast(pl.String) if isinstance(cells.dtype, pl.Categorical | pl.Enum) else cells
+
+
 def read_floats(cells: pl.Series) -> Floats:
     """Read numbers. NaN counts as missing (it is how pandas writes it); infinity is a number, out of any range."""
+    cells = as_text(cells)
     if cells.dtype == pl.String:
         read = cells.str.strip_chars(BLANKS).cast(pl.Float64, strict=False)
     elif cells.dtype.is_numeric():
@@ -60,6 +66,7 @@ def read_floats(cells: pl.Series) -> Floats:
 
 def read_integers(cells: pl.Series) -> Integers:
     """Read whole numbers; `3.0` is 3 (it is how pandas writes integers beside missing ones), `3.5` is bad."""
+    cells = as_text(cells)
     if cells.dtype.is_integer():
         read = cells.cast(pl.Int64, strict=False)
         absent = cells.is_null().to_numpy()

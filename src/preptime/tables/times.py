@@ -22,7 +22,7 @@ from preptime.domain.timestamps import (
     TIMESTAMP,
     offset_seconds,
 )
-from preptime.tables.numbers import is_missing_text
+from preptime.tables.numbers import as_text, is_missing_text
 
 _DAY = 86_400
 _SPAN = 2**33  # seconds; wider than any time here, so that (zone, second) packs into one sortable integer
@@ -42,6 +42,7 @@ class Times:
 
 def read_times(cells: pl.Series, zones: NDArray[np.int32], names: Sequence[str]) -> Times:
     """Read a column of texts, epochs, dates or datetimes; `zones` are positions in the IANA `names`, one per row."""
+    cells = as_text(cells)
     missing = cells.is_null().to_numpy()
     if cells.dtype == pl.String:
         missing = missing | is_missing_text(cells)
