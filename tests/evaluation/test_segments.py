@@ -15,7 +15,7 @@ from preptime.evaluation.documents import BacktestDocument, Score
 from preptime.evaluation.metrics import MAE
 from preptime.evaluation.scores import interval, quantile_scores, score, segment_regressions
 from preptime.evaluation.segments import SEGMENTS, UNKNOWN_LABEL, SegmentColumns, segments
-from preptime.features.history import Vocabularies
+from preptime.features.directory import Vocabularies
 
 
 def sample(n: int, seed: int = 0) -> tuple[SegmentColumns, np.ndarray, np.ndarray, np.ndarray]:

@@ -10,7 +10,8 @@ from preptime.domain.prediction import DEFAULT_MODEL
 from preptime.evaluation import aggregates, charts, markup
 from preptime.evaluation.documents import BacktestDocument, SegmentName
 from preptime.evaluation.evaluated import LOOKUP, EvaluatedOrders
-from preptime.evaluation.scores import REGRESSION_MIN_ORDERS
+from preptime.evaluation.metrics import FIVE_MINUTES_SECONDS, MAE
+from preptime.evaluation.scores import REGRESSION_MIN_ORDERS, keeps_promise
 from preptime.evaluation.svg import inline_svg
 from preptime.evaluation.verdict import in_percent
 
@@ -41,8 +42,8 @@ def answers(orders: EvaluatedOrders) -> list[str]:
     medians = aggregates.actual_by_predicted(orders.actual, orders.default, limit)
     outside = 1 - sum(int(cell["orders"]) for cell in cells) / len(orders)
     errors = aggregates.errors({DEFAULT_MODEL: orders.default, LOOKUP: orders.baselines[LOOKUP]}, orders.actual)
-    late = float(np.mean(orders.actual - orders.default > 300))
-    early = float(np.mean(orders.default - orders.actual > 300))
+    late = float(np.mean(orders.actual - orders.default > FIVE_MINUTES_SECONDS))
+    early = float(np.mean(orders.default - orders.actual > FIVE_MINUTES_SECONDS))
     return [
         _picture(
             "density",
@@ -96,9 +97,9 @@ def segments(document: BacktestDocument) -> list[str]:
     if not rows:
         return []
     solid = [row for row in rows if not row["few"]] or rows
-    closer = sum(float(row["mae"]) < float(row["lookup_mae"]) for row in solid)
+    closer = sum(MAE.better(float(row["mae"]), float(row["lookup_mae"])) for row in solid)
     low, high = charts.COVERAGE_BAND
-    inside = sum(low <= float(row["coverage"]) <= high for row in solid)
+    inside = sum(keeps_promise(float(row["coverage"])) for row in solid)
     return [
         _picture(
             "segment-errors",

@@ -28,6 +28,9 @@ from preptime.evaluation.metrics import (
 INTERVAL_LEVEL = round(LEVELS[-1] - LEVELS[0], 9)
 """What the widest interval promises: p10 to p90 hold 0.8 of the labels."""
 
+COVERAGE_TOLERANCE = 0.05
+"""D7: p10–p90 keeps its promise while it holds 75 to 85 % of the orders."""
+
 REGRESSION_MIN_ORDERS = 200
 """D7: fewer orders than this say too little about a segment to refuse a promotion."""
 
@@ -65,6 +68,12 @@ def interval(actual: Seconds, quantiles: NDArray[np.floating]) -> Interval:
         coverage=interval_coverage(INTERVAL_LEVEL)(actual, low, high),
         median_width_seconds=MEDIAN_WIDTH(actual, low, high),
     )
+
+
+def keeps_promise(coverage: float | None) -> bool:
+    """Whether p10–p90, holding `coverage` of the orders, is within the tolerance; no value keeps no promise."""
+    # The bounds themselves belong to it, whatever binary fractions make of 0.8 + 0.05.
+    return interval_coverage(INTERVAL_LEVEL).loss(coverage) <= COVERAGE_TOLERANCE + 1e-12
 
 
 def quantile_scores(actual: Seconds, quantiles: NDArray[np.floating]) -> tuple[QuantileScore, ...]:

@@ -13,7 +13,7 @@ from preptime.domain.prediction import BASES, LEVELS
 from preptime.evaluation.documents import Segment, SegmentName
 from preptime.evaluation.metrics import BIAS, MAE, WITHIN_5_MIN, Seconds, interval_coverage
 from preptime.evaluation.scores import INTERVAL_LEVEL, quantile_scores
-from preptime.features.history import Vocabularies
+from preptime.features.directory import Vocabularies
 
 UNKNOWN_LABEL = "(unknown)"
 """The value of a city or type of food that is not in the vocabulary."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from preptime.evaluation.documents import BacktestDocument, Score
 from preptime.evaluation.evaluated import LABEL_SETS, LOOKUP, LabelSet
-from preptime.evaluation.metrics import MAE, interval_coverage
+from preptime.evaluation.metrics import MAE
+from preptime.evaluation.scores import keeps_promise
 
 NO_VALUE = "–"
-
-COVERAGE_TOLERANCE = 0.05
-"""D7: p10–p90 may hold 75–85 % of the orders."""
 
 
 def in_minutes(seconds: float | None, digits: int = 1) -> str:
@@ -51,12 +49,11 @@ def _against_lookup(mae: float, lookup_mae: float) -> str:
 
 def _interval_sentence(document: BacktestDocument) -> str:
     coverage, level = document.interval.coverage, document.interval.level
-    distance = interval_coverage(level).loss(coverage)
     told = (
         f"p10–p90 holds {in_percent(coverage)} of the orders (promised {in_percent(level, 0)}) and is typically "
         f"{in_minutes(document.interval.median_width_seconds)} minutes wide"
     )
-    return f"{told}." if distance <= COVERAGE_TOLERANCE else f"{told}: the promise is not kept."
+    return f"{told}." if keeps_promise(coverage) else f"{told}: the promise is not kept."
 
 
 def _rivals(document: BacktestDocument, default: Score) -> list[str]:
