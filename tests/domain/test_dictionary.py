@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+from tests.requirements import ROOT
+
+from preptime.domain.dictionary import ORDERS, RESTAURANTS, TABLES, TARGET, markdown, order_column, required
+
+
+def test_the_page_in_the_docs_is_what_the_declaration_says() -> None:
+    assert (ROOT / "docs/data-dictionary.md").read_text(encoding="utf-8") == markdown()
+
+
+@pytest.mark.parametrize("table", list(TABLES))
+def test_every_column_is_declared_once_with_meaning_and_example(table: str) -> None:
+    columns = TABLES[table]
+    assert len({column.name for column in columns}) == len(columns)
+    for column in columns:
+        assert column.meaning
+        assert column.example
+        assert (column.minimum is None) == (column.maximum is None)
+        assert column.required <= {"scoring", "training"}
+
+
+def test_scoring_needs_only_what_is_known_at_acknowledgement() -> None:
+    assert set(required(ORDERS, "scoring")) == {
+        "order_acknowledged_at",
+        "order_value_gbp",
+        "restaurant_id",
+        "number_of_items",
+    }
+    assert required(RESTAURANTS, "training") == ("restaurant_id", "country", "city", "type_of_food")
+
+
+def test_what_is_expected_of_a_cell_names_its_range() -> None:
+    assert order_column("order_value_gbp").expected == "a number from 0 to 100,000"
+    assert order_column("number_of_items").expected == "a whole number from 1 to 10,000"
+    assert order_column(TARGET).unit == "seconds"
