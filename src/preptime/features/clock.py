@@ -1,0 +1,44 @@
+"""Parts of a local day."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+DAY_SECONDS = 86_400
+EPOCH_WEEKDAY = 3
+"""1970-01-01 was a Thursday; Monday is 0."""
+
+SLOT_STARTS = np.array([0, 12.5, 14.5, 17, 19, 21, 22.5]) * 3600
+"""Seconds of the day at which the time slots begin: before opening, lunch, afternoon, three of the evening, late."""
+SLOTS = len(SLOT_STARTS)
+
+DINNER_SECOND = 16 * 3600 + 2700
+"""16:45. Food ready before it belongs to lunch, after it to dinner: the quietest quarter of an hour between both."""
+NIGHT_ENDS_SECOND = 5 * 3600
+"""What is ready before 05:00 belongs to the dinner of the evening before."""
+
+
+def day(local_seconds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[N] local days since 1970-01-01."""
+    return local_seconds // DAY_SECONDS
+
+
+def second_of_day(local_seconds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[N] seconds since local midnight."""
+    return local_seconds % DAY_SECONDS
+
+
+def weekday(local_seconds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[N] 0 for Monday to 6 for Sunday."""
+    return (day(local_seconds) + EPOCH_WEEKDAY) % 7
+
+
+def slot(second: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[N] time slot of seconds of the day."""
+    return np.searchsorted(SLOT_STARTS, second, side="right") - 1
+
+
+def service(second: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[N] 0 for lunch, 1 for dinner (the small hours included)."""
+    return ((second >= DINNER_SECOND) | (second < NIGHT_ENDS_SECOND)).astype(np.int64)

@@ -1,0 +1,45 @@
+"""The one feature function (D1)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preptime.domain.order import OrderColumns
+from preptime.features.clock import second_of_day, slot, weekday
+from preptime.features.history import History
+from preptime.features.spec import (
+    FEATURES,
+    FIRST_DINNER_COLUMN,
+    FIRST_LUNCH_COLUMN,
+    HISTORY_FEATURES,
+    ORDER_FEATURES,
+)
+
+_HISTORY = len(ORDER_FEATURES)
+_RELATION = _HISTORY + len(HISTORY_FEATURES)
+
+
+def feature_matrix(orders: OrderColumns, history: History) -> NDArray[np.float32]:
+    """float32 [N, FEATURES]: what a model is given of each order, on the morning of the history's date.
+
+    Every value is finite. Row i depends on order i and the history alone.
+    """
+    subject = history.subject(orders)
+    second = second_of_day(orders.acknowledged_at)
+    matrix = np.empty((len(orders), len(FEATURES)), np.float32)
+    of_order: tuple[NDArray[np.generic], ...] = (
+        second,
+        weekday(orders.acknowledged_at),
+        orders.order_value_gbp,
+        orders.number_of_items,
+        orders.city,
+        orders.type_of_food,
+    )
+    for column, values in enumerate(of_order):
+        matrix[:, column] = values
+    matrix[:, _HISTORY:_RELATION] = history.rows[subject]
+    matrix[:, _RELATION] = history.slots[subject, slot(second)]
+    matrix[:, _RELATION + 1] = history.rows[subject, FIRST_LUNCH_COLUMN] - second
+    matrix[:, _RELATION + 2] = history.rows[subject, FIRST_DINNER_COLUMN] - second
+    return matrix

@@ -1,0 +1,58 @@
+"""The features, their order and their units: one declaration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One column of the matrix."""
+
+    name: str
+    unit: str
+    meaning: str
+
+
+_LEVELS = (10, 25, 50, 75, 90)
+
+ORDER_FEATURES = (
+    Feature("acknowledged_second", "s", "Local time of day at which the order was acknowledged"),
+    Feature("weekday", "0-6", "Local weekday, 0 for Monday"),
+    Feature("order_value_gbp", "GBP", "Value of the order"),
+    Feature("number_of_items", "items", "Items ordered"),
+    Feature("city", "code", "Position of the city in the sorted vocabulary, -1 when unknown"),
+    Feature("type_of_food", "code", "Position of the type of food in the sorted vocabulary, -1 when unknown"),
+)
+
+HISTORY_FEATURES = (
+    Feature("restaurant_orders", "log(1+n)", "Completed orders of the restaurant"),
+    Feature("restaurant_orders_per_day", "1/day", "Completed orders a day over the latest 28 days"),
+    Feature("restaurant_mean_seconds", "s", "Mean preparation time on the log scale, shrunken"),
+    *(
+        Feature(f"restaurant_p{level}_seconds", "s", f"{level} % quantile of preparation time, shrunken")
+        for level in _LEVELS
+    ),
+    Feature("restaurant_spread", "log", "Standard deviation of log preparation time, shrunken"),
+    Feature("restaurant_recent_mean_seconds", "s", "Mean on the log scale, halving every 5 days, shrunken"),
+    Feature("restaurant_last_orders_mean_seconds", "s", "Mean of the latest 5 orders on the log scale, shrunken"),
+    Feature("restaurant_mean_items", "items", "Mean items an order, shrunken"),
+    Feature("restaurant_mean_value_gbp", "GBP", "Mean value of an order, shrunken"),
+    Feature("restaurant_lunch_share", "0-1", "Share of orders ready before 16:45, shrunken"),
+    Feature("restaurant_first_lunch_second", "s", "Earliest time of day an order was ready at lunch, shrunken"),
+    Feature("restaurant_first_dinner_second", "s", "Earliest time of day an order was ready at dinner, shrunken"),
+)
+
+RELATION_FEATURES = (
+    Feature("slot_mean_seconds", "s", "Mean of the restaurant in this time slot of the day, shrunken"),
+    Feature("seconds_to_lunch", "s", "From acknowledgement to the restaurant's first lunch, negative after it"),
+    Feature("seconds_to_dinner", "s", "From acknowledgement to the restaurant's first dinner, negative after it"),
+)
+
+FEATURES: tuple[Feature, ...] = (*ORDER_FEATURES, *HISTORY_FEATURES, *RELATION_FEATURES)
+FEATURE_NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
+
+MEDIAN_COLUMN = [feature.name for feature in HISTORY_FEATURES].index("restaurant_p50_seconds")
+"""Column of a history's rows that holds the shrunken median: the lookup that every model must beat."""
+FIRST_LUNCH_COLUMN = [feature.name for feature in HISTORY_FEATURES].index("restaurant_first_lunch_second")
+FIRST_DINNER_COLUMN = FIRST_LUNCH_COLUMN + 1
