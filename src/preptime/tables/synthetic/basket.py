@@ -17,7 +17,7 @@ ITEMS_VALUE_CORRELATION = 0.72
 """Within a restaurant."""
 
 GBP_PER_EUR = 0.7167
-"""Euro prices are whole tens of cents, converted at one rate, as in the real file; pounds come in steps of five pence."""
+"""Euro prices are whole tens of cents, converted at one rate, as in the real file; pounds come in steps of 5 pence."""
 
 
 def draw_baskets(

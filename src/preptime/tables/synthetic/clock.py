@@ -20,12 +20,12 @@ DAY_NOISE = 0.06
 """Standard deviation of the logarithm of a day's volume around its weekday's."""
 
 NEW_SHARE = 0.26
-"""Restaurants that open during the period, evenly over its days, beside the cities that open late. Orders don't grow with
-them: the others get a little fewer."""
+"""Restaurants that open during the period, evenly over its days, beside the cities that open late. Orders don't grow
+with them: the others get a little fewer."""
 
 OPENING_HOURS = (12.0, 12.5, 13.0, 13.25, 13.5, 18.5)
 OPENING_SHARES = (0.05, 0.05, 0.40, 0.30, 0.08, 0.12)
-"""When kitchens start, local time, and the share of restaurants: chosen so that labels before opening are as published."""
+"""When kitchens start, local time, and the share of restaurants: chosen for the published labels before opening."""
 
 PREORDER_DECAY_SECONDS = 4_000.0
 """Kitchens get orders before they open too, the fewer the longer the wait."""
@@ -88,7 +88,7 @@ def draw_times(clock: Clock, opening: NDArray[np.int8], rng: np.random.Generator
 
 
 def wait_seconds(
-    opening_seconds: float | NDArray[np.float64], seconds_of_day: NDArray[np.float64]
+    opening_seconds: float | NDArray[np.float64], seconds_of_day: NDArray[np.floating]
 ) -> NDArray[np.float64]:
     """[N] from a time of the day until the kitchen opens; 0 when it is open."""
     wait = np.maximum(opening_seconds - seconds_of_day, 0.0)

@@ -18,16 +18,17 @@ FORGOTTEN_HOURS_WEIGHT = 10.0
 _LOG_TAP_SECONDS, _LOG_TAP_SPREAD = np.log(22.0), 0.75
 
 
-def forgotten_weight(seconds_of_day: NDArray[np.float64]) -> NDArray[np.float64]:
+def forgotten_weight(seconds_of_day: NDArray[np.floating]) -> NDArray[np.float64]:
     """[N] how likely an order acknowledged then is forgotten, relatively."""
     first, last = (hour * 3_600 for hour in FORGOTTEN_HOURS)
     return np.where((seconds_of_day >= first) & (seconds_of_day < last), FORGOTTEN_HOURS_WEIGHT, 1.0)
 
 
-def forgotten_longer_than(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+def forgotten_longer_than(seconds: NDArray[np.floating]) -> NDArray[np.float64]:
     """Share of forgotten orders whose label is larger."""
     share, label = zip(*FORGOTTEN_SECONDS_QUANTILES, strict=True)
-    return 1 - np.interp(np.log(np.maximum(seconds, 1.0)), np.log(label), share)
+    below: NDArray[np.float64] = np.interp(np.log(np.maximum(seconds, 1.0)), np.log(label), share)
+    return 1 - below
 
 
 def draw_dirt(
@@ -38,8 +39,8 @@ def draw_dirt(
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """[N] whether a label is dirty, and the seconds it then says.
 
-    `early_tap` is the restaurant's probability of tapping at once. Orders before opening are clean. The numbers of zeros
-    and of forgotten orders are as many as their share says: of such rare ones chance would give another figure each time.
+    `early_tap` is the restaurant's probability of tapping at once. Orders before opening are clean. Zeros and forgotten
+    orders are as many as their share says: of such rare ones chance would give another figure each time.
     """
     count = len(early_tap)
     says = np.exp(_LOG_TAP_SECONDS + _LOG_TAP_SPREAD * rng.standard_normal(count)).clip(3.0, 59.0)

@@ -2,9 +2,9 @@
 
 **Open orders** of an order: those of the same restaurant acknowledged before it whose `order_ready_at`, as recorded, is
 after its acknowledgement; the order itself does not count. On the real orders this definition gives the published
-deviations (+8, +83, +173, +304 s at 1, 2, 3, 4) as medians of label minus the median of all the restaurant's labels, over
-restaurants with 30 orders or more; with restaurants of a handful of orders the median at 1 shrinks towards zero, because
-there an order is often its restaurant's own median.
+deviations (+8, +83, +173, +304 s at 1, 2, 3, 4) as medians of label minus the median of all the restaurant's labels,
+over restaurants with 30 orders or more, as far as its noise lets one tell (+8, +66, +188, +374 s on the first 23 days);
+with smaller restaurants the median at 1 shrinks towards 0, because an order is often its restaurant's own median.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ def count_open(
     period = int(acknowledged.max() - first) + 2
     label = np.cumsum(np.diff(restaurant, prepend=restaurant[:1]) != 0) * period
     ended = np.sort(label + np.minimum(ready - first, period - 1))
-    return np.arange(len(restaurant)) - np.searchsorted(ended, label + (acknowledged - first), side="right")
+    still: NDArray[np.int64] = np.arange(len(restaurant)) - np.searchsorted(
+        ended, label + (acknowledged - first), side="right"
+    )
+    return still
 
 
 def settle(
@@ -40,8 +43,8 @@ def settle(
     """Open orders and ready times that agree with each other; rows sorted as for `count_open`.
 
     `ready_given_load(rows, open_orders)` gives the ready times of those rows. Starting from empty kitchens both are
-    recounted until nothing changes. An order depends on earlier ones only, so each round settles at least one more order
-    of a restaurant, and what is settled is what a simulation order by order gives. Effects saturate, so a few rounds do.
+    recounted until nothing changes. An order depends on earlier ones only, so each round settles at least one more
+    order of a restaurant, and what is settled is what a simulation order by order gives. A few rounds do.
     """
     rows = np.arange(len(restaurant))
     open_orders = np.zeros(len(restaurant), dtype=np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from statistics import NormalDist
 
 import numpy as np
@@ -13,7 +14,7 @@ TAIL = 0.10
 LARGEST_SCORE = 3.2
 """Scores are cut here, one order in 700: beyond it the tail would give days of cooking."""
 
-LOAD_STEPS = (0.0, 0.106, 0.36, 0.61, 0.907, 1.16, 1.36)
+LOAD_STEPS = (0.0, 0.111, 0.371, 0.630, 0.940, 1.19, 1.39)
 """What 0, 1, 2 … orders open in the kitchen add to the logarithm of the cooking time, in units of the kitchen's noise
 scale; the last counts for more as well. Calibrated: the medians of the deviations come out at +8, +83, +173, +304 s."""
 
@@ -43,7 +44,8 @@ def noise_below(value: NDArray[np.float64]) -> NDArray[np.float64]:
     """Share of the noise below each value."""
     scores = np.linspace(-LARGEST_SCORE, LARGEST_SCORE, 3_001)
     cumulative = np.array([NormalDist().cdf(score) for score in scores])
-    return np.interp(value, noise(scores), cumulative, left=0.0, right=1.0)
+    below: NDArray[np.float64] = np.interp(value, noise(scores), cumulative, left=0.0, right=1.0)
+    return below
 
 
 def quantiles_given_load() -> NDArray[np.float64]:
@@ -54,7 +56,7 @@ def quantiles_given_load() -> NDArray[np.float64]:
 class LoadMixture:
     """Quantiles of load and noise together when only the expected number of open orders is known.
 
-    The number is taken as Poisson (arrivals are, given their rate; a queue with unlimited servers keeps that). Since the
+    The number is taken as Poisson (arrivals are, given their rate; a queue with unlimited servers keeps that). As the
     load counts in units of the noise scale, one table over the expected number serves every kitchen.
     """
 
@@ -69,13 +71,15 @@ class LoadMixture:
         mixed = probability @ below
         self._table = np.array([[np.interp(p, row, x) for row in mixed] for p in QUANTILES])
 
-    def quantile(self, which: int, expected_open: NDArray[np.float64]) -> NDArray[np.float64]:
-        """[N] the quantile QUANTILES[which] of load effect plus noise, in units of the noise scale."""
-        return np.interp(np.sqrt(expected_open), self._root, self._table[which])
+    def quantiles(self, expected_open: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
+        """[N] each: the QUANTILES of load effect plus noise, in units of the noise scale."""
+        root = np.sqrt(expected_open)
+        return (np.interp(root, self._root, row) for row in self._table)
 
     def mean_effect(self, expected_open: NDArray[np.float64]) -> NDArray[np.float64]:
         """[N] what the load adds on average, in units of the noise scale."""
-        return np.interp(np.sqrt(expected_open), self._root, self._mean_effect)
+        effect: NDArray[np.float64] = np.interp(np.sqrt(expected_open), self._root, self._mean_effect)
+        return effect
 
 
 def _poisson(mean: NDArray[np.float64], steps: int) -> NDArray[np.float64]:

@@ -53,6 +53,7 @@ class Orders:
 def draw_orders(
     restaurants: Restaurants,
     block: range,
+    *,
     clock: Clock,
     expected_load: ExpectedLoad,
     drift: Drift | None,
@@ -90,7 +91,9 @@ def draw_orders(
         order_value_gbp=value,
         number_of_items=items,
         open_orders=open_orders.astype(np.int32),
-        quantiles=true_quantiles(wait, location, scale, open_orders, expected_open, expected_load.mixture),
+        quantiles=true_quantiles(
+            wait, location, scale, open_orders, mixed=expected_load.mixture.quantiles(expected_open)
+        ),
         dirty=dirty,
         before_opening=wait > 0,
     )

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preptime.tables.synthetic.clock import NEW_SHARE, OPENING_SHARES, Clock
-from preptime.tables.synthetic.plan import SynthesisPlan
+from preptime.tables.synthetic.plan import SMALLEST_DEFAULT_RESTAURANTS, SynthesisPlan
 from preptime.tables.synthetic.world import CITIES, FOODS, TIME_ZONES
 
 POPULARITY_SPREAD_BELOW, POPULARITY_SPREAD_ABOVE = 1.15, 1.16
-"""Standard deviation of the logarithm of a restaurant's popularity, below and above the median: 74 % of restaurants get 20
-orders or fewer, 1 % get 150 or more."""
+"""Standard deviation of the logarithm of a restaurant's popularity, below and above the median: 74 % of restaurants get
+20 orders or fewer."""
 
 POPULARITY_LARGEST_SCORE = 3.1
 """No restaurant is larger than this, however many there are: a larger one is another kind of kitchen."""
@@ -21,7 +21,7 @@ POPULARITY_LARGEST_SCORE = 3.1
 LATE_CITY_START = 0.8
 """Share of the period that is over before a city that opens late has its first order."""
 
-KITCHEN_SPREAD = 0.30
+KITCHEN_SPREAD = 0.275
 """Standard deviation, between restaurants of one city and food, of the logarithm of the cooking time."""
 
 NOISE_SCALE = 0.38
@@ -43,7 +43,7 @@ EARLY_TAP_SHARE = 0.0335
 
 @dataclass(frozen=True, slots=True)
 class Restaurants:
-    """R restaurants, column by column; restaurant_id is the position plus one. None of it but place and food is told."""
+    """R restaurants, column by column; restaurant_id is the position plus one. Only place and food are told."""
 
     city: NDArray[np.int64]
     """Position in CITIES; likewise `food` in FOODS and `zone` in the clock's zones."""
@@ -78,10 +78,6 @@ def draw_restaurants(plan: SynthesisPlan, clock: Clock, rng: np.random.Generator
     orders = _draw_orders(plan.orders, expected, city, rng)
     weight = expected / expected.sum()
 
-    def effect(spread: float) -> NDArray[np.float64]:
-        drawn = rng.standard_normal(count)
-        return spread * (drawn - weight @ drawn)  # centred by orders, so that one big restaurant can't move the totals
-
     price_of_city = np.array([place.price_level for place in CITIES])[city]
     # A kitchen that taps early as a habit is also early, if less so, with its other orders.
     habit = np.exp(EARLY_TAP_SPREAD * rng.standard_normal(count))
@@ -97,10 +93,12 @@ def draw_restaurants(plan: SynthesisPlan, clock: Clock, rng: np.random.Generator
         first_day=first_day,
         orders=orders,
         expected_orders=expected / open_share,
-        log_pace=effect(KITCHEN_SPREAD) + places - weight @ places,
-        noise_scale=np.minimum(NOISE_SCALE * np.exp(NOISE_SCALE_SPREAD * rng.standard_normal(count)), NOISE_SCALE_MOST),
-        price_level=effect(1.0) + price_of_city - weight @ price_of_city,
-        basket_level=effect(1.0),
+        log_pace=KITCHEN_SPREAD * _standard_effect(weight, rng) + places - weight @ places,
+        noise_scale=np.minimum(
+            NOISE_SCALE * np.exp(NOISE_SCALE_SPREAD * _standard_effect(weight, rng)), NOISE_SCALE_MOST
+        ),
+        price_level=_standard_effect(weight, rng) + price_of_city - weight @ price_of_city,
+        basket_level=_standard_effect(weight, rng),
         early_tap=early_tap,
     )
 
@@ -111,6 +109,14 @@ def _popularity(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
         np.where(score < 0, POPULARITY_SPREAD_BELOW, POPULARITY_SPREAD_ABOVE) * score
     )
     return popularity
+
+
+def _standard_effect(weight: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """[R] normal scores with mean 0 and variance 1 over the orders, so that no big restaurant moves the totals."""
+    drawn = rng.standard_normal(len(weight))
+    drawn -= weight @ drawn
+    # A handful of restaurants have no variance worth the name: they keep what they drew.
+    return drawn / np.sqrt(weight @ drawn**2) if len(drawn) >= SMALLEST_DEFAULT_RESTAURANTS else drawn
 
 
 def _quota(count: int, shares: NDArray[np.generic]) -> NDArray[np.int64]:
@@ -137,7 +143,7 @@ def _order_by_opening(
 
 
 def _raked(weight: NDArray[np.float64], city: NDArray[np.int64], food: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Share of all orders per restaurant: popularity, stretched until the shares of foods and cities are the given ones."""
+    """Share of all orders per restaurant: popularity, stretched to the given shares of foods and cities."""
     shares = (
         (food, np.array([kind.orders_per_thousand for kind in FOODS])),
         (city, np.array([c.order_share for c in CITIES])),

@@ -40,14 +40,14 @@ class SynthesisReport:
 def synthesize(
     plan: SynthesisPlan,
     out: Path,
-    format: Literal["csv", "parquet"] = "csv",  # noqa: A002
+    file_format: Literal["csv", "parquet"] = "csv",
     progress: Progress | None = None,
 ) -> SynthesisReport:
     """Write `orders`, `restaurants` and `truth` into the folder `out`; each file appears whole or not at all."""
     tell = progress if progress is not None else _silent
     restaurants, orders = _draw(plan, tell)
     out.mkdir(parents=True, exist_ok=True)
-    paths = {name: out / f"{name}.{format}" for name in ("orders", "restaurants", "truth")}
+    paths = {name: out / f"{name}.{file_format}" for name in ("orders", "restaurants", "truth")}
     directory = _restaurants_frame(restaurants)
     write_table(directory, directory, paths["restaurants"])
     tell("write", 0.1)
@@ -78,7 +78,9 @@ def _draw(plan: SynthesisPlan, tell: Progress) -> tuple[Restaurants, Orders]:
     done = 0
     for block in _blocks(restaurants, plan.days):
         (seed,) = orders_seed.spawn(1)
-        drawn.append(draw_orders(restaurants, block, clock, expected_load, plan.drift, seed))
+        drawn.append(
+            draw_orders(restaurants, block, clock=clock, expected_load=expected_load, drift=plan.drift, seed=seed)
+        )
         done += len(drawn[-1].restaurant)
         tell("draw", done / plan.orders)
     return restaurants, _by_time(drawn)

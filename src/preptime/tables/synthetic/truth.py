@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,8 +25,8 @@ LOAD_ROUNDS = 2
 class ExpectedLoad:
     """The number of open orders to expect from what is known without looking: the restaurant's rate, pace and the time.
 
-    Tables give, per order that a restaurant gets on that day, how many of them are open at each time of the day, for each
-    kind of opening hours and each pace: arrivals until then, times the probability to be still cooking (or waiting for the
+    Tables give, per order that a restaurant gets on that day, how many are open at each time of the day, for each kind
+    of opening hours and each pace: arrivals until then, times the probability to be still cooking (or waiting for the
     kitchen to open, or forgotten).
     """
 
@@ -78,17 +80,18 @@ def true_quantiles(
     location: NDArray[np.float64],
     scale: NDArray[np.float64],
     open_orders: NDArray[np.int64],
-    expected_open: NDArray[np.float64],
-    mixture: LoadMixture,
+    mixed: Iterable[NDArray[np.float64]],
 ) -> NDArray[np.float32]:
-    """[8, N] seconds: p10, p50, p80, p90 of an honest label given the open orders, then given only their expectation."""
+    """[8, N] seconds: p10, p50, p80, p90 of an honest label given the open orders, then given only their expectation.
+
+    `mixed` are the latter's quantiles of load effect and noise together, see LoadMixture.
+    """
     load = load_effect(open_orders)
     given = (load + quantile for quantile in quantiles_given_load())
-    without = (mixture.quantile(which, expected_open) for which in range(4))
-    return np.array([wait + np.exp(location + scale * shift) for shift in (*given, *without)], dtype=np.float32)
+    return np.array([wait + np.exp(location + scale * shift) for shift in (*given, *mixed)], dtype=np.float32)
 
 
-def _still_cooking(middle: NDArray[np.float64], opening: float, level: float) -> NDArray[np.float64]:
+def _still_cooking(middle: NDArray[np.floating], opening: float, level: float) -> NDArray[np.float64]:
     """[time, arrival] probability that an arrival is still open at a time."""
     starts = middle + wait_seconds(opening, middle)
     cooking = middle[:, None] - starts[None, :]
@@ -99,7 +102,7 @@ def _still_cooking(middle: NDArray[np.float64], opening: float, level: float) ->
     return np.where(started, 1 - ended, 1.0)
 
 
-def _forgotten_open(middle: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[np.float64]:
+def _forgotten_open(middle: NDArray[np.floating], share: NDArray[np.float64]) -> NDArray[np.float64]:
     """[opening kinds, time] forgotten orders still open, per order a day; they come from up to three days back."""
     weight = forgotten_weight(middle)
     rate = FORGOTTEN_SHARE * weight / (share @ weight)[:, None].mean() * share

@@ -1,8 +1,8 @@
 """The aggregate facts that the synthetic world is made of.
 
-Source: published summary figures of a public take-home exercise on preparation time (32,394 orders, June 2015), and shares,
-medians and counts per city, type of food and quarter of an hour measured on its first 23 days. Aggregates only, rounded;
-names of rare types of food and everything about them are made up.
+Source: published summary figures of a public take-home exercise on preparation time (32,394 orders, June 2015), and
+shares, medians and counts per city, type of food and quarter of an hour measured on its first 23 days. Aggregates only,
+rounded; names of rare types of food and everything about them are made up.
 """
 
 from __future__ import annotations
@@ -122,9 +122,9 @@ FOODS = (
         for rank, name in enumerate(
             (
                 "portuguese", "tapas", "bagels", "vegetarian", "noodles", "brunch", "georgian", "ethiopian", "cuban",
-                "moroccan", "kebab", "dumplings", "poke", "salads", "soups", "steakhouse", "crepes", "ice cream", "pies",
-                "malaysian", "filipino", "sichuan", "cantonese", "sri lankan", "bangladeshi", "pakistani", "afghan",
-                "polish", "hungarian", "russian", "scandinavian", "austrian", "belgian", "israeli", "west african",
+                "moroccan", "kebab", "dumplings", "poke", "salads", "soups", "steakhouse", "crepes", "ice cream",
+                "pies", "malaysian", "filipino", "sichuan", "cantonese", "sri lankan", "bangladeshi", "pakistani",
+                "afghan", "polish", "hungarian", "russian", "scandinavian", "austrian", "belgian", "israeli", "west african",
             )
         )
     ),
@@ -154,17 +154,17 @@ QUARTER_HOUR_VOLUME = {
 """Orders in each quarter of a local hour over 23 days; hours left out have none."""
 
 NUMBER_OF_ITEMS_SHARE = (
-    0.0427, 0.1945, 0.2750, 0.1980, 0.1130, 0.0695, 0.0385, 0.0236, 0.0152, 0.0089, 0.0066, 0.0045, 0.0036, 0.0029, 0.0016,
-    0.0011, 0.0009, 0.0008, 0.0004, 0.0003, 0.0002, 0.0002, 0.0002, 0.0001, 0.0001, 0.0001, 0.0001, 0.0001, 0.0001, 0.00005,
-    0.00005, 0.00005, 0.00005, 0.00005, 0.00005, 0.00005, 0.00005, 0.00005,
+    0.0427, 0.1945, 0.2750, 0.1980, 0.1130, 0.0695, 0.0385, 0.0236, 0.0152, 0.0089, 0.0066, 0.0045, 0.0036, 0.0029,
+    0.0016, 0.0011, 0.0009, 0.0008, 0.0004, 0.0003, 0.0002, 0.0002, 0.0002, 0.0001, 0.0001, 0.0001, 0.0001, 0.0001, 0.0001,
+    0.00005, 0.00005, 0.00005, 0.00005, 0.00005, 0.00005, 0.00005, 0.00005, 0.00005,
 )  # fmt: skip
 """Share of orders with 1, 2, 3 … items."""
 
 ORDER_VALUE_QUANTILES = (
     (0.00001, 0.5), (0.0005, 4.2), (0.005, 7.5), (0.01, 8.9), (0.02, 10.4), (0.05, 12.5), (0.1, 15.0), (0.2, 16.1),
     (0.25, 16.75), (0.3, 17.4), (0.4, 19.1), (0.5, 21.4), (0.6, 24.1), (0.7, 27.9), (0.75, 30.2), (0.8, 33.0),
-    (0.85, 36.9), (0.9, 42.7), (0.95, 55.0), (0.98, 77.0), (0.99, 98.0), (0.995, 130.0), (0.998, 172.0), (0.9995, 276.0),
-    (0.99997, 711.0),
+    (0.85, 36.9), (0.9, 42.7), (0.95, 55.0), (0.98, 77.0), (0.99, 98.0), (0.995, 130.0), (0.998, 172.0),
+    (0.9995, 276.0), (0.99997, 711.0),
 )  # fmt: skip
 """Pounds at each share of the orders."""
 
