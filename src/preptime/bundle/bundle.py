@@ -14,6 +14,7 @@ from preptime.bundle.store import Store
 from preptime.bundle.verification import inspect_folder, open_arrays
 from preptime.domain.order import OrderColumns
 from preptime.domain.prediction import Predictions
+from preptime.errors import RefusedBundleError
 from preptime.features.history import History
 from preptime.features.matrix import feature_matrix
 from preptime.features.spec import FEATURE_NAMES
@@ -35,7 +36,13 @@ class Bundle:
         Without `verify` the files' hashes are taken on trust (their names and sizes are not): for a folder that this
         machine has verified before. Raises `RefusedBundleError`, `UsageError` when `folder` is no bundle.
         """
-        manifest = inspect_folder(folder, hashes=verify)
+        try:
+            return cls._open(folder, inspect_folder(folder, hashes=verify))
+        except RefusedBundleError as error:
+            raise RefusedBundleError(f"{folder.name}/{error.facts}", error.hint) from error
+
+    @classmethod
+    def _open(cls, folder: Path, manifest: Manifest) -> Bundle:
         names = tuple(feature.name for feature in manifest.features)
         if names != FEATURE_NAMES:
             raise refused(MANIFEST, f"the features {FEATURE_NAMES}", str(names), "Train or refresh with this preptime.")

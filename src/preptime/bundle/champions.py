@@ -9,11 +9,14 @@ from typing import Literal
 import msgspec
 
 from preptime.bundle.bundle import verify
-from preptime.bundle.manifest import Document
+from preptime.bundle.manifest import Document, Head
 from preptime.bundle.store import Store
 from preptime.errors import StoreError, UsageError
 
 Action = Literal["promote", "refresh", "override", "rollback"]
+
+LOG_FORMAT = 1
+"""The format of an entry this code writes and reads: docs/bundle-format.md, "Changing the format"."""
 
 _ENTRY = re.compile(r"(\d{6})\.json")
 
@@ -35,6 +38,7 @@ class EntryDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 class Entry(EntryDraft, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One promotion, as it stands in the log."""
 
+    format: int = LOG_FORMAT
     number: int
     previous: str | None
     """The champion that this one replaced."""
@@ -152,7 +156,14 @@ class ChampionLog:
 
     def _read(self, number: int) -> Entry:
         try:
-            entry = msgspec.json.decode(self._store.read_log(_name(number)), type=Entry)
+            raw = self._store.read_log(_name(number))
+            found = msgspec.json.decode(raw, type=Head).format
+            if found != LOG_FORMAT:
+                raise StoreError(
+                    f"{self._store.url}: champion/{_name(number)} has format {found}, expected {LOG_FORMAT}.",
+                    "Use the preptime release that wrote it, or a newer one.",
+                )
+            entry = msgspec.json.decode(raw, type=Entry)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise StoreError(
                 f"{self._store.url}: champion/{_name(number)} cannot be read: {error}.",

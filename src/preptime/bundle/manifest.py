@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from preptime.errors import RefusedBundleError
-from preptime.features.history import Vocabularies
+from preptime.features.directory import Vocabularies
 
 FORMAT = 1
 """The format this code writes and reads. How to change it: docs/bundle-format.md, "Changing the format"."""
@@ -29,6 +29,12 @@ Document = dict[str, object]
 _FILE_NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)*\.[a-z]+")
 _ID_DIGITS = 12
 _ID = re.compile(r"\d{4}-\d{2}-\d{2}-[0-9a-f]{12}")
+
+
+class Head(msgspec.Struct):
+    """All that is read of a document before its format is known."""
+
+    format: int
 
 
 class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -139,15 +145,14 @@ def encode(manifest: Manifest) -> bytes:
 def decode(raw: bytes) -> Manifest:
     """Read `manifest.json`. Raises `RefusedBundleError` for anything this code would not have written."""
     try:
-        found = msgspec.json.decode(raw, type=_Head).format
+        found = msgspec.json.decode(raw, type=Head).format
         if found != FORMAT:
             raise refused(MANIFEST, f"format {FORMAT}", f"format {found}", "Use the preptime release that made it.")
         manifest = msgspec.json.decode(raw, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise refused(MANIFEST, f"a manifest of format {FORMAT}", str(error)) from error
-    # `Vocabularies` is not a Struct of ours: this finds an unknown field there, too.
-    if _canonical(_fields(manifest)) != _canonical(json.loads(raw)):
-        raise refused(MANIFEST, f"exactly the fields of format {FORMAT}", "others beside them")
+    if raw != encode(manifest):
+        raise refused(MANIFEST, f"format {FORMAT} byte for byte as preptime writes it", "something edited or cut short")
     if manifest.id != identify(manifest):
         raise refused(MANIFEST, f"the id of its content, {identify(manifest)}", manifest.id)
     return manifest
@@ -166,10 +171,6 @@ def refused(
 ) -> RefusedBundleError:
     """The refusal, in the words every refusal uses: the file, what was expected, what was found."""
     return RefusedBundleError(f"{file}: expected {expected}, found {found}.", hint)
-
-
-class _Head(msgspec.Struct):
-    format: int
 
 
 def _fields(manifest: Manifest) -> dict[str, object]:

@@ -32,7 +32,7 @@ class Place(Protocol):
 class Store:
     """Bundles by id, and the files of the log. Raises `StoreError` when storage fails."""
 
-    def __init__(self, url: str, place: Place, cache: FolderPlace | None) -> None:
+    def __init__(self, url: str, place: Place, cache: Path | None = None) -> None:
         self.url = url
         self._place = place
         self._cache = cache
@@ -45,12 +45,12 @@ class Store:
         """
         scheme, separator, _ = url.partition("://")
         if not separator:
-            return cls(url, FolderPlace(Path(url)), None)
+            return cls(url, FolderPlace(Path(url)))
         if scheme in {"file", "local"}:
-            return cls(url, FolderPlace(Path(url2pathname(urlsplit(url).path))), None)
+            return cls(url, FolderPlace(Path(url2pathname(urlsplit(url).path))))
         from preptime.bundle.objects import open_objects
 
-        return cls(url, open_objects(url), FolderPlace(cache or Path.home() / ".cache" / "preptime"))
+        return cls(url, open_objects(url), cache)
 
     def bundle_ids(self) -> list[str]:
         """Every whole bundle, oldest date first."""
@@ -85,11 +85,10 @@ class Store:
         if isinstance(self._place, FolderPlace):
             self._require(bundle_id)
             return self._place.root / BUNDLES / bundle_id
-        if self._cache is None:
-            raise StoreError(f"{self.url} has no folder to fetch into.", "Give `cache` when opening the store.")
-        if not self._cache.exists(f"{BUNDLES}/{bundle_id}/{MANIFEST}"):
-            self._download(bundle_id, self._cache)
-        return self._cache.root / BUNDLES / bundle_id
+        cache = FolderPlace(self._cache or _default_cache())
+        if not cache.exists(f"{BUNDLES}/{bundle_id}/{MANIFEST}"):
+            self._download(bundle_id, cache)
+        return cache.root / BUNDLES / bundle_id
 
     def delete(self, bundle_id: str) -> None:
         """Remove a bundle. Whether something still names it is the caller's question (`prune` asks it)."""
@@ -141,3 +140,10 @@ class Store:
             yield
         except OSError as error:
             raise StoreError(f"{self.url}: {error}.", "Check that the store exists and may be written to.") from error
+
+
+def _default_cache() -> Path:
+    try:
+        return Path.home() / ".cache" / "preptime"
+    except RuntimeError as error:  # a container's user without a home
+        raise StoreError(f"No folder for fetched bundles: {error}", "Give `cache` when opening the store.") from error

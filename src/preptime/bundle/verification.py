@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.bundle.manifest import HISTORY, MANIFEST, File, Manifest, decode, refused
+from preptime.bundle.layout import check_layout
+from preptime.bundle.manifest import GOLDEN, HISTORY, MANIFEST, MODEL, File, Manifest, decode, refused
 from preptime.errors import UsageError
 
 
 def inspect_folder(folder: Path, *, hashes: bool) -> Manifest:
     """The manifest of a folder that holds exactly the files it names, each of its size and, with `hashes`, its hash.
+
+    The arrays it names are those of this format, with a file each.
 
     Raises `RefusedBundleError`, or `UsageError` when there is no bundle at all.
     """
@@ -27,6 +30,10 @@ def inspect_folder(folder: Path, *, hashes: bool) -> Manifest:
         raise refused(name, "no such file" if here else "a file", "one" if here else "none")
     for name, expected in manifest.files.items():
         _check_file(folder, name, expected, hashes=hashes)
+    check_layout(manifest.arrays, manifest.vocabularies)
+    needed = {MODEL, GOLDEN} | {f"{HISTORY}/{name}.npy" for name in manifest.arrays}
+    for name in sorted(needed - manifest.files.keys()):
+        raise refused(name, "a file", "none")
     return manifest
 
 
@@ -42,7 +49,7 @@ def open_arrays(folder: Path, manifest: Manifest) -> dict[str, NDArray[np.generi
         except (ValueError, EOFError, OSError) as error:
             raise refused(file, "an array", f"none ({error})") from error
         if (array.dtype.str, array.shape) != (expected.dtype, expected.shape):
-            raise refused(file, f"{expected.dtype}{expected.shape}", f"{array.dtype.str}{array.shape}")
+            raise refused(file, f"{expected.dtype}{list(expected.shape)}", f"{array.dtype.str}{list(array.shape)}")
         arrays[name] = array
     return arrays
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from preptime.bundle.golden import compare, decode_golden, encode_golden
 from preptime.bundle.graph import Graph
+from preptime.bundle.layout import check_layout
 from preptime.bundle.manifest import (
     GOLDEN,
     HISTORY,
@@ -45,9 +46,11 @@ def write_bundle(
     """Write a bundle into `store`: the same content gives the same id, and one that is there already stays.
 
     `model` is the graph (`graph.py` says its inputs and outputs), `golden` at least one order (see `choose_golden`),
-    `extra` further files by name (`report.html`). Raises `FaultError` when the parts don't fit each other,
-    `RefusedBundleError` when the graph is not what the draft says, `StoreError`.
+    `extra` further files by name (`report.html`). Raises `FaultError` when the parts don't fit each other
+    (a refresh: its parent), `RefusedBundleError` when the graph or the arrays are not what they must be, `StoreError`.
     """
+    if draft.parent is not None:
+        _check_parent(store.manifest(draft.parent), model, history)
     manifest, files = bundle_files(draft, model=model, history=history, golden=golden, extra=extra)
     store.put(manifest.id, files)
     return manifest
@@ -78,8 +81,21 @@ def bundle_files(
         arrays={name: Array(dtype=array.dtype.str, shape=array.shape) for name, array in arrays.items()},
         files=describe(files),
     )
+    check_layout(manifest.arrays, manifest.vocabularies)
     manifest = msgspec.structs.replace(manifest, id=identify(manifest))
     return manifest, files | {MANIFEST: encode(manifest)}
+
+
+def _check_parent(parent: Manifest, model: bytes, history: History) -> None:
+    """A refresh has its parent's models, and the codes those were fitted with."""
+    if describe({MODEL: model})[MODEL] != parent.files[MODEL]:
+        raise FaultError(f"The models of the refresh are not those of its parent {parent.id}.")
+    for name in ("country", "city", "type_of_food"):
+        if getattr(history.vocabularies, name) != getattr(parent.vocabularies, name):
+            raise FaultError(
+                f"The history numbers {name} otherwise than the models of {parent.id} know it.",
+                "Name the directory by the parent's vocabularies first.",
+            )
 
 
 def _golden(draft: Draft, model: bytes, history: History, orders: OrderColumns) -> bytes:

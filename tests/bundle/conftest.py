@@ -1,0 +1,38 @@
+"""Stores to test with: the same tests run on a folder and on `memory://`."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from tests.bundle.making import put_bundle
+
+from preptime.bundle.store import Store
+
+
+@pytest.fixture(params=["folder", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """An empty store."""
+    if request.param == "folder":
+        yield Store.open(str(tmp_path / "models"))
+        return
+    root = secrets.token_hex(4)
+    yield Store.open(f"memory://{root}/models", cache=tmp_path / "cache")
+    objects = MemoryFileSystem().store
+    for name in [name for name in objects if name.startswith(f"/{root}/")]:
+        del objects[name]
+
+
+@pytest.fixture
+def folder_store(tmp_path: Path) -> Store:
+    """An empty store in a folder."""
+    return Store.open(str(tmp_path / "models"))
+
+
+@pytest.fixture
+def bundle_folder(folder_store: Store) -> Path:
+    """The folder of a whole bundle."""
+    return folder_store.fetch(put_bundle(folder_store))

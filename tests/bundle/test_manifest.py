@@ -1,0 +1,116 @@
+"""A manifest reads back as it was written, or is refused."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.bundle.making import DAY, sign, some_draft, some_files
+
+from preptime.bundle.bundle import Bundle
+from preptime.bundle.manifest import MANIFEST, Manifest, decode, document, encode, identify
+from preptime.errors import RefusedBundleError
+
+
+def test_it_reads_back_as_written_and_its_id_is_its_dates_and_contents() -> None:
+    manifest, files = some_files()
+    assert decode(files[MANIFEST]) == manifest
+    assert encode(manifest) == files[MANIFEST]
+    assert manifest.id == identify(manifest)
+    assert manifest.id.startswith("2015-06-17-")
+    assert set(manifest.files) == set(files) - {MANIFEST}
+
+
+def test_same_content_same_bytes_and_every_difference_another_id() -> None:
+    assert some_files()[1] == some_files()[1]
+    ids = {some_files()[0].id, some_files(shift=1.0)[0].id, some_files(DAY + dt.timedelta(days=1))[0].id}
+    assert len(ids) == 3
+    manifest = some_files()[0]
+    other = msgspec.structs.replace(manifest, metrics={"scores": []})
+    assert identify(other) != manifest.id
+
+
+def test_the_order_of_a_dictionary_makes_no_other_bundle() -> None:
+    manifest = some_files()[0]
+    turned = msgspec.structs.replace(manifest, libraries=dict(reversed(manifest.libraries.items())))
+    assert encode(turned) == encode(manifest)
+    assert identify(turned) == manifest.id
+
+
+def test_an_unknown_format_is_refused_before_anything_else_is_read() -> None:
+    with pytest.raises(RefusedBundleError, match="expected format 1, found format 2") as refusal:
+        decode(b'{"format": 2, "whatever": []}')
+    assert "release" in refusal.value.hint
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"{}", b'{"format": "1"}', b'{"format": 1}', b'"\xff"', b"\xff\xfe"])
+def test_what_is_no_manifest_is_refused(raw: bytes) -> None:
+    with pytest.raises(RefusedBundleError, match=r"manifest\.json: expected"):
+        decode(raw)
+
+
+def edited(place: tuple[str | int, ...], value: object) -> bytes:
+    fields = json.loads(some_files()[1][MANIFEST])
+    inner = fields
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    return json.dumps(fields, sort_keys=True, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [("mood",), ("window", "mood"), ("features", 0, "mood"), ("files", "model.onnx", "mood"), ("vocabularies", "mood")],
+)
+def test_a_field_of_the_future_in_this_format_is_refused_wherever_it_stands(place: tuple[str | int, ...]) -> None:
+    with pytest.raises(RefusedBundleError):
+        decode(edited(place, "good"))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("id",), "2015-06-17-000000000000"),
+        (("data_fingerprint",), "sha256:4567"),
+        (("metrics", "scores"), []),
+        (("vocabularies", "city"), ["London"]),
+        (("files", "model.onnx", "sha256"), "0" * 64),
+    ],
+)
+def test_an_edited_field_no_longer_fits_the_id(place: tuple[str | int, ...], value: object) -> None:
+    with pytest.raises(RefusedBundleError, match="the id of its content"):
+        decode(edited(place, value))
+
+
+@pytest.mark.parametrize("name", ["../outside.npy", "/etc/passwd", "history\\rows.npy", "", "Model.onnx", "a//b.npy"])
+def test_a_file_name_that_could_leave_the_folder_is_refused(name: str) -> None:
+    with pytest.raises(RefusedBundleError, match="is not a file name of a bundle"):
+        decode(edited(("files", name), {"sha256": "0" * 64, "size_bytes": 1}))
+
+
+def test_figures_without_a_value_are_null_and_read_back_the_same() -> None:
+    metrics = document({"mae": float("nan"), "day": dt.date(2015, 6, 1), "n": 3, "share": 1.0})
+    assert metrics == {"mae": None, "day": "2015-06-01", "n": 3, "share": 1.0}
+    with pytest.raises(msgspec.ValidationError):
+        document([1, 2])
+
+
+def test_a_draft_that_contradicts_itself_is_refused() -> None:
+    draft = some_draft()
+    with pytest.raises(ValueError, match="a refresh names its parent"):
+        msgspec.structs.replace(draft, kind="refresh")
+    with pytest.raises(ValueError, match="a refresh names its parent"):
+        msgspec.structs.replace(draft, parent="2015-06-16-000000000000")
+    with pytest.raises(ValueError, match="must end before"):
+        msgspec.structs.replace(draft, date=draft.window.last_day)
+
+
+def test_a_signed_manifest_of_this_format_loads(bundle_folder: Path) -> None:
+    """The control of the refusals above: the same way of editing, with nothing wrong, is accepted."""
+    fields = json.loads((bundle_folder / MANIFEST).read_bytes())
+    sign(bundle_folder, fields | {"git_revision": "0123abc"})
+    assert Bundle.load(bundle_folder).manifest.git_revision == "0123abc"
+    assert isinstance(Bundle.load(bundle_folder).manifest, Manifest)

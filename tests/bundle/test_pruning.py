@@ -1,0 +1,89 @@
+"""Old bundles go; what serves and what a rollback needs stays."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import time
+from pathlib import Path
+
+import pytest
+from tests.bundle.making import DAY, put_bundle, put_placeholder
+
+from preptime.bundle.champions import ChampionLog, Entry, EntryDraft
+from preptime.bundle.pruning import ROLLBACKS_KEPT, Pruned, prune
+from preptime.bundle.store import Store
+from preptime.errors import UsageError
+
+
+def day(n: int) -> dt.date:
+    return DAY + dt.timedelta(days=n)
+
+
+def promote(log: ChampionLog, bundle: str, when: dt.date, after: Entry | None) -> Entry:
+    draft = EntryDraft(bundle=bundle, date=when, action="promote", reason="better", by="train", at="")
+    return log.append(draft, after)
+
+
+def test_the_newest_stay(store: Store) -> None:
+    ids = [put_placeholder(store, day(n), "a") for n in range(6)]
+    assert prune(store, keep=10, abandoned_before=0.0) == Pruned([], [])
+    assert prune(store, keep=2, abandoned_before=0.0) == Pruned(ids[:4], [])
+    assert store.bundle_ids() == ids[4:]
+    assert prune(store, keep=0, abandoned_before=0.0).bundles == ids[4:]
+    assert store.bundle_ids() == []
+
+
+def test_the_champion_and_what_rollbacks_return_to_stay_however_old(store: Store) -> None:
+    log = ChampionLog(store)
+    entry: Entry | None = None
+    promoted = [put_bundle(store, day(n)) for n in range(ROLLBACKS_KEPT + 3)]
+    for n, bundle in enumerate(promoted):
+        entry = promote(log, bundle, day(n), entry)
+    losers = [put_placeholder(store, day(n), "b") for n in range(20, 25)]
+
+    assert prune(store, keep=1, abandoned_before=0.0).bundles == [*promoted[:2], *losers[:4]]
+
+    assert store.bundle_ids() == [*promoted[2:], losers[4]]
+    for expected in promoted[-2:1:-1]:
+        assert log.rollback(reason="bad", by="me", at="").bundle == expected
+
+
+def test_an_undone_bundle_is_not_kept_for_its_own_sake(store: Store) -> None:
+    log = ChampionLog(store)
+    good, bad = put_bundle(store), put_bundle(store, shift=1.0)
+    promote(log, bad, DAY, promote(log, good, DAY, None))
+    log.rollback(reason="bad", by="me", at="")
+    assert prune(store, keep=0, abandoned_before=0.0).bundles == [bad]
+
+
+def test_what_crashes_left_goes_once_it_is_old_enough(folder_store: Store, tmp_path: Path) -> None:
+    kept = put_bundle(folder_store)
+    ChampionLog(folder_store).append(
+        EntryDraft(bundle=kept, date=DAY, action="promote", reason="first", by="train", at=""), None
+    )
+    bundles, champion = tmp_path / "models" / "bundles", tmp_path / "models" / "champion"
+    (bundles / ".tmp-old" / "history").mkdir(parents=True)
+    (bundles / ".tmp-old" / "history" / "rows.npy").write_bytes(b"half")
+    (champion / ".tmp-old").write_bytes(b"half")
+    (bundles / ".tmp-writing").mkdir()
+    hour_ago = time.time() - 3600
+    for path in (bundles / ".tmp-old", *(bundles / ".tmp-old").rglob("*"), champion / ".tmp-old"):
+        os.utime(path, (hour_ago, hour_ago))
+
+    assert prune(folder_store, keep=1, abandoned_before=hour_ago - 1).leftovers == []
+    assert prune(folder_store, keep=1, abandoned_before=hour_ago + 1).leftovers == [".tmp-old", ".tmp-old"]
+    assert sorted(path.name for path in bundles.iterdir()) == [".tmp-writing", kept]
+    assert folder_store.log_names() == ["000001.json"]
+
+
+def test_a_folder_still_being_written_into_is_not_old(folder_store: Store, tmp_path: Path) -> None:
+    writing = tmp_path / "models" / "bundles" / ".tmp-writing"
+    (writing / "history").mkdir(parents=True)
+    os.utime(writing, (1.0, 1.0))
+    assert prune(folder_store, keep=1, abandoned_before=time.time() - 60).leftovers == []
+
+
+def test_keeping_fewer_than_none_is_refused(store: Store) -> None:
+    with pytest.raises(UsageError, match="keep = -1"):
+        prune(store, keep=-1, abandoned_before=0.0)

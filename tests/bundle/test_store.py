@@ -1,0 +1,177 @@
+"""Bundles go in and out whole, in a folder as on any fsspec URL."""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from tests.bundle.making import DAY, put_bundle, some_files
+
+from preptime.bundle.bundle import Bundle, verify
+from preptime.bundle.manifest import MANIFEST
+from preptime.bundle.objects import ObjectPlace, open_objects
+from preptime.bundle.store import Store
+from preptime.errors import RefusedBundleError, StoreError, UsageError
+
+FAR_FUTURE = 1e12
+
+
+def test_an_empty_store_is_empty_and_reading_it_makes_nothing(tmp_path: Path, store: Store) -> None:
+    assert store.bundle_ids() == []
+    assert store.log_names() == []
+    assert not store.has("2015-06-17-000000000000")
+    assert not (tmp_path / "models").exists()
+
+
+def test_bundles_are_listed_by_date(store: Store) -> None:
+    later = put_bundle(store, DAY + dt.timedelta(days=20))
+    earlier = put_bundle(store)
+    assert store.bundle_ids() == [earlier, later]
+    assert store.has(earlier)
+    assert store.manifest(later).date == DAY + dt.timedelta(days=20)
+    assert Bundle.load(store.fetch(later)).manifest.id == later
+
+
+def test_fetching_twice_gives_the_same_folder(store: Store) -> None:
+    bundle_id = put_bundle(store)
+    assert store.fetch(bundle_id) == store.fetch(bundle_id)
+
+
+def test_a_deleted_bundle_is_gone_and_can_come_back(store: Store) -> None:
+    bundle_id = put_bundle(store)
+    store.delete(bundle_id)
+    assert store.bundle_ids() == []
+    assert store.sweep(FAR_FUTURE) == []
+    put_bundle(store)
+    assert store.bundle_ids() == [bundle_id]
+
+
+@pytest.mark.parametrize("bundle_id", ["2015-06-17-000000000000", "../elsewhere", "", "champion"])
+def test_a_bundle_that_is_not_there_is_named(store: Store, bundle_id: str) -> None:
+    for ask in (store.fetch, store.manifest, store.delete):
+        with pytest.raises(UsageError, match=f"has no bundle '{bundle_id}'"):
+            ask(bundle_id)
+
+
+def test_other_files_in_the_store_are_nobodys_business(folder_store: Store, tmp_path: Path) -> None:
+    bundle_id = put_bundle(folder_store)
+    bundles = tmp_path / "models" / "bundles"
+    (bundles / "README.txt").write_text("mine", encoding="utf-8")
+    (bundles / "2015-06-18-000000000000").mkdir()
+    assert folder_store.bundle_ids() == [bundle_id]
+    assert folder_store.sweep(FAR_FUTURE) == []
+    assert (bundles / "README.txt").exists()
+
+
+def test_a_file_url_is_a_folder(tmp_path: Path) -> None:
+    bundle_id = put_bundle(Store.open((tmp_path / "a store").as_uri()))
+    assert Store.open(str(tmp_path / "a store")).bundle_ids() == [bundle_id]
+
+
+def test_a_url_nobody_knows_is_refused_with_its_name() -> None:
+    with pytest.raises(StoreError, match="nowhere://x"):
+        Store.open("nowhere://x")
+
+
+def test_storage_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "models").write_bytes(b"a file, not a folder")
+    store = Store.open(str(tmp_path / "models"))
+    with pytest.raises(StoreError, match="models"):
+        put_bundle(store)
+    with pytest.raises(StoreError, match="models"):
+        store.bundle_ids()
+
+
+def test_a_bundle_damaged_on_its_way_is_refused_and_not_kept(tmp_path: Path) -> None:
+    root = secrets.token_hex(4)
+    store = Store.open(f"memory://{root}", cache=tmp_path / "cache")
+    bundle_id = put_bundle(store)
+    path = f"/{root}/bundles/{bundle_id}/model.onnx"
+    fs = MemoryFileSystem()
+    whole = fs.cat_file(path)
+    fs.pipe_file(path, whole[:-1])
+    with pytest.raises(RefusedBundleError, match=r"model\.onnx: expected SHA-256"):
+        store.fetch(bundle_id)
+    fs.pipe_file(path, whole)
+    assert verify(store, bundle_id).manifest.id == bundle_id
+
+
+class FailingStorage(MemoryFileSystem):
+    """Storage whose network goes down after some uploads."""
+
+    cachable = False
+    uploads_left = 0
+
+    def pipe_file(self, path: str, value: bytes, mode: Literal["overwrite", "create"] = "overwrite") -> None:
+        if self.uploads_left == 0:
+            raise OSError("the network is down")
+        self.uploads_left -= 1
+        super().pipe_file(path, value, mode)
+
+
+def test_an_upload_that_breaks_off_shows_nothing_until_it_is_done_again() -> None:
+    manifest, files = some_files()
+    for survives in range(len(files)):
+        root = f"/{secrets.token_hex(4)}"
+        fs = FailingStorage()
+        fs.uploads_left = survives
+        store = Store(root, ObjectPlace(fs, root))
+        with pytest.raises(StoreError, match="the network is down"):
+            store.put(manifest.id, files)
+        assert store.bundle_ids() == []
+        assert store.sweep(0.0) == []
+        if survives % 2:
+            assert store.sweep(FAR_FUTURE) == [manifest.id]
+        fs.uploads_left = len(files)
+        store.put(manifest.id, files)
+        assert store.bundle_ids() == [manifest.id]
+        assert store.sweep(FAR_FUTURE) == []
+
+
+def test_storage_that_cannot_create_exclusively_keeps_bundles_but_no_log() -> None:
+    url = f"memory://{secrets.token_hex(4)}"
+    fs = MemoryFileSystem()
+    place = ObjectPlace(fs, url.removeprefix("memory:/"))
+    with pytest.raises(StoreError, match="memory storage cannot create a file exclusively"):
+        place.create("champion/000001.json", b"{}")
+    assert open_objects(url).create("champion/000001.json", b"{}")
+
+
+def test_google_storage_creates_with_one_conditional_request() -> None:
+    """The call that gcsfs turns into `ifGenerationMatch=0`, and FileExistsError, which it makes of the answer 412."""
+    asked: list[str] = []
+
+    class Bucket(MemoryFileSystem):
+        cachable = False
+        protocol = ("gs", "gcs")
+
+        def pipe_file(self, path: str, value: bytes, mode: Literal["overwrite", "create"] = "overwrite") -> None:
+            asked.append(mode)
+            super().pipe_file(path, value, mode)
+
+    place = ObjectPlace(Bucket(), f"/{secrets.token_hex(4)}")
+    assert place.create("champion/000001.json", b"first")
+    assert not place.create("champion/000001.json", b"second")
+    assert asked == ["create", "create"]
+    assert place.read("champion/000001.json") == b"first"
+    assert place.names("champion") == ["000001.json"]
+
+
+def test_the_manifest_goes_last_into_storage_without_renames() -> None:
+    manifest, files = some_files()
+    order: list[str] = []
+
+    class Recording(MemoryFileSystem):
+        cachable = False
+
+        def pipe_file(self, path: str, value: bytes, mode: Literal["overwrite", "create"] = "overwrite") -> None:
+            order.append(path.rsplit("/", 1)[-1])
+            super().pipe_file(path, value, mode)
+
+    ObjectPlace(Recording(), f"/{secrets.token_hex(4)}").put(f"bundles/{manifest.id}", files)
+    assert order[-1] == MANIFEST
+    assert len(order) == len(files)
