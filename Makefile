@@ -1,0 +1,14 @@
+# Each target is one task of dev.py, which is also what Windows calls: python dev.py TASK
+PYTHON ?= python3
+TASKS := setup demo test lint format types docs bench lock clean
+
+.PHONY: help $(TASKS)
+
+help:
+	@$(PYTHON) dev.py help
+
+demo:
+	@$(PYTHON) dev.py demo $(if $(ORDERS),--orders "$(ORDERS)") $(if $(RESTAURANTS),--restaurants "$(RESTAURANTS)") $(ARGS)
+
+$(filter-out demo,$(TASKS)):
+	@$(PYTHON) dev.py $@ $(ARGS)
