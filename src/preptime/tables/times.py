@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -155,7 +156,7 @@ def _offsets_of(value: NDArray[np.int64], names: Sequence[str]) -> _Offsets:
     instants, walls, offsets = [], [], []
     for code, name in enumerate(names):
         before = None
-        for start, offset in _steps(zone(name), first, last):
+        for start, offset in _steps(name, first, last):
             # On the wall the old offset lasts through a skipped hour and through the first pass of a repeated one.
             wall = start if before is None else start + max(before, offset)
             instants.append(code * _SPAN + (0 if before is None else start))
@@ -165,23 +166,32 @@ def _offsets_of(value: NDArray[np.int64], names: Sequence[str]) -> _Offsets:
     return _Offsets(np.array(instants, np.int64), np.array(walls, np.int64), np.array(offsets, np.int64))
 
 
-def _steps(of: ZoneInfo, first: int, last: int) -> list[tuple[int, int]]:
-    """(UTC second, offset in seconds) wherever the offset changes, the first step at `first`."""
-    offset = _offset(of, first)
-    steps = [(first, offset)]
-    low = first
+def _steps(name: str, first: int, last: int) -> list[tuple[int, int]]:
+    """(UTC second, offset in seconds) wherever the offset of a zone changes, the first step at `first`."""
+    years = range(datetime.fromtimestamp(first, UTC).year, datetime.fromtimestamp(last, UTC).year + 1)
+    changes = [change for year in years for change in _changes(name, year)]
+    return [(first, _offset(zone(name), first)), *(change for change in changes if first < change[0] <= last)]
+
+
+@lru_cache(maxsize=4096)
+def _changes(name: str, year: int) -> tuple[tuple[int, int], ...]:
+    """(UTC second, offset from then on) of each change of a zone's offset in a year."""
+    of = zone(name)
+    changes = []
+    low, last = (int(datetime(one, 1, 1, tzinfo=UTC).timestamp()) - 1 for one in (year, year + 1))
+    offset = _offset(of, low)
     while low < last:
         # A day is short enough: no zone changes twice within one.
-        high = low + _DAY
+        high = min(low + _DAY, last)
         if _offset(of, high) != offset:
             left, right = low, high
             while right - left > 1:
                 middle = (left + right) // 2
                 left, right = (middle, right) if _offset(of, middle) == offset else (left, middle)
             offset = _offset(of, right)
-            steps.append((right, offset))
+            changes.append((right, offset))
         low = high
-    return steps
+    return tuple(changes)
 
 
 def _offset(of: ZoneInfo, second: int) -> int:
