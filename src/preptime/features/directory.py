@@ -92,14 +92,15 @@ class Directory:
         return Directory(
             Vocabularies(theirs.country, theirs.city, theirs.type_of_food, mine.time_zone),
             self.restaurant_id,
-            _recode(self.country, mine.country, theirs.country),
-            _recode(self.city, mine.city, theirs.city),
-            _recode(self.type_of_food, mine.type_of_food, theirs.type_of_food),
+            recode(self.country, mine.country, theirs.country),
+            recode(self.city, mine.city, theirs.city),
+            recode(self.type_of_food, mine.type_of_food, theirs.type_of_food),
             self.time_zone,
         )
 
 
-def _recode(codes: NDArray[np.int32], mine: tuple[str, ...], theirs: tuple[str, ...]) -> NDArray[np.int32]:
+def recode(codes: NDArray[np.int32], mine: tuple[str, ...], theirs: tuple[str, ...]) -> NDArray[np.int32]:
+    """Codes of one vocabulary as those of another; a word that it lacks becomes `UNKNOWN`."""
     position = {word: code for code, word in enumerate(theirs)}
     # The last entry serves UNKNOWN, which is -1.
     table = np.array([*(position.get(word, UNKNOWN) for word in mine), UNKNOWN], np.int32)

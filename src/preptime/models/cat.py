@@ -25,6 +25,10 @@ class CatTrees:
     trees: int = 100
     rate: float = 0.1
     depth: int = 6
+    column_share: float = 1.0
+    """Share of the features that each split may choose from (CatBoost's `rsm`)."""
+    borders: int = 254
+    """Thresholds a feature is cut at (the library's default on a CPU)."""
 
     def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedCatTrees:
         """Fit without writing files, and with a constant label allowed (a fold of few rows may have one)."""
@@ -36,6 +40,8 @@ class CatTrees:
             iterations=self.trees,
             learning_rate=self.rate,
             depth=self.depth,
+            rsm=self.column_share,
+            border_count=self.borders,
             thread_count=threads,
             random_seed=seed,
             allow_writing_files=False,
