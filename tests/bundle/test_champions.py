@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
+import sys
 from pathlib import Path
 
 import pytest
@@ -168,6 +170,20 @@ def test_nothing_but_entries_is_read(folder_store: Store, tmp_path: Path) -> Non
     for name in ("README.md", "000002.json.bak", ".tmp-0123", "2.json"):
         (folder / name).write_text("not an entry", encoding="utf-8")
     assert log.current() == first
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows renames exclusively and needs no links")
+def test_a_file_system_without_hard_links_is_refused(folder_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(final: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    bundle = put_placeholder(folder_store, DAY, "a")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "hardlink_to", refuse)
+        with pytest.raises(StoreError, match="no hard links, which the log needs"):
+            ChampionLog(folder_store).append(promoted(bundle), after=None)
+    assert ChampionLog(folder_store).current() is None
+    assert list((Path(folder_store.url) / "champion").iterdir()) == []
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"number": 1}'])

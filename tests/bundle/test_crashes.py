@@ -25,7 +25,8 @@ class Scene:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        store = Store.open(str(folder / "before"))
+        self.before = folder / "before"
+        store = Store.open(str(self.before))
         self.old = put_bundle(store, OLDEST)
         self.champion = put_bundle(store, CHAMPION)
         draft = EntryDraft(bundle=self.champion, date=CHAMPION, action="promote", reason="first", by="test", at="")
@@ -40,7 +41,7 @@ class Scene:
         """Run the crasher on a fresh copy of the store, or go on with the one of that name."""
         root = self._folder / name
         if not root.exists():
-            shutil.copytree(self._folder / "before", root)
+            shutil.copytree(self.before, root)
         script = Path(__file__).with_name("crasher.py")
         words = [sys.executable, str(script), str(root), str(self.source), self.challenger, self.old, str(step)]
         if length is not None:
@@ -84,7 +85,7 @@ def test_killed_before_every_single_operation(scene: Scene) -> None:
         store, died = scene.publish(f"step{step}", step)
         assert died.returncode == 9, died.stderr
         scene.check_whole(store)
-        if step % 4 == 0:  # each again costs a process; what it meets differs little from step to step
+        if step % 8 == 0:  # each again costs a process; what it meets differs little from step to step
             _, finished = scene.publish(f"step{step}")
             assert finished.returncode == 0, finished.stderr
             scene.check_done(store)
@@ -102,6 +103,21 @@ def test_killed_in_the_middle_of_a_write(scene: Scene, length: int) -> None:
     assert len(list(Path(store.url).rglob(".tmp-*"))) == 1
     scene.check_whole(store)
     assert scene.challenger not in store.bundle_ids()
+    _, finished = scene.publish("torn")
+    assert finished.returncode == 0, finished.stderr
+    scene.check_done(store)
+
+
+@pytest.mark.parametrize("length", [0, 60, 200])
+def test_killed_in_the_middle_of_writing_the_log(scene: Scene, length: int) -> None:
+    requires(sys.platform != "win32", "Windows cannot end a process at a file's length")
+    before = Store.open(str(scene.before))
+    assert put_bundle(before, CHALLENGER) == scene.challenger  # so that the entry is the first file to be written
+    store, died = scene.publish("torn", length=length)
+    assert died.returncode < 0, died.stdout + died.stderr
+    assert len(list((Path(store.url) / "champion").glob(".tmp-*"))) == 1
+    scene.check_whole(store)
+    assert len(ChampionLog(store).history()) == 1
     _, finished = scene.publish("torn")
     assert finished.returncode == 0, finished.stderr
     scene.check_done(store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -12,6 +13,8 @@ from preptime.bundle.manifest import MANIFEST
 
 TEMPORARY = ".tmp-"
 """What a name starts with while its content is on its way in or out. Nobody reads these; `sweep` clears them."""
+
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 class FolderPlace:
@@ -111,7 +114,12 @@ def _publish(temporary: Path, final: Path) -> None:
     if os.name == "nt":
         temporary.rename(final)  # refuses to replace on Windows; on other systems it would
     else:
-        final.hardlink_to(temporary)
+        try:
+            final.hardlink_to(temporary)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            raise OSError(error.errno, "this file system has no hard links, which the log needs", str(final)) from error
 
 
 def _sync_folder(folder: Path) -> None:
