@@ -42,19 +42,20 @@ def write_table(path: Path, chunks: Iterable[pl.DataFrame]) -> int:
 
 
 def _csv(path: Path, chunks: Iterable[pl.DataFrame]) -> int:
-    rows = 0
+    stream = iter(chunks)
+    first = _first(stream)
+    rows = len(first)
     with path.open("wb") as file:
-        for index, chunk in enumerate(chunks):
-            chunk.write_csv(file, include_header=index == 0)
+        first.write_csv(file)
+        for chunk in stream:
+            chunk.write_csv(file, include_header=False)
             rows += len(chunk)
     return rows
 
 
 def _parquet(path: Path, chunks: Iterable[pl.DataFrame]) -> int:
     stream = iter(chunks)
-    first = next(stream, None)
-    if first is None:
-        raise UsageError("There is nothing to write.", "Give at least one chunk, if only an empty one.")
+    first = _first(stream)
     rows = 0
 
     def source(*_: object) -> Iterator[pl.DataFrame]:
@@ -65,6 +66,13 @@ def _parquet(path: Path, chunks: Iterable[pl.DataFrame]) -> int:
 
     register_io_source(source, schema=first.schema).sink_parquet(path, row_group_size=ROW_GROUP_ROWS)
     return rows
+
+
+def _first(stream: Iterator[pl.DataFrame]) -> pl.DataFrame:
+    first = next(stream, None)
+    if first is None:
+        raise UsageError("There is nothing to write.", "Give at least one chunk, if only an empty one.")
+    return first
 
 
 def _share(path: Path) -> None:
