@@ -17,8 +17,8 @@ from preptime.errors import DataError
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-MIN_ROWS = 3
-"""Fewer cannot be fitted: stacking's three folds want a row each."""
+MIN_ROWS = 2
+"""What every library can fit; a model that needs more says so."""
 
 
 class Fitted(Protocol):
@@ -90,12 +90,12 @@ class CombinedModel(Model, Protocol):
         ...
 
 
-def check_training_rows(X: NDArray[np.float32], y: NDArray[np.float64]) -> None:
+def check_training_rows(X: NDArray[np.float32], y: NDArray[np.float64], at_least: int = MIN_ROWS) -> None:
     """Raise DataError for rows no model can learn from: too few, not finite, or every feature constant."""
     if len(X) != len(y):
         raise DataError(f"{len(X)} rows of features, {len(y)} labels.", "Pass one label per row.")
-    if len(X) < MIN_ROWS:
-        raise DataError(f"{len(X)} rows to fit on; at least {MIN_ROWS} are needed.", "Widen the training window.")
+    if len(X) < at_least:
+        raise DataError(f"{len(X)} rows to fit on; at least {at_least} are needed.", "Widen the training window.")
     finite = np.isfinite(X)
     if not finite.all():
         row, column = np.argwhere(~finite)[0]

@@ -50,7 +50,7 @@ class Stacking:
         """Fit the weights, and those base models that `fitted` lacks."""
         from sklearn.linear_model import Ridge
 
-        check_training_rows(X, y)
+        check_training_rows(X, y, at_least=self.folds)
         bases = {
             model.name: fitted[model.name] if model.name in fitted else model.fit(X, y, threads=threads, seed=seed)
             for model in self.models
