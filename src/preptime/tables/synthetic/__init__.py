@@ -1,7 +1,8 @@
 """Orders from a world whose truth is known, so that claims about models can be measured exactly.
 
 `world` holds the aggregate facts, everything else is drawn from them: restaurants, times, baskets, kitchens.
-Nothing here reads a file, and no row of anybody's data is in it. What it models and what it doesn't: docs/synthesizer.md.
+Nothing here reads a file, and no row of anybody's data is in it. What it models and what it doesn't:
+docs/synthesizer.md.
 """
 
 from __future__ import annotations

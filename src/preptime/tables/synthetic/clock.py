@@ -19,7 +19,7 @@ MICROSECONDS = 1_000_000
 DAY_NOISE = 0.06
 """Standard deviation of the logarithm of a day's volume around its weekday's."""
 
-NEW_SHARE = 0.26
+NEW_SHARE = 0.24
 """Restaurants that open during the period, evenly over its days, beside the cities that open late. Orders don't grow
 with them: the others get a little fewer."""
 

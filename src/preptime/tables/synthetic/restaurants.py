@@ -11,11 +11,11 @@ from preptime.tables.synthetic.clock import NEW_SHARE, OPENING_SHARES, Clock
 from preptime.tables.synthetic.plan import SMALLEST_DEFAULT_RESTAURANTS, SynthesisPlan
 from preptime.tables.synthetic.world import CITIES, FOODS, TIME_ZONES
 
-POPULARITY_SPREAD_BELOW, POPULARITY_SPREAD_ABOVE = 1.15, 1.16
+POPULARITY_SPREAD_BELOW, POPULARITY_SPREAD_ABOVE = 1.15, 1.18
 """Standard deviation of the logarithm of a restaurant's popularity, below and above the median: 74 % of restaurants get
 20 orders or fewer."""
 
-POPULARITY_LARGEST_SCORE = 3.1
+POPULARITY_LARGEST_SCORE = 2.7
 """No restaurant is larger than this, however many there are: a larger one is another kind of kitchen."""
 
 LATE_CITY_START = 0.8

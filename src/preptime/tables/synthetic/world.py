@@ -124,7 +124,8 @@ FOODS = (
                 "portuguese", "tapas", "bagels", "vegetarian", "noodles", "brunch", "georgian", "ethiopian", "cuban",
                 "moroccan", "kebab", "dumplings", "poke", "salads", "soups", "steakhouse", "crepes", "ice cream",
                 "pies", "malaysian", "filipino", "sichuan", "cantonese", "sri lankan", "bangladeshi", "pakistani",
-                "afghan", "polish", "hungarian", "russian", "scandinavian", "austrian", "belgian", "israeli", "west african",
+                "afghan", "polish", "hungarian", "russian", "scandinavian", "austrian", "belgian", "israeli",
+                "west african",
             )
         )
     ),
@@ -155,8 +156,8 @@ QUARTER_HOUR_VOLUME = {
 
 NUMBER_OF_ITEMS_SHARE = (
     0.0427, 0.1945, 0.2750, 0.1980, 0.1130, 0.0695, 0.0385, 0.0236, 0.0152, 0.0089, 0.0066, 0.0045, 0.0036, 0.0029,
-    0.0016, 0.0011, 0.0009, 0.0008, 0.0004, 0.0003, 0.0002, 0.0002, 0.0002, 0.0001, 0.0001, 0.0001, 0.0001, 0.0001, 0.0001,
-    0.00005, 0.00005, 0.00005, 0.00005, 0.00005, 0.00005, 0.00005, 0.00005, 0.00005,
+    0.0016, 0.0011, 0.0009, 0.0008, 0.0004, 0.0003, 0.0002, 0.0002, 0.0002, 0.0001, 0.0001, 0.0001, 0.0001, 0.0001,
+    0.0001, 0.00005, 0.00005, 0.00005, 0.00005, 0.00005, 0.00005, 0.00005, 0.00005, 0.00005,
 )  # fmt: skip
 """Share of orders with 1, 2, 3 … items."""
 

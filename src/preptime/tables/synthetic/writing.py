@@ -20,11 +20,14 @@ def write_table(table: pl.DataFrame, restaurants: pl.DataFrame, path: Path) -> N
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")
-    if path.suffix == ".parquet":
-        table.write_parquet(unfinished, compression="zstd", compression_level=1, row_group_size=ROW_GROUP)
-    else:
-        _with_wall_clock(table, restaurants).write_csv(unfinished)
-    unfinished.replace(path)
+    try:
+        if path.suffix == ".parquet":
+            table.write_parquet(unfinished, compression="zstd", compression_level=1, row_group_size=ROW_GROUP)
+        else:
+            _with_wall_clock(table, restaurants).write_csv(unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def write_integer_coded_orders(
