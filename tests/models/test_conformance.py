@@ -7,14 +7,14 @@ from functools import cache
 
 import numpy as np
 import pytest
-from tests.models.graphs import run, splits
-from tests.models.rows import SEED, edge_rows, training_rows
 
 from preptime.domain.prediction import LEVELS
 from preptime.errors import DataError
 from preptime.models.catalogue import CATALOGUE
 from preptime.models.export import check_parity, merge
 from preptime.models.model import MIN_ROWS, Fitted
+from tests.models.graphs import run, splits
+from tests.models.rows import SEED, edge_rows, training_rows
 
 X, Y = training_rows(300)
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from catboost import CatBoostRegressor
 from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
-from tests.models.rows import SEED, training_rows
 from xgboost import XGBRegressor
 
 from preptime.errors import DataError
@@ -16,6 +15,7 @@ from preptime.models.fitting import fit_all
 from preptime.models.model import CombinedFitted
 from preptime.models.rf import Forest
 from preptime.models.stacking import Stacking
+from tests.models.rows import SEED, training_rows
 
 X, Y = training_rows(120)
 NOTEBOOK = {name: model for name, model in CATALOGUE.items() if name != "quantile"}

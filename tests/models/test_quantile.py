@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.models.rows import SEED, training_rows
 
 from preptime.models.export import check_parity, merge
-from preptime.models.quantile import FittedQuantile, Quantile
+from preptime.models.quantile import FLOOR_SECONDS, MEDIAN, FittedQuantile, Quantile
+from tests.models.rows import SEED, training_rows
 
 X, Y = training_rows(400)
 
@@ -22,28 +22,38 @@ def test_each_level_has_about_its_share_below(fitted: FittedQuantile) -> None:
     np.testing.assert_allclose(below, [0.1, 0.5, 0.8, 0.9], atol=0.08)
 
 
-def test_a_shift_moves_its_level_by_its_seconds(fitted: FittedQuantile) -> None:
+def test_a_level_moves_by_a_share_of_itself(fitted: FittedQuantile) -> None:
     raw = fitted.predict(X)
-    apart = (np.diff(raw, axis=1) > 20).all(axis=1) & (raw[:, 0] > 20)
+    apart = (np.diff(raw, axis=1) > 0.1 * raw[:, 1:]).all(axis=1) & (raw[:, 0] > FLOOR_SECONDS)
     assert apart.sum() > 50
-    shift = np.array([-10.0, 5.0, 0.0, 7.5])
-    np.testing.assert_allclose(
-        (fitted.calibrated(shift).predict(X) - raw)[apart], shift[None].repeat(apart.sum(), 0), atol=1e-3
-    )
+    moved = fitted.calibrated(np.array([-0.04, 0.02, 0.0, 0.05])).predict(X)
+    np.testing.assert_allclose(moved[apart], raw[apart] * [0.96, 1.02, 1.0, 1.05], rtol=1e-5)
 
 
-def test_calibrating_again_replaces_the_shift(fitted: FittedQuantile) -> None:
-    once = fitted.calibrated(np.full(4, 30.0))
+def test_a_level_near_zero_moves_by_a_share_of_the_floor() -> None:
+    soon = Quantile(trees=5).fit(X, np.where(X[:, 0] > 1, 3.0, 5.0), threads=1, seed=SEED)
+    moved = soon.calibrated(np.full(4, 0.5)).predict(X)
+    np.testing.assert_allclose(moved, soon.predict(X) + 0.5 * FLOOR_SECONDS, rtol=1e-5)
+
+
+def test_calibrating_again_replaces_the_first(fitted: FittedQuantile) -> None:
+    once = fitted.calibrated(np.full(4, 0.3))
+    assert (once.predict(X) > fitted.predict(X)).all()
     np.testing.assert_array_equal(once.calibrated(np.zeros(4)).predict(X), fitted.predict(X))
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.floats(-5000, 5000), min_size=4, max_size=4))
-def test_any_shift_leaves_order_median_and_onnx_in_agreement(fitted: FittedQuantile, shift: list[float]) -> None:
-    calibrated = fitted.calibrated(np.array(shift))
+@given(st.lists(st.floats(-2, 2), min_size=4, max_size=4))
+def test_any_calibration_leaves_order_median_and_onnx_in_agreement(fitted: FittedQuantile, scale: list[float]) -> None:
+    calibrated = fitted.calibrated(np.array(scale))
     predicted = calibrated.predict(X)
     assert (np.diff(predicted, axis=1) >= 0).all()
     assert predicted.min() >= 0
-    median = np.maximum(fitted.levels[1].raw(X).astype(np.float32) + np.float32(shift[1]), 0)
-    np.testing.assert_array_equal(predicted[:, 1], median)
+    median = fitted.levels[MEDIAN].raw(X)
+    np.testing.assert_allclose(
+        predicted[:, MEDIAN],
+        np.maximum(median + scale[MEDIAN] * np.maximum(median, FLOOR_SECONDS), 0),
+        rtol=1e-5,
+        atol=1e-3,
+    )
     check_parity(merge({"quantile": calibrated}, X.shape[1]), {"quantile": calibrated}, X)

@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 from sklearn.ensemble import StackingRegressor
 from sklearn.linear_model import Ridge
-from tests.models.rows import SEED, training_rows
 
 from preptime.models.rf import Forest
 from preptime.models.stacking import Stacking
 from preptime.models.xgb import XGBoost, notebook_estimator
+from tests.models.rows import SEED, training_rows
 
 X, Y = training_rows(301)
 

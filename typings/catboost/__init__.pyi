@@ -12,6 +12,8 @@ class CatBoostRegressor:
         iterations: int | None = ...,
         learning_rate: float | None = ...,
         depth: int | None = ...,
+        rsm: float | None = ...,
+        border_count: int | None = ...,
         loss_function: str = ...,
         thread_count: int | None = ...,
         random_seed: int | None = ...,

@@ -123,6 +123,7 @@ def notebook_estimator() -> Estimator:
         iterations=recipe.trees,
         learning_rate=recipe.rate,
         depth=recipe.depth,
+        thread_count=1,
         allow_writing_files=False,
         verbose=False,
     )

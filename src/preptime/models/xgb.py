@@ -68,8 +68,8 @@ class FittedXGBoost:
 
 
 def notebook_estimator() -> Estimator:
-    """The notebook's XGBoost, unfitted; for `training.notebook`."""
+    """The notebook's XGBoost, unfitted; for `training.notebook`. A second thread mostly waits for the first here."""
     from xgboost import XGBRegressor
 
     recipe = XGBoost()
-    return XGBRegressor(n_estimators=recipe.trees, learning_rate=recipe.rate, max_depth=recipe.depth)
+    return XGBRegressor(n_estimators=recipe.trees, learning_rate=recipe.rate, max_depth=recipe.depth, n_jobs=1)
