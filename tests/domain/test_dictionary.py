@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.requirements import ROOT
 
 from preptime.domain.dictionary import ORDERS, RESTAURANTS, TABLES, TARGET, markdown, order_column, required
+from tests.requirements import ROOT
 
 
 def test_the_page_in_the_docs_is_what_the_declaration_says() -> None:

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.requirements import ROOT
 
 from preptime.domain.verdict import POLICY, Purpose, Reason, markdown, mask, reasons, rule
+from tests.requirements import ROOT
 
 
 def test_the_page_in_the_docs_is_what_the_policy_says() -> None:

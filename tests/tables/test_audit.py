@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.tables.making import directory, month, order, orders
 
 from preptime.domain.dictionary import ORDERS, required
 from preptime.domain.order import UNKNOWN
 from preptime.domain.verdict import Purpose, Reason, reasons
 from preptime.errors import DataError
 from preptime.tables.audit import audit, to_order_columns
+from tests.tables.making import directory, month, order, orders
 
 DIRECTORY = directory()
 FLAGS = Reason.BEFORE_OPENING.bit

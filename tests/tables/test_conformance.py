@@ -8,13 +8,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.tables.making import directory, month
 
 from preptime.errors import DataError
 from preptime.tables.audit import audit
 from preptime.tables.columns import ADDED, FILE, ROW
 from preptime.tables.open import open_table
 from preptime.tables.table import Table
+from tests.tables.making import directory, month
 
 ROWS = month(days=5, per_day=50).with_columns(note=pl.lit("kept, as it is"), order_id=pl.int_range(pl.len()) + 1)
 

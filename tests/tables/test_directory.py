@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
-from tests.tables.making import RESTAURANTS, directory
 
 from preptime.domain.order import UNKNOWN
 from preptime.errors import DataError
 from preptime.tables.directory import read_directory
+from tests.tables.making import RESTAURANTS, directory
 
 
 def test_restaurants_are_sorted_and_coded_by_sorted_names() -> None:

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.tables.making import directory, order, orders
 
 from preptime.domain.verdict import Reason, reasons
 from preptime.errors import DataError, UsageError
 from preptime.tables.audit import audit
 from preptime.tables.columns import FILE, ROW, SURPLUS
 from preptime.tables.open import open_table
+from tests.tables.making import directory, order, orders
 
 HEADER = b"restaurant_id,city\n"
 
@@ -36,6 +36,8 @@ def _refused(path: Path | str) -> str:
         (b"restaurant_id\tcity\n1\tLondon\n", "separated by tabs, not commas"),
         (b"restaurant_id|city\n1|London\n", "separated by bars, not commas"),
         (b"city,city\nA,B\n", "the column city more than once"),
+        (b"city,,\nA,B,C\n", "the column without a name more than once"),
+        (b"restaurant_id,city\r1,London\r", "The header of"),
         (b"_row,city\n1,B\n", "a name kept for the reader"),
         (HEADER + b"1,London\n2,K\xf6ln\n", r"is not UTF-8: byte 31 (line 3) is 0xf6"),
         ("restaurant_id,größe\n1,2\n".encode("latin-1"), "is not UTF-8: byte 16 (line 1) is 0xf6"),

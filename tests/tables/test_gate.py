@@ -5,11 +5,11 @@ from datetime import date, datetime
 import msgspec
 import polars as pl
 import pytest
-from tests.tables.making import directory, month
 
 from preptime.errors import DataError
 from preptime.tables.audit import Audited, audit
 from preptime.tables.gate import GateResult, GateThresholds, gate, refusal
+from tests.tables.making import directory, month
 
 DAY = date(2015, 6, 29)  # the morning after 28 days
 

@@ -6,7 +6,6 @@ from datetime import date, timedelta
 
 import polars as pl
 import pytest
-from tests.requirements import real_data
 
 from preptime.domain.verdict import Purpose, Reason
 from preptime.tables.audit import Audited, audit
@@ -14,6 +13,7 @@ from preptime.tables.directory import read_directory
 from preptime.tables.gate import GateThresholds, gate
 from preptime.tables.open import open_table
 from preptime.tables.report import summary
+from tests.requirements import real_data
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ from pathlib import Path
 import msgspec
 import polars as pl
 import pytest
-from tests.tables.making import directory, order, orders
 
 from preptime.domain.verdict import Purpose, Reason
 from preptime.tables.audit import Audited, audit
 from preptime.tables.open import open_table
 from preptime.tables.report import CheckReport, rejected, summary, text, write_rejects
+from tests.tables.making import directory, order, orders
 
 
 def _audited(*rows: dict[str, str | None]) -> Audited:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.request import url2pathname
 
 from preptime.errors import UsageError
 from preptime.tables.files import open_files
 from preptime.tables.table import Table
 
-KINDS: dict[str, Callable[[str], Table]] = {"": open_files, "file": lambda url: open_files(url.removeprefix("file://"))}
+KINDS: dict[str, Callable[[str], Table]] = {
+    "": open_files,
+    "file": lambda url: open_files(url2pathname(url.removeprefix("file://"))),
+}
 """How to open an address, by its scheme; no scheme means files."""
 
 

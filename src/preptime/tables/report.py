@@ -127,7 +127,7 @@ def _rejects(audited: Audited) -> Iterator[pl.DataFrame]:
         spelt = [" ".join(reasons(bits)) for bits in distinct]
         yield source.select(name for name in source.columns if name not in ADDED)[chosen].with_columns(
             reject_file=_column(source, FILE, chosen).cast(pl.String),
-            reject_row=pl.Series(_row_numbers(source)[chosen]),
+            reject_row=_row_numbers(source, chosen),
             reject_reasons=masks.replace_strict(distinct, spelt, return_dtype=pl.String),
             reject_expected=words.gather(against[start : start + _CHUNK_ROWS]),
         )
@@ -160,13 +160,13 @@ def _example(source: pl.DataFrame, found: Finding, position: int) -> Example:
     value = source[found.column][position] if found.column in source.columns else None
     shown = None if value is None else str(value)[:_SHOWN_CHARACTERS]
     file = str(source[FILE][position]) if FILE in source.columns else ""
-    return Example(found.reason, file, int(_row_numbers(source)[position]), found.column, shown, found.expected)
+    row = int(_row_numbers(source, np.array([position]))[0])
+    return Example(found.reason, file, row, found.column, shown, found.expected)
 
 
-def _row_numbers(source: pl.DataFrame) -> NDArray[np.int64]:
-    if ROW in source.columns:
-        return source[ROW].cast(pl.Int64).to_numpy()
-    return np.arange(1, len(source) + 1)
+def _row_numbers(source: pl.DataFrame, rows: NDArray[np.intp]) -> pl.Series:
+    """The numbers of the rows at these positions, in their file."""
+    return source[ROW].gather(rows).cast(pl.Int64) if ROW in source.columns else pl.Series(rows + 1)
 
 
 def _column(source: pl.DataFrame, name: str, rows: NDArray[np.intp]) -> pl.Series:

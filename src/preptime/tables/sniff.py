@@ -62,7 +62,13 @@ def csv_columns(path: Path) -> tuple[str, ...]:
     text = head.decode("utf-8-sig", errors="replace")
     if "�" in text.splitlines()[0]:
         raise read_error(path, ValueError("the header is not UTF-8"))
-    names = tuple(next(csv.reader(io.StringIO(text))))
+    try:
+        # Lines end in a line feed here, as they do for the reader of the whole file.
+        names = tuple(next(csv.reader(io.StringIO(text, newline="\n"))))
+    except csv.Error as error:
+        raise DataError(
+            f"The header of {path} cannot be read ({error}).", "Write it as csv with a line feed after every row."
+        ) from error
     if len(names) == 1:
         found = next((word for sign, word in _OTHER_DELIMITERS.items() if sign in names[0]), None)
         if found:
@@ -92,7 +98,10 @@ def _own(path: Path, names: Iterable[str]) -> tuple[str, ...]:
     columns = tuple(names)
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if twice:
-        raise DataError(f"{path} has the column {', '.join(twice)} more than once.", "Give each column its own name.")
+        raise DataError(
+            f"{path} has the column {', '.join(twice) or 'without a name'} more than once.",
+            "Give each column its own name.",
+        )
     taken = [name for name in columns if name in ADDED]
     if taken:
         raise DataError(f"{path} has the column {', '.join(taken)}, a name kept for the reader.", "Rename it.")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -25,16 +24,14 @@ def write_table(path: Path, chunks: Iterable[pl.DataFrame]) -> int:
     suffix = path.suffix.lower()
     if suffix not in {".csv", ".parquet"}:
         raise UsageError(f"{path} has the suffix {suffix or 'none'}.", "Name the output .csv or .parquet.")
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        unfinished.touch(exist_ok=False)
     except OSError as error:
         raise DataError(f"{path.parent} cannot be written ({error.strerror}).", "Choose another folder.") from error
-    os.close(handle)
-    unfinished = Path(temporary)
     try:
         rows = _csv(unfinished, chunks) if suffix == ".csv" else _parquet(unfinished, chunks)
-        _share(unfinished)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -73,10 +70,3 @@ def _first(stream: Iterator[pl.DataFrame]) -> pl.DataFrame:
     if first is None:
         raise UsageError("There is nothing to write.", "Give at least one chunk, if only an empty one.")
     return first
-
-
-def _share(path: Path) -> None:
-    """Temporary files are private; a table gets the permissions any new file here would get."""
-    mask = os.umask(0)
-    os.umask(mask)
-    path.chmod(0o666 & ~mask)
