@@ -240,12 +240,12 @@ def test_the_same_orders_give_the_same_bytes_and_no_library_leaves_files(
     monkeypatch.chdir(tmp_path)  # CatBoost likes to write a folder where it is run
     orders.write_csv("orders.csv")
     restaurants.write_csv("restaurants.csv")
-    said: list[str] = []
-    again = notebook("orders.csv", "restaurants.csv", said.append)
+    said: list[tuple[str, float]] = []
+    again = notebook("orders.csv", "restaurants.csv", lambda stage, done: said.append((stage, done)))
 
     assert msgspec.json.encode(again) == msgspec.json.encode(reproduction.document)
     assert {path.name for path in tmp_path.iterdir()} == {"orders.csv", "restaurants.csv"}
-    assert len(said) == 1 + 6 + 5
+    assert said == [("notebook", fit / 11) for fit in range(1, 12)]
 
 
 def test_the_text_says_what_differs_and_on_which_data(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from preptime.tables.audit import Audited, audit
 from preptime.tables.directory import read_directory
 from preptime.tables.open import open_table
 from preptime.training.notebook_rows import NotebookRows, notebook_rows, with_restaurant_mean
+from preptime.training.progress import Progress, silent
 
 SPLIT_SEED = 12
 """The one seed the notebook names: that of `train_test_split`."""
@@ -39,7 +40,6 @@ PUBLISHED_SET_2 = {"rf": 0.337, "gbr": 0.345, "cat": 0.353, "xgb": 0.343}
 PUBLISHED_CAT_MSE = 129_220
 PUBLISHED_CROSS_VALIDATED = {"rf": 0.336, "gbr": 0.352, "cat": 0.360, "xgb": 0.352, "stacking": 0.360}
 
-Progress = Callable[[str], None]
 Make = Callable[[], Estimator]
 
 
@@ -86,39 +86,38 @@ class Reproduction:
     """Of CatBoost's test R²: what another draw of the test rows would change, by bootstrap."""
 
 
-def notebook(orders: str | Path, restaurants: str | Path, progress: Progress | None = None) -> NotebookDocument:
+def notebook(orders: str | Path, restaurants: str | Path, progress: Progress = silent) -> NotebookDocument:
     """Run the protocol on two tables (paths, globs, addresses); `reproduce` also keeps the facts for people."""
     directory = read_directory(open_table(restaurants).frame())
     return reproduce(audit(open_table(orders).frame(), directory, need_label=True), progress).document
 
 
-def reproduce(audited: Audited, progress: Progress | None = None) -> Reproduction:
+def reproduce(audited: Audited, progress: Progress = silent) -> Reproduction:
     """Run the notebook's protocol on labelled orders: clean, split at random, fit, score, cross-validate.
 
-    `progress` is told each step as it begins, from several threads. Raises DataError when the cleaning leaves nothing.
+    Raises DataError when the cleaning leaves nothing.
     """
-    tell = progress or (lambda _: None)
-    tell("notebook: cleaning")
     rows = notebook_rows(audited)
     labels = rows.prep_time_seconds
     train, test = train_test_split(np.arange(len(rows)), random_state=SPLIT_SEED)
     matrices = {1: rows.set_1, 2: with_restaurant_mean(rows, train)}
 
-    def predict(feature_set: int, name: str, make: Make) -> NDArray[np.float64]:
-        tell(f"notebook: set {feature_set}, {name}")
+    def predict(feature_set: int, make: Make) -> NDArray[np.float64]:
         matrix = matrices[feature_set]
         return make().fit(matrix[train], labels[train]).predict(matrix[test])
 
-    def cross_validate(name: str, make: Make) -> NDArray[np.float64]:
-        tell(f"notebook: {FOLDS}-fold cross-validation, {name}")
+    def cross_validate(make: Make) -> NDArray[np.float64]:
         return cross_val_score(make(), matrices[2][train], labels[train], cv=FOLDS)
 
     five = estimators()
     # One fit is one thread's work (see `forest`), and no fit reads another's result.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        forest_alone = pool.submit(predict, 1, "rf", lambda: forest(min_samples_split=4))
-        folds = {name: pool.submit(cross_validate, name, make) for name, make in reversed(five.items())}
-        tests = {name: pool.submit(predict, 2, name, make) for name, make in five.items()}
+        forest_alone = pool.submit(predict, 1, lambda: forest(min_samples_split=4))
+        folds = {name: pool.submit(cross_validate, make) for name, make in reversed(five.items())}
+        tests = {name: pool.submit(predict, 2, make) for name, make in five.items()}
+        jobs = [forest_alone, *folds.values(), *tests.values()]
+        for done, _ in enumerate(as_completed(jobs), 1):
+            progress("notebook", done / len(jobs))
     document = NotebookDocument(
         len(rows),
         [
