@@ -1,0 +1,15 @@
+"""The bundle is made once: fitting takes longer than all that is asked of it."""
+
+from __future__ import annotations
+
+import pytest
+from tests.scoring.making import small_bundle
+
+from preptime.bundle.bundle import Bundle
+from preptime.bundle.store import Store
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A small bundle of `rf`, `xgb` and `quantile`."""
+    return small_bundle(Store.open(str(tmp_path_factory.mktemp("store"))))
