@@ -28,7 +28,9 @@ def count_open(
     first = acknowledged.min()
     period = int(acknowledged.max() - first) + 2
     label = np.cumsum(np.diff(restaurant, prepend=restaurant[:1]) != 0) * period
-    ended = np.sort(label + np.minimum(ready - first, period - 1))
+    # What is ready at the microsecond of its acknowledgement is open for no other order either way.
+    until = np.maximum(ready, acknowledged + 1)
+    ended = np.sort(label + np.minimum(until - first, period - 1))
     still: NDArray[np.int64] = np.arange(len(restaurant)) - np.searchsorted(
         ended, label + (acknowledged - first), side="right"
     )

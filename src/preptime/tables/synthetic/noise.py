@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from statistics import NormalDist
 
 import numpy as np
@@ -42,9 +43,8 @@ def load_effect(open_orders: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def noise_below(value: NDArray[np.float64]) -> NDArray[np.float64]:
     """Share of the noise below each value."""
-    scores = np.linspace(-LARGEST_SCORE, LARGEST_SCORE, 3_001)
-    cumulative = np.array([NormalDist().cdf(score) for score in scores])
-    below: NDArray[np.float64] = np.interp(value, noise(scores), cumulative, left=0.0, right=1.0)
+    stretched, cumulative = _distribution()
+    below: NDArray[np.float64] = np.interp(value, stretched, cumulative, left=0.0, right=1.0)
     return below
 
 
@@ -80,6 +80,13 @@ class LoadMixture:
         """[N] what the load adds on average, in units of the noise scale."""
         effect: NDArray[np.float64] = np.interp(np.sqrt(expected_open), self._root, self._mean_effect)
         return effect
+
+
+@cache
+def _distribution() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The noise at a fine grid of scores, and the share below it."""
+    scores = np.linspace(-LARGEST_SCORE, LARGEST_SCORE, 3_001)
+    return noise(scores), np.array([NormalDist().cdf(score) for score in scores])
 
 
 def _poisson(mean: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
