@@ -13,7 +13,6 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.model_selection import cross_val_score, train_test_split
-from tests.requirements import real_data
 
 from preptime.errors import DataError
 from preptime.tables.audit import Audited, audit
@@ -21,6 +20,7 @@ from preptime.tables.directory import read_directory
 from preptime.training.notebook import Reproduction, estimators, forest, notebook, reproduce
 from preptime.training.notebook_rows import SET_1, SET_2, NotebookRows, notebook_rows, with_restaurant_mean
 from preptime.training.notebook_text import notebook_text
+from tests.requirements import real_data
 
 FOODS = ("thai", "italian", "chinese")
 
