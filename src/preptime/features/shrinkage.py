@@ -14,9 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from preptime.features.clock import SLOTS
 from preptime.features.directory import Directory
 from preptime.features.durations import BIN_WIDTH, BINS, quantile_positions, seconds_at, squared_deviations
-from preptime.features.state import NEVER, NO_MOMENT, RECENT_DAYS, HistoryState
+from preptime.features.spec import HISTORY_FEATURES
+from preptime.features.state import NEVER, NO_ORDER, RECENT_DAYS, HistoryState
 
 _Number = NDArray[np.float64] | NDArray[np.int64] | NDArray[np.int32] | np.float64 | np.int64 | float
 
@@ -72,7 +74,7 @@ def overall(state: HistoryState) -> Overall:
     """All restaurants together, pulled to declared first guesses that the first few orders outweigh."""
     bins = state.bins.sum(axis=0, dtype=np.int64)
     n = np.float64(bins.sum())
-    level = _pull(np.float64(bins @ np.arange(BINS)), n, FIRST_GUESS_POSITION, FIRST_GUESS_ORDERS)
+    level = _pull(np.float64(state.slot_bins.sum()), n, FIRST_GUESS_POSITION, FIRST_GUESS_ORDERS)
     variance = _pull(squared_deviations(bins[None])[0], n, FIRST_GUESS_VARIANCE, FIRST_GUESS_ORDERS)
     guessed = level + np.sqrt(variance) * NORMAL_QUANTILES
     observed = quantile_positions(bins[None], QUANTILES)[0]
@@ -96,7 +98,7 @@ def place_levels(state: HistoryState, directory: Directory, root: Overall) -> ND
 
     The unknown city or food has no effect of its own, so a place of which nothing is known is the root.
     """
-    orders, sums = place_orders(state, directory), _by_place(state.bins @ np.arange(BINS), directory)
+    orders, sums = place_orders(state, directory), _by_place(state.sum_of_bins, directory)
     orders_known, sums_known = orders.copy(), sums.copy()
     for table in (orders_known, sums_known):
         table[-1, :] = 0
@@ -120,24 +122,32 @@ def finished_rows(
     A place's row is that of a restaurant there without an order.
     """
     size = len(directory)
+    rows = np.empty((size + len(levels), len(HISTORY_FEATURES)), np.float32)
+    slots = np.empty((size + len(levels), SLOTS), np.float32)
     of_restaurants = levels[directory.place(directory.city, directory.type_of_food)]
-    chunks = [slice(start, min(start + _CHUNK, size)) for start in range(0, size, _CHUNK)]
-    done = [_finish(state.part(chunk), of_restaurants[chunk], root, today) for chunk in chunks]
-    done.append(_finish(HistoryState.empty(directory.places), levels, root, today))
-    return np.concatenate([rows for rows, _ in done]), np.concatenate([slots for _, slots in done])
+    for chunk in _chunks(size):
+        rows[chunk], slots[chunk] = _finish(state.part(chunk), of_restaurants[chunk], root, today)
+    for chunk in _chunks(len(levels)):
+        nothing = HistoryState.empty(chunk.stop - chunk.start)
+        at = slice(size + chunk.start, size + chunk.stop)
+        rows[at], slots[at] = _finish(nothing, levels[chunk], root, today)
+    return rows, slots
+
+
+def _chunks(size: int) -> list[slice]:
+    return [slice(start, min(start + _CHUNK, size)) for start in range(0, size, _CHUNK)]
 
 
 def _finish(
     state: HistoryState, level: NDArray[np.float64], root: Overall, today: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    bins = state.bins.astype(np.int64)
-    n = bins.sum(axis=1)
-    mean = _pull(bins @ np.arange(BINS), n, level, K_RESTAURANT)
+    bins, n = state.bins, state.orders
+    mean = _pull(state.sum_of_bins, n, level, K_RESTAURANT)
     around = level[:, None] + root.quantiles
     quantiles = _pull(n[:, None] * quantile_positions(bins, QUANTILES), n[:, None], around, K_RESTAURANT)
     recent_n, recent_bins, per_day = _recency(state, today)
-    happened = state.last_ready_at != NO_MOMENT
-    last_bins = (state.last_bins * happened).sum(axis=1, dtype=np.int64)
+    last_orders = (state.latest != NO_ORDER).sum(axis=1)
+    last_bins = (state.latest % BINS).sum(axis=1)
     first, worked = _first_ready(state)
     columns = (
         np.log1p(n),
@@ -146,7 +156,7 @@ def _finish(
         *seconds_at(quantiles).T,
         BIN_WIDTH * np.sqrt(_pull(squared_deviations(bins), n, root.variance, K_RESTAURANT)),
         seconds_at(_pull(recent_bins, recent_n, mean, K_RECENT)),
-        seconds_at(_pull(last_bins, happened.sum(axis=1), mean, K_RECENT)),
+        seconds_at(_pull(last_bins, last_orders, mean, K_RECENT)),
         _pull(state.items, n, root.items, K_BASKET),
         _pull(state.value_pence / 100, n, root.value_gbp, K_BASKET),
         _pull(state.service_orders[:, 0], n, root.lunch_share, K_BASKET),

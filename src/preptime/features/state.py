@@ -6,6 +6,7 @@ partition, anywhere, and a day added gives the same bytes as a build from scratc
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -24,7 +25,8 @@ RECENT_DAYS = 28
 SERVICES = 2
 NEVER = np.iinfo(np.int32).max
 """First ready second of a service that a restaurant has never worked."""
-NO_MOMENT = np.iinfo(np.int64).min
+NO_ORDER = np.iinfo(np.int64).min
+"""Where a restaurant has fewer than `LAST_ORDERS`; a multiple of BINS, so its bin is 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class CompletedOrders:
 
 @dataclass(frozen=True, slots=True)
 class HistoryState:
-    """Integer sums over completed orders, for the R restaurants of a directory."""
+    """Integer sums over completed orders, for the R restaurants of a directory: about 450 bytes a restaurant."""
 
     bins: NDArray[np.int32]
     """[R, BINS] orders by log-bin of preparation time."""
@@ -60,11 +62,12 @@ class HistoryState:
     """[R, SERVICES] orders by the service they were ready in."""
     first_ready: NDArray[np.int32]
     """[R, SERVICES] earliest second after 05:00 at which one was ready, or `NEVER`."""
-    last_ready_at: NDArray[np.int64]
-    """[R, LAST_ORDERS] when the latest orders were ready, latest first, or `NO_MOMENT`."""
-    last_bins: NDArray[np.int8]
+    latest: NDArray[np.int64]
+    """[R, LAST_ORDERS] the latest orders, ascending: moment ready · BINS + bin, or `NO_ORDER`. Orders ready in the same
+    second stand by bin, so the order of rows is nothing."""
     recent: dict[int, NDArray[np.int32]]
-    """For each local day an order was ready on: [2, R] orders and sum of their bins."""
+    """For each of the latest `RECENT_DAYS` local days that an order was ready on: [2, R] orders and sum of their bins.
+    """
 
     @classmethod
     def empty(cls, size: int) -> HistoryState:
@@ -77,46 +80,62 @@ class HistoryState:
             items=np.zeros(size, np.int64),
             service_orders=np.zeros((size, SERVICES), np.int32),
             first_ready=np.full((size, SERVICES), NEVER, np.int32),
-            last_ready_at=np.full((size, LAST_ORDERS), NO_MOMENT, np.int64),
-            last_bins=np.zeros((size, LAST_ORDERS), np.int8),
+            latest=np.full((size, LAST_ORDERS), NO_ORDER, np.int64),
             recent={},
         )
 
     @classmethod
     def of(cls, directory: Directory, completed: CompletedOrders) -> HistoryState:
         """The state of these orders. Those of restaurants outside the directory are not counted."""
-        return cls.empty(len(directory)).plus(directory, completed)
+        state = cls.empty(len(directory))
+        state.count(directory, completed)
+        return state
 
     def plus(self, directory: Directory, completed: CompletedOrders) -> HistoryState:
-        """The state with more orders counted."""
+        """The state with more orders counted; this one stays as it is."""
+        state = deepcopy(self)
+        state.count(directory, completed)
+        return state
+
+    def count(self, directory: Directory, completed: CompletedOrders) -> None:
+        """Count more orders in place: for a builder that owns the state, since a copy costs as much as a day's orders.
+
+        Orders of restaurants outside the directory are not counted.
+        """
         position = directory.positions(completed.orders.restaurant_id)
-        if np.any(position == UNKNOWN):
-            known = position != UNKNOWN
+        known = position != UNKNOWN
+        if not known.all():
             completed, position = completed.take(known), position[known]
         if not len(completed):
-            return self
-        orders = completed.orders
+            return
+        orders, ready_at = completed.orders, completed.ready_at
         bin_ = bins_of(completed.prep_time_seconds)
         in_slot = position * SLOTS + slot(second_of_day(orders.acknowledged_at))
-        ready_second = second_of_day(completed.ready_at)
+        ready_second = second_of_day(ready_at)
         in_service = position * SERVICES + service(ready_second)
-        first_ready = self.first_ready.copy()
+        _add(self.bins, position * BINS + bin_)
+        _add(self.slot_orders, in_slot)
+        _add(self.slot_bins, in_slot, bin_)
+        _add(self.value_pence, position, np.rint(orders.order_value_gbp * 100))
+        _add(self.items, position, orders.number_of_items)
+        _add(self.service_orders, in_service)
         # After midnight is late, not early: the small hours open no service.
         awake = ready_second >= NIGHT_ENDS_SECOND
-        np.minimum.at(first_ready.reshape(-1), in_service[awake], ready_second[awake].astype(np.int32))
-        return HistoryState(
-            _added(self.bins, position * BINS + bin_, 1),
-            _added(self.slot_orders, in_slot, 1),
-            _added(self.slot_bins, in_slot, bin_),
-            _added(self.value_pence, position, np.rint(orders.order_value_gbp * 100)),
-            _added(self.items, position, orders.number_of_items),
-            _added(self.service_orders, in_service, 1),
-            first_ready,
-            *_merge_latest(
-                (self.last_ready_at, self.last_bins), _latest(position, completed.ready_at, bin_, len(directory))
-            ),
-            _merge_recent(self.recent, _by_day(position, completed.ready_at, bin_, len(directory))),
-        )
+        np.minimum.at(_flat(self.first_ready), in_service[awake], ready_second[awake].astype(np.int32))
+        touched, latest = _latest(position, ready_at, bin_)
+        self.latest[touched] = _latest_of(self.latest[touched], latest)
+        self._count_days(position, day(ready_at), bin_)
+
+    def _count_days(self, position: NDArray[np.int64], days: NDArray[np.int64], bin_: NDArray[np.int8]) -> None:
+        last = max(int(days.max()), self.last_day or 0)
+        for one in range(last - RECENT_DAYS + 1, last + 1):
+            rows = days == one
+            if rows.any():
+                sums = self.recent.setdefault(one, np.zeros((2, len(self.items)), np.int32))
+                _add(sums[0], position[rows])
+                _add(sums[1], position[rows], bin_[rows])
+        for one in [one for one in self.recent if one <= last - RECENT_DAYS]:
+            del self.recent[one]
 
     def merge(self, other: HistoryState) -> HistoryState:
         """The state of both sets of orders together."""
@@ -128,12 +147,12 @@ class HistoryState:
             self.items + other.items,
             self.service_orders + other.service_orders,
             np.minimum(self.first_ready, other.first_ready),
-            *_merge_latest((self.last_ready_at, self.last_bins), (other.last_ready_at, other.last_bins)),
+            _latest_of(self.latest, other.latest),
             _merge_recent(self.recent, other.recent),
         )
 
     def part(self, rows: slice) -> HistoryState:
-        """The state of some of the restaurants."""
+        """The state of some of the restaurants; it shares their memory."""
         return HistoryState(
             self.bins[rows],
             self.slot_orders[rows],
@@ -142,8 +161,7 @@ class HistoryState:
             self.items[rows],
             self.service_orders[rows],
             self.first_ready[rows],
-            self.last_ready_at[rows],
-            self.last_bins[rows],
+            self.latest[rows],
             {when: sums[:, rows] for when, sums in self.recent.items()},
         )
 
@@ -155,35 +173,59 @@ class HistoryState:
     @property
     def orders(self) -> NDArray[np.int64]:
         """[R] completed orders of each restaurant."""
-        total: NDArray[np.int64] = self.bins.sum(axis=1, dtype=np.int64)
+        total: NDArray[np.int64] = self.slot_orders.sum(axis=1, dtype=np.int64)
+        return total
+
+    @property
+    def sum_of_bins(self) -> NDArray[np.int64]:
+        """[R] sum of the bins of its orders."""
+        total: NDArray[np.int64] = self.slot_bins.sum(axis=1)
         return total
 
 
 _Sums = TypeVar("_Sums", np.int32, np.int64)
 
 
-def _added(sums: NDArray[_Sums], cell: NDArray[np.int64], values: NDArray[np.generic] | int) -> NDArray[_Sums]:
-    """A copy of `sums` with `values` added at flat positions `cell`, repeated ones too."""
-    out = sums.copy()
-    np.add.at(out.reshape(-1), cell, np.asarray(values).astype(sums.dtype))
-    return out
+def _flat(sums: NDArray[_Sums]) -> NDArray[_Sums]:
+    return sums.reshape(-1, copy=False)
 
 
-def _by_day(
-    position: NDArray[np.int64], ready_at: NDArray[np.int64], bin_: NDArray[np.int8], size: int
-) -> dict[int, NDArray[np.int32]]:
-    days = day(ready_at)
-    latest = int(days.max())
-    out = {}
-    for one in np.unique(days):
-        if one <= latest - RECENT_DAYS:
-            continue
-        rows = days == one
-        sums = np.zeros((2, size), np.int32)
-        np.add.at(sums[0], position[rows], 1)
-        np.add.at(sums[1], position[rows], bin_[rows])
-        out[int(one)] = sums
-    return out
+def _add(sums: NDArray[_Sums], cell: NDArray[np.int64], values: NDArray[np.generic] | None = None) -> None:
+    """Add `values` (or 1) at flat positions `cell`, repeated ones too."""
+    # NumPy has a path for equal types that is forty times quicker.
+    np.add.at(_flat(sums), cell, sums.dtype.type(1) if values is None else values.astype(sums.dtype))
+
+
+def _latest(
+    position: NDArray[np.int64], ready_at: NDArray[np.int64], bin_: NDArray[np.int8]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Restaurants that these orders touch, ascending, and [touched, LAST_ORDERS] their latest of them."""
+    by, order = _sorted(position, ready_at * BINS + bin_)
+    starts = np.flatnonzero(np.r_[True, by[1:] != by[:-1]])
+    ends = np.r_[starts[1:], len(by)]
+    latest = np.full((len(starts), LAST_ORDERS), NO_ORDER, np.int64)
+    for place in range(LAST_ORDERS):
+        at = ends - LAST_ORDERS + place
+        there = at >= starts
+        latest[there, place] = order[at[there]]
+    return by[starts], latest
+
+
+def _sorted(position: NDArray[np.int64], order: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Both columns by position, then order."""
+    low = int(order.min())
+    span = int(order.max()) - low + 1
+    if int(position.max()) * span < 2**62:
+        # One column of integers sorts eighty times quicker than two.
+        both = np.sort(position * span + (order - low))
+        by = both // span
+        return by, both - by * span + low
+    rows = np.lexsort((order, position))
+    return position[rows], order[rows]
+
+
+def _latest_of(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.sort(np.concatenate([one, other], axis=1), axis=1)[:, LAST_ORDERS:]
 
 
 def _merge_recent(
@@ -192,29 +234,5 @@ def _merge_recent(
     days = one.keys() | other.keys()
     earliest = max(days, default=0) - RECENT_DAYS
     kept = [when for when in sorted(days) if when > earliest]
-    return {when: one[when] + other[when] if when in one and when in other else (one | other)[when] for when in kept}
-
-
-def _latest(
-    position: NDArray[np.int64], ready_at: NDArray[np.int64], bin_: NDArray[np.int8], size: int
-) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
-    """[R, LAST_ORDERS] moments and bins of the latest orders, latest first; ties by bin, so row order is nothing."""
-    order = np.lexsort((bin_, ready_at, position))[::-1]
-    by_restaurant = position[order]
-    starts = np.flatnonzero(np.r_[True, by_restaurant[1:] != by_restaurant[:-1]])
-    rank = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
-    kept = rank < LAST_ORDERS
-    moments = np.full((size, LAST_ORDERS), NO_MOMENT, np.int64)
-    bins = np.zeros((size, LAST_ORDERS), np.int8)
-    moments[by_restaurant[kept], rank[kept]] = ready_at[order[kept]]
-    bins[by_restaurant[kept], rank[kept]] = bin_[order[kept]]
-    return moments, bins
-
-
-def _merge_latest(
-    one: tuple[NDArray[np.int64], NDArray[np.int8]], other: tuple[NDArray[np.int64], NDArray[np.int8]]
-) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
-    moments = np.concatenate([one[0], other[0]], axis=1)
-    bins = np.concatenate([one[1], other[1]], axis=1)
-    order = np.lexsort((bins, moments), axis=1)[:, ::-1][:, :LAST_ORDERS]
-    return np.take_along_axis(moments, order, 1), np.take_along_axis(bins, order, 1)
+    # Always new arrays, so that no two states share one that is counted into.
+    return {when: np.sum([of[when] for of in (one, other) if when in of], axis=0, dtype=np.int32) for when in kept}
