@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from preptime.domain.dictionary import ORDERS, TARGET, required
 from preptime.domain.order import UNKNOWN, OrderColumns
-from preptime.domain.timestamps import BLANKS, MICROSECONDS
+from preptime.domain.timestamps import MICROSECONDS
 from preptime.domain.verdict import Purpose, Reason, mask
 from preptime.errors import DataError
 from preptime.features.directory import Directory
 from preptime.tables.categories import read_codes
 from preptime.tables.columns import FILE, ROW, SURPLUS, require
-from preptime.tables.duplicates import later_duplicates
+from preptime.tables.duplicates import identity, later_duplicates
 from preptime.tables.findings import Finding, Findings
 from preptime.tables.judge import judge
 from preptime.tables.labels import read_labels
@@ -102,7 +102,9 @@ def audit(
         opens = _opening(findings, columns, position, codes["city"], len(directory)) if opening is None else opening
         early = is_before_opening(acknowledged.local, position, opens) & ~unread
         findings.add(Reason.BEFORE_OPENING, "order_acknowledged_at", early, "a time at which the restaurant is open")
-        findings.add(Reason.DUPLICATE, *_duplicates(orders, columns), "each order once")
+        shown = "order_id" if "order_id" in orders.columns else "order_acknowledged_at"
+        again = later_duplicates(identity(orders, pl.DataFrame(columns)))
+        findings.add(Reason.DUPLICATE, shown, again, "each order once")
     carried = {name: orders[name] for name in ("order_id", ROW, FILE) if name in orders.columns}
     frame = pl.DataFrame(carried | columns | {"reasons": pl.Series(findings.bits)})
     return Audited(orders, frame, findings.listed())
@@ -151,17 +153,6 @@ def _opening(
     ready = columns["ready_local"].to_physical().fill_null(0).to_numpy()
     label = columns[TARGET].fill_null(0).to_numpy()
     return infer_opening(size, position[good], city[good], ready[good], label[good])
-
-
-def _duplicates(orders: pl.DataFrame, columns: dict[str, pl.Series]) -> tuple[str, NDArray[np.bool_]]:
-    """The column to show, and which rows repeat an earlier order: the same id, or without ids the same in all else."""
-    if "order_id" in orders.columns:
-        ids = orders.select("order_id")
-        if ids.schema["order_id"] == pl.String:
-            ids = ids.with_columns(pl.col("order_id").str.strip_chars(BLANKS).replace("", None))
-        return "order_id", later_duplicates(ids, ["order_id"])
-    keys = ["restaurant_id", "acknowledged_utc", "order_value_gbp", "number_of_items", TARGET]
-    return "order_acknowledged_at", later_duplicates(pl.DataFrame({name: columns[name] for name in keys}), keys)
 
 
 def _series(read: Integers | Floats) -> pl.Series:

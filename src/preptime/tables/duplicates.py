@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from preptime.domain.dictionary import TARGET
+from preptime.domain.timestamps import BLANKS
+from preptime.tables.numbers import as_text
 
-def later_duplicates(frame: pl.DataFrame, keys: Sequence[str]) -> NDArray[np.bool_]:
-    """[N] true where an earlier row has the same values in all of `keys`; a row with a null among them is never one."""
+WITHOUT_ID = ("restaurant_id", "acknowledged_utc", "order_value_gbp", "number_of_items", TARGET)
+"""What tells orders apart that have no `order_id`: everything else."""
+
+
+def identity(orders: pl.DataFrame, read: pl.DataFrame) -> pl.DataFrame:
+    """The columns that tell orders apart: the id as it came in `orders`, or without ids all else as it was `read`.
+
+    Text loses its blanks and whole numbers their width, so that parts of one table compare.
+    """
+    if "order_id" not in orders.columns:
+        return read.select(WITHOUT_ID)
+    ids = as_text(orders["order_id"])
+    if ids.dtype == pl.String:
+        ids = ids.str.strip_chars(BLANKS).replace("", None)
+    elif ids.dtype.is_integer() and ids.dtype != pl.UInt64:
+        ids = ids.cast(pl.Int64)
+    return pl.DataFrame({"order_id": ids})
+
+
+def later_duplicates(own: pl.DataFrame) -> NDArray[np.bool_]:
+    """[N] true where an earlier row has the same values in all columns; a row with a null among them is never one."""
     # Hashes find the few candidates quickly; only those are compared in full, so that a collision costs no order.
-    own = frame.select(keys)
     candidates = own.hash_rows().is_duplicated().to_numpy()
     found = np.zeros(len(own), np.bool_)
     rows = np.flatnonzero(candidates)
