@@ -27,7 +27,7 @@ class Bundle:
         self.folder = folder
         self.manifest = manifest
         self.history = history
-        self._graph = graph
+        self.graph = graph
 
     @classmethod
     def load(cls, folder: Path, *, verify: bool = True) -> Bundle:
@@ -61,7 +61,7 @@ class Bundle:
 
     def predict(self, orders: OrderColumns) -> Predictions:
         """Predictions for N orders, in their places. N may be 0."""
-        points, quantiles = self._graph.run(self.features(orders))
+        points, quantiles = self.graph.run(self.features(orders))
         return Predictions(points, quantiles, self.history.basis_of(orders))
 
     @property

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from preptime.domain.order import OrderColumns
 from preptime.features.history import History, build_history
 from preptime.features.matrix import feature_matrix
 from preptime.features.spec import FEATURES
@@ -61,6 +62,11 @@ class Matrix:
 
     def __len__(self) -> int:
         return len(self.X)
+
+    @property
+    def orders(self) -> OrderColumns:
+        """The orders of the rows."""
+        return self.corpus.orders.take(self.rows)
 
     @property
     def rows(self) -> slice:

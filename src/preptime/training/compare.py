@@ -1,0 +1,36 @@
+"""Two bundles on the same orders, neither fitted on any of them: for `train`, and for a person who asks."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from preptime.bundle.bundle import Bundle
+from preptime.evaluation.evaluated import EvaluatedOrders
+from preptime.training.backtest import evaluate
+from preptime.training.corpus import Corpus
+from preptime.training.fit import upper_fence
+from preptime.training.mornings import matrix
+from preptime.training.promote import Comparison, compare, incomparable
+
+ONE_DAY = dt.timedelta(days=1)
+
+
+def compare_bundles(corpus: Corpus, challenger: Bundle, champion: Bundle, last: dt.date) -> Comparison:
+    """Both bundles' models on the days after both were fitted, up to `last`, each day with that morning's history."""
+    mine, theirs = challenger.manifest, champion.manifest
+    first = max(mine.window.fitted_through, theirs.window.fitted_through) + ONE_DAY
+    if first > last:
+        return incomparable(mine.id, theirs.id, theirs.window.fitted_through)
+    return compare(
+        evaluate_bundle(corpus, challenger, first, last),
+        evaluate_bundle(corpus, champion, first, last),
+        names=(mine.id, theirs.id),
+        days=(first, last),
+    )
+
+
+def evaluate_bundle(corpus: Corpus, bundle: Bundle, first: dt.date, last: dt.date) -> EvaluatedOrders:
+    """What the bundle's models answer from `first` to `last`, with categories as they were when it was fitted."""
+    vocabularies = bundle.manifest.vocabularies
+    own = corpus.recoded(corpus.directory.named(vocabularies))
+    return evaluate(matrix(own, first, last), bundle.graph, upper_fence(corpus.label))

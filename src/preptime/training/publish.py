@@ -1,0 +1,94 @@
+"""Writing bundles into a store and naming champions: what `train`, `refresh` and a person share."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+import msgspec
+
+from preptime.bundle.bundle import Bundle, verify
+from preptime.bundle.champions import ChampionLog, Entry, EntryDraft
+from preptime.bundle.golden import choose_golden
+from preptime.bundle.manifest import Draft, Manifest, document
+from preptime.bundle.store import Store
+from preptime.bundle.writing import write_bundle
+from preptime.domain.order import OrderColumns
+from preptime.features.history import History
+from preptime.training.promote import Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who promotes, and when: only written down, nothing is decided by it."""
+
+    by: str
+    at: str
+    """UTC time as text."""
+
+
+def promote(
+    store: Store, bundle_id: str, date: dt.date, *, comparison: Comparison, after: Entry | None, who: Who
+) -> Entry:
+    """Make a challenger that won the champion, once it has been verified as it stands in the store."""
+    verify(store, bundle_id)
+    draft = EntryDraft(
+        bundle=bundle_id,
+        date=date,
+        action="promote",
+        reason=comparison.sentence,
+        by=who.by,
+        at=who.at,
+        comparison=document(comparison),
+    )
+    return ChampionLog(store).append(draft, after)
+
+
+def publish_refresh(
+    store: Store,
+    champion: Bundle,
+    history: History,
+    *,
+    golden: OrderColumns,
+    after: Entry,
+    who: Who,
+    comparison: Comparison | None = None,
+) -> Entry:
+    """Publish the champion's models with a newer history: verified, without an MAE gate (D7).
+
+    `history` is coded by the champion's vocabularies. The parent is the bundle that was trained, however many refreshes
+    ago, so that refreshing twice on the same morning gives the same bundle.
+    """
+    manifest = refreshed(store, champion, history, golden)
+    verify(store, manifest.id)
+    reason = "New history, the champion's models." if comparison is None else f"New history. {comparison.sentence}"
+    draft = EntryDraft(
+        bundle=manifest.id,
+        date=manifest.date,
+        action="refresh",
+        reason=reason,
+        by=who.by,
+        at=who.at,
+        comparison=None if comparison is None else document(comparison),
+    )
+    return ChampionLog(store).append(draft, after)
+
+
+def refreshed(store: Store, champion: Bundle, history: History, golden: OrderColumns) -> Manifest:
+    """Write the champion's models with another history into the store."""
+    trained = champion.manifest
+    draft = msgspec.structs.replace(
+        msgspec.convert(trained, Draft, from_attributes=True),
+        kind="refresh",
+        date=dt.date.fromisoformat(history.date),
+        parent=trained.parent or trained.id,
+    )
+    report = champion.report_path
+    return write_bundle(
+        store,
+        draft,
+        model=champion.model_bytes(),
+        history=history,
+        golden=choose_golden(golden),
+        extra={} if report is None else {report.name: report.read_bytes()},
+    )

@@ -1,0 +1,81 @@
+"""`refresh`: the champion's models with this morning's history, so that history is never stale (D7)."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import msgspec
+
+from preptime.bundle.bundle import Bundle, verify
+from preptime.bundle.champions import ChampionLog, Entry
+from preptime.bundle.store import Store
+from preptime.errors import UsageError
+from preptime.features.directory import Directory
+from preptime.features.history import History, build_history
+from preptime.features.state import HistoryState
+from preptime.training.corpus import Corpus
+from preptime.training.publish import Who, publish_refresh
+
+
+class RefreshDocument(msgspec.Struct, frozen=True):
+    """The document of `refresh --json`."""
+
+    date: dt.date
+    bundle: str
+    parent: str
+    """The bundle whose models these are."""
+    champion_number: int
+    orders: int
+    """Completed orders that the history counts."""
+    unknown_values: dict[str, int]
+    """Restaurants whose country, city or food the champion's models do not know, by column."""
+
+
+def refresh(corpus: Corpus, date: dt.date, store: Store, who: Who) -> RefreshDocument:
+    """Publish the history of the morning of `date` with the champion's models.
+
+    Raises `UsageError` without a champion or for a date before the champion's, `RefusedBundleError` for a champion that
+    fails verification, `StoreError` when someone else promoted meanwhile.
+    """
+    entry, champion = champion_of(store, date)
+    known = corpus.known_on(date)
+    history = history_for(champion, known, date)
+    published = publish_refresh(
+        store, champion, history, golden=known.recoded(history.directory).orders, after=entry, who=who
+    )
+    return RefreshDocument(
+        date=date,
+        bundle=published.bundle,
+        parent=champion.manifest.parent or champion.manifest.id,
+        champion_number=published.number,
+        orders=int(known.history.sum()),
+        unknown_values=_unknown(known.directory, history.directory),
+    )
+
+
+def champion_of(store: Store, date: dt.date) -> tuple[Entry, Bundle]:
+    """The champion that the morning of `date` may replace, verified."""
+    entry = ChampionLog(store).current()
+    if entry is None:
+        raise UsageError(f"{store.url} has no champion.", "Train and promote one first: preptime train.")
+    if entry.date > date:
+        raise UsageError(
+            f"The champion {entry.bundle} is of {entry.date}, later than {date}.",
+            "A refresh of an earlier morning would give it an older history.",
+        )
+    return entry, verify(store, entry.bundle)
+
+
+def history_for(champion: Bundle, known: Corpus, date: dt.date) -> History:
+    """The history of a morning in the champion's vocabularies: its models know the codes they were fitted with."""
+    directory = known.directory.named(champion.manifest.vocabularies)
+    state = HistoryState.of(directory, known.completed.take(known.history))
+    return build_history(state, directory, date)
+
+
+def _unknown(mine: Directory, theirs: Directory) -> dict[str, int]:
+    lost = {
+        name: int(((getattr(theirs, name) < 0) & (getattr(mine, name) >= 0)).sum())
+        for name in ("country", "city", "type_of_food")
+    }
+    return {name: count for name, count in lost.items() if count}

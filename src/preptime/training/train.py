@@ -1,0 +1,254 @@
+"""`train`: gate on the data, history, features, fit, calibrate, export, compare, then promote or refresh."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+import msgspec
+
+from preptime.bundle.bundle import verify
+from preptime.bundle.champions import ChampionLog
+from preptime.bundle.golden import choose_golden
+from preptime.bundle.manifest import REPORT, Draft, Manifest, Window, document
+from preptime.bundle.store import Store
+from preptime.bundle.writing import write_bundle
+from preptime.domain.prediction import DEFAULT_MODEL
+from preptime.errors import DataError
+from preptime.evaluation.documents import BacktestDocument
+from preptime.evaluation.evaluated import EvaluatedOrders, backtest_document
+from preptime.evaluation.report import AuditRow, ReportData, render_report
+from preptime.features.directory import Directory
+from preptime.features.history import build_history
+from preptime.features.spec import FEATURE_NAMES
+from preptime.features.state import HistoryState
+from preptime.tables.audit import Audited
+from preptime.tables.gate import GateResult, GateThresholds, gate, refusal
+from preptime.tables.report import summary
+from preptime.training.backtest import between, evaluate
+from preptime.training.compare import compare_bundles
+from preptime.training.corpus import Corpus
+from preptime.training.fit import FitPlan, FittedWindow, fit_window
+from preptime.training.mornings import matrix
+from preptime.training.progress import Progress, silent
+from preptime.training.promote import Comparison, compare
+from preptime.training.publish import Who, promote, publish_refresh
+from preptime.training.refresh import history_for
+
+HOLDOUT_DAYS = 7
+"""A whole week: weekdays and weekends differ."""
+SHORT_HOLDOUT_DAYS = 3
+"""With fewer than `LONG_WINDOW_DAYS` of data a week held out would cost more than it tells."""
+LONG_WINDOW_DAYS = 28
+
+LIBRARIES = (
+    "catboost",
+    "numpy",
+    "onnx",
+    "onnxmltools",
+    "onnxruntime",
+    "polars",
+    "preptime",
+    "scikit-learn",
+    "skl2onnx",
+    "xgboost",
+    "xgboost-cpu",
+)
+
+ONE_DAY = dt.timedelta(days=1)
+
+Outcome = Literal["promoted", "refreshed", "kept", "unchanged"]
+
+
+class TrainDocument(msgspec.Struct, frozen=True):
+    """The document of `train --json`."""
+
+    date: dt.date
+    bundle: str
+    outcome: Outcome
+    """promoted: the new champion. refreshed: it lost, the champion's models got this morning's history. kept: it is in
+    the store and nothing else changed. unchanged: it already was the champion."""
+    reason: str
+    champion: str | None
+    """The champion afterwards."""
+    comparison: Comparison | None
+    evaluation: BacktestDocument
+    """The challenger on the days held out."""
+    gate: GateResult
+    orders: int
+    """Orders fitted on."""
+    parity_seconds: dict[str, float]
+    """Largest |ONNX − estimator| over the training matrix, by model."""
+
+
+@dataclass(frozen=True)
+class Challenger:
+    """A trained bundle in the store, and what it answered on the days held out."""
+
+    manifest: Manifest
+    fitted: FittedWindow
+    evaluated: EvaluatedOrders
+
+
+def train(
+    audited: Audited,
+    directory: Directory,
+    date: dt.date,
+    store: Store,
+    who: Who,
+    *,
+    plan: FitPlan,
+    thresholds: GateThresholds | None = None,
+    may_promote: bool = True,
+    progress: Progress = silent,
+) -> TrainDocument:
+    """Train on what was known on the morning of `date`, and let the comparison decide what serves.
+
+    Raises `DataError` when the data gate refuses or too few days are known, `FaultError` when the export differs from
+    the estimators, `RefusedBundleError` when the champion fails verification (the challenger is kept then).
+    """
+    passed = gate(audited, date, thresholds or GateThresholds())
+    if not passed.passed:
+        raise refusal(passed)
+    corpus = Corpus.of(audited, directory).known_on(date)
+    challenger = make_challenger(audited, corpus, date, store, plan=plan, progress=progress)
+    outcome, reason, comparison = _decide(challenger, corpus, store, who, may_promote=may_promote)
+    champion = ChampionLog(store).current()
+    return TrainDocument(
+        date=date,
+        bundle=challenger.manifest.id,
+        outcome=outcome,
+        reason=reason,
+        champion=champion.bundle if champion else None,
+        comparison=comparison,
+        evaluation=_document(challenger.evaluated, *_held_out(challenger.manifest)),
+        gate=passed,
+        orders=challenger.fitted.orders,
+        parity_seconds=challenger.fitted.parity,
+    )
+
+
+def make_challenger(
+    audited: Audited, corpus: Corpus, date: dt.date, store: Store, *, plan: FitPlan, progress: Progress = silent
+) -> Challenger:
+    """Fit, evaluate on the days held out, and write the bundle; its history reaches `date`."""
+    last_day = date - ONE_DAY
+    through = date - dt.timedelta(days=1 + holdout_days(corpus, date))
+    if corpus.first_day >= through:
+        raise DataError(
+            f"Orders are known from {corpus.first_day} on, and the {(last_day - through).days} days before {date} "
+            "are held out for the comparison, which leaves none to learn from.",
+            "Take a later date, or more orders.",
+        )
+    days = matrix(corpus, corpus.first_day, last_day, progress)
+    fitted = fit_window(days, through, plan, progress)
+    graph = fitted.opened(days.X.shape[1])
+    evaluated = evaluate(between(days, through + ONE_DAY, last_day), graph, fitted.fence_seconds)
+    history = build_history(
+        HistoryState.of(corpus.directory, corpus.completed.take(corpus.history)), corpus.directory, date
+    )
+    window = Window(
+        first_day=corpus.first_day, last_day=through, fitted_through=through, gate_days=(last_day - through).days
+    )
+    evaluation = _document(evaluated, through + ONE_DAY, last_day)
+    draft = Draft(
+        kind="training",
+        date=date,
+        window=window,
+        models=fitted.names,
+        calibration=document(fitted.calibration),
+        data_fingerprint=corpus.fingerprint(),
+        metrics=document(evaluation),
+        libraries=_versions(),
+    )
+    report = _report(audited, draft, fitted, evaluated)
+    progress("Report", 1.0)
+    manifest = write_bundle(
+        store,
+        draft,
+        model=fitted.graph,
+        history=history,
+        golden=choose_golden(between(days, through + ONE_DAY, last_day).orders),
+        extra={REPORT: report.encode()},
+    )
+    return Challenger(manifest, fitted, evaluated)
+
+
+def holdout_days(corpus: Corpus, date: dt.date) -> int:
+    """How many of the latest days are left out of fitting, so that a comparison has orders nobody has seen."""
+    return HOLDOUT_DAYS if (date - corpus.first_day).days >= LONG_WINDOW_DAYS else SHORT_HOLDOUT_DAYS
+
+
+def _decide(
+    challenger: Challenger, corpus: Corpus, store: Store, who: Who, *, may_promote: bool
+) -> tuple[Outcome, str, Comparison | None]:
+    log = ChampionLog(store)
+    entry = log.current()
+    mine, date = challenger.manifest.id, challenger.manifest.date
+    if entry is None:
+        champion = None
+        comparison = compare(challenger.evaluated, None, names=(mine, None), days=_held_out(challenger.manifest))
+    elif entry.bundle == mine:
+        return "unchanged", "It already is the champion.", None
+    elif entry.date > date:
+        return "kept", f"The champion {entry.bundle} is of a later date, {entry.date}.", None
+    else:
+        champion = verify(store, entry.bundle)
+        comparison = compare_bundles(corpus, verify(store, mine), champion, date - ONE_DAY)
+    undone = log.was_undone(mine)
+    reason = "A person rolled this bundle back before." if undone else comparison.sentence
+    if not may_promote:
+        return "kept", f"Promotion was not asked for. {reason}", comparison
+    if comparison.won and not undone:
+        promote(store, mine, date, comparison=comparison, after=entry, who=who)
+        return "promoted", reason, comparison
+    if champion is None or entry is None:
+        return "kept", reason, comparison
+    history = history_for(champion, corpus, date)
+    golden = corpus.recoded(history.directory).orders
+    publish_refresh(store, champion, history, golden=golden, after=entry, who=who, comparison=comparison)
+    return "refreshed", reason, comparison
+
+
+def _held_out(manifest: Manifest) -> tuple[dt.date, dt.date]:
+    return manifest.window.fitted_through + ONE_DAY, manifest.date - ONE_DAY
+
+
+def _document(evaluated: EvaluatedOrders, first: dt.date, last: dt.date) -> BacktestDocument:
+    return backtest_document(evaluated, first.isoformat(), last.isoformat())
+
+
+def _report(audited: Audited, draft: Draft, fitted: FittedWindow, evaluated: EvaluatedOrders) -> str:
+    first, last = draft.window.fitted_through + ONE_DAY, draft.date - ONE_DAY
+    importance = fitted.importance[DEFAULT_MODEL]
+    found = summary(audited, 0).reasons
+    return render_report(
+        ReportData(
+            bundle_id=f"trained for {draft.date}",
+            date=draft.date.isoformat(),
+            training_window=(draft.window.first_day.isoformat(), draft.window.last_day.isoformat()),
+            orders_used=fitted.orders,
+            data_fingerprint=draft.data_fingerprint,
+            evaluated_days=(first.isoformat(), last.isoformat()),
+            orders=evaluated,
+            importances=dict(zip(FEATURE_NAMES, importance.tolist(), strict=True)),
+            audit=tuple(AuditRow(one.reason, one.rows, one.meaning, ", ".join(one.keeps_out_of)) for one in found),
+            rows_read=len(audited),
+        )
+    )
+
+
+def _versions() -> dict[str, str]:
+    """The versions of the libraries that decide what a bundle holds, of those that are installed."""
+
+    def found() -> Iterator[tuple[str, str]]:
+        for name in LIBRARIES:
+            try:
+                yield name, version(name)
+            except PackageNotFoundError:
+                continue
+
+    return dict(found())
