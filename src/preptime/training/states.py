@@ -20,7 +20,7 @@ from preptime.features.directory import Directory
 from preptime.features.state import CompletedOrders, HistoryState
 from preptime.tables.audit import audit, to_order_columns
 from preptime.tables.columns import FILE
-from preptime.tables.duplicates import identity, later_duplicates
+from preptime.tables.duplicates import identity, later_duplicates, repeated
 from preptime.tables.table import Table
 from preptime.training.corpus import day_number
 from preptime.training.progress import Progress, silent
@@ -93,7 +93,7 @@ def _count(
         state.count(directory, completed)
         keys.append(batch.keys)
         progress(stage, share.get(batch.file, 0.0))
-    return state, _twice(keys)
+    return state, repeated(np.concatenate(keys))
 
 
 def _read(batch: pl.DataFrame, *, directory: Directory, before: int, suspects: NDArray[np.uint64]) -> _Batch:
@@ -130,11 +130,3 @@ def _in_order(read: Callable[[pl.DataFrame], _Batch], batches: Iterator[pl.DataF
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def _twice(keys: list[NDArray[np.uint64]]) -> NDArray[np.uint64]:
-    """Keys that stand in more than one of the arrays; within one each stands once."""
-    together = np.concatenate(keys)
-    keys.clear()
-    together.sort()
-    return np.unique(together[1:][together[1:] == together[:-1]])
