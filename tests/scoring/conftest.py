@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.scoring.making import small_bundle
 
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.store import Store
+from tests.scoring.making import small_bundle
 
 
 @pytest.fixture(scope="session")

@@ -69,3 +69,41 @@ def orders_file(path: Path, rows: pl.DataFrame) -> str:
     else:
         rows.write_parquet(path, row_group_size=50)
     return str(path)
+
+
+HOME = {"restaurant_id": "1", "order_acknowledged_at": "2015-06-20 19:00:00.250000+01:00"}
+
+
+def cells(**changed: str | None) -> dict[str, str | None]:
+    """One good order as csv gives it, with a column of the user's own and some cells replaced."""
+    return {"note": "as it is", "order_value_gbp": "21.40", **HOME, "number_of_items": "3"} | changed
+
+
+MIXED: tuple[tuple[dict[str, str | None], str | None], ...] = (
+    (cells(), None),
+    (cells(restaurant_id="17", number_of_items="7"), None),
+    (cells(number_of_items=None), "missing_value"),
+    (cells(order_value_gbp="NaN"), "missing_value"),
+    (cells(order_value_gbp="a lot"), "unparsable_number"),
+    (cells(number_of_items="2.5"), "unparsable_number"),
+    (cells(order_value_gbp="-3"), "negative_value"),
+    (cells(order_value_gbp="inf"), "out_of_range"),
+    (cells(number_of_items="99999"), "out_of_range"),
+    (cells(restaurant_id="999999"), None),
+    (cells(restaurant_id="1326 or so"), "unparsable_number"),
+    (cells(order_acknowledged_at="1969-12-31 23:59:00+01:00"), "unparsable_time"),
+    (cells(order_acknowledged_at="noon"), "unparsable_time"),
+    (cells(order_acknowledged_at=None, number_of_items="many"), "unparsable_number"),
+    (cells(order_acknowledged_at="2015-03-29 01:30:00"), None),  # skipped: London's clocks went forward at one
+    (cells(order_acknowledged_at="2015-10-25 01:30:00"), None),  # twice that night
+    (cells(order_acknowledged_at="2015-10-25T00:59:59Z"), None),
+    (cells(order_acknowledged_at="1434823200"), None),
+    (cells(note='a "quoted", cell\nof two lines', order_value_gbp=" 21.40"), None),
+    (cells(note=None, number_of_items="3.0"), None),
+)
+"""Rows, and the reason that each must come back with."""
+
+
+def mixed() -> pl.DataFrame:
+    """The rows of `MIXED` as text."""
+    return pl.DataFrame([row for row, _ in MIXED], infer_schema_length=None)

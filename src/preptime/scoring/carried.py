@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import polars as pl
@@ -25,11 +26,8 @@ class Carried:
 
         Raises `DataError` when their types cannot be told together, or csv has no cell for one.
         """
-        heads = [next(table.batches(1)).select(table.columns)]
-        if any(kind != pl.String for kind in heads[0].dtypes):  # csv is text throughout
-            heads = [head for part in table.partitions() if (head := _head(part)) is not None]
         try:
-            schema = pl.concat([head.clear() for head in heads], how="vertical_relaxed").schema
+            schema = pl.concat(_heads(table), how="vertical_relaxed").schema
         except pl.exceptions.PolarsError as error:
             raise DataError(
                 f"The partitions of {table.name} hold different things ({str(error).splitlines()[0]}).",
@@ -56,9 +54,10 @@ class Carried:
         )
 
 
-def _head(part: Table) -> pl.DataFrame | None:
-    """One row of a partition, or nothing: a partition may be empty when others are not."""
-    try:
-        return next(part.batches(1)).select(part.columns)
-    except DataError:
-        return None  # what is really wrong with it is said when its rows are read
+def _heads(table: Table) -> list[pl.DataFrame]:
+    """One row of each partition. Of several some may be empty, and what is wrong with one is said when it is read."""
+    heads = []
+    for part in table.partitions():
+        with suppress(DataError):
+            heads.append(next(part.batches(1)).select(table.columns))
+    return heads or [next(table.batches(1)).select(table.columns)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ CHUNK_ROWS = 50_000
 """Large enough that the work per chunk vanishes beside the work per row, small enough to keep memory low."""
 MOST_WORKERS = 16
 """Each holds a chunk; one reader and one writer don't feed more."""
+
+_SYSTEM_ERROR = re.compile(r"([^:\s][^:]*) \(os error \d+\)")
 
 Progress = Callable[[str, float], None]
 """Told the name of the stage and the share of it that is done, 0 to 1."""
@@ -79,14 +82,24 @@ def score_file(
 
     try:
         write_table(out, scored())
-    except OSError as error:  # what reading raises is a DataError already
-        reason = error.strerror or str(error).splitlines()[0]
+    except (OSError, pl.exceptions.PolarsError) as error:  # what reading raises is a DataError already
+        reason = _of_the_system(error)
+        if reason is None:
+            raise
         raise FaultError(
             f"{out} could not be written: {reason}.", "Nothing was left behind; make room and score again."
         ) from error
     if progress:
         progress("Scoring", 1.0)
     return tally.document(table.name, out, bundle.manifest.id)
+
+
+def _of_the_system(error: Exception) -> str | None:
+    """What the operating system said, also where Polars passes it on; None when it said nothing."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    found = _SYSTEM_ERROR.search(str(error))
+    return found[1] if found else None
 
 
 def _check_apart(table: Table, source: str, out: Path) -> None:

@@ -1,0 +1,66 @@
+"""Chunks side by side come back in order, few at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from preptime.scoring.parallel import in_order
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 3), max_size=12), st.integers(1, 5))
+def test_results_keep_the_order_of_chunks(naps: list[int], workers: int) -> None:
+    def slowly(chunk: tuple[int, int]) -> int:
+        time.sleep(chunk[1] / 1000)
+        return chunk[0]
+
+    assert list(in_order(enumerate(naps), slowly, workers)) == list(range(len(naps)))
+
+
+def test_no_more_chunks_are_read_than_workers_and_one() -> None:
+    read: list[int] = []
+
+    def chunks() -> Iterator[int]:
+        for chunk in range(100):
+            read.append(chunk)
+            yield chunk
+
+    for place, result in enumerate(in_order(chunks(), lambda chunk: chunk, 3)):
+        assert result == place
+        assert len(read) <= place + 4
+
+
+def test_workers_work_at_the_same_time() -> None:
+    together = threading.Barrier(2, timeout=30)
+    places = in_order([together, together], threading.Barrier.wait, 2)
+    assert sorted(places) == [0, 1]
+
+
+def test_an_error_comes_after_the_chunks_before_it() -> None:
+    results = in_order(range(5), lambda chunk: 6 // (3 - chunk), 2)
+    assert [next(results) for _ in range(3)] == [2, 3, 6]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def test_an_error_while_reading_is_raised_too() -> None:
+    def chunks() -> Iterator[int]:
+        yield 1
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        list(in_order(chunks(), lambda chunk: chunk, 2))
+
+
+def test_a_consumer_that_stops_stops_the_work() -> None:
+    before = threading.active_count()
+    results = in_order(iter(int, 1), lambda chunk: chunk, 2)
+    assert next(results) == 0
+    results.close()
+    assert threading.active_count() == before

@@ -1,0 +1,243 @@
+"""Every row comes back in its place, with the bundle's own answer or a reason, however the file is cut (D4)."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from preptime.bundle.bundle import Bundle
+from preptime.domain.prediction import BASES, LEVELS
+from preptime.scoring.columns import BASIS, BUNDLE, REASON, SECONDS, model_column, quantile_column
+from preptime.scoring.score import CHUNK_ROWS, score_file
+from preptime.tables.audit import audit, to_order_columns
+from preptime.tables.directory import read_directory
+from preptime.tables.synthetic import synthesize_frames
+from tests.scoring.making import MIXED, PLAN, cells, mixed, orders_file
+
+FORMATS = ("csv", "parquet")
+
+
+def score(
+    folder: Path,
+    rows: pl.DataFrame,
+    bundle: Bundle,
+    to: str = "parquet",
+    *,
+    chunk_rows: int = CHUNK_ROWS,
+    workers: int | None = None,
+) -> pl.DataFrame:
+    """The scored rows, by way of files; csv comes back as text."""
+    source = orders_file(folder / f"orders.{to}", rows)
+    score_file(source, folder / f"scored.{to}", bundle, chunk_rows=chunk_rows, workers=workers)
+    return read(folder / f"scored.{to}")
+
+
+def read(path: Path) -> pl.DataFrame:
+    return pl.read_csv(path, infer_schema=False) if path.suffix == ".csv" else pl.read_parquet(path)
+
+
+def appended(scored: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Only what scoring added."""
+    return scored.drop(rows.columns)
+
+
+def synthetic() -> pl.DataFrame:
+    return synthesize_frames(PLAN)[0]
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_every_row_comes_back_with_a_prediction_or_a_reason(tmp_path: Path, bundle: Bundle, to: str) -> None:
+    rows = mixed()
+    scored = score(tmp_path, rows, bundle, to)
+    assert scored.select(rows.columns).equals(rows)
+    assert scored.columns[: len(rows.columns)] == rows.columns
+    assert scored[REASON].to_list() == [reason for _, reason in MIXED]
+    predicted = scored[REASON].is_null().to_list()
+    for name in appended(scored, rows).drop(REASON, BUNDLE).columns:
+        assert scored[name].is_not_null().to_list() == predicted, name
+    assert set(scored[BUNDLE]) == {bundle.manifest.id}
+
+
+def test_the_document_counts_them(tmp_path: Path, bundle: Bundle) -> None:
+    source = orders_file(tmp_path / "orders.csv", mixed())
+    out = tmp_path / "scored.csv"
+    document = score_file(source, out, bundle, chunk_rows=3)
+    scored = read(out)
+    good = scored.filter(pl.col(REASON).is_null())
+    assert (document.rows, document.predicted) == (len(MIXED), len(good))
+    refused = scored[REASON].drop_nulls().value_counts()
+    assert document.refused == dict(refused.rows())
+    assert {name: count for name, count in document.basis.items() if count} == dict(good[BASIS].value_counts().rows())
+    p50 = good[SECONDS].cast(pl.Float64).round()
+    assert document.median_predicted_seconds == p50.quantile(0.5, "lower")
+    assert (document.source, document.out, document.bundle) == (source, str(out), bundle.manifest.id)
+
+
+def test_the_numbers_are_the_bundles_own(tmp_path: Path, bundle: Bundle) -> None:
+    rows = synthetic()
+    scored = score(tmp_path, rows, bundle, chunk_rows=400)
+    audited = audit(rows, bundle.history.directory, need_label=False)
+    said = bundle.predict(to_order_columns(audited.frame))
+    np.testing.assert_array_equal(scored[SECONDS].to_numpy(), said.default)
+    for place, level in enumerate(LEVELS):
+        np.testing.assert_array_equal(scored[quantile_column(level)].to_numpy(), said.quantiles[:, place])
+    assert said.points.keys() == {"rf", "xgb"}
+    for name, seconds in said.points.items():
+        np.testing.assert_array_equal(scored[model_column(name)].to_numpy(), seconds)
+    assert scored[BASIS].to_list() == [BASES[code] for code in said.basis]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.integers(0, len(MIXED) - 1), min_size=1, max_size=30),
+    st.sampled_from([1, 2, 7, 1000]),
+    st.integers(1, 3),
+    st.sampled_from(FORMATS),
+)
+def test_one_by_one_is_all_at_once_is_any_order(
+    bundle: Bundle, chosen: list[int], chunk_rows: int, workers: int, to: str
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        alone = score(folder, mixed(), bundle, to, chunk_rows=1, workers=1)
+        rows = mixed()[chosen]
+        assert score(folder, rows, bundle, to, chunk_rows=chunk_rows, workers=workers).equals(alone[chosen])
+
+
+def test_csv_and_parquet_say_the_same(tmp_path: Path, bundle: Bundle) -> None:
+    rows = synthetic().with_columns(pl.when(pl.col("order_id") % 9 > 0).then("order_value_gbp"))
+    source = orders_file(tmp_path / "orders.parquet", rows)
+    score_file(source, tmp_path / "typed.parquet", bundle)
+    score_file(source, tmp_path / "once.csv", bundle)
+    score_file(str(tmp_path / "once.csv"), tmp_path / "text.parquet", bundle)
+    typed, text = read(tmp_path / "typed.parquet"), read(tmp_path / "text.parquet")
+    assert appended(text, rows).equals(appended(typed, rows))
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_scored_twice_the_columns_are_replaced_where_they_stand(tmp_path: Path, bundle: Bundle, to: str) -> None:
+    source = orders_file(tmp_path / f"orders.{to}", synthetic().head(200))
+    first, second = tmp_path / f"first.{to}", tmp_path / f"second.{to}"
+    score_file(source, first, bundle)
+    moved = read(first).select(SECONDS, pl.exclude(SECONDS)).with_columns(pl.lit("stale").alias(BUNDLE))
+    score_file(orders_file(tmp_path / f"moved.{to}", moved), second, bundle)
+    assert read(second).columns == moved.columns
+    assert read(second).select(read(first).columns).equals(read(first))
+
+
+def test_a_csv_cell_comes_back_as_it_was_written(tmp_path: Path, bundle: Bundle) -> None:
+    lines = [
+        "number_of_items,price,order_value_gbp,mine,order_acknowledged_at,restaurant_id",
+        '3,007.50,21.40,"a, ""b""",2015-06-20 19:00:00+01:00,1',
+        "3.0,1e5, 21.4,,2015-06-20T19:00:00+0100,01",
+        ",,,x,,",
+    ]
+    (tmp_path / "orders.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    score_file(str(tmp_path / "orders.csv"), tmp_path / "scored.csv", bundle)
+    found = (tmp_path / "scored.csv").read_text(encoding="utf-8").splitlines()
+    assert len(found) == len(lines)
+    assert all(back.startswith(f"{line},") for back, line in zip(found, lines, strict=True))
+    answers = [back[len(line) :].split(",")[1:] for back, line in zip(found[1:3], lines[1:3], strict=True)]
+    assert answers[0] == answers[1]
+    assert answers[0][0] != ""
+
+
+def test_parquet_columns_keep_their_types(tmp_path: Path, bundle: Bundle) -> None:
+    rows = (
+        synthetic()
+        .head(90)
+        .with_columns(tags=pl.concat_list(pl.lit("a"), pl.lit("b")), price=pl.lit(7.5).cast(pl.Decimal(9, 2)))
+    )
+    scored = score(tmp_path, rows, bundle, chunk_rows=40)
+    assert scored.select(rows.columns).equals(rows)
+    assert scored.select(rows.columns).schema == rows.schema
+
+
+def test_partitions_of_other_widths_are_one_file(tmp_path: Path, bundle: Bundle) -> None:
+    rows = synthetic().head(60)
+    (tmp_path / "day").mkdir()
+    rows[:30].with_columns(pl.col("number_of_items").cast(pl.Int16)).write_parquet(tmp_path / "day" / "1.parquet")
+    gap = pl.when(pl.col("order_id") != 40).then(pl.col("number_of_items").cast(pl.Float64)).otherwise(float("nan"))
+    rows[30:].with_columns(gap.alias("number_of_items")).write_parquet(tmp_path / "day" / "2.parquet")
+    rows.clear().write_parquet(tmp_path / "day" / "3.parquet")
+    document = score_file(str(tmp_path / "day"), tmp_path / "scored.parquet", bundle)
+    scored = read(tmp_path / "scored.parquet")
+    assert scored["order_id"].to_list() == rows["order_id"].to_list()
+    assert document.refused == {"missing_value": 1}
+    whole = score(tmp_path, rows, bundle)
+    assert scored.filter(pl.col("order_id") != 40)[SECONDS].equals(whole.filter(pl.col("order_id") != 40)[SECONDS])
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_integer_codes_are_the_names(tmp_path: Path, bundle: Bundle, as_text: bool) -> None:
+    names = bundle.history.vocabularies
+    strangers = {
+        "country": [names.country[k % len(names.country)] for k in range(40)],
+        "city": [names.city[k % len(names.city)] for k in range(40)],
+        "type_of_food": [names.type_of_food[k % len(names.type_of_food)] for k in range(40)],
+    }
+    rows = pl.DataFrame([cells(restaurant_id=str(900_000 + k)) for k in range(40)]).with_columns(
+        pl.Series(name, values) for name, values in strangers.items()
+    )
+    coded = rows.with_columns(
+        pl.Series(name, [getattr(names, name).index(value) for value in values]) for name, values in strangers.items()
+    )
+    if as_text:
+        coded = coded.with_columns(pl.col(*strangers).cast(pl.String))
+    said = score(tmp_path, rows, bundle)
+    assert said[SECONDS].n_unique() > 5, "they are told apart by city and food"
+    assert appended(score(tmp_path, coded, bundle), coded).equals(appended(said, rows))
+
+
+def test_a_new_restaurant_is_predicted_from_what_is_said_of_it(tmp_path: Path, bundle: Bundle) -> None:
+    city, food = bundle.history.vocabularies.city, bundle.history.vocabularies.type_of_food
+    known = bundle.history.directory
+    london = [city[known.city[0]], food[known.type_of_food[0]]]
+    rows = pl.DataFrame([cells(restaurant_id="900001"), cells(restaurant_id="1")])
+    told = rows.with_columns(pl.Series("city", [london[0]] * 2), pl.Series("type_of_food", [london[1]] * 2))
+    nothing, something = score(tmp_path, rows, bundle), score(tmp_path, told, bundle)
+    assert nothing[BASIS].to_list() == ["global", "restaurant"]
+    assert something[BASIS].to_list() == ["city_food", "restaurant"]
+    listed = read_directory(
+        pl.DataFrame({"restaurant_id": [900_001], "country": ["UK"], "city": [london[0]], "type_of_food": [london[1]]})
+    )
+    source = orders_file(tmp_path / "bare.csv", rows)
+    score_file(source, tmp_path / "listed.parquet", bundle, directory=listed)
+    assert appended(read(tmp_path / "listed.parquet"), rows).equals(appended(something, told))
+
+
+def test_the_ready_time_is_on_the_restaurants_clock(tmp_path: Path, bundle: Bundle) -> None:
+    paris = bundle.history.vocabularies.time_zone.index("Europe/Paris")
+    place = bundle.history.directory.time_zone.tolist().index(paris)
+    restaurant = str(bundle.history.directory.restaurant_id[place])
+    written = ("2015-06-20T19:00:00Z", "2015-06-20 21:00:00", "2015-06-20 21:00:00+02:00", "1434826800")
+    rows = pl.DataFrame([cells(restaurant_id=restaurant, order_acknowledged_at=one) for one in written])
+    ready = score(tmp_path, rows, bundle)["predicted_ready_at"]
+    assert ready.n_unique() == 1
+    assert ready[0].startswith("2015-06-20 21:")
+    assert ready[0].endswith("+02:00")
+
+
+def test_labels_are_neither_needed_nor_read(tmp_path: Path, bundle: Bundle) -> None:
+    rows = synthetic().head(50)
+    bare = rows.drop("order_ready_at", "prep_time_seconds")
+    nonsense = rows.with_columns(pl.lit("?").alias("prep_time_seconds"), pl.lit("?").alias("order_ready_at"))
+    said = appended(score(tmp_path, bare, bundle), bare)
+    assert appended(score(tmp_path, nonsense, bundle), nonsense).equals(said)
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_progress_grows_to_one(tmp_path: Path, bundle: Bundle, to: str) -> None:
+    told: list[float] = []
+    source = orders_file(tmp_path / f"orders.{to}", synthetic())
+    out = tmp_path / f"scored.{to}"
+    score_file(source, out, bundle, chunk_rows=100, progress=lambda _, share: told.append(share))
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert len([share for share in told if 0 < share < 1]) > 10
