@@ -7,12 +7,15 @@ import os
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
-from tests.bundle.making import DAY, put_bundle, put_placeholder
+from tests.bundle.making import DAY, put_bundle, put_placeholder, some_draft, some_history, some_model, some_orders
 
 from preptime.bundle.champions import ChampionLog, Entry, EntryDraft
+from preptime.bundle.golden import choose_golden
 from preptime.bundle.pruning import ROLLBACKS_KEPT, Pruned, prune
 from preptime.bundle.store import Store
+from preptime.bundle.writing import write_bundle
 from preptime.errors import UsageError
 
 
@@ -23,6 +26,13 @@ def day(n: int) -> dt.date:
 def promote(log: ChampionLog, bundle: str, when: dt.date, after: Entry | None) -> Entry:
     draft = EntryDraft(bundle=bundle, date=when, action="promote", reason="better", by="train", at="")
     return log.append(draft, after)
+
+
+def put_refresh(store: Store, parent: str, when: dt.date) -> str:
+    """Write the models of a bundle of `put_bundle` with the history of another morning; its id."""
+    draft = msgspec.structs.replace(some_draft(), kind="refresh", date=when, parent=parent)
+    golden = choose_golden(some_orders())
+    return write_bundle(store, draft, model=some_model(), history=some_history(when), golden=golden).id
 
 
 def test_the_newest_stay(store: Store) -> None:
@@ -87,3 +97,15 @@ def test_a_folder_still_being_written_into_is_not_old(folder_store: Store, tmp_p
 def test_keeping_fewer_than_none_is_refused(store: Store) -> None:
     with pytest.raises(UsageError, match="keep = -1"):
         prune(store, keep=-1, abandoned_before=0.0)
+
+
+def test_the_bundle_whose_models_a_kept_refresh_has_stays_so_that_it_can_be_refreshed_again(store: Store) -> None:
+    log = ChampionLog(store)
+    trained = put_bundle(store)
+    refreshed = [put_refresh(store, trained, day(n)) for n in (1, 2)]
+    promote(log, refreshed[-1], day(2), None)
+    losers = [put_placeholder(store, day(n), "b") for n in (3, 4)]
+
+    assert prune(store, keep=1, abandoned_before=0.0).bundles == [refreshed[0], losers[0]]
+
+    assert put_refresh(store, trained, day(5)) in store.bundle_ids()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from preptime.bundle.champions import ChampionLog
 from preptime.bundle.store import Store
-from preptime.errors import UsageError
+from preptime.errors import RefusedBundleError, UsageError
 
 ROLLBACKS_KEPT = 3
 """How many rollbacks in a row stay possible. A bad promotion is noticed within days; at one promotion a day, three of
@@ -22,16 +22,36 @@ class Pruned:
 
 
 def prune(store: Store, *, keep: int, abandoned_before: float) -> Pruned:
-    """Keep the `keep` newest bundles (by date), the champion and those that three rollbacks may return to.
+    """Keep the `keep` newest bundles (by date), the champion, those that three rollbacks may return to, and parents.
 
+    The parent of a kept refresh stays as long as that does: the next refresh is checked against it.
     `abandoned_before`, seconds since 1970: a half-written bundle that nobody touched since then is cleared; give a time
     at least as long ago as the longest upload. Raises `UsageError` for a negative `keep`.
     """
     if keep < 0:
         raise UsageError(f"keep = {keep}: expected 0 or more.")
     ids = store.bundle_ids()
-    kept = set(ids[len(ids) - keep :] if keep < len(ids) else ids) | set(ChampionLog(store).reachable(ROLLBACKS_KEPT))
+    newest = ids[len(ids) - keep :] if keep < len(ids) else ids
+    kept = _with_parents(store, {*newest, *ChampionLog(store).reachable(ROLLBACKS_KEPT)})
     removed = [bundle_id for bundle_id in ids if bundle_id not in kept]
     for bundle_id in removed:
         store.delete(bundle_id)
     return Pruned(removed, store.sweep(abandoned_before))
+
+
+def _with_parents(store: Store, bundle_ids: set[str]) -> set[str]:
+    """These, and every parent that one of them names."""
+    found, asked = set[str](), set(bundle_ids)
+    while asked:
+        found |= asked
+        asked = {parent for bundle_id in asked if (parent := _parent(store, bundle_id))} - found
+    return found
+
+
+def _parent(store: Store, bundle_id: str) -> str | None:
+    if not store.has(bundle_id):
+        return None
+    try:
+        return store.manifest(bundle_id).parent
+    except RefusedBundleError:  # nothing can be refreshed from it, so nothing will ask for its parent
+        return None
