@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from preptime.features.clock import SLOTS
 from preptime.features.directory import Directory
-from preptime.features.durations import BIN_WIDTH, BINS, quantile_positions, seconds_at, squared_deviations
+from preptime.features.durations import (
+    BIN_WIDTH,
+    BINS,
+    SHORTEST_SECONDS,
+    quantile_positions,
+    seconds_at,
+    squared_deviations,
+)
 from preptime.features.spec import HISTORY_FEATURES
 from preptime.features.state import NEVER, NO_ORDER, RECENT_DAYS, HistoryState
 
@@ -36,8 +43,9 @@ HALF_LIFE_DAYS = 5.0
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
-FIRST_GUESS_POSITION = 35.4
-"""Before the first order: 820 s, the median of the public data."""
+FIRST_GUESS_SECONDS = 820
+"""Before the first order: the median of the public data."""
+FIRST_GUESS_POSITION = float(np.log(FIRST_GUESS_SECONDS / SHORTEST_SECONDS) / BIN_WIDTH - 0.5)
 FIRST_GUESS_VARIANCE = (0.77 / BIN_WIDTH) ** 2
 """0.77 is the standard deviation of log preparation time there."""
 NORMAL_QUANTILES = np.array([-1.2816, -0.6745, 0.0, 0.6745, 1.2816])

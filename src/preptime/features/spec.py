@@ -56,3 +56,32 @@ MEDIAN_COLUMN = [feature.name for feature in HISTORY_FEATURES].index("restaurant
 """Column of a history's rows that holds the shrunken median: the lookup that every model must beat."""
 FIRST_LUNCH_COLUMN = [feature.name for feature in HISTORY_FEATURES].index("restaurant_first_lunch_second")
 FIRST_DINNER_COLUMN = FIRST_LUNCH_COLUMN + 1
+
+_GROUPS = (
+    ("Of the order", "Known at acknowledgement.", ORDER_FEATURES),
+    (
+        "Of the restaurant",
+        "From the [history](history.md) of the morning. A restaurant without an order has what its place gives.",
+        HISTORY_FEATURES,
+    ),
+    ("Of the order in its restaurant", "From both.", RELATION_FEATURES),
+)
+
+
+def markdown() -> str:
+    """The declaration as the page `docs/features.md`."""
+    lines = [
+        "# Features",
+        "",
+        "<!-- Generated from src/preptime/features/spec.py. Edit that file instead. -->",
+        "",
+        f"What a model is given of an order: {len(FEATURES)} float32 columns, in this order, every value finite.",
+        "One function makes them for training, backtest, batch and online: `feature_matrix(orders, history)`.",
+    ]
+    position = 0
+    for title, source, features in _GROUPS:
+        lines += ["", f"## {title}", "", source, "", "| column | feature | unit | meaning |", "|---|---|---|---|"]
+        for feature in features:
+            lines.append(f"| {position} | `{feature.name}` | {feature.unit} | {feature.meaning} |")
+            position += 1
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from preptime.features.spec import (
+    FEATURE_NAMES,
+    FEATURES,
+    FIRST_DINNER_COLUMN,
+    FIRST_LUNCH_COLUMN,
+    HISTORY_FEATURES,
+    MEDIAN_COLUMN,
+    markdown,
+)
+from tests.requirements import ROOT
+
+
+def test_the_page_in_the_docs_is_what_the_declaration_says() -> None:
+    assert (ROOT / "docs/features.md").read_text(encoding="utf-8") == markdown()
+
+
+def test_every_feature_has_its_own_name_a_unit_and_a_meaning() -> None:
+    assert len(set(FEATURE_NAMES)) == len(FEATURES)
+    assert all(feature.name and feature.unit and feature.meaning for feature in FEATURES)
+
+
+def test_columns_used_by_position_are_those_meant() -> None:
+    names = [HISTORY_FEATURES[column].name for column in (MEDIAN_COLUMN, FIRST_LUNCH_COLUMN, FIRST_DINNER_COLUMN)]
+    assert names == ["restaurant_p50_seconds", "restaurant_first_lunch_second", "restaurant_first_dinner_second"]
