@@ -183,3 +183,15 @@ def _lost(first: Entry) -> StoreError:
 
 def _name(number: int) -> str:
     return f"{number:06d}.json"
+
+
+def chosen(store: Store, bundle_id: str | None) -> str:
+    """The bundle asked for, or the champion. Raises `UsageError` when neither is there."""
+    if bundle_id is not None:
+        if not store.has(bundle_id):
+            raise UsageError(f"{store.url} has no bundle {bundle_id!r}.", "List them: preptime bundles list.")
+        return bundle_id
+    entry = ChampionLog(store).current()
+    if entry is None:
+        raise UsageError(f"{store.url} has no champion yet.", "Train one (preptime train) or name a bundle.")
+    return entry.bundle

@@ -12,6 +12,8 @@ Need = Literal["scoring", "training"]
 Kind = Literal["timestamp", "integer", "number", "text", "category"]
 
 TARGET = "prep_time_seconds"
+LATER = ("order_ready_at", TARGET)
+"""What is not known yet when an order is acknowledged."""
 """What is predicted."""
 
 

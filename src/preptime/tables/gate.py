@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import date, datetime, time, timedelta
 
 import msgspec
@@ -11,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from preptime.domain.verdict import Purpose, Reason
-from preptime.errors import DataError
+from preptime.errors import DataError, UsageError
 from preptime.tables.audit import Audited
 
 FULL_WINDOW_DAYS = 28
@@ -40,6 +41,20 @@ class GateThresholds:
     """Share of orders. In a week about 5 % come from new restaurants; more means that the restaurants file is old."""
     max_dirty: float = 0.1
     """Share of orders kept out of fitting. It is 0.9 % in real data; a tenth is a broken export, not bad luck."""
+
+
+def with_settings(settings: Mapping[str, float]) -> GateThresholds:
+    """The declared thresholds with some of them set otherwise. Raises `UsageError` for a name that is none of them."""
+    declared = asdict(GateThresholds())
+    unknown = sorted(settings.keys() - declared.keys())
+    if unknown:
+        raise UsageError(f"The data gate has no threshold {unknown[0]!r}.", f"It has {', '.join(declared)}.")
+    try:
+        return msgspec.convert(declared | dict(settings), GateThresholds, strict=False)
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"A threshold of the data gate cannot be read: {error}.", "Counts are whole numbers."
+        ) from error
 
 
 class GateRule(msgspec.Struct, frozen=True):

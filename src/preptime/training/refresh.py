@@ -34,8 +34,9 @@ class RefreshDocument(msgspec.Struct, frozen=True):
 def refresh(corpus: Corpus, date: dt.date, store: Store, who: Who) -> RefreshDocument:
     """Publish the history of the morning of `date` with the champion's models.
 
-    Raises `UsageError` without a champion or for a date before the champion's, `RefusedBundleError` for a champion that
-    fails verification, `StoreError` when someone else promoted meanwhile.
+    Raises `UsageError` without a champion, for a date before the champion's, and for a refresh that a person rolled
+    back; `RefusedBundleError` for a champion that fails verification, `StoreError` when someone else promoted
+    meanwhile.
     """
     entry, champion = champion_of(store, date)
     known = corpus.known_on(date)
@@ -43,6 +44,11 @@ def refresh(corpus: Corpus, date: dt.date, store: Store, who: Who) -> RefreshDoc
     published = publish_refresh(
         store, champion, history, golden=known.recoded(history.directory).orders, after=entry, who=who
     )
+    if published is None:
+        raise UsageError(
+            f"A person rolled back the history of {date} under the models of {entry.bundle}.",
+            "Repair the orders, or promote that bundle by its id with a reason: preptime bundles promote.",
+        )
     return RefreshDocument(
         date=date,
         bundle=published.bundle,

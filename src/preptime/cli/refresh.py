@@ -1,0 +1,35 @@
+"""`preptime refresh`."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import click
+
+from preptime.cli import options, reading
+from preptime.cli.speaking import Speaker, speaking
+
+
+@click.command()
+@options.orders
+@options.restaurants
+@options.date
+@options.store
+@speaking
+def refresh(speaker: Speaker, *, orders: str, restaurants: str, date: dt.date, store: str) -> None:
+    """Give the champion's models this morning's history: a new bundle, a new champion after verification."""
+    from preptime.bundle.store import Store
+    from preptime.training.publish import Who
+    from preptime.training.refresh import refresh as run
+
+    corpus = reading.read_corpus(speaker, orders, restaurants)
+    document = run(corpus, date, Store.open(store), Who(options.user(), options.now()))
+    words = [
+        f"{document.bundle} is the champion of {store}.",
+        f"It has the models of {document.parent} and a history of {document.orders:,} orders.",
+    ]
+    words += [
+        f"{count:,} restaurants have a {name} that these models do not know; train to teach it."
+        for name, count in document.unknown_values.items()
+    ]
+    speaker.finish(document, *words)

@@ -1,0 +1,68 @@
+"""`preptime synthesize`."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Literal
+
+import click
+import msgspec
+
+from preptime.cli import options
+from preptime.cli.speaking import Speaker, speaking
+
+
+class SynthesizeDocument(msgspec.Struct, frozen=True):
+    """The document of `synthesize --json`: the files written."""
+
+    orders: str
+    restaurants: str
+    truth: str
+    order_rows: int
+    restaurant_rows: int
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write into.")
+@click.option("--orders", type=click.IntRange(1), default=32_394, show_default=True, help="How many orders.")
+@click.option("--restaurants", type=click.IntRange(1), help="How many restaurants (default: grows with the orders).")
+@click.option("--days", type=click.IntRange(1), default=30, show_default=True, help="Over how many days.")
+@click.option("--start", type=options.DATE, default="2015-06-01", show_default=True, help="The first day.")
+@click.option("--seed", type=click.IntRange(0), help="Same seed, same bytes (default: the documented one).")
+@click.option("--format", "file_format", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
+@click.option("--drift", metavar="CITY:DAY:SHARE", help="From that day on a city cooks longer, e.g. London:20:+15%.")
+@speaking
+def synthesize(
+    speaker: Speaker,
+    *,
+    out: Path,
+    orders: int,
+    restaurants: int | None,
+    days: int,
+    start: dt.date,
+    seed: int | None,
+    file_format: Literal["csv", "parquet"],
+    drift: str | None,
+) -> None:
+    """Write orders and restaurants whose truth is known."""
+    from preptime.tables.synthetic import Drift, SynthesisPlan
+    from preptime.tables.synthetic import synthesize as write
+
+    plan = SynthesisPlan(
+        orders=orders,
+        restaurants=restaurants,
+        days=days,
+        start=start,
+        seed=SynthesisPlan().seed if seed is None else seed,
+        drift=None if drift is None else Drift.parse(drift),
+    )
+    report = write(plan, out, file_format, speaker.progress)
+    document = SynthesizeDocument(
+        str(report.orders), str(report.restaurants), str(report.truth), report.order_rows, report.restaurant_rows
+    )
+    speaker.finish(
+        document,
+        f"{report.order_rows:,} orders of {report.restaurant_rows:,} restaurants: {report.orders}, "
+        f"{report.restaurants}, and what is true of them: {report.truth}.",
+    )
