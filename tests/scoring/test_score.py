@@ -93,21 +93,26 @@ def test_the_numbers_are_the_bundles_own(tmp_path: Path, bundle: Bundle) -> None
     assert scored[BASIS].to_list() == [BASES[code] for code in said.basis]
 
 
+@pytest.fixture(scope="module")
+def alone(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pl.DataFrame]:
+    """The rows of `MIXED`, scored one at a time."""
+    folder = tmp_path_factory.mktemp("alone")
+    return {to: score(folder, mixed(), bundle, to, chunk_rows=1, workers=1) for to in FORMATS}
+
+
 @settings(max_examples=25, deadline=None)
 @given(
-    st.lists(st.integers(0, len(MIXED) - 1), min_size=1, max_size=30),
-    st.sampled_from([1, 2, 7, 1000]),
-    st.integers(1, 3),
-    st.sampled_from(FORMATS),
+    chosen=st.lists(st.integers(0, len(MIXED) - 1), min_size=1, max_size=30),
+    chunk_rows=st.sampled_from([1, 2, 7, 1000]),
+    workers=st.integers(1, 3),
+    to=st.sampled_from(FORMATS),
 )
 def test_one_by_one_is_all_at_once_is_any_order(
-    bundle: Bundle, chosen: list[int], chunk_rows: int, workers: int, to: str
+    *, bundle: Bundle, alone: dict[str, pl.DataFrame], chosen: list[int], chunk_rows: int, workers: int, to: str
 ) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        alone = score(folder, mixed(), bundle, to, chunk_rows=1, workers=1)
-        rows = mixed()[chosen]
-        assert score(folder, rows, bundle, to, chunk_rows=chunk_rows, workers=workers).equals(alone[chosen])
+    with tempfile.TemporaryDirectory() as folder:
+        scored = score(Path(folder), mixed()[chosen], bundle, to, chunk_rows=chunk_rows, workers=workers)
+        assert scored.equals(alone[to][chosen])
 
 
 def test_csv_and_parquet_say_the_same(tmp_path: Path, bundle: Bundle) -> None:

@@ -64,7 +64,7 @@ def score_file(
     """
     table = open_table(source)
     require(table.columns, required(ORDERS, "scoring"), table.name)
-    _check_apart(table, source, out)
+    _check_apart(table, out)
     scorer = _Scorer(
         bundle, Carried.of(table, to_csv=out.suffix.lower() == ".csv"), Clock(), _directory(bundle, directory)
     )
@@ -102,12 +102,13 @@ def _of_the_system(error: Exception) -> str | None:
     return found[1] if found else None
 
 
-def _check_apart(table: Table, source: str, out: Path) -> None:
+def _check_apart(table: Table, out: Path) -> None:
     """The output may not be an input, nor stand where the next run would read it as one."""
     target = out.resolve()
     inputs = {Path(part.name).resolve() for part in table.partitions()}
-    if target in inputs or (Path(source).is_dir() and target.is_relative_to(Path(source).resolve())):
-        raise UsageError(f"The output {out} would be one of the inputs of {source}.", "Write to another place.")
+    folder = Path(table.name)
+    if target in inputs or (folder.is_dir() and target.is_relative_to(folder.resolve())):
+        raise UsageError(f"The output {out} would be one of the inputs of {table.name}.", "Write to another place.")
 
 
 def _directory(bundle: Bundle, given: Directory | None) -> Directory:

@@ -1,0 +1,37 @@
+"""The page about scoring says what scoring does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import polars as pl
+
+from preptime.bundle.bundle import Bundle
+from preptime.scoring.document import ScoreDocument
+from preptime.scoring.score import score_file
+from tests.requirements import ROOT
+from tests.scoring.making import mixed, orders_file
+
+PAGE = (ROOT / "docs" / "scoring.md").read_text(encoding="utf-8")
+
+
+def test_it_lists_every_column_with_its_type(tmp_path: Path, bundle: Bundle) -> None:
+    rows = mixed()
+    score_file(orders_file(tmp_path / "orders.csv", rows), tmp_path / "scored.parquet", bundle)
+    appended = pl.read_parquet(tmp_path / "scored.parquet").drop(rows.columns).schema
+    models = "|".join(name for name in bundle.manifest.models if name != "quantile")
+    kinds = {pl.Float32(): "float32", pl.String(): "text"}
+    found = [
+        (re.sub(f"predicted_({models})_", "predicted_<model>_", name), kinds[kind]) for name, kind in appended.items()
+    ]
+    listed = re.findall(r"^\| `(pred[^`]+)` \| (\w+) \|", PAGE, re.MULTILINE)
+    assert listed == list(dict.fromkeys(found))
+
+
+def test_its_document_is_one() -> None:
+    (example,) = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+    document = msgspec.json.decode(example, type=ScoreDocument)
+    assert document.rows == document.predicted + sum(document.refused.values())
+    assert document.predicted == sum(document.basis.values())
