@@ -39,7 +39,7 @@ K_RECENT = 3.0
 K_BASKET = 6.0
 K_FIRST_READY = 2.0
 HALF_LIFE_DAYS = 5.0
-"""3, 5 and 8 days gave the same error within 0.4 s."""
+"""3, 5 and 8 days gave the same p50 MAE within 0.2 s."""
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
