@@ -79,6 +79,8 @@ class History:
     @classmethod
     def from_arrays(cls, date: str, vocabularies: Vocabularies, arrays: Mapping[str, NDArray[np.generic]]) -> History:
         """The history that `arrays()` came from: no copies, so memory-mapped arrays stay mapped."""
+        # A memmap is an ndarray with costs at every access; a plain view of it reads the same pages.
+        arrays = {name: np.asarray(array) for name, array in arrays.items()}
         directory = Directory(
             vocabularies,
             arrays["restaurant_id"].view(np.int64),

@@ -20,16 +20,22 @@ def zones_of_orders(
     names = list(directory.vocabularies.time_zone) or ["UTC"]
     zones: NDArray[np.int32] = np.append(directory.time_zone, np.int32(directory.usual_zone))[position]
     strangers = np.flatnonzero(position == UNKNOWN)
-    if len(strangers) and "country" in orders.columns and orders.schema["country"] == pl.String:
-        countries = orders["country"].gather(strangers).str.strip_chars(BLANKS)
+    if len(strangers) and "country" in orders.columns:
+        countries = orders["country"].gather(strangers).cast(pl.String).str.strip_chars(BLANKS)
+        words = directory.vocabularies.country
         for country in countries.drop_nulls().unique():
-            name = _zone_or_none(country)
+            name = _zone_or_none(_word(country, words))
             if name is None:
                 continue
             if name not in names:
                 names.append(name)
             zones[strangers[(countries == country).fill_null(value=False).to_numpy()]] = names.index(name)
     return zones, tuple(names)
+
+
+def _word(country: str, words: tuple[str, ...]) -> str:
+    """A country by name, or by its integer code."""
+    return words[int(country)] if country.isdecimal() and int(country) < len(words) else country
 
 
 def _zone_or_none(country: str) -> str | None:
