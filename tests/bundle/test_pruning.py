@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.bundle.making import DAY, put_bundle, put_placeholder, some_draft, some_history, some_model, some_orders
 
 from preptime.bundle.champions import ChampionLog, Entry, EntryDraft
 from preptime.bundle.golden import choose_golden
@@ -17,6 +16,7 @@ from preptime.bundle.pruning import ROLLBACKS_KEPT, Pruned, prune
 from preptime.bundle.store import Store
 from preptime.bundle.writing import write_bundle
 from preptime.errors import UsageError
+from tests.bundle.making import DAY, put_bundle, put_placeholder, some_draft, some_history, some_model, some_orders
 
 
 def day(n: int) -> dt.date:

@@ -30,9 +30,11 @@ def backtest(
     """Fit on what was known on the morning of `first`, then predict every day to `last` (both included).
 
     With `retrain_every` the models are fitted anew every so many days; the history is that of each morning in any case.
-    Raises `UsageError` for days the corpus does not reach.
+    Raises `UsageError` for days the corpus does not reach and for less than a day between fits.
     """
     _check_days(corpus, first, last)
+    if retrain_every is not None and retrain_every < 1:
+        raise UsageError(f"Models are asked to be fitted every {retrain_every} days.", "Give 1 or more.")
     learned = corpus.first_day
     one_day = dt.timedelta(days=1)
     days = matrix(corpus, learned, last, progress)

@@ -80,5 +80,6 @@ def calibrate(
 
 def _conformal_quantile(scores: NDArray[np.float64], level: float) -> float:
     """The ⌈(n + 1)·level⌉-th smallest score: what a new one is at or below with at least that probability."""
-    rank = min(int(np.ceil((len(scores) + 1) * level)), len(scores))
+    # 140 · 0.1 is 14.000000000000002, and no fifteenth.
+    rank = min(int(np.ceil((len(scores) + 1) * level - 1e-9)), len(scores))
     return float(np.partition(scores, rank - 1)[rank - 1])

@@ -18,9 +18,10 @@ ONE_DAY = dt.timedelta(days=1)
 def compare_bundles(corpus: Corpus, challenger: Bundle, champion: Bundle, last: dt.date) -> Comparison:
     """Both bundles' models on the days after both were fitted, up to `last`, each day with that morning's history."""
     mine, theirs = challenger.manifest, champion.manifest
-    first = max(mine.window.fitted_through, theirs.window.fitted_through) + ONE_DAY
+    seen = max(mine.window.fitted_through, theirs.window.fitted_through)
+    first = seen + ONE_DAY
     if first > last:
-        return incomparable(mine.id, theirs.id, theirs.window.fitted_through)
+        return incomparable(mine.id, theirs.id, seen)
     return compare(
         evaluate_bundle(corpus, challenger, first, last),
         evaluate_bundle(corpus, champion, first, last),

@@ -17,7 +17,7 @@ from preptime.errors import DataError
 from preptime.features.clock import day
 from preptime.features.directory import Directory, recode
 from preptime.features.state import CompletedOrders
-from preptime.tables.audit import Audited, to_order_columns
+from preptime.tables.audit import Audited, audit, to_order_columns
 
 EPOCH = dt.date(1970, 1, 1)
 _HEX_DIGITS = 16
@@ -61,8 +61,9 @@ class Corpus:
         orders = to_order_columns(frame)
         ready = frame["ready_local"].to_physical().to_numpy() // MICROSECONDS
         completed = CompletedOrders(orders, ready, frame["prep_time_seconds"].cast(pl.Int64).to_numpy())
-        order = _time_order(completed)
-        return cls(directory, completed.take(order), *(mask[any_use][order] for mask in kept.values()))
+        masks = [mask[any_use] for mask in kept.values()]
+        order = _time_order(completed, masks)
+        return cls(directory, completed.take(order), *(mask[order] for mask in masks))
 
     def __len__(self) -> int:
         return len(self.completed)
@@ -161,11 +162,27 @@ class Corpus:
         return digest.hexdigest()[:_HEX_DIGITS]
 
 
-def _time_order(completed: CompletedOrders) -> NDArray[np.intp]:
+def known_rows(audited: Audited, directory: Directory, date: dt.date) -> Audited:
+    """The audit of what was known on the morning of `date`, and of rows whose times cannot be read.
+
+    Judged anew: verdicts lean on other rows (a duplicate on the first of its kind, opening hours on all), and a later
+    one must not speak.
+    """
+    midnight = dt.datetime.combine(date, dt.time())
+    frame = audited.frame
+    later = ((frame["acknowledged_local"] >= midnight) | (frame["ready_local"] >= midnight)).fill_null(value=False)
+    return audit(audited.source.filter(~later), directory, need_label=True) if later.any() else audited
+
+
+def _time_order(completed: CompletedOrders, masks: list[NDArray[np.bool_]]) -> NDArray[np.intp]:
     """By acknowledgement, and by everything else where two came in the same second."""
     orders = completed.orders
     return np.lexsort(
         (
+            *masks,
+            orders.type_of_food,
+            orders.city,
+            orders.country,
             completed.prep_time_seconds,
             completed.ready_at,
             orders.number_of_items,

@@ -29,9 +29,10 @@ class Morning:
 
 
 def mornings(corpus: Corpus, first: dt.date, last: dt.date) -> Iterator[Morning]:
-    """Every day from `first` to `last` (both included), with the history of its morning.
+    """Every day from `first` to `last` (both included) that has orders, with the history of its morning.
 
-    The state grows by what became ready on each day, so the walk counts every order once.
+    The state grows by what became ready on each day, so the walk counts every order once. A day without orders costs
+    nothing, so one order with a date from years ago is only that.
     """
     start, end = day_number(first), day_number(last)
     ready = np.where(corpus.history, corpus.ready_day, end + 1)
@@ -41,10 +42,11 @@ def mornings(corpus: Corpus, first: dt.date, last: dt.date) -> Iterator[Morning]
     state = HistoryState.of(corpus.directory, corpus.completed.take(by_ready[: bounds[0]]))
     for number in range(start, end + 1):
         at = number - start
-        date = date_of(number)
         rows = slice(int(acknowledged[at]), int(acknowledged[at + 1]))
-        yield Morning(date, build_history(state, corpus.directory, date), rows)
-        state = state.plus(corpus.directory, corpus.completed.take(by_ready[bounds[at] : bounds[at + 1]]))
+        if rows.start < rows.stop:
+            date = date_of(number)
+            yield Morning(date, build_history(state, corpus.directory, date), rows)
+        state.count(corpus.directory, corpus.completed.take(by_ready[bounds[at] : bounds[at + 1]]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +84,12 @@ def matrix(corpus: Corpus, first: dt.date, last: dt.date, progress: Progress = s
     lookup, global_median = np.empty(size, np.float32), np.empty(size, np.float32)
     basis = np.empty(size, np.int8)
     days = (last - first).days + 1
-    for count, morning in enumerate(mornings(corpus, first, last), 1):
+    for morning in mornings(corpus, first, last):
         orders = corpus.orders.take(morning.rows)
         here = slice(morning.rows.start - int(start), morning.rows.stop - int(start))
         X[here] = feature_matrix(orders, morning.history)
         lookup[here] = morning.history.lookup(orders)
         global_median[here] = morning.history.global_median_seconds
         basis[here] = morning.history.basis_of(orders)
-        progress("Features, morning by morning", count / days)
+        progress("Features, morning by morning", ((morning.date - first).days + 1) / days)
     return Matrix(corpus, int(start), X, lookup, global_median, basis)

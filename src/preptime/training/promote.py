@@ -95,10 +95,10 @@ def compare(
 
 
 def incomparable(challenger: str, champion: str, through: dt.date) -> Comparison:
-    """The comparison of two bundles when no day is left that neither has seen."""
+    """The comparison of two bundles when no day is left that neither has seen; the later fit ended with `through`."""
     check = Check(
         "Days that neither bundle has seen",
-        f"none: {champion} was fitted on days up to {through}.",
+        f"none, one of them was fitted on days up to {through}.",
         passed=False,
     )
     return Comparison(challenger, champion, None, None, 0, None, None, None, None, (check,))

@@ -52,26 +52,30 @@ def publish_refresh(
     golden: OrderColumns,
     after: Entry,
     who: Who,
+    reason: str = "The champion's models.",
     comparison: Comparison | None = None,
-) -> Entry:
+) -> Entry | None:
     """Publish the champion's models with a newer history: verified, without an MAE gate (D7).
 
     `history` is coded by the champion's vocabularies. The parent is the bundle that was trained, however many refreshes
-    ago, so that refreshing twice on the same morning gives the same bundle.
+    ago, so that refreshing twice on the same morning gives the same bundle. None: a person rolled this very bundle
+    back, so it stays in the store and out of use.
     """
     manifest = refreshed(store, champion, history, golden)
     verify(store, manifest.id)
-    reason = "New history, the champion's models." if comparison is None else f"New history. {comparison.sentence}"
+    log = ChampionLog(store)
+    if log.was_undone(manifest.id):
+        return None
     draft = EntryDraft(
         bundle=manifest.id,
         date=manifest.date,
         action="refresh",
-        reason=reason,
+        reason=f"New history. {reason}",
         by=who.by,
         at=who.at,
         comparison=None if comparison is None else document(comparison),
     )
-    return ChampionLog(store).append(draft, after)
+    return log.append(draft, after)
 
 
 def refreshed(store: Store, champion: Bundle, history: History, golden: OrderColumns) -> Manifest:

@@ -6,11 +6,9 @@ import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal
 
 import msgspec
 
-from preptime.bundle.bundle import verify
 from preptime.bundle.champions import ChampionLog
 from preptime.bundle.golden import choose_golden
 from preptime.bundle.manifest import REPORT, Draft, Manifest, Window, document
@@ -29,14 +27,13 @@ from preptime.tables.audit import Audited
 from preptime.tables.gate import GateResult, GateThresholds, gate, refusal
 from preptime.tables.report import summary
 from preptime.training.backtest import between, evaluate
-from preptime.training.compare import compare_bundles
-from preptime.training.corpus import Corpus
+from preptime.training.corpus import Corpus, known_rows
+from preptime.training.decide import ONE_DAY, Outcome, decide
 from preptime.training.fit import FitPlan, FittedWindow, fit_window
 from preptime.training.mornings import matrix
 from preptime.training.progress import Progress, silent
-from preptime.training.promote import Comparison, compare
-from preptime.training.publish import Who, promote, publish_refresh
-from preptime.training.refresh import history_for
+from preptime.training.promote import Comparison
+from preptime.training.publish import Who
 
 HOLDOUT_DAYS = 7
 """A whole week: weekdays and weekends differ."""
@@ -58,10 +55,6 @@ LIBRARIES = (
     "xgboost-cpu",
 )
 
-ONE_DAY = dt.timedelta(days=1)
-
-Outcome = Literal["promoted", "refreshed", "kept", "unchanged"]
-
 
 class TrainDocument(msgspec.Struct, frozen=True):
     """The document of `train --json`."""
@@ -69,8 +62,6 @@ class TrainDocument(msgspec.Struct, frozen=True):
     date: dt.date
     bundle: str
     outcome: Outcome
-    """promoted: the new champion. refreshed: it lost, the champion's models got this morning's history. kept: it is in
-    the store and nothing else changed. unchanged: it already was the champion."""
     reason: str
     champion: str | None
     """The champion afterwards."""
@@ -91,6 +82,7 @@ class Challenger:
     manifest: Manifest
     fitted: FittedWindow
     evaluated: EvaluatedOrders
+    evaluation: BacktestDocument
 
 
 def train(
@@ -103,28 +95,33 @@ def train(
     plan: FitPlan,
     thresholds: GateThresholds | None = None,
     may_promote: bool = True,
+    report: bool = True,
     progress: Progress = silent,
 ) -> TrainDocument:
     """Train on what was known on the morning of `date`, and let the comparison decide what serves.
 
-    Raises `DataError` when the data gate refuses or too few days are known, `FaultError` when the export differs from
-    the estimators, `RefusedBundleError` when the champion fails verification (the challenger is kept then).
+    Without `report` the bundle carries no pictures, and a small training is done in half the time.
+
+    Raises `DataError` when the data gate refuses or too few days are known (nothing is written then), `FaultError` when
+    the export differs from the estimators, `RefusedBundleError` when the champion fails verification and `StoreError`
+    when someone else promoted meanwhile (the challenger is kept then).
     """
     passed = gate(audited, date, thresholds or GateThresholds())
     if not passed.passed:
         raise refusal(passed)
-    corpus = Corpus.of(audited, directory).known_on(date)
-    challenger = make_challenger(audited, corpus, date, store, plan=plan, progress=progress)
-    outcome, reason, comparison = _decide(challenger, corpus, store, who, may_promote=may_promote)
+    known = known_rows(audited, directory, date)
+    corpus = Corpus.of(known, directory).known_on(date)
+    challenger = make_challenger(known, corpus, date, store, plan=plan, report=report, progress=progress)
+    decision = decide(challenger.manifest, challenger.evaluated, corpus, store, who, may_promote=may_promote)
     champion = ChampionLog(store).current()
     return TrainDocument(
         date=date,
         bundle=challenger.manifest.id,
-        outcome=outcome,
-        reason=reason,
+        outcome=decision.outcome,
+        reason=decision.reason,
         champion=champion.bundle if champion else None,
-        comparison=comparison,
-        evaluation=_document(challenger.evaluated, *_held_out(challenger.manifest)),
+        comparison=decision.comparison,
+        evaluation=challenger.evaluation,
         gate=passed,
         orders=challenger.fitted.orders,
         parity_seconds=challenger.fitted.parity,
@@ -132,9 +129,19 @@ def train(
 
 
 def make_challenger(
-    audited: Audited, corpus: Corpus, date: dt.date, store: Store, *, plan: FitPlan, progress: Progress = silent
+    audited: Audited,
+    corpus: Corpus,
+    date: dt.date,
+    store: Store,
+    *,
+    plan: FitPlan,
+    report: bool = True,
+    progress: Progress = silent,
 ) -> Challenger:
-    """Fit, evaluate on the days held out, and write the bundle; its history reaches `date`."""
+    """Fit, evaluate on the days held out, and write the bundle; its history reaches `date`.
+
+    `corpus` is what was known on that morning, `audited` the rows it is of. Raises as `train` does.
+    """
     last_day = date - ONE_DAY
     through = date - dt.timedelta(days=1 + holdout_days(corpus, date))
     if corpus.first_day >= through:
@@ -144,16 +151,21 @@ def make_challenger(
             "Take a later date, or more orders.",
         )
     days = matrix(corpus, corpus.first_day, last_day, progress)
+    held_out = between(days, through + ONE_DAY, last_day)
+    if not corpus.evaluation[held_out.rows].any():
+        raise DataError(
+            f"No order from {through + ONE_DAY} to {last_day} has a label to evaluate on.",
+            "Take an earlier date, or the orders of those days.",
+        )
     fitted = fit_window(days, through, plan, progress)
-    graph = fitted.opened(days.X.shape[1])
-    evaluated = evaluate(between(days, through + ONE_DAY, last_day), graph, fitted.fence_seconds)
+    evaluated = evaluate(held_out, fitted.opened(days.X.shape[1]), fitted.fence_seconds)
     history = build_history(
         HistoryState.of(corpus.directory, corpus.completed.take(corpus.history)), corpus.directory, date
     )
     window = Window(
         first_day=corpus.first_day, last_day=through, fitted_through=through, gate_days=(last_day - through).days
     )
-    evaluation = _document(evaluated, through + ONE_DAY, last_day)
+    evaluation = backtest_document(evaluated, (through + ONE_DAY).isoformat(), last_day.isoformat())
     draft = Draft(
         kind="training",
         date=date,
@@ -164,61 +176,22 @@ def make_challenger(
         metrics=document(evaluation),
         libraries=_versions(),
     )
-    report = _report(audited, draft, fitted, evaluated)
+    extra = {REPORT: _report(audited, draft, fitted, evaluated).encode()} if report else {}
     progress("Report", 1.0)
     manifest = write_bundle(
         store,
         draft,
         model=fitted.graph,
         history=history,
-        golden=choose_golden(between(days, through + ONE_DAY, last_day).orders),
-        extra={REPORT: report.encode()},
+        golden=choose_golden(held_out.orders),
+        extra=extra,
     )
-    return Challenger(manifest, fitted, evaluated)
+    return Challenger(manifest, fitted, evaluated, evaluation)
 
 
 def holdout_days(corpus: Corpus, date: dt.date) -> int:
     """How many of the latest days are left out of fitting, so that a comparison has orders nobody has seen."""
     return HOLDOUT_DAYS if (date - corpus.first_day).days >= LONG_WINDOW_DAYS else SHORT_HOLDOUT_DAYS
-
-
-def _decide(
-    challenger: Challenger, corpus: Corpus, store: Store, who: Who, *, may_promote: bool
-) -> tuple[Outcome, str, Comparison | None]:
-    log = ChampionLog(store)
-    entry = log.current()
-    mine, date = challenger.manifest.id, challenger.manifest.date
-    if entry is None:
-        champion = None
-        comparison = compare(challenger.evaluated, None, names=(mine, None), days=_held_out(challenger.manifest))
-    elif entry.bundle == mine:
-        return "unchanged", "It already is the champion.", None
-    elif entry.date > date:
-        return "kept", f"The champion {entry.bundle} is of a later date, {entry.date}.", None
-    else:
-        champion = verify(store, entry.bundle)
-        comparison = compare_bundles(corpus, verify(store, mine), champion, date - ONE_DAY)
-    undone = log.was_undone(mine)
-    reason = "A person rolled this bundle back before." if undone else comparison.sentence
-    if not may_promote:
-        return "kept", f"Promotion was not asked for. {reason}", comparison
-    if comparison.won and not undone:
-        promote(store, mine, date, comparison=comparison, after=entry, who=who)
-        return "promoted", reason, comparison
-    if champion is None or entry is None:
-        return "kept", reason, comparison
-    history = history_for(champion, corpus, date)
-    golden = corpus.recoded(history.directory).orders
-    publish_refresh(store, champion, history, golden=golden, after=entry, who=who, comparison=comparison)
-    return "refreshed", reason, comparison
-
-
-def _held_out(manifest: Manifest) -> tuple[dt.date, dt.date]:
-    return manifest.window.fitted_through + ONE_DAY, manifest.date - ONE_DAY
-
-
-def _document(evaluated: EvaluatedOrders, first: dt.date, last: dt.date) -> BacktestDocument:
-    return backtest_document(evaluated, first.isoformat(), last.isoformat())
 
 
 def _report(audited: Audited, draft: Draft, fitted: FittedWindow, evaluated: EvaluatedOrders) -> str:

@@ -1,0 +1,111 @@
+"""What becomes of a challenger: the new champion, or the occasion to give the champion this morning's history (D7)."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Literal
+
+from preptime.bundle.bundle import Bundle, verify
+from preptime.bundle.champions import ChampionLog, Entry
+from preptime.bundle.manifest import Manifest
+from preptime.bundle.store import Store
+from preptime.errors import RefusedBundleError, UsageError
+from preptime.evaluation.evaluated import EvaluatedOrders
+from preptime.training.compare import compare_bundles
+from preptime.training.corpus import Corpus
+from preptime.training.promote import Comparison, compare
+from preptime.training.publish import Who, promote, publish_refresh
+from preptime.training.refresh import history_for
+
+ONE_DAY = dt.timedelta(days=1)
+
+Outcome = Literal["promoted", "refreshed", "kept", "unchanged"]
+"""promoted: the new champion. refreshed: it lost, the champion's models have this morning's history. kept: it is in the
+store and the champion stays as it was. unchanged: it already was the champion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided, and why."""
+
+    outcome: Outcome
+    reason: str
+    comparison: Comparison | None = None
+
+
+def decide(
+    challenger: Manifest, evaluated: EvaluatedOrders, corpus: Corpus, store: Store, who: Who, *, may_promote: bool
+) -> Decision:
+    """Compare a challenger in the store with the champion, then promote, refresh or keep.
+
+    `evaluated` is what it answered on the days held out, `corpus` what was known on the morning of its date. Raises
+    `RefusedBundleError` when the champion fails verification, `StoreError` when someone else promoted meanwhile.
+    """
+    entry = ChampionLog(store).current()
+    if entry is None:
+        held_out = (challenger.window.fitted_through + ONE_DAY, challenger.date - ONE_DAY)
+        comparison = compare(evaluated, None, names=(challenger.id, None), days=held_out)
+        return _first(comparison, challenger, store, who, may_promote=may_promote)
+    if entry.bundle == challenger.id:
+        return Decision("unchanged", "It already is the champion.")
+    if entry.date > challenger.date:
+        return Decision("kept", f"The champion {entry.bundle} is of a later date, {entry.date}.")
+    champion = _verified(store, entry.bundle, kept=challenger.id)
+    comparison = compare_bundles(corpus, verify(store, challenger.id), champion, challenger.date - ONE_DAY)
+    undone = ChampionLog(store).was_undone(challenger.id)
+    reason = f"A person rolled {challenger.id} back before." if undone else comparison.sentence
+    if not may_promote:
+        return _unasked(reason, comparison)
+    if comparison.won and not undone:
+        promote(store, challenger.id, challenger.date, comparison=comparison, after=entry, who=who)
+        return Decision("promoted", reason, comparison)
+    return _refresh(
+        champion, entry, corpus, date=challenger.date, store=store, who=who, reason=reason, comparison=comparison
+    )
+
+
+def _first(comparison: Comparison, challenger: Manifest, store: Store, who: Who, *, may_promote: bool) -> Decision:
+    if not may_promote:
+        return _unasked(comparison.sentence, comparison)
+    if not comparison.won:
+        return Decision("kept", comparison.sentence, comparison)
+    promote(store, challenger.id, challenger.date, comparison=comparison, after=None, who=who)
+    return Decision("promoted", comparison.sentence, comparison)
+
+
+def _unasked(reason: str, comparison: Comparison) -> Decision:
+    return Decision("kept", f"Promotion was not asked for. {reason}", comparison)
+
+
+def _refresh(
+    champion: Bundle,
+    entry: Entry,
+    corpus: Corpus,
+    *,
+    date: dt.date,
+    store: Store,
+    who: Who,
+    reason: str,
+    comparison: Comparison,
+) -> Decision:
+    history = history_for(champion, corpus, date)
+    golden = corpus.recoded(history.directory).orders
+    published = publish_refresh(
+        store, champion, history, golden=golden, after=entry, who=who, reason=reason, comparison=comparison
+    )
+    if published is None:
+        return Decision("kept", f"{reason} A person rolled this morning's refresh back before.", comparison)
+    return Decision("refreshed", reason, comparison)
+
+
+def _verified(store: Store, bundle_id: str, *, kept: str) -> Bundle:
+    """The champion. A run that ends here says what it leaves: its training is not lost."""
+    try:
+        return verify(store, bundle_id)
+    except (RefusedBundleError, UsageError) as error:
+        raise RefusedBundleError(
+            f"The champion {bundle_id} is refused: {error.facts} It stays champion; the challenger {kept} is kept.",
+            "Roll back to the bundle before, or promote the challenger with a reason (preptime bundles rollback, "
+            "preptime bundles promote).",
+        ) from error

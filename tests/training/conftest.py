@@ -1,0 +1,78 @@
+"""The data is drawn, and a window fitted, once."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from preptime.bundle.store import Store
+from preptime.training.fit import FittedWindow, fit_window
+from preptime.training.mornings import Matrix, matrix
+from tests.training.making import IDLE_QUANTILE, Data, Stocked, june, make_data, override, quick_plan, run
+
+
+@pytest.fixture(scope="session")
+def data() -> Data:
+    """1 to 15 June, 3,000 orders."""
+    return make_data()
+
+
+@pytest.fixture(scope="session")
+def days(data: Data) -> Matrix:
+    """The matrix of all fifteen days."""
+    return matrix(data.corpus, june(1), june(15))
+
+
+@pytest.fixture(scope="session")
+def fitted(days: Matrix) -> FittedWindow:
+    """The quick recipes, fitted through 10 June."""
+    return fit_window(days, june(10), quick_plan())
+
+
+@pytest.fixture
+def folder_store(tmp_path: Path) -> Store:
+    """An empty store in a folder."""
+    return Store.open(str(tmp_path / "models"))
+
+
+@pytest.fixture
+def memory_store(tmp_path: Path) -> Iterator[Store]:
+    """An empty store that is no folder."""
+    root = secrets.token_hex(4)
+    yield Store.open(f"memory://{root}/models", cache=tmp_path / "cache")
+    objects = MemoryFileSystem().store
+    for name in [name for name in objects if name.startswith(f"/{root}/")]:
+        del objects[name]
+
+
+@pytest.fixture(scope="session")
+def good(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Stocked:
+    """A store in which the quick recipes' bundle of 13 June won its first comparison."""
+    root = tmp_path_factory.mktemp("good") / "models"
+    return Stocked(root, run(data, june(13), Store.open(str(root))))
+
+
+@pytest.fixture(scope="session")
+def weak(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Stocked:
+    """A store in which a person made a bundle of 13 June champion that has learned next to nothing."""
+    root = tmp_path_factory.mktemp("weak") / "models"
+    store = Store.open(str(root))
+    document = run(data, june(13), store, plan=quick_plan(IDLE_QUANTILE))
+    override(store, document.bundle, june(13))
+    return Stocked(root, document)
+
+
+@pytest.fixture
+def good_store(good: Stocked, tmp_path: Path) -> Store:
+    """A copy of the store of `good`."""
+    return good.copy(tmp_path / "good")
+
+
+@pytest.fixture
+def weak_store(weak: Stocked, tmp_path: Path) -> Store:
+    """A copy of the store of `weak`."""
+    return weak.copy(tmp_path / "weak")

@@ -1,0 +1,153 @@
+"""Fifteen synthetic days of forty restaurants, and recipes that fit in a moment."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from preptime.bundle.champions import ChampionLog, Entry, EntryDraft
+from preptime.bundle.store import Store
+from preptime.features.directory import Directory
+from preptime.models.cat import Cat, CatTrees
+from preptime.models.gbr import GradientBoosting
+from preptime.models.model import Model
+from preptime.models.quantile import Quantile
+from preptime.models.rf import Forest
+from preptime.models.stacking import Stacking
+from preptime.models.xgb import XGBoost
+from preptime.tables.audit import Audited, audit
+from preptime.tables.directory import read_directory
+from preptime.tables.gate import GateThresholds
+from preptime.tables.synthetic import SynthesisPlan, synthesize_frames
+from preptime.training.corpus import Corpus
+from preptime.training.fit import FitPlan
+from preptime.training.publish import Who
+from preptime.training.train import TrainDocument, train
+
+PLAN = SynthesisPlan(orders=3_000, restaurants=40, days=15)
+WHO = Who(by="test", at="2015-06-17T05:00:00Z")
+
+QUANTILE = Quantile(trees=30, rate=0.2, depth=4, borders=32)
+IDLE_QUANTILE = Quantile(trees=1, rate=0.001, depth=1, borders=8)
+"""Learns next to nothing: what loses every comparison."""
+
+
+def june(day: int) -> dt.date:
+    """A day of the synthetic month; its first is PLAN.start."""
+    return dt.date(2015, 6, day)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The orders and restaurants as tables, and read."""
+
+    orders: pl.DataFrame
+    restaurants: pl.DataFrame
+    directory: Directory
+    audited: Audited
+    corpus: Corpus
+
+    @classmethod
+    def of(cls, orders: pl.DataFrame, restaurants: pl.DataFrame) -> Data:
+        """Read the two tables."""
+        directory = read_directory(restaurants)
+        audited = audit(orders, directory, need_label=True)
+        return cls(orders, restaurants, directory, audited, Corpus.of(audited, directory))
+
+    def known_on(self, date: dt.date) -> Data:
+        """The tables as they stood on the morning of `date`: orders that were ready by then."""
+        return Data.of(self.orders.filter(self.audited.frame["ready_local"] < dt.datetime.combine(date, dt.time())),
+                       self.restaurants)  # fmt: skip
+
+
+def make_data(plan: SynthesisPlan = PLAN) -> Data:
+    """Draw and read."""
+    orders, restaurants, _ = synthesize_frames(plan)
+    return Data.of(orders, restaurants)
+
+
+def quick_plan(quantile: Quantile = QUANTILE, seed: int = 12, threads: int = 1) -> FitPlan:
+    """One point model and the quantiles."""
+    return _plan((Forest(trees=5, max_leaf_nodes=20), quantile), threads, seed)
+
+
+def whole_plan(threads: int = 1) -> FitPlan:
+    """The whole catalogue, each with few trees."""
+    bases: tuple[Model, ...] = (
+        Forest(trees=5, max_leaf_nodes=20),
+        GradientBoosting(trees=5),
+        Cat(recipe=CatTrees(trees=5, depth=3)),
+        XGBoost(trees=5),
+    )
+    return _plan((*bases, Stacking(bases), QUANTILE), threads, seed=12)
+
+
+def run(
+    data: Data,
+    date: dt.date,
+    store: Store,
+    *,
+    plan: FitPlan | None = None,
+    may_promote: bool = True,
+    report: bool = False,
+    thresholds: GateThresholds | None = None,
+) -> TrainDocument:
+    """`train` with the quick recipes, and without the pictures that take longer than all else."""
+    return train(
+        data.audited,
+        data.directory,
+        date,
+        store,
+        WHO,
+        plan=plan or quick_plan(),
+        thresholds=thresholds,
+        may_promote=may_promote,
+        report=report,
+    )
+
+
+def override(store: Store, bundle_id: str, date: dt.date) -> Entry:
+    """What a person does who knows better."""
+    draft = EntryDraft(bundle=bundle_id, date=date, action="override", reason="I know better.", by="me", at="")
+    log = ChampionLog(store)
+    return log.append(draft, log.current())
+
+
+@dataclass(frozen=True)
+class Stocked:
+    """A store in a folder, to be copied, and what the training said that filled it."""
+
+    root: Path
+    document: TrainDocument
+
+    def copy(self, root: Path) -> Store:
+        """A store of one's own with the same content."""
+        shutil.copytree(self.root, root)
+        return Store.open(str(root))
+
+
+def bundle_bytes(store: Store, bundle_id: str) -> dict[str, bytes]:
+    """Every file of a bundle, by its path."""
+    folder: Path = store.fetch(bundle_id)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def same(one: Corpus, other: Corpus) -> bool:
+    """Whether two corpora hold the same arrays."""
+    return all(np.array_equal(*both) for both in zip(_arrays(one), _arrays(other), strict=True))
+
+
+def _arrays(corpus: Corpus) -> list[NDArray[np.generic]]:
+    orders = corpus.orders
+    columns = [getattr(orders, field.name) for field in fields(orders)]
+    return [*columns, corpus.completed.ready_at, corpus.label, corpus.fitting, corpus.history, corpus.evaluation]
+
+
+def _plan(models: tuple[Model, ...], threads: int, seed: int) -> FitPlan:
+    return FitPlan({model.name: model for model in models}, threads, seed)

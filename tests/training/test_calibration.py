@@ -1,0 +1,120 @@
+"""Conformal calibration: what is promised of labels nobody has seen."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from preptime.domain.prediction import LEVELS
+from preptime.errors import DataError
+from preptime.models.quantile import FLOOR_SECONDS, Quantile
+from preptime.training.calibration import CALIBRATION_DAYS, FOLDS, MIN_ORDERS, _conformal_quantile, calibrate
+
+SMALL = Quantile(trees=20, rate=0.3, depth=3, borders=32)
+
+
+def world(n: int, days: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.int64]]:
+    """Labels of a known distribution: log-normal around a level that two features decide; days in their order."""
+    rng = np.random.default_rng(seed)
+    X = rng.uniform(0, 1, (n, 3)).astype(np.float32)
+    y = 600 * np.exp(X[:, 0] + 0.5 * (X[:, 1] > 0.5) + rng.normal(0, 0.5, n))
+    return X, y, np.sort(rng.integers(0, days, n))
+
+
+def test_calibrated_quantiles_cover_later_days_as_promised() -> None:
+    """Fitted and calibrated on twelve days, asked about the next; the raw quantiles are badly off beforehand."""
+    n, asked = 3_000, 20_000
+    X, y, day = world(n, 12, seed=1)
+    later_X, later_y, _ = world(asked, 5, seed=2)
+    calibration = calibrate(SMALL, X, y, day, threads=1, seed=12)
+    raw = SMALL.fit(X, y, threads=1, seed=12)
+    calibrated = raw.calibrated(np.array(calibration.scale)).predict(later_X)
+    for column, level in enumerate(LEVELS):
+        # Two independent samples decide: those calibrated on and those asked about; four standard errors.
+        bound = 4 * math.sqrt(level * (1 - level) * (1 / calibration.orders + 1 / asked))
+        assert abs(float(np.mean(later_y <= calibrated[:, column])) - level) <= bound
+
+
+def test_quantiles_that_are_off_by_far_are_brought_back() -> None:
+    """Trees that know their rows by heart are too sure of themselves about others."""
+    by_heart = Quantile(trees=150, rate=0.5, depth=7, borders=64)
+    X, y, day = world(2_000, 12, seed=3)
+    later_X, later_y, _ = world(10_000, 5, seed=4)
+    calibration = calibrate(by_heart, X, y, day, threads=1, seed=12)
+    raw = by_heart.fit(X, y, threads=1, seed=12)
+    before, after = (
+        max(abs(float(np.mean(later_y <= column)) - level) for column, level in zip(quantiles.T, LEVELS, strict=True))
+        for quantiles in (raw.predict(later_X), raw.calibrated(np.array(calibration.scale)).predict(later_X))
+    )
+    bound = 4 * math.sqrt(0.25 * (1 / calibration.orders + 1 / 10_000))
+    assert after <= bound < before
+
+
+def test_the_scale_is_the_conformal_quantile_of_relative_scores() -> None:
+    """Every step by hand: four fits, each blind to a quarter of the latest days."""
+    X, y, day = world(800, 12, seed=5)
+    found = calibrate(SMALL, X, y, day, threads=1, seed=12)
+    latest = day > day.max() - 6  # half of twelve days, which is fewer than the eight looked at at most
+    scores = []
+    for fold in range(4):
+        out = latest & (day % 4 == fold)
+        predicted = SMALL.fit(X[~out], y[~out], threads=1, seed=12).predict(X[out]).astype(np.float64)
+        scores += [
+            [(label - q) / max(q, FLOOR_SECONDS) for q in row] for label, row in zip(y[out], predicted, strict=True)
+        ]
+    n = len(scores)
+    for column, level in enumerate(LEVELS):
+        ordered = sorted(row[column] for row in scores)
+        assert found.scale[column] == ordered[min(math.ceil(round((n + 1) * level, 6)), n) - 1]
+    assert (found.days, found.folds, found.orders) == (6, FOLDS, n)
+
+
+def test_at_most_the_latest_eight_days_are_looked_at() -> None:
+    X, y, day = world(1_000, 30, seed=6)
+    found = calibrate(SMALL, X, y, day, threads=1, seed=12)
+    assert (found.days, found.orders) == (CALIBRATION_DAYS, int((day >= 22).sum()))
+
+
+def test_threads_change_nothing() -> None:
+    X, y, day = world(800, 12, seed=7)
+    one, two = (calibrate(SMALL, X, y, day, threads=threads, seed=12) for threads in (1, 2))
+    assert one == two
+
+
+@pytest.mark.parametrize("days", [1, 4])
+def test_windows_of_few_days_are_cut_by_orders(days: int) -> None:
+    X, y, day = world(900, days, seed=8)
+    found = calibrate(SMALL, X, y, day, threads=1, seed=12)
+    assert found.orders == int((day > day.max() - found.days).sum())
+    assert found.days == max(days // 2, 1)
+
+
+def test_a_day_without_orders_among_the_latest_does_no_harm() -> None:
+    X, y, day = world(900, 12, seed=9)
+    there = day % 4 != 3
+    found = calibrate(SMALL, X[there], y[there], day[there], threads=1, seed=12)
+    assert found.orders == int((there & (day > day[there].max() - found.days)).sum())
+
+
+def test_too_few_orders_are_refused() -> None:
+    X, y, _ = world(600, 12, seed=10)
+    day = np.repeat([0, 11], [600 - MIN_ORDERS + 1, MIN_ORDERS - 1])
+    with pytest.raises(DataError, match=f"have {MIN_ORDERS - 1} orders; calibration needs {MIN_ORDERS}"):
+        calibrate(SMALL, X, y, day, threads=1, seed=12)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("n", [9, 99, 100, 139, 1_000])
+def test_the_rank_is_the_least_that_promises_the_level(n: int, level: float) -> None:
+    """A new score is equally likely to fall into any of the n + 1 gaps, so rank k promises k / (n + 1)."""
+    scores = np.random.default_rng(n).permutation(n).astype(np.float64) + 1.0  # the k-th smallest is k
+    rank = _conformal_quantile(scores, level)
+    assert rank >= (n + 1) * level - 1e-6
+    assert rank - 1 < (n + 1) * level - 1e-6
+
+
+def test_when_there_are_too_few_scores_for_a_level_it_is_the_largest() -> None:
+    assert _conformal_quantile(np.array([5.0, 1.0, 3.0]), 0.9) == 5.0

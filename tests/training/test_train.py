@@ -1,0 +1,155 @@
+"""A training run from audited orders to what serves, on a folder and on `memory://`."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import msgspec
+import numpy as np
+import polars as pl
+import pytest
+
+from preptime.bundle.bundle import verify
+from preptime.bundle.champions import ChampionLog
+from preptime.bundle.manifest import document
+from preptime.bundle.store import Store
+from preptime.errors import DataError
+from preptime.evaluation.documents import BacktestDocument
+from preptime.features.history import build_history
+from preptime.features.state import HistoryState
+from preptime.tables.gate import GateThresholds
+from preptime.tables.synthetic import SynthesisPlan
+from preptime.training.corpus import Corpus
+from preptime.training.promote import Comparison
+from preptime.training.train import holdout_days, make_challenger
+from tests.training.making import WHO, Data, Stocked, bundle_bytes, june, make_data, quick_plan, run
+
+
+def assert_history_of(store: Store, bundle_id: str, corpus: Corpus, date: dt.date) -> None:
+    """The bundle's history is that of every order ready before `date`."""
+    known = corpus.known_on(date)
+    state = HistoryState.of(known.directory, known.completed.take(known.history))
+    expected = build_history(state, known.directory, date).arrays()
+    found = verify(store, bundle_id).history.arrays()
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
+def test_the_first_bundle_that_wins_is_the_champion(data: Data, good: Stocked, good_store: Store) -> None:
+    told = good.document
+    assert (told.outcome, told.champion, told.date) == ("promoted", told.bundle, june(13))
+    assert told.comparison is not None
+    assert told.comparison.won
+    assert told.reason == told.comparison.sentence
+    (entry,) = ChampionLog(good_store).history()
+    assert (entry.bundle, entry.action, entry.by, entry.at, entry.date) == (
+        told.bundle, "promote", WHO.by, WHO.at, june(13),
+    )  # fmt: skip
+    assert msgspec.convert(entry.comparison, Comparison, strict=False) == told.comparison
+    manifest = verify(good_store, told.bundle).manifest
+    assert (manifest.kind, manifest.parent, manifest.models) == ("training", None, ("rf", "quantile"))
+    assert manifest.data_fingerprint == data.corpus.known_on(june(13)).fingerprint()
+    assert manifest.metrics == document(told.evaluation)
+    assert msgspec.convert(manifest.metrics, BacktestDocument) == told.evaluation
+    assert told.parity_seconds.keys() == {"rf", "quantile"}
+    assert told.gate.passed
+
+
+def test_history_reaches_the_morning_though_the_latest_days_are_held_out(
+    data: Data, good: Stocked, good_store: Store
+) -> None:
+    manifest = good_store.manifest(good.document.bundle)
+    window = manifest.window
+    assert (window.first_day, window.last_day, window.fitted_through) == (june(1), june(9), june(9))
+    assert window.gate_days == 3
+    assert (good.document.evaluation.first_day, good.document.evaluation.last_day) == ("2015-06-10", "2015-06-12")
+    assert_history_of(good_store, manifest.id, data.corpus, june(13))
+
+
+def test_with_four_weeks_a_whole_week_is_held_out(folder_store: Store) -> None:
+    month = make_data(SynthesisPlan(orders=3_000, restaurants=40, days=29))
+    challenger = make_challenger(
+        month.audited, month.corpus.known_on(june(29)), june(29), folder_store, plan=quick_plan(), report=False
+    )
+    window = challenger.manifest.window
+    assert (window.fitted_through, window.gate_days) == (june(21), 7)
+    assert_history_of(folder_store, challenger.manifest.id, month.corpus, june(29))
+
+
+@pytest.mark.parametrize(("day", "held_out"), [(28, 3), (29, 7)])
+def test_days_held_out(data: Data, day: int, held_out: int) -> None:
+    """Days of data: 27 before the 28th of June, 28 before the 29th."""
+    assert holdout_days(data.corpus, june(day)) == held_out
+
+
+def test_another_kind_of_store_gets_the_same_bytes(
+    data: Data, good: Stocked, good_store: Store, memory_store: Store
+) -> None:
+    told = run(data, june(13), memory_store)
+    assert told == good.document
+    assert bundle_bytes(memory_store, told.bundle) == bundle_bytes(good_store, told.bundle)
+
+
+def test_what_is_not_known_that_morning_changes_no_byte(data: Data, folder_store: Store, memory_store: Store) -> None:
+    """With the report, which also says what the audit found."""
+    whole = run(data, june(11), folder_store, report=True)
+    known = run(data.known_on(june(11)), june(11), memory_store, report=True)
+    assert whole.bundle == known.bundle
+    files = bundle_bytes(folder_store, whole.bundle)
+    assert files == bundle_bytes(memory_store, known.bundle)
+    assert b"<html" in files["report.html"]
+
+
+def test_running_it_again_changes_nothing(data: Data, good: Stocked, good_store: Store) -> None:
+    before = bundle_bytes(good_store, good.document.bundle)
+    again = run(data, june(13), good_store)
+    assert (again.outcome, again.bundle, again.champion) == ("unchanged", good.document.bundle, good.document.bundle)
+    assert again.evaluation == good.document.evaluation
+    assert good_store.bundle_ids() == [good.document.bundle]
+    assert bundle_bytes(good_store, good.document.bundle) == before
+    assert good_store.log_names() == ["000001.json"]
+
+
+def test_the_document_is_json_and_back(good: Stocked) -> None:
+    assert msgspec.json.decode(msgspec.json.encode(good.document), type=type(good.document)) == good.document
+
+
+def test_half_a_day_does_not_train(data: Data, folder_store: Store) -> None:
+    local = data.audited.frame["acknowledged_local"]
+    half = Data.of(data.orders.filter(local < dt.datetime(2015, 6, 12, 15)), data.restaurants)
+    with pytest.raises(DataError, match="refused") as caught:
+        run(half, june(13), folder_store)
+    assert "2015-06-12" in caught.value.facts
+    assert folder_store.bundle_ids() == []
+    assert folder_store.log_names() == []
+
+
+def test_thresholds_can_be_set(data: Data, folder_store: Store) -> None:
+    with pytest.raises(DataError, match="at least 9,999"):
+        run(data, june(13), folder_store, thresholds=GateThresholds(min_orders=9_999))
+    assert folder_store.bundle_ids() == []
+
+
+def test_days_that_are_all_held_out_leave_none_to_learn_from(data: Data, folder_store: Store) -> None:
+    lenient = GateThresholds(min_days=1, min_orders=1, max_dirty=1.0)
+    with pytest.raises(DataError, match="leaves none to learn from"):
+        run(data, june(5), folder_store, thresholds=lenient)
+    assert folder_store.bundle_ids() == []
+
+
+def test_days_held_out_without_an_order_are_refused(data: Data, folder_store: Store) -> None:
+    lenient = GateThresholds(max_days_behind=10)
+    with pytest.raises(DataError, match="No order from 2015-06-16 to 2015-06-18 has a label"):
+        run(data, june(19), folder_store, thresholds=lenient)
+    assert folder_store.bundle_ids() == []
+
+
+def test_orders_of_restaurants_that_nobody_listed_are_answered_too(data: Data, folder_store: Store) -> None:
+    strangers = data.orders.with_columns(
+        restaurant_id=pl.when(pl.int_range(pl.len()) % 20 == 0).then(10_000 + pl.int_range(pl.len())).otherwise(
+            "restaurant_id"
+        )
+    )  # fmt: skip
+    told = run(Data.of(strangers, data.restaurants), june(13), folder_store)
+    bases = {row.value: row.n for row in told.evaluation.segments if row.segment == "basis"}
+    assert bases.keys() - {"restaurant"}
+    assert sum(bases.values()) == told.evaluation.scores[0].n
