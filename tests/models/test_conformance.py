@@ -16,7 +16,7 @@ from preptime.models.model import MIN_ROWS, Fitted
 from tests.models.graphs import run, splits
 from tests.models.rows import SEED, edge_rows, training_rows
 
-X, Y = training_rows(300)
+X, Y = training_rows(200)
 
 FittedBy = Callable[[str], Fitted]
 
@@ -130,5 +130,5 @@ def test_rows_that_do_not_differ_are_refused(name: str) -> None:
 
 
 def test_labels_of_other_rows_are_refused(name: str) -> None:
-    with pytest.raises(DataError, match="300 rows of features, 299 labels"):
+    with pytest.raises(DataError, match="200 rows of features, 199 labels"):
         CATALOGUE[name].fit(X, Y[:-1], threads=1, seed=SEED)
