@@ -18,7 +18,7 @@ from preptime.errors import PreptimeError, RefusedBundleError, StoreError, Usage
 from preptime.training.promote import Comparison
 from preptime.training.refresh import refresh
 from preptime.training.train import TrainDocument
-from tests.training.making import IDLE_QUANTILE, WHO, Data, Stocked, bundle_bytes, june, quick_plan, run
+from tests.training.making import IDLE_QUANTILE, WHO, Data, Stocked, bundle_bytes, june, override, quick_plan, run
 
 IDLE = quick_plan(IDLE_QUANTILE)
 """What loses against anything."""
@@ -151,6 +151,31 @@ def test_a_champion_that_is_gone_is_said_in_the_same_way(data: Data, weak: Stock
         run(data, june(14), weak_store)
     assert len(weak_store.bundle_ids()) == 1
     assert weak_store.log_names() == ["000001.json"]
+
+
+class Interrupted(Store):
+    """A store in which a person promotes another bundle while a training compares its own."""
+
+    def __init__(self, root: Path, other: str) -> None:
+        super().__init__(str(root), FolderPlace(root))
+        self.other = other
+
+    def fetch(self, bundle_id: str) -> Path:
+        """Fetching the challenger is when it happens."""
+        if bundle_id.startswith("2015-06-14"):
+            override(Store.open(self.url), self.other, june(13))
+        return super().fetch(bundle_id)
+
+
+def test_a_decision_made_against_a_champion_that_has_gone_by_is_not_carried_out(
+    data: Data, weak: Stocked, tmp_path: Path
+) -> None:
+    store = weak.copy(tmp_path / "models")
+    other = run(data, june(13), store, may_promote=False).bundle
+    with pytest.raises(StoreError, match=f"Someone else promoted first: {other}"):
+        run(data, june(14), Interrupted(tmp_path / "models", other))
+    assert [entry.bundle for entry in ChampionLog(store).history()] == [weak.document.bundle, other]
+    assert len(store.bundle_ids()) == 3
 
 
 class Together(Store):

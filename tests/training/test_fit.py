@@ -45,6 +45,14 @@ def test_it_fits_on_clean_orders_that_were_ready_by_then(data: Data, days: Matri
     assert fitted.fence_seconds == upper_fence(data.corpus.label[usable])
 
 
+def test_an_order_still_open_at_the_end_of_the_window_is_not_fitted_on(data: Data, fitted: FittedWindow) -> None:
+    last = np.flatnonzero(data.corpus.fitting & (data.corpus.acknowledged_day == day_number(june(10))))[-1]
+    ready_at = data.corpus.completed.ready_at.copy()
+    ready_at[last] = day_number(june(11)) * 86_400  # midnight
+    still_open = replace(data.corpus, completed=replace(data.corpus.completed, ready_at=ready_at))
+    assert fit_window(matrix(still_open, june(1), june(10)), june(10), quick_plan()).orders == fitted.orders - 1
+
+
 def test_nothing_after_the_window_changes_what_is_fitted(data: Data, fitted: FittedWindow) -> None:
     later = data.corpus.ready_day > day_number(june(10))
     label = data.corpus.completed.prep_time_seconds
