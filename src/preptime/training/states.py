@@ -19,7 +19,7 @@ from preptime.features.directory import Directory
 from preptime.features.state import CompletedOrders, HistoryState
 from preptime.tables.audit import audit, to_order_columns
 from preptime.tables.columns import FILE
-from preptime.tables.duplicates import identity, later_duplicates, repeated
+from preptime.tables.duplicates import identity, is_among, later_duplicates, repeated
 from preptime.tables.table import Table
 from preptime.training.corpus import known_rows
 from preptime.training.progress import Progress, silent
@@ -72,8 +72,8 @@ class _Names:
     """Of the named rows."""
 
     def having(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.intp], pl.DataFrame]:
-        """The rows that have one of these keys, and their identity."""
-        rows = self.named[np.isin(self.keys, keys)]
+        """The rows that have one of these ascending keys, and their identity."""
+        rows = self.named[is_among(self.keys, keys)]
         return rows, self.identity[rows]
 
 
