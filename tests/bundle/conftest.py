@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
-from tests.bundle.making import put_bundle
 
 from preptime.bundle.store import Store
+from tests.bundle.making import put_bundle
 
 
 @pytest.fixture(params=["folder", "memory"])

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.bundle.making import DAY, put_bundle, put_placeholder
 
 from preptime.bundle.champions import Action, ChampionLog, Entry, EntryDraft
 from preptime.bundle.store import Store
 from preptime.errors import RefusedBundleError, StoreError, UsageError
+from tests.bundle.making import DAY, put_bundle, put_placeholder
 
 HOW = {"reason": "better by 5 s", "by": "train", "at": "2015-06-17T05:00:00Z"}
 NEXT = DAY + dt.timedelta(days=1)

@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.bundle.making import DAY, put_bundle
-from tests.requirements import requires
 
 from preptime.bundle.bundle import verify
 from preptime.bundle.champions import ChampionLog, EntryDraft
 from preptime.bundle.store import Store
+from tests.bundle.making import DAY, put_bundle
+from tests.requirements import requires
 
 OLDEST, CHAMPION, CHALLENGER = DAY - dt.timedelta(days=1), DAY, DAY + dt.timedelta(days=1)
 

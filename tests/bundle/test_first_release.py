@@ -6,11 +6,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.requirements import requires
 
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.manifest import FORMAT, MANIFEST, Head
 from preptime.errors import RefusedBundleError
+from tests.requirements import requires
 
 RELEASES = Path(__file__).parent / "releases"
 LARGEST_BYTES = 300_000

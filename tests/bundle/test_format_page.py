@@ -7,12 +7,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.bundle.making import some_files, some_history
 
 from preptime.bundle.champions import LOG_FORMAT, Entry
 from preptime.bundle.golden import Golden, Orders
 from preptime.bundle.layout import array_layout
 from preptime.bundle.manifest import FORMAT, Array, Feature, File, Manifest, Window
+from tests.bundle.making import some_files, some_history
 
 PAGE = Path(__file__).parents[2] / "docs" / "bundle-format.md"
 

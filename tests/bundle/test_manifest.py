@@ -8,11 +8,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.bundle.making import DAY, sign, some_draft, some_files
 
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.manifest import MANIFEST, Manifest, decode, document, encode, identify
 from preptime.errors import RefusedBundleError
+from tests.bundle.making import DAY, sign, some_draft, some_files
 
 
 def test_it_reads_back_as_written_and_its_id_is_its_dates_and_contents() -> None:

@@ -10,12 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from tests.bundle.making import DAY, put_placeholder, some_files
-
 from preptime.bundle.bundle import verify
 from preptime.bundle.champions import ChampionLog, Entry, EntryDraft
 from preptime.bundle.store import Store
 from preptime.errors import StoreError
+from tests.bundle.making import DAY, put_placeholder, some_files
 
 RACERS = 6
 ROUNDS = 10

@@ -9,13 +9,13 @@ from typing import Literal
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
-from tests.bundle.making import DAY, put_bundle, some_files
 
 from preptime.bundle.bundle import Bundle, verify
 from preptime.bundle.manifest import MANIFEST
 from preptime.bundle.objects import ObjectPlace, open_objects
 from preptime.bundle.store import Store
 from preptime.errors import RefusedBundleError, StoreError, UsageError
+from tests.bundle.making import DAY, put_bundle, some_files
 
 FAR_FUTURE = 1e12
 

@@ -8,7 +8,6 @@ import datetime as dt
 import msgspec
 import numpy as np
 import pytest
-from tests.bundle.making import DAY, REPORT, put_bundle, some_draft, some_files, some_history, some_model, some_orders
 
 from preptime.bundle.bundle import verify
 from preptime.bundle.golden import choose_golden
@@ -16,6 +15,7 @@ from preptime.bundle.manifest import Draft
 from preptime.bundle.store import Store
 from preptime.bundle.writing import write_bundle
 from preptime.errors import FaultError, RefusedBundleError, UsageError
+from tests.bundle.making import DAY, REPORT, put_bundle, some_draft, some_files, some_history, some_model, some_orders
 
 
 def test_writing_again_changes_nothing(store: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
+import tempfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -24,10 +25,12 @@ from preptime.models.xgb import XGBoost
 from preptime.tables.audit import Audited, audit
 from preptime.tables.directory import read_directory
 from preptime.tables.gate import GateThresholds
+from preptime.tables.open import open_table
 from preptime.tables.synthetic import SynthesisPlan, synthesize_frames
 from preptime.training.corpus import Corpus
 from preptime.training.fit import FitPlan
 from preptime.training.publish import Who
+from preptime.training.refresh import RefreshDocument, refresh
 from preptime.training.train import TrainDocument, train
 
 PLAN = SynthesisPlan(orders=3_000, restaurants=40, days=15)
@@ -64,6 +67,14 @@ class Data:
         """The tables as they stood on the morning of `date`: orders that were ready by then."""
         return Data.of(self.orders.filter(self.audited.frame["ready_local"] < dt.datetime.combine(date, dt.time())),
                        self.restaurants)  # fmt: skip
+
+
+def refresh_with(data: Data, date: dt.date, store: Store) -> RefreshDocument:
+    """Refresh from a file of these orders."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "orders.parquet"
+        data.orders.write_parquet(path)
+        return refresh(open_table(path), data.directory, date, store, WHO)
 
 
 def make_data(plan: SynthesisPlan = PLAN) -> Data:

@@ -16,9 +16,18 @@ from preptime.bundle.manifest import MODEL
 from preptime.bundle.store import Store
 from preptime.errors import PreptimeError, RefusedBundleError, StoreError, UsageError
 from preptime.training.promote import Comparison
-from preptime.training.refresh import refresh
 from preptime.training.train import TrainDocument
-from tests.training.making import IDLE_QUANTILE, WHO, Data, Stocked, bundle_bytes, june, override, quick_plan, run
+from tests.training.making import (
+    IDLE_QUANTILE,
+    Data,
+    Stocked,
+    bundle_bytes,
+    june,
+    override,
+    quick_plan,
+    refresh_with,
+    run,
+)
 
 IDLE = quick_plan(IDLE_QUANTILE)
 """What loses against anything."""
@@ -80,7 +89,7 @@ def test_a_lost_comparison_leaves_what_refresh_would(
 ) -> None:
     other = good.copy(tmp_path / "other")
     told = run(data, june(14), good_store, plan=IDLE)
-    assert refresh(data.corpus, june(14), other, WHO).bundle == told.champion
+    assert refresh_with(data, june(14), other).bundle == told.champion
     assert told.champion is not None
     assert bundle_bytes(other, told.champion) == bundle_bytes(good_store, told.champion)
 
@@ -125,7 +134,7 @@ def test_what_a_person_rolled_back_does_not_come_back_by_itself(data: Data, weak
     assert (third.outcome, third.champion) == ("kept", weak.document.bundle)
     assert third.reason.endswith("A person rolled this morning's refresh back before.")
     with pytest.raises(UsageError, match="A person rolled back the history of 2015-06-14"):
-        refresh(data.corpus, june(14), weak_store, WHO)
+        refresh_with(data, june(14), weak_store)
     assert log.history()[-1].action == "rollback"
 
 

@@ -14,8 +14,7 @@ from preptime.domain.order import UNKNOWN
 from preptime.errors import DataError, RefusedBundleError, UsageError
 from preptime.features.history import build_history
 from preptime.features.state import HistoryState
-from preptime.training.refresh import refresh
-from tests.training.making import WHO, Data, Stocked, bundle_bytes, june
+from tests.training.making import Data, Stocked, bundle_bytes, june, refresh_with
 
 
 def moved(data: Data, city: str, ids: list[int]) -> Data:
@@ -28,7 +27,7 @@ def moved(data: Data, city: str, ids: list[int]) -> Data:
 def test_the_new_champion_has_the_old_models_and_this_mornings_history(
     data: Data, good: Stocked, good_store: Store
 ) -> None:
-    told = refresh(data.corpus, june(15), good_store, WHO)
+    told = refresh_with(data, june(15), good_store)
     assert (told.date, told.parent, told.champion_number) == (june(15), good.document.bundle, 2)
     known = data.corpus.known_on(june(15))
     assert (told.orders, told.unknown_values) == (int(known.history.sum()), {})
@@ -46,25 +45,25 @@ def test_the_new_champion_has_the_old_models_and_this_mornings_history(
 
 
 def test_refreshing_again_changes_nothing(data: Data, good_store: Store) -> None:
-    first = refresh(data.corpus, june(14), good_store, WHO)
+    first = refresh_with(data, june(14), good_store)
     before = bundle_bytes(good_store, first.bundle)
-    assert refresh(data.corpus, june(14), good_store, WHO) == first
+    assert refresh_with(data, june(14), good_store) == first
     assert bundle_bytes(good_store, first.bundle) == before
     assert good_store.log_names() == ["000001.json", "000002.json"]
 
 
 def test_a_refresh_of_a_refresh_has_the_trained_bundle_as_parent(data: Data, good: Stocked, good_store: Store) -> None:
-    first = refresh(data.corpus, june(14), good_store, WHO)
-    second = refresh(data.corpus, june(15), good_store, WHO)
+    first = refresh_with(data, june(14), good_store)
+    second = refresh_with(data, june(15), good_store)
     assert second.bundle != first.bundle
     assert (first.parent, second.parent) == (good.document.bundle, good.document.bundle)
     assert second.champion_number == 3
 
 
 def test_corrected_orders_of_the_same_morning_make_another_history(data: Data, good_store: Store) -> None:
-    first = refresh(data.corpus, june(14), good_store, WHO)
+    first = refresh_with(data, june(14), good_store)
     corrected = Data.of(data.orders.slice(50), data.restaurants)
-    second = refresh(corrected.corpus, june(14), good_store, WHO)
+    second = refresh_with(corrected, june(14), good_store)
     assert (second.bundle != first.bundle, second.champion_number) == (True, 3)
 
 
@@ -75,7 +74,7 @@ def test_a_city_that_the_models_have_never_seen_is_unknown_to_them(
     ids = data.restaurants["restaurant_id"].head(3).to_list()
     now = moved(data, "Aachen", ids)
     assert now.directory.vocabularies.city[0] == "Aachen"
-    told = refresh(now.corpus, june(14), good_store, WHO)
+    told = refresh_with(now, june(14), good_store)
     assert told.unknown_values == {"city": 3}
     bundle = verify(good_store, told.bundle)
     history, old = bundle.history, data.directory
@@ -88,12 +87,12 @@ def test_a_city_that_the_models_have_never_seen_is_unknown_to_them(
 
 def test_without_a_champion_there_is_nothing_to_refresh(data: Data, folder_store: Store) -> None:
     with pytest.raises(UsageError, match="has no champion"):
-        refresh(data.corpus, june(14), folder_store, WHO)
+        refresh_with(data, june(14), folder_store)
 
 
 def test_an_earlier_morning_than_the_champions_is_refused(data: Data, good_store: Store) -> None:
     with pytest.raises(UsageError, match="is of 2015-06-13, later than 2015-06-12"):
-        refresh(data.corpus, june(12), good_store, WHO)
+        refresh_with(data, june(12), good_store)
     assert good_store.log_names() == ["000001.json"]
 
 
@@ -101,13 +100,13 @@ def test_orders_of_later_days_alone_are_refused(data: Data, good_store: Store) -
     later = Data.of(
         data.orders.filter(data.audited.frame["acknowledged_local"].dt.date() >= june(15)), data.restaurants
     )
-    with pytest.raises(DataError, match="No order is left"):
-        refresh(later.corpus, june(14), good_store, WHO)
+    with pytest.raises(DataError, match=r"The last order was acknowledged never"):
+        refresh_with(later, june(14), good_store)
 
 
 def test_a_damaged_champion_is_refused_and_stays(data: Data, good: Stocked, good_store: Store) -> None:
     (good_store.fetch(good.document.bundle) / "golden.json").write_bytes(b"{}")
     with pytest.raises(RefusedBundleError, match=r"golden\.json: expected"):
-        refresh(data.corpus, june(14), good_store, WHO)
+        refresh_with(data, june(14), good_store)
     assert good_store.bundle_ids() == [good.document.bundle]
     assert good_store.log_names() == ["000001.json"]

@@ -69,6 +69,10 @@ class Bundle:
         """The report of the training run, when the bundle carries one."""
         return self.folder / REPORT if REPORT in self.manifest.files else None
 
+    def golden_orders(self) -> OrderColumns:
+        """The orders that every load asks, for a refresh."""
+        return golden_columns(decode_golden((self.folder / GOLDEN).read_bytes()).orders)
+
     def model_bytes(self) -> bytes:
         """The ONNX graph, for a refresh."""
         return (self.folder / MODEL).read_bytes()

@@ -34,6 +34,9 @@ date = click.option(
     "--date", type=DATE, required=True, help="Morning of this day: what happened before its local midnight is known."
 )
 store = click.option("--store", default="models", show_default=True, help="Folder or URL that holds the bundles.")
+gate = click.option(
+    "--gate", multiple=True, metavar="NAME=NUMBER", help="Another threshold of the data gate, e.g. min_days=5."
+)
 reason = click.option("--reason", required=True, help="Why; it stays in the champion log.")
 threads = click.option(
     "--threads", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="all cores", help="Cores to use."

@@ -15,15 +15,27 @@ from preptime.cli.speaking import Speaker, speaking
 @options.restaurants
 @options.date
 @options.store
+@options.gate
 @speaking
-def refresh(speaker: Speaker, *, orders: str, restaurants: str, date: dt.date, store: str) -> None:
+def refresh(
+    speaker: Speaker, *, orders: str, restaurants: str, date: dt.date, store: str, gate: tuple[str, ...]
+) -> None:
     """Give the champion's models this morning's history: a new bundle, a new champion after verification."""
     from preptime.bundle.store import Store
+    from preptime.tables.gate import with_settings
+    from preptime.tables.open import open_table
     from preptime.training.publish import Who
     from preptime.training.refresh import refresh as run
 
-    corpus = reading.read_corpus(speaker, orders, restaurants)
-    document = run(corpus, date, Store.open(store), Who(options.user(), options.now()))
+    document = run(
+        open_table(orders),
+        reading.read_directory(restaurants),
+        date,
+        Store.open(store),
+        Who(options.user(), options.now()),
+        thresholds=with_settings(options.thresholds(gate)),
+        progress=speaker.progress,
+    )
     words = [
         f"{document.bundle} is the champion of {store}.",
         f"It has the models of {document.parent} and a history of {document.orders:,} orders.",

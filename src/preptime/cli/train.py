@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="auto: the better one serves. never: keep the bundle, change nothing else.",
 )
-@click.option("--gate", "gate", multiple=True, metavar="NAME=NUMBER", help="Another threshold of the data gate.")
+@options.gate
 @options.threads
 @speaking
 def train(

@@ -98,6 +98,14 @@ def gate(audited: Audited, day: date, thresholds: GateThresholds) -> GateResult:
     return GateResult(str(day), all(one.passed for one in rules), rules, _notes(counts))
 
 
+def gate_days(by_day: Mapping[date, int], day: date, thresholds: GateThresholds) -> GateResult:
+    """Judge completed orders by day alone, before they become a history: is yesterday there, and whole?"""
+    days = sorted(by_day)
+    counts = pl.DataFrame({"day": days, "orders": [by_day[one] for one in days]}, {"day": pl.Date, "orders": pl.Int64})
+    rules = (_freshness(counts, day, thresholds), _volume(counts, day, thresholds))
+    return GateResult(str(day), all(one.passed for one in rules), rules, ())
+
+
 def refusal(result: GateResult) -> DataError:
     """The error for data that did not pass, naming every rule that failed."""
     failed = [one for one in result.rules if not one.passed]

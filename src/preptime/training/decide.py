@@ -12,11 +12,12 @@ from preptime.bundle.manifest import Manifest
 from preptime.bundle.store import Store
 from preptime.errors import RefusedBundleError, UsageError
 from preptime.evaluation.evaluated import EvaluatedOrders
+from preptime.features.history import History, build_history
+from preptime.features.state import HistoryState
 from preptime.training.compare import compare_bundles
 from preptime.training.corpus import Corpus
 from preptime.training.promote import Comparison, compare
 from preptime.training.publish import Who, promote, publish_refresh
-from preptime.training.refresh import history_for
 
 ONE_DAY = dt.timedelta(days=1)
 
@@ -90,13 +91,17 @@ def _refresh(
     comparison: Comparison,
 ) -> Decision:
     history = history_for(champion, corpus, date)
-    golden = corpus.recoded(history.directory).orders
-    published = publish_refresh(
-        store, champion, history, golden=golden, after=entry, who=who, reason=reason, comparison=comparison
-    )
+    published = publish_refresh(store, champion, history, after=entry, who=who, reason=reason, comparison=comparison)
     if published is None:
         return Decision("kept", f"{reason} A person rolled this morning's refresh back before.", comparison)
     return Decision("refreshed", reason, comparison)
+
+
+def history_for(champion: Bundle, known: Corpus, date: dt.date) -> History:
+    """The history of a morning in the champion's vocabularies: its models know the codes they were fitted with."""
+    directory = known.directory.named(champion.manifest.vocabularies)
+    state = HistoryState.of(directory, known.completed.take(known.history))
+    return build_history(state, directory, date)
 
 
 def _verified(store: Store, bundle_id: str, *, kept: str) -> Bundle:

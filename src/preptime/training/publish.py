@@ -9,11 +9,9 @@ import msgspec
 
 from preptime.bundle.bundle import Bundle, verify
 from preptime.bundle.champions import ChampionLog, Entry, EntryDraft
-from preptime.bundle.golden import choose_golden
 from preptime.bundle.manifest import Draft, Manifest, document
 from preptime.bundle.store import Store
 from preptime.bundle.writing import write_bundle
-from preptime.domain.order import OrderColumns
 from preptime.features.history import History
 from preptime.training.promote import Comparison
 
@@ -49,7 +47,6 @@ def publish_refresh(
     champion: Bundle,
     history: History,
     *,
-    golden: OrderColumns,
     after: Entry,
     who: Who,
     reason: str = "The champion's models.",
@@ -61,7 +58,7 @@ def publish_refresh(
     ago, so that refreshing twice on the same morning gives the same bundle. None: a person rolled this very bundle
     back, so it stays in the store and out of use.
     """
-    manifest = refreshed(store, champion, history, golden)
+    manifest = refreshed(store, champion, history)
     verify(store, manifest.id)
     log = ChampionLog(store)
     if log.was_undone(manifest.id):
@@ -78,8 +75,8 @@ def publish_refresh(
     return log.append(draft, after)
 
 
-def refreshed(store: Store, champion: Bundle, history: History, golden: OrderColumns) -> Manifest:
-    """Write the champion's models with another history into the store."""
+def refreshed(store: Store, champion: Bundle, history: History) -> Manifest:
+    """Write the champion's models with another history into the store; its golden orders are asked of the new one."""
     trained = champion.manifest
     draft = msgspec.structs.replace(
         msgspec.convert(trained, Draft, from_attributes=True),
@@ -93,6 +90,6 @@ def refreshed(store: Store, champion: Bundle, history: History, golden: OrderCol
         draft,
         model=champion.model_bytes(),
         history=history,
-        golden=choose_golden(golden),
+        golden=champion.golden_orders(),
         extra={} if report is None else {report.name: report.read_bytes()},
     )

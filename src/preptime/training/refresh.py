@@ -11,10 +11,13 @@ from preptime.bundle.champions import ChampionLog, Entry
 from preptime.bundle.store import Store
 from preptime.errors import UsageError
 from preptime.features.directory import Directory
-from preptime.features.history import History, build_history
-from preptime.features.state import HistoryState
-from preptime.training.corpus import Corpus
+from preptime.features.history import build_history
+from preptime.tables.gate import GateThresholds, gate_days, refusal
+from preptime.tables.table import Table
+from preptime.training.corpus import date_of
+from preptime.training.progress import Progress, silent
 from preptime.training.publish import Who, publish_refresh
+from preptime.training.states import history_state
 
 
 class RefreshDocument(msgspec.Struct, frozen=True):
@@ -31,19 +34,31 @@ class RefreshDocument(msgspec.Struct, frozen=True):
     """Restaurants whose country, city or food the champion's models do not know, by column."""
 
 
-def refresh(corpus: Corpus, date: dt.date, store: Store, who: Who) -> RefreshDocument:
-    """Publish the history of the morning of `date` with the champion's models.
+def refresh(
+    orders: Table,
+    directory: Directory,
+    date: dt.date,
+    store: Store,
+    who: Who,
+    *,
+    thresholds: GateThresholds | None = None,
+    progress: Progress = silent,
+) -> RefreshDocument:
+    """Publish the history of the morning of `date` with the champion's models, from a table of any size.
 
     Raises `UsageError` without a champion, for a date before the champion's, and for a refresh that a person rolled
-    back; `RefusedBundleError` for a champion that fails verification, `StoreError` when someone else promoted
-    meanwhile.
+    back; `DataError` when yesterday's orders are missing or too few; `RefusedBundleError` for a champion that fails
+    verification, `StoreError` when someone else promoted meanwhile.
     """
     entry, champion = champion_of(store, date)
-    known = corpus.known_on(date)
-    history = history_for(champion, known, date)
-    published = publish_refresh(
-        store, champion, history, golden=known.recoded(history.directory).orders, after=entry, who=who
-    )
+    # The champion's models know the codes they were fitted with.
+    named = directory.named(champion.manifest.vocabularies)
+    state = history_state(orders, named, date, progress)
+    completed = {date_of(number): int(sums[0].sum()) for number, sums in state.recent.items()}
+    passed = gate_days(completed, date, thresholds or GateThresholds())
+    if not passed.passed:
+        raise refusal(passed)
+    published = publish_refresh(store, champion, build_history(state, named, date), after=entry, who=who)
     if published is None:
         raise UsageError(
             f"A person rolled back the history of {date} under the models of {entry.bundle}.",
@@ -54,8 +69,8 @@ def refresh(corpus: Corpus, date: dt.date, store: Store, who: Who) -> RefreshDoc
         bundle=published.bundle,
         parent=champion.manifest.parent or champion.manifest.id,
         champion_number=published.number,
-        orders=int(known.history.sum()),
-        unknown_values=_unknown(known.directory, history.directory),
+        orders=int(state.orders.sum()),
+        unknown_values=_unknown(directory, named),
     )
 
 
@@ -70,13 +85,6 @@ def champion_of(store: Store, date: dt.date) -> tuple[Entry, Bundle]:
             "A refresh of an earlier morning would give it an older history.",
         )
     return entry, verify(store, entry.bundle)
-
-
-def history_for(champion: Bundle, known: Corpus, date: dt.date) -> History:
-    """The history of a morning in the champion's vocabularies: its models know the codes they were fitted with."""
-    directory = known.directory.named(champion.manifest.vocabularies)
-    state = HistoryState.of(directory, known.completed.take(known.history))
-    return build_history(state, directory, date)
 
 
 def _unknown(mine: Directory, theirs: Directory) -> dict[str, int]:
