@@ -83,7 +83,7 @@ def test_the_makefile_has_a_target_for_each_task_and_each_calls_it() -> None:
     requires(shutil.which("make"), "make is not installed")
     for task in tasks():
         shown = subprocess.run(
-            ["make", "-n", task, "PYTHON=python", "ORDERS=o.csv", "RESTAURANTS=r r.csv"],
+            ["make", "--no-print-directory", "-n", task, "PYTHON=python", "ORDERS=o.csv", "RESTAURANTS=r r.csv"],
             cwd=ROOT,
             capture_output=True,
             text=True,

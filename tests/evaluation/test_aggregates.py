@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.evaluation.making import evaluated_orders
 
 from preptime.evaluation.aggregates import (
     SHOWN_VALUES,
@@ -19,6 +18,7 @@ from preptime.evaluation.aggregates import (
 )
 from preptime.evaluation.evaluated import LOOKUP
 from preptime.evaluation.segments import segments
+from tests.evaluation.making import evaluated_orders
 
 
 def test_density_counts_each_order_inside_once() -> None:

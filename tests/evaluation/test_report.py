@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.evaluation.making import HOSTILE, HOSTILE_IN_QUOTES, evaluated_orders, report_data
 
 from preptime.evaluation.charts import DARK, LIGHT
 from preptime.evaluation.report import render_report
 from preptime.evaluation.svg import dark_rules
+from tests.evaluation.making import HOSTILE, HOSTILE_IN_QUOTES, evaluated_orders, report_data
 
 REPOSITORY = Path(__file__).parents[2]
 VOID = {"meta", "br", "img", "link"}

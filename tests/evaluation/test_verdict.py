@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.evaluation.making import evaluated_orders
 
 from preptime.evaluation.evaluated import LOOKUP, EvaluatedOrders, backtest_document
 from preptime.evaluation.scores import keeps_promise
 from preptime.evaluation.verdict import find_score, in_minutes, in_percent, verdict
+from tests.evaluation.making import evaluated_orders
 
 
 def told(orders: EvaluatedOrders) -> str:

@@ -10,7 +10,7 @@ from tests.tables.making import directory
 
 def _zone(country: pl.Series, position: int = -1) -> str:
     zones, names = zones_of_orders(pl.DataFrame({"country": country}), np.array([position]), directory())
-    return names[zones[0]]
+    return names[int(zones[0])]
 
 
 @pytest.mark.parametrize(
