@@ -14,9 +14,9 @@ from preptime.models.sklearn_trees import FittedTrees
 
 ROUNDED_VALUES = 128
 """Chosen on the days before 17 June of the public data, over seven cut-offs from 8 to 14 June. With 128 values a
-feature: MAE 471.8 s, R² .333, 2.7 s of processor time a fit; 64 values: 473.6 s, .325, 2.4 s; 255: 472.5 s, .332, 3.1 s;
-all of them: 474.7 s, .320, 4.0 s. Thresholds between single orders follow their noise. `rf`, whose trees average that
-out, gains nothing (R² .315 with all values, .312 with 128 or 255) and reads them all."""
+feature: MAE 471.8 s, R² .333, 2.7 s of processor time a fit; 64 values: 473.6 s, .325, 2.4 s; 255: 472.5 s, .332,
+3.1 s; all of them: 474.7 s, .320, 4.0 s. Thresholds between single orders follow their noise. `rf`, whose trees average
+that out, gains nothing (R² .315 with all values, .312 with 128 or 255) and reads them all."""
 
 
 @dataclass(frozen=True, slots=True)
