@@ -9,7 +9,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from preptime.cli import reference
 from preptime.domain import dictionary, verdict
+from preptime.features import spec
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -31,8 +33,10 @@ def decisions_markdown() -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": reference.markdown,
     "data-dictionary.md": dictionary.markdown,
     "decisions/README.md": decisions_markdown,
+    "features.md": spec.markdown,
     "row-verdicts.md": verdict.markdown,
 }
 

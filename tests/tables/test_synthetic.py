@@ -56,7 +56,7 @@ def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:
     text, instants = pl.read_csv(csv.orders), pl.read_parquet(parquet.orders)
     assert text.columns == instants.columns == COLUMNS
     assert (csv.order_rows, csv.restaurant_rows) == (text.height, pl.read_csv(csv.restaurants).height)
-    assert steps[-1] == ("write", 1.0)
+    assert steps[-1] == ("Writing files", 1.0)
     assert text["order_acknowledged_at"].str.contains(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}\+0[12]:00$").all()
     for name in ("order_acknowledged_at", "order_ready_at"):
         assert instants.schema[name] == pl.Datetime("us", "UTC")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
 
 import click
 import msgspec
@@ -19,13 +20,10 @@ from preptime.cli.demo import demo
 from preptime.cli.notebook import notebook
 from preptime.cli.refresh import refresh
 from preptime.cli.score import score
+from preptime.cli.status import FAULT, FINE, INTERRUPTED, REFUSED, WRONG_USE
 from preptime.cli.synthesize import synthesize
 from preptime.cli.train import train
-from preptime.errors import DataError, PreptimeError, UsageError
-
-FINE, REFUSED, WRONG_USE, FAULT = 0, 1, 2, 3
-INTERRUPTED = 130
-"""As a shell reports SIGINT."""
+from preptime.errors import DataError, FaultError, PreptimeError, UsageError
 
 EXTRA_OF = {
     "polars": "batch",
@@ -40,6 +38,9 @@ EXTRA_OF = {
 }
 """Which extra brings a package that the core does without."""
 
+TRAINING_VERBS = {"backtest", "demo", "notebook", "train"}
+"""They need `train` whatever they miss first; it brings what `batch` does."""
+
 
 class ErrorDocument(msgspec.Struct, frozen=True):
     """What `--json` prints instead of a verb's document."""
@@ -53,9 +54,12 @@ class ErrorDocument(msgspec.Struct, frozen=True):
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(version("preptime"), prog_name="preptime")
 def app() -> None:
-    """When will the food be ready? Train, compare, promote and serve preparation-time models.
+    """When will the food be ready?
 
-    Every verb takes --json for one JSON document on standard output.
+    Learns preparation times from orders, keeps what is better, and predicts.
+
+    Every verb takes --json for one JSON document on standard output; words and progress then go to standard error.
+    Exit status: 0 fine (a lost comparison included), 1 the data was refused, 2 wrong use, 3 a fault.
     """
 
 
@@ -66,15 +70,26 @@ for verb in (demo, synthesize, check, train, backtest, score, refresh, bundles, 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    with _Faults() as faults:
+    for stream in (sys.stdout, sys.stderr):
+        _never_fail_on_a_sign(stream)
+    with _Faults(given) as faults:
         faults.status = _run(given)
     return faults.status
+
+
+def _never_fail_on_a_sign(stream: TextIO) -> None:
+    """A pipe may speak an encoding without ² or a city's letters: then they become ?, and the verb still ends well."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")
 
 
 class _Faults:
     """What nobody foresaw: the trace for a developer, a sentence for the user, and an exit status of its own."""
 
     status = FAULT
+
+    def __init__(self, given: Sequence[str]) -> None:
+        self._given = given
 
     def __enter__(self) -> Self:
         return self
@@ -85,45 +100,64 @@ class _Faults:
         if not isinstance(error, Exception):
             return False
         traceback.print_exception(error)
-        click.echo("This is a fault of preptime, not of your data: please report the lines above.", err=True)
+        said = "".join(traceback.format_exception_only(error)).strip()
+        _tell(
+            FaultError(f"Unforeseen: {said}.", "This is a fault of preptime, not of your data: please report it."),
+            self._given,
+        )
         return True
 
 
 def _run(given: list[str]) -> int:
     try:
-        app.main(given, prog_name="preptime", standalone_mode=False)
-    except click.exceptions.Exit as exit_:
-        return exit_.exit_code
+        ended: object = app.main(given, prog_name="preptime", standalone_mode=False)
     except click.ClickException as error:
-        return _usage(error)
+        return _usage(error, given)
     except click.Abort:
         click.echo("Interrupted; nothing half-written is left.", err=True)
         return INTERRUPTED
     except PreptimeError as error:
-        return _told(error, given)
+        return _tell(error, given)
     except ModuleNotFoundError as error:
-        return _told(_missing_extra(error), given)
-    return FINE
+        return _tell(_missing_extra(error, given), given)
+    except OSError as error:
+        return _tell(_of_the_system(error), given)
+    return ended if isinstance(ended, int) else FINE  # an int is what a verb gave to `Context.exit`
 
 
-def _usage(error: click.ClickException) -> int:
+def _usage(error: click.ClickException, given: Sequence[str]) -> int:
+    """What click says no to, in click's own words, which name the option and the verb's --help."""
+    if "--json" in given:
+        _print(ErrorDocument(UsageError.__name__, error.format_message(), "See --help."))
     error.show()
     return WRONG_USE
 
 
-def _told(error: PreptimeError, given: Sequence[str]) -> int:
+def _tell(error: PreptimeError, given: Sequence[str]) -> int:
     if "--json" in given:
-        document = ErrorDocument(type(error).__name__, error.facts, error.hint)
-        click.echo(msgspec.json.encode(document))
+        _print(ErrorDocument(type(error).__name__, error.facts, error.hint))
     click.echo(str(error), err=True)
     if isinstance(error, DataError):
         return REFUSED
     return WRONG_USE if isinstance(error, UsageError) else FAULT
 
 
-def _missing_extra(error: ModuleNotFoundError) -> UsageError:
+def _print(document: ErrorDocument) -> None:
+    click.echo(msgspec.json.encode(document))
+
+
+def _missing_extra(error: ModuleNotFoundError, given: Sequence[str]) -> UsageError:
     package = (error.name or "").partition(".")[0]
     extra = EXTRA_OF.get(package)
     if extra is None:
         raise error
+    if TRAINING_VERBS & set(given[:1]):
+        extra = "train"
     return UsageError(f"This verb needs {package}, which is not installed.", f"Install preptime[{extra}].")
+
+
+def _of_the_system(error: OSError) -> FaultError:
+    """What the operating system refused: a full disk, a folder without permission."""
+    if error.strerror is None or error.filename is None:
+        raise error
+    return FaultError(f"{error.filename}: {error.strerror}.", "Look at the path, its permissions and the room left.")

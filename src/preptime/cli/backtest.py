@@ -13,9 +13,9 @@ from preptime.cli.speaking import Speaker, speaking
 @click.command()
 @options.orders
 @options.restaurants
-@click.option("--from", "first", type=options.DATE, required=True, help="First day to predict; fitted on all before.")
+@click.option("--from", "first", type=options.DATE, required=True, help="First day to predict.")
 @click.option("--to", "last", type=options.DATE, required=True, help="Last day to predict.")
-@click.option("--retrain-every", type=click.IntRange(1), help="Fit anew every so many days (default: never).")
+@click.option("--retrain-every", type=click.IntRange(1), help="Days between fits.  [default: one fit]")
 @options.threads
 @speaking
 def backtest(
@@ -28,7 +28,11 @@ def backtest(
     retrain_every: int | None,
     threads: int,
 ) -> None:
-    """Walk forward: each day is predicted with what was known that morning."""
+    """Predict day after day with what was known that morning.
+
+    Fits once on what was known on the morning of --from (or anew every --retrain-every days) and walks forward. Ends
+    with every model beside both baselines, and how well the interval p10 to p90 held.
+    """
     from preptime.evaluation.evaluated import backtest_document
     from preptime.training.backtest import backtest as walk
     from preptime.training.fit import FitPlan

@@ -9,16 +9,26 @@ import msgspec
 from rich.table import Table
 
 from preptime.bundle.bundle import verify as load
-from preptime.bundle.champions import ChampionLog, Entry, EntryDraft
+from preptime.bundle.champions import Action, ChampionLog, Entry, EntryDraft
 from preptime.bundle.manifest import Manifest
 from preptime.bundle.pruning import prune as remove
 from preptime.bundle.store import Store
 from preptime.cli import figures, options, reading
 from preptime.cli.speaking import Speaker, speaking
+from preptime.cli.status import FAULT
 from preptime.errors import RefusedBundleError
 
 ABANDONED_HOURS = 24
 """A half-written bundle that nobody touched for a day belongs to nobody any more."""
+
+
+DONE: dict[Action, str] = {
+    "promote": "promoted",
+    "refresh": "refreshed the champion as",
+    "override": "promoted, past the comparison,",
+    "rollback": "went back to",
+}
+"""What somebody did, in the lines of the log."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -32,10 +42,19 @@ class Row(msgspec.Struct, frozen=True):
     champion: bool
 
 
+class Verified(msgspec.Struct, frozen=True):
+    """A bundle and why it is refused; null when it is not."""
+
+    bundle: str
+    refused: str | None
+
+
 class ListDocument(msgspec.Struct, frozen=True):
     """The document of `bundles list --json`: bundles by date, and the champion log, first to last."""
 
     bundles: tuple[Row, ...]
+    unreadable: tuple[Verified, ...]
+    """Bundles whose manifest cannot be read. Hashes and golden orders are `verify`'s matter."""
     log: tuple[Entry, ...]
 
 
@@ -45,13 +64,6 @@ class ShowDocument(msgspec.Struct, frozen=True):
     manifest: Manifest
     champion_since: tuple[Entry, ...]
     """The log's entries that made it champion."""
-
-
-class Verified(msgspec.Struct, frozen=True):
-    """One bundle of `bundles verify --json`; `refused` says why, or is null."""
-
-    bundle: str
-    refused: str | None
 
 
 class VerifyDocument(msgspec.Struct, frozen=True):
@@ -69,28 +81,42 @@ class PruneDocument(msgspec.Struct, frozen=True):
 
 @click.group()
 def bundles() -> None:
-    """The bundles of a store and its champion log."""
+    """List, compare, promote and roll back bundles."""
 
 
 @bundles.command("list")
 @options.store
 @speaking
 def list_(speaker: Speaker, store: str) -> None:
-    """Every bundle, and which one serves."""
+    """Show every bundle, which one serves, and the log of champions."""
     opened = Store.open(store)
-    log = ChampionLog(opened).history()
+    log = tuple(ChampionLog(opened).history())
     serving = log[-1].bundle if log else None
-    manifests = [opened.manifest(bundle_id) for bundle_id in opened.bundle_ids()]
-    rows = tuple(
-        Row(one.id, one.kind, one.date, one.window.fitted_through, one.parent, one.id == serving) for one in manifests
+    rows, unreadable = list[Row](), list[Verified]()
+    for bundle_id in opened.bundle_ids():
+        try:
+            one = opened.manifest(bundle_id)
+        except RefusedBundleError as error:  # the others are as good as they were
+            unreadable.append(Verified(bundle_id, str(error)))
+        else:
+            rows.append(Row(bundle_id, one.kind, one.date, one.window.fitted_through, one.parent, bundle_id == serving))
+    speaker.finish(
+        ListDocument(tuple(rows), tuple(unreadable), log),
+        *([_table(rows)] if rows else []),
+        *(f"{one.bundle} cannot be read. {one.refused}" for one in unreadable),
+        f"{store} holds {figures.counted(len(rows) + len(unreadable), 'bundle')}. "
+        + (f"The champion is {serving}." if serving else "It has no champion yet."),
+        *(_log_line(entry) for entry in log),
     )
-    table = Table(title=f"{store}: {len(rows)} bundles", title_justify="left")
-    for name in ("bundle", "kind", "fitted through", "parent", "champion"):
-        table.add_column(name)
+
+
+def _table(rows: list[Row]) -> Table:
+    table = Table()
+    for name in ("bundle", "kind", "fitted to", "parent"):  # fits 80 columns
+        table.add_column(name, no_wrap=True)
     for row in rows:
-        serves = "champion" if row.champion else ""
-        table.add_row(row.bundle, row.kind, str(row.fitted_through), row.parent or "", serves)
-    speaker.finish(ListDocument(rows, tuple(log)), table, *(_log_line(entry) for entry in log))
+        table.add_row(row.bundle, row.kind, str(row.fitted_through), row.parent or "")
+    return table
 
 
 @bundles.command()
@@ -98,12 +124,18 @@ def list_(speaker: Speaker, store: str) -> None:
 @options.store
 @speaking
 def show(speaker: Speaker, bundle: str, store: str) -> None:
-    """What a bundle says of itself."""
+    """Show what a bundle says of itself.
+
+    BUNDLE is its id. With --json the whole manifest.
+    """
     opened = Store.open(store)
     manifest = opened.manifest(bundle)
     entries = tuple(entry for entry in ChampionLog(opened).history() if entry.bundle == bundle)
-    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2).decode()
-    speaker.finish(ShowDocument(manifest, entries), text, *(_log_line(entry) for entry in entries))
+    speaker.finish(
+        ShowDocument(manifest, entries),
+        figures.manifest_table(manifest),
+        *(_log_line(entry) for entry in entries),
+    )
 
 
 @bundles.command()
@@ -112,7 +144,7 @@ def show(speaker: Speaker, bundle: str, store: str) -> None:
 @options.store
 @options.orders
 @options.restaurants
-@click.option("--to", "last", type=options.DATE, help="Last day to compare on (default: the orders' last).")
+@click.option("--to", "last", type=options.DATE, help="Last day to compare on.  [default: the last with orders]")
 @speaking
 def compare(
     speaker: Speaker,
@@ -124,7 +156,11 @@ def compare(
     restaurants: str,
     last: dt.date | None,
 ) -> None:
-    """Two bundles on the same orders, on days that neither has seen (default: against the champion)."""
+    """Compare two bundles on days that neither has seen.
+
+    CHALLENGER and CHAMPION are ids of bundles; without CHAMPION the champion of the store is meant. Nothing is
+    promoted.
+    """
     from preptime.bundle.champions import chosen
     from preptime.training.compare import compare_bundles
 
@@ -145,7 +181,10 @@ def compare(
 @options.reason
 @speaking
 def promote(speaker: Speaker, bundle: str, store: str, reason: str) -> None:
-    """Make a bundle the champion, past the comparison but never past verification."""
+    """Make a bundle the champion, whatever the comparison said.
+
+    BUNDLE is its id. Verification comes first: a damaged bundle is refused whatever the reason.
+    """
     opened = Store.open(store)
     log = ChampionLog(opened)
     manifest = load(opened, bundle).manifest
@@ -168,7 +207,10 @@ def promote(speaker: Speaker, bundle: str, store: str, reason: str) -> None:
 @options.reason
 @speaking
 def rollback(speaker: Speaker, store: str, reason: str) -> None:
-    """Undo the latest promotion: the champion before it serves again."""
+    """Undo the latest promotion.
+
+    The champion before it serves again, once it has been verified.
+    """
     entry = ChampionLog(Store.open(store)).rollback(reason=reason, by=options.user(), at=options.now())
     speaker.finish(entry, _log_line(entry))
 
@@ -178,7 +220,10 @@ def rollback(speaker: Speaker, store: str, reason: str) -> None:
 @options.store
 @speaking
 def verify(speaker: Speaker, bundle: tuple[str, ...], store: str) -> None:
-    """Check files, hashes and golden orders of the named bundles (default: all)."""
+    """Check files, hashes and golden orders of bundles.
+
+    BUNDLE is an id; without one every bundle is checked. Exit status 3 when one is refused.
+    """
     opened = Store.open(store)
     found = []
     for bundle_id in bundle or opened.bundle_ids():
@@ -188,9 +233,9 @@ def verify(speaker: Speaker, bundle: tuple[str, ...], store: str) -> None:
         except RefusedBundleError as error:
             found.append(Verified(bundle_id, str(error)))
     speaker.finish(VerifyDocument(tuple(found)), *(f"{one.bundle}: {one.refused or 'fine'}" for one in found))
-    refused = [one.bundle for one in found if one.refused is not None]
-    if refused:
-        raise RefusedBundleError(f"{len(refused)} of {len(found)} bundles were refused: {', '.join(refused)}.")
+    if any(one.refused for one in found):
+        # The document is printed: an error's document beside it would be one too many.
+        click.get_current_context().exit(FAULT)
 
 
 @bundles.command()
@@ -198,16 +243,19 @@ def verify(speaker: Speaker, bundle: tuple[str, ...], store: str) -> None:
 @click.option("--keep", type=click.IntRange(0), required=True, help="How many of the newest bundles stay.")
 @speaking
 def prune(speaker: Speaker, store: str, keep: int) -> None:
-    """Remove old bundles: never the champion, nor one that a rollback may need."""
+    """Remove old bundles, never one that is needed.
+
+    The champion stays, those that the next three rollbacks may return to, and the parents of what stays.
+    """
     opened = Store.open(store)
     before = dt.datetime.now(dt.UTC) - dt.timedelta(hours=ABANDONED_HOURS)
     removed = remove(opened, keep=keep, abandoned_before=before.timestamp())
     speaker.finish(
         PruneDocument(removed.bundles, removed.leftovers),
         *(f"Removed {one}." for one in (*removed.bundles, *removed.leftovers)),
-        f"{len(opened.bundle_ids())} bundles stay.",
+        f"Bundles that stay: {len(opened.bundle_ids()):,}.",
     )
 
 
 def _log_line(entry: Entry) -> str:
-    return f"{entry.number:>4}  {entry.at}  {entry.action} of {entry.bundle} by {entry.by}: {entry.reason}"
+    return f"{entry.number:>4}  {entry.at}  {entry.by} {DONE[entry.action]} {entry.bundle}: {entry.reason}"

@@ -16,7 +16,10 @@ from preptime.cli.speaking import Speaker, speaking
 @click.option("--rejects", type=click.Path(path_type=Path), help="Write the rejected rows here, with their reasons.")
 @speaking
 def check(speaker: Speaker, orders: str, restaurants: str, rejects: Path | None) -> None:
-    """Audit orders and restaurants: counts by reason, examples with row numbers. Nothing is changed."""
+    """Audit orders and restaurants; nothing is changed.
+
+    Counts by reason code, with examples and their row numbers, and what each reason keeps an order out of.
+    """
     from preptime.tables.report import summary, text, write_rejects
 
     audited, directory = reading.read_audited(speaker, orders, restaurants)

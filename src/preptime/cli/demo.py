@@ -44,13 +44,22 @@ class DemoDocument(msgspec.Struct, frozen=True):
 
 
 @click.command()
-@click.option("--orders", help="Your own orders (default: synthetic ones).")
-@click.option("--restaurants", help="Your own restaurants.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("demo"), show_default=True)
+@click.option("--orders", help="Your own orders.  [default: synthetic ones]")
+@click.option("--restaurants", help="Your own restaurants, with your own orders.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("demo"),
+    show_default=True,
+    help="Folder for the data, the bundles and the predictions.",
+)
 @options.threads
 @speaking
 def demo(speaker: Speaker, *, orders: str | None, restaurants: str | None, out: Path, threads: int) -> None:
-    """Synthesize a month of orders (or take yours), train, backtest, promote, score the next day."""
+    """Do all of it once, on synthetic orders or on yours.
+
+    Synthesizes a month of orders (or takes yours), trains every model, backtests, promotes, and scores the next day.
+    """
     from preptime.bundle.bundle import verify
     from preptime.bundle.champions import chosen
     from preptime.bundle.store import Store
@@ -98,7 +107,7 @@ def _synthesize(speaker: Speaker, folder: Path, files: dict[str, str]) -> tuple[
     coded = folder / "test_orders_integer_codes.csv"
     orders, restaurants = open_table(report.orders).frame(), open_table(report.restaurants).frame()
     write_integer_coded_orders(orders.tail(TEST_ORDERS), restaurants, coded)
-    files |= {"data": str(folder), "test orders with integer codes": str(coded)}
+    files |= {"data": str(folder), "test_orders_with_integer_codes": str(coded)}
     return str(report.orders), str(report.restaurants)
 
 

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from preptime.bundle.manifest import Manifest
     from preptime.evaluation.documents import BacktestDocument, Score
     from preptime.training.promote import Comparison
 
-COLUMNS = ("MAE s", "median s", "RMSE s", "R²", "bias s", "within 5 min")
+COLUMNS = ("MAE s", "median s", "RMSE s", "R²", "bias s", "in 5 min")
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 order`, `2,500 orders`."""
+    return f"{count:,} {noun if count == 1 else noun + 's'}"
 
 
 def score_table(document: BacktestDocument, labels: str = "up_to_3h") -> Table:
-    """Every model beside both baselines, best MAE first."""
+    """Every model, best MAE first, and below a line both baselines. It fits 80 columns."""
     rows = [row for row in document.scores if row.labels == labels]
     orders = rows[0].n if rows else 0
-    table = Table(title=f"{document.first_day} to {document.last_day}, {orders:,} orders", title_justify="left")
-    table.add_column("model")
+    days = f"{document.first_day} to {document.last_day}, {counted(orders, 'order')}"
+    table = Table(title=f"{days} (below the line: baselines)", title_justify="left")
+    table.add_column("model", no_wrap=True)
     for name in COLUMNS:
         table.add_column(name, justify="right")
-    for row in sorted(rows, key=lambda row: (row.kind == "baseline", row.mae or 0.0)):
-        name = f"{row.name} (default)" if row.name == document.default_model else row.name
-        table.add_row(name if row.kind == "model" else f"{row.name} (baseline)", *_figures(row), end_section=False)
+    for kind in ("model", "baseline"):
+        of_kind = [row for row in rows if row.kind == kind]
+        for row in sorted(of_kind, key=lambda row: math.inf if row.mae is None else row.mae):
+            name = f"{row.name} (default)" if row.name == document.default_model else row.name
+            table.add_row(name, *_figures(row))
+        table.add_section()
     return table
 
 
@@ -40,13 +51,36 @@ def interval_sentence(document: BacktestDocument) -> str:
 
 def comparison_table(comparison: Comparison) -> Table:
     """The conditions of a promotion, and which of them held."""
-    champion = comparison.champion or "no champion"
-    table = Table(title=f"{comparison.challenger} against {champion}", title_justify="left")
+    against = f"against {comparison.champion}" if comparison.champion else "(there is no champion to beat)"
+    table = Table(title=f"{comparison.challenger} {against}", title_justify="left")
     table.add_column("condition")
     table.add_column("found")
     table.add_column("held")
     for check in comparison.checks:
         table.add_row(check.rule, check.found, "yes" if check.passed else "no")
+    return table
+
+
+def manifest_table(manifest: Manifest) -> Table:
+    """What a person asks of a bundle first; the rest is for programs."""
+    window = manifest.window
+    megabytes = sum(file.size_bytes for file in manifest.files.values()) / 1e6
+    facts = {
+        "bundle": manifest.id,
+        "kind": f"refresh of {manifest.parent}" if manifest.parent else manifest.kind,
+        "knows": f"what happened before the morning of {manifest.date}",
+        "learned from": f"{window.first_day} to {window.last_day}, fitted to {window.fitted_through}",
+        "models": ", ".join(manifest.models),
+        "features": f"{len(manifest.features)}",
+        "data": manifest.data_fingerprint,
+        "size": f"{megabytes:.1f} MB in {counted(len(manifest.files), 'file')}",
+        "made with": ", ".join(f"{name} {version}" for name, version in sorted(manifest.libraries.items())),
+    }
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for name, fact in facts.items():
+        table.add_row(name, fact)
     return table
 
 

@@ -29,17 +29,17 @@ class Date(click.ParamType[dt.date]):
 DATE = Date()
 
 orders = click.option("--orders", required=True, help="Orders: a csv or parquet file, a folder, or a glob of them.")
-restaurants = click.option("--restaurants", required=True, help="Restaurants: likewise.")
+restaurants = click.option("--restaurants", required=True, help="Restaurants: file, folder, or glob.")
 date = click.option(
-    "--date", type=DATE, required=True, help="Morning of this day: what happened before its local midnight is known."
+    "--date", type=DATE, required=True, help="A morning: what happened before its local midnight is known."
 )
 store = click.option("--store", default="models", show_default=True, help="Folder or URL that holds the bundles.")
 gate = click.option(
     "--gate", multiple=True, metavar="NAME=NUMBER", help="Another threshold of the data gate, e.g. min_days=5."
 )
-reason = click.option("--reason", required=True, help="Why; it stays in the champion log.")
+reason = click.option("--reason", required=True, help="Why. It stays in the log of champions.")
 threads = click.option(
-    "--threads", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="all cores", help="Cores to use."
+    "--threads", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="all cores", help="Cores to fit on."
 )
 
 
@@ -60,11 +60,9 @@ def thresholds(settings: tuple[str, ...]) -> dict[str, float]:
     """`name=value` settings as numbers. Raises `UsageError`."""
     found = {}
     for setting in settings:
-        name, separator, value = setting.partition("=")
+        name, _, value = setting.partition("=")
         try:
             found[name] = float(value)
         except ValueError as error:
             raise UsageError(f"--gate {setting!r} is no setting.", "Write it as NAME=NUMBER.") from error
-        if not separator:
-            raise UsageError(f"--gate {setting!r} has no value.", "Write it as NAME=NUMBER.")
     return found

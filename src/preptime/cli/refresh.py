@@ -6,7 +6,7 @@ import datetime as dt
 
 import click
 
-from preptime.cli import options, reading
+from preptime.cli import figures, options, reading
 from preptime.cli.speaking import Speaker, speaking
 
 
@@ -20,7 +20,10 @@ from preptime.cli.speaking import Speaker, speaking
 def refresh(
     speaker: Speaker, *, orders: str, restaurants: str, date: dt.date, store: str, gate: tuple[str, ...]
 ) -> None:
-    """Give the champion's models this morning's history: a new bundle, a new champion after verification."""
+    """Give the champion's models this morning's history.
+
+    Nothing is fitted: the models stay, a new bundle has the new history, and once verified it is the champion.
+    """
     from preptime.bundle.store import Store
     from preptime.tables.gate import with_settings
     from preptime.tables.open import open_table
@@ -38,10 +41,10 @@ def refresh(
     )
     words = [
         f"{document.bundle} is the champion of {store}.",
-        f"It has the models of {document.parent} and a history of {document.orders:,} orders.",
+        f"It has the models of {document.parent} and a history of {figures.counted(document.orders, 'order')}.",
     ]
     words += [
-        f"{count:,} restaurants have a {name} that these models do not know; train to teach it."
+        f"{figures.counted(count, 'restaurant')} with a {name} that these models do not know: train to teach them."
         for name, count in document.unknown_values.items()
     ]
     speaker.finish(document, *words)

@@ -9,7 +9,7 @@ from typing import Literal
 import click
 import msgspec
 
-from preptime.cli import options
+from preptime.cli import figures, options
 from preptime.cli.speaking import Speaker, speaking
 
 
@@ -26,12 +26,23 @@ class SynthesizeDocument(msgspec.Struct, frozen=True):
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write into.")
 @click.option("--orders", type=click.IntRange(1), default=32_394, show_default=True, help="How many orders.")
-@click.option("--restaurants", type=click.IntRange(1), help="How many restaurants (default: grows with the orders).")
+@click.option("--restaurants", type=click.IntRange(1), help="How many restaurants.  [default: grows with the orders]")
 @click.option("--days", type=click.IntRange(1), default=30, show_default=True, help="Over how many days.")
 @click.option("--start", type=options.DATE, default="2015-06-01", show_default=True, help="The first day.")
-@click.option("--seed", type=click.IntRange(0), help="Same seed, same bytes (default: the documented one).")
-@click.option("--format", "file_format", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
-@click.option("--drift", metavar="CITY:DAY:SHARE", help="From that day on a city cooks longer, e.g. London:20:+15%.")
+@click.option("--seed", type=click.IntRange(0), help="Same seed, same bytes.  [default: the documented one]")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["csv", "parquet"]),
+    default="csv",
+    show_default=True,
+    help="Kind of files to write.",
+)
+@click.option(
+    "--drift",
+    metavar="CITY:DAY:±PERCENT%",
+    help="From that day on, cooking in a city takes so much longer or shorter, such as London:20:+15%.",
+)
 @speaking
 def synthesize(
     speaker: Speaker,
@@ -45,7 +56,10 @@ def synthesize(
     file_format: Literal["csv", "parquet"],
     drift: str | None,
 ) -> None:
-    """Write orders and restaurants whose truth is known."""
+    """Write orders and restaurants whose truth is known.
+
+    Three files: orders, restaurants, and truth (each order's true p10, p50, p80 and p90).
+    """
     from preptime.tables.synthetic import Drift, SynthesisPlan
     from preptime.tables.synthetic import synthesize as write
 
@@ -63,6 +77,6 @@ def synthesize(
     )
     speaker.finish(
         document,
-        f"{report.order_rows:,} orders of {report.restaurant_rows:,} restaurants: {report.orders}, "
-        f"{report.restaurants}, and what is true of them: {report.truth}.",
+        f"{figures.counted(report.order_rows, 'order')} of {figures.counted(report.restaurant_rows, 'restaurant')}: "
+        f"{report.orders}, {report.restaurants}, and what is true of them: {report.truth}.",
     )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "never"]),
     default="auto",
     show_default=True,
-    help="auto: the better one serves. never: keep the bundle, change nothing else.",
+    help="auto: the better bundle serves. never: keep the new one, change nothing else.",
 )
 @options.gate
 @options.threads
@@ -42,7 +42,11 @@ def train(
     gate: tuple[str, ...],
     threads: int,
 ) -> None:
-    """Train on what was known that morning; promote what is better, refresh the champion otherwise."""
+    """Train on what was known that morning, promote what is better.
+
+    A gate on the data comes first. The new bundle is compared with the champion on days that neither has seen; when it
+    loses it is kept, and the champion's models get this morning's history.
+    """
     from preptime.bundle.store import Store
     from preptime.tables.gate import with_settings
     from preptime.training.fit import FitPlan

@@ -50,11 +50,11 @@ def synthesize(
     paths = {name: out / f"{name}.{file_format}" for name in ("orders", "restaurants", "truth")}
     directory = _restaurants_frame(restaurants)
     write_table(directory, directory, paths["restaurants"])
-    tell("write", 0.1)
+    tell("Writing files", 0.1)
     write_table(_orders_frame(orders), directory, paths["orders"])
-    tell("write", 0.7)
+    tell("Writing files", 0.7)
     write_table(_truth_frame(orders), directory, paths["truth"])
-    tell("write", 1.0)
+    tell("Writing files", 1.0)
     return SynthesisReport(paths["orders"], paths["restaurants"], paths["truth"], plan.orders, directory.height)
 
 
@@ -82,7 +82,7 @@ def _draw(plan: SynthesisPlan, tell: Progress) -> tuple[Restaurants, Orders]:
             draw_orders(restaurants, block, clock=clock, expected_load=expected_load, drift=plan.drift, seed=seed)
         )
         done += len(drawn[-1].restaurant)
-        tell("draw", done / plan.orders)
+        tell("Drawing orders", done / plan.orders)
     return restaurants, _by_time(drawn)
 
 

@@ -1,0 +1,118 @@
+"""How a call ends that does not end well: exit statuses, documents, sentences."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from preptime.bundle.store import Store
+from tests.cli.conftest import DATE, NEXT, Files
+from tests.cli.running import Ran, preptime, process, refused
+
+TRAINING = "altair catboost onnx onnxmltools skl2onnx sklearn vl_convert xgboost"
+
+WITHOUT = """
+import json, sys
+from importlib.abc import MetaPathFinder
+class Missing(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in sys.argv[1].split():
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Missing())
+from preptime.cli import main
+print(json.dumps([main(verb) for verb in json.loads(sys.argv[2])]))
+"""
+"""Calls one after the other on a machine that lacks some packages."""
+
+
+def without(packages: str, *calls: list[str]) -> Ran:
+    return process(packages, json.dumps(calls), program=WITHOUT)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["tarin"], "tarin"),
+        (["train", "--oder", "x"], "--oder"),
+        (["train", "--orders", "o", "--restaurants", "r", "--date", "17.6.2015"], "2015-06-17"),
+        (["train", "--orders", "o", "--restaurants", "r"], "--date"),
+        (["bundles", "prune", "--keep", "-1"], "--keep"),
+        (["bundles", "rollback"], "--reason"),
+        (["score", "orders.csv"], "--out"),
+    ],
+)
+def test_wrong_use_names_the_option_and_ends_with_2(arguments: list[str], named: str) -> None:
+    ran = preptime(*arguments)
+    assert (ran.status, ran.out) == (2, "")
+    assert named in ran.err
+    assert "--help" in ran.err
+    assert named in refused(preptime(*arguments, "--json"), 2, "UsageError").facts
+
+
+def test_a_verb_without_arguments_shows_its_help() -> None:
+    assert preptime().status == 2
+    assert preptime("bundles").status == 2
+
+
+def test_an_unforeseen_error_is_a_fault_with_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: str) -> Store:
+        raise RuntimeError("the sky fell")
+
+    monkeypatch.setattr(Store, "open", broken)
+    ran = preptime("bundles", "list", "--json")
+    assert ran.status == 3
+    assert "the sky fell" in ran.out
+    assert '"error":"FaultError"' in ran.out
+    assert "Traceback" in ran.err
+    assert "report it" in ran.err
+
+
+def test_what_the_system_refuses_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ran = preptime("synthesize", "--out", tmp_path / "file" / "below", "--orders", "10", "--json")
+    assert "below" in refused(ran, 3, "FaultError").facts
+
+
+def test_an_interruption_ends_as_shells_say_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: str) -> Store:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Store, "open", interrupted)
+    ran = preptime("bundles", "list")
+    assert ran.status == 130
+    assert "Interrupted" in ran.err
+
+
+def test_without_polars_reading_verbs_name_the_extra(files: Files, store: Path, tmp_path: Path) -> None:
+    place = ["--store", str(store)]
+    ran = without(
+        f"polars {TRAINING}",
+        ["score", str(files.orders), "--out", str(tmp_path / "o.csv"), *place],
+        ["check", *files.options],
+        ["train", *files.options, "--date", DATE, *place],
+        ["bundles", "list", *place],
+        ["bundles", "verify", *place],
+    )
+    assert json.loads(ran.out.splitlines()[-1]) == [2, 2, 2, 0, 0]
+    sentences = [line for line in ran.err.splitlines() if "Install" in line]
+    assert [line.rpartition("Install ")[2] for line in sentences] == [
+        "preptime[batch].",
+        "preptime[batch].",
+        "preptime[train].",
+    ]
+
+
+def test_without_the_training_libraries_all_that_does_not_fit_works(files: Files, store: Path, tmp_path: Path) -> None:
+    place = ["--store", str(store)]
+    ran = without(
+        TRAINING,
+        ["check", *files.options],
+        ["score", str(files.orders), "--out", str(tmp_path / "o.csv"), *place],
+        ["refresh", *files.options, "--date", NEXT, *place],
+        ["bundles", "rollback", "--reason", "a test", *place],
+        ["train", *files.options, "--date", DATE, *place],
+    )
+    assert json.loads(ran.out.splitlines()[-1]) == [0, 0, 0, 0, 2], ran.err
+    assert "preptime[train]" in ran.err

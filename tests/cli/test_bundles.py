@@ -1,0 +1,133 @@
+"""`bundles`: what is there, what serves, and how a person changes that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from preptime.bundle.champions import Entry
+from preptime.cli.bundles import ListDocument, PruneDocument, ShowDocument, VerifyDocument
+from preptime.training.promote import Comparison
+from tests.cli.conftest import DATE, NEXT, Files, champion, damage
+from tests.cli.running import Ran, preptime, refused
+
+
+def bundles(verb: str, store: Path, *arguments: str) -> Ran:
+    return preptime("bundles", verb, *arguments, "--store", store, "--json")
+
+
+def refresh_of(store: Path) -> str:
+    serving = champion(store)
+    assert serving is not None
+    assert serving.startswith(NEXT)
+    return serving
+
+
+def test_list_shows_all_and_who_serves(two: Path, trained: str) -> None:
+    ran = bundles("list", two).fine()
+    document = ran.document(ListDocument)
+    refreshed = refresh_of(two)
+    assert [(row.bundle, row.kind, row.parent, row.champion) for row in document.bundles] == [
+        (trained, "training", None, False),
+        (refreshed, "refresh", trained, True),
+    ]
+    assert [(entry.number, entry.action) for entry in document.log] == [(1, "promote"), (2, "refresh")]
+    assert f"holds 2 bundles. The champion is {refreshed}." in ran.err
+
+
+def test_list_survives_a_bundle_that_it_cannot_read(two: Path, trained: str) -> None:
+    damage(two, trained, "manifest.json")
+    (two / "bundles" / trained / "manifest.json").write_bytes(b"{}")
+    ran = bundles("list", two).fine()
+    document = ran.document(ListDocument)
+    assert [row.bundle for row in document.bundles] == [refresh_of(two)]
+    assert [one.bundle for one in document.unreadable] == [trained]
+    assert f"{trained} cannot be read." in ran.err
+
+
+def test_show_is_the_manifest_and_when_it_served(store: Path, trained: str) -> None:
+    ran = bundles("show", store, trained).fine()
+    document = ran.document(ShowDocument)
+    assert document.manifest.id == trained
+    assert [entry.bundle for entry in document.champion_since] == [trained]
+    assert "before the morning of 2015-06-12" in ran.err
+
+
+def test_an_unknown_bundle_is_wrong_use(store: Path, files: Files) -> None:
+    unknown = f"{DATE}-000000000000"
+    calls = [
+        bundles("show", store, unknown),
+        bundles("promote", store, unknown, "--reason", "why not"),
+        bundles("verify", store, unknown),
+        bundles("compare", store, unknown, *files.options),
+    ]
+    for ran in calls:
+        assert unknown in refused(ran, 2, "UsageError").facts
+
+
+def test_compare_is_a_comparison_and_promotes_nothing(two: Path, trained: str, files: Files) -> None:
+    serving = refresh_of(two)
+    ran = bundles("compare", two, trained, *files.options, "--to", DATE).fine()
+    document = ran.document(Comparison)
+    assert (document.challenger, document.champion) == (trained, serving)
+    assert str(document.last_day) == DATE
+    assert not document.won
+    assert champion(two) == serving
+
+
+def test_a_person_promotes_with_a_reason_and_goes_back(two: Path, trained: str) -> None:
+    refreshed = refresh_of(two)
+    ran = bundles("promote", two, trained, "--reason", "riders wait in Leeds").fine()
+    entry = ran.document(Entry)
+    assert (entry.action, entry.previous, entry.reason) == ("override", refreshed, "riders wait in Leeds")
+    assert f"promoted, past the comparison, {trained}: riders wait in Leeds" in ran.err
+    assert champion(two) == trained
+    assert f"went back to {refreshed}" in bundles("rollback", two, "--reason", "they do not").fine().err
+    assert champion(two) == refreshed
+
+
+def test_rolling_back_twice_goes_back_twice_and_then_no_further(two: Path, trained: str) -> None:
+    refreshed = refresh_of(two)
+    bundles("promote", two, trained, "--reason", "first").fine()
+    found = []
+    for _ in range(2):
+        bundles("rollback", two, "--reason", "again").fine()
+        found.append(champion(two))
+    assert found == [refreshed, trained]
+    document = refused(bundles("rollback", two, "--reason", "once more"), 2, "UsageError")
+    assert "no earlier champion" in document.facts
+    assert champion(two) == trained
+
+
+def test_a_damaged_bundle_is_refused_and_the_champion_stays(two: Path, trained: str, files: Files) -> None:
+    serving = refresh_of(two)
+    damage(two, trained)
+    ran = bundles("promote", two, trained, "--reason", "I know better")
+    assert "model.onnx" in refused(ran, 3, "RefusedBundleError").facts
+    ran = bundles("rollback", two, "--reason", "I know better")
+    refused(ran, 3, "RefusedBundleError")
+    out = two.parent / "out.csv"
+    ran = preptime("score", files.orders, "--out", out, "--store", two, "--bundle", trained, "--json")
+    refused(ran, 3, "RefusedBundleError")
+    assert not out.exists()
+    assert champion(two) == serving
+
+
+def test_verify_names_what_is_damaged_in_one_document(two: Path, trained: str) -> None:
+    assert {one.refused for one in bundles("verify", two).fine().document(VerifyDocument).bundles} == {None}
+    damage(two, trained)
+    ran = bundles("verify", two)
+    assert ran.status == 3
+    found = {one.bundle: one.refused for one in ran.document(VerifyDocument).bundles}
+    assert found[refresh_of(two)] is None
+    assert "model.onnx" in (found[trained] or "")
+    assert bundles("verify", two, refresh_of(two)).status == 0
+
+
+def test_prune_keeps_the_champion_and_what_it_needs(two: Path, trained: str) -> None:
+    assert bundles("prune", two, "--keep", "0").fine().document(PruneDocument).bundles == []
+    refreshed = refresh_of(two)
+    bundles("rollback", two, "--reason", "a test").fine()
+    ran = bundles("prune", two, "--keep", "0").fine()
+    assert ran.document(PruneDocument).bundles == [refreshed]
+    assert [row.bundle for row in bundles("list", two).document(ListDocument).bundles] == [trained]
+    assert champion(two) == trained

@@ -1,0 +1,84 @@
+"""`check`, and what every reading verb says of a file that it cannot read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from preptime.domain.verdict import Reason
+from preptime.tables.report import CheckReport
+from tests.cli.conftest import DATE, Files
+from tests.cli.running import preptime, refused
+
+
+def test_the_audit_counts_and_shows(files: Files) -> None:
+    ran = preptime("check", *files.options, "--json").fine()
+    report = ran.document(CheckReport)
+    assert report.orders == 2_500
+    assert (report.first_day, report.last_day) == ("2015-06-01", DATE)
+    assert Reason.LABEL_ZERO in {one.reason for one in report.reasons}
+    assert preptime("check", *files.options).fine().out == ran.err.removeprefix("Reading\n")
+
+
+def test_rejects_are_written_with_their_reasons(files: Files, tmp_path: Path) -> None:
+    rejects = tmp_path / "rejects.csv"
+    report = preptime("check", *files.options, "--rejects", rejects, "--json").fine().document(CheckReport)
+    rows = pl.read_csv(rejects)
+    assert len(rows) == report.orders - report.clean > 0
+    assert rows["reject_reasons"].is_not_null().all()
+
+
+def test_rejects_of_another_kind_are_wrong_use(files: Files, tmp_path: Path) -> None:
+    ran = preptime("check", *files.options, "--rejects", tmp_path / "rejects.xlsx", "--json")
+    assert ".xlsx" in refused(ran, 2, "UsageError").facts
+
+
+def broken(kind: str, text: str) -> bytes | None:
+    """The orders as an export gone wrong leaves them; None: no file at all."""
+    lines = text.splitlines()[:50]
+    files = {
+        "missing": None,
+        "empty": b"",
+        "header_only": lines[0].encode(),
+        "semicolons": "\n".join(lines).replace(",", ";").encode(),
+        "utf_16": "\n".join(lines).encode("utf-16"),
+        "latin_1": "\n".join([lines[0] + ",café", *(f"{line},Café" for line in lines[1:])]).encode("latin-1"),
+        "misspelt_column": "\n".join(lines).replace("order_value_gbp", "order_value_gpb", 1).encode(),
+        "not_parquet": b"PAR1 and then nothing of the kind",
+    }
+    return files[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("missing", "no file"),
+        ("empty", "empty"),
+        ("header_only", "no rows"),
+        ("semicolons", "semicolons"),
+        ("utf_16", "UTF-"),
+        ("latin_1", "UTF-8"),
+        ("misspelt_column", "order_value_gpb"),
+        ("not_parquet", "parquet"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused_in_a_sentence(
+    kind: str, said: str, files: Files, tmp_path: Path
+) -> None:
+    content = broken(kind, files.orders.read_text(encoding="utf-8"))
+    path = tmp_path / ("orders.parquet" if kind == "not_parquet" else "orders.csv")
+    if content is not None:
+        path.write_bytes(content)
+    options = ("--orders", path, "--restaurants", files.restaurants)
+    document = refused(preptime("check", *options, "--json"), 1, "DataError")
+    assert said in f"{document.facts} {document.hint}"
+    assert document.hint
+    assert preptime("train", *options, "--date", DATE, "--store", tmp_path / "models").status == 1
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_kind_of_table_that_nothing_reads_is_wrong_use(files: Files) -> None:
+    ran = preptime("check", "--orders", "ftp://host/orders", "--restaurants", files.restaurants, "--json")
+    assert "ftp" in refused(ran, 2, "UsageError").facts
