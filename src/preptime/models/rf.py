@@ -12,8 +12,8 @@ from preptime.models.model import check_training_rows
 from preptime.models.sklearn_trees import FittedTrees
 
 MAX_LEAF_NODES = 500
-"""Smaller (3.2 MB against 46 MB at 32,394 rows) and better (MAE 491 s against 503 s) than uncapped trees; four caps are in
-docs/models.md, by `python -m benchmarks.forest_caps`."""
+"""Smaller (3.2 MB against 46 MB at 32,394 rows) and better (MAE 491 s against 503 s) than uncapped trees; four caps are
+in docs/models.md, by `python -m benchmarks.forest_caps`."""
 
 
 @dataclass(frozen=True, slots=True)
