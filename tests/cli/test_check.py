@@ -19,7 +19,7 @@ def test_the_audit_counts_and_shows(files: Files) -> None:
     assert report.orders == 2_500
     assert (report.first_day, report.last_day) == ("2015-06-01", DATE)
     assert Reason.LABEL_ZERO in {one.reason for one in report.reasons}
-    assert preptime("check", *files.options).fine().out == ran.err.removeprefix("Reading\n")
+    assert preptime("check", *files.options).fine().out == ran.err.removeprefix("Reading the orders\n")
 
 
 def test_rejects_are_written_with_their_reasons(files: Files, tmp_path: Path) -> None:

@@ -33,13 +33,13 @@ def test_never_promote_keeps_the_bundle_and_changes_nothing_else(files: Files, t
     assert (store / "bundles" / document.bundle / "report.html").is_file()
     assert f"{document.bundle} is kept in {store}; the champion is none yet." in ran.err
     steps = ran.err.partition("\n20")[0].splitlines()
-    assert steps[0] == "Reading"
+    assert steps[0] == "Reading the orders"
     assert len(steps) == len(set(steps)) > 3
 
 
 def test_a_lost_comparison_is_fine(files: Files, store: Path, trained: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FitPlan, "default", lambda threads: quick_plan(IDLE_QUANTILE, threads=threads))
-    ran = preptime("train", *files.options, "--date", NEXT, "--store", store, "--gate", "max_silent_hours=24", "--json")
+    ran = preptime("train", *files.options, "--date", NEXT, "--store", store, "--json")
     document = ran.fine().document(TrainDocument)
     assert document.outcome == "refreshed"
     assert document.comparison is not None

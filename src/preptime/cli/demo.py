@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 import msgspec
-from rich.table import Table
 
 from preptime.cli import options, reading
 from preptime.cli.score import words as score_words
@@ -133,14 +132,16 @@ def _words(trained: TrainDocument, document: DemoDocument) -> list[RenderableTyp
     """The table, where the files are, what to try next."""
     store = document.files["store"]
     backtest = document.backtest
-    where = Table(title="Where things are", title_justify="left", show_header=False)
-    for what, path in document.files.items():
-        where.add_row(what.replace("_", " "), path)
+    width = max(len(what) for what in document.files)
     return [
         f"Learned from all orders before {document.date}. The models were fitted on days before {backtest.first_day}.",
         *train_words(trained, store),
+        "",
         *score_words(document.score),
-        where,
+        "",
+        "Where things are:",
+        *(f"  {what.replace('_', ' '):<{width}}  {path}" for what, path in document.files.items()),
+        "",
         "Try next:",
         f"  preptime bundles list --store {store}",
         f"  preptime score {document.files['next_day']} --out scored.parquet --store {store}",

@@ -24,10 +24,10 @@ def read_audited(speaker: Speaker, orders: str, restaurants: str) -> tuple[Audit
     from preptime.tables.audit import audit
     from preptime.tables.open import open_table
 
-    speaker.progress("Reading", 0.0)
+    speaker.progress("Reading the orders", 0.0)
     directory = read_directory(restaurants)
     audited = audit(open_table(orders).frame(), directory, need_label=True)
-    speaker.progress("Reading", 1.0)
+    speaker.progress("Reading the orders", 1.0)
     return audited, directory
 
 

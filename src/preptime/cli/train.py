@@ -76,11 +76,11 @@ def words(document: TrainDocument, store: str) -> list[RenderableType]:
         figures.interval_sentence(document.evaluation),
     ]
     if document.comparison is not None:
-        said.append(figures.comparison_table(document.comparison))
+        said += ["", figures.comparison_table(document.comparison)]
     outcomes = {
         "promoted": f"{document.bundle} is the new champion of {store}.",
         "refreshed": f"{document.bundle} is kept; {document.champion} is the champion's models with new history.",
         "kept": f"{document.bundle} is kept in {store}; the champion is {document.champion or 'none yet'}.",
         "unchanged": f"{document.bundle} already is the champion of {store}.",
     }
-    return [*said, outcomes[document.outcome], document.reason, *document.gate.notes]
+    return [*said, "", outcomes[document.outcome], document.reason, *document.gate.notes]
