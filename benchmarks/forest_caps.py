@@ -1,6 +1,6 @@
 """What the cap on the forest's leaves costs and brings: error, size, memory, time to load.
 
-    python -m benchmarks.forest_caps          caps of 200, 500, 1,500 leaves, and none
+    python -m benchmarks.forest_caps          caps of 100, 500, 1,500 leaves, and none
     python -m benchmarks.forest_caps --json   one document instead of the table
 
 Error: as in `benchmarks.accuracy`, fitted on what was known on the morning of the first day and asked about the days.
@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-CAPS = (200, 500, 1500, None)
+CAPS = (100, 500, 1500, None)
 SEED = 12
 
 

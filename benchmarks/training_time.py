@@ -31,8 +31,7 @@ from preptime.training.publish import Who
 from preptime.training.train import train
 
 ONE_DAY = dt.timedelta(days=1)
-FITTING = "Fitting: "
-NOT_MODELS = ("calibration", "one ONNX graph", "parity")
+FITTING = "Models: "
 
 
 class Step(msgspec.Struct):
@@ -64,8 +63,8 @@ class Stopwatch:
     def stage(self, stage: str, _done: float) -> None:
         """Take what `preptime.training` tells of its progress: a stage's share is told when that share is done."""
         # Models are fitted several at once: whose end is told says nothing of what the time went into.
-        model = stage.startswith(FITTING) and stage.removeprefix(FITTING) not in NOT_MODELS
-        self.end(f"{FITTING}all models" if model else stage)
+        model = stage.startswith(FITTING) and stage.endswith(" fitted")
+        self.end(f"{FITTING}all fitted" if model else stage)
 
     def end(self, name: str) -> None:
         """Everything since the last end was this step's."""

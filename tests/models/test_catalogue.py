@@ -21,7 +21,7 @@ def test_knowing_the_names_loads_no_learning_library() -> None:
 
 def test_the_notebooks_hyperparameters() -> None:
     said = {name: repr(model) for name, model in CATALOGUE.items()}
-    assert said["rf"] == "Forest(name='rf', trees=100, min_samples_split=6, max_features='log2', max_leaf_nodes=500)"
+    assert said["rf"] == "Forest(name='rf', trees=100, min_samples_split=6, max_features='log2', max_leaf_nodes=100)"
     assert said["gbr"] == "GradientBoosting(name='gbr', trees=100, rate=0.1, depth=3, rounded_values=128)"
     assert "trees=100, rate=0.1, depth=6" in said["cat"]
     assert said["xgb"] == "XGBoost(name='xgb', trees=100, rate=0.1, depth=4)"

@@ -62,7 +62,7 @@ def test_the_last_stretch_may_be_shorter(data: Data, every: int | None, fits: in
     stages: list[str] = []
     backtest(data.corpus, june(11), june(14), quick_plan(), retrain_every=every,
              progress=lambda stage, _: stages.append(stage))  # fmt: skip
-    assert stages.count("Fitting: rf") == fits
+    assert stages.count("Models: rf fitted") == fits
 
 
 def test_the_answers_are_those_of_the_bundle_that_training_writes(

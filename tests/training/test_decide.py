@@ -50,7 +50,7 @@ def test_a_better_challenger_replaces_the_champion(data: Data, weak: Stocked, we
 def test_a_challenger_that_does_not_beat_the_lookup_is_no_first_champion(data: Data, folder_store: Store) -> None:
     told = run(data, june(13), folder_store, plan=IDLE)
     assert (told.outcome, told.champion) == ("kept", None)
-    assert told.reason.startswith("Lost. Better than the restaurant lookup")
+    assert told.reason.startswith("Lost on: Better than the restaurant lookup")
     assert folder_store.bundle_ids() == [told.bundle]
     assert folder_store.log_names() == []
 
@@ -60,7 +60,7 @@ def test_a_loser_is_kept_and_the_champions_models_get_this_mornings_history(
 ) -> None:
     told = run(data, june(14), good_store, plan=IDLE)
     assert told.outcome == "refreshed"
-    assert told.reason.startswith("Lost. Better than the champion")
+    assert told.reason.startswith("Lost on: Better than the champion")
     assert told.champion is not None
     assert sorted(good_store.bundle_ids()) == sorted([good.document.bundle, told.bundle, told.champion])
     fresh, parent = good_store.manifest(told.champion), good_store.manifest(good.document.bundle)

@@ -70,7 +70,11 @@ def test_it_says_where_it_is(days: Matrix) -> None:
     told: list[tuple[str, float]] = []
     fit_window(days, june(10), quick_plan(), lambda stage, done: told.append((stage, done)))
     assert [done for _, done in told] == [0.2, 0.4, 0.6, 0.8, 1.0]
-    assert {stage for stage, _ in told} >= {"Fitting: rf", "Fitting: quantile", "Fitting: calibration"}
+    assert {stage for stage, _ in told} >= {
+        "Models: rf fitted",
+        "Models: quantile fitted",
+        "Models: quantiles calibrated",
+    }
 
 
 def test_the_fence_is_the_notebooks() -> None:

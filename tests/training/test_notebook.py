@@ -245,7 +245,7 @@ def test_the_same_orders_give_the_same_bytes_and_no_library_leaves_files(
 
     assert msgspec.json.encode(again) == msgspec.json.encode(reproduction.document)
     assert {path.name for path in tmp_path.iterdir()} == {"orders.csv", "restaurants.csv"}
-    assert said == [("notebook", fit / 11) for fit in range(1, 12)]
+    assert said == [("Notebook", fit / 11) for fit in range(1, 12)]
 
 
 def test_the_text_says_what_differs_and_on_which_data(

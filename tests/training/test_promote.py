@@ -72,7 +72,7 @@ def test_it_loses_by_not_being_better_than_the_champion(theirs: float) -> None:
     found = judge(answers(LABEL + 100), answers(LABEL + theirs))
     assert lost(found) == ["Better than the champion"]
     assert not found.won
-    assert found.sentence == f"Lost. Better than the champion: MAE 100.0 s against {theirs:.1f} s."
+    assert found.sentence == f"Lost on: Better than the champion: MAE 100.0 s against {theirs:.1f} s."
 
 
 @pytest.mark.parametrize("lookup", [100.0, 99.0])
@@ -150,7 +150,7 @@ def test_bundles_without_a_day_in_common_cannot_be_compared() -> None:
     found = incomparable("mine", "theirs", june(14))
     assert not found.won
     assert found.sentence == (
-        "Lost. Days that neither bundle has seen: none, one of them was fitted on days up to 2015-06-14."
+        "Lost on: Days that neither bundle has seen: none, one of them was fitted on days up to 2015-06-14."
     )
     assert (found.orders, found.first_day, found.last_day) == (0, None, None)
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from preptime.models.model import check_training_rows
 from preptime.models.sklearn_trees import FittedTrees
 
-MAX_LEAF_NODES = 500
-"""Smaller (3.2 MB against 46 MB at 32,394 rows) and better (MAE 491 s against 503 s) than uncapped trees; four caps are
-in docs/models.md, by `python -m benchmarks.forest_caps`."""
+MAX_LEAF_NODES = 100
+"""Chosen on the days before 17 June of the public data, over seven cut-offs from 8 to 14 June. MAE and R² with 500
+leaves 492.9 s, .315; 350: 487.9, .318; 200: 478.6, .325; 100: 469.2, .330; 60: 465.1, .330; 30: 464.3, .323: below 100
+nothing is gained for sure. What a cap costs in memory is in docs/models.md, by `python -m benchmarks.forest_caps`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,7 @@ def _missing(path: Path) -> DataError:
     near = (
         sorted(one.name for one in folder.iterdir() if one.suffix.lower() in _SUFFIXES)[:5] if folder.is_dir() else []
     )
-    beside = f"{folder} holds {', '.join(near)}." if near else "Check the path."
+    beside = f"The folder {folder.resolve().name or folder} holds {', '.join(near)}." if near else "Check the path."
     return DataError(f"There is no file {path}.", beside)
 
 

@@ -89,7 +89,7 @@ def text(report: CheckReport) -> str:
     """The report for people."""
     days = f", {report.first_day} to {report.last_day}" if report.first_day else ""
     lines = [f"{report.orders:,} orders of {report.restaurants:,} restaurants{days}; {report.clean:,} are clean."]
-    lines.append("Used for " + ", ".join(f"{purpose}: {rows:,}" for purpose, rows in report.usable.items()) + ".")
+    lines.append("Usable for " + ", ".join(f"{purpose}: {rows:,}" for purpose, rows in report.usable.items()) + ".")
     for count in report.reasons:
         keeps = ", ".join(count.keeps_out_of) or "nothing"
         lines += ["", f"{count.reason}: {count.rows:,} orders ({count.share:.2%}), kept out of {keeps}"]

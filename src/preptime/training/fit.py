@@ -78,16 +78,16 @@ def fit_window(days: Matrix, through: dt.date, plan: FitPlan, progress: Progress
     def step(name: str) -> None:
         nonlocal done
         done += 1
-        progress(f"Fitting: {name}", done / steps)
+        progress(f"Models: {name}", done / steps)
 
-    fitted = fit_all(plan.models, X, y, threads=plan.threads, seed=plan.seed, done=step)
+    fitted = fit_all(plan.models, X, y, threads=plan.threads, seed=plan.seed, done=lambda name: step(f"{name} fitted"))
     acknowledged = corpus.acknowledged_day[rows][kept]
     fitted, calibration = _calibrated(fitted, plan, X, y, acknowledged)
-    step("calibration")
+    step("quantiles calibrated")
     graph = merge(fitted, X.shape[1])
-    step("one ONNX graph")
+    step("written as one graph")
     parity = check_parity(graph, fitted, X)
-    step("parity")
+    step("graph checked against them")
     return FittedWindow(
         names=tuple(fitted),
         graph=graph,

@@ -117,7 +117,7 @@ def reproduce(audited: Audited, progress: Progress = silent) -> Reproduction:
         tests = {name: pool.submit(predict, 2, make) for name, make in five.items()}
         jobs = [forest_alone, *folds.values(), *tests.values()]
         for done, _ in enumerate(as_completed(jobs), 1):
-            progress("notebook", done / len(jobs))
+            progress("Notebook", done / len(jobs))
     document = NotebookDocument(
         len(rows),
         [

@@ -50,7 +50,7 @@ class Comparison(msgspec.Struct, frozen=True):
         """Why it was won or lost, for people."""
         lost = [f"{check.rule}: {check.found}" for check in self.checks if not check.passed]
         if lost:
-            return "Lost. " + " ".join(lost)
+            return "Lost on: " + " ".join(lost)
         return "Won. " + " ".join(f"{check.rule}: {check.found}" for check in self.checks)
 
 
