@@ -132,6 +132,10 @@ def _matches(pattern: Path) -> list[Path]:
     return list(fixed.glob(str(pattern.relative_to(fixed))))
 
 
+def _called(folder: Path) -> str:
+    return "This folder" if folder == Path() else str(folder)
+
+
 def _missing(path: Path) -> DataError:
     folder = path.parent
     while not folder.is_dir() and folder != folder.parent:
@@ -139,7 +143,7 @@ def _missing(path: Path) -> DataError:
     near = (
         sorted(one.name for one in folder.iterdir() if one.suffix.lower() in _SUFFIXES)[:5] if folder.is_dir() else []
     )
-    beside = f"The folder {folder.resolve().name or folder} holds {', '.join(near)}." if near else "Check the path."
+    beside = f"{_called(folder)} holds {', '.join(near)}." if near else "Check the path."
     return DataError(f"There is no file {path}.", beside)
 
 
