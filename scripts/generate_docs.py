@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from preptime.domain import dictionary, verdict
+from preptime.settings import pages
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -33,7 +34,9 @@ def decisions_markdown() -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "data-dictionary.md": dictionary.markdown,
     "decisions/README.md": decisions_markdown,
+    "../.env.example": pages.env_example,
     "row-verdicts.md": verdict.markdown,
+    "settings.md": pages.markdown,
 }
 
 

@@ -16,6 +16,7 @@ from preptime.cli.backtest import backtest
 from preptime.cli.bundles import bundles
 from preptime.cli.check import check
 from preptime.cli.demo import demo
+from preptime.cli.keys import keys
 from preptime.cli.notebook import notebook
 from preptime.cli.refresh import refresh
 from preptime.cli.score import score
@@ -59,7 +60,7 @@ def app() -> None:
     """
 
 
-for verb in (demo, synthesize, check, train, backtest, score, refresh, bundles, notebook):
+for verb in (demo, synthesize, check, train, backtest, score, refresh, bundles, keys, notebook):
     app.add_command(verb)
 
 
