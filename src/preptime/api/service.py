@@ -33,7 +33,7 @@ class ApiSettings(Protocol):
 
     @property
     def vertex_predict_route(self) -> str | None:
-        """`AIP_PREDICT_ROUTE`: where Vertex AI sends instances. No key is asked for there: IAM stands in front of it."""
+        """`AIP_PREDICT_ROUTE`: where Vertex AI sends instances. No key is asked for: IAM stands in front of it."""
 
 
 class Champions(Protocol):
@@ -85,7 +85,7 @@ class PredictionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The response's body."""
 
     def line(self) -> bytes:
-        """This record as one line, without the line's end. For the writer's thread: an answer does not wait for it."""
+        """One line of JSON without its end. For the writer's thread: an answer does not wait for it."""
         return msgspec.json.encode(
             {
                 "time": self.time,
