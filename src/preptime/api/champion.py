@@ -55,13 +55,10 @@ class Watcher:
         open_champion: Callable[[Entry], Serving],
         *,
         seconds: float,
-        told: Callable[[Situation], None] | None = None,
     ) -> None:
-        """`told` hears of the situation after every look, changed or not."""
         self._log = log
         self._open = open_champion
         self._seconds = seconds
-        self._told = told
         self._situation = Situation()
         self._looked = threading.Event()
         self._stopped = threading.Event()
@@ -101,8 +98,6 @@ class Watcher:
             after = replace(before, store_trouble=str(error))
         self._situation = after
         _tell(before, after)
-        if self._told is not None:
-            self._told(after)
 
     def _watch(self) -> None:
         try:
