@@ -46,6 +46,8 @@ def is_missing(cell: object) -> bool:
 
 def read_number(cell: object, within: Bounds) -> float | Reason:
     """The number in a cell, or what is to be said against it."""
+    if (type(cell) is float or type(cell) is int) and within[0] <= cell <= within[1]:
+        return float(cell)
     if is_missing(cell):
         return Reason.MISSING_VALUE
     value = _number(cell)
@@ -54,6 +56,8 @@ def read_number(cell: object, within: Bounds) -> float | Reason:
 
 def read_whole(cell: object, within: Bounds) -> int | Reason:
     """The whole number in a cell (`3.0` is 3, as pandas writes it), or what is to be said against it."""
+    if type(cell) is int and within[0] <= cell <= within[1]:
+        return cell
     if is_missing(cell):
         return Reason.MISSING_VALUE
     value = _whole(cell)

@@ -56,7 +56,7 @@ class Rows:
 
 def read_orders(orders: Sequence[Order], lookup: Lookup) -> Rows:
     """Read and judge N orders."""
-    restaurants = [_restaurant(order.restaurant_id) for order in orders]
+    restaurants = [read_whole(order.restaurant_id, _RESTAURANT) for order in orders]
     faults: dict[int, Fault] = {}
     moments: list[Moment] = []
     cells: list[_Cells] = []
@@ -84,12 +84,6 @@ _Cells = tuple[int, int, float, int, int, int, int]
 """One row of `OrderColumns`."""
 
 _DECLARED = {reason: position for position, reason in enumerate(Reason)}
-
-
-def _restaurant(cell: object) -> int | Reason:
-    if type(cell) is int and 0 <= cell <= _RESTAURANT[1]:
-        return cell
-    return read_whole(cell, _RESTAURANT)
 
 
 def _positions(restaurants: list[int | Reason], lookup: Lookup) -> list[int]:
