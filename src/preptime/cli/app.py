@@ -20,6 +20,7 @@ from preptime.cli.keys import keys
 from preptime.cli.notebook import notebook
 from preptime.cli.refresh import refresh
 from preptime.cli.score import score
+from preptime.cli.serve import serve
 from preptime.cli.synthesize import synthesize
 from preptime.cli.train import train
 from preptime.errors import DataError, PreptimeError, UsageError
@@ -56,11 +57,11 @@ class ErrorDocument(msgspec.Struct, frozen=True):
 def app() -> None:
     """When will the food be ready? Train, compare, promote and serve preparation-time models.
 
-    Every verb takes --json for one JSON document on standard output.
+    Every verb but serve takes --json for one JSON document on standard output.
     """
 
 
-for verb in (demo, synthesize, check, train, backtest, score, refresh, bundles, keys, notebook):
+for verb in (demo, synthesize, check, train, backtest, score, refresh, serve, bundles, keys, notebook):
     app.add_command(verb)
 
 
