@@ -30,15 +30,24 @@ class JsonFormatter(logging.Formatter):
         return msgspec.json.encode(document, enc_hook=str).decode()
 
 
+class Unexpected(logging.Filter):
+    """Keeps back one warning of Granian's: a thread for every request that may wait is how the queue is bounded."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is shown."""
+        return not record.getMessage().startswith("Configuration allows spawning up to")
+
+
 def log_config(level: str) -> dict[str, object]:
     """For `logging.config.dictConfig`: everything of at least `level` as JSON on standard error."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
+        "filters": {"unexpected": {"()": "preptime.api.logging.Unexpected"}},
         "formatters": {"json": {"()": "preptime.api.logging.JsonFormatter"}},
         "handlers": {
             "stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"},
         },
         "root": {"level": level.upper(), "handlers": ["stderr"]},
-        "loggers": {"_granian": {"level": level.upper(), "propagate": True, "handlers": []}},
+        "loggers": {"_granian": {"level": level.upper(), "propagate": True, "filters": ["unexpected"]}},
     }

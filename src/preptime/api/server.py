@@ -28,6 +28,9 @@ from preptime.settings import Settings
 CONNECTIONS = 1024
 """Open connections of one worker; more wait in the system's queue, which is as long again."""
 
+THREADS_TO_SPARE = 4
+"""Threads of a worker beyond the requests that it takes on: they say 503 to one more, and answer health."""
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -59,7 +62,7 @@ def _run(settings: Settings, make_application: MakeApplication, address: str, en
         port=settings.port,
         interface=Interfaces.WSGI,
         workers=settings.workers,
-        blocking_threads=settings.threads,
+        blocking_threads=settings.max_waiting + THREADS_TO_SPARE,
         backpressure=CONNECTIONS,
         backlog=CONNECTIONS,
         http=HTTPModes.http1,

@@ -43,9 +43,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Meta(description="A port for /healthz, /readyz and /metrics alone, beside the API's, where they stay as well."),
     ] = None
     workers: Annotated[int, Meta(ge=1, le=256, description="Worker processes; one per core that they may use.")] = 1
-    threads: Annotated[
-        int, Meta(ge=1, le=1024, description="Requests that one worker works on at once; the others wait their turn.")
-    ] = 1
     max_body_bytes: Annotated[int, Meta(ge=1024, description="Largest request body; a larger one is answered 413.")] = (
         8 * 1024 * 1024
     )
