@@ -108,7 +108,7 @@ class Health(msgspec.Struct):
 class Readiness(msgspec.Struct, omit_defaults=True):
     """Which bundle answers."""
 
-    status: Annotated[str, Meta(extra_json_schema={"enum": ["ready", "not ready"]})]
+    ready: Annotated[bool, Meta(description="Whether a verified bundle is loaded.")]
     bundle: Annotated[str | UnsetType, Meta(description="The bundle in use.")] = UNSET
     champion: Annotated[int | UnsetType, Meta(description="Its number in the log of champions.")] = UNSET
     loaded_at: Annotated[str | UnsetType, Meta(description="UTC time at which this worker put it to use.")] = UNSET

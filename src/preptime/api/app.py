@@ -8,6 +8,7 @@ from http import HTTPStatus
 
 import msgspec
 from flask import Flask, Response, request
+from flask.typing import ResponseReturnValue
 from flask_swagger_ui import get_swaggerui_blueprint
 from msgspec import UNSET
 from werkzeug.exceptions import HTTPException
@@ -111,15 +112,21 @@ def _described(column: Column) -> Described:
 
 
 def _healthz() -> Response:
-    return _json(Health("alive"))
+    return _json(Health("ok"))
 
 
 def _readyz(service: Service) -> Response:
     serving, refused = service.serving(), service.refusal() or UNSET
     if serving is None:
-        return _json(Readiness("not ready", refused=refused), HTTPStatus.SERVICE_UNAVAILABLE)
+        return _json(Readiness(ready=False, refused=refused), HTTPStatus.SERVICE_UNAVAILABLE)
     return _json(
-        Readiness("ready", serving.bundle.manifest.id, serving.entry.number, serving.loaded_at, refused=refused)
+        Readiness(
+            ready=True,
+            bundle=serving.bundle.manifest.id,
+            champion=serving.entry.number,
+            loaded_at=serving.loaded_at,
+            refused=refused,
+        )
     )
 
 
@@ -144,10 +151,10 @@ def _refused(error: RefusedRequestError) -> Response:
     return _response(refusal(error, _style(), request_id_of(request.environ)))
 
 
-def _http_refusal(error: HTTPException) -> Response:
+def _http_refusal(error: HTTPException) -> ResponseReturnValue:
     """What Flask's router refuses: an unknown path, a wrong method. A redirect of its stays one."""
     if error.code is None or error.code < HTTPStatus.BAD_REQUEST:
-        return Response.force_type(error.get_response(request.environ), request.environ)
+        return error.get_response(request.environ)
     status = HTTPStatus(error.code)
     facts = f"{request.method} {request.path[:200]}: {status.phrase.lower()}."
     response = _refused(RefusedRequestError(status, facts, "/docs lists what there is."))

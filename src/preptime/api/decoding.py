@@ -41,11 +41,20 @@ def decode_vertex(body: bytes) -> Asked:
 
 
 def decode_demo(body: bytes) -> Asked:
-    """The orders of the demo's request: JSON within JSON. Raises `RefusedRequestError`."""
-    text = _decoded(body, _DEMO.decode, _no_salvage).json_data.encode()
+    """The orders of the demo's request: JSON within JSON. Raises `RefusedRequestError`, 400 as the demo did."""
+    bad = HTTPStatus.BAD_REQUEST
+    text = _decoded(body, _DEMO.decode, _DEMO.decode, status=bad).json_data.encode()
     if text.lstrip()[:1] == b"[":
-        return Asked(_decoded(text, _RECORDS.decode, _salvaged_list, "json_data"), ())
-    return Asked(_by_row(_decoded(text, _TABLE.decode, _salvaged_table, "json_data")), ())
+        return Asked(_decoded(text, _RECORDS.decode, _salvaged_list, "json_data", bad), ())
+    return Asked(_by_row(_decoded(text, _TABLE.decode, _salvaged_table, "json_data", bad)), ())
+
+
+class _Models(msgspec.Struct):
+    models: list[str] | None = None
+
+
+class _Parameters(msgspec.Struct):
+    parameters: Parameters | None = None
 
 
 _Table = dict[str, dict[str, object]]
@@ -55,12 +64,20 @@ _VERTEX = msgspec.json.Decoder(VertexRequest)
 _DEMO = msgspec.json.Decoder(DemoRequest)
 _RECORDS = msgspec.json.Decoder(list[Order])
 _TABLE = msgspec.json.Decoder(_Table)
+_MODELS = msgspec.json.Decoder(_Models)
+_PARAMETERS = msgspec.json.Decoder(_Parameters)
 _FIELDS = Order.__struct_fields__
 _PATH = re.compile(r" - at `\$(.*)`$")
-_ROW = re.compile(r"\[(\d+)\]")
+_ROW = re.compile(r"^(?:orders|instances)?\[(\d+)\]")
 
 
-def _decoded(body: bytes, decode: Callable[[bytes], _T], salvage: Callable[[bytes], _T], inside: str = "") -> _T:
+def _decoded(
+    body: bytes,
+    decode: Callable[[bytes], _T],
+    salvage: Callable[[bytes], _T],
+    inside: str = "",
+    status: HTTPStatus = HTTPStatus.UNPROCESSABLE_ENTITY,
+) -> _T:
     """`decode`, or `salvage` where a value does not fit its type; what is no JSON at all is refused."""
     where = f"the text in {inside}" if inside else "the body"
     try:
@@ -69,7 +86,7 @@ def _decoded(body: bytes, decode: Callable[[bytes], _T], salvage: Callable[[byte
         except msgspec.ValidationError:
             return salvage(body)
     except msgspec.ValidationError as error:
-        raise _misshapen(str(error), inside) from error
+        raise _misshapen(str(error), inside, status) from error
     except UnicodeDecodeError as error:
         raise _malformed(where, "it is not UTF-8", "Encode it as UTF-8.") from error
     except RecursionError as error:
@@ -82,15 +99,15 @@ def _malformed(where: str, why: str, hint: str) -> RefusedRequestError:
     return RefusedRequestError(HTTPStatus.BAD_REQUEST, f"{where.capitalize()} is not JSON: {why}.", hint)
 
 
-def _misshapen(message: str, inside: str) -> RefusedRequestError:
+def _misshapen(message: str, inside: str, status: HTTPStatus) -> RefusedRequestError:
     """What msgspec says of a value in the wrong place, as facts: row, field, expected."""
     found = _PATH.search(message)
     path = (found[1] if found else "").removeprefix(".")
-    row = _ROW.search(path)
+    row = _ROW.match(path)
     expected, _, value = _PATH.sub("", message).removeprefix("Expected ").replace("`", "").partition(", got ")
     name = f"{inside}.{path}" if inside and path else inside or path or "the body"
     return RefusedRequestError(
-        HTTPStatus.UNPROCESSABLE_ENTITY,
+        status,
         f"In {name}: {_PATH.sub('', message).replace('`', '')}.",
         'Send one order, or {"orders": [...]}; /docs describes both.' if not inside else "",
         row=int(row[1]) if row else None,
@@ -103,7 +120,7 @@ def _misshapen(message: str, inside: str) -> RefusedRequestError:
 def _salvaged_request(body: bytes) -> PredictionRequest:
     """The request, with infinity for every number that is too large for one."""
     fields = _raw_fields(body)
-    models = msgspec.json.decode(fields.pop("models", b"null"), type=list[str] | None)
+    models = _MODELS.decode(body).models
     orders = fields.pop("orders", None)
     request = PredictionRequest(models=models, orders=UNSET if orders is None else _salvaged_list(orders, ".orders"))
     for name, value in _salvaged_values(fields).items():
@@ -115,8 +132,7 @@ def _salvaged_vertex(body: bytes) -> VertexRequest:
     fields = _raw_fields(body)
     if "instances" not in fields:
         return _VERTEX.decode(body)
-    parameters = msgspec.json.decode(fields.get("parameters", b"null"), type=Parameters | None)
-    return VertexRequest(_salvaged_list(fields["instances"], ".instances"), parameters)
+    return VertexRequest(_salvaged_list(fields["instances"], ".instances"), _PARAMETERS.decode(body).parameters)
 
 
 def _salvaged_list(raw: msgspec.Raw | bytes, path: str = "") -> list[Order]:
@@ -133,10 +149,6 @@ def _salvaged_table(body: bytes) -> _Table:
         for name, cells in columns.items()
         if name in _FIELDS
     }
-
-
-def _no_salvage(body: bytes) -> DemoRequest:
-    return _DEMO.decode(body)
 
 
 def _raw_fields(raw: msgspec.Raw | bytes, path: str = "") -> dict[str, msgspec.Raw]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from preptime.api.app import create_app
 from preptime.api.exchange import endpoints, exchange
 from preptime.api.service import Service
 
@@ -33,6 +34,11 @@ class Front:
         reply = exchange(endpoint, environ, self._service)
         start_response(_STATUS_LINES[reply.status], reply.headers)
         return (reply.body,)
+
+
+def make_application(service: Service) -> WSGIApplication:
+    """What a worker runs: Flask's application with `Front` before it."""
+    return Front(service, create_app(service).wsgi_app)
 
 
 _STATUS_LINES = {status: f"{status.value} {status.phrase}" for status in HTTPStatus}

@@ -50,7 +50,9 @@ Document = dict[str, object]
 
 def document(settings: ApiSettings, models: Sequence[str]) -> Document:
     """The OpenAPI document of a server with these limits, whose bundle has these `models` (none: not known yet)."""
-    _, components = msgspec.json.schema_components(_TYPES, ref_template="#/components/schemas/{name}")
+    _, components = msgspec.json.schema_components(
+        _TYPES, ref_template="#/components/schemas/{name}", schema_hook=_anything
+    )
     return {
         "openapi": "3.1.0",
         "info": {
@@ -68,6 +70,13 @@ def document(settings: ApiSettings, models: Sequence[str]) -> Document:
             },
         },
     }
+
+
+def _anything(kind: type) -> Document:
+    """The schema of a field that takes any value."""
+    if kind is object:
+        return {"type": ["string", "number", "boolean", "object", "array", "null"]}
+    raise NotImplementedError(kind)
 
 
 def _limited(components: dict[str, Document], settings: ApiSettings, models: Sequence[str]) -> Document:
@@ -90,10 +99,12 @@ def _property(schema: Document, name: str) -> Document:
 
 def _paths(settings: ApiSettings) -> Document:
     paths: Document = {
-        PREDICTIONS: {
-            "post": _post("predictions", "Predict orders", "PredictionRequest", 200, "PredictionResponse", "Problem")
+        PREDICTIONS: {"post": _post("predictions", "Predict orders", "PredictionRequest", "PredictionResponse")},
+        DEMO: {
+            "post": _post(
+                "demo", "The demo's contract, kept", "DemoRequest", "DemoResponse", status=201, refusal="DemoError"
+            )
         },
-        DEMO: {"post": _post("demo", "The demo's contract, kept", "DemoRequest", 201, "DemoResponse", "DemoError")},
         "/v1/bundle": {"get": _get("bundle", "The bundle in use", "BundleInUse", keyed=True, refusals=(401, 500, 503))},
         "/v1/data-dictionary": {
             "get": _get(
@@ -109,7 +120,7 @@ def _paths(settings: ApiSettings) -> Document:
         "/metrics": {"get": _metrics()},
     }
     if settings.vertex_predict_route is not None:
-        vertex = _post("vertex", "Vertex AI's contract", "VertexRequest", 200, "VertexResponse", "Problem")
+        vertex = _post("vertex", "Vertex AI's contract", "VertexRequest", "VertexResponse")
         del vertex["security"]
         paths[settings.vertex_predict_route] = {"post": vertex}
     if settings.vertex_health_route is not None and settings.vertex_health_route not in paths:
@@ -119,7 +130,9 @@ def _paths(settings: ApiSettings) -> Document:
     return paths
 
 
-def _post(name: str, summary: str, request: str, status: int, response: str, refusal: str) -> Document:
+def _post(
+    name: str, summary: str, request: str, response: str, *, status: int = 200, refusal: str = "Problem"
+) -> Document:
     media: Document = {"schema": _ref(request)}
     if request == "PredictionRequest":
         media["examples"] = {
