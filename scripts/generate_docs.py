@@ -12,6 +12,7 @@ from pathlib import Path
 from preptime.cli import reference
 from preptime.domain import dictionary, verdict
 from preptime.features import spec
+from preptime.settings import pages
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -37,7 +38,9 @@ PAGES: dict[str, Callable[[], str]] = {
     "data-dictionary.md": dictionary.markdown,
     "decisions/README.md": decisions_markdown,
     "features.md": spec.markdown,
+    "../.env.example": pages.env_example,
     "row-verdicts.md": verdict.markdown,
+    "settings.md": pages.markdown,
 }
 
 

@@ -17,9 +17,11 @@ from preptime.cli.backtest import backtest
 from preptime.cli.bundles import bundles
 from preptime.cli.check import check
 from preptime.cli.demo import demo
+from preptime.cli.keys import keys
 from preptime.cli.notebook import notebook
 from preptime.cli.refresh import refresh
 from preptime.cli.score import score
+from preptime.cli.serve import serve
 from preptime.cli.status import FAULT, FINE, INTERRUPTED, REFUSED, WRONG_USE
 from preptime.cli.synthesize import synthesize
 from preptime.cli.train import train
@@ -58,12 +60,12 @@ def app() -> None:
 
     Learns preparation times from orders, keeps what is better, and predicts.
 
-    Every verb takes --json for one JSON document on standard output; words and progress then go to standard error.
+    Every verb but serve takes --json for one JSON document on standard output; words and progress then go to standard error.
     Exit status: 0 fine (a lost comparison included), 1 the data was refused, 2 wrong use, 3 a fault.
     """
 
 
-for verb in (demo, synthesize, check, train, backtest, score, refresh, bundles, notebook):
+for verb in (demo, synthesize, check, train, backtest, score, refresh, serve, bundles, keys, notebook):
     app.add_command(verb)
 
 

@@ -1,0 +1,76 @@
+"""An order as a request brings it: the types that the decoder fills and that `/openapi.json` is made from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from preptime.domain.dictionary import order_column
+
+
+def described(name: str) -> msgspec.Meta:
+    """What the data dictionary says of a column of orders, for the schema."""
+    column = order_column(name)
+    unit = f", {column.unit}" if column.unit else ""
+    need = "Required for a prediction" if column.required else "Optional"
+    return msgspec.Meta(
+        description=f"{column.meaning}{unit}. {need}; expected: {column.expected}. A number may be given as text.",
+        examples=[column.example],
+    )
+
+
+class Order(msgspec.Struct, gc=False, omit_defaults=True):
+    """One order, as known at its acknowledgement. Fields that are not listed are ignored.
+
+    The schema takes any value, because every order is answered: one that cannot be used gets an error in its place,
+    which names the field and says what was expected.
+    """
+
+    order_acknowledged_at: Annotated[object, described("order_acknowledged_at")] = None
+    order_value_gbp: Annotated[object, described("order_value_gbp")] = None
+    restaurant_id: Annotated[object, described("restaurant_id")] = None
+    number_of_items: Annotated[object, described("number_of_items")] = None
+    country: Annotated[object, described("country")] = None
+    city: Annotated[object, described("city")] = None
+    type_of_food: Annotated[object, described("type_of_food")] = None
+    open_orders: Annotated[object, described("open_orders")] = None
+    order_id: Annotated[object, described("order_id")] = None
+
+
+class PredictionRequest(Order, gc=False):
+    """Orders to predict: in `orders`, or one alone, its fields in the request itself."""
+
+    orders: Annotated[
+        list[Order] | UnsetType,
+        msgspec.Meta(description="The orders, answered in this order. Without it the request is one."),
+    ] = UNSET
+    models: Annotated[
+        list[str] | None,
+        msgspec.Meta(description="Point models whose answers are wanted beside the default one. By default none."),
+    ] = None
+
+
+class Parameters(msgspec.Struct):
+    """What Vertex AI passes on beside instances."""
+
+    models: list[str] | None = None
+
+
+class VertexRequest(msgspec.Struct):
+    """Vertex AI's contract for custom containers."""
+
+    instances: Annotated[list[Order], msgspec.Meta(description="The orders, answered in this order.")]
+    parameters: Parameters | None = None
+
+
+class DemoRequest(msgspec.Struct):
+    """The demo's contract."""
+
+    json_data: Annotated[
+        str,
+        msgspec.Meta(
+            description="`DataFrame.to_json()` of the orders: by column (pandas' default) or a list of records."
+        ),
+    ]

@@ -1,0 +1,184 @@
+"""Orders of a request, row by row: columns to predict from, or what is wrong with the row. No row is dropped (D4).
+
+The verdicts are those of `preptime.tables.audit`, to which the tests hold them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preptime.api.moments import Moment, read_moment
+from preptime.api.numbers import bounds, is_missing, read_number, read_whole
+from preptime.api.order import Order
+from preptime.api.serving import Lookup, zone_of_country
+from preptime.domain.dictionary import order_column
+from preptime.domain.order import UNKNOWN, OrderColumns
+from preptime.domain.timestamps import BLANKS, MICROSECONDS
+from preptime.domain.verdict import Reason
+
+_VALUE, _RESTAURANT, _ITEMS, _OPEN = (
+    bounds(name) for name in ("order_value_gbp", "restaurant_id", "number_of_items", "open_orders")
+)
+_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why an order cannot be predicted: the first reason in declared order, and the field that it stands in."""
+
+    reason: Reason
+    field: str
+    value: object
+
+    @property
+    def message(self) -> str:
+        """The field, its value, and what was expected."""
+        expected = order_column(self.field).expected
+        found = "is missing" if self.reason is Reason.MISSING_VALUE else f"is {shown(self.value)}"
+        return f"{self.field} {found}; expected {expected}."
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """N orders as read."""
+
+    columns: OrderColumns
+    """Those that can be predicted, in order."""
+    moments: list[Moment]
+    """When each of those was acknowledged, to the microsecond."""
+    faults: dict[int, Fault]
+    """By the place among all N: why the others cannot."""
+
+
+def read_orders(orders: Sequence[Order], lookup: Lookup) -> Rows:
+    """Read and judge N orders."""
+    restaurants = [read_whole(order.restaurant_id, _RESTAURANT) for order in orders]
+    faults: dict[int, Fault] = {}
+    moments: list[Moment] = []
+    cells: list[_Cells] = []
+    for place, position in enumerate(_positions(restaurants, lookup)):
+        read = _read(orders[place], restaurants[place], position, lookup)
+        if isinstance(read, Fault):
+            faults[place] = read
+        else:
+            moments.append(read[0])
+            cells.append(read[1])
+    return Rows(_columns(cells), moments, faults)
+
+
+def shown(value: object) -> str:
+    """A value in a message: at most sixty characters of it, nothing unprintable, nothing of what is nested."""
+    if isinstance(value, str):
+        return repr(value) if len(value) <= _SHOWN else f"{value[:_SHOWN]!r}…"
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    text = str(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+_Cells = tuple[int, int, float, int, int, int, int]
+"""One row of `OrderColumns`."""
+
+_DECLARED = {reason: position for position, reason in enumerate(Reason)}
+
+
+def _positions(restaurants: list[int | Reason], lookup: Lookup) -> list[int]:
+    """The position of each restaurant in the directory, or `UNKNOWN`."""
+    known = lookup.restaurant_id
+    wanted = [UNKNOWN if isinstance(one, Reason) else one for one in restaurants]
+    if not len(known):
+        return [UNKNOWN] * len(wanted)
+    found: list[int] = known.searchsorted(np.array(wanted, np.int64)).tolist()
+    last, item = len(known) - 1, known.item
+    return [
+        place if place <= last and item(place) == one else UNKNOWN for place, one in zip(found, wanted, strict=True)
+    ]
+
+
+def _read(order: Order, restaurant: int | Reason, position: int, lookup: Lookup) -> tuple[Moment, _Cells] | Fault:
+    zone = lookup.zones[lookup.zone_code.item(position)]
+    if position == UNKNOWN and type(order.country) is str:
+        zone = zone_of_country(order.country.strip(BLANKS)) or zone
+    moment = read_moment(order.order_acknowledged_at, zone)
+    value = read_number(order.order_value_gbp, _VALUE)
+    items = read_whole(order.number_of_items, _ITEMS)
+    if moment is None or isinstance(restaurant, Reason) or isinstance(value, Reason) or isinstance(items, Reason):
+        return _fault(order, restaurant, moment, value, items)
+    if order.open_orders is not None and _open_orders(order) is not None:
+        return _fault(order, restaurant, moment, value, items)
+    countries, cities, foods = lookup.own
+    of_country, of_city, of_food = lookup.codes
+    return moment, (
+        moment[0] // MICROSECONDS,
+        restaurant,
+        value,
+        items,
+        _code(order.country, of_country, countries, position),
+        _code(order.city, of_city, cities, position),
+        _code(order.type_of_food, of_food, foods, position),
+    )
+
+
+def _open_orders(order: Order) -> Reason | None:
+    """What is against a column that may be empty."""
+    read = read_whole(order.open_orders, _OPEN)
+    return read if isinstance(read, Reason) and read is not Reason.MISSING_VALUE else None
+
+
+def _fault(
+    order: Order, restaurant: int | Reason, moment: Moment | None, value: float | Reason, items: int | Reason
+) -> Fault:
+    time = None
+    if moment is None:
+        time = Reason.MISSING_VALUE if is_missing(order.order_acknowledged_at) else Reason.UNPARSABLE_TIME
+    judged = (
+        (restaurant, "restaurant_id"),
+        (time, "order_acknowledged_at"),
+        (value, "order_value_gbp"),
+        (items, "number_of_items"),
+        (_open_orders(order), "open_orders"),
+    )
+    against = [(reason, field) for reason, field in judged if isinstance(reason, Reason)]
+    reason, field = min(against, key=lambda one: _DECLARED[one[0]])
+    return Fault(reason, field, getattr(order, field))
+
+
+def _code(cell: object, codes: dict[str, int], listed: NDArray[np.int32], position: int) -> int:
+    """The order's own category where it is understood, by name or by position; else its restaurant's."""
+    if cell is not None:
+        own = codes.get(cell, UNKNOWN) if type(cell) is str else UNKNOWN
+        if own == UNKNOWN:
+            own = _less_usual_code(cell, codes)
+        if own != UNKNOWN:
+            return own
+    return listed.item(position)
+
+
+def _less_usual_code(cell: object, codes: dict[str, int]) -> int:
+    if type(cell) is str:
+        name = cell.strip(BLANKS)
+        if name in codes:
+            return codes[name]
+        whole = name.removesuffix(".0")  # pandas writes 3 as 3.0 beside empty cells
+        if whole.isascii() and whole.isdigit() and len(whole) < 10 and int(whole) < len(codes):
+            return int(whole)
+    elif (type(cell) is int or type(cell) is float) and 0 <= cell < len(codes) and cell == int(cell):
+        return int(cell)
+    return UNKNOWN
+
+
+def _columns(cells: list[_Cells]) -> OrderColumns:
+    local, restaurant, value, items, country, city, food = zip(*cells, strict=True) if cells else ((),) * 7
+    return OrderColumns(
+        np.array(local, np.int64),
+        np.array(restaurant, np.int64),
+        np.array(value, np.float64),
+        np.array(items, np.int64),
+        np.array(country, np.int32),
+        np.array(city, np.int32),
+        np.array(food, np.int32),
+    )

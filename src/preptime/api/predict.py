@@ -1,0 +1,149 @@
+"""The pure functions: request bytes and a champion in, status and response bytes out (D9)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import msgspec
+import numpy as np
+from msgspec import UNSET
+from numpy.typing import NDArray
+
+from preptime.api.answer import Failure, Prediction, PredictionResponse, RowError, VertexResponse
+from preptime.api.decoding import Asked, decode_demo, decode_request, decode_vertex
+from preptime.api.moments import iso_text
+from preptime.api.order import Order
+from preptime.api.orders import Fault, Rows, read_orders
+from preptime.api.problems import RefusedRequestError
+from preptime.api.serving import Serving
+from preptime.domain.prediction import BASES, DEFAULT_MODEL, Predictions
+
+DIGITS = 4
+"""Digits of a second that are told: all that a float32 of some hundred seconds holds."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back, and what it was asked for."""
+
+    status: HTTPStatus
+    body: bytes
+    orders: Sequence[Order]
+
+
+def predict(body: bytes, serving: Serving, max_orders: int) -> Answer:
+    """`POST /v1/predictions`. Raises `RefusedRequestError` for a request that cannot be answered as a whole."""
+    asked = decode_request(body)
+    answers = _answers(asked, serving, max_orders)
+    return Answer(HTTPStatus.OK, _encode(PredictionResponse(serving.bundle.manifest.id, answers)), asked.orders)
+
+
+def predict_vertex(body: bytes, serving: Serving, max_orders: int) -> Answer:
+    """The route that Vertex AI calls. Raises `RefusedRequestError`."""
+    asked = decode_vertex(body)
+    return Answer(HTTPStatus.OK, _encode(VertexResponse(_answers(asked, serving, max_orders))), asked.orders)
+
+
+def predict_demo(body: bytes, serving: Serving, max_orders: int) -> Answer:
+    """`POST /predict`: seconds by model, a list each, null where a row cannot be predicted.
+
+    Raises `RefusedRequestError`.
+    """
+    asked = decode_demo(body)
+    rows = _read(asked, serving, max_orders)
+    found = serving.bundle.predict(rows.columns)
+    by_model = {**found.points, DEFAULT_MODEL: found.default}
+    lists = {name: _spread(_told(seconds), rows, len(asked.orders)) for name, seconds in by_model.items()}
+    return Answer(HTTPStatus.CREATED, _encode(lists), asked.orders)
+
+
+def _answers(asked: Asked, serving: Serving, max_orders: int) -> list[Prediction | Failure]:
+    _check_models(asked.models, serving)
+    rows = _read(asked, serving, max_orders)
+    points = tuple(name for name in asked.models if name != DEFAULT_MODEL)
+    found = serving.bundle.predict(rows.columns, points)
+    predictions = iter(_predictions(rows, found, asked.models))
+    answers: list[Prediction | Failure] = []
+    for place, order in enumerate(asked.orders):
+        answer = _failure(rows.faults[place]) if place in rows.faults else next(predictions)
+        if order.order_id is not None:
+            answer.order_id = _echo(order.order_id)
+        answers.append(answer)
+    return answers
+
+
+def _read(asked: Asked, serving: Serving, max_orders: int) -> Rows:
+    if len(asked.orders) > max_orders:
+        raise RefusedRequestError(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"The request has {len(asked.orders):,} orders; {max_orders:,} are the most.",
+            "Send them in several requests, or score the file with `preptime score`.",
+            field="orders",
+            value=f"{len(asked.orders)} orders",
+            expected=f"at most {max_orders} orders",
+        )
+    return read_orders(asked.orders, serving.lookup)
+
+
+def _check_models(models: Sequence[str], serving: Serving) -> None:
+    for place, name in enumerate(models):
+        if name not in serving.models and name != DEFAULT_MODEL:
+            listed = ", ".join((*serving.models, DEFAULT_MODEL))
+            raise RefusedRequestError(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                f"models[{place}] is {name[:60]!r}; expected one of {listed}.",
+                field=f"models[{place}]",
+                value=name[:60],
+                expected=f"one of {listed}",
+            )
+
+
+def _predictions(rows: Rows, found: Predictions, models: Sequence[str]) -> list[Prediction]:
+    """One prediction for each row that can be predicted, without its `order_id`."""
+    quantiles = np.round(found.quantiles.astype(np.float64), DIGITS).tolist()
+    p50 = found.default.tolist()
+    told = {name: _told(found.default if name == DEFAULT_MODEL else found.points[name]) for name in models}
+    return [
+        Prediction(
+            prep_time_seconds=round(p50[row]),
+            p10=p10,
+            p50=middle,
+            p80=p80,
+            p90=p90,
+            ready_at=iso_text(rows.moments[row], p50[row]),
+            basis=BASES[basis],
+            models={name: seconds[row] for name, seconds in told.items()} if told else UNSET,
+        )
+        for row, ((p10, middle, p80, p90), basis) in enumerate(zip(quantiles, found.basis.tolist(), strict=True))
+    ]
+
+
+def _failure(fault: Fault) -> Failure:
+    return Failure(error=RowError(str(fault.reason), fault.field, fault.message))
+
+
+def _told(seconds: NDArray[np.float32]) -> list[float]:
+    told: list[float] = np.round(seconds.astype(np.float64), DIGITS).tolist()
+    return told
+
+
+def _spread(values: list[float], rows: Rows, size: int) -> list[float | None]:
+    """Values of the rows that can be predicted, in their places among all."""
+    if not rows.faults:
+        return list(values)
+    found = iter(values)
+    return [None if place in rows.faults else next(found) for place in range(size)]
+
+
+def _echo(order_id: object) -> object:
+    """An identifier as it came: text or a number. What else somebody puts there identifies nothing."""
+    if type(order_id) is str:
+        return order_id
+    if type(order_id) is int:
+        return order_id if -(2**63) <= order_id < 2**64 else msgspec.Raw(str(order_id).encode())
+    return order_id if type(order_id) is float and math.isfinite(order_id) else UNSET

@@ -1,0 +1,102 @@
+"""The server: Granian's WSGI workers, and the main process that starts, watches and ends them."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import multiprocessing
+import os
+import shutil
+import socket
+import tempfile
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import msgspec
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+from granian.log import LogLevels
+
+from preptime.api.logging import log_config
+from preptime.api.running import check_keys
+from preptime.api.side import serve_side
+from preptime.api.worker import MakeApplication, open_worker
+from preptime.errors import UsageError
+from preptime.settings import Settings
+
+CONNECTIONS = 1024
+"""Open connections of one worker; more wait in the system's queue, which is as long again."""
+
+THREADS_TO_SPARE = 4
+"""Threads of a worker beyond the requests that it takes on: they say 503 to one more, and answer health."""
+
+_LOG = logging.getLogger(__name__)
+
+
+def serve(settings: Settings, make_application: MakeApplication) -> None:
+    """Serve until SIGTERM or SIGINT; then stop accepting, finish what is under way within the grace time, return.
+
+    `make_application` is called in every worker, so it is a function of a module. Raises `UsageError` before anything
+    is started: for a port in use, for keys that cannot be.
+    """
+    check_keys(settings)
+    address = free_address(settings.host, settings.port, "PREPTIME_PORT")
+    if settings.health_port is not None:
+        free_address(settings.host, settings.health_port, "PREPTIME_HEALTH_PORT")
+    with ExitStack() as ending:
+        if not settings.metrics_folder:
+            folder = tempfile.mkdtemp(prefix="preptime-")
+            ending.callback(shutil.rmtree, folder, ignore_errors=True)
+            settings = msgspec.structs.replace(settings, metrics_folder=folder)
+        _run(settings, make_application, address, ending)
+
+
+def _run(settings: Settings, make_application: MakeApplication, address: str, ending: ExitStack) -> None:
+    # A worker starts from nothing on every system: no lock, thread or file of this process goes with it.
+    multiprocessing.set_start_method("spawn", force=True)
+    guard = multiprocessing.Lock() if settings.prediction_log == "stdout" else None
+    server = Granian(
+        "preptime.api.wsgi:app",
+        address=address,
+        port=settings.port,
+        interface=Interfaces.WSGI,
+        workers=settings.workers,
+        blocking_threads=settings.max_waiting + THREADS_TO_SPARE,
+        backpressure=CONNECTIONS,
+        backlog=CONNECTIONS,
+        http=HTTPModes.http1,
+        websockets=False,
+        log_level=LogLevels(settings.log_level),
+        log_dictconfig=log_config(settings.log_level),
+        respawn_failed_workers=True,
+        workers_kill_timeout=settings.grace_seconds,
+    )
+    _LOG.info("Settings: %s", ", ".join(f"{name}={value}" for name, value in settings.shown().items()))
+    if settings.health_port is not None:
+        ending.enter_context(serve_side(address, settings.health_port, Path(settings.metrics_folder)))
+    server.serve(target_loader=partial(open_worker, settings, make_application, guard), wrap_loader=False)
+
+
+def free_address(host: str, port: int, setting: str) -> str:
+    """The numeric address of `host`, when `port` can be listened on there. Raises `UsageError`.
+
+    Asked before the server starts, because its workers share a port and would share it with a stranger as well.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise UsageError(f"PREPTIME_HOST {host!r} is no address: {error.strerror}.", "127.0.0.1 is one.") from error
+    with socket.socket(family, kind, protocol) as probe:
+        if os.name == "posix":  # past connections of a server that has just ended, not past one that listens
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            found = "is in use by another program" if error.errno == errno.EADDRINUSE else f"fails: {error.strerror}"
+            raise UsageError(
+                f"Port {port} of {host} {found}.", f"Stop what listens there, or set another {setting}."
+            ) from error
+    return str(address[0])

@@ -1,0 +1,91 @@
+"""Health and metrics on a port of their own, answered by the main process from what the workers tell."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from socket import socket
+from socketserver import BaseServer
+
+import msgspec
+
+from preptime.api.counts import shared_states
+from preptime.api.metrics import STALE_SECONDS, rendered
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+SOCKET_SECONDS = 10.0
+"""A client that says nothing for so long is hung up on."""
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """The document of `/readyz` on this port."""
+
+    ready: bool
+    """Whether every worker that lives predicts, and one does."""
+    workers: int
+    bundles: list[str]
+    """What they serve: one bundle, but for the seconds of a change."""
+    trouble: list[str]
+    """Why what is served may not be the latest champion."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Three pages, and nothing else."""
+
+    timeout = SOCKET_SECONDS
+
+    def __init__(self, folder: Path, request: socket, client: tuple[str, int], server: BaseServer) -> None:
+        self._folder = folder  # first: what it is made of also answers the request
+        super().__init__(request, client, server)
+
+    def do_GET(self) -> None:
+        """Answer one request."""
+        match self.path.partition("?")[0]:
+            case "/healthz":
+                self._answer(200, "application/json", b'{"status":"ok"}')
+            case "/readyz":
+                readiness = read_readiness(self._folder)
+                self._answer(200 if readiness.ready else 503, "application/json", msgspec.json.encode(readiness))
+            case "/metrics":
+                self._answer(200, METRICS_TYPE, rendered(self._folder))
+            case _:
+                self._answer(404, "text/plain; charset=utf-8", b"Here are /healthz, /readyz and /metrics.\n")
+
+    def log_message(self, *_: object, **__: object) -> None:
+        """Nothing: probes come every few seconds."""
+
+    def _answer(self, status: int, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def read_readiness(folder: Path) -> Readiness:
+    """What the workers that live say together."""
+    states = shared_states(folder, stale_seconds=STALE_SECONDS)
+    return Readiness(
+        ready=bool(states) and all(state.ready for state in states),
+        workers=len(states),
+        bundles=sorted({state.bundle for state in states if state.ready}),
+        trouble=sorted({state.trouble for state in states if state.trouble}),
+    )
+
+
+@contextmanager
+def serve_side(address: str, port: int, folder: Path) -> Iterator[None]:
+    """Answer in a thread for as long as the context lasts."""
+    server = ThreadingHTTPServer((address, port), partial(Handler, folder))
+    thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,52 @@
+"""What one worker process runs: the service from its settings, behind the application."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable
+from multiprocessing.util import Finalize
+from typing import TYPE_CHECKING
+
+from preptime.api.log_targets import Guard
+from preptime.api.service import Service
+from preptime.settings import Settings
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+Application = Callable[["WSGIEnvironment", "StartResponse"], Iterable[bytes]]
+"""A WSGI application."""
+MakeApplication = Callable[[Service], Application]
+
+_LOG = logging.getLogger(__name__)
+
+
+def open_worker(settings: Settings, make_application: MakeApplication, guard: Guard | None) -> Application:
+    """Start the service of this process and give the application over it. Called in the worker, before it listens.
+
+    What the prediction log took is written when the process ends of itself, and that is also when its parent is gone.
+    """
+    from preptime.api.running import assemble
+
+    running = assemble(settings, guard=guard)
+    running.start()
+    # Not `atexit`: a process of multiprocessing runs its own finalizers, and before Python 3.13 only those.
+    Finalize(running, running.close, kwargs={"seconds": settings.grace_seconds}, exitpriority=10)
+    threading.Thread(target=_end_with_parent, name="parent-watcher", daemon=True).start()
+    return make_application(running.service)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    parent.join()
+    _LOG.error("The main process is gone; this worker ends")
+    if os.name == "posix":
+        os.kill(os.getpid(), signal.SIGTERM)  # to the process, which wakes the main thread
+    else:
+        signal.raise_signal(signal.SIGTERM)

@@ -1,0 +1,39 @@
+"""`preptime keys`: keys for the online API."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from preptime.cli.speaking import Speaker, speaking
+from preptime.keys import new_key
+
+
+class KeyDocument(msgspec.Struct, frozen=True):
+    """The document of `keys new --json`."""
+
+    name: str
+    key: str
+    """What the client sends in the header `aikey`. It is shown this once and kept nowhere."""
+    sha256: str
+    setting: str
+    """The entry for `PREPTIME_API_KEYS` or `PREPTIME_OPERATOR_KEYS`."""
+
+
+@click.group()
+def keys() -> None:
+    """Keys for the online API."""
+
+
+@keys.command()
+@click.argument("name")
+@speaking
+def new(speaker: Speaker, name: str) -> None:
+    """Make a key: it is printed once; the server is told its hash alone."""
+    made = new_key(name)
+    speaker.finish(
+        KeyDocument(made.name, made.key, made.sha256, made.setting),
+        f"The key, shown this once; the client sends it in the header `aikey`:\n  {made.key}",
+        "For the server's environment or .env (several are separated by commas; both hold while a key is changed):",
+        f"  PREPTIME_API_KEYS={made.setting}",
+    )

@@ -1,0 +1,245 @@
+"""A client of the online API, on the standard library's HTTP.
+
+client = preptime.Client("http://127.0.0.1:8000", key)
+for prediction in client.predict(orders):
+    print(prediction.order_id, prediction.prep_time_seconds)
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import Protocol, runtime_checkable
+from urllib.parse import urlsplit
+
+import msgspec
+
+from preptime.errors import PreptimeError, UsageError
+
+FIRST_WAIT_SECONDS = 0.1
+LONGEST_WAIT_SECONDS = 5.0
+"""Between two tries: twice as long every time, up to this; a random half of it is left out, so that many clients of a
+server that comes back do not all return in one moment."""
+
+
+class RowError(msgspec.Struct, frozen=True):
+    """Why an order cannot be predicted."""
+
+    code: str
+    field: str
+    message: str
+
+
+class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to one order: the numbers, or `error`. Times are in seconds from acknowledgement to ready."""
+
+    order_id: object = None
+    prep_time_seconds: int | None = None
+    p10: float | None = None
+    p50: float | None = None
+    p80: float | None = None
+    p90: float | None = None
+    ready_at: str | None = None
+    """Acknowledgement plus p50, on the restaurant's wall clock with its offset."""
+    basis: str | None = None
+    models: dict[str, float] = {}
+    """Seconds by point model, for those that were asked for."""
+    error: RowError | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """Predictions in the orders' places, all from one bundle. Use it like a list."""
+
+    bundle: str
+    predictions: list[Prediction]
+
+    def __len__(self) -> int:
+        return len(self.predictions)
+
+    def __iter__(self) -> Iterator[Prediction]:
+        return iter(self.predictions)
+
+    def __getitem__(self, place: int) -> Prediction:
+        return self.predictions[place]
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What the server says of a request that it refuses (RFC 9457)."""
+
+    title: str = ""
+    detail: str = ""
+    row: int | None = None
+    """Place of the order, from 0."""
+    field: str | None = None
+    value: str | None = None
+    expected: str | None = None
+    request_id: str | None = None
+
+
+class RefusedRequestError(PreptimeError):
+    """The server refused the request, or could not answer it. `facts` are the server's own."""
+
+    def __init__(self, status: int, problem: Problem, retry_after_seconds: float = 0.0) -> None:
+        super().__init__(problem.detail or problem.title or f"The server answered {status}.")
+        self.status = status
+        self.problem = problem
+        self.retry_after_seconds = retry_after_seconds
+        """When a busy server (503) wants to be asked again."""
+
+
+class UnreachableError(PreptimeError):
+    """No answer came: nobody listens, the connection broke, or the time was over."""
+
+
+class NoAnswerInTimeError(UnreachableError):
+    """The time was over. Not tried again: the server may be at work on it still."""
+
+
+@runtime_checkable
+class ToDicts(Protocol):
+    """A data frame of the Polars kind."""
+
+    def to_dicts(self) -> list[dict[str, object]]:
+        """Its rows."""
+
+
+@runtime_checkable
+class ToDict(Protocol):
+    """A data frame of the pandas kind."""
+
+    def to_dict(self, orient: str) -> list[dict[str, object]]:
+        """Its rows, for "records"."""
+
+
+@runtime_checkable
+class Scalar(Protocol):
+    """A number of NumPy's."""
+
+    def item(self) -> object:
+        """As Python's own."""
+
+
+Orders = Sequence[Mapping[str, object]] | ToDicts | ToDict
+
+
+class Client:
+    """Asks a server for predictions. Threads may share it; each has a connection of its own, kept open."""
+
+    def __init__(self, url: str, key: str, *, timeout_seconds: float = 10.0, tries: int = 5) -> None:
+        """`timeout_seconds` is for one try. Raises `UsageError` for a URL that is none."""
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise UsageError(f"{url!r} is no URL of a server.", "Write it as http://127.0.0.1:8000.")
+        self._parts = parts
+        self._headers = {"aikey": key, "Content-Type": "application/json", "Accept": "application/json"}
+        self._timeout_seconds = timeout_seconds
+        self._tries = max(1, tries)
+        self._kept = threading.local()
+
+    def predict(self, orders: Orders, *, models: Sequence[str] | None = None) -> Answer:
+        """Predictions for orders: dicts, or a data frame (Polars, pandas). `models` names point models to add.
+
+        A server that is busy (503), and a connection that breaks, are tried again. Raises `RefusedRequestError` with
+        the server's facts, `UnreachableError` when no answer came.
+        """
+        asked: dict[str, object] = {"orders": _rows(orders)}
+        if models is not None:
+            asked["models"] = list(models)
+        body = _ENCODER.encode(asked)
+        for attempt in range(self._tries - 1):
+            try:
+                return self._once(body)
+            except RefusedRequestError as error:
+                if error.status != HTTPStatus.SERVICE_UNAVAILABLE:
+                    raise
+                asked_for = error.retry_after_seconds
+            except NoAnswerInTimeError:
+                raise
+            except UnreachableError:
+                asked_for = 0.0
+            time.sleep(_wait_seconds(attempt, asked_for))
+        return self._once(body)
+
+    def close(self) -> None:
+        """Close this thread's connection. The next request opens another."""
+        connection: HTTPConnection | None = getattr(self._kept, "connection", None)
+        if connection is not None:
+            connection.close()
+            self._kept.connection = None
+
+    def _once(self, body: bytes) -> Answer:
+        try:
+            connection = self._connection()
+            connection.request("POST", f"{self._parts.path.rstrip('/')}/v1/predictions", body, self._headers)
+            response = connection.getresponse()
+            content = response.read()
+        except TimeoutError as error:
+            self.close()
+            raise NoAnswerInTimeError(
+                f"{self._parts.netloc} did not answer within {self._timeout_seconds} s.",
+                "Send fewer orders at once, or allow more time.",
+            ) from error
+        except (OSError, HTTPException) as error:
+            self.close()
+            facts = f"{self._parts.netloc} cannot be reached: {str(error) or type(error).__name__}."
+            raise UnreachableError(facts, "Is the server running, and this its address?") from error
+        if response.status != HTTPStatus.OK:
+            raise RefusedRequestError(response.status, _problem(content), _retry_after_seconds(response))
+        return msgspec.json.decode(content, type=Answer)
+
+    def _connection(self) -> HTTPConnection:
+        connection: HTTPConnection | None = getattr(self._kept, "connection", None)
+        if connection is None:
+            kind = HTTPSConnection if self._parts.scheme == "https" else HTTPConnection
+            connection = kind(self._parts.hostname or "", self._parts.port, timeout=self._timeout_seconds)
+            connection.connect()
+            # A request goes out in two parts; without this the second waits for the first to be confirmed.
+            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._kept.connection = connection
+        return connection
+
+
+def _wait_seconds(attempt: int, asked_for: float) -> float:
+    longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2**attempt)
+    return float(min(max(asked_for, longest * secrets.SystemRandom().uniform(0.5, 1.0)), LONGEST_WAIT_SECONDS))
+
+
+def _retry_after_seconds(response: HTTPResponse) -> float:
+    told = response.getheader("Retry-After", "")
+    return float(told) if told.isascii() and told.isdigit() else 0.0
+
+
+def _problem(content: bytes) -> Problem:
+    """The server's problem document; what is none (a proxy's page) gives its beginning."""
+    try:
+        return msgspec.json.decode(content, type=Problem)
+    except msgspec.DecodeError:
+        return Problem(detail=content[:200].decode(errors="replace"))
+
+
+def _rows(orders: Orders) -> list[Mapping[str, object]]:
+    if isinstance(orders, ToDicts):
+        return [*orders.to_dicts()]
+    if isinstance(orders, ToDict):
+        return [*orders.to_dict("records")]
+    return [*orders]
+
+
+def _plain(value: object) -> object:
+    """What JSON has no word for: a missing value of pandas is null, its times are text, NumPy's scalars numbers."""
+    if type(value).__name__ in {"NaTType", "NAType"}:
+        return None
+    if isinstance(value, dt.datetime):
+        return value.isoformat()
+    if isinstance(value, Scalar):
+        return value.item()
+    raise UsageError(f"An order holds a {type(value).__name__}.", "Give numbers, text, times, or nothing.")
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_plain, decimal_format="number")

@@ -1,0 +1,33 @@
+"""Every test of an endpoint runs twice: through Flask alone, and with the callable in front of its router."""
+
+from __future__ import annotations
+
+import pytest
+from werkzeug.test import Client
+
+from preptime.api.serving import Serving
+from tests.api.making import Made, client, make, some_serving
+
+
+@pytest.fixture(params=["flask", "front"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which application is asked."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Serving:
+    """A champion."""
+    return some_serving(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def made(serving: Serving) -> Made:
+    """A service with a champion."""
+    return make(serving)
+
+
+@pytest.fixture
+def http(made: Made, kind: str) -> Client:
+    """A client of it."""
+    return client(made.service, kind)

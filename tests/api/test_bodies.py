@@ -1,0 +1,115 @@
+"""Whatever is sent: an answer to every row or a refusal, never a fault, never another row's answer."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from werkzeug.test import Client
+
+from preptime.api.exchange import DEMO, PREDICTIONS
+from preptime.api.serving import Serving
+from tests.api.making import HEADERS, ORDER, SomeSettings, client, make
+
+quick = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+NUMBERS = (1e308, -1e308, 5e-324, -0.0, 10**18, 10**30, 10**400, -(10**400), 2**63, -1, 0)
+TEXTS = ("", "NaN", "nan", "1e309", "\x00", "\x00\x01", "🍕", "é", "\u202e", "\uff12")
+TIMES = (
+    *("0001-01-01T00:00:00Z", "9999-12-31 23:59:59", "2016-02-29 12:00", "2015-02-29 12:00", "2015-06-17 12:00:60"),
+    *("2015-03-29 01:30:00", "2015-06-17T12:00:00+14:00"),
+)
+
+odd = st.one_of(
+    st.sampled_from((*NUMBERS, *TEXTS, *TIMES, None, True, [], {})),
+    st.text(max_size=20),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.datetimes().map(str),
+    st.datetimes(timezones=st.timezones()).map(str),
+)
+fields = st.sampled_from([*ORDER, "order_id", "country", "city", "type_of_food", "open_orders", "models_", "é"])
+orders = st.one_of(
+    st.dictionaries(fields, odd), st.builds(lambda name, cell: ORDER | {name: cell}, fields, odd), st.just(ORDER)
+)
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+)
+
+
+@pytest.fixture
+def asked(serving: Serving, kind: str) -> Client:
+    return client(make(serving, SomeSettings(max_body_bytes=2_000_000)).service, kind)
+
+
+def post(http: Client, path: str, body: bytes) -> tuple[int, object]:
+    response = http.post(path, data=body, headers=HEADERS, content_type="application/json")
+    return response.status_code, json.loads(response.data)
+
+
+@quick
+@given(rows=st.lists(orders, min_size=1, max_size=6))
+def test_every_row_is_answered_for_itself(asked: Client, rows: list[dict[str, object]]) -> None:
+    tagged = [{**row, "order_id": f"A-{place}"} for place, row in enumerate(rows)]
+    alone = [post(asked, PREDICTIONS, json.dumps(row).encode()) for row in tagged]
+    status, together = post(asked, PREDICTIONS, json.dumps({"orders": tagged[::-1]}).encode())
+    assert status == 200
+    assert isinstance(together, dict)
+    assert {one for one, _ in alone} == {200}
+    singles = [found["predictions"][0] for _, found in alone if isinstance(found, dict)]
+    assert together["predictions"] == singles[::-1]
+    assert [one["order_id"] for one in singles] == [row["order_id"] for row in tagged]
+
+
+@quick
+@given(body=st.binary(max_size=60) | anything.map(lambda value: json.dumps(value).encode()))
+@example(body=b'{"orders":' * 50_000)
+@example(body=b'{"orders": [{"a":' + b'{"a":' * 100_000)
+@example(body=b'{"order_id": ' + b"[" * 900 + b"]" * 900 + b"}")
+@example(body=b'{"restaurant_id": 10, "restaurant_id": 20, "restaurant_id": {}}')
+@example(body=b'{"restaurant_id": ' + b"9" * 100_000 + b"}")
+@example(body=b'{"order_value_gbp": 0.' + b"0" * 100_000 + b"1}")
+@example(body='{"city": "London"}'.encode("utf-16-le"))
+@example(body='{"city": "Köln"}'.encode("latin-1"))
+@example(body=b'{"orders": [' + b"{}," * 600_000 + b"{}]}")
+@example(body=b'{"orders": [' + b"[]," * 500_000 + b"{}]}")
+def test_no_body_is_a_fault_of_ours(asked: Client, body: bytes) -> None:
+    for path in (PREDICTIONS, DEMO, "/vertex/predict"):
+        status, _ = post(asked, path, body)
+        assert status in {200, 201, 400, 422}, status
+
+
+@quick
+@given(text=st.text(max_size=30) | anything.map(json.dumps) | st.lists(orders, max_size=4).map(json.dumps))
+def test_no_data_frame_is_a_fault_of_ours(asked: Client, text: str) -> None:
+    status, found = post(asked, DEMO, json.dumps({"json_data": text}).encode())
+    assert status in {201, 400, 422}
+    assert isinstance(found, dict)
+    assert (status == 201) == ("error" not in found)
+
+
+@quick
+@given(table=st.dictionaries(fields, st.dictionaries(st.sampled_from("0123"), odd, max_size=4), max_size=8))
+def test_no_table_by_column_is_a_fault_of_ours(asked: Client, table: dict[str, dict[str, object]]) -> None:
+    whole = {name: table.get(name, {"0": None}) for name in ORDER} | table
+    status, found = post(asked, DEMO, json.dumps({"json_data": json.dumps(whole)}).encode())
+    assert status == 201
+    assert isinstance(found, dict)
+    assert {len(values) for values in found.values()} == {len(next(iter(whole.values())))}
+
+
+def test_a_million_rows_are_too_many(asked: Client) -> None:
+    response = asked.post(
+        PREDICTIONS, data=b'{"orders":[' + b"{}," * 10**6 + b"{}]}", headers=HEADERS, content_type="application/json"
+    )
+    assert response.status_code == 413
+
+
+def test_the_last_of_two_equal_keys_counts(asked: Client) -> None:
+    body = json.dumps(ORDER).encode()
+    _, expected = post(asked, PREDICTIONS, body)
+    _, found = post(asked, PREDICTIONS, b'{"restaurant_id": "x", ' + body[1:])
+    assert found == expected

@@ -1,0 +1,206 @@
+"""The watcher: follows the champion log, refuses what fails a check, and says what it knows."""
+
+from __future__ import annotations
+
+import datetime as dt
+import gc
+import shutil
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from preptime.api.champion import Watcher, champion_opener
+from preptime.api.serving import Serving
+from preptime.bundle.champions import ChampionLog, Entry, EntryDraft
+from preptime.bundle.store import Store
+from tests.bundle.making import DAY, put_bundle, some_orders
+
+
+class Shop:
+    """A store, its log, and a watcher that looks when a test says so."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "models"
+        self.store = Store.open(str(self.folder))
+        self.log = ChampionLog(self.store)
+        self.opened: list[str] = []
+        self.watcher = Watcher(ChampionLog(self.store), self._counting(champion_opener(self.store)), seconds=0.05)
+
+    def promote(self, shift: float, *, damaged: bool = False) -> str:
+        """A new bundle becomes the champion."""
+        bundle_id = put_bundle(self.store, shift=shift)
+        if damaged:
+            model = self.folder / "bundles" / bundle_id / "model.onnx"
+            model.write_bytes(model.read_bytes()[:-1] + b"!")
+        self.name(bundle_id)
+        return bundle_id
+
+    def name(self, bundle_id: str) -> None:
+        """An entry in the log."""
+        draft = EntryDraft(bundle=bundle_id, date=DAY, action="promote", reason="test", by="test", at="now")
+        self.log.append(draft, after=self.log.current())
+
+    def serves(self) -> str | None:
+        """What the watcher serves after a look."""
+        self.watcher.look()
+        serving = self.watcher.serving()
+        return serving.bundle.manifest.id if serving else None
+
+    def _counting(self, open_champion: Callable[[Entry], Serving]) -> Callable[[Entry], Serving]:
+        def counted(entry: Entry) -> Serving:
+            self.opened.append(entry.bundle)
+            return open_champion(entry)
+
+        return counted
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    """An empty one."""
+    return Shop(tmp_path)
+
+
+def test_no_store_and_no_champion_serve_nothing_until_one_appears(shop: Shop) -> None:
+    assert shop.serves() is None
+    assert shop.watcher.refusal() is None
+    first = shop.promote(1.0)
+    assert shop.serves() == first
+    assert shop.watcher.refusal() is None
+
+
+def test_a_new_champion_is_swapped_in_and_the_old_one_let_go(shop: Shop) -> None:
+    first = shop.promote(1.0)
+    assert shop.serves() == first
+    old = shop.watcher.serving()
+    assert old is not None
+    gone = weakref.ref(old.bundle)
+    second = shop.promote(2.0)
+    assert shop.serves() == second
+    assert old.bundle.manifest.id == first  # a request under way still has it
+    del old
+    gc.collect()
+    assert gone() is None
+
+
+def test_nothing_is_loaded_twice(shop: Shop) -> None:
+    first = shop.promote(1.0)
+    assert [shop.serves() for _ in range(3)] == [first] * 3
+    assert shop.opened == [first]
+
+
+def test_a_damaged_champion_is_refused_once_and_the_old_one_goes_on(shop: Shop) -> None:
+    first = shop.promote(1.0)
+    assert shop.serves() == first
+    second = shop.promote(2.0, damaged=True)
+    assert [shop.serves() for _ in range(3)] == [first] * 3
+    assert shop.opened == [first, second]
+    refused = shop.watcher.situation.refused
+    assert refused is not None
+    assert (refused.bundle, refused.number) == (second, 2)
+    assert "SHA-256" in (shop.watcher.refusal() or "")
+    third = shop.promote(3.0)
+    assert shop.serves() == third
+    assert shop.watcher.refusal() is None
+
+
+def test_a_refused_first_champion_leaves_nothing_to_serve(shop: Shop) -> None:
+    shop.promote(1.0, damaged=True)
+    assert shop.serves() is None
+    assert "SHA-256" in (shop.watcher.refusal() or "")
+
+
+def test_a_rollback_to_what_is_still_served_changes_the_entry_alone(shop: Shop) -> None:
+    first = shop.promote(1.0)
+    assert shop.serves() == first
+    shop.promote(2.0, damaged=True)
+    assert shop.serves() == first
+    shop.log.rollback(reason="damaged", by="test", at="now")
+    assert shop.serves() == first
+    serving = shop.watcher.serving()
+    assert serving is not None
+    assert serving.entry.number == 3
+    assert shop.watcher.refusal() is None
+    assert shop.opened.count(first) == 1
+
+
+def test_a_store_that_cannot_be_read_is_said_and_what_is_served_goes_on(shop: Shop) -> None:
+    first = shop.promote(1.0)
+    assert shop.serves() == first
+    log = shop.folder / "champion"
+    entry = log / "000001.json"
+    content = entry.read_bytes()
+    entry.write_bytes(b"{")
+    assert shop.serves() == first
+    assert "cannot be read" in (shop.watcher.refusal() or "")
+    entry.write_bytes(content)
+    assert shop.serves() == first
+    assert shop.watcher.refusal() is None
+    assert shop.opened == [first]
+
+
+def test_a_log_that_was_emptied_is_said(shop: Shop) -> None:
+    first = shop.promote(1.0)
+    assert shop.serves() == first
+    shutil.rmtree(shop.folder / "champion")
+    assert shop.serves() == first
+    assert "empty" in (shop.watcher.refusal() or "")
+
+
+def test_a_champion_promoted_past_and_pruned_while_it_is_read_is_passed_over(shop: Shop) -> None:
+    first, later = put_bundle(shop.store, shift=1.0), list[str]()
+    shop.name(first)
+    opener = champion_opener(shop.store)
+
+    def overtaken(entry: Entry) -> Serving:
+        if not later:
+            later.append(shop.promote(2.0))
+            shop.store.delete(first)
+        return opener(entry)
+
+    watcher = Watcher(shop.log, overtaken, seconds=0.05)
+    watcher.look()
+    serving = watcher.serving()
+    assert serving is not None
+    assert [serving.bundle.manifest.id] == later
+    assert watcher.refusal() is None
+
+
+def test_the_served_bundle_answers_after_its_folder_was_removed(shop: Shop) -> None:
+    first = shop.promote(1.0)
+    assert shop.serves() == first
+    serving = shop.watcher.serving()
+    assert serving is not None
+    before = serving.bundle.predict(some_orders())
+    shutil.rmtree(shop.folder / "bundles" / first, ignore_errors=True)  # a mapped file stays on Windows
+    assert (serving.bundle.predict(some_orders()).quantiles == before.quantiles).all()
+
+
+def test_the_thread_looks_by_itself_and_ends(shop: Shop) -> None:
+    first = shop.promote(1.0)
+    shop.watcher.start(wait_seconds=30)
+    serving = shop.watcher.serving()
+    assert serving is not None
+    assert serving.bundle.manifest.id == first
+    shop.watcher.stop()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_watcher_that_died_of_a_fault_says_so(shop: Shop) -> None:
+    def broken(entry: Entry) -> Serving:
+        raise ZeroDivisionError(entry.bundle)
+
+    shop.promote(1.0)
+    watcher = Watcher(shop.log, broken, seconds=0.05)
+    watcher.start(wait_seconds=0.1)
+    watcher.stop()
+    assert "until the server is restarted" in (watcher.refusal() or "")
+
+
+def test_the_moment_of_loading_is_told(shop: Shop) -> None:
+    shop.promote(1.0)
+    assert shop.serves()
+    serving = shop.watcher.serving()
+    assert serving is not None
+    assert dt.datetime.fromisoformat(serving.loaded_at).utcoffset() == dt.timedelta(0)

@@ -1,0 +1,54 @@
+"""A tiny WSGI application over a service, and a program that serves it: `python tiny.py` with PREPTIME_* settings."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from preptime.api.server import serve
+from preptime.api.service import PredictionRecord, Service
+from preptime.api.worker import Application
+from preptime.settings import Settings
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+
+def make_application(service: Service) -> Application:
+    """Paths: /record logs one prediction, /slow takes a second, /modules lists what is loaded, else the bundle's id."""
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        serving = service.serving()
+        bundle = serving.bundle.manifest.id if serving else ""
+        answer = f"{os.getpid()} {bundle}"
+        if path == "/record":
+            service.record(
+                PredictionRecord(
+                    time=time.time(),
+                    request_id=environ["QUERY_STRING"],
+                    key_name="test",
+                    endpoint=path,
+                    bundle=bundle,
+                    orders=({"restaurant_id": 10},),
+                    answer=b'{"seconds":1}',
+                )
+            )
+        if path == "/slow":
+            time.sleep(1.0)
+        if path == "/modules":
+            answer = " ".join(sys.modules)
+        if path == "/metrics":
+            answer = service.metrics.render().decode()
+        service.metrics.observe(path, 200, 0.001, 1, "test")
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [answer.encode()]
+
+    return application
+
+
+if __name__ == "__main__":
+    serve(Settings.read(os.environ), make_application)
