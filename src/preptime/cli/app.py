@@ -60,7 +60,8 @@ def app() -> None:
 
     Learns preparation times from orders, keeps what is better, and predicts.
 
-    Every verb but serve takes --json for one JSON document on standard output; words and progress then go to standard error.
+    Every verb but serve takes --json for one JSON document on standard output; words and progress then go to
+    standard error.
     Exit status: 0 fine (a lost comparison included), 1 the data was refused, 2 wrong use, 3 a fault.
     """
 
