@@ -27,6 +27,9 @@ ANYWHERE_IN = {
     "onnxruntime": ("bundle/", "models/"),
     "polars": ("tables/", "training/", "scoring/", "monitoring/"),
     "flask": ("api/",),
+    "flask_swagger_ui": ("api/",),
+    "werkzeug": ("api/",),
+    "granian": ("api/",),
     "streamlit": ("ui/",),
     **dict.fromkeys(("pandas", "joblib", "pickle"), ()),
 }
