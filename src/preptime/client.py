@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-import socket
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -114,7 +113,7 @@ class ToDicts(Protocol):
 class ToDict(Protocol):
     """A data frame of the pandas kind."""
 
-    def to_dict(self, orient: Literal["records"]) -> object:
+    def to_dict(self, orient: Literal["records"], /) -> object:
         """Its rows, for "records"."""
 
 
@@ -183,10 +182,6 @@ class Client:
     def _once(self, body: bytes) -> Answer:
         connection = self._taken() or self._new()
         try:
-            if connection.sock is None:
-                connection.connect()
-                # A request goes out in two parts; without this the second waits for the first to be confirmed.
-                connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.request("POST", f"{self._parts.path.rstrip('/')}/v1/predictions", body, self._headers)
             response = connection.getresponse()
             content = response.read()
