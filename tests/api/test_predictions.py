@@ -253,6 +253,11 @@ def test_vertex_may_have_the_demo_s_path(serving: Serving, kind: str) -> None:
     assert len(msgspec.json.decode(response.data)["predictions"]) == 1
 
 
+def test_vertex_may_ask_both_on_one_path(serving: Serving, kind: str) -> None:
+    http = client(make(serving, SomeSettings(vertex_predict_route="/v", vertex_health_route="/v")).service, kind)
+    assert (http.get("/v").status_code, http.post("/v", json={"instances": []}).status_code) == (200, 200)
+
+
 def test_without_vertex_s_settings_there_is_no_such_route(serving: Serving, kind: str) -> None:
     made = make(serving, SomeSettings(vertex_predict_route=None, vertex_health_route=None))
     assert client(made.service, kind).post("/vertex/predict", json={"instances": []}).status_code == 404
