@@ -31,6 +31,7 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     path = env_file(tmp_path, "PREPTIME_PORT=81\nPREPTIME_WORKERS=3\nOTHER=x\n")
     found = Settings.read({"PREPTIME_PORT": "82"}, path)
     assert (found.port, found.workers) == (82, 3)
+    assert Settings.read({"PREPTIME_PORT": ""}, path).port == 81
     assert Settings.read({}, tmp_path / "none") == Settings()
 
 

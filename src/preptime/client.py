@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-import socket
-import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import Protocol, runtime_checkable
+from types import TracebackType
+from typing import Literal, Protocol, Self, runtime_checkable
 from urllib.parse import urlsplit
 
 import msgspec
@@ -113,7 +113,7 @@ class ToDicts(Protocol):
 class ToDict(Protocol):
     """A data frame of the pandas kind."""
 
-    def to_dict(self, orient: str) -> list[dict[str, object]]:
+    def to_dict(self, orient: Literal["records"], /) -> object:
         """Its rows, for "records"."""
 
 
@@ -129,7 +129,7 @@ Orders = Sequence[Mapping[str, object]] | ToDicts | ToDict
 
 
 class Client:
-    """Asks a server for predictions. Threads may share it; each has a connection of its own, kept open."""
+    """Asks a server for predictions. Threads may share it. Connections stay open until `close`, or use it in `with`."""
 
     def __init__(self, url: str, key: str, *, timeout_seconds: float = 10.0, tries: int = 5) -> None:
         """`timeout_seconds` is for one try. Raises `UsageError` for a URL that is none."""
@@ -140,7 +140,7 @@ class Client:
         self._headers = {"aikey": key, "Content-Type": "application/json", "Accept": "application/json"}
         self._timeout_seconds = timeout_seconds
         self._tries = max(1, tries)
-        self._kept = threading.local()
+        self._idle: deque[HTTPConnection] = deque()
 
     def predict(self, orders: Orders, *, models: Sequence[str] | None = None) -> Answer:
         """Predictions for orders: dicts, or a data frame (Polars, pandas). `models` names point models to add.
@@ -166,43 +166,49 @@ class Client:
             time.sleep(_wait_seconds(attempt, asked_for))
         return self._once(body)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
     def close(self) -> None:
-        """Close this thread's connection. The next request opens another."""
-        connection: HTTPConnection | None = getattr(self._kept, "connection", None)
-        if connection is not None:
+        """Close the connections that no request uses. A later request opens another."""
+        while (connection := self._taken()) is not None:
             connection.close()
-            self._kept.connection = None
 
     def _once(self, body: bytes) -> Answer:
+        connection = self._taken() or self._new()
         try:
-            connection = self._connection()
             connection.request("POST", f"{self._parts.path.rstrip('/')}/v1/predictions", body, self._headers)
             response = connection.getresponse()
             content = response.read()
         except TimeoutError as error:
-            self.close()
+            connection.close()
             raise NoAnswerInTimeError(
                 f"{self._parts.netloc} did not answer within {self._timeout_seconds} s.",
                 "Send fewer orders at once, or allow more time.",
             ) from error
         except (OSError, HTTPException) as error:
-            self.close()
+            connection.close()
             facts = f"{self._parts.netloc} cannot be reached: {str(error) or type(error).__name__}."
             raise UnreachableError(facts, "Is the server running, and this its address?") from error
+        self._idle.append(connection)
         if response.status != HTTPStatus.OK:
             raise RefusedRequestError(response.status, _problem(content), _retry_after_seconds(response))
         return msgspec.json.decode(content, type=Answer)
 
-    def _connection(self) -> HTTPConnection:
-        connection: HTTPConnection | None = getattr(self._kept, "connection", None)
-        if connection is None:
-            kind = HTTPSConnection if self._parts.scheme == "https" else HTTPConnection
-            connection = kind(self._parts.hostname or "", self._parts.port, timeout=self._timeout_seconds)
-            connection.connect()
-            # A request goes out in two parts; without this the second waits for the first to be confirmed.
-            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._kept.connection = connection
-        return connection
+    def _taken(self) -> HTTPConnection | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def _new(self) -> HTTPConnection:
+        kind = HTTPSConnection if self._parts.scheme == "https" else HTTPConnection
+        return kind(self._parts.hostname or "", self._parts.port, timeout=self._timeout_seconds)
 
 
 def _wait_seconds(attempt: int, asked_for: float) -> float:
@@ -223,12 +229,10 @@ def _problem(content: bytes) -> Problem:
         return Problem(detail=content[:200].decode(errors="replace"))
 
 
-def _rows(orders: Orders) -> list[Mapping[str, object]]:
+def _rows(orders: Orders) -> object:
     if isinstance(orders, ToDicts):
-        return [*orders.to_dicts()]
-    if isinstance(orders, ToDict):
-        return [*orders.to_dict("records")]
-    return [*orders]
+        return orders.to_dicts()
+    return orders.to_dict("records") if isinstance(orders, ToDict) else list(orders)
 
 
 def _plain(value: object) -> object:

@@ -65,6 +65,17 @@ def test_the_answer_is_remembered(http: Client, made: Made, serving: Serving) ->
     )
 
 
+def test_what_is_nested_too_deeply_to_be_remembered_is_a_null(http: Client, made: Made) -> None:
+    body = msgspec.json.encode(ORDER)[:-1] + b', "order_id": ' + b"[" * 850 + b"]" * 850 + b"}"
+    assert http.post(PREDICTIONS, data=body, headers=HEADERS, content_type="application/json").status_code == 200
+    (record,) = made.log.records
+
+    def deeper(calls: int) -> bytes:
+        return deeper(calls - 1) if calls else record.line()
+
+    assert msgspec.json.decode(deeper(300))["orders"] == [None]
+
+
 @pytest.mark.parametrize("order_id", ["A-1", "", "é🍕\u2028", 7, -3, 2**63, 10**30, 1.5])
 def test_an_order_id_comes_back_as_it_was(http: Client, order_id: object) -> None:
     (good, bad) = predictions(http, {"orders": [ORDER | {"order_id": order_id}, {"order_id": order_id}]})
@@ -240,6 +251,11 @@ def test_vertex_may_have_the_demo_s_path(serving: Serving, kind: str) -> None:
     response = client(made.service, kind).post("/predict", json={"instances": [ORDER]})
     assert response.status_code == 200
     assert len(msgspec.json.decode(response.data)["predictions"]) == 1
+
+
+def test_vertex_may_ask_both_on_one_path(serving: Serving, kind: str) -> None:
+    http = client(make(serving, SomeSettings(vertex_predict_route="/v", vertex_health_route="/v")).service, kind)
+    assert (http.get("/v").status_code, http.post("/v", json={"instances": []}).status_code) == (200, 200)
 
 
 def test_without_vertex_s_settings_there_is_no_such_route(serving: Serving, kind: str) -> None:

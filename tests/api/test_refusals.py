@@ -115,6 +115,12 @@ def test_more_orders_than_the_limit(serving: Serving, kind: str) -> None:
     assert demo.status_code == 422
 
 
+def test_a_row_that_is_no_order_is_named_with_its_value(http: Client) -> None:
+    found = problem(post(http, PREDICTIONS, b'{"orders": [{}, "seven"]}'), 422)
+    assert (found["row"], found["field"], found["value"], found["expected"]) == (1, "orders[1]", "'seven'", "object")
+    assert str(found["detail"]).startswith("In orders[1]: Expected object, got 'seven'.")
+
+
 @pytest.mark.parametrize(
     ("body", "row", "field"),
     [

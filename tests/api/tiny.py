@@ -1,4 +1,7 @@
-"""A tiny WSGI application over a service, and a program that serves it: `python tiny.py` with PREPTIME_* settings."""
+"""A tiny WSGI application over a service, and the real one with a window in it; `python tiny.py` serves the tiny one.
+
+With the argument `real` the program serves the real application. Settings are the environment's.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def make_application(service: Service) -> Application:
-    """Paths: /record logs one prediction, /slow takes a second, /modules lists what is loaded, else the bundle's id."""
+    """Paths: /record logs one prediction, /slow takes a second, /metrics; every other tells process and bundle."""
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
@@ -37,10 +40,10 @@ def make_application(service: Service) -> Application:
                     answer=b'{"seconds":1}',
                 )
             )
+        if path == "/forever":
+            time.sleep(30.0)
         if path == "/slow":
             time.sleep(1.0)
-        if path == "/modules":
-            answer = " ".join(sys.modules)
         if path == "/metrics":
             answer = service.metrics.render().decode()
         service.metrics.observe(path, 200, 0.001, 1, "test")
@@ -50,5 +53,20 @@ def make_application(service: Service) -> Application:
     return application
 
 
+def make_real_application(service: Service) -> Application:
+    """What `preptime serve` runs, and one path more: /test/modules lists what the process has loaded."""
+    from preptime.api.front import make_application as make_real
+
+    real = make_real(service)
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/test/modules":
+            return real(environ, start_response)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [" ".join(sys.modules).encode()]
+
+    return application
+
+
 if __name__ == "__main__":
-    serve(Settings.read(os.environ), make_application)
+    serve(Settings.read(os.environ), make_real_application if "real" in sys.argv else make_application)

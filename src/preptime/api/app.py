@@ -62,7 +62,7 @@ def create_app(service: Service) -> Flask:
 
 
 def _route(app: Flask, path: str, method: str, view: Callable[[], Response]) -> None:
-    app.add_url_rule(path, endpoint=path, view_func=view, methods=[method])
+    app.add_url_rule(path, endpoint=f"{method} {path}", view_func=view, methods=[method])
 
 
 def _predictions(endpoint: Endpoint, service: Service) -> Response:

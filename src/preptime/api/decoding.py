@@ -109,7 +109,7 @@ def _misshapen(message: str, inside: str, status: HTTPStatus) -> RefusedRequestE
     return RefusedRequestError(
         status,
         f"In {name}: {_PATH.sub('', message).replace('`', '')}.",
-        'Send one order, or {"orders": [...]}; /docs describes both.' if not inside else "",
+        "/docs describes what is taken.",
         row=int(row[1]) if row else None,
         field=name,
         value=value or None,
@@ -152,7 +152,10 @@ def _salvaged_table(body: bytes) -> _Table:
 
 
 def _raw_fields(raw: msgspec.Raw | bytes, path: str = "") -> dict[str, msgspec.Raw]:
-    return _at(raw, dict[str, msgspec.Raw], path)
+    try:
+        return msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    except msgspec.ValidationError as error:
+        raise msgspec.ValidationError(f"Expected `object`, got `{shown(_salvaged(raw))}` - at `${path}`") from error
 
 
 def _at(raw: msgspec.Raw | bytes, kind: type[_T], path: str) -> _T:
@@ -166,7 +169,7 @@ def _salvaged_values(fields: Mapping[str, msgspec.Raw]) -> dict[str, object]:
     return {name: _salvaged(fields[name]) for name in _FIELDS if name in fields}
 
 
-def _salvaged(raw: msgspec.Raw) -> object:
+def _salvaged(raw: msgspec.Raw | bytes) -> object:
     try:
         return msgspec.json.decode(raw)
     except msgspec.ValidationError:

@@ -65,12 +65,20 @@ class VertexRequest(msgspec.Struct):
     parameters: Parameters | None = None
 
 
+DATA_FRAME = (
+    '{"order_acknowledged_at":{"0":1433158108000},"order_value_gbp":{"0":21.4},'
+    '"restaurant_id":{"0":1326},"number_of_items":{"0":3}}'
+)
+
+
 class DemoRequest(msgspec.Struct):
     """The demo's contract."""
 
     json_data: Annotated[
         str,
         msgspec.Meta(
-            description="`DataFrame.to_json()` of the orders: by column (pandas' default) or a list of records."
+            description="`DataFrame.to_json()` of the orders: by column (pandas' default) or a list of records.",
+            examples=[DATA_FRAME],
+            extra_json_schema={"contentMediaType": "application/json"},
         ),
     ]

@@ -142,8 +142,6 @@ def _spread(values: list[float], rows: Rows, size: int) -> list[float | None]:
 
 def _echo(order_id: object) -> object:
     """An identifier as it came: text or a number. What else somebody puts there identifies nothing."""
-    if type(order_id) is str:
+    if type(order_id) is str or type(order_id) is int:
         return order_id
-    if type(order_id) is int:
-        return order_id if -(2**63) <= order_id < 2**64 else msgspec.Raw(str(order_id).encode())
     return order_id if type(order_id) is float and math.isfinite(order_id) else UNSET

@@ -85,7 +85,16 @@ class PredictionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The response's body."""
 
     def line(self) -> bytes:
-        """One line of JSON without its end. For the writer's thread: an answer does not wait for it."""
+        """One line of JSON without its end. For the writer's thread: an answer does not wait for it.
+
+        An order nested so deeply that this thread cannot write what another could read is a null.
+        """
+        try:
+            return self._line(self.orders)
+        except RecursionError:
+            return self._line([None] * len(self.orders))
+
+    def _line(self, orders: Sequence[object]) -> bytes:
         return msgspec.json.encode(
             {
                 "time": self.time,
@@ -93,7 +102,7 @@ class PredictionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
                 "key_name": self.key_name,
                 "endpoint": self.endpoint,
                 "bundle": self.bundle,
-                "orders": self.orders,
+                "orders": orders,
                 "answer": msgspec.Raw(self.answer),
             }
         )

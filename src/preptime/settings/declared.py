@@ -111,8 +111,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
         Raises `UsageError` for an unknown name with our prefix and for a value out of its range.
         """
-        given = read_env_file(env_file) if env_file is not None and env_file.is_file() else {}
-        given = {name: value for name, value in {**given, **environ}.items() if value}
+        in_file = read_env_file(env_file) if env_file is not None and env_file.is_file() else {}
+        given = {name: value for name, value in in_file.items() if value}
+        given |= {name: value for name, value in environ.items() if value}
         known = {name for setting in declared() for name in setting.names}
         for unknown in sorted(given.keys() - known - FOR_TESTS):
             if unknown.startswith(PREFIX):

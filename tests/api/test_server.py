@@ -1,0 +1,241 @@
+"""The server as processes: how it starts, ends, is killed, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from http.client import HTTPException
+from pathlib import Path
+
+import pytest
+
+from preptime.bundle.champions import ChampionLog, EntryDraft
+from preptime.bundle.store import Store
+from tests.api.processes import REAL, START_SECONDS, TINY, environment, free_port, started
+from tests.bundle.making import DAY, put_bundle
+from tests.bundle.test_imports import TRAINING_ONLY
+from tests.requirements import requires
+
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+
+
+def promote(folder: Path, shift: float = 1.0, *, damaged: bool = False) -> str:
+    """A new bundle is champion of the store in `folder`."""
+    store = Store.open(str(folder / "models"))
+    bundle_id = put_bundle(store, shift=shift)
+    if damaged:
+        (folder / "models" / "bundles" / bundle_id / "model.onnx").write_bytes(b"damaged")
+    log = ChampionLog(store)
+    draft = EntryDraft(bundle=bundle_id, date=DAY, action="promote", reason="test", by="test", at="now")
+    log.append(draft, after=log.current())
+    return bundle_id
+
+
+def remembered(folder: Path) -> list[str]:
+    """The requests in the prediction log; half a line at the end of a killed worker's file is passed over."""
+    files = (folder / "predictions").glob("*.jsonl")
+    lines = [line for path in files for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    return sorted((str(json.loads(line)["request_id"]) for line in lines), key=int)
+
+
+def refused_to_start(folder: Path, **given: str) -> str:
+    """What `preptime serve` says when it does not start."""
+    ended = subprocess.run(
+        [sys.executable, *REAL], cwd=folder, env=environment(given), capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2, ended.stderr
+    return ended.stderr
+
+
+def listens(port: int) -> bool:
+    """Whether somebody does, on loopback."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def signals_are_gentle() -> None:
+    requires(os.name == "posix", "this system ends a process without asking it")
+
+
+def test_workers_answer_and_after_sigterm_all_that_was_taken_is_written(tmp_path: Path) -> None:
+    signals_are_gentle()
+    bundle_id = promote(tmp_path)
+    with started(tmp_path, PREPTIME_WORKERS="2") as server:
+        server.wait_until("/metrics", f'preptime_workers_ready{{bundle="{bundle_id}"}} 2')
+        answers = [server.get(f"/record?{number}") for number in range(60)]
+        assert server.stop() == 0
+    assert {answer.split()[1] for answer in answers} == {bundle_id}
+    assert remembered(tmp_path) == [str(number) for number in range(60)]
+    assert "Traceback" not in server.errors()
+    for line in server.errors().splitlines():
+        assert {"time", "level", "logger", "process", "message"} <= json.loads(line).keys()
+
+
+@pytest.mark.parametrize("to_all", [False, True])
+def test_sigterm_lets_what_is_under_way_finish(tmp_path: Path, to_all: bool) -> None:
+    """To the main process alone, as a container does it, and to every process at once, as a terminal or systemd."""
+    signals_are_gentle()
+    promote(tmp_path)
+    with started(tmp_path) as server:
+        worker = int(server.wait_until("/").split()[0])
+        answers: list[str] = []
+        asking = threading.Thread(target=lambda: answers.append(server.get("/slow")))
+        asking.start()
+        time.sleep(0.3)
+        if to_all:
+            os.kill(worker, signal.SIGTERM)
+        assert server.stop() == 0
+        asking.join()
+        assert answers[0].split()[0] == str(worker)
+        with pytest.raises(OSError, match="refused"):
+            server.ask("/")
+
+
+def test_what_outlasts_the_grace_time_is_ended(tmp_path: Path) -> None:
+    signals_are_gentle()
+    promote(tmp_path)
+    with started(tmp_path, PREPTIME_GRACE_SECONDS="1") as server:
+        server.wait_until("/")
+
+        def ask() -> None:
+            with pytest.raises((OSError, HTTPException)):
+                server.get("/forever")
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        time.sleep(0.3)
+        assert server.stop() == 0
+        asking.join(START_SECONDS)
+        assert not asking.is_alive()
+
+
+def test_a_killed_server_loses_at_most_the_last_second(tmp_path: Path) -> None:
+    promote(tmp_path)
+    with started(tmp_path) as server:
+        worker = int(server.wait_until("/").split()[0])
+        for number in range(200):
+            server.get(f"/record?{number}")
+        time.sleep(1.0)
+        server.get("/record?200")
+        server.process.kill()
+        os.kill(worker, KILL)
+        server.process.wait()
+    assert remembered(tmp_path)[:200] == [str(number) for number in range(200)]
+
+
+def test_a_killed_worker_comes_back_and_no_count_is_lost(tmp_path: Path) -> None:
+    promote(tmp_path)
+    with started(tmp_path) as server:
+        first = int(server.wait_until("/").split()[0])
+        for number in range(10):
+            server.get(f"/record?{number}")
+        os.kill(first, KILL)
+        second = int(server.wait_until("/").split()[0])
+        assert second != first
+        server.wait_until("/metrics", 'preptime_requests_total{endpoint="/record",status="200",key="test"} 10')
+
+
+def test_workers_end_when_their_main_process_was_killed(tmp_path: Path) -> None:
+    promote(tmp_path)
+    with started(tmp_path) as server:
+        server.wait_until("/record?1")
+        server.process.kill()
+        server.process.wait()
+        end = time.monotonic() + START_SECONDS
+        while (listens(server.port) or remembered(tmp_path) != ["1"]) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not listens(server.port)
+    assert remembered(tmp_path) == ["1"]
+
+
+def test_no_champion_then_one_then_a_damaged_one_then_another(tmp_path: Path) -> None:
+    health = free_port()
+    settings = {"PREPTIME_WORKERS": "2", "PREPTIME_HEALTH_PORT": str(health)}
+    with started(tmp_path, REAL, **settings) as server:
+        server.wait_until("/healthz")
+        server.wait_until("/healthz", port=health)
+        assert server.ask("/readyz")[0] == 503
+        server.wait_until("/readyz", status=503, port=health)
+        first = promote(tmp_path, 1.0)
+        server.wait_until("/readyz", first)
+        server.wait_until("/metrics", f'preptime_workers_ready{{bundle="{first}"}} 2', port=health)
+        second = promote(tmp_path, 2.0, damaged=True)
+        server.wait_until("/metrics", f'preptime_workers_refusing{{bundle="{second}"}} 2')
+        assert first in server.wait_until("/readyz", "bytes")
+        assert "bytes" in server.wait_until("/readyz", first, port=health)
+        third = promote(tmp_path, 3.0)
+        server.wait_until("/metrics", f'preptime_workers_ready{{bundle="{third}"}} 2', port=health)
+        server.wait_until("/readyz", third)
+        assert server.ask("/elsewhere", port=health)[0] == 404
+
+
+def test_the_worker_loads_no_library_of_training(tmp_path: Path) -> None:
+    promote(tmp_path)
+    with started(tmp_path, (str(TINY), "real")) as server:
+        loaded = set(server.wait_until("/test/modules").split())
+    assert {"preptime.api.front", "flask", "onnxruntime"} <= loaded
+    assert loaded.isdisjoint(TRAINING_ONLY)
+
+
+def test_standard_output_holds_the_prediction_log_and_nothing_else(tmp_path: Path) -> None:
+    signals_are_gentle()
+    promote(tmp_path)
+    with started(tmp_path, PREPTIME_PREDICTION_LOG="stdout", PREPTIME_WORKERS="2") as server:
+        server.wait_until("/")
+        for number in range(50):
+            server.get(f"/record?{number}")
+        assert server.stop() == 0
+    lines = (tmp_path / "output.txt").read_bytes().splitlines()
+    assert sorted(int(json.loads(line)["request_id"]) for line in lines) == list(range(50))
+    assert not (tmp_path / "predictions").exists()
+
+
+@pytest.mark.parametrize("setting", ["PREPTIME_PORT", "PREPTIME_HEALTH_PORT"])
+def test_a_port_in_use_is_one_clear_sentence(tmp_path: Path, setting: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        said = refused_to_start(tmp_path, **{"AIKEY": "x", "PREPTIME_PORT": str(free_port()), setting: str(port)})
+    assert said.splitlines() == [
+        f"Port {port} of 127.0.0.1 is in use by another program. Stop what listens there, or set another {setting}."
+    ]
+
+
+def test_a_second_server_does_not_share_the_port_of_the_first(tmp_path: Path) -> None:
+    with started(tmp_path) as server:
+        server.wait_until("/")
+        assert "is in use" in refused_to_start(tmp_path, AIKEY="x", PREPTIME_PORT=str(server.port))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "No key is configured"),
+        ({"AIKEY": "x", "PREPTIME_HOST": "192.0.2.1"}, "AIKEY is a plain key"),
+        ({"AIKEY": "x", "PREPTIME_HOST": "no.such.host.invalid"}, "AIKEY is a plain key"),
+        ({"AIKEY": "x", "PREPTIME_OPERATOR_KEYS": "geheim"}, "PREPTIME_OPERATOR_KEYS: an entry"),
+        ({"AIKEY": "x", "PREPTIME_WORKER": "2"}, "Did you mean PREPTIME_WORKERS?"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_anything_starts(
+    tmp_path: Path, given: dict[str, str], words: str
+) -> None:
+    said = refused_to_start(tmp_path, **given)
+    assert words in said
+    assert "geheim" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_settings_are_told_at_the_start_without_secrets(tmp_path: Path) -> None:
+    promote(tmp_path)
+    (tmp_path / ".env").write_text("AIKEY=geheim\nPREPTIME_WORKERS=1\n", encoding="utf-8")
+    with started(tmp_path, REAL, AIKEY="") as server:
+        server.wait_until("/readyz")
+    assert "PREPTIME_STORE=models" in server.errors()
+    assert "AIKEY=set" in server.errors()
+    assert "geheim" not in server.errors()
