@@ -29,7 +29,7 @@ def keys() -> None:
 @click.argument("name")
 @speaking
 def new(speaker: Speaker, name: str) -> None:
-    """Make a key: it is printed once; the server is told its hash alone."""
+    """Make a key for the client NAME: printed once; the server gets its hash."""
     made = new_key(name)
     speaker.finish(
         KeyDocument(made.name, made.key, made.sha256, made.setting),
