@@ -10,16 +10,18 @@ import subprocess
 import sys
 import threading
 import time
-from http.client import HTTPException
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import pytest
 
+from preptime.api.side import serve_side
 from preptime.bundle.champions import ChampionLog, EntryDraft
 from preptime.bundle.store import Store
 from tests.api.processes import REAL, START_SECONDS, TINY, environment, free_port, started
 from tests.bundle.making import DAY, put_bundle
-from tests.bundle.test_imports import TRAINING_ONLY
+from tests.bundle.test_imports import TRAINING_ONLY, loaded_after
 from tests.requirements import requires
 
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
@@ -183,6 +185,12 @@ def test_the_worker_loads_no_library_of_training(tmp_path: Path) -> None:
     assert loaded.isdisjoint(TRAINING_ONLY)
 
 
+def test_the_main_process_loads_nothing_that_predicts() -> None:
+    loaded = loaded_after("import preptime.api.server")
+    assert {"granian", "msgspec"} <= loaded
+    assert loaded.isdisjoint({"numpy", "onnxruntime", "flask", "preptime.bundle"})
+
+
 def test_standard_output_holds_the_prediction_log_and_nothing_else(tmp_path: Path) -> None:
     signals_are_gentle()
     promote(tmp_path)
@@ -229,6 +237,28 @@ def test_settings_that_cannot_be_are_refused_before_anything_starts(
     assert words in said
     assert "geheim" not in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_settings_that_was_named_has_to_be_there(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, *REAL, "--env-file", "none.env"],
+        cwd=tmp_path,
+        env=environment({}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "none.env" in ended.stderr
+
+
+def test_health_has_its_port_on_the_other_loopback_as_well(tmp_path: Path) -> None:
+    try:
+        with serve_side("::1", port := free_port(), tmp_path), closing(HTTPConnection("::1", port)) as connection:
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().status == 200
+    except OSError as error:
+        requires(False, f"no IPv6 here: {error}")
 
 
 def test_the_settings_are_told_at_the_start_without_secrets(tmp_path: Path) -> None:
