@@ -10,13 +10,11 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
 
-from preptime.api.side import serve_side
 from preptime.bundle.champions import ChampionLog, EntryDraft
 from preptime.bundle.store import Store
 from tests.api.processes import REAL, START_SECONDS, TINY, environment, free_port, started
@@ -250,15 +248,6 @@ def test_a_file_of_settings_that_was_named_has_to_be_there(tmp_path: Path) -> No
     )
     assert ended.returncode == 2
     assert "none.env" in ended.stderr
-
-
-def test_health_has_its_port_on_the_other_loopback_as_well(tmp_path: Path) -> None:
-    try:
-        with serve_side("::1", port := free_port(), tmp_path), closing(HTTPConnection("::1", port)) as connection:
-            connection.request("GET", "/healthz")
-            assert connection.getresponse().status == 200
-    except OSError as error:
-        requires(False, f"no IPv6 here: {error}")
 
 
 def test_the_settings_are_told_at_the_start_without_secrets(tmp_path: Path) -> None:
