@@ -152,7 +152,13 @@ def _references(run: Run, ending: ExitStack, lacking: dict[str, str]) -> dict[st
     fitted_on = (str(run.prepared.orders), str(run.prepared.restaurants))
     asked = {
         "a: Flask's development server, pandas, native models": ("demo", fitted_on, "/predict", "demo", ("pandas",)),
-        "b: FastAPI, pydantic, uvicorn, six models": ("fast", (store,), "/v1/predictions", "six", ("fastapi", "uvicorn")),
+        "b: FastAPI, pydantic, uvicorn, six models": (
+            "fast",
+            (store,),
+            "/v1/predictions",
+            "six",
+            ("fastapi", "uvicorn"),
+        ),
         "c: bare WSGI, six models": ("bare", (store,), "/", "six", ()),
         "c: bare WSGI, default answer": ("bare", (store,), "/", "default", ()),
         "d: a constant": ("constant", (), "/", "six", ()),
@@ -170,6 +176,8 @@ def _references(run: Run, ending: ExitStack, lacking: dict[str, str]) -> dict[st
             server = serving(command, port, run.cores[0], {"AIKEY": key}, run.prepared.folder)
             started[module] = ending.enter_context(server)
         targets[name] = (run.target(started[module], path, body, key), CONNECTIONS)
+        if module == "constant":
+            targets[f"{name}, one connection"] = (targets[name][0], 1)
     return targets
 
 

@@ -41,9 +41,8 @@ def serving(command: Sequence[str], port: int, core: int, environ: Mapping[str, 
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     with (folder / f"server-{port}.txt").open("wb") as said:
         began = time.perf_counter()
-        process = subprocess.Popen(
-            ["taskset", "-c", str(core), *command], env=kept | dict(environ), stdout=said, stderr=said
-        )
+        pinned = ["taskset", "-c", str(core), *command]
+        process = subprocess.Popen(pinned, env=kept | dict(environ), stdout=said, stderr=said)
         try:
             _wait(process, port, Path(said.name))
             yield Server(process, port, time.perf_counter() - began)

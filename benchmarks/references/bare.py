@@ -1,6 +1,6 @@
 """The same pure function as a bare WSGI callable on Granian: no key, no log, no metrics.
 
-    python -m benchmarks.references.bare PORT STORE
+python -m benchmarks.references.bare PORT STORE
 """
 
 from __future__ import annotations

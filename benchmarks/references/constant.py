@@ -1,6 +1,6 @@
 """A WSGI callable that answers a constant, on Granian: what the server alone can do. The body is not read.
 
-    python -m benchmarks.references.constant PORT
+python -m benchmarks.references.constant PORT
 """
 
 from __future__ import annotations
