@@ -1,7 +1,11 @@
-"""A storm: load on four workers while champions change, some of them damaged, and a worker is killed."""
+"""What stands and falls with real stores: a storm of champions, and parity with `score` for what `train` made.
+
+The storm: load on four workers while champions change, some of them damaged, and a worker is killed.
+"""
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -10,15 +14,23 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
+import numpy as np
+import polars as pl
 import pytest
 
+from preptime.api.champion import champion_opener
+from preptime.api.predict import DIGITS
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.champions import ChampionLog, EntryDraft
 from preptime.bundle.store import Store
+from preptime.scoring.score import score_file
+from tests.api.making import HEADERS, client, make
 from tests.api.processes import PLAIN_KEY, REAL, START_SECONDS, Server, started
 from tests.api.storm_bundles import DAMAGES, ORDERS, QUESTIONS, make_bundles, make_damaged
 from tests.api.storm_load import Given, Load
+from tests.api.storm_training import make_trained
 from tests.bundle.making import DAY
 from tests.requirements import requires
 
@@ -35,6 +47,8 @@ DAMAGED_AT = range(3, CHANGES, 3)
 """Which changes are to a bundle that must be refused; the last is to a good one."""
 KILL_AT = 10
 """After this change a worker is killed."""
+
+ROWS_A_REQUEST = 500
 
 
 @dataclass
@@ -214,3 +228,58 @@ def test_a_storm(tmp_path: Path) -> None:
     assert_only_in_flight(load, killed, ended)
     assert_right(load.given, bundles, reign)
     assert_remembered(tmp_path, load, killed)
+
+
+def test_the_api_says_what_score_writes_for_a_store_that_train_made(tmp_path: Path) -> None:
+    trained = make_trained(tmp_path / "models")
+    opened = champion_opener(trained.store)(trained.champion)
+    assert opened.models == ("rf", "gbr", "cat", "xgb", "stacking")
+    rows = asked_rows(trained.orders)
+    source, out = tmp_path / "orders.csv", tmp_path / "scored.csv"
+    pl.DataFrame(rows).write_csv(source)
+    score_file(str(source), out, opened.bundle)
+    with out.open(newline="", encoding="utf-8") as file:
+        scored = list(csv.DictReader(file))
+    http = client(make(opened).service, "front")
+    found: list[dict[str, object]] = []
+    for start in range(0, len(rows), ROWS_A_REQUEST):
+        asked = {"orders": rows[start : start + ROWS_A_REQUEST], "models": [*opened.models, "quantile"]}
+        response = http.post("/v1/predictions", json=asked, headers=HEADERS)
+        found += cast(dict[str, list[dict[str, object]]], response.json)["predictions"]
+    assert len(found) == len(scored) == len(rows)
+    for one, written in zip(found, scored, strict=True):
+        assert one == as_answered(written, opened.models)
+    for place in range(0, len(rows), 61):
+        response = http.post("/v1/predictions", json=rows[place], headers=HEADERS)
+        alone = cast(dict[str, list[dict[str, object]]], response.json)["predictions"]
+        assert alone == [{name: value for name, value in found[place].items() if name != "models"}]
+
+
+def asked_rows(orders: pl.DataFrame) -> list[dict[str, object]]:
+    """The orders without what only became known later; every fortieth is a stranger's."""
+    return [
+        {
+            "order_id": row["order_id"],
+            "order_acknowledged_at": row["order_acknowledged_at"].isoformat().replace("+00:00", "Z"),
+            "order_value_gbp": row["order_value_gbp"],
+            "restaurant_id": 999_999 if place % 40 == 7 else row["restaurant_id"],
+            "number_of_items": row["number_of_items"],
+        }
+        for place, row in enumerate(orders.iter_rows(named=True))
+    ]
+
+
+def as_answered(written: dict[str, str], models: tuple[str, ...]) -> dict[str, object]:
+    """A row that `score` wrote, as the API tells it."""
+
+    def seconds(name: str) -> float:
+        return round(float(np.float32(written[f"predicted_{name}seconds"])), DIGITS)
+
+    return {
+        "order_id": int(written["order_id"]),
+        "prep_time_seconds": round(float(np.float32(written["predicted_seconds"]))),
+        **{level: seconds(f"{level}_") for level in ("p10", "p50", "p80", "p90")},
+        "ready_at": written["predicted_ready_at"].replace(" ", "T"),
+        "basis": written["prediction_basis"],
+        "models": {name: seconds(f"{name}_") for name in models} | {"quantile": seconds("")},
+    }
