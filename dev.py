@@ -43,7 +43,7 @@ class TaskError(Exception):
 def help_(*_: str) -> None:
     """List the tasks."""
     for name, task in TASKS.items():
-        print(f"{name:<8}{(task.__doc__ or '').splitlines()[0]}")
+        print(f"{name:<10}{(task.__doc__ or '').splitlines()[0]}")
 
 
 def setup(which: str = "dev", *_: str) -> None:
@@ -112,6 +112,12 @@ def bench(*arguments: str) -> None:
     _must(PYTHON, "-m", "benchmarks", *arguments)
 
 
+def bench_api(*arguments: str) -> None:
+    """Measure the online API beside servers that are built otherwise (Linux, needs wrk)."""
+    setup()
+    _must(PYTHON, "-m", "benchmarks.api", *arguments)
+
+
 def lock(*arguments: str) -> None:
     """Write locks/ anew from pyproject.toml (needs uv; --upgrade for newer versions)."""
     uv = shutil.which("uv")
@@ -156,6 +162,7 @@ TASKS: dict[str, Callable[..., None]] = {
     "types": types,
     "docs": docs,
     "bench": bench,
+    "bench-api": bench_api,
     "lock": lock,
     "clean": clean,
 }

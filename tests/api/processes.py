@@ -89,7 +89,12 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
 def started(folder: Path, program: tuple[str, ...] = (str(TINY),), **given: str) -> Iterator[Server]:
     """A server in `folder`, with its store under `models`. Not yet waited for; killed at the end if it still runs."""
     port = free_port()
-    settings = {"AIKEY": PLAIN_KEY, "PREPTIME_PORT": str(port), "PREPTIME_CHAMPION_SECONDS": "0.1"} | given
+    settings = {
+        "AIKEY": PLAIN_KEY,
+        "TMPDIR": str(folder),
+        "PREPTIME_PORT": str(port),
+        "PREPTIME_CHAMPION_SECONDS": "0.1",
+    } | given
     with (folder / "errors.txt").open("wb") as errors, (folder / "output.txt").open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, *program],

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from preptime.api.access import check_keys
 from preptime.api.counts import shared_states
-from preptime.api.running import assemble, check_keys
+from preptime.api.running import assemble
 from preptime.api.side import read_readiness
 from preptime.errors import UsageError
 from preptime.settings import Settings

@@ -19,7 +19,7 @@ from preptime.bundle.champions import ChampionLog, EntryDraft
 from preptime.bundle.store import Store
 from tests.api.processes import REAL, START_SECONDS, TINY, environment, free_port, started
 from tests.bundle.making import DAY, put_bundle
-from tests.bundle.test_imports import TRAINING_ONLY
+from tests.bundle.test_imports import TRAINING_ONLY, loaded_after
 from tests.requirements import requires
 
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
@@ -183,6 +183,12 @@ def test_the_worker_loads_no_library_of_training(tmp_path: Path) -> None:
     assert loaded.isdisjoint(TRAINING_ONLY)
 
 
+def test_the_main_process_loads_nothing_that_predicts() -> None:
+    loaded = loaded_after("import preptime.api.server")
+    assert {"granian", "msgspec"} <= loaded
+    assert loaded.isdisjoint({"numpy", "onnxruntime", "flask", "preptime.bundle"})
+
+
 def test_standard_output_holds_the_prediction_log_and_nothing_else(tmp_path: Path) -> None:
     signals_are_gentle()
     promote(tmp_path)
@@ -229,6 +235,19 @@ def test_settings_that_cannot_be_are_refused_before_anything_starts(
     assert words in said
     assert "geheim" not in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_settings_that_was_named_has_to_be_there(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, *REAL, "--env-file", "none.env"],
+        cwd=tmp_path,
+        env=environment({}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "none.env" in ended.stderr
 
 
 def test_the_settings_are_told_at_the_start_without_secrets(tmp_path: Path) -> None:

@@ -69,4 +69,4 @@ def make_real_application(service: Service) -> Application:
 
 
 if __name__ == "__main__":
-    serve(Settings.read(os.environ), make_real_application if "real" in sys.argv else make_application)
+    serve(Settings.read(os.environ), "tiny:make_real_application" if "real" in sys.argv else "tiny:make_application")

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from preptime.api.access import check_keys
 from preptime.api.champion import Watcher, champion_opener
 from preptime.api.counts import WorkerState
 from preptime.api.log import PredictionLog
@@ -17,7 +18,6 @@ from preptime.api.metrics import Metrics
 from preptime.api.service import Service
 from preptime.bundle.champions import ChampionLog
 from preptime.bundle.store import Store
-from preptime.keys import Keys, serving_keys
 from preptime.settings import Settings
 
 PULSE_SECONDS = 1.0
@@ -75,20 +75,6 @@ def assemble(settings: Settings, *, guard: Guard | None = None) -> Running:
     log = PredictionLog(_target(settings, guard))
     metrics = Metrics(Path(settings.metrics_folder) if settings.metrics_folder else None)
     return Running(Service(settings, watcher, keys, log, metrics), watcher, log, metrics)
-
-
-def check_keys(settings: Settings) -> Keys:
-    """The keys that may ask; the operators' are read as well, so that a wrong one is found at the start.
-
-    A server that answers Vertex AI alone needs none. Raises `UsageError`.
-    """
-    Keys.of(settings.operator_keys, "PREPTIME_OPERATOR_KEYS")
-    return serving_keys(
-        settings.api_keys,
-        settings.aikey,
-        loopback=settings.is_loopback,
-        required=settings.vertex_predict_route is None,
-    )
 
 
 def _target(settings: Settings, guard: Guard | None) -> Target | None:

@@ -1,4 +1,7 @@
-"""The server: Granian's WSGI workers, and the main process that starts, watches and ends them."""
+"""The server: Granian's WSGI workers, and the main process that starts, watches and ends them.
+
+The main process predicts nothing: neither Flask nor a bundle's libraries are loaded in it.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,14 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 
+from preptime.api.access import check_keys
 from preptime.api.logging import log_config
-from preptime.api.running import check_keys
 from preptime.api.side import serve_side
-from preptime.api.worker import MakeApplication, open_worker
+from preptime.api.worker import open_named
 from preptime.errors import UsageError
 from preptime.settings import Settings
 
+APPLICATION = "preptime.api.front:make_application"
 CONNECTIONS = 1024
 """Open connections of one worker; more wait in the system's queue, which is as long again."""
 
@@ -34,11 +38,11 @@ THREADS_TO_SPARE = 4
 _LOG = logging.getLogger(__name__)
 
 
-def serve(settings: Settings, make_application: MakeApplication) -> None:
+def serve(settings: Settings, application: str = APPLICATION) -> None:
     """Serve until SIGTERM or SIGINT; then stop accepting, finish what is under way within the grace time, return.
 
-    `make_application` is called in every worker, so it is a function of a module. Raises `UsageError` before anything
-    is started: for a port in use, for keys that cannot be.
+    `application` is the `module:function` that makes a service's WSGI application, in every worker. Raises `UsageError`
+    before anything is started: for a port in use, for keys that cannot be.
     """
     check_keys(settings)
     address = free_address(settings.host, settings.port, "PREPTIME_PORT")
@@ -49,15 +53,15 @@ def serve(settings: Settings, make_application: MakeApplication) -> None:
             folder = tempfile.mkdtemp(prefix="preptime-")
             ending.callback(shutil.rmtree, folder, ignore_errors=True)
             settings = msgspec.structs.replace(settings, metrics_folder=folder)
-        _run(settings, make_application, address, ending)
+        _run(settings, application, address, ending)
 
 
-def _run(settings: Settings, make_application: MakeApplication, address: str, ending: ExitStack) -> None:
+def _run(settings: Settings, application: str, address: str, ending: ExitStack) -> None:
     # A worker starts from nothing on every system: no lock, thread or file of this process goes with it.
     multiprocessing.set_start_method("spawn", force=True)
     guard = multiprocessing.Lock() if settings.prediction_log == "stdout" else None
     server = Granian(
-        "preptime.api.wsgi:app",
+        application,
         address=address,
         port=settings.port,
         interface=Interfaces.WSGI,
@@ -75,7 +79,7 @@ def _run(settings: Settings, make_application: MakeApplication, address: str, en
     _LOG.info("Settings: %s", ", ".join(f"{name}={value}" for name, value in settings.shown().items()))
     if settings.health_port is not None:
         ending.enter_context(serve_side(address, settings.health_port, Path(settings.metrics_folder)))
-    server.serve(target_loader=partial(open_worker, settings, make_application, guard), wrap_loader=False)
+    server.serve(target_loader=partial(open_named, settings, application, guard), wrap_loader=False)
 
 
 def free_address(host: str, port: int, setting: str) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from socket import socket
-from socketserver import BaseServer
+from socket import AF_INET, AF_INET6, socket
+from socketserver import BaseServer, ThreadingTCPServer
 
 import msgspec
 
@@ -66,6 +67,17 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+class SideServer(ThreadingTCPServer):
+    """A thread for each request. Not the library's HTTP server, which asks for its own name when it starts."""
+
+    daemon_threads = True
+    allow_reuse_address = os.name == "posix"
+
+    def __init__(self, address: str, port: int, folder: Path) -> None:
+        self.address_family = AF_INET6 if ":" in address else AF_INET
+        super().__init__((address, port), partial(Handler, folder))
+
+
 def read_readiness(folder: Path) -> Readiness:
     """What the workers that live say together."""
     states = shared_states(folder, stale_seconds=STALE_SECONDS)
@@ -80,7 +92,7 @@ def read_readiness(folder: Path) -> Readiness:
 @contextmanager
 def serve_side(address: str, port: int, folder: Path) -> Iterator[None]:
     """Answer in a thread for as long as the context lasts."""
-    server = ThreadingHTTPServer((address, port), partial(Handler, folder))
+    server = SideServer(address, port, folder)
     thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
     thread.start()
     try:

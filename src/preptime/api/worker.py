@@ -8,19 +8,21 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING
 
 from preptime.api.log_targets import Guard
-from preptime.api.service import Service
 from preptime.settings import Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
+    from preptime.api.service import Service
+
 Application = Callable[["WSGIEnvironment", "StartResponse"], Iterable[bytes]]
 """A WSGI application."""
-MakeApplication = Callable[[Service], Application]
+MakeApplication = Callable[["Service"], Application]
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,6 +40,13 @@ def open_worker(settings: Settings, make_application: MakeApplication, guard: Gu
     Finalize(running, running.close, kwargs={"seconds": settings.grace_seconds}, exitpriority=10)
     threading.Thread(target=_end_with_parent, name="parent-watcher", daemon=True).start()
     return make_application(running.service)
+
+
+def open_named(settings: Settings, application: str, guard: Guard | None) -> Application:
+    """The same for a `module:function` that makes the application; the main process never imports it."""
+    module, _, function = application.partition(":")
+    make_application: MakeApplication = getattr(import_module(module), function)
+    return open_worker(settings, make_application, guard)
 
 
 def _end_with_parent() -> None:

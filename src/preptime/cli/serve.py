@@ -17,19 +17,16 @@ from preptime.settings import ENV_FILE, Settings
 @click.option("--workers", help="Worker processes (PREPTIME_WORKERS).")
 @click.option(
     "--env-file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=ENV_FILE,
-    show_default=True,
-    help="File of settings; the environment wins over it, and these options over both.",
+    type=click.Path(exists=True, path_type=Path, dir_okay=False),
+    help="File of settings (default: .env, where there is one); the environment wins over it, these options over both.",
 )
-def serve(store: str | None, host: str | None, port: str | None, workers: str | None, env_file: Path) -> None:
+def serve(store: str | None, host: str | None, port: str | None, workers: str | None, env_file: Path | None) -> None:
     """Answer orders over HTTP until SIGTERM or Ctrl-C.
 
     Every setting is in docs/settings.md. This verb has no --json: its standard output is the prediction log's.
     """
-    from preptime.api.front import make_application
     from preptime.api.server import serve as run
 
     given = {"PREPTIME_STORE": store, "PREPTIME_HOST": host, "PREPTIME_PORT": port, "PREPTIME_WORKERS": workers}
     environ = {**os.environ, **{name: value for name, value in given.items() if value is not None}}
-    run(Settings.read(environ, env_file), make_application)
+    run(Settings.read(environ, env_file or Path(ENV_FILE)))

@@ -1,0 +1,1 @@
+"""What the online API costs, beside servers that are built otherwise."""

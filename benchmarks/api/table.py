@@ -1,0 +1,150 @@
+"""The figures of a run, beside their bounds."""
+
+from __future__ import annotations
+
+import msgspec
+
+from benchmarks.api.load import Load
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A figure and, where there is one, its bound."""
+
+    what: str
+    found: float
+    unit: str
+    bound: float | None = None
+    at_most: bool = True
+    """Whether the bound is the largest good value or the smallest."""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the bound is kept; None where there is none."""
+        if self.bound is None:
+            return None
+        return self.found <= self.bound if self.at_most else self.found >= self.bound
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """Everything that a run measured."""
+
+    cores: tuple[int, int]
+    """The servers' and the load generator's."""
+    load_average: tuple[float, float]
+    """Of the machine before and after; 2 is what the run itself brings."""
+    rounds: dict[str, list[Load]]
+    """By server and body: 16 connections, unless the name says one."""
+    missing: dict[str, str]
+    """Servers that could not be measured, and why."""
+    inside: dict[str, dict[str, float]]
+    """By body: µs a request in the graph and outside, in the pure function alone."""
+    server_us_per_order: dict[str, float]
+    """By body of 1,000: processor time of the whole server process, ONNX included."""
+    ready_seconds: list[float]
+    resident_mb: float
+    resident_mb_changing: float
+    """The most that was seen while champions changed."""
+    changes: int
+
+
+def middle(loads: list[Load]) -> Load:
+    """The round with the middle rate (of two, the slower)."""
+    return sorted(loads, key=lambda one: one.rate)[(len(loads) - 1) // 2]
+
+
+def rows(measured: Measured) -> list[Row]:
+    """Every figure; what could not be measured is not among them."""
+    found = {name: middle(loads) for name, loads in measured.rounds.items()}
+    return [
+        *(Row(f"{name}: requests/s", one.rate, "1/s") for name, one in found.items() if "one connection" not in name),
+        *_ratios(found),
+        *_tails(found),
+        *_many(measured),
+        Row("start of `preptime serve` to ready", sorted(measured.ready_seconds)[1], "s", 1.5),
+        Row("resident memory of one worker after the load", measured.resident_mb, "MB", 250),
+        Row(f"the most while champions change ({measured.changes} times)", measured.resident_mb_changing, "MB", 350),
+        Row("failed requests, every run of ours", float(_failed(measured)), "", 0),
+    ]
+
+
+def _ratios(found: dict[str, Load]) -> list[Row]:
+    asked = (
+        ("ours, six models", "a: Flask's development server, pandas, native models", 200.0, "×"),
+        ("ours, six models", "b: FastAPI, pydantic, uvicorn, six models", 1.5, "×"),
+        ("ours, six models", "c: bare WSGI, six models", None, "%"),
+        ("ours, six models", "d: a constant", 10.0, "%"),
+        ("ours, default answer", "c: bare WSGI, default answer", None, "%"),
+        ("ours, default answer", "d: a constant", 12.0, "%"),
+    )
+    return [
+        Row(
+            f"{ours}, of {name[:1]}",
+            found[ours].rate / found[name].rate * (100 if unit == "%" else 1),
+            unit,
+            bound,
+            at_most=False,
+        )
+        for ours, name, bound, unit in asked
+        if ours in found and name in found
+    ]
+
+
+def _tails(found: dict[str, Load]) -> list[Row]:
+    rows = []
+    for name, many in found.items():
+        bound = name.startswith("ours, ") and "(" not in name
+        if "one connection" in name:
+            rows += [
+                Row(f"{name}: p50", many.p50_us / 1e3, "ms"),
+                Row(f"{name}: p99", many.p99_us / 1e3, "ms", 2 if bound else None),
+            ]
+        else:
+            rows += [
+                Row(f"{name}: p50, 16 connections", many.p50_us / 1e3, "ms"),
+                Row(f"{name}: p99, 16 connections", many.p99_us / 1e3, "ms"),
+                Row(f"{name}: p99 / p50, 16 connections", many.p99_us / many.p50_us, "×", 3 if bound else None),
+            ]
+    return rows
+
+
+def _many(measured: Measured) -> list[Row]:
+    rows = []
+    for body, words in (("default", "default answer"), ("six", "six models")):
+        inside = measured.inside[body]
+        rows += [
+            Row(f"one order, {words}: ONNX", inside["graph"], "µs"),
+            Row(f"one order, {words}: the pure function outside ONNX", inside["outside"], "µs"),
+        ]
+    for body, words in (("many", "default answer"), ("many_six", "six models")):
+        inside, server = measured.inside[body], measured.server_us_per_order[body]
+        graph = inside["graph"] / 1e3
+        rows += [
+            Row(f"1,000 orders, {words}: ONNX, an order", graph, "µs"),
+            Row(f"1,000 orders, {words}: the pure function outside ONNX, an order", inside["outside"] / 1e3, "µs", 10),
+            Row(f"1,000 orders, {words}: the whole server outside ONNX, an order", server - graph, "µs", 10),
+        ]
+    return rows
+
+
+def _failed(measured: Measured) -> int:
+    return sum(one.failed for name, loads in measured.rounds.items() if name.startswith("ours") for one in loads)
+
+
+def markdown(measured: Measured) -> str:
+    """The table, with what it was measured on."""
+    before, after = measured.load_average
+    lines = ["| what | measured | bound | |", "|---|---:|---:|---|"]
+    for row in rows(measured):
+        sign = "≤" if row.at_most else "≥"
+        bound = "" if row.bound is None else f"{sign} {row.bound:g} {row.unit}".strip()
+        verdict = {True: "met", False: "**missed**", None: ""}[row.met]
+        lines.append(f"| {row.what} | {_number(row.found)} {row.unit} | {bound} | {verdict} |")
+    lines += [f"| {name} | not measured: {why} | | |" for name, why in measured.missing.items()]
+    lines += ["", f"Servers on core {measured.cores[0]}, wrk on core {measured.cores[1]}; load average of the machine "]
+    lines[-1] += f"{before:.1f} before and {after:.1f} after (the run itself brings up to 2). Of the "
+    lines[-1] += f"{max(len(loads) for loads in measured.rounds.values())} rounds the middle one is told."
+    return "\n".join(lines)
+
+
+def _number(found: float) -> str:
+    return f"{found:,.0f}" if found >= 1000 else f"{found:.3g}"

@@ -1,0 +1,52 @@
+"""The same pure function as a bare WSGI callable on Granian: no key, no log, no metrics.
+
+python -m benchmarks.references.bare PORT STORE
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from benchmarks.references.hosting import host
+from preptime.api.predict import predict
+from preptime.api.serving import Serving
+from preptime.bundle.bundle import verify
+from preptime.bundle.champions import ChampionLog
+from preptime.bundle.store import Store
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+MAX_ORDERS = 10_000
+
+
+def open_serving(store_url: str) -> Serving:
+    """The champion of a store, verified."""
+    store = Store.open(store_url)
+    entry = ChampionLog(store).current()
+    if entry is None:
+        sys.exit(f"{store_url} has no champion.")
+    return Serving.of(verify(store, entry.bundle), entry, "")
+
+
+def make_app(store: str) -> WSGIApplication:
+    """Made in the worker."""
+    serving = open_serving(store)
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] != "POST":
+            start_response("200 OK", [])
+            return (b"ready",)
+        body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+        answer = predict(body, serving, MAX_ORDERS).body
+        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(answer)))])
+        return (answer,)
+
+    return app
+
+
+if __name__ == "__main__":
+    host(int(sys.argv[1]), partial(make_app, sys.argv[2]))

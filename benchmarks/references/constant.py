@@ -1,0 +1,32 @@
+"""A WSGI callable that answers a constant, on Granian: what the server alone can do. The body is not read.
+
+python -m benchmarks.references.constant PORT
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from benchmarks.references.hosting import host
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+ANSWER = b'{"prep_time_seconds":1112}'
+HEADERS = [("Content-Type", "application/json"), ("Content-Length", str(len(ANSWER)))]
+
+
+def make_app() -> WSGIApplication:
+    """Made in the worker."""
+
+    def app(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", HEADERS)
+        return (ANSWER,)
+
+    return app
+
+
+if __name__ == "__main__":
+    host(int(sys.argv[1]), make_app)

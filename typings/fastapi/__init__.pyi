@@ -1,0 +1,13 @@
+from collections.abc import Callable
+from typing import TypeVar
+
+_F = TypeVar("_F", bound=Callable[..., object])
+
+class HTTPException(Exception):
+    def __init__(self, status_code: int) -> None: ...
+
+class FastAPI:
+    def get(self, path: str) -> Callable[[_F], _F]: ...
+    def post(self, path: str) -> Callable[[_F], _F]: ...
+
+def Header() -> str: ...

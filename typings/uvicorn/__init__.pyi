@@ -1,0 +1,3 @@
+from fastapi import FastAPI
+
+def run(app: FastAPI, *, port: int, access_log: bool, log_level: str) -> None: ...
