@@ -131,7 +131,7 @@ def lock(*arguments: str) -> None:
     options = ("--universal", "--python-version", "3.11", "--generate-hashes", "--no-header", "--all-extras")
     private = ("--no-emit-index-url", "--no-emit-find-links")  # where packages come from is each machine's own affair
     LOCKS.mkdir(exist_ok=True)
-    for name, more in (("run", ()), ("dev", ("--group", "dev", "--constraint", "locks/run.lock"))):
+    for name, more in (("run", ()), ("dev", ("--group", "dev", "--group", "bench", "--constraint", "locks/run.lock"))):
         command = [uv, "pip", "compile", "--quiet", *options, *private, *more, *arguments]
         print(f"Resolving locks/{name}.lock", flush=True)
         subprocess.run(
