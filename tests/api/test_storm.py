@@ -89,20 +89,34 @@ def process_ids(server: Server) -> set[int]:
     return {int(line["process"]) for line in lines if str(line["message"]).startswith("Serving ")}
 
 
-def kill_a_worker(server: Server) -> float:
-    """SIGKILL to one of them; when."""
+@dataclass(frozen=True)
+class Kill:
+    """When a worker was killed, and when it was gone for certain. Times are `time.monotonic()`."""
+
+    began: float
+    ended: float
+
+
+def kill_a_worker(server: Server) -> Kill:
+    """SIGKILL to one of them."""
     victim = min(process_ids(server))
     assert victim != server.process.pid
-    killed = time.monotonic()
+    began = time.monotonic()
     os.kill(victim, signal.SIGKILL)
-    return killed
+    while time.monotonic() < began + START_SECONDS:
+        try:
+            os.kill(victim, 0)
+        except ProcessLookupError:
+            return Kill(began, time.monotonic())
+        time.sleep(0.001)
+    raise AssertionError(f"Nobody has taken note of the death of {victim}")
 
 
-def change_champions(server: Server, bundles: list[Bundle], reign: Reign) -> float:
-    """Twenty changes, evenly over the time of the storm, and the kill; when it was."""
+def change_champions(server: Server, bundles: list[Bundle], reign: Reign) -> Kill:
+    """Twenty changes, evenly over the time of the storm, and the kill."""
     root = server.folder / "models"
     log = ChampionLog(Store.open(str(root)))
-    began, killed = time.monotonic(), 0.0
+    began, killed = time.monotonic(), None
     for number in range(1, CHANGES + 1):
         good = number not in DAMAGED_AT
         bundle_id = bundles[number % BUNDLES].manifest.id if good else make_damaged(root, number // 3 - 1)
@@ -115,6 +129,7 @@ def change_champions(server: Server, bundles: list[Bundle], reign: Reign) -> flo
         if number == KILL_AT:
             killed = kill_a_worker(server)
         time.sleep(max(0.0, began + number * STORM_SECONDS / CHANGES - time.monotonic()))
+    assert killed is not None
     return killed
 
 
@@ -146,24 +161,25 @@ def assert_right(given: list[Given], bundles: list[Bundle], reign: Reign) -> Non
     assert latest < INTERVAL_SECONDS + LOADING_SECONDS
 
 
-def assert_remembered(folder: Path, load: Load, killed: float) -> None:
+def assert_remembered(folder: Path, load: Load, killed: Kill) -> None:
     """The log has what was answered; only of the killed worker's last second something may lack."""
     records = remembered(folder)
     for one in load.given:
         record = records.get(one.request_id)
         if record is None:
-            assert one.began <= killed <= one.ended + 1.0, one
+            assert one.began <= killed.ended, one
+            assert one.ended >= killed.began - 1.0, one
         else:
             assert record["answer"] == json.loads(one.body)
     asked = {one.request_id for one in load.given} | {one.request_id for one in load.failed}
     assert records.keys() <= asked
 
 
-def assert_only_in_flight(load: Load, killed: float, ended: float) -> None:
+def assert_only_in_flight(load: Load, killed: Kill, ended: float) -> None:
     """What failed was on a connection to the killed worker, one request each, or came after the end."""
     failed = [one for one in load.failed if one.ended < ended]
     assert len(failed) <= CLIENTS, failed
-    assert all(one.opened <= killed <= one.ended for one in failed), failed
+    assert all(one.opened <= killed.ended and one.ended >= killed.began for one in failed), failed
     assert max(Counter(one.opened for one in failed).values(), default=0) <= 1
 
 
