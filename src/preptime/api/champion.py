@@ -123,7 +123,19 @@ class Watcher:
             latest = self._log.current()
             if latest is not None and latest.number != entry.number:  # promoted past, and pruned, while it was read
                 return self._follow(now, latest)
-            return replace(now, refused=Refusal(entry.number, entry.bundle, str(error)), store_trouble=None)
+            refused = Refusal(entry.number, entry.bundle, str(error))
+            return Situation(now.serving or self._before(entry), refused)
+
+    def _before(self, refused: Entry) -> Serving | None:
+        """The newest champion before a refused one that opens: for a worker that starts and has none to go on with."""
+        for entry in reversed(self._log.history()):
+            if entry.number >= refused.number or entry.bundle == refused.bundle:
+                continue
+            try:
+                return self._open(entry)
+            except (RefusedBundleError, UsageError) as error:
+                _LOG.warning("Nor can %s be served, champion number %d: %s", entry.bundle, entry.number, error)
+        return None
 
 
 def champion_opener(store: Store) -> Callable[[Entry], Serving]:

@@ -73,9 +73,11 @@ def exchange(endpoint: Endpoint, environ: WSGIEnvironment, service: Service) -> 
     request_id = request_id_of(environ)
     key_name, orders = endpoint.caller, 0
     try:
+        # Read before anything is refused: an answer over an unread body breaks the connection that it came by.
+        received = _received(environ, service.settings.max_body_bytes)
         if key_name is None:
             key_name = require_key(environ, service)
-        serving, answer = _answered(endpoint, environ, service)
+        serving, answer = _answered(endpoint, received, service)
         orders = len(answer.orders)
         reply = Reply(answer.status, _headers(JSON, answer.body, request_id), answer.body)
         service.record(_record(endpoint, serving, request_id, key_name, answer))
@@ -88,15 +90,16 @@ def exchange(endpoint: Endpoint, environ: WSGIEnvironment, service: Service) -> 
     return reply
 
 
-def _answered(endpoint: Endpoint, environ: WSGIEnvironment, service: Service) -> tuple[Serving, Answer]:
+def _answered(endpoint: Endpoint, received: bytes | RefusedRequestError, service: Service) -> tuple[Serving, Answer]:
     if not service.admit():
         raise _busy()
     try:
         serving = service.serving()
         if serving is None:
             raise no_champion(service.refusal())
-        settings = service.settings
-        return serving, endpoint.predict(_body(environ, settings.max_body_bytes), serving, settings.max_orders)
+        if isinstance(received, RefusedRequestError):
+            raise received
+        return serving, endpoint.predict(received, serving, service.settings.max_orders)
     finally:
         service.release()
 
@@ -153,14 +156,27 @@ def _busy() -> RefusedRequestError:
     )
 
 
-def _body(environ: WSGIEnvironment, most: int) -> bytes:
-    """The request's body. Raises `RefusedRequestError` for a type, an encoding or a size that is not taken."""
+def _received(environ: WSGIEnvironment, most: int) -> bytes | RefusedRequestError:
+    """The request's body, or why it is not taken: its size, its type, its encoding."""
+    try:
+        body = _body(environ, most)
+        _check_kind(environ)
+    except RefusedRequestError as error:
+        return error
+    return body
+
+
+def _check_kind(environ: WSGIEnvironment) -> None:
     content_type = environ.get("CONTENT_TYPE", "")
     if content_type != JSON and not _JSON_TYPE.fullmatch(content_type.strip()):
         raise _unsupported("Content-Type", content_type, "application/json in UTF-8")
     encoding = environ.get("HTTP_CONTENT_ENCODING", "identity")
     if encoding.lower() != "identity":
         raise _unsupported("Content-Encoding", encoding, "a body that is not compressed")
+
+
+def _body(environ: WSGIEnvironment, most: int) -> bytes:
+    """All that was sent. Raises `RefusedRequestError` when that is more than `most` bytes."""
     length = environ.get("CONTENT_LENGTH") or ""
     if length.isdigit():
         if len(length) > 15 or int(length) > most:
