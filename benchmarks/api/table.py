@@ -160,12 +160,12 @@ def markdown(measured: Measured) -> str:
         lines.append(f"| {row.what} | {_number(row.found)} {row.unit} | {bound} | {verdict} |")
     lines += [f"| {name} | not measured: {why} | | |" for name, why in measured.missing.items()]
     most = max(len(loads) for loads in measured.rounds.values())
-    lines += [
-        "",
-        f"Servers on core {measured.cores[0]}, wrk on core {measured.cores[1]}; load average of the machine {before:.1f} "
-        f"before and {after:.1f} after (the run itself brings up to 2). {most} rounds: rates and their ratios are those "
-        "of each server's fastest, p50 and p99 those of the one with the largest p99 beside its p50.",
-    ]
+    where = (
+        f"Servers on core {measured.cores[0]}, wrk on core {measured.cores[1]}; load average of the machine "
+        f"{before:.1f} before and {after:.1f} after (the run itself brings up to 2). {most} rounds: rates and their "
+        "ratios are those of each server's fastest, p50 and p99 those of the one with the largest p99 beside its p50."
+    )
+    lines += ["", where]
     return "\n".join(lines)
 
 
