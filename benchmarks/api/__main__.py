@@ -203,7 +203,8 @@ def _resident_changing(run: Run, server: Server, key: str, loads: dict[str, list
         log = ChampionLog(Store.open(str(run.prepared.store)))
         for place in range(CHANGES):
             before = log.current()
-            assert before is not None  # noqa: S101
+            if before is None:
+                raise SystemExit("The champion log is empty.")
             bundle = run.prepared.bundles[(place + 1) % 2]
             draft = EntryDraft(
                 bundle=bundle, date=before.date, action="promote", reason="bench", by="bench", at=before.at
