@@ -49,7 +49,9 @@ def prepare(folder: Path, store: Path | None) -> Prepared:
     first = log.current()
     if first is None:
         raise SystemExit(f"{store or ours} has no champion.")
-    preptime("refresh", *tables, "--date", str(first.date + dt.timedelta(days=1)))
+    next_day = str(first.date + dt.timedelta(days=1))
+    # The orders end a day before: only another bundle is wanted, not a fresh one.
+    preptime("refresh", *tables, "--date", next_day, "--gate", "max_days_behind=2")
     second = log.current()
     if second is None or second.bundle == first.bundle:
         raise SystemExit("The refresh made no second champion.")
