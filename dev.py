@@ -27,7 +27,8 @@ LOCKS = ROOT / "locks"
 VENV = ROOT / ".venv"
 SCRIPTS = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = SCRIPTS / ("python.exe" if os.name == "nt" else "python")
-STAMP = VENV / "preptime-setup.txt"
+TOOLS = ("airflow", "dvc", "deploy")
+"""Groups of pyproject.toml with a lock and an environment of their own, `.venv-NAME`."""
 
 CODE = ("src", "tests", "dev.py", "scripts", "benchmarks")
 RUBBISH = (
@@ -47,23 +48,28 @@ def help_(*_: str) -> None:
 
 
 def setup(which: str = "dev", *_: str) -> None:
-    """Make .venv from the lock: `setup dev` (the default) or `setup run`, without the developer's tools."""
+    """Make an environment from its lock: dev (the default) or run, both .venv; airflow, dvc, deploy: their own."""
     lock = LOCKS / f"{which}.lock"
     if not lock.is_file():
         raise TaskError(f"There is no {lock}. Known are: {', '.join(sorted(p.stem for p in LOCKS.glob('*.lock')))}.")
-    if PYTHON.exists() and STAMP.is_file() and STAMP.read_text(encoding="utf-8") in {_stamp(which), _stamp("dev")}:
+    place = ROOT / f".venv-{which}" if which in TOOLS else VENV
+    stamp = place / "preptime-setup.txt"
+    python = _python_of(place)
+    enough = {_stamp(which)} if which in TOOLS else {_stamp(which), _stamp("dev")}
+    if python.exists() and stamp.is_file() and stamp.read_text(encoding="utf-8") in enough:
         return
-    _make_venv()
-    STAMP.unlink(missing_ok=True)  # from here until the end what is installed is unknown
-    print(f"Installing what {lock.relative_to(ROOT)} names into .venv: about a minute the first time.", flush=True)
-    pip = (PYTHON, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--no-deps", "--no-compile")
+    _make_venv(place)
+    stamp.unlink(missing_ok=True)  # from here until the end what is installed is unknown
+    print(f"Installing what locks/{which}.lock names into {place.name}: a minute or two the first time.", flush=True)
+    pip = (python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--no-deps", "--no-compile")
     _must(*pip, "--require-hashes", "--only-binary", ":all:", "-r", lock)
-    # The project itself, built by the hatchling of the lock: nothing is fetched that no hash vouches for.
-    _must(*pip, "--no-index", "--no-build-isolation", "--editable", ROOT)
+    if place == VENV:
+        # The project itself, built by the hatchling of the lock: nothing is fetched that no hash vouches for.
+        _must(*pip, "--no-index", "--no-build-isolation", "--editable", ROOT)
     # pip would compile one file after the other, the libraries' own tests included: 22 s here against 10 s.
     compiled = ("-m", "compileall", "-q", "-q", "-j", "0", "-x", r"[/\\]tests?[/\\]")
-    _run(PYTHON, *compiled, *(path for path in VENV.rglob("site-packages") if path.is_dir()), said=False)
-    STAMP.write_text(_stamp(which), encoding="utf-8")
+    _run(python, *compiled, *(path for path in place.rglob("site-packages") if path.is_dir()), said=False)
+    stamp.write_text(_stamp(which), encoding="utf-8")
 
 
 def demo(*arguments: str) -> None:
@@ -128,19 +134,20 @@ def lock(*arguments: str) -> None:
     build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
     # `editables` is what hatchling wants for an editable install.
     extra = "\n".join([*build, "editables"])
-    options = ("--universal", "--python-version", "3.11", "--generate-hashes", "--no-header", "--all-extras")
+    options = ("--universal", "--python-version", "3.11", "--generate-hashes", "--no-header")
     private = ("--no-emit-index-url", "--no-emit-find-links")  # where packages come from is each machine's own affair
     LOCKS.mkdir(exist_ok=True)
-    for name, more in (("run", ()), ("dev", ("--group", "dev", "--group", "bench", "--constraint", "locks/run.lock"))):
-        command = [uv, "pip", "compile", "--quiet", *options, *private, *more, *arguments]
+    project = ("--all-extras", "pyproject.toml", "-")
+    wanted: dict[str, tuple[str, ...]] = {
+        "run": project,
+        "dev": ("--group", "dev", "--group", "bench", "--constraint", "locks/run.lock", *project),
+        **{name: ("--group", name) for name in TOOLS},
+    }
+    for name, what in wanted.items():
+        command = [uv, "pip", "compile", "--quiet", *options, *private, *arguments]
         print(f"Resolving locks/{name}.lock", flush=True)
-        subprocess.run(
-            [*command, "--output-file", f"locks/{name}.lock", "pyproject.toml", "-"],
-            cwd=ROOT,
-            input=extra,
-            encoding="utf-8",
-            check=True,
-        )
+        output = ("--output-file", f"locks/{name}.lock")
+        subprocess.run([*command, *output, *what], cwd=ROOT, input=extra, encoding="utf-8", check=True)
 
 
 def clean(*_: str) -> None:
@@ -185,18 +192,23 @@ def _code() -> list[str]:
     return [name for name in CODE if (ROOT / name).exists()]
 
 
-def _make_venv() -> None:
-    """A .venv with a Python that is new enough and has pip; one that has both is kept."""
+def _python_of(place: Path) -> Path:
+    """An environment's Python."""
+    return place / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def _make_venv(place: Path) -> None:
+    """An environment with a Python that is new enough and has pip; one that has both is kept."""
     usable = "import pip, sys; sys.exit(sys.version_info < (3, 11))"
-    if PYTHON.exists() and _run(PYTHON, "-c", usable, said=False):
+    if _python_of(place).exists() and _run(_python_of(place), "-c", usable, said=False):
         return
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
         raise TaskError(
             f"{sys.executable} comes without `venv` or `ensurepip`, which make .venv. "
             f"On Debian and Ubuntu: apt-get install python{sys.version_info[0]}.{sys.version_info[1]}-venv"
         )
-    print(f"Making .venv with {sys.executable}", flush=True)
-    _must(sys.executable, "-m", "venv", "--clear", VENV)
+    print(f"Making {place.name} with {sys.executable}", flush=True)
+    _must(sys.executable, "-m", "venv", "--clear", place)
 
 
 def _stamp(which: str) -> str:

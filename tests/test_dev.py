@@ -33,8 +33,7 @@ def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(module, "LOCKS", tmp_path / "locks")
     monkeypatch.setattr(module, "VENV", venv)
-    monkeypatch.setattr(module, "PYTHON", venv / "bin" / "python")
-    monkeypatch.setattr(module, "STAMP", venv / "preptime-setup.txt")
+    monkeypatch.setattr(module, "PYTHON", module._python_of(venv))
     return module
 
 

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 from tests.requirements import ROOT, requires
 
-LOCKS = ("run", "dev")
+LOCKS = ("run", "dev", "airflow", "dvc", "deploy")
 
 ANYWHERE_IN = {
     "catboost": ("models/cat.py",),
@@ -63,8 +63,9 @@ def declared() -> Iterator[tuple[str, Requirement]]:
     for text in (*project["project"]["dependencies"], *extras, *project["build-system"]["requires"]):
         if not text.startswith("preptime["):
             yield "run", Requirement(text)
-    for group in project["dependency-groups"].values():
-        yield from (("dev", Requirement(text)) for text in group if isinstance(text, str))
+    for name, group in project["dependency-groups"].items():
+        lock = name if name in LOCKS else "dev"
+        yield from ((lock, Requirement(text)) for text in group if isinstance(text, str))
 
 
 def imports(path: Path) -> Iterator[tuple[str, int]]:
@@ -100,10 +101,10 @@ def test_the_locks_answer_to_what_the_project_declares() -> None:
 
 
 def test_developers_run_what_users_run() -> None:
-    run, dev = locked("run"), locked("dev")
-    assert {name: [str(pin) for pin, _ in dev.get(name, [])] for name in run} == {
-        name: [str(pin) for pin, _ in pins] for name, pins in run.items()
-    }
+    """The same versions of everything; a tool may want on every platform what users need on one."""
+    dev = locked("dev")
+    versions = {name: {str(pin.specifier) for pin, _ in pins} for name, pins in locked("run").items()}
+    assert {name: {str(pin.specifier) for pin, _ in dev.get(name, [])} for name in versions} == versions
 
 
 @pytest.mark.parametrize("vendor", ANYWHERE_IN)
