@@ -28,6 +28,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """What the server was told. A field's name is `PREPTIME_` and its own in capitals, or what `names` says."""
 
     store: Annotated[str, Meta(description="Folder or URL that holds the bundles and the champion log.")] = "models"
+    orders: Annotated[
+        str, Meta(description="Where the daily jobs find orders: a file, a folder, a glob, or a database's URL.")
+    ] = ""
+    restaurants: Annotated[str, Meta(description="Where the daily jobs find restaurants, likewise.")] = ""
+    results: Annotated[str, Meta(description="Folder of the daily jobs' results, one partition for each date.")] = (
+        "results"
+    )
     host: Annotated[
         str, Meta(description="Address to listen on. Anything but loopback asks for named keys, and takes no AIKEY.")
     ] = "127.0.0.1"
@@ -42,6 +49,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Port | None,
         Meta(description="A port for /healthz, /readyz and /metrics alone, beside the API's, where they stay as well."),
     ] = None
+    api_url: Annotated[
+        str, Meta(description="The API that the page asks. Empty: the one on this machine, at PREPTIME_PORT.")
+    ] = ""
+    api_key: Annotated[
+        str, Meta(description="The key that the page asks the API with, if people needn't type theirs.", extra=SECRET)
+    ] = ""
+    ui_host: Annotated[str, Meta(description="Address that the page listens on.")] = "127.0.0.1"
+    ui_port: Annotated[Port, Meta(description="Port of the page.")] = 8501
     workers: Annotated[int, Meta(ge=1, le=256, description="Worker processes; one per core that they may use.")] = 1
     max_body_bytes: Annotated[int, Meta(ge=1024, description="Largest request body; a larger one is answered 413.")] = (
         8 * 1024 * 1024
