@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from preptime.api.cells import Cells, as_columns
 from preptime.api.moments import Moment, read_moment
 from preptime.api.numbers import bounds, is_missing, read_number, read_whole
 from preptime.api.order import Order
@@ -46,12 +47,17 @@ class Fault:
 class Rows:
     """N orders as read."""
 
-    columns: OrderColumns
+    cells: list[Cells]
     """Those that can be predicted, in order."""
     moments: list[Moment]
     """When each of those was acknowledged, to the microsecond."""
     faults: dict[int, Fault]
     """By the place among all N: why the others cannot."""
+
+    @property
+    def columns(self) -> OrderColumns:
+        """Those that can be predicted, as columns."""
+        return as_columns(self.cells)
 
 
 def read_orders(orders: Sequence[Order], lookup: Lookup) -> Rows:
@@ -59,7 +65,7 @@ def read_orders(orders: Sequence[Order], lookup: Lookup) -> Rows:
     restaurants = [read_whole(order.restaurant_id, _RESTAURANT) for order in orders]
     faults: dict[int, Fault] = {}
     moments: list[Moment] = []
-    cells: list[_Cells] = []
+    cells: list[Cells] = []
     for place, position in enumerate(_positions(restaurants, lookup)):
         read = _read(orders[place], restaurants[place], position, lookup)
         if isinstance(read, Fault):
@@ -67,7 +73,7 @@ def read_orders(orders: Sequence[Order], lookup: Lookup) -> Rows:
         else:
             moments.append(read[0])
             cells.append(read[1])
-    return Rows(_columns(cells), moments, faults)
+    return Rows(cells, moments, faults)
 
 
 def shown(value: object) -> str:
@@ -79,9 +85,6 @@ def shown(value: object) -> str:
     text = str(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
-
-_Cells = tuple[int, int, float, int, int, int, int]
-"""One row of `OrderColumns`."""
 
 _DECLARED = {reason: position for position, reason in enumerate(Reason)}
 
@@ -99,7 +102,7 @@ def _positions(restaurants: list[int | Reason], lookup: Lookup) -> list[int]:
     ]
 
 
-def _read(order: Order, restaurant: int | Reason, position: int, lookup: Lookup) -> tuple[Moment, _Cells] | Fault:
+def _read(order: Order, restaurant: int | Reason, position: int, lookup: Lookup) -> tuple[Moment, Cells] | Fault:
     zone = lookup.zones[lookup.zone_code.item(position)]
     if position == UNKNOWN and type(order.country) is str:
         zone = zone_of_country(order.country.strip(BLANKS)) or zone
@@ -169,16 +172,3 @@ def _less_usual_code(cell: object, codes: dict[str, int]) -> int:
     elif (type(cell) is int or type(cell) is float) and 0 <= cell < len(codes) and cell == int(cell):
         return int(cell)
     return UNKNOWN
-
-
-def _columns(cells: list[_Cells]) -> OrderColumns:
-    local, restaurant, value, items, country, city, food = zip(*cells, strict=True) if cells else ((),) * 7
-    return OrderColumns(
-        np.array(local, np.int64),
-        np.array(restaurant, np.int64),
-        np.array(value, np.float64),
-        np.array(items, np.int64),
-        np.array(country, np.int32),
-        np.array(city, np.int32),
-        np.array(food, np.int32),
-    )

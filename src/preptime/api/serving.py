@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
+from preptime.api.cells import Cells, Told, place_of, tell
+from preptime.api.turns import Turns
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.champions import Entry
 from preptime.domain.order import UNKNOWN
@@ -62,6 +64,10 @@ class Serving:
     lookup: Lookup
     models: tuple[str, ...]
     """Its point models, in the graph's order; `quantile` is not among them."""
+    places: dict[str, int]
+    """Where a model's seconds stand in what is told of an order, by name; `quantile` too."""
+    turns: Turns[Cells, Told]
+    """What asks the bundle, for all threads; rows of the second kind want the point models too."""
 
     @classmethod
     def of(cls, bundle: Bundle, entry: Entry, loaded_at: str) -> Serving:
@@ -69,7 +75,9 @@ class Serving:
         models = tuple(name for name in bundle.manifest.models if name != DEFAULT_MODEL)
         history = _unwrapped(bundle.history)
         prepared = Bundle(bundle.folder, bundle.manifest, history, bundle.graph)
-        return cls(prepared, entry, loaded_at, Lookup.of(history.directory), models)
+        places = {name: place_of(name, models) for name in bundle.manifest.models}
+        turns = Turns(partial(tell, prepared))
+        return cls(prepared, entry, loaded_at, Lookup.of(history.directory), models, places, turns)
 
 
 @lru_cache(maxsize=1024)
