@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from preptime.api.cells import Cells, as_columns
 from preptime.api.moments import Moment, read_moment
@@ -91,15 +90,9 @@ _DECLARED = {reason: position for position, reason in enumerate(Reason)}
 
 def _positions(restaurants: list[int | Reason], lookup: Lookup) -> list[int]:
     """The position of each restaurant in the directory, or `UNKNOWN`."""
-    known = lookup.restaurant_id
     wanted = [UNKNOWN if isinstance(one, Reason) else one for one in restaurants]
-    if not len(known):
-        return [UNKNOWN] * len(wanted)
-    found: list[int] = known.searchsorted(np.array(wanted, np.int64)).tolist()
-    last, item = len(known) - 1, known.item
-    return [
-        place if place <= last and item(place) == one else UNKNOWN for place, one in zip(found, wanted, strict=True)
-    ]
+    found: list[int] = lookup.positions(np.array(wanted, np.int64)).tolist()
+    return found
 
 
 def _read(order: Order, restaurant: int | Reason, position: int, lookup: Lookup) -> tuple[Moment, Cells] | Fault:
@@ -114,16 +107,13 @@ def _read(order: Order, restaurant: int | Reason, position: int, lookup: Lookup)
     if order.open_orders is not None and _open_orders(order) is not None:
         return _fault(order, restaurant, moment, value, items)
     countries, cities, foods = lookup.own
-    of_country, of_city, of_food = lookup.codes
-    return moment, (
-        moment[0] // MICROSECONDS,
-        restaurant,
-        value,
-        items,
-        _code(order.country, of_country, countries, position),
-        _code(order.city, of_city, cities, position),
-        _code(order.type_of_food, of_food, foods, position),
-    )
+    country, city, food = countries.item(position), cities.item(position), foods.item(position)
+    if order.country is not None or order.city is not None or order.type_of_food is not None:
+        of_country, of_city, of_food = lookup.codes
+        country = _code(order.country, of_country, country)
+        city = _code(order.city, of_city, city)
+        food = _code(order.type_of_food, of_food, food)
+    return moment, (moment[0] // MICROSECONDS, restaurant, value, items, country, city, food)
 
 
 def _open_orders(order: Order) -> Reason | None:
@@ -150,15 +140,14 @@ def _fault(
     return Fault(reason, field, getattr(order, field))
 
 
-def _code(cell: object, codes: dict[str, int], listed: NDArray[np.int32], position: int) -> int:
+def _code(cell: object, codes: dict[str, int], usual: int) -> int:
     """The order's own category where it is understood, by name or by position; else its restaurant's."""
-    if cell is not None:
-        own = codes.get(cell, UNKNOWN) if type(cell) is str else UNKNOWN
-        if own == UNKNOWN:
-            own = _less_usual_code(cell, codes)
-        if own != UNKNOWN:
-            return own
-    return listed.item(position)
+    if cell is None:
+        return usual
+    own = codes.get(cell, UNKNOWN) if type(cell) is str else UNKNOWN
+    if own == UNKNOWN:
+        own = _less_usual_code(cell, codes)
+    return usual if own == UNKNOWN else own
 
 
 def _less_usual_code(cell: object, codes: dict[str, int]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from zoneinfo import ZoneInfo
@@ -25,8 +26,8 @@ from preptime.features.history import History
 class Lookup:
     """A directory, ready to be asked about one order at a time. A code of `UNKNOWN` is -1, the arrays' last place."""
 
-    restaurant_id: NDArray[np.int64]
-    """[R] ascending."""
+    positions: Callable[[NDArray[np.int64]], NDArray[np.int64]]
+    """The directory's own: [N] positions of restaurants, `UNKNOWN` for those that it lacks."""
     zone_code: NDArray[np.int32]
     """[R + 1] position in `zones`; the last is the usual one, for strangers."""
     zones: tuple[ZoneInfo, ...]
@@ -41,7 +42,7 @@ class Lookup:
         words = directory.vocabularies
         last = np.int32(UNKNOWN)
         return cls(
-            np.asarray(directory.restaurant_id),
+            directory.positions,
             np.append(directory.time_zone, np.int32(directory.usual_zone)),
             tuple(zone(name) for name in words.time_zone or ("UTC",)),
             (
