@@ -24,6 +24,7 @@ from granian.log import LogLevels
 from granian.server.mp import MPServer
 
 from preptime.api.access import check_keys
+from preptime.api.limits import THREADS_TO_SPARE
 from preptime.api.logging import log_config
 from preptime.api.side import serve_side
 from preptime.api.worker import open_named
@@ -33,9 +34,6 @@ from preptime.settings import Settings
 APPLICATION = "preptime.api.front:make_application"
 CONNECTIONS = 1024
 """Open connections of one worker; more wait in the system's queue, which is as long again."""
-
-THREADS_TO_SPARE = 4
-"""Threads of a worker beyond the requests that it takes on: they say 503 to one more, and answer health."""
 
 YOUNG_SECONDS = 5.5
 """Granian's measure: a worker that dies again so soon after it was started in another's place may go on like that."""
