@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -77,6 +78,7 @@ def slow(server: Server, count: int, ending: ExitStack) -> list[Client]:
 
 def until_it_refuses(server: Server) -> None:
     """Wait until the worker has taken on all that it does."""
+    time.sleep(0.5)  # a question asked at once might take the place of one that was here before
     for _ in range(500):
         if ask(server)[0] == 503:
             return
