@@ -20,6 +20,7 @@ from preptime.cli.demo import demo
 from preptime.cli.keys import keys
 from preptime.cli.notebook import notebook
 from preptime.cli.refresh import refresh
+from preptime.cli.results import results
 from preptime.cli.score import score
 from preptime.cli.serve import serve
 from preptime.cli.status import FAULT, FINE, INTERRUPTED, REFUSED, WRONG_USE
@@ -66,7 +67,7 @@ def app() -> None:
     """
 
 
-for verb in (demo, synthesize, check, train, backtest, score, refresh, serve, bundles, keys, notebook):
+for verb in (demo, synthesize, check, train, backtest, score, refresh, serve, bundles, results, keys, notebook):
     app.add_command(verb)
 
 
