@@ -30,13 +30,14 @@ def score_day(
     from preptime.bundle.store import Store
     from preptime.scoring.champion import asked_for, champion_as_of
     from preptime.scoring.day import score_day as run
-    from preptime.tables.open import open_table
+    from preptime.tables.open import is_database, open_predictions, open_table
     from preptime.tables.results import PREDICTIONS, Results
 
-    if out is not None and "://" not in out:
+    if out is not None and not is_database(out):
         raise UsageError(
             f"--out {out} is no database.", f"With --date the file is {results}/date={date}/{PREDICTIONS} (--results)."
         )
+    database = None if out is None else open_predictions(out)
     opened, into = Store.open(store), Results(Path(results))
     chosen = champion_as_of(opened, date) if bundle_id is None else asked_for(opened, bundle_id, date)
     document, found = run(
@@ -45,6 +46,7 @@ def score_day(
         chosen,
         reading.read_directory(restaurants),
         into,
+        write=database and database.write,
         progress=speaker.progress,
     )
     speaker.finish(document, *words(document, found, chosen, into.path(date, PREDICTIONS).parent, store))

@@ -22,13 +22,13 @@ from preptime.scoring.columns import Clock
 from preptime.scoring.document import Tally
 from preptime.scoring.parallel import in_order
 from preptime.scoring.score import CHUNK_ROWS, Progress, workers_of
-from preptime.scoring.size import about_rows
 from preptime.tables.audit import audit
 from preptime.tables.columns import require
 from preptime.tables.order_key import NAME as KEY
 from preptime.tables.order_key import order_keys
 from preptime.tables.results import PREDICTIONS, SCORE, Results
-from preptime.tables.table import Table
+from preptime.tables.size import about_rows
+from preptime.tables.table import Table, batches_of_days
 
 FORMAT = 1
 """The format of `score.json`: docs/daily-run.md."""
@@ -114,7 +114,7 @@ def orders_of(table: Table, day: dt.date, directory: Directory, progress: Progre
     """The orders acknowledged on a local date, by the clocks of the restaurants of `directory`; in bounded memory."""
     kept, instants, keys = list[pl.DataFrame](), list[pl.Series](), list[pl.Series]()
     undated, read, expected = 0, 0, about_rows(table) if progress else 0
-    for rows in table.batches(CHUNK_ROWS):
+    for rows in batches_of_days(table, day, day, CHUNK_ROWS):
         frame = audit(rows, directory, need_label=False).frame
         local = frame["acknowledged_local"]
         undated += local.null_count()
