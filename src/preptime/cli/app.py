@@ -21,6 +21,7 @@ from preptime.cli.ingest import ingest
 from preptime.cli.keys import keys
 from preptime.cli.notebook import notebook
 from preptime.cli.refresh import refresh
+from preptime.cli.results import results
 from preptime.cli.score import score
 from preptime.cli.serve import serve
 from preptime.cli.status import FAULT, FINE, INTERRUPTED, REFUSED, WRONG_USE
@@ -83,6 +84,7 @@ VERBS = (
     serve,
     ui,
     bundles,
+    results,
     keys,
     notebook,
 )
