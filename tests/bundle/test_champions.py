@@ -202,3 +202,30 @@ def test_a_damaged_entry_is_named_not_skipped(folder_store: Store, tmp_path: Pat
         log.current()
     (tmp_path / "models" / "champion" / "000002.json").unlink()
     assert log.current() == first
+
+
+def test_a_person_overrides_what_they_saw_and_nothing_else(store: Store) -> None:
+    log = ChampionLog(store)
+    first, second = put_bundle(store, DAY), put_bundle(store, DAY, shift=1.0)
+    by_hand = {"reason": "riders wait", "by": "anna", "at": HOW["at"]}
+    entry = log.override(first, **by_hand, seen=0)
+    assert (entry.number, entry.action, entry.by, entry.reason) == (1, "override", "anna", "riders wait")
+    assert log.override(second, **by_hand, seen=1).returns_to == 1
+    with pytest.raises(StoreError, match="Someone else promoted first"):
+        log.override(first, **by_hand, seen=1)
+    with pytest.raises(StoreError, match="Someone else promoted first"):
+        log.rollback(**by_hand, seen=1)
+    assert log.rollback(**by_hand, seen=2).bundle == first
+    assert numbers(log) == [(1, first), (2, second), (3, first)]
+
+
+def test_a_person_gives_a_reason(store: Store) -> None:
+    log = ChampionLog(store)
+    bundle = put_bundle(store)
+    for change in (
+        lambda: log.override(bundle, reason=" ", by="anna", at=""),
+        lambda: log.rollback(reason="", by="", at=""),
+    ):
+        with pytest.raises(UsageError, match="No reason is given"):
+            change()
+    assert log.history() == []

@@ -12,12 +12,9 @@ from typing import TypeAlias
 import altair as alt
 
 from preptime.evaluation.aggregates import ERROR_LIMIT_MINUTES, Row
-from preptime.evaluation.scores import COVERAGE_TOLERANCE, INTERVAL_LEVEL
+from preptime.evaluation.scores import COVERAGE_BAND, INTERVAL_LEVEL
 
 Chart: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
-
-COVERAGE_BAND = (INTERVAL_LEVEL - COVERAGE_TOLERANCE, INTERVAL_LEVEL + COVERAGE_TOLERANCE)
-"""What the promotion gate accepts of the interval."""
 
 
 @dataclass(frozen=True, slots=True)
