@@ -25,12 +25,13 @@ ANYWHERE_IN = {
     "onnxmltools": ("models/",),
     "onnx": ("models/",),
     "onnxruntime": ("bundle/", "models/"),
-    "polars": ("tables/", "training/", "scoring/", "monitoring/"),
+    "polars": ("tables/", "training/", "scoring/", "monitoring/", "ui/"),
     "flask": ("api/",),
     "flask_swagger_ui": ("api/",),
     "werkzeug": ("api/",),
     "granian": ("api/",),
     "streamlit": ("ui/",),
+    "starlette": ("ui/",),
     **dict.fromkeys(("pandas", "joblib", "pickle"), ()),
 }
 """One vendor, one place: where under src/preptime a library may be imported; nothing for what may not be at all."""

@@ -25,6 +25,7 @@ from preptime.cli.serve import serve
 from preptime.cli.status import FAULT, FINE, INTERRUPTED, REFUSED, WRONG_USE
 from preptime.cli.synthesize import synthesize
 from preptime.cli.train import train
+from preptime.cli.ui import ui
 from preptime.errors import DataError, FaultError, PreptimeError, UsageError
 
 EXTRA_OF = {
@@ -35,6 +36,7 @@ EXTRA_OF = {
     "onnxmltools": "train",
     "skl2onnx": "train",
     "sklearn": "train",
+    "streamlit": "ui",
     "vl_convert": "train",
     "xgboost": "train",
 }
@@ -60,13 +62,13 @@ def app() -> None:
 
     Learns preparation times from orders, keeps what is better, and predicts.
 
-    Every verb but serve takes --json for one JSON document on standard output; words and progress then go to
+    Every verb but serve and ui takes --json for one JSON document on standard output; words and progress then go to
     standard error.
     Exit status: 0 fine (a lost comparison included), 1 the data was refused, 2 wrong use, 3 a fault.
     """
 
 
-for verb in (demo, synthesize, check, train, backtest, score, refresh, serve, bundles, keys, notebook):
+for verb in (demo, synthesize, check, train, backtest, score, refresh, serve, ui, bundles, keys, notebook):
     app.add_command(verb)
 
 
