@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from preptime.bundle.champions import ChampionLog, Entry
@@ -33,12 +34,12 @@ class Listing:
         return self.log[current.returns_to - 1] if current and current.returns_to else None
 
 
-def listing(store: Store) -> Listing:
-    """Read every manifest and the log. Raises `StoreError`."""
+def listing(store: Store, read: Callable[[Store, str], Manifest] = Store.manifest) -> Listing:
+    """Read every manifest and the log. `read` is for who keeps manifests, which never change. Raises `StoreError`."""
     manifests, unreadable = list[Manifest](), dict[str, str]()
     for bundle_id in store.bundle_ids():
         try:
-            manifests.append(store.manifest(bundle_id))
+            manifests.append(read(store, bundle_id))
         except RefusedBundleError as error:  # the others are as good as they were
             unreadable[bundle_id] = str(error)
     return Listing(tuple(manifests), unreadable, tuple(ChampionLog(store).history()))
