@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Literal
 
 import streamlit as st
 
+from preptime.ui.parts import picture as card
 from preptime.ui.theme import palette
 
 if TYPE_CHECKING:
@@ -26,15 +27,6 @@ Format = Literal["text", "count", "minutes", "percent", "points", "r", "pounds",
 
 
 @dataclass(frozen=True, slots=True)
-class Tile:
-    """A large figure with its unit and what it is."""
-
-    figure: str
-    unit: str
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
 class Column:
     """One column of a table: the row's field, its heading, how it is shown, and what it means."""
 
@@ -42,18 +34,6 @@ class Column:
     title: str
     format: Format = "text"
     help: str = ""
-
-
-def tiles(entries: Iterable[Tile]) -> None:
-    """Large figures beside each other, below each other where it is narrow."""
-    st.html(
-        '<div class="tiles">'
-        + "".join(
-            f"<div><b>{escape(one.figure)}<small> {escape(one.unit)}</small></b><span>{escape(one.label)}</span></div>"
-            for one in entries
-        )
-        + "</div>"
-    )
 
 
 def facts(entries: Mapping[str, str]) -> None:
@@ -70,18 +50,10 @@ def says(sentence: str) -> None:
     st.html(f'<p class="says">{escape(sentence)}</p>')
 
 
-def picture(title: str, sentence: str, draw: Callable[[int, Palette], Chart], *, key: str) -> None:
-    """A chart with its title and the sentence that says what it shows. `key` is unique on the page."""
+def picture(title: str, sentence: str, draw: Callable[[int, Palette], Chart]) -> None:
+    """A chart in a card, with its title and the sentence that says what it shows."""
     with st.container(border=True):
-        heading(title)
-        says(sentence)
-        chart = draw(DESIGN_PIXELS, palette())
-        st.altair_chart(chart, theme=None, width="stretch", key=key, alt=f"{title}. {sentence}")
-
-
-def heading(title: str) -> None:
-    """A heading inside a page; as text."""
-    st.html(f'<h3 class="heading">{escape(title)}</h3>')
+        card(title, sentence, draw(DESIGN_PIXELS, palette()))
 
 
 def table(rows: Sequence[Mapping[str, object]], columns: Sequence[Column], *, key: str, height: int = 420) -> None:

@@ -16,8 +16,7 @@ from preptime.evaluation.verdict import in_minutes
 from preptime.ui.access import Access, forget_champion
 from preptime.ui.door import key_shown
 from preptime.ui.models.reading import forget_stock
-from preptime.ui.parts import good, notice, problem
-from preptime.ui.show import heading, says
+from preptime.ui.parts import good, lead, notice, problem
 from preptime.ui.words import failure
 
 _ASKED = "change-asked"
@@ -98,8 +97,8 @@ def _ask_promotion(champion: Entry | None, found: Listing) -> None:
     if not others:
         notice("There is no other bundle to promote.", "`preptime train` makes one.")
         return
-    heading("Promote a bundle past the comparison")
-    says(
+    st.subheader("Promote a bundle past the comparison")
+    lead(
         "A person may know more than the comparison. Verification is never passed over: hashes and golden orders are "
         "checked first, and a damaged bundle is refused whatever the reason."
     )
@@ -120,8 +119,8 @@ def _ask_rollback(champion: Entry | None, target: Entry | None) -> None:
     if champion is None or target is None:
         notice("There is no earlier champion to go back to.", "Promote a bundle instead.")
         return
-    heading("Undo the latest promotion")
-    says(f"{champion.bundle} serves now; {target.bundle}, the champion before it, would serve again.")
+    st.subheader("Undo the latest promotion")
+    lead(f"{champion.bundle} serves now; {target.bundle}, the champion before it, would serve again.")
     with st.form("rollback", border=False):
         reason = st.text_area("Reason", key="rollback-reason", max_chars=500, help="It stays in the champion log.")
         if st.form_submit_button("Roll back…", type="primary"):
@@ -140,8 +139,8 @@ def _confirm(access: Access, found: Listing, change: Change, operator: str) -> N
     serving = found.champion.bundle if found.champion else "nothing"
     verb = "Promote" if change.kind == "promote" else "Go back to"
     with st.container(border=True):
-        heading(f"{verb} {change.bundle}?")
-        says(
+        st.subheader(f"{verb} {change.bundle}?")
+        lead(
             f"It will serve instead of {serving}, everywhere, within seconds and without a restart. The log will say: "
             f"{operator}, “{change.reason}”."
         )

@@ -11,8 +11,8 @@ import streamlit as st
 from preptime.bundle.champions import Action, Entry
 from preptime.bundle.listing import Listing
 from preptime.training.promote import Comparison
-from preptime.ui.parts import notice
-from preptime.ui.show import Column, heading, says, table
+from preptime.ui.parts import lead, notice
+from preptime.ui.show import Column, table
 from preptime.ui.words import counted
 
 ACTIONS: dict[Action, str] = {
@@ -43,10 +43,10 @@ def show(found: Listing) -> None:
     if not found.log:
         notice("Nothing has been promoted yet.", "`preptime train` promotes the first bundle that beats the lookup.")
         return
-    heading("Who served, and why")
-    says(f"The latest of {counted(len(found.log), 'promotion')}, newest first. Nothing is ever taken out of this log.")
+    st.subheader("Who served, and why")
+    lead(f"The latest of {counted(len(found.log), 'promotion')}, newest first. Nothing is ever taken out of this log.")
     _time_line(found.log[-SHOWN_ENTRIES:][::-1])
-    heading("Every promotion")
+    st.subheader("Every promotion")
     table([_row(entry) for entry in reversed(found.log)], _COLUMNS, key="log")
     _comparison(found.log)
 
@@ -78,14 +78,14 @@ def _comparison(log: tuple[Entry, ...]) -> None:
     compared = {entry.number: found for entry in reversed(log) if (found := comparison_of(entry)) is not None}
     if not compared:
         return
-    heading("The comparison behind a promotion")
+    st.subheader("The comparison behind a promotion")
     number = st.selectbox(
         "Promotion", list(compared), format_func=lambda one: f"no. {one}: {compared[one].challenger}", key="compared"
     )
     found = compared[number]
     against = f"the champion {found.champion}" if found.champion else "the lookup alone: there was no champion"
     days = f" from {found.first_day} to {found.last_day}" if found.first_day else ""
-    says(f"{found.challenger} against {against}, on {counted(found.orders, 'order')}{days} that neither had seen.")
+    lead(f"{found.challenger} against {against}, on {counted(found.orders, 'order')}{days} that neither had seen.")
     table(
         [{"rule": one.rule, "found": one.found, "held": one.passed} for one in found.checks],
         (Column("rule", "rule"), Column("found", "found"), Column("held", "held", "yes")),

@@ -29,8 +29,8 @@ from preptime.evaluation.verdict import verdict
 from preptime.ui.models import charts as own
 from preptime.ui.models.reading import pictured, report
 from preptime.ui.models.stock import figures
-from preptime.ui.parts import failures, notice
-from preptime.ui.show import Column, facts, heading, picture, says, table
+from preptime.ui.parts import failures, lead, notice
+from preptime.ui.show import Column, facts, picture, table
 from preptime.ui.words import counted, size
 
 _LABELS: dict[LabelSet, str] = {"up_to_3h": "labels up to 3 h", "inside_fence": "labels inside the outlier fence"}
@@ -95,7 +95,7 @@ def _head(store: Store, manifest: Manifest, document: BacktestDocument | None) -
     one = overview(manifest)
     figures(one)
     if document is not None:
-        says(" ".join(verdict(document)))
+        lead(" ".join(verdict(document)))
     window = manifest.window
     whole = sum(file.size_bytes for file in manifest.files.values())
     told = {
@@ -123,13 +123,13 @@ def _head(store: Store, manifest: Manifest, document: BacktestDocument | None) -
 
 
 def _scores(document: BacktestDocument) -> None:
-    heading("Each model beside both baselines")
+    st.subheader("Each model beside both baselines")
     labels = st.segmented_control(
         "Labels", LABEL_SETS, format_func=_LABELS.__getitem__, default=LABEL_SETS[0], required=True, key="labels"
     )
     rows = [row for row in document.scores if row.labels == labels]
     orders = rows[0].n if rows else 0
-    says(
+    lead(
         f"{counted(orders, 'order')} from {document.first_day} to {document.last_day}, which no model had seen. The "
         f"default answer is {document.default_model}'s p50."
     )
@@ -142,7 +142,6 @@ def _scores(document: BacktestDocument) -> None:
             "Mean error",
             "The shorter the bar, the closer the answers; a model that does not beat both baselines is no use.",
             lambda width, palette: own.scores(rows, document.default_model, width, palette),
-            key="score-bars",
         )
 
 
@@ -163,7 +162,6 @@ def _answers(manifest: Manifest, kept: Pictured | None) -> None:
             lambda width, palette: charts.predicted_against_actual(
                 aggregates.cell_rows(found.cells), middle_rows(found), found.limit_minutes, width, palette
             ),
-            key="density",
         )
     with right:
         picture(
@@ -172,7 +170,6 @@ def _answers(manifest: Manifest, kept: Pictured | None) -> None:
             lambda width, palette: charts.error_distribution(
                 aggregates.error_rows(found.errors, found.orders), next(iter(found.errors)), width, palette
             ),
-            key="errors",
         )
 
 
@@ -185,19 +182,17 @@ def _hours_and_calibration(document: BacktestDocument) -> None:
             "Mean error by local hour",
             hours_sentence(hours),
             lambda width, palette: charts.hours(hours, width, palette),
-            key="hours",
         )
     with right:
         picture(
             "Calibration: what a quantile claims and what it keeps",
             calibration_sentence(calibration),
             lambda width, palette: charts.calibration(calibration, width, palette),
-            key="calibration",
         )
 
 
 def _segments(document: BacktestDocument) -> None:
-    heading("By segment")
+    st.subheader("By segment")
     cut = st.segmented_control(
         "Cut the orders by", list(_CUTS), format_func=_CUTS.__getitem__, default="city", required=True, key="cut"
     )
@@ -208,14 +203,12 @@ def _segments(document: BacktestDocument) -> None:
             f"Mean error by {_CUTS[cut]}",
             segment_errors_sentence(rows),
             lambda width, palette: charts.cut_errors(rows, width, palette),
-            key="segment-errors",
         )
     with right:
         picture(
             f"Coverage of p10–p90 by {_CUTS[cut]}",
             segment_coverage_sentence(rows),
             lambda width, palette: charts.cut_coverage(rows, width, palette),
-            key="segment-coverage",
         )
     with st.expander(f"Every {_CUTS[cut]} as a table"):
         every = [msgspec.structs.asdict(one) for one in document.segments if one.segment == cut]
@@ -234,7 +227,7 @@ _SEGMENTS = (
 
 
 def _learned(kept: Pictured) -> None:
-    heading("What it learned from")
+    st.subheader("What it learned from")
     left, right = st.columns(2)
     with left:
         model = st.selectbox("Model", list(kept.importance), index=len(kept.importance) - 1, key="importance-of")
@@ -243,10 +236,9 @@ def _learned(kept: Pictured) -> None:
             "Feature importance",
             importance_sentence(rows, model),
             lambda width, palette: charts.importance(rows, width, palette),
-            key="importance",
         )
     with right:
-        says(
+        lead(
             f"{counted(kept.rows_read, 'row')} were read and {counted(kept.orders_fitted, 'order')} fitted on; each "
             "keeps its verdict, and none is dropped without one."
         )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+import streamlit as st
+
 from preptime.bundle.champions import Entry
 from preptime.bundle.listing import Listing
 from preptime.evaluation.overview import Overview, overview
 from preptime.evaluation.verdict import NO_VALUE, in_minutes, in_percent
 from preptime.ui.models.log import ACTIONS, moment
-from preptime.ui.parts import notice, problem
-from preptime.ui.show import Column, Tile, facts, heading, says, table, tiles
+from preptime.ui.parts import figures as numbers
+from preptime.ui.parts import lead, notice, problem
+from preptime.ui.show import Column, facts, table
 from preptime.ui.words import counted
 
 _COLUMNS = (
@@ -45,8 +48,8 @@ def show(found: Listing) -> None:
         )
     rows = [_row(overview(one), found) for one in reversed(found.manifests)]
     if rows:
-        heading("All bundles")
-        says(
+        st.subheader("All bundles")
+        lead(
             f"{counted(len(rows), 'bundle')}, newest first. Each bundle's figures are of its own last days, which its "
             "models had not seen; bundles of other days met other orders."
         )
@@ -57,19 +60,19 @@ def show(found: Listing) -> None:
 
 def figures(one: Overview) -> None:
     """The figures that people ask for first."""
-    tiles(
-        (
-            Tile(in_minutes(one.mae), "min", "mean error of the default answer (p50)"),
-            Tile(in_minutes(one.lookup_mae), "min", "mean error of the restaurant lookup"),
-            Tile(in_percent(one.within_5_min), "", "of the answers within five minutes"),
-            Tile(in_percent(one.coverage), "", "of the orders inside p10–p90; promised 80 %"),
-        )
+    numbers(
+        [
+            ("mean error", f"{in_minutes(one.mae)} min", "of the default answer (p50)"),
+            ("the lookup's", f"{in_minutes(one.lookup_mae)} min", "mean error of the restaurant lookup"),
+            ("within five minutes", in_percent(one.within_5_min), "of the answers"),
+            ("inside p10–p90", in_percent(one.coverage), "of the orders; 80 % are promised"),
+        ]
     )
 
 
 def _champion(entry: Entry, one: Overview) -> None:
-    heading(f"The champion: {one.bundle}")
-    says(f"It answers since {moment(entry.at)}: {ACTIONS[entry.action]}. {entry.reason}")
+    st.subheader(f"The champion: {one.bundle}")
+    lead(f"It answers since {moment(entry.at)}: {ACTIONS[entry.action]}. {entry.reason}")
     figures(one)
     told = {
         "knows what happened before": str(one.date),

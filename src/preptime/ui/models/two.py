@@ -13,8 +13,8 @@ from preptime.evaluation.verdict import NO_VALUE, in_minutes, in_percent
 from preptime.ui.models import charts
 from preptime.ui.models.log import comparison_of
 from preptime.ui.models.one import choose
-from preptime.ui.parts import good, notice
-from preptime.ui.show import Column, heading, picture, says, table
+from preptime.ui.parts import good, lead, notice
+from preptime.ui.show import Column, picture, table
 
 _NAMES = {
     "mae": "mean error",
@@ -80,7 +80,7 @@ def _facts(first: Manifest, second: Manifest) -> None:
         ("features", str(len(first.features)), str(len(second.features))),
         ("data", first.data_fingerprint, second.data_fingerprint),
     )
-    heading("What they are")
+    st.subheader("What they are")
     table(
         [{"fact": name, "first": mine, "second": theirs} for name, mine, theirs in named],
         (Column("fact", "fact"), Column("first", first.id), Column("second", second.id)),
@@ -90,11 +90,11 @@ def _facts(first: Manifest, second: Manifest) -> None:
 
 def _figures(first: BacktestDocument, second: BacktestDocument, names: tuple[str, str]) -> None:
     found = pair(first, second)
-    heading("What they say of themselves")
+    st.subheader("What they say of themselves")
     if found.same_days:
-        says("Both figures are of the same days, which neither had seen.")
+        lead("Both figures are of the same days, which neither had seen.")
     else:
-        says(
+        lead(
             f"Mind the days: the figures of {names[0]} are of {first.first_day} to {first.last_day}, those of "
             f"{names[1]} of {second.first_day} to {second.last_day}. They met other orders, so this says which week "
             "was easier as much as which bundle is better."
@@ -133,7 +133,6 @@ def _segments(first: BacktestDocument, second: BacktestDocument, names: tuple[st
         f"Mean error by {_CUTS[cut]}",
         f"Two dots a row, one a bundle; the farther left, the closer its answers. The {len(rows)} with most orders.",
         lambda width, palette: charts.pairs(rows, names, width, palette),
-        key="pair-segments",
     )
 
 
