@@ -12,6 +12,8 @@ from preptime.evaluation.charts import Chart, Palette, themed
 from preptime.scoring.what_if import Thing
 
 HEIGHT = 240
+FONT = '"Source Sans", sans-serif'
+"""The page's own."""
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _BAND_OPACITY = 0.22
 
@@ -118,7 +120,7 @@ def curve(rows: pl.DataFrame, thing: Thing, now: float, palette: Palette) -> Cha
     base = alt.Chart(_data(rows)).encode(
         x=at,
         tooltip=[
-            alt.Tooltip("at", title=thing),
+            alt.Tooltip("at:O" if thing == "day" else "at:Q", title=thing),
             *(alt.Tooltip(f"{name}:Q", title=f"{name}, min", format=".1f") for name in ("p10", "p50", "p80", "p90")),
         ],
     )
@@ -149,7 +151,7 @@ def _rows(rows: Sequence[Mapping[str, object]]) -> alt.InlineData:
 
 
 def _sized(chart: alt.Chart | alt.LayerChart, palette: Palette, height: int = HEIGHT) -> Chart:
-    return themed(
-        chart.properties(width="container", height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding")),
-        palette,
-    )
+    fitted = alt.AutoSizeParams(type="fit", contains="padding")
+    drawn = themed(chart.properties(width="container", height=height, autosize=fitted), palette)
+    drawn.config.font = FONT
+    return drawn

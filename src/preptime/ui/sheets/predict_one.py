@@ -44,7 +44,7 @@ def draw_one(asked: Asked | None, reach: Access) -> None:
             problem("This order cannot be predicted.", f"{rule(Reason(str(reason))).meaning}.")
             return
         _answer(order, found.answer)
-    st.subheader("What if?", divider="gray")
+    st.subheader("What if?")
     lead("The line is the answer (p50), the band p10 to p90, the dashed line the order as it stands. Minutes.")
     now = _now(order)
     for pair in (THINGS[:2], THINGS[2:]):
@@ -56,10 +56,10 @@ def draw_one(asked: Asked | None, reach: Access) -> None:
 
 def _form(directory: Directory | None, reach: Access) -> OneOrder | None:
     restaurant, city, food = _listed(directory) if directory is not None and len(directory) else _unlisted(directory)
-    value, items = st.columns(2)
+    value, items = st.columns(2, wrap=False)
     pounds = value.number_input("Value, £", 0.0, 100_000.0, 24.5, 0.5, key="one_value")
     count = items.number_input("Items", 1, 10_000, 3, 1, key="one_items")
-    day, time = st.columns(2)
+    day, time = st.columns(2, wrap=False)
     date = day.date_input("Day", _morning(reach), key="one_day")
     clock = time.time_input("Time, restaurant's clock", dt.time(19, 0), key="one_time", step=900)
     if restaurant is None or clock is None:
@@ -85,7 +85,7 @@ def _listed(directory: Directory) -> tuple[int | None, str | None, str | None]:
         return _unlisted(directory)
     place = int(directory.positions(np.array([chosen]))[0])
     words_of = directory.vocabularies
-    city, food = st.columns(2)
+    city, food = st.columns(2, wrap=False)
     city.text_input("City", _word(words_of.city, directory.city[place]), disabled=True)
     food.text_input("Type of food", _word(words_of.type_of_food, directory.type_of_food[place]), disabled=True)
     return chosen, None, None
@@ -93,7 +93,7 @@ def _listed(directory: Directory) -> tuple[int | None, str | None, str | None]:
 
 def _unlisted(directory: Directory | None) -> tuple[int | None, str | None, str | None]:
     number = st.number_input("Restaurant's id", 0, 2**53 - 1, 1, 1, key="one_number")
-    city, food = st.columns(2)
+    city, food = st.columns(2, wrap=False)
     if directory is None:
         where = city.text_input("City", key="one_city_text", placeholder="optional")
         what = food.text_input("Type of food", key="one_food_text", placeholder="optional")

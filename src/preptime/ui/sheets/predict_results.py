@@ -25,7 +25,7 @@ _SHOWN_FIRST = ("order_id", "restaurant_id", "order_acknowledged_at")
 def draw_results(result: Result, seen: Preview) -> None:
     """Everything about a scored file."""
     document, summary = result.document, result.summary
-    st.subheader("Predictions", divider="gray")
+    st.subheader("Predictions")
     _figures(result)
     links([(f"Download as {kind}", one.url) for kind, one in result.downloads.items()])
     lead(
