@@ -15,6 +15,7 @@ from preptime.errors import StoreError, UsageError
 
 BUNDLES = "bundles"
 CHAMPION = "champion"
+_HINT = "Check that it exists, and that this account may read it, or write to it if that was asked."
 
 
 class Place(Protocol):
@@ -48,6 +49,8 @@ class Store:
             return cls(url, FolderPlace(Path(url)))
         if scheme in {"file", "local"}:
             return cls(url, FolderPlace(Path(url2pathname(urlsplit(url).path))))
+        if scheme in {"gs", "gcs"}:
+            return cls(url, _open_google(url), cache)
         from preptime.bundle.objects import open_objects
 
         return cls(url, open_objects(url), cache)
@@ -139,7 +142,17 @@ class Store:
         try:
             yield
         except OSError as error:
-            raise StoreError(f"{self.url}: {error}.", "Check that the store exists and may be written to.") from error
+            raise StoreError(f"{self.url}: {error}.", _HINT) from error
+
+
+def _open_google(url: str) -> Place:
+    try:
+        from preptime.bundle.google import GooglePlace
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("google"):
+            raise
+        raise StoreError(f"{url}: google-cloud-storage is not installed.", "Install preptime[gcs].") from error
+    return GooglePlace(url)
 
 
 def _default_cache() -> Path:
