@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import datetime as dt
+import gc
 import json
 import threading
 from collections import deque
@@ -20,6 +21,11 @@ from typing import Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import google_crc32c
+import pytest
+from google.cloud.storage import Client
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from preptime.bundle import google
 
 BUCKET = "a-bucket"
 
@@ -57,8 +63,35 @@ class FakeGoogleStorage:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[FakeGoogleStorage]:
-    """A fake that answers; its address is for `STORAGE_EMULATOR_HOST`."""
+def clients_that_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A client keeps its connections until its process ends; a test ends them sooner."""
+    made, connect = list[Client](), google._connect
+
+    def remembered() -> Client:
+        made.append(connect())
+        return made[-1]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(google, "_connect", remembered)
+        yield
+    for client in made:
+        client.close()
+    gc.collect()  # here, not in the middle of another file's test
+
+
+@contextlib.contextmanager
+def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGoogleStorage]:
+    """A fake that answers whoever opens `gs://`; retries wait a tenth as long as they would."""
+    quick = DEFAULT_RETRY.with_delay(initial=0.02, maximum=0.1, multiplier=2.0)
+    monkeypatch.setattr(google, "READING", quick.with_timeout(1.5))
+    monkeypatch.setattr(google, "WRITING", quick.with_timeout(2.5))
+    with _answering() as fake:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", fake.address)
+        yield fake
+
+
+@contextlib.contextmanager
+def _answering() -> Iterator[FakeGoogleStorage]:
     fake = FakeGoogleStorage()
 
     class Handler(_Handler):
@@ -102,6 +135,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(_listed(self.storage, query))
         else:
             self._object(_name_in(path), alone="alt" not in query or query["alt"] == ["json"])
+
+    def do_HEAD(self) -> None:
+        """What only looks at the date of the answer."""
+        self._send(404, b"", {})
 
     def do_POST(self) -> None:
         """Uploads in one request, and the beginning of those in several."""

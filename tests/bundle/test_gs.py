@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import gc
 import subprocess
 import sys
 import time
@@ -14,8 +13,6 @@ from pathlib import Path
 import pytest
 from gcp_storage_emulator.server import create_server
 from google.api_core.retry import exponential_sleep_generator
-from google.cloud.storage import Client
-from google.cloud.storage.retry import DEFAULT_RETRY
 
 from preptime.bundle import google
 from preptime.bundle.bundle import verify
@@ -24,7 +21,7 @@ from preptime.bundle.pruning import prune
 from preptime.bundle.store import Store
 from preptime.errors import StoreError
 from tests.bundle.making import DAY, put_bundle, put_placeholder, some_files
-from tests.bundle.precondition_fake import BUCKET, FakeGoogleStorage, serving
+from tests.bundle.precondition_fake import BUCKET, FakeGoogleStorage, clients_that_end, serving
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 """The client leaves the streamed answers of downloads that failed to the garbage collector."""
@@ -34,29 +31,15 @@ ROUNDS = 5
 
 
 @pytest.fixture(autouse=True)
-def clients_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A client keeps its connections until its process ends; a test ends them sooner."""
-    made, connect = list[Client](), google._connect
-
-    def remembered() -> Client:
-        made.append(connect())
-        return made[-1]
-
-    monkeypatch.setattr(google, "_connect", remembered)
-    yield
-    for client in made:
-        client.close()
-    gc.collect()  # here, not in the middle of another file's test
+def _clients_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with clients_that_end(monkeypatch):
+        yield
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch, clients_end: None) -> Iterator[FakeGoogleStorage]:
-    """The fake, with a client that waits a tenth as long."""
-    with serving() as found:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", found.address)
-        quick = DEFAULT_RETRY.with_delay(initial=0.02, maximum=0.1, multiplier=2.0)
-        monkeypatch.setattr(google, "READING", quick.with_timeout(2.0))
-        monkeypatch.setattr(google, "WRITING", quick.with_timeout(2.0))
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGoogleStorage]:
+    """The bucket."""
+    with serving(monkeypatch) as found:
         yield found
 
 
@@ -235,10 +218,9 @@ def test_a_bucket_that_stays_away_is_said_within_the_patience(store: Store, fake
     assert time.monotonic() - began < 10
 
 
-def test_the_patience_is_short_for_what_serves_and_waits_at_random() -> None:
-    """Two that failed at the same moment must not come back at the same moment."""
-    assert google.READING.timeout == 15
-    assert google.WRITING.timeout == 60
+def test_waits_are_random() -> None:
+    """Two that failed at the same moment must not come back at the same moment; what serves gives up sooner."""
+    assert google.READING_SECONDS < google.WRITING_SECONDS
     waits = {round(next(exponential_sleep_generator(0.5, 8.0, 2.0)), 6) for _ in range(20)}
     assert len(waits) > 15
     assert all(0 <= wait <= 0.5 for wait in waits)
@@ -295,3 +277,21 @@ def test_removing_what_another_removes_at_the_same_time_is_no_error(store: Store
     fake.vanishing = {f"models/bundles/{bundle}/golden.json"}
     store.delete(bundle)
     assert fake.objects == {}
+
+
+def test_whether_it_may_be_written_to_is_asked_without_writing(store: Store, fake: FakeGoogleStorage) -> None:
+    assert store.writable()
+    fake.read_only = True
+    assert not store.writable()
+    assert fake.objects == {}
+    assert fake.refused_writes == []
+
+
+def test_the_storage_tells_its_time(store: Store, fake: FakeGoogleStorage) -> None:
+    told = store.now()
+    assert told is not None
+    assert abs(told - time.time()) < 60
+    promote(store)
+    assert store.log_written_at("000001.json") == fake.updated.timestamp()
+    with pytest.raises(StoreError, match="no such object"):
+        store.log_written_at("000002.json")

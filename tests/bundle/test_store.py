@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import secrets
 from pathlib import Path
 from typing import Literal
@@ -13,7 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from preptime.bundle.bundle import Bundle, verify
 from preptime.bundle.manifest import MANIFEST
 from preptime.bundle.objects import ObjectPlace, open_objects
-from preptime.bundle.store import Store
+from preptime.bundle.store import COPIES_KEPT, Store
 from preptime.errors import RefusedBundleError, StoreError, UsageError
 from tests.bundle.making import DAY, put_bundle, some_files
 
@@ -98,6 +99,35 @@ def test_a_bundle_damaged_on_its_way_is_refused_and_not_kept(tmp_path: Path) -> 
         store.fetch(bundle_id)
     fs.pipe_file(path, whole)
     assert verify(store, bundle_id).manifest.id == bundle_id
+
+
+def remote(tmp_path: Path) -> Store:
+    return Store.open(f"memory://{secrets.token_hex(4)}", cache=tmp_path / "cache")
+
+
+def test_a_copy_damaged_on_this_machine_is_refused_once_and_fetched_anew(tmp_path: Path) -> None:
+    store = remote(tmp_path)
+    bundle_id = put_bundle(store)
+    (store.fetch(bundle_id) / "model.onnx").write_bytes(b"damaged")
+    with pytest.raises(RefusedBundleError, match=r"model\.onnx"):
+        verify(store, bundle_id)
+    assert verify(store, bundle_id).manifest.id == bundle_id
+
+
+def test_a_bundle_a_day_fills_no_disk(tmp_path: Path) -> None:
+    """The latest copies stay, whatever their dates: a rollback to them fetches nothing."""
+    store = remote(tmp_path)
+    fetched = [put_bundle(store, DAY - dt.timedelta(days=back)) for back in range(COPIES_KEPT + 2)]
+    for moment, bundle_id in enumerate(fetched):
+        os.utime(store.fetch(bundle_id), (moment, moment))
+    kept = {path.name for path in (tmp_path / "cache" / "bundles").iterdir()}
+    assert kept == set(fetched[-COPIES_KEPT:])
+
+
+def test_copies_are_kept_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "named"))
+    store = Store.open(f"memory://{secrets.token_hex(4)}")
+    assert store.fetch(put_bundle(store)).is_relative_to(tmp_path / "named" / "preptime")
 
 
 class FailingStorage(MemoryFileSystem):

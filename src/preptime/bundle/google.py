@@ -10,6 +10,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
 from google.api_core.exceptions import GoogleAPIError, NotFound, PreconditionFailed
@@ -26,10 +28,12 @@ TIMEOUT_SECONDS = (5.0, 30.0)
 
 # Random waits up to 0.5, 1, 2, 4, 8 s, for connections that fail and the statuses 408, 429, 500, 502, 503 and 504.
 _PATIENCE = DEFAULT_RETRY.with_delay(initial=0.5, maximum=8.0, multiplier=2.0)
-READING = _PATIENCE.with_timeout(15.0)
+READING_SECONDS = 15.0
 """What serves asks again at every interval anyway, and should soon say that the bucket is away."""
-WRITING = _PATIENCE.with_timeout(60.0)
+WRITING_SECONDS = 60.0
 """A job that has trained for minutes waits for a minute before it gives up."""
+READING = _PATIENCE.with_timeout(READING_SECONDS)
+WRITING = _PATIENCE.with_timeout(WRITING_SECONDS)
 
 
 class GooglePlace:
@@ -114,11 +118,34 @@ class GooglePlace:
                     removed.append(name)
         return removed
 
-    def permissions(self, wanted: list[str]) -> set[str]:
-        """Those of the `wanted` permissions (`storage.objects.create`) that this account has on the bucket."""
+    def modified(self, name: str) -> float:
+        """When the object was written, by the storage's clock (seconds since 1970)."""
         with _as_os_errors():
-            granted = self._open().test_iam_permissions(wanted, timeout=TIMEOUT_SECONDS, retry=READING)
-        return set(granted)
+            blob = self._open().get_blob(self._path(name), timeout=TIMEOUT_SECONDS, retry=READING)
+        if blob is None:
+            raise FileNotFoundError(f"{self._path(name)}: no such object")
+        return blob.updated.timestamp()
+
+    def writable(self) -> bool:
+        """Whether this account may create objects. Nothing is written to find out."""
+        wanted = ["storage.objects.create"]
+        with _as_os_errors():
+            return wanted == self._open().test_iam_permissions(wanted, timeout=TIMEOUT_SECONDS, retry=READING)
+
+    def now(self) -> float | None:
+        """The storage's clock (seconds since 1970), from the date that any of its answers carries."""
+        with _as_os_errors():
+            endpoint = urlsplit(self._open().client.api_endpoint)
+        kind = HTTPSConnection if endpoint.scheme == "https" else HTTPConnection
+        connection = kind(endpoint.netloc, timeout=TIMEOUT_SECONDS[0])
+        try:
+            connection.request("HEAD", "/")
+            told = connection.getresponse().headers["Date"]
+        except HTTPException as error:
+            raise OSError(f"{endpoint.netloc}: {error}") from error
+        finally:
+            connection.close()
+        return parsedate_to_datetime(told).timestamp() if told else None
 
     def _all(self, folder: str) -> list[storage.Blob]:
         found = self._open().list_blobs(prefix=f"{self._path(folder)}/", timeout=TIMEOUT_SECONDS, retry=READING)

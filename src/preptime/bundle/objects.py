@@ -76,6 +76,18 @@ class ObjectPlace:
                 removed.append(name)
         return removed
 
+    def modified(self, name: str) -> float:
+        """When the object was written (seconds since 1970)."""
+        return self._fs.modified(self._path(name)).timestamp()
+
+    def writable(self) -> bool:
+        """Never: the log cannot be written here."""
+        return False
+
+    def now(self) -> float | None:
+        """Its clock is not known."""
+        return None
+
     def _find(self, folder: str) -> list[str]:
         self._fs.invalidate_cache()
         return self._fs.find(self._path(folder))
@@ -108,6 +120,10 @@ class MemoryPlace(ObjectPlace):
         path = self._path(name)
         mine = MemoryFile(self._memory, path, content)
         return self._objects.setdefault(path, mine) is mine  # one step under the interpreter's lock
+
+    def writable(self) -> bool:
+        """Always: it is this process's memory."""
+        return True
 
 
 def open_objects(url: str) -> ObjectPlace:
