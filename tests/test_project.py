@@ -30,6 +30,7 @@ ANYWHERE_IN = {
     "flask_swagger_ui": ("api/",),
     "werkzeug": ("api/",),
     "granian": ("api/",),
+    "google": ("bundle/google.py", "tables/bigquery.py"),
     "streamlit": ("ui/",),
     "starlette": ("ui/",),
     "psycopg": ("tables/postgres/",),
