@@ -124,6 +124,13 @@ def bench_api(*arguments: str) -> None:
     _must(PYTHON, "-m", "benchmarks.api", *arguments)
 
 
+def airflow(*_: str) -> None:
+    """Airflow on this machine without Docker, with the daily DAGs; user, password and port from .env."""
+    setup("run")
+    setup("airflow")
+    _must(PYTHON, ROOT / "scripts" / "airflow_local.py")
+
+
 def lock(*arguments: str) -> None:
     """Write locks/ anew from pyproject.toml (needs uv; --upgrade for newer versions)."""
     uv = shutil.which("uv")
@@ -170,6 +177,7 @@ TASKS: dict[str, Callable[..., None]] = {
     "docs": docs,
     "bench": bench,
     "bench-api": bench_api,
+    "airflow": airflow,
     "lock": lock,
     "clean": clean,
 }
