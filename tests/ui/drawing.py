@@ -17,7 +17,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, page: str = "predict", **settings: st
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     script = f"""
-from preptime.ui.pages import {page}
+from preptime.ui.sheets import {page}
 from preptime.ui.parts import failures
 with failures():
     {page}.page()

@@ -18,6 +18,11 @@ PREFIX = "PREPTIME_"
 ENV_FILE = ".env"
 FOR_TESTS = frozenset({"PREPTIME_REQUIRE", "PREPTIME_REAL_DATA"})
 """Settings of the project's own tests: with our prefix, and none of the server's business."""
+FOR_DAGS = frozenset(
+    f"PREPTIME_{name}"
+    for name in ("RUNNER", "COMMAND", "IMAGE", "POD_TEMPLATE", "TIME_ZONE", "KEEP_BUNDLES", "KEEP_DAYS", "DEMO_ORDERS")
+)
+"""What the DAGs read from the same `.env`, in an environment that never imports this one (docs/daily-run.md)."""
 
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Route = Annotated[str, Meta(pattern="^/[^ ]*$")]
@@ -130,7 +135,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         given = {name: value for name, value in in_file.items() if value}
         given |= {name: value for name, value in environ.items() if value}
         known = {name for setting in declared() for name in setting.names}
-        for unknown in sorted(given.keys() - known - FOR_TESTS):
+        for unknown in sorted(given.keys() - known - FOR_TESTS - FOR_DAGS):
             if unknown.startswith(PREFIX):
                 raise _unknown(unknown, known)
         found = {}

@@ -28,4 +28,17 @@ STYLE = """<style>
 a.fetch { border: 1px solid rgba(127, 137, 150, .45); border-radius: .5rem; padding: .38rem .8rem; color: inherit;
   text-decoration: none; font-weight: 500; }
 a.fetch:hover, a.fetch:focus-visible { border-color: #2a8fd0; color: #2a8fd0; }
+.facts { display: flex; flex-wrap: wrap; gap: .35rem 1.6rem; margin: .2rem 0; }
+.facts dt { font-size: .8rem; opacity: .7; }
+.facts dd { margin: 0; overflow-wrap: anywhere; }
+.timeline { list-style: none; margin: .4rem 0; padding: 0 0 0 1.3rem; }
+.timeline li { position: relative; padding: 0 0 1rem 1.1rem; border-left: 2px solid rgba(127, 137, 150, .35); }
+.timeline li::before { content: ""; position: absolute; left: -.5rem; top: .25rem; width: .85rem; height: .85rem;
+  border-radius: 50%; background: #0072b2; }
+.timeline li.refresh::before { background: #009e73; border-radius: .15rem; }
+.timeline li.override::before { background: #d55e00; transform: rotate(45deg); border-radius: .1rem; }
+.timeline li.rollback::before { background: #cc79a7; clip-path: polygon(0 50%, 100% 0, 100% 100%); border-radius: 0; }
+.timeline b { font-weight: 600; overflow-wrap: anywhere; }
+.timeline span { display: block; font-size: .88rem; opacity: .75; }
+.timeline p { margin: .1rem 0 0; overflow-wrap: anywhere; white-space: pre-wrap; }
 </style>"""
