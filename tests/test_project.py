@@ -31,6 +31,7 @@ ANYWHERE_IN = {
     "werkzeug": ("api/",),
     "granian": ("api/",),
     "streamlit": ("ui/",),
+    "psycopg": ("tables/postgres/",),
     **dict.fromkeys(("pandas", "joblib", "pickle"), ()),
 }
 """One vendor, one place: where under src/preptime a library may be imported; nothing for what may not be at all."""

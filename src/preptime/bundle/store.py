@@ -77,6 +77,14 @@ class Store:
         with self._storage_errors():
             self._place.put(f"{BUNDLES}/{bundle_id}", files)
 
+    def holds(self, bundle_id: str, files: Mapping[str, bytes]) -> bool:
+        """Whether the store has these files of a bundle as they are here, byte for byte."""
+        with self._storage_errors():
+            try:
+                return all(self._place.read(f"{BUNDLES}/{bundle_id}/{name}") == files[name] for name in files)
+            except FileNotFoundError:
+                return False
+
     def fetch(self, bundle_id: str) -> Path:
         """A local folder with this bundle: the store's own, or a copy of a remote one, checked file by file.
 
