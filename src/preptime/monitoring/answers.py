@@ -1,7 +1,8 @@
 """What was answered: the daily batch's partitions and the API's log, each order once.
 
-An order that both answered counts with **the API's answer**: that is what somebody was told when it mattered. Of several
-answers of one kind the **first** counts: the one that was acted on. Both rules are the order in which rows stand here.
+An order that both answered counts with **the API's answer**: that is what somebody was told when it mattered. Of
+several answers of one kind the **first** counts: the one that was acted on. Both rules are the order in which rows
+stand here.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ def read_answers(results: Results, log: Path | None, directory: Directory, first
     batch = [_partition(results, one) for one in results.days(PREDICTIONS) if first <= one <= last]
     batch_frame = pl.concat(batch) if batch else pl.DataFrame(schema=_SCHEMA)
     api_frame, unreadable = _logged(log, directory, first, last)
-    unidentified = int((batch_frame["key"] == NO_KEY).sum() + (api_frame["key"] == NO_KEY).sum())
     named = [frame.filter(pl.col("key") != NO_KEY) for frame in (api_frame, batch_frame)]
+    unidentified = len(api_frame) + len(batch_frame) - sum(map(len, named))
     first_ones = [frame.unique("key", keep="first", maintain_order=True) for frame in named]
     together = pl.concat([first_ones[0].with_columns(api=True), first_ones[1].with_columns(api=False)])
     each = together.unique("key", keep="first", maintain_order=True)

@@ -18,7 +18,7 @@ from preptime.features.directory import Directory
 from preptime.features.state import CompletedOrders
 from preptime.tables.audit import Audited, audit, to_order_columns
 from preptime.tables.order_key import order_keys
-from preptime.tables.table import Table
+from preptime.tables.table import Table, batches_of_days
 
 EPOCH = dt.date(1970, 1, 1)
 BATCH_ROWS = 400_000
@@ -47,6 +47,13 @@ class Outcomes:
     """Categories are codes of the restaurants file."""
     reasons: NDArray[np.uint32]
     """Bit masks of `preptime.domain.verdict.Reason`."""
+
+    @classmethod
+    def none(cls) -> Outcomes:
+        """Not one."""
+        whole, codes = np.empty(0, np.int64), np.empty(0, np.int32)
+        orders = OrderColumns(whole, whole, np.empty(0, np.float64), whole, codes, codes, codes)
+        return cls(np.empty(0, np.uint64), CompletedOrders(orders, whole, whole), np.empty(0, np.uint32))
 
     def __len__(self) -> int:
         return len(self.key)
@@ -91,7 +98,7 @@ def read_outcomes(table: Table, directory: Directory, date: dt.date, first: dt.d
     row that has an outcome counts.
     """
     parts, days, reasons = list[Outcomes](), list[NDArray[np.int64]](), list[NDArray[np.uint32]]()
-    for batch in known_batches(table, directory, date):
+    for batch in known_batches(table, directory, date, first):
         frame = batch.frame
         acknowledged = _days(frame["acknowledged_local"])
         wanted = (acknowledged >= day_number(first)) | (acknowledged < 0)
@@ -100,18 +107,23 @@ def read_outcomes(table: Table, directory: Directory, date: dt.date, first: dt.d
         usable = wanted & (acknowledged >= 0) & frame["prep_time_seconds"].is_not_null().to_numpy()
         usable &= (batch.reasons & np.uint32(mask(Purpose.SCORING) | Reason.DUPLICATE.bit)) == 0
         parts.append(_outcomes(batch, usable))
+    if not parts:
+        return Known(Outcomes.none(), np.empty(0, np.int64), np.empty(0, np.uint32))
     return Known(_each_once(parts), np.concatenate(days), np.concatenate(reasons))
 
 
-def known_batches(table: Table, directory: Directory, date: dt.date) -> Iterator[Audited]:
+def known_batches(table: Table, directory: Directory, date: dt.date, first: dt.date | None = None) -> Iterator[Audited]:
     """The table's rows as they were known on the morning of `date`, batch by batch: neither open nor ready later.
 
     Judged without the others, so that a row which came before its outcome makes no duplicate of the one that has it.
+    With `first` a table that knows days may leave those before it unread.
     """
     midnight = dt.datetime.combine(date, dt.time())
     # Opening hours are a flag that keeps nothing out of an evaluation, so none are inferred.
     opening = np.full(len(directory), np.nan)
-    for batch in table.batches(BATCH_ROWS):
+    last = date - dt.timedelta(days=1)
+    rows = table.batches(BATCH_ROWS) if first is None else batches_of_days(table, first, last, BATCH_ROWS)
+    for batch in rows:
         audited = audit(batch, directory, need_label=True, opening=opening)
         frame = audited.frame
         later = (frame["acknowledged_local"] >= midnight) | (frame["ready_local"] >= midnight)
