@@ -27,6 +27,7 @@ from preptime.cli.serve import serve
 from preptime.cli.status import FAULT, FINE, INTERRUPTED, REFUSED, WRONG_USE
 from preptime.cli.synthesize import synthesize
 from preptime.cli.train import train
+from preptime.cli.ui import ui
 from preptime.errors import DataError, FaultError, PreptimeError, UsageError
 
 EXTRA_OF = {
@@ -37,6 +38,7 @@ EXTRA_OF = {
     "onnxmltools": "train",
     "skl2onnx": "train",
     "sklearn": "train",
+    "streamlit": "ui",
     "vl_convert": "train",
     "xgboost": "train",
     "psycopg": "postgres",
@@ -64,13 +66,29 @@ def app() -> None:
 
     Learns preparation times from orders, keeps what is better, and predicts.
 
-    Every verb but serve takes --json for one JSON document on standard output; words and progress then go to
+    Every verb but serve and ui takes --json for one JSON document on standard output; words and progress then go to
     standard error.
     Exit status: 0 fine (a lost comparison included), 1 the data was refused, 2 wrong use, 3 a fault.
     """
 
 
-for verb in (demo, synthesize, check, ingest, train, backtest, score, refresh, serve, bundles, results, keys, notebook):
+VERBS = (
+    demo,
+    synthesize,
+    check,
+    ingest,
+    train,
+    backtest,
+    score,
+    refresh,
+    serve,
+    ui,
+    bundles,
+    results,
+    keys,
+    notebook,
+)
+for verb in VERBS:
     app.add_command(verb)
 
 

@@ -46,7 +46,7 @@ def score_day(
         chosen,
         reading.read_directory(restaurants),
         into,
-        write=database and database.write,
+        write=None if database is None else database.write,
         progress=speaker.progress,
     )
     speaker.finish(document, *words(document, found, chosen, into.path(date, PREDICTIONS).parent, store))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import ipaddress
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -12,6 +11,7 @@ import msgspec
 from msgspec import Meta, inspect, structs
 
 from preptime.errors import UsageError
+from preptime.settings.address import is_loopback
 from preptime.settings.env_file import read_env_file
 
 PREFIX = "PREPTIME_"
@@ -148,10 +148,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
-        try:
-            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
     def shown(self) -> dict[str, str]:
         """Every setting by its first name, as text fit for a log: no secret."""

@@ -87,12 +87,11 @@ def refreshed(store: Store, champion: Bundle, history: History) -> Manifest:
         date=dt.date.fromisoformat(history.date),
         parent=trained.parent or trained.id,
     )
-    report = champion.report_path
     return write_bundle(
         store,
         draft,
         model=champion.model_bytes(),
         history=history,
         golden=champion.golden_orders(),
-        extra={} if report is None else {report.name: report.read_bytes()},
+        extra=champion.told(),
     )

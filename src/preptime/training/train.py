@@ -11,13 +11,14 @@ import msgspec
 
 from preptime.bundle.champions import ChampionLog
 from preptime.bundle.golden import choose_golden
-from preptime.bundle.manifest import REPORT, Draft, Manifest, Window, document
+from preptime.bundle.manifest import EVALUATION, REPORT, Draft, Manifest, Window, document
 from preptime.bundle.store import Store
 from preptime.bundle.writing import write_bundle
 from preptime.domain.prediction import DEFAULT_MODEL
 from preptime.errors import DataError
 from preptime.evaluation.documents import BacktestDocument
 from preptime.evaluation.evaluated import EvaluatedOrders, backtest_document
+from preptime.evaluation.pictured import LabelCount, Pictured, answered, encode, shares
 from preptime.evaluation.report import AuditRow, ReportData, render_report
 from preptime.features.directory import Directory
 from preptime.features.history import build_history
@@ -181,7 +182,9 @@ def make_challenger(
         metrics=document(evaluation),
         libraries=_versions(),
     )
-    extra = {REPORT: _report(audited, draft, fitted, evaluated).encode()} if report else {}
+    extra = {EVALUATION: encode(_pictured(audited, fitted, evaluated))}
+    if report:
+        extra[REPORT] = _report(audited, draft, fitted, evaluated).encode()
     progress("Report", 1.0)
     manifest = write_bundle(
         store,
@@ -216,6 +219,19 @@ def _report(audited: Audited, draft: Draft, fitted: FittedWindow, evaluated: Eva
             audit=tuple(AuditRow(one.reason, one.rows, one.meaning, ", ".join(one.keeps_out_of)) for one in found),
             rows_read=len(audited),
         )
+    )
+
+
+def _pictured(audited: Audited, fitted: FittedWindow, evaluated: EvaluatedOrders) -> Pictured:
+    return Pictured(
+        answers=answered(evaluated),
+        importance={
+            name: shares(dict(zip(FEATURE_NAMES, values.tolist(), strict=True)))
+            for name, values in fitted.importance.items()
+        },
+        orders_fitted=fitted.orders,
+        rows_read=len(audited),
+        labels=tuple(LabelCount(one.reason, one.rows) for one in summary(audited, 0).reasons),
     )
 
 
