@@ -81,7 +81,9 @@ def counted_days(rows: list[Row], title: str, width: int, palette: Palette) -> C
             color=alt.Color(
                 "group:N",
                 scale=alt.Scale(domain=groups, range=list(colours[: len(groups)])),
-                legend=alt.Legend(title=None, orient="bottom", columns=2 if width < 400 else 3, labelLimit=170),
+                legend=alt.Legend(
+                    title=None, orient="bottom", columns=2 if width < 400 else 4, labelLimit=170, columnPadding=18
+                ),
             ),
             order=alt.Order("place:Q"),
             description=alt.Description("tip:N"),
@@ -93,14 +95,17 @@ def counted_days(rows: list[Row], title: str, width: int, palette: Palette) -> C
 def ratios(rows: list[Row], width: int, palette: Palette) -> Chart:
     """Actual ÷ predicted by day, a strip for each part of the orders; what fired stands out in shape and colour.
 
-    Rows: `part`, `day`, `shown`, `fired`, `tip`; all parts on one scale.
+    Rows: `part`, `day`, `shown` (the ratio), `said` (1), `fired`, `tip`; all parts on one scale.
     """
     parts = list(dict.fromkeys(str(row["part"]) for row in rows))
     values = [float(row["shown"]) for row in rows]
     scale = alt.Scale(domain=[min([0.9, *values]), max([1.1, *values])], nice=False)
     base = alt.Chart().encode(x=_day_axis(rows, width))
     y = alt.Y("shown:Q", title=None, scale=scale, axis=alt.Axis(format=".1f", tickCount=3))
-    right = alt.Chart().mark_rule(color=palette.ink, strokeDash=[4, 4], opacity=0.6).encode(y=alt.YDatum(1.0))
+    # A datum of 1 would have a scale of its own, from nought on.
+    right = base.mark_line(color=palette.ink, strokeDash=[4, 4], strokeWidth=1, opacity=0.6).encode(
+        y=alt.Y("said:Q", title=None, scale=scale)
+    )
     line = base.mark_line(color=palette.model, strokeWidth=1.5, opacity=0.6).encode(y=y)
     marks = base.mark_point(filled=True, opacity=1).encode(
         y=y,

@@ -79,7 +79,7 @@ def _alerts(document: Monitoring) -> str:
             for alert in document.alerts
         ),
     )
-    content = table.replace("<table>", '<table class="words">') if document.alerts else ""
+    content = table.replace("<table>", '<table class="lines">') if document.alerts else ""
     return _card("Alerts", says, content, full=True)
 
 
@@ -96,7 +96,7 @@ def _rules(document: Monitoring) -> str:
             ]
             for rule in document.rules
         ),
-    ).replace("<table>", '<table class="words">')
+    ).replace("<table>", '<table class="lines">')
     says = "Every rule, whether it fired or not. Hover over a rule for its meaning, over a threshold for its reason."
     return _card("Rules", says, table, full=True)
 
@@ -232,7 +232,7 @@ def _drift(document: Monitoring) -> list[str]:
         figures.picture(
             "stability",
             "How far features have moved",
-            f"{recent}{reference}. Pale: changes by its nature, not tested. Right of the dashed line is another "
+            f"{recent}{reference}. Pale: not tested, since it changes by itself. Right of the dashed line is another "
             "population by custom.",
             lambda width: day_charts.stability(drawn, width, charts.LIGHT),
         )
@@ -272,7 +272,7 @@ def _data(document: Monitoring) -> list[str]:
             ]
             for one in labels.reasons
         ),
-    ).replace("<table>", '<table class="words">')
+    ).replace("<table>", '<table class="lines">')
     bundles = markup.table(
         ["bundle", "days", "orders", "mean error, min", "within 5 min", "p10–p90"],
         (

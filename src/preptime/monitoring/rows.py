@@ -108,7 +108,7 @@ def ratio_rows(document: Monitoring, cuts: tuple[str, ...] = ("overall", "city")
         {
             "part": "all orders" if trail.segment == "overall" else trail.value,
             "day": day.date.isoformat(),
-            "ratio": day.ratio,
+            "said": 1.0,
             "shown": min(max(day.ratio, low), high),
             "fired": day.fired,
             "tip": f"{trail.value}, {day.date}: actual ÷ predicted {day.ratio:.2f} over {day.n:,} orders"
