@@ -10,7 +10,6 @@ import altair as alt
 from preptime.evaluation.charts import PADDING, Chart, Palette, themed
 from preptime.tables.looks import Distribution, Row
 
-_LOW = 190
 _HIGH = 280
 _UTC = alt.Scale(type="utc")
 _DAYS = alt.Axis(format="%-d %b", labelOverlap=True)
@@ -31,7 +30,7 @@ def distribution(found: Distribution, title: str, unit: str, width: int, palette
         }
         for one in found.bins
     ]
-    x = alt.X("low:Q", title=f"{title}, {unit}", scale=alt.Scale(domain=[rows[0]["low"], found.limit], nice=False))
+    x = alt.X("low:Q", title=title, scale=alt.Scale(domain=[rows[0]["low"], found.limit], nice=False))
     bars = (
         alt.Chart(alt.InlineData(values=rows))
         .mark_rect(stroke=palette.surface, strokeWidth=0.5)
@@ -74,10 +73,13 @@ def by_value(rows: Sequence[Row], title: str, width: int, palette: Palette) -> C
         opacity=_paler(),
         tooltip=alt.Tooltip("tip:N"),
     )
-    bars = base.mark_bar(color=palette.model, width={"band": 0.62}, cornerRadius=3).encode(
-        y=alt.Y("q1:Q", title="preparation time, minutes"), y2="q3:Q"
+    # Values with few orders don't stretch the picture: they end at its edge.
+    solid = [float(row["q3"]) for row in rows if not row["few"]] or [float(row["q3"]) for row in rows]
+    scale = alt.Scale(domain=[0, 1.1 * max(solid) or 1.0], nice=False)
+    bars = base.mark_bar(color=palette.model, width={"band": 0.62}, cornerRadius=3, clip=True).encode(
+        y=alt.Y("q1:Q", title="preparation time, minutes", scale=scale), y2="q3:Q"
     )
-    ticks = base.mark_tick(color=palette.lookup, thickness=3, width={"band": 0.62}).encode(y="median:Q")
+    ticks = base.mark_tick(color=palette.lookup, thickness=3, width={"band": 0.62}, clip=True).encode(y="median:Q")
     return themed(_sized(alt.LayerChart(layer=[bars, ticks]), width, _HIGH), palette)
 
 
@@ -126,7 +128,7 @@ def counts(rows: Sequence[Row], kind: Kind, title: str, width: int, palette: Pal
     bars = base.mark_bar(color=palette.muted, width={"band": 0.62}, cornerRadiusEnd=2).encode(
         x=x, y=alt.Y("orders:Q", title="orders", axis=axis)
     )
-    return themed(_sized(bars, width, _LOW), palette)
+    return themed(_sized(bars, width, _HIGH), palette)
 
 
 def correlation(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
@@ -179,20 +181,25 @@ def restaurants(rows: Sequence[Row], what: str, width: int, palette: Palette) ->
     return themed(_sized(bars, width, _HIGH), palette)
 
 
-def dots(rows: Sequence[Row], title: str, fence: float, width: int, palette: Palette) -> Chart:
-    """A sample of orders: a measure against preparation time, those beyond the fence orange and cut off at twice it."""
-    end = 2 * fence
-    shown: list[Row] = [{**row, "minutes": min(float(row["minutes"]), end), "beyond": float(row["minutes"]) > fence}
-                        for row in rows]  # fmt: skip
+def dots(rows: Sequence[Row], title: str, fences: tuple[float, float], width: int, palette: Palette) -> Chart:
+    """A sample of orders, a measure against preparation time, each up to twice its fence; beyond the second orange."""
+    x_end, y_end = 2 * fences[0], 2 * fences[1]
+    shown: list[Row] = [
+        {
+            "x": min(float(row["x"]), x_end),
+            "minutes": min(float(row["minutes"]), y_end),
+            "beyond": float(row["minutes"]) > fences[1],
+        }
+        for row in rows
+    ]
+    colours = alt.Scale(domain=[False, True], range=[palette.model, palette.lookup])
     marks = (
         alt.Chart(alt.InlineData(values=shown))
         .mark_circle(size=22, opacity=0.4)
         .encode(
-            x=alt.X("x:Q", title=title, scale=alt.Scale(nice=True)),
-            y=alt.Y("minutes:Q", title="preparation time, minutes", scale=alt.Scale(domain=[0, end], nice=False)),
-            color=alt.Color(
-                "beyond:N", scale=alt.Scale(domain=[False, True], range=[palette.model, palette.lookup]), legend=None
-            ),
+            x=alt.X("x:Q", title=title, scale=alt.Scale(domain=[0, x_end], nice=False)),
+            y=alt.Y("minutes:Q", title="preparation time, minutes", scale=alt.Scale(domain=[0, y_end], nice=False)),
+            color=alt.Color("beyond:N", scale=colours, legend=None),
         )
     )
     return themed(_sized(marks, width, _HIGH), palette)

@@ -17,6 +17,7 @@ _MEASURES: dict[Measure, tuple[str, str]] = {
     "order_value_gbp": ("order value", "pounds"),
     "number_of_items": ("number of items", "items"),
 }
+_BESIDE: tuple[Measure, ...] = ("order_value_gbp", "number_of_items")
 _CUTS: dict[Cut, tuple[str, charts.Kind]] = {
     "hour": ("local hour", "value"),
     "weekday": ("weekday", "value"),
@@ -62,7 +63,8 @@ def distributions(looked: Looked) -> None:
     """Preparation time, value and items, each with its outlier fence; then the first against the others."""
     lead(
         "The outlier fence is the notebook's: the third quartile and one and a half times the distance between the "
-        "quartiles. What lies beyond is orange; models are not fitted without it, since real orders do take that long."
+        "quartiles. What lies beyond is orange. Models are fitted on it all the same, up to three hours: real orders "
+        "do take that long."
     )
     places = [st.container(), *st.columns(2)]
     for place, (measure, (title, unit)) in zip(places, _MEASURES.items(), strict=True):
@@ -71,7 +73,7 @@ def distributions(looked: Looked) -> None:
             with place:
                 _distribution(found, title, unit)
     fence = looked.fence_minutes()
-    for place, measure in zip(st.columns(2), ("order_value_gbp", "number_of_items"), strict=True):
+    for place, measure in zip(st.columns(2), _BESIDE, strict=True):
         with place:
             _dots(looked, measure, fence)
 
@@ -86,18 +88,25 @@ def _distribution(found: Distribution, title: str, unit: str) -> None:
     picture(
         title.capitalize(),
         sentence,
-        lambda width, palette: charts.distribution(found, title, unit, width, palette),
+        lambda width, palette: charts.distribution(found, _axis(title, unit), unit, width, palette),
     )
 
 
 def _dots(looked: Looked, measure: Measure, fence: float) -> None:
     title, unit = _MEASURES[measure]
     rows = looks.sample(looked, measure)
+    found = looks.distribution(looked, measure)
+    own = found.fence if found else 1.0
     picture(
         f"Preparation time against {title}",
-        f"{len(rows):,} orders, drawn at random once and for all; those over the fence are orange and end at twice it.",
-        lambda width, palette: charts.dots(rows, f"{title}, {unit}", fence, width, palette),
+        f"{len(rows):,} orders, drawn at random once and for all. Preparation times beyond their fence are orange; both "
+        "end at twice their fences, at the edges.",
+        lambda width, palette: charts.dots(rows, _axis(title, unit), (own, fence), width, palette),
     )
+
+
+def _axis(title: str, unit: str) -> str:
+    return title if title.endswith(unit) else f"{title}, {unit}"
 
 
 def by_time_and_place(looked: Looked) -> None:
@@ -143,7 +152,7 @@ def correlation(looked: Looked) -> None:
         "By rank",
         value=True,
         key="ranks",
-        help="Spearman's: not ruled by outliers. Off: Pearson's, as in the notebook.",
+        help="Spearman's, which outliers don't rule. Off: Pearson's, the notebook's.",
     )
     rows = looks.correlation(looked, ranks=ranks)
     if not rows:
@@ -151,7 +160,9 @@ def correlation(looked: Looked) -> None:
         return
     with_label = [row for row in rows if row["a"] == "preparation time" != row["b"]]
     strongest = max(with_label, key=lambda row: abs(float(row["r"])), default=None)
-    told = f" With the preparation time {strongest['b']} goes most ({float(strongest['r']):+.2f})." if strongest else ""
+    told = (
+        f" Closest to the preparation time comes: {strongest['b']} ({float(strongest['r']):+.2f})." if strongest else ""
+    )
     picture(
         "Correlation" + (" of ranks" if ranks else ""),
         "Blue: they rise together; orange: one rises as the other falls; the stronger the colour, the more. "
