@@ -27,6 +27,10 @@ ORDERS_AT_ONCE = 5_000
 """In one request to the API: half of what it takes by default, so that progress moves and others get their turn."""
 
 
+class WrongKeyError(UsageError):
+    """The API does not know the key that it was shown."""
+
+
 class Asked(Protocol):
     """Somebody who predicts."""
 
@@ -143,7 +147,7 @@ def explained(error: PreptimeError, access: Access) -> PreptimeError:
             "Start it with `preptime serve`, or set PREPTIME_API_URL to where it is, and start the page again.",
         )
     if isinstance(error, RefusedRequestError) and error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return UsageError(
+        return WrongKeyError(
             f"The API at {access.api_url} does not know this key.",
             "Type another; whoever runs the API makes one with `preptime keys new NAME`.",
         )

@@ -99,8 +99,8 @@ def _dots(looked: Looked, measure: Measure, fence: float) -> None:
     own = found.fence if found else 1.0
     picture(
         f"Preparation time against {title}",
-        f"{len(rows):,} orders, drawn at random once and for all. Preparation times beyond their fence are orange; both "
-        "end at twice their fences, at the edges.",
+        f"{len(rows):,} orders, drawn at random once and for all. Preparation times beyond their fence are orange; "
+        "both end at twice their fences, at the edges.",
         lambda width, palette: charts.dots(rows, _axis(title, unit), (own, fence), width, palette),
     )
 
