@@ -96,7 +96,11 @@ class Bundle:
 
 def verify(store: Store, bundle_id: str) -> Bundle:
     """Fetch a bundle and load it with every check. Raises `UsageError`, `RefusedBundleError`, `StoreError`."""
-    bundle = Bundle.load(store.fetch(bundle_id))
+    try:
+        bundle = Bundle.load(store.fetch(bundle_id))
+    except RefusedBundleError:
+        store.forget(bundle_id)  # the damage may be the copy's alone
+        raise
     if bundle.manifest.id != bundle_id:
         raise refused(f"{bundle_id}/{MANIFEST}", f"id {bundle_id}", bundle.manifest.id)
     return bundle

@@ -65,6 +65,10 @@ class ChampionLog:
                 return entry
         return None
 
+    def before(self, entry: Entry) -> Entry | None:
+        """The entry that a rollback of this one goes back to."""
+        return self._read(entry.returns_to) if entry.returns_to else None
+
     def history(self) -> list[Entry]:
         """Every entry, first to last."""
         return [self._read(number) for number in range(1, self._last_number() + 1)]
@@ -128,7 +132,7 @@ class ChampionLog:
         entry, found = self.current(), list[str]()
         while entry is not None and len(found) <= steps:
             found.append(entry.bundle)
-            entry = self._read(entry.returns_to) if entry.returns_to else None
+            entry = self.before(entry)
         return found
 
     def _append(self, draft: EntryDraft, after: Entry | None, returns_to: int | None) -> Entry:

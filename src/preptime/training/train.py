@@ -57,15 +57,19 @@ LIBRARIES = (
 )
 
 
+FORMAT = 1
+"""The format of `training.json`: docs/daily-run.md."""
+
+
 class TrainDocument(msgspec.Struct, frozen=True):
-    """The document of `train --json`."""
+    """`training.json`, and the document of `train --json`. No clock, no path: the same contents, the same bytes."""
 
     date: dt.date
     bundle: str
     outcome: Outcome
     reason: str
     champion: str | None
-    """The champion afterwards."""
+    """The champion of the morning of `date` afterwards, whoever serves by now."""
     comparison: Comparison | None
     evaluation: BacktestDocument
     """The challenger on the days held out."""
@@ -74,6 +78,7 @@ class TrainDocument(msgspec.Struct, frozen=True):
     """Orders fitted on."""
     parity_seconds: dict[str, float]
     """Largest |ONNX − estimator| over the training matrix, by model."""
+    format: int = FORMAT
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ def train(
     corpus = Corpus.of(known, directory).known_on(date)
     challenger = make_challenger(known, corpus, date, store, plan=plan, report=report, progress=progress)
     decision = decide(challenger.manifest, challenger.evaluated, corpus, store, who, may_promote=may_promote)
-    champion = ChampionLog(store).current()
+    champion = ChampionLog(store).as_of(date)
     return TrainDocument(
         date=date,
         bundle=challenger.manifest.id,
