@@ -21,10 +21,6 @@ from preptime.ui.downloads import route
 MOST_UPLOAD_MB = 200
 """Largest file that the page takes."""
 
-SCRIPT = Path(__file__).parent / "script" / "app.py"
-"""What Streamlit runs. It has a folder of its own: Streamlit would take a folder `pages` beside it for its pages, each
-a script that an address names, and run `pages/models.py` alone for whoever comes by /models."""
-
 _LOG = logging.getLogger(__name__)
 
 
@@ -45,7 +41,7 @@ def serve(settings: Settings, environ: Mapping[str, str], say: Callable[[str], N
     say(f"The page is at http://{shown}:{settings.ui_port} (Ctrl-C ends it).")
     sweep_desks()
     try:
-        page = App(SCRIPT, routes=[route()], on_script_error=_unforeseen)
+        page = App(Path(__file__).with_name("app.py"), routes=[route()], on_script_error=_unforeseen)
         page.run(config=_config(settings, address))
     finally:
         close_desks()

@@ -8,9 +8,9 @@ from preptime.domain.dictionary import TABLES
 from preptime.ui.access import Access, access
 from preptime.ui.asking import API, LOCAL, Asked, Local, Remote, WrongKeyError
 from preptime.ui.door import key_shown
-from preptime.ui.pages.predict_file import draw_file
-from preptime.ui.pages.predict_one import draw_one
 from preptime.ui.parts import failures, lead, notice, problem
+from preptime.ui.sheets.predict_file import draw_file
+from preptime.ui.sheets.predict_one import draw_one
 
 _TYPED = "typed_key"
 _TABS = ("Upload a file", "One order", "Data dictionary")

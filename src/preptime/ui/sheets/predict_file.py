@@ -19,8 +19,8 @@ from preptime.ui.access import Access
 from preptime.ui.asking import LOCAL, Asked, explained, known_directory
 from preptime.ui.desk import Result, Upload, desk
 from preptime.ui.downloads import downloads
-from preptime.ui.pages.predict_results import draw_results
 from preptime.ui.parts import good, lead, notice, problem, progress_bar
+from preptime.ui.sheets.predict_results import draw_results
 
 _SAMPLE_DAY = dt.date(2015, 7, 1)
 """The day of a sample where no champion says which morning it knows."""
