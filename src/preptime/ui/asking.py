@@ -52,6 +52,10 @@ class Asked(Protocol):
         """Score a file."""
         ...
 
+    def close(self) -> None:
+        """Nothing more will be asked."""
+        ...
+
 
 @dataclass(frozen=True)
 class Local:
@@ -77,6 +81,9 @@ class Local:
         """As `preptime score` does."""
         return score_file(str(source), out, self.bundle, progress=progress)
 
+    def close(self) -> None:
+        """Nothing to do: everybody asks the same opened bundle."""
+
 
 @dataclass(frozen=True)
 class Remote:
@@ -94,6 +101,7 @@ class Remote:
         try:
             bundle = client.bundle()
         except (UnreachableError, RefusedRequestError) as error:
+            client.close()
             raise explained(error, access) from error
         return cls(client, bundle.id, points(bundle.models), min(ORDERS_AT_ONCE, access.settings.max_orders))
 
@@ -105,6 +113,10 @@ class Remote:
         """Through the API, some thousand orders a request."""
         scorer = RemoteScorer(Patient(self.client), self.models)
         return ask_file(str(source), out, scorer, orders_at_once=self.orders_at_once, progress=progress)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import streamlit as st
 
 from preptime.domain.dictionary import TABLES
@@ -12,7 +14,7 @@ from preptime.ui.parts import failures, lead, notice, problem
 from preptime.ui.sheets.predict_file import draw_file
 from preptime.ui.sheets.predict_one import draw_one
 
-_TYPED = "typed_key"
+_TYPED, _FIELD = "typed_key", "key_field"
 _TABS = ("Upload a file", "One order", "Data dictionary")
 
 
@@ -22,11 +24,17 @@ def page() -> None:
     lead("Upload orders, or describe one. Each gets a time, and how sure it is.")
     mode = _mode()
     reach = access()
-    asked: Asked | None = None
-    with failures():
-        asked = Local(reach.bundle()) if mode == LOCAL else _api(reach)
-    if asked is not None:
-        lead(f"Bundle {asked.bundle_id}, asked of {'the store here' if mode == LOCAL else reach.api_url}.")
+    with ExitStack() as ending:
+        asked: Asked | None = None
+        with failures():
+            asked = Local(reach.bundle()) if mode == LOCAL else _api(reach)
+        if asked is not None:
+            ending.callback(asked.close)
+            lead(f"Bundle {asked.bundle_id}, asked of {'the store here' if mode == LOCAL else reach.api_url}.")
+        _draw(asked, mode, reach)
+
+
+def _draw(asked: Asked | None, mode: str, reach: Access) -> None:
     file, one, dictionary = st.tabs(_TABS, key="predict_tab", on_change="rerun")
     if file.open:
         with file, failures():
@@ -57,11 +65,13 @@ def _api(reach: Access) -> Asked | None:
             st.session_state.pop(_TYPED, None)
     else:
         notice("The API asks for a key.", "Whoever runs it makes one with `preptime keys new NAME`.")
-    typed = st.text_input("Key of the API", type="password", key="key_field", autocomplete="off", width=420)
-    if typed:
-        st.session_state[_TYPED] = typed
-        st.rerun()
+    st.text_input("Key of the API", type="password", key=_FIELD, autocomplete="off", width=420, on_change=_keep_typed)
     return None
+
+
+def _keep_typed() -> None:
+    st.session_state[_TYPED] = st.session_state[_FIELD]
+    st.session_state[_FIELD] = ""
 
 
 def _dictionary() -> None:
