@@ -140,7 +140,7 @@ def correlation(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
         y=alt.Y("b:N", sort=names, title=None, axis=alt.Axis(labelLimit=140)),
         tooltip=alt.Tooltip("tip:N"),
     )
-    scale = alt.Scale(domain=[-1, 0, 1], range=[palette.lookup, palette.surface, palette.model])
+    scale = alt.Scale(domain=[-1, 0, 1], range=[palette.lookup, palette.surface, palette.model], interpolate="rgb")
     squares = base.mark_rect(stroke=palette.surface, strokeWidth=2).encode(
         color=alt.Color("r:Q", scale=scale, legend=None)
     )

@@ -62,6 +62,9 @@ def _beside(found: Listing) -> str | None:
 
 def _compared(found: Listing, first: Manifest, second: Manifest) -> None:
     """What the log says of these two on the same orders, if they have met there."""
+    if (first.parent or first.id) == (second.parent or second.id):
+        notice("Their models are the same: one is a refresh of the other's, with another morning's history.")
+        return
     for entry in reversed(found.log):
         comparison = comparison_of(entry)
         if comparison and {comparison.challenger, comparison.champion} == {first.id, second.id}:
