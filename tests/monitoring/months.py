@@ -1,9 +1,9 @@
 """Synthetic months that are answered every morning, for monitoring to look at.
 
 What is simplified, and why: the answers are those of the restaurant lookup (its shrunken quantiles on that morning's
-history), not of trained models, so that a month is made in a second. Everything else is as in production: real orders
-of the synthesizer with their dirt, partitions as `score --date` writes them, a history for every morning, the order key,
-and `monitor` itself, morning by morning, on a table that holds what was known.
+history), not of trained models, so that a month is made in a second. Everything else is as in production: the
+synthesizer's orders with their dirt, partitions as `score --date` writes them, a history for every morning, the order
+key, and `monitor` itself, morning by morning, on a table that holds what was known.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from preptime.bundle.manifest import Document, Draft, Manifest, Window, document, identify
+from preptime.domain.order import OrderColumns
 from preptime.domain.prediction import BASES
 from preptime.domain.verdict import Purpose
 from preptime.evaluation.evaluated import GLOBAL_MEDIAN, LOOKUP, EvaluatedOrders, backtest_document
 from preptime.evaluation.segments import SegmentColumns
 from preptime.features.directory import Directory
 from preptime.features.history import History, build_history
-from preptime.features.spec import FEATURES, HISTORY_FEATURES
+from preptime.features.spec import HISTORY_FEATURES
 from preptime.features.state import CompletedOrders, HistoryState
 from preptime.monitoring.answers import QUANTILE_COLUMNS
 from preptime.monitoring.monitor import Watch
@@ -137,7 +138,7 @@ class Month:
         """The orders as the table holds them on the morning of `date`."""
         return Frame(self.orders.filter(pl.Series(self.ready_day < day_number(date))))
 
-    def watch(self, date: dt.date, **changes: object) -> Watch:
+    def watch(self, date: dt.date) -> Watch:
         """What `monitor` is given on that morning."""
         return Watch(self.known(date), self.directory, self.results, self.mornings)
 
@@ -182,7 +183,8 @@ def make_month(
         if not metrics:
             metrics = _backtest(asked, completed.prep_time_seconds[mine], quantiles, history, date)
         bundle = mornings.add(history, window, metrics)
-        _write(results, date, bundle, keys.filter(pl.Series(mine)), quantiles, history.basis_of(asked))
+        asked_keys = keys.filter(pl.Series(mine))
+        write_partition(results, date, _partition(asked_keys, quantiles, history.basis_of(asked), bundle))
         state.count(directory, completed.take(counted & (ready == number)))
     first = plan.start + trained_days * ONE_DAY
     last = plan.start + (plan.days - 1) * ONE_DAY
@@ -196,11 +198,8 @@ def _quantiles(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _backtest(
-    asked: object, label: NDArray[np.int64], quantiles: NDArray[np.float32], history: History, date: dt.date
+    asked: OrderColumns, label: NDArray[np.int64], quantiles: NDArray[np.float32], history: History, date: dt.date
 ) -> Document:
-    from preptime.domain.order import OrderColumns
-
-    assert isinstance(asked, OrderColumns)
     actual = label.astype(np.float64)
     evaluated = EvaluatedOrders(
         actual=actual,
@@ -217,25 +216,19 @@ def _backtest(
     return document(backtest_document(evaluated, date.isoformat(), date.isoformat()))
 
 
-def _write(
-    results: Results,
-    date: dt.date,
-    bundle: str,
-    keys: pl.Series,
-    quantiles: NDArray[np.float32],
-    basis: NDArray[np.int8],
-) -> None:
-    """A partition, of the columns that monitoring reads."""
-    frame = pl.DataFrame(
+def _partition(keys: pl.Series, quantiles: NDArray[np.float32], basis: NDArray[np.int8], bundle: str) -> pl.DataFrame:
+    """The columns of a partition that monitoring reads."""
+    return pl.DataFrame(
         {
             "order_key": keys,
             **{name: quantiles[:, place] for place, name in enumerate(QUANTILE_COLUMNS)},
             "prediction_basis": pl.Series(BASES, dtype=pl.String).gather(basis.astype(np.uint32)),
         }
     ).with_columns(prediction_bundle=pl.lit(bundle))
+
+
+def write_partition(results: Results, date: dt.date, frame: pl.DataFrame) -> None:
+    """Put a partition where `score --date` does."""
     path = results.path(date, PREDICTIONS)
     path.parent.mkdir(parents=True, exist_ok=True)
     frame.write_parquet(path)
-
-
-assert len(FEATURES) > len(HISTORY_FEATURES)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from preptime.evaluation.verdict import in_percent
 from preptime.monitoring.document import Alert
 from preptime.monitoring.outcomes import date_of
 from preptime.monitoring.rules import VOLUME_HIGH, VOLUME_LOW, Judged, Rule, unknown
@@ -57,7 +58,7 @@ def judge_share(rule: Rule, share: Share, last: dt.date, what: str) -> Judged:
     of_days = max((USUAL_DAYS * USUAL_SHARE_ERROR**2 + scatter) / (USUAL_DAYS + len(past)), 0.25 * USUAL_SHARE_ERROR**2)
     error = math.sqrt(chance * (1 / n[-1] + 1 / n[past].sum()) + of_days * (1 + 1 / len(past)))
     evidence = max(now - usual - TOLERATED_SHARE, 0.0) / error
-    sentence = f"{now:.1%} of {n[-1]:,.0f} are {what} on {last}, where {usual:.1%} are usual."
+    sentence = f"{in_percent(now)} of {n[-1]:,.0f} are {what} on {last}, where {in_percent(usual)} are usual."
     if evidence < rule.threshold:
         return Judged(rule, float(evidence), sentence)
     alert = Alert(
@@ -92,9 +93,8 @@ def _volume(rule: Rule, orders: NDArray[np.float64], names: tuple[str, ...], las
             continue
         ratio = float(orders[row, -1] / usual)
         where = "" if row == 0 else f" in {name}"
-        sentence = (
-            f"{orders[row, -1]:,.0f} orders{where} on {date_of(last)}, where {usual:,.0f} are usual ({ratio:.0%})."
-        )
+        told = f"{orders[row, -1]:,.0f} orders{where} on {date_of(last)}"
+        sentence = f"{told}, where {usual:,.0f} are usual ({in_percent(ratio, 0)})."
         if _beyond(float(orders[row, -1]), rule.threshold * usual, low=low):
             alerts.append(_alert(rule, name if row else "all", ratio, last, sentence, whole=row == 0))
         if nearest is None or (ratio < nearest.ratio if low else ratio > nearest.ratio):

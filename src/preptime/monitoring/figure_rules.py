@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preptime.evaluation.scores import COVERAGE_TOLERANCE, INTERVAL_LEVEL
+from preptime.evaluation.verdict import in_percent
 from preptime.monitoring.document import Alert, Promise
 from preptime.monitoring.figures import Grouped
 from preptime.monitoring.rules import COVERAGE, WORSE_THAN_LOOKUP, WORSE_THAN_PROMISED, Judged, Rule, unknown
@@ -64,7 +65,10 @@ def _coverage(week: _Week, last: dt.date) -> Judged:
         return unknown(COVERAGE, _TOO_FEW)
     coverage, error = week.mean_and_error(week.sums("inside"), INTERVAL_LEVEL * (1 - INTERVAL_LEVEL))
     evidence = max(abs(coverage - INTERVAL_LEVEL) - COVERAGE_TOLERANCE, 0.0) / error
-    sentence = f"p10 to p90 held {coverage:.1%} of the orders of the week to {last}; {INTERVAL_LEVEL:.0%} are promised."
+    sentence = (
+        f"p10 to p90 held {in_percent(coverage)} of the orders of the week to {last}; "
+        f"{in_percent(INTERVAL_LEVEL, 0)} are promised."
+    )
     return _judged(COVERAGE, evidence, sentence, last)
 
 

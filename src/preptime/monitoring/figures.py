@@ -33,23 +33,23 @@ class Tallied:
         """The evaluated orders."""
         rows = np.flatnonzero(joined.evaluated)
         actual, quantiles, lookup = joined.actual[rows], joined.quantiles[rows], joined.lookup[rows]
-        error = joined.predicted[rows] - actual
+        error: NDArray[np.float64] = joined.predicted[rows] - actual
         told = ~np.isnan(quantiles).any(axis=1)
         known = ~np.isnan(lookup)
-        inside = (quantiles[:, 0] <= actual) & (actual <= quantiles[:, -1])
+        inside = told & (quantiles[:, 0] <= actual) & (actual <= quantiles[:, -1])
         columns: dict[str, NDArray[np.float64]] = {
             "n": np.ones(len(rows)),
             "mae": np.abs(error),
             "bias": error,
-            "within": (np.abs(error) <= FIVE_MINUTES_SECONDS).astype(np.float64),
-            "told": told.astype(np.float64),
-            "inside": (inside & told).astype(np.float64),
-            "known": known.astype(np.float64),
+            "within": _counted(np.abs(error) <= FIVE_MINUTES_SECONDS),
+            "told": _counted(told),
+            "inside": _counted(inside),
+            "known": _counted(known),
             "lookup": np.where(known, np.abs(lookup - actual), 0.0),
         }
         for place, p in enumerate(LEVELS):
             missing = actual - quantiles[:, place]
-            columns[f"under {p}"] = (told & (missing <= 0)).astype(np.float64)
+            columns[f"under {p}"] = _counted(told & (missing <= 0))
             columns[f"pinball {p}"] = np.where(told, np.maximum(p * missing, (p - 1.0) * missing), 0.0)
         return cls(rows, columns)
 
@@ -67,6 +67,10 @@ class Tallied:
     def whole(self, rows: NDArray[np.bool_]) -> Figures:
         """The figures of the joined orders under a mask."""
         return self.by(np.where(rows, 0, -1), 1).figures(0)
+
+
+def _counted(rows: NDArray[np.bool_] | np.bool_) -> NDArray[np.float64]:
+    return np.asarray(rows, np.float64)
 
 
 @dataclass(frozen=True, slots=True)

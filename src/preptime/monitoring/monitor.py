@@ -39,7 +39,7 @@ from preptime.monitoring.rules import (
 )
 from preptime.monitoring.sources import Sources
 from preptime.monitoring.trails import judge_shifts, trails, watch_shifts
-from preptime.monitoring.words import verdict
+from preptime.monitoring.words import Week, verdict
 from preptime.tables.results import Results
 from preptime.tables.table import Table
 
@@ -94,13 +94,14 @@ def monitor(watch: Watch, date: dt.date) -> Monitoring:
         ]
     )
     alerts = tuple(alert for one in judged for alert in one.alerts)
+    seen = trails(shifts)
     in_window = day >= LOOKED_AT_DAYS - WINDOW_DAYS
     recent = tallied.whole(day >= LOOKED_AT_DAYS - RECENT_DAYS)
     answers = counted.answer_counts(joined, read, in_window, day_number(window.first))
     return Monitoring(
         date=date,
         window=window,
-        verdict=verdict(alerts, recent, recent_days, promise, answers),
+        verdict=verdict(alerts, seen, Week(recent_days, recent), promise, answers),
         champion=watch.sources.champion(date),
         promise=promise,
         alerts=alerts,
@@ -118,7 +119,7 @@ def monitor(watch: Watch, date: dt.date) -> Monitoring:
         ),
         bundles=counted.bundle_documents(joined, tallied, in_window),
         segments=segments(joined, tallied, in_window),
-        trails=trails(shifts),
+        trails=seen,
         drift=drifted,
         labels=counted.label_audit(known, day_number(window.first), day_number(window.last)),
     )

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preptime.evaluation.segments import UNKNOWN_LABEL
+from preptime.evaluation.verdict import in_percent
 from preptime.monitoring.document import Alert, Trail, TrailDay, WatchedCut
 from preptime.monitoring.joined import Joined
 from preptime.monitoring.outcomes import date_of
@@ -96,10 +97,14 @@ def trails(shifts: Shifts) -> tuple[Trail, ...]:
     """All orders, then the largest parts of each cut and those that fired at any time, by number of orders."""
     found = []
     for cut in shifts.cuts:
+        # Where a city fired lately, all orders move with it.
+        alone = (
+            ~_lately(shifts.cities.watched.fired) if cut.name == "overall" else np.ones(cut.daily.orders.shape[1], bool)
+        )
         orders = cut.daily.orders.sum(axis=1)
         largest = sorted(range(len(cut.values)), key=lambda part: (-orders[part], cut.values[part]))
         shown = [part for place, part in enumerate(largest) if place < SHOWN or cut.watched.fired[part].any()]
-        found += [_trail(cut, part) for part in shown if orders[part]]
+        found += [_trail(cut, part, alone) for part in shown if orders[part]]
     return tuple(found)
 
 
@@ -144,7 +149,7 @@ def _judge(shifts: Shifts, rule: Rule, sign: int) -> Judged:
             best = int(np.argmax(np.where(known, evidence, -np.inf)))
             value = max(float(evidence[best]), 0.0)
             if nearest is None or value > nearest[0]:
-                nearest = (value, _where(cut.name, judged.values[best]))
+                nearest = (value, _named(cut.name, judged.values[best]))
     if nearest is None:
         return unknown(rule, _TOO_FEW)
     if alerts:
@@ -159,7 +164,7 @@ def _alert(rule: Rule, cut: Cut, part: int, *, outside: bool) -> Alert:
     moved = abs(recent / usual - 1)
     days = seen.evidence.shape[1] - start
     orders = int(cut.daily.orders[part, start:].sum())
-    where = "All other orders" if outside else _where(cut.name, cut.values[part])
+    where = "all other orders" if outside else _named(cut.name, cut.values[part])
     how = "longer" if rule is SLOWER else "less long"
     since = date_of(cut.first_day + start)
     return Alert(
@@ -169,16 +174,22 @@ def _alert(rule: Rule, cut: Cut, part: int, *, outside: bool) -> Alert:
         found=abs(float(seen.evidence[part, -1])),
         threshold=rule.threshold,
         since=since,
-        sentence=f"{where}: food takes {moved:.0%} {how} than said, against what is usual there, since {since} "
-        f"({days} {'day' if days == 1 else 'days'}, {orders:,} orders).",
+        sentence=f"{where[0].upper()}{where[1:]}: food takes {in_percent(moved, 0)} {how} than said, against what is "
+        f"usual there, since {since} ({days} {'day' if days == 1 else 'days'}, {orders:,} orders).",
     )
 
 
-def _where(cut: WatchedCut, value: str) -> str:
-    return "All orders" if cut == "overall" else f"The type of food {value}" if cut == "type_of_food" else value
+def _named(cut: WatchedCut, value: str) -> str:
+    return "all orders" if cut == "overall" else f"the type of food {value}" if cut == "type_of_food" else value
 
 
-def _trail(cut: Cut, part: int) -> Trail:
+def _lately(fired: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """[D] whether any of the parts fired on that day or within the `LONGEST_STRETCH_DAYS` up to it."""
+    days = fired.shape[1]
+    return np.array([fired[:, max(0, day - LONGEST_STRETCH_DAYS + 1) : day + 1].any() for day in range(days)])
+
+
+def _trail(cut: Cut, part: int, alone: NDArray[np.bool_]) -> Trail:
     seen, orders, ratio = cut.watched, cut.daily.orders[part], cut.daily.ratio()[part]
     known = bool(seen.known[part, -1])
     days = [
@@ -187,7 +198,7 @@ def _trail(cut: Cut, part: int) -> Trail:
             n=int(orders[day]),
             ratio=float(ratio[day]),
             evidence=float(seen.evidence[part, day]),
-            fired=bool(seen.fired[part, day]),
+            fired=bool(seen.fired[part, day] and alone[day]),
         )
         for day in range(len(orders))
         if orders[day] and np.isfinite(ratio[day])

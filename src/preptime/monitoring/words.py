@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from preptime.evaluation.metrics import MAE
 from preptime.evaluation.verdict import in_minutes, in_percent
-from preptime.monitoring.document import Alert, Answers, Days, Figures, Promise
+from preptime.monitoring.document import Alert, Answers, Days, Figures, Promise, Trail
 
 
 def verdict(
-    alerts: tuple[Alert, ...], recent: Figures, days: Days, promise: Promise | None, answers: Answers
+    alerts: tuple[Alert, ...], trails: tuple[Trail, ...], recent: Week, promise: Promise | None, answers: Answers
 ) -> tuple[str, ...]:
     """The first says whether anything fired, the others how the last seven days went."""
+    first = (_first(alerts), *_lately(trails, recent.days))
     if not answers.answered and not answers.open:
-        return (_first(alerts), "Nothing was answered in the days looked at, so nothing can be said of the answers.")
-    return (_first(alerts), *_figures(recent, days, promise), *_joins(answers))
+        return (*first, "Nothing was answered in the days looked at, so nothing can be said of the answers.")
+    return (*first, *_figures(recent.figures, recent.days, promise), *_joins(answers))
+
+
+@dataclass(frozen=True, slots=True)
+class Week:
+    """The latest seven days."""
+
+    days: Days
+    figures: Figures
+
+
+def _lately(trails: tuple[Trail, ...], days: Days) -> list[str]:
+    """What fired on the mornings before this one: a shift need not fire every day to be still there."""
+    fired = [
+        (trail, [day.date for day in trail.days if day.fired and days.first <= day.date < days.last])
+        for trail in trails
+    ]
+    told = [
+        f"{'all orders' if trail.segment == 'overall' else trail.value} ({when[-1]})" for trail, when in fired if when
+    ]
+    return [f"Seen on the days before: {', '.join(told)}."] if told else []
 
 
 def _first(alerts: tuple[Alert, ...]) -> str:
