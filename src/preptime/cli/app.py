@@ -17,6 +17,7 @@ from preptime.cli.backtest import backtest
 from preptime.cli.bundles import bundles
 from preptime.cli.check import check
 from preptime.cli.demo import demo
+from preptime.cli.doctor import doctor
 from preptime.cli.keys import keys
 from preptime.cli.notebook import notebook
 from preptime.cli.refresh import refresh
@@ -66,7 +67,7 @@ def app() -> None:
     """
 
 
-for verb in (demo, synthesize, check, train, backtest, score, refresh, serve, bundles, keys, notebook):
+for verb in (demo, synthesize, check, train, backtest, score, refresh, serve, bundles, keys, doctor, notebook):
     app.add_command(verb)
 
 
