@@ -30,7 +30,7 @@ PYTHON = SCRIPTS / ("python.exe" if os.name == "nt" else "python")
 TOOLS = ("airflow", "dvc", "deploy")
 """Groups of pyproject.toml with a lock and an environment of their own, `.venv-NAME`."""
 
-CODE = ("src", "tests", "dev.py", "scripts", "benchmarks")
+CODE = ("src", "tests", "dags", "dev.py", "scripts", "benchmarks")
 RUBBISH = (
     *("build", "dist", "demo", "catboost_info"),
     *(".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache"),

@@ -1,11 +1,26 @@
-"""Nothing is skipped quietly where everything must be there (see `tests/requirements.py`)."""
+"""Nothing is skipped quietly where everything must be there (see `tests/requirements.py`); what all tests may share."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
+
+from tests.postgres import Postgres, running
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A PostgreSQL server of this session's own."""
+    with running(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> str:
+    """The address of an empty database."""
+    return postgres.create()
 
 
 @pytest.hookimpl(wrapper=True)

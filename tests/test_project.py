@@ -25,13 +25,15 @@ ANYWHERE_IN = {
     "onnxmltools": ("models/",),
     "onnx": ("models/",),
     "onnxruntime": ("bundle/", "models/"),
-    "polars": ("tables/", "training/", "scoring/", "monitoring/"),
+    "polars": ("tables/", "training/", "scoring/", "monitoring/", "ui/"),
     "flask": ("api/",),
     "flask_swagger_ui": ("api/",),
     "werkzeug": ("api/",),
     "granian": ("api/",),
     "google": ("bundle/google.py", "tables/bigquery.py"),
     "streamlit": ("ui/",),
+    "starlette": ("ui/",),
+    "psycopg": ("tables/postgres/",),
     **dict.fromkeys(("pandas", "joblib", "pickle"), ()),
 }
 """One vendor, one place: where under src/preptime a library may be imported; nothing for what may not be at all."""

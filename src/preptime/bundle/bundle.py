@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from preptime.bundle.golden import ABSOLUTE_SECONDS, RELATIVE, compare, decode_golden, golden_columns
 from preptime.bundle.graph import Graph
-from preptime.bundle.manifest import GOLDEN, MANIFEST, MODEL, REPORT, Manifest, refused
+from preptime.bundle.manifest import GOLDEN, MANIFEST, MODEL, REPORT, TOLD, Manifest, refused
 from preptime.bundle.store import Store
 from preptime.bundle.verification import inspect_folder, open_arrays
 from preptime.domain.order import OrderColumns
@@ -80,6 +80,10 @@ class Bundle:
     def report_path(self) -> Path | None:
         """The report of the training run, when the bundle carries one."""
         return self.folder / REPORT if REPORT in self.manifest.files else None
+
+    def told(self) -> dict[str, bytes]:
+        """What it carries of the training run (report and evaluation), by file name, for a refresh."""
+        return {name: (self.folder / name).read_bytes() for name in TOLD if name in self.manifest.files}
 
     def golden_orders(self) -> OrderColumns:
         """The orders that every load asks, for a refresh."""

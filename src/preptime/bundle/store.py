@@ -83,10 +83,32 @@ class Store:
             raise refused(f"{bundle_id}/{MANIFEST}", f"id {bundle_id}", manifest.id)
         return manifest
 
+    def read_file(self, manifest: Manifest, name: str) -> bytes:
+        """One file of a bundle, without fetching the others, checked against the manifest.
+
+        Raises `UsageError` where it has none of that name, `RefusedBundleError` for a damaged one.
+        """
+        if name not in manifest.files:
+            raise UsageError(f"{manifest.id} has no {name}.", "`preptime bundles show` lists its files.")
+        with self._storage_errors():
+            content = self._place.read(f"{BUNDLES}/{manifest.id}/{name}")
+        found, expected = describe({name: content})[name], manifest.files[name]
+        if found != expected:
+            raise refused(f"{manifest.id}/{name}", f"SHA-256 {expected.sha256}", found.sha256)
+        return content
+
     def put(self, bundle_id: str, files: Mapping[str, bytes]) -> None:
         """Keep a bundle, whole or not at all. One that is already here stays: same id, same bytes."""
         with self._storage_errors():
             self._place.put(f"{BUNDLES}/{bundle_id}", files)
+
+    def holds(self, bundle_id: str, files: Mapping[str, bytes]) -> bool:
+        """Whether the store has these files of a bundle as they are here, byte for byte."""
+        with self._storage_errors():
+            try:
+                return all(self._place.read(f"{BUNDLES}/{bundle_id}/{name}") == files[name] for name in files)
+            except FileNotFoundError:
+                return False
 
     def fetch(self, bundle_id: str) -> Path:
         """A local folder with this bundle: the store's own, or a copy of a remote one, checked file by file.
