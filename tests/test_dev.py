@@ -76,6 +76,7 @@ def test_help_lists_every_task_with_a_line() -> None:
         "docs",
         "bench",
         "bench-api",
+        "images",
         "lock",
         "clean",
     } == set(tasks())
