@@ -119,7 +119,7 @@ def _read(order: Order, restaurant: int | Reason, position: int, lookup: Lookup)
 
 def _zone_of_stranger(country: object, lookup: Lookup) -> ZoneInfo | None:
     """The zone of a restaurant that is not listed, by the country its order names; a code means a listed country."""
-    code = _code(country, lookup.codes[0], lookup.own[0], UNKNOWN)
+    code = _code(country, lookup.codes[0], UNKNOWN)
     if code != UNKNOWN:
         return zone_of_country(lookup.countries[code])
     return zone_of_country(country.strip(BLANKS)) if type(country) is str else None
