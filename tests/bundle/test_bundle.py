@@ -23,9 +23,9 @@ from preptime.errors import RefusedBundleError, UsageError
 from preptime.features.history import History
 from preptime.features.matrix import feature_matrix
 from preptime.features.spec import FEATURE_NAMES
-from tests.bundle.making import MODELS, REPORT, WEIGHTS, forge, sign, some_history, some_model, some_orders
+from tests.bundle.making import MODELS, REPORT, TOLD, WEIGHTS, forge, sign, some_history, some_model, some_orders
 
-FILES = sorted(["manifest.json", "model.onnx", "golden.json", "report.html"])
+FILES = sorted(["manifest.json", "model.onnx", "golden.json", *TOLD])
 
 
 def test_a_bundle_predicts_from_its_history_and_its_graph(bundle_folder: Path) -> None:
@@ -160,8 +160,10 @@ def test_another_model_under_the_same_golden_orders_is_found(bundle_folder: Path
 
 
 def test_feature_code_that_changed_by_one_bit_is_found(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def changed(orders: OrderColumns, history: History) -> NDArray[np.float32]:
-        matrix = feature_matrix(orders, history)
+    def changed(
+        orders: OrderColumns, history: History, subject: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        matrix = feature_matrix(orders, history, subject)
         matrix[11, 2] = np.nextafter(matrix[11, 2], np.float32(np.inf))
         return matrix
 

@@ -17,26 +17,31 @@ from preptime.cli.backtest import backtest
 from preptime.cli.bundles import bundles
 from preptime.cli.check import check
 from preptime.cli.demo import demo
+from preptime.cli.doctor import doctor
 from preptime.cli.ingest import ingest
 from preptime.cli.keys import keys
+from preptime.cli.monitor import monitor
 from preptime.cli.notebook import notebook
 from preptime.cli.refresh import refresh
+from preptime.cli.results import results
 from preptime.cli.score import score
 from preptime.cli.serve import serve
 from preptime.cli.status import FAULT, FINE, INTERRUPTED, REFUSED, WRONG_USE
 from preptime.cli.synthesize import synthesize
 from preptime.cli.train import train
+from preptime.cli.ui import ui
 from preptime.errors import DataError, FaultError, PreptimeError, UsageError
 
 EXTRA_OF = {
     "polars": "batch",
-    "altair": "train",
+    "altair": "batch",
     "catboost": "train",
     "onnx": "train",
     "onnxmltools": "train",
     "skl2onnx": "train",
     "sklearn": "train",
-    "vl_convert": "train",
+    "streamlit": "ui",
+    "vl_convert": "batch",
     "xgboost": "train",
     "psycopg": "postgres",
     "google": "gcp",
@@ -63,13 +68,32 @@ def app() -> None:
 
     Learns preparation times from orders, keeps what is better, and predicts.
 
-    Every verb but serve takes --json for one JSON document on standard output; words and progress then go to
+    Every verb but serve and ui takes --json for one JSON document on standard output; words and progress then go to
     standard error.
-    Exit status: 0 fine (a lost comparison included), 1 the data was refused, 2 wrong use, 3 a fault.
+    Exit status: 0 fine (a lost comparison included), 1 the data was refused or an alert fired, 2 wrong
+    use, 3 a fault.
     """
 
 
-for verb in (demo, synthesize, check, ingest, train, backtest, score, refresh, serve, bundles, keys, notebook):
+VERBS = (
+    demo,
+    synthesize,
+    check,
+    ingest,
+    train,
+    backtest,
+    score,
+    monitor,
+    refresh,
+    serve,
+    ui,
+    bundles,
+    results,
+    keys,
+    doctor,
+    notebook,
+)
+for verb in VERBS:
     app.add_command(verb)
 
 
