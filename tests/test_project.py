@@ -35,6 +35,7 @@ ANYWHERE_IN = {
     "streamlit": ("ui/",),
     "starlette": ("ui/",),
     "psycopg": ("tables/postgres/",),
+    "google": ("tables/bigquery/",),
     **dict.fromkeys(("pandas", "joblib", "pickle"), ()),
 }
 """One vendor, one place: where under src/preptime a library may be imported; nothing for what may not be at all."""
