@@ -26,6 +26,7 @@ def main(file: str) -> None:
             "max_active_runs": dag.max_active_runs,
             "schedule": str(dag.timetable.expression),
             "retries": [one.retries for one in dag.tasks],
+            "times_longer": [one.retry_exponential_backoff for one in dag.tasks],
             "limits": [one.execution_timeout is not None for one in dag.tasks if one.task_type != "EmptyOperator"],
         }
         for name, dag in bag.dags.items()
