@@ -77,6 +77,7 @@ def test_help_lists_every_task_with_a_line() -> None:
         "bench",
         "bench-api",
         "airflow",
+        "images",
         "lock",
         "clean",
     } == set(tasks())
