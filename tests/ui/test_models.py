@@ -129,11 +129,15 @@ def test_the_log_is_a_time_line_whose_words_are_text(open_at: Open, stocked: Pat
     assert all(" s" not in str(found) for found in column(at, "found", having="rule"))
 
 
+def press(at: AppTest, label: str) -> None:
+    next(one for one in at.button if one.label == label).click().run()
+
+
 def promote(at: AppTest, bundle: str, reason: str) -> AppTest:
     at.text_input("operator-key").set_value(OPERATOR_KEY).run()
     at.selectbox("promoted").set_value(bundle)
     at.text_area("promotion-reason").set_value(reason)
-    at.button[0].click().run()
+    press(at, "Promote…")
     return at
 
 
@@ -156,7 +160,7 @@ def test_an_operator_promotes_with_a_reason_after_a_second_look_and_rolls_back(o
     at.session_state["change-kind"] = "rollback"
     at.run()
     at.text_area("rollback-reason").set_value("it was not")
-    at.button[0].click().run()
+    press(at, "Roll back…")
     at.button("change-yes").click().run()
     entry = log_of(stocked).current()
     assert entry is not None
@@ -203,10 +207,15 @@ def test_only_an_operators_key_opens_the_forms_and_no_key_is_shown(open_at: Open
         at.text_input("operator-key").set_value(wrong).run()
         assert "That is no operator's key." in said(at)
         assert not at.button
-    at.text_input("operator-key").set_value(OPERATOR_KEY).run()
-    assert at.button
-    assert OPERATOR_KEY not in said(at)
     assert at.text_input("operator-key").proto.type == at.text_input("operator-key").proto.PASSWORD
+    at.text_input("operator-key").set_value(OPERATOR_KEY).run()
+    assert "You act as olga" in said(at)
+    assert OPERATOR_KEY not in said(at)
+    look(look(at, "Champion log"), "Change the champion")
+    assert "You act as olga" in said(at)
+    at.button("operator-away").click().run()
+    assert not at.button
+    assert "Who may change the champion has an operator's key." in said(at)
 
 
 def test_without_a_configured_key_nobody_changes_anything(open_at: Open) -> None:
