@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from preptime.evaluation.charts import PADDING, Chart, Palette, themed
+from preptime.evaluation.charts import Chart, Palette, themed
 from preptime.evaluation.documents import Score
 from preptime.evaluation.overview import SegmentPair
 
@@ -73,5 +73,5 @@ def pairs(rows: Sequence[SegmentPair], names: tuple[str, str], width: int, palet
 
 def _sized(chart: alt.Chart | alt.LayerChart, width: int, height: int) -> alt.Chart | alt.LayerChart:
     return chart.properties(
-        width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"), padding=PADDING
+        width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"), padding=4
     )
