@@ -246,9 +246,14 @@ def summary(looked: Looked) -> list[tuple[str, str, str]]:
     found = looks.distribution(looked, "prep_minutes")
     first, last = looked.days
     middle = found.median if found else 0.0
+    cities = len(looked.values("city"))
     return [
         ("orders", f"{len(looked):,}", f"{first:%-d %b} to {last:%-d %b %Y}"),
-        ("restaurants", f"{looked.frame['restaurant_id'].n_unique():,}", f"in {len(looked.values('city'))} cities"),
+        (
+            "restaurants",
+            f"{looked.frame['restaurant_id'].n_unique():,}",
+            f"in {cities} {'city' if cities == 1 else 'cities'}",
+        ),
         ("median", minutes(middle * 60), "preparation time"),
         ("outlier fence", minutes(looked.fence_minutes() * 60), "of the preparation time"),
     ]

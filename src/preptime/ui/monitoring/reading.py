@@ -10,6 +10,7 @@ import streamlit as st
 from preptime.monitoring.reading import MOST_MORNINGS, Mornings, read_mornings
 from preptime.tables.results import MONITORING, PREDICTIONS, Results
 from preptime.ui.parts import notice
+from preptime.ui.words import counted
 
 _COMMAND = "preptime monitor --date DATE --orders ORDERS --restaurants RESTAURANTS --store STORE --results RESULTS"
 
@@ -29,7 +30,7 @@ def nothing_yet(root: str) -> None:
     predicted = Results(Path(root)).days(PREDICTIONS)
     if predicted:
         notice(
-            f"There are predictions for {len(predicted)} days ({predicted[0]} to {predicted[-1]}), and nobody has yet "
+            f"There are predictions for {counted(len(predicted), 'day')} ({predicted[0]} to {predicted[-1]}), and nobody has yet "
             "looked at how they did.",
             f"Once the orders are ready: {_COMMAND}. The DAG daily_monitoring_run does it every day.",
         )
