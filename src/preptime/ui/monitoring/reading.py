@@ -29,9 +29,10 @@ def nothing_yet(root: str) -> None:
     """Says that there is nothing yet, and what fills the page."""
     predicted = Results(Path(root)).days(PREDICTIONS)
     if predicted:
+        days = counted(len(predicted), "day")
         notice(
-            f"There are predictions for {counted(len(predicted), 'day')} ({predicted[0]} to {predicted[-1]}), and nobody has yet "
-            "looked at how they did.",
+            f"There are predictions for {days} ({predicted[0]} to {predicted[-1]}), and nobody has looked yet at how "
+            "they did.",
             f"Once the orders are ready: {_COMMAND}. The DAG daily_monitoring_run does it every day.",
         )
         return

@@ -8,6 +8,7 @@ from preptime.ui.access import access
 from preptime.ui.monitoring import views
 from preptime.ui.monitoring.reading import mornings, nothing_yet
 from preptime.ui.parts import notice, problem
+from preptime.ui.words import day_of
 
 VIEWS = ("Alerts and rules", "By day", "Longer or shorter", "By segment", "Drift", "Answers and labels")
 
@@ -28,7 +29,7 @@ def page() -> None:
     day = st.selectbox(
         "Morning",
         newest_first,
-        format_func=lambda one: f"{one:%a %-d %b %Y}" + (f" · {_alerts(len(by_date[one].alerts))}"),
+        format_func=lambda one: f"{one:%a} {day_of(one)} {one.year} · {_alerts(len(by_date[one].alerts))}",
         key="morning",
     )
     if found.more:
