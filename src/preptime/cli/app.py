@@ -17,6 +17,7 @@ from preptime.cli.backtest import backtest
 from preptime.cli.bundles import bundles
 from preptime.cli.check import check
 from preptime.cli.demo import demo
+from preptime.cli.doctor import doctor
 from preptime.cli.ingest import ingest
 from preptime.cli.keys import keys
 from preptime.cli.monitor import monitor
@@ -89,6 +90,7 @@ VERBS = (
     bundles,
     results,
     keys,
+    doctor,
     notebook,
 )
 for verb in VERBS:
