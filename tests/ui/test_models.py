@@ -17,7 +17,7 @@ from preptime.evaluation.verdict import in_minutes
 from tests.cli.conftest import damage
 from tests.ui.browser import API_KEY, OPERATOR_KEY, setting
 from tests.ui.drawing import bodies, column, drawn, said
-from tests.ui.stocking import FIRST_RELEASE
+from tests.ui.stocking import FIRST_RELEASE, ORDERS, RESTAURANTS
 
 pytestmark = pytest.mark.usefixtures("fresh")
 
@@ -117,6 +117,19 @@ def test_two_bundles_stand_side_by_side_and_other_days_are_told(open_at: Open, s
     assert len(column(at, "figure", having="closer to the best")) == 7
     at.selectbox("second").set_value(first).run()
     assert "These are the same bundle." in said(at)
+
+
+def test_two_that_never_met_are_compared_when_somebody_asks(open_at: Open, stocked: Path, trained_store: Path) -> None:
+    folder = trained_store.parent
+    tables = {"PREPTIME_ORDERS": str(folder / ORDERS), "PREPTIME_RESTAURANTS": str(folder / RESTAURANTS)}
+    at = open_at("Side by side", **tables)
+    press(at, "Compare on orders neither has seen")
+    first, second = (at.selectbox(key).value for key in ("first", "second"))
+    shown = said(at)
+    assert f"{first} against the champion {second}, on " in shown
+    assert "Nothing was promoted." in shown
+    assert "Better than the restaurant lookup" in column(at, "rule", having="rule")
+    assert len(log_of(stocked).history()) == 2
 
 
 def test_the_log_is_a_time_line_whose_words_are_text(open_at: Open, stocked: Path) -> None:
