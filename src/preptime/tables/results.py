@@ -2,7 +2,7 @@
 
 `results/date=2015-06-24/` holds `predictions.parquet` and `score.json` (`score --date`; the latter also says that there
 was no champion), `training.json` and `report.html` (`train --results`), and `monitoring.json`, `.html`, `.prom` once
-outcomes are known (`monitor`).
+outcomes are known (`monitor`), and `response.json` (`respond`: what followed).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ REPORT = "report.html"
 MONITORING = "monitoring.json"
 MONITORING_PAGE = "monitoring.html"
 MONITORING_METRICS = "monitoring.prom"
+RESPONSE = "response.json"
 
 _UNFINISHED = ".tmp"
 _PARTITION = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
