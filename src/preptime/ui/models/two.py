@@ -6,6 +6,7 @@ import streamlit as st
 
 from preptime.bundle.listing import Listing
 from preptime.bundle.manifest import Manifest
+from preptime.evaluation.aggregates import FEW_ORDERS
 from preptime.evaluation.documents import BacktestDocument, SegmentName
 from preptime.evaluation.overview import Difference, overview, pair, segment_pairs
 from preptime.evaluation.pictured import evaluation_of
@@ -172,7 +173,8 @@ def _segments(first: BacktestDocument, second: BacktestDocument, names: tuple[st
         return
     picture(
         f"Mean error by {_CUTS[cut]}",
-        f"Two dots a row, one a bundle; the farther left, the closer its answers. The {len(rows)} with most orders.",
+        f"Two marks a row, one a bundle; the farther left, the closer its answers; under {FEW_ORDERS} orders pale. The "
+        f"{len(rows)} with most orders.",
         lambda width, palette: charts.pairs(rows, names, width, palette),
     )
 
