@@ -30,7 +30,15 @@ PYTHON = SCRIPTS / ("python.exe" if os.name == "nt" else "python")
 TOOLS = ("airflow", "dvc", "deploy")
 """Groups of pyproject.toml with a lock and an environment of their own, `.venv-NAME`."""
 
-CODE = ("src", "tests", "dags", "dev.py", "scripts", "benchmarks")
+CODE = ("src", "tests", "dags", "dev.py", "scripts", "benchmarks", "deploy")
+
+IMAGES = {
+    "serve": ("gcs",),
+    "jobs": ("train", "postgres", "gcp"),
+    "ui": ("ui", "gcs"),
+}
+"""The extras of each container image, in `locks/images/NAME.lock`: the part of `locks/run.lock` that it needs."""
+
 RUBBISH = (
     *("build", "dist", "demo", "catboost_info"),
     *(".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache"),
@@ -124,6 +132,19 @@ def bench_api(*arguments: str) -> None:
     _must(PYTHON, "-m", "benchmarks.api", *arguments)
 
 
+def airflow(*_: str) -> None:
+    """Airflow on this machine without Docker, with the daily DAGs; user, password and port from .env."""
+    setup("run")
+    setup("airflow")
+    _must(PYTHON, ROOT / "scripts" / "airflow_local.py")
+
+
+def images(*arguments: str) -> None:
+    """Build the container images and say how large they are (needs Docker)."""
+    setup()
+    _must(PYTHON, "-m", "scripts.images", *arguments)
+
+
 def lock(*arguments: str) -> None:
     """Write locks/ anew from pyproject.toml (needs uv; --upgrade for newer versions)."""
     uv = shutil.which("uv")
@@ -136,13 +157,17 @@ def lock(*arguments: str) -> None:
     extra = "\n".join([*build, "editables"])
     options = ("--universal", "--python-version", "3.11", "--generate-hashes", "--no-header")
     private = ("--no-emit-index-url", "--no-emit-find-links")  # where packages come from is each machine's own affair
-    LOCKS.mkdir(exist_ok=True)
+    (LOCKS / "images").mkdir(parents=True, exist_ok=True)
     project = ("--all-extras", "pyproject.toml", "-")
     wanted: dict[str, tuple[str, ...]] = {
         "run": project,
         "dev": ("--group", "dev", "--group", "bench", "--constraint", "locks/run.lock", *project),
         **{name: ("--group", name) for name in TOOLS},
+        "images/build": ("--constraint", "locks/run.lock", "-"),
     }
+    for name, extras in IMAGES.items():
+        chosen = (part for extra in extras for part in ("--extra", extra))
+        wanted[f"images/{name}"] = ("--constraint", "locks/run.lock", *chosen, "pyproject.toml")
     for name, what in wanted.items():
         command = [uv, "pip", "compile", "--quiet", *options, *private, *arguments]
         print(f"Resolving locks/{name}.lock", flush=True)
@@ -170,6 +195,8 @@ TASKS: dict[str, Callable[..., None]] = {
     "docs": docs,
     "bench": bench,
     "bench-api": bench_api,
+    "airflow": airflow,
+    "images": images,
     "lock": lock,
     "clean": clean,
 }

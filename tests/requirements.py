@@ -37,3 +37,13 @@ def deploy_tool(name: str) -> Path:
     found = shutil.which(name, path=os.pathsep.join([str(scripts), os.environ.get("PATH", "")]))
     requires(found, f"{name} is not here: python dev.py setup deploy")
     return Path(found or "")
+
+
+def airflow_python() -> Path:
+    """The Python of Airflow's own environment, which this one never shares anything with."""
+    python = ROOT / ".venv-airflow" / "bin" / "python"
+    requires(
+        (python.parent / "airflow").is_file(),
+        "Airflow is not here: make its environment with `python dev.py setup airflow`",
+    )
+    return python

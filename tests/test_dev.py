@@ -76,6 +76,8 @@ def test_help_lists_every_task_with_a_line() -> None:
         "docs",
         "bench",
         "bench-api",
+        "airflow",
+        "images",
         "lock",
         "clean",
     } == set(tasks())

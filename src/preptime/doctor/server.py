@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from preptime.api.access import check_keys
-from preptime.api.server import free_address
 from preptime.doctor.finding import Finding, fault, fine, warning
 from preptime.errors import UsageError
 from preptime.keys import EXAMPLE_KEY, PLAIN_KEY_NAME, Keys
 from preptime.settings import Settings
+from preptime.settings.address import free_address
 
 
 def settings(environ: Mapping[str, str], env_file: Path) -> tuple[Finding, Settings | None]:
