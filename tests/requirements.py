@@ -7,7 +7,6 @@ turns every skip into a failure.
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -29,14 +28,6 @@ def real_data() -> Path:
         f"the real data is not here: no orders.csv in {folder} (PREPTIME_REAL_DATA names its folder)",
     )
     return folder
-
-
-def deploy_tool(name: str) -> Path:
-    """A tool of the group `deploy`: in `.venv-deploy` (`python dev.py setup deploy`), else on the PATH."""
-    scripts = ROOT / ".venv-deploy" / ("Scripts" if os.name == "nt" else "bin")
-    found = shutil.which(name, path=os.pathsep.join([str(scripts), os.environ.get("PATH", "")]))
-    requires(found, f"{name} is not here: python dev.py setup deploy")
-    return Path(found or "")
 
 
 def airflow_python() -> Path:

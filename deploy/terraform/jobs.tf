@@ -32,7 +32,7 @@ locals {
       retries  = 3
     }
     score = {
-      command  = "preptime score --date ${local.date}"
+      command  = "preptime score --date ${local.date} --out '${local.warehouse}'"
       schedule = "0 7 * * *"
       role     = "trainer"
       cpu      = 2

@@ -10,12 +10,13 @@ locals {
   ]
 
   store_url = "gs://${module.store.store_bucket}/models"
+  warehouse = "bigquery://${var.project}.${module.warehouse.dataset}?location=${var.region}"
 
   # What the daily verbs read and write. Each is a setting of docs/settings.md.
   job_settings = {
     PREPTIME_STORE       = local.store_url
-    PREPTIME_ORDERS      = var.orders
-    PREPTIME_RESTAURANTS = var.restaurants
+    PREPTIME_ORDERS      = coalesce(var.orders, "${local.warehouse}&table=orders")
+    PREPTIME_RESTAURANTS = coalesce(var.restaurants, "${local.warehouse}&table=restaurants")
     PREPTIME_RESULTS     = "/data/results"
     TZ                   = var.time_zone
   }

@@ -10,7 +10,7 @@ output "page_url" {
 
 output "registry" {
   value       = "${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images.name}"
-  description = "Where images are pushed."
+  description = "Where images are pushed; the repository's variable GCP_REGISTRY."
 }
 
 output "store" {
@@ -23,9 +23,9 @@ output "data_bucket" {
   description = "Where orders and restaurants can be put as files."
 }
 
-output "dataset" {
-  value       = module.warehouse.dataset
-  description = "The BigQuery dataset of orders, predictions and outcomes."
+output "warehouse" {
+  value       = local.warehouse
+  description = "The BigQuery dataset of orders, predictions and outcomes, for preptime ingest --to."
 }
 
 output "workload_identity_provider" {

@@ -26,12 +26,14 @@ variable "time_zone" {
 
 variable "orders" {
   type        = string
-  description = "Where the daily jobs find orders (PREPTIME_ORDERS)."
+  description = "Where the daily jobs find orders (PREPTIME_ORDERS). Null: in the BigQuery dataset made here."
+  default     = null
 }
 
 variable "restaurants" {
   type        = string
-  description = "Where the daily jobs find restaurants (PREPTIME_RESTAURANTS)."
+  description = "Where the daily jobs find restaurants (PREPTIME_RESTAURANTS). Null: in the BigQuery dataset made here."
+  default     = null
 }
 
 variable "api" {

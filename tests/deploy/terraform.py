@@ -10,7 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.requirements import ROOT, deploy_tool
+from tests.deploy.manifests import tool
+from tests.requirements import ROOT
 
 FOLDER = ROOT / "deploy" / "terraform"
 
@@ -46,7 +47,7 @@ def parsed(path: Path) -> Tree:
     """A file as plain values. Two packages share the parser's name and differ in lists and quotes: neither is kept."""
     with TemporaryDirectory() as folder:
         out = Path(folder) / "parsed.json"
-        subprocess.run([deploy_tool("hcl2tojson"), path, out], check=True, capture_output=True)
+        subprocess.run([tool("hcl2tojson"), path, out], check=True, capture_output=True)
         read: object = json.loads(out.read_text(encoding="utf-8"))
     tree = _plain(read)
     assert isinstance(tree, dict), path

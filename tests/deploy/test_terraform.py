@@ -25,8 +25,9 @@ from preptime.cli.app import app
 from preptime.settings import Settings
 from preptime.settings.declared import PREFIX, declared
 from tests.api.making import SomeSettings, client, make, some_serving
+from tests.deploy.manifests import tool
 from tests.deploy.terraform import FOLDER, blocks, modules, names_in, of_kind, parsed, text_of
-from tests.requirements import ROOT, deploy_tool, requires
+from tests.requirements import ROOT, requires
 
 ENVIRONMENTS = sorted((FOLDER / "environments").glob("*.tfvars"))
 JOBS = ("train", "prune-bundles", "prune-results", "score", "monitor", "respond")
@@ -151,7 +152,7 @@ def jobs() -> dict[str, dict[str, str]]:
 def words_of(command: str, **environment: str) -> list[str]:
     """What the shell of a job makes of its command."""
     date = str(next(block.body["date"] for block in blocks() if "date" in block.body)).replace("$$", "$")
-    script = command.replace("${local.date}", date)
+    script = command.replace("${local.date}", date).replace("${local.warehouse}", "bigquery://p.preptime?location=EU")
     ran = subprocess.run(
         ["/bin/sh", "-c", f'preptime() {{ printf "%s\\n" "$@"; }}; {script}'],
         env={"PATH": "/usr/bin:/bin", **environment},
@@ -194,7 +195,7 @@ def test_the_jobs_are_those_of_the_dags() -> None:
 def test_a_job_without_a_date_of_its_own_is_given_the_local_day() -> None:
     words = words_of(jobs()["score"]["command"], TZ="Pacific/Kiritimati")
     today = dt.datetime.now(ZoneInfo("Pacific/Kiritimati")).date()
-    assert dt.date.fromisoformat(words[-1]) in {today, today - dt.timedelta(days=1)}
+    assert dt.date.fromisoformat(words[words.index("--date") + 1]) in {today, today - dt.timedelta(days=1)}
     assert of_kind("variable")["time_zone"].text("default") == "Europe/London"
 
 
@@ -246,7 +247,7 @@ def test_no_key_is_in_the_state() -> None:
 def test_checkov_finds_nothing_that_is_not_explained() -> None:
     ended = subprocess.run(
         [
-            *(deploy_tool("checkov"), "--directory", FOLDER, "--framework", "terraform", "--skip-download"),
+            *(tool("checkov"), "--directory", FOLDER, "--framework", "terraform", "--skip-download"),
             *("--output", "json", "--compact"),
         ],
         capture_output=True,

@@ -8,9 +8,6 @@ images = {
   ui    = "europe-west1-docker.pkg.dev/preptime-production/preptime/ui:first"
 }
 
-orders      = "bigquery://preptime-production/preptime/orders"
-restaurants = "bigquery://preptime-production/preptime/restaurants"
-
 
 page_members = ["group:preptime@example.com"]
 alert_emails = ["preptime@example.com"]

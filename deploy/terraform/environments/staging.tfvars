@@ -8,9 +8,6 @@ images = {
   ui    = "europe-west1-docker.pkg.dev/preptime-staging/preptime/ui:first"
 }
 
-orders      = "bigquery://preptime-staging/preptime/orders"
-restaurants = "bigquery://preptime-staging/preptime/restaurants"
-
 # Nobody waits for staging: it may sleep, and its first answer takes a start.
 api = {
   cpu           = 1

@@ -46,6 +46,21 @@ resource "google_logging_project_exclusion" "predictions" {
   filter      = local.predictions
 }
 
+# Of requests that went well one in a hundred stays in the log: the prediction log has them all, and each would cost as
+# much as the answer itself. Refusals and errors all stay.
+resource "google_logging_project_exclusion" "requests" {
+  name        = "preptime-requests"
+  description = "Requests that were answered well, but for one in a hundred."
+
+  filter = join(" AND ", [
+    "resource.type=\"cloud_run_revision\"",
+    "resource.labels.service_name=\"${var.api_service}\"",
+    "logName=\"projects/${var.project}/logs/run.googleapis.com%2Frequests\"",
+    "httpRequest.status<400",
+    "sample(insertId, 0.99)",
+  ])
+}
+
 # The sink may write the prediction log into its dataset.
 resource "google_bigquery_dataset_iam_member" "sink_writes" {
   dataset_id = google_bigquery_dataset.prediction_log.dataset_id
