@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 import dev
@@ -26,7 +27,6 @@ from preptime.settings.declared import declared
 from preptime.settings.env_file import read_env_file
 from scripts import clean_docker
 from tests.bundle.making import DAY, put_bundle
-from tests.cli.running import preptime
 from tests.deploy.engine import Engine
 from tests.requirements import ROOT, requires
 
@@ -90,17 +90,33 @@ def test_a_door_is_a_few_lines_over_a_task(door: str, task: str) -> None:
     assert task in dev.TASKS
 
 
+QUICK = f"""#!{sys.executable}
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from preptime.cli import demo, main
+from preptime.training.fit import FitPlan
+from tests.training.making import quick_plan
+sys.modules["preptime.cli.demo"].DEMO_ORDERS, sys.modules["preptime.cli.demo"].DEMO_DAYS = 2500, 12
+FitPlan.default = lambda threads: quick_plan(threads=threads)
+sys.exit(main())
+"""
+"""The command line with two small models and twelve days of orders, where the demo has all six and a month."""
+
+
 def test_the_first_door_makes_data_models_and_test_orders(project: Path) -> None:
-    """On a table of twelve days: what it does on a month of its own is `make demo`'s, and tested there."""
-    data = project / "data"
-    preptime("synthesize", "--out", data, "--orders", "1600", "--days", "12").fine()
-    files = ("--orders", data / "orders.csv", "--restaurants", data / "restaurants.csv")
-    ended = through(project, "00_prepare_demo", *files)
+    tools = project / ".venv" / "bin"
+    tools.unlink()
+    tools.mkdir()
+    (tools / "python").symlink_to(sys.executable)
+    (tools / "preptime").write_text(QUICK, encoding="utf-8")
+    (tools / "preptime").chmod(0o755)
+    ended = through(project, "00_prepare_demo")
     assert ended.returncode == 0, ended.stderr
-    entry = ChampionLog(Store.open(str(project / "demo" / "models"))).current()
-    assert entry is not None
-    assert (project / "demo" / "predictions.csv").is_file()
     assert "Try next" in ended.stdout
+    assert len(Store.open(str(project / "demo" / "models")).bundle_ids()) == 1
+    assert (project / "demo" / "predictions.csv").is_file()
+    coded = pl.read_csv(project / "demo" / "data" / "test_orders_integer_codes.csv")
+    assert all(coded[name].dtype == pl.Int64 for name in ("country", "city", "type_of_food"))
 
 
 def test_the_second_door_starts_airflow_as_the_file_says(project: Path) -> None:
