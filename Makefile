@@ -1,7 +1,7 @@
 # Each target is one task of dev.py, which is also what Windows calls: python dev.py TASK
 PYTHON ?= python3
 TASKS := setup demo test lint format types docs bench bench-api \
-  airflow \
+  airflow serve clean-docker \
   images \
   lock clean
 

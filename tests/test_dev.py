@@ -77,6 +77,8 @@ def test_help_lists_every_task_with_a_line() -> None:
         "bench",
         "bench-api",
         "airflow",
+        "serve",
+        "clean-docker",
         "images",
         "lock",
         "clean",
