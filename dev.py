@@ -37,7 +37,7 @@ IMAGES = {
 }
 """The extras of each container image, in `locks/images/NAME.lock`: the part of `locks/run.lock` that it needs."""
 
-CODE = ("src", "tests", "dev.py", "scripts", "benchmarks", "deploy")
+CODE = ("src", "tests", "dags", "dev.py", "scripts", "benchmarks", "deploy")
 RUBBISH = (
     *("build", "dist", "demo", "catboost_info"),
     *(".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache"),

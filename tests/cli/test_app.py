@@ -41,6 +41,12 @@ def without(packages: str, *calls: list[str]) -> Ran:
         (["bundles", "prune", "--keep", "-1"], "--keep"),
         (["bundles", "rollback"], "--reason"),
         (["score", "orders.csv"], "--out"),
+        (["score"], "--date"),
+        (["score", "orders.csv", "--date", "2015-06-17"], "--date"),
+        (["score", "orders.csv", "--out", "o.csv", "--orders", "o.csv"], "--orders"),
+        (["results", "prune", "--days", "0"], "--days"),
+        (["results", "prune", "--days", "many"], "--days"),
+        (["results", "prune"], "--days"),
     ],
 )
 def test_wrong_use_names_the_option_and_ends_with_2(arguments: list[str], named: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -12,11 +13,21 @@ import pytest
 from preptime.errors import DataError
 from preptime.tables.audit import audit
 from preptime.tables.columns import ADDED, FILE, ROW
-from preptime.tables.open import open_table
+from preptime.tables.ingest import ingest
+from preptime.tables.open import open_database, open_table
+from preptime.tables.rejects import Rejects
 from preptime.tables.table import Table
-from tests.tables.making import directory, month
+from tests.tables.making import RESTAURANTS, directory, month
 
-ROWS = month(days=5, per_day=50).with_columns(note=pl.lit("kept, as it is"), order_id=pl.int_range(pl.len()) + 1)
+
+def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
+    """By day and moment: the order in which a database gives them."""
+    return rows[audit(rows, directory(), need_label=False).frame["acknowledged_utc"].arg_sort()]
+
+
+ROWS = _in_order(month(days=5, per_day=50)).with_columns(
+    note=pl.lit("kept, as it is"), order_id=pl.int_range(pl.len()) + 1
+)
 
 
 def _one_csv(folder: Path, rows: pl.DataFrame) -> str:
@@ -62,6 +73,17 @@ def _file_url(folder: Path, rows: pl.DataFrame) -> str:
     return f"file://{_one_csv(folder, rows)}"
 
 
+def _database(url: str, folder: Path, rows: pl.DataFrame) -> str:
+    database = open_database(url)
+    database.prepare()
+    database.load_restaurants(RESTAURANTS)
+    if len(rows):
+        with Rejects(folder / "rejects.csv") as rejects:
+            ingest(open_table(_one_parquet(folder, rows)), directory(), database, rejects)
+        assert rejects.rows == 0
+    return url
+
+
 Kind = Callable[[Path, pl.DataFrame], str]
 KINDS: dict[str, Kind] = {
     "csv": _one_csv,
@@ -71,11 +93,15 @@ KINDS: dict[str, Kind] = {
     "folder of parquet": _folder_of_parquet,
     "file url": _file_url,
 }
+DATABASES = {"postgres": "database"}
+"""Each with the fixture that gives the address of an empty one."""
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*KINDS, *DATABASES])
 def kind(request: pytest.FixtureRequest) -> Kind:
-    return KINDS[request.param]
+    if request.param in KINDS:
+        return KINDS[request.param]
+    return partial(_database, request.getfixturevalue(DATABASES[request.param]))
 
 
 @pytest.fixture

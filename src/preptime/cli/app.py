@@ -17,9 +17,11 @@ from preptime.cli.backtest import backtest
 from preptime.cli.bundles import bundles
 from preptime.cli.check import check
 from preptime.cli.demo import demo
+from preptime.cli.ingest import ingest
 from preptime.cli.keys import keys
 from preptime.cli.notebook import notebook
 from preptime.cli.refresh import refresh
+from preptime.cli.results import results
 from preptime.cli.score import score
 from preptime.cli.serve import serve
 from preptime.cli.status import FAULT, FINE, INTERRUPTED, REFUSED, WRONG_USE
@@ -39,6 +41,8 @@ EXTRA_OF = {
     "streamlit": "ui",
     "vl_convert": "train",
     "xgboost": "train",
+    "psycopg": "postgres",
+    "google": "gcp",
 }
 """Which extra brings a package that the core does without."""
 
@@ -68,7 +72,23 @@ def app() -> None:
     """
 
 
-for verb in (demo, synthesize, check, train, backtest, score, refresh, serve, ui, bundles, keys, notebook):
+VERBS = (
+    demo,
+    synthesize,
+    check,
+    ingest,
+    train,
+    backtest,
+    score,
+    refresh,
+    serve,
+    ui,
+    bundles,
+    results,
+    keys,
+    notebook,
+)
+for verb in VERBS:
     app.add_command(verb)
 
 
@@ -156,7 +176,7 @@ def _missing_extra(error: ModuleNotFoundError, given: Sequence[str]) -> UsageErr
     extra = EXTRA_OF.get(package)
     if extra is None:
         raise error
-    if TRAINING_VERBS & set(given[:1]):
+    if extra == "batch" and TRAINING_VERBS & set(given[:1]):
         extra = "train"
     return UsageError(f"This verb needs {package}, which is not installed.", f"Install preptime[{extra}].")
 

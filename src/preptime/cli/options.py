@@ -40,21 +40,27 @@ def told(field: str, what: str) -> Callable[[Decorated], Decorated]:
 
     Without any of them the call is wrong use that names both.
     """
-    flag, setting = f"--{field}", f"PREPTIME_{field.upper()}"
     usual = str(getattr(Settings(), field))
+    shown = f"{_setting(field)}, else {usual}" if usual else _setting(field)
 
-    def read() -> str:
-        return str(getattr(Settings.read(os.environ, Path(ENV_FILE)), field))
+    def found(context: click.Context, _: click.Parameter, value: str | None) -> str:
+        return needed(field, value, context)
 
-    def required(context: click.Context, _: click.Parameter, value: str) -> str:
-        if not value:
-            raise click.UsageError(
-                f"Missing option '{flag}': give it, or set {setting} in the environment or in .env.", context
-            )
-        return value
+    return click.option(f"--{field}", show_default=shown, callback=found, help=what)
 
-    shown = f"{setting}, else {usual}" if usual else setting
-    return click.option(flag, default=read, show_default=shown, callback=required, help=what)
+
+def needed(field: str, given: str | None, context: click.Context) -> str:
+    """The value of the option `--FIELD`: what is given, else the setting. Wrong use when there is neither."""
+    value = given or str(getattr(Settings.read(os.environ, Path(ENV_FILE)), field))
+    if not value:
+        raise click.UsageError(
+            f"Missing option '--{field}': give it, or set {_setting(field)} in the environment or in .env.", context
+        )
+    return value
+
+
+def _setting(field: str) -> str:
+    return f"PREPTIME_{field.upper()}"
 
 
 orders = told("orders", "Orders: a csv or parquet file, a folder, or a glob of them.")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from preptime.cli import figures, options, reading
 from preptime.cli.speaking import Speaker, speaking
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 @options.restaurants
 @options.date
 @options.store
+@options.results
 @click.option(
     "--promote",
     type=click.Choice(["auto", "never"]),
@@ -38,6 +41,7 @@ def train(
     restaurants: str,
     date: dt.date,
     store: str,
+    results: str,
     promote: str,
     gate: tuple[str, ...],
     threads: int,
@@ -45,32 +49,45 @@ def train(
     """Train on what was known that morning, promote what is better.
 
     A gate on the data comes first. The new bundle is compared with the champion on days that neither has seen; when it
-    loses it is kept, and the champion's models get this morning's history.
+    loses it is kept, and the champion's models get this morning's history. What was decided, and the report, go into
+    the date's partition of --results; for a date that was decided before, the same again.
     """
+    from preptime.bundle.champions import ChampionLog
     from preptime.bundle.store import Store
     from preptime.tables.gate import with_settings
+    from preptime.tables.results import REPORT, TRAINING, Results
     from preptime.training.fit import FitPlan
     from preptime.training.publish import Who
     from preptime.training.train import train as run
 
     thresholds = with_settings(options.thresholds(gate))
     audited, directory = reading.read_audited(speaker, orders, restaurants)
+    opened = Store.open(store)
     document = run(
         audited,
         directory,
         date,
-        Store.open(store),
+        opened,
         Who(options.user(), options.now()),
         plan=FitPlan.default(threads),
         thresholds=thresholds,
         may_promote=promote == "auto",
         progress=speaker.progress,
     )
-    speaker.finish(document, *words(document, store))
+    into = Results(Path(results))
+    report = opened.fetch(document.bundle) / REPORT
+    into.write(date, REPORT, report.read_bytes())
+    written = into.write(date, TRAINING, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+    serving = ChampionLog(opened).current()
+    speaker.finish(
+        document,
+        *words(document, store, serving=serving.bundle if serving else None),
+        f"The results are in {written.parent}.",
+    )
 
 
-def words(document: TrainDocument, store: str) -> list[RenderableType]:
-    """What a training run says to people."""
+def words(document: TrainDocument, store: str, *, serving: str | None) -> list[RenderableType]:
+    """What a training run says to people; `serving` is the champion by now."""
     said: list[RenderableType] = [
         figures.score_table(document.evaluation),
         figures.interval_sentence(document.evaluation),
@@ -83,4 +100,7 @@ def words(document: TrainDocument, store: str) -> list[RenderableType]:
         "kept": f"{document.bundle} is kept in {store}; the champion is {document.champion or 'none yet'}.",
         "unchanged": f"{document.bundle} already is the champion of {store}.",
     }
-    return [*said, "", outcomes[document.outcome], document.reason, *document.gate.notes]
+    said += ["", outcomes[document.outcome], document.reason, *document.gate.notes]
+    if serving != document.champion:
+        said.append(f"That is the morning of {document.date}. By now {serving or 'nobody'} is champion of {store}.")
+    return said

@@ -12,12 +12,9 @@ from typing import TypeAlias
 import altair as alt
 
 from preptime.evaluation.aggregates import ERROR_LIMIT_MINUTES, Row
-from preptime.evaluation.scores import COVERAGE_TOLERANCE, INTERVAL_LEVEL
+from preptime.evaluation.scores import COVERAGE_BAND, INTERVAL_LEVEL
 
 Chart: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
-
-COVERAGE_BAND = (INTERVAL_LEVEL - COVERAGE_TOLERANCE, INTERVAL_LEVEL + COVERAGE_TOLERANCE)
-"""What the promotion gate accepts of the interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +72,7 @@ def hours(rows: list[Row], width: int, palette: Palette) -> Chart:
         y=alt.Y("mae:Q", title="mean error, minutes"),
         opacity=_paler_when_few(),
         description=alt.Description("tip:N"),
+        tooltip=alt.Tooltip("tip:N"),
     )
     ticks = base.mark_tick(color=palette.lookup, thickness=3, opacity=1).encode(y="lookup_mae:Q")
     return themed(_fit(_layer(bars, ticks), width, _plot_height(width)), palette)
@@ -82,21 +80,40 @@ def hours(rows: list[Row], width: int, palette: Palette) -> Chart:
 
 def segment_errors(rows: list[Row], width: int, palette: Palette) -> Chart:
     """Mean error by segment, one block per cut: a bar for the model, a tick for the lookup."""
+    return themed(_blocks(_segment_bars(palette), rows, width), palette)
+
+
+def cut_errors(rows: list[Row], width: int, palette: Palette) -> Chart:
+    """The same for the segments of one cut, without a block's heading."""
+    return themed(_one_block(_segment_bars(palette), rows, width), palette)
+
+
+def segment_coverage(rows: list[Row], width: int, palette: Palette) -> Chart:
+    """Coverage of p10–p90 by segment with the bounds that chance allows, over the band the gate accepts."""
+    return themed(_blocks(_segment_intervals(rows, palette), rows, width), palette)
+
+
+def cut_coverage(rows: list[Row], width: int, palette: Palette) -> Chart:
+    """The same for the segments of one cut, without a block's heading."""
+    return themed(_one_block(_segment_intervals(rows, palette), rows, width), palette)
+
+
+def _segment_bars(palette: Palette) -> alt.LayerChart:
     base = alt.Chart().encode(y=_segment_axis())
     bars = base.mark_bar(color=palette.model, cornerRadiusEnd=2, height={"band": 0.7}).encode(
         x=alt.X("mae:Q", title="mean error, minutes"),
         opacity=_paler_when_few(),
         description=alt.Description("tip:N"),
+        tooltip=alt.Tooltip("tip:N"),
     )
     ticks = base.mark_tick(color=palette.lookup, thickness=3, opacity=1).encode(x="lookup_mae:Q")
-    return themed(_blocks(_layer(bars, ticks), rows, width), palette)
+    return _layer(bars, ticks)
 
 
-def segment_coverage(rows: list[Row], width: int, palette: Palette) -> Chart:
-    """Coverage of p10–p90 by segment with the bounds that chance allows, over the band the gate accepts."""
+def _segment_intervals(rows: list[Row], palette: Palette) -> alt.LayerChart:
+    base = alt.Chart().encode(y=_segment_axis())
     low = min([COVERAGE_BAND[0], *(float(row["coverage_low"]) for row in rows)])
     scale = alt.Scale(domain=[max(0.0, round(low - 0.05, 1)), 1.0], nice=False)
-    base = alt.Chart().encode(y=_segment_axis())
     x_axis = alt.Axis(format=".0%", title="orders inside p10–p90")
     # Rows of their own: drawn once per block, not once per segment.
     gate = alt.Chart(_data([{"low": COVERAGE_BAND[0], "promised": INTERVAL_LEVEL, "high": COVERAGE_BAND[1]}]))
@@ -108,9 +125,9 @@ def segment_coverage(rows: list[Row], width: int, palette: Palette) -> Chart:
         x="coverage_low:Q", x2="coverage_high:Q"
     )
     dots = base.mark_point(color=palette.model, filled=True, size=60, opacity=1).encode(
-        x="coverage:Q", description=alt.Description("coverage_tip:N")
+        x="coverage:Q", description=alt.Description("coverage_tip:N"), tooltip=alt.Tooltip("coverage_tip:N")
     )
-    return themed(_blocks(_layer(band, promised, chance, dots), rows, width), palette)
+    return _layer(band, promised, chance, dots)
 
 
 def predicted_against_actual(
@@ -128,6 +145,7 @@ def predicted_against_actual(
             y2="actual_end:Q",
             opacity=alt.Opacity("weight:Q", scale=alt.Scale(domain=[0, 1], range=[0.06, 0.95]), legend=None),
             description=alt.Description("tip:N"),
+            tooltip=alt.Tooltip("tip:N"),
         )
     )
     ends = _data([{"x": 0, "y": 0}, {"x": limit_minutes, "y": limit_minutes}])
@@ -157,6 +175,7 @@ def calibration(rows: list[Row], width: int, palette: Palette) -> Chart:
         color=alt.Color("group:N", scale=alt.Scale(domain=groups, range=[palette.ink, *palette.groups]), legend=legend),
         shape=alt.Shape("group:N", scale=alt.Scale(domain=groups, range=list(_SHAPES)), legend=legend),
         description=alt.Description("tip:N"),
+        tooltip=alt.Tooltip("tip:N"),
     )
     return themed(
         _fit(
@@ -187,6 +206,7 @@ def error_distribution(rows: list[Row], model: str, width: int, palette: Palette
             y2=alt.Y2Datum(0),
             opacity=alt.condition("datum.error >= -5 && datum.error < 5", alt.value(1.0), alt.value(0.45)),
             description=alt.Description("tip:N"),
+            tooltip=alt.Tooltip("tip:N"),
         )
     )
     lookup = (
@@ -209,6 +229,7 @@ def importance(rows: list[Row], width: int, palette: Palette) -> Chart:
             x=alt.X("share:Q", axis=alt.Axis(format=".0%", title="share of the importance")),
             y=alt.Y("feature:N", sort=None, title=None, axis=alt.Axis(labelLimit=200, minExtent=labels)),
             description=alt.Description("tip:N"),
+            tooltip=alt.Tooltip("tip:N"),
         )
     )
     return themed(_fit(bars, width, 24 * len(rows) + 50), palette)
@@ -267,6 +288,16 @@ def _blocks(layers: alt.LayerChart, rows: list[Row], width: int) -> alt.FacetCha
         facet=alt.FacetMapping(row=alt.Row("cut:N", sort=cuts, header=header)),
         resolve=alt.Resolve(scale=alt.ScaleResolveMap(y="independent")),
         spacing=12,
+        padding=4,
+    )
+
+
+def _one_block(layers: alt.LayerChart, rows: list[Row], width: int) -> alt.LayerChart:
+    return layers.properties(
+        data=_data(rows),
+        width=width,
+        height=alt.Step(22),
+        autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
         padding=4,
     )
 

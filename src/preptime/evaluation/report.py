@@ -14,6 +14,7 @@ from string import Template
 from preptime.evaluation import figures, markup
 from preptime.evaluation.documents import BacktestDocument
 from preptime.evaluation.evaluated import LABEL_SETS, LOOKUP, EvaluatedOrders, backtest_document
+from preptime.evaluation.pictured import answered
 from preptime.evaluation.svg import dark_rules
 from preptime.evaluation.verdict import find_score, in_minutes, in_percent, verdict
 
@@ -113,7 +114,7 @@ def _sections(data: ReportData, document: BacktestDocument) -> list[str]:
     learned = [_audit_card(data), *figures.importance(data.importances)]
     return [
         _section("models", "Each model beside both baselines", _score_cards(document)),
-        _section("answers", "Answers against the truth", figures.answers(data.orders.take(data.orders.up_to_3h))),
+        _section("answers", "Answers against the truth", figures.answers(answered(data.orders))),
         _section("hours", "Error by local hour, and calibration", figures.hours_and_calibration(document)),
         _section("segments", "Error and coverage by segment", figures.segments(document)),
         _section("learned", "What it learned from", learned),

@@ -1,27 +1,5 @@
-"""How much there is to score, roughly and without reading it, for progress."""
+"""How much there is to score, for progress."""
 
-from __future__ import annotations
+from preptime.tables.size import about_rows
 
-from pathlib import Path
-
-import polars as pl
-
-from preptime.tables.table import Table
-
-_HEAD_BYTES = 1 << 16
-
-
-def about_rows(table: Table) -> int:
-    """Rows in the table: exact for parquet, by the length of its first lines for csv, 0 where nothing tells."""
-    return sum(_rows(Path(part.name)) for part in table.partitions())
-
-
-def _rows(path: Path) -> int:
-    if not path.is_file():
-        return 0
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    if head.startswith(b"PAR1"):
-        return int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
-    lines = head.count(b"\n")
-    return path.stat().st_size * lines // len(head) if lines else 1
+__all__ = ["about_rows"]

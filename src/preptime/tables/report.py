@@ -17,6 +17,8 @@ from preptime.tables.findings import Finding
 from preptime.tables.write import write_table
 
 EXAMPLES_PER_REASON = 3
+REJECT_COLUMNS = ("reject_file", "reject_row", "reject_reasons", "reject_expected")
+"""What a file of rejected rows has beside their own columns."""
 _SHOWN_CHARACTERS = 60
 _CHUNK_ROWS = 100_000
 
@@ -113,11 +115,11 @@ def write_rejects(audited: Audited, path: Path) -> int:
 
     Returns the number of rows. The file can be repaired and read again: its four columns are carried through.
     """
-    return write_table(path, _rejects(audited))
+    return write_table(path, rejects_of(audited, rejected(audited)))
 
 
-def _rejects(audited: Audited) -> Iterator[pl.DataFrame]:
-    rows = rejected(audited)
+def rejects_of(audited: Audited, rows: NDArray[np.intp]) -> Iterator[pl.DataFrame]:
+    """The orders at `rows` as they came, with their file, row, reasons and expectations; at least one chunk."""
     against, words = _combinations(audited, rows)
     source = audited.source
     for start in range(0, max(len(rows), 1), _CHUNK_ROWS):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 
 from preptime.bundle.bundle import Bundle
+from preptime.domain.fence import upper_fence
 from preptime.evaluation.evaluated import EvaluatedOrders
 from preptime.training.backtest import evaluate
 from preptime.training.corpus import Corpus
-from preptime.training.fit import upper_fence
 from preptime.training.mornings import matrix
 from preptime.training.promote import Comparison, compare, incomparable
 

@@ -21,6 +21,8 @@ BUNDLES_KEPT = 3
 """Opened bundles that stay in memory: the champion, the one before, and one to compare with."""
 ANSWER_SECONDS = 60.0
 """A request may carry ten thousand orders, and other people ask as well."""
+TRIES = 3
+"""Somebody is waiting: they are told soon that nobody answers."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Access:
 
     def client(self, key: str) -> Client:
         """A client of the API with this key. Raises `UsageError` for an address that is none."""
-        return Client(self.api_url, key, timeout_seconds=ANSWER_SECONDS)
+        return Client(self.api_url, key, timeout_seconds=ANSWER_SECONDS, tries=TRIES)
 
     def operator(self, presented: str) -> str | None:
         """The name of the operator's key that somebody shows, or None."""

@@ -14,7 +14,9 @@ from streamlit.starlette import App
 from preptime.settings import Settings
 from preptime.settings.address import free_address
 from preptime.ui import theme
+from preptime.ui.desk import close_desks, sweep_desks
 from preptime.ui.door import visitors
+from preptime.ui.downloads import route
 
 MOST_UPLOAD_MB = 200
 """Largest file that the page takes."""
@@ -37,7 +39,12 @@ def serve(settings: Settings, environ: Mapping[str, str], say: Callable[[str], N
         signal.signal(number, _ended)
     shown = f"[{address}]" if ":" in address else address
     say(f"The page is at http://{shown}:{settings.ui_port} (Ctrl-C ends it).")
-    App(Path(__file__).with_name("app.py"), on_script_error=_unforeseen).run(config=_config(settings, address))
+    sweep_desks()
+    try:
+        page = App(Path(__file__).with_name("app.py"), routes=[route()], on_script_error=_unforeseen)
+        page.run(config=_config(settings, address))
+    finally:
+        close_desks()
 
 
 def _config(settings: Settings, address: str) -> dict[str, object]:

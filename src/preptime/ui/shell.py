@@ -49,7 +49,7 @@ def _page(name: str) -> Callable[[], None]:
 
     def run() -> None:
         with failures():
-            cast(Callable[[], None], import_module(f"preptime.ui.pages.{name}").page)()
+            cast(Callable[[], None], import_module(f"preptime.ui.sheets.{name}").page)()
 
     run.__name__ = name
     return run

@@ -44,3 +44,13 @@ def size(octets: int) -> str:
 def failure(error: PreptimeError) -> tuple[str, str]:
     """What happened, and what to do about it. Both may hold what somebody uploaded: show them with `parts`."""
     return error.facts, error.hint
+
+
+BASIS = {
+    "restaurant": "this restaurant's own orders",
+    "city_food": "orders of this type of food in this city",
+    "food": "orders of this type of food everywhere",
+    "city": "orders of this city",
+    "global": "all orders, since neither the restaurant nor its city or food is known",
+}
+"""What each basis means, after `it stands on`."""

@@ -1,0 +1,144 @@
+"""Two bundles side by side: what each says of itself, and a comparison on the same orders where the log has one."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from preptime.bundle.listing import Listing
+from preptime.bundle.manifest import Manifest
+from preptime.evaluation.documents import BacktestDocument, SegmentName
+from preptime.evaluation.overview import Difference, overview, pair, segment_pairs
+from preptime.evaluation.pictured import evaluation_of
+from preptime.evaluation.verdict import NO_VALUE, in_minutes, in_percent
+from preptime.ui.models import charts
+from preptime.ui.models.log import comparison_of
+from preptime.ui.models.one import choose
+from preptime.ui.parts import good, lead, notice
+from preptime.ui.show import Column, picture, table
+
+_NAMES = {
+    "mae": "mean error",
+    "median_ae": "half within",
+    "rmse": "root of the mean squared error",
+    "r2": "R²",
+    "bias": "bias",
+    "within_5_min": "within five minutes",
+    "coverage": "inside p10–p90",
+}
+_CUTS: dict[SegmentName, str] = {"city": "city", "type_of_food": "type of food", "hour": "local hour"}
+_SHOWN = 16
+
+
+def show(found: Listing) -> None:
+    """Two bundles that somebody picks."""
+    left, right = st.columns(2)
+    with left:
+        first = choose(found, "One bundle", "first")
+    with right:
+        second = choose(found, "Another", "second", index=1) if first else None
+    if first is None or second is None:
+        return
+    if first.id == second.id:
+        notice("These are the same bundle.", "Pick another one beside it, or train a second one: preptime train.")
+        return
+    _compared(found, first, second)
+    documents = evaluation_of(first), evaluation_of(second)
+    _facts(first, second)
+    if documents[0] is None or documents[1] is None:
+        notice("One of them tells no scores that this preptime can read.", "Only their facts are compared.")
+        return
+    _figures(documents[0], documents[1], (first.id, second.id))
+    _segments(documents[0], documents[1], (first.id, second.id))
+
+
+def _compared(found: Listing, first: Manifest, second: Manifest) -> None:
+    """What the log says of these two on the same orders, if they have met there."""
+    for entry in reversed(found.log):
+        comparison = comparison_of(entry)
+        if comparison and {comparison.challenger, comparison.champion} == {first.id, second.id}:
+            tell = good if comparison.won else notice
+            tell(
+                f"They met on {comparison.orders:,} orders that neither had seen (no. {entry.number} of the log). "
+                f"{comparison.sentence}"
+            )
+            return
+    notice(
+        "The log holds no comparison of these two on the same orders.",
+        f"preptime bundles compare {first.id} {second.id} --orders ORDERS --restaurants RESTAURANTS",
+    )
+
+
+def _facts(first: Manifest, second: Manifest) -> None:
+    one, other = overview(first), overview(second)
+    named = (
+        ("kind", one.kind, other.kind),
+        ("models of", one.parent or one.bundle, other.parent or other.bundle),
+        ("knows what happened before", str(one.date), str(other.date)),
+        ("learned from", *(f"{m.window.first_day} to {m.window.last_day}" for m in (first, second))),
+        ("figures are of", one.evaluated or NO_VALUE, other.evaluated or NO_VALUE),
+        ("models", ", ".join(first.models), ", ".join(second.models)),
+        ("features", str(len(first.features)), str(len(second.features))),
+        ("data", first.data_fingerprint, second.data_fingerprint),
+    )
+    st.subheader("What they are")
+    table(
+        [{"fact": name, "first": mine, "second": theirs} for name, mine, theirs in named],
+        (Column("fact", "fact"), Column("first", first.id), Column("second", second.id)),
+        key="pair-facts",
+    )
+
+
+def _figures(first: BacktestDocument, second: BacktestDocument, names: tuple[str, str]) -> None:
+    found = pair(first, second)
+    st.subheader("What they say of themselves")
+    if found.same_days:
+        lead("Both figures are of the same days, which neither had seen.")
+    else:
+        lead(
+            f"Mind the days: the figures of {names[0]} are of {first.first_day} to {first.last_day}, those of "
+            f"{names[1]} of {second.first_day} to {second.last_day}. They met other orders, so this says which week "
+            "was easier as much as which bundle is better."
+        )
+    table(
+        [
+            {
+                "figure": _NAMES.get(one.metric.name, one.metric.name),
+                "first": _shown(one, one.first),
+                "second": _shown(one, one.second),
+                "better": {"first": names[0], "second": names[1], "neither": NO_VALUE}[one.better],
+                "meaning": one.metric.meaning,
+            }
+            for one in found.differences
+        ],
+        (
+            Column("figure", "figure"),
+            Column("first", names[0]),
+            Column("second", names[1]),
+            Column("better", "closer to the best"),
+            Column("meaning", "meaning"),
+        ),
+        key="pair-figures",
+    )
+
+
+def _segments(first: BacktestDocument, second: BacktestDocument, names: tuple[str, str]) -> None:
+    cut = st.segmented_control(
+        "Cut the orders by", list(_CUTS), format_func=_CUTS.__getitem__, default="city", required=True, key="pair-cut"
+    )
+    rows = segment_pairs(first, second, cut)[:_SHOWN]
+    if not rows:
+        notice(f"There is no {_CUTS[cut]} that both have figures of.")
+        return
+    picture(
+        f"Mean error by {_CUTS[cut]}",
+        f"Two dots a row, one a bundle; the farther left, the closer its answers. The {len(rows)} with most orders.",
+        lambda width, palette: charts.pairs(rows, names, width, palette),
+    )
+
+
+def _shown(one: Difference, value: float | None) -> str:
+    if value is None:
+        return NO_VALUE
+    if one.metric.unit == "s":
+        return f"{in_minutes(value, 2)} min"
+    return in_percent(value) if one.metric.unit == "share" else f"{value:.3f}"

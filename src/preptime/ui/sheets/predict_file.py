@@ -1,0 +1,118 @@
+"""A file of orders on the page Predict: brought, looked at, and predicted."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+
+import numpy as np
+import streamlit as st
+
+from preptime.domain.verdict import rule
+from preptime.errors import PreptimeError
+from preptime.features.directory import Directory, Vocabularies
+from preptime.scoring.preview import HEAD_ROWS, MOST_REFUSED, VERDICT, Preview, preview
+from preptime.scoring.sample import sample_orders
+from preptime.scoring.summary import summarize
+from preptime.ui import words
+from preptime.ui.access import Access
+from preptime.ui.asking import LOCAL, Asked, explained, known_directory
+from preptime.ui.desk import Result, Upload, desk
+from preptime.ui.downloads import downloads
+from preptime.ui.parts import good, lead, notice, problem, progress_bar
+from preptime.ui.sheets.predict_results import draw_results
+
+_SAMPLE_DAY = dt.date(2015, 7, 1)
+"""The day of a sample where no champion says which morning it knows."""
+
+
+def draw_file(asked: Asked | None, mode: str, reach: Access) -> None:
+    """Bring, look, predict, look."""
+    directory = known_directory(reach)
+    upload = _brought(directory, reach)
+    if upload is None:
+        return
+    with upload.named():
+        seen = _looked_at(upload, directory)
+        _verdict(upload, seen, knows_restaurants=directory is not None)
+        result = upload.results.get(mode)
+        if result is None and asked is not None and seen.predictable:
+            label = f"Predict {words.counted(seen.predictable, 'order')}"
+            if st.button(label, type="primary", key="predict", icon=":material/timer:"):
+                result = _predicted(upload, asked, mode, reach)
+    if result is not None:
+        draw_results(result, seen)
+
+
+def _brought(directory: Directory | None, reach: Access) -> Upload | None:
+    """What lies on the desk: what was just uploaded, the sample, or what lay there before."""
+    own, sample = st.columns([3, 2], gap="large", vertical_alignment="top")
+    with own:
+        given = st.file_uploader("Orders as csv or parquet, up to 200 MB", type=["csv", "parquet"], key="orders_file")
+    with sample:
+        lead("No file at hand? Fifty orders to try it with; two of them are wrong on purpose.")
+        day = _SAMPLE_DAY if directory is None else reach.bundle().manifest.date
+        content = sample_orders(directory, day).write_csv().encode()
+        with st.container(horizontal=True):
+            tried = st.button("Try the sample", key="try_sample")
+            st.download_button("Download it", content, "sample-orders.csv", "text/csv", key="sample", on_click="ignore")
+    mine = desk()
+    if given is not None and (mine.upload is None or mine.upload.id != given.file_id):
+        return mine.take(given.file_id, given.name, given)
+    if tried:
+        return mine.take("sample", "sample-orders.csv", io.BytesIO(content))
+    if given is None and mine.upload is not None and mine.upload.id != "sample":
+        mine.clear()  # taken away in the uploader
+    return mine.upload
+
+
+def _looked_at(upload: Upload, directory: Directory | None) -> Preview:
+    """The verdict on every row, reached once."""
+    if upload.preview is None:
+        with progress_bar() as progress:
+            upload.preview = preview(str(upload.path), directory or _NOBODY, progress=progress)
+    return upload.preview
+
+
+def _verdict(upload: Upload, seen: Preview, *, knows_restaurants: bool) -> None:
+    size = words.size(upload.size)
+    refused = seen.rows - seen.predictable
+    facts = f"{upload.name}: {words.counted(seen.rows, 'order')}, {size}."
+    strangers = ""
+    if knows_restaurants and seen.strangers:
+        strangers = (
+            f"{words.counted(seen.strangers, 'order')} of restaurants not known yet: answered from coarser history."
+        )
+    if not refused:
+        good(f"{facts} All of them can be predicted.", strangers)
+    else:
+        because = "; ".join(f"{rule(reason).meaning.lower()}: {count:,}" for reason, count in seen.refused.items())
+        say = notice if seen.predictable else problem
+        say(f"{facts} {refused:,} cannot be predicted.", f"{because[:1].upper()}{because[1:]}. {strangers}")
+    with st.expander(f"Preview with verdicts, the first {min(HEAD_ROWS, seen.rows):,} rows", key="preview"):
+        st.dataframe(seen.head, hide_index=True, column_config={VERDICT: st.column_config.TextColumn(pinned=True)})
+    if refused:
+        shown = seen.faults["row"].n_unique()
+        which = "" if shown == refused else f", the first {MOST_REFUSED:,}"
+        with st.expander(f"The {words.counted(refused, 'row')} without a prediction{which}", key="refused"):
+            st.dataframe(seen.faults, hide_index=True)
+
+
+def _predicted(upload: Upload, asked: Asked, mode: str, reach: Access) -> Result:
+    """The file, scored into a parquet file beside it."""
+    out = upload.path.with_name("local.parquet" if mode == LOCAL else "api.parquet")
+    try:
+        with progress_bar() as progress:
+            document = asked.score(upload.path, out, progress)
+    except PreptimeError as error:
+        raise explained(error, reach) from error
+    offered = {kind: downloads().offer(out, kind, upload.name) for kind in ("csv", "parquet")}
+    result = Result(out, document, summarize(out, asked.models), asked.models, offered)
+    upload.results[mode] = result
+    return result
+
+
+_NOBODY = Directory(
+    Vocabularies((), (), (), ("UTC",)), np.zeros(0, np.int64), *(np.zeros(0, np.int32) for _ in range(4))
+)
+"""Restaurants where none is known: whether a cell can be read needs no more."""

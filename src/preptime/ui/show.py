@@ -1,0 +1,112 @@
+"""Figures, pictures and tables as every page shows them. What they are given is shown as text, whatever it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Literal
+
+import streamlit as st
+
+from preptime.ui.parts import picture as card
+from preptime.ui.theme import palette
+
+if TYPE_CHECKING:
+    from streamlit.elements.lib.column_types import ColumnConfig
+
+    from preptime.evaluation.charts import Chart, Palette
+
+DESIGN_PIXELS = 390
+"""What a picture is drawn for; the page then gives it the width there is. Also its height, at most."""
+
+FILTERED_FROM = 12
+"""Shorter tables are read at a glance and need no filter."""
+
+Format = Literal["text", "count", "minutes", "percent", "points", "r", "pounds", "yes", "date"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table: the row's field, its heading, how it is shown, and what it means."""
+
+    field: str
+    title: str
+    format: Format = "text"
+    help: str = ""
+
+
+def facts(entries: Mapping[str, str]) -> None:
+    """Names and values, pair by pair."""
+    st.html(
+        '<dl class="facts">'
+        + "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in entries.items())
+        + "</dl>"
+    )
+
+
+def says(sentence: str) -> None:
+    """A sentence below a heading: what the thing shows."""
+    st.html(f'<p class="says">{escape(sentence)}</p>')
+
+
+def picture(title: str, sentence: str, draw: Callable[[int, Palette], Chart]) -> None:
+    """A chart in a card, with its title and the sentence that says what it shows."""
+    with st.container(border=True):
+        card(title, sentence, draw(DESIGN_PIXELS, palette()))
+
+
+def table(rows: Sequence[Mapping[str, object]], columns: Sequence[Column], *, key: str, height: int = 420) -> None:
+    """Rows that sort by a click on a heading, and that words filter when there are many. `key`: unique on the page."""
+    if len(rows) >= FILTERED_FROM:
+        wanted = st.text_input(
+            "Filter", key=f"{key}-filter", placeholder="Filter the rows by a word", label_visibility="collapsed"
+        )
+        rows = matching(rows, [one.field for one in columns], wanted)
+    shown = {one.title: [_cell(row.get(one.field), one.format) for row in rows] for one in columns}
+    st.dataframe(
+        shown,
+        hide_index=True,
+        width="stretch",
+        height="content" if len(rows) <= FILTERED_FROM else height,
+        column_config={one.title: _config(one) for one in columns},
+        key=key,
+    )
+
+
+def matching(
+    rows: Sequence[Mapping[str, object]], fields: Sequence[str], wanted: str
+) -> Sequence[Mapping[str, object]]:
+    """The rows that have every word of `wanted` in one of these fields, whatever their case."""
+    words = wanted.casefold().split()
+    if not words:
+        return rows
+    texts = [" ".join(str(row.get(field, "")) for field in fields).casefold() for row in rows]
+    return [row for row, text in zip(rows, texts, strict=True) if all(word in text for word in words)]
+
+
+def _cell(value: object, form: Format) -> object:
+    if form == "minutes" and isinstance(value, int | float):
+        return value / 60
+    return value
+
+
+_NUMBERS: dict[Format, str] = {
+    "count": "localized",
+    "minutes": "%.1f min",
+    "percent": "percent",
+    "points": "%+.1f",
+    "r": "%.3f",
+    "pounds": "£%.2f",
+}
+
+
+def _config(column: Column) -> ColumnConfig:
+    told = column.help or None
+    if column.format in _NUMBERS:
+        return st.column_config.NumberColumn(column.title, format=_NUMBERS[column.format], help=told)
+    if column.format == "yes":
+        return st.column_config.CheckboxColumn(column.title, help=told)
+    if column.format == "date":
+        return st.column_config.DateColumn(column.title, format="YYYY-MM-DD", help=told)
+    return st.column_config.TextColumn(column.title, help=told)
