@@ -137,6 +137,13 @@ def images(*arguments: str) -> None:
     _must(PYTHON, "-m", "scripts.images", *arguments)
 
 
+def airflow(*_: str) -> None:
+    """Airflow on this machine without Docker, with the daily DAGs; user, password and port from .env."""
+    setup("run")
+    setup("airflow")
+    _must(PYTHON, ROOT / "scripts" / "airflow_local.py")
+
+
 def lock(*arguments: str) -> None:
     """Write locks/ anew from pyproject.toml (needs uv; --upgrade for newer versions)."""
     uv = shutil.which("uv")
@@ -188,6 +195,7 @@ TASKS: dict[str, Callable[..., None]] = {
     "bench": bench,
     "bench-api": bench_api,
     "images": images,
+    "airflow": airflow,
     "lock": lock,
     "clean": clean,
 }

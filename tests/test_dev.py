@@ -77,6 +77,7 @@ def test_help_lists_every_task_with_a_line() -> None:
         "bench",
         "bench-api",
         "images",
+        "airflow",
         "lock",
         "clean",
     } == set(tasks())
