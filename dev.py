@@ -137,6 +137,18 @@ def images(*arguments: str) -> None:
     _must(PYTHON, "-m", "scripts.images", *arguments)
 
 
+def up(*arguments: str) -> None:
+    """Start API, page, Airflow and PostgreSQL by Docker Compose; or one of api, ui, airflow."""
+    setup()
+    _must(PYTHON, "-m", "scripts.compose", "up", *arguments)
+
+
+def down(*arguments: str) -> None:
+    """Remove what `up` started; --volumes removes its data too."""
+    setup()
+    _must(PYTHON, "-m", "scripts.compose", "down", *arguments)
+
+
 def airflow(*_: str) -> None:
     """Airflow on this machine without Docker, with the daily DAGs; user, password and port from .env."""
     setup("run")
@@ -195,6 +207,8 @@ TASKS: dict[str, Callable[..., None]] = {
     "bench": bench,
     "bench-api": bench_api,
     "images": images,
+    "up": up,
+    "down": down,
     "airflow": airflow,
     "lock": lock,
     "clean": clean,

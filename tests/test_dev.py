@@ -77,6 +77,8 @@ def test_help_lists_every_task_with_a_line() -> None:
         "bench",
         "bench-api",
         "images",
+        "up",
+        "down",
         "airflow",
         "lock",
         "clean",
