@@ -1,6 +1,9 @@
 # Each target is one task of dev.py, which is also what Windows calls: python dev.py TASK
 PYTHON ?= python3
-TASKS := setup demo test lint format types docs bench bench-api airflow images up down lock clean
+TASKS := setup demo test lint format types docs bench bench-api \
+  airflow \
+  images up down \
+  lock clean
 
 .PHONY: help $(TASKS)
 

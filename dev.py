@@ -30,6 +30,8 @@ PYTHON = SCRIPTS / ("python.exe" if os.name == "nt" else "python")
 TOOLS = ("airflow", "dvc", "deploy")
 """Groups of pyproject.toml with a lock and an environment of their own, `.venv-NAME`."""
 
+CODE = ("src", "tests", "dags", "dev.py", "scripts", "benchmarks", "deploy")
+
 IMAGES = {
     "serve": ("gcs",),
     "jobs": ("train", "postgres", "gcp"),
@@ -37,7 +39,6 @@ IMAGES = {
 }
 """The extras of each container image, in `locks/images/NAME.lock`: the part of `locks/run.lock` that it needs."""
 
-CODE = ("src", "tests", "dags", "dev.py", "scripts", "benchmarks", "deploy")
 RUBBISH = (
     *("build", "dist", "demo", "catboost_info"),
     *(".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache"),
@@ -131,6 +132,13 @@ def bench_api(*arguments: str) -> None:
     _must(PYTHON, "-m", "benchmarks.api", *arguments)
 
 
+def airflow(*_: str) -> None:
+    """Airflow on this machine without Docker, with the daily DAGs; user, password and port from .env."""
+    setup("run")
+    setup("airflow")
+    _must(PYTHON, ROOT / "scripts" / "airflow_local.py")
+
+
 def images(*arguments: str) -> None:
     """Build the container images and say how large they are (needs Docker)."""
     setup()
@@ -147,13 +155,6 @@ def down(*arguments: str) -> None:
     """Remove what `up` started; --volumes removes its data too."""
     setup()
     _must(PYTHON, "-m", "scripts.compose", "down", *arguments)
-
-
-def airflow(*_: str) -> None:
-    """Airflow on this machine without Docker, with the daily DAGs; user, password and port from .env."""
-    setup("run")
-    setup("airflow")
-    _must(PYTHON, ROOT / "scripts" / "airflow_local.py")
 
 
 def lock(*arguments: str) -> None:
@@ -206,10 +207,10 @@ TASKS: dict[str, Callable[..., None]] = {
     "docs": docs,
     "bench": bench,
     "bench-api": bench_api,
+    "airflow": airflow,
     "images": images,
     "up": up,
     "down": down,
-    "airflow": airflow,
     "lock": lock,
     "clean": clean,
 }

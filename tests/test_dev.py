@@ -76,10 +76,10 @@ def test_help_lists_every_task_with_a_line() -> None:
         "docs",
         "bench",
         "bench-api",
+        "airflow",
         "images",
         "up",
         "down",
-        "airflow",
         "lock",
         "clean",
     } == set(tasks())

@@ -17,8 +17,10 @@ from preptime.cli.backtest import backtest
 from preptime.cli.bundles import bundles
 from preptime.cli.check import check
 from preptime.cli.demo import demo
+from preptime.cli.doctor import doctor
 from preptime.cli.ingest import ingest
 from preptime.cli.keys import keys
+from preptime.cli.monitor import monitor
 from preptime.cli.notebook import notebook
 from preptime.cli.refresh import refresh
 from preptime.cli.results import results
@@ -32,14 +34,14 @@ from preptime.errors import DataError, FaultError, PreptimeError, UsageError
 
 EXTRA_OF = {
     "polars": "batch",
-    "altair": "train",
+    "altair": "batch",
     "catboost": "train",
     "onnx": "train",
     "onnxmltools": "train",
     "skl2onnx": "train",
     "sklearn": "train",
     "streamlit": "ui",
-    "vl_convert": "train",
+    "vl_convert": "batch",
     "xgboost": "train",
     "psycopg": "postgres",
     "google": "gcp",
@@ -68,7 +70,8 @@ def app() -> None:
 
     Every verb but serve and ui takes --json for one JSON document on standard output; words and progress then go to
     standard error.
-    Exit status: 0 fine (a lost comparison included), 1 the data was refused, 2 wrong use, 3 a fault.
+    Exit status: 0 fine (a lost comparison included), 1 the data was refused or an alert fired, 2 wrong
+    use, 3 a fault.
     """
 
 
@@ -80,12 +83,14 @@ VERBS = (
     train,
     backtest,
     score,
+    monitor,
     refresh,
     serve,
     ui,
     bundles,
     results,
     keys,
+    doctor,
     notebook,
 )
 for verb in VERBS:

@@ -17,6 +17,10 @@ from preptime.evaluation.scores import COVERAGE_BAND, INTERVAL_LEVEL
 Chart: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
 
 
+PADDING = {"top": 4, "right": 4, "bottom": 4, "left": 4}
+"""Room around a picture, each side by its name: Streamlit adds to one of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Palette:
     """Colours by role. Model, lookup, band and groups are Okabe and Ito's (2008), told apart by every kind of eye."""
@@ -274,7 +278,7 @@ def _layer(*charts: alt.Chart) -> alt.LayerChart:
 
 def _fit(chart: alt.Chart | alt.LayerChart, width: int, height: int) -> alt.Chart | alt.LayerChart:
     return chart.properties(
-        width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"), padding=4
+        width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"), padding=PADDING
     )
 
 
@@ -288,7 +292,7 @@ def _blocks(layers: alt.LayerChart, rows: list[Row], width: int) -> alt.FacetCha
         facet=alt.FacetMapping(row=alt.Row("cut:N", sort=cuts, header=header)),
         resolve=alt.Resolve(scale=alt.ScaleResolveMap(y="independent")),
         spacing=12,
-        padding=4,
+        padding=PADDING,
     )
 
 
@@ -298,7 +302,7 @@ def _one_block(layers: alt.LayerChart, rows: list[Row], width: int) -> alt.Layer
         width=width,
         height=alt.Step(22),
         autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
-        padding=4,
+        padding=PADDING,
     )
 
 

@@ -13,6 +13,7 @@ import polars as pl
 from preptime.domain.dictionary import LATER
 from preptime.domain.prediction import LEVELS
 from preptime.errors import UsageError
+from preptime.tables.numbers import read_floats, read_integers
 from preptime.tables.order_key import NAME as ORDER_KEY
 from preptime.tables.stored import EXTRA, ORDER_COLUMNS, as_extra, moments_as_text
 
@@ -112,8 +113,11 @@ def _cells(rows: pl.DataFrame, name: str, kind: pl.DataType) -> pl.Series:
     cells = rows[name]
     if isinstance(cells.dtype, pl.Datetime) and kind == pl.String:
         return moments_as_text(cells)
-    # Text of a csv may hold what is no number; scoring has said so in the row's reason.
-    return cells.cast(kind, strict=False)
+    if kind in (pl.Int64, pl.Float64):
+        # Text of a csv may hold what is no number; scoring has said so in the row's reason.
+        read = read_integers(cells) if kind == pl.Int64 else read_floats(cells)
+        return pl.Series(name, read.value).set(pl.Series(read.missing | read.bad), None)
+    return cells.cast(kind)
 
 
 def _models(rows: pl.DataFrame, names: Sequence[str]) -> pl.Series:

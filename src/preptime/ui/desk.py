@@ -36,6 +36,8 @@ class Result:
     models: tuple[str, ...]
     downloads: dict[str, Download]
     """By the kind of file: csv, parquet."""
+    no_csv: str = ""
+    """Why there is none, where there is none."""
 
 
 @dataclass

@@ -23,7 +23,7 @@ DESIGN_PIXELS = 390
 FILTERED_FROM = 12
 """Shorter tables are read at a glance and need no filter."""
 
-Format = Literal["text", "count", "minutes", "percent", "points", "r", "pounds", "yes", "date"]
+Format = Literal["text", "count", "minutes", "percent", "points", "r", "pounds", "number", "date"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +86,24 @@ def matching(
 
 
 def _cell(value: object, form: Format) -> object:
-    if form == "minutes" and isinstance(value, int | float):
-        return value / 60
+    if value is None:
+        return "" if form == "text" else None
+    if isinstance(value, int | float):
+        if form == "minutes":
+            return value / 60
+        if form == "percent":
+            return value * 100
     return value
 
 
 _NUMBERS: dict[Format, str] = {
     "count": "localized",
     "minutes": "%.1f min",
-    "percent": "percent",
+    "percent": "%.1f %%",
     "points": "%+.1f",
     "r": "%.3f",
     "pounds": "£%.2f",
+    "number": "%.1f",
 }
 
 
@@ -105,8 +111,6 @@ def _config(column: Column) -> ColumnConfig:
     told = column.help or None
     if column.format in _NUMBERS:
         return st.column_config.NumberColumn(column.title, format=_NUMBERS[column.format], help=told)
-    if column.format == "yes":
-        return st.column_config.CheckboxColumn(column.title, help=told)
     if column.format == "date":
         return st.column_config.DateColumn(column.title, format="YYYY-MM-DD", help=told)
     return st.column_config.TextColumn(column.title, help=told)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 
 from preptime.errors import PreptimeError
+
+_SECONDS = re.compile(r"(?:(?P<low>\d+(?:\.\d+)?) to )?(?P<high>\d+(?:\.\d+)?) s\b")
 
 NOTHING = "–"
 """What stands where there is no value."""
@@ -39,6 +42,17 @@ def counted(number: int, noun: str) -> str:
 def size(octets: int) -> str:
     """Bytes as people say them: `830 kB`, `12.3 MB`."""
     return f"{octets / 1e6:,.1f} MB" if octets >= 1e6 else f"{octets / 1e3:,.0f} kB"
+
+
+def said_in_minutes(text: str) -> str:
+    """A sentence of the package with its seconds (`387.8 s`, `412 to 455 s`) as minutes."""
+    return _SECONDS.sub(_as_minutes, text)
+
+
+def _as_minutes(found: re.Match[str]) -> str:
+    low, high = found["low"], found["high"]
+    said = f"{float(high) / 60:.2f} min"
+    return f"{float(low) / 60:.2f} to {said}" if low else said
 
 
 def failure(error: PreptimeError) -> tuple[str, str]:

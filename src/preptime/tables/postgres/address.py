@@ -23,9 +23,9 @@ class Days:
     @classmethod
     def parse(cls, text: str) -> Days:
         """`2015-06-24`, or `2015-06-01..2015-06-07`. Raises `UsageError`."""
-        first, _, last = text.partition("..")
+        first, separator, last = text.partition("..")
         try:
-            return cls(dt.date.fromisoformat(first), dt.date.fromisoformat(last or first))
+            return cls(dt.date.fromisoformat(first), dt.date.fromisoformat(last if separator else first))
         except ValueError as error:
             raise UsageError(
                 f"day={text} is no day.", "Write day=2015-06-24, or day=2015-06-01..2015-06-07."

@@ -46,7 +46,10 @@ class PostgresTable:
             empty = False
             yield chunk
         if empty:
-            raise DataError(f"{self.name} has no rows.", f"Load some: preptime ingest --to {self.address.database}")
+            what = "ORDERS" if self.address.table == "orders" else "--restaurants RESTAURANTS"
+            raise DataError(
+                f"{self.name} has no rows.", f"Load some: preptime ingest {what} --to {self.address.database}"
+            )
 
     def batches_of_days(self, first: dt.date, last: dt.date, rows: int) -> Iterator[pl.DataFrame]:
         """The orders of these local days: no other partition is read. No chunk when there are none."""

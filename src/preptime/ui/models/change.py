@@ -70,6 +70,7 @@ def _operator(access: Access) -> str | None:
         type="password",
         key="operator-key",
         autocomplete="off",
+        width=420,
         help="It stays in this session's memory and is neither shown, logged nor put into the address.",
     )
     name = access.operator(shown) if shown else None

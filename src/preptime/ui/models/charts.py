@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from preptime.evaluation.charts import Chart, Palette, themed
+from preptime.evaluation.charts import PADDING, Chart, Palette, themed
 from preptime.evaluation.documents import Score
 from preptime.evaluation.overview import SegmentPair
 
@@ -38,7 +38,7 @@ def scores(rows: Sequence[Score], default: str, width: int, palette: Palette) ->
         color=alt.Color(
             "kind:N",
             scale=alt.Scale(domain=kinds, range=[palette.model, palette.muted, palette.lookup]),
-            legend=alt.Legend(title=None, orient="bottom"),
+            legend=alt.Legend(title=None, orient="bottom", columns=2),
         )
     )
     words = base.mark_text(align="left", dx=5, color=palette.ink, fontSize=11).encode(text="label:N")
@@ -57,20 +57,21 @@ def pairs(rows: Sequence[SegmentPair], names: tuple[str, str], width: int, palet
     y = alt.Y("segment:N", sort=[row.value for row in rows], title=None, axis=alt.Axis(labelLimit=140))
     base = alt.Chart(alt.InlineData(values=named)).encode(y=y)
     lines = base.mark_line(color=palette.grid, strokeWidth=3).encode(x="minutes:Q", detail="segment:N")
-    dots = base.mark_point(filled=True, size=85, opacity=1).encode(
-        x=alt.X("minutes:Q", title="mean error, minutes", scale=alt.Scale(zero=False, nice=True)),
-        color=alt.Color(
-            "bundle:N",
-            scale=alt.Scale(domain=list(names), range=[palette.model, palette.lookup]),
-            legend=alt.Legend(title=None, orient="bottom", columns=1, labelLimit=300),
-        ),
-        shape=alt.Shape("bundle:N", scale=alt.Scale(domain=list(names), range=["circle", "square"]), legend=None),
-        tooltip=alt.Tooltip("tip:N"),
+    colour = alt.Color(
+        "bundle:N",
+        scale=alt.Scale(domain=list(names), range=[palette.model, palette.lookup]),
+        legend=alt.Legend(title=None, orient="bottom", columns=1, labelLimit=300),
     )
-    return themed(_sized(alt.LayerChart(layer=[lines, dots]), width, 24 * len(rows) + 100), palette)
+    shape = alt.Shape("bundle:N", scale=alt.Scale(domain=list(names), range=["circle", "square"]), legend=None)
+    x = alt.X("minutes:Q", title="mean error, minutes", scale=alt.Scale(zero=False, nice=True))
+    # The second is hollow and larger, so that both are seen where they agree.
+    dots = base.encode(x=x, color=colour, shape=shape, tooltip=alt.Tooltip("tip:N"))
+    first = dots.transform_filter(f"datum.bundle === '{names[0]}'").mark_point(filled=True, size=60, opacity=1)
+    second = dots.transform_filter(f"datum.bundle === '{names[1]}'").mark_point(size=150, opacity=1, strokeWidth=2)
+    return themed(_sized(alt.LayerChart(layer=[lines, first, second]), width, 24 * len(rows) + 100), palette)
 
 
 def _sized(chart: alt.Chart | alt.LayerChart, width: int, height: int) -> alt.Chart | alt.LayerChart:
     return chart.properties(
-        width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"), padding=4
+        width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"), padding=PADDING
     )

@@ -15,11 +15,12 @@ from preptime.ui.models.log import comparison_of
 from preptime.ui.models.one import choose
 from preptime.ui.parts import good, lead, notice
 from preptime.ui.show import Column, picture, table
+from preptime.ui.words import said_in_minutes
 
 _NAMES = {
     "mae": "mean error",
     "median_ae": "half within",
-    "rmse": "root of the mean squared error",
+    "rmse": "RMSE",
     "r2": "R²",
     "bias": "bias",
     "within_5_min": "within five minutes",
@@ -35,7 +36,7 @@ def show(found: Listing) -> None:
     with left:
         first = choose(found, "One bundle", "first")
     with right:
-        second = choose(found, "Another", "second", index=1) if first else None
+        second = choose(found, "Another", "second", first=_beside(found)) if first else None
     if first is None or second is None:
         return
     if first.id == second.id:
@@ -51,15 +52,26 @@ def show(found: Listing) -> None:
     _segments(documents[0], documents[1], (first.id, second.id))
 
 
+def _beside(found: Listing) -> str | None:
+    """What the champion is first looked at beside: the one before it, else the newest other."""
+    if found.returns_to:
+        return found.returns_to.bundle
+    serving = found.champion.bundle if found.champion else None
+    return next((one.id for one in reversed(found.manifests) if one.id != serving), None)
+
+
 def _compared(found: Listing, first: Manifest, second: Manifest) -> None:
     """What the log says of these two on the same orders, if they have met there."""
+    if (first.parent or first.id) == (second.parent or second.id):
+        notice("Their models are the same: one is a refresh of the other's, with another morning's history.")
+        return
     for entry in reversed(found.log):
         comparison = comparison_of(entry)
         if comparison and {comparison.challenger, comparison.champion} == {first.id, second.id}:
             tell = good if comparison.won else notice
             tell(
                 f"They met on {comparison.orders:,} orders that neither had seen (no. {entry.number} of the log). "
-                f"{comparison.sentence}"
+                f"{said_in_minutes(comparison.sentence)}"
             )
             return
     notice(

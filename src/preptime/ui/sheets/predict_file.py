@@ -9,8 +9,9 @@ import numpy as np
 import streamlit as st
 
 from preptime.domain.verdict import rule
-from preptime.errors import PreptimeError
+from preptime.errors import DataError, PreptimeError
 from preptime.features.directory import Directory, Vocabularies
+from preptime.scoring.download import csv_chunks
 from preptime.scoring.preview import HEAD_ROWS, MOST_REFUSED, VERDICT, Preview, preview
 from preptime.scoring.sample import sample_orders
 from preptime.scoring.summary import summarize
@@ -106,8 +107,14 @@ def _predicted(upload: Upload, asked: Asked, mode: str, reach: Access) -> Result
             document = asked.score(upload.path, out, progress)
     except PreptimeError as error:
         raise explained(error, reach) from error
-    offered = {kind: downloads().offer(out, kind, upload.name) for kind in ("csv", "parquet")}
-    result = Result(out, document, summarize(out, asked.models), asked.models, offered)
+    no_csv = ""
+    try:
+        csv_chunks(out)
+    except DataError as error:
+        no_csv = error.facts
+    kinds = ("parquet",) if no_csv else ("csv", "parquet")
+    offered = {kind: downloads().offer(out, kind, upload.name) for kind in kinds}
+    result = Result(out, document, summarize(out, asked.models), asked.models, offered, no_csv)
     upload.results[mode] = result
     return result
 
