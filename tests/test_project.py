@@ -31,11 +31,10 @@ ANYWHERE_IN = {
     "flask_swagger_ui": ("api/",),
     "werkzeug": ("api/",),
     "granian": ("api/",),
-    "google": ("bundle/google.py", "tables/bigquery.py"),
+    "google": ("bundle/google.py", "tables/bigquery/"),
     "streamlit": ("ui/",),
     "starlette": ("ui/",),
     "psycopg": ("tables/postgres/",),
-    "google": ("tables/bigquery/",),
     **dict.fromkeys(("pandas", "joblib", "pickle"), ()),
 }
 """One vendor, one place: where under src/preptime a library may be imported; nothing for what may not be at all."""

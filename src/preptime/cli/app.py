@@ -26,6 +26,7 @@ from preptime.cli.refresh import refresh
 from preptime.cli.results import results
 from preptime.cli.score import score
 from preptime.cli.serve import serve
+from preptime.cli.snapshot import snapshot
 from preptime.cli.status import FAULT, FINE, INTERRUPTED, REFUSED, WRONG_USE
 from preptime.cli.synthesize import synthesize
 from preptime.cli.train import train
@@ -80,6 +81,7 @@ VERBS = (
     synthesize,
     check,
     ingest,
+    snapshot,
     train,
     backtest,
     score,
