@@ -77,7 +77,11 @@ def test_help_lists_every_task_with_a_line() -> None:
         "bench",
         "bench-api",
         "airflow",
+        "serve",
+        "clean-docker",
         "images",
+        "up",
+        "down",
         "lock",
         "clean",
     } == set(tasks())
