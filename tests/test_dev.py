@@ -76,6 +76,12 @@ def test_help_lists_every_task_with_a_line() -> None:
         "docs",
         "bench",
         "bench-api",
+        "airflow",
+        "serve",
+        "clean-docker",
+        "images",
+        "up",
+        "down",
         "lock",
         "clean",
     } == set(tasks())

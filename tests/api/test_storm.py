@@ -19,8 +19,8 @@ from typing import cast
 import numpy as np
 import polars as pl
 
+from preptime.api.cells import DIGITS
 from preptime.api.champion import champion_opener
-from preptime.api.predict import DIGITS
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.champions import ChampionLog, EntryDraft
 from preptime.bundle.store import Store

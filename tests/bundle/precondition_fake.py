@@ -13,6 +13,7 @@ import datetime as dt
 import gc
 import json
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -49,6 +50,8 @@ class FakeGoogleStorage:
     refused_writes: list[str] = field(default_factory=list)
     """Writes that were asked for while `read_only`."""
     requests: list[str] = field(default_factory=list)
+    clock_ahead: float = 0.0
+    """Seconds that its clock is ahead of this machine's."""
     updated: dt.datetime = dt.datetime(2015, 6, 17, 5, tzinfo=dt.UTC)
     lock: threading.Lock = field(default_factory=threading.Lock)
     address: str = ""
@@ -138,7 +141,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         """What only looks at the date of the answer."""
-        self._send(404, b"", {})
+        if not self._goes_wrong():
+            self._send(404, b"", {})
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The date that every answer carries."""
+        return super().date_time_string((timestamp or time.time()) + self.storage.clock_ahead)
 
     def do_POST(self) -> None:
         """Uploads in one request, and the beginning of those in several."""

@@ -94,6 +94,7 @@ def first_morning(date: dt.date = DATE) -> Monitoring:
         trails=(),
         drift=Drift(
             reference=None,
+            prediction_reference=None,
             recent=None,
             reference_orders=0,
             recent_orders=0,
@@ -283,19 +284,26 @@ def _drift(dates: list[dt.date], rng: np.random.Generator) -> Drift:
                 reference_median=2.5,
                 recent_median=2.6,
                 bins=tuple(
-                    Bin(low=low, high=high, reference=0.2, recent=float(share))
+                    Bin(label=_label(low, high), low=low, high=high, reference=0.2, recent=float(share))
                     for low, high, share in zip(edges, edges[1:], shares, strict=False)
                 ),
             )
         )
     return Drift(
         reference=Days(first=dates[0] - 14 * ONE_DAY, last=dates[0] - ONE_DAY),
+        prediction_reference=Days(first=dates[0], last=dates[6]),
         recent=Days(first=dates[-7], last=dates[-1]),
         reference_orders=14_000,
         recent_orders=7_300,
         features=tuple(features),
         why_not=None,
     )
+
+
+def _label(low: float | None, high: float | None) -> str:
+    if low is None:
+        return f"under {high:g}"
+    return f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
 
 
 def _rules(*, fired: bool) -> tuple[RuleState, ...]:

@@ -17,10 +17,13 @@ from preptime.cli.backtest import backtest
 from preptime.cli.bundles import bundles
 from preptime.cli.check import check
 from preptime.cli.demo import demo
+from preptime.cli.doctor import doctor
 from preptime.cli.ingest import ingest
 from preptime.cli.keys import keys
+from preptime.cli.monitor import monitor
 from preptime.cli.notebook import notebook
 from preptime.cli.refresh import refresh
+from preptime.cli.respond import respond
 from preptime.cli.results import results
 from preptime.cli.score import score
 from preptime.cli.serve import serve
@@ -32,21 +35,21 @@ from preptime.errors import DataError, FaultError, PreptimeError, UsageError
 
 EXTRA_OF = {
     "polars": "batch",
-    "altair": "train",
+    "altair": "batch",
     "catboost": "train",
     "onnx": "train",
     "onnxmltools": "train",
     "skl2onnx": "train",
     "sklearn": "train",
     "streamlit": "ui",
-    "vl_convert": "train",
+    "vl_convert": "batch",
     "xgboost": "train",
     "psycopg": "postgres",
     "google": "gcp",
 }
 """Which extra brings a package that the core does without."""
 
-TRAINING_VERBS = {"backtest", "demo", "notebook", "train"}
+TRAINING_VERBS = {"backtest", "demo", "notebook", "respond", "train"}
 """They need `train` whatever they miss first; it brings what `batch` does."""
 
 
@@ -68,7 +71,8 @@ def app() -> None:
 
     Every verb but serve and ui takes --json for one JSON document on standard output; words and progress then go to
     standard error.
-    Exit status: 0 fine (a lost comparison included), 1 the data was refused, 2 wrong use, 3 a fault.
+    Exit status: 0 fine (a lost comparison included), 1 the data was refused or an alert fired, 2 wrong
+    use, 3 a fault.
     """
 
 
@@ -80,12 +84,15 @@ VERBS = (
     train,
     backtest,
     score,
+    monitor,
+    respond,
     refresh,
     serve,
     ui,
     bundles,
     results,
     keys,
+    doctor,
     notebook,
 )
 for verb in VERBS:

@@ -46,7 +46,7 @@ def told(field: str, what: str) -> Callable[[Decorated], Decorated]:
     def found(context: click.Context, _: click.Parameter, value: str | None) -> str:
         return needed(field, value, context)
 
-    return click.option(f"--{field}", show_default=shown, callback=found, help=what)
+    return click.option(_flag(field), show_default=shown, callback=found, help=what)
 
 
 def needed(field: str, given: str | None, context: click.Context) -> str:
@@ -54,9 +54,14 @@ def needed(field: str, given: str | None, context: click.Context) -> str:
     value = given or str(getattr(Settings.read(os.environ, Path(ENV_FILE)), field))
     if not value:
         raise click.UsageError(
-            f"Missing option '--{field}': give it, or set {_setting(field)} in the environment or in .env.", context
+            f"Missing option '{_flag(field)}': give it, or set {_setting(field)} in the environment or in .env.",
+            context,
         )
     return value
+
+
+def _flag(field: str) -> str:
+    return f"--{field.replace('_', '-')}"
 
 
 def _setting(field: str) -> str:
@@ -66,6 +71,7 @@ def _setting(field: str) -> str:
 orders = told("orders", "Orders: a csv or parquet file, a folder, or a glob of them.")
 restaurants = told("restaurants", "Restaurants: file, folder, or glob.")
 store = told("store", "Folder or URL that holds the bundles.")
+log = told("prediction_log_folder", "Folder of the API's prediction log; it need not be there.")
 results = told("results", "Folder of the daily results, one partition for each date.")
 date = click.option(
     "--date", type=DATE, required=True, help="A morning: what happened before its local midnight is known."

@@ -30,7 +30,8 @@ NARROW_PIXELS = 344
 _CUTS: tuple[SegmentName, ...] = ("city", "type_of_food", "items", "basis")
 
 
-def _picture(name: str, title: str, sentence: str, chart: Callable[[int], charts.Chart]) -> str:
+def picture(name: str, title: str, sentence: str, chart: Callable[[int], charts.Chart]) -> str:
+    """A card with a chart, which is drawn for wide and for narrow pages; `name` is unique in the page."""
     label = markup.text(f"{title}. {sentence}")
     wide, narrow = (
         inline_svg(chart(width), f"{name}-{size}", label)
@@ -47,13 +48,13 @@ def answers(found: Answers | None) -> list[str]:
     medians = middle_rows(found)
     errors = aggregates.error_rows(found.errors, found.orders)
     return [
-        _picture(
+        picture(
             "density",
             "Predicted against actual",
             density_sentence(found),
             lambda width: charts.predicted_against_actual(cells, medians, found.limit_minutes, width, charts.LIGHT),
         ),
-        _picture(
+        picture(
             "errors",
             "How far off, and to which side",
             errors_sentence(found),
@@ -69,13 +70,13 @@ def hours_and_calibration(document: BacktestDocument) -> list[str]:
     by_hour = aggregates.segment_rows(document.segments, ("hour",))
     calibration = aggregates.calibration_rows(document.segments, REGRESSION_MIN_ORDERS)
     return [
-        _picture(
+        picture(
             "hours",
             "Mean error by local hour",
             hours_sentence(by_hour),
             lambda width: charts.hours(by_hour, width, charts.LIGHT),
         ),
-        _picture(
+        picture(
             "calibration",
             "Calibration: what a quantile claims and what it keeps",
             calibration_sentence(calibration),
@@ -90,13 +91,13 @@ def segments(document: BacktestDocument) -> list[str]:
     if not rows:
         return []
     return [
-        _picture(
+        picture(
             "segment-errors",
             "Mean error by segment",
             segment_errors_sentence(rows),
             lambda width: charts.segment_errors(rows, width, charts.LIGHT),
         ),
-        _picture(
+        picture(
             "segment-coverage",
             "Coverage of p10–p90 by segment",
             segment_coverage_sentence(rows),
@@ -111,7 +112,7 @@ def importance(importances: Mapping[str, float]) -> list[str]:
     if not rows:
         return []
     return [
-        _picture(
+        picture(
             "importance",
             "Feature importance",
             importance_sentence(rows, "the default model"),

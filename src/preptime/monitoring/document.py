@@ -157,9 +157,12 @@ class Trail(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Bin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One bin of a distribution: at or above `low` and under `high`; null where it has no end."""
+    """One bin of a distribution."""
 
+    label: str
+    """For people: `12.5 to 16.1`, or the category's name."""
     low: float | None
+    """At or above this; null where the bin has no end, and for a category. Likewise `high`: under it."""
     high: float | None
     reference: float
     """Share of the reference's orders, weekdays weighing alike."""
@@ -191,7 +194,9 @@ class Drift(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """What the models are given lately, beside what they were trained on."""
 
     reference: Days | None
-    """The latest days of the champion's training window; null when none of their orders are in the table."""
+    """The latest whole weeks of the training window of the models that answer; null when there is none."""
+    prediction_reference: Days | None
+    """The prediction is compared with the answers of the whole weeks before; null when there is none."""
     recent: Days | None
     reference_orders: int
     recent_orders: int
