@@ -43,7 +43,7 @@ def everywhere() -> str:
 
 
 def test_it_is_formatted() -> None:
-    """By `terraform fmt` where there is one; no package of a distribution brings it, so the rest is held to everywhere."""
+    """By `terraform fmt` where there is one, which no distribution packages; some of it everywhere."""
     for path in sorted(FOLDER.rglob("*.tf*")):
         text = path.read_text(encoding="utf-8")
         assert text.endswith("}\n") or path.suffix == ".tfvars", path
