@@ -2,7 +2,7 @@
 PYTHON ?= python3
 TASKS := setup demo test lint format types docs bench bench-api \
   airflow serve clean-docker \
-  images \
+  images up down \
   lock clean
 
 .PHONY: help $(TASKS)

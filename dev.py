@@ -157,6 +157,18 @@ def images(*arguments: str) -> None:
     _must(PYTHON, "-m", "scripts.images", *arguments)
 
 
+def up(*arguments: str) -> None:
+    """Start API, page, Airflow and PostgreSQL by Docker Compose; or one of api, ui, airflow."""
+    setup()
+    _must(PYTHON, "-m", "scripts.compose", "up", *arguments)
+
+
+def down(*arguments: str) -> None:
+    """Remove what `up` started; --volumes removes its data too."""
+    setup()
+    _must(PYTHON, "-m", "scripts.compose", "down", *arguments)
+
+
 def lock(*arguments: str) -> None:
     """Write locks/ anew from pyproject.toml (needs uv; --upgrade for newer versions)."""
     uv = shutil.which("uv")
@@ -211,6 +223,8 @@ TASKS: dict[str, Callable[..., None]] = {
     "serve": serve,
     "clean-docker": clean_docker,
     "images": images,
+    "up": up,
+    "down": down,
     "lock": lock,
     "clean": clean,
 }

@@ -218,6 +218,9 @@ def _terminated(number: int, _: FrameType | None) -> None:
 
 def main() -> int:
     """0 when told to end, 1 when it could not start or a part of it died."""
+    if os.name == "nt":
+        print("Airflow does not run on Windows; in WSL or under Docker it does.", file=sys.stderr)
+        return 1
     signal.signal(signal.SIGTERM, _terminated)
     file = ROOT / ENV_FILE
     told = {**(read_env_file(file) if file.is_file() else {}), **os.environ}

@@ -80,6 +80,8 @@ def test_help_lists_every_task_with_a_line() -> None:
         "serve",
         "clean-docker",
         "images",
+        "up",
+        "down",
         "lock",
         "clean",
     } == set(tasks())

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,10 +47,10 @@ class Running:
 
     def ask(self, method: str, path: str, body: object = None, token: str = "", status: int = 200) -> dict[str, object]:
         """One request; its answer, which has this status (or says that something was made)."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
-        connection.request(method, path, None if body is None else json.dumps(body), headers)
-        with connection.getresponse() as answer:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            answer = connection.getresponse()
             content = answer.read()
             assert answer.status in {status, 201}, content
         found: dict[str, object] = json.loads(content)

@@ -209,7 +209,7 @@ def test_the_prediction_log_is_recognised_by_what_it_writes() -> None:
 def test_the_alert_on_champions_names_the_logger_that_tells() -> None:
     watching = text_of(FOLDER / "modules" / "watching")
     assert f'jsonPayload.logger=\\"{champion.__name__}\\"' in watching
-    assert champion._LOG.name == champion.__name__
+    assert champion.logger.name == champion.__name__
 
 
 def grants() -> list[tuple[str, str]]:

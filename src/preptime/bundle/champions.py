@@ -85,12 +85,15 @@ class ChampionLog:
             raise UsageError("A rollback cannot be appended as such.", "Call `rollback`.")
         return self._append(draft, after, returns_to=after.number if after else None)
 
-    def rollback(self, *, reason: str, by: str, at: str, seen: int | None = None) -> Entry:
+    def rollback(
+        self, *, reason: str, by: str, at: str, seen: int | None = None, comparison: Document | None = None
+    ) -> Entry:
         """Undo the latest promotion that has not been undone: the champion before it is champion again.
 
         As of its own logical date the undone bundle then never was champion. `seen` is the number of the champion that
-        a person looked at before deciding. Raises `UsageError` without a reason or a champion to go back to,
-        `StoreError` when another one was promoted since, `RefusedBundleError` when the one before fails verification.
+        was looked at before deciding, `comparison` what it was decided by. Raises `UsageError` without a reason or a
+        champion to go back to, `StoreError` when another one was promoted since, `RefusedBundleError` when the one
+        before fails verification.
         """
         _require_reason(reason)
         current = self._seen(seen)
@@ -100,7 +103,15 @@ class ChampionLog:
             )
         target = self._read(current.returns_to)
         verify(self._store, target.bundle)
-        draft = EntryDraft(bundle=target.bundle, date=current.date, action="rollback", reason=reason, by=by, at=at)
+        draft = EntryDraft(
+            bundle=target.bundle,
+            date=current.date,
+            action="rollback",
+            reason=reason,
+            by=by,
+            at=at,
+            comparison=comparison,
+        )
         return self._append(draft, current, returns_to=target.returns_to)
 
     def _seen(self, number: int | None) -> Entry | None:

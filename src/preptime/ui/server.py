@@ -14,12 +14,9 @@ from streamlit.starlette import App
 from preptime.settings import Settings
 from preptime.settings.address import free_address
 from preptime.ui import theme
-from preptime.ui.desk import close_desks, sweep_desks
+from preptime.ui.desk import MOST_UPLOAD_MB, close_desks, sweep_desks
 from preptime.ui.door import visitors
 from preptime.ui.downloads import route
-
-MOST_UPLOAD_MB = 200
-"""Largest file that the page takes."""
 
 _LOG = logging.getLogger(__name__)
 

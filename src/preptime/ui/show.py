@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 
 import streamlit as st
 
-from preptime.ui.parts import picture as card
 from preptime.ui.theme import palette
 
 if TYPE_CHECKING:
@@ -53,7 +52,31 @@ def says(sentence: str) -> None:
 def picture(title: str, sentence: str, draw: Callable[[int, Palette], Chart]) -> None:
     """A chart in a card, with its title and the sentence that says what it shows."""
     with st.container(border=True):
-        card(title, sentence, draw(DESIGN_PIXELS, palette()))
+        st.html(f'<div class="picture"><h4>{escape(title)}</h4><p>{escape(sentence)}</p></div>')
+        chart = drawable(draw(DESIGN_PIXELS, palette()).to_dict())
+        st.vega_lite_chart(chart, theme=None, width="stretch", alt=f"{title}. {sentence}")
+
+
+def drawable(spec: dict[str, object]) -> dict[str, object]:
+    """A chart as the browser is to draw it: what a picture in a report says of a mark is a tip here.
+
+    Streamlit writes into the padding, so that has to be told side by side.
+    """
+    padding = spec.get("padding")
+    if isinstance(padding, int | float):
+        spec = spec | {"padding": dict.fromkeys(("top", "right", "bottom", "left"), padding)}
+    return {name: _tipped(part) for name, part in spec.items()}
+
+
+def _tipped(part: object) -> object:
+    if isinstance(part, list):
+        return [_tipped(one) for one in part]
+    if not isinstance(part, dict) or "values" in part:
+        return part
+    told = {name: _tipped(one) for name, one in part.items()}
+    if "description" in told and "tooltip" not in told and isinstance(told["description"], dict):
+        told["tooltip"] = told["description"]
+    return told
 
 
 def table(rows: Sequence[Mapping[str, object]], columns: Sequence[Column], *, key: str, height: int = 420) -> None:

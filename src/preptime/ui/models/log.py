@@ -82,7 +82,11 @@ def _comparison(log: tuple[Entry, ...]) -> None:
     number = st.selectbox(
         "Promotion", list(compared), format_func=lambda one: f"no. {one}: {compared[one].challenger}", key="compared"
     )
-    found = compared[number]
+    rules(compared[number])
+
+
+def rules(found: Comparison) -> None:
+    """What a comparison was about, and each of its rules."""
     against = f"the champion {found.champion}" if found.champion else "the lookup alone: there was no champion"
     days = f" from {found.first_day} to {found.last_day}" if found.first_day else ""
     lead(f"{found.challenger} against {against}, on {counted(found.orders, 'order')}{days} that neither had seen.")
