@@ -123,7 +123,7 @@ module "page" {
   name                = "preptime-page"
   region              = var.region
   image               = var.images.ui
-  account             = google_service_account.roles["page"].email
+  account             = google_service_account.roles["ui"].email
   port                = 8501
   health_path         = "/_stcore/health"
   cpu                 = 1
