@@ -104,7 +104,7 @@ class FolderPlace:
     def writable(self) -> bool:
         """Whether this user may write here, or make the folder where it is not there yet. Nothing is written."""
         above = (self.root.absolute(), *self.root.absolute().parents)
-        there = next(path for path in above if os.path.exists(path))  # Path.exists raises where it may not look
+        there = next(path for path in above if os.access(path, os.F_OK))  # Path.exists raises where it may not look
         return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
     def now(self) -> float | None:
