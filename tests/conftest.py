@@ -1,11 +1,30 @@
-"""Nothing is skipped quietly where everything must be there (see `tests/requirements.py`)."""
+"""Nothing is skipped quietly where everything must be there (see `tests/requirements.py`); what all tests may share."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
+
+from tests.postgres import Postgres, running
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of this session's own."""
+    # Not below pytest's own folder: every session that starts shuts that to all users but its own, and as root the
+    # server runs as another.
+    with tempfile.TemporaryDirectory(prefix="preptime-postgres-") as folder, running(Path(folder)) as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> str:
+    """The address of an empty database."""
+    return postgres.create()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -42,7 +42,7 @@ def prepare(folder: Path, store: Path | None) -> Prepared:
     orders, restaurants, ours = data / "orders.csv", data / "restaurants.csv", folder / "models"
     tables = ("--orders", str(orders), "--restaurants", str(restaurants), "--store", str(ours))
     if store is None:
-        preptime("train", *tables, "--date", str(FIRST_MORNING))
+        preptime("train", *tables, "--date", str(FIRST_MORNING), "--results", str(folder / "results"))
     else:
         shutil.copytree(store, ours)
     log = ChampionLog(Store.open(str(ours)))

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from types import TracebackType
-from typing import Literal, Protocol, Self, runtime_checkable
+from typing import Literal, Protocol, Self, TypeVar, runtime_checkable
 from urllib.parse import urlsplit
 
 import msgspec
@@ -26,6 +26,9 @@ FIRST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 5.0
 """Between two tries: twice as long every time, up to this; a random half of it is left out, so that many clients of a
 server that comes back do not all return in one moment."""
+
+
+T = TypeVar("T")
 
 
 class RowError(msgspec.Struct, frozen=True):
@@ -67,6 +70,27 @@ class Answer(msgspec.Struct, frozen=True):
 
     def __getitem__(self, place: int) -> Prediction:
         return self.predictions[place]
+
+
+class _Manifest(msgspec.Struct, frozen=True):
+    """What a client needs of a manifest."""
+
+    date: dt.date
+    models: tuple[str, ...]
+
+
+class BundleInUse(msgspec.Struct, frozen=True):
+    """The bundle that answers at the moment."""
+
+    id: str
+    champion: int
+    """Its number in the log of champions."""
+    manifest: _Manifest
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of its models, the default one among them."""
+        return self.manifest.models
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -151,10 +175,17 @@ class Client:
         asked: dict[str, object] = {"orders": _rows(orders)}
         if models is not None:
             asked["models"] = list(models)
-        body = _ENCODER.encode(asked)
+        answer = self._patiently("POST", "/v1/predictions", _ENCODER.encode(asked))
+        return self._decoded(answer, Answer)
+
+    def bundle(self) -> BundleInUse:
+        """The bundle that answers at the moment. Raises as `predict` does."""
+        return self._decoded(self._patiently("GET", "/v1/bundle", b""), BundleInUse)
+
+    def _patiently(self, method: str, path: str, body: bytes) -> bytes:
         for attempt in range(self._tries - 1):
             try:
-                return self._once(body)
+                return self._once(method, path, body)
             except RefusedRequestError as error:
                 if error.status != HTTPStatus.SERVICE_UNAVAILABLE:
                     raise
@@ -164,7 +195,7 @@ class Client:
             except UnreachableError:
                 asked_for = 0.0
             time.sleep(_wait_seconds(attempt, asked_for))
-        return self._once(body)
+        return self._once(method, path, body)
 
     def __enter__(self) -> Self:
         return self
@@ -179,10 +210,10 @@ class Client:
         while (connection := self._taken()) is not None:
             connection.close()
 
-    def _once(self, body: bytes) -> Answer:
+    def _once(self, method: str, path: str, body: bytes) -> bytes:
         connection = self._taken() or self._new()
         try:
-            connection.request("POST", f"{self._parts.path.rstrip('/')}/v1/predictions", body, self._headers)
+            connection.request(method, f"{self._parts.path.rstrip('/')}{path}", body, self._headers)
             response = connection.getresponse()
             content = response.read()
         except TimeoutError as error:
@@ -198,7 +229,15 @@ class Client:
         self._idle.append(connection)
         if response.status != HTTPStatus.OK:
             raise RefusedRequestError(response.status, _problem(content), _retry_after_seconds(response))
-        return msgspec.json.decode(content, type=Answer)
+        return content
+
+    def _decoded(self, content: bytes, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(content, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UnreachableError(
+                f"{self._parts.netloc} answers, but not as preptime's API does.", "Is this the API's address?"
+            ) from error
 
     def _taken(self) -> HTTPConnection | None:
         try:

@@ -112,6 +112,8 @@ def same_columns(found: Rows, frame: pl.DataFrame) -> None:
 @settings(max_examples=300)
 @given(st.lists(rows, min_size=1, max_size=8))
 @example([GOOD | {"restaurant_id": "99", "country": "Japan", "order_acknowledged_at": "2015-06-17T12:00:00Z"}])
+@example([GOOD | {"restaurant_id": "40", "country": "0", "order_acknowledged_at": "2015-06-17T12:00:00Z"}])
+@example([GOOD | {"restaurant_id": "40", "country": "0.0", "order_acknowledged_at": "2015-06-17T12:00:00Z"}])
 @example([GOOD | {"restaurant_id": "x", "order_value_gbp": "-3", "number_of_items": ""}])
 def test_text_gets_the_audit_s_verdict(cells: list[dict[str, object]]) -> None:
     check(cells, pl.DataFrame(cells, schema=dict.fromkeys(cells[0], pl.String)))

@@ -23,6 +23,7 @@ from preptime.features.state import CompletedOrders, HistoryState
 DAY = dt.date(2015, 6, 17)
 MODELS = ("rf", "quantile")
 REPORT = b"<html>what it knows</html>"
+TOLD = {"report.html": REPORT, "evaluation.json": b'{"format":1}'}
 
 
 def some_orders(n: int = 200, seed: int = 5) -> OrderColumns:
@@ -111,7 +112,7 @@ def some_files(day: dt.date = DAY, shift: float = 0.0) -> tuple[Manifest, dict[s
         model=some_model(shift),
         history=some_history(day),
         golden=choose_golden(some_orders()),
-        extra={"report.html": REPORT},
+        extra=TOLD,
     )
 
 
@@ -123,7 +124,7 @@ def put_bundle(store: Store, day: dt.date = DAY, shift: float = 0.0) -> str:
         model=some_model(shift),
         history=some_history(day),
         golden=choose_golden(some_orders()),
-        extra={"report.html": REPORT},
+        extra=TOLD,
     )
     return manifest.id
 

@@ -23,9 +23,9 @@ from preptime.errors import RefusedBundleError, UsageError
 from preptime.features.history import History
 from preptime.features.matrix import feature_matrix
 from preptime.features.spec import FEATURE_NAMES
-from tests.bundle.making import MODELS, REPORT, WEIGHTS, forge, sign, some_history, some_model, some_orders
+from tests.bundle.making import MODELS, REPORT, TOLD, WEIGHTS, forge, sign, some_history, some_model, some_orders
 
-FILES = sorted(["manifest.json", "model.onnx", "golden.json", "report.html"])
+FILES = sorted(["manifest.json", "model.onnx", "golden.json", *TOLD])
 
 
 def test_a_bundle_predicts_from_its_history_and_its_graph(bundle_folder: Path) -> None:

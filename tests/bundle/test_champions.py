@@ -6,6 +6,7 @@ import datetime as dt
 import errno
 import sys
 from pathlib import Path
+from typing import TypedDict
 
 import pytest
 
@@ -14,7 +15,16 @@ from preptime.bundle.store import Store
 from preptime.errors import RefusedBundleError, StoreError, UsageError
 from tests.bundle.making import DAY, put_bundle, put_placeholder
 
-HOW = {"reason": "better by 5 s", "by": "train", "at": "2015-06-17T05:00:00Z"}
+
+class How(TypedDict):
+    """Why, who and when."""
+
+    reason: str
+    by: str
+    at: str
+
+
+HOW = How(reason="better by 5 s", by="train", at="2015-06-17T05:00:00Z")
 NEXT = DAY + dt.timedelta(days=1)
 LATER = DAY + dt.timedelta(days=9)
 
@@ -55,6 +65,21 @@ def test_entries_are_numbered_and_the_highest_is_the_champion(store: Store) -> N
     assert (second.number, second.previous, second.action) == (2, a, "refresh")
     assert second.comparison == {"mae": {"champion": 440.0, "challenger": 435.0}}
     assert first.previous is None
+
+
+def test_the_entries_of_a_date_are_found_among_earlier_and_later_ones(store: Store) -> None:
+    log = ChampionLog(store)
+    assert log.of_date(DAY) == []
+    entries = list[Entry]()
+    for name, day in (("a", DAY), ("b", NEXT), ("c", NEXT), ("d", LATER)):
+        draft = promoted(put_placeholder(store, day, name), day)
+        entries.append(log.append(draft, after=entries[-1] if entries else None))
+    assert log.of_date(DAY) == entries[:1]
+    assert log.of_date(NEXT) == entries[1:3]
+    assert log.of_date(LATER) == entries[3:]
+    assert log.of_date(NEXT + dt.timedelta(days=1)) == []
+    assert log.before(entries[2]) == entries[1]
+    assert log.before(entries[0]) is None
 
 
 def test_the_champion_as_of_a_day_goes_by_logical_date(store: Store) -> None:
@@ -202,3 +227,28 @@ def test_a_damaged_entry_is_named_not_skipped(folder_store: Store, tmp_path: Pat
         log.current()
     (tmp_path / "models" / "champion" / "000002.json").unlink()
     assert log.current() == first
+
+
+def test_a_person_overrides_what_they_saw_and_nothing_else(store: Store) -> None:
+    log = ChampionLog(store)
+    first, second = put_bundle(store, DAY), put_bundle(store, DAY, shift=1.0)
+    by_hand = How(reason="riders wait", by="anna", at=HOW["at"])
+    entry = log.override(first, **by_hand, seen=0)
+    assert (entry.number, entry.action, entry.by, entry.reason) == (1, "override", "anna", "riders wait")
+    assert log.override(second, **by_hand, seen=1).returns_to == 1
+    with pytest.raises(StoreError, match="Someone else promoted first"):
+        log.override(first, **by_hand, seen=1)
+    with pytest.raises(StoreError, match="Someone else promoted first"):
+        log.rollback(**by_hand, seen=1)
+    assert log.rollback(**by_hand, seen=2).bundle == first
+    assert numbers(log) == [(1, first), (2, second), (3, first)]
+
+
+def test_a_person_gives_a_reason(store: Store) -> None:
+    log = ChampionLog(store)
+    bundle = put_bundle(store)
+    with pytest.raises(UsageError, match="No reason is given"):
+        log.override(bundle, reason=" ", by="anna", at="")
+    with pytest.raises(UsageError, match="No reason is given"):
+        log.rollback(reason="", by="anna", at="")
+    assert log.history() == []

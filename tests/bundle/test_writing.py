@@ -15,7 +15,17 @@ from preptime.bundle.manifest import Draft
 from preptime.bundle.store import Store
 from preptime.bundle.writing import write_bundle
 from preptime.errors import FaultError, RefusedBundleError, UsageError
-from tests.bundle.making import DAY, REPORT, put_bundle, some_draft, some_files, some_history, some_model, some_orders
+from tests.bundle.making import (
+    DAY,
+    REPORT,
+    TOLD,
+    put_bundle,
+    some_draft,
+    some_files,
+    some_history,
+    some_model,
+    some_orders,
+)
 
 
 def test_writing_again_changes_nothing(store: Store) -> None:
@@ -104,7 +114,8 @@ def test_a_handful_of_orders_still_makes_fifty_golden_ones() -> None:
         assert set(golden.restaurant_id[:-8].tolist()) <= {10, 20, 30}
 
 
-def test_the_report_travels_along(store: Store) -> None:
-    path = verify(store, put_bundle(store)).report_path
-    assert path is not None
-    assert path.read_bytes() == REPORT
+def test_what_tells_of_the_training_travels_along(store: Store) -> None:
+    bundle = verify(store, put_bundle(store))
+    assert bundle.report_path is not None
+    assert bundle.report_path.read_bytes() == REPORT
+    assert bundle.told() == TOLD

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,15 @@ class Demo:
 
     folder: Path
     ran: Ran
+
+
+@pytest.fixture(scope="session", autouse=True)
+def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where these tests' trainings leave their results when no option says otherwise: not in the working folder."""
+    with pytest.MonkeyPatch.context() as patched:
+        folder = tmp_path_factory.mktemp("results")
+        patched.setenv("PREPTIME_RESULTS", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -41,6 +41,12 @@ def without(packages: str, *calls: list[str]) -> Ran:
         (["bundles", "prune", "--keep", "-1"], "--keep"),
         (["bundles", "rollback"], "--reason"),
         (["score", "orders.csv"], "--out"),
+        (["score"], "--date"),
+        (["score", "orders.csv", "--date", "2015-06-17"], "--date"),
+        (["score", "orders.csv", "--out", "o.csv", "--orders", "o.csv"], "--orders"),
+        (["results", "prune", "--days", "0"], "--days"),
+        (["results", "prune", "--days", "many"], "--days"),
+        (["results", "prune"], "--days"),
     ],
 )
 def test_wrong_use_names_the_option_and_ends_with_2(arguments: list[str], named: str) -> None:
@@ -116,3 +122,35 @@ def test_without_the_training_libraries_all_that_does_not_fit_works(files: Files
     )
     assert json.loads(ran.out.splitlines()[-1]) == [0, 0, 0, 0, 2], ran.err
     assert "preptime[train]" in ran.err
+
+
+@pytest.mark.parametrize("name", ["orders", "restaurants"])
+def test_what_is_not_given_is_named_with_the_setting_that_could_stand_in_for_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {"orders": ("--restaurants", "r.csv"), "restaurants": ("--orders", "o.csv")}[name]
+    document = refused(preptime("train", *given, "--date", DATE, "--json"), 2, "UsageError")
+    assert f"'--{name}'" in document.facts
+    assert f"PREPTIME_{name.upper()}" in document.facts
+
+
+def test_an_option_wins_over_the_environment_and_that_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`bundles list` says which store it looked at."""
+    monkeypatch.chdir(tmp_path)
+    assert preptime("bundles", "list").fine().out.startswith("models holds")
+    (tmp_path / ".env").write_text("PREPTIME_STORE=of-the-file\n", encoding="utf-8")
+    assert preptime("bundles", "list").fine().out.startswith("of-the-file holds")
+    monkeypatch.setenv("PREPTIME_STORE", "of-the-environment")
+    assert preptime("bundles", "list").fine().out.startswith("of-the-environment holds")
+    assert preptime("bundles", "list", "--store", "given").fine().out.startswith("given holds")
+
+
+def test_the_dags_settings_in_the_same_file_are_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("PREPTIME_RUNNER=command\nAIRFLOW_PORT=8080\n", encoding="utf-8")
+    preptime("bundles", "list").fine()
+    monkeypatch.setenv("PREPTIME_STORRE", "typo")
+    assert "PREPTIME_STORE" in refused(preptime("bundles", "list", "--json"), 2, "UsageError").hint

@@ -9,10 +9,12 @@ from preptime.evaluation.aggregates import (
     SHOWN_VALUES,
     actual_by_predicted,
     calibration_rows,
+    cell_rows,
     chance_bounds,
-    density,
+    count_cells,
+    count_errors,
     density_limit_minutes,
-    errors,
+    error_rows,
     importance_rows,
     segment_rows,
 )
@@ -23,7 +25,7 @@ from tests.evaluation.making import evaluated_orders
 
 def test_density_counts_each_order_inside_once() -> None:
     actual, predicted = np.array([30.0, 119.0, 125.0, 7200.0]), np.array([60.0, 61.0, 600.0, 600.0])
-    cells = density(actual, predicted, 60)
+    cells = cell_rows(count_cells(actual, predicted, 60))
     assert [(cell["predicted"], cell["actual"], cell["orders"]) for cell in cells] == [(0, 0, 2), (10, 2, 1)]
     assert cells[0]["weight"] == 1
     assert cells[1]["weight"] == pytest.approx(np.sqrt(0.5), abs=1e-4)
@@ -43,7 +45,7 @@ def test_what_happened_is_the_quartiles_of_enough_orders() -> None:
 
 def test_errors_are_shares_of_all_orders() -> None:
     actual = np.array([600.0, 600.0, 600.0, 99_999.0])
-    rows = errors({"quantile": np.array([600.0, 630.0, 540.0, 600.0])}, actual)
+    rows = error_rows({"quantile": count_errors(np.array([600.0, 630.0, 540.0, 600.0]), actual)}, len(actual))
     assert {row["error"]: row["share"] for row in rows if row["share"]} == {0: 0.5, -1: 0.25}
     assert len(rows) == 60
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -14,9 +15,18 @@ from preptime.tables.audit import audit
 from preptime.tables.columns import ADDED, FILE, ROW
 from preptime.tables.open import open_table
 from preptime.tables.table import Table
+from tests.tables.loading import load, prepared
 from tests.tables.making import directory, month
 
-ROWS = month(days=5, per_day=50).with_columns(note=pl.lit("kept, as it is"), order_id=pl.int_range(pl.len()) + 1)
+
+def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
+    """By day and moment: the order in which a database gives them."""
+    return rows[audit(rows, directory(), need_label=False).frame["acknowledged_utc"].arg_sort()]
+
+
+ROWS = _in_order(month(days=5, per_day=50)).with_columns(
+    note=pl.lit("kept, as it is"), order_id=pl.int_range(pl.len()) + 1
+)
 
 
 def _one_csv(folder: Path, rows: pl.DataFrame) -> str:
@@ -62,6 +72,13 @@ def _file_url(folder: Path, rows: pl.DataFrame) -> str:
     return f"file://{_one_csv(folder, rows)}"
 
 
+def _database(url: str, folder: Path, rows: pl.DataFrame) -> str:
+    prepared(url)
+    if len(rows):
+        load(url, rows, "parquet")
+    return url
+
+
 Kind = Callable[[Path, pl.DataFrame], str]
 KINDS: dict[str, Kind] = {
     "csv": _one_csv,
@@ -71,11 +88,15 @@ KINDS: dict[str, Kind] = {
     "folder of parquet": _folder_of_parquet,
     "file url": _file_url,
 }
+DATABASES = {"postgres": "database", "bigquery, faked": "dataset"}
+"""Each with the fixture that gives the address of an empty one."""
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*KINDS, *DATABASES])
 def kind(request: pytest.FixtureRequest) -> Kind:
-    return KINDS[request.param]
+    if request.param in KINDS:
+        return KINDS[request.param]
+    return partial(_database, request.getfixturevalue(DATABASES[request.param]))
 
 
 @pytest.fixture

@@ -20,9 +20,11 @@ def _zone(country: pl.Series, position: int = -1) -> str:
         pl.Series([" France "]),
         pl.Series(["0"]),
         pl.Series([0]),
+        pl.Series(["0.0"]),
+        pl.Series([0.0]),
         pl.Series(["France"], dtype=pl.Categorical),
     ],
-    ids=["name", "padded", "code as text", "code", "categorical"],
+    ids=["name", "padded", "code as text", "code", "code as a float's text", "code as a float", "categorical"],
 )
 def test_a_stranger_lives_by_its_own_country(country: pl.Series) -> None:
     assert _zone(country) == "Europe/Paris"

@@ -15,6 +15,7 @@ from preptime.bundle.folder import FolderPlace
 from preptime.bundle.manifest import MODEL
 from preptime.bundle.store import Store
 from preptime.errors import PreptimeError, RefusedBundleError, StoreError, UsageError
+from preptime.training.decide import TOO_LATE
 from preptime.training.promote import Comparison
 from preptime.training.train import TrainDocument
 from tests.training.making import (
@@ -96,8 +97,11 @@ def test_a_lost_comparison_leaves_what_refresh_would(
 
 def test_a_backfill_never_replaces_a_champion_of_a_later_date(data: Data, weak: Stocked, weak_store: Store) -> None:
     told = run(data, june(12), weak_store)
-    assert (told.outcome, told.champion, told.comparison) == ("kept", weak.document.bundle, None)
-    assert told.reason == f"The champion {weak.document.bundle} is of a later date, 2015-06-13."
+    # As of the 12th there was no champion, and compared with none it won.
+    assert (told.outcome, told.champion) == ("kept", None)
+    assert told.comparison is not None
+    assert told.comparison.champion is None
+    assert told.reason == f"{TOO_LATE} {told.comparison.sentence}"
     assert weak_store.has(told.bundle)
     assert weak_store.log_names() == ["000001.json"]
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from preptime.domain.fence import upper_fence
 from preptime.errors import DataError, FaultError
 from preptime.models.catalogue import CATALOGUE
 from preptime.models.rf import Forest
 from preptime.training.corpus import day_number
-from preptime.training.fit import FitPlan, FittedWindow, fit_window, upper_fence
+from preptime.training.fit import FitPlan, FittedWindow, fit_window
 from preptime.training.mornings import Matrix, matrix
 from tests.training.making import Data, june, quick_plan, whole_plan
 

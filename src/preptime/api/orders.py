@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -97,8 +98,8 @@ def _positions(restaurants: list[int | Reason], lookup: Lookup) -> list[int]:
 
 def _read(order: Order, restaurant: int | Reason, position: int, lookup: Lookup) -> tuple[Moment, Cells] | Fault:
     zone = lookup.zones[lookup.zone_code.item(position)]
-    if position == UNKNOWN and type(order.country) is str:
-        zone = zone_of_country(order.country.strip(BLANKS)) or zone
+    if position == UNKNOWN and order.country is not None:
+        zone = _zone_of_stranger(order.country, lookup) or zone
     moment = read_moment(order.order_acknowledged_at, zone)
     value = read_number(order.order_value_gbp, _VALUE)
     items = read_whole(order.number_of_items, _ITEMS)
@@ -119,6 +120,14 @@ def _read(order: Order, restaurant: int | Reason, position: int, lookup: Lookup)
         city = _code(order.city, of_city, city)
         food = _code(order.type_of_food, of_food, food)
     return moment, (moment[0] // MICROSECONDS, restaurant, value, items, country, city, food)
+
+
+def _zone_of_stranger(country: object, lookup: Lookup) -> ZoneInfo | None:
+    """The zone of a restaurant that is not listed, by the country its order names; a code means a listed country."""
+    code = _code(country, lookup.codes[0], UNKNOWN)
+    if code != UNKNOWN:
+        return zone_of_country(lookup.countries[code])
+    return zone_of_country(country.strip(BLANKS)) if type(country) is str else None
 
 
 def _open_orders(order: Order) -> Reason | None:

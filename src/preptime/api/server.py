@@ -5,12 +5,9 @@ The main process predicts nothing: neither Flask nor a bundle's libraries are lo
 
 from __future__ import annotations
 
-import errno
 import logging
 import multiprocessing
-import os
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,8 +25,8 @@ from preptime.api.limits import THREADS_TO_SPARE
 from preptime.api.logging import log_config
 from preptime.api.side import serve_side
 from preptime.api.worker import open_named
-from preptime.errors import UsageError
 from preptime.settings import Settings
+from preptime.settings.address import free_address
 
 APPLICATION = "preptime.api.front:make_application"
 CONNECTIONS = 1024
@@ -103,27 +100,3 @@ def _run(settings: Settings, application: str, address: str, ending: ExitStack) 
     if settings.health_port is not None:
         ending.enter_context(serve_side(address, settings.health_port, Path(settings.metrics_folder)))
     server.serve(target_loader=partial(open_named, settings, application, guard), wrap_loader=False)
-
-
-def free_address(host: str, port: int, setting: str) -> str:
-    """The numeric address of `host`, when `port` can be listened on there. Raises `UsageError`.
-
-    Asked before the server starts, because its workers share a port and would share it with a stranger as well.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except socket.gaierror as error:
-        raise UsageError(f"PREPTIME_HOST {host!r} is no address: {error.strerror}.", "127.0.0.1 is one.") from error
-    with socket.socket(family, kind, protocol) as probe:
-        if os.name == "posix":  # past connections of a server that has just ended, not past one that listens
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(address)
-        except OSError as error:
-            found = "is in use by another program" if error.errno == errno.EADDRINUSE else f"fails: {error.strerror}"
-            raise UsageError(
-                f"Port {port} of {host} {found}.", f"Stop what listens there, or set another {setting}."
-            ) from error
-    return str(address[0])

@@ -35,6 +35,8 @@ class Lookup:
     """[R + 1] each: country, city, type of food of every restaurant; the last place is `UNKNOWN`."""
     codes: tuple[dict[str, int], dict[str, int], dict[str, int]]
     """The same three vocabularies: the position of each name."""
+    countries: tuple[str, ...]
+    """The name at each position of the first."""
 
     @classmethod
     def of(cls, directory: Directory) -> Lookup:
@@ -51,6 +53,7 @@ class Lookup:
                 np.append(directory.type_of_food, last),
             ),
             (_positions(words.country), _positions(words.city), _positions(words.type_of_food)),
+            words.country,
         )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from preptime.bundle.golden import ABSOLUTE_SECONDS, RELATIVE, compare, decode_golden, golden_columns
 from preptime.bundle.graph import Graph
-from preptime.bundle.manifest import GOLDEN, MANIFEST, MODEL, REPORT, Manifest, refused
+from preptime.bundle.manifest import GOLDEN, MANIFEST, MODEL, REPORT, TOLD, Manifest, refused
 from preptime.bundle.store import Store
 from preptime.bundle.verification import inspect_folder, open_arrays
 from preptime.domain.order import OrderColumns
@@ -82,6 +82,10 @@ class Bundle:
         """The report of the training run, when the bundle carries one."""
         return self.folder / REPORT if REPORT in self.manifest.files else None
 
+    def told(self) -> dict[str, bytes]:
+        """What it carries of the training run (report and evaluation), by file name, for a refresh."""
+        return {name: (self.folder / name).read_bytes() for name in TOLD if name in self.manifest.files}
+
     def golden_orders(self) -> OrderColumns:
         """The orders that every load asks, for a refresh."""
         return golden_columns(decode_golden((self.folder / GOLDEN).read_bytes()).orders)
@@ -93,7 +97,11 @@ class Bundle:
 
 def verify(store: Store, bundle_id: str) -> Bundle:
     """Fetch a bundle and load it with every check. Raises `UsageError`, `RefusedBundleError`, `StoreError`."""
-    bundle = Bundle.load(store.fetch(bundle_id))
+    try:
+        bundle = Bundle.load(store.fetch(bundle_id))
+    except RefusedBundleError:
+        store.forget(bundle_id)  # the damage may be the copy's alone
+        raise
     if bundle.manifest.id != bundle_id:
         raise refused(f"{bundle_id}/{MANIFEST}", f"id {bundle_id}", bundle.manifest.id)
     return bundle

@@ -65,6 +65,21 @@ class ChampionLog:
                 return entry
         return None
 
+    def of_date(self, day: date) -> list[Entry]:
+        """The entries of the logical date `day`, first to last. Reads none of an earlier date but the last."""
+        found = list[Entry]()
+        for number in range(self._last_number(), 0, -1):
+            entry = self._read(number)
+            if entry.date < day:
+                break
+            if entry.date == day:
+                found.append(entry)
+        return found[::-1]
+
+    def before(self, entry: Entry) -> Entry | None:
+        """The entry that a rollback of this one goes back to."""
+        return self._read(entry.returns_to) if entry.returns_to else None
+
     def history(self) -> list[Entry]:
         """Every entry, first to last."""
         return [self._read(number) for number in range(1, self._last_number() + 1)]
@@ -81,21 +96,54 @@ class ChampionLog:
             raise UsageError("A rollback cannot be appended as such.", "Call `rollback`.")
         return self._append(draft, after, returns_to=after.number if after else None)
 
-    def rollback(self, *, reason: str, by: str, at: str) -> Entry:
+    def rollback(
+        self, *, reason: str, by: str, at: str, seen: int | None = None, comparison: Document | None = None
+    ) -> Entry:
         """Undo the latest promotion that has not been undone: the champion before it is champion again.
 
-        As of its own logical date the undone bundle then never was champion. Raises `UsageError` when there is nothing
-        to go back to, and `RefusedBundleError` when the bundle before fails verification.
+        As of its own logical date the undone bundle then never was champion. `seen` is the number of the champion that
+        was looked at before deciding, `comparison` what it was decided by. Raises `UsageError` without a reason or a
+        champion to go back to, `StoreError` when another one was promoted since, `RefusedBundleError` when the one
+        before fails verification.
         """
-        current = self.current()
+        _require_reason(reason)
+        current = self._seen(seen)
         if current is None or current.returns_to is None:
             raise UsageError(
                 f"{self._store.url}: there is no earlier champion to go back to.", "Promote one by its id."
             )
         target = self._read(current.returns_to)
         verify(self._store, target.bundle)
-        draft = EntryDraft(bundle=target.bundle, date=current.date, action="rollback", reason=reason, by=by, at=at)
+        draft = EntryDraft(
+            bundle=target.bundle,
+            date=current.date,
+            action="rollback",
+            reason=reason,
+            by=by,
+            at=at,
+            comparison=comparison,
+        )
         return self._append(draft, current, returns_to=target.returns_to)
+
+    def _seen(self, number: int | None) -> Entry | None:
+        """The champion, which must still be the one of this number when one is given (0: none)."""
+        current = self.current()
+        if current is not None and number is not None and current.number != number:
+            raise _lost(current)
+        return current
+
+    def override(self, bundle_id: str, *, reason: str, by: str, at: str, seen: int | None = None) -> Entry:
+        """Make a bundle champion because a person says so, past the comparison and never past verification.
+
+        `seen` as in `rollback`; 0 when there was no champion. Raises `StoreError` likewise, `UsageError` without a
+        reason or for a bundle that is not there, `RefusedBundleError` for one that fails verification.
+        """
+        _require_reason(reason)
+        current = self._seen(seen)
+        day = verify(self._store, bundle_id).manifest.date
+        return self.append(
+            EntryDraft(bundle=bundle_id, date=day, action="override", reason=reason, by=by, at=at), current
+        )
 
     def was_undone(self, bundle_id: str) -> bool:
         """Whether a person has rolled this bundle back. Running its job again must not bring it back by itself."""
@@ -106,7 +154,7 @@ class ChampionLog:
         entry, found = self.current(), list[str]()
         while entry is not None and len(found) <= steps:
             found.append(entry.bundle)
-            entry = self._read(entry.returns_to) if entry.returns_to else None
+            entry = self.before(entry)
         return found
 
     def _append(self, draft: EntryDraft, after: Entry | None, returns_to: int | None) -> Entry:
@@ -172,6 +220,11 @@ class ChampionLog:
         if entry.number != number:
             raise StoreError(f"{self._store.url}: champion/{_name(number)} says it is number {entry.number}.")
         return entry
+
+
+def _require_reason(reason: str) -> None:
+    if not reason.strip():
+        raise UsageError("No reason is given.", "Say why: it stays in the log of champions.")
 
 
 def _lost(first: Entry) -> StoreError:

@@ -97,6 +97,20 @@ class FolderPlace:
                 removed.append(path.name)
         return removed
 
+    def modified(self, name: str) -> float:
+        """When the file was written, by the clock of whoever holds the file system (seconds since 1970)."""
+        return (self.root / name).stat().st_mtime
+
+    def writable(self) -> bool:
+        """Whether this user may write here, or make the folder where it is not there yet. Nothing is written."""
+        above = (self.root.absolute(), *self.root.absolute().parents)
+        there = next(path for path in above if os.access(path, os.F_OK))  # Path.exists raises where it may not look
+        return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+    def now(self) -> float | None:
+        """A folder has no clock but this machine's."""
+        return None
+
 
 def _temporary_name() -> str:
     return f"{TEMPORARY}{secrets.token_hex(8)}"

@@ -21,6 +21,10 @@ MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 GOLDEN = "golden.json"
 REPORT = "report.html"
+EVALUATION = "evaluation.json"
+TOLD = (REPORT, EVALUATION)
+"""Files that tell of the training run. Loading only checks their hashes, a bundle may lack them, a refresh carries
+them."""
 HISTORY = "history"
 
 Document = dict[str, object]

@@ -1,4 +1,8 @@
-"""A place for bundles and the log behind any fsspec URL: objects appear whole, and nothing can be moved at once."""
+"""A place for bundles behind an fsspec URL: objects appear whole, and nothing can be moved at once.
+
+`gs://` has a place of its own (`google.py`): fsspec's drivers look whether a name is taken and write then, and two
+promotions could both win.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,6 @@ from fsspec.spec import AbstractFileSystem
 
 from preptime.bundle.manifest import MANIFEST, is_bundle_id
 from preptime.errors import StoreError
-
-EXCLUSIVE = frozenset({"gs", "gcs"})
-"""Protocols whose fsspec driver creates exclusively by one request (gcsfs: `ifGenerationMatch=0`, 412 when taken).
-Elsewhere fsspec looks first and writes then, and two promotions could both win."""
 
 
 class ObjectPlace:
@@ -45,19 +45,11 @@ class ObjectPlace:
         return self._fs.cat_file(self._path(name))
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write an object that did not exist. False: someone else had created it first."""
-        protocol = self._fs.protocol
-        names = {protocol} if isinstance(protocol, str) else set(protocol)
-        if not names & EXCLUSIVE:
-            raise StoreError(
-                f"{self._root}: {'/'.join(sorted(names))} storage cannot create a file exclusively.",
-                "Keep the store in a folder or under gs://.",
-            )
-        try:
-            self._fs.pipe_file(self._path(name), content, mode="create")
-        except FileExistsError:
-            return False
-        return True
+        """Refuse: raises `StoreError`, since between a look and a write someone else may write."""
+        raise StoreError(
+            f"{self._root}/{name}: {self._protocol()} storage cannot create a file ({len(content)} bytes) exclusively.",
+            "Keep the store in a folder or under gs://.",
+        )
 
     def put(self, folder: str, files: Mapping[str, bytes]) -> None:
         """Write a bundle's folder, the manifest last. What a crash left there before is written over."""
@@ -84,12 +76,28 @@ class ObjectPlace:
                 removed.append(name)
         return removed
 
+    def modified(self, name: str) -> float:
+        """When the object was written (seconds since 1970)."""
+        return self._fs.modified(self._path(name)).timestamp()
+
+    def writable(self) -> bool:
+        """Never: the log cannot be written here."""
+        return False
+
+    def now(self) -> float | None:
+        """Its clock is not known."""
+        return None
+
     def _find(self, folder: str) -> list[str]:
         self._fs.invalidate_cache()
         return self._fs.find(self._path(folder))
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
+
+    def _protocol(self) -> str:
+        protocol = self._fs.protocol
+        return protocol if isinstance(protocol, str) else "/".join(protocol)
 
 
 class MemoryPlace(ObjectPlace):
@@ -113,13 +121,15 @@ class MemoryPlace(ObjectPlace):
         mine = MemoryFile(self._memory, path, content)
         return self._objects.setdefault(path, mine) is mine  # one step under the interpreter's lock
 
+    def writable(self) -> bool:
+        """Always: it is this process's memory."""
+        return True
+
 
 def open_objects(url: str) -> ObjectPlace:
     """The place behind an fsspec URL. Raises `StoreError` when its driver is unknown or not installed."""
     try:
         fs, root = url_to_fs(url)
     except (ImportError, ValueError) as error:
-        raise StoreError(
-            f"{url}: {error}.", "A store is a folder or a gs:// URL (for the latter: preptime[gcp])."
-        ) from error
+        raise StoreError(f"{url}: {error}.", "A store is a folder or a gs:// URL.") from error
     return MemoryPlace(fs, root) if isinstance(fs, MemoryFileSystem) else ObjectPlace(fs, root)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,9 @@ from preptime.errors import StoreError, UsageError
 
 BUNDLES = "bundles"
 CHAMPION = "champion"
+COPIES_KEPT = 4
+"""Copies of a remote store's bundles: what is served, what is loaded beside it, and two to roll back to."""
+_HINT = "Check that it exists, and that this account may read it, or write to it if that was asked."
 
 
 class Place(Protocol):
@@ -27,6 +32,9 @@ class Place(Protocol):
     def put(self, folder: str, files: Mapping[str, bytes]) -> None: ...
     def remove(self, folder: str) -> None: ...
     def sweep(self, folder: str, before: float) -> list[str]: ...
+    def modified(self, name: str) -> float: ...
+    def writable(self) -> bool: ...
+    def now(self) -> float | None: ...
 
 
 class Store:
@@ -41,13 +49,16 @@ class Store:
     def open(cls, url: str, *, cache: Path | None = None) -> Store:
         """The store at `url`: a path, `file://`, `memory://`, `gs://`. Nothing is read or made yet.
 
-        Bundles of a remote store are kept in the folder `cache` (default `~/.cache/preptime`) once fetched.
+        The bundles of a remote store that were fetched last are kept in the folder `cache` (default: `preptime` in
+        `$XDG_CACHE_HOME`, else in `~/.cache`).
         """
         scheme, separator, _ = url.partition("://")
         if not separator:
             return cls(url, FolderPlace(Path(url)))
         if scheme in {"file", "local"}:
             return cls(url, FolderPlace(Path(url2pathname(urlsplit(url).path))))
+        if scheme in {"gs", "gcs"}:
+            return cls(url, _open_google(url), cache)
         from preptime.bundle.objects import open_objects
 
         return cls(url, open_objects(url), cache)
@@ -72,10 +83,32 @@ class Store:
             raise refused(f"{bundle_id}/{MANIFEST}", f"id {bundle_id}", manifest.id)
         return manifest
 
+    def read_file(self, manifest: Manifest, name: str) -> bytes:
+        """One file of a bundle, without fetching the others, checked against the manifest.
+
+        Raises `UsageError` where it has none of that name, `RefusedBundleError` for a damaged one.
+        """
+        if name not in manifest.files:
+            raise UsageError(f"{manifest.id} has no {name}.", "`preptime bundles show` lists its files.")
+        with self._storage_errors():
+            content = self._place.read(f"{BUNDLES}/{manifest.id}/{name}")
+        found, expected = describe({name: content})[name], manifest.files[name]
+        if found != expected:
+            raise refused(f"{manifest.id}/{name}", f"SHA-256 {expected.sha256}", found.sha256)
+        return content
+
     def put(self, bundle_id: str, files: Mapping[str, bytes]) -> None:
         """Keep a bundle, whole or not at all. One that is already here stays: same id, same bytes."""
         with self._storage_errors():
             self._place.put(f"{BUNDLES}/{bundle_id}", files)
+
+    def holds(self, bundle_id: str, files: Mapping[str, bytes]) -> bool:
+        """Whether the store has these files of a bundle as they are here, byte for byte."""
+        with self._storage_errors():
+            try:
+                return all(self._place.read(f"{BUNDLES}/{bundle_id}/{name}") == files[name] for name in files)
+            except FileNotFoundError:
+                return False
 
     def fetch(self, bundle_id: str) -> Path:
         """A local folder with this bundle: the store's own, or a copy of a remote one, checked file by file.
@@ -86,9 +119,17 @@ class Store:
             self._require(bundle_id)
             return self._place.root / BUNDLES / bundle_id
         cache = FolderPlace(self._cache or _default_cache())
+        folder = cache.root / BUNDLES / bundle_id
         if not cache.exists(f"{BUNDLES}/{bundle_id}/{MANIFEST}"):
             self._download(bundle_id, cache)
-        return cache.root / BUNDLES / bundle_id
+            with self._storage_errors():
+                _keep_latest(folder)
+        return folder
+
+    def forget(self, bundle_id: str) -> None:
+        """Drop the copy of a remote bundle, so that it is fetched anew. A store that is a folder has no copies."""
+        if not isinstance(self._place, FolderPlace):
+            shutil.rmtree((self._cache or _default_cache()) / BUNDLES / bundle_id, ignore_errors=True)
 
     def delete(self, bundle_id: str) -> None:
         """Remove a bundle. Whether something still names it is the caller's question (`prune` asks it)."""
@@ -119,6 +160,21 @@ class Store:
         with self._storage_errors():
             return self._place.create(f"{CHAMPION}/{name}", content)
 
+    def log_written_at(self, name: str) -> float:
+        """When a file of the log was written, by the storage's clock (seconds since 1970)."""
+        with self._storage_errors():
+            return self._place.modified(f"{CHAMPION}/{name}")
+
+    def writable(self) -> bool:
+        """Whether this account may write here. Nothing is written to find out."""
+        with self._storage_errors():
+            return self._place.writable()
+
+    def now(self) -> float | None:
+        """The storage's own clock (seconds since 1970), where it has one and tells it."""
+        with self._storage_errors():
+            return self._place.now()
+
     def _require(self, bundle_id: str) -> None:
         if not self.has(bundle_id):
             raise UsageError(f"{self.url} has no bundle {bundle_id!r}.", "`preptime bundles list` shows what it has.")
@@ -139,11 +195,31 @@ class Store:
         try:
             yield
         except OSError as error:
-            raise StoreError(f"{self.url}: {error}.", "Check that the store exists and may be written to.") from error
+            raise StoreError(f"{self.url}: {error}.", _HINT) from error
+
+
+def _open_google(url: str) -> Place:
+    try:
+        from preptime.bundle.google import GooglePlace
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("google"):
+            raise
+        raise StoreError(f"{url}: google-cloud-storage is not installed.", "Install preptime[gcs].") from error
+    return GooglePlace(url)
+
+
+def _keep_latest(fetched: Path) -> None:
+    """Remove the copies that are older than the latest few: a server fetches a bundle a day, for ever."""
+    copies = [path for path in fetched.parent.iterdir() if is_bundle_id(path.name) and path != fetched]
+    for path in sorted(copies, key=lambda path: path.stat().st_mtime)[: -COPIES_KEPT + 1]:
+        shutil.rmtree(path, ignore_errors=True)  # on Windows one that is still served stays, until the next time
 
 
 def _default_cache() -> Path:
+    named = os.environ.get("XDG_CACHE_HOME")
+    if named:
+        return Path(named) / "preptime"
     try:
         return Path.home() / ".cache" / "preptime"
     except RuntimeError as error:  # a container's user without a home
-        raise StoreError(f"No folder for fetched bundles: {error}", "Give `cache` when opening the store.") from error
+        raise StoreError(f"No folder for fetched bundles: {error}", "Name one in XDG_CACHE_HOME.") from error

@@ -17,30 +17,40 @@ from preptime.cli.backtest import backtest
 from preptime.cli.bundles import bundles
 from preptime.cli.check import check
 from preptime.cli.demo import demo
+from preptime.cli.doctor import doctor
+from preptime.cli.ingest import ingest
 from preptime.cli.keys import keys
+from preptime.cli.monitor import monitor
 from preptime.cli.notebook import notebook
 from preptime.cli.refresh import refresh
+from preptime.cli.respond import respond
+from preptime.cli.results import results
 from preptime.cli.score import score
 from preptime.cli.serve import serve
+from preptime.cli.snapshot import snapshot
 from preptime.cli.status import FAULT, FINE, INTERRUPTED, REFUSED, WRONG_USE
 from preptime.cli.synthesize import synthesize
 from preptime.cli.train import train
+from preptime.cli.ui import ui
 from preptime.errors import DataError, FaultError, PreptimeError, UsageError
 
 EXTRA_OF = {
     "polars": "batch",
-    "altair": "train",
+    "altair": "batch",
     "catboost": "train",
     "onnx": "train",
     "onnxmltools": "train",
     "skl2onnx": "train",
     "sklearn": "train",
-    "vl_convert": "train",
+    "streamlit": "ui",
+    "vl_convert": "batch",
     "xgboost": "train",
+    "psycopg": "postgres",
+    "google": "gcp",
 }
 """Which extra brings a package that the core does without."""
 
-TRAINING_VERBS = {"backtest", "demo", "notebook", "train"}
+TRAINING_VERBS = {"backtest", "demo", "notebook", "respond", "train"}
 """They need `train` whatever they miss first; it brings what `batch` does."""
 
 
@@ -60,13 +70,34 @@ def app() -> None:
 
     Learns preparation times from orders, keeps what is better, and predicts.
 
-    Every verb but serve takes --json for one JSON document on standard output; words and progress then go to
+    Every verb but serve and ui takes --json for one JSON document on standard output; words and progress then go to
     standard error.
-    Exit status: 0 fine (a lost comparison included), 1 the data was refused, 2 wrong use, 3 a fault.
+    Exit status: 0 fine (a lost comparison included), 1 the data was refused or an alert fired, 2 wrong
+    use, 3 a fault.
     """
 
 
-for verb in (demo, synthesize, check, train, backtest, score, refresh, serve, bundles, keys, notebook):
+VERBS = (
+    demo,
+    synthesize,
+    check,
+    ingest,
+    snapshot,
+    train,
+    backtest,
+    score,
+    monitor,
+    respond,
+    refresh,
+    serve,
+    ui,
+    bundles,
+    results,
+    keys,
+    doctor,
+    notebook,
+)
+for verb in VERBS:
     app.add_command(verb)
 
 
@@ -154,7 +185,7 @@ def _missing_extra(error: ModuleNotFoundError, given: Sequence[str]) -> UsageErr
     extra = EXTRA_OF.get(package)
     if extra is None:
         raise error
-    if TRAINING_VERBS & set(given[:1]):
+    if extra == "batch" and TRAINING_VERBS & set(given[:1]):
         extra = "train"
     return UsageError(f"This verb needs {package}, which is not installed.", f"Install preptime[{extra}].")
 

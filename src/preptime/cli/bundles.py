@@ -9,7 +9,8 @@ import msgspec
 from rich.table import Table
 
 from preptime.bundle.bundle import verify as load
-from preptime.bundle.champions import Action, ChampionLog, Entry, EntryDraft
+from preptime.bundle.champions import Action, ChampionLog, Entry
+from preptime.bundle.listing import listing
 from preptime.bundle.manifest import Manifest
 from preptime.bundle.pruning import prune as remove
 from preptime.bundle.store import Store
@@ -89,24 +90,20 @@ def bundles() -> None:
 @speaking
 def list_(speaker: Speaker, store: str) -> None:
     """Show every bundle, which one serves, and the log of champions."""
-    opened = Store.open(store)
-    log = tuple(ChampionLog(opened).history())
-    serving = log[-1].bundle if log else None
-    rows, unreadable = list[Row](), list[Verified]()
-    for bundle_id in opened.bundle_ids():
-        try:
-            one = opened.manifest(bundle_id)
-        except RefusedBundleError as error:  # the others are as good as they were
-            unreadable.append(Verified(bundle_id, str(error)))
-        else:
-            rows.append(Row(bundle_id, one.kind, one.date, one.window.fitted_through, one.parent, bundle_id == serving))
+    found = listing(Store.open(store))
+    serving = found.champion.bundle if found.champion else None
+    rows = [
+        Row(one.id, one.kind, one.date, one.window.fitted_through, one.parent, one.id == serving)
+        for one in found.manifests
+    ]
+    unreadable = [Verified(bundle_id, why) for bundle_id, why in found.unreadable.items()]
     speaker.finish(
-        ListDocument(tuple(rows), tuple(unreadable), log),
+        ListDocument(tuple(rows), tuple(unreadable), found.log),
         *([_table(rows)] if rows else []),
         *(f"{one.bundle} cannot be read. {one.refused}" for one in unreadable),
         f"{store} holds {figures.counted(len(rows) + len(unreadable), 'bundle')}. "
         + (f"The champion is {serving}." if serving else "It has no champion yet."),
-        *(_log_line(entry) for entry in log),
+        *(_log_line(entry) for entry in found.log),
     )
 
 
@@ -185,20 +182,7 @@ def promote(speaker: Speaker, bundle: str, store: str, reason: str) -> None:
 
     BUNDLE is its id. Verification comes first: a damaged bundle is refused whatever the reason.
     """
-    opened = Store.open(store)
-    log = ChampionLog(opened)
-    manifest = load(opened, bundle).manifest
-    entry = log.append(
-        EntryDraft(
-            bundle=bundle,
-            date=manifest.date,
-            action="override",
-            reason=reason,
-            by=options.user(),
-            at=options.now(),
-        ),
-        after=log.current(),
-    )
+    entry = ChampionLog(Store.open(store)).override(bundle, reason=reason, by=options.user(), at=options.now())
     speaker.finish(entry, _log_line(entry))
 
 

@@ -135,7 +135,7 @@ def _words(trained: TrainDocument, document: DemoDocument) -> list[RenderableTyp
     width = max(len(what) for what in document.files)
     return [
         f"Learned from all orders before {document.date}. The models were fitted on days before {backtest.first_day}.",
-        *train_words(trained, store),
+        *train_words(trained, store, serving=trained.champion),
         "",
         *score_words(document.score),
         "",

@@ -5,10 +5,16 @@ from __future__ import annotations
 import datetime as dt
 import getpass
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
 import click
 
 from preptime.errors import UsageError
+from preptime.settings import ENV_FILE, Settings
+
+Decorated = TypeVar("Decorated", bound=Callable[..., object])
 
 
 class Date(click.ParamType[dt.date]):
@@ -28,12 +34,58 @@ class Date(click.ParamType[dt.date]):
 
 DATE = Date()
 
-orders = click.option("--orders", required=True, help="Orders: a csv or parquet file, a folder, or a glob of them.")
-restaurants = click.option("--restaurants", required=True, help="Restaurants: file, folder, or glob.")
+
+def told(field: str, what: str) -> Callable[[Decorated], Decorated]:
+    """An option that a setting stands in for: what is given, else the environment, else `.env`, else its default.
+
+    Without any of them the call is wrong use that names both.
+    """
+    usual = str(getattr(Settings(), field))
+    shown = f"{_setting(field)}, else {usual}" if usual else _setting(field)
+
+    def found(context: click.Context, _: click.Parameter, value: str | None) -> str:
+        return needed(field, value, context)
+
+    return click.option(_flag(field), show_default=shown, callback=found, help=what)
+
+
+def needed(field: str, given: str | None, context: click.Context) -> str:
+    """The value of the option `--FIELD`: what is given, else the setting. Wrong use when there is neither."""
+    value = given or setting(field)
+    if not value:
+        raise click.UsageError(
+            f"Missing option '{_flag(field)}': give it, or set {_setting(field)} in the environment or in .env.",
+            context,
+        )
+    return value
+
+
+def _flag(field: str) -> str:
+    return f"--{field.replace('_', '-')}"
+
+
+def setting(field: str) -> str:
+    """What the environment, else `.env`, says; else the default."""
+    return str(getattr(Settings.read(os.environ, Path(ENV_FILE)), field))
+
+
+def _setting(field: str) -> str:
+    return f"PREPTIME_{field.upper()}"
+
+
+orders = told("orders", "Orders: a csv or parquet file, a folder, or a glob of them.")
+restaurants = told("restaurants", "Restaurants: file, folder, or glob.")
+store = told("store", "Folder or URL that holds the bundles.")
+log = told("prediction_log_folder", "Folder of the API's prediction log; it need not be there.")
+results = told("results", "Folder of the daily results, one partition for each date.")
 date = click.option(
     "--date", type=DATE, required=True, help="A morning: what happened before its local midnight is known."
 )
-store = click.option("--store", default="models", show_default=True, help="Folder or URL that holds the bundles.")
+figures = click.option(
+    "--figures",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the figures here too, as small files that DVC compares (docs/data-versions.md).",
+)
 gate = click.option(
     "--gate", multiple=True, metavar="NAME=NUMBER", help="Another threshold of the data gate, e.g. min_days=5."
 )

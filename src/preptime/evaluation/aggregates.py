@@ -5,6 +5,7 @@ Rows are plain dictionaries, times in minutes, shares between 0 and 1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
@@ -16,6 +17,9 @@ from preptime.evaluation.metrics import Seconds
 from preptime.evaluation.segments import SEGMENTS
 
 Row: TypeAlias = dict[str, str | int | float | bool]
+
+Cell: TypeAlias = tuple[int, int, int]
+"""Minutes predicted and minutes actual at which a square of the grid begins, and the orders in it."""
 
 SECONDS_PER_MINUTE = 60.0
 DENSITY_BIN_MINUTES = 2
@@ -40,22 +44,29 @@ def density_limit_minutes(actual: Seconds, predicted: Seconds) -> int:
     return int(min(120, np.ceil(farthest / 10) * 10))
 
 
-def density(actual: Seconds, predicted: Seconds, limit_minutes: int) -> list[Row]:
-    """Orders counted on a grid of predicted × actual, empty cells left out. `weight` is √(share of the fullest)."""
+def count_cells(actual: Seconds, predicted: Seconds, limit_minutes: int) -> tuple[Cell, ...]:
+    """Orders counted on a grid of predicted × actual, empty cells left out."""
     edges = np.arange(0, limit_minutes + 1, DENSITY_BIN_MINUTES)
     counts, _, _ = np.histogram2d(minutes(predicted), minutes(actual), bins=(edges, edges))
-    weights = np.sqrt(counts / max(counts.max(), 1.0))
+    return tuple((int(edges[i]), int(edges[j]), int(counts[i, j])) for i, j in zip(*np.nonzero(counts), strict=True))
+
+
+def cell_rows(cells: Iterable[Cell]) -> list[Row]:
+    """Cells as rows. `weight` is √(share of the fullest)."""
+    cells = list(cells)
+    fullest = max((orders for _, _, orders in cells), default=1)
+    step = DENSITY_BIN_MINUTES
     return [
         {
-            "predicted": int(edges[i]),
-            "predicted_end": int(edges[i + 1]),
-            "actual": int(edges[j]),
-            "actual_end": int(edges[j + 1]),
-            "orders": int(counts[i, j]),
-            "weight": round(float(weights[i, j]), 4),
-            "tip": f"{counts[i, j]:,.0f} orders: predicted {edges[i]}–{edges[i + 1]}, actual {edges[j]}–{edges[j + 1]}",
+            "predicted": predicted,
+            "predicted_end": predicted + step,
+            "actual": actual,
+            "actual_end": actual + step,
+            "orders": orders,
+            "weight": round(math.sqrt(orders / fullest), 4),
+            "tip": f"{orders:,} orders: predicted {predicted}–{predicted + step}, actual {actual}–{actual + step}",
         }
-        for i, j in zip(*np.nonzero(counts), strict=True)
+        for predicted, actual, orders in cells
     ]
 
 
@@ -74,27 +85,31 @@ def actual_by_predicted(actual: Seconds, predicted: Seconds, limit_minutes: int)
     return rows
 
 
-def errors(answers: Mapping[str, Seconds], actual: Seconds) -> list[Row]:
-    """Share of orders per whole minute of error (predicted − actual), for each of `answers`, within ±30 minutes."""
+def count_errors(predicted: Seconds, actual: Seconds) -> tuple[int, ...]:
+    """Orders per whole minute of error (predicted − actual), from -30 up to 30 minutes."""
     edges = np.arange(-ERROR_LIMIT_MINUTES, ERROR_LIMIT_MINUTES + 1)
-    rows: list[Row] = []
-    for name, predicted in answers.items():
-        counts, _ = np.histogram(minutes(predicted) - minutes(actual), bins=edges)
-        rows += [
-            {
-                "answer": name,
-                "error": int(edge),
-                "error_end": int(edge) + 1,
-                "share": count / len(actual),
-                "tip": f"{count / len(actual):.1%} of orders: {edge} to {edge + 1} min",
-            }
-            for edge, count in zip(edges, counts.tolist(), strict=False)
-        ]
-    return rows
+    counts, _ = np.histogram(minutes(predicted) - minutes(actual), bins=edges)
+    return tuple(counts.tolist())
+
+
+def error_rows(counts: Mapping[str, Iterable[int]], orders: int) -> list[Row]:
+    """Share of `orders` per whole minute of error, for each answer of `counts` (see `count_errors`)."""
+    return [
+        {
+            "answer": name,
+            "error": edge,
+            "error_end": edge + 1,
+            "share": count / orders,
+            "tip": f"{count / orders:.1%} of orders: {edge} to {edge + 1} min",
+        }
+        for name, per_minute in counts.items()
+        for edge, count in enumerate(per_minute, start=-ERROR_LIMIT_MINUTES)
+    ]
 
 
 def segment_rows(segments: Iterable[Segment], names: tuple[SegmentName, ...]) -> list[Row]:
-    """The segments of the cuts `names` as rows: MAE, the lookup's MAE, coverage with the bounds chance allows.
+    """The segments of the cuts `names` as rows: MAE, the lookup's MAE (left out where it is not known), coverage with
+    the bounds chance allows.
 
     Of cities and types of food only the largest, largest first.
     """
@@ -111,22 +126,25 @@ def segment_rows(segments: Iterable[Segment], names: tuple[SegmentName, ...]) ->
 def _segment_row(segment: Segment, label: str) -> Row:
     coverage = segment.coverage or 0.0
     low, high = chance_bounds(coverage, segment.n)
-    mae, lookup_mae = (segment.mae or 0.0) / SECONDS_PER_MINUTE, (segment.lookup_mae or 0.0) / SECONDS_PER_MINUTE
+    mae = (segment.mae or 0.0) / SECONDS_PER_MINUTE
     name = f"{label} {segment.value} ({segment.n:,} orders)"
-    return {
+    row: Row = {
         "cut": label,
         "value": segment.value,
         "label": f"{segment.value} · {segment.n:,}",
         "orders": segment.n,
         "few": segment.n < FEW_ORDERS,
         "mae": mae,
-        "lookup_mae": lookup_mae,
-        "tip": f"{name}: {mae:.1f} min, lookup {lookup_mae:.1f} min",
+        "tip": f"{name}: {mae:.1f} min",
         "coverage": coverage,
         "coverage_low": low,
         "coverage_high": high,
         "coverage_tip": f"{name}: {coverage:.1%}, could be {low:.0%}–{high:.0%}",
     }
+    if segment.lookup_mae is None:
+        return row
+    lookup_mae = segment.lookup_mae / SECONDS_PER_MINUTE
+    return row | {"lookup_mae": lookup_mae, "tip": f"{row['tip']}, lookup {lookup_mae:.1f} min"}
 
 
 def chance_bounds(share: float, n: int) -> tuple[float, float]:

@@ -12,12 +12,9 @@ from typing import TypeAlias
 import altair as alt
 
 from preptime.evaluation.aggregates import ERROR_LIMIT_MINUTES, Row
-from preptime.evaluation.scores import COVERAGE_TOLERANCE, INTERVAL_LEVEL
+from preptime.evaluation.scores import COVERAGE_BAND, INTERVAL_LEVEL
 
 Chart: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
-
-COVERAGE_BAND = (INTERVAL_LEVEL - COVERAGE_TOLERANCE, INTERVAL_LEVEL + COVERAGE_TOLERANCE)
-"""What the promotion gate accepts of the interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +61,10 @@ def hours(rows: list[Row], width: int, palette: Palette) -> Chart:
 
     Hours with few orders don't stretch the picture: they end at its edge.
     """
-    solid = [max(float(row["mae"]), float(row["lookup_mae"])) for row in rows if not row["few"]]
+    told = ("mae", "lookup_mae")
+    solid = [max(float(row[name]) for name in told if name in row) for row in rows if not row["few"]]
     top = 1.1 * max(solid) if solid else math.inf
-    cut: list[Row] = [
-        {**row, "mae": min(float(row["mae"]), top), "lookup_mae": min(float(row["lookup_mae"]), top)} for row in rows
-    ]
+    cut: list[Row] = [row | {name: min(float(row[name]), top) for name in told if name in row} for row in rows]
     x = alt.X("value:O", sort=[str(hour) for hour in range(24)], title="local hour the order was acknowledged")
     base = alt.Chart(_data(cut)).encode(x=x.axis(labelOverlap=True, labelAngle=0))
     bars = base.mark_bar(color=palette.model, cornerRadiusEnd=2).encode(
@@ -82,6 +78,25 @@ def hours(rows: list[Row], width: int, palette: Palette) -> Chart:
 
 def segment_errors(rows: list[Row], width: int, palette: Palette) -> Chart:
     """Mean error by segment, one block per cut: a bar for the model, a tick for the lookup."""
+    return themed(_blocks(_segment_bars(palette), rows, width), palette)
+
+
+def cut_errors(rows: list[Row], width: int, palette: Palette) -> Chart:
+    """The same for the segments of one cut, without a block's heading."""
+    return themed(_one_block(_segment_bars(palette), rows, width), palette)
+
+
+def segment_coverage(rows: list[Row], width: int, palette: Palette) -> Chart:
+    """Coverage of p10–p90 by segment with the bounds that chance allows, over the band the gate accepts."""
+    return themed(_blocks(_segment_intervals(rows, palette), rows, width), palette)
+
+
+def cut_coverage(rows: list[Row], width: int, palette: Palette) -> Chart:
+    """The same for the segments of one cut, without a block's heading."""
+    return themed(_one_block(_segment_intervals(rows, palette), rows, width), palette)
+
+
+def _segment_bars(palette: Palette) -> alt.LayerChart:
     base = alt.Chart().encode(y=_segment_axis())
     bars = base.mark_bar(color=palette.model, cornerRadiusEnd=2, height={"band": 0.7}).encode(
         x=alt.X("mae:Q", title="mean error, minutes"),
@@ -89,14 +104,13 @@ def segment_errors(rows: list[Row], width: int, palette: Palette) -> Chart:
         description=alt.Description("tip:N"),
     )
     ticks = base.mark_tick(color=palette.lookup, thickness=3, opacity=1).encode(x="lookup_mae:Q")
-    return themed(_blocks(_layer(bars, ticks), rows, width), palette)
+    return _layer(bars, ticks)
 
 
-def segment_coverage(rows: list[Row], width: int, palette: Palette) -> Chart:
-    """Coverage of p10–p90 by segment with the bounds that chance allows, over the band the gate accepts."""
+def _segment_intervals(rows: list[Row], palette: Palette) -> alt.LayerChart:
+    base = alt.Chart().encode(y=_segment_axis())
     low = min([COVERAGE_BAND[0], *(float(row["coverage_low"]) for row in rows)])
     scale = alt.Scale(domain=[max(0.0, round(low - 0.05, 1)), 1.0], nice=False)
-    base = alt.Chart().encode(y=_segment_axis())
     x_axis = alt.Axis(format=".0%", title="orders inside p10–p90")
     # Rows of their own: drawn once per block, not once per segment.
     gate = alt.Chart(_data([{"low": COVERAGE_BAND[0], "promised": INTERVAL_LEVEL, "high": COVERAGE_BAND[1]}]))
@@ -110,7 +124,7 @@ def segment_coverage(rows: list[Row], width: int, palette: Palette) -> Chart:
     dots = base.mark_point(color=palette.model, filled=True, size=60, opacity=1).encode(
         x="coverage:Q", description=alt.Description("coverage_tip:N")
     )
-    return themed(_blocks(_layer(band, promised, chance, dots), rows, width), palette)
+    return _layer(band, promised, chance, dots)
 
 
 def predicted_against_actual(
@@ -267,6 +281,16 @@ def _blocks(layers: alt.LayerChart, rows: list[Row], width: int) -> alt.FacetCha
         facet=alt.FacetMapping(row=alt.Row("cut:N", sort=cuts, header=header)),
         resolve=alt.Resolve(scale=alt.ScaleResolveMap(y="independent")),
         spacing=12,
+        padding=4,
+    )
+
+
+def _one_block(layers: alt.LayerChart, rows: list[Row], width: int) -> alt.LayerChart:
+    return layers.properties(
+        data=_data(rows),
+        width=width,
+        height=alt.Step(22),
+        autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
         padding=4,
     )
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
-
 from preptime.domain.prediction import DEFAULT_MODEL
 from preptime.evaluation import aggregates, charts, markup
 from preptime.evaluation.documents import BacktestDocument, SegmentName
-from preptime.evaluation.evaluated import LOOKUP, EvaluatedOrders
-from preptime.evaluation.metrics import FIVE_MINUTES_SECONDS, MAE
-from preptime.evaluation.scores import REGRESSION_MIN_ORDERS, keeps_promise
+from preptime.evaluation.pictured import Answers
+from preptime.evaluation.scores import REGRESSION_MIN_ORDERS
+from preptime.evaluation.sentences import (
+    calibration_sentence,
+    density_sentence,
+    errors_sentence,
+    hours_sentence,
+    importance_sentence,
+    middle_rows,
+    segment_coverage_sentence,
+    segment_errors_sentence,
+)
 from preptime.evaluation.svg import inline_svg
-from preptime.evaluation.verdict import in_percent
 
 WIDE_PIXELS = 548
 """Half of a page of 1,280 pixels, less its paddings."""
@@ -24,7 +30,8 @@ NARROW_PIXELS = 344
 _CUTS: tuple[SegmentName, ...] = ("city", "type_of_food", "items", "basis")
 
 
-def _picture(name: str, title: str, sentence: str, chart: Callable[[int], charts.Chart]) -> str:
+def picture(name: str, title: str, sentence: str, chart: Callable[[int], charts.Chart]) -> str:
+    """A card with a chart, which is drawn for wide and for narrow pages; `name` is unique in the page."""
     label = markup.text(f"{title}. {sentence}")
     wide, narrow = (
         inline_svg(chart(width), f"{name}-{size}", label)
@@ -33,30 +40,24 @@ def _picture(name: str, title: str, sentence: str, chart: Callable[[int], charts
     return markup.figure(title, sentence, wide, narrow)
 
 
-def answers(orders: EvaluatedOrders) -> list[str]:
-    """Predicted against actual, and the distribution of errors, of orders with labels up to 3 h; none of no orders."""
-    if not len(orders):
+def answers(found: Answers | None) -> list[str]:
+    """Predicted against actual, and the distribution of errors; none of no orders."""
+    if found is None:
         return []
-    limit = aggregates.density_limit_minutes(orders.actual, orders.default)
-    cells = aggregates.density(orders.actual, orders.default, limit)
-    medians = aggregates.actual_by_predicted(orders.actual, orders.default, limit)
-    outside = 1 - sum(int(cell["orders"]) for cell in cells) / len(orders)
-    errors = aggregates.errors({DEFAULT_MODEL: orders.default, LOOKUP: orders.baselines[LOOKUP]}, orders.actual)
-    late = float(np.mean(orders.actual - orders.default > FIVE_MINUTES_SECONDS))
-    early = float(np.mean(orders.default - orders.actual > FIVE_MINUTES_SECONDS))
+    cells = aggregates.cell_rows(found.cells)
+    medians = middle_rows(found)
+    errors = aggregates.error_rows(found.errors, found.orders)
     return [
-        _picture(
+        picture(
             "density",
             "Predicted against actual",
-            "The stronger, the more orders; on the dashed line the answer was right. Dots are the median of what "
-            f"happened, lines its middle half; {in_percent(outside)} of the orders lie beyond {limit} minutes.",
-            lambda width: charts.predicted_against_actual(cells, medians, limit, width, charts.LIGHT),
+            density_sentence(found),
+            lambda width: charts.predicted_against_actual(cells, medians, found.limit_minutes, width, charts.LIGHT),
         ),
-        _picture(
+        picture(
             "errors",
             "How far off, and to which side",
-            "Bars are the model (strong: within five minutes), the line is the restaurant lookup. Food came over five "
-            f"minutes later than said for {in_percent(late)} of the orders, over five earlier for {in_percent(early)}.",
+            errors_sentence(found),
             lambda width: charts.error_distribution(errors, DEFAULT_MODEL, width, charts.LIGHT),
         ),
     ]
@@ -68,24 +69,17 @@ def hours_and_calibration(document: BacktestDocument) -> list[str]:
         return []
     by_hour = aggregates.segment_rows(document.segments, ("hour",))
     calibration = aggregates.calibration_rows(document.segments, REGRESSION_MIN_ORDERS)
-    solid = [row for row in by_hour if not row["few"]] or by_hour
-    hardest = max(solid, key=lambda row: float(row["mae"]))
-    farthest = max(
-        abs(float(row["observed"]) - float(row["claimed"])) for row in calibration[: len(document.quantiles)]
-    )
     return [
-        _picture(
+        picture(
             "hours",
             "Mean error by local hour",
-            f"Bars are the model, ticks the restaurant lookup; under {aggregates.FEW_ORDERS} orders pale and cut off. "
-            f"Hardest is {hardest['value']}:00: {float(hardest['mae']):.1f} minutes over {hardest['orders']:,} orders.",
+            hours_sentence(by_hour),
             lambda width: charts.hours(by_hour, width, charts.LIGHT),
         ),
-        _picture(
+        picture(
             "calibration",
             "Calibration: what a quantile claims and what it keeps",
-            "A calibrated quantile lies on the green line (corridor: 3 points). Over all orders the farthest one is "
-            f"{100 * farthest:.1f} points off; a basis is shown from {REGRESSION_MIN_ORDERS} orders.",
+            calibration_sentence(calibration),
             lambda width: charts.calibration(calibration, width, charts.LIGHT),
         ),
     ]
@@ -96,24 +90,17 @@ def segments(document: BacktestDocument) -> list[str]:
     rows = aggregates.segment_rows(document.segments, _CUTS)
     if not rows:
         return []
-    solid = [row for row in rows if not row["few"]] or rows
-    closer = sum(MAE.better(float(row["mae"]), float(row["lookup_mae"])) for row in solid)
-    low, high = charts.COVERAGE_BAND
-    inside = sum(keeps_promise(float(row["coverage"])) for row in solid)
     return [
-        _picture(
+        picture(
             "segment-errors",
             "Mean error by segment",
-            "Bars are the model, ticks the restaurant lookup, with the number of orders; the largest cities and foods. "
-            f"The model is closer in {closer} of {len(solid)} segments with {aggregates.FEW_ORDERS} orders or more.",
+            segment_errors_sentence(rows),
             lambda width: charts.segment_errors(rows, width, charts.LIGHT),
         ),
-        _picture(
+        picture(
             "segment-coverage",
             "Coverage of p10–p90 by segment",
-            "Dots are the share of orders inside, lines what chance allows; green is what was promised and its band. "
-            f"Of {len(solid)} segments with {aggregates.FEW_ORDERS} orders or more, {inside} lie within "
-            f"{in_percent(low, 0)} to {in_percent(high, 0)}.",
+            segment_coverage_sentence(rows),
             lambda width: charts.segment_coverage(rows, width, charts.LIGHT),
         ),
     ]
@@ -124,9 +111,11 @@ def importance(importances: Mapping[str, float]) -> list[str]:
     rows = aggregates.importance_rows(importances)
     if not rows:
         return []
-    sentence = f"The share of each feature in the default model; {rows[0]['feature']} carries the most."
     return [
-        _picture(
-            "importance", "Feature importance", sentence, lambda width: charts.importance(rows, width, charts.LIGHT)
+        picture(
+            "importance",
+            "Feature importance",
+            importance_sentence(rows, "the default model"),
+            lambda width: charts.importance(rows, width, charts.LIGHT),
         )
     ]

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
-from string import Template
 
 from preptime.evaluation import figures, markup
 from preptime.evaluation.documents import BacktestDocument
 from preptime.evaluation.evaluated import LABEL_SETS, LOOKUP, EvaluatedOrders, backtest_document
-from preptime.evaluation.svg import dark_rules
+from preptime.evaluation.page import page, section
+from preptime.evaluation.pictured import answered
 from preptime.evaluation.verdict import find_score, in_minutes, in_percent, verdict
+
+_FOOTER = (
+    "Times are minutes; hours are the restaurant's own. “Up to 3 h” is every order with a label from 0 to 180 minutes,"
+    "\n“inside the fence” the notebook's view without the long tail. The restaurant lookup is what a table of averages "
+    "answers.\nHover over a mark for its figures."
+)
 
 _LABEL_TITLES = {"up_to_3h": "Labels up to 3 h", "inside_fence": "Labels inside the fence"}
 
@@ -69,15 +74,14 @@ class ReportData:
 def render_report(data: ReportData) -> str:
     """The report as one HTML document."""
     document = backtest_document(data.orders, *data.evaluated_days)
-    template = Template(files("preptime.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=markup.text(f"preptime {data.bundle_id}"),
-        heading=markup.text(f"Bundle {data.bundle_id}"),
-        verdict=" ".join(markup.text(sentence) for sentence in verdict(document)),
+    return page(
+        title=f"preptime {data.bundle_id}",
+        heading=f"Bundle {data.bundle_id}",
+        verdict=verdict(document),
         tiles=_tiles(document),
-        facts=markup.definition_list(_facts(data, document)),
-        dark_rules=dark_rules(),
-        sections="\n".join(_sections(data, document)),
+        facts=_facts(data, document),
+        sections=_sections(data, document),
+        footer=_FOOTER,
     )
 
 
@@ -112,18 +116,13 @@ def _facts(data: ReportData, document: BacktestDocument) -> list[tuple[str, str]
 def _sections(data: ReportData, document: BacktestDocument) -> list[str]:
     learned = [_audit_card(data), *figures.importance(data.importances)]
     return [
-        _section("models", "Each model beside both baselines", _score_cards(document)),
-        _section("answers", "Answers against the truth", figures.answers(data.orders.take(data.orders.up_to_3h))),
-        _section("hours", "Error by local hour, and calibration", figures.hours_and_calibration(document)),
-        _section("segments", "Error and coverage by segment", figures.segments(document)),
-        _section("learned", "What it learned from", learned),
-        *([_section("gate", "Champion and challenger", [_gate_card(data.gate)])] if data.gate else []),
+        section("models", "Each model beside both baselines", _score_cards(document)),
+        section("answers", "Answers against the truth", figures.answers(answered(data.orders))),
+        section("hours", "Error by local hour, and calibration", figures.hours_and_calibration(document)),
+        section("segments", "Error and coverage by segment", figures.segments(document)),
+        section("learned", "What it learned from", learned),
+        *([section("gate", "Champion and challenger", [_gate_card(data.gate)])] if data.gate else []),
     ]
-
-
-def _section(name: str, title: str, cards: list[str]) -> str:
-    content = "".join(cards) or '<p class="card says">There are no orders to draw.</p>'
-    return f'<section id="{name}"><h2>{markup.text(title)}</h2><div class="grid">{content}</div></section>'
 
 
 def _score_cards(document: BacktestDocument) -> list[str]:

@@ -31,6 +31,9 @@ INTERVAL_LEVEL = round(LEVELS[-1] - LEVELS[0], 9)
 COVERAGE_TOLERANCE = 0.05
 """D7: p10–p90 keeps its promise while it holds 75 to 85 % of the orders."""
 
+COVERAGE_BAND = (INTERVAL_LEVEL - COVERAGE_TOLERANCE, INTERVAL_LEVEL + COVERAGE_TOLERANCE)
+"""What the promotion gate accepts of the interval."""
+
 REGRESSION_MIN_ORDERS = 200
 """D7: fewer orders than this say too little about a segment to refuse a promotion."""
 

@@ -58,12 +58,29 @@ class Tally:
             out=str(out),
             bundle=bundle,
             rows=self.rows,
-            predicted=int(self._basis.sum()),
-            refused={str(reason): self._refused[reason] for reason in Reason if reason in self._refused},
-            basis=dict(zip(BASES, self._basis.tolist(), strict=True)),
-            median_predicted_seconds=self._median(),
+            predicted=self.predicted,
+            refused=self.refused,
+            basis=self.basis,
+            median_predicted_seconds=self.median_predicted_seconds,
         )
 
-    def _median(self) -> int | None:
+    @property
+    def predicted(self) -> int:
+        """Rows with a prediction."""
+        return int(self._basis.sum())
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """Rows without one, by reason; only reasons that occurred."""
+        return {str(reason): self._refused[reason] for reason in Reason if reason in self._refused}
+
+    @property
+    def basis(self) -> dict[str, int]:
+        """Predictions by the level of history behind them, finest first."""
+        return dict(zip(BASES, self._basis.tolist(), strict=True))
+
+    @property
+    def median_predicted_seconds(self) -> int | None:
+        """Median of the p50s, whole seconds; None when nothing was predicted."""
         up_to = np.cumsum(self._predicted)
         return int(np.searchsorted(up_to, (up_to[-1] + 1) // 2)) if up_to[-1] else None

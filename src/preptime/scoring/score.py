@@ -6,28 +6,22 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from preptime.bundle.bundle import Bundle
 from preptime.domain.dictionary import ORDERS, required
-from preptime.domain.prediction import Predictions
-from preptime.domain.verdict import Purpose, Reason, mask, reasons
 from preptime.errors import FaultError, UsageError
 from preptime.features.directory import Directory
 from preptime.scoring.carried import Carried
-from preptime.scoring.columns import BUNDLE, REASON, Clock, answers
-from preptime.scoring.directory import extended
+from preptime.scoring.chunk import Scorer, directory_of
+from preptime.scoring.columns import Clock
 from preptime.scoring.document import ScoreDocument, Tally
 from preptime.scoring.parallel import in_order
-from preptime.scoring.size import about_rows
-from preptime.tables.audit import Audited, audit, to_order_columns
 from preptime.tables.columns import require
 from preptime.tables.open import open_table
+from preptime.tables.size import about_rows
 from preptime.tables.table import Table
 from preptime.tables.write import write_table
 
@@ -65,15 +59,14 @@ def score_file(
     table = open_table(source)
     require(table.columns, required(ORDERS, "scoring"), table.name)
     _check_apart(table, out)
-    scorer = _Scorer(
-        bundle, Carried.of(table, to_csv=out.suffix.lower() == ".csv"), Clock(), _directory(bundle, directory)
+    scorer = Scorer(
+        bundle, Carried.of(table, to_csv=out.suffix.lower() == ".csv"), Clock(), directory_of(bundle, directory)
     )
     tally = Tally()
     expected = about_rows(table) if progress else 0
 
     def scored() -> Iterator[pl.DataFrame]:
-        threads = workers or max(2, min(os.cpu_count() or 1, MOST_WORKERS))
-        with closing(in_order(table.batches(chunk_rows), scorer.score, threads)) as chunks:
+        with closing(in_order(table.batches(chunk_rows), scorer.score, workers_of(workers))) as chunks:
             for chunk in chunks:
                 tally.add(len(chunk.frame), chunk.p50_seconds, chunk.basis, chunk.refused)
                 if progress and expected:
@@ -94,6 +87,11 @@ def score_file(
     return tally.document(table.name, out, bundle.manifest.id)
 
 
+def workers_of(asked: int | None) -> int:
+    """How many threads score side by side."""
+    return asked or max(2, min(os.cpu_count() or 1, MOST_WORKERS))
+
+
 def _of_the_system(error: Exception) -> str | None:
     """What the operating system said, also where Polars passes it on; None when it said nothing."""
     if isinstance(error, OSError) and error.strerror:
@@ -109,64 +107,3 @@ def _check_apart(table: Table, out: Path) -> None:
     folder = Path(table.name)
     if target in inputs or (folder.is_dir() and target.is_relative_to(folder.resolve())):
         raise UsageError(f"The output {out} would be one of the inputs of {table.name}.", "Write to another place.")
-
-
-def _directory(bundle: Bundle, given: Directory | None) -> Directory:
-    known = bundle.history.directory
-    return known if given is None else extended(known, given)
-
-
-@dataclass(frozen=True)
-class _Scored:
-    """One chunk: what is written of it and what is counted."""
-
-    frame: pl.DataFrame
-    p50_seconds: NDArray[np.float32]
-    basis: NDArray[np.int8]
-    refused: dict[Reason, int]
-
-
-@dataclass(frozen=True)
-class _Scorer:
-    """Everything that all chunks share; threads call it side by side."""
-
-    bundle: Bundle
-    carried: Carried
-    clock: Clock
-    directory: Directory
-
-    def score(self, rows: pl.DataFrame) -> _Scored:
-        audited = audit(rows, self.directory, need_label=False)
-        kept = audited.kept(Purpose.SCORING)
-        everything = bool(kept.all())
-        frame = audited.frame if everything else audited.frame.filter(pl.Series(kept))
-        predictions = self.bundle.predict(to_order_columns(frame))
-        columns = self._answers(frame, predictions)
-        refused: dict[Reason, int] = {}
-        if not everything:
-            columns, refused = _in_place(columns, audited, kept)
-            columns = columns.with_columns(pl.lit(self.bundle.manifest.id).alias(BUNDLE))
-        return _Scored(
-            self.carried.of_chunk(rows).with_columns(columns), predictions.default, predictions.basis, refused
-        )
-
-    def _answers(self, frame: pl.DataFrame, predictions: Predictions) -> pl.DataFrame:
-        local, utc = (frame[name].to_physical().to_numpy() for name in ("acknowledged_local", "acknowledged_utc"))
-        return answers(predictions, local, utc, self.clock, self.bundle.manifest.id)
-
-
-def _in_place(
-    columns: pl.DataFrame, audited: Audited, kept: NDArray[np.bool_]
-) -> tuple[pl.DataFrame, dict[Reason, int]]:
-    """The answers to the kept rows, in their places among all rows, and the refused rows by their first reason."""
-    place = pl.Series(np.cumsum(kept) - 1).set(pl.Series(~kept), None)
-    spread = columns.select(pl.all().gather(place))
-    against = audited.reasons & np.uint32(mask(Purpose.SCORING))
-    masks, of_mask, counts = np.unique(against, return_inverse=True, return_counts=True)
-    first = [reasons(int(bits))[0] if bits else None for bits in masks]
-    texts = pl.Series(REASON, [None if one is None else str(one) for one in first], dtype=pl.String)
-    refused: dict[Reason, int] = {}
-    for one, count in zip(first, counts.tolist(), strict=True):
-        if one is not None:
-            refused[one] = refused.get(one, 0) + count
-    return spread.with_columns(texts.gather(of_mask)), refused

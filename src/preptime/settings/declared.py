@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import ipaddress
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -12,12 +11,18 @@ import msgspec
 from msgspec import Meta, inspect, structs
 
 from preptime.errors import UsageError
+from preptime.settings.address import is_loopback
 from preptime.settings.env_file import read_env_file
 
 PREFIX = "PREPTIME_"
 ENV_FILE = ".env"
 FOR_TESTS = frozenset({"PREPTIME_REQUIRE", "PREPTIME_REAL_DATA"})
 """Settings of the project's own tests: with our prefix, and none of the server's business."""
+FOR_DAGS = frozenset(
+    f"PREPTIME_{name}"
+    for name in ("RUNNER", "COMMAND", "IMAGE", "POD_TEMPLATE", "TIME_ZONE", "KEEP_BUNDLES", "KEEP_DAYS", "DEMO_ORDERS")
+)
+"""What the DAGs read from the same `.env`, in an environment that never imports this one (docs/daily-run.md)."""
 
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Route = Annotated[str, Meta(pattern="^/[^ ]*$")]
@@ -35,6 +40,20 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     results: Annotated[str, Meta(description="Folder of the daily jobs' results, one partition for each date.")] = (
         "results"
     )
+    respond: Annotated[
+        Literal["off", "retrain", "all"],
+        Meta(
+            description="What `preptime respond` may do: nothing, train when an alert asks for it, or also roll back a "
+            "champion that is worse than the models before it."
+        ),
+    ] = "all"
+    predictions_to: Annotated[
+        str,
+        Meta(
+            description="Database that `score --date` writes to beside its partition of the results, by URL.",
+            extra=SECRET,
+        ),
+    ] = ""
     host: Annotated[
         str, Meta(description="Address to listen on. Anything but loopback asks for named keys, and takes no AIKEY.")
     ] = "127.0.0.1"
@@ -130,7 +149,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         given = {name: value for name, value in in_file.items() if value}
         given |= {name: value for name, value in environ.items() if value}
         known = {name for setting in declared() for name in setting.names}
-        for unknown in sorted(given.keys() - known - FOR_TESTS):
+        for unknown in sorted(given.keys() - known - FOR_TESTS - FOR_DAGS):
             if unknown.startswith(PREFIX):
                 raise _unknown(unknown, known)
         found = {}
@@ -143,10 +162,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
-        try:
-            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
     def shown(self) -> dict[str, str]:
         """Every setting by its first name, as text fit for a log: no secret."""

@@ -127,6 +127,14 @@ def to_order_columns(frame: pl.DataFrame) -> OrderColumns:
     )
 
 
+def undated_behind(frame: pl.DataFrame, known: pl.Series) -> pl.Series:
+    """[N] which audited rows have no readable time and stand behind the last `known` one (nowhere, if none is)."""
+    undated = frame["acknowledged_local"].is_null()
+    places = known.arg_true()
+    last = len(known) if places.is_empty() else places[-1]
+    return undated & (pl.Series(np.arange(len(frame))) > last)
+
+
 def _require(orders: pl.DataFrame, *, need_label: bool) -> None:
     require(orders.columns, required(ORDERS, "training" if need_label else "scoring"), "the orders")
     if need_label and TARGET not in orders.columns and "order_ready_at" not in orders.columns:

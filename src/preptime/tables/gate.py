@@ -13,7 +13,7 @@ import polars as pl
 
 from preptime.domain.verdict import Purpose, Reason
 from preptime.errors import DataError, UsageError
-from preptime.tables.audit import Audited
+from preptime.tables.audit import Audited, undated_behind
 
 FULL_WINDOW_DAYS = 28
 """From here on seven days are held out instead of three (D7) and every weekday has been seen four times."""
@@ -83,8 +83,9 @@ def gate(audited: Audited, day: date, thresholds: GateThresholds) -> GateResult:
     before = audited.frame.filter(pl.Series(known))
     counts = _days(before)
     usable = int(np.count_nonzero(audited.kept(Purpose.FITTING) & known))
-    # An order whose time cannot be read may be of any day, so it counts as dirty whatever the day.
-    judged = int(np.count_nonzero(known)) + audited.frame["acknowledged_local"].null_count()
+    # An order whose time cannot be read may be of any day, so it counts as dirty; behind all others it came later.
+    undated = audited.frame["acknowledged_local"].is_null() & ~undated_behind(audited.frame, pl.Series(known))
+    judged = int(np.count_nonzero(known)) + int(undated.sum())
     rules = (
         _enough("days", counts["day"].n_unique(), thresholds.min_days, "days with orders"),
         _enough("orders", usable, thresholds.min_orders, "orders that can be learned from"),

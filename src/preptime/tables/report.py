@@ -17,6 +17,8 @@ from preptime.tables.findings import Finding
 from preptime.tables.write import write_table
 
 EXAMPLES_PER_REASON = 3
+REJECT_COLUMNS = ("reject_file", "reject_row", "reject_reasons", "reject_expected")
+"""What a file of rejected rows has beside their own columns."""
 _SHOWN_CHARACTERS = 60
 _CHUNK_ROWS = 100_000
 
@@ -97,9 +99,15 @@ def text(report: CheckReport) -> str:
         for example in report.examples:
             if example.reason == count.reason:
                 value = "empty" if example.value is None else repr(example.value)
-                at = f"{Path(example.file).name} row {example.row:,}" if example.file else f"row {example.row:,}"
+                at = f"{_place(example.file)} row {example.row:,}".lstrip()
                 lines.append(f"  {at}: {example.column} is {value}, expected {example.expected}")
     return "\n".join(lines)
+
+
+def _place(file: str) -> str:
+    """A file by its name; a day of a database, whose address ends with it, by that."""
+    address, separator, query = file.partition("?") if "://" in file else (file, "", "")
+    return query.rpartition("&")[2].replace("day=", "day ") if separator else Path(address).name
 
 
 def rejected(audited: Audited) -> NDArray[np.intp]:
@@ -113,11 +121,11 @@ def write_rejects(audited: Audited, path: Path) -> int:
 
     Returns the number of rows. The file can be repaired and read again: its four columns are carried through.
     """
-    return write_table(path, _rejects(audited))
+    return write_table(path, rejects_of(audited, rejected(audited)))
 
 
-def _rejects(audited: Audited) -> Iterator[pl.DataFrame]:
-    rows = rejected(audited)
+def rejects_of(audited: Audited, rows: NDArray[np.intp]) -> Iterator[pl.DataFrame]:
+    """The orders at `rows` as they came, with their file, row, reasons and expectations; at least one chunk."""
     against, words = _combinations(audited, rows)
     source = audited.source
     for start in range(0, max(len(rows), 1), _CHUNK_ROWS):

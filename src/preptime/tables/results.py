@@ -2,7 +2,7 @@
 
 `results/date=2015-06-24/` holds `predictions.parquet` and `score.json` (`score --date`; the latter also says that there
 was no champion), `training.json` and `report.html` (`train --results`), and `monitoring.json`, `.html`, `.prom` once
-outcomes are known (`monitor`).
+outcomes are known (`monitor`), and `response.json` (`respond`: what followed).
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import datetime as dt
 import re
 import secrets
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from preptime.errors import FaultError
+from preptime.errors import FaultError, UsageError
 
 PREDICTIONS = "predictions.parquet"
 SCORE = "score.json"
@@ -22,7 +23,9 @@ REPORT = "report.html"
 MONITORING = "monitoring.json"
 MONITORING_PAGE = "monitoring.html"
 MONITORING_METRICS = "monitoring.prom"
+RESPONSE = "response.json"
 
+_UNFINISHED = ".tmp"
 _PARTITION = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
 
 
@@ -40,15 +43,19 @@ class Results:
         """The days that have results, or the file `name`, oldest first."""
         found = []
         for folder in self.root.glob("date=*"):
-            partition = _PARTITION.fullmatch(folder.name)
-            if partition and folder.is_dir() and (name is None or (folder / name).is_file()):
-                found.append(dt.date.fromisoformat(partition[1]))
+            day = _day_of(folder.name)
+            if day is not None and folder.is_dir() and (name is None or (folder / name).is_file()):
+                found.append(day)
         return sorted(found)
+
+    def files(self, day: dt.date) -> list[str]:
+        """The names of a day's files, sorted; none of them half-written."""
+        return sorted(path.name for path in self.path(day, "").glob("*") if path.name[0] != ".")
 
     def write(self, day: dt.date, name: str, content: bytes) -> Path:
         """Write a file of a day: it appears complete or the one before stays. Raises `FaultError`."""
         path = self.path(day, name)
-        unfinished = path.with_name(f".{name}.{secrets.token_hex(6)}.tmp")
+        unfinished = path.with_name(f".{name}.{secrets.token_hex(6)}{_UNFINISHED}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -61,3 +68,61 @@ class Results:
                 f"{path} could not be written: {error.strerror}.", "What was there before is still there; run again."
             ) from error
         return path
+
+    def remove(self, day: dt.date, name: str) -> None:
+        """Remove a file of a day, which need not be there: another run of the day no longer has it."""
+        self.path(day, name).unlink(missing_ok=True)
+
+    def prune(self, keep: int, abandoned_before: float) -> Pruned:
+        """Keep the `keep` newest days that have results, the newest in any case; what else is there is not touched.
+
+        By their number, not by the calendar: one partition of a mistaken date far ahead must not cost all others. What
+        killed writers left and nobody touched since `abandoned_before` (seconds since 1970) goes as well. Raises
+        `UsageError` for a `keep` below 1, `FaultError` when the folder cannot be changed.
+        """
+        if keep < 1:
+            raise UsageError(f"keep = {keep}: expected 1 or more.", "The newest day always stays.")
+        removed, leftovers = self.days()[:-keep], list[str]()
+        try:
+            for path in sorted((*self.root.glob(f".date=*{_UNFINISHED}"), *self.root.glob(f"date=*/.*{_UNFINISHED}"))):
+                if path.stat().st_mtime < abandoned_before:
+                    _remove(path)
+                    leftovers.append(path.relative_to(self.root).as_posix())
+            for day in removed:
+                self._remove_day(day)
+        except OSError as error:
+            raise FaultError(
+                f"{error.filename or self.root} could not be removed: {error.strerror}.", "Run again once it can."
+            ) from error
+        return Pruned(removed, leftovers)
+
+    def _remove_day(self, day: dt.date) -> None:
+        """A day vanishes at once; its files then go one by one."""
+        folder = self.root / f"date={day.isoformat()}"
+        leaving = self.root / f".{folder.name}.{secrets.token_hex(6)}{_UNFINISHED}"
+        folder.rename(leaving)
+        _remove(leaving)
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was removed: days, and what killed writers had left."""
+
+    days: list[dt.date]
+    leftovers: list[str]
+
+
+def _day_of(name: str) -> dt.date | None:
+    partition = _PARTITION.fullmatch(name)
+    try:
+        return dt.date.fromisoformat(partition[1]) if partition else None
+    except ValueError:  # date=2015-02-30 is somebody else's folder
+        return None
+
+
+def _remove(path: Path) -> None:
+    """A file, a folder with what is in it, or a link and nothing behind it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import polars as pl
 
@@ -32,3 +33,23 @@ class Table(Protocol):
     def partitions(self) -> tuple[Table, ...]:
         """The tables this one is made of (one per file), in order; a single one stands for itself."""
         ...
+
+
+@runtime_checkable
+class ByDay(Protocol):
+    """A table of orders that can read some days without reading the others."""
+
+    def batches_of_days(self, first: dt.date, last: dt.date, rows: int) -> Iterator[pl.DataFrame]:
+        """As `Table.batches`, the orders of these local days only; no chunk when there are none."""
+        ...
+
+
+def batches_of_days(table: Table, first: dt.date, last: dt.date, rows: int) -> Iterator[pl.DataFrame]:
+    """At least the orders of these local days, in chunks of at most `rows`.
+
+    A table that keeps days apart reads only those and may give no chunk at all; any other gives all it has, and
+    raises `DataError` when it has nothing. Which rows are of which day is for the reader to say.
+    """
+    if isinstance(table, ByDay):
+        return table.batches_of_days(first, last, rows)
+    return table.batches(rows)

@@ -11,6 +11,7 @@ from preptime.domain.time_zones import zone_name
 from preptime.domain.timestamps import BLANKS
 from preptime.errors import DataError
 from preptime.features.directory import Directory
+from preptime.tables.categories import read_codes
 
 
 def zones_of_orders(
@@ -21,21 +22,20 @@ def zones_of_orders(
     zones: NDArray[np.int32] = np.append(directory.time_zone, np.int32(directory.usual_zone))[position]
     strangers = np.flatnonzero(position == UNKNOWN)
     if len(strangers) and "country" in orders.columns:
-        countries = orders["country"].gather(strangers).cast(pl.String).str.strip_chars(BLANKS)
+        cells = orders["country"].gather(strangers)
         words = directory.vocabularies.country
+        codes = read_codes(cells, words)
+        countries = cells.cast(pl.String).str.strip_chars(BLANKS)
         for country in countries.drop_nulls().unique():
-            name = _zone_or_none(_word(country, words))
+            rows = np.flatnonzero((countries == country).fill_null(value=False).to_numpy())
+            code = codes[rows[0]]
+            name = _zone_or_none(country if code == UNKNOWN else words[code])
             if name is None:
                 continue
             if name not in names:
                 names.append(name)
-            zones[strangers[(countries == country).fill_null(value=False).to_numpy()]] = names.index(name)
+            zones[strangers[rows]] = names.index(name)
     return zones, tuple(names)
-
-
-def _word(country: str, words: tuple[str, ...]) -> str:
-    """A country by name, or by its integer code."""
-    return words[int(country)] if country.isdecimal() and int(country) < len(words) else country
 
 
 def _zone_or_none(country: str) -> str | None:

@@ -17,7 +17,7 @@ from preptime.errors import DataError
 from preptime.features.clock import day
 from preptime.features.directory import Directory, recode
 from preptime.features.state import CompletedOrders
-from preptime.tables.audit import Audited, audit, to_order_columns
+from preptime.tables.audit import Audited, audit, to_order_columns, undated_behind
 
 EPOCH = dt.date(1970, 1, 1)
 _HEX_DIGITS = 16
@@ -166,11 +166,13 @@ def known_rows(audited: Audited, directory: Directory, date: dt.date) -> Audited
     """The audit of what was known on the morning of `date`, and of rows whose times cannot be read.
 
     Judged anew: verdicts lean on other rows (a duplicate on the first of its kind, opening hours on all), and a later
-    one must not speak.
+    one must not speak. Nor must a row without a readable time that stands behind everything known: in a table that
+    grows it came later, and a backfill has to read what the morning read.
     """
     midnight = dt.datetime.combine(date, dt.time())
     frame = audited.frame
     later = ((frame["acknowledged_local"] >= midnight) | (frame["ready_local"] >= midnight)).fill_null(value=False)
+    later |= undated_behind(frame, frame["acknowledged_local"].is_not_null() & ~later)
     return audit(audited.source.filter(~later), directory, need_label=True) if later.any() else audited
 
 

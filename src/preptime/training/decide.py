@@ -6,8 +6,10 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from preptime.bundle.bundle import Bundle, verify
-from preptime.bundle.champions import ChampionLog, Entry
+from preptime.bundle.champions import Action, ChampionLog, Entry
 from preptime.bundle.manifest import Manifest
 from preptime.bundle.store import Store
 from preptime.errors import RefusedBundleError, UsageError
@@ -17,13 +19,15 @@ from preptime.features.state import HistoryState
 from preptime.training.compare import compare_bundles
 from preptime.training.corpus import Corpus
 from preptime.training.promote import Comparison, compare
-from preptime.training.publish import Who, promote, publish_refresh
+from preptime.training.publish import REFRESHED, Who, promote, publish_refresh
 
 ONE_DAY = dt.timedelta(days=1)
 
 Outcome = Literal["promoted", "refreshed", "kept", "unchanged"]
 """promoted: the new champion. refreshed: it lost, the champion's models have this morning's history. kept: it is in the
 store and the champion stays as it was. unchanged: it already was the champion."""
+
+TOO_LATE = "The champion is of a later date, and a backfill never replaces it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,27 +42,34 @@ class Decision:
 def decide(
     challenger: Manifest, evaluated: EvaluatedOrders, corpus: Corpus, store: Store, who: Who, *, may_promote: bool
 ) -> Decision:
-    """Compare a challenger in the store with the champion, then promote, refresh or keep.
+    """Compare a challenger in the store with the champion of its morning, then promote, refresh or keep.
 
-    `evaluated` is what it answered on the days held out, `corpus` what was known on the morning of its date. Raises
-    `RefusedBundleError` when the champion fails verification, `StoreError` when someone else promoted meanwhile.
+    What was decided about this challenger before is said again, and nothing is done: a rerun of a day, however late,
+    ends as the first run did. Beside champions of later dates nothing is promoted or refreshed. `evaluated` is what it
+    answered on the days held out, `corpus` what was known on the morning of its date. Raises `RefusedBundleError` when
+    the champion fails verification, `StoreError` when someone else promoted meanwhile.
     """
-    entry = ChampionLog(store).current()
-    if entry is None:
-        held_out = (challenger.window.fitted_through + ONE_DAY, challenger.date - ONE_DAY)
-        comparison = compare(evaluated, None, names=(challenger.id, None), days=held_out)
-        return _first(comparison, challenger, store, who, may_promote=may_promote)
-    if entry.bundle == challenger.id:
+    log = ChampionLog(store)
+    if may_promote and (before := _decided(log, challenger)) is not None:
+        return before
+    entry, current = log.as_of(challenger.date), log.current()
+    is_backfill = current is not None and current.date > challenger.date
+    if entry is not None and entry.bundle == challenger.id:
         return Decision("unchanged", "It already is the champion.")
-    if entry.date > challenger.date:
-        return Decision("kept", f"The champion {entry.bundle} is of a later date, {entry.date}.")
-    champion = _verified(store, entry.bundle, kept=challenger.id)
-    comparison = compare_bundles(corpus, verify(store, challenger.id), champion, challenger.date - ONE_DAY)
-    undone = ChampionLog(store).was_undone(challenger.id)
+    champion = None if entry is None else _verified(store, entry.bundle, kept=challenger.id)
+    comparison = _compared(challenger, evaluated, champion, corpus, store)
+    undone = log.was_undone(challenger.id)
     reason = f"A person rolled {challenger.id} back before." if undone else comparison.sentence
+    kept = None
     if not may_promote:
-        return _unasked(reason, comparison)
-    if comparison.won and not undone:
+        kept = f"Promotion was not asked for. {reason}"
+    elif is_backfill and (comparison.won or champion is not None):
+        kept = f"{TOO_LATE} {comparison.sentence}"
+    elif champion is None and (undone or not comparison.won):
+        kept = reason
+    if kept is not None:
+        return Decision("kept", kept, comparison)
+    if entry is None or champion is None or (comparison.won and not undone):
         promote(store, challenger.id, challenger.date, comparison=comparison, after=entry, who=who)
         return Decision("promoted", reason, comparison)
     return _refresh(
@@ -66,17 +77,28 @@ def decide(
     )
 
 
-def _first(comparison: Comparison, challenger: Manifest, store: Store, who: Who, *, may_promote: bool) -> Decision:
-    if not may_promote:
-        return _unasked(comparison.sentence, comparison)
-    if not comparison.won:
-        return Decision("kept", comparison.sentence, comparison)
-    promote(store, challenger.id, challenger.date, comparison=comparison, after=None, who=who)
-    return Decision("promoted", comparison.sentence, comparison)
+def _compared(
+    challenger: Manifest, evaluated: EvaluatedOrders, champion: Bundle | None, corpus: Corpus, store: Store
+) -> Comparison:
+    if champion is None:
+        held_out = (challenger.window.fitted_through + ONE_DAY, challenger.date - ONE_DAY)
+        return compare(evaluated, None, names=(challenger.id, None), days=held_out)
+    return compare_bundles(corpus, verify(store, challenger.id), champion, challenger.date - ONE_DAY)
 
 
-def _unasked(reason: str, comparison: Comparison) -> Decision:
-    return Decision("kept", f"Promotion was not asked for. {reason}", comparison)
+def _decided(log: ChampionLog, challenger: Manifest) -> Decision | None:
+    """What the log says was decided about this very bundle on its date, unless a person undid that as of that date."""
+    outcomes: dict[Action, Outcome] = {"promote": "promoted", "refresh": "refreshed"}
+    of_the_day = log.of_date(challenger.date)
+    undone = {entry.previous for entry in of_the_day if entry.action == "rollback"}
+    for entry in of_the_day:
+        outcome = outcomes.get(entry.action)
+        if outcome is None or entry.comparison is None or entry.bundle in undone:
+            continue
+        if entry.comparison.get("challenger") == challenger.id:
+            comparison = msgspec.convert(entry.comparison, Comparison, strict=False)
+            return Decision(outcome, entry.reason.removeprefix(REFRESHED), comparison)
+    return None
 
 
 def _refresh(

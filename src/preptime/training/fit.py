@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preptime.bundle.graph import Graph
+from preptime.domain.fence import upper_fence
 from preptime.domain.prediction import DEFAULT_MODEL
 from preptime.errors import DataError, FaultError
 from preptime.models.catalogue import CATALOGUE
@@ -21,9 +22,6 @@ from preptime.training.calibration import Calibration, calibrate
 from preptime.training.corpus import day_number
 from preptime.training.mornings import Matrix
 from preptime.training.progress import Progress, silent
-
-FENCE_IQRS = 1.5
-"""The notebook's outlier fence: third quartile + 1.5 times the interquartile range."""
 
 
 @dataclass(frozen=True)
@@ -98,12 +96,6 @@ def fit_window(days: Matrix, through: dt.date, plan: FitPlan, progress: Progress
         importance={name: model.importance() for name, model in fitted.items()},
         parity=parity,
     )
-
-
-def upper_fence(label: NDArray[np.float64]) -> float:
-    """The upper outlier fence of labels, seconds."""
-    low, high = np.percentile(label, [25, 75])
-    return float(high + FENCE_IQRS * (high - low))
 
 
 def _calibrated(

@@ -15,6 +15,9 @@ from preptime.bundle.writing import write_bundle
 from preptime.features.history import History
 from preptime.training.promote import Comparison
 
+REFRESHED = "New history. "
+"""What the reason of a refresh begins with in the log."""
+
 
 @dataclass(frozen=True, slots=True)
 class Who:
@@ -67,7 +70,7 @@ def publish_refresh(
         bundle=manifest.id,
         date=manifest.date,
         action="refresh",
-        reason=f"New history. {reason}",
+        reason=f"{REFRESHED}{reason}",
         by=who.by,
         at=who.at,
         comparison=None if comparison is None else document(comparison),
@@ -84,12 +87,11 @@ def refreshed(store: Store, champion: Bundle, history: History) -> Manifest:
         date=dt.date.fromisoformat(history.date),
         parent=trained.parent or trained.id,
     )
-    report = champion.report_path
     return write_bundle(
         store,
         draft,
         model=champion.model_bytes(),
         history=history,
         golden=champion.golden_orders(),
-        extra={} if report is None else {report.name: report.read_bytes()},
+        extra=champion.told(),
     )

@@ -11,13 +11,14 @@ import msgspec
 
 from preptime.bundle.champions import ChampionLog
 from preptime.bundle.golden import choose_golden
-from preptime.bundle.manifest import REPORT, Draft, Manifest, Window, document
+from preptime.bundle.manifest import EVALUATION, REPORT, Draft, Manifest, Window, document
 from preptime.bundle.store import Store
 from preptime.bundle.writing import write_bundle
 from preptime.domain.prediction import DEFAULT_MODEL
 from preptime.errors import DataError
 from preptime.evaluation.documents import BacktestDocument
 from preptime.evaluation.evaluated import EvaluatedOrders, backtest_document
+from preptime.evaluation.pictured import LabelCount, Pictured, answered, encode, shares
 from preptime.evaluation.report import AuditRow, ReportData, render_report
 from preptime.features.directory import Directory
 from preptime.features.history import build_history
@@ -26,6 +27,7 @@ from preptime.features.state import HistoryState
 from preptime.tables.audit import Audited
 from preptime.tables.gate import GateResult, GateThresholds, gate, refusal
 from preptime.tables.report import summary
+from preptime.tables.revisions import Revisions
 from preptime.training.backtest import between, evaluate
 from preptime.training.corpus import Corpus, known_rows
 from preptime.training.decide import ONE_DAY, Outcome, decide
@@ -56,15 +58,19 @@ LIBRARIES = (
 )
 
 
+FORMAT = 1
+"""The format of `training.json`: docs/daily-run.md."""
+
+
 class TrainDocument(msgspec.Struct, frozen=True):
-    """The document of `train --json`."""
+    """`training.json`, and the document of `train --json`. No clock, no path: the same contents, the same bytes."""
 
     date: dt.date
     bundle: str
     outcome: Outcome
     reason: str
     champion: str | None
-    """The champion afterwards."""
+    """The champion of the morning of `date` afterwards, whoever serves by now."""
     comparison: Comparison | None
     evaluation: BacktestDocument
     """The challenger on the days held out."""
@@ -73,6 +79,7 @@ class TrainDocument(msgspec.Struct, frozen=True):
     """Orders fitted on."""
     parity_seconds: dict[str, float]
     """Largest |ONNX − estimator| over the training matrix, by model."""
+    format: int = FORMAT
 
 
 @dataclass(frozen=True)
@@ -96,11 +103,13 @@ def train(
     thresholds: GateThresholds | None = None,
     may_promote: bool = True,
     report: bool = True,
+    revisions: Revisions | None = None,
     progress: Progress = silent,
 ) -> TrainDocument:
     """Train on what was known on the morning of `date`, and let the comparison decide what serves.
 
-    Without `report` the bundle carries no pictures, and a small training is done in half the time.
+    Without `report` the bundle carries no pictures, and a small training is done in half the time. `revisions` are
+    those of the orders, for the manifest.
 
     Raises `DataError` when the data gate refuses or too few days are known (nothing is written then), `FaultError` when
     the export differs from the estimators, `RefusedBundleError` when the champion fails verification and `StoreError`
@@ -111,9 +120,11 @@ def train(
         raise refusal(passed)
     known = known_rows(audited, directory, date)
     corpus = Corpus.of(known, directory).known_on(date)
-    challenger = make_challenger(known, corpus, date, store, plan=plan, report=report, progress=progress)
+    challenger = make_challenger(
+        known, corpus, date, store, plan=plan, report=report, revisions=revisions, progress=progress
+    )
     decision = decide(challenger.manifest, challenger.evaluated, corpus, store, who, may_promote=may_promote)
-    champion = ChampionLog(store).current()
+    champion = ChampionLog(store).as_of(date)
     return TrainDocument(
         date=date,
         bundle=challenger.manifest.id,
@@ -136,6 +147,7 @@ def make_challenger(
     *,
     plan: FitPlan,
     report: bool = True,
+    revisions: Revisions | None = None,
     progress: Progress = silent,
 ) -> Challenger:
     """Fit, evaluate on the days held out, and write the bundle; its history reaches `date`.
@@ -173,10 +185,14 @@ def make_challenger(
         models=fitted.names,
         calibration=document(fitted.calibration),
         data_fingerprint=corpus.fingerprint(),
+        dvc_revision=revisions.dvc if revisions else None,
+        git_revision=revisions.git if revisions else None,
         metrics=document(evaluation),
         libraries=_versions(),
     )
-    extra = {REPORT: _report(audited, draft, fitted, evaluated).encode()} if report else {}
+    extra = {EVALUATION: encode(_pictured(audited, fitted, evaluated))}
+    if report:
+        extra[REPORT] = _report(audited, draft, fitted, evaluated).encode()
     progress("Report", 1.0)
     manifest = write_bundle(
         store,
@@ -211,6 +227,19 @@ def _report(audited: Audited, draft: Draft, fitted: FittedWindow, evaluated: Eva
             audit=tuple(AuditRow(one.reason, one.rows, one.meaning, ", ".join(one.keeps_out_of)) for one in found),
             rows_read=len(audited),
         )
+    )
+
+
+def _pictured(audited: Audited, fitted: FittedWindow, evaluated: EvaluatedOrders) -> Pictured:
+    return Pictured(
+        answers=answered(evaluated),
+        importance={
+            name: shares(dict(zip(FEATURE_NAMES, values.tolist(), strict=True)))
+            for name, values in fitted.importance.items()
+        },
+        orders_fitted=fitted.orders,
+        rows_read=len(audited),
+        labels=tuple(LabelCount(one.reason, one.rows) for one in summary(audited, 0).reasons),
     )
 
 

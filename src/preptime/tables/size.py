@@ -1,4 +1,4 @@
-"""How much there is to score, roughly and without reading it, for progress."""
+"""How much there is to read, roughly and without reading it, for progress."""
 
 from __future__ import annotations
 

@@ -1,0 +1,79 @@
+"""`preptime results`: the folder of the daily results."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import click
+import msgspec
+
+from preptime.cli import figures, options
+from preptime.cli.speaking import Speaker, speaking
+
+ABANDONED_HOURS = 24
+"""A half-written file that nobody touched for a day belongs to nobody any more."""
+
+
+class DayRow(msgspec.Struct, frozen=True):
+    """One day of `results list --json`."""
+
+    date: dt.date
+    files: list[str]
+    """Names in its partition, sorted."""
+
+
+class ResultsListDocument(msgspec.Struct, frozen=True):
+    """The document of `results list --json`, oldest day first."""
+
+    days: list[DayRow]
+
+
+class ResultsPruneDocument(msgspec.Struct, frozen=True):
+    """The document of `results prune --json`."""
+
+    days: list[dt.date]
+    """The days whose partitions were removed, oldest first."""
+    leftovers: list[str]
+
+
+@click.group()
+def results() -> None:
+    """Look after the folder of daily results."""
+
+
+@results.command("list")
+@options.results
+@speaking
+def list_(speaker: Speaker, results: str) -> None:
+    """Show the days that have results, and what each has."""
+    from preptime.tables.results import Results
+
+    opened = Results(Path(results))
+    days = [DayRow(day, opened.files(day)) for day in opened.days()]
+    speaker.finish(
+        ResultsListDocument(days),
+        *(f"{day.date}  {', '.join(day.files) or 'nothing'}" for day in days),
+        f"{results} holds the results of {figures.counted(len(days), 'day')}.",
+    )
+
+
+@results.command()
+@options.results
+@click.option("--days", type=click.IntRange(1), required=True, help="How many of the newest days with results stay.")
+@speaking
+def prune(speaker: Speaker, results: str, days: int) -> None:
+    """Remove the results of old days, never the newest.
+
+    Days are counted by their partitions, so a day without results costs none.
+    """
+    from preptime.tables.results import Results
+
+    opened = Results(Path(results))
+    before = dt.datetime.now(dt.UTC) - dt.timedelta(hours=ABANDONED_HOURS)
+    removed = opened.prune(days, before.timestamp())
+    speaker.finish(
+        ResultsPruneDocument(removed.days, removed.leftovers),
+        *(f"Removed {one}." for one in (*removed.days, *removed.leftovers)),
+        f"{results} holds the results of {figures.counted(len(opened.days()), 'day')}.",
+    )

@@ -1,0 +1,16 @@
+"""The notebook's outlier fence, the one definition of it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+FENCE_IQRS = 1.5
+"""The notebook's: third quartile + 1.5 times the interquartile range. Its lower fence is negative on every such
+column, so the upper one is the fence."""
+
+
+def upper_fence(values: NDArray[np.float64]) -> float:
+    """The upper outlier fence of at least one value, in their unit."""
+    low, high = np.percentile(values, [25, 75])
+    return float(high + FENCE_IQRS * (high - low))

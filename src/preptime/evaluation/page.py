@@ -1,0 +1,40 @@
+"""The frame of a self-contained page: static SVG, no script, nothing fetched from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from string import Template
+
+from preptime.evaluation import markup
+from preptime.evaluation.svg import dark_rules
+
+
+def page(
+    *,
+    title: str,
+    heading: str,
+    verdict: Iterable[str],
+    tiles: str,
+    facts: Iterable[tuple[str, str]],
+    sections: Iterable[str],
+    footer: str,
+) -> str:
+    """One HTML document. `tiles`, `sections` and `footer` are HTML already, the rest is text."""
+    template = Template(files("preptime.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        title=markup.text(title),
+        heading=markup.text(heading),
+        verdict=" ".join(markup.text(sentence) for sentence in verdict),
+        tiles=tiles,
+        facts=markup.definition_list(facts),
+        dark_rules=dark_rules(),
+        sections="\n".join(sections),
+        footer=footer,
+    )
+
+
+def section(name: str, title: str, cards: Sequence[str]) -> str:
+    """A part of the page, with a word where there is nothing to draw."""
+    content = "".join(cards) or '<p class="card says">There are no orders to draw.</p>'
+    return f'<section id="{name}"><h2>{markup.text(title)}</h2><div class="grid">{content}</div></section>'

@@ -1,0 +1,63 @@
+-- Orders by local day, the restaurants they are of, and what happened.
+
+-- Which columns the tables have for those who read them, in what order: those of the files that were loaded.
+CREATE TABLE preptime.columns (
+    table_name text NOT NULL,
+    position integer NOT NULL,
+    column_name text NOT NULL,
+    PRIMARY KEY (table_name, column_name)
+);
+
+CREATE TABLE preptime.restaurants (
+    restaurant_id bigint PRIMARY KEY,
+    country text,
+    city text,
+    type_of_food text,
+    time_zone text,
+    extra jsonb
+);
+
+-- A timestamptz keeps only the instant. What the kitchen's clock said is kept beside it, and the cell as it came, so
+-- that an order read from here is the order of the file, its offset included.
+CREATE TABLE preptime.orders (
+    order_key text COLLATE "C" NOT NULL,
+    order_date date NOT NULL,
+    acknowledged_at timestamptz NOT NULL,
+    acknowledged_local timestamp NOT NULL,
+    ready_at timestamptz,
+    order_acknowledged_at text NOT NULL,
+    order_value_gbp double precision,
+    restaurant_id bigint,
+    number_of_items bigint,
+    order_ready_at text,
+    prep_time_seconds bigint,
+    order_id text,
+    country text,
+    city text,
+    type_of_food text,
+    open_orders bigint,
+    extra jsonb,
+    PRIMARY KEY (order_date, order_key)
+) PARTITION BY LIST (order_date);
+
+COMMENT ON COLUMN preptime.orders.order_date IS 'Local day of the acknowledgement, at the restaurant; the partition';
+COMMENT ON COLUMN preptime.orders.acknowledged_local IS 'The restaurant''s wall clock at the acknowledgement';
+COMMENT ON COLUMN preptime.orders.order_acknowledged_at IS 'The acknowledgement as it was delivered';
+COMMENT ON COLUMN preptime.orders.extra IS 'Columns that the data dictionary does not know, as text';
+
+-- The day of every order: a partitioned table can't keep a key unique across its days, and an order whose time is
+-- corrected to another day must stay one row.
+CREATE TABLE preptime.order_days (
+    order_key text COLLATE "C" PRIMARY KEY,
+    order_date date NOT NULL
+);
+
+CREATE VIEW preptime.outcomes AS
+SELECT
+    order_key,
+    order_date,
+    acknowledged_at,
+    ready_at,
+    coalesce(prep_time_seconds, floor(extract(epoch FROM ready_at - acknowledged_at))::bigint) AS prep_time_seconds
+FROM preptime.orders
+WHERE ready_at IS NOT NULL OR prep_time_seconds IS NOT NULL;

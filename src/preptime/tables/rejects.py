@@ -1,0 +1,65 @@
+"""The file of rows that could not be stored: written chunk by chunk, there when it is whole, never when it is empty."""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from preptime.domain.verdict import Reason, reasons
+from preptime.errors import FaultError
+from preptime.tables.audit import Audited
+from preptime.tables.report import rejects_of
+
+
+class Rejects:
+    """A csv of refused rows as they came, each with its file, row, reasons and what was expected.
+
+    A context: the file gets its name when the block ends well. Raises `FaultError` when it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.counts: Counter[Reason] = Counter()
+        """Rows by their first reason."""
+        self._unfinished = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+        self._columns: list[str] = []
+
+    @property
+    def rows(self) -> int:
+        """Rows so far."""
+        return self.counts.total()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._columns:
+            self._unfinished.replace(self.path)
+        self._unfinished.unlink(missing_ok=True)
+
+    def add(self, refused: Audited) -> None:
+        """Write the rows that have a reason."""
+        rows = np.flatnonzero(refused.reasons)
+        if not len(rows):
+            return
+        masks, counts = np.unique(refused.reasons[rows], return_counts=True)
+        for bits, count in zip(masks.tolist(), counts.tolist(), strict=True):
+            self.counts[reasons(bits)[0]] += count
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._unfinished.open("ab") as file:
+                for frame in rejects_of(refused, rows):
+                    frame.write_csv(file, include_header=not self._columns)
+                    self._columns = frame.columns
+        except OSError as error:
+            raise FaultError(
+                f"The refused rows could not be written to {self.path}: {error.strerror}.",
+                "Nothing was loaded; name another file with --rejects.",
+            ) from error

@@ -1,0 +1,97 @@
+"""What a database keeps of an order: one declaration, whichever database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import polars as pl
+
+from preptime.domain.dictionary import ORDERS, RESTAURANTS, Column
+from preptime.errors import DataError
+from preptime.tables.order_key import NAME as ORDER_KEY
+
+DAY = "order_date"
+"""Local day of the acknowledgement, at the restaurant: what orders are partitioned by."""
+EXTRA = "extra"
+"""JSON object of the columns that the data dictionary does not know, as text."""
+
+_TYPES: dict[str, pl.DataType] = {
+    "timestamp": pl.String(),  # as it came, so that its offset is kept
+    "integer": pl.Int64(),
+    "number": pl.Float64(),
+    "text": pl.String(),
+    "category": pl.String(),
+}
+
+
+def _declared(columns: Sequence[Column]) -> dict[str, pl.DataType]:
+    return {column.name: _TYPES[column.kind] for column in columns}
+
+
+ORDER_COLUMNS = _declared(ORDERS)
+"""The declared columns of orders and their types."""
+RESTAURANT_COLUMNS = _declared(RESTAURANTS)
+DERIVED: dict[str, pl.DataType] = {
+    ORDER_KEY: pl.String(),
+    DAY: pl.Date(),
+    "acknowledged_at": pl.Datetime("us", "UTC"),
+    "acknowledged_local": pl.Datetime("us"),
+    "ready_at": pl.Datetime("us", "UTC"),
+}
+"""What is worked out of an order when it is loaded, and stored beside its own columns."""
+ORDER_SCHEMA = pl.Schema(DERIVED | ORDER_COLUMNS | {EXTRA: pl.String()})
+"""A stored order, in this order."""
+
+
+def own_type(table: str, column: str) -> pl.DataType:
+    """The type that a stored column is read as; text for one that is not declared."""
+    return (ORDER_COLUMNS if table == "orders" else RESTAURANT_COLUMNS).get(column, pl.String())
+
+
+def is_declared(table: str, column: str) -> bool:
+    """Whether a column has a place of its own in the database, rather than in `extra`."""
+    return column in (ORDER_COLUMNS if table == "orders" else RESTAURANT_COLUMNS)
+
+
+def as_extra(rows: pl.DataFrame, names: Sequence[str]) -> pl.Series:
+    """[N] the columns `names` as one JSON object of texts each; null where there are none.
+
+    Raises `DataError` for a column that has no text, such as one of lists.
+    """
+    if not names:
+        return pl.Series(EXTRA, [None] * len(rows), pl.String)
+    texts = [_text(rows[name]) for name in names]
+    return pl.DataFrame(texts).select(pl.struct(pl.all()).struct.json_encode().alias(EXTRA)).to_series()
+
+
+def names_in(cells: pl.Series) -> list[str]:
+    """The names in a column of JSON objects, sorted."""
+    return sorted({name for text in cells.drop_nulls() for name in msgspec.json.decode(text, type=dict[str, object])})
+
+
+def spread(cells: pl.Series, names: Sequence[str], kind: pl.DataType) -> list[pl.Series]:
+    """A column of JSON objects as one column for each of `names`."""
+    if not names:
+        return []
+    decoded = cells.str.json_decode(pl.Struct(dict.fromkeys(names, kind)))
+    return [decoded.struct.field(name) for name in names]
+
+
+def _text(cells: pl.Series) -> pl.Series:
+    if isinstance(cells.dtype, pl.Datetime):
+        return moments_as_text(cells)
+    if isinstance(cells.dtype, (pl.List, pl.Array, pl.Struct, pl.Binary, pl.Object)):
+        raise DataError(
+            f"A database has no cell for the column {cells.name} ({cells.dtype}).", "Leave it out, or write it as text."
+        )
+    return cells.cast(pl.String)
+
+
+def moments_as_text(cells: pl.Series) -> pl.Series:
+    """Datetimes in the grammar of `preptime.domain.timestamps`, to the microsecond; aware ones in UTC."""
+    if not isinstance(cells.dtype, pl.Datetime):
+        raise TypeError(cells.dtype)
+    aware = cells.dtype.time_zone is not None
+    instants = cells.dt.convert_time_zone("UTC") if aware else cells
+    return instants.dt.cast_time_unit("us").dt.strftime("%Y-%m-%dT%H:%M:%S%.6f" + ("Z" if aware else ""))

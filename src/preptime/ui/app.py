@@ -1,0 +1,5 @@
+"""What Streamlit runs, from the top, whenever somebody looks or touches. `preptime ui` starts it (`server.py`)."""
+
+from preptime.ui.shell import show
+
+show()

@@ -1,0 +1,139 @@
+"""A visitor's desk: the file they brought and what was made of it, in a folder of their own that goes when they go."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+from preptime.errors import DataError
+from preptime.scoring.document import ScoreDocument
+from preptime.scoring.preview import Preview
+from preptime.scoring.summary import Summary
+from preptime.ui.downloads import Download, downloads
+
+MOST_UPLOAD_MB = 200
+"""Largest file that the page takes."""
+FOLDER = "preptime-page-"
+"""What the folders of desks are called, then the id of the process and a random name."""
+_FOLDER = re.compile(re.escape(FOLDER) + r"(\d+)-.+")
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass
+class Result:
+    """A scored file: all that is shown of it."""
+
+    path: Path
+    document: ScoreDocument
+    summary: Summary
+    models: tuple[str, ...]
+    downloads: dict[str, Download]
+    """By the kind of file: csv, parquet."""
+    no_csv: str = ""
+    """Why there is none, where there is none."""
+
+
+@dataclass
+class Upload:
+    """A file as somebody brought it."""
+
+    name: str
+    """What they call it: shown as text, never used as a path."""
+    path: Path
+    size: int
+    preview: Preview | None = None
+    results: dict[str, Result] = field(default_factory=dict)
+    """By who was asked."""
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Errors inside speak of the file by its visitor's name for it, not of where it lies here."""
+        try:
+            yield
+        except DataError as error:
+            raise DataError(error.facts.replace(str(self.path), self.name), error.hint) from error
+
+
+class Desk:
+    """One visitor's. Nobody else has its paths, and its folder is closed to other users of the machine."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-"))
+        self.upload: Upload | None = None
+
+    def take(self, name: str, content: BinaryIO) -> Upload:
+        """Put a file on the desk in place of the one before."""
+        self.clear()
+        suffix = ".parquet" if name.lower().endswith(".parquet") else ".csv"
+        path = self.folder / f"orders{suffix}"
+        content.seek(0)
+        with path.open("wb") as file:
+            shutil.copyfileobj(content, file, _BLOCK_BYTES)
+        self.upload = Upload(name, path, path.stat().st_size)
+        return self.upload
+
+    def clear(self) -> None:
+        """Nothing on it, nothing to download."""
+        for result in self.upload.results.values() if self.upload else ():
+            for download in result.downloads.values():
+                downloads().withdraw(download)
+        self.upload = None
+        for path in self.folder.iterdir():
+            path.unlink()
+
+    def close(self) -> None:
+        """Gone, with its folder."""
+        if self.folder.is_dir():
+            self.clear()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@st.cache_resource(scope="session", on_release=Desk.close, show_spinner=False)
+def desk() -> Desk:
+    """The desk of this visitor. It is closed when their browser has gone."""
+    return Desk()
+
+
+def forget_upload(file: UploadedFile) -> None:
+    """Let go of the bytes of what this visitor uploaded: it lies on the desk, and need not be in memory too."""
+    context = get_script_run_ctx()
+    if context is not None:
+        context.uploaded_file_mgr.remove_session_files(context.session_id)
+    file.close()
+
+
+def sweep_desks() -> None:
+    """Remove the desks of pages that ended without doing so: those whose process is no more."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        found = _FOLDER.fullmatch(folder.name)
+        if found and not _lives(int(found[1])):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def close_desks() -> None:
+    """Remove the desks of this process: it is about to end."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}{os.getpid()}-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lives(process: int) -> bool:
+    if process == os.getpid():
+        return False  # a folder from before this one was started under the same number, as in a container
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,98 @@
+"""The page's server: Streamlit, told everything it needs here, so that no file of its own lies about."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+from streamlit.starlette import App
+
+from preptime.errors import PreptimeError
+from preptime.settings import Settings
+from preptime.settings.address import free_address
+from preptime.ui import theme
+from preptime.ui.desk import MOST_UPLOAD_MB, close_desks, sweep_desks
+from preptime.ui.door import visitors
+from preptime.ui.downloads import route
+
+_LOG = logging.getLogger(__name__)
+
+
+def serve(settings: Settings, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
+    """Serve the page until SIGTERM or SIGINT, then return.
+
+    `environ` holds all settings, for the script that Streamlit runs: it is given nothing but this process's
+    environment. `say` is told the page's address. Raises `UsageError` before anything is started: for a port in use,
+    for keys that cannot be, and for a page that other machines could reach without a key.
+    """
+    visitors(settings)
+    address = free_address(settings.ui_host, settings.ui_port, "PREPTIME_UI_PORT", "PREPTIME_UI_HOST")
+    os.environ.update(environ)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # The server below ends at these, puts back what it found, and sends itself the signal once more.
+        signal.signal(number, _ended)
+    shown = f"[{address}]" if ":" in address else address
+    say(f"The page is at http://{shown}:{settings.ui_port} (Ctrl-C ends it).")
+    sweep_desks()
+    script = Path(__file__).with_name("app.py")
+    try:
+        page = App(script, routes=[route()], lifespan=partial(_warming, settings), on_script_error=_unforeseen)
+        page.run(config=_config(settings, address))
+    finally:
+        close_desks()
+
+
+@asynccontextmanager
+async def _warming(settings: Settings, _app: App) -> AsyncIterator[None]:
+    """From the start on, what the first visitor would wait for: the page's modules, and the champion opened."""
+    threading.Thread(target=_warm, args=(settings,), name="warming", daemon=True).start()
+    yield
+
+
+def _warm(settings: Settings) -> None:
+    from preptime.ui.access import warm
+    from preptime.ui.sheets import predict
+
+    _LOG.debug("%s is loaded.", predict.__name__)
+    try:
+        warm(settings)
+    except PreptimeError as error:
+        _LOG.info("No champion can be opened yet: %s", error)  # the page says so itself, with what to do
+
+
+def _config(settings: Settings, address: str) -> dict[str, object]:
+    return theme.config() | {
+        "server.address": address,
+        "server.port": settings.ui_port,
+        "server.headless": True,
+        "server.fileWatcherType": "none",
+        "server.maxUploadSize": MOST_UPLOAD_MB,
+        "server.disconnectedSessionTTL": 20,
+        "browser.gatherUsageStats": False,
+        "client.toolbarMode": "minimal",
+        "client.showErrorDetails": "none",
+        "client.showErrorLinks": "false",
+        "runner.magicEnabled": False,
+        "logger.level": settings.log_level,
+        "logger.hideWelcomeMessage": True,
+    }
+
+
+def _unforeseen(error: Exception) -> bool:
+    """The trace for a developer, in the log; a sentence for the visitor."""
+    from preptime.ui.parts import problem
+
+    _LOG.error("A page failed.", exc_info=error)
+    problem("Something went wrong that nobody foresaw.", "It is in the page's log; please report it.")
+    return True
+
+
+def _ended(_number: int, _frame: FrameType | None) -> None:
+    """Nothing more to do: the server has ended."""

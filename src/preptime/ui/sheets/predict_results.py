@@ -1,0 +1,181 @@
+"""What became of a file: numbers, pictures, the answers row by row, and the file to take away."""
+
+from __future__ import annotations
+
+import polars as pl
+import streamlit as st
+
+from preptime.domain.prediction import BASES
+from preptime.domain.verdict import Reason, rule
+from preptime.scoring.columns import BASIS, READY_AT, REASON, SECONDS, model_column, quantile_column
+from preptime.scoring.preview import Preview
+from preptime.scoring.summary import MOST_MINUTES, Summary
+from preptime.ui import pictures, words
+from preptime.ui.desk import Result
+from preptime.ui.parts import figures, lead, links, notice, picture
+from preptime.ui.theme import palette
+
+MOST_SHOWN = 2_000
+"""Rows of a table in the page. All are in the download."""
+
+_MINUTE = 60
+_SHOWN_FIRST = ("order_id", "restaurant_id", "order_acknowledged_at")
+
+
+def draw_results(result: Result, seen: Preview) -> None:
+    """Everything about a scored file."""
+    document, summary = result.document, result.summary
+    st.subheader("Predictions")
+    _figures(result)
+    links([(f"Download as {kind}", one.url) for kind, one in result.downloads.items()])
+    if result.no_csv:
+        notice(result.no_csv, "The parquet file holds everything.")
+    lead(
+        "The columns of your file, in their order, with the predictions behind them. In csv an apostrophe keeps text "
+        "that a spreadsheet would run as a formula from running; parquet is exact."
+    )
+    if summary.predicted:
+        _pictures(summary)
+        _tables(result, seen)
+    if document.refused:
+        st.subheader("Rows without a prediction")
+        rows = pl.scan_parquet(result.path, glob=False).with_row_index("row", 1).filter(pl.col(REASON).is_not_null())
+        meaning = {str(reason): rule(reason).meaning for reason in Reason}
+        shown = rows.head(MOST_SHOWN).select(
+            "row", pl.col(REASON).replace(meaning).alias("reason"), *(pl.col(name) for name in seen.columns)
+        )
+        _table(shown.collect(), sum(document.refused.values()), {})
+
+
+def _figures(result: Result) -> None:
+    document, summary = result.document, result.summary
+    refused = document.rows - document.predicted
+    first = summary.models.row(0, named=True) if summary.predicted else {"median": None, "mean": None}
+    width = _middle(summary.widths)
+    figures(
+        [
+            ("Predicted", f"{document.predicted:,}", f"of {words.counted(document.rows, 'row')}; {refused:,} without"),
+            ("Half are ready within", words.minutes(_seconds(first["median"])), "median of the p50s"),
+            ("Half of the intervals are under", words.minutes(_seconds(width)), "p10 to p90"),
+            ("Bundle", document.bundle, "which answered"),
+        ]
+    )
+
+
+def _pictures(summary: Summary) -> None:
+    colours = palette()
+    left, right = st.columns(2, gap="large")
+    more = f"; the last bar holds all beyond {MOST_MINUTES - 2} minutes"
+    with left:
+        tail = more if summary.distribution["minutes"].to_list()[-1] == MOST_MINUTES - 2 else ""
+        picture(
+            "How long it takes",
+            f"Orders by their answer (p50), two minutes a bar{tail}.",
+            pictures.distribution(summary.distribution, "minutes to ready (p50)", colours),
+        )
+        picture(
+            "By hour",
+            "The median answer at each hour, on a bar from the median p10 to the median p90.",
+            pictures.by_hour(summary.by_hour, colours),
+        )
+    with right:
+        tail = more if summary.widths["minutes"].to_list()[-1] == MOST_MINUTES - 2 else ""
+        picture(
+            "How sure it is",
+            f"Orders by the width of their interval, p10 to p90{tail}.",
+            pictures.distribution(summary.widths, "minutes from p10 to p90", colours, color=colours.band),
+        )
+        basis = dict(summary.basis.iter_rows())
+        stands = ", ".join(f"{name.replace('_', ' and ')} {basis[name]:,}" for name in BASES if name in basis)
+        picture(
+            "By restaurant",
+            f"Those with most orders: the median answer on p10 to p90. Finest history behind all answers: {stands}.",
+            pictures.by_restaurant(summary.by_restaurant.head(10), colours),
+        )
+
+
+def _tables(result: Result, seen: Preview) -> None:
+    st.subheader("Order by order")
+    find, basis = st.columns([2, 3])
+    wanted = (find.text_input("Restaurant", key="find_restaurant", placeholder="its id; empty for all") or "").strip()
+    chosen = basis.pills("History behind the answer", BASES, selection_mode="multi", key="find_basis")
+    rows = pl.scan_parquet(result.path, glob=False).with_row_index("row", 1).filter(pl.col(REASON).is_null())
+    if wanted:
+        rows = rows.filter(pl.col("restaurant_id").cast(pl.String).str.strip_chars() == wanted)
+    if chosen:
+        rows = rows.filter(pl.col(BASIS).is_in(list(chosen)))
+    found = int(rows.select(pl.len()).collect(engine="streaming").item())
+    if not found:
+        notice("No order is like that.")
+        return
+    names = ["default answer", *result.models]
+    tabs = st.tabs(names, key="model_tab", on_change="rerun")
+    for name, tab in zip(names, tabs, strict=True):
+        if tab.open:
+            with tab:
+                _default(rows, found, seen) if name == names[0] else _model(rows, found, seen, name, result.summary)
+
+
+def _default(rows: pl.LazyFrame, found: int, seen: Preview) -> None:
+    shown = rows.head(MOST_SHOWN).select(
+        "row",
+        *_first(seen),
+        pl.col(READY_AT).str.slice(11, 5).alias("ready at"),
+        (pl.col(SECONDS) / _MINUTE).alias("p50"),
+        *((pl.col(quantile_column(level)) / _MINUTE).alias(f"p{level * 100:.0f}") for level in (0.1, 0.8, 0.9)),
+        pl.col(BASIS).alias("basis"),
+        *_rest(seen),
+    )
+    _table(shown.collect(), found, dict.fromkeys(("p10", "p50", "p80", "p90"), "%.1f min"))
+
+
+def _model(rows: pl.LazyFrame, found: int, seen: Preview, name: str, summary: Summary) -> None:
+    of = {row["model"]: row for row in summary.models.to_dicts()}
+    lead(
+        f"{name} alone: half within {of[name]['median']:.1f} minutes, on average {of[name]['mean']:.1f}; the default "
+        f"answer {of['p50']['median']:.1f} and {of['p50']['mean']:.1f}. A point model says one number, the mean."
+    )
+    seconds = pl.col(model_column(name))
+    shown = rows.head(MOST_SHOWN).select(
+        "row",
+        *_first(seen),
+        (seconds / _MINUTE).alias(name),
+        (pl.col(SECONDS) / _MINUTE).alias("default answer"),
+        ((seconds - pl.col(SECONDS)) / _MINUTE).alias("difference"),
+        *_rest(seen),
+    )
+    _table(shown.collect(), found, {name: "%.1f min", "default answer": "%.1f min", "difference": "%+.1f min"})
+
+
+def _first(seen: Preview) -> list[str]:
+    return [name for name in _SHOWN_FIRST if name in seen.columns]
+
+
+def _rest(seen: Preview) -> list[pl.Expr]:
+    """The file's other columns; one that is called like one of ours says whose it is."""
+    ours = {"row", "ready at", "p10", "p50", "p80", "p90", "basis", "default answer", "difference"}
+    return [
+        pl.col(name).alias(f"{name} (file)" if name in ours else name)
+        for name in seen.columns
+        if name not in _SHOWN_FIRST and not name.startswith("predict")
+    ]
+
+
+def _table(rows: pl.DataFrame, found: int, formats: dict[str, str]) -> None:
+    if found > len(rows):
+        lead(f"The first {len(rows):,} of {found:,}; all are in the download.")
+    config = {name: st.column_config.NumberColumn(format=kind) for name, kind in formats.items()}
+    st.dataframe(rows, hide_index=True, column_config=config)
+
+
+def _middle(bars: pl.DataFrame) -> float | None:
+    """The median of a histogram, to its bar's middle."""
+    if not len(bars):
+        return None
+    cumulative = bars["orders"].cum_sum()
+    place = int((cumulative * 2 >= cumulative[-1]).arg_max() or 0)
+    return float(bars["minutes"][place]) + float(bars["width"][place]) / 2
+
+
+def _seconds(minutes: float | None) -> float | None:
+    return None if minutes is None else minutes * _MINUTE

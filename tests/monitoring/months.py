@@ -1,0 +1,289 @@
+"""Synthetic months that are answered every morning, for monitoring to look at.
+
+What is simplified, and why: the answers are those of the restaurant lookup (its shrunken quantiles on that morning's
+history), not of trained models, so that a month is made in a second. Everything else is as in production: the
+synthesizer's orders with their dirt, partitions as `score --date` writes them, a history for every morning, the order
+key, and `monitor` itself, morning by morning, on a table that holds what was known.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from preptime.bundle.manifest import Document, Draft, Manifest, Window, document, identify
+from preptime.domain.order import OrderColumns
+from preptime.domain.prediction import BASES
+from preptime.domain.verdict import Purpose
+from preptime.evaluation.evaluated import GLOBAL_MEDIAN, LOOKUP, EvaluatedOrders, backtest_document
+from preptime.evaluation.segments import SegmentColumns
+from preptime.features.directory import Directory
+from preptime.features.history import History, build_history
+from preptime.features.spec import HISTORY_FEATURES
+from preptime.features.state import CompletedOrders, HistoryState
+from preptime.monitoring.answers import QUANTILE_COLUMNS
+from preptime.monitoring.document import Alert
+from preptime.monitoring.monitor import Watch, monitor
+from preptime.monitoring.outcomes import day_number
+from preptime.monitoring.reference import References
+from preptime.tables.audit import audit, to_order_columns
+from preptime.tables.directory import read_directory
+from preptime.tables.order_key import order_keys
+from preptime.tables.results import PREDICTIONS, Results
+from preptime.tables.synthetic import SynthesisPlan, synthesize_frames
+from preptime.tables.table import Table
+
+ONE_DAY = dt.timedelta(days=1)
+TRAINED_DAYS = 14
+"""Days of orders before the first answers."""
+_NAMES = [feature.name for feature in HISTORY_FEATURES]
+_P10, _P50, _P75, _P90 = (_NAMES.index(f"restaurant_p{level}_seconds") for level in (10, 50, 75, 90))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A table in memory."""
+
+    rows: pl.DataFrame
+    name: str = "orders"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The table's own columns."""
+        return tuple(self.rows.columns)
+
+    def frame(self) -> pl.DataFrame:
+        """All rows."""
+        return self.rows
+
+    def batches(self, rows: int) -> Iterator[pl.DataFrame]:
+        """In chunks."""
+        yield from self.rows.iter_slices(rows)
+
+    def partitions(self) -> tuple[Table, ...]:
+        """Itself."""
+        return (self,)
+
+
+class Mornings:
+    """The bundles of a month, without their graphs: one trained, and a refresh of it each morning."""
+
+    def __init__(self) -> None:
+        self.manifests: dict[str, Manifest] = {}
+        self.histories: dict[str, History] = {}
+
+    def champion(self, date: dt.date) -> str | None:
+        """The latest of that date or before."""
+        return max((one.id for one in self.manifests.values() if one.date <= date), default=None)
+
+    def manifest(self, bundle: str) -> Manifest | None:
+        """What it says of itself."""
+        return self.manifests.get(bundle)
+
+    def history(self, bundle: str) -> History | None:
+        """What it knew."""
+        return self.histories.get(bundle)
+
+    def add(self, history: History, window: Window, metrics: Document) -> str:
+        """One more, of the history's morning."""
+        parent = min(self.manifests, default=None)
+        draft = Draft(
+            kind="training" if parent is None else "refresh",
+            date=dt.date.fromisoformat(history.date),
+            parent=parent,
+            window=window,
+            models=("quantile",),
+            calibration={},
+            data_fingerprint="synthetic",
+            metrics=metrics,
+            libraries={},
+        )
+        blank = Manifest(
+            **{name: getattr(draft, name) for name in Draft.__struct_fields__},
+            id="",
+            features=(),
+            vocabularies=history.vocabularies,
+            arrays={},
+            files={},
+        )
+        bundle = identify(blank)
+        self.manifests[bundle] = Manifest(
+            **{name: getattr(blank, name) for name in Manifest.__struct_fields__ if name != "id"}, id=bundle
+        )
+        self.histories[bundle] = history
+        return bundle
+
+
+@dataclass(frozen=True)
+class Month:
+    """Orders, and answers to those from `first_answer` on."""
+
+    orders: pl.DataFrame
+    ready_day: NDArray[np.int64]
+    """[N] of the orders; far ahead where it is never."""
+    acknowledged_day: NDArray[np.int64]
+    directory: Directory
+    mornings: Mornings
+    results: Results
+    start: dt.date
+    first_answer: dt.date
+    last: dt.date
+    """The last day with orders."""
+
+    def known(self, date: dt.date) -> Frame:
+        """The orders as the table holds them on the morning of `date`."""
+        return Frame(self.orders.filter(pl.Series(self.ready_day < day_number(date))))
+
+    def watch(self, date: dt.date) -> Watch:
+        """What `monitor` is given on that morning."""
+        return Watch(self.known(date), self.directory, self.results, self.mornings)
+
+
+def make_month(
+    plan: SynthesisPlan, root: Path, *, trained_days: int = TRAINED_DAYS, slower: tuple[int, float] | None = None
+) -> Month:
+    """Draw a month, answer it morning by morning from the day after `trained_days`.
+
+    With `slower` (day counted from 1, factor) the models go wrong from then on: their answers are divided by the
+    factor.
+    """
+    orders, restaurants, _ = synthesize_frames(plan)
+    directory = read_directory(restaurants)
+    audited = audit(orders, directory, need_label=True)
+    frame = audited.frame
+    start = day_number(plan.start)
+    acknowledged = frame["acknowledged_local"].dt.epoch("d").to_numpy()
+    ready = frame["ready_local"].dt.epoch("d").fill_null(2**30).to_numpy()
+    keys = order_keys(orders, frame)
+    columns = to_order_columns(frame)
+    counted = audited.kept(Purpose.HISTORY)
+    completed = CompletedOrders(
+        columns,
+        columns.acknowledged_at + frame["prep_time_seconds"].fill_null(0).to_numpy(),
+        frame["prep_time_seconds"].fill_null(0).cast(pl.Int64).to_numpy(),
+    )
+    state = HistoryState.of(directory, completed.take(counted & (ready < start + trained_days)))
+    results, mornings = Results(root), Mornings()
+    through = plan.start + (trained_days - 1) * ONE_DAY
+    window = Window(first_day=plan.start, last_day=through, fitted_through=through, gate_days=0)
+    metrics: Document = {}
+    for place in range(trained_days, plan.days):
+        number = start + place
+        date = plan.start + place * ONE_DAY
+        history = build_history(state, directory, date)
+        mine = acknowledged == number
+        asked = columns.take(mine)
+        quantiles = _quantiles(history.rows[history.subject(asked)])
+        if slower is not None and place + 1 >= slower[0]:
+            quantiles = (quantiles / slower[1]).astype(np.float32)
+        if not metrics:
+            metrics = _backtest(asked, completed.prep_time_seconds[mine], quantiles, history, date)
+        bundle = mornings.add(history, window, metrics)
+        asked_keys = keys.filter(pl.Series(mine))
+        write_partition(results, date, _partition(asked_keys, quantiles, history.basis_of(asked), bundle))
+        state.count(directory, completed.take(counted & (ready == number)))
+    first = plan.start + trained_days * ONE_DAY
+    last = plan.start + (plan.days - 1) * ONE_DAY
+    return Month(orders, ready, acknowledged, directory, mornings, results, plan.start, first, last)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A month to be made and looked at, from one morning to another (days of the month, counted from 1)."""
+
+    plan: SynthesisPlan
+    first_morning: int
+    last_morning: int
+    trained_days: int = TRAINED_DAYS
+    slower: tuple[int, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a month's mornings said."""
+
+    seed: int
+    alerts: dict[int, tuple[Alert, ...]]
+    """By morning, those with one."""
+    largest: dict[str, float]
+    """By rule, the value that came nearest to its threshold, or went beyond it."""
+    evaluated: int
+    """Orders behind the last morning's figures."""
+
+
+def look(task: Task) -> Seen:
+    """Make the month in a folder of its own and look at it; for a process pool too."""
+    alerts = dict[int, tuple[Alert, ...]]()
+    largest = dict[str, float]()
+    references, evaluated = References(), 0
+    with tempfile.TemporaryDirectory() as folder:
+        month = make_month(task.plan, Path(folder), trained_days=task.trained_days, slower=task.slower)
+        for morning in range(task.first_morning, task.last_morning + 1):
+            date = month.start + (morning - 1) * ONE_DAY
+            document = monitor(replace(month.watch(date), references=references), date)
+            if document.alerts:
+                alerts[morning] = document.alerts
+            for rule in document.rules:
+                if rule.found is not None:
+                    nearer = min if rule.rule == "volume_low" else max
+                    largest[rule.rule] = nearer(largest.get(rule.rule, rule.found), rule.found)
+            evaluated = document.figures.n
+    return Seen(task.plan.seed, alerts, largest, evaluated)
+
+
+def look_at_all(tasks: Sequence[Task], processes: int = 2) -> list[Seen]:
+    """Side by side, in processes that share nothing."""
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        return list(pool.map(look, tasks))
+
+
+def _quantiles(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[N, 4] p10, p50, p80, p90 of the restaurant; the lookup keeps no p80."""
+    p75, p90 = rows[:, _P75], rows[:, _P90]
+    return np.column_stack([rows[:, _P10], rows[:, _P50], p75 + (p90 - p75) / 3, p90])
+
+
+def _backtest(
+    asked: OrderColumns, label: NDArray[np.int64], quantiles: NDArray[np.float32], history: History, date: dt.date
+) -> Document:
+    actual = label.astype(np.float64)
+    evaluated = EvaluatedOrders(
+        actual=actual,
+        up_to_3h=actual <= 10_800,
+        inside_fence=actual <= 3_000,
+        points={},
+        quantiles=quantiles,
+        baselines={
+            LOOKUP: history.lookup(asked).astype(np.float64),
+            GLOBAL_MEDIAN: np.full(len(actual), float(history.global_median_seconds)),
+        },
+        columns=SegmentColumns.of(asked, history.vocabularies, history.basis_of(asked)),
+    )
+    return document(backtest_document(evaluated, date.isoformat(), date.isoformat()))
+
+
+def _partition(keys: pl.Series, quantiles: NDArray[np.float32], basis: NDArray[np.int8], bundle: str) -> pl.DataFrame:
+    """The columns of a partition that monitoring reads."""
+    return pl.DataFrame(
+        {
+            "order_key": keys,
+            **{name: quantiles[:, place] for place, name in enumerate(QUANTILE_COLUMNS)},
+            "prediction_basis": pl.Series(BASES, dtype=pl.String).gather(basis.astype(np.uint32)),
+        }
+    ).with_columns(prediction_bundle=pl.lit(bundle))
+
+
+def write_partition(results: Results, date: dt.date, frame: pl.DataFrame) -> None:
+    """Put a partition where `score --date` does."""
+    path = results.path(date, PREDICTIONS)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame.write_parquet(path)
