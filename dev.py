@@ -52,7 +52,7 @@ class TaskError(Exception):
 def help_(*_: str) -> None:
     """List the tasks."""
     for name, task in TASKS.items():
-        print(f"{name:<10}{(task.__doc__ or '').splitlines()[0]}")
+        print(f"{name:<13}{(task.__doc__ or '').splitlines()[0]}")
 
 
 def setup(which: str = "dev", *_: str) -> None:
@@ -139,10 +139,40 @@ def airflow(*_: str) -> None:
     _must(PYTHON, ROOT / "scripts" / "airflow_local.py")
 
 
+def serve(*arguments: str) -> None:
+    """The Flask API on what `demo` trained; AIKEY and FLASK_PORT from .env, a key made where there is none."""
+    setup("run")
+    _become(PYTHON, ROOT / "scripts" / "flask_demo.py", *arguments)
+
+
+def clean_docker(*arguments: str) -> None:
+    """Remove this project's containers, networks and images from Docker; --volumes: its data too."""
+    setup("run")
+    _must(PYTHON, ROOT / "scripts" / "clean_docker.py", *arguments)
+
+
 def images(*arguments: str) -> None:
     """Build the container images and say how large they are (needs Docker)."""
     setup()
     _must(PYTHON, "-m", "scripts.images", *arguments)
+
+
+def up(*arguments: str) -> None:
+    """Start API, page, Airflow and PostgreSQL by Docker Compose; or one of api, ui, airflow."""
+    setup()
+    _must(PYTHON, "-m", "scripts.compose", "up", *arguments)
+
+
+def down(*arguments: str) -> None:
+    """Remove what `up` started; --volumes removes its data too."""
+    setup()
+    _must(PYTHON, "-m", "scripts.compose", "down", *arguments)
+
+
+def screenshots(*arguments: str) -> None:
+    """Look at the page: pictures of it in a real browser, into build/screenshots (needs chromium and `make demo`)."""
+    setup()
+    _must(PYTHON, "-m", "scripts.screenshots", *arguments)
 
 
 def lock(*arguments: str) -> None:
@@ -196,7 +226,12 @@ TASKS: dict[str, Callable[..., None]] = {
     "bench": bench,
     "bench-api": bench_api,
     "airflow": airflow,
+    "serve": serve,
+    "clean-docker": clean_docker,
     "images": images,
+    "up": up,
+    "down": down,
+    "screenshots": screenshots,
     "lock": lock,
     "clean": clean,
 }
@@ -255,6 +290,16 @@ def _run(*command: str | Path, said: bool = True) -> bool:
 def _must(*command: str | Path) -> None:
     if not _run(*command, said=False):
         raise TaskError(f"Failed: {' '.join(Path(word).name for word in command[:5])} ...")
+
+
+def _become(*command: str | Path) -> None:
+    """Run a command in this process's place, so that whoever ends this ends that; Windows has no such thing."""
+    if os.name == "nt":
+        _must(*command)
+    else:
+        sys.stdout.flush()
+        os.chdir(ROOT)
+        os.execv(command[0], [str(word) for word in command])
 
 
 def _none(failed: list[str]) -> None:

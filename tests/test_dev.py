@@ -77,7 +77,12 @@ def test_help_lists_every_task_with_a_line() -> None:
         "bench",
         "bench-api",
         "airflow",
+        "serve",
+        "clean-docker",
         "images",
+        "screenshots",
+        "up",
+        "down",
         "lock",
         "clean",
     } == set(tasks())

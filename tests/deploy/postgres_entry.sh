@@ -2,7 +2,7 @@
 # What the published image's entry point does of what our Compose file asks: a database of that name and owner, its
 # password from a variable or a file, made once in PGDATA.
 set -eu
-export PATH="$(echo /usr/lib/postgresql/*/bin):$PATH" PGDATA="${PGDATA:-/var/lib/postgresql/data}"
+export PGDATA="${PGDATA:-/var/lib/postgresql/data}"
 user="${POSTGRES_USER:-postgres}"
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
   printf '%s' "${POSTGRES_PASSWORD:-$(cat "${POSTGRES_PASSWORD_FILE:?}")}" > /tmp/password

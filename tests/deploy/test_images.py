@@ -14,22 +14,9 @@ from tests.api.processes import free_port
 from tests.deploy.asking import HEADERS, KEYS, ORDER, Load
 from tests.deploy.conftest import owned
 from tests.deploy.engine import USER, Engine, ask
+from tests.deploy.serving import INSIDE, PUBLISHED, serving, serving_here
 
 Build = Callable[[str], str]
-PUBLISHED = ("--publish", "127.0.0.1::8000")
-
-
-def serving(store: Path, **settings: str) -> tuple[str, ...]:
-    """Options of a `serve` container over a store."""
-    given = {"PREPTIME_API_KEYS": KEYS, "PREPTIME_CHAMPION_SECONDS": "0.2"} | settings
-    environment = (f"--env={name}={value}" for name, value in given.items())
-    return (*PUBLISHED, f"--volume={store}:/data/models:ro", *environment)
-
-
-def serving_here(store: Path, port: int, **settings: str) -> tuple[str, ...]:
-    """The same on the machine's own loopback: no proxy between that takes connections which nobody answers."""
-    here = {"PREPTIME_HOST": "127.0.0.1", "PREPTIME_PORT": str(port)}
-    return ("--network=host", *serving(store, **here, **settings)[len(PUBLISHED) :])
 
 
 @pytest.mark.parametrize("target", ["serve", "jobs", "ui", "airflow"])
@@ -68,7 +55,7 @@ def test_serve_answers_locked_down_and_within_two_seconds(engine: Engine, image:
     for _ in range(3):
         began = time.monotonic()
         with engine.started(image("serve"), options=serving(store)) as container:
-            port = container.port(8000)
+            port = container.port(INSIDE)
             container.wait_until("/readyz", port=port)
             took.append(time.monotonic() - began)
             status, answer = ask(port, "/v1/predictions", ORDER, HEADERS)
@@ -82,7 +69,7 @@ def test_serve_says_that_it_is_healthy_before_it_has_a_champion(engine: Engine, 
     empty = owned(tmp_path)
     with engine.started(image("serve"), options=serving(empty)) as container:
         container.wait_healthy()
-        assert ask(container.port(8000), "/readyz")[0] == 503
+        assert ask(container.port(INSIDE), "/readyz")[0] == 503
 
 
 def test_what_is_baked_in_needs_no_store(
@@ -93,7 +80,7 @@ def test_what_is_baked_in_needs_no_store(
     assert images.main(["serve", "--base", base, "--tag", "test-baked", "--bake", str(store), "--no-bill"]) == 0
     options = (*PUBLISHED, f"--env=PREPTIME_API_KEYS={KEYS}")
     with engine.started("preptime-serve:test-baked", options=options) as container:
-        port = container.port(8000)
+        port = container.port(INSIDE)
         container.wait_until("/readyz", '"ready":true', port=port)
         assert ask(port, "/v1/predictions", ORDER, HEADERS)[0] == 200
 
@@ -138,4 +125,4 @@ def test_jobs_train_and_score_locked_down(engine: Engine, image: Build, tmp_path
     engine.run(*locked, jobs, "score", "orders.csv", "--out", "results/predictions.parquet")
     assert (data / "results" / "predictions.parquet").stat().st_size > 1000
     with engine.started(image("serve"), options=serving(data / "models")) as container:
-        container.wait_until("/readyz", trained["bundle"], port=container.port(8000))
+        container.wait_until("/readyz", trained["bundle"], port=container.port(INSIDE))

@@ -23,6 +23,7 @@ from preptime.cli.keys import keys
 from preptime.cli.monitor import monitor
 from preptime.cli.notebook import notebook
 from preptime.cli.refresh import refresh
+from preptime.cli.respond import respond
 from preptime.cli.results import results
 from preptime.cli.score import score
 from preptime.cli.serve import serve
@@ -49,7 +50,7 @@ EXTRA_OF = {
 }
 """Which extra brings a package that the core does without."""
 
-TRAINING_VERBS = {"backtest", "demo", "notebook", "train"}
+TRAINING_VERBS = {"backtest", "demo", "notebook", "respond", "train"}
 """They need `train` whatever they miss first; it brings what `batch` does."""
 
 
@@ -86,6 +87,7 @@ VERBS = (
     backtest,
     score,
     monitor,
+    respond,
     refresh,
     serve,
     ui,

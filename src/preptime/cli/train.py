@@ -16,6 +16,8 @@ from preptime.cli.speaking import Speaker, speaking
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from preptime.bundle.store import Store
+    from preptime.tables.results import Results
     from preptime.training.train import TrainDocument
 
 
@@ -59,7 +61,7 @@ def train(
     from preptime.bundle.store import Store
     from preptime.evaluation.tracked import write_tracked
     from preptime.tables.gate import with_settings
-    from preptime.tables.results import REPORT, TRAINING, Results
+    from preptime.tables.results import Results
     from preptime.tables.revisions import revisions
     from preptime.training.fit import FitPlan
     from preptime.training.publish import Who
@@ -82,16 +84,22 @@ def train(
     )
     if figures is not None:
         write_tracked(figures, document.evaluation)
-    into = Results(Path(results))
-    report = opened.fetch(document.bundle) / REPORT
-    into.write(date, REPORT, report.read_bytes())
-    written = into.write(date, TRAINING, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+    written = publish(document, opened, Results(Path(results)))
     serving = ChampionLog(opened).current()
     speaker.finish(
         document,
         *words(document, store, serving=serving.bundle if serving else None),
         f"The results are in {written.parent}.",
     )
+
+
+def publish(document: TrainDocument, store: Store, into: Results) -> Path:
+    """Put what was decided, and the report, into the date's partition; returns the file that was written last."""
+    from preptime.tables.results import REPORT, TRAINING
+
+    report = store.fetch(document.bundle) / REPORT
+    into.write(document.date, REPORT, report.read_bytes())
+    return into.write(document.date, TRAINING, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
 
 
 def words(document: TrainDocument, store: str, *, serving: str | None) -> list[RenderableType]:
