@@ -67,7 +67,7 @@ def test_tables_alone_can_be_made(database: str) -> None:
 def test_orders_need_restaurants_first(files: Files, database: str) -> None:
     said = refused(preptime("ingest", files.orders, "--to", database, "--json"), 1, "DataError")
     assert "table=restaurants has no rows" in said.facts
-    assert said.hint.startswith("Load some: preptime ingest --restaurants RESTAURANTS --to postgresql://")
+    assert said.hint.startswith("Load some: preptime ingest --restaurants RESTAURANTS --to 'postgresql://")
 
 
 def test_restaurants_that_training_would_refuse_are_refused(database: str, tmp_path: Path) -> None:

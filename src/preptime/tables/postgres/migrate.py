@@ -69,7 +69,7 @@ def require_current(connection: Connection, address: Address) -> None:
     if behind:
         raise DataError(
             f"{address.database} lacks the migration{'s' if len(behind) > 1 else ''} {', '.join(behind)}.",
-            f"Apply them: preptime ingest --to {address.database}",
+            f"Apply them: preptime ingest --to {address.quoted}",
         )
 
 
