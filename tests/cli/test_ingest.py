@@ -82,6 +82,11 @@ def test_only_a_database_is_loaded_into(files: Files, to: str) -> None:
     assert said.facts == f"{to} is no database."
 
 
+def test_rejects_of_another_kind_are_wrong_use(files: Files, database: str) -> None:
+    ran = preptime("ingest", files.orders, "--to", database, "--rejects", "rejects.parquet", "--json")
+    assert refused(ran, 2, "UsageError").facts == "--rejects rejects.parquet is no csv."
+
+
 def test_a_server_that_does_not_answer_is_a_fault(files: Files) -> None:
     ran = preptime("ingest", files.orders, "--to", "postgresql://me:s3cret@127.0.0.1:1/food", "--json")
     assert "cannot be reached" in refused(ran, 3, "FaultError").facts

@@ -10,6 +10,7 @@ import msgspec
 
 from preptime.cli import figures, reading
 from preptime.cli.speaking import Speaker, speaking
+from preptime.errors import UsageError
 from preptime.tables.database import Loaded
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def ingest(speaker: Speaker, *, source: str | None, restaurants: str | None, to:
     """
     from preptime.tables.open import open_database
 
+    if rejects.suffix.lower() != ".csv":
+        raise UsageError(f"--rejects {rejects} is no csv.", "Name the file .csv.")
     database = open_database(to)
     migrations = database.prepare()
     listed = None if restaurants is None else _restaurants(database, restaurants)

@@ -82,6 +82,16 @@ def test_a_corrected_time_moves_the_order_to_its_day(url: str) -> None:
     assert _counts(url, orders(moved)) == (0, 0, 1)
 
 
+def test_orders_of_a_day_that_was_dropped_can_be_loaded_again(url: str) -> None:
+    """To keep fewer days their partitions are dropped; what comes again is not taken for known."""
+    rows = month(days=2)
+    load(url, rows)
+    with psycopg.connect(url) as connection:
+        connection.execute("DROP TABLE preptime.orders_20150601")
+    left = len(open_table(url).frame())
+    assert _counts(url, rows) == (len(rows) - left, 0, left)
+
+
 def test_a_column_that_comes_later_is_there_for_all(url: str) -> None:
     load(url, orders(order(order_id="A", note="first")))
     load(url, orders(order(order_id="B", courier="bike"), order(order_id="A", courier="car")))
