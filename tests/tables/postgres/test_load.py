@@ -143,6 +143,8 @@ def test_a_file_with_nothing_but_bad_rows_is_refused(url: str, tmp_path: Path) -
     orders(order(order_acknowledged_at="tomorrow")).write_csv(tmp_path / "orders.csv")
     with pytest.raises(DataError, match="No row could be stored"):
         load_file(url, tmp_path / "orders.csv")
+    assert len(pl.read_csv(tmp_path / "rejects.csv")) == 1, "to be repaired, like any other"
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_what_a_column_can_hold_is_stored_whatever_is_wrong_with_it(url: str) -> None:

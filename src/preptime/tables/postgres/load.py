@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 from psycopg import sql
 
-from preptime.errors import DataError
-from preptime.tables.database import Loaded
+from preptime.tables.database import Loaded, NothingToStoreError
 from preptime.tables.postgres.address import Address
 from preptime.tables.postgres.copying import add_columns, copy_in
 from preptime.tables.postgres.migrate import LOCK, migrate, require_current
@@ -72,7 +71,7 @@ class PostgresDatabase:
                 copy_in(connection, _STAGING, chunk)
                 rows += len(chunk)
             if not rows:
-                raise DataError("No row could be stored.", "Repair the refused rows and load them again.")
+                raise NothingToStoreError
             if progress:
                 progress("Merging", 0.0)
             repeated = _fold_repeated(connection)
