@@ -81,6 +81,11 @@ results = told("results", "Folder of the daily results, one partition for each d
 date = click.option(
     "--date", type=DATE, required=True, help="A morning: what happened before its local midnight is known."
 )
+figures = click.option(
+    "--figures",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the figures here too, as small files that DVC compares (docs/data-versions.md).",
+)
 gate = click.option(
     "--gate", multiple=True, metavar="NAME=NUMBER", help="Another threshold of the data gate, e.g. min_days=5."
 )
