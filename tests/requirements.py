@@ -28,3 +28,13 @@ def real_data() -> Path:
         f"the real data is not here: no orders.csv in {folder} (PREPTIME_REAL_DATA names its folder)",
     )
     return folder
+
+
+def airflow_python() -> Path:
+    """The Python of Airflow's own environment, which this one never shares anything with."""
+    python = ROOT / ".venv-airflow" / "bin" / "python"
+    requires(
+        (python.parent / "airflow").is_file(),
+        "Airflow is not here: make its environment with `python dev.py setup airflow`",
+    )
+    return python

@@ -15,7 +15,8 @@ from packaging.requirements import Requirement
 
 from tests.requirements import ROOT, requires
 
-LOCKS = ("run", "dev", "airflow", "dvc", "deploy")
+IMAGE_LOCKS = ("images/serve", "images/jobs", "images/ui")
+LOCKS = ("run", "dev", "airflow", "dvc", "deploy", "images/build", *IMAGE_LOCKS)
 
 ANYWHERE_IN = {
     "catboost": ("models/cat.py",),
@@ -30,7 +31,7 @@ ANYWHERE_IN = {
     "flask_swagger_ui": ("api/",),
     "werkzeug": ("api/",),
     "granian": ("api/",),
-    "google": ("bundle/google.py", "tables/bigquery.py"),
+    "google": ("bundle/google.py", "tables/bigquery/"),
     "streamlit": ("ui/",),
     "starlette": ("ui/",),
     "psycopg": ("tables/postgres/",),
@@ -108,6 +109,14 @@ def test_developers_run_what_users_run() -> None:
     dev = locked("dev")
     versions = {name: {str(pin.specifier) for pin, _ in pins} for name, pins in locked("run").items()}
     assert {name: {str(pin.specifier) for pin, _ in dev.get(name, [])} for name in versions} == versions
+
+
+@pytest.mark.parametrize("image", IMAGE_LOCKS)
+def test_an_image_runs_what_users_run(image: str) -> None:
+    """No package of another version than in locks/run.lock, and none that is not there."""
+    run = {name: {str(pin.specifier) for pin, _ in pins} for name, pins in locked("run").items()}
+    for name, pins in locked(image).items():
+        assert {str(pin.specifier) for pin, _ in pins} <= run[name]
 
 
 @pytest.mark.parametrize("vendor", ANYWHERE_IN)

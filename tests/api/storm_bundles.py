@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from preptime.api.predict import DIGITS
+from preptime.api.cells import DIGITS
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.manifest import GOLDEN, MANIFEST, MODEL, decode
 from preptime.bundle.store import BUNDLES, Store

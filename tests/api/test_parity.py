@@ -8,8 +8,8 @@ from typing import cast
 
 import numpy as np
 
+from preptime.api.cells import DIGITS
 from preptime.api.exchange import PREDICTIONS
-from preptime.api.predict import DIGITS
 from preptime.api.serving import Serving
 from preptime.scoring.score import score_file
 from tests.api.making import HEADERS, client, make

@@ -13,6 +13,7 @@ import datetime as dt
 import gc
 import json
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -46,9 +47,15 @@ class FakeGoogleStorage:
     read_only: bool = False
     away: bool = False
     """Every connection is closed without an answer."""
+    stuck: str = ""
+    """Contents of objects whose name ends so are begun and never finished, until `unstick` is set."""
+    is_stuck: threading.Event = field(default_factory=threading.Event)
+    unstick: threading.Event = field(default_factory=threading.Event)
     refused_writes: list[str] = field(default_factory=list)
     """Writes that were asked for while `read_only`."""
     requests: list[str] = field(default_factory=list)
+    clock_ahead: float = 0.0
+    """Seconds that its clock is ahead of this machine's."""
     updated: dt.datetime = dt.datetime(2015, 6, 17, 5, tzinfo=dt.UTC)
     lock: threading.Lock = field(default_factory=threading.Lock)
     address: str = ""
@@ -138,7 +145,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         """What only looks at the date of the answer."""
-        self._send(404, b"", {})
+        if not self._goes_wrong():
+            self._send(404, b"", {})
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The date that every answer carries."""
+        return super().date_time_string((timestamp or time.time()) + self.storage.clock_ahead)
 
     def do_POST(self) -> None:
         """Uploads in one request, and the beginning of those in several."""
@@ -223,6 +235,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif alone:
             self._answer(_metadata(self.storage, name))
         else:
+            if self.storage.stuck and name.endswith(self.storage.stuck):
+                self.storage.is_stuck.set()
+                self.storage.unstick.wait(60)
             checksum = f"crc32c={_metadata(self.storage, name)['crc32c']}"
             self._send(200, content, {"X-Goog-Hash": checksum, "Content-Type": "application/octet-stream"})
 

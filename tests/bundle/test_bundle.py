@@ -160,8 +160,10 @@ def test_another_model_under_the_same_golden_orders_is_found(bundle_folder: Path
 
 
 def test_feature_code_that_changed_by_one_bit_is_found(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def changed(orders: OrderColumns, history: History) -> NDArray[np.float32]:
-        matrix = feature_matrix(orders, history)
+    def changed(
+        orders: OrderColumns, history: History, subject: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        matrix = feature_matrix(orders, history, subject)
         matrix[11, 2] = np.nextafter(matrix[11, 2], np.float32(np.inf))
         return matrix
 

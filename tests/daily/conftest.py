@@ -8,28 +8,19 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from preptime.evaluation.report import ReportData
 from preptime.tables.synthetic import SynthesisPlan, synthesize_frames
-from preptime.training import train
-from preptime.training.fit import FitPlan
 from tests.daily.making import LAST, WEEK, Place, until
-from tests.training.making import quick_plan
+from tests.daily.quick import make_quick
 
 PLAN = SynthesisPlan(orders=4_500, restaurants=40, days=21)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def quick() -> Iterator[None]:
-    """Trainings fit two small models, and reports have no pictures: those take longer than all else."""
+    """Trainings fit two small models, and reports have no pictures."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(FitPlan, "default", lambda threads: quick_plan(threads=threads))
-        patched.setattr(train, "render_report", report)
+        make_quick(patched)
         yield
-
-
-def report(data: ReportData) -> str:
-    """In place of the real one: everything it would be drawn from."""
-    return f"<html>{data.bundle_id} {data.orders_used} {data.data_fingerprint} {data.audit} {data.rows_read}</html>"
 
 
 @pytest.fixture(scope="session")

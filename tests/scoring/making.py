@@ -34,14 +34,14 @@ MORNING = PLAN.start + dt.timedelta(days=PLAN.days + 5)
 MODELS: tuple[Model, ...] = (Forest(trees=10, max_leaf_nodes=30), XGBoost(trees=10), Quantile(trees=10))
 
 
-def small_bundle(store: Store) -> Bundle:
-    """A bundle of three small models, fitted on fourteen synthetic days."""
+def small_bundle(store: Store, slower_seconds: int = 0) -> Bundle:
+    """A bundle of three small models, fitted on fourteen synthetic days; where all was slower, another bundle."""
     orders, restaurants, _ = synthesize_frames(PLAN)
     directory = read_directory(restaurants)
     audited = audit(orders, directory, need_label=True)
     frame = audited.frame.filter(pl.Series(audited.kept(Purpose.FITTING) & audited.kept(Purpose.HISTORY)))
     columns = to_order_columns(frame)
-    label = frame["prep_time_seconds"].cast(pl.Int64).to_numpy()
+    label = frame["prep_time_seconds"].cast(pl.Int64).to_numpy() + slower_seconds
     completed = CompletedOrders(columns, columns.acknowledged_at + label, label)
     history = build_history(HistoryState.of(directory, completed), directory, MORNING)
     X = feature_matrix(columns, history)

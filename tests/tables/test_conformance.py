@@ -13,11 +13,10 @@ import pytest
 from preptime.errors import DataError
 from preptime.tables.audit import audit
 from preptime.tables.columns import ADDED, FILE, ROW
-from preptime.tables.ingest import ingest
-from preptime.tables.open import open_database, open_table
-from preptime.tables.rejects import Rejects
+from preptime.tables.open import open_table
 from preptime.tables.table import Table
-from tests.tables.making import RESTAURANTS, directory, month
+from tests.tables.loading import load, prepared
+from tests.tables.making import directory, month
 
 
 def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
@@ -74,13 +73,9 @@ def _file_url(folder: Path, rows: pl.DataFrame) -> str:
 
 
 def _database(url: str, folder: Path, rows: pl.DataFrame) -> str:
-    database = open_database(url)
-    database.prepare()
-    database.load_restaurants(RESTAURANTS)
+    prepared(url)
     if len(rows):
-        with Rejects(folder / "rejects.csv") as rejects:
-            ingest(open_table(_one_parquet(folder, rows)), directory(), database, rejects)
-        assert rejects.rows == 0
+        load(url, rows, "parquet")
     return url
 
 
@@ -93,7 +88,7 @@ KINDS: dict[str, Kind] = {
     "folder of parquet": _folder_of_parquet,
     "file url": _file_url,
 }
-DATABASES = {"postgres": "database"}
+DATABASES = {"postgres": "database", "bigquery, faked": "dataset"}
 """Each with the fixture that gives the address of an empty one."""
 
 

@@ -70,6 +70,11 @@ def make_store(folder: Path) -> Bundle:
     return bundle
 
 
+def other_bundle(store: Store) -> Bundle:
+    """Another bundle of that morning, not yet champion: the same models with another history."""
+    return small_bundle(store, slower_seconds=120)
+
+
 @contextmanager
 def site_at(folder: Path, **given: str) -> Iterator[Site]:
     """Both servers on the store under `folder`, ready to be asked. `given` are settings of the page."""

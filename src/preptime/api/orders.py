@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from numpy.typing import NDArray
 
+from preptime.api.cells import Cells, as_columns
 from preptime.api.moments import Moment, read_moment
 from preptime.api.numbers import bounds, is_missing, read_number, read_whole
 from preptime.api.order import Order
@@ -47,12 +47,17 @@ class Fault:
 class Rows:
     """N orders as read."""
 
-    columns: OrderColumns
+    cells: list[Cells]
     """Those that can be predicted, in order."""
     moments: list[Moment]
     """When each of those was acknowledged, to the microsecond."""
     faults: dict[int, Fault]
     """By the place among all N: why the others cannot."""
+
+    @property
+    def columns(self) -> OrderColumns:
+        """Those that can be predicted, as columns."""
+        return as_columns(self.cells)
 
 
 def read_orders(orders: Sequence[Order], lookup: Lookup) -> Rows:
@@ -60,7 +65,7 @@ def read_orders(orders: Sequence[Order], lookup: Lookup) -> Rows:
     restaurants = [read_whole(order.restaurant_id, _RESTAURANT) for order in orders]
     faults: dict[int, Fault] = {}
     moments: list[Moment] = []
-    cells: list[_Cells] = []
+    cells: list[Cells] = []
     for place, position in enumerate(_positions(restaurants, lookup)):
         read = _read(orders[place], restaurants[place], position, lookup)
         if isinstance(read, Fault):
@@ -68,7 +73,7 @@ def read_orders(orders: Sequence[Order], lookup: Lookup) -> Rows:
         else:
             moments.append(read[0])
             cells.append(read[1])
-    return Rows(_columns(cells), moments, faults)
+    return Rows(cells, moments, faults)
 
 
 def shown(value: object) -> str:
@@ -81,26 +86,17 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
-_Cells = tuple[int, int, float, int, int, int, int]
-"""One row of `OrderColumns`."""
-
 _DECLARED = {reason: position for position, reason in enumerate(Reason)}
 
 
 def _positions(restaurants: list[int | Reason], lookup: Lookup) -> list[int]:
     """The position of each restaurant in the directory, or `UNKNOWN`."""
-    known = lookup.restaurant_id
     wanted = [UNKNOWN if isinstance(one, Reason) else one for one in restaurants]
-    if not len(known):
-        return [UNKNOWN] * len(wanted)
-    found: list[int] = known.searchsorted(np.array(wanted, np.int64)).tolist()
-    last, item = len(known) - 1, known.item
-    return [
-        place if place <= last and item(place) == one else UNKNOWN for place, one in zip(found, wanted, strict=True)
-    ]
+    found: list[int] = lookup.positions(np.array(wanted, np.int64)).tolist()
+    return found
 
 
-def _read(order: Order, restaurant: int | Reason, position: int, lookup: Lookup) -> tuple[Moment, _Cells] | Fault:
+def _read(order: Order, restaurant: int | Reason, position: int, lookup: Lookup) -> tuple[Moment, Cells] | Fault:
     zone = lookup.zones[lookup.zone_code.item(position)]
     if position == UNKNOWN and order.country is not None:
         zone = _zone_of_stranger(order.country, lookup) or zone
@@ -112,21 +108,18 @@ def _read(order: Order, restaurant: int | Reason, position: int, lookup: Lookup)
     if order.open_orders is not None and _open_orders(order) is not None:
         return _fault(order, restaurant, moment, value, items)
     countries, cities, foods = lookup.own
-    of_country, of_city, of_food = lookup.codes
-    return moment, (
-        moment[0] // MICROSECONDS,
-        restaurant,
-        value,
-        items,
-        _code(order.country, of_country, countries, position),
-        _code(order.city, of_city, cities, position),
-        _code(order.type_of_food, of_food, foods, position),
-    )
+    country, city, food = countries.item(position), cities.item(position), foods.item(position)
+    if order.country is not None or order.city is not None or order.type_of_food is not None:
+        of_country, of_city, of_food = lookup.codes
+        country = _code(order.country, of_country, country)
+        city = _code(order.city, of_city, city)
+        food = _code(order.type_of_food, of_food, food)
+    return moment, (moment[0] // MICROSECONDS, restaurant, value, items, country, city, food)
 
 
 def _zone_of_stranger(country: object, lookup: Lookup) -> ZoneInfo | None:
     """The zone of a restaurant that is not listed, by the country its order names; a code means a listed country."""
-    code = _code(country, lookup.codes[0], lookup.own[0], UNKNOWN)
+    code = _code(country, lookup.codes[0], UNKNOWN)
     if code != UNKNOWN:
         return zone_of_country(lookup.countries[code])
     return zone_of_country(country.strip(BLANKS)) if type(country) is str else None
@@ -156,15 +149,14 @@ def _fault(
     return Fault(reason, field, getattr(order, field))
 
 
-def _code(cell: object, codes: dict[str, int], listed: NDArray[np.int32], position: int) -> int:
+def _code(cell: object, codes: dict[str, int], usual: int) -> int:
     """The order's own category where it is understood, by name or by position; else its restaurant's."""
-    if cell is not None:
-        own = codes.get(cell, UNKNOWN) if type(cell) is str else UNKNOWN
-        if own == UNKNOWN:
-            own = _less_usual_code(cell, codes)
-        if own != UNKNOWN:
-            return own
-    return listed.item(position)
+    if cell is None:
+        return usual
+    own = codes.get(cell, UNKNOWN) if type(cell) is str else UNKNOWN
+    if own == UNKNOWN:
+        own = _less_usual_code(cell, codes)
+    return usual if own == UNKNOWN else own
 
 
 def _less_usual_code(cell: object, codes: dict[str, int]) -> int:
@@ -178,16 +170,3 @@ def _less_usual_code(cell: object, codes: dict[str, int]) -> int:
     elif (type(cell) is int or type(cell) is float) and 0 <= cell < len(codes) and cell == int(cell):
         return int(cell)
     return UNKNOWN
-
-
-def _columns(cells: list[_Cells]) -> OrderColumns:
-    local, restaurant, value, items, country, city, food = zip(*cells, strict=True) if cells else ((),) * 7
-    return OrderColumns(
-        np.array(local, np.int64),
-        np.array(restaurant, np.int64),
-        np.array(value, np.float64),
-        np.array(items, np.int64),
-        np.array(country, np.int32),
-        np.array(city, np.int32),
-        np.array(food, np.int32),
-    )

@@ -8,22 +8,19 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 import msgspec
-import numpy as np
 from msgspec import UNSET
-from numpy.typing import NDArray
 
 from preptime.api.answer import Failure, Prediction, PredictionResponse, RowError, VertexResponse
+from preptime.api.cells import DEFAULT, FIRST_POINT, FIRST_QUANTILE, Told
 from preptime.api.decoding import Asked, decode_demo, decode_request, decode_vertex
-from preptime.api.moments import iso_text
+from preptime.api.moments import Moment, iso_text
 from preptime.api.order import Order
 from preptime.api.orders import Fault, Rows, read_orders
 from preptime.api.problems import RefusedRequestError
 from preptime.api.serving import Serving
-from preptime.domain.prediction import BASES, DEFAULT_MODEL, Predictions
+from preptime.domain.prediction import BASES, DEFAULT_MODEL
 
-DIGITS = 4
-"""Digits of a second that are told: all that a float32 of some hundred seconds holds."""
-
+_P10, _P50, _P80, _P90 = range(FIRST_QUANTILE, FIRST_POINT)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -56,21 +53,26 @@ def predict_demo(body: bytes, serving: Serving, max_orders: int) -> Answer:
     """
     asked = decode_demo(body)
     rows = _read(asked, serving, max_orders)
-    found = serving.bundle.predict(rows.columns)
-    by_model = {**found.points, DEFAULT_MODEL: found.default}
-    lists = {name: _spread(_told(seconds), rows, len(asked.orders)) for name, seconds in by_model.items()}
+    told = serving.turns.run(rows.cells, True)
+    lists = {
+        name: _spread([seconds[place] for _, seconds in told], rows, len(asked.orders))
+        for name, place in serving.places.items()
+    }
     return Answer(HTTPStatus.CREATED, _encode(lists), asked.orders)
 
 
 def _answers(asked: Asked, serving: Serving, max_orders: int) -> list[Prediction | Failure]:
     _check_models(asked.models, serving)
     rows = _read(asked, serving, max_orders)
-    points = tuple(name for name in asked.models if name != DEFAULT_MODEL)
-    found = serving.bundle.predict(rows.columns, points)
-    predictions = iter(_predictions(rows, found, asked.models))
+    points = any(name != DEFAULT_MODEL for name in asked.models)
+    told = zip(serving.turns.run(rows.cells, points), rows.moments, strict=True)
+    wanted = [(name, serving.places[name]) for name in asked.models]
     answers: list[Prediction | Failure] = []
     for place, order in enumerate(asked.orders):
-        answer = _failure(rows.faults[place]) if place in rows.faults else next(predictions)
+        if rows.faults and place in rows.faults:
+            answer: Prediction | Failure = _failure(rows.faults[place])
+        else:
+            answer = _prediction(*next(told), wanted)
         if order.order_id is not None:
             answer.order_id = _echo(order.order_id)
         answers.append(answer)
@@ -103,33 +105,24 @@ def _check_models(models: Sequence[str], serving: Serving) -> None:
             )
 
 
-def _predictions(rows: Rows, found: Predictions, models: Sequence[str]) -> list[Prediction]:
-    """One prediction for each row that can be predicted, without its `order_id`."""
-    quantiles = np.round(found.quantiles.astype(np.float64), DIGITS).tolist()
-    p50 = found.default.tolist()
-    told = {name: _told(found.default if name == DEFAULT_MODEL else found.points[name]) for name in models}
-    return [
-        Prediction(
-            prep_time_seconds=round(p50[row]),
-            p10=p10,
-            p50=middle,
-            p80=p80,
-            p90=p90,
-            ready_at=iso_text(rows.moments[row], p50[row]),
-            basis=BASES[basis],
-            models={name: seconds[row] for name, seconds in told.items()} if told else UNSET,
-        )
-        for row, ((p10, middle, p80, p90), basis) in enumerate(zip(quantiles, found.basis.tolist(), strict=True))
-    ]
+def _prediction(told: Told, moment: Moment, wanted: Sequence[tuple[str, int]]) -> Prediction:
+    """What is answered to one order, without its `order_id`."""
+    basis, seconds = told
+    p50 = seconds[DEFAULT]
+    return Prediction(
+        prep_time_seconds=round(p50),
+        p10=seconds[_P10],
+        p50=seconds[_P50],
+        p80=seconds[_P80],
+        p90=seconds[_P90],
+        ready_at=iso_text(moment, p50),
+        basis=BASES[basis],
+        models={name: seconds[place] for name, place in wanted} if wanted else UNSET,
+    )
 
 
 def _failure(fault: Fault) -> Failure:
     return Failure(error=RowError(str(fault.reason), fault.field, fault.message))
-
-
-def _told(seconds: NDArray[np.float32]) -> list[float]:
-    told: list[float] = np.round(seconds.astype(np.float64), DIGITS).tolist()
-    return told
 
 
 def _spread(values: list[float], rows: Rows, size: int) -> list[float | None]:

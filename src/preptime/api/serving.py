@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
+from preptime.api.cells import Cells, Told, place_of, tell
+from preptime.api.turns import Turns
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.champions import Entry
 from preptime.domain.order import UNKNOWN
@@ -23,8 +26,8 @@ from preptime.features.history import History
 class Lookup:
     """A directory, ready to be asked about one order at a time. A code of `UNKNOWN` is -1, the arrays' last place."""
 
-    restaurant_id: NDArray[np.int64]
-    """[R] ascending."""
+    positions: Callable[[NDArray[np.int64]], NDArray[np.int64]]
+    """The directory's own: [N] positions of restaurants, `UNKNOWN` for those that it lacks."""
     zone_code: NDArray[np.int32]
     """[R + 1] position in `zones`; the last is the usual one, for strangers."""
     zones: tuple[ZoneInfo, ...]
@@ -41,7 +44,7 @@ class Lookup:
         words = directory.vocabularies
         last = np.int32(UNKNOWN)
         return cls(
-            np.asarray(directory.restaurant_id),
+            directory.positions,
             np.append(directory.time_zone, np.int32(directory.usual_zone)),
             tuple(zone(name) for name in words.time_zone or ("UTC",)),
             (
@@ -65,6 +68,10 @@ class Serving:
     lookup: Lookup
     models: tuple[str, ...]
     """Its point models, in the graph's order; `quantile` is not among them."""
+    places: dict[str, int]
+    """Where a model's seconds stand in what is told of an order, by name; `quantile` too."""
+    turns: Turns[Cells, Told]
+    """What asks the bundle, for all threads; rows of the second kind want the point models too."""
 
     @classmethod
     def of(cls, bundle: Bundle, entry: Entry, loaded_at: str) -> Serving:
@@ -72,7 +79,9 @@ class Serving:
         models = tuple(name for name in bundle.manifest.models if name != DEFAULT_MODEL)
         history = _unwrapped(bundle.history)
         prepared = Bundle(bundle.folder, bundle.manifest, history, bundle.graph)
-        return cls(prepared, entry, loaded_at, Lookup.of(history.directory), models)
+        places = {name: place_of(name, models) for name in bundle.manifest.models}
+        turns = Turns(partial(tell, prepared))
+        return cls(prepared, entry, loaded_at, Lookup.of(history.directory), models, places, turns)
 
 
 @lru_cache(maxsize=1024)

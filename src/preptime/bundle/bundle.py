@@ -70,7 +70,8 @@ class Bundle:
         `models` names the point models wanted, all by default; the quantiles are always there, and alone they take a
         third less time. A name that the bundle does not have is a `KeyError`.
         """
-        features, basis = self.features(orders), self.history.basis_of(orders)
+        subject = self.history.subject(orders)
+        features, basis = feature_matrix(orders, self.history, subject), self.history.basis[subject]
         if models is not None and not models:
             return Predictions({}, self.graph.run_default(features), basis)
         points, quantiles = self.graph.run(features)

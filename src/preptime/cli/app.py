@@ -17,6 +17,7 @@ from preptime.cli.backtest import backtest
 from preptime.cli.bundles import bundles
 from preptime.cli.check import check
 from preptime.cli.demo import demo
+from preptime.cli.doctor import doctor
 from preptime.cli.ingest import ingest
 from preptime.cli.keys import keys
 from preptime.cli.monitor import monitor
@@ -26,6 +27,7 @@ from preptime.cli.respond import respond
 from preptime.cli.results import results
 from preptime.cli.score import score
 from preptime.cli.serve import serve
+from preptime.cli.snapshot import snapshot
 from preptime.cli.status import FAULT, FINE, INTERRUPTED, REFUSED, WRONG_USE
 from preptime.cli.synthesize import synthesize
 from preptime.cli.train import train
@@ -80,6 +82,7 @@ VERBS = (
     synthesize,
     check,
     ingest,
+    snapshot,
     train,
     backtest,
     score,
@@ -91,6 +94,7 @@ VERBS = (
     bundles,
     results,
     keys,
+    doctor,
     notebook,
 )
 for verb in VERBS:

@@ -10,19 +10,21 @@ import msgspec
 
 from preptime.cli import figures, reading
 from preptime.cli.speaking import Speaker, speaking
+from preptime.tables.database import Loaded
 
 if TYPE_CHECKING:
-    from preptime.tables.database import Database, Loaded
+    from preptime.tables.database import Database
 
 
 class IngestDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What was loaded. Counts as in `preptime.tables.database.Loaded`; null where there was nothing to load."""
+    """What was loaded."""
 
     to: str
     migrations: tuple[str, ...]
     """What was applied to the database first."""
-    restaurants: dict[str, int] | None
-    orders: dict[str, int] | None
+    restaurants: Loaded | None
+    """Null when none were given; likewise orders."""
+    orders: Loaded | None
     refused: dict[str, int]
     """Orders that could not be stored, by their first reason."""
     rejects: str | None
@@ -57,8 +59,8 @@ def ingest(speaker: Speaker, *, source: str | None, restaurants: str | None, to:
     document = IngestDocument(
         to=database.name,
         migrations=migrations,
-        restaurants=None if listed is None else msgspec.to_builtins(listed),
-        orders=None if orders is None else msgspec.to_builtins(orders),
+        restaurants=listed,
+        orders=orders,
         refused=refused,
         rejects=str(rejects) if refused else None,
     )
@@ -90,18 +92,17 @@ def _orders(speaker: Speaker, database: Database, source: str, rejects: Path) ->
 def words(document: IngestDocument) -> list[str]:
     """What loading says to people."""
     said = [f"Applied to {document.to}: {', '.join(document.migrations)}."] if document.migrations else []
-    if document.restaurants is not None:
-        said.append(f"{figures.counted(document.restaurants['rows'], 'restaurant')}: {_parted(document.restaurants)}.")
-    if document.orders is not None:
-        said.append(f"{figures.counted(document.orders['rows'], 'order')}: {_parted(document.orders)}.")
+    for word, loaded in (("restaurant", document.restaurants), ("order", document.orders)):
+        if loaded is not None:
+            said.append(f"{figures.counted(loaded.rows, word)}: {_parted(loaded)}.")
     said += [f"{figures.counted(count, 'order')} refused, reason {why}." for why, count in document.refused.items()]
     if document.rejects:
         said.append(f"They are in {document.rejects}: repair them there and load that file.")
     return said or [f"{document.to} is up to date."]
 
 
-def _parted(counts: dict[str, int]) -> str:
-    parts = [f"{counts[name]:,} {name}" for name in ("new", "updated", "unchanged")]
-    if counts["repeated"]:
-        parts.append(f"{counts['repeated']:,} of an order given more than once")
+def _parted(loaded: Loaded) -> str:
+    parts = [f"{loaded.new:,} new", f"{loaded.updated:,} updated", f"{loaded.unchanged:,} unchanged"]
+    if loaded.repeated:
+        parts.append(f"{loaded.repeated:,} of an order that the file has more than once")
     return ", ".join(parts)

@@ -61,18 +61,16 @@ def hours(rows: list[Row], width: int, palette: Palette) -> Chart:
 
     Hours with few orders don't stretch the picture: they end at its edge.
     """
-    solid = [max(float(row["mae"]), float(row["lookup_mae"])) for row in rows if not row["few"]]
+    told = ("mae", "lookup_mae")
+    solid = [max(float(row[name]) for name in told if name in row) for row in rows if not row["few"]]
     top = 1.1 * max(solid) if solid else math.inf
-    cut: list[Row] = [
-        {**row, "mae": min(float(row["mae"]), top), "lookup_mae": min(float(row["lookup_mae"]), top)} for row in rows
-    ]
+    cut: list[Row] = [row | {name: min(float(row[name]), top) for name in told if name in row} for row in rows]
     x = alt.X("value:O", sort=[str(hour) for hour in range(24)], title="local hour the order was acknowledged")
     base = alt.Chart(_data(cut)).encode(x=x.axis(labelOverlap=True, labelAngle=0))
     bars = base.mark_bar(color=palette.model, cornerRadiusEnd=2).encode(
         y=alt.Y("mae:Q", title="mean error, minutes"),
         opacity=_paler_when_few(),
         description=alt.Description("tip:N"),
-        tooltip=alt.Tooltip("tip:N"),
     )
     ticks = base.mark_tick(color=palette.lookup, thickness=3, opacity=1).encode(y="lookup_mae:Q")
     return themed(_fit(_layer(bars, ticks), width, _plot_height(width)), palette)
@@ -104,7 +102,6 @@ def _segment_bars(palette: Palette) -> alt.LayerChart:
         x=alt.X("mae:Q", title="mean error, minutes"),
         opacity=_paler_when_few(),
         description=alt.Description("tip:N"),
-        tooltip=alt.Tooltip("tip:N"),
     )
     ticks = base.mark_tick(color=palette.lookup, thickness=3, opacity=1).encode(x="lookup_mae:Q")
     return _layer(bars, ticks)
@@ -125,7 +122,7 @@ def _segment_intervals(rows: list[Row], palette: Palette) -> alt.LayerChart:
         x="coverage_low:Q", x2="coverage_high:Q"
     )
     dots = base.mark_point(color=palette.model, filled=True, size=60, opacity=1).encode(
-        x="coverage:Q", description=alt.Description("coverage_tip:N"), tooltip=alt.Tooltip("coverage_tip:N")
+        x="coverage:Q", description=alt.Description("coverage_tip:N")
     )
     return _layer(band, promised, chance, dots)
 
@@ -145,7 +142,6 @@ def predicted_against_actual(
             y2="actual_end:Q",
             opacity=alt.Opacity("weight:Q", scale=alt.Scale(domain=[0, 1], range=[0.06, 0.95]), legend=None),
             description=alt.Description("tip:N"),
-            tooltip=alt.Tooltip("tip:N"),
         )
     )
     ends = _data([{"x": 0, "y": 0}, {"x": limit_minutes, "y": limit_minutes}])
@@ -175,7 +171,6 @@ def calibration(rows: list[Row], width: int, palette: Palette) -> Chart:
         color=alt.Color("group:N", scale=alt.Scale(domain=groups, range=[palette.ink, *palette.groups]), legend=legend),
         shape=alt.Shape("group:N", scale=alt.Scale(domain=groups, range=list(_SHAPES)), legend=legend),
         description=alt.Description("tip:N"),
-        tooltip=alt.Tooltip("tip:N"),
     )
     return themed(
         _fit(
@@ -206,7 +201,6 @@ def error_distribution(rows: list[Row], model: str, width: int, palette: Palette
             y2=alt.Y2Datum(0),
             opacity=alt.condition("datum.error >= -5 && datum.error < 5", alt.value(1.0), alt.value(0.45)),
             description=alt.Description("tip:N"),
-            tooltip=alt.Tooltip("tip:N"),
         )
     )
     lookup = (
@@ -229,7 +223,6 @@ def importance(rows: list[Row], width: int, palette: Palette) -> Chart:
             x=alt.X("share:Q", axis=alt.Axis(format=".0%", title="share of the importance")),
             y=alt.Y("feature:N", sort=None, title=None, axis=alt.Axis(labelLimit=200, minExtent=labels)),
             description=alt.Description("tip:N"),
-            tooltip=alt.Tooltip("tip:N"),
         )
     )
     return themed(_fit(bars, width, 24 * len(rows) + 50), palette)

@@ -36,7 +36,7 @@ def weekday(local_seconds: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def slot(second: NDArray[np.int64]) -> NDArray[np.int64]:
     """[N] time slot of seconds of the day."""
-    return np.searchsorted(SLOT_STARTS, second, side="right") - 1
+    return SLOT_STARTS.searchsorted(second, side="right") - 1
 
 
 def service(second: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -66,9 +66,10 @@ class Directory:
         last = len(table) - 1
         if not last:
             return np.full(len(restaurant_id), UNKNOWN, np.int64)
-        low = int(self.restaurant_id[0])
-        inside = (restaurant_id >= low) & (restaurant_id < low + last)
-        return table[np.where(inside, restaurant_id - low, last)]
+        # Without a sign, what is below the lowest is beyond every last.
+        away = (restaurant_id - self.restaurant_id[0]).view(np.uint64)
+        positions: NDArray[np.int64] = table.take(np.minimum(away, np.uint64(last)).view(np.int64))
+        return positions
 
     def place(self, city: NDArray[np.int32], type_of_food: NDArray[np.int32]) -> NDArray[np.int64]:
         """[N] number of each (city, food) pair among (cities + 1) · (foods + 1), the last of each for the unknown."""

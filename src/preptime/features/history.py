@@ -47,7 +47,7 @@ class History:
         """[N] the row behind each order: its restaurant's, or its place's."""
         position = self.directory.positions(orders.restaurant_id)
         stranger = position == UNKNOWN
-        if stranger.any():
+        if np.count_nonzero(stranger):  # `any` takes ten times as long for one order
             place = self.directory.place(orders.city[stranger], orders.type_of_food[stranger])
             position[stranger] = len(self.directory) + place
         return position

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
-import polars as pl
+
+if TYPE_CHECKING:  # the command line knows `Loaded`, and does without Polars until a verb needs it
+    import polars as pl
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):

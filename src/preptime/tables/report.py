@@ -99,9 +99,15 @@ def text(report: CheckReport) -> str:
         for example in report.examples:
             if example.reason == count.reason:
                 value = "empty" if example.value is None else repr(example.value)
-                at = f"{Path(example.file).name} row {example.row:,}" if example.file else f"row {example.row:,}"
+                at = f"{_place(example.file)} row {example.row:,}".lstrip()
                 lines.append(f"  {at}: {example.column} is {value}, expected {example.expected}")
     return "\n".join(lines)
+
+
+def _place(file: str) -> str:
+    """A file by its name; a day of a database, whose address ends with it, by that."""
+    address, separator, query = file.partition("?") if "://" in file else (file, "", "")
+    return query.rpartition("&")[2].replace("day=", "day ") if separator else Path(address).name
 
 
 def rejected(audited: Audited) -> NDArray[np.intp]:

@@ -48,6 +48,10 @@ class Results:
                 found.append(day)
         return sorted(found)
 
+    def files(self, day: dt.date) -> list[str]:
+        """The names of a day's files, sorted; none of them half-written."""
+        return sorted(path.name for path in self.path(day, "").glob("*") if path.name[0] != ".")
+
     def write(self, day: dt.date, name: str, content: bytes) -> Path:
         """Write a file of a day: it appears complete or the one before stays. Raises `FaultError`."""
         path = self.path(day, name)

@@ -17,11 +17,19 @@ def safe_for_spreadsheets(frame: pl.DataFrame) -> pl.DataFrame:
     Numbers written as text stay as they are, `-3.5` too.
     """
     texts = [name for name, kind in frame.schema.items() if isinstance(kind, pl.String | pl.Categorical | pl.Enum)]
-    guarded = [_guarded(pl.col(name).cast(pl.String)).alias(name) for name in texts]
-    names = pl.Series(frame.columns, dtype=pl.String).to_frame("name").select(_guarded(pl.col("name")))["name"]
-    return frame.with_columns(guarded).rename(dict(zip(frame.columns, names.to_list(), strict=True)))
+    guarded = pl.DataFrame({"name": frame.columns}, schema={"name": pl.String}).select(_guarded("name"))["name"]
+    renamed = {old: _apart(new, old, frame.columns) for old, new in zip(frame.columns, guarded, strict=True)}
+    return frame.with_columns(_guarded(name) for name in texts).rename(renamed)
 
 
-def _guarded(text: pl.Expr) -> pl.Expr:
+def _apart(new: str, old: str, names: list[str]) -> str:
+    """`new` as it is, or with one apostrophe more where the table has a column of that very name."""
+    while new != old and new in names:
+        new = _GUARD + new
+    return new
+
+
+def _guarded(name: str) -> pl.Expr:
+    text = pl.col(name).cast(pl.String)
     runs = text.str.contains(_FORMULA) & ~text.str.contains(_NUMBER)
-    return pl.when(runs).then(pl.concat_str(pl.lit(_GUARD), text)).otherwise(text)
+    return pl.when(runs).then(pl.concat_str(pl.lit(_GUARD), text)).otherwise(text).alias(name)

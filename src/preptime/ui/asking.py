@@ -26,6 +26,13 @@ LOCAL, API = "call local module", "Call Flask API"
 ORDERS_AT_ONCE = 5_000
 """In one request to the API: half of what it takes by default, so that progress moves and others get their turn."""
 
+CHUNK_ROWS = 15_000
+"""Fewer than `score` takes at once: a page shares its memory among its visitors, and progress moves more often."""
+
+
+class WrongKeyError(UsageError):
+    """The API does not know the key that it was shown."""
+
 
 class Asked(Protocol):
     """Somebody who predicts."""
@@ -46,6 +53,10 @@ class Asked(Protocol):
 
     def score(self, source: Path, out: Path, progress: Progress) -> ScoreDocument:
         """Score a file."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more will be asked."""
         ...
 
 
@@ -71,7 +82,10 @@ class Local:
 
     def score(self, source: Path, out: Path, progress: Progress) -> ScoreDocument:
         """As `preptime score` does."""
-        return score_file(str(source), out, self.bundle, progress=progress)
+        return score_file(str(source), out, self.bundle, progress=progress, chunk_rows=CHUNK_ROWS)
+
+    def close(self) -> None:
+        """Nothing to do: everybody asks the same opened bundle."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +104,7 @@ class Remote:
         try:
             bundle = client.bundle()
         except (UnreachableError, RefusedRequestError) as error:
+            client.close()
             raise explained(error, access) from error
         return cls(client, bundle.id, points(bundle.models), min(ORDERS_AT_ONCE, access.settings.max_orders))
 
@@ -101,6 +116,10 @@ class Remote:
         """Through the API, some thousand orders a request."""
         scorer = RemoteScorer(Patient(self.client), self.models)
         return ask_file(str(source), out, scorer, orders_at_once=self.orders_at_once, progress=progress)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
 
 
 @dataclass(frozen=True)
@@ -143,7 +162,7 @@ def explained(error: PreptimeError, access: Access) -> PreptimeError:
             "Start it with `preptime serve`, or set PREPTIME_API_URL to where it is, and start the page again.",
         )
     if isinstance(error, RefusedRequestError) and error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return UsageError(
+        return WrongKeyError(
             f"The API at {access.api_url} does not know this key.",
             "Type another; whoever runs the API makes one with `preptime keys new NAME`.",
         )

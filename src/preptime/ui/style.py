@@ -11,6 +11,7 @@ STYLE = """<style>
 .callout.problem { border-color: #d55e00; background: rgba(213, 94, 0, .12); }
 .callout.good { border-color: #009e73; background: rgba(0, 158, 115, .12); }
 .lead { margin: -.3rem 0 0; opacity: .75; overflow-wrap: anywhere; }
+.stHtml dl { margin: 0; padding: 0; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: .7rem; margin: 0;
   padding: 0; }
 .figures div { border: 1px solid rgba(127, 137, 150, .3); border-radius: .5rem; padding: .6rem .85rem; min-width: 0; }

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 
 from preptime.errors import PreptimeError
+
+_SECONDS = re.compile(r"(?:(?P<low>\d+(?:\.\d+)?) to )?(?P<high>\d+(?:\.\d+)?) s\b")
 
 NOTHING = "–"
 """What stands where there is no value."""
@@ -31,6 +34,11 @@ def clock(moment: str | None) -> str:
     return NOTHING if moment is None else f"{dt.datetime.fromisoformat(moment):%H:%M}"
 
 
+def day_of(date: dt.date) -> str:
+    """A day without its year, `7 Jun`."""
+    return f"{date.day} {date:%b}"
+
+
 def counted(number: int, noun: str) -> str:
     """`1 order`, `1,204 orders`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
@@ -39,6 +47,17 @@ def counted(number: int, noun: str) -> str:
 def size(octets: int) -> str:
     """Bytes as people say them: `830 kB`, `12.3 MB`."""
     return f"{octets / 1e6:,.1f} MB" if octets >= 1e6 else f"{octets / 1e3:,.0f} kB"
+
+
+def said_in_minutes(text: str) -> str:
+    """A sentence of the package with its seconds (`387.8 s`, `412 to 455 s`) as minutes."""
+    return _SECONDS.sub(_as_minutes, text)
+
+
+def _as_minutes(found: re.Match[str]) -> str:
+    low, high = found["low"], found["high"]
+    said = f"{float(high) / 60:.2f} min"
+    return f"{float(low) / 60:.2f} to {said}" if low else said
 
 
 def failure(error: PreptimeError) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import altair as alt
 
+from preptime.evaluation.aggregates import FEW_ORDERS
 from preptime.evaluation.charts import Chart, Palette, themed
 from preptime.evaluation.documents import Score
 from preptime.evaluation.overview import SegmentPair
@@ -38,7 +39,7 @@ def scores(rows: Sequence[Score], default: str, width: int, palette: Palette) ->
         color=alt.Color(
             "kind:N",
             scale=alt.Scale(domain=kinds, range=[palette.model, palette.muted, palette.lookup]),
-            legend=alt.Legend(title=None, orient="bottom"),
+            legend=alt.Legend(title=None, orient="bottom", columns=2),
         )
     )
     words = base.mark_text(align="left", dx=5, color=palette.ink, fontSize=11).encode(text="label:N")
@@ -48,26 +49,33 @@ def scores(rows: Sequence[Score], default: str, width: int, palette: Palette) ->
 def pairs(rows: Sequence[SegmentPair], names: tuple[str, str], width: int, palette: Palette) -> Chart:
     """Mean error of two bundles in each segment: two dots and the line between them."""
     named = [
-        {"segment": row.value, "bundle": name, "minutes": value / 60, "orders": orders,
-         "tip": f"{row.value}, {name}: {value / 60:.2f} min over {orders:,} orders"}
+        {
+            "segment": row.value,
+            "bundle": name,
+            "minutes": value / 60,
+            "few": min(row.orders) < FEW_ORDERS,
+            "tip": f"{row.value}, {name}: {value / 60:.2f} min over {orders:,} orders",
+        }
         for row in rows
         for name, value, orders in zip(names, (row.first, row.second), row.orders, strict=True)
         if value is not None
-    ]  # fmt: skip
+    ]
     y = alt.Y("segment:N", sort=[row.value for row in rows], title=None, axis=alt.Axis(labelLimit=140))
-    base = alt.Chart(alt.InlineData(values=named)).encode(y=y)
+    paler = alt.Opacity("few:N", scale=alt.Scale(domain=[False, True], range=[1.0, 0.35]), legend=None)
+    base = alt.Chart(alt.InlineData(values=named)).encode(y=y, opacity=paler)
     lines = base.mark_line(color=palette.grid, strokeWidth=3).encode(x="minutes:Q", detail="segment:N")
-    dots = base.mark_point(filled=True, size=85, opacity=1).encode(
-        x=alt.X("minutes:Q", title="mean error, minutes", scale=alt.Scale(zero=False, nice=True)),
-        color=alt.Color(
-            "bundle:N",
-            scale=alt.Scale(domain=list(names), range=[palette.model, palette.lookup]),
-            legend=alt.Legend(title=None, orient="bottom", columns=1, labelLimit=300),
-        ),
-        shape=alt.Shape("bundle:N", scale=alt.Scale(domain=list(names), range=["circle", "square"]), legend=None),
-        tooltip=alt.Tooltip("tip:N"),
+    colour = alt.Color(
+        "bundle:N",
+        scale=alt.Scale(domain=list(names), range=[palette.model, palette.lookup]),
+        legend=alt.Legend(title=None, orient="bottom", columns=1, labelLimit=300),
     )
-    return themed(_sized(alt.LayerChart(layer=[lines, dots]), width, 24 * len(rows) + 100), palette)
+    shape = alt.Shape("bundle:N", scale=alt.Scale(domain=list(names), range=["circle", "square"]), legend=None)
+    x = alt.X("minutes:Q", title="mean error, minutes", scale=alt.Scale(zero=False, nice=True))
+    # The second is hollow and larger, so that both are seen where they agree.
+    dots = base.encode(x=x, color=colour, shape=shape, tooltip=alt.Tooltip("tip:N"))
+    first = dots.transform_filter(f"datum.bundle === '{names[0]}'").mark_point(filled=True, size=60)
+    second = dots.transform_filter(f"datum.bundle === '{names[1]}'").mark_point(size=150, strokeWidth=2)
+    return themed(_sized(alt.LayerChart(layer=[lines, first, second]), width, 24 * len(rows) + 100), palette)
 
 
 def _sized(chart: alt.Chart | alt.LayerChart, width: int, height: int) -> alt.Chart | alt.LayerChart:

@@ -13,7 +13,7 @@ from preptime.bundle.listing import Listing
 from preptime.training.promote import Comparison
 from preptime.ui.parts import lead, notice
 from preptime.ui.show import Column, table
-from preptime.ui.words import counted
+from preptime.ui.words import counted, said_in_minutes
 
 ACTIONS: dict[Action, str] = {
     "promote": "won its comparison",
@@ -32,7 +32,7 @@ _COLUMNS = (
     Column("bundle", "champion from then on"),
     Column("how", "how"),
     Column("by", "by"),
-    Column("reason", "reason"),
+    Column("reason", "reason", "long"),
     Column("date", "logical date", "date", "The morning from which it is the champion"),
     Column("previous", "instead of"),
 )
@@ -63,14 +63,18 @@ def _time_line(entries: tuple[Entry, ...]) -> None:
     items = "".join(
         f'<li class="{entry.action}"><b>{escape(entry.bundle)}</b> <i>{escape(ACTIONS[entry.action])}</i>'
         f"<span>{escape(moment(entry.at))} · {escape(entry.by)} · no. {entry.number}</span>"
-        f"<p>{escape(entry.reason)}</p></li>"
+        f"<p>{escape(said_in_minutes(entry.reason))}</p></li>"
         for entry in entries
     )
     st.html(f'<ol class="timeline">{items}</ol>')
 
 
 def _row(entry: Entry) -> dict[str, object]:
-    return msgspec.structs.asdict(entry) | {"how": ACTIONS[entry.action], "at": moment(entry.at)}
+    return msgspec.structs.asdict(entry) | {
+        "how": ACTIONS[entry.action],
+        "at": moment(entry.at),
+        "reason": said_in_minutes(entry.reason),
+    }
 
 
 def _comparison(log: tuple[Entry, ...]) -> None:
@@ -82,13 +86,20 @@ def _comparison(log: tuple[Entry, ...]) -> None:
     number = st.selectbox(
         "Promotion", list(compared), format_func=lambda one: f"no. {one}: {compared[one].challenger}", key="compared"
     )
-    found = compared[number]
+    rules(compared[number])
+
+
+def rules(found: Comparison) -> None:
+    """What a comparison was about, and each of its rules."""
     against = f"the champion {found.champion}" if found.champion else "the lookup alone: there was no champion"
     days = f" from {found.first_day} to {found.last_day}" if found.first_day else ""
     lead(f"{found.challenger} against {against}, on {counted(found.orders, 'order')}{days} that neither had seen.")
     table(
-        [{"rule": one.rule, "found": one.found, "held": one.passed} for one in found.checks],
-        (Column("rule", "rule"), Column("found", "found"), Column("held", "held", "yes")),
+        [
+            {"rule": one.rule, "found": said_in_minutes(one.found), "held": "✓ held" if one.passed else "✗ not held"}
+            for one in found.checks
+        ],
+        (Column("rule", "rule"), Column("found", "found", "long"), Column("held", "")),
         key="checks",
     )
 

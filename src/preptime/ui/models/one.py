@@ -8,6 +8,7 @@ import streamlit as st
 from preptime.bundle.listing import Listing
 from preptime.bundle.manifest import REPORT, Manifest
 from preptime.bundle.store import Store
+from preptime.domain.prediction import DEFAULT_MODEL
 from preptime.domain.verdict import Reason, rule
 from preptime.evaluation import aggregates, charts
 from preptime.evaluation.documents import BacktestDocument, SegmentName
@@ -52,10 +53,10 @@ _SCORES = (
 )
 
 
-def choose(found: Listing, label: str, key: str, *, index: int = 0) -> Manifest | None:
-    """A bundle that somebody picks, the champion first; nothing where no manifest can be read."""
+def choose(found: Listing, label: str, key: str, *, first: str | None = None) -> Manifest | None:
+    """A bundle that somebody picks, `first` or the champion before all; nothing where no manifest can be read."""
     serving = found.champion.bundle if found.champion else None
-    ordered = sorted(found.manifests, key=lambda one: (one.id == serving, one.date), reverse=True)
+    ordered = sorted(found.manifests, key=lambda one: (one.id == first, one.id == serving, one.date), reverse=True)
     if not ordered:
         notice("There is no bundle to look at yet.", "`preptime train` makes one.")
         return None
@@ -63,7 +64,6 @@ def choose(found: Listing, label: str, key: str, *, index: int = 0) -> Manifest 
     chosen = st.selectbox(
         label,
         names,
-        index=min(index, len(names) - 1),
         format_func=lambda name: f"{name} (champion)" if name == serving else name,
         key=key,
     )
@@ -230,7 +230,8 @@ def _learned(kept: Pictured) -> None:
     st.subheader("What it learned from")
     left, right = st.columns(2)
     with left:
-        model = st.selectbox("Model", list(kept.importance), index=len(kept.importance) - 1, key="importance-of")
+        models = sorted(kept.importance, key=lambda name: name != DEFAULT_MODEL)
+        model = st.selectbox("Model", models, key="importance-of")
         rows = aggregates.importance_rows(kept.importance[model])
         picture(
             "Feature importance",

@@ -14,7 +14,7 @@ from preptime.ui.models.log import ACTIONS, moment
 from preptime.ui.parts import figures as numbers
 from preptime.ui.parts import lead, notice, problem
 from preptime.ui.show import Column, facts, table
-from preptime.ui.words import counted
+from preptime.ui.words import counted, said_in_minutes
 
 _COLUMNS = (
     Column("bundle", "bundle"),
@@ -72,7 +72,7 @@ def figures(one: Overview) -> None:
 
 def _champion(entry: Entry, one: Overview) -> None:
     st.subheader(f"The champion: {one.bundle}")
-    lead(f"It answers since {moment(entry.at)}: {ACTIONS[entry.action]}. {entry.reason}")
+    lead(f"It answers since {moment(entry.at)}: {ACTIONS[entry.action]}. {said_in_minutes(entry.reason)}")
     figures(one)
     told = {
         "knows what happened before": str(one.date),

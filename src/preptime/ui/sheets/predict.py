@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import streamlit as st
 
 from preptime.domain.dictionary import TABLES
 from preptime.ui.access import Access, access
-from preptime.ui.asking import API, LOCAL, Asked, Local, Remote
+from preptime.ui.asking import API, LOCAL, Asked, Local, Remote, WrongKeyError
 from preptime.ui.door import key_shown
-from preptime.ui.parts import failures, lead, notice
+from preptime.ui.parts import failures, lead, notice, problem
 from preptime.ui.sheets.predict_file import draw_file
 from preptime.ui.sheets.predict_one import draw_one
 
+_TYPED, _FIELD = "typed_key", "key_field"
 _TABS = ("Upload a file", "One order", "Data dictionary")
 
 
@@ -21,13 +24,17 @@ def page() -> None:
     lead("Upload orders, or describe one. Each gets a time, and how sure it is.")
     mode = _mode()
     reach = access()
-    key = _key(reach) if mode == API else ""
-    asked: Asked | None = None
-    if mode == LOCAL or key:
+    with ExitStack() as ending:
+        asked: Asked | None = None
         with failures():
-            asked = Local(reach.bundle()) if mode == LOCAL else Remote.of(reach, key)
-            at = "the store here" if mode == LOCAL else reach.api_url
-            lead(f"Bundle {asked.bundle_id}, asked of {at}.")
+            asked = Local(reach.bundle()) if mode == LOCAL else _api(reach)
+        if asked is not None:
+            ending.callback(asked.close)
+            lead(f"Bundle {asked.bundle_id}, asked of {'the store here' if mode == LOCAL else reach.api_url}.")
+        _draw(asked, mode, reach)
+
+
+def _draw(asked: Asked | None, mode: str, reach: Access) -> None:
     file, one, dictionary = st.tabs(_TABS, key="predict_tab", on_change="rerun")
     if file.open:
         with file, failures():
@@ -44,16 +51,27 @@ def _mode() -> str:
     return st.radio("Who is asked", (LOCAL, API), horizontal=True, key="mode", label_visibility="collapsed") or LOCAL
 
 
-def _key(reach: Access) -> str:
-    """The key for the API: configured, shown at the door, or typed here. It stays in this session's memory."""
-    if reach.settings.api_key or key_shown():
-        return reach.settings.api_key or key_shown()
-    typed = st.text_input(
-        "Key of the API", type="password", key="api_key", autocomplete="off", width=420, placeholder="your key"
-    )
-    if not typed:
+def _api(reach: Access) -> Asked | None:
+    """The API with the key that is configured, was shown at the door, or is typed here; asked for until one is known.
+
+    A typed key leaves its field for this session's memory, so that no page holds it.
+    """
+    key = reach.settings.api_key or str(st.session_state.get(_TYPED, "")) or key_shown()
+    if key:
+        try:
+            return Remote.of(reach, key)
+        except WrongKeyError as error:
+            problem(error.facts, error.hint)
+            st.session_state.pop(_TYPED, None)
+    else:
         notice("The API asks for a key.", "Whoever runs it makes one with `preptime keys new NAME`.")
-    return typed or ""
+    st.text_input("Key of the API", type="password", key=_FIELD, autocomplete="off", width=420, on_change=_keep_typed)
+    return None
+
+
+def _keep_typed() -> None:
+    st.session_state[_TYPED] = st.session_state[_FIELD]
+    st.session_state[_FIELD] = ""
 
 
 def _dictionary() -> None:

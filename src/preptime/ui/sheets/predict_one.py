@@ -76,12 +76,12 @@ def _listed(directory: Directory) -> tuple[int | None, str | None, str | None]:
     names = {int(directory.restaurant_id[place]): _label(directory, int(place)) for place in places[:MOST_LISTED]}
     chosen = st.selectbox(
         "Restaurant",
-        [*names, None],
-        format_func=lambda one: "another, not in this list" if one is None else names[one],
+        [*names, UNKNOWN],
+        format_func=lambda one: "another, not in this list" if one == UNKNOWN else names[one],
         key="one_restaurant",
         help="Type an id, a city or a type of food.",
     )
-    if chosen is None:
+    if chosen == UNKNOWN:
         return _unlisted(directory)
     place = int(directory.positions(np.array([chosen]))[0])
     words_of = directory.vocabularies

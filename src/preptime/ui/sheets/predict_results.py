@@ -28,6 +28,8 @@ def draw_results(result: Result, seen: Preview) -> None:
     st.subheader("Predictions")
     _figures(result)
     links([(f"Download as {kind}", one.url) for kind, one in result.downloads.items()])
+    if result.no_csv:
+        notice(result.no_csv, "The parquet file holds everything.")
     lead(
         "The columns of your file, in their order, with the predictions behind them. In csv an apostrophe keeps text "
         "that a spreadsheet would run as a formula from running; parquet is exact."

@@ -1,0 +1,22 @@
+"""The health check of Airflow's parts: `airflow_health.py PART` ends with 0 when the api-server says it is healthy."""
+
+import json
+import sys
+import urllib.request
+
+ADDRESS = "http://airflow-api-server:8080/api/v2/monitor/health"
+
+
+def main(part: str) -> int:
+    """0 when healthy, 1 when not, or when nobody answers."""
+    try:
+        with urllib.request.urlopen(ADDRESS, timeout=4) as answer:  # the address is this file's own
+            status = (json.load(answer).get(part) or {}).get("status")
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"{ADDRESS}: {error}\n")
+        return 1
+    return 0 if status == "healthy" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

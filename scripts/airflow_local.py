@@ -1,0 +1,239 @@
+"""Airflow on this machine without Docker: api-server, scheduler and dag-processor, until Ctrl-C or SIGTERM.
+
+`python dev.py airflow` makes the two environments and calls this. Who may log in, and where, is in `.env` or the
+environment, by the demo's names `_AIRFLOW_WWW_USER_USERNAME`, `_AIRFLOW_WWW_USER_PASSWORD`, `AIRFLOW_PORT`; also
+`AIRFLOW_HOST` (default 127.0.0.1) and `AIRFLOW_HOME` (default `.airflow/`, where its database and logs are).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from preptime.settings import ENV_FILE
+from preptime.settings.env_file import read_env_file
+
+ROOT = Path(__file__).resolve().parent.parent
+AIRFLOW = ROOT / ".venv-airflow" / "bin" / "airflow"
+SERVICES = {"api-server": (), "scheduler": ("--skip-serve-logs",), "dag-processor": ()}
+"""What runs, with its arguments. The api-server reads the logs where they are; to serve them takes a fixed port."""
+
+USUAL_USER = "airflow"
+USUAL_PORT = 8080
+HEALTHY_WITHIN_SECONDS = 180
+"""It takes 10 to 30 s, and much longer where other work goes on."""
+GRACE_SECONDS = 20
+KNOWN_PASSWORDS = {"airflow", "admin", "password"}
+"""What everybody tries first."""
+
+
+class SetupError(Exception):
+    """It cannot start like this; the message is for the person who called it."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """One installation."""
+
+    home: Path
+    host: str
+    port: int
+    user: str
+    password: str
+    made_up: bool
+    """Whether nobody chose the password."""
+
+    @classmethod
+    def read(cls, told: Mapping[str, str]) -> Local:
+        """From what `.env` and the environment say. Raises `SetupError` for what is not safe or cannot be."""
+        home = Path(told.get("AIRFLOW_HOME") or ROOT / ".airflow").absolute()
+        host = told.get("AIRFLOW_HOST") or "127.0.0.1"
+        user = told.get("_AIRFLOW_WWW_USER_USERNAME") or USUAL_USER
+        password = told.get("_AIRFLOW_WWW_USER_PASSWORD") or ""
+        port = told.get("AIRFLOW_PORT") or str(USUAL_PORT)
+        if not port.isdecimal() or not 1 <= int(port) <= 65_535:
+            raise SetupError(f"AIRFLOW_PORT={port}: expected a whole number from 1 to 65535.")
+        if not _is_loopback(host) and (not password or password in KNOWN_PASSWORDS):
+            raise SetupError(
+                f"AIRFLOW_HOST={host} can be reached by others. Set _AIRFLOW_WWW_USER_PASSWORD in .env, "
+                f"to none of {', '.join(sorted(KNOWN_PASSWORDS))}."
+            )
+        return cls(home, host, int(port), user, password or _kept(home, user), not password)
+
+    @property
+    def address(self) -> str:
+        """Where people find it."""
+        return f"http://{'localhost' if _is_loopback(self.host) else self.host}:{self.port}"
+
+    @property
+    def passwords(self) -> Path:
+        """Airflow's file of users and their passwords."""
+        return self.home / "passwords.json"
+
+    def environment(self, told: Mapping[str, str]) -> dict[str, str]:
+        """What Airflow is told: this wins over whatever else is configured, or tasks would look for another server."""
+        return {
+            **told,
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW__API__HOST": self.host,
+            "AIRFLOW__API__PORT": str(self.port),
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{self.port}/execution/",
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            # The default forks 32 processes; three DAGs of one task at a time need two.
+            "AIRFLOW__CORE__PARALLELISM": "2",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.passwords),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{self.user}:admin",
+            "PATH": f"{AIRFLOW.parent}{os.pathsep}{told.get('PATH', '')}",
+        }
+
+    def prepare(self, environment: Mapping[str, str]) -> None:
+        """The home, the password, the database."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.passwords.touch(mode=0o600)
+        self.passwords.chmod(0o600)
+        self.passwords.write_text(json.dumps({self.user: self.password}), encoding="utf-8")
+        (self.home / "logs").mkdir(exist_ok=True)
+        log = self.log_of("migrate")
+        with log.open("wb") as file:
+            ended = subprocess.run([AIRFLOW, "db", "migrate"], env=environment, stdout=file, stderr=file, check=False)
+        if ended.returncode:
+            raise SetupError(f"Airflow's database could not be made:\n{_tail(log)}")
+
+    def log_of(self, service: str) -> Path:
+        """What a service says."""
+        return self.home / "logs" / f"{service}.log"
+
+    def start(self, service: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """A service, in a process group of its own, since it has children that outlive it."""
+        with self.log_of(service).open("wb") as file:
+            return subprocess.Popen(
+                [AIRFLOW, service, *SERVICES[service]],
+                env=environment,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+
+    def is_healthy(self) -> bool:
+        """Whether all of them say they are."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v2/monitor/health", timeout=5) as answer:
+                health = json.load(answer)
+        except (OSError, ValueError):
+            return False
+        parts = (health.get(name) or {} for name in ("metadatabase", "scheduler", "dag_processor"))
+        return all(part.get("status") == "healthy" for part in parts)
+
+
+def run(local: Local, told: Mapping[str, str]) -> int:
+    """Start, wait until healthy, say where, and stay until told to end or until one of them dies."""
+    environment = local.environment(told)
+    print(f"Starting Airflow; what it says is in {local.home / 'logs'}.", flush=True)
+    local.prepare(environment)
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for service in SERVICES:
+            running[service] = local.start(service, environment)
+        until = time.monotonic() + HEALTHY_WITHIN_SECONDS
+        while not local.is_healthy():
+            _check(local, running)
+            if time.monotonic() > until:
+                raise SetupError(f"Not healthy within {HEALTHY_WITHIN_SECONDS} s: look into {local.home / 'logs'}.")
+            time.sleep(0.5)
+        password = f", password {local.password} (made up; set yours in .env)" if local.made_up else ""
+        print(f"Airflow is at {local.address}, user {local.user}{password}. Ctrl-C ends it.", flush=True)
+        while True:
+            _check(local, running)
+            time.sleep(1)
+    finally:
+        for hurry in (signal.SIGINT, signal.SIGTERM):  # a second one must not leave half of them running
+            signal.signal(hurry, signal.SIG_IGN)
+        _end(running)
+        print("Airflow has ended.", flush=True)
+
+
+def _check(local: Local, running: Mapping[str, subprocess.Popen[bytes]]) -> None:
+    for service, process in running.items():
+        if process.poll() is not None:
+            raise SetupError(f"The {service} ended with {process.returncode}:\n{_tail(local.log_of(service))}")
+
+
+def _end(running: Mapping[str, subprocess.Popen[bytes]]) -> None:
+    """All at once, then whoever has not: tasks under way are told by the scheduler."""
+    for process in running.values():
+        _tell(process, signal.SIGTERM)
+    until = time.monotonic() + GRACE_SECONDS
+    for process in running.values():
+        try:
+            process.wait(max(0.1, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            continue
+    for process in running.values():
+        _tell(process, signal.SIGKILL)  # the group: its leader may be gone and others not
+        process.wait()
+
+
+def _tell(process: subprocess.Popen[bytes], what: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, what)
+    except ProcessLookupError:
+        return
+
+
+def _kept(home: Path, user: str) -> str:
+    """The password made up before, or a new one."""
+    try:
+        found = json.loads((home / "passwords.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = {}
+    return str(found.get(user) or secrets.token_urlsafe(12))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
+
+
+def _terminated(number: int, _: FrameType | None) -> None:
+    raise KeyboardInterrupt(number)
+
+
+def main(arguments: list[str]) -> int:
+    """0 when told to end, 1 when it could not start or a part of it died. The argument: another file than `.env`."""
+    if os.name == "nt":
+        print("Airflow does not run on Windows; in WSL or under Docker it does.", file=sys.stderr)
+        return 1
+    signal.signal(signal.SIGTERM, _terminated)
+    file = Path(arguments[0]) if arguments else ROOT / ENV_FILE
+    told = {**(read_env_file(file) if file.is_file() else {}), **os.environ}
+    try:
+        return run(Local.read(told), told)
+    except KeyboardInterrupt:
+        return 0
+    except SetupError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

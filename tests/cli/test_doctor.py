@@ -1,0 +1,345 @@
+"""`preptime doctor`: one environment that is well, and one fault after another, each named with its remedy."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pytest
+
+from preptime.bundle import manifest as manifests
+from preptime.bundle.champions import ChampionLog, EntryDraft
+from preptime.bundle.golden import choose_golden
+from preptime.bundle.manifest import MANIFEST
+from preptime.bundle.store import Store
+from preptime.bundle.writing import write_bundle
+from preptime.cli.doctor import DoctorDocument
+from preptime.doctor import machine
+from preptime.doctor.finding import Finding
+from preptime.keys import new_key
+from preptime.settings.declared import declared
+from tests.bundle.making import DAY, some_draft, some_history, some_model, some_orders
+from tests.bundle.precondition_fake import BUCKET, FakeGoogleStorage, clients_that_end, serving
+from tests.cli.running import preptime, process
+
+LIBRARIES = {name: version(name) for name in ("numpy", "onnxruntime")}
+CHECKS = ["python", "settings", "keys", "port", "store", "champion", "history", "libraries", "clock", "time zones"]
+FAR = dt.datetime(2015, 6, 17, 5, tzinfo=dt.UTC)
+
+
+class Place(NamedTuple):
+    """A folder with a store in it, for settings to name."""
+
+    folder: Path
+    store: Store
+    bundle: str
+
+
+def promoted(store: Store, at: dt.datetime = FAR, libraries: dict[str, str] = LIBRARIES) -> str:
+    """A bundle made with these libraries becomes the champion at that moment."""
+    made = write_bundle(
+        store,
+        msgspec.structs.replace(some_draft(), libraries=libraries),
+        model=some_model(),
+        history=some_history(),
+        golden=choose_golden(some_orders()),
+    )
+    log = ChampionLog(store)
+    log.append(
+        EntryDraft(bundle=made.id, date=DAY, action="promote", reason="test", by="test", at=at.isoformat()),
+        log.current(),
+    )
+    return made.id
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Everything as it should be: a working folder with a store, a key, a port that is free."""
+    for setting in declared():
+        for name in setting.names:
+            monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(machine, "SOME_ROOM_BYTES", 0)
+    monkeypatch.setattr(machine, "NO_ROOM_BYTES", 0)
+    monkeypatch.setenv("PREPTIME_API_KEYS", new_key("dispatch").setting)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("PREPTIME_PORT", str(probe.getsockname()[1]))
+    store = Store.open(str(tmp_path / "models"))
+    return Place(tmp_path, store, promoted(store))
+
+
+def examined(*options: str | Path, status: int = 0) -> dict[str, Finding]:
+    """The findings by check, of a call that ended with this status."""
+    ran = preptime("doctor", "--json", "--date", str(DAY), *options)
+    assert ran.status == status, ran.out + ran.err
+    document = ran.document(DoctorDocument)
+    assert document.well == (status == 0)
+    assert len({finding.check for finding in document.findings}) == len(document.findings)
+    return {finding.check: finding for finding in document.findings}
+
+
+def fault_of(check: str, *options: str | Path) -> str:
+    """Fact and remedy of the one fault found."""
+    findings = examined(*options, status=3)
+    faults = [name for name, finding in findings.items() if finding.state == "fault"]
+    assert faults == [check], findings
+    assert findings[check].hint
+    return f"{findings[check].found} {findings[check].hint}"
+
+
+def warning_of(check: str, *options: str | Path) -> str:
+    """Fact and remedy of the one warning found."""
+    findings = examined(*options)
+    assert [name for name, finding in findings.items() if finding.state == "warning"] == [check], findings
+    return f"{findings[check].found} {findings[check].hint}"
+
+
+def test_an_environment_that_is_well(place: Place) -> None:
+    findings = examined()
+    assert {finding.state for finding in findings.values()} == {"fine"}
+    assert list(findings)[: len(CHECKS)] == CHECKS
+    assert place.bundle in findings["champion"].found
+    assert "dispatch" in findings["keys"].found
+
+
+def test_jobs_are_asked_for_other_things(place: Place) -> None:
+    findings = examined("--for", "jobs")
+    assert not {"keys", "port"} & set(findings)
+    assert "disk: results" in findings
+
+
+def test_it_changes_nothing(place: Place) -> None:
+    def files() -> dict[Path, float]:
+        return {path: path.stat().st_mtime for path in place.folder.rglob("*")}
+
+    before = files()
+    examined()
+    examined("--for", "jobs")
+    assert files() == before
+
+
+def test_people_read_a_table_and_a_sentence(place: Place) -> None:
+    ran = process("doctor", "--date", "2015-06-17", "--store", place.store.url).fine()
+    assert "All is well." in ran.out
+    assert all(check in ran.out for check in CHECKS)
+    assert "Traceback" not in ran.err
+
+
+def test_an_unknown_setting(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest is not asked: it would be about other settings than those meant."""
+    monkeypatch.setenv("PREPTIME_STOER", "models")
+    assert "PREPTIME_STORE" in fault_of("settings")
+    assert examined(status=3)["store"].state == "not asked"
+
+
+def test_a_file_of_settings_is_read(place: Place) -> None:
+    file = place.folder / "other.env"
+    file.write_text("PREPTIME_STORE=nowhere\n", encoding="utf-8")
+    assert "nowhere" in examined("--env-file", file, status=3)["store"].found
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("PREPTIME_API_KEYS", "", "No key is configured"),  # a secret that is missing
+        ("PREPTIME_API_KEYS", "dispatch:0123", "64 hexadecimal digits"),  # a wrong hash
+        ("PREPTIME_OPERATOR_KEYS", "ops", "PREPTIME_OPERATOR_KEYS"),
+    ],
+)
+def test_keys_that_cannot_be(place: Place, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
+    monkeypatch.setenv(name, value)
+    told = fault_of("keys")
+    assert said in told
+    assert "preptime keys new" in told
+
+
+def test_the_plain_key_outside_loopback(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIKEY", "demo")
+    assert "aikey" in examined()["keys"].found
+    monkeypatch.setenv("PREPTIME_HOST", str(ipaddress.IPv4Address(0)))  # every address of this machine
+    assert "AIKEY" in fault_of("keys")
+
+
+def test_a_key_for_two_purposes_and_the_examples_key(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREPTIME_OPERATOR_KEYS", os.environ["PREPTIME_API_KEYS"])
+    assert "One key is for both" in warning_of("keys")
+    monkeypatch.delenv("PREPTIME_OPERATOR_KEYS")
+    monkeypatch.setenv("AIKEY", "change-me")
+    assert "examples" in warning_of("keys")
+
+
+def test_a_port_in_use(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        monkeypatch.setenv("PREPTIME_PORT", str(other.getsockname()[1]))
+        assert str(other.getsockname()[1]) in fault_of("port")
+
+
+def test_a_store_without_a_champion(place: Place, tmp_path: Path) -> None:
+    """What serves has nothing to answer with; the jobs make the first one."""
+    empty = tmp_path / "empty"
+    assert "preptime train" in fault_of("champion", "--store", empty)
+    assert "preptime train" in warning_of("champion", "--for", "jobs", "--store", empty)
+    assert not empty.exists()
+
+
+def test_a_store_that_cannot_be_reached(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder", encoding="utf-8")
+    findings = examined("--store", tmp_path / "file", status=3)
+    assert findings["store"].state == "fault"
+    assert examined("--store", "nowhere://x", status=3)["champion"].state == "not asked"
+
+
+def test_a_store_that_the_jobs_may_not_write_to(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "has no log" not in examined()["store"].found
+    writable = os.access
+
+    def read_only(path: Path, mode: int) -> bool:
+        """As on a disk that is mounted read-only, where not even root may write."""
+        return "models" not in str(path) and writable(path, mode)
+
+    monkeypatch.setattr(os, "access", read_only)
+    assert examined()["store"].state == "fine"
+    findings = examined("--for", "jobs", status=3)
+    assert findings["store"].state == findings["disk: the store"].state == "fault"
+
+
+def test_a_damaged_champion(place: Place) -> None:
+    model = place.store.fetch(place.bundle) / "model.onnx"
+    model.write_bytes(model.read_bytes()[:-1] + b"!")
+    told = fault_of("champion")
+    assert "SHA-256" in told
+    assert "preptime bundles rollback" in told
+
+
+def test_a_bundle_newer_than_the_code(place: Place) -> None:
+    path = place.store.fetch(place.bundle) / MANIFEST
+    path.write_bytes(path.read_bytes().replace(b'"format": 1', b'"format": 2'))
+    told = fault_of("champion")
+    assert f"expected format {manifests.FORMAT}, found format 2" in told
+    assert "release that made it" in told
+
+
+def test_a_champion_that_may_not_be_read(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a user who is not root, with a file of root's."""
+    read = Path.read_bytes
+
+    def forbidden(path: Path) -> bytes:
+        if path.name == "model.onnx":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    assert "model.onnx: Permission denied" in fault_of("champion")
+
+
+def test_a_champion_that_is_gone(place: Place) -> None:
+    shutil.rmtree(place.store.fetch(place.bundle))
+    assert place.bundle in fault_of("champion")
+
+
+@pytest.mark.parametrize(("days", "state"), [(0, "fine"), (1, "fine"), (2, "warning"), (-1, "fault")])
+def test_the_age_of_the_history(place: Place, days: int, state: str) -> None:
+    today = DAY + dt.timedelta(days=days)
+    history = examined("--date", str(today), status=3 if state == "fault" else 0)["history"]
+    assert history.state == state
+    assert str(DAY) in history.found
+
+
+def test_without_a_date_the_machines_day_counts(place: Place) -> None:
+    findings = preptime("doctor", "--json").document(DoctorDocument).findings
+    (history,) = [finding for finding in findings if finding.check == "history"]
+    assert history.state == "warning"
+    assert "days old" in history.found
+
+
+def test_libraries_other_than_the_bundles(place: Place, tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "other"))
+    promoted(store, libraries=LIBRARIES | {"onnxruntime": "1.0", "catboost": "0.1"})
+    told = warning_of("libraries", "--store", store.url)
+    assert f"onnxruntime {LIBRARIES['onnxruntime']} (the bundle: 1.0)" in told
+    assert "catboost" not in told
+
+
+def test_a_clock_an_hour_behind(place: Place, tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "other"))
+    promoted(store, at=dt.datetime.now(dt.UTC) + dt.timedelta(minutes=61))
+    told = fault_of("clock", "--store", store.url)
+    assert "minutes behind: the champion's promotion" in told
+    assert "NTP" in told
+
+
+def test_a_clock_behind_the_file_servers(place: Place) -> None:
+    ahead = time.time() + 3600
+    os.utime(place.folder / "models" / "champion" / "000001.json", (ahead, ahead))
+    assert "the champion's file" in fault_of("clock")
+
+
+def test_a_clock_that_jumps(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, clock = time.monotonic(), time.time
+    monkeypatch.setattr(time, "time", lambda: clock() + 3600 * (time.monotonic() - began))
+    assert "jumped" in fault_of("clock")
+
+
+def test_a_disk_that_is_full_or_read_only(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place.folder / "file").write_text("in the way", encoding="utf-8")
+    monkeypatch.setenv("PREPTIME_PREDICTION_LOG_FOLDER", "file/predictions")
+    assert "cannot be written to" in fault_of("disk: the prediction log")
+    monkeypatch.setenv("PREPTIME_PREDICTION_LOG", "off")
+    monkeypatch.setattr(machine, "SOME_ROOM_BYTES", 1 << 60)
+    assert "GiB free" in warning_of("disk: temporary files")
+    monkeypatch.setattr(machine, "NO_ROOM_BYTES", 1 << 60)
+    assert "Make room" in fault_of("disk: temporary files")
+
+
+def test_a_machine_without_time_zones() -> None:
+    finding = machine.time_zones(["Europe/London", "Europe/Nowhere"])
+    assert finding.state == "fault"
+    assert "Europe/Nowhere" in finding.found
+    assert "tzdata" in finding.hint
+
+
+@pytest.fixture
+def bucket(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGoogleStorage]:
+    """A bucket with a champion, as the settings' store."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place.folder / "cache"))
+    monkeypatch.setenv("PREPTIME_STORE", f"gs://{BUCKET}")
+    with clients_that_end(monkeypatch), serving(monkeypatch) as fake:
+        promoted(Store.open(f"gs://{BUCKET}"))
+        yield fake
+
+
+def test_a_bucket_is_for_reading_where_it_serves_and_for_writing_where_jobs_run(bucket: FakeGoogleStorage) -> None:
+    assert "safer" in warning_of("store")
+    assert examined("--for", "jobs")["store"].state == "fine"
+    bucket.read_only = True
+    assert examined()["store"].state == "fine"
+    assert "right to create" in fault_of("store", "--for", "jobs")
+    assert bucket.refused_writes == []
+
+
+def test_the_clock_is_held_to_the_buckets(bucket: FakeGoogleStorage) -> None:
+    bucket.read_only = True
+    assert "the storage's clock" in examined()["clock"].found
+    bucket.clock_ahead = -3600
+    told = fault_of("clock")
+    assert "60 minutes ahead of the storage's clock" in told
+
+
+def test_a_bucket_that_is_away(bucket: FakeGoogleStorage) -> None:
+    bucket.away = True
+    findings = examined(status=3)
+    assert findings["store"].state == findings["champion"].state == "fault"
+    assert findings["clock"].state == findings["history"].state == "not asked"
+    assert f"gs://{BUCKET}" in findings["store"].found

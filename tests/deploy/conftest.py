@@ -1,0 +1,80 @@
+"""One engine and one set of images for the session; every test of this folder shares them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from preptime.bundle.champions import ChampionLog, EntryDraft
+from preptime.bundle.store import Store
+from scripts import images
+from tests.bundle.making import DAY, put_bundle
+from tests.deploy import standins
+from tests.deploy.engine import USER, Engine, an_engine
+
+TAG = "test"
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """A Docker engine."""
+    with an_engine() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def base(engine: Engine) -> str:
+    """The pinned base where it can be had, else its stand-in."""
+    if images.PINS.is_file() and engine.run("pull", pinned := images.pins()["BASE"], check=False).returncode == 0:
+        return pinned
+    return standins.python(engine)
+
+
+@pytest.fixture(scope="session")
+def image(engine: Engine, base: str) -> Callable[[str], str]:
+    """The image of a target, built at its first use."""
+    built: dict[str, str] = {}
+
+    def build(target: str) -> str:
+        if target not in built:
+            with pytest.MonkeyPatch.context() as here:
+                if engine.host:
+                    here.setenv("DOCKER_HOST", engine.host)
+                assert images.main([target, "--base", base, "--tag", TAG]) == 0
+            built[target] = f"preptime-{target}:{TAG}"
+        return built[target]
+
+    return build
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A store with a champion, of the images' user."""
+    folder = tmp_path / "models"
+    promote(folder, put_bundle(Store.open(str(folder))))
+    return owned(folder)
+
+
+def promote(folder: Path, bundle: str) -> None:
+    """Make a bundle of a store its champion."""
+    log = ChampionLog(Store.open(str(folder)))
+    draft = EntryDraft(bundle=bundle, date=DAY, action="promote", reason="test", by="test", at="2015-06-17T04:00:00Z")
+    log.append(draft, log.current())
+    owned(folder)
+
+
+def owned(folder: Path) -> Path:
+    """Give a folder and what is in it to the images' user."""
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, USER, USER)
+    return folder
+
+
+@pytest.fixture
+def copied_store(store: Path, tmp_path: Path) -> Path:
+    """Another copy of the store."""
+    return owned(Path(shutil.copytree(store, tmp_path / "copy")))

@@ -1,0 +1,276 @@
+"""The manifests, as far as they can be checked without a cluster: rendered, validated, and held to the code."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+
+from preptime.api.counts import WorkerState
+from preptime.api.metrics import exposition
+from preptime.cli.app import app
+from preptime.settings.declared import FOR_DAGS, declared
+from tests.deploy.manifests import K8S, Document, inside, promtool, rendered, tool
+from tests.requirements import ROOT
+
+OVERLAYS = ("local", "gke")
+OF_GOOGLE = ("PodMonitoring", "Rules")
+"""Kinds that only GKE knows: no published schema to check them with."""
+
+
+@cache
+def text(overlay: str) -> str:
+    """An overlay, rendered."""
+    return rendered(K8S / "overlays" / overlay)
+
+
+def documents(overlay: str) -> list[Document]:
+    """Its documents."""
+    return msgspec.convert(list(yaml.safe_load_all(text(overlay))), list[Document])
+
+
+def named(overlay: str, kind: str, name: str) -> Document:
+    """One of them."""
+    (found,) = (one for one in documents(overlay) if one["kind"] == kind and plain(one["metadata"])["name"] == name)
+    return found
+
+
+def plain(value: object) -> Document:
+    """A part that is a mapping."""
+    return msgspec.convert(value, Document)
+
+
+def pods(overlay: str) -> Iterator[tuple[str, Document]]:
+    """Every pod that the overlay runs: the name of what runs it, and its spec."""
+    for one in documents(overlay):
+        if one["kind"] in {"Deployment", "CronJob"}:
+            (spec,) = (plain(template)["spec"] for template in inside(one, "template"))
+            yield str(plain(one["metadata"])["name"]), plain(spec)
+
+
+def containers(spec: Document) -> list[Document]:
+    """A pod's containers."""
+    return msgspec.convert(spec["containers"], list[Document])
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_document_is_what_its_schema_says(overlay: str, tmp_path: Path) -> None:
+    kept = [one for one in documents(overlay) if one["kind"] not in OF_GOOGLE]
+    path = tmp_path / "rendered.yaml"
+    path.write_text("---\n".join(json.dumps(one) + "\n" for one in kept), encoding="utf-8")
+    checked = subprocess.run(
+        [tool("kubernetes-validate"), "--strict", path], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert len(kept) > 15
+
+
+def test_the_schema_check_can_fail(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text("local").replace("maxUnavailable: 0", "maxUnavailabel: 0"), encoding="utf-8")
+    assert subprocess.run([tool("kubernetes-validate"), "--strict", path], capture_output=True, check=False).returncode
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_checkov_finds_nothing_but_the_explained(overlay: str, tmp_path: Path) -> None:
+    path = tmp_path / "rendered.yaml"
+    path.write_text(text(overlay), encoding="utf-8")
+    checked = subprocess.run(
+        [tool("checkov"), "--config-file", K8S / "checkov.yaml", "--file", path, "--output", "json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert json.loads(checked.stdout)["summary"]["passed"] > 300
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_pod_is_restricted(overlay: str) -> None:
+    """What Pod Security's `restricted` asks for, and a root that nothing writes to."""
+    labels = plain(plain(named(overlay, "Namespace", "preptime")["metadata"])["labels"])
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    for name, spec in pods(overlay):
+        assert (name, plain(spec["securityContext"])["runAsNonRoot"]) == (name, True)
+        assert plain(spec["securityContext"])["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert spec["automountServiceAccountToken"] is False
+        kinds = {key for volume in msgspec.convert(spec["volumes"], list[Document]) for key in volume} - {"name"}
+        assert kinds <= {"emptyDir", "persistentVolumeClaim", "configMap"}
+        for one in containers(spec):
+            assert one["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+                "readOnlyRootFilesystem": True,
+            }
+            assert plain(plain(one["resources"])["limits"]).keys() == {"memory", "ephemeral-storage"}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_no_pod_gets_variables_of_services(overlay: str) -> None:
+    """They would begin like settings, and preptime refuses settings that it does not know."""
+    assert all(spec["enableServiceLinks"] is False for _, spec in pods(overlay))
+    template = plain(yaml.safe_load((K8S / "airflow" / "pod-template.yaml").read_text(encoding="utf-8")))
+    assert plain(template["spec"])["enableServiceLinks"] is False
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_setting_named_exists_and_takes_its_value(overlay: str) -> None:
+    known = {name: setting for setting in declared() for name in setting.names}
+    given: dict[str, str] = {}
+    for one in documents(overlay):
+        if one["kind"] == "ConfigMap":
+            given |= msgspec.convert(one["data"], dict[str, str])
+    named_alone = {str(name) for _, spec in pods(overlay) for one in containers(spec) for name in named_in(one)}
+    assert len(given) > 10
+    assert len(named_alone) > 3
+    assert (given.keys() | named_alone) - {"TZ"} <= known.keys()
+    for name, value in given.items():
+        known[name].convert(name, value)
+    assert "PREPTIME_API_KEYS" in named_alone
+    assert not any(known[name].secret for name in given)
+
+
+def named_in(container: Document) -> list[object]:
+    """The variables that a container is given one by one."""
+    return [plain(one)["name"] for one in msgspec.convert(container.get("env") or [], list[Document])]
+
+
+def test_airflow_is_told_what_its_dags_read() -> None:
+    values = plain(yaml.safe_load((K8S / "airflow" / "values.yaml").read_text(encoding="utf-8")))
+    given = {str(one["name"]): str(one["value"]) for one in msgspec.convert(values["env"], list[Document])}
+    assert given.keys() <= FOR_DAGS
+    assert given["PREPTIME_RUNNER"] == "kubernetes"
+    (mounted,) = msgspec.convert(values["volumeMounts"], list[Document])
+    assert given["PREPTIME_POD_TEMPLATE"] == f"{mounted['mountPath']}/pod-template.yaml"
+    pinned = re.search(
+        r"^apache-airflow==(\S+)", (ROOT / "locks" / "airflow.lock").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert pinned is not None
+    assert values["airflowVersion"] == pinned[1]
+
+
+def test_with_airflow_there_are_no_cron_jobs(tmp_path: Path) -> None:
+    overlay = K8S / "overlays" / "local"
+    folder = tmp_path / "overlay"
+    folder.mkdir()
+    lines = ["kind: Kustomization", f"resources: [{relative(overlay, folder)}]"]
+    lines.append(f"components: [{relative(K8S / 'airflow', folder)}]")
+    (folder / "kustomization.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found = rendered(folder)
+    assert "kind: CronJob" not in found
+    assert "airflow-launcher" in found
+    template = (K8S / "airflow" / "pod-template.yaml").read_text(encoding="utf-8")
+    for name in ("preptime-jobs", "results"):
+        assert f"name: {name}\n" in found
+        assert f"ame: {name} }}" in template
+
+
+def relative(target: Path, start: Path) -> str:
+    """A path from one folder to another."""
+    return str(Path(*[".."] * len(start.resolve().parts[1:])) / target.resolve().relative_to("/"))
+
+
+def test_probes_ask_endpoints_that_exist_on_ports_that_are_open() -> None:
+    (spec,) = (spec for name, spec in pods("local") if name == "api")
+    (serve,) = containers(spec)
+    ports = {one["name"]: one["containerPort"] for one in msgspec.convert(serve["ports"], list[Document])}
+    settings = msgspec.convert(
+        next(one["data"] for one in documents("local") if "preptime-api" in str(one["metadata"])), dict[str, str]
+    )
+    assert ports == {"http": int(settings["PREPTIME_PORT"]), "health": int(settings["PREPTIME_HEALTH_PORT"])}
+    probes = {kind: plain(serve[kind])["httpGet"] for kind in ("startupProbe", "livenessProbe", "readinessProbe")}
+    assert probes == {
+        "startupProbe": {"path": "/healthz", "port": "health"},
+        "livenessProbe": {"path": "/healthz", "port": "http"},
+        "readinessProbe": {"path": "/readyz", "port": "health"},
+    }
+
+
+def test_a_pod_has_time_to_end() -> None:
+    """preStop, what the server is given, and something to spare."""
+    (spec,) = (spec for name, spec in pods("local") if name == "api")
+    (serve,) = containers(spec)
+    (pause,) = inside(serve["lifecycle"], "seconds")
+    grace = next(one["data"] for one in documents("local") if "preptime-api" in str(one["metadata"]))
+    server = int(str(plain(grace)["PREPTIME_GRACE_SECONDS"]))
+    assert isinstance(pause, int)
+    assert msgspec.convert(spec["terminationGracePeriodSeconds"], int) >= pause + server + 5
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_rollout_takes_no_replica_away(overlay: str) -> None:
+    spec = plain(named(overlay, "Deployment", "api")["spec"])
+    assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+    assert "replicas" not in spec
+    budget = plain(named(overlay, "PodDisruptionBudget", "api")["spec"])
+    assert (budget["maxUnavailable"], budget["selector"]) == (1, spec["selector"])
+    scaled = plain(named(overlay, "HorizontalPodAutoscaler", "api")["spec"])
+    assert plain(scaled["scaleTargetRef"])["name"] == "api"
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_cron_jobs_call_verbs_that_exist_once_at_a_time_with_a_deadline(overlay: str) -> None:
+    jobs = [one for one in documents(overlay) if one["kind"] == "CronJob"]
+    called = []
+    for one in jobs:
+        spec = plain(one["spec"])
+        assert (spec["concurrencyPolicy"], spec["timeZone"]) == ("Forbid", "Europe/London")
+        assert msgspec.convert(spec["startingDeadlineSeconds"], int) <= 4 * 3600
+        (deadline,) = inside(one, "activeDeadlineSeconds")
+        assert isinstance(deadline, int)
+        ((script,),) = (args for args in inside(one, "args") if isinstance(args, list))
+        assert f"{{'name': 'TZ', 'value': '{spec['timeZone']}'}}" in str(one)
+        called += re.findall(r"preptime (\w+)", str(script))
+        dated = "prune" in str(script) or '--date "$(date +%F)"' in str(script)
+        assert dated, script
+    assert called == ["monitor", "score", "respond", "train", "bundles", "results"]
+    assert set(called) - app.commands.keys() <= {"monitor", "respond", "results"}
+
+
+def test_what_comes_in_is_named() -> None:
+    """Everything is closed; the API's two ports and the page's one are open to labels, and to nothing else."""
+    policies = {
+        str(plain(one["metadata"])["name"]): plain(one["spec"])
+        for one in documents("local")
+        if one["kind"] == "NetworkPolicy"
+    }
+    assert policies["nothing"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    opened = {
+        name: [*inside(spec.get("ingress") or [], "port")] for name, spec in policies.items() if "ingress" in spec
+    }
+    assert opened == {"api": ["http", "health"], "ui": ["http"]}
+    assert all(rule for spec in policies.values() for rule in inside(spec, "from"))
+
+
+def test_alerts_fire_when_they_should_and_only_then() -> None:
+    program = promtool()
+    for command in (["check", "rules", "alerts.yaml"], ["test", "rules", "alerts_test.yaml"]):
+        ended = subprocess.run([program, *command], cwd=K8S / "alerts", capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+    rules = (K8S / "alerts" / "alerts.yaml").read_text(encoding="utf-8")
+    tests = (K8S / "alerts" / "alerts_test.yaml").read_text(encoding="utf-8")
+    for name in re.findall(r"alert: (\w+)", rules):
+        assert len(re.findall(rf"alertname: {name}\n", tests)) >= 1, name
+        assert f"alertname: {name} }}" in tests, f"{name} has no quiet day"
+
+
+def test_googles_rules_are_ours() -> None:
+    ours = plain(yaml.safe_load((K8S / "alerts" / "alerts.yaml").read_text(encoding="utf-8")))
+    assert plain(named("gke", "Rules", "preptime")["spec"])["groups"] == ours["groups"]
+
+
+def test_metrics_named_in_rules_exist() -> None:
+    state = WorkerState(at=0.0, ready=True, bundle="b", number=1, history_at=0.0, refused="c", trouble="away")
+    served = set(re.findall(r"# TYPE (\w+)", exposition([], [state], 1.0).decode()))
+    rules = (K8S / "alerts" / "alerts.yaml").read_text(encoding="utf-8")
+    asked = {re.sub("_bucket$", "", name) for name in re.findall(r"\bpreptime_\w+", rules)}
+    assert {name for name in asked if not name.startswith("preptime_monitor_")} <= served
+    assert len(asked) > 9
+    assert set(re.findall(r"\bkube_\w+", rules)) == {"kube_job_status_failed"}

@@ -1,0 +1,289 @@
+"""The page Predict and everything that can go wrong on it, through Streamlit's own test harness."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+import preptime.ui
+from preptime.bundle.store import Store
+from tests.api.processes import free_port
+from tests.scoring.making import mixed
+from tests.ui.browser import API_KEY, Site, make_store, promote, setting
+from tests.ui.drawing import bodies, column, drawn, said, tables
+
+GOOD = {
+    "order_acknowledged_at": "2015-06-20 19:00:00",
+    "order_value_gbp": 21.4,
+    "restaurant_id": 1,
+    "number_of_items": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A store with a champion."""
+    folder = tmp_path_factory.mktemp("store")
+    make_store(folder)
+    return str(folder / "models")
+
+
+@pytest.fixture(autouse=True)
+def _own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Each test has its own settings and folder of temporary files, and leaves none."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    yield
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    assert list(tmp_path.glob("preptime-page-*")) == []
+
+
+def upload(at: AppTest, name: str, content: bytes) -> AppTest:
+    """Bring a file."""
+    return at.file_uploader[0].set_value((name, content, "text/csv")).run()
+
+
+def csv(rows: pl.DataFrame) -> bytes:
+    """Rows as a file."""
+    return rows.write_csv().encode()
+
+
+def test_the_sample_is_judged_then_predicted_and_its_wrong_rows_say_why(
+    monkeypatch: pytest.MonkeyPatch, store: str
+) -> None:
+    at = drawn(monkeypatch, PREPTIME_STORE=store)
+    at.button("try_sample").click().run()
+    assert "50 orders, 2 kB. 2 cannot be predicted." in said(at)
+    assert "A number cannot be read" in said(at)
+    assert "Half are ready within" not in said(at)  # nothing is predicted before it is asked for
+    at.button("predict").click().run()
+    text = said(at)
+    assert "48" in text
+    assert "of 50 rows; 2 without" in text
+    assert column(at, "row", having="ready at") == [row for row in range(1, 51) if row not in {9, 22}]
+    refused = tables(at)[-1]
+    assert [row["row"] for row in refused] == [9, 22]
+    assert [row["reason"] for row in refused] == [
+        "A number cannot be read, or is not whole where it should be",
+        "A required cell is empty",
+    ]
+
+
+def test_each_model_has_a_tab_that_says_what_it_alone_would_answer(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    at = drawn(monkeypatch, PREPTIME_STORE=store)
+    at.button("try_sample").click().run()
+    at.button("predict").click().run()
+    assert [tab.label for tab in at.tabs if tab.label in {"default answer", "rf", "xgb"}] == [
+        "default answer",
+        "rf",
+        "xgb",
+    ]
+    at.session_state["model_tab"] = "rf"
+    at.run()
+    assert "rf alone" in said(at)
+    alone, default, difference = (
+        column(at, name, having="difference") for name in ("rf", "default answer", "difference")
+    )
+    for one, other, apart in zip(alone, default, difference, strict=True):
+        assert isinstance(one, float)
+        assert isinstance(other, float)
+        assert apart == pytest.approx(one - other, abs=1e-4)
+
+
+def test_the_orders_shown_can_be_narrowed(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    at = drawn(monkeypatch, PREPTIME_STORE=store)
+    rows = pl.DataFrame([GOOD, GOOD | {"restaurant_id": 2}, GOOD | {"restaurant_id": 999_999}])
+    upload(at, "three.csv", csv(rows))
+    assert "1 order of restaurants not known yet" in said(at)
+    at.button("predict").click().run()
+    at.text_input("find_restaurant").set_value("2").run()
+    assert column(at, "row", having="ready at") == [2]
+    at.text_input("find_restaurant").set_value("7").run()
+    assert "No order is like that." in said(at)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("empty.csv", b"", "empty.csv is empty."),
+        (
+            "header.csv",
+            b"order_acknowledged_at,order_value_gbp,restaurant_id,number_of_items\n",
+            "header.csv has a header",
+        ),
+        ("book.csv", b"PK\x03\x04" + b"\0" * 99, "book.csv is an Excel workbook or zip archive, not csv."),
+        ("noise.csv", bytes(range(256)) * 9, "noise.csv is binary, not csv."),
+        ("cut.parquet", b"PAR1" + b"\0" * 99, "cut.parquet is a damaged parquet file"),
+        ("no.parquet", b"a,b\n1,2\n", "no.parquet is called parquet but does not begin like it."),
+        ("semi.csv", b"order_acknowledged_at;order_value_gbp\n1;2\n", "semi.csv seems to be separated by semicolons"),
+        (
+            "close.csv",
+            b"order_acknowledged,order_value_gbp,restaurant,items\n1,2,3,4\n",
+            "'order_acknowledged' is the closest to order_acknowledged_at",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_a_sentence_that_names_it(
+    monkeypatch: pytest.MonkeyPatch, store: str, name: str, content: bytes, sentence: str
+) -> None:
+    at = drawn(monkeypatch, PREPTIME_STORE=store)
+    upload(at, name, content)
+    assert sentence in said(at)
+    assert "preptime-page-" not in said(at)
+    assert not [one for one in at.button if one.key == "predict"]
+
+
+def test_a_name_that_is_markup_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    at = drawn(monkeypatch, PREPTIME_STORE=store)
+    upload(at, "<b>:smile: **x** www.example.org.csv", b"")
+    (body,) = [body for body in bodies(at) if "smile" in body]
+    assert "&lt;b&gt;:smile: **x** www.example.org.csv is empty." in body
+    assert not [one for one in at.markdown if "smile" in one.value]
+
+
+def test_without_a_champion_the_page_says_which_command_makes_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    at = drawn(monkeypatch, PREPTIME_STORE=str(tmp_path / "models"))
+    assert f"{tmp_path / 'models'} has no champion yet" in said(at)
+    assert "preptime train" in said(at)
+    at.button("try_sample").click().run()  # a file can be looked at all the same
+    assert "2 cannot be predicted" in said(at)
+
+
+def test_a_damaged_champion_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bundle = make_store(tmp_path)
+    (bundle.folder / "model.onnx").write_bytes(b"damaged")
+    assert f"{bundle.manifest.id}/model.onnx" in said(drawn(monkeypatch, PREPTIME_STORE=str(tmp_path / "models")))
+
+
+def test_settings_that_cannot_be_are_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "PREPTIME_STOER is no setting. Did you mean PREPTIME_STORE?" in said(drawn(monkeypatch, PREPTIME_STOER="x"))
+
+
+def test_an_api_that_is_not_there_is_named_and_how_to_start_it(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    at = drawn(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=url, PREPTIME_API_KEY=API_KEY)
+    at.radio("mode").set_value("Call Flask API").run()
+    assert f"The API at {url} gives no answer." in said(at)
+    assert "Start it with `preptime serve`" in said(at)
+
+
+def test_something_else_at_the_apis_address_is_found_out(
+    monkeypatch: pytest.MonkeyPatch, store: str, site: Site
+) -> None:
+    at = drawn(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=site.page.url, PREPTIME_API_KEY=API_KEY)
+    at.radio("mode").set_value("Call Flask API").run()
+    assert "answers, but not as preptime's API does" in said(at)
+
+
+def test_a_wrong_key_is_said_and_another_can_be_typed(monkeypatch: pytest.MonkeyPatch, store: str, site: Site) -> None:
+    at = drawn(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=site.api.url)
+    at.radio("mode").set_value("Call Flask API").run()
+    assert "The API asks for a key." in said(at)
+    at.text_input("key_field").set_value("not the key").run()
+    assert f"The API at {site.api.url} does not know this key." in said(at)
+    at.text_input("key_field").set_value(API_KEY).run()
+    assert f"asked of {site.api.url}" in said(at)
+    assert not at.text_input
+    assert API_KEY not in said(at)
+
+
+def test_the_api_answers_a_file_too_in_requests_as_small_as_it_wants(
+    monkeypatch: pytest.MonkeyPatch, store: str, site: Site
+) -> None:
+    monkeypatch.setattr("preptime.ui.asking.ORDERS_AT_ONCE", 7)
+    at = drawn(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=site.api.url, PREPTIME_API_KEY=API_KEY)
+    at.radio("mode").set_value("Call Flask API").run()
+    upload(at, "mixed.csv", csv(mixed()))
+    at.button("predict").click().run()
+    assert "of 20 rows; 11 without" in said(at)
+
+
+def test_one_order_is_answered_and_asked_what_if(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    at = drawn(monkeypatch, PREPTIME_STORE=store)
+    at.session_state["predict_tab"] = "One order"
+    at.run()
+    assert "ready at about" in said(at)
+    assert "this restaurant's own orders" in said(at)
+    assert len(at.get("vega_lite_chart")) == 5
+    first = said(at)
+    at.number_input("one_items").set_value(40).run()
+    assert said(at) != first
+    at.selectbox("one_restaurant").set_value(-1).run()
+    at.number_input("one_number").set_value(999_999).run()
+    assert "all orders" in said(at)
+
+
+def test_an_order_can_be_described_to_the_api_where_there_is_no_store(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, site: Site
+) -> None:
+    settings = {"PREPTIME_API_URL": site.api.url, "PREPTIME_API_KEY": API_KEY}
+    at = drawn(monkeypatch, PREPTIME_STORE=str(tmp_path / "models"), **settings)
+    at.radio("mode").set_value("Call Flask API").run()
+    at.session_state["predict_tab"] = "One order"
+    at.run()
+    assert "ready at about" in said(at)
+
+
+def test_the_data_dictionary_is_the_declared_one(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    from preptime.domain.dictionary import ORDERS, RESTAURANTS
+
+    at = drawn(monkeypatch, PREPTIME_STORE=store)
+    at.session_state["predict_tab"] = "Data dictionary"
+    at.run()
+    orders, restaurants = tables(at)
+    assert [row["column"] for row in orders] == [one.name for one in ORDERS]
+    assert [row["column"] for row in restaurants] == [one.name for one in RESTAURANTS]
+
+
+def test_a_new_champion_answers_the_next_question(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    make_store(tmp_path)
+    at = drawn(monkeypatch, PREPTIME_STORE=str(tmp_path / "models"))
+    from preptime.ui.access import forget_champion
+    from tests.ui.browser import other_bundle
+
+    newer = other_bundle(Store.open(str(tmp_path / "models")))
+    promote(Store.open(str(tmp_path / "models")), newer)
+    forget_champion()
+    at.run()
+    assert newer.manifest.id in said(at)
+
+
+def test_a_parquet_file_with_what_csv_cannot_hold_comes_back_exactly(
+    monkeypatch: pytest.MonkeyPatch, store: str
+) -> None:
+    rows = pl.DataFrame([GOOD]).with_columns(tags=pl.Series([["a", "b"]]))
+    content = io.BytesIO()
+    rows.write_parquet(content)
+    at = drawn(monkeypatch, PREPTIME_STORE=store)
+    at.file_uploader[0].set_value(("nested.parquet", content.getvalue(), "application/octet-stream")).run()
+    at.button("predict").click().run()
+    assert "Download as parquet" in said(at)
+    assert "Download as csv" not in said(at)
+    assert "csv has no cell for the column tags" in said(at)
+
+
+def test_a_page_that_others_can_reach_asks_for_a_key_at_the_door(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    monkeypatch.setenv("PREPTIME_STORE", store)
+    monkeypatch.setenv("PREPTIME_UI_HOST", "192.0.2.1")
+    monkeypatch.setenv("PREPTIME_API_KEYS", setting("dispatch", API_KEY))
+    at = AppTest.from_file(Path(preptime.ui.__file__).with_name("app.py"), default_timeout=30).run()
+    assert not at.radio
+    at.text_input[0].set_value("guess")
+    at.button[0].click().run()
+    assert "That is no key of this installation." in said(at)
+    at.text_input[0].set_value(API_KEY)
+    at.button[0].click().run()
+    assert "That is no key" not in said(at)
+    assert not at.text_input
+    assert API_KEY not in said(at)

@@ -1,0 +1,6 @@
+"""What is used of PyYAML."""
+
+from collections.abc import Iterator
+
+def safe_load(stream: str) -> object: ...
+def safe_load_all(stream: str) -> Iterator[object]: ...
