@@ -18,8 +18,8 @@ from preptime.tables.synthetic import SynthesisPlan
 from preptime.tables.synthetic.plan import Drift
 from tests.monitoring.months import Seen, Task, look_at_all
 
-QUIET_SEEDS = range(3_000, 3_040)
-DRIFT_SEEDS = range(4_000, 4_006)
+QUIET_SEEDS = range(3_000, 3_020)
+DRIFT_SEEDS = range(4_000, 4_004)
 TRAINED_DAYS = 14
 MORNINGS = 30
 DRIFT_DAY = 20
