@@ -23,24 +23,18 @@ from preptime.evaluation.sentences import (
     hours_sentence,
     importance_sentence,
     middle_rows,
-    segment_coverage_sentence,
-    segment_errors_sentence,
 )
 from preptime.evaluation.verdict import verdict
 from preptime.ui.models import charts as own
 from preptime.ui.models.reading import pictured, report
 from preptime.ui.models.stock import figures
 from preptime.ui.parts import failures, lead, notice
+from preptime.ui.segments import CUTS, choose_cut, pictures_by, table_by
 from preptime.ui.show import Column, facts, picture, table
 from preptime.ui.words import counted, size
 
 _LABELS: dict[LabelSet, str] = {"up_to_3h": "labels up to 3 h", "inside_fence": "labels inside the outlier fence"}
-_CUTS: dict[SegmentName, str] = {
-    "city": "city",
-    "type_of_food": "type of food",
-    "items": "number of items",
-    "basis": "basis of the answer",
-}
+_CUTS: tuple[SegmentName, ...] = ("city", "type_of_food", "items", "basis")
 _SCORES = (
     Column("name", "answer"),
     Column("kind", "kind"),
@@ -193,37 +187,10 @@ def _hours_and_calibration(document: BacktestDocument) -> None:
 
 def _segments(document: BacktestDocument) -> None:
     st.subheader("By segment")
-    cut = st.segmented_control(
-        "Cut the orders by", list(_CUTS), format_func=_CUTS.__getitem__, default="city", required=True, key="cut"
-    )
-    rows = aggregates.segment_rows(document.segments, (cut,))
-    left, right = st.columns(2)
-    with left:
-        picture(
-            f"Mean error by {_CUTS[cut]}",
-            segment_errors_sentence(rows),
-            lambda width, palette: charts.cut_errors(rows, width, palette),
-        )
-    with right:
-        picture(
-            f"Coverage of p10–p90 by {_CUTS[cut]}",
-            segment_coverage_sentence(rows),
-            lambda width, palette: charts.cut_coverage(rows, width, palette),
-        )
-    with st.expander(f"Every {_CUTS[cut]} as a table"):
-        every = [msgspec.structs.asdict(one) for one in document.segments if one.segment == cut]
-        table(every, _SEGMENTS, key="segments")
-
-
-_SEGMENTS = (
-    Column("value", "segment"),
-    Column("n", "orders", "count"),
-    Column("mae", "mean error", "minutes"),
-    Column("lookup_mae", "lookup's", "minutes"),
-    Column("bias", "bias", "minutes", "Predicted minus actual"),
-    Column("within_5_min", "within 5 min", "percent"),
-    Column("coverage", "inside p10–p90", "percent"),
-)
+    cut = choose_cut(_CUTS, key="cut")
+    pictures_by(document.segments, cut)
+    with st.expander(f"Every {CUTS[cut]} as a table"):
+        table_by(document.segments, cut, key="segments")
 
 
 def _learned(kept: Pictured) -> None:

@@ -7,26 +7,20 @@ from collections.abc import Sequence
 import msgspec
 import streamlit as st
 
-from preptime.evaluation import aggregates, charts, day_charts
+from preptime.evaluation import aggregates, day_charts
 from preptime.evaluation.documents import SegmentName
 from preptime.evaluation.scores import COVERAGE_BAND
-from preptime.evaluation.sentences import segment_coverage_sentence, segment_errors_sentence
 from preptime.evaluation.verdict import NO_VALUE, in_minutes, in_percent
 from preptime.monitoring import rows
 from preptime.monitoring.document import Feature, Monitoring, Trail
 from preptime.monitoring.reading import known_days
 from preptime.ui.monitoring import charts as own
 from preptime.ui.parts import figures, good, lead, notice, problem
+from preptime.ui.segments import choose_cut, pictures_by, table_by
 from preptime.ui.show import Column, picture, table
 from preptime.ui.words import counted, said_in_minutes
 
-_CUTS: dict[SegmentName, str] = {
-    "city": "city",
-    "type_of_food": "type of food",
-    "hour": "local hour",
-    "items": "number of items",
-    "basis": "basis of the answer",
-}
+_CUTS: tuple[SegmentName, ...] = ("city", "type_of_food", "hour", "items", "basis")
 _STATES = {"fired": "▲ fired", "quiet": "● quiet", "unknown": "– too little to judge by"}
 _RULES = (
     Column("rule", "rule"),
@@ -45,15 +39,6 @@ _ALERTS = (
     Column("value", "where"),
     Column("since", "since", "date"),
     Column("sentence", "what", "long"),
-)
-_SEGMENTS = (
-    Column("value", "segment"),
-    Column("n", "orders", "count"),
-    Column("mae", "mean error", "minutes"),
-    Column("lookup_mae", "lookup's", "minutes"),
-    Column("bias", "bias", "minutes", "Predicted minus actual: below 0 the food came later than said"),
-    Column("within_5_min", "within 5 min", "percent"),
-    Column("coverage", "inside p10–p90", "percent"),
 )
 _FEATURES = (
     Column("name", "feature"),
@@ -193,32 +178,12 @@ def longer_or_shorter(document: Monitoring) -> None:
 
 def by_segment(document: Monitoring) -> None:
     """Error and coverage of the four weeks by segment."""
-    cut = st.segmented_control(
-        "Cut the orders by",
-        list(_CUTS),
-        format_func=_CUTS.__getitem__,
-        default="city",
-        required=True,
-        key="watched-cut",
-    )
-    drawn = aggregates.segment_rows(document.segments, (cut,))
-    if not drawn:
+    cut = choose_cut(_CUTS, key="watched")
+    if not any(one.segment == cut for one in document.segments):
         notice("No answered order has an outcome yet.")
         return
-    left, right = st.columns(2)
-    with left:
-        picture(
-            f"Mean error by {_CUTS[cut]}",
-            segment_errors_sentence(drawn),
-            lambda width, palette: charts.cut_errors(drawn, width, palette),
-        )
-    with right:
-        picture(
-            f"Coverage of p10–p90 by {_CUTS[cut]}",
-            segment_coverage_sentence(drawn),
-            lambda width, palette: charts.cut_coverage(drawn, width, palette),
-        )
-    table([_told(one) for one in document.segments if one.segment == cut], _SEGMENTS, key=f"watched-{cut}")
+    pictures_by(document.segments, cut)
+    table_by(document.segments, cut, key=f"watched-{cut}")
 
 
 def drift(document: Monitoring) -> None:
