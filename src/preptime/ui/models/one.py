@@ -8,8 +8,6 @@ import streamlit as st
 from preptime.bundle.listing import Listing
 from preptime.bundle.manifest import REPORT, Manifest
 from preptime.bundle.store import Store
-from preptime.domain.prediction import DEFAULT_MODEL
-from preptime.domain.verdict import Reason, rule
 from preptime.evaluation import aggregates, charts
 from preptime.evaluation.documents import BacktestDocument, SegmentName
 from preptime.evaluation.evaluated import LABEL_SETS, LabelSet
@@ -21,11 +19,11 @@ from preptime.evaluation.sentences import (
     density_sentence,
     errors_sentence,
     hours_sentence,
-    importance_sentence,
     middle_rows,
 )
 from preptime.evaluation.verdict import verdict
 from preptime.ui.models import charts as own
+from preptime.ui.models.learned import learned
 from preptime.ui.models.reading import pictured, report
 from preptime.ui.models.stock import figures
 from preptime.ui.parts import failures, lead, notice
@@ -82,7 +80,7 @@ def show(store: Store, found: Listing) -> None:
         _hours_and_calibration(document)
         _segments(document)
     if kept is not None:
-        _learned(kept)
+        learned(kept)
 
 
 def _head(store: Store, manifest: Manifest, document: BacktestDocument | None) -> None:
@@ -191,41 +189,3 @@ def _segments(document: BacktestDocument) -> None:
     pictures_by(document.segments, cut)
     with st.expander(f"Every {CUTS[cut]} as a table"):
         table_by(document.segments, cut, key="segments")
-
-
-def _learned(kept: Pictured) -> None:
-    st.subheader("What it learned from")
-    left, right = st.columns(2)
-    with left:
-        models = sorted(kept.importance, key=lambda name: name != DEFAULT_MODEL)
-        model = st.selectbox("Model", models, key="importance-of")
-        rows = aggregates.importance_rows(kept.importance[model])
-        picture(
-            "Feature importance",
-            importance_sentence(rows, model),
-            lambda width, palette: charts.importance(rows, width, palette),
-        )
-    with right:
-        lead(
-            f"{counted(kept.rows_read, 'row')} were read and {counted(kept.orders_fitted, 'order')} fitted on; each "
-            "keeps its verdict, and none is dropped without one."
-        )
-        known = {str(one) for one in Reason}
-        table(
-            [
-                {
-                    "reason": one.reason,
-                    "orders": one.orders,
-                    "meaning": rule(Reason(one.reason)).meaning if one.reason in known else "",
-                    "out": ", ".join(sorted(rule(Reason(one.reason)).keeps_out_of)) if one.reason in known else "",
-                }
-                for one in kept.labels
-            ],
-            (
-                Column("reason", "reason"),
-                Column("orders", "orders", "count"),
-                Column("out", "kept out of"),
-                Column("meaning", "meaning"),
-            ),
-            key="labels-read",
-        )
