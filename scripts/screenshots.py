@@ -117,6 +117,10 @@ def _preview(page: Page) -> None:
         page.locator("summary").filter(has_text=words).click()
 
 
+def _one_bundle(page: Page) -> None:
+    page.get_by_text("One bundle").click()
+
+
 def _nothing(_: Page) -> None:
     """As it arrives."""
 
@@ -127,6 +131,7 @@ VIEWS = (
     View("one-order", "/", _one),
     View("dictionary", "/", _dictionary),
     View("models", "/models", _nothing),
+    View("one-bundle", "/models", _one_bundle),
     View("data", "/data", _nothing),
     View("monitoring", "/monitoring", _nothing),
 )
@@ -134,7 +139,7 @@ README = (
     Shown("page-predict.png", "predict", "wide", "light", 1300),
     Shown("page-one-order.png", "one-order", "wide", "dark", 1300),
     Shown("page-narrow.png", "one-order", "narrow", "light", 1100),
-    Shown("page-models.png", "models", "wide", "light", 1300),
+    Shown("page-models.png", "one-bundle", "wide", "light", 1300),
 )
 
 
