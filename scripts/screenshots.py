@@ -20,7 +20,8 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from tests.ui.browser import CHROMIUM, chromium, looking, page_at, settle
+from tests.ui.browser import CHROMIUM, OPERATOR_KEY, chromium, looking, page_at, setting, settle
+from tests.ui.mornings import mornings
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
@@ -66,14 +67,16 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     demo = arguments.demo.resolve()
     settings = {
+        # Whoever promotes is asked for a key first: the pictures show that.
+        "PREPTIME_OPERATOR_KEYS": setting("olga", OPERATOR_KEY),
         "PREPTIME_STORE": str(demo / "models"),
         "PREPTIME_ORDERS": str(demo / "data" / "orders.csv"),
         "PREPTIME_RESTAURANTS": str(demo / "data" / "restaurants.csv"),
-        "PREPTIME_RESULTS": str(demo / "results"),
     }
-    with tempfile.TemporaryDirectory(prefix="preptime-pictures-") as folder, page_at(Path(folder), **settings) as page:
-        page.wait_until("/_stcore/health")
-        with chromium() as browser:
+    with tempfile.TemporaryDirectory(prefix="preptime-pictures-") as folder:
+        settings["PREPTIME_RESULTS"] = str(mornings(demo / "results", Path(folder)))
+        with page_at(Path(folder), **settings) as page, chromium() as browser:
+            page.wait_until("/_stcore/health")
             for view in VIEWS:
                 if not arguments.only or arguments.only in view.name:
                     _take(browser, page.url, view, arguments.out)
@@ -117,8 +120,18 @@ def _preview(page: Page) -> None:
         page.locator("summary").filter(has_text=words).click()
 
 
-def _one_bundle(page: Page) -> None:
-    page.get_by_text("One bundle").click()
+def _at(view: str) -> Callable[[Page], None]:
+    """At one of the views that a page offers below its title."""
+    return lambda page: page.get_by_role("radio", name=view, exact=True).click()
+
+
+def _operator(page: Page) -> None:
+    _at("Change the champion")(page)
+    settle(page)
+    page.get_by_role("textbox", name="Operator's key").fill(OPERATOR_KEY)
+    page.keyboard.press("Enter")
+    settle(page)
+    page.get_by_role("textbox", name="Reason").fill("Riders wait in Leeds.")
 
 
 def _nothing(_: Page) -> None:
@@ -131,15 +144,29 @@ VIEWS = (
     View("one-order", "/", _one),
     View("dictionary", "/", _dictionary),
     View("models", "/models", _nothing),
-    View("one-bundle", "/models", _one_bundle),
+    View("one-bundle", "/models", _at("One bundle")),
+    View("side-by-side", "/models", _at("Side by side")),
+    View("champion-log", "/models", _at("Champion log")),
+    View("change-the-champion", "/models", _operator),
     View("data", "/data", _nothing),
+    View("data-by-hour", "/data", _at("By time and place")),
+    View("data-correlation", "/data", _at("Correlation")),
+    View("data-restaurants", "/data", _at("Restaurants")),
+    View("data-audit", "/data", _at("Label audit")),
     View("monitoring", "/monitoring", _nothing),
+    View("monitoring-by-day", "/monitoring", _at("By day")),
+    View("monitoring-ratio", "/monitoring", _at("Longer or shorter")),
+    View("monitoring-segments", "/monitoring", _at("By segment")),
+    View("monitoring-drift", "/monitoring", _at("Drift")),
+    View("monitoring-answers", "/monitoring", _at("Answers and labels")),
 )
 README = (
     Shown("page-predict.png", "predict", "wide", "light", 1300),
     Shown("page-one-order.png", "one-order", "wide", "dark", 1300),
     Shown("page-narrow.png", "one-order", "narrow", "light", 1100),
-    Shown("page-models.png", "one-bundle", "wide", "light", 1300),
+    Shown("page-models.png", "one-bundle", "wide", "light", 1500),
+    Shown("page-data.png", "data", "wide", "dark", 1300),
+    Shown("page-monitoring.png", "monitoring-by-day", "wide", "light", 1300),
 )
 
 
