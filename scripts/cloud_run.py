@@ -1,7 +1,7 @@
 """Release a revision on Cloud Run: without traffic, tried, then 10 %, then all of it; and one command back.
 
     python scripts/cloud_run.py release --service preptime-api --region R --image IMAGE@sha256:… --suffix NAME
-    python scripts/cloud_run.py smoke URL                # PREPTIME_SMOKE_KEY: a key of the API's
+    python scripts/cloud_run.py smoke URL                # SMOKE_KEY: a key of the API's
     python scripts/cloud_run.py shift --service preptime-api --region R --suffix NAME --percent 10
     python scripts/cloud_run.py back --service preptime-api --region R
     python scripts/cloud_run.py jobs --region R --image IMAGE@sha256:… JOB …
@@ -192,7 +192,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 def run(given: argparse.Namespace) -> str:
     """Do what was asked for; what is said about it."""
     if given.verb == "smoke":
-        smoke(given.url.rstrip("/"), os.environ.get("PREPTIME_SMOKE_KEY", ""), given.times)
+        smoke(given.url.rstrip("/"), os.environ.get("SMOKE_KEY", ""), given.times)
         return "It is ready, and it predicts."
     if given.verb == "jobs":
         update_jobs(given.region, given.image, given.jobs)

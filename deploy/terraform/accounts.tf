@@ -3,8 +3,8 @@
 locals {
   roles = {
     api       = "Answers orders"
-    page      = "Shows people what is known, and lets operators promote and roll back"
-    trainer   = "Trains, scores, monitors and responds"
+    ui        = "Shows people what is known, and lets operators promote and roll back"
+    jobs      = "Trains, scores, monitors and responds"
     keeper    = "Removes what is old"
     scheduler = "Starts the daily jobs"
     deployer  = "Pushes images and deploys them, from CI"

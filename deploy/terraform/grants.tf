@@ -9,7 +9,7 @@ locals {
 
 # The API, the page and the jobs may read bundles and the champion log.
 resource "google_storage_bucket_iam_member" "store_readers" {
-  for_each = toset(["api", "page", "trainer"])
+  for_each = toset(["api", "ui", "jobs"])
 
   bucket = module.store.store_bucket
   role   = "roles/storage.objectViewer"
@@ -17,17 +17,17 @@ resource "google_storage_bucket_iam_member" "store_readers" {
 }
 
 # The training job may add bundles and promotions; it may change and remove nothing.
-resource "google_storage_bucket_iam_member" "trainer_adds" {
+resource "google_storage_bucket_iam_member" "jobs_adds" {
   bucket = module.store.store_bucket
   role   = "roles/storage.objectCreator"
-  member = local.member["trainer"]
+  member = local.member["jobs"]
 }
 
 # The page may add promotions and rollbacks to the champion log, for an operator with a key; it may add nothing else.
 resource "google_storage_bucket_iam_member" "page_promotes" {
   bucket = module.store.store_bucket
   role   = "roles/storage.objectCreator"
-  member = local.member["page"]
+  member = local.member["ui"]
 
   condition {
     title      = "champion log only"
@@ -45,15 +45,15 @@ resource "google_storage_bucket_iam_member" "keeper_removes_bundles" {
 # --- Data and results ------------------------------------------------------------------------------------------------
 
 # The jobs may read orders and restaurants that lie in the data bucket.
-resource "google_storage_bucket_iam_member" "trainer_reads_data" {
+resource "google_storage_bucket_iam_member" "jobs_reads_data" {
   bucket = module.store.data_bucket
   role   = "roles/storage.objectViewer"
-  member = local.member["trainer"]
+  member = local.member["jobs"]
 }
 
 # The jobs may write each day's results, and the keeper may remove old ones.
 resource "google_storage_bucket_iam_member" "results_writers" {
-  for_each = toset(["trainer", "keeper"])
+  for_each = toset(["jobs", "keeper"])
 
   bucket = module.store.results_bucket
   role   = "roles/storage.objectUser"
@@ -64,21 +64,21 @@ resource "google_storage_bucket_iam_member" "results_writers" {
 resource "google_storage_bucket_iam_member" "page_reads_results" {
   bucket = module.store.results_bucket
   role   = "roles/storage.objectViewer"
-  member = local.member["page"]
+  member = local.member["ui"]
 }
 
 # The jobs may read orders and outcomes from the warehouse, and write predictions into it.
-resource "google_bigquery_dataset_iam_member" "trainer_edits_tables" {
+resource "google_bigquery_dataset_iam_member" "jobs_edits_tables" {
   dataset_id = module.warehouse.dataset
   role       = "roles/bigquery.dataEditor"
-  member     = local.member["trainer"]
+  member     = local.member["jobs"]
 }
 
 # The jobs may run queries; a query belongs to a project, so this can be given nowhere else.
-resource "google_project_iam_member" "trainer_queries" {
+resource "google_project_iam_member" "jobs_queries" {
   project = var.project
   role    = "roles/bigquery.jobUser"
-  member  = local.member["trainer"]
+  member  = local.member["jobs"]
 }
 
 # --- Keys ------------------------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ resource "google_secret_manager_secret_iam_member" "page_reads_keys" {
 
   secret_id = google_secret_manager_secret.secrets[each.key].secret_id
   role      = "roles/secretmanager.secretAccessor"
-  member    = local.member["page"]
+  member    = local.member["ui"]
 }
 
 # --- Doors -----------------------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ resource "google_cloud_run_v2_job_iam_member" "deployer_updates_jobs" {
 
 # CI may let what it deploys run as the accounts made for it, and as no other.
 resource "google_service_account_iam_member" "deployer_deploys_as" {
-  for_each = toset(["api", "page", "trainer", "keeper"])
+  for_each = toset(["api", "ui", "jobs", "keeper"])
 
   service_account_id = google_service_account.roles[each.key].name
   role               = "roles/iam.serviceAccountUser"

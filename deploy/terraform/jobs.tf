@@ -7,7 +7,7 @@ locals {
     train = {
       command  = "preptime train --date ${local.date}"
       schedule = "0 5 * * *"
-      role     = "trainer"
+      role     = "jobs"
       cpu      = 4
       memory   = "8Gi"
       timeout  = "3600s"
@@ -34,7 +34,7 @@ locals {
     score = {
       command  = "preptime score --date ${local.date} --out '${local.warehouse}'"
       schedule = "0 7 * * *"
-      role     = "trainer"
+      role     = "jobs"
       cpu      = 2
       memory   = "4Gi"
       timeout  = "3600s"
@@ -44,7 +44,7 @@ locals {
     monitor = {
       command  = "preptime monitor --date ${local.date}"
       schedule = "0 9 * * *"
-      role     = "trainer"
+      role     = "jobs"
       cpu      = 2
       memory   = "4Gi"
       timeout  = "1800s"
@@ -53,7 +53,7 @@ locals {
     respond = {
       command  = "preptime respond --date ${local.date}"
       schedule = "30 9 * * *"
-      role     = "trainer"
+      role     = "jobs"
       cpu      = 4
       memory   = "8Gi"
       timeout  = "3600s"

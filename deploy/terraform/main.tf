@@ -33,14 +33,11 @@ resource "google_artifact_registry_repository" "images" {
   repository_id = "preptime"
   location      = var.region
   format        = "DOCKER"
-  description   = "Images of preptime, by digest."
+  description   = "Images of preptime."
 
   #checkov:skip=CKV_GCP_84:Google's own keys encrypt what is public code anyway; a company with a rule adds kms_key_name.
 
-  docker_config {
-    immutable_tags = true
-  }
-
+  # CI deploys digests, so it does not matter where a tag points; tags that cannot be moved could not be cleaned up either.
   cleanup_policy_dry_run = false
 
   cleanup_policies {
@@ -126,7 +123,7 @@ module "page" {
   name                = "preptime-page"
   region              = var.region
   image               = var.images.ui
-  account             = google_service_account.roles["page"].email
+  account             = google_service_account.roles["ui"].email
   port                = 8501
   health_path         = "/_stcore/health"
   cpu                 = 1
@@ -134,6 +131,7 @@ module "page" {
   min_instances       = 0
   max_instances       = 2
   concurrency         = 40
+  timeout             = "3600s" # a browser holds its connection for as long as it is open
   session_affinity    = true
   deletion_protection = var.deletion_protection
 

@@ -169,11 +169,11 @@ def api(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Api]:
 
 
 def test_smoke_asks_the_real_api(api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("PREPTIME_SMOKE_KEY", KEY)
+    monkeypatch.setenv("SMOKE_KEY", KEY)
     assert cloud_run.main(["smoke", f"{api.url}/"]) == (0 if api.champions[0] else 1)
     said = capsys.readouterr()
     assert ("it predicts" in said.out) if api.champions[0] else ("503" in said.err)
-    monkeypatch.setenv("PREPTIME_SMOKE_KEY", "wrong")
+    monkeypatch.setenv("SMOKE_KEY", "wrong")
     assert cloud_run.main(["smoke", api.url]) == 1
     assert ("401" if api.champions[0] else "503") in capsys.readouterr().err
 

@@ -8,11 +8,9 @@ images = {
   ui    = "europe-west1-docker.pkg.dev/preptime-production/preptime/ui:first"
 }
 
-
 page_members = ["group:preptime@example.com"]
 alert_emails = ["preptime@example.com"]
 repository   = "example/preptime"
-
 
 # Two, so that one may be replaced; one answers some 200,000 orders a minute (docs/benchmarks-api.md).
 api = {

@@ -11,7 +11,7 @@ resource "google_cloud_run_v2_service" "service" {
     execution_environment            = "EXECUTION_ENVIRONMENT_GEN2"
     max_instance_request_concurrency = var.concurrency
     session_affinity                 = var.session_affinity
-    timeout                          = "60s"
+    timeout                          = var.timeout
 
     scaling {
       min_instance_count = var.min_instances

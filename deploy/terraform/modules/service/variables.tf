@@ -53,6 +53,12 @@ variable "concurrency" {
   description = "Requests that one instance is given at a time."
 }
 
+variable "timeout" {
+  type        = string
+  description = "How long a request, or a browser's connection, may last."
+  default     = "60s"
+}
+
 variable "session_affinity" {
   type        = bool
   description = "Whether a browser stays with one instance."

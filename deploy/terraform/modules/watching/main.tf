@@ -201,11 +201,11 @@ resource "google_monitoring_alert_policy" "stale" {
       filter                  = "resource.type=\"cloud_run_job\" AND resource.labels.job_name=\"${var.train_job}\" AND metric.type=\"run.googleapis.com/job/completed_execution_count\" AND metric.labels.result=\"succeeded\""
       comparison              = "COMPARISON_LT"
       threshold_value         = 1
-      duration                = "0s"
+      duration                = "3600s"
       evaluation_missing_data = "EVALUATION_MISSING_DATA_ACTIVE"
 
       aggregations {
-        alignment_period     = "90000s"
+        alignment_period     = "86400s"
         per_series_aligner   = "ALIGN_SUM"
         cross_series_reducer = "REDUCE_SUM"
       }

@@ -3,7 +3,6 @@ variable "project" {
   description = "Id of the project."
 }
 
-
 variable "emails" {
   type        = list(string)
   description = "Who is told."
