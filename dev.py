@@ -169,6 +169,12 @@ def down(*arguments: str) -> None:
     _must(PYTHON, "-m", "scripts.compose", "down", *arguments)
 
 
+def screenshots(*arguments: str) -> None:
+    """Look at the page: pictures of it in a real browser, into build/screenshots (needs chromium and `make demo`)."""
+    setup()
+    _must(PYTHON, "-m", "scripts.screenshots", *arguments)
+
+
 def lock(*arguments: str) -> None:
     """Write locks/ anew from pyproject.toml (needs uv; --upgrade for newer versions)."""
     uv = shutil.which("uv")
@@ -225,6 +231,7 @@ TASKS: dict[str, Callable[..., None]] = {
     "images": images,
     "up": up,
     "down": down,
+    "screenshots": screenshots,
     "lock": lock,
     "clean": clean,
 }

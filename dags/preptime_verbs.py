@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -145,22 +146,26 @@ class VerbOperator(BaseOperator):
             raise kind(f"preptime {self.words[0]} ended with {status}. {' '.join(last)}")
 
     def on_kill(self) -> None:
-        """End the whole group: asked first, then made to."""
+        """End the whole group: asked first, then made to. Also called while `execute` waits, in a signal's handler."""
         process = self._process
-        if process is None or process.poll() is not None:
+        if process is None or process.returncode is not None:
             return
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
+        _tell(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
             process.wait(GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        _tell(process.pid, signal.SIGKILL)  # whoever of the group does not listen, though its leader may have
+
+
+def _tell(group: int, what: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(group, what)
 
 
 def command_line() -> list[str]:
-    """What is called for `preptime`."""
-    folder = "Scripts" if os.name == "nt" else "bin"
-    return shlex.split(os.environ.get("PREPTIME_COMMAND") or "") or [str(PROJECT / ".venv" / folder / "preptime")]
+    """What is called for `preptime`. A path is meant from the project's folder, where it is called."""
+    told = os.environ.get("PREPTIME_COMMAND") or f".venv/{'Scripts' if os.name == 'nt' else 'bin'}/preptime"
+    program, *rest = shlex.split(told)
+    return [str(PROJECT / program) if "/" in program else program, *rest]
 
 
 def environment() -> dict[str, str]:

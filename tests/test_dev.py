@@ -80,6 +80,7 @@ def test_help_lists_every_task_with_a_line() -> None:
         "serve",
         "clean-docker",
         "images",
+        "screenshots",
         "up",
         "down",
         "lock",

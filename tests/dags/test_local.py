@@ -57,11 +57,13 @@ class Running:
         return found
 
 
-def start(installation: Installation, **more: str) -> subprocess.Popen[str]:
-    """The script, as dev.py calls it."""
+def start(installation: Installation, folder: Path, **told: str) -> subprocess.Popen[str]:
+    """The script, as dev.py calls it, but for the file in which people say what they want."""
+    lines = [f'{name}="{value}"' for name, value in told.items()]
+    (folder / ".env").write_text("\n".join(lines), encoding="utf-8")
     return subprocess.Popen(
-        [sys.executable, str(SCRIPT)],
-        env=installation.environment(**more),
+        [sys.executable, str(SCRIPT), str(folder / ".env")],
+        env=installation.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
@@ -69,12 +71,11 @@ def start(installation: Installation, **more: str) -> subprocess.Popen[str]:
 
 
 @pytest.fixture(scope="session")
-def running(migrated: Installation) -> Iterator[Running]:
+def running(migrated: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Started, healthy; ended as Ctrl-C or a supervisor ends it."""
     port = free_port()
-    process = start(
-        migrated, AIRFLOW_PORT=str(port), _AIRFLOW_WWW_USER_USERNAME=USER, _AIRFLOW_WWW_USER_PASSWORD=PASSWORD
-    )
+    told = {"AIRFLOW_PORT": str(port), "_AIRFLOW_WWW_USER_USERNAME": USER, "_AIRFLOW_WWW_USER_PASSWORD": PASSWORD}
+    process = start(migrated, tmp_path_factory.mktemp("told"), **told)
     said = ""
     try:
         assert process.stdout is not None
@@ -161,9 +162,9 @@ def is_running(process: int) -> bool:
     ],
 )
 def test_what_is_not_safe_or_cannot_be_does_not_start(
-    told: dict[str, str], said: str, installation: Installation
+    told: dict[str, str], said: str, installation: Installation, tmp_path: Path
 ) -> None:
-    process = start(installation, **told)
+    process = start(installation, tmp_path, **told)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert said in out

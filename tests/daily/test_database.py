@@ -39,7 +39,9 @@ def test_a_morning_on_a_database_is_the_morning_on_files(week: Place, place: Pla
     kept = open_predictions(stored).read(SECOND)
     assert kept["order_key"].to_list() == mine["order_key"].to_list()
     assert kept["predicted_seconds"].to_list() == mine["predicted_seconds"].to_list()
-    run(place, stored, "score", SECOND, "--out", stored).fine()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PREPTIME_PREDICTIONS_TO", stored)
+        run(place, stored, "score", SECOND).fine()
     assert open_predictions(stored).read(SECOND).equals(kept)
 
 

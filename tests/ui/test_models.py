@@ -12,8 +12,11 @@ from streamlit.testing.v1 import AppTest
 from preptime.bundle.champions import ChampionLog
 from preptime.bundle.listing import listing
 from preptime.bundle.store import Store
+from preptime.errors import UsageError
 from preptime.evaluation.overview import overview
 from preptime.evaluation.verdict import in_minutes
+from preptime.settings import Settings
+from preptime.ui.door import visitors
 from tests.cli.conftest import damage
 from tests.ui.browser import API_KEY, OPERATOR_KEY, setting
 from tests.ui.drawing import bodies, column, drawn, said
@@ -236,6 +239,13 @@ def test_without_a_configured_key_nobody_changes_anything(open_at: Open) -> None
     assert "No operator's key is configured" in said(at)
     assert not at.text_input
     assert not at.button
+
+
+def test_the_examples_key_is_no_operators_where_others_can_reach_the_page() -> None:
+    known = setting("olga", "change-me")
+    assert visitors(Settings(operator_keys=known)) is None
+    with pytest.raises(UsageError, match="the key of the examples"):
+        visitors(Settings(operator_keys=known, ui_host="192.0.2.1"))
 
 
 @pytest.mark.parametrize("view", ["Bundles", "One bundle", "Side by side", "Champion log", "Change the champion"])

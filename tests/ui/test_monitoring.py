@@ -11,7 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from preptime.monitoring.document import Monitoring, encode
-from preptime.tables.results import MONITORING, PREDICTIONS, Results
+from preptime.tables.results import MONITORING, MONITORING_PAGE, PREDICTIONS, Results
 from tests.monitoring.example import DATE, fired, first_morning, quiet
 from tests.ui.drawing import bodies, column, drawn, said
 
@@ -100,6 +100,25 @@ def test_a_document_written_anew_is_read_anew(open_at: Open, results: Results) -
     assert "Nothing fired." in said(at)
     results.write(DATE, MONITORING, encode(fired()) + b" ")
     assert "Orders in London" in said(at.run())
+
+
+def test_a_mornings_report_is_there_to_download(open_at: Open, results: Results) -> None:
+    at = open_at(fired())
+    assert not at.get("download_button")
+    results.write(DATE, MONITORING_PAGE, b"<html>")
+    at.run()
+    assert [one.proto.label for one in at.get("download_button")] == ["Download this morning's report"]
+
+
+def test_seconds_are_said_in_minutes(open_at: Open) -> None:
+    found = fired()
+    rule = msgspec.structs.replace(
+        found.rules[0], sentence="The mean error of the week is 508 s; 488.4 s were promised."
+    )
+    at = open_at(msgspec.structs.replace(found, rules=(rule,)))
+    assert column(at, "in words", having="fires at") == [
+        "The mean error of the week is 8.47 min; 8.14 min were promised."
+    ]
 
 
 def test_a_damaged_morning_hides_no_other(open_at: Open, results: Results) -> None:

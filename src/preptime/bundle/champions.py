@@ -65,6 +65,17 @@ class ChampionLog:
                 return entry
         return None
 
+    def of_date(self, day: date) -> list[Entry]:
+        """The entries of the logical date `day`, first to last. Reads none of an earlier date but the last."""
+        found = list[Entry]()
+        for number in range(self._last_number(), 0, -1):
+            entry = self._read(number)
+            if entry.date < day:
+                break
+            if entry.date == day:
+                found.append(entry)
+        return found[::-1]
+
     def before(self, entry: Entry) -> Entry | None:
         """The entry that a rollback of this one goes back to."""
         return self._read(entry.returns_to) if entry.returns_to else None

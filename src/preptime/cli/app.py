@@ -27,6 +27,7 @@ from preptime.cli.respond import respond
 from preptime.cli.results import results
 from preptime.cli.score import score
 from preptime.cli.serve import serve
+from preptime.cli.snapshot import snapshot
 from preptime.cli.status import FAULT, FINE, INTERRUPTED, REFUSED, WRONG_USE
 from preptime.cli.synthesize import synthesize
 from preptime.cli.train import train
@@ -81,6 +82,7 @@ VERBS = (
     synthesize,
     check,
     ingest,
+    snapshot,
     train,
     backtest,
     score,

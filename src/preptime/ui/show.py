@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import streamlit as st
 
 from preptime.ui.theme import palette
+from preptime.ui.words import NOTHING
 
 if TYPE_CHECKING:
     from streamlit.elements.lib.column_types import ColumnConfig
@@ -22,7 +23,7 @@ DESIGN_PIXELS = 390
 FILTERED_FROM = 12
 """Shorter tables are read at a glance and need no filter."""
 
-Format = Literal["text", "count", "minutes", "percent", "points", "r", "pounds", "number", "date"]
+Format = Literal["text", "long", "count", "minutes", "percent", "points", "r", "pounds", "number", "date"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ def table(rows: Sequence[Mapping[str, object]], columns: Sequence[Column], *, ke
         width="stretch",
         height="content" if len(rows) <= FILTERED_FROM else height,
         column_config={one.title: _config(one) for one in columns},
+        placeholder=NOTHING,
         key=key,
     )
 
@@ -110,7 +112,7 @@ def matching(
 
 def _cell(value: object, form: Format) -> object:
     if value is None:
-        return "" if form == "text" else None
+        return "" if form in {"text", "long"} else None
     if isinstance(value, int | float):
         if form == "minutes":
             return value / 60
@@ -136,4 +138,4 @@ def _config(column: Column) -> ColumnConfig:
         return st.column_config.NumberColumn(column.title, format=_NUMBERS[column.format], help=told)
     if column.format == "date":
         return st.column_config.DateColumn(column.title, format="YYYY-MM-DD", help=told)
-    return st.column_config.TextColumn(column.title, help=told)
+    return st.column_config.TextColumn(column.title, help=told, width="large" if column.format == "long" else None)

@@ -48,7 +48,7 @@ _REASONS = (
     Column("share", "share", "percent"),
     Column("out", "kept out of"),
     Column("meaning", "meaning"),
-    Column("why", "why"),
+    Column("why", "why", "long"),
 )
 _EXAMPLES = (
     Column("reason", "reason"),

@@ -18,7 +18,7 @@ from preptime.monitoring.reading import known_days
 from preptime.ui.monitoring import charts as own
 from preptime.ui.parts import figures, good, lead, notice, problem
 from preptime.ui.show import Column, picture, table
-from preptime.ui.words import counted
+from preptime.ui.words import counted, said_in_minutes
 
 _CUTS: dict[SegmentName, str] = {
     "city": "city",
@@ -34,17 +34,17 @@ _RULES = (
     Column("found", "found", "r"),
     Column("threshold", "fires at", "r"),
     Column("unit", "unit"),
-    Column("sentence", "in words"),
-    Column("meaning", "what it watches"),
-    Column("reason", "why there"),
-    Column("false_alarms", "how often it is wrong"),
+    Column("sentence", "in words", "long"),
+    Column("meaning", "what it watches", "long"),
+    Column("reason", "why there", "long"),
+    Column("false_alarms", "how often it is wrong", "long"),
 )
 _ALERTS = (
     Column("morning", "morning", "date"),
     Column("rule", "rule"),
     Column("value", "where"),
     Column("since", "since", "date"),
-    Column("sentence", "what"),
+    Column("sentence", "what", "long"),
 )
 _SEGMENTS = (
     Column("value", "segment"),
@@ -83,7 +83,7 @@ _LABELS = (
 def head(document: Monitoring) -> None:
     """Whether anything fired, in words, and the figures of the last seven days."""
     tell = problem if document.alerts else good if document.figures.n else notice
-    tell(document.verdict[0], " ".join(document.verdict[1:]))
+    tell(said_in_minutes(document.verdict[0]), said_in_minutes(" ".join(document.verdict[1:])))
     recent, promise = document.recent, document.promise
     promised = f"{in_minutes(promise.figures.mae)} min promised" if promise else "nothing promised"
     figures(
@@ -111,7 +111,7 @@ def this_morning(document: Monitoring, documents: Sequence[Monitoring]) -> None:
         )
     every = [
         {"morning": one.date, "rule": alert.rule, "value": _part(alert.segment, alert.value), "since": alert.since,
-         "sentence": alert.sentence}
+         "sentence": said_in_minutes(alert.sentence)}
         for one in reversed(documents)
         for alert in one.alerts
     ]  # fmt: skip
@@ -122,7 +122,14 @@ def this_morning(document: Monitoring, documents: Sequence[Monitoring]) -> None:
         lead("Nothing has fired on any morning that was looked at.")
     st.subheader("Rules")
     lead("Every rule, whether it fired or not, with its threshold and how often it is wrong.")
-    table([_told(one) | {"state": _STATES[one.state]} for one in document.rules], _RULES, key="rules")
+    table(
+        [
+            _told(one) | {"state": _STATES[one.state], "sentence": said_in_minutes(one.sentence)}
+            for one in document.rules
+        ],
+        _RULES,
+        key="rules",
+    )
 
 
 def by_day(document: Monitoring, documents: Sequence[Monitoring]) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 
+from preptime.monitoring.document import Monitoring
+from preptime.tables.results import MONITORING_PAGE, Results
 from preptime.ui.access import access
 from preptime.ui.monitoring import views
 from preptime.ui.monitoring.reading import mornings, nothing_yet
@@ -37,6 +41,7 @@ def page() -> None:
     document = by_date[day]
     until = [one for one in found.documents if one.date <= day]
     views.head(document)
+    _report(Results(Path(root)), document)
     view = st.segmented_control(
         "View", VIEWS, default=VIEWS[0], required=True, key="monitoring-view", label_visibility="collapsed"
     )
@@ -52,6 +57,19 @@ def page() -> None:
         views.drift(document)
     else:
         views.data(document)
+
+
+def _report(results: Results, document: Monitoring) -> None:
+    path = results.path(document.date, MONITORING_PAGE)
+    if path.is_file():
+        st.download_button(
+            "Download this morning's report",
+            path.read_bytes(),
+            f"monitoring-{document.date}.html",
+            "text/html",
+            key="monitoring-report",
+            help="One file with these pictures, to hand on. It needs no network.",
+        )
 
 
 def _alerts(count: int) -> str:
