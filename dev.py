@@ -32,13 +32,6 @@ TOOLS = ("airflow", "dvc", "deploy")
 
 CODE = ("src", "tests", "dags", "dev.py", "scripts", "benchmarks", "deploy")
 
-IMAGES = {
-    "serve": ("gcs",),
-    "jobs": ("train", "postgres", "gcp"),
-    "ui": ("ui", "gcs"),
-}
-"""The extras of each container image, in `locks/images/NAME.lock`: the part of `locks/run.lock` that it needs."""
-
 RUBBISH = (
     *("build", "dist", "demo", "catboost_info"),
     *(".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache"),
@@ -177,32 +170,7 @@ def screenshots(*arguments: str) -> None:
 
 def lock(*arguments: str) -> None:
     """Write locks/ anew from pyproject.toml (needs uv; --upgrade for newer versions)."""
-    uv = shutil.which("uv")
-    if uv is None:
-        raise TaskError("`uv` is not on the PATH; only this task needs it. Install it with: pip install uv")
-    import tomllib  # not yet there in the Pythons that are turned away above
-
-    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
-    # `editables` is what hatchling wants for an editable install.
-    extra = "\n".join([*build, "editables"])
-    options = ("--universal", "--python-version", "3.11", "--generate-hashes", "--no-header")
-    private = ("--no-emit-index-url", "--no-emit-find-links")  # where packages come from is each machine's own affair
-    (LOCKS / "images").mkdir(parents=True, exist_ok=True)
-    project = ("--all-extras", "pyproject.toml", "-")
-    wanted: dict[str, tuple[str, ...]] = {
-        "run": project,
-        "dev": ("--group", "dev", "--group", "bench", "--constraint", "locks/run.lock", *project),
-        **{name: ("--group", name) for name in TOOLS},
-        "images/build": ("--constraint", "locks/run.lock", "-"),
-    }
-    for name, extras in IMAGES.items():
-        chosen = (part for extra in extras for part in ("--extra", extra))
-        wanted[f"images/{name}"] = ("--constraint", "locks/run.lock", *chosen, "pyproject.toml")
-    for name, what in wanted.items():
-        command = [uv, "pip", "compile", "--quiet", *options, *private, *arguments]
-        print(f"Resolving locks/{name}.lock", flush=True)
-        output = ("--output-file", f"locks/{name}.lock")
-        subprocess.run([*command, *output, *what], cwd=ROOT, input=extra, encoding="utf-8", check=True)
+    _must(sys.executable, ROOT / "scripts" / "make_locks.py", *arguments)
 
 
 def clean(*_: str) -> None:
