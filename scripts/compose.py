@@ -82,7 +82,7 @@ def environment(told: Mapping[str, str]) -> dict[str, str]:
 
 def up(profile: str) -> None:
     """Start a profile. Raises `PreptimeError`."""
-    file = ROOT / ENV_FILE
+    file = ROOT / (os.environ.get("ENV_FILE") or ENV_FILE)
     told = {**(read_env_file(file) if file.is_file() else {}), **os.environ}
     given = environment(told)
     command = [
