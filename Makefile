@@ -1,7 +1,7 @@
 # Each target is one task of dev.py, which is also what Windows calls: python dev.py TASK
 PYTHON ?= python3
-TASKS := setup demo test lint format types docs bench bench-api \
-  airflow \
+TASKS := setup demo test lint format types docs bench bench-api screenshots \
+  airflow serve clean-docker \
   images up down \
   lock clean
 

@@ -32,13 +32,6 @@ TOOLS = ("airflow", "dvc", "deploy")
 
 CODE = ("src", "tests", "dags", "dev.py", "scripts", "benchmarks", "deploy")
 
-IMAGES = {
-    "serve": ("gcs",),
-    "jobs": ("train", "postgres", "gcp"),
-    "ui": ("ui", "gcs"),
-}
-"""The extras of each container image, in `locks/images/NAME.lock`: the part of `locks/run.lock` that it needs."""
-
 RUBBISH = (
     *("build", "dist", "demo", "catboost_info"),
     *(".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache"),
@@ -52,7 +45,7 @@ class TaskError(Exception):
 def help_(*_: str) -> None:
     """List the tasks."""
     for name, task in TASKS.items():
-        print(f"{name:<10}{(task.__doc__ or '').splitlines()[0]}")
+        print(f"{name:<13}{(task.__doc__ or '').splitlines()[0]}")
 
 
 def setup(which: str = "dev", *_: str) -> None:
@@ -139,6 +132,18 @@ def airflow(*_: str) -> None:
     _must(PYTHON, ROOT / "scripts" / "airflow_local.py")
 
 
+def serve(*arguments: str) -> None:
+    """The Flask API on what `demo` trained; AIKEY and FLASK_PORT from .env, a key made where there is none."""
+    setup("run")
+    _become(PYTHON, ROOT / "scripts" / "flask_demo.py", *arguments)
+
+
+def clean_docker(*arguments: str) -> None:
+    """Remove this project's containers, networks and images from Docker; --volumes: its data too."""
+    setup("run")
+    _must(PYTHON, ROOT / "scripts" / "clean_docker.py", *arguments)
+
+
 def images(*arguments: str) -> None:
     """Build the container images and say how large they are (needs Docker)."""
     setup()
@@ -157,34 +162,15 @@ def down(*arguments: str) -> None:
     _must(PYTHON, "-m", "scripts.compose", "down", *arguments)
 
 
+def screenshots(*arguments: str) -> None:
+    """Look at the page: pictures of it in a real browser, into build/screenshots (needs chromium and `make demo`)."""
+    setup()
+    _must(PYTHON, "-m", "scripts.screenshots", *arguments)
+
+
 def lock(*arguments: str) -> None:
     """Write locks/ anew from pyproject.toml (needs uv; --upgrade for newer versions)."""
-    uv = shutil.which("uv")
-    if uv is None:
-        raise TaskError("`uv` is not on the PATH; only this task needs it. Install it with: pip install uv")
-    import tomllib  # not yet there in the Pythons that are turned away above
-
-    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
-    # `editables` is what hatchling wants for an editable install.
-    extra = "\n".join([*build, "editables"])
-    options = ("--universal", "--python-version", "3.11", "--generate-hashes", "--no-header")
-    private = ("--no-emit-index-url", "--no-emit-find-links")  # where packages come from is each machine's own affair
-    (LOCKS / "images").mkdir(parents=True, exist_ok=True)
-    project = ("--all-extras", "pyproject.toml", "-")
-    wanted: dict[str, tuple[str, ...]] = {
-        "run": project,
-        "dev": ("--group", "dev", "--group", "bench", "--constraint", "locks/run.lock", *project),
-        **{name: ("--group", name) for name in TOOLS},
-        "images/build": ("--constraint", "locks/run.lock", "-"),
-    }
-    for name, extras in IMAGES.items():
-        chosen = (part for extra in extras for part in ("--extra", extra))
-        wanted[f"images/{name}"] = ("--constraint", "locks/run.lock", *chosen, "pyproject.toml")
-    for name, what in wanted.items():
-        command = [uv, "pip", "compile", "--quiet", *options, *private, *arguments]
-        print(f"Resolving locks/{name}.lock", flush=True)
-        output = ("--output-file", f"locks/{name}.lock")
-        subprocess.run([*command, *output, *what], cwd=ROOT, input=extra, encoding="utf-8", check=True)
+    _must(sys.executable, ROOT / "scripts" / "make_locks.py", *arguments)
 
 
 def clean(*_: str) -> None:
@@ -208,9 +194,12 @@ TASKS: dict[str, Callable[..., None]] = {
     "bench": bench,
     "bench-api": bench_api,
     "airflow": airflow,
+    "serve": serve,
+    "clean-docker": clean_docker,
     "images": images,
     "up": up,
     "down": down,
+    "screenshots": screenshots,
     "lock": lock,
     "clean": clean,
 }
@@ -269,6 +258,16 @@ def _run(*command: str | Path, said: bool = True) -> bool:
 def _must(*command: str | Path) -> None:
     if not _run(*command, said=False):
         raise TaskError(f"Failed: {' '.join(Path(word).name for word in command[:5])} ...")
+
+
+def _become(*command: str | Path) -> None:
+    """Run a command in this process's place, so that whoever ends this ends that; Windows has no such thing."""
+    if os.name == "nt":
+        _must(*command)
+    else:
+        sys.stdout.flush()
+        os.chdir(ROOT)
+        os.execv(command[0], [str(word) for word in command])
 
 
 def _none(failed: list[str]) -> None:

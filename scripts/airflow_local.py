@@ -160,6 +160,8 @@ def run(local: Local, told: Mapping[str, str]) -> int:
             _check(local, running)
             time.sleep(1)
     finally:
+        for hurry in (signal.SIGINT, signal.SIGTERM):  # a second one must not leave half of them running
+            signal.signal(hurry, signal.SIG_IGN)
         _end(running)
         print("Airflow has ended.", flush=True)
 
@@ -216,10 +218,13 @@ def _terminated(number: int, _: FrameType | None) -> None:
     raise KeyboardInterrupt(number)
 
 
-def main() -> int:
-    """0 when told to end, 1 when it could not start or a part of it died."""
+def main(arguments: list[str]) -> int:
+    """0 when told to end, 1 when it could not start or a part of it died. The argument: another file than `.env`."""
+    if os.name == "nt":
+        print("Airflow does not run on Windows; in WSL or under Docker it does.", file=sys.stderr)
+        return 1
     signal.signal(signal.SIGTERM, _terminated)
-    file = ROOT / ENV_FILE
+    file = Path(arguments[0]) if arguments else ROOT / ENV_FILE
     told = {**(read_env_file(file) if file.is_file() else {}), **os.environ}
     try:
         return run(Local.read(told), told)
@@ -231,4 +236,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

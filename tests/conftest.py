@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +13,11 @@ from tests.postgres import Postgres, running
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server of this session's own."""
-    with running(tmp_path_factory.mktemp("postgres")) as server:
+    # Not below pytest's own folder: every session that starts shuts that to all users but its own, and as root the
+    # server runs as another.
+    with tempfile.TemporaryDirectory(prefix="preptime-postgres-") as folder, running(Path(folder)) as server:
         yield server
 
 

@@ -31,7 +31,7 @@ ANYWHERE_IN = {
     "flask_swagger_ui": ("api/",),
     "werkzeug": ("api/",),
     "granian": ("api/",),
-    "google": ("bundle/google.py", "tables/bigquery.py"),
+    "google": ("bundle/google.py", "tables/bigquery/"),
     "streamlit": ("ui/",),
     "starlette": ("ui/",),
     "psycopg": ("tables/postgres/",),

@@ -1,8 +1,12 @@
 """What the online API costs, beside servers that are built otherwise.
 
-    python -m benchmarks.api                     trains a store first (minutes)
+    python -m benchmarks.api                     trains a store first; four minutes in all; writes the tables
     python -m benchmarks.api --store models      on a copy of this one
-    python -m benchmarks.api --json              one document instead of the table
+    python -m benchmarks.api --print             the whole table, nothing written
+    python -m benchmarks.api --json              one document, nothing written
+
+Tables stand between markers: the bounds in README.md, everything in docs/benchmarks-api.md. The exit status is 1 when a
+bound is missed, and when something could not be measured.
 
 Linux, two cores, `wrk` (Debian: apt-get install wrk), and the dependency group `bench` for FastAPI. Servers stand on
 one core, wrk on another, its bodies are 256 different orders in turn. Ours has everything switched on that a user
@@ -27,10 +31,11 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.__main__ import ROOT, with_tables
 from benchmarks.api.load import Load, Target, load, missing
 from benchmarks.api.prepare import MANY, Prepared, prepare, write_bodies
-from benchmarks.api.servers import Server, free_port, processor_seconds, resident_mb, serving
-from benchmarks.api.table import Measured, markdown, rows
+from benchmarks.api.servers import Server, free_port, graph_seconds, processor_seconds, resident_mb, serving
+from benchmarks.api.table import Measured, Outside, markdown, rows, summary
 from preptime.bundle.champions import ChampionLog, EntryDraft
 from preptime.bundle.store import Store
 from preptime.keys import new_key
@@ -39,7 +44,8 @@ CONNECTIONS = 16
 STARTS = 3
 CHANGES = 6
 CHANGE_SECONDS = 2.0
-OURS = "import sys; from preptime.cli import main; sys.exit(main(['serve']))"
+OURS = ("-c", "import sys; from preptime.cli import main; sys.exit(main(['serve']))")
+TIMED = ("-m", "benchmarks.api.timed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +67,10 @@ def main() -> None:
     """Measure, print, and say by the exit status whether every bound was met."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, help="folder with a champion; it is copied (default: train one)")
-    parser.add_argument("--seconds", type=int, default=6, help="of each load (default: 6)")
-    parser.add_argument("--rounds", type=int, default=3, help="through all servers (default: 3)")
-    parser.add_argument("--json", action="store_true", help="one JSON document")
+    parser.add_argument("--seconds", type=int, default=4, help="of each load (default: 4)")
+    parser.add_argument("--rounds", type=int, default=2, help="through all servers (default: 2)")
+    parser.add_argument("--print", dest="only_print", action="store_true", help="print the table, write nothing")
+    parser.add_argument("--json", action="store_true", help="one JSON document, write nothing")
     arguments = parser.parse_args()
     lacking = missing()
     if lacking is not None:
@@ -81,8 +88,21 @@ def main() -> None:
         print(json.dumps(document | {"measured": msgspec.to_builtins(measured)}))
     else:
         print(markdown(measured))
-    if any(row.met is False for row in told):
+        if not arguments.only_print:
+            write(measured)
+    if measured.missing or any(row.met is False for row in told):
         sys.exit(1)
+
+
+def write(measured: Measured) -> None:
+    """The tables into their pages."""
+    for name, table in (
+        ("README.md", {"api": summary(measured)}),
+        ("docs/benchmarks-api.md", {"api": markdown(measured)}),
+    ):
+        page = ROOT / name
+        page.write_text(with_tables(page.read_text(encoding="utf-8"), table), encoding="utf-8", newline="\n")
+        _say(f"{name} written")
 
 
 def measure(run: Run) -> Measured:
@@ -98,7 +118,6 @@ def measure(run: Run) -> Measured:
             for name, (target, connections) in targets.items():
                 loads.setdefault(name, []).append(load(target, connections, run.seconds, run.cores[1]))
                 _say(f"{name}: {loads[name][-1].rate:,.0f}/s, p99 {loads[name][-1].p99_us / 1e3:.2f} ms")
-        many = {body: _server_us_per_order(run, ours, key, body) for body in ("many", "many_six")}
         resident = resident_mb(ours.worker())
         changing = _resident_changing(run, ours, key, loads)
     return Measured(
@@ -107,7 +126,7 @@ def measure(run: Run) -> Measured:
         rounds=loads,
         missing=lacking,
         inside={body: _inside(run, body) for body in ("many", "many_six", "default", "six")},
-        server_us_per_order=many,
+        outside={body: _outside(run, body) for body in ("many", "many_six")},
         ready_seconds=starts,
         resident_mb=resident,
         resident_mb_changing=changing,
@@ -116,7 +135,7 @@ def measure(run: Run) -> Measured:
 
 
 @contextmanager
-def _ours(run: Run) -> Iterator[tuple[Server, str]]:
+def _ours(run: Run, program: tuple[str, ...] = OURS) -> Iterator[tuple[Server, str]]:
     made, port = new_key("bench"), free_port()
     environ = {
         "PREPTIME_STORE": str(run.prepared.store),
@@ -125,7 +144,7 @@ def _ours(run: Run) -> Iterator[tuple[Server, str]]:
         "PREPTIME_PREDICTION_LOG_FOLDER": str(run.prepared.folder / "predictions"),
         "PREPTIME_CHAMPION_SECONDS": "0.5",
     }
-    with serving((sys.executable, "-c", OURS), port, run.cores[0], environ, run.prepared.folder) as server:
+    with serving((sys.executable, *program), port, run.cores[0], environ, run.prepared.folder) as server:
         yield server, made.key
 
 
@@ -181,14 +200,17 @@ def _references(run: Run, ending: ExitStack, lacking: dict[str, str]) -> dict[st
     return targets
 
 
-def _server_us_per_order(run: Run, server: Server, key: str, body: str) -> float:
-    """Processor time of the worker, prediction log and HTTP included."""
-    worker = server.worker()
-    began = processor_seconds(worker)
-    found = load(run.target(server, "/v1/predictions", body, key), 1, run.seconds, run.cores[1])
+def _outside(run: Run, body: str) -> Outside:
+    """What an order costs in the whole server, with a clock around the graph; prediction log and HTTP included."""
+    with _ours(run, TIMED) as (server, key):
+        worker = server.worker()
+        before, graph_before = processor_seconds(worker), graph_seconds(server)
+        found = load(run.target(server, "/v1/predictions", body, key), 1, run.seconds, run.cores[1])
+        whole, graph = processor_seconds(worker) - before, graph_seconds(server) - graph_before
     if found.failed:
         sys.exit(f"{found.failed} requests of {MANY} orders failed.")
-    return (processor_seconds(worker) - began) * 1e6 / (found.requests * MANY)
+    orders = found.requests * MANY
+    return Outside(graph_us=graph * 1e6 / orders, outside_us=(whole - graph) * 1e6 / orders)
 
 
 def _resident_changing(run: Run, server: Server, key: str, loads: dict[str, list[Load]]) -> float:

@@ -71,6 +71,16 @@ def resident_mb(process: int) -> float:
     return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmRSS:")), 0.0)
 
 
+def graph_seconds(server: Server) -> float:
+    """Processor time of the graph so far, of a server that has a clock around it (`benchmarks.api.timed`)."""
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=30)
+    try:
+        connection.request("GET", "/bench/graph")
+        return float(connection.getresponse().read())
+    finally:
+        connection.close()
+
+
 def processor_seconds(process: int) -> float:
     """Processor time that a process has taken, all its threads."""
     fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()

@@ -2,7 +2,8 @@
 
     python -m benchmarks.references.demo PORT ORDERS RESTAURANTS
 
-The notebook's four estimators with its hyperparameters, fitted at the start and kept in memory. The server does what
+The notebook's five estimators with its hyperparameters, fitted at the start and kept in memory: the five numbers that
+the demo answered. Its stacking is scikit-learn's, which asks the other four once more for itself. The server does what
 one does without second thoughts: a table per request, joined with the restaurants.
 """
 
@@ -19,6 +20,8 @@ import numpy as np
 from flask import Flask, abort, request
 from flask.typing import ResponseReturnValue
 from numpy.typing import NDArray
+from sklearn.ensemble import StackingRegressor
+from sklearn.linear_model import Ridge
 
 from preptime.models.estimator import Estimator
 from preptime.training.notebook import estimators
@@ -47,8 +50,11 @@ class Demo:
         self.restaurants = self.restaurants.merge(means, on="restaurant_id", how="left")
         self.usual = float(frame["prep_time_seconds"].mean())
         label = frame["prep_time_seconds"].to_numpy()
-        made = estimators()
-        self.models: Mapping[str, Estimator] = {name: made[name]().fit(self._features(frame), label) for name in FITTED}
+        features, made = self._features(frame), estimators()
+        fitted = {name: made[name]().fit(features, label) for name in FITTED}
+        # Weights from predictions of rows that were learned: as quick to ask as the notebook's, in a fifth of the fits.
+        stacking = StackingRegressor(list(fitted.items()), final_estimator=Ridge(alpha=0.3), cv="prefit", n_jobs=1)
+        self.models: Mapping[str, Estimator] = {**fitted, "stacking": stacking.fit(features, label)}
 
     def predict(self, text: str) -> dict[str, list[float]]:
         """Seconds by model for `DataFrame.to_json()` of orders."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
+
+# ONNX Runtime reports to its maker from Linux too since 1.29, models' names and hashes among it, unless it finds this
+# when it is first loaded. Whoever sets it otherwise has decided so.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from preptime.client import Client

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from preptime.bundle.champions import ChampionLog, EntryDraft
 from preptime.bundle.store import Store
 from preptime.settings import Settings
 from tests.api.making import HEADERS, KEY, ORDER, client
+from tests.api.processes import REAL, started
 from tests.bundle.making import DAY, put_bundle
 from tests.bundle.precondition_fake import BUCKET, FakeGoogleStorage, clients_that_end, serving
 
@@ -60,11 +62,12 @@ class Api:
         return int(line.rpartition(" ")[2])
 
 
-def promote(fake: FakeGoogleStorage, shift: float) -> str:
-    """A job, whose account may write, promotes a new bundle."""
+def promote(fake: FakeGoogleStorage, shift: float, *, stuck: str = "") -> str:
+    """A job, whose account may write, promotes a new bundle; then a file of it gets `stuck`."""
     fake.read_only = False
     store = Store.open(URL)
     bundle, log = put_bundle(store, shift=shift), ChampionLog(store)
+    fake.stuck = stuck
     log.append(EntryDraft(bundle=bundle, date=DAY, action="promote", reason="test", by="test", at="now"), log.current())
     fake.read_only = True
     return bundle
@@ -140,3 +143,24 @@ def test_without_credentials_the_server_starts_and_says_what_is_missing(
     status, said = api.readiness()
     assert status == 503
     assert "nothing.json" in str(said["refused"])
+
+
+def test_a_server_on_a_bucket_starts_without_it_follows_it_and_ends_in_the_middle_of_a_fetch(
+    fake: FakeGoogleStorage, tmp_path: Path
+) -> None:
+    first = promote(fake, 1.0)
+    fake.away = True
+    with started(tmp_path, REAL, PREPTIME_STORE=URL) as server:
+        server.wait_until("/healthz")
+        fake.away = False
+        assert first in server.wait_until("/readyz", "true")
+        second = promote(fake, 2.0)
+        assert second in server.wait_until("/readyz", second)
+        promote(fake, 3.0, stuck="model.onnx")
+        assert fake.is_stuck.wait(30)
+        assert second in server.get("/readyz")
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 15
+        fake.unstick.set()
+    assert fake.refused_writes == []

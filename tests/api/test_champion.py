@@ -26,14 +26,24 @@ class Shop:
         self.store = Store.open(str(self.folder))
         self.log = ChampionLog(self.store)
         self.opened: list[str] = []
-        self.watcher = Watcher(ChampionLog(self.store), self._counting(champion_opener(self.store)), seconds=0.05)
+        self.whole = b""
+        """A damaged bundle's model as it was before."""
+        self.now = 0.0
+        """Seconds on the watcher's clock."""
+        self.watcher = Watcher(
+            ChampionLog(self.store),
+            self._counting(champion_opener(self.store)),
+            seconds=0.05,
+            clock=lambda: self.now,
+        )
 
     def promote(self, shift: float, *, damaged: bool = False) -> str:
         """A new bundle becomes the champion."""
         bundle_id = put_bundle(self.store, shift=shift)
         if damaged:
             model = self.folder / "bundles" / bundle_id / "model.onnx"
-            model.write_bytes(model.read_bytes()[:-1] + b"!")
+            self.whole = model.read_bytes()
+            model.write_bytes(self.whole[:-1] + b"!")
         self.name(bundle_id)
         return bundle_id
 
@@ -103,6 +113,63 @@ def test_a_damaged_champion_is_refused_once_and_the_old_one_goes_on(shop: Shop) 
     third = shop.promote(3.0)
     assert shop.serves() == third
     assert shop.watcher.refusal() is None
+
+
+def test_a_refused_champion_is_tried_again_ever_more_rarely_and_served_once_it_is_whole(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = shop.promote(1.0)
+    assert shop.serves() == first
+    second = shop.promote(2.0, damaged=True)
+    tries = []
+    for shop.now in range(0, 3600, 10):
+        before = len(shop.opened)
+        assert shop.serves() == first
+        tries += [shop.now] * (len(shop.opened) - before)
+    assert tries == [0, 60, 180, 420, 900, 1500, 2100, 2700, 3300]
+    assert caplog.text.count("Refused") == 1, "said once, not at every try"
+    (shop.folder / "bundles" / second / "model.onnx").write_bytes(shop.whole)
+    shop.now = 3899.0
+    assert shop.serves() == first
+    shop.now = 3900.0
+    assert shop.serves() == second
+    assert shop.watcher.refusal() is None
+
+
+def test_a_bundle_that_arrives_after_its_promotion_is_served(shop: Shop, tmp_path: Path) -> None:
+    first = shop.promote(1.0)
+    assert shop.serves() == first
+    second = put_bundle(shop.store, shift=2.0)
+    shop.name(second)
+    late = (shop.folder / "bundles" / second).rename(tmp_path / "late")
+    assert shop.serves() == first
+    assert second in (shop.watcher.refusal() or "")
+    late.rename(shop.folder / "bundles" / second)
+    shop.now = 60.0
+    assert shop.serves() == second
+
+
+def test_a_fault_in_loading_is_a_refusal_and_the_watch_goes_on(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    first = shop.promote(1.0)
+    good = champion_opener(shop.store)
+
+    def broken(entry: Entry) -> Serving:
+        if entry.bundle != first:
+            raise ZeroDivisionError(entry.bundle)
+        return good(entry)
+
+    watcher = Watcher(shop.log, broken, seconds=0.05)
+    watcher.look()
+    shop.promote(2.0)
+    watcher.look()
+    serving = watcher.serving()
+    assert serving is not None
+    assert serving.bundle.manifest.id == first
+    assert "unexpectedly (ZeroDivisionError)" in (watcher.refusal() or "")
+    assert "Traceback" in caplog.text
+    shop.name(first)
+    watcher.look()
+    assert watcher.refusal() is None
 
 
 def test_a_refused_first_champion_leaves_nothing_to_serve(shop: Shop) -> None:
@@ -187,12 +254,12 @@ def test_the_thread_looks_by_itself_and_ends(shop: Shop) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_watcher_that_died_of_a_fault_says_so(shop: Shop) -> None:
-    def broken(entry: Entry) -> Serving:
-        raise ZeroDivisionError(entry.bundle)
+def test_a_watcher_that_died_of_a_fault_says_so(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Entry:
+        raise ZeroDivisionError
 
-    shop.promote(1.0)
-    watcher = Watcher(shop.log, broken, seconds=0.05)
+    monkeypatch.setattr(shop.log, "current", broken)
+    watcher = Watcher(shop.log, champion_opener(shop.store), seconds=0.05)
     watcher.start(wait_seconds=0.1)
     watcher.stop()
     assert "until the server is restarted" in (watcher.refusal() or "")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -11,6 +14,8 @@ from werkzeug.test import Client
 from preptime.api.exchange import DEMO, PREDICTIONS
 from preptime.api.serving import Serving
 from tests.api.making import HEADERS, ORDER, Made
+from tests.api.processes import PLAIN_KEY, REAL, Server, environment, started
+from tests.api.test_server import promote
 
 # What pandas warns of is what the demo's clients do: moments as epoch milliseconds.
 pytestmark = pytest.mark.filterwarnings(
@@ -132,3 +137,40 @@ def test_what_was_asked_is_remembered_as_orders(http: Client, made: Made) -> Non
     (record,) = made.log.records
     assert b'"restaurant_id":77' in record.line()
     assert b"prep_time_seconds" not in record.line()
+
+
+def test_the_demo_s_client_as_a_program_against_a_running_server(tmp_path: Path) -> None:
+    promote(tmp_path)
+    with started(tmp_path, REAL) as server:
+        server.wait_until("/readyz")
+        status, answer = run_client(server, PLAIN_KEY, ROWS)
+        assert status == 201
+        assert sorted(answer) == ["quantile", "rf"], "a list for each of the bundle's models"
+        for seconds in answer.values():
+            assert len(seconds) == len(ROWS)
+            assert all(type(one) is float and one >= 0 for one in seconds)
+        shuffled = [ROWS[place] for place in (2, 0, 1)]
+        found = run_client(server, PLAIN_KEY, shuffled)[1]
+        assert found == {name: [seconds[place] for place in (2, 0, 1)] for name, seconds in answer.items()}
+        holed = run_client(server, PLAIN_KEY, [ROWS[0], ROWS[1] | {"order_value_gbp": ""}, ROWS[2]])[1]
+        assert holed == {name: [seconds[0], None, seconds[2]] for name, seconds in answer.items()}
+        refused = run_client(server, "another key", ROWS)
+        assert json.dumps(refused) == '[401, {"error": "Wrong key"}]'
+
+
+def run_client(server: Server, key: str, rows: list[dict[str, object]]) -> tuple[int, dict[str, list[float | None]]]:
+    """What the program prints: status and answer."""
+    known = [row | {"order_ready_at": "2015-06-17 12:40:00+01:00", "prep_time_seconds": 692} for row in rows]
+    lines = [",".join(known[0]), *(",".join(str(cell) for cell in row.values()) for row in known)]
+    client = Path(__file__).with_name("demo_client.py")
+    said = subprocess.run(
+        [sys.executable, str(client), "127.0.0.1", str(server.port), key],
+        input="\n".join(lines),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=server.folder,
+        env=environment({}),
+    )
+    status, answer = said.stdout.splitlines()
+    return json.loads(status), json.loads(answer)

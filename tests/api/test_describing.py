@@ -80,7 +80,8 @@ def test_every_request_field_is_documented_with_its_unit(http: Client) -> None:
     for name in ("p10", "p50", "p80", "p90"):
         assert str(schemas["Prediction"]["properties"][name]["description"]).startswith("Seconds")
     assert request["models"]["anyOf"] == [{"type": "array", "items": {"enum": ["rf", "quantile"]}}, {"type": "null"}]
-    assert str(request["orders"]["description"]).endswith("At most 1,000.")
+    assert request["orders"]["maxItems"] == schemas["VertexRequest"]["properties"]["instances"]["maxItems"] == 1000
+    assert str(schemas["DemoRequest"]["properties"]["json_data"]["description"]).endswith("At most 1,000 rows.")
 
 
 def test_every_reference_leads_somewhere(http: Client) -> None:

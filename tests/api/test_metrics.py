@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 
 from preptime.api.counts import BUCKETS_SECONDS, ROWS, WorkerState
 from preptime.api.metrics import Metrics, exposition
+from tests.requirements import requires
 
 SAMPLE = re.compile(r'([a-z_]+)(?:\{((?:[a-z]+="(?:[^"\\\n]|\\["\\n])*",?)*)\})? ([0-9.e+-]+)')
 
@@ -136,6 +140,27 @@ def test_workers_that_serve_different_bundles_are_told_apart() -> None:
     assert found['preptime_workers_ready{bundle="c"}'] == 1
     assert found["preptime_workers_without_store{}"] == 1
     assert found["preptime_history_age_seconds{}"] == 1000
+
+
+def test_a_worker_that_is_gone_is_not_told_of_though_it_spoke_a_moment_ago(tmp_path: Path) -> None:
+    requires(os.name == "posix", "this system has no locks that end with a process")
+    lives = Metrics(tmp_path)
+    lives.tell(some_state(time.time(), "new"))
+    program = (
+        "import os, signal, sys, time; from pathlib import Path; from preptime.api.counts import Counts, WorkerState;"
+        "gone = Counts(Path(sys.argv[1])); gone.observe('/predict', 200, 0.1, 1, 'a');"
+        "gone.tell(WorkerState(at=time.time(), ready=True, bundle='old'));"
+        "print('told', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"told\n"
+        assert samples(lives.render())["preptime_workers{}"] == 2
+        process.kill()
+    found = samples(lives.render())
+    assert found["preptime_workers{}"] == 1
+    assert 'preptime_workers_ready{bundle="old"}' not in found
+    assert found['preptime_requests_total{endpoint="/predict",status="200",key="a"}'] == 1
 
 
 def test_a_worker_that_fell_silent_is_no_longer_told_of_but_its_counts_are(tmp_path: Path) -> None:

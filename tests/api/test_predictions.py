@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 import msgspec
@@ -181,6 +182,21 @@ def test_shuffled_orders_each_get_their_own_answer(http: Client) -> None:
         assert [one["order_id"] for one in found] == [row["order_id"] for row in rows]
         for one in found:
             assert one == alone[cast(str, one["order_id"])]
+
+
+def test_requests_at_the_same_moment_each_get_their_own_answer(serving: Serving, kind: str) -> None:
+    made = make(serving, SomeSettings(max_waiting=16))
+    http = client(made.service, kind)
+    rows = [
+        ORDER | {"order_id": place, "restaurant_id": (10, 20, 30, 40)[place % 4], "number_of_items": place % 23 - 1}
+        for place in range(120)
+    ]
+    asked = [row | {"models": ["rf"]} if place % 3 else row for place, row in enumerate(rows)]
+    asked += [{"orders": rows[start : start + 7]} for start in range(0, 70, 7)]
+    alone = [predictions(http, one) for one in asked]
+    with ThreadPoolExecutor(16) as pool:
+        for _ in range(3):
+            assert list(pool.map(lambda one: predictions(client(made.service, kind), one), asked)) == alone
 
 
 def test_no_orders_no_answers(http: Client) -> None:

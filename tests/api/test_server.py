@@ -17,7 +17,7 @@ import pytest
 
 from preptime.bundle.champions import ChampionLog, EntryDraft
 from preptime.bundle.store import Store
-from tests.api.processes import REAL, START_SECONDS, TINY, environment, free_port, started
+from tests.api.processes import REAL, START_SECONDS, TINY, Server, environment, free_port, started
 from tests.bundle.making import DAY, put_bundle
 from tests.bundle.test_imports import TRAINING_ONLY, loaded_after
 from tests.requirements import requires
@@ -139,6 +139,39 @@ def test_a_killed_worker_comes_back_and_no_count_is_lost(tmp_path: Path) -> None
         second = int(server.wait_until("/").split()[0])
         assert second != first
         server.wait_until("/metrics", 'preptime_requests_total{endpoint="/record",status="200",key="test"} 10')
+
+
+def test_a_worker_that_is_killed_again_and_again_takes_no_other_with_it(tmp_path: Path) -> None:
+    signals_are_gentle()
+    bundle_id = promote(tmp_path)
+    both = f'preptime_workers_ready{{bundle="{bundle_id}"}} 2'
+    with started(tmp_path, PREPTIME_WORKERS="2", PREPTIME_HEALTH_PORT=str(health := free_port())) as server:
+        server.wait_until("/metrics", both, port=health)
+        victim, other = two_workers(server)
+        for _ in range(3):
+            os.kill(victim, KILL)
+            assert "preptime_workers 1\n" in server.wait_until("/metrics", "preptime_workers 1\n", port=health)
+            server.wait_until("/metrics", both, port=health)
+            (victim,) = two_workers(server) - {other}
+        assert server.stop() == 0
+
+
+def test_a_lone_worker_that_dies_twice_within_seconds_ends_the_server(tmp_path: Path) -> None:
+    signals_are_gentle()
+    promote(tmp_path)
+    with started(tmp_path) as server:
+        for _ in range(2):
+            first = server.wait_until("/").split()[0]
+            os.kill(int(first), KILL)
+        assert server.process.wait(START_SECONDS) == 1
+
+
+def two_workers(server: Server) -> set[int]:
+    """The processes that answer."""
+    found: set[int] = set()
+    while len(found) < 2:
+        found.add(int(server.get("/").split()[0]))
+    return found
 
 
 def test_workers_end_when_their_main_process_was_killed(tmp_path: Path) -> None:

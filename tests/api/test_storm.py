@@ -19,8 +19,11 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from preptime.api.cells import DIGITS
+from preptime.api.cells import DIGITS, as_columns, tell
 from preptime.api.champion import champion_opener
+from preptime.api.order import Order
+from preptime.api.orders import read_orders
+from preptime.api.serving import Serving
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.champions import ChampionLog, EntryDraft
 from preptime.bundle.store import Store
@@ -261,10 +264,24 @@ def test_the_api_says_what_score_writes_for_a_store_that_train_made(tmp_path: Pa
     assert len(found) == len(scored) == len(rows)
     for one, written in zip(found, scored, strict=True):
         assert one == as_answered(written, opened.models)
+    assert_alone_and_together(opened, rows[:700])
     for place in range(0, len(rows), 61):
         response = http.post("/v1/predictions", json=rows[place], headers=HEADERS)
         alone = cast(dict[str, list[dict[str, object]]], response.json)["predictions"]
         assert alone == [{name: value for name, value in found[place].items() if name != "models"}]
+
+
+def assert_alone_and_together(opened: Serving, rows: list[dict[str, object]]) -> None:
+    """An order's answer is the same to the bit whatever orders stand beside it in a run, and with how many."""
+    cells = read_orders([Order(**row) for row in rows], opened.lookup).cells
+    for points in (True, False):
+        alone = [tell(opened.bundle, [one], points)[0] for one in cells]
+        for size in (2, 3, 5, 16, 64, len(cells)):
+            parts = [tell(opened.bundle, cells[start : start + size], points) for start in range(0, len(cells), size)]
+            assert [one for part in parts for one in part] == alone
+        quantiles = opened.bundle.predict(as_columns(cells), None if points else ()).quantiles
+        singly = [opened.bundle.predict(as_columns([one]), None if points else ()).quantiles[0] for one in cells]
+        assert np.array_equal(quantiles, np.stack(singly))
 
 
 def asked_rows(orders: pl.DataFrame) -> list[dict[str, object]]:

@@ -47,6 +47,10 @@ class FakeGoogleStorage:
     read_only: bool = False
     away: bool = False
     """Every connection is closed without an answer."""
+    stuck: str = ""
+    """Contents of objects whose name ends so are begun and never finished, until `unstick` is set."""
+    is_stuck: threading.Event = field(default_factory=threading.Event)
+    unstick: threading.Event = field(default_factory=threading.Event)
     refused_writes: list[str] = field(default_factory=list)
     """Writes that were asked for while `read_only`."""
     requests: list[str] = field(default_factory=list)
@@ -231,6 +235,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif alone:
             self._answer(_metadata(self.storage, name))
         else:
+            if self.storage.stuck and name.endswith(self.storage.stuck):
+                self.storage.is_stuck.set()
+                self.storage.unstick.wait(60)
             checksum = f"crc32c={_metadata(self.storage, name)['crc32c']}"
             self._send(200, content, {"X-Goog-Hash": checksum, "Content-Type": "application/octet-stream"})
 

@@ -67,6 +67,21 @@ def test_entries_are_numbered_and_the_highest_is_the_champion(store: Store) -> N
     assert first.previous is None
 
 
+def test_the_entries_of_a_date_are_found_among_earlier_and_later_ones(store: Store) -> None:
+    log = ChampionLog(store)
+    assert log.of_date(DAY) == []
+    entries = list[Entry]()
+    for name, day in (("a", DAY), ("b", NEXT), ("c", NEXT), ("d", LATER)):
+        draft = promoted(put_placeholder(store, day, name), day)
+        entries.append(log.append(draft, after=entries[-1] if entries else None))
+    assert log.of_date(DAY) == entries[:1]
+    assert log.of_date(NEXT) == entries[1:3]
+    assert log.of_date(LATER) == entries[3:]
+    assert log.of_date(NEXT + dt.timedelta(days=1)) == []
+    assert log.before(entries[2]) == entries[1]
+    assert log.before(entries[0]) is None
+
+
 def test_the_champion_as_of_a_day_goes_by_logical_date(store: Store) -> None:
     log = ChampionLog(store)
     a, b, c = (put_placeholder(store, day, name) for day, name in ((DAY, "a"), (LATER, "b"), (LATER, "c")))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -38,3 +40,12 @@ def test_a_process_that_opens_bundles_loads_nothing_of_training() -> None:
 @pytest.mark.parametrize("library", ["polars", "onnx"])
 def test_the_look_would_find_one(library: str) -> None:
     assert library in loaded_after(f"import {library}")
+
+
+def test_what_opens_bundles_reports_to_nobody(tmp_path: Path) -> None:
+    """ONNX Runtime's telemetry leaves its session's file among the temporary ones as soon as it is loaded."""
+    environ = {name: value for name, value in os.environ.items() if name not in {"CI", "ORT_DISABLE_TELEMETRY"}}
+    environ |= {"TMPDIR": str(tmp_path), "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    load = [sys.executable, "-c", "import preptime.bundle.bundle, preptime.bundle.graph"]
+    subprocess.run(load, env=environ, check=True)
+    assert list(tmp_path.iterdir()) == []

@@ -231,6 +231,19 @@ def test_a_bundle_newer_than_the_code(place: Place) -> None:
     assert "release that made it" in told
 
 
+def test_a_champion_that_may_not_be_read(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a user who is not root, with a file of root's."""
+    read = Path.read_bytes
+
+    def forbidden(path: Path) -> bytes:
+        if path.name == "model.onnx":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    assert "model.onnx: Permission denied" in fault_of("champion")
+
+
 def test_a_champion_that_is_gone(place: Place) -> None:
     shutil.rmtree(place.store.fetch(place.bundle))
     assert place.bundle in fault_of("champion")

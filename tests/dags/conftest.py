@@ -10,12 +10,12 @@ from preptime.tables.synthetic import SynthesisPlan, synthesize_frames
 from tests.dags.installation import Installation
 from tests.requirements import airflow_python
 
-PLAN = SynthesisPlan(orders=3_000, restaurants=40, days=16)
+PLAN = SynthesisPlan(orders=4_500, restaurants=40, days=21)
 
 
 @pytest.fixture(scope="session")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    """Orders of 1 to 16 June, an empty store; Airflow's database is not made yet."""
+    """Orders of 1 to 21 June, an empty store; Airflow's database is not made yet."""
     python = airflow_python()
     folder = tmp_path_factory.mktemp("airflow")
     orders, restaurants, _ = synthesize_frames(PLAN)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,21 +47,23 @@ class Running:
 
     def ask(self, method: str, path: str, body: object = None, token: str = "", status: int = 200) -> dict[str, object]:
         """One request; its answer, which has this status (or says that something was made)."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
-        connection.request(method, path, None if body is None else json.dumps(body), headers)
-        with connection.getresponse() as answer:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            answer = connection.getresponse()
             content = answer.read()
             assert answer.status in {status, 201}, content
         found: dict[str, object] = json.loads(content)
         return found
 
 
-def start(installation: Installation, **more: str) -> subprocess.Popen[str]:
-    """The script, as dev.py calls it."""
+def start(installation: Installation, folder: Path, **told: str) -> subprocess.Popen[str]:
+    """The script, as dev.py calls it, but for the file in which people say what they want."""
+    lines = [f'{name}="{value}"' for name, value in told.items()]
+    (folder / ".env").write_text("\n".join(lines), encoding="utf-8")
     return subprocess.Popen(
-        [sys.executable, str(SCRIPT)],
-        env=installation.environment(**more),
+        [sys.executable, str(SCRIPT), str(folder / ".env")],
+        env=installation.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
@@ -68,12 +71,11 @@ def start(installation: Installation, **more: str) -> subprocess.Popen[str]:
 
 
 @pytest.fixture(scope="session")
-def running(migrated: Installation) -> Iterator[Running]:
+def running(migrated: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Started, healthy; ended as Ctrl-C or a supervisor ends it."""
     port = free_port()
-    process = start(
-        migrated, AIRFLOW_PORT=str(port), _AIRFLOW_WWW_USER_USERNAME=USER, _AIRFLOW_WWW_USER_PASSWORD=PASSWORD
-    )
+    told = {"AIRFLOW_PORT": str(port), "_AIRFLOW_WWW_USER_USERNAME": USER, "_AIRFLOW_WWW_USER_PASSWORD": PASSWORD}
+    process = start(migrated, tmp_path_factory.mktemp("told"), **told)
     said = ""
     try:
         assert process.stdout is not None
@@ -160,9 +162,9 @@ def is_running(process: int) -> bool:
     ],
 )
 def test_what_is_not_safe_or_cannot_be_does_not_start(
-    told: dict[str, str], said: str, installation: Installation
+    told: dict[str, str], said: str, installation: Installation, tmp_path: Path
 ) -> None:
-    process = start(installation, **told)
+    process = start(installation, tmp_path, **told)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert said in out

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 
 import msgspec
 import pytest
 
 from preptime.bundle.champions import ChampionLog
 from preptime.bundle.store import Store
-from tests.dags.installation import Installation
+from tests.dags.installation import INSIDE, Installation
 
 DATE = "2015-06-14"
 
@@ -45,3 +46,21 @@ def test_prediction_writes_the_partition_of_the_runs_date(runs: dict[str, Run], 
 def test_monitoring_looks_at_the_days_before(runs: dict[str, Run], migrated: Installation) -> None:
     assert runs["daily_monitoring_run"].state == "success"
     assert (migrated.results / f"date={DATE}" / "monitoring.json").is_file()
+
+
+def test_a_failed_training_and_an_alert_are_red_and_what_comes_after_them_runs_all_the_same(
+    migrated: Installation,
+) -> None:
+    """Played by a stand-in for the command line: training is wrong use, monitoring has an alert."""
+    played = f"{sys.executable} {INSIDE / 'verb.py'} day"
+    names = ("daily_training_run", "daily_monitoring_run")
+    told = msgspec.convert(migrated.inside("run", "2015-06-16", *names, PREPTIME_COMMAND=played), dict[str, Run])
+    training, monitoring = (told[name] for name in names)
+    assert (training.state, monitoring.state) == ("failed", "failed")
+    assert training.tasks == {
+        "train": "failed",
+        "trained": "upstream_failed",
+        "prune_bundles": "success",
+        "prune_results": "success",
+    }
+    assert monitoring.tasks == {"monitor": "failed", "quiet": "upstream_failed", "respond": "success"}

@@ -52,11 +52,17 @@ class Place:
         return pl.read_parquet(self.results / f"date={date}" / "predictions.parquet")
 
 
-def on(frame: pl.DataFrame, date: dt.date) -> pl.Series:
-    """Which rows, as text, were acknowledged on a date."""
-    return frame["order_acknowledged_at"].str.starts_with(str(date))
+def local_dates(rows: pl.DataFrame, restaurants: Path) -> pl.Series:
+    """The local date of each order: in June two hours before UTC's end in France and Germany, one in the islands."""
+    listed = pl.read_csv(restaurants, infer_schema=False).select("restaurant_id", "country")
+    country = rows.select("restaurant_id").join(listed, on="restaurant_id", how="left", maintain_order="left")[
+        "country"
+    ]
+    moment = rows["order_acknowledged_at"].str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%z").dt.replace_time_zone(None)
+    further = country.is_in(["France", "Germany"])
+    return moment.dt.offset_by("1h").zip_with(~further, moment.dt.offset_by("2h")).dt.date()
 
 
-def until(frame: pl.DataFrame, date: dt.date) -> pl.DataFrame:
-    """What a table has by a date's end."""
-    return frame.filter(pl.col("order_acknowledged_at") < f"{date + dt.timedelta(days=1)}")
+def until(rows: pl.DataFrame, date: dt.date) -> pl.DataFrame:
+    """What a table has by the end of a date in UTC, which is after its end here."""
+    return rows.filter(pl.col("order_acknowledged_at") < f"{date + dt.timedelta(days=1)}")

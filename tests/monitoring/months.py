@@ -9,8 +9,11 @@ key, and `monitor` itself, morning by morning, on a table that holds what was kn
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +31,10 @@ from preptime.features.history import History, build_history
 from preptime.features.spec import HISTORY_FEATURES
 from preptime.features.state import CompletedOrders, HistoryState
 from preptime.monitoring.answers import QUANTILE_COLUMNS
-from preptime.monitoring.monitor import Watch
+from preptime.monitoring.document import Alert
+from preptime.monitoring.monitor import Watch, monitor
 from preptime.monitoring.outcomes import day_number
+from preptime.monitoring.reference import References
 from preptime.tables.audit import audit, to_order_columns
 from preptime.tables.directory import read_directory
 from preptime.tables.order_key import order_keys
@@ -189,6 +194,56 @@ def make_month(
     first = plan.start + trained_days * ONE_DAY
     last = plan.start + (plan.days - 1) * ONE_DAY
     return Month(orders, ready, acknowledged, directory, mornings, results, plan.start, first, last)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A month to be made and looked at, from one morning to another (days of the month, counted from 1)."""
+
+    plan: SynthesisPlan
+    first_morning: int
+    last_morning: int
+    trained_days: int = TRAINED_DAYS
+    slower: tuple[int, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a month's mornings said."""
+
+    seed: int
+    alerts: dict[int, tuple[Alert, ...]]
+    """By morning, those with one."""
+    largest: dict[str, float]
+    """By rule, the value that came nearest to its threshold, or went beyond it."""
+    evaluated: int
+    """Orders behind the last morning's figures."""
+
+
+def look(task: Task) -> Seen:
+    """Make the month in a folder of its own and look at it; for a process pool too."""
+    alerts = dict[int, tuple[Alert, ...]]()
+    largest = dict[str, float]()
+    references, evaluated = References(), 0
+    with tempfile.TemporaryDirectory() as folder:
+        month = make_month(task.plan, Path(folder), trained_days=task.trained_days, slower=task.slower)
+        for morning in range(task.first_morning, task.last_morning + 1):
+            date = month.start + (morning - 1) * ONE_DAY
+            document = monitor(replace(month.watch(date), references=references), date)
+            if document.alerts:
+                alerts[morning] = document.alerts
+            for rule in document.rules:
+                if rule.found is not None:
+                    nearer = min if rule.rule == "volume_low" else max
+                    largest[rule.rule] = nearer(largest.get(rule.rule, rule.found), rule.found)
+            evaluated = document.figures.n
+    return Seen(task.plan.seed, alerts, largest, evaluated)
+
+
+def look_at_all(tasks: Sequence[Task], processes: int = 2) -> list[Seen]:
+    """Side by side, in processes that share nothing."""
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        return list(pool.map(look, tasks))
 
 
 def _quantiles(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -36,13 +36,13 @@ def test_every_predicted_row_is_in_every_table_once(scored: Path) -> None:
     assert found.predicted == len(rows) == 48
     for table in (found.distribution, found.by_hour, found.widths, found.basis):
         assert table["orders"].sum() == 48
-    minutes = rows[SECONDS].to_numpy() / 60
+    minutes = np.rint(rows[SECONDS].to_numpy()) / 60
     counted = np.histogram(np.minimum(minutes, MOST_MINUTES - 1), bins=np.arange(0, MOST_MINUTES + 2, 2))[0]
     assert dict(found.distribution.select("minutes", "orders").iter_rows()) == {
         2 * place: count for place, count in enumerate(counted.tolist()) if count
     }
     assert found.models["model"].to_list() == ["p50", *POINTS]
-    assert found.models["median"][0] == pytest.approx(float(np.median(minutes)))
+    assert found.models["median"][0] == pytest.approx(float(np.sort(minutes)[23]))
 
 
 def test_hours_are_those_of_the_acknowledgement_on_the_restaurants_clock(scored: Path) -> None:
@@ -50,6 +50,17 @@ def test_hours_are_those_of_the_acknowledgement_on_the_restaurants_clock(scored:
     hours = rows["order_acknowledged_at"].str.slice(11, 2).cast(pl.Int8)
     found = summarize(scored, POINTS).by_hour
     assert dict(found.select("hour", "orders").iter_rows()) == dict(hours.value_counts().iter_rows())
+
+
+def test_the_restaurants_with_most_orders_are_those_and_their_medians_theirs(scored: Path) -> None:
+    rows = pl.read_parquet(scored).filter(pl.col(REASON).is_null())
+    found = summarize(scored, POINTS).by_restaurant
+    counted = (
+        rows["restaurant_id"].value_counts(name="orders").sort("orders", "restaurant_id", descending=[True, False])
+    )
+    assert found["restaurant"].to_list() == counted["restaurant_id"].head(len(found)).to_list()
+    first = rows.filter(pl.col("restaurant_id") == found["restaurant"][0])[SECONDS].sort().to_list()
+    assert found["median"][0] * 60 == pytest.approx(first[(len(first) - 1) // 2], abs=0.51)
 
 
 def test_a_file_without_predictions_has_empty_tables(tmp_path: Path, bundle: Bundle) -> None:

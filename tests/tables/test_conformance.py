@@ -88,7 +88,7 @@ KINDS: dict[str, Kind] = {
     "folder of parquet": _folder_of_parquet,
     "file url": _file_url,
 }
-DATABASES = {"postgres": "database"}
+DATABASES = {"postgres": "database", "bigquery, faked": "dataset"}
 """Each with the fixture that gives the address of an empty one."""
 
 

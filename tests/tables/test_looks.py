@@ -135,6 +135,15 @@ def test_correlation_is_pearsons_and_of_ranks_spearmans() -> None:
     assert ranked["hour", "hour"] == 1.0
 
 
+def test_correlation_of_very_many_orders_is_that_of_a_sample(looked: Looked, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = {(row["a"], row["b"]): float(row["r"]) for row in looks.correlation(looked, ranks=True)}
+    monkeypatch.setattr(looks, "CORRELATED_ORDERS", 1_000)
+    sampled = {(row["a"], row["b"]): float(row["r"]) for row in looks.correlation(looked, ranks=True)}
+    assert sampled.keys() == whole.keys()
+    assert max(abs(sampled[pair] - whole[pair]) for pair in whole) < 0.15
+    assert sampled != whole
+
+
 def test_what_never_varies_correlates_with_nothing() -> None:
     twice = orders(order(), order(order_acknowledged_at="2015-06-01 19:00:01+01:00", prep_time_seconds="599"))
     names = {row["a"] for row in looks.correlation(looked_at(twice), ranks=False)}

@@ -12,6 +12,8 @@ from preptime.bundle.store import Store
 from tests.training.making import Data, june, make_data, quick_plan, run
 
 RELEASES = Path(__file__).parents[1] / "bundle" / "releases"
+ORDERS, RESTAURANTS = "orders.parquet", "restaurants.parquet"
+"""Beside the store: what both were trained on."""
 REASON = "riders *wait* in <b>Leeds</b>"
 FIRST_RELEASE = "2015-06-15-8fe042cb913f"
 """Its bundle keeps neither report nor evaluation."""
@@ -20,6 +22,9 @@ FIRST_RELEASE = "2015-06-15-8fe042cb913f"
 def stock(root: Path, data: Data | None = None) -> None:
     """Two trainings of a quick recipe: the second is promoted past its comparison, whatever that said."""
     data = data or make_data()
+    root.mkdir(parents=True)
+    data.orders.write_parquet(root.parent / ORDERS)
+    data.restaurants.write_parquet(root.parent / RESTAURANTS)
     store = Store.open(str(root))
     run(data, june(12), store)
     second = run(data, june(14), store, plan=quick_plan(seed=7), may_promote=False, report=True)

@@ -12,12 +12,15 @@ from streamlit.testing.v1 import AppTest
 from preptime.bundle.champions import ChampionLog
 from preptime.bundle.listing import listing
 from preptime.bundle.store import Store
+from preptime.errors import UsageError
 from preptime.evaluation.overview import overview
 from preptime.evaluation.verdict import in_minutes
+from preptime.settings import Settings
+from preptime.ui.door import visitors
 from tests.cli.conftest import damage
 from tests.ui.browser import API_KEY, OPERATOR_KEY, setting
 from tests.ui.drawing import bodies, column, drawn, said
-from tests.ui.stocking import FIRST_RELEASE
+from tests.ui.stocking import FIRST_RELEASE, ORDERS, RESTAURANTS
 
 pytestmark = pytest.mark.usefixtures("fresh")
 
@@ -119,6 +122,19 @@ def test_two_bundles_stand_side_by_side_and_other_days_are_told(open_at: Open, s
     assert "These are the same bundle." in said(at)
 
 
+def test_two_that_never_met_are_compared_when_somebody_asks(open_at: Open, stocked: Path, trained_store: Path) -> None:
+    folder = trained_store.parent
+    tables = {"PREPTIME_ORDERS": str(folder / ORDERS), "PREPTIME_RESTAURANTS": str(folder / RESTAURANTS)}
+    at = open_at("Side by side", **tables)
+    press(at, "Compare on orders neither has seen")
+    first, second = (at.selectbox(key).value for key in ("first", "second"))
+    shown = said(at)
+    assert f"{first} against the champion {second}, on " in shown
+    assert "Nothing was promoted." in shown
+    assert "Better than the restaurant lookup" in column(at, "rule", having="rule")
+    assert len(log_of(stocked).history()) == 2
+
+
 def test_the_log_is_a_time_line_whose_words_are_text(open_at: Open, stocked: Path) -> None:
     at = open_at("Champion log")
     shown = said(at)
@@ -129,11 +145,15 @@ def test_the_log_is_a_time_line_whose_words_are_text(open_at: Open, stocked: Pat
     assert all(" s" not in str(found) for found in column(at, "found", having="rule"))
 
 
+def press(at: AppTest, label: str) -> None:
+    next(one for one in at.button if one.label == label).click().run()
+
+
 def promote(at: AppTest, bundle: str, reason: str) -> AppTest:
     at.text_input("operator-key").set_value(OPERATOR_KEY).run()
     at.selectbox("promoted").set_value(bundle)
     at.text_area("promotion-reason").set_value(reason)
-    at.button[0].click().run()
+    press(at, "Promote…")
     return at
 
 
@@ -156,7 +176,7 @@ def test_an_operator_promotes_with_a_reason_after_a_second_look_and_rolls_back(o
     at.session_state["change-kind"] = "rollback"
     at.run()
     at.text_area("rollback-reason").set_value("it was not")
-    at.button[0].click().run()
+    press(at, "Roll back…")
     at.button("change-yes").click().run()
     entry = log_of(stocked).current()
     assert entry is not None
@@ -203,10 +223,15 @@ def test_only_an_operators_key_opens_the_forms_and_no_key_is_shown(open_at: Open
         at.text_input("operator-key").set_value(wrong).run()
         assert "That is no operator's key." in said(at)
         assert not at.button
-    at.text_input("operator-key").set_value(OPERATOR_KEY).run()
-    assert at.button
-    assert OPERATOR_KEY not in said(at)
     assert at.text_input("operator-key").proto.type == at.text_input("operator-key").proto.PASSWORD
+    at.text_input("operator-key").set_value(OPERATOR_KEY).run()
+    assert "You act as olga" in said(at)
+    assert OPERATOR_KEY not in said(at)
+    look(look(at, "Champion log"), "Change the champion")
+    assert "You act as olga" in said(at)
+    at.button("operator-away").click().run()
+    assert not at.button
+    assert "Who may change the champion has an operator's key." in said(at)
 
 
 def test_without_a_configured_key_nobody_changes_anything(open_at: Open) -> None:
@@ -214,6 +239,13 @@ def test_without_a_configured_key_nobody_changes_anything(open_at: Open) -> None
     assert "No operator's key is configured" in said(at)
     assert not at.text_input
     assert not at.button
+
+
+def test_the_examples_key_is_no_operators_where_others_can_reach_the_page() -> None:
+    known = setting("olga", "change-me")
+    assert visitors(Settings(operator_keys=known)) is None
+    with pytest.raises(UsageError, match="the key of the examples"):
+        visitors(Settings(operator_keys=known, ui_host="192.0.2.1"))
 
 
 @pytest.mark.parametrize("view", ["Bundles", "One bundle", "Side by side", "Champion log", "Change the champion"])

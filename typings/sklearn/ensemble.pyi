@@ -41,7 +41,7 @@ class StackingRegressor:
         estimators: Sequence[tuple[str, object]],
         final_estimator: object = ...,
         *,
-        cv: int | None = ...,
+        cv: int | Literal["prefit"] | None = ...,
         n_jobs: int | None = ...,
     ) -> None: ...
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self: ...

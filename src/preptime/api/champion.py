@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -20,10 +21,17 @@ from preptime.errors import RefusedBundleError, StoreError, UsageError
 _WARM_RUNS = 3
 """The first run of a graph allocates what the later ones use again."""
 
+RETRY_SECONDS, LONGEST_RETRY_SECONDS = 60.0, 600.0
+"""A refused bundle is tried again after the first, then after twice as long each time, up to the second.
+
+A bundle never changes, but what hindered it may: a folder that is still being copied, a disk that misread, a file that
+was restored. To load one costs about a second of one core, so that it isn't done at every look.
+"""
+
 _DEAD = "A fault ended the watcher of the champion log: no later champion is seen until the server is restarted."
 _EMPTIED = "The champion log is empty; it was not when this champion was loaded."
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +39,18 @@ class Refusal:
     """A promotion that this worker did not follow."""
 
     number: int
-    """The entry in the champion log; another entry is another chance."""
+    """The entry in the champion log; another entry is another chance at once."""
     bundle: str
     why: str
+    wait_seconds: float
+    """Between this try and the next."""
+    again_at: float
+    """When it is tried next, by the watcher's clock."""
+
+    @property
+    def facts(self) -> tuple[int, str, str]:
+        """What there is to say of it."""
+        return self.number, self.bundle, self.why
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +72,12 @@ class Watcher:
         open_champion: Callable[[Entry], Serving],
         *,
         seconds: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log = log
         self._open = open_champion
         self._seconds = seconds
+        self._clock = clock
         self._situation = Situation()
         self._looked = threading.Event()
         self._stopped = threading.Event()
@@ -108,34 +127,48 @@ class Watcher:
         finally:
             if not self._stopped.is_set():
                 self._situation = replace(self._situation, store_trouble=_DEAD)
-                _LOG.critical(_DEAD)
+                logger.critical(_DEAD)
 
     def _follow(self, now: Situation, entry: Entry | None) -> Situation:
         if entry is None:
             return Situation() if now.serving is None else replace(now, store_trouble=_EMPTIED)
-        if now.refused is not None and now.refused.number == entry.number:
+        before = now.refused if now.refused is not None and now.refused.number == entry.number else None
+        if before is not None and self._clock() < before.again_at:
             return replace(now, store_trouble=None)
         if now.serving is not None and now.serving.bundle.manifest.id == entry.bundle:
             return Situation(replace(now.serving, entry=entry))
-        try:
-            return Situation(self._open(entry))
-        except (RefusedBundleError, UsageError) as error:
-            latest = self._log.current()
-            if latest is not None and latest.number != entry.number:  # promoted past, and pruned, while it was read
-                return self._follow(now, latest)
-            refused = Refusal(entry.number, entry.bundle, str(error))
-            return Situation(now.serving or self._before(entry), refused)
+        found = self._opened(entry)
+        if isinstance(found, Serving):
+            return Situation(found)
+        latest = self._log.current()
+        if latest is not None and latest.number != entry.number:  # promoted past, and pruned, while it was read
+            return self._follow(now, latest)
+        wait = RETRY_SECONDS if before is None else min(2 * before.wait_seconds, LONGEST_RETRY_SECONDS)
+        refused = Refusal(entry.number, entry.bundle, found, wait, self._clock() + wait)
+        return Situation(now.serving or self._before(entry), refused)
 
     def _before(self, refused: Entry) -> Serving | None:
         """The newest champion before a refused one that opens: for a worker that starts and has none to go on with."""
         for entry in reversed(self._log.history()):
             if entry.number >= refused.number or entry.bundle == refused.bundle:
                 continue
-            try:
-                return self._open(entry)
-            except (RefusedBundleError, UsageError) as error:
-                _LOG.warning("Nor can %s be served, champion number %d: %s", entry.bundle, entry.number, error)
+            found = self._opened(entry)
+            if isinstance(found, Serving):
+                return found
+            logger.warning("Nor can %s be served, champion number %d: %s", entry.bundle, entry.number, found)
         return None
+
+    def _opened(self, entry: Entry) -> Serving | str:
+        """What is to be served, or why it cannot be. Raises `StoreError` and `OSError`: then it is the store."""
+        try:
+            return self._open(entry)
+        except (RefusedBundleError, UsageError) as error:
+            return str(error)
+        except (StoreError, OSError):
+            raise
+        except Exception as error:
+            logger.exception("A fault of ours in loading %s", entry.bundle)
+            return f"loading it failed unexpectedly ({type(error).__name__}); the server's log has the story."
 
 
 def champion_opener(store: Store) -> Callable[[Entry], Serving]:
@@ -170,11 +203,13 @@ def _tell(before: Situation, after: Situation) -> None:
     """Say what changed, and nothing when nothing did."""
     if after.serving is not None and (before.serving is None or before.serving.bundle is not after.serving.bundle):
         entry = after.serving.entry
-        _LOG.info("Serving %s, champion number %d (%s)", entry.bundle, entry.number, entry.action)
-    if after.refused is not None and after.refused != before.refused:
-        _LOG.error("Refused %s, champion number %d: %s", after.refused.bundle, after.refused.number, after.refused.why)
+        logger.info("Serving %s, champion number %d (%s)", entry.bundle, entry.number, entry.action)
+    if after.refused is not None and (before.refused is None or after.refused.facts != before.refused.facts):
+        logger.error(
+            "Refused %s, champion number %d: %s", after.refused.bundle, after.refused.number, after.refused.why
+        )
     if after.store_trouble != before.store_trouble:
         if after.store_trouble is None:
-            _LOG.info("The store answers again")
+            logger.info("The store answers again")
         else:
-            _LOG.warning("What is served goes on; the store does not answer: %s", after.store_trouble)
+            logger.warning("What is served goes on; the store does not answer: %s", after.store_trouble)

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import msgspec
 
+from preptime.api.living import hold, is_held
+
 COUNTS, STATE = ".counts", ".state"
 ROWS = 1024
 """Most combinations of endpoint, status and key name; what comes after is counted as `OVERFLOW`."""
@@ -132,17 +134,20 @@ def shared_rows(folder: Path) -> Iterator[Row]:
 
 
 def shared_states(folder: Path, *, stale_seconds: float) -> list[WorkerState]:
-    """What the workers say of themselves; one that was silent for `stale_seconds` is taken for gone."""
-    found = (msgspec.json.decode(path.read_bytes(), type=WorkerState) for path in folder.glob(f"*{STATE}"))
+    """What the workers that live say of themselves; one that was silent for `stale_seconds` is taken for gone too."""
+    living = (path for path in folder.glob(f"*{STATE}") if is_held(path.with_suffix(COUNTS)))
+    found = (msgspec.json.decode(path.read_bytes(), type=WorkerState) for path in living)
     oldest = time.time() - stale_seconds
     return [state for state in found if state.at >= oldest]
 
 
 def _mapped(path: Path | None) -> mmap.mmap:
+    """Memory, with a file behind it that is held for as long as it is mapped: that tells that this worker lives."""
     if path is None:
         return mmap.mmap(-1, ROWS * ROW_BYTES)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("x+b") as file:
+        hold(file)
         file.truncate(ROWS * ROW_BYTES)
         return mmap.mmap(file.fileno(), ROWS * ROW_BYTES)
 

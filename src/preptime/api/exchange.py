@@ -73,11 +73,15 @@ def exchange(endpoint: Endpoint, environ: WSGIEnvironment, service: Service) -> 
     request_id = request_id_of(environ)
     key_name, orders = endpoint.caller, 0
     try:
-        # Read before anything is refused: an answer over an unread body breaks the connection that it came by.
-        received = _received(environ, service.settings.max_body_bytes)
-        if key_name is None:
-            key_name = require_key(environ, service)
-        serving, answer = _answered(endpoint, received, service)
+        _admit(environ, service)
+        try:
+            # Read before anything is refused: an answer over an unread body breaks the connection that it came by.
+            received = _received(environ, service.settings.max_body_bytes)
+            if key_name is None:
+                key_name = require_key(environ, service)
+            serving, answer = _answered(endpoint, received, service)
+        finally:
+            service.release()
         orders = len(answer.orders)
         reply = Reply(answer.status, _headers(JSON, answer.body, request_id), answer.body)
         service.record(_record(endpoint, serving, request_id, key_name, answer))
@@ -90,18 +94,30 @@ def exchange(endpoint: Endpoint, environ: WSGIEnvironment, service: Service) -> 
     return reply
 
 
+def _admit(environ: WSGIEnvironment, service: Service) -> None:
+    """Take a place among the requests in hand. Raises `RefusedRequestError` when there is none."""
+    if service.admit():
+        return
+    if service.refuse_politely():
+        try:
+            _received(environ, service.settings.max_body_bytes)
+        finally:
+            service.refused_politely()
+    raise RefusedRequestError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "More requests are in hand than this server takes on.",
+        "Ask again after Retry-After seconds.",
+        retry_after_seconds=BUSY_SECONDS,
+    )
+
+
 def _answered(endpoint: Endpoint, received: bytes | RefusedRequestError, service: Service) -> tuple[Serving, Answer]:
-    if not service.admit():
-        raise _busy()
-    try:
-        serving = service.serving()
-        if serving is None:
-            raise no_champion(service.refusal())
-        if isinstance(received, RefusedRequestError):
-            raise received
-        return serving, endpoint.predict(received, serving, service.settings.max_orders)
-    finally:
-        service.release()
+    serving = service.serving()
+    if serving is None:
+        raise no_champion(service.refusal())
+    if isinstance(received, RefusedRequestError):
+        raise received
+    return serving, endpoint.predict(received, serving, service.settings.max_orders)
 
 
 def refusal(error: RefusedRequestError, style: Style, request_id: str) -> Reply:
@@ -144,15 +160,6 @@ def no_champion(why: str | None) -> RefusedRequestError:
         "No bundle is loaded." if why is None else "No bundle is loaded: the champion was refused.",
         "Train or promote one; the server picks it up by itself.",
         retry_after_seconds=NO_CHAMPION_SECONDS,
-    )
-
-
-def _busy() -> RefusedRequestError:
-    return RefusedRequestError(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "More requests are waiting than this server takes on.",
-        "Ask again after Retry-After seconds.",
-        retry_after_seconds=BUSY_SECONDS,
     )
 
 

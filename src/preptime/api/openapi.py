@@ -82,9 +82,9 @@ def _anything(kind: type) -> Document:
 def _limited(components: dict[str, Document], settings: ApiSettings, models: Sequence[str]) -> Document:
     """The schemas with what only a running server knows: its limits, and its bundle's models."""
     for owner, name in (("PredictionRequest", "orders"), ("VertexRequest", "instances")):
-        # Said, not ruled: a longer list may well be too many bytes first, which is another status.
-        schema = _property(components[owner], name)
-        schema["description"] = f"{schema['description']} At most {settings.max_orders:,}."
+        _property(components[owner], name)["maxItems"] = settings.max_orders
+    inside = _property(components["DemoRequest"], "json_data")
+    inside["description"] = f"{inside['description']} At most {settings.max_orders:,} rows."
     if models:
         named = {"type": "array", "items": {"enum": list(models)}}
         for owner in ("PredictionRequest", "Parameters"):

@@ -9,16 +9,19 @@ import logging
 import multiprocessing
 import shutil
 import tempfile
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import msgspec
-from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
+from granian.server.mp import MPServer
 
 from preptime.api.access import check_keys
+from preptime.api.limits import THREADS_TO_SPARE
 from preptime.api.logging import log_config
 from preptime.api.side import serve_side
 from preptime.api.worker import open_named
@@ -29,10 +32,30 @@ APPLICATION = "preptime.api.front:make_application"
 CONNECTIONS = 1024
 """Open connections of one worker; more wait in the system's queue, which is as long again."""
 
-THREADS_TO_SPARE = 4
-"""Threads of a worker beyond the requests that it takes on: they say 503 to one more, and answer health."""
+YOUNG_SECONDS = 5.5
+"""Granian's measure: a worker that dies again so soon after it was started in another's place may go on like that."""
+PAUSE_SECONDS = 1.0
+"""Before one is started in the place of a worker that died young."""
 
 _LOG = logging.getLogger(__name__)
+
+
+class Workers(MPServer):
+    """Granian's, which end all together when one dies twice within seconds; here only when no other lives on."""
+
+    def _respawn_workers(
+        self,
+        workers: list[int],
+        spawn_target: Callable[..., object],
+        target_loader: Callable[..., object],
+        delay: float = 0,
+    ) -> None:
+        now = time.monotonic()
+        if any(now - one.birth < YOUNG_SECONDS for one in self.wrks if one.idx in workers):
+            self.main_loop_interrupt.wait(PAUSE_SECONDS)
+        super()._respawn_workers(workers, spawn_target, target_loader, delay)
+        if len(self.wrks) > len(workers):
+            self.respawned_wrks.clear()
 
 
 def serve(settings: Settings, application: str = APPLICATION) -> None:
@@ -57,7 +80,7 @@ def _run(settings: Settings, application: str, address: str, ending: ExitStack) 
     # A worker starts from nothing on every system: no lock, thread or file of this process goes with it.
     multiprocessing.set_start_method("spawn", force=True)
     guard = multiprocessing.Lock() if settings.prediction_log == "stdout" else None
-    server = Granian(
+    server = Workers(
         application,
         address=address,
         port=settings.port,

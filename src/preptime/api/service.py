@@ -9,6 +9,7 @@ from typing import Protocol
 
 import msgspec
 
+from preptime.api.limits import REFUSING
 from preptime.api.serving import Serving
 
 
@@ -118,9 +119,11 @@ class Service:
     log: Log
     metrics: Metrics
     _places: threading.BoundedSemaphore = field(init=False, repr=False)
+    _refusing: threading.BoundedSemaphore = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_places", threading.BoundedSemaphore(self.settings.max_waiting))
+        object.__setattr__(self, "_refusing", threading.BoundedSemaphore(REFUSING))
 
     def serving(self) -> Serving | None:
         """The champion in use. Ask once per request, so that a request ends on the bundle it began with."""
@@ -135,12 +138,20 @@ class Service:
         return self.keys.name_of(presented)
 
     def admit(self) -> bool:
-        """Take a place in the queue; False when there is none. Whoever was admitted calls `release`."""
+        """Take a place among the requests in hand; False when there is none. Whoever was admitted calls `release`."""
         return self._places.acquire(blocking=False)
 
     def release(self) -> None:
         """Give the place back."""
         self._places.release()
+
+    def refuse_politely(self) -> bool:
+        """Take one of the places for those who are heard out first; whoever got one calls `refused_politely`."""
+        return self._refusing.acquire(blocking=False)
+
+    def refused_politely(self) -> None:
+        """Give it back."""
+        self._refusing.release()
 
     def record(self, record: PredictionRecord) -> None:
         """Remember an answered request."""

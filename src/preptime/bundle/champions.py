@@ -65,6 +65,17 @@ class ChampionLog:
                 return entry
         return None
 
+    def of_date(self, day: date) -> list[Entry]:
+        """The entries of the logical date `day`, first to last. Reads none of an earlier date but the last."""
+        found = list[Entry]()
+        for number in range(self._last_number(), 0, -1):
+            entry = self._read(number)
+            if entry.date < day:
+                break
+            if entry.date == day:
+                found.append(entry)
+        return found[::-1]
+
     def before(self, entry: Entry) -> Entry | None:
         """The entry that a rollback of this one goes back to."""
         return self._read(entry.returns_to) if entry.returns_to else None
@@ -85,12 +96,15 @@ class ChampionLog:
             raise UsageError("A rollback cannot be appended as such.", "Call `rollback`.")
         return self._append(draft, after, returns_to=after.number if after else None)
 
-    def rollback(self, *, reason: str, by: str, at: str, seen: int | None = None) -> Entry:
+    def rollback(
+        self, *, reason: str, by: str, at: str, seen: int | None = None, comparison: Document | None = None
+    ) -> Entry:
         """Undo the latest promotion that has not been undone: the champion before it is champion again.
 
         As of its own logical date the undone bundle then never was champion. `seen` is the number of the champion that
-        a person looked at before deciding. Raises `UsageError` without a reason or a champion to go back to,
-        `StoreError` when another one was promoted since, `RefusedBundleError` when the one before fails verification.
+        was looked at before deciding, `comparison` what it was decided by. Raises `UsageError` without a reason or a
+        champion to go back to, `StoreError` when another one was promoted since, `RefusedBundleError` when the one
+        before fails verification.
         """
         _require_reason(reason)
         current = self._seen(seen)
@@ -100,7 +114,15 @@ class ChampionLog:
             )
         target = self._read(current.returns_to)
         verify(self._store, target.bundle)
-        draft = EntryDraft(bundle=target.bundle, date=current.date, action="rollback", reason=reason, by=by, at=at)
+        draft = EntryDraft(
+            bundle=target.bundle,
+            date=current.date,
+            action="rollback",
+            reason=reason,
+            by=by,
+            at=at,
+            comparison=comparison,
+        )
         return self._append(draft, current, returns_to=target.returns_to)
 
     def _seen(self, number: int | None) -> Entry | None:

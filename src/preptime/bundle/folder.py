@@ -103,7 +103,8 @@ class FolderPlace:
 
     def writable(self) -> bool:
         """Whether this user may write here, or make the folder where it is not there yet. Nothing is written."""
-        there = next(path for path in (self.root.absolute(), *self.root.absolute().parents) if path.exists())
+        above = (self.root.absolute(), *self.root.absolute().parents)
+        there = next(path for path in above if os.access(path, os.F_OK))  # Path.exists raises where it may not look
         return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
     def now(self) -> float | None:

@@ -23,9 +23,11 @@ from preptime.cli.keys import keys
 from preptime.cli.monitor import monitor
 from preptime.cli.notebook import notebook
 from preptime.cli.refresh import refresh
+from preptime.cli.respond import respond
 from preptime.cli.results import results
 from preptime.cli.score import score
 from preptime.cli.serve import serve
+from preptime.cli.snapshot import snapshot
 from preptime.cli.status import FAULT, FINE, INTERRUPTED, REFUSED, WRONG_USE
 from preptime.cli.synthesize import synthesize
 from preptime.cli.train import train
@@ -48,7 +50,7 @@ EXTRA_OF = {
 }
 """Which extra brings a package that the core does without."""
 
-TRAINING_VERBS = {"backtest", "demo", "notebook", "train"}
+TRAINING_VERBS = {"backtest", "demo", "notebook", "respond", "train"}
 """They need `train` whatever they miss first; it brings what `batch` does."""
 
 
@@ -80,10 +82,12 @@ VERBS = (
     synthesize,
     check,
     ingest,
+    snapshot,
     train,
     backtest,
     score,
     monitor,
+    respond,
     refresh,
     serve,
     ui,

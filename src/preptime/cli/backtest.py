@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 
 import click
 
-from preptime.cli import figures, options, reading
+from preptime.cli import figures as tables
+from preptime.cli import options, reading
 from preptime.cli.speaking import Speaker, speaking
 
 
@@ -17,6 +19,7 @@ from preptime.cli.speaking import Speaker, speaking
 @click.option("--to", "last", type=options.DATE, required=True, help="Last day to predict.")
 @click.option("--retrain-every", type=click.IntRange(1), help="Days between fits.  [default: one fit]")
 @options.threads
+@options.figures
 @speaking
 def backtest(
     speaker: Speaker,
@@ -27,6 +30,7 @@ def backtest(
     last: dt.date,
     retrain_every: int | None,
     threads: int,
+    figures: Path | None,
 ) -> None:
     """Predict day after day with what was known that morning.
 
@@ -34,6 +38,7 @@ def backtest(
     with every model beside both baselines, and how well the interval p10 to p90 held.
     """
     from preptime.evaluation.evaluated import backtest_document
+    from preptime.evaluation.tracked import write_tracked
     from preptime.training.backtest import backtest as walk
     from preptime.training.fit import FitPlan
 
@@ -42,4 +47,6 @@ def backtest(
         corpus, first, last, FitPlan.default(threads), retrain_every=retrain_every, progress=speaker.progress
     )
     document = backtest_document(evaluated, first.isoformat(), last.isoformat())
-    speaker.finish(document, figures.score_table(document), figures.interval_sentence(document))
+    if figures is not None:
+        write_tracked(figures, document)
+    speaker.finish(document, tables.score_table(document), tables.interval_sentence(document))

@@ -73,6 +73,8 @@ def manifest_table(manifest: Manifest) -> Table:
         "models": ", ".join(manifest.models),
         "features": f"{len(manifest.features)}",
         "data": manifest.data_fingerprint,
+        **({"dvc": manifest.dvc_revision} if manifest.dvc_revision else {}),
+        **({"git": manifest.git_revision} if manifest.git_revision else {}),
         "size": f"{megabytes:.1f} MB in {counted(len(manifest.files), 'file')}",
         "made with": ", ".join(f"{name} {version}" for name, version in sorted(manifest.libraries.items())),
     }

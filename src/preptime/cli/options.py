@@ -51,7 +51,7 @@ def told(field: str, what: str) -> Callable[[Decorated], Decorated]:
 
 def needed(field: str, given: str | None, context: click.Context) -> str:
     """The value of the option `--FIELD`: what is given, else the setting. Wrong use when there is neither."""
-    value = given or str(getattr(Settings.read(os.environ, Path(ENV_FILE)), field))
+    value = given or setting(field)
     if not value:
         raise click.UsageError(
             f"Missing option '{_flag(field)}': give it, or set {_setting(field)} in the environment or in .env.",
@@ -62,6 +62,11 @@ def needed(field: str, given: str | None, context: click.Context) -> str:
 
 def _flag(field: str) -> str:
     return f"--{field.replace('_', '-')}"
+
+
+def setting(field: str) -> str:
+    """What the environment, else `.env`, says; else the default."""
+    return str(getattr(Settings.read(os.environ, Path(ENV_FILE)), field))
 
 
 def _setting(field: str) -> str:
@@ -75,6 +80,11 @@ log = told("prediction_log_folder", "Folder of the API's prediction log; it need
 results = told("results", "Folder of the daily results, one partition for each date.")
 date = click.option(
     "--date", type=DATE, required=True, help="A morning: what happened before its local midnight is known."
+)
+figures = click.option(
+    "--figures",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the figures here too, as small files that DVC compares (docs/data-versions.md).",
 )
 gate = click.option(
     "--gate", multiple=True, metavar="NAME=NUMBER", help="Another threshold of the data gate, e.g. min_days=5."

@@ -15,6 +15,20 @@ ABANDONED_HOURS = 24
 """A half-written file that nobody touched for a day belongs to nobody any more."""
 
 
+class DayRow(msgspec.Struct, frozen=True):
+    """One day of `results list --json`."""
+
+    date: dt.date
+    files: list[str]
+    """Names in its partition, sorted."""
+
+
+class ResultsListDocument(msgspec.Struct, frozen=True):
+    """The document of `results list --json`, oldest day first."""
+
+    days: list[DayRow]
+
+
 class ResultsPruneDocument(msgspec.Struct, frozen=True):
     """The document of `results prune --json`."""
 
@@ -26,6 +40,22 @@ class ResultsPruneDocument(msgspec.Struct, frozen=True):
 @click.group()
 def results() -> None:
     """Look after the folder of daily results."""
+
+
+@results.command("list")
+@options.results
+@speaking
+def list_(speaker: Speaker, results: str) -> None:
+    """Show the days that have results, and what each has."""
+    from preptime.tables.results import Results
+
+    opened = Results(Path(results))
+    days = [DayRow(day, opened.files(day)) for day in opened.days()]
+    speaker.finish(
+        ResultsListDocument(days),
+        *(f"{day.date}  {', '.join(day.files) or 'nothing'}" for day in days),
+        f"{results} holds the results of {figures.counted(len(days), 'day')}.",
+    )
 
 
 @results.command()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("source", metavar="[INPUT]", required=False)
-@click.option("--out", help="With INPUT: a .csv or .parquet file. With --date: also a database's URL.")
+@click.option("--out", help="INPUT: a .csv or .parquet file. --date: a database as well.  [PREPTIME_PREDICTIONS_TO]")
 @click.option("--date", type=options.DATE, help="Score the orders of this local date of --orders, as that morning.")
 @click.option("--orders", help="With --date: where the orders are.  [default: (PREPTIME_ORDERS)]")
 @click.option(
@@ -52,7 +52,8 @@ def score(
     context = click.get_current_context()
     if date is not None and source is None:
         tables = (options.needed("orders", orders, context), options.needed("restaurants", restaurants, context))
-        score_day(speaker, date, *tables, store=store, results=results, out=out, bundle_id=bundle_id)
+        database = out or options.setting("predictions_to") or None
+        score_day(speaker, date, *tables, store=store, results=results, out=database, bundle_id=bundle_id)
     elif source is None or date is not None:
         raise click.UsageError("Give either INPUT or --date.", context)
     elif out is None:

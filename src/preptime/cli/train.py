@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from preptime.cli import figures, options, reading
+from preptime.cli import figures as tables
+from preptime.cli import options, reading
 from preptime.cli.speaking import Speaker, speaking
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from preptime.bundle.store import Store
+    from preptime.tables.results import Results
     from preptime.training.train import TrainDocument
 
 
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 )
 @options.gate
 @options.threads
+@options.figures
 @speaking
 def train(
     speaker: Speaker,
@@ -45,6 +49,7 @@ def train(
     promote: str,
     gate: tuple[str, ...],
     threads: int,
+    figures: Path | None,
 ) -> None:
     """Train on what was known that morning, promote what is better.
 
@@ -54,8 +59,10 @@ def train(
     """
     from preptime.bundle.champions import ChampionLog
     from preptime.bundle.store import Store
+    from preptime.evaluation.tracked import write_tracked
     from preptime.tables.gate import with_settings
-    from preptime.tables.results import REPORT, TRAINING, Results
+    from preptime.tables.results import Results
+    from preptime.tables.revisions import revisions
     from preptime.training.fit import FitPlan
     from preptime.training.publish import Who
     from preptime.training.train import train as run
@@ -72,12 +79,12 @@ def train(
         plan=FitPlan.default(threads),
         thresholds=thresholds,
         may_promote=promote == "auto",
+        revisions=revisions(orders),
         progress=speaker.progress,
     )
-    into = Results(Path(results))
-    report = opened.fetch(document.bundle) / REPORT
-    into.write(date, REPORT, report.read_bytes())
-    written = into.write(date, TRAINING, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+    if figures is not None:
+        write_tracked(figures, document.evaluation)
+    written = publish(document, opened, Results(Path(results)))
     serving = ChampionLog(opened).current()
     speaker.finish(
         document,
@@ -86,14 +93,23 @@ def train(
     )
 
 
+def publish(document: TrainDocument, store: Store, into: Results) -> Path:
+    """Put what was decided, and the report, into the date's partition; returns the file that was written last."""
+    from preptime.tables.results import REPORT, TRAINING
+
+    report = store.fetch(document.bundle) / REPORT
+    into.write(document.date, REPORT, report.read_bytes())
+    return into.write(document.date, TRAINING, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+
+
 def words(document: TrainDocument, store: str, *, serving: str | None) -> list[RenderableType]:
     """What a training run says to people; `serving` is the champion by now."""
     said: list[RenderableType] = [
-        figures.score_table(document.evaluation),
-        figures.interval_sentence(document.evaluation),
+        tables.score_table(document.evaluation),
+        tables.interval_sentence(document.evaluation),
     ]
     if document.comparison is not None:
-        said += ["", figures.comparison_table(document.comparison)]
+        said += ["", tables.comparison_table(document.comparison)]
     outcomes = {
         "promoted": f"{document.bundle} is the new champion of {store}.",
         "refreshed": f"{document.bundle} is kept; {document.champion} is the champion's models with new history.",

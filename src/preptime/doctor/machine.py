@@ -56,7 +56,8 @@ def disk(folders: dict[str, Path]) -> list[Finding]:
 
 def _place(what: str, path: Path) -> Finding:
     check = f"disk: {what}"
-    there = next(one for one in (path, *path.parents) if one.exists())
+    # Not Path.exists: it raises where a folder above may not be looked into.
+    there = next(one for one in (path, *path.parents) if os.access(one, os.F_OK))
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         return fault(check, f"{there} cannot be written to.", f"Let this user write there, or name another for {what}.")
     free = shutil.disk_usage(there).free

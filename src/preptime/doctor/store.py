@@ -38,6 +38,8 @@ def champion(opened: Store, role: Role) -> tuple[Finding, Entry | None, Bundle |
     try:
         entry = ChampionLog(opened).current()
         bundle = verify(opened, entry.bundle) if entry else None
+    except OSError as error:
+        return fault("champion", f"{error.filename}: {error.strerror}.", "Let this user read the store."), None, None
     except PreptimeError as error:
         hint = f"{error.hint} To go back to the one before: preptime bundles rollback."
         return fault("champion", error.facts, hint.strip()), None, None

@@ -108,7 +108,8 @@ def error_rows(counts: Mapping[str, Iterable[int]], orders: int) -> list[Row]:
 
 
 def segment_rows(segments: Iterable[Segment], names: tuple[SegmentName, ...]) -> list[Row]:
-    """The segments of the cuts `names` as rows: MAE, the lookup's MAE, coverage with the bounds chance allows.
+    """The segments of the cuts `names` as rows: MAE, the lookup's MAE (left out where it is not known), coverage with
+    the bounds chance allows.
 
     Of cities and types of food only the largest, largest first.
     """
@@ -125,22 +126,25 @@ def segment_rows(segments: Iterable[Segment], names: tuple[SegmentName, ...]) ->
 def _segment_row(segment: Segment, label: str) -> Row:
     coverage = segment.coverage or 0.0
     low, high = chance_bounds(coverage, segment.n)
-    mae, lookup_mae = (segment.mae or 0.0) / SECONDS_PER_MINUTE, (segment.lookup_mae or 0.0) / SECONDS_PER_MINUTE
+    mae = (segment.mae or 0.0) / SECONDS_PER_MINUTE
     name = f"{label} {segment.value} ({segment.n:,} orders)"
-    return {
+    row: Row = {
         "cut": label,
         "value": segment.value,
         "label": f"{segment.value} · {segment.n:,}",
         "orders": segment.n,
         "few": segment.n < FEW_ORDERS,
         "mae": mae,
-        "lookup_mae": lookup_mae,
-        "tip": f"{name}: {mae:.1f} min, lookup {lookup_mae:.1f} min",
+        "tip": f"{name}: {mae:.1f} min",
         "coverage": coverage,
         "coverage_low": low,
         "coverage_high": high,
         "coverage_tip": f"{name}: {coverage:.1%}, could be {low:.0%}–{high:.0%}",
     }
+    if segment.lookup_mae is None:
+        return row
+    lookup_mae = segment.lookup_mae / SECONDS_PER_MINUTE
+    return row | {"lookup_mae": lookup_mae, "tip": f"{row['tip']}, lookup {lookup_mae:.1f} min"}
 
 
 def chance_bounds(share: float, n: int) -> tuple[float, float]:

@@ -17,10 +17,6 @@ from preptime.evaluation.scores import COVERAGE_BAND, INTERVAL_LEVEL
 Chart: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
 
 
-PADDING = {"top": 4, "right": 4, "bottom": 4, "left": 4}
-"""Room around a picture, each side by its name: Streamlit adds to one of them."""
-
-
 @dataclass(frozen=True, slots=True)
 class Palette:
     """Colours by role. Model, lookup, band and groups are Okabe and Ito's (2008), told apart by every kind of eye."""
@@ -65,18 +61,16 @@ def hours(rows: list[Row], width: int, palette: Palette) -> Chart:
 
     Hours with few orders don't stretch the picture: they end at its edge.
     """
-    solid = [max(float(row["mae"]), float(row["lookup_mae"])) for row in rows if not row["few"]]
+    told = ("mae", "lookup_mae")
+    solid = [max(float(row[name]) for name in told if name in row) for row in rows if not row["few"]]
     top = 1.1 * max(solid) if solid else math.inf
-    cut: list[Row] = [
-        {**row, "mae": min(float(row["mae"]), top), "lookup_mae": min(float(row["lookup_mae"]), top)} for row in rows
-    ]
+    cut: list[Row] = [row | {name: min(float(row[name]), top) for name in told if name in row} for row in rows]
     x = alt.X("value:O", sort=[str(hour) for hour in range(24)], title="local hour the order was acknowledged")
     base = alt.Chart(_data(cut)).encode(x=x.axis(labelOverlap=True, labelAngle=0))
     bars = base.mark_bar(color=palette.model, cornerRadiusEnd=2).encode(
         y=alt.Y("mae:Q", title="mean error, minutes"),
         opacity=_paler_when_few(),
         description=alt.Description("tip:N"),
-        tooltip=alt.Tooltip("tip:N"),
     )
     ticks = base.mark_tick(color=palette.lookup, thickness=3, opacity=1).encode(y="lookup_mae:Q")
     return themed(_fit(_layer(bars, ticks), width, _plot_height(width)), palette)
@@ -108,7 +102,6 @@ def _segment_bars(palette: Palette) -> alt.LayerChart:
         x=alt.X("mae:Q", title="mean error, minutes"),
         opacity=_paler_when_few(),
         description=alt.Description("tip:N"),
-        tooltip=alt.Tooltip("tip:N"),
     )
     ticks = base.mark_tick(color=palette.lookup, thickness=3, opacity=1).encode(x="lookup_mae:Q")
     return _layer(bars, ticks)
@@ -129,7 +122,7 @@ def _segment_intervals(rows: list[Row], palette: Palette) -> alt.LayerChart:
         x="coverage_low:Q", x2="coverage_high:Q"
     )
     dots = base.mark_point(color=palette.model, filled=True, size=60, opacity=1).encode(
-        x="coverage:Q", description=alt.Description("coverage_tip:N"), tooltip=alt.Tooltip("coverage_tip:N")
+        x="coverage:Q", description=alt.Description("coverage_tip:N")
     )
     return _layer(band, promised, chance, dots)
 
@@ -149,7 +142,6 @@ def predicted_against_actual(
             y2="actual_end:Q",
             opacity=alt.Opacity("weight:Q", scale=alt.Scale(domain=[0, 1], range=[0.06, 0.95]), legend=None),
             description=alt.Description("tip:N"),
-            tooltip=alt.Tooltip("tip:N"),
         )
     )
     ends = _data([{"x": 0, "y": 0}, {"x": limit_minutes, "y": limit_minutes}])
@@ -179,7 +171,6 @@ def calibration(rows: list[Row], width: int, palette: Palette) -> Chart:
         color=alt.Color("group:N", scale=alt.Scale(domain=groups, range=[palette.ink, *palette.groups]), legend=legend),
         shape=alt.Shape("group:N", scale=alt.Scale(domain=groups, range=list(_SHAPES)), legend=legend),
         description=alt.Description("tip:N"),
-        tooltip=alt.Tooltip("tip:N"),
     )
     return themed(
         _fit(
@@ -210,7 +201,6 @@ def error_distribution(rows: list[Row], model: str, width: int, palette: Palette
             y2=alt.Y2Datum(0),
             opacity=alt.condition("datum.error >= -5 && datum.error < 5", alt.value(1.0), alt.value(0.45)),
             description=alt.Description("tip:N"),
-            tooltip=alt.Tooltip("tip:N"),
         )
     )
     lookup = (
@@ -233,7 +223,6 @@ def importance(rows: list[Row], width: int, palette: Palette) -> Chart:
             x=alt.X("share:Q", axis=alt.Axis(format=".0%", title="share of the importance")),
             y=alt.Y("feature:N", sort=None, title=None, axis=alt.Axis(labelLimit=200, minExtent=labels)),
             description=alt.Description("tip:N"),
-            tooltip=alt.Tooltip("tip:N"),
         )
     )
     return themed(_fit(bars, width, 24 * len(rows) + 50), palette)
@@ -278,7 +267,7 @@ def _layer(*charts: alt.Chart) -> alt.LayerChart:
 
 def _fit(chart: alt.Chart | alt.LayerChart, width: int, height: int) -> alt.Chart | alt.LayerChart:
     return chart.properties(
-        width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"), padding=PADDING
+        width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"), padding=4
     )
 
 
@@ -292,7 +281,7 @@ def _blocks(layers: alt.LayerChart, rows: list[Row], width: int) -> alt.FacetCha
         facet=alt.FacetMapping(row=alt.Row("cut:N", sort=cuts, header=header)),
         resolve=alt.Resolve(scale=alt.ScaleResolveMap(y="independent")),
         spacing=12,
-        padding=PADDING,
+        padding=4,
     )
 
 
@@ -302,7 +291,7 @@ def _one_block(layers: alt.LayerChart, rows: list[Row], width: int) -> alt.Layer
         width=width,
         height=alt.Step(22),
         autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
-        padding=PADDING,
+        padding=4,
     )
 
 

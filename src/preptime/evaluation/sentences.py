@@ -57,10 +57,11 @@ def calibration_sentence(rows: list[Row]) -> str:
 def segment_errors_sentence(rows: list[Row]) -> str:
     """Of the mean error by segment; at least one row."""
     solid = _solid(rows)
-    closer = sum(MAE.better(float(row["mae"]), float(row["lookup_mae"])) for row in solid)
+    beside = [row for row in solid if "lookup_mae" in row]
+    closer = sum(MAE.better(float(row["mae"]), float(row["lookup_mae"])) for row in beside)
     return (
         "Bars are the model, ticks the restaurant lookup, with the number of orders; the largest cities and foods. "
-        f"The model is closer in {closer} of {len(solid)} segments with {FEW_ORDERS} orders or more."
+        f"The model is closer in {closer} of {len(beside)} segments with {FEW_ORDERS} orders or more."
     )
 
 

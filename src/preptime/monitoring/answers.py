@@ -36,6 +36,7 @@ NO_BASIS = -1
 LINES_AT_ONCE = 50_000
 """Logged orders that are read together."""
 
+_PATH = "path"
 _SCHEMA: dict[str, type[pl.DataType]] = {
     "key": pl.UInt64,
     "day": pl.Int64,
@@ -63,8 +64,7 @@ class Answers:
 
 def read_answers(results: Results, log: Path | None, directory: Directory, first: dt.date, last: dt.date) -> Answers:
     """Every order acknowledged from `first` to `last` that was answered. Raises `DataError` for a damaged partition."""
-    batch = [_partition(results, one) for one in results.days(PREDICTIONS) if first <= one <= last]
-    batch_frame = pl.concat(batch) if batch else pl.DataFrame(schema=_SCHEMA)
+    batch_frame = _partitions(results, [one for one in results.days(PREDICTIONS) if first <= one <= last])
     api_frame, unreadable = _logged(log, directory, first, last)
     named = [frame.filter(pl.col("key") != NO_KEY) for frame in (api_frame, batch_frame)]
     unidentified = len(api_frame) + len(batch_frame) - sum(map(len, named))
@@ -80,26 +80,46 @@ def read_answers(results: Results, log: Path | None, directory: Directory, first
     )
 
 
-def _partition(results: Results, one: dt.date) -> pl.DataFrame:
-    """A day's predictions; rows that were refused are no answers."""
-    path = results.path(one, PREDICTIONS)
-    columns = [order_key.NAME, *QUANTILE_COLUMNS, BASIS_COLUMN, BUNDLE_COLUMN]
+def _partitions(results: Results, days: list[dt.date]) -> pl.DataFrame:
+    """The predictions of those days; rows that were refused are no answers."""
+    if not days:
+        return pl.DataFrame(schema=_SCHEMA)
+    paths = {str(results.path(one, PREDICTIONS)): day_number(one) for one in days}
     try:
-        frame = pl.read_parquet(path, columns=columns)
+        frame = _read_parquet(list(paths))
+    except (pl.exceptions.PolarsError, OSError):
+        # One of them is damaged; read alone, each says so of itself.
+        frame = pl.concat([_partition(path, one) for path, one in zip(paths, days, strict=True)])
+    answered = frame.filter(pl.col(QUANTILE_COLUMNS[1]).is_not_null())
+    places = {name: place for place, name in enumerate(BASES)}
+    return answered.select(
+        pl.Series("key", hashed(answered[order_key.NAME])),
+        pl.col(_PATH).replace_strict(paths, return_dtype=pl.Int64).alias("day"),
+        *QUANTILE_COLUMNS,
+        pl.col(BASIS_COLUMN).replace_strict(places, default=NO_BASIS, return_dtype=pl.Int8).alias("basis"),
+        pl.col(BUNDLE_COLUMN).alias("bundle"),
+    )
+
+
+def _read_parquet(paths: list[str]) -> pl.DataFrame:
+    lazy = pl.scan_parquet(paths, include_file_paths=_PATH, missing_columns="raise", extra_columns="ignore")
+    return lazy.select(
+        pl.col(order_key.NAME).cast(pl.String),
+        *(pl.col(name).cast(pl.Float64) for name in QUANTILE_COLUMNS),
+        BASIS_COLUMN,
+        BUNDLE_COLUMN,
+        _PATH,
+    ).collect()
+
+
+def _partition(path: str, one: dt.date) -> pl.DataFrame:
+    try:
+        return _read_parquet([path])
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(
             f"{path} cannot be read as predictions ({str(error).splitlines()[0]}).",
             f"Score that day again: preptime score --date {one}.",
         ) from error
-    answered = frame.filter(pl.col(QUANTILE_COLUMNS[1]).is_not_null())
-    places = {name: place for place, name in enumerate(BASES)}
-    return answered.select(
-        pl.Series("key", hashed(answered[order_key.NAME].cast(pl.String))),
-        pl.lit(day_number(one), pl.Int64).alias("day"),
-        *(pl.col(name).cast(pl.Float64) for name in QUANTILE_COLUMNS),
-        pl.col(BASIS_COLUMN).replace_strict(places, default=NO_BASIS, return_dtype=pl.Int8).alias("basis"),
-        pl.col(BUNDLE_COLUMN).alias("bundle"),
-    )
 
 
 def _logged(log: Path | None, directory: Directory, first: dt.date, last: dt.date) -> tuple[pl.DataFrame, int]:

@@ -40,7 +40,7 @@ class Answer(msgspec.Struct):
     p80: float | None = None
     p90: float | None = None
     basis: str | None = None
-    error: msgspec.Raw | None = None
+    error: object = None
 
 
 class AnswerBody(msgspec.Struct):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from preptime.domain.verdict import Purpose
 from preptime.features.directory import Vocabularies
 from preptime.features.matrix import feature_matrix
 from preptime.features.spec import FEATURES, ORDER_FEATURES
+from preptime.monitoring.bins import Binned, range_name
 from preptime.monitoring.document import Bin, Days, Drift, Feature
 from preptime.monitoring.joined import Joined, recoded
 from preptime.monitoring.outcomes import date_of, day_number
@@ -27,8 +27,6 @@ from preptime.monitoring.rules import FEATURE_DRIFT
 from preptime.monitoring.statistics import holm, psi, welch
 
 PREDICTION = "predicted_seconds"
-MOST_BINS = 10
-"""Deciles of the reference; of categories the nine most frequent and the rest."""
 LEAST_ORDERS_A_DAY = 30
 """With fewer a day's shares are mostly chance."""
 P = 0.01
@@ -39,7 +37,6 @@ GROWING = ("restaurant_orders", "restaurant_first_lunch_second", "restaurant_fir
 WEEKDAY = "weekday"
 """Every week has seven days: with days weighing alike there is nothing to compare."""
 CATEGORIES = ("weekday", "city", "type_of_food")
-_DAYS_OF_WEEK = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,45 +62,53 @@ def no_drift(why: str) -> Drift:
     )
 
 
-def drift(joined: Joined, reference: Reference | None, trained: Vocabularies | None, date: dt.date) -> Drift:
-    """Every feature of the latest seven days against `reference`, and the answers against those of the weeks before.
-
-    `trained` are the vocabularies of the reference.
-    """
+def drift(joined: Joined, reference: Reference | None, date: dt.date) -> Drift:
+    """Every feature of the latest seven days against `reference`, and the answers against those of the weeks before."""
     last = day_number(date) - 1
-    recent_days = range(last - WEEK + 1, last + 1)
-    days = joined.outcomes.day
-    fitted_like = joined.answered & joined.outcomes.kept(Purpose.FITTING)
-    recent = [np.flatnonzero(fitted_like & (days == number)) for number in recent_days]
+    first = last - WEEK + 1
+    rows = joined.answered & joined.outcomes.kept(Purpose.FITTING)
+    recent = _rows_of_days(joined, rows, range(first, last + 1))
     if min(map(len, recent)) < LEAST_ORDERS_A_DAY:
         return no_drift(f"One of the seven days before {date} has fewer than {LEAST_ORDERS_A_DAY} answered orders.")
-    compared = dict[str, _Compared]()
-    why_not = None
-    if reference is None or trained is None:
-        why_not = "The training window of the models that answer has no whole week to compare with."
-    else:
-        given = [_features(joined, rows[evenly(len(rows))], trained) for rows in recent]
-        if any(one is None for one in given):
-            why_not = "The bundles that answered are no longer in the store, so what they were given is not known."
-        else:
-            compared = _compare_features(reference, [one for one in given if one is not None], trained)
-    before = _days_before(days, fitted_like, recent_days.start)
+    compared = _compare_features(joined, reference, recent)
+    why_not = compared if isinstance(compared, str) else None
+    found = dict[str, _Compared]() if isinstance(compared, str) else compared
+    before = _days_before(joined, rows, first)
     if before:
-        old = [np.log(np.maximum(joined.predicted[rows], 1.0)) for rows in before]
-        new = [np.log(np.maximum(joined.predicted[rows], 1.0)) for rows in recent]
-        compared[PREDICTION] = _exponential(_compare(old, new))
-    filled = reference is not None and reference.history_is_filled
+        old, new = ([np.log(np.maximum(joined.predicted[mine], 1.0)) for mine in side] for side in (before, recent))
+        found[PREDICTION] = _exponential(_compare(Binned.of(old), new))
+    usable = reference if why_not is None else None
+    answers = Days(first=date_of(first - len(before)), last=date_of(first - 1)) if before else None
     return Drift(
-        reference=None if reference is None or why_not else reference.days,
-        prediction_reference=Days(first=date_of(recent_days.start - len(before)), last=date_of(recent_days.start - 1))
-        if before
-        else None,
-        recent=Days(first=date_of(recent_days.start), last=date_of(last)),
-        reference_orders=0 if reference is None or why_not else reference.orders,
+        reference=None if usable is None else usable.days,
+        prediction_reference=answers,
+        recent=Days(first=date_of(first), last=date_of(last)),
+        reference_orders=0 if usable is None else usable.orders,
         recent_orders=sum(map(len, recent)),
-        features=_beside_each_other(compared, filled=filled),
+        features=_beside_each_other(found, filled=usable is not None and usable.history_is_filled),
         why_not=why_not,
     )
+
+
+def _compare_features(
+    joined: Joined, reference: Reference | None, recent: list[NDArray[np.intp]]
+) -> dict[str, _Compared] | str:
+    """Every feature, or why they cannot be compared."""
+    if reference is None:
+        return "The training window of the models that answer has no whole week to compare with."
+    given = [_features(joined, rows[evenly(len(rows))], reference.vocabularies) for rows in recent]
+    matrices = [one for one in given if one is not None]
+    if len(matrices) < len(given):
+        return "Bundles that answered are no longer in the store, so what they were given is not known."
+    return {
+        feature.name: _compare(reference.features[feature.name], [one[:, place] for one in matrices])
+        for place, feature in enumerate(FEATURES)
+    }
+
+
+def _rows_of_days(joined: Joined, rows: NDArray[np.bool_], days: range) -> list[NDArray[np.intp]]:
+    day = joined.outcomes.day
+    return [np.flatnonzero(rows & (day == number)) for number in days]
 
 
 def _features(joined: Joined, rows: NDArray[np.intp], trained: Vocabularies) -> NDArray[np.float32] | None:
@@ -123,73 +128,28 @@ def _features(joined: Joined, rows: NDArray[np.intp], trained: Vocabularies) -> 
     return matrix
 
 
-def _days_before(days: NDArray[np.int64], rows: NDArray[np.bool_], end: int) -> list[NDArray[np.intp]]:
+def _days_before(joined: Joined, rows: NDArray[np.bool_], end: int) -> list[NDArray[np.intp]]:
     """The rows of each of the days before `end`, as many whole weeks as have orders enough on every day."""
     found = list[NDArray[np.intp]]()
     for week in range(1, MOST_WEEKS + 1):
         start = end - week * WEEK
-        of_week = [np.flatnonzero(rows & (days == number)) for number in range(start, start + WEEK)]
+        of_week = _rows_of_days(joined, rows, range(start, start + WEEK))
         if min(map(len, of_week)) < LEAST_ORDERS_A_DAY:
             break
         found = of_week + found
     return found
 
 
-def _compare_features(
-    reference: Reference, recent: list[NDArray[np.float32]], trained: Vocabularies
-) -> dict[str, _Compared]:
-    words = {"weekday": _DAYS_OF_WEEK, "city": trained.city, "type_of_food": trained.type_of_food}
-    return {
-        feature.name: _compare(
-            [one[:, place] for one in reference.by_day], [one[:, place] for one in recent], words.get(feature.name)
-        )
-        for place, feature in enumerate(FEATURES)
-    }
-
-
-def _compare(
-    old: Sequence[NDArray[np.floating]], new: Sequence[NDArray[np.floating]], words: tuple[str, ...] | None = None
-) -> _Compared:
-    """Days of values against days of values."""
-    together, recent = np.concatenate(old), np.concatenate(new)
-    if words is None:
-        edges = np.unique(np.quantile(together, np.linspace(0, 1, MOST_BINS + 1)[1:-1]))
-        names = _ranges(edges)
-        placed = [[np.searchsorted(edges, one, side="right") for one in side] for side in (old, new)]
-    else:
-        table, names = _categories(together, words)
-        placed = [[table[one.astype(np.intp)] for one in side] for side in (old, new)]
-    a, b = (np.array([np.bincount(one, minlength=len(names)) / max(len(one), 1) for one in side]) for side in placed)
+def _compare(reference: Binned, recent: Sequence[NDArray[np.floating]]) -> _Compared:
+    """Days of values against the reference's days."""
+    a, b = reference.shares, reference.shares_of(recent)
     shares = a.mean(axis=0), b.mean(axis=0)
-    p = float(min(1.0, welch(a, b).min() * len(names)))
+    p = float(min(1.0, welch(a, b).min() * len(reference.names)))
     bins = tuple(
         Bin(label=label, low=low, high=high, reference=float(was), recent=float(now))
-        for (label, low, high), was, now in zip(names, *shares, strict=True)
+        for (label, low, high), was, now in zip(reference.names, *shares, strict=True)
     )
-    return _Compared(psi(*shares), p, bins, (float(np.median(together)), float(np.median(recent))))
-
-
-def _ranges(edges: NDArray[np.floating]) -> list[tuple[str, float | None, float | None]]:
-    ends = [None, *(float(edge) for edge in edges), None]
-    return [(_range(low, high), low, high) for low, high in pairwise(ends)]
-
-
-def _range(low: float | None, high: float | None) -> str:
-    if low is None:
-        return "all" if high is None else f"under {high:.4g}"
-    return f"{low:.4g} or more" if high is None else f"{low:.4g} to {high:.4g}"
-
-
-def _categories(
-    codes: NDArray[np.floating], words: tuple[str, ...]
-) -> tuple[NDArray[np.intp], list[tuple[str, float | None, float | None]]]:
-    """Where each code is counted (the last place serves the unknown, which is -1), and the names of the bins."""
-    counts = np.bincount(np.where(codes < 0, len(words), codes).astype(np.intp), minlength=len(words) + 1)
-    most = sorted(np.argsort(-counts[:-1], kind="stable")[: MOST_BINS - 1].tolist())
-    rest = len(most)
-    table = np.full(len(words) + 1, rest, np.intp)
-    table[most] = np.arange(rest)
-    return table, [*((words[code], None, None) for code in most), ("all others", None, None)]
+    return _Compared(psi(*shares), p, bins, (reference.median, float(np.median(np.concatenate(recent)))))
 
 
 def _exponential(compared: _Compared) -> _Compared:
@@ -201,7 +161,7 @@ def _exponential(compared: _Compared) -> _Compared:
     bins = []
     for one in compared.bins:
         low, high = seconds(one.low), seconds(one.high)
-        bins.append(Bin(label=_range(low, high), low=low, high=high, reference=one.reference, recent=one.recent))
+        bins.append(Bin(label=range_name(low, high), low=low, high=high, reference=one.reference, recent=one.recent))
     was, now = (float(np.exp(value)) for value in compared.medians)
     return _Compared(compared.psi, compared.p, tuple(bins), (was, now))
 

@@ -204,10 +204,8 @@ def _trained(joined: Joined, sources: Sources, date: dt.date) -> Manifest | None
 def _drift(watch: Watch, joined: Joined, trained: Manifest | None, date: dt.date) -> Drift:
     if not joined.answered.any():
         return no_drift("Nothing was answered in the days looked at.")
-    if trained is None:
-        return drift(joined, None, None, date)
-    reference = watch.references.of(trained, watch.orders, watch.directory)
-    return drift(joined, reference, trained.vocabularies, date)
+    reference = None if trained is None else watch.references.of(trained, watch.orders, watch.directory)
+    return drift(joined, reference, date)
 
 
 def _judge_counts(counts: counted.Counts, joined: Joined, last: dt.date) -> list[Judged]:

@@ -164,12 +164,10 @@ def _each_once(parts: list[Outcomes]) -> Outcomes:
     )
     named = together.key != NO_KEY
     first = np.zeros(len(together), np.bool_)
-    first[np.unique(np.where(named, together.key, np.uint64(NO_KEY)), return_index=True)[1]] = True
+    first[np.unique(together.key, return_index=True)[1]] = True
     once = together.take(first | ~named)
     of = once.completed
-    return once.take(
-        np.lexsort((of.prep_time_seconds, of.orders.restaurant_id, once.key, of.orders.acknowledged_at, once.day))
-    )
+    return once.take(np.lexsort((of.prep_time_seconds, of.orders.restaurant_id, once.key, of.orders.acknowledged_at)))
 
 
 def _days(moments: pl.Series) -> NDArray[np.int64]:

@@ -17,10 +17,12 @@ from preptime.bundle.manifest import Manifest
 from preptime.domain.timestamps import MICROSECONDS
 from preptime.domain.verdict import Purpose
 from preptime.features.clock import day
-from preptime.features.directory import Directory
+from preptime.features.directory import Directory, Vocabularies
 from preptime.features.history import build_history
 from preptime.features.matrix import feature_matrix
+from preptime.features.spec import FEATURES
 from preptime.features.state import RECENT_DAYS, CompletedOrders, HistoryState
+from preptime.monitoring.bins import Binned
 from preptime.monitoring.document import Days
 from preptime.monitoring.joined import recoded
 from preptime.monitoring.outcomes import date_of, day_number, known_batches
@@ -35,6 +37,7 @@ FIRST_DAYS = 7
 MOST_ORDERS_A_DAY = 20_000
 """Evenly chosen of a day that has more: a share is known to 0.3 points then, better than days differ."""
 
+_DAYS_OF_WEEK = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _READ = (
     "acknowledged_local",
     "restaurant_id",
@@ -51,16 +54,15 @@ class Reference:
     """What training gave the models."""
 
     days: Days
-    by_day: tuple[NDArray[np.float32], ...]
-    """For each day of `days` the features [n, F] of its orders, at most `MOST_ORDERS_A_DAY`."""
+    features: dict[str, Binned]
+    """Each feature by its name, counted day by day."""
+    orders: int
+    """How many orders stand for it, at most `MOST_ORDERS_A_DAY` of each day."""
+    vocabularies: Vocabularies
+    """What codes of categories stand for."""
     history_is_filled: bool
     """Whether the history reached back `RECENT_DAYS` on the first of these days. Before that what it says of a
     restaurant changes from week to week by itself."""
-
-    @property
-    def orders(self) -> int:
-        """How many orders stand for the reference."""
-        return sum(map(len, self.by_day))
 
 
 def reference_days(trained: Manifest) -> Days | None:
@@ -113,7 +115,15 @@ def read_reference(trained: Manifest, days: Days, table: Table, directory: Direc
         for part in inside:
             state.count(directory, part.take(day(part.ready_at) == number))
     filled = (days.first - trained.window.first_day).days >= RECENT_DAYS
-    return Reference(days, tuple(by_day), filled)
+    return Reference(days, _binned(by_day, trained.vocabularies), sum(map(len, by_day)), trained.vocabularies, filled)
+
+
+def _binned(by_day: list[NDArray[np.float32]], vocabularies: Vocabularies) -> dict[str, Binned]:
+    words = {"weekday": _DAYS_OF_WEEK, "city": vocabularies.city, "type_of_food": vocabularies.type_of_food}
+    return {
+        feature.name: Binned.of([one[:, place] for one in by_day], words.get(feature.name))
+        for place, feature in enumerate(FEATURES)
+    }
 
 
 def evenly(size: int) -> NDArray[np.intp]:

@@ -15,15 +15,15 @@ from preptime.features.history import History
 class Sources(Protocol):
     """Bundles as monitoring needs them. A bundle that has been pruned is no error: it can't be asked any more."""
 
-    def champion(self, date: dt.date) -> str | None:
+    def champion(self, date: dt.date, /) -> str | None:
         """The champion as of `date`, if there was one."""
         ...
 
-    def manifest(self, bundle: str) -> Manifest | None:
+    def manifest(self, bundle: str, /) -> Manifest | None:
         """What a bundle says of itself, or nothing when it is gone."""
         ...
 
-    def history(self, bundle: str) -> History | None:
+    def history(self, bundle: str, /) -> History | None:
         """What a bundle knew, likewise."""
         ...
 

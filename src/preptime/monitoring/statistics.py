@@ -37,7 +37,8 @@ def welch(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]
 
 def two_sided_p(t: float, freedom: float) -> float:
     """The probability that Student's t with so many degrees of freedom is at least |t| away from 0."""
-    return _incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t))
+    whole = freedom + t * t
+    return _incomplete_beta(freedom / 2, 0.5, freedom / whole, t * t / whole)
 
 
 def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -52,14 +53,17 @@ def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return adjusted
 
 
-def _incomplete_beta(a: float, b: float, x: float) -> float:
-    """The regularized incomplete beta function, by Lentz's continued fraction (DLMF 8.17.22)."""
-    if x <= 0.0 or x >= 1.0:
+def _incomplete_beta(a: float, b: float, x: float, rest: float) -> float:
+    """The regularized incomplete beta function at `x`, by Lentz's continued fraction (DLMF 8.17.22).
+
+    `rest` is 1 - x, which the caller knows to more digits.
+    """
+    if x <= 0.0 or rest <= 0.0:
         return 0.0 if x <= 0.0 else 1.0
-    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x))
+    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log(rest))
     if x < (a + 1) / (a + b + 2):
         return front * _fraction(a, b, x) / a
-    return 1.0 - front * _fraction(b, a, 1.0 - x) / b
+    return 1.0 - front * _fraction(b, a, rest) / b
 
 
 def _fraction(a: float, b: float, x: float) -> float:

@@ -13,10 +13,10 @@ from preptime.domain.dictionary import ORDERS, required
 from preptime.domain.verdict import Purpose, Reason, mask, reasons, rule
 from preptime.features.directory import Directory
 from preptime.scoring.score import CHUNK_ROWS, Progress
-from preptime.scoring.size import about_rows
 from preptime.tables.audit import Audited, audit
 from preptime.tables.columns import ROW, require
 from preptime.tables.open import open_table
+from preptime.tables.size import about_rows
 
 HEAD_ROWS = 200
 """Rows of the preview: more than anybody reads, few enough to be there at once."""

@@ -19,9 +19,9 @@ from preptime.scoring.columns import BASIS, BUNDLE, READY_AT, REASON, SECONDS, m
 from preptime.scoring.document import ScoreDocument, Tally
 from preptime.scoring.parallel import in_order
 from preptime.scoring.score import Progress
-from preptime.scoring.size import about_rows
 from preptime.tables.columns import SURPLUS, require
 from preptime.tables.open import open_table
+from preptime.tables.size import about_rows
 from preptime.tables.write import write_table
 
 AT_ONCE = 2

@@ -19,9 +19,9 @@ from preptime.scoring.chunk import Scorer, directory_of
 from preptime.scoring.columns import Clock
 from preptime.scoring.document import ScoreDocument, Tally
 from preptime.scoring.parallel import in_order
-from preptime.scoring.size import about_rows
 from preptime.tables.columns import require
 from preptime.tables.open import open_table
+from preptime.tables.size import about_rows
 from preptime.tables.table import Table
 from preptime.tables.write import write_table
 

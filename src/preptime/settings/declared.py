@@ -40,6 +40,20 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     results: Annotated[str, Meta(description="Folder of the daily jobs' results, one partition for each date.")] = (
         "results"
     )
+    respond: Annotated[
+        Literal["off", "retrain", "all"],
+        Meta(
+            description="What `preptime respond` may do: nothing, train when an alert asks for it, or also roll back a "
+            "champion that is worse than the models before it."
+        ),
+    ] = "all"
+    predictions_to: Annotated[
+        str,
+        Meta(
+            description="Database that `score --date` writes to beside its partition of the results, by URL.",
+            extra=SECRET,
+        ),
+    ] = ""
     host: Annotated[
         str, Meta(description="Address to listen on. Anything but loopback asks for named keys, and takes no AIKEY.")
     ] = "127.0.0.1"

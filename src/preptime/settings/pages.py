@@ -11,7 +11,7 @@ GENERATED = "Generated from src/preptime/settings/declared.py: run `make docs` a
 
 def env_example() -> str:
     """The text of `.env.example`: every setting with its default, commented out."""
-    lines = ["# Settings of `preptime serve`. Copy this file to .env and uncomment what you change.", f"# {GENERATED}"]
+    lines = ["# Settings of preptime. Copy this file to .env and uncomment what you change.", f"# {GENERATED}"]
     for setting in declared():
         words = f"{setting.description} Expected: {setting.expected}."
         lines += ["", *textwrap.wrap(words, 116, initial_indent="# ", subsequent_indent="# ")]
@@ -28,7 +28,8 @@ def markdown() -> str:
         "",
         "`preptime serve` and `preptime.api.wsgi:app` read the environment, then `.env` in the working folder; the",
         "environment wins. An empty value is none. An unknown name that begins with `PREPTIME_` is refused.",
-        "Secrets are never shown or logged.",
+        "Secrets are never shown or logged. The verbs take `--orders`, `--restaurants`, `--store` and `--results` from",
+        "here where they are not given. What the DAGs read from the same file: [the daily run](daily-run.md).",
         "",
         "| setting | meaning | expected | default |",
         "|---|---|---|---|",

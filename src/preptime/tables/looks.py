@@ -31,6 +31,8 @@ SHOWN_RESTAURANTS = 5_000
 """How many restaurants the table holds: those with most orders."""
 SAMPLED_ORDERS = 2_000
 """How many orders are drawn as dots; more would be a blot."""
+CORRELATED_ORDERS = 200_000
+"""How many orders correlations are taken of, drawn at random: their second digit no longer moves."""
 NOTEBOOK_ENOUGH_ORDERS = 20
 """The notebook kept restaurants with more orders than this."""
 
@@ -142,10 +144,12 @@ def correlation(looked: Looked, *, ranks: bool) -> list[Row]:
     """
     if len(looked) < 2:
         return []
-    frame = looked.frame.select(
-        *(name for name in _CORRELATED if name in looked.frame.columns),
+    orders = looked.frame.with_columns(pl.len().over("restaurant_id").alias("restaurant_orders"))
+    if len(orders) > CORRELATED_ORDERS:
+        orders = orders.sample(CORRELATED_ORDERS, seed=_SEED)
+    frame = orders.select(
+        *(name for name in _CORRELATED if name in orders.columns),
         pl.col("day").dt.day().alias("day_of_month"),
-        pl.len().over("restaurant_id").alias("restaurant_orders"),
     ).select(pl.col(name).cast(pl.Float64) for name in _CORRELATED)
     if ranks:
         frame = frame.select(pl.all().rank())

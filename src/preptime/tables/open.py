@@ -22,10 +22,22 @@ def _postgres(url: str) -> Table:
     return open_postgres(url)
 
 
+def _bigquery(url: str) -> Table:
+    from preptime.tables.bigquery.read import open_bigquery
+
+    return open_bigquery(url)
+
+
 def _postgres_database(url: str) -> Database:
     from preptime.tables.postgres.load import open_postgres_database
 
     return open_postgres_database(url)
+
+
+def _bigquery_database(url: str) -> Database:
+    from preptime.tables.bigquery.load import open_bigquery_database
+
+    return open_bigquery_database(url)
 
 
 def _postgres_predictions(url: str) -> Predictions:
@@ -34,23 +46,32 @@ def _postgres_predictions(url: str) -> Predictions:
     return open_postgres_predictions(url)
 
 
+def _bigquery_predictions(url: str) -> Predictions:
+    from preptime.tables.bigquery.predictions import open_bigquery_predictions
+
+    return open_bigquery_predictions(url)
+
+
 KINDS: dict[str, Callable[[str], Table]] = {
     "": open_files,
     "file": lambda url: open_files(url2pathname(url.removeprefix("file://"))),
     "postgresql": _postgres,
     "postgres": _postgres,
+    "bigquery": _bigquery,
 }
 """How to open an address, by its scheme; no scheme means files."""
 
 DATABASES: dict[str, Callable[[str], Database]] = {
     "postgresql": _postgres_database,
     "postgres": _postgres_database,
+    "bigquery": _bigquery_database,
 }
 """How to open what can be loaded into."""
 
 PREDICTIONS: dict[str, Callable[[str], Predictions]] = {
     "postgresql": _postgres_predictions,
     "postgres": _postgres_predictions,
+    "bigquery": _bigquery_predictions,
 }
 """How to open what predictions can be written to."""
 
@@ -66,7 +87,7 @@ def open_table(source: str | Path) -> Table:
     if kind is None:
         raise UsageError(
             f"Nothing here reads {scheme}:// addresses.",
-            "Give a path, a folder or a glob of csv or parquet files, or a postgresql:// address.",
+            "Give a path, a folder or a glob of csv or parquet files, or a postgresql:// or bigquery:// address.",
         )
     return kind(address)
 

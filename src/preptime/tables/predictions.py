@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
-import msgspec
 import polars as pl
 
 from preptime.domain.dictionary import LATER
@@ -15,7 +14,7 @@ from preptime.domain.prediction import LEVELS
 from preptime.errors import UsageError
 from preptime.tables.numbers import read_floats, read_integers
 from preptime.tables.order_key import NAME as ORDER_KEY
-from preptime.tables.stored import EXTRA, ORDER_COLUMNS, as_extra, moments_as_text
+from preptime.tables.stored import EXTRA, ORDER_COLUMNS, as_extra, moments_as_text, names_in, spread
 
 DATE = "prediction_date"
 BUNDLE = "prediction_bundle"
@@ -99,8 +98,8 @@ def from_stored(stored: pl.DataFrame) -> pl.DataFrame:
     """What `Predictions.read` gives, from rows of `STORED_SCHEMA`."""
     # The rows of one bundle were written at once, so the first of them has the names of all.
     heads = stored.unique(BUNDLE, keep="first")
-    models = _spread(stored[MODELS], heads[MODELS], pl.Float32())
-    others = _spread(stored[EXTRA], heads[EXTRA], pl.String())
+    models = spread(stored[MODELS], names_in(heads[MODELS]), pl.Float32())
+    others = spread(stored[EXTRA], names_in(heads[EXTRA]), pl.String())
     named = [series.alias(f"predicted_{series.name}_seconds") for series in models]
     return stored.select(*OWN_COLUMNS).with_columns(*named, *others, stored[BUNDLE])
 
@@ -126,12 +125,3 @@ def _models(rows: pl.DataFrame, names: Sequence[str]) -> pl.Series:
     short = {name: _OF_MODEL.sub(r"\1", name) for name in names}
     seconds = rows.select(pl.col(name).cast(pl.Float32).alias(word) for name, word in short.items())
     return seconds.select(pl.struct(pl.all()).struct.json_encode().alias(MODELS)).to_series()
-
-
-def _spread(cells: pl.Series, heads: pl.Series, kind: pl.DataType) -> list[pl.Series]:
-    """One column for each name in JSON objects: `heads` has them all."""
-    names = sorted({name for text in heads.drop_nulls() for name in msgspec.json.decode(text, type=dict[str, object])})
-    if not names:
-        return []
-    decoded = cells.str.json_decode(pl.Struct(dict.fromkeys(names, kind)))
-    return [decoded.struct.field(name) for name in names]

@@ -2,7 +2,7 @@
 
 `results/date=2015-06-24/` holds `predictions.parquet` and `score.json` (`score --date`; the latter also says that there
 was no champion), `training.json` and `report.html` (`train --results`), and `monitoring.json`, `.html`, `.prom` once
-outcomes are known (`monitor`).
+outcomes are known (`monitor`), and `response.json` (`respond`: what followed).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ REPORT = "report.html"
 MONITORING = "monitoring.json"
 MONITORING_PAGE = "monitoring.html"
 MONITORING_METRICS = "monitoring.prom"
+RESPONSE = "response.json"
 
 _UNFINISHED = ".tmp"
 _PARTITION = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
@@ -46,6 +47,10 @@ class Results:
             if day is not None and folder.is_dir() and (name is None or (folder / name).is_file()):
                 found.append(day)
         return sorted(found)
+
+    def files(self, day: dt.date) -> list[str]:
+        """The names of a day's files, sorted; none of them half-written."""
+        return sorted(path.name for path in self.path(day, "").glob("*") if path.name[0] != ".")
 
     def write(self, day: dt.date, name: str, content: bytes) -> Path:
         """Write a file of a day: it appears complete or the one before stays. Raises `FaultError`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import polars as pl
 
 from preptime.domain.dictionary import ORDERS, RESTAURANTS, Column
@@ -62,6 +63,19 @@ def as_extra(rows: pl.DataFrame, names: Sequence[str]) -> pl.Series:
         return pl.Series(EXTRA, [None] * len(rows), pl.String)
     texts = [_text(rows[name]) for name in names]
     return pl.DataFrame(texts).select(pl.struct(pl.all()).struct.json_encode().alias(EXTRA)).to_series()
+
+
+def names_in(cells: pl.Series) -> list[str]:
+    """The names in a column of JSON objects, sorted."""
+    return sorted({name for text in cells.drop_nulls() for name in msgspec.json.decode(text, type=dict[str, object])})
+
+
+def spread(cells: pl.Series, names: Sequence[str], kind: pl.DataType) -> list[pl.Series]:
+    """A column of JSON objects as one column for each of `names`."""
+    if not names:
+        return []
+    decoded = cells.str.json_decode(pl.Struct(dict.fromkeys(names, kind)))
+    return [decoded.struct.field(name) for name in names]
 
 
 def _text(cells: pl.Series) -> pl.Series:

@@ -7,6 +7,9 @@ import datetime as dt
 from preptime.bundle.bundle import Bundle
 from preptime.domain.fence import upper_fence
 from preptime.evaluation.evaluated import EvaluatedOrders
+from preptime.features.directory import Directory
+from preptime.tables.audit import audit
+from preptime.tables.table import Table
 from preptime.training.backtest import evaluate
 from preptime.training.corpus import Corpus
 from preptime.training.mornings import matrix
@@ -28,6 +31,17 @@ def compare_bundles(corpus: Corpus, challenger: Bundle, champion: Bundle, last: 
         names=(mine.id, theirs.id),
         days=(first, last),
     )
+
+
+def compare_on(
+    orders: Table, directory: Directory, challenger: Bundle, champion: Bundle, last: dt.date | None = None
+) -> Comparison:
+    """The same from tables; up to `last`, or the last day that has orders. Promotes nothing.
+
+    Raises `DataError` for orders that cannot be read or used.
+    """
+    corpus = Corpus.of(audit(orders.frame(), directory, need_label=True), directory)
+    return compare_bundles(corpus, challenger, champion, min(last or corpus.last_day, corpus.last_day))
 
 
 def evaluate_bundle(corpus: Corpus, bundle: Bundle, first: dt.date, last: dt.date) -> EvaluatedOrders:

@@ -89,14 +89,14 @@ def _compared(
 def _decided(log: ChampionLog, challenger: Manifest) -> Decision | None:
     """What the log says was decided about this very bundle on its date, unless a person undid that as of that date."""
     outcomes: dict[Action, Outcome] = {"promote": "promoted", "refresh": "refreshed"}
-    of_the_day = [entry for entry in log.history() if entry.date == challenger.date]
+    of_the_day = log.of_date(challenger.date)
     undone = {entry.previous for entry in of_the_day if entry.action == "rollback"}
     for entry in of_the_day:
         outcome = outcomes.get(entry.action)
         if outcome is None or entry.comparison is None or entry.bundle in undone:
             continue
-        comparison = msgspec.convert(entry.comparison, Comparison, strict=False)
-        if comparison.challenger == challenger.id:
+        if entry.comparison.get("challenger") == challenger.id:
+            comparison = msgspec.convert(entry.comparison, Comparison, strict=False)
             return Decision(outcome, entry.reason.removeprefix(REFRESHED), comparison)
     return None
 

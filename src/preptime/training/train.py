@@ -27,6 +27,7 @@ from preptime.features.state import HistoryState
 from preptime.tables.audit import Audited
 from preptime.tables.gate import GateResult, GateThresholds, gate, refusal
 from preptime.tables.report import summary
+from preptime.tables.revisions import Revisions
 from preptime.training.backtest import between, evaluate
 from preptime.training.corpus import Corpus, known_rows
 from preptime.training.decide import ONE_DAY, Outcome, decide
@@ -102,11 +103,13 @@ def train(
     thresholds: GateThresholds | None = None,
     may_promote: bool = True,
     report: bool = True,
+    revisions: Revisions | None = None,
     progress: Progress = silent,
 ) -> TrainDocument:
     """Train on what was known on the morning of `date`, and let the comparison decide what serves.
 
-    Without `report` the bundle carries no pictures, and a small training is done in half the time.
+    Without `report` the bundle carries no pictures, and a small training is done in half the time. `revisions` are
+    those of the orders, for the manifest.
 
     Raises `DataError` when the data gate refuses or too few days are known (nothing is written then), `FaultError` when
     the export differs from the estimators, `RefusedBundleError` when the champion fails verification and `StoreError`
@@ -117,7 +120,9 @@ def train(
         raise refusal(passed)
     known = known_rows(audited, directory, date)
     corpus = Corpus.of(known, directory).known_on(date)
-    challenger = make_challenger(known, corpus, date, store, plan=plan, report=report, progress=progress)
+    challenger = make_challenger(
+        known, corpus, date, store, plan=plan, report=report, revisions=revisions, progress=progress
+    )
     decision = decide(challenger.manifest, challenger.evaluated, corpus, store, who, may_promote=may_promote)
     champion = ChampionLog(store).as_of(date)
     return TrainDocument(
@@ -142,6 +147,7 @@ def make_challenger(
     *,
     plan: FitPlan,
     report: bool = True,
+    revisions: Revisions | None = None,
     progress: Progress = silent,
 ) -> Challenger:
     """Fit, evaluate on the days held out, and write the bundle; its history reaches `date`.
@@ -179,6 +185,8 @@ def make_challenger(
         models=fitted.names,
         calibration=document(fitted.calibration),
         data_fingerprint=corpus.fingerprint(),
+        dvc_revision=revisions.dvc if revisions else None,
+        git_revision=revisions.git if revisions else None,
         metrics=document(evaluation),
         libraries=_versions(),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 
 import streamlit as st
 
@@ -81,6 +82,13 @@ def _champion_id(store: str) -> str | None:
     return entry.bundle if entry else None
 
 
-@st.cache_resource(max_entries=BUNDLES_KEPT, show_spinner="Opening the bundle")
+def warm(settings: Settings) -> None:
+    """Open the champion before the first visitor asks for it. Raises what opening raises."""
+    entry = ChampionLog(Store.open(settings.store)).current()
+    if entry is not None:
+        _bundle(settings.store, entry.bundle)
+
+
+@lru_cache(maxsize=BUNDLES_KEPT)
 def _bundle(store: str, bundle_id: str) -> Bundle:
     return verify(Store.open(store), bundle_id)

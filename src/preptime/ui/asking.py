@@ -26,6 +26,9 @@ LOCAL, API = "call local module", "Call Flask API"
 ORDERS_AT_ONCE = 5_000
 """In one request to the API: half of what it takes by default, so that progress moves and others get their turn."""
 
+CHUNK_ROWS = 15_000
+"""Fewer than `score` takes at once: a page shares its memory among its visitors, and progress moves more often."""
+
 
 class WrongKeyError(UsageError):
     """The API does not know the key that it was shown."""
@@ -79,7 +82,7 @@ class Local:
 
     def score(self, source: Path, out: Path, progress: Progress) -> ScoreDocument:
         """As `preptime score` does."""
-        return score_file(str(source), out, self.bundle, progress=progress)
+        return score_file(str(source), out, self.bundle, progress=progress, chunk_rows=CHUNK_ROWS)
 
     def close(self) -> None:
         """Nothing to do: everybody asks the same opened bundle."""

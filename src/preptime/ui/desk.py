@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from preptime.errors import DataError
 from preptime.scoring.document import ScoreDocument
@@ -20,6 +22,8 @@ from preptime.scoring.preview import Preview
 from preptime.scoring.summary import Summary
 from preptime.ui.downloads import Download, downloads
 
+MOST_UPLOAD_MB = 200
+"""Largest file that the page takes."""
 FOLDER = "preptime-page-"
 """What the folders of desks are called, then the id of the process and a random name."""
 _FOLDER = re.compile(re.escape(FOLDER) + r"(\d+)-.+")
@@ -44,8 +48,6 @@ class Result:
 class Upload:
     """A file as somebody brought it."""
 
-    id: str
-    """Tells one upload from the next."""
     name: str
     """What they call it: shown as text, never used as a path."""
     path: Path
@@ -70,7 +72,7 @@ class Desk:
         self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-"))
         self.upload: Upload | None = None
 
-    def take(self, upload_id: str, name: str, content: BinaryIO) -> Upload:
+    def take(self, name: str, content: BinaryIO) -> Upload:
         """Put a file on the desk in place of the one before."""
         self.clear()
         suffix = ".parquet" if name.lower().endswith(".parquet") else ".csv"
@@ -78,7 +80,7 @@ class Desk:
         content.seek(0)
         with path.open("wb") as file:
             shutil.copyfileobj(content, file, _BLOCK_BYTES)
-        self.upload = Upload(upload_id, name, path, path.stat().st_size)
+        self.upload = Upload(name, path, path.stat().st_size)
         return self.upload
 
     def clear(self) -> None:
@@ -101,6 +103,14 @@ class Desk:
 def desk() -> Desk:
     """The desk of this visitor. It is closed when their browser has gone."""
     return Desk()
+
+
+def forget_upload(file: UploadedFile) -> None:
+    """Let go of the bytes of what this visitor uploaded: it lies on the desk, and need not be in memory too."""
+    context = get_script_run_ctx()
+    if context is not None:
+        context.uploaded_file_mgr.remove_session_files(context.session_id)
+    file.close()
 
 
 def sweep_desks() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from preptime.errors import UsageError
-from preptime.keys import Keys, serving_keys
+from preptime.keys import EXAMPLE_KEY, Keys, serving_keys
 from preptime.settings import Settings
 from preptime.settings.address import is_loopback
 from preptime.ui.parts import problem
@@ -16,12 +16,17 @@ _KEY = "key_at_the_door"
 def visitors(settings: Settings) -> Keys | None:
     """The keys that open the page to a visitor; None where only this machine can reach it, and nobody is asked.
 
-    Raises `UsageError` where other machines can reach it and no named key is configured.
+    Raises `UsageError` where other machines can reach it and no named key is configured, or one is the examples'.
     """
     if is_loopback(settings.ui_host):
         return None
     keys = serving_keys(settings.api_keys, "", loopback=False, required=False)
     operators = Keys.of(settings.operator_keys, "PREPTIME_OPERATOR_KEYS")
+    if operators.name_of(EXAMPLE_KEY):
+        raise UsageError(
+            f"PREPTIME_OPERATOR_KEYS holds {EXAMPLE_KEY!r}, the key of the examples.",
+            "Make another: `preptime keys new NAME`.",
+        )
     every = Keys((*keys.entries, *operators.entries))
     if not every:
         raise UsageError(

@@ -5,21 +5,22 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 from streamlit.starlette import App
 
+from preptime.errors import PreptimeError
 from preptime.settings import Settings
 from preptime.settings.address import free_address
 from preptime.ui import theme
-from preptime.ui.desk import close_desks, sweep_desks
+from preptime.ui.desk import MOST_UPLOAD_MB, close_desks, sweep_desks
 from preptime.ui.door import visitors
 from preptime.ui.downloads import route
-
-MOST_UPLOAD_MB = 200
-"""Largest file that the page takes."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,11 +41,30 @@ def serve(settings: Settings, environ: Mapping[str, str], say: Callable[[str], N
     shown = f"[{address}]" if ":" in address else address
     say(f"The page is at http://{shown}:{settings.ui_port} (Ctrl-C ends it).")
     sweep_desks()
+    script = Path(__file__).with_name("app.py")
     try:
-        page = App(Path(__file__).with_name("app.py"), routes=[route()], on_script_error=_unforeseen)
+        page = App(script, routes=[route()], lifespan=partial(_warming, settings), on_script_error=_unforeseen)
         page.run(config=_config(settings, address))
     finally:
         close_desks()
+
+
+@asynccontextmanager
+async def _warming(settings: Settings, _app: App) -> AsyncIterator[None]:
+    """From the start on, what the first visitor would wait for: the page's modules, and the champion opened."""
+    threading.Thread(target=_warm, args=(settings,), name="warming", daemon=True).start()
+    yield
+
+
+def _warm(settings: Settings) -> None:
+    from preptime.ui.access import warm
+    from preptime.ui.sheets import predict
+
+    _LOG.debug("%s is loaded.", predict.__name__)
+    try:
+        warm(settings)
+    except PreptimeError as error:
+        _LOG.info("No champion can be opened yet: %s", error)  # the page says so itself, with what to do
 
 
 def _config(settings: Settings, address: str) -> dict[str, object]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import streamlit as st
 
-from preptime.ui.parts import picture as card
 from preptime.ui.theme import palette
+from preptime.ui.words import NOTHING
 
 if TYPE_CHECKING:
     from streamlit.elements.lib.column_types import ColumnConfig
@@ -23,7 +23,7 @@ DESIGN_PIXELS = 390
 FILTERED_FROM = 12
 """Shorter tables are read at a glance and need no filter."""
 
-Format = Literal["text", "count", "minutes", "percent", "points", "r", "pounds", "number", "date"]
+Format = Literal["text", "long", "count", "minutes", "percent", "points", "r", "pounds", "number", "date"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,31 @@ def says(sentence: str) -> None:
 def picture(title: str, sentence: str, draw: Callable[[int, Palette], Chart]) -> None:
     """A chart in a card, with its title and the sentence that says what it shows."""
     with st.container(border=True):
-        card(title, sentence, draw(DESIGN_PIXELS, palette()))
+        st.html(f'<div class="picture"><h4>{escape(title)}</h4><p>{escape(sentence)}</p></div>')
+        chart = drawable(draw(DESIGN_PIXELS, palette()).to_dict())
+        st.vega_lite_chart(chart, theme=None, width="stretch", alt=f"{title}. {sentence}")
+
+
+def drawable(spec: dict[str, object]) -> dict[str, object]:
+    """A chart as the browser is to draw it: what a picture in a report says of a mark is a tip here.
+
+    Streamlit writes into the padding, so that has to be told side by side.
+    """
+    padding = spec.get("padding")
+    if isinstance(padding, int | float):
+        spec = spec | {"padding": dict.fromkeys(("top", "right", "bottom", "left"), padding)}
+    return {name: _tipped(part) for name, part in spec.items()}
+
+
+def _tipped(part: object) -> object:
+    if isinstance(part, list):
+        return [_tipped(one) for one in part]
+    if not isinstance(part, dict) or "values" in part:
+        return part
+    told = {name: _tipped(one) for name, one in part.items()}
+    if "description" in told and "tooltip" not in told and isinstance(told["description"], dict):
+        told["tooltip"] = told["description"]
+    return told
 
 
 def table(rows: Sequence[Mapping[str, object]], columns: Sequence[Column], *, key: str, height: int = 420) -> None:
@@ -70,6 +94,7 @@ def table(rows: Sequence[Mapping[str, object]], columns: Sequence[Column], *, ke
         width="stretch",
         height="content" if len(rows) <= FILTERED_FROM else height,
         column_config={one.title: _config(one) for one in columns},
+        placeholder=NOTHING,
         key=key,
     )
 
@@ -87,7 +112,7 @@ def matching(
 
 def _cell(value: object, form: Format) -> object:
     if value is None:
-        return "" if form == "text" else None
+        return "" if form in {"text", "long"} else None
     if isinstance(value, int | float):
         if form == "minutes":
             return value / 60
@@ -113,4 +138,4 @@ def _config(column: Column) -> ColumnConfig:
         return st.column_config.NumberColumn(column.title, format=_NUMBERS[column.format], help=told)
     if column.format == "date":
         return st.column_config.DateColumn(column.title, format="YYYY-MM-DD", help=told)
-    return st.column_config.TextColumn(column.title, help=told)
+    return st.column_config.TextColumn(column.title, help=told, width="large" if column.format == "long" else None)

@@ -34,6 +34,11 @@ def clock(moment: str | None) -> str:
     return NOTHING if moment is None else f"{dt.datetime.fromisoformat(moment):%H:%M}"
 
 
+def day_of(date: dt.date) -> str:
+    """A day without its year, `7 Jun`."""
+    return f"{date.day} {date:%b}"
+
+
 def counted(number: int, noun: str) -> str:
     """`1 order`, `1,204 orders`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

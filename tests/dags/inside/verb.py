@@ -1,6 +1,8 @@
-"""Stands in for the command line: `verb.py end STATUS`; `verb.py stay FILE` or `verb.py obey FILE` until it is ended.
+"""Stands in for the command line.
 
-Both write their ids to FILE; `stay` has a child, and does not listen to SIGTERM.
+`verb.py end STATUS`; `verb.py stay FILE` or `verb.py obey FILE` until it is ended: both write their ids to FILE, `stay`
+has a child and does not listen to SIGTERM; `verb.py day VERB …`: a morning on which training is wrong use, and
+monitoring has an alert.
 """
 
 from __future__ import annotations
@@ -12,14 +14,18 @@ import sys
 import time
 from pathlib import Path
 
+DAY = {"train": 2, "monitor": 1}
 
-def main(how: str, what: str) -> int:
+
+def main(how: str, what: str, *_: str) -> int:
     """Words on both streams, as the real one has them."""
     if how == "end":
         sys.stdout.write("on standard output\n")
         sys.stdout.flush()
         sys.stderr.write("The reason, last.\n")
         return int(what)
+    if how == "day":
+        return DAY.get(what, 0)
     ids = [os.getpid()]
     if how == "stay":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -5,7 +5,8 @@ import datetime as dt
 import pytest
 
 from preptime.errors import UsageError
-from preptime.tables.postgres.address import Address, Days
+from preptime.tables.days import Days
+from preptime.tables.postgres.address import Address
 
 
 @pytest.mark.parametrize(

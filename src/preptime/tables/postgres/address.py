@@ -2,40 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass, replace
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
-from preptime.errors import UsageError
+from preptime.tables.days import TABLES, Days, named_table
 
-TABLES = ("orders", "restaurants", "predictions")
 _OURS = ("table", "day")
 _SECRET = ("password", "sslpassword")
-
-
-@dataclass(frozen=True)
-class Days:
-    """Local days from the first to the last."""
-
-    first: dt.date
-    last: dt.date
-
-    @classmethod
-    def parse(cls, text: str) -> Days:
-        """`2015-06-24`, or `2015-06-01..2015-06-07`. Raises `UsageError`."""
-        first, separator, last = text.partition("..")
-        try:
-            return cls(dt.date.fromisoformat(first), dt.date.fromisoformat(last if separator else first))
-        except ValueError as error:
-            raise UsageError(
-                f"day={text} is no day.", "Write day=2015-06-24, or day=2015-06-01..2015-06-07."
-            ) from error
-
-    def __str__(self) -> str:
-        return str(self.first) if self.first == self.last else f"{self.first}..{self.last}"
-
-    def __contains__(self, day: dt.date) -> bool:
-        return self.first <= day <= self.last
 
 
 @dataclass(frozen=True)
@@ -53,9 +26,7 @@ class Address:
         parts = urlsplit(url)
         given = parse_qsl(parts.query, keep_blank_values=True)
         ours = {name: value for name, value in given if name in _OURS}
-        table = ours.get("table", "orders")
-        if table not in TABLES:
-            raise UsageError(f"There is no table={table}.", f"The tables are {', '.join(TABLES)}.")
+        table = named_table(ours.get("table"))
         day = ours.get("day")
         rest = [(name, value) for name, value in given if name not in _OURS]
         return cls(_joined(parts, rest), table, None if day is None else Days.parse(day))

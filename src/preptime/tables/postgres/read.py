@@ -12,7 +12,8 @@ from psycopg import sql
 from preptime.domain.dictionary import ORDERS, RESTAURANTS
 from preptime.errors import DataError, UsageError
 from preptime.tables.columns import FILE, ROW
-from preptime.tables.postgres.address import Address, Days
+from preptime.tables.days import Days
+from preptime.tables.postgres.address import Address
 from preptime.tables.postgres.copying import columns_of, copy_out
 from preptime.tables.postgres.migrate import require_current
 from preptime.tables.postgres.partitions import days_of
@@ -53,7 +54,7 @@ class PostgresTable:
 
     def batches_of_days(self, first: dt.date, last: dt.date, rows: int) -> Iterator[pl.DataFrame]:
         """The orders of these local days: no other partition is read. No chunk when there are none."""
-        return self._chunks(self._within(Days(first, last)), rows)
+        return self._chunks(Days(first, last).within(self.address.days), rows)
 
     def partitions(self) -> tuple[PostgresTable, ...]:
         """One table for each day."""
@@ -62,10 +63,6 @@ class PostgresTable:
         with connected(self.address) as connection:
             days = _days(connection, self.address.days)
         return tuple(replace(self, address=self.address.on(Days(day, day))) for day in days) or (self,)
-
-    def _within(self, days: Days) -> Days:
-        own = self.address.days or days
-        return Days(max(own.first, days.first), min(own.last, days.last))
 
     def _chunks(self, wanted: Days | None, rows: int) -> Iterator[pl.DataFrame]:
         with connected(self.address) as connection:

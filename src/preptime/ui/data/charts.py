@@ -7,7 +7,7 @@ from typing import Literal
 
 import altair as alt
 
-from preptime.evaluation.charts import PADDING, Chart, Palette, themed
+from preptime.evaluation.charts import Chart, Palette, themed
 from preptime.tables.looks import Distribution, Row
 
 _HIGH = 280
@@ -244,5 +244,5 @@ def _paler() -> alt.Opacity:
 
 def _sized(chart: alt.Chart | alt.LayerChart, width: int, height: int) -> alt.Chart | alt.LayerChart:
     return chart.properties(
-        width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"), padding=PADDING
+        width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"), padding=4
     )

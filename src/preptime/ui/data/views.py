@@ -10,7 +10,7 @@ from preptime.tables.looks import Cut, Distribution, Measure, Row
 from preptime.ui.data import charts
 from preptime.ui.parts import lead, notice
 from preptime.ui.show import Column, picture, table
-from preptime.ui.words import counted, minutes
+from preptime.ui.words import counted, day_of, minutes
 
 _MEASURES: dict[Measure, tuple[str, str]] = {
     "prep_minutes": ("preparation time", "minutes"),
@@ -48,7 +48,7 @@ _REASONS = (
     Column("share", "share", "percent"),
     Column("out", "kept out of"),
     Column("meaning", "meaning"),
-    Column("why", "why"),
+    Column("why", "why", "long"),
 )
 _EXAMPLES = (
     Column("reason", "reason"),
@@ -246,9 +246,11 @@ def summary(looked: Looked) -> list[tuple[str, str, str]]:
     found = looks.distribution(looked, "prep_minutes")
     first, last = looked.days
     middle = found.median if found else 0.0
+    cities = len(looked.values("city"))
+    places = looked.frame["restaurant_id"].n_unique()
     return [
-        ("orders", f"{len(looked):,}", f"{first:%-d %b} to {last:%-d %b %Y}"),
-        ("restaurants", f"{looked.frame['restaurant_id'].n_unique():,}", f"in {len(looked.values('city'))} cities"),
+        ("orders", f"{len(looked):,}", f"{day_of(first)} to {day_of(last)} {last.year}"),
+        ("restaurants", f"{places:,}", f"in {cities} {'city' if cities == 1 else 'cities'}"),
         ("median", minutes(middle * 60), "preparation time"),
         ("outlier fence", minutes(looked.fence_minutes() * 60), "of the preparation time"),
     ]

@@ -21,6 +21,7 @@ from preptime.ui.words import failure
 
 _ASKED = "change-asked"
 _DONE = "change-done"
+_KEY = "key_of_the_operator"
 
 Kind = Literal["promote", "rollback"]
 _KINDS: dict[Kind, str] = {"promote": "Promote a bundle", "rollback": "Roll back"}
@@ -62,8 +63,13 @@ def _operator(access: Access) -> str | None:
             "Or use the command line: preptime bundles promote, preptime bundles rollback.",
         )
         return None
-    name = access.operator(key_shown())
+    name = access.operator(key_shown()) or access.operator(str(st.session_state.get(_KEY, "")))
     if name is not None:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            lead(f"You act as {name}: the log will say so.")
+            if _KEY in st.session_state and st.button("Put the key away", key="operator-away"):
+                del st.session_state[_KEY]
+                st.rerun()
         return name
     shown = st.text_input(
         "Operator's key",
@@ -73,12 +79,14 @@ def _operator(access: Access) -> str | None:
         width=420,
         help="It stays in this session's memory and is neither shown, logged nor put into the address.",
     )
-    name = access.operator(shown) if shown else None
-    if shown and name is None:
-        problem("That is no operator's key.", "A key that asks for predictions does not change what is served.")
-    elif not shown:
+    if not shown:
         notice("Who may change the champion has an operator's key.", "Give it above; the log will hold its name.")
-    return name
+    elif access.operator(shown) is None:
+        problem("That is no operator's key.", "A key that asks for predictions does not change what is served.")
+    else:
+        st.session_state[_KEY] = shown
+        st.rerun()
+    return None
 
 
 def _ask(found: Listing) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from preptime.evaluation.charts import PADDING, Chart, Palette, themed
+from preptime.evaluation.aggregates import FEW_ORDERS
+from preptime.evaluation.charts import Chart, Palette, themed
 from preptime.evaluation.documents import Score
 from preptime.evaluation.overview import SegmentPair
 
@@ -48,14 +49,20 @@ def scores(rows: Sequence[Score], default: str, width: int, palette: Palette) ->
 def pairs(rows: Sequence[SegmentPair], names: tuple[str, str], width: int, palette: Palette) -> Chart:
     """Mean error of two bundles in each segment: two dots and the line between them."""
     named = [
-        {"segment": row.value, "bundle": name, "minutes": value / 60, "orders": orders,
-         "tip": f"{row.value}, {name}: {value / 60:.2f} min over {orders:,} orders"}
+        {
+            "segment": row.value,
+            "bundle": name,
+            "minutes": value / 60,
+            "few": min(row.orders) < FEW_ORDERS,
+            "tip": f"{row.value}, {name}: {value / 60:.2f} min over {orders:,} orders",
+        }
         for row in rows
         for name, value, orders in zip(names, (row.first, row.second), row.orders, strict=True)
         if value is not None
-    ]  # fmt: skip
+    ]
     y = alt.Y("segment:N", sort=[row.value for row in rows], title=None, axis=alt.Axis(labelLimit=140))
-    base = alt.Chart(alt.InlineData(values=named)).encode(y=y)
+    paler = alt.Opacity("few:N", scale=alt.Scale(domain=[False, True], range=[1.0, 0.35]), legend=None)
+    base = alt.Chart(alt.InlineData(values=named)).encode(y=y, opacity=paler)
     lines = base.mark_line(color=palette.grid, strokeWidth=3).encode(x="minutes:Q", detail="segment:N")
     colour = alt.Color(
         "bundle:N",
@@ -66,12 +73,12 @@ def pairs(rows: Sequence[SegmentPair], names: tuple[str, str], width: int, palet
     x = alt.X("minutes:Q", title="mean error, minutes", scale=alt.Scale(zero=False, nice=True))
     # The second is hollow and larger, so that both are seen where they agree.
     dots = base.encode(x=x, color=colour, shape=shape, tooltip=alt.Tooltip("tip:N"))
-    first = dots.transform_filter(f"datum.bundle === '{names[0]}'").mark_point(filled=True, size=60, opacity=1)
-    second = dots.transform_filter(f"datum.bundle === '{names[1]}'").mark_point(size=150, opacity=1, strokeWidth=2)
+    first = dots.transform_filter(f"datum.bundle === '{names[0]}'").mark_point(filled=True, size=60)
+    second = dots.transform_filter(f"datum.bundle === '{names[1]}'").mark_point(size=150, strokeWidth=2)
     return themed(_sized(alt.LayerChart(layer=[lines, first, second]), width, 24 * len(rows) + 100), palette)
 
 
 def _sized(chart: alt.Chart | alt.LayerChart, width: int, height: int) -> alt.Chart | alt.LayerChart:
     return chart.properties(
-        width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"), padding=PADDING
+        width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"), padding=4
     )

@@ -32,7 +32,7 @@ _COLUMNS = (
     Column("bundle", "champion from then on"),
     Column("how", "how"),
     Column("by", "by"),
-    Column("reason", "reason"),
+    Column("reason", "reason", "long"),
     Column("date", "logical date", "date", "The morning from which it is the champion"),
     Column("previous", "instead of"),
 )
@@ -70,7 +70,11 @@ def _time_line(entries: tuple[Entry, ...]) -> None:
 
 
 def _row(entry: Entry) -> dict[str, object]:
-    return msgspec.structs.asdict(entry) | {"how": ACTIONS[entry.action], "at": moment(entry.at)}
+    return msgspec.structs.asdict(entry) | {
+        "how": ACTIONS[entry.action],
+        "at": moment(entry.at),
+        "reason": said_in_minutes(entry.reason),
+    }
 
 
 def _comparison(log: tuple[Entry, ...]) -> None:
@@ -82,7 +86,11 @@ def _comparison(log: tuple[Entry, ...]) -> None:
     number = st.selectbox(
         "Promotion", list(compared), format_func=lambda one: f"no. {one}: {compared[one].challenger}", key="compared"
     )
-    found = compared[number]
+    rules(compared[number])
+
+
+def rules(found: Comparison) -> None:
+    """What a comparison was about, and each of its rules."""
     against = f"the champion {found.champion}" if found.champion else "the lookup alone: there was no champion"
     days = f" from {found.first_day} to {found.last_day}" if found.first_day else ""
     lead(f"{found.challenger} against {against}, on {counted(found.orders, 'order')}{days} that neither had seen.")
@@ -91,7 +99,7 @@ def _comparison(log: tuple[Entry, ...]) -> None:
             {"rule": one.rule, "found": said_in_minutes(one.found), "held": "✓ held" if one.passed else "✗ not held"}
             for one in found.checks
         ],
-        (Column("rule", "rule"), Column("found", "found"), Column("held", "")),
+        (Column("rule", "rule"), Column("found", "found", "long"), Column("held", "")),
         key="checks",
     )
 

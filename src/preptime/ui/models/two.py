@@ -6,14 +6,17 @@ import streamlit as st
 
 from preptime.bundle.listing import Listing
 from preptime.bundle.manifest import Manifest
+from preptime.evaluation.aggregates import FEW_ORDERS
 from preptime.evaluation.documents import BacktestDocument, SegmentName
 from preptime.evaluation.overview import Difference, overview, pair, segment_pairs
 from preptime.evaluation.pictured import evaluation_of
 from preptime.evaluation.verdict import NO_VALUE, in_minutes, in_percent
+from preptime.training.promote import Comparison
+from preptime.ui.access import Access
 from preptime.ui.models import charts
-from preptime.ui.models.log import comparison_of
+from preptime.ui.models.log import comparison_of, rules
 from preptime.ui.models.one import choose
-from preptime.ui.parts import good, lead, notice
+from preptime.ui.parts import failures, good, lead, notice
 from preptime.ui.show import Column, picture, table
 from preptime.ui.words import said_in_minutes
 
@@ -30,7 +33,7 @@ _CUTS: dict[SegmentName, str] = {"city": "city", "type_of_food": "type of food",
 _SHOWN = 16
 
 
-def show(found: Listing) -> None:
+def show(access: Access, found: Listing) -> None:
     """Two bundles that somebody picks."""
     left, right = st.columns(2)
     with left:
@@ -42,7 +45,7 @@ def show(found: Listing) -> None:
     if first.id == second.id:
         notice("These are the same bundle.", "Pick another one beside it, or train a second one: preptime train.")
         return
-    _compared(found, first, second)
+    _compared(access, found, first, second)
     documents = evaluation_of(first), evaluation_of(second)
     _facts(first, second)
     if documents[0] is None or documents[1] is None:
@@ -60,24 +63,51 @@ def _beside(found: Listing) -> str | None:
     return next((one.id for one in reversed(found.manifests) if one.id != serving), None)
 
 
-def _compared(found: Listing, first: Manifest, second: Manifest) -> None:
-    """What the log says of these two on the same orders, if they have met there."""
+def _compared(access: Access, found: Listing, first: Manifest, second: Manifest) -> None:
+    """How the two did on the same orders: as the log has it, or as somebody asks for it now."""
     if (first.parent or first.id) == (second.parent or second.id):
         notice("Their models are the same: one is a refresh of the other's, with another morning's history.")
         return
-    for entry in reversed(found.log):
-        comparison = comparison_of(entry)
-        if comparison and {comparison.challenger, comparison.champion} == {first.id, second.id}:
-            tell = good if comparison.won else notice
-            tell(
-                f"They met on {comparison.orders:,} orders that neither had seen (no. {entry.number} of the log). "
-                f"{said_in_minutes(comparison.sentence)}"
-            )
-            return
-    notice(
-        "The log holds no comparison of these two on the same orders.",
-        f"preptime bundles compare {first.id} {second.id} --orders ORDERS --restaurants RESTAURANTS",
-    )
+    met = [(entry.number, told) for entry in found.log if (told := comparison_of(entry)) and _are(told, first, second)]
+    if met:
+        number, comparison = met[-1]
+        tell = good if comparison.won else notice
+        tell(
+            f"They met on {comparison.orders:,} orders that neither had seen (no. {number} of the log). "
+            f"{said_in_minutes(comparison.sentence)}"
+        )
+    elif access.settings.orders and access.settings.restaurants:
+        _ask(access, first, second)
+    else:
+        notice(
+            "The log holds no comparison of these two on the same orders.",
+            f"preptime bundles compare {first.id} {second.id} --orders ORDERS --restaurants RESTAURANTS",
+        )
+
+
+def _are(comparison: Comparison, first: Manifest, second: Manifest) -> bool:
+    return {comparison.challenger, comparison.champion} == {first.id, second.id}
+
+
+def _ask(access: Access, first: Manifest, second: Manifest) -> None:
+    """A comparison on the configured orders, made when somebody asks: it takes a moment."""
+    lead("The log holds no comparison of these two on the same orders; the configured orders can tell.")
+    if not st.button("Compare on orders neither has seen", key=f"compare-{first.id}-{second.id}"):
+        return
+    from preptime.tables.directory import read_directory
+    from preptime.tables.open import open_table
+    from preptime.training.compare import compare_on
+
+    with failures(), st.spinner("Asking both bundles, day by day"):
+        found = compare_on(
+            open_table(access.settings.orders),
+            read_directory(open_table(access.settings.restaurants).frame()),
+            access.bundle(first.id),
+            access.bundle(second.id),
+        )
+        tell = good if found.won else notice
+        tell(said_in_minutes(found.sentence), "Nothing was promoted.")
+        rules(found)
 
 
 def _facts(first: Manifest, second: Manifest) -> None:
@@ -143,7 +173,8 @@ def _segments(first: BacktestDocument, second: BacktestDocument, names: tuple[st
         return
     picture(
         f"Mean error by {_CUTS[cut]}",
-        f"Two dots a row, one a bundle; the farther left, the closer its answers. The {len(rows)} with most orders.",
+        f"Two marks a row, one a bundle; the farther left, the closer its answers; under {FEW_ORDERS} orders pale. The "
+        f"{len(rows)} with most orders.",
         lambda width, palette: charts.pairs(rows, names, width, palette),
     )
 

@@ -25,7 +25,7 @@ def page() -> None:
     elif view == "One bundle":
         one.show(store, found)
     elif view == "Side by side":
-        two.show(found)
+        two.show(allowed, found)
     elif view == "Champion log":
         log.show(found)
     else:

@@ -18,11 +18,12 @@ from preptime.scoring.summary import summarize
 from preptime.ui import words
 from preptime.ui.access import Access
 from preptime.ui.asking import LOCAL, Asked, explained, known_directory
-from preptime.ui.desk import Result, Upload, desk
+from preptime.ui.desk import MOST_UPLOAD_MB, Result, Upload, desk, forget_upload
 from preptime.ui.downloads import downloads
 from preptime.ui.parts import good, lead, notice, problem, progress_bar
 from preptime.ui.sheets.predict_results import draw_results
 
+_FIELD = "upload_field"
 _SAMPLE_DAY = dt.date(2015, 7, 1)
 """The day of a sample where no champion says which morning it knows."""
 
@@ -37,10 +38,14 @@ def draw_file(asked: Asked | None, mode: str, reach: Access) -> None:
         seen = _looked_at(upload, directory)
         _verdict(upload, seen, knows_restaurants=directory is not None)
         result = upload.results.get(mode)
-        if result is None and asked is not None and seen.predictable:
-            label = f"Predict {words.counted(seen.predictable, 'order')}"
-            if st.button(label, type="primary", key="predict", icon=":material/timer:"):
-                result = _predicted(upload, asked, mode, reach)
+        with st.container(horizontal=True):
+            asks = False
+            if result is None and asked is not None and seen.predictable:
+                label = f"Predict {words.counted(seen.predictable, 'order')}"
+                asks = st.button(label, type="primary", key="predict", icon=":material/timer:")
+            st.button("Take the file away", key="take_away", on_click=desk().clear)
+        if asks and asked is not None:
+            result = _predicted(upload, asked, mode, reach)
     if result is not None:
         draw_results(result, seen)
 
@@ -49,22 +54,26 @@ def _brought(directory: Directory | None, reach: Access) -> Upload | None:
     """What lies on the desk: what was just uploaded, the sample, or what lay there before."""
     own, sample = st.columns([3, 2], gap="large", vertical_alignment="top")
     with own:
-        given = st.file_uploader("Orders as csv or parquet, up to 200 MB", type=["csv", "parquet"], key="orders_file")
+        # Streamlit holds an uploaded file in memory for as long as its field is there; this one goes when the file
+        # lies on the desk, and another takes its place.
+        field = int(st.session_state.get(_FIELD, 0))
+        given = st.file_uploader(
+            f"Orders as csv or parquet, up to {MOST_UPLOAD_MB} MB", type=["csv", "parquet"], key=f"orders_file_{field}"
+        )
+    if given is not None:
+        desk().take(given.name, given)
+        forget_upload(given)
+        st.session_state[_FIELD] = field + 1
+        st.rerun()
     with sample:
         lead("No file at hand? Fifty orders to try it with; two of them are wrong on purpose.")
         day = _SAMPLE_DAY if directory is None else reach.bundle().manifest.date
         content = sample_orders(directory, day).write_csv().encode()
         with st.container(horizontal=True):
-            tried = st.button("Try the sample", key="try_sample")
+            if st.button("Try the sample", key="try_sample"):
+                desk().take("sample-orders.csv", io.BytesIO(content))
             st.download_button("Download it", content, "sample-orders.csv", "text/csv", key="sample", on_click="ignore")
-    mine = desk()
-    if given is not None and (mine.upload is None or mine.upload.id != given.file_id):
-        return mine.take(given.file_id, given.name, given)
-    if tried:
-        return mine.take("sample", "sample-orders.csv", io.BytesIO(content))
-    if given is None and mine.upload is not None and mine.upload.id != "sample":
-        mine.clear()  # taken away in the uploader
-    return mine.upload
+    return desk().upload
 
 
 def _looked_at(upload: Upload, directory: Directory | None) -> Preview:

@@ -1,0 +1,22 @@
+project     = "preptime-production"
+region      = "europe-west1"
+environment = "production"
+
+images = {
+  serve = "europe-west1-docker.pkg.dev/preptime-production/preptime/serve:first"
+  jobs  = "europe-west1-docker.pkg.dev/preptime-production/preptime/jobs:first"
+  ui    = "europe-west1-docker.pkg.dev/preptime-production/preptime/ui:first"
+}
+
+page_members = ["group:preptime@example.com"]
+alert_emails = ["preptime@example.com"]
+repository   = "example/preptime"
+
+# Two, so that one may be replaced; one answers some 200,000 orders a minute (docs/benchmarks-api.md).
+api = {
+  cpu           = 1
+  memory        = "1Gi"
+  min_instances = 2
+  max_instances = 10
+  concurrency   = 32
+}

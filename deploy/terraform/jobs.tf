@@ -1,0 +1,63 @@
+# The daily verbs, when they run (in var.time_zone), as whom. Each is a function of its date: RUN_DATE names another day
+# than today's, for a run by hand (docs/deploy-gcp.md).
+locals {
+  date = "\"$${RUN_DATE:-`date +%F`}\""
+
+  jobs = {
+    train = {
+      command  = "preptime train --date ${local.date}"
+      schedule = "0 5 * * *"
+      role     = "jobs"
+      cpu      = 4
+      memory   = "8Gi"
+      timeout  = "3600s"
+      retries  = 2
+    }
+    prune-bundles = {
+      command  = "preptime bundles prune --keep 30"
+      schedule = "15 6 * * *"
+      role     = "keeper"
+      cpu      = 1
+      memory   = "1Gi"
+      timeout  = "900s"
+      retries  = 3
+    }
+    prune-results = {
+      command  = "preptime results prune --days 400"
+      schedule = "30 6 * * *"
+      role     = "keeper"
+      cpu      = 1
+      memory   = "1Gi"
+      timeout  = "900s"
+      retries  = 3
+    }
+    score = {
+      command  = "preptime score --date ${local.date} --out '${local.warehouse}'"
+      schedule = "0 7 * * *"
+      role     = "jobs"
+      cpu      = 2
+      memory   = "4Gi"
+      timeout  = "3600s"
+      retries  = 3
+    }
+    # An alert is exit status 1: it does not go away by asking again, so the run fails at once and somebody is told.
+    monitor = {
+      command  = "preptime monitor --date ${local.date}"
+      schedule = "0 9 * * *"
+      role     = "jobs"
+      cpu      = 2
+      memory   = "4Gi"
+      timeout  = "1800s"
+      retries  = 0
+    }
+    respond = {
+      command  = "preptime respond --date ${local.date}"
+      schedule = "30 9 * * *"
+      role     = "jobs"
+      cpu      = 4
+      memory   = "8Gi"
+      timeout  = "3600s"
+      retries  = 2
+    }
+  }
+}

@@ -1,0 +1,209 @@
+locals {
+  labels = {
+    app         = "preptime"
+    environment = var.environment
+  }
+
+  apis = [
+    "artifactregistry", "bigquery", "cloudresourcemanager", "cloudscheduler", "iam", "iamcredentials", "logging", "monitoring", "run",
+    "secretmanager", "storage", "sts",
+  ]
+
+  store_url = "gs://${module.store.store_bucket}/models"
+  warehouse = "bigquery://${var.project}.${module.warehouse.dataset}?location=${var.region}"
+
+  # What the daily verbs read and write. Each is a setting of docs/settings.md.
+  job_settings = {
+    PREPTIME_STORE       = local.store_url
+    PREPTIME_ORDERS      = coalesce(var.orders, "${local.warehouse}&table=orders")
+    PREPTIME_RESTAURANTS = coalesce(var.restaurants, "${local.warehouse}&table=restaurants")
+    PREPTIME_RESULTS     = "/data/results"
+    TZ                   = var.time_zone
+  }
+}
+
+resource "google_project_service" "apis" {
+  for_each = toset(local.apis)
+
+  service            = "${each.key}.googleapis.com"
+  disable_on_destroy = false
+}
+
+resource "google_artifact_registry_repository" "images" {
+  repository_id = "preptime"
+  location      = var.region
+  format        = "DOCKER"
+  description   = "Images of preptime."
+
+  #checkov:skip=CKV_GCP_84:Google's own keys encrypt what is public code anyway; a company with a rule adds kms_key_name.
+
+  # CI deploys digests, so it does not matter where a tag points; tags that cannot be moved could not be cleaned up either.
+  cleanup_policy_dry_run = false
+
+  cleanup_policies {
+    id     = "a-month-of-images"
+    action = "DELETE"
+
+    condition {
+      older_than = "2592000s"
+    }
+  }
+
+  cleanup_policies {
+    id     = "always-the-latest"
+    action = "KEEP"
+
+    most_recent_versions {
+      keep_count = 10
+    }
+  }
+
+  depends_on = [google_project_service.apis]
+}
+
+module "store" {
+  source = "./modules/store"
+
+  project = var.project
+  region  = var.region
+
+  depends_on = [google_project_service.apis]
+}
+
+module "warehouse" {
+  source = "./modules/warehouse"
+
+  project             = var.project
+  region              = var.region
+  api_service         = module.api.name
+  deletion_protection = var.deletion_protection
+
+  depends_on = [google_project_service.apis]
+}
+
+module "api" {
+  source = "./modules/service"
+
+  name                = "preptime-api"
+  region              = var.region
+  image               = var.images.serve
+  account             = google_service_account.roles["api"].email
+  port                = 8000
+  health_path         = "/healthz"
+  cpu                 = var.api.cpu
+  memory              = var.api.memory
+  min_instances       = var.api.min_instances
+  max_instances       = var.api.max_instances
+  concurrency         = var.api.concurrency
+  deletion_protection = var.deletion_protection
+
+  settings = {
+    PREPTIME_STORE            = local.store_url
+    PREPTIME_HOST             = "0.0.0.0"
+    PREPTIME_PORT             = "8000"
+    PREPTIME_WORKERS          = tostring(var.api.cpu)
+    PREPTIME_CHAMPION_SECONDS = "30"
+    PREPTIME_PREDICTION_LOG   = "stdout"
+    # Cloud Run ends a container ten seconds after SIGTERM.
+    PREPTIME_GRACE_SECONDS = "8"
+    # /readyz cannot be reached from outside: Cloud Run keeps paths that end in z to itself. This answers the same.
+    AIP_HEALTH_ROUTE = "/ready"
+  }
+
+  secrets = {
+    PREPTIME_API_KEYS = google_secret_manager_secret.secrets["api-keys"].secret_id
+  }
+
+  depends_on = [google_secret_manager_secret_iam_member.api_reads_keys]
+}
+
+module "page" {
+  source = "./modules/service"
+
+  name                = "preptime-page"
+  region              = var.region
+  image               = var.images.ui
+  account             = google_service_account.roles["ui"].email
+  port                = 8501
+  health_path         = "/_stcore/health"
+  cpu                 = 1
+  memory              = "1Gi"
+  min_instances       = 0
+  max_instances       = 2
+  concurrency         = 40
+  timeout             = "3600s" # a browser holds its connection for as long as it is open
+  session_affinity    = true
+  deletion_protection = var.deletion_protection
+
+  settings = {
+    PREPTIME_STORE   = local.store_url
+    PREPTIME_RESULTS = "/data/results"
+    PREPTIME_UI_HOST = "0.0.0.0"
+    PREPTIME_UI_PORT = "8501"
+    PREPTIME_API_URL = module.api.uri
+  }
+
+  secrets = {
+    PREPTIME_API_KEYS      = google_secret_manager_secret.secrets["api-keys"].secret_id
+    PREPTIME_OPERATOR_KEYS = google_secret_manager_secret.secrets["operator-keys"].secret_id
+    PREPTIME_API_KEY       = google_secret_manager_secret.secrets["page-key"].secret_id
+  }
+
+  mounts = {
+    "/data/results" = { bucket = module.store.results_bucket, read_only = true }
+  }
+
+  depends_on = [
+    google_secret_manager_secret_iam_member.page_reads_keys,
+    google_storage_bucket_iam_member.page_reads_results,
+  ]
+}
+
+module "jobs" {
+  source   = "./modules/job"
+  for_each = local.jobs
+
+  name                = "preptime-${each.key}"
+  region              = var.region
+  image               = var.images.jobs
+  account             = google_service_account.roles[each.value.role].email
+  scheduler_account   = google_service_account.roles["scheduler"].email
+  command             = each.value.command
+  schedule            = each.value.schedule
+  time_zone           = var.time_zone
+  cpu                 = each.value.cpu
+  memory              = each.value.memory
+  timeout             = each.value.timeout
+  retries             = each.value.retries
+  settings            = local.job_settings
+  deletion_protection = var.deletion_protection
+
+  mounts = {
+    "/data/results" = { bucket = module.store.results_bucket, read_only = false }
+  }
+
+  depends_on = [google_project_service.apis]
+}
+
+module "federation" {
+  source = "./modules/federation"
+
+  repository  = var.repository
+  environment = var.environment
+  account     = google_service_account.roles["deployer"].name
+
+  depends_on = [google_project_service.apis]
+}
+
+module "watching" {
+  source = "./modules/watching"
+
+  project     = var.project
+  emails      = var.alert_emails
+  api_host    = trimprefix(module.api.uri, "https://")
+  api_service = module.api.name
+  ready_path  = "/ready"
+  train_job   = module.jobs["train"].name
+
+  depends_on = [google_project_service.apis]
+}

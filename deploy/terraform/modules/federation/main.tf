@@ -1,0 +1,35 @@
+# How CI proves who it is: GitHub signs a token for each run, and Google takes it. There is no key to lose.
+
+resource "google_iam_workload_identity_pool" "ci" {
+  workload_identity_pool_id = "preptime-ci"
+  display_name              = "preptime CI"
+}
+
+resource "google_iam_workload_identity_pool_provider" "github" {
+  workload_identity_pool_id          = google_iam_workload_identity_pool.ci.workload_identity_pool_id
+  workload_identity_pool_provider_id = "github"
+  display_name                       = "GitHub Actions"
+
+  #checkov:skip=CKV_GCP_125:The condition names repository, environment and branch; the check cannot read variables in it.
+
+  # Only runs of this repository's main branch, in the GitHub environment of this name, which may ask for an approval: a
+  # pull request from a fork has no way in.
+  attribute_condition = "assertion.sub == 'repo:${var.repository}:environment:${var.environment}' && assertion.ref == 'refs/heads/main'"
+
+  attribute_mapping = {
+    "google.subject"       = "assertion.sub"
+    "attribute.repository" = "assertion.repository"
+    "attribute.ref"        = "assertion.ref"
+  }
+
+  oidc {
+    issuer_uri = "https://token.actions.githubusercontent.com"
+  }
+}
+
+# Workflows of this repository may act as the deployer.
+resource "google_service_account_iam_member" "workflows_deploy" {
+  service_account_id = var.account
+  role               = "roles/iam.workloadIdentityUser"
+  member             = "principalSet://iam.googleapis.com/${google_iam_workload_identity_pool.ci.name}/attribute.repository/${var.repository}"
+}

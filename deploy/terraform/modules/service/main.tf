@@ -1,0 +1,122 @@
+# A Cloud Run service: one container, its settings, its secrets, its buckets. Who may reach it is said in grants.tf.
+
+resource "google_cloud_run_v2_service" "service" {
+  name                = var.name
+  location            = var.region
+  ingress             = "INGRESS_TRAFFIC_ALL"
+  deletion_protection = var.deletion_protection
+
+  template {
+    service_account                  = var.account
+    execution_environment            = "EXECUTION_ENVIRONMENT_GEN2"
+    max_instance_request_concurrency = var.concurrency
+    session_affinity                 = var.session_affinity
+    timeout                          = var.timeout
+
+    scaling {
+      min_instance_count = var.min_instances
+      max_instance_count = var.max_instances
+    }
+
+    containers {
+      image = var.image
+
+      ports {
+        container_port = var.port
+      }
+
+      resources {
+        limits = {
+          cpu    = tostring(var.cpu)
+          memory = var.memory
+        }
+
+        # The champion log is watched and predictions are written between requests too.
+        cpu_idle          = false
+        startup_cpu_boost = true
+      }
+
+      dynamic "env" {
+        for_each = var.settings
+
+        content {
+          name  = env.key
+          value = env.value
+        }
+      }
+
+      dynamic "env" {
+        for_each = var.secrets
+
+        content {
+          name = env.key
+
+          value_source {
+            secret_key_ref {
+              secret  = env.value
+              version = "latest"
+            }
+          }
+        }
+      }
+
+      dynamic "volume_mounts" {
+        for_each = var.mounts
+
+        content {
+          name       = volume_mounts.value.bucket
+          mount_path = volume_mounts.key
+        }
+      }
+
+      startup_probe {
+        period_seconds    = 1
+        timeout_seconds   = 1
+        failure_threshold = 60
+
+        http_get {
+          path = var.health_path
+          port = var.port
+        }
+      }
+
+      liveness_probe {
+        period_seconds    = 10
+        timeout_seconds   = 5
+        failure_threshold = 3
+
+        http_get {
+          path = var.health_path
+          port = var.port
+        }
+      }
+    }
+
+    dynamic "volumes" {
+      for_each = var.mounts
+
+      content {
+        name = volumes.value.bucket
+
+        gcs {
+          bucket    = volumes.value.bucket
+          read_only = volumes.value.read_only
+
+          # The images' user (deploy/docker/Dockerfile).
+          mount_options = ["uid=10001", "gid=10001"]
+        }
+      }
+    }
+  }
+
+  lifecycle {
+    # CI deploys images and moves traffic (.github/workflows/deploy.yml).
+    ignore_changes = [
+      client,
+      client_version,
+      template[0].containers[0].image,
+      template[0].revision,
+      traffic,
+    ]
+  }
+}

@@ -1,0 +1,78 @@
+"""Rows out of BigQuery as frames, and frames into a table that a statement then merges."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import polars as pl
+from google.cloud import bigquery
+
+from preptime.tables.bigquery.address import Address
+from preptime.tables.bigquery.client import Parameters, settings
+from preptime.tables.bigquery.statements import type_name
+
+_STAGING_HOURS = 24
+"""A table that a killed load has left behind goes by itself after this long."""
+
+
+def pages(
+    client: bigquery.Client, statement: str, parameters: Parameters, schema: pl.Schema, rows: int
+) -> Iterator[pl.DataFrame]:
+    """What a query gives, in the server's pages: at most `rows`, fewer where they would be too many bytes."""
+    found = client.query_and_wait(statement, job_config=settings(parameters), page_size=rows)
+    for page in found.pages:
+        values = [row.values() for row in page]
+        if values:
+            yield pl.DataFrame(values, schema, orient="row")
+
+
+def whole(client: bigquery.Client, statement: str, parameters: Parameters, schema: pl.Schema) -> pl.DataFrame:
+    """Everything that a query gives."""
+    chunks = list(pages(client, statement, parameters, schema, 50_000))
+    return pl.concat(chunks) if chunks else pl.DataFrame(schema=schema)
+
+
+def run(client: bigquery.Client, statement: str, parameters: Parameters) -> tuple[int, int]:
+    """Run a statement that changes a table; how many rows it has added and changed."""
+    job = client.query(statement, job_config=settings(parameters))
+    job.result()
+    done = job.dml_stats
+    return (done.inserted_row_count or 0, done.updated_row_count or 0) if done is not None else (0, 0)
+
+
+@contextmanager
+def staged(client: bigquery.Client, address: Address, schema: pl.Schema) -> Iterator[str]:
+    """The name of an empty table of this load's own, which goes with the block."""
+    name = f"delivered_{secrets.token_hex(8)}"
+    fields = [bigquery.SchemaField(column, type_name(kind)) for column, kind in schema.items()]
+    table = bigquery.Table(f"{address.project}.{address.dataset}.{name}", schema=fields)
+    table.expires = dt.datetime.now(dt.UTC) + dt.timedelta(hours=_STAGING_HOURS)
+    client.create_table(table)
+    try:
+        yield name
+    finally:
+        client.delete_table(table, not_found_ok=True)
+
+
+def append(client: bigquery.Client, address: Address, table: str, chunks: Iterable[pl.DataFrame]) -> int:
+    """Load frames into a table, one job each; the rows."""
+    rows = 0
+    for chunk in chunks:
+        if chunk.is_empty():
+            continue
+        buffer = io.BytesIO()
+        chunk.write_parquet(buffer)
+        size = buffer.tell()
+        config = bigquery.LoadJobConfig(
+            source_format=bigquery.SourceFormat.PARQUET,
+            write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
+            schema=[bigquery.SchemaField(name, type_name(kind)) for name, kind in chunk.schema.items()],
+        )
+        target = f"{address.project}.{address.dataset}.{table}"
+        client.load_table_from_file(buffer, target, rewind=True, size=size, job_config=config).result()
+        rows += len(chunk)
+    return rows

@@ -1,0 +1,79 @@
+"""The same morning with orders and predictions in a real PostgreSQL, and with one that goes away on the way."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from preptime.tables.open import open_predictions
+from tests.cli.running import Ran, preptime, refused
+from tests.daily.making import WEEK, Place
+
+SECOND = WEEK[1]
+
+
+@pytest.fixture
+def stored(place: Place, database: str) -> str:
+    """A database with the week's orders."""
+    rejects = place.store.parent / "rejects.csv"
+    preptime("ingest", place.orders, "--restaurants", place.restaurants, "--to", database, "--rejects", rejects).fine()
+    return database
+
+
+def run(place: Place, database: str, verb: str, date: dt.date, *more: str) -> Ran:
+    """A verb that reads from the database."""
+    tables = ("--orders", database, "--restaurants", f"{database}&table=restaurants")
+    return preptime(verb, "--date", str(date), *tables, "--store", place.store, "--results", place.results, *more)
+
+
+def test_a_morning_on_a_database_is_the_morning_on_files(week: Place, place: Place, stored: str) -> None:
+    for date in WEEK[:2]:
+        run(place, stored, "train", date).fine()
+        run(place, stored, "score", date, "--out", stored).fine()
+    of_files = week.predictions(SECOND)
+    mine = place.predictions(SECOND)
+    assert mine.select("order_key", "predicted_seconds").equals(of_files.select("order_key", "predicted_seconds"))
+    kept = open_predictions(stored).read(SECOND)
+    assert kept["order_key"].to_list() == mine["order_key"].to_list()
+    assert kept["predicted_seconds"].to_list() == mine["predicted_seconds"].to_list()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PREPTIME_PREDICTIONS_TO", stored)
+        run(place, stored, "score", SECOND).fine()
+    assert open_predictions(stored).read(SECOND).equals(kept)
+
+
+def test_a_database_that_goes_away_on_the_way_is_said_and_the_rerun_is_right(
+    week: Place, place: Place, stored: str
+) -> None:
+    run(place, stored, "train", WEEK[0]).fine()
+    with psycopg.connect(stored, autocommit=True) as connection:
+        connection.execute(
+            "CREATE FUNCTION gone() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$"
+        )
+        connection.execute(
+            "CREATE TRIGGER gone BEFORE INSERT ON preptime.predictions FOR EACH ROW EXECUTE FUNCTION gone()"
+        )
+    document = refused(run(place, stored, "score", WEEK[0], "--out", stored, "--json"), 3, "FaultError")
+    assert "was lost while it was written" in document.facts
+    # score.json comes last: where it is, the day is done.
+    assert not (place.results / f"date={WEEK[0]}" / "score.json").exists()
+    assert open_predictions(stored).days() == []
+    with psycopg.connect(stored, autocommit=True) as connection:
+        connection.execute("DROP TRIGGER gone ON preptime.predictions")
+    run(place, stored, "score", WEEK[0], "--out", stored).fine()
+    kept, expected = open_predictions(stored).read(WEEK[0]), week.predictions(WEEK[0])
+    assert kept["predicted_seconds"].to_list() == expected["predicted_seconds"].to_list()
+    assert kept["order_key"].to_list() == expected["order_key"].to_list()
+
+
+def test_a_database_that_is_not_there_changes_nothing(week: Place, place: Place, tmp_path: Path) -> None:
+    away = f"postgresql://postgres@/none?host={tmp_path}"
+    for verb in ("train", "score"):
+        document = refused(run(place, away, verb, SECOND, "--json"), 3, "FaultError")
+        assert "cannot be reached" in document.facts
+    assert not place.results.exists()
+    assert not place.store.exists()

@@ -1,0 +1,200 @@
+"""What goes wrong in a morning: each time a clear message, nothing lost, and the rerun right.
+
+Right means: the bytes of a week in which nothing went wrong.
+"""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import polars as pl
+import pytest
+
+from preptime.bundle.champions import ChampionLog
+from preptime.bundle.store import Store
+from preptime.scoring.day import DayDocument
+from preptime.training.train import TrainDocument
+from tests.cli.conftest import damage
+from tests.cli.running import preptime, refused
+from tests.daily.making import FIRST, WEEK, Place, local_dates, until
+from tests.requirements import ROOT
+
+DYING = Path(__file__).parent / "dying.py"
+SECOND, THIRD = WEEK[1:3]
+
+
+def started(program: Path, *arguments: str | Path) -> subprocess.Popen[str]:
+    """A process of one's own, its words on one pipe."""
+    return subprocess.Popen(
+        [sys.executable, str(program), *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        env={"PYTHONPATH": str(ROOT), "PATH": "", "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"},
+    )
+
+
+def options(place: Place) -> tuple[str | Path, ...]:
+    """Everything but verb and date."""
+    tables = ("--orders", place.orders, "--restaurants", place.restaurants)
+    return (*tables, "--store", place.store, "--results", place.results)
+
+
+def log_of(place: Place) -> list[str]:
+    """The bundles of the champion log, first to last."""
+    return [entry.bundle for entry in ChampionLog(Store.open(str(place.store))).history()]
+
+
+@contextmanager
+def room(bytes_: int) -> Iterator[None]:
+    """A disk on which no file can grow beyond so much: the kernel says no in the middle of writing it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("where", ["/bundles/", "/champion/", "training.json"])
+def test_a_training_that_is_killed_leaves_nothing_half_written(where: str, week: Place, place: Place) -> None:
+    """Before its bundle is written, before it is champion, before it is told."""
+    place.day(FIRST)
+    before = log_of(place)
+    killed = started(DYING, where, "train", "--date", str(SECOND), *options(place))
+    said, _ = killed.communicate(timeout=120)
+    assert killed.returncode == -signal.SIGKILL, said
+    assert not (place.results / f"date={SECOND}" / "training.json").exists()
+    assert len(log_of(place)) == len(before) + (where == "training.json")
+    assert all("fine" in line for line in preptime("bundles", "verify", "--store", place.store).fine().out.splitlines())
+    place.day(SECOND)
+    assert place.written(WEEK[:2]) == week.written(WEEK[:2])
+
+
+def test_a_full_disk_is_said_and_what_was_there_stays(week: Place, place: Place) -> None:
+    place.day(FIRST)
+    before = place.written((FIRST,))
+    with room(20_000):
+        document = refused(place.run("train", SECOND, "--json"), 3, "StoreError")
+    assert "File too large" in document.facts
+    assert log_of(place) == [log_of(place)[0]]
+    with room(4_000):
+        document = refused(place.run("score", FIRST, "--json"), 3, "FaultError")
+    assert document.facts.startswith(f"{place.results}/date={FIRST}/predictions.parquet could not be written: File too")
+    assert place.written((FIRST,)) == before
+    place.day(SECOND)
+    assert place.written(WEEK[:2]) == week.written(WEEK[:2])
+
+
+def test_two_schedulers_firing_the_same_date_at_once_end_as_one(week: Place, place: Place) -> None:
+    never = "/no/such/path/"
+    for verb in ("train", "score"):
+        both = [started(DYING, never, verb, "--date", str(FIRST), *options(place)) for _ in range(2)]
+        said = [one.communicate(timeout=120)[0] for one in both]
+        assert [one.returncode for one in both] == [0, 0], said
+    assert len(log_of(place)) == 1
+    assert place.written((FIRST,)) == week.written((FIRST,))
+
+
+def test_half_a_days_orders_are_refused_until_the_rest_is_there(week: Place, place: Place, rows: pl.DataFrame) -> None:
+    place.day(FIRST)
+    cut = rows.filter(pl.col("order_acknowledged_at") < f"{FIRST}T13")
+    cut.write_csv(place.orders)
+    document = refused(place.run("train", SECOND, "--json"), 1, "DataError")
+    assert str(FIRST) in document.facts
+    assert not (place.results / f"date={SECOND}").exists()
+    until(rows, SECOND).write_csv(place.orders)
+    place.day(SECOND)
+    assert place.written(WEEK[:2]) == week.written(WEEK[:2])
+
+
+def test_a_day_delivered_late_is_waited_for_and_the_day_is_answered_meanwhile(
+    week: Place, place: Place, rows: pl.DataFrame
+) -> None:
+    place.day(FIRST)
+    dates = local_dates(rows, place.restaurants)
+    rows.filter((dates < FIRST) | (dates == SECOND)).write_csv(place.orders)
+    document = refused(place.run("train", SECOND, "--json"), 1, "DataError")
+    assert str(FIRST) in document.facts
+    place.run("score", SECOND).fine()
+    told = msgspec.json.decode((place.results / f"date={SECOND}" / "score.json").read_bytes(), type=DayDocument)
+    assert (told.outcome, told.history_date) == ("scored", FIRST)
+    late = pl.concat([rows.filter((dates < FIRST) | (dates == SECOND)), rows.filter(dates == FIRST)])
+    late.write_csv(place.orders)
+    place.day(SECOND)
+    assert place.predictions(SECOND).equals(week.predictions(SECOND))
+
+
+def test_a_day_delivered_twice_is_learned_from_and_answered_once(week: Place, place: Place, rows: pl.DataFrame) -> None:
+    of_days = local_dates(rows, place.restaurants)
+    again = rows.filter((of_days == FIRST) | (of_days == SECOND))
+    pl.concat([until(rows, SECOND), again]).write_csv(place.orders)
+    for date in WEEK[:2]:
+        place.day(date)
+    for date, count in ((FIRST, (of_days == FIRST).sum()), (SECOND, (of_days == SECOND).sum())):
+        told = msgspec.json.decode((place.results / f"date={date}" / "score.json").read_bytes(), type=DayDocument)
+        assert (told.orders, told.repeated) == (count, count)
+        answers = place.predictions(date).drop("prediction_bundle")
+        assert answers.equals(week.predictions(date).drop("prediction_bundle"))
+
+
+def test_one_bad_row_costs_one_row(week: Place, place: Place, rows: pl.DataFrame) -> None:
+    """One in three thousand: a million rows are read by the same code in the same chunks."""
+    of_day = (local_dates(rows, place.restaurants) == SECOND).arg_true()
+    bad = rows.with_row_index().with_columns(
+        number_of_items=pl.when(pl.col("index") == of_day[7]).then(pl.lit("three")).otherwise("number_of_items")
+    )
+    until(bad.drop("index"), SECOND).write_csv(place.orders)
+    for date in WEEK[:2]:
+        place.day(date)
+    told = msgspec.json.decode((place.results / f"date={SECOND}" / "score.json").read_bytes(), type=DayDocument)
+    assert (told.orders, told.predicted, told.refused) == (len(of_day), len(of_day) - 1, {"unparsable_number": 1})
+    refused_row = place.predictions(SECOND).filter(pl.col("prediction_reason").is_not_null())
+    assert refused_row["order_id"].to_list() == [rows["order_id"][of_day[7]]]
+    good = place.predictions(SECOND).filter(pl.col("prediction_reason").is_null())
+    assert good.equals(week.predictions(SECOND).filter(pl.col("order_id") != rows["order_id"][of_day[7]]))
+
+
+def test_a_champion_damaged_on_the_day_of_its_promotion_is_passed_over_and_mended(week: Place, place: Place) -> None:
+    place.day(FIRST)
+    place.run("train", SECOND).fine()
+    first, second = log_of(place)
+    damage(place.store, second)
+    ran = place.run("score", SECOND).fine()
+    assert f"{second} was champion and is refused: {second}/model.onnx: expected SHA-256" in ran.out
+    told = msgspec.json.decode((place.results / f"date={SECOND}" / "score.json").read_bytes(), type=DayDocument)
+    assert (told.bundle, told.passed_over) == (first, (second,))
+    document = refused(place.run("train", THIRD, "--json"), 3, "RefusedBundleError")
+    assert f"The champion {second} is refused" in document.facts
+    assert "is kept" in document.facts
+    place.day(SECOND)  # the same content has the same id: training that morning again mends its bundle
+    place.day(THIRD)
+    assert place.written(WEEK[:3]) == week.written(WEEK[:3])
+
+
+def test_a_store_whose_champions_all_fail_answers_nothing(week: Place, place: Place) -> None:
+    shutil.copytree(week.store, place.store)
+    for bundle in Store.open(str(place.store)).bundle_ids():
+        damage(place.store, bundle)
+    document = refused(place.run("score", WEEK[-1], "--json"), 3, "RefusedBundleError")
+    assert document.facts.startswith(f"No champion up to {WEEK[-1]} opens.")
+    assert not place.results.exists()
+
+
+def test_a_lost_comparison_is_a_green_run_that_says_so(week: Place) -> None:
+    told = [
+        msgspec.json.decode((week.results / f"date={date}/training.json").read_bytes(), type=TrainDocument)
+        for date in WEEK
+    ]
+    lost = [one for one in told if one.outcome == "refreshed"]
+    assert lost
+    assert all(one.reason.startswith("Lost on: ") and one.champion != one.bundle for one in lost)

@@ -1,0 +1,197 @@
+"""A whole morning: a function of its date, whatever came later or in what order; and what is said when things lack."""
+
+from __future__ import annotations
+
+import datetime as dt
+import html
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import polars as pl
+import pytest
+
+from preptime.features.spec import FEATURES
+from preptime.monitoring.document import Monitoring, encode
+from preptime.monitoring.monitor import Watch, monitor
+from preptime.monitoring.page import render_page
+from preptime.monitoring.prometheus import render
+from preptime.tables.synthetic import SynthesisPlan
+from tests.monitoring.example import fired, first_morning
+from tests.monitoring.making import NoStore
+from tests.monitoring.months import ONE_DAY, Frame, Month, make_month
+
+DAYS = 38
+SLOWER_FROM = 36
+
+
+@pytest.fixture(scope="module")
+def month(tmp_path_factory: pytest.TempPathFactory) -> Month:
+    """38 small days, answered after 23; models that answer 40 % too little from day 36 on."""
+    plan = SynthesisPlan(orders=9_000, restaurants=150, days=DAYS)
+    return make_month(plan, tmp_path_factory.mktemp("month"), trained_days=23, slower=(SLOWER_FROM, 1.4))
+
+
+@pytest.fixture(scope="module")
+def date(month: Month) -> dt.date:
+    """The morning after day 37."""
+    return month.start + (DAYS - 1) * ONE_DAY
+
+
+@pytest.fixture(scope="module")
+def seen(month: Month, date: dt.date) -> Monitoring:
+    """What that morning says."""
+    return monitor(month.watch(date), date)
+
+
+def test_running_again_gives_the_same_bytes(month: Month, date: dt.date, seen: Monitoring) -> None:
+    assert encode(monitor(month.watch(date), date)) == encode(seen)
+
+
+def test_the_order_of_rows_changes_nothing(month: Month, date: dt.date, seen: Monitoring) -> None:
+    shuffled = Frame(month.known(date).rows.sample(fraction=1.0, shuffle=True, seed=9))
+    assert encode(monitor(replace(month.watch(date), orders=shuffled), date)) == encode(seen)
+
+
+def test_a_backfill_says_what_the_morning_said(month: Month, date: dt.date, seen: Monitoring) -> None:
+    """Today's table holds later days, and so do the results."""
+    assert encode(monitor(replace(month.watch(date), orders=Frame(month.orders)), date)) == encode(seen)
+
+
+def test_everything_adds_up(seen: Monitoring) -> None:
+    counts = seen.answers
+    assert counts.answered + counts.unanswered == counts.orders
+    assert counts.answered + counts.open == counts.from_api + counts.from_batch
+    assert sum(day.orders for day in seen.days) == counts.orders
+    assert sum(day.answered for day in seen.days) == counts.answered + counts.open
+    assert sum(day.open for day in seen.days) == counts.open
+    assert sum(day.figures.n for day in seen.days) == counts.evaluated == seen.figures.n
+    assert all(sum(day.basis.values()) == day.answered for day in seen.days)
+    for cut in ("overall", "city", "type_of_food", "hour", "items", "basis"):
+        assert sum(one.n for one in seen.segments if one.segment == cut) == seen.figures.n
+    for feature in seen.drift.features:
+        assert sum(one.recent for one in feature.bins) == pytest.approx(1.0)
+        assert sum(one.reference for one in feature.bins) == pytest.approx(1.0)
+    assert seen.promise is not None
+    assert seen.promise.figures.n > 100
+
+
+def test_what_went_wrong_is_said(seen: Monitoring) -> None:
+    """The models, not the kitchens, changed; every city is meant, so all orders are named."""
+    slower = [alert for alert in seen.alerts if alert.rule == "slower"]
+    assert slower
+    assert {alert.value for alert in slower} <= {"all", "London"}
+    assert seen.verdict[0].startswith(slower[0].sentence)
+    assert [rule.state for rule in seen.rules if rule.rule == "slower"] == ["fired"]
+
+
+def test_the_reference_is_whole_weeks_of_the_training_window(month: Month, seen: Monitoring) -> None:
+    reference = seen.drift.reference
+    assert reference is not None
+    assert (reference.first, reference.last) == (month.start + 9 * ONE_DAY, month.start + 22 * ONE_DAY)
+    assert [feature.name for feature in seen.drift.features][-1] == "predicted_seconds"
+    assert len(seen.drift.features) == len(FEATURES) + 1
+
+
+def test_a_pruned_store_takes_the_lookup_and_the_drift_along(month: Month, date: dt.date) -> None:
+    found = monitor(replace(month.watch(date), sources=NoStore()), date)
+    assert found.figures.n > 0
+    assert (found.figures.lookup_mae, found.figures.lookup_n, found.champion, found.promise) == (None, 0, None, None)
+    assert all(one.lookup_mae is None for one in found.segments)
+    assert found.drift.why_not is not None
+    assert {rule.state for rule in found.rules if rule.rule in {"worse_than_lookup", "feature_drift"}} == {"unknown"}
+
+
+def test_a_first_morning_without_any_answer_is_no_failure(month: Month, tmp_path: Path) -> None:
+    date = month.start + 3 * ONE_DAY
+    found = monitor(replace(month.watch(date), results=type(month.results)(tmp_path / "none")), date)
+    assert not found.alerts
+    assert "Nothing was answered" in found.verdict[1]
+    for document in (found, first_morning()):
+        assert "Nothing was answered" in render_page(document)
+        assert b"preptime_monitor_alerts 0.0\n" in render(document)
+
+
+def test_a_table_without_a_known_order_is_no_failure(month: Month) -> None:
+    date = month.start
+    watch = Watch(Frame(month.orders), month.directory, month.results, month.mornings)
+    found = monitor(watch, date)
+    assert (found.answers.orders, found.alerts) == (0, ())
+
+
+@pytest.fixture(scope="module")
+def page(seen: Monitoring) -> str:
+    """The morning's page."""
+    return render_page(seen)
+
+
+def test_the_page_needs_nothing_from_anywhere(page: str) -> None:
+    without_names = page.replace("http://www.w3.org/2000/svg", "").replace("http://www.w3.org/1999/xlink", "")
+    assert not re.search(r"https?://|@import|<script|<link|src=|url\((?!#)", without_names)
+    identifiers = re.findall(r'\bid="([^"]*)"', page)
+    assert len(identifiers) == len(set(identifiers))
+
+
+def test_the_page_says_what_the_document_says(seen: Monitoring, page: str) -> None:
+    for sentence in seen.verdict:
+        assert html.escape(sentence) in page
+    for rule in seen.rules:
+        assert f">{rule.rule}<" in page
+    for bundle in seen.bundles:
+        assert bundle.bundle in page
+    assert page.count('class="wide"') == page.count('class="narrow"') >= 10
+
+
+def test_the_same_document_gives_the_same_page(seen: Monitoring, page: str) -> None:
+    assert render_page(seen) == page
+
+
+def test_names_from_data_are_text_on_the_page() -> None:
+    bad = '<script>alert("x")</script>'
+    document = fired()
+    alert = msgspec.structs.replace(document.alerts[0], value=bad, sentence=f"{bad} is slower.")
+    shown = render_page(msgspec.structs.replace(document, alerts=(alert,), verdict=(alert.sentence,)))
+    assert "<script" not in shown
+    assert html.escape(bad) in shown
+
+
+SAMPLE = re.compile(
+    r'(preptime_monitor_[a-z0-9_]+)(\{[a-z_]+="(?:[^"\\\n]|\\.)*"(?:,[a-z_]+="(?:[^"\\\n]|\\.)*")*\})? (\S+)'
+)
+
+
+def test_the_prometheus_file_is_one(seen: Monitoring) -> None:
+    """Each metric told once, with its help and type before its samples, and the values of the document."""
+    lines = render(seen).decode().splitlines()
+    told = list[str]()
+    for line in lines:
+        if line.startswith("# HELP "):
+            told.append(line.split(" ")[2])
+        elif not line.startswith("# TYPE "):
+            found = SAMPLE.fullmatch(line)
+            assert found, line
+            assert found[1] == told[-1]
+            float(found[3])
+    assert len(told) == len(set(told))
+    assert f'preptime_monitor_mae_seconds{{days="7d"}} {seen.recent.mae!r}' in lines
+    assert f"preptime_monitor_alerts {float(len(seen.alerts))!r}" in lines
+
+
+def test_every_metric_is_documented(seen: Monitoring) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"# HELP (\S+)", render(seen).decode()))
+    assert names == set(re.findall(r"`(preptime_monitor_[a-z0-9_]+)", page))
+
+
+def test_labels_are_escaped() -> None:
+    document = fired()
+    alert = msgspec.structs.replace(document.alerts[0], value='a "b" \\ c\nd')
+    text = render(msgspec.structs.replace(document, alerts=(alert,))).decode()
+    assert r'value="a \"b\" \\ c\nd"' in text
+
+
+def test_no_column_of_the_later_kind_is_needed_of_a_partition(month: Month) -> None:
+    """Guards the harness: what it writes is what monitoring asks for, no more."""
+    path = month.results.path(month.first_answer, "predictions.parquet")
+    assert len(pl.read_parquet_schema(path)) == 7

@@ -1,0 +1,37 @@
+"""How the pages speak."""
+
+from __future__ import annotations
+
+import pytest
+
+from preptime.domain.prediction import BASES
+from preptime.ui import words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (None, "–"),
+        (0, "0 s"),
+        (59.6, "1 min 00 s"),
+        (437, "7 min 17 s"),
+        (600, "10 min"),
+        (3569, "59 min"),
+        (3900, "1 h 05 min"),
+    ],
+)
+def test_durations_are_said_as_people_say_them(seconds: float | None, said: str) -> None:
+    assert words.minutes(seconds) == said
+
+
+def test_moments_sizes_and_numbers_are_said_as_people_say_them() -> None:
+    assert words.clock("2015-07-01 19:07:17+01:00") == "19:07"
+    assert words.clock(None) == "–"
+    assert words.between(130, 785) == "2 to 13 min"
+    assert words.counted(1, "order") == "1 order"
+    assert words.counted(1204, "order") == "1,204 orders"
+    assert (words.size(830_000), words.size(12_340_000)) == ("830 kB", "12.3 MB")
+
+
+def test_every_basis_has_words() -> None:
+    assert set(words.BASIS) == set(BASES)
