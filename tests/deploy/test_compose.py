@@ -9,6 +9,7 @@ import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -40,6 +41,7 @@ class Running:
     ui: int
     airflow: Airflow
     key: str
+    orders: Path
     said: str
 
     def names(self, *filtered: str) -> list[str]:
@@ -81,7 +83,7 @@ def running(engine: Engine, image: Build, tmp_path_factory: pytest.TempPathFacto
             secrets = dict(line.split("=", 1) for line in compose.SECRETS.read_text(encoding="utf-8").splitlines())
             airflow = Airflow(int(ports["AIRFLOW_PORT"]), "airflow", secrets["_AIRFLOW_WWW_USER_PASSWORD"])
             api, ui = int(ports["PREPTIME_PORT"]), int(ports["PREPTIME_UI_PORT"])
-            yield Running(engine, api, ui, airflow, secrets["PREPTIME_API_KEY"], said)
+            yield Running(engine, api, ui, airflow, secrets["PREPTIME_API_KEY"], orders / "orders.csv", said)
         finally:
             compose.main(["down", "--volumes"])
 
@@ -153,16 +155,17 @@ def test_airflow_trains_and_the_page_asks_the_api(running: Running) -> None:
     assert state == "success", running.airflow.log("daily_training_run", "train")
     status, answer = ask(running.api, "/readyz")
     assert status == 200, answer
-    bundle = json.loads(answer)["bundle"]
     with chromium() as browser, looking(browser, f"http://127.0.0.1:{running.ui}") as page:
         page.get_by_label("Your key").fill(running.key)
         page.get_by_role("button", name="Come in").click()
+        settle(page)
+        page.set_input_files("input[type=file]", running.orders)
         settle(page)
         page.get_by_text("Call Flask API").click()
         settle(page)
         page.get_by_role("button", name=re.compile(r"Predict \d+ orders")).click()
         settle(page)
-        expect(page.get_by_text(bundle).first).to_be_visible()
+        expect(page.get_by_test_id("stDownloadButton").first).to_be_visible()
     status, metrics = ask(running.api, "/metrics")
     assert re.search(r'preptime_requests_total\{endpoint="/v1/predictions",status="200",key="page"\} [1-9]', metrics)
 
