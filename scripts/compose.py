@@ -21,7 +21,8 @@ from preptime.errors import FaultError, PreptimeError, UsageError
 from preptime.keys import new_key
 from preptime.settings import ENV_FILE
 from preptime.settings.env_file import read_env_file
-from scripts.images import docker, pins
+from scripts.images import docker
+from scripts.pins import pins
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRETS = ROOT / ".env.secrets"

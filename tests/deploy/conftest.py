@@ -10,7 +10,7 @@ import pytest
 
 from preptime.bundle.champions import ChampionLog, EntryDraft
 from preptime.bundle.store import Store
-from scripts import images
+from scripts import images, pins
 from tests.bundle.making import DAY, put_bundle
 from tests.deploy import standins
 from tests.deploy.engine import Engine, an_engine
@@ -28,24 +28,25 @@ def engine() -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def base(engine: Engine) -> str:
     """The pinned base where it can be had, else its stand-in."""
-    if images.PINS.is_file() and engine.run("pull", pinned := images.pins()["BASE"], check=False).returncode == 0:
+    if pins.PINS.is_file() and engine.run("pull", pinned := pins.pins()["BASE"], check=False).returncode == 0:
         return pinned
     return standins.python(engine)
 
 
 @pytest.fixture(scope="session")
 def image(engine: Engine, base: str) -> Callable[[str], str]:
-    """The image of a target, built at its first use."""
-    built: dict[str, str] = {}
+    """The image of a target, built at its first use; and again, from the builder's cache, if a test removed it."""
+    built: set[str] = set()
 
     def build(target: str) -> str:
-        if target not in built:
+        name = f"preptime-{target}:{TAG}"
+        if target not in built or engine.run("image", "inspect", name, check=False).returncode:
             with pytest.MonkeyPatch.context() as here:
                 if engine.host:
                     here.setenv("DOCKER_HOST", engine.host)
                 assert images.main([target, "--base", base, "--tag", TAG]) == 0
-            built[target] = f"preptime-{target}:{TAG}"
-        return built[target]
+            built.add(target)
+        return name
 
     return build
 

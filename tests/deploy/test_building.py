@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from preptime.errors import UsageError
-from scripts import images
+from scripts import images, pins
 from tests.deploy.manifests import tool
 from tests.requirements import ROOT
 
@@ -20,18 +20,18 @@ def test_nothing_is_built_on_a_tag(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without a digest for every published image the build says how to get one, and begins nothing."""
-    monkeypatch.setattr(images, "PINS", ROOT / "deploy" / "docker" / "none.env")
+    monkeypatch.setattr(pins, "PINS", ROOT / "deploy" / "docker" / "none.env")
     monkeypatch.setattr(images, "docker", lambda: "docker")
     assert images.main([]) == 2
     assert "images --pin" in capsys.readouterr().err
-    pins = tmp_path / "pins.env"
-    monkeypatch.setattr(images, "PINS", pins)
-    monkeypatch.setattr(images, "ROOT", tmp_path)
-    pins.write_text(f"BASE=python:3.11@{DIGEST}\nPOSTGRES=postgres:17\n", encoding="utf-8")
+    file = tmp_path / "pins.env"
+    monkeypatch.setattr(pins, "PINS", file)
+    monkeypatch.setattr(pins, "ROOT", tmp_path)
+    file.write_text(f"BASE=python:3.11@{DIGEST}\nPOSTGRES=postgres:17\n", encoding="utf-8")
     with pytest.raises(UsageError, match="POSTGRES"):
-        images.pins()
-    pins.write_text(f"# by --pin\nBASE=python:3.11@{DIGEST}\nPOSTGRES=postgres:17@{DIGEST}\n", encoding="utf-8")
-    assert images.pins() == {"BASE": f"python:3.11@{DIGEST}", "POSTGRES": f"postgres:17@{DIGEST}"}
+        pins.pins()
+    file.write_text(f"# by --pin\nBASE=python:3.11@{DIGEST}\nPOSTGRES=postgres:17@{DIGEST}\n", encoding="utf-8")
+    assert pins.pins() == {"BASE": f"python:3.11@{DIGEST}", "POSTGRES": f"postgres:17@{DIGEST}"}
 
 
 def test_the_dockerfile_stands_on_the_base_alone() -> None:
