@@ -156,14 +156,14 @@ def test_airflow_trains_and_the_page_asks_the_api(running: Running) -> None:
     status, answer = ask(running.api, "/readyz")
     assert status == 200, answer
     with chromium() as browser, looking(browser, f"http://127.0.0.1:{running.ui}") as page:
-        page.get_by_label("Your key").fill(running.key)
+        page.get_by_label("Your key", exact=True).fill(running.key)
         page.get_by_role("button", name="Come in").click()
         settle(page)
         page.set_input_files("input[type=file]", running.orders)
         settle(page)
         page.get_by_text("Call Flask API").click()
         settle(page)
-        page.get_by_role("button", name=re.compile(r"Predict \d+ orders")).click()
+        page.get_by_role("button", name=re.compile(r"Predict [\d,]+ orders")).click()
         settle(page)
         expect(page.get_by_test_id("stDownloadButton").first).to_be_visible()
     status, metrics = ask(running.api, "/metrics")
