@@ -8,8 +8,6 @@ from __future__ import annotations
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,22 +23,16 @@ from preptime.training.train import TrainDocument
 from tests.cli.conftest import damage
 from tests.cli.running import preptime, refused
 from tests.daily.making import FIRST, WEEK, Place, local_dates, until
-from tests.requirements import ROOT
+from tests.daily.processes import Processes, processes
 
-DYING = Path(__file__).parent / "dying.py"
 SECOND, THIRD = WEEK[1:3]
 
 
-def started(program: Path, *arguments: str | Path) -> subprocess.Popen[str]:
-    """A process of one's own, its words on one pipe."""
-    return subprocess.Popen(
-        [sys.executable, str(program), *map(str, arguments)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        env={"PYTHONPATH": str(ROOT), "PATH": "", "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"},
-    )
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """Processes of their own."""
+    with processes(tmp_path_factory.mktemp("apart")) as started:
+        yield started
 
 
 def options(place: Place) -> tuple[str | Path, ...]:
@@ -66,13 +58,13 @@ def room(bytes_: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("where", ["/bundles/", "/champion/", "training.json"])
-def test_a_training_that_is_killed_leaves_nothing_half_written(where: str, week: Place, place: Place) -> None:
+def test_a_training_that_is_killed_leaves_nothing_half_written(
+    where: str, week: Place, place: Place, apart: Processes
+) -> None:
     """Before its bundle is written, before it is champion, before it is told."""
     place.day(FIRST)
     before = log_of(place)
-    killed = started(DYING, where, "train", "--date", str(SECOND), *options(place))
-    said, _ = killed.communicate(timeout=120)
-    assert killed.returncode == -signal.SIGKILL, said
+    assert apart.run(("train", "--date", str(SECOND), *options(place)), before=where) == [-signal.SIGKILL], apart.said
     assert not (place.results / f"date={SECOND}" / "training.json").exists()
     assert len(log_of(place)) == len(before) + (where == "training.json")
     assert all("fine" in line for line in preptime("bundles", "verify", "--store", place.store).fine().out.splitlines())
@@ -95,12 +87,10 @@ def test_a_full_disk_is_said_and_what_was_there_stays(week: Place, place: Place)
     assert place.written(WEEK[:2]) == week.written(WEEK[:2])
 
 
-def test_two_schedulers_firing_the_same_date_at_once_end_as_one(week: Place, place: Place) -> None:
-    never = "/no/such/path/"
+def test_two_schedulers_firing_the_same_date_at_once_end_as_one(week: Place, place: Place, apart: Processes) -> None:
     for verb in ("train", "score"):
-        both = [started(DYING, never, verb, "--date", str(FIRST), *options(place)) for _ in range(2)]
-        said = [one.communicate(timeout=120)[0] for one in both]
-        assert [one.returncode for one in both] == [0, 0], said
+        call = (verb, "--date", str(FIRST), *options(place))
+        assert apart.run(call, call) == [0, 0], apart.said
     assert len(log_of(place)) == 1
     assert place.written((FIRST,)) == week.written((FIRST,))
 
