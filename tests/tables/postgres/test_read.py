@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from pathlib import Path
 
 import polars as pl
@@ -120,6 +121,23 @@ def test_a_server_that_goes_while_it_is_read_is_said(url: str) -> None:
     assert "was lost while it was read: " in lost.value.facts
     assert lost.value.hint == "Nothing was lost and nothing half-written; run again when the server answers."
     assert len(open_table(url).frame()) > 7000
+
+
+def test_a_read_holds_one_chunk_while_the_server_waits(url: str) -> None:
+    """Memory does not grow with the day: what has not been asked for has not been sent."""
+    load(url, month(days=1, per_day=30_000))
+    reading = open_table(url).batches(100)
+    next(reading)
+    waiting = (
+        "SELECT wait_event FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid() AND state = 'active' AND query LIKE 'COPY%'"
+    )
+    deadline = time.monotonic() + 10
+    with psycopg.connect(url, autocommit=True) as connection:
+        while (found := connection.execute(waiting).fetchall()) != [("ClientWrite",)] and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert found == [("ClientWrite",)]
+    assert sum(len(chunk) for chunk in reading) > 29_000
 
 
 def test_a_reader_that_stops_early_leaves_no_connection(url: str) -> None:
