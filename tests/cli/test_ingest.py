@@ -67,7 +67,7 @@ def test_tables_alone_can_be_made(database: str) -> None:
 def test_orders_need_restaurants_first(files: Files, database: str) -> None:
     said = refused(preptime("ingest", files.orders, "--to", database, "--json"), 1, "DataError")
     assert "table=restaurants has no rows" in said.facts
-    assert said.hint.startswith("Load some: preptime ingest --restaurants RESTAURANTS --to postgresql://")
+    assert said.hint.startswith("Load some: preptime ingest --restaurants RESTAURANTS --to 'postgresql://")
 
 
 def test_restaurants_that_training_would_refuse_are_refused(database: str, tmp_path: Path) -> None:
@@ -80,6 +80,11 @@ def test_restaurants_that_training_would_refuse_are_refused(database: str, tmp_p
 def test_only_a_database_is_loaded_into(files: Files, to: str) -> None:
     said = refused(preptime("ingest", files.orders, "--to", to, "--json"), 2, "UsageError")
     assert said.facts == f"{to} is no database."
+
+
+def test_rejects_of_another_kind_are_wrong_use(files: Files, database: str) -> None:
+    ran = preptime("ingest", files.orders, "--to", database, "--rejects", "rejects.parquet", "--json")
+    assert refused(ran, 2, "UsageError").facts == "--rejects rejects.parquet is no csv."
 
 
 def test_a_server_that_does_not_answer_is_a_fault(files: Files) -> None:

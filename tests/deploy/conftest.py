@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,10 +10,10 @@ import pytest
 
 from preptime.bundle.champions import ChampionLog, EntryDraft
 from preptime.bundle.store import Store
-from scripts import images
+from scripts import images, pins
 from tests.bundle.making import DAY, put_bundle
 from tests.deploy import standins
-from tests.deploy.engine import USER, Engine, an_engine
+from tests.deploy.engine import Engine, an_engine
 
 TAG = "test"
 
@@ -29,34 +28,35 @@ def engine() -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def base(engine: Engine) -> str:
     """The pinned base where it can be had, else its stand-in."""
-    if images.PINS.is_file() and engine.run("pull", pinned := images.pins()["BASE"], check=False).returncode == 0:
+    if pins.PINS.is_file() and engine.run("pull", pinned := pins.pins()["BASE"], check=False).returncode == 0:
         return pinned
     return standins.python(engine)
 
 
 @pytest.fixture(scope="session")
 def image(engine: Engine, base: str) -> Callable[[str], str]:
-    """The image of a target, built at its first use."""
-    built: dict[str, str] = {}
+    """The image of a target, built at its first use; and again, from the builder's cache, if a test removed it."""
+    built: set[str] = set()
 
     def build(target: str) -> str:
-        if target not in built:
+        name = f"preptime-{target}:{TAG}"
+        if target not in built or engine.run("image", "inspect", name, check=False).returncode:
             with pytest.MonkeyPatch.context() as here:
                 if engine.host:
                     here.setenv("DOCKER_HOST", engine.host)
                 assert images.main([target, "--base", base, "--tag", TAG]) == 0
-            built[target] = f"preptime-{target}:{TAG}"
-        return built[target]
+            built.add(target)
+        return name
 
     return build
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """A store with a champion, of the images' user."""
+    """A store with a champion that the images' user may read."""
     folder = tmp_path / "models"
     promote(folder, put_bundle(Store.open(str(folder))))
-    return owned(folder)
+    return shared(folder)
 
 
 def promote(folder: Path, bundle: str) -> None:
@@ -64,17 +64,17 @@ def promote(folder: Path, bundle: str) -> None:
     log = ChampionLog(Store.open(str(folder)))
     draft = EntryDraft(bundle=bundle, date=DAY, action="promote", reason="test", by="test", at="2015-06-17T04:00:00Z")
     log.append(draft, log.current())
-    owned(folder)
+    shared(folder)
 
 
-def owned(folder: Path) -> Path:
-    """Give a folder and what is in it to the images' user."""
+def shared(folder: Path) -> Path:
+    """Let the images' user, who is a stranger here, read and write a folder and what is in it."""
     for path in (folder, *folder.rglob("*")):
-        os.chown(path, USER, USER)
+        path.chmod(0o777 if path.is_dir() else 0o666)
     return folder
 
 
 @pytest.fixture
 def copied_store(store: Path, tmp_path: Path) -> Path:
     """Another copy of the store."""
-    return owned(Path(shutil.copytree(store, tmp_path / "copy")))
+    return shared(Path(shutil.copytree(store, tmp_path / "copy")))

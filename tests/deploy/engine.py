@@ -118,12 +118,18 @@ class Container:
 
 
 def ask(
-    port: int, path: str, body: bytes | None = None, headers: dict[str, str] | None = None, seconds: float = 30
+    port: int,
+    path: str,
+    body: bytes | None = None,
+    headers: dict[str, str] | None = None,
+    *,
+    method: str = "",
+    seconds: float = 30,
 ) -> tuple[int, str]:
-    """Status and body of an answer; a POST when there is a body."""
+    """Status and body of an answer; a POST when there is a body and no other method is named."""
     connection = HTTPConnection("127.0.0.1", port, timeout=seconds)
     try:
-        connection.request("GET" if body is None else "POST", path, body, headers or {})
+        connection.request(method or ("GET" if body is None else "POST"), path, body, headers or {})
         response = connection.getresponse()
         return response.status, response.read().decode()
     finally:

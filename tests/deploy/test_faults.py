@@ -19,7 +19,7 @@ from preptime.bundle.store import Store
 from tests.api.processes import free_port
 from tests.bundle.making import put_bundle
 from tests.deploy.asking import HEADERS, ORDER, Load
-from tests.deploy.conftest import owned, promote
+from tests.deploy.conftest import promote, shared
 from tests.deploy.engine import Engine, ask
 from tests.deploy.serving import INSIDE, over, serving, serving_here
 from tests.requirements import ROOT, requires
@@ -138,7 +138,7 @@ def test_a_store_that_is_away_at_the_start_is_waited_for(
     engine: Engine, image: Build, store: Path, tmp_path: Path
 ) -> None:
     """Alive and not ready, then ready without a restart; away again, it goes on and says so."""
-    stores = owned(tmp_path)
+    stores = shared(tmp_path)
     away = tmp_path / "away"
     store.rename(away)
     options = (f"--volume={stores}:/stores:ro", *serving(tmp_path / "nowhere", PREPTIME_STORE="/stores/models"))

@@ -12,7 +12,7 @@ import pytest
 from scripts import images
 from tests.api.processes import free_port
 from tests.deploy.asking import HEADERS, KEYS, ORDER, Load
-from tests.deploy.conftest import owned
+from tests.deploy.conftest import shared
 from tests.deploy.engine import USER, Engine, ask
 from tests.deploy.serving import INSIDE, PUBLISHED, serving, serving_here
 
@@ -66,7 +66,7 @@ def test_serve_answers_locked_down_and_within_two_seconds(engine: Engine, image:
 
 def test_serve_says_that_it_is_healthy_before_it_has_a_champion(engine: Engine, image: Build, tmp_path: Path) -> None:
     """Nobody should end a server because nothing has been trained yet."""
-    empty = owned(tmp_path)
+    empty = shared(tmp_path)
     with engine.started(image("serve"), options=serving(empty)) as container:
         container.wait_healthy()
         assert ask(container.port(INSIDE), "/readyz")[0] == 503
@@ -106,8 +106,7 @@ def test_sigterm_under_load_answers_all_that_was_asked_before(engine: Engine, im
 
 def test_jobs_train_and_score_locked_down(engine: Engine, image: Build, tmp_path: Path) -> None:
     """From nothing to predictions, each verb a container of its own that shares a volume with the others."""
-    data = owned(tmp_path)
-    data.chmod(0o755)
+    data = shared(tmp_path)
     locked = (
         "run",
         "--rm",

@@ -13,6 +13,7 @@ import polars as pl
 from preptime.features.directory import Directory
 from preptime.features.history import History
 from preptime.monitoring.answers import QUANTILE_COLUMNS, Answers, read_answers
+from preptime.monitoring.document import Days
 from preptime.monitoring.joined import Joined, join
 from preptime.monitoring.outcomes import Known, read_outcomes
 from preptime.tables.audit import audit
@@ -83,7 +84,7 @@ class Place:
 
     def answers(self) -> Answers:
         """Everything answered in the week before `DATE`."""
-        return read_answers(self.results, self.log, DIRECTORY, FIRST, DATE - dt.timedelta(days=1))
+        return read_answers(self.results, self.log, DIRECTORY, Days(first=FIRST, last=DATE - dt.timedelta(days=1)))
 
     def joined(self, orders: pl.DataFrame, date: dt.date = DATE) -> Joined:
         """The answers beside what these orders say happened."""

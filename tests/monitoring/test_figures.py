@@ -11,6 +11,7 @@ from preptime.evaluation.metrics import BIAS, MAE, WITHIN_5_MIN, interval_covera
 from preptime.evaluation.scores import quantile_scores
 from preptime.evaluation.segments import segments as plain_segments
 from preptime.monitoring.answers import read_answers
+from preptime.monitoring.document import Days
 from preptime.monitoring.figures import Tallied, segments
 from preptime.monitoring.joined import Joined, join
 from preptime.monitoring.outcomes import read_outcomes
@@ -25,7 +26,7 @@ def joined(tmp_path_factory: pytest.TempPathFactory) -> Joined:
     month = make_month(SynthesisPlan(orders=3_000, restaurants=60, days=12), root, trained_days=6)
     date = month.last + ONE_DAY
     known = read_outcomes(month.known(date), month.directory, date, month.first_answer)
-    answers = read_answers(month.results, None, month.directory, month.first_answer, month.last)
+    answers = read_answers(month.results, None, month.directory, Days(first=month.first_answer, last=month.last))
     return join(known.outcomes, answers, month.directory, month.mornings)
 
 

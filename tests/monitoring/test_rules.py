@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -188,3 +189,12 @@ def test_a_feature_that_never_varies_has_one_bin_and_no_drift() -> None:
     same = [np.full(50, 3.0) for _ in range(7)]
     found = _compare(Binned.of(same), same)
     assert (found.psi, found.p) == (0.0, 1.0)
+
+
+def test_the_page_lists_every_rule_and_whether_it_asks_for_a_training() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    table = page.partition("| rule | fires when |")[2].partition("\n\n")[0]
+    told = [line.split("|") for line in table.splitlines() if line.startswith("| `")]
+    assert [(row[1].strip(" `"), row[3].strip() == "yes") for row in told] == [
+        (rule.name, rule.retrain) for rule in RULES
+    ]

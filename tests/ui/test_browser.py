@@ -44,8 +44,7 @@ def test_a_file_is_answered_alike_here_and_by_the_api_and_downloads_are_what_sco
     with looking(browser, site.page.url) as page:
         page.set_input_files("input[type=file]", orders)
         settle(page)
-        page.get_by_role("button", name=re.compile(r"Predict \d+ orders")).click()
-        settle(page)
+        _predict(page)
         local = _fetched(page, "parquet")
         assert local.equals(expected)
         csv = _fetched_bytes(page, "csv")
@@ -55,8 +54,7 @@ def test_a_file_is_answered_alike_here_and_by_the_api_and_downloads_are_what_sco
         page.get_by_label("Key of the API").fill(API_KEY)
         page.keyboard.press("Enter")
         settle(page)
-        page.get_by_role("button", name=re.compile(r"Predict \d+ orders")).click()
-        settle(page)
+        _predict(page)
         assert _figures(page) == local_numbers
         asked = _fetched(page, "parquet")
         assert API_KEY not in page.url
@@ -97,14 +95,19 @@ def test_the_page_fits_its_window_and_takes_its_colours(
     with looking(browser, site.page.url, width=width, dark=dark) as page:
         page.get_by_role("button", name="Try the sample").click()
         settle(page)
-        page.get_by_role("button", name=re.compile("Predict 48 orders")).click()
-        settle(page)
+        _predict(page)
         for tab in ("Upload a file", "One order", "Data dictionary"):
             page.get_by_role("tab", name=tab).click()
             settle(page)
             assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= width
         ground = page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
         assert (sum(int(part) for part in re.findall(r"\d+", ground)[:3]) < 200) == dark
+
+
+def _predict(page: Page) -> None:
+    page.get_by_role("button", name=re.compile(r"Predict \d+ orders")).click()
+    page.locator(".figures").wait_for()
+    settle(page)
 
 
 def _fetched_bytes(page: Page, kind: str) -> bytes:

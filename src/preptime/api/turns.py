@@ -2,8 +2,8 @@
 
 A worker's threads share the interpreter, and mostly one core. Left to themselves they get in each other's way: each is
 stopped halfway by the next, so all are slow and some very slow. Here they take turns, first come first served, and
-whoever's turn it is asks for the others as well. Measured with 16 connections on one core, six models: 4,300 requests
-a second where threads without turns gave 3,000, the slowest hundredth at 1.9 times the median where it was 4.4 times.
+whoever's turn it is asks for the others as well: on one core, half as many requests again, and the slowest hundredth at
+twice the median where it was three to six times (docs/decisions/0009-requests-in-hand-share-a-run.md).
 An order's numbers don't depend on those beside it: the tests hold graph and features to that, bit by bit.
 """
 

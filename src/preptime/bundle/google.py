@@ -7,6 +7,7 @@ but not delete them enough for everything except pruning. Reading writes nothing
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from preptime.bundle.manifest import MANIFEST, is_bundle_id
 from preptime.errors import StoreError
 
+QUESTION_OFF = "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"
 TIMEOUT_SECONDS = (5.0, 30.0)
 """To connect, and between two pieces of an answer: a bucket that hangs is a bucket that is away."""
 
@@ -163,6 +165,9 @@ class GooglePlace:
 
 def _connect() -> storage.Client:
     """By the account that the machine runs as; anonymously when `STORAGE_EMULATOR_HOST` names an emulator."""
+    # The client would ask, in a thread of its own, where the bucket lies, to say so in traces that nobody collects; an
+    # account that may read objects may not ask that.
+    os.environ.setdefault(QUESTION_OFF, "true")
     return storage.Client(project=None)  # objects belong to buckets; which project pays is no question of ours
 
 

@@ -10,7 +10,8 @@ import msgspec
 
 from preptime.cli import figures, reading
 from preptime.cli.speaking import Speaker, speaking
-from preptime.tables.database import Loaded
+from preptime.errors import DataError, UsageError
+from preptime.tables.database import Loaded, NothingToStoreError
 
 if TYPE_CHECKING:
     from preptime.tables.database import Database
@@ -52,6 +53,8 @@ def ingest(speaker: Speaker, *, source: str | None, restaurants: str | None, to:
     """
     from preptime.tables.open import open_database
 
+    if rejects.suffix.lower() != ".csv":
+        raise UsageError(f"--rejects {rejects} is no csv.", "Name the file .csv.")
     database = open_database(to)
     migrations = database.prepare()
     listed = None if restaurants is None else _restaurants(database, restaurants)
@@ -84,8 +87,14 @@ def _orders(speaker: Speaker, database: Database, source: str, rejects: Path) ->
     from preptime.tables.rejects import Rejects
 
     directory = reading.read_directory(database.restaurants)
-    with Rejects(rejects) as refused:
-        loaded = load(open_table(source), directory, database, refused, speaker.progress)
+    try:
+        with Rejects(rejects) as refused:
+            loaded = load(open_table(source), directory, database, refused, speaker.progress)
+    except NothingToStoreError as error:
+        raise DataError(
+            f"{source}: no row could be stored.",
+            f"All of them are in {rejects}, with their reasons: repair them there.",
+        ) from error
     return loaded, {str(reason): count for reason, count in refused.counts.most_common()}
 
 

@@ -73,8 +73,8 @@ def _setting(field: str) -> str:
     return f"PREPTIME_{field.upper()}"
 
 
-orders = told("orders", "Orders: a csv or parquet file, a folder, or a glob of them.")
-restaurants = told("restaurants", "Restaurants: file, folder, or glob.")
+orders = told("orders", "Orders: a csv or parquet file, a folder, a glob, or a database's address.")
+restaurants = told("restaurants", "Restaurants, likewise.")
 store = told("store", "Folder or URL that holds the bundles.")
 log = told("prediction_log_folder", "Folder of the API's prediction log; it need not be there.")
 results = told("results", "Folder of the daily results, one partition for each date.")

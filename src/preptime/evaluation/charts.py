@@ -73,7 +73,7 @@ def hours(rows: list[Row], width: int, palette: Palette) -> Chart:
         description=alt.Description("tip:N"),
     )
     ticks = base.mark_tick(color=palette.lookup, thickness=3, opacity=1).encode(y="lookup_mae:Q")
-    return themed(_fit(_layer(bars, ticks), width, _plot_height(width)), palette)
+    return themed(fitted(_layer(bars, ticks), width, _plot_height(width)), palette)
 
 
 def segment_errors(rows: list[Row], width: int, palette: Palette) -> Chart:
@@ -151,7 +151,7 @@ def predicted_against_actual(
     dots = summary.mark_point(
         filled=True, size=45, opacity=1, color=palette.lookup, stroke=palette.surface, strokeWidth=1
     ).encode(y="median:Q")
-    return themed(_fit(_layer(density, diagonal, middle_half, dots), width, _plot_height(width)), palette)
+    return themed(fitted(_layer(density, diagonal, middle_half, dots), width, _plot_height(width)), palette)
 
 
 def calibration(rows: list[Row], width: int, palette: Palette) -> Chart:
@@ -173,7 +173,7 @@ def calibration(rows: list[Row], width: int, palette: Palette) -> Chart:
         description=alt.Description("tip:N"),
     )
     return themed(
-        _fit(
+        fitted(
             _layer(corridor, line, overall.mark_line(color=palette.ink, strokeWidth=2), marks),
             width,
             _plot_height(width),
@@ -209,7 +209,7 @@ def error_distribution(rows: list[Row], model: str, width: int, palette: Palette
         .encode(x="error:Q", y=y)
     )
     zero = alt.Chart().mark_rule(color=palette.ink, strokeDash=[4, 4], opacity=0.7).encode(x=alt.XDatum(0))
-    return themed(_fit(_layer(bars, lookup, zero), width, _plot_height(width)), palette)
+    return themed(fitted(_layer(bars, lookup, zero), width, _plot_height(width)), palette)
 
 
 def importance(rows: list[Row], width: int, palette: Palette) -> Chart:
@@ -225,7 +225,7 @@ def importance(rows: list[Row], width: int, palette: Palette) -> Chart:
             description=alt.Description("tip:N"),
         )
     )
-    return themed(_fit(bars, width, 24 * len(rows) + 50), palette)
+    return themed(fitted(bars, width, 24 * len(rows) + 50), palette)
 
 
 def themed(chart: Chart, palette: Palette) -> Chart:
@@ -265,7 +265,8 @@ def _layer(*charts: alt.Chart) -> alt.LayerChart:
     return alt.LayerChart(layer=list(charts))
 
 
-def _fit(chart: alt.Chart | alt.LayerChart, width: int, height: int) -> alt.Chart | alt.LayerChart:
+def fitted(chart: alt.Chart | alt.LayerChart, width: int, height: int) -> alt.Chart | alt.LayerChart:
+    """`chart` in so many pixels, axes and titles included."""
     return chart.properties(
         width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"), padding=4
     )

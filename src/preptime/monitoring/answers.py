@@ -21,6 +21,7 @@ from preptime.errors import DataError
 from preptime.features.clock import day
 from preptime.features.directory import Directory
 from preptime.monitoring.api_log import ORDER_FIELDS, Logged, LogReader, as_text
+from preptime.monitoring.document import Days
 from preptime.monitoring.outcomes import NO_KEY, day_number, hashed
 from preptime.tables import order_key
 from preptime.tables.audit import audit
@@ -62,20 +63,29 @@ class Answers:
         return len(self.frame)
 
 
-def read_answers(results: Results, log: Path | None, directory: Directory, first: dt.date, last: dt.date) -> Answers:
-    """Every order acknowledged from `first` to `last` that was answered. Raises `DataError` for a damaged partition."""
-    batch_frame = _partitions(results, [one for one in results.days(PREDICTIONS) if first <= one <= last])
-    api_frame, unreadable = _logged(log, directory, first, last)
-    named = [frame.filter(pl.col("key") != NO_KEY) for frame in (api_frame, batch_frame)]
-    unidentified = len(api_frame) + len(batch_frame) - sum(map(len, named))
+def read_answers(
+    results: Results, log: Path | None, directory: Directory, days: Days, *, counted_from: dt.date | None = None
+) -> Answers:
+    """Every order acknowledged on those days that was answered; counts are of the days from `counted_from` on.
+
+    Raises `DataError` for a damaged partition.
+    """
+    batch = _partitions(results, [one for one in results.days(PREDICTIONS) if days.first <= one <= days.last])
+    api, unreadable = _logged(log, directory, days.first, days.last)
+    named = [frame.filter(pl.col("key") != NO_KEY) for frame in (api, batch)]
     first_ones = [frame.unique("key", keep="first", maintain_order=True) for frame in named]
     together = pl.concat([first_ones[0].with_columns(api=True), first_ones[1].with_columns(api=False)])
     each = together.unique("key", keep="first", maintain_order=True)
+    start = day_number(counted_from or days.first)
+
+    def counted(*frames: pl.DataFrame) -> int:
+        return sum(int((frame["day"] >= start).sum()) for frame in frames)
+
     return Answers(
         frame=each,
-        in_both=len(together) - len(each),
-        repeated=sum(map(len, named)) - sum(map(len, first_ones)),
-        unidentified=unidentified,
+        in_both=counted(together) - counted(each),
+        repeated=counted(*named) - counted(*first_ones),
+        unidentified=counted(api, batch) - counted(*named),
         unreadable_lines=unreadable,
     )
 

@@ -6,39 +6,34 @@ import datetime as dt
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from preptime.bundle.manifest import Manifest
-from preptime.errors import RefusedBundleError
-from preptime.evaluation.documents import BacktestDocument
 from preptime.features.directory import Directory
 from preptime.monitoring import days as counted
-from preptime.monitoring.answers import read_answers
+from preptime.monitoring.answers import Answers, read_answers
 from preptime.monitoring.day_rules import Share, judge_share, judge_volume
-from preptime.monitoring.document import Alert, Days, Drift, Figures, Monitoring, Promise
-from preptime.monitoring.drift import PREDICTION, drift, no_drift
+from preptime.monitoring.document import Days, Drift, Monitoring, Promise
+from preptime.monitoring.drift import drift, no_drift
+from preptime.monitoring.drift_rules import judge_drift
 from preptime.monitoring.figure_rules import judge_figures
-from preptime.monitoring.figures import Tallied, segments
+from preptime.monitoring.figures import Grouped, Tallied, segments
 from preptime.monitoring.joined import Joined, join
-from preptime.monitoring.outcomes import day_number, read_outcomes
+from preptime.monitoring.outcomes import Known, day_number, read_outcomes
+from preptime.monitoring.promise import promised, trained_behind
 from preptime.monitoring.reference import References
 from preptime.monitoring.rules import (
     DEGRADED,
-    FEATURE_DRIFT,
     LABELS,
     OUTCOMES_MISSING,
-    PREDICTION_DRIFT,
     RULES,
     UNANSWERED,
     UNKNOWN_CATEGORIES,
     UNSEEN,
     Judged,
-    Rule,
-    unknown,
 )
 from preptime.monitoring.sources import Sources
-from preptime.monitoring.trails import judge_shifts, trails, watch_shifts
+from preptime.monitoring.trails import Shifts, judge_shifts, trails, watch_shifts
 from preptime.monitoring.words import Week, verdict
 from preptime.tables.results import Results
 from preptime.tables.table import Table
@@ -64,148 +59,113 @@ class Watch:
     references: References = field(default_factory=References)
 
 
+@dataclass(frozen=True)
+class _Morning:
+    """Everything that was looked at."""
+
+    date: dt.date
+    champion: str | None
+    known: Known
+    read: Answers
+    joined: Joined
+    promise: Promise | None
+    tallied: Tallied
+    by_day: Grouped
+    counts: counted.Counts
+    shifts: Shifts
+    drift: Drift
+
+    @property
+    def window(self) -> Days:
+        """The days that figures are about."""
+        return _days_before(self.date, WINDOW_DAYS)
+
+    def within(self, days: int) -> NDArray[np.bool_]:
+        """[N] which outcomes are of the last `days` days."""
+        within: NDArray[np.bool_] = self.joined.outcomes.day >= day_number(self.date) - days
+        return within
+
+
 def monitor(watch: Watch, date: dt.date) -> Monitoring:
     """What was known on the morning of `date`. Writes nothing.
 
     Raises `DataError` for orders or results that cannot be read, `RefusedBundleError` for a damaged bundle.
     """
-    first = date - LOOKED_AT_DAYS * ONE_DAY
-    window = Days(first=date - WINDOW_DAYS * ONE_DAY, last=date - ONE_DAY)
-    recent_days = Days(first=date - RECENT_DAYS * ONE_DAY, last=date - ONE_DAY)
-    known = read_outcomes(watch.orders, watch.directory, date, first)
-    read = read_answers(watch.results, watch.log, watch.directory, first, window.last)
-    joined = join(known.outcomes, read, watch.directory, watch.sources)
-    trained = _trained(joined, watch.sources, date)
-    promise = None if trained is None else promised(trained)
+    morning = _look(watch, date)
+    return _document(morning, _judge(morning))
 
-    start = day_number(first)
-    day = joined.outcomes.day - start
+
+def _days_before(date: dt.date, days: int) -> Days:
+    return Days(first=date - days * ONE_DAY, last=date - ONE_DAY)
+
+
+def _look(watch: Watch, date: dt.date) -> _Morning:
+    looked_at, window = _days_before(date, LOOKED_AT_DAYS), _days_before(date, WINDOW_DAYS)
+    known = read_outcomes(watch.orders, watch.directory, date, looked_at.first)
+    read = read_answers(watch.results, watch.log, watch.directory, looked_at, counted_from=window.first)
+    joined = join(known.outcomes, read, watch.directory, watch.sources)
+    trained = trained_behind(joined, watch.sources, date)
+    if joined.answered.any():
+        reference = None if trained is None else watch.references.of(trained, watch.orders, watch.directory)
+        drifted = drift(joined, reference, date)
+    else:
+        drifted = no_drift("Nothing was answered in the days looked at.")
+    start = day_number(looked_at.first)
     tallied = Tallied.of(joined)
-    by_day = tallied.by(day, LOOKED_AT_DAYS)
-    counts = counted.Counts.of(joined, known, start, LOOKED_AT_DAYS)
-    shifts = watch_shifts(joined, start, LOOKED_AT_DAYS)
-    drifted = _drift(watch, joined, trained, date)
-    judged = _in_order(
-        [
-            *judge_shifts(shifts),
-            *judge_figures(by_day, promise, window.last),
-            *judge_drift(drifted),
-            *_judge_counts(counts, joined, window.last),
-        ]
-    )
-    alerts = tuple(alert for one in judged for alert in one.alerts)
-    seen = trails(shifts)
-    in_window = day >= LOOKED_AT_DAYS - WINDOW_DAYS
-    recent = tallied.whole(day >= LOOKED_AT_DAYS - RECENT_DAYS)
-    answers = counted.answer_counts(joined, read, in_window, day_number(window.first))
-    return Monitoring(
+    return _Morning(
         date=date,
-        window=window,
-        verdict=verdict(alerts, seen, Week(recent_days, recent), promise, answers),
         champion=watch.sources.champion(date),
-        promise=promise,
+        known=known,
+        read=read,
+        joined=joined,
+        promise=None if trained is None else promised(trained),
+        tallied=tallied,
+        by_day=tallied.by(joined.outcomes.day - start, LOOKED_AT_DAYS),
+        counts=counted.Counts.of(joined, known, start, LOOKED_AT_DAYS),
+        shifts=watch_shifts(joined, start, LOOKED_AT_DAYS),
+        drift=drifted,
+    )
+
+
+def _judge(morning: _Morning) -> list[Judged]:
+    """Every rule, in the order of `RULES`."""
+    last = morning.window.last
+    judged = [
+        *judge_shifts(morning.shifts),
+        *judge_figures(morning.by_day, morning.promise, last),
+        *judge_drift(morning.drift),
+        *_judge_counts(morning.counts, morning.joined, last),
+    ]
+    return sorted(judged, key=lambda one: RULES.index(one.rule))
+
+
+def _document(morning: _Morning, judged: list[Judged]) -> Monitoring:
+    alerts = tuple(alert for one in judged for alert in one.alerts)
+    window, recent_days = morning.window, _days_before(morning.date, RECENT_DAYS)
+    joined, tallied, counts = morning.joined, morning.tallied, morning.counts
+    in_window, recent = morning.within(WINDOW_DAYS), tallied.whole(morning.within(RECENT_DAYS))
+    seen, ratio = trails(morning.shifts), morning.shifts.cuts[0].daily.ratio()[0]
+    answers = counted.answer_counts(joined, morning.read, in_window, day_number(window.first))
+    shown = range(LOOKED_AT_DAYS - WINDOW_DAYS, LOOKED_AT_DAYS)
+    return Monitoring(
+        date=morning.date,
+        window=window,
+        verdict=verdict(alerts, seen, Week(recent_days, recent), morning.promise, answers),
+        champion=morning.champion,
+        promise=morning.promise,
         alerts=alerts,
         rules=tuple(one.state() for one in judged),
         figures=tallied.whole(in_window),
         recent=recent,
         recent_days=recent_days,
         answers=answers,
-        days=counted.day_documents(
-            joined,
-            counts,
-            by_day,
-            shifts.cuts[0].daily.ratio()[0],
-            range(LOOKED_AT_DAYS - WINDOW_DAYS, LOOKED_AT_DAYS),
-        ),
+        days=counted.day_documents(joined, counts, morning.by_day, ratio, shown),
         bundles=counted.bundle_documents(joined, tallied, in_window),
         segments=segments(joined, tallied, in_window),
         trails=seen,
-        drift=drifted,
-        labels=counted.label_audit(known, day_number(window.first), day_number(window.last)),
+        drift=morning.drift,
+        labels=counted.label_audit(morning.known, day_number(window.first), day_number(window.last)),
     )
-
-
-def promised(trained: Manifest) -> Promise | None:
-    """What the backtest of a training said; None when the bundle carries none. Raises `RefusedBundleError`."""
-    if not trained.metrics:
-        return None
-    try:
-        said = msgspec.convert(trained.metrics, BacktestDocument)
-    except msgspec.ValidationError as error:
-        raise RefusedBundleError(
-            f"{trained.id}/manifest.json: its metrics are no backtest ({error}).",
-            "Train or refresh with this preptime.",
-        ) from error
-    default = next((one for one in said.scores if one.name == said.default_model and one.labels == "up_to_3h"), None)
-    lookup = next((one for one in said.scores if one.kind == "baseline" and one.name == "restaurant_lookup"), None)
-    if default is None:
-        return None
-    return Promise(
-        bundle=trained.id,
-        days=Days(first=dt.date.fromisoformat(said.first_day), last=dt.date.fromisoformat(said.last_day)),
-        figures=Figures(
-            n=default.n,
-            mae=default.mae,
-            bias=default.bias,
-            within_5_min=default.within_5_min,
-            coverage=said.interval.coverage,
-            lookup_mae=None if lookup is None else lookup.mae,
-            lookup_n=0 if lookup is None else lookup.n,
-            quantiles=said.quantiles,
-        ),
-    )
-
-
-def judge_drift(drifted: Drift) -> tuple[Judged, Judged]:
-    """`feature_drift` and `prediction_drift`."""
-    return _drifted(drifted, FEATURE_DRIFT), _drifted(drifted, PREDICTION_DRIFT)
-
-
-def _drifted(drifted: Drift, rule: Rule) -> Judged:
-    mine = [one for one in drifted.features if (one.name == PREDICTION) == (rule is PREDICTION_DRIFT)]
-    tested = [one for one in mine if one.tested and one.psi is not None]
-    if not tested or drifted.recent is None:
-        return unknown(rule, drifted.why_not or "Too few whole weeks have been answered.")
-    alerts = tuple(
-        Alert(
-            rule=rule.name,
-            segment="feature",
-            value=one.name,
-            found=one.psi or 0.0,
-            threshold=rule.threshold,
-            since=drifted.recent.first,
-            sentence=f"{one.name} differs from its reference: PSI {one.psi:.2f} in the week to {drifted.recent.last}.",
-        )
-        for one in sorted(tested, key=lambda one: -(one.psi or 0.0))
-        if one.drifted
-    )
-    largest = max(tested, key=lambda one: one.psi or 0.0)
-    if alerts:
-        return Judged(rule, alerts[0].found, alerts[0].sentence, alerts)
-    return Judged(
-        rule, largest.psi, f"The largest is {largest.name}: PSI {largest.psi:.3f}, p {largest.p_adjusted:.2g}."
-    )
-
-
-def _trained(joined: Joined, sources: Sources, date: dt.date) -> Manifest | None:
-    """The training behind most of the latest answers; without any, behind the champion."""
-    bundle = sources.champion(date)
-    answered = joined.answered
-    if answered.any():
-        latest = answered & (joined.outcomes.day == joined.outcomes.day[answered].max())
-        bundle = joined.bundles[int(np.bincount(joined.bundle[latest]).argmax())]
-    manifest = None if bundle is None else sources.manifest(bundle)
-    if manifest is None or manifest.parent is None:
-        return manifest
-    # A refresh carries its parent's window and metrics: where the parent has been pruned, it speaks for it.
-    return sources.manifest(manifest.parent) or manifest
-
-
-def _drift(watch: Watch, joined: Joined, trained: Manifest | None, date: dt.date) -> Drift:
-    if not joined.answered.any():
-        return no_drift("Nothing was answered in the days looked at.")
-    reference = None if trained is None else watch.references.of(trained, watch.orders, watch.directory)
-    return drift(joined, reference, date)
 
 
 def _judge_counts(counts: counted.Counts, joined: Joined, last: dt.date) -> list[Judged]:
@@ -228,7 +188,3 @@ def _judge_counts(counts: counted.Counts, joined: Joined, last: dt.date) -> list
         judge_share(UNANSWERED, Share(counts.unanswered, counts.orders), last, "orders without an answer"),
         judge_share(OUTCOMES_MISSING, Share(counts.open, counts.answered), last, "answers without an outcome"),
     ]
-
-
-def _in_order(judged: list[Judged]) -> list[Judged]:
-    return sorted(judged, key=lambda one: RULES.index(one.rule))

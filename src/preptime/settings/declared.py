@@ -74,7 +74,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     api_key: Annotated[
         str, Meta(description="The key that the page asks the API with, if people needn't type theirs.", extra=SECRET)
     ] = ""
-    ui_host: Annotated[str, Meta(description="Address that the page listens on.")] = "127.0.0.1"
+    ui_host: Annotated[
+        str, Meta(description="Address that the page listens on. Anything but loopback asks visitors for a named key.")
+    ] = "127.0.0.1"
     ui_port: Annotated[Port, Meta(description="Port of the page.")] = 8501
     workers: Annotated[int, Meta(ge=1, le=256, description="Worker processes; one per core that they may use.")] = 1
     max_body_bytes: Annotated[int, Meta(ge=1024, description="Largest request body; a larger one is answered 413.")] = (

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from preptime.errors import DataError
+
 if TYPE_CHECKING:  # the command line knows `Loaded`, and does without Polars until a verb needs it
     import polars as pl
 
@@ -22,6 +24,13 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     unchanged: int
     repeated: int
     """Rows of an order that the same delivery holds more than once, beyond its first."""
+
+
+class NothingToStoreError(DataError):
+    """Not one row of a delivery could be stored."""
+
+    def __init__(self) -> None:
+        super().__init__("No row could be stored.", "Repair the refused rows and load them again.")
 
 
 class Database(Protocol):

@@ -13,13 +13,15 @@ import numpy as np
 from preptime.domain.verdict import Reason, reasons
 from preptime.errors import FaultError
 from preptime.tables.audit import Audited
+from preptime.tables.database import NothingToStoreError
 from preptime.tables.report import rejects_of
 
 
 class Rejects:
     """A csv of refused rows as they came, each with its file, row, reasons and what was expected.
 
-    A context: the file gets its name when the block ends well. Raises `FaultError` when it cannot be written.
+    A context: the file gets its name when the block ends well, or ends because every row is in it. Raises `FaultError`
+    when it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,7 +42,7 @@ class Rejects:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None and self._columns:
+        if self._columns and (kind is None or issubclass(kind, NothingToStoreError)):
             self._unfinished.replace(self.path)
         self._unfinished.unlink(missing_ok=True)
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from preptime.evaluation.charts import Chart
 
 _BLINK_SECONDS = 0.2
+_LONG = 12
+"""Characters from which a card's number is a name, and set smaller."""
 
 Manner = Literal["problem", "notice", "good"]
 
@@ -61,11 +63,14 @@ def lead(text: str) -> None:
 
 def figures(numbers: list[tuple[str, str, str]]) -> None:
     """Numbers in a row of cards: what it is, the number, and a word to it."""
-    cards = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd><small>{escape(word)}</small></div>"
-        for name, value, word in numbers
-    )
+    cards = "".join(_card(*number) for number in numbers)
     st.html(f'<dl class="figures">{cards}</dl>')
+
+
+def _card(name: str, value: str, word: str) -> str:
+    manner = "long" if len(value) > _LONG else ""
+    number = f'<dd class="{manner}">{escape(value)}</dd>'
+    return f"<div><dt>{escape(name)}</dt>{number}<small>{escape(word)}</small></div>"
 
 
 def answer_card(clock: str, after: str, sure: str) -> None:

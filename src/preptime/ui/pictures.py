@@ -83,26 +83,26 @@ def timeline(minutes: dict[str, float], clocks: dict[str, str], palette: Palette
         .mark_bar(color=palette.model, height=22, cornerRadius=4)
         .encode(x=axis, x2="to:Q", opacity=alt.Opacity("strong:Q", scale=None, legend=None))
     )
-    marks = [
-        {"at": 0.0, "what": "acknowledged", "clock": clocks["acknowledged"]},
-        {"at": minutes["p50"], "what": "half are ready", "clock": clocks["p50"]},
-    ]
-    base = alt.Chart(_rows(marks)).encode(x=axis)
-    dots = base.mark_point(color=palette.model, filled=True, size=170, opacity=1, stroke=palette.surface, strokeWidth=2)
-    ends = [
-        {"at": minutes["p10"], "text": f"p10 {clocks['p10']}", "side": "right"},
-        {"at": minutes["p90"], "text": f"p90 {clocks['p90']}", "side": "right"},
-    ]
-    above = alt.Chart(_rows([{"at": minutes["p50"], "text": f"p50 {clocks['p50']}"}])).encode(x=axis, text="text:N")
-    below = alt.Chart(_rows(ends)).encode(x=axis, text="text:N")
-    first = alt.Chart(_rows([{"at": 0.0, "text": clocks["acknowledged"]}])).encode(x=axis, text="text:N")
-    # Past the middle a label ends at its mark, so that none runs out of the picture.
-    high = above.mark_text(
-        dy=-26, fontSize=13, fontWeight="bold", color=palette.ink, align="left" if minutes["p50"] < end / 2 else "right"
+    dots = (
+        alt.Chart(_rows([{"at": 0.0}, {"at": minutes["p50"]}]))
+        .mark_point(color=palette.model, filled=True, size=170, opacity=1, stroke=palette.surface, strokeWidth=2)
+        .encode(x=axis)
     )
-    low = below.mark_text(dy=26, fontSize=11, color=palette.muted, align="center")
-    start = first.mark_text(dy=-26, fontSize=11, color=palette.muted, align="left")
-    return _sized(alt.LayerChart(layer=[waiting, likely, dots, high, low, start]), palette, height=130)
+    # Labels end at their mark where they would run out of the picture, and keep out of each other's way.
+    texts = [
+        _label(axis, minutes["p50"], f"p50 {clocks['p50']}", -40, "left" if minutes["p50"] < end / 2 else "right"),
+        _label(axis, 0.0, f"acknowledged {clocks['acknowledged']}", -22, "left"),
+        _label(axis, minutes["p10"], f"p10 {clocks['p10']}", 26, "left" if minutes["p10"] < end / 4 else "right"),
+        _label(axis, minutes["p90"], f"p90 {clocks['p90']}", 26, "right"),
+    ]
+    words = [text.encode(color=alt.value(palette.ink)) for text in texts]
+    return _sized(alt.LayerChart(layer=[waiting, likely, dots, *words]), palette, height=155)
+
+
+def _label(axis: alt.X, at: float, text: str, dy: int, align: Literal["left", "right"]) -> alt.Chart:
+    words = alt.Chart(_rows([{"at": at, "text": text}])).encode(x=axis, text="text:N")
+    chart: alt.Chart = words.mark_text(dy=dy, align=align, fontSize=12)
+    return chart
 
 
 def curve(rows: pl.DataFrame, thing: Thing, now: float, palette: Palette) -> Chart:

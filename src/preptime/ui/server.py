@@ -77,6 +77,8 @@ def _config(settings: Settings, address: str) -> dict[str, object]:
         "server.disconnectedSessionTTL": 20,
         "browser.gatherUsageStats": False,
         "client.toolbarMode": "minimal",
+        # A table's own download would hand out cells that a spreadsheet runs.
+        "client.disableDataExport": True,
         "client.showErrorDetails": "none",
         "client.showErrorLinks": "false",
         "runner.magicEnabled": False,

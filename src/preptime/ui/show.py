@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
 import streamlit as st
 
 from preptime.ui.theme import palette
@@ -63,6 +64,9 @@ def drawable(spec: dict[str, object]) -> dict[str, object]:
 
     Streamlit writes into the padding, so that has to be told side by side.
     """
+    from preptime.ui.pictures import FONT
+
+    spec = spec | {"config": msgspec.convert(spec.get("config", {}), dict[str, object]) | {"font": FONT}}
     padding = spec.get("padding")
     if isinstance(padding, int | float):
         spec = spec | {"padding": dict.fromkeys(("top", "right", "bottom", "left"), padding)}

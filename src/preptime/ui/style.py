@@ -18,6 +18,7 @@ STYLE = """<style>
 .figures dt { font-size: .85em; opacity: .75; }
 .figures dd { margin: 0; font-size: 1.5rem; font-weight: 650; line-height: 1.25; font-variant-numeric: tabular-nums;
   overflow-wrap: anywhere; }
+.figures dd.long { font-size: 1.05rem; padding: .28rem 0; }
 .figures small { opacity: .75; overflow-wrap: anywhere; }
 .answer small { display: block; opacity: .75; }
 .answer b { display: block; font-size: 3.1rem; line-height: 1.05; font-variant-numeric: tabular-nums; }

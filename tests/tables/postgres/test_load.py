@@ -12,9 +12,12 @@ import psycopg
 import pytest
 
 from preptime.errors import DataError, FaultError
+from preptime.tables import ingest as ingesting
 from preptime.tables.audit import audit
 from preptime.tables.ingest import prepare
 from preptime.tables.open import open_database, open_table
+from preptime.tables.postgres import session
+from preptime.tables.postgres.migrate import LOCK
 from tests.tables.loading import load, load_file, prepared
 from tests.tables.making import directory, month, order, orders
 
@@ -79,6 +82,16 @@ def test_a_corrected_time_moves_the_order_to_its_day(url: str) -> None:
     assert _counts(url, orders(moved)) == (0, 0, 1)
 
 
+def test_orders_of_a_day_that_was_dropped_can_be_loaded_again(url: str) -> None:
+    """To keep fewer days their partitions are dropped; what comes again is not taken for known."""
+    rows = month(days=2)
+    load(url, rows)
+    with psycopg.connect(url) as connection:
+        connection.execute("DROP TABLE preptime.orders_20150601")
+    left = len(open_table(url).frame())
+    assert _counts(url, rows) == (len(rows) - left, 0, left)
+
+
 def test_a_column_that_comes_later_is_there_for_all(url: str) -> None:
     load(url, orders(order(order_id="A", note="first")))
     load(url, orders(order(order_id="B", courier="bike"), order(order_id="A", courier="car")))
@@ -130,6 +143,8 @@ def test_a_file_with_nothing_but_bad_rows_is_refused(url: str, tmp_path: Path) -
     orders(order(order_acknowledged_at="tomorrow")).write_csv(tmp_path / "orders.csv")
     with pytest.raises(DataError, match="No row could be stored"):
         load_file(url, tmp_path / "orders.csv")
+    assert len(pl.read_csv(tmp_path / "rejects.csv")) == 1, "to be repaired, like any other"
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_what_a_column_can_hold_is_stored_whatever_is_wrong_with_it(url: str) -> None:
@@ -193,6 +208,36 @@ def test_two_schedulers_that_load_at_once_leave_each_order_once(url: str) -> Non
         thread.join()
     assert sorted(results) == [(0, 0, len(rows)), (0, 0, len(rows)), (len(rows), 0, 0)]
     assert len(open_table(url).frame()) == len(rows)
+
+
+def test_a_load_waits_for_another_one_and_gives_up_in_the_end(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "WAIT", "200ms")
+    said: list[str] = []
+    rows = prepare(DAY, directory()).stored
+    with psycopg.connect(url) as other:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+        with pytest.raises(FaultError) as late:
+            open_database(url).load_orders([rows], DAY.columns, lambda stage, _: said.append(stage))
+    assert said == ["Merging", "Waiting for another load"]
+    assert "is being changed by someone else" in late.value.facts
+    assert late.value.hint == "Nothing of this run was kept; run again."
+    assert load(url, DAY).new == len(DAY)
+
+
+def test_one_bad_row_of_many_is_found_by_its_number(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever chunk it is in, and the other chunks are loaded."""
+    monkeypatch.setattr(ingesting, "CHUNK_ROWS", 50)
+    rows = month(days=3, per_day=100).cast(pl.String)
+    place = len(rows) * 2 // 3
+    bad = pl.int_range(pl.len()) == place
+    changed = pl.when(bad).then(pl.lit("2015-13-01 12:00")).otherwise("order_acknowledged_at")
+    rows.with_columns(changed.alias("order_acknowledged_at")).write_csv(tmp_path / "orders.csv")
+    loaded, refused = load_file(url, tmp_path / "orders.csv", tmp_path / "rejects.csv")
+    assert (loaded.new, refused) == (len(rows) - 1, 1)
+    written = pl.read_csv(tmp_path / "rejects.csv", infer_schema=False).row(0, named=True)
+    assert written["reject_row"] == str(place + 1)
+    assert written["order_acknowledged_at"] == "2015-13-01 12:00"
+    assert written["reject_expected"].startswith("order_acknowledged_at: a time between 2000 and 2099")
 
 
 def test_loading_waits_for_no_reader_and_a_reader_sees_one_moment(url: str) -> None:

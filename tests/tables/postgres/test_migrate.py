@@ -9,6 +9,7 @@ from preptime.errors import DataError
 from preptime.tables.open import open_database, open_table
 from preptime.tables.postgres.address import Address
 from preptime.tables.postgres.migrate import migrate, migrations
+from tests.postgres import CLERKS_WORD
 
 
 def test_migrations_are_numbered_without_gaps() -> None:
@@ -27,6 +28,15 @@ def test_the_second_time_there_is_nothing_to_do(database: str) -> None:
     names = tuple(one.name for one in migrations())
     assert open_database(database).prepare() == names
     assert open_database(database).prepare() == ()
+
+
+def test_the_schemas_owner_needs_no_right_on_the_database(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGPASSWORD", CLERKS_WORD)
+    with psycopg.connect(database) as connection:
+        connection.execute("CREATE SCHEMA preptime AUTHORIZATION clerk")
+    assert migrate(Address.parse(database.replace("postgres@", "clerk@"))) == tuple(one.name for one in migrations())
+    with psycopg.connect(database) as connection:
+        connection.execute("REASSIGN OWNED BY clerk TO postgres")
 
 
 def test_three_at_once_apply_each_migration_once(database: str) -> None:

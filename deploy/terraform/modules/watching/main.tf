@@ -18,6 +18,8 @@ resource "google_monitoring_notification_channel" "email" {
 }
 
 resource "google_monitoring_uptime_check_config" "api" {
+  count = var.uptime_check ? 1 : 0
+
   display_name = "preptime API has a champion"
   period       = "60s"
   timeout      = "10s"
@@ -40,6 +42,8 @@ resource "google_monitoring_uptime_check_config" "api" {
 }
 
 resource "google_monitoring_alert_policy" "unavailable" {
+  count = var.uptime_check ? 1 : 0
+
   display_name          = "preptime: the API does not answer, or has no champion"
   combiner              = "OR"
   notification_channels = local.channels
@@ -49,7 +53,7 @@ resource "google_monitoring_alert_policy" "unavailable" {
     display_name = "Checks fail from more than one place"
 
     condition_threshold {
-      filter          = "resource.type=\"uptime_url\" AND metric.type=\"monitoring.googleapis.com/uptime_check/check_passed\" AND metric.labels.check_id=\"${google_monitoring_uptime_check_config.api.uptime_check_id}\""
+      filter          = "resource.type=\"uptime_url\" AND metric.type=\"monitoring.googleapis.com/uptime_check/check_passed\" AND metric.labels.check_id=\"${google_monitoring_uptime_check_config.api[0].uptime_check_id}\""
       comparison      = "COMPARISON_GT"
       threshold_value = 1
       duration        = "120s"

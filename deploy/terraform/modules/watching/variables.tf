@@ -23,6 +23,11 @@ variable "ready_path" {
   description = "Answers 200 when the API has a champion."
 }
 
+variable "uptime_check" {
+  type        = bool
+  description = "Whether the API is asked every minute, from several places, if it is ready."
+}
+
 variable "train_job" {
   type        = string
   description = "Name of the job that trains."

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import polars as pl
 from google.cloud import bigquery
 
-from preptime.errors import DataError
 from preptime.tables.bigquery import statements
 from preptime.tables.bigquery.address import Address
 from preptime.tables.bigquery.client import Parameters, connected
 from preptime.tables.bigquery.read import known_columns
 from preptime.tables.bigquery.rows import append, run, staged, whole
-from preptime.tables.database import Loaded
+from preptime.tables.database import Loaded, NothingToStoreError
 from preptime.tables.stored import EXTRA, RESTAURANT_COLUMNS, as_extra
 
 Progress = Callable[[str, float], None]
@@ -62,7 +61,7 @@ class BigQueryDatabase:
         with connected(self.address) as client, staged(client, self.address, statements.DELIVERED) as staging:
             rows = append(client, self.address, staging, _numbered(chunks))
             if not rows:
-                raise DataError("No row could be stored.", "Repair the refused rows and load them again.")
+                raise NothingToStoreError
             if progress:
                 progress("Merging", 0.0)
             counted = whole(

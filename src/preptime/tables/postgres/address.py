@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -61,6 +62,11 @@ class Address:
     def database(self) -> str:
         """The database's own address, without password, table or day."""
         return self.of(TABLES[0])
+
+    @property
+    def quoted(self) -> str:
+        """The database's address as a shell takes it, for commands in hints."""
+        return shlex.quote(self.database)
 
     @property
     def given(self) -> dict[str, str]:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 from psycopg import sql
 
-from preptime.errors import DataError
-from preptime.tables.database import Loaded
+from preptime.tables.database import Loaded, NothingToStoreError
 from preptime.tables.postgres.address import Address
 from preptime.tables.postgres.copying import add_columns, copy_in
 from preptime.tables.postgres.migrate import LOCK, migrate, require_current
@@ -72,7 +71,7 @@ class PostgresDatabase:
                 copy_in(connection, _STAGING, chunk)
                 rows += len(chunk)
             if not rows:
-                raise DataError("No row could be stored.", "Repair the refused rows and load them again.")
+                raise NothingToStoreError
             if progress:
                 progress("Merging", 0.0)
             repeated = _fold_repeated(connection)
@@ -137,8 +136,15 @@ def _merge_orders(connection: Connection) -> tuple[int, int]:
         "FROM pg_temp.delivered JOIN preptime.order_days USING (order_key)"
     )
     connection.execute("ANALYZE pg_temp.known")
+    old = _days(connection, "SELECT DISTINCT old_date FROM pg_temp.known")
+    # A partition may have been dropped, to keep fewer days: its orders are new when they come again.
+    connection.execute(
+        "DELETE FROM pg_temp.known WHERE NOT EXISTS (SELECT FROM preptime.orders WHERE orders.order_key = "
+        "known.order_key AND orders.order_date = known.old_date AND orders.order_date = ANY(%s))",
+        [old],
+    )
     make_partitions(connection, "orders", _days(connection, "SELECT DISTINCT order_date FROM pg_temp.delivered"))
-    updated = _complete(connection)
+    updated = _complete(connection, old)
     new = connection.execute(
         sql.SQL(
             "INSERT INTO preptime.orders ({names}) SELECT {names} FROM pg_temp.delivered "
@@ -155,11 +161,8 @@ def _merge_orders(connection: Connection) -> tuple[int, int]:
     return new, updated
 
 
-def _complete(connection: Connection) -> int:
-    """Give the orders that are there what is new of them; the rows that changed."""
-    old = _days(connection, "SELECT DISTINCT old_date FROM pg_temp.known")
-    if not old:
-        return 0
+def _complete(connection: Connection, old: list[dt.date]) -> int:
+    """Give the orders that are there, on the days `old`, what is new of them; the rows that changed."""
     pairs = [(sql.Identifier(name), _known_of(name)) for name in _VALUES]
     return connection.execute(
         sql.SQL(

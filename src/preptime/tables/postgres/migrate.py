@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from importlib import resources
+from typing import LiteralString
 
 from preptime.errors import DataError
 from preptime.tables.postgres.address import Address
@@ -42,7 +43,9 @@ def migrate(address: Address) -> tuple[str, ...]:
     """
     with connected(address, write=True) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
-        connection.execute("CREATE SCHEMA IF NOT EXISTS preptime")
+        # Asked first: `IF NOT EXISTS` wants the right to make what is there already.
+        if _is_null(connection, "to_regnamespace('preptime')"):
+            connection.execute("CREATE SCHEMA preptime")
         connection.execute(
             "CREATE TABLE IF NOT EXISTS preptime.migrations (number integer PRIMARY KEY, name text NOT NULL, "
             "sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
@@ -61,7 +64,7 @@ def migrate(address: Address) -> tuple[str, ...]:
 
 def require_current(connection: Connection, address: Address) -> None:
     """Raises `DataError` unless the database has exactly the schema of this preptime."""
-    if not connection.execute("SELECT to_regclass('preptime.migrations') IS NOT NULL").fetchall()[0][0]:
+    if _is_null(connection, "to_regclass('preptime.migrations')"):
         raise not_prepared(address)
     there = _applied(connection)
     _check(address, there)
@@ -69,8 +72,12 @@ def require_current(connection: Connection, address: Address) -> None:
     if behind:
         raise DataError(
             f"{address.database} lacks the migration{'s' if len(behind) > 1 else ''} {', '.join(behind)}.",
-            f"Apply them: preptime ingest --to {address.database}",
+            f"Apply them: preptime ingest --to {address.quoted}",
         )
+
+
+def _is_null(connection: Connection, expression: LiteralString) -> bool:
+    return bool(connection.execute(f"SELECT {expression} IS NULL").fetchall()[0][0])
 
 
 def _applied(connection: Connection) -> dict[int, str]:

@@ -49,7 +49,7 @@ class PostgresTable:
         if empty:
             what = "ORDERS" if self.address.table == "orders" else "--restaurants RESTAURANTS"
             raise DataError(
-                f"{self.name} has no rows.", f"Load some: preptime ingest {what} --to {self.address.database}"
+                f"{self.name} has no rows.", f"Load some: preptime ingest {what} --to {self.address.quoted}"
             )
 
     def batches_of_days(self, first: dt.date, last: dt.date, rows: int) -> Iterator[pl.DataFrame]:

@@ -16,8 +16,8 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 _CONNECT_SECONDS = 10
 """A server that takes longer is down or behind a wall; libpq by itself would wait for minutes."""
-_WAIT_MINUTES = 10
-"""How long a load waits for another one: a large one takes a minute or two."""
+WAIT = "10min"
+"""How long a load waits for another one, in PostgreSQL's words: a large one takes a minute or two."""
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def connected(address: Address, *, write: bool = False) -> Iterator[Connection]:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True
         else:
-            connection.execute(f"SET LOCAL lock_timeout = '{_WAIT_MINUTES}min'")
+            connection.execute("SELECT set_config('lock_timeout', %s, true)", [WAIT])
         yield connection
 
 
@@ -100,7 +100,7 @@ def not_prepared(address: Address) -> DataError:
     """What is said of a database that has not got our tables."""
     return DataError(
         f"{address.database} has no tables of preptime.",
-        f"Make and fill them: preptime ingest ORDERS --restaurants RESTAURANTS --to {address.database}",
+        f"Make and fill them: preptime ingest ORDERS --restaurants RESTAURANTS --to {address.quoted}",
     )
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import altair as alt
 
-from preptime.evaluation.charts import Chart, Palette, themed
+from preptime.evaluation.charts import Chart, Palette, fitted, themed
 from preptime.tables.looks import Distribution, Row
 
 _HIGH = 280
@@ -55,7 +55,7 @@ def distribution(found: Distribution, title: str, unit: str, width: int, palette
     words = base.mark_text(align="left", baseline="top", dx=5, y=2, color=palette.ink, fontSize=11).encode(
         text="name:N"
     )
-    return themed(_sized(alt.LayerChart(layer=[bars, lines, words]), width, _HIGH), palette)
+    return themed(fitted(alt.LayerChart(layer=[bars, lines, words]), width, _HIGH), palette)
 
 
 def by(rows: Sequence[Row], kind: Kind, title: str, width: int, palette: Palette) -> Chart:
@@ -80,7 +80,7 @@ def by_value(rows: Sequence[Row], title: str, width: int, palette: Palette) -> C
         y=alt.Y("q1:Q", title="preparation time, minutes", scale=scale), y2="q3:Q"
     )
     ticks = base.mark_tick(color=palette.lookup, thickness=3, width={"band": 0.62}, clip=True).encode(y="median:Q")
-    return themed(_sized(alt.LayerChart(layer=[bars, ticks]), width, _HIGH), palette)
+    return themed(fitted(alt.LayerChart(layer=[bars, ticks]), width, _HIGH), palette)
 
 
 def by_day(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
@@ -93,7 +93,7 @@ def by_day(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
     dots = base.mark_point(color=palette.model, filled=True, size=40, opacity=1).encode(
         y="median:Q", tooltip=alt.Tooltip("tip:N")
     )
-    return themed(_sized(alt.LayerChart(layer=[band, line, dots]), width, _HIGH), palette)
+    return themed(fitted(alt.LayerChart(layer=[band, line, dots]), width, _HIGH), palette)
 
 
 def by_name(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
@@ -107,7 +107,7 @@ def by_name(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
         x=alt.X("q1:Q", title="preparation time, minutes", scale=alt.Scale(zero=True)), x2="q3:Q"
     )
     ticks = base.mark_tick(color=palette.lookup, thickness=3, height={"band": 0.62}).encode(x="median:Q")
-    return themed(_sized(alt.LayerChart(layer=[bars, ticks]), width, 22 * len(rows) + 50), palette)
+    return themed(fitted(alt.LayerChart(layer=[bars, ticks]), width, 22 * len(rows) + 50), palette)
 
 
 def counts(rows: Sequence[Row], kind: Kind, title: str, width: int, palette: Palette) -> Chart:
@@ -119,7 +119,7 @@ def counts(rows: Sequence[Row], kind: Kind, title: str, width: int, palette: Pal
             y=alt.Y("value:N", sort=None, title=None, axis=alt.Axis(labelLimit=130)),
             x=alt.X("orders:Q", title="orders", axis=axis),
         )
-        return themed(_sized(named, width, 22 * len(rows) + 50), palette)
+        return themed(fitted(named, width, 22 * len(rows) + 50), palette)
     if kind == "day":
         x = alt.X("utcyearmonthdate(value):T", title=title, axis=_DAYS, scale=_UTC)
     else:
@@ -128,7 +128,7 @@ def counts(rows: Sequence[Row], kind: Kind, title: str, width: int, palette: Pal
     bars = base.mark_bar(color=palette.muted, width={"band": 0.62}, cornerRadiusEnd=2).encode(
         x=x, y=alt.Y("orders:Q", title="orders", axis=axis)
     )
-    return themed(_sized(bars, width, _HIGH), palette)
+    return themed(fitted(bars, width, _HIGH), palette)
 
 
 def correlation(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
@@ -148,7 +148,7 @@ def correlation(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
         text=alt.Text("r:Q", format=".2f"),
         color=alt.condition("abs(datum.r) > 0.6", alt.value(palette.surface), alt.value(palette.ink)),
     )
-    return themed(_sized(alt.LayerChart(layer=[squares, words]), width, 46 * len(names) + 110), palette)
+    return themed(fitted(alt.LayerChart(layer=[squares, words]), width, 46 * len(names) + 110), palette)
 
 
 def restaurants(rows: Sequence[Row], what: str, width: int, palette: Palette) -> Chart:
@@ -178,7 +178,7 @@ def restaurants(rows: Sequence[Row], what: str, width: int, palette: Palette) ->
             tooltip=alt.Tooltip("tip:N"),
         )
     )
-    return themed(_sized(bars, width, _HIGH), palette)
+    return themed(fitted(bars, width, _HIGH), palette)
 
 
 def dots(rows: Sequence[Row], title: str, fences: tuple[float, float], width: int, palette: Palette) -> Chart:
@@ -202,7 +202,7 @@ def dots(rows: Sequence[Row], title: str, fences: tuple[float, float], width: in
             color=alt.Color("beyond:N", scale=colours, legend=None),
         )
     )
-    return themed(_sized(marks, width, _HIGH), palette)
+    return themed(fitted(marks, width, _HIGH), palette)
 
 
 def reasons(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
@@ -223,7 +223,7 @@ def reasons(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
             tooltip=alt.Tooltip("tip:N"),
         )
     )
-    return themed(_sized(bars, width, 26 * len(rows) + 80), palette)
+    return themed(fitted(bars, width, 26 * len(rows) + 80), palette)
 
 
 def _told(rows: Sequence[Row]) -> alt.InlineData:
@@ -240,9 +240,3 @@ def _told(rows: Sequence[Row]) -> alt.InlineData:
 
 def _paler() -> alt.Opacity:
     return alt.Opacity("few:N", scale=alt.Scale(domain=[False, True], range=[1.0, 0.4]), legend=None)
-
-
-def _sized(chart: alt.Chart | alt.LayerChart, width: int, height: int) -> alt.Chart | alt.LayerChart:
-    return chart.properties(
-        width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"), padding=4
-    )

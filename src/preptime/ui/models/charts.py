@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import altair as alt
 
 from preptime.evaluation.aggregates import FEW_ORDERS
-from preptime.evaluation.charts import Chart, Palette, themed
+from preptime.evaluation.charts import Chart, Palette, fitted, themed
 from preptime.evaluation.documents import Score
 from preptime.evaluation.overview import SegmentPair
 
@@ -43,7 +43,7 @@ def scores(rows: Sequence[Score], default: str, width: int, palette: Palette) ->
         )
     )
     words = base.mark_text(align="left", dx=5, color=palette.ink, fontSize=11).encode(text="label:N")
-    return themed(_sized(alt.LayerChart(layer=[bars, words]), width, 27 * len(data) + 70), palette)
+    return themed(fitted(alt.LayerChart(layer=[bars, words]), width, 27 * len(data) + 70), palette)
 
 
 def pairs(rows: Sequence[SegmentPair], names: tuple[str, str], width: int, palette: Palette) -> Chart:
@@ -75,10 +75,4 @@ def pairs(rows: Sequence[SegmentPair], names: tuple[str, str], width: int, palet
     dots = base.encode(x=x, color=colour, shape=shape, tooltip=alt.Tooltip("tip:N"))
     first = dots.transform_filter(f"datum.bundle === '{names[0]}'").mark_point(filled=True, size=60)
     second = dots.transform_filter(f"datum.bundle === '{names[1]}'").mark_point(size=150, strokeWidth=2)
-    return themed(_sized(alt.LayerChart(layer=[lines, first, second]), width, 24 * len(rows) + 100), palette)
-
-
-def _sized(chart: alt.Chart | alt.LayerChart, width: int, height: int) -> alt.Chart | alt.LayerChart:
-    return chart.properties(
-        width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"), padding=4
-    )
+    return themed(fitted(alt.LayerChart(layer=[lines, first, second]), width, 24 * len(rows) + 100), palette)

@@ -8,8 +8,6 @@ import streamlit as st
 from preptime.bundle.listing import Listing
 from preptime.bundle.manifest import REPORT, Manifest
 from preptime.bundle.store import Store
-from preptime.domain.prediction import DEFAULT_MODEL
-from preptime.domain.verdict import Reason, rule
 from preptime.evaluation import aggregates, charts
 from preptime.evaluation.documents import BacktestDocument, SegmentName
 from preptime.evaluation.evaluated import LABEL_SETS, LabelSet
@@ -21,26 +19,20 @@ from preptime.evaluation.sentences import (
     density_sentence,
     errors_sentence,
     hours_sentence,
-    importance_sentence,
     middle_rows,
-    segment_coverage_sentence,
-    segment_errors_sentence,
 )
 from preptime.evaluation.verdict import verdict
 from preptime.ui.models import charts as own
+from preptime.ui.models.learned import learned
 from preptime.ui.models.reading import pictured, report
 from preptime.ui.models.stock import figures
 from preptime.ui.parts import failures, lead, notice
+from preptime.ui.segments import CUTS, choose_cut, pictures_by, table_by
 from preptime.ui.show import Column, facts, picture, table
 from preptime.ui.words import counted, size
 
 _LABELS: dict[LabelSet, str] = {"up_to_3h": "labels up to 3 h", "inside_fence": "labels inside the outlier fence"}
-_CUTS: dict[SegmentName, str] = {
-    "city": "city",
-    "type_of_food": "type of food",
-    "items": "number of items",
-    "basis": "basis of the answer",
-}
+_CUTS: tuple[SegmentName, ...] = ("city", "type_of_food", "items", "basis")
 _SCORES = (
     Column("name", "answer"),
     Column("kind", "kind"),
@@ -88,7 +80,7 @@ def show(store: Store, found: Listing) -> None:
         _hours_and_calibration(document)
         _segments(document)
     if kept is not None:
-        _learned(kept)
+        learned(kept)
 
 
 def _head(store: Store, manifest: Manifest, document: BacktestDocument | None) -> None:
@@ -193,72 +185,7 @@ def _hours_and_calibration(document: BacktestDocument) -> None:
 
 def _segments(document: BacktestDocument) -> None:
     st.subheader("By segment")
-    cut = st.segmented_control(
-        "Cut the orders by", list(_CUTS), format_func=_CUTS.__getitem__, default="city", required=True, key="cut"
-    )
-    rows = aggregates.segment_rows(document.segments, (cut,))
-    left, right = st.columns(2)
-    with left:
-        picture(
-            f"Mean error by {_CUTS[cut]}",
-            segment_errors_sentence(rows),
-            lambda width, palette: charts.cut_errors(rows, width, palette),
-        )
-    with right:
-        picture(
-            f"Coverage of p10–p90 by {_CUTS[cut]}",
-            segment_coverage_sentence(rows),
-            lambda width, palette: charts.cut_coverage(rows, width, palette),
-        )
-    with st.expander(f"Every {_CUTS[cut]} as a table"):
-        every = [msgspec.structs.asdict(one) for one in document.segments if one.segment == cut]
-        table(every, _SEGMENTS, key="segments")
-
-
-_SEGMENTS = (
-    Column("value", "segment"),
-    Column("n", "orders", "count"),
-    Column("mae", "mean error", "minutes"),
-    Column("lookup_mae", "lookup's", "minutes"),
-    Column("bias", "bias", "minutes", "Predicted minus actual"),
-    Column("within_5_min", "within 5 min", "percent"),
-    Column("coverage", "inside p10–p90", "percent"),
-)
-
-
-def _learned(kept: Pictured) -> None:
-    st.subheader("What it learned from")
-    left, right = st.columns(2)
-    with left:
-        models = sorted(kept.importance, key=lambda name: name != DEFAULT_MODEL)
-        model = st.selectbox("Model", models, key="importance-of")
-        rows = aggregates.importance_rows(kept.importance[model])
-        picture(
-            "Feature importance",
-            importance_sentence(rows, model),
-            lambda width, palette: charts.importance(rows, width, palette),
-        )
-    with right:
-        lead(
-            f"{counted(kept.rows_read, 'row')} were read and {counted(kept.orders_fitted, 'order')} fitted on; each "
-            "keeps its verdict, and none is dropped without one."
-        )
-        known = {str(one) for one in Reason}
-        table(
-            [
-                {
-                    "reason": one.reason,
-                    "orders": one.orders,
-                    "meaning": rule(Reason(one.reason)).meaning if one.reason in known else "",
-                    "out": ", ".join(sorted(rule(Reason(one.reason)).keeps_out_of)) if one.reason in known else "",
-                }
-                for one in kept.labels
-            ],
-            (
-                Column("reason", "reason"),
-                Column("orders", "orders", "count"),
-                Column("out", "kept out of"),
-                Column("meaning", "meaning"),
-            ),
-            key="labels-read",
-        )
+    cut = choose_cut(_CUTS, key="cut")
+    pictures_by(document.segments, cut)
+    with st.expander(f"Every {CUTS[cut]} as a table"):
+        table_by(document.segments, cut, key="segments")

@@ -17,6 +17,7 @@ from preptime.ui.models import charts
 from preptime.ui.models.log import comparison_of, rules
 from preptime.ui.models.one import choose
 from preptime.ui.parts import failures, good, lead, notice
+from preptime.ui.segments import CUTS, choose_cut
 from preptime.ui.show import Column, picture, table
 from preptime.ui.words import said_in_minutes
 
@@ -29,7 +30,7 @@ _NAMES = {
     "within_5_min": "within five minutes",
     "coverage": "inside p10–p90",
 }
-_CUTS: dict[SegmentName, str] = {"city": "city", "type_of_food": "type of food", "hour": "local hour"}
+_CUTS: tuple[SegmentName, ...] = ("city", "type_of_food", "hour")
 _SHOWN = 16
 
 
@@ -164,15 +165,13 @@ def _figures(first: BacktestDocument, second: BacktestDocument, names: tuple[str
 
 
 def _segments(first: BacktestDocument, second: BacktestDocument, names: tuple[str, str]) -> None:
-    cut = st.segmented_control(
-        "Cut the orders by", list(_CUTS), format_func=_CUTS.__getitem__, default="city", required=True, key="pair-cut"
-    )
+    cut = choose_cut(_CUTS, key="pair-cut")
     rows = segment_pairs(first, second, cut)[:_SHOWN]
     if not rows:
-        notice(f"There is no {_CUTS[cut]} that both have figures of.")
+        notice(f"There is no {CUTS[cut]} that both have figures of.")
         return
     picture(
-        f"Mean error by {_CUTS[cut]}",
+        f"Mean error by {CUTS[cut]}",
         f"Two marks a row, one a bundle; the farther left, the closer its answers; under {FEW_ORDERS} orders pale. The "
         f"{len(rows)} with most orders.",
         lambda width, palette: charts.pairs(rows, names, width, palette),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from preptime.evaluation.charts import Chart, Palette, themed
+from preptime.evaluation.charts import Chart, Palette, fitted, themed
 from preptime.monitoring.document import Monitoring, Trail
 
 _HEIGHT = 230
@@ -44,7 +44,7 @@ def ratio(trail: Trail, width: int, palette: Palette) -> Chart:
     level = (
         alt.Chart().mark_rule(color=palette.ink, strokeDash=[4, 4], opacity=0.6).encode(y=alt.YDatum(1.0, scale=scale))
     )
-    return themed(_sized(alt.LayerChart(layer=[level, line, marks]), width, _HEIGHT), palette)
+    return themed(fitted(alt.LayerChart(layer=[level, line, marks]), width, _HEIGHT), palette)
 
 
 def alerts(documents: Sequence[Monitoring], width: int, palette: Palette) -> Chart:
@@ -73,10 +73,4 @@ def alerts(documents: Sequence[Monitoring], width: int, palette: Palette) -> Cha
         .mark_point(color=palette.band, filled=True, size=45, opacity=1)
         .encode(y=alt.YDatum(0))
     )
-    return themed(_sized(alt.LayerChart(layer=[bars, quiet]), width, 150), palette)
-
-
-def _sized(chart: alt.LayerChart, width: int, height: int) -> alt.LayerChart:
-    return chart.properties(
-        width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"), padding=4
-    )
+    return themed(fitted(alt.LayerChart(layer=[bars, quiet]), width, 150), palette)

@@ -6,6 +6,7 @@ import streamlit as st
 
 from preptime.tables.looked import Choice, Looked
 from preptime.ui.data import views
+from preptime.ui.data.audit import label_audit
 from preptime.ui.data.source import Source, source
 from preptime.ui.parts import figures, lead, notice
 
@@ -23,7 +24,7 @@ def page() -> None:
         "View", VIEWS, default=VIEWS[0], required=True, key="data-view", label_visibility="collapsed"
     )
     if view == "Label audit":
-        views.label_audit(found.seen)
+        label_audit(found.seen)
         return
     chosen = found.seen.looked.chosen(_choice(found.seen.looked)) if len(found.seen.looked) else found.seen.looked
     if not len(chosen):

@@ -9,7 +9,7 @@ import streamlit as st
 from preptime.monitoring.document import Monitoring
 from preptime.tables.results import MONITORING_PAGE, Results
 from preptime.ui.access import access
-from preptime.ui.monitoring import views
+from preptime.ui.monitoring import alerts, days, given
 from preptime.ui.monitoring.reading import mornings, nothing_yet
 from preptime.ui.parts import notice, problem
 from preptime.ui.words import day_of
@@ -40,23 +40,23 @@ def page() -> None:
         notice(f"{found.more:,} earlier mornings are in {root} and not shown here.")
     document = by_date[day]
     until = [one for one in found.documents if one.date <= day]
-    views.head(document)
+    alerts.head(document)
     _report(Results(Path(root)), document)
     view = st.segmented_control(
         "View", VIEWS, default=VIEWS[0], required=True, key="monitoring-view", label_visibility="collapsed"
     )
     if view == "Alerts and rules":
-        views.this_morning(document, until)
+        alerts.this_morning(document, until)
     elif view == "By day":
-        views.by_day(document, until)
+        days.by_day(document, until)
     elif view == "Longer or shorter":
-        views.longer_or_shorter(document)
+        days.longer_or_shorter(document)
     elif view == "By segment":
-        views.by_segment(document)
+        days.by_segment(document)
     elif view == "Drift":
-        views.drift(document)
+        given.drift(document)
     else:
-        views.data(document)
+        given.data(document)
 
 
 def _report(results: Results, document: Monitoring) -> None:

@@ -45,7 +45,8 @@ def draw_file(asked: Asked | None, mode: str, reach: Access) -> None:
                 asks = st.button(label, type="primary", key="predict", icon=":material/timer:")
             st.button("Take the file away", key="take_away", on_click=desk().clear)
         if asks and asked is not None:
-            result = _predicted(upload, asked, mode, reach)
+            upload.results[mode] = _predicted(upload, asked, mode, reach)
+            st.rerun()
     if result is not None:
         draw_results(result, seen)
 
@@ -100,7 +101,11 @@ def _verdict(upload: Upload, seen: Preview, *, knows_restaurants: bool) -> None:
         say = notice if seen.predictable else problem
         say(f"{facts} {refused:,} cannot be predicted.", f"{because[:1].upper()}{because[1:]}. {strangers}")
     with st.expander(f"Preview with verdicts, the first {min(HEAD_ROWS, seen.rows):,} rows", key="preview"):
-        st.dataframe(seen.head, hide_index=True, column_config={VERDICT: st.column_config.TextColumn(pinned=True)})
+        st.dataframe(
+            seen.head,
+            hide_index=True,
+            column_config={VERDICT: st.column_config.TextColumn(pinned=True, width="medium")},
+        )
     if refused:
         shown = seen.faults["row"].n_unique()
         which = "" if shown == refused else f", the first {MOST_REFUSED:,}"
@@ -123,9 +128,7 @@ def _predicted(upload: Upload, asked: Asked, mode: str, reach: Access) -> Result
         no_csv = error.facts
     kinds = ("parquet",) if no_csv else ("csv", "parquet")
     offered = {kind: downloads().offer(out, kind, upload.name) for kind in kinds}
-    result = Result(out, document, summarize(out, asked.models), asked.models, offered, no_csv)
-    upload.results[mode] = result
-    return result
+    return Result(out, document, summarize(out, asked.models), asked.models, offered, no_csv)
 
 
 _NOBODY = Directory(

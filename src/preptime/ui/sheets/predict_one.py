@@ -148,6 +148,7 @@ def _answer(order: OneOrder, answer: dict[str, object]) -> None:
     )
     minutes = {name: value / 60 for name, value in seconds.items()}
     st.altair_chart(pictures.timeline(minutes, clocks, palette()), theme=None)
+    lead("The band is p10 to p90; its darker part begins where half are ready and ends at p80, eight in ten.")
 
 
 def _now(order: OneOrder) -> dict[Thing, float]:
