@@ -99,7 +99,9 @@ def verb(task_id: str, *words: str, minutes: int, refusal_is_final: bool = False
         final = {WRONG_USE, REFUSED} if refusal_is_final else {WRONG_USE}
         return VerbOperator(task_id=task_id, words=words, final=sorted(final), execution_timeout=limit, **more)
     if runner == "kubernetes":
-        return _pod(task_id, words, execution_timeout=limit, **more)
+        # A pod's operator does not tell statuses apart. What monitoring misses by a fault, tomorrow's looks at again.
+        tries = {"retries": 0} if refusal_is_final else {}
+        return _pod(task_id, words, execution_timeout=limit, **tries, **more)
     raise ValueError(f"PREPTIME_RUNNER={runner}: expected command or kubernetes.")
 
 

@@ -35,6 +35,20 @@ def test_writing_again_changes_nothing(store: Store) -> None:
     assert verify(store, first).manifest == some_files()[0]
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "golden.json", "history/rows.npy"])
+@pytest.mark.parametrize("content", [b"damaged", None], ids=["changed", "gone"])
+def test_writing_again_mends_what_was_damaged_meanwhile(name: str, content: bytes | None, store: Store) -> None:
+    bundle, (_, files) = put_bundle(store), some_files()
+    assert store.holds(bundle, files)
+    store.delete(bundle)
+    damaged = {other: one for other, one in files.items() if other != name}
+    store.put(bundle, damaged if content is None else damaged | {name: content})
+    assert not store.holds(bundle, files)
+    assert put_bundle(store) == bundle
+    assert store.holds(bundle, files)
+    assert verify(store, bundle).manifest == some_files()[0]
+
+
 def test_a_refresh_is_the_parents_models_over_a_new_history(store: Store) -> None:
     parent = verify(store, put_bundle(store))
     day = DAY + dt.timedelta(days=1)

@@ -108,7 +108,8 @@ def test_a_file_is_read_quickly_and_gives_its_dag(runner: str, file: Path, reque
     dag = of_file.dags[file.stem]
     assert (dag.catchup, dag.max_active_runs) == (False, 1)
     assert all(dag.limits)
-    assert set(dag.retries) == {3}
+    final = runner == "as_pods" and "monitor" in dag.tasks  # a pod's operator does not tell an alert from a fault
+    assert sorted(set(dag.retries)) == ([0, 3] if final else [3])
     assert set(dag.times_longer) == {2}  # Airflow takes True for 1, and waits as long each time
 
 
