@@ -94,6 +94,37 @@ def test_the_reference_is_whole_weeks_of_the_training_window(month: Month, seen:
     assert len(seen.drift.features) == len(FEATURES) + 1
 
 
+def test_orders_of_another_kind_are_named_by_their_feature(month: Month, date: dt.date, seen: Monitoring) -> None:
+    """In the last week every order is worth twice as much: the one feature is named, and nothing else drifts."""
+    late = pl.col("order_acknowledged_at") >= dt.datetime.combine(date - 7 * ONE_DAY, dt.time(), dt.UTC)
+    value = pl.col("order_value_gbp")
+    dearer = month.known(date).rows.with_columns(
+        pl.when(late).then(2 * value).otherwise(value).alias("order_value_gbp")
+    )
+    found = monitor(replace(month.watch(date), orders=Frame(dearer)), date)
+    drifted = [alert for alert in found.alerts if alert.rule == "feature_drift"]
+    assert [(alert.segment, alert.value) for alert in drifted] == [("feature", "order_value_gbp")]
+    assert "order_value_gbp differs from its reference: PSI" in drifted[0].sentence
+    assert not any(feature.drifted for feature in seen.drift.features)
+    assert {rule.rule: rule.state for rule in seen.rules}["feature_drift"] == "quiet"
+
+
+def test_a_day_cut_short_and_a_day_without_answers_are_named(month: Month, date: dt.date) -> None:
+    """An export that ends at noon, and a day that nobody scored."""
+    rows = month.known(date).rows
+    noon = dt.datetime.combine(date - ONE_DAY, dt.time(13), dt.UTC)
+    cut = monitor(replace(month.watch(date), orders=Frame(rows.filter(pl.col("order_acknowledged_at") < noon))), date)
+    assert {"volume_low", "outcomes_missing"} <= {alert.rule for alert in cut.alerts}
+    path = month.results.path(date - ONE_DAY, "predictions.parquet")
+    aside = path.rename(path.with_name("aside"))
+    try:
+        unscored = monitor(month.watch(date), date)
+    finally:
+        aside.rename(path)
+    named = {alert.rule: alert for alert in unscored.alerts}
+    assert named["unanswered"].sentence.startswith("100.0\N{NO-BREAK SPACE}% of ")
+
+
 def test_a_pruned_store_takes_the_lookup_and_the_drift_along(month: Month, date: dt.date) -> None:
     found = monitor(replace(month.watch(date), sources=NoStore()), date)
     assert found.figures.n > 0

@@ -172,6 +172,8 @@ def _judge_counts(counts: counted.Counts, joined: Joined, last: dt.date) -> list
     names = joined.directory.vocabularies.city
     volume = judge_volume(np.vstack([counts.orders, counts.cities]), ("all", *names), day_number(last))
     degraded = counts.answered - counts.basis[0]
+    # Before the first answer nobody was asked.
+    since = slice(int(np.argmax(counts.answered > 0)), None)
     return [
         *volume,
         judge_share(DEGRADED, Share(degraded, counts.answered), last, "answers without an order of their restaurant"),
@@ -185,6 +187,8 @@ def _judge_counts(counts: counted.Counts, joined: Joined, last: dt.date) -> list
             UNSEEN, Share(counts.unseen, counts.orders), last, "orders of restaurants that the restaurants file lacks"
         ),
         judge_share(LABELS, Share(counts.bad_labels, counts.audited), last, "labels that are no preparation times"),
-        judge_share(UNANSWERED, Share(counts.unanswered, counts.orders), last, "orders without an answer"),
+        judge_share(
+            UNANSWERED, Share(counts.unanswered[since], counts.orders[since]), last, "orders without an answer"
+        ),
         judge_share(OUTCOMES_MISSING, Share(counts.open, counts.answered), last, "answers without an outcome"),
     ]
