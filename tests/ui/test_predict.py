@@ -13,7 +13,8 @@ from streamlit.testing.v1 import AppTest
 
 import preptime.ui
 from preptime.bundle.store import Store
-from tests.api.processes import free_port
+from preptime.client import Client, UnreachableError
+from tests.api.processes import PLAIN_KEY, REAL, free_port, started
 from tests.scoring.making import mixed
 from tests.ui.browser import API_KEY, Site, make_store, promote, setting
 from tests.ui.drawing import bodies, column, drawn, said, tables
@@ -287,3 +288,32 @@ def test_a_page_that_others_can_reach_asks_for_a_key_at_the_door(monkeypatch: py
     assert "That is no key" not in said(at)
     assert not at.text_input
     assert API_KEY not in said(at)
+
+
+def test_what_nobody_foresaw_is_a_sentence_and_its_trace_goes_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    script = "from preptime.ui.server import _unforeseen\n_unforeseen(ValueError('a detail'))"
+    at = AppTest.from_string(script, default_timeout=30).run()
+    assert "Something went wrong that nobody foresaw." in said(at)
+    assert "a detail" not in said(at)
+    assert "ValueError: a detail" in caplog.text
+
+
+def test_an_api_that_ends_in_between_is_a_sentence(monkeypatch: pytest.MonkeyPatch, store: str, tmp_path: Path) -> None:
+    (tmp_path / "served").mkdir()
+    with started(tmp_path / "served", REAL, PREPTIME_STORE=store, PREPTIME_PREDICTION_LOG="off") as api:
+        api.wait_until("/readyz")
+        at = drawn(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=api.url, PREPTIME_API_KEY=PLAIN_KEY)
+        at.radio("mode").set_value("Call Flask API").run()
+        upload(at, "mixed.csv", csv(mixed()))
+        assert f"asked of {api.url}" in said(at)
+        monkeypatch.setattr(Client, "predict", _gone)
+        at.button("predict").click().run()
+        assert f"The API at {api.url} gives no answer. it has gone" in said(at)
+        assert "Start it with `preptime serve`" in said(at)
+        at.session_state["predict_tab"] = "One order"
+        at.run()
+        assert f"The API at {api.url} gives no answer. it has gone" in said(at)
+
+
+def _gone(*_: object, **__: object) -> None:
+    raise UnreachableError("it has gone")

@@ -15,7 +15,7 @@ from preptime.scoring.columns import BASIS, READY_AT, REASON
 from preptime.scoring.what_if import THINGS, OneOrder, Thing, ask_what_if, seconds_of
 from preptime.ui import pictures, words
 from preptime.ui.access import Access
-from preptime.ui.asking import Asked, known_directory
+from preptime.ui.asking import Asked, explained, known_directory
 from preptime.ui.parts import answer_card, lead, picture, problem
 from preptime.ui.theme import palette
 
@@ -37,7 +37,10 @@ def draw_one(asked: Asked | None, reach: Access) -> None:
         order = _form(known_directory(reach), reach)
     if asked is None or order is None:
         return
-    found = ask_what_if(order, asked.answers)
+    try:
+        found = ask_what_if(order, asked.answers)
+    except PreptimeError as error:
+        raise explained(error, reach) from error
     with right:
         reason = found.answer[REASON]
         if reason is not None:
