@@ -1,4 +1,4 @@
-"""Which kind of table an address means. A new kind is one file beside this one and one line here."""
+"""Which kind of table an address means. A new kind is a file or folder beside this one, and a line in each dict."""
 
 from __future__ import annotations
 

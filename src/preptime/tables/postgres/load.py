@@ -19,6 +19,8 @@ from preptime.tables.stored import EXTRA, ORDER_SCHEMA, RESTAURANT_COLUMNS, as_e
 
 Progress = Callable[[str, float], None]
 
+_MEMORY = (b"SET LOCAL work_mem = '128MB'", b"SET LOCAL temp_buffers = '64MB'")
+"""For this transaction alone: the defaults, 4 and 8 MB, sort and join a million orders on disk (a quarter slower)."""
 _COLUMNS = tuple(ORDER_SCHEMA)
 _VALUES = tuple(name for name in _COLUMNS if name != "order_key")
 _STAGING = sql.Identifier("pg_temp", "delivered")
@@ -62,6 +64,8 @@ class PostgresDatabase:
         """Add or complete orders: everything that `chunks` gives, or nothing."""
         with connected(self.address, write=True) as connection:
             require_current(connection, self.address)
+            for setting in _MEMORY:
+                connection.execute(setting)
             connection.execute(
                 "CREATE TEMP TABLE delivered (LIKE preptime.orders, line bigint GENERATED ALWAYS AS IDENTITY) "
                 "ON COMMIT DROP"
@@ -101,7 +105,6 @@ def _wait_for_others(connection: Connection, progress: Progress | None) -> None:
 
 def _fold_repeated(connection: Connection) -> int:
     """Make one row of several of the same order, each cell the last that is not empty; how many rows went."""
-    connection.execute("CREATE INDEX ON pg_temp.delivered (order_key, line)")
     connection.execute("ANALYZE pg_temp.delivered")
     last = sql.SQL(", ").join(
         sql.SQL("(array_agg({name} ORDER BY line DESC) FILTER (WHERE {name} IS NOT NULL))[1] AS {name}").format(
