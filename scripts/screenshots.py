@@ -29,7 +29,7 @@ WIDTHS = {"wide": 1280, "narrow": 400}
 GROUNDS = {"light": False, "dark": True}
 MOST_PIXELS = 9_000
 """Height of a picture; a page is not longer."""
-COLOURS = 128
+COLOURS = 256
 """Enough for a page of text and charts; a third of the size."""
 MOST_BYTES = 300_000
 
@@ -93,7 +93,8 @@ def _take(browser: Browser, url: str, view: View, out: Path) -> None:
                 settle(page)
                 tall = int(page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight"))
                 page.set_viewport_size({"width": width, "height": min(max(tall, 700), MOST_PIXELS)})
-                page.wait_for_timeout(1_000)  # the charts are drawn anew
+                settle(page)
+                page.wait_for_timeout(2_000)  # charts and tables are drawn anew
                 path = out / f"{view.name}-{width_name}-{ground}.png"
                 page.screenshot(path=path)
                 print(path)
@@ -175,7 +176,7 @@ def _write(picture: Path, target: Path, height: int) -> None:
     with Image.open(picture) as whole:
         part = whole.convert("RGB").crop((0, 0, whole.width, min(whole.height, height)))
     content = io.BytesIO()
-    part.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
+    part.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
         content, "PNG", optimize=True
     )
     if content.tell() > MOST_BYTES:

@@ -158,6 +158,7 @@ def settle(page: Page) -> None:
     page.wait_for_timeout(300)
     page.wait_for_function("!document.querySelector('[data-testid=stStatusWidget]')")
     page.wait_for_function("!document.querySelector('[data-stale=true]')")
+    page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')")  # what stands where a chart will
     page.wait_for_timeout(200)
 
 

@@ -100,6 +100,24 @@ def test_each_model_has_a_tab_that_says_what_it_alone_would_answer(monkeypatch: 
         assert apart == pytest.approx(one - other, abs=1e-4)
 
 
+def test_columns_of_the_file_that_are_called_like_ours_say_whose_they_are(
+    monkeypatch: pytest.MonkeyPatch, store: str
+) -> None:
+    names = ("row", "reason", "verdict", "p50", "rf", "difference", "basis", "predicted_seconds", "ready at")
+    at = drawn(monkeypatch, PREPTIME_STORE=store)
+    rows = pl.DataFrame([GOOD, GOOD | {"number_of_items": 0}]).with_columns(
+        pl.lit("mine").alias(name) for name in names
+    )
+    upload(at, "names.csv", csv(rows))
+    at.button("predict").click().run()
+    assert column(at, "p50 (file)") == ["mine"]
+    assert column(at, "row", having="ready at (file)") == [1]
+    assert column(at, "row", having="reason (file)") == [2]
+    at.session_state["model_tab"] = "rf"
+    at.run()
+    assert column(at, "rf (file)") == ["mine"]
+
+
 def test_the_orders_shown_can_be_narrowed(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
     at = drawn(monkeypatch, PREPTIME_STORE=store)
     rows = pl.DataFrame([GOOD, GOOD | {"restaurant_id": 2}, GOOD | {"restaurant_id": 999_999}])

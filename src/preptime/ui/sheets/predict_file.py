@@ -58,12 +58,14 @@ def _brought(directory: Directory | None, reach: Access) -> Upload | None:
         # Streamlit holds an uploaded file in memory for as long as its field is there; this one goes when the file
         # lies on the desk, and another takes its place.
         field = int(st.session_state.get(_FIELD, 0))
+        key = f"orders_file_{field}"
         given = st.file_uploader(
-            f"Orders as csv or parquet, up to {MOST_UPLOAD_MB} MB", type=["csv", "parquet"], key=f"orders_file_{field}"
+            f"Orders as csv or parquet, up to {MOST_UPLOAD_MB} MB", type=["csv", "parquet"], key=key
         )
     if given is not None:
         desk().take(given.name, given)
         forget_upload(given)
+        del st.session_state[key]  # which holds a copy of its own
         st.session_state[_FIELD] = field + 1
         st.rerun()
     with sample:

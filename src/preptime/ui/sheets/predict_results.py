@@ -10,6 +10,7 @@ from preptime.domain.verdict import Reason, rule
 from preptime.scoring.columns import BASIS, READY_AT, REASON, SECONDS, model_column, quantile_column
 from preptime.scoring.preview import Preview
 from preptime.scoring.summary import MOST_MINUTES, Summary
+from preptime.tables.columns import ROW
 from preptime.ui import pictures, words
 from preptime.ui.desk import Result
 from preptime.ui.parts import figures, lead, links, notice, picture
@@ -39,11 +40,9 @@ def draw_results(result: Result, seen: Preview) -> None:
         _tables(result, seen)
     if document.refused:
         st.subheader("Rows without a prediction")
-        rows = pl.scan_parquet(result.path, glob=False).with_row_index("row", 1).filter(pl.col(REASON).is_not_null())
         meaning = {str(reason): rule(reason).meaning for reason in Reason}
-        shown = rows.head(MOST_SHOWN).select(
-            "row", pl.col(REASON).replace(meaning).alias("reason"), *(pl.col(name) for name in seen.columns)
-        )
+        ours = {"row": pl.col(ROW), "reason": pl.col(REASON).replace(meaning)}
+        shown = _rows(result).filter(pl.col(REASON).is_not_null()).head(MOST_SHOWN).select(_beside(ours, seen))
         _table(shown.collect(), sum(document.refused.values()), {})
 
 
@@ -99,7 +98,7 @@ def _tables(result: Result, seen: Preview) -> None:
     find, basis = st.columns([2, 3])
     wanted = (find.text_input("Restaurant", key="find_restaurant", placeholder="its id; empty for all") or "").strip()
     chosen = basis.pills("History behind the answer", BASES, selection_mode="multi", key="find_basis")
-    rows = pl.scan_parquet(result.path, glob=False).with_row_index("row", 1).filter(pl.col(REASON).is_null())
+    rows = _rows(result).filter(pl.col(REASON).is_null())
     if wanted:
         rows = rows.filter(pl.col("restaurant_id").cast(pl.String).str.strip_chars() == wanted)
     if chosen:
@@ -117,15 +116,9 @@ def _tables(result: Result, seen: Preview) -> None:
 
 
 def _default(rows: pl.LazyFrame, found: int, seen: Preview) -> None:
-    shown = rows.head(MOST_SHOWN).select(
-        "row",
-        *_first(seen),
-        pl.col(READY_AT).str.slice(11, 5).alias("ready at"),
-        (pl.col(SECONDS) / _MINUTE).alias("p50"),
-        *((pl.col(quantile_column(level)) / _MINUTE).alias(f"p{level * 100:.0f}") for level in (0.1, 0.8, 0.9)),
-        pl.col(BASIS).alias("basis"),
-        *_rest(seen),
-    )
+    ours = {"row": pl.col(ROW), "ready at": pl.col(READY_AT).str.slice(11, 5), "p50": pl.col(SECONDS) / _MINUTE}
+    ours |= {f"p{level * 100:.0f}": pl.col(quantile_column(level)) / _MINUTE for level in (0.1, 0.8, 0.9)}
+    shown = rows.head(MOST_SHOWN).select(_beside(ours | {"basis": pl.col(BASIS)}, seen))
     _table(shown.collect(), found, dict.fromkeys(("p10", "p50", "p80", "p90"), "%.1f min"))
 
 
@@ -136,29 +129,31 @@ def _model(rows: pl.LazyFrame, found: int, seen: Preview, name: str, summary: Su
         f"answer {of['p50']['median']:.1f} and {of['p50']['mean']:.1f}. A point model says one number, the mean."
     )
     seconds = pl.col(model_column(name))
-    shown = rows.head(MOST_SHOWN).select(
-        "row",
-        *_first(seen),
-        (seconds / _MINUTE).alias(name),
-        (pl.col(SECONDS) / _MINUTE).alias("default answer"),
-        ((seconds - pl.col(SECONDS)) / _MINUTE).alias("difference"),
-        *_rest(seen),
-    )
+    ours = {
+        "row": pl.col(ROW),
+        name: seconds / _MINUTE,
+        "default answer": pl.col(SECONDS) / _MINUTE,
+        "difference": (seconds - pl.col(SECONDS)) / _MINUTE,
+    }
+    shown = rows.head(MOST_SHOWN).select(_beside(ours, seen))
     _table(shown.collect(), found, {name: "%.1f min", "default answer": "%.1f min", "difference": "%+.1f min"})
 
 
-def _first(seen: Preview) -> list[str]:
-    return [name for name in _SHOWN_FIRST if name in seen.columns]
+def _rows(result: Result) -> pl.LazyFrame:
+    """Every row, numbered from 1 as in the file; no file has a column of that name."""
+    return pl.scan_parquet(result.path, glob=False).with_row_index(ROW, 1)
 
 
-def _rest(seen: Preview) -> list[pl.Expr]:
-    """The file's other columns; one that is called like one of ours says whose it is."""
-    ours = {"row", "ready at", "p10", "p50", "p80", "p90", "basis", "default answer", "difference"}
-    return [
-        pl.col(name).alias(f"{name} (file)" if name in ours else name)
-        for name in seen.columns
-        if name not in _SHOWN_FIRST and not name.startswith("predict")
-    ]
+def _beside(ours: dict[str, pl.Expr], seen: Preview) -> list[pl.Expr]:
+    """Our columns among the file's: its number, what tells the order, our answers, the file's other columns.
+
+    A column of the file that is called like one of ours says whose it is. Answers of an earlier scoring are left out.
+    """
+    own = {name: pl.col(name).alias(f"{name} (file)" if name in ours else name) for name in seen.columns}
+    first = [own[name] for name in _SHOWN_FIRST if name in own]
+    others = [own[name] for name in own if name not in _SHOWN_FIRST and not name.startswith("predict")]
+    number, *answers = (expression.alias(name) for name, expression in ours.items())
+    return [number, *first, *answers, *others]
 
 
 def _table(rows: pl.DataFrame, found: int, formats: dict[str, str]) -> None:
