@@ -26,7 +26,7 @@ DRIFT_DAY = 20
 LAST_MORNING = 28
 CITIES = {"London": 0.787, "Paris": 0.063, "Manchester": 0.030}
 """With their shares of the orders."""
-PERCENTS = (5, 10, 15, 30, 60)
+PERCENTS = (10, 15, 30)
 ORDERS_A_DAY = SynthesisPlan().orders / SynthesisPlan().days
 
 

@@ -185,3 +185,17 @@ def test_the_api_and_the_batch_are_joined_by_the_verb(files: Files, store: Path,
     (log / f"predictions-{DATE}-1-aaaaaa.jsonl").write_bytes(msgspec.json.encode(record) + b"\n")
     counts = monitored(files, store, results, NEXT, "--json").document(Monitoring).answers
     assert (counts.from_api, counts.in_both) == (1, 1)
+
+
+def test_orders_in_a_database_say_what_those_in_a_file_say(
+    files: Files, store: Path, results: Path, database: str, tmp_path: Path
+) -> None:
+    """Scored from the file, looked at from both: the same bytes."""
+    preptime("score", "--date", DATE, *options(files, store, results)).fine()
+    monitored(files, store, results, NEXT).fine()
+    of_file = contents(results, NEXT)
+    preptime("ingest", files.orders, "--restaurants", files.restaurants, "--to", database).fine()
+    tables = ("--orders", database, "--restaurants", f"{database}&table=restaurants")
+    more = ("--store", store, "--results", results, "--prediction-log-folder", tmp_path / "none")
+    preptime("monitor", *tables, *more, "--date", NEXT).fine()
+    assert contents(results, NEXT) == of_file

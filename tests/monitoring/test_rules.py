@@ -39,6 +39,7 @@ def test_every_rule_has_a_reason_a_measured_rate_and_one_name() -> None:
     assert rule_named("no_such_rule") is None
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(8, 42))
 def test_ordinary_days_are_neither_few_nor_many(seed: int, days: int) -> None:
     """Poisson counts with a day's error of 8 %, weekdays as they differ, however long the table is."""
@@ -83,7 +84,7 @@ def test_the_first_week_says_too_little() -> None:
     assert (low.state().state, high.state().state) == ("unknown", "unknown")
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0, 0.5), st.integers(30, 20_000))
 def test_an_ordinary_share_stays_quiet(seed: int, share: float, orders: int) -> None:
     """Shares whose days differ by a point beyond chance."""

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from preptime.monitoring import shifts
-from preptime.monitoring.shifts import CLIP, Daily, clipped_log_ratio, watch
+from preptime.monitoring.ratios import CLIP, Daily, clipped_log_ratio
+from preptime.monitoring.shifts import watch
 
 THRESHOLD = 5.0
 DAYS = 30

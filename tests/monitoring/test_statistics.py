@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -13,12 +13,14 @@ from preptime.monitoring.statistics import holm, psi, two_sided_p, welch
 SHARES = st.lists(st.floats(0.001, 1.0), min_size=2, max_size=12)
 
 
+@settings(deadline=None)
 @given(st.floats(-40, 40), st.floats(1.0, 400))
 def test_p_values_are_scipys(t: float, freedom: float) -> None:
     expected = 2 * stats.t.sf(abs(t), freedom)
     assert two_sided_p(t, freedom) == pytest.approx(expected, rel=1e-8, abs=1e-290)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 30), st.integers(2, 30), st.floats(0.1, 10))
 def test_welch_is_scipys(seed: int, n: int, m: int, spread: float) -> None:
     rng = np.random.default_rng(seed)
@@ -33,6 +35,7 @@ def test_columns_without_variance_say_whether_they_agree() -> None:
     assert welch(a, b).tolist() == [1.0, 0.0]
 
 
+@settings(deadline=None)
 @given(SHARES, st.integers(0, 2**32 - 1))
 def test_psi_is_the_sum_of_both_relative_entropies(weights: list[float], seed: int) -> None:
     a = np.array(weights) / np.sum(weights)
@@ -48,6 +51,7 @@ def test_an_empty_bin_is_no_infinity() -> None:
     assert 0 < psi(np.array([0.5, 0.5, 0.0]), np.array([0.4, 0.5, 0.1])) < 1.0
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_holm_rejects_what_its_steps_reject(p_values: list[float]) -> None:
     p = np.array(p_values)

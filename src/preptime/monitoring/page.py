@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from preptime.evaluation import aggregates, charts, day_charts, figures, markup
-from preptime.evaluation.documents import SegmentName
+from preptime.evaluation import markup
 from preptime.evaluation.page import page, section
-from preptime.evaluation.scores import COVERAGE_BAND
 from preptime.evaluation.verdict import NO_VALUE, in_minutes, in_percent
-from preptime.monitoring import rows
+from preptime.monitoring import pictures
 from preptime.monitoring.document import Figures, Monitoring, RuleState
 
 _FOOTER = (
@@ -15,7 +13,6 @@ _FOOTER = (
     "lookup is what a table of averages answers. Days are those of acknowledgement on the restaurants' own clocks. "
     "Every rule, with its threshold and how often it is wrong: docs/monitoring.md. Hover over a mark for its figures."
 )
-_CUTS: tuple[SegmentName, ...] = ("city", "type_of_food", "items", "basis")
 _STATES = {"fired": ("no", "fired"), "quiet": ("yes", "quiet"), "unknown": ("", "not yet known")}
 
 
@@ -29,10 +26,10 @@ def render_page(document: Monitoring) -> str:
         facts=_facts(document),
         sections=[
             section("alerts", "Alerts and rules", [_alerts(document), _rules(document)]),
-            section("days", "Day by day", _days(document)),
-            section("shifts", "Longer or shorter than said", _shifts(document)),
-            section("segments", "Error and coverage by segment, four weeks", _segments(document)),
-            section("drift", "What the models are given", _drift(document)),
+            section("days", "Day by day", pictures.days(document)),
+            section("shifts", "Longer or shorter than said", pictures.shifts(document)),
+            section("segments", "Error and coverage by segment, four weeks", pictures.segments(document)),
+            section("drift", "What the models are given", pictures.drift(document)),
             section("data", "Answers, outcomes and labels", _data(document)),
         ],
         footer=markup.text(_FOOTER),
@@ -108,147 +105,6 @@ def _unit(rule: RuleState) -> str:
 def _state(rule: RuleState) -> str:
     style, word = _STATES[rule.state]
     return f'<span class="{style}">{word}</span>'
-
-
-def _days(document: Monitoring) -> list[str]:
-    errors, coverage, volume = rows.error_rows(document), rows.coverage_rows(document), rows.volume_rows(document)
-    promised = None
-    if document.promise is not None and document.promise.figures.mae is not None:
-        promised = document.promise.figures.mae / aggregates.SECONDS_PER_MINUTE
-    cards = []
-    if errors:
-        worst = max(errors, key=lambda row: float(row["mae"]))
-        line = "" if promised is None else " The dashed line is what the backtest promised."
-        cards.append(
-            figures.picture(
-                "daily-errors",
-                "Mean error by day",
-                f"Bars are the model, ticks the restaurant lookup.{line} The worst day is {worst['day']}: "
-                f"{float(worst['mae']):.1f} minutes.",
-                lambda width: day_charts.daily_errors(errors, promised, width, charts.LIGHT),
-            )
-        )
-    if coverage:
-        low, high = COVERAGE_BAND
-        cards.append(
-            figures.picture(
-                "daily-coverage",
-                "Coverage of p10–p90 by day",
-                "Dots are the share of orders inside, lines what chance allows; green is what was promised and its "
-                f"band, {in_percent(low, 0)} to {in_percent(high, 0)}.",
-                lambda width: day_charts.daily_coverage(coverage, width, charts.LIGHT),
-            )
-        )
-    if volume:
-        counts = document.answers
-        cards.append(
-            figures.picture(
-                "volume",
-                "Orders by day",
-                f"Of {counts.orders:,} orders {counts.unanswered:,} have no answer; {counts.open:,} answers have no "
-                "outcome yet.",
-                lambda width: day_charts.counted_days(volume, "orders", width, charts.LIGHT),
-            )
-        )
-        cards.append(_bases(document))
-    return cards
-
-
-def _bases(document: Monitoring) -> str:
-    bases = rows.basis_rows(document)
-    degraded = sum(int(row["orders"]) for row in bases)
-    answered = sum(day.answered for day in document.days)
-    return figures.picture(
-        "basis",
-        "Answers without an order of their restaurant",
-        f"{degraded:,} of {answered:,} answers ({in_percent(degraded / max(answered, 1))}) stand on something coarser "
-        "than their restaurant's own past.",
-        lambda width: day_charts.counted_days(bases, "answers", width, charts.LIGHT),
-    )
-
-
-def _shifts(document: Monitoring) -> list[str]:
-    cities = rows.ratio_rows(document)
-    foods = rows.ratio_rows(document, ("type_of_food",))
-    cards = []
-    if cities:
-        cards.append(
-            figures.picture(
-                "ratio-cities",
-                "Actual ÷ predicted, by city",
-                f"The typical ratio of each day; on the dashed line food took as long as said. {_fired_days(cities)}",
-                lambda width: day_charts.ratios(cities, width, charts.LIGHT),
-            )
-        )
-    if foods:
-        cards.append(
-            figures.picture(
-                "ratio-foods",
-                "Actual ÷ predicted, by type of food",
-                f"Likewise, what a city has in common on a day taken out. {_fired_days(foods)}",
-                lambda width: day_charts.ratios(foods, width, charts.LIGHT),
-            )
-        )
-    return cards
-
-
-def _fired_days(drawn: list[aggregates.Row]) -> str:
-    fired = len([row for row in drawn if row["fired"]])
-    return f"Triangles fired: {fired}." if fired else "No day fired."
-
-
-def _segments(document: Monitoring) -> list[str]:
-    drawn = aggregates.segment_rows(document.segments, _CUTS)
-    if not drawn:
-        return []
-    return [
-        figures.picture(
-            "segment-errors",
-            "Mean error by segment",
-            "Bars are the model, ticks the restaurant lookup, with the number of orders; the largest cities and foods.",
-            lambda width: charts.segment_errors(drawn, width, charts.LIGHT),
-        ),
-        figures.picture(
-            "segment-coverage",
-            "Coverage of p10–p90 by segment",
-            "Dots are the share of orders inside, lines what chance allows; green is what was promised and its band.",
-            lambda width: charts.segment_coverage(drawn, width, charts.LIGHT),
-        ),
-    ]
-
-
-def _drift(document: Monitoring) -> list[str]:
-    drawn, drift = rows.stability_rows(document), document.drift
-    cards = []
-    if drift.why_not:
-        cards.append(f'<p class="card says">{markup.text(drift.why_not)}</p>')
-    if not drawn:
-        return cards
-    reference = (
-        f" against {drift.reference.first} to {drift.reference.last}, which was trained on" if drift.reference else ""
-    )
-    recent = f"{drift.recent.first} to {drift.recent.last}" if drift.recent else "The last days"
-    cards.append(
-        figures.picture(
-            "stability",
-            "How far features have moved",
-            f"{recent}{reference}. Pale: not tested, since it changes by itself. Right of the dashed line is another "
-            "population by custom.",
-            lambda width: day_charts.stability(drawn, width, charts.LIGHT),
-        )
-    )
-    moved = rows.most_moved(document)
-    if moved is not None:
-        bins = rows.distribution_rows(moved)
-        cards.append(
-            figures.picture(
-                "moved",
-                f"The one that moved most: {moved.name}",
-                f"Bars are the last seven days, ticks the reference; PSI {moved.psi:.3f}, unit {moved.unit}.",
-                lambda width: day_charts.distribution(bins, width, charts.LIGHT),
-            )
-        )
-    return cards
 
 
 def _data(document: Monitoring) -> list[str]:

@@ -12,17 +12,9 @@ from preptime.evaluation.verdict import in_percent
 from preptime.monitoring.document import Alert, Trail, TrailDay, WatchedCut
 from preptime.monitoring.joined import Joined
 from preptime.monitoring.outcomes import date_of
+from preptime.monitoring.ratios import CLIP, Daily, clipped_log_ratio
 from preptime.monitoring.rules import FASTER, SLOWER, Judged, Rule, unknown
-from preptime.monitoring.shifts import (
-    CLIP,
-    LEAST_ORDERS,
-    LEAST_REFERENCE_DAYS,
-    LONGEST_STRETCH_DAYS,
-    Daily,
-    Watched,
-    clipped_log_ratio,
-    watch,
-)
+from preptime.monitoring.shifts import LEAST_ORDERS, LEAST_REFERENCE_DAYS, LONGEST_STRETCH_DAYS, Watched, watch
 
 SHOWN = 8
 """Cities and types of food whose trail is in the document: the largest, and all that fired."""
