@@ -168,7 +168,7 @@ def test_airflow_trains_and_the_page_asks_the_api(running: Running) -> None:
         page.get_by_role("button", name=re.compile(r"Predict [\d,]+ orders")).click()
         settle(page)
         expect(page.get_by_test_id("stDownloadButton").first).to_be_visible()
-    status, metrics = ask(running.api, "/metrics")
+    _, metrics = ask(running.api, "/metrics")
     assert re.search(r'preptime_requests_total\{endpoint="/v1/predictions",status="200",key="page"\} [1-9]', metrics)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
 
 from preptime.models.model import CombinedModel, Fitted, Model, check_training_rows
+from preptime.models.threads import fitting_threads
 
 
 def fit_all(
@@ -30,7 +31,7 @@ def fit_all(
     _load(models)
     combined = {name: model for name, model in models.items() if isinstance(model, CombinedModel)}
     fitted: dict[str, Fitted] = {}
-    with ThreadPoolExecutor(threads) as pool:
+    with fitting_threads(threads) as pool:
         jobs = {
             pool.submit(model.fit, X, y, threads=1, seed=seed): name
             for name, model in models.items()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preptime.models.model import Fitted, Model, as_seconds, as_shares, check_training_rows
+from preptime.models.threads import fitting_threads
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -75,7 +75,7 @@ class Stacking:
             unseen[block, column] = fitted.predict(X[block])
 
         # One thread each and several at once: a library's own threads help the slowest of them not at all.
-        with ThreadPoolExecutor(threads) as pool:
+        with fitting_threads(threads) as pool:
             jobs = [pool.submit(fill, column, block) for column in range(len(self.models)) for block in blocks]
             for job in jobs:
                 job.result()

@@ -13,8 +13,6 @@ uncalibrated 12.0/50.6/79.0/88.8, the last two days held out once 9.4/50.7/80.1/
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 from preptime.domain.prediction import LEVELS
 from preptime.errors import DataError
 from preptime.models.quantile import FLOOR_SECONDS, Quantile
+from preptime.models.threads import fitting_threads
 
 CALIBRATION_DAYS = 8
 FOLDS = 4
@@ -72,7 +71,7 @@ def calibrate(
         predicted = model.fit(X[~out], y[~out], threads=1, seed=seed).predict(X[out]).astype(np.float64)
         return (y[out, None] - predicted) / np.maximum(predicted, FLOOR_SECONDS)
 
-    with ThreadPoolExecutor(threads) as pool:
+    with fitting_threads(threads) as pool:
         scored = np.concatenate(list(pool.map(scores, held_out)))
     scale = tuple(_conformal_quantile(scored[:, k], level) for k, level in enumerate(LEVELS))
     return Calibration("cross-conformal, relative", days, FOLDS, len(scored), scale)

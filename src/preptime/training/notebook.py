@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from sklearn.model_selection import cross_val_score, train_test_split
 
 from preptime.models import cat, xgb
 from preptime.models.estimator import Estimator
+from preptime.models.threads import fitting_threads
 from preptime.tables.audit import Audited, audit
 from preptime.tables.directory import read_directory
 from preptime.tables.open import open_table
@@ -111,7 +112,7 @@ def reproduce(audited: Audited, progress: Progress = silent) -> Reproduction:
 
     five = estimators()
     # One fit is one thread's work (see `forest`), and no fit reads another's result.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with fitting_threads(os.cpu_count()) as pool:
         forest_alone = pool.submit(predict, 1, lambda: forest(min_samples_split=4))
         folds = {name: pool.submit(cross_validate, make) for name, make in reversed(five.items())}
         tests = {name: pool.submit(predict, 2, make) for name, make in five.items()}
