@@ -121,8 +121,8 @@ def held_log() -> Iterator[None]:
     """Keep CatBoost's logger as it is while several threads use the library.
 
     Each of its calls sets the process's logger and takes it away again, unless another thread has it. When the thread
-    that has it is done first, the others go on without: about one small training in five hundred, under load, died of
-    calling nothing (SIGSEGV at address 0 in `_train`). While this thread has it, the others leave it alone.
+    that has it is done first, the others go on without: one of 935 small trainings, five at a time, died of calling
+    nothing (SIGSEGV at address 0 in `_train`). While this thread has it, the others leave it alone.
     """
     from catboost.core import log_fixup
 
