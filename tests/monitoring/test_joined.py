@@ -9,7 +9,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from preptime.api.predict import predict, predict_demo, predict_vertex
+from preptime.api.predict import predict, read_demo, read_vertex
 from preptime.api.service import PredictionRecord
 from preptime.api.serving import Serving
 from preptime.errors import DataError
@@ -39,9 +39,11 @@ def logged(
 ) -> None:
     """What the API writes for these orders: its own answer in its own record, on one line of a file of its name."""
     if to == "demo":
-        answer = predict_demo(msgspec.json.encode({"json_data": msgspec.json.encode(orders).decode()}), serving, 100)
+        answer = predict(
+            msgspec.json.encode({"json_data": msgspec.json.encode(orders).decode()}), serving, 100, read_demo
+        )
     elif to == "vertex":
-        answer = predict_vertex(msgspec.json.encode({"instances": orders}), serving, 100)
+        answer = predict(msgspec.json.encode({"instances": orders}), serving, 100, read_vertex)
     else:
         answer = predict(msgspec.json.encode({"orders": orders}), serving, 100)
     record = PredictionRecord(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -20,8 +19,7 @@ from preptime.domain.dictionary import ORDERS, required
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True, gc=False):
     """What a request asks for."""
 
     orders: Sequence[Order]

@@ -9,12 +9,14 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import count
 from typing import TYPE_CHECKING
 
-from preptime.api.predict import Answer, predict, predict_demo, predict_vertex
+import msgspec
+
+from preptime.api.predict import Answer, Job, Read, read_demo, read_request, read_vertex
 from preptime.api.problems import JSON, RefusedRequestError, Style, as_demo_error, as_problem, fault
 from preptime.api.service import PredictionRecord, Service
 from preptime.api.serving import Serving
@@ -30,6 +32,8 @@ _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 _JSON_TYPE = re.compile(
     r'application/(?:json|[!#$&^_.+a-z0-9-]+\+json)\s*(?:;\s*charset="?utf-?8"?\s*)?', re.IGNORECASE
 )
+_STARTED, _numbers = secrets.token_hex(8), count()
+"""Of this process alone, and a number: an id for a tenth of what randomness costs."""
 logger = logging.getLogger(__name__)
 
 
@@ -40,14 +44,13 @@ class Endpoint:
     path: str
     name: str
     """What metrics and the prediction log call it."""
-    predict: Callable[[bytes, Serving, int], Answer]
+    read: Read
     refuse: Style
     caller: str | None = None
     """Who asks where no key is asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """What goes back."""
 
     status: HTTPStatus
@@ -58,12 +61,12 @@ class Reply:
 def endpoints(vertex_route: str | None) -> tuple[Endpoint, ...]:
     """The routes that predict. Vertex AI's is where its settings say, whatever else would be there."""
     ours = (
-        Endpoint(PREDICTIONS, PREDICTIONS, predict, as_problem),
-        Endpoint(DEMO, DEMO, predict_demo, as_demo_error),
+        Endpoint(PREDICTIONS, PREDICTIONS, read_request, as_problem),
+        Endpoint(DEMO, DEMO, read_demo, as_demo_error),
     )
     if vertex_route is None:
         return ours
-    theirs = Endpoint(vertex_route, "vertex", predict_vertex, as_problem, caller="vertex")
+    theirs = Endpoint(vertex_route, "vertex", read_vertex, as_problem, caller="vertex")
     return (*(one for one in ours if one.path != vertex_route), theirs)
 
 
@@ -81,7 +84,7 @@ def exchange(endpoint: Endpoint, environ: WSGIEnvironment, service: Service) -> 
                 key_name = require_key(environ, service)
             serving, answer = _answered(endpoint, received, service)
         finally:
-            service.release()
+            service.places.give_back()
         orders = len(answer.orders)
         reply = Reply(answer.status, _headers(JSON, answer.body, request_id), answer.body)
         service.record(_record(endpoint, serving, request_id, key_name, answer))
@@ -96,13 +99,13 @@ def exchange(endpoint: Endpoint, environ: WSGIEnvironment, service: Service) -> 
 
 def _admit(environ: WSGIEnvironment, service: Service) -> None:
     """Take a place among the requests in hand. Raises `RefusedRequestError` when there is none."""
-    if service.admit():
+    if service.places.take():
         return
-    if service.refuse_politely():
+    if service.refusing.take():
         try:
             _received(environ, service.settings.max_body_bytes)
         finally:
-            service.refused_politely()
+            service.refusing.give_back()
     raise RefusedRequestError(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "More requests are in hand than this server takes on.",
@@ -117,7 +120,11 @@ def _answered(endpoint: Endpoint, received: bytes | RefusedRequestError, service
         raise no_champion(service.refusal())
     if isinstance(received, RefusedRequestError):
         raise received
-    return serving, endpoint.predict(received, serving, service.settings.max_orders)
+    job = Job(endpoint.read, received, serving, service.settings.max_orders)
+    outcome = service.turns.do(job, len(received))
+    if isinstance(outcome, RefusedRequestError):
+        raise outcome
+    return serving, outcome
 
 
 def refusal(error: RefusedRequestError, style: Style, request_id: str) -> Reply:
@@ -134,7 +141,7 @@ def refusal(error: RefusedRequestError, style: Style, request_id: str) -> Reply:
 def request_id_of(environ: WSGIEnvironment) -> str:
     """The client's `X-Request-ID` where it can be repeated in a header and a log, else a new one."""
     given = environ.get("HTTP_X_REQUEST_ID", "")
-    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    return given if _REQUEST_ID.fullmatch(given) else f"{_STARTED}{next(_numbers):08x}"
 
 
 def require_key(environ: WSGIEnvironment, service: Service) -> str:

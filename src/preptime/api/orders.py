@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-import numpy as np
+import msgspec
 
 from preptime.api.cells import Cells, as_columns
 from preptime.api.moments import Moment, read_moment
@@ -43,8 +43,7 @@ class Fault:
         return f"{self.field} {found}; expected {expected}."
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(msgspec.Struct, frozen=True, gc=False):
     """N orders as read."""
 
     cells: list[Cells]
@@ -62,12 +61,11 @@ class Rows:
 
 def read_orders(orders: Sequence[Order], lookup: Lookup) -> Rows:
     """Read and judge N orders."""
-    restaurants = [read_whole(order.restaurant_id, _RESTAURANT) for order in orders]
     faults: dict[int, Fault] = {}
     moments: list[Moment] = []
     cells: list[Cells] = []
-    for place, position in enumerate(_positions(restaurants, lookup)):
-        read = _read(orders[place], restaurants[place], position, lookup)
+    for place, order in enumerate(orders):
+        read = _read(order, lookup)
         if isinstance(read, Fault):
             faults[place] = read
         else:
@@ -89,14 +87,9 @@ def shown(value: object) -> str:
 _DECLARED = {reason: position for position, reason in enumerate(Reason)}
 
 
-def _positions(restaurants: list[int | Reason], lookup: Lookup) -> list[int]:
-    """The position of each restaurant in the directory, or `UNKNOWN`."""
-    wanted = [UNKNOWN if type(one) is Reason else one for one in restaurants]
-    found: list[int] = lookup.positions(np.array(wanted, np.int64)).tolist()
-    return found
-
-
-def _read(order: Order, restaurant: int | Reason, position: int, lookup: Lookup) -> tuple[Moment, Cells] | Fault:
+def _read(order: Order, lookup: Lookup) -> tuple[Moment, Cells] | Fault:
+    restaurant = read_whole(order.restaurant_id, _RESTAURANT)
+    position = lookup.position(restaurant) if type(restaurant) is int else UNKNOWN
     zone = lookup.zones[lookup.zone_code.item(position)]
     if position == UNKNOWN and order.country is not None:
         zone = _zone_of_stranger(order.country, lookup) or zone

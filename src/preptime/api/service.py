@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
 
-from preptime.api.limits import REFUSING
+from preptime.api.limits import REFUSING, Places
+from preptime.api.predict import MOST_TOGETHER, Answer, Job, answer_all
+from preptime.api.problems import RefusedRequestError
 from preptime.api.serving import Serving
+from preptime.api.turns import Turns
 
 
 class ApiSettings(Protocol):
@@ -118,12 +120,17 @@ class Service:
     keys: Keys
     log: Log
     metrics: Metrics
-    _places: threading.BoundedSemaphore = field(init=False, repr=False)
-    _refusing: threading.BoundedSemaphore = field(init=False, repr=False)
+    turns: Turns[Job, Answer | RefusedRequestError] = field(init=False, repr=False)
+    """What answers requests, for all threads."""
+    places: Places = field(init=False, repr=False)
+    """Of requests in hand."""
+    refusing: Places = field(init=False, repr=False)
+    """Of those that are heard out before they are refused."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_places", threading.BoundedSemaphore(self.settings.max_waiting))
-        object.__setattr__(self, "_refusing", threading.BoundedSemaphore(REFUSING))
+        object.__setattr__(self, "turns", Turns(answer_all, MOST_TOGETHER))
+        object.__setattr__(self, "places", Places(self.settings.max_waiting))
+        object.__setattr__(self, "refusing", Places(REFUSING))
 
     def serving(self) -> Serving | None:
         """The champion in use. Ask once per request, so that a request ends on the bundle it began with."""
@@ -136,22 +143,6 @@ class Service:
     def key_name(self, presented: str) -> str | None:
         """The name of a presented key, or None."""
         return self.keys.name_of(presented)
-
-    def admit(self) -> bool:
-        """Take a place among the requests in hand; False when there is none. Whoever was admitted calls `release`."""
-        return self._places.acquire(blocking=False)
-
-    def release(self) -> None:
-        """Give the place back."""
-        self._places.release()
-
-    def refuse_politely(self) -> bool:
-        """Take one of the places for those who are heard out first; whoever got one calls `refused_politely`."""
-        return self._refusing.acquire(blocking=False)
-
-    def refused_politely(self) -> None:
-        """Give it back."""
-        self._refusing.release()
 
     def record(self, record: PredictionRecord) -> None:
         """Remember an answered request."""

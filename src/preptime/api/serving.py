@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.api.cells import Cells, Told, place_of, tell
-from preptime.api.turns import Turns
+from preptime.api.cells import place_of
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.champions import Entry
 from preptime.domain.order import UNKNOWN
@@ -26,8 +25,8 @@ from preptime.features.history import History
 class Lookup:
     """A directory, ready to be asked about one order at a time. A code of `UNKNOWN` is -1, the arrays' last place."""
 
-    positions: Callable[[NDArray[np.int64]], NDArray[np.int64]]
-    """The directory's own: [N] positions of restaurants, `UNKNOWN` for those that it lacks."""
+    position: Callable[[int], int]
+    """The directory's own: the position of a restaurant, `UNKNOWN` for one that it lacks."""
     zone_code: NDArray[np.int32]
     """[R + 1] position in `zones`; the last is the usual one, for strangers."""
     zones: tuple[ZoneInfo, ...]
@@ -44,7 +43,7 @@ class Lookup:
         words = directory.vocabularies
         last = np.int32(UNKNOWN)
         return cls(
-            directory.positions,
+            directory.position,
             np.append(directory.time_zone, np.int32(directory.usual_zone)),
             tuple(zone(name) for name in words.time_zone or ("UTC",)),
             (
@@ -70,8 +69,6 @@ class Serving:
     """Its point models, in the graph's order; `quantile` is not among them."""
     places: dict[str, int]
     """Where a model's seconds stand in what is told of an order, by name; `quantile` too."""
-    turns: Turns[Cells, Told]
-    """What asks the bundle, for all threads; rows of the second kind want the point models too."""
 
     @classmethod
     def of(cls, bundle: Bundle, entry: Entry, loaded_at: str) -> Serving:
@@ -80,8 +77,7 @@ class Serving:
         history = _unwrapped(bundle.history)
         prepared = Bundle(bundle.folder, bundle.manifest, history, bundle.graph)
         places = {name: place_of(name, models) for name in bundle.manifest.models}
-        turns = Turns(partial(tell, prepared))
-        return cls(prepared, entry, loaded_at, Lookup.of(history.directory), models, places, turns)
+        return cls(prepared, entry, loaded_at, Lookup.of(history.directory), models, places)
 
 
 @lru_cache(maxsize=1024)

@@ -1,10 +1,9 @@
-"""One run of the graph for all requests that are in hand.
+"""One thread answers for all requests that are in hand.
 
 A worker's threads share the interpreter, and mostly one core. Left to themselves they get in each other's way: each is
 stopped halfway by the next, so all are slow and some very slow. Here they take turns, first come first served, and
-whoever's turn it is asks for the others as well: on one core, half as many requests again, and the slowest hundredth at
-twice the median where it was three to six times (docs/decisions/0009-requests-in-hand-share-a-run.md).
-An order's numbers don't depend on those beside it: the tests hold graph and features to that, bit by bit.
+whoever's turn it is does the work of the others as well: on one core, two and a half times as many requests, and the
+slowest hundredth at twice the median (docs/decisions/0009-requests-in-hand-share-a-run.md).
 """
 
 from __future__ import annotations
@@ -20,11 +19,9 @@ from typing import Generic, TypeVar
 
 logger = logging.getLogger(__name__)
 
-_Asked = TypeVar("_Asked")
-_Told = TypeVar("_Told")
+_Job = TypeVar("_Job")
+_Done = TypeVar("_Done")
 
-MOST_TOGETHER = 64
-"""Rows in one run. Sixteen in a run cost 38 µs each where one alone costs 97; beyond 32 nothing more is saved."""
 CALLS = 3
 """How often whoever's turn it is calls for others, as long as that brings some."""
 
@@ -32,77 +29,80 @@ give_way: Callable[[], object] = getattr(os, "sched_yield", partial(time.sleep, 
 """Let other threads of this process run, if any wants to: the call gives up the interpreter and the core."""
 
 
-class _Place(Generic[_Asked, _Told]):
+class _Place(Generic[_Job, _Done]):
     """A request's place in the queue."""
 
-    __slots__ = ("asked", "kind", "leads", "told", "turn")
+    __slots__ = ("done", "job", "leads", "size", "turn")
 
-    def __init__(self, asked: Sequence[_Asked], kind: bool) -> None:
-        self.asked = asked
-        self.kind = kind
+    def __init__(self, job: _Job, size: int) -> None:
+        self.job = job
+        self.size = size
         self.leads = False
         """Whether it is its turn."""
-        self.told: Sequence[_Told] | None = None
-        """What another's run gave."""
+        self.done: tuple[_Done] | None = None
+        """What another made of it."""
         self.turn = threading.Lock()
-        """Released when either is set, or neither: then the run that it stood in failed."""
+        """Released when either is set, or neither: then what it was part of failed."""
         self.turn.acquire()
 
 
-class Turns(Generic[_Asked, _Told]):
-    """Calls of one function from many threads, one after the other, those of one kind together."""
+class Turns(Generic[_Job, _Done]):
+    """Jobs from many threads, done by one of them at a time, as many together as fit."""
 
-    def __init__(self, run: Callable[[Sequence[_Asked], bool], Sequence[_Told]]) -> None:
-        """`run` gives a row for each row asked, whatever stands beside it; rows of two kinds are never mixed."""
-        self._run = run
+    def __init__(self, do: Callable[[Sequence[_Job]], Sequence[_Done]], most: int) -> None:
+        """`do` gives a result for each job, whatever stands beside it. `most`: the size of jobs that stand together."""
+        self._do = do
+        self._most = most
         self._lock = threading.Lock()
         self._led = False
         """Whether it is anybody's turn."""
-        self._waiting = deque[_Place[_Asked, _Told]]()
+        self._waiting = deque[_Place[_Job, _Done]]()
 
-    def run(self, asked: Sequence[_Asked], kind: bool) -> Sequence[_Told]:
-        """`run(asked, kind)`. What it raises for one request is raised in that one alone."""
-        if len(asked) > MOST_TOGETHER:
-            return self._run(asked, kind)
-        place = self._place(asked, kind)
+    def do(self, job: _Job, size: int) -> _Done:
+        """What becomes of a job. What doing it raises is raised here alone. One as large as `most` waits for nobody."""
+        if size >= self._most:
+            return self._alone(job)
+        place = self._place(job, size)
         if place is not None:
             place.turn.acquire()
             if not place.leads:
-                return self._run(asked, kind) if place.told is None else place.told
+                return self._alone(job) if place.done is None else place.done[0]
         try:
-            return self._lead(asked, kind)
+            return self._lead(job, size)
         finally:
             self._pass_on()
 
-    def _place(self, asked: Sequence[_Asked], kind: bool) -> _Place[_Asked, _Told] | None:
+    def _alone(self, job: _Job) -> _Done:
+        return self._do([job])[0]
+
+    def _place(self, job: _Job, size: int) -> _Place[_Job, _Done] | None:
         """A place in the queue, or None where nobody is before this request."""
         with self._lock:
             if not self._led:
                 self._led = True
                 return None
-            place = _Place[_Asked, _Told](asked, kind)
+            place: _Place[_Job, _Done] = _Place(job, size)  # not `_Place[…](…)`: asked at run time, that takes 2 µs
             self._waiting.append(place)
             return place
 
-    def _lead(self, asked: Sequence[_Asked], kind: bool) -> Sequence[_Told]:
-        """Run for this request and for those behind it."""
+    def _lead(self, job: _Job, size: int) -> _Done:
+        """Do this job and those behind it."""
         self._call()
-        joining = self._joining(kind, MOST_TOGETHER - len(asked))
+        joining = self._joining(self._most - size)
         if not joining:
-            return self._run(asked, kind)
+            return self._alone(job)
         try:
-            told = self._run([*asked, *(row for place in joining for row in place.asked)], kind)
-            start = len(asked)
-            for place in joining:
-                place.told = told[start : start + len(place.asked)]
-                start += len(place.asked)
-            return told[: len(asked)]
+            own, *others = self._do([job, *(place.job for place in joining)])
         except Exception:
-            logger.exception("A run for %d requests failed; each is asked alone", 1 + len(joining))
+            logger.exception("%d requests together failed; each is tried alone", 1 + len(joining))
+        else:
+            for place, done in zip(joining, others, strict=True):
+                place.done = (done,)
+            return own
         finally:
             for place in joining:
                 place.turn.release()
-        return self._run(asked, kind)
+        return self._alone(job)
 
     def _call(self) -> None:
         """Let requests come that other threads have in hand: holding the interpreter, this one holds them up."""
@@ -112,17 +112,13 @@ class Turns(Generic[_Asked, _Told]):
             if len(self._waiting) == came:
                 return
 
-    def _joining(self, kind: bool, most: int) -> list[_Place[_Asked, _Told]]:
-        """Take those of this kind out of the queue, up to `most` rows."""
-        joining, staying = list[_Place[_Asked, _Told]](), deque[_Place[_Asked, _Told]]()
+    def _joining(self, most: int) -> list[_Place[_Job, _Done]]:
+        """Take the first ones out of the queue, as many as fit."""
+        joining: list[_Place[_Job, _Done]] = []
         with self._lock:
-            for place in self._waiting:
-                if place.kind is kind and len(place.asked) <= most:
-                    joining.append(place)
-                    most -= len(place.asked)
-                else:
-                    staying.append(place)
-            self._waiting = staying
+            while self._waiting and self._waiting[0].size <= most:
+                most -= self._waiting[0].size
+                joining.append(self._waiting.popleft())
         return joining
 
     def _pass_on(self) -> None:
