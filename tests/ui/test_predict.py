@@ -217,6 +217,19 @@ def test_a_wrong_key_is_said_and_another_can_be_typed(monkeypatch: pytest.Monkey
     assert API_KEY not in said(at)
 
 
+@pytest.mark.parametrize("typed", ["abc…", "schlüssel 🗝"])
+def test_a_typed_key_that_cannot_be_sent_is_a_wrong_one_and_another_can_be_typed(
+    monkeypatch: pytest.MonkeyPatch, store: str, site: Site, typed: str
+) -> None:
+    at = drawn(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=site.api.url)
+    at.radio("mode").set_value("Call Flask API").run()
+    at.text_input("key_field").set_value(typed).run()
+    assert "This is no key: it holds a character that is not visible ASCII" in said(at)
+    assert typed not in said(at)
+    at.text_input("key_field").set_value(API_KEY).run()
+    assert f"asked of {site.api.url}" in said(at)
+
+
 def test_the_api_answers_a_file_too_in_requests_as_small_as_it_wants(
     monkeypatch: pytest.MonkeyPatch, store: str, site: Site
 ) -> None:

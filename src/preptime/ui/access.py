@@ -57,7 +57,7 @@ class Access:
         return _bundle(self.settings.store, bundle_id or self.champion_id())
 
     def client(self, key: str) -> Client:
-        """A client of the API with this key. Raises `UsageError` for an address that is none."""
+        """A client of the API with this key. Raises `UsageError` for an address that is none, or a key that is."""
         return Client(self.api_url, key, timeout_seconds=ANSWER_SECONDS, tries=TRIES)
 
     def operator(self, presented: str) -> str | None:
