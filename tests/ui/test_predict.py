@@ -189,10 +189,15 @@ def test_settings_that_cannot_be_are_a_sentence(monkeypatch: pytest.MonkeyPatch)
     assert "PREPTIME_STOER is no setting. Did you mean PREPTIME_STORE?" in said(drawn(monkeypatch, PREPTIME_STOER="x"))
 
 
-def test_an_api_that_is_not_there_is_named_and_how_to_start_it(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+@pytest.mark.parametrize("key", [API_KEY, ""])
+def test_an_api_that_is_not_there_is_named_and_how_to_start_it(
+    monkeypatch: pytest.MonkeyPatch, store: str, key: str
+) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    at = drawn(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=url, PREPTIME_API_KEY=API_KEY)
+    at = drawn(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=url, PREPTIME_API_KEY=key)
     at.radio("mode").set_value("Call Flask API").run()
+    assert "asks for a key" not in said(at)
+    assert not at.text_input
     assert f"The API at {url} gives no answer." in said(at)
     assert "Start it with `preptime serve`" in said(at)
 
@@ -208,7 +213,7 @@ def test_something_else_at_the_apis_address_is_found_out(
 def test_a_wrong_key_is_said_and_another_can_be_typed(monkeypatch: pytest.MonkeyPatch, store: str, site: Site) -> None:
     at = drawn(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=site.api.url)
     at.radio("mode").set_value("Call Flask API").run()
-    assert "The API asks for a key." in said(at)
+    assert f"The API at {site.api.url} asks for a key." in said(at)
     at.text_input("key_field").set_value("not the key").run()
     assert f"The API at {site.api.url} does not know this key." in said(at)
     at.text_input("key_field").set_value(API_KEY).run()
@@ -226,6 +231,16 @@ def test_a_typed_key_that_cannot_be_sent_is_a_wrong_one_and_another_can_be_typed
     at.text_input("key_field").set_value(typed).run()
     assert "This is no key: it holds a character that is not visible ASCII" in said(at)
     assert typed not in said(at)
+    at.text_input("key_field").set_value(API_KEY).run()
+    assert f"asked of {site.api.url}" in said(at)
+
+
+def test_a_configured_key_that_is_wrong_gives_way_to_one_that_is_typed(
+    monkeypatch: pytest.MonkeyPatch, store: str, site: Site
+) -> None:
+    at = drawn(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=site.api.url, PREPTIME_API_KEY="an old key")
+    at.radio("mode").set_value("Call Flask API").run()
+    assert "does not know this key" in said(at)
     at.text_input("key_field").set_value(API_KEY).run()
     assert f"asked of {site.api.url}" in said(at)
 

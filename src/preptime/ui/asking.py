@@ -166,7 +166,7 @@ def explained(error: PreptimeError, access: Access) -> PreptimeError:
         )
     if isinstance(error, UnsendableKeyError):
         return WrongKeyError(error.facts, error.hint)
-    if isinstance(error, RefusedRequestError) and error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+    if isinstance(error, RefusedRequestError) and error.status == HTTPStatus.UNAUTHORIZED:
         return WrongKeyError(
             f"The API at {access.api_url} does not know this key.",
             "Type another; whoever runs the API makes one with `preptime keys new NAME`.",
