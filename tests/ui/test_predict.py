@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from streamlit.testing.v1 import AppTest
 import preptime.ui
 from preptime.bundle.store import Store
 from preptime.client import Client, UnreachableError
+from preptime.scoring.answering import BundleScorer
+from preptime.scoring.columns import READY_AT, quantile_column
 from tests.api.processes import PLAIN_KEY, REAL, free_port, started
 from tests.scoring.making import mixed
 from tests.ui.browser import API_KEY, Site, make_store, promote, setting
@@ -269,6 +272,32 @@ def test_one_order_is_answered_and_asked_what_if(monkeypatch: pytest.MonkeyPatch
     at.selectbox("one_restaurant").set_value(-1).run()
     at.number_input("one_number").set_value(999_999).run()
     assert "all orders" in said(at)
+
+
+@pytest.mark.parametrize(
+    ("p50", "p90", "at", "by"), [(597.0, 931.0, "19:10", "19:16"), (629.0, 959.5, "19:10", "19:16")]
+)
+def test_the_clock_is_not_too_early(
+    monkeypatch: pytest.MonkeyPatch, store: str, p50: float, p90: float, at: str, by: str
+) -> None:
+    def answers(self: BundleScorer, rows: pl.DataFrame) -> pl.DataFrame:
+        ready = (dt.datetime(2015, 6, 20, 19) + dt.timedelta(seconds=p50)).isoformat(" ") + "+01:00"
+        return real(self, rows).with_columns(
+            pl.lit(p50).alias(quantile_column(0.5)),
+            pl.lit(p90).alias(quantile_column(0.9)),
+            pl.lit(ready).alias(READY_AT),
+        )
+
+    real = BundleScorer.answers
+    monkeypatch.setattr(BundleScorer, "answers", answers)
+    page = drawn(monkeypatch, PREPTIME_STORE=store)
+    page.session_state["predict_tab"] = "One order"
+    page.run()
+    assert f"ready at about {at}" in said(page)
+    assert f"nine in ten by {by}." in said(page)
+    drawing = str(page.get("vega_lite_chart")[0].proto)
+    assert f"p50 {at}" in drawing
+    assert f"p90 {by}" in drawing
 
 
 def test_an_order_can_be_described_to_the_api_where_there_is_no_store(

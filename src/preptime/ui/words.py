@@ -29,9 +29,14 @@ def between(low_seconds: float, high_seconds: float) -> str:
     return f"{round(low_seconds / 60)} to {round(high_seconds / 60)} min"
 
 
-def clock(moment: str | None) -> str:
-    """The wall-clock time of a moment with an offset, `19:07`."""
-    return NOTHING if moment is None else f"{dt.datetime.fromisoformat(moment):%H:%M}"
+def clock(moment: dt.datetime) -> str:
+    """The wall-clock time of a moment, to the nearest minute: `19:07`."""
+    return f"{moment + dt.timedelta(seconds=30):%H:%M}"
+
+
+def clock_by(moment: dt.datetime) -> str:
+    """The first whole minute at which a moment has come, for what is promised by then."""
+    return f"{moment + dt.timedelta(seconds=60, microseconds=-1):%H:%M}"
 
 
 def day_of(date: dt.date) -> str:
