@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -14,10 +14,10 @@ from streamlit.testing.v1 import AppTest
 
 import preptime.ui
 from preptime.bundle.store import Store
-from preptime.client import Client, UnreachableError
+from preptime.client import Answer, Client, Orders
 from preptime.scoring.answering import BundleScorer
 from preptime.scoring.columns import READY_AT, quantile_column
-from tests.api.processes import PLAIN_KEY, REAL, free_port, started
+from tests.api.processes import PLAIN_KEY, REAL, Server, free_port, started
 from tests.scoring.making import mixed
 from tests.ui.browser import API_KEY, Site, make_store, promote, setting
 from tests.ui.drawing import bodies, column, drawn, said, tables
@@ -275,11 +275,14 @@ def test_one_order_is_answered_and_asked_what_if(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("p50", "p90", "at", "by"), [(597.0, 931.0, "19:10", "19:16"), (629.0, 959.5, "19:10", "19:16")]
+    ("seconds", "clocks"), [((597.0, 931.0), ("19:10", "19:16")), ((629.0, 959.5), ("19:10", "19:16"))]
 )
 def test_the_clock_is_not_too_early(
-    monkeypatch: pytest.MonkeyPatch, store: str, p50: float, p90: float, at: str, by: str
+    monkeypatch: pytest.MonkeyPatch, store: str, seconds: tuple[float, float], clocks: tuple[str, str]
 ) -> None:
+    p50, p90 = seconds
+    at, by = clocks
+
     def answers(self: BundleScorer, rows: pl.DataFrame) -> pl.DataFrame:
         ready = (dt.datetime(2015, 6, 20, 19) + dt.timedelta(seconds=p50)).isoformat(" ") + "+01:00"
         return real(self, rows).with_columns(
@@ -381,14 +384,53 @@ def test_an_api_that_ends_in_between_is_a_sentence(monkeypatch: pytest.MonkeyPat
         at.radio("mode").set_value("Call Flask API").run()
         upload(at, "mixed.csv", csv(mixed()))
         assert f"asked of {api.url}" in said(at)
-        monkeypatch.setattr(Client, "predict", _gone)
+        ending = _ends_before_it_is_asked(monkeypatch, api)
         at.button("predict").click().run()
-        assert f"The API at {api.url} gives no answer. it has gone" in said(at)
+        assert ending == [0]
+        assert f"The API at {api.url} gives no answer. 127.0.0.1:{api.port} cannot be reached" in said(at)
         assert "Start it with `preptime serve`" in said(at)
+    assert "of 20 rows" not in said(at)
+
+
+def test_an_api_that_ends_while_one_order_is_answered_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, store: str, tmp_path: Path
+) -> None:
+    (tmp_path / "served").mkdir()
+    with started(tmp_path / "served", REAL, PREPTIME_STORE=store, PREPTIME_PREDICTION_LOG="off") as api:
+        api.wait_until("/readyz")
+        at = drawn(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=api.url, PREPTIME_API_KEY=PLAIN_KEY)
+        at.radio("mode").set_value("Call Flask API").run()
+        ending = _ends_before_it_is_asked(monkeypatch, api)
         at.session_state["predict_tab"] = "One order"
         at.run()
-        assert f"The API at {api.url} gives no answer. it has gone" in said(at)
+        assert ending == [0]
+        assert f"The API at {api.url} gives no answer. 127.0.0.1:{api.port} cannot be reached" in said(at)
 
 
-def _gone(*_: object, **__: object) -> None:
-    raise UnreachableError("it has gone")
+def test_an_api_without_a_champion_says_that_it_cannot_predict_yet(
+    monkeypatch: pytest.MonkeyPatch, store: str, tmp_path: Path
+) -> None:
+    (tmp_path / "served").mkdir()
+    empty = str(tmp_path / "empty")
+    with started(tmp_path / "served", REAL, PREPTIME_STORE=empty, PREPTIME_PREDICTION_LOG="off") as api:
+        api.wait_until("/healthz")
+        at = drawn(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=api.url, PREPTIME_API_KEY=PLAIN_KEY)
+        at.radio("mode").set_value("Call Flask API").run()
+        assert f"The API at {api.url} cannot predict at the moment." in said(at)
+        assert "champion" in said(at)
+        assert "train one with `preptime train`" in said(at)
+
+
+def _ends_before_it_is_asked(monkeypatch: pytest.MonkeyPatch, api: Server) -> list[int]:
+    """Ends the server when it is about to be asked for predictions. Gives its exit status."""
+    ended: list[int] = []
+    real = Client.predict
+
+    def ask(self: Client, orders: Orders, *, models: Sequence[str] | None = None) -> Answer:
+        if not ended:
+            api.process.terminate()
+            ended.append(api.process.wait(30))
+        return real(self, orders, models=models)
+
+    monkeypatch.setattr(Client, "predict", ask)
+    return ended

@@ -101,14 +101,12 @@ class Remote:
     def of(cls, access: Access, key: str) -> Remote:
         """The API with this key (empty: without one), asked which bundle answers. Raises what a person can act on."""
         try:
-            client = access.client(key)
-        except UnsendableKeyError as error:
+            # Once: a server without a champion wants to be asked again in five seconds, and a person waits here.
+            with access.client(key, tries=1) as once:
+                bundle = once.bundle()
+        except (UnsendableKeyError, UnreachableError, RefusedRequestError) as error:
             raise explained(error, access) from error
-        try:
-            bundle = client.bundle()
-        except (UnreachableError, RefusedRequestError) as error:
-            client.close()
-            raise explained(error, access) from error
+        client = access.client(key)
         return cls(client, bundle.id, points(bundle.models), min(ORDERS_AT_ONCE, access.settings.max_orders))
 
     def answers(self, rows: pl.DataFrame) -> pl.DataFrame:

@@ -142,9 +142,9 @@ def _morning(reach: Access) -> dt.date:
 def _answer(order: OneOrder, answer: dict[str, object]) -> None:
     seconds = {name: seconds_of(answer, level) or 0.0 for name, level in _LEVELS.items()}
     clocks = {"acknowledged": words.clock(order.acknowledged_at)}
-    for name in seconds:
+    for name, value in seconds.items():
         said = words.clock_by if name == "p90" else words.clock
-        clocks[name] = said(order.acknowledged_at + dt.timedelta(seconds=seconds[name]))
+        clocks[name] = said(order.acknowledged_at + dt.timedelta(seconds=value))
     clocks["p50"] = words.clock(dt.datetime.fromisoformat(str(answer[READY_AT])))  # as the answer rounds its seconds
     answer_card(
         clocks["p50"],
