@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from preptime.monitoring.document import Day, Monitoring, encode
 from preptime.tables.results import MONITORING, MONITORING_PAGE, PREDICTIONS, Results
 from tests.monitoring.example import DATE, fired, first_morning, quiet
-from tests.ui.drawing import bodies, column, drawn, said
+from tests.ui.drawing import axes, bodies, column, drawn, said
 
 pytestmark = pytest.mark.usefixtures("fresh")
 
@@ -69,6 +69,7 @@ def test_every_view_of_a_morning_that_fired(open_at: Open, view: str) -> None:
     assert "Orders in London take 15 % longer than said" in shown
     assert "7.2 min 7.1 min promised" in shown
     assert len(at.get("vega_lite_chart")) == PICTURES[view]
+    assert {title for field, title in axes(at) if "day" in field} <= {"day"}
 
 
 @pytest.mark.parametrize("view", VIEWS)

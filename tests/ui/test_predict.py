@@ -20,7 +20,7 @@ from preptime.scoring.columns import READY_AT, quantile_column
 from tests.api.processes import PLAIN_KEY, REAL, Server, free_port, started
 from tests.scoring.making import mixed
 from tests.ui.browser import API_KEY, Site, make_store, promote, setting
-from tests.ui.drawing import bodies, column, drawn, said, tables
+from tests.ui.drawing import axes, bodies, column, drawn, said, tables
 
 GOOD = {
     "order_acknowledged_at": "2015-06-20 19:00:00",
@@ -73,6 +73,7 @@ def test_the_sample_is_judged_then_predicted_and_its_wrong_rows_say_why(
     text = said(at)
     assert "48" in text
     assert "of 50 rows; 2 without" in text
+    assert ("restaurant", "restaurant") in axes(at)
     assert column(at, "row", having="ready at") == [row for row in range(1, 51) if row not in {9, 22}]
     refused = tables(at)[-1]
     assert [row["row"] for row in refused] == [9, 22]
