@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -120,6 +121,20 @@ def test_columns_of_the_file_that_are_called_like_ours_say_whose_they_are(
     at.session_state["model_tab"] = "rf"
     at.run()
     assert column(at, "rf (file)") == ["mine"]
+
+
+def test_ready_at_says_the_day_where_a_file_has_several(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    at = drawn(monkeypatch, PREPTIME_STORE=store)
+    upload(at, "one.csv", csv(pl.DataFrame([GOOD])))
+    at.button("predict").click().run()
+    (clock,) = column(at, "ready at")
+    assert isinstance(clock, str)
+    assert re.fullmatch("19:[0-5][0-9]", clock)
+    several = [GOOD | {"order_acknowledged_at": f"2015-06-{day:02} 19:00:00"} for day in (21, 9, 20)]
+    upload(at, "three.csv", csv(pl.DataFrame(several)))
+    at.button("predict").click().run()
+    assert [str(ready)[:13] for ready in column(at, "ready at")] == ["2015-06-21 19", "2015-06-09 19", "2015-06-20 19"]
+    assert column(at, "ready at")[-1] == f"2015-06-20 {clock}"
 
 
 def test_the_orders_shown_can_be_narrowed(monkeypatch: pytest.MonkeyPatch, store: str) -> None:

@@ -112,11 +112,15 @@ def _tables(result: Result, seen: Preview) -> None:
     for name, tab in zip(names, tabs, strict=True):
         if tab.open:
             with tab:
-                _default(rows, found, seen) if name == names[0] else _model(rows, found, seen, name, result.summary)
+                if name == names[0]:
+                    _default(rows, found, seen, result.summary)
+                else:
+                    _model(rows, found, seen, name, result.summary)
 
 
-def _default(rows: pl.LazyFrame, found: int, seen: Preview) -> None:
-    ours = {"row": pl.col(ROW), "ready at": pl.col(READY_AT).str.slice(11, 5), "p50": pl.col(SECONDS) / _MINUTE}
+def _default(rows: pl.LazyFrame, found: int, seen: Preview, summary: Summary) -> None:
+    several = summary.ready_days is not None and len(set(summary.ready_days)) > 1
+    ours = {"row": pl.col(ROW), "ready at": _ready_at(several), "p50": pl.col(SECONDS) / _MINUTE}
     ours |= {f"p{level * 100:.0f}": pl.col(quantile_column(level)) / _MINUTE for level in (0.1, 0.8, 0.9)}
     shown = rows.head(MOST_SHOWN).select(_beside(ours | {"basis": pl.col(BASIS)}, seen))
     _table(shown.collect(), found, dict.fromkeys(("p10", "p50", "p80", "p90"), "%.1f min"))
@@ -137,6 +141,12 @@ def _model(rows: pl.LazyFrame, found: int, seen: Preview, name: str, summary: Su
     }
     shown = rows.head(MOST_SHOWN).select(_beside(ours, seen))
     _table(shown.collect(), found, {name: "%.1f min", "default answer": "%.1f min", "difference": "%+.1f min"})
+
+
+def _ready_at(several_days: bool) -> pl.Expr:
+    """The restaurant's clock to the nearest minute, with the date where there are several; as text it sorts by time."""
+    moment = pl.col(READY_AT).str.head(19).str.to_datetime("%Y-%m-%d %H:%M:%S")
+    return moment.dt.offset_by("30s").dt.strftime("%Y-%m-%d %H:%M" if several_days else "%H:%M")
 
 
 def _rows(result: Result) -> pl.LazyFrame:
