@@ -18,6 +18,7 @@ from preptime.bundle.store import Store
 from preptime.client import Answer, Client, Orders
 from preptime.scoring.answering import BundleScorer
 from preptime.scoring.columns import READY_AT, quantile_column
+from preptime.ui import words
 from tests.api.processes import PLAIN_KEY, REAL, Server, free_port, started
 from tests.scoring.making import mixed
 from tests.ui.browser import API_KEY, Site, make_store, promote, setting
@@ -79,9 +80,10 @@ def test_the_sample_is_judged_then_predicted_and_its_wrong_rows_say_why(
     refused = tables(at)[-1]
     assert [row["row"] for row in refused] == [9, 22]
     assert [row["reason"] for row in refused] == [
-        "A number cannot be read, or is not whole where it should be",
-        "A required cell is empty",
+        "A number cannot be read, or is not whole where it should be: order_value_gbp 'free'",
+        "A required cell is empty: number_of_items",
     ]
+    assert {one.proto.placeholder for one in at.dataframe} == {words.NOTHING}  # where a cell is empty
 
 
 def test_each_model_has_a_tab_that_says_what_it_alone_would_answer(monkeypatch: pytest.MonkeyPatch, store: str) -> None:

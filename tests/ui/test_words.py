@@ -30,6 +30,7 @@ def test_moments_sizes_and_numbers_are_said_as_people_say_them() -> None:
     assert words.between(130, 785) == "2 to 13 min"
     assert words.counted(1, "order") == "1 order"
     assert words.counted(1204, "order") == "1,204 orders"
+    assert (words.size(0), words.size(1), words.size(312)) == ("0 bytes", "1 byte", "312 bytes")
     assert (words.size(830_000), words.size(12_340_000)) == ("830 kB", "12.3 MB")
 
 

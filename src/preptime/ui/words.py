@@ -50,7 +50,9 @@ def counted(number: int, noun: str) -> str:
 
 
 def size(octets: int) -> str:
-    """Bytes as people say them: `830 kB`, `12.3 MB`."""
+    """Bytes as people say them: `312 bytes`, `830 kB`, `12.3 MB`."""
+    if octets < 1e3:
+        return counted(octets, "byte")
     return f"{octets / 1e6:,.1f} MB" if octets >= 1e6 else f"{octets / 1e3:,.0f} kB"
 
 

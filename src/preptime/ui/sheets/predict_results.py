@@ -19,7 +19,11 @@ from preptime.ui.theme import palette
 MOST_SHOWN = 2_000
 """Rows of a table in the page. All are in the download."""
 
+MOST_CHARACTERS = 80
+"""Of a cell that a reason names."""
+
 _MINUTE = 60
+_CELLS = f"{ROW}_cells"
 _SHOWN_FIRST = ("order_id", "restaurant_id", "order_acknowledged_at")
 
 
@@ -40,10 +44,7 @@ def draw_results(result: Result, seen: Preview) -> None:
         _tables(result, seen)
     if document.refused:
         st.subheader("Rows without a prediction")
-        meaning = {str(reason): rule(reason).meaning for reason in Reason}
-        ours = {"row": pl.col(ROW), "reason": pl.col(REASON).replace(meaning)}
-        shown = _rows(result).filter(pl.col(REASON).is_not_null()).head(MOST_SHOWN).select(_beside(ours, seen))
-        _table(shown.collect(), sum(document.refused.values()), {})
+        _table(_refused(result, seen).collect(), sum(document.refused.values()), {})
 
 
 def _figures(result: Result) -> None:
@@ -143,6 +144,24 @@ def _model(rows: pl.LazyFrame, found: int, seen: Preview, name: str, summary: Su
     _table(shown.collect(), found, {name: "%.1f min", "default answer": "%.1f min", "difference": "%+.1f min"})
 
 
+def _refused(result: Result, seen: Preview) -> pl.LazyFrame:
+    """The rows without a prediction; their reason names the cells, as far as the preview lists them."""
+    meaning = {str(reason): rule(reason).meaning for reason in Reason}
+    rows = _rows(result).filter(pl.col(REASON).is_not_null()).head(MOST_SHOWN)
+    value = pl.format(" '{}'", pl.col("value").str.head(MOST_CHARACTERS))  # null for an empty cell
+    faults = seen.faults.lazy().select(
+        pl.col("row").cast(pl.UInt32).alias(ROW),
+        pl.col("reason").alias(REASON),
+        pl.concat_str("column", value, ignore_nulls=True).alias(_CELLS),
+    )
+    cells = faults.group_by(ROW, REASON).agg(pl.col(_CELLS).str.join(", "))
+    named = rows.with_columns(pl.col(REASON).replace(meaning)).join(
+        cells, on=[ROW, REASON], how="left", maintain_order="left"
+    )
+    reason = pl.concat_str(REASON, pl.format(": {}", pl.col(_CELLS)), ignore_nulls=True)
+    return named.select(_beside({"row": pl.col(ROW), "reason": reason}, seen))
+
+
 def _ready_at(several_days: bool) -> pl.Expr:
     """The restaurant's clock to the nearest minute, with the date where there are several; as text it sorts by time."""
     moment = pl.col(READY_AT).str.head(19).str.to_datetime("%Y-%m-%d %H:%M:%S")
@@ -170,7 +189,7 @@ def _table(rows: pl.DataFrame, found: int, formats: dict[str, str]) -> None:
     if found > len(rows):
         lead(f"The first {len(rows):,} of {found:,}; all are in the download.")
     config = {name: st.column_config.NumberColumn(format=kind) for name, kind in formats.items()}
-    st.dataframe(rows, hide_index=True, column_config=config)
+    st.dataframe(rows, hide_index=True, column_config=config, placeholder=words.NOTHING)
 
 
 def _middle(bars: pl.DataFrame) -> float | None:
