@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import io
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from tests.ui.browser import CHROMIUM, OPERATOR_KEY, chromium, looking, page_at, setting, settle
-from tests.ui.mornings import mornings
+from tests.ui.mornings import add_challenger, mornings
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
@@ -69,12 +70,15 @@ def main() -> None:
     settings = {
         # Whoever promotes is asked for a key first: the pictures show that.
         "PREPTIME_OPERATOR_KEYS": setting("olga", OPERATOR_KEY),
-        "PREPTIME_STORE": str(demo / "models"),
         "PREPTIME_ORDERS": str(demo / "data" / "orders.csv"),
         "PREPTIME_RESTAURANTS": str(demo / "data" / "restaurants.csv"),
     }
     with tempfile.TemporaryDirectory(prefix="preptime-pictures-") as folder:
-        settings["PREPTIME_RESULTS"] = str(mornings(demo / "results", Path(folder)))
+        settings["PREPTIME_RESULTS"] = str(mornings(demo / "results", Path(folder) / "watched"))
+        # A copy of the store, with a second bundle to be compared with: what `make demo` made stays as it is.
+        store = shutil.copytree(demo / "models", Path(folder) / "models")
+        add_challenger(store, demo / "data" / "orders.csv", demo / "data" / "restaurants.csv")
+        settings["PREPTIME_STORE"] = str(store)
         with page_at(Path(folder), **settings) as page, chromium() as browser:
             page.wait_until("/_stcore/health")
             for view in VIEWS:
@@ -132,9 +136,12 @@ def _operator(page: Page) -> None:
     page.get_by_role("textbox", name="Operator's key").fill(OPERATOR_KEY)
     page.keyboard.press("Enter")
     settle(page)
-    reason = page.get_by_role("textbox", name="Reason")
-    if reason.count():  # a store with one bundle has nothing to change to
-        reason.fill("Riders wait in Leeds.")
+    page.get_by_role("textbox", name="Reason").fill("Riders wait in Leeds.")
+
+
+def _two(page: Page) -> None:
+    _at("Side by side")(page)
+    page.wait_for_selector(".vega-embed")  # there are two, and they are compared
 
 
 def _nothing(_: Page) -> None:
@@ -148,7 +155,7 @@ VIEWS = (
     View("dictionary", "/", _dictionary),
     View("models", "/models", _nothing),
     View("one-bundle", "/models", _at("One bundle")),
-    View("side-by-side", "/models", _at("Side by side")),
+    View("side-by-side", "/models", _two),
     View("champion-log", "/models", _at("Champion log")),
     View("change-the-champion", "/models", _operator),
     View("data", "/data", _nothing),
