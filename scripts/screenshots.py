@@ -1,7 +1,7 @@
 """Pictures of the page in a real browser: every page, wide and narrow, light and dark, for looking at.
 
     python -m scripts.screenshots                 into build/screenshots, of demo/ (which `make demo` makes)
-    python -m scripts.screenshots --docs          and the few that the README shows into docs/images
+    python -m scripts.screenshots --docs          and the few that the README and docs/page.md show into docs/images
 
 Chromium is the machine's own (Debian: chromium, fonts-dejavu-core).
 """
@@ -46,7 +46,7 @@ class View:
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture of the README: which view, how wide, on which ground, and how much of its height."""
+    """A picture of the README or docs/page.md: which view, how wide, on which ground, and how much of its height."""
 
     file: str
     view: str
@@ -60,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", type=Path, default=ROOT / "demo", help="what `make demo` made (default: demo)")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "screenshots", help="folder of the pictures")
-    parser.add_argument("--docs", action="store_true", help="write the README's pictures too")
+    parser.add_argument("--docs", action="store_true", help="write the pictures of the README and docs/page.md too")
     parser.add_argument("--only", help="only views whose name holds this")
     arguments = parser.parse_args()
     if CHROMIUM is None or not (arguments.demo / "models").is_dir():
@@ -85,7 +85,7 @@ def main() -> None:
                 if not arguments.only or arguments.only in view.name:
                     _take(browser, page.url, view, arguments.out)
     if arguments.docs:
-        for shown in README:
+        for shown in SHOWN:
             _write(arguments.out / f"{shown.view}-{shown.width}-{shown.ground}.png", IMAGES / shown.file, shown.height)
 
 
@@ -170,7 +170,7 @@ VIEWS = (
     View("monitoring-drift", "/monitoring", _at("Drift")),
     View("monitoring-answers", "/monitoring", _at("Answers and labels")),
 )
-README = (
+SHOWN = (
     Shown("page-predict.png", "predict", "wide", "light", 1300),
     Shown("page-one-order.png", "one-order", "wide", "dark", 1300),
     Shown("page-narrow.png", "one-order", "narrow", "light", 1100),

@@ -83,7 +83,7 @@ def test_the_sentence_about_orders_counts_the_days_that_are_drawn(open_at: Open)
     earlier = msgspec.structs.replace(quiet(DATE - 40 * ONE_DAY), days=_days(DATE - 41 * ONE_DAY, 7))
     at = open_at(earlier, msgspec.structs.replace(quiet(), days=_days(DATE - ONE_DAY, 11)), view="By day")
     first = DATE - 41 * ONE_DAY
-    assert f"From {first} to {DATE - ONE_DAY} 18 of 200 orders have no answer, and 8 answers no outcome yet." in said(
+    assert f"From {first} to {DATE - ONE_DAY}, 18 of 200 orders have no answer, and 8 answers no outcome yet." in said(
         at
     )
 

@@ -65,7 +65,7 @@ def _counted(days: Sequence[Day]) -> str:
     orders, open_answers = sum(day.orders for day in days), sum(day.open for day in days)
     unanswered = orders - sum(day.answered - day.open for day in days)
     return (
-        f"From {days[0].date} to {days[-1].date} {unanswered:,} of {orders:,} orders have no answer, and "
+        f"From {days[0].date} to {days[-1].date}, {unanswered:,} of {orders:,} orders have no answer, and "
         f"{open_answers:,} answers no outcome yet."
     )
 
