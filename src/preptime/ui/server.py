@@ -41,7 +41,6 @@ def serve(settings: Settings, environ: Mapping[str, str], say: Callable[[str], N
     for number in (signal.SIGTERM, signal.SIGINT):
         # The server below ends at these, puts back what it found, and sends itself the signal once more.
         signal.signal(number, _ended)
-    import_module(_FIRST)  # seconds, which the first visitor would wait for: nobody is let in before
     shown = f"[{address}]" if ":" in address else address
     say(f"The page is at http://{shown}:{settings.ui_port} (Ctrl-C ends it).")
     sweep_desks()
@@ -55,7 +54,8 @@ def serve(settings: Settings, environ: Mapping[str, str], say: Callable[[str], N
 
 @asynccontextmanager
 async def _warming(settings: Settings, _app: App) -> AsyncIterator[None]:
-    """From the start on, what the first visitor would wait for: the champion opened."""
+    """What the first visitor would wait for: the page's modules, before anybody is let in; the champion meanwhile."""
+    import_module(_FIRST)
     threading.Thread(target=_warm, args=(settings,), name="warming", daemon=True).start()
     yield
 
