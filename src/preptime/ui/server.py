@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
@@ -23,6 +24,8 @@ from preptime.ui.door import visitors
 from preptime.ui.downloads import route
 
 _LOG = logging.getLogger(__name__)
+_FIRST = "preptime.ui.sheets.predict"
+"""The page where people arrive."""
 
 
 def serve(settings: Settings, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
@@ -38,6 +41,7 @@ def serve(settings: Settings, environ: Mapping[str, str], say: Callable[[str], N
     for number in (signal.SIGTERM, signal.SIGINT):
         # The server below ends at these, puts back what it found, and sends itself the signal once more.
         signal.signal(number, _ended)
+    import_module(_FIRST)  # seconds, which the first visitor would wait for: nobody is let in before
     shown = f"[{address}]" if ":" in address else address
     say(f"The page is at http://{shown}:{settings.ui_port} (Ctrl-C ends it).")
     sweep_desks()
@@ -51,16 +55,14 @@ def serve(settings: Settings, environ: Mapping[str, str], say: Callable[[str], N
 
 @asynccontextmanager
 async def _warming(settings: Settings, _app: App) -> AsyncIterator[None]:
-    """From the start on, what the first visitor would wait for: the page's modules, and the champion opened."""
+    """From the start on, what the first visitor would wait for: the champion opened."""
     threading.Thread(target=_warm, args=(settings,), name="warming", daemon=True).start()
     yield
 
 
 def _warm(settings: Settings) -> None:
     from preptime.ui.access import warm
-    from preptime.ui.sheets import predict
 
-    _LOG.debug("%s is loaded.", predict.__name__)
     try:
         warm(settings)
     except PreptimeError as error:
