@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import msgspec
@@ -51,7 +52,10 @@ def test_it_ends_with_where_the_files_are_and_what_to_try(demo: Demo) -> None:
     assert set(files) == {"store", "report", "next_day", "predictions"}
     assert all(Path(path).exists() for path in files.values())
     last = demo.ran.err.rpartition("Try next:")[2]
-    assert f"preptime bundles list --store {files['store']}" in last
+    command = next(line for line in last.splitlines() if " bundles list " in line)
+    assert command.endswith(f" bundles list --store {files['store']}")
+    listed = subprocess.run(command.split(), capture_output=True, text=True, check=True)
+    assert demo.ran.document(Document).bundle in listed.stdout + listed.stderr
 
 
 def test_orders_without_restaurants_are_wrong_use(files: Files) -> None:

@@ -26,8 +26,9 @@ def of_ids(ids: list[int]) -> Directory:
 def test_positions_are_those_of_the_sorted_ids(ids: list[int], others: list[int]) -> None:
     asked = [*ids, *others, *(one + 1 for one in ids if one < LARGEST), *(one - 1 for one in ids)]
     place = {one: position for position, one in enumerate(sorted(ids))}
-    found = of_ids(ids).positions(np.array(asked, np.int64))
-    assert found.tolist() == [place.get(one, UNKNOWN) for one in asked]
+    restaurants, expected = of_ids(ids), [place.get(one, UNKNOWN) for one in asked]
+    assert restaurants.positions(np.array(asked, np.int64)).tolist() == expected
+    assert [restaurants.position(one) for one in asked] == expected
 
 
 def test_nobody_is_asked_about() -> None:

@@ -22,6 +22,7 @@ from preptime.api.exchange import DEMO, PREDICTIONS
 from preptime.api.order import DemoRequest, PredictionRequest, VertexRequest
 from preptime.api.problems import DemoError, Problem
 from preptime.api.service import ApiSettings
+from preptime.errors import FaultError
 
 _TYPES: tuple[type[msgspec.Struct], ...] = (
     *(PredictionRequest, PredictionResponse, Prediction, Failure, DemoRequest, DemoResponse, DemoError),
@@ -76,7 +77,7 @@ def _anything(kind: type) -> Document:
     """The schema of a field that takes any value."""
     if kind is object:
         return {"type": ["string", "number", "boolean", "object", "array", "null"]}
-    raise NotImplementedError(kind)
+    raise FaultError(f"A field of type {kind} has no schema.")
 
 
 def _limited(components: dict[str, Document], settings: ApiSettings, models: Sequence[str]) -> Document:

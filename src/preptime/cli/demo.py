@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,11 +130,21 @@ def _write_next_day(audited: Audited, date: dt.date, path: Path) -> None:
     write_table(path, iter([audited.source.filter(of_day).drop(*LATER, *ADDED, strict=False)]))
 
 
+def _program() -> str:
+    """How a shell calls this program from here: by its name in an environment that is active, else by its path."""
+    own = Path(sys.executable).with_name("preptime.exe" if sys.platform == "win32" else "preptime")
+    named = shutil.which("preptime")
+    if not own.is_file() or (named is not None and Path(named).samefile(own)):
+        return "preptime"
+    return str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own)
+
+
 def _words(trained: TrainDocument, document: DemoDocument) -> list[RenderableType]:
     """The table, where the files are, what to try next."""
     store = document.files["store"]
     backtest = document.backtest
     width = max(len(what) for what in document.files)
+    program = _program()
     return [
         f"Learned from all orders before {document.date}. The models were fitted on days before {backtest.first_day}.",
         *train_words(trained, store, serving=trained.champion),
@@ -143,7 +155,7 @@ def _words(trained: TrainDocument, document: DemoDocument) -> list[RenderableTyp
         *(f"  {what.replace('_', ' '):<{width}}  {path}" for what, path in document.files.items()),
         "",
         "Try next:",
-        f"  preptime bundles list --store {store}",
-        f"  preptime score {document.files['next_day']} --out scored.parquet --store {store}",
+        f"  {program} bundles list --store {store}",
+        f"  {program} score {document.files['next_day']} --out scored.parquet --store {store}",
         "  make demo ORDERS=your_orders.csv RESTAURANTS=your_restaurants.csv",
     ]

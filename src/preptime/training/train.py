@@ -155,13 +155,7 @@ def make_challenger(
     `corpus` is what was known on that morning, `audited` the rows it is of. Raises as `train` does.
     """
     last_day = date - ONE_DAY
-    through = date - dt.timedelta(days=1 + holdout_days(corpus, date))
-    if corpus.first_day >= through:
-        raise DataError(
-            f"Orders are known from {corpus.first_day} on, and the {(last_day - through).days} days before {date} "
-            "are held out for the comparison, which leaves none to learn from.",
-            "Take a later date, or more orders.",
-        )
+    through = _last_day_fitted(corpus, date)
     days = matrix(corpus, corpus.first_day, last_day, progress)
     held_out = between(days, through + ONE_DAY, last_day)
     if not corpus.evaluation[held_out.rows].any():
@@ -208,6 +202,18 @@ def make_challenger(
 def holdout_days(corpus: Corpus, date: dt.date) -> int:
     """How many of the latest days are left out of fitting, so that a comparison has orders nobody has seen."""
     return HOLDOUT_DAYS if (date - corpus.first_day).days >= LONG_WINDOW_DAYS else SHORT_HOLDOUT_DAYS
+
+
+def _last_day_fitted(corpus: Corpus, date: dt.date) -> dt.date:
+    """The day before those that are held out. Raises `DataError` when no day is before it."""
+    through = date - dt.timedelta(days=1 + holdout_days(corpus, date))
+    if corpus.first_day >= through:
+        raise DataError(
+            f"Orders are known from {corpus.first_day} on, and the {holdout_days(corpus, date)} days before {date} "
+            "are held out for the comparison, which leaves none to learn from.",
+            "Take a later date, or more orders.",
+        )
+    return through
 
 
 def _report(audited: Audited, draft: Draft, fitted: FittedWindow, evaluated: EvaluatedOrders) -> str:
