@@ -11,6 +11,7 @@ import polars as pl
 
 from preptime.errors import DataError
 from preptime.tables.columns import FILE, ROW, SURPLUS
+from preptime.tables.pieces import pieces
 from preptime.tables.sniff import csv_columns, is_parquet, parquet_columns, read_error
 
 _SUFFIXES = (".csv", ".parquet")
@@ -43,7 +44,7 @@ class FileTable:
         """The same rows in chunks of at most `rows`; each chunk stands in one file."""
         empty = True
         for path in self.paths:
-            chunks = self._scan(path).collect_batches(chunk_size=rows, maintain_order=True, lazy=True)
+            chunks = self._parquet_chunks(path, rows) if self.parquet else self._csv_chunks(path, rows)
             while (chunk := _next(chunks, path)) is not None:
                 if len(chunk):
                     empty = False
@@ -55,22 +56,42 @@ class FileTable:
         """One table per file."""
         return tuple(FileTable(str(path), (path,), self.columns, self.parquet) for path in self.paths)
 
+    def _parquet_chunks(self, path: Path, rows: int) -> Iterator[pl.DataFrame]:
+        return self._scan(path).collect_batches(chunk_size=rows, maintain_order=True, lazy=True)
+
+    def _csv_chunks(self, path: Path, rows: int) -> Iterator[pl.DataFrame]:
+        before = 0
+        for place, piece in enumerate(pieces(path)):
+            lines = self._csv(piece, has_header=place == 0, before=before).collect()
+            before += len(lines)
+            yield from self._named(lines.lazy(), path).collect().iter_slices(rows)
+
     def _scan(self, path: Path) -> pl.LazyFrame:
-        if self.parquet:
-            rows = pl.scan_parquet(path, row_index_name=ROW, row_index_offset=1, glob=False)
-            rows = rows.select(ROW, *self.columns)
-        else:
-            # Cells stay text, so that a bad one is a verdict on its row and not a failed read; one column more than
-            # the header has shows which lines have too many cells.
-            rows = pl.scan_csv(
-                path,
-                schema=dict.fromkeys((*self.columns, SURPLUS), pl.String()),
-                missing_columns="insert",
-                truncate_ragged_lines=True,
-                row_index_name=ROW,
-                row_index_offset=1,
-                glob=False,
-            ).filter(~pl.all_horizontal(pl.col(self.columns).is_null()))  # a blank line is no row
+        if not self.parquet:
+            return self._named(self._csv(path), path)
+        rows = pl.scan_parquet(path, row_index_name=ROW, row_index_offset=1, glob=False)
+        return self._named(rows.select(ROW, *self.columns), path)
+
+    def _csv(self, source: Path | bytes, *, has_header: bool = True, before: int = 0) -> pl.LazyFrame:
+        """Every line as text, so that a bad cell is a verdict on its row and not a failed read.
+
+        One column more than the header has shows which lines have too many cells. `before`: how many lines came before.
+        """
+        return pl.scan_csv(
+            source,
+            has_header=has_header,
+            schema=dict.fromkeys((*self.columns, SURPLUS), pl.String()),
+            missing_columns="insert",
+            truncate_ragged_lines=True,
+            row_index_name=ROW,
+            row_index_offset=1 + before,
+            glob=False,
+        )
+
+    def _named(self, rows: pl.LazyFrame, path: Path) -> pl.LazyFrame:
+        """With the file's name, and of a csv without its blank lines, which are no rows."""
+        if not self.parquet:
+            rows = rows.filter(~pl.all_horizontal(pl.col(self.columns).is_null()))
         return rows.with_columns(pl.lit(str(path), pl.Enum([str(one) for one in self.paths])).alias(FILE))
 
     def _no_rows(self) -> DataError:
