@@ -18,8 +18,8 @@ from preptime.tables.synthetic import SynthesisPlan
 from preptime.tables.synthetic.plan import Drift
 from tests.monitoring.months import Seen, Task, look_at_all
 
-QUIET_SEEDS = range(3_000, 3_020)
-DRIFT_SEEDS = range(4_000, 4_004)
+QUIET_SEEDS = range(5_000, 5_020)
+DRIFT_SEEDS = range(6_000, 6_004)
 TRAINED_DAYS = 14
 MORNINGS = 30
 DRIFT_DAY = 20
