@@ -73,10 +73,16 @@ def test_a_name_is_what_logs_can_carry() -> None:
 
 def test_the_plain_key_is_for_loopback() -> None:
     assert serving_keys("", "plain", loopback=True).name_of("plain") == "aikey"
-    assert serving_keys("", "schlüssel", loopback=True).name_of("schlüssel".encode().decode("latin-1")) == "aikey"
     with pytest.raises(UsageError, match=r"AIKEY.*preptime keys new") as refused:
         serving_keys(entry("a", "x"), "plain", loopback=False)
     assert "plain'" not in str(refused.value)
+
+
+@pytest.mark.parametrize("plain", ["schlüssel", "tab\tbed", " before", "after\n", "…"])
+def test_a_plain_key_that_no_header_carries_is_refused_and_not_repeated(plain: str) -> None:
+    with pytest.raises(UsageError, match=r"AIKEY is not visible ASCII.*preptime keys new") as refused:
+        serving_keys("", plain, loopback=True)
+    assert plain not in str(refused.value)
 
 
 def test_the_key_of_the_examples_is_refused_beyond_loopback() -> None:

@@ -21,6 +21,8 @@ EXAMPLE_KEY = "change-me"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _HASH = re.compile(r"[0-9a-f]{64}")
+_CARRIED = re.compile("[!-~]([ -~]*[!-~])?")
+"""What a header carries unchanged."""
 _MAKE_ONE = "Make one with `preptime keys new NAME` and put the line that it prints into the environment or .env."
 
 
@@ -84,7 +86,11 @@ def serving_keys(api_keys: str, aikey: str, *, loopback: bool, required: bool = 
         raise UsageError("AIKEY is a plain key, for a server on loopback, and this one listens beyond it.", _MAKE_ONE)
     if not loopback and named.name_of(EXAMPLE_KEY):
         raise UsageError(f"PREPTIME_API_KEYS holds {EXAMPLE_KEY!r}, the key of the examples.", _MAKE_ONE)
-    keys = Keys((*named.entries, (PLAIN_KEY_NAME, _digest_of_setting(aikey)))) if aikey else named
+    if aikey and not _CARRIED.fullmatch(aikey):
+        raise UsageError(
+            "AIKEY is not visible ASCII, or begins or ends with a space: no client could send it.", _MAKE_ONE
+        )
+    keys = Keys((*named.entries, (PLAIN_KEY_NAME, _digest(aikey)))) if aikey else named
     if required and not keys:
         raise UsageError("No key is configured, so nobody could ask for a prediction.", _MAKE_ONE)
     return keys
@@ -101,8 +107,3 @@ def _entry(part: str, source: str) -> tuple[str, bytes]:
 def _digest(presented: str) -> bytes:
     """A header's text as WSGI gives it: one character a byte. What is none of a header's is no key either."""
     return hashlib.sha256(presented.encode("latin-1", "replace")).digest()
-
-
-def _digest_of_setting(text: str) -> bytes:
-    """A setting is text of its own right; a client sends it in UTF-8."""
-    return hashlib.sha256(text.encode()).digest()

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import pytest
@@ -156,6 +156,27 @@ def test_a_worker_that_is_killed_again_and_again_takes_no_other_with_it(tmp_path
         assert server.stop() == 0
 
 
+def test_the_health_port_answers_two_methods_and_says_nothing_of_the_inside(tmp_path: Path) -> None:
+    promote(tmp_path)
+    with started(tmp_path, PREPTIME_HEALTH_PORT=str(health := free_port())) as server:
+        server.wait_until("/readyz", port=health)
+        for method, path, status, length in (
+            ("GET", "/healthz", 200, 15),
+            ("HEAD", "/healthz", 200, 0),
+            ("HEAD", "/nothing", 404, 0),
+            ("POST", "/healthz", 405, 31),
+            ("DELETE", "/metrics", 405, 31),
+        ):
+            connection = HTTPConnection("127.0.0.1", health, timeout=START_SECONDS)
+            connection.request(method, path)
+            response = connection.getresponse()
+            assert (response.status, len(response.read())) == (status, length)
+            assert response.headers["Server"].strip() == "preptime"
+            assert response.headers["Allow"] == ("GET, HEAD" if status == 405 else None)
+            connection.close()
+        assert server.stop() == 0
+
+
 def test_a_lone_worker_that_dies_twice_within_seconds_ends_the_server(tmp_path: Path) -> None:
     signals_are_gentle()
     promote(tmp_path)
@@ -243,6 +264,12 @@ def test_a_port_in_use_is_one_clear_sentence(tmp_path: Path, setting: str) -> No
     assert said.splitlines() == [
         f"Port {port} of 127.0.0.1 is in use by another program. Stop what listens there, or set another {setting}."
     ]
+
+
+def test_two_listeners_on_one_port_are_refused(tmp_path: Path) -> None:
+    port = str(free_port())
+    said = refused_to_start(tmp_path, AIKEY="x", PREPTIME_PORT=port, PREPTIME_HEALTH_PORT=port)
+    assert said.splitlines()[0].startswith(f"PREPTIME_HEALTH_PORT is {port}, and so is PREPTIME_PORT.")
 
 
 def test_a_second_server_does_not_share_the_port_of_the_first(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from preptime.api.limits import THREADS_TO_SPARE
 from preptime.api.logging import log_config
 from preptime.api.side import serve_side
 from preptime.api.worker import open_named
+from preptime.errors import UsageError
 from preptime.settings import Settings
 from preptime.settings.address import free_address
 
@@ -67,6 +68,11 @@ def serve(settings: Settings, application: str = APPLICATION) -> None:
     check_keys(settings)
     address = free_address(settings.host, settings.port, "PREPTIME_PORT")
     if settings.health_port is not None:
+        if settings.health_port == settings.port:
+            raise UsageError(
+                f"PREPTIME_HEALTH_PORT is {settings.port}, and so is PREPTIME_PORT.",
+                "Set another, or none: the API's own port answers health and metrics too.",
+            )
         free_address(settings.host, settings.health_port, "PREPTIME_HEALTH_PORT")
     with ExitStack() as ending:
         if not settings.metrics_folder:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socket import AF_INET, AF_INET6, socket
@@ -38,6 +39,8 @@ class Handler(BaseHTTPRequestHandler):
     """Three pages, and nothing else."""
 
     timeout = SOCKET_SECONDS
+    server_version = "preptime"
+    sys_version = ""
 
     def __init__(self, folder: Path, request: socket, client: tuple[str, int], server: BaseServer) -> None:
         self._folder = folder  # first: what it is made of also answers the request
@@ -56,15 +59,29 @@ class Handler(BaseHTTPRequestHandler):
             case _:
                 self._answer(404, "text/plain; charset=utf-8", b"Here are /healthz, /readyz and /metrics.\n")
 
+    def do_HEAD(self) -> None:
+        """The same without its body."""
+        self.do_GET()
+
+    def send_error(self, code: int, *_: object, **__: object) -> None:
+        """What the library itself refuses, in our own words: a method that is not there, a line that is no request."""
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            self._answer(405, "text/plain; charset=utf-8", b"Here GET and HEAD are answered.\n", Allow="GET, HEAD")
+        else:
+            self._answer(code, "text/plain; charset=utf-8", b"This is no request.\n")
+
     def log_message(self, *_: object, **__: object) -> None:
         """Nothing: probes come every few seconds."""
 
-    def _answer(self, status: int, kind: str, body: bytes) -> None:
+    def _answer(self, status: int, kind: str, body: bytes, **headers: str) -> None:
         self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
 
 class SideServer(ThreadingTCPServer):
