@@ -164,8 +164,8 @@ def test_the_health_port_answers_two_methods_and_says_nothing_of_the_inside(tmp_
             ("GET", "/healthz", 200, 15),
             ("HEAD", "/healthz", 200, 0),
             ("HEAD", "/nothing", 404, 0),
-            ("POST", "/healthz", 405, 31),
-            ("DELETE", "/metrics", 405, 31),
+            ("POST", "/healthz", 405, 32),
+            ("DELETE", "/metrics", 405, 32),
         ):
             connection = HTTPConnection("127.0.0.1", health, timeout=START_SECONDS)
             connection.request(method, path)

@@ -1,7 +1,7 @@
 """A large csv file in pieces of whole rows, so that reading it takes the memory of a piece.
 
-Polars' own reader in batches keeps the file in memory and runs ahead of who asks: for 200 MB it takes 420 MB, where this
-takes 120 (`python -m benchmarks page` measures it within a whole upload).
+Polars' own reader in batches keeps the file in memory and runs ahead of who asks: for 200 MB it takes 420 MB, this 120
+(`python -m benchmarks page` measures it within a whole upload).
 """
 
 from __future__ import annotations
