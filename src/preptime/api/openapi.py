@@ -38,6 +38,10 @@ _REFUSALS = {
     500: "A fault of the server's. The request id finds it in the log.",
     503: "No champion yet, or too many requests waiting: `Retry-After` says when to ask again.",
 }
+_DEMO_REFUSALS = _REFUSALS | {
+    400: "Not JSON, or a column is missing.",
+    422: "More rows than the limit.",
+}
 _EXAMPLE = {
     "order_id": "A-10017",
     "order_acknowledged_at": "2015-06-01 12:28:28+01:00",
@@ -177,7 +181,8 @@ def _metrics() -> Document:
 
 def _refused(schema: str, statuses: Sequence[int]) -> dict[str, Document]:
     media = "application/json" if schema == "DemoError" else "application/problem+json"
-    found = {str(status): _answer(_REFUSALS[status], schema, media) for status in statuses}
+    words = _DEMO_REFUSALS if schema == "DemoError" else _REFUSALS
+    found = {str(status): _answer(words[status], schema, media) for status in statuses}
     if "503" in found:
         found["503"]["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
     return found

@@ -47,9 +47,13 @@ class Column:
         """The declared range for people, or nothing."""
         if self.minimum is None or self.maximum is None:
             return ""
+        if self.maximum >= _LARGEST:
+            return f"from {self.minimum:,.10g}"
         return f"from {self.minimum:,.10g} to {self.maximum:,.10g}"
 
 
+_LARGEST = 2**63 - 1
+"""Of 64 bits: where a range ends there, it ends for machines alone."""
 _ALWAYS: frozenset[Need] = frozenset({"scoring", "training"})
 
 # The ranges are wide on purpose: they keep out what cannot be an order (a value in pence, a telephone number, a time

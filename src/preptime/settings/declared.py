@@ -169,7 +169,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def shown(self) -> dict[str, str]:
         """Every setting by its first name, as text fit for a log: no secret."""
         return {
-            setting.names[0]: ("set" if value else "not set") if setting.secret else str(value)
+            setting.names[0]: "not set" if value in (None, "") else "set" if setting.secret else str(value)
             for setting in declared()
             for value in [getattr(self, setting.field)]
         }
