@@ -19,6 +19,7 @@ from preptime.api.metrics import exposition
 from preptime.cli.app import app
 from preptime.monitoring.prometheus import render
 from preptime.settings.declared import FOR_DAGS, declared
+from preptime.tables.bigquery.address import Address
 from tests.deploy.manifests import K8S, Document, inside, promtool, rendered, tool
 from tests.monitoring.example import fired
 from tests.requirements import ROOT
@@ -73,6 +74,23 @@ def test_every_document_is_what_its_schema_says(overlay: str, tmp_path: Path) ->
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert len(kept) > 15
+
+
+def test_the_way_in_that_googles_page_shows_is_valid(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "deploy-gke.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    path = tmp_path / "shown.yaml"
+    path.write_text(shown, encoding="utf-8")
+    checked = subprocess.run(
+        [tool("kubernetes-validate"), "--strict", path], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    service, policy = msgspec.convert(list(yaml.safe_load_all(shown)), list[Document])
+    deployed = plain(named("gke", "Deployment", "api")["spec"])
+    chosen = plain(plain(deployed["selector"])["matchLabels"])
+    assert plain(service["spec"])["selector"] == chosen
+    assert plain(plain(policy["spec"])["podSelector"])["matchLabels"] == chosen
+    assert [*inside(policy, "cidr")] == plain(service["spec"])["loadBalancerSourceRanges"]
 
 
 def test_the_schema_check_can_fail(tmp_path: Path) -> None:
@@ -137,7 +155,8 @@ def test_every_setting_named_exists_and_takes_its_value(overlay: str) -> None:
     for name, value in given.items():
         known[name].convert(name, value)
     assert "PREPTIME_API_KEYS" in named_alone
-    assert not any(known[name].secret for name in given)
+    # A database's address may hold a password; BigQuery's has no place for one.
+    assert not any(known[name].secret for name, value in given.items() if not value.startswith("bigquery://"))
 
 
 def named_in(container: Document) -> list[object]:
@@ -247,19 +266,70 @@ def understood(words: list[str]) -> bool:
     return {word for word in words if word.startswith("--")} <= known
 
 
-def test_what_comes_in_is_named() -> None:
-    """Everything is closed; the API's two ports and the page's one are open to labels, and to nothing else."""
-    policies = {
+def policies(overlay: str) -> dict[str, Document]:
+    """The network policies, by name."""
+    return {
         str(plain(one["metadata"])["name"]): plain(one["spec"])
-        for one in documents("local")
+        for one in documents(overlay)
         if one["kind"] == "NetworkPolicy"
     }
-    assert policies["nothing"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-    opened = {
-        name: [*inside(spec.get("ingress") or [], "port")] for name, spec in policies.items() if "ingress" in spec
+
+
+@pytest.mark.parametrize(
+    ("overlay", "into"),
+    [
+        ("local", {"api": ["http", "health"], "ui": ["http"]}),
+        ("gke", {"api": ["http", "health"], "ui": ["http"], "api-metrics": ["health"]}),
+    ],
+)
+def test_what_comes_in_is_named(overlay: str, into: dict[str, list[str]]) -> None:
+    """Everything is closed; the API's two ports and the page's one are open to labels, and to nothing else."""
+    found = policies(overlay)
+    assert found["nothing"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    opened = {name: [*inside(spec.get("ingress") or [], "port")] for name, spec in found.items() if "ingress" in spec}
+    assert opened == into
+    assert all(rule for spec in found.values() for rule in inside(spec, "from"))
+
+
+def test_google_is_reached_and_nothing_private_but_what_it_takes() -> None:
+    """Names by the cache of the node or by Cloud DNS; the metadata server; public addresses by TLS."""
+    found = policies("gke")
+    (names,) = msgspec.convert(found["names-of-google"]["egress"], list[Document])
+    assert names["ports"] == [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
+    assert [*inside(names, "cidr")] == ["169.254.20.10/32", "169.254.169.254/32"]
+    assert [*inside(names, "k8s-app")] == ["node-local-dns"]
+    (public, *metadata) = msgspec.convert(found["google"]["egress"], list[Document])
+    assert [*inside(public, "port")] == [443]
+    private = msgspec.convert(next(inside(public, "except")), list[str])
+    assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"} == set(private)
+    assert [*inside(metadata, "cidr")] == ["169.254.169.252/32", "169.254.169.254/32"]
+    assert [*inside(found["api-metrics"], "values")] == [["gmp-system", "gke-gmp-system"]]
+
+
+def test_on_google_each_address_is_of_its_own_table() -> None:
+    """The orders, the restaurants, and the dataset that predictions go to; as in Terraform."""
+    given = {
+        name: Address.parse(value.replace("PROJECT", "a-project").replace("REGION", "europe-west1"))
+        for one in documents("gke")
+        if one["kind"] == "ConfigMap"
+        for name, value in msgspec.convert(one["data"], dict[str, str]).items()
+        if value.startswith("bigquery://")
     }
-    assert opened == {"api": ["http", "health"], "ui": ["http"]}
-    assert all(rule for spec in policies.values() for rule in inside(spec, "from"))
+    assert {name: address.table for name, address in given.items()} == {
+        "PREPTIME_ORDERS": "orders",
+        "PREPTIME_RESTAURANTS": "restaurants",
+        "PREPTIME_PREDICTIONS_TO": "orders",
+    }
+    assert len({(address.project, address.dataset, address.location) for address in given.values()}) == 1
+    database = given["PREPTIME_PREDICTIONS_TO"]
+    assert database.name == database.database
+
+
+def test_images_are_those_that_the_page_pushes() -> None:
+    pushed = re.findall(r'docker push "\$REGISTRY/\$name:([\w.]+)"', (ROOT / "docs/deploy-gcp.md").read_text("utf-8"))
+    values = (K8S / "airflow" / "values.yaml").read_text(encoding="utf-8")
+    named = re.findall(r"docker\.pkg\.dev/PROJECT/preptime/\w+:([\w.]+)", text("gke") + values)
+    assert (len(pushed), set(named)) == (1, set(pushed))
 
 
 def test_alerts_fire_when_they_should_and_only_then() -> None:
