@@ -356,4 +356,4 @@ def test_metrics_named_in_rules_exist() -> None:
     asked = {re.sub("_bucket$", "", name) for name in re.findall(r"\bpreptime_\w+", rules)}
     assert asked <= served
     assert len(asked) > 9
-    assert set(re.findall(r"\bkube_\w+", rules)) == {"kube_job_status_failed"}
+    assert set(re.findall(r"\bkube_\w+", rules)) == {"kube_job_failed"}
