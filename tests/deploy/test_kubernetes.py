@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -17,6 +18,7 @@ import yaml
 from preptime.api.counts import WorkerState
 from preptime.api.metrics import exposition
 from preptime.cli.app import app
+from preptime.monitoring.monitor import LOOKED_AT_DAYS
 from preptime.monitoring.prometheus import render
 from preptime.settings.declared import FOR_DAGS, declared
 from preptime.tables.bigquery.address import Address
@@ -25,6 +27,7 @@ from tests.monitoring.example import fired
 from tests.requirements import ROOT
 
 OVERLAYS = ("local", "gke")
+PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 OF_GOOGLE = ("PodMonitoring", "Rules")
 """Kinds that only GKE knows: no published schema to check them with."""
 
@@ -199,20 +202,41 @@ def relative(target: Path, start: Path) -> str:
     return str(Path(*[".."] * len(start.resolve().parts[1:])) / target.resolve().relative_to("/"))
 
 
+def opened_by(name: str) -> tuple[Document, dict[str, int], dict[str, str]]:
+    """The container of a Deployment, its ports by name, and the settings that it is given as a map."""
+    (spec,) = (spec for pod, spec in pods("local") if pod == name)
+    (container,) = containers(spec)
+    ports = {str(one["name"]): one["containerPort"] for one in msgspec.convert(container["ports"], list[Document])}
+    given = next(one["data"] for one in documents("local") if f"preptime-{name}-" in str(one["metadata"]))
+    return container, msgspec.convert(ports, dict[str, int]), msgspec.convert(given, dict[str, str])
+
+
 def test_probes_ask_endpoints_that_exist_on_ports_that_are_open() -> None:
-    (spec,) = (spec for name, spec in pods("local") if name == "api")
-    (serve,) = containers(spec)
-    ports = {one["name"]: one["containerPort"] for one in msgspec.convert(serve["ports"], list[Document])}
-    settings = msgspec.convert(
-        next(one["data"] for one in documents("local") if "preptime-api" in str(one["metadata"])), dict[str, str]
-    )
+    serve, ports, settings = opened_by("api")
     assert ports == {"http": int(settings["PREPTIME_PORT"]), "health": int(settings["PREPTIME_HEALTH_PORT"])}
-    probes = {kind: plain(serve[kind])["httpGet"] for kind in ("startupProbe", "livenessProbe", "readinessProbe")}
+    probes = {kind: plain(serve[kind])["httpGet"] for kind in PROBES}
     assert probes == {
         "startupProbe": {"path": "/healthz", "port": "health"},
         "livenessProbe": {"path": "/healthz", "port": "http"},
         "readinessProbe": {"path": "/readyz", "port": "health"},
     }
+
+
+def test_probes_of_the_page_ask_where_streamlit_answers() -> None:
+    page, ports, settings = opened_by("ui")
+    assert ports == {"http": int(settings["PREPTIME_UI_PORT"])}
+    (asked,) = {
+        (str(probe["path"]), str(probe["port"]))
+        for kind in PROBES
+        for probe in inside(page[kind], "httpGet")
+        if isinstance(probe, dict)
+    }
+    assert asked[1] in ports
+    package = find_spec("streamlit")
+    assert package is not None
+    assert package.origin is not None
+    routes = (Path(package.origin).parent / "web" / "server").rglob("*.py")
+    assert any(asked[0].lstrip("/") in source.read_text(encoding="utf-8") for source in routes)
 
 
 def test_a_pod_has_time_to_end() -> None:
@@ -255,6 +279,32 @@ def test_cron_jobs_call_verbs_that_exist_once_at_a_time_with_a_deadline(overlay:
         dated = "prune" in str(script) or '--date "$(date +%F)"' in str(script)
         assert dated, script
     assert called == ["monitor", "score", "respond", "train", "bundles", "results"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_answers_are_not_asked_for_again_and_late_data_is(overlay: str) -> None:
+    """As in Airflow: an alert and wrong use stand; data that was refused may be whole ten minutes later."""
+    final: dict[str, object] = {}
+    seconds = 0
+    for one in documents(overlay):
+        if one["kind"] == "CronJob":
+            name = str(plain(one["metadata"])["name"])
+            (final[name],) = inside(one, "values")
+            if name == "daily-training":
+                (tries,) = inside(one, "backoffLimit")
+                seconds = sum(min(10 * 2**again, 600) for again in range(msgspec.convert(tries, int)))
+    assert final.pop("daily-monitoring") == [1, 2]
+    assert len(final) == 4
+    assert all(values == [2] for values in final.values())
+    assert seconds >= 600
+
+
+def test_bundles_are_kept_as_long_as_monitoring_looks_back() -> None:
+    """Two a day (the comparison's challenger and the refreshed champion), wherever they are pruned."""
+    kept = [text("local"), (ROOT / "deploy" / "terraform" / "jobs.tf").read_text(encoding="utf-8")]
+    for place in kept:
+        (count,) = re.findall(r"bundles prune --keep (\d+)", place)
+        assert int(count) >= 2 * LOOKED_AT_DAYS
 
 
 def understood(words: list[str]) -> bool:
