@@ -162,6 +162,26 @@ def test_every_setting_named_exists_and_takes_its_value(overlay: str) -> None:
     assert not any(known[name].secret for name, value in given.items() if not value.startswith("bigquery://"))
 
 
+def test_orders_get_where_the_jobs_look_for_them() -> None:
+    """The page's commands: through a pod that may write to the volume, or by a job that a CronJob's is made into."""
+    page = (ROOT / "docs" / "deploy-kubernetes.md").read_text(encoding="utf-8")
+    settings = plain(named("local", "ConfigMap", "preptime-jobs")["data"])
+    assert (settings["PREPTIME_ORDERS"], settings["PREPTIME_RESTAURANTS"]) == (
+        "/data/orders/orders.csv",
+        "/data/orders/restaurants.csv",
+    )
+    assert "cat > /data/orders/$name.csv" in page
+    assert {"name": "data", "mountPath": "/data"} in msgspec.convert(opened_by("ui")[0]["volumeMounts"], list[Document])
+    (program,) = re.findall(r"sed '(s\|[^']*)'", page)
+    ((train,),) = (
+        args for args in inside(named("local", "CronJob", "daily-training"), "args") if isinstance(args, list)
+    )
+    ran = subprocess.run(["sed", program], input=str(train), capture_output=True, text=True, check=True)
+    words = ran.stdout.removeprefix("exec preptime ").split()
+    assert words[:3] == ["synthesize", "--out", "/data/orders"]
+    assert understood(words)
+
+
 def named_in(container: Document) -> list[object]:
     """The variables that a container is given one by one."""
     return [plain(one)["name"] for one in msgspec.convert(container.get("env") or [], list[Document])]
