@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("docs/benchmarks.md", "docs/databases.md", "docs/models.md", "docs/monitoring.md", "README.md")
-NAMES = ("accuracy", "training_time", "forest_caps", "score", "history", "ingest", "alerts")
+PAGES = ("docs/benchmarks.md", "docs/databases.md", "docs/models.md", "docs/monitoring.md", "docs/page.md", "README.md")
+NAMES = ("accuracy", "training_time", "forest_caps", "score", "history", "ingest", "alerts", "page")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """Pictures of the page in a real browser: every page, wide and narrow, light and dark, for looking at.
 
     python -m scripts.screenshots                 into build/screenshots, of demo/ (which `make demo` makes)
-    python -m scripts.screenshots --docs          and the few that the README shows into docs/images
+    python -m scripts.screenshots --docs          and the few that the README and docs/page.md show into docs/images
 
 Chromium is the machine's own (Debian: chromium, fonts-dejavu-core).
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import io
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from tests.ui.browser import CHROMIUM, OPERATOR_KEY, chromium, looking, page_at, setting, settle
-from tests.ui.mornings import mornings
+from tests.ui.mornings import add_challenger, mornings
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
@@ -45,7 +46,7 @@ class View:
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture of the README: which view, how wide, on which ground, and how much of its height."""
+    """A picture of the README or docs/page.md: which view, how wide, on which ground, and how much of its height."""
 
     file: str
     view: str
@@ -59,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", type=Path, default=ROOT / "demo", help="what `make demo` made (default: demo)")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "screenshots", help="folder of the pictures")
-    parser.add_argument("--docs", action="store_true", help="write the README's pictures too")
+    parser.add_argument("--docs", action="store_true", help="write the pictures of the README and docs/page.md too")
     parser.add_argument("--only", help="only views whose name holds this")
     arguments = parser.parse_args()
     if CHROMIUM is None or not (arguments.demo / "models").is_dir():
@@ -69,19 +70,22 @@ def main() -> None:
     settings = {
         # Whoever promotes is asked for a key first: the pictures show that.
         "PREPTIME_OPERATOR_KEYS": setting("olga", OPERATOR_KEY),
-        "PREPTIME_STORE": str(demo / "models"),
         "PREPTIME_ORDERS": str(demo / "data" / "orders.csv"),
         "PREPTIME_RESTAURANTS": str(demo / "data" / "restaurants.csv"),
     }
     with tempfile.TemporaryDirectory(prefix="preptime-pictures-") as folder:
-        settings["PREPTIME_RESULTS"] = str(mornings(demo / "results", Path(folder)))
+        settings["PREPTIME_RESULTS"] = str(mornings(demo / "results", Path(folder) / "watched"))
+        # A copy of the store, with a second bundle to be compared with: what `make demo` made stays as it is.
+        store = shutil.copytree(demo / "models", Path(folder) / "models")
+        add_challenger(store, demo / "data" / "orders.csv", demo / "data" / "restaurants.csv")
+        settings["PREPTIME_STORE"] = str(store)
         with page_at(Path(folder), **settings) as page, chromium() as browser:
             page.wait_until("/_stcore/health")
             for view in VIEWS:
                 if not arguments.only or arguments.only in view.name:
                     _take(browser, page.url, view, arguments.out)
     if arguments.docs:
-        for shown in README:
+        for shown in SHOWN:
             _write(arguments.out / f"{shown.view}-{shown.width}-{shown.ground}.png", IMAGES / shown.file, shown.height)
 
 
@@ -132,9 +136,12 @@ def _operator(page: Page) -> None:
     page.get_by_role("textbox", name="Operator's key").fill(OPERATOR_KEY)
     page.keyboard.press("Enter")
     settle(page)
-    reason = page.get_by_role("textbox", name="Reason")
-    if reason.count():  # a store with one bundle has nothing to change to
-        reason.fill("Riders wait in Leeds.")
+    page.get_by_role("textbox", name="Reason").fill("Riders wait in Leeds.")
+
+
+def _two(page: Page) -> None:
+    _at("Side by side")(page)
+    page.wait_for_selector(".vega-embed")  # there are two, and they are compared
 
 
 def _nothing(_: Page) -> None:
@@ -148,7 +155,7 @@ VIEWS = (
     View("dictionary", "/", _dictionary),
     View("models", "/models", _nothing),
     View("one-bundle", "/models", _at("One bundle")),
-    View("side-by-side", "/models", _at("Side by side")),
+    View("side-by-side", "/models", _two),
     View("champion-log", "/models", _at("Champion log")),
     View("change-the-champion", "/models", _operator),
     View("data", "/data", _nothing),
@@ -163,7 +170,7 @@ VIEWS = (
     View("monitoring-drift", "/monitoring", _at("Drift")),
     View("monitoring-answers", "/monitoring", _at("Answers and labels")),
 )
-README = (
+SHOWN = (
     Shown("page-predict.png", "predict", "wide", "light", 1300),
     Shown("page-one-order.png", "one-order", "wide", "dark", 1300),
     Shown("page-narrow.png", "one-order", "narrow", "light", 1100),

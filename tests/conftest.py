@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.postgres import Postgres, running
+from tests.requirements import NO_REAL_DATA
 
 
 @pytest.fixture(scope="session")
@@ -29,10 +30,10 @@ def database(postgres: Postgres) -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Under PREPTIME_REQUIRE=all a skipped test has failed."""
+    """A test that was skipped and must not be has failed."""
     report = yield
-    if _everything_is_required() and report.skipped and not hasattr(report, "wasxfail"):
-        _fail(report)
+    if report.skipped and not hasattr(report, "wasxfail"):
+        _judge(report)
     return report
 
 
@@ -40,16 +41,14 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """The same for a whole file that skips itself while it is collected."""
     report = yield
-    if _everything_is_required() and report.skipped:
-        _fail(report)
+    if report.skipped:
+        _judge(report)
     return report
 
 
-def _everything_is_required() -> bool:
-    return os.environ.get("PREPTIME_REQUIRE") == "all"
-
-
-def _fail(report: pytest.TestReport | pytest.CollectReport) -> None:
+def _judge(report: pytest.TestReport | pytest.CollectReport) -> None:
+    required = os.environ.get("PREPTIME_REQUIRE")
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-    report.outcome = "failed"
-    report.longrepr = f"PREPTIME_REQUIRE=all, and this was skipped: {reason}"
+    if required == "all" or (required == "parts" and NO_REAL_DATA not in reason):
+        report.outcome = "failed"
+        report.longrepr = f"PREPTIME_REQUIRE={required}, and this was skipped: {reason}"

@@ -215,6 +215,19 @@ def test_a_url_that_is_none_is_refused(url: str) -> None:
         Client(url, "k")
 
 
+@pytest.mark.parametrize("key", ["abc…", "secret\ny", "secret\x7f", "schlüssel", " secret", "secret\t"])
+def test_a_key_that_no_request_can_carry_is_refused_and_not_repeated(key: str) -> None:
+    with pytest.raises(UsageError, match="visible ASCII") as refused:
+        Client("http://127.0.0.1:8000", key)
+    assert not any(part in str(refused.value) for part in ("abc", "…", "secret", "schl"))
+
+
+def test_without_a_key_the_server_says_whether_it_wants_one(server: Server) -> None:
+    with pytest.raises(RefusedRequestError) as refused:
+        ask(server.url, key="")
+    assert refused.value.status == 401
+
+
 def test_importing_preptime_loads_next_to_nothing() -> None:
     looking = "import sys, preptime\npreptime.Client\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", looking], capture_output=True, text=True, check=True)

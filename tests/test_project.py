@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from benchmarks import __main__ as benchmarks
 from tests.requirements import ROOT, requires
 
 IMAGE_LOCKS = ("images/serve", "images/jobs", "images/ui")
@@ -146,10 +147,39 @@ def test_links_between_pages_lead_somewhere() -> None:
     assert broken == []
 
 
+def test_every_picture_of_the_docs_is_shown_by_a_page() -> None:
+    shown = {
+        (page.parent / target).resolve()
+        for page in pages()
+        for target in re.findall(r"!\[[^\]]+\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    }
+    pictures = [path for path in tracked_files() if path.parent == ROOT / "docs" / "images"]
+    assert pictures
+    assert [path.name for path in pictures if path not in shown] == []
+
+
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as the places that show Markdown make them."""
     headings = re.findall(r"^#+ +(.+?) *$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def generated(page: Path) -> list[tuple[str, str]]:
+    """What stands between the markers of a page that something writes: its name, its content."""
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(r"^<!-- ([\w-]+) -->\n(.*?)^<!-- /\1 -->", text, flags=re.DOTALL | re.MULTILINE)
+    return [(str(name), str(content)) for name, content in found]
+
+
+def test_nothing_that_a_page_promises_to_be_generated_is_empty() -> None:
+    blocks = [(page.name, name, content) for page in pages() for name, content in generated(page)]
+    assert blocks
+    assert [(page, name) for page, name, content in blocks if not content.strip()] == []
+
+
+def test_every_benchmark_has_a_table_in_a_page_that_it_writes() -> None:
+    tables = {name for page in benchmarks.PAGES for name, _ in generated(ROOT / page)}
+    assert set(benchmarks.NAMES) <= tables
 
 
 def test_python_examples_in_the_docs_run(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ for prediction in client.predict(orders):
 from __future__ import annotations
 
 import datetime as dt
+import re
 import secrets
 import time
 from collections import deque
@@ -27,6 +28,9 @@ LONGEST_WAIT_SECONDS = 5.0
 """Between two tries: twice as long every time, up to this; a random half of it is left out, so that many clients of a
 server that comes back do not all return in one moment."""
 
+
+_KEY = re.compile("([!-~]([ -~]*[!-~])?)?")
+"""What a header carries unchanged: visible ASCII, with spaces inside; nothing is no key."""
 
 T = TypeVar("T")
 
@@ -117,6 +121,10 @@ class RefusedRequestError(PreptimeError):
         """When a busy server (503) wants to be asked again."""
 
 
+class UnsendableKeyError(UsageError):
+    """The key is none that a request could carry. Nothing was sent."""
+
+
 class UnreachableError(PreptimeError):
     """No answer came: nobody listens, the connection broke, or the time was over."""
 
@@ -156,10 +164,18 @@ class Client:
     """Asks a server for predictions. Threads may share it. Connections stay open until `close`, or use it in `with`."""
 
     def __init__(self, url: str, key: str, *, timeout_seconds: float = 10.0, tries: int = 5) -> None:
-        """`timeout_seconds` is for one try. Raises `UsageError` for a URL that is none."""
+        """`timeout_seconds` is for one try. An empty key is none: the server says whether it wants one.
+
+        Raises `UsageError` for a URL that is none, and for a key that is not visible ASCII.
+        """
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise UsageError(f"{url!r} is no URL of a server.", "Write it as http://127.0.0.1:8000.")
+        if not _KEY.fullmatch(key):
+            raise UnsendableKeyError(
+                "This is no key: it holds a character that is not visible ASCII, or begins or ends with a space.",
+                "Copy it again, whole, as `preptime keys new NAME` printed it.",
+            )
         self._parts = parts
         self._headers = {"aikey": key, "Content-Type": "application/json", "Accept": "application/json"}
         self._timeout_seconds = timeout_seconds

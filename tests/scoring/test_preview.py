@@ -46,14 +46,14 @@ def test_a_large_file_is_judged_in_chunks_and_listed_up_to_a_number(
     tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CHUNK_ROWS", 700)
-    rows = pl.DataFrame([cells(), cells(number_of_items="none")] * 1500)
+    rows = pl.DataFrame([cells(), cells(number_of_items="none")] * 2500)
     told: list[float] = []
     seen = preview(
         orders_file(tmp_path / "orders.csv", rows),
         bundle.history.directory,
         progress=lambda _, share: told.append(share),
     )
-    assert (seen.rows, seen.predictable) == (3000, 1500)
+    assert (seen.rows, seen.predictable) == (5000, 2500)
     assert len(seen.head) == HEAD_ROWS
     assert seen.faults["row"].to_list() == list(range(2, 2 * MOST_REFUSED + 1, 2))
     assert told == sorted(told)

@@ -42,6 +42,7 @@ def test_every_predicted_row_is_in_every_table_once(scored: Path) -> None:
         2 * place: count for place, count in enumerate(counted.tolist()) if count
     }
     assert found.models["model"].to_list() == ["p50", *POINTS]
+    assert found.ready_days == (str(MORNING), str(MORNING))
     assert found.models["median"][0] == pytest.approx(float(np.sort(minutes)[23]))
 
 

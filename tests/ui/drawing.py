@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
 from html import unescape
 
 import pytest
@@ -40,6 +42,24 @@ def bodies(at: AppTest) -> list[str]:
 def tables(at: AppTest) -> list[list[dict[str, object]]]:
     """The tables shown, in order, each as its rows."""
     return [one.value.to_dict("records") for one in at.dataframe]
+
+
+def axes(at: AppTest) -> list[tuple[str, str | None]]:
+    """What is drawn along an axis of any picture, and the axis's title."""
+    return [one for chart in at.get("vega_lite_chart") for one in _axes(json.loads(chart.proto.spec))]
+
+
+def _axes(part: object) -> Iterator[tuple[str, str | None]]:
+    if isinstance(part, list):
+        for one in part:
+            yield from _axes(one)
+    elif isinstance(part, dict):
+        for name, one in part.items():
+            if name in {"x", "y"} and isinstance(one, dict) and "field" in one:
+                axis = one.get("axis") or {}
+                yield one["field"], one.get("title", axis.get("title"))
+            else:
+                yield from _axes(one)
 
 
 def column(at: AppTest, name: str, *, having: str = "") -> list[object]:

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from preptime.monitoring.document import Monitoring, encode
+from preptime.monitoring.document import Day, Monitoring, encode
 from preptime.tables.results import MONITORING, MONITORING_PAGE, PREDICTIONS, Results
 from tests.monitoring.example import DATE, fired, first_morning, quiet
-from tests.ui.drawing import bodies, column, drawn, said
+from tests.ui.drawing import axes, bodies, column, drawn, said
 
 pytestmark = pytest.mark.usefixtures("fresh")
 
@@ -69,6 +69,7 @@ def test_every_view_of_a_morning_that_fired(open_at: Open, view: str) -> None:
     assert "Orders in London take 15 % longer than said" in shown
     assert "7.2 min 7.1 min promised" in shown
     assert len(at.get("vega_lite_chart")) == PICTURES[view]
+    assert {title for field, title in axes(at) if "day" in field} <= {"day"}
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -76,6 +77,22 @@ def test_every_view_of_a_first_morning_says_that_nothing_is_known(open_at: Open,
     at = open_at(first_morning(), view=view)
     assert "Nothing was answered in the days before this morning" in said(at)
     assert not at.get("vega_lite_chart")
+
+
+def test_the_sentence_about_orders_counts_the_days_that_are_drawn(open_at: Open) -> None:
+    earlier = msgspec.structs.replace(quiet(DATE - 40 * ONE_DAY), days=_days(DATE - 41 * ONE_DAY, 7))
+    at = open_at(earlier, msgspec.structs.replace(quiet(), days=_days(DATE - ONE_DAY, 11)), view="By day")
+    first = DATE - 41 * ONE_DAY
+    assert f"From {first} to {DATE - ONE_DAY}, 18 of 200 orders have no answer, and 8 answers no outcome yet." in said(
+        at
+    )
+
+
+def _days(date: dt.date, unanswered: int) -> tuple[Day, ...]:
+    """One day of a hundred orders."""
+    (*_, day) = quiet().days
+    answered = 100 - unanswered + 4  # four of them without an order that is known
+    return (msgspec.structs.replace(day, date=date, orders=100, answered=answered, open=4),)
 
 
 def test_a_quiet_morning_is_told_as_good(open_at: Open) -> None:

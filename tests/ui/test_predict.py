@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -13,11 +15,14 @@ from streamlit.testing.v1 import AppTest
 
 import preptime.ui
 from preptime.bundle.store import Store
-from preptime.client import Client, UnreachableError
-from tests.api.processes import PLAIN_KEY, REAL, free_port, started
+from preptime.client import Answer, Client, Orders
+from preptime.scoring.answering import BundleScorer
+from preptime.scoring.columns import READY_AT, quantile_column
+from preptime.ui import words
+from tests.api.processes import PLAIN_KEY, REAL, Server, free_port, started
 from tests.scoring.making import mixed
 from tests.ui.browser import API_KEY, Site, make_store, promote, setting
-from tests.ui.drawing import bodies, column, drawn, said, tables
+from tests.ui.drawing import axes, bodies, column, drawn, said, tables
 
 GOOD = {
     "order_acknowledged_at": "2015-06-20 19:00:00",
@@ -70,13 +75,15 @@ def test_the_sample_is_judged_then_predicted_and_its_wrong_rows_say_why(
     text = said(at)
     assert "48" in text
     assert "of 50 rows; 2 without" in text
+    assert ("restaurant", "restaurant") in axes(at)
     assert column(at, "row", having="ready at") == [row for row in range(1, 51) if row not in {9, 22}]
     refused = tables(at)[-1]
     assert [row["row"] for row in refused] == [9, 22]
     assert [row["reason"] for row in refused] == [
-        "A number cannot be read, or is not whole where it should be",
-        "A required cell is empty",
+        "A number cannot be read, or is not whole where it should be: order_value_gbp 'free'",
+        "A required cell is empty: number_of_items",
     ]
+    assert {one.proto.placeholder for one in at.dataframe} == {words.NOTHING}  # where a cell is empty
 
 
 def test_each_model_has_a_tab_that_says_what_it_alone_would_answer(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
@@ -116,6 +123,20 @@ def test_columns_of_the_file_that_are_called_like_ours_say_whose_they_are(
     at.session_state["model_tab"] = "rf"
     at.run()
     assert column(at, "rf (file)") == ["mine"]
+
+
+def test_ready_at_says_the_day_where_a_file_has_several(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    at = drawn(monkeypatch, PREPTIME_STORE=store)
+    upload(at, "one.csv", csv(pl.DataFrame([GOOD])))
+    at.button("predict").click().run()
+    (clock,) = column(at, "ready at")
+    assert isinstance(clock, str)
+    assert re.fullmatch("19:[0-5][0-9]", clock)
+    several = [GOOD | {"order_acknowledged_at": f"2015-06-{day:02} 19:00:00"} for day in (21, 9, 20)]
+    upload(at, "three.csv", csv(pl.DataFrame(several)))
+    at.button("predict").click().run()
+    assert [str(ready)[:13] for ready in column(at, "ready at")] == ["2015-06-21 19", "2015-06-09 19", "2015-06-20 19"]
+    assert column(at, "ready at")[-1] == f"2015-06-20 {clock}"
 
 
 def test_the_orders_shown_can_be_narrowed(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
@@ -189,10 +210,15 @@ def test_settings_that_cannot_be_are_a_sentence(monkeypatch: pytest.MonkeyPatch)
     assert "PREPTIME_STOER is no setting. Did you mean PREPTIME_STORE?" in said(drawn(monkeypatch, PREPTIME_STOER="x"))
 
 
-def test_an_api_that_is_not_there_is_named_and_how_to_start_it(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+@pytest.mark.parametrize("key", [API_KEY, ""])
+def test_an_api_that_is_not_there_is_named_and_how_to_start_it(
+    monkeypatch: pytest.MonkeyPatch, store: str, key: str
+) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    at = drawn(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=url, PREPTIME_API_KEY=API_KEY)
+    at = drawn(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=url, PREPTIME_API_KEY=key)
     at.radio("mode").set_value("Call Flask API").run()
+    assert "asks for a key" not in said(at)
+    assert not at.text_input
     assert f"The API at {url} gives no answer." in said(at)
     assert "Start it with `preptime serve`" in said(at)
 
@@ -208,13 +234,36 @@ def test_something_else_at_the_apis_address_is_found_out(
 def test_a_wrong_key_is_said_and_another_can_be_typed(monkeypatch: pytest.MonkeyPatch, store: str, site: Site) -> None:
     at = drawn(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=site.api.url)
     at.radio("mode").set_value("Call Flask API").run()
-    assert "The API asks for a key." in said(at)
+    assert f"The API at {site.api.url} asks for a key." in said(at)
     at.text_input("key_field").set_value("not the key").run()
     assert f"The API at {site.api.url} does not know this key." in said(at)
     at.text_input("key_field").set_value(API_KEY).run()
     assert f"asked of {site.api.url}" in said(at)
     assert not at.text_input
     assert API_KEY not in said(at)
+
+
+@pytest.mark.parametrize("typed", ["abc…", "schlüssel 🗝"])
+def test_a_typed_key_that_cannot_be_sent_is_a_wrong_one_and_another_can_be_typed(
+    monkeypatch: pytest.MonkeyPatch, store: str, site: Site, typed: str
+) -> None:
+    at = drawn(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=site.api.url)
+    at.radio("mode").set_value("Call Flask API").run()
+    at.text_input("key_field").set_value(typed).run()
+    assert "This is no key: it holds a character that is not visible ASCII" in said(at)
+    assert typed not in said(at)
+    at.text_input("key_field").set_value(API_KEY).run()
+    assert f"asked of {site.api.url}" in said(at)
+
+
+def test_a_configured_key_that_is_wrong_gives_way_to_one_that_is_typed(
+    monkeypatch: pytest.MonkeyPatch, store: str, site: Site
+) -> None:
+    at = drawn(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=site.api.url, PREPTIME_API_KEY="an old key")
+    at.radio("mode").set_value("Call Flask API").run()
+    assert "does not know this key" in said(at)
+    at.text_input("key_field").set_value(API_KEY).run()
+    assert f"asked of {site.api.url}" in said(at)
 
 
 def test_the_api_answers_a_file_too_in_requests_as_small_as_it_wants(
@@ -241,6 +290,35 @@ def test_one_order_is_answered_and_asked_what_if(monkeypatch: pytest.MonkeyPatch
     at.selectbox("one_restaurant").set_value(-1).run()
     at.number_input("one_number").set_value(999_999).run()
     assert "all orders" in said(at)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "clocks"), [((597.0, 931.0), ("19:10", "19:16")), ((629.0, 959.5), ("19:10", "19:16"))]
+)
+def test_the_clock_is_not_too_early(
+    monkeypatch: pytest.MonkeyPatch, store: str, seconds: tuple[float, float], clocks: tuple[str, str]
+) -> None:
+    p50, p90 = seconds
+    at, by = clocks
+
+    def answers(self: BundleScorer, rows: pl.DataFrame) -> pl.DataFrame:
+        ready = (dt.datetime(2015, 6, 20, 19) + dt.timedelta(seconds=p50)).isoformat(" ") + "+01:00"
+        return real(self, rows).with_columns(
+            pl.lit(p50).alias(quantile_column(0.5)),
+            pl.lit(p90).alias(quantile_column(0.9)),
+            pl.lit(ready).alias(READY_AT),
+        )
+
+    real = BundleScorer.answers
+    monkeypatch.setattr(BundleScorer, "answers", answers)
+    page = drawn(monkeypatch, PREPTIME_STORE=store)
+    page.session_state["predict_tab"] = "One order"
+    page.run()
+    assert f"ready at about {at}" in said(page)
+    assert f"nine in ten by {by}." in said(page)
+    drawing = str(page.get("vega_lite_chart")[0].proto)
+    assert f"p50 {at}" in drawing
+    assert f"p90 {by}" in drawing
 
 
 def test_an_order_can_be_described_to_the_api_where_there_is_no_store(
@@ -324,14 +402,53 @@ def test_an_api_that_ends_in_between_is_a_sentence(monkeypatch: pytest.MonkeyPat
         at.radio("mode").set_value("Call Flask API").run()
         upload(at, "mixed.csv", csv(mixed()))
         assert f"asked of {api.url}" in said(at)
-        monkeypatch.setattr(Client, "predict", _gone)
+        ending = _ends_before_it_is_asked(monkeypatch, api)
         at.button("predict").click().run()
-        assert f"The API at {api.url} gives no answer. it has gone" in said(at)
+        assert ending == [0]
+        assert f"The API at {api.url} gives no answer. 127.0.0.1:{api.port} cannot be reached" in said(at)
         assert "Start it with `preptime serve`" in said(at)
+    assert "of 20 rows" not in said(at)
+
+
+def test_an_api_that_ends_while_one_order_is_answered_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, store: str, tmp_path: Path
+) -> None:
+    (tmp_path / "served").mkdir()
+    with started(tmp_path / "served", REAL, PREPTIME_STORE=store, PREPTIME_PREDICTION_LOG="off") as api:
+        api.wait_until("/readyz")
+        at = drawn(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=api.url, PREPTIME_API_KEY=PLAIN_KEY)
+        at.radio("mode").set_value("Call Flask API").run()
+        ending = _ends_before_it_is_asked(monkeypatch, api)
         at.session_state["predict_tab"] = "One order"
         at.run()
-        assert f"The API at {api.url} gives no answer. it has gone" in said(at)
+        assert ending == [0]
+        assert f"The API at {api.url} gives no answer. 127.0.0.1:{api.port} cannot be reached" in said(at)
 
 
-def _gone(*_: object, **__: object) -> None:
-    raise UnreachableError("it has gone")
+def test_an_api_without_a_champion_says_that_it_cannot_predict_yet(
+    monkeypatch: pytest.MonkeyPatch, store: str, tmp_path: Path
+) -> None:
+    (tmp_path / "served").mkdir()
+    empty = str(tmp_path / "empty")
+    with started(tmp_path / "served", REAL, PREPTIME_STORE=empty, PREPTIME_PREDICTION_LOG="off") as api:
+        api.wait_until("/healthz")
+        at = drawn(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=api.url, PREPTIME_API_KEY=PLAIN_KEY)
+        at.radio("mode").set_value("Call Flask API").run()
+        assert f"The API at {api.url} cannot predict at the moment." in said(at)
+        assert "champion" in said(at)
+        assert "train one with `preptime train`" in said(at)
+
+
+def _ends_before_it_is_asked(monkeypatch: pytest.MonkeyPatch, api: Server) -> list[int]:
+    """Ends the server when it is about to be asked for predictions. Gives its exit status."""
+    ended: list[int] = []
+    real = Client.predict
+
+    def ask(self: Client, orders: Orders, *, models: Sequence[str] | None = None) -> Answer:
+        if not ended:
+            api.process.terminate()
+            ended.append(api.process.wait(30))
+        return real(self, orders, models=models)
+
+    monkeypatch.setattr(Client, "predict", ask)
+    return ended

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 
 from preptime.domain.prediction import BASES
@@ -25,12 +27,26 @@ def test_durations_are_said_as_people_say_them(seconds: float | None, said: str)
 
 
 def test_moments_sizes_and_numbers_are_said_as_people_say_them() -> None:
-    assert words.clock("2015-07-01 19:07:17+01:00") == "19:07"
-    assert words.clock(None) == "–"
     assert words.between(130, 785) == "2 to 13 min"
     assert words.counted(1, "order") == "1 order"
     assert words.counted(1204, "order") == "1,204 orders"
+    assert (words.size(0), words.size(1), words.size(312)) == ("0 bytes", "1 byte", "312 bytes")
     assert (words.size(830_000), words.size(12_340_000)) == ("830 kB", "12.3 MB")
+
+
+@pytest.mark.parametrize(
+    ("moment", "nearest", "by"),
+    [
+        ("2015-07-01 19:07:00+01:00", "19:07", "19:07"),
+        ("2015-07-01 19:07:17+01:00", "19:07", "19:08"),
+        ("2015-07-01 19:07:17.500000", "19:07", "19:08"),
+        ("2015-07-01 19:07:30", "19:08", "19:08"),
+        ("2015-07-01 23:59:57", "00:00", "00:00"),
+    ],
+)
+def test_a_clock_says_the_nearest_minute_and_a_promise_the_first_that_holds(moment: str, nearest: str, by: str) -> None:
+    at = dt.datetime.fromisoformat(moment)
+    assert (words.clock(at), words.clock_by(at)) == (nearest, by)
 
 
 def test_every_basis_has_words() -> None:

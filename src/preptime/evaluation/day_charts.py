@@ -180,7 +180,11 @@ def _day_axis(rows: list[Row], width: int) -> alt.X:
     days = sorted({str(row["day"]) for row in rows})
     step = max(1, -(-len(days) * 44 // max(width - 60, 1)))
     axis = alt.Axis(
-        title=None, labelAngle=0, values=days[::-1][::step][::-1], labelExpr="slice(datum.value, 5)", labelOverlap=False
+        title="day",
+        labelAngle=0,
+        values=days[::-1][::step][::-1],
+        labelExpr="slice(datum.value, 5)",
+        labelOverlap=False,
     )
     return alt.X("day:O", axis=axis, scale=alt.Scale(domain=days))
 

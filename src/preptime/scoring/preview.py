@@ -20,7 +20,7 @@ from preptime.tables.size import about_rows
 
 HEAD_ROWS = 200
 """Rows of the preview: more than anybody reads, few enough to be there at once."""
-MOST_REFUSED = 1_000
+MOST_REFUSED = 2_000
 """Refused rows that are listed one by one. The counts are of all."""
 
 VERDICT = "verdict"

@@ -44,6 +44,8 @@ class Summary:
     """`basis`, `orders`."""
     models: pl.DataFrame
     """`model`, `median`, `mean`; the default answer first, as `p50`."""
+    ready_days: tuple[str, str] | None
+    """First and last local day on which an order is ready; None where no row is predicted."""
 
 
 def summarize(scored: Path, points: Sequence[str]) -> Summary:
@@ -51,7 +53,7 @@ def summarize(scored: Path, points: Sequence[str]) -> Summary:
     models = {"p50": SECONDS} | {name: model_column(name) for name in points}
     of_models, of_widths = Histogram(len(models)), Histogram(1)
     hours = _Spread(_HOURS)
-    restaurants, basis = Counter[str](), Counter[str]()
+    restaurants, basis, days = Counter[str](), Counter[str](), set[str]()
     for rows in _batches(scored, [*models.values(), P10, P90, READY_AT, BASIS, RESTAURANT]):
         for place, column in enumerate(models.values()):
             of_models.add(np.full(len(rows), place), rows[column].to_numpy())
@@ -59,6 +61,7 @@ def summarize(scored: Path, points: Sequence[str]) -> Summary:
         hours.add(_hours(rows), rows)
         restaurants.update(dict(rows[RESTAURANT].value_counts().iter_rows()))
         basis.update(dict(rows[BASIS].value_counts().iter_rows()))
+        days.update(rows[READY_AT].str.head(10).unique())
     # Ties by name, so that the same file has the same picture.
     most = [name for name, _ in sorted(restaurants.items(), key=lambda one: (-one[1], one[0]))[:MOST_RESTAURANTS]]
     medians, means = of_models.medians() / _MINUTE, of_models.means() / _MINUTE
@@ -70,6 +73,7 @@ def summarize(scored: Path, points: Sequence[str]) -> Summary:
         widths=_bars(of_widths, 0),
         basis=pl.DataFrame({"basis": list(basis), "orders": list(basis.values())}, {"basis": pl.String, "orders": int}),
         models=pl.DataFrame({"model": list(models), "median": medians, "mean": means}),
+        ready_days=(min(days), max(days)) if days else None,
     )
 
 

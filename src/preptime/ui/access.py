@@ -56,9 +56,9 @@ class Access:
         """A bundle, by default the champion; opened once, for everybody. Raises what opening it raises."""
         return _bundle(self.settings.store, bundle_id or self.champion_id())
 
-    def client(self, key: str) -> Client:
-        """A client of the API with this key. Raises `UsageError` for an address that is none."""
-        return Client(self.api_url, key, timeout_seconds=ANSWER_SECONDS, tries=TRIES)
+    def client(self, key: str, *, tries: int = TRIES) -> Client:
+        """A client of the API with this key. Raises `UsageError` for an address that is none, or a key that is."""
+        return Client(self.api_url, key, timeout_seconds=ANSWER_SECONDS, tries=tries)
 
     def operator(self, presented: str) -> str | None:
         """The name of the operator's key that somebody shows, or None."""

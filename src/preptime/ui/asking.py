@@ -11,7 +11,7 @@ from typing import Protocol
 import polars as pl
 
 from preptime.bundle.bundle import Bundle
-from preptime.client import Answer, Client, RefusedRequestError, UnreachableError
+from preptime.client import Answer, Client, RefusedRequestError, UnreachableError, UnsendableKeyError
 from preptime.domain.prediction import DEFAULT_MODEL
 from preptime.errors import PreptimeError, UsageError
 from preptime.features.directory import Directory
@@ -31,7 +31,7 @@ CHUNK_ROWS = 15_000
 
 
 class WrongKeyError(UsageError):
-    """The API does not know the key that it was shown."""
+    """The API does not know the key that it was shown, or could not be shown it."""
 
 
 class Asked(Protocol):
@@ -99,13 +99,14 @@ class Remote:
 
     @classmethod
     def of(cls, access: Access, key: str) -> Remote:
-        """The API with this key, asked which bundle answers. Raises what a person can act on."""
-        client = access.client(key)
+        """The API with this key (empty: without one), asked which bundle answers. Raises what a person can act on."""
         try:
-            bundle = client.bundle()
-        except (UnreachableError, RefusedRequestError) as error:
-            client.close()
+            # Once: a server without a champion wants to be asked again in five seconds, and a person waits here.
+            with access.client(key, tries=1) as once:
+                bundle = once.bundle()
+        except (UnsendableKeyError, UnreachableError, RefusedRequestError) as error:
             raise explained(error, access) from error
+        client = access.client(key)
         return cls(client, bundle.id, points(bundle.models), min(ORDERS_AT_ONCE, access.settings.max_orders))
 
     def answers(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -161,7 +162,9 @@ def explained(error: PreptimeError, access: Access) -> PreptimeError:
             f"The API at {access.api_url} gives no answer. {error.facts}",
             "Start it with `preptime serve`, or set PREPTIME_API_URL to where it is, and start the page again.",
         )
-    if isinstance(error, RefusedRequestError) and error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+    if isinstance(error, UnsendableKeyError):
+        return WrongKeyError(error.facts, error.hint)
+    if isinstance(error, RefusedRequestError) and error.status == HTTPStatus.UNAUTHORIZED:
         return WrongKeyError(
             f"The API at {access.api_url} does not know this key.",
             "Type another; whoever runs the API makes one with `preptime keys new NAME`.",

@@ -57,7 +57,7 @@ def by_hour(rows: pl.DataFrame, palette: Palette) -> Chart:
 def by_restaurant(rows: pl.DataFrame, palette: Palette) -> Chart:
     """The restaurants with most orders: the median p50 as a dot on the median p10 to p90."""
     base = alt.Chart(_data(rows)).encode(
-        y=alt.Y("restaurant:N", sort=None, title=None, axis=alt.Axis(labelLimit=110)),
+        y=alt.Y("restaurant:N", sort=None, title="restaurant", axis=alt.Axis(labelLimit=110)),
         tooltip=_tips("restaurant:N", "restaurant"),
     )
     lines = base.mark_rule(color=palette.model, opacity=0.4, strokeWidth=5, strokeCap="round").encode(

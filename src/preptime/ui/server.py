@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
@@ -23,6 +24,8 @@ from preptime.ui.door import visitors
 from preptime.ui.downloads import route
 
 _LOG = logging.getLogger(__name__)
+_FIRST = "preptime.ui.sheets.predict"
+"""The page where people arrive."""
 
 
 def serve(settings: Settings, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
@@ -51,16 +54,15 @@ def serve(settings: Settings, environ: Mapping[str, str], say: Callable[[str], N
 
 @asynccontextmanager
 async def _warming(settings: Settings, _app: App) -> AsyncIterator[None]:
-    """From the start on, what the first visitor would wait for: the page's modules, and the champion opened."""
+    """What the first visitor would wait for: the page's modules, before anybody is let in; the champion meanwhile."""
+    import_module(_FIRST)
     threading.Thread(target=_warm, args=(settings,), name="warming", daemon=True).start()
     yield
 
 
 def _warm(settings: Settings) -> None:
     from preptime.ui.access import warm
-    from preptime.ui.sheets import predict
 
-    _LOG.debug("%s is loaded.", predict.__name__)
     try:
         warm(settings)
     except PreptimeError as error:

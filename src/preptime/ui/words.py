@@ -29,9 +29,14 @@ def between(low_seconds: float, high_seconds: float) -> str:
     return f"{round(low_seconds / 60)} to {round(high_seconds / 60)} min"
 
 
-def clock(moment: str | None) -> str:
-    """The wall-clock time of a moment with an offset, `19:07`."""
-    return NOTHING if moment is None else f"{dt.datetime.fromisoformat(moment):%H:%M}"
+def clock(moment: dt.datetime) -> str:
+    """The wall-clock time of a moment, to the nearest minute: `19:07`."""
+    return f"{moment + dt.timedelta(seconds=30):%H:%M}"
+
+
+def clock_by(moment: dt.datetime) -> str:
+    """The first whole minute at which a moment has come, for what is promised by then."""
+    return f"{moment + dt.timedelta(seconds=60, microseconds=-1):%H:%M}"
 
 
 def day_of(date: dt.date) -> str:
@@ -45,7 +50,9 @@ def counted(number: int, noun: str) -> str:
 
 
 def size(octets: int) -> str:
-    """Bytes as people say them: `830 kB`, `12.3 MB`."""
+    """Bytes as people say them: `312 bytes`, `830 kB`, `12.3 MB`."""
+    if octets < 1e3:
+        return counted(octets, "byte")
     return f"{octets / 1e6:,.1f} MB" if octets >= 1e6 else f"{octets / 1e3:,.0f} kB"
 
 

@@ -11,7 +11,7 @@ from preptime.monitoring.document import Monitoring, Trail
 
 _HEIGHT = 230
 _UTC = alt.Scale(type="utc")
-_DAYS = alt.Axis(format="%-d %b", labelOverlap=True, title=None)
+_DAYS = alt.Axis(format="%-d %b", labelOverlap=True, title="day")
 
 
 def ratio(trail: Trail, width: int, palette: Palette) -> Chart:

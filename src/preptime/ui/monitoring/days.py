@@ -12,7 +12,7 @@ from preptime.evaluation.documents import SegmentName
 from preptime.evaluation.scores import COVERAGE_BAND
 from preptime.evaluation.verdict import NO_VALUE, in_percent
 from preptime.monitoring import rows
-from preptime.monitoring.document import Monitoring, Trail
+from preptime.monitoring.document import Day, Monitoring, Trail
 from preptime.monitoring.reading import known_days
 from preptime.ui.monitoring import charts as own
 from preptime.ui.monitoring.alerts import part_of
@@ -55,10 +55,19 @@ def by_day(document: Monitoring, documents: Sequence[Monitoring]) -> None:
     with right:
         picture(
             "Orders by day",
-            f"In the four weeks before this morning {document.answers.unanswered:,} of {document.answers.orders:,} "
-            f"orders have no answer, and {document.answers.open:,} answers no outcome yet.",
+            _counted(whole.days),
             lambda width, palette: day_charts.counted_days(volume, "orders", width, palette),
         )
+
+
+def _counted(days: Sequence[Day]) -> str:
+    """The days that are drawn, in words."""
+    orders, open_answers = sum(day.orders for day in days), sum(day.open for day in days)
+    unanswered = orders - sum(day.answered - day.open for day in days)
+    return (
+        f"From {days[0].date} to {days[-1].date}, {unanswered:,} of {orders:,} orders have no answer, and "
+        f"{open_answers:,} answers no outcome yet."
+    )
 
 
 def longer_or_shorter(document: Monitoring) -> None:

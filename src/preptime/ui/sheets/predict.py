@@ -15,6 +15,7 @@ from preptime.ui.sheets.predict_file import draw_file
 from preptime.ui.sheets.predict_one import draw_one
 
 _TYPED, _FIELD = "typed_key", "key_field"
+_MAKE_KEY = "Whoever runs it makes one with `preptime keys new NAME`."
 _TABS = ("Upload a file", "One order", "Data dictionary")
 
 
@@ -52,19 +53,20 @@ def _mode() -> str:
 
 
 def _api(reach: Access) -> Asked | None:
-    """The API with the key that is configured, was shown at the door, or is typed here; asked for until one is known.
+    """The API with the key that is typed here, configured, or was shown at the door; asked for until one is known.
 
-    A typed key leaves its field for this session's memory, so that no page holds it.
+    Without any the API is asked all the same: it says whether it wants one, or that nobody is there. A typed key
+    leaves its field for this session's memory, so that no page holds it.
     """
-    key = reach.settings.api_key or str(st.session_state.get(_TYPED, "")) or key_shown()
-    if key:
-        try:
-            return Remote.of(reach, key)
-        except WrongKeyError as error:
+    key = str(st.session_state.get(_TYPED, "")) or reach.settings.api_key or key_shown()
+    try:
+        return Remote.of(reach, key)
+    except WrongKeyError as error:
+        st.session_state.pop(_TYPED, None)
+        if key:
             problem(error.facts, error.hint)
-            st.session_state.pop(_TYPED, None)
-    else:
-        notice("The API asks for a key.", "Whoever runs it makes one with `preptime keys new NAME`.")
+        else:
+            notice(f"The API at {reach.api_url} asks for a key.", _MAKE_KEY)
     st.text_input("Key of the API", type="password", key=_FIELD, autocomplete="off", width=420, on_change=_keep_typed)
     return None
 

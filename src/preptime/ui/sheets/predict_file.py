@@ -106,13 +106,14 @@ def _verdict(upload: Upload, seen: Preview, *, knows_restaurants: bool) -> None:
         st.dataframe(
             seen.head,
             hide_index=True,
+            placeholder=words.NOTHING,
             column_config={VERDICT: st.column_config.TextColumn(pinned=True, width="medium")},
         )
     if refused:
         shown = seen.faults["row"].n_unique()
         which = "" if shown == refused else f", the first {MOST_REFUSED:,}"
         with st.expander(f"The {words.counted(refused, 'row')} without a prediction{which}", key="refused"):
-            st.dataframe(seen.faults, hide_index=True)
+            st.dataframe(seen.faults, hide_index=True, placeholder=words.NOTHING)
 
 
 def _predicted(upload: Upload, asked: Asked, mode: str, reach: Access) -> Result:

@@ -141,10 +141,13 @@ def _morning(reach: Access) -> dt.date:
 
 def _answer(order: OneOrder, answer: dict[str, object]) -> None:
     seconds = {name: seconds_of(answer, level) or 0.0 for name, level in _LEVELS.items()}
-    clocks = {"acknowledged": f"{order.acknowledged_at:%H:%M}"}
-    clocks |= {name: f"{order.acknowledged_at + dt.timedelta(seconds=seconds[name]):%H:%M}" for name in seconds}
+    clocks = {"acknowledged": words.clock(order.acknowledged_at)}
+    for name, value in seconds.items():
+        said = words.clock_by if name == "p90" else words.clock
+        clocks[name] = said(order.acknowledged_at + dt.timedelta(seconds=value))
+    clocks["p50"] = words.clock(dt.datetime.fromisoformat(str(answer[READY_AT])))  # as the answer rounds its seconds
     answer_card(
-        words.clock(str(answer[READY_AT])),
+        clocks["p50"],
         f"{words.minutes(seconds['p50'])} after it was acknowledged",
         f"Eight orders in ten like it are ready {words.between(seconds['p10'], seconds['p90'])} after, nine in ten by "
         f"{clocks['p90']}. It stands on {words.BASIS[str(answer[BASIS])]}.",

@@ -19,7 +19,11 @@ from preptime.ui.theme import palette
 MOST_SHOWN = 2_000
 """Rows of a table in the page. All are in the download."""
 
+MOST_CHARACTERS = 80
+"""Of a cell that a reason names."""
+
 _MINUTE = 60
+_CELLS = f"{ROW}_cells"
 _SHOWN_FIRST = ("order_id", "restaurant_id", "order_acknowledged_at")
 
 
@@ -40,10 +44,7 @@ def draw_results(result: Result, seen: Preview) -> None:
         _tables(result, seen)
     if document.refused:
         st.subheader("Rows without a prediction")
-        meaning = {str(reason): rule(reason).meaning for reason in Reason}
-        ours = {"row": pl.col(ROW), "reason": pl.col(REASON).replace(meaning)}
-        shown = _rows(result).filter(pl.col(REASON).is_not_null()).head(MOST_SHOWN).select(_beside(ours, seen))
-        _table(shown.collect(), sum(document.refused.values()), {})
+        _table(_refused(result, seen).collect(), sum(document.refused.values()), {})
 
 
 def _figures(result: Result) -> None:
@@ -112,11 +113,15 @@ def _tables(result: Result, seen: Preview) -> None:
     for name, tab in zip(names, tabs, strict=True):
         if tab.open:
             with tab:
-                _default(rows, found, seen) if name == names[0] else _model(rows, found, seen, name, result.summary)
+                if name == names[0]:
+                    _default(rows, found, seen, result.summary)
+                else:
+                    _model(rows, found, seen, name, result.summary)
 
 
-def _default(rows: pl.LazyFrame, found: int, seen: Preview) -> None:
-    ours = {"row": pl.col(ROW), "ready at": pl.col(READY_AT).str.slice(11, 5), "p50": pl.col(SECONDS) / _MINUTE}
+def _default(rows: pl.LazyFrame, found: int, seen: Preview, summary: Summary) -> None:
+    several = summary.ready_days is not None and len(set(summary.ready_days)) > 1
+    ours = {"row": pl.col(ROW), "ready at": _ready_at(several), "p50": pl.col(SECONDS) / _MINUTE}
     ours |= {f"p{level * 100:.0f}": pl.col(quantile_column(level)) / _MINUTE for level in (0.1, 0.8, 0.9)}
     shown = rows.head(MOST_SHOWN).select(_beside(ours | {"basis": pl.col(BASIS)}, seen))
     _table(shown.collect(), found, dict.fromkeys(("p10", "p50", "p80", "p90"), "%.1f min"))
@@ -137,6 +142,30 @@ def _model(rows: pl.LazyFrame, found: int, seen: Preview, name: str, summary: Su
     }
     shown = rows.head(MOST_SHOWN).select(_beside(ours, seen))
     _table(shown.collect(), found, {name: "%.1f min", "default answer": "%.1f min", "difference": "%+.1f min"})
+
+
+def _refused(result: Result, seen: Preview) -> pl.LazyFrame:
+    """The rows without a prediction; their reason names the cells, as far as the preview lists them."""
+    meaning = {str(reason): rule(reason).meaning for reason in Reason}
+    rows = _rows(result).filter(pl.col(REASON).is_not_null()).head(MOST_SHOWN)
+    value = pl.format(" '{}'", pl.col("value").str.head(MOST_CHARACTERS))  # null for an empty cell
+    faults = seen.faults.lazy().select(
+        pl.col("row").cast(pl.UInt32).alias(ROW),
+        pl.col("reason").alias(REASON),
+        pl.concat_str("column", value, ignore_nulls=True).alias(_CELLS),
+    )
+    cells = faults.group_by(ROW, REASON).agg(pl.col(_CELLS).str.join(", "))
+    named = rows.with_columns(pl.col(REASON).replace(meaning)).join(
+        cells, on=[ROW, REASON], how="left", maintain_order="left"
+    )
+    reason = pl.concat_str(REASON, pl.format(": {}", pl.col(_CELLS)), ignore_nulls=True)
+    return named.select(_beside({"row": pl.col(ROW), "reason": reason}, seen))
+
+
+def _ready_at(several_days: bool) -> pl.Expr:
+    """The restaurant's clock to the nearest minute, with the date where there are several; as text it sorts by time."""
+    moment = pl.col(READY_AT).str.head(19).str.to_datetime("%Y-%m-%d %H:%M:%S")
+    return moment.dt.offset_by("30s").dt.strftime("%Y-%m-%d %H:%M" if several_days else "%H:%M")
 
 
 def _rows(result: Result) -> pl.LazyFrame:
@@ -160,7 +189,7 @@ def _table(rows: pl.DataFrame, found: int, formats: dict[str, str]) -> None:
     if found > len(rows):
         lead(f"The first {len(rows):,} of {found:,}; all are in the download.")
     config = {name: st.column_config.NumberColumn(format=kind) for name, kind in formats.items()}
-    st.dataframe(rows, hide_index=True, column_config=config)
+    st.dataframe(rows, hide_index=True, column_config=config, placeholder=words.NOTHING)
 
 
 def _middle(bars: pl.DataFrame) -> float | None:
