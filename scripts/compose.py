@@ -59,7 +59,7 @@ def completed(told: Mapping[str, str], kept: Mapping[str, str]) -> dict[str, str
     if not told.get("PREPTIME_API_KEY") and not found.get("PREPTIME_API_KEY"):
         key = new_key(PAGE)
         found["PREPTIME_API_KEY"] = key.key
-        found["PREPTIME_API_KEYS"] = ",".join(filter(None, (told.get("PREPTIME_API_KEYS"), key.setting)))
+        found["PREPTIME_API_KEYS"] = key.setting
     return found
 
 
@@ -73,10 +73,10 @@ def environment(told: Mapping[str, str]) -> dict[str, str]:
     if made != kept:
         SECRETS.touch(mode=0o600)
         SECRETS.write_text("".join(f"{name}={value}\n" for name, value in made.items()), encoding="utf-8")
-    # The page's key is one of the API's, whatever .env says of the others.
     result = {**made, **{name: value for name, value in told.items() if value}}
+    # The page's key is one of the API's, beside those that .env names now: one may be added or taken away at any time.
     if "PREPTIME_API_KEYS" in made:
-        result["PREPTIME_API_KEYS"] = made["PREPTIME_API_KEYS"]
+        result["PREPTIME_API_KEYS"] = ",".join(filter(None, (told.get("PREPTIME_API_KEYS"), made["PREPTIME_API_KEYS"])))
     result.setdefault("POSTGRES", told.get("POSTGRES") or pins()["POSTGRES"])
     return result
 

@@ -13,8 +13,9 @@ locals {
       timeout  = "3600s"
       retries  = 2
     }
+    # A losing day makes two bundles, and monitoring looks back 42 days.
     prune-bundles = {
-      command  = "preptime bundles prune --keep 30"
+      command  = "preptime bundles prune --keep 100"
       schedule = "15 6 * * *"
       role     = "keeper"
       cpu      = 1

@@ -25,6 +25,7 @@ from preptime.bundle.writing import write_bundle
 from preptime.cli.doctor import DoctorDocument
 from preptime.doctor import machine
 from preptime.doctor.finding import Finding
+from preptime.domain.dictionary import TABLES, TARGET
 from preptime.keys import new_key
 from preptime.settings.declared import declared
 from tests.bundle.making import DAY, some_draft, some_history, some_model, some_orders
@@ -74,6 +75,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         monkeypatch.setenv("PREPTIME_PORT", str(probe.getsockname()[1]))
+    for name, columns in TABLES.items():
+        (tmp_path / f"{name}.csv").write_text(",".join(column.name for column in columns) + "\n", encoding="utf-8")
+        monkeypatch.setenv(f"PREPTIME_{name.upper()}", str(tmp_path / f"{name}.csv"))
     store = Store.open(str(tmp_path / "models"))
     return Place(tmp_path, store, promoted(store))
 
@@ -115,7 +119,50 @@ def test_an_environment_that_is_well(place: Place) -> None:
 def test_jobs_are_asked_for_other_things(place: Place) -> None:
     findings = examined("--for", "jobs")
     assert not {"keys", "port"} & set(findings)
-    assert "disk: results" in findings
+    assert {"orders", "restaurants", "disk: results"} <= set(findings)
+    assert {finding.state for finding in findings.values()} == {"fine"}
+
+
+@pytest.mark.parametrize("name", ["orders", "restaurants"])
+def test_a_table_that_is_not_there(place: Place, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"PREPTIME_{name.upper()}", "nowhere.csv")
+    told = fault_of(name, "--for", "jobs")
+    assert "nowhere.csv" in told
+    assert f"PREPTIME_{name.upper()} names it." in told
+    monkeypatch.delenv(f"PREPTIME_{name.upper()}")
+    assert f"--{name}" in warning_of(name, "--for", "jobs")
+    assert name not in examined()
+
+
+@pytest.mark.parametrize(("name", "lost"), [("orders", "restaurant_id"), ("restaurants", "city")])
+def test_a_table_without_a_column(place: Place, name: str, lost: str) -> None:
+    path = place.folder / f"{name}.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace(lost, "other"), encoding="utf-8")
+    assert f"The column {lost} is missing" in fault_of(name, "--for", "jobs")
+
+
+def test_orders_are_not_restaurants(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREPTIME_RESTAURANTS", os.environ["PREPTIME_ORDERS"])
+    assert "?table=restaurants" in fault_of("restaurants", "--for", "jobs")
+
+
+def test_orders_without_a_label(place: Place) -> None:
+    path = place.folder / "orders.csv"
+    header = path.read_text(encoding="utf-8").replace(TARGET, "a").replace("order_ready_at", "b")
+    path.write_text(header, encoding="utf-8")
+    assert f"neither order_ready_at nor {TARGET}" in fault_of("orders", "--for", "jobs")
+
+
+def test_a_table_whose_library_is_not_installed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an image that serves, asked for the jobs."""
+
+    def missing(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'polars'", name="polars")
+
+    monkeypatch.setattr("preptime.tables.open.open_table", missing)
+    findings = examined("--for", "jobs", status=3)
+    assert "polars" in findings["orders"].found
+    assert "extra" in findings["orders"].hint
 
 
 def test_it_changes_nothing(place: Place) -> None:
@@ -184,6 +231,17 @@ def test_a_port_in_use(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         other.listen()
         monkeypatch.setenv("PREPTIME_PORT", str(other.getsockname()[1]))
         assert str(other.getsockname()[1]) in fault_of("port")
+
+
+def test_a_port_for_health_that_is_in_use(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("PREPTIME_HEALTH_PORT", str(other.getsockname()[1]))
+        other.listen()
+        assert "another PREPTIME_HEALTH_PORT" in fault_of("port")
+    assert os.environ["PREPTIME_HEALTH_PORT"] in examined()["port"].found
+    monkeypatch.setenv("PREPTIME_HEALTH_PORT", os.environ["PREPTIME_PORT"])
+    assert "Give it another" in fault_of("port")
 
 
 def test_a_store_without_a_champion(place: Place, tmp_path: Path) -> None:

@@ -135,9 +135,19 @@ def test_secrets_are_made_once_and_those_of_a_person_are_left_alone() -> None:
     assert "POSTGRES_PASSWORD" not in first
     assert first["PREPTIME_API_KEYS"].startswith("page:")
     assert compose.completed({"POSTGRES_PASSWORD": "mine"}, first) == first
-    others = compose.completed({"PREPTIME_API_KEYS": "dispatch:00"}, {})
-    assert others["PREPTIME_API_KEYS"].startswith("dispatch:00,page:")
     assert compose.completed({}, {})["POSTGRES_PASSWORD"] != compose.completed({}, {})["POSTGRES_PASSWORD"]
+
+
+def test_a_key_that_is_added_later_holds_and_one_that_is_taken_away_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compose, "SECRETS", tmp_path / "secrets")
+    told = {"POSTGRES": "postgres:local"}
+    page = compose.environment(told)["PREPTIME_API_KEYS"]
+    assert page.startswith("page:")
+    added = compose.environment(told | {"PREPTIME_API_KEYS": "demo:00"})
+    assert added["PREPTIME_API_KEYS"] == f"demo:00,{page}"
+    assert compose.environment(told)["PREPTIME_API_KEYS"] == page
 
 
 def test_up_says_where_everything_is(running: Running) -> None:

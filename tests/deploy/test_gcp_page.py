@@ -72,6 +72,16 @@ def test_settings_and_routes_named_are_the_codes() -> None:
     assert "(`PREPTIME_MAX_WAITING`)" in PAGE
 
 
+def test_it_is_installed_from_the_checkout_before_it_is_called() -> None:
+    """It is on no index; what the pages install has to be what they call."""
+    for path in (ROOT / "docs").glob("deploy-*.md"):
+        assert not re.search(r"pip install '?preptime", path.read_text(encoding="utf-8")), path.name
+    first = re.search(r"^preptime ", PAGE, flags=re.MULTILINE)
+    assert first is not None
+    assert 0 < PAGE.index("python dev.py setup run") < PAGE.index(". .venv/bin/activate") < first.start()
+    assert "google-cloud-bigquery==" in (ROOT / "locks" / "run.lock").read_text(encoding="utf-8")
+
+
 def test_the_command_back_is_a_command() -> None:
     (call,) = re.findall(r"python scripts/cloud_run\.py ([^`]+)`", PAGE)
     assert cloud_run.parsed(call.replace('"$REGION"', "r").split()).verb == "back"

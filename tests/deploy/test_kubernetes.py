@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -17,13 +18,16 @@ import yaml
 from preptime.api.counts import WorkerState
 from preptime.api.metrics import exposition
 from preptime.cli.app import app
+from preptime.monitoring.monitor import LOOKED_AT_DAYS
 from preptime.monitoring.prometheus import render
 from preptime.settings.declared import FOR_DAGS, declared
+from preptime.tables.bigquery.address import Address
 from tests.deploy.manifests import K8S, Document, inside, promtool, rendered, tool
 from tests.monitoring.example import fired
 from tests.requirements import ROOT
 
 OVERLAYS = ("local", "gke")
+PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 OF_GOOGLE = ("PodMonitoring", "Rules")
 """Kinds that only GKE knows: no published schema to check them with."""
 
@@ -73,6 +77,23 @@ def test_every_document_is_what_its_schema_says(overlay: str, tmp_path: Path) ->
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert len(kept) > 15
+
+
+def test_the_way_in_that_googles_page_shows_is_valid(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "deploy-gke.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    path = tmp_path / "shown.yaml"
+    path.write_text(shown, encoding="utf-8")
+    checked = subprocess.run(
+        [tool("kubernetes-validate"), "--strict", path], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    service, policy = msgspec.convert(list(yaml.safe_load_all(shown)), list[Document])
+    deployed = plain(named("gke", "Deployment", "api")["spec"])
+    chosen = plain(plain(deployed["selector"])["matchLabels"])
+    assert plain(service["spec"])["selector"] == chosen
+    assert plain(plain(policy["spec"])["podSelector"])["matchLabels"] == chosen
+    assert [*inside(policy, "cidr")] == plain(service["spec"])["loadBalancerSourceRanges"]
 
 
 def test_the_schema_check_can_fail(tmp_path: Path) -> None:
@@ -137,7 +158,28 @@ def test_every_setting_named_exists_and_takes_its_value(overlay: str) -> None:
     for name, value in given.items():
         known[name].convert(name, value)
     assert "PREPTIME_API_KEYS" in named_alone
-    assert not any(known[name].secret for name in given)
+    # A database's address may hold a password; BigQuery's has no place for one.
+    assert not any(known[name].secret for name, value in given.items() if not value.startswith("bigquery://"))
+
+
+def test_orders_get_where_the_jobs_look_for_them() -> None:
+    """The page's commands: through a pod that may write to the volume, or by a job that a CronJob's is made into."""
+    page = (ROOT / "docs" / "deploy-kubernetes.md").read_text(encoding="utf-8")
+    settings = plain(named("local", "ConfigMap", "preptime-jobs")["data"])
+    assert (settings["PREPTIME_ORDERS"], settings["PREPTIME_RESTAURANTS"]) == (
+        "/data/orders/orders.csv",
+        "/data/orders/restaurants.csv",
+    )
+    assert "cat > /data/orders/$name.csv" in page
+    assert {"name": "data", "mountPath": "/data"} in msgspec.convert(opened_by("ui")[0]["volumeMounts"], list[Document])
+    (program,) = re.findall(r"sed '(s\|[^']*)'", page)
+    ((train,),) = (
+        args for args in inside(named("local", "CronJob", "daily-training"), "args") if isinstance(args, list)
+    )
+    ran = subprocess.run(["sed", program], input=str(train), capture_output=True, text=True, check=True)
+    words = ran.stdout.removeprefix("exec preptime ").split()
+    assert words[:3] == ["synthesize", "--out", "/data/orders"]
+    assert understood(words)
 
 
 def named_in(container: Document) -> list[object]:
@@ -180,20 +222,41 @@ def relative(target: Path, start: Path) -> str:
     return str(Path(*[".."] * len(start.resolve().parts[1:])) / target.resolve().relative_to("/"))
 
 
+def opened_by(name: str) -> tuple[Document, dict[str, int], dict[str, str]]:
+    """The container of a Deployment, its ports by name, and the settings that it is given as a map."""
+    (spec,) = (spec for pod, spec in pods("local") if pod == name)
+    (container,) = containers(spec)
+    ports = {str(one["name"]): one["containerPort"] for one in msgspec.convert(container["ports"], list[Document])}
+    given = next(one["data"] for one in documents("local") if f"preptime-{name}-" in str(one["metadata"]))
+    return container, msgspec.convert(ports, dict[str, int]), msgspec.convert(given, dict[str, str])
+
+
 def test_probes_ask_endpoints_that_exist_on_ports_that_are_open() -> None:
-    (spec,) = (spec for name, spec in pods("local") if name == "api")
-    (serve,) = containers(spec)
-    ports = {one["name"]: one["containerPort"] for one in msgspec.convert(serve["ports"], list[Document])}
-    settings = msgspec.convert(
-        next(one["data"] for one in documents("local") if "preptime-api" in str(one["metadata"])), dict[str, str]
-    )
+    serve, ports, settings = opened_by("api")
     assert ports == {"http": int(settings["PREPTIME_PORT"]), "health": int(settings["PREPTIME_HEALTH_PORT"])}
-    probes = {kind: plain(serve[kind])["httpGet"] for kind in ("startupProbe", "livenessProbe", "readinessProbe")}
+    probes = {kind: plain(serve[kind])["httpGet"] for kind in PROBES}
     assert probes == {
         "startupProbe": {"path": "/healthz", "port": "health"},
         "livenessProbe": {"path": "/healthz", "port": "http"},
         "readinessProbe": {"path": "/readyz", "port": "health"},
     }
+
+
+def test_probes_of_the_page_ask_where_streamlit_answers() -> None:
+    page, ports, settings = opened_by("ui")
+    assert ports == {"http": int(settings["PREPTIME_UI_PORT"])}
+    (asked,) = {
+        (str(probe["path"]), str(probe["port"]))
+        for kind in PROBES
+        for probe in inside(page[kind], "httpGet")
+        if isinstance(probe, dict)
+    }
+    assert asked[1] in ports
+    package = find_spec("streamlit")
+    assert package is not None
+    assert package.origin is not None
+    routes = (Path(package.origin).parent / "web" / "server").rglob("*.py")
+    assert any(asked[0].lstrip("/") in source.read_text(encoding="utf-8") for source in routes)
 
 
 def test_a_pod_has_time_to_end() -> None:
@@ -238,6 +301,32 @@ def test_cron_jobs_call_verbs_that_exist_once_at_a_time_with_a_deadline(overlay:
     assert called == ["monitor", "score", "respond", "train", "bundles", "results"]
 
 
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_answers_are_not_asked_for_again_and_late_data_is(overlay: str) -> None:
+    """As in Airflow: an alert and wrong use stand; data that was refused may be whole ten minutes later."""
+    final: dict[str, object] = {}
+    seconds = 0
+    for one in documents(overlay):
+        if one["kind"] == "CronJob":
+            name = str(plain(one["metadata"])["name"])
+            (final[name],) = inside(one, "values")
+            if name == "daily-training":
+                (tries,) = inside(one, "backoffLimit")
+                seconds = sum(min(10 * 2**again, 600) for again in range(msgspec.convert(tries, int)))
+    assert final.pop("daily-monitoring") == [1, 2]
+    assert len(final) == 4
+    assert all(values == [2] for values in final.values())
+    assert seconds >= 600
+
+
+def test_bundles_are_kept_as_long_as_monitoring_looks_back() -> None:
+    """Two a day (the comparison's challenger and the refreshed champion), wherever they are pruned."""
+    kept = [text("local"), (ROOT / "deploy" / "terraform" / "jobs.tf").read_text(encoding="utf-8")]
+    for place in kept:
+        (count,) = re.findall(r"bundles prune --keep (\d+)", place)
+        assert int(count) >= 2 * LOOKED_AT_DAYS
+
+
 def understood(words: list[str]) -> bool:
     """Whether the command line has this verb with these options."""
     command: click.Command = app
@@ -247,19 +336,70 @@ def understood(words: list[str]) -> bool:
     return {word for word in words if word.startswith("--")} <= known
 
 
-def test_what_comes_in_is_named() -> None:
-    """Everything is closed; the API's two ports and the page's one are open to labels, and to nothing else."""
-    policies = {
+def policies(overlay: str) -> dict[str, Document]:
+    """The network policies, by name."""
+    return {
         str(plain(one["metadata"])["name"]): plain(one["spec"])
-        for one in documents("local")
+        for one in documents(overlay)
         if one["kind"] == "NetworkPolicy"
     }
-    assert policies["nothing"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-    opened = {
-        name: [*inside(spec.get("ingress") or [], "port")] for name, spec in policies.items() if "ingress" in spec
+
+
+@pytest.mark.parametrize(
+    ("overlay", "into"),
+    [
+        ("local", {"api": ["http", "health"], "ui": ["http"]}),
+        ("gke", {"api": ["http", "health"], "ui": ["http"], "api-metrics": ["health"]}),
+    ],
+)
+def test_what_comes_in_is_named(overlay: str, into: dict[str, list[str]]) -> None:
+    """Everything is closed; the API's two ports and the page's one are open to labels, and to nothing else."""
+    found = policies(overlay)
+    assert found["nothing"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    opened = {name: [*inside(spec.get("ingress") or [], "port")] for name, spec in found.items() if "ingress" in spec}
+    assert opened == into
+    assert all(rule for spec in found.values() for rule in inside(spec, "from"))
+
+
+def test_google_is_reached_and_nothing_private_but_what_it_takes() -> None:
+    """Names by the cache of the node or by Cloud DNS; the metadata server; public addresses by TLS."""
+    found = policies("gke")
+    (names,) = msgspec.convert(found["names-of-google"]["egress"], list[Document])
+    assert names["ports"] == [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
+    assert [*inside(names, "cidr")] == ["169.254.20.10/32", "169.254.169.254/32"]
+    assert [*inside(names, "k8s-app")] == ["node-local-dns"]
+    (public, *metadata) = msgspec.convert(found["google"]["egress"], list[Document])
+    assert [*inside(public, "port")] == [443]
+    private = msgspec.convert(next(inside(public, "except")), list[str])
+    assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"} == set(private)
+    assert [*inside(metadata, "cidr")] == ["169.254.169.252/32", "169.254.169.254/32"]
+    assert [*inside(found["api-metrics"], "values")] == [["gmp-system", "gke-gmp-system"]]
+
+
+def test_on_google_each_address_is_of_its_own_table() -> None:
+    """The orders, the restaurants, and the dataset that predictions go to; as in Terraform."""
+    given = {
+        name: Address.parse(value.replace("PROJECT", "a-project").replace("REGION", "europe-west1"))
+        for one in documents("gke")
+        if one["kind"] == "ConfigMap"
+        for name, value in msgspec.convert(one["data"], dict[str, str]).items()
+        if value.startswith("bigquery://")
     }
-    assert opened == {"api": ["http", "health"], "ui": ["http"]}
-    assert all(rule for spec in policies.values() for rule in inside(spec, "from"))
+    assert {name: address.table for name, address in given.items()} == {
+        "PREPTIME_ORDERS": "orders",
+        "PREPTIME_RESTAURANTS": "restaurants",
+        "PREPTIME_PREDICTIONS_TO": "orders",
+    }
+    assert len({(address.project, address.dataset, address.location) for address in given.values()}) == 1
+    database = given["PREPTIME_PREDICTIONS_TO"]
+    assert database.name == database.database
+
+
+def test_images_are_those_that_the_page_pushes() -> None:
+    pushed = re.findall(r'docker push "\$REGISTRY/\$name:([\w.]+)"', (ROOT / "docs/deploy-gcp.md").read_text("utf-8"))
+    values = (K8S / "airflow" / "values.yaml").read_text(encoding="utf-8")
+    named = re.findall(r"docker\.pkg\.dev/PROJECT/preptime/\w+:([\w.]+)", text("gke") + values)
+    assert (len(pushed), set(named)) == (1, set(pushed))
 
 
 def test_alerts_fire_when_they_should_and_only_then() -> None:
@@ -286,4 +426,4 @@ def test_metrics_named_in_rules_exist() -> None:
     asked = {re.sub("_bucket$", "", name) for name in re.findall(r"\bpreptime_\w+", rules)}
     assert asked <= served
     assert len(asked) > 9
-    assert set(re.findall(r"\bkube_\w+", rules)) == {"kube_job_status_failed"}
+    assert set(re.findall(r"\bkube_\w+", rules)) == {"kube_job_failed"}

@@ -101,6 +101,33 @@ def test_tasks_that_are_called_are_there() -> None:
     assert (ROOT / ".ci" / "run").is_file()
 
 
+def test_a_build_stands_on_what_was_committed() -> None:
+    """Pinned while it is being deployed would be a digest that nobody has looked at."""
+    assert "dev.py images serve jobs ui" in text("deploy")
+    assert not re.search(r"run:[^#]*--pin", text("deploy"))
+
+
+def test_no_deployment_cancels_another() -> None:
+    """Only a newer push to the same pull request makes a check pointless."""
+    for name in ("deploy", "back"):
+        assert "cancel-in-progress: false" in text(name)
+    only = "github.event_name == 'pull_request'"
+    assert f"cancel-in-progress: ${{{{ {only} }}}}" in text("check")
+    assert f"group: check-${{{{ github.workflow }}}}-${{{{ {only} && github.ref || github.run_id }}}}" in text("check")
+
+
+def test_what_was_merged_is_checked_as_well() -> None:
+    assert re.search(r"^on:\n  pull_request:\n  push:\n    branches: \[main\]\n", text("check"), flags=re.MULTILINE)
+
+
+def test_terraform_is_checked_with_the_provider() -> None:
+    for command in ("fmt -check -recursive", "init -backend=false", "validate"):
+        assert re.search(rf"terraform (-chdir=deploy/terraform )?{command}", text("check")), command
+    given = re.findall(r"terraform_version: (\d+)\.(\d+)", text("check"))
+    least = re.findall(r'required_version = ">= (\d+)\.(\d+)"', text_of(FOLDER))
+    assert [tuple(map(int, one)) for one in given] >= [tuple(map(int, one)) for one in least]
+
+
 def test_docker_is_asked_for_what_the_shell_says() -> None:
     requires(shutil.which("bash"), "bash is not installed")
     for name in ("deploy", "back", "check"):

@@ -12,7 +12,7 @@ page_members = ["group:preptime@example.com"]
 alert_emails = ["preptime@example.com"]
 repository   = "example/preptime"
 
-# Two, so that one may be replaced; one answers some 200,000 orders a minute (docs/benchmarks-api.md).
+# Two, so that one may be replaced; one answers some 300,000 orders a minute (docs/benchmarks-api.md).
 api = {
   cpu           = 1
   memory        = "1Gi"

@@ -46,8 +46,9 @@ class DoctorDocument(msgspec.Struct, frozen=True):
 def doctor(speaker: Speaker, *, role: Role, store: str | None, env_file: Path | None, date: dt.date | None) -> None:
     """Check the environment: what is wrong, and how to mend it.
 
-    Looks at settings, keys, port, store, champion, history, libraries, clock, time zones and disks, and changes
-    nothing. Exit status 3 when something will not work; warnings alone are fine.
+    Looks at settings, keys and ports (for the jobs: orders and restaurants), store, champion, history, libraries,
+    clock, time zones and disks, and changes nothing. Exit status 3 when something will not work; warnings alone are
+    fine.
     """
     # Everywhere else a date is given, so that a run can be repeated. What is examined here is this machine now, its
     # clock among it: a finding is of its moment and of no use later.

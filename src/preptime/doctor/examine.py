@@ -11,6 +11,8 @@ from preptime.bundle.store import Store
 from preptime.doctor import machine, server
 from preptime.doctor import store as stores
 from preptime.doctor.finding import Finding, Role, fault, not_asked
+from preptime.doctor.tables import tables
+from preptime.domain.dictionary import TABLES
 from preptime.errors import StoreError
 from preptime.settings import Settings
 
@@ -22,11 +24,12 @@ def examine(environ: Mapping[str, str], env_file: Path, role: Role, today: date)
     findings = [machine.python(), told]
     if settings is None:
         rest = ["store", "champion", "history", "libraries", "clock", "time zones", "disk"]
-        if role == "serve":
-            rest = ["keys", "port", *rest]
+        rest = [*(("keys", "port") if role == "serve" else TABLES), *rest]
         return [*findings, *(not_asked(check, "The settings come first.") for check in rest)]
     if role == "serve":
         findings += [server.keys(settings), server.port(settings)]
+    else:
+        findings += tables(settings)
     return [*findings, *_of_the_store(settings, role, today, clock), *machine.disk(_folders(settings, role))]
 
 

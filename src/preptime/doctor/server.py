@@ -45,9 +45,15 @@ def keys(told: Settings) -> Finding:
 
 
 def port(told: Settings) -> Finding:
-    """Whether the server could listen."""
+    """Whether the server could listen, on the port for health and metrics as well where there is one."""
+    ports = {"PREPTIME_PORT": told.port}
+    if told.health_port is not None:
+        ports["PREPTIME_HEALTH_PORT"] = told.health_port
+    if len(set(ports.values())) < len(ports):
+        return fault("port", f"PREPTIME_HEALTH_PORT is PREPTIME_PORT, {told.port}.", "Give it another, or none.")
     try:
-        address = free_address(told.host, told.port, "PREPTIME_PORT")
+        addresses = {free_address(told.host, number, setting) for setting, number in ports.items()}
     except UsageError as error:
         return fault("port", error.facts, f"{error.hint} If preptime itself is running here, all is well.".strip())
-    return fine("port", f"{told.port} is free on {address}.")
+    free = " and ".join(map(str, ports.values()))
+    return fine("port", f"{free} {'is' if len(ports) == 1 else 'are'} free on {', '.join(addresses)}.")
