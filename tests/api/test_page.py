@@ -1,4 +1,4 @@
-"""The examples of docs/api.md are true: what they send is answered, with what they show."""
+"""The examples of docs/api.md and of the README are true: what they send is answered, with what they show."""
 
 from __future__ import annotations
 
@@ -37,6 +37,15 @@ def test_every_example_is_answered_as_shown(http: Client) -> None:
             shown = {name: shown[name] for name in ("rf", "quantile")}
             assert response.status_code == 201
         assert shape(response.json) == shape(shown)
+
+
+def test_the_example_of_the_readme_is_answered_as_shown(http: Client) -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"curl http://\S+:8000(\S+) .*? -d '(.*?)'\n```.*?```json\n(.*?)\n```", page, re.DOTALL)
+    assert found is not None
+    response = http.post(found[1], data=found[2], headers=HEADERS, content_type="application/json")
+    assert response.status_code == 200, response.text
+    assert shape(response.json) == shape(json.loads(found[3]))
 
 
 def test_every_path_is_on_the_page(http: Client) -> None:

@@ -75,7 +75,9 @@ def _requests(sums: Mapping[tuple[str, str, str], tuple[float, ...]]) -> Iterato
         ({"endpoint": one, "status": two, "key": three}, sums[one, two, three]) for one, two, three in sorted(sums)
     ]
     name = "preptime_requests_total"
-    yield from _family(name, "counter", "Answered requests for predictions.", [(labels, of[REQUESTS]) for labels, of in named])
+    yield from _family(
+        name, "counter", "Answered requests for predictions.", [(labels, of[REQUESTS]) for labels, of in named]
+    )
     name = "preptime_orders_total"
     yield from _family(name, "counter", "Orders asked for.", [(labels, of[ORDERS]) for labels, of in named])
     by_endpoint: dict[str, tuple[float, ...]] = {}
