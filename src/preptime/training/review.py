@@ -20,9 +20,10 @@ from preptime.evaluation.metrics import MAE
 from preptime.evaluation.scores import interval
 from preptime.training.compare import evaluate_bundle
 from preptime.training.corpus import Corpus
-from preptime.training.decide import ONE_DAY, history_for
+from preptime.training.decide import ONE_DAY
 from preptime.training.promote import Check, Comparison
 from preptime.training.publish import Who, publish_refresh
+from preptime.training.refresh import history_for
 
 LEAST_ORDERS = 200
 """As for a segment at the promotion gate (D7): fewer say too little."""
