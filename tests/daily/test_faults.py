@@ -138,7 +138,7 @@ def test_a_day_delivered_twice_is_learned_from_and_answered_once(week: Place, pl
 
 
 def test_one_bad_row_costs_one_row(week: Place, place: Place, rows: pl.DataFrame) -> None:
-    """One in three thousand: a million rows are read by the same code in the same chunks."""
+    """One in three thousand, and all others as ever, to the byte; one in a million: test_million.py."""
     of_day = (local_dates(rows, place.restaurants) == SECOND).arg_true()
     bad = rows.with_row_index().with_columns(
         number_of_items=pl.when(pl.col("index") == of_day[7]).then(pl.lit("three")).otherwise("number_of_items")
