@@ -22,8 +22,8 @@ def restore(store: Store, champion: str, corpus: Corpus, date: dt.date) -> None:
     """
     if morning_of(champion) != date or _opens(store, champion):
         return
-    trained = _trained(ChampionLog(store), champion)
-    if trained == champion:
+    trained = ChampionLog(store).trainings().get(champion)
+    if trained is None:
         return
     parent = _opens(store, trained)
     if parent is None:
@@ -64,14 +64,3 @@ def _opens(store: Store, bundle: str) -> Bundle | None:
         return verify(store, bundle)
     except RefusedBundleError:  # damaged: that can be made again as well
         return None
-
-
-def _trained(log: ChampionLog, bundle: str) -> str:
-    """The bundle whose models a champion has: itself, or the one that it is a refresh of, however many mornings ago.
-
-    Out of the log, since the manifest that names the parent went with the bundle.
-    """
-    made_of = {entry.bundle: entry.previous for entry in log.history() if entry.action == "refresh"}
-    while (before := made_of.get(bundle)) is not None:
-        bundle = before
-    return bundle
