@@ -11,9 +11,11 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import TriggerRule
 from preptime_verbs import DATE, daily, verb
 
-KEEP_BUNDLES = os.environ.get("PREPTIME_KEEP_BUNDLES") or "30"
+KEEP_BUNDLES = os.environ.get("PREPTIME_KEEP_BUNDLES") or "100"
+"""Monitoring looks back 42 days, and a morning whose challenger loses makes two bundles, itself and the refresh: 84.
+The rest is for what people and `respond` make. At about 20 MB each that is 2 GB."""
 KEEP_DAYS = os.environ.get("PREPTIME_KEEP_DAYS") or "400"
-"""A year of results, to compare a day with the same of last year; a month of bundles, which are larger."""
+"""A year of results and a month more, to compare a day with the same of last year."""
 
 DEMO = os.environ.get("PREPTIME_DEMO_ORDERS")
 """A folder: its orders.csv and restaurants.csv are synthesized first, for a demonstration without orders of its own."""

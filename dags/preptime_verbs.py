@@ -43,8 +43,8 @@ os.execvp(sys.argv[1], sys.argv[1:])
 """
 """Becomes the command in its arguments. On Linux a task that is killed outright takes that with it."""
 FIRST_RETRY, TIMES_LONGER, LAST_RETRY = timedelta(minutes=5), 2, timedelta(hours=1)
-"""Airflow waits up to twice as long: 5 to 10, 10 to 20, 20 to 40 minutes. What was delivered by 06:00 is trained on
-before the orders of the day are scored at 07:00."""
+"""Airflow waits up to twice as long: 5 to 10, 10 to 20, 20 to 40 minutes, so the last try of a run of 05:00 is between
+05:35 and 06:10. What was delivered by 05:35 is trained on for certain, before the day's orders are scored at 07:00."""
 
 
 def time_zone() -> ZoneInfo:

@@ -8,6 +8,10 @@ part, but not the real data.
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,3 +45,24 @@ def airflow_python() -> Path:
         "Airflow is not here: make its environment with `python dev.py setup airflow`",
     )
     return python
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of its own below `folder`, of so much (`1m`), in memory: when it is full, the kernel says so.
+
+    Mounting takes root. Where nothing may be skipped, as in CI, a user with a `sudo` that does not ask is as good.
+    """
+    disk = folder / "disk"
+    disk.mkdir()
+    as_root = ["sudo", "-n"] if os.geteuid() and os.environ.get("PREPTIME_REQUIRE") else []
+    mount = [*as_root, "mount", "-t", "tmpfs", "-o", f"size={size},mode=1777", "preptime-test", str(disk)]
+    mounted = shutil.which(mount[0]) is not None and subprocess.run(mount, capture_output=True, check=False)
+    requires(
+        mounted and mounted.returncode == 0,
+        "no file system can be mounted here: that takes root, and in a container CAP_SYS_ADMIN",
+    )
+    try:
+        yield disk
+    finally:
+        subprocess.run([*as_root, "umount", str(disk)], check=True)

@@ -41,12 +41,13 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
 
 @pytest.fixture(scope="session")
 def week(rows: pl.DataFrame, restaurants: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """A week of daily runs, each morning on the table as it stood at the end of that day. Nobody writes here."""
+    """A week of daily runs, watched, each on the table as it stood at the end of that day. Nobody writes here."""
     folder = tmp_path_factory.mktemp("week")
     place = Place.below(folder, folder / "orders.csv", restaurants)
     for date in WEEK:
         until(rows, date).write_csv(place.orders)
         place.day(date)
+        place.watch(date)
     return place
 
 

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import polars as pl
 
+from preptime.cli.status import FINE, REFUSED
+from preptime.tables.results import MONITORING, MONITORING_METRICS, MONITORING_PAGE, RESPONSE
 from tests.cli.running import Ran, preptime
 
 FIRST, LAST = dt.date(2015, 6, 11), dt.date(2015, 6, 17)
 WEEK = tuple(FIRST + dt.timedelta(days=day) for day in range(7))
 """A week of mornings; orders are known from 1 June on."""
+
+WATCHED = (MONITORING, MONITORING_METRICS, MONITORING_PAGE, RESPONSE)
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,17 @@ class Place:
         self.run("train", date).fine()
         self.run("score", date).fine()
 
+    def watch(self, date: dt.date) -> None:
+        """What follows at nine: monitor, alert or not, then respond."""
+        assert self.run("monitor", date, "--prediction-log-folder", self.results / "no-log").status in {FINE, REFUSED}
+        self.run("respond", date).fine()
+
     def written(self, dates: tuple[dt.date, ...] = WEEK) -> dict[str, bytes]:
-        """Every file of these dates' results, by its path."""
+        """Every file that `day` leaves in these dates' results, by its path."""
+        return {path: content for path, content in self.all_written(dates).items() if not path.endswith(WATCHED)}
+
+    def all_written(self, dates: tuple[dt.date, ...] = WEEK) -> dict[str, bytes]:
+        """Those of `watch` too."""
         return {
             path.relative_to(self.results).as_posix(): path.read_bytes()
             for date in dates

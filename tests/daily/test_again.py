@@ -12,7 +12,7 @@ from preptime.bundle.champions import ChampionLog
 from preptime.bundle.store import Store
 from preptime.training.train import TrainDocument
 from tests.cli.running import preptime
-from tests.daily.making import FIRST, LAST, WEEK, Place
+from tests.daily.making import FIRST, LAST, WATCHED, WEEK, Place
 
 LATER_AND_BAD = "soon"
 """A time that no one can read, in a row delivered after the week."""
@@ -36,10 +36,10 @@ def test_a_week_holds_what_happened(week: Place) -> None:
     outcomes = {msgspec.json.decode(week.results.joinpath(f"date={date}/training.json").read_bytes(),
                                     type=TrainDocument).outcome for date in WEEK}  # fmt: skip
     assert {"promoted", "refreshed"} <= outcomes
-    assert set(week.written()) == {
+    assert set(week.all_written()) == {
         f"date={date}/{name}"
         for date in WEEK
-        for name in ("predictions.parquet", "report.html", "score.json", "training.json")
+        for name in ("predictions.parquet", "report.html", "score.json", "training.json", *WATCHED)
         if date > FIRST or name != "predictions.parquet" or (week.results / f"date={FIRST}" / name).exists()
     }
 

@@ -5,6 +5,7 @@ Right means: the bytes of a week in which nothing went wrong.
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import shutil
 import signal
@@ -24,6 +25,7 @@ from tests.cli.conftest import damage
 from tests.cli.running import preptime, refused
 from tests.daily.making import FIRST, WEEK, Place, local_dates, until
 from tests.daily.processes import Processes, processes
+from tests.requirements import small_disk
 
 SECOND, THIRD = WEEK[1:3]
 
@@ -87,6 +89,31 @@ def test_a_full_disk_is_said_and_what_was_there_stays(week: Place, place: Place)
     assert place.written(WEEK[:2]) == week.written(WEEK[:2])
 
 
+def test_a_disk_without_room_is_said_and_what_was_there_stays(week: Place, tmp_path: Path) -> None:
+    """No limit of a process but a file system that is full: ENOSPC."""
+    with small_disk(tmp_path, "1m") as disk:
+        place = Place(week.orders, week.restaurants, week.store, disk / "results")
+        place.run("score", SECOND).fine()
+        before = place.written((SECOND,))
+        taken = disk / "taken"
+        with contextlib.suppress(OSError), taken.open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        for date in (SECOND, THIRD):
+            document = refused(place.run("score", date, "--json"), 3, "FaultError")
+            assert document.facts.startswith(f"{place.results}/date={date}/predictions.parquet could not be written")
+            assert "No space left on device" in document.facts
+        assert place.written(WEEK[1:3]) == before
+        assert not list(place.results.rglob(".*"))
+        taken.unlink()
+        for date in (SECOND, THIRD):
+            place.run("score", date).fine()
+        answers = week.written(WEEK[1:3])
+        assert place.written(WEEK[1:3]) == {
+            path: answers[path] for path in answers if path.endswith(("predictions.parquet", "score.json"))
+        }
+
+
 def test_two_schedulers_firing_the_same_date_at_once_end_as_one(week: Place, place: Place, apart: Processes) -> None:
     for verb in ("train", "score"):
         call = (verb, "--date", str(FIRST), *options(place))
@@ -138,7 +165,7 @@ def test_a_day_delivered_twice_is_learned_from_and_answered_once(week: Place, pl
 
 
 def test_one_bad_row_costs_one_row(week: Place, place: Place, rows: pl.DataFrame) -> None:
-    """One in three thousand: a million rows are read by the same code in the same chunks."""
+    """One in three thousand, and all others as ever, to the byte; one in a million: test_million.py."""
     of_day = (local_dates(rows, place.restaurants) == SECOND).arg_true()
     bad = rows.with_row_index().with_columns(
         number_of_items=pl.when(pl.col("index") == of_day[7]).then(pl.lit("three")).otherwise("number_of_items")

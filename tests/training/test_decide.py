@@ -158,10 +158,15 @@ def test_a_damaged_champion_stays_and_the_challenger_is_kept(data: Data, weak: S
     Bundle.load(weak_store.fetch(kept))
 
 
-def test_a_champion_that_is_gone_is_said_in_the_same_way(data: Data, weak: Stocked, weak_store: Store) -> None:
+def test_a_champion_that_is_gone_stays_and_the_morning_that_makes_it_again_is_named(
+    data: Data, weak: Stocked, weak_store: Store
+) -> None:
     weak_store.delete(weak.document.bundle)
-    with pytest.raises(RefusedBundleError, match=f"The champion {weak.document.bundle} is refused: .* has no bundle"):
+    with pytest.raises(
+        UsageError, match=f"The champion {weak.document.bundle} is not in .* It stays champion"
+    ) as caught:
         run(data, june(14), weak_store)
+    assert caught.value.hint.startswith("Run preptime train --date 2015-06-13 again first.")
     assert len(weak_store.bundle_ids()) == 1
     assert weak_store.log_names() == ["000001.json"]
 

@@ -11,7 +11,7 @@ import pytest
 from preptime.bundle.champions import ChampionLog, Entry, EntryDraft
 from preptime.bundle.manifest import MODEL, Document
 from preptime.bundle.store import Store
-from preptime.errors import RefusedBundleError, StoreError
+from preptime.errors import RefusedBundleError, StoreError, UsageError
 from preptime.training import review as reviewing
 from preptime.training.review import Review, models_of, review
 from tests.training.making import IDLE_QUANTILE, WHO, Data, Stocked, june, override, quick_plan, refresh_with, run
@@ -155,7 +155,7 @@ def test_after_a_rollback_nothing_further_back_is_gone_to(data: Data, store: Sto
 
 @pytest.mark.parametrize(
     ("day", "reason"),
-    [(14, "no order yet that neither has seen since it serves"), (13, "of a later date, 2015-06-14")],
+    [(14, "no order yet that neither has seen since it serves"), (13, "There are no other models to go back to.")],
 )
 def test_without_orders_of_its_own_time_nobody_is_judged(data: Data, store: Store, day: int, reason: str) -> None:
     found = ran(data, store, day=day)
@@ -184,4 +184,46 @@ def test_damaged_models_never_return(data: Data, store: Store, good: Stocked, tm
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(RefusedBundleError):
         ran(data, store)
+    assert ChampionLog(store).history() == entries
+
+
+def followed(data: Data, store: Store, mistaken: Stocked) -> None:
+    """A refresh on the reviewed date, and a champion of the day after."""
+    refresh_with(data.known_on(REVIEWED), REVIEWED, store)
+    promote(store, mistaken.document.bundle, 17)
+
+
+def test_a_champion_that_stays_for_long_is_reviewed_though_its_first_bundles_are_pruned(
+    data: Data, store: Store, good: Stocked, mistaken: Stocked
+) -> None:
+    lost = refresh_with(data.known_on(june(15)), june(15), store).bundle
+    refresh_with(data.known_on(june(16)), june(16), store)
+    store.delete(lost)
+    found = ran(data, store, may=False)
+    assert (found.previous, found.comparison is not None) == (good.document.bundle, True)
+    assert models_of(store, lost) == mistaken.document.bundle
+
+
+def test_models_that_were_pruned_are_not_gone_back_to(
+    data: Data, store: Store, good: Stocked, mistaken: Stocked
+) -> None:
+    store.delete(good.document.bundle)
+    found = ran(data, store)
+    assert (found.outcome, found.previous) == ("kept", good.document.bundle)
+    assert found.reason == "The models before it are not in the store any more."
+    followed(data, store, mistaken)
+    with pytest.raises(UsageError, match=f"{good.document.bundle}, which served before, is not in") as caught:
+        ran(data, store)
+    assert caught.value.hint == "Run preptime train --date 2015-06-13 again first."
+
+
+def test_a_past_date_reviews_the_champion_of_then_and_changes_nothing(
+    data: Data, store: Store, good: Stocked, mistaken: Stocked
+) -> None:
+    followed(data, store, mistaken)
+    entries = ChampionLog(store).history()
+    found = ran(data, store)
+    assert (found.outcome, found.previous) == ("kept", good.document.bundle)
+    assert found.champion == entries[-2].bundle
+    assert found.reason.startswith("A champion of a later date followed; a backfill changes nothing. Not worse than")
     assert ChampionLog(store).history() == entries

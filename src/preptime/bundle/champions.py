@@ -149,6 +149,17 @@ class ChampionLog:
         """Whether a person has rolled this bundle back. Running its job again must not bring it back by itself."""
         return any(entry.action == "rollback" and entry.previous == bundle_id for entry in self.history())
 
+    def trainings(self) -> dict[str, str]:
+        """Of every refresh that was champion, the bundle that was trained, however many mornings before.
+
+        Out of the log alone: the bundles themselves, whose manifests name their parents, may have been pruned.
+        """
+        found = dict[str, str]()
+        for entry in self.history():
+            if entry.action == "refresh" and entry.previous is not None:
+                found.setdefault(entry.bundle, found.get(entry.previous, entry.previous))
+        return found
+
     def reachable(self, steps: int) -> list[str]:
         """The champion's bundle and those that up to `steps` rollbacks would return to, in that order."""
         entry, found = self.current(), list[str]()

@@ -130,6 +130,11 @@ def is_bundle_id(name: str) -> bool:
     return _ID.fullmatch(name) is not None
 
 
+def morning_of(bundle_id: str) -> date:
+    """The date that stands in a bundle's id: the morning that trained or refreshed it."""
+    return date.fromisoformat(bundle_id[: len("2015-06-24")])
+
+
 def identify(manifest: Manifest) -> str:
     """The id that belongs to this content: the date and a hash over everything else in the manifest.
 

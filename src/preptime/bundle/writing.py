@@ -42,18 +42,22 @@ def write_bundle(
     history: History,
     golden: OrderColumns,
     extra: Mapping[str, bytes] | None = None,
+    only: str | None = None,
 ) -> Manifest:
     """Write a bundle into `store`: the same content gives the same id, and one that is there already stays.
 
     Unless it was damaged there: the right bytes are at hand, so that training a morning again mends its bundle.
 
     `model` is the graph (`graph.py` says its inputs and outputs), `golden` at least one order (see `choose_golden`),
-    `extra` further files by name (`report.html`). Raises `FaultError` when the parts don't fit each other
-    (a refresh: its parent), `RefusedBundleError` when the graph or the arrays are not what they must be, `StoreError`.
+    `extra` further files by name (`report.html`). With `only`, nothing is written unless that is the id that comes out:
+    the caller compares. Raises `FaultError` when the parts don't fit each other (a refresh: its parent),
+    `RefusedBundleError` when the graph or the arrays are not what they must be, `StoreError`.
     """
     if draft.parent is not None:
         _check_parent(store.manifest(draft.parent), model, history)
     manifest, files = bundle_files(draft, model=model, history=history, golden=golden, extra=extra)
+    if only not in {None, manifest.id}:
+        return manifest
     store.put(manifest.id, files)
     if not store.holds(manifest.id, files):
         store.delete(manifest.id)

@@ -39,7 +39,7 @@ def score_day(
         )
     database = None if out is None else open_predictions(out)
     opened, into = Store.open(store), Results(Path(results))
-    chosen = champion_as_of(opened, date) if bundle_id is None else asked_for(opened, bundle_id, date)
+    chosen = champion_as_of(opened, date, into) if bundle_id is None else asked_for(opened, bundle_id, date)
     document, found = run(
         open_table(orders),
         date,

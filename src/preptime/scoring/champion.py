@@ -5,10 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
+import msgspec
+
 from preptime.bundle.bundle import Bundle, verify
 from preptime.bundle.champions import ChampionLog
+from preptime.bundle.manifest import morning_of
 from preptime.bundle.store import Store
-from preptime.errors import RefusedBundleError, UsageError
+from preptime.errors import FaultError, RefusedBundleError, UsageError
+from preptime.tables.results import SCORE, Results
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,28 +31,70 @@ class Chosen:
     passed_over: tuple[PassedOver, ...] = ()
 
 
-def champion_as_of(store: Store, day: dt.date) -> Chosen:
+class _Answered(msgspec.Struct):
+    """All that is read of a day's `score.json`."""
+
+    bundle: str | None
+
+
+def champion_as_of(store: Store, day: dt.date, results: Results) -> Chosen:
     """The champion of the morning of `day`, whatever was promoted for later mornings.
 
-    One that fails verification is passed over for the one that a rollback would return to: a day with answers of
-    yesterday's champion is better than a day without, and what was passed over is said. Raises `RefusedBundleError`
-    when none of them opens.
+    While it is the newest champion, one that does not open is passed over for the one that a rollback would return to:
+    this morning's orders with answers of yesterday's champion are better than without, and what was passed over is
+    said. Not so where `results` has answers of another bundle for the day, nor where champions of later mornings
+    followed: there it can only have been pruned or damaged since, nobody is waiting, and training its morning again
+    gives the same bundle back. Raises `UsageError` then, `RefusedBundleError` when none of them opens.
     """
     log, passed = ChampionLog(store), list[PassedOver]()
-    entry = log.as_of(day)
+    newest = entry = log.as_of(day)
     while entry is not None:
         try:
-            return Chosen(verify(store, entry.bundle), tuple(passed))
+            bundle = verify(store, entry.bundle)
         except (RefusedBundleError, UsageError) as error:  # the latter: it is gone from the store
+            current = log.current()
+            if current is not None and current != newest:
+                lost = PassedOver(entry.bundle, error.facts)
+                raise _not_another(day, lost, f"{current.bundle} is champion by now, so that day is past") from error
             if entry.bundle not in {one.bundle for one in passed}:
                 passed.append(PassedOver(entry.bundle, error.facts))
-        entry = log.before(entry)
+            entry = log.before(entry)
+            continue
+        if passed:
+            before = _answered_by(results, day)
+            if before not in {None, entry.bundle}:
+                raise _not_another(day, passed[0], f"the results of that day are answers of {before}")
+        return Chosen(bundle, tuple(passed))
     if passed:
         raise RefusedBundleError(
             f"No champion up to {day} opens. {' '.join(f'{one.bundle}: {one.why}' for one in passed)}",
-            "Restore the bundle from a copy of the store, or train that morning again (preptime train).",
+            "Restore the bundle from a copy of the store, or run preptime train --date "
+            f"{morning_of(passed[0].bundle)} again.",
         )
     return Chosen(None)
+
+
+def _not_another(day: dt.date, lost: PassedOver, why: str) -> UsageError:
+    return UsageError(
+        f"{lost.bundle}, the champion of the morning of {day}, does not open: {lost.why} Another bundle's answers are "
+        f"not put in its place: {why}.",
+        f"Run preptime train --date {morning_of(lost.bundle)} again first: the same content has the same id. Or name "
+        "another bundle that shall answer (--bundle).",
+    )
+
+
+def _answered_by(results: Results, day: dt.date) -> str | None:
+    """The bundle of the day's results, if it has any."""
+    path = results.path(day, SCORE)
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Answered).bundle
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise FaultError(
+            f"{path} cannot be read, so it is not known whose answers the day has: {error}.",
+            "Repair or remove it, then run again.",
+        ) from error
 
 
 def asked_for(store: Store, bundle_id: str, day: dt.date) -> Chosen:

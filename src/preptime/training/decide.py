@@ -10,16 +10,16 @@ import msgspec
 
 from preptime.bundle.bundle import Bundle, verify
 from preptime.bundle.champions import Action, ChampionLog, Entry
-from preptime.bundle.manifest import Manifest
+from preptime.bundle.manifest import Manifest, morning_of
 from preptime.bundle.store import Store
 from preptime.errors import RefusedBundleError, UsageError
 from preptime.evaluation.evaluated import EvaluatedOrders
-from preptime.features.history import History, build_history
-from preptime.features.state import HistoryState
 from preptime.training.compare import compare_bundles
 from preptime.training.corpus import Corpus
 from preptime.training.promote import Comparison, compare
 from preptime.training.publish import REFRESHED, Who, promote, publish_refresh
+from preptime.training.refresh import history_for
+from preptime.training.restore import restore, train_first, trained_otherwise
 
 ONE_DAY = dt.timedelta(days=1)
 
@@ -44,15 +44,18 @@ def decide(
 ) -> Decision:
     """Compare a challenger in the store with the champion of its morning, then promote, refresh or keep.
 
-    What was decided about this challenger before is said again, and nothing is done: a rerun of a day, however late,
-    ends as the first run did. Beside champions of later dates nothing is promoted or refreshed. `evaluated` is what it
-    answered on the days held out, `corpus` what was known on the morning of its date. Raises `RefusedBundleError` when
-    the champion fails verification, `StoreError` when someone else promoted meanwhile.
+    What was decided about this challenger before is said again: a rerun of a day, however late, ends as the first run
+    did, and what the store no longer has of that morning's champion is made again. Beside champions of later dates
+    nothing is promoted or refreshed. `evaluated` is what it answered on the days held out, `corpus` what was known on
+    the morning of its date. Raises `RefusedBundleError` when the champion fails verification, `UsageError` when it is
+    gone and this morning does not give it back, `StoreError` when someone else promoted meanwhile.
     """
     log = ChampionLog(store)
+    entry, current = log.as_of(challenger.date), log.current()
+    if entry is not None:
+        restore(store, entry.bundle, corpus, challenger.date)
     if may_promote and (before := _decided(log, challenger)) is not None:
         return before
-    entry, current = log.as_of(challenger.date), log.current()
     is_backfill = current is not None and current.date > challenger.date
     if entry is not None and entry.bundle == challenger.id:
         return Decision("unchanged", "It already is the champion.")
@@ -119,20 +122,19 @@ def _refresh(
     return Decision("refreshed", reason, comparison)
 
 
-def history_for(champion: Bundle, known: Corpus, date: dt.date) -> History:
-    """The history of a morning in the champion's vocabularies: its models know the codes they were fitted with."""
-    directory = known.directory.named(champion.manifest.vocabularies)
-    state = HistoryState.of(directory, known.completed.take(known.history))
-    return build_history(state, directory, date)
-
-
 def _verified(store: Store, bundle_id: str, *, kept: str) -> Bundle:
     """The champion. A run that ends here says what it leaves: its training is not lost."""
+    left = f"It stays champion; the challenger {kept} is kept."
+    if not store.has(bundle_id):
+        raise UsageError(
+            f"The champion {bundle_id} is not in {store.url} any more. {left}",
+            trained_otherwise(bundle_id) if morning_of(bundle_id) == morning_of(kept) else train_first(bundle_id),
+        )
     try:
         return verify(store, bundle_id)
-    except (RefusedBundleError, UsageError) as error:
+    except RefusedBundleError as error:
         raise RefusedBundleError(
-            f"The champion {bundle_id} is refused: {error.facts} It stays champion; the challenger {kept} is kept.",
+            f"The champion {bundle_id} is refused: {error.facts} {left}",
             "Roll back to the bundle before, or promote the challenger with a reason (preptime bundles rollback, "
             "preptime bundles promote).",
         ) from error

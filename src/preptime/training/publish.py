@@ -78,8 +78,11 @@ def publish_refresh(
     return log.append(draft, after)
 
 
-def refreshed(store: Store, champion: Bundle, history: History) -> Manifest:
-    """Write the champion's models with another history into the store; its golden orders are asked of the new one."""
+def refreshed(store: Store, champion: Bundle, history: History, *, only: str | None = None) -> Manifest:
+    """Write the champion's models with another history into the store; its golden orders are asked of the new one.
+
+    `only`: see `write_bundle`.
+    """
     trained = champion.manifest
     draft = msgspec.structs.replace(
         msgspec.convert(trained, Draft, from_attributes=True),
@@ -94,4 +97,5 @@ def refreshed(store: Store, champion: Bundle, history: History) -> Manifest:
         history=history,
         golden=champion.golden_orders(),
         extra=champion.told(),
+        only=only,
     )

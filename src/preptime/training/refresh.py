@@ -11,10 +11,11 @@ from preptime.bundle.champions import ChampionLog, Entry
 from preptime.bundle.store import Store
 from preptime.errors import UsageError
 from preptime.features.directory import Directory
-from preptime.features.history import build_history
+from preptime.features.history import History, build_history
+from preptime.features.state import HistoryState
 from preptime.tables.gate import GateThresholds, gate_days, refusal
 from preptime.tables.table import Table
-from preptime.training.corpus import date_of
+from preptime.training.corpus import Corpus, date_of
 from preptime.training.progress import Progress, silent
 from preptime.training.publish import Who, publish_refresh
 from preptime.training.states import history_state
@@ -72,6 +73,13 @@ def refresh(
         orders=int(state.orders.sum()),
         unknown_values=_unknown(directory, named),
     )
+
+
+def history_for(champion: Bundle, known: Corpus, date: dt.date) -> History:
+    """The history of a morning in the champion's vocabularies: its models know the codes they were fitted with."""
+    directory = known.directory.named(champion.manifest.vocabularies)
+    state = HistoryState.of(directory, known.completed.take(known.history))
+    return build_history(state, directory, date)
 
 
 def champion_of(store: Store, date: dt.date) -> tuple[Entry, Bundle]:

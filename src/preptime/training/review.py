@@ -12,17 +12,18 @@ import numpy as np
 
 from preptime.bundle.bundle import Bundle, verify
 from preptime.bundle.champions import ChampionLog, Entry
-from preptime.bundle.manifest import document
+from preptime.bundle.manifest import document, morning_of
 from preptime.bundle.store import Store
-from preptime.errors import DataError
+from preptime.errors import DataError, UsageError
 from preptime.evaluation.evaluated import LOOKUP, EvaluatedOrders
 from preptime.evaluation.metrics import MAE
 from preptime.evaluation.scores import interval
 from preptime.training.compare import evaluate_bundle
 from preptime.training.corpus import Corpus
-from preptime.training.decide import ONE_DAY, history_for
+from preptime.training.decide import ONE_DAY
 from preptime.training.promote import Check, Comparison
 from preptime.training.publish import Who, publish_refresh
+from preptime.training.refresh import history_for
 
 LEAST_ORDERS = 200
 """As for a segment at the promotion gate (D7): fewer say too little."""
@@ -52,11 +53,12 @@ def review(corpus: Corpus, store: Store, date: dt.date, who: Who, *, may_roll_ba
     """Review the champion on the morning of `date`; where it is worse and `may_roll_back`, the one before returns.
 
     `corpus` holds completed orders; only what was known that morning is looked at. The champion log says what was
-    done: a second run on the same date ends what the first began, and does nothing twice. A champion of a later date,
-    and one that a person promoted past the comparison, are left alone. What returns is verified, and published with
-    this morning's history.
+    done: a second run on the same date ends what the first began, and does nothing twice. Reviewed is the champion of
+    that morning; where later ones followed nothing is done about it, and one that a person promoted past the comparison
+    is left alone. What returns is verified, and published with this morning's history.
 
-    Raises `RefusedBundleError` for a bundle that fails verification, `StoreError` when someone else promoted meanwhile.
+    Raises `RefusedBundleError` for a bundle that fails verification, `UsageError` for one that a past morning needs and
+    the store no longer has, `StoreError` when someone else promoted meanwhile.
     """
     log = ChampionLog(store)
     done = _done(log, date)
@@ -68,6 +70,9 @@ def review(corpus: Corpus, store: Store, date: dt.date, who: Who, *, may_roll_ba
         return candidate
     found = _judge(corpus, verify(store, candidate.champion), verify(store, candidate.previous), candidate.since, date)
     if found.outcome == "rolled_back":
+        if _is_past(log, date):
+            followed = "A champion of a later date followed; a backfill changes nothing."
+            return msgspec.structs.replace(found, outcome="kept", reason=f"{followed} {found.reason}")
         if not may_roll_back:
             return msgspec.structs.replace(found, outcome="kept", reason=f"Rolling back is forbidden. {found.reason}")
         _go_back(found, corpus, store, date, who)
@@ -85,25 +90,36 @@ class _Candidate:
 
 
 def _candidate(log: ChampionLog, store: Store, date: dt.date) -> _Candidate | Review:
-    """The champion and the models before it, or why it is left alone."""
-    entry = log.current()
+    """The champion of that morning and the models before it, or why it is left alone."""
+    entry = log.as_of(date)
     if entry is None:
         return _kept(None, None, "There is no champion yet.")
-    if entry.date > date:
-        return _kept(entry.bundle, None, f"The champion is of a later date, {entry.date}; a backfill changes nothing.")
-    first = _first_of_its_models(log, entry, store)
+    first = _first_of_its_models(log, entry)
     before = log.before(first)
     if before is None:
         return _kept(entry.bundle, None, "There are no other models to go back to.")
     if first.action in {"override", "rollback"}:
         how = "by a person" if first.action == "override" else "by a rollback"
         return _kept(entry.bundle, before.bundle, f"The champion's models were chosen {how}; that is not undone here.")
+    if not store.has(before.bundle):
+        if _is_past(log, date):
+            raise UsageError(f"{before.bundle}, which served before, is not in {store.url} any more.", _again(before))
+        return _kept(entry.bundle, before.bundle, "The models before it are not in the store any more.")
     return _Candidate(entry.bundle, before.bundle, first.date)
 
 
+def _is_past(log: ChampionLog, date: dt.date) -> bool:
+    current = log.current()
+    return current is not None and current.date > date
+
+
+def _again(lost: Entry) -> str:
+    return f"Run preptime train --date {morning_of(lost.bundle)} again first."
+
+
 def models_of(store: Store, bundle: str) -> str:
-    """The training whose models a bundle has: its parent's, or its own."""
-    return store.manifest(bundle).parent or bundle
+    """The training whose models a champion has: its parent's, or its own. Neither need be in the store any more."""
+    return ChampionLog(store).trainings().get(bundle, bundle)
 
 
 def _mark(date: dt.date) -> str:
@@ -152,10 +168,11 @@ def _go_back(found: Review, corpus: Corpus, store: Store, date: dt.date, who: Wh
             publish_refresh(store, champion, history, after=entry, who=who, reason=f"After the review of {date}.")
 
 
-def _first_of_its_models(log: ChampionLog, entry: Entry, store: Store) -> Entry:
+def _first_of_its_models(log: ChampionLog, entry: Entry) -> Entry:
     """The entry that brought the champion's models: refreshes stand on it."""
-    models = models_of(store, entry.bundle)
-    while (before := log.before(entry)) is not None and models_of(store, before.bundle) == models:
+    trained = log.trainings()
+    models = trained.get(entry.bundle, entry.bundle)
+    while (before := log.before(entry)) is not None and trained.get(before.bundle, before.bundle) == models:
         entry = before
     return entry
 
