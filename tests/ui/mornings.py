@@ -81,4 +81,4 @@ def _answer(table: Table, directory: Directory, store: Store, results: Results, 
     for date in days:
         if date > days[0]:
             refresh(table, directory, date, store, _WHO)
-        score_day(table, date, champion_as_of(store, date), directory, results)
+        score_day(table, date, champion_as_of(store, date, results), directory, results)
