@@ -183,7 +183,7 @@ class Client:
         self._idle: deque[HTTPConnection] = deque()
 
     def predict(self, orders: Orders, *, models: Sequence[str] | None = None) -> Answer:
-        """Predictions for orders: one dict, several, or a data frame (Polars, pandas). `models` names point models to add.
+        """Predictions for orders: a dict, several, or a frame (Polars, pandas). `models` names point models to add.
 
         A server that is busy (503), and a connection that breaks, are tried again. Raises `RefusedRequestError` with
         the server's facts, `UnreachableError` when no answer came.
