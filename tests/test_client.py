@@ -113,6 +113,10 @@ def test_dicts_come_back_in_their_places_and_a_bad_one_says_why(client: Client) 
     assert bad.p50 is None
 
 
+def test_one_order_may_stand_alone(client: Client) -> None:
+    assert client.predict(ORDER) == client.predict([ORDER])
+
+
 def test_data_frames_of_both_kinds_are_the_same_orders(client: Client) -> None:
     orders = [
         ORDER | {"order_id": str(n), "restaurant_id": 10 * (n % 3 + 1), "number_of_items": n} for n in range(1, 9)

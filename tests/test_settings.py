@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from preptime.errors import UsageError
 from preptime.settings import Settings, pages
-from preptime.settings.declared import declared
+from preptime.settings.declared import FOR_DAGS, declared
+from preptime.settings.elsewhere import COMPOSE, DAGS
 from preptime.settings.env_file import read_env_file
 from tests.requirements import ROOT
 
@@ -146,6 +148,16 @@ def test_the_example_file_can_be_used_as_it_is_and_with_every_line_uncommented(t
     settings = "\n".join(line for line in lines if line.partition("=")[0] in names)
     assert len(settings.splitlines()) == len(list(declared()))
     assert Settings.read({}, env_file(tmp_path, settings)) == Settings()
+
+
+def test_what_others_read_from_the_same_file_is_all_told() -> None:
+    assert DAGS.keys() == FOR_DAGS
+    compose = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+    read = dict(re.findall(r"\$\{(\w+)(?::-([^}]*))?", compose))
+    own = {name for setting in declared() for name in setting.names}
+    assert {name: default for name, default in read.items() if name not in own} == {
+        name: default for name, (_, default) in COMPOSE.items()
+    }
 
 
 def test_the_written_pages_are_those_of_the_declaration() -> None:

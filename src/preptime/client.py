@@ -157,7 +157,7 @@ class Scalar(Protocol):
         """As Python's own."""
 
 
-Orders = Sequence[Mapping[str, object]] | ToDicts | ToDict
+Orders = Sequence[Mapping[str, object]] | Mapping[str, object] | ToDicts | ToDict
 
 
 class Client:
@@ -183,7 +183,7 @@ class Client:
         self._idle: deque[HTTPConnection] = deque()
 
     def predict(self, orders: Orders, *, models: Sequence[str] | None = None) -> Answer:
-        """Predictions for orders: dicts, or a data frame (Polars, pandas). `models` names point models to add.
+        """Predictions for orders: a dict, several, or a frame (Polars, pandas). `models` names point models to add.
 
         A server that is busy (503), and a connection that breaks, are tried again. Raises `RefusedRequestError` with
         the server's facts, `UnreachableError` when no answer came.
@@ -285,6 +285,8 @@ def _problem(content: bytes) -> Problem:
 
 
 def _rows(orders: Orders) -> object:
+    if isinstance(orders, Mapping):
+        return [orders]
     if isinstance(orders, ToDicts):
         return orders.to_dicts()
     return orders.to_dict("records") if isinstance(orders, ToDict) else list(orders)

@@ -208,6 +208,31 @@ def test_workers_end_when_their_main_process_was_killed(tmp_path: Path) -> None:
     assert remembered(tmp_path) == ["1"]
 
 
+def test_the_next_start_removes_what_a_killed_server_left_and_nothing_of_one_that_lives(tmp_path: Path) -> None:
+    signals_are_gentle()
+    promote(tmp_path)
+    with started(tmp_path) as killed:
+        killed.wait_until("/")
+        (left,) = tmp_path.glob("preptime-serve-*")
+        killed.process.kill()
+        killed.process.wait()
+        end = time.monotonic() + START_SECONDS
+        while listens(killed.port) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert left.is_dir()
+    time.sleep(1.0)  # the worker no longer listens; its own locks go with it
+    with started(tmp_path) as first:
+        first.wait_until("/")
+        (living,) = tmp_path.glob("preptime-serve-*")
+        assert living != left
+        with started(tmp_path) as second:
+            second.wait_until("/")
+            assert living.is_dir()
+            assert second.stop() == 0
+        assert first.stop() == 0
+    assert not list(tmp_path.glob("preptime-*"))
+
+
 def test_no_champion_then_one_then_a_damaged_one_then_another(tmp_path: Path) -> None:
     health = free_port()
     settings = {"PREPTIME_WORKERS": "2", "PREPTIME_HEALTH_PORT": str(health)}

@@ -264,6 +264,11 @@ def test_the_api_says_what_score_writes_for_a_store_that_train_made(tmp_path: Pa
     assert len(found) == len(scored) == len(rows)
     for one, written in zip(found, scored, strict=True):
         assert one == as_answered(written, opened.models)
+    demo = http.post("/predict", json={"json_data": pl.DataFrame(rows[:7]).write_json()}, headers=HEADERS)
+    told = cast(dict[str, list[float]], demo.json)
+    assert demo.status_code == 201
+    assert told.keys() == {"rf", "gbr", "cat", "xgb", "stacking", "quantile"}
+    assert all(len(seconds) == 7 and None not in seconds for seconds in told.values())
     assert_alone_and_together(opened, rows[:700])
     for place in range(0, len(rows), 61):
         response = http.post("/v1/predictions", json=rows[place], headers=HEADERS)

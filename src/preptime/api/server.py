@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -24,6 +22,7 @@ from preptime.api.access import check_keys
 from preptime.api.limits import THREADS_TO_SPARE
 from preptime.api.logging import log_config
 from preptime.api.side import serve_side
+from preptime.api.temporary import metrics_folder
 from preptime.api.worker import open_named
 from preptime.errors import UsageError
 from preptime.settings import Settings
@@ -76,9 +75,7 @@ def serve(settings: Settings, application: str = APPLICATION) -> None:
         free_address(settings.host, settings.health_port, "PREPTIME_HEALTH_PORT")
     with ExitStack() as ending:
         if not settings.metrics_folder:
-            folder = tempfile.mkdtemp(prefix="preptime-")
-            ending.callback(shutil.rmtree, folder, ignore_errors=True)
-            settings = msgspec.structs.replace(settings, metrics_folder=folder)
+            settings = msgspec.structs.replace(settings, metrics_folder=str(ending.enter_context(metrics_folder())))
         _run(settings, application, address, ending)
 
 

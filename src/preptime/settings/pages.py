@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from preptime.settings.declared import declared
+from preptime.settings.elsewhere import SECTIONS
 
 GENERATED = "Generated from src/preptime/settings/declared.py: run `make docs` after a change there."
 
@@ -16,6 +17,11 @@ def env_example() -> str:
         words = f"{setting.description} Expected: {setting.expected}."
         lines += ["", *textwrap.wrap(words, 116, initial_indent="# ", subsequent_indent="# ")]
         lines.append(f"#{setting.names[0]}={setting.default}")
+    for title, told in SECTIONS.items():
+        lines += ["", f"# {title}"]
+        for name, (meaning, default) in told.items():
+            lines += ["", *textwrap.wrap(meaning, 116, initial_indent="# ", subsequent_indent="# ")]
+            lines.append(f"#{name}={default}")
     return "\n".join(lines) + "\n"
 
 
@@ -39,4 +45,8 @@ def markdown() -> str:
         names = ", else ".join(f"`{name}`" for name in setting.names)
         default = f"`{setting.default}`" if setting.default else "none"
         lines.append(f"| {names} | {setting.description} | {setting.expected} | {default} |")
+    for title, told in SECTIONS.items():
+        lines += ["", f"## {title}", "", "| setting | meaning | default |", "|---|---|---|"]
+        for name, (meaning, default) in told.items():
+            lines.append(f"| `{name}` | {meaning} | {f'`{default}`' if default else 'none'} |")
     return "\n".join(lines) + "\n"
