@@ -128,7 +128,7 @@ def _default(rows: pl.LazyFrame, found: int, seen: Preview, summary: Summary) ->
 
 
 def _few(shown: pl.LazyFrame) -> pl.DataFrame:
-    """The first rows of a large file. Otherwise than in a stream, 2,000 of five million take 365 MB instead of 70."""
+    """The first rows of a large file, without reading on: otherwise than in a stream, all of it is in hand at once."""
     return shown.collect(engine="streaming")
 
 
