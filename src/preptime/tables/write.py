@@ -13,8 +13,7 @@ from polars.io.plugins import register_io_source
 from preptime.errors import DataError, UsageError
 
 ROW_GROUP_ROWS = 50_000
-"""What a reader holds at least: with 250,000, the first 2,000 answers of five million orders took 290 MB; with these, 40.
-"""
+"""What a reader holds at least: of 250,000, the first 2,000 answers of five million orders took 290 MB; now 40."""
 
 
 def write_table(path: Path, chunks: Iterable[pl.DataFrame]) -> int:
