@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from preptime.errors import UsageError
@@ -58,6 +59,15 @@ class Address:
     def database(self) -> str:
         """The dataset's own address."""
         return self.of(TABLES[0])
+
+    def on(self, days: Days) -> Address:
+        """The same table on these days only."""
+        return replace(self, days=days)
+
+    @property
+    def quoted(self) -> str:
+        """The dataset's address as a shell takes it, for commands in hints."""
+        return shlex.quote(self.database)
 
     def path(self, table: str) -> str:
         """What the table is called in SQL."""
