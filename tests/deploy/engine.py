@@ -172,4 +172,8 @@ def an_engine() -> Iterator[Engine]:
     finally:
         process.terminate()
         process.wait(60)
-        shutil.rmtree(folder, ignore_errors=True)
+        # What it mounted outlives it, and a folder with a mount in it stays.
+        mounts = Path("/proc/mounts").read_text(encoding="utf-8").splitlines()
+        for mounted in sorted((line.split()[1] for line in mounts if f" {folder}/" in line), reverse=True):
+            subprocess.run(["umount", mounted], check=True)
+        shutil.rmtree(folder)
