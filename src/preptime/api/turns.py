@@ -93,7 +93,7 @@ class Turns(Generic[_Job, _Done]):
             return self._alone(job)
         try:
             own, *others = self._do([job, *(place.job for place in joining)])
-        except Exception:
+        except Exception:  # whatever one of them did: each is tried alone, where it is raised to its own request
             logger.exception("%d requests together failed; each is tried alone", 1 + len(joining))
         else:
             for place, done in zip(joining, others, strict=True):
