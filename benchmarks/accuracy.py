@@ -27,13 +27,13 @@ from preptime.domain.dictionary import TARGET
 from preptime.domain.verdict import Purpose
 from preptime.errors import PreptimeError
 from preptime.evaluation.documents import BacktestDocument, Score
-from preptime.evaluation.evaluated import backtest_document
-from preptime.evaluation.scores import score
+from preptime.evaluation.evaluated import build_backtest_document
+from preptime.evaluation.scores import compute_score
 from preptime.models.cat import notebook_estimator
 from preptime.training.backtest import backtest
-from preptime.training.corpus import Corpus, known_rows
+from preptime.training.corpus import TrainingData, rows_as_of
 from preptime.training.fit import FitPlan
-from preptime.training.notebook_rows import SET_2, NotebookRows, notebook_rows, with_restaurant_mean
+from preptime.training.notebook_rows import FEATURE_SET_2, NotebookRows, prepare_notebook_rows, with_restaurant_mean
 
 RIVAL = "notebook_recipe"
 
@@ -65,29 +65,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(data: Asked) -> AccuracyDocument:
     """Fit once on the morning of the first day, and ask."""
     cpus = os.cpu_count()
-    evaluated = backtest(Corpus.of(data.audited, data.directory), data.first, data.last, FitPlan.default(cpus or 1))
-    document = backtest_document(evaluated, data.first.isoformat(), data.last.isoformat())
+    evaluated = backtest(TrainingData.from_orders(data.audited, data.directory), data.first, data.last, FitPlan.default(cpus or 1))
+    document = build_backtest_document(evaluated, data.first.isoformat(), data.last.isoformat())
     fitted, rival = _ask_rival(data)
     return AccuracyDocument(cpus, fitted, rival, document)
 
 
 def _ask_rival(data: Asked) -> tuple[int, Score]:
     """The orders it was fitted on, and its score."""
-    learned = notebook_rows(known_rows(data.audited, data.directory, data.first))
+    learned = prepare_notebook_rows(rows_as_of(data.audited, data.directory, data.first))
     X, y = with_restaurant_mean(learned, np.arange(len(learned))), learned.prep_time_seconds
     model = notebook_estimator().fit(X, y)
     day = pl.col("acknowledged_local").dt.date()
-    orders = data.audited.frame.filter(pl.Series(data.audited.kept(Purpose.EVALUATION))).filter(
+    orders = data.audited.frame.filter(pl.Series(data.audited.usable_for(Purpose.EVALUATION))).filter(
         day.is_between(data.first, data.last)
     )
     answers = np.maximum(model.predict(_asked_matrix(orders, learned, X)), 0.0)
     actual = orders[TARGET].cast(pl.Float64).to_numpy()
-    return len(learned), score(RIVAL, "model", "up_to_3h", actual, answers)
+    return len(learned), compute_score(RIVAL, "model", "up_to_3h", actual, answers)
 
 
 def _asked_matrix(orders: pl.DataFrame, learned: NotebookRows, X: NDArray[np.float64]) -> NDArray[np.float64]:
     """Set 2 whole for orders to be answered, [M, 11], with the restaurants' columns as in its training rows X."""
-    counts, mean = X[:, SET_2.index("r_counts")], X[:, -1]
+    counts, mean = X[:, FEATURE_SET_2.index("r_counts")], X[:, -1]
     restaurants = pl.DataFrame({"restaurant_id": learned.restaurant_id, "r_counts": counts, "mean": mean}).unique()
     at = pl.col("acknowledged_utc")
     # A count of 0 stands for all that the notebook drops: its trees have seen none of 20 or fewer.
@@ -95,7 +95,7 @@ def _asked_matrix(orders: pl.DataFrame, learned: NotebookRows, X: NDArray[np.flo
         orders.join(restaurants, on="restaurant_id", how="left", maintain_order="left")
         .with_columns(monthday=at.dt.day(), hour=at.dt.hour(), weekday=at.dt.weekday() - 1)
         .with_columns(pl.col("r_counts").fill_null(0.0), pl.col("mean").fill_null(learned.prep_time_seconds.mean()))
-        .select(*SET_2, "mean")
+        .select(*FEATURE_SET_2, "mean")
         .cast(pl.Float64)
         .to_numpy()
     )

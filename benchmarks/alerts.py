@@ -73,7 +73,7 @@ def _named(seen: Seen, city: str) -> int | None:
     named = (
         morning
         for morning, alerts in sorted(seen.alerts.items())
-        if any((alert.rule, alert.value) == ("slower", city) for alert in alerts)
+        if any((alert.rule, alert.value) == ("slower_than_predicted", city) for alert in alerts)
     )
     return next(named, None)
 

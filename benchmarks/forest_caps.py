@@ -79,34 +79,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(arguments: argparse.Namespace) -> CapsDocument:
     """Fit each cap on both data sets."""
     from benchmarks.real_data import asked
-    from preptime.models.export import merge
-    from preptime.models.rf import Forest
-    from preptime.tables.audit import audit
-    from preptime.tables.directory import read_directory
+    from preptime.models.export import merge_to_onnx
+    from preptime.models.rf import RandomForestModel
+    from preptime.tables.audit import audit_orders
+    from preptime.tables.directory import read_restaurants
     from preptime.tables.synthetic import SynthesisPlan, synthesize_frames
-    from preptime.training.corpus import Corpus, day_number
-    from preptime.training.mornings import matrix
+    from preptime.training.corpus import TrainingData, day_number
+    from preptime.training.mornings import build_feature_matrix
 
     data = asked(arguments)
-    corpus = Corpus.of(data.audited, data.directory)
-    real = matrix(corpus, corpus.first_day, data.last)
-    label, first = corpus.label[real.rows], day_number(data.first)
-    learned = corpus.fitting[real.rows] & (corpus.ready_day[real.rows] < first)
-    week = corpus.evaluation[real.rows] & (corpus.acknowledged_day[real.rows] >= first)
+    corpus = TrainingData.from_orders(data.audited, data.directory)
+    real = build_feature_matrix(corpus, corpus.first_day, data.last)
+    label, first = corpus.labels[real.rows], day_number(data.first)
+    learned = corpus.is_fitting[real.rows] & (corpus.ready_day[real.rows] < first)
+    week = corpus.is_evaluation[real.rows] & (corpus.acknowledged_day[real.rows] >= first)
 
     orders, restaurants, _ = synthesize_frames(SynthesisPlan())
-    directory = read_directory(restaurants)
-    many = Corpus.of(audit(orders, directory, need_label=True), directory)
-    X = matrix(many, many.first_day, many.last_day).X[many.fitting]
+    directory = read_restaurants(restaurants)
+    many = TrainingData.from_orders(audit_orders(orders, directory, need_label=True), directory)
+    X = build_feature_matrix(many, many.first_day, many.last_day).X[many.is_fitting]
 
     found, before = [], None
     with tempfile.TemporaryDirectory(prefix="preptime-caps-") as folder:
         path = Path(folder) / "rf.onnx"
         for leaves in CAPS:
-            forest = Forest(max_leaf_nodes=leaves)
+            forest = RandomForestModel(max_leaf_nodes=leaves)
             answers = forest.fit(real.X[learned], label[learned], threads=1, seed=SEED).predict(real.X[week])
-            fitted = forest.fit(X, many.label[many.fitting], threads=1, seed=SEED)
-            path.write_bytes(merge({forest.name: fitted}, X.shape[1]))
+            fitted = forest.fit(X, many.labels[many.is_fitting], threads=1, seed=SEED)
+            path.write_bytes(merge_to_onnx({forest.name: fitted}, X.shape[1]))
             command = [sys.executable, "-m", "benchmarks.forest_caps", "--load", str(path)]
             said = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
             loaded = msgspec.json.decode(said, type=Loaded)

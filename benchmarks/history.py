@@ -81,17 +81,17 @@ def _measure(folder: Path, case: str) -> dict[str, str | float]:
     import time
 
     from preptime.features.history import build_history
-    from preptime.tables.directory import read_directory
-    from preptime.tables.open import open_table
+    from preptime.tables.directory import read_restaurants
+    from preptime.tables.open import open_source
     from preptime.tables.synthetic import SynthesisPlan
-    from preptime.training.states import history_state
+    from preptime.training.states import stream_history_state
 
     # Past every order, labels of days included, and near enough that recency counts.
     morning = SynthesisPlan().start + dt.timedelta(days=SynthesisPlan().days + 5)
     wall, cpu = time.perf_counter(), time.process_time()
-    directory = read_directory(open_table(folder / "restaurants.parquet").frame())
-    table = open_table(folder / case)
-    state = history_state(table, directory, morning)
+    directory = read_restaurants(open_source(folder / "restaurants.parquet").frame())
+    table = open_source(folder / case)
+    state = stream_history_state(table, directory, morning)
     counted = time.perf_counter()
     history = build_history(state, directory, morning)
     end = time.perf_counter()

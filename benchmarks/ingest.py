@@ -22,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from preptime.tables.open import open_table
+from preptime.tables.open import open_source
 from tests.postgres import running
 
 ROWS = 1_000_000
@@ -63,7 +63,7 @@ def _measured(folder: Path, rows: int) -> dict[str, float]:
         found[LOADED] = _timed(load)
         found["the same file again, which changes nothing"] = _timed(load)
         start = time.perf_counter()
-        read = sum(len(chunk) for chunk in open_table(url).batches(50_000))
+        read = sum(len(chunk) for chunk in open_source(url).batches(50_000))
         found["reading them all, in chunks of 50,000"] = time.perf_counter() - start
         if read != rows:
             raise SystemExit(f"{read:,} of {rows:,} orders came back")

@@ -19,15 +19,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.features.clock import DAY_SECONDS, day, second_of_day
-from preptime.features.directory import Directory
+from preptime.features.clock import SECONDS_PER_DAY, local_day, second_of_day
+from preptime.features.directory import RestaurantIndex
 from preptime.features.history import build_history
 from preptime.features.spec import HISTORY_FEATURES
 from preptime.features.state import CompletedOrders, HistoryState
-from preptime.tables.audit import audit
-from preptime.tables.directory import read_directory
-from preptime.tables.open import open_table
-from preptime.training.corpus import Corpus, date_of
+from preptime.tables.audit import audit_orders
+from preptime.tables.directory import read_restaurants
+from preptime.tables.open import open_source
+from preptime.training.corpus import TrainingData, date_from_day_number
 
 EVENING = range(19, 24)
 RECENT = [feature.name for feature in HISTORY_FEATURES].index("restaurant_recent_mean_seconds")
@@ -65,16 +65,16 @@ def main() -> None:
     parser.add_argument("--restaurants", required=True, help="a path")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     arguments = parser.parse_args()
-    directory = read_directory(open_table(arguments.restaurants).frame())
-    corpus = Corpus.of(audit(open_table(arguments.orders).frame(), directory, need_label=True), directory)
-    completed = corpus.completed.take(corpus.history)
+    directory = read_restaurants(open_source(arguments.restaurants).frame())
+    corpus = TrainingData.from_orders(audit_orders(open_source(arguments.orders).frame(), directory, need_label=True), directory)
+    completed = corpus.completed.take(corpus.is_history)
     hours, effect = _hours(completed), _effect(completed, directory)
     document = {"hours": msgspec.to_builtins(hours), "recent_mean": msgspec.to_builtins(effect)}
     print(json.dumps(document) if arguments.json else _markdown(hours, effect))
 
 
 def _hours(completed: CompletedOrders) -> list[Hours]:
-    asked = day(completed.orders.acknowledged_at)
+    asked = local_day(completed.orders.acknowledged_at)
     whole = completed.take(asked < asked.max())
     hour = second_of_day(whole.orders.acknowledged_at) // 3600
     runs = [("0 to 18", hour < EVENING[0]), *((str(one), hour == one) for one in EVENING)]
@@ -95,19 +95,19 @@ def _of_hours(name: str, orders: CompletedOrders) -> Hours:
 
 def _open(orders: CompletedOrders) -> NDArray[np.bool_]:
     """[N] which orders were not ready by the midnight after their acknowledgement."""
-    return day(orders.ready_at) > day(orders.orders.acknowledged_at)
+    return local_day(orders.ready_at) > local_day(orders.orders.acknowledged_at)
 
 
-def _effect(completed: CompletedOrders, directory: Directory) -> Effect:
-    asked, ready = day(completed.orders.acknowledged_at), day(completed.ready_at)
+def _effect(completed: CompletedOrders, directory: RestaurantIndex) -> Effect:
+    asked, ready = local_day(completed.orders.acknowledged_at), local_day(completed.ready_at)
     changes, all_changes, restaurants = [], [], 0
     mornings = range(int(asked.min()) + 1, int(asked.max()) + 1)
     for today in mornings:
-        state = HistoryState.of(directory, completed.take(ready < today))
+        state = HistoryState.from_orders(directory, completed.take(ready < today))
         still_open = completed.take((asked < today) & (ready >= today))
-        in_time = np.full(len(still_open), today * DAY_SECONDS - 1)
-        more = state.plus(directory, CompletedOrders(still_open.orders, in_time, still_open.prep_time_seconds))
-        known, full = (build_history(one, directory, date_of(today)).rows[:, RECENT] for one in (state, more))
+        in_time = np.full(len(still_open), today * SECONDS_PER_DAY - 1)
+        more = state.with_orders(directory, CompletedOrders(still_open.orders, in_time, still_open.prep_time_seconds))
+        known, full = (build_history(one, directory, date_from_day_number(today)).rows[:, RECENT] for one in (state, more))
         change = (full - known)[: len(directory)].astype(np.float64)
         touched = directory.positions(np.unique(still_open.orders.restaurant_id))
         changes.append(change[touched[touched >= 0]])

@@ -101,7 +101,7 @@ def _answered(page: Server, orders: Path) -> dict[str, float]:
         button.wait_for()
         judged = time.monotonic()
         button.click()
-        window.locator(".figures").wait_for()
+        window.locator(".metric-cards").wait_for()
         done = time.monotonic()
         return {
             "rows": float(pl.scan_csv(orders).select(pl.len()).collect().item()),

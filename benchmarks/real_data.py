@@ -10,10 +10,10 @@ from pathlib import Path
 
 import polars as pl
 
-from preptime.features.directory import Directory
-from preptime.tables.audit import Audited, audit
-from preptime.tables.directory import read_directory
-from preptime.tables.open import open_table
+from preptime.features.directory import RestaurantIndex
+from preptime.tables.audit import AuditedOrders, audit_orders
+from preptime.tables.directory import read_restaurants
+from preptime.tables.open import open_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,8 @@ class Asked:
     """Orders, and the days that models fitted on those before are asked about, both included."""
 
     source: pl.DataFrame
-    directory: Directory
-    audited: Audited
+    directory: RestaurantIndex
+    audited: AuditedOrders
     first: dt.date
     last: dt.date
 
@@ -43,6 +43,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def asked(arguments: argparse.Namespace) -> Asked:
     """The orders, read and judged. Raises `DataError` where a file is not there."""
-    directory = read_directory(open_table(arguments.restaurants).frame())
-    source = open_table(arguments.orders).frame()
-    return Asked(source, directory, audit(source, directory, need_label=True), arguments.first, arguments.last)
+    directory = read_restaurants(open_source(arguments.restaurants).frame())
+    source = open_source(arguments.orders).frame()
+    return Asked(source, directory, audit_orders(source, directory, need_label=True), arguments.first, arguments.last)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from preptime.domain.verdict import Purpose
-    from preptime.features.directory import Directory
+    from preptime.features.directory import RestaurantIndex
     from preptime.features.state import CompletedOrders
 
 # Only the standard library up here: a process's peak memory counts from what its parent held when starting it.
@@ -82,16 +82,16 @@ def _fit(folder: Path) -> None:
     from preptime.features.matrix import feature_matrix
     from preptime.features.state import HistoryState
     from preptime.models.catalogue import CATALOGUE
-    from preptime.models.export import merge
+    from preptime.models.export import merge_to_onnx
     from preptime.models.fitting import fit_all
     from preptime.tables.synthetic import SynthesisPlan, synthesize_frames
 
     orders, restaurants, _ = synthesize_frames(SynthesisPlan(orders=FITTED_ORDERS))
     directory, completed, morning = _completed(orders, restaurants, Purpose.FITTING)
-    history = build_history(HistoryState.of(directory, completed), directory, morning)
+    history = build_history(HistoryState.from_orders(directory, completed), directory, morning)
     X = feature_matrix(completed.orders, history)
     fitted = fit_all(CATALOGUE, X, completed.prep_time_seconds.astype("float64"), threads=os.cpu_count() or 1, seed=12)
-    (folder / "model.onnx").write_bytes(merge(fitted, X.shape[1]))
+    (folder / "model.onnx").write_bytes(merge_to_onnx(fitted, X.shape[1]))
 
 
 def _make(folder: Path, rows: int) -> None:
@@ -100,8 +100,8 @@ def _make(folder: Path, rows: int) -> None:
 
     import polars as pl
 
-    from preptime.bundle.golden import choose_golden
-    from preptime.bundle.manifest import Draft, Window
+    from preptime.bundle.golden import choose_golden_orders
+    from preptime.bundle.manifest import ManifestDraft, TrainingWindow
     from preptime.bundle.store import Store
     from preptime.bundle.writing import write_bundle
     from preptime.domain.verdict import Purpose
@@ -115,39 +115,39 @@ def _make(folder: Path, rows: int) -> None:
     some = pl.scan_parquet(written.orders).gather_every(max(1, rows // HISTORY_ORDERS)).collect()
     directory, completed, morning = _completed(some, pl.read_parquet(written.restaurants), Purpose.HISTORY)
     last = morning - dt.timedelta(days=1)
-    draft = Draft(
+    draft = ManifestDraft(
         kind="training",
         date=morning,
-        window=Window(first_day=plan.start, last_day=last, fitted_through=last, gate_days=0),
+        window=TrainingWindow(first_day=plan.start, last_day=last, fitted_through=last, gate_days=0),
         models=tuple(CATALOGUE),
         calibration={},
         data_fingerprint="synthetic",
         metrics={},
         libraries={},
     )
-    history = build_history(HistoryState.of(directory, completed), directory, morning)
+    history = build_history(HistoryState.from_orders(directory, completed), directory, morning)
     model = (folder / "model.onnx").read_bytes()
     store = Store.open(str(folder / "store"))
     for old in store.bundle_ids():
         store.delete(old)
-    write_bundle(store, draft, model=model, history=history, golden=choose_golden(completed.orders))
+    write_bundle(store, draft, model=model, history=history, golden_orders=choose_golden_orders(completed.orders))
 
 
 def _completed(
     orders: pl.DataFrame, restaurants: pl.DataFrame, purpose: Purpose
-) -> tuple[Directory, CompletedOrders, dt.date]:
+) -> tuple[RestaurantIndex, CompletedOrders, dt.date]:
     """The restaurants, those of the orders that may be used for `purpose`, and a morning after all of them."""
     import datetime as dt
 
     import polars as pl
 
     from preptime.features.state import CompletedOrders
-    from preptime.tables.audit import audit, to_order_columns
-    from preptime.tables.directory import read_directory
+    from preptime.tables.audit import audit_orders, to_order_columns
+    from preptime.tables.directory import read_restaurants
 
-    directory = read_directory(restaurants)
-    audited = audit(orders, directory, need_label=True)
-    frame = audited.frame.filter(pl.Series(audited.kept(purpose)))
+    directory = read_restaurants(restaurants)
+    audited = audit_orders(orders, directory, need_label=True)
+    frame = audited.frame.filter(pl.Series(audited.usable_for(purpose)))
     columns = to_order_columns(frame)
     label = frame["prep_time_seconds"].cast(pl.Int64).to_numpy()
     ready = columns.acknowledged_at + label
@@ -164,12 +164,12 @@ def _measure(folder: Path) -> dict[str, float]:
     from numpy.typing import NDArray
 
     from preptime.bundle.bundle import Bundle
-    from preptime.bundle.graph import Graph
+    from preptime.bundle.graph import OnnxGraph
     from preptime.bundle.store import Store
     from preptime.features.spec import FEATURES
     from preptime.scoring.score import score_file
 
-    class TimedGraph(Graph):
+    class TimedGraph(OnnxGraph):
         """A graph that adds up the processor time of its runs: one thread each, so a thread's time is all of it."""
 
         seconds = 0.0
@@ -193,7 +193,7 @@ def _measure(folder: Path) -> dict[str, float]:
     per_row = 1e6 / document.rows
     return {
         "rows": document.rows,
-        "restaurants": len(bundle.history.directory),
+        "restaurants": len(bundle.history.restaurants),
         "wall_seconds": round(wall, 2),
         "rows_per_second": round(document.rows / wall),
         "inside_onnx_us_per_row": round(graph.seconds * per_row, 2),

@@ -17,14 +17,14 @@ import json
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.features.clock import SLOTS, second_of_day, slot
-from preptime.features.directory import Directory
+from preptime.features.clock import TIME_SLOT_COUNT, second_of_day, time_slot
+from preptime.features.directory import RestaurantIndex
 from preptime.features.shrinkage import K_CITY, K_CITY_FOOD, K_FOOD, K_RESTAURANT, K_SLOT
 from preptime.features.state import CompletedOrders
-from preptime.tables.audit import audit
-from preptime.tables.directory import read_directory
-from preptime.tables.open import open_table
-from preptime.training.corpus import Corpus
+from preptime.tables.audit import audit_orders
+from preptime.tables.directory import read_restaurants
+from preptime.tables.open import open_source
+from preptime.training.corpus import TrainingData
 
 Groups = NDArray[np.int64]
 
@@ -37,30 +37,30 @@ def main() -> None:
     parser.add_argument("--through", type=dt.date.fromisoformat, help="the last day to look at; by default all of them")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     arguments = parser.parse_args()
-    directory = read_directory(open_table(arguments.restaurants).frame())
-    corpus = Corpus.of(audit(open_table(arguments.orders).frame(), directory, need_label=True), directory)
+    directory = read_restaurants(open_source(arguments.restaurants).frame())
+    corpus = TrainingData.from_orders(audit_orders(open_source(arguments.orders).frame(), directory, need_label=True), directory)
     if arguments.through:
-        corpus = corpus.known_on(arguments.through + dt.timedelta(days=1))
-    measured = _measured(corpus.completed.take(corpus.history), directory)
+        corpus = corpus.as_of(arguments.through + dt.timedelta(days=1))
+    measured = _measured(corpus.completed.take(corpus.is_history), directory)
     rows = [{"constant": name, "measured": k, "used": used} for name, k, used in measured]
     print(json.dumps(rows) if arguments.json else _markdown(measured))
 
 
-def _measured(completed: CompletedOrders, directory: Directory) -> list[tuple[str, float | None, float]]:
+def _measured(completed: CompletedOrders, directory: RestaurantIndex) -> list[tuple[str, float | None, float]]:
     """(constant, measured or None when groups differ by nothing that can be measured, used)."""
     orders = completed.orders
     label = np.log(np.maximum(completed.prep_time_seconds, 1))
     restaurant = directory.positions(orders.restaurant_id)
     city, food = (codes.astype(np.int64) for codes in (orders.city, orders.type_of_food))
-    place = directory.place(orders.city, orders.type_of_food)
-    in_slot = slot(second_of_day(orders.acknowledged_at))
+    place = directory.group_index(orders.city, orders.type_of_food)
+    in_slot = time_slot(second_of_day(orders.acknowledged_at))
     of_slot = _without(_without(label, restaurant), in_slot)
     return [
         ("K_RESTAURANT", _ratio(_without(label, place), restaurant), K_RESTAURANT),
         ("K_CITY", _ratio(label, city), K_CITY),
         ("K_FOOD", _ratio(label, food), K_FOOD),
         ("K_CITY_FOOD", _ratio(label, place), K_CITY_FOOD),
-        ("K_SLOT", _ratio(of_slot, restaurant * SLOTS + in_slot), K_SLOT),
+        ("K_SLOT", _ratio(of_slot, restaurant * TIME_SLOT_COUNT + in_slot), K_SLOT),
     ]
 
 

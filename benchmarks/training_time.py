@@ -21,13 +21,13 @@ from collections.abc import Sequence
 import msgspec
 
 from preptime.bundle.store import Store
-from preptime.tables.audit import audit
-from preptime.tables.directory import read_directory
+from preptime.tables.audit import audit_orders
+from preptime.tables.directory import read_restaurants
 from preptime.tables.synthetic import SynthesisPlan, synthesize_frames
-from preptime.training.corpus import Corpus
+from preptime.training.corpus import TrainingData
 from preptime.training.fit import FitPlan, fit_window
-from preptime.training.mornings import matrix
-from preptime.training.publish import Who
+from preptime.training.mornings import build_feature_matrix
+from preptime.training.publish import AuditActor
 from preptime.training.train import train
 
 ONE_DAY = dt.timedelta(days=1)
@@ -94,16 +94,16 @@ def measure(plan: SynthesisPlan) -> TrainingTime:
     cpus = os.cpu_count()
     fit_plan = FitPlan.default(cpus or 1)
     watch = Stopwatch()
-    directory = read_directory(restaurants)
-    audited = audit(orders, directory, need_label=True)
+    directory = read_restaurants(restaurants)
+    audited = audit_orders(orders, directory, need_label=True)
     watch.end("Audit")
     with tempfile.TemporaryDirectory(prefix="preptime-train-") as folder:
-        who = Who("benchmark", "")
+        who = AuditActor("benchmark", "")
         trained = train(audited, directory, morning, Store.open(folder), who, plan=fit_plan, progress=watch.stage)
         watch.end("Bundle, comparison, promotion")
     again = Stopwatch()
-    corpus = Corpus.of(audited, directory).known_on(morning)
-    days = matrix(corpus, corpus.first_day, morning - ONE_DAY, again.stage)
+    corpus = TrainingData.from_orders(audited, directory).as_of(morning)
+    days = build_feature_matrix(corpus, corpus.first_day, morning - ONE_DAY, again.stage)
     fitted = fit_window(days, morning - ONE_DAY, fit_plan, again.stage)
     return TrainingTime(cpus, plan.orders, trained.orders, watch.steps, fitted.orders, again.steps)
 

@@ -5,8 +5,8 @@ No champion yet, no orders, or a training that failed (then yesterday's champion
 
 from __future__ import annotations
 
-from preptime_verbs import DATE, daily, verb
+from preptime_verbs import AS_OF_DATE, daily_dag, preptime_task
 
 # Airflow reads a file only if this word and "dag" are in it.
-with daily("daily_prediction_run", 7, __doc__) as dag:
-    verb("score", "score", "--date", DATE, minutes=60)
+with daily_dag("daily_prediction_run", 7, __doc__) as dag:
+    preptime_task("score", "score", "--date", AS_OF_DATE, minutes=60)

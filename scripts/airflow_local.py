@@ -30,12 +30,12 @@ AIRFLOW = ROOT / ".venv-airflow" / "bin" / "airflow"
 SERVICES = {"api-server": (), "scheduler": ("--skip-serve-logs",), "dag-processor": ()}
 """What runs, with its arguments. The api-server reads the logs where they are; to serve them takes a fixed port."""
 
-USUAL_USER = "airflow"
-USUAL_PORT = 8080
-HEALTHY_WITHIN_SECONDS = 180
+DEFAULT_USER = "airflow"
+DEFAULT_PORT = 8080
+STARTUP_TIMEOUT_SECONDS = 180
 """It takes 10 to 30 s, and much longer where other work goes on."""
-GRACE_SECONDS = 20
-KNOWN_PASSWORDS = {"airflow", "admin", "password"}
+SHUTDOWN_TIMEOUT_SECONDS = 20
+COMMON_PASSWORDS = {"airflow", "admin", "password"}
 """What everybody tries first."""
 
 
@@ -44,7 +44,7 @@ class SetupError(Exception):
 
 
 @dataclass(frozen=True)
-class Local:
+class LocalAirflow:
     """One installation."""
 
     home: Path
@@ -52,40 +52,40 @@ class Local:
     port: int
     user: str
     password: str
-    made_up: bool
+    password_generated: bool
     """Whether nobody chose the password."""
 
     @classmethod
-    def read(cls, told: Mapping[str, str]) -> Local:
+    def from_settings(cls, settings: Mapping[str, str]) -> LocalAirflow:
         """From what `.env` and the environment say. Raises `SetupError` for what is not safe or cannot be."""
-        home = Path(told.get("AIRFLOW_HOME") or ROOT / ".airflow").absolute()
-        host = told.get("AIRFLOW_HOST") or "127.0.0.1"
-        user = told.get("_AIRFLOW_WWW_USER_USERNAME") or USUAL_USER
-        password = told.get("_AIRFLOW_WWW_USER_PASSWORD") or ""
-        port = told.get("AIRFLOW_PORT") or str(USUAL_PORT)
+        home = Path(settings.get("AIRFLOW_HOME") or ROOT / ".airflow").absolute()
+        host = settings.get("AIRFLOW_HOST") or "127.0.0.1"
+        user = settings.get("_AIRFLOW_WWW_USER_USERNAME") or DEFAULT_USER
+        password = settings.get("_AIRFLOW_WWW_USER_PASSWORD") or ""
+        port = settings.get("AIRFLOW_PORT") or str(DEFAULT_PORT)
         if not port.isdecimal() or not 1 <= int(port) <= 65_535:
             raise SetupError(f"AIRFLOW_PORT={port}: expected a whole number from 1 to 65535.")
-        if not _is_loopback(host) and (not password or password in KNOWN_PASSWORDS):
+        if not _is_loopback(host) and (not password or password in COMMON_PASSWORDS):
             raise SetupError(
                 f"AIRFLOW_HOST={host} can be reached by others. Set _AIRFLOW_WWW_USER_PASSWORD in .env, "
-                f"to none of {', '.join(sorted(KNOWN_PASSWORDS))}."
+                f"to none of {', '.join(sorted(COMMON_PASSWORDS))}."
             )
-        return cls(home, host, int(port), user, password or _kept(home, user), not password)
+        return cls(home, host, int(port), user, password or _saved_or_new_password(home, user), not password)
 
     @property
-    def address(self) -> str:
+    def url(self) -> str:
         """Where people find it."""
         return f"http://{'localhost' if _is_loopback(self.host) else self.host}:{self.port}"
 
     @property
-    def passwords(self) -> Path:
+    def passwords_file(self) -> Path:
         """Airflow's file of users and their passwords."""
         return self.home / "passwords.json"
 
-    def environment(self, told: Mapping[str, str]) -> dict[str, str]:
+    def environment(self, settings: Mapping[str, str]) -> dict[str, str]:
         """What Airflow is told: this wins over whatever else is configured, or tasks would look for another server."""
         return {
-            **told,
+            **settings,
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__API__HOST": self.host,
             "AIRFLOW__API__PORT": str(self.port),
@@ -95,31 +95,31 @@ class Local:
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             # The default forks 32 processes; three DAGs of one task at a time need two.
             "AIRFLOW__CORE__PARALLELISM": "2",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.passwords),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.passwords_file),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{self.user}:admin",
-            "PATH": f"{AIRFLOW.parent}{os.pathsep}{told.get('PATH', '')}",
+            "PATH": f"{AIRFLOW.parent}{os.pathsep}{settings.get('PATH', '')}",
         }
 
     def prepare(self, environment: Mapping[str, str]) -> None:
         """The home, the password, the database."""
         self.home.mkdir(parents=True, exist_ok=True)
-        self.passwords.touch(mode=0o600)
-        self.passwords.chmod(0o600)
-        self.passwords.write_text(json.dumps({self.user: self.password}), encoding="utf-8")
+        self.passwords_file.touch(mode=0o600)
+        self.passwords_file.chmod(0o600)
+        self.passwords_file.write_text(json.dumps({self.user: self.password}), encoding="utf-8")
         (self.home / "logs").mkdir(exist_ok=True)
-        log = self.log_of("migrate")
-        with log.open("wb") as file:
-            ended = subprocess.run([AIRFLOW, "db", "migrate"], env=environment, stdout=file, stderr=file, check=False)
-        if ended.returncode:
-            raise SetupError(f"Airflow's database could not be made:\n{_tail(log)}")
+        log = self.log_path("migrate")
+        with log.open("wb") as log_file:
+            migration = subprocess.run([AIRFLOW, "db", "migrate"], env=environment, stdout=log_file, stderr=log_file, check=False)
+        if migration.returncode:
+            raise SetupError(f"Airflow's database could not be made:\n{_last_lines(log)}")
 
-    def log_of(self, service: str) -> Path:
+    def log_path(self, service: str) -> Path:
         """What a service says."""
         return self.home / "logs" / f"{service}.log"
 
-    def start(self, service: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    def start_service(self, service: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         """A service, in a process group of its own, since it has children that outlive it."""
-        with self.log_of(service).open("wb") as file:
+        with self.log_path(service).open("wb") as file:
             return subprocess.Popen(
                 [AIRFLOW, service, *SERVICES[service]],
                 env=environment,
@@ -131,76 +131,76 @@ class Local:
     def is_healthy(self) -> bool:
         """Whether all of them say they are."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v2/monitor/health", timeout=5) as answer:
-                health = json.load(answer)
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v2/monitor/health", timeout=5) as response:
+                health = json.load(response)
         except (OSError, ValueError):
             return False
-        parts = (health.get(name) or {} for name in ("metadatabase", "scheduler", "dag_processor"))
-        return all(part.get("status") == "healthy" for part in parts)
+        component_states = (health.get(name) or {} for name in ("metadatabase", "scheduler", "dag_processor"))
+        return all(component_state.get("status") == "healthy" for component_state in component_states)
 
 
-def run(local: Local, told: Mapping[str, str]) -> int:
+def run(airflow: LocalAirflow, settings: Mapping[str, str]) -> int:
     """Start, wait until healthy, say where, and stay until told to end or until one of them dies."""
-    environment = local.environment(told)
-    print(f"Starting Airflow; what it says is in {local.home / 'logs'}.", flush=True)
-    local.prepare(environment)
+    environment = airflow.environment(settings)
+    print(f"Starting Airflow; what it says is in {airflow.home / 'logs'}.", flush=True)
+    airflow.prepare(environment)
     running: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for service in SERVICES:
-            running[service] = local.start(service, environment)
-        until = time.monotonic() + HEALTHY_WITHIN_SECONDS
-        while not local.is_healthy():
-            _check(local, running)
-            if time.monotonic() > until:
-                raise SetupError(f"Not healthy within {HEALTHY_WITHIN_SECONDS} s: look into {local.home / 'logs'}.")
+            running[service] = airflow.start_service(service, environment)
+        deadline = time.monotonic() + STARTUP_TIMEOUT_SECONDS
+        while not airflow.is_healthy():
+            _check_running(airflow, running)
+            if time.monotonic() > deadline:
+                raise SetupError(f"Not healthy within {STARTUP_TIMEOUT_SECONDS} s: look into {airflow.home / 'logs'}.")
             time.sleep(0.5)
-        password = f", password {local.password} (made up; set yours in .env)" if local.made_up else ""
-        print(f"Airflow is at {local.address}, user {local.user}{password}. Ctrl-C ends it.", flush=True)
+        password = f", password {airflow.password} (made up; set yours in .env)" if airflow.password_generated else ""
+        print(f"Airflow is at {airflow.url}, user {airflow.user}{password}. Ctrl-C ends it.", flush=True)
         while True:
-            _check(local, running)
+            _check_running(airflow, running)
             time.sleep(1)
     finally:
-        for hurry in (signal.SIGINT, signal.SIGTERM):  # a second one must not leave half of them running
-            signal.signal(hurry, signal.SIG_IGN)
-        _end(running)
+        for signal_number in (signal.SIGINT, signal.SIGTERM):  # a second one must not leave half of them running
+            signal.signal(signal_number, signal.SIG_IGN)
+        _stop_services(running)
         print("Airflow has ended.", flush=True)
 
 
-def _check(local: Local, running: Mapping[str, subprocess.Popen[bytes]]) -> None:
+def _check_running(airflow: LocalAirflow, running: Mapping[str, subprocess.Popen[bytes]]) -> None:
     for service, process in running.items():
         if process.poll() is not None:
-            raise SetupError(f"The {service} ended with {process.returncode}:\n{_tail(local.log_of(service))}")
+            raise SetupError(f"The {service} ended with {process.returncode}:\n{_last_lines(airflow.log_path(service))}")
 
 
-def _end(running: Mapping[str, subprocess.Popen[bytes]]) -> None:
+def _stop_services(running: Mapping[str, subprocess.Popen[bytes]]) -> None:
     """All at once, then whoever has not: tasks under way are told by the scheduler."""
     for process in running.values():
-        _tell(process, signal.SIGTERM)
-    until = time.monotonic() + GRACE_SECONDS
+        _signal_group(process, signal.SIGTERM)
+    deadline = time.monotonic() + SHUTDOWN_TIMEOUT_SECONDS
     for process in running.values():
         try:
-            process.wait(max(0.1, until - time.monotonic()))
+            process.wait(max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             continue
     for process in running.values():
-        _tell(process, signal.SIGKILL)  # the group: its leader may be gone and others not
+        _signal_group(process, signal.SIGKILL)  # the group: its leader may be gone and others not
         process.wait()
 
 
-def _tell(process: subprocess.Popen[bytes], what: signal.Signals) -> None:
+def _signal_group(process: subprocess.Popen[bytes], signal_number: signal.Signals) -> None:
     try:
-        os.killpg(process.pid, what)
+        os.killpg(process.pid, signal_number)
     except ProcessLookupError:
         return
 
 
-def _kept(home: Path, user: str) -> str:
+def _saved_or_new_password(home: Path, user: str) -> str:
     """The password made up before, or a new one."""
     try:
-        found = json.loads((home / "passwords.json").read_text(encoding="utf-8"))
+        saved_passwords = json.loads((home / "passwords.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        found = {}
-    return str(found.get(user) or secrets.token_urlsafe(12))
+        saved_passwords = {}
+    return str(saved_passwords.get(user) or secrets.token_urlsafe(12))
 
 
 def _is_loopback(host: str) -> bool:
@@ -210,12 +210,12 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _tail(log: Path) -> str:
+def _last_lines(log: Path) -> str:
     return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
 
 
-def _terminated(number: int, _: FrameType | None) -> None:
-    raise KeyboardInterrupt(number)
+def _handle_sigterm(signal_number: int, _: FrameType | None) -> None:
+    raise KeyboardInterrupt(signal_number)
 
 
 def main(arguments: list[str]) -> int:
@@ -223,11 +223,11 @@ def main(arguments: list[str]) -> int:
     if os.name == "nt":
         print("Airflow does not run on Windows; in WSL or under Docker it does.", file=sys.stderr)
         return 1
-    signal.signal(signal.SIGTERM, _terminated)
-    file = Path(arguments[0]) if arguments else ROOT / ENV_FILE
-    told = {**(read_env_file(file) if file.is_file() else {}), **os.environ}
+    signal.signal(signal.SIGTERM, _handle_sigterm)
+    env_file = Path(arguments[0]) if arguments else ROOT / ENV_FILE
+    settings = {**(read_env_file(env_file) if env_file.is_file() else {}), **os.environ}
     try:
-        return run(Local.read(told), told)
+        return run(LocalAirflow.from_settings(settings), settings)
     except KeyboardInterrupt:
         return 0
     except SetupError as error:

@@ -12,46 +12,46 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-PROJECT = "label=com.docker.compose.project=preptime"
-SOURCE = "label=org.opencontainers.image.source=https://github.com/preptime/preptime"
+PROJECT_FILTER = "label=com.docker.compose.project=preptime"
+SOURCE_FILTER = "label=org.opencontainers.image.source=https://github.com/preptime/preptime"
 """A label of every image that deploy/docker/Dockerfile makes."""
 
 
-def docker(*words: str) -> list[str]:
+def docker_output(*arguments: str) -> list[str]:
     """The lines that Docker answers with. Raises `CalledProcessError`."""
     program = shutil.which("docker") or "docker"
-    ended = subprocess.run([program, *words], stdout=subprocess.PIPE, text=True, check=True)
-    return ended.stdout.split()
+    completed = subprocess.run([program, *arguments], stdout=subprocess.PIPE, text=True, check=True)
+    return completed.stdout.split()
 
 
-def clean(*, volumes: bool) -> list[str]:
+def remove_docker_objects(*, volumes: bool) -> list[str]:
     """Remove it all; a line about each kind."""
-    containers = {one for label in (PROJECT, SOURCE) for one in docker("ps", "--all", "--quiet", f"--filter={label}")}
-    networks = docker("network", "ls", "--quiet", f"--filter={PROJECT}")
-    images = list(dict.fromkeys(docker("image", "ls", "--all", "--quiet", f"--filter={SOURCE}")))
-    kept = docker("volume", "ls", "--quiet", f"--filter={PROJECT}")
+    containers = {container_id for label in (PROJECT_FILTER, SOURCE_FILTER) for container_id in docker_output("ps", "--all", "--quiet", f"--filter={label}")}
+    networks = docker_output("network", "ls", "--quiet", f"--filter={PROJECT_FILTER}")
+    images = list(dict.fromkeys(docker_output("image", "ls", "--all", "--quiet", f"--filter={SOURCE_FILTER}")))
+    volume_names = docker_output("volume", "ls", "--quiet", f"--filter={PROJECT_FILTER}")
     if containers:
-        docker("rm", "--force", *sorted(containers))
+        docker_output("rm", "--force", *sorted(containers))
     if networks:
-        docker("network", "rm", *networks)
+        docker_output("network", "rm", *networks)
     if images:
-        docker("image", "rm", "--force", *images)
-    if kept and volumes:
-        docker("volume", "rm", *kept)
-    said = [f"Removed: {len(containers)} containers, {len(networks)} networks, {len(images)} images."]
-    if kept:
-        verb = "Removed" if volumes else "Kept, for --volumes to remove"
-        said.append(f"{verb}: {len(kept)} volumes ({', '.join(kept)}).")
-    return said
+        docker_output("image", "rm", "--force", *images)
+    if volume_names and volumes:
+        docker_output("volume", "rm", *volume_names)
+    lines = [f"Removed: {len(containers)} containers, {len(networks)} networks, {len(images)} images."]
+    if volume_names:
+        action = "Removed" if volumes else "Kept, for --volumes to remove"
+        lines.append(f"{action}: {len(volume_names)} volumes ({', '.join(volume_names)}).")
+    return lines
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 when it is clean, 1 when Docker said no."""
     parser = argparse.ArgumentParser(prog="dev.py clean-docker", description=__doc__.splitlines()[0])
     parser.add_argument("--volumes", action="store_true", help="the data too")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        for line in clean(volumes=given.volumes):
+        for line in remove_docker_objects(volumes=options.volumes):
             sys.stdout.write(f"{line}\n")
     except (OSError, subprocess.CalledProcessError) as error:
         sys.stderr.write(f"Docker does not do it: {error}\n")

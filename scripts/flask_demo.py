@@ -19,30 +19,30 @@ from preptime.settings.env_file import read_env_file
 DEMO_STORE = Path("demo") / "models"
 
 
-def with_a_key(told: Mapping[str, str], env_file: Path) -> str | None:
+def ensure_api_key(settings: Mapping[str, str], env_file: Path) -> str | None:
     """Make a key and add it to the file, unless there is one; the key that was made."""
-    if told.get("AIKEY") or told.get("PREPTIME_API_KEYS"):
+    if settings.get("AIKEY") or settings.get("PREPTIME_API_KEYS"):
         return None
     key = secrets.token_urlsafe(24)
-    before = env_file.read_text(encoding="utf-8") if env_file.is_file() else ""
-    if before and not before.endswith("\n"):
-        before += "\n"
+    old_content = env_file.read_text(encoding="utf-8") if env_file.is_file() else ""
+    if old_content and not old_content.endswith("\n"):
+        old_content += "\n"
     env_file.touch(mode=0o600)
-    env_file.write_text(f"{before}AIKEY={key}\n", encoding="utf-8")
+    env_file.write_text(f"{old_content}AIKEY={key}\n", encoding="utf-8")
     return key
 
 
 def main(arguments: list[str]) -> int:
     """Serve until SIGTERM or Ctrl-C; the exit status of `preptime serve`."""
     env_file = Path(ENV_FILE)
-    told = (read_env_file(env_file) if env_file.is_file() else {}) | dict(os.environ)
-    if not told.get("PREPTIME_STORE") and "--store" not in arguments:
+    settings = (read_env_file(env_file) if env_file.is_file() else {}) | dict(os.environ)
+    if not settings.get("PREPTIME_STORE") and "--store" not in arguments:
         if not DEMO_STORE.is_dir():
             sys.stderr.write(f"There is nothing to serve in {DEMO_STORE}: scripts/00_prepare_demo (make demo) first.\n")
             return 1
         arguments = ["--store", str(DEMO_STORE), *arguments]
-    made = with_a_key(told, env_file)
-    if made:
+    new_key = ensure_api_key(settings, env_file)
+    if new_key:
         sys.stderr.write(f"{env_file} had no AIKEY: one was made and written there.\n")
     return preptime(["serve", *arguments])
 

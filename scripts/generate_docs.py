@@ -14,10 +14,10 @@ from preptime.domain import dictionary, verdict
 from preptime.features import spec
 from preptime.settings import pages
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+DOCS_DIR = Path(__file__).resolve().parent.parent / "docs"
 
 
-def decisions_markdown() -> str:
+def decision_index_markdown() -> str:
     """The index of docs/decisions/: number and title of each page, from its file name and first heading."""
     lines = [
         "# Decisions",
@@ -27,32 +27,32 @@ def decisions_markdown() -> str:
         "A page each: what was measured, what was chosen, what would change it.",
         "",
     ]
-    for page in sorted((DOCS / "decisions").glob("[0-9]*.md")):
+    for page in sorted((DOCS_DIR / "decisions").glob("[0-9]*.md")):
         heading = _read(page).splitlines()[0].removeprefix("# ")
         lines.append(f"- [{heading}]({page.name})")
     return "\n".join(lines) + "\n"
 
 
-PAGES: dict[str, Callable[[], str]] = {
+GENERATED_PAGES: dict[str, Callable[[], str]] = {
     "cli.md": reference.markdown,
-    "data-dictionary.md": dictionary.markdown,
-    "decisions/README.md": decisions_markdown,
-    "features.md": spec.markdown,
+    "data-dictionary.md": dictionary.render_markdown,
+    "decisions/README.md": decision_index_markdown,
+    "features.md": spec.render_markdown,
     "../.env.example": pages.env_example,
-    "row-verdicts.md": verdict.markdown,
+    "validation-reasons.md": verdict.render_markdown,
     "settings.md": pages.markdown,
 }
 
 
 def main(arguments: list[str]) -> int:
     """Write the pages that differ, or only name them."""
-    stale = [name for name, page in PAGES.items() if _read(DOCS / name) != page()]
+    stale = [name for name, page in GENERATED_PAGES.items() if _read(DOCS_DIR / name) != page()]
     if arguments == ["--check"]:
         for name in stale:
             sys.stderr.write(f"docs/{name} is not what the code says: run `make docs`.\n")
         return 1 if stale else 0
     for name in stale:
-        (DOCS / name).write_text(PAGES[name](), encoding="utf-8", newline="\n")
+        (DOCS_DIR / name).write_text(GENERATED_PAGES[name](), encoding="utf-8", newline="\n")
         sys.stdout.write(f"docs/{name} written\n")
     return 0
 

@@ -10,33 +10,33 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "locks"
-TOOLS = ("airflow", "dvc", "deploy")
+TOOL_GROUPS = ("airflow", "dvc", "deploy")
 """Groups of pyproject.toml that have an environment of their own."""
-IMAGES = {
+IMAGE_EXTRAS = {
     "serve": ("gcs",),
     "jobs": ("train", "postgres", "gcp"),
     "ui": ("ui", "gcs"),
 }
 """The extras of each container image, in `locks/images/NAME.lock`: the part of `locks/run.lock` that it needs."""
 
-OPTIONS = ("--universal", "--python-version", "3.11", "--generate-hashes", "--no-header")
-PRIVATE = ("--no-emit-index-url", "--no-emit-find-links")
+COMPILE_OPTIONS = ("--universal", "--python-version", "3.11", "--generate-hashes", "--no-header")
+INDEX_OPTIONS = ("--no-emit-index-url", "--no-emit-find-links")
 """Where packages come from is each machine's own affair."""
 
 
-def wanted() -> dict[str, tuple[str, ...]]:
+def lock_requests() -> dict[str, tuple[str, ...]]:
     """What uv is asked for each lock, by its name; `-` is what builds the project."""
-    project = ("--all-extras", "pyproject.toml", "-")
-    known = ("--constraint", "locks/run.lock")
+    project_arguments = ("--all-extras", "pyproject.toml", "-")
+    constraint = ("--constraint", "locks/run.lock")
     images = {
-        f"images/{name}": (*known, *(part for extra in extras for part in ("--extra", extra)), "pyproject.toml")
-        for name, extras in IMAGES.items()
+        f"images/{name}": (*constraint, *(part for extra in extras for part in ("--extra", extra)), "pyproject.toml")
+        for name, extras in IMAGE_EXTRAS.items()
     }
     return {
-        "run": project,
-        "dev": ("--group", "dev", "--group", "bench", *known, *project),
-        **{name: ("--group", name) for name in TOOLS},
-        "images/build": (*known, "-"),
+        "run": project_arguments,
+        "dev": ("--group", "dev", "--group", "bench", *constraint, *project_arguments),
+        **{name: ("--group", name) for name in TOOL_GROUPS},
+        "images/build": (*constraint, "-"),
         **images,
     }
 
@@ -47,16 +47,16 @@ def main(arguments: list[str]) -> int:
     if uv is None:
         print("`uv` is not on the PATH; only this task needs it. Install it with: pip install uv", file=sys.stderr)
         return 1
-    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
+    build_backend_requirements = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
     # `editables` is what hatchling wants for an editable install.
-    builders = "\n".join([*build, "editables"])
+    build_requirements = "\n".join([*build_backend_requirements, "editables"])
     (LOCKS / "images").mkdir(parents=True, exist_ok=True)
-    for name, what in wanted().items():
+    for name, request in lock_requests().items():
         print(f"Resolving locks/{name}.lock", flush=True)
-        command = [uv, "pip", "compile", "--quiet", *OPTIONS, *PRIVATE, *arguments]
+        command = [uv, "pip", "compile", "--quiet", *COMPILE_OPTIONS, *INDEX_OPTIONS, *arguments]
         output = ("--output-file", f"locks/{name}.lock")
-        ended = subprocess.run([*command, *output, *what], cwd=ROOT, input=builders, encoding="utf-8", check=False)
-        if ended.returncode:
+        completed = subprocess.run([*command, *output, *request], cwd=ROOT, input=build_requirements, encoding="utf-8", check=False)
+        if completed.returncode:
             return 1
     return 0
 

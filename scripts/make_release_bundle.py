@@ -15,71 +15,71 @@ from importlib.metadata import version
 from pathlib import Path
 
 from preptime.bundle.store import Store
-from preptime.models.cat import Cat, CatTrees
-from preptime.models.gbr import GradientBoosting
+from preptime.models.cat import CatBoostModel, CatBoostTrees
+from preptime.models.gbr import GradientBoostingModel
 from preptime.models.model import Model
-from preptime.models.quantile import Quantile
-from preptime.models.rf import Forest
-from preptime.models.stacking import Stacking
-from preptime.models.xgb import XGBoost
-from preptime.tables.audit import audit
-from preptime.tables.directory import read_directory
+from preptime.models.quantile import QuantileModel
+from preptime.models.rf import RandomForestModel
+from preptime.models.stacking import StackingModel
+from preptime.models.xgb import XGBoostModel
+from preptime.tables.audit import audit_orders
+from preptime.tables.directory import read_restaurants
 from preptime.tables.gate import GateThresholds
 from preptime.tables.synthetic import SynthesisPlan, synthesize_frames
 from preptime.training.fit import FitPlan
-from preptime.training.publish import Who
+from preptime.training.publish import AuditActor
 from preptime.training.train import train
 
-RELEASES = Path(__file__).resolve().parent.parent / "tests" / "bundle" / "releases"
-LARGEST_BYTES = 300_000
-ORDERS = SynthesisPlan(orders=900, restaurants=25, days=14)
-TREES = 4
+RELEASES_DIR = Path(__file__).resolve().parent.parent / "tests" / "bundle" / "releases"
+MAX_BUNDLE_BYTES = 300_000
+SYNTHESIS_PLAN = SynthesisPlan(orders=900, restaurants=25, days=14)
+TREE_COUNT = 4
 
 
-def recipes() -> tuple[Model, ...]:
+def small_models() -> tuple[Model, ...]:
     """The catalogue, small."""
     bases: tuple[Model, ...] = (
-        Forest(trees=TREES, max_leaf_nodes=12),
-        GradientBoosting(trees=TREES),
-        Cat(recipe=CatTrees(trees=TREES, depth=3)),
-        XGBoost(trees=TREES, depth=3),
+        RandomForestModel(tree_count=TREE_COUNT, max_leaf_nodes=12),
+        GradientBoostingModel(tree_count=TREE_COUNT),
+        CatBoostModel(trees=CatBoostTrees(tree_count=TREE_COUNT, depth=3)),
+        XGBoostModel(tree_count=TREE_COUNT, depth=3),
     )
-    return (*bases, Stacking(bases), Quantile(trees=2 * TREES, rate=0.3, depth=3, borders=32))
+    return (*bases, StackingModel(bases), QuantileModel(tree_count=2 * TREE_COUNT, learning_rate=0.3, depth=3, border_count=32))
 
 
-def make(store: Store) -> str:
+def train_bundle(store: Store) -> str:
     """Train the small bundle into a store; its id."""
-    orders, restaurants, _ = synthesize_frames(ORDERS)
-    directory = read_directory(restaurants)
-    told = train(
-        audit(orders, directory, need_label=True),
-        directory,
-        ORDERS.start + dt.timedelta(days=ORDERS.days),
+    orders, restaurants, _ = synthesize_frames(SYNTHESIS_PLAN)
+    restaurant_index = read_restaurants(restaurants)
+    training = train(
+        audit_orders(orders, restaurant_index, need_label=True),
+        restaurant_index,
+        SYNTHESIS_PLAN.start + dt.timedelta(days=SYNTHESIS_PLAN.days),
         store,
-        Who(by="scripts/make_release_bundle.py", at=""),
-        plan=FitPlan({model.name: model for model in recipes()}, threads=1),
+        AuditActor(by="scripts/make_release_bundle.py", at=""),
+        plan=FitPlan({model.name: model for model in small_models()}, threads=1),
         thresholds=GateThresholds(min_orders=500),
-        may_promote=False,
-        report=False,
+        allow_promotion=False,
+        with_report=False,
     )
-    return told.bundle
+    return training.bundle
 
 
 def main() -> int:
     """Write the bundle of the installed release, unless there is one."""
-    release = RELEASES / version("preptime")
-    if release.exists():
-        sys.stderr.write(f"{release} is there already, and what a release made is never made anew.\n")
+    release_folder = RELEASES_DIR / version("preptime")
+    if release_folder.exists():
+        sys.stderr.write(f"{release_folder} is there already, and what a release made is never made anew.\n")
         return 1
     with tempfile.TemporaryDirectory() as root:
         store = Store.open(root)
-        made = store.fetch(make(store))
-        size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
-        if size >= LARGEST_BYTES:
-            sys.stderr.write(f"The bundle has {size:,} bytes; the tests keep fewer than {LARGEST_BYTES:,}.\n")
+        bundle_folder = store.fetch(train_bundle(store))
+        size = sum(path.stat().st_size for path in bundle_folder.rglob("*") if path.is_file())
+        if size >= MAX_BUNDLE_BYTES:
+            sys.stderr.write(f"The bundle has {size:,} bytes; the tests keep fewer than {MAX_BUNDLE_BYTES:,}.\n")
             return 1
-        shutil.copytree(made, release / made.name)
-    sys.stdout.write(f"{release / made.name}: {size:,} bytes\n")
+        shutil.copytree(bundle_folder, release_folder / bundle_folder.name)
+    sys.stdout.write(f"{release_folder / bundle_folder.name}: {size:,} bytes\n")
     return 0
 
 

@@ -25,14 +25,14 @@ from tests.ui.browser import CHROMIUM, OPERATOR_KEY, chromium, looking, page_at,
 from tests.ui.mornings import add_challenger, mornings
 
 ROOT = Path(__file__).resolve().parent.parent
-IMAGES = ROOT / "docs" / "images"
-WIDTHS = {"wide": 1280, "narrow": 400}
-GROUNDS = {"light": False, "dark": True}
-MOST_PIXELS = 9_000
+DOCS_IMAGES_DIR = ROOT / "docs" / "images"
+VIEWPORT_WIDTHS = {"wide": 1280, "narrow": 400}
+THEMES = {"light": False, "dark": True}
+MAX_HEIGHT_PIXELS = 9_000
 """Height of a picture; a page is not longer."""
-COLOURS = 256
+COLOR_COUNT = 256
 """Enough for a page of text and charts; a third of the size."""
-MOST_BYTES = 300_000
+MAX_IMAGE_BYTES = 300_000
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,18 @@ class View:
     """A page, and what is done there before its picture is taken."""
 
     name: str
-    address: str
-    act: Callable[[Page], None]
+    path: str
+    prepare: Callable[[Page], None]
 
 
 @dataclass(frozen=True)
-class Shown:
+class DocsImage:
     """A picture of the README or docs/page.md: which view, how wide, on which ground, and how much of its height."""
 
     file: str
     view: str
     width: str
-    ground: str
+    theme: str
     height: int
 
 
@@ -73,65 +73,65 @@ def main() -> None:
         "PREPTIME_ORDERS": str(demo / "data" / "orders.csv"),
         "PREPTIME_RESTAURANTS": str(demo / "data" / "restaurants.csv"),
     }
-    with tempfile.TemporaryDirectory(prefix="preptime-pictures-") as folder:
-        settings["PREPTIME_RESULTS"] = str(mornings(demo / "results", Path(folder) / "watched"))
+    with tempfile.TemporaryDirectory(prefix="preptime-pictures-") as temporary_folder:
+        settings["PREPTIME_RESULTS"] = str(mornings(demo / "results", Path(temporary_folder) / "watched"))
         # A copy of the store, with a second bundle to be compared with: what `make demo` made stays as it is.
-        store = shutil.copytree(demo / "models", Path(folder) / "models")
+        store = shutil.copytree(demo / "models", Path(temporary_folder) / "models")
         add_challenger(store, demo / "data" / "orders.csv", demo / "data" / "restaurants.csv")
         settings["PREPTIME_STORE"] = str(store)
-        with page_at(Path(folder), **settings) as page, chromium() as browser:
-            page.wait_until("/_stcore/health")
+        with page_at(Path(temporary_folder), **settings) as dashboard, chromium() as browser:
+            dashboard.wait_until("/_stcore/health")
             for view in VIEWS:
                 if not arguments.only or arguments.only in view.name:
-                    _take(browser, page.url, view, arguments.out)
+                    _take_screenshots(browser, dashboard.url, view, arguments.out)
     if arguments.docs:
-        for shown in SHOWN:
-            _write(arguments.out / f"{shown.view}-{shown.width}-{shown.ground}.png", IMAGES / shown.file, shown.height)
+        for docs_image in DOCS_IMAGES:
+            _write_docs_image(arguments.out / f"{docs_image.view}-{docs_image.width}-{docs_image.theme}.png", DOCS_IMAGES_DIR / docs_image.file, docs_image.height)
 
 
-def _take(browser: Browser, url: str, view: View, out: Path) -> None:
-    for width_name, width in WIDTHS.items():
-        for ground, dark in GROUNDS.items():
-            with looking(browser, f"{url}{view.address}", width=width, dark=dark) as page:
-                view.act(page)
+def _take_screenshots(browser: Browser, url: str, view: View, out: Path) -> None:
+    for width_name, width in VIEWPORT_WIDTHS.items():
+        for theme, dark in THEMES.items():
+            with looking(browser, f"{url}{view.path}", width=width, dark=dark) as page:
+                view.prepare(page)
                 settle(page)
-                tall = int(page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight"))
-                page.set_viewport_size({"width": width, "height": min(max(tall, 700), MOST_PIXELS)})
+                content_height = int(page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight"))
+                page.set_viewport_size({"width": width, "height": min(max(content_height, 700), MAX_HEIGHT_PIXELS)})
                 settle(page)
                 page.wait_for_timeout(2_000)  # charts and tables are drawn anew
-                path = out / f"{view.name}-{width_name}-{ground}.png"
+                path = out / f"{view.name}-{width_name}-{theme}.png"
                 page.screenshot(path=path)
                 print(path)
 
 
-def _sample(page: Page) -> None:
+def _predict_sample(page: Page) -> None:
     page.get_by_role("button", name="Try the sample").click()
     settle(page)
     page.get_by_role("button", name=re.compile("Predict 48 orders")).click()
 
 
-def _one(page: Page) -> None:
+def _open_single_order(page: Page) -> None:
     page.get_by_role("tab", name="One order").click()
 
 
-def _dictionary(page: Page) -> None:
+def _open_data_dictionary(page: Page) -> None:
     page.get_by_role("tab", name="Data dictionary").click()
 
 
-def _preview(page: Page) -> None:
+def _open_previews(page: Page) -> None:
     page.get_by_role("button", name="Try the sample").click()
     settle(page)
-    for words in ("Preview with verdicts", "rows without a prediction"):
-        page.locator("summary").filter(has_text=words).click()
+    for label in ("Preview with verdicts", "rows without a prediction"):
+        page.locator("summary").filter(has_text=label).click()
 
 
-def _at(view: str) -> Callable[[Page], None]:
+def _open_view(view: str) -> Callable[[Page], None]:
     """At one of the views that a page offers below its title."""
     return lambda page: page.get_by_role("radio", name=view, exact=True).click()
 
 
-def _operator(page: Page) -> None:
-    _at("Change the champion")(page)
+def _fill_promotion_form(page: Page) -> None:
+    _open_view("Change the champion")(page)
     settle(page)
     page.get_by_role("textbox", name="Operator's key").fill(OPERATOR_KEY)
     page.keyboard.press("Enter")
@@ -139,58 +139,58 @@ def _operator(page: Page) -> None:
     page.get_by_role("textbox", name="Reason").fill("Riders wait in Leeds.")
 
 
-def _two(page: Page) -> None:
-    _at("Side by side")(page)
+def _open_bundle_comparison(page: Page) -> None:
+    _open_view("Compare bundles")(page)
     page.wait_for_selector(".vega-embed")  # there are two, and they are compared
 
 
-def _nothing(_: Page) -> None:
+def _no_action(_: Page) -> None:
     """As it arrives."""
 
 
 VIEWS = (
-    View("predict", "/", _sample),
-    View("preview", "/", _preview),
-    View("one-order", "/", _one),
-    View("dictionary", "/", _dictionary),
-    View("models", "/models", _nothing),
-    View("one-bundle", "/models", _at("One bundle")),
-    View("side-by-side", "/models", _two),
-    View("champion-log", "/models", _at("Champion log")),
-    View("change-the-champion", "/models", _operator),
-    View("data", "/data", _nothing),
-    View("data-by-hour", "/data", _at("By time and place")),
-    View("data-correlation", "/data", _at("Correlation")),
-    View("data-restaurants", "/data", _at("Restaurants")),
-    View("data-audit", "/data", _at("Label audit")),
-    View("monitoring", "/monitoring", _nothing),
-    View("monitoring-by-day", "/monitoring", _at("By day")),
-    View("monitoring-ratio", "/monitoring", _at("Longer or shorter")),
-    View("monitoring-segments", "/monitoring", _at("By segment")),
-    View("monitoring-drift", "/monitoring", _at("Drift")),
-    View("monitoring-answers", "/monitoring", _at("Answers and labels")),
+    View("predict", "/", _predict_sample),
+    View("preview", "/", _open_previews),
+    View("one-order", "/", _open_single_order),
+    View("dictionary", "/", _open_data_dictionary),
+    View("models", "/models", _no_action),
+    View("one-bundle", "/models", _open_view("Bundle details")),
+    View("side-by-side", "/models", _open_bundle_comparison),
+    View("champion-log", "/models", _open_view("Champion log")),
+    View("change-the-champion", "/models", _fill_promotion_form),
+    View("data", "/data", _no_action),
+    View("data-by-hour", "/data", _open_view("By time and category")),
+    View("data-correlation", "/data", _open_view("Correlation")),
+    View("data-restaurants", "/data", _open_view("Restaurants")),
+    View("data-audit", "/data", _open_view("Label audit")),
+    View("monitoring", "/monitoring", _no_action),
+    View("monitoring-by-day", "/monitoring", _open_view("By day")),
+    View("monitoring-ratio", "/monitoring", _open_view("Actual vs. predicted")),
+    View("monitoring-segments", "/monitoring", _open_view("By segment")),
+    View("monitoring-drift", "/monitoring", _open_view("Drift")),
+    View("monitoring-answers", "/monitoring", _open_view("Predictions and labels")),
 )
-SHOWN = (
-    Shown("page-predict.png", "predict", "wide", "light", 1300),
-    Shown("page-one-order.png", "one-order", "wide", "dark", 1300),
-    Shown("page-narrow.png", "one-order", "narrow", "light", 1100),
-    Shown("page-models.png", "one-bundle", "wide", "light", 1500),
-    Shown("page-data.png", "data", "wide", "dark", 1300),
-    Shown("page-monitoring.png", "monitoring-by-day", "wide", "light", 1300),
+DOCS_IMAGES = (
+    DocsImage("page-predict.png", "predict", "wide", "light", 1300),
+    DocsImage("page-one-order.png", "one-order", "wide", "dark", 1300),
+    DocsImage("page-narrow.png", "one-order", "narrow", "light", 1100),
+    DocsImage("page-models.png", "one-bundle", "wide", "light", 1500),
+    DocsImage("page-data.png", "data", "wide", "dark", 1300),
+    DocsImage("page-monitoring.png", "monitoring-by-day", "wide", "light", 1300),
 )
 
 
-def _write(picture: Path, target: Path, height: int) -> None:
+def _write_docs_image(screenshot: Path, target: Path, height: int) -> None:
     """The upper part of a picture, with fewer colours. Fails when it is still too large for a repository."""
-    with Image.open(picture) as whole:
-        part = whole.convert("RGB").crop((0, 0, whole.width, min(whole.height, height)))
-    content = io.BytesIO()
-    part.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-        content, "PNG", optimize=True
+    with Image.open(screenshot) as image:
+        cropped = image.convert("RGB").crop((0, 0, image.width, min(image.height, height)))
+    png = io.BytesIO()
+    cropped.quantize(COLOR_COUNT, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        png, "PNG", optimize=True
     )
-    if content.tell() > MOST_BYTES:
-        sys.exit(f"{target} would have {content.tell():,} bytes; {MOST_BYTES:,} are the most.")
-    target.write_bytes(content.getvalue())
+    if png.tell() > MAX_IMAGE_BYTES:
+        sys.exit(f"{target} would have {png.tell():,} bytes; {MAX_IMAGE_BYTES:,} are the most.")
+    target.write_bytes(png.getvalue())
     print(target)
 
 

@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 from preptime import Client
-from preptime.client import Answer, NoAnswerInTimeError, RefusedRequestError, UnreachableError
+from preptime.client import PredictionResponse, ApiTimeoutError, ApiStatusError, ApiConnectionError
 from preptime.errors import UsageError
 from tests.api.processes import PLAIN_KEY, REAL, Server, free_port, started
 from tests.api.test_server import promote
@@ -88,9 +88,9 @@ def misbehaving(*script: tuple[int, bytes] | float | None) -> Iterator[tuple[str
             thread.join()
 
 
-def ask(url: str, *, key: str = "k", timeout_seconds: float = 30.0, tries: int = 5) -> Answer:
+def ask(url: str, *, key: str = "k", timeout_seconds: float = 30.0, tries: int = 5) -> PredictionResponse:
     """One order, by a client of its own."""
-    with Client(url, key, timeout_seconds=timeout_seconds, tries=tries) as client:
+    with Client(url, key, timeout_seconds=timeout_seconds, max_attempts=tries) as client:
         return client.predict([ORDER])
 
 
@@ -105,7 +105,7 @@ def test_dicts_come_back_in_their_places_and_a_bad_one_says_why(client: Client) 
     assert first.p50 is not None
     assert first.p10 <= first.p50
     assert first.prep_time_seconds == round(first.p50)
-    assert first.basis == "restaurant"
+    assert first.fallback_level == "restaurant"
     assert set(first.models) == {"rf"}
     assert bad.error is not None
     assert bad.error.field == "order_acknowledged_at"
@@ -145,10 +145,10 @@ def test_what_json_cannot_hold_is_refused_before_it_is_sent(client: Client) -> N
 
 
 def test_a_wrong_key_and_a_wrong_model_are_errors_with_the_servers_facts(server: Server, client: Client) -> None:
-    with pytest.raises(RefusedRequestError, match="key") as refused:
+    with pytest.raises(ApiStatusError, match="key") as refused:
         ask(server.url, key="wrong")
     assert refused.value.status == 401
-    with pytest.raises(RefusedRequestError, match="lightgbm") as refused:
+    with pytest.raises(ApiStatusError, match="lightgbm") as refused:
         client.predict([ORDER], models=["lightgbm"])
     assert refused.value.status in {400, 422}
     assert refused.value.problem.request_id
@@ -178,7 +178,7 @@ def test_a_busy_server_and_a_broken_connection_are_asked_again_with_the_same_bod
 def test_a_server_that_stays_busy_is_an_error_after_the_last_try() -> None:
     with (
         misbehaving(*[(503, b'{"detail":"Busy."}')] * 3) as (url, bodies),
-        pytest.raises(RefusedRequestError, match=r"Busy\.") as refused,
+        pytest.raises(ApiStatusError, match=r"Busy\.") as refused,
     ):
         ask(url, tries=3)
     assert refused.value.status == 503
@@ -189,7 +189,7 @@ def test_a_server_that_stays_busy_is_an_error_after_the_last_try() -> None:
 def test_every_other_refusal_is_final(status: int) -> None:
     with (
         misbehaving((status, b"<html>a proxy's page</html>")) as (url, bodies),
-        pytest.raises(RefusedRequestError, match="a proxy's page") as refused,
+        pytest.raises(ApiStatusError, match="a proxy's page") as refused,
     ):
         ask(url)
     assert refused.value.status == status
@@ -197,19 +197,19 @@ def test_every_other_refusal_is_final(status: int) -> None:
 
 
 def test_the_time_is_limited_and_not_spent_twice() -> None:
-    with misbehaving(60.0) as (url, bodies), pytest.raises(NoAnswerInTimeError, match=r"within 0\.2 s"):
+    with misbehaving(60.0) as (url, bodies), pytest.raises(ApiTimeoutError, match=r"within 0\.2 s"):
         ask(url, timeout_seconds=0.2)
     assert len(bodies) == 1
 
 
 def test_a_connection_that_always_breaks_is_an_error() -> None:
-    with misbehaving(None, None) as (url, bodies), pytest.raises(UnreachableError, match="cannot be reached"):
+    with misbehaving(None, None) as (url, bodies), pytest.raises(ApiConnectionError, match="cannot be reached"):
         ask(url, tries=2)
     assert len(bodies) == 2
 
 
 def test_nobody_there_is_an_error() -> None:
-    with pytest.raises(UnreachableError, match="cannot be reached"):
+    with pytest.raises(ApiConnectionError, match="cannot be reached"):
         ask(f"http://127.0.0.1:{free_port()}", tries=1)
 
 
@@ -227,7 +227,7 @@ def test_a_key_that_no_request_can_carry_is_refused_and_not_repeated(key: str) -
 
 
 def test_without_a_key_the_server_says_whether_it_wants_one(server: Server) -> None:
-    with pytest.raises(RefusedRequestError) as refused:
+    with pytest.raises(ApiStatusError) as refused:
         ask(server.url, key="")
     assert refused.value.status == 401
 

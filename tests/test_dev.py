@@ -33,7 +33,7 @@ def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(module, "LOCKS", tmp_path / "locks")
     monkeypatch.setattr(module, "VENV", venv)
-    monkeypatch.setattr(module, "PYTHON", module._python_of(venv))
+    monkeypatch.setattr(module, "PYTHON", module._venv_python(venv))
     return module
 
 
@@ -42,7 +42,7 @@ def commands(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What would have been run; making the environment is played."""
     run: list[str] = []
 
-    def record(*command: str | Path, said: bool = True) -> bool:
+    def record(*command: str | Path, echo: bool = True) -> bool:
         run.append(" ".join(str(word) for word in command))
         if "venv" in command:
             python: Path = dev.PYTHON

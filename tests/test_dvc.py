@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from preptime.bundle.bundle import verify
+from preptime.bundle.bundle import fetch_verified
 from preptime.bundle.manifest import Manifest
 from preptime.bundle.store import Store
-from preptime.tables.revisions import CHANGED, revisions
+from preptime.tables.revisions import DIRTY_SUFFIX, find_revisions
 from preptime.tables.synthetic import SynthesisPlan, synthesize
 from tests.requirements import ROOT, requires
 
@@ -74,7 +74,7 @@ class Repository:
 
     def bundles(self) -> list[Manifest]:
         store = Store.open(str(self.root / "models"))
-        return [verify(store, one).manifest for one in store.bundle_ids()]
+        return [fetch_verified(store, one).manifest for one in store.bundle_ids()]
 
     def stages_run(self, said: str) -> list[str]:
         return re.findall(r"Running stage '(\w+)'", said)
@@ -122,7 +122,7 @@ def test_an_experiment_from_the_first_run_to_having_a_past_result_again(reposito
     (bundle,) = repository.bundles()
     prepared = root / "data" / "prepared" / "orders.parquet"
     assert bundle.git_revision == first_revision
-    assert bundle.dvc_revision == revisions(str(prepared)).dvc
+    assert bundle.dvc_revision == find_revisions(str(prepared)).dvc
     assert str(bundle.dvc_revision).removeprefix("md5:") in (root / "dvc.lock").read_text(encoding="utf-8")
     assert bundle.data_fingerprint
 
@@ -139,7 +139,7 @@ def test_an_experiment_from_the_first_run_to_having_a_past_result_again(reposito
     assert repository.stages_run(repository.dvc("repro")) == ["train", "backtest"]
     both = repository.bundles()
     assert [one.date.day for one in both] == [11, 12]
-    assert both[1].git_revision == repository.run("git", "rev-parse", "HEAD").strip() + CHANGED
+    assert both[1].git_revision == repository.run("git", "rev-parse", "HEAD").strip() + DIRTY_SUFFIX
     table = repository.dvc("metrics", "diff", "--md")
     assert "| figures/train/metrics.json | quantile.mae_seconds |" in re.sub(" +", " ", table)
     repository.dvc("plots", "diff", "--out", "plots")
@@ -179,27 +179,27 @@ def test_the_tables_to_plot_hold_what_the_metrics_say(repository: Repository) ->
     assert rows == {name: metrics[name]["mae_seconds"] for name in rows}
     assert {"quantile", "restaurant_lookup", "global_median"} <= set(rows)
     with (folder / "calibration.csv").open(encoding="utf-8", newline="") as file:
-        found = {f"p{float(row['promised']) * 100:.0f}": float(row["found"]) for row in csv.DictReader(file)}
+        found = {f"p{float(row['nominal']) * 100:.0f}": float(row["observed"]) for row in csv.DictReader(file)}
     assert found == metrics["coverage"]
 
 
 def test_data_that_nobody_versions_has_no_revision(tmp_path: Path) -> None:
     (tmp_path / "orders.csv").write_text("a\n1\n", encoding="utf-8")
     for address in (str(tmp_path / "orders.csv"), str(tmp_path), "postgresql://host/db", str(tmp_path / "none.csv")):
-        assert revisions(address) == revisions("")
-    assert revisions("").dvc is None
-    assert revisions("").git is None
+        assert find_revisions(address) == find_revisions("")
+    assert find_revisions("").dvc is None
+    assert find_revisions("").git is None
 
 
 def test_contents_that_dvc_has_not_recorded_have_no_revision(repository: Repository) -> None:
     orders = repository.root / "data" / "orders.csv"
-    known = revisions(str(orders))
+    known = find_revisions(str(orders))
     assert known.dvc is not None
     content = orders.read_bytes()
     orders.unlink()  # it may be a link into the cache
     orders.write_bytes(content + b"\n")
     try:
-        assert revisions(str(orders)).dvc is None
+        assert find_revisions(str(orders)).dvc is None
     finally:
         orders.write_bytes(content)
-    assert revisions(str(orders)).dvc == known.dvc
+    assert find_revisions(str(orders)).dvc == known.dvc

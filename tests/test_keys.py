@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preptime.errors import UsageError
-from preptime.keys import EXAMPLE_KEY, Keys, new_key, serving_keys
+from preptime.keys import EXAMPLE_KEY, Keys, new_key, load_api_keys
 
 
 def entry(name: str, key: str) -> str:
@@ -19,7 +19,7 @@ def entry(name: str, key: str) -> str:
 
 def test_a_new_key_opens_what_its_setting_was_given_to() -> None:
     made, other = new_key("dispatch"), new_key("dispatch")
-    keys = Keys.of(made.setting)
+    keys = Keys.from_setting(made.setting)
     assert made.key not in made.setting
     assert len(made.key) >= 43  # 256 bits
     assert keys.name_of(made.key) == "dispatch"
@@ -27,7 +27,7 @@ def test_a_new_key_opens_what_its_setting_was_given_to() -> None:
 
 
 def test_old_and_new_key_hold_together_under_one_name() -> None:
-    keys = Keys.of(f" {entry('a', 'old')} , {entry('a', 'new')},{entry('b', 'third')},")
+    keys = Keys.from_setting(f" {entry('a', 'old')} , {entry('a', 'new')},{entry('b', 'third')},")
     assert [keys.name_of(key) for key in ("old", "new", "third", "fourth")] == ["a", "a", "b", None]
 
 
@@ -49,21 +49,21 @@ def test_every_key_is_compared_even_after_one_has_matched(monkeypatch: pytest.Mo
         return compare(one, other)
 
     monkeypatch.setattr(hmac, "compare_digest", counting)
-    assert Keys.of(",".join(entry(name, name) for name in "abcd")).name_of("a") == "a"
+    assert Keys.from_setting(",".join(entry(name, name) for name in "abcd")).name_of("a") == "a"
     assert len(compared) == 4
 
 
 @pytest.mark.parametrize("wrong", ["geheim", "a:geheim", ":" + "0" * 64, "a b:" + "0" * 64, "a:" + "0" * 63])
 def test_an_entry_that_is_none_is_refused_without_being_repeated(wrong: str) -> None:
     with pytest.raises(UsageError, match=r"PREPTIME_API_KEYS.*preptime keys new") as refused:
-        Keys.of(wrong)
+        Keys.from_setting(wrong)
     assert "geheim" not in str(refused.value)
     assert "0" * 60 not in str(refused.value)
 
 
 def test_one_key_under_two_names_is_refused() -> None:
     with pytest.raises(UsageError, match="two names"):
-        Keys.of(f"{entry('a', 'x')},{entry('b', 'x')}")
+        Keys.from_setting(f"{entry('a', 'x')},{entry('b', 'x')}")
 
 
 def test_a_name_is_what_logs_can_carry() -> None:
@@ -72,26 +72,26 @@ def test_a_name_is_what_logs_can_carry() -> None:
 
 
 def test_the_plain_key_is_for_loopback() -> None:
-    assert serving_keys("", "plain", loopback=True).name_of("plain") == "aikey"
+    assert load_api_keys("", "plain", loopback=True).name_of("plain") == "aikey"
     with pytest.raises(UsageError, match=r"AIKEY.*preptime keys new") as refused:
-        serving_keys(entry("a", "x"), "plain", loopback=False)
+        load_api_keys(entry("a", "x"), "plain", loopback=False)
     assert "plain'" not in str(refused.value)
 
 
 @pytest.mark.parametrize("plain", ["schlüssel", "tab\tbed", " before", "after\n", "…"])
 def test_a_plain_key_that_no_header_carries_is_refused_and_not_repeated(plain: str) -> None:
     with pytest.raises(UsageError, match=r"AIKEY is not visible ASCII.*preptime keys new") as refused:
-        serving_keys("", plain, loopback=True)
+        load_api_keys("", plain, loopback=True)
     assert plain not in str(refused.value)
 
 
 def test_the_key_of_the_examples_is_refused_beyond_loopback() -> None:
-    assert serving_keys(entry("a", EXAMPLE_KEY), "", loopback=True)
+    assert load_api_keys(entry("a", EXAMPLE_KEY), "", loopback=True)
     with pytest.raises(UsageError, match="key of the examples"):
-        serving_keys(entry("a", EXAMPLE_KEY), "", loopback=False)
+        load_api_keys(entry("a", EXAMPLE_KEY), "", loopback=False)
 
 
 def test_without_a_key_the_start_is_refused_and_says_how_to_make_one() -> None:
     with pytest.raises(UsageError, match=r"No key is configured.*preptime keys new NAME"):
-        serving_keys("", "", loopback=True)
-    assert len(serving_keys("", "", loopback=False, required=False)) == 0
+        load_api_keys("", "", loopback=True)
+    assert len(load_api_keys("", "", loopback=False, required=False)) == 0

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from preptime.errors import UsageError
 from preptime.settings import Settings, pages
-from preptime.settings.declared import FOR_DAGS, declared
-from preptime.settings.elsewhere import COMPOSE, DAGS
+from preptime.settings.declared import DAG_SETTING_NAMES, iter_settings
+from preptime.settings.elsewhere import COMPOSE_SETTINGS, DAG_SETTINGS
 from preptime.settings.env_file import read_env_file
 from tests.requirements import ROOT
 
@@ -25,16 +25,16 @@ def env_file(folder: Path, text: str) -> Path:
 
 
 def test_nothing_said_is_the_defaults() -> None:
-    assert Settings.read({}) == Settings()
-    assert Settings.read({"PREPTIME_PORT": "", "HOME": "/home"}) == Settings()
+    assert Settings.load({}) == Settings()
+    assert Settings.load({"PREPTIME_PORT": "", "HOME": "/home"}) == Settings()
 
 
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     path = env_file(tmp_path, "PREPTIME_PORT=81\nPREPTIME_WORKERS=3\nOTHER=x\n")
-    found = Settings.read({"PREPTIME_PORT": "82"}, path)
+    found = Settings.load({"PREPTIME_PORT": "82"}, path)
     assert (found.port, found.workers) == (82, 3)
-    assert Settings.read({"PREPTIME_PORT": ""}, path).port == 81
-    assert Settings.read({}, tmp_path / "none") == Settings()
+    assert Settings.load({"PREPTIME_PORT": ""}, path).port == 81
+    assert Settings.load({}, tmp_path / "none") == Settings()
 
 
 @pytest.mark.parametrize(
@@ -46,20 +46,20 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     ],
 )
 def test_a_port_has_three_names_and_ours_comes_first(environ: dict[str, str], port: int) -> None:
-    assert Settings.read(environ).port == port
+    assert Settings.load(environ).port == port
 
 
 def test_the_names_of_the_demo_and_of_vertex() -> None:
-    found = Settings.read({"AIKEY": "k", "AIP_HEALTH_ROUTE": "/h", "AIP_PREDICT_ROUTE": "/p"})
+    found = Settings.load({"AIKEY": "k", "AIP_HEALTH_ROUTE": "/h", "AIP_PREDICT_ROUTE": "/p"})
     assert (found.aikey, found.vertex_health_route, found.vertex_predict_route) == ("k", "/h", "/p")
 
 
 def test_an_unknown_name_with_our_prefix_is_refused_and_the_nearest_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"PREPTIME_PROT is no setting.*PREPTIME_PORT\?"):
-        Settings.read({"PREPTIME_PROT": "80"})
+        Settings.load({"PREPTIME_PROT": "80"})
     with pytest.raises(UsageError, match="PREPTIME_STORES"):
-        Settings.read({}, env_file(tmp_path, "PREPTIME_STORES=models"))
-    assert Settings.read({"PREPTIME_REQUIRE": "all", "PREPTIME_REAL_DATA": "x"}) == Settings()
+        Settings.load({}, env_file(tmp_path, "PREPTIME_STORES=models"))
+    assert Settings.load({"PREPTIME_REQUIRE": "all", "PREPTIME_REAL_DATA": "x"}) == Settings()
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_an_unknown_name_with_our_prefix_is_refused_and_the_nearest_named(tmp_pa
         ("PREPTIME_PORT", "0", "from 1 to 65535"),
         ("PREPTIME_PORT", "8000.5", "a whole number"),
         ("FLASK_PORT", "many", "a whole number"),
-        ("PREPTIME_CHAMPION_SECONDS", "nan", "a number from"),
-        ("PREPTIME_CHAMPION_SECONDS", "inf", "to 3600"),
+        ("PREPTIME_CHAMPION_POLL_SECONDS", "nan", "a number from"),
+        ("PREPTIME_CHAMPION_POLL_SECONDS", "inf", "to 3600"),
         ("PREPTIME_PREDICTION_LOG", "disk", "one of folder, off, stdout"),
         ("AIP_PREDICT_ROUTE", "predict", "begins with /"),
     ],
@@ -78,27 +78,27 @@ def test_a_value_out_of_its_range_is_refused_with_name_value_and_what_was_expect
     name: str, value: str, expected: str
 ) -> None:
     with pytest.raises(UsageError) as refused:
-        Settings.read({name: value})
+        Settings.load({name: value})
     assert name in refused.value.facts
     assert repr(value) in refused.value.facts
     assert expected in refused.value.facts
 
 
 def test_secrets_are_not_shown() -> None:
-    settings = Settings.read({"AIKEY": "geheim", "PREPTIME_API_KEYS": "geheim", "PREPTIME_OPERATOR_KEYS": "geheim"})
-    assert "geheim" not in f"{settings!r} {settings} {settings.shown()}"
-    assert settings.shown()["AIKEY"] == "set"
-    assert Settings().shown()["AIKEY"] == "not set"
+    settings = Settings.load({"AIKEY": "geheim", "PREPTIME_API_KEYS": "geheim", "PREPTIME_OPERATOR_KEYS": "geheim"})
+    assert "geheim" not in f"{settings!r} {settings} {settings.redacted()}"
+    assert settings.redacted()["AIKEY"] == "set"
+    assert Settings().redacted()["AIKEY"] == "not set"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"])
 def test_loopback_is_what_only_this_machine_reaches(host: str) -> None:
-    assert Settings.read({"PREPTIME_HOST": host}).is_loopback
+    assert Settings.load({"PREPTIME_HOST": host}).is_loopback
 
 
 @pytest.mark.parametrize("host", [str(IPv4Address(0)), "::", "10.0.0.1", "localhost.example.com"])
 def test_everything_else_is_not_loopback(host: str) -> None:
-    assert not Settings.read({"PREPTIME_HOST": host}).is_loopback
+    assert not Settings.load({"PREPTIME_HOST": host}).is_loopback
 
 
 def test_an_env_file_in_every_manner_people_write_one(tmp_path: Path) -> None:
@@ -142,21 +142,21 @@ def test_every_quoted_value_comes_back(tmp_path_factory: pytest.TempPathFactory,
 
 
 def test_the_example_file_can_be_used_as_it_is_and_with_every_line_uncommented(tmp_path: Path) -> None:
-    assert Settings.read({}, env_file(tmp_path, pages.env_example())) == Settings()
-    names = {name for setting in declared() for name in setting.names}
+    assert Settings.load({}, env_file(tmp_path, pages.env_example())) == Settings()
+    names = {name for setting in iter_settings() for name in setting.names}
     lines = [line.removeprefix("#") for line in pages.env_example().splitlines()]
     settings = "\n".join(line for line in lines if line.partition("=")[0] in names)
-    assert len(settings.splitlines()) == len(list(declared()))
-    assert Settings.read({}, env_file(tmp_path, settings)) == Settings()
+    assert len(settings.splitlines()) == len(list(iter_settings()))
+    assert Settings.load({}, env_file(tmp_path, settings)) == Settings()
 
 
 def test_what_others_read_from_the_same_file_is_all_told() -> None:
-    assert DAGS.keys() == FOR_DAGS
+    assert DAG_SETTINGS.keys() == DAG_SETTING_NAMES
     compose = (ROOT / "compose.yaml").read_text(encoding="utf-8")
     read = dict(re.findall(r"\$\{(\w+)(?::-([^}]*))?", compose))
-    own = {name for setting in declared() for name in setting.names}
+    own = {name for setting in iter_settings() for name in setting.names}
     assert {name: default for name, default in read.items() if name not in own} == {
-        name: default for name, (_, default) in COMPOSE.items()
+        name: default for name, (_, default) in COMPOSE_SETTINGS.items()
     }
 
 
@@ -164,5 +164,5 @@ def test_the_written_pages_are_those_of_the_declaration() -> None:
     """When this fails: `make docs`."""
     assert (ROOT / ".env.example").read_text(encoding="utf-8") == pages.env_example()
     assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == pages.markdown()
-    for setting in declared():
+    for setting in iter_settings():
         assert all(f"`{name}`" in pages.markdown() for name in setting.names)

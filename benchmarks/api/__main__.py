@@ -36,7 +36,7 @@ from benchmarks.api.load import Load, Target, load, missing
 from benchmarks.api.prepare import MANY, Prepared, prepare, write_bodies
 from benchmarks.api.servers import Server, free_port, graph_seconds, processor_seconds, resident_mb, serving
 from benchmarks.api.table import Measured, Outside, markdown, rows, summary
-from preptime.bundle.champions import ChampionLog, EntryDraft
+from preptime.bundle.champions import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from preptime.keys import new_key
 
@@ -142,7 +142,7 @@ def _ours(run: Run, program: tuple[str, ...] = OURS) -> Iterator[tuple[Server, s
         "PREPTIME_PORT": str(port),
         "PREPTIME_API_KEYS": made.setting,
         "PREPTIME_PREDICTION_LOG_FOLDER": str(run.prepared.folder / "predictions"),
-        "PREPTIME_CHAMPION_SECONDS": "0.5",
+        "PREPTIME_CHAMPION_POLL_SECONDS": "0.5",
     }
     with serving((sys.executable, *program), port, run.cores[0], environ, run.prepared.folder) as server:
         yield server, made.key
@@ -228,7 +228,7 @@ def _resident_changing(run: Run, server: Server, key: str, loads: dict[str, list
             if before is None:
                 raise SystemExit("The champion log is empty.")
             bundle = run.prepared.bundles[(place + 1) % 2]
-            draft = EntryDraft(
+            draft = LogEntryDraft(
                 bundle=bundle, date=before.date, action="promote", reason="bench", by="bench", at=before.at
             )
             log.append(draft, before)

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.references.bare import MAX_ORDERS, open_serving
+from benchmarks.references.bare import MAX_ORDERS, open_active_model
 from preptime.api.predict import predict
 from preptime.bundle.bundle import Bundle
-from preptime.bundle.graph import Graph
+from preptime.bundle.graph import OnnxGraph
 
 
-class TimedGraph(Graph):
+class TimedGraph(OnnxGraph):
     """A graph that adds up the processor time of its runs."""
 
     def __init__(self, bundle: Bundle) -> None:
@@ -49,7 +49,7 @@ class TimedGraph(Graph):
 
 def measure(store: str, bodies: Path, rounds: int) -> dict[str, float]:
     """Ask every body `rounds` times and once before."""
-    serving = open_serving(store)
+    serving = open_active_model(store)
     graph = TimedGraph(serving.bundle)
     serving.bundle.graph = graph
     lines = bodies.read_bytes().splitlines()

@@ -25,7 +25,7 @@ PATH = "/bench/graph"
 
 def make_application(service: Service) -> WSGIApplication:
     """Made in the worker, which has its champion by then."""
-    serving = service.serving()
+    serving = service.active_model()
     if serving is None:
         raise SystemExit("The store has no champion.")
     graph = serving.bundle.graph = TimedGraph(serving.bundle)
@@ -41,4 +41,4 @@ def make_application(service: Service) -> WSGIApplication:
 
 
 if __name__ == "__main__":
-    serve(Settings.read(os.environ), "benchmarks.api.timed:make_application")
+    serve(Settings.load(os.environ), "benchmarks.api.timed:make_application")

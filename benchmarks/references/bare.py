@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks.references.hosting import host
 from preptime.api.predict import predict
-from preptime.api.serving import Serving
-from preptime.bundle.bundle import verify
+from preptime.api.serving import ActiveModel
+from preptime.bundle.bundle import fetch_verified
 from preptime.bundle.champions import ChampionLog
 from preptime.bundle.store import Store
 
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 MAX_ORDERS = 10_000
 
 
-def open_serving(store_url: str) -> Serving:
+def open_active_model(store_url: str) -> ActiveModel:
     """The champion of a store, verified."""
     store = Store.open(store_url)
     entry = ChampionLog(store).current()
     if entry is None:
         sys.exit(f"{store_url} has no champion.")
-    return Serving.of(verify(store, entry.bundle), entry, "")
+    return ActiveModel.from_bundle(fetch_verified(store, entry.bundle), entry, "")
 
 
 def make_app(store: str) -> WSGIApplication:
     """Made in the worker."""
-    serving = open_serving(store)
+    active_model = open_active_model(store)
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] != "POST":
             start_response("200 OK", [])
             return (b"ready",)
         body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
-        answer = predict(body, serving, MAX_ORDERS).body
-        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(answer)))])
-        return (answer,)
+        response_body = predict(body, active_model, MAX_ORDERS).body
+        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(response_body)))])
+        return (response_body,)
 
     return app
 

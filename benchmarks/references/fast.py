@@ -16,9 +16,9 @@ import uvicorn
 from fastapi import FastAPI, Header, HTTPException
 from pydantic import BaseModel
 
-from benchmarks.references.bare import open_serving
-from preptime.domain.order import UNKNOWN, OrderColumns
-from preptime.domain.prediction import BASES
+from benchmarks.references.bare import open_active_model
+from preptime.domain.order import UNKNOWN_CODE, OrderColumns
+from preptime.domain.prediction import FALLBACK_LEVELS
 
 KEY = os.environ.get("AIKEY", "")
 
@@ -44,11 +44,11 @@ class Prediction(BaseModel):
     p80: float
     p90: float
     ready_at: dt.datetime
-    basis: str
+    fallback_level: str
     models: dict[str, float]
 
 
-class Answers(BaseModel):
+class PredictionResponse(BaseModel):
     """What goes back."""
 
     bundle: str
@@ -57,8 +57,8 @@ class Answers(BaseModel):
 
 def make_app(store: str) -> FastAPI:
     """The application over the store's champion."""
-    bundle = open_serving(store).bundle
-    directory = bundle.history.directory
+    bundle = open_active_model(store).bundle
+    directory = bundle.history.restaurants
     app = FastAPI()
 
     @app.get("/readyz")
@@ -66,14 +66,14 @@ def make_app(store: str) -> FastAPI:
         return "ready"
 
     @app.post("/v1/predictions")
-    async def predict(order: Order, aikey: str = Header()) -> Answers:
+    async def predict(order: Order, aikey: str = Header()) -> PredictionResponse:
         if aikey != KEY:
             raise HTTPException(401)
         local = int(order.order_acknowledged_at.replace(tzinfo=dt.UTC).timestamp())
         found = int(np.searchsorted(directory.restaurant_id, order.restaurant_id))
         known = found < len(directory.restaurant_id) and directory.restaurant_id[found] == order.restaurant_id
         codes = (directory.country, directory.city, directory.type_of_food)
-        country, city, food = (np.array([of[found] if known else UNKNOWN], np.int32) for of in codes)
+        country, city, food = (np.array([of[found] if known else UNKNOWN_CODE], np.int32) for of in codes)
         columns = OrderColumns(
             np.array([local], np.int64),
             np.array([order.restaurant_id], np.int64),
@@ -93,10 +93,10 @@ def make_app(store: str) -> FastAPI:
             p80=p80,
             p90=p90,
             ready_at=order.order_acknowledged_at + dt.timedelta(seconds=p50),
-            basis=BASES[int(answer.basis[0])],
+            fallback_level=FALLBACK_LEVELS[int(answer.fallback_level[0])],
             models={name: float(seconds[0]) for name, seconds in answer.points.items()},
         )
-        return Answers(bundle=bundle.manifest.id, predictions=[prediction])
+        return PredictionResponse(bundle=bundle.manifest.id, predictions=[prediction])
 
     return app
 

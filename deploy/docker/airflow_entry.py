@@ -11,10 +11,10 @@ AIRFLOW = "/opt/airflow/bin/airflow"
 def main() -> None:
     """Who may log in comes from the demo's variables; without a password nobody is written down."""
     password = os.environ.get("_AIRFLOW_WWW_USER_PASSWORD")
-    file = os.environ.get("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE")
-    if password and file:
-        Path(file).touch(mode=0o600)
-        Path(file).write_text(json.dumps({os.environ["_AIRFLOW_WWW_USER_USERNAME"]: password}), encoding="utf-8")
+    passwords_file = os.environ.get("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE")
+    if password and passwords_file:
+        Path(passwords_file).touch(mode=0o600)
+        Path(passwords_file).write_text(json.dumps({os.environ["_AIRFLOW_WWW_USER_USERNAME"]: password}), encoding="utf-8")
     os.execv(AIRFLOW, [AIRFLOW, *sys.argv[1:]])  # one program, with the arguments that Docker was given
 
 

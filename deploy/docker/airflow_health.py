@@ -4,16 +4,16 @@ import json
 import sys
 import urllib.request
 
-ADDRESS = "http://airflow-api-server:8080/api/v2/monitor/health"
+HEALTH_URL = "http://airflow-api-server:8080/api/v2/monitor/health"
 
 
-def main(part: str) -> int:
+def main(component: str) -> int:
     """0 when healthy, 1 when not, or when nobody answers."""
     try:
-        with urllib.request.urlopen(ADDRESS, timeout=4) as answer:  # the address is this file's own
-            status = (json.load(answer).get(part) or {}).get("status")
+        with urllib.request.urlopen(HEALTH_URL, timeout=4) as response:  # the address is this file's own
+            status = (json.load(response).get(component) or {}).get("status")
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"{ADDRESS}: {error}\n")
+        sys.stderr.write(f"{HEALTH_URL}: {error}\n")
         return 1
     return 0 if status == "healthy" else 1
 

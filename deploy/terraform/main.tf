@@ -102,10 +102,10 @@ module "api" {
     PREPTIME_HOST             = "0.0.0.0"
     PREPTIME_PORT             = "8000"
     PREPTIME_WORKERS          = tostring(var.api.cpu)
-    PREPTIME_CHAMPION_SECONDS = "30"
+    PREPTIME_CHAMPION_POLL_SECONDS = "30"
     PREPTIME_PREDICTION_LOG   = "stdout"
     # Cloud Run ends a container ten seconds after SIGTERM.
-    PREPTIME_GRACE_SECONDS = "8"
+    PREPTIME_SHUTDOWN_TIMEOUT_SECONDS = "8"
     # /readyz cannot be reached from outside: Cloud Run keeps paths that end in z to itself. This answers the same.
     AIP_HEALTH_ROUTE = "/ready"
   }
@@ -195,8 +195,8 @@ module "federation" {
   depends_on = [google_project_service.apis]
 }
 
-module "watching" {
-  source = "./modules/watching"
+module "alerting" {
+  source = "./modules/alerting"
 
   project     = var.project
   emails      = var.alert_emails

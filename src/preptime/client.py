@@ -23,19 +23,19 @@ import msgspec
 
 from preptime.errors import PreptimeError, UsageError
 
-FIRST_WAIT_SECONDS = 0.1
-LONGEST_WAIT_SECONDS = 5.0
+INITIAL_RETRY_DELAY_SECONDS = 0.1
+MAX_RETRY_DELAY_SECONDS = 5.0
 """Between two tries: twice as long every time, up to this; a random half of it is left out, so that many clients of a
 server that comes back do not all return in one moment."""
 
 
-_KEY = re.compile("([!-~]([ -~]*[!-~])?)?")
+_KEY_PATTERN = re.compile("([!-~]([ -~]*[!-~])?)?")
 """What a header carries unchanged: visible ASCII, with spaces inside; nothing is no key."""
 
 T = TypeVar("T")
 
 
-class RowError(msgspec.Struct, frozen=True):
+class OrderError(msgspec.Struct, frozen=True):
     """Why an order cannot be predicted."""
 
     code: str
@@ -54,13 +54,13 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     p90: float | None = None
     ready_at: str | None = None
     """Acknowledgement plus p50, on the restaurant's wall clock with its offset."""
-    basis: str | None = None
+    fallback_level: str | None = None
     models: dict[str, float] = {}
     """Seconds by point model, for those that were asked for."""
-    error: RowError | None = None
+    error: OrderError | None = None
 
 
-class Answer(msgspec.Struct, frozen=True):
+class PredictionResponse(msgspec.Struct, frozen=True):
     """Predictions in the orders' places, all from one bundle. Use it like a list."""
 
     bundle: str
@@ -72,24 +72,24 @@ class Answer(msgspec.Struct, frozen=True):
     def __iter__(self) -> Iterator[Prediction]:
         return iter(self.predictions)
 
-    def __getitem__(self, place: int) -> Prediction:
-        return self.predictions[place]
+    def __getitem__(self, index: int) -> Prediction:
+        return self.predictions[index]
 
 
-class _Manifest(msgspec.Struct, frozen=True):
+class _ManifestSummary(msgspec.Struct, frozen=True):
     """What a client needs of a manifest."""
 
     date: dt.date
     models: tuple[str, ...]
 
 
-class BundleInUse(msgspec.Struct, frozen=True):
+class ActiveBundle(msgspec.Struct, frozen=True):
     """The bundle that answers at the moment."""
 
     id: str
     champion: int
     """Its number in the log of champions."""
-    manifest: _Manifest
+    manifest: _ManifestSummary
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -110,7 +110,7 @@ class Problem(msgspec.Struct, frozen=True):
     request_id: str | None = None
 
 
-class RefusedRequestError(PreptimeError):
+class ApiStatusError(PreptimeError):
     """The server refused the request, or could not answer it. `facts` are the server's own."""
 
     def __init__(self, status: int, problem: Problem, retry_after_seconds: float = 0.0) -> None:
@@ -121,20 +121,20 @@ class RefusedRequestError(PreptimeError):
         """When a busy server (503) wants to be asked again."""
 
 
-class UnsendableKeyError(UsageError):
+class InvalidApiKeyError(UsageError):
     """The key is none that a request could carry. Nothing was sent."""
 
 
-class UnreachableError(PreptimeError):
+class ApiConnectionError(PreptimeError):
     """No answer came: nobody listens, the connection broke, or the time was over."""
 
 
-class NoAnswerInTimeError(UnreachableError):
+class ApiTimeoutError(ApiConnectionError):
     """The time was over. Not tried again: the server may be at work on it still."""
 
 
 @runtime_checkable
-class ToDicts(Protocol):
+class PolarsFrame(Protocol):
     """A data frame of the Polars kind."""
 
     def to_dicts(self) -> list[dict[str, object]]:
@@ -142,7 +142,7 @@ class ToDicts(Protocol):
 
 
 @runtime_checkable
-class ToDict(Protocol):
+class PandasFrame(Protocol):
     """A data frame of the pandas kind."""
 
     def to_dict(self, orient: Literal["records"], /) -> object:
@@ -150,68 +150,68 @@ class ToDict(Protocol):
 
 
 @runtime_checkable
-class Scalar(Protocol):
+class NumpyScalar(Protocol):
     """A number of NumPy's."""
 
     def item(self) -> object:
         """As Python's own."""
 
 
-Orders = Sequence[Mapping[str, object]] | Mapping[str, object] | ToDicts | ToDict
+Orders = Sequence[Mapping[str, object]] | Mapping[str, object] | PolarsFrame | PandasFrame
 
 
 class Client:
     """Asks a server for predictions. Threads may share it. Connections stay open until `close`, or use it in `with`."""
 
-    def __init__(self, url: str, key: str, *, timeout_seconds: float = 10.0, tries: int = 5) -> None:
+    def __init__(self, url: str, key: str, *, timeout_seconds: float = 10.0, max_attempts: int = 5) -> None:
         """`timeout_seconds` is for one try. An empty key is none: the server says whether it wants one.
 
         Raises `UsageError` for a URL that is none, and for a key that is not visible ASCII.
         """
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        parsed_url = urlsplit(url)
+        if parsed_url.scheme not in {"http", "https"} or not parsed_url.hostname:
             raise UsageError(f"{url!r} is no URL of a server.", "Write it as http://127.0.0.1:8000.")
-        if not _KEY.fullmatch(key):
-            raise UnsendableKeyError(
+        if not _KEY_PATTERN.fullmatch(key):
+            raise InvalidApiKeyError(
                 "This is no key: it holds a character that is not visible ASCII, or begins or ends with a space.",
                 "Copy it again, whole, as `preptime keys new NAME` printed it.",
             )
-        self._parts = parts
+        self._url = parsed_url
         self._headers = {"aikey": key, "Content-Type": "application/json", "Accept": "application/json"}
         self._timeout_seconds = timeout_seconds
-        self._tries = max(1, tries)
-        self._idle: deque[HTTPConnection] = deque()
+        self._max_attempts = max(1, max_attempts)
+        self._idle_connections: deque[HTTPConnection] = deque()
 
-    def predict(self, orders: Orders, *, models: Sequence[str] | None = None) -> Answer:
+    def predict(self, orders: Orders, *, models: Sequence[str] | None = None) -> PredictionResponse:
         """Predictions for orders: a dict, several, or a frame (Polars, pandas). `models` names point models to add.
 
         A server that is busy (503), and a connection that breaks, are tried again. Raises `RefusedRequestError` with
         the server's facts, `UnreachableError` when no answer came.
         """
-        asked: dict[str, object] = {"orders": _rows(orders)}
+        request: dict[str, object] = {"orders": _order_dicts(orders)}
         if models is not None:
-            asked["models"] = list(models)
-        answer = self._patiently("POST", "/v1/predictions", _ENCODER.encode(asked))
-        return self._decoded(answer, Answer)
+            request["models"] = list(models)
+        content = self._request_with_retries("POST", "/v1/predictions", _ENCODER.encode(request))
+        return self._decode(content, PredictionResponse)
 
-    def bundle(self) -> BundleInUse:
+    def bundle(self) -> ActiveBundle:
         """The bundle that answers at the moment. Raises as `predict` does."""
-        return self._decoded(self._patiently("GET", "/v1/bundle", b""), BundleInUse)
+        return self._decode(self._request_with_retries("GET", "/v1/bundle", b""), ActiveBundle)
 
-    def _patiently(self, method: str, path: str, body: bytes) -> bytes:
-        for attempt in range(self._tries - 1):
+    def _request_with_retries(self, method: str, path: str, body: bytes) -> bytes:
+        for attempt in range(self._max_attempts - 1):
             try:
-                return self._once(method, path, body)
-            except RefusedRequestError as error:
+                return self._request(method, path, body)
+            except ApiStatusError as error:
                 if error.status != HTTPStatus.SERVICE_UNAVAILABLE:
                     raise
-                asked_for = error.retry_after_seconds
-            except NoAnswerInTimeError:
+                retry_after_seconds = error.retry_after_seconds
+            except ApiTimeoutError:
                 raise
-            except UnreachableError:
-                asked_for = 0.0
-            time.sleep(_wait_seconds(attempt, asked_for))
-        return self._once(method, path, body)
+            except ApiConnectionError:
+                retry_after_seconds = 0.0
+            time.sleep(_retry_delay_seconds(attempt, retry_after_seconds))
+        return self._request(method, path, body)
 
     def __enter__(self) -> Self:
         return self
@@ -223,60 +223,60 @@ class Client:
 
     def close(self) -> None:
         """Close the connections that no request uses. A later request opens another."""
-        while (connection := self._taken()) is not None:
+        while (connection := self._pop_idle_connection()) is not None:
             connection.close()
 
-    def _once(self, method: str, path: str, body: bytes) -> bytes:
-        connection = self._taken() or self._new()
+    def _request(self, method: str, path: str, body: bytes) -> bytes:
+        connection = self._pop_idle_connection() or self._open_connection()
         try:
-            connection.request(method, f"{self._parts.path.rstrip('/')}{path}", body, self._headers)
+            connection.request(method, f"{self._url.path.rstrip('/')}{path}", body, self._headers)
             response = connection.getresponse()
             content = response.read()
         except TimeoutError as error:
             connection.close()
-            raise NoAnswerInTimeError(
-                f"{self._parts.netloc} did not answer within {self._timeout_seconds} s.",
+            raise ApiTimeoutError(
+                f"{self._url.netloc} did not answer within {self._timeout_seconds} s.",
                 "Send fewer orders at once, or allow more time.",
             ) from error
         except (OSError, HTTPException) as error:
             connection.close()
-            facts = f"{self._parts.netloc} cannot be reached: {str(error) or type(error).__name__}."
-            raise UnreachableError(facts, "Is the server running, and this its address?") from error
-        self._idle.append(connection)
+            facts = f"{self._url.netloc} cannot be reached: {str(error) or type(error).__name__}."
+            raise ApiConnectionError(facts, "Is the server running, and this its address?") from error
+        self._idle_connections.append(connection)
         if response.status != HTTPStatus.OK:
-            raise RefusedRequestError(response.status, _problem(content), _retry_after_seconds(response))
+            raise ApiStatusError(response.status, _decode_problem(content), _retry_after_seconds(response))
         return content
 
-    def _decoded(self, content: bytes, kind: type[T]) -> T:
+    def _decode(self, content: bytes, kind: type[T]) -> T:
         try:
             return msgspec.json.decode(content, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise UnreachableError(
-                f"{self._parts.netloc} answers, but not as preptime's API does.", "Is this the API's address?"
+            raise ApiConnectionError(
+                f"{self._url.netloc} answers, but not as preptime's API does.", "Is this the API's address?"
             ) from error
 
-    def _taken(self) -> HTTPConnection | None:
+    def _pop_idle_connection(self) -> HTTPConnection | None:
         try:
-            return self._idle.pop()
+            return self._idle_connections.pop()
         except IndexError:
             return None
 
-    def _new(self) -> HTTPConnection:
-        kind = HTTPSConnection if self._parts.scheme == "https" else HTTPConnection
-        return kind(self._parts.hostname or "", self._parts.port, timeout=self._timeout_seconds)
+    def _open_connection(self) -> HTTPConnection:
+        connection_class = HTTPSConnection if self._url.scheme == "https" else HTTPConnection
+        return connection_class(self._url.hostname or "", self._url.port, timeout=self._timeout_seconds)
 
 
-def _wait_seconds(attempt: int, asked_for: float) -> float:
-    longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2**attempt)
-    return float(min(max(asked_for, longest * secrets.SystemRandom().uniform(0.5, 1.0)), LONGEST_WAIT_SECONDS))
+def _retry_delay_seconds(attempt: int, retry_after_seconds: float) -> float:
+    max_delay = min(MAX_RETRY_DELAY_SECONDS, INITIAL_RETRY_DELAY_SECONDS * 2**attempt)
+    return float(min(max(retry_after_seconds, max_delay * secrets.SystemRandom().uniform(0.5, 1.0)), MAX_RETRY_DELAY_SECONDS))
 
 
 def _retry_after_seconds(response: HTTPResponse) -> float:
-    told = response.getheader("Retry-After", "")
-    return float(told) if told.isascii() and told.isdigit() else 0.0
+    header = response.getheader("Retry-After", "")
+    return float(header) if header.isascii() and header.isdigit() else 0.0
 
 
-def _problem(content: bytes) -> Problem:
+def _decode_problem(content: bytes) -> Problem:
     """The server's problem document; what is none (a proxy's page) gives its beginning."""
     try:
         return msgspec.json.decode(content, type=Problem)
@@ -284,23 +284,23 @@ def _problem(content: bytes) -> Problem:
         return Problem(detail=content[:200].decode(errors="replace"))
 
 
-def _rows(orders: Orders) -> object:
+def _order_dicts(orders: Orders) -> object:
     if isinstance(orders, Mapping):
         return [orders]
-    if isinstance(orders, ToDicts):
+    if isinstance(orders, PolarsFrame):
         return orders.to_dicts()
-    return orders.to_dict("records") if isinstance(orders, ToDict) else list(orders)
+    return orders.to_dict("records") if isinstance(orders, PandasFrame) else list(orders)
 
 
-def _plain(value: object) -> object:
+def _encode_value(value: object) -> object:
     """What JSON has no word for: a missing value of pandas is null, its times are text, NumPy's scalars numbers."""
     if type(value).__name__ in {"NaTType", "NAType"}:
         return None
     if isinstance(value, dt.datetime):
         return value.isoformat()
-    if isinstance(value, Scalar):
+    if isinstance(value, NumpyScalar):
         return value.item()
     raise UsageError(f"An order holds a {type(value).__name__}.", "Give numbers, text, times, or nothing.")
 
 
-_ENCODER = msgspec.json.Encoder(enc_hook=_plain, decimal_format="number")
+_ENCODER = msgspec.json.Encoder(enc_hook=_encode_value, decimal_format="number")

@@ -29,7 +29,7 @@ class UsageError(PreptimeError):
     """The caller asked for something that cannot be: an unknown bundle, a date out of range, a missing extra."""
 
 
-class RefusedBundleError(PreptimeError):
+class BundleVerificationError(PreptimeError):
     """A bundle failed verification: a damaged file, a wrong hash, an unknown format, a golden order that differs."""
 
 
@@ -37,5 +37,5 @@ class StoreError(PreptimeError):
     """The store could not be read or written, or someone else promoted first."""
 
 
-class FaultError(PreptimeError):
+class OperationError(PreptimeError):
     """Something that should hold did not: an export outside its parity bound, a step that died."""

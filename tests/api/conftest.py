@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from werkzeug.test import Client
 
-from preptime.api.serving import Serving
+from preptime.api.serving import ActiveModel
 from tests.api.making import Made, client, make, some_serving
 
 
@@ -16,13 +16,13 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def serving(tmp_path_factory: pytest.TempPathFactory) -> Serving:
+def serving(tmp_path_factory: pytest.TempPathFactory) -> ActiveModel:
     """A champion."""
     return some_serving(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture
-def made(serving: Serving) -> Made:
+def made(serving: ActiveModel) -> Made:
     """A service with a champion."""
     return make(serving)
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from werkzeug.test import Client
 
 from preptime.api.app import create_app
-from preptime.api.front import Front
-from preptime.api.metrics import Metrics
+from preptime.api.front import PredictionFastPath
+from preptime.api.metrics import WorkerMetrics
 from preptime.api.service import PredictionRecord, Service
-from preptime.api.serving import Serving
+from preptime.api.serving import ActiveModel
 from preptime.bundle.bundle import Bundle
-from preptime.bundle.champions import Entry
+from preptime.bundle.champions import LogEntry
 from preptime.bundle.store import Store
 from preptime.keys import Keys
 from tests.bundle.making import DAY, put_bundle
@@ -41,7 +41,7 @@ class SomeSettings:
 
     max_body_bytes: int = 200_000
     max_orders: int = 1000
-    max_waiting: int = 8
+    max_concurrent_requests: int = 8
     vertex_health_route: str | None = "/vertex/health"
     vertex_predict_route: str | None = "/vertex/predict"
 
@@ -50,16 +50,16 @@ class SomeSettings:
 class SomeChampions:
     """A champion that a test sets."""
 
-    now: Serving | None
-    why: str | None = None
+    model: ActiveModel | None
+    error: str | None = None
 
-    def serving(self) -> Serving | None:
+    def active_model(self) -> ActiveModel | None:
         """The champion in use."""
-        return self.now
+        return self.model
 
-    def refusal(self) -> str | None:
+    def champion_error(self) -> str | None:
         """Why the latest is not."""
-        return self.why
+        return self.error
 
 
 @dataclass
@@ -82,11 +82,11 @@ class Made:
     log: Remembered
 
 
-def some_serving(folder: Path, shift: float = 0.0) -> Serving:
+def some_serving(folder: Path, shift: float = 0.0) -> ActiveModel:
     """A bundle of three restaurants (10 and 20 in London, 30 in Paris) with the models `rf` and `quantile`."""
     store = Store.open(str(folder / "models"))
     bundle_id = put_bundle(store, shift=shift)
-    entry = Entry(
+    entry = LogEntry(
         bundle=bundle_id,
         date=DAY,
         action="promote",
@@ -95,22 +95,22 @@ def some_serving(folder: Path, shift: float = 0.0) -> Serving:
         at="2015-06-17T04:00:00Z",
         number=1,
         previous=None,
-        returns_to=None,
+        rollback_to=None,
     )
-    return Serving.of(Bundle.load(store.fetch(bundle_id)), entry, dt.datetime(2015, 6, 17, tzinfo=dt.UTC).isoformat())
+    return ActiveModel.from_bundle(Bundle.load(store.fetch(bundle_id)), entry, dt.datetime(2015, 6, 17, tzinfo=dt.UTC).isoformat())
 
 
-def make(serving: Serving | None, settings: SomeSettings | None = None) -> Made:
+def make(serving: ActiveModel | None, settings: SomeSettings | None = None) -> Made:
     """A service with this champion, or without one."""
     champions, log = SomeChampions(serving), Remembered()
-    keys = Keys.of(f"{KEY_NAME}:{hashlib.sha256(KEY.encode()).hexdigest()}")
-    return Made(Service(settings or SomeSettings(), champions, keys, log, Metrics(None)), champions, log)
+    keys = Keys.from_setting(f"{KEY_NAME}:{hashlib.sha256(KEY.encode()).hexdigest()}")
+    return Made(Service(settings or SomeSettings(), champions, keys, log, WorkerMetrics(None)), champions, log)
 
 
 def application(service: Service, kind: str) -> WSGIApplication:
     """The application with the callable in front of Flask's router (`front`) or without (`flask`)."""
     behind = create_app(service).wsgi_app
-    return Front(service, behind) if kind == "front" else behind
+    return PredictionFastPath(service, behind) if kind == "front" else behind
 
 
 def client(service: Service, kind: str) -> Client:

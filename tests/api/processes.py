@@ -93,7 +93,7 @@ def started(folder: Path, program: tuple[str, ...] = (str(TINY),), **given: str)
         "AIKEY": PLAIN_KEY,
         "TMPDIR": str(folder),
         "PREPTIME_PORT": str(port),
-        "PREPTIME_CHAMPION_SECONDS": "0.1",
+        "PREPTIME_CHAMPION_POLL_SECONDS": "0.1",
     } | given
     with (folder / "errors.txt").open("wb") as errors, (folder / "output.txt").open("wb") as output:
         process = subprocess.Popen(

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from preptime.api.cells import DIGITS
+from preptime.api.cells import SECONDS_DECIMALS
 from preptime.bundle.bundle import Bundle
-from preptime.bundle.manifest import GOLDEN, MANIFEST, MODEL, decode
-from preptime.bundle.store import BUNDLES, Store
+from preptime.bundle.manifest import GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, decode_manifest
+from preptime.bundle.store import BUNDLES_FOLDER, Store
 from preptime.domain.order import OrderColumns
-from preptime.domain.prediction import BASES
+from preptime.domain.prediction import FALLBACK_LEVELS
 from tests.bundle.making import DAY, forge, put_bundle, some_model
 
 SHIFT_SECONDS = 37.0
@@ -85,7 +85,7 @@ class Question:
         points = {name: found.default if name == "quantile" else found.points[name] for name in self.models}
         predictions = []
         for place, order in enumerate(self.orders):
-            p10, p50, p80, p90 = (round(float(value), DIGITS) for value in found.quantiles[place])
+            p10, p50, p80, p90 = (round(float(value), SECONDS_DECIMALS) for value in found.quantiles[place])
             middle = float(found.default[place])
             ready = (order.wall + dt.timedelta(seconds=middle + 0.5)).replace(microsecond=0)
             one: dict[str, object] = {
@@ -96,10 +96,10 @@ class Question:
                 "p80": p80,
                 "p90": p90,
                 "ready_at": ready.isoformat() + order.offset,
-                "basis": BASES[found.basis[place]],
+                "fallback_level": FALLBACK_LEVELS[found.fallback_level[place]],
             }
             if self.models:
-                one["models"] = {name: round(float(values[place]), DIGITS) for name, values in points.items()}
+                one["models"] = {name: round(float(values[place]), SECONDS_DECIMALS) for name, values in points.items()}
             predictions.append(one)
         return {"bundle": bundle.manifest.id, "predictions": predictions}
 
@@ -134,23 +134,23 @@ def make_damaged(root: Path, number: int) -> str:
     """A bundle in the store at `root` that must be refused; its id."""
     shift = -SHIFT_SECONDS * (number + 1)
     bundle_id = put_bundle(Store.open(str(root)), shift=shift)
-    folder = root / BUNDLES / bundle_id
+    folder = root / BUNDLES_FOLDER / bundle_id
     array = max((folder / "history").iterdir(), key=lambda path: path.stat().st_size)
     match DAMAGES[number % len(DAMAGES)]:
         case "another file":
-            (folder / MODEL).write_bytes(b"damaged")
+            (folder / MODEL_FILE).write_bytes(b"damaged")
         case "cut short":
-            (folder / MODEL).write_bytes((folder / MODEL).read_bytes()[:-9])
+            (folder / MODEL_FILE).write_bytes((folder / MODEL_FILE).read_bytes()[:-9])
         case "one bit":
             content = bytearray(array.read_bytes())
             content[-1] ^= 1
             array.write_bytes(content)
         case "golden":
-            (folder / GOLDEN).write_bytes((folder / GOLDEN).read_bytes().replace(b"1", b"2"))
+            (folder / GOLDEN_FILE).write_bytes((folder / GOLDEN_FILE).read_bytes().replace(b"1", b"2"))
         case "missing":
             array.unlink()
         case "forged":  # every hash is right, and so is the id: only the golden orders tell
-            forge(folder, {MODEL: some_model(shift - 1.0)})
-            bundle_id = decode((folder / MANIFEST).read_bytes()).id
+            forge(folder, {MODEL_FILE: some_model(shift - 1.0)})
+            bundle_id = decode_manifest((folder / MANIFEST_FILE).read_bytes()).id
             folder.rename(folder.with_name(bundle_id))
     return bundle_id

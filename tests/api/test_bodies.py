@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import Client
 
-from preptime.api.exchange import DEMO, PREDICTIONS
-from preptime.api.serving import Serving
+from preptime.api.exchange import TAKE_HOME_PATH, PREDICTIONS_PATH
+from preptime.api.serving import ActiveModel
 from tests.api.making import HEADERS, ORDER, SomeSettings, client, make
 
 quick = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -41,7 +41,7 @@ anything = st.recursive(
 
 
 @pytest.fixture
-def asked(serving: Serving, kind: str) -> Client:
+def asked(serving: ActiveModel, kind: str) -> Client:
     return client(make(serving, SomeSettings(max_body_bytes=2_000_000)).service, kind)
 
 
@@ -54,8 +54,8 @@ def post(http: Client, path: str, body: bytes) -> tuple[int, object]:
 @given(rows=st.lists(orders, min_size=1, max_size=6))
 def test_every_row_is_answered_for_itself(asked: Client, rows: list[dict[str, object]]) -> None:
     tagged = [{**row, "order_id": f"A-{place}"} for place, row in enumerate(rows)]
-    alone = [post(asked, PREDICTIONS, json.dumps(row).encode()) for row in tagged]
-    status, together = post(asked, PREDICTIONS, json.dumps({"orders": tagged[::-1]}).encode())
+    alone = [post(asked, PREDICTIONS_PATH, json.dumps(row).encode()) for row in tagged]
+    status, together = post(asked, PREDICTIONS_PATH, json.dumps({"orders": tagged[::-1]}).encode())
     assert status == 200
     assert isinstance(together, dict)
     assert {one for one, _ in alone} == {200}
@@ -77,7 +77,7 @@ def test_every_row_is_answered_for_itself(asked: Client, rows: list[dict[str, ob
 @example(body=b'{"orders": [' + b"{}," * 600_000 + b"{}]}")
 @example(body=b'{"orders": [' + b"[]," * 500_000 + b"{}]}")
 def test_no_body_is_a_fault_of_ours(asked: Client, body: bytes) -> None:
-    for path in (PREDICTIONS, DEMO, "/vertex/predict"):
+    for path in (PREDICTIONS_PATH, TAKE_HOME_PATH, "/vertex/predict"):
         status, _ = post(asked, path, body)
         assert status in {200, 201, 400, 422}, status
 
@@ -85,7 +85,7 @@ def test_no_body_is_a_fault_of_ours(asked: Client, body: bytes) -> None:
 @quick
 @given(text=st.text(max_size=30) | anything.map(json.dumps) | st.lists(orders, max_size=4).map(json.dumps))
 def test_no_data_frame_is_a_fault_of_ours(asked: Client, text: str) -> None:
-    status, found = post(asked, DEMO, json.dumps({"json_data": text}).encode())
+    status, found = post(asked, TAKE_HOME_PATH, json.dumps({"json_data": text}).encode())
     assert status in {201, 400, 422}
     assert isinstance(found, dict)
     assert (status == 201) == ("error" not in found)
@@ -95,7 +95,7 @@ def test_no_data_frame_is_a_fault_of_ours(asked: Client, text: str) -> None:
 @given(table=st.dictionaries(fields, st.dictionaries(st.sampled_from("0123"), odd, max_size=4), max_size=8))
 def test_no_table_by_column_is_a_fault_of_ours(asked: Client, table: dict[str, dict[str, object]]) -> None:
     whole = {name: table.get(name, {"0": None}) for name in ORDER} | table
-    status, found = post(asked, DEMO, json.dumps({"json_data": json.dumps(whole)}).encode())
+    status, found = post(asked, TAKE_HOME_PATH, json.dumps({"json_data": json.dumps(whole)}).encode())
     assert status == 201
     assert isinstance(found, dict)
     assert {len(values) for values in found.values()} == {len(next(iter(whole.values())))}
@@ -103,13 +103,13 @@ def test_no_table_by_column_is_a_fault_of_ours(asked: Client, table: dict[str, d
 
 def test_a_million_rows_are_too_many(asked: Client) -> None:
     response = asked.post(
-        PREDICTIONS, data=b'{"orders":[' + b"{}," * 10**6 + b"{}]}", headers=HEADERS, content_type="application/json"
+        PREDICTIONS_PATH, data=b'{"orders":[' + b"{}," * 10**6 + b"{}]}", headers=HEADERS, content_type="application/json"
     )
     assert response.status_code == 413
 
 
 def test_the_last_of_two_equal_keys_counts(asked: Client) -> None:
     body = json.dumps(ORDER).encode()
-    _, expected = post(asked, PREDICTIONS, body)
-    _, found = post(asked, PREDICTIONS, b'{"restaurant_id": "x", ' + body[1:])
+    _, expected = post(asked, PREDICTIONS_PATH, body)
+    _, found = post(asked, PREDICTIONS_PATH, b'{"restaurant_id": "x", ' + body[1:])
     assert found == expected

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from werkzeug.test import Client
 
-from preptime.api.running import Running, assemble
-from preptime.bundle.champions import ChampionLog, EntryDraft
+from preptime.api.running import ServiceRuntime, build_runtime
+from preptime.bundle.champions import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from preptime.settings import Settings
 from tests.api.making import HEADERS, KEY, ORDER, client
@@ -37,13 +37,13 @@ class Api:
     """A service over the bucket that looks when a test says so, and what it answers."""
 
     def __init__(self) -> None:
-        self.running: Running = assemble(Settings(store=URL, aikey=KEY, prediction_log="off"))
+        self.running: ServiceRuntime = build_runtime(Settings(store=URL, aikey=KEY, prediction_log="off"))
         self.http: Client = client(self.running.service, "front")
 
     def look(self) -> None:
         """As the watcher's thread does at every interval."""
-        self.running.watcher.look()
-        self.running._tell()
+        self.running.watcher.poll()
+        self.running._publish_state()
 
     def predicts_with(self) -> str:
         """The bundle that answered an order."""
@@ -68,7 +68,7 @@ def promote(fake: FakeGoogleStorage, shift: float, *, stuck: str = "") -> str:
     store = Store.open(URL)
     bundle, log = put_bundle(store, shift=shift), ChampionLog(store)
     fake.stuck = stuck
-    log.append(EntryDraft(bundle=bundle, date=DAY, action="promote", reason="test", by="test", at="now"), log.current())
+    log.append(LogEntryDraft(bundle=bundle, date=DAY, action="promote", reason="test", by="test", at="now"), log.current())
     fake.read_only = True
     return bundle
 
@@ -94,13 +94,13 @@ def test_a_bucket_that_goes_away_costs_no_answer_and_is_said(fake: FakeGoogleSto
     assert api.predicts_with() == first
     status, said = api.readiness()
     assert (status, said["ready"], said["bundle"]) == (200, True, first)
-    assert URL in str(said["refused"])
+    assert URL in str(said["champion_error"])
     assert api.without_store() == 1
     fake.away = False
     second = promote(fake, 2.0)
     api.look()
     assert api.predicts_with() == second
-    assert "refused" not in api.readiness()[1]
+    assert "champion_error" not in api.readiness()[1]
     assert api.without_store() == 0
 
 
@@ -111,7 +111,7 @@ def test_a_bucket_that_is_away_at_the_start_is_waited_for(fake: FakeGoogleStorag
     api.look()
     status, said = api.readiness()
     assert (status, said["ready"]) == (503, False)
-    assert URL in str(said["refused"])
+    assert URL in str(said["champion_error"])
     assert api.without_store() == 1
     fake.away = False
     api.look()
@@ -127,7 +127,7 @@ def test_a_bucket_that_goes_away_in_the_middle_of_a_bundle_is_trouble_not_a_refu
     served, fake.objects = fake.objects, {name: fake.objects[name] for name in fake.objects if "model.onnx" not in name}
     api.look()
     assert api.predicts_with() == first
-    assert api.running.watcher.situation.refused is None
+    assert api.running.watcher.state.rejected is None
     fake.objects = served
     api.look()
     assert api.predicts_with() == second
@@ -142,7 +142,7 @@ def test_without_credentials_the_server_starts_and_says_what_is_missing(
     api.look()
     status, said = api.readiness()
     assert status == 503
-    assert "nothing.json" in str(said["refused"])
+    assert "nothing.json" in str(said["champion_error"])
 
 
 def test_a_server_on_a_bucket_starts_without_it_follows_it_and_ends_in_the_middle_of_a_fetch(

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from preptime.api.champion import Watcher, champion_opener
-from preptime.api.serving import Serving
-from preptime.bundle.champions import ChampionLog, Entry, EntryDraft
+from preptime.api.champion import ChampionWatcher, champion_loader
+from preptime.api.serving import ActiveModel
+from preptime.bundle.champions import ChampionLog, LogEntry, LogEntryDraft
 from preptime.bundle.store import Store
 from tests.bundle.making import DAY, put_bundle, some_orders
 
@@ -30,10 +30,10 @@ class Shop:
         """A damaged bundle's model as it was before."""
         self.now = 0.0
         """Seconds on the watcher's clock."""
-        self.watcher = Watcher(
+        self.watcher = ChampionWatcher(
             ChampionLog(self.store),
-            self._counting(champion_opener(self.store)),
-            seconds=0.05,
+            self._counting(champion_loader(self.store)),
+            poll_seconds=0.05,
             clock=lambda: self.now,
         )
 
@@ -49,17 +49,17 @@ class Shop:
 
     def name(self, bundle_id: str) -> None:
         """An entry in the log."""
-        draft = EntryDraft(bundle=bundle_id, date=DAY, action="promote", reason="test", by="test", at="now")
-        self.log.append(draft, after=self.log.current())
+        draft = LogEntryDraft(bundle=bundle_id, date=DAY, action="promote", reason="test", by="test", at="now")
+        self.log.append(draft, expected_champion=self.log.current())
 
     def serves(self) -> str | None:
         """What the watcher serves after a look."""
-        self.watcher.look()
-        serving = self.watcher.serving()
+        self.watcher.poll()
+        serving = self.watcher.active_model()
         return serving.bundle.manifest.id if serving else None
 
-    def _counting(self, open_champion: Callable[[Entry], Serving]) -> Callable[[Entry], Serving]:
-        def counted(entry: Entry) -> Serving:
+    def _counting(self, open_champion: Callable[[LogEntry], ActiveModel]) -> Callable[[LogEntry], ActiveModel]:
+        def counted(entry: LogEntry) -> ActiveModel:
             self.opened.append(entry.bundle)
             return open_champion(entry)
 
@@ -74,16 +74,16 @@ def shop(tmp_path: Path) -> Shop:
 
 def test_no_store_and_no_champion_serve_nothing_until_one_appears(shop: Shop) -> None:
     assert shop.serves() is None
-    assert shop.watcher.refusal() is None
+    assert shop.watcher.champion_error() is None
     first = shop.promote(1.0)
     assert shop.serves() == first
-    assert shop.watcher.refusal() is None
+    assert shop.watcher.champion_error() is None
 
 
 def test_a_new_champion_is_swapped_in_and_the_old_one_let_go(shop: Shop) -> None:
     first = shop.promote(1.0)
     assert shop.serves() == first
-    old = shop.watcher.serving()
+    old = shop.watcher.active_model()
     assert old is not None
     gone = weakref.ref(old.bundle)
     second = shop.promote(2.0)
@@ -106,13 +106,13 @@ def test_a_damaged_champion_is_refused_once_and_the_old_one_goes_on(shop: Shop) 
     second = shop.promote(2.0, damaged=True)
     assert [shop.serves() for _ in range(3)] == [first] * 3
     assert shop.opened == [first, second]
-    refused = shop.watcher.situation.refused
+    refused = shop.watcher.state.rejected
     assert refused is not None
-    assert (refused.bundle, refused.number) == (second, 2)
-    assert "SHA-256" in (shop.watcher.refusal() or "")
+    assert (refused.bundle, refused.champion_number) == (second, 2)
+    assert "SHA-256" in (shop.watcher.champion_error() or "")
     third = shop.promote(3.0)
     assert shop.serves() == third
-    assert shop.watcher.refusal() is None
+    assert shop.watcher.champion_error() is None
 
 
 def test_a_refused_champion_is_tried_again_ever_more_rarely_and_served_once_it_is_whole(
@@ -133,7 +133,7 @@ def test_a_refused_champion_is_tried_again_ever_more_rarely_and_served_once_it_i
     assert shop.serves() == first
     shop.now = 3900.0
     assert shop.serves() == second
-    assert shop.watcher.refusal() is None
+    assert shop.watcher.champion_error() is None
 
 
 def test_a_bundle_that_arrives_after_its_promotion_is_served(shop: Shop, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_bundle_that_arrives_after_its_promotion_is_served(shop: Shop, tmp_pat
     shop.name(second)
     late = (shop.folder / "bundles" / second).rename(tmp_path / "late")
     assert shop.serves() == first
-    assert second in (shop.watcher.refusal() or "")
+    assert second in (shop.watcher.champion_error() or "")
     late.rename(shop.folder / "bundles" / second)
     shop.now = 60.0
     assert shop.serves() == second
@@ -151,31 +151,31 @@ def test_a_bundle_that_arrives_after_its_promotion_is_served(shop: Shop, tmp_pat
 
 def test_a_fault_in_loading_is_a_refusal_and_the_watch_goes_on(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     first = shop.promote(1.0)
-    good = champion_opener(shop.store)
+    good = champion_loader(shop.store)
 
-    def broken(entry: Entry) -> Serving:
+    def broken(entry: LogEntry) -> ActiveModel:
         if entry.bundle != first:
             raise ZeroDivisionError(entry.bundle)
         return good(entry)
 
-    watcher = Watcher(shop.log, broken, seconds=0.05)
-    watcher.look()
+    watcher = ChampionWatcher(shop.log, broken, poll_seconds=0.05)
+    watcher.poll()
     shop.promote(2.0)
-    watcher.look()
-    serving = watcher.serving()
+    watcher.poll()
+    serving = watcher.active_model()
     assert serving is not None
     assert serving.bundle.manifest.id == first
-    assert "unexpectedly (ZeroDivisionError)" in (watcher.refusal() or "")
+    assert "unexpectedly (ZeroDivisionError)" in (watcher.champion_error() or "")
     assert "Traceback" in caplog.text
     shop.name(first)
-    watcher.look()
-    assert watcher.refusal() is None
+    watcher.poll()
+    assert watcher.champion_error() is None
 
 
 def test_a_refused_first_champion_leaves_nothing_to_serve(shop: Shop) -> None:
     shop.promote(1.0, damaged=True)
     assert shop.serves() is None
-    assert "SHA-256" in (shop.watcher.refusal() or "")
+    assert "SHA-256" in (shop.watcher.champion_error() or "")
 
 
 def test_a_rollback_to_what_is_still_served_changes_the_entry_alone(shop: Shop) -> None:
@@ -185,10 +185,10 @@ def test_a_rollback_to_what_is_still_served_changes_the_entry_alone(shop: Shop) 
     assert shop.serves() == first
     shop.log.rollback(reason="damaged", by="test", at="now")
     assert shop.serves() == first
-    serving = shop.watcher.serving()
+    serving = shop.watcher.active_model()
     assert serving is not None
     assert serving.entry.number == 3
-    assert shop.watcher.refusal() is None
+    assert shop.watcher.champion_error() is None
     assert shop.opened.count(first) == 1
 
 
@@ -200,10 +200,10 @@ def test_a_store_that_cannot_be_read_is_said_and_what_is_served_goes_on(shop: Sh
     content = entry.read_bytes()
     entry.write_bytes(b"{")
     assert shop.serves() == first
-    assert "cannot be read" in (shop.watcher.refusal() or "")
+    assert "cannot be read" in (shop.watcher.champion_error() or "")
     entry.write_bytes(content)
     assert shop.serves() == first
-    assert shop.watcher.refusal() is None
+    assert shop.watcher.champion_error() is None
     assert shop.opened == [first]
 
 
@@ -212,32 +212,32 @@ def test_a_log_that_was_emptied_is_said(shop: Shop) -> None:
     assert shop.serves() == first
     shutil.rmtree(shop.folder / "champion")
     assert shop.serves() == first
-    assert "empty" in (shop.watcher.refusal() or "")
+    assert "empty" in (shop.watcher.champion_error() or "")
 
 
 def test_a_champion_promoted_past_and_pruned_while_it_is_read_is_passed_over(shop: Shop) -> None:
     first, later = put_bundle(shop.store, shift=1.0), list[str]()
     shop.name(first)
-    opener = champion_opener(shop.store)
+    opener = champion_loader(shop.store)
 
-    def overtaken(entry: Entry) -> Serving:
+    def overtaken(entry: LogEntry) -> ActiveModel:
         if not later:
             later.append(shop.promote(2.0))
             shop.store.delete(first)
         return opener(entry)
 
-    watcher = Watcher(shop.log, overtaken, seconds=0.05)
-    watcher.look()
-    serving = watcher.serving()
+    watcher = ChampionWatcher(shop.log, overtaken, poll_seconds=0.05)
+    watcher.poll()
+    serving = watcher.active_model()
     assert serving is not None
     assert [serving.bundle.manifest.id] == later
-    assert watcher.refusal() is None
+    assert watcher.champion_error() is None
 
 
 def test_the_served_bundle_answers_after_its_folder_was_removed(shop: Shop) -> None:
     first = shop.promote(1.0)
     assert shop.serves() == first
-    serving = shop.watcher.serving()
+    serving = shop.watcher.active_model()
     assert serving is not None
     before = serving.bundle.predict(some_orders())
     shutil.rmtree(shop.folder / "bundles" / first, ignore_errors=True)  # a mapped file stays on Windows
@@ -246,8 +246,8 @@ def test_the_served_bundle_answers_after_its_folder_was_removed(shop: Shop) -> N
 
 def test_the_thread_looks_by_itself_and_ends(shop: Shop) -> None:
     first = shop.promote(1.0)
-    shop.watcher.start(wait_seconds=30)
-    serving = shop.watcher.serving()
+    shop.watcher.start(timeout_seconds=30)
+    serving = shop.watcher.active_model()
     assert serving is not None
     assert serving.bundle.manifest.id == first
     shop.watcher.stop()
@@ -255,19 +255,19 @@ def test_the_thread_looks_by_itself_and_ends(shop: Shop) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_watcher_that_died_of_a_fault_says_so(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> Entry:
+    def broken() -> LogEntry:
         raise ZeroDivisionError
 
     monkeypatch.setattr(shop.log, "current", broken)
-    watcher = Watcher(shop.log, champion_opener(shop.store), seconds=0.05)
-    watcher.start(wait_seconds=0.1)
+    watcher = ChampionWatcher(shop.log, champion_loader(shop.store), poll_seconds=0.05)
+    watcher.start(timeout_seconds=0.1)
     watcher.stop()
-    assert "until the server is restarted" in (watcher.refusal() or "")
+    assert "until the server is restarted" in (watcher.champion_error() or "")
 
 
 def test_the_moment_of_loading_is_told(shop: Shop) -> None:
     shop.promote(1.0)
     assert shop.serves()
-    serving = shop.watcher.serving()
+    serving = shop.watcher.active_model()
     assert serving is not None
     assert dt.datetime.fromisoformat(serving.loaded_at).utcoffset() == dt.timedelta(0)

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from werkzeug.test import Client
 
-from preptime.api.exchange import DEMO, PREDICTIONS
-from preptime.api.serving import Serving
+from preptime.api.exchange import TAKE_HOME_PATH, PREDICTIONS_PATH
+from preptime.api.serving import ActiveModel
 from tests.api.making import HEADERS, ORDER, Made
 from tests.api.processes import PLAIN_KEY, REAL, Server, environment, started
 from tests.api.test_server import promote
@@ -38,7 +38,7 @@ def frame() -> pd.DataFrame:
 
 
 def ask(http: Client, json_data: str) -> dict[str, list[float | None]]:
-    response = http.post(DEMO, json={"json_data": json_data}, headers=HEADERS)
+    response = http.post(TAKE_HOME_PATH, json={"json_data": json_data}, headers=HEADERS)
     assert response.status_code == 201, response.text
     assert isinstance(response.json, dict)
     return response.json
@@ -46,7 +46,7 @@ def ask(http: Client, json_data: str) -> dict[str, list[float | None]]:
 
 @pytest.fixture
 def expected(http: Client) -> dict[str, list[float | None]]:
-    response = http.post(PREDICTIONS, json={"orders": ROWS, "models": ["rf", "quantile"]}, headers=HEADERS)
+    response = http.post(PREDICTIONS_PATH, json={"orders": ROWS, "models": ["rf", "quantile"]}, headers=HEADERS)
     assert isinstance(response.json, dict)
     found = [one["models"] for one in response.json["predictions"]]
     return {name: [one[name] for one in found] for name in ("rf", "quantile")}
@@ -68,7 +68,7 @@ def test_times_as_pandas_writes_them(
     assert ask(http, frame().to_json(date_format=unit, date_unit=precision)) == expected
 
 
-def test_the_notebook_s_integer_codes(http: Client, expected: dict[str, list[float | None]], serving: Serving) -> None:
+def test_the_notebook_s_integer_codes(http: Client, expected: dict[str, list[float | None]], serving: ActiveModel) -> None:
     coded = frame()
     for name in ("country", "city", "type_of_food"):
         words = getattr(serving.bundle.history.vocabularies, name)
@@ -114,20 +114,20 @@ def test_an_empty_frame(http: Client) -> None:
     ],
 )
 def test_unusable_data(http: Client, json_data: str) -> None:
-    response = http.post(DEMO, json={"json_data": json_data}, headers=HEADERS)
+    response = http.post(TAKE_HOME_PATH, json={"json_data": json_data}, headers=HEADERS)
     assert response.status_code == 400, response.text
     assert list(response.json or {}) == ["error"]
 
 
 @pytest.mark.parametrize("content", [{}, [], None, {"json_data": 5}, {"json_data": {"a": 1}}, {"data": "[]"}])
 def test_a_body_without_data(http: Client, content: object) -> None:
-    response = http.post(DEMO, data=json.dumps(content), headers=HEADERS, content_type="application/json")
+    response = http.post(TAKE_HOME_PATH, data=json.dumps(content), headers=HEADERS, content_type="application/json")
     assert response.status_code == 400, response.text
     assert "json_data" in response.text or "the body" in response.text
 
 
 def test_a_missing_column_is_named(http: Client) -> None:
-    response = http.post(DEMO, json={"json_data": frame().drop(columns="order_value_gbp").to_json()}, headers=HEADERS)
+    response = http.post(TAKE_HOME_PATH, json={"json_data": frame().drop(columns="order_value_gbp").to_json()}, headers=HEADERS)
     assert response.status_code == 400
     assert "order_value_gbp" in str((response.json or {})["error"])
 
@@ -135,8 +135,8 @@ def test_a_missing_column_is_named(http: Client) -> None:
 def test_what_was_asked_is_remembered_as_orders(http: Client, made: Made) -> None:
     ask(http, frame().to_json())
     (record,) = made.log.records
-    assert b'"restaurant_id":77' in record.line()
-    assert b"prep_time_seconds" not in record.line()
+    assert b'"restaurant_id":77' in record.to_json_line()
+    assert b"prep_time_seconds" not in record.to_json_line()
 
 
 def test_the_demo_s_client_as_a_program_against_a_running_server(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from werkzeug.test import Client
 
-from preptime.api.exchange import DEMO, PREDICTIONS
-from preptime.api.serving import Serving
-from preptime.bundle.manifest import encode
-from preptime.domain.dictionary import ORDERS, RESTAURANTS
+from preptime.api.exchange import TAKE_HOME_PATH, PREDICTIONS_PATH
+from preptime.api.serving import ActiveModel
+from preptime.bundle.manifest import encode_manifest
+from preptime.domain.dictionary import ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY
 from tests.api.making import HEADERS, KEY_NAME, ORDER, Made
 
 Found = dict[str, object]
@@ -26,31 +26,31 @@ def get(http: Client, path: str) -> Found:
     return msgspec.json.decode(response.data, type=Found)
 
 
-def test_the_bundle_in_use(http: Client, serving: Serving) -> None:
+def test_the_bundle_in_use(http: Client, serving: ActiveModel) -> None:
     found = get(http, "/v1/bundle")
-    assert found["manifest"] == msgspec.json.decode(encode(serving.bundle.manifest))
+    assert found["manifest"] == msgspec.json.decode(encode_manifest(serving.bundle.manifest))
     assert (found["champion"], found["champion_since"]) == (1, "2015-06-17T04:00:00Z")
     assert found["metrics"] == serving.bundle.manifest.metrics
-    assert "refused" not in found
+    assert "champion_error" not in found
 
 
-def test_a_refused_champion_is_told(http: Client, made: Made, serving: Serving) -> None:
+def test_a_refused_champion_is_told(http: Client, made: Made, serving: ActiveModel) -> None:
     assert get(http, "/readyz") == {
         "ready": True,
         "bundle": serving.bundle.manifest.id,
         "champion": 1,
         "loaded_at": serving.loaded_at,
     }
-    made.champions.why = "damaged"
-    assert (get(http, "/readyz")["refused"], get(http, "/v1/bundle")["refused"]) == ("damaged", "damaged")
+    made.champions.error = "damaged"
+    assert (get(http, "/readyz")["champion_error"], get(http, "/v1/bundle")["champion_error"]) == ("damaged", "damaged")
 
 
 def test_the_data_dictionary_is_the_declaration(http: Client) -> None:
     found = get(http, "/v1/data-dictionary")
-    for table, columns in (("orders", ORDERS), ("restaurants", RESTAURANTS)):
+    for table, columns in (("orders", ORDERS_DICTIONARY), ("restaurants", RESTAURANTS_DICTIONARY)):
         told = cast(list[Found], found[table])
         assert [(one["name"], one["meaning"], one["unit"], one["expected"]) for one in told] == [
-            (column.name, column.meaning, column.unit, column.expected) for column in columns
+            (column.name, column.description, column.unit, column.expected_text) for column in columns
         ]
 
 
@@ -59,13 +59,13 @@ def test_health(http: Client) -> None:
 
 
 def test_metrics_count_every_answer_under_its_key_s_name(http: Client) -> None:
-    http.post(PREDICTIONS, json={"orders": [ORDER, {}]}, headers=HEADERS)
-    http.post(DEMO, json={"json_data": "[]"}, headers={"aikey": "wrong one"})
+    http.post(PREDICTIONS_PATH, json={"orders": [ORDER, {}]}, headers=HEADERS)
+    http.post(TAKE_HOME_PATH, json={"json_data": "[]"}, headers={"aikey": "wrong one"})
     response = http.get("/metrics")
     assert response.content_type.startswith("text/plain; version=0.0.4")
     counted = [line for line in response.text.splitlines() if "_total" in line and not line.startswith("#")]
-    assert any(PREDICTIONS in line and "200" in line and KEY_NAME in line and line.endswith(" 1") for line in counted)
-    assert any(DEMO in line and "401" in line for line in counted)
+    assert any(PREDICTIONS_PATH in line and "200" in line and KEY_NAME in line and line.endswith(" 1") for line in counted)
+    assert any(TAKE_HOME_PATH in line and "401" in line for line in counted)
     assert "wrong one" not in response.text
 
 
@@ -73,15 +73,15 @@ def test_every_request_field_is_documented_with_its_unit(http: Client) -> None:
     found = get(http, "/openapi.json")
     schemas = cast(dict[str, dict[str, dict[str, Found]]], cast(Found, found["components"])["schemas"])
     request = schemas["PredictionRequest"]["properties"]
-    for column in ORDERS:
+    for column in ORDERS_DICTIONARY:
         if column.name not in {"order_ready_at", "prep_time_seconds"}:
-            assert column.expected in str(request[column.name]["description"])
+            assert column.expected_text in str(request[column.name]["description"])
             assert column.unit in str(request[column.name]["description"])
     for name in ("p10", "p50", "p80", "p90"):
         assert str(schemas["Prediction"]["properties"][name]["description"]).startswith("Seconds")
     assert request["models"]["anyOf"] == [{"type": "array", "items": {"enum": ["rf", "quantile"]}}, {"type": "null"}]
     assert request["orders"]["maxItems"] == schemas["VertexRequest"]["properties"]["instances"]["maxItems"] == 1000
-    assert str(schemas["DemoRequest"]["properties"]["json_data"]["description"]).endswith("At most 1,000 rows.")
+    assert str(schemas["TakeHomeRequest"]["properties"]["json_data"]["description"]).endswith("At most 1,000 rows.")
 
 
 def test_every_reference_leads_somewhere(http: Client) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from preptime.api.logging import FACTS, JsonFormatter, log_config
+from preptime.api.logging import EXTRA_FIELDS, JsonFormatter, log_config
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def configured() -> Iterator[None]:
 def test_a_message_is_one_line_of_json_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     logging.config.dictConfig(log_config("info"))  # once more: the stream is the test's now
     logger = logging.getLogger("preptime.test")
-    logger.info("%s is\n“ready”", "bundle", extra=dict.fromkeys(FACTS, "x"))
+    logger.info("%s is\n“ready”", "bundle", extra=dict.fromkeys(EXTRA_FIELDS, "x"))
     logger.debug("not told")
     said = capsys.readouterr()
     assert said.out == ""
@@ -36,7 +36,7 @@ def test_a_message_is_one_line_of_json_on_standard_error(capsys: pytest.CaptureF
     assert document["message"] == "bundle is\n“ready”"
     assert document["level"] == "info"
     assert document["time"].endswith("+00:00")
-    assert {document[fact] for fact in FACTS} == {"x"}
+    assert {document[fact] for fact in EXTRA_FIELDS} == {"x"}
 
 
 @pytest.mark.usefixtures("configured")
@@ -55,5 +55,5 @@ def test_a_fault_carries_its_trace_and_what_json_does_not_know_is_text() -> None
     record = logging.LogRecord("a", logging.ERROR, __file__, 1, "%s", (1j,), trace)
     record.status = {1j}
     document = json.loads(JsonFormatter().format(record))
-    assert "ValueError: invalid literal" in document["trace"]
+    assert "ValueError: invalid literal" in document["traceback"]
     assert document["message"] == "1j"

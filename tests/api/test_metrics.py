@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from preptime.api.counts import BUCKETS_SECONDS, ROWS, WorkerState
-from preptime.api.metrics import Metrics, exposition
+from preptime.api.counts import BUCKETS_SECONDS, MAX_ROWS, WorkerState
+from preptime.api.metrics import WorkerMetrics, format_exposition
 from tests.requirements import requires
 
 SAMPLE = re.compile(r'([a-z_]+)(?:\{((?:[a-z]+="(?:[^"\\\n]|\\["\\n])*",?)*)\})? ([0-9.e+-]+)')
@@ -37,7 +37,7 @@ def samples(page: bytes) -> dict[str, float]:
 
 
 def some_state(at: float, bundle: str = "b", **changed: object) -> WorkerState:
-    told: dict[str, object] = {"at": at, "ready": True, "bundle": bundle, "number": 3, "history_at": 1000.0} | changed
+    told: dict[str, object] = {"updated_at": at, "ready": True, "bundle": bundle, "champion_number": 3, "history_timestamp": 1000.0} | changed
     return msgspec.convert(told, WorkerState)
 
 
@@ -48,41 +48,41 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
 
 
 def test_what_is_counted_comes_out(folder: Path | None) -> None:
-    metrics = Metrics(folder)
+    metrics = WorkerMetrics(folder)
     for seconds in (0.0004, 0.0005, 0.2, 99.0):
         metrics.observe("/v1/predictions", 200, seconds, 3, "dispatch")
     metrics.observe("/predict", 401, 0.001, 0, None)
-    metrics.count_log(4, 1)
+    metrics.set_log_counts(4, 1)
     found = samples(metrics.render())
     assert found['preptime_requests_total{endpoint="/v1/predictions",status="200",key="dispatch"}'] == 4
     assert found['preptime_requests_total{endpoint="/predict",status="401",key=""}'] == 1
     assert found['preptime_orders_total{endpoint="/v1/predictions",status="200",key="dispatch"}'] == 12
-    assert found['preptime_request_seconds_sum{endpoint="/v1/predictions"}'] == pytest.approx(99.2009)
+    assert found['preptime_request_duration_seconds_sum{endpoint="/v1/predictions"}'] == pytest.approx(99.2009)
     assert found["preptime_prediction_log_written_total{}"] == 4
     assert found["preptime_prediction_log_dropped_total{}"] == 1
     bounds = [str(bound) for bound in (*BUCKETS_SECONDS, "+Inf")]
-    counts = [found[f'preptime_request_seconds_bucket{{endpoint="/v1/predictions",le="{bound}"}}'] for bound in bounds]
+    counts = [found[f'preptime_request_duration_seconds_bucket{{endpoint="/v1/predictions",le="{bound}"}}'] for bound in bounds]
     assert counts == sorted(counts)
     assert (counts[0], counts[bounds.index("0.1")], counts[bounds.index("0.25")], counts[-1]) == (2, 2, 3, 4)
-    assert found['preptime_request_seconds_count{endpoint="/v1/predictions"}'] == 4
+    assert found['preptime_request_duration_seconds_count{endpoint="/v1/predictions"}'] == 4
 
 
 def test_every_worker_tells_the_sum_of_all_those_included_that_are_gone(tmp_path: Path) -> None:
-    one, other = Metrics(tmp_path), Metrics(tmp_path)
+    one, other = WorkerMetrics(tmp_path), WorkerMetrics(tmp_path)
     one.observe("/predict", 200, 0.1, 1, "a")
     other.observe("/predict", 200, 0.2, 2, "a")
     other.observe("/predict", 200, 0.2, 2, "b")
-    other.count_log(3, 2)
+    other.set_log_counts(3, 2)
     del other
     found = samples(one.render())
     assert found['preptime_requests_total{endpoint="/predict",status="200",key="a"}'] == 2
     assert found['preptime_orders_total{endpoint="/predict",status="200",key="a"}'] == 3
-    assert found['preptime_request_seconds_count{endpoint="/predict"}'] == 3
+    assert found['preptime_request_duration_seconds_count{endpoint="/predict"}'] == 3
     assert found["preptime_prediction_log_dropped_total{}"] == 2
 
 
 def test_threads_lose_no_count() -> None:
-    metrics = Metrics(None)
+    metrics = WorkerMetrics(None)
 
     def ask() -> None:
         for _ in range(5000):
@@ -98,17 +98,17 @@ def test_threads_lose_no_count() -> None:
 
 
 def test_more_combinations_than_there_is_room_for_are_counted_together() -> None:
-    metrics = Metrics(None)
-    for number in range(ROWS + 10):
+    metrics = WorkerMetrics(None)
+    for number in range(MAX_ROWS + 10):
         metrics.observe(f"/{number}", 200, 0.1, 1, "a")
     found = samples(metrics.render())
     requests = {name: value for name, value in found.items() if name.startswith("preptime_requests_total")}
-    assert sum(requests.values()) == ROWS + 10
+    assert sum(requests.values()) == MAX_ROWS + 10
     assert requests['preptime_requests_total{endpoint="other",status="",key=""}'] == 12
 
 
 def test_a_label_of_any_text_stays_one_label() -> None:
-    metrics = Metrics(None)
+    metrics = WorkerMetrics(None)
     metrics.observe('/a"b\\c\nd', 200, 0.1, 1, "é" * 300)
     assert any(
         name.startswith('preptime_requests_total{endpoint="/a\\"b\\\\c\\nd"') for name in samples(metrics.render())
@@ -116,14 +116,14 @@ def test_a_label_of_any_text_stays_one_label() -> None:
 
 
 def test_the_champion_the_refusals_and_the_age_of_the_history(folder: Path | None) -> None:
-    metrics = Metrics(folder)
+    metrics = WorkerMetrics(folder)
     assert samples(metrics.render())["preptime_workers{}"] == 0
-    metrics.tell(some_state(time.time(), history_at=time.time() - 500, refused="c", trouble="damaged"))
+    metrics.publish_state(some_state(time.time(), history_timestamp=time.time() - 500, rejected_bundle="c", champion_error="damaged"))
     found = samples(metrics.render())
     assert found["preptime_workers{}"] == 1
     assert found['preptime_workers_ready{bundle="b"}'] == 1
     assert found['preptime_champion_number{bundle="b"}'] == 3
-    assert found['preptime_workers_refusing{bundle="c"}'] == 1
+    assert found['preptime_workers_rejecting_champion{bundle="c"}'] == 1
     assert found["preptime_workers_without_store{}"] == 0
     assert found["preptime_history_age_seconds{}"] >= 500
 
@@ -132,9 +132,9 @@ def test_workers_that_serve_different_bundles_are_told_apart() -> None:
     states = [
         some_state(0, "b"),
         some_state(0, "b"),
-        some_state(0, "c", number=4, trouble="no store", history_at=200.0),
+        some_state(0, "c", champion_number=4, champion_error="no store", history_timestamp=200.0),
     ]
-    found = samples(exposition([], [*states, WorkerState(at=0, ready=False)], now=1200.0))
+    found = samples(format_exposition([], [*states, WorkerState(updated_at=0, ready=False)], now=1200.0))
     assert found["preptime_workers{}"] == 4
     assert found['preptime_workers_ready{bundle="b"}'] == 2
     assert found['preptime_workers_ready{bundle="c"}'] == 1
@@ -144,12 +144,12 @@ def test_workers_that_serve_different_bundles_are_told_apart() -> None:
 
 def test_a_worker_that_is_gone_is_not_told_of_though_it_spoke_a_moment_ago(tmp_path: Path) -> None:
     requires(os.name == "posix", "this system has no locks that end with a process")
-    lives = Metrics(tmp_path)
-    lives.tell(some_state(time.time(), "new"))
+    lives = WorkerMetrics(tmp_path)
+    lives.publish_state(some_state(time.time(), "new"))
     program = (
-        "import os, signal, sys, time; from pathlib import Path; from preptime.api.counts import Counts, WorkerState;"
-        "gone = Counts(Path(sys.argv[1])); gone.observe('/predict', 200, 0.1, 1, 'a');"
-        "gone.tell(WorkerState(at=time.time(), ready=True, bundle='old'));"
+        "import os, signal, sys, time; from pathlib import Path; from preptime.api.counts import MetricsStore, WorkerState;"
+        "gone = MetricsStore(Path(sys.argv[1])); gone.observe('/predict', 200, 0.1, 1, 'a');"
+        "gone.publish_state(WorkerState(updated_at=time.time(), ready=True, bundle='old'));"
         "print('told', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE) as process:
@@ -164,10 +164,10 @@ def test_a_worker_that_is_gone_is_not_told_of_though_it_spoke_a_moment_ago(tmp_p
 
 
 def test_a_worker_that_fell_silent_is_no_longer_told_of_but_its_counts_are(tmp_path: Path) -> None:
-    gone, lives = Metrics(tmp_path), Metrics(tmp_path)
+    gone, lives = WorkerMetrics(tmp_path), WorkerMetrics(tmp_path)
     gone.observe("/predict", 200, 0.1, 1, "a")
-    gone.tell(some_state(time.time() - 60, "old"))
-    lives.tell(some_state(time.time(), "new"))
+    gone.publish_state(some_state(time.time() - 60, "old"))
+    lives.publish_state(some_state(time.time(), "new"))
     found = samples(lives.render())
     assert found["preptime_workers{}"] == 1
     assert 'preptime_workers_ready{bundle="old"}' not in found

@@ -9,11 +9,11 @@ import polars as pl
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from preptime.api.moments import iso_text, read_moment
-from preptime.domain.timestamps import local_seconds
+from preptime.api.moments import format_ready_at, parse_timestamp
+from preptime.domain.timestamps import timestamp_to_seconds
 from preptime.errors import DataError
-from preptime.scoring.columns import Clock
-from preptime.tables.times import read_times
+from preptime.scoring.columns import TimestampFormatter
+from preptime.tables.times import parse_timestamps
 
 ZONES = ("Europe/London", "Europe/Paris", "Asia/Kolkata", "America/St_Johns", "Australia/Lord_Howe", "UTC")
 
@@ -54,36 +54,36 @@ epochs = st.one_of(
 def test_a_moment_is_the_domain_s_moment(cell: str | float, name: str) -> None:
     zone = ZoneInfo(name)
     try:
-        expected = local_seconds(cell, zone)
+        expected = timestamp_to_seconds(cell, zone)
     except DataError:
-        assert read_moment(cell, zone) is None
+        assert parse_timestamp(cell, zone) is None
         return
-    found = read_moment(cell, zone)
+    found = parse_timestamp(cell, zone)
     assert found is not None
     assert (found[0] // 1_000_000, found[1] // 1_000_000) == expected
 
 
 @given(cells=st.lists(texts, min_size=1, max_size=20), name=st.sampled_from(ZONES))
 def test_a_moment_is_the_column_reader_s_moment_to_the_microsecond(cells: list[str], name: str) -> None:
-    read = read_times(pl.Series(cells), np.zeros(len(cells), np.int32), (name,))
+    read = parse_timestamps(pl.Series(cells), np.zeros(len(cells), np.int32), (name,))
     for row, cell in enumerate(cells):
-        found = read_moment(cell, ZoneInfo(name))
-        assert (found is None) == bool(read.bad[row] | read.missing[row]), cell
+        found = parse_timestamp(cell, ZoneInfo(name))
+        assert (found is None) == bool(read.invalid[row] | read.missing[row]), cell
         if found is not None:
             assert found == (read.local[row], read.utc[row]), cell
 
 
 @given(cell=texts, name=st.sampled_from(ZONES), seconds=st.floats(0, 100_000, width=32))
 def test_ready_at_is_what_score_writes(cell: str, name: str, seconds: float) -> None:
-    moment = read_moment(cell, ZoneInfo(name))
+    moment = parse_timestamp(cell, ZoneInfo(name))
     if moment is None:
         return
     local, utc = (np.array([one]) for one in moment)
-    written = Clock().ready_at(np.array([seconds], np.float32), local, utc)[0]
-    assert iso_text(moment, seconds) == written.replace(" ", "T")
+    written = TimestampFormatter().format_ready_at(np.array([seconds], np.float32), local, utc)[0]
+    assert format_ready_at(moment, seconds) == written.replace(" ", "T")
 
 
 def test_what_is_no_moment() -> None:
     cells: list[object] = [None, True, [], {}, 1e308, float("inf"), float("nan"), 10**400, -(10**400), "", "2015-06-01"]
     for cell in cells:
-        assert read_moment(cell, ZoneInfo("UTC")) is None, cell
+        assert parse_timestamp(cell, ZoneInfo("UTC")) is None, cell

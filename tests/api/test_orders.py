@@ -9,15 +9,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from preptime.api.order import Order
-from preptime.api.orders import Fault, Rows, read_orders, shown
-from preptime.api.serving import Lookup
-from preptime.domain.verdict import Purpose, Reason, mask, reasons
-from preptime.tables.audit import audit, to_order_columns
+from preptime.api.orders import InvalidOrder, ParsedOrders, read_orders, format_value
+from preptime.api.serving import OrderLookup
+from preptime.domain.verdict import Purpose, ValidationReason, exclusion_mask, reasons_in_mask
+from preptime.tables.audit import audit_orders, to_order_columns
 from preptime.tables.findings import Finding
 from tests.bundle.making import some_history
 
-DIRECTORY = some_history().directory
-LOOKUP = Lookup.of(DIRECTORY)
+DIRECTORY = some_history().restaurants
+LOOKUP = OrderLookup.from_restaurants(DIRECTORY)
 GOOD = {
     "order_acknowledged_at": "2015-06-17 12:00:00",
     "order_value_gbp": "20",
@@ -81,12 +81,12 @@ rows = st.fixed_dictionaries(
 
 
 def check(cells: list[dict[str, object]], frame: pl.DataFrame) -> None:
-    audited = audit(frame, DIRECTORY, need_label=False)
+    audited = audit_orders(frame, DIRECTORY, need_label=False)
     found = read_orders([Order(**cell) for cell in cells], LOOKUP)
-    kept = audited.kept(Purpose.SCORING)
-    assert sorted(found.faults) == np.flatnonzero(~kept).tolist()
-    for place, fault in found.faults.items():
-        against = reasons(int(audited.reasons[place]) & mask(Purpose.SCORING))
+    kept = audited.usable_for(Purpose.SCORING)
+    assert sorted(found.invalid_orders) == np.flatnonzero(~kept).tolist()
+    for place, fault in found.invalid_orders.items():
+        against = reasons_in_mask(int(audited.reasons[place]) & exclusion_mask(Purpose.SCORING))
         assert fault.reason is against[0]
         column, expected = first_finding(audited.findings, fault.reason, place)
         assert fault.field == column
@@ -94,11 +94,11 @@ def check(cells: list[dict[str, object]], frame: pl.DataFrame) -> None:
     same_columns(found, audited.frame.filter(pl.Series(kept)))
 
 
-def first_finding(findings: tuple[Finding, ...], reason: Reason, place: int) -> tuple[str, str]:
+def first_finding(findings: tuple[Finding, ...], reason: ValidationReason, place: int) -> tuple[str, str]:
     return next((one.column, one.expected) for one in findings if one.reason is reason and place in one.rows)
 
 
-def same_columns(found: Rows, frame: pl.DataFrame) -> None:
+def same_columns(found: ParsedOrders, frame: pl.DataFrame) -> None:
     expected = to_order_columns(frame)
     for name in expected.__slots__:
         assert getattr(found.columns, name).tolist() == getattr(expected, name).tolist(), name
@@ -106,7 +106,7 @@ def same_columns(found: Rows, frame: pl.DataFrame) -> None:
     moments = zip(
         *(frame[name].to_physical().to_list() for name in ("acknowledged_local", "acknowledged_utc")), strict=True
     )
-    assert found.moments == list(moments)
+    assert found.timestamps == list(moments)
 
 
 @settings(max_examples=300)
@@ -147,9 +147,9 @@ def test_numbers_get_the_audit_s_verdict(
 @pytest.mark.parametrize("cell", [[1], {"a": 1}, True, False])
 @pytest.mark.parametrize("name", list(GOOD))
 def test_what_no_file_can_hold_is_unreadable(name: str, cell: object) -> None:
-    (fault,) = read_orders([Order(**(GOOD | {name: cell}))], LOOKUP).faults.values()
+    (fault,) = read_orders([Order(**(GOOD | {name: cell}))], LOOKUP).invalid_orders.values()
     time = name == "order_acknowledged_at"
-    assert (fault.reason, fault.field) == (Reason.UNPARSABLE_TIME if time else Reason.UNPARSABLE_NUMBER, name)
+    assert (fault.reason, fault.field) == (ValidationReason.UNPARSABLE_TIME if time else ValidationReason.UNPARSABLE_NUMBER, name)
 
 
 @pytest.mark.parametrize("cell", [[1], {"a": 1}, True, 1e308, 10**400, "", "nowhere", float("inf")])
@@ -163,9 +163,9 @@ def test_a_category_that_is_not_understood_is_the_restaurant_s(cell: object) -> 
 
 def test_numbers_beyond_every_float() -> None:
     huge = 10**400
-    for name, reason in (("order_value_gbp", Reason.OUT_OF_RANGE), ("number_of_items", Reason.UNPARSABLE_NUMBER)):
-        (fault,) = read_orders([Order(**(GOOD | {name: huge}))], LOOKUP).faults.values()
-        assert fault == Fault(reason, name, huge)
+    for name, reason in (("order_value_gbp", ValidationReason.OUT_OF_RANGE), ("number_of_items", ValidationReason.UNPARSABLE_NUMBER)):
+        (fault,) = read_orders([Order(**(GOOD | {name: huge}))], LOOKUP).invalid_orders.values()
+        assert fault == InvalidOrder(reason, name, huge)
         assert len(fault.message) < 250
 
 
@@ -176,8 +176,8 @@ def test_numbers_beyond_every_float() -> None:
     )
 )
 def test_a_shown_value_is_short_and_printable(value: object) -> None:
-    assert len(shown(value)) <= 700
-    assert shown(value).isprintable()
+    assert len(format_value(value)) <= 700
+    assert format_value(value).isprintable()
 
 
 def test_no_orders() -> None:

@@ -8,9 +8,9 @@ from typing import cast
 
 import numpy as np
 
-from preptime.api.cells import DIGITS
-from preptime.api.exchange import PREDICTIONS
-from preptime.api.serving import Serving
+from preptime.api.cells import SECONDS_DECIMALS
+from preptime.api.exchange import PREDICTIONS_PATH
+from preptime.api.serving import ActiveModel
 from preptime.scoring.score import score_file
 from tests.api.making import HEADERS, client, make
 
@@ -45,7 +45,7 @@ def some_rows(size: int) -> list[dict[str, str]]:
     return rows
 
 
-def test_the_api_says_what_score_writes(tmp_path: Path, serving: Serving) -> None:
+def test_the_api_says_what_score_writes(tmp_path: Path, serving: ActiveModel) -> None:
     rows = some_rows(400)
     source, out = tmp_path / "orders.csv", tmp_path / "scored.csv"
     with source.open("w", newline="", encoding="utf-8") as file:
@@ -56,7 +56,7 @@ def test_the_api_says_what_score_writes(tmp_path: Path, serving: Serving) -> Non
     with out.open(newline="", encoding="utf-8") as file:
         scored = list(csv.DictReader(file))
     http = client(make(serving).service, "front")
-    response = http.post(PREDICTIONS, json={"orders": rows, "models": ["rf"]}, headers=HEADERS)
+    response = http.post(PREDICTIONS_PATH, json={"orders": rows, "models": ["rf"]}, headers=HEADERS)
     found = cast(dict[str, list[dict[str, object]]], response.json)["predictions"]
     assert len(found) == len(scored) == len(rows)
     assert 20 < sum("error" in one for one in found) < 100
@@ -65,7 +65,7 @@ def test_the_api_says_what_score_writes(tmp_path: Path, serving: Serving) -> Non
         if "error" in one:
             assert cast(dict[str, str], one["error"])["code"] == written["prediction_reason"]
             continue
-        assert one["basis"] == written["prediction_basis"]
+        assert one["fallback_level"] == written["prediction_fallback_level"]
         assert one["ready_at"] == written["predicted_ready_at"].replace(" ", "T")
         assert cast(dict[str, float], one["models"])["rf"] == told(written["predicted_rf_seconds"])
         for level in ("p10", "p50", "p80", "p90"):
@@ -75,4 +75,4 @@ def test_the_api_says_what_score_writes(tmp_path: Path, serving: Serving) -> Non
 
 def told(cell: str) -> float:
     """A float32 as csv has it, with the digits that the API tells."""
-    return round(float(np.float32(cell)), DIGITS)
+    return round(float(np.float32(cell)), SECONDS_DECIMALS)

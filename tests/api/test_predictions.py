@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from werkzeug.test import Client
 
-from preptime.api.exchange import PREDICTIONS
+from preptime.api.exchange import PREDICTIONS_PATH
 from preptime.api.order import Order
 from preptime.api.orders import read_orders
-from preptime.api.serving import Serving
+from preptime.api.serving import ActiveModel
 from tests.api.making import HEADERS, KEY, KEY_NAME, ORDER, Made, SomeSettings, application, client, make
 
 Answer = dict[str, object]
 
 
 def ask(http: Client, content: object) -> Answer:
-    response = http.post(PREDICTIONS, json=content, headers=HEADERS)
+    response = http.post(PREDICTIONS_PATH, json=content, headers=HEADERS)
     assert response.status_code == 200, response.text
     return cast(Answer, response.json)
 
@@ -29,7 +29,7 @@ def predictions(http: Client, content: object) -> list[Answer]:
     return cast(list[Answer], ask(http, content)["predictions"])
 
 
-def test_one_order_alone(http: Client, made: Made, serving: Serving) -> None:
+def test_one_order_alone(http: Client, made: Made, serving: ActiveModel) -> None:
     answer = ask(http, ORDER)
     found = serving.bundle.predict(read_orders([Order(**ORDER)], serving.lookup).columns)
     p10, p50, p80, p90 = (round(float(one), 4) for one in found.quantiles[0])
@@ -42,37 +42,37 @@ def test_one_order_alone(http: Client, made: Made, serving: Serving) -> None:
         "p50": p50,
         "p80": p80,
         "p90": p90,
-        "basis": "restaurant",
+        "fallback_level": "restaurant",
     }
     since = np.datetime64(str(ready_at).removesuffix("+01:00")) - np.datetime64("2015-06-17T12:28:28.952789")
     assert abs(since / np.timedelta64(1, "s") - p50) <= 0.5
 
 
-def test_the_answer_is_remembered(http: Client, made: Made, serving: Serving) -> None:
+def test_the_answer_is_remembered(http: Client, made: Made, serving: ActiveModel) -> None:
     response = http.post(
-        PREDICTIONS, json={"orders": [ORDER | {"customer": "Ann"}]}, headers=HEADERS | {"X-Request-ID": "r-1"}
+        PREDICTIONS_PATH, json={"orders": [ORDER | {"customer": "Ann"}]}, headers=HEADERS | {"X-Request-ID": "r-1"}
     )
     assert response.headers["X-Request-ID"] == "r-1"
     (record,) = made.log.records
-    line = msgspec.json.decode(record.line())
-    assert b"\n" not in record.line()
+    line = msgspec.json.decode(record.to_json_line())
+    assert b"\n" not in record.to_json_line()
     assert line["orders"] == [ORDER], "only what a prediction reads is kept"
-    assert line["answer"] == response.json
+    assert line["response"] == response.json
     assert (line["request_id"], line["key_name"], line["bundle"], line["endpoint"]) == (
         "r-1",
         KEY_NAME,
         serving.bundle.manifest.id,
-        PREDICTIONS,
+        PREDICTIONS_PATH,
     )
 
 
 def test_what_is_nested_too_deeply_to_be_remembered_is_a_null(http: Client, made: Made) -> None:
     body = msgspec.json.encode(ORDER)[:-1] + b', "order_id": ' + b"[" * 850 + b"]" * 850 + b"}"
-    assert http.post(PREDICTIONS, data=body, headers=HEADERS, content_type="application/json").status_code == 200
+    assert http.post(PREDICTIONS_PATH, data=body, headers=HEADERS, content_type="application/json").status_code == 200
     (record,) = made.log.records
 
     def deeper(calls: int) -> bytes:
-        return deeper(calls - 1) if calls else record.line()
+        return deeper(calls - 1) if calls else record.to_json_line()
 
     assert msgspec.json.decode(deeper(300))["orders"] == [None]
 
@@ -119,12 +119,12 @@ def test_a_number_too_large_for_json_s_readers_spoils_no_other_row(http: Client)
     body = b'{"models": ["rf"], "orders": [%s, {"order_value_gbp": 1e999}, %s, {"restaurant_id": -1e999}]}'
     one = msgspec.json.encode(ORDER)
     alone = ORDER | {"order_id": 1}
-    response = http.post(PREDICTIONS, data=body % (one, one), headers=HEADERS, content_type="application/json")
+    response = http.post(PREDICTIONS_PATH, data=body % (one, one), headers=HEADERS, content_type="application/json")
     found = msgspec.json.decode(response.data)["predictions"]
     assert [("error" in row) for row in found] == [False, True, False, True]
     assert "models" in found[0]
     response = http.post(
-        PREDICTIONS,
+        PREDICTIONS_PATH,
         data=msgspec.json.encode(alone)[:-1] + b', "order_value_gbp": 1e400}',
         headers=HEADERS,
         content_type="application/json",
@@ -161,7 +161,7 @@ def test_a_stranger_s_clock_is_its_country_s(http: Client) -> None:
     stranger = ORDER | {"restaurant_id": 99, "order_acknowledged_at": "2015-06-17T11:00:00Z"}
     japan, usual = predictions(http, {"orders": [stranger | {"country": "Japan"}, stranger]})
     assert (str(japan["ready_at"])[-6:], str(usual["ready_at"])[-6:]) == ("+09:00", "+01:00")
-    assert japan["basis"] != "restaurant"
+    assert japan["fallback_level"] != "restaurant"
 
 
 def test_shuffled_orders_each_get_their_own_answer(http: Client) -> None:
@@ -184,8 +184,8 @@ def test_shuffled_orders_each_get_their_own_answer(http: Client) -> None:
             assert one == alone[cast(str, one["order_id"])]
 
 
-def test_requests_at_the_same_moment_each_get_their_own_answer(serving: Serving, kind: str) -> None:
-    made = make(serving, SomeSettings(max_waiting=16))
+def test_requests_at_the_same_moment_each_get_their_own_answer(serving: ActiveModel, kind: str) -> None:
+    made = make(serving, SomeSettings(max_concurrent_requests=16))
     app = application(made.service, kind)  # one, as in a worker: making some at once trips over Python's own parser
     http = Client(app)
     rows = [
@@ -205,7 +205,7 @@ def test_no_orders_no_answers(http: Client) -> None:
 
 
 def test_a_bearer_token_is_a_key_too(http: Client) -> None:
-    response = http.post(PREDICTIONS, json=ORDER, headers={"Authorization": f"Bearer {KEY}"})
+    response = http.post(PREDICTIONS_PATH, json=ORDER, headers={"Authorization": f"Bearer {KEY}"})
     assert response.status_code == 200
 
 
@@ -219,7 +219,7 @@ def test_a_bearer_token_is_a_key_too(http: Client) -> None:
     ],
 )
 def test_json_by_its_other_names(http: Client, content_type: str) -> None:
-    response = http.post(PREDICTIONS, data=msgspec.json.encode(ORDER), headers=HEADERS, content_type=content_type)
+    response = http.post(PREDICTIONS_PATH, data=msgspec.json.encode(ORDER), headers=HEADERS, content_type=content_type)
     assert response.status_code == 200
 
 
@@ -227,7 +227,7 @@ def test_both_applications_say_the_same(made: Made) -> None:
     bodies = [ORDER, {"orders": [ORDER, {}], "models": ["rf"]}, {"orders": 5}, [], {"models": ["x"]}]
     for body in bodies:
         replies = [
-            client(made.service, kind).post(PREDICTIONS, json=body, headers=HEADERS | {"X-Request-ID": "same"})
+            client(made.service, kind).post(PREDICTIONS_PATH, json=body, headers=HEADERS | {"X-Request-ID": "same"})
             for kind in ("flask", "front")
         ]
         assert replies[0].data == replies[1].data
@@ -235,13 +235,13 @@ def test_both_applications_say_the_same(made: Made) -> None:
         assert sorted(replies[0].headers) == sorted(replies[1].headers)
 
 
-def test_a_request_ends_on_the_bundle_it_began_with(tmp_path_factory: pytest.TempPathFactory, serving: Serving) -> None:
+def test_a_request_ends_on_the_bundle_it_began_with(tmp_path_factory: pytest.TempPathFactory, serving: ActiveModel) -> None:
     from tests.api.making import some_serving
 
     made = make(serving)
     http = Client(application(made.service, "front"))
     first = ask(http, ORDER)
-    made.champions.now = some_serving(tmp_path_factory.mktemp("next"), shift=50.0)
+    made.champions.model = some_serving(tmp_path_factory.mktemp("next"), shift=50.0)
     second = ask(http, ORDER)
     assert first["bundle"] != second["bundle"]
     assert cast(list[dict[str, float]], second["predictions"])[0]["p50"] == pytest.approx(
@@ -249,7 +249,7 @@ def test_a_request_ends_on_the_bundle_it_began_with(tmp_path_factory: pytest.Tem
     )
 
 
-def test_vertex(http: Client, made: Made, serving: Serving) -> None:
+def test_vertex(http: Client, made: Made, serving: ActiveModel) -> None:
     response = http.post("/vertex/predict", json={"instances": [ORDER, {}], "parameters": {"models": ["rf"]}})
     assert response.status_code == 200
     good, bad = msgspec.json.decode(response.data)["predictions"]
@@ -263,18 +263,18 @@ def test_vertex(http: Client, made: Made, serving: Serving) -> None:
     assert "instances" in refused.text
 
 
-def test_vertex_may_have_the_demo_s_path(serving: Serving, kind: str) -> None:
+def test_vertex_may_have_the_demo_s_path(serving: ActiveModel, kind: str) -> None:
     made = make(serving, SomeSettings(vertex_predict_route="/predict", vertex_health_route="/healthz"))
     response = client(made.service, kind).post("/predict", json={"instances": [ORDER]})
     assert response.status_code == 200
     assert len(msgspec.json.decode(response.data)["predictions"]) == 1
 
 
-def test_vertex_may_ask_both_on_one_path(serving: Serving, kind: str) -> None:
+def test_vertex_may_ask_both_on_one_path(serving: ActiveModel, kind: str) -> None:
     http = client(make(serving, SomeSettings(vertex_predict_route="/v", vertex_health_route="/v")).service, kind)
     assert (http.get("/v").status_code, http.post("/v", json={"instances": []}).status_code) == (200, 200)
 
 
-def test_without_vertex_s_settings_there_is_no_such_route(serving: Serving, kind: str) -> None:
+def test_without_vertex_s_settings_there_is_no_such_route(serving: ActiveModel, kind: str) -> None:
     made = make(serving, SomeSettings(vertex_predict_route=None, vertex_health_route=None))
     assert client(made.service, kind).post("/vertex/predict", json={"instances": []}).status_code == 404

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from preptime.api.limits import THREADS_TO_SPARE
+from preptime.api.limits import RESERVED_THREADS
 from tests.api.making import ORDER
 from tests.api.processes import PLAIN_KEY, REAL, START_SECONDS, Server, started
 from tests.api.test_server import promote
@@ -29,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     requires(os.name == "posix", "the server's threads are as many as requests on POSIX systems only")
     folder = tmp_path_factory.mktemp("pressure")
     promote(folder)
-    with started(folder, REAL, PREPTIME_MAX_WAITING=str(MOST)) as server:
+    with started(folder, REAL, PREPTIME_MAX_CONCURRENT_REQUESTS=str(MOST)) as server:
         server.wait_until("/readyz")
         yield server
 
@@ -107,7 +107,7 @@ def test_slow_clients_up_to_the_bound_are_waited_for_and_one_more_is_told_to_com
 
 def test_more_slow_clients_than_threads_take_neither_health_nor_refusals_away(server: Server) -> None:
     with ExitStack() as ending:
-        clients = slow(server, 2 * (MOST + THREADS_TO_SPARE), ending)
+        clients = slow(server, 2 * (MOST + RESERVED_THREADS), ending)
         until_it_refuses(server)
         assert server.ask("/healthz")[0] == server.ask("/readyz")[0] == 200
         found = Counter(outcome(client) for client in clients)

@@ -10,15 +10,15 @@ import msgspec
 import pytest
 from werkzeug.test import Client
 
-from preptime.api.exchange import DEMO, PREDICTIONS
+from preptime.api.exchange import TAKE_HOME_PATH, PREDICTIONS_PATH
 from preptime.api.problems import PROBLEM_JSON
-from preptime.api.serving import Serving
+from preptime.api.serving import ActiveModel
 from tests.api.making import HEADERS, KEY, ORDER, Made, SomeSettings, client, make
 
 if TYPE_CHECKING:
     from werkzeug.test import TestResponse
 
-BOTH = pytest.mark.parametrize("path", [PREDICTIONS, DEMO])
+BOTH = pytest.mark.parametrize("path", [PREDICTIONS_PATH, TAKE_HOME_PATH])
 
 
 def post(http: Client, path: str, body: bytes, **headers: str) -> TestResponse:
@@ -41,12 +41,12 @@ def problem(response: TestResponse, status: int) -> dict[str, object]:
 @pytest.mark.parametrize("key", [None, "", "not-this-one", KEY + "x", KEY[:-1], "é", "x" * 10_000])
 def test_a_wrong_key(http: Client, key: str | None) -> None:
     headers = {} if key is None else {"aikey": key.encode().decode("latin-1")}
-    response = http.post(PREDICTIONS, json=ORDER, headers=headers)
+    response = http.post(PREDICTIONS_PATH, json=ORDER, headers=headers)
     assert "key" in str(problem(response, 401)["detail"])
     assert "Bearer" in response.headers["WWW-Authenticate"]
     if key:
         assert key not in response.text
-    response = http.post(DEMO, json={"json_data": "[]"}, headers=headers)
+    response = http.post(TAKE_HOME_PATH, json={"json_data": "[]"}, headers=headers)
     assert (response.status_code, response.json) == (401, {"error": "Wrong key"})
 
 
@@ -68,20 +68,20 @@ def test_what_describes_the_business_needs_a_key(http: Client, path: str) -> Non
     ],
 )
 def test_a_type_that_is_not_taken(http: Client, content_type: str) -> None:
-    found = problem(post(http, PREDICTIONS, b"{}", Content_Type=content_type), 415)
+    found = problem(post(http, PREDICTIONS_PATH, b"{}", Content_Type=content_type), 415)
     assert found["field"] == "Content-Type"
-    response = post(http, DEMO, b'{"json_data": "[]"}', Content_Type=content_type)
+    response = post(http, TAKE_HOME_PATH, b'{"json_data": "[]"}', Content_Type=content_type)
     assert (response.status_code, response.json) == (415, {"error": "Request must be JSON"})
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate"])
 def test_an_encoding_that_is_not_taken(http: Client, encoding: str) -> None:
-    assert problem(post(http, PREDICTIONS, b"{}", Content_Encoding=encoding), 415)["field"] == "Content-Encoding"
+    assert problem(post(http, PREDICTIONS_PATH, b"{}", Content_Encoding=encoding), 415)["field"] == "Content-Encoding"
 
 
 @BOTH
 @pytest.mark.parametrize("claimed", [True, False])
-def test_a_body_over_the_limit(serving: Serving, kind: str, path: str, claimed: bool) -> None:
+def test_a_body_over_the_limit(serving: ActiveModel, kind: str, path: str, claimed: bool) -> None:
     http = client(make(serving, SomeSettings(max_body_bytes=1000)).service, kind)
     body = b'{"x": "' + b"y" * 1000 + b'"}'
     if claimed:
@@ -99,7 +99,7 @@ def test_a_body_over_the_limit(serving: Serving, kind: str, path: str, claimed: 
 
 def test_a_chunked_body_is_read(http: Client) -> None:
     response = http.post(
-        PREDICTIONS,
+        PREDICTIONS_PATH,
         input_stream=io.BytesIO(msgspec.json.encode(ORDER)),
         headers=HEADERS | {"Content-Type": "application/json", "Transfer-Encoding": "chunked"},
         environ_overrides={"wsgi.input_terminated": True},
@@ -107,17 +107,17 @@ def test_a_chunked_body_is_read(http: Client) -> None:
     assert response.status_code == 200
 
 
-def test_more_orders_than_the_limit(serving: Serving, kind: str) -> None:
+def test_more_orders_than_the_limit(serving: ActiveModel, kind: str) -> None:
     http = client(make(serving, SomeSettings(max_orders=3)).service, kind)
-    found = problem(http.post(PREDICTIONS, json={"orders": [ORDER] * 4}, headers=HEADERS), 422)
+    found = problem(http.post(PREDICTIONS_PATH, json={"orders": [ORDER] * 4}, headers=HEADERS), 422)
     assert (found["field"], found["value"], found["expected"]) == ("orders", "4 orders", "at most 3 orders")
-    assert http.post(PREDICTIONS, json={"orders": [ORDER] * 3}, headers=HEADERS).status_code == 200
-    demo = http.post(DEMO, json={"json_data": msgspec.json.encode([ORDER] * 4).decode()}, headers=HEADERS)
+    assert http.post(PREDICTIONS_PATH, json={"orders": [ORDER] * 3}, headers=HEADERS).status_code == 200
+    demo = http.post(TAKE_HOME_PATH, json={"json_data": msgspec.json.encode([ORDER] * 4).decode()}, headers=HEADERS)
     assert demo.status_code == 422
 
 
 def test_a_row_that_is_no_order_is_named_with_its_value(http: Client) -> None:
-    found = problem(post(http, PREDICTIONS, b'{"orders": [{}, "seven"]}'), 422)
+    found = problem(post(http, PREDICTIONS_PATH, b'{"orders": [{}, "seven"]}'), 422)
     assert (found["row"], found["field"], found["value"], found["expected"]) == (1, "orders[1]", "'seven'", "object")
     assert str(found["detail"]).startswith("In orders[1]: Expected object, got 'seven'.")
 
@@ -139,7 +139,7 @@ def test_a_row_that_is_no_order_is_named_with_its_value(http: Client) -> None:
     ],
 )
 def test_json_that_is_not_orders(http: Client, body: bytes, row: int | None, field: str) -> None:
-    found = problem(post(http, PREDICTIONS, body), 422)
+    found = problem(post(http, PREDICTIONS_PATH, body), 422)
     assert (found.get("row"), found["field"]) == (row, field)
     assert found["expected"]
 
@@ -163,22 +163,22 @@ def test_json_that_is_not_orders(http: Client, body: bytes, row: int | None, fie
     ],
 )
 def test_what_is_no_json(http: Client, body: bytes) -> None:
-    assert "is not JSON" in str(problem(post(http, PREDICTIONS, body), 400)["detail"])
-    response = post(http, DEMO, body)
+    assert "is not JSON" in str(problem(post(http, PREDICTIONS_PATH, body), 400)["detail"])
+    response = post(http, TAKE_HOME_PATH, body)
     assert response.status_code == 400
     assert list(response.json or {}) == ["error"]
 
 
 @BOTH
-def test_more_waiting_than_the_bound(serving: Serving, kind: str, path: str) -> None:
-    made = make(serving, SomeSettings(max_waiting=1))
+def test_more_waiting_than_the_bound(serving: ActiveModel, kind: str, path: str) -> None:
+    made = make(serving, SomeSettings(max_concurrent_requests=1))
     http = client(made.service, kind)
-    assert made.service.places.take()
+    assert made.service.limiter.try_acquire()
     response = post(http, path, b"{}")
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
-    made.service.places.give_back()
+    made.service.limiter.release()
     for _ in range(3):
-        assert post(http, PREDICTIONS, msgspec.json.encode(ORDER)).status_code == 200
+        assert post(http, PREDICTIONS_PATH, msgspec.json.encode(ORDER)).status_code == 200
 
 
 @BOTH
@@ -207,7 +207,7 @@ def test_a_wrong_method(http: Client, method: str, path: str) -> None:
     assert response.status_code == 405
     assert "POST" in response.headers["Allow"]
     assert set(response.json or {}) == (
-        {"error"} if path == DEMO else {"type", "title", "status", "detail", "request_id"} - {"type"}
+        {"error"} if path == TAKE_HOME_PATH else {"type", "title", "status", "detail", "request_id"} - {"type"}
     )
 
 
@@ -219,7 +219,7 @@ def test_a_fault_of_ours_says_nothing_of_the_inside(
         raise ZeroDivisionError("secret of the inside")
 
     monkeypatch.setattr("preptime.api.predict.read_orders", broken)
-    body = msgspec.json.encode(ORDER if path == PREDICTIONS else {"json_data": "[]"})
+    body = msgspec.json.encode(ORDER if path == PREDICTIONS_PATH else {"json_data": "[]"})
     response = post(client(made.service, kind), path, body, X_Request_ID="seen")
     assert response.status_code == 500
     assert "secret" not in response.text
@@ -227,7 +227,7 @@ def test_a_fault_of_ours_says_nothing_of_the_inside(
     assert "secret of the inside" in caplog.text
     assert [getattr(record, "request_id", "") for record in caplog.records] == ["seen"]
     monkeypatch.undo()
-    assert post(client(made.service, kind), PREDICTIONS, msgspec.json.encode(ORDER)).status_code == 200
+    assert post(client(made.service, kind), PREDICTIONS_PATH, msgspec.json.encode(ORDER)).status_code == 200
 
 
 def test_a_fault_in_another_endpoint(made: Made, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +243,7 @@ def test_a_fault_in_another_endpoint(made: Made, kind: str, monkeypatch: pytest.
 @pytest.mark.parametrize("given", ["", "a b", "x" * 129, "é"])
 def test_a_request_id_that_cannot_be_repeated_is_replaced(http: Client, given: str) -> None:
     own = [
-        post(http, PREDICTIONS, b"{}", X_Request_ID=given.encode().decode("latin-1")).headers["X-Request-ID"]
+        post(http, PREDICTIONS_PATH, b"{}", X_Request_ID=given.encode().decode("latin-1")).headers["X-Request-ID"]
         for _ in range(3)
     ]
     assert len({*own, given}) == 4

@@ -14,11 +14,11 @@ from schemathesis.core.result import Ok
 from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from preptime.api.exchange import DEMO, PREDICTIONS
-from preptime.api.serving import Serving
+from preptime.api.exchange import TAKE_HOME_PATH, PREDICTIONS_PATH
+from preptime.api.serving import ActiveModel
 from tests.api.making import HEADERS, application, make
 
-POSTS = (f"POST {PREDICTIONS}", f"POST {DEMO}", "POST /vertex/predict")
+POSTS = (f"POST {PREDICTIONS_PATH}", f"POST {TAKE_HOME_PATH}", "POST /vertex/predict")
 KEYED = ("GET /v1/bundle", "GET /v1/data-dictionary")
 OPEN = ("GET /healthz", "GET /readyz", "GET /metrics", "GET /vertex/health")
 
@@ -30,7 +30,7 @@ CONFIG = SchemathesisConfig.from_dict({"checks": {"negative_data_rejection": {"e
 
 
 @pytest.fixture(scope="module", params=["flask", "front"])
-def operations(request: pytest.FixtureRequest, serving: Serving) -> dict[str, Operation]:
+def operations(request: pytest.FixtureRequest, serving: ActiveModel) -> dict[str, Operation]:
     served = application(make(serving).service, str(request.param))
     schema = schemathesis.openapi.from_wsgi("/openapi.json", served, config=CONFIG)
     return {found.ok().label: found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)}
@@ -56,7 +56,7 @@ def test_what_takes_nothing_is_what_the_document_says(operations: dict[str, Oper
 
 
 def ask(case: Case[Operation]) -> None:
-    if case.path == DEMO:
+    if case.path == TAKE_HOME_PATH:
         # The demo sends JSON within a string, and JSON Schema has no words for what must be in it.
         case.call_and_validate(headers=HEADERS, excluded_checks=[positive_data_acceptance])
     else:

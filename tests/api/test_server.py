@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from preptime.api.living import is_held
-from preptime.bundle.champions import ChampionLog, EntryDraft
+from preptime.api.living import is_locked
+from preptime.bundle.champions import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from tests.api.processes import REAL, START_SECONDS, TINY, Server, environment, free_port, started
 from tests.bundle.making import DAY, put_bundle
@@ -33,8 +33,8 @@ def promote(folder: Path, shift: float = 1.0, *, damaged: bool = False) -> str:
     if damaged:
         (folder / "models" / "bundles" / bundle_id / "model.onnx").write_bytes(b"damaged")
     log = ChampionLog(store)
-    draft = EntryDraft(bundle=bundle_id, date=DAY, action="promote", reason="test", by="test", at="now")
-    log.append(draft, after=log.current())
+    draft = LogEntryDraft(bundle=bundle_id, date=DAY, action="promote", reason="test", by="test", at="now")
+    log.append(draft, expected_champion=log.current())
     return bundle_id
 
 
@@ -101,7 +101,7 @@ def test_sigterm_lets_what_is_under_way_finish(tmp_path: Path, to_all: bool) -> 
 def test_what_outlasts_the_grace_time_is_ended(tmp_path: Path) -> None:
     signals_are_gentle()
     promote(tmp_path)
-    with started(tmp_path, PREPTIME_GRACE_SECONDS="1") as server:
+    with started(tmp_path, PREPTIME_SHUTDOWN_TIMEOUT_SECONDS="1") as server:
         server.wait_until("/")
 
         def ask() -> None:
@@ -218,7 +218,7 @@ def test_the_next_start_removes_what_a_killed_server_left_and_nothing_of_one_tha
         killed.process.kill()
         killed.process.wait()
         end = time.monotonic() + START_SECONDS
-        while any(is_held(path) for path in left.iterdir()) and time.monotonic() < end:
+        while any(is_locked(path) for path in left.iterdir()) and time.monotonic() < end:
             time.sleep(0.05)  # its worker ends by itself
     with started(tmp_path) as first:
         first.wait_until("/")
@@ -244,7 +244,7 @@ def test_no_champion_then_one_then_a_damaged_one_then_another(tmp_path: Path) ->
         server.wait_until("/readyz", first)
         server.wait_until("/metrics", f'preptime_workers_ready{{bundle="{first}"}} 2', port=health)
         second = promote(tmp_path, 2.0, damaged=True)
-        server.wait_until("/metrics", f'preptime_workers_refusing{{bundle="{second}"}} 2')
+        server.wait_until("/metrics", f'preptime_workers_rejecting_champion{{bundle="{second}"}} 2')
         assert first in server.wait_until("/readyz", "bytes")
         assert "bytes" in server.wait_until("/readyz", first, port=health)
         third = promote(tmp_path, 3.0)

@@ -19,13 +19,13 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from preptime.api.cells import DIGITS, as_columns, tell
-from preptime.api.champion import champion_opener
+from preptime.api.cells import SECONDS_DECIMALS, rows_to_columns, run_inference
+from preptime.api.champion import champion_loader
 from preptime.api.order import Order
 from preptime.api.orders import read_orders
-from preptime.api.serving import Serving
+from preptime.api.serving import ActiveModel
 from preptime.bundle.bundle import Bundle
-from preptime.bundle.champions import ChampionLog, EntryDraft
+from preptime.bundle.champions import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from preptime.scoring.score import score_file
 from tests.api.making import HEADERS, client, make
@@ -64,8 +64,8 @@ class Reign:
     def promote(self, log: ChampionLog, bundle_id: str, *, good: bool) -> None:
         """Make a bundle champion, and remember when if it is a good one."""
         before = time.monotonic()
-        draft = EntryDraft(bundle=bundle_id, date=DAY, action="promote", reason="storm", by="test", at="now")
-        log.append(draft, after=log.current())
+        draft = LogEntryDraft(bundle=bundle_id, date=DAY, action="promote", reason="storm", by="test", at="now")
+        log.append(draft, expected_champion=log.current())
         if good:
             self.bundles.append(bundle_id)
             self.before.append(before)
@@ -124,10 +124,10 @@ def change_champions(server: Server, bundles: list[Bundle], reign: Reign) -> Kil
         bundle_id = bundles[number % BUNDLES].manifest.id if good else make_damaged(root, number // 3 - 1)
         reign.promote(log, bundle_id, good=good)
         if not good:
-            server.wait_until("/metrics", f'preptime_workers_refusing{{bundle="{bundle_id}"}} {WORKERS}\n')
+            server.wait_until("/metrics", f'preptime_workers_rejecting_champion{{bundle="{bundle_id}"}} {WORKERS}\n')
             told = json.loads(server.get("/readyz"))
             assert told["bundle"] == reign.bundles[-1]
-            assert bundle_id in told["refused"]
+            assert bundle_id in told["champion_error"]
         if number == KILL_AT:
             killed = kill_a_worker(server)
         time.sleep(max(0.0, began + number * STORM_SECONDS / CHANGES - time.monotonic()))
@@ -172,7 +172,7 @@ def assert_remembered(folder: Path, load: Load, killed: Kill) -> None:
             assert one.began <= killed.ended, one
             assert one.ended >= killed.began - 1.0, one
         else:
-            assert record["answer"] == json.loads(one.body)
+            assert record["response"] == json.loads(one.body)
     asked = {one.request_id for one in load.given} | {one.request_id for one in load.failed}
     assert records.keys() <= asked
 
@@ -205,7 +205,7 @@ def test_a_worker_that_comes_back_under_a_refused_champion_serves_the_one_before
         server.wait_until("/readyz", bundle.manifest.id)
         damaged = make_damaged(root, 0)
         reign.promote(log, damaged, good=False)
-        server.wait_until("/metrics", f'preptime_workers_refusing{{bundle="{damaged}"}} 1\n')
+        server.wait_until("/metrics", f'preptime_workers_rejecting_champion{{bundle="{damaged}"}} 1\n')
         kill_a_worker(server)
         server.wait_until("/healthz")
         status, told = server.ask("/readyz")
@@ -222,8 +222,8 @@ def test_a_storm(tmp_path: Path) -> None:
     reign.promote(ChampionLog(store), bundles[0].manifest.id, good=True)
     settings = {
         "PREPTIME_WORKERS": str(WORKERS),
-        "PREPTIME_CHAMPION_SECONDS": str(INTERVAL_SECONDS),
-        "PREPTIME_GRACE_SECONDS": str(GRACE_SECONDS),
+        "PREPTIME_CHAMPION_POLL_SECONDS": str(INTERVAL_SECONDS),
+        "PREPTIME_SHUTDOWN_TIMEOUT_SECONDS": str(GRACE_SECONDS),
     }
     with started(tmp_path, REAL, **settings) as server:
         server.wait_until("/metrics", f'preptime_workers_ready{{bundle="{bundles[0].manifest.id}"}} {WORKERS}\n')
@@ -232,7 +232,7 @@ def test_a_storm(tmp_path: Path) -> None:
         killed = change_champions(server, bundles, reign)
         told = server.wait_until("/metrics", f'preptime_workers_ready{{bundle="{reign.bundles[-1]}"}} {WORKERS}\n')
         assert f"preptime_workers {WORKERS}\n" in told
-        assert "preptime_workers_refusing{" not in told
+        assert "preptime_workers_rejecting_champion{" not in told
         assert "preptime_prediction_log_dropped_total 0\n" in told
         assert len(process_ids(server)) == WORKERS + 1
         ended = load.end_with_server()
@@ -247,7 +247,7 @@ def test_a_storm(tmp_path: Path) -> None:
 
 def test_the_api_says_what_score_writes_for_a_store_that_train_made(tmp_path: Path) -> None:
     trained = make_trained(tmp_path / "models")
-    opened = champion_opener(trained.store)(trained.champion)
+    opened = champion_loader(trained.store)(trained.champion)
     assert opened.models == ("rf", "gbr", "cat", "xgb", "stacking")
     rows = asked_rows(trained.orders)
     source, out = tmp_path / "orders.csv", tmp_path / "scored.csv"
@@ -276,16 +276,16 @@ def test_the_api_says_what_score_writes_for_a_store_that_train_made(tmp_path: Pa
         assert alone == [{name: value for name, value in found[place].items() if name != "models"}]
 
 
-def assert_alone_and_together(opened: Serving, rows: list[dict[str, object]]) -> None:
+def assert_alone_and_together(opened: ActiveModel, rows: list[dict[str, object]]) -> None:
     """An order's answer is the same to the bit whatever orders stand beside it in a run, and with how many."""
-    cells = read_orders([Order(**row) for row in rows], opened.lookup).cells
+    cells = read_orders([Order(**row) for row in rows], opened.lookup).rows
     for points in (True, False):
-        alone = [tell(opened.bundle, [one], points)[0] for one in cells]
+        alone = [run_inference(opened.bundle, [one], points)[0] for one in cells]
         for size in (2, 3, 5, 16, 64, len(cells)):
-            parts = [tell(opened.bundle, cells[start : start + size], points) for start in range(0, len(cells), size)]
+            parts = [run_inference(opened.bundle, cells[start : start + size], points) for start in range(0, len(cells), size)]
             assert [one for part in parts for one in part] == alone
-        quantiles = opened.bundle.predict(as_columns(cells), None if points else ()).quantiles
-        singly = [opened.bundle.predict(as_columns([one]), None if points else ()).quantiles[0] for one in cells]
+        quantiles = opened.bundle.predict(rows_to_columns(cells), None if points else ()).quantiles
+        singly = [opened.bundle.predict(rows_to_columns([one]), None if points else ()).quantiles[0] for one in cells]
         assert np.array_equal(quantiles, np.stack(singly))
 
 
@@ -307,13 +307,13 @@ def as_answered(written: dict[str, str], models: tuple[str, ...]) -> dict[str, o
     """A row that `score` wrote, as the API tells it."""
 
     def seconds(name: str) -> float:
-        return round(float(np.float32(written[f"predicted_{name}seconds"])), DIGITS)
+        return round(float(np.float32(written[f"predicted_{name}seconds"])), SECONDS_DECIMALS)
 
     return {
         "order_id": int(written["order_id"]),
         "prep_time_seconds": round(float(np.float32(written["predicted_seconds"]))),
         **{level: seconds(f"{level}_") for level in ("p10", "p50", "p80", "p90")},
         "ready_at": written["predicted_ready_at"].replace(" ", "T"),
-        "basis": written["prediction_basis"],
+        "fallback_level": written["prediction_fallback_level"],
         "models": {name: seconds(f"{name}_") for name in models} | {"quantile": seconds("")},
     }

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from preptime.api.turns import Turns
+from preptime.api.turns import RequestBatcher
 
 SECONDS = 20.0
 """No test waits longer for a thread."""
@@ -46,9 +46,9 @@ MANY = 1_000_000
 """Jobs from here on are larger than what is done together."""
 
 
-def waiting(turns: Turns[int, int]) -> int:
+def waiting(turns: RequestBatcher[int, int]) -> int:
     """How many requests are in the queue."""
-    return len(turns._waiting)
+    return len(turns._pending)
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -65,16 +65,16 @@ Put = Callable[..., Future[int]]
 
 
 @contextmanager
-def held_up(do: Doubling, turns: Turns[int, int]) -> Iterator[Put]:
+def held_up(do: Doubling, turns: RequestBatcher[int, int]) -> Iterator[Put]:
     """A first request holds the work up; others are put behind it, in order; at the end all go on."""
     do.go_on.clear()
     with ThreadPoolExecutor(32) as pool:
-        first = pool.submit(turns.do, 1, 1)
+        first = pool.submit(turns.submit, 1, 1)
         assert do.running.wait(SECONDS)
 
         def put(job: int, size: int = 1) -> Future[int]:
             before = waiting(turns)
-            future = pool.submit(turns.do, job, size)
+            future = pool.submit(turns.submit, job, size)
             until(lambda: waiting(turns) == before + 1)
             return future
 
@@ -91,18 +91,18 @@ def do() -> Doubling:
 
 
 @pytest.fixture
-def turns(do: Doubling) -> Turns[int, int]:
-    return Turns(do, MOST)
+def turns(do: Doubling) -> RequestBatcher[int, int]:
+    return RequestBatcher(do, MOST)
 
 
-def test_those_who_wait_are_done_together_in_their_order(do: Doubling, turns: Turns[int, int]) -> None:
+def test_those_who_wait_are_done_together_in_their_order(do: Doubling, turns: RequestBatcher[int, int]) -> None:
     with held_up(do, turns) as put:
         found = [put(10 * one) for one in range(2, 7)]
     assert [one.result(SECONDS) for one in found] == [20 * one for one in range(2, 7)]
     assert do.asked == [[1], [20, 30, 40, 50, 60]]
 
 
-def test_who_does_not_fit_leads_the_next_and_nobody_passes_it(do: Doubling, turns: Turns[int, int]) -> None:
+def test_who_does_not_fit_leads_the_next_and_nobody_passes_it(do: Doubling, turns: RequestBatcher[int, int]) -> None:
     half = MOST // 2 + 1
     with held_up(do, turns) as put:
         found = [put(2, half), put(3, half), put(4)]
@@ -110,33 +110,33 @@ def test_who_does_not_fit_leads_the_next_and_nobody_passes_it(do: Doubling, turn
     assert do.asked[1:] == [[2], [3, 4]]
 
 
-def test_what_is_exactly_as_large_as_fits_is_done_together(do: Doubling, turns: Turns[int, int]) -> None:
+def test_what_is_exactly_as_large_as_fits_is_done_together(do: Doubling, turns: RequestBatcher[int, int]) -> None:
     with held_up(do, turns) as put:
         found = [put(2, MOST - 5), put(3, 5), put(4)]
     assert [one.result(SECONDS) for one in found] == [4, 6, 8]
     assert do.asked[1:] == [[2, 3], [4]]
 
 
-def test_a_large_one_waits_for_nobody(do: Doubling, turns: Turns[int, int]) -> None:
+def test_a_large_one_waits_for_nobody(do: Doubling, turns: RequestBatcher[int, int]) -> None:
     with held_up(do, turns), ThreadPoolExecutor(1) as pool:
-        beside = pool.submit(turns.do, MANY, MOST)
+        beside = pool.submit(turns.submit, MANY, MOST)
         until(lambda: len(do.asked) == 2)
         do.go_on.set()
         assert beside.result(SECONDS) == 2 * MANY
     assert waiting(turns) == 0
 
 
-def test_the_fault_of_one_is_no_others(do: Doubling, turns: Turns[int, int], caplog: pytest.LogCaptureFixture) -> None:
+def test_the_fault_of_one_is_no_others(do: Doubling, turns: RequestBatcher[int, int], caplog: pytest.LogCaptureFixture) -> None:
     with held_up(do, turns) as put:
         good, bad, also_good = put(2), put(13), put(4)
     assert (good.result(SECONDS), also_good.result(SECONDS)) == (4, 8)
     with pytest.raises(ValueError, match="thirteen"):
         bad.result(SECONDS)
     assert "3 requests together failed" in caplog.text
-    assert turns.do(5, 1) == 10, "the queue goes on"
+    assert turns.submit(5, 1) == 10, "the queue goes on"
 
 
-def test_a_fault_alone_is_raised_and_the_queue_goes_on(do: Doubling, turns: Turns[int, int]) -> None:
+def test_a_fault_alone_is_raised_and_the_queue_goes_on(do: Doubling, turns: RequestBatcher[int, int]) -> None:
     half = MOST // 2 + 1
     with held_up(do, turns) as put:
         bad, good = put(13, half), put(2, half)
@@ -145,9 +145,9 @@ def test_a_fault_alone_is_raised_and_the_queue_goes_on(do: Doubling, turns: Turn
     assert good.result(SECONDS) == 4
 
 
-def test_many_threads_each_get_their_own(do: Doubling, turns: Turns[int, int]) -> None:
+def test_many_threads_each_get_their_own(do: Doubling, turns: RequestBatcher[int, int]) -> None:
     def ask(start: int) -> bool:
-        return all(turns.do(one, one % 7 + 1) == 2 * one for one in range(start, start + 300))
+        return all(turns.submit(one, one % 7 + 1) == 2 * one for one in range(start, start + 300))
 
     with ThreadPoolExecutor(12) as pool:
         assert all(pool.map(ask, range(10_000, 130_000, 10_000)))

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from preptime.bundle.champions import ChampionLog, EntryDraft
+from preptime.bundle.champions import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from tests.bundle.making import DAY, put_bundle
 from tests.bundle.test_imports import TRAINING_ONLY
@@ -39,7 +39,7 @@ print(json.dumps({
 def test_a_platform_s_import_serves_the_champion(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path / "models"))
     bundle_id = put_bundle(store)
-    draft = EntryDraft(
+    draft = LogEntryDraft(
         bundle=bundle_id, date=DAY, action="promote", reason="test", by="test", at="2015-06-17T04:00:00Z"
     )
     ChampionLog(store).append(draft, None)

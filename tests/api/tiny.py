@@ -25,7 +25,7 @@ def make_application(service: Service) -> Application:
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
-        serving = service.serving()
+        serving = service.active_model()
         bundle = serving.bundle.manifest.id if serving else ""
         answer = f"{os.getpid()} {bundle}"
         if path == "/record":
@@ -37,7 +37,7 @@ def make_application(service: Service) -> Application:
                     endpoint=path,
                     bundle=bundle,
                     orders=({"restaurant_id": 10},),
-                    answer=b'{"seconds":1}',
+                    response=b'{"seconds":1}',
                 )
             )
         if path == "/forever":
@@ -69,4 +69,4 @@ def make_real_application(service: Service) -> Application:
 
 
 if __name__ == "__main__":
-    serve(Settings.read(os.environ), "tiny:make_real_application" if "real" in sys.argv else "tiny:make_application")
+    serve(Settings.load(os.environ), "tiny:make_real_application" if "real" in sys.argv else "tiny:make_application")

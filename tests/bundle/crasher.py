@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from preptime.bundle.champions import ChampionLog, EntryDraft
+from preptime.bundle.champions import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 
 OPERATIONS = {"open", "os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir", "os.scandir", "shutil.rmtree"}
@@ -49,15 +49,15 @@ def main(root: str, source: str, bundle: str, old: str, *when: str) -> None:
     store = Store.open(root)
     log = ChampionLog(store)
     champion = log.current()
-    draft = EntryDraft(
+    draft = LogEntryDraft(
         bundle=bundle, date=dt.date(2015, 6, 18), action="promote", reason="crash", by="test", at="2015-06-18T05:00:00Z"
     )
     if length:
         die_beyond(length[0])
     count = die_at(root, step)
-    store.put(bundle, files)
+    store.write_bundle_files(bundle, files)
     log.append(draft, champion)
-    if store.has(old):
+    if store.has_bundle(old):
         store.delete(old)
     sys.stdout.write(str(count[0]))
 

@@ -10,12 +10,12 @@ import msgspec
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from preptime.bundle.golden import choose_golden
-from preptime.bundle.manifest import MANIFEST, Draft, Manifest, Window, decode, describe, encode, identify
+from preptime.bundle.golden import choose_golden_orders
+from preptime.bundle.manifest import MANIFEST_FILE, ManifestDraft, Manifest, TrainingWindow, decode_manifest, describe_files, encode_manifest, compute_bundle_id
 from preptime.bundle.store import Store
-from preptime.bundle.writing import bundle_files, write_bundle
+from preptime.bundle.writing import build_bundle_files, write_bundle
 from preptime.domain.order import OrderColumns
-from preptime.features.directory import Directory, Vocabularies
+from preptime.features.directory import RestaurantIndex, Vocabularies
 from preptime.features.history import History, build_history
 from preptime.features.spec import FEATURE_NAMES
 from preptime.features.state import CompletedOrders, HistoryState
@@ -44,7 +44,7 @@ def some_orders(n: int = 200, seed: int = 5) -> OrderColumns:
 def some_history(day: dt.date = DAY, slower_seconds: int = 0) -> History:
     """The morning of `day`, after forty orders of restaurants 10 and 20; 30 has had none."""
     foods = ("burgers", "sushi", "thai")
-    directory = Directory(
+    directory = RestaurantIndex(
         Vocabularies(("France", "UK"), ("London", "Paris"), foods, ("Europe/London", "Europe/Paris")),
         np.array([10, 20, 30]),
         *(np.array(codes, np.int32) for codes in ([1, 1, 0], [0, 0, 1], [0, 1, 2], [0, 0, 1])),
@@ -53,7 +53,7 @@ def some_history(day: dt.date = DAY, slower_seconds: int = 0) -> History:
     orders = orders.take(orders.restaurant_id < 30)
     seconds = 600 + 40 * orders.number_of_items + slower_seconds
     completed = CompletedOrders(orders, orders.acknowledged_at + seconds, seconds)
-    return build_history(HistoryState.of(directory, completed), directory, day)
+    return build_history(HistoryState.from_orders(directory, completed), directory, day)
 
 
 WEIGHTS = {"restaurant_mean_seconds": 1.0, "number_of_items": 10.0}
@@ -85,13 +85,13 @@ def some_model(shift: float = 0.0, source: str = "features", outputs: tuple[str,
     return content
 
 
-def some_draft(day: dt.date = DAY) -> Draft:
+def some_draft(day: dt.date = DAY) -> ManifestDraft:
     """What a training of that morning would say."""
     last = day - dt.timedelta(days=1)
-    return Draft(
+    return ManifestDraft(
         kind="training",
         date=day,
-        window=Window(
+        window=TrainingWindow(
             first_day=last - dt.timedelta(days=15),
             last_day=last,
             fitted_through=last - dt.timedelta(days=7),
@@ -107,12 +107,12 @@ def some_draft(day: dt.date = DAY) -> Draft:
 
 def some_files(day: dt.date = DAY, shift: float = 0.0) -> tuple[Manifest, dict[str, bytes]]:
     """The manifest and files of a small bundle; another `shift` makes another bundle."""
-    return bundle_files(
+    return build_bundle_files(
         some_draft(day),
         model=some_model(shift),
         history=some_history(day),
-        golden=choose_golden(some_orders()),
-        extra=TOLD,
+        golden_orders=choose_golden_orders(some_orders()),
+        extra_files=TOLD,
     )
 
 
@@ -123,8 +123,8 @@ def put_bundle(store: Store, day: dt.date = DAY, shift: float = 0.0) -> str:
         some_draft(day),
         model=some_model(shift),
         history=some_history(day),
-        golden=choose_golden(some_orders()),
-        extra=TOLD,
+        golden_orders=choose_golden_orders(some_orders()),
+        extra_files=TOLD,
     )
     return manifest.id
 
@@ -132,21 +132,21 @@ def put_bundle(store: Store, day: dt.date = DAY, shift: float = 0.0) -> str:
 def put_placeholder(store: Store, day: dt.date, digit: str) -> str:
     """Something the store takes for a bundle, for tests that only need its name."""
     bundle_id = f"{day.isoformat()}-{digit * 12}"
-    store.put(bundle_id, {"model.onnx": b"model", MANIFEST: b"{}"})
+    store.write_bundle_files(bundle_id, {"model.onnx": b"model", MANIFEST_FILE: b"{}"})
     return bundle_id
 
 
 def forge(folder: Path, changed: dict[str, bytes]) -> None:
     """Replace files of a bundle and make the manifest agree, as a person with a text editor and patience could."""
-    manifest = decode((folder / MANIFEST).read_bytes())
+    manifest = decode_manifest((folder / MANIFEST_FILE).read_bytes())
     for name, content in changed.items():
         (folder / name).write_bytes(content)
-    files = manifest.files | describe(changed)
-    sign(folder, json.loads(encode(msgspec.structs.replace(manifest, files=files))))
+    files = manifest.files | describe_files(changed)
+    sign(folder, json.loads(encode_manifest(msgspec.structs.replace(manifest, files=files))))
 
 
 def sign(folder: Path, fields: dict[str, object]) -> None:
     """Write a manifest with the id that belongs to `fields`."""
     manifest = msgspec.convert(fields, Manifest)
-    manifest = msgspec.structs.replace(manifest, id=identify(manifest))
-    (folder / MANIFEST).write_bytes(encode(manifest))
+    manifest = msgspec.structs.replace(manifest, id=compute_bundle_id(manifest))
+    (folder / MANIFEST_FILE).write_bytes(encode_manifest(manifest))

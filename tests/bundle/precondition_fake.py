@@ -72,14 +72,14 @@ class FakeGoogleStorage:
 @contextlib.contextmanager
 def clients_that_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A client keeps its connections until its process ends; a test ends them sooner."""
-    made, connect = list[Client](), google._connect
+    made, connect = list[Client](), google._create_client
 
     def remembered() -> Client:
         made.append(connect())
         return made[-1]
 
     with monkeypatch.context() as patched:
-        patched.setattr(google, "_connect", remembered)
+        patched.setattr(google, "_create_client", remembered)
         yield
     for client in made:
         client.close()
@@ -90,8 +90,8 @@ def clients_that_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGoogleStorage]:
     """A fake that answers whoever opens `gs://`; retries wait a tenth as long as they would."""
     quick = DEFAULT_RETRY.with_delay(initial=0.02, maximum=0.1, multiplier=2.0)
-    monkeypatch.setattr(google, "READING", quick.with_timeout(1.5))
-    monkeypatch.setattr(google, "WRITING", quick.with_timeout(2.5))
+    monkeypatch.setattr(google, "READ_RETRY", quick.with_timeout(1.5))
+    monkeypatch.setattr(google, "WRITE_RETRY", quick.with_timeout(2.5))
     with _answering() as fake:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", fake.address)
         yield fake

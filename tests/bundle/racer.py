@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import sys
 
-from preptime.bundle.champions import ChampionLog, EntryDraft
+from preptime.bundle.champions import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from preptime.errors import StoreError
 
@@ -19,7 +19,7 @@ def say(word: str) -> None:
 def main(url: str, bundle: str, rounds: int) -> None:
     """Look who is champion, wait, then try to replace it; `rounds` times."""
     log = ChampionLog(Store.open(url))
-    draft = EntryDraft(
+    draft = LogEntryDraft(
         bundle=bundle, date=dt.date(2015, 6, 17), action="promote", reason="race", by=bundle, at="2015-06-17T05:00:00Z"
     )
     say("ready")

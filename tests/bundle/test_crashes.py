@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from preptime.bundle.bundle import verify
-from preptime.bundle.champions import ChampionLog, EntryDraft
+from preptime.bundle.bundle import fetch_verified
+from preptime.bundle.champions import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from tests.bundle.making import DAY, put_bundle
 from tests.requirements import requires
@@ -29,7 +29,7 @@ class Scene:
         store = Store.open(str(self.before))
         self.old = put_bundle(store, OLDEST)
         self.champion = put_bundle(store, CHAMPION)
-        draft = EntryDraft(bundle=self.champion, date=CHAMPION, action="promote", reason="first", by="test", at="")
+        draft = LogEntryDraft(bundle=self.champion, date=CHAMPION, action="promote", reason="first", by="test", at="")
         ChampionLog(store).append(draft, None)
         aside = Store.open(str(folder / "aside"))
         self.challenger = put_bundle(aside, CHALLENGER)
@@ -52,7 +52,7 @@ class Scene:
         """All that can be seen is whole, and the champion is one of the two."""
         seen = store.bundle_ids()
         for bundle_id in seen:
-            assert verify(store, bundle_id).manifest.id == bundle_id
+            assert fetch_verified(store, bundle_id).manifest.id == bundle_id
         assert self.champion in seen
         current = ChampionLog(store).current()
         assert current is not None
@@ -63,8 +63,8 @@ class Scene:
         """The challenger is champion, and sweeping leaves nothing that does not belong there."""
         self.check_whole(store)
         assert store.bundle_ids() == [self.champion, self.challenger]
-        assert [entry.bundle for entry in ChampionLog(store).history()] == [self.champion, self.challenger]
-        store.sweep(1e12)
+        assert [entry.bundle for entry in ChampionLog(store).entries()] == [self.champion, self.challenger]
+        store.remove_abandoned(1e12)
         assert not list(Path(store.url).rglob(".tmp-*"))
 
 
@@ -117,7 +117,7 @@ def test_killed_in_the_middle_of_writing_the_log(scene: Scene, length: int) -> N
     assert died.returncode < 0, died.stdout + died.stderr
     assert len(list((Path(store.url) / "champion").glob(".tmp-*"))) == 1
     scene.check_whole(store)
-    assert len(ChampionLog(store).history()) == 1
+    assert len(ChampionLog(store).entries()) == 1
     _, finished = scene.publish("torn")
     assert finished.returncode == 0, finished.stderr
     scene.check_done(store)

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from preptime.bundle.champions import LOG_FORMAT, Entry
-from preptime.bundle.golden import Golden, Orders
-from preptime.bundle.layout import array_layout
-from preptime.bundle.manifest import FORMAT, Array, Feature, File, Manifest, Window
+from preptime.bundle.champions import LOG_FORMAT, LogEntry
+from preptime.bundle.golden import GoldenDocument, GoldenOrders
+from preptime.bundle.layout import expected_arrays
+from preptime.bundle.manifest import BUNDLE_FORMAT, ArrayInfo, FeatureInfo, FileInfo, Manifest, TrainingWindow
 from tests.bundle.making import some_files, some_history
 
 PAGE = Path(__file__).parents[2] / "docs" / "bundle-format.md"
@@ -29,18 +29,18 @@ def named(text: str) -> set[str]:
 
 
 def test_every_field_of_a_manifest_is_on_the_page_and_no_other() -> None:
-    fields = {*Manifest.__struct_fields__, *Window.__struct_fields__, *Feature.__struct_fields__}
+    fields = {*Manifest.__struct_fields__, *TrainingWindow.__struct_fields__, *FeatureInfo.__struct_fields__}
     assert named(section("The manifest")) == fields
 
 
 @pytest.mark.parametrize(
-    ("title", "struct"), [("An entry of the log", Entry), ("Golden orders", Golden)], ids=["entry", "golden"]
+    ("title", "struct"), [("An entry of the log", LogEntry), ("Golden orders", GoldenDocument)], ids=["entry", "golden"]
 )
 def test_every_field_of_other_documents_is_on_the_page(title: str, struct: type[msgspec.Struct]) -> None:
     assert named(section(title)) == set(struct.__struct_fields__)
 
 
-@pytest.mark.parametrize("struct", [Array, File, Orders])
+@pytest.mark.parametrize("struct", [ArrayInfo, FileInfo, GoldenOrders])
 def test_fields_of_small_objects_are_on_the_page(struct: type[msgspec.Struct]) -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert all(f"`{name}`" in text for name in struct.__struct_fields__)
@@ -48,11 +48,11 @@ def test_fields_of_small_objects_are_on_the_page(struct: type[msgspec.Struct]) -
 
 def test_files_and_arrays_are_on_the_page() -> None:
     text = section("The files of a bundle")
-    assert set(array_layout(3, some_history().vocabularies)) <= named(text)
+    assert set(expected_arrays(3, some_history().vocabularies)) <= named(text)
     files = {re.sub("history/.*", "history/*.npy", name) for name in some_files()[1]}
     assert files == set(re.findall(r"^\| `([a-z/*.]+\.[a-z]+)`", text, re.MULTILINE))
 
 
 def test_the_number_is_on_the_page() -> None:
-    assert f"This page is format **{FORMAT}**" in PAGE.read_text(encoding="utf-8")
+    assert f"This page is format **{BUNDLE_FORMAT}**" in PAGE.read_text(encoding="utf-8")
     assert f"| `format` | integer | {LOG_FORMAT} |" in section("An entry of the log")

@@ -15,8 +15,8 @@ from gcp_storage_emulator.server import create_server
 from google.api_core.retry import exponential_sleep_generator
 
 from preptime.bundle import google
-from preptime.bundle.bundle import verify
-from preptime.bundle.champions import ChampionLog, Entry, EntryDraft
+from preptime.bundle.bundle import fetch_verified
+from preptime.bundle.champions import ChampionLog, LogEntry, LogEntryDraft
 from preptime.bundle.pruning import prune
 from preptime.bundle.store import Store
 from preptime.errors import StoreError
@@ -61,8 +61,8 @@ def emulator() -> Iterator[str]:
         server.stop()
 
 
-def draft(bundle: str, by: str = "test") -> EntryDraft:
-    return EntryDraft(bundle=bundle, date=DAY, action="promote", reason="test", by=by, at="2015-06-17T05:00:00Z")
+def draft(bundle: str, by: str = "test") -> LogEntryDraft:
+    return LogEntryDraft(bundle=bundle, date=DAY, action="promote", reason="test", by=by, at="2015-06-17T05:00:00Z")
 
 
 def promote(store: Store, shift: float = 0.0) -> str:
@@ -81,10 +81,10 @@ def test_a_store_lives_in_the_emulators_bucket(emulator: str, monkeypatch: pytes
     assert store.bundle_ids() == []
     assert log.current() is None
     first, second = promote(store), promote(store, shift=1.0)
-    assert verify(store, second).manifest.id == second
+    assert fetch_verified(store, second).manifest.id == second
     assert store.bundle_ids() == sorted([first, second])
     assert log.rollback(reason="test", by="test", at="").bundle == first
-    assert [entry.bundle for entry in log.history()] == [first, second, first]
+    assert [entry.bundle for entry in log.entries()] == [first, second, first]
     assert prune(store, keep=0, abandoned_before=0.0).bundles == [second]
     assert store.bundle_ids() == [first]
 
@@ -110,15 +110,15 @@ def test_a_bundle_is_uploaded_before_the_champions_file_and_its_manifest_last(
     written = list(fake.objects)
     assert written[-2:] == [f"models/bundles/{bundle}/manifest.json", "models/champion/000001.json"]
     assert all("ifGenerationMatch=0" in request for request in fake.requests if request.startswith("POST"))
-    assert verify(store, bundle).manifest.id == bundle
+    assert fetch_verified(store, bundle).manifest.id == bundle
 
 
 def test_nothing_in_the_bucket_is_written_over(store: Store, fake: FakeGoogleStorage) -> None:
     manifest, files = some_files()
     left = f"models/bundles/{manifest.id}/model.onnx"
     fake.objects[left] = files["model.onnx"]
-    store.put(manifest.id, files)
-    store.put(manifest.id, files)
+    store.write_bundle_files(manifest.id, files)
+    store.write_bundle_files(manifest.id, files)
     assert store.create_log("000001.json", b"first")
     assert not store.create_log("000001.json", b"second")
     assert store.read_log("000001.json") == b"first"
@@ -129,7 +129,7 @@ def test_of_many_threads_one_promotes(fake: FakeGoogleStorage) -> None:
     store = Store.open(f"gs://{BUCKET}")
     bundles = [put_placeholder(store, DAY, f"{digit:x}") for digit in range(RACERS + 1)]
 
-    def challenge(bundle: str, champion: Entry | None) -> str:
+    def challenge(bundle: str, champion: LogEntry | None) -> str:
         try:
             return ChampionLog(Store.open(f"gs://{BUCKET}")).append(draft(bundle, bundle), champion).bundle
         except StoreError as error:
@@ -168,7 +168,7 @@ def test_of_many_processes_one_promotes(fake: FakeGoogleStorage) -> None:
         for racer in racers:
             racer.communicate()
     assert sorted(outcomes) == ["lost", "lost", "won"]
-    (entry,) = ChampionLog(store).history()
+    (entry,) = ChampionLog(store).entries()
     assert outcomes[bundles.index(entry.bundle)] == "won"
 
 
@@ -185,19 +185,19 @@ def said(racers: list[subprocess.Popen[str]]) -> list[str]:
 
 def test_reading_goes_on_through_failures_that_pass(store: Store, fake: FakeGoogleStorage) -> None:
     bundle = promote(store)
-    for ask in (store.log_names, store.bundle_ids, lambda: store.read_log("000001.json")):
+    for ask in (store.log_file_names, store.bundle_ids, lambda: store.read_log("000001.json")):
         fake.troubles.extend(["503", "hang up", "429"])
         assert ask()
     fake.troubles.extend(["503"] * 2)
-    assert verify(store, bundle).manifest.id == bundle
+    assert fetch_verified(store, bundle).manifest.id == bundle
     assert not fake.troubles
 
 
 def test_writing_goes_on_through_failures_that_pass(store: Store, fake: FakeGoogleStorage) -> None:
     manifest, files = some_files()
     fake.troubles.extend(["503", "429", "hang up", "503", "hang up after"])
-    store.put(manifest.id, files)
-    assert verify(store, manifest.id).manifest.id == manifest.id
+    store.write_bundle_files(manifest.id, files)
+    assert fetch_verified(store, manifest.id).manifest.id == manifest.id
 
 
 def test_a_promotion_whose_answer_was_lost_is_still_ours(store: Store, fake: FakeGoogleStorage) -> None:
@@ -206,7 +206,7 @@ def test_a_promotion_whose_answer_was_lost_is_still_ours(store: Store, fake: Fak
     log = ChampionLog(store)
     fake.write_troubles.append("hang up after")
     assert log.append(draft(second), log.current()).bundle == second
-    assert [one.bundle for one in log.history()] == [first, second]
+    assert [one.bundle for one in log.entries()] == [first, second]
 
 
 def test_a_bucket_that_stays_away_is_said_within_the_patience(store: Store, fake: FakeGoogleStorage) -> None:
@@ -214,13 +214,13 @@ def test_a_bucket_that_stays_away_is_said_within_the_patience(store: Store, fake
     fake.away = True
     began = time.monotonic()
     with pytest.raises(StoreError, match=f"gs://{BUCKET}/models"):
-        store.log_names()
+        store.log_file_names()
     assert time.monotonic() - began < 10
 
 
 def test_waits_are_random() -> None:
     """Two that failed at the same moment must not come back at the same moment; what serves gives up sooner."""
-    assert google.READING_SECONDS < google.WRITING_SECONDS
+    assert google.READ_RETRY_SECONDS < google.WRITE_RETRY_SECONDS
     waits = {round(next(exponential_sleep_generator(0.5, 8.0, 2.0)), 6) for _ in range(20)}
     assert len(waits) > 15
     assert all(0 <= wait <= 0.5 for wait in waits)
@@ -241,12 +241,12 @@ def reading_of(store: Store) -> list[Callable[[], object]]:
     log = ChampionLog(store)
     return [
         store.bundle_ids,
-        store.log_names,
+        store.log_file_names,
         log.current,
-        log.history,
+        log.entries,
         lambda: log.as_of(DAY),
-        lambda: verify(store, store.bundle_ids()[0]),
-        lambda: store.manifest(store.bundle_ids()[0]),
+        lambda: fetch_verified(store, store.bundle_ids()[0]),
+        lambda: store.read_manifest(store.bundle_ids()[0]),
     ]
 
 
@@ -269,9 +269,9 @@ def test_a_crashed_upload_is_swept_when_nobody_touched_it_for_long(store: Store,
     bundle = put_bundle(store)
     del fake.objects[f"models/bundles/{bundle}/manifest.json"]
     assert store.bundle_ids() == []
-    assert store.sweep(fake.updated.timestamp()) == []
+    assert store.remove_abandoned(fake.updated.timestamp()) == []
     later = fake.updated + dt.timedelta(seconds=1)
-    assert store.sweep(later.timestamp()) == [bundle]
+    assert store.remove_abandoned(later.timestamp()) == [bundle]
     assert fake.objects == {}
 
 
@@ -283,15 +283,15 @@ def test_removing_what_another_removes_at_the_same_time_is_no_error(store: Store
 
 
 def test_whether_it_may_be_written_to_is_asked_without_writing(store: Store, fake: FakeGoogleStorage) -> None:
-    assert store.writable()
+    assert store.is_writable()
     fake.read_only = True
-    assert not store.writable()
+    assert not store.is_writable()
     assert fake.objects == {}
     assert fake.refused_writes == []
 
 
 def test_the_storage_tells_its_time(store: Store, fake: FakeGoogleStorage) -> None:
-    told = store.now()
+    told = store.storage_time()
     assert told is not None
     assert abs(told - time.time()) < 60
     promote(store)

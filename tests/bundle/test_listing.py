@@ -5,16 +5,16 @@ from __future__ import annotations
 import datetime as dt
 
 from preptime.bundle.champions import ChampionLog
-from preptime.bundle.listing import listing
+from preptime.bundle.listing import list_store
 from preptime.bundle.store import Store
 from tests.bundle.making import DAY, put_bundle, put_placeholder
 
 
 def test_an_empty_store_is_an_empty_listing(store: Store) -> None:
-    found = listing(store)
-    assert (found.manifests, found.unreadable, found.log) == ((), {}, ())
+    found = list_store(store)
+    assert (found.manifests, found.unreadable, found.entries) == ((), {}, ())
     assert found.champion is None
-    assert found.returns_to is None
+    assert found.rollback_target is None
 
 
 def test_every_bundle_is_listed_and_where_a_rollback_goes(store: Store) -> None:
@@ -22,14 +22,14 @@ def test_every_bundle_is_listed_and_where_a_rollback_goes(store: Store) -> None:
     broken = put_placeholder(store, DAY, "f")
     log = ChampionLog(store)
     log.override(first, reason="a", by="anna", at="")
-    assert listing(store).returns_to is None
+    assert list_store(store).rollback_target is None
     log.override(second, reason="b", by="anna", at="")
-    found = listing(store)
+    found = list_store(store)
     assert [one.id for one in found.manifests] == [first, second]
     assert list(found.unreadable) == [broken]
     assert "manifest.json" in found.unreadable[broken]
     assert found.champion is not None
     assert found.champion.bundle == second
-    assert found.returns_to == found.log[0]
+    assert found.rollback_target == found.entries[0]
     log.rollback(reason="c", by="anna", at="")
-    assert listing(store).returns_to is None
+    assert list_store(store).rollback_target is None

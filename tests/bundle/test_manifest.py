@@ -10,18 +10,18 @@ import msgspec
 import pytest
 
 from preptime.bundle.bundle import Bundle
-from preptime.bundle.manifest import MANIFEST, Manifest, decode, document, encode, identify
-from preptime.errors import RefusedBundleError
+from preptime.bundle.manifest import MANIFEST_FILE, Manifest, decode_manifest, to_json_object, encode_manifest, compute_bundle_id
+from preptime.errors import BundleVerificationError
 from tests.bundle.making import DAY, sign, some_draft, some_files
 
 
 def test_it_reads_back_as_written_and_its_id_is_its_dates_and_contents() -> None:
     manifest, files = some_files()
-    assert decode(files[MANIFEST]) == manifest
-    assert encode(manifest) == files[MANIFEST]
-    assert manifest.id == identify(manifest)
+    assert decode_manifest(files[MANIFEST_FILE]) == manifest
+    assert encode_manifest(manifest) == files[MANIFEST_FILE]
+    assert manifest.id == compute_bundle_id(manifest)
     assert manifest.id.startswith("2015-06-17-")
-    assert set(manifest.files) == set(files) - {MANIFEST}
+    assert set(manifest.files) == set(files) - {MANIFEST_FILE}
 
 
 def test_same_content_same_bytes_and_every_difference_another_id() -> None:
@@ -30,30 +30,30 @@ def test_same_content_same_bytes_and_every_difference_another_id() -> None:
     assert len(ids) == 3
     manifest = some_files()[0]
     other = msgspec.structs.replace(manifest, metrics={"scores": []})
-    assert identify(other) != manifest.id
+    assert compute_bundle_id(other) != manifest.id
 
 
 def test_the_order_of_a_dictionary_makes_no_other_bundle() -> None:
     manifest = some_files()[0]
     turned = msgspec.structs.replace(manifest, libraries=dict(reversed(manifest.libraries.items())))
-    assert encode(turned) == encode(manifest)
-    assert identify(turned) == manifest.id
+    assert encode_manifest(turned) == encode_manifest(manifest)
+    assert compute_bundle_id(turned) == manifest.id
 
 
 def test_an_unknown_format_is_refused_before_anything_else_is_read() -> None:
-    with pytest.raises(RefusedBundleError, match="expected format 1, found format 2") as refusal:
-        decode(b'{"format": 2, "whatever": []}')
+    with pytest.raises(BundleVerificationError, match="expected format 1, found format 2") as refusal:
+        decode_manifest(b'{"format": 2, "whatever": []}')
     assert "release" in refusal.value.hint
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"{}", b'{"format": "1"}', b'{"format": 1}', b'"\xff"', b"\xff\xfe"])
 def test_what_is_no_manifest_is_refused(raw: bytes) -> None:
-    with pytest.raises(RefusedBundleError, match=r"manifest\.json: expected"):
-        decode(raw)
+    with pytest.raises(BundleVerificationError, match=r"manifest\.json: expected"):
+        decode_manifest(raw)
 
 
 def edited(place: tuple[str | int, ...], value: object) -> bytes:
-    fields = json.loads(some_files()[1][MANIFEST])
+    fields = json.loads(some_files()[1][MANIFEST_FILE])
     inner = fields
     for key in place[:-1]:
         inner = inner[key]
@@ -66,8 +66,8 @@ def edited(place: tuple[str | int, ...], value: object) -> bytes:
     [("mood",), ("window", "mood"), ("features", 0, "mood"), ("files", "model.onnx", "mood"), ("vocabularies", "mood")],
 )
 def test_a_field_of_the_future_in_this_format_is_refused_wherever_it_stands(place: tuple[str | int, ...]) -> None:
-    with pytest.raises(RefusedBundleError):
-        decode(edited(place, "good"))
+    with pytest.raises(BundleVerificationError):
+        decode_manifest(edited(place, "good"))
 
 
 @pytest.mark.parametrize(
@@ -81,21 +81,21 @@ def test_a_field_of_the_future_in_this_format_is_refused_wherever_it_stands(plac
     ],
 )
 def test_an_edited_field_no_longer_fits_the_id(place: tuple[str | int, ...], value: object) -> None:
-    with pytest.raises(RefusedBundleError, match="the id of its content"):
-        decode(edited(place, value))
+    with pytest.raises(BundleVerificationError, match="the id of its content"):
+        decode_manifest(edited(place, value))
 
 
 @pytest.mark.parametrize("name", ["../outside.npy", "/etc/passwd", "history\\rows.npy", "", "Model.onnx", "a//b.npy"])
 def test_a_file_name_that_could_leave_the_folder_is_refused(name: str) -> None:
-    with pytest.raises(RefusedBundleError, match="is not a file name of a bundle"):
-        decode(edited(("files", name), {"sha256": "0" * 64, "size_bytes": 1}))
+    with pytest.raises(BundleVerificationError, match="is not a file name of a bundle"):
+        decode_manifest(edited(("files", name), {"sha256": "0" * 64, "size_bytes": 1}))
 
 
 def test_figures_without_a_value_are_null_and_read_back_the_same() -> None:
-    metrics = document({"mae": float("nan"), "day": dt.date(2015, 6, 1), "n": 3, "share": 1.0})
+    metrics = to_json_object({"mae": float("nan"), "day": dt.date(2015, 6, 1), "n": 3, "share": 1.0})
     assert metrics == {"mae": None, "day": "2015-06-01", "n": 3, "share": 1.0}
     with pytest.raises(msgspec.ValidationError):
-        document([1, 2])
+        to_json_object([1, 2])
 
 
 def test_a_draft_that_contradicts_itself_is_refused() -> None:
@@ -110,7 +110,7 @@ def test_a_draft_that_contradicts_itself_is_refused() -> None:
 
 def test_a_signed_manifest_of_this_format_loads(bundle_folder: Path) -> None:
     """The control of the refusals above: the same way of editing, with nothing wrong, is accepted."""
-    fields = json.loads((bundle_folder / MANIFEST).read_bytes())
+    fields = json.loads((bundle_folder / MANIFEST_FILE).read_bytes())
     sign(bundle_folder, fields | {"git_revision": "0123abc"})
     assert Bundle.load(bundle_folder).manifest.git_revision == "0123abc"
     assert isinstance(Bundle.load(bundle_folder).manifest, Manifest)

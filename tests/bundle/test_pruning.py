@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from preptime.bundle.champions import ChampionLog, Entry, EntryDraft
-from preptime.bundle.golden import choose_golden
-from preptime.bundle.pruning import ROLLBACKS_KEPT, Pruned, prune
+from preptime.bundle.champions import ChampionLog, LogEntry, LogEntryDraft
+from preptime.bundle.golden import choose_golden_orders
+from preptime.bundle.pruning import ROLLBACKS_KEPT, PruneResult, prune
 from preptime.bundle.store import Store
 from preptime.bundle.writing import write_bundle
 from preptime.errors import UsageError
@@ -23,22 +23,22 @@ def day(n: int) -> dt.date:
     return DAY + dt.timedelta(days=n)
 
 
-def promote(log: ChampionLog, bundle: str, when: dt.date, after: Entry | None) -> Entry:
-    draft = EntryDraft(bundle=bundle, date=when, action="promote", reason="better", by="train", at="")
+def promote(log: ChampionLog, bundle: str, when: dt.date, after: LogEntry | None) -> LogEntry:
+    draft = LogEntryDraft(bundle=bundle, date=when, action="promote", reason="better", by="train", at="")
     return log.append(draft, after)
 
 
 def put_refresh(store: Store, parent: str, when: dt.date) -> str:
     """Write the models of a bundle of `put_bundle` with the history of another morning; its id."""
     draft = msgspec.structs.replace(some_draft(), kind="refresh", date=when, parent=parent)
-    golden = choose_golden(some_orders())
-    return write_bundle(store, draft, model=some_model(), history=some_history(when), golden=golden).id
+    golden = choose_golden_orders(some_orders())
+    return write_bundle(store, draft, model=some_model(), history=some_history(when), golden_orders=golden).id
 
 
 def test_the_newest_stay(store: Store) -> None:
     ids = [put_placeholder(store, day(n), "a") for n in range(6)]
-    assert prune(store, keep=10, abandoned_before=0.0) == Pruned([], [])
-    assert prune(store, keep=2, abandoned_before=0.0) == Pruned(ids[:4], [])
+    assert prune(store, keep=10, abandoned_before=0.0) == PruneResult([], [])
+    assert prune(store, keep=2, abandoned_before=0.0) == PruneResult(ids[:4], [])
     assert store.bundle_ids() == ids[4:]
     assert prune(store, keep=0, abandoned_before=0.0).bundles == ids[4:]
     assert store.bundle_ids() == []
@@ -46,7 +46,7 @@ def test_the_newest_stay(store: Store) -> None:
 
 def test_the_champion_and_what_rollbacks_return_to_stay_however_old(store: Store) -> None:
     log = ChampionLog(store)
-    entry: Entry | None = None
+    entry: LogEntry | None = None
     promoted = [put_bundle(store, day(n)) for n in range(ROLLBACKS_KEPT + 3)]
     for n, bundle in enumerate(promoted):
         entry = promote(log, bundle, day(n), entry)
@@ -70,7 +70,7 @@ def test_an_undone_bundle_is_not_kept_for_its_own_sake(store: Store) -> None:
 def test_what_crashes_left_goes_once_it_is_old_enough(folder_store: Store, tmp_path: Path) -> None:
     kept = put_bundle(folder_store)
     ChampionLog(folder_store).append(
-        EntryDraft(bundle=kept, date=DAY, action="promote", reason="first", by="train", at=""), None
+        LogEntryDraft(bundle=kept, date=DAY, action="promote", reason="first", by="train", at=""), None
     )
     bundles, champion = tmp_path / "models" / "bundles", tmp_path / "models" / "champion"
     (bundles / ".tmp-old" / "history").mkdir(parents=True)
@@ -84,7 +84,7 @@ def test_what_crashes_left_goes_once_it_is_old_enough(folder_store: Store, tmp_p
     assert prune(folder_store, keep=1, abandoned_before=hour_ago - 1).leftovers == []
     assert prune(folder_store, keep=1, abandoned_before=hour_ago + 1).leftovers == [".tmp-old", ".tmp-old"]
     assert sorted(path.name for path in bundles.iterdir()) == [".tmp-writing", kept]
-    assert folder_store.log_names() == ["000001.json"]
+    assert folder_store.log_file_names() == ["000001.json"]
 
 
 def test_a_folder_still_being_written_into_is_not_old(folder_store: Store, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from preptime.bundle.bundle import verify
-from preptime.bundle.champions import ChampionLog, Entry, EntryDraft
+from preptime.bundle.bundle import fetch_verified
+from preptime.bundle.champions import ChampionLog, LogEntry, LogEntryDraft
 from preptime.bundle.store import Store
 from preptime.errors import StoreError
 from tests.bundle.making import DAY, put_placeholder, some_files
@@ -61,7 +61,7 @@ def test_of_many_processes_one_promotes(folder_store: Store) -> None:
     finally:
         for racer in racers:
             racer.communicate()
-    assert [entry.number for entry in log.history()] == list(range(1, ROUNDS + 1))
+    assert [entry.number for entry in log.entries()] == list(range(1, ROUNDS + 1))
 
 
 def all_at_once(calls: list[Callable[[], str]]) -> list[str]:
@@ -76,8 +76,8 @@ def all_at_once(calls: list[Callable[[], str]]) -> list[str]:
         return list(pool.map(wait_and, calls))
 
 
-def challenge(store: Store, bundle: str, champion: Entry | None) -> str:
-    draft = EntryDraft(bundle=bundle, date=DAY, action="promote", reason="race", by=bundle, at="2015-06-17T05:00:00Z")
+def challenge(store: Store, bundle: str, champion: LogEntry | None) -> str:
+    draft = LogEntryDraft(bundle=bundle, date=DAY, action="promote", reason="race", by=bundle, at="2015-06-17T05:00:00Z")
     try:
         return ChampionLog(store).append(draft, champion).bundle
     except StoreError:
@@ -101,9 +101,9 @@ def test_many_may_write_the_same_bundle_at_once(store: Store) -> None:
     manifest, files = some_files()
 
     def write() -> str:
-        store.put(manifest.id, files)
-        return verify(store, manifest.id).manifest.id
+        store.write_bundle_files(manifest.id, files)
+        return fetch_verified(store, manifest.id).manifest.id
 
     assert all_at_once([write] * RACERS) == [manifest.id] * RACERS
     assert store.bundle_ids() == [manifest.id]
-    assert store.sweep(1e12) == []
+    assert store.remove_abandoned(1e12) == []

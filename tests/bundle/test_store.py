@@ -11,11 +11,11 @@ from typing import Literal
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from preptime.bundle.bundle import Bundle, verify
-from preptime.bundle.manifest import MANIFEST
-from preptime.bundle.objects import ObjectPlace, open_objects
-from preptime.bundle.store import COPIES_KEPT, Store
-from preptime.errors import RefusedBundleError, StoreError, UsageError
+from preptime.bundle.bundle import Bundle, fetch_verified
+from preptime.bundle.manifest import MANIFEST_FILE
+from preptime.bundle.objects import FsspecBackend, open_fsspec_backend
+from preptime.bundle.store import MAX_CACHED_BUNDLES, Store
+from preptime.errors import BundleVerificationError, StoreError, UsageError
 from tests.bundle.making import DAY, put_bundle, some_files
 
 FAR_FUTURE = 1e12
@@ -23,8 +23,8 @@ FAR_FUTURE = 1e12
 
 def test_an_empty_store_is_empty_and_reading_it_makes_nothing(tmp_path: Path, store: Store) -> None:
     assert store.bundle_ids() == []
-    assert store.log_names() == []
-    assert not store.has("2015-06-17-000000000000")
+    assert store.log_file_names() == []
+    assert not store.has_bundle("2015-06-17-000000000000")
     assert not (tmp_path / "models").exists()
 
 
@@ -32,8 +32,8 @@ def test_bundles_are_listed_by_date(store: Store) -> None:
     later = put_bundle(store, DAY + dt.timedelta(days=20))
     earlier = put_bundle(store)
     assert store.bundle_ids() == [earlier, later]
-    assert store.has(earlier)
-    assert store.manifest(later).date == DAY + dt.timedelta(days=20)
+    assert store.has_bundle(earlier)
+    assert store.read_manifest(later).date == DAY + dt.timedelta(days=20)
     assert Bundle.load(store.fetch(later)).manifest.id == later
 
 
@@ -46,14 +46,14 @@ def test_a_deleted_bundle_is_gone_and_can_come_back(store: Store) -> None:
     bundle_id = put_bundle(store)
     store.delete(bundle_id)
     assert store.bundle_ids() == []
-    assert store.sweep(FAR_FUTURE) == []
+    assert store.remove_abandoned(FAR_FUTURE) == []
     put_bundle(store)
     assert store.bundle_ids() == [bundle_id]
 
 
 @pytest.mark.parametrize("bundle_id", ["2015-06-17-000000000000", "../elsewhere", "", "champion"])
 def test_a_bundle_that_is_not_there_is_named(store: Store, bundle_id: str) -> None:
-    for ask in (store.fetch, store.manifest, store.delete):
+    for ask in (store.fetch, store.read_manifest, store.delete):
         with pytest.raises(UsageError, match=f"has no bundle '{bundle_id}'"):
             ask(bundle_id)
 
@@ -64,7 +64,7 @@ def test_other_files_in_the_store_are_nobodys_business(folder_store: Store, tmp_
     (bundles / "README.txt").write_text("mine", encoding="utf-8")
     (bundles / "2015-06-18-000000000000").mkdir()
     assert folder_store.bundle_ids() == [bundle_id]
-    assert folder_store.sweep(FAR_FUTURE) == []
+    assert folder_store.remove_abandoned(FAR_FUTURE) == []
     assert (bundles / "README.txt").exists()
 
 
@@ -95,10 +95,10 @@ def test_a_bundle_damaged_on_its_way_is_refused_and_not_kept(tmp_path: Path) -> 
     fs = MemoryFileSystem()
     whole = fs.cat_file(path)
     fs.pipe_file(path, whole[:-1])
-    with pytest.raises(RefusedBundleError, match=r"model\.onnx: expected SHA-256"):
+    with pytest.raises(BundleVerificationError, match=r"model\.onnx: expected SHA-256"):
         store.fetch(bundle_id)
     fs.pipe_file(path, whole)
-    assert verify(store, bundle_id).manifest.id == bundle_id
+    assert fetch_verified(store, bundle_id).manifest.id == bundle_id
 
 
 def remote(tmp_path: Path) -> Store:
@@ -109,19 +109,19 @@ def test_a_copy_damaged_on_this_machine_is_refused_once_and_fetched_anew(tmp_pat
     store = remote(tmp_path)
     bundle_id = put_bundle(store)
     (store.fetch(bundle_id) / "model.onnx").write_bytes(b"damaged")
-    with pytest.raises(RefusedBundleError, match=r"model\.onnx"):
-        verify(store, bundle_id)
-    assert verify(store, bundle_id).manifest.id == bundle_id
+    with pytest.raises(BundleVerificationError, match=r"model\.onnx"):
+        fetch_verified(store, bundle_id)
+    assert fetch_verified(store, bundle_id).manifest.id == bundle_id
 
 
 def test_a_bundle_a_day_fills_no_disk(tmp_path: Path) -> None:
     """The latest copies stay, whatever their dates: a rollback to them fetches nothing."""
     store = remote(tmp_path)
-    fetched = [put_bundle(store, DAY - dt.timedelta(days=back)) for back in range(COPIES_KEPT + 2)]
+    fetched = [put_bundle(store, DAY - dt.timedelta(days=back)) for back in range(MAX_CACHED_BUNDLES + 2)]
     for moment, bundle_id in enumerate(fetched):
         os.utime(store.fetch(bundle_id), (moment, moment))
     kept = {path.name for path in (tmp_path / "cache" / "bundles").iterdir()}
-    assert kept == set(fetched[-COPIES_KEPT:])
+    assert kept == set(fetched[-MAX_CACHED_BUNDLES:])
 
 
 def test_copies_are_kept_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,26 +149,26 @@ def test_an_upload_that_breaks_off_shows_nothing_until_it_is_done_again() -> Non
         root = f"/{secrets.token_hex(4)}"
         fs = FailingStorage()
         fs.uploads_left = survives
-        store = Store(root, ObjectPlace(fs, root))
+        store = Store(root, FsspecBackend(fs, root))
         with pytest.raises(StoreError, match="the network is down"):
-            store.put(manifest.id, files)
+            store.write_bundle_files(manifest.id, files)
         assert store.bundle_ids() == []
-        assert store.sweep(0.0) == []
+        assert store.remove_abandoned(0.0) == []
         if survives % 2:
-            assert store.sweep(FAR_FUTURE) == [manifest.id]
+            assert store.remove_abandoned(FAR_FUTURE) == [manifest.id]
         fs.uploads_left = len(files)
-        store.put(manifest.id, files)
+        store.write_bundle_files(manifest.id, files)
         assert store.bundle_ids() == [manifest.id]
-        assert store.sweep(FAR_FUTURE) == []
+        assert store.remove_abandoned(FAR_FUTURE) == []
 
 
 def test_storage_that_cannot_create_exclusively_keeps_bundles_but_no_log() -> None:
     url = f"memory://{secrets.token_hex(4)}"
     fs = MemoryFileSystem()
-    place = ObjectPlace(fs, url.removeprefix("memory:/"))
+    place = FsspecBackend(fs, url.removeprefix("memory:/"))
     with pytest.raises(StoreError, match=r"memory storage cannot create a file \(2 bytes\) exclusively"):
-        place.create("champion/000001.json", b"{}")
-    assert open_objects(url).create("champion/000001.json", b"{}")
+        place.create_exclusive("champion/000001.json", b"{}")
+    assert open_fsspec_backend(url).create_exclusive("champion/000001.json", b"{}")
 
 
 def test_the_manifest_goes_last_into_storage_without_renames() -> None:
@@ -182,6 +182,6 @@ def test_the_manifest_goes_last_into_storage_without_renames() -> None:
             order.append(path.rsplit("/", 1)[-1])
             super().pipe_file(path, value, mode)
 
-    ObjectPlace(Recording(), f"/{secrets.token_hex(4)}").put(f"bundles/{manifest.id}", files)
-    assert order[-1] == MANIFEST
+    FsspecBackend(Recording(), f"/{secrets.token_hex(4)}").write_folder(f"bundles/{manifest.id}", files)
+    assert order[-1] == MANIFEST_FILE
     assert len(order) == len(files)

@@ -70,7 +70,7 @@ def test_an_unforeseen_error_is_a_fault_with_its_trace(monkeypatch: pytest.Monke
     ran = preptime("bundles", "list", "--json")
     assert ran.status == 3
     assert "the sky fell" in ran.out
-    assert '"error":"FaultError"' in ran.out
+    assert '"error":"OperationError"' in ran.out
     assert "Traceback" in ran.err
     assert "report it" in ran.err
 
@@ -78,7 +78,7 @@ def test_an_unforeseen_error_is_a_fault_with_its_trace(monkeypatch: pytest.Monke
 def test_what_the_system_refuses_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     ran = preptime("synthesize", "--out", tmp_path / "file" / "below", "--orders", "10", "--json")
-    assert "below" in refused(ran, 3, "FaultError").facts
+    assert "below" in refused(ran, 3, "OperationError").facts
 
 
 def test_an_interruption_ends_as_shells_say_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ class Score(msgspec.Struct, forbid_unknown_fields=True):
 
     name: str
     kind: Literal["model", "baseline"]
-    labels: Literal["up_to_3h", "inside_fence"]
+    labels: Literal["up_to_3h", "within_label_limit"]
     n: int
     mae: float
     median_ae: float

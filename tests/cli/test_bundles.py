@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from preptime.bundle.champions import Entry
-from preptime.cli.bundles import ListDocument, PruneDocument, ShowDocument, VerifyDocument
+from preptime.bundle.champions import LogEntry
+from preptime.cli.bundles import BundleListDocument, BundlePruneDocument, BundleShowDocument, BundleVerifyDocument
 from preptime.training.promote import Comparison
 from tests.cli.conftest import DATE, NEXT, Files, champion, damage
 from tests.cli.running import Ran, preptime, refused
@@ -24,7 +24,7 @@ def refresh_of(store: Path) -> str:
 
 def test_list_shows_all_and_who_serves(two: Path, trained: str) -> None:
     ran = bundles("list", two).fine()
-    document = ran.document(ListDocument)
+    document = ran.document(BundleListDocument)
     refreshed = refresh_of(two)
     assert [(row.bundle, row.kind, row.parent, row.champion) for row in document.bundles] == [
         (trained, "training", None, False),
@@ -38,7 +38,7 @@ def test_list_survives_a_bundle_that_it_cannot_read(two: Path, trained: str) -> 
     damage(two, trained, "manifest.json")
     (two / "bundles" / trained / "manifest.json").write_bytes(b"{}")
     ran = bundles("list", two).fine()
-    document = ran.document(ListDocument)
+    document = ran.document(BundleListDocument)
     assert [row.bundle for row in document.bundles] == [refresh_of(two)]
     assert [one.bundle for one in document.unreadable] == [trained]
     assert f"{trained} cannot be read." in ran.err
@@ -46,7 +46,7 @@ def test_list_survives_a_bundle_that_it_cannot_read(two: Path, trained: str) -> 
 
 def test_show_is_the_manifest_and_when_it_served(store: Path, trained: str) -> None:
     ran = bundles("show", store, trained).fine()
-    document = ran.document(ShowDocument)
+    document = ran.document(BundleShowDocument)
     assert document.manifest.id == trained
     assert [entry.bundle for entry in document.champion_since] == [trained]
     assert "before the morning of 2015-06-12" in ran.err
@@ -70,14 +70,14 @@ def test_compare_is_a_comparison_and_promotes_nothing(two: Path, trained: str, f
     document = ran.document(Comparison)
     assert (document.challenger, document.champion) == (trained, serving)
     assert str(document.last_day) == DATE
-    assert not document.won
+    assert not document.passed
     assert champion(two) == serving
 
 
 def test_a_person_promotes_with_a_reason_and_goes_back(two: Path, trained: str) -> None:
     refreshed = refresh_of(two)
     ran = bundles("promote", two, trained, "--reason", "riders wait in Leeds").fine()
-    entry = ran.document(Entry)
+    entry = ran.document(LogEntry)
     assert (entry.action, entry.previous, entry.reason) == ("override", refreshed, "riders wait in Leeds")
     assert f"promoted, past the comparison, {trained}: riders wait in Leeds" in ran.err
     assert champion(two) == trained
@@ -102,32 +102,32 @@ def test_a_damaged_bundle_is_refused_and_the_champion_stays(two: Path, trained: 
     serving = refresh_of(two)
     damage(two, trained)
     ran = bundles("promote", two, trained, "--reason", "I know better")
-    assert "model.onnx" in refused(ran, 3, "RefusedBundleError").facts
+    assert "model.onnx" in refused(ran, 3, "BundleVerificationError").facts
     ran = bundles("rollback", two, "--reason", "I know better")
-    refused(ran, 3, "RefusedBundleError")
+    refused(ran, 3, "BundleVerificationError")
     out = two.parent / "out.csv"
     ran = preptime("score", files.orders, "--out", out, "--store", two, "--bundle", trained, "--json")
-    refused(ran, 3, "RefusedBundleError")
+    refused(ran, 3, "BundleVerificationError")
     assert not out.exists()
     assert champion(two) == serving
 
 
 def test_verify_names_what_is_damaged_in_one_document(two: Path, trained: str) -> None:
-    assert {one.refused for one in bundles("verify", two).fine().document(VerifyDocument).bundles} == {None}
+    assert {one.error for one in bundles("verify", two).fine().document(BundleVerifyDocument).bundles} == {None}
     damage(two, trained)
     ran = bundles("verify", two)
     assert ran.status == 3
-    found = {one.bundle: one.refused for one in ran.document(VerifyDocument).bundles}
+    found = {one.bundle: one.error for one in ran.document(BundleVerifyDocument).bundles}
     assert found[refresh_of(two)] is None
     assert "model.onnx" in (found[trained] or "")
     assert bundles("verify", two, refresh_of(two)).status == 0
 
 
 def test_prune_keeps_the_champion_and_what_it_needs(two: Path, trained: str) -> None:
-    assert bundles("prune", two, "--keep", "0").fine().document(PruneDocument).bundles == []
+    assert bundles("prune", two, "--keep", "0").fine().document(BundlePruneDocument).bundles == []
     refreshed = refresh_of(two)
     bundles("rollback", two, "--reason", "a test").fine()
     ran = bundles("prune", two, "--keep", "0").fine()
-    assert ran.document(PruneDocument).bundles == [refreshed]
-    assert [row.bundle for row in bundles("list", two).document(ListDocument).bundles] == [trained]
+    assert ran.document(BundlePruneDocument).bundles == [refreshed]
+    assert [row.bundle for row in bundles("list", two).document(BundleListDocument).bundles] == [trained]
     assert champion(two) == trained

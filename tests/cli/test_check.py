@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from preptime.domain.verdict import Reason
+from preptime.domain.verdict import ValidationReason
 from preptime.tables.report import CheckReport
 from tests.cli.conftest import DATE, Files
 from tests.cli.running import preptime, refused
@@ -18,7 +18,7 @@ def test_the_audit_counts_and_shows(files: Files) -> None:
     report = ran.document(CheckReport)
     assert report.orders == 2_500
     assert (report.first_day, report.last_day) == ("2015-06-01", DATE)
-    assert Reason.LABEL_ZERO in {one.reason for one in report.reasons}
+    assert ValidationReason.LABEL_ZERO in {one.reason for one in report.reasons}
     assert preptime("check", *files.options).fine().out == ran.err.removeprefix("Reading the orders\n")
 
 

@@ -17,17 +17,17 @@ import msgspec
 import pytest
 
 from preptime.bundle import manifest as manifests
-from preptime.bundle.champions import ChampionLog, EntryDraft
-from preptime.bundle.golden import choose_golden
-from preptime.bundle.manifest import MANIFEST
+from preptime.bundle.champions import ChampionLog, LogEntryDraft
+from preptime.bundle.golden import choose_golden_orders
+from preptime.bundle.manifest import MANIFEST_FILE
 from preptime.bundle.store import Store
 from preptime.bundle.writing import write_bundle
 from preptime.cli.doctor import DoctorDocument
 from preptime.doctor import machine
-from preptime.doctor.finding import Finding
-from preptime.domain.dictionary import TABLES, TARGET
+from preptime.doctor.finding import CheckResult
+from preptime.domain.dictionary import DATA_DICTIONARY, TARGET
 from preptime.keys import new_key
-from preptime.settings.declared import declared
+from preptime.settings.declared import iter_settings
 from tests.bundle.making import DAY, some_draft, some_history, some_model, some_orders
 from tests.bundle.precondition_fake import BUCKET, FakeGoogleStorage, clients_that_end, serving
 from tests.cli.running import preptime, process
@@ -52,11 +52,11 @@ def promoted(store: Store, at: dt.datetime = FAR, libraries: dict[str, str] = LI
         msgspec.structs.replace(some_draft(), libraries=libraries),
         model=some_model(),
         history=some_history(),
-        golden=choose_golden(some_orders()),
+        golden_orders=choose_golden_orders(some_orders()),
     )
     log = ChampionLog(store)
     log.append(
-        EntryDraft(bundle=made.id, date=DAY, action="promote", reason="test", by="test", at=at.isoformat()),
+        LogEntryDraft(bundle=made.id, date=DAY, action="promote", reason="test", by="test", at=at.isoformat()),
         log.current(),
     )
     return made.id
@@ -65,72 +65,72 @@ def promoted(store: Store, at: dt.datetime = FAR, libraries: dict[str, str] = LI
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """Everything as it should be: a working folder with a store, a key, a port that is free."""
-    for setting in declared():
+    for setting in iter_settings():
         for name in setting.names:
             monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(machine, "SOME_ROOM_BYTES", 0)
-    monkeypatch.setattr(machine, "NO_ROOM_BYTES", 0)
+    monkeypatch.setattr(machine, "LOW_DISK_SPACE_BYTES", 0)
+    monkeypatch.setattr(machine, "CRITICAL_DISK_SPACE_BYTES", 0)
     monkeypatch.setenv("PREPTIME_API_KEYS", new_key("dispatch").setting)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         monkeypatch.setenv("PREPTIME_PORT", str(probe.getsockname()[1]))
-    for name, columns in TABLES.items():
+    for name, columns in DATA_DICTIONARY.items():
         (tmp_path / f"{name}.csv").write_text(",".join(column.name for column in columns) + "\n", encoding="utf-8")
         monkeypatch.setenv(f"PREPTIME_{name.upper()}", str(tmp_path / f"{name}.csv"))
     store = Store.open(str(tmp_path / "models"))
     return Place(tmp_path, store, promoted(store))
 
 
-def examined(*options: str | Path, status: int = 0) -> dict[str, Finding]:
+def examined(*options: str | Path, status: int = 0) -> dict[str, CheckResult]:
     """The findings by check, of a call that ended with this status."""
     ran = preptime("doctor", "--json", "--date", str(DAY), *options)
     assert ran.status == status, ran.out + ran.err
     document = ran.document(DoctorDocument)
-    assert document.well == (status == 0)
-    assert len({finding.check for finding in document.findings}) == len(document.findings)
-    return {finding.check: finding for finding in document.findings}
+    assert document.healthy == (status == 0)
+    assert len({finding.name for finding in document.checks}) == len(document.checks)
+    return {finding.name: finding for finding in document.checks}
 
 
 def fault_of(check: str, *options: str | Path) -> str:
     """Fact and remedy of the one fault found."""
     findings = examined(*options, status=3)
-    faults = [name for name, finding in findings.items() if finding.state == "fault"]
+    faults = [name for name, finding in findings.items() if finding.state == "error"]
     assert faults == [check], findings
     assert findings[check].hint
-    return f"{findings[check].found} {findings[check].hint}"
+    return f"{findings[check].message} {findings[check].hint}"
 
 
 def warning_of(check: str, *options: str | Path) -> str:
     """Fact and remedy of the one warning found."""
     findings = examined(*options)
     assert [name for name, finding in findings.items() if finding.state == "warning"] == [check], findings
-    return f"{findings[check].found} {findings[check].hint}"
+    return f"{findings[check].message} {findings[check].hint}"
 
 
 def test_an_environment_that_is_well(place: Place) -> None:
     findings = examined()
-    assert {finding.state for finding in findings.values()} == {"fine"}
+    assert {finding.state for finding in findings.values()} == {"ok"}
     assert list(findings)[: len(CHECKS)] == CHECKS
-    assert place.bundle in findings["champion"].found
-    assert "dispatch" in findings["keys"].found
+    assert place.bundle in findings["champion"].message
+    assert "dispatch" in findings["keys"].message
 
 
 def test_jobs_are_asked_for_other_things(place: Place) -> None:
-    findings = examined("--for", "jobs")
+    findings = examined("--role", "jobs")
     assert not {"keys", "port"} & set(findings)
     assert {"orders", "restaurants", "disk: results"} <= set(findings)
-    assert {finding.state for finding in findings.values()} == {"fine"}
+    assert {finding.state for finding in findings.values()} == {"ok"}
 
 
 @pytest.mark.parametrize("name", ["orders", "restaurants"])
 def test_a_table_that_is_not_there(place: Place, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"PREPTIME_{name.upper()}", "nowhere.csv")
-    told = fault_of(name, "--for", "jobs")
+    told = fault_of(name, "--role", "jobs")
     assert "nowhere.csv" in told
     assert f"PREPTIME_{name.upper()} names it." in told
     monkeypatch.delenv(f"PREPTIME_{name.upper()}")
-    assert f"--{name}" in warning_of(name, "--for", "jobs")
+    assert f"--{name}" in warning_of(name, "--role", "jobs")
     assert name not in examined()
 
 
@@ -138,19 +138,19 @@ def test_a_table_that_is_not_there(place: Place, monkeypatch: pytest.MonkeyPatch
 def test_a_table_without_a_column(place: Place, name: str, lost: str) -> None:
     path = place.folder / f"{name}.csv"
     path.write_text(path.read_text(encoding="utf-8").replace(lost, "other"), encoding="utf-8")
-    assert f"The column {lost} is missing" in fault_of(name, "--for", "jobs")
+    assert f"The column {lost} is missing" in fault_of(name, "--role", "jobs")
 
 
 def test_orders_are_not_restaurants(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREPTIME_RESTAURANTS", os.environ["PREPTIME_ORDERS"])
-    assert "?table=restaurants" in fault_of("restaurants", "--for", "jobs")
+    assert "?table=restaurants" in fault_of("restaurants", "--role", "jobs")
 
 
 def test_orders_without_a_label(place: Place) -> None:
     path = place.folder / "orders.csv"
     header = path.read_text(encoding="utf-8").replace(TARGET, "a").replace("order_ready_at", "b")
     path.write_text(header, encoding="utf-8")
-    assert f"neither order_ready_at nor {TARGET}" in fault_of("orders", "--for", "jobs")
+    assert f"neither order_ready_at nor {TARGET}" in fault_of("orders", "--role", "jobs")
 
 
 def test_a_table_whose_library_is_not_installed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,9 +159,9 @@ def test_a_table_whose_library_is_not_installed(place: Place, monkeypatch: pytes
     def missing(*_: object) -> None:
         raise ModuleNotFoundError("No module named 'polars'", name="polars")
 
-    monkeypatch.setattr("preptime.tables.open.open_table", missing)
-    findings = examined("--for", "jobs", status=3)
-    assert "polars" in findings["orders"].found
+    monkeypatch.setattr("preptime.tables.open.open_source", missing)
+    findings = examined("--role", "jobs", status=3)
+    assert "polars" in findings["orders"].message
     assert "extra" in findings["orders"].hint
 
 
@@ -171,7 +171,7 @@ def test_it_changes_nothing(place: Place) -> None:
 
     before = files()
     examined()
-    examined("--for", "jobs")
+    examined("--role", "jobs")
     assert files() == before
 
 
@@ -186,13 +186,13 @@ def test_an_unknown_setting(place: Place, monkeypatch: pytest.MonkeyPatch) -> No
     """The rest is not asked: it would be about other settings than those meant."""
     monkeypatch.setenv("PREPTIME_STOER", "models")
     assert "PREPTIME_STORE" in fault_of("settings")
-    assert examined(status=3)["store"].state == "not asked"
+    assert examined(status=3)["store"].state == "skipped"
 
 
 def test_a_file_of_settings_is_read(place: Place) -> None:
     file = place.folder / "other.env"
     file.write_text("PREPTIME_STORE=nowhere\n", encoding="utf-8")
-    assert "nowhere" in examined("--env-file", file, status=3)["store"].found
+    assert "nowhere" in examined("--env-file", file, status=3)["store"].message
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_keys_that_cannot_be(place: Place, monkeypatch: pytest.MonkeyPatch, name
 
 def test_the_plain_key_outside_loopback(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIKEY", "demo")
-    assert "aikey" in examined()["keys"].found
+    assert "aikey" in examined()["keys"].message
     monkeypatch.setenv("PREPTIME_HOST", str(ipaddress.IPv4Address(0)))  # every address of this machine
     assert "AIKEY" in fault_of("keys")
 
@@ -239,7 +239,7 @@ def test_a_port_for_health_that_is_in_use(place: Place, monkeypatch: pytest.Monk
         monkeypatch.setenv("PREPTIME_HEALTH_PORT", str(other.getsockname()[1]))
         other.listen()
         assert "another PREPTIME_HEALTH_PORT" in fault_of("port")
-    assert os.environ["PREPTIME_HEALTH_PORT"] in examined()["port"].found
+    assert os.environ["PREPTIME_HEALTH_PORT"] in examined()["port"].message
     monkeypatch.setenv("PREPTIME_HEALTH_PORT", os.environ["PREPTIME_PORT"])
     assert "Give it another" in fault_of("port")
 
@@ -248,19 +248,19 @@ def test_a_store_without_a_champion(place: Place, tmp_path: Path) -> None:
     """What serves has nothing to answer with; the jobs make the first one."""
     empty = tmp_path / "empty"
     assert "preptime train" in fault_of("champion", "--store", empty)
-    assert "preptime train" in warning_of("champion", "--for", "jobs", "--store", empty)
+    assert "preptime train" in warning_of("champion", "--role", "jobs", "--store", empty)
     assert not empty.exists()
 
 
 def test_a_store_that_cannot_be_reached(place: Place, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder", encoding="utf-8")
     findings = examined("--store", tmp_path / "file", status=3)
-    assert findings["store"].state == "fault"
-    assert examined("--store", "nowhere://x", status=3)["champion"].state == "not asked"
+    assert findings["store"].state == "error"
+    assert examined("--store", "nowhere://x", status=3)["champion"].state == "skipped"
 
 
 def test_a_store_that_the_jobs_may_not_write_to(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "has no log" not in examined()["store"].found
+    assert "has no log" not in examined()["store"].message
     writable = os.access
 
     def read_only(path: Path, mode: int) -> bool:
@@ -268,9 +268,9 @@ def test_a_store_that_the_jobs_may_not_write_to(place: Place, monkeypatch: pytes
         return (mode == os.F_OK or "models" not in str(path)) and writable(path, mode)
 
     monkeypatch.setattr(os, "access", read_only)
-    assert examined()["store"].state == "fine"
-    findings = examined("--for", "jobs", status=3)
-    assert findings["store"].state == findings["disk: the store"].state == "fault"
+    assert examined()["store"].state == "ok"
+    findings = examined("--role", "jobs", status=3)
+    assert findings["store"].state == findings["disk: the store"].state == "error"
 
 
 def test_a_damaged_champion(place: Place) -> None:
@@ -282,10 +282,10 @@ def test_a_damaged_champion(place: Place) -> None:
 
 
 def test_a_bundle_newer_than_the_code(place: Place) -> None:
-    path = place.store.fetch(place.bundle) / MANIFEST
+    path = place.store.fetch(place.bundle) / MANIFEST_FILE
     path.write_bytes(path.read_bytes().replace(b'"format": 1', b'"format": 2'))
     told = fault_of("champion")
-    assert f"expected format {manifests.FORMAT}, found format 2" in told
+    assert f"expected format {manifests.BUNDLE_FORMAT}, found format 2" in told
     assert "release that made it" in told
 
 
@@ -307,19 +307,19 @@ def test_a_champion_that_is_gone(place: Place) -> None:
     assert place.bundle in fault_of("champion")
 
 
-@pytest.mark.parametrize(("days", "state"), [(0, "fine"), (1, "fine"), (2, "warning"), (-1, "fault")])
+@pytest.mark.parametrize(("days", "state"), [(0, "ok"), (1, "ok"), (2, "warning"), (-1, "error")])
 def test_the_age_of_the_history(place: Place, days: int, state: str) -> None:
     today = DAY + dt.timedelta(days=days)
-    history = examined("--date", str(today), status=3 if state == "fault" else 0)["history"]
+    history = examined("--date", str(today), status=3 if state == "error" else 0)["history"]
     assert history.state == state
-    assert str(DAY) in history.found
+    assert str(DAY) in history.message
 
 
 def test_without_a_date_the_machines_day_counts(place: Place) -> None:
-    findings = preptime("doctor", "--json").document(DoctorDocument).findings
-    (history,) = [finding for finding in findings if finding.check == "history"]
+    findings = preptime("doctor", "--json").document(DoctorDocument).checks
+    (history,) = [finding for finding in findings if finding.name == "history"]
     assert history.state == "warning"
-    assert "days old" in history.found
+    assert "days old" in history.message
 
 
 def test_libraries_other_than_the_bundles(place: Place, tmp_path: Path) -> None:
@@ -355,16 +355,16 @@ def test_a_disk_that_is_full_or_read_only(place: Place, monkeypatch: pytest.Monk
     monkeypatch.setenv("PREPTIME_PREDICTION_LOG_FOLDER", "file/predictions")
     assert "cannot be written to" in fault_of("disk: the prediction log")
     monkeypatch.setenv("PREPTIME_PREDICTION_LOG", "off")
-    monkeypatch.setattr(machine, "SOME_ROOM_BYTES", 1 << 60)
+    monkeypatch.setattr(machine, "LOW_DISK_SPACE_BYTES", 1 << 60)
     assert "GiB free" in warning_of("disk: temporary files")
-    monkeypatch.setattr(machine, "NO_ROOM_BYTES", 1 << 60)
+    monkeypatch.setattr(machine, "CRITICAL_DISK_SPACE_BYTES", 1 << 60)
     assert "Make room" in fault_of("disk: temporary files")
 
 
 def test_a_machine_without_time_zones() -> None:
-    finding = machine.time_zones(["Europe/London", "Europe/Nowhere"])
-    assert finding.state == "fault"
-    assert "Europe/Nowhere" in finding.found
+    finding = machine.check_time_zones(["Europe/London", "Europe/Nowhere"])
+    assert finding.state == "error"
+    assert "Europe/Nowhere" in finding.message
     assert "tzdata" in finding.hint
 
 
@@ -380,16 +380,16 @@ def bucket(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGoogle
 
 def test_a_bucket_is_for_reading_where_it_serves_and_for_writing_where_jobs_run(bucket: FakeGoogleStorage) -> None:
     assert "safer" in warning_of("store")
-    assert examined("--for", "jobs")["store"].state == "fine"
+    assert examined("--role", "jobs")["store"].state == "ok"
     bucket.read_only = True
-    assert examined()["store"].state == "fine"
-    assert "right to create" in fault_of("store", "--for", "jobs")
+    assert examined()["store"].state == "ok"
+    assert "right to create" in fault_of("store", "--role", "jobs")
     assert bucket.refused_writes == []
 
 
 def test_the_clock_is_held_to_the_buckets(bucket: FakeGoogleStorage) -> None:
     bucket.read_only = True
-    assert "the storage's clock" in examined()["clock"].found
+    assert "the storage's clock" in examined()["clock"].message
     bucket.clock_ahead = -3600
     told = fault_of("clock")
     assert "60 minutes ahead of the storage's clock" in told
@@ -398,6 +398,6 @@ def test_the_clock_is_held_to_the_buckets(bucket: FakeGoogleStorage) -> None:
 def test_a_bucket_that_is_away(bucket: FakeGoogleStorage) -> None:
     bucket.away = True
     findings = examined(status=3)
-    assert findings["store"].state == findings["champion"].state == "fault"
-    assert findings["clock"].state == findings["history"].state == "not asked"
-    assert f"gs://{BUCKET}" in findings["store"].found
+    assert findings["store"].state == findings["champion"].state == "error"
+    assert findings["clock"].state == findings["history"].state == "skipped"
+    assert f"gs://{BUCKET}" in findings["store"].message

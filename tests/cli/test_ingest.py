@@ -28,13 +28,13 @@ def test_files_become_tables_and_a_second_time_changes_nothing(files: Files, dat
     first = preptime(*arguments).fine().document(IngestDocument)
     assert first.migrations == ("0001_orders.sql", "0002_predictions.sql")
     assert first.orders is not None
-    assert (first.orders.new, first.orders.unchanged, first.refused) == (2_500, 0, {})
+    assert (first.orders.inserted, first.orders.unchanged, first.refused) == (2_500, 0, {})
     second = preptime(*arguments).fine().document(IngestDocument)
     assert second.migrations == ()
     assert second.orders is not None
-    assert (second.orders.new, second.orders.updated, second.orders.unchanged) == (0, 0, 2_500)
+    assert (second.orders.inserted, second.orders.updated, second.orders.unchanged) == (0, 0, 2_500)
     assert second.restaurants is not None
-    assert second.restaurants.new == second.restaurants.updated == 0
+    assert second.restaurants.inserted == second.restaurants.updated == 0
     # The verbs say the same of the tables as of the files.
     tables = ("--orders", database, "--restaurants", f"{database}&table=restaurants")
     of_tables, of_files = (
@@ -89,7 +89,7 @@ def test_rejects_of_another_kind_are_wrong_use(files: Files, database: str) -> N
 
 def test_a_server_that_does_not_answer_is_a_fault(files: Files) -> None:
     ran = preptime("ingest", files.orders, "--to", "postgresql://me:s3cret@127.0.0.1:1/food", "--json")
-    assert "cannot be reached" in refused(ran, 3, "FaultError").facts
+    assert "cannot be reached" in refused(ran, 3, "OperationError").facts
     assert "s3cret" not in ran.out + ran.err
 
 

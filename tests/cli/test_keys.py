@@ -14,7 +14,7 @@ def test_a_new_key_is_printed_once_with_what_the_server_is_told(capsys: pytest.C
     assert main(["keys", "new", "dispatch", "--json"]) == 0
     said = capsys.readouterr()
     document = json.loads(said.out)
-    assert Keys.of(document["setting"]).name_of(document["key"]) == "dispatch"
+    assert Keys.from_setting(document["setting"]).name_of(document["key"]) == "dispatch"
     assert f"PREPTIME_API_KEYS={document['setting']}" in said.err
     assert said.err.count(document["key"]) == 1
 

@@ -11,8 +11,8 @@ import pytest
 
 from preptime.bundle.champions import ChampionLog
 from preptime.bundle.store import Store
-from preptime.monitoring.document import Monitoring, decode, encode
-from preptime.tables.results import Results
+from preptime.monitoring.document import MonitoringDocument, decode, encode
+from preptime.tables.results import ResultsFolder
 from tests.cli.conftest import DATE, NEXT, Files
 from tests.cli.running import Ran, preptime, refused
 from tests.monitoring.example import fired, quiet
@@ -50,10 +50,10 @@ def test_a_morning_is_looked_at_and_running_again_changes_nothing(files: Files, 
     again = monitored(files, store, results, NEXT, "--json").fine()
     assert contents(results, NEXT) == first
     document = decode(first["monitoring.json"])
-    assert again.document(Monitoring) == document
-    assert document.answers.evaluated > 100
-    assert document.figures.lookup_n == document.figures.n
-    assert document.promise is not None
+    assert again.document(MonitoringDocument) == document
+    assert document.prediction_counts.evaluated > 100
+    assert document.metrics.lookup_n == document.metrics.n
+    assert document.backtest_baseline is not None
     assert document.champion is not None
 
 
@@ -64,7 +64,7 @@ def test_an_alert_ends_with_status_1_and_its_reason(files: Files, store: Path, r
     assert "Alert volume_low: 0 orders on 2015-06-18, where " in ran.out
     assert tuple(sorted(contents(results, "2015-06-19"))) == FILES
     told = monitored(files, store, results, "2015-06-19", "--json")
-    assert (told.status, len(told.document(Monitoring).alerts)) == (1, 1)
+    assert (told.status, len(told.document(MonitoringDocument).alerts)) == (1, 1)
 
 
 def test_orders_that_are_not_there_are_refused(files: Files, store: Path, results: Path) -> None:
@@ -77,15 +77,15 @@ def respond(files: Files, store: Path, results: Path, date: str, *more: str) -> 
     return preptime("respond", *options(files, store, results), "--date", date, *more)
 
 
-def seen(results: Path, document: Monitoring) -> None:
-    Results(results).write(document.date, "monitoring.json", encode(document))
+def seen(results: Path, document: MonitoringDocument) -> None:
+    ResultsFolder(results).write(document.date, "monitoring.json", encode(document))
 
 
 class Training(msgspec.Struct):
     """What is asserted of a training."""
 
     outcome: str
-    wanted_by: list[str]
+    triggered_by: list[str]
     bundle: str | None
 
 
@@ -111,7 +111,7 @@ def test_a_quiet_morning_asks_for_nothing(files: Files, store: Path, results: Pa
     assert "There are no other models to go back to." in ran.out
     assert "No alert asks for a training." in ran.out
     document = msgspec.json.decode((results / f"date={NEXT}" / "response.json").read_bytes(), type=Response)
-    assert (document.allowed, document.training.outcome) == ("all", "not_wanted")
+    assert (document.allowed, document.training.outcome) == ("all", "not_needed")
 
 
 def test_without_a_look_there_is_nothing_to_respond_to(files: Files, store: Path, results: Path) -> None:
@@ -123,13 +123,13 @@ def test_without_a_look_there_is_nothing_to_respond_to(files: Files, store: Path
 def test_an_alert_has_new_models_trained_once(files: Files, store: Path, results: Path) -> None:
     seen(results, fired(dt.date.fromisoformat(NEXT)))
     first = respond(files, store, results, NEXT, "--json").fine().document(Response)
-    assert (first.training.outcome, first.training.wanted_by) == ("trained", ["slower: London"])
+    assert (first.training.outcome, first.training.triggered_by) == ("trained", ["slower_than_predicted: London"])
     assert first.training.bundle in Store.open(str(store)).bundle_ids()
     assert (results / f"date={NEXT}" / "training.json").is_file()
-    before = ChampionLog(Store.open(str(store))).history()
+    before = ChampionLog(Store.open(str(store))).entries()
     second = respond(files, store, results, NEXT, "--json").fine().document(Response)
     assert second.training == first.training
-    assert ChampionLog(Store.open(str(store))).history() == before
+    assert ChampionLog(Store.open(str(store))).entries() == before
 
 
 def test_a_training_of_the_morning_is_enough(files: Files, store: Path, results: Path, trained: str) -> None:
@@ -145,12 +145,12 @@ def test_a_person_can_forbid_it(
     seen(results, fired(dt.date.fromisoformat(NEXT)))
     before = {path: path.stat().st_mtime_ns for path in store.rglob("*")}
     if by == "setting":
-        monkeypatch.setenv("PREPTIME_RESPOND", "off")
+        monkeypatch.setenv("PREPTIME_AUTO_RESPONSE", "off")
     more = ("--allow", "off") if by == "option" else ()
     ran = respond(files, store, results, NEXT, *more, "--json").fine()
     document = ran.document(Response)
-    assert (document.allowed, document.review, document.training.outcome) == ("off", None, "forbidden")
-    assert "A training is asked for by slower: London, and is not allowed here." in ran.err
+    assert (document.allowed, document.review, document.training.outcome) == ("off", None, "not_allowed")
+    assert "A training is asked for by slower_than_predicted: London, and is not allowed here." in ran.err
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == before
 
 
@@ -178,12 +178,12 @@ def test_the_api_and_the_batch_are_joined_by_the_verb(files: Files, store: Path,
         "endpoint": "v1",
         "bundle": one["prediction_bundle"],
         "orders": [{**order, "order_id": one["order_id"]}],
-        "answer": {"bundle": "b", "predictions": [{"p10": 1.0, "p50": 2.0, "p80": 3.0, "p90": 4.0, "basis": "global"}]},
+        "response": {"bundle": "b", "predictions": [{"p10": 1.0, "p50": 2.0, "p80": 3.0, "p90": 4.0, "fallback_level": "global"}]},
     }
     log = results.parent / "predictions"
     log.mkdir()
     (log / f"predictions-{DATE}-1-aaaaaa.jsonl").write_bytes(msgspec.json.encode(record) + b"\n")
-    counts = monitored(files, store, results, NEXT, "--json").document(Monitoring).answers
+    counts = monitored(files, store, results, NEXT, "--json").document(MonitoringDocument).prediction_counts
     assert (counts.from_api, counts.in_both) == (1, 1)
 
 

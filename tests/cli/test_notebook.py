@@ -36,7 +36,7 @@ class Document(msgspec.Struct, forbid_unknown_fields=True):
 
     n: int
     rows: list[Row]
-    cross_validated: list[CrossValidated]
+    cross_validation_scores: list[CrossValidated]
 
 
 def test_the_document_has_the_keys_that_others_rely_on(files: Files) -> None:
@@ -44,6 +44,6 @@ def test_the_document_has_the_keys_that_others_rely_on(files: Files) -> None:
     document = ran.document(Document)
     assert [(row.feature_set, row.model) for row in document.rows] == [(1, "rf"), *((2, name) for name in FIVE)]
     assert [row.published_r2 for row in document.rows] == [0.287, 0.337, 0.345, 0.353, 0.343, None]
-    assert [fold.model for fold in document.cross_validated] == FIVE
+    assert [fold.model for fold in document.cross_validation_scores] == FIVE
     assert ran.err.startswith("Reading the orders\nFitting the notebook's models\n")
     assert "What differs from the published run, and why:" in ran.err

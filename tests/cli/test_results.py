@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from preptime.cli.results import DayRow, ResultsListDocument, ResultsPruneDocument
+from preptime.cli.results import ResultsDay, ResultsListDocument, ResultsPruneDocument
 from preptime.errors import UsageError
-from preptime.tables.results import Results
+from preptime.tables.results import ResultsFolder
 from tests.cli.running import preptime, refused
 
 TWO_DAYS_AGO = time.time() - 2 * 24 * 3600
@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 
 def days(folder: Path) -> list[str]:
     """What the folder's days are now."""
-    return [str(day) for day in Results(folder).days()]
+    return [str(day) for day in ResultsFolder(folder).days()]
 
 
 def test_the_newest_days_with_results_stay_and_what_went_is_said(folder: Path) -> None:
@@ -58,7 +58,7 @@ def test_nonsense_is_wrong_use(folder: Path) -> None:
         assert "--days" in refused(preptime("results", "prune", "--days", days_, "--results", folder, "--json"), 2,
                                    "UsageError").facts  # fmt: skip
     with pytest.raises(UsageError, match="keep = 0"):
-        Results(folder).prune(0, 0.0)
+        ResultsFolder(folder).prune(0, 0.0)
     assert len(days(folder)) == 5
 
 
@@ -94,5 +94,5 @@ def test_list_shows_each_day_with_its_files(folder: Path) -> None:
     ran = preptime("results", "list", "--results", folder, "--json").fine()
     listed = ran.document(ResultsListDocument).days
     assert [str(day.date) for day in listed] == days(folder)
-    assert listed[3] == DayRow(listed[3].date, ["report.html", "score.json"])
+    assert listed[3] == ResultsDay(listed[3].date, ["report.html", "score.json"])
     assert "2015-06-15  report.html, score.json" in ran.err

@@ -75,10 +75,10 @@ def test_a_restaurant_that_the_bundle_does_not_know_is_described_by_a_file(
     orders.head(20).with_columns(restaurant_id=pl.lit("999999")).write_csv(folder / "new.csv")
     known = pl.read_csv(files.restaurants).head(1).with_columns(restaurant_id=pl.lit(999_999))
     known.write_csv(folder / "more.csv")
-    assert score(folder / "new.csv", folder / "without.csv", store).basis["global"] == 20
+    assert score(folder / "new.csv", folder / "without.csv", store).fallback_level["global"] == 20
     document = score(folder / "new.csv", folder / "with.csv", store, "--restaurants", str(folder / "more.csv"))
     assert document.predicted == 20
-    assert document.basis["global"] == 0
+    assert document.fallback_level["global"] == 0
 
 
 def test_a_bundle_by_its_id(files: Files, two: Path, trained: str) -> None:

@@ -34,7 +34,7 @@ def test_days_without_orders_are_refused(files: Files, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("quick")
 def test_a_backtest_leaves_its_figures_where_it_is_told(files: Files, tmp_path: Path) -> None:
     said = preptime(
-        "backtest", *files.options, "--from", DATE, "--to", DATE, "--figures", tmp_path / "figures", "--json"
+        "backtest", *files.options, "--from", DATE, "--to", DATE, "--dvc-metrics", tmp_path / "figures", "--json"
     ).fine()
     scores = {one["name"]: one for one in json.loads(said.out)["scores"] if one["labels"] == "up_to_3h"}
     metrics = json.loads((tmp_path / "figures" / "metrics.json").read_text(encoding="utf-8"))

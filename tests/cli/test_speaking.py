@@ -93,7 +93,7 @@ def test_a_pipe_gets_lines_whole(files: Files, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("columns", [80, 120])
 def test_the_tables_fit_the_terminal(columns: int, two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("preptime.cli.speaking.PLAIN_WIDTH", columns)
+    monkeypatch.setattr("preptime.cli.speaking.PIPE_WIDTH", columns)
     listed = preptime("bundles", "list", "--store", two).fine().out
     table = [line for line in listed.splitlines() if line.startswith(("│", "|"))]
     assert len(table) == 2

@@ -43,7 +43,7 @@ def test_a_lost_comparison_is_fine(files: Files, store: Path, trained: str, monk
     document = ran.fine().document(TrainDocument)
     assert document.outcome == "refreshed"
     assert document.comparison is not None
-    assert not document.comparison.won
+    assert not document.comparison.passed
     assert document.champion not in {trained, document.bundle}
     assert champion(store) == document.champion
     assert "the champion's models with new history" in ran.err
@@ -66,7 +66,7 @@ def test_too_few_days_are_refused_unless_the_user_says_otherwise(
     call: tuple[str | Path, ...] = ("train", *few, "--date", DATE, "--store", tmp_path / "models", "--json")
     assert "6 days" in refused(preptime(*call), 1, "DataError").facts
     ran = preptime(*call, "--gate", "min_days=3", "--gate", "min_orders=500").fine()
-    assert {rule.name: rule.threshold for rule in ran.document(TrainDocument).gate.rules}["days"] == 3
+    assert {rule.name: rule.threshold for rule in ran.document(TrainDocument).gate.checks}["days"] == 3
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_a_port_in_use_is_said_before_anything_starts() -> None:
 def test_what_an_earlier_page_left_when_it_was_killed_is_swept(tmp_path: Path) -> None:
     with page_at(tmp_path) as page:
         page.wait_until("/_stcore/health")
-        left = tmp_path / "temporary" / f"preptime-page-{page.process.pid}-x"
+        left = tmp_path / "temporary" / f"preptime-ui-{page.process.pid}-x"
         left.mkdir()
         page.process.kill()
         page.process.wait()

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from preptime.scoring.day import DayDocument
+from preptime.scoring.day import DayScoreDocument
 from tests.dags.installation import Installation
 from tests.requirements import ROOT
 
@@ -114,7 +114,7 @@ def test_a_dag_unpaused_and_triggered_through_rest_succeeds(running: Running, mi
         time.sleep(0.5)
     assert state == "success"
     content = (migrated.results / f"date={DATE}" / "score.json").read_bytes()
-    assert msgspec.json.decode(content, type=DayDocument).outcome == "no_champion"
+    assert msgspec.json.decode(content, type=DayScoreDocument).outcome == "no_champion"
 
 
 def test_it_ends_with_all_it_started(running: Running) -> None:

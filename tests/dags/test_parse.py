@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from preptime.settings.declared import FOR_DAGS
+from preptime.settings.declared import DAG_SETTING_NAMES
 from tests.dags.installation import DAGS, Installation
 from tests.requirements import ROOT
 
@@ -135,7 +135,7 @@ def test_the_hours_are_the_demos_and_tasks_follow_each_other(as_commands: Parsed
 
 
 def test_a_pod_is_the_image_the_verb_and_what_the_template_says(as_pods: Parsed) -> None:
-    date = "{{ morning(logical_date | default(none)) }}"
+    date = "{{ as_of_date(logical_date | default(none)) }}"
     words = {
         "synthesize": ["synthesize", "--out", "/data/orders", "--orders", "30000", "--days", "62", "--start",
                        "{{ month_before(logical_date | default(none)) }}"],
@@ -181,6 +181,6 @@ def test_dags_import_airflow_and_the_standard_library() -> None:
 def test_every_setting_that_dags_read_may_stand_in_the_same_file_and_is_explained() -> None:
     """`.env` is read by both sides: what one knows must be no typo to the other."""
     read = {name for path in DAGS.glob("*.py") for name in re.findall(r"\"(PREPTIME_\w+)\"", path.read_text("utf-8"))}
-    assert read == FOR_DAGS
+    assert read == DAG_SETTING_NAMES
     page = (ROOT / "docs" / "daily-run.md").read_text(encoding="utf-8")
     assert [name for name in read if f"`{name}`" not in page] == []

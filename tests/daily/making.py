@@ -8,15 +8,15 @@ from pathlib import Path
 
 import polars as pl
 
-from preptime.cli.status import FINE, REFUSED
-from preptime.tables.results import MONITORING, MONITORING_METRICS, MONITORING_PAGE, RESPONSE
+from preptime.cli.status import SUCCESS, REFUSED_OR_ALERT
+from preptime.tables.results import MONITORING_FILE, MONITORING_METRICS_FILE, MONITORING_REPORT_FILE, RESPONSE_FILE
 from tests.cli.running import Ran, preptime
 
 FIRST, LAST = dt.date(2015, 6, 11), dt.date(2015, 6, 17)
 WEEK = tuple(FIRST + dt.timedelta(days=day) for day in range(7))
 """A week of mornings; orders are known from 1 June on."""
 
-WATCHED = (MONITORING, MONITORING_METRICS, MONITORING_PAGE, RESPONSE)
+WATCHED = (MONITORING_FILE, MONITORING_METRICS_FILE, MONITORING_REPORT_FILE, RESPONSE_FILE)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Place:
 
     def watch(self, date: dt.date) -> None:
         """What follows at nine: monitor, alert or not, then respond."""
-        assert self.run("monitor", date, "--prediction-log-folder", self.results / "no-log").status in {FINE, REFUSED}
+        assert self.run("monitor", date, "--prediction-log-folder", self.results / "no-log").status in {SUCCESS, REFUSED_OR_ALERT}
         self.run("respond", date).fine()
 
     def written(self, dates: tuple[dt.date, ...] = WEEK) -> dict[str, bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from preptime.evaluation.report import ReportData
+from preptime.evaluation.report import ReportContext
 from preptime.training import train
 from preptime.training.fit import FitPlan
 from tests.training.making import quick_plan
@@ -15,9 +15,9 @@ def plan(threads: int) -> FitPlan:
     return quick_plan(threads=threads)
 
 
-def report(data: ReportData) -> str:
+def report(data: ReportContext) -> str:
     """In place of the real one, whose pictures take longer than all else: what it would be drawn from."""
-    return f"<html>{data.bundle_id} {data.orders_used} {data.data_fingerprint} {data.audit} {data.rows_read}</html>"
+    return f"<html>{data.bundle_id} {data.orders_used} {data.data_fingerprint} {data.label_audit} {data.rows_read}</html>"
 
 
 def make_quick(patched: pytest.MonkeyPatch) -> None:

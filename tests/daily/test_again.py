@@ -55,16 +55,16 @@ def test_a_backfill_over_a_store_with_later_champions_gives_the_same_files(
     week: Place, rows: pl.DataFrame, tmp_path: Path
 ) -> None:
     again = copy_of(week, tmp_path, grown(rows, tmp_path / "orders.csv"))
-    log = ChampionLog(Store.open(str(again.store))).history()
+    log = ChampionLog(Store.open(str(again.store))).entries()
     for date in WEEK:
         again.day(date)
     assert again.written() == week.written()
-    assert ChampionLog(Store.open(str(again.store))).history() == log
+    assert ChampionLog(Store.open(str(again.store))).entries() == log
 
 
 def test_results_tell_no_clock_no_person_and_no_place(week: Place) -> None:
     told = b"".join(content for name, content in week.written().items() if not name.endswith(".parquet")).decode()
-    entry = ChampionLog(Store.open(str(week.store))).history()[-1]
+    entry = ChampionLog(Store.open(str(week.store))).entries()[-1]
     for secret in (entry.at[:10], f'"{entry.by}"', str(week.results), str(week.orders), str(week.store)):
         assert secret not in told
 

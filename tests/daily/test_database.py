@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from preptime.tables.open import open_predictions
+from preptime.tables.open import open_prediction_store
 from tests.cli.running import Ran, preptime, refused
 from tests.daily.making import WEEK, Place
 
@@ -36,13 +36,13 @@ def test_a_morning_on_a_database_is_the_morning_on_files(week: Place, place: Pla
     of_files = week.predictions(SECOND)
     mine = place.predictions(SECOND)
     assert mine.select("order_key", "predicted_seconds").equals(of_files.select("order_key", "predicted_seconds"))
-    kept = open_predictions(stored).read(SECOND)
+    kept = open_prediction_store(stored).read(SECOND)
     assert kept["order_key"].to_list() == mine["order_key"].to_list()
     assert kept["predicted_seconds"].to_list() == mine["predicted_seconds"].to_list()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("PREPTIME_PREDICTIONS_TO", stored)
+        patched.setenv("PREPTIME_PREDICTIONS_URL", stored)
         run(place, stored, "score", SECOND).fine()
-    assert open_predictions(stored).read(SECOND).equals(kept)
+    assert open_prediction_store(stored).read(SECOND).equals(kept)
 
 
 def test_a_database_that_goes_away_on_the_way_is_said_and_the_rerun_is_right(
@@ -57,15 +57,15 @@ def test_a_database_that_goes_away_on_the_way_is_said_and_the_rerun_is_right(
         connection.execute(
             "CREATE TRIGGER gone BEFORE INSERT ON preptime.predictions FOR EACH ROW EXECUTE FUNCTION gone()"
         )
-    document = refused(run(place, stored, "score", WEEK[0], "--out", stored, "--json"), 3, "FaultError")
+    document = refused(run(place, stored, "score", WEEK[0], "--out", stored, "--json"), 3, "OperationError")
     assert "was lost while it was written" in document.facts
     # score.json comes last: where it is, the day is done.
     assert not (place.results / f"date={WEEK[0]}" / "score.json").exists()
-    assert open_predictions(stored).days() == []
+    assert open_prediction_store(stored).days() == []
     with psycopg.connect(stored, autocommit=True) as connection:
         connection.execute("DROP TRIGGER gone ON preptime.predictions")
     run(place, stored, "score", WEEK[0], "--out", stored).fine()
-    kept, expected = open_predictions(stored).read(WEEK[0]), week.predictions(WEEK[0])
+    kept, expected = open_prediction_store(stored).read(WEEK[0]), week.predictions(WEEK[0])
     assert kept["predicted_seconds"].to_list() == expected["predicted_seconds"].to_list()
     assert kept["order_key"].to_list() == expected["order_key"].to_list()
 
@@ -73,7 +73,7 @@ def test_a_database_that_goes_away_on_the_way_is_said_and_the_rerun_is_right(
 def test_a_database_that_is_not_there_changes_nothing(week: Place, place: Place, tmp_path: Path) -> None:
     away = f"postgresql://postgres@/none?host={tmp_path}"
     for verb in ("train", "score"):
-        document = refused(run(place, away, verb, SECOND, "--json"), 3, "FaultError")
+        document = refused(run(place, away, verb, SECOND, "--json"), 3, "OperationError")
         assert "cannot be reached" in document.facts
     assert not place.results.exists()
     assert not place.store.exists()

@@ -19,7 +19,7 @@ import pytest
 
 from preptime.bundle.champions import ChampionLog
 from preptime.bundle.store import Store
-from preptime.scoring.day import DayDocument
+from preptime.scoring.day import DayScoreDocument
 from preptime.training.train import TrainDocument
 from tests.cli.conftest import damage
 from tests.cli.running import preptime, refused
@@ -45,7 +45,7 @@ def options(place: Place) -> tuple[str | Path, ...]:
 
 def log_of(place: Place) -> list[str]:
     """The bundles of the champion log, first to last."""
-    return [entry.bundle for entry in ChampionLog(Store.open(str(place.store))).history()]
+    return [entry.bundle for entry in ChampionLog(Store.open(str(place.store))).entries()]
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def test_a_full_disk_is_said_and_what_was_there_stays(week: Place, place: Place)
     assert "File too large" in document.facts
     assert log_of(place) == [log_of(place)[0]]
     with room(4_000):
-        document = refused(place.run("score", FIRST, "--json"), 3, "FaultError")
+        document = refused(place.run("score", FIRST, "--json"), 3, "OperationError")
     assert document.facts.startswith(f"{place.results}/date={FIRST}/predictions.parquet could not be written: File too")
     assert place.written((FIRST,)) == before
     place.day(SECOND)
@@ -100,7 +100,7 @@ def test_a_disk_without_room_is_said_and_what_was_there_stays(week: Place, tmp_p
             while file.write(bytes(4096)):
                 pass
         for date in (SECOND, THIRD):
-            document = refused(place.run("score", date, "--json"), 3, "FaultError")
+            document = refused(place.run("score", date, "--json"), 3, "OperationError")
             assert document.facts.startswith(f"{place.results}/date={date}/predictions.parquet could not be written")
             assert "No space left on device" in document.facts
         assert place.written(WEEK[1:3]) == before
@@ -143,7 +143,7 @@ def test_a_day_delivered_late_is_waited_for_and_the_day_is_answered_meanwhile(
     document = refused(place.run("train", SECOND, "--json"), 1, "DataError")
     assert str(FIRST) in document.facts
     place.run("score", SECOND).fine()
-    told = msgspec.json.decode((place.results / f"date={SECOND}" / "score.json").read_bytes(), type=DayDocument)
+    told = msgspec.json.decode((place.results / f"date={SECOND}" / "score.json").read_bytes(), type=DayScoreDocument)
     assert (told.outcome, told.history_date) == ("scored", FIRST)
     late = pl.concat([rows.filter((dates < FIRST) | (dates == SECOND)), rows.filter(dates == FIRST)])
     late.write_csv(place.orders)
@@ -158,8 +158,8 @@ def test_a_day_delivered_twice_is_learned_from_and_answered_once(week: Place, pl
     for date in WEEK[:2]:
         place.day(date)
     for date, count in ((FIRST, (of_days == FIRST).sum()), (SECOND, (of_days == SECOND).sum())):
-        told = msgspec.json.decode((place.results / f"date={date}" / "score.json").read_bytes(), type=DayDocument)
-        assert (told.orders, told.repeated) == (count, count)
+        told = msgspec.json.decode((place.results / f"date={date}" / "score.json").read_bytes(), type=DayScoreDocument)
+        assert (told.orders, told.duplicate_rows) == (count, count)
         answers = place.predictions(date).drop("prediction_bundle")
         assert answers.equals(week.predictions(date).drop("prediction_bundle"))
 
@@ -173,8 +173,8 @@ def test_one_bad_row_costs_one_row(week: Place, place: Place, rows: pl.DataFrame
     until(bad.drop("index"), SECOND).write_csv(place.orders)
     for date in WEEK[:2]:
         place.day(date)
-    told = msgspec.json.decode((place.results / f"date={SECOND}" / "score.json").read_bytes(), type=DayDocument)
-    assert (told.orders, told.predicted, told.refused) == (len(of_day), len(of_day) - 1, {"unparsable_number": 1})
+    told = msgspec.json.decode((place.results / f"date={SECOND}" / "score.json").read_bytes(), type=DayScoreDocument)
+    assert (told.orders, told.predicted, told.rejected) == (len(of_day), len(of_day) - 1, {"unparsable_number": 1})
     refused_row = place.predictions(SECOND).filter(pl.col("prediction_reason").is_not_null())
     assert refused_row["order_id"].to_list() == [rows["order_id"][of_day[7]]]
     good = place.predictions(SECOND).filter(pl.col("prediction_reason").is_null())
@@ -188,9 +188,9 @@ def test_a_champion_damaged_on_the_day_of_its_promotion_is_passed_over_and_mende
     damage(place.store, second)
     ran = place.run("score", SECOND).fine()
     assert f"{second} was champion and is refused: {second}/model.onnx: expected SHA-256" in ran.out
-    told = msgspec.json.decode((place.results / f"date={SECOND}" / "score.json").read_bytes(), type=DayDocument)
-    assert (told.bundle, told.passed_over) == (first, (second,))
-    document = refused(place.run("train", THIRD, "--json"), 3, "RefusedBundleError")
+    told = msgspec.json.decode((place.results / f"date={SECOND}" / "score.json").read_bytes(), type=DayScoreDocument)
+    assert (told.bundle, told.skipped_bundles) == (first, (second,))
+    document = refused(place.run("train", THIRD, "--json"), 3, "BundleVerificationError")
     assert f"The champion {second} is refused" in document.facts
     assert "is kept" in document.facts
     place.day(SECOND)  # the same content has the same id: training that morning again mends its bundle
@@ -202,7 +202,7 @@ def test_a_store_whose_champions_all_fail_answers_nothing(week: Place, place: Pl
     shutil.copytree(week.store, place.store)
     for bundle in Store.open(str(place.store)).bundle_ids():
         damage(place.store, bundle)
-    document = refused(place.run("score", WEEK[-1], "--json"), 3, "RefusedBundleError")
+    document = refused(place.run("score", WEEK[-1], "--json"), 3, "BundleVerificationError")
     assert document.facts.startswith(f"No champion up to {WEEK[-1]} opens.")
     assert not place.results.exists()
 

@@ -9,7 +9,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from preptime.scoring.day import DayDocument
+from preptime.scoring.day import DayScoreDocument
 from preptime.tables.report import CheckReport
 from tests.cli.running import preptime
 from tests.daily.making import LAST, Place, local_dates
@@ -47,8 +47,8 @@ def test_a_bad_row_in_a_million_is_found_and_named(million: tuple[Place, int]) -
 def test_a_bad_row_in_a_million_costs_its_day_one_prediction(million: tuple[Place, int]) -> None:
     place, bad = million
     place.run("score", LAST).fine()
-    told = msgspec.json.decode((place.results / f"date={LAST}" / "score.json").read_bytes(), type=DayDocument)
+    told = msgspec.json.decode((place.results / f"date={LAST}" / "score.json").read_bytes(), type=DayScoreDocument)
     assert told.orders > ROWS // 50
-    assert (told.predicted, told.refused) == (told.orders - 1, {"unparsable_number": 1})
+    assert (told.predicted, told.rejected) == (told.orders - 1, {"unparsable_number": 1})
     refused = place.predictions(LAST).filter(pl.col("prediction_reason").is_not_null())
     assert refused["order_id"].to_list() == [str(bad)]

@@ -9,9 +9,9 @@ import msgspec
 import polars as pl
 import pytest
 
-from preptime.bundle.champions import ChampionLog, Entry
+from preptime.bundle.champions import ChampionLog, LogEntry
 from preptime.bundle.store import Store
-from preptime.tables.results import RESPONSE
+from preptime.tables.results import RESPONSE_FILE
 from preptime.training.train import TrainDocument
 from tests.cli.conftest import damage
 from tests.cli.running import preptime, refused
@@ -28,9 +28,9 @@ def pruned(week: Place, tmp_path: Path) -> Place:
     return place
 
 
-def entries(place: Place) -> list[Entry]:
+def entries(place: Place) -> list[LogEntry]:
     """The champion log."""
-    return ChampionLog(Store.open(str(place.store))).history()
+    return ChampionLog(Store.open(str(place.store))).entries()
 
 
 def bundles(place: Place) -> set[str]:
@@ -38,12 +38,12 @@ def bundles(place: Place) -> set[str]:
     return set(Store.open(str(place.store)).bundle_ids())
 
 
-def gone(place: Place, action: str) -> Entry:
+def gone(place: Place, action: str) -> LogEntry:
     """The first champion made by `action` that the store no longer has."""
     return next(one for one in entries(place) if one.action == action and one.bundle not in bundles(place))
 
 
-def models_of(place: Place, refresh: Entry) -> Entry:
+def models_of(place: Place, refresh: LogEntry) -> LogEntry:
     """The promotion whose models a refresh has."""
     return [one for one in entries(place) if one.number < refresh.number and one.action == "promote"][-1]
 
@@ -56,7 +56,7 @@ def test_a_week_pruned_and_run_again_gives_the_same_files_and_bundles(week: Plac
         pruned.day(date)
         pruned.watch(date)
     assert pruned.all_written() == week.all_written()
-    assert any(path.endswith(RESPONSE) for path in pruned.all_written())
+    assert any(path.endswith(RESPONSE_FILE) for path in pruned.all_written())
     assert bundles(pruned) == bundles(week)
     assert entries(pruned) == log
 
@@ -121,7 +121,7 @@ def test_a_results_document_that_cannot_be_read_is_no_reason_to_write_over_it(pr
     damage(pruned.store, entries(pruned)[-1].bundle)
     (pruned.results / f"date={LAST}" / "score.json").write_text("{")
     before = pruned.written()
-    document = refused(pruned.run("score", LAST, "--json"), 3, "FaultError")
+    document = refused(pruned.run("score", LAST, "--json"), 3, "OperationError")
     assert "it is not known whose answers the day has" in document.facts
     assert pruned.written() == before
 

@@ -12,10 +12,10 @@ import pytest
 
 from preptime.bundle.champions import ChampionLog
 from preptime.bundle.store import Store
-from preptime.domain.dictionary import LATER
-from preptime.scoring.day import DayDocument, orders_of
-from preptime.tables.directory import read_directory
-from preptime.tables.open import open_table
+from preptime.domain.dictionary import OUTCOME_COLUMNS
+from preptime.scoring.day import DayScoreDocument, read_day_orders
+from preptime.tables.directory import read_restaurants
+from preptime.tables.open import open_source
 from tests.cli.running import refused
 from tests.daily.making import FIRST, LAST, Place, local_dates, until
 
@@ -29,9 +29,9 @@ def with_store(week: Place, place: Place) -> Place:
     return place
 
 
-def document(place: Place, date: dt.date) -> DayDocument:
+def document(place: Place, date: dt.date) -> DayScoreDocument:
     """`score.json` of a day."""
-    return msgspec.json.decode((place.results / f"date={date}" / "score.json").read_bytes(), type=DayDocument)
+    return msgspec.json.decode((place.results / f"date={date}" / "score.json").read_bytes(), type=DayScoreDocument)
 
 
 def test_each_order_of_the_day_once_by_time_and_nothing_of_what_is_only_known_later(
@@ -41,7 +41,7 @@ def test_each_order_of_the_day_once_by_time_and_nothing_of_what_is_only_known_la
     assert found["order_acknowledged_at"].to_list() == expected["order_acknowledged_at"].to_list()
     assert found.columns[0] == "order_key"
     assert found["order_key"].n_unique() == len(found)
-    assert not set(LATER) & set(found.columns)
+    assert not set(OUTCOME_COLUMNS) & set(found.columns)
     assert found["predicted_seconds"].null_count() == 0
     told = document(week, LAST)
     assert (told.outcome, told.orders, told.predicted) == ("scored", len(found), len(found))
@@ -152,7 +152,7 @@ def test_days_begin_at_each_restaurants_midnight_also_when_clocks_are_changed(
 ) -> None:
     """A day of 25 hours has two 01:30s and both are answered; one of 23 has none."""
     cities = list(ZONES)
-    directory = read_directory(
+    directory = read_restaurants(
         pl.DataFrame({"restaurant_id": range(len(cities)), "country": "UK", "city": cities, "type_of_food": "thai",
                       "time_zone": list(ZONES.values())})
     )  # fmt: skip
@@ -165,21 +165,21 @@ def test_days_begin_at_each_restaurants_midnight_also_when_clocks_are_changed(
     orders.write_csv(tmp_path / "orders.csv")
     found = {}
     for day in sorted({day for _, _, day in clocks}):
-        of_day = orders_of(open_table(tmp_path / "orders.csv"), dt.date(2015, month, day), directory)
+        of_day = read_day_orders(open_source(tmp_path / "orders.csv"), dt.date(2015, month, day), directory)
         for items in of_day.rows["number_of_items"]:
             found[int(items)] = day
     assert [found[items] for items in range(1, len(clocks) + 1)] == [day for _, _, day in clocks]
 
 
 def test_two_half_past_ones_are_two_orders_in_the_order_of_time(tmp_path: Path) -> None:
-    directory = read_directory(
+    directory = read_restaurants(
         pl.DataFrame({"restaurant_id": [1], "country": ["UK"], "city": ["London"], "type_of_food": ["thai"]})
     )
     moments = ["2015-10-25T01:30:00Z", "2015-10-25T00:30:00Z", "2015-10-25T00:30:00Z"]
     pl.DataFrame(
         {"order_acknowledged_at": moments, "restaurant_id": 1, "order_value_gbp": 20.0, "number_of_items": 2}
     ).write_csv(tmp_path / "orders.csv")
-    found = orders_of(open_table(tmp_path / "orders.csv"), dt.date(2015, 10, 25), directory)
+    found = read_day_orders(open_source(tmp_path / "orders.csv"), dt.date(2015, 10, 25), directory)
     assert found.rows["order_acknowledged_at"].to_list() == ["2015-10-25T00:30:00Z", "2015-10-25T01:30:00Z"]
-    assert found.repeated == 1
+    assert found.duplicate_rows == 1
     assert found.keys.n_unique() == 2

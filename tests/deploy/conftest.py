@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from preptime.bundle.champions import ChampionLog, EntryDraft
+from preptime.bundle.champions import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from scripts import images, pins
 from tests.bundle.making import DAY, put_bundle
@@ -28,7 +28,7 @@ def engine() -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def base(engine: Engine) -> str:
     """The pinned base where it can be had, else its stand-in."""
-    if pins.PINS.is_file() and engine.run("pull", pinned := pins.pins()["BASE"], check=False).returncode == 0:
+    if pins.DIGESTS_FILE.is_file() and engine.run("pull", pinned := pins.read_digests()["BASE"], check=False).returncode == 0:
         return pinned
     return standins.python(engine)
 
@@ -45,7 +45,7 @@ def image(engine: Engine, base: str) -> Callable[[str], str]:
                 if engine.host:
                     here.setenv("DOCKER_HOST", engine.host)
                 # One bill is looked at; each takes seconds.
-                bill = () if target == "serve" else ("--no-bill",)
+                bill = () if target == "serve" else ("--no-sbom",)
                 assert images.main([target, "--base", base, "--tag", TAG, *bill]) == 0
             built.add(target)
         return name
@@ -64,7 +64,7 @@ def store(tmp_path: Path) -> Path:
 def promote(folder: Path, bundle: str) -> None:
     """Make a bundle of a store its champion."""
     log = ChampionLog(Store.open(str(folder)))
-    draft = EntryDraft(bundle=bundle, date=DAY, action="promote", reason="test", by="test", at="2015-06-17T04:00:00Z")
+    draft = LogEntryDraft(bundle=bundle, date=DAY, action="promote", reason="test", by="test", at="2015-06-17T04:00:00Z")
     log.append(draft, log.current())
     shared(folder)
 

@@ -139,10 +139,10 @@ def ask(
 @contextmanager
 def an_engine() -> Iterator[Engine]:
     """The engine that DOCKER_HOST or the default socket leads to; else our own, gone without trace at the end."""
-    from scripts.images import docker
+    from scripts.images import find_docker
 
     requires(any(shutil.which("docker", path=folder) for folder in os.get_exec_path()), "Docker is not installed")
-    engine = Engine(docker(), None)
+    engine = Engine(find_docker(), None)
     if engine.run("info", check=False).returncode == 0:
         yield engine
         return

@@ -22,6 +22,6 @@ def serving_here(store: Path, port: int, **settings: str) -> tuple[str, ...]:
 
 def over(store: Path, **settings: str) -> tuple[str, ...]:
     """A store, read-only, and settings."""
-    given = {"PREPTIME_API_KEYS": KEYS, "PREPTIME_CHAMPION_SECONDS": "0.2"} | settings
+    given = {"PREPTIME_API_KEYS": KEYS, "PREPTIME_CHAMPION_POLL_SECONDS": "0.2"} | settings
     environment = (f"--env={name}={value}" for name, value in given.items() if value)
     return (f"--volume={store}:/data/models:ro", *environment)

@@ -20,18 +20,18 @@ def test_nothing_is_built_on_a_tag(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without a digest for every published image the build says how to get one, and begins nothing."""
-    monkeypatch.setattr(pins, "PINS", ROOT / "deploy" / "docker" / "none.env")
-    monkeypatch.setattr(images, "docker", lambda: "docker")
+    monkeypatch.setattr(pins, "DIGESTS_FILE", ROOT / "deploy" / "docker" / "none.env")
+    monkeypatch.setattr(images, "find_docker", lambda: "docker")
     assert images.main([]) == 2
     assert "images --pin" in capsys.readouterr().err
     file = tmp_path / "pins.env"
-    monkeypatch.setattr(pins, "PINS", file)
+    monkeypatch.setattr(pins, "DIGESTS_FILE", file)
     monkeypatch.setattr(pins, "ROOT", tmp_path)
     file.write_text(f"BASE=python:3.11@{DIGEST}\nPOSTGRES=postgres:17\n", encoding="utf-8")
-    with pytest.raises(UsageError, match="POSTGRES"):
-        pins.pins()
+    with pytest.raises(UsageError, match="POSTGRES_IMAGE"):
+        pins.read_digests()
     file.write_text(f"# by --pin\nBASE=python:3.11@{DIGEST}\nPOSTGRES=postgres:17@{DIGEST}\n", encoding="utf-8")
-    assert pins.pins() == {"BASE": f"python:3.11@{DIGEST}", "POSTGRES": f"postgres:17@{DIGEST}"}
+    assert pins.read_digests() == {"BASE": f"python:3.11@{DIGEST}", "POSTGRES_IMAGE": f"postgres:17@{DIGEST}"}
 
 
 def test_the_dockerfile_stands_on_the_base_alone() -> None:
@@ -76,13 +76,13 @@ def test_pip_is_lent_the_way_to_an_index_and_nothing_else(monkeypatch: pytest.Mo
         "PIP_CERT": str(certificates),
     }.items():
         monkeypatch.setenv(name, value)
-    with images.secrets() as options:
+    with images.build_secrets() as options:
         lent = dict(re.findall(r"id=(\w+),src=(\S+)", " ".join(options)))
         configuration = Path(lent["pip"]).read_text(encoding="utf-8")
     assert lent["certificates"] == str(certificates)
     assert "index-url = https://index.invalid/simple\n" in configuration
     assert "extra-index-url = https://more.invalid/simple\n" in configuration
-    assert f"cert = {images.CERTIFICATES}\n" in configuration
+    assert f"cert = {images.CERTIFICATES_PATH}\n" in configuration
     assert "/srv" not in configuration
     assert not Path(lent["pip"]).exists()
 

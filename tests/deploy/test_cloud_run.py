@@ -110,7 +110,7 @@ def test_one_command_goes_back_from_any_step(cloud: Cloud, capsys: pytest.Captur
     released("r2", capsys)
     for percent in (10, 100):
         shifted("r2", percent)
-        assert cloud_run.main(["back", *OF_THE_API]) == 0
+        assert cloud_run.main(["rollback", *OF_THE_API]) == 0
         assert cloud.shares() == {"preptime-api-00001-abc": 100}
     assert "All requests go to preptime-api-00001-abc." in capsys.readouterr().out
 
@@ -119,14 +119,14 @@ def test_the_next_release_goes_back_to_the_one_before_it(cloud: Cloud, capsys: p
     for suffix in ("r2", "r3"):
         released(suffix, capsys)
         shifted(suffix, 100)
-    assert cloud_run.main(["back", *OF_THE_API]) == 0
+    assert cloud_run.main(["rollback", *OF_THE_API]) == 0
     assert cloud.shares() == {"preptime-api-r2": 100}
 
 
 def test_there_is_nothing_to_go_back_to_before_the_first_release(
     cloud: Cloud, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cloud_run.main(["back", *OF_THE_API]) == 1
+    assert cloud_run.main(["rollback", *OF_THE_API]) == 1
     assert "no revision tagged 'previous'" in capsys.readouterr().err
     assert cloud.shares() == {"preptime-api-00001-abc": 100}
 
@@ -143,7 +143,7 @@ def test_jobs_get_the_image_one_by_one(cloud: Cloud) -> None:
 
 def test_what_gcloud_says_no_to_is_repeated(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
     (cloud.home / "traffic.json").write_text("[", encoding="utf-8")
-    assert cloud_run.main(["back", *OF_THE_API]) == 1
+    assert cloud_run.main(["rollback", *OF_THE_API]) == 1
     assert "gcloud run services describe" in capsys.readouterr().err
 
 
@@ -195,4 +195,4 @@ def test_smoke_says_when_nobody_answers(capsys: pytest.CaptureFixture[str]) -> N
 )
 def test_an_answer_that_is_no_prediction_is_seen(answer: dict[str, object]) -> None:
     with pytest.raises(cloud_run.ReleaseError):
-        cloud_run._check(answer, "b")
+        cloud_run._check_prediction(answer, "b")

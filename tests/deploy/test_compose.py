@@ -73,17 +73,17 @@ def running(engine: Engine, image: Build, tmp_path_factory: pytest.TempPathFacto
         "COMPOSE_DISABLE_ENV_FILE": "1",
         "ENV_FILE": str(folder / ".env"),
         "IMAGE_TAG": TAG,
-        "POSTGRES": standins.postgres(engine),
+        "POSTGRES_IMAGE": standins.postgres(engine),
         "ORDERS_FOLDER": str(orders),
         **ports,
     }
     with pytest.MonkeyPatch.context() as here:
         for name, value in (given | ({"DOCKER_HOST": engine.host} if engine.host else {})).items():
             here.setenv(name, value)
-        here.setattr(compose, "SECRETS", folder / ".env.secrets")
+        here.setattr(compose, "SECRETS_FILE", folder / ".env.secrets")
         try:
             said = _up()
-            secrets = dict(line.split("=", 1) for line in compose.SECRETS.read_text(encoding="utf-8").splitlines())
+            secrets = dict(line.split("=", 1) for line in compose.SECRETS_FILE.read_text(encoding="utf-8").splitlines())
             airflow = Airflow(int(ports["AIRFLOW_PORT"]), "airflow", secrets["_AIRFLOW_WWW_USER_PASSWORD"])
             api, ui = int(ports["PREPTIME_PORT"]), int(ports["PREPTIME_UI_PORT"])
             yield Running(engine, api, ui, airflow, secrets["PREPTIME_API_KEY"], orders / "orders.csv", said)
@@ -103,7 +103,7 @@ def _up() -> str:
 @pytest.mark.parametrize("profile", compose.PROFILES)
 def test_compose_reads_the_file(profile: str) -> None:
     """By the real program, which refuses what it does not know."""
-    names = (*compose.GENERATED, "PREPTIME_API_KEY", "PREPTIME_API_KEYS", "POSTGRES")
+    names = (*compose.SECRET_GENERATORS, "PREPTIME_API_KEY", "PREPTIME_API_KEYS", "POSTGRES_IMAGE")
     given = dict.fromkeys(names, "x") | {"PATH": "/usr/bin:/bin", "COMPOSE_DISABLE_ENV_FILE": "1", "ENV_FILE": "none"}
     command = [tool("docker-compose"), "--profile", profile, "config", "--format", "json"]
     read = subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, check=False)
@@ -131,30 +131,30 @@ def test_without_its_secrets_the_file_says_what_makes_them() -> None:
 
 
 def test_secrets_are_made_once_and_those_of_a_person_are_left_alone() -> None:
-    first = compose.completed({"POSTGRES_PASSWORD": "mine"}, {})
+    first = compose.add_missing_secrets({"POSTGRES_PASSWORD": "mine"}, {})
     assert "POSTGRES_PASSWORD" not in first
     assert first["PREPTIME_API_KEYS"].startswith("page:")
-    assert compose.completed({"POSTGRES_PASSWORD": "mine"}, first) == first
-    assert compose.completed({}, {})["POSTGRES_PASSWORD"] != compose.completed({}, {})["POSTGRES_PASSWORD"]
+    assert compose.add_missing_secrets({"POSTGRES_PASSWORD": "mine"}, first) == first
+    assert compose.add_missing_secrets({}, {})["POSTGRES_PASSWORD"] != compose.add_missing_secrets({}, {})["POSTGRES_PASSWORD"]
 
 
 def test_a_key_that_is_added_later_holds_and_one_that_is_taken_away_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compose, "SECRETS", tmp_path / "secrets")
-    told = {"POSTGRES": "postgres:local"}
-    page = compose.environment(told)["PREPTIME_API_KEYS"]
+    monkeypatch.setattr(compose, "SECRETS_FILE", tmp_path / "secrets")
+    told = {"POSTGRES_IMAGE": "postgres:local"}
+    page = compose.compose_environment(told)["PREPTIME_API_KEYS"]
     assert page.startswith("page:")
-    added = compose.environment(told | {"PREPTIME_API_KEYS": "demo:00"})
+    added = compose.compose_environment(told | {"PREPTIME_API_KEYS": "demo:00"})
     assert added["PREPTIME_API_KEYS"] == f"demo:00,{page}"
-    assert compose.environment(told)["PREPTIME_API_KEYS"] == page
+    assert compose.compose_environment(told)["PREPTIME_API_KEYS"] == page
 
 
 def test_up_says_where_everything_is(running: Running) -> None:
     for port in (running.api, running.ui, running.airflow.port):
         assert f"http://localhost:{port}" in running.said
     assert running.key in running.said
-    assert stat.S_IMODE(compose.SECRETS.stat().st_mode) == 0o600
+    assert stat.S_IMODE(compose.SECRETS_FILE.stat().st_mode) == 0o600
     assert len(running.names("--filter=health=healthy")) == 6
 
 
@@ -169,7 +169,7 @@ def test_airflow_trains_and_the_page_asks_the_api(running: Running) -> None:
     assert ready_within(running.api, LOOKED_WITHIN_SECONDS)
     with chromium() as browser, looking(browser, f"http://127.0.0.1:{running.ui}") as page:
         page.get_by_label("Your key", exact=True).fill(running.key)
-        page.get_by_role("button", name="Come in").click()
+        page.get_by_role("button", name="Log in").click()
         settle(page)
         page.set_input_files("input[type=file]", running.orders)
         settle(page)
@@ -179,7 +179,7 @@ def test_airflow_trains_and_the_page_asks_the_api(running: Running) -> None:
         settle(page)
         expect(page.get_by_test_id("stDownloadButton").first).to_be_visible()
     _, metrics = ask(running.api, "/metrics")
-    assert re.search(r'preptime_requests_total\{endpoint="/v1/predictions",status="200",key="page"\} [1-9]', metrics)
+    assert re.search(r'preptime_requests_total\{endpoint="/v1/predictions",status="200",key="dashboard"\} [1-9]', metrics)
 
 
 def ready_within(port: int, seconds: float) -> bool:

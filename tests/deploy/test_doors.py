@@ -20,10 +20,10 @@ import polars as pl
 import pytest
 
 import dev
-from preptime.bundle.champions import ChampionLog, EntryDraft
+from preptime.bundle.champions import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from preptime.keys import EXAMPLE_KEY
-from preptime.settings.declared import declared
+from preptime.settings.declared import iter_settings
 from preptime.settings.env_file import read_env_file
 from scripts import clean_docker
 from tests.bundle.making import DAY, put_bundle
@@ -56,13 +56,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for part in Path(sys.prefix).iterdir():
             if part.name != "preptime-setup.txt":
                 (home / name / part.name).symlink_to(part)
-        (home / name / "preptime-setup.txt").write_text(dev._stamp(which), encoding="utf-8")
+        (home / name / "preptime-setup.txt").write_text(dev._setup_stamp(which), encoding="utf-8")
     return home
 
 
 def environment(**more: str) -> dict[str, str]:
     """That of the tests, without settings of its own."""
-    own = {name for setting in declared() for name in setting.names}
+    own = {name for setting in iter_settings() for name in setting.names}
     return {name: value for name, value in os.environ.items() if name not in own} | {"PYTHON": sys.executable, **more}
 
 
@@ -182,7 +182,7 @@ def asked(port: int, method: str, path: str, body: object = None, key: str = "")
 def trained(home: Path) -> None:
     """As the first door would have left it."""
     store = Store.open(str(home / "demo" / "models"))
-    draft = EntryDraft(bundle=put_bundle(store), date=DAY, action="promote", reason="test", by="test", at="now")
+    draft = LogEntryDraft(bundle=put_bundle(store), date=DAY, action="promote", reason="test", by="test", at="now")
     ChampionLog(store).append(draft, None)
 
 
@@ -230,8 +230,8 @@ def test_the_third_door_says_when_the_first_was_not_taken(project: Path) -> None
 def test_the_last_door_removes_what_is_ours_and_nothing_else(project: Path, engine: Engine) -> None:
     archive = project / "empty.tar"
     subprocess.run(["tar", "--create", "--file", archive, "--files-from", "/dev/null"], check=True)
-    source = clean_docker.SOURCE.removeprefix("label=")
-    compose = clean_docker.PROJECT.removeprefix("label=")
+    source = clean_docker.SOURCE_FILTER.removeprefix("label=")
+    compose = clean_docker.PROJECT_FILTER.removeprefix("label=")
     engine.run("import", "--change", f"LABEL {source}", archive, "door-ours:test")
     engine.run("import", "--change", "LABEL of=others", archive, "door-theirs:test")
     for name, image in (("ours", "door-ours:test"), ("theirs", "door-theirs:test")):
@@ -276,5 +276,5 @@ def left(engine: Engine) -> dict[str, list[str]]:
 
 def test_the_labels_are_those_of_the_images_and_of_compose() -> None:
     dockerfile = (ROOT / "deploy" / "docker" / "Dockerfile").read_text(encoding="utf-8")
-    name, _, value = clean_docker.SOURCE.removeprefix("label=").partition("=")
+    name, _, value = clean_docker.SOURCE_FILTER.removeprefix("label=").partition("=")
     assert f'{name}="{value}"' in dockerfile

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from preptime.bundle.manifest import FORMAT, MANIFEST
+from preptime.bundle.manifest import BUNDLE_FORMAT, MANIFEST_FILE
 from preptime.bundle.store import Store
 from tests.api.processes import free_port
 from tests.bundle.making import put_bundle
@@ -234,7 +234,7 @@ def test_sigterm_during_a_change_of_champion_fails_no_request(engine: Engine, im
     bundles = [put_bundle(Store.open(str(store)), shift=shift) for shift in (10.0, 20.0, 30.0)]
     for bundle, wait in zip(bundles, (0.0, 0.15, 0.3), strict=True):
         port = free_port()
-        options = serving_here(store, port, PREPTIME_CHAMPION_SECONDS="0.1")
+        options = serving_here(store, port, PREPTIME_CHAMPION_POLL_SECONDS="0.1")
         with engine.started(image("serve"), options=options) as container:
             container.wait_until("/readyz", port=port)
             load = Load(port, clients=3)
@@ -265,20 +265,20 @@ def test_a_bundle_newer_than_the_code_is_refused_and_the_one_before_serves(
         container.wait_until("/readyz", port=port)
         before = predicts(port)
         promote(store, newer)
-        container.wait_until("/readyz", f"format {FORMAT + 1}", port=port)
+        container.wait_until("/readyz", f"format {BUNDLE_FORMAT + 1}", port=port)
         assert predicts(port) == before
     with engine.started(image("serve"), options=serving(store)) as container:
         port = container.port(INSIDE)
-        container.wait_until("/readyz", f"format {FORMAT + 1}", port=port)
+        container.wait_until("/readyz", f"format {BUNDLE_FORMAT + 1}", port=port)
         assert predicts(port) == before
     with engine.started(image("serve"), options=serving(copied_store)) as container:
         port = container.port(INSIDE)
-        container.wait_until("/readyz", f"format {FORMAT + 1}", port=port, status=503)
+        container.wait_until("/readyz", f"format {BUNDLE_FORMAT + 1}", port=port, status=503)
         assert ask(port, "/healthz")[0] == 200
 
 
 def make_newer(store: Path, bundle: str) -> None:
     """Let a bundle say that it is of the format after this code's."""
-    manifest = store / "bundles" / bundle / MANIFEST
+    manifest = store / "bundles" / bundle / MANIFEST_FILE
     manifest.chmod(0o644)
-    manifest.write_bytes(manifest.read_bytes().replace(b'"format": %d' % FORMAT, b'"format": %d' % (FORMAT + 1)))
+    manifest.write_bytes(manifest.read_bytes().replace(b'"format": %d' % BUNDLE_FORMAT, b'"format": %d' % (BUNDLE_FORMAT + 1)))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from preptime.settings import Settings
-from preptime.settings.declared import declared
+from preptime.settings.declared import iter_settings
 from scripts import cloud_run
 from tests.deploy.terraform import of_kind, parsed
 from tests.deploy.test_terraform import ENVIRONMENTS
@@ -63,13 +63,13 @@ def test_what_is_named_of_terraform_is_there() -> None:
 
 
 def test_settings_and_routes_named_are_the_codes() -> None:
-    known = {name for setting in declared() for name in setting.names}
+    known = {name for setting in iter_settings() for name in setting.names}
     for page in ("deploy-gcp", "deploy-gke", "deploy-vertex"):
         text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
         assert set(re.findall(r"\b(?:PREPTIME|AIP)_[A-Z_]+[A-Z]\b", text)) <= known, page
         assert "not been run" in text.replace("\n", " "), "what nobody has run is said so"
-    assert Settings().max_waiting == 64
-    assert "(`PREPTIME_MAX_WAITING`)" in PAGE
+    assert Settings().max_concurrent_requests == 64
+    assert "(`PREPTIME_MAX_CONCURRENT_REQUESTS`)" in PAGE
 
 
 def test_it_is_installed_from_the_checkout_before_it_is_called() -> None:
@@ -84,7 +84,7 @@ def test_it_is_installed_from_the_checkout_before_it_is_called() -> None:
 
 def test_the_command_back_is_a_command() -> None:
     (call,) = re.findall(r"python scripts/cloud_run\.py ([^`]+)`", PAGE)
-    assert cloud_run.parsed(call.replace('"$REGION"', "r").split()).verb == "back"
+    assert cloud_run.parse_arguments(call.replace('"$REGION"', "r").split()).command == "rollback"
 
 
 def test_workflows_named_take_what_they_are_given() -> None:

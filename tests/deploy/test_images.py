@@ -37,12 +37,12 @@ def test_an_image_runs_as_nobody_and_has_neither_pip_nor_compiler(engine: Engine
 
 
 def test_serve_is_small(engine: Engine, image: Build) -> None:
-    assert images.megabytes(engine.client, image("serve")) < 350
+    assert images.image_size_mb(engine.client, image("serve")) < 350
 
 
 def test_a_bill_says_what_an_image_holds(image: Build) -> None:
     image("serve")
-    bill = json.loads((images.BILLS / "serve.cdx.json").read_text(encoding="utf-8"))
+    bill = json.loads((images.SBOM_DIR / "serve.cdx.json").read_text(encoding="utf-8"))
     assert bill["bomFormat"] == "CycloneDX"
     held = {component["purl"].partition("@")[0] for component in bill["components"]}
     assert {"pkg:pypi/preptime", "pkg:pypi/onnxruntime", "pkg:deb/debian/libc6"} <= held
@@ -77,7 +77,7 @@ def test_what_is_baked_in_needs_no_store(
 ) -> None:
     if engine.host:
         monkeypatch.setenv("DOCKER_HOST", engine.host)
-    assert images.main(["serve", "--base", base, "--tag", "test-baked", "--bake", str(store), "--no-bill"]) == 0
+    assert images.main(["serve", "--base", base, "--tag", "test-baked", "--bake", str(store), "--no-sbom"]) == 0
     options = (*PUBLISHED, f"--env=PREPTIME_API_KEYS={KEYS}")
     with engine.started("preptime-serve:test-baked", options=options) as container:
         port = container.port(INSIDE)

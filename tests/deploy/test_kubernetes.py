@@ -16,12 +16,12 @@ import pytest
 import yaml
 
 from preptime.api.counts import WorkerState
-from preptime.api.metrics import exposition
+from preptime.api.metrics import format_exposition
 from preptime.cli.app import app
-from preptime.monitoring.monitor import LOOKED_AT_DAYS
+from preptime.monitoring.monitor import READ_DAYS
 from preptime.monitoring.prometheus import render
-from preptime.settings.declared import FOR_DAGS, declared
-from preptime.tables.bigquery.address import Address
+from preptime.settings.declared import DAG_SETTING_NAMES, iter_settings
+from preptime.tables.bigquery.address import BigQueryAddress
 from tests.deploy.manifests import K8S, Document, inside, promtool, rendered, tool
 from tests.monitoring.example import fired
 from tests.requirements import ROOT
@@ -146,7 +146,7 @@ def test_no_pod_gets_variables_of_services(overlay: str) -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_setting_named_exists_and_takes_its_value(overlay: str) -> None:
-    known = {name: setting for setting in declared() for name in setting.names}
+    known = {name: setting for setting in iter_settings() for name in setting.names}
     given: dict[str, str] = {}
     for one in documents(overlay):
         if one["kind"] == "ConfigMap":
@@ -190,7 +190,7 @@ def named_in(container: Document) -> list[object]:
 def test_airflow_is_told_what_its_dags_read() -> None:
     values = plain(yaml.safe_load((K8S / "airflow" / "values.yaml").read_text(encoding="utf-8")))
     given = {str(one["name"]): str(one["value"]) for one in msgspec.convert(values["env"], list[Document])}
-    assert given.keys() <= FOR_DAGS
+    assert given.keys() <= DAG_SETTING_NAMES
     assert given["PREPTIME_RUNNER"] == "kubernetes"
     (mounted,) = msgspec.convert(values["volumeMounts"], list[Document])
     assert given["PREPTIME_POD_TEMPLATE"] == f"{mounted['mountPath']}/pod-template.yaml"
@@ -265,7 +265,7 @@ def test_a_pod_has_time_to_end() -> None:
     (serve,) = containers(spec)
     (pause,) = inside(serve["lifecycle"], "seconds")
     grace = next(one["data"] for one in documents("local") if "preptime-api" in str(one["metadata"]))
-    server = int(str(plain(grace)["PREPTIME_GRACE_SECONDS"]))
+    server = int(str(plain(grace)["PREPTIME_SHUTDOWN_TIMEOUT_SECONDS"]))
     assert isinstance(pause, int)
     assert msgspec.convert(spec["terminationGracePeriodSeconds"], int) >= pause + server + 5
 
@@ -324,7 +324,7 @@ def test_bundles_are_kept_as_long_as_monitoring_looks_back() -> None:
     kept = [text("local"), (ROOT / "deploy" / "terraform" / "jobs.tf").read_text(encoding="utf-8")]
     for place in kept:
         (count,) = re.findall(r"bundles prune --keep (\d+)", place)
-        assert int(count) >= 2 * LOOKED_AT_DAYS
+        assert int(count) >= 2 * READ_DAYS
 
 
 def understood(words: list[str]) -> bool:
@@ -379,7 +379,7 @@ def test_google_is_reached_and_nothing_private_but_what_it_takes() -> None:
 def test_on_google_each_address_is_of_its_own_table() -> None:
     """The orders, the restaurants, and the dataset that predictions go to; as in Terraform."""
     given = {
-        name: Address.parse(value.replace("PROJECT", "a-project").replace("REGION", "europe-west1"))
+        name: BigQueryAddress.parse(value.replace("PROJECT", "a-project").replace("REGION", "europe-west1"))
         for one in documents("gke")
         if one["kind"] == "ConfigMap"
         for name, value in msgspec.convert(one["data"], dict[str, str]).items()
@@ -388,11 +388,11 @@ def test_on_google_each_address_is_of_its_own_table() -> None:
     assert {name: address.table for name, address in given.items()} == {
         "PREPTIME_ORDERS": "orders",
         "PREPTIME_RESTAURANTS": "restaurants",
-        "PREPTIME_PREDICTIONS_TO": "orders",
+        "PREPTIME_PREDICTIONS_URL": "orders",
     }
     assert len({(address.project, address.dataset, address.location) for address in given.values()}) == 1
-    database = given["PREPTIME_PREDICTIONS_TO"]
-    assert database.name == database.database
+    database = given["PREPTIME_PREDICTIONS_URL"]
+    assert database.name == database.database_url
 
 
 def test_images_are_those_that_the_page_pushes() -> None:
@@ -420,8 +420,8 @@ def test_googles_rules_are_ours() -> None:
 
 
 def test_metrics_named_in_rules_exist() -> None:
-    state = WorkerState(at=0.0, ready=True, bundle="b", number=1, history_at=0.0, refused="c", trouble="away")
-    served = set(re.findall(r"# TYPE (\w+)", exposition([], [state], 1.0).decode() + render(fired()).decode()))
+    state = WorkerState(updated_at=0.0, ready=True, bundle="b", champion_number=1, history_timestamp=0.0, rejected_bundle="c", champion_error="away")
+    served = set(re.findall(r"# TYPE (\w+)", format_exposition([], [state], 1.0).decode() + render(fired()).decode()))
     rules = (K8S / "alerts" / "alerts.yaml").read_text(encoding="utf-8")
     asked = {re.sub("_bucket$", "", name) for name in re.findall(r"\bpreptime_\w+", rules)}
     assert asked <= served

@@ -23,7 +23,7 @@ from preptime.api import champion
 from preptime.api.service import PredictionRecord
 from preptime.cli.app import app
 from preptime.settings import Settings
-from preptime.settings.declared import PREFIX, declared
+from preptime.settings.declared import PREFIX, iter_settings
 from tests.api.making import SomeSettings, client, make, some_serving
 from tests.deploy.manifests import tool
 from tests.deploy.terraform import FOLDER, blocks, modules, names_in, of_kind, parsed, text_of
@@ -108,12 +108,12 @@ def named_settings() -> dict[str, str]:
 
 
 def test_every_setting_is_one_of_the_codes() -> None:
-    known = {name for setting in declared() for name in setting.names}
+    known = {name for setting in iter_settings() for name in setting.names}
     named = named_settings()
     assert {"PREPTIME_STORE", "PREPTIME_API_KEYS", "AIP_HEALTH_ROUTE", "PREPTIME_RESULTS"} <= set(named)
     assert set(named) - OF_THE_PLATFORM <= known
     literal = {name: value for name, value in named.items() if "${" not in value and name.startswith(PREFIX)}
-    Settings.read(literal)
+    Settings.load(literal)
     assert len(literal) > 5
 
 
@@ -121,7 +121,7 @@ def test_routes_are_routes_of_the_api(tmp_path: Path) -> None:
     """Cloud Run keeps paths that end in z to itself; its own probes do not come from outside."""
     api = of_kind("module")["api"]
     ready = named_settings()["AIP_HEALTH_ROUTE"]
-    assert of_kind("module")["watching"].text("ready_path") == ready
+    assert of_kind("module")["alerting"].text("ready_path") == ready
     assert not ready.endswith("z")
     made = make(some_serving(tmp_path), SomeSettings(vertex_health_route=ready, vertex_predict_route=None))
     http = client(made.service, "front")
@@ -182,7 +182,7 @@ def test_the_jobs_are_those_of_the_dags() -> None:
     assert set(jobs()) == set(JOBS)
     called = set()
     for path in (ROOT / "dags").glob("daily_*.py"):
-        for inside in re.findall(r"verb\(\s*\"\w+\",\s*([^)]*?)minutes", path.read_text(encoding="utf-8")):
+        for inside in re.findall(r"preptime_task\(\s*\"\w+\",\s*([^)]*?)minutes", path.read_text(encoding="utf-8")):
             words = re.findall(r'"([a-z-]+)"', inside)
             called.add(" ".join(word for word in words if not word.startswith("--")))
     ours = {" ".join(word for word in shlex.split(job["command"])[1:] if word.isalpha()) for job in jobs().values()}
@@ -203,7 +203,7 @@ def test_the_prediction_log_is_recognised_by_what_it_writes() -> None:
 
 
 def test_the_alert_on_champions_names_the_logger_that_tells() -> None:
-    watching = text_of(FOLDER / "modules" / "watching")
+    watching = text_of(FOLDER / "modules" / "alerting")
     assert f'jsonPayload.logger=\\"{champion.__name__}\\"' in watching
     assert champion.logger.name == champion.__name__
 

@@ -61,8 +61,8 @@ def test_scripts_are_called_as_they_want_to_be(capsys: pytest.CaptureFixture[str
     ]
     assert len(calls) == 10
     for words in calls:
-        given = cloud_run.parsed([word.strip('"') for word in words])
-        assert given.verb in {"release", "smoke", "shift", "back", "jobs"}
+        given = cloud_run.parse_arguments([word.strip('"') for word in words])
+        assert given.command in {"release", "smoke", "shift", "rollback", "jobs"}
 
 
 def test_services_and_jobs_are_those_of_terraform() -> None:

@@ -2,20 +2,20 @@ from __future__ import annotations
 
 import pytest
 
-from preptime.domain.time_zones import zone, zone_name, zones_by_country
+from preptime.domain.time_zones import load_time_zone, resolve_time_zone, zones_by_country
 from preptime.errors import DataError
 
 
 def test_every_declared_zone_exists_here() -> None:
     for name in set(zones_by_country().values()):
-        assert zone(name).key == name
+        assert load_time_zone(name).key == name
 
 
 def test_no_country_is_declared_for_two_zones() -> None:
     # A name declared twice would be lost in the dictionary: as many names as the declaration spells.
     from preptime.domain import time_zones
 
-    spelt = [name for names in time_zones._COUNTRIES_OF.values() for name in names.split("|")]
+    spelt = [name for names in time_zones._COUNTRIES_BY_ZONE.values() for name in names.split("|")]
     assert len(spelt) == len(zones_by_country())
     assert spelt == [name.casefold() for name in spelt]
 
@@ -33,21 +33,21 @@ def test_no_country_is_declared_for_two_zones() -> None:
     ],
 )
 def test_a_country_gives_its_zone_by_name_or_code_in_any_case(country: str, expected: str) -> None:
-    assert zone_name(country, None) == expected
+    assert resolve_time_zone(country, None) == expected
 
 
 def test_a_restaurants_own_zone_wins() -> None:
-    assert zone_name("UK", "Atlantic/Bermuda") == "Atlantic/Bermuda"
-    assert zone_name("USA", "America/New_York") == "America/New_York"
+    assert resolve_time_zone("UK", "Atlantic/Bermuda") == "Atlantic/Bermuda"
+    assert resolve_time_zone("USA", "America/New_York") == "America/New_York"
 
 
 @pytest.mark.parametrize("country", ["USA", "Australia", "Atlantis"])
 def test_a_country_with_several_zones_or_none_says_what_to_add(country: str) -> None:
     with pytest.raises(DataError, match=rf"{country}.*time_zone"):
-        zone_name(country, None)
+        resolve_time_zone(country, None)
 
 
 @pytest.mark.parametrize("name", ["Europe/Londres", "", "/etc/passwd", "../x"])
 def test_a_zone_that_does_not_exist_is_named(name: str) -> None:
     with pytest.raises(DataError, match="IANA"):
-        zone_name(None, name)
+        resolve_time_zone(None, name)

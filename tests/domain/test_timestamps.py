@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from preptime.domain.timestamps import local_seconds
+from preptime.domain.timestamps import timestamp_to_seconds
 from preptime.errors import DataError
 
 LONDON = ZoneInfo("Europe/London")
@@ -13,7 +13,7 @@ PARIS = ZoneInfo("Europe/Paris")
 
 
 def _read(value: str | float | datetime, zone: ZoneInfo = LONDON) -> tuple[str, str]:
-    local, utc = (datetime.fromtimestamp(one, UTC).strftime("%Y-%m-%d %H:%M:%S") for one in local_seconds(value, zone))
+    local, utc = (datetime.fromtimestamp(one, UTC).strftime("%Y-%m-%d %H:%M:%S") for one in timestamp_to_seconds(value, zone))
     return local, utc
 
 
@@ -69,4 +69,4 @@ def test_a_skipped_half_past_two_stays_as_written() -> None:
 )  # fmt: skip
 def test_what_is_no_time_is_refused_with_what_was_found(written: str | float) -> None:
     with pytest.raises(DataError, match="is not a time"):
-        local_seconds(written, LONDON)
+        timestamp_to_seconds(written, LONDON)

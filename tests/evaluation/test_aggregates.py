@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preptime.evaluation.aggregates import (
-    SHOWN_VALUES,
-    actual_by_predicted,
+    MAX_SEGMENT_VALUES,
+    actual_quartile_rows,
     calibration_rows,
-    cell_rows,
-    chance_bounds,
-    count_cells,
+    density_rows,
+    wilson_interval,
+    count_density,
     count_errors,
     density_limit_minutes,
     error_rows,
@@ -19,13 +19,13 @@ from preptime.evaluation.aggregates import (
     segment_rows,
 )
 from preptime.evaluation.evaluated import LOOKUP
-from preptime.evaluation.segments import segments
+from preptime.evaluation.segments import score_segments
 from tests.evaluation.making import evaluated_orders
 
 
 def test_density_counts_each_order_inside_once() -> None:
     actual, predicted = np.array([30.0, 119.0, 125.0, 7200.0]), np.array([60.0, 61.0, 600.0, 600.0])
-    cells = cell_rows(count_cells(actual, predicted, 60))
+    cells = density_rows(count_density(actual, predicted, 60))
     assert [(cell["predicted"], cell["actual"], cell["orders"]) for cell in cells] == [(0, 0, 2), (10, 2, 1)]
     assert cells[0]["weight"] == 1
     assert cells[1]["weight"] == pytest.approx(np.sqrt(0.5), abs=1e-4)
@@ -40,7 +40,7 @@ def test_the_picture_ends_where_nearly_all_orders_do() -> None:
 def test_what_happened_is_the_quartiles_of_enough_orders() -> None:
     predicted = np.r_[np.full(40, 300.0), np.full(10, 1500.0)]
     actual = np.r_[np.arange(40) * 60.0, np.zeros(10)]
-    assert actual_by_predicted(actual, predicted, 25) == [{"predicted": 5.0, "low": 9.75, "median": 19.5, "high": 25.0}]
+    assert actual_quartile_rows(actual, predicted, 25) == [{"predicted": 5.0, "low": 9.75, "median": 19.5, "high": 25.0}]
 
 
 def test_errors_are_shares_of_all_orders() -> None:
@@ -52,17 +52,17 @@ def test_errors_are_shares_of_all_orders() -> None:
 
 def test_segments_are_the_largest_beside_the_lookup() -> None:
     orders = evaluated_orders(2000)
-    columns = orders.columns
+    columns = orders.segment_columns
     columns.type_of_food[:] = [f"food {i % 12}" for i in range(2000)]
-    found = segments(columns, orders.actual, orders.quantiles, orders.baselines[LOOKUP])
+    found = score_segments(columns, orders.actual, orders.quantiles, orders.baseline_predictions[LOOKUP])
     foods = segment_rows(found, ("type_of_food",))
-    assert len(foods) == SHOWN_VALUES
+    assert len(foods) == MAX_SEGMENT_VALUES
     cities = segment_rows(found, ("city",))
     assert [row["orders"] for row in cities] == sorted((row["orders"] for row in cities), reverse=True)
     london = next(segment for segment in found if segment.value == "London")
     assert london.mae is not None
     assert cities[0]["mae"] == pytest.approx(london.mae / 60)
-    enough = int((orders.columns.basis == 1).sum())
+    enough = int((orders.segment_columns.fallback_level == 1).sum())
     groups = [row["group"] for row in calibration_rows(found, enough)]
     assert groups == ["all orders"] * 4 + ["restaurant"] * 4 + ["city_food"] * 4
     assert "city_food" not in [row["group"] for row in calibration_rows(found, enough + 1)]
@@ -70,17 +70,17 @@ def test_segments_are_the_largest_beside_the_lookup() -> None:
 
 @given(n=st.integers(1, 100_000), share=st.floats(0, 1))
 def test_chance_bounds_hold_what_was_seen(n: int, share: float) -> None:
-    low, high = chance_bounds(share, n)
+    low, high = wilson_interval(share, n)
     assert -1e-12 <= low <= share + 1e-9
     assert share - 1e-9 <= high <= 1 + 1e-12
 
 
 def test_chance_bounds_as_published() -> None:
-    assert chance_bounds(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
-    assert chance_bounds(0.0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+    assert wilson_interval(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
+    assert wilson_interval(0.0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
 
 
 def test_importance_is_a_share_of_the_whole() -> None:
-    rows = importance_rows({"b": 1.0, "a": 1.0, "c": 2.0}, most=2)
+    rows = importance_rows({"b": 1.0, "a": 1.0, "c": 2.0}, limit=2)
     assert [(row["feature"], row["share"]) for row in rows] == [("c", 0.5), ("a", 0.25)]
     assert importance_rows({"a": 0.0})[0]["share"] == 0

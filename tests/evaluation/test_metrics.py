@@ -15,8 +15,8 @@ from sklearn.metrics import (
     r2_score,
 )
 
-from preptime.domain.prediction import LEVELS
-from preptime.errors import FaultError
+from preptime.domain.prediction import QUANTILE_LEVELS
+from preptime.errors import OperationError
 from preptime.evaluation.metrics import (
     BIAS,
     MAE,
@@ -72,7 +72,7 @@ def test_agrees_with_scikit_learn() -> None:
     assert MEDIAN_AE(actual, predicted) == pytest.approx(median_absolute_error(actual, predicted))
     assert RMSE(actual, predicted) == pytest.approx(mean_squared_error(actual, predicted) ** 0.5)
     assert R2(actual, predicted) == pytest.approx(r2_score(actual, predicted))
-    for p in LEVELS:
+    for p in QUANTILE_LEVELS:
         assert pinball(p)(actual, predicted) == pytest.approx(mean_pinball_loss(actual, predicted, alpha=p))
 
 
@@ -110,37 +110,37 @@ def test_no_orders_and_constant_labels_have_no_value() -> None:
     ],
 )
 def test_knows_its_direction(metric: Metric, good: float, bad: float) -> None:
-    assert metric.better(good, bad)
-    assert not metric.better(bad, good)
-    assert not metric.better(good, good)
+    assert metric.is_better(good, bad)
+    assert not metric.is_better(bad, good)
+    assert not metric.is_better(good, good)
 
 
 @pytest.mark.parametrize("metric", EVERY_METRIC, ids=lambda metric: metric.name)
 def test_no_value_is_never_better(metric: Metric) -> None:
-    assert metric.better(0.4, None)
-    assert metric.better(0.4, float("nan"))
-    assert not metric.better(None, 0.4)
-    assert not metric.better(None, None)
+    assert metric.is_better(0.4, None)
+    assert metric.is_better(0.4, float("nan"))
+    assert not metric.is_better(None, 0.4)
+    assert not metric.is_better(None, None)
 
 
 def test_worse_by_a_share_of_the_loss() -> None:
-    assert not MAE.worse_by(420.0, 400.0, 0.05)
-    assert MAE.worse_by(420.1, 400.0, 0.05)
-    assert R2.worse_by(0.3, 0.35, 0.05)  # 0.70 left to explain against 0.65
-    assert MAE.worse_by(None, 400.0, 0.05)
-    assert not MAE.worse_by(400.0, None, 0.05)
+    assert not MAE.is_worse_by(420.0, 400.0, 0.05)
+    assert MAE.is_worse_by(420.1, 400.0, 0.05)
+    assert R2.is_worse_by(0.3, 0.35, 0.05)  # 0.70 left to explain against 0.65
+    assert MAE.is_worse_by(None, 400.0, 0.05)
+    assert not MAE.is_worse_by(400.0, None, 0.05)
 
 
 def test_refuses_what_is_not_an_answer_for_each_order() -> None:
-    with pytest.raises(FaultError, match=r"1 of 4 values in 'predicted' are not finite"):
+    with pytest.raises(OperationError, match=r"1 of 4 values in 'predicted' are not finite"):
         MAE(ACTUAL, np.array([1.0, 2.0, np.nan, 4.0]))
-    with pytest.raises(FaultError, match="don't match"):
+    with pytest.raises(OperationError, match="don't match"):
         MAE(ACTUAL, PREDICTED[:3])
-    with pytest.raises(FaultError, match="don't match"):
+    with pytest.raises(OperationError, match="don't match"):
         MAE(ACTUAL, PREDICTED[:, None])
 
 
-@given(actual=seconds, predicted=seconds, p=st.sampled_from(LEVELS))
+@given(actual=seconds, predicted=seconds, p=st.sampled_from(QUANTILE_LEVELS))
 def test_bounds_hold_for_every_order(actual: np.ndarray, predicted: np.ndarray, p: float) -> None:
     share = quantile_coverage(p)(actual, predicted)
     loss = pinball(p)(actual, predicted)
@@ -166,10 +166,10 @@ def test_interval_coverage_is_what_its_ends_leave(
     assert inside is not None
     assert 0 <= inside <= 1
     assert inside == pytest.approx(1 - np.mean(actual < low) - np.mean(actual > high))
-    assert not interval_coverage(level).better(inside, level)
+    assert not interval_coverage(level).is_better(inside, level)
 
 
 def test_every_metric_is_in_the_documentation() -> None:
     page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
     for metric in (*POINT_METRICS, MEDIAN_WIDTH, interval_coverage(0.8), pinball(0.5)):
-        assert f"| `{metric.name}` | {metric.unit} | {metric.meaning} |" in page
+        assert f"| `{metric.name}` | {metric.unit} | {metric.description} |" in page

@@ -10,35 +10,35 @@ import pytest
 from preptime.bundle.manifest import Manifest
 from preptime.bundle.store import Store
 from preptime.evaluation.documents import BacktestDocument
-from preptime.evaluation.evaluated import backtest_document
-from preptime.evaluation.overview import overview, pair, segment_pairs
+from preptime.evaluation.evaluated import build_backtest_document
+from preptime.evaluation.overview import summarize_bundle, compare_evaluations, compare_segments
 from tests.bundle.making import put_bundle
 from tests.evaluation.making import HOSTILE, evaluated_orders
 
 
 def told(seed: int, first: str = "2015-06-10", last: str = "2015-06-16") -> BacktestDocument:
-    return backtest_document(evaluated_orders(2_000, seed), first, last)
+    return build_backtest_document(evaluated_orders(2_000, seed), first, last)
 
 
 @pytest.fixture
 def manifest(tmp_path: Path) -> Manifest:
     store = Store.open(str(tmp_path))
-    return store.manifest(put_bundle(store))
+    return store.read_manifest(put_bundle(store))
 
 
 def test_a_bundle_in_a_line_is_its_default_answer_beside_the_lookup(manifest: Manifest) -> None:
     document = told(1)
-    one = overview(msgspec.structs.replace(manifest, metrics=msgspec.to_builtins(document)))
+    one = summarize_bundle(msgspec.structs.replace(manifest, metrics=msgspec.to_builtins(document)))
     default = next(row for row in document.scores if row.name == "quantile" and row.labels == "up_to_3h")
     lookup = next(row for row in document.scores if row.name == "restaurant_lookup" and row.labels == "up_to_3h")
     assert (one.mae, one.orders, one.lookup_mae) == (default.mae, default.n, lookup.mae)
     assert one.coverage == document.interval.coverage
-    assert one.evaluated == "2015-06-10 to 2015-06-16"
+    assert one.evaluated_days == "2015-06-10 to 2015-06-16"
 
 
 def test_a_manifest_without_scores_has_no_figures(manifest: Manifest) -> None:
-    one = overview(manifest)
-    assert (one.mae, one.orders, one.coverage, one.evaluated) == (None, None, None, "")
+    one = summarize_bundle(manifest)
+    assert (one.mae, one.orders, one.coverage, one.evaluated_days) == (None, None, None, "")
     assert one.bundle == manifest.id
 
 
@@ -49,7 +49,7 @@ def test_the_better_of_two_knows_each_metrics_direction() -> None:
     )
     interval = msgspec.structs.replace(first.interval, coverage=0.95)
     second = msgspec.structs.replace(first, scores=scores, interval=interval)
-    better = {one.metric.name: one.better for one in pair(first, second).differences}
+    better = {one.metric.name: one.better for one in compare_evaluations(first, second).metrics}
     assert better == {
         "mae": "first",
         "median_ae": "neither",
@@ -62,14 +62,14 @@ def test_the_better_of_two_knows_each_metrics_direction() -> None:
 
 
 def test_only_figures_of_the_same_days_are_of_the_same_orders() -> None:
-    assert pair(told(1), told(2)).same_days
-    assert not pair(told(1), told(2, last="2015-06-17")).same_days
+    assert compare_evaluations(told(1), told(2)).same_days
+    assert not compare_evaluations(told(1), told(2, last="2015-06-17")).same_days
 
 
 def test_segments_that_both_have_are_paired_the_largest_first() -> None:
     first, second = told(1), told(2)
     fewer = tuple(one for one in second.segments if one.value != HOSTILE)
-    pairs = segment_pairs(first, msgspec.structs.replace(second, segments=fewer), "city")
+    pairs = compare_segments(first, msgspec.structs.replace(second, segments=fewer), "city")
     assert [one.value for one in pairs] == ["London", "Lyon", "Saint-Étienne"]
     london = next(one for one in first.segments if one.value == "London")
     assert (pairs[0].first, pairs[0].orders[0]) == (london.mae, london.n)

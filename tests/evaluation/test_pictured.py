@@ -7,22 +7,22 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from preptime.bundle.manifest import EVALUATION
-from preptime.bundle.manifest import decode as decode_manifest
+from preptime.bundle.manifest import EVALUATION_FILE
+from preptime.bundle.manifest import decode_manifest as decode_manifest
 from preptime.bundle.store import Store
 from preptime.domain.prediction import DEFAULT_MODEL
-from preptime.errors import RefusedBundleError, UsageError
-from preptime.evaluation.evaluated import LOOKUP, backtest_document
+from preptime.errors import BundleVerificationError, UsageError
+from preptime.evaluation.evaluated import LOOKUP, build_backtest_document
 from preptime.evaluation.pictured import (
     FORMAT,
     LabelCount,
-    Pictured,
-    answered,
+    ReportData,
+    summarize_predictions,
     decode,
     encode,
-    evaluation_of,
-    pictured_of,
-    shares,
+    backtest_of,
+    read_report_data,
+    importance_shares,
 )
 from tests.bundle.making import put_bundle, some_draft
 from tests.evaluation.making import evaluated_orders
@@ -30,31 +30,31 @@ from tests.evaluation.making import evaluated_orders
 RELEASES = Path(__file__).parents[1] / "bundle" / "releases"
 
 
-def pictured(n: int) -> Pictured:
-    return Pictured(
-        answers=answered(evaluated_orders(n)),
-        importance={"quantile": shares({"hour": 3.0, "weekday": 1.0})},
+def pictured(n: int) -> ReportData:
+    return ReportData(
+        predictions=summarize_predictions(evaluated_orders(n)),
+        importance={"quantile": importance_shares({"hour": 3.0, "weekday": 1.0})},
         orders_fitted=n,
         rows_read=n + 3,
-        labels=(LabelCount("label_zero", 3),),
+        label_counts=(LabelCount("label_zero", 3),),
     )
 
 
 def test_counts_are_of_the_orders_with_labels_up_to_three_hours() -> None:
     orders = evaluated_orders(3000)
-    found = answered(orders)
+    found = summarize_predictions(orders)
     assert found is not None
     assert found.orders == int(orders.up_to_3h.sum())
-    inside = sum(count for _, _, count in found.cells)
-    assert found.beyond == pytest.approx(1 - inside / found.orders)
-    assert 0 < found.beyond < 0.05
-    assert set(found.errors) == {DEFAULT_MODEL, LOOKUP}
-    assert all(0.9 * found.orders < sum(counts) <= found.orders for counts in found.errors.values())
-    assert all(middle.low <= middle.median <= middle.high for middle in found.middles)
+    inside = sum(count for _, _, count in found.density)
+    assert found.share_beyond_axes == pytest.approx(1 - inside / found.orders)
+    assert 0 < found.share_beyond_axes < 0.05
+    assert set(found.error_counts) == {DEFAULT_MODEL, LOOKUP}
+    assert all(0.9 * found.orders < sum(counts) <= found.orders for counts in found.error_counts.values())
+    assert all(middle.low <= middle.median <= middle.high for middle in found.actual_quartiles)
 
 
 def test_no_orders_no_answers() -> None:
-    assert answered(evaluated_orders(10).take(evaluated_orders(10).actual < 0)) is None
+    assert summarize_predictions(evaluated_orders(10).take(evaluated_orders(10).actual < 0)) is None
 
 
 def test_it_is_small_and_comes_back_as_it_was() -> None:
@@ -72,37 +72,37 @@ def test_what_other_code_wrote_is_nothing(content: bytes) -> None:
 
 
 def test_shares_add_up() -> None:
-    assert shares({"a": 1.0, "b": 3.0}) == {"a": 0.25, "b": 0.75}
-    assert shares({"a": 0.0}) == {"a": 0.0}
+    assert importance_shares({"a": 1.0, "b": 3.0}) == {"a": 0.25, "b": 0.75}
+    assert importance_shares({"a": 0.0}) == {"a": 0.0}
 
 
 def test_the_evaluation_of_a_manifest_or_nothing(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
-    manifest = store.manifest(put_bundle(store))
-    assert evaluation_of(manifest) is None
-    assert pictured_of(store, manifest) is None
-    document = backtest_document(evaluated_orders(100), "2015-06-10", "2015-06-16")
+    manifest = store.read_manifest(put_bundle(store))
+    assert backtest_of(manifest) is None
+    assert read_report_data(store, manifest) is None
+    document = build_backtest_document(evaluated_orders(100), "2015-06-10", "2015-06-16")
     told = msgspec.structs.replace(manifest, metrics=msgspec.to_builtins(document))
-    assert evaluation_of(told) == document
+    assert backtest_of(told) == document
     assert some_draft().metrics
 
 
 def test_a_bundle_of_the_first_release_says_what_it_has(tmp_path: Path) -> None:
     (path,) = RELEASES.glob("0.1.0/*/manifest.json")
     manifest = decode_manifest(path.read_bytes())
-    evaluation = evaluation_of(manifest)
+    evaluation = backtest_of(manifest)
     assert evaluation is not None
     assert evaluation.scores
-    assert pictured_of(Store.open(str(tmp_path)), manifest) is None
+    assert read_report_data(Store.open(str(tmp_path)), manifest) is None
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
-    manifest = store.manifest(put_bundle(store))
-    path = store.fetch(manifest.id) / EVALUATION
+    manifest = store.read_manifest(put_bundle(store))
+    path = store.fetch(manifest.id) / EVALUATION_FILE
     path.chmod(0o644)
     path.write_bytes(b'{"format":2}')
-    with pytest.raises(RefusedBundleError, match=r"evaluation\.json: expected SHA-256"):
-        pictured_of(store, manifest)
+    with pytest.raises(BundleVerificationError, match=r"evaluation\.json: expected SHA-256"):
+        read_report_data(store, manifest)
     with pytest.raises(UsageError, match="has no plots"):
         store.read_file(manifest, "plots.json")

@@ -15,7 +15,7 @@ import pytest
 
 from preptime.evaluation.charts import DARK, LIGHT
 from preptime.evaluation.report import render_report
-from preptime.evaluation.svg import dark_rules
+from preptime.evaluation.svg import dark_mode_css
 from tests.evaluation.making import HOSTILE, HOSTILE_IN_QUOTES, evaluated_orders, report_data
 
 REPOSITORY = Path(__file__).parents[2]
@@ -84,7 +84,7 @@ def test_names_are_text_wherever_they_stand(page: Page) -> None:
 
 def test_has_every_section_and_every_chart_says_what_it_shows(html: str, page: Page) -> None:
     sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
-    assert sections == ["models", "answers", "hours", "segments", "learned", "gate"]
+    assert sections == ["models", "predictions", "hours", "segments", "training", "gate"]
     pictures = [attributes for tag, attributes in page.tags if tag == "svg"]
     assert len(pictures) == 14  # seven charts, each for wide and for narrow pages
     assert all(
@@ -94,7 +94,7 @@ def test_has_every_section_and_every_chart_says_what_it_shows(html: str, page: P
         "mean error, minutes",
         "predicted (p50), minutes",
         "actual, minutes",
-        "claimed",
+        "nominal",
         "orders inside p10–p90",
     ):
         assert html.count(f">{axis}</text>") >= 2
@@ -116,13 +116,13 @@ def test_pictures_fit_their_page(page: Page) -> None:
 
 def test_every_colour_of_a_picture_has_a_dark_counterpart(html: str, page: Page) -> None:
     assert "prefers-color-scheme: dark" in html
-    assert dark_rules() in html
-    themed = set(re.findall(r'\[fill="([^"]*)"\]', dark_rules()))
-    assert len(themed) == len(set(LIGHT.groups)) + 7  # no two roles share a colour, or one would take the other's
+    assert dark_mode_css() in html
+    themed = set(re.findall(r'\[fill="([^"]*)"\]', dark_mode_css()))
+    assert len(themed) == len(set(LIGHT.series)) + 7  # no two roles share a colour, or one would take the other's
     inside = [a for tag, a in page.tags if tag in {"path", "rect", "line", "text", "g", "circle"}]
     drawn = {attributes.get(name) for attributes in inside for name in ("fill", "stroke")}
     assert drawn <= themed | {None, "none", "transparent"}
-    assert len(DARK.groups) == len(LIGHT.groups)
+    assert len(DARK.series) == len(LIGHT.series)
 
 
 def test_same_data_same_bytes(html: str) -> None:
@@ -149,7 +149,7 @@ def test_tables_show_each_answer_beside_the_baselines(page: Page) -> None:
 
 def test_no_orders_no_figures_but_a_report() -> None:
     nothing = evaluated_orders(50).take(np.zeros(50, dtype=bool))
-    data = replace(report_data(nothing), importances={}, audit=(), gate=None)
+    data = replace(report_data(nothing), importances={}, label_audit=(), gate=None)
     page = Page(render_report(data))
     assert page.open == []
     assert not [tag for tag, _ in page.tags if tag == "svg"]

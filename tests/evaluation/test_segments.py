@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preptime.domain.order import UNKNOWN, OrderColumns
-from preptime.domain.prediction import BASES, LEVELS
-from preptime.errors import FaultError
+from preptime.domain.order import UNKNOWN_CODE, OrderColumns
+from preptime.domain.prediction import FALLBACK_LEVELS, QUANTILE_LEVELS
+from preptime.errors import OperationError
 from preptime.evaluation.documents import BacktestDocument, Score
 from preptime.evaluation.metrics import MAE
-from preptime.evaluation.scores import interval, quantile_scores, score, segment_regressions
-from preptime.evaluation.segments import SEGMENTS, UNKNOWN_LABEL, SegmentColumns, segments
+from preptime.evaluation.scores import compute_interval, quantile_scores, compute_score, segment_regressions
+from preptime.evaluation.segments import DIMENSIONS, UNKNOWN_VALUE, SegmentColumns, score_segments
 from preptime.features.directory import Vocabularies
 
 
@@ -26,52 +26,52 @@ def sample(n: int, seed: int = 0) -> tuple[SegmentColumns, np.ndarray, np.ndarra
         type_of_food=random.choice(["thai", "pizza"], n),
         hour=random.integers(0, 24, n),
         number_of_items=random.integers(0, 15, n),
-        basis=random.integers(0, len(BASES), n).astype(np.int8),
+        fallback_level=random.integers(0, len(FALLBACK_LEVELS), n).astype(np.int8),
     )
     actual = random.gamma(2.0, 500.0, n)
-    quantiles = np.sort(random.gamma(2.0, 500.0, (n, len(LEVELS))), axis=1).astype(np.float32)
+    quantiles = np.sort(random.gamma(2.0, 500.0, (n, len(QUANTILE_LEVELS))), axis=1).astype(np.float32)
     return columns, actual, quantiles, random.gamma(2.0, 500.0, n)
 
 
 @given(n=st.integers(0, 60), seed=st.integers(0, 10_000))
 def test_each_cut_parts_the_orders(n: int, seed: int) -> None:
     columns, actual, quantiles, lookup = sample(n, seed)
-    found = segments(columns, actual, quantiles, lookup)
+    found = score_segments(columns, actual, quantiles, lookup)
     counts: Counter[str] = Counter()
     for segment in found:
         counts[segment.segment] += segment.n
         assert segment.n > 0
         assert segment.coverage is not None
         assert 0 <= segment.coverage <= 1
-    assert counts == ({definition.name: n for definition in SEGMENTS} if n else {})
+    assert counts == ({definition.name: n for definition in DIMENSIONS} if n else {})
     assert len({(segment.segment, segment.value) for segment in found}) == len(found)
 
 
 def test_a_segment_is_the_metric_of_its_rows() -> None:
     columns, actual, quantiles, lookup = sample(500)
-    found = {(segment.segment, segment.value): segment for segment in segments(columns, actual, quantiles, lookup)}
+    found = {(segment.segment, segment.value): segment for segment in score_segments(columns, actual, quantiles, lookup)}
     rows = columns.city == "Lyon"
     lyon = found["city", "Lyon"]
     assert lyon.n == rows.sum()
     assert lyon.mae == MAE(actual[rows], quantiles[rows, 1])
     assert lyon.lookup_mae == MAE(actual[rows], lookup[rows])
     assert lyon.quantiles == quantile_scores(actual[rows], quantiles[rows])
-    assert found["overall", "all"].coverage == interval(actual, quantiles).coverage
+    assert found["overall", "all"].coverage == compute_interval(actual, quantiles).coverage
     assert found["hour", "13"].n == (columns.hour == 13).sum()
-    assert found["basis", "city_food"].n == (columns.basis == 1).sum()
+    assert found["fallback_level", "city_food"].n == (columns.fallback_level == 1).sum()
 
 
 def test_values_stand_in_the_order_people_expect() -> None:
-    found = segments(*sample(3000))
+    found = score_segments(*sample(3000))
     assert [s.value for s in found if s.segment == "items"] == ["1", "2", "3", "4–5", "6–8", "9+"]
     assert [s.value for s in found if s.segment == "hour"] == [str(hour) for hour in range(24)]
-    assert [s.value for s in found if s.segment == "basis"] == list(BASES)
+    assert [s.value for s in found if s.segment == "fallback_level"] == list(FALLBACK_LEVELS)
 
 
 def test_items_fall_into_their_bins() -> None:
     items = np.array([0, 1, 2, 3, 4, 5, 6, 8, 9, 38])
     columns = SegmentColumns(np.full(10, "x"), np.full(10, "x"), np.zeros(10, np.int64), items, np.zeros(10, np.int8))
-    cut = next(definition for definition in SEGMENTS if definition.name == "items").cut(columns)
+    cut = next(definition for definition in DIMENSIONS if definition.name == "items").split(columns)
     assert [cut.values[code] for code in cut.codes] == ["1", "1", "2", "3", "4–5", "4–5", "6–8", "6–8", "9+", "9+"]
 
 
@@ -82,38 +82,38 @@ def test_columns_from_coded_orders() -> None:
         restaurant_id=np.array([1, 2]),
         order_value_gbp=np.array([10.0, 20.0]),
         number_of_items=np.array([1, 2]),
-        country=np.array([0, UNKNOWN], dtype=np.int32),
-        city=np.array([1, UNKNOWN], dtype=np.int32),
-        type_of_food=np.array([UNKNOWN, 0], dtype=np.int32),
+        country=np.array([0, UNKNOWN_CODE], dtype=np.int32),
+        city=np.array([1, UNKNOWN_CODE], dtype=np.int32),
+        type_of_food=np.array([UNKNOWN_CODE, 0], dtype=np.int32),
     )
     vocabularies = Vocabularies(("UK",), ("Cork", "London"), ("thai",), ("Europe/London",))
-    columns = SegmentColumns.of(orders, vocabularies, np.array([0, 4], dtype=np.int8))
-    assert columns.city.tolist() == ["London", UNKNOWN_LABEL]
-    assert columns.type_of_food.tolist() == [UNKNOWN_LABEL, "thai"]
+    columns = SegmentColumns.from_orders(orders, vocabularies, np.array([0, 4], dtype=np.int8))
+    assert columns.city.tolist() == ["London", UNKNOWN_VALUE]
+    assert columns.type_of_food.tolist() == [UNKNOWN_VALUE, "thai"]
     assert columns.hour.tolist() == [9, 0]
     twice = SegmentColumns.concatenate([columns, columns.take(slice(1, 2))])
     assert len(twice) == 3
-    assert twice.basis.tolist() == [0, 4, 4]
+    assert twice.fallback_level.tolist() == [0, 4, 4]
 
 
 def test_regressions_are_large_segments_that_got_worse() -> None:
     columns, actual, _, lookup = sample(2000)
     columns.city[:150] = "Leeds"  # under 200 orders: says too little
-    champion = np.repeat(actual[:, None] + 100, len(LEVELS), axis=1)
-    challenger = np.repeat(actual[:, None] + 90, len(LEVELS), axis=1)
+    champion = np.repeat(actual[:, None] + 100, len(QUANTILE_LEVELS), axis=1)
+    challenger = np.repeat(actual[:, None] + 90, len(QUANTILE_LEVELS), axis=1)
     challenger[columns.city == "Cork"] += 16  # 106 against 100: 6 % worse
     challenger[columns.city == "Lyon"] += 14  # 4 %
     challenger[columns.city == "Leeds"] += 500
-    before = segments(columns, actual, champion, lookup)
-    after = segments(columns, actual, challenger, lookup)
+    before = score_segments(columns, actual, champion, lookup)
+    after = score_segments(columns, actual, challenger, lookup)
     found = [regression for regression in segment_regressions(after, before) if regression.segment == "city"]
     assert [(regression.value, regression.n) for regression in found] == [("Cork", int((columns.city == "Cork").sum()))]
     assert found[0].champion_mae == pytest.approx(100)
     assert found[0].challenger_mae == pytest.approx(106)
     assert "Leeds" in [regression.value for regression in segment_regressions(after, before, min_orders=150)]
     assert segment_regressions(before, before) == []
-    with pytest.raises(FaultError, match="other orders"):
-        segment_regressions(after, segments(columns.take(slice(1, None)), actual[1:], champion[1:], lookup[1:]))
+    with pytest.raises(OperationError, match="other orders"):
+        segment_regressions(after, score_segments(columns.take(slice(1, None)), actual[1:], champion[1:], lookup[1:]))
 
 
 def test_the_document_is_the_one_that_was_promised() -> None:
@@ -124,12 +124,12 @@ def test_the_document_is_the_one_that_was_promised() -> None:
         last_day="2015-06-23",
         default_model="quantile",
         scores=(
-            score("quantile", "model", "up_to_3h", actual, quantiles[:, 1]),
-            score("restaurant_lookup", "baseline", "inside_fence", empty, empty),
+            compute_score("quantile", "model", "up_to_3h", actual, quantiles[:, 1]),
+            compute_score("restaurant_lookup", "baseline", "within_label_limit", empty, empty),
         ),
-        interval=interval(actual, quantiles),
+        interval=compute_interval(actual, quantiles),
         quantiles=quantile_scores(actual, quantiles),
-        segments=segments(columns, actual, quantiles, lookup),
+        segments=score_segments(columns, actual, quantiles, lookup),
     )
     text = msgspec.json.encode(document)
     plain = msgspec.json.decode(text)
@@ -139,6 +139,6 @@ def test_the_document_is_the_one_that_was_promised() -> None:
     assert plain["scores"][1]["mae"] is None
     assert list(plain["interval"]) == ["level", "coverage", "median_width_seconds"]
     assert plain["interval"]["level"] == 0.8
-    assert [list(entry) for entry in plain["quantiles"]] == [["p", "coverage", "pinball"]] * len(LEVELS)
-    assert [entry["p"] for entry in plain["quantiles"]] == list(LEVELS)
+    assert [list(entry) for entry in plain["quantiles"]] == [["p", "coverage", "pinball"]] * len(QUANTILE_LEVELS)
+    assert [entry["p"] for entry in plain["quantiles"]] == list(QUANTILE_LEVELS)
     assert msgspec.json.decode(text, type=BacktestDocument) == document

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Literal
 
 from preptime.evaluation.documents import BacktestDocument, Interval, QuantileScore, Score, Segment
-from preptime.evaluation.tracked import CALIBRATION, HOURS, METRICS, MODELS, metrics, write_tracked
+from preptime.evaluation.tracked import CALIBRATION_FILE, HOURS_FILE, METRICS_FILE, MODELS_FILE, dvc_metrics, write_dvc_files
 
 QUANTILES = (QuantileScore(0.1, 0.101234567, 30.5), QuantileScore(0.5, None, None))
 
 
 def _score(
-    name: str, mae: float | None, labels: Literal["up_to_3h", "inside_fence"], kind: Literal["model", "baseline"]
+    name: str, mae: float | None, labels: Literal["up_to_3h", "within_label_limit"], kind: Literal["model", "baseline"]
 ) -> Score:
     return Score(name, kind, labels, 10, mae, 240.0, 800.0, 0.3, -20.0, 0.55)
 
@@ -28,7 +28,7 @@ DOCUMENT = BacktestDocument(
     (
         _score("quantile", 432.123456, "up_to_3h", "model"),
         _score("restaurant_lookup", None, "up_to_3h", "baseline"),
-        _score("quantile", 1.0, "inside_fence", "model"),
+        _score("quantile", 1.0, "within_label_limit", "model"),
     ),
     Interval(0.8, 0.81, 900.0),
     QUANTILES,
@@ -37,7 +37,7 @@ DOCUMENT = BacktestDocument(
 
 
 def test_the_metrics_are_numbers_by_name_over_the_decisive_labels() -> None:
-    found = metrics(DOCUMENT)
+    found = dvc_metrics(DOCUMENT)
     assert found["quantile"]["mae_seconds"] == 432.1235
     assert found["restaurant_lookup"]["mae_seconds"] is None
     assert found["interval"] == {"coverage": 0.81, "median_width_seconds": 900.0}
@@ -46,14 +46,14 @@ def test_the_metrics_are_numbers_by_name_over_the_decisive_labels() -> None:
 
 def test_the_files_are_the_same_bytes_for_the_same_document(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        write_tracked(tmp_path / name, DOCUMENT)
-    for name in (METRICS, MODELS, CALIBRATION, HOURS):
+        write_dvc_files(tmp_path / name, DOCUMENT)
+    for name in (METRICS_FILE, MODELS_FILE, CALIBRATION_FILE, HOURS_FILE):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    assert json.loads((tmp_path / "one" / METRICS).read_text(encoding="utf-8")) == metrics(DOCUMENT)
-    with (tmp_path / "one" / HOURS).open(encoding="utf-8", newline="") as file:
+    assert json.loads((tmp_path / "one" / METRICS_FILE).read_text(encoding="utf-8")) == dvc_metrics(DOCUMENT)
+    with (tmp_path / "one" / HOURS_FILE).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["hour"] for row in rows] == ["9", "19"], "in the order of the clock; hours without orders are left out"
-    with (tmp_path / "one" / MODELS).open(encoding="utf-8", newline="") as file:
+    with (tmp_path / "one" / MODELS_FILE).open(encoding="utf-8", newline="") as file:
         assert list(csv.reader(file)) == [
             ["model", "mae_seconds"],
             ["quantile", "432.1235"],

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from preptime.evaluation.evaluated import LOOKUP, EvaluatedOrders, backtest_document
-from preptime.evaluation.scores import keeps_promise
-from preptime.evaluation.verdict import find_score, in_minutes, in_percent, verdict
+from preptime.evaluation.evaluated import LOOKUP, EvaluatedOrders, build_backtest_document
+from preptime.evaluation.scores import coverage_in_band
+from preptime.evaluation.verdict import find_score, format_minutes, format_percent, summary_sentences
 from tests.evaluation.making import evaluated_orders
 
 
 def told(orders: EvaluatedOrders) -> str:
-    return " ".join(verdict(backtest_document(orders, "2015-06-17", "2015-06-23"))).replace("\N{NO-BREAK SPACE}", " ")
+    return " ".join(summary_sentences(build_backtest_document(orders, "2015-06-17", "2015-06-23"))).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def exact(distance_seconds: float, lookup_distance_seconds: float, width_seconds: float) -> EvaluatedOrders:
@@ -25,7 +25,7 @@ def exact(distance_seconds: float, lookup_distance_seconds: float, width_seconds
         orders,
         actual=actual,
         up_to_3h=np.ones(40, dtype=bool),
-        inside_fence=np.ones(40, dtype=bool),
+        within_label_limit=np.ones(40, dtype=bool),
         points={},
         quantiles=np.stack([median - half, median, median + half / 2, median + half], axis=1),
         baselines={LOOKUP: actual - lookup_distance_seconds},
@@ -50,22 +50,22 @@ def test_a_model_that_loses_to_the_lookup_is_told_so() -> None:
 
 def test_a_kept_promise_is_just_told() -> None:
     orders = evaluated_orders(4000)
-    coverage = backtest_document(orders, "2015-06-17", "2015-06-23").interval.coverage
-    assert keeps_promise(coverage)
+    coverage = build_backtest_document(orders, "2015-06-17", "2015-06-23").interval.coverage
+    assert coverage_in_band(coverage)
     assert "not kept" not in told(orders)
 
 
 def test_the_document_covers_both_sets_of_labels() -> None:
     orders = evaluated_orders(500)
-    document = backtest_document(orders, "2015-06-17", "2015-06-23")
+    document = build_backtest_document(orders, "2015-06-17", "2015-06-23")
     names = ["quantile", "rf", "cat", "restaurant_lookup", "global_median"]
     assert [(row.labels, row.name) for row in document.scores] == [
         *(("up_to_3h", name) for name in names),
-        *(("inside_fence", name) for name in names),
+        *(("within_label_limit", name) for name in names),
     ]
-    fenced = find_score(document, "rf", "inside_fence")
+    fenced = find_score(document, "rf", "within_label_limit")
     assert fenced is not None
-    assert fenced.n == orders.inside_fence.sum()
+    assert fenced.n == orders.within_label_limit.sum()
     assert find_score(document, "svm") is None
     overall = document.segments[0]
     assert (overall.segment, overall.n) == ("overall", orders.up_to_3h.sum())
@@ -76,12 +76,12 @@ def test_the_document_covers_both_sets_of_labels() -> None:
     ("coverage", "kept"), [(0.75, True), (0.85, True), (0.749, False), (0.851, False), (None, False)]
 )
 def test_the_promise_has_bounds(coverage: float | None, kept: bool) -> None:
-    assert keeps_promise(coverage) is kept
+    assert coverage_in_band(coverage) is kept
 
 
 def test_figures_for_people() -> None:
-    assert (in_minutes(432.6), in_minutes(432.6, 2), in_minutes(None), in_minutes(-0.1)) == ("7.2", "7.21", "–", "0.0")
-    assert (in_percent(0.7957), in_percent(0.8, 0), in_percent(None)) == (
+    assert (format_minutes(432.6), format_minutes(432.6, 2), format_minutes(None), format_minutes(-0.1)) == ("7.2", "7.21", "–", "0.0")
+    assert (format_percent(0.7957), format_percent(0.8, 0), format_percent(None)) == (
         "79.6\N{NO-BREAK SPACE}%",
         "80\N{NO-BREAK SPACE}%",
         "–",

@@ -10,9 +10,9 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from preptime.domain.order import UNKNOWN, OrderColumns
-from preptime.features.clock import DAY_SECONDS
-from preptime.features.directory import Directory, Vocabularies
+from preptime.domain.order import UNKNOWN_CODE, OrderColumns
+from preptime.features.clock import SECONDS_PER_DAY
+from preptime.features.directory import RestaurantIndex, Vocabularies
 from preptime.features.history import History, build_history
 from preptime.features.state import CompletedOrders, HistoryState
 
@@ -38,29 +38,29 @@ class Order(NamedTuple):
     label: int
     pence: int = 2_140
     items: int = 3
-    city: int = UNKNOWN
-    food: int = UNKNOWN
+    city: int = UNKNOWN_CODE
+    food: int = UNKNOWN_CODE
 
     @property
     def ready(self) -> int:
         return self.at + self.label
 
 
-def directory() -> Directory:
+def directory() -> RestaurantIndex:
     """Five restaurants: two Italians in London, a Thai in Leeds, burgers in Paris, and one of which nothing is said."""
-    return Directory(
+    return RestaurantIndex(
         VOCABULARIES,
         np.array([3, 5, 8, 12, 20], np.int64),
-        np.array([1, 1, 1, 0, UNKNOWN], np.int32),
-        np.array([1, 1, 0, 2, UNKNOWN], np.int32),
-        np.array([1, 1, 2, 0, UNKNOWN], np.int32),
+        np.array([1, 1, 1, 0, UNKNOWN_CODE], np.int32),
+        np.array([1, 1, 0, 2, UNKNOWN_CODE], np.int32),
+        np.array([1, 1, 2, 0, UNKNOWN_CODE], np.int32),
         np.array([0, 0, 0, 1, 0], np.int32),
     )
 
 
 def midnight(date: dt.date) -> int:
     """Local seconds since 1970 at which a day begins."""
-    return (date - dt.date(1970, 1, 1)).days * DAY_SECONDS
+    return (date - dt.date(1970, 1, 1)).days * SECONDS_PER_DAY
 
 
 def columns(orders: Sequence[Order]) -> OrderColumns:
@@ -70,14 +70,14 @@ def columns(orders: Sequence[Order]) -> OrderColumns:
     position = of.positions(ids)
 
     def codes(listed: NDArray[np.int32], own: list[int]) -> NDArray[np.int32]:
-        return np.where(position == UNKNOWN, np.array(own, np.int32), listed[position]).astype(np.int32)
+        return np.where(position == UNKNOWN_CODE, np.array(own, np.int32), listed[position]).astype(np.int32)
 
     return OrderColumns(
         np.array([order.at for order in orders], np.int64) + midnight(FIRST),
         ids,
         np.array([order.pence for order in orders], np.float64) / 100,
         np.array([order.items for order in orders], np.int64),
-        codes(of.country, [UNKNOWN for _ in orders]),
+        codes(of.country, [UNKNOWN_CODE for _ in orders]),
         codes(of.city, [order.city for order in orders]),
         codes(of.type_of_food, [order.food for order in orders]),
     )
@@ -95,7 +95,7 @@ def completed(orders: Sequence[Order]) -> CompletedOrders:
 def known_on(orders: Sequence[Order], date: dt.date = MORNING) -> History:
     """The history of a morning, of whichever orders were ready before its midnight."""
     known = [order for order in orders if midnight(FIRST) + order.ready < midnight(date)]
-    return build_history(HistoryState.of(directory(), completed(known)), directory(), date)
+    return build_history(HistoryState.from_orders(directory(), completed(known)), directory(), date)
 
 
 def history_bytes(history: History) -> dict[str, bytes]:
@@ -106,16 +106,16 @@ def history_bytes(history: History) -> dict[str, bytes]:
 def state_bytes(state: HistoryState) -> tuple[object, ...]:
     """Every field of a state, to the bit."""
     arrays = (
-        state.bins,
+        state.bin_orders,
         state.slot_orders,
-        state.slot_bins,
+        state.slot_bin_sums,
         state.value_pence,
         state.items,
-        state.service_orders,
+        state.meal_period_orders,
         state.first_ready,
-        state.latest,
+        state.latest_orders,
     )
-    recent = {when: sums.tobytes() for when, sums in state.recent.items()}
+    recent = {when: sums.tobytes() for when, sums in state.recent_days.items()}
     return (*(array.tobytes() for array in arrays), recent)
 
 
@@ -126,11 +126,11 @@ def some_orders(
     order = st.builds(
         Order,
         restaurant=st.sampled_from([3, 5, 8, 12, 20, STRANGER]),
-        at=st.integers(first_day * DAY_SECONDS, (last_day + 1) * DAY_SECONDS - 1),
+        at=st.integers(first_day * SECONDS_PER_DAY, (last_day + 1) * SECONDS_PER_DAY - 1),
         label=st.integers(0, 10_800),
         pence=st.integers(0, 20_000),
         items=st.integers(1, 40),
-        city=st.integers(UNKNOWN, 2),
-        food=st.integers(UNKNOWN, 2),
+        city=st.integers(UNKNOWN_CODE, 2),
+        food=st.integers(UNKNOWN_CODE, 2),
     )
     return st.lists(order, min_size=min_size, max_size=max_size)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preptime.domain.timestamps import EARLIEST_SECONDS, LATEST_SECONDS, local_seconds
-from preptime.features.clock import DINNER_SECOND, SLOT_STARTS, SLOTS, day, second_of_day, service, slot, weekday
+from preptime.domain.timestamps import EARLIEST_SECONDS, LATEST_SECONDS, timestamp_to_seconds
+from preptime.features.clock import DINNER_START_SECOND, TIME_SLOT_STARTS, TIME_SLOT_COUNT, local_day, second_of_day, meal_period, time_slot, weekday
 
 EPOCH = dt.datetime(1970, 1, 1)
 
@@ -18,7 +18,7 @@ EPOCH = dt.datetime(1970, 1, 1)
 def test_parts_of_a_local_day_are_those_of_datetime(local: int) -> None:
     wall = EPOCH + dt.timedelta(seconds=local)
     one = np.array([local], np.int64)
-    assert day(one)[0] == (wall.date() - EPOCH.date()).days
+    assert local_day(one)[0] == (wall.date() - EPOCH.date()).days
     assert second_of_day(one)[0] == wall.hour * 3600 + wall.minute * 60 + wall.second
     assert weekday(one)[0] == wall.weekday()
 
@@ -30,15 +30,15 @@ def test_parts_of_a_local_day_are_those_of_datetime(local: int) -> None:
 def test_an_instant_has_the_parts_of_its_wall_clock(instant: int, name: str) -> None:
     zone = ZoneInfo(name)
     wall = dt.datetime.fromtimestamp(instant, dt.UTC).astimezone(zone)
-    local = np.array([local_seconds(instant, zone)[0]], np.int64)
+    local = np.array([timestamp_to_seconds(instant, zone)[0]], np.int64)
     assert second_of_day(local)[0] == wall.hour * 3600 + wall.minute * 60 + wall.second
     assert weekday(local)[0] == wall.weekday()
-    assert day(local)[0] == wall.toordinal() - EPOCH.toordinal()
+    assert local_day(local)[0] == wall.toordinal() - EPOCH.toordinal()
 
 
 @given(st.integers(0, 86_399))
 def test_a_second_is_in_the_slot_that_began_last(second: int) -> None:
-    assert slot(np.array([second], np.int64))[0] == max(k for k in range(SLOTS) if SLOT_STARTS[k] <= second)
+    assert time_slot(np.array([second], np.int64))[0] == max(k for k in range(TIME_SLOT_COUNT) if TIME_SLOT_STARTS[k] <= second)
 
 
 @pytest.mark.parametrize(
@@ -47,5 +47,5 @@ def test_a_second_is_in_the_slot_that_began_last(second: int) -> None:
 )
 def test_the_small_hours_belong_to_dinner(clock: str, dinner: int) -> None:
     time = dt.time.fromisoformat(clock)
-    assert service(np.array([time.hour * 3600 + time.minute * 60 + time.second], np.int64))[0] == dinner
-    assert DINNER_SECOND == (16 * 60 + 45) * 60
+    assert meal_period(np.array([time.hour * 3600 + time.minute * 60 + time.second], np.int64))[0] == dinner
+    assert DINNER_START_SECOND == (16 * 60 + 45) * 60

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from preptime.domain.order import UNKNOWN
-from preptime.domain.prediction import BASES
+from preptime.domain.order import UNKNOWN_CODE
+from preptime.domain.prediction import FALLBACK_LEVELS
 from preptime.errors import UsageError
-from preptime.features.clock import DAY_SECONDS, SLOTS
-from preptime.features.directory import Directory
+from preptime.features.clock import SECONDS_PER_DAY, TIME_SLOT_COUNT
+from preptime.features.directory import RestaurantIndex
 from preptime.features.history import History, build_history
 from preptime.features.matrix import feature_matrix
 from preptime.features.spec import FEATURE_NAMES, HISTORY_FEATURES
@@ -33,7 +33,7 @@ from tests.features.making import (
     some_orders,
 )
 
-TODAY = (MORNING - FIRST).days * DAY_SECONDS
+TODAY = (MORNING - FIRST).days * SECONDS_PER_DAY
 """The midnight that begins `MORNING`, as an order's `at` is counted."""
 RESTAURANTS = st.sampled_from([3, 5, 8, 12, 20])
 
@@ -47,7 +47,7 @@ def day_features(history: History, restaurant: int) -> NDArray[np.float32]:
 @st.composite
 def after_midnight(draw: st.DrawFn, restaurant: int) -> Order:
     """An order that was ready at or after the midnight; many were acknowledged before it."""
-    ready = draw(st.one_of(st.just(TODAY), st.integers(TODAY, TODAY + 3 * DAY_SECONDS)))
+    ready = draw(st.one_of(st.just(TODAY), st.integers(TODAY, TODAY + 3 * SECONDS_PER_DAY)))
     label = draw(st.integers(0, 10_800))
     return Order(restaurant, ready - label, label, draw(st.integers(0, 20_000)), draw(st.integers(1, 40)))
 
@@ -98,25 +98,25 @@ def test_what_was_ready_before_the_midnight_does(orders: list[Order], restaurant
 @given(some_orders(last_day=20), st.integers(1, 20))
 def test_adding_a_day_is_building_from_scratch(orders: list[Order], days: int) -> None:
     date = FIRST + dt.timedelta(days=days)
-    ready_day = [order.ready // DAY_SECONDS for order in orders]
-    state = HistoryState.of(directory(), completed([]))
+    ready_day = [order.ready // SECONDS_PER_DAY for order in orders]
+    state = HistoryState.from_orders(directory(), completed([]))
     for number in range(days):
         that_day = [order for order, when in zip(orders, ready_day, strict=True) if when == number]
-        state = state.plus(directory(), completed(that_day))
+        state = state.with_orders(directory(), completed(that_day))
     assert history_bytes(build_history(state, directory(), date)) == history_bytes(known_on(orders, date))
 
 
-@given(st.integers(0, 3 * DAY_SECONDS))
+@given(st.integers(0, 3 * SECONDS_PER_DAY))
 def test_a_state_that_knows_the_future_is_refused(late: int) -> None:
-    state = HistoryState.of(directory(), completed([Order(3, 0, 600), Order(3, TODAY + late, 0)]))
+    state = HistoryState.from_orders(directory(), completed([Order(3, 0, 600), Order(3, TODAY + late, 0)]))
     with pytest.raises(UsageError, match="A history of the morning of 2015-06-11 was asked of orders"):
         build_history(state, directory(), MORNING)
 
 
 def test_the_last_second_of_the_evening_is_known_and_the_next_one_is_not() -> None:
-    state = HistoryState.of(directory(), completed([Order(3, TODAY - 601, 600)]))
-    assert build_history(state, directory(), MORNING).basis[0] == BASES.index("restaurant")
-    state.count(directory(), completed([Order(3, TODAY - 600, 600)]))
+    state = HistoryState.from_orders(directory(), completed([Order(3, TODAY - 601, 600)]))
+    assert build_history(state, directory(), MORNING).fallback_level[0] == FALLBACK_LEVELS.index("restaurant")
+    state.add_orders(directory(), completed([Order(3, TODAY - 600, 600)]))
     with pytest.raises(UsageError):
         build_history(state, directory(), MORNING)
 
@@ -124,16 +124,16 @@ def test_the_last_second_of_the_evening_is_known_and_the_next_one_is_not() -> No
 @pytest.mark.parametrize("size", [0, 1, 5])
 def test_a_history_without_any_order_knows_the_first_guesses(size: int) -> None:
     of = directory()
-    few = Directory(
+    few = RestaurantIndex(
         VOCABULARIES,
         of.restaurant_id[:size],
         *(codes[:size] for codes in (of.country, of.city, of.type_of_food, of.time_zone)),
     )
     history = build_history(HistoryState.empty(size), few, MORNING)
-    assert len(history.rows) == size + few.places
+    assert len(history.rows) == size + few.group_count
     assert np.isfinite(history.rows).all()
     assert np.isfinite(history.slots).all()
-    assert {BASES[code] for code in history.basis} == {"global"}
+    assert {FALLBACK_LEVELS[code] for code in history.fallback_level} == {"global"}
     assert history.global_median_seconds == pytest.approx(820)
     # Nobody is told apart from anybody.
     assert (history.rows == history.rows[0]).all()
@@ -153,7 +153,7 @@ def test_one_order_is_known_at_every_level() -> None:
         Order(STRANGER, TODAY, 0, city=0, food=0),
         Order(STRANGER, TODAY, 0),
     ]
-    basis = [BASES[code] for code in history.basis_of(columns(asked))]
+    basis = [FALLBACK_LEVELS[code] for code in history.fallback_level_for(columns(asked))]
     assert basis == [
         "restaurant",
         "city_food",
@@ -177,17 +177,17 @@ def test_the_basis_is_the_finest_level_with_an_order_behind_it() -> None:
     """Of a restaurant that is listed nowhere the orders count for no city and no food."""
     history = known_on([Order(20, 12 * 3600, 600), Order(STRANGER, 12 * 3600, 600, city=2, food=0)])
     asked = [Order(20, TODAY, 0), Order(3, TODAY, 0), Order(STRANGER, TODAY, 0, city=2, food=0)]
-    assert [BASES[code] for code in history.basis_of(columns(asked))] == ["restaurant", "global", "global"]
+    assert [FALLBACK_LEVELS[code] for code in history.fallback_level_for(columns(asked))] == ["restaurant", "global", "global"]
 
 
 @given(some_orders(last_day=9))
 def test_the_lookup_is_the_median_column_and_the_basis_is_of_the_same_row(orders: list[Order]) -> None:
     history = known_on(orders)
-    asked = columns([Order(one, TODAY, 0, city=1, food=UNKNOWN) for one in (3, 5, 8, 12, 20, STRANGER)])
+    asked = columns([Order(one, TODAY, 0, city=1, food=UNKNOWN_CODE) for one in (3, 5, 8, 12, 20, STRANGER)])
     features = feature_matrix(asked, history)
     assert np.array_equal(history.lookup(asked), features[:, FEATURE_NAMES.index("restaurant_p50_seconds")])
     counted = {order.restaurant for order in orders if order.ready < TODAY} - {STRANGER}
-    own = [BASES[code] == "restaurant" for code in history.basis_of(asked)]
+    own = [FALLBACK_LEVELS[code] == "restaurant" for code in history.fallback_level_for(asked)]
     assert own == [one in counted for one in asked.restaurant_id.tolist()]
 
 
@@ -204,17 +204,17 @@ def test_arrays_make_the_same_history_again_mapped_or_not(tmp_path: Path, mode: 
     assert all(np.shares_memory(array, mapped[name]) for name, array in again.arrays().items() if array.size > 1)
     asked = columns([Order(one, TODAY + 70_000, 0) for one in (3, 5, STRANGER)])
     assert np.array_equal(feature_matrix(asked, again), feature_matrix(asked, history))
-    assert np.array_equal(again.basis_of(asked), history.basis_of(asked))
+    assert np.array_equal(again.fallback_level_for(asked), history.fallback_level_for(asked))
 
 
 @given(some_orders(last_day=9))
 def test_types_and_shapes_are_as_declared(orders: list[Order]) -> None:
     history = known_on(orders)
-    subjects = len(directory()) + directory().places
+    subjects = len(directory()) + directory().group_count
     assert history.rows.shape == (subjects, len(HISTORY_FEATURES))
-    assert history.slots.shape == (subjects, SLOTS)
-    assert history.basis.shape == (subjects,)
-    assert [one.dtype for one in (history.rows, history.slots, history.basis)] == [np.float32, np.float32, np.int8]
+    assert history.slots.shape == (subjects, TIME_SLOT_COUNT)
+    assert history.fallback_level.shape == (subjects,)
+    assert [one.dtype for one in (history.rows, history.slots, history.fallback_level)] == [np.float32, np.float32, np.int8]
     assert history.date == MORNING.isoformat()
     assert midnight(MORNING) == midnight(FIRST) + TODAY
     assert all(array.flags.c_contiguous for array in history.arrays().values())

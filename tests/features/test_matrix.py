@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from preptime.domain.order import UNKNOWN, OrderColumns
-from preptime.features.clock import DAY_SECONDS, slot
+from preptime.domain.order import UNKNOWN_CODE, OrderColumns
+from preptime.features.clock import SECONDS_PER_DAY, time_slot
 from preptime.features.history import History, build_history
 from preptime.features.matrix import feature_matrix
 from preptime.features.spec import FEATURE_NAMES
@@ -49,14 +49,14 @@ EXTREME_ORDERS = st.builds(
     st.builds(
         lambda date, second: np.array([midnight(date) + second]),
         st.dates(dt.date(2000, 1, 1), dt.date(2099, 12, 31)),
-        st.one_of(st.sampled_from([0, DAY_SECONDS - 1]), st.integers(0, DAY_SECONDS - 1)),
+        st.one_of(st.sampled_from([0, SECONDS_PER_DAY - 1]), st.integers(0, SECONDS_PER_DAY - 1)),
     ),
     one_of_a_kind(st.one_of(st.sampled_from([3, 20, STRANGER, 0, 2**63 - 1]), st.integers(0, 2**63 - 1)), np.int64),
     one_of_a_kind(st.one_of(st.just(1e9), st.floats(0, 1e9)), np.float64),
     one_of_a_kind(st.integers(1, 10**6), np.int64),
-    one_of_a_kind(st.integers(UNKNOWN, 1), np.int32),
-    one_of_a_kind(st.integers(UNKNOWN, 2), np.int32),
-    one_of_a_kind(st.integers(UNKNOWN, 2), np.int32),
+    one_of_a_kind(st.integers(UNKNOWN_CODE, 1), np.int32),
+    one_of_a_kind(st.integers(UNKNOWN_CODE, 2), np.int32),
+    one_of_a_kind(st.integers(UNKNOWN_CODE, 2), np.int32),
 )
 
 
@@ -67,23 +67,23 @@ def test_every_value_is_finite_whatever_is_asked(order: OrderColumns, history: H
     assert matrix.dtype == np.float32
     assert matrix.flags.c_contiguous
     row = dict(zip(FEATURE_NAMES, matrix[0].tolist(), strict=True))
-    assert row["acknowledged_second"] == order.acknowledged_at[0] % DAY_SECONDS
+    assert row["acknowledged_second"] == order.acknowledged_at[0] % SECONDS_PER_DAY
     assert row["order_value_gbp"] == np.float32(order.order_value_gbp[0])
     assert row["number_of_items"] == order.number_of_items[0]
     assert (row["city"], row["type_of_food"]) == (order.city[0], order.type_of_food[0])
 
 
 def test_what_lies_between_an_order_and_its_restaurant() -> None:
-    order = columns([Order(5, 10 * DAY_SECONDS + 18 * 3600, 0)])
+    order = columns([Order(5, 10 * SECONDS_PER_DAY + 18 * 3600, 0)])
     row = dict(zip(FEATURE_NAMES, feature_matrix(order, LONG_HISTORY)[0].tolist(), strict=True))
     assert row["seconds_to_lunch"] == pytest.approx(row["restaurant_first_lunch_second"] - 18 * 3600, abs=0.01)
     assert row["seconds_to_dinner"] == pytest.approx(row["restaurant_first_dinner_second"] - 18 * 3600, abs=0.01)
-    assert row["slot_mean_seconds"] == LONG_HISTORY.slots[1, slot(np.array([18 * 3600]))[0]]
+    assert row["slot_mean_seconds"] == LONG_HISTORY.slots[1, time_slot(np.array([18 * 3600]))[0]]
     assert row["restaurant_orders"] == pytest.approx(np.log1p(200))
 
 
 def test_the_orders_own_city_and_food_are_features_and_the_restaurants_give_its_history() -> None:
-    order = columns([Order(3, 10 * DAY_SECONDS, 0)])
+    order = columns([Order(3, 10 * SECONDS_PER_DAY, 0)])
     elsewhere = OrderColumns(
         order.acknowledged_at,
         order.restaurant_id,
@@ -91,7 +91,7 @@ def test_the_orders_own_city_and_food_are_features_and_the_restaurants_give_its_
         order.number_of_items,
         order.country,
         np.array([2], np.int32),
-        np.array([UNKNOWN], np.int32),
+        np.array([UNKNOWN_CODE], np.int32),
     )
     at_home, away = feature_matrix(order, LONG_HISTORY)[0], feature_matrix(elsewhere, LONG_HISTORY)[0]
     different = [name for name, one, other in zip(FEATURE_NAMES, at_home, away, strict=True) if one != other]

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preptime.features import shrinkage
-from preptime.features.clock import DAY_SECONDS
-from preptime.features.directory import Directory, Vocabularies
+from preptime.features.clock import SECONDS_PER_DAY
+from preptime.features.directory import RestaurantIndex, Vocabularies
 from preptime.features.durations import BIN_WIDTH
 from preptime.features.history import History, build_history
 from preptime.features.spec import HISTORY_FEATURES
@@ -30,13 +30,13 @@ def row(history: History, subject: int) -> dict[str, float]:
 def many(orders: list[Order], times: int) -> HistoryState:
     """The state of the same orders so many times over."""
     one = completed(orders)
-    return HistoryState.of(directory(), one.take(np.tile(np.arange(len(one)), times)))
+    return HistoryState.from_orders(directory(), one.take(np.tile(np.arange(len(one)), times)))
 
 
 def test_with_many_orders_a_restaurants_own_values_win() -> None:
     labels = [400, 600, 800, 1_000, 1_200]
-    own = [Order(3, day * DAY_SECONDS + 43_200, label, 5_000, 7) for day, label in enumerate(labels)]
-    others = [Order(8, day * DAY_SECONDS + 70_000, 5_000, 1_000, 1) for day in range(5)]
+    own = [Order(3, day * SECONDS_PER_DAY + 43_200, label, 5_000, 7) for day, label in enumerate(labels)]
+    others = [Order(8, day * SECONDS_PER_DAY + 70_000, 5_000, 1_000, 1) for day in range(5)]
     found = row(build_history(many([*own, *others], 20_000), directory(), MORNING), 0)
     assert found["restaurant_mean_seconds"] == pytest.approx(np.exp(np.log(labels).mean()), rel=BIN - 1)
     assert found["restaurant_p50_seconds"] == pytest.approx(800, rel=BIN - 1)
@@ -54,7 +54,7 @@ def test_with_many_orders_a_restaurants_own_values_win() -> None:
 @given(some_orders(last_day=9))
 def test_without_orders_a_restaurant_has_what_its_place_gives(orders: list[Order]) -> None:
     history = known_on([order for order in orders if order.restaurant != 5])
-    place = int(directory().place(directory().city[1:2], directory().type_of_food[1:2])[0])
+    place = int(directory().group_index(directory().city[1:2], directory().type_of_food[1:2])[0])
     assert np.array_equal(history.rows[1], history.rows[len(directory()) + place])
     assert np.array_equal(history.slots[1], history.slots[len(directory()) + place])
 
@@ -81,18 +81,18 @@ def test_quantiles_ascend_and_every_time_is_one(orders: list[Order]) -> None:
     times = [place for place, name in enumerate(NAMES) if name.endswith("_seconds") and "first" not in name]
     # A city's and a food's effects are added, so a place can lie beyond both, though never below nothing.
     assert history.rows[:, times].min() > 0
-    assert history.rows[:, times].max() < 2 * DAY_SECONDS
+    assert history.rows[:, times].max() < 2 * SECONDS_PER_DAY
     assert history.rows[:, NAMES.index("restaurant_spread")].min() > 0
     for service in ("lunch", "dinner"):
         first = history.rows[:, NAMES.index(f"restaurant_first_{service}_second")]
         assert first.min() >= 0
-        assert first.max() < DAY_SECONDS
+        assert first.max() < SECONDS_PER_DAY
 
 
 def test_pulls_are_by_the_declared_number_of_orders() -> None:
     """One restaurant in a place of its own, by hand: root, city, food, both, restaurant."""
     history = known_on([Order(8, 43_200, 3_000)] * 4)
-    first = shrinkage.FIRST_GUESS_POSITION
+    first = shrinkage.PRIOR_POSITION
     bin_ = 50.0  # 3,000 s is ln(100) / BIN_WIDTH = 50.07
     root = (4 * bin_ + first) / 5
     city = (4 * bin_ + shrinkage.K_CITY * root) / (4 + shrinkage.K_CITY)
@@ -112,8 +112,8 @@ def test_pulls_are_by_the_declared_number_of_orders() -> None:
 
 
 def test_a_recent_change_is_seen_in_the_recent_mean_first() -> None:
-    slow = [Order(3, day * DAY_SECONDS + 43_200, 2_400) for day in range(8, 10)]
-    quick = [Order(3, day * DAY_SECONDS + 43_200, 600) for day in range(8) for _ in range(5)]
+    slow = [Order(3, day * SECONDS_PER_DAY + 43_200, 2_400) for day in range(8, 10)]
+    quick = [Order(3, day * SECONDS_PER_DAY + 43_200, 600) for day in range(8) for _ in range(5)]
     found = row(known_on(quick + slow), 0)
     assert found["restaurant_recent_mean_seconds"] > found["restaurant_mean_seconds"]
     assert found["restaurant_last_orders_mean_seconds"] > found["restaurant_recent_mean_seconds"]
@@ -130,14 +130,14 @@ def test_days_without_orders_make_the_rate_a_day_smaller_and_the_recency_older()
 
 def test_a_million_places_need_no_orders() -> None:
     """Subjects are finished in chunks; what lies on either side of a chunk's edge is finished alike."""
-    size = shrinkage._CHUNK + 3
+    size = shrinkage._CHUNK_ROWS + 3
     codes = np.zeros(size, np.int32)
     words = Vocabularies(("UK",), ("London",), ("thai",), ("Europe/London",))
-    wide = Directory(words, np.arange(size), codes, codes, codes, codes)
+    wide = RestaurantIndex(words, np.arange(size), codes, codes, codes, codes)
     one = completed([Order(1, 43_200, 600)])
     edge = one.take(np.zeros(2, np.intp))
-    edge.orders.restaurant_id[:] = [shrinkage._CHUNK - 1, shrinkage._CHUNK]
-    history = build_history(HistoryState.of(wide, edge), wide, MORNING)
-    assert np.array_equal(history.rows[shrinkage._CHUNK - 1], history.rows[shrinkage._CHUNK])
+    edge.orders.restaurant_id[:] = [shrinkage._CHUNK_ROWS - 1, shrinkage._CHUNK_ROWS]
+    history = build_history(HistoryState.from_orders(wide, edge), wide, MORNING)
+    assert np.array_equal(history.rows[shrinkage._CHUNK_ROWS - 1], history.rows[shrinkage._CHUNK_ROWS])
     assert np.array_equal(history.rows[0], history.rows[size - 1])
-    assert not np.array_equal(history.rows[0], history.rows[shrinkage._CHUNK])
+    assert not np.array_equal(history.rows[0], history.rows[shrinkage._CHUNK_ROWS])

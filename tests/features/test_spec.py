@@ -7,13 +7,13 @@ from preptime.features.spec import (
     FIRST_LUNCH_COLUMN,
     HISTORY_FEATURES,
     MEDIAN_COLUMN,
-    markdown,
+    render_markdown,
 )
 from tests.requirements import ROOT
 
 
 def test_the_page_in_the_docs_is_what_the_declaration_says() -> None:
-    assert (ROOT / "docs/features.md").read_text(encoding="utf-8") == markdown()
+    assert (ROOT / "docs/features.md").read_text(encoding="utf-8") == render_markdown()
 
 
 def test_every_feature_has_its_own_name_a_unit_and_a_meaning() -> None:

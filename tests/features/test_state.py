@@ -6,14 +6,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preptime.features.clock import DAY_SECONDS, day
-from preptime.features.durations import BINS, bins_of
-from preptime.features.state import LAST_ORDERS, NEVER, NO_ORDER, RECENT_DAYS, HistoryState
+from preptime.features.clock import SECONDS_PER_DAY, local_day
+from preptime.features.durations import BIN_COUNT, duration_bins
+from preptime.features.state import LAST_ORDER_COUNT, NEVER_READY, NO_ORDER, RECENT_DAYS, HistoryState
 from tests.features.making import FIRST, STRANGER, Order, completed, directory, midnight, some_orders, state_bytes
 
 
 def state_of(orders: list[Order]) -> HistoryState:
-    return HistoryState.of(directory(), completed(orders))
+    return HistoryState.from_orders(directory(), completed(orders))
 
 
 # Sixty days, so that some orders are older than what is kept by day.
@@ -39,8 +39,8 @@ def test_any_partitions_in_any_order_add_up_to_the_whole(
     counted = HistoryState.empty(len(directory()))
     for part in parts:
         merged = merged.merge(state_of(part))
-        added = added.plus(directory(), completed(part))
-        counted.count(directory(), completed(part))
+        added = added.with_orders(directory(), completed(part))
+        counted.add_orders(directory(), completed(part))
     assert state_bytes(merged) == whole
     assert state_bytes(added) == whole
     assert state_bytes(counted) == whole
@@ -57,9 +57,9 @@ def test_merging_is_associative_and_commutative(one: list[Order], two: list[Orde
 def test_what_is_made_from_a_state_leaves_it_as_it_was(orders: list[Order], more: list[Order]) -> None:
     state, other = state_of(orders), state_of(more)
     before, other_before = state_bytes(state), state_bytes(other)
-    made = [state.plus(directory(), completed(more)), state.plus(directory(), completed([])), state.merge(other)]
+    made = [state.with_orders(directory(), completed(more)), state.with_orders(directory(), completed([])), state.merge(other)]
     for one in made:
-        one.count(directory(), completed([Order(3, 0, 600), *more]))
+        one.add_orders(directory(), completed([Order(3, 0, 600), *more]))
     assert state_bytes(state) == before
     assert state_bytes(other) == other_before
 
@@ -69,33 +69,33 @@ def test_sums_are_what_counting_by_hand_gives(orders: list[Order]) -> None:
     state = state_of(orders)
     for position, restaurant in enumerate(directory().restaurant_id.tolist()):
         own = [order for order in orders if order.restaurant == restaurant]
-        bins = bins_of(np.array([order.label for order in own], np.int64)).tolist()
-        assert state.bins[position].tolist() == np.bincount(bins, minlength=BINS).tolist()
+        bins = duration_bins(np.array([order.label for order in own], np.int64)).tolist()
+        assert state.bin_orders[position].tolist() == np.bincount(bins, minlength=BIN_COUNT).tolist()
         assert state.orders[position] == len(own)
-        assert state.sum_of_bins[position] == sum(bins)
+        assert state.bin_sums[position] == sum(bins)
         assert state.value_pence[position] == sum(order.pence for order in own)
         assert state.items[position] == sum(order.items for order in own)
-        dinner = [(order.ready % DAY_SECONDS >= 60_300) or (order.ready % DAY_SECONDS < 18_000) for order in own]
-        assert state.service_orders[position].tolist() == [len(own) - sum(dinner), sum(dinner)]
-        lunches = [order.ready % DAY_SECONDS for order, late in zip(own, dinner, strict=True) if not late]
-        assert state.first_ready[position, 0] == min(lunches, default=NEVER)
-        latest = sorted((midnight(FIRST) + order.ready) * BINS + bin_ for order, bin_ in zip(own, bins, strict=True))
-        kept = latest[-LAST_ORDERS:]
-        assert state.latest[position].tolist() == [NO_ORDER] * (LAST_ORDERS - len(kept)) + kept
+        dinner = [(order.ready % SECONDS_PER_DAY >= 60_300) or (order.ready % SECONDS_PER_DAY < 18_000) for order in own]
+        assert state.meal_period_orders[position].tolist() == [len(own) - sum(dinner), sum(dinner)]
+        lunches = [order.ready % SECONDS_PER_DAY for order, late in zip(own, dinner, strict=True) if not late]
+        assert state.first_ready[position, 0] == min(lunches, default=NEVER_READY)
+        latest = sorted((midnight(FIRST) + order.ready) * BIN_COUNT + bin_ for order, bin_ in zip(own, bins, strict=True))
+        kept = latest[-LAST_ORDER_COUNT:]
+        assert state.latest_orders[position].tolist() == [NO_ORDER] * (LAST_ORDER_COUNT - len(kept)) + kept
 
 
 @given(LONG)
 def test_days_are_kept_apart_as_long_as_they_are_recent(orders: list[Order]) -> None:
     state = state_of(orders)
     known = [order for order in orders if order.restaurant != STRANGER]
-    days = {midnight(FIRST) // DAY_SECONDS + order.ready // DAY_SECONDS for order in known}
+    days = {midnight(FIRST) // SECONDS_PER_DAY + order.ready // SECONDS_PER_DAY for order in known}
     last = max(days, default=None)
     assert state.last_day == last
-    assert set(state.recent) == {one for one in days if last is not None and one > last - RECENT_DAYS}
-    for when, (counts, bins) in state.recent.items():
-        rows = completed(known).take(day(completed(known).ready_at) == when)
+    assert set(state.recent_days) == {one for one in days if last is not None and one > last - RECENT_DAYS}
+    for when, (counts, bins) in state.recent_days.items():
+        rows = completed(known).take(local_day(completed(known).ready_at) == when)
         assert counts.sum() == len(rows)
-        assert bins.sum() == bins_of(rows.prep_time_seconds).sum()
+        assert bins.sum() == duration_bins(rows.prep_time_seconds).sum()
 
 
 def test_strangers_are_not_counted() -> None:
@@ -103,31 +103,31 @@ def test_strangers_are_not_counted() -> None:
 
 
 def test_after_midnight_opens_no_service() -> None:
-    state = state_of([Order(3, DAY_SECONDS + 600, 600)])
-    assert state.first_ready[0].tolist() == [NEVER, NEVER]
-    assert state.service_orders[0].tolist() == [0, 1]
+    state = state_of([Order(3, SECONDS_PER_DAY + 600, 600)])
+    assert state.first_ready[0].tolist() == [NEVER_READY, NEVER_READY]
+    assert state.meal_period_orders[0].tolist() == [0, 1]
 
 
 def test_orders_spread_too_far_to_sort_as_one_number_are_counted_alike() -> None:
     far = completed([Order(3, 0, 600), Order(5, 10, 700), Order(3, 20, 800)])
     far.ready_at[1] = 2**56
-    state = HistoryState.of(directory(), far)
-    assert state.latest[0, -2:].tolist() == [
-        (midnight(FIRST) + order.ready) * BINS + int(bins_of(np.array([order.label]))[0])
+    state = HistoryState.from_orders(directory(), far)
+    assert state.latest_orders[0, -2:].tolist() == [
+        (midnight(FIRST) + order.ready) * BIN_COUNT + int(duration_bins(np.array([order.label]))[0])
         for order in (Order(3, 0, 600), Order(3, 20, 800))
     ]
-    assert state.latest[1, -1] == 2**56 * BINS + int(bins_of(np.array([700]))[0])
+    assert state.latest_orders[1, -1] == 2**56 * BIN_COUNT + int(duration_bins(np.array([700]))[0])
 
 
 def test_a_part_is_the_state_of_those_restaurants() -> None:
     orders = [Order(3, 100, 600), Order(8, 200, 700), Order(8, 300, 800)]
-    part = state_of(orders).part(slice(2, 4))
+    part = state_of(orders).slice_restaurants(slice(2, 4))
     assert part.orders.tolist() == [2, 0]
-    assert [sums[0].tolist() for sums in part.recent.values()] == [[2, 0]]
+    assert [sums[0].tolist() for sums in part.recent_days.values()] == [[2, 0]]
 
 
 def test_a_restaurant_takes_as_many_bytes_as_is_said() -> None:
     busy = state_of([Order(restaurant, 0, 600) for restaurant in directory().restaurant_id.tolist()])
-    fields = [getattr(busy, name) for name in HistoryState.__dataclass_fields__ if name != "recent"]
+    fields = [getattr(busy, name) for name in HistoryState.__dataclass_fields__ if name != "recent_days"]
     assert sum(array.nbytes for array in fields) / len(directory()) == 412
-    assert [sums.nbytes / len(directory()) for sums in busy.recent.values()] == [8]
+    assert [sums.nbytes / len(directory()) for sums in busy.recent_days.values()] == [8]

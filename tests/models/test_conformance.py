@@ -8,17 +8,17 @@ from functools import cache
 import numpy as np
 import pytest
 
-from preptime.domain.prediction import LEVELS
+from preptime.domain.prediction import QUANTILE_LEVELS
 from preptime.errors import DataError
 from preptime.models.catalogue import CATALOGUE
-from preptime.models.export import check_parity, merge
-from preptime.models.model import MIN_ROWS, Fitted
+from preptime.models.export import check_parity, merge_to_onnx
+from preptime.models.model import MIN_ROWS, FittedModel
 from tests.models.graphs import run, splits
 from tests.models.rows import SEED, edge_rows, training_rows
 
 X, Y = training_rows(200)
 
-FittedBy = Callable[[str], Fitted]
+FittedBy = Callable[[str], FittedModel]
 
 pytestmark = pytest.mark.parametrize("name", CATALOGUE)
 
@@ -31,7 +31,7 @@ def fitted_by() -> FittedBy:
 
 def test_predicts_seconds_in_the_shape_of_its_kind(name: str, fitted_by: FittedBy) -> None:
     predicted = fitted_by(name).predict(X)
-    assert predicted.shape == ((len(X), len(LEVELS)) if name == "quantile" else (len(X),))
+    assert predicted.shape == ((len(X), len(QUANTILE_LEVELS)) if name == "quantile" else (len(X),))
     assert predicted.dtype == np.float32
     assert predicted.std() > 60
 
@@ -42,7 +42,7 @@ def test_never_predicts_less_than_nothing(name: str) -> None:
     predicted = fitted.predict(X)
     assert predicted.min() == 0
     assert predicted.max() > 0
-    check_parity(merge({name: fitted}, X.shape[1]), {name: fitted}, X)
+    check_parity(merge_to_onnx({name: fitted}, X.shape[1]), {name: fitted}, X)
 
 
 def test_quantiles_never_cross(name: str, fitted_by: FittedBy) -> None:
@@ -54,31 +54,31 @@ def test_quantiles_never_cross(name: str, fitted_by: FittedBy) -> None:
 def test_the_same_rows_and_seed_give_the_same_bits(name: str, fitted_by: FittedBy) -> None:
     first, again = fitted_by(name), CATALOGUE[name].fit(X, Y, threads=2, seed=SEED)
     np.testing.assert_array_equal(first.predict(X), again.predict(X))
-    assert merge({name: first}, X.shape[1]) == merge({name: again}, X.shape[1])
+    assert merge_to_onnx({name: first}, X.shape[1]) == merge_to_onnx({name: again}, X.shape[1])
 
 
 def test_onnx_agrees_on_training_rows(name: str, fitted_by: FittedBy) -> None:
     fitted = {name: fitted_by(name)}
-    largest = check_parity(merge(fitted, X.shape[1]), fitted, X)
+    largest = check_parity(merge_to_onnx(fitted, X.shape[1]), fitted, X)
     assert list(largest) == [name]
     assert largest[name] < 0.01
 
 
 def test_onnx_agrees_on_the_very_thresholds(name: str, fitted_by: FittedBy) -> None:
     fitted = {name: fitted_by(name)}
-    contents = merge(fitted, X.shape[1])
+    contents = merge_to_onnx(fitted, X.shape[1])
     check_parity(contents, fitted, edge_rows(X, splits(contents), 2000))
 
 
 @pytest.mark.parametrize("value", [0.0, -0.0, 4.0, -1e30, 1e30, np.finfo(np.float32).max, 1e-42])
 def test_onnx_agrees_on_constant_rows(name: str, fitted_by: FittedBy, value: float) -> None:
     fitted = {name: fitted_by(name)}
-    check_parity(merge(fitted, X.shape[1]), fitted, np.full((3, X.shape[1]), value, dtype=np.float32))
+    check_parity(merge_to_onnx(fitted, X.shape[1]), fitted, np.full((3, X.shape[1]), value, dtype=np.float32))
 
 
 def test_one_row_at_a_time_is_all_rows_at_once(name: str, fitted_by: FittedBy) -> None:
     fitted = fitted_by(name)
-    contents = merge({name: fitted}, X.shape[1])
+    contents = merge_to_onnx({name: fitted}, X.shape[1])
     rows = X[:20]
     together = fitted.predict(rows), run(contents, rows)[name]
     alone = zip(*((fitted.predict(row[None]), run(contents, row[None])[name]) for row in rows), strict=True)
@@ -101,12 +101,12 @@ def test_a_constant_label_is_learned(name: str, label: float) -> None:
     fitted = {name: CATALOGUE[name].fit(X[:40], np.full(40, label), threads=1, seed=SEED)}
     np.testing.assert_allclose(fitted[name].predict(X[:40]), label, atol=0.01)
     assert fitted[name].importance().sum() == pytest.approx(1)
-    check_parity(merge(fitted, X.shape[1]), fitted, X)
+    check_parity(merge_to_onnx(fitted, X.shape[1]), fitted, X)
 
 
 def test_three_rows_are_enough(name: str) -> None:
     fitted = {name: CATALOGUE[name].fit(X[:3], Y[:3], threads=1, seed=SEED)}
-    check_parity(merge(fitted, X.shape[1]), fitted, X)
+    check_parity(merge_to_onnx(fitted, X.shape[1]), fitted, X)
 
 
 def test_too_few_rows_are_refused(name: str) -> None:

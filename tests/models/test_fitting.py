@@ -12,9 +12,9 @@ from xgboost import XGBRegressor
 from preptime.errors import DataError
 from preptime.models.catalogue import CATALOGUE
 from preptime.models.fitting import fit_all
-from preptime.models.model import CombinedFitted
-from preptime.models.rf import Forest
-from preptime.models.stacking import Stacking
+from preptime.models.model import FittedStackedModel
+from preptime.models.rf import RandomForestModel
+from preptime.models.stacking import StackingModel
 from tests.models.rows import SEED, training_rows
 
 X, Y = training_rows(120)
@@ -44,7 +44,7 @@ def test_the_notebooks_five_cost_sixteen_base_fits(fits: Counter[str]) -> None:
     fitted = fit_all(NOTEBOOK, X, Y, threads=1, seed=SEED)
     assert fits == {"rf": 4, "gbr": 4, "cat": 4, "xgb": 4}
     stacking = fitted["stacking"]
-    assert isinstance(stacking, CombinedFitted)
+    assert isinstance(stacking, FittedStackedModel)
     assert all(base is fitted[name] for name, base in stacking.bases.items())
 
 
@@ -54,13 +54,13 @@ def test_stacking_alone_fits_what_it_stands_on(fits: Counter[str]) -> None:
 
 
 def test_another_recipe_of_the_same_name_is_not_taken(fits: Counter[str]) -> None:
-    fit_all({"rf": Forest(trees=3), "stacking": Stacking((Forest(),))}, X, Y, threads=1, seed=SEED)
+    fit_all({"rf": RandomForestModel(tree_count=3), "stacking": StackingModel((RandomForestModel(),))}, X, Y, threads=1, seed=SEED)
     assert fits == {"rf": 5}
 
 
 def test_together_is_each_alone_for_any_number_of_threads() -> None:
     told: list[str] = []
-    together = fit_all(CATALOGUE, X, Y, threads=3, seed=SEED, done=told.append)
+    together = fit_all(CATALOGUE, X, Y, threads=3, seed=SEED, on_fitted=told.append)
     assert list(together) == list(CATALOGUE)
     assert sorted(told) == sorted(CATALOGUE)
     for name, model in CATALOGUE.items():

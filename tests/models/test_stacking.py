@@ -4,16 +4,16 @@ import numpy as np
 from sklearn.ensemble import StackingRegressor
 from sklearn.linear_model import Ridge
 
-from preptime.models.rf import Forest
-from preptime.models.stacking import Stacking
-from preptime.models.xgb import XGBoost, notebook_estimator
+from preptime.models.rf import RandomForestModel
+from preptime.models.stacking import StackingModel
+from preptime.models.xgb import XGBoostModel, notebook_estimator
 from tests.models.rows import SEED, training_rows
 
 X, Y = training_rows(301)
 
 
 def test_is_the_librarys_stacking_without_its_second_fits() -> None:
-    ours = Stacking((XGBoost(), XGBoost(name="deep", depth=8)), folds=3).fit(X, Y, threads=2, seed=SEED)
+    ours = StackingModel((XGBoostModel(), XGBoostModel(name="deep", depth=8)), folds=3).fit(X, Y, threads=2, seed=SEED)
     deep = notebook_estimator()
     assert hasattr(deep, "set_params")
     deep.set_params(max_depth=8)
@@ -26,12 +26,12 @@ def test_is_the_librarys_stacking_without_its_second_fits() -> None:
 def test_weights_come_from_rows_the_base_models_have_not_seen() -> None:
     """A model that knows its rows by heart would otherwise get all the weight, and noise for it."""
     noise = np.random.default_rng(SEED).gamma(2, 500, len(X))
-    fitted = Stacking((Forest(min_samples_split=2, max_leaf_nodes=None),)).fit(X, noise, threads=1, seed=SEED)
+    fitted = StackingModel((RandomForestModel(min_samples_split=2, max_leaf_nodes=None),)).fit(X, noise, threads=1, seed=SEED)
     assert abs(fitted.weights[0]) < 0.5
 
 
 def test_importance_follows_the_weights() -> None:
-    fitted = Stacking((XGBoost(), Forest())).fit(X, Y, threads=1, seed=SEED)
+    fitted = StackingModel((XGBoostModel(), RandomForestModel())).fit(X, Y, threads=1, seed=SEED)
     shares = np.abs(fitted.weights) / np.abs(fitted.weights).sum()
     mixed = sum(share * base.importance() for share, base in zip(shares, fitted.bases.values(), strict=True))
     np.testing.assert_allclose(fitted.importance(), mixed, rtol=1e-5)

@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 
-from preptime.models.cat import CatTrees
+from preptime.models.cat import CatBoostTrees
 from preptime.models.threads import fitting_threads
 
 
@@ -21,7 +21,7 @@ def test_what_catboost_says_goes_where_it_went_when_the_pool_was_opened() -> Non
 
     def fit(_: int) -> None:
         all_in.wait(30)
-        CatTrees(trees=2, depth=2).fit(X, X.sum(1).astype(np.float64), threads=1, seed=1)
+        CatBoostTrees(tree_count=2, depth=2).fit(X, X.sum(1).astype(np.float64), threads=1, seed=1)
         seen.add(core._custom_loggers_stack._owning_thread_id)
 
     with fitting_threads(4) as pool:

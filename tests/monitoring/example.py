@@ -7,39 +7,39 @@ import datetime as dt
 import msgspec
 import numpy as np
 
-from preptime.domain.prediction import LEVELS
-from preptime.evaluation.documents import QuantileScore, Segment, SegmentName
+from preptime.domain.prediction import QUANTILE_LEVELS
+from preptime.evaluation.documents import QuantileScore, Segment, SegmentDimension
 from preptime.features.spec import FEATURES
 from preptime.monitoring.document import (
     Alert,
-    Answers,
-    Basis,
+    PredictionCounts,
+    FallbackLevel,
     Bin,
-    Bundle,
+    BundleMetrics,
     Day,
-    Days,
+    DateRange,
     Drift,
-    Feature,
-    Figures,
+    FeatureDrift,
+    PredictionMetrics,
     LabelAudit,
     LabelReason,
-    Monitoring,
-    Promise,
-    RuleState,
-    Trail,
-    TrailDay,
-    WatchedCut,
+    MonitoringDocument,
+    BacktestBaseline,
+    RuleReport,
+    RatioSeries,
+    RatioDay,
+    DimensionName,
 )
 
 DATE = dt.date(2015, 6, 22)
 ONE_DAY = dt.timedelta(days=1)
 THRESHOLD = 5.0
-NOTHING = Figures(n=0, mae=None, bias=None, within_5_min=None, coverage=None, lookup_mae=None, lookup_n=0, quantiles=())
+NOTHING = PredictionMetrics(n=0, mae=None, bias=None, within_5_min=None, coverage=None, lookup_mae=None, lookup_n=0, quantiles=())
 
 
-def figures(n: int, mae: float, bias: float = -120.0, coverage: float = 0.8) -> Figures:
+def figures(n: int, mae: float, bias: float = -120.0, coverage: float = 0.8) -> PredictionMetrics:
     """Figures that hang together."""
-    return Figures(
+    return PredictionMetrics(
         n=n,
         mae=mae,
         bias=bias,
@@ -51,47 +51,47 @@ def figures(n: int, mae: float, bias: float = -120.0, coverage: float = 0.8) -> 
     )
 
 
-def fired(date: dt.date = DATE) -> Monitoring:
+def fired(date: dt.date = DATE) -> MonitoringDocument:
     """London has been 15 % slower for two days."""
     return _document(date, london=1.15)
 
 
-def quiet(date: dt.date = DATE) -> Monitoring:
+def quiet(date: dt.date = DATE) -> MonitoringDocument:
     """Nothing to say."""
     return _document(date, london=1.0)
 
 
-def first_morning(date: dt.date = DATE) -> Monitoring:
+def first_morning(date: dt.date = DATE) -> MonitoringDocument:
     """No champion yet, no answers, hence nothing known of anything."""
     blank = quiet(date)
     return msgspec.structs.replace(
         blank,
-        verdict=("Nothing was answered in the days before this morning, so nothing can be said.",),
+        headline=("Nothing was answered in the days before this morning, so nothing can be said.",),
         champion=None,
-        promise=None,
+        backtest_baseline=None,
         rules=tuple(
-            msgspec.structs.replace(rule, state="unknown", found=None, sentence="Too few days to judge by.")
+            msgspec.structs.replace(rule, status="insufficient_data", observed=None, message="Too few days to judge by.")
             for rule in blank.rules
         ),
-        figures=NOTHING,
-        recent=NOTHING,
-        answers=Answers(
+        metrics=NOTHING,
+        recent_metrics=NOTHING,
+        prediction_counts=PredictionCounts(
             orders=0,
-            answered=0,
-            unanswered=0,
-            open=0,
+            with_prediction=0,
+            without_prediction=0,
+            without_outcome=0,
             evaluated=0,
             from_batch=0,
             from_api=0,
             in_both=0,
-            repeated=0,
-            unreadable_lines=0,
-            unidentified=0,
+            duplicates=0,
+            unreadable_log_lines=0,
+            without_order_key=0,
         ),
         days=(),
         bundles=(),
         segments=(),
-        trails=(),
+        ratio_series=(),
         drift=Drift(
             reference=None,
             prediction_reference=None,
@@ -99,94 +99,94 @@ def first_morning(date: dt.date = DATE) -> Monitoring:
             reference_orders=0,
             recent_orders=0,
             features=(),
-            why_not="There is no champion whose training could be compared with.",
+            unavailable_reason="There is no champion whose training could be compared with.",
         ),
-        labels=LabelAudit(rows=0, evaluable=0, reasons=()),
+        label_audit=LabelAudit(rows=0, evaluable=0, reasons=()),
     )
 
 
-def _document(date: dt.date, london: float) -> Monitoring:
+def _document(date: dt.date, london: float) -> MonitoringDocument:
     rng = np.random.default_rng(7)
     dates = [date - back * ONE_DAY for back in range(14, 0, -1)]
-    window = Days(first=dates[0], last=dates[-1])
+    window = DateRange(first=dates[0], last=dates[-1])
     bundles = tuple(f"{one}-0123456789ab" for one in dates)
     drifting = london != 1.0
     alerts = (
         Alert(
-            rule="slower",
+            rule="slower_than_predicted",
             segment="city",
             value="London",
-            found=7.9,
+            observed=7.9,
             threshold=THRESHOLD,
             since=dates[-2],
-            sentence=f"Orders in London take 15 % longer than said, against their usual ratio, since {dates[-2]}.",
+            message=f"Orders in London take 15 % longer than said, against their usual ratio, since {dates[-2]}.",
         ),
     )
     days = tuple(
         _day(one, bundle, rng, london if one in dates[-2:] else 1.0) for one, bundle in zip(dates, bundles, strict=True)
     )
-    n = sum(one.figures.n for one in days)
-    return Monitoring(
+    n = sum(one.metrics.n for one in days)
+    return MonitoringDocument(
         date=date,
         window=window,
-        verdict=(
-            alerts[0].sentence if drifting else "Nothing fired.",
+        headline=(
+            alerts[0].message if drifting else "Nothing fired.",
             "Answers were 7.2 minutes off on average over the last seven days; 7.1 were promised.",
         ),
         champion=bundles[-1],
-        promise=Promise(
+        backtest_baseline=BacktestBaseline(
             bundle=bundles[0],
-            days=Days(first=dates[0] - 7 * ONE_DAY, last=dates[0] - ONE_DAY),
-            figures=figures(7_700, 428.0),
+            days=DateRange(first=dates[0] - 7 * ONE_DAY, last=dates[0] - ONE_DAY),
+            metrics=figures(7_700, 428.0),
         ),
         alerts=alerts if drifting else (),
         rules=_rules(fired=drifting),
-        figures=figures(n, 431.0),
-        recent=figures(n // 2, 434.0),
-        recent_days=Days(first=dates[-7], last=dates[-1]),
-        answers=Answers(
+        metrics=figures(n, 431.0),
+        recent_metrics=figures(n // 2, 434.0),
+        recent_days=DateRange(first=dates[-7], last=dates[-1]),
+        prediction_counts=PredictionCounts(
             orders=n + 310,
-            answered=n + 60,
-            unanswered=250,
-            open=21,
+            with_prediction=n + 60,
+            without_prediction=250,
+            without_outcome=21,
             evaluated=n,
             from_batch=n + 41,
             from_api=40,
             in_both=12,
-            repeated=3,
-            unreadable_lines=1,
-            unidentified=0,
+            duplicates=3,
+            unreadable_log_lines=1,
+            without_order_key=0,
         ),
         days=days,
         bundles=tuple(
-            Bundle(
+            BundleMetrics(
                 bundle=one.bundles[0],
-                answered=one.answered,
-                days=Days(first=one.date, last=one.date),
-                figures=one.figures,
+                orders=one.predictions,
+                days=DateRange(first=one.date, last=one.date),
+                metrics=one.metrics,
             )
             for one in days
         ),
         segments=_segments(n),
-        trails=(
+        ratio_series=(
             _trail("overall", "all", dates, rng, 1 + (london - 1) * 0.8),
             _trail("city", "London", dates, rng, london),
             _trail("city", "Paris", dates, rng, 1.0),
             _trail("type_of_food", "italian", dates, rng, 1.0),
         ),
         drift=_drift(dates, rng),
-        labels=LabelAudit(
+        label_audit=LabelAudit(
             rows=n + 320,
             evaluable=n,
             reasons=(
-                LabelReason(reason="label_zero", meaning="The label is zero", orders=44, latest=3),
+                LabelReason(reason="label_zero", description="The label is zero", orders=44, orders_on_last_day=3),
                 LabelReason(
                     reason="label_under_a_minute",
-                    meaning="The label is between 1 and 59 seconds",
+                    description="The label is between 1 and 59 seconds",
                     orders=390,
-                    latest=28,
+                    orders_on_last_day=28,
                 ),
-                LabelReason(reason="label_over_cap", meaning="The label is over 10,800 s", orders=83, latest=6),
+                LabelReason(reason="label_over_cap", description="The label is over 10,800 s", orders=83, orders_on_last_day=6),
             ),
         ),
     )
@@ -194,34 +194,34 @@ def _document(date: dt.date, london: float) -> Monitoring:
 
 def _day(date: dt.date, bundle: str, rng: np.random.Generator, ratio: float) -> Day:
     n = int(rng.normal(1_050, 90))
-    basis: dict[Basis, int] = {"restaurant": n - 40, "city_food": 40, "food": 0, "city": 0, "global": 5}
+    basis: dict[FallbackLevel, int] = {"restaurant": n - 40, "city_food": 40, "food": 0, "city": 0, "global": 5}
     return Day(
         date=date,
-        answered=n + 5,
-        open=2,
+        predictions=n + 5,
+        without_outcome=2,
         orders=n + 20,
         bundles=(bundle,),
-        basis=basis,
-        unseen_restaurants=4,
+        by_fallback_level=basis,
+        unknown_restaurants=4,
         unknown_categories=0,
         median_predicted_seconds=803.5,
-        ratio=float(ratio * rng.normal(1.0, 0.01)),
-        figures=figures(n, float(rng.normal(430, 9)) * ratio),
+        actual_to_predicted_ratio=float(ratio * rng.normal(1.0, 0.01)),
+        metrics=figures(n, float(rng.normal(430, 9)) * ratio),
     )
 
 
 def _quantiles(mae: float) -> tuple[QuantileScore, ...]:
-    return tuple(QuantileScore(p=p, coverage=p + 0.004, pinball=mae * p * (1 - p)) for p in LEVELS)
+    return tuple(QuantileScore(p=p, coverage=p + 0.004, pinball=mae * p * (1 - p)) for p in QUANTILE_LEVELS)
 
 
 def _segments(n: int) -> tuple[Segment, ...]:
-    cuts: dict[SegmentName, dict[str, float]] = {
+    cuts: dict[SegmentDimension, dict[str, float]] = {
         "overall": {"all": 1.0},
         "city": {"London": 0.79, "Paris": 0.063, "Manchester": 0.03, "München": 0.0005},
         "type_of_food": {"italian": 0.15, "burgers": 0.12, "thai": 0.09},
         "hour": {str(hour): 0.04 for hour in range(11, 24)},
         "items": {"1": 0.05, "2": 0.2, "3": 0.28, "4–5": 0.3, "6–8": 0.13, "9+": 0.04},
-        "basis": {"restaurant": 0.95, "city_food": 0.045, "global": 0.005},
+        "fallback_level": {"restaurant": 0.95, "city_food": 0.045, "global": 0.005},
     }
     return tuple(
         Segment(
@@ -240,21 +240,21 @@ def _segments(n: int) -> tuple[Segment, ...]:
     )
 
 
-def _trail(segment: WatchedCut, value: str, dates: list[dt.date], rng: np.random.Generator, ratio: float) -> Trail:
+def _trail(segment: DimensionName, value: str, dates: list[dt.date], rng: np.random.Generator, ratio: float) -> RatioSeries:
     days = []
     for one in dates:
         late = one in dates[-2:]
         evidence = 7.9 if late and ratio > 1.1 else float(rng.normal(0, 0.8))
         days.append(
-            TrailDay(
+            RatioDay(
                 date=one,
                 n=800,
                 ratio=float((ratio if late else 1.0) * rng.normal(1.02, 0.02)),
-                evidence=evidence,
+                statistic=evidence,
                 fired=evidence > THRESHOLD,
             )
         )
-    return Trail(
+    return RatioSeries(
         segment=segment,
         value=value,
         n=800 * len(dates),
@@ -273,12 +273,12 @@ def _drift(dates: list[dt.date], rng: np.random.Generator) -> Drift:
     for name, unit in named:
         shares = rng.dirichlet(np.full(5, 50.0))
         features.append(
-            Feature(
+            FeatureDrift(
                 name=name,
                 unit=unit,
                 psi=float(np.sum((shares - 0.2) * np.log(shares / 0.2))),
-                p=0.4,
-                p_adjusted=1.0,
+                p_value=0.4,
+                adjusted_p_value=1.0,
                 tested=name != "restaurant_orders",
                 drifted=False,
                 reference_median=2.5,
@@ -290,13 +290,13 @@ def _drift(dates: list[dt.date], rng: np.random.Generator) -> Drift:
             )
         )
     return Drift(
-        reference=Days(first=dates[0] - 14 * ONE_DAY, last=dates[0] - ONE_DAY),
-        prediction_reference=Days(first=dates[0], last=dates[6]),
-        recent=Days(first=dates[-7], last=dates[-1]),
+        reference=DateRange(first=dates[0] - 14 * ONE_DAY, last=dates[0] - ONE_DAY),
+        prediction_reference=DateRange(first=dates[0], last=dates[6]),
+        recent=DateRange(first=dates[-7], last=dates[-1]),
         reference_orders=14_000,
         recent_orders=7_300,
         features=tuple(features),
-        why_not=None,
+        unavailable_reason=None,
     )
 
 
@@ -306,30 +306,30 @@ def _label(low: float | None, high: float | None) -> str:
     return f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
 
 
-def _rules(*, fired: bool) -> tuple[RuleState, ...]:
+def _rules(*, fired: bool) -> tuple[RuleReport, ...]:
     return (
-        RuleState(
-            rule="slower",
-            kind="answers",
-            meaning="Food takes longer than said, in all, in a city or for a type of food",
+        RuleReport(
+            rule="slower_than_predicted",
+            kind="predictions",
+            description="Food takes longer than said, in all, in a city or for a type of food",
             threshold=THRESHOLD,
             unit="standard errors",
-            reason="Calibrated on quiet synthetic months.",
-            false_alarms="1 in 100 months",
-            state="fired" if fired else "quiet",
-            found=7.9 if fired else 1.2,
-            sentence="London: 15 % longer than said." if fired else "Nothing moved by more than chance.",
+            threshold_reason="Calibrated on quiet synthetic months.",
+            false_alarm_rate="1 in 100 months",
+            status="fired" if fired else "ok",
+            observed=7.9 if fired else 1.2,
+            message="London: 15 % longer than said." if fired else "Nothing moved by more than chance.",
         ),
-        RuleState(
+        RuleReport(
             rule="volume_low",
             kind="data",
-            meaning="Far fewer orders than the weekday usually has",
+            description="Far fewer orders than the weekday usually has",
             threshold=0.5,
             unit="share of the usual",
-            reason="Half a day's orders is what an export cut short looks like.",
-            false_alarms="none in 100 months",
-            state="quiet",
-            found=0.97,
-            sentence="1,020 orders where 1,050 are usual.",
+            threshold_reason="Half a day's orders is what an export cut short looks like.",
+            false_alarm_rate="none in 100 months",
+            status="ok",
+            observed=0.97,
+            message="1,020 orders where 1,050 are usual.",
         ),
     )

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from preptime.features.directory import Directory
+from preptime.features.directory import RestaurantIndex
 from preptime.features.history import History
-from preptime.monitoring.answers import QUANTILE_COLUMNS, Answers, read_answers
-from preptime.monitoring.document import Days
-from preptime.monitoring.joined import Joined, join
-from preptime.monitoring.outcomes import Known, read_outcomes
-from preptime.tables.audit import audit
-from preptime.tables.directory import read_directory
+from preptime.monitoring.answers import QUANTILE_COLUMNS, UniquePredictions, read_predictions
+from preptime.monitoring.document import DateRange
+from preptime.monitoring.joined import JoinedOrders, join
+from preptime.monitoring.outcomes import AuditedOutcomes, read_outcomes
+from preptime.tables.audit import audit_orders
+from preptime.tables.directory import read_restaurants
 from preptime.tables.order_key import order_keys
-from preptime.tables.results import Results
+from preptime.tables.results import ResultsFolder
 from tests.monitoring.months import Frame, write_partition
 
 DATE = dt.date(2015, 6, 22)
@@ -32,7 +32,7 @@ RESTAURANTS = pl.DataFrame(
         "type_of_food": ["burgers", "sushi", "thai"],
     }
 )
-DIRECTORY: Directory = read_directory(RESTAURANTS)
+DIRECTORY: RestaurantIndex = read_restaurants(RESTAURANTS)
 
 
 class NoStore:
@@ -58,9 +58,9 @@ class Place:
     orders: list[dict[str, object]] = field(default_factory=list)
 
     @property
-    def results(self) -> Results:
+    def results(self) -> ResultsFolder:
         """The results."""
-        return Results(self.root / "results")
+        return ResultsFolder(self.root / "results")
 
     @property
     def log(self) -> Path:
@@ -70,28 +70,28 @@ class Place:
     def predicted(self, date: dt.date, orders: Sequence[dict[str, object]], seconds: float = 600.0) -> None:
         """A partition of the batch: p50 is `seconds`, the other quantiles half, double and triple."""
         rows = pl.DataFrame(list(orders))
-        read = audit(rows, DIRECTORY, need_label=False).frame
+        read = audit_orders(rows, DIRECTORY, need_label=False).frame
         told = np.tile(seconds * np.array([0.5, 1.0, 2.0, 3.0]), (len(rows), 1))
         frame = pl.DataFrame(
             {
                 "order_key": order_keys(rows, read),
                 **{name: told[:, place] for place, name in enumerate(QUANTILE_COLUMNS)},
-                "prediction_basis": ["restaurant"] * len(rows),
+                "prediction_fallback_level": ["restaurant"] * len(rows),
                 "prediction_bundle": ["2015-06-15-0123456789ab"] * len(rows),
             }
         )
         write_partition(self.results, date, frame)
 
-    def answers(self) -> Answers:
+    def answers(self) -> UniquePredictions:
         """Everything answered in the week before `DATE`."""
-        return read_answers(self.results, self.log, DIRECTORY, Days(first=FIRST, last=DATE - dt.timedelta(days=1)))
+        return read_predictions(self.results, self.log, DIRECTORY, DateRange(first=FIRST, last=DATE - dt.timedelta(days=1)))
 
-    def joined(self, orders: pl.DataFrame, date: dt.date = DATE) -> Joined:
+    def joined(self, orders: pl.DataFrame, date: dt.date = DATE) -> JoinedOrders:
         """The answers beside what these orders say happened."""
         return join(known(orders, date).outcomes, self.answers(), DIRECTORY, NoStore())
 
 
-def known(orders: pl.DataFrame, date: dt.date = DATE) -> Known:
+def known(orders: pl.DataFrame, date: dt.date = DATE) -> AuditedOutcomes:
     """What these orders say on that morning."""
     return read_outcomes(Frame(orders), DIRECTORY, date, FIRST)
 

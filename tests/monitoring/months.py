@@ -20,27 +20,27 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.bundle.manifest import Document, Draft, Manifest, Window, document, identify
+from preptime.bundle.manifest import JsonObject, ManifestDraft, Manifest, TrainingWindow, to_json_object, compute_bundle_id
 from preptime.domain.order import OrderColumns
-from preptime.domain.prediction import BASES
+from preptime.domain.prediction import FALLBACK_LEVELS
 from preptime.domain.verdict import Purpose
-from preptime.evaluation.evaluated import GLOBAL_MEDIAN, LOOKUP, EvaluatedOrders, backtest_document
+from preptime.evaluation.evaluated import GLOBAL_MEDIAN, LOOKUP, EvaluatedOrders, build_backtest_document
 from preptime.evaluation.segments import SegmentColumns
-from preptime.features.directory import Directory
+from preptime.features.directory import RestaurantIndex
 from preptime.features.history import History, build_history
 from preptime.features.spec import HISTORY_FEATURES
 from preptime.features.state import CompletedOrders, HistoryState
 from preptime.monitoring.answers import QUANTILE_COLUMNS
 from preptime.monitoring.document import Alert
-from preptime.monitoring.monitor import Watch, monitor
-from preptime.monitoring.outcomes import day_number
-from preptime.monitoring.reference import References
-from preptime.tables.audit import audit, to_order_columns
-from preptime.tables.directory import read_directory
+from preptime.monitoring.monitor import MonitoringInputs, monitor_day
+from preptime.monitoring.outcomes import to_day_number
+from preptime.monitoring.reference import ReferenceCache
+from preptime.tables.audit import audit_orders, to_order_columns
+from preptime.tables.directory import read_restaurants
 from preptime.tables.order_key import order_keys
-from preptime.tables.results import PREDICTIONS, Results
+from preptime.tables.results import PREDICTIONS_FILE, ResultsFolder
 from preptime.tables.synthetic import SynthesisPlan, synthesize_frames
-from preptime.tables.table import Table
+from preptime.tables.table import DataSource
 
 ONE_DAY = dt.timedelta(days=1)
 TRAINED_DAYS = 14
@@ -69,7 +69,7 @@ class Frame:
         """In chunks."""
         yield from self.rows.iter_slices(rows)
 
-    def partitions(self) -> tuple[Table, ...]:
+    def partitions(self) -> tuple[DataSource, ...]:
         """Itself."""
         return (self,)
 
@@ -93,10 +93,10 @@ class Mornings:
         """What it knew."""
         return self.histories.get(bundle)
 
-    def add(self, history: History, window: Window, metrics: Document) -> str:
+    def add(self, history: History, window: TrainingWindow, metrics: JsonObject) -> str:
         """One more, of the history's morning."""
         parent = min(self.manifests, default=None)
-        draft = Draft(
+        draft = ManifestDraft(
             kind="training" if parent is None else "refresh",
             date=dt.date.fromisoformat(history.date),
             parent=parent,
@@ -108,14 +108,14 @@ class Mornings:
             libraries={},
         )
         blank = Manifest(
-            **{name: getattr(draft, name) for name in Draft.__struct_fields__},
+            **{name: getattr(draft, name) for name in ManifestDraft.__struct_fields__},
             id="",
             features=(),
             vocabularies=history.vocabularies,
             arrays={},
             files={},
         )
-        bundle = identify(blank)
+        bundle = compute_bundle_id(blank)
         self.manifests[bundle] = Manifest(
             **{name: getattr(blank, name) for name in Manifest.__struct_fields__ if name != "id"}, id=bundle
         )
@@ -131,9 +131,9 @@ class Month:
     ready_day: NDArray[np.int64]
     """[N] of the orders; far ahead where it is never."""
     acknowledged_day: NDArray[np.int64]
-    directory: Directory
+    directory: RestaurantIndex
     mornings: Mornings
-    results: Results
+    results: ResultsFolder
     start: dt.date
     first_answer: dt.date
     last: dt.date
@@ -141,11 +141,11 @@ class Month:
 
     def known(self, date: dt.date) -> Frame:
         """The orders as the table holds them on the morning of `date`."""
-        return Frame(self.orders.filter(pl.Series(self.ready_day < day_number(date))))
+        return Frame(self.orders.filter(pl.Series(self.ready_day < to_day_number(date))))
 
-    def watch(self, date: dt.date) -> Watch:
+    def watch(self, date: dt.date) -> MonitoringInputs:
         """What `monitor` is given on that morning."""
-        return Watch(self.known(date), self.directory, self.results, self.mornings)
+        return MonitoringInputs(self.known(date), self.directory, self.results, self.mornings)
 
 
 def make_month(
@@ -157,40 +157,40 @@ def make_month(
     factor.
     """
     orders, restaurants, _ = synthesize_frames(plan)
-    directory = read_directory(restaurants)
-    audited = audit(orders, directory, need_label=True)
+    directory = read_restaurants(restaurants)
+    audited = audit_orders(orders, directory, need_label=True)
     frame = audited.frame
-    start = day_number(plan.start)
+    start = to_day_number(plan.start)
     acknowledged = frame["acknowledged_local"].dt.epoch("d").to_numpy()
     ready = frame["ready_local"].dt.epoch("d").fill_null(2**30).to_numpy()
     keys = order_keys(orders, frame)
     columns = to_order_columns(frame)
-    counted = audited.kept(Purpose.HISTORY)
+    counted = audited.usable_for(Purpose.HISTORY)
     completed = CompletedOrders(
         columns,
         columns.acknowledged_at + frame["prep_time_seconds"].fill_null(0).to_numpy(),
         frame["prep_time_seconds"].fill_null(0).cast(pl.Int64).to_numpy(),
     )
-    state = HistoryState.of(directory, completed.take(counted & (ready < start + trained_days)))
-    results, mornings = Results(root), Mornings()
+    state = HistoryState.from_orders(directory, completed.take(counted & (ready < start + trained_days)))
+    results, mornings = ResultsFolder(root), Mornings()
     through = plan.start + (trained_days - 1) * ONE_DAY
-    window = Window(first_day=plan.start, last_day=through, fitted_through=through, gate_days=0)
-    metrics: Document = {}
+    window = TrainingWindow(first_day=plan.start, last_day=through, fitted_through=through, gate_days=0)
+    metrics: JsonObject = {}
     for place in range(trained_days, plan.days):
         number = start + place
         date = plan.start + place * ONE_DAY
         history = build_history(state, directory, date)
         mine = acknowledged == number
         asked = columns.take(mine)
-        quantiles = _quantiles(history.rows[history.subject(asked)])
+        quantiles = _quantiles(history.rows[history.row_index(asked)])
         if slower is not None and place + 1 >= slower[0]:
             quantiles = (quantiles / slower[1]).astype(np.float32)
         if not metrics:
             metrics = _backtest(asked, completed.prep_time_seconds[mine], quantiles, history, date)
         bundle = mornings.add(history, window, metrics)
         asked_keys = keys.filter(pl.Series(mine))
-        write_partition(results, date, _partition(asked_keys, quantiles, history.basis_of(asked), bundle))
-        state.count(directory, completed.take(counted & (ready == number)))
+        write_partition(results, date, _partition(asked_keys, quantiles, history.fallback_level_for(asked), bundle))
+        state.add_orders(directory, completed.take(counted & (ready == number)))
     first = plan.start + trained_days * ONE_DAY
     last = plan.start + (plan.days - 1) * ONE_DAY
     return Month(orders, ready, acknowledged, directory, mornings, results, plan.start, first, last)
@@ -224,19 +224,19 @@ def look(task: Task) -> Seen:
     """Make the month in a folder of its own and look at it; for a process pool too."""
     alerts = dict[int, tuple[Alert, ...]]()
     largest = dict[str, float]()
-    references, evaluated = References(), 0
+    references, evaluated = ReferenceCache(), 0
     with tempfile.TemporaryDirectory() as folder:
         month = make_month(task.plan, Path(folder), trained_days=task.trained_days, slower=task.slower)
         for morning in range(task.first_morning, task.last_morning + 1):
             date = month.start + (morning - 1) * ONE_DAY
-            document = monitor(replace(month.watch(date), references=references), date)
+            document = monitor_day(replace(month.watch(date), references=references), date)
             if document.alerts:
                 alerts[morning] = document.alerts
             for rule in document.rules:
-                if rule.found is not None:
+                if rule.observed is not None:
                     nearer = min if rule.rule == "volume_low" else max
-                    largest[rule.rule] = nearer(largest.get(rule.rule, rule.found), rule.found)
-            evaluated = document.figures.n
+                    largest[rule.rule] = nearer(largest.get(rule.rule, rule.observed), rule.observed)
+            evaluated = document.metrics.n
     return Seen(task.plan.seed, alerts, largest, evaluated)
 
 
@@ -254,21 +254,21 @@ def _quantiles(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _backtest(
     asked: OrderColumns, label: NDArray[np.int64], quantiles: NDArray[np.float32], history: History, date: dt.date
-) -> Document:
+) -> JsonObject:
     actual = label.astype(np.float64)
     evaluated = EvaluatedOrders(
         actual=actual,
         up_to_3h=actual <= 10_800,
-        inside_fence=actual <= 3_000,
-        points={},
+        within_label_limit=actual <= 3_000,
+        point_predictions={},
         quantiles=quantiles,
-        baselines={
+        baseline_predictions={
             LOOKUP: history.lookup(asked).astype(np.float64),
             GLOBAL_MEDIAN: np.full(len(actual), float(history.global_median_seconds)),
         },
-        columns=SegmentColumns.of(asked, history.vocabularies, history.basis_of(asked)),
+        segment_columns=SegmentColumns.from_orders(asked, history.vocabularies, history.fallback_level_for(asked)),
     )
-    return document(backtest_document(evaluated, date.isoformat(), date.isoformat()))
+    return to_json_object(build_backtest_document(evaluated, date.isoformat(), date.isoformat()))
 
 
 def _partition(keys: pl.Series, quantiles: NDArray[np.float32], basis: NDArray[np.int8], bundle: str) -> pl.DataFrame:
@@ -277,13 +277,13 @@ def _partition(keys: pl.Series, quantiles: NDArray[np.float32], basis: NDArray[n
         {
             "order_key": keys,
             **{name: quantiles[:, place] for place, name in enumerate(QUANTILE_COLUMNS)},
-            "prediction_basis": pl.Series(BASES, dtype=pl.String).gather(basis.astype(np.uint32)),
+            "prediction_fallback_level": pl.Series(FALLBACK_LEVELS, dtype=pl.String).gather(basis.astype(np.uint32)),
         }
     ).with_columns(prediction_bundle=pl.lit(bundle))
 
 
-def write_partition(results: Results, date: dt.date, frame: pl.DataFrame) -> None:
+def write_partition(results: ResultsFolder, date: dt.date, frame: pl.DataFrame) -> None:
     """Put a partition where `score --date` does."""
-    path = results.path(date, PREDICTIONS)
+    path = results.path(date, PREDICTIONS_FILE)
     path.parent.mkdir(parents=True, exist_ok=True)
     frame.write_parquet(path)

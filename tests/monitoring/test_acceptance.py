@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from preptime.monitoring.rules import RULES, SLOWER
+from preptime.monitoring.rules import RULES, SLOWER_THAN_PREDICTED
 from preptime.tables.synthetic import SynthesisPlan
 from preptime.tables.synthetic.plan import Drift
 from tests.monitoring.months import Seen, Task, look_at_all
@@ -59,15 +59,15 @@ def test_quiet_months_were_really_looked_at(quiet: list[Seen]) -> None:
         assert seen.largest.keys() == {rule.name for rule in RULES}
         assert seen.evaluated > 25_000
         # The evidence of chance alone: neither nothing at all nor far beyond the threshold.
-        assert 1.5 < seen.largest["slower"] < SLOWER.threshold + 0.5
+        assert 1.5 < seen.largest["slower_than_predicted"] < SLOWER_THAN_PREDICTED.threshold + 0.5
 
 
 def test_a_city_that_slows_down_on_day_20_fires_by_day_22_and_is_named(drifting: list[Seen]) -> None:
     for seen in drifting:
         assert min(seen.alerts, default=99) in {21, 22}, seen
         first = seen.alerts[min(seen.alerts)]
-        assert [(alert.rule, alert.segment, alert.value) for alert in first] == [("slower", "city", "London")]
-        assert "London: food takes 1" in first[0].sentence
+        assert [(alert.rule, alert.segment, alert.value) for alert in first] == [("slower_than_predicted", "city", "London")]
+        assert "London: food takes 1" in first[0].message
         assert first[0].since.day in {20, 21}
         # And nobody else is blamed by the morning of day 22.
         assert {alert.value for alerts in seen.alerts.values() for alert in alerts} == {"London"}

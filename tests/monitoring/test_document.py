@@ -6,12 +6,12 @@ import msgspec
 import pytest
 
 from preptime.errors import DataError
-from preptime.monitoring.document import Monitoring, decode, encode
+from preptime.monitoring.document import MonitoringDocument, decode, encode
 from tests.monitoring.example import fired, first_morning, quiet
 
 
 @pytest.mark.parametrize("document", [fired(), quiet(), first_morning()], ids=["fired", "quiet", "first morning"])
-def test_a_document_comes_back_as_it_was_written(document: Monitoring) -> None:
+def test_a_document_comes_back_as_it_was_written(document: MonitoringDocument) -> None:
     raw = encode(document)
     assert decode(raw) == document
     assert encode(decode(raw)) == raw

@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from preptime.domain.verdict import Reason
+from preptime.domain.verdict import ValidationReason
 from preptime.monitoring import outcomes
-from preptime.monitoring.outcomes import day_number, read_outcomes
-from preptime.tables.directory import read_directory
+from preptime.monitoring.outcomes import to_day_number, read_outcomes
+from preptime.tables.directory import read_restaurants
 from preptime.tables.synthetic import SynthesisPlan, synthesize_frames
 from tests.monitoring.making import DIRECTORY, done, known, order
 from tests.monitoring.months import Frame
@@ -32,13 +32,13 @@ def test_both_half_past_ones_of_autumn_are_orders_of_that_day() -> None:
         done(order(0, order_acknowledged_at="2015-10-25T01:30:00Z")),
     ]
     found = of(twice, AUTUMN + dt.timedelta(days=1), AUTUMN)
-    assert found.day.tolist() == [day_number(AUTUMN)] * 3
-    assert len(set(found.key.tolist())) == 3
+    assert found.day.tolist() == [to_day_number(AUTUMN)] * 3
+    assert len(set(found.key_hash.tolist())) == 3
 
 
 def test_the_half_past_two_that_spring_skips_is_still_an_order_of_that_day() -> None:
     found = of([done(order(0, order_acknowledged_at="2015-03-29 01:30:00"))], SPRING + dt.timedelta(days=1), SPRING)
-    assert found.day.tolist() == [day_number(SPRING)]
+    assert found.day.tolist() == [to_day_number(SPRING)]
 
 
 def test_a_short_day_and_a_long_day_end_at_their_own_midnights() -> None:
@@ -63,13 +63,13 @@ def test_what_is_acknowledged_or_ready_later_is_not_known() -> None:
 def test_rows_whose_time_cannot_be_read_are_counted_and_no_outcome() -> None:
     found = known(pl.DataFrame([done(order(0)), done(order(0, order_acknowledged_at="yesterday"))]))
     assert len(found.outcomes) == 1
-    assert sorted(found.audited_days.tolist()) == [-1, day_number(dt.date(2015, 6, 20))]
+    assert sorted(found.audited_days.tolist()) == [-1, to_day_number(dt.date(2015, 6, 20))]
 
 
 def test_a_bad_label_is_counted_and_not_evaluated() -> None:
     found = known(pl.DataFrame([done(order(0), 20_000), done(order(1), 0)]))
-    assert found.outcomes.evaluable.tolist() == [False, True]
-    assert sum(bool(one & Reason.LABEL_ZERO.bit) for one in found.audited_reasons.tolist()) == 1
+    assert found.outcomes.is_evaluable.tolist() == [False, True]
+    assert sum(bool(one & ValidationReason.LABEL_ZERO.bit) for one in found.audited_reasons.tolist()) == 1
 
 
 @pytest.fixture(scope="module")
@@ -86,14 +86,14 @@ def test_the_order_of_rows_and_the_size_of_batches_are_nothing(
     """Whole or in batches, as it came or shuffled, with rows repeated in another batch."""
     orders, restaurants = drawn
     orders = orders if with_id else orders.drop("order_id")
-    directory = read_directory(restaurants)
+    directory = read_restaurants(restaurants)
     date, first = dt.date(2015, 6, 9), dt.date(2015, 6, 2)
     whole = read_outcomes(Frame(orders), directory, date, first).outcomes
     shuffled = pl.concat([orders.sample(fraction=1.0, shuffle=True, seed=4), orders[:200]])
     monkeypatch.setattr(outcomes, "BATCH_ROWS", 170)
     batched = read_outcomes(Frame(shuffled), directory, date, first).outcomes
     assert len(whole) > 900
-    np.testing.assert_array_equal(whole.key, batched.key)
+    np.testing.assert_array_equal(whole.key_hash, batched.key_hash)
     np.testing.assert_array_equal(whole.completed.ready_at, batched.completed.ready_at)
     np.testing.assert_array_equal(whole.completed.orders.order_value_gbp, batched.completed.orders.order_value_gbp)
 
@@ -101,11 +101,11 @@ def test_the_order_of_rows_and_the_size_of_batches_are_nothing(
 def test_what_the_table_got_later_changes_nothing(drawn: tuple[pl.DataFrame, pl.DataFrame]) -> None:
     """The table of that morning and today's say the same of it."""
     orders, restaurants = drawn
-    directory = read_directory(restaurants)
+    directory = read_restaurants(restaurants)
     date, first = dt.date(2015, 6, 9), dt.date(2015, 6, 2)
     as_it_was = orders.filter(pl.col("order_ready_at") < dt.datetime(2015, 6, 8, 21, tzinfo=dt.UTC))
     later = orders.filter(pl.col("order_ready_at") >= dt.datetime(2015, 6, 8, 23, tzinfo=dt.UTC))
     then = read_outcomes(Frame(as_it_was), directory, date, first)
     now = read_outcomes(Frame(pl.concat([later, as_it_was])), directory, date, first)
-    np.testing.assert_array_equal(then.outcomes.key, now.outcomes.key)
+    np.testing.assert_array_equal(then.outcomes.key_hash, now.outcomes.key_hash)
     np.testing.assert_array_equal(np.sort(then.audited_reasons), np.sort(now.audited_reasons))

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from preptime.monitoring import shifts
-from preptime.monitoring.ratios import CLIP, Daily, clipped_log_ratio
-from preptime.monitoring.shifts import watch
+from preptime.monitoring.ratios import MAX_LOG_RATIO, DailyRatios, clipped_log_ratio
+from preptime.monitoring.shifts import scan_for_shifts
 
 THRESHOLD = 5.0
 DAYS = 30
@@ -18,24 +18,24 @@ DAYS = 30
 
 def days_of(
     rng: np.random.Generator, orders: NDArray[np.int64], moved: NDArray[np.float64], day_error: float = 0.0115
-) -> Daily:
+) -> DailyRatios:
     """Orders of S parts on D days ([S, D]) with heavy-tailed log ratios, moved by [S, D], and an error each day."""
     parts, days = orders.shape
     part = np.repeat(np.repeat(np.arange(parts), days), orders.ravel())
     day = np.repeat(np.tile(np.arange(days), parts), orders.ravel())
     shared = moved + rng.normal(0, day_error, (parts, days))
     ratio = 0.45 * rng.standard_t(4, len(part)) + shared[part, day]
-    return Daily.of(part, day, orders.shape, np.clip(ratio, -CLIP, CLIP))
+    return DailyRatios.from_orders(part, day, orders.shape, np.clip(ratio, -MAX_LOG_RATIO, MAX_LOG_RATIO))
 
 
-def naive(daily: Daily, part: int, day: int) -> float:
+def naive(daily: DailyRatios, part: int, day: int) -> float:
     """The evidence of one morning, without an alarm before, said as plainly as can be."""
-    n, total = daily.orders[part], daily.total[part]
+    n, total = daily.orders[part], daily.sum_log_ratio[part]
     everything = daily.orders.sum()
-    variance_of_all = daily.squares.sum() / everything - (daily.total.sum() / everything) ** 2
-    scatter = daily.squares[part].sum() - n.sum() * (total.sum() / n.sum()) ** 2
+    variance_of_all = daily.sum_squared_log_ratio.sum() / everything - (daily.sum_log_ratio.sum() / everything) ** 2
+    scatter = daily.sum_squared_log_ratio[part].sum() - n.sum() * (total.sum() / n.sum()) ** 2
     variance = (scatter + 50 * variance_of_all) / (n.sum() + 50)
-    inside = (daily.inside[part].sum() + 50 * daily.inside.sum() / everything) / (n.sum() + 50)
+    inside = (daily.unclipped_orders[part].sum() + 50 * daily.unclipped_orders.sum() / everything) / (n.sum() + 50)
     best = 0.0
     for first in range(day, max(day - 7, 6), -1):
         now = [one for one in range(first, day + 1) if n[one]]
@@ -65,10 +65,10 @@ def test_every_mornings_evidence_is_what_its_definition_says(seed: int) -> None:
     daily = days_of(rng, orders, np.zeros((4, 20)))
     if not daily.orders.sum(axis=1).all():
         return
-    seen = watch(daily, threshold=np.inf)
+    seen = scan_for_shifts(daily, threshold=np.inf)
     for part in range(4):
         for day in range(20):
-            assert seen.evidence[part, day] == pytest.approx(naive(daily, part, day), abs=1e-9)
+            assert seen.statistic[part, day] == pytest.approx(naive(daily, part, day), abs=1e-9)
 
 
 def test_chance_alone_fires_in_at_most_one_month_of_sixty() -> None:
@@ -78,7 +78,7 @@ def test_chance_alone_fires_in_at_most_one_month_of_sixty() -> None:
     fired = 0
     for _ in range(60):
         daily = days_of(rng, rng.poisson(sizes, (100, DAYS)), np.zeros((100, DAYS)), day_error=0.015)
-        fired += bool(watch(daily, THRESHOLD).fired.any())
+        fired += bool(scan_for_shifts(daily, THRESHOLD).fired.any())
     assert fired <= 1
 
 
@@ -88,12 +88,12 @@ def test_a_naive_test_of_orders_would_fire_always() -> None:
     fired = 0
     for _ in range(20):
         daily = days_of(rng, np.full((1, DAYS), 20_000), np.zeros((1, DAYS)), day_error=0.015)
-        mean = daily.total[0] / daily.orders[0]
-        error = np.sqrt(daily.squares[0] / daily.orders[0] - mean**2) / np.sqrt(daily.orders[0])
+        mean = daily.sum_log_ratio[0] / daily.orders[0]
+        error = np.sqrt(daily.sum_squared_log_ratio[0] / daily.orders[0] - mean**2) / np.sqrt(daily.orders[0])
         fired += bool((np.abs(mean[1:] - mean[:-1]) / (error[1:] * np.sqrt(2)) > THRESHOLD).any())
     assert fired >= 15
     quiet = days_of(rng, np.full((1, DAYS), 20_000), np.zeros((1, DAYS)), day_error=0.015)
-    assert not watch(quiet, THRESHOLD).fired.any()
+    assert not scan_for_shifts(quiet, THRESHOLD).fired.any()
 
 
 @pytest.mark.parametrize(
@@ -106,12 +106,12 @@ def test_a_real_shift_fires_soon_and_its_size_is_told(a_day: int, factor: float,
     moved = np.zeros((1, DAYS))
     moved[:, 19:] = np.log(factor)
     for _ in range(10):
-        seen = watch(days_of(rng, np.full((1, DAYS), a_day), moved), THRESHOLD)
+        seen = scan_for_shifts(days_of(rng, np.full((1, DAYS), a_day), moved), THRESHOLD)
         day = int(np.argmax(seen.fired[0]))
         assert seen.fired[0].any()
         assert 19 <= day < 19 + within
-        assert np.sign(seen.evidence[0, day]) == np.sign(factor - 1)
-        assert seen.recent[0, day] / seen.usual[0, day] == pytest.approx(factor, rel=told)
+        assert np.sign(seen.statistic[0, day]) == np.sign(factor - 1)
+        assert seen.recent_ratio[0, day] / seen.reference_ratio[0, day] == pytest.approx(factor, rel=told)
 
 
 def test_after_it_fired_only_new_days_speak_and_the_shift_is_not_what_is_usual() -> None:
@@ -121,29 +121,29 @@ def test_after_it_fired_only_new_days_speak_and_the_shift_is_not_what_is_usual()
     once[:, 19] = np.log(1.3)
     lasting[:, 19:] = np.log(1.3)
     orders = np.full((1, DAYS), 900)
-    assert np.flatnonzero(watch(days_of(rng, orders, once), THRESHOLD).fired[0]).tolist() == [19]
-    seen = watch(days_of(rng, orders, lasting), THRESHOLD)
+    assert np.flatnonzero(scan_for_shifts(days_of(rng, orders, once), THRESHOLD).fired[0]).tolist() == [19]
+    seen = scan_for_shifts(days_of(rng, orders, lasting), THRESHOLD)
     assert seen.fired[0, 19:].all()
-    assert seen.usual[0, -1] == pytest.approx(1.0, abs=0.05)
+    assert seen.reference_ratio[0, -1] == pytest.approx(1.0, abs=0.05)
 
 
 def test_a_return_to_what_was_usual_is_no_alarm() -> None:
     rng = np.random.default_rng(8)
     moved = np.zeros((1, DAYS))
     moved[:, 15:20] = np.log(1.3)
-    seen = watch(days_of(rng, np.full((1, DAYS), 900), moved), THRESHOLD)
+    seen = scan_for_shifts(days_of(rng, np.full((1, DAYS), 900), moved), THRESHOLD)
     assert set(np.flatnonzero(seen.fired[0]).tolist()) == set(range(15, 20))
 
 
 def test_nothing_is_known_before_a_week_has_passed_or_of_a_handful_of_orders() -> None:
     rng = np.random.default_rng(7)
-    seen = watch(days_of(rng, np.full((1, DAYS), 900), np.zeros((1, DAYS))), THRESHOLD)
-    assert not seen.known[0, :7].any()
-    assert seen.known[0, 7:].all()
-    few = watch(days_of(rng, np.full((1, DAYS), 1), np.full((1, DAYS), 5.0)), THRESHOLD)
-    assert not few.known.any()
-    nobody = watch(days_of(rng, np.zeros((2, DAYS), np.int64), np.zeros((2, DAYS))), THRESHOLD)
-    assert not nobody.known.any()
+    seen = scan_for_shifts(days_of(rng, np.full((1, DAYS), 900), np.zeros((1, DAYS))), THRESHOLD)
+    assert not seen.has_enough_data[0, :7].any()
+    assert seen.has_enough_data[0, 7:].all()
+    few = scan_for_shifts(days_of(rng, np.full((1, DAYS), 1), np.full((1, DAYS), 5.0)), THRESHOLD)
+    assert not few.has_enough_data.any()
+    nobody = scan_for_shifts(days_of(rng, np.zeros((2, DAYS), np.int64), np.zeros((2, DAYS))), THRESHOLD)
+    assert not nobody.has_enough_data.any()
 
 
 def test_ratios_are_clipped_at_twice_and_half_and_a_second_is_the_least() -> None:
@@ -153,7 +153,7 @@ def test_ratios_are_clipped_at_twice_and_half_and_a_second_is_the_least() -> Non
 
 def test_the_constants_are_those_that_were_calibrated() -> None:
     """Whoever changes one has to measure anew: `python -m benchmarks alerts`."""
-    assert (shifts.TOLERATED, shifts.USUAL_DAY_ERROR, shifts.LONGEST_STRETCH_DAYS, shifts.MOST_REFERENCE_DAYS) == (
+    assert (shifts.RATIO_TOLERANCE, shifts.PRIOR_DAY_SD, shifts.MAX_WINDOW_DAYS, shifts.MAX_REFERENCE_DAYS) == (
         0.02,
         0.01,
         7,

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 
 from preptime.bundle.bundle import Bundle
-from preptime.bundle.golden import choose_golden
-from preptime.bundle.manifest import Draft, Window
+from preptime.bundle.golden import choose_golden_orders
+from preptime.bundle.manifest import ManifestDraft, TrainingWindow
 from preptime.bundle.store import Store
 from preptime.bundle.writing import write_bundle
 from preptime.domain.verdict import Purpose
@@ -18,47 +18,47 @@ from preptime.features.history import build_history
 from preptime.features.matrix import feature_matrix
 from preptime.features.spec import FEATURES
 from preptime.features.state import CompletedOrders, HistoryState
-from preptime.models.export import merge
+from preptime.models.export import merge_to_onnx
 from preptime.models.fitting import fit_all
 from preptime.models.model import Model
-from preptime.models.quantile import Quantile
-from preptime.models.rf import Forest
-from preptime.models.xgb import XGBoost
-from preptime.tables.audit import audit, to_order_columns
-from preptime.tables.directory import read_directory
+from preptime.models.quantile import QuantileModel
+from preptime.models.rf import RandomForestModel
+from preptime.models.xgb import XGBoostModel
+from preptime.tables.audit import audit_orders, to_order_columns
+from preptime.tables.directory import read_restaurants
 from preptime.tables.synthetic import SynthesisPlan, synthesize_frames
 
 PLAN = SynthesisPlan(orders=1_500, restaurants=60, days=14)
 MORNING = PLAN.start + dt.timedelta(days=PLAN.days + 5)
 """Five days after the last order: every order was ready before it."""
-MODELS: tuple[Model, ...] = (Forest(trees=10, max_leaf_nodes=30), XGBoost(trees=10), Quantile(trees=10))
+MODELS: tuple[Model, ...] = (RandomForestModel(tree_count=10, max_leaf_nodes=30), XGBoostModel(tree_count=10), QuantileModel(tree_count=10))
 
 
 def small_bundle(store: Store, slower_seconds: int = 0) -> Bundle:
     """A bundle of three small models, fitted on fourteen synthetic days; where all was slower, another bundle."""
     orders, restaurants, _ = synthesize_frames(PLAN)
-    directory = read_directory(restaurants)
-    audited = audit(orders, directory, need_label=True)
-    frame = audited.frame.filter(pl.Series(audited.kept(Purpose.FITTING) & audited.kept(Purpose.HISTORY)))
+    directory = read_restaurants(restaurants)
+    audited = audit_orders(orders, directory, need_label=True)
+    frame = audited.frame.filter(pl.Series(audited.usable_for(Purpose.FITTING) & audited.usable_for(Purpose.HISTORY)))
     columns = to_order_columns(frame)
     label = frame["prep_time_seconds"].cast(pl.Int64).to_numpy() + slower_seconds
     completed = CompletedOrders(columns, columns.acknowledged_at + label, label)
-    history = build_history(HistoryState.of(directory, completed), directory, MORNING)
+    history = build_history(HistoryState.from_orders(directory, completed), directory, MORNING)
     X = feature_matrix(columns, history)
     fitted = fit_all({model.name: model for model in MODELS}, X, label.astype(np.float64), threads=1, seed=12)
     last = MORNING - dt.timedelta(days=1)
-    draft = Draft(
+    draft = ManifestDraft(
         kind="training",
         date=MORNING,
-        window=Window(first_day=PLAN.start, last_day=last, fitted_through=last, gate_days=0),
+        window=TrainingWindow(first_day=PLAN.start, last_day=last, fitted_through=last, gate_days=0),
         models=tuple(fitted),
         calibration={},
         data_fingerprint="synthetic",
         metrics={},
         libraries={},
     )
-    graph = merge(fitted, len(FEATURES))
-    manifest = write_bundle(store, draft, model=graph, history=history, golden=choose_golden(columns))
+    graph = merge_to_onnx(fitted, len(FEATURES))
+    manifest = write_bundle(store, draft, model=graph, history=history, golden_orders=choose_golden_orders(columns))
     return Bundle.load(store.fetch(manifest.id))
 
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preptime.domain.prediction import Predictions
-from preptime.scoring.columns import Clock, answers
+from preptime.scoring.columns import TimestampFormatter, prediction_columns
 
-CLOCK = Clock()
+CLOCK = TimestampFormatter()
 SECOND = 1_000_000
 
 moments = st.datetimes(datetime(2000, 1, 2), datetime(2099, 12, 30))
@@ -22,7 +22,7 @@ offsets = st.integers(-14 * 4, 14 * 4).map(lambda quarters: quarters * 15)
 def test_ready_is_acknowledgement_plus_the_answer_to_the_second(rows: list[tuple[datetime, int, float]]) -> None:
     local = np.array([(moment - datetime(1970, 1, 1)) // timedelta(microseconds=1) for moment, _, _ in rows])
     utc = local - np.array([minutes * 60 * SECOND for _, minutes, _ in rows])
-    ready = CLOCK.ready_at(np.array([seconds for *_, seconds in rows], np.float32), local, utc)
+    ready = CLOCK.format_ready_at(np.array([seconds for *_, seconds in rows], np.float32), local, utc)
     for written, (moment, minutes, seconds) in zip(ready, rows, strict=True):
         found = datetime.fromisoformat(written)
         exact = moment.replace(tzinfo=timezone(timedelta(minutes=minutes))) + timedelta(seconds=seconds)
@@ -32,10 +32,10 @@ def test_ready_is_acknowledgement_plus_the_answer_to_the_second(rows: list[tuple
 
 def test_it_is_written_like_the_orders_file() -> None:
     local = np.array([(datetime(2015, 6, 1, 23, 50, 0, 250_000) - datetime(1970, 1, 1)) // timedelta(microseconds=1)])
-    assert CLOCK.ready_at(np.array([900], np.float32), local, local - 3600 * SECOND).to_list() == [
+    assert CLOCK.format_ready_at(np.array([900], np.float32), local, local - 3600 * SECOND).to_list() == [
         "2015-06-02 00:05:00+01:00"
     ]
-    assert CLOCK.ready_at(np.array([0], np.float32), local, local + 12_600 * SECOND).to_list() == [
+    assert CLOCK.format_ready_at(np.array([0], np.float32), local, local + 12_600 * SECOND).to_list() == [
         "2015-06-01 23:50:00-03:30"
     ]
 
@@ -43,7 +43,7 @@ def test_it_is_written_like_the_orders_file() -> None:
 def test_the_columns_are_the_documented_ones() -> None:
     none = np.empty(0, np.int64)
     empty = Predictions({"rf": np.empty(0, np.float32)}, np.empty((0, 4), np.float32), np.empty(0, np.int8))
-    frame = answers(empty, none, none, CLOCK, "bundle")
+    frame = prediction_columns(empty, none, none, CLOCK, "bundle")
     assert {name: str(kind) for name, kind in frame.schema.items()} == {
         "predicted_seconds": "Float32",
         "predicted_p10_seconds": "Float32",
@@ -51,7 +51,7 @@ def test_the_columns_are_the_documented_ones() -> None:
         "predicted_p80_seconds": "Float32",
         "predicted_p90_seconds": "Float32",
         "predicted_ready_at": "String",
-        "prediction_basis": "String",
+        "prediction_fallback_level": "String",
         "predicted_rf_seconds": "Float32",
         "prediction_reason": "String",
         "prediction_bundle": "String",

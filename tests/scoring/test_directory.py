@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from preptime.domain.order import UNKNOWN
-from preptime.features.directory import Directory
-from preptime.scoring.directory import extended
-from preptime.tables.directory import read_directory
+from preptime.domain.order import UNKNOWN_CODE
+from preptime.features.directory import RestaurantIndex
+from preptime.scoring.directory import merge_restaurants
+from preptime.tables.directory import read_restaurants
 
 
-def directory(*rows: tuple[int, str, str, str]) -> Directory:
-    return read_directory(pl.DataFrame(rows, ["restaurant_id", "country", "city", "type_of_food"], orient="row"))
+def directory(*rows: tuple[int, str, str, str]) -> RestaurantIndex:
+    return read_restaurants(pl.DataFrame(rows, ["restaurant_id", "country", "city", "type_of_food"], orient="row"))
 
 
 KNOWN = directory((10, "UK", "London", "thai"), (30, "France", "Paris", "sushi"))
@@ -24,17 +24,17 @@ GIVEN = directory(
 )
 
 
-def words(of: Directory, restaurant_id: int) -> list[str | None]:
+def words(of: RestaurantIndex, restaurant_id: int) -> list[str | None]:
     (place,) = of.positions(np.array([restaurant_id]))
     found = []
     for name in ("country", "city", "type_of_food", "time_zone"):
         code = int(getattr(of, name)[place])
-        found.append(None if code == UNKNOWN else getattr(of.vocabularies, name)[code])
+        found.append(None if code == UNKNOWN_CODE else getattr(of.vocabularies, name)[code])
     return found
 
 
 def test_new_restaurants_are_found_in_the_bundles_codes() -> None:
-    both = extended(KNOWN, GIVEN)
+    both = merge_restaurants(KNOWN, GIVEN)
     assert both.restaurant_id.tolist() == [5, 10, 20, 30, 40]
     assert words(both, 40) == ["UK", "London", "sushi", "Europe/London"]
     assert words(both, 20) == [None, None, "thai", "Europe/Berlin"]
@@ -44,11 +44,11 @@ def test_new_restaurants_are_found_in_the_bundles_codes() -> None:
 
 
 def test_a_restaurant_the_bundle_knows_stays_where_it_was() -> None:
-    assert words(extended(KNOWN, GIVEN), 10) == words(KNOWN, 10)
+    assert words(merge_restaurants(KNOWN, GIVEN), 10) == words(KNOWN, 10)
 
 
 def test_nothing_new_changes_nothing() -> None:
-    same = extended(KNOWN, KNOWN)
+    same = merge_restaurants(KNOWN, KNOWN)
     assert same.vocabularies == KNOWN.vocabularies
     for name in ("restaurant_id", "country", "city", "type_of_food", "time_zone"):
         np.testing.assert_array_equal(getattr(same, name), getattr(KNOWN, name))
@@ -56,5 +56,5 @@ def test_nothing_new_changes_nothing() -> None:
 
 
 def test_a_bundle_that_knows_no_restaurant_can_be_told_some() -> None:
-    nobody = directory().named(KNOWN.vocabularies)
-    assert words(extended(nobody, KNOWN), 30) == ["France", "Paris", "sushi", "Europe/Paris"]
+    nobody = directory().recoded(KNOWN.vocabularies)
+    assert words(merge_restaurants(nobody, KNOWN), 30) == ["France", "Paris", "sushi", "Europe/Paris"]

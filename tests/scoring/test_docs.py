@@ -33,5 +33,5 @@ def test_it_lists_every_column_with_its_type(tmp_path: Path, bundle: Bundle) -> 
 def test_its_document_is_one() -> None:
     (example,) = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
     document = msgspec.json.decode(example, type=ScoreDocument)
-    assert document.rows == document.predicted + sum(document.refused.values())
-    assert document.predicted == sum(document.basis.values())
+    assert document.rows == document.predicted + sum(document.rejected.values())
+    assert document.predicted == sum(document.fallback_level.values())

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preptime.scoring.parallel import in_order
+from preptime.scoring.parallel import map_in_order
 
 
 @settings(max_examples=30, deadline=None)
@@ -20,7 +20,7 @@ def test_results_keep_the_order_of_chunks(naps: list[int], workers: int) -> None
         time.sleep(chunk[1] / 1000)
         return chunk[0]
 
-    assert list(in_order(enumerate(naps), slowly, workers)) == list(range(len(naps)))
+    assert list(map_in_order(enumerate(naps), slowly, workers)) == list(range(len(naps)))
 
 
 def test_no_more_chunks_are_read_than_workers_and_one() -> None:
@@ -31,19 +31,19 @@ def test_no_more_chunks_are_read_than_workers_and_one() -> None:
             read.append(chunk)
             yield chunk
 
-    for place, result in enumerate(in_order(chunks(), lambda chunk: chunk, 3)):
+    for place, result in enumerate(map_in_order(chunks(), lambda chunk: chunk, 3)):
         assert result == place
         assert len(read) <= place + 4
 
 
 def test_workers_work_at_the_same_time() -> None:
     together = threading.Barrier(2, timeout=30)
-    places = in_order([together, together], threading.Barrier.wait, 2)
+    places = map_in_order([together, together], threading.Barrier.wait, 2)
     assert sorted(places) == [0, 1]
 
 
 def test_an_error_comes_after_the_chunks_before_it() -> None:
-    results = in_order(range(5), lambda chunk: 6 // (3 - chunk), 2)
+    results = map_in_order(range(5), lambda chunk: 6 // (3 - chunk), 2)
     assert [next(results) for _ in range(3)] == [2, 3, 6]
     with pytest.raises(ZeroDivisionError):
         next(results)
@@ -55,12 +55,12 @@ def test_an_error_while_reading_is_raised_too() -> None:
         raise OSError("gone")
 
     with pytest.raises(OSError, match="gone"):
-        list(in_order(chunks(), lambda chunk: chunk, 2))
+        list(map_in_order(chunks(), lambda chunk: chunk, 2))
 
 
 def test_a_consumer_that_stops_stops_the_work() -> None:
     before = threading.active_count()
-    results = in_order(iter(int, 1), lambda chunk: chunk, 2)
+    results = map_in_order(iter(int, 1), lambda chunk: chunk, 2)
     assert next(results) == 0
     results.close()
     assert threading.active_count() == before

@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 
 from preptime.bundle.bundle import Bundle
-from preptime.domain.verdict import Reason, rule
+from preptime.domain.verdict import ValidationReason, validation_rule
 from preptime.errors import DataError
 from preptime.scoring import preview as module
-from preptime.scoring.columns import REASON
-from preptime.scoring.preview import FINE, HEAD_ROWS, MOST_REFUSED, preview
+from preptime.scoring.columns import PREDICTION_REASON
+from preptime.scoring.preview import PREDICTABLE, PREVIEW_ROWS, MAX_REJECTED_ROWS, preview_file
 from preptime.scoring.score import score_file
 from tests.scoring.making import MIXED, cells, mixed, orders_file
 
@@ -20,25 +20,25 @@ from tests.scoring.making import MIXED, cells, mixed, orders_file
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_preview_refuses_what_scoring_refuses_for_the_same_reasons(tmp_path: Path, bundle: Bundle, kind: str) -> None:
     source = orders_file(tmp_path / f"orders.{kind}", mixed())
-    seen = preview(source, bundle.history.directory)
+    seen = preview_file(source, bundle.history.restaurants)
     document = score_file(source, tmp_path / "out.parquet", bundle)
-    assert {str(reason): count for reason, count in seen.refused.items()} == document.refused
+    assert {str(reason): count for reason, count in seen.rejected.items()} == document.rejected
     assert (seen.rows, seen.predictable) == (document.rows, document.predicted)
-    assert seen.strangers == 1
-    reasons = pl.read_parquet(tmp_path / "out.parquet")[REASON].to_list()
-    told = [FINE if reason is None else rule(Reason(reason)).meaning for reason in reasons]
-    assert seen.head["verdict"].to_list() == told
+    assert seen.unknown_restaurant_rows == 1
+    reasons = pl.read_parquet(tmp_path / "out.parquet")[PREDICTION_REASON].to_list()
+    told = [PREDICTABLE if reason is None else validation_rule(ValidationReason(reason)).description for reason in reasons]
+    assert seen.head["validation_result"].to_list() == told
 
 
 def test_each_faulty_cell_is_listed_with_its_row_and_what_was_expected(tmp_path: Path, bundle: Bundle) -> None:
-    seen = preview(orders_file(tmp_path / "orders.csv", mixed()), bundle.history.directory)
+    seen = preview_file(orders_file(tmp_path / "orders.csv", mixed()), bundle.history.restaurants)
     refused = [number for number, (_, reason) in enumerate(MIXED, 1) if reason is not None]
-    assert sorted(set(seen.faults["row"])) == refused
-    (line,) = seen.faults.filter(pl.col("row") == 5).to_dicts()
+    assert sorted(set(seen.rejected_cells["row"])) == refused
+    (line,) = seen.rejected_cells.filter(pl.col("row") == 5).to_dicts()
     assert line["column"] == "order_value_gbp"
     assert line["value"] == "a lot"
     assert "a number from 0" in line["expected"]
-    both = seen.faults.filter(pl.col("row") == 14)["column"].to_list()
+    both = seen.rejected_cells.filter(pl.col("row") == 14)["column"].to_list()
     assert sorted(both) == ["number_of_items", "order_acknowledged_at"]
 
 
@@ -48,31 +48,31 @@ def test_a_large_file_is_judged_in_chunks_and_listed_up_to_a_number(
     monkeypatch.setattr(module, "CHUNK_ROWS", 700)
     rows = pl.DataFrame([cells(), cells(number_of_items="none")] * 2500)
     told: list[float] = []
-    seen = preview(
+    seen = preview_file(
         orders_file(tmp_path / "orders.csv", rows),
-        bundle.history.directory,
+        bundle.history.restaurants,
         progress=lambda _, share: told.append(share),
     )
     assert (seen.rows, seen.predictable) == (5000, 2500)
-    assert len(seen.head) == HEAD_ROWS
-    assert seen.faults["row"].to_list() == list(range(2, 2 * MOST_REFUSED + 1, 2))
+    assert len(seen.head) == PREVIEW_ROWS
+    assert seen.rejected_cells["row"].to_list() == list(range(2, 2 * MAX_REJECTED_ROWS + 1, 2))
     assert told == sorted(told)
     assert told[-1] == pytest.approx(1.0, abs=0.1)
 
 
 def test_a_line_with_a_surplus_cell_and_columns_called_like_ours_are_shown(tmp_path: Path, bundle: Bundle) -> None:
     path = tmp_path / "orders.csv"
-    names = ["order_acknowledged_at", "order_value_gbp", "restaurant_id", "number_of_items", "row", "verdict"]
+    names = ["order_acknowledged_at", "order_value_gbp", "restaurant_id", "number_of_items", "row", "validation_result"]
     line = "2015-06-20 19:00:00,21.4,1,3,mine,my own"
     path.write_text(f"{','.join(names)}\n{line}\n{line},more\n", encoding="utf-8")
-    seen = preview(str(path), bundle.history.directory)
-    assert seen.head.columns == ["row", "verdict", *names[:4], "row (file)", "verdict (file)"]
+    seen = preview_file(str(path), bundle.history.restaurants)
+    assert seen.head.columns == ["row", "validation_result", *names[:4], "row (file)", "validation_result (file)"]
     assert seen.head["row (file)"].to_list() == ["mine", "mine"]
-    assert seen.refused == {Reason.MALFORMED_LINE: 1}
-    assert seen.faults.to_dicts()[0]["value"] == "more"
+    assert seen.rejected == {ValidationReason.MALFORMED_LINE: 1}
+    assert seen.rejected_cells.to_dicts()[0]["value"] == "more"
 
 
 def test_a_column_that_is_missing_is_refused_at_once(tmp_path: Path, bundle: Bundle) -> None:
     source = orders_file(tmp_path / "orders.csv", mixed().rename({"number_of_items": "number_items"}))
     with pytest.raises(DataError, match="'number_items' is the closest to number_of_items"):
-        preview(source, bundle.history.directory)
+        preview_file(source, bundle.history.restaurants)

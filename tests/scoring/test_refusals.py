@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from preptime.bundle.bundle import Bundle
-from preptime.errors import DataError, FaultError, UsageError
+from preptime.errors import DataError, OperationError, UsageError
 from preptime.scoring.score import score_file
 from tests.requirements import requires
 from tests.scoring.making import cells, mixed, orders_file
@@ -119,13 +119,13 @@ _FULL = """
 import resource, sys
 from pathlib import Path
 from preptime.bundle.bundle import Bundle
-from preptime.errors import FaultError
+from preptime.errors import OperationError
 from preptime.scoring.score import score_file
 bundle = Bundle.load(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, resource.RLIM_INFINITY))
 try:
     score_file(sys.argv[2], Path(sys.argv[3]), bundle, chunk_rows=100)
-except FaultError as error:
+except OperationError as error:
     print(error)
 """
 
@@ -148,6 +148,6 @@ def test_what_goes_wrong_while_writing_is_told_once(tmp_path: Path, bundle: Bund
 
     source = orders_file(tmp_path / "orders.csv", pl.concat([mixed()] * 20))
     for to in FORMATS:
-        with pytest.raises(FaultError, match=r"could not be written: No space left on device\. Nothing was left"):
+        with pytest.raises(OperationError, match=r"could not be written: No space left on device\. Nothing was left"):
             score_file(source, tmp_path / f"scored.{to}", bundle, chunk_rows=50, progress=stop)
         assert [path.name for path in tmp_path.iterdir()] == ["orders.csv"]

@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 
 from preptime.bundle.bundle import Bundle
-from preptime.bundle.champions import ChampionLog, EntryDraft
+from preptime.bundle.champions import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from preptime.client import Client
-from preptime.scoring.columns import BUNDLE, READY_AT, REASON
-from preptime.scoring.remote import RemoteScorer, ask_file
+from preptime.scoring.columns import PREDICTION_BUNDLE, PREDICTED_READY_AT, PREDICTION_REASON
+from preptime.scoring.remote import RemoteScorer, score_file_remotely
 from preptime.scoring.score import score_file
 from tests.api.processes import PLAIN_KEY, REAL, started
 from tests.scoring.making import mixed, orders_file, small_bundle
@@ -26,10 +26,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, B
     folder = tmp_path_factory.mktemp("served")
     store = Store.open(str(folder / "models"))
     bundle = small_bundle(store)
-    entry = EntryDraft(
+    entry = LogEntryDraft(
         bundle=bundle.manifest.id, date=bundle.manifest.date, action="promote", reason="test", by="test", at="now"
     )
-    ChampionLog(store).append(entry, after=None)
+    ChampionLog(store).append(entry, expected_champion=None)
     with started(folder, REAL) as server:
         server.wait_until("/readyz")
         with Client(server.url, PLAIN_KEY) as client:
@@ -65,22 +65,22 @@ def test_a_server_writes_what_the_bundle_writes(tmp_path: Path, served: tuple[Cl
     source = orders_file(tmp_path / name, SOURCES[name])
     here = score_file(source, tmp_path / "here.parquet", bundle)
     scorer = RemoteScorer(client, client.bundle().models)
-    there = ask_file(source, tmp_path / "there.parquet", scorer, orders_at_once=3)
+    there = score_file_remotely(source, tmp_path / "there.parquet", scorer, orders_per_request=3)
     expected, found = (pl.read_parquet(tmp_path / f"{where}.parquet") for where in ("here", "there"))
     assert found.schema == expected.schema
     own = SOURCES[name].columns
     assert found.select(own).equals(expected.select(own))
-    for column in (READY_AT, REASON, BUNDLE, "prediction_basis"):
+    for column in (PREDICTED_READY_AT, PREDICTION_REASON, PREDICTION_BUNDLE, "prediction_fallback_level"):
         assert found[column].to_list() == expected[column].to_list(), column
     for column in expected.columns:
         if column.startswith("predicted_") and column.endswith("_seconds"):
             apart = (found[column] - expected[column]).abs().max()
             assert apart is None or float(str(apart)) <= 0.001, column
-    assert (there.rows, there.predicted, there.refused, there.basis) == (
+    assert (there.rows, there.predicted, there.rejected, there.fallback_level) == (
         here.rows,
         here.predicted,
-        here.refused,
-        here.basis,
+        here.rejected,
+        here.fallback_level,
     )
 
 
@@ -93,8 +93,8 @@ def test_a_malformed_line_is_refused_though_the_server_sees_only_its_cells(
     path.write_text(
         f"order_acknowledged_at,order_value_gbp,restaurant_id,number_of_items\n{line}\n{line},more\n", encoding="utf-8"
     )
-    document = ask_file(str(path), tmp_path / "out.csv", RemoteScorer(client, ()), orders_at_once=10)
-    assert document.refused == {"malformed_line": 1}
+    document = score_file_remotely(str(path), tmp_path / "out.csv", RemoteScorer(client, ()), orders_per_request=10)
+    assert document.rejected == {"malformed_line": 1}
     assert document.predicted == 1
 
 

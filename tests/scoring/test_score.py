@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preptime.bundle.bundle import Bundle
-from preptime.domain.prediction import BASES, LEVELS
-from preptime.scoring.columns import BASIS, BUNDLE, REASON, SECONDS, model_column, quantile_column
+from preptime.domain.prediction import FALLBACK_LEVELS, QUANTILE_LEVELS
+from preptime.scoring.columns import FALLBACK_LEVEL, PREDICTION_BUNDLE, PREDICTION_REASON, PREDICTED_SECONDS, model_column, quantile_column
 from preptime.scoring.score import CHUNK_ROWS, score_file
-from preptime.tables.audit import audit, to_order_columns
-from preptime.tables.directory import read_directory
+from preptime.tables.audit import audit_orders, to_order_columns
+from preptime.tables.directory import read_restaurants
 from preptime.tables.synthetic import synthesize_frames
 from tests.scoring.making import MIXED, PLAN, cells, mixed, orders_file
 
@@ -57,11 +57,11 @@ def test_every_row_comes_back_with_a_prediction_or_a_reason(tmp_path: Path, bund
     scored = score(tmp_path, rows, bundle, to)
     assert scored.select(rows.columns).equals(rows)
     assert scored.columns[: len(rows.columns)] == rows.columns
-    assert scored[REASON].to_list() == [reason for _, reason in MIXED]
-    predicted = scored[REASON].is_null().to_list()
-    for name in appended(scored, rows).drop(REASON, BUNDLE).columns:
+    assert scored[PREDICTION_REASON].to_list() == [reason for _, reason in MIXED]
+    predicted = scored[PREDICTION_REASON].is_null().to_list()
+    for name in appended(scored, rows).drop(PREDICTION_REASON, PREDICTION_BUNDLE).columns:
         assert scored[name].is_not_null().to_list() == predicted, name
-    assert set(scored[BUNDLE]) == {bundle.manifest.id}
+    assert set(scored[PREDICTION_BUNDLE]) == {bundle.manifest.id}
 
 
 def test_the_document_counts_them(tmp_path: Path, bundle: Bundle) -> None:
@@ -69,12 +69,12 @@ def test_the_document_counts_them(tmp_path: Path, bundle: Bundle) -> None:
     out = tmp_path / "scored.csv"
     document = score_file(source, out, bundle, chunk_rows=3)
     scored = read(out)
-    good = scored.filter(pl.col(REASON).is_null())
+    good = scored.filter(pl.col(PREDICTION_REASON).is_null())
     assert (document.rows, document.predicted) == (len(MIXED), len(good))
-    refused = scored[REASON].drop_nulls().value_counts()
-    assert document.refused == dict(refused.rows())
-    assert {name: count for name, count in document.basis.items() if count} == dict(good[BASIS].value_counts().rows())
-    p50 = good[SECONDS].cast(pl.Float64).round()
+    refused = scored[PREDICTION_REASON].drop_nulls().value_counts()
+    assert document.rejected == dict(refused.rows())
+    assert {name: count for name, count in document.fallback_level.items() if count} == dict(good[FALLBACK_LEVEL].value_counts().rows())
+    p50 = good[PREDICTED_SECONDS].cast(pl.Float64).round()
     assert document.median_predicted_seconds == p50.quantile(0.5, "lower")
     assert (document.source, document.out, document.bundle) == (source, str(out), bundle.manifest.id)
 
@@ -82,15 +82,15 @@ def test_the_document_counts_them(tmp_path: Path, bundle: Bundle) -> None:
 def test_the_numbers_are_the_bundles_own(tmp_path: Path, bundle: Bundle) -> None:
     rows = synthetic()
     scored = score(tmp_path, rows, bundle, chunk_rows=400)
-    audited = audit(rows, bundle.history.directory, need_label=False)
+    audited = audit_orders(rows, bundle.history.restaurants, need_label=False)
     said = bundle.predict(to_order_columns(audited.frame))
-    np.testing.assert_array_equal(scored[SECONDS].to_numpy(), said.default)
-    for place, level in enumerate(LEVELS):
+    np.testing.assert_array_equal(scored[PREDICTED_SECONDS].to_numpy(), said.default)
+    for place, level in enumerate(QUANTILE_LEVELS):
         np.testing.assert_array_equal(scored[quantile_column(level)].to_numpy(), said.quantiles[:, place])
     assert said.points.keys() == {"rf", "xgb"}
     for name, seconds in said.points.items():
         np.testing.assert_array_equal(scored[model_column(name)].to_numpy(), seconds)
-    assert scored[BASIS].to_list() == [BASES[code] for code in said.basis]
+    assert scored[FALLBACK_LEVEL].to_list() == [FALLBACK_LEVELS[code] for code in said.fallback_level]
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_scored_twice_the_columns_are_replaced_where_they_stand(tmp_path: Path, 
     source = orders_file(tmp_path / f"orders.{to}", synthetic().head(200))
     first, second = tmp_path / f"first.{to}", tmp_path / f"second.{to}"
     score_file(source, first, bundle)
-    moved = read(first).select(SECONDS, pl.exclude(SECONDS)).with_columns(pl.lit("stale").alias(BUNDLE))
+    moved = read(first).select(PREDICTED_SECONDS, pl.exclude(PREDICTED_SECONDS)).with_columns(pl.lit("stale").alias(PREDICTION_BUNDLE))
     score_file(orders_file(tmp_path / f"moved.{to}", moved), second, bundle)
     assert read(second).columns == moved.columns
     assert read(second).select(read(first).columns).equals(read(first))
@@ -174,9 +174,9 @@ def test_partitions_of_other_widths_are_one_file(tmp_path: Path, bundle: Bundle)
     document = score_file(str(tmp_path / "day"), tmp_path / "scored.parquet", bundle)
     scored = read(tmp_path / "scored.parquet")
     assert scored["order_id"].to_list() == rows["order_id"].to_list()
-    assert document.refused == {"missing_value": 1}
+    assert document.rejected == {"missing_value": 1}
     whole = score(tmp_path, rows, bundle)
-    assert scored.filter(pl.col("order_id") != 40)[SECONDS].equals(whole.filter(pl.col("order_id") != 40)[SECONDS])
+    assert scored.filter(pl.col("order_id") != 40)[PREDICTED_SECONDS].equals(whole.filter(pl.col("order_id") != 40)[PREDICTED_SECONDS])
 
 
 @pytest.mark.parametrize("as_text", [False, True])
@@ -196,31 +196,31 @@ def test_integer_codes_are_the_names(tmp_path: Path, bundle: Bundle, as_text: bo
     if as_text:
         coded = coded.with_columns(pl.col(*strangers).cast(pl.String))
     said = score(tmp_path, rows, bundle)
-    assert said[SECONDS].n_unique() > 5, "they are told apart by city and food"
+    assert said[PREDICTED_SECONDS].n_unique() > 5, "they are told apart by city and food"
     assert appended(score(tmp_path, coded, bundle), coded).equals(appended(said, rows))
 
 
 def test_a_new_restaurant_is_predicted_from_what_is_said_of_it(tmp_path: Path, bundle: Bundle) -> None:
     city, food = bundle.history.vocabularies.city, bundle.history.vocabularies.type_of_food
-    known = bundle.history.directory
+    known = bundle.history.restaurants
     london = [city[known.city[0]], food[known.type_of_food[0]]]
     rows = pl.DataFrame([cells(restaurant_id="900001"), cells(restaurant_id="1")])
     told = rows.with_columns(pl.Series("city", [london[0]] * 2), pl.Series("type_of_food", [london[1]] * 2))
     nothing, something = score(tmp_path, rows, bundle), score(tmp_path, told, bundle)
-    assert nothing[BASIS].to_list() == ["global", "restaurant"]
-    assert something[BASIS].to_list() == ["city_food", "restaurant"]
-    listed = read_directory(
+    assert nothing[FALLBACK_LEVEL].to_list() == ["global", "restaurant"]
+    assert something[FALLBACK_LEVEL].to_list() == ["city_food", "restaurant"]
+    listed = read_restaurants(
         pl.DataFrame({"restaurant_id": [900_001], "country": ["UK"], "city": [london[0]], "type_of_food": [london[1]]})
     )
     source = orders_file(tmp_path / "bare.csv", rows)
-    score_file(source, tmp_path / "listed.parquet", bundle, directory=listed)
+    score_file(source, tmp_path / "listed.parquet", bundle, restaurants=listed)
     assert appended(read(tmp_path / "listed.parquet"), rows).equals(appended(something, told))
 
 
 def test_the_ready_time_is_on_the_restaurants_clock(tmp_path: Path, bundle: Bundle) -> None:
     paris = bundle.history.vocabularies.time_zone.index("Europe/Paris")
-    place = bundle.history.directory.time_zone.tolist().index(paris)
-    restaurant = str(bundle.history.directory.restaurant_id[place])
+    place = bundle.history.restaurants.time_zone.tolist().index(paris)
+    restaurant = str(bundle.history.restaurants.restaurant_id[place])
     written = ("2015-06-20T19:00:00Z", "2015-06-20 21:00:00", "2015-06-20 21:00:00+02:00", "1434826800")
     rows = pl.DataFrame([cells(restaurant_id=restaurant, order_acknowledged_at=one) for one in written])
     ready = score(tmp_path, rows, bundle)["predicted_ready_at"]

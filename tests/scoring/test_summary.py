@@ -10,12 +10,12 @@ import pytest
 
 from preptime.bundle.bundle import Bundle
 from preptime.domain.verdict import Purpose
-from preptime.scoring.columns import REASON, SECONDS
-from preptime.scoring.download import csv_chunks
+from preptime.scoring.columns import PREDICTION_REASON, PREDICTED_SECONDS
+from preptime.scoring.download import iter_csv_chunks
 from preptime.scoring.sample import sample_orders
 from preptime.scoring.score import score_file
-from preptime.scoring.summary import MOST_MINUTES, summarize
-from preptime.tables.audit import audit
+from preptime.scoring.summary import MAX_MINUTES, summarize
+from preptime.tables.audit import audit_orders
 from tests.scoring.making import MORNING, orders_file
 
 POINTS = ("rf", "xgb")
@@ -25,19 +25,19 @@ POINTS = ("rf", "xgb")
 def scored(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> Path:
     """The sample, scored."""
     folder = tmp_path_factory.mktemp("scored")
-    source = orders_file(folder / "sample.csv", sample_orders(bundle.history.directory, MORNING))
+    source = orders_file(folder / "sample.csv", sample_orders(bundle.history.restaurants, MORNING))
     score_file(source, folder / "out.parquet", bundle)
     return folder / "out.parquet"
 
 
 def test_every_predicted_row_is_in_every_table_once(scored: Path) -> None:
-    rows = pl.read_parquet(scored).filter(pl.col(REASON).is_null())
+    rows = pl.read_parquet(scored).filter(pl.col(PREDICTION_REASON).is_null())
     found = summarize(scored, POINTS)
     assert found.predicted == len(rows) == 48
-    for table in (found.distribution, found.by_hour, found.widths, found.basis):
+    for table in (found.distribution, found.by_hour, found.widths, found.fallback_level):
         assert table["orders"].sum() == 48
-    minutes = np.rint(rows[SECONDS].to_numpy()) / 60
-    counted = np.histogram(np.minimum(minutes, MOST_MINUTES - 1), bins=np.arange(0, MOST_MINUTES + 2, 2))[0]
+    minutes = np.rint(rows[PREDICTED_SECONDS].to_numpy()) / 60
+    counted = np.histogram(np.minimum(minutes, MAX_MINUTES - 1), bins=np.arange(0, MAX_MINUTES + 2, 2))[0]
     assert dict(found.distribution.select("minutes", "orders").iter_rows()) == {
         2 * place: count for place, count in enumerate(counted.tolist()) if count
     }
@@ -47,25 +47,25 @@ def test_every_predicted_row_is_in_every_table_once(scored: Path) -> None:
 
 
 def test_hours_are_those_of_the_acknowledgement_on_the_restaurants_clock(scored: Path) -> None:
-    rows = pl.read_parquet(scored).filter(pl.col(REASON).is_null())
+    rows = pl.read_parquet(scored).filter(pl.col(PREDICTION_REASON).is_null())
     hours = rows["order_acknowledged_at"].str.slice(11, 2).cast(pl.Int8)
     found = summarize(scored, POINTS).by_hour
     assert dict(found.select("hour", "orders").iter_rows()) == dict(hours.value_counts().iter_rows())
 
 
 def test_the_restaurants_with_most_orders_are_those_and_their_medians_theirs(scored: Path) -> None:
-    rows = pl.read_parquet(scored).filter(pl.col(REASON).is_null())
+    rows = pl.read_parquet(scored).filter(pl.col(PREDICTION_REASON).is_null())
     found = summarize(scored, POINTS).by_restaurant
     counted = (
         rows["restaurant_id"].value_counts(name="orders").sort("orders", "restaurant_id", descending=[True, False])
     )
     assert found["restaurant"].to_list() == counted["restaurant_id"].head(len(found)).to_list()
-    first = rows.filter(pl.col("restaurant_id") == found["restaurant"][0])[SECONDS].sort().to_list()
+    first = rows.filter(pl.col("restaurant_id") == found["restaurant"][0])[PREDICTED_SECONDS].sort().to_list()
     assert found["median"][0] * 60 == pytest.approx(first[(len(first) - 1) // 2], abs=0.51)
 
 
 def test_a_file_without_predictions_has_empty_tables(tmp_path: Path, bundle: Bundle) -> None:
-    wrong = sample_orders(bundle.history.directory, MORNING).with_columns(number_of_items=pl.lit("none"))
+    wrong = sample_orders(bundle.history.restaurants, MORNING).with_columns(number_of_items=pl.lit("none"))
     score_file(orders_file(tmp_path / "wrong.csv", wrong), tmp_path / "out.parquet", bundle)
     found = summarize(tmp_path / "out.parquet", POINTS)
     assert found.predicted == 0
@@ -73,16 +73,16 @@ def test_a_file_without_predictions_has_empty_tables(tmp_path: Path, bundle: Bun
 
 
 def test_the_sample_is_of_known_restaurants_and_two_of_its_rows_are_wrong(bundle: Bundle) -> None:
-    directory = bundle.history.directory
+    directory = bundle.history.restaurants
     rows = sample_orders(directory, MORNING)
-    audited = audit(rows, directory, need_label=False)
-    assert np.count_nonzero(~audited.kept(Purpose.SCORING)) == 2
+    audited = audit_orders(rows, directory, need_label=False)
+    assert np.count_nonzero(~audited.usable_for(Purpose.SCORING)) == 2
     assert set(rows["restaurant_id"].cast(pl.Int64)) <= set(directory.restaurant_id.tolist())
     assert rows.equals(sample_orders(directory, MORNING))
     assert len(sample_orders(None, MORNING)) == len(rows)
 
 
 def test_a_csv_download_is_what_score_writes_as_csv(tmp_path: Path, bundle: Bundle, scored: Path) -> None:
-    source = orders_file(tmp_path / "sample.csv", sample_orders(bundle.history.directory, MORNING))
+    source = orders_file(tmp_path / "sample.csv", sample_orders(bundle.history.restaurants, MORNING))
     score_file(source, tmp_path / "out.csv", bundle)
-    assert b"".join(csv_chunks(scored)) == (tmp_path / "out.csv").read_bytes()
+    assert b"".join(iter_csv_chunks(scored)) == (tmp_path / "out.csv").read_bytes()

@@ -7,10 +7,10 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 
-from preptime.tables.database import Loaded
-from preptime.tables.ingest import ingest
-from preptime.tables.open import open_database, open_table
-from preptime.tables.rejects import Rejects
+from preptime.tables.database import LoadResult
+from preptime.tables.ingest import ingest_orders
+from preptime.tables.open import open_database, open_source
+from preptime.tables.rejects import RejectsWriter
 from tests.tables.making import RESTAURANTS, directory
 
 
@@ -22,7 +22,7 @@ def prepared(url: str) -> str:
     return url
 
 
-def load(url: str, rows: pl.DataFrame, suffix: str = "csv") -> Loaded:
+def load(url: str, rows: pl.DataFrame, suffix: str = "csv") -> LoadResult:
     """Load rows by way of a file; none of them may be refused."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"orders.{suffix}"
@@ -32,8 +32,8 @@ def load(url: str, rows: pl.DataFrame, suffix: str = "csv") -> Loaded:
     return loaded
 
 
-def load_file(url: str, path: Path, rejects: Path | None = None) -> tuple[Loaded, int]:
+def load_file(url: str, path: Path, rejects: Path | None = None) -> tuple[LoadResult, int]:
     """Load a file; what was done, and how many rows were refused."""
-    with Rejects(rejects or path.with_name("rejects.csv")) as refused:
-        loaded = ingest(open_table(path), directory(), open_database(url), refused)
-    return loaded, refused.rows
+    with RejectsWriter(rejects or path.with_name("rejects.csv")) as refused:
+        loaded = ingest_orders(open_source(path), directory(), open_database(url), refused)
+    return loaded, refused.row_count

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
-from preptime.features.directory import Directory
-from preptime.tables.directory import read_directory
+from preptime.features.directory import RestaurantIndex
+from preptime.tables.directory import read_restaurants
 
 RESTAURANTS = pl.DataFrame(
     {
@@ -20,8 +20,8 @@ RESTAURANTS = pl.DataFrame(
 )
 
 
-def directory() -> Directory:
-    return read_directory(RESTAURANTS)
+def directory() -> RestaurantIndex:
+    return read_restaurants(RESTAURANTS)
 
 
 def order(**cells: str | None) -> dict[str, str | None]:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from preptime.domain.order import UNKNOWN
-from preptime.tables.categories import read_codes
+from preptime.domain.order import UNKNOWN_CODE
+from preptime.tables.categories import parse_categories
 
 FOODS = ("burgers", "italian", "thai")
 
@@ -12,18 +12,18 @@ FOODS = ("burgers", "italian", "thai")
 @pytest.mark.parametrize(
     ("cells", "codes"),
     [
-        (pl.Series(["thai", " burgers ", "sushi", "", None]), [2, 0, UNKNOWN, UNKNOWN, UNKNOWN]),
-        (pl.Series(["2", "0.0", "3", "-1", "1.5"]), [2, 0, UNKNOWN, UNKNOWN, UNKNOWN]),
-        (pl.Series([2, 0, 3, -1, None]), [2, 0, UNKNOWN, UNKNOWN, UNKNOWN]),
-        (pl.Series([2.0, 0.5, float("nan"), float("inf"), None]), [2, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN]),
-        (pl.Series(["thai", "thai", None], dtype=pl.Categorical), [2, 2, UNKNOWN]),
-        (pl.Series([None, None]), [UNKNOWN, UNKNOWN]),
+        (pl.Series(["thai", " burgers ", "sushi", "", None]), [2, 0, UNKNOWN_CODE, UNKNOWN_CODE, UNKNOWN_CODE]),
+        (pl.Series(["2", "0.0", "3", "-1", "1.5"]), [2, 0, UNKNOWN_CODE, UNKNOWN_CODE, UNKNOWN_CODE]),
+        (pl.Series([2, 0, 3, -1, None]), [2, 0, UNKNOWN_CODE, UNKNOWN_CODE, UNKNOWN_CODE]),
+        (pl.Series([2.0, 0.5, float("nan"), float("inf"), None]), [2, UNKNOWN_CODE, UNKNOWN_CODE, UNKNOWN_CODE, UNKNOWN_CODE]),
+        (pl.Series(["thai", "thai", None], dtype=pl.Categorical), [2, 2, UNKNOWN_CODE]),
+        (pl.Series([None, None]), [UNKNOWN_CODE, UNKNOWN_CODE]),
         (pl.Series([], dtype=pl.String), []),
     ],
 )
 def test_names_and_positions_are_understood(cells: pl.Series, codes: list[int]) -> None:
-    assert read_codes(cells, FOODS).tolist() == codes
+    assert parse_categories(cells, FOODS).tolist() == codes
 
 
 def test_a_name_that_looks_like_a_number_is_a_name() -> None:
-    assert read_codes(pl.Series(["42", "0"]), ("1", "42")).tolist() == [1, 0]
+    assert parse_categories(pl.Series(["42", "0"]), ("1", "42")).tolist() == [1, 0]

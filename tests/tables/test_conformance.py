@@ -11,17 +11,17 @@ import polars as pl
 import pytest
 
 from preptime.errors import DataError
-from preptime.tables.audit import audit
-from preptime.tables.columns import ADDED, FILE, ROW
-from preptime.tables.open import open_table
-from preptime.tables.table import Table
+from preptime.tables.audit import audit_orders
+from preptime.tables.columns import READER_COLUMNS, FILE_COLUMN, ROW_COLUMN
+from preptime.tables.open import open_source
+from preptime.tables.table import DataSource
 from tests.tables.loading import load, prepared
 from tests.tables.making import directory, month
 
 
 def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
     """By day and moment: the order in which a database gives them."""
-    return rows[audit(rows, directory(), need_label=False).frame["acknowledged_utc"].arg_sort()]
+    return rows[audit_orders(rows, directory(), need_label=False).frame["acknowledged_utc"].arg_sort()]
 
 
 ROWS = _in_order(month(days=5, per_day=50)).with_columns(
@@ -100,53 +100,53 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 @pytest.fixture
-def table(kind: Kind, tmp_path: Path) -> Table:
-    return open_table(kind(tmp_path, ROWS))
+def table(kind: Kind, tmp_path: Path) -> DataSource:
+    return open_source(kind(tmp_path, ROWS))
 
 
 def _texts(rows: pl.DataFrame) -> list[tuple[object, ...]]:
     """The rows as csv would write them, without the columns a table adds."""
-    own = rows.select(name for name in rows.columns if name not in ADDED)
+    own = rows.select(name for name in rows.columns if name not in READER_COLUMNS)
     return own.with_columns(pl.col(pl.Datetime).dt.strftime("%Y-%m-%dT%H:%M:%S%.6f")).cast(pl.String).rows()
 
 
-def test_the_frame_has_every_row_and_column_in_order(table: Table) -> None:
+def test_the_frame_has_every_row_and_column_in_order(table: DataSource) -> None:
     frame = table.frame()
     assert table.columns == tuple(ROWS.columns)
     assert _texts(frame) == _texts(ROWS)
 
 
-def test_each_row_says_where_it_stands(table: Table) -> None:
+def test_each_row_says_where_it_stands(table: DataSource) -> None:
     frame = table.frame()
-    for (file,), rows in frame.group_by([FILE], maintain_order=True):
-        assert rows[ROW].to_list() == list(range(1, len(rows) + 1))
-        assert open_table(str(file)).frame().height == len(rows)
+    for (file,), rows in frame.group_by([FILE_COLUMN], maintain_order=True):
+        assert rows[ROW_COLUMN].to_list() == list(range(1, len(rows) + 1))
+        assert open_source(str(file)).frame().height == len(rows)
 
 
 @pytest.mark.parametrize("rows", [1_000_000, 97, 7])
-def test_batches_are_the_frame_in_bounded_pieces(table: Table, rows: int) -> None:
+def test_batches_are_the_frame_in_bounded_pieces(table: DataSource, rows: int) -> None:
     batches = list(table.batches(rows))
     assert all(0 < len(batch) <= rows for batch in batches)
     assert pl.concat(batches).equals(table.frame())
 
 
-def test_partitions_add_up(table: Table) -> None:
+def test_partitions_add_up(table: DataSource) -> None:
     parts = [part.frame() for part in table.partitions()]
     assert [row for part in parts for row in _texts(part)] == _texts(ROWS)
     assert all(part.columns == table.columns for part in table.partitions())
 
 
-def test_reading_twice_gives_the_same(table: Table) -> None:
+def test_reading_twice_gives_the_same(table: DataSource) -> None:
     assert table.frame().equals(table.frame())
 
 
-def test_every_kind_is_audited_alike(table: Table) -> None:
-    expected = audit(ROWS, directory(), need_label=True).frame.drop("order_id")
-    assert audit(table.frame(), directory(), need_label=True).frame.drop("order_id", ROW, FILE).equals(expected)
+def test_every_kind_is_audited_alike(table: DataSource) -> None:
+    expected = audit_orders(ROWS, directory(), need_label=True).frame.drop("order_id")
+    assert audit_orders(table.frame(), directory(), need_label=True).frame.drop("order_id", ROW_COLUMN, FILE_COLUMN).equals(expected)
 
 
 def test_a_table_without_rows_is_refused(kind: Kind, tmp_path: Path) -> None:
-    table = open_table(kind(tmp_path, ROWS[:0]))
+    table = open_source(kind(tmp_path, ROWS[:0]))
     with pytest.raises(DataError, match="no rows"):
         table.frame()
     with pytest.raises(DataError, match="no rows"):

@@ -3,9 +3,9 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from preptime.domain.order import UNKNOWN
+from preptime.domain.order import UNKNOWN_CODE
 from preptime.errors import DataError
-from preptime.tables.directory import read_directory
+from preptime.tables.directory import read_restaurants
 from tests.tables.making import RESTAURANTS, directory
 
 
@@ -25,12 +25,12 @@ def test_restaurants_are_sorted_and_coded_by_sorted_names() -> None:
 
 
 def test_text_and_typed_ids_give_the_same_directory() -> None:
-    assert read_directory(RESTAURANTS.cast({"restaurant_id": pl.String})).restaurant_id.tolist() == [10, 20, 30, 40]
+    assert read_restaurants(RESTAURANTS.cast({"restaurant_id": pl.String})).restaurant_id.tolist() == [10, 20, 30, 40]
 
 
 def test_a_time_zone_of_its_own_wins_and_an_empty_one_does_not() -> None:
     own = RESTAURANTS.with_columns(time_zone=pl.Series(["", None, "Atlantic/Bermuda", None]))
-    read = read_directory(own)
+    read = read_restaurants(own)
     assert [read.vocabularies.time_zone[code] for code in read.time_zone] == [
         "Europe/London",
         "Atlantic/Bermuda",
@@ -40,27 +40,27 @@ def test_a_time_zone_of_its_own_wins_and_an_empty_one_does_not() -> None:
 
 
 def test_an_empty_city_or_food_is_unknown() -> None:
-    read = read_directory(RESTAURANTS.with_columns(city=pl.Series(["Paris", " ", None, "Dublin"])))
-    assert read.city.tolist() == [UNKNOWN, UNKNOWN, 1, 0]
+    read = read_restaurants(RESTAURANTS.with_columns(city=pl.Series(["Paris", " ", None, "Dublin"])))
+    assert read.city.tolist() == [UNKNOWN_CODE, UNKNOWN_CODE, 1, 0]
 
 
 def test_a_restaurant_listed_twice_is_refused_with_its_rows() -> None:
     with pytest.raises(DataError, match=r"1 restaurants more than once \(restaurant_id 10 in rows 2, 5\)"):
-        read_directory(pl.concat([RESTAURANTS, RESTAURANTS[1:2]]))
+        read_restaurants(pl.concat([RESTAURANTS, RESTAURANTS[1:2]]))
 
 
 @pytest.mark.parametrize("bad", ["x", "", None, "-4", "1.5"])
 def test_an_id_that_cannot_be_read_is_refused_with_its_row(bad: str | None) -> None:
     ids = pl.Series("restaurant_id", ["30", bad, "20", "40"])
     with pytest.raises(DataError, match=r"1 rows without a readable restaurant_id \(row 2"):
-        read_directory(RESTAURANTS.with_columns(ids))
+        read_restaurants(RESTAURANTS.with_columns(ids))
 
 
 def test_a_country_without_a_zone_says_what_to_add() -> None:
     with pytest.raises(DataError, match=r"'USA'.*time_zone"):
-        read_directory(RESTAURANTS.with_columns(country=pl.lit("USA")))
+        read_restaurants(RESTAURANTS.with_columns(country=pl.lit("USA")))
 
 
 def test_a_missing_column_names_the_closest() -> None:
     with pytest.raises(DataError, match=r"type_of_food is missing.*'type_of_foods' is the closest"):
-        read_directory(RESTAURANTS.rename({"type_of_food": "type_of_foods"}))
+        read_restaurants(RESTAURANTS.rename({"type_of_food": "type_of_foods"}))

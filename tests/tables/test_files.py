@@ -5,11 +5,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from preptime.domain.verdict import Reason, reasons
+from preptime.domain.verdict import ValidationReason, reasons_in_mask
 from preptime.errors import DataError, UsageError
-from preptime.tables.audit import audit
-from preptime.tables.columns import FILE, ROW, SURPLUS
-from preptime.tables.open import open_table
+from preptime.tables.audit import audit_orders
+from preptime.tables.columns import FILE_COLUMN, ROW_COLUMN, SURPLUS_COLUMN
+from preptime.tables.open import open_source
 from tests.tables.making import directory, order, orders
 
 HEADER = b"restaurant_id,city\n"
@@ -17,7 +17,7 @@ HEADER = b"restaurant_id,city\n"
 
 def _refused(path: Path | str) -> str:
     with pytest.raises(DataError) as caught:
-        open_table(path).frame()
+        open_source(path).frame()
     error = caught.value
     # One sentence of facts and one of advice, whatever the library below had to say.
     assert error.hint.endswith(".")
@@ -84,7 +84,7 @@ def test_nothing_to_match_is_said(tmp_path: Path) -> None:
 
 def test_an_unknown_scheme_is_named() -> None:
     with pytest.raises(UsageError, match="Nothing here reads ftp:// addresses"):
-        open_table("ftp://host/orders.csv")
+        open_source("ftp://host/orders.csv")
 
 
 def test_a_truncated_parquet_file_is_damaged(tmp_path: Path) -> None:
@@ -113,13 +113,13 @@ def test_partitions_that_differ_are_refused(tmp_path: Path) -> None:
 def test_parquet_partitions_of_other_widths_and_orders_are_read_together(tmp_path: Path) -> None:
     pl.DataFrame({"id": pl.Series([1], dtype=pl.Int32), "city": ["A"]}).write_parquet(tmp_path / "a.parquet")
     pl.DataFrame({"city": ["B"], "id": pl.Series([2], dtype=pl.Int64)}).write_parquet(tmp_path / "b.parquet")
-    assert open_table(tmp_path).frame()["id"].to_list() == [1, 2]
+    assert open_source(tmp_path).frame()["id"].to_list() == [1, 2]
 
 
 def test_a_byte_order_mark_windows_lines_and_quotes_are_understood(tmp_path: Path) -> None:
     path = tmp_path / "restaurants.csv"
     path.write_bytes(b'\xef\xbb\xbf"restaurant_id",city\r\n1,"Stoke,\r\non Trent"\r\n2,"say ""hi"""\r\n')
-    table = open_table(path)
+    table = open_source(path)
     assert table.columns == ("restaurant_id", "city")
     assert table.frame()["city"].to_list() == ["Stoke,\r\non Trent", 'say "hi"']
 
@@ -127,9 +127,9 @@ def test_a_byte_order_mark_windows_lines_and_quotes_are_understood(tmp_path: Pat
 def test_blank_lines_are_no_rows_and_keep_the_numbering(tmp_path: Path) -> None:
     path = tmp_path / "restaurants.csv"
     path.write_bytes(HEADER + b"1,London\n\n2,Leeds\n\n\n")
-    frame = open_table(path).frame()
+    frame = open_source(path).frame()
     assert frame["restaurant_id"].to_list() == ["1", "2"]
-    assert frame[ROW].to_list() == [1, 3]
+    assert frame[ROW_COLUMN].to_list() == [1, 3]
 
 
 def test_a_line_with_too_many_or_too_few_cells_is_a_verdict_on_it(tmp_path: Path) -> None:
@@ -137,14 +137,14 @@ def test_a_line_with_too_many_or_too_few_cells_is_a_verdict_on_it(tmp_path: Path
     text = orders(order(), order(order_value_gbp="1")).write_csv().rstrip("\n")
     few = "2015-06-01 19:00:00+01:00,2015-06-01 19:10:00+01:00"
     path.write_text(f"{text},surplus,more\n{few}\n", encoding="utf-8")
-    frame = open_table(path).frame()
-    assert frame[SURPLUS].to_list() == [None, "surplus", None]
-    audited = audit(frame, directory(), need_label=True)
-    assert [reasons(int(bits)) for bits in audited.reasons] == [(), (Reason.MALFORMED_LINE,), (Reason.MISSING_VALUE,)]
+    frame = open_source(path).frame()
+    assert frame[SURPLUS_COLUMN].to_list() == [None, "surplus", None]
+    audited = audit_orders(frame, directory(), need_label=True)
+    assert [reasons_in_mask(int(bits)) for bits in audited.reasons] == [(), (ValidationReason.MALFORMED_LINE,), (ValidationReason.MISSING_VALUE,)]
 
 
 def test_cells_stay_text_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "orders.csv"
     path.write_bytes(b"restaurant_id,note\n007, spaced \n8.50,2015-06-01\n")
-    frame = open_table(path).frame().drop(ROW, FILE)
+    frame = open_source(path).frame().drop(ROW_COLUMN, FILE_COLUMN)
     assert frame.rows() == [("007", " spaced "), ("8.50", "2015-06-01")]

@@ -7,21 +7,21 @@ import polars as pl
 import pytest
 
 from preptime.errors import DataError
-from preptime.tables.audit import Audited, audit
-from preptime.tables.gate import GateResult, GateThresholds, gate, refusal
+from preptime.tables.audit import AuditedOrders, audit_orders
+from preptime.tables.gate import GateResult, GateThresholds, evaluate_gate, gate_error
 from tests.tables.making import directory, month
 
 DAY = date(2015, 6, 29)  # the morning after 28 days
 
 
-def _audited(frame: pl.DataFrame) -> Audited:
-    return audit(frame, directory(), need_label=True)
+def _audited(frame: pl.DataFrame) -> AuditedOrders:
+    return audit_orders(frame, directory(), need_label=True)
 
 
 def _failed(frame: pl.DataFrame, day: date = DAY, thresholds: GateThresholds | None = None) -> set[str]:
-    result = gate(_audited(frame), day, thresholds or GateThresholds())
-    assert result.passed == all(rule.passed for rule in result.rules)
-    return {rule.name for rule in result.rules if not rule.passed}
+    result = evaluate_gate(_audited(frame), day, thresholds or GateThresholds())
+    assert result.passed == all(rule.passed for rule in result.checks)
+    return {rule.name for rule in result.checks if not rule.passed}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def good() -> pl.DataFrame:
 
 
 def test_a_good_month_passes_without_notes(good: pl.DataFrame) -> None:
-    result = gate(_audited(good), DAY, GateThresholds())
+    result = evaluate_gate(_audited(good), DAY, GateThresholds())
     assert result.passed
     assert result.notes == ()
     assert msgspec.json.decode(msgspec.json.encode(result), type=GateResult) == result
@@ -42,7 +42,7 @@ def test_small_but_whole_data_raises_no_alarm(seed: int) -> None:
 
 
 def test_fewer_days_pass_and_say_what_they_cost() -> None:
-    result = gate(_audited(month(days=10, per_day=150)), date(2015, 6, 11), GateThresholds())
+    result = evaluate_gate(_audited(month(days=10, per_day=150)), date(2015, 6, 11), GateThresholds())
     assert result.passed
     assert "three days are held out instead of seven" in result.notes[0]
     assert "weekday" in result.notes[1]
@@ -75,13 +75,13 @@ def test_a_missing_yesterday_is_stale_unless_that_is_allowed(good: pl.DataFrame)
 def test_orders_of_the_day_itself_are_not_known_that_morning(good: pl.DataFrame) -> None:
     known = good.filter(pl.col("order_acknowledged_at") < datetime(2015, 6, 20))
     morning = date(2015, 6, 20)
-    assert gate(_audited(good), morning, GateThresholds()) == gate(_audited(known), morning, GateThresholds())
+    assert evaluate_gate(_audited(good), morning, GateThresholds()) == evaluate_gate(_audited(known), morning, GateThresholds())
 
 
 def test_an_old_restaurants_file_does_not_train(good: pl.DataFrame) -> None:
     strangers = good.with_columns(restaurant_id=pl.when(pl.int_range(pl.len()) % 8 == 0).then(99).otherwise(10))
     assert _failed(strangers) == {"unknown_restaurants"}
-    assert _failed(strangers, thresholds=GateThresholds(max_unknown_restaurants=0.2)) == set()
+    assert _failed(strangers, thresholds=GateThresholds(max_unknown_restaurant_share=0.2)) == set()
 
 
 @pytest.mark.parametrize("column", ["order_acknowledged_at", "prep_time_seconds"])
@@ -90,7 +90,7 @@ def test_dirt_does_not_train(good: pl.DataFrame, column: str) -> None:
     dirty = text.with_columns(
         pl.when(pl.int_range(pl.len()) % 8 == 0).then(pl.lit("?")).otherwise(column).alias(column)
     )
-    assert _failed(dirty) == {"dirty"}
+    assert _failed(dirty) == {"unusable_orders"}
 
 
 def test_no_order_before_the_day_fails_and_does_not_crash(good: pl.DataFrame) -> None:
@@ -98,8 +98,8 @@ def test_no_order_before_the_day_fails_and_does_not_crash(good: pl.DataFrame) ->
 
 
 def test_a_refusal_names_each_rule_its_value_and_the_threshold() -> None:
-    result = gate(_audited(month(days=5, per_day=60)), date(2015, 6, 6), GateThresholds())
-    error = refusal(result)
+    result = evaluate_gate(_audited(month(days=5, per_day=60)), date(2015, 6, 6), GateThresholds())
+    error = gate_error(result)
     assert isinstance(error, DataError)
     assert "There are 5 days with orders; at least 7 are needed." in error.facts
     assert "at least 1,000 are needed" in error.facts

@@ -11,25 +11,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preptime.domain.fence import upper_fence
+from preptime.domain.fence import upper_outlier_limit
 from preptime.tables import looks
-from preptime.tables.audit import audit
-from preptime.tables.looked import UNKNOWN_LABEL, Choice, Looked
+from preptime.tables.audit import audit_orders
+from preptime.tables.looked import UNKNOWN_LABEL, OrderFilter, OrderSample
 from tests.tables.making import directory, month, order, orders
 
 
-def looked_at(frame: pl.DataFrame) -> Looked:
+def looked_at(frame: pl.DataFrame) -> OrderSample:
     known = directory()
-    return Looked.of(audit(frame, known, need_label=True), known)
+    return OrderSample.from_audited(audit_orders(frame, known, need_label=True), known)
 
 
 @pytest.fixture(scope="module")
-def looked() -> Looked:
+def looked() -> OrderSample:
     return looked_at(month())
 
 
 def test_the_fence_is_the_notebooks() -> None:
-    assert upper_fence(np.array([100.0, 200.0, 300.0, 400.0, 500.0])) == 700.0
+    assert upper_outlier_limit(np.array([100.0, 200.0, 300.0, 400.0, 500.0])) == 700.0
 
 
 def test_orders_are_looked_at_by_the_restaurants_clock_with_names() -> None:
@@ -51,54 +51,54 @@ def test_outliers_are_looked_at_and_impossible_labels_are_not() -> None:
     unreadable = order(order_value_gbp="much")
     looked = looked_at(orders(order(), days, early, unreadable, order()))
     assert looked.frame["prep_minutes"].to_list() == [10.0, 2880.0]
-    assert looked.left_out == 3
+    assert looked.excluded == 3
 
 
 def test_an_unlisted_restaurant_has_no_city_and_is_there() -> None:
     looked = looked_at(orders(order(restaurant_id="99"), order()))
-    assert looked.values("city") == ["London", UNKNOWN_LABEL]
+    assert looked.category_values("city") == ["London", UNKNOWN_LABEL]
 
 
-def test_a_choice_takes_cities_foods_and_days(looked: Looked) -> None:
+def test_a_choice_takes_cities_foods_and_days(looked: OrderSample) -> None:
     day = dt.date(2015, 6, 4)
-    chosen = looked.chosen(Choice(cities=("Leeds", "Paris"), foods=("thai",), days=(day, day)))
+    chosen = looked.filtered(OrderFilter(cities=("Leeds", "Paris"), foods=("thai",), date_range=(day, day)))
     assert 0 < len(chosen) < 60
     assert set(chosen.frame["city"].cast(pl.String)) == {"Leeds", "Paris"}
-    assert chosen.days == (day, day)
-    assert len(looked.chosen(Choice())) == len(looked)
-    assert len(looked.chosen(Choice(cities=("Nowhere",)))) == 0
+    assert chosen.date_range == (day, day)
+    assert len(looked.filtered(OrderFilter())) == len(looked)
+    assert len(looked.filtered(OrderFilter(cities=("Nowhere",)))) == 0
 
 
-def test_inside_the_fence_means_that_of_all_orders(looked: Looked) -> None:
-    inside = looked.chosen(Choice(cities=("London",), inside_fence=True)).frame["prep_minutes"]
-    assert max(inside.to_list()) <= looked.fence_minutes()
+def test_inside_the_fence_means_that_of_all_orders(looked: OrderSample) -> None:
+    inside = looked.filtered(OrderFilter(cities=("London",), exclude_outliers=True)).frame["prep_minutes"]
+    assert max(inside.to_list()) <= looked.outlier_limit_minutes()
     everything = looks.distribution(looked, "prep_minutes")
     assert everything is not None
-    assert len(looked) - len(looked.chosen(Choice(inside_fence=True))) == everything.beyond_fence > 0
+    assert len(looked) - len(looked.filtered(OrderFilter(exclude_outliers=True))) == everything.outliers > 0
 
 
 @pytest.mark.parametrize("measure", ["prep_minutes", "order_value_gbp", "number_of_items"])
-def test_a_distribution_loses_no_order(looked: Looked, measure: looks.Measure) -> None:
+def test_a_distribution_loses_no_order(looked: OrderSample, measure: looks.Measure) -> None:
     found = looks.distribution(looked, measure)
     assert found is not None
     values = looked.frame[measure].to_list()
-    assert sum(int(one["orders"]) for one in found.bins) + found.beyond_limit == found.orders == len(values)
+    assert sum(int(one["orders"]) for one in found.bins) + found.beyond_display_limit == found.orders == len(values)
     assert found.median == pytest.approx(median(values))
-    assert found.q1 <= found.median <= found.q3 <= found.fence
-    assert found.beyond_fence == sum(value > found.fence for value in values)
+    assert found.q1 <= found.median <= found.q3 <= found.outlier_limit
+    assert found.outliers == sum(value > found.outlier_limit for value in values)
     assert 10 <= len(found.bins) <= 110 or measure == "number_of_items"
 
 
 @given(st.lists(st.floats(0, 1e5, allow_nan=False, width=32), min_size=1, max_size=50))
 def test_any_orders_have_a_distribution(values: list[float]) -> None:
     frame = pl.DataFrame({"prep_minutes": pl.Series(values, dtype=pl.Float32)})
-    found = looks.distribution(Looked(frame, 0), "prep_minutes")
+    found = looks.distribution(OrderSample(frame, 0), "prep_minutes")
     assert found is not None
-    assert sum(int(one["orders"]) for one in found.bins) + found.beyond_limit == len(values)
+    assert sum(int(one["orders"]) for one in found.bins) + found.beyond_display_limit == len(values)
     assert len(found.bins) <= 140
 
 
-def test_whole_numbers_stand_in_the_middle_of_their_bins(looked: Looked) -> None:
+def test_whole_numbers_stand_in_the_middle_of_their_bins(looked: OrderSample) -> None:
     found = looks.distribution(looked, "number_of_items")
     assert found is not None
     assert [found.bins[3]["low"], found.bins[3]["high"]] == [2.5, 3.5]
@@ -106,8 +106,8 @@ def test_whole_numbers_stand_in_the_middle_of_their_bins(looked: Looked) -> None
 
 
 @pytest.mark.parametrize("cut", ["hour", "weekday", "day", "city", "type_of_food"])
-def test_groups_hold_every_order_and_their_own_quartiles(looked: Looked, cut: looks.Cut) -> None:
-    rows = looks.by(looked, cut)
+def test_groups_hold_every_order_and_their_own_quartiles(looked: OrderSample, cut: looks.GroupColumn) -> None:
+    rows = looks.summarize_groups(looked, cut)
     assert sum(int(row["orders"]) for row in rows) == len(looked)
     first = rows[0]
     value = 1 if cut == "weekday" else first["value"]
@@ -116,9 +116,9 @@ def test_groups_hold_every_order_and_their_own_quartiles(looked: Looked, cut: lo
     assert first["mean"] == pytest.approx(of_first.mean(), rel=1e-5)
 
 
-def test_weekdays_are_named_in_order_and_cities_by_size(looked: Looked) -> None:
-    assert [row["value"] for row in looks.by(looked, "weekday")] == list(looks.WEEKDAYS)
-    sizes = [int(row["orders"]) for row in looks.by(looked, "city")]
+def test_weekdays_are_named_in_order_and_cities_by_size(looked: OrderSample) -> None:
+    assert [row["value"] for row in looks.summarize_groups(looked, "weekday")] == list(looks.WEEKDAYS)
+    sizes = [int(row["orders"]) for row in looks.summarize_groups(looked, "city")]
     assert sizes == sorted(sizes, reverse=True)
 
 
@@ -135,7 +135,7 @@ def test_correlation_is_pearsons_and_of_ranks_spearmans() -> None:
     assert ranked["hour", "hour"] == 1.0
 
 
-def test_correlation_of_very_many_orders_is_that_of_a_sample(looked: Looked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_correlation_of_very_many_orders_is_that_of_a_sample(looked: OrderSample, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = {(row["a"], row["b"]): float(row["r"]) for row in looks.correlation(looked, ranks=True)}
     monkeypatch.setattr(looks, "CORRELATED_ORDERS", 1_000)
     sampled = {(row["a"], row["b"]): float(row["r"]) for row in looks.correlation(looked, ranks=True)}
@@ -151,30 +151,30 @@ def test_what_never_varies_correlates_with_nothing() -> None:
     assert looks.correlation(looked_at(orders(order())), ranks=False) == []
 
 
-def test_restaurants_are_counted_and_the_notebooks_threshold_told(looked: Looked) -> None:
-    found = looks.restaurants(looked)
+def test_restaurants_are_counted_and_the_notebooks_threshold_told(looked: OrderSample) -> None:
+    found = looks.summarize_restaurants(looked)
     assert found.restaurants == 4
     assert sum(int(band["restaurants"]) for band in found.bands) == 4
     assert sum(int(band["orders"]) for band in found.bands) == len(looked)
     assert found.kept_by_notebook == sum(int(band["restaurants"]) for band in found.bands if band["kept"])
-    assert found.orders_kept == sum(int(band["orders"]) for band in found.bands if band["kept"])
+    assert found.orders_kept_by_notebook == sum(int(band["orders"]) for band in found.bands if band["kept"])
     top = found.table[0]
     one = looked.frame.filter(pl.col("restaurant_id") == top["restaurant_id"])["prep_minutes"]
     assert top["orders"] == len(one)
     assert top["median_minutes"] == pytest.approx(median(one.to_list()))
 
 
-def test_dots_are_few_and_always_the_same(looked: Looked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dots_are_few_and_always_the_same(looked: OrderSample, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(looks, "SAMPLED_ORDERS", 100)
-    dots = looks.sample(looked, "order_value_gbp")
+    dots = looks.scatter_points(looked, "order_value_gbp")
     assert len(dots) == 100
-    assert dots == looks.sample(looked, "order_value_gbp")
+    assert dots == looks.scatter_points(looked, "order_value_gbp")
 
 
-def test_no_orders_are_no_looks(looked: Looked) -> None:
-    nothing = looked.chosen(Choice(cities=("Nowhere",)))
+def test_no_orders_are_no_looks(looked: OrderSample) -> None:
+    nothing = looked.filtered(OrderFilter(cities=("Nowhere",)))
     assert looks.distribution(nothing, "prep_minutes") is None
-    assert looks.by(nothing, "hour") == []
+    assert looks.summarize_groups(nothing, "hour") == []
     assert looks.correlation(nothing, ranks=True) == []
-    assert looks.restaurants(nothing).restaurants == 0
-    assert looks.sample(nothing, "number_of_items") == []
+    assert looks.summarize_restaurants(nothing).restaurants == 0
+    assert looks.scatter_points(nothing, "number_of_items") == []

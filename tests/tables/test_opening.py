@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.tables.opening import infer_opening, is_before_opening, seconds_of_day
+from preptime.tables.opening import infer_opening_times, is_before_opening, seconds_since_day_start
 
 LABEL_SECONDS = 600
 
@@ -23,12 +23,12 @@ def _evening(day: int, *, opens: int = 18, orders: int = 10) -> list[datetime]:
 
 def _opening(ready: list[datetime], position: list[int], city: list[int]) -> NDArray[np.float64]:
     label = np.full(len(ready), LABEL_SECONDS, np.int64)
-    return infer_opening(4, np.array(position), np.array(city, np.int32), _microseconds(*ready), label)
+    return infer_opening_times(4, np.array(position), np.array(city, np.int32), _microseconds(*ready), label)
 
 
 def test_a_kitchens_day_begins_at_five() -> None:
     moments = _microseconds(datetime(2015, 6, 1, 5), datetime(2015, 6, 2, 0, 30), datetime(2015, 6, 2, 4, 59, 59))
-    assert seconds_of_day(moments).tolist() == [0, 19.5 * 3600, 86_399]
+    assert seconds_since_day_start(moments).tolist() == [0, 19.5 * 3600, 86_399]
 
 
 def test_food_ready_after_midnight_does_not_open_a_restaurant_at_dawn() -> None:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preptime.domain.dictionary import LATER
-from preptime.tables.audit import audit
-from preptime.tables.open import open_table
+from preptime.domain.dictionary import OUTCOME_COLUMNS
+from preptime.tables.audit import audit_orders
+from preptime.tables.open import open_source
 from preptime.tables.order_key import order_keys
 from tests.tables.making import directory, month, order, orders
 
@@ -18,7 +18,7 @@ DIRECTORY = directory()
 
 
 def _keys(frame: pl.DataFrame) -> list[str | None]:
-    return order_keys(frame, audit(frame, DIRECTORY, need_label=False).frame).to_list()
+    return order_keys(frame, audit_orders(frame, DIRECTORY, need_label=False).frame).to_list()
 
 
 def test_a_key_is_a_promise() -> None:
@@ -31,7 +31,7 @@ def test_every_way_to_write_an_order_gives_its_key(suffix: str, tmp_path: Path) 
     rows = month(days=3)
     path = tmp_path / f"orders.{suffix}"
     rows.write_csv(path) if suffix == "csv" else rows.write_parquet(path)
-    found = _keys(open_table(path).frame())
+    found = _keys(open_source(path).frame())
     assert found == _keys(rows)
     assert len(set(found)) == len(rows)
 
@@ -100,12 +100,12 @@ def test_a_column_of_ids_without_any_is_as_good_as_none() -> None:
 def test_what_is_known_later_never_matters(seed: int, seconds: int) -> None:
     frame = month(days=1, per_day=5, seed=seed % 1000)
     late = frame.with_columns(prep_time_seconds=pl.lit(seconds), order_ready_at=pl.lit(None))
-    assert _keys(late) == _keys(frame) == _keys(frame.drop(LATER))
+    assert _keys(late) == _keys(frame) == _keys(frame.drop(OUTCOME_COLUMNS))
 
 
 def test_a_hundred_thousand_keys_are_a_matter_of_a_moment() -> None:
     frame = month(days=1, per_day=100_000)
-    read = audit(frame, DIRECTORY, need_label=False).frame
+    read = audit_orders(frame, DIRECTORY, need_label=False).frame
     start = time.process_time()
     assert order_keys(frame, read).n_unique() == len(frame)
     assert time.process_time() - start < 3

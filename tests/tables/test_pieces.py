@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from preptime.errors import DataError
 from preptime.tables.files import open_files
-from preptime.tables.pieces import pieces
+from preptime.tables.pieces import iter_csv_chunks
 
 CELLS = st.text(st.sampled_from('ab,"\n é1'), max_size=6)
 LINES = st.lists(st.one_of(st.just([]), st.lists(CELLS, min_size=1, max_size=4)), min_size=1, max_size=12)
@@ -39,9 +39,9 @@ def test_the_rows_are_those_of_the_whole_file(
     path = tmp_path / "orders.csv"
     content = (b"\xef\xbb\xbf" if mark else b"") + written(lines)
     path.write_bytes(content)
-    assert b"".join(pieces(path, size)) == content
+    assert b"".join(iter_csv_chunks(path, size)) == content
     with pytest.MonkeyPatch.context() as here:
-        here.setattr("preptime.tables.files.pieces", partial(pieces, size=size))
+        here.setattr("preptime.tables.files.iter_csv_chunks", partial(iter_csv_chunks, size=size))
         table = open_files(str(path))
         found = pl.concat(table.batches(rows), how="diagonal")
     whole = table.frame()
@@ -52,7 +52,7 @@ def test_the_rows_are_those_of_the_whole_file(
 def test_a_stray_quote_is_refused_as_in_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "orders.csv"
     path.write_bytes(b'a,b,c\n1,5" pizza,3\n4,5,6\n7,8,9\n')
-    monkeypatch.setattr("preptime.tables.files.pieces", partial(pieces, size=10))
+    monkeypatch.setattr("preptime.tables.files.iter_csv_chunks", partial(iter_csv_chunks, size=10))
     table = open_files(str(path))
     for read in (table.frame, lambda: list(table.batches(100))):
         with pytest.raises(DataError, match="cannot be read as csv"):
@@ -62,6 +62,6 @@ def test_a_stray_quote_is_refused_as_in_the_whole_file(tmp_path: Path, monkeypat
 def test_pieces_are_bounded(tmp_path: Path) -> None:
     path = tmp_path / "orders.csv"
     path.write_bytes(b"a,b\n" + b'1,"x\ny"\n' * 1000)
-    found = list(pieces(path, 100))
+    found = list(iter_csv_chunks(path, 100))
     assert all(len(piece) < 200 for piece in found)
     assert all(piece.endswith(b"\n") and piece.count(b'"') % 2 == 0 for piece in found)

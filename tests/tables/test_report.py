@@ -7,55 +7,55 @@ import msgspec
 import polars as pl
 import pytest
 
-from preptime.domain.verdict import Purpose, Reason
-from preptime.tables.audit import Audited, audit
-from preptime.tables.open import open_table
-from preptime.tables.report import CheckReport, rejected, summary, text, write_rejects
+from preptime.domain.verdict import Purpose, ValidationReason
+from preptime.tables.audit import AuditedOrders, audit_orders
+from preptime.tables.open import open_source
+from preptime.tables.report import CheckReport, rejected_rows, summarize_audit, render_text, write_rejects
 from tests.tables.making import directory, order, orders
 
 
-def _audited(*rows: dict[str, str | None]) -> Audited:
-    return audit(orders(*rows), directory(), need_label=True)
+def _audited(*rows: dict[str, str | None]) -> AuditedOrders:
+    return audit_orders(orders(*rows), directory(), need_label=True)
 
 
 def test_counts_and_examples_name_row_column_value_and_expectation() -> None:
     rows = [order(order_value_gbp=str(index)) for index in range(10)]
     rows[4]["number_of_items"] = "lots"
     rows[7]["order_value_gbp"] = "-3"
-    report = summary(_audited(*rows), restaurants=4)
+    report = summarize_audit(_audited(*rows), restaurant_count=4)
     assert (report.orders, report.restaurants, report.clean) == (10, 4, 8)
     assert (report.first_day, report.last_day) == ("2015-06-01", "2015-06-01")
     assert report.usable == {"fitting": 8, "history": 8, "evaluation": 8, "scoring": 8}
     assert [(one.reason, one.rows, one.share) for one in report.reasons] == [
-        (Reason.UNPARSABLE_NUMBER, 1, 0.1),
-        (Reason.NEGATIVE_VALUE, 1, 0.1),
+        (ValidationReason.UNPARSABLE_NUMBER, 1, 0.1),
+        (ValidationReason.NEGATIVE_VALUE, 1, 0.1),
     ]
     one, other = report.examples
     assert (one.row, one.column, one.value) == (5, "number_of_items", "lots")
     assert one.expected == "a whole number from 1 to 10,000"
     assert (other.row, other.column, other.value) == (8, "order_value_gbp", "-3")
-    said = text(report)
+    said = render_text(report)
     assert "10 orders of 4 restaurants, 2015-06-01 to 2015-06-01; 8 are clean." in said
     assert "row 5: number_of_items is 'lots', expected a whole number from 1 to 10,000" in said
 
 
 def test_the_document_survives_json() -> None:
-    report = summary(_audited(order(), order(order_acknowledged_at=None)), restaurants=4)
+    report = summarize_audit(_audited(order(), order(order_acknowledged_at=None)), restaurant_count=4)
     assert msgspec.json.decode(msgspec.json.encode(report), type=CheckReport) == report
-    assert Purpose.FITTING in report.reasons[0].keeps_out_of
+    assert Purpose.FITTING in report.reasons[0].excluded_from
 
 
 def test_a_common_fault_in_one_column_hides_no_other() -> None:
     rows = [order(order_value_gbp="x") for _ in range(50)] + [order(number_of_items="y")]
-    report = summary(_audited(*rows), restaurants=4)
-    assert {one.column for one in report.examples if one.reason is Reason.UNPARSABLE_NUMBER} == {
+    report = summarize_audit(_audited(*rows), restaurant_count=4)
+    assert {one.column for one in report.examples if one.reason is ValidationReason.UNPARSABLE_NUMBER} == {
         "order_value_gbp",
         "number_of_items",
     }
 
 
 def test_a_report_of_unreadable_times_has_no_days() -> None:
-    report = summary(_audited(order(order_acknowledged_at="?")), restaurants=4)
+    report = summarize_audit(_audited(order(order_acknowledged_at="?")), restaurant_count=4)
     assert report.first_day is None
     assert report.clean == 0
 
@@ -68,10 +68,10 @@ def test_rejects_are_the_rows_as_they_came_with_what_was_expected(tmp_path: Path
     rows[5] |= {"order_ready_at": "2015-06-01 18:00:00+01:00", "prep_time_seconds": ""}
     source = tmp_path / "orders.csv"
     orders(*rows).write_csv(source)
-    audited = audit(open_table(source).frame(), directory(), need_label=True)
+    audited = audit_orders(open_source(source).frame(), directory(), need_label=True)
     path = tmp_path / f"rejects.{suffix}"
     assert write_rejects(audited, path) == 2
-    table = open_table(path)
+    table = open_source(path)
     assert table.columns[:-4] == tuple(rows[0])
     frame = table.frame()
     assert frame["order_id"].to_list() == ["1", "5"]
@@ -95,11 +95,11 @@ def test_a_million_bad_rows_give_a_short_answer_in_bounded_memory(tmp_path: Path
     rows = 1_000_000
     bad = orders(order(order_value_gbp="?", restaurant_id="77")).select(pl.all().repeat_by(rows).explode())
     bad = bad.with_columns(order_acknowledged_at=pl.lit("on day ") + pl.int_range(rows).cast(pl.String))
-    audited = audit(bad, directory(), need_label=True)
+    audited = audit_orders(bad, directory(), need_label=True)
     tracemalloc.start()
-    report = summary(audited, restaurants=4)
-    said = text(report)
-    assert len(rejected(audited)) == rows
+    report = summarize_audit(audited, restaurant_count=4)
+    said = render_text(report)
+    assert len(rejected_rows(audited)) == rows
     assert write_rejects(audited, tmp_path / "rejects.parquet") == rows
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -108,4 +108,4 @@ def test_a_million_bad_rows_give_a_short_answer_in_bounded_memory(tmp_path: Path
     assert len(msgspec.json.encode(report)) < 8_000
     # NumPy's arrays are counted: some twenty bytes a row, and no Python object for any.
     assert peak < 100 * rows
-    assert open_table(tmp_path / "rejects.parquet").frame()["reject_row"].max() == rows
+    assert open_source(tmp_path / "rejects.parquet").frame()["reject_row"].max() == rows

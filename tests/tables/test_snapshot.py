@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from preptime.errors import DataError
-from preptime.tables.open import open_table
+from preptime.tables.open import open_source
 from preptime.tables.report import CheckReport
-from preptime.tables.snapshot import ORDERS, RESTAURANTS, VERDICTS, SnapshotDocument, snapshot
+from preptime.tables.snapshot import ORDERS_FILE, RESTAURANTS_FILE, VALIDATION_FILE, SnapshotDocument, write_snapshot
 from tests.tables.loading import load, prepared
 from tests.tables.making import RESTAURANTS as LISTED
 from tests.tables.making import directory, month, order, orders
@@ -20,8 +20,8 @@ FIRST, LAST = dt.date(2015, 6, 2), dt.date(2015, 6, 3)
 
 def _taken(source: str, folder: Path) -> SnapshotDocument:
     LISTED.write_csv(folder.parent / "restaurants.csv")
-    listed = open_table(folder.parent / "restaurants.csv")
-    return snapshot(open_table(source), listed, directory(), first=FIRST, last=LAST, out=folder)
+    listed = open_source(folder.parent / "restaurants.csv")
+    return write_snapshot(open_source(source), listed, directory(), first=FIRST, last=LAST, out=folder)
 
 
 @pytest.fixture
@@ -34,21 +34,21 @@ def source(tmp_path: Path) -> str:
 
 def test_it_holds_the_days_asked_for_as_they_came(source: str, tmp_path: Path) -> None:
     document = _taken(source, tmp_path / "out")
-    everything = open_table(source).frame()
+    everything = open_source(source).frame()
     day = everything["order_acknowledged_at"].str.head(10)
     expected = everything.filter(day.is_in(["2015-06-02", "2015-06-03", "tomorrow"])).drop("_row", "_file")
-    assert pl.read_parquet(tmp_path / "out" / ORDERS).equals(expected)
+    assert pl.read_parquet(tmp_path / "out" / ORDERS_FILE).equals(expected)
     assert (document.orders, document.undated, document.restaurants) == (len(expected), 1, 4)
-    assert len(pl.read_parquet(tmp_path / "out" / RESTAURANTS)) == 4
-    verdicts = msgspec.json.decode((tmp_path / "out" / VERDICTS).read_bytes(), type=CheckReport)
+    assert len(pl.read_parquet(tmp_path / "out" / RESTAURANTS_FILE)) == 4
+    verdicts = msgspec.json.decode((tmp_path / "out" / VALIDATION_FILE).read_bytes(), type=CheckReport)
     assert verdicts.orders == len(expected)
-    assert "tomorrow" not in (tmp_path / "out" / VERDICTS).read_text(encoding="utf-8")
+    assert "tomorrow" not in (tmp_path / "out" / VALIDATION_FILE).read_text(encoding="utf-8")
 
 
 def test_the_same_contents_give_the_same_bytes(source: str, tmp_path: Path) -> None:
     for name in ("one", "two"):
         _taken(source, tmp_path / name)
-    for name in (ORDERS, RESTAURANTS, VERDICTS):
+    for name in (ORDERS_FILE, RESTAURANTS_FILE, VALIDATION_FILE):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
@@ -57,9 +57,9 @@ def test_a_database_goes_on_changing_and_a_snapshot_of_it_does_not(database: str
     _taken(database, tmp_path / "one")
     load(database, month(days=1, start=dt.datetime(2015, 7, 1)))
     _taken(database, tmp_path / "two")
-    assert (tmp_path / "one" / ORDERS).read_bytes() == (tmp_path / "two" / ORDERS).read_bytes()
+    assert (tmp_path / "one" / ORDERS_FILE).read_bytes() == (tmp_path / "two" / ORDERS_FILE).read_bytes()
     load(database, month(days=4, per_day=5, seed=9))
-    assert _taken(database, tmp_path / "three").orders > len(pl.read_parquet(tmp_path / "one" / ORDERS))
+    assert _taken(database, tmp_path / "three").orders > len(pl.read_parquet(tmp_path / "one" / ORDERS_FILE))
 
 
 def test_days_without_orders_are_refused(database: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from preptime.tables.synthetic import Drift, SynthesisPlan, synthesize_frames
-from preptime.tables.synthetic.kitchen import count_open, settle
+from preptime.tables.synthetic.kitchen import count_open_orders, solve_open_orders
 
 QUANTILES = {"p10": 0.1, "p50": 0.5, "p80": 0.8, "p90": 0.9}
 
@@ -26,7 +26,7 @@ def honest() -> pl.DataFrame:
     return (
         pl.concat([orders, truth.drop("order_id")], how="horizontal")
         .join(restaurants, on="restaurant_id", how="left", maintain_order="left")
-        .filter(~pl.col("dirty"))
+        .filter(~pl.col("noisy_label"))
     )
 
 
@@ -68,7 +68,7 @@ def test_settled_load_is_that_of_a_simulation_order_by_order(drawn: list[tuple[i
         ready: NDArray[np.int64] = acknowledged[rows] + base[rows] + slowing * np.minimum(open_orders, 5)
         return ready
 
-    open_orders, ready = settle(restaurant, acknowledged, ready_given_load)
+    open_orders, ready = solve_open_orders(restaurant, acknowledged, ready_given_load)
     simulated: list[int] = []
     for mine in range(len(drawn)):
         load = sum(
@@ -81,7 +81,7 @@ def test_settled_load_is_that_of_a_simulation_order_by_order(drawn: list[tuple[i
 
 def test_no_orders_no_load() -> None:
     nothing = np.zeros(0, dtype=np.int64)
-    assert len(count_open(nothing, nothing, nothing)) == 0
+    assert len(count_open_orders(nothing, nothing, nothing)) == 0
 
 
 def _shares_below(honest: pl.DataFrame, suffix: str, by: pl.Expr) -> pl.DataFrame:
@@ -158,6 +158,6 @@ def test_drift_multiplies_cooking_in_its_city_from_its_day_on() -> None:
     for name in ("p10", "p50", "p90"):
         ratio = (drifted_truth[name] / truth[name]).filter(cooked)
         assert ratio.to_numpy() == pytest.approx(1.5, rel=1e-5)
-    clean = cooked & ~truth["dirty"]
+    clean = cooked & ~truth["noisy_label"]
     ratio = (drifted["prep_time_seconds"] / orders["prep_time_seconds"]).filter(clean)
     assert ratio.median() == pytest.approx(1.5, abs=0.01)

@@ -8,9 +8,9 @@ import polars as pl
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from preptime.domain.timestamps import MICROSECONDS, local_seconds
+from preptime.domain.timestamps import MICROSECONDS, timestamp_to_seconds
 from preptime.errors import DataError
-from preptime.tables.times import Times, read_times
+from preptime.tables.times import ParsedTimestamps, parse_timestamps
 
 ZONES = (
     "Africa/Casablanca",
@@ -56,13 +56,13 @@ _cells = st.one_of(
 
 def _scalar(cell: str | float | datetime, zone: str) -> tuple[int, int] | None:
     try:
-        return local_seconds(cell, ZoneInfo(zone))
+        return timestamp_to_seconds(cell, ZoneInfo(zone))
     except DataError:
         return None
 
 
-def _column(times: Times) -> list[tuple[int, int] | None]:
-    unusable = times.missing | times.bad
+def _column(times: ParsedTimestamps) -> list[tuple[int, int] | None]:
+    unusable = times.missing | times.invalid
     return [
         None if no else (int(local) // MICROSECONDS, int(utc) // MICROSECONDS)
         for local, utc, no in zip(times.local, times.utc, unusable, strict=True)
@@ -82,7 +82,7 @@ _rows = st.lists(st.tuples(_cells, st.sampled_from(ZONES)), min_size=1, max_size
 @example([("2011-12-30 12:00", "Pacific/Apia"), ("2011-12-31T11:00Z", "Pacific/Apia")])
 def test_a_column_of_text_reads_as_each_text_alone(rows: list[tuple[str, str]]) -> None:
     cells, names = zip(*rows, strict=True)
-    times = read_times(pl.Series(list(cells), dtype=pl.String), _zones(list(names)), ZONES)
+    times = parse_timestamps(pl.Series(list(cells), dtype=pl.String), _zones(list(names)), ZONES)
     assert _column(times) == [_scalar(cell, name) for cell, name in rows]
 
 
@@ -90,7 +90,7 @@ def test_a_column_of_text_reads_as_each_text_alone(rows: list[tuple[str, str]]) 
 @given(st.lists(st.tuples(_epochs, st.sampled_from(ZONES)), min_size=1, max_size=12))
 def test_a_column_of_epochs_reads_as_each_epoch_alone(rows: list[tuple[int, str]]) -> None:
     cells, names = zip(*rows, strict=True)
-    times = read_times(pl.Series(list(cells), dtype=pl.Int64), _zones(list(names)), ZONES)
+    times = parse_timestamps(pl.Series(list(cells), dtype=pl.Int64), _zones(list(names)), ZONES)
     assert _column(times) == [_scalar(cell, name) for cell, name in rows]
 
 
@@ -98,7 +98,7 @@ def test_a_column_of_epochs_reads_as_each_epoch_alone(rows: list[tuple[int, str]
 @given(st.lists(st.tuples(st.floats(0, 5e18) | st.just(float("nan")), st.sampled_from(ZONES)), min_size=1, max_size=9))
 def test_a_column_of_float_epochs_reads_as_each_alone(rows: list[tuple[float, str]]) -> None:
     cells, names = zip(*rows, strict=True)
-    times = read_times(pl.Series(list(cells), dtype=pl.Float64), _zones(list(names)), ZONES)
+    times = parse_timestamps(pl.Series(list(cells), dtype=pl.Float64), _zones(list(names)), ZONES)
     assert _column(times) == [_scalar(cell, name) for cell, name in rows]
 
 
@@ -107,29 +107,29 @@ def test_a_column_of_float_epochs_reads_as_each_alone(rows: list[tuple[float, st
 def test_a_column_of_datetimes_reads_as_each_alone(rows: list[tuple[datetime, str]], *, aware: bool) -> None:
     cells = [cell.replace(tzinfo=UTC) if aware else cell for cell, _ in rows]
     kind = pl.Datetime("us", "UTC" if aware else None)
-    times = read_times(pl.Series(cells, dtype=kind), _zones([name for _, name in rows]), ZONES)
+    times = parse_timestamps(pl.Series(cells, dtype=kind), _zones([name for _, name in rows]), ZONES)
     assert _column(times) == [_scalar(cell, name) for cell, (_, name) in zip(cells, rows, strict=True)]
 
 
 def test_an_aware_column_is_instants_whatever_zone_it_is_shown_in() -> None:
     moments = pl.Series([datetime(2015, 6, 1, 12)]).dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Tokyo")
-    times = read_times(moments, _zones(["Europe/London"]), ZONES)
-    assert _column(times) == [local_seconds("2015-06-01T12:00Z", ZoneInfo("Europe/London"))]
+    times = parse_timestamps(moments, _zones(["Europe/London"]), ZONES)
+    assert _column(times) == [timestamp_to_seconds("2015-06-01T12:00Z", ZoneInfo("Europe/London"))]
 
 
 def test_dates_nanoseconds_and_dictionary_text_are_read_too() -> None:
     zones = _zones(["Europe/London"])
-    expected = [local_seconds("2015-06-01 00:00", ZoneInfo("Europe/London"))]
+    expected = [timestamp_to_seconds("2015-06-01 00:00", ZoneInfo("Europe/London"))]
     midnight = datetime(2015, 6, 1)
-    assert _column(read_times(pl.Series([midnight.date()]), zones, ZONES)) == expected
-    assert _column(read_times(pl.Series([midnight], dtype=pl.Datetime("ns")), zones, ZONES)) == expected
-    assert _column(read_times(pl.Series(["2015-06-01 00:00"], dtype=pl.Categorical), zones, ZONES)) == expected
+    assert _column(parse_timestamps(pl.Series([midnight.date()]), zones, ZONES)) == expected
+    assert _column(parse_timestamps(pl.Series([midnight], dtype=pl.Datetime("ns")), zones, ZONES)) == expected
+    assert _column(parse_timestamps(pl.Series(["2015-06-01 00:00"], dtype=pl.Categorical), zones, ZONES)) == expected
 
 
 def test_nothing_is_missing_and_nonsense_is_bad() -> None:
     cells = pl.Series([None, "", " NaT ", "null", "soon", "2015-06-31 12:00"])
-    times = read_times(cells, _zones(["UTC"] * 6), ZONES)
+    times = parse_timestamps(cells, _zones(["UTC"] * 6), ZONES)
     assert times.missing.tolist() == [True, True, True, True, False, False]
-    assert times.bad.tolist() == [False, False, False, False, True, True]
-    truth = read_times(pl.Series([True, None]), _zones(["UTC"] * 2), ZONES)
-    assert (truth.missing.tolist(), truth.bad.tolist()) == ([False, True], [True, False])
+    assert times.invalid.tolist() == [False, False, False, False, True, True]
+    truth = parse_timestamps(pl.Series([True, None]), _zones(["UTC"] * 2), ZONES)
+    assert (truth.missing.tolist(), truth.invalid.tolist()) == ([False, True], [True, False])

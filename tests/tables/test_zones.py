@@ -4,12 +4,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from preptime.tables.zones import zones_of_orders
+from preptime.tables.zones import order_time_zones
 from tests.tables.making import directory
 
 
 def _zone(country: pl.Series, position: int = -1) -> str:
-    zones, names = zones_of_orders(pl.DataFrame({"country": country}), np.array([position]), directory())
+    zones, names = order_time_zones(pl.DataFrame({"country": country}), np.array([position]), directory())
     return names[int(zones[0])]
 
 

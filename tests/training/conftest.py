@@ -11,7 +11,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from preptime.bundle.store import Store
 from preptime.training.fit import FittedWindow, fit_window
-from preptime.training.mornings import Matrix, matrix
+from preptime.training.mornings import FeatureMatrix, build_feature_matrix
 from tests.training.making import IDLE_QUANTILE, Data, Stocked, june, make_data, override, quick_plan, run
 
 
@@ -22,13 +22,13 @@ def data() -> Data:
 
 
 @pytest.fixture(scope="session")
-def days(data: Data) -> Matrix:
+def days(data: Data) -> FeatureMatrix:
     """The matrix of all fifteen days."""
-    return matrix(data.corpus, june(1), june(15))
+    return build_feature_matrix(data.corpus, june(1), june(15))
 
 
 @pytest.fixture(scope="session")
-def fitted(days: Matrix) -> FittedWindow:
+def fitted(days: FeatureMatrix) -> FittedWindow:
     """The quick recipes, fitted through 10 June."""
     return fit_window(days, june(10), quick_plan())
 

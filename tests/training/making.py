@@ -12,32 +12,32 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.bundle.champions import ChampionLog, Entry, EntryDraft
+from preptime.bundle.champions import ChampionLog, LogEntry, LogEntryDraft
 from preptime.bundle.store import Store
-from preptime.features.directory import Directory
-from preptime.models.cat import Cat, CatTrees
-from preptime.models.gbr import GradientBoosting
+from preptime.features.directory import RestaurantIndex
+from preptime.models.cat import CatBoostModel, CatBoostTrees
+from preptime.models.gbr import GradientBoostingModel
 from preptime.models.model import Model
-from preptime.models.quantile import Quantile
-from preptime.models.rf import Forest
-from preptime.models.stacking import Stacking
-from preptime.models.xgb import XGBoost
-from preptime.tables.audit import Audited, audit
-from preptime.tables.directory import read_directory
+from preptime.models.quantile import QuantileModel
+from preptime.models.rf import RandomForestModel
+from preptime.models.stacking import StackingModel
+from preptime.models.xgb import XGBoostModel
+from preptime.tables.audit import AuditedOrders, audit_orders
+from preptime.tables.directory import read_restaurants
 from preptime.tables.gate import GateThresholds
-from preptime.tables.open import open_table
+from preptime.tables.open import open_source
 from preptime.tables.synthetic import SynthesisPlan, synthesize_frames
-from preptime.training.corpus import Corpus
+from preptime.training.corpus import TrainingData
 from preptime.training.fit import FitPlan
-from preptime.training.publish import Who
-from preptime.training.refresh import RefreshDocument, refresh
+from preptime.training.publish import AuditActor
+from preptime.training.refresh import RefreshDocument, refresh_champion
 from preptime.training.train import TrainDocument, train
 
 PLAN = SynthesisPlan(orders=3_000, restaurants=40, days=15)
-WHO = Who(by="test", at="2015-06-17T05:00:00Z")
+WHO = AuditActor(by="test", at="2015-06-17T05:00:00Z")
 
-QUANTILE = Quantile(trees=30, rate=0.2, depth=4, borders=32)
-IDLE_QUANTILE = Quantile(trees=1, rate=0.001, depth=1, borders=8)
+QUANTILE = QuantileModel(tree_count=30, learning_rate=0.2, depth=4, border_count=32)
+IDLE_QUANTILE = QuantileModel(tree_count=1, learning_rate=0.001, depth=1, border_count=8)
 """Learns next to nothing: what loses every comparison."""
 
 
@@ -52,16 +52,16 @@ class Data:
 
     orders: pl.DataFrame
     restaurants: pl.DataFrame
-    directory: Directory
-    audited: Audited
-    corpus: Corpus
+    directory: RestaurantIndex
+    audited: AuditedOrders
+    corpus: TrainingData
 
     @classmethod
     def of(cls, orders: pl.DataFrame, restaurants: pl.DataFrame) -> Data:
         """Read the two tables."""
-        directory = read_directory(restaurants)
-        audited = audit(orders, directory, need_label=True)
-        return cls(orders, restaurants, directory, audited, Corpus.of(audited, directory))
+        directory = read_restaurants(restaurants)
+        audited = audit_orders(orders, directory, need_label=True)
+        return cls(orders, restaurants, directory, audited, TrainingData.from_orders(audited, directory))
 
     def known_on(self, date: dt.date) -> Data:
         """The tables as they stood on the morning of `date`: orders that were ready by then."""
@@ -74,7 +74,7 @@ def refresh_with(data: Data, date: dt.date, store: Store) -> RefreshDocument:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "orders.parquet"
         data.orders.write_parquet(path)
-        return refresh(open_table(path), data.directory, date, store, WHO)
+        return refresh_champion(open_source(path), data.directory, date, store, WHO)
 
 
 def make_data(plan: SynthesisPlan = PLAN) -> Data:
@@ -83,20 +83,20 @@ def make_data(plan: SynthesisPlan = PLAN) -> Data:
     return Data.of(orders, restaurants)
 
 
-def quick_plan(quantile: Quantile = QUANTILE, seed: int = 12, threads: int = 1) -> FitPlan:
+def quick_plan(quantile: QuantileModel = QUANTILE, seed: int = 12, threads: int = 1) -> FitPlan:
     """One point model and the quantiles."""
-    return _plan((Forest(trees=5, max_leaf_nodes=20), quantile), threads, seed)
+    return _plan((RandomForestModel(tree_count=5, max_leaf_nodes=20), quantile), threads, seed)
 
 
 def whole_plan(threads: int = 1) -> FitPlan:
     """The whole catalogue, each with few trees."""
     bases: tuple[Model, ...] = (
-        Forest(trees=5, max_leaf_nodes=20),
-        GradientBoosting(trees=5),
-        Cat(recipe=CatTrees(trees=5, depth=3)),
-        XGBoost(trees=5),
+        RandomForestModel(tree_count=5, max_leaf_nodes=20),
+        GradientBoostingModel(tree_count=5),
+        CatBoostModel(trees=CatBoostTrees(tree_count=5, depth=3)),
+        XGBoostModel(tree_count=5),
     )
-    return _plan((*bases, Stacking(bases), QUANTILE), threads, seed=12)
+    return _plan((*bases, StackingModel(bases), QUANTILE), threads, seed=12)
 
 
 def run(
@@ -118,14 +118,14 @@ def run(
         WHO,
         plan=plan or quick_plan(),
         thresholds=thresholds,
-        may_promote=may_promote,
-        report=report,
+        allow_promotion=may_promote,
+        with_report=report,
     )
 
 
-def override(store: Store, bundle_id: str, date: dt.date) -> Entry:
+def override(store: Store, bundle_id: str, date: dt.date) -> LogEntry:
     """What a person does who knows better."""
-    draft = EntryDraft(bundle=bundle_id, date=date, action="override", reason="I know better.", by="me", at="")
+    draft = LogEntryDraft(bundle=bundle_id, date=date, action="override", reason="I know better.", by="me", at="")
     log = ChampionLog(store)
     return log.append(draft, log.current())
 
@@ -149,15 +149,15 @@ def bundle_bytes(store: Store, bundle_id: str) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def same(one: Corpus, other: Corpus) -> bool:
+def same(one: TrainingData, other: TrainingData) -> bool:
     """Whether two corpora hold the same arrays."""
     return all(np.array_equal(*both) for both in zip(_arrays(one), _arrays(other), strict=True))
 
 
-def _arrays(corpus: Corpus) -> list[NDArray[np.generic]]:
+def _arrays(corpus: TrainingData) -> list[NDArray[np.generic]]:
     orders = corpus.orders
     columns = [getattr(orders, field.name) for field in fields(orders)]
-    return [*columns, corpus.completed.ready_at, corpus.label, corpus.fitting, corpus.history, corpus.evaluation]
+    return [*columns, corpus.completed.ready_at, corpus.labels, corpus.is_fitting, corpus.is_history, corpus.is_evaluation]
 
 
 def _plan(models: tuple[Model, ...], threads: int, seed: int) -> FitPlan:

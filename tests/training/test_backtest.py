@@ -11,14 +11,14 @@ import pytest
 
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.store import Store
-from preptime.domain.prediction import BASES
+from preptime.domain.prediction import FALLBACK_LEVELS
 from preptime.errors import UsageError
-from preptime.evaluation.evaluated import EvaluatedOrders, backtest_document
-from preptime.training.backtest import backtest, between, evaluate
+from preptime.evaluation.evaluated import EvaluatedOrders, build_backtest_document
+from preptime.training.backtest import backtest, select_days, evaluate_graph
 from preptime.training.corpus import day_number
 from preptime.training.fit import FittedWindow, fit_window
-from preptime.training.mornings import Matrix, matrix
-from preptime.training.train import make_challenger
+from preptime.training.mornings import FeatureMatrix, build_feature_matrix
+from preptime.training.train import train_challenger
 from tests.training.making import Data, june, quick_plan, whole_plan
 
 
@@ -29,30 +29,30 @@ def walked(data: Data) -> EvaluatedOrders:
 
 def asked(data: Data, first: dt.date, last: dt.date) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     days = data.corpus.acknowledged_day
-    return (days >= day_number(first)) & (days <= day_number(last)) & data.corpus.evaluation
+    return (days >= day_number(first)) & (days <= day_number(last)) & data.corpus.is_evaluation
 
 
 def test_every_labelled_order_of_the_days_is_answered(
-    data: Data, days: Matrix, walked: EvaluatedOrders, fitted: FittedWindow
+    data: Data, days: FeatureMatrix, walked: EvaluatedOrders, fitted: FittedWindow
 ) -> None:
     rows = asked(data, june(11), june(14))
-    assert np.array_equal(walked.actual, data.corpus.label[rows])
+    assert np.array_equal(walked.actual, data.corpus.labels[rows])
     assert walked.up_to_3h.all()
-    assert np.array_equal(walked.inside_fence, walked.actual <= fitted.fence_seconds)
+    assert np.array_equal(walked.within_label_limit, walked.actual <= fitted.label_limit_seconds)
     # Fitted on what was known on the morning of the 11th, and each day with its own morning's history.
-    points, quantiles = fitted.opened(days.X.shape[1]).run(days.X[rows])
+    points, quantiles = fitted.load_graph(days.X.shape[1]).run(days.X[rows])
     assert np.array_equal(walked.quantiles, quantiles)
-    assert np.array_equal(walked.points["rf"], points["rf"].astype(np.float64))
-    assert np.array_equal(walked.baselines["restaurant_lookup"], days.lookup[rows])
-    assert np.array_equal(walked.baselines["global_median"], days.global_median[rows])
-    assert np.array_equal(walked.columns.basis, days.basis[rows])
+    assert np.array_equal(walked.point_predictions["rf"], points["rf"].astype(np.float64))
+    assert np.array_equal(walked.baseline_predictions["restaurant_lookup"], days.lookup_seconds[rows])
+    assert np.array_equal(walked.baseline_predictions["global_median"], days.global_median_seconds[rows])
+    assert np.array_equal(walked.segment_columns.fallback_level, days.fallback_level[rows])
 
 
 def test_fitting_anew_every_other_day_is_two_walks(data: Data, walked: EvaluatedOrders) -> None:
     anew = backtest(data.corpus, june(11), june(14), quick_plan(), retrain_every=2)
     one, two = (backtest(data.corpus, june(day), june(day + 1), quick_plan()) for day in (11, 13))
     assert np.array_equal(anew.quantiles, np.concatenate([one.quantiles, two.quantiles]))
-    assert np.array_equal(anew.inside_fence, np.concatenate([one.inside_fence, two.inside_fence]))
+    assert np.array_equal(anew.within_label_limit, np.concatenate([one.within_label_limit, two.within_label_limit]))
     assert np.array_equal(anew.actual, walked.actual)
     assert not np.array_equal(anew.quantiles, walked.quantiles)
 
@@ -70,34 +70,34 @@ def test_the_answers_are_those_of_the_bundle_that_training_writes(
 ) -> None:
     """`train` on the 15th holds out three days, so it too is fitted on what was known on the morning of the 12th."""
     known = data.known_on(june(15))
-    challenger = make_challenger(known.audited, known.corpus, june(15), folder_store, plan=quick_plan(), report=False)
+    challenger = train_challenger(known.audited, known.corpus, june(15), folder_store, plan=quick_plan(), with_report=False)
     mine = backtest(known.corpus, june(12), june(14), quick_plan())
     assert np.array_equal(challenger.evaluated.quantiles, mine.quantiles)
     bundle = Bundle.load(folder_store.fetch(challenger.manifest.id))
-    rows = between(matrix(known.corpus, june(1), june(14)), june(12), june(14))
-    again = evaluate(rows, bundle.graph, challenger.fitted.fence_seconds)
+    rows = select_days(build_feature_matrix(known.corpus, june(1), june(14)), june(12), june(14))
+    again = evaluate_graph(rows, bundle.graph, challenger.fitted.label_limit_seconds)
     assert np.array_equal(again.quantiles, mine.quantiles)
-    assert np.array_equal(again.points["rf"], mine.points["rf"])
+    assert np.array_equal(again.point_predictions["rf"], mine.point_predictions["rf"])
 
 
-def test_part_of_a_matrix_is_the_matrix_of_those_days(data: Data, days: Matrix) -> None:
-    part, alone = between(days, june(4), june(6)), matrix(data.corpus, june(4), june(6))
+def test_part_of_a_matrix_is_the_matrix_of_those_days(data: Data, days: FeatureMatrix) -> None:
+    part, alone = select_days(days, june(4), june(6)), build_feature_matrix(data.corpus, june(4), june(6))
     assert part.rows == alone.rows
     assert np.array_equal(part.X, alone.X)
-    assert np.array_equal(part.lookup, alone.lookup)
-    assert len(between(days, june(20), june(22))) == 0
+    assert np.array_equal(part.lookup_seconds, alone.lookup_seconds)
+    assert len(select_days(days, june(20), june(22))) == 0
 
 
-def test_the_document_has_the_fields_that_are_promised(data: Data, days: Matrix) -> None:
+def test_the_document_has_the_fields_that_are_promised(data: Data, days: FeatureMatrix) -> None:
     fitted = fit_window(days, june(10), whole_plan())
-    orders = evaluate(between(days, june(11), june(12)), fitted.opened(days.X.shape[1]), fitted.fence_seconds)
-    document = json.loads(msgspec.json.encode(backtest_document(orders, "2015-06-11", "2015-06-12")))
+    orders = evaluate_graph(select_days(days, june(11), june(12)), fitted.load_graph(days.X.shape[1]), fitted.label_limit_seconds)
+    document = json.loads(msgspec.json.encode(build_backtest_document(orders, "2015-06-11", "2015-06-12")))
     assert list(document) == ["from", "to", "default_model", "scores", "interval", "quantiles", "segments"]
     assert (document["from"], document["to"], document["default_model"]) == ("2015-06-11", "2015-06-12", "quantile")
     models, baselines = ["quantile", "rf", "gbr", "cat", "xgb", "stacking"], ["restaurant_lookup", "global_median"]
     assert [(row["name"], row["kind"], row["labels"]) for row in document["scores"]] == [
         (name, kind, labels)
-        for labels in ("up_to_3h", "inside_fence")
+        for labels in ("up_to_3h", "within_label_limit")
         for kind, names in (("model", models), ("baseline", baselines))
         for name in names
     ]
@@ -109,9 +109,9 @@ def test_the_document_has_the_fields_that_are_promised(data: Data, days: Matrix)
     assert [row["p"] for row in document["quantiles"]] == [0.1, 0.5, 0.8, 0.9]
     assert all(row.keys() == {"p", "coverage", "pinball"} for row in document["quantiles"])
     assert {row["segment"] for row in document["segments"]} == {
-        "overall", "city", "type_of_food", "hour", "items", "basis",
+        "overall", "city", "type_of_food", "hour", "items", "fallback_level",
     }  # fmt: skip
-    assert {row["value"] for row in document["segments"] if row["segment"] == "basis"} <= set(BASES)
+    assert {row["value"] for row in document["segments"] if row["segment"] == "fallback_level"} <= set(FALLBACK_LEVELS)
 
 
 @pytest.mark.parametrize(

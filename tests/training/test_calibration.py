@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from preptime.domain.prediction import LEVELS
+from preptime.domain.prediction import QUANTILE_LEVELS
 from preptime.errors import DataError
-from preptime.models.quantile import FLOOR_SECONDS, Quantile
-from preptime.training.calibration import CALIBRATION_DAYS, FOLDS, MIN_ORDERS, _conformal_quantile, calibrate
+from preptime.models.quantile import MIN_SCALED_SECONDS, QuantileModel
+from preptime.training.calibration import CALIBRATION_DAYS, FOLDS, MIN_CALIBRATION_ORDERS, _conformal_quantile, calibrate
 
-SMALL = Quantile(trees=20, rate=0.3, depth=3, borders=32)
+SMALL = QuantileModel(tree_count=20, learning_rate=0.3, depth=3, border_count=32)
 
 
 def world(n: int, days: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.int64]]:
@@ -32,7 +32,7 @@ def test_calibrated_quantiles_cover_later_days_as_promised() -> None:
     calibration = calibrate(SMALL, X, y, day, threads=1, seed=12)
     raw = SMALL.fit(X, y, threads=1, seed=12)
     calibrated = raw.calibrated(np.array(calibration.scale)).predict(later_X)
-    for column, level in enumerate(LEVELS):
+    for column, level in enumerate(QUANTILE_LEVELS):
         # Two independent samples decide: those calibrated on and those asked about; four standard errors.
         bound = 4 * math.sqrt(level * (1 - level) * (1 / calibration.orders + 1 / asked))
         assert abs(float(np.mean(later_y <= calibrated[:, column])) - level) <= bound
@@ -40,13 +40,13 @@ def test_calibrated_quantiles_cover_later_days_as_promised() -> None:
 
 def test_quantiles_that_are_off_by_far_are_brought_back() -> None:
     """Trees that know their rows by heart are too sure of themselves about others."""
-    by_heart = Quantile(trees=150, rate=0.5, depth=7, borders=64)
+    by_heart = QuantileModel(tree_count=150, learning_rate=0.5, depth=7, border_count=64)
     X, y, day = world(2_000, 12, seed=3)
     later_X, later_y, _ = world(10_000, 5, seed=4)
     calibration = calibrate(by_heart, X, y, day, threads=1, seed=12)
     raw = by_heart.fit(X, y, threads=1, seed=12)
     before, after = (
-        max(abs(float(np.mean(later_y <= column)) - level) for column, level in zip(quantiles.T, LEVELS, strict=True))
+        max(abs(float(np.mean(later_y <= column)) - level) for column, level in zip(quantiles.T, QUANTILE_LEVELS, strict=True))
         for quantiles in (raw.predict(later_X), raw.calibrated(np.array(calibration.scale)).predict(later_X))
     )
     bound = 4 * math.sqrt(0.25 * (1 / calibration.orders + 1 / 10_000))
@@ -63,10 +63,10 @@ def test_the_scale_is_the_conformal_quantile_of_relative_scores() -> None:
         out = latest & (day % 4 == fold)
         predicted = SMALL.fit(X[~out], y[~out], threads=1, seed=12).predict(X[out]).astype(np.float64)
         scores += [
-            [(label - q) / max(q, FLOOR_SECONDS) for q in row] for label, row in zip(y[out], predicted, strict=True)
+            [(label - q) / max(q, MIN_SCALED_SECONDS) for q in row] for label, row in zip(y[out], predicted, strict=True)
         ]
     n = len(scores)
-    for column, level in enumerate(LEVELS):
+    for column, level in enumerate(QUANTILE_LEVELS):
         ordered = sorted(row[column] for row in scores)
         assert found.scale[column] == ordered[min(math.ceil(round((n + 1) * level, 6)), n) - 1]
     assert (found.days, found.folds, found.orders) == (6, FOLDS, n)
@@ -101,12 +101,12 @@ def test_a_day_without_orders_among_the_latest_does_no_harm() -> None:
 
 def test_too_few_orders_are_refused() -> None:
     X, y, _ = world(600, 12, seed=10)
-    day = np.repeat([0, 11], [600 - MIN_ORDERS + 1, MIN_ORDERS - 1])
-    with pytest.raises(DataError, match=f"have {MIN_ORDERS - 1} orders; calibration needs {MIN_ORDERS}"):
+    day = np.repeat([0, 11], [600 - MIN_CALIBRATION_ORDERS + 1, MIN_CALIBRATION_ORDERS - 1])
+    with pytest.raises(DataError, match=f"have {MIN_CALIBRATION_ORDERS - 1} orders; calibration needs {MIN_CALIBRATION_ORDERS}"):
         calibrate(SMALL, X, y, day, threads=1, seed=12)
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", QUANTILE_LEVELS)
 @pytest.mark.parametrize("n", [9, 99, 100, 139, 1_000])
 def test_the_rank_is_the_least_that_promises_the_level(n: int, level: float) -> None:
     """A new score is equally likely to fall into any of the n + 1 gaps, so rank k promises k / (n + 1)."""

@@ -6,29 +6,29 @@ import numpy as np
 import polars as pl
 import pytest
 
-from preptime.bundle.bundle import Bundle, verify
+from preptime.bundle.bundle import Bundle, fetch_verified
 from preptime.bundle.store import Store
-from preptime.training.backtest import evaluate
+from preptime.training.backtest import evaluate_graph
 from preptime.training.compare import compare_bundles, evaluate_bundle
-from preptime.training.mornings import matrix
-from preptime.training.train import make_challenger
+from preptime.training.mornings import build_feature_matrix
+from preptime.training.train import train_challenger
 from tests.training.making import Data, Stocked, june, quick_plan
 
 
 @pytest.fixture(scope="module")
 def older(good: Stocked) -> Bundle:
     """Fitted through 9 June."""
-    return verify(Store.open(str(good.root)), good.document.bundle)
+    return fetch_verified(Store.open(str(good.root)), good.document.bundle)
 
 
 @pytest.fixture(scope="module")
 def newer(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Fitted through 10 June."""
     store = Store.open(str(tmp_path_factory.mktemp("newer")))
-    made = make_challenger(
-        data.audited, data.corpus.known_on(june(14)), june(14), store, plan=quick_plan(), report=False
+    made = train_challenger(
+        data.audited, data.corpus.as_of(june(14)), june(14), store, plan=quick_plan(), with_report=False
     )
-    return verify(store, made.manifest.id)
+    return fetch_verified(store, made.manifest.id)
 
 
 def test_they_are_compared_on_the_days_after_both_were_fitted(data: Data, older: Bundle, newer: Bundle) -> None:
@@ -42,7 +42,7 @@ def test_they_are_compared_on_the_days_after_both_were_fitted(data: Data, older:
 
 def test_a_bundle_is_not_better_than_itself(data: Data, older: Bundle) -> None:
     found = compare_bundles(data.corpus, older, older, june(15))
-    assert not found.won
+    assert not found.passed
     assert found.challenger_mae == found.champion_mae
 
 
@@ -50,16 +50,16 @@ def test_a_bundle_is_not_better_than_itself(data: Data, older: Bundle) -> None:
 def test_without_a_day_after_both_there_is_no_comparison(data: Data, older: Bundle, newer: Bundle, last: int) -> None:
     for pair in ((older, newer), (newer, older)):
         found = compare_bundles(data.corpus, *pair, june(last))
-        assert (found.orders, found.won) == (0, False)
-        assert "fitted on days up to 2015-06-10" in found.sentence
+        assert (found.orders, found.passed) == (0, False)
+        assert "fitted on days up to 2015-06-10" in found.summary
 
 
 def test_a_bundle_answers_as_when_it_was_trained(data: Data, good: Stocked, older: Bundle) -> None:
-    known = data.corpus.known_on(june(13))
+    known = data.corpus.as_of(june(13))
     found = evaluate_bundle(known, older, june(10), june(12))
     assert len(found) == good.document.evaluation.scores[0].n
     assert good.document.comparison is not None
-    assert float(np.mean(np.abs(found.default - found.actual))) == pytest.approx(
+    assert float(np.mean(np.abs(found.default_predictions - found.actual))) == pytest.approx(
         good.document.comparison.challenger_mae
     )
 
@@ -75,8 +75,8 @@ def test_codes_are_those_the_models_were_fitted_with_whatever_the_restaurants_fi
     assert not np.array_equal(now.corpus.orders.city, data.corpus.orders.city)
     before, after = (evaluate_bundle(one.corpus, older, june(10), june(15)) for one in (data, now))
     assert np.array_equal(before.quantiles, after.quantiles)
-    assert np.array_equal(before.points["rf"], after.points["rf"])
-    assert np.array_equal(before.columns.city, after.columns.city)
+    assert np.array_equal(before.point_predictions["rf"], after.point_predictions["rf"])
+    assert np.array_equal(before.segment_columns.city, after.segment_columns.city)
     # The control: with today's codes they would answer otherwise.
-    rows = matrix(now.corpus, june(10), june(15))
-    assert not np.array_equal(evaluate(rows, older.graph, 0.0).quantiles, after.quantiles)
+    rows = build_feature_matrix(now.corpus, june(10), june(15))
+    assert not np.array_equal(evaluate_graph(rows, older.graph, 0.0).quantiles, after.quantiles)

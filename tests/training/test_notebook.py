@@ -15,11 +15,11 @@ from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.model_selection import cross_val_score, train_test_split
 
 from preptime.errors import DataError
-from preptime.tables.audit import Audited, audit
-from preptime.tables.directory import read_directory
-from preptime.training.notebook import Reproduction, estimators, forest, notebook, reproduce
-from preptime.training.notebook_rows import SET_1, SET_2, NotebookRows, notebook_rows, with_restaurant_mean
-from preptime.training.notebook_text import notebook_text
+from preptime.tables.audit import AuditedOrders, audit_orders
+from preptime.tables.directory import read_restaurants
+from preptime.training.notebook import Reproduction, estimators, random_forest, run_notebook, reproduce_notebook
+from preptime.training.notebook_rows import FEATURE_SET_1, FEATURE_SET_2, NotebookRows, prepare_notebook_rows, with_restaurant_mean
+from preptime.training.notebook_text import render_text
 from tests.requirements import real_data
 
 FOODS = ("thai", "italian", "chinese")
@@ -65,8 +65,8 @@ def params(estimator: object) -> dict[str, object]:
     return estimator.get_params()
 
 
-def audited(orders: pl.DataFrame, restaurants: pl.DataFrame) -> Audited:
-    return audit(orders, read_directory(restaurants), need_label=True)
+def audited(orders: pl.DataFrame, restaurants: pl.DataFrame) -> AuditedOrders:
+    return audit_orders(orders, read_restaurants(restaurants), need_label=True)
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +81,11 @@ def orders() -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def reproduction(orders: pl.DataFrame, restaurants: pl.DataFrame) -> Reproduction:
-    return reproduce(audited(orders, restaurants))
+    return reproduce_notebook(audited(orders, restaurants))
 
 
 def column(rows: NotebookRows, name: str) -> NDArray[np.float64]:
-    return rows.set_2[:, SET_2.index(name)]
+    return rows.feature_set_2[:, FEATURE_SET_2.index(name)]
 
 
 def test_preparation_time_is_trimmed_before_order_value(restaurants: pl.DataFrame) -> None:
@@ -93,7 +93,7 @@ def test_preparation_time_is_trimmed_before_order_value(restaurants: pl.DataFram
     # The expensive orders are also the slow ones: once those are gone, the fence of the value has moved.
     slow = orders.head(20).with_columns(prep_time_seconds=pl.lit(90_000, pl.Int64), order_value_gbp=pl.lit(60.0))
     dear = orders.tail(2).with_columns(order_value_gbp=pl.lit(900.0))
-    rows = notebook_rows(audited(pl.concat([orders, slow, dear]), restaurants))
+    rows = prepare_notebook_rows(audited(pl.concat([orders, slow, dear]), restaurants))
 
     assert [step.orders for step in rows.steps] == [222, 222, 202, 200, 200]
     lower, upper = np.quantile(orders["prep_time_seconds"], [0.0, 1.0])
@@ -106,7 +106,7 @@ def test_restaurants_and_foods_are_counted_before_either_filter(restaurants: pl.
     orders = orders_of(np.repeat([1, 4, 2], [21, 20, 20])).with_columns(
         prep_time_seconds=pl.lit(600), order_value_gbp=pl.lit(20.0)
     )
-    rows = notebook_rows(audited(orders, restaurants))
+    rows = prepare_notebook_rows(audited(orders, restaurants))
 
     assert set(rows.restaurant_id) == {1}
     assert set(column(rows, "r_counts")) == {21}
@@ -116,7 +116,7 @@ def test_hour_weekday_and_day_of_month_are_utc(restaurants: pl.DataFrame) -> Non
     zone = dt.timezone(dt.timedelta(hours=2))
     at = dt.datetime(2015, 6, 15, 0, 30, tzinfo=zone)  # Monday in Paris, still Sunday the 14th, 22:30, in UTC
     orders = orders_of(np.repeat(2, 30)).with_columns(order_acknowledged_at=pl.lit(at.isoformat(sep=" ")))
-    rows = notebook_rows(audited(orders, restaurants))
+    rows = prepare_notebook_rows(audited(orders, restaurants))
 
     assert set(column(rows, "monthday")) == {14}
     assert set(column(rows, "hour")) == {22}
@@ -125,20 +125,20 @@ def test_hour_weekday_and_day_of_month_are_utc(restaurants: pl.DataFrame) -> Non
 
 def test_the_two_sets_hold_the_published_columns_in_their_order(restaurants: pl.DataFrame) -> None:
     orders = orders_of(np.repeat(1, 30))
-    rows = notebook_rows(audited(orders, restaurants))
+    rows = prepare_notebook_rows(audited(orders, restaurants))
     first = orders.row(0, named=True)
     at = first["order_acknowledged_at"]
     # Codes are positions among the sorted values: France < UK, London < Paris, chinese < italian < thai.
     value, items, day, hour, weekday = first["order_value_gbp"], first["number_of_items"], at.day, at.hour, at.weekday()
     food = sorted(FOODS).index(FOODS[1])
 
-    assert rows.set_1[0].tolist() == [value, items, 30, day, hour, weekday, 0, 1, food, 1]
-    assert rows.set_2[0].tolist() == [day, hour, weekday, 0, 1, food, 1, 30, value, items]
-    assert sorted(SET_1) == sorted(SET_2)
+    assert rows.feature_set_1[0].tolist() == [value, items, 30, day, hour, weekday, 0, 1, food, 1]
+    assert rows.feature_set_2[0].tolist() == [day, hour, weekday, 0, 1, food, 1, 30, value, items]
+    assert sorted(FEATURE_SET_1) == sorted(FEATURE_SET_2)
 
 
 def test_the_restaurant_mean_sees_the_training_rows_only(orders: pl.DataFrame, restaurants: pl.DataFrame) -> None:
-    rows = notebook_rows(audited(orders, restaurants))
+    rows = prepare_notebook_rows(audited(orders, restaurants))
     train = np.flatnonzero(rows.restaurant_id != 2)[::2]
     mean = with_restaurant_mean(rows, train)[:, -1]
 
@@ -156,7 +156,7 @@ def test_incomplete_orders_and_unknown_restaurants_are_counted_out(
         prep_time_seconds=pl.when(pl.int_range(pl.len()) < 3).then(None).otherwise(pl.col("prep_time_seconds")),
         restaurant_id=pl.when(pl.int_range(pl.len()) == 50).then(999).otherwise(pl.col("restaurant_id")),
     )
-    assert [step.orders for step in notebook_rows(audited(broken, restaurants)).steps][:2] == [
+    assert [step.orders for step in prepare_notebook_rows(audited(broken, restaurants)).steps][:2] == [
         len(orders),
         len(orders) - 4,
     ]
@@ -164,9 +164,9 @@ def test_incomplete_orders_and_unknown_restaurants_are_counted_out(
 
 def test_too_few_orders_are_refused_with_the_numbers(restaurants: pl.DataFrame) -> None:
     with pytest.raises(DataError, match=r"more than 20 orders among the 40 .* more days"):
-        notebook_rows(audited(orders_of(np.repeat([1, 2], 20)), restaurants))
+        prepare_notebook_rows(audited(orders_of(np.repeat([1, 2], 20)), restaurants))
     with pytest.raises(DataError, match="among the 0"):
-        notebook_rows(audited(orders_of(np.repeat(999, 40)), restaurants))
+        prepare_notebook_rows(audited(orders_of(np.repeat(999, 40)), restaurants))
 
 
 def test_hyperparameters_are_the_published_ones() -> None:
@@ -175,7 +175,7 @@ def test_hyperparameters_are_the_published_ones() -> None:
     assert list(made) == ["rf", "gbr", "cat", "xgb", "stacking"]
     shared = {"n_estimators": 100, "max_features": "log2", "max_leaf_nodes": None, "max_depth": None}
     assert made["rf"].items() >= {**shared, "min_samples_split": 6}.items()
-    assert params(forest(min_samples_split=4)).items() >= {**shared, "min_samples_split": 4}.items()
+    assert params(random_forest(min_samples_split=4)).items() >= {**shared, "min_samples_split": 4}.items()
     assert made["gbr"].items() >= {"n_estimators": 100, "learning_rate": 0.1, "max_depth": 3}.items()
     assert made["cat"].items() >= {"depth": 6, "iterations": 100, "learning_rate": 0.1}.items()
     assert "random_seed" not in made["cat"]
@@ -190,7 +190,7 @@ def test_hyperparameters_are_the_published_ones() -> None:
 def test_the_document_has_the_promised_keys_and_the_published_column(reproduction: Reproduction) -> None:
     document = msgspec.to_builtins(reproduction.document)
 
-    assert list(document) == ["n", "rows", "cross_validated"]
+    assert list(document) == ["n", "rows", "cross_validation_scores"]
     assert document["n"] == reproduction.rows.steps[-1].orders == 420
     assert [(row["feature_set"], row["model"], row["published_r2"]) for row in document["rows"]] == [
         (1, "rf", 0.287),
@@ -200,7 +200,7 @@ def test_the_document_has_the_promised_keys_and_the_published_column(reproductio
         (2, "xgb", 0.343),
         (2, "stacking", None),
     ]
-    assert [(fold["model"], fold["published_r2"]) for fold in document["cross_validated"]] == [
+    assert [(fold["model"], fold["published_r2"]) for fold in document["cross_validation_scores"]] == [
         ("rf", 0.336),
         ("gbr", 0.352),
         ("cat", 0.360),
@@ -208,7 +208,7 @@ def test_the_document_has_the_promised_keys_and_the_published_column(reproductio
         ("stacking", 0.360),
     ]
     assert all(set(row) == {"feature_set", "model", "r2", "mse", "published_r2"} for row in document["rows"])
-    assert all(set(f) == {"model", "r2_mean", "r2_std", "published_r2"} for f in document["cross_validated"])
+    assert all(set(f) == {"model", "r2_mean", "r2_std", "published_r2"} for f in document["cross_validation_scores"])
 
 
 def test_scores_are_those_of_the_protocol_written_out(reproduction: Reproduction) -> None:
@@ -222,7 +222,7 @@ def test_scores_are_those_of_the_protocol_written_out(reproduction: Reproduction
     error = y[test] - model.fit(x[train], y[train]).predict(x[test])
 
     row = next(row for row in reproduction.document.rows if row.model == "gbr")
-    fold = next(fold for fold in reproduction.document.cross_validated if fold.model == "gbr")
+    fold = next(fold for fold in reproduction.document.cross_validation_scores if fold.model == "gbr")
     assert len(test) == 105  # a quarter
     assert row.mse == pytest.approx(np.mean(error**2))
     assert row.r2 == pytest.approx(1 - np.mean(error**2) / np.var(y[test]))
@@ -241,7 +241,7 @@ def test_the_same_orders_give_the_same_bytes_and_no_library_leaves_files(
     orders.write_csv("orders.csv")
     restaurants.write_csv("restaurants.csv")
     said: list[tuple[str, float]] = []
-    again = notebook("orders.csv", "restaurants.csv", lambda stage, done: said.append((stage, done)))
+    again = run_notebook("orders.csv", "restaurants.csv", lambda stage, done: said.append((stage, done)))
 
     assert msgspec.json.encode(again) == msgspec.json.encode(reproduction.document)
     assert {path.name for path in tmp_path.iterdir()} == {"orders.csv", "restaurants.csv"}
@@ -251,15 +251,15 @@ def test_the_same_orders_give_the_same_bytes_and_no_library_leaves_files(
 def test_the_text_says_what_differs_and_on_which_data(
     reproduction: Reproduction, orders: pl.DataFrame, restaurants: pl.DataFrame
 ) -> None:
-    text = notebook_text(reproduction)
+    text = render_text(reproduction)
     assert "31,969 fewer than the published 32,394" in text
     assert "0.353" in text
     assert "129,220" in text
     for row in reproduction.document.rows:
         assert f"{row.r2:.3f}" in text
 
-    later = notebook_rows(audited(orders.with_columns(pl.col("order_acknowledged_at").dt.offset_by("1y")), restaurants))
-    other = notebook_text(Reproduction(reproduction.document, later, reproduction.r2_standard_error))
+    later = prepare_notebook_rows(audited(orders.with_columns(pl.col("order_acknowledged_at").dt.offset_by("1y")), restaurants))
+    other = render_text(Reproduction(reproduction.document, later, reproduction.r2_standard_error))
     assert "of other data" in other
     assert "2016-06-01" in other
 
@@ -267,11 +267,11 @@ def test_the_text_says_what_differs_and_on_which_data(
 def test_on_the_real_orders_the_published_figures_come_back() -> None:
     """Three of the four published weeks: other test rows, so bands; R² of a test has a standard error of .017."""
     folder = real_data()
-    document = notebook(folder / "orders.csv", folder / "restaurants.csv")
+    document = run_notebook(folder / "orders.csv", folder / "restaurants.csv")
 
     assert document.n == 13_451
     for row in document.rows:
         published = row.published_r2 or 0.356  # stacking, by a reproduction on all four weeks
         assert row.r2 == pytest.approx(published, abs=0.025)
-    for fold in document.cross_validated:
+    for fold in document.cross_validation_scores:
         assert fold.r2_mean == pytest.approx(fold.published_r2, abs=0.01)

@@ -6,12 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from preptime.bundle.bundle import verify
+from preptime.bundle.bundle import fetch_verified
 from preptime.bundle.champions import ChampionLog
-from preptime.bundle.manifest import MODEL
+from preptime.bundle.manifest import MODEL_FILE
 from preptime.bundle.store import Store
-from preptime.domain.order import UNKNOWN
-from preptime.errors import DataError, RefusedBundleError, UsageError
+from preptime.domain.order import UNKNOWN_CODE
+from preptime.errors import DataError, BundleVerificationError, UsageError
 from preptime.features.history import build_history
 from preptime.features.state import HistoryState
 from tests.training.making import Data, Stocked, bundle_bytes, june, refresh_with
@@ -29,12 +29,12 @@ def test_the_new_champion_has_the_old_models_and_this_mornings_history(
 ) -> None:
     told = refresh_with(data, june(15), good_store)
     assert (told.date, told.parent, told.champion_number) == (june(15), good.document.bundle, 2)
-    known = data.corpus.known_on(june(15))
-    assert (told.orders, told.unknown_values) == (int(known.history.sum()), {})
-    fresh, parent = verify(good_store, told.bundle), verify(good_store, good.document.bundle)
+    known = data.corpus.as_of(june(15))
+    assert (told.orders, told.unknown_values) == (int(known.is_history.sum()), {})
+    fresh, parent = fetch_verified(good_store, told.bundle), fetch_verified(good_store, good.document.bundle)
     assert fresh.model_bytes() == parent.model_bytes()
     expected = build_history(
-        HistoryState.of(data.directory, known.completed.take(known.history)), data.directory, june(15)
+        HistoryState.from_orders(data.directory, known.completed.take(known.is_history)), data.directory, june(15)
     )
     arrays = fresh.history.arrays()
     assert all(np.array_equal(arrays[name], array) for name, array in expected.arrays().items())
@@ -49,7 +49,7 @@ def test_refreshing_again_changes_nothing(data: Data, good_store: Store) -> None
     before = bundle_bytes(good_store, first.bundle)
     assert refresh_with(data, june(14), good_store) == first
     assert bundle_bytes(good_store, first.bundle) == before
-    assert good_store.log_names() == ["000001.json", "000002.json"]
+    assert good_store.log_file_names() == ["000001.json", "000002.json"]
 
 
 def test_a_refresh_of_a_refresh_has_the_trained_bundle_as_parent(data: Data, good: Stocked, good_store: Store) -> None:
@@ -76,13 +76,13 @@ def test_a_city_that_the_models_have_never_seen_is_unknown_to_them(
     assert now.directory.vocabularies.city[0] == "Aachen"
     told = refresh_with(now, june(14), good_store)
     assert told.unknown_values == {"city": 3}
-    bundle = verify(good_store, told.bundle)
+    bundle = fetch_verified(good_store, told.bundle)
     history, old = bundle.history, data.directory
     assert history.vocabularies.city == old.vocabularies.city
-    there = np.isin(history.directory.restaurant_id, ids)
-    assert (history.directory.city[there] == UNKNOWN).all()
-    assert np.array_equal(history.directory.city[~there], old.city[~np.isin(old.restaurant_id, ids)])
-    assert good_store.manifest(told.bundle).files[MODEL] == good_store.manifest(good.document.bundle).files[MODEL]
+    there = np.isin(history.restaurants.restaurant_id, ids)
+    assert (history.restaurants.city[there] == UNKNOWN_CODE).all()
+    assert np.array_equal(history.restaurants.city[~there], old.city[~np.isin(old.restaurant_id, ids)])
+    assert good_store.read_manifest(told.bundle).files[MODEL_FILE] == good_store.read_manifest(good.document.bundle).files[MODEL_FILE]
 
 
 def test_without_a_champion_there_is_nothing_to_refresh(data: Data, folder_store: Store) -> None:
@@ -93,7 +93,7 @@ def test_without_a_champion_there_is_nothing_to_refresh(data: Data, folder_store
 def test_an_earlier_morning_than_the_champions_is_refused(data: Data, good_store: Store) -> None:
     with pytest.raises(UsageError, match="is of 2015-06-13, later than 2015-06-12"):
         refresh_with(data, june(12), good_store)
-    assert good_store.log_names() == ["000001.json"]
+    assert good_store.log_file_names() == ["000001.json"]
 
 
 def test_orders_of_later_days_alone_are_refused(data: Data, good_store: Store) -> None:
@@ -106,7 +106,7 @@ def test_orders_of_later_days_alone_are_refused(data: Data, good_store: Store) -
 
 def test_a_damaged_champion_is_refused_and_stays(data: Data, good: Stocked, good_store: Store) -> None:
     (good_store.fetch(good.document.bundle) / "golden.json").write_bytes(b"{}")
-    with pytest.raises(RefusedBundleError, match=r"golden\.json: expected"):
+    with pytest.raises(BundleVerificationError, match=r"golden\.json: expected"):
         refresh_with(data, june(14), good_store)
     assert good_store.bundle_ids() == [good.document.bundle]
-    assert good_store.log_names() == ["000001.json"]
+    assert good_store.log_file_names() == ["000001.json"]

@@ -8,12 +8,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from preptime.bundle.champions import ChampionLog, Entry, EntryDraft
-from preptime.bundle.manifest import MODEL, Document
+from preptime.bundle.champions import ChampionLog, LogEntry, LogEntryDraft
+from preptime.bundle.manifest import MODEL_FILE, JsonObject
 from preptime.bundle.store import Store
-from preptime.errors import RefusedBundleError, StoreError, UsageError
+from preptime.errors import BundleVerificationError, StoreError, UsageError
 from preptime.training import review as reviewing
-from preptime.training.review import Review, models_of, review
+from preptime.training.review import ChampionReview, training_bundle_of, review_champion
 from tests.training.making import IDLE_QUANTILE, WHO, Data, Stocked, june, override, quick_plan, refresh_with, run
 
 REVIEWED = june(16)
@@ -34,7 +34,7 @@ def promote(store: Store, bundle: str, day: int) -> None:
     """What a comparison that went wrong would have written."""
     log = ChampionLog(store)
     log.append(
-        EntryDraft(bundle=bundle, date=june(day), action="promote", reason="Won.", by="test", at=""), log.current()
+        LogEntryDraft(bundle=bundle, date=june(day), action="promote", reason="Won.", by="test", at=""), log.current()
     )
 
 
@@ -44,8 +44,8 @@ def store(mistaken: Stocked, tmp_path: Path) -> Store:
     return mistaken.copy(tmp_path / "mistaken")
 
 
-def ran(data: Data, store: Store, *, may: bool = True, day: int = 16) -> Review:
-    return review(data.corpus, store, june(day), WHO, may_roll_back=may)
+def ran(data: Data, store: Store, *, may: bool = True, day: int = 16) -> ChampionReview:
+    return review_champion(data.corpus, store, june(day), WHO, allow_rollback=may)
 
 
 def test_worse_models_give_way_to_those_before_with_this_mornings_history(
@@ -61,18 +61,18 @@ def test_worse_models_give_way_to_those_before_with_this_mornings_history(
     assert comparison.champion_mae is not None
     assert comparison.challenger_mae is not None
     assert comparison.challenger_mae > 1.02 * comparison.champion_mae
-    back, refreshed = ChampionLog(store).history()[-2:]
+    back, refreshed = ChampionLog(store).entries()[-2:]
     assert (back.action, back.bundle, back.previous) == ("rollback", good.document.bundle, mistaken.document.bundle)
     assert back.reason.startswith("Review of 2015-06-16. Not worse than")
-    assert (refreshed.action, models_of(store, refreshed.bundle)) == ("refresh", good.document.bundle)
-    assert store.manifest(refreshed.bundle).date == REVIEWED
+    assert (refreshed.action, training_bundle_of(store, refreshed.bundle)) == ("refresh", good.document.bundle)
+    assert store.read_manifest(refreshed.bundle).date == REVIEWED
 
 
 def test_running_again_says_the_same_and_does_nothing(data: Data, store: Store) -> None:
     first = ran(data, store)
-    entries = ChampionLog(store).history()
+    entries = ChampionLog(store).entries()
     assert msgspec.json.encode(ran(data, store)) == msgspec.json.encode(first)
-    assert ChampionLog(store).history() == entries
+    assert ChampionLog(store).entries() == entries
 
 
 def test_a_refresh_of_the_worse_models_is_undone_too(data: Data, store: Store, good: Stocked) -> None:
@@ -80,7 +80,7 @@ def test_a_refresh_of_the_worse_models_is_undone_too(data: Data, store: Store, g
     assert ran(data, store).outcome == "rolled_back"
     current = ChampionLog(store).current()
     assert current is not None
-    assert models_of(store, current.bundle) == good.document.bundle
+    assert training_bundle_of(store, current.bundle) == good.document.bundle
 
 
 def test_a_review_that_was_killed_is_ended_by_the_next(
@@ -92,12 +92,12 @@ def test_a_review_that_was_killed_is_ended_by_the_next(
     calls: list[int] = []
 
     def once(
-        self: ChampionLog, *, reason: str, by: str, at: str, seen: int | None = None, comparison: Document | None = None
-    ) -> Entry:
+        self: ChampionLog, *, reason: str, by: str, at: str, expected_number: int | None = None, comparison: JsonObject | None = None
+    ) -> LogEntry:
         calls.append(1)
         if len(calls) == 2:
             raise StoreError("gone")
-        return real(self, reason=reason, by=by, at=at, seen=seen, comparison=comparison)
+        return real(self, reason=reason, by=by, at=at, expected_number=expected_number, comparison=comparison)
 
     monkeypatch.setattr(ChampionLog, "rollback", once)
     with pytest.raises(StoreError):
@@ -114,26 +114,26 @@ def test_a_review_that_was_killed_is_ended_by_the_next(
     assert ran(data, store).outcome == "rolled_back"
     current = ChampionLog(store).current()
     assert current is not None
-    assert models_of(store, current.bundle) == good.document.bundle
-    assert store.manifest(current.bundle).date == REVIEWED
-    assert [entry.action for entry in ChampionLog(store).history()].count("rollback") == 2
+    assert training_bundle_of(store, current.bundle) == good.document.bundle
+    assert store.read_manifest(current.bundle).date == REVIEWED
+    assert [entry.action for entry in ChampionLog(store).entries()].count("rollback") == 2
 
 
 def test_a_forbidden_rollback_is_said_and_not_done(data: Data, store: Store) -> None:
-    entries = ChampionLog(store).history()
+    entries = ChampionLog(store).entries()
     found = ran(data, store, may=False)
     assert found.outcome == "kept"
     assert found.reason.startswith("Rolling back is forbidden. Not worse than")
-    assert ChampionLog(store).history() == entries
+    assert ChampionLog(store).entries() == entries
 
 
 def test_better_models_stay(data: Data, weak_store: Store) -> None:
     told = run(data, june(14), weak_store)
     assert told.outcome == "promoted"
-    promoted = ChampionLog(weak_store).history()
+    promoted = ChampionLog(weak_store).entries()
     found = ran(data, weak_store)
     assert (found.outcome, found.champion) == ("kept", told.bundle)
-    assert ChampionLog(weak_store).history() == promoted
+    assert ChampionLog(weak_store).entries() == promoted
 
 
 def test_what_a_person_chose_is_left_alone(data: Data, good_store: Store) -> None:
@@ -147,10 +147,10 @@ def test_what_a_person_chose_is_left_alone(data: Data, good_store: Store) -> Non
 def test_after_a_rollback_nothing_further_back_is_gone_to(data: Data, store: Store, good: Stocked) -> None:
     """Another date's review finds the models that returned, and leaves them."""
     assert ran(data, store).outcome == "rolled_back"
-    entries = ChampionLog(store).history()
+    entries = ChampionLog(store).entries()
     found = ran(data, store, day=17)
     assert (found.outcome, found.reason) == ("kept", "There are no other models to go back to.")
-    assert ChampionLog(store).history() == entries
+    assert ChampionLog(store).entries() == entries
 
 
 @pytest.mark.parametrize(
@@ -164,8 +164,8 @@ def test_without_orders_of_its_own_time_nobody_is_judged(data: Data, store: Stor
 
 
 def test_few_orders_say_too_little(data: Data, store: Store) -> None:
-    few = replace(data.corpus, evaluation=data.corpus.evaluation & (data.corpus.orders.restaurant_id % 7 == 0))
-    found = review(few, store, REVIEWED, WHO, may_roll_back=True)
+    few = replace(data.corpus, evaluation=data.corpus.is_evaluation & (data.corpus.orders.restaurant_id % 7 == 0))
+    found = review_champion(few, store, REVIEWED, WHO, allow_rollback=True)
     assert found.outcome == "kept"
     assert "too few" in found.reason
 
@@ -178,13 +178,13 @@ def test_without_a_champion_or_another_there_is_nothing_to_review(
 
 
 def test_damaged_models_never_return(data: Data, store: Store, good: Stocked, tmp_path: Path) -> None:
-    entries = ChampionLog(store).history()
-    path = tmp_path / "mistaken" / "bundles" / good.document.bundle / MODEL
+    entries = ChampionLog(store).entries()
+    path = tmp_path / "mistaken" / "bundles" / good.document.bundle / MODEL_FILE
     assert path.is_file()
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(RefusedBundleError):
+    with pytest.raises(BundleVerificationError):
         ran(data, store)
-    assert ChampionLog(store).history() == entries
+    assert ChampionLog(store).entries() == entries
 
 
 def followed(data: Data, store: Store, mistaken: Stocked) -> None:
@@ -201,7 +201,7 @@ def test_a_champion_that_stays_for_long_is_reviewed_though_its_first_bundles_are
     store.delete(lost)
     found = ran(data, store, may=False)
     assert (found.previous, found.comparison is not None) == (good.document.bundle, True)
-    assert models_of(store, lost) == mistaken.document.bundle
+    assert training_bundle_of(store, lost) == mistaken.document.bundle
 
 
 def test_models_that_were_pruned_are_not_gone_back_to(
@@ -221,9 +221,9 @@ def test_a_past_date_reviews_the_champion_of_then_and_changes_nothing(
     data: Data, store: Store, good: Stocked, mistaken: Stocked
 ) -> None:
     followed(data, store, mistaken)
-    entries = ChampionLog(store).history()
+    entries = ChampionLog(store).entries()
     found = ran(data, store)
     assert (found.outcome, found.previous) == ("kept", good.document.bundle)
     assert found.champion == entries[-2].bundle
     assert found.reason.startswith("A champion of a later date followed; a backfill changes nothing. Not worse than")
-    assert ChampionLog(store).history() == entries
+    assert ChampionLog(store).entries() == entries

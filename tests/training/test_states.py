@@ -18,11 +18,11 @@ from preptime.errors import DataError
 from preptime.features.history import build_history
 from preptime.features.matrix import feature_matrix
 from preptime.features.state import CompletedOrders, HistoryState
-from preptime.tables.audit import audit, to_order_columns
+from preptime.tables.audit import audit_orders, to_order_columns
 from preptime.tables.files import open_files
-from preptime.tables.table import Table
-from preptime.training.corpus import known_rows
-from preptime.training.states import NEAR_BATCHES, history_state
+from preptime.tables.table import DataSource
+from preptime.training.corpus import rows_as_of
+from preptime.training.states import RECENT_BATCHES, stream_history_state
 from tests.features.making import state_bytes
 from tests.tables.making import directory, month, order, orders
 
@@ -48,7 +48,7 @@ class Frames:
         for frame in self.frames:
             yield from frame.iter_slices(rows)
 
-    def partitions(self) -> tuple[Table, ...]:
+    def partitions(self) -> tuple[DataSource, ...]:
         return (self,)
 
 
@@ -57,17 +57,17 @@ def frames(*parts: list[Row]) -> Frames:
     return Frames(tuple(pl.DataFrame(part, schema=schema, orient="row") for part in parts))
 
 
-def whole(table: Table, before: dt.date = MORNING) -> HistoryState:
+def whole(table: DataSource, before: dt.date = MORNING) -> HistoryState:
     """The same state by way of the whole table in one frame."""
-    audited = known_rows(audit(table.frame(), directory(), need_label=True), directory(), before)
-    known = audited.frame.filter(pl.Series(audited.kept(Purpose.HISTORY)))
+    audited = rows_as_of(audit_orders(table.frame(), directory(), need_label=True), directory(), before)
+    known = audited.frame.filter(pl.Series(audited.usable_for(Purpose.HISTORY)))
     ready = known["ready_local"].to_physical().to_numpy() // MICROSECONDS
     label = known["prep_time_seconds"].cast(pl.Int64).to_numpy()
-    return HistoryState.of(directory(), CompletedOrders(to_order_columns(known), ready, label))
+    return HistoryState.from_orders(directory(), CompletedOrders(to_order_columns(known), ready, label))
 
 
-def counted(table: Table, before: dt.date = MORNING) -> HistoryState:
-    return history_state(table, directory(), before)
+def counted(table: DataSource, before: dt.date = MORNING) -> HistoryState:
+    return stream_history_state(table, directory(), before)
 
 
 GOOD = [
@@ -107,7 +107,7 @@ def test_batch_by_batch_is_the_whole_frame_on_dirty_orders(parts: list[list[Row]
 
 def test_what_comes_again_and_again_counts_once() -> None:
     """Near its first, near a later one, and far from both."""
-    others = [[order(order_id=f"{count}", restaurant_id="20")] for count in range(3 * NEAR_BATCHES)]
+    others = [[order(order_id=f"{count}", restaurant_id="20")] for count in range(3 * RECENT_BATCHES)]
     for places in ((1, 2, 3), (0, 3, 6, 9), (0, 11), (2, 3, 10, 11)):
         parts = [[*other, order(order_id="again")] if at in places else other for at, other in enumerate(others)]
         assert counted(frames(*parts)).orders.tolist() == [1, len(others), 0, 0], places
@@ -127,11 +127,11 @@ def test_an_order_that_came_again_soon_costs_no_second_reading() -> None:
         told.append(stage)
 
     near = frames([one], [one, other], [other], [order(order_id="3")])
-    assert history_state(near, directory(), MORNING, tell).orders.tolist() == [2, 1, 0, 0]
+    assert stream_history_state(near, directory(), MORNING, tell).orders.tolist() == [2, 1, 0, 0]
     assert told == ["History"] * 4
-    far = frames([one], *([order(order_id=f"between {count}")] for count in range(NEAR_BATCHES)), [one])
-    assert history_state(far, directory(), MORNING, tell).orders.tolist() == [1 + NEAR_BATCHES, 0, 0, 0]
-    batches = NEAR_BATCHES + 2
+    far = frames([one], *([order(order_id=f"between {count}")] for count in range(RECENT_BATCHES)), [one])
+    assert stream_history_state(far, directory(), MORNING, tell).orders.tolist() == [1 + RECENT_BATCHES, 0, 0, 0]
+    batches = RECENT_BATCHES + 2
     assert told[4:] == ["History"] * batches + ["History, again without duplicates"] * batches
 
 
@@ -163,7 +163,7 @@ def test_partitions_in_files_are_the_whole_and_progress_is_told(tmp_path: Path, 
         part.write_csv(path) if suffix == "csv" else part.write_parquet(path)
     table = open_files(str(tmp_path))
     told: list[tuple[str, float]] = []
-    state = history_state(table, directory(), dt.date(2015, 6, 5), lambda stage, done: told.append((stage, done)))
+    state = stream_history_state(table, directory(), dt.date(2015, 6, 5), lambda stage, done: told.append((stage, done)))
     assert state_bytes(state) == state_bytes(whole(table, dt.date(2015, 6, 5)))
     assert state.last_day == (dt.date(2015, 6, 4) - dt.date(1970, 1, 1)).days
     stages = [stage for stage, _ in told]
@@ -212,7 +212,7 @@ def test_nothing_at_or_after_the_midnight_matters_and_what_is_before_it_does(
     late: Row, changed: Row, last_second: Row, data: st.DataObject
 ) -> None:
     """From files' cells to the features of the day, with the control beside it."""
-    today = audit(orders(timed(43_200, 600), timed(70_000, 900)), directory(), need_label=False)
+    today = audit_orders(orders(timed(43_200, 600), timed(70_000, 900)), directory(), need_label=False)
     past = [timed(-86_000 + 7_000 * count, 500) for count in range(5)]
 
     def features(*more: Row) -> bytes:

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from preptime.bundle.bundle import verify
+from preptime.bundle.bundle import fetch_verified
 from preptime.bundle.champions import ChampionLog
-from preptime.bundle.manifest import document
+from preptime.bundle.manifest import to_json_object
 from preptime.bundle.store import Store
 from preptime.errors import DataError
 from preptime.evaluation.documents import BacktestDocument
@@ -19,18 +19,18 @@ from preptime.features.history import build_history
 from preptime.features.state import HistoryState
 from preptime.tables.gate import GateThresholds
 from preptime.tables.synthetic import SynthesisPlan
-from preptime.training.corpus import Corpus
+from preptime.training.corpus import TrainingData
 from preptime.training.promote import Comparison
-from preptime.training.train import holdout_days, make_challenger
+from preptime.training.train import holdout_days, train_challenger
 from tests.training.making import WHO, Data, Stocked, bundle_bytes, june, make_data, quick_plan, run
 
 
-def assert_history_of(store: Store, bundle_id: str, corpus: Corpus, date: dt.date) -> None:
+def assert_history_of(store: Store, bundle_id: str, corpus: TrainingData, date: dt.date) -> None:
     """The bundle's history is that of every order ready before `date`."""
-    known = corpus.known_on(date)
-    state = HistoryState.of(known.directory, known.completed.take(known.history))
-    expected = build_history(state, known.directory, date).arrays()
-    found = verify(store, bundle_id).history.arrays()
+    known = corpus.as_of(date)
+    state = HistoryState.from_orders(known.restaurants, known.completed.take(known.is_history))
+    expected = build_history(state, known.restaurants, date).arrays()
+    found = fetch_verified(store, bundle_id).history.arrays()
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
 
 
@@ -38,17 +38,17 @@ def test_the_first_bundle_that_wins_is_the_champion(data: Data, good: Stocked, g
     told = good.document
     assert (told.outcome, told.champion, told.date) == ("promoted", told.bundle, june(13))
     assert told.comparison is not None
-    assert told.comparison.won
-    assert told.reason == told.comparison.sentence
-    (entry,) = ChampionLog(good_store).history()
+    assert told.comparison.passed
+    assert told.reason == told.comparison.summary
+    (entry,) = ChampionLog(good_store).entries()
     assert (entry.bundle, entry.action, entry.by, entry.at, entry.date) == (
         told.bundle, "promote", WHO.by, WHO.at, june(13),
     )  # fmt: skip
     assert msgspec.convert(entry.comparison, Comparison, strict=False) == told.comparison
-    manifest = verify(good_store, told.bundle).manifest
+    manifest = fetch_verified(good_store, told.bundle).manifest
     assert (manifest.kind, manifest.parent, manifest.models) == ("training", None, ("rf", "quantile"))
-    assert manifest.data_fingerprint == data.corpus.known_on(june(13)).fingerprint()
-    assert manifest.metrics == document(told.evaluation)
+    assert manifest.data_fingerprint == data.corpus.as_of(june(13)).fingerprint()
+    assert manifest.metrics == to_json_object(told.evaluation)
     assert msgspec.convert(manifest.metrics, BacktestDocument) == told.evaluation
     assert told.parity_seconds.keys() == {"rf", "quantile"}
     assert told.gate.passed
@@ -57,7 +57,7 @@ def test_the_first_bundle_that_wins_is_the_champion(data: Data, good: Stocked, g
 def test_history_reaches_the_morning_though_the_latest_days_are_held_out(
     data: Data, good: Stocked, good_store: Store
 ) -> None:
-    manifest = good_store.manifest(good.document.bundle)
+    manifest = good_store.read_manifest(good.document.bundle)
     window = manifest.window
     assert (window.first_day, window.last_day, window.fitted_through) == (june(1), june(9), june(9))
     assert window.gate_days == 3
@@ -67,8 +67,8 @@ def test_history_reaches_the_morning_though_the_latest_days_are_held_out(
 
 def test_with_four_weeks_a_whole_week_is_held_out(folder_store: Store) -> None:
     month = make_data(SynthesisPlan(orders=3_000, restaurants=40, days=29))
-    challenger = make_challenger(
-        month.audited, month.corpus.known_on(june(29)), june(29), folder_store, plan=quick_plan(), report=False
+    challenger = train_challenger(
+        month.audited, month.corpus.as_of(june(29)), june(29), folder_store, plan=quick_plan(), with_report=False
     )
     window = challenger.manifest.window
     assert (window.fitted_through, window.gate_days) == (june(21), 7)
@@ -106,7 +106,7 @@ def test_running_it_again_changes_nothing(data: Data, good: Stocked, good_store:
     assert again.outcome == "promoted"
     assert good_store.bundle_ids() == [good.document.bundle]
     assert bundle_bytes(good_store, good.document.bundle) == before
-    assert good_store.log_names() == ["000001.json"]
+    assert good_store.log_file_names() == ["000001.json"]
 
 
 def test_the_document_is_json_and_back(good: Stocked) -> None:
@@ -120,7 +120,7 @@ def test_half_a_day_does_not_train(data: Data, folder_store: Store) -> None:
         run(half, june(13), folder_store)
     assert "2015-06-12" in caught.value.facts
     assert folder_store.bundle_ids() == []
-    assert folder_store.log_names() == []
+    assert folder_store.log_file_names() == []
 
 
 def test_thresholds_can_be_set(data: Data, folder_store: Store) -> None:
@@ -130,7 +130,7 @@ def test_thresholds_can_be_set(data: Data, folder_store: Store) -> None:
 
 
 def test_days_that_are_all_held_out_leave_none_to_learn_from(data: Data, folder_store: Store) -> None:
-    lenient = GateThresholds(min_days=1, min_orders=1, max_dirty=1.0)
+    lenient = GateThresholds(min_days=1, min_orders=1, max_unusable_share=1.0)
     with pytest.raises(DataError, match="leaves none to learn from"):
         run(data, june(5), folder_store, thresholds=lenient)
     assert folder_store.bundle_ids() == []
@@ -150,6 +150,6 @@ def test_orders_of_restaurants_that_nobody_listed_are_answered_too(data: Data, f
         )
     )  # fmt: skip
     told = run(Data.of(strangers, data.restaurants), june(13), folder_store)
-    bases = {row.value: row.n for row in told.evaluation.segments if row.segment == "basis"}
+    bases = {row.value: row.n for row in told.evaluation.segments if row.segment == "fallback_level"}
     assert bases.keys() - {"restaurant"}
     assert sum(bases.values()) == told.evaluation.scores[0].n

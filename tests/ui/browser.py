@@ -14,7 +14,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from preptime.bundle.bundle import Bundle
-from preptime.bundle.champions import ChampionLog, EntryDraft
+from preptime.bundle.champions import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from tests.api.processes import REAL, Server, environment, free_port, started
 from tests.scoring.making import small_bundle
@@ -58,8 +58,8 @@ def promote(store: Store, bundle: Bundle, reason: str = "a test") -> None:
     """Make it the champion."""
     log = ChampionLog(store)
     day = bundle.manifest.date
-    draft = EntryDraft(bundle=bundle.manifest.id, date=day, action="promote", reason=reason, by="test", at="now")
-    log.append(draft, after=log.current())
+    draft = LogEntryDraft(bundle=bundle.manifest.id, date=day, action="promote", reason=reason, by="test", at="now")
+    log.append(draft, expected_champion=log.current())
 
 
 def make_store(folder: Path) -> Bundle:

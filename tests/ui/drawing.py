@@ -20,8 +20,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch, page: str = "predict", **settings: st
         monkeypatch.setenv(name, value)
     script = f"""
 from preptime.ui.sheets import {page}
-from preptime.ui.parts import failures
-with failures():
+from preptime.ui.parts import show_failures
+with show_failures():
     {page}.page()
 """
     return AppTest.from_string(script, default_timeout=30).run()

@@ -13,23 +13,23 @@ from pathlib import Path
 from preptime.bundle.champions import ChampionLog
 from preptime.bundle.store import Store
 from preptime.errors import UsageError
-from preptime.features.directory import Directory
-from preptime.models.quantile import Quantile
-from preptime.models.rf import Forest
+from preptime.features.directory import RestaurantIndex
+from preptime.models.quantile import QuantileModel
+from preptime.models.rf import RandomForestModel
 from preptime.monitoring.document import encode
-from preptime.monitoring.monitor import Watch, monitor
-from preptime.monitoring.sources import StoreSources
-from preptime.scoring.champion import champion_as_of
+from preptime.monitoring.monitor import MonitoringInputs, monitor_day
+from preptime.monitoring.sources import StoreBundleSource
+from preptime.scoring.champion import select_champion
 from preptime.scoring.day import score_day
-from preptime.tables.audit import audit
-from preptime.tables.directory import read_directory
-from preptime.tables.open import open_table
-from preptime.tables.results import MONITORING, Results
+from preptime.tables.audit import audit_orders
+from preptime.tables.directory import read_restaurants
+from preptime.tables.open import open_source
+from preptime.tables.results import MONITORING_FILE, ResultsFolder
 from preptime.tables.synthetic import Drift, SynthesisPlan, synthesize_frames
-from preptime.tables.table import Table
+from preptime.tables.table import DataSource
 from preptime.training.fit import FitPlan
-from preptime.training.publish import Who
-from preptime.training.refresh import refresh
+from preptime.training.publish import AuditActor
+from preptime.training.refresh import refresh_champion
 from preptime.training.train import train
 
 LOOKED_AT = 10
@@ -38,15 +38,15 @@ PLAN = SynthesisPlan(orders=36_000, restaurants=400, days=51, drift=Drift("Londo
 """London takes 15 % longer in the last two days: the last morning fires."""
 TRAINED_DAYS = 14
 """Days before the first answer: the first morning that is looked at has four weeks of answers behind it."""
-FEW_TREES = FitPlan({model.name: model for model in (Forest(trees=10, max_leaf_nodes=30), Quantile(trees=120))}, 1)
+FEW_TREES = FitPlan({model.name: model for model in (RandomForestModel(tree_count=10, max_leaf_nodes=30), QuantileModel(tree_count=120))}, 1)
 """One point model and the quantiles, as good as a minute allows."""
 ONE_DAY = dt.timedelta(days=1)
-_WHO = Who(by="example", at="2015-06-22T05:00:00Z")
+_WHO = AuditActor(by="example", at="2015-06-22T05:00:00Z")
 
 
 def mornings(own: Path, folder: Path) -> Path:
     """The folder of results to show: `own` where it has a monitored morning, else one made in `folder`."""
-    return own if Results(own).days(MONITORING) else make_mornings(folder, PLAN)
+    return own if ResultsFolder(own).days(MONITORING_FILE) else make_mornings(folder, PLAN)
 
 
 def make_mornings(folder: Path, plan: SynthesisPlan, looked_at: int = LOOKED_AT) -> Path:
@@ -54,31 +54,31 @@ def make_mornings(folder: Path, plan: SynthesisPlan, looked_at: int = LOOKED_AT)
     orders, restaurants, _ = synthesize_frames(plan)
     folder.mkdir(parents=True, exist_ok=True)
     orders.write_parquet(folder / "orders.parquet")
-    table, directory = open_table(folder / "orders.parquet"), read_directory(restaurants)
-    store, results = Store.open(str(folder / "models")), Results(folder / "results")
+    table, directory = open_source(folder / "orders.parquet"), read_restaurants(restaurants)
+    store, results = Store.open(str(folder / "models")), ResultsFolder(folder / "results")
     days = [plan.start + place * ONE_DAY for place in range(TRAINED_DAYS, plan.days)]
-    train(audit(orders, directory, need_label=True), directory, days[0], store, _WHO, plan=FEW_TREES, report=False)
+    train(audit_orders(orders, directory, need_label=True), directory, days[0], store, _WHO, plan=FEW_TREES, with_report=False)
     _answer(table, directory, store, results, days)
-    watch = Watch(table, directory, results, StoreSources(store))
+    watch = MonitoringInputs(table, directory, results, StoreBundleSource(store))
     for back in range(looked_at):
         date = days[-1] + (1 - back) * ONE_DAY
-        results.write(date, MONITORING, encode(monitor(watch, date)))
+        results.write(date, MONITORING_FILE, encode(monitor_day(watch, date)))
     return results.root
 
 
 def add_challenger(root: Path, orders: Path, restaurants: Path) -> None:
     """Put a second bundle of the champion's morning, with few trees, into the store at `root`. It does not serve."""
-    store, directory = Store.open(str(root)), read_directory(open_table(restaurants).frame())
+    store, directory = Store.open(str(root)), read_restaurants(open_source(restaurants).frame())
     champion = ChampionLog(store).current()
     if champion is None:
         raise UsageError(f"{root} has no champion.", "Make one: make demo")
-    read = audit(open_table(orders).frame(), directory, need_label=True)
-    train(read, directory, champion.date, store, _WHO, plan=FEW_TREES, may_promote=False, report=False)
+    read = audit_orders(open_source(orders).frame(), directory, need_label=True)
+    train(read, directory, champion.date, store, _WHO, plan=FEW_TREES, allow_promotion=False, with_report=False)
 
 
-def _answer(table: Table, directory: Directory, store: Store, results: Results, days: Sequence[dt.date]) -> None:
+def _answer(table: DataSource, directory: RestaurantIndex, store: Store, results: ResultsFolder, days: Sequence[dt.date]) -> None:
     """Score these days, each by the champion with that morning's history; the champion is of the first."""
     for date in days:
         if date > days[0]:
-            refresh(table, directory, date, store, _WHO)
-        score_day(table, date, champion_as_of(store, date, results), directory, results)
+            refresh_champion(table, directory, date, store, _WHO)
+        score_day(table, date, select_champion(store, date, results), directory, results)

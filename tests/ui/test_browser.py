@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from preptime.bundle.bundle import Bundle, verify
-from preptime.bundle.champions import chosen
-from preptime.scoring.columns import BUNDLE, READY_AT, REASON
+from preptime.bundle.bundle import Bundle, fetch_verified
+from preptime.bundle.champions import resolve_bundle_id
+from preptime.scoring.columns import PREDICTION_BUNDLE, PREDICTED_READY_AT, PREDICTION_REASON
 from preptime.scoring.score import score_file
 from tests.scoring.making import mixed
 from tests.ui.browser import API_KEY, Site, looking, settle
@@ -21,7 +21,7 @@ from tests.ui.browser import API_KEY, Site, looking, settle
 @pytest.fixture(scope="module")
 def champion(site: Site) -> Bundle:
     """What both servers answer with."""
-    return verify(site.store, chosen(site.store, None))
+    return fetch_verified(site.store, resolve_bundle_id(site.store, None))
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_the_page_fits_its_window_and_takes_its_colours(
 
 def _predict(page: Page) -> None:
     page.get_by_role("button", name=re.compile(r"Predict \d+ orders")).click()
-    page.locator(".figures").wait_for()
+    page.locator(".metric-cards").wait_for()
     settle(page)
 
 
@@ -123,12 +123,12 @@ def _fetched(page: Page, kind: str) -> pl.DataFrame:
 
 
 def _figures(page: Page) -> list[str]:
-    return page.locator(".figures dd").all_inner_texts()
+    return page.locator(".metric-cards dd").all_inner_texts()
 
 
 def _same_answers(asked: pl.DataFrame, expected: pl.DataFrame) -> None:
     assert asked.columns == expected.columns
-    for name in (READY_AT, REASON, BUNDLE, "prediction_basis"):
+    for name in (PREDICTED_READY_AT, PREDICTION_REASON, PREDICTION_BUNDLE, "prediction_fallback_level"):
         assert asked[name].to_list() == expected[name].to_list(), name
     for name in expected.columns:
         if name.startswith("predicted_") and name.endswith("_seconds"):

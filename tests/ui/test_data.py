@@ -79,7 +79,7 @@ def test_distributions_tell_the_fence_and_lose_no_order(open_at: Open, tables: d
     assert str(Path(tables["PREPTIME_ORDERS"]).parent) not in shown
     for title in ("Preparation time", "Order value", "Number of items", "Preparation time against order value"):
         assert title in shown
-    assert "lie beyond the fence" in shown
+    assert "lie beyond the limit" in shown
     assert len(at.get("vega_lite_chart")) == 5
 
 
@@ -95,15 +95,15 @@ def test_a_choice_changes_what_is_seen(open_at: Open) -> None:
 def test_outliers_can_be_left_out(open_at: Open) -> None:
     at = open_at()
     before = said(at)
-    at.toggle("data-inside").set_value(True).run()
+    at.toggle("data-without-outliers").set_value(True).run()
     assert said(at) != before
     assert not at.exception
 
 
 @pytest.mark.parametrize("cut", ["hour", "weekday", "day", "city", "type_of_food"])
 def test_preparation_time_by_everything_the_notebook_looked_at(open_at: Open, cut: str) -> None:
-    at = open_at("By time and place")
-    at.session_state["data-cut"] = cut
+    at = open_at("By time and category")
+    at.session_state["data-dimension"] = cut
     at.run()
     assert len(at.get("vega_lite_chart")) == 2
     values = column(at, "value", having="median, min")
@@ -114,8 +114,8 @@ def test_preparation_time_by_everything_the_notebook_looked_at(open_at: Open, cu
 
 
 def test_names_are_text_and_never_markup(open_at: Open) -> None:
-    at = open_at("By time and place")
-    at.session_state["data-cut"] = "city"
+    at = open_at("By time and category")
+    at.session_state["data-dimension"] = "city"
     at.run()
     assert HOSTILE in said(at)
     assert not any("<img" in body for body in bodies(at))
@@ -125,7 +125,7 @@ def test_names_are_text_and_never_markup(open_at: Open) -> None:
 def test_correlation_by_rank_and_as_in_the_notebook(open_at: Open) -> None:
     at = open_at("Correlation")
     assert "Correlation of ranks" in said(at)
-    at.toggle("ranks").set_value(False).run()
+    at.toggle("use-ranks").set_value(False).run()
     assert "Correlation of ranks" not in said(at)
     assert len(at.get("vega_lite_chart")) == 1
 

@@ -13,8 +13,8 @@ import pytest
 
 from preptime.errors import DataError
 from preptime.ui import desk as module
-from preptime.ui.desk import Desk, close_desks, sweep_desks
-from preptime.ui.downloads import Downloads
+from preptime.ui.desk import UploadSession, remove_own_folders, remove_orphaned_folders
+from preptime.ui.downloads import DownloadRegistry
 
 
 @pytest.fixture(autouse=True)
@@ -23,12 +23,12 @@ def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_a_desk_is_closed_to_others_and_a_file_on_it_has_a_name_of_ours(tmp_path: Path) -> None:
-    desk = Desk()
+    desk = UploadSession()
     assert stat.S_IMODE(desk.folder.stat().st_mode) == 0o700
-    upload = desk.take("../../etc/passwd.csv", io.BytesIO(b"a,b\n"))
+    upload = desk.save("../../etc/passwd.csv", io.BytesIO(b"a,b\n"))
     assert upload.path == desk.folder / "orders.csv"
     assert upload.path.read_bytes() == b"a,b\n"
-    assert desk.take("ORDERS.PARQUET", io.BytesIO(b"PAR1")).path.name == "orders.parquet"
+    assert desk.save("ORDERS.PARQUET", io.BytesIO(b"PAR1")).path.name == "orders.parquet"
     assert [path.name for path in desk.folder.iterdir()] == ["orders.parquet"]
     desk.close()
     assert list(tmp_path.iterdir()) == []
@@ -36,36 +36,36 @@ def test_a_desk_is_closed_to_others_and_a_file_on_it_has_a_name_of_ours(tmp_path
 
 
 def test_errors_speak_of_a_file_by_its_visitors_name() -> None:
-    upload = Desk().take("mine.csv", io.BytesIO(b""))
-    with pytest.raises(DataError, match=r"^mine\.csv is empty\. Fill it\.$"), upload.named():
+    upload = UploadSession().save("mine.csv", io.BytesIO(b""))
+    with pytest.raises(DataError, match=r"^mine\.csv is empty\. Fill it\.$"), upload.with_original_name():
         raise DataError(f"{upload.path} is empty.", "Fill it.")
 
 
 def test_desks_of_pages_that_live_are_left_alone(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    dead = tmp_path / f"{module.FOLDER}{int(ended.stdout)}-abc"
-    alive = tmp_path / f"{module.FOLDER}{os.getppid()}-abc"
-    other = tmp_path / f"{module.FOLDER}notes"
+    dead = tmp_path / f"{module.FOLDER_PREFIX}{int(ended.stdout)}-abc"
+    alive = tmp_path / f"{module.FOLDER_PREFIX}{os.getppid()}-abc"
+    other = tmp_path / f"{module.FOLDER_PREFIX}notes"
     for folder in (dead, alive, other):
         folder.mkdir()
-    sweep_desks()
+    remove_orphaned_folders()
     assert sorted(tmp_path.iterdir()) == sorted([alive, other])
 
 
 def test_all_desks_of_this_process_are_closed_when_it_ends(tmp_path: Path) -> None:
-    Desk()
-    Desk().take("a.csv", io.BytesIO(b"a"))
-    close_desks()
+    UploadSession()
+    UploadSession().save("a.csv", io.BytesIO(b"a"))
+    remove_own_folders()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_download_is_found_by_its_token_alone_until_it_is_withdrawn(tmp_path: Path) -> None:
-    downloads = Downloads()
-    first, second = (downloads.offer(tmp_path / "x.parquet", "csv", name) for name in ('a"\r\n;b/c<d>.csv', "..."))
+    downloads = DownloadRegistry()
+    first, second = (downloads.add(tmp_path / "x.parquet", "csv", name) for name in ('a"\r\n;b/c<d>.csv', "..."))
     assert first.token != second.token
-    assert downloads.find(first.token) == first
-    assert downloads.find("guess") is None
+    assert downloads.get(first.token) == first
+    assert downloads.get("guess") is None
     assert first.file_name == "c_d_-predictions.csv"
     assert second.file_name == "orders-predictions.csv"
-    downloads.withdraw(first)
-    assert downloads.find(first.token) is None
+    downloads.remove(first)
+    assert downloads.get(first.token) is None

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from preptime.monitoring.document import encode
-from preptime.tables.results import MONITORING, Results
+from preptime.tables.results import MONITORING_FILE, ResultsFolder
 from tests.api.processes import Server
 from tests.monitoring.example import DATE, fired, quiet
 from tests.ui import test_models, test_monitoring
@@ -18,8 +18,8 @@ from tests.ui.browser import looking, page_at, settle
 from tests.ui.stocking import ORDERS, RESTAURANTS
 
 VIEWS = {
-    "models": {"Bundles": 0, "One bundle": 8, "Side by side": 1, "Champion log": 0, "Change the champion": 0},
-    "data": {"Distributions": 5, "By time and place": 2, "Correlation": 1, "Restaurants": 2, "Label audit": 1},
+    "models": {"Bundles": 0, "Bundle details": 8, "Compare bundles": 1, "Champion log": 0, "Change the champion": 0},
+    "data": {"Distributions": 5, "By time and category": 2, "Correlation": 1, "Restaurants": 2, "Label audit": 1},
     "monitoring": test_monitoring.PICTURES,
 }
 """Pictures by page and view."""
@@ -30,9 +30,9 @@ def looked(trained_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """The page over two trained bundles, what they were trained on, and two monitored mornings."""
     folder = tmp_path_factory.mktemp("looked")
     shutil.copytree(trained_store, folder / "models")
-    results = Results(folder / "results")
+    results = ResultsFolder(folder / "results")
     for document in (quiet(DATE.replace(day=DATE.day - 1)), fired()):
-        results.write(document.date, MONITORING, encode(document))
+        results.write(document.date, MONITORING_FILE, encode(document))
     settings = {
         "PREPTIME_ORDERS": str(trained_store.parent / ORDERS),
         "PREPTIME_RESTAURANTS": str(trained_store.parent / RESTAURANTS),
@@ -68,7 +68,7 @@ def _drawn(page: Page, name: str, pictures: int, width: int) -> None:
     """So many pictures, nothing that failed, and nothing wider than the window or its card."""
     page.wait_for_function(f"document.querySelectorAll('.vega-embed :is(canvas, svg)').length == {pictures}")
     assert page.locator("[data-testid=stException]").count() == 0
-    assert page.locator(".callout.problem").all_inner_texts() == _alerts(name)
+    assert page.locator(".callout.error").all_inner_texts() == _alerts(name)
     assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= width
     wider = page.evaluate(
         "[...document.querySelectorAll('.vega-embed')]"
@@ -79,4 +79,4 @@ def _drawn(page: Page, name: str, pictures: int, width: int) -> None:
 
 def _alerts(name: str) -> list[str]:
     """What is told as a problem: an alert that fired is one."""
-    return ["\n".join(fired().verdict)] if name == "monitoring" else []
+    return ["\n".join(fired().headline)] if name == "monitoring" else []

@@ -10,16 +10,16 @@ import msgspec
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from preptime.monitoring.document import Day, Monitoring, encode
-from preptime.tables.results import MONITORING, MONITORING_PAGE, PREDICTIONS, Results
+from preptime.monitoring.document import Day, MonitoringDocument, encode
+from preptime.tables.results import MONITORING_FILE, MONITORING_REPORT_FILE, PREDICTIONS_FILE, ResultsFolder
 from tests.monitoring.example import DATE, fired, first_morning, quiet
 from tests.ui.drawing import axes, bodies, column, drawn, said
 
 pytestmark = pytest.mark.usefixtures("fresh")
 
-VIEWS = ("Alerts and rules", "By day", "Longer or shorter", "By segment", "Drift", "Answers and labels")
-PICTURES = {"Alerts and rules": 1, "By day": 3, "Longer or shorter": 1, "By segment": 2, "Drift": 2,
-            "Answers and labels": 1}  # fmt: skip
+VIEWS = ("Alerts and rules", "By day", "Actual vs. predicted", "By segment", "Drift", "Predictions and labels")
+PICTURES = {"Alerts and rules": 1, "By day": 3, "Actual vs. predicted": 1, "By segment": 2, "Drift": 2,
+            "Predictions and labels": 1}  # fmt: skip
 ONE_DAY = dt.timedelta(days=1)
 HOSTILE = "<b>London</b> **loud**"
 
@@ -27,22 +27,22 @@ HOSTILE = "<b>London</b> **loud**"
 class Open(Protocol):
     """Opens the page on these mornings, at a view."""
 
-    def __call__(self, *documents: Monitoring, view: str = "Alerts and rules") -> AppTest: ...
+    def __call__(self, *documents: MonitoringDocument, view: str = "Alerts and rules") -> AppTest: ...
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Results:
+def results(tmp_path: Path) -> ResultsFolder:
     """An empty folder of results."""
-    return Results(tmp_path / "results")
+    return ResultsFolder(tmp_path / "results")
 
 
 @pytest.fixture
-def open_at(results: Results, monkeypatch: pytest.MonkeyPatch) -> Open:
+def open_at(results: ResultsFolder, monkeypatch: pytest.MonkeyPatch) -> Open:
     """The page on what is written there first."""
 
-    def opened(*documents: Monitoring, view: str = "Alerts and rules") -> AppTest:
+    def opened(*documents: MonitoringDocument, view: str = "Alerts and rules") -> AppTest:
         for document in documents:
-            results.write(document.date, MONITORING, encode(document))
+            results.write(document.date, MONITORING_FILE, encode(document))
         at = drawn(monkeypatch, "monitoring", PREPTIME_RESULTS=str(results.root))
         at.session_state["monitoring-view"] = view
         at.run()
@@ -52,11 +52,11 @@ def open_at(results: Results, monkeypatch: pytest.MonkeyPatch) -> Open:
     return opened
 
 
-def test_before_the_first_morning_it_says_which_command_fills_it(open_at: Open, results: Results) -> None:
+def test_before_the_first_morning_it_says_which_command_fills_it(open_at: Open, results: ResultsFolder) -> None:
     shown = said(open_at())
     assert "There is nothing to monitor yet" in shown
     assert "preptime monitor --date" in shown
-    results.write(DATE, PREDICTIONS, b"a day")
+    results.write(DATE, PREDICTIONS_FILE, b"a day")
     shown = said(open_at())
     assert f"predictions for 1 day ({DATE} to {DATE})" in shown
     assert "preptime monitor --date" in shown
@@ -92,12 +92,12 @@ def _days(date: dt.date, unanswered: int) -> tuple[Day, ...]:
     """One day of a hundred orders."""
     (*_, day) = quiet().days
     answered = 100 - unanswered + 4  # four of them without an order that is known
-    return (msgspec.structs.replace(day, date=date, orders=100, answered=answered, open=4),)
+    return (msgspec.structs.replace(day, date=date, orders=100, predictions=answered, without_outcome=4),)
 
 
 def test_a_quiet_morning_is_told_as_good(open_at: Open) -> None:
     at = open_at(quiet())
-    assert any('class="callout good" role="status"' in body and "Nothing fired." in body for body in bodies(at))
+    assert any('class="callout success" role="status"' in body and "Nothing fired." in body for body in bodies(at))
     assert "Nothing has fired on any morning" in said(at)
     assert set(column(at, "this morning", having="fires at")) == {"● quiet"}
 
@@ -107,22 +107,22 @@ def test_an_earlier_morning_is_looked_at_with_what_was_known_then(open_at: Open)
     assert [str(one) for one in column(at, "morning", having="since")] == [f"{DATE} 00:00:00"] or column(
         at, "morning", having="since"
     ) == [DATE]
-    at.selectbox("morning").set_value(DATE - ONE_DAY).run()
+    at.selectbox("as-of-date").set_value(DATE - ONE_DAY).run()
     assert "Nothing fired." in said(at)
     assert "Nothing has fired on any morning" in said(at)
 
 
-def test_a_document_written_anew_is_read_anew(open_at: Open, results: Results) -> None:
+def test_a_document_written_anew_is_read_anew(open_at: Open, results: ResultsFolder) -> None:
     at = open_at(quiet())
     assert "Nothing fired." in said(at)
-    results.write(DATE, MONITORING, encode(fired()) + b" ")
+    results.write(DATE, MONITORING_FILE, encode(fired()) + b" ")
     assert "Orders in London" in said(at.run())
 
 
-def test_a_mornings_report_is_there_to_download(open_at: Open, results: Results) -> None:
+def test_a_mornings_report_is_there_to_download(open_at: Open, results: ResultsFolder) -> None:
     at = open_at(fired())
     assert not at.get("download_button")
-    results.write(DATE, MONITORING_PAGE, b"<html>")
+    results.write(DATE, MONITORING_REPORT_FILE, b"<html>")
     at.run()
     assert [one.proto.label for one in at.get("download_button")] == ["Download this morning's report"]
 
@@ -130,7 +130,7 @@ def test_a_mornings_report_is_there_to_download(open_at: Open, results: Results)
 def test_seconds_are_said_in_minutes(open_at: Open) -> None:
     found = fired()
     rule = msgspec.structs.replace(
-        found.rules[0], sentence="The mean error of the week is 508 s; 488.4 s were promised."
+        found.rules[0], message="The mean error of the week is 508 s; 488.4 s were promised."
     )
     at = open_at(msgspec.structs.replace(found, rules=(rule,)))
     assert column(at, "in words", having="fires at") == [
@@ -138,8 +138,8 @@ def test_seconds_are_said_in_minutes(open_at: Open) -> None:
     ]
 
 
-def test_a_damaged_morning_hides_no_other(open_at: Open, results: Results) -> None:
-    results.write(DATE - ONE_DAY, MONITORING, b"{}")
+def test_a_damaged_morning_hides_no_other(open_at: Open, results: ResultsFolder) -> None:
+    results.write(DATE - ONE_DAY, MONITORING_FILE, b"{}")
     shown = said(open_at(fired()))
     assert f"The morning of {DATE - ONE_DAY} cannot be read." in shown
     assert "Orders in London" in shown
@@ -147,13 +147,13 @@ def test_a_damaged_morning_hides_no_other(open_at: Open, results: Results) -> No
 
 def test_names_are_text(open_at: Open) -> None:
     found = fired()
-    alert = msgspec.structs.replace(found.alerts[0], value=HOSTILE, sentence=f"Orders in {HOSTILE} take longer.")
-    trail = msgspec.structs.replace(found.trails[1], value=HOSTILE)
+    alert = msgspec.structs.replace(found.alerts[0], value=HOSTILE, message=f"Orders in {HOSTILE} take longer.")
+    trail = msgspec.structs.replace(found.ratio_series[1], value=HOSTILE)
     hostile = msgspec.structs.replace(
-        found, alerts=(alert,), trails=(found.trails[0], trail), verdict=(alert.sentence, "")
+        found, alerts=(alert,), ratio_series=(found.ratio_series[0], trail), headline=(alert.message, "")
     )
-    at = open_at(hostile, view="Longer or shorter")
-    assert f"Longer or shorter than said: {HOSTILE}" in said(at)
+    at = open_at(hostile, view="Actual vs. predicted")
+    assert f"Actual ÷ predicted: {HOSTILE}" in said(at)
     assert not any("<b>London" in body for body in bodies(at))
 
 
@@ -161,8 +161,8 @@ def test_segments_without_a_lookup_are_shown_without_it(open_at: Open) -> None:
     found = fired()
     segments = tuple(msgspec.structs.replace(one, lookup_mae=None) for one in found.segments)
     at = open_at(msgspec.structs.replace(found, segments=segments), view="By segment")
-    for cut in ("hour", "basis"):
-        at.session_state["watched"] = cut
+    for cut in ("hour", "fallback_level"):
+        at.session_state["monitoring-dimension"] = cut
         at.run()
         assert not at.exception
         assert len(at.get("vega_lite_chart")) == 2

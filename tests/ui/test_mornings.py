@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from preptime.monitoring.reading import read_mornings
-from preptime.tables.results import Results
+from preptime.monitoring.reading import read_monitoring_history
+from preptime.tables.results import ResultsFolder
 from preptime.tables.synthetic import SynthesisPlan
 from tests.ui.mornings import TRAINED_DAYS, make_mornings, mornings
 
@@ -14,13 +14,13 @@ PLAN = SynthesisPlan(orders=6_000, restaurants=60, days=TRAINED_DAYS + 3)
 
 def test_mornings_are_answered_by_a_trained_bundle_beside_a_lookup_that_says_otherwise(tmp_path: Path) -> None:
     root = make_mornings(tmp_path, PLAN, looked_at=1)
-    (document,) = read_mornings(Results(root)).documents
-    answered = [day for day in document.days if day.answered]
+    (document,) = read_monitoring_history(ResultsFolder(root)).documents
+    answered = [day for day in document.days if day.predictions]
     assert len(answered) == 3
     for day in answered:
-        assert day.figures.mae != day.figures.lookup_mae
-        assert day.figures.lookup_n == day.figures.n > 100
-    assert document.promise is not None
+        assert day.metrics.mae != day.metrics.lookup_mae
+        assert day.metrics.lookup_n == day.metrics.n > 100
+    assert document.backtest_baseline is not None
     assert len(document.bundles) == 3
     assert mornings(root, tmp_path / "none") == root
     assert not (tmp_path / "none").exists()

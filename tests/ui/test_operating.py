@@ -7,9 +7,9 @@ import time
 import msgspec
 from playwright.sync_api import Browser, Page, expect
 
-from preptime.bundle.bundle import verify
-from preptime.bundle.champions import ChampionLog, chosen
-from preptime.bundle.manifest import Draft
+from preptime.bundle.bundle import fetch_verified
+from preptime.bundle.champions import ChampionLog, resolve_bundle_id
+from preptime.bundle.manifest import ManifestDraft
 from preptime.bundle.store import Store
 from preptime.bundle.writing import write_bundle
 from preptime.client import Client
@@ -27,7 +27,7 @@ ORDER = {
 def test_an_operator_promotes_in_the_browser_and_the_running_api_changes_and_goes_back(
     site: Site, browser: Browser
 ) -> None:
-    before = chosen(site.store, None)
+    before = resolve_bundle_id(site.store, None)
     challenger = _twin(site.store, before)
     assert _serving(site) == before
     with looking(browser, f"{site.page.url}/models") as page:
@@ -55,7 +55,7 @@ def test_an_operator_promotes_in_the_browser_and_the_running_api_changes_and_goe
         _wait_until(site, before)
         assert OPERATOR_KEY not in page.url
         assert OPERATOR_KEY not in page.content()
-    latest = ChampionLog(site.store).history()[-2:]
+    latest = ChampionLog(site.store).entries()[-2:]
     assert [(entry.action, entry.by, entry.reason) for entry in latest] == [
         ("override", "olga", "riders wait in Leeds"),
         ("rollback", "olga", "they do not"),
@@ -65,14 +65,14 @@ def test_an_operator_promotes_in_the_browser_and_the_running_api_changes_and_goe
 
 def _twin(store: Store, bundle_id: str) -> str:
     """Another bundle with the same models."""
-    bundle = verify(store, bundle_id)
-    draft = msgspec.convert(bundle.manifest, Draft, from_attributes=True)
+    bundle = fetch_verified(store, bundle_id)
+    draft = msgspec.convert(bundle.manifest, ManifestDraft, from_attributes=True)
     return write_bundle(
         store,
         msgspec.structs.replace(draft, data_fingerprint="another"),
         model=bundle.model_bytes(),
         history=bundle.history,
-        golden=bundle.golden_orders(),
+        golden_orders=bundle.golden_orders(),
     ).id
 
 

@@ -15,9 +15,9 @@ from streamlit.testing.v1 import AppTest
 
 import preptime.ui
 from preptime.bundle.store import Store
-from preptime.client import Answer, Client, Orders
+from preptime.client import PredictionResponse, Client, Orders
 from preptime.scoring.answering import BundleScorer
-from preptime.scoring.columns import READY_AT, quantile_column
+from preptime.scoring.columns import PREDICTED_READY_AT, quantile_column
 from preptime.ui import words
 from tests.api.processes import PLAIN_KEY, REAL, Server, free_port, started
 from tests.scoring.making import mixed
@@ -67,7 +67,7 @@ def test_the_sample_is_judged_then_predicted_and_its_wrong_rows_say_why(
     monkeypatch: pytest.MonkeyPatch, store: str
 ) -> None:
     at = drawn(monkeypatch, PREPTIME_STORE=store)
-    at.button("try_sample").click().run()
+    at.button("use_sample").click().run()
     assert "50 orders, 2 kB. 2 cannot be predicted." in said(at)
     assert "A number cannot be read" in said(at)
     assert "Half are ready within" not in said(at)  # nothing is predicted before it is asked for
@@ -83,12 +83,12 @@ def test_the_sample_is_judged_then_predicted_and_its_wrong_rows_say_why(
         "A number cannot be read, or is not whole where it should be: order_value_gbp 'free'",
         "A required cell is empty: number_of_items",
     ]
-    assert {one.proto.placeholder for one in at.dataframe} == {words.NOTHING}  # where a cell is empty
+    assert {one.proto.placeholder for one in at.dataframe} == {words.EMPTY_CELL}  # where a cell is empty
 
 
 def test_each_model_has_a_tab_that_says_what_it_alone_would_answer(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
     at = drawn(monkeypatch, PREPTIME_STORE=store)
-    at.button("try_sample").click().run()
+    at.button("use_sample").click().run()
     at.button("predict").click().run()
     assert [tab.label for tab in at.tabs if tab.label in {"default answer", "rf", "xgb"}] == [
         "default answer",
@@ -110,7 +110,7 @@ def test_each_model_has_a_tab_that_says_what_it_alone_would_answer(monkeypatch: 
 def test_columns_of_the_file_that_are_called_like_ours_say_whose_they_are(
     monkeypatch: pytest.MonkeyPatch, store: str
 ) -> None:
-    names = ("row", "reason", "verdict", "p50", "rf", "difference", "basis", "predicted_seconds", "ready at")
+    names = ("row", "reason", "validation_result", "p50", "rf", "difference", "fallback level", "predicted_seconds", "ready at")
     at = drawn(monkeypatch, PREPTIME_STORE=store)
     rows = pl.DataFrame([GOOD, GOOD | {"number_of_items": 0}]).with_columns(
         pl.lit("mine").alias(name) for name in names
@@ -145,9 +145,9 @@ def test_the_orders_shown_can_be_narrowed(monkeypatch: pytest.MonkeyPatch, store
     upload(at, "three.csv", csv(rows))
     assert "1 order of restaurants not known yet" in said(at)
     at.button("predict").click().run()
-    at.text_input("find_restaurant").set_value("2").run()
+    at.text_input("filter_restaurant").set_value("2").run()
     assert column(at, "row", having="ready at") == [2]
-    at.text_input("find_restaurant").set_value("7").run()
+    at.text_input("filter_restaurant").set_value("7").run()
     assert "No order is like that." in said(at)
 
 
@@ -196,7 +196,7 @@ def test_without_a_champion_the_page_says_which_command_makes_one(
     at = drawn(monkeypatch, PREPTIME_STORE=str(tmp_path / "models"))
     assert f"{tmp_path / 'models'} has no champion yet" in said(at)
     assert "preptime train" in said(at)
-    at.button("try_sample").click().run()  # a file can be looked at all the same
+    at.button("use_sample").click().run()  # a file can be looked at all the same
     assert "2 cannot be predicted" in said(at)
 
 
@@ -235,9 +235,9 @@ def test_a_wrong_key_is_said_and_another_can_be_typed(monkeypatch: pytest.Monkey
     at = drawn(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=site.api.url)
     at.radio("mode").set_value("Call Flask API").run()
     assert f"The API at {site.api.url} asks for a key." in said(at)
-    at.text_input("key_field").set_value("not the key").run()
+    at.text_input("api_key_field").set_value("not the key").run()
     assert f"The API at {site.api.url} does not know this key." in said(at)
-    at.text_input("key_field").set_value(API_KEY).run()
+    at.text_input("api_key_field").set_value(API_KEY).run()
     assert f"asked of {site.api.url}" in said(at)
     assert not at.text_input
     assert API_KEY not in said(at)
@@ -249,10 +249,10 @@ def test_a_typed_key_that_cannot_be_sent_is_a_wrong_one_and_another_can_be_typed
 ) -> None:
     at = drawn(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=site.api.url)
     at.radio("mode").set_value("Call Flask API").run()
-    at.text_input("key_field").set_value(typed).run()
+    at.text_input("api_key_field").set_value(typed).run()
     assert "This is no key: it holds a character that is not visible ASCII" in said(at)
     assert typed not in said(at)
-    at.text_input("key_field").set_value(API_KEY).run()
+    at.text_input("api_key_field").set_value(API_KEY).run()
     assert f"asked of {site.api.url}" in said(at)
 
 
@@ -262,14 +262,14 @@ def test_a_configured_key_that_is_wrong_gives_way_to_one_that_is_typed(
     at = drawn(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=site.api.url, PREPTIME_API_KEY="an old key")
     at.radio("mode").set_value("Call Flask API").run()
     assert "does not know this key" in said(at)
-    at.text_input("key_field").set_value(API_KEY).run()
+    at.text_input("api_key_field").set_value(API_KEY).run()
     assert f"asked of {site.api.url}" in said(at)
 
 
 def test_the_api_answers_a_file_too_in_requests_as_small_as_it_wants(
     monkeypatch: pytest.MonkeyPatch, store: str, site: Site
 ) -> None:
-    monkeypatch.setattr("preptime.ui.asking.ORDERS_AT_ONCE", 7)
+    monkeypatch.setattr("preptime.ui.asking.MAX_ORDERS_PER_REQUEST", 7)
     at = drawn(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=site.api.url, PREPTIME_API_KEY=API_KEY)
     at.radio("mode").set_value("Call Flask API").run()
     upload(at, "mixed.csv", csv(mixed()))
@@ -285,10 +285,10 @@ def test_one_order_is_answered_and_asked_what_if(monkeypatch: pytest.MonkeyPatch
     assert "this restaurant's own orders" in said(at)
     assert len(at.get("vega_lite_chart")) == 5
     first = said(at)
-    at.number_input("one_items").set_value(40).run()
+    at.number_input("order_items").set_value(40).run()
     assert said(at) != first
-    at.selectbox("one_restaurant").set_value(-1).run()
-    at.number_input("one_number").set_value(999_999).run()
+    at.selectbox("order_restaurant").set_value(-1).run()
+    at.number_input("order_restaurant_id").set_value(999_999).run()
     assert "all orders" in said(at)
 
 
@@ -306,11 +306,11 @@ def test_the_clock_is_not_too_early(
         return real(self, rows).with_columns(
             pl.lit(p50).alias(quantile_column(0.5)),
             pl.lit(p90).alias(quantile_column(0.9)),
-            pl.lit(ready).alias(READY_AT),
+            pl.lit(ready).alias(PREDICTED_READY_AT),
         )
 
-    real = BundleScorer.answers
-    monkeypatch.setattr(BundleScorer, "answers", answers)
+    real = BundleScorer.predict
+    monkeypatch.setattr(BundleScorer, "predict", answers)
     page = drawn(monkeypatch, PREPTIME_STORE=store)
     page.session_state["predict_tab"] = "One order"
     page.run()
@@ -333,25 +333,25 @@ def test_an_order_can_be_described_to_the_api_where_there_is_no_store(
 
 
 def test_the_data_dictionary_is_the_declared_one(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
-    from preptime.domain.dictionary import ORDERS, RESTAURANTS
+    from preptime.domain.dictionary import ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY
 
     at = drawn(monkeypatch, PREPTIME_STORE=store)
     at.session_state["predict_tab"] = "Data dictionary"
     at.run()
     orders, restaurants = tables(at)
-    assert [row["column"] for row in orders] == [one.name for one in ORDERS]
-    assert [row["column"] for row in restaurants] == [one.name for one in RESTAURANTS]
+    assert [row["column"] for row in orders] == [one.name for one in ORDERS_DICTIONARY]
+    assert [row["column"] for row in restaurants] == [one.name for one in RESTAURANTS_DICTIONARY]
 
 
 def test_a_new_champion_answers_the_next_question(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     make_store(tmp_path)
     at = drawn(monkeypatch, PREPTIME_STORE=str(tmp_path / "models"))
-    from preptime.ui.access import forget_champion
+    from preptime.ui.access import clear_champion_cache
     from tests.ui.browser import other_bundle
 
     newer = other_bundle(Store.open(str(tmp_path / "models")))
     promote(Store.open(str(tmp_path / "models")), newer)
-    forget_champion()
+    clear_champion_cache()
     at.run()
     assert newer.manifest.id in said(at)
 
@@ -387,7 +387,7 @@ def test_a_page_that_others_can_reach_asks_for_a_key_at_the_door(monkeypatch: py
 
 
 def test_what_nobody_foresaw_is_a_sentence_and_its_trace_goes_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    script = "from preptime.ui.server import _unforeseen\n_unforeseen(ValueError('a detail'))"
+    script = "from preptime.ui.server import _on_script_error\n_on_script_error(ValueError('a detail'))"
     at = AppTest.from_string(script, default_timeout=30).run()
     assert "Something went wrong that nobody foresaw." in said(at)
     assert "a detail" not in said(at)
@@ -444,7 +444,7 @@ def _ends_before_it_is_asked(monkeypatch: pytest.MonkeyPatch, api: Server) -> li
     ended: list[int] = []
     real = Client.predict
 
-    def ask(self: Client, orders: Orders, *, models: Sequence[str] | None = None) -> Answer:
+    def ask(self: Client, orders: Orders, *, models: Sequence[str] | None = None) -> PredictionResponse:
         if not ended:
             api.process.terminate()
             ended.append(api.process.wait(30))

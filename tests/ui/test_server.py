@@ -11,7 +11,7 @@ def test_nobody_is_let_in_before_the_first_page_is_loaded(tmp_path: Path) -> Non
     looking = (
         "import asyncio, sys; from preptime.settings import Settings; from preptime.ui import server\n"
         "async def look():\n"
-        "    async with server._warming(Settings.read({}), server.App('app.py')):\n"
+        "    async with server._lifespan(Settings.read({}), server.App('app.py')):\n"
         "        print('preptime.ui.sheets.predict' in sys.modules)\n"
         "asyncio.run(look())"
     )

@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from preptime.domain.prediction import BASES
+from preptime.domain.prediction import FALLBACK_LEVELS
 from preptime.ui import words
 
 
@@ -23,15 +23,15 @@ from preptime.ui import words
     ],
 )
 def test_durations_are_said_as_people_say_them(seconds: float | None, said: str) -> None:
-    assert words.minutes(seconds) == said
+    assert words.format_duration(seconds) == said
 
 
 def test_moments_sizes_and_numbers_are_said_as_people_say_them() -> None:
-    assert words.between(130, 785) == "2 to 13 min"
-    assert words.counted(1, "order") == "1 order"
-    assert words.counted(1204, "order") == "1,204 orders"
-    assert (words.size(0), words.size(1), words.size(312)) == ("0 bytes", "1 byte", "312 bytes")
-    assert (words.size(830_000), words.size(12_340_000)) == ("830 kB", "12.3 MB")
+    assert words.format_interval(130, 785) == "2 to 13 min"
+    assert words.format_count(1, "order") == "1 order"
+    assert words.format_count(1204, "order") == "1,204 orders"
+    assert (words.format_size(0), words.format_size(1), words.format_size(312)) == ("0 bytes", "1 byte", "312 bytes")
+    assert (words.format_size(830_000), words.format_size(12_340_000)) == ("830 kB", "12.3 MB")
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ def test_moments_sizes_and_numbers_are_said_as_people_say_them() -> None:
 )
 def test_a_clock_says_the_nearest_minute_and_a_promise_the_first_that_holds(moment: str, nearest: str, by: str) -> None:
     at = dt.datetime.fromisoformat(moment)
-    assert (words.clock(at), words.clock_by(at)) == (nearest, by)
+    assert (words.format_clock_time(at), words.format_clock_time_rounded_up(at)) == (nearest, by)
 
 
 def test_every_basis_has_words() -> None:
-    assert set(words.BASIS) == set(BASES)
+    assert set(words.FALLBACK_LEVEL_DESCRIPTIONS) == set(FALLBACK_LEVELS)

@@ -30,7 +30,7 @@ class Prediction(msgspec.Struct, gc=False, kw_only=True):
             examples=["2015-06-01T12:42:01+01:00"],
         ),
     ]
-    basis: Annotated[
+    fallback_level: Annotated[
         str,
         Meta(
             description="The finest level of history with a completed order behind the prediction.",
@@ -48,7 +48,7 @@ class RowError(msgspec.Struct, gc=False):
     code: Annotated[
         str,
         Meta(
-            description="The reason, as in docs/row-verdicts.md.",
+            description="The reason, as in docs/validation-reasons.md.",
             examples=["unparsable_time", "missing_value", "out_of_range"],
         ),
     ]
@@ -56,17 +56,17 @@ class RowError(msgspec.Struct, gc=False):
     message: Annotated[str, Meta(description="The field, its value, and what was expected.")]
 
 
-class Failure(msgspec.Struct, gc=False, kw_only=True):
+class PredictionError(msgspec.Struct, gc=False, kw_only=True):
     """An order that cannot be predicted, in its place."""
 
     order_id: OrderId | UnsetType = UNSET
     error: RowError
 
 
-EITHER = Meta(
+PREDICTION_OR_ERROR = Meta(
     description="For every order a prediction or an error, in the orders' places.",
     extra_json_schema={
-        "items": {"anyOf": [{"$ref": f"#/components/schemas/{one}"} for one in ("Prediction", "Failure")]}
+        "items": {"anyOf": [{"$ref": f"#/components/schemas/{schema}"} for schema in ("Prediction", "PredictionError")]}
     },
 )
 """A union of two structs says nothing to msgspec's schemas, which have to be able to decode what they describe."""
@@ -76,16 +76,16 @@ class PredictionResponse(msgspec.Struct, gc=False):
     """An answer to every order, in the orders' places."""
 
     bundle: Annotated[str, Meta(description="The bundle that all of these answers are from.")]
-    predictions: Annotated[Sequence[object], EITHER]
+    predictions: Annotated[Sequence[object], PREDICTION_OR_ERROR]
 
 
 class VertexResponse(msgspec.Struct, gc=False):
     """The same answers as Vertex AI wants them."""
 
-    predictions: Annotated[Sequence[object], EITHER]
+    predictions: Annotated[Sequence[object], PREDICTION_OR_ERROR]
 
 
-class DemoResponse(msgspec.Struct):
+class TakeHomeResponse(msgspec.Struct):
     """Seconds by model, a list each: a number for every row in its place, null where a row cannot be predicted.
 
     It describes what is written, for the schema; the lists are those of the bundle's models.
@@ -99,7 +99,7 @@ class DemoResponse(msgspec.Struct):
     stacking: list[Seconds | None] | UnsetType = UNSET
 
 
-class Health(msgspec.Struct):
+class HealthStatus(msgspec.Struct):
     """The process lives."""
 
     status: str
@@ -112,10 +112,10 @@ class Readiness(msgspec.Struct, omit_defaults=True):
     bundle: Annotated[str | UnsetType, Meta(description="The bundle in use.")] = UNSET
     champion: Annotated[int | UnsetType, Meta(description="Its number in the log of champions.")] = UNSET
     loaded_at: Annotated[str | UnsetType, Meta(description="UTC time at which this worker put it to use.")] = UNSET
-    refused: Annotated[str | UnsetType, Meta(description="Why the latest champion is not the one in use.")] = UNSET
+    champion_error: Annotated[str | UnsetType, Meta(description="Why the latest champion is not the one in use.")] = UNSET
 
 
-class BundleInUse(msgspec.Struct, omit_defaults=True):
+class ActiveBundle(msgspec.Struct, omit_defaults=True):
     """The bundle that answers, and since when."""
 
     id: str
@@ -125,10 +125,10 @@ class BundleInUse(msgspec.Struct, omit_defaults=True):
     loaded_at: Annotated[str, Meta(description="UTC time at which this worker put it to use.")]
     metrics: Annotated[dict[str, object], Meta(description="What was measured when it was made.")]
     manifest: Annotated[Manifest, Meta(description="Everything it says of itself: docs/bundle-format.md.")]
-    refused: Annotated[str | UnsetType, Meta(description="Why a later champion is not the one in use.")] = UNSET
+    champion_error: Annotated[str | UnsetType, Meta(description="Why a later champion is not the one in use.")] = UNSET
 
 
-class Described(msgspec.Struct):
+class ColumnDescription(msgspec.Struct):
     """One column of the data dictionary."""
 
     name: str
@@ -145,5 +145,5 @@ class Described(msgspec.Struct):
 class DataDictionary(msgspec.Struct):
     """What orders and restaurants are made of."""
 
-    orders: list[Described]
-    restaurants: list[Described]
+    orders: list[ColumnDescription]
+    restaurants: list[ColumnDescription]

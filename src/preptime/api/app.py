@@ -13,168 +13,168 @@ from flask_swagger_ui import get_swaggerui_blueprint
 from msgspec import UNSET
 from werkzeug.exceptions import HTTPException
 
-from preptime.api.answer import BundleInUse, DataDictionary, Described, Health, Readiness
+from preptime.api.answer import ActiveBundle, DataDictionary, ColumnDescription, HealthStatus, Readiness
 from preptime.api.exchange import (
-    DEMO,
+    TAKE_HOME_PATH,
     Endpoint,
-    Reply,
-    endpoints,
-    exchange,
+    HttpResponse,
+    prediction_endpoints,
+    handle_prediction,
     logger,
-    no_champion,
-    refusal,
-    request_id_of,
+    no_champion_error,
+    error_response,
+    get_request_id,
     require_key,
 )
-from preptime.api.openapi import document
-from preptime.api.problems import JSON, RefusedRequestError, Style, as_demo_error, as_problem, fault
+from preptime.api.openapi import build_openapi
+from preptime.api.problems import JSON, ApiError, ErrorFormatter, format_take_home_error, format_problem, internal_error
 from preptime.api.service import Service
-from preptime.domain.dictionary import ORDERS, RESTAURANTS, Column
+from preptime.domain.dictionary import ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY, Column
 from preptime.domain.prediction import DEFAULT_MODEL
 
-METRICS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def create_app(service: Service) -> Flask:
     """All endpoints over these parts."""
     app = Flask("preptime.api", static_folder=None)
     app.url_map.strict_slashes = False
-    predicting = endpoints(service.settings.vertex_predict_route)
-    for endpoint in predicting:
-        _route(app, endpoint.path, "POST", partial(_predictions, endpoint, service))
-    _route(app, "/v1/bundle", "GET", partial(_keyed, partial(_bundle, service), service))
-    _route(app, "/v1/data-dictionary", "GET", partial(_keyed, _data_dictionary, service))
-    _route(app, "/healthz", "GET", _healthz)
-    _route(app, "/readyz", "GET", partial(_readyz, service))
-    _route(app, "/metrics", "GET", partial(_metrics, service))
-    _route(app, "/openapi.json", "GET", partial(_openapi, service))
+    routes = prediction_endpoints(service.settings.vertex_predict_route)
+    for endpoint in routes:
+        _add_route(app, endpoint.path, "POST", partial(_predict, endpoint, service))
+    _add_route(app, "/v1/bundle", "GET", partial(_require_key, partial(_bundle, service), service))
+    _add_route(app, "/v1/data-dictionary", "GET", partial(_require_key, _data_dictionary, service))
+    _add_route(app, "/healthz", "GET", _healthz)
+    _add_route(app, "/readyz", "GET", partial(_readyz, service))
+    _add_route(app, "/metrics", "GET", partial(_metrics, service))
+    _add_route(app, "/openapi.json", "GET", partial(_openapi, service))
     health_route = service.settings.vertex_health_route
     if health_route is not None and health_route not in {"/readyz", "/healthz"}:
-        _route(app, health_route, "GET", partial(_readyz, service))
+        _add_route(app, health_route, "GET", partial(_readyz, service))
     # The validator's badge would be asked of a server on the internet.
     docs = get_swaggerui_blueprint("/docs", "/openapi.json", {"app_name": "preptime", "validatorUrl": None})
     app.register_blueprint(docs)
-    app.register_error_handler(HTTPException, _http_refusal)
-    app.register_error_handler(RefusedRequestError, _refused)
-    app.register_error_handler(Exception, _fault)
-    app.after_request(_tag)
+    app.register_error_handler(HTTPException, _handle_http_exception)
+    app.register_error_handler(ApiError, _handle_api_error)
+    app.register_error_handler(Exception, _handle_unexpected_error)
+    app.after_request(_add_request_id)
     return app
 
 
-def _route(app: Flask, path: str, method: str, view: Callable[[], Response]) -> None:
+def _add_route(app: Flask, path: str, method: str, view: Callable[[], Response]) -> None:
     app.add_url_rule(path, endpoint=f"{method} {path}", view_func=view, methods=[method])
 
 
-def _predictions(endpoint: Endpoint, service: Service) -> Response:
-    return _response(exchange(endpoint, request.environ, service))
+def _predict(endpoint: Endpoint, service: Service) -> Response:
+    return _flask_response(handle_prediction(endpoint, request.environ, service))
 
 
-def _keyed(view: Callable[[], Response], service: Service) -> Response:
+def _require_key(view: Callable[[], Response], service: Service) -> Response:
     require_key(request.environ, service)
     return view()
 
 
 def _bundle(service: Service) -> Response:
-    serving = service.serving()
-    if serving is None:
-        raise no_champion(service.refusal())
-    manifest, entry = serving.bundle.manifest, serving.entry
-    return _json(
-        BundleInUse(
+    active_model = service.active_model()
+    if active_model is None:
+        raise no_champion_error(service.champion_error())
+    manifest, entry = active_model.bundle.manifest, active_model.entry
+    return _json_response(
+        ActiveBundle(
             id=manifest.id,
             champion=entry.number,
             champion_since=entry.at,
             champion_from=entry.date.isoformat(),
-            loaded_at=serving.loaded_at,
+            loaded_at=active_model.loaded_at,
             metrics=manifest.metrics,
             manifest=manifest,
-            refused=service.refusal() or UNSET,
+            champion_error=service.champion_error() or UNSET,
         )
     )
 
 
 def _data_dictionary() -> Response:
-    return _json(DataDictionary([_described(one) for one in ORDERS], [_described(one) for one in RESTAURANTS]))
+    return _json_response(DataDictionary([_describe_column(column) for column in ORDERS_DICTIONARY], [_describe_column(column) for column in RESTAURANTS_DICTIONARY]))
 
 
-def _described(column: Column) -> Described:
-    return Described(
+def _describe_column(column: Column) -> ColumnDescription:
+    return ColumnDescription(
         name=column.name,
-        kind=column.kind,
-        meaning=column.meaning,
+        kind=column.data_type,
+        meaning=column.description,
         unit=column.unit,
         minimum=column.minimum,
         maximum=column.maximum,
-        required="scoring" in column.required,
-        expected=column.expected,
+        required="scoring" in column.required_for,
+        expected=column.expected_text,
         example=column.example,
     )
 
 
 def _healthz() -> Response:
-    return _json(Health("ok"))
+    return _json_response(HealthStatus("ok"))
 
 
 def _readyz(service: Service) -> Response:
-    serving, refused = service.serving(), service.refusal() or UNSET
-    if serving is None:
-        return _json(Readiness(ready=False, refused=refused), HTTPStatus.SERVICE_UNAVAILABLE)
-    return _json(
+    active_model, champion_error = service.active_model(), service.champion_error() or UNSET
+    if active_model is None:
+        return _json_response(Readiness(ready=False, champion_error=champion_error), HTTPStatus.SERVICE_UNAVAILABLE)
+    return _json_response(
         Readiness(
             ready=True,
-            bundle=serving.bundle.manifest.id,
-            champion=serving.entry.number,
-            loaded_at=serving.loaded_at,
-            refused=refused,
+            bundle=active_model.bundle.manifest.id,
+            champion=active_model.entry.number,
+            loaded_at=active_model.loaded_at,
+            champion_error=champion_error,
         )
     )
 
 
 def _metrics(service: Service) -> Response:
-    return Response(service.metrics.render(), content_type=METRICS_TEXT)
+    return Response(service.metrics.render(), content_type=METRICS_CONTENT_TYPE)
 
 
 def _openapi(service: Service) -> Response:
-    serving = service.serving()
-    return _json(document(service.settings, (*serving.models, DEFAULT_MODEL) if serving else ()))
+    active_model = service.active_model()
+    return _json_response(build_openapi(service.settings, (*active_model.models, DEFAULT_MODEL) if active_model else ()))
 
 
-def _json(content: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
+def _json_response(content: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
     return Response(msgspec.json.encode(content), status.value, content_type=JSON)
 
 
-def _response(reply: Reply) -> Response:
-    return Response(reply.body, reply.status.value, reply.headers)
+def _flask_response(response: HttpResponse) -> Response:
+    return Response(response.body, response.status.value, response.headers)
 
 
-def _refused(error: RefusedRequestError) -> Response:
-    return _response(refusal(error, _style(), request_id_of(request.environ)))
+def _handle_api_error(error: ApiError) -> Response:
+    return _flask_response(error_response(error, _error_formatter(), get_request_id(request.environ)))
 
 
-def _http_refusal(error: HTTPException) -> ResponseReturnValue:
+def _handle_http_exception(error: HTTPException) -> ResponseReturnValue:
     """What Flask's router refuses: an unknown path, a wrong method. A redirect of its stays one."""
     if error.code is None or error.code < HTTPStatus.BAD_REQUEST:
         return error.get_response(request.environ)
     status = HTTPStatus(error.code)
-    facts = f"{request.method} {request.path[:200]}: {status.phrase.lower()}."
-    response = _refused(RefusedRequestError(status, facts, "/docs lists what there is."))
-    allowed = getattr(error, "valid_methods", None)
-    if allowed:
-        response.headers["Allow"] = ", ".join(sorted(allowed))
+    message = f"{request.method} {request.path[:200]}: {status.phrase.lower()}."
+    response = _handle_api_error(ApiError(status, message, "/docs lists what there is."))
+    allowed_methods = getattr(error, "valid_methods", None)
+    if allowed_methods:
+        response.headers["Allow"] = ", ".join(sorted(allowed_methods))
     return response
 
 
-def _fault(error: Exception) -> Response:
-    request_id = request_id_of(request.environ)
+def _handle_unexpected_error(error: Exception) -> Response:
+    request_id = get_request_id(request.environ)
     logger.error("A request failed.", extra={"request_id": request_id}, exc_info=error)
-    return _response(refusal(fault(), _style(), request_id))
+    return _flask_response(error_response(internal_error(), _error_formatter(), request_id))
 
 
-def _style() -> Style:
-    return as_demo_error if request.path == DEMO else as_problem
+def _error_formatter() -> ErrorFormatter:
+    return format_take_home_error if request.path == TAKE_HOME_PATH else format_problem
 
 
-def _tag(response: Response) -> Response:
+def _add_request_id(response: Response) -> Response:
     if "X-Request-ID" not in response.headers:
-        response.headers["X-Request-ID"] = request_id_of(request.environ)
+        response.headers["X-Request-ID"] = get_request_id(request.environ)
     return response

@@ -8,31 +8,31 @@ import numpy as np
 
 from preptime.bundle.bundle import Bundle
 from preptime.domain.order import OrderColumns
-from preptime.domain.prediction import DEFAULT_MODEL, LEVELS
+from preptime.domain.prediction import DEFAULT_MODEL, QUANTILE_LEVELS
 
-DIGITS = 4
+SECONDS_DECIMALS = 4
 """Digits of a second that are told: all that a float32 of some hundred seconds holds."""
 
-Cells = tuple[int, int, float, int, int, int, int]
+OrderRow = tuple[int, int, float, int, int, int, int]
 """One row of `OrderColumns`."""
 
-Told = tuple[int, list[float]]
-"""Of one order: its basis (a position in `BASES`), and seconds: the default answer as it is, then, to `DIGITS`, the
-quantiles in the order of `LEVELS` and, where they were asked for, the point models in the bundle's order."""
+PredictionRow = tuple[int, list[float]]
+"""Of one order: its basis (a position in `FALLBACK_LEVELS`), and seconds: the default answer as it is, then, to `SECONDS_DECIMALS`, the
+quantiles in the order of `QUANTILE_LEVELS` and, where they were asked for, the point models in the bundle's order."""
 
-DEFAULT = 0
-FIRST_QUANTILE = 1
-FIRST_POINT = FIRST_QUANTILE + len(LEVELS)
+DEFAULT_COLUMN = 0
+FIRST_QUANTILE_COLUMN = 1
+FIRST_POINT_COLUMN = FIRST_QUANTILE_COLUMN + len(QUANTILE_LEVELS)
 """Places among those seconds."""
 
 
-def as_columns(cells: Sequence[Cells]) -> OrderColumns:
+def rows_to_columns(rows: Sequence[OrderRow]) -> OrderColumns:
     """Rows as columns."""
-    local, restaurant, value, items, country, city, food = zip(*cells, strict=True) if cells else ((),) * 7
+    local_seconds, restaurant, order_value, items, country, city, food = zip(*rows, strict=True) if rows else ((),) * 7
     return OrderColumns(
-        np.array(local, np.int64),
+        np.array(local_seconds, np.int64),
         np.array(restaurant, np.int64),
-        np.array(value, np.float64),
+        np.array(order_value, np.float64),
         np.array(items, np.int64),
         np.array(country, np.int32),
         np.array(city, np.int32),
@@ -40,20 +40,20 @@ def as_columns(cells: Sequence[Cells]) -> OrderColumns:
     )
 
 
-def tell(bundle: Bundle, cells: Sequence[Cells], points: bool) -> list[Told]:
+def run_inference(bundle: Bundle, rows: Sequence[OrderRow], with_point_models: bool) -> list[PredictionRow]:
     """What the bundle says of these orders, one by one; with the point models' answers or without."""
-    found = bundle.predict(as_columns(cells), None if points else ())
-    seconds = np.empty((len(cells), FIRST_POINT + len(found.points)))
-    seconds[:, FIRST_QUANTILE:FIRST_POINT] = found.quantiles
-    for place, of_model in enumerate(found.points.values(), FIRST_POINT):
-        seconds[:, place] = of_model
-    seconds = seconds.round(DIGITS)  # all at once: for one order a call costs more than the work
-    seconds[:, DEFAULT] = found.default
-    return list(zip(found.basis.tolist(), seconds.tolist(), strict=True))
+    predictions = bundle.predict(rows_to_columns(rows), None if with_point_models else ())
+    seconds = np.empty((len(rows), FIRST_POINT_COLUMN + len(predictions.points)))
+    seconds[:, FIRST_QUANTILE_COLUMN:FIRST_POINT_COLUMN] = predictions.quantiles
+    for column, model_seconds in enumerate(predictions.points.values(), FIRST_POINT_COLUMN):
+        seconds[:, column] = model_seconds
+    seconds = seconds.round(SECONDS_DECIMALS)  # all at once: for one order a call costs more than the work
+    seconds[:, DEFAULT_COLUMN] = predictions.default
+    return list(zip(predictions.fallback_level.tolist(), seconds.tolist(), strict=True))
 
 
-def place_of(model: str, models: Sequence[str]) -> int:
+def column_of_model(model: str, models: Sequence[str]) -> int:
     """Where a model's seconds stand, among those of a bundle with these point models."""
     if model == DEFAULT_MODEL:
-        return FIRST_QUANTILE + LEVELS.index(0.5)
-    return FIRST_POINT + models.index(model)
+        return FIRST_QUANTILE_COLUMN + QUANTILE_LEVELS.index(0.5)
+    return FIRST_POINT_COLUMN + models.index(model)

@@ -19,22 +19,22 @@ from pathlib import Path
 
 import msgspec
 
-from preptime.api.living import hold, is_held
+from preptime.api.living import lock_file, is_locked
 
-COUNTS, STATE = ".counts", ".state"
-ROWS = 1024
-"""Most combinations of endpoint, status and key name; what comes after is counted as `OVERFLOW`."""
+METRICS_SUFFIX, STATE_SUFFIX = ".counts", ".state"
+MAX_ROWS = 1024
+"""Most combinations of endpoint, status and key name; what comes after is counted as `OVERFLOW_LABELS`."""
 LABEL_BYTES = 192
 BUCKETS_SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 REQUESTS, SECONDS, ORDERS, FIRST_BUCKET = range(4)
-_NUMBERS = struct.Struct(f"={FIRST_BUCKET + len(BUCKETS_SECONDS) + 1}d")
-ROW_BYTES = LABEL_BYTES + _NUMBERS.size
+_ROW_VALUES = struct.Struct(f"={FIRST_BUCKET + len(BUCKETS_SECONDS) + 1}d")
+ROW_BYTES = LABEL_BYTES + _ROW_VALUES.size
 """A multiple of 8, so that a number is read and written whole."""
 
-Labels = tuple[str, str, str]
+MetricLabels = tuple[str, str, str]
 """Endpoint, status, name of the key ("" for none)."""
-OVERFLOW: Labels = ("other", "", "")
-LOG_ROW: Labels = ("prediction log", "", "")
+OVERFLOW_LABELS: MetricLabels = ("other", "", "")
+PREDICTION_LOG_LABELS: MetricLabels = ("prediction log", "", "")
 """This row's first numbers are the prediction log's."""
 WRITTEN, DROPPED = range(2)
 
@@ -42,121 +42,121 @@ WRITTEN, DROPPED = range(2)
 class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker tells the others of itself, once a second."""
 
-    at: float
+    updated_at: float
     """Seconds since 1970-01-01 00:00 UTC."""
     ready: bool
     bundle: str = ""
-    number: int = 0
-    history_at: float = 0.0
+    champion_number: int = 0
+    history_timestamp: float = 0.0
     """The midnight (UTC) that begins the bundle's date: what happened before it is known. Seconds since 1970."""
-    refused: str = ""
+    rejected_bundle: str = ""
     """The bundle that it did not follow."""
-    trouble: str = ""
+    champion_error: str = ""
     """Why what it serves may not be the latest champion."""
 
 
-class Row(msgspec.Struct, frozen=True):
+class MetricsRow(msgspec.Struct, frozen=True):
     """One combination's numbers: requests, seconds, orders, and requests by bucket."""
 
-    labels: Labels
-    numbers: tuple[float, ...]
+    labels: MetricLabels
+    values: tuple[float, ...]
 
 
-class Counts:
+class MetricsStore:
     """One worker's numbers. Threads may share them."""
 
     def __init__(self, folder: Path | None) -> None:
         """Without a `folder` nothing is shared."""
         self._folder = folder
         self._name = f"{os.getpid()}-{secrets.token_hex(3)}"
-        self._map = _mapped(None if folder is None else folder / f"{self._name}{COUNTS}")
-        self._numbers = memoryview(self._map).cast("d")
-        self._known: dict[tuple[str, int, str | None], int] = {}
-        self._places: dict[Labels, int] = {}
+        self._buffer = _create_buffer(None if folder is None else folder / f"{self._name}{METRICS_SUFFIX}")
+        self._values = memoryview(self._buffer).cast("d")
+        self._offset_cache: dict[tuple[str, int, str | None], int] = {}
+        self._offsets: dict[MetricLabels, int] = {}
         self._lock = threading.Lock()
         self._state: WorkerState | None = None
-        self._log_place = self._place(LOG_ROW)
-        self._place(OVERFLOW)
+        self._log_offset = self._offset_of(PREDICTION_LOG_LABELS)
+        self._offset_of(OVERFLOW_LABELS)
 
     def observe(self, endpoint: str, status: int, seconds: float, orders: int, key_name: str | None) -> None:
         """Count one answered request."""
-        asked = (endpoint, status, key_name)
+        cache_key = (endpoint, status, key_name)
         bucket = FIRST_BUCKET + bisect_left(BUCKETS_SECONDS, seconds)
-        numbers = self._numbers
+        values = self._values
         with self._lock:
-            place = self._known.get(asked)
-            if place is None:
-                place = self._known[asked] = self._place((endpoint, str(status), key_name or ""))
-            numbers[place] += 1
-            numbers[place + SECONDS] += seconds
-            numbers[place + ORDERS] += orders
-            numbers[place + bucket] += 1
+            offset = self._offset_cache.get(cache_key)
+            if offset is None:
+                offset = self._offset_cache[cache_key] = self._offset_of((endpoint, str(status), key_name or ""))
+            values[offset] += 1
+            values[offset + SECONDS] += seconds
+            values[offset + ORDERS] += orders
+            values[offset + bucket] += 1
 
-    def count_log(self, written: int, dropped: int) -> None:
+    def set_log_counts(self, written: int, dropped: int) -> None:
         """How many predictions this worker's log has written and dropped so far."""
-        self._numbers[self._log_place + WRITTEN] = written
-        self._numbers[self._log_place + DROPPED] = dropped
+        self._values[self._log_offset + WRITTEN] = written
+        self._values[self._log_offset + DROPPED] = dropped
 
-    def tell(self, state: WorkerState) -> None:
+    def publish_state(self, state: WorkerState) -> None:
         """What this worker says of itself from now on. Raises `OSError` when the folder does not take it."""
         self._state = state
         if self._folder is not None:
-            waiting = self._folder / f"{self._name}.waiting"
-            waiting.write_bytes(msgspec.json.encode(state))
-            waiting.replace(self._folder / f"{self._name}{STATE}")
+            temporary_path = self._folder / f"{self._name}.tmp"
+            temporary_path.write_bytes(msgspec.json.encode(state))
+            temporary_path.replace(self._folder / f"{self._name}{STATE_SUFFIX}")
 
-    def own_rows(self) -> Iterator[Row]:
+    def own_rows(self) -> Iterator[MetricsRow]:
         """What this worker counted."""
-        return rows_of(self._map[:])
+        return parse_rows(self._buffer[:])
 
     @property
     def state(self) -> WorkerState | None:
         """What this worker said last."""
         return self._state
 
-    def _place(self, labels: Labels) -> int:
+    def _offset_of(self, labels: MetricLabels) -> int:
         """Where the numbers of these labels stand; a place of their own while there are some."""
-        if labels in self._places:
-            return self._places[labels]
-        row = len(self._places)
-        if row == ROWS:
-            return self._places[OVERFLOW]
+        if labels in self._offsets:
+            return self._offsets[labels]
+        row = len(self._offsets)
+        if row == MAX_ROWS:
+            return self._offsets[OVERFLOW_LABELS]
         name = "\0".join(labels).encode()[:LABEL_BYTES]
-        self._map[row * ROW_BYTES : row * ROW_BYTES + len(name)] = name
-        self._places[labels] = (row * ROW_BYTES + LABEL_BYTES) // 8
-        return self._places[labels]
+        self._buffer[row * ROW_BYTES : row * ROW_BYTES + len(name)] = name
+        self._offsets[labels] = (row * ROW_BYTES + LABEL_BYTES) // 8
+        return self._offsets[labels]
 
 
-def shared_rows(folder: Path) -> Iterator[Row]:
+def read_shared_rows(folder: Path) -> Iterator[MetricsRow]:
     """What all workers of `folder` counted, those included that are gone."""
-    for path in folder.glob(f"*{COUNTS}"):
-        yield from rows_of(path.read_bytes())
+    for path in folder.glob(f"*{METRICS_SUFFIX}"):
+        yield from parse_rows(path.read_bytes())
 
 
-def shared_states(folder: Path, *, stale_seconds: float) -> list[WorkerState]:
+def read_live_states(folder: Path, *, stale_seconds: float) -> list[WorkerState]:
     """What the workers that live say of themselves; one that was silent for `stale_seconds` is taken for gone too."""
-    living = (path for path in folder.glob(f"*{STATE}") if is_held(path.with_suffix(COUNTS)))
-    found = (msgspec.json.decode(path.read_bytes(), type=WorkerState) for path in living)
-    oldest = time.time() - stale_seconds
-    return [state for state in found if state.at >= oldest]
+    live_paths = (path for path in folder.glob(f"*{STATE_SUFFIX}") if is_locked(path.with_suffix(METRICS_SUFFIX)))
+    states = (msgspec.json.decode(path.read_bytes(), type=WorkerState) for path in live_paths)
+    min_updated_at = time.time() - stale_seconds
+    return [state for state in states if state.updated_at >= min_updated_at]
 
 
-def _mapped(path: Path | None) -> mmap.mmap:
+def _create_buffer(path: Path | None) -> mmap.mmap:
     """Memory, with a file behind it that is held for as long as it is mapped: that tells that this worker lives."""
     if path is None:
-        return mmap.mmap(-1, ROWS * ROW_BYTES)
+        return mmap.mmap(-1, MAX_ROWS * ROW_BYTES)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("x+b") as file:
-        hold(file)
-        file.truncate(ROWS * ROW_BYTES)
-        return mmap.mmap(file.fileno(), ROWS * ROW_BYTES)
+        lock_file(file)
+        file.truncate(MAX_ROWS * ROW_BYTES)
+        return mmap.mmap(file.fileno(), MAX_ROWS * ROW_BYTES)
 
 
-def rows_of(content: bytes) -> Iterator[Row]:
+def parse_rows(content: bytes) -> Iterator[MetricsRow]:
     """The rows of a file of counts."""
     for start in range(0, len(content), ROW_BYTES):
         name = content[start : start + LABEL_BYTES].rstrip(b"\0")
         if not name:
             return
         endpoint, status, key = (*name.decode(errors="replace").split("\0"), "", "")[:3]
-        yield Row((endpoint, status, key), _NUMBERS.unpack_from(content, start + LABEL_BYTES))
+        yield MetricsRow((endpoint, status, key), _ROW_VALUES.unpack_from(content, start + LABEL_BYTES))

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from collections import deque
 
-REFUSING = 12
+MAX_CONCURRENT_REJECTIONS = 12
 """Requests at once that are read to their end before they are refused, for a client that sends and only then listens.
 One more is refused unread, so that slow clients can't take the threads that refuse."""
 
-THREADS_TO_SPARE = REFUSING + 4
+RESERVED_THREADS = MAX_CONCURRENT_REJECTIONS + 4
 """The last ones refuse unread, and answer health."""
 
 
-class Places:
+class ConcurrencyLimiter:
     """So many places, taken and given back by threads. A quarter of the time of a semaphore, which waits for turns."""
 
-    def __init__(self, number: int) -> None:
-        self._free = deque(range(number))
+    def __init__(self, limit: int) -> None:
+        self._permits = deque(range(limit))
 
-    def take(self) -> bool:
+    def try_acquire(self) -> bool:
         """Take one; False when there is none."""
         try:
-            self._free.pop()
+            self._permits.pop()
         except IndexError:
             return False
         return True
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Give one back."""
-        self._free.append(0)
+        self._permits.append(0)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def hold(file: BinaryIO) -> None:
+def lock_file(file: BinaryIO) -> None:
     """Lock the file until every handle of it is closed, those included that were duplicated, or this process ends.
 
-    Where a system has no such locks nothing happens, and `is_held` knows nothing.
+    Where a system has no such locks nothing happens, and `is_locked` knows nothing.
     """
     if sys.platform != "win32":
         import fcntl
@@ -18,7 +18,7 @@ def hold(file: BinaryIO) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def is_held(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
     """Whether somebody holds the file; True where that cannot be known."""
     if sys.platform == "win32":
         return True

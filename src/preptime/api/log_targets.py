@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-GUARD_SECONDS = 1.0
+STDOUT_LOCK_TIMEOUT_SECONDS = 1.0
 """A worker that was killed while it held the guard of standard output never gives it back."""
 
-_FILE = re.compile(r"predictions-(\d{4}-\d{2}-\d{2})-[\w-]+\.jsonl")
+_FILE_NAME = re.compile(r"predictions-(\d{4}-\d{2}-\d{2})-[\w-]+\.jsonl")
 
 
-class Target(Protocol):
+class LogSink(Protocol):
     """Where lines go."""
 
     def write(self, lines: bytes, day: dt.date, /) -> None:
@@ -26,7 +26,7 @@ class Target(Protocol):
         """End it."""
 
 
-class Guard(Protocol):
+class StdoutLock(Protocol):
     """A lock: that of several processes which share standard output."""
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
@@ -36,12 +36,12 @@ class Guard(Protocol):
         """Give it back."""
 
 
-class Folder:
+class DailyFileSink:
     """Dated files in a folder, kept for some days."""
 
-    def __init__(self, folder: Path, days: int) -> None:
+    def __init__(self, folder: Path, retention_days: int) -> None:
         self._folder = folder
-        self._days = days
+        self._retention_days = retention_days
         self._day: dt.date | None = None
         self._file: BinaryIO | None = None
 
@@ -49,12 +49,12 @@ class Folder:
         """Append to the file of `day`, and clear what is too old when the day is new."""
         if self._file is None or day != self._day:
             self.close()
-            self._file = self._open(day)
+            self._file = self._open_file(day)
             self._day = day
-        rest = memoryview(lines)
+        remaining = memoryview(lines)
         try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
+            while remaining:
+                remaining = remaining[self._file.write(remaining) :]
         except OSError:
             self.close()  # half a line may stand at its end; the next line begins another file
             raise
@@ -65,33 +65,33 @@ class Folder:
             self._file.close()
             self._file = None
 
-    def _open(self, day: dt.date) -> BinaryIO:
+    def _open_file(self, day: dt.date) -> BinaryIO:
         self._folder.mkdir(parents=True, exist_ok=True)
-        oldest = str(day - dt.timedelta(days=self._days - 1))
+        oldest_kept = str(day - dt.timedelta(days=self._retention_days - 1))
         for path in self._folder.iterdir():
-            named = _FILE.fullmatch(path.name)
-            if named is not None and named[1] < oldest:
+            name_match = _FILE_NAME.fullmatch(path.name)
+            if name_match is not None and name_match[1] < oldest_kept:
                 path.unlink(missing_ok=True)
         # A process id comes back when a container is restarted, and two writers must never share a file.
         name = f"predictions-{day}-{os.getpid()}-{secrets.token_hex(3)}.jsonl"
         return (self._folder / name).open("xb", buffering=0)
 
 
-class StandardOutput:
-    """Standard output, for containers. The `guard` keeps the lines of several workers apart."""
+class StdoutSink:
+    """Standard output, for containers. The `stdout_lock` keeps the lines of several workers apart."""
 
-    def __init__(self, guard: Guard | None = None) -> None:
-        self._guard = guard
+    def __init__(self, lock: StdoutLock | None = None) -> None:
+        self._lock = lock
 
     def write(self, lines: bytes, _day: dt.date, /) -> None:
         """Write and flush."""
-        held = self._guard is not None and self._guard.acquire(timeout=GUARD_SECONDS)
+        acquired = self._lock is not None and self._lock.acquire(timeout=STDOUT_LOCK_TIMEOUT_SECONDS)
         try:
             sys.stdout.buffer.write(lines)
             sys.stdout.buffer.flush()
         finally:
-            if self._guard is not None and held:
-                self._guard.release()
+            if self._lock is not None and acquired:
+                self._lock.release()
 
     def close(self) -> None:
         """Nothing to end: it belongs to the process."""

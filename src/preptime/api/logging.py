@@ -7,7 +7,7 @@ import logging
 
 import msgspec
 
-FACTS = ("request_id", "endpoint", "status", "key_name", "bundle")
+EXTRA_FIELDS = ("request_id", "endpoint", "status", "key_name", "bundle")
 """What a message may carry beside its words: `logger.error("…", extra={"request_id": …})`."""
 
 
@@ -16,21 +16,21 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end."""
-        moment = dt.datetime.fromtimestamp(record.created, dt.UTC)
+        timestamp = dt.datetime.fromtimestamp(record.created, dt.UTC)
         document: dict[str, object] = {
-            "time": moment.isoformat(timespec="milliseconds"),
+            "time": timestamp.isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "process": record.process,
             "message": record.getMessage(),
         }
-        document |= {name: value for name in FACTS if (value := getattr(record, name, None)) is not None}
+        document |= {name: value for name in EXTRA_FIELDS if (value := getattr(record, name, None)) is not None}
         if record.exc_info:
-            document["trace"] = self.formatException(record.exc_info)
+            document["traceback"] = self.formatException(record.exc_info)
         return msgspec.json.encode(document, enc_hook=str).decode()
 
 
-class Unexpected(logging.Filter):
+class GranianThreadWarningFilter(logging.Filter):
     """Keeps back one warning of Granian's: a thread for every request that may wait is how the queue is bounded."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -43,11 +43,11 @@ def log_config(level: str) -> dict[str, object]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"unexpected": {"()": "preptime.api.logging.Unexpected"}},
+        "filters": {"granian_thread_warning": {"()": "preptime.api.logging.GranianThreadWarningFilter"}},
         "formatters": {"json": {"()": "preptime.api.logging.JsonFormatter"}},
         "handlers": {
             "stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"},
         },
         "root": {"level": level.upper(), "handlers": ["stderr"]},
-        "loggers": {"_granian": {"level": level.upper(), "propagate": True, "filters": ["unexpected"]}},
+        "loggers": {"_granian": {"level": level.upper(), "propagate": True, "filters": ["granian_thread_warning"]}},
     }

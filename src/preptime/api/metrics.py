@@ -11,16 +11,16 @@ from preptime.api.counts import (
     BUCKETS_SECONDS,
     DROPPED,
     FIRST_BUCKET,
-    LOG_ROW,
+    PREDICTION_LOG_LABELS,
     ORDERS,
     REQUESTS,
     SECONDS,
     WRITTEN,
-    Counts,
-    Row,
+    MetricsStore,
+    MetricsRow,
     WorkerState,
-    shared_rows,
-    shared_states,
+    read_shared_rows,
+    read_live_states,
 )
 
 STALE_SECONDS = 10.0
@@ -29,125 +29,125 @@ STALE_SECONDS = 10.0
 Samples = Iterable[tuple[Mapping[str, str], float]]
 
 
-class Metrics(Counts):
+class WorkerMetrics(MetricsStore):
     """One worker's counts, and everybody's when asked."""
 
     def __init__(self, folder: Path | None, *, stale_seconds: float = STALE_SECONDS) -> None:
         """Without a `folder` a worker knows of itself alone. One silent for `stale_seconds` is taken for gone."""
         super().__init__(folder)
-        self._shared = folder
+        self._shared_folder = folder
         self._stale_seconds = stale_seconds
 
     def render(self) -> bytes:
         """Everything counted by all workers."""
-        if self._shared is not None:
-            return rendered(self._shared, stale_seconds=self._stale_seconds)
-        return exposition(self.own_rows(), [self.state] if self.state else [], time.time())
+        if self._shared_folder is not None:
+            return render_metrics(self._shared_folder, stale_seconds=self._stale_seconds)
+        return format_exposition(self.own_rows(), [self.state] if self.state else [], time.time())
 
 
-def rendered(folder: Path, *, stale_seconds: float = STALE_SECONDS) -> bytes:
+def render_metrics(folder: Path, *, stale_seconds: float = STALE_SECONDS) -> bytes:
     """What all workers of `folder` counted and say."""
-    return exposition(shared_rows(folder), shared_states(folder, stale_seconds=stale_seconds), time.time())
+    return format_exposition(read_shared_rows(folder), read_live_states(folder, stale_seconds=stale_seconds), time.time())
 
 
-def exposition(rows: Iterable[Row], states: Iterable[WorkerState], now: float) -> bytes:
+def format_exposition(rows: Iterable[MetricsRow], states: Iterable[WorkerState], now: float) -> bytes:
     """The page of metrics at `now`, seconds since 1970."""
-    sums = _summed(rows)
-    log = sums.pop(LOG_ROW, (0.0,) * 2)
-    lines = [*_requests(sums), *_logged(log[WRITTEN], log[DROPPED]), *_workers(list(states), now)]
+    sums = _sum_rows(rows)
+    log = sums.pop(PREDICTION_LOG_LABELS, (0.0,) * 2)
+    lines = [*_request_lines(sums), *_prediction_log_lines(log[WRITTEN], log[DROPPED]), *_worker_lines(list(states), now)]
     return "\n".join([*lines, ""]).encode()
 
 
-def _summed(rows: Iterable[Row]) -> dict[tuple[str, str, str], tuple[float, ...]]:
+def _sum_rows(rows: Iterable[MetricsRow]) -> dict[tuple[str, str, str], tuple[float, ...]]:
     sums: dict[tuple[str, str, str], tuple[float, ...]] = {}
     for row in rows:
-        before = sums.get(row.labels)
-        sums[row.labels] = row.numbers if before is None else _added(before, row.numbers)
-    return {labels: numbers for labels, numbers in sums.items() if labels == LOG_ROW or numbers[REQUESTS]}
+        total = sums.get(row.labels)
+        sums[row.labels] = row.values if total is None else _add_values(total, row.values)
+    return {labels: numbers for labels, numbers in sums.items() if labels == PREDICTION_LOG_LABELS or numbers[REQUESTS]}
 
 
-def _added(left: tuple[float, ...], right: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(one + other for one, other in zip(left, right, strict=True))
+def _add_values(left: tuple[float, ...], right: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(left_value + right_value for left_value, right_value in zip(left, right, strict=True))
 
 
-def _requests(sums: Mapping[tuple[str, str, str], tuple[float, ...]]) -> Iterator[str]:
-    named = [
-        ({"endpoint": one, "status": two, "key": three}, sums[one, two, three]) for one, two, three in sorted(sums)
+def _request_lines(sums: Mapping[tuple[str, str, str], tuple[float, ...]]) -> Iterator[str]:
+    labeled_values = [
+        ({"endpoint": endpoint, "status": status, "key": key}, sums[endpoint, status, key]) for endpoint, status, key in sorted(sums)
     ]
     name = "preptime_requests_total"
-    yield from _family(
-        name, "counter", "Answered requests for predictions.", [(labels, of[REQUESTS]) for labels, of in named]
+    yield from _metric_family(
+        name, "counter", "Answered requests for predictions.", [(labels, values[REQUESTS]) for labels, values in labeled_values]
     )
     name = "preptime_orders_total"
-    yield from _family(name, "counter", "Orders asked for.", [(labels, of[ORDERS]) for labels, of in named])
+    yield from _metric_family(name, "counter", "Orders asked for.", [(labels, values[ORDERS]) for labels, values in labeled_values])
     by_endpoint: dict[str, tuple[float, ...]] = {}
-    for labels, numbers in named:
-        before = by_endpoint.get(labels["endpoint"])
-        by_endpoint[labels["endpoint"]] = numbers if before is None else _added(before, numbers)
-    name = "preptime_request_seconds"
-    yield from _head(name, "histogram", "Seconds from a request's first byte in the worker to its answer.")
+    for labels, numbers in labeled_values:
+        previous = by_endpoint.get(labels["endpoint"])
+        by_endpoint[labels["endpoint"]] = numbers if previous is None else _add_values(previous, numbers)
+    name = "preptime_request_duration_seconds"
+    yield from _metric_header(name, "histogram", "Seconds from a request's first byte in the worker to its answer.")
     for endpoint, numbers in by_endpoint.items():
         total = 0.0
         for bound, count in zip((*BUCKETS_SECONDS, "+Inf"), numbers[FIRST_BUCKET:], strict=True):
             total += count
-            yield _sample(f"{name}_bucket", {"endpoint": endpoint, "le": str(bound)}, total)
-        yield _sample(f"{name}_sum", {"endpoint": endpoint}, numbers[SECONDS])
-        yield _sample(f"{name}_count", {"endpoint": endpoint}, total)
+            yield _format_sample(f"{name}_bucket", {"endpoint": endpoint, "le": str(bound)}, total)
+        yield _format_sample(f"{name}_sum", {"endpoint": endpoint}, numbers[SECONDS])
+        yield _format_sample(f"{name}_count", {"endpoint": endpoint}, total)
 
 
-def _logged(written: float, dropped: float) -> Iterator[str]:
+def _prediction_log_lines(written: float, dropped: float) -> Iterator[str]:
     name = "preptime_prediction_log_written_total"
-    yield from _family(name, "counter", "Requests written to the prediction log.", [({}, written)])
+    yield from _metric_family(name, "counter", "Requests written to the prediction log.", [({}, written)])
     name = "preptime_prediction_log_dropped_total"
-    yield from _family(name, "counter", "Requests that the prediction log could not keep.", [({}, dropped)])
+    yield from _metric_family(name, "counter", "Requests that the prediction log could not keep.", [({}, dropped)])
 
 
-def _workers(states: list[WorkerState], now: float) -> Iterator[str]:
-    def gauge(name: str, words: str, samples: Samples) -> Iterator[str]:
-        return _family(f"preptime_{name}", "gauge", words, samples)
+def _worker_lines(states: list[WorkerState], now: float) -> Iterator[str]:
+    def gauge(name: str, help_text: str, samples: Samples) -> Iterator[str]:
+        return _metric_family(f"preptime_{name}", "gauge", help_text, samples)
 
     ready = [state for state in states if state.ready]
-    numbers = defaultdict[str, int](int)
+    champion_numbers = defaultdict[str, int](int)
     for state in ready:
-        numbers[state.bundle] = max(numbers[state.bundle], state.number)
+        champion_numbers[state.bundle] = max(champion_numbers[state.bundle], state.champion_number)
     yield from gauge("workers", "Workers that live.", [({}, len(states))])
-    yield from gauge("workers_ready", "Workers that predict, by bundle.", _by_bundle(one.bundle for one in ready))
+    yield from gauge("workers_ready", "Workers that predict, by bundle.", _count_by_bundle(state.bundle for state in ready))
     yield from gauge(
         "champion_number",
         "Number in the champion log of what is served, by bundle.",
-        [({"bundle": bundle}, number) for bundle, number in sorted(numbers.items())],
+        [({"bundle": bundle}, number) for bundle, number in sorted(champion_numbers.items())],
     )
     yield from gauge(
-        "workers_refusing",
+        "workers_rejecting_champion",
         "Workers that refused the latest champion, by that bundle.",
-        _by_bundle(one.refused for one in states if one.refused),
+        _count_by_bundle(state.rejected_bundle for state in states if state.rejected_bundle),
     )
-    trouble = sum(1 for state in states if state.trouble and not state.refused)
-    yield from gauge("workers_without_store", "Workers that cannot ask the store.", [({}, trouble)])
-    ages: Samples = [({}, now - min(state.history_at for state in ready))] if ready else []
+    without_store = sum(1 for state in states if state.champion_error and not state.rejected_bundle)
+    yield from gauge("workers_without_store", "Workers that cannot ask the store.", [({}, without_store)])
+    ages: Samples = [({}, now - min(state.history_timestamp for state in ready))] if ready else []
     yield from gauge("history_age_seconds", "Age of the oldest history served, from its date's midnight (UTC).", ages)
 
 
-def _by_bundle(bundles: Iterable[str]) -> Samples:
+def _count_by_bundle(bundles: Iterable[str]) -> Samples:
     return [({"bundle": bundle}, count) for bundle, count in sorted(Counter(bundles).items())]
 
 
-def _family(name: str, kind: str, words: str, samples: Samples) -> Iterator[str]:
-    yield from _head(name, kind, words)
+def _metric_family(name: str, metric_type: str, help_text: str, samples: Samples) -> Iterator[str]:
+    yield from _metric_header(name, metric_type, help_text)
     for labels, value in samples:
-        yield _sample(name, labels, value)
+        yield _format_sample(name, labels, value)
 
 
-def _head(name: str, kind: str, words: str) -> Iterator[str]:
-    yield f"# HELP {name} {words}"
-    yield f"# TYPE {name} {kind}"
+def _metric_header(name: str, metric_type: str, help_text: str) -> Iterator[str]:
+    yield f"# HELP {name} {help_text}"
+    yield f"# TYPE {name} {metric_type}"
 
 
-def _sample(name: str, labels: Mapping[str, str], value: float) -> str:
-    inside = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
+def _format_sample(name: str, labels: Mapping[str, str], value: float) -> str:
+    label_text = ",".join(f'{label}="{_escape_label_value(text)}"' for label, text in labels.items())
     number = int(value) if float(value).is_integer() else value
-    return f"{name}{{{inside}}} {number}" if inside else f"{name} {number}"
+    return f"{name}{{{label_text}}} {number}" if label_text else f"{name} {number}"
 
 
-def _escaped(text: str) -> str:
+def _escape_label_value(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -12,121 +12,121 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from preptime.domain.timestamps import (
-    BLANKS,
+    WHITESPACE,
     EARLIEST_SECONDS,
-    EPOCH,
+    EPOCH_PATTERN,
     LATEST_SECONDS,
     MICROSECONDS,
-    TIMESTAMP,
-    epoch_microseconds,
-    offset_seconds,
+    TIMESTAMP_PATTERN,
+    parse_epoch,
+    parse_utc_offset,
 )
-from preptime.features.clock import DAY_SECONDS
+from preptime.features.clock import SECONDS_PER_DAY
 
-_TEXT = re.compile(TIMESTAMP)
-_EPOCH = re.compile(EPOCH)
+_TIMESTAMP_PATTERN = re.compile(TIMESTAMP_PATTERN)
+_EPOCH_PATTERN = re.compile(EPOCH_PATTERN)
 _EARLIEST, _LATEST = EARLIEST_SECONDS * MICROSECONDS, LATEST_SECONDS * MICROSECONDS
-_LARGEST = 10**19
+_MAX_EPOCH = 10**19
 """Beyond every epoch, nanoseconds included."""
-_MINUTE = 60 * MICROSECONDS
-_DAY = DAY_SECONDS * MICROSECONDS
-_SIXTY = tuple(f"{number:02d}" for number in range(60))
-_CLOCKS = tuple(f"{hour:02d}:{minute}" for hour in range(24) for minute in _SIXTY)
-_MINUTES = {clock: number * _MINUTE for number, clock in enumerate(_CLOCKS)}
-_SECONDS = {text: number * MICROSECONDS for number, text in enumerate(_SIXTY)}
+_MINUTE_MICROSECONDS = 60 * MICROSECONDS
+_DAY_MICROSECONDS = SECONDS_PER_DAY * MICROSECONDS
+_TWO_DIGITS = tuple(f"{number:02d}" for number in range(60))
+_CLOCK_TEXTS = tuple(f"{hour:02d}:{minute}" for hour in range(24) for minute in _TWO_DIGITS)
+_CLOCK_TO_MICROSECONDS = {clock: number * _MINUTE_MICROSECONDS for number, clock in enumerate(_CLOCK_TEXTS)}
+_SECOND_TO_MICROSECONDS = {text: number * MICROSECONDS for number, text in enumerate(_TWO_DIGITS)}
 """What a clock shows, both ways: looked up in a tenth of the time that it takes to compute."""
-_ORIGIN_DAY = date(1970, 1, 1).toordinal()
-_ORIGIN, _WALL_ORIGIN = datetime(1970, 1, 1, tzinfo=UTC), datetime(1970, 1, 1)
-_MICROSECOND = timedelta(microseconds=1)
+_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
+_UTC_EPOCH, _NAIVE_EPOCH = datetime(1970, 1, 1, tzinfo=UTC), datetime(1970, 1, 1)
+_ONE_MICROSECOND = timedelta(microseconds=1)
 
-Moment = tuple[int, int]
+LocalTimestamp = tuple[int, int]
 """Microseconds since 1970-01-01 00:00 on the restaurant's wall clock, and in UTC."""
 
 
-def read_moment(cell: object, zone: ZoneInfo) -> Moment | None:
+def parse_timestamp(cell: object, zone: ZoneInfo) -> LocalTimestamp | None:
     """The moment that a JSON value stands for, on the wall clock of `zone` unless it brings its own; None for none."""
     if type(cell) is str:
-        return _of_text(cell, zone)
-    if (type(cell) is int or type(cell) is float) and -_LARGEST < cell < _LARGEST:
-        return _of_epoch(cell, zone)
+        return _parse_text(cell, zone)
+    if (type(cell) is int or type(cell) is float) and -_MAX_EPOCH < cell < _MAX_EPOCH:
+        return _parse_epoch(cell, zone)
     return None
 
 
-def iso_text(moment: Moment, seconds: float) -> str:
-    """`moment` plus `seconds`, to the second: `2015-06-01T12:28:28+01:00`, with the offset of `moment`.
+def format_ready_at(timestamp: LocalTimestamp, seconds: float) -> str:
+    """`timestamp` plus `seconds`, to the second: `2015-06-01T12:28:28+01:00`, with the offset of `timestamp`.
 
     Where clocks are changed in between this is still the right moment, said with the offset from before the change.
     """
-    wall, utc = moment
-    ready = (wall + round(seconds * MICROSECONDS) + MICROSECONDS // 2) // MICROSECONDS
-    day, second = divmod(ready, DAY_SECONDS)
+    wall, utc = timestamp
+    ready_seconds = (wall + round(seconds * MICROSECONDS) + MICROSECONDS // 2) // MICROSECONDS
+    day, second = divmod(ready_seconds, SECONDS_PER_DAY)
     minute, second = divmod(second, 60)
-    shift = (wall - utc) // _MINUTE
-    return f"{_day_text(day)}T{_CLOCKS[minute]}:{_SIXTY[second]}{_offset_text(shift)}"
+    utc_offset_minutes = (wall - utc) // _MINUTE_MICROSECONDS
+    return f"{_format_day(day)}T{_CLOCK_TEXTS[minute]}:{_TWO_DIGITS[second]}{_format_offset(utc_offset_minutes)}"
 
 
-def _of_text(cell: str, zone: ZoneInfo) -> Moment | None:
-    text = cell.strip(BLANKS)
-    found = _TEXT.match(text)
-    if found is None:
-        return _of_epoch(int(text), zone) if _EPOCH.match(text) else None
-    day, clock, seconds, fraction, offset = found.groups()
-    wall = _day(day)
+def _parse_text(cell: str, zone: ZoneInfo) -> LocalTimestamp | None:
+    text = cell.strip(WHITESPACE)
+    text_match = _TIMESTAMP_PATTERN.match(text)
+    if text_match is None:
+        return _parse_epoch(int(text), zone) if _EPOCH_PATTERN.match(text) else None
+    day, clock, seconds, fraction, offset = text_match.groups()
+    wall = _parse_day(day)
     if wall is None:
         return None
-    wall += _MINUTES[clock]
+    wall += _CLOCK_TO_MICROSECONDS[clock]
     if seconds:
-        wall += _SECONDS[seconds]
+        wall += _SECOND_TO_MICROSECONDS[seconds]
     if fraction:
         wall += int(fraction) if len(fraction) == 6 else int(fraction[:6].ljust(6, "0"))
     if offset is None:
-        utc = wall - _shift_on_wall(wall, zone)
+        utc = wall - _utc_offset_at_wall_time(wall, zone)
         return (wall, utc) if _EARLIEST <= utc < _LATEST else None
-    shift = _offset(offset)
-    if shift == 0:
-        return _of_instant(wall, zone)
-    utc = wall - shift
+    utc_offset = _parse_offset(offset)
+    if utc_offset == 0:
+        return _from_utc(wall, zone)
+    utc = wall - utc_offset
     return (wall, utc) if _EARLIEST <= utc < _LATEST else None
 
 
-def _of_epoch(value: float, zone: ZoneInfo) -> Moment | None:
-    instant = epoch_microseconds(value)
-    return None if instant is None else _of_instant(instant, zone)
+def _parse_epoch(value: float, zone: ZoneInfo) -> LocalTimestamp | None:
+    utc = parse_epoch(value)
+    return None if utc is None else _from_utc(utc, zone)
 
 
-def _of_instant(instant: int, zone: ZoneInfo) -> Moment | None:
-    if not _EARLIEST <= instant < _LATEST:
+def _from_utc(utc: int, zone: ZoneInfo) -> LocalTimestamp | None:
+    if not _EARLIEST <= utc < _LATEST:
         return None
-    shift = (_ORIGIN + timedelta(0, 0, instant)).astimezone(zone).utcoffset() or timedelta()
-    return instant + shift // _MICROSECOND, instant
+    utc_offset = (_UTC_EPOCH + timedelta(0, 0, utc)).astimezone(zone).utcoffset() or timedelta()
+    return utc + utc_offset // _ONE_MICROSECOND, utc
 
 
-def _shift_on_wall(wall: int, zone: ZoneInfo) -> int:
-    moment = (_WALL_ORIGIN + timedelta(0, 0, wall)).replace(tzinfo=zone, fold=0)
-    return (moment.utcoffset() or timedelta()) // _MICROSECOND
+def _utc_offset_at_wall_time(wall: int, zone: ZoneInfo) -> int:
+    local_time = (_NAIVE_EPOCH + timedelta(0, 0, wall)).replace(tzinfo=zone, fold=0)
+    return (local_time.utcoffset() or timedelta()) // _ONE_MICROSECOND
 
 
 @lru_cache(maxsize=4096)
-def _day(text: str) -> int | None:
+def _parse_day(text: str) -> int | None:
     """The midnight at which a day begins, microseconds; None for a day that no calendar has."""
     try:
-        return (date.fromisoformat(text).toordinal() - _ORIGIN_DAY) * _DAY
+        return (date.fromisoformat(text).toordinal() - _EPOCH_ORDINAL) * _DAY_MICROSECONDS
     except ValueError:
         return None
 
 
 @lru_cache(maxsize=4096)
-def _day_text(days: int) -> str:
+def _format_day(days: int) -> str:
     """A day, counted from 1970-01-01, as ISO text."""
-    return date.fromordinal(_ORIGIN_DAY + days).isoformat()
+    return date.fromordinal(_EPOCH_ORDINAL + days).isoformat()
 
 
 @lru_cache(maxsize=4096)
-def _offset(text: str) -> int:
-    return offset_seconds(text) * MICROSECONDS
+def _parse_offset(text: str) -> int:
+    return parse_utc_offset(text) * MICROSECONDS
 
 
 @lru_cache(maxsize=4096)
-def _offset_text(minutes: int) -> str:
-    hours, rest = divmod(abs(minutes), 60)
-    return f"{'-' if minutes < 0 else '+'}{hours:02d}:{rest:02d}"
+def _format_offset(minutes: int) -> str:
+    hours, remaining_minutes = divmod(abs(minutes), 60)
+    return f"{'-' if minutes < 0 else '+'}{hours:02d}:{remaining_minutes:02d}"

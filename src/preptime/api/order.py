@@ -10,13 +10,13 @@ from msgspec import UNSET, UnsetType
 from preptime.domain.dictionary import order_column
 
 
-def described(name: str) -> msgspec.Meta:
+def column_meta(name: str) -> msgspec.Meta:
     """What the data dictionary says of a column of orders, for the schema."""
     column = order_column(name)
     unit = f", {column.unit}" if column.unit else ""
-    need = "Required for a prediction" if column.required else "Optional"
+    requirement = "Required for a prediction" if column.required_for else "Optional"
     return msgspec.Meta(
-        description=f"{column.meaning}{unit}. {need}; expected: {column.expected}. A number may be given as text.",
+        description=f"{column.description}{unit}. {requirement}; expected: {column.expected_text}. A number may be given as text.",
         examples=[column.example],
     )
 
@@ -28,15 +28,15 @@ class Order(msgspec.Struct, gc=False, omit_defaults=True):
     which names the field and says what was expected.
     """
 
-    order_acknowledged_at: Annotated[object, described("order_acknowledged_at")] = None
-    order_value_gbp: Annotated[object, described("order_value_gbp")] = None
-    restaurant_id: Annotated[object, described("restaurant_id")] = None
-    number_of_items: Annotated[object, described("number_of_items")] = None
-    country: Annotated[object, described("country")] = None
-    city: Annotated[object, described("city")] = None
-    type_of_food: Annotated[object, described("type_of_food")] = None
-    open_orders: Annotated[object, described("open_orders")] = None
-    order_id: Annotated[object, described("order_id")] = None
+    order_acknowledged_at: Annotated[object, column_meta("order_acknowledged_at")] = None
+    order_value_gbp: Annotated[object, column_meta("order_value_gbp")] = None
+    restaurant_id: Annotated[object, column_meta("restaurant_id")] = None
+    number_of_items: Annotated[object, column_meta("number_of_items")] = None
+    country: Annotated[object, column_meta("country")] = None
+    city: Annotated[object, column_meta("city")] = None
+    type_of_food: Annotated[object, column_meta("type_of_food")] = None
+    open_orders: Annotated[object, column_meta("open_orders")] = None
+    order_id: Annotated[object, column_meta("order_id")] = None
 
 
 class PredictionRequest(Order, gc=False):
@@ -52,7 +52,7 @@ class PredictionRequest(Order, gc=False):
     ] = None
 
 
-class Parameters(msgspec.Struct):
+class VertexParameters(msgspec.Struct):
     """What Vertex AI passes on beside instances."""
 
     models: list[str] | None = None
@@ -62,23 +62,23 @@ class VertexRequest(msgspec.Struct):
     """Vertex AI's contract for custom containers."""
 
     instances: Annotated[list[Order], msgspec.Meta(description="The orders, answered in this order.")]
-    parameters: Parameters | None = None
+    parameters: VertexParameters | None = None
 
 
-DATA_FRAME = (
+EXAMPLE_DATA_FRAME_JSON = (
     '{"order_acknowledged_at":{"0":1433158108000},"order_value_gbp":{"0":21.4},'
     '"restaurant_id":{"0":1326},"number_of_items":{"0":3}}'
 )
 
 
-class DemoRequest(msgspec.Struct):
+class TakeHomeRequest(msgspec.Struct):
     """The demo's contract."""
 
     json_data: Annotated[
         str,
         msgspec.Meta(
             description="`DataFrame.to_json()` of the orders: by column (pandas' default) or a list of records.",
-            examples=[DATA_FRAME],
+            examples=[EXAMPLE_DATA_FRAME_JSON],
             extra_json_schema={"contentMediaType": "application/json"},
         ),
     ]

@@ -11,160 +11,160 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from preptime.api.cells import Cells, as_columns
-from preptime.api.moments import Moment, read_moment
-from preptime.api.numbers import bounds, is_missing, read_number, read_whole
+from preptime.api.cells import OrderRow, rows_to_columns
+from preptime.api.moments import LocalTimestamp, parse_timestamp
+from preptime.api.numbers import column_bounds, is_missing, parse_number, parse_integer
 from preptime.api.order import Order
-from preptime.api.serving import Lookup, zone_of_country
+from preptime.api.serving import OrderLookup, time_zone_of_country
 from preptime.domain.dictionary import order_column
-from preptime.domain.order import UNKNOWN, OrderColumns
-from preptime.domain.timestamps import BLANKS, MICROSECONDS
-from preptime.domain.verdict import Reason
+from preptime.domain.order import UNKNOWN_CODE, OrderColumns
+from preptime.domain.timestamps import WHITESPACE, MICROSECONDS
+from preptime.domain.verdict import ValidationReason
 
-_VALUE, _RESTAURANT, _ITEMS, _OPEN = (
-    bounds(name) for name in ("order_value_gbp", "restaurant_id", "number_of_items", "open_orders")
+_VALUE_BOUNDS, _RESTAURANT_BOUNDS, _ITEMS_BOUNDS, _OPEN_ORDERS_BOUNDS = (
+    column_bounds(name) for name in ("order_value_gbp", "restaurant_id", "number_of_items", "open_orders")
 )
-_SHOWN = 60
+_MAX_SHOWN_CHARS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class InvalidOrder:
     """Why an order cannot be predicted: the first reason in declared order, and the field that it stands in."""
 
-    reason: Reason
+    reason: ValidationReason
     field: str
     value: object
 
     @property
     def message(self) -> str:
         """The field, its value, and what was expected."""
-        expected = order_column(self.field).expected
-        found = "is missing" if self.reason is Reason.MISSING_VALUE else f"is {shown(self.value)}"
-        return f"{self.field} {found}; expected {expected}."
+        expected = order_column(self.field).expected_text
+        problem = "is missing" if self.reason is ValidationReason.MISSING_VALUE else f"is {format_value(self.value)}"
+        return f"{self.field} {problem}; expected {expected}."
 
 
-class Rows(msgspec.Struct, frozen=True, gc=False):
+class ParsedOrders(msgspec.Struct, frozen=True, gc=False):
     """N orders as read."""
 
-    cells: list[Cells]
+    rows: list[OrderRow]
     """Those that can be predicted, in order."""
-    moments: list[Moment]
+    timestamps: list[LocalTimestamp]
     """When each of those was acknowledged, to the microsecond."""
-    faults: dict[int, Fault]
+    invalid_orders: dict[int, InvalidOrder]
     """By the place among all N: why the others cannot."""
 
     @property
     def columns(self) -> OrderColumns:
         """Those that can be predicted, as columns."""
-        return as_columns(self.cells)
+        return rows_to_columns(self.rows)
 
 
-def read_orders(orders: Sequence[Order], lookup: Lookup) -> Rows:
+def read_orders(orders: Sequence[Order], lookup: OrderLookup) -> ParsedOrders:
     """Read and judge N orders."""
-    faults: dict[int, Fault] = {}
-    moments: list[Moment] = []
-    cells: list[Cells] = []
-    for place, order in enumerate(orders):
-        read = _read(order, lookup)
-        if isinstance(read, Fault):
-            faults[place] = read
+    invalid_orders: dict[int, InvalidOrder] = {}
+    timestamps: list[LocalTimestamp] = []
+    rows: list[OrderRow] = []
+    for index, order in enumerate(orders):
+        parsed = _read_order(order, lookup)
+        if isinstance(parsed, InvalidOrder):
+            invalid_orders[index] = parsed
         else:
-            moments.append(read[0])
-            cells.append(read[1])
-    return Rows(cells, moments, faults)
+            timestamps.append(parsed[0])
+            rows.append(parsed[1])
+    return ParsedOrders(rows, timestamps, invalid_orders)
 
 
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     """A value in a message: at most sixty characters of it, nothing unprintable, nothing of what is nested."""
     if isinstance(value, str):
-        return repr(value) if len(value) <= _SHOWN else f"{value[:_SHOWN]!r}…"
+        return repr(value) if len(value) <= _MAX_SHOWN_CHARS else f"{value[:_MAX_SHOWN_CHARS]!r}…"
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"
     text = str(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return text if len(text) <= _MAX_SHOWN_CHARS else f"{text[:_MAX_SHOWN_CHARS]}…"
 
 
-_DECLARED = {reason: position for position, reason in enumerate(Reason)}
+_REASON_ORDER = {reason: position for position, reason in enumerate(ValidationReason)}
 
 
-def _read(order: Order, lookup: Lookup) -> tuple[Moment, Cells] | Fault:
-    restaurant = read_whole(order.restaurant_id, _RESTAURANT)
-    position = lookup.position(restaurant) if type(restaurant) is int else UNKNOWN
-    zone = lookup.zones[lookup.zone_code.item(position)]
-    if position == UNKNOWN and order.country is not None:
-        zone = _zone_of_stranger(order.country, lookup) or zone
-    moment = read_moment(order.order_acknowledged_at, zone)
-    value = read_number(order.order_value_gbp, _VALUE)
-    items = read_whole(order.number_of_items, _ITEMS)
+def _read_order(order: Order, lookup: OrderLookup) -> tuple[LocalTimestamp, OrderRow] | InvalidOrder:
+    restaurant = parse_integer(order.restaurant_id, _RESTAURANT_BOUNDS)
+    restaurant_index = lookup.restaurant_index(restaurant) if type(restaurant) is int else UNKNOWN_CODE
+    zone = lookup.zones[lookup.zone_index.item(restaurant_index)]
+    if restaurant_index == UNKNOWN_CODE and order.country is not None:
+        zone = _zone_of_unknown_restaurant(order.country, lookup) or zone
+    timestamp = parse_timestamp(order.order_acknowledged_at, zone)
+    order_value = parse_number(order.order_value_gbp, _VALUE_BOUNDS)
+    items = parse_integer(order.number_of_items, _ITEMS_BOUNDS)
     # By type: `isinstance` of an enumeration asks its class, which takes four times as long.
     if (
-        moment is None
+        timestamp is None
         or type(restaurant) is not int
-        or type(value) is not float
+        or type(order_value) is not float
         or type(items) is not int
-        or (order.open_orders is not None and _open_orders(order) is not None)
+        or (order.open_orders is not None and _check_open_orders(order) is not None)
     ):
-        return _fault(order, restaurant, moment, value, items)
-    countries, cities, foods = lookup.own
-    country, city, food = countries.item(position), cities.item(position), foods.item(position)
+        return _invalid_order(order, restaurant, timestamp, order_value, items)
+    countries, cities, foods = lookup.restaurant_categories
+    country, city, food = countries.item(restaurant_index), cities.item(restaurant_index), foods.item(restaurant_index)
     if order.country is not None or order.city is not None or order.type_of_food is not None:
-        of_country, of_city, of_food = lookup.codes
-        country = _code(order.country, of_country, country)
-        city = _code(order.city, of_city, city)
-        food = _code(order.type_of_food, of_food, food)
-    return moment, (moment[0] // MICROSECONDS, restaurant, value, items, country, city, food)
+        country_codes, city_codes, food_codes = lookup.category_codes
+        country = _category_code(order.country, country_codes, country)
+        city = _category_code(order.city, city_codes, city)
+        food = _category_code(order.type_of_food, food_codes, food)
+    return timestamp, (timestamp[0] // MICROSECONDS, restaurant, order_value, items, country, city, food)
 
 
-def _zone_of_stranger(country: object, lookup: Lookup) -> ZoneInfo | None:
+def _zone_of_unknown_restaurant(country: object, lookup: OrderLookup) -> ZoneInfo | None:
     """The zone of a restaurant that is not listed, by the country its order names; a code means a listed country."""
-    code = _code(country, lookup.codes[0], UNKNOWN)
-    if code != UNKNOWN:
-        return zone_of_country(lookup.countries[code])
-    return zone_of_country(country.strip(BLANKS)) if type(country) is str else None
+    code = _category_code(country, lookup.category_codes[0], UNKNOWN_CODE)
+    if code != UNKNOWN_CODE:
+        return time_zone_of_country(lookup.country_names[code])
+    return time_zone_of_country(country.strip(WHITESPACE)) if type(country) is str else None
 
 
-def _open_orders(order: Order) -> Reason | None:
+def _check_open_orders(order: Order) -> ValidationReason | None:
     """What is against a column that may be empty."""
-    read = read_whole(order.open_orders, _OPEN)
-    return read if isinstance(read, Reason) and read is not Reason.MISSING_VALUE else None
+    parsed = parse_integer(order.open_orders, _OPEN_ORDERS_BOUNDS)
+    return parsed if isinstance(parsed, ValidationReason) and parsed is not ValidationReason.MISSING_VALUE else None
 
 
-def _fault(
-    order: Order, restaurant: int | Reason, moment: Moment | None, value: float | Reason, items: int | Reason
-) -> Fault:
-    time = None
-    if moment is None:
-        time = Reason.MISSING_VALUE if is_missing(order.order_acknowledged_at) else Reason.UNPARSABLE_TIME
-    judged = (
+def _invalid_order(
+    order: Order, restaurant: int | ValidationReason, timestamp: LocalTimestamp | None, order_value: float | ValidationReason, items: int | ValidationReason
+) -> InvalidOrder:
+    time_reason = None
+    if timestamp is None:
+        time_reason = ValidationReason.MISSING_VALUE if is_missing(order.order_acknowledged_at) else ValidationReason.UNPARSABLE_TIME
+    checks = (
         (restaurant, "restaurant_id"),
-        (time, "order_acknowledged_at"),
-        (value, "order_value_gbp"),
+        (time_reason, "order_acknowledged_at"),
+        (order_value, "order_value_gbp"),
         (items, "number_of_items"),
-        (_open_orders(order), "open_orders"),
+        (_check_open_orders(order), "open_orders"),
     )
-    against = [(reason, field) for reason, field in judged if isinstance(reason, Reason)]
-    reason, field = min(against, key=lambda one: _DECLARED[one[0]])
-    return Fault(reason, field, getattr(order, field))
+    failures = [(reason, field) for reason, field in checks if isinstance(reason, ValidationReason)]
+    reason, field = min(failures, key=lambda one: _REASON_ORDER[one[0]])
+    return InvalidOrder(reason, field, getattr(order, field))
 
 
-def _code(cell: object, codes: dict[str, int], usual: int) -> int:
+def _category_code(cell: object, codes: dict[str, int], default: int) -> int:
     """The order's own category where it is understood, by name or by position; else its restaurant's."""
     if cell is None:
-        return usual
-    own = codes.get(cell, UNKNOWN) if type(cell) is str else UNKNOWN
-    if own == UNKNOWN:
-        own = _less_usual_code(cell, codes)
-    return usual if own == UNKNOWN else own
+        return default
+    code = codes.get(cell, UNKNOWN_CODE) if type(cell) is str else UNKNOWN_CODE
+    if code == UNKNOWN_CODE:
+        code = _parse_category_code(cell, codes)
+    return default if code == UNKNOWN_CODE else code
 
 
-def _less_usual_code(cell: object, codes: dict[str, int]) -> int:
+def _parse_category_code(cell: object, codes: dict[str, int]) -> int:
     if type(cell) is str:
-        name = cell.strip(BLANKS)
+        name = cell.strip(WHITESPACE)
         if name in codes:
             return codes[name]
-        whole = name.removesuffix(".0")  # pandas writes 3 as 3.0 beside empty cells
-        if whole.isascii() and whole.isdigit() and len(whole) < 10 and int(whole) < len(codes):
-            return int(whole)
+        digits = name.removesuffix(".0")  # pandas writes 3 as 3.0 beside empty cells
+        if digits.isascii() and digits.isdigit() and len(digits) < 10 and int(digits) < len(codes):
+            return int(digits)
     elif (type(cell) is int or type(cell) is float) and 0 <= cell < len(codes) and cell == int(cell):
         return int(cell)
-    return UNKNOWN
+    return UNKNOWN_CODE

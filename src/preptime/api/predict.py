@@ -15,27 +15,27 @@ from itertools import islice
 import msgspec
 from msgspec import UNSET
 
-from preptime.api.answer import Failure, Prediction, PredictionResponse, RowError, VertexResponse
-from preptime.api.cells import DEFAULT, FIRST_POINT, FIRST_QUANTILE, Cells, Told, tell
-from preptime.api.decoding import Asked, decode_demo, decode_request, decode_vertex
-from preptime.api.moments import Moment, iso_text
+from preptime.api.answer import PredictionError, Prediction, PredictionResponse, RowError, VertexResponse
+from preptime.api.cells import DEFAULT_COLUMN, FIRST_POINT_COLUMN, FIRST_QUANTILE_COLUMN, OrderRow, PredictionRow, run_inference
+from preptime.api.decoding import DecodedRequest, decode_take_home_request, decode_request, decode_vertex_request
+from preptime.api.moments import LocalTimestamp, format_ready_at
 from preptime.api.order import Order
-from preptime.api.orders import Fault, Rows, read_orders
-from preptime.api.problems import RefusedRequestError
-from preptime.api.serving import Serving
-from preptime.domain.prediction import BASES, DEFAULT_MODEL
+from preptime.api.orders import InvalidOrder, ParsedOrders, read_orders
+from preptime.api.problems import ApiError
+from preptime.api.serving import ActiveModel
+from preptime.domain.prediction import FALLBACK_LEVELS, DEFAULT_MODEL
 
-MOST_TOGETHER = 16_384
+MAX_BATCH_BYTES = 16_384
 """Bytes of bodies that are answered together: some hundred orders, 5 ms. Beyond 32 orders in a run of the graph nothing
 more is saved."""
 
-_P10, _P50, _P80, _P90 = range(FIRST_QUANTILE, FIRST_POINT)
+_P10, _P50, _P80, _P90 = range(FIRST_QUANTILE_COLUMN, FIRST_POINT_COLUMN)
 _encode = msgspec.json.Encoder().encode
 
-_Row = Prediction | Failure
+_ResponseItem = Prediction | PredictionError
 
 
-class Answer(msgspec.Struct, frozen=True, gc=False):
+class PredictionResult(msgspec.Struct, frozen=True, gc=False):
     """What goes back, and what it was asked for."""
 
     status: HTTPStatus
@@ -43,161 +43,161 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     orders: Sequence[Order]
 
 
-class Question(msgspec.Struct, frozen=True, gc=False):
+class PreparedRequest(msgspec.Struct, frozen=True, gc=False):
     """A request as read: what the bundle is to be asked, and how what it tells becomes the answer."""
 
-    cells: list[Cells]
-    points: bool
+    rows: list[OrderRow]
+    with_point_models: bool
     """Whether the point models are wanted too."""
-    answer: Callable[[Sequence[Told]], Answer]
+    build_result: Callable[[Sequence[PredictionRow]], PredictionResult]
 
 
-Read = Callable[[bytes, Serving, int], Question]
-"""Reads a body of at most so many orders. Raises `RefusedRequestError` for one that cannot be answered as a whole."""
+RequestReader = Callable[[bytes, ActiveModel, int], PreparedRequest]
+"""Reads a body of at most so many orders. Raises `ApiError` for one that cannot be answered as a whole."""
 
 
-class Job(msgspec.Struct, frozen=True, gc=False):
+class PredictionJob(msgspec.Struct, frozen=True, gc=False):
     """A request to be answered."""
 
-    read: Read
+    reader: RequestReader
     body: bytes
-    serving: Serving
+    active_model: ActiveModel
     max_orders: int
 
 
-def read_request(body: bytes, serving: Serving, max_orders: int) -> Question:
+def read_request(body: bytes, active_model: ActiveModel, max_orders: int) -> PreparedRequest:
     """`POST /v1/predictions`."""
-    return _question(decode_request(body), serving, max_orders, partial(PredictionResponse, serving.bundle.manifest.id))
+    return _prepare(decode_request(body), active_model, max_orders, partial(PredictionResponse, active_model.bundle.manifest.id))
 
 
-def read_vertex(body: bytes, serving: Serving, max_orders: int) -> Question:
+def read_vertex_request(body: bytes, active_model: ActiveModel, max_orders: int) -> PreparedRequest:
     """The route that Vertex AI calls."""
-    return _question(decode_vertex(body), serving, max_orders, VertexResponse)
+    return _prepare(decode_vertex_request(body), active_model, max_orders, VertexResponse)
 
 
-def read_demo(body: bytes, serving: Serving, max_orders: int) -> Question:
+def read_take_home_request(body: bytes, active_model: ActiveModel, max_orders: int) -> PreparedRequest:
     """`POST /predict`: seconds by model, a list each, null where a row cannot be predicted."""
-    asked = decode_demo(body)
-    rows = _read(asked, serving, max_orders)
+    decoded = decode_take_home_request(body)
+    parsed = _read_orders(decoded, active_model, max_orders)
 
-    def answer(told: Sequence[Told]) -> Answer:
-        lists = {
-            name: _spread([seconds[place] for _, seconds in told], rows, len(asked.orders))
-            for name, place in serving.places.items()
+    def build_result(prediction_rows: Sequence[PredictionRow]) -> PredictionResult:
+        seconds_by_model = {
+            name: _fill_gaps([seconds[column] for _, seconds in prediction_rows], parsed, len(decoded.orders))
+            for name, column in active_model.model_columns.items()
         }
-        return Answer(HTTPStatus.CREATED, _encode(lists), asked.orders)
+        return PredictionResult(HTTPStatus.CREATED, _encode(seconds_by_model), decoded.orders)
 
-    return Question(rows.cells, True, answer)
-
-
-def predict(body: bytes, serving: Serving, max_orders: int, read: Read = read_request) -> Answer:
-    """Answer one request. Raises `RefusedRequestError`."""
-    (outcome,) = answer_all([Job(read, body, serving, max_orders)])
-    if isinstance(outcome, RefusedRequestError):
-        raise outcome
-    return outcome
+    return PreparedRequest(parsed.rows, True, build_result)
 
 
-def answer_all(jobs: Sequence[Job]) -> list[Answer | RefusedRequestError]:
+def predict(body: bytes, active_model: ActiveModel, max_orders: int, reader: RequestReader = read_request) -> PredictionResult:
+    """Answer one request. Raises `ApiError`."""
+    (result,) = predict_batch([PredictionJob(reader, body, active_model, max_orders)])
+    if isinstance(result, ApiError):
+        raise result
+    return result
+
+
+def predict_batch(jobs: Sequence[PredictionJob]) -> list[PredictionResult | ApiError]:
     """An answer to each, or why there is none. Those that ask the same of the same bundle share a run of the graph."""
-    outcomes: dict[int, Answer | RefusedRequestError] = {}
-    together: dict[tuple[int, bool], list[tuple[int, Question]]] = {}
-    for place, job in enumerate(jobs):
+    results: dict[int, PredictionResult | ApiError] = {}
+    groups: dict[tuple[int, bool], list[tuple[int, PreparedRequest]]] = {}
+    for index, job in enumerate(jobs):
         try:
-            question = job.read(job.body, job.serving, job.max_orders)
-        except RefusedRequestError as error:
-            outcomes[place] = error
+            prepared = job.reader(job.body, job.active_model, job.max_orders)
+        except ApiError as error:
+            results[index] = error
         else:
-            together.setdefault((id(job.serving), question.points), []).append((place, question))
-    for (_, points), questions in together.items():
-        bundle = jobs[questions[0][0]].serving.bundle
-        told = iter(tell(bundle, [cells for _, question in questions for cells in question.cells], points))
-        for place, question in questions:
-            outcomes[place] = question.answer(list(islice(told, len(question.cells))))
-    return [outcomes[place] for place in range(len(jobs))]
+            groups.setdefault((id(job.active_model), prepared.with_point_models), []).append((index, prepared))
+    for (_, with_point_models), group in groups.items():
+        bundle = jobs[group[0][0]].active_model.bundle
+        prediction_rows = iter(run_inference(bundle, [row for _, prepared in group for row in prepared.rows], with_point_models))
+        for index, prepared in group:
+            results[index] = prepared.build_result(list(islice(prediction_rows, len(prepared.rows))))
+    return [results[index] for index in range(len(jobs))]
 
 
-def _question(asked: Asked, serving: Serving, max_orders: int, respond: Callable[[list[_Row]], object]) -> Question:
+def _prepare(decoded: DecodedRequest, active_model: ActiveModel, max_orders: int, build_body: Callable[[list[_ResponseItem]], object]) -> PreparedRequest:
     """A question after a prediction of every order."""
-    _check_models(asked.models, serving)
-    rows = _read(asked, serving, max_orders)
+    _check_models(decoded.models, active_model)
+    parsed = _read_orders(decoded, active_model, max_orders)
 
-    def answer(told: Sequence[Told]) -> Answer:
-        return Answer(HTTPStatus.OK, _encode(respond(_answers(asked, rows, told, serving))), asked.orders)
+    def build_result(prediction_rows: Sequence[PredictionRow]) -> PredictionResult:
+        return PredictionResult(HTTPStatus.OK, _encode(build_body(_build_items(decoded, parsed, prediction_rows, active_model))), decoded.orders)
 
-    return Question(rows.cells, any(name != DEFAULT_MODEL for name in asked.models), answer)
+    return PreparedRequest(parsed.rows, any(name != DEFAULT_MODEL for name in decoded.models), build_result)
 
 
-def _answers(asked: Asked, rows: Rows, told: Sequence[Told], serving: Serving) -> list[_Row]:
-    predicted = zip(told, rows.moments, strict=True)
-    wanted = [(name, serving.places[name]) for name in asked.models]
-    answers: list[_Row] = []
-    for place, order in enumerate(asked.orders):
-        if rows.faults and place in rows.faults:
-            answer: _Row = _failure(rows.faults[place])
+def _build_items(decoded: DecodedRequest, parsed: ParsedOrders, prediction_rows: Sequence[PredictionRow], active_model: ActiveModel) -> list[_ResponseItem]:
+    predicted_rows = zip(prediction_rows, parsed.timestamps, strict=True)
+    model_columns = [(name, active_model.model_columns[name]) for name in decoded.models]
+    items: list[_ResponseItem] = []
+    for index, order in enumerate(decoded.orders):
+        if parsed.invalid_orders and index in parsed.invalid_orders:
+            item: _ResponseItem = _build_error(parsed.invalid_orders[index])
         else:
-            answer = _prediction(*next(predicted), wanted)
+            item = _build_prediction(*next(predicted_rows), model_columns)
         if order.order_id is not None:
-            answer.order_id = _echo(order.order_id)
-        answers.append(answer)
-    return answers
+            item.order_id = _echo_order_id(order.order_id)
+        items.append(item)
+    return items
 
 
-def _read(asked: Asked, serving: Serving, max_orders: int) -> Rows:
-    if len(asked.orders) > max_orders:
-        raise RefusedRequestError(
+def _read_orders(decoded: DecodedRequest, active_model: ActiveModel, max_orders: int) -> ParsedOrders:
+    if len(decoded.orders) > max_orders:
+        raise ApiError(
             HTTPStatus.UNPROCESSABLE_ENTITY,
-            f"The request has {len(asked.orders):,} orders; {max_orders:,} are the most.",
+            f"The request has {len(decoded.orders):,} orders; {max_orders:,} are the most.",
             "Send them in several requests, or score the file with `preptime score`.",
             field="orders",
-            value=f"{len(asked.orders)} orders",
+            value=f"{len(decoded.orders)} orders",
             expected=f"at most {max_orders} orders",
         )
-    return read_orders(asked.orders, serving.lookup)
+    return read_orders(decoded.orders, active_model.lookup)
 
 
-def _check_models(models: Sequence[str], serving: Serving) -> None:
-    for place, name in enumerate(models):
-        if name not in serving.models and name != DEFAULT_MODEL:
-            listed = ", ".join((*serving.models, DEFAULT_MODEL))
-            raise RefusedRequestError(
+def _check_models(models: Sequence[str], active_model: ActiveModel) -> None:
+    for index, name in enumerate(models):
+        if name not in active_model.models and name != DEFAULT_MODEL:
+            allowed = ", ".join((*active_model.models, DEFAULT_MODEL))
+            raise ApiError(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
-                f"models[{place}] is {name[:60]!r}; expected one of {listed}.",
-                field=f"models[{place}]",
+                f"models[{index}] is {name[:60]!r}; expected one of {allowed}.",
+                field=f"models[{index}]",
                 value=name[:60],
-                expected=f"one of {listed}",
+                expected=f"one of {allowed}",
             )
 
 
-def _prediction(told: Told, moment: Moment, wanted: Sequence[tuple[str, int]]) -> Prediction:
+def _build_prediction(prediction_row: PredictionRow, timestamp: LocalTimestamp, model_columns: Sequence[tuple[str, int]]) -> Prediction:
     """What is answered to one order, without its `order_id`."""
-    basis, seconds = told
-    p50 = seconds[DEFAULT]
+    fallback_level, seconds = prediction_row
+    p50 = seconds[DEFAULT_COLUMN]
     return Prediction(
         prep_time_seconds=round(p50),
         p10=seconds[_P10],
         p50=seconds[_P50],
         p80=seconds[_P80],
         p90=seconds[_P90],
-        ready_at=iso_text(moment, p50),
-        basis=BASES[basis],
-        models={name: seconds[place] for name, place in wanted} if wanted else UNSET,
+        ready_at=format_ready_at(timestamp, p50),
+        fallback_level=FALLBACK_LEVELS[fallback_level],
+        models={name: seconds[column] for name, column in model_columns} if model_columns else UNSET,
     )
 
 
-def _failure(fault: Fault) -> Failure:
-    return Failure(error=RowError(str(fault.reason), fault.field, fault.message))
+def _build_error(invalid_order: InvalidOrder) -> PredictionError:
+    return PredictionError(error=RowError(str(invalid_order.reason), invalid_order.field, invalid_order.message))
 
 
-def _spread(values: list[float], rows: Rows, size: int) -> list[float | None]:
+def _fill_gaps(values: list[float], parsed: ParsedOrders, row_count: int) -> list[float | None]:
     """Values of the rows that can be predicted, in their places among all."""
-    if not rows.faults:
+    if not parsed.invalid_orders:
         return list(values)
-    found = iter(values)
-    return [None if place in rows.faults else next(found) for place in range(size)]
+    remaining = iter(values)
+    return [None if index in parsed.invalid_orders else next(remaining) for index in range(row_count)]
 
 
-def _echo(order_id: object) -> object:
+def _echo_order_id(order_id: object) -> object:
     """An identifier as it came: text or a number. What else somebody puts there identifies nothing."""
     if type(order_id) is str or type(order_id) is int:
         return order_id

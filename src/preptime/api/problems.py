@@ -34,13 +34,13 @@ class Problem(msgspec.Struct, omit_defaults=True, kw_only=True):
     request_id: Annotated[str | UnsetType, msgspec.Meta(description="To name in a report about this request.")] = UNSET
 
 
-class DemoError(msgspec.Struct):
+class TakeHomeError(msgspec.Struct):
     """An error as the demo's clients know it."""
 
     error: str
 
 
-class RefusedRequestError(PreptimeError):
+class ApiError(PreptimeError):
     """A request that cannot be answered: its status, and where in it the fault lies as far as that can be said."""
 
     def __init__(
@@ -64,13 +64,13 @@ class RefusedRequestError(PreptimeError):
         self.retry_after_seconds = retry_after_seconds
 
 
-Style = Callable[[RefusedRequestError, str], tuple[str, bytes]]
+ErrorFormatter = Callable[[ApiError, str], tuple[str, bytes]]
 """A refusal and the request's id as (content type, body)."""
 
 
-def as_problem(error: RefusedRequestError, request_id: str) -> tuple[str, bytes]:
+def format_problem(error: ApiError, request_id: str) -> tuple[str, bytes]:
     """The problem document of a refusal."""
-    found = Problem(
+    problem = Problem(
         title=error.status.phrase,
         status=error.status.value,
         detail=str(error),
@@ -80,10 +80,10 @@ def as_problem(error: RefusedRequestError, request_id: str) -> tuple[str, bytes]
         expected=error.expected or UNSET,
         request_id=request_id or UNSET,
     )
-    return PROBLEM_JSON, msgspec.json.encode(found)
+    return PROBLEM_JSON, msgspec.json.encode(problem)
 
 
-def as_demo_error(error: RefusedRequestError, request_id: str) -> tuple[str, bytes]:
+def format_take_home_error(error: ApiError, request_id: str) -> tuple[str, bytes]:
     """A refusal as the demo's clients know it. Their two sentences are kept to the letter."""
     text = str(error)
     if error.status is HTTPStatus.UNAUTHORIZED:
@@ -92,12 +92,12 @@ def as_demo_error(error: RefusedRequestError, request_id: str) -> tuple[str, byt
         text = "Request must be JSON"
     elif error.status is HTTPStatus.INTERNAL_SERVER_ERROR:
         text = f"{text} Request id: {request_id}."
-    return JSON, msgspec.json.encode(DemoError(text))
+    return JSON, msgspec.json.encode(TakeHomeError(text))
 
 
-def fault() -> RefusedRequestError:
+def internal_error() -> ApiError:
     """An unexpected fault: nothing of the inside is told; the server's log has it under the request's id."""
-    return RefusedRequestError(
+    return ApiError(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "Something went wrong on the server's side.",
         "Give the request id to whoever runs it.",

@@ -18,29 +18,29 @@ from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 from granian.server.mp import MPServer
 
-from preptime.api.access import check_keys
-from preptime.api.limits import THREADS_TO_SPARE
+from preptime.api.access import load_api_keys
+from preptime.api.limits import RESERVED_THREADS
 from preptime.api.logging import log_config
-from preptime.api.side import serve_side
-from preptime.api.temporary import metrics_folder
-from preptime.api.worker import open_named
+from preptime.api.side import run_health_server
+from preptime.api.temporary import temporary_metrics_folder
+from preptime.api.worker import start_worker_from_spec
 from preptime.errors import UsageError
 from preptime.settings import Settings
-from preptime.settings.address import free_address
+from preptime.settings.address import resolve_free_address
 
-APPLICATION = "preptime.api.front:make_application"
-CONNECTIONS = 1024
+DEFAULT_APPLICATION = "preptime.api.front:make_application"
+MAX_CONNECTIONS = 1024
 """Open connections of one worker; more wait in the system's queue, which is as long again."""
 
-YOUNG_SECONDS = 5.5
+EARLY_EXIT_SECONDS = 5.5
 """Granian's measure: a worker that dies again so soon after it was started in another's place may go on like that."""
-PAUSE_SECONDS = 1.0
+RESPAWN_DELAY_SECONDS = 1.0
 """Before one is started in the place of a worker that died young."""
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
-class Workers(MPServer):
+class WorkerServer(MPServer):
     """Granian's, which end all together when one dies twice within seconds; here only when no other lives on."""
 
     def _respawn_workers(
@@ -51,55 +51,55 @@ class Workers(MPServer):
         delay: float = 0,
     ) -> None:
         now = time.monotonic()
-        if any(now - one.birth < YOUNG_SECONDS for one in self.wrks if one.idx in workers):
-            self.main_loop_interrupt.wait(PAUSE_SECONDS)
+        if any(now - worker.birth < EARLY_EXIT_SECONDS for worker in self.wrks if worker.idx in workers):
+            self.main_loop_interrupt.wait(RESPAWN_DELAY_SECONDS)
         super()._respawn_workers(workers, spawn_target, target_loader, delay)
         if len(self.wrks) > len(workers):
             self.respawned_wrks.clear()
 
 
-def serve(settings: Settings, application: str = APPLICATION) -> None:
+def serve(settings: Settings, application_spec: str = DEFAULT_APPLICATION) -> None:
     """Serve until SIGTERM or SIGINT; then stop accepting, finish what is under way within the grace time, return.
 
-    `application` is the `module:function` that makes a service's WSGI application, in every worker. Raises `UsageError`
+    `application_spec` is the `module:function` that makes a service's WSGI application, in every worker. Raises `UsageError`
     before anything is started: for a port in use, for keys that cannot be.
     """
-    check_keys(settings)
-    address = free_address(settings.host, settings.port, "PREPTIME_PORT")
+    load_api_keys(settings)
+    address = resolve_free_address(settings.host, settings.port, "PREPTIME_PORT")
     if settings.health_port is not None:
         if settings.health_port == settings.port:
             raise UsageError(
                 f"PREPTIME_HEALTH_PORT is {settings.port}, and so is PREPTIME_PORT.",
                 "Set another, or none: the API's own port answers health and metrics too.",
             )
-        free_address(settings.host, settings.health_port, "PREPTIME_HEALTH_PORT")
-    with ExitStack() as ending:
+        resolve_free_address(settings.host, settings.health_port, "PREPTIME_HEALTH_PORT")
+    with ExitStack() as exit_stack:
         if not settings.metrics_folder:
-            settings = msgspec.structs.replace(settings, metrics_folder=str(ending.enter_context(metrics_folder())))
-        _run(settings, application, address, ending)
+            settings = msgspec.structs.replace(settings, metrics_folder=str(exit_stack.enter_context(temporary_metrics_folder())))
+        _run(settings, application_spec, address, exit_stack)
 
 
-def _run(settings: Settings, application: str, address: str, ending: ExitStack) -> None:
+def _run(settings: Settings, application_spec: str, address: str, exit_stack: ExitStack) -> None:
     # A worker starts from nothing on every system: no lock, thread or file of this process goes with it.
     multiprocessing.set_start_method("spawn", force=True)
-    guard = multiprocessing.Lock() if settings.prediction_log == "stdout" else None
-    server = Workers(
-        application,
+    stdout_lock = multiprocessing.Lock() if settings.prediction_log == "stdout" else None
+    server = WorkerServer(
+        application_spec,
         address=address,
         port=settings.port,
         interface=Interfaces.WSGI,
         workers=settings.workers,
-        blocking_threads=settings.max_waiting + THREADS_TO_SPARE,
-        backpressure=CONNECTIONS,
-        backlog=CONNECTIONS,
+        blocking_threads=settings.max_concurrent_requests + RESERVED_THREADS,
+        backpressure=MAX_CONNECTIONS,
+        backlog=MAX_CONNECTIONS,
         http=HTTPModes.http1,
         websockets=False,
         log_level=LogLevels(settings.log_level),
         log_dictconfig=log_config(settings.log_level),
         respawn_failed_workers=True,
-        workers_kill_timeout=settings.grace_seconds,
+        workers_kill_timeout=settings.shutdown_timeout_seconds,
     )
-    _LOG.info("Settings: %s", ", ".join(f"{name}={value}" for name, value in settings.shown().items()))
+    logger.info("Settings: %s", ", ".join(f"{name}={value}" for name, value in settings.redacted().items()))
     if settings.health_port is not None:
-        ending.enter_context(serve_side(address, settings.health_port, Path(settings.metrics_folder)))
-    server.serve(target_loader=partial(open_named, settings, application, guard), wrap_loader=False)
+        exit_stack.enter_context(run_health_server(address, settings.health_port, Path(settings.metrics_folder)))
+    server.serve(target_loader=partial(start_worker_from_spec, settings, application_spec, stdout_lock), wrap_loader=False)

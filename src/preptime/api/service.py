@@ -8,11 +8,11 @@ from typing import Protocol
 
 import msgspec
 
-from preptime.api.limits import REFUSING, Places
-from preptime.api.predict import MOST_TOGETHER, Answer, Job, answer_all
-from preptime.api.problems import RefusedRequestError
-from preptime.api.serving import Serving
-from preptime.api.turns import Turns
+from preptime.api.limits import MAX_CONCURRENT_REJECTIONS, ConcurrencyLimiter
+from preptime.api.predict import MAX_BATCH_BYTES, PredictionResult, PredictionJob, predict_batch
+from preptime.api.problems import ApiError
+from preptime.api.serving import ActiveModel
+from preptime.api.turns import RequestBatcher
 
 
 class ApiSettings(Protocol):
@@ -27,7 +27,7 @@ class ApiSettings(Protocol):
         """The most orders in one request."""
 
     @property
-    def max_waiting(self) -> int:
+    def max_concurrent_requests(self) -> int:
         """The most prediction requests that one worker has in hand at once; one more is told to come back."""
 
     @property
@@ -39,13 +39,13 @@ class ApiSettings(Protocol):
         """`AIP_PREDICT_ROUTE`: where Vertex AI sends instances. No key is asked for: IAM stands in front of it."""
 
 
-class Champions(Protocol):
+class ChampionSource(Protocol):
     """What watches the store."""
 
-    def serving(self) -> Serving | None:
+    def active_model(self) -> ActiveModel | None:
         """The champion in use, or nothing before the first one."""
 
-    def refusal(self) -> str | None:
+    def champion_error(self) -> str | None:
         """Why the latest champion is not the one in use, or nothing when it is."""
 
 
@@ -56,14 +56,14 @@ class Keys(Protocol):
         """The name of a presented key, in constant time; None for a key that is not known."""
 
 
-class Log(Protocol):
+class PredictionRecorder(Protocol):
     """Where predictions are remembered."""
 
     def record(self, record: PredictionRecord) -> None:
         """Take a record. Never blocks and never raises; what cannot be kept is counted."""
 
 
-class Metrics(Protocol):
+class RequestMetrics(Protocol):
     """What is counted."""
 
     def observe(self, endpoint: str, status: int, seconds: float, orders: int, key_name: str | None) -> None:
@@ -84,20 +84,20 @@ class PredictionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     bundle: str
     orders: Sequence[object]
     """The orders asked for, in order, as decoded: only the fields that a prediction reads, and `order_id`."""
-    answer: bytes
+    response: bytes
     """The response's body."""
 
-    def line(self) -> bytes:
+    def to_json_line(self) -> bytes:
         """One line of JSON without its end. For the writer's thread: an answer does not wait for it.
 
         An order nested so deeply that this thread cannot write what another could read is a null.
         """
         try:
-            return self._line(self.orders)
+            return self._encode(self.orders)
         except RecursionError:
-            return self._line([None] * len(self.orders))
+            return self._encode([None] * len(self.orders))
 
-    def _line(self, orders: Sequence[object]) -> bytes:
+    def _encode(self, orders: Sequence[object]) -> bytes:
         return msgspec.json.encode(
             {
                 "time": self.time,
@@ -106,7 +106,7 @@ class PredictionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
                 "endpoint": self.endpoint,
                 "bundle": self.bundle,
                 "orders": orders,
-                "answer": msgspec.Raw(self.answer),
+                "response": msgspec.Raw(self.response),
             }
         )
 
@@ -116,33 +116,33 @@ class Service:
     """The parts together. One per worker."""
 
     settings: ApiSettings
-    champions: Champions
+    champion_source: ChampionSource
     keys: Keys
-    log: Log
-    metrics: Metrics
-    turns: Turns[Job, Answer | RefusedRequestError] = field(init=False, repr=False)
+    log: PredictionRecorder
+    metrics: RequestMetrics
+    batcher: RequestBatcher[PredictionJob, PredictionResult | ApiError] = field(init=False, repr=False)
     """What answers requests, for all threads."""
-    places: Places = field(init=False, repr=False)
+    limiter: ConcurrencyLimiter = field(init=False, repr=False)
     """Of requests in hand."""
-    refusing: Places = field(init=False, repr=False)
+    rejecting: ConcurrencyLimiter = field(init=False, repr=False)
     """Of those that are heard out before they are refused."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "turns", Turns(answer_all, MOST_TOGETHER))
-        object.__setattr__(self, "places", Places(self.settings.max_waiting))
-        object.__setattr__(self, "refusing", Places(REFUSING))
+        object.__setattr__(self, "batcher", RequestBatcher(predict_batch, MAX_BATCH_BYTES))
+        object.__setattr__(self, "limiter", ConcurrencyLimiter(self.settings.max_concurrent_requests))
+        object.__setattr__(self, "rejecting", ConcurrencyLimiter(MAX_CONCURRENT_REJECTIONS))
 
-    def serving(self) -> Serving | None:
+    def active_model(self) -> ActiveModel | None:
         """The champion in use. Ask once per request, so that a request ends on the bundle it began with."""
-        return self.champions.serving()
+        return self.champion_source.active_model()
 
-    def refusal(self) -> str | None:
+    def champion_error(self) -> str | None:
         """Why the latest champion is not the one in use."""
-        return self.champions.refusal()
+        return self.champion_source.champion_error()
 
-    def key_name(self, presented: str) -> str | None:
+    def key_name(self, key: str) -> str | None:
         """The name of a presented key, or None."""
-        return self.keys.name_of(presented)
+        return self.keys.name_of(key)
 
     def record(self, record: PredictionRecord) -> None:
         """Remember an answered request."""

@@ -10,90 +10,90 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.api.cells import place_of
+from preptime.api.cells import column_of_model
 from preptime.bundle.bundle import Bundle
-from preptime.bundle.champions import Entry
-from preptime.domain.order import UNKNOWN
+from preptime.bundle.champions import LogEntry
+from preptime.domain.order import UNKNOWN_CODE
 from preptime.domain.prediction import DEFAULT_MODEL
-from preptime.domain.time_zones import zone, zone_name
+from preptime.domain.time_zones import load_time_zone, resolve_time_zone
 from preptime.errors import DataError
-from preptime.features.directory import Directory
+from preptime.features.directory import RestaurantIndex
 from preptime.features.history import History
 
 
 @dataclass(frozen=True, slots=True)
-class Lookup:
-    """A directory, ready to be asked about one order at a time. A code of `UNKNOWN` is -1, the arrays' last place."""
+class OrderLookup:
+    """A directory, ready to be asked about one order at a time. A code of `UNKNOWN_CODE` is -1, the arrays' last place."""
 
-    position: Callable[[int], int]
-    """The directory's own: the position of a restaurant, `UNKNOWN` for one that it lacks."""
-    zone_code: NDArray[np.int32]
+    restaurant_index: Callable[[int], int]
+    """The directory's own: the position of a restaurant, `UNKNOWN_CODE` for one that it lacks."""
+    zone_index: NDArray[np.int32]
     """[R + 1] position in `zones`; the last is the usual one, for strangers."""
     zones: tuple[ZoneInfo, ...]
-    own: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
-    """[R + 1] each: country, city, type of food of every restaurant; the last place is `UNKNOWN`."""
-    codes: tuple[dict[str, int], dict[str, int], dict[str, int]]
+    restaurant_categories: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
+    """[R + 1] each: country, city, type of food of every restaurant; the last place is `UNKNOWN_CODE`."""
+    category_codes: tuple[dict[str, int], dict[str, int], dict[str, int]]
     """The same three vocabularies: the position of each name."""
-    countries: tuple[str, ...]
+    country_names: tuple[str, ...]
     """The name at each position of the first."""
 
     @classmethod
-    def of(cls, directory: Directory) -> Lookup:
+    def from_restaurants(cls, restaurants: RestaurantIndex) -> OrderLookup:
         """Copies one small integer array per category: 16 bytes a restaurant."""
-        words = directory.vocabularies
-        last = np.int32(UNKNOWN)
+        vocabularies = restaurants.vocabularies
+        unknown = np.int32(UNKNOWN_CODE)
         return cls(
-            directory.position,
-            np.append(directory.time_zone, np.int32(directory.usual_zone)),
-            tuple(zone(name) for name in words.time_zone or ("UTC",)),
+            restaurants.position,
+            np.append(restaurants.time_zone, np.int32(restaurants.most_common_time_zone)),
+            tuple(load_time_zone(name) for name in vocabularies.time_zone or ("UTC",)),
             (
-                np.append(directory.country, last),
-                np.append(directory.city, last),
-                np.append(directory.type_of_food, last),
+                np.append(restaurants.country, unknown),
+                np.append(restaurants.city, unknown),
+                np.append(restaurants.type_of_food, unknown),
             ),
-            (_positions(words.country), _positions(words.city), _positions(words.type_of_food)),
-            words.country,
+            (_index_by_name(vocabularies.country), _index_by_name(vocabularies.city), _index_by_name(vocabularies.type_of_food)),
+            vocabularies.country,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class ActiveModel:
     """One champion in use."""
 
     bundle: Bundle
-    entry: Entry
+    entry: LogEntry
     loaded_at: str
     """UTC time at which this worker put it to use, as text."""
-    lookup: Lookup
+    lookup: OrderLookup
     models: tuple[str, ...]
     """Its point models, in the graph's order; `quantile` is not among them."""
-    places: dict[str, int]
+    model_columns: dict[str, int]
     """Where a model's seconds stand in what is told of an order, by name; `quantile` too."""
 
     @classmethod
-    def of(cls, bundle: Bundle, entry: Entry, loaded_at: str) -> Serving:
+    def from_bundle(cls, bundle: Bundle, entry: LogEntry, loaded_at: str) -> ActiveModel:
         """Prepare a verified bundle. `entry` is the promotion that made it the champion."""
         models = tuple(name for name in bundle.manifest.models if name != DEFAULT_MODEL)
-        history = _unwrapped(bundle.history)
-        prepared = Bundle(bundle.folder, bundle.manifest, history, bundle.graph)
-        places = {name: place_of(name, models) for name in bundle.manifest.models}
-        return cls(prepared, entry, loaded_at, Lookup.of(history.directory), models, places)
+        history = _as_plain_history(bundle.history)
+        prepared_bundle = Bundle(bundle.folder, bundle.manifest, history, bundle.graph)
+        model_columns = {name: column_of_model(name, models) for name in bundle.manifest.models}
+        return cls(prepared_bundle, entry, loaded_at, OrderLookup.from_restaurants(history.restaurants), models, model_columns)
 
 
 @lru_cache(maxsize=1024)
-def zone_of_country(country: str) -> ZoneInfo | None:
+def time_zone_of_country(country: str) -> ZoneInfo | None:
     """The zone of a country that a stranger's order names, or None: it is a courtesy, the usual zone stands in."""
     try:
-        return zone(zone_name(country, None))
+        return load_time_zone(resolve_time_zone(country, None))
     except DataError:
         return None
 
 
-def _unwrapped(history: History) -> History:
+def _as_plain_history(history: History) -> History:
     """The same mapped memory as plain arrays: every step of `np.memmap` costs, 17 µs together for one order."""
-    plain = {name: np.asarray(array) for name, array in history.arrays().items()}
-    return History.from_arrays(history.date, history.vocabularies, plain)
+    plain_arrays = {name: np.asarray(array) for name, array in history.arrays().items()}
+    return History.from_arrays(history.date, history.vocabularies, plain_arrays)
 
 
-def _positions(words: tuple[str, ...]) -> dict[str, int]:
-    return {word: code for code, word in enumerate(words)}
+def _index_by_name(names: tuple[str, ...]) -> dict[str, int]:
+    return {name: code for code, name in enumerate(names)}

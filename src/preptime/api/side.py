@@ -15,15 +15,15 @@ from socketserver import BaseServer, ThreadingTCPServer
 
 import msgspec
 
-from preptime.api.counts import shared_states
-from preptime.api.metrics import STALE_SECONDS, rendered
+from preptime.api.counts import read_live_states
+from preptime.api.metrics import STALE_SECONDS, render_metrics
 
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-SOCKET_SECONDS = 10.0
+METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+SOCKET_TIMEOUT_SECONDS = 10.0
 """A client that says nothing for so long is hung up on."""
 
 
-class Readiness(msgspec.Struct, frozen=True):
+class ServerReadiness(msgspec.Struct, frozen=True):
     """The document of `/readyz` on this port."""
 
     ready: bool
@@ -31,33 +31,33 @@ class Readiness(msgspec.Struct, frozen=True):
     workers: int
     bundles: list[str]
     """What they serve: one bundle, but for the seconds of a change."""
-    trouble: list[str]
+    errors: list[str]
     """Why what is served may not be the latest champion."""
 
 
-class Handler(BaseHTTPRequestHandler):
+class HealthHandler(BaseHTTPRequestHandler):
     """Three pages, and nothing else."""
 
-    timeout = SOCKET_SECONDS
+    timeout = SOCKET_TIMEOUT_SECONDS
     server_version = "preptime"
     sys_version = ""
 
-    def __init__(self, folder: Path, request: socket, client: tuple[str, int], server: BaseServer) -> None:
-        self._folder = folder  # first: what it is made of also answers the request
+    def __init__(self, metrics_folder: Path, request: socket, client: tuple[str, int], server: BaseServer) -> None:
+        self._metrics_folder = metrics_folder  # first: what it is made of also answers the request
         super().__init__(request, client, server)
 
     def do_GET(self) -> None:
         """Answer one request."""
         match self.path.partition("?")[0]:
             case "/healthz":
-                self._answer(200, "application/json", b'{"status":"ok"}')
+                self._respond(200, "application/json", b'{"status":"ok"}')
             case "/readyz":
-                readiness = read_readiness(self._folder)
-                self._answer(200 if readiness.ready else 503, "application/json", msgspec.json.encode(readiness))
+                readiness = read_readiness(self._metrics_folder)
+                self._respond(200 if readiness.ready else 503, "application/json", msgspec.json.encode(readiness))
             case "/metrics":
-                self._answer(200, METRICS_TYPE, rendered(self._folder))
+                self._respond(200, METRICS_CONTENT_TYPE, render_metrics(self._metrics_folder))
             case _:
-                self._answer(404, "text/plain; charset=utf-8", b"Here are /healthz, /readyz and /metrics.\n")
+                self._respond(404, "text/plain; charset=utf-8", b"Here are /healthz, /readyz and /metrics.\n")
 
     def do_HEAD(self) -> None:
         """The same without its body."""
@@ -66,50 +66,50 @@ class Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, *_: object, **__: object) -> None:
         """What the library itself refuses, in our own words: a method that is not there, a line that is no request."""
         if code == HTTPStatus.NOT_IMPLEMENTED:
-            self._answer(405, "text/plain; charset=utf-8", b"Here GET and HEAD are answered.\n", Allow="GET, HEAD")
+            self._respond(405, "text/plain; charset=utf-8", b"Here GET and HEAD are answered.\n", Allow="GET, HEAD")
         else:
-            self._answer(code, "text/plain; charset=utf-8", b"This is no request.\n")
+            self._respond(code, "text/plain; charset=utf-8", b"This is no request.\n")
 
     def log_message(self, *_: object, **__: object) -> None:
         """Nothing: probes come every few seconds."""
 
-    def _answer(self, status: int, kind: str, body: bytes, **headers: str) -> None:
+    def _respond(self, status: int, content_type: str, body: bytes, **headers: str) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Type", kind)
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
 
 
-class SideServer(ThreadingTCPServer):
+class HealthServer(ThreadingTCPServer):
     """A thread for each request. Not the library's HTTP server, which asks for its own name when it starts."""
 
     daemon_threads = True
     allow_reuse_address = os.name == "posix"
 
-    def __init__(self, address: str, port: int, folder: Path) -> None:
+    def __init__(self, address: str, port: int, metrics_folder: Path) -> None:
         self.address_family = AF_INET6 if ":" in address else AF_INET
-        super().__init__((address, port), partial(Handler, folder))
+        super().__init__((address, port), partial(HealthHandler, metrics_folder))
 
 
-def read_readiness(folder: Path) -> Readiness:
+def read_readiness(metrics_folder: Path) -> ServerReadiness:
     """What the workers that live say together."""
-    states = shared_states(folder, stale_seconds=STALE_SECONDS)
-    return Readiness(
+    states = read_live_states(metrics_folder, stale_seconds=STALE_SECONDS)
+    return ServerReadiness(
         ready=bool(states) and all(state.ready for state in states),
         workers=len(states),
         bundles=sorted({state.bundle for state in states if state.ready}),
-        trouble=sorted({state.trouble for state in states if state.trouble}),
+        errors=sorted({state.champion_error for state in states if state.champion_error}),
     )
 
 
 @contextmanager
-def serve_side(address: str, port: int, folder: Path) -> Iterator[None]:
+def run_health_server(address: str, port: int, metrics_folder: Path) -> Iterator[None]:
     """Answer in a thread for as long as the context lasts."""
-    server = SideServer(address, port, folder)
+    server = HealthServer(address, port, metrics_folder)
     thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
     thread.start()
     try:

@@ -8,34 +8,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from preptime.api.living import hold, is_held
+from preptime.api.living import lock_file, is_locked
 
-PREFIX = "preptime-serve-"
-LOCK = "main.lock"
+FOLDER_PREFIX = "preptime-serve-"
+LOCK_NAME = "main.lock"
 """Held by the main process for as long as it lives; what workers hold lies beside it."""
 
 
 @contextmanager
-def metrics_folder() -> Iterator[Path]:
+def temporary_metrics_folder() -> Iterator[Path]:
     """A folder of this server's own, removed at the end; those of servers that are gone are removed first."""
-    _sweep()
-    made = Path(tempfile.mkdtemp(prefix="preptime-"))
-    with (made / LOCK).open("wb") as file:
-        hold(file)
+    _remove_orphans()
+    created = Path(tempfile.mkdtemp(prefix="preptime-"))
+    with (created / LOCK_NAME).open("wb") as file:
+        lock_file(file)
         # Only now does it get a name that others sweep: there is no moment at which it looks left behind.
-        folder = made.rename(made.with_name(PREFIX + made.name.removeprefix("preptime-")))
+        folder = created.rename(created.with_name(FOLDER_PREFIX + created.name.removeprefix("preptime-")))
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sweep() -> None:
+def _remove_orphans() -> None:
     """Remove the folders that no process holds a file in. Where a system has no such locks, they all stay."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
         try:
-            left = (folder / LOCK).exists() and not any(is_held(path) for path in folder.iterdir())
+            is_orphan = (folder / LOCK_NAME).exists() and not any(is_locked(path) for path in folder.iterdir())
         except (PermissionError, FileNotFoundError):
             continue  # another user's, or another server has just removed it
-        if left:
+        if is_orphan:
             shutil.rmtree(folder, ignore_errors=True)

@@ -20,113 +20,113 @@ from typing import Generic, TypeVar
 logger = logging.getLogger(__name__)
 
 _Job = TypeVar("_Job")
-_Done = TypeVar("_Done")
+_Result = TypeVar("_Done")
 
-CALLS = 3
+MAX_YIELDS = 3
 """How often whoever's turn it is calls for others, as long as that brings some."""
 
-give_way: Callable[[], object] = getattr(os, "sched_yield", partial(time.sleep, 0))
+yield_thread: Callable[[], object] = getattr(os, "sched_yield", partial(time.sleep, 0))
 """Let other threads of this process run, if any wants to: the call gives up the interpreter and the core."""
 
 
-class _Place(Generic[_Job, _Done]):
+class _PendingRequest(Generic[_Job, _Result]):
     """A request's place in the queue."""
 
-    __slots__ = ("done", "job", "leads", "size", "turn")
+    __slots__ = ("done", "job", "is_leader", "size", "wakeup")
 
     def __init__(self, job: _Job, size: int) -> None:
         self.job = job
         self.size = size
-        self.leads = False
+        self.is_leader = False
         """Whether it is its turn."""
-        self.done: tuple[_Done] | None = None
+        self.result: tuple[_Result] | None = None
         """What another made of it."""
-        self.turn = threading.Lock()
+        self.wakeup = threading.Lock()
         """Released when either is set, or neither: then what it was part of failed."""
-        self.turn.acquire()
+        self.wakeup.acquire()
 
 
-class Turns(Generic[_Job, _Done]):
+class RequestBatcher(Generic[_Job, _Result]):
     """Jobs from many threads, done by one of them at a time, as many together as fit."""
 
-    def __init__(self, do: Callable[[Sequence[_Job]], Sequence[_Done]], most: int) -> None:
-        """`do` gives a result for each job, whatever stands beside it. `most`: the size of jobs that stand together."""
-        self._do = do
-        self._most = most
+    def __init__(self, process_batch: Callable[[Sequence[_Job]], Sequence[_Result]], max_batch_bytes: int) -> None:
+        """`process_batch` gives a result for each job, whatever stands beside it. `max_batch_bytes`: the size of jobs that stand together."""
+        self._process_batch = process_batch
+        self._max_batch_bytes = max_batch_bytes
         self._lock = threading.Lock()
-        self._led = False
+        self._has_leader = False
         """Whether it is anybody's turn."""
-        self._waiting = deque[_Place[_Job, _Done]]()
+        self._pending = deque[_PendingRequest[_Job, _Result]]()
 
-    def do(self, job: _Job, size: int) -> _Done:
-        """What becomes of a job. What doing it raises is raised here alone. One as large as `most` waits for nobody."""
-        if size >= self._most:
-            return self._alone(job)
-        place = self._place(job, size)
-        if place is not None:
-            place.turn.acquire()
-            if not place.leads:
-                return self._alone(job) if place.done is None else place.done[0]
+    def submit(self, job: _Job, size: int) -> _Result:
+        """What becomes of a job. What doing it raises is raised here alone. One as large as `max_batch_bytes` waits for nobody."""
+        if size >= self._max_batch_bytes:
+            return self._run_single(job)
+        pending = self._enqueue(job, size)
+        if pending is not None:
+            pending.wakeup.acquire()
+            if not pending.is_leader:
+                return self._run_single(job) if pending.result is None else pending.result[0]
         try:
-            return self._lead(job, size)
+            return self._run_batch(job, size)
         finally:
-            self._pass_on()
+            self._hand_over()
 
-    def _alone(self, job: _Job) -> _Done:
-        return self._do([job])[0]
+    def _run_single(self, job: _Job) -> _Result:
+        return self._process_batch([job])[0]
 
-    def _place(self, job: _Job, size: int) -> _Place[_Job, _Done] | None:
+    def _enqueue(self, job: _Job, size: int) -> _PendingRequest[_Job, _Result] | None:
         """A place in the queue, or None where nobody is before this request."""
         with self._lock:
-            if not self._led:
-                self._led = True
+            if not self._has_leader:
+                self._has_leader = True
                 return None
-            place: _Place[_Job, _Done] = _Place(job, size)  # not `_Place[…](…)`: asked at run time, that takes 2 µs
-            self._waiting.append(place)
-            return place
+            pending: _PendingRequest[_Job, _Result] = _PendingRequest(job, size)  # not `_Place[…](…)`: asked at run time, that takes 2 µs
+            self._pending.append(pending)
+            return pending
 
-    def _lead(self, job: _Job, size: int) -> _Done:
+    def _run_batch(self, job: _Job, size: int) -> _Result:
         """Do this job and those behind it."""
-        self._call()
-        joining = self._joining(self._most - size)
-        if not joining:
-            return self._alone(job)
+        self._yield_to_peers()
+        followers = self._take_followers(self._max_batch_bytes - size)
+        if not followers:
+            return self._run_single(job)
         try:
-            own, *others = self._do([job, *(place.job for place in joining)])
+            own_result, *follower_results = self._process_batch([job, *(follower.job for follower in followers)])
         except Exception:  # whatever one of them did: each is tried alone, where it is raised to its own request
-            logger.exception("%d requests together failed; each is tried alone", 1 + len(joining))
+            logger.exception("%d requests together failed; each is tried alone", 1 + len(followers))
         else:
-            for place, done in zip(joining, others, strict=True):
-                place.done = (done,)
-            return own
+            for follower, result in zip(followers, follower_results, strict=True):
+                follower.result = (result,)
+            return own_result
         finally:
-            for place in joining:
-                place.turn.release()
-        return self._alone(job)
+            for follower in followers:
+                follower.wakeup.release()
+        return self._run_single(job)
 
-    def _call(self) -> None:
+    def _yield_to_peers(self) -> None:
         """Let requests come that other threads have in hand: holding the interpreter, this one holds them up."""
-        for _ in range(CALLS):
-            came = len(self._waiting)
-            give_way()
-            if len(self._waiting) == came:
+        for _ in range(MAX_YIELDS):
+            pending_count = len(self._pending)
+            yield_thread()
+            if len(self._pending) == pending_count:
                 return
 
-    def _joining(self, most: int) -> list[_Place[_Job, _Done]]:
+    def _take_followers(self, max_bytes: int) -> list[_PendingRequest[_Job, _Result]]:
         """Take the first ones out of the queue, as many as fit."""
-        joining: list[_Place[_Job, _Done]] = []
+        followers: list[_PendingRequest[_Job, _Result]] = []
         with self._lock:
-            while self._waiting and self._waiting[0].size <= most:
-                most -= self._waiting[0].size
-                joining.append(self._waiting.popleft())
-        return joining
+            while self._pending and self._pending[0].size <= max_bytes:
+                max_bytes -= self._pending[0].size
+                followers.append(self._pending.popleft())
+        return followers
 
-    def _pass_on(self) -> None:
+    def _hand_over(self) -> None:
         """It is the next one's turn."""
         with self._lock:
-            if not self._waiting:
-                self._led = False
+            if not self._pending:
+                self._has_leader = False
                 return
-            place = self._waiting.popleft()
-        place.leads = True
-        place.turn.release()
+            successor = self._pending.popleft()
+        successor.is_leader = True
+        successor.wakeup.release()

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from preptime.api.front import make_application
-from preptime.api.worker import open_worker
+from preptime.api.worker import start_worker
 from preptime.settings import ENV_FILE, Settings
 
-app = open_worker(Settings.read(os.environ, Path(ENV_FILE)), make_application, None)
+app = start_worker(Settings.load(os.environ, Path(ENV_FILE)), make_application, None)

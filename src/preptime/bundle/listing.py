@@ -5,41 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from preptime.bundle.champions import ChampionLog, Entry
+from preptime.bundle.champions import ChampionLog, LogEntry
 from preptime.bundle.manifest import Manifest
 from preptime.bundle.store import Store
-from preptime.errors import RefusedBundleError
+from preptime.errors import BundleVerificationError
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """A store at one moment. Only manifests are read: hashes and golden orders are looked at by `verify`."""
+class StoreListing:
+    """A store at one moment. Only manifests are read: hashes and golden orders are checked by `fetch_verified`."""
 
     manifests: tuple[Manifest, ...]
     """Oldest date first."""
     unreadable: dict[str, str]
     """Why a bundle's manifest cannot be read, by its id."""
-    log: tuple[Entry, ...]
+    entries: tuple[LogEntry, ...]
     """Every promotion, first to last."""
 
     @property
-    def champion(self) -> Entry | None:
+    def champion(self) -> LogEntry | None:
         """The entry that serves."""
-        return self.log[-1] if self.log else None
+        return self.entries[-1] if self.entries else None
 
     @property
-    def returns_to(self) -> Entry | None:
+    def rollback_target(self) -> LogEntry | None:
         """The entry that a rollback would go back to."""
         current = self.champion
-        return self.log[current.returns_to - 1] if current and current.returns_to else None
+        return self.entries[current.rollback_to - 1] if current and current.rollback_to else None
 
 
-def listing(store: Store, read: Callable[[Store, str], Manifest] = Store.manifest) -> Listing:
-    """Read every manifest and the log. `read` is for who keeps manifests, which never change. Raises `StoreError`."""
+def list_store(store: Store, read_manifest: Callable[[Store, str], Manifest] = Store.read_manifest) -> StoreListing:
+    """Read every manifest and the log. `read_manifest` is for who keeps manifests, which never change. Raises `StoreError`."""
     manifests, unreadable = list[Manifest](), dict[str, str]()
     for bundle_id in store.bundle_ids():
         try:
-            manifests.append(read(store, bundle_id))
-        except RefusedBundleError as error:  # the others are as good as they were
+            manifests.append(read_manifest(store, bundle_id))
+        except BundleVerificationError as error:  # the others are as good as they were
             unreadable[bundle_id] = str(error)
-    return Listing(tuple(manifests), unreadable, tuple(ChampionLog(store).history()))
+    return StoreListing(tuple(manifests), unreadable, tuple(ChampionLog(store).entries()))

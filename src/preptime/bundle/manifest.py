@@ -11,44 +11,44 @@ from typing import Literal
 
 import msgspec
 
-from preptime.errors import RefusedBundleError
+from preptime.errors import BundleVerificationError
 from preptime.features.directory import Vocabularies
 
-FORMAT = 1
+BUNDLE_FORMAT = 1
 """The format this code writes and reads. How to change it: docs/bundle-format.md, "Changing the format"."""
 
-MANIFEST = "manifest.json"
-MODEL = "model.onnx"
-GOLDEN = "golden.json"
-REPORT = "report.html"
-EVALUATION = "evaluation.json"
-TOLD = (REPORT, EVALUATION)
+MANIFEST_FILE = "manifest.json"
+MODEL_FILE = "model.onnx"
+GOLDEN_FILE = "golden.json"
+REPORT_FILE = "report.html"
+EVALUATION_FILE = "evaluation.json"
+TRAINING_FILES = (REPORT_FILE, EVALUATION_FILE)
 """Files that tell of the training run. Loading only checks their hashes, a bundle may lack them, a refresh carries
 them."""
-HISTORY = "history"
+HISTORY_FOLDER = "history"
 
-Document = dict[str, object]
+JsonObject = dict[str, object]
 """A JSON object whose shape belongs to a higher layer (`msgspec.convert(document, Type)` gives it back its type)."""
 
-_FILE_NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)*\.[a-z]+")
-_ID_DIGITS = 12
-_ID = re.compile(r"\d{4}-\d{2}-\d{2}-[0-9a-f]{12}")
+_FILE_NAME_PATTERN = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)*\.[a-z]+")
+_ID_HEX_DIGITS = 12
+_ID_PATTERN = re.compile(r"\d{4}-\d{2}-\d{2}-[0-9a-f]{12}")
 
 
-class Head(msgspec.Struct):
+class FormatHeader(msgspec.Struct):
     """All that is read of a document before its format is known."""
 
     format: int
 
 
-class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class FeatureInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One column of the feature matrix."""
 
     name: str
     unit: str
 
 
-class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class TrainingWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The days a bundle learned from; both ends included."""
 
     first_day: date
@@ -59,21 +59,21 @@ class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """How many days after `fitted_through` were held out for the comparison; the history reaches over them."""
 
 
-class Array(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ArrayInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One array of the history, as in the header of its `.npy` file."""
 
     dtype: str
     shape: tuple[int, ...]
 
 
-class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class FileInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One file of the bundle."""
 
     sha256: str
     size_bytes: int
 
 
-class Draft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ManifestDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What only the maker of a bundle knows; the rest of the manifest follows from the files."""
 
     kind: Literal["training", "refresh"]
@@ -81,14 +81,14 @@ class Draft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """D: the bundle knows what happened before this morning."""
     parent: str | None = None
     """Of a refresh: the bundle whose models these are."""
-    window: Window
+    window: TrainingWindow
     models: tuple[str, ...]
     """Output names of the graph, in order; `quantile` among them."""
-    calibration: Document
+    calibration: JsonObject
     data_fingerprint: str
     dvc_revision: str | None = None
     git_revision: str | None = None
-    metrics: Document
+    metrics: JsonObject
     libraries: dict[str, str]
 
     def __post_init__(self) -> None:
@@ -98,94 +98,94 @@ class Draft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             raise ValueError("the training window must end before the bundle's date")
 
 
-class Manifest(Draft, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Manifest(ManifestDraft, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything a bundle says of itself. No clock and no measured time: same content, same bytes, same id."""
 
-    format: int = FORMAT
+    format: int = BUNDLE_FORMAT
     id: str
-    features: tuple[Feature, ...]
+    features: tuple[FeatureInfo, ...]
     vocabularies: Vocabularies
-    arrays: dict[str, Array]
+    arrays: dict[str, ArrayInfo]
     """By the name of the array; its file is `history/<name>.npy`."""
-    files: dict[str, File]
+    files: dict[str, FileInfo]
     """By path inside the bundle, `/` between folders; every file except the manifest."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in self.files:
-            if _FILE_NAME.fullmatch(name) is None:
+            if _FILE_NAME_PATTERN.fullmatch(name) is None:
                 raise ValueError(f"{name!r} is not a file name of a bundle")
 
 
-def document(value: object) -> Document:
+def to_json_object(value: object) -> JsonObject:
     """`value` (a Struct, a mapping) as the JSON object that reading it back would give: NaN becomes null, dates text.
 
     Raises `msgspec.ValidationError` when it is not an object.
     """
-    return msgspec.json.decode(msgspec.json.encode(value), type=Document)
+    return msgspec.json.decode(msgspec.json.encode(value), type=JsonObject)
 
 
 def is_bundle_id(name: str) -> bool:
     """Whether a folder of this name can be a bundle."""
-    return _ID.fullmatch(name) is not None
+    return _ID_PATTERN.fullmatch(name) is not None
 
 
-def morning_of(bundle_id: str) -> date:
+def bundle_date(bundle_id: str) -> date:
     """The date that stands in a bundle's id: the morning that trained or refreshed it."""
     return date.fromisoformat(bundle_id[: len("2015-06-24")])
 
 
-def identify(manifest: Manifest) -> str:
+def compute_bundle_id(manifest: Manifest) -> str:
     """The id that belongs to this content: the date and a hash over everything else in the manifest.
 
     The files' own hashes are in it, so the id stands for the whole bundle.
     """
-    fields = _fields(manifest)
+    fields = _manifest_fields(manifest)
     del fields["id"]
-    return f"{manifest.date.isoformat()}-{hashlib.sha256(_canonical(fields)).hexdigest()[:_ID_DIGITS]}"
+    return f"{manifest.date.isoformat()}-{hashlib.sha256(_canonical_json(fields)).hexdigest()[:_ID_HEX_DIGITS]}"
 
 
-def encode(manifest: Manifest) -> bytes:
+def encode_manifest(manifest: Manifest) -> bytes:
     """`manifest.json`: sorted, indented, ending in a newline."""
-    text = json.dumps(_fields(manifest), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(_manifest_fields(manifest), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
     return f"{text}\n".encode()
 
 
-def decode(raw: bytes) -> Manifest:
-    """Read `manifest.json`. Raises `RefusedBundleError` for anything this code would not have written."""
+def decode_manifest(raw: bytes) -> Manifest:
+    """Read `manifest.json`. Raises `BundleVerificationError` for anything this code would not have written."""
     try:
-        found = msgspec.json.decode(raw, type=Head).format
-        if found != FORMAT:
-            raise refused(MANIFEST, f"format {FORMAT}", f"format {found}", "Use the preptime release that made it.")
+        manifest_format = msgspec.json.decode(raw, type=FormatHeader).format
+        if manifest_format != BUNDLE_FORMAT:
+            raise refused_bundle_error(MANIFEST_FILE, f"format {BUNDLE_FORMAT}", f"format {manifest_format}", "Use the preptime release that made it.")
         manifest = msgspec.json.decode(raw, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise refused(MANIFEST, f"a manifest of format {FORMAT}", str(error)) from error
-    if raw != encode(manifest):
-        raise refused(MANIFEST, f"format {FORMAT} byte for byte as preptime writes it", "something edited or cut short")
-    if manifest.id != identify(manifest):
-        raise refused(MANIFEST, f"the id of its content, {identify(manifest)}", manifest.id)
+        raise refused_bundle_error(MANIFEST_FILE, f"a manifest of format {BUNDLE_FORMAT}", str(error)) from error
+    if raw != encode_manifest(manifest):
+        raise refused_bundle_error(MANIFEST_FILE, f"format {BUNDLE_FORMAT} byte for byte as preptime writes it", "something edited or cut short")
+    if manifest.id != compute_bundle_id(manifest):
+        raise refused_bundle_error(MANIFEST_FILE, f"the id of its content, {compute_bundle_id(manifest)}", manifest.id)
     return manifest
 
 
-def describe(files: Mapping[str, bytes]) -> dict[str, File]:
+def describe_files(files: Mapping[str, bytes]) -> dict[str, FileInfo]:
     """The manifest's entry for each file."""
     return {
-        name: File(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
+        name: FileInfo(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
         for name, content in sorted(files.items())
     }
 
 
-def refused(
-    file: str, expected: str, found: str, hint: str = "Take another bundle, or make this one anew."
-) -> RefusedBundleError:
+def refused_bundle_error(
+    file: str, expected: str, actual: str, hint: str = "Take another bundle, or make this one anew."
+) -> BundleVerificationError:
     """The refusal, in the words every refusal uses: the file, what was expected, what was found."""
-    return RefusedBundleError(f"{file}: expected {expected}, found {found}.", hint)
+    return BundleVerificationError(f"{file}: expected {expected}, found {actual}.", hint)
 
 
-def _fields(manifest: Manifest) -> dict[str, object]:
+def _manifest_fields(manifest: Manifest) -> dict[str, object]:
     return msgspec.convert(msgspec.to_builtins(manifest), dict[str, object])
 
 
-def _canonical(value: object) -> bytes:
+def _canonical_json(value: object) -> bytes:
     # The standard library's JSON on purpose: `repr` of floats has not changed since 3.1, and ids must not either.
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()

@@ -12,11 +12,11 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 from fsspec.spec import AbstractFileSystem
 
-from preptime.bundle.manifest import MANIFEST, is_bundle_id
+from preptime.bundle.manifest import MANIFEST_FILE, is_bundle_id
 from preptime.errors import StoreError
 
 
-class ObjectPlace:
+class FsspecBackend:
     """Names are relative to the URL. A bundle exists once its manifest does: written last, removed first.
 
     Every method raises `OSError` as the driver does.
@@ -26,16 +26,16 @@ class ObjectPlace:
         self._fs = fs
         self._root = root.rstrip("/")
 
-    def names(self, folder: str) -> list[str]:
+    def list_names(self, folder: str) -> list[str]:
         """Sorted names of what lies directly in `folder`; none when it does not exist."""
         self._fs.invalidate_cache()  # drivers remember listings; a champion promoted elsewhere must be seen
         try:
-            found = self._fs.ls(self._path(folder), detail=False)
+            object_paths = self._fs.ls(self._path(folder), detail=False)
         except FileNotFoundError:
             return []
-        return sorted({path.rstrip("/").rsplit("/", 1)[-1] for path in found})
+        return sorted({path.rstrip("/").rsplit("/", 1)[-1] for path in object_paths})
 
-    def exists(self, name: str) -> bool:
+    def file_exists(self, name: str) -> bool:
         """Whether there is such an object."""
         self._fs.invalidate_cache()
         return self._fs.exists(self._path(name))
@@ -44,51 +44,51 @@ class ObjectPlace:
         """The whole content."""
         return self._fs.cat_file(self._path(name))
 
-    def create(self, name: str, content: bytes) -> bool:
+    def create_exclusive(self, name: str, content: bytes) -> bool:
         """Refuse: raises `StoreError`, since between a look and a write someone else may write."""
         raise StoreError(
             f"{self._root}/{name}: {self._protocol()} storage cannot create a file ({len(content)} bytes) exclusively.",
             "Keep the store in a folder or under gs://.",
         )
 
-    def put(self, folder: str, files: Mapping[str, bytes]) -> None:
+    def write_folder(self, folder: str, files: Mapping[str, bytes]) -> None:
         """Write a bundle's folder, the manifest last. What a crash left there before is written over."""
-        if self.exists(f"{folder}/{MANIFEST}"):
+        if self.file_exists(f"{folder}/{MANIFEST_FILE}"):
             return
-        for name in sorted(files, key=lambda name: (name == MANIFEST, name)):
+        for name in sorted(files, key=lambda name: (name == MANIFEST_FILE, name)):
             self._fs.pipe_file(self._path(f"{folder}/{name}"), files[name])
 
-    def remove(self, folder: str) -> None:
+    def remove_folder(self, folder: str) -> None:
         """Remove the manifest, then the rest."""
-        self._fs.rm_file(self._path(f"{folder}/{MANIFEST}"))
-        for path in self._find(folder):
+        self._fs.rm_file(self._path(f"{folder}/{MANIFEST_FILE}"))
+        for path in self._list_files(folder):
             self._fs.rm_file(path)
 
-    def sweep(self, folder: str, before: float) -> list[str]:
-        """Clear bundles in `folder` without a manifest that nobody has touched since `before` (seconds since 1970)."""
+    def remove_abandoned(self, folder: str, modified_before: float) -> list[str]:
+        """Clear bundles in `folder` without a manifest that nobody has touched since `modified_before` (seconds since 1970)."""
         removed: list[str] = []
-        for name in filter(is_bundle_id, self.names(folder)):
-            paths = self._find(f"{folder}/{name}")
-            whole = self._path(f"{folder}/{name}/{MANIFEST}") in paths
-            if not whole and all(self._fs.modified(path).timestamp() < before for path in paths):
+        for name in filter(is_bundle_id, self.list_names(folder)):
+            paths = self._list_files(f"{folder}/{name}")
+            is_complete = self._path(f"{folder}/{name}/{MANIFEST_FILE}") in paths
+            if not is_complete and all(self._fs.modified(path).timestamp() < modified_before for path in paths):
                 for path in paths:
                     self._fs.rm_file(path)
                 removed.append(name)
         return removed
 
-    def modified(self, name: str) -> float:
+    def modified_at(self, name: str) -> float:
         """When the object was written (seconds since 1970)."""
         return self._fs.modified(self._path(name)).timestamp()
 
-    def writable(self) -> bool:
+    def is_writable(self) -> bool:
         """Never: the log cannot be written here."""
         return False
 
-    def now(self) -> float | None:
+    def storage_time(self) -> float | None:
         """Its clock is not known."""
         return None
 
-    def _find(self, folder: str) -> list[str]:
+    def _list_files(self, folder: str) -> list[str]:
         self._fs.invalidate_cache()
         return self._fs.find(self._path(folder))
 
@@ -100,7 +100,7 @@ class ObjectPlace:
         return protocol if isinstance(protocol, str) else "/".join(protocol)
 
 
-class MemoryPlace(ObjectPlace):
+class MemoryBackend(FsspecBackend):
     """`memory://`, for tests and demonstrations, with the two steps that its driver does not make atomic."""
 
     def __init__(self, fs: MemoryFileSystem, root: str) -> None:
@@ -115,21 +115,21 @@ class MemoryPlace(ObjectPlace):
         except KeyError:
             raise FileNotFoundError(self._path(name)) from None
 
-    def create(self, name: str, content: bytes) -> bool:
+    def create_exclusive(self, name: str, content: bytes) -> bool:
         """Write an object that did not exist. False: someone else had created it first."""
         path = self._path(name)
-        mine = MemoryFile(self._memory, path, content)
-        return self._objects.setdefault(path, mine) is mine  # one step under the interpreter's lock
+        new_file = MemoryFile(self._memory, path, content)
+        return self._objects.setdefault(path, new_file) is new_file  # one step under the interpreter's lock
 
-    def writable(self) -> bool:
+    def is_writable(self) -> bool:
         """Always: it is this process's memory."""
         return True
 
 
-def open_objects(url: str) -> ObjectPlace:
+def open_fsspec_backend(url: str) -> FsspecBackend:
     """The place behind an fsspec URL. Raises `StoreError` when its driver is unknown or not installed."""
     try:
         fs, root = url_to_fs(url)
     except (ImportError, ValueError) as error:
         raise StoreError(f"{url}: {error}.", "A store is a folder or a gs:// URL.") from error
-    return MemoryPlace(fs, root) if isinstance(fs, MemoryFileSystem) else ObjectPlace(fs, root)
+    return MemoryBackend(fs, root) if isinstance(fs, MemoryFileSystem) else FsspecBackend(fs, root)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from preptime.bundle.champions import ChampionLog
 from preptime.bundle.store import Store
-from preptime.errors import RefusedBundleError, UsageError
+from preptime.errors import BundleVerificationError, UsageError
 
 ROLLBACKS_KEPT = 3
 """How many rollbacks in a row stay possible. A bad promotion is noticed within days; at one promotion a day, three of
@@ -14,14 +14,14 @@ them reach back over a weekend."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pruned:
+class PruneResult:
     """What was removed: bundles by id, and what crashes had left."""
 
     bundles: list[str]
     leftovers: list[str]
 
 
-def prune(store: Store, *, keep: int, abandoned_before: float) -> Pruned:
+def prune(store: Store, *, keep: int, abandoned_before: float) -> PruneResult:
     """Keep the `keep` newest bundles (by date), the champion, those that three rollbacks may return to, and parents.
 
     The parent of a kept refresh stays as long as that does: the next refresh is checked against it.
@@ -32,26 +32,26 @@ def prune(store: Store, *, keep: int, abandoned_before: float) -> Pruned:
         raise UsageError(f"keep = {keep}: expected 0 or more.")
     ids = store.bundle_ids()
     newest = ids[len(ids) - keep :] if keep < len(ids) else ids
-    kept = _with_parents(store, {*newest, *ChampionLog(store).reachable(ROLLBACKS_KEPT)})
+    kept = _with_parents(store, {*newest, *ChampionLog(store).rollback_chain(ROLLBACKS_KEPT)})
     removed = [bundle_id for bundle_id in ids if bundle_id not in kept]
     for bundle_id in removed:
         store.delete(bundle_id)
-    return Pruned(removed, store.sweep(abandoned_before))
+    return PruneResult(removed, store.remove_abandoned(abandoned_before))
 
 
 def _with_parents(store: Store, bundle_ids: set[str]) -> set[str]:
     """These, and every parent that one of them names."""
-    found, asked = set[str](), set(bundle_ids)
-    while asked:
-        found |= asked
-        asked = {parent for bundle_id in asked if (parent := _parent(store, bundle_id))} - found
-    return found
+    visited, pending = set[str](), set(bundle_ids)
+    while pending:
+        visited |= pending
+        pending = {parent for bundle_id in pending if (parent := _parent_of(store, bundle_id))} - visited
+    return visited
 
 
-def _parent(store: Store, bundle_id: str) -> str | None:
-    if not store.has(bundle_id):
+def _parent_of(store: Store, bundle_id: str) -> str | None:
+    if not store.has_bundle(bundle_id):
         return None
     try:
-        return store.manifest(bundle_id).parent
-    except RefusedBundleError:  # nothing can be refreshed from it, so nothing will ask for its parent
+        return store.read_manifest(bundle_id).parent
+    except BundleVerificationError:  # nothing can be refreshed from it, so nothing will ask for its parent
         return None

@@ -11,38 +11,38 @@ from typing import Protocol
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from preptime.bundle.folder import FolderPlace
-from preptime.bundle.manifest import MANIFEST, Manifest, decode, describe, is_bundle_id, refused
+from preptime.bundle.folder import LocalBackend
+from preptime.bundle.manifest import MANIFEST_FILE, Manifest, decode_manifest, describe_files, is_bundle_id, refused_bundle_error
 from preptime.errors import StoreError, UsageError
 
-BUNDLES = "bundles"
-CHAMPION = "champion"
-COPIES_KEPT = 4
+BUNDLES_FOLDER = "bundles"
+LOG_FOLDER = "champion"
+MAX_CACHED_BUNDLES = 4
 """Copies of a remote store's bundles: what is served, what is loaded beside it, and two to roll back to."""
-_HINT = "Check that it exists, and that this account may read it, or write to it if that was asked."
+_STORAGE_ERROR_HINT = "Check that it exists, and that this account may read it, or write to it if that was asked."
 
 
-class Place(Protocol):
-    """What a store needs of storage. `put` shows a folder whole or not at all; `create` never overwrites."""
+class StorageBackend(Protocol):
+    """What a store needs of storage. `write_folder` shows a folder whole or not at all; `create_exclusive` never overwrites."""
 
-    def names(self, folder: str) -> list[str]: ...
-    def exists(self, name: str) -> bool: ...
+    def list_names(self, folder: str) -> list[str]: ...
+    def file_exists(self, name: str) -> bool: ...
     def read(self, name: str) -> bytes: ...
-    def create(self, name: str, content: bytes) -> bool: ...
-    def put(self, folder: str, files: Mapping[str, bytes]) -> None: ...
-    def remove(self, folder: str) -> None: ...
-    def sweep(self, folder: str, before: float) -> list[str]: ...
-    def modified(self, name: str) -> float: ...
-    def writable(self) -> bool: ...
-    def now(self) -> float | None: ...
+    def create_exclusive(self, name: str, content: bytes) -> bool: ...
+    def write_folder(self, folder: str, files: Mapping[str, bytes]) -> None: ...
+    def remove_folder(self, folder: str) -> None: ...
+    def remove_abandoned(self, folder: str, modified_before: float) -> list[str]: ...
+    def modified_at(self, name: str) -> float: ...
+    def is_writable(self) -> bool: ...
+    def storage_time(self) -> float | None: ...
 
 
 class Store:
     """Bundles by id, and the files of the log. Raises `StoreError` when storage fails."""
 
-    def __init__(self, url: str, place: Place, cache: Path | None = None) -> None:
+    def __init__(self, url: str, backend: StorageBackend, cache: Path | None = None) -> None:
         self.url = url
-        self._place = place
+        self._backend = backend
         self._cache = cache
 
     @classmethod
@@ -54,171 +54,171 @@ class Store:
         """
         scheme, separator, _ = url.partition("://")
         if not separator:
-            return cls(url, FolderPlace(Path(url)))
+            return cls(url, LocalBackend(Path(url)))
         if scheme in {"file", "local"}:
-            return cls(url, FolderPlace(Path(url2pathname(urlsplit(url).path))))
+            return cls(url, LocalBackend(Path(url2pathname(urlsplit(url).path))))
         if scheme in {"gs", "gcs"}:
-            return cls(url, _open_google(url), cache)
-        from preptime.bundle.objects import open_objects
+            return cls(url, _open_gcs_backend(url), cache)
+        from preptime.bundle.objects import open_fsspec_backend
 
-        return cls(url, open_objects(url), cache)
+        return cls(url, open_fsspec_backend(url), cache)
 
     def bundle_ids(self) -> list[str]:
         """Every whole bundle, oldest date first."""
         with self._storage_errors():
-            ids = [name for name in self._place.names(BUNDLES) if is_bundle_id(name)]
-            return [name for name in ids if self._place.exists(f"{BUNDLES}/{name}/{MANIFEST}")]
+            ids = [name for name in self._backend.list_names(BUNDLES_FOLDER) if is_bundle_id(name)]
+            return [name for name in ids if self._backend.file_exists(f"{BUNDLES_FOLDER}/{name}/{MANIFEST_FILE}")]
 
-    def has(self, bundle_id: str) -> bool:
+    def has_bundle(self, bundle_id: str) -> bool:
         """Whether this bundle is here, whole."""
         with self._storage_errors():
-            return is_bundle_id(bundle_id) and self._place.exists(f"{BUNDLES}/{bundle_id}/{MANIFEST}")
+            return is_bundle_id(bundle_id) and self._backend.file_exists(f"{BUNDLES_FOLDER}/{bundle_id}/{MANIFEST_FILE}")
 
-    def manifest(self, bundle_id: str) -> Manifest:
-        """What a bundle says of itself, without fetching it. Raises `RefusedBundleError`, `UsageError`."""
-        self._require(bundle_id)
+    def read_manifest(self, bundle_id: str) -> Manifest:
+        """What a bundle says of itself, without fetching it. Raises `BundleVerificationError`, `UsageError`."""
+        self._require_bundle(bundle_id)
         with self._storage_errors():
-            manifest = decode(self._place.read(f"{BUNDLES}/{bundle_id}/{MANIFEST}"))
+            manifest = decode_manifest(self._backend.read(f"{BUNDLES_FOLDER}/{bundle_id}/{MANIFEST_FILE}"))
         if manifest.id != bundle_id:
-            raise refused(f"{bundle_id}/{MANIFEST}", f"id {bundle_id}", manifest.id)
+            raise refused_bundle_error(f"{bundle_id}/{MANIFEST_FILE}", f"id {bundle_id}", manifest.id)
         return manifest
 
     def read_file(self, manifest: Manifest, name: str) -> bytes:
         """One file of a bundle, without fetching the others, checked against the manifest.
 
-        Raises `UsageError` where it has none of that name, `RefusedBundleError` for a damaged one.
+        Raises `UsageError` where it has none of that name, `BundleVerificationError` for a damaged one.
         """
         if name not in manifest.files:
             raise UsageError(f"{manifest.id} has no {name}.", "`preptime bundles show` lists its files.")
         with self._storage_errors():
-            content = self._place.read(f"{BUNDLES}/{manifest.id}/{name}")
-        found, expected = describe({name: content})[name], manifest.files[name]
-        if found != expected:
-            raise refused(f"{manifest.id}/{name}", f"SHA-256 {expected.sha256}", found.sha256)
+            content = self._backend.read(f"{BUNDLES_FOLDER}/{manifest.id}/{name}")
+        actual, expected = describe_files({name: content})[name], manifest.files[name]
+        if actual != expected:
+            raise refused_bundle_error(f"{manifest.id}/{name}", f"SHA-256 {expected.sha256}", actual.sha256)
         return content
 
-    def put(self, bundle_id: str, files: Mapping[str, bytes]) -> None:
+    def write_bundle_files(self, bundle_id: str, files: Mapping[str, bytes]) -> None:
         """Keep a bundle, whole or not at all. One that is already here stays: same id, same bytes."""
         with self._storage_errors():
-            self._place.put(f"{BUNDLES}/{bundle_id}", files)
+            self._backend.write_folder(f"{BUNDLES_FOLDER}/{bundle_id}", files)
 
-    def holds(self, bundle_id: str, files: Mapping[str, bytes]) -> bool:
+    def has_same_files(self, bundle_id: str, files: Mapping[str, bytes]) -> bool:
         """Whether the store has these files of a bundle as they are here, byte for byte."""
         with self._storage_errors():
             try:
-                return all(self._place.read(f"{BUNDLES}/{bundle_id}/{name}") == files[name] for name in files)
+                return all(self._backend.read(f"{BUNDLES_FOLDER}/{bundle_id}/{name}") == files[name] for name in files)
             except FileNotFoundError:
                 return False
 
     def fetch(self, bundle_id: str) -> Path:
         """A local folder with this bundle: the store's own, or a copy of a remote one, checked file by file.
 
-        Raises `UsageError` when there is no such bundle, `RefusedBundleError` when it arrived damaged.
+        Raises `UsageError` when there is no such bundle, `BundleVerificationError` when it arrived damaged.
         """
-        if isinstance(self._place, FolderPlace):
-            self._require(bundle_id)
-            return self._place.root / BUNDLES / bundle_id
-        cache = FolderPlace(self._cache or _default_cache())
-        folder = cache.root / BUNDLES / bundle_id
-        if not cache.exists(f"{BUNDLES}/{bundle_id}/{MANIFEST}"):
+        if isinstance(self._backend, LocalBackend):
+            self._require_bundle(bundle_id)
+            return self._backend.root / BUNDLES_FOLDER / bundle_id
+        cache = LocalBackend(self._cache or _default_cache_folder())
+        folder = cache.root / BUNDLES_FOLDER / bundle_id
+        if not cache.file_exists(f"{BUNDLES_FOLDER}/{bundle_id}/{MANIFEST_FILE}"):
             self._download(bundle_id, cache)
             with self._storage_errors():
-                _keep_latest(folder)
+                _evict_old_copies(folder)
         return folder
 
-    def forget(self, bundle_id: str) -> None:
+    def drop_cached_copy(self, bundle_id: str) -> None:
         """Drop the copy of a remote bundle, so that it is fetched anew. A store that is a folder has no copies."""
-        if not isinstance(self._place, FolderPlace):
-            shutil.rmtree((self._cache or _default_cache()) / BUNDLES / bundle_id, ignore_errors=True)
+        if not isinstance(self._backend, LocalBackend):
+            shutil.rmtree((self._cache or _default_cache_folder()) / BUNDLES_FOLDER / bundle_id, ignore_errors=True)
 
     def delete(self, bundle_id: str) -> None:
         """Remove a bundle. Whether something still names it is the caller's question (`prune` asks it)."""
-        self._require(bundle_id)
+        self._require_bundle(bundle_id)
         with self._storage_errors():
-            self._place.remove(f"{BUNDLES}/{bundle_id}")
+            self._backend.remove_folder(f"{BUNDLES_FOLDER}/{bundle_id}")
 
-    def sweep(self, before: float) -> list[str]:
-        """Clear what crashes left behind and nobody touched since `before` (seconds since 1970); what was cleared."""
+    def remove_abandoned(self, modified_before: float) -> list[str]:
+        """Clear what crashes left behind and nobody touched since `modified_before` (seconds since 1970); what was cleared."""
         with self._storage_errors():
-            left = self._place.sweep(BUNDLES, before)
-            if isinstance(self._place, FolderPlace):
-                left += self._place.sweep(CHAMPION, before)
-            return left
+            removed = self._backend.remove_abandoned(BUNDLES_FOLDER, modified_before)
+            if isinstance(self._backend, LocalBackend):
+                removed += self._backend.remove_abandoned(LOG_FOLDER, modified_before)
+            return removed
 
-    def log_names(self) -> list[str]:
+    def log_file_names(self) -> list[str]:
         """Names in the folder of the log, sorted."""
         with self._storage_errors():
-            return self._place.names(CHAMPION)
+            return self._backend.list_names(LOG_FOLDER)
 
     def read_log(self, name: str) -> bytes:
         """One file of the log."""
         with self._storage_errors():
-            return self._place.read(f"{CHAMPION}/{name}")
+            return self._backend.read(f"{LOG_FOLDER}/{name}")
 
     def create_log(self, name: str, content: bytes) -> bool:
         """Add a file to the log, whole. False: that name is taken."""
         with self._storage_errors():
-            return self._place.create(f"{CHAMPION}/{name}", content)
+            return self._backend.create_exclusive(f"{LOG_FOLDER}/{name}", content)
 
     def log_written_at(self, name: str) -> float:
         """When a file of the log was written, by the storage's clock (seconds since 1970)."""
         with self._storage_errors():
-            return self._place.modified(f"{CHAMPION}/{name}")
+            return self._backend.modified_at(f"{LOG_FOLDER}/{name}")
 
-    def writable(self) -> bool:
+    def is_writable(self) -> bool:
         """Whether this account may write here. Nothing is written to find out."""
         with self._storage_errors():
-            return self._place.writable()
+            return self._backend.is_writable()
 
-    def now(self) -> float | None:
+    def storage_time(self) -> float | None:
         """The storage's own clock (seconds since 1970), where it has one and tells it."""
         with self._storage_errors():
-            return self._place.now()
+            return self._backend.storage_time()
 
-    def _require(self, bundle_id: str) -> None:
-        if not self.has(bundle_id):
+    def _require_bundle(self, bundle_id: str) -> None:
+        if not self.has_bundle(bundle_id):
             raise UsageError(f"{self.url} has no bundle {bundle_id!r}.", "`preptime bundles list` shows what it has.")
 
-    def _download(self, bundle_id: str, cache: FolderPlace) -> None:
-        manifest = self.manifest(bundle_id)
+    def _download(self, bundle_id: str, cache: LocalBackend) -> None:
+        manifest = self.read_manifest(bundle_id)
         with self._storage_errors():
-            files = {name: self._place.read(f"{BUNDLES}/{bundle_id}/{name}") for name in manifest.files}
-            arrived = describe(files)
+            files = {name: self._backend.read(f"{BUNDLES_FOLDER}/{bundle_id}/{name}") for name in manifest.files}
+            downloaded = describe_files(files)
             for name, expected in manifest.files.items():
-                if arrived[name] != expected:
-                    raise refused(f"{bundle_id}/{name}", f"SHA-256 {expected.sha256}", arrived[name].sha256)
-            files[MANIFEST] = self._place.read(f"{BUNDLES}/{bundle_id}/{MANIFEST}")
-            cache.put(f"{BUNDLES}/{bundle_id}", files)
+                if downloaded[name] != expected:
+                    raise refused_bundle_error(f"{bundle_id}/{name}", f"SHA-256 {expected.sha256}", downloaded[name].sha256)
+            files[MANIFEST_FILE] = self._backend.read(f"{BUNDLES_FOLDER}/{bundle_id}/{MANIFEST_FILE}")
+            cache.write_folder(f"{BUNDLES_FOLDER}/{bundle_id}", files)
 
     @contextmanager
     def _storage_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise StoreError(f"{self.url}: {error}.", _HINT) from error
+            raise StoreError(f"{self.url}: {error}.", _STORAGE_ERROR_HINT) from error
 
 
-def _open_google(url: str) -> Place:
+def _open_gcs_backend(url: str) -> StorageBackend:
     try:
-        from preptime.bundle.google import GooglePlace
+        from preptime.bundle.google import GcsBackend
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("google"):
             raise
         raise StoreError(f"{url}: google-cloud-storage is not installed.", "Install preptime[gcs].") from error
-    return GooglePlace(url)
+    return GcsBackend(url)
 
 
-def _keep_latest(fetched: Path) -> None:
+def _evict_old_copies(fetched: Path) -> None:
     """Remove the copies that are older than the latest few: a server fetches a bundle a day, for ever."""
     copies = [path for path in fetched.parent.iterdir() if is_bundle_id(path.name) and path != fetched]
-    for path in sorted(copies, key=lambda path: path.stat().st_mtime)[: -COPIES_KEPT + 1]:
+    for path in sorted(copies, key=lambda path: path.stat().st_mtime)[: -MAX_CACHED_BUNDLES + 1]:
         shutil.rmtree(path, ignore_errors=True)  # on Windows one that is still served stays, until the next time
 
 
-def _default_cache() -> Path:
-    named = os.environ.get("XDG_CACHE_HOME")
-    if named:
-        return Path(named) / "preptime"
+def _default_cache_folder() -> Path:
+    cache_home = os.environ.get("XDG_CACHE_HOME")
+    if cache_home:
+        return Path(cache_home) / "preptime"
     try:
         return Path.home() / ".cache" / "preptime"
     except RuntimeError as error:  # a container's user without a home

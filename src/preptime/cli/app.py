@@ -28,13 +28,13 @@ from preptime.cli.results import results
 from preptime.cli.score import score
 from preptime.cli.serve import serve
 from preptime.cli.snapshot import snapshot
-from preptime.cli.status import FAULT, FINE, INTERRUPTED, REFUSED, WRONG_USE
+from preptime.cli.status import FAILURE, SUCCESS, INTERRUPTED, REFUSED_OR_ALERT, USAGE_ERROR
 from preptime.cli.synthesize import synthesize
 from preptime.cli.train import train
 from preptime.cli.ui import ui
-from preptime.errors import DataError, FaultError, PreptimeError, UsageError
+from preptime.errors import DataError, OperationError, PreptimeError, UsageError
 
-EXTRA_OF = {
+EXTRA_BY_PACKAGE = {
     "polars": "batch",
     "altair": "batch",
     "catboost": "train",
@@ -50,7 +50,7 @@ EXTRA_OF = {
 }
 """Which extra brings a package that the core does without."""
 
-TRAINING_VERBS = {"backtest", "demo", "notebook", "respond", "train"}
+TRAINING_COMMANDS = {"backtest", "demo", "notebook", "respond", "train"}
 """They need `train` whatever they miss first; it brings what `batch` does."""
 
 
@@ -77,7 +77,7 @@ def app() -> None:
     """
 
 
-VERBS = (
+COMMANDS = (
     demo,
     synthesize,
     check,
@@ -97,33 +97,33 @@ VERBS = (
     doctor,
     notebook,
 )
-for verb in VERBS:
-    app.add_command(verb)
+for command in COMMANDS:
+    app.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    argv = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
-        _never_fail_on_a_sign(stream)
-    with _Faults(given) as faults:
-        faults.status = _run(given)
-    return faults.status
+        _replace_unencodable_characters(stream)
+    with _UnexpectedErrorHandler(argv) as handler:
+        handler.exit_status = _run_command(argv)
+    return handler.exit_status
 
 
-def _never_fail_on_a_sign(stream: TextIO) -> None:
+def _replace_unencodable_characters(stream: TextIO) -> None:
     """A pipe may speak an encoding without ² or a city's letters: then they become ?, and the verb still ends well."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")
 
 
-class _Faults:
+class _UnexpectedErrorHandler:
     """What nobody foresaw: the trace for a developer, a sentence for the user, and an exit status of its own."""
 
-    status = FAULT
+    exit_status = FAILURE
 
-    def __init__(self, given: Sequence[str]) -> None:
-        self._given = given
+    def __init__(self, argv: Sequence[str]) -> None:
+        self._argv = argv
 
     def __enter__(self) -> Self:
         return self
@@ -134,64 +134,64 @@ class _Faults:
         if not isinstance(error, Exception):
             return False
         traceback.print_exception(error)
-        said = "".join(traceback.format_exception_only(error)).strip()
-        _tell(
-            FaultError(f"Unforeseen: {said}.", "This is a fault of preptime, not of your data: please report it."),
-            self._given,
+        summary = "".join(traceback.format_exception_only(error)).strip()
+        _report_error(
+            OperationError(f"Unforeseen: {summary}.", "This is a fault of preptime, not of your data: please report it."),
+            self._argv,
         )
         return True
 
 
-def _run(given: list[str]) -> int:
+def _run_command(argv: list[str]) -> int:
     try:
-        ended: object = app.main(given, prog_name="preptime", standalone_mode=False)
+        result: object = app.main(argv, prog_name="preptime", standalone_mode=False)
     except click.ClickException as error:
-        return _usage(error, given)
+        return _report_usage_error(error, argv)
     except click.Abort:
         click.echo("Interrupted; nothing half-written is left.", err=True)
         return INTERRUPTED
     except PreptimeError as error:
-        return _tell(error, given)
+        return _report_error(error, argv)
     except ModuleNotFoundError as error:
-        return _tell(_missing_extra(error, given), given)
+        return _report_error(_missing_extra_error(error, argv), argv)
     except OSError as error:
-        return _tell(_of_the_system(error), given)
-    return ended if isinstance(ended, int) else FINE  # an int is what a verb gave to `Context.exit`
+        return _report_error(_operating_system_error(error), argv)
+    return result if isinstance(result, int) else SUCCESS  # an int is what a verb gave to `Context.exit`
 
 
-def _usage(error: click.ClickException, given: Sequence[str]) -> int:
+def _report_usage_error(error: click.ClickException, argv: Sequence[str]) -> int:
     """What click says no to, in click's own words, which name the option and the verb's --help."""
-    if "--json" in given:
-        _print(ErrorDocument(UsageError.__name__, error.format_message(), "See --help."))
+    if "--json" in argv:
+        _print_error_document(ErrorDocument(UsageError.__name__, error.format_message(), "See --help."))
     error.show()
-    return WRONG_USE
+    return USAGE_ERROR
 
 
-def _tell(error: PreptimeError, given: Sequence[str]) -> int:
-    if "--json" in given:
-        _print(ErrorDocument(type(error).__name__, error.facts, error.hint))
+def _report_error(error: PreptimeError, argv: Sequence[str]) -> int:
+    if "--json" in argv:
+        _print_error_document(ErrorDocument(type(error).__name__, error.facts, error.hint))
     click.echo(str(error), err=True)
     if isinstance(error, DataError):
-        return REFUSED
-    return WRONG_USE if isinstance(error, UsageError) else FAULT
+        return REFUSED_OR_ALERT
+    return USAGE_ERROR if isinstance(error, UsageError) else FAILURE
 
 
-def _print(document: ErrorDocument) -> None:
+def _print_error_document(document: ErrorDocument) -> None:
     click.echo(msgspec.json.encode(document))
 
 
-def _missing_extra(error: ModuleNotFoundError, given: Sequence[str]) -> UsageError:
+def _missing_extra_error(error: ModuleNotFoundError, argv: Sequence[str]) -> UsageError:
     package = (error.name or "").partition(".")[0]
-    extra = EXTRA_OF.get(package)
+    extra = EXTRA_BY_PACKAGE.get(package)
     if extra is None:
         raise error
-    if extra == "batch" and TRAINING_VERBS & set(given[:1]):
+    if extra == "batch" and TRAINING_COMMANDS & set(argv[:1]):
         extra = "train"
     return UsageError(f"This verb needs {package}, which is not installed.", f"Install preptime[{extra}].")
 
 
-def _of_the_system(error: OSError) -> FaultError:
+def _operating_system_error(error: OSError) -> OperationError:
     """What the operating system refused: a full disk, a folder without permission."""
     if error.strerror is None or error.filename is None:
         raise error
-    return FaultError(f"{error.filename}: {error.strerror}.", "Look at the path, its permissions and the room left.")
+    return OperationError(f"{error.filename}: {error.strerror}.", "Look at the path, its permissions and the room left.")

@@ -12,9 +12,9 @@ import click
 import msgspec
 
 from preptime.cli import options, reading
-from preptime.cli.score import words as score_words
-from preptime.cli.speaking import Speaker, speaking
-from preptime.cli.train import words as train_words
+from preptime.cli.score import render_text as score_text
+from preptime.cli.speaking import Output, with_output
+from preptime.cli.train import render_text as train_text
 from preptime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
     from preptime.evaluation.documents import BacktestDocument
     from preptime.scoring.document import ScoreDocument
-    from preptime.tables.audit import Audited
+    from preptime.tables.audit import AuditedOrders
     from preptime.training.train import TrainDocument
 
-DEMO_ORDERS = 33_474
+DEMO_ORDER_COUNT = 33_474
 """A month as in the public data (32,394 orders in 30 days) and one day more, which is scored."""
-DEMO_DAYS = 31
-TEST_ORDERS = 200
+DEMO_DAY_COUNT = 31
+TEST_ORDER_COUNT = 200
 
 
 class DemoDocument(msgspec.Struct, frozen=True):
@@ -55,107 +55,107 @@ class DemoDocument(msgspec.Struct, frozen=True):
     help="Folder for the data, the bundles and the predictions.",
 )
 @options.threads
-@speaking
-def demo(speaker: Speaker, *, orders: str | None, restaurants: str | None, out: Path, threads: int) -> None:
+@with_output
+def demo(output: Output, *, orders: str | None, restaurants: str | None, out: Path, threads: int) -> None:
     """Do all of it once, on synthetic orders or on yours.
 
     Synthesizes a month of orders (or takes yours), trains every model, backtests, promotes, and scores the next day.
     """
-    from preptime.bundle.bundle import verify
-    from preptime.bundle.champions import chosen
+    from preptime.bundle.bundle import fetch_verified
+    from preptime.bundle.champions import resolve_bundle_id
     from preptime.bundle.store import Store
     from preptime.scoring.score import score_file
     from preptime.training.fit import FitPlan
-    from preptime.training.publish import Who
+    from preptime.training.publish import AuditActor
     from preptime.training.train import train
 
     if (orders is None) != (restaurants is None):
         raise UsageError("Orders and restaurants belong together.", "Give both --orders and --restaurants, or neither.")
     files = {"store": str(out / "models")}
     if orders is None or restaurants is None:
-        orders, restaurants = _synthesize(speaker, out / "data", files)
-    audited, directory = reading.read_audited(speaker, orders, restaurants)
+        orders, restaurants = _synthesize(output, out / "data", files)
+    audited, restaurant_index = reading.read_audited_orders(output, orders, restaurants)
     date = _last_day(audited)
     store = Store.open(str(out / "models"))
-    trained = train(
+    training = train(
         audited,
-        directory,
+        restaurant_index,
         date,
         store,
-        Who(options.user(), options.now()),
+        AuditActor(options.current_user(), options.utc_now()),
         plan=FitPlan.default(threads),
-        progress=speaker.progress,
+        progress=output.progress,
     )
-    asked = out / "next_day.csv"
-    _write_next_day(audited, date, asked)
-    champion = verify(store, chosen(store, trained.champion or trained.bundle))
-    scored = score_file(str(asked), out / "predictions.csv", champion, progress=speaker.progress)
+    next_day_file = out / "next_day.csv"
+    _write_next_day(audited, date, next_day_file)
+    champion = fetch_verified(store, resolve_bundle_id(store, training.champion or training.bundle))
+    score = score_file(str(next_day_file), out / "predictions.csv", champion, progress=output.progress)
     files |= {
-        "report": str(store.fetch(trained.bundle) / "report.html"),
-        "next_day": str(asked),
-        "predictions": scored.out,
+        "report": str(store.fetch(training.bundle) / "report.html"),
+        "next_day": str(next_day_file),
+        "predictions": score.out,
     }
-    document = DemoDocument(date, trained.bundle, trained.outcome, trained.evaluation, scored, files)
-    speaker.finish(document, *_words(trained, document))
+    document = DemoDocument(date, training.bundle, training.outcome, training.evaluation, score, files)
+    output.finish(document, *_render_text(training, document))
 
 
-def _synthesize(speaker: Speaker, folder: Path, files: dict[str, str]) -> tuple[str, str]:
+def _synthesize(output: Output, folder: Path, files: dict[str, str]) -> tuple[str, str]:
     """A month and a day of synthetic orders, and test orders with integer-coded categories."""
-    from preptime.tables.open import open_table
+    from preptime.tables.open import open_source
     from preptime.tables.synthetic import SynthesisPlan, synthesize, write_integer_coded_orders
 
-    report = synthesize(SynthesisPlan(orders=DEMO_ORDERS, days=DEMO_DAYS), folder, "csv", speaker.progress)
-    coded = folder / "test_orders_integer_codes.csv"
-    orders, restaurants = open_table(report.orders).frame(), open_table(report.restaurants).frame()
-    write_integer_coded_orders(orders.tail(TEST_ORDERS), restaurants, coded)
-    files |= {"data": str(folder), "test_orders_with_integer_codes": str(coded)}
-    return str(report.orders), str(report.restaurants)
+    synthesized = synthesize(SynthesisPlan(orders=DEMO_ORDER_COUNT, days=DEMO_DAY_COUNT), folder, "csv", output.progress)
+    integer_coded_file = folder / "test_orders_integer_codes.csv"
+    orders, restaurants = open_source(synthesized.orders).frame(), open_source(synthesized.restaurants).frame()
+    write_integer_coded_orders(orders.tail(TEST_ORDER_COUNT), restaurants, integer_coded_file)
+    files |= {"data": str(folder), "test_orders_with_integer_codes": str(integer_coded_file)}
+    return str(synthesized.orders), str(synthesized.restaurants)
 
 
-def _last_day(audited: Audited) -> dt.date:
+def _last_day(audited: AuditedOrders) -> dt.date:
     """The last local day that has orders."""
-    last = audited.frame["acknowledged_local"].dt.date().max()
-    if not isinstance(last, dt.date):
+    last_day = audited.frame["acknowledged_local"].dt.date().max()
+    if not isinstance(last_day, dt.date):
         raise UsageError("No order has a time that can be read.", "Look at what `preptime check` says of the file.")
-    return last
+    return last_day
 
 
-def _write_next_day(audited: Audited, date: dt.date, path: Path) -> None:
+def _write_next_day(audited: AuditedOrders, date: dt.date, path: Path) -> None:
     """The day's orders as they are when they are acknowledged: without what is only known later."""
-    from preptime.domain.dictionary import LATER
-    from preptime.tables.columns import ADDED
+    from preptime.domain.dictionary import OUTCOME_COLUMNS
+    from preptime.tables.columns import READER_COLUMNS
     from preptime.tables.write import write_table
 
-    of_day = (audited.frame["acknowledged_local"].dt.date() == date).fill_null(value=False)
-    write_table(path, iter([audited.source.filter(of_day).drop(*LATER, *ADDED, strict=False)]))
+    is_on_date = (audited.frame["acknowledged_local"].dt.date() == date).fill_null(value=False)
+    write_table(path, iter([audited.raw.filter(is_on_date).drop(*OUTCOME_COLUMNS, *READER_COLUMNS, strict=False)]))
 
 
-def _program() -> str:
+def _program_path() -> str:
     """How a shell calls this program from here: by its name in an environment that is active, else by its path."""
-    own = Path(sys.executable).with_name("preptime.exe" if sys.platform == "win32" else "preptime")
-    named = shutil.which("preptime")
-    if not own.is_file() or (named is not None and Path(named).samefile(own)):
+    program = Path(sys.executable).with_name("preptime.exe" if sys.platform == "win32" else "preptime")
+    program_on_path = shutil.which("preptime")
+    if not program.is_file() or (program_on_path is not None and Path(program_on_path).samefile(program)):
         return "preptime"
-    return str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own)
+    return str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program)
 
 
-def _words(trained: TrainDocument, document: DemoDocument) -> list[RenderableType]:
+def _render_text(training: TrainDocument, document: DemoDocument) -> list[RenderableType]:
     """The table, where the files are, what to try next."""
     store = document.files["store"]
     backtest = document.backtest
-    width = max(len(what) for what in document.files)
-    program = _program()
+    width = max(len(label) for label in document.files)
+    program_path = _program_path()
     return [
         f"Learned from all orders before {document.date}. The models were fitted on days before {backtest.first_day}.",
-        *train_words(trained, store, serving=trained.champion),
+        *train_text(training, store, champion_id=training.champion),
         "",
-        *score_words(document.score),
+        *score_text(document.score),
         "",
         "Where things are:",
-        *(f"  {what.replace('_', ' '):<{width}}  {path}" for what, path in document.files.items()),
+        *(f"  {label.replace('_', ' '):<{width}}  {path}" for label, path in document.files.items()),
         "",
         "Try next:",
-        f"  {program} bundles list --store {store}",
-        f"  {program} score {document.files['next_day']} --out scored.parquet --store {store}",
+        f"  {program_path} bundles list --store {store}",
+        f"  {program_path} score {document.files['next_day']} --out scored.parquet --store {store}",
         "  make demo ORDERS=your_orders.csv RESTAURANTS=your_restaurants.csv",
     ]

@@ -11,24 +11,24 @@ import msgspec
 from rich.table import Table
 
 from preptime.cli import options
-from preptime.cli.speaking import Speaker, speaking
-from preptime.cli.status import FAULT
-from preptime.doctor.examine import examine
-from preptime.doctor.finding import Finding, Role
+from preptime.cli.speaking import Output, with_output
+from preptime.cli.status import FAILURE
+from preptime.doctor.examine import run_checks
+from preptime.doctor.finding import CheckResult, Role
 from preptime.settings import ENV_FILE
 
 
 class DoctorDocument(msgspec.Struct, frozen=True):
     """The document of `doctor --json`."""
 
-    well: bool
+    healthy: bool
     """No finding is a fault."""
-    findings: list[Finding]
+    checks: list[CheckResult]
 
 
 @click.command()
 @click.option(
-    "--for",
+    "--role",
     "role",
     type=click.Choice(["serve", "jobs"]),
     default="serve",
@@ -42,8 +42,8 @@ class DoctorDocument(msgspec.Struct, frozen=True):
     help="File of settings (default: .env, where there is one); the environment wins over it.",
 )
 @click.option("--date", type=options.DATE, help="The day that history should be of.  [default: this machine's]")
-@speaking
-def doctor(speaker: Speaker, *, role: Role, store: str | None, env_file: Path | None, date: dt.date | None) -> None:
+@with_output
+def doctor(output: Output, *, role: Role, store: str | None, env_file: Path | None, date: dt.date | None) -> None:
     """Check the environment: what is wrong, and how to mend it.
 
     Looks at settings, keys and ports (for the jobs: orders and restaurants), store, champion, history, libraries,
@@ -54,24 +54,24 @@ def doctor(speaker: Speaker, *, role: Role, store: str | None, env_file: Path | 
     # clock among it: a finding is of its moment and of no use later.
     today = date or dt.datetime.now().astimezone().date()
     environ = {**os.environ, **({"PREPTIME_STORE": store} if store else {})}
-    findings = examine(environ, env_file or Path(ENV_FILE), role, today)
-    faults = [finding for finding in findings if finding.state == "fault"]
-    speaker.finish(DoctorDocument(not faults, findings), _table(findings), _sentence(findings))
-    if faults:
-        click.get_current_context().exit(FAULT)
+    checks = run_checks(environ, env_file or Path(ENV_FILE), role, today)
+    errors = [check for check in checks if check.state == "error"]
+    output.finish(DoctorDocument(not errors, checks), _check_table(checks), _summary(checks))
+    if errors:
+        click.get_current_context().exit(FAILURE)
 
 
-def _table(findings: list[Finding]) -> Table:
+def _check_table(checks: list[CheckResult]) -> Table:
     table = Table(show_header=False)
-    for finding in findings:
-        told = f"{finding.found}\n→ {finding.hint}" if finding.hint else finding.found
-        table.add_row(finding.state, finding.check, told)
+    for check in checks:
+        details = f"{check.message}\n→ {check.hint}" if check.hint else check.message
+        table.add_row(check.state, check.name, details)
     return table
 
 
-def _sentence(findings: list[Finding]) -> str:
-    faults = sum(finding.state == "fault" for finding in findings)
-    warnings = sum(finding.state == "warning" for finding in findings)
-    if faults:
-        return f"{faults} of {len(findings)} checks found a fault; mend the first one first."
-    return "All is well." if not warnings else f"It will work; {warnings} of {len(findings)} checks have a warning."
+def _summary(checks: list[CheckResult]) -> str:
+    error_count = sum(check.state == "error" for check in checks)
+    warning_count = sum(check.state == "warning" for check in checks)
+    if error_count:
+        return f"{error_count} of {len(checks)} checks found a fault; mend the first one first."
+    return "All is well." if not warning_count else f"It will work; {warning_count} of {len(checks)} checks have a warning."

@@ -9,9 +9,9 @@ import click
 import msgspec
 
 from preptime.cli import figures, reading
-from preptime.cli.speaking import Speaker, speaking
+from preptime.cli.speaking import Output, with_output
 from preptime.errors import DataError, UsageError
-from preptime.tables.database import Loaded, NothingToStoreError
+from preptime.tables.database import LoadResult, NoStorableRowsError
 
 if TYPE_CHECKING:
     from preptime.tables.database import Database
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 class IngestDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What was loaded."""
 
-    to: str
+    database: str
     migrations: tuple[str, ...]
     """What was applied to the database first."""
-    restaurants: Loaded | None
+    restaurants: LoadResult | None
     """Null when none were given; likewise orders."""
-    orders: Loaded | None
+    orders: LoadResult | None
     refused: dict[str, int]
     """Orders that could not be stored, by their first reason."""
     rejects: str | None
@@ -33,9 +33,9 @@ class IngestDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 @click.command()
-@click.argument("source", metavar="[ORDERS]", required=False)
+@click.argument("orders_path", metavar="[ORDERS]", required=False)
 @click.option("--restaurants", help="Restaurants to load first: a csv or parquet file.")
-@click.option("--to", required=True, metavar="URL", help="The database, such as postgresql://user@host/database.")
+@click.option("--to", "database_url", required=True, metavar="URL", help="The database, such as postgresql://user@host/database.")
 @click.option(
     "--rejects",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -43,8 +43,8 @@ class IngestDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     show_default=True,
     help="Write orders that cannot be stored here, with their reasons.",
 )
-@speaking
-def ingest(speaker: Speaker, *, source: str | None, restaurants: str | None, to: str, rejects: Path) -> None:
+@with_output
+def ingest(output: Output, *, orders_path: str | None, restaurants: str | None, database_url: str, rejects: Path) -> None:
     """Load orders and restaurants into a database.
 
     ORDERS is a csv or parquet file, a folder, or a glob of them. All or nothing: a load that fails leaves what was
@@ -55,63 +55,63 @@ def ingest(speaker: Speaker, *, source: str | None, restaurants: str | None, to:
 
     if rejects.suffix.lower() != ".csv":
         raise UsageError(f"--rejects {rejects} is no csv.", "Name the file .csv.")
-    database = open_database(to)
+    database = open_database(database_url)
     migrations = database.prepare()
-    listed = None if restaurants is None else _restaurants(database, restaurants)
-    orders, refused = (None, {}) if source is None else _orders(speaker, database, source, rejects)
+    loaded_restaurants = None if restaurants is None else _load_restaurants(database, restaurants)
+    loaded_orders, refused = (None, {}) if orders_path is None else _load_orders(output, database, orders_path, rejects)
     document = IngestDocument(
-        to=database.name,
+        database=database.name,
         migrations=migrations,
-        restaurants=listed,
-        orders=orders,
+        restaurants=loaded_restaurants,
+        orders=loaded_orders,
         refused=refused,
         rejects=str(rejects) if refused else None,
     )
-    speaker.finish(document, *words(document))
+    output.finish(document, *render_text(document))
 
 
-def _restaurants(database: Database, restaurants: str) -> Loaded:
-    from preptime.tables.directory import read_directory
-    from preptime.tables.open import open_table
-    from preptime.tables.restaurants import restaurants_to_store
+def _load_restaurants(database: Database, restaurants_path: str) -> LoadResult:
+    from preptime.tables.directory import read_restaurants
+    from preptime.tables.open import open_source
+    from preptime.tables.restaurants import encode_restaurants
 
-    table = open_table(restaurants)
-    frame = table.frame()
-    read_directory(frame)  # refuses what training would refuse
-    return database.load_restaurants(restaurants_to_store(frame))
+    source = open_source(restaurants_path)
+    frame = source.frame()
+    read_restaurants(frame)  # refuses what training would refuse
+    return database.load_restaurants(encode_restaurants(frame))
 
 
-def _orders(speaker: Speaker, database: Database, source: str, rejects: Path) -> tuple[Loaded, dict[str, int]]:
-    from preptime.tables.ingest import ingest as load
-    from preptime.tables.open import open_table
-    from preptime.tables.rejects import Rejects
+def _load_orders(output: Output, database: Database, orders_path: str, rejects: Path) -> tuple[LoadResult, dict[str, int]]:
+    from preptime.tables.ingest import ingest_orders as load
+    from preptime.tables.open import open_source
+    from preptime.tables.rejects import RejectsWriter
 
-    directory = reading.read_directory(database.restaurants)
+    restaurant_index = reading.read_restaurants(database.restaurants)
     try:
-        with Rejects(rejects) as refused:
-            loaded = load(open_table(source), directory, database, refused, speaker.progress)
-    except NothingToStoreError as error:
+        with RejectsWriter(rejects) as rejected_rows:
+            loaded = load(open_source(orders_path), restaurant_index, database, rejected_rows, output.progress)
+    except NoStorableRowsError as error:
         raise DataError(
-            f"{source}: no row could be stored.",
+            f"{orders_path}: no row could be stored.",
             f"All of them are in {rejects}, with their reasons: repair them there.",
         ) from error
-    return loaded, {str(reason): count for reason, count in refused.counts.most_common()}
+    return loaded, {str(reason): count for reason, count in rejected_rows.reason_counts.most_common()}
 
 
-def words(document: IngestDocument) -> list[str]:
+def render_text(document: IngestDocument) -> list[str]:
     """What loading says to people."""
-    said = [f"Applied to {document.to}: {', '.join(document.migrations)}."] if document.migrations else []
-    for word, loaded in (("restaurant", document.restaurants), ("order", document.orders)):
+    lines = [f"Applied to {document.database}: {', '.join(document.migrations)}."] if document.migrations else []
+    for noun, loaded in (("restaurant", document.restaurants), ("order", document.orders)):
         if loaded is not None:
-            said.append(f"{figures.counted(loaded.rows, word)}: {_parted(loaded)}.")
-    said += [f"{figures.counted(count, 'order')} refused, reason {why}." for why, count in document.refused.items()]
+            lines.append(f"{figures.format_count(loaded.rows, noun)}: {_row_counts(loaded)}.")
+    lines += [f"{figures.format_count(count, 'order')} refused, reason {reason}." for reason, count in document.refused.items()]
     if document.rejects:
-        said.append(f"They are in {document.rejects}: repair them there and load that file.")
-    return said or [f"{document.to} is up to date."]
+        lines.append(f"They are in {document.rejects}: repair them there and load that file.")
+    return lines or [f"{document.database} is up to date."]
 
 
-def _parted(loaded: Loaded) -> str:
-    parts = [f"{loaded.new:,} new", f"{loaded.updated:,} updated", f"{loaded.unchanged:,} unchanged"]
-    if loaded.repeated:
-        parts.append(f"{loaded.repeated:,} of an order that the file has more than once")
-    return ", ".join(parts)
+def _row_counts(loaded: LoadResult) -> str:
+    counts = [f"{loaded.inserted:,} new", f"{loaded.updated:,} updated", f"{loaded.unchanged:,} unchanged"]
+    if loaded.duplicates:
+        counts.append(f"{loaded.duplicates:,} of an order that the file has more than once")
+    return ", ".join(counts)

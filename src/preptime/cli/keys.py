@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
-from preptime.cli.speaking import Speaker, speaking
+from preptime.cli.speaking import Output, with_output
 from preptime.keys import new_key
 
 
@@ -27,13 +27,13 @@ def keys() -> None:
 
 @keys.command()
 @click.argument("name")
-@speaking
-def new(speaker: Speaker, name: str) -> None:
+@with_output
+def new(output: Output, name: str) -> None:
     """Make a key for the client NAME: printed once; the server gets its hash."""
-    made = new_key(name)
-    speaker.finish(
-        KeyDocument(made.name, made.key, made.sha256, made.setting),
-        f"The key, shown this once; the client sends it in the header `aikey`:\n  {made.key}",
+    new_api_key = new_key(name)
+    output.finish(
+        KeyDocument(new_api_key.name, new_api_key.key, new_api_key.sha256, new_api_key.setting),
+        f"The key, shown this once; the client sends it in the header `aikey`:\n  {new_api_key.key}",
         "For the server's environment or .env (several are separated by commas; both hold while a key is changed):",
-        f"  PREPTIME_API_KEYS={made.setting}",
+        f"  PREPTIME_API_KEYS={new_api_key.setting}",
     )

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from preptime.cli import options, reading
-from preptime.cli.speaking import Speaker, speaking
-from preptime.cli.status import REFUSED
+from preptime.cli.speaking import Output, with_output
+from preptime.cli.status import REFUSED_OR_ALERT
 
 if TYPE_CHECKING:
-    from preptime.monitoring.document import Monitoring
+    from preptime.monitoring.document import MonitoringDocument
 
 
 @click.command()
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 @options.restaurants
 @options.store
 @options.results
-@options.log
-@speaking
+@options.prediction_log_folder
+@with_output
 def monitor(
-    speaker: Speaker,
+    output: Output,
     *,
     date: dt.date,
     orders: str,
@@ -42,39 +42,39 @@ def monitor(
     """
     from preptime.bundle.store import Store
     from preptime.monitoring.document import encode
-    from preptime.monitoring.monitor import Watch
-    from preptime.monitoring.monitor import monitor as look
-    from preptime.monitoring.page import render_page
+    from preptime.monitoring.monitor import MonitoringInputs
+    from preptime.monitoring.monitor import monitor_day as run_monitoring
+    from preptime.monitoring.page import render_report
     from preptime.monitoring.prometheus import render
-    from preptime.monitoring.sources import StoreSources
-    from preptime.tables.open import open_table
-    from preptime.tables.results import MONITORING, MONITORING_METRICS, MONITORING_PAGE, Results
+    from preptime.monitoring.sources import StoreBundleSource
+    from preptime.tables.open import open_source
+    from preptime.tables.results import MONITORING_FILE, MONITORING_METRICS_FILE, MONITORING_REPORT_FILE, ResultsFolder
 
-    into = Results(Path(results))
-    speaker.progress("Answers and outcomes", 0.0)
-    document = look(
-        Watch(
-            orders=open_table(orders),
-            directory=reading.read_directory(restaurants),
-            results=into,
-            sources=StoreSources(Store.open(store)),
-            log=Path(prediction_log_folder),
+    daily_results = ResultsFolder(Path(results))
+    output.progress("Answers and outcomes", 0.0)
+    document = run_monitoring(
+        MonitoringInputs(
+            orders=open_source(orders),
+            restaurants=reading.read_restaurants(restaurants),
+            results=daily_results,
+            bundle_source=StoreBundleSource(Store.open(store)),
+            log_dir=Path(prediction_log_folder),
         ),
         date,
     )
-    speaker.progress("Page", 0.8)
-    into.write(date, MONITORING_PAGE, render_page(document).encode())
-    into.write(date, MONITORING_METRICS, render(document))
+    output.progress("Page", 0.8)
+    daily_results.write(date, MONITORING_REPORT_FILE, render_report(document).encode())
+    daily_results.write(date, MONITORING_METRICS_FILE, render(document))
     # The document comes last: who finds it finds the others beside it.
-    written = into.write(date, MONITORING, encode(document))
-    speaker.progress("Page", 1.0)
-    speaker.finish(document, *words(document), f"The results are in {written.parent}.")
+    document_path = daily_results.write(date, MONITORING_FILE, encode(document))
+    output.progress("Page", 1.0)
+    output.finish(document, *render_text(document), f"The results are in {document_path.parent}.")
     if document.alerts:
         # The document is printed: an error's document beside it would be one too many.
-        click.get_current_context().exit(REFUSED)
+        click.get_current_context().exit(REFUSED_OR_ALERT)
 
 
-def words(document: Monitoring) -> list[str]:
+def render_text(document: MonitoringDocument) -> list[str]:
     """What monitoring says to people: each alert on a line, then how the week went."""
-    alerts = [f"Alert {one.rule}: {one.sentence}" for one in document.alerts]
-    return [*(alerts or [document.verdict[0]]), *document.verdict[1:]]
+    alerts = [f"Alert {alert.rule}: {alert.message}" for alert in document.alerts]
+    return [*(alerts or [document.headline[0]]), *document.headline[1:]]

@@ -5,22 +5,22 @@ from __future__ import annotations
 import click
 
 from preptime.cli import options, reading
-from preptime.cli.speaking import Speaker, speaking
+from preptime.cli.speaking import Output, with_output
 
 
 @click.command()
 @options.orders
 @options.restaurants
-@speaking
-def notebook(speaker: Speaker, orders: str, restaurants: str) -> None:
+@with_output
+def notebook(output: Output, orders: str, restaurants: str) -> None:
     """Reproduce the notebook beside its published figures.
 
     The data scientist's own protocol, step by step: its cleaning, its two feature sets, its random split, its five
     models, and what differs here and why.
     """
-    from preptime.training.notebook import reproduce
-    from preptime.training.notebook_text import notebook_text
+    from preptime.training.notebook import reproduce_notebook
+    from preptime.training.notebook_text import render_text
 
-    audited, _ = reading.read_audited(speaker, orders, restaurants)
-    found = reproduce(audited, lambda _, share: speaker.progress("Fitting the notebook's models", share))
-    speaker.finish(found.document, notebook_text(found))
+    audited_orders, _ = reading.read_audited_orders(output, orders, restaurants)
+    reproduction = reproduce_notebook(audited_orders, lambda _, share: output.progress("Fitting the notebook's models", share))
+    output.finish(reproduction.document, render_text(reproduction))

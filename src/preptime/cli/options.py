@@ -14,10 +14,10 @@ import click
 from preptime.errors import UsageError
 from preptime.settings import ENV_FILE, Settings
 
-Decorated = TypeVar("Decorated", bound=Callable[..., object])
+CommandFunction = TypeVar("Decorated", bound=Callable[..., object])
 
 
-class Date(click.ParamType[dt.date]):
+class IsoDate(click.ParamType[dt.date]):
     """An ISO date."""
 
     name = "date"
@@ -32,57 +32,57 @@ class Date(click.ParamType[dt.date]):
             self.fail(f"{value!r} is not a date like 2015-06-17", param, ctx)
 
 
-DATE = Date()
+DATE = IsoDate()
 
 
-def told(field: str, what: str) -> Callable[[Decorated], Decorated]:
+def setting_option(field: str, help_text: str) -> Callable[[CommandFunction], CommandFunction]:
     """An option that a setting stands in for: what is given, else the environment, else `.env`, else its default.
 
     Without any of them the call is wrong use that names both.
     """
-    usual = str(getattr(Settings(), field))
-    shown = f"{_setting(field)}, else {usual}" if usual else _setting(field)
+    default = str(getattr(Settings(), field))
+    default_text = f"{_variable_name(field)}, else {default}" if default else _variable_name(field)
 
-    def found(context: click.Context, _: click.Parameter, value: str | None) -> str:
-        return needed(field, value, context)
+    def resolve(context: click.Context, _: click.Parameter, value: str | None) -> str:
+        return require_setting(field, value, context)
 
-    return click.option(_flag(field), show_default=shown, callback=found, help=what)
+    return click.option(_option_name(field), show_default=default_text, callback=resolve, help=help_text)
 
 
-def needed(field: str, given: str | None, context: click.Context) -> str:
+def require_setting(field: str, option_value: str | None, context: click.Context) -> str:
     """The value of the option `--FIELD`: what is given, else the setting. Wrong use when there is neither."""
-    value = given or setting(field)
-    if not value:
+    resolved = option_value or read_setting(field)
+    if not resolved:
         raise click.UsageError(
-            f"Missing option '{_flag(field)}': give it, or set {_setting(field)} in the environment or in .env.",
+            f"Missing option '{_option_name(field)}': give it, or set {_variable_name(field)} in the environment or in .env.",
             context,
         )
-    return value
+    return resolved
 
 
-def _flag(field: str) -> str:
+def _option_name(field: str) -> str:
     return f"--{field.replace('_', '-')}"
 
 
-def setting(field: str) -> str:
+def read_setting(field: str) -> str:
     """What the environment, else `.env`, says; else the default."""
-    return str(getattr(Settings.read(os.environ, Path(ENV_FILE)), field))
+    return str(getattr(Settings.load(os.environ, Path(ENV_FILE)), field))
 
 
-def _setting(field: str) -> str:
+def _variable_name(field: str) -> str:
     return f"PREPTIME_{field.upper()}"
 
 
-orders = told("orders", "Orders: a csv or parquet file, a folder, a glob, or a database's address.")
-restaurants = told("restaurants", "Restaurants, likewise.")
-store = told("store", "Folder or URL that holds the bundles.")
-log = told("prediction_log_folder", "Folder of the API's prediction log; it need not be there.")
-results = told("results", "Folder of the daily results, one partition for each date.")
+orders = setting_option("orders", "Orders: a csv or parquet file, a folder, a glob, or a database's address.")
+restaurants = setting_option("restaurants", "Restaurants, likewise.")
+store = setting_option("store", "Folder or URL that holds the bundles.")
+prediction_log_folder = setting_option("prediction_log_folder", "Folder of the API's prediction log; it need not be there.")
+results = setting_option("results", "Folder of the daily results, one partition for each date.")
 date = click.option(
     "--date", type=DATE, required=True, help="A morning: what happened before its local midnight is known."
 )
-figures = click.option(
-    "--figures",
+dvc_metrics = click.option(
+    "--dvc-metrics",
     type=click.Path(path_type=Path, file_okay=False),
     help="Write the figures here too, as small files that DVC compares (docs/data-versions.md).",
 )
@@ -95,7 +95,7 @@ threads = click.option(
 )
 
 
-def user() -> str:
+def current_user() -> str:
     """Who is asking, for the champion log."""
     try:
         return getpass.getuser()
@@ -103,18 +103,18 @@ def user() -> str:
         return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
 
-def now() -> str:
+def utc_now() -> str:
     """The present moment in UTC, for the champion log; no decision depends on it."""
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
-def thresholds(settings: tuple[str, ...]) -> dict[str, float]:
+def parse_thresholds(assignments: tuple[str, ...]) -> dict[str, float]:
     """`name=value` settings as numbers. Raises `UsageError`."""
-    found = {}
-    for setting in settings:
-        name, _, value = setting.partition("=")
+    values = {}
+    for assignment in assignments:
+        name, _, value = assignment.partition("=")
         try:
-            found[name] = float(value)
+            values[name] = float(value)
         except ValueError as error:
-            raise UsageError(f"--gate {setting!r} is no setting.", "Write it as NAME=NUMBER.") from error
-    return found
+            raise UsageError(f"--gate {assignment!r} is no setting.", "Write it as NAME=NUMBER.") from error
+    return values

@@ -13,33 +13,33 @@ import click
 import msgspec
 
 from preptime.cli import options, reading
-from preptime.cli.speaking import Speaker, speaking
-from preptime.cli.status import REFUSED
+from preptime.cli.speaking import Output, with_output
+from preptime.cli.status import REFUSED_OR_ALERT
 from preptime.errors import DataError, UsageError
 from preptime.settings import ENV_FILE, Settings
 
 if TYPE_CHECKING:
     from preptime.bundle.store import Store
-    from preptime.features.directory import Directory
-    from preptime.monitoring.document import Monitoring
-    from preptime.tables.audit import Audited
-    from preptime.tables.results import Results
-    from preptime.training.publish import Who
-    from preptime.training.review import Review
+    from preptime.features.directory import RestaurantIndex
+    from preptime.monitoring.document import MonitoringDocument
+    from preptime.tables.audit import AuditedOrders
+    from preptime.tables.results import ResultsFolder
+    from preptime.training.publish import AuditActor
+    from preptime.training.review import ChampionReview
 
-Allowed = Literal["off", "retrain", "all"]
+AllowedActions = Literal["off", "retrain", "all"]
 
-BY = "preptime respond"
+ACTOR_NAME = "preptime respond"
 """Who promotes and rolls back here, in the champion log."""
 
 
-class Training(msgspec.Struct, frozen=True):
+class RetrainingResult(msgspec.Struct, frozen=True):
     """What came of the wish to train."""
 
-    outcome: Literal["not_wanted", "forbidden", "refused", "trained"]
+    outcome: Literal["not_needed", "not_allowed", "refused", "trained"]
     """trained: there is a training of this date, this one's or the daily run's. refused: the data gate said no."""
-    wanted_by: tuple[str, ...]
-    """The alerts that ask for a training: `slower: London`."""
+    triggered_by: tuple[str, ...]
+    """The alerts that ask for a training: `slower_than_predicted: London`."""
     bundle: str | None
     reason: str
 
@@ -48,11 +48,11 @@ class RespondDocument(msgspec.Struct, frozen=True):
     """The document of `respond --json`, and `response.json` in the date's partition."""
 
     date: dt.date
-    allowed: Allowed
-    """PREPTIME_RESPOND."""
-    review: Review | None
+    allowed: AllowedActions
+    """PREPTIME_AUTO_RESPONSE."""
+    review: ChampionReview | None
     """Null when rolling back is not allowed: then nobody was reviewed."""
-    training: Training
+    training: RetrainingResult
 
 
 @click.command()
@@ -64,86 +64,86 @@ class RespondDocument(msgspec.Struct, frozen=True):
 @click.option(
     "--allow",
     type=click.Choice(["off", "retrain", "all"]),
-    help="What may be done: nothing, train, or also roll back.  [default: PREPTIME_RESPOND, else all]",
+    help="What may be done: nothing, train, or also roll back.  [default: PREPTIME_AUTO_RESPONSE, else all]",
 )
 @options.threads
-@speaking
+@with_output
 def respond(
-    speaker: Speaker,
+    output: Output,
     *,
     date: dt.date,
     orders: str,
     restaurants: str,
     store: str,
     results: str,
-    allow: Allowed | None,
+    allow: AllowedActions | None,
     threads: int,
 ) -> None:
     """Do what the morning's monitoring asks for.
 
     Goes back to the models before when the champion is worse than they are, on orders that neither has seen, since it
     serves; and trains when an alert asks for it and the date has no training yet. Running it again does nothing twice.
-    PREPTIME_RESPOND or --allow forbid either. Needs the date's monitoring.json.
+    PREPTIME_AUTO_RESPONSE or --allow forbid either. Needs the date's monitoring.json.
     """
     from preptime.bundle.store import Store
-    from preptime.tables.results import RESPONSE, Results
+    from preptime.tables.results import RESPONSE_FILE, ResultsFolder
 
-    allowed = allow or Settings.read(os.environ, Path(ENV_FILE)).respond
-    into, opened = Results(Path(results)), Store.open(store)
-    wanted = wanted_by(_seen(into, date))
-    task = _Task(speaker, date, opened, orders, restaurants, threads)
-    reviewed = task.review() if allowed == "all" else None
-    trained = task.training(wanted, into, allowed=allowed != "off")
-    document = RespondDocument(date, allowed, reviewed, trained)
-    written = into.write(date, RESPONSE, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
-    speaker.finish(document, *words(document, store), f"The results are in {written.parent}.")
-    if trained.outcome == "refused":
+    allowed = allow or Settings.load(os.environ, Path(ENV_FILE)).auto_response
+    daily_results, bundle_store = ResultsFolder(Path(results)), Store.open(store)
+    alerts = training_alerts(_read_monitoring(daily_results, date))
+    response = _DailyResponse(output, date, bundle_store, orders, restaurants, threads)
+    review = response.review() if allowed == "all" else None
+    training = response.retrain(alerts, daily_results, allowed=allowed != "off")
+    document = RespondDocument(date, allowed, review, training)
+    document_path = daily_results.write(date, RESPONSE_FILE, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+    output.finish(document, *render_text(document, store), f"The results are in {document_path.parent}.")
+    if training.outcome == "refused":
         # The document is printed: an error's document beside it would be one too many.
-        click.get_current_context().exit(REFUSED)
+        click.get_current_context().exit(REFUSED_OR_ALERT)
 
 
-def wanted_by(seen: Monitoring) -> tuple[str, ...]:
+def training_alerts(monitoring: MonitoringDocument) -> tuple[str, ...]:
     """The alerts that new models may help against."""
-    from preptime.monitoring.rules import rule_named
+    from preptime.monitoring.rules import find_rule
 
     return tuple(
         alert.rule if alert.segment == "overall" else f"{alert.rule}: {alert.value}"
-        for alert in seen.alerts
-        if (rule := rule_named(alert.rule)) is not None and rule.retrain
+        for alert in monitoring.alerts
+        if (rule := find_rule(alert.rule)) is not None and rule.triggers_training
     )
 
 
-def words(document: RespondDocument, store: str) -> list[str]:
+def render_text(document: RespondDocument, store: str) -> list[str]:
     """What was found and done, for people."""
-    said = []
-    found = document.review
+    lines = []
+    review = document.review
     if document.allowed == "off":
-        said.append("Nothing may be done here: PREPTIME_RESPOND or --allow is off.")
-    elif found is None:
-        said.append("Rolling back is not allowed here (PREPTIME_RESPOND or --allow), so nobody was reviewed.")
-    elif found.outcome == "rolled_back":
-        said.append(f"{found.champion} was undone: the models of {found.previous} are champion of {store} again.")
-        said.append(found.reason)
+        lines.append("Nothing may be done here: PREPTIME_AUTO_RESPONSE or --allow is off.")
+    elif review is None:
+        lines.append("Rolling back is not allowed here (PREPTIME_AUTO_RESPONSE or --allow), so nobody was reviewed.")
+    elif review.outcome == "rolled_back":
+        lines.append(f"{review.champion} was undone: the models of {review.previous} are champion of {store} again.")
+        lines.append(review.reason)
     else:
-        said.append(f"The champion of {store} stays. {found.reason}")
-    return [*said, *_training_words(document.training)]
+        lines.append(f"The champion of {store} stays. {review.reason}")
+    return [*lines, *_training_text(document.training)]
 
 
-def _training_words(training: Training) -> list[str]:
-    alerts = ", ".join(training.wanted_by)
+def _training_text(training: RetrainingResult) -> list[str]:
+    alerts = ", ".join(training.triggered_by)
     return {
-        "not_wanted": ["No alert asks for a training."],
-        "forbidden": [f"A training is asked for by {alerts}, and is not allowed here."],
+        "not_needed": ["No alert asks for a training."],
+        "not_allowed": [f"A training is asked for by {alerts}, and is not allowed here."],
         "refused": [f"A training is asked for by {alerts}; the data was refused. {training.reason}"],
         "trained": [f"A training is asked for by {alerts}: {training.bundle}. {training.reason}"],
     }[training.outcome]
 
 
-def _seen(into: Results, date: dt.date) -> Monitoring:
+def _read_monitoring(daily_results: ResultsFolder, date: dt.date) -> MonitoringDocument:
     from preptime.monitoring.document import decode
-    from preptime.tables.results import MONITORING
+    from preptime.tables.results import MONITORING_FILE
 
-    path = into.path(date, MONITORING)
+    path = daily_results.path(date, MONITORING_FILE)
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
@@ -154,10 +154,10 @@ def _seen(into: Results, date: dt.date) -> Monitoring:
 
 
 @dataclass
-class _Task:
+class _DailyResponse:
     """One date's work; orders are read once, and only when they are needed."""
 
-    speaker: Speaker
+    output: Output
     date: dt.date
     store: Store
     orders: str
@@ -165,53 +165,53 @@ class _Task:
     threads: int
 
     @cached_property
-    def _read(self) -> tuple[Audited, Directory]:
-        return reading.read_audited(self.speaker, self.orders, self.restaurants)
+    def _audited_orders(self) -> tuple[AuditedOrders, RestaurantIndex]:
+        return reading.read_audited_orders(self.output, self.orders, self.restaurants)
 
     @property
-    def _who(self) -> Who:
-        from preptime.training.publish import Who
+    def _actor(self) -> AuditActor:
+        from preptime.training.publish import AuditActor
 
-        return Who(BY, options.now())
+        return AuditActor(ACTOR_NAME, options.utc_now())
 
-    def review(self) -> Review:
+    def review(self) -> ChampionReview:
         """Look at the champion, and go back where it was a mistake."""
-        from preptime.training.corpus import Corpus
-        from preptime.training.review import review
+        from preptime.training.corpus import TrainingData
+        from preptime.training.review import review_champion
 
-        return review(Corpus.of(*self._read), self.store, self.date, self._who, may_roll_back=True)
+        return review_champion(TrainingData.from_orders(*self._audited_orders), self.store, self.date, self._actor, allow_rollback=True)
 
-    def training(self, wanted: tuple[str, ...], into: Results, *, allowed: bool) -> Training:
+    def retrain(self, alerts: tuple[str, ...], daily_results: ResultsFolder, *, allowed: bool) -> RetrainingResult:
         """Train, when it is wanted, allowed, and not yet done this morning."""
-        if not wanted:
-            return Training("not_wanted", (), None, "")
-        already = self._of_this_date()
-        if already is not None:
-            return Training("trained", wanted, already, "It is this morning's training.")
+        if not alerts:
+            return RetrainingResult("not_needed", (), None, "")
+        existing_bundle = self._existing_training()
+        if existing_bundle is not None:
+            return RetrainingResult("trained", alerts, existing_bundle, "It is this morning's training.")
         if not allowed:
-            return Training("forbidden", wanted, None, "")
-        return self._train(wanted, into)
+            return RetrainingResult("not_allowed", alerts, None, "")
+        return self._run_training(alerts, daily_results)
 
-    def _train(self, wanted: tuple[str, ...], into: Results) -> Training:
-        from preptime.cli.train import publish
+    def _run_training(self, alerts: tuple[str, ...], daily_results: ResultsFolder) -> RetrainingResult:
+        from preptime.cli.train import write_results
         from preptime.training.fit import FitPlan
         from preptime.training.train import train
 
         try:
             document = train(
-                *self._read,
+                *self._audited_orders,
                 self.date,
                 self.store,
-                self._who,
+                self._actor,
                 plan=FitPlan.default(self.threads),
-                progress=self.speaker.progress,
+                progress=self.output.progress,
             )
         except DataError as error:
-            return Training("refused", wanted, None, str(error))
-        publish(document, self.store, into)
-        return Training("trained", wanted, document.bundle, "It is this morning's training.")
+            return RetrainingResult("refused", alerts, None, str(error))
+        write_results(document, self.store, daily_results)
+        return RetrainingResult("trained", alerts, document.bundle, "It is this morning's training.")
 
-    def _of_this_date(self) -> str | None:
+    def _existing_training(self) -> str | None:
         """The training of this date, whoever made it."""
-        manifests = (self.store.manifest(one) for one in self.store.bundle_ids() if one.startswith(f"{self.date}-"))
-        return next((one.id for one in manifests if one.kind == "training"), None)
+        manifests = (self.store.read_manifest(one) for one in self.store.bundle_ids() if bundle_id.startswith(f"{self.date}-"))
+        return next((manifest.id for manifest in manifests if manifest.kind == "training"), None)

@@ -9,13 +9,13 @@ import click
 import msgspec
 
 from preptime.cli import figures, options
-from preptime.cli.speaking import Speaker, speaking
+from preptime.cli.speaking import Output, with_output
 
 ABANDONED_HOURS = 24
 """A half-written file that nobody touched for a day belongs to nobody any more."""
 
 
-class DayRow(msgspec.Struct, frozen=True):
+class ResultsDay(msgspec.Struct, frozen=True):
     """One day of `results list --json`."""
 
     date: dt.date
@@ -26,7 +26,7 @@ class DayRow(msgspec.Struct, frozen=True):
 class ResultsListDocument(msgspec.Struct, frozen=True):
     """The document of `results list --json`, oldest day first."""
 
-    days: list[DayRow]
+    days: list[ResultsDay]
 
 
 class ResultsPruneDocument(msgspec.Struct, frozen=True):
@@ -44,36 +44,36 @@ def results() -> None:
 
 @results.command("list")
 @options.results
-@speaking
-def list_(speaker: Speaker, results: str) -> None:
+@with_output
+def list_results(output: Output, results: str) -> None:
     """Show the days that have results, and what each has."""
-    from preptime.tables.results import Results
+    from preptime.tables.results import ResultsFolder
 
-    opened = Results(Path(results))
-    days = [DayRow(day, opened.files(day)) for day in opened.days()]
-    speaker.finish(
+    daily_results = ResultsFolder(Path(results))
+    days = [ResultsDay(day, daily_results.files(day)) for day in daily_results.days()]
+    output.finish(
         ResultsListDocument(days),
         *(f"{day.date}  {', '.join(day.files) or 'nothing'}" for day in days),
-        f"{results} holds the results of {figures.counted(len(days), 'day')}.",
+        f"{results} holds the results of {figures.format_count(len(days), 'day')}.",
     )
 
 
 @results.command()
 @options.results
 @click.option("--days", type=click.IntRange(1), required=True, help="How many of the newest days with results stay.")
-@speaking
-def prune(speaker: Speaker, results: str, days: int) -> None:
+@with_output
+def prune(output: Output, results: str, days: int) -> None:
     """Remove the results of old days, never the newest.
 
     Days are counted by their partitions, so a day without results costs none.
     """
-    from preptime.tables.results import Results
+    from preptime.tables.results import ResultsFolder
 
-    opened = Results(Path(results))
-    before = dt.datetime.now(dt.UTC) - dt.timedelta(hours=ABANDONED_HOURS)
-    removed = opened.prune(days, before.timestamp())
-    speaker.finish(
+    daily_results = ResultsFolder(Path(results))
+    abandoned_before = dt.datetime.now(dt.UTC) - dt.timedelta(hours=ABANDONED_HOURS)
+    removed = daily_results.prune(days, abandoned_before.timestamp())
+    output.finish(
         ResultsPruneDocument(removed.days, removed.leftovers),
-        *(f"Removed {one}." for one in (*removed.days, *removed.leftovers)),
-        f"{results} holds the results of {figures.counted(len(opened.days()), 'day')}.",
+        *(f"Removed {name}." for name in (*removed.days, *removed.leftovers)),
+        f"{results} holds the results of {figures.format_count(len(daily_results.days()), 'day')}.",
     )

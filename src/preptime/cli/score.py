@@ -10,15 +10,15 @@ import click
 
 from preptime.cli import figures, options, reading
 from preptime.cli.score_day import score_day
-from preptime.cli.speaking import Speaker, speaking
+from preptime.cli.speaking import Output, with_output
 
 if TYPE_CHECKING:
     from preptime.scoring.document import ScoreDocument
 
 
 @click.command()
-@click.argument("source", metavar="[INPUT]", required=False)
-@click.option("--out", help="INPUT: a .csv or .parquet file. --date: a database as well.  [PREPTIME_PREDICTIONS_TO]")
+@click.argument("input_path", metavar="[INPUT]", required=False)
+@click.option("--out", help="INPUT: a .csv or .parquet file. --date: a database as well.  [PREPTIME_PREDICTIONS_URL]")
 @click.option("--date", type=options.DATE, help="Score the orders of this local date of --orders, as that morning.")
 @click.option("--orders", help="With --date: where the orders are.  [default: (PREPTIME_ORDERS)]")
 @click.option(
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 @options.store
 @options.results
 @click.option("--bundle", "bundle_id", help="Score with this bundle.  [default: the champion, of that date]")
-@speaking
+@with_output
 def score(
-    speaker: Speaker,
+    output: Output,
     *,
-    source: str | None,
+    input_path: str | None,
     out: str | None,
     date: dt.date | None,
     orders: str | None,
@@ -50,49 +50,49 @@ def score(
     and the partition of --results is written. No champion yet, or no orders, is said, and is no failure.
     """
     context = click.get_current_context()
-    if date is not None and source is None:
-        tables = (options.needed("orders", orders, context), options.needed("restaurants", restaurants, context))
-        database = out or options.setting("predictions_to") or None
-        score_day(speaker, date, *tables, store=store, results=results, out=database, bundle_id=bundle_id)
-    elif source is None or date is not None:
+    if date is not None and input_path is None:
+        addresses = (options.require_setting("orders", orders, context), options.require_setting("restaurants", restaurants, context))
+        predictions_url = out or options.read_setting("predictions_url") or None
+        score_day(output, date, *addresses, store=store, results=results, predictions_url=predictions_url, bundle_id=bundle_id)
+    elif input_path is None or date is not None:
         raise click.UsageError("Give either INPUT or --date.", context)
     elif out is None:
         raise click.UsageError("Missing option '--out'.", context)
     elif orders is not None:
         raise click.UsageError("--orders goes with --date; the orders to score are INPUT.", context)
     else:
-        _score_file(speaker, source, Path(out), store=store, restaurants=restaurants, bundle_id=bundle_id)
+        _score_file(output, input_path, Path(out), store=store, restaurants=restaurants, bundle_id=bundle_id)
 
 
 def _score_file(
-    speaker: Speaker, source: str, out: Path, *, store: str, restaurants: str | None, bundle_id: str | None
+    output: Output, input_path: str, output_path: Path, *, store: str, restaurants: str | None, bundle_id: str | None
 ) -> None:
-    from preptime.bundle.bundle import verify
-    from preptime.bundle.champions import chosen
+    from preptime.bundle.bundle import fetch_verified
+    from preptime.bundle.champions import resolve_bundle_id
     from preptime.bundle.store import Store
     from preptime.scoring.score import score_file
 
-    from_store = Store.open(store)
-    bundle = verify(from_store, chosen(from_store, bundle_id))
-    directory = None if restaurants is None else reading.read_directory(restaurants)
-    document = score_file(source, out, bundle, directory=directory, progress=speaker.progress)
-    speaker.finish(document, *words(document))
+    bundle_store = Store.open(store)
+    bundle = fetch_verified(bundle_store, resolve_bundle_id(bundle_store, bundle_id))
+    restaurant_index = None if restaurants is None else reading.read_restaurants(restaurants)
+    document = score_file(input_path, output_path, bundle, restaurants=restaurant_index, progress=output.progress)
+    output.finish(document, *render_text(document))
 
 
-def words(document: ScoreDocument) -> list[str]:
+def render_text(document: ScoreDocument) -> list[str]:
     """What scoring says to people."""
-    said = [
-        f"{document.predicted:,} of {figures.counted(document.rows, 'order')} are predicted by {document.bundle}.",
+    lines = [
+        f"{document.predicted:,} of {figures.format_count(document.rows, 'order')} are predicted by {document.bundle}.",
         f"The file is {document.out}.",
     ]
     if document.median_predicted_seconds is not None:
         minutes = document.median_predicted_seconds / 60
-        said.insert(1, f"Half of them are predicted to be ready within {minutes:.0f} minutes.")
-    behind = ", ".join(f"{level} {count:,}" for level, count in document.basis.items() if count)
-    if behind:
-        said.append(f"The finest history behind them: {behind}.")
-    said += [
-        f"{figures.counted(count, 'order')} without a prediction, reason {reason}."
-        for reason, count in document.refused.items()
+        lines.insert(1, f"Half of them are predicted to be ready within {minutes:.0f} minutes.")
+    fallback_counts = ", ".join(f"{level} {count:,}" for level, count in document.fallback_level.items() if count)
+    if fallback_counts:
+        lines.append(f"The finest history behind them: {fallback_counts}.")
+    lines += [
+        f"{figures.format_count(count, 'order')} without a prediction, reason {reason}."
+        for reason, count in document.rejected.items()
     ]
-    return said
+    return lines

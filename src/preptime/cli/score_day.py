@@ -10,69 +10,69 @@ from preptime.cli import figures, reading
 from preptime.errors import UsageError
 
 if TYPE_CHECKING:
-    from preptime.cli.speaking import Speaker
-    from preptime.scoring.champion import Chosen
-    from preptime.scoring.day import DayDocument, DayOrders
+    from preptime.cli.speaking import Output
+    from preptime.scoring.champion import SelectedBundle
+    from preptime.scoring.day import DayScoreDocument, DayOrders
 
 
 def score_day(
-    speaker: Speaker,
+    output: Output,
     date: dt.date,
     orders: str,
     restaurants: str,
     *,
     store: str,
     results: str,
-    out: str | None,
+    predictions_url: str | None,
     bundle_id: str | None,
 ) -> None:
     """Score a day, say what there was to say, end well: no champion and no orders are no failure."""
     from preptime.bundle.store import Store
-    from preptime.scoring.champion import asked_for, champion_as_of
+    from preptime.scoring.champion import select_bundle, select_champion
     from preptime.scoring.day import score_day as run
-    from preptime.tables.open import is_database, open_predictions, open_table
-    from preptime.tables.results import PREDICTIONS, Results
+    from preptime.tables.open import is_database, open_prediction_store, open_source
+    from preptime.tables.results import PREDICTIONS_FILE, ResultsFolder
 
-    if out is not None and not is_database(out):
+    if predictions_url is not None and not is_database(predictions_url):
         raise UsageError(
-            f"--out {out} is no database.", f"With --date the file is {results}/date={date}/{PREDICTIONS} (--results)."
+            f"--out {predictions_url} is no database.", f"With --date the file is {results}/date={date}/{PREDICTIONS_FILE} (--results)."
         )
-    database = None if out is None else open_predictions(out)
-    opened, into = Store.open(store), Results(Path(results))
-    chosen = champion_as_of(opened, date, into) if bundle_id is None else asked_for(opened, bundle_id, date)
-    document, found = run(
-        open_table(orders),
+    predictions_table = None if predictions_url is None else open_prediction_store(predictions_url)
+    bundle_store, daily_results = Store.open(store), ResultsFolder(Path(results))
+    selection = select_champion(bundle_store, date, daily_results) if bundle_id is None else select_bundle(bundle_store, bundle_id, date)
+    document, day_orders = run(
+        open_source(orders),
         date,
-        chosen,
-        reading.read_directory(restaurants),
-        into,
-        write=None if database is None else database.write,
-        progress=speaker.progress,
+        selection,
+        reading.read_restaurants(restaurants),
+        daily_results,
+        write_predictions=None if predictions_table is None else predictions_table.write,
+        progress=output.progress,
     )
-    speaker.finish(document, *words(document, found, chosen, into.path(date, PREDICTIONS).parent, store))
+    output.finish(document, *render_text(document, day_orders, selection, daily_results.path(date, PREDICTIONS_FILE).parent, store))
 
 
-def words(document: DayDocument, found: DayOrders, chosen: Chosen, partition: Path, store: str) -> list[str]:
+def render_text(document: DayScoreDocument, day_orders: DayOrders, selection: SelectedBundle, partition: Path, store: str) -> list[str]:
     """What scoring a day says to people."""
-    day = document.date
-    said = [f"{one.bundle} was champion and is refused: {one.why}" for one in chosen.passed_over]
+    date_text = document.date
+    lines = [f"{skipped.bundle} was champion and is refused: {skipped.reason}" for skipped in selection.skipped]
     if document.outcome == "no_champion":
-        said.append(f"{store} had no champion on the morning of {day}, so nothing is predicted.")
+        lines.append(f"{store} had no champion on the morning of {date_text}, so nothing is predicted.")
     elif document.outcome == "no_orders":
-        said.append(f"The table has no orders of {day}, so nothing is predicted.")
+        lines.append(f"The table has no orders of {date_text}, so nothing is predicted.")
     else:
-        said.append(
-            f"{document.predicted:,} of {figures.counted(document.orders, 'order')} of {day} are predicted by "
+        lines.append(
+            f"{document.predicted:,} of {figures.format_count(document.orders, 'order')} of {date_text} are predicted by "
             f"{document.bundle}."
         )
-    if document.history_date is not None and document.history_date < day:
-        said.append(f"Nothing was published on the morning of {day}: the history is of {document.history_date}.")
-    said += [
-        f"{figures.counted(count, 'order')} without a prediction, reason {reason}."
-        for reason, count in document.refused.items()
+    if document.history_date is not None and document.history_date < date_text:
+        lines.append(f"Nothing was published on the morning of {date_text}: the history is of {document.history_date}.")
+    lines += [
+        f"{figures.format_count(count, 'order')} without a prediction, reason {reason}."
+        for reason, count in document.rejected.items()
     ]
-    if document.repeated:
-        said.append(f"{figures.counted(document.repeated, 'row')} were orders that the table has twice: answered once.")
-    if found.undated:
-        said.append(f"{figures.counted(found.undated, 'row')} of the table without a readable time, so of no day.")
-    return [*said, f"The results are in {partition}."]
+    if document.duplicate_rows:
+        lines.append(f"{figures.format_count(document.duplicate_rows, 'row')} were orders that the table has twice: answered once.")
+    if day_orders.unreadable_time_rows:
+        lines.append(f"{figures.format_count(day_orders.unreadable_time_rows, 'row')} of the table without a readable time, so of no day.")
+    return [*lines, f"The results are in {partition}."]

@@ -27,6 +27,6 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
     """
     from preptime.api.server import serve as run
 
-    given = {"PREPTIME_STORE": store, "PREPTIME_HOST": host, "PREPTIME_PORT": port, "PREPTIME_WORKERS": workers}
-    environ = {**os.environ, **{name: value for name, value in given.items() if value is not None}}
-    run(Settings.read(environ, env_file or Path(ENV_FILE)))
+    option_values = {"PREPTIME_STORE": store, "PREPTIME_HOST": host, "PREPTIME_PORT": port, "PREPTIME_WORKERS": workers}
+    environ = {**os.environ, **{name: value for name, value in option_values.items() if value is not None}}
+    run(Settings.load(environ, env_file or Path(ENV_FILE)))

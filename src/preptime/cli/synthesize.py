@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from preptime.cli import figures, options
-from preptime.cli.speaking import Speaker, speaking
+from preptime.cli.speaking import Output, with_output
 
 
 class SynthesizeDocument(msgspec.Struct, frozen=True):
@@ -43,9 +43,9 @@ class SynthesizeDocument(msgspec.Struct, frozen=True):
     metavar="CITY:DAY:±PERCENT%",
     help="From that day on, cooking in a city takes so much longer or shorter, such as London:20:+15%.",
 )
-@speaking
+@with_output
 def synthesize(
-    speaker: Speaker,
+    output: Output,
     *,
     out: Path,
     orders: int,
@@ -71,12 +71,12 @@ def synthesize(
         seed=SynthesisPlan().seed if seed is None else seed,
         drift=None if drift is None else Drift.parse(drift),
     )
-    report = write(plan, out, file_format, speaker.progress)
+    synthesized = write(plan, out, file_format, output.progress)
     document = SynthesizeDocument(
-        str(report.orders), str(report.restaurants), str(report.truth), report.order_rows, report.restaurant_rows
+        str(synthesized.orders), str(synthesized.restaurants), str(synthesized.truth), synthesized.order_rows, synthesized.restaurant_rows
     )
-    speaker.finish(
+    output.finish(
         document,
-        f"{figures.counted(report.order_rows, 'order')} of {figures.counted(report.restaurant_rows, 'restaurant')}: "
-        f"{report.orders}, {report.restaurants}, and what is true of them: {report.truth}.",
+        f"{figures.format_count(synthesized.order_rows, 'order')} of {figures.format_count(synthesized.restaurant_rows, 'restaurant')}: "
+        f"{synthesized.orders}, {synthesized.restaurants}, and what is true of them: {synthesized.truth}.",
     )

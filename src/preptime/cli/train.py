@@ -11,13 +11,13 @@ import msgspec
 
 from preptime.cli import figures as tables
 from preptime.cli import options, reading
-from preptime.cli.speaking import Speaker, speaking
+from preptime.cli.speaking import Output, with_output
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from preptime.bundle.store import Store
-    from preptime.tables.results import Results
+    from preptime.tables.results import ResultsFolder
     from preptime.training.train import TrainDocument
 
 
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 )
 @options.gate
 @options.threads
-@options.figures
-@speaking
+@options.dvc_metrics
+@with_output
 def train(
-    speaker: Speaker,
+    output: Output,
     *,
     orders: str,
     restaurants: str,
@@ -49,7 +49,7 @@ def train(
     promote: str,
     gate: tuple[str, ...],
     threads: int,
-    figures: Path | None,
+    dvc_metrics: Path | None,
 ) -> None:
     """Train on what was known that morning, promote what is better.
 
@@ -59,64 +59,64 @@ def train(
     """
     from preptime.bundle.champions import ChampionLog
     from preptime.bundle.store import Store
-    from preptime.evaluation.tracked import write_tracked
-    from preptime.tables.gate import with_settings
-    from preptime.tables.results import Results
-    from preptime.tables.revisions import revisions
+    from preptime.evaluation.tracked import write_dvc_files
+    from preptime.tables.gate import thresholds_from_settings
+    from preptime.tables.results import ResultsFolder
+    from preptime.tables.revisions import find_revisions
     from preptime.training.fit import FitPlan
-    from preptime.training.publish import Who
+    from preptime.training.publish import AuditActor
     from preptime.training.train import train as run
 
-    thresholds = with_settings(options.thresholds(gate))
-    audited, directory = reading.read_audited(speaker, orders, restaurants)
-    opened = Store.open(store)
+    thresholds = thresholds_from_settings(options.parse_thresholds(gate))
+    audited_orders, restaurant_index = reading.read_audited_orders(output, orders, restaurants)
+    bundle_store = Store.open(store)
     document = run(
-        audited,
-        directory,
+        audited_orders,
+        restaurant_index,
         date,
-        opened,
-        Who(options.user(), options.now()),
+        bundle_store,
+        AuditActor(options.current_user(), options.utc_now()),
         plan=FitPlan.default(threads),
         thresholds=thresholds,
-        may_promote=promote == "auto",
-        revisions=revisions(orders),
-        progress=speaker.progress,
+        allow_promotion=promote == "auto",
+        revisions=find_revisions(orders),
+        progress=output.progress,
     )
-    if figures is not None:
-        write_tracked(figures, document.evaluation)
-    written = publish(document, opened, Results(Path(results)))
-    serving = ChampionLog(opened).current()
-    speaker.finish(
+    if dvc_metrics is not None:
+        write_dvc_files(dvc_metrics, document.evaluation)
+    document_path = write_results(document, bundle_store, ResultsFolder(Path(results)))
+    current_champion = ChampionLog(bundle_store).current()
+    output.finish(
         document,
-        *words(document, store, serving=serving.bundle if serving else None),
-        f"The results are in {written.parent}.",
+        *render_text(document, store, champion_id=current_champion.bundle if current_champion else None),
+        f"The results are in {document_path.parent}.",
     )
 
 
-def publish(document: TrainDocument, store: Store, into: Results) -> Path:
+def write_results(document: TrainDocument, store: Store, daily_results: ResultsFolder) -> Path:
     """Put what was decided, and the report, into the date's partition; returns the file that was written last."""
-    from preptime.tables.results import REPORT, TRAINING
+    from preptime.tables.results import REPORT_FILE, TRAINING_FILE
 
-    report = store.fetch(document.bundle) / REPORT
-    into.write(document.date, REPORT, report.read_bytes())
-    return into.write(document.date, TRAINING, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+    report = store.fetch(document.bundle) / REPORT_FILE
+    daily_results.write(document.date, REPORT_FILE, report.read_bytes())
+    return daily_results.write(document.date, TRAINING_FILE, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
 
 
-def words(document: TrainDocument, store: str, *, serving: str | None) -> list[RenderableType]:
+def render_text(document: TrainDocument, store: str, *, champion_id: str | None) -> list[RenderableType]:
     """What a training run says to people; `serving` is the champion by now."""
-    said: list[RenderableType] = [
+    lines: list[RenderableType] = [
         tables.score_table(document.evaluation),
-        tables.interval_sentence(document.evaluation),
+        tables.interval_summary(document.evaluation),
     ]
     if document.comparison is not None:
-        said += ["", tables.comparison_table(document.comparison)]
+        lines += ["", tables.comparison_table(document.comparison)]
     outcomes = {
         "promoted": f"{document.bundle} is the new champion of {store}.",
         "refreshed": f"{document.bundle} is kept; {document.champion} is the champion's models with new history.",
         "kept": f"{document.bundle} is kept in {store}; the champion is {document.champion or 'none yet'}.",
         "unchanged": f"{document.bundle} already is the champion of {store}.",
     }
-    said += ["", outcomes[document.outcome], document.reason, *document.gate.notes]
-    if serving != document.champion:
-        said.append(f"That is the morning of {document.date}. By now {serving or 'nobody'} is champion of {store}.")
-    return said
+    lines += ["", outcomes[document.outcome], document.reason, *document.gate.notes]
+    if champion_id != document.champion:
+        lines.append(f"That is the morning of {document.date}. By now {champion_id or 'nobody'} is champion of {store}.")
+    return lines

@@ -28,14 +28,14 @@ def ui(store: str | None, host: str | None, port: str | None, api_url: str | Non
     """
     from preptime.ui.server import serve
 
-    given = {
+    option_values = {
         "PREPTIME_STORE": store,
         "PREPTIME_UI_HOST": host,
         "PREPTIME_UI_PORT": port,
         "PREPTIME_API_URL": api_url,
     }
     file = env_file or Path(ENV_FILE)
-    in_file = read_env_file(file) if file.is_file() else {}
-    environ = {**in_file, **{name: value for name, value in os.environ.items() if value}}
-    environ |= {name: value for name, value in given.items() if value is not None}
-    serve(Settings.read(environ), environ, click.echo)
+    file_values = read_env_file(file) if file.is_file() else {}
+    environ = {**file_values, **{name: value for name, value in os.environ.items() if value}}
+    environ |= {name: value for name, value in option_values.items() if value is not None}
+    serve(Settings.load(environ), environ, click.echo)

@@ -10,55 +10,55 @@ from pathlib import Path
 from preptime.bundle.store import Store
 from preptime.doctor import machine, server
 from preptime.doctor import store as stores
-from preptime.doctor.finding import Finding, Role, fault, not_asked
-from preptime.doctor.tables import tables
-from preptime.domain.dictionary import TABLES
+from preptime.doctor.finding import CheckResult, Role, error_result, skipped_result
+from preptime.doctor.tables import check_sources
+from preptime.domain.dictionary import DATA_DICTIONARY
 from preptime.errors import StoreError
 from preptime.settings import Settings
 
 
-def examine(environ: Mapping[str, str], env_file: Path, role: Role, today: date) -> list[Finding]:
+def run_checks(environ: Mapping[str, str], env_file: Path, role: Role, today: date) -> list[CheckResult]:
     """Everything that can be looked at here, for this role, on this day."""
-    clock = machine.Clock()
-    told, settings = server.settings(environ, env_file)
-    findings = [machine.python(), told]
+    clock = machine.ClockCheck()
+    settings_check, settings = server.check_settings(environ, env_file)
+    results = [machine.check_python(), settings_check]
     if settings is None:
-        rest = ["store", "champion", "history", "libraries", "clock", "time zones", "disk"]
-        rest = [*(("keys", "port") if role == "serve" else TABLES), *rest]
-        return [*findings, *(not_asked(check, "The settings come first.") for check in rest)]
+        remaining = ["store", "champion", "history", "libraries", "clock", "time zones", "disk"]
+        remaining = [*(("keys", "port") if role == "serve" else DATA_DICTIONARY), *remaining]
+        return [*results, *(skipped_result(check, "The settings come first.") for check in remaining)]
     if role == "serve":
-        findings += [server.keys(settings), server.port(settings)]
+        results += [server.check_key_settings(settings), server.check_ports(settings)]
     else:
-        findings += tables(settings)
-    return [*findings, *_of_the_store(settings, role, today, clock), *machine.disk(_folders(settings, role))]
+        results += check_sources(settings)
+    return [*results, *_store_checks(settings, role, today, clock), *machine.check_disks(_writable_folders(settings, role))]
 
 
-def _of_the_store(settings: Settings, role: Role, today: date, clock: machine.Clock) -> list[Finding]:
+def _store_checks(settings: Settings, role: Role, today: date, clock: machine.ClockCheck) -> list[CheckResult]:
     zones = ["Europe/London"]
     try:
-        opened = Store.open(settings.store)
+        bundle_store = Store.open(settings.store)
     except StoreError as error:
-        rest = ("champion", "history", "libraries", "clock")
+        remaining = ("champion", "history", "libraries", "clock")
         return [
-            fault("store", error.facts, error.hint),
-            *(not_asked(check, "The store comes first.") for check in rest),
-            machine.time_zones(zones),
+            error_result("store", error.facts, error.hint),
+            *(skipped_result(check, "The store comes first.") for check in remaining),
+            machine.check_time_zones(zones),
         ]
-    reached = stores.store(opened, role)
-    champion, entry, bundle = stores.champion(opened, role)
+    store_check = stores.check_store(bundle_store, role)
+    champion_check, entry, bundle = stores.check_champion(bundle_store, role)
     if bundle is not None:
         zones.extend(bundle.manifest.vocabularies.time_zone)
     return [
-        reached,
-        champion,
-        stores.history(bundle, today),
-        stores.libraries(bundle),
-        stores.clock(opened, entry, clock),
-        machine.time_zones(zones),
+        store_check,
+        champion_check,
+        stores.check_history(bundle, today),
+        stores.check_libraries(bundle),
+        stores.check_clock(bundle_store, entry, clock),
+        machine.check_time_zones(zones),
     ]
 
 
-def _folders(settings: Settings, role: Role) -> dict[str, Path]:
+def _writable_folders(settings: Settings, role: Role) -> dict[str, Path]:
     """What is written on this machine, and where."""
     folders = {"temporary files": Path(tempfile.gettempdir())}
     if role == "serve" and settings.prediction_log == "folder":

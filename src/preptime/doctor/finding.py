@@ -6,38 +6,38 @@ from typing import Literal
 
 import msgspec
 
-State = Literal["fine", "warning", "fault", "not asked"]
+CheckState = Literal["ok", "warning", "error", "skipped"]
 
 Role = Literal["serve", "jobs"]
 """What the environment is for: answering orders, which reads the store, or the daily jobs, which write to it."""
 
 
-class Finding(msgspec.Struct, frozen=True):
+class CheckResult(msgspec.Struct, frozen=True):
     """One thing looked at."""
 
-    check: str
-    state: State
-    """`fault`: preptime will not work as it should. `not asked`: another fault stood in the way."""
-    found: str
+    name: str
+    state: CheckState
+    """`error`: preptime will not work as it should. `skipped`: another fault stood in the way."""
+    message: str
     hint: str = ""
     """How to mend it."""
 
 
-def fine(check: str, found: str) -> Finding:
+def ok_result(name: str, message: str) -> CheckResult:
     """As it should be."""
-    return Finding(check, "fine", found)
+    return CheckResult(name, "ok", message)
 
 
-def warning(check: str, found: str, hint: str) -> Finding:
+def warning_result(name: str, message: str, hint: str) -> CheckResult:
     """It works, and somebody should know."""
-    return Finding(check, "warning", found, hint)
+    return CheckResult(name, "warning", message, hint)
 
 
-def fault(check: str, found: str, hint: str) -> Finding:
+def error_result(name: str, message: str, hint: str) -> CheckResult:
     """It will not work."""
-    return Finding(check, "fault", found, hint)
+    return CheckResult(name, "error", message, hint)
 
 
-def not_asked(check: str, why: str) -> Finding:
+def skipped_result(name: str, message: str) -> CheckResult:
     """Another fault stood in the way."""
-    return Finding(check, "not asked", why)
+    return CheckResult(name, "skipped", message)

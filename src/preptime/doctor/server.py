@@ -5,55 +5,55 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from preptime.api.access import check_keys
-from preptime.doctor.finding import Finding, fault, fine, warning
+from preptime.api.access import load_api_keys
+from preptime.doctor.finding import CheckResult, error_result, ok_result, warning_result
 from preptime.errors import UsageError
-from preptime.keys import EXAMPLE_KEY, PLAIN_KEY_NAME, Keys
+from preptime.keys import EXAMPLE_KEY, UNNAMED_KEY_NAME, Keys
 from preptime.settings import Settings
-from preptime.settings.address import free_address
+from preptime.settings.address import resolve_free_address
 
 
-def settings(environ: Mapping[str, str], env_file: Path) -> tuple[Finding, Settings | None]:
+def check_settings(environ: Mapping[str, str], env_file: Path) -> tuple[CheckResult, Settings | None]:
     """The settings, if they can be read."""
     try:
-        found = Settings.read(environ, env_file)
+        loaded = Settings.load(environ, env_file)
     except UsageError as error:
-        return fault("settings", error.facts, error.hint), None
+        return error_result("settings", error.facts, error.hint), None
     source = f"the environment, then {env_file}" if env_file.is_file() else "the environment alone (there is no .env)"
-    changed = [name for name, value in found.shown().items() if value != Settings().shown()[name]]
-    return fine("settings", f"From {source}. Not the default: {', '.join(changed) or 'none'}."), found
+    changed_names = [name for name, value in loaded.redacted().items() if value != Settings().redacted()[name]]
+    return ok_result("settings", f"From {source}. Not the default: {', '.join(changed_names) or 'none'}."), loaded
 
 
-def keys(told: Settings) -> Finding:
+def check_key_settings(server_settings: Settings) -> CheckResult:
     """How many, and whether they are any good."""
     try:
-        known = check_keys(told)
+        api_keys = load_api_keys(server_settings)
     except UsageError as error:
-        return fault("keys", error.facts, error.hint)
-    names = [name for name, _ in known.entries]
-    operators = Keys.of(told.operator_keys)
-    found = (
+        return error_result("keys", error.facts, error.hint)
+    names = [name for name, _ in api_keys.entries]
+    operator_keys = Keys.from_setting(server_settings.operator_keys)
+    message = (
         f"{len(names)} for predictions ({', '.join(dict.fromkeys(names)) or 'Vertex AI sends none'}), "
-        f"{len(operators)} for operators."
+        f"{len(operator_keys)} for operators."
     )
-    both = {digest for _, digest in known.entries} & {digest for _, digest in operators.entries}
-    if both:
-        return warning("keys", f"{found} One key is for both.", "Make another for the operators: preptime keys new.")
-    if PLAIN_KEY_NAME in names and known.name_of(EXAMPLE_KEY):
-        return warning("keys", f"{found} AIKEY is the examples'.", "Change it before anybody else can reach the port.")
-    return fine("keys", found)
+    shared_digests = {digest for _, digest in api_keys.entries} & {digest for _, digest in operator_keys.entries}
+    if shared_digests:
+        return warning_result("keys", f"{message} One key is for both.", "Make another for the operators: preptime keys new.")
+    if UNNAMED_KEY_NAME in names and api_keys.name_of(EXAMPLE_KEY):
+        return warning_result("keys", f"{message} AIKEY is the examples'.", "Change it before anybody else can reach the port.")
+    return ok_result("keys", message)
 
 
-def port(told: Settings) -> Finding:
+def check_ports(server_settings: Settings) -> CheckResult:
     """Whether the server could listen, on the port for health and metrics as well where there is one."""
-    ports = {"PREPTIME_PORT": told.port}
-    if told.health_port is not None:
-        ports["PREPTIME_HEALTH_PORT"] = told.health_port
+    ports = {"PREPTIME_PORT": server_settings.port}
+    if server_settings.health_port is not None:
+        ports["PREPTIME_HEALTH_PORT"] = server_settings.health_port
     if len(set(ports.values())) < len(ports):
-        return fault("port", f"PREPTIME_HEALTH_PORT is PREPTIME_PORT, {told.port}.", "Give it another, or none.")
+        return error_result("port", f"PREPTIME_HEALTH_PORT is PREPTIME_PORT, {server_settings.port}.", "Give it another, or none.")
     try:
-        addresses = {free_address(told.host, number, setting) for setting, number in ports.items()}
+        addresses = {resolve_free_address(server_settings.host, number, setting) for setting, number in ports.items()}
     except UsageError as error:
-        return fault("port", error.facts, f"{error.hint} If preptime itself is running here, all is well.".strip())
-    free = " and ".join(map(str, ports.values()))
-    return fine("port", f"{free} {'is' if len(ports) == 1 else 'are'} free on {', '.join(addresses)}.")
+        return error_result("port", error.facts, f"{error.hint} If preptime itself is running here, all is well.".strip())
+    port_list = " and ".join(map(str, ports.values()))
+    return ok_result("port", f"{port_list} {'is' if len(ports) == 1 else 'are'} free on {', '.join(addresses)}.")

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Need = Literal["scoring", "training"]
-Kind = Literal["timestamp", "integer", "number", "text", "category"]
+UseCase = Literal["scoring", "training"]
+ColumnType = Literal["timestamp", "integer", "number", "text", "category"]
 
 TARGET = "prep_time_seconds"
-LATER = ("order_ready_at", TARGET)
+OUTCOME_COLUMNS = ("order_ready_at", TARGET)
 """What is not known yet when an order is acknowledged."""
 """What is predicted."""
 
@@ -22,43 +22,43 @@ class Column:
     """One column: its meaning and what a cell of it may hold."""
 
     name: str
-    kind: Kind
-    meaning: str
+    data_type: ColumnType
+    description: str
     example: str
     unit: str = ""
     minimum: float | None = None
     maximum: float | None = None
-    required: frozenset[Need] = frozenset()
+    required_for: frozenset[UseCase] = frozenset()
 
     @property
-    def expected(self) -> str:
+    def expected_text(self) -> str:
         """What a cell should hold, in the words of an error message."""
-        if self.kind == "timestamp":
+        if self.data_type == "timestamp":
             return f"a time between 2000 and 2099 such as {self.example}"
-        if self.kind == "text":
+        if self.data_type == "text":
             return "text"
-        if self.kind == "category":
+        if self.data_type == "category":
             return "a name of the restaurants file, or its position in the sorted names"
-        noun = "a whole number" if self.kind == "integer" else "a number"
-        return f"{noun} {self.range}".strip()
+        noun = "a whole number" if self.data_type == "integer" else "a number"
+        return f"{noun} {self.range_text}".strip()
 
     @property
-    def range(self) -> str:
+    def range_text(self) -> str:
         """The declared range for people, or nothing."""
         if self.minimum is None or self.maximum is None:
             return ""
-        if self.maximum >= _LARGEST:
+        if self.maximum >= _INT64_MAX:
             return f"from {self.minimum:,.10g}"
         return f"from {self.minimum:,.10g} to {self.maximum:,.10g}"
 
 
-_LARGEST = 2**63 - 1
+_INT64_MAX = 2**63 - 1
 """Of 64 bits: where a range ends there, it ends for machines alone."""
-_ALWAYS: frozenset[Need] = frozenset({"scoring", "training"})
+_ALL_USE_CASES: frozenset[UseCase] = frozenset({"scoring", "training"})
 
 # The ranges are wide on purpose: they keep out what cannot be an order (a value in pence, a telephone number, a time
 # in milliseconds), not what is rare. The largest seen in 32,394 real orders: 711 pounds, 38 items, 255,499 s.
-ORDERS: tuple[Column, ...] = (
+ORDERS_DICTIONARY: tuple[Column, ...] = (
     Column(
         "order_acknowledged_at",
         "timestamp",
@@ -66,7 +66,7 @@ ORDERS: tuple[Column, ...] = (
         "UTC, or without any, is the restaurant's wall clock; UTC (`Z`, `+00:00`), epoch and database instants are "
         "converted to the restaurant's time zone",
         "2015-06-01 12:28:28.952789+01:00",
-        required=_ALWAYS,
+        required_for=_ALL_USE_CASES,
     ),
     Column(
         "order_value_gbp",
@@ -76,7 +76,7 @@ ORDERS: tuple[Column, ...] = (
         unit="pounds sterling",
         minimum=0,
         maximum=100_000,
-        required=_ALWAYS,
+        required_for=_ALL_USE_CASES,
     ),
     Column(
         "restaurant_id",
@@ -85,7 +85,7 @@ ORDERS: tuple[Column, ...] = (
         "1326",
         minimum=0,
         maximum=2**63 - 1,
-        required=_ALWAYS,
+        required_for=_ALL_USE_CASES,
     ),
     Column(
         "number_of_items",
@@ -95,7 +95,7 @@ ORDERS: tuple[Column, ...] = (
         unit="items",
         minimum=1,
         maximum=10_000,
-        required=_ALWAYS,
+        required_for=_ALL_USE_CASES,
     ),
     Column(
         "order_ready_at",
@@ -128,7 +128,7 @@ ORDERS: tuple[Column, ...] = (
     ),
 )
 
-RESTAURANTS: tuple[Column, ...] = (
+RESTAURANTS_DICTIONARY: tuple[Column, ...] = (
     Column(
         "restaurant_id",
         "integer",
@@ -136,11 +136,11 @@ RESTAURANTS: tuple[Column, ...] = (
         "1326",
         minimum=0,
         maximum=2**63 - 1,
-        required=_ALWAYS,
+        required_for=_ALL_USE_CASES,
     ),
-    Column("country", "text", "Country, by name or ISO code; decides the time zone", "UK", required=_ALWAYS),
-    Column("city", "text", "City", "London", required=_ALWAYS),
-    Column("type_of_food", "text", "What it cooks", "italian", required=_ALWAYS),
+    Column("country", "text", "Country, by name or ISO code; decides the time zone", "UK", required_for=_ALL_USE_CASES),
+    Column("city", "text", "City", "London", required_for=_ALL_USE_CASES),
+    Column("type_of_food", "text", "What it cooks", "italian", required_for=_ALL_USE_CASES),
     Column(
         "time_zone",
         "text",
@@ -149,20 +149,20 @@ RESTAURANTS: tuple[Column, ...] = (
     ),
 )
 
-TABLES: dict[str, tuple[Column, ...]] = {"orders": ORDERS, "restaurants": RESTAURANTS}
+DATA_DICTIONARY: dict[str, tuple[Column, ...]] = {"orders": ORDERS_DICTIONARY, "restaurants": RESTAURANTS_DICTIONARY}
 
 
 def order_column(name: str) -> Column:
     """The declaration of one column of orders. Raises `KeyError` for a name that is not declared."""
-    return {column.name: column for column in ORDERS}[name]
+    return {column.name: column for column in ORDERS_DICTIONARY}[name]
 
 
-def required(columns: tuple[Column, ...], need: Need) -> tuple[str, ...]:
-    """The names that a table must have for `need`, in declared order."""
-    return tuple(column.name for column in columns if need in column.required)
+def required_columns(columns: tuple[Column, ...], use_case: UseCase) -> tuple[str, ...]:
+    """The names that a table must have for `use_case`, in declared order."""
+    return tuple(column.name for column in columns if use_case in column.required_for)
 
 
-def markdown() -> str:
+def render_markdown() -> str:
     """The dictionary as the page `docs/data-dictionary.md`."""
     lines = [
         "# Data dictionary",
@@ -171,11 +171,11 @@ def markdown() -> str:
         "",
         "Columns that are not listed are carried through to the output as they are.",
     ]
-    for table, columns in TABLES.items():
+    for table, columns in DATA_DICTIONARY.items():
         lines += ["", f"## {table}", "", "| column | type | unit | range | required for | meaning | example |"]
         lines += ["|---|---|---|---|---|---|---|"]
         for column in columns:
-            needs = ", ".join(sorted(column.required)) or "optional"
-            cells = (f"`{column.name}`", column.kind, column.unit, column.range, needs, column.meaning)
+            required_for = ", ".join(sorted(column.required_for)) or "optional"
+            cells = (f"`{column.name}`", column.data_type, column.unit, column.range_text, required_for, column.description)
             lines.append("| " + " | ".join(cells) + f" | `{column.example}` |")
     return "\n".join(lines) + "\n"

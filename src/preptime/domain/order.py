@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-UNKNOWN = -1
+UNKNOWN_CODE = -1
 """The code of a category that is not in the vocabulary."""
 
 
@@ -21,7 +21,7 @@ class OrderColumns:
     order_value_gbp: NDArray[np.float64]
     number_of_items: NDArray[np.int64]
     country: NDArray[np.int32]
-    """Position in the sorted vocabulary of countries, or `UNKNOWN`. The same for the next two."""
+    """Position in the sorted vocabulary of countries, or `UNKNOWN_CODE`. The same for the next two."""
     city: NDArray[np.int32]
     type_of_food: NDArray[np.int32]
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-LEVELS = (0.1, 0.5, 0.8, 0.9)
+QUANTILE_LEVELS = (0.1, 0.5, 0.8, 0.9)
 """The quantiles every prediction carries."""
 
 DEFAULT_MODEL = "quantile"
 """The default answer is always this model's p50 (D6)."""
 
-BASES = ("restaurant", "city_food", "food", "city", "global")
+FALLBACK_LEVELS = ("restaurant", "city_food", "food", "city", "global")
 """The level of history behind a prediction, finest first."""
 
 
@@ -24,11 +24,11 @@ class Predictions:
     points: dict[str, NDArray[np.float32]]
     """Seconds, [N] per point model (`rf`, `gbr`, ...)."""
     quantiles: NDArray[np.float32]
-    """Seconds, [N, 4] in the order of `LEVELS`; never crossing, never negative."""
-    basis: NDArray[np.int8]
-    """[N] positions in `BASES`."""
+    """Seconds, [N, 4] in the order of `QUANTILE_LEVELS`; never crossing, never negative."""
+    fallback_level: NDArray[np.int8]
+    """[N] positions in `FALLBACK_LEVELS`."""
 
     @property
     def default(self) -> NDArray[np.float32]:
         """The default answer, seconds [N]: the p50."""
-        return self.quantiles[:, LEVELS.index(0.5)]
+        return self.quantiles[:, QUANTILE_LEVELS.index(0.5)]

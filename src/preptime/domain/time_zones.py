@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from preptime.errors import DataError
 
 # zone: the names and ISO codes of its countries, in lower case
-_COUNTRIES_OF: dict[str, str] = {
+_COUNTRIES_BY_ZONE: dict[str, str] = {
     "Africa/Abidjan": "ivory coast|côte d'ivoire|cote d'ivoire|ci|civ",
     "Africa/Accra": "ghana|gh|gha",
     "Africa/Addis_Ababa": "ethiopia|et|eth",
@@ -158,29 +158,29 @@ _COUNTRIES_OF: dict[str, str] = {
 @lru_cache(maxsize=1)
 def zones_by_country() -> dict[str, str]:
     """IANA zone by country name or ISO code, in lower case."""
-    return {name: zone for zone, names in _COUNTRIES_OF.items() for name in names.split("|")}
+    return {name: zone for zone, names in _COUNTRIES_BY_ZONE.items() for name in names.split("|")}
 
 
-def zone_name(country: str | None, time_zone: str | None) -> str:
+def resolve_time_zone(country: str | None, time_zone: str | None) -> str:
     """The IANA zone of a restaurant with this country and, if given, this `time_zone`.
 
     Raises `DataError` for a zone or country that is not known.
     """
     if time_zone:
-        zone(time_zone)
+        load_time_zone(time_zone)
         return time_zone
     if not country:
         raise DataError("A restaurant has neither country nor time_zone.", "Add an IANA name, such as Europe/Paris.")
-    known = zones_by_country().get(country.strip().casefold())
-    if known is None:
+    country_zone = zones_by_country().get(country.strip().casefold())
+    if country_zone is None:
         raise DataError(
             f"No single time zone is known for the country {country!r}.",
             "Add a column time_zone to the restaurants file with an IANA name, such as America/New_York, for its rows.",
         )
-    return known
+    return country_zone
 
 
-def zone(name: str) -> ZoneInfo:
+def load_time_zone(name: str) -> ZoneInfo:
     """The zone of that IANA name (cached by zoneinfo). Raises `DataError` for a name this machine does not know."""
     try:
         return ZoneInfo(name)

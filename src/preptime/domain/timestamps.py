@@ -28,33 +28,33 @@ EPOCH_SCALES = (MICROSECONDS, 1_000, 1)
 """Microseconds in an epoch's unit: seconds, milliseconds, microseconds. Nanoseconds come fourth, by division."""
 
 # Character classes are spelt out because \\d and \\s mean more characters in Rust's regular expressions than here.
-TIMESTAMP = (
+TIMESTAMP_PATTERN = (
     r"^([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]((?:[01][0-9]|2[0-3]):[0-5][0-9])(?::([0-5][0-9])(?:[.,]([0-9]{1,9}))?)?"
     r" ?(Z|z|UTC|[+-](?:0[0-9]|1[0-4])(?::?[0-5][0-9])?)?$"
 )
 """Groups: date, hours and minutes, seconds, fraction, offset."""
-EPOCH = r"^[0-9]{9,19}$"
-BLANKS = " \t\r\n"
+EPOCH_PATTERN = r"^[0-9]{9,19}$"
+WHITESPACE = " \t\r\n"
 """What is stripped around a cell."""
 
-_TIMESTAMP = re.compile(TIMESTAMP)
-_EPOCH = re.compile(EPOCH)
-_WALL_ORIGIN = datetime(1970, 1, 1)
-_ORIGIN = datetime(1970, 1, 1, tzinfo=UTC)
+_TIMESTAMP_REGEX = re.compile(TIMESTAMP_PATTERN)
+_EPOCH_REGEX = re.compile(EPOCH_PATTERN)
+_LOCAL_EPOCH = datetime(1970, 1, 1)
+_UTC_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def local_seconds(value: str | float | datetime, zone: ZoneInfo) -> tuple[int, int]:
+def timestamp_to_seconds(value: str | float | datetime, zone: ZoneInfo) -> tuple[int, int]:
     """The moment `value` on a wall clock in `zone` and in UTC, both in whole seconds since 1970-01-01 00:00.
 
     Raises `DataError` for what is no time between 2000 and 2099.
     """
-    wall, instant = _microseconds(value, zone)
+    wall, instant = _parse_microseconds(value, zone)
     if not EARLIEST_SECONDS * MICROSECONDS <= instant < LATEST_SECONDS * MICROSECONDS:
-        raise _refused(value)
+        raise _invalid_timestamp_error(value)
     return wall // MICROSECONDS, instant // MICROSECONDS
 
 
-def offset_seconds(text: str) -> int:
+def parse_utc_offset(text: str) -> int:
     """The offset in the grammar's last group, in seconds; 0 for `Z` and `UTC`."""
     if text in {"Z", "z", "UTC"}:
         return 0
@@ -63,7 +63,7 @@ def offset_seconds(text: str) -> int:
     return -seconds if text[0] == "-" else seconds
 
 
-def epoch_microseconds(value: float) -> int | None:
+def parse_epoch(value: float) -> int | None:
     """An epoch of any declared magnitude in microseconds, or None when it is none."""
     if not math.isfinite(value):
         return None
@@ -75,56 +75,56 @@ def epoch_microseconds(value: float) -> int | None:
     return microseconds if EARLIEST_SECONDS * MICROSECONDS <= microseconds < LATEST_SECONDS * MICROSECONDS else None
 
 
-def _microseconds(value: str | float | datetime, zone: ZoneInfo) -> tuple[int, int]:
+def _parse_microseconds(value: str | float | datetime, zone: ZoneInfo) -> tuple[int, int]:
     """(wall clock, instant), microseconds."""
     if isinstance(value, str):
-        return _of_text(value, zone)
+        return _parse_text(value, zone)
     if isinstance(value, datetime):
         if value.tzinfo is None:
-            return _of_wall(value, zone)
-        return _of_instant((value - _ORIGIN) // timedelta(microseconds=1), zone)
-    epoch = None if isinstance(value, bool) else epoch_microseconds(value)
+            return _from_wall_clock(value, zone)
+        return _from_instant((value - _UTC_EPOCH) // timedelta(microseconds=1), zone)
+    epoch = None if isinstance(value, bool) else parse_epoch(value)
     if epoch is None:
-        raise _refused(value)
-    return _of_instant(epoch, zone)
+        raise _invalid_timestamp_error(value)
+    return _from_instant(epoch, zone)
 
 
-def _of_text(text: str, zone: ZoneInfo) -> tuple[int, int]:
-    stripped = text.strip(BLANKS)
-    found = _TIMESTAMP.match(stripped)
-    if found is None:
-        if _EPOCH.match(stripped) is None:
-            raise _refused(text)
-        return _microseconds(int(stripped), zone)
-    day, clock, seconds, fraction, offset = found.groups()
+def _parse_text(text: str, zone: ZoneInfo) -> tuple[int, int]:
+    stripped = text.strip(WHITESPACE)
+    match = _TIMESTAMP_REGEX.match(stripped)
+    if match is None:
+        if _EPOCH_REGEX.match(stripped) is None:
+            raise _invalid_timestamp_error(text)
+        return _parse_microseconds(int(stripped), zone)
+    date, time_of_day, seconds, fraction, offset = match.groups()
     try:
-        wall = datetime.fromisoformat(f"{day}T{clock}:{seconds or '00'}.{(fraction or '')[:6]:0<6}")
+        wall = datetime.fromisoformat(f"{date}T{time_of_day}:{seconds or '00'}.{(fraction or '')[:6]:0<6}")
     except ValueError as error:
-        raise _refused(text) from error
+        raise _invalid_timestamp_error(text) from error
     if offset is None:
-        return _of_wall(wall, zone)
-    local = (wall - _WALL_ORIGIN) // timedelta(microseconds=1)
-    shift = offset_seconds(offset)
-    return _of_instant(local, zone) if shift == 0 else (local, local - shift * MICROSECONDS)
+        return _from_wall_clock(wall, zone)
+    local = (wall - _LOCAL_EPOCH) // timedelta(microseconds=1)
+    utc_offset = parse_utc_offset(offset)
+    return _from_instant(local, zone) if utc_offset == 0 else (local, local - utc_offset * MICROSECONDS)
 
 
-def _of_wall(wall: datetime, zone: ZoneInfo) -> tuple[int, int]:
-    local = (wall.replace(fold=0) - _WALL_ORIGIN) // timedelta(microseconds=1)
-    return local, local - _shift(wall.replace(tzinfo=zone, fold=0))
+def _from_wall_clock(wall: datetime, zone: ZoneInfo) -> tuple[int, int]:
+    local = (wall.replace(fold=0) - _LOCAL_EPOCH) // timedelta(microseconds=1)
+    return local, local - _utc_offset_microseconds(wall.replace(tzinfo=zone, fold=0))
 
 
-def _of_instant(instant: int, zone: ZoneInfo) -> tuple[int, int]:
+def _from_instant(instant: int, zone: ZoneInfo) -> tuple[int, int]:
     if not EARLIEST_SECONDS * MICROSECONDS <= instant < LATEST_SECONDS * MICROSECONDS:
-        raise _refused(instant)
-    return instant + _shift((_ORIGIN + timedelta(microseconds=instant)).astimezone(zone)), instant
+        raise _invalid_timestamp_error(instant)
+    return instant + _utc_offset_microseconds((_UTC_EPOCH + timedelta(microseconds=instant)).astimezone(zone)), instant
 
 
-def _shift(moment: datetime) -> int:
+def _utc_offset_microseconds(moment: datetime) -> int:
     """The offset from UTC at an aware moment, microseconds."""
     return (moment.utcoffset() or timedelta()) // timedelta(microseconds=1)
 
 
-def _refused(value: object) -> DataError:
+def _invalid_timestamp_error(value: object) -> DataError:
     return DataError(
         f"{str(value)[:60]!r} is not a time between 2000 and 2099.",
         "Write it as 2015-06-01 12:28:28+01:00, as local time without offset, or as an epoch.",

@@ -1,7 +1,7 @@
 """Verdicts: every order is kept; a reason says what it is not used for.
 
 A row's verdict is a bit mask, so that an order with three faults counts under all three; the reason shown for it is
-the first in declared order. `POLICY` is the one place that decides what a reason keeps an order out of.
+the first in declared order. `VALIDATION_RULES` is the one place that decides what a reason keeps an order out of.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-LABEL_CAP_SECONDS = 10_800
+MAX_LABEL_SECONDS = 10_800
 """Three hours. 202 of 32,394 real labels lie above it, up to three days: pickups nobody closed, not cooking."""
 
 SHORT_LABEL_SECONDS = 60
@@ -24,7 +24,7 @@ class Purpose(StrEnum):
     SCORING = "scoring"
 
 
-class Reason(StrEnum):
+class ValidationReason(StrEnum):
     """What can be said against an order, most fundamental first. The position is the bit in the mask."""
 
     MALFORMED_LINE = "malformed_line"
@@ -45,133 +45,133 @@ class Reason(StrEnum):
     @property
     def bit(self) -> int:
         """The bit of this reason in a row's mask."""
-        return 1 << list(Reason).index(self)
+        return 1 << list(ValidationReason).index(self)
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ValidationRule:
     """What one reason means and what it keeps an order out of."""
 
-    reason: Reason
-    keeps_out_of: frozenset[Purpose]
-    meaning: str
-    why: str
+    reason: ValidationReason
+    excluded_from: frozenset[Purpose]
+    description: str
+    rationale: str
 
 
-_NOTHING: frozenset[Purpose] = frozenset()
-_EVERYTHING = frozenset(Purpose)
-_LEARNING = frozenset({Purpose.FITTING, Purpose.HISTORY})
-_ALL_BUT_SCORING = _LEARNING | {Purpose.EVALUATION}
+_NO_PURPOSES: frozenset[Purpose] = frozenset()
+_ALL_PURPOSES = frozenset(Purpose)
+_TRAINING_PURPOSES = frozenset({Purpose.FITTING, Purpose.HISTORY})
+_ALL_PURPOSES_EXCEPT_SCORING = _TRAINING_PURPOSES | {Purpose.EVALUATION}
 
-POLICY: tuple[Rule, ...] = (
-    Rule(
-        Reason.MALFORMED_LINE,
-        _EVERYTHING,
+VALIDATION_RULES: tuple[ValidationRule, ...] = (
+    ValidationRule(
+        ValidationReason.MALFORMED_LINE,
+        _ALL_PURPOSES,
         "The line has more cells than the header",
         "Every cell after the surplus one may stand in the wrong column.",
     ),
-    Rule(
-        Reason.UNPARSABLE_TIME,
-        _EVERYTHING,
+    ValidationRule(
+        ValidationReason.UNPARSABLE_TIME,
+        _ALL_PURPOSES,
         "A time cannot be read, or lies outside 2000 to 2099",
         "Without its moment an order has no hour, no weekday and no place before or after a midnight.",
     ),
-    Rule(
-        Reason.UNPARSABLE_NUMBER,
-        _EVERYTHING,
+    ValidationRule(
+        ValidationReason.UNPARSABLE_NUMBER,
+        _ALL_PURPOSES,
         "A number cannot be read, or is not whole where it should be",
         "A guess in its place would be a feature value nobody gave.",
     ),
-    Rule(
-        Reason.MISSING_VALUE,
-        _EVERYTHING,
+    ValidationRule(
+        ValidationReason.MISSING_VALUE,
+        _ALL_PURPOSES,
         "A required cell is empty",
         "A guess in its place would be a feature value nobody gave; an order without label is still open.",
     ),
-    Rule(
-        Reason.NEGATIVE_VALUE,
-        _EVERYTHING,
+    ValidationRule(
+        ValidationReason.NEGATIVE_VALUE,
+        _ALL_PURPOSES,
         "A number is negative that cannot be",
         "A refund or a sign error describes no food to cook.",
     ),
-    Rule(
-        Reason.OUT_OF_RANGE,
-        _EVERYTHING,
+    ValidationRule(
+        ValidationReason.OUT_OF_RANGE,
+        _ALL_PURPOSES,
         "A number lies outside its declared range (see the data dictionary)",
         "It is another unit or another column, and one such row moves a mean.",
     ),
-    Rule(
-        Reason.READY_BEFORE_ACKNOWLEDGED,
-        _ALL_BUT_SCORING,
+    ValidationRule(
+        ValidationReason.READY_BEFORE_ACKNOWLEDGED,
+        _ALL_PURPOSES_EXCEPT_SCORING,
         "The food was ready before the order was acknowledged",
         "One of the two clocks is wrong, so the label is too.",
     ),
-    Rule(
-        Reason.LABEL_CONTRADICTS_TIMES,
-        _ALL_BUT_SCORING,
+    ValidationRule(
+        ValidationReason.LABEL_CONTRADICTS_TIMES,
+        _ALL_PURPOSES_EXCEPT_SCORING,
         "`prep_time_seconds` differs by more than a second from ready minus acknowledged",
         "One of the two is wrong and nothing says which.",
     ),
-    Rule(
-        Reason.DUPLICATE,
-        _ALL_BUT_SCORING,
+    ValidationRule(
+        ValidationReason.DUPLICATE,
+        _ALL_PURPOSES_EXCEPT_SCORING,
         "An earlier row is the same order",
         "The first one stays; counted twice it would weigh twice.",
     ),
-    Rule(
-        Reason.LABEL_ZERO,
-        _LEARNING,
+    ValidationRule(
+        ValidationReason.LABEL_ZERO,
+        _TRAINING_PURPOSES,
         "The label is zero",
         "Ready in the second it was acknowledged is a button pressed late, not cooking; it is still evaluated, "
         "because such orders arrive and are asked for.",
     ),
-    Rule(
-        Reason.LABEL_UNDER_A_MINUTE,
-        _NOTHING,
+    ValidationRule(
+        ValidationReason.LABEL_UNDER_A_MINUTE,
+        _NO_PURPOSES,
         "The label is between 1 and 59 seconds",
         "Some of it is real (a drink, a ready meal) and the quantiles must know that it happens.",
     ),
-    Rule(
-        Reason.LABEL_OVER_CAP,
-        _ALL_BUT_SCORING,
-        f"The label is over {LABEL_CAP_SECONDS:,} s",
+    ValidationRule(
+        ValidationReason.LABEL_OVER_CAP,
+        _ALL_PURPOSES_EXCEPT_SCORING,
+        f"The label is over {MAX_LABEL_SECONDS:,} s",
         "Three hours is an order nobody closed; up to three days of them would rule every mean.",
     ),
-    Rule(
-        Reason.UNKNOWN_RESTAURANT,
+    ValidationRule(
+        ValidationReason.UNKNOWN_RESTAURANT,
         frozenset({Purpose.HISTORY}),
         "The restaurant is not in the restaurants file",
         "It has no place in the directory; the order is predicted from coarser levels, and learned and judged that "
         "way.",
     ),
-    Rule(
-        Reason.BEFORE_OPENING,
-        _NOTHING,
+    ValidationRule(
+        ValidationReason.BEFORE_OPENING,
+        _NO_PURPOSES,
         "A flag: acknowledged before the restaurant usually opens",
         "The wait until opening is real and it will happen again; models are told the hour.",
     ),
 )
 
 
-def rule(reason: Reason) -> Rule:
+def validation_rule(reason: ValidationReason) -> ValidationRule:
     """The policy for one reason."""
-    return next(one for one in POLICY if one.reason is reason)
+    return next(candidate for candidate in VALIDATION_RULES if candidate.reason is reason)
 
 
-def mask(purpose: Purpose) -> int:
+def exclusion_mask(purpose: Purpose) -> int:
     """All bits that keep an order out of `purpose`."""
-    return sum(one.reason.bit for one in POLICY if purpose in one.keeps_out_of)
+    return sum(rule.reason.bit for rule in VALIDATION_RULES if purpose in rule.excluded_from)
 
 
-def reasons(bits: int) -> tuple[Reason, ...]:
+def reasons_in_mask(mask: int) -> tuple[ValidationReason, ...]:
     """The reasons in a mask, the one to show first."""
-    return tuple(reason for reason in Reason if bits & reason.bit)
+    return tuple(reason for reason in ValidationReason if mask & reason.bit)
 
 
-def markdown() -> str:
-    """The policy as the page `docs/row-verdicts.md`."""
+def render_markdown() -> str:
+    """The policy as the page `docs/validation-reasons.md`."""
     lines = [
-        "# Row verdicts",
+        "# Validation reasons",
         "",
         "<!-- Generated from src/preptime/domain/verdict.py. Edit that file instead. -->",
         "",
@@ -180,14 +180,14 @@ def markdown() -> str:
         "| reason | meaning | " + " | ".join(Purpose) + " | why |",
         "|---|---|" + "---|" * len(Purpose) + "---|",
     ]
-    for one in POLICY:
-        used = " | ".join("no" if purpose in one.keeps_out_of else "yes" for purpose in Purpose)
-        lines.append(f"| `{one.reason}` | {one.meaning} | {used} | {one.why} |")
+    for rule in VALIDATION_RULES:
+        usage_cells = " | ".join("no" if purpose in rule.excluded_from else "yes" for purpose in Purpose)
+        lines.append(f"| `{rule.reason}` | {rule.description} | {usage_cells} | {rule.rationale} |")
     lines += [
         "",
         (
             f"Evaluation reports two sets of labels: `up_to_3h` is every order used for evaluation above, so 0 to "
-            f"{LABEL_CAP_SECONDS:,} s with zeros and pre-opening orders included; `inside_fence` is those of them "
+            f"{MAX_LABEL_SECONDS:,} s with zeros and pre-opening orders included; `within_label_limit` is those of them "
             "at or under the upper IQR fence (third quartile + 1.5 times the interquartile range) of the training "
             "window."
         ),

@@ -12,49 +12,49 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.evaluation.documents import Segment, SegmentName
+from preptime.evaluation.documents import Segment, SegmentDimension
 from preptime.evaluation.metrics import Seconds
-from preptime.evaluation.segments import SEGMENTS
+from preptime.evaluation.segments import DIMENSIONS
 
-Row: TypeAlias = dict[str, str | int | float | bool]
+ChartRow: TypeAlias = dict[str, str | int | float | bool]
 
-Cell: TypeAlias = tuple[int, int, int]
+DensityCell: TypeAlias = tuple[int, int, int]
 """Minutes predicted and minutes actual at which a square of the grid begins, and the orders in it."""
 
 SECONDS_PER_MINUTE = 60.0
 DENSITY_BIN_MINUTES = 2
 ERROR_LIMIT_MINUTES = 30
-FEW_ORDERS = 30
+MIN_RELIABLE_ORDERS = 30
 """Under this a segment's figure is mostly chance; it is drawn paler."""
 
-SHOWN_VALUES = 8
+MAX_SEGMENT_VALUES = 8
 """How many cities and types of food are drawn: the largest."""
 
 _WILSON_Z = 1.96
 
 
-def minutes(seconds: Seconds) -> NDArray[np.float64]:
+def to_minutes(seconds: Seconds) -> NDArray[np.float64]:
     """Seconds as minutes, float64."""
     return np.asarray(seconds, dtype=np.float64) / SECONDS_PER_MINUTE
 
 
 def density_limit_minutes(actual: Seconds, predicted: Seconds) -> int:
     """The end of both axes: nearly all orders lie within it, in steps of ten minutes, at most two hours."""
-    farthest = max(np.quantile(minutes(actual), 0.97), np.quantile(minutes(predicted), 0.99), 10.0)
+    farthest = max(np.quantile(to_minutes(actual), 0.97), np.quantile(to_minutes(predicted), 0.99), 10.0)
     return int(min(120, np.ceil(farthest / 10) * 10))
 
 
-def count_cells(actual: Seconds, predicted: Seconds, limit_minutes: int) -> tuple[Cell, ...]:
+def count_density(actual: Seconds, predicted: Seconds, limit_minutes: int) -> tuple[DensityCell, ...]:
     """Orders counted on a grid of predicted × actual, empty cells left out."""
     edges = np.arange(0, limit_minutes + 1, DENSITY_BIN_MINUTES)
-    counts, _, _ = np.histogram2d(minutes(predicted), minutes(actual), bins=(edges, edges))
+    counts, _, _ = np.histogram2d(to_minutes(predicted), to_minutes(actual), bins=(edges, edges))
     return tuple((int(edges[i]), int(edges[j]), int(counts[i, j])) for i, j in zip(*np.nonzero(counts), strict=True))
 
 
-def cell_rows(cells: Iterable[Cell]) -> list[Row]:
+def density_rows(density: Iterable[DensityCell]) -> list[ChartRow]:
     """Cells as rows. `weight` is √(share of the fullest)."""
-    cells = list(cells)
-    fullest = max((orders for _, _, orders in cells), default=1)
+    density = list(density)
+    fullest = max((orders for _, _, orders in density), default=1)
     step = DENSITY_BIN_MINUTES
     return [
         {
@@ -66,37 +66,37 @@ def cell_rows(cells: Iterable[Cell]) -> list[Row]:
             "weight": round(math.sqrt(orders / fullest), 4),
             "tip": f"{orders:,} orders: predicted {predicted}–{predicted + step}, actual {actual}–{actual + step}",
         }
-        for predicted, actual, orders in cells
+        for predicted, actual, orders in density
     ]
 
 
-def actual_by_predicted(actual: Seconds, predicted: Seconds, limit_minutes: int) -> list[Row]:
+def actual_quartile_rows(actual: Seconds, predicted: Seconds, limit_minutes: int) -> list[ChartRow]:
     """For each two minutes of prediction with enough orders: the quartiles of what really happened."""
     edges = np.arange(0, limit_minutes + 1, DENSITY_BIN_MINUTES)
-    places = np.digitize(minutes(predicted), edges) - 1
-    rows: list[Row] = []
-    for place in range(len(edges) - 1):
-        happened = minutes(actual)[places == place]
-        if len(happened) >= FEW_ORDERS:
+    bin_indices = np.digitize(to_minutes(predicted), edges) - 1
+    rows: list[ChartRow] = []
+    for bin_index in range(len(edges) - 1):
+        actual_in_bin = to_minutes(actual)[bin_indices == bin_index]
+        if len(actual_in_bin) >= MIN_RELIABLE_ORDERS:
             # What lies beyond the picture ends at its edge.
-            low, middle, high = np.minimum(np.quantile(happened, (0.25, 0.5, 0.75)), limit_minutes)
-            centre = float(edges[place] + DENSITY_BIN_MINUTES / 2)
-            rows.append({"predicted": centre, "low": float(low), "median": float(middle), "high": float(high)})
+            low, median, high = np.minimum(np.quantile(actual_in_bin, (0.25, 0.5, 0.75)), limit_minutes)
+            center = float(edges[bin_index] + DENSITY_BIN_MINUTES / 2)
+            rows.append({"predicted": center, "low": float(low), "median": float(median), "high": float(high)})
     return rows
 
 
 def count_errors(predicted: Seconds, actual: Seconds) -> tuple[int, ...]:
     """Orders per whole minute of error (predicted − actual), from -30 up to 30 minutes."""
     edges = np.arange(-ERROR_LIMIT_MINUTES, ERROR_LIMIT_MINUTES + 1)
-    counts, _ = np.histogram(minutes(predicted) - minutes(actual), bins=edges)
+    counts, _ = np.histogram(to_minutes(predicted) - to_minutes(actual), bins=edges)
     return tuple(counts.tolist())
 
 
-def error_rows(counts: Mapping[str, Iterable[int]], orders: int) -> list[Row]:
+def error_rows(counts: Mapping[str, Iterable[int]], orders: int) -> list[ChartRow]:
     """Share of `orders` per whole minute of error, for each answer of `counts` (see `count_errors`)."""
     return [
         {
-            "answer": name,
+            "model": name,
             "error": edge,
             "error_end": edge + 1,
             "share": count / orders,
@@ -107,33 +107,33 @@ def error_rows(counts: Mapping[str, Iterable[int]], orders: int) -> list[Row]:
     ]
 
 
-def segment_rows(segments: Iterable[Segment], names: tuple[SegmentName, ...]) -> list[Row]:
+def segment_rows(segments: Iterable[Segment], dimensions: tuple[SegmentDimension, ...]) -> list[ChartRow]:
     """The segments of the cuts `names` as rows: MAE, the lookup's MAE (left out where it is not known), coverage with
     the bounds chance allows.
 
     Of cities and types of food only the largest, largest first.
     """
-    labels = {definition.name: definition.label for definition in SEGMENTS}
-    rows: list[Row] = []
-    for name in names:
-        cut = [segment for segment in segments if segment.segment == name]
+    labels = {definition.name: definition.label for definition in DIMENSIONS}
+    rows: list[ChartRow] = []
+    for name in dimensions:
+        selected = [segment for segment in segments if segment.segment == name]
         if name in ("city", "type_of_food"):
-            cut = sorted(cut, key=lambda segment: (-segment.n, segment.value))[:SHOWN_VALUES]
-        rows += [_segment_row(segment, labels[name]) for segment in cut]
+            selected = sorted(selected, key=lambda segment: (-segment.n, segment.value))[:MAX_SEGMENT_VALUES]
+        rows += [_segment_row(segment, labels[name]) for segment in selected]
     return rows
 
 
-def _segment_row(segment: Segment, label: str) -> Row:
+def _segment_row(segment: Segment, label: str) -> ChartRow:
     coverage = segment.coverage or 0.0
-    low, high = chance_bounds(coverage, segment.n)
+    low, high = wilson_interval(coverage, segment.n)
     mae = (segment.mae or 0.0) / SECONDS_PER_MINUTE
     name = f"{label} {segment.value} ({segment.n:,} orders)"
-    row: Row = {
-        "cut": label,
+    row: ChartRow = {
+        "dimension": label,
         "value": segment.value,
         "label": f"{segment.value} · {segment.n:,}",
         "orders": segment.n,
-        "few": segment.n < FEW_ORDERS,
+        "small_sample": segment.n < MIN_RELIABLE_ORDERS,
         "mae": mae,
         "tip": f"{name}: {mae:.1f} min",
         "coverage": coverage,
@@ -147,7 +147,7 @@ def _segment_row(segment: Segment, label: str) -> Row:
     return row | {"lookup_mae": lookup_mae, "tip": f"{row['tip']}, lookup {lookup_mae:.1f} min"}
 
 
-def chance_bounds(share: float, n: int) -> tuple[float, float]:
+def wilson_interval(share: float, n: int) -> tuple[float, float]:
     """Where the true share lies with 95 % confidence, given the share seen in `n` ≥ 1 orders (Wilson 1927)."""
     z2 = _WILSON_Z**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
@@ -155,25 +155,25 @@ def chance_bounds(share: float, n: int) -> tuple[float, float]:
     return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
-def calibration_rows(segments: Iterable[Segment], min_orders: int) -> list[Row]:
+def calibration_rows(segments: Iterable[Segment], min_orders: int) -> list[ChartRow]:
     """Claimed and observed share per quantile: all orders, then each basis with `min_orders` or more."""
     return [
         {
             "group": "all orders" if segment.segment == "overall" else segment.value,
             "orders": segment.n,
-            "claimed": quantile.p,
+            "nominal": quantile.p,
             "observed": quantile.coverage,
             "tip": f"{segment.value}, {segment.n:,} orders: {quantile.p:.0%} claimed, {quantile.coverage:.1%} observed",
         }
         for segment in segments
-        if segment.segment == "overall" or (segment.segment == "basis" and segment.n >= min_orders)
+        if segment.segment == "overall" or (segment.segment == "fallback_level" and segment.n >= min_orders)
         for quantile in segment.quantiles
         if quantile.coverage is not None
     ]
 
 
-def importance_rows(importances: Mapping[str, float], most: int = 15) -> list[Row]:
+def importance_rows(importances: Mapping[str, float], limit: int = 15) -> list[ChartRow]:
     """The `most` important features with their share of the whole, largest first."""
-    whole = sum(importances.values()) or 1.0
-    largest = sorted(importances.items(), key=lambda entry: (-entry[1], entry[0]))[:most]
-    return [{"feature": name, "share": value / whole, "tip": f"{name}: {value / whole:.1%}"} for name, value in largest]
+    total = sum(importances.values()) or 1.0
+    largest = sorted(importances.items(), key=lambda entry: (-entry[1], entry[0]))[:limit]
+    return [{"feature": name, "share": value / total, "tip": f"{name}: {value / total:.1%}"} for name, value in largest]

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import altair as alt
 
-from preptime.evaluation.aggregates import ERROR_LIMIT_MINUTES, Row
+from preptime.evaluation.aggregates import ERROR_LIMIT_MINUTES, ChartRow
 from preptime.evaluation.scores import COVERAGE_BAND, INTERVAL_LEVEL
 
 Chart: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
@@ -21,119 +21,119 @@ Chart: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
 class Palette:
     """Colours by role. Model, lookup, band and groups are Okabe and Ito's (2008), told apart by every kind of eye."""
 
-    ink: str
-    muted: str
+    text: str
+    secondary_text: str
     grid: str
-    surface: str
+    background: str
     model: str
     lookup: str
     band: str
-    groups: tuple[str, ...]
+    series: tuple[str, ...]
 
 
 LIGHT = Palette(
-    ink="#1f2328",
-    muted="#59636e",
+    text="#1f2328",
+    secondary_text="#59636e",
     grid="#dfe3e8",
-    surface="#ffffff",
+    background="#ffffff",
     model="#0072b2",
     lookup="#d55e00",
     band="#009e73",
-    groups=("#0073b3", "#019f74", "#d45d00", "#cc79a7", "#e59e00"),
+    series=("#0073b3", "#019f74", "#d45d00", "#cc79a7", "#e59e00"),
 )
 DARK = Palette(
-    ink="#e6edf3",
-    muted="#9aa7b4",
+    text="#e6edf3",
+    secondary_text="#9aa7b4",
     grid="#2d343d",
-    surface="#161b22",
+    background="#161b22",
     model="#56b4e9",
     lookup="#e69f00",
     band="#19b98b",
-    groups=("#57b5ea", "#1abb8d", "#ff8a3d", "#e39cc4", "#f0e442"),
+    series=("#57b5ea", "#1abb8d", "#ff8a3d", "#e39cc4", "#f0e442"),
 )
 """Each colour of `LIGHT` has its counterpart here, so that a drawn picture can be recoloured role by role."""
 
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 
 
-def hours(rows: list[Row], width: int, palette: Palette) -> Chart:
+def hour_errors(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
     """Mean error by local hour: a bar for the model, a tick for the lookup.
 
     Hours with few orders don't stretch the picture: they end at its edge.
     """
-    told = ("mae", "lookup_mae")
-    solid = [max(float(row[name]) for name in told if name in row) for row in rows if not row["few"]]
-    top = 1.1 * max(solid) if solid else math.inf
-    cut: list[Row] = [row | {name: min(float(row[name]), top) for name in told if name in row} for row in rows]
+    metric_names = ("mae", "lookup_mae")
+    reliable_values = [max(float(row[name]) for name in metric_names if name in row) for row in rows if not row["small_sample"]]
+    axis_limit = 1.1 * max(reliable_values) if reliable_values else math.inf
+    clipped_rows: list[ChartRow] = [row | {name: min(float(row[name]), axis_limit) for name in metric_names if name in row} for row in rows]
     x = alt.X("value:O", sort=[str(hour) for hour in range(24)], title="local hour the order was acknowledged")
-    base = alt.Chart(_data(cut)).encode(x=x.axis(labelOverlap=True, labelAngle=0))
+    base = alt.Chart(_data(clipped_rows)).encode(x=x.axis(labelOverlap=True, labelAngle=0))
     bars = base.mark_bar(color=palette.model, cornerRadiusEnd=2).encode(
         y=alt.Y("mae:Q", title="mean error, minutes"),
-        opacity=_paler_when_few(),
+        opacity=_opacity_by_sample_size(),
         description=alt.Description("tip:N"),
     )
     ticks = base.mark_tick(color=palette.lookup, thickness=3, opacity=1).encode(y="lookup_mae:Q")
-    return themed(fitted(_layer(bars, ticks), width, _plot_height(width)), palette)
+    return with_theme(with_size(_layered(bars, ticks), width, _plot_height(width)), palette)
 
 
-def segment_errors(rows: list[Row], width: int, palette: Palette) -> Chart:
+def segment_errors(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
     """Mean error by segment, one block per cut: a bar for the model, a tick for the lookup."""
-    return themed(_blocks(_segment_bars(palette), rows, width), palette)
+    return with_theme(_faceted(_segment_bars(palette), rows, width), palette)
 
 
-def cut_errors(rows: list[Row], width: int, palette: Palette) -> Chart:
+def dimension_errors(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
     """The same for the segments of one cut, without a block's heading."""
-    return themed(_one_block(_segment_bars(palette), rows, width), palette)
+    return with_theme(_unfaceted(_segment_bars(palette), rows, width), palette)
 
 
-def segment_coverage(rows: list[Row], width: int, palette: Palette) -> Chart:
+def segment_coverage(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
     """Coverage of p10–p90 by segment with the bounds that chance allows, over the band the gate accepts."""
-    return themed(_blocks(_segment_intervals(rows, palette), rows, width), palette)
+    return with_theme(_faceted(_segment_intervals(rows, palette), rows, width), palette)
 
 
-def cut_coverage(rows: list[Row], width: int, palette: Palette) -> Chart:
+def dimension_coverage(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
     """The same for the segments of one cut, without a block's heading."""
-    return themed(_one_block(_segment_intervals(rows, palette), rows, width), palette)
+    return with_theme(_unfaceted(_segment_intervals(rows, palette), rows, width), palette)
 
 
 def _segment_bars(palette: Palette) -> alt.LayerChart:
     base = alt.Chart().encode(y=_segment_axis())
     bars = base.mark_bar(color=palette.model, cornerRadiusEnd=2, height={"band": 0.7}).encode(
         x=alt.X("mae:Q", title="mean error, minutes"),
-        opacity=_paler_when_few(),
+        opacity=_opacity_by_sample_size(),
         description=alt.Description("tip:N"),
     )
     ticks = base.mark_tick(color=palette.lookup, thickness=3, opacity=1).encode(x="lookup_mae:Q")
-    return _layer(bars, ticks)
+    return _layered(bars, ticks)
 
 
-def _segment_intervals(rows: list[Row], palette: Palette) -> alt.LayerChart:
+def _segment_intervals(rows: list[ChartRow], palette: Palette) -> alt.LayerChart:
     base = alt.Chart().encode(y=_segment_axis())
     low = min([COVERAGE_BAND[0], *(float(row["coverage_low"]) for row in rows)])
     scale = alt.Scale(domain=[max(0.0, round(low - 0.05, 1)), 1.0], nice=False)
     x_axis = alt.Axis(format=".0%", title="orders inside p10–p90")
     # Rows of their own: drawn once per block, not once per segment.
-    gate = alt.Chart(_data([{"low": COVERAGE_BAND[0], "promised": INTERVAL_LEVEL, "high": COVERAGE_BAND[1]}]))
+    gate = alt.Chart(_data([{"low": COVERAGE_BAND[0], "target": INTERVAL_LEVEL, "high": COVERAGE_BAND[1]}]))
     band = gate.mark_rect(color=palette.band, opacity=0.16).encode(
         x=alt.X("low:Q", axis=x_axis, scale=scale), x2="high:Q"
     )
-    promised = gate.mark_rule(color=palette.band, strokeWidth=1.5).encode(x="promised:Q")
+    nominal = gate.mark_rule(color=palette.band, strokeWidth=1.5).encode(x="target:Q")
     chance = base.mark_rule(color=palette.model, strokeWidth=2, opacity=0.45).encode(
         x="coverage_low:Q", x2="coverage_high:Q"
     )
     dots = base.mark_point(color=palette.model, filled=True, size=60, opacity=1).encode(
         x="coverage:Q", description=alt.Description("coverage_tip:N")
     )
-    return _layer(band, promised, chance, dots)
+    return _layered(band, nominal, chance, dots)
 
 
-def predicted_against_actual(
-    cells: list[Row], medians: list[Row], limit_minutes: int, width: int, palette: Palette
+def predicted_vs_actual(
+    density_rows: list[ChartRow], quartiles: list[ChartRow], limit_minutes: int, width: int, palette: Palette
 ) -> Chart:
     """Orders on a grid of predicted × actual minutes; dots and lines are the middle half of what really happened."""
     scale = alt.Scale(domain=[0, limit_minutes], nice=False)
     density = (
-        alt.Chart(_data(cells))
+        alt.Chart(_data(density_rows))
         .mark_rect(color=palette.model)
         .encode(
             x=alt.X("predicted:Q", title="predicted (p50), minutes", scale=scale),
@@ -145,19 +145,19 @@ def predicted_against_actual(
         )
     )
     ends = _data([{"x": 0, "y": 0}, {"x": limit_minutes, "y": limit_minutes}])
-    diagonal = alt.Chart(ends).mark_line(color=palette.ink, strokeDash=[4, 4], opacity=0.7).encode(x="x:Q", y="y:Q")
-    summary = alt.Chart(_data(medians)).encode(x="predicted:Q")
-    middle_half = summary.mark_rule(color=palette.lookup, strokeWidth=2).encode(y="low:Q", y2="high:Q")
+    diagonal = alt.Chart(ends).mark_line(color=palette.text, strokeDash=[4, 4], opacity=0.7).encode(x="x:Q", y="y:Q")
+    summary = alt.Chart(_data(quartiles)).encode(x="predicted:Q")
+    quartile_lines = summary.mark_rule(color=palette.lookup, strokeWidth=2).encode(y="low:Q", y2="high:Q")
     dots = summary.mark_point(
-        filled=True, size=45, opacity=1, color=palette.lookup, stroke=palette.surface, strokeWidth=1
+        filled=True, size=45, opacity=1, color=palette.lookup, stroke=palette.background, strokeWidth=1
     ).encode(y="median:Q")
-    return themed(fitted(_layer(density, diagonal, middle_half, dots), width, _plot_height(width)), palette)
+    return with_theme(with_size(_layered(density, diagonal, quartile_lines, dots), width, _plot_height(width)), palette)
 
 
-def calibration(rows: list[Row], width: int, palette: Palette) -> Chart:
+def calibration(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
     """Claimed against observed share for each quantile: all orders as a line, each basis as a mark."""
     scale = alt.Scale(domain=[0, 1])
-    x = alt.X("claimed:Q", axis=alt.Axis(format=".0%", title="claimed", values=[0, 0.1, 0.5, 0.8, 0.9, 1]), scale=scale)
+    x = alt.X("nominal:Q", axis=alt.Axis(format=".0%", title="nominal", values=[0, 0.1, 0.5, 0.8, 0.9, 1]), scale=scale)
     y = alt.Y("observed:Q", axis=alt.Axis(format=".0%", title="observed: orders at or under it"), scale=scale)
     ends = _data([{"x": 0, "low": -0.03, "y": 0, "high": 0.03}, {"x": 1, "low": 0.97, "y": 1, "high": 1.03}])
     ideal = alt.Chart(ends).encode(x="x:Q")
@@ -168,13 +168,13 @@ def calibration(rows: list[Row], width: int, palette: Palette) -> Chart:
     overall = alt.Chart(_data([row for row in rows if row["group"] == groups[0]])).encode(x=x, y=y)
     legend = alt.Legend(title=None, orient="bottom", columns=3)
     marks = base.mark_point(filled=True, size=80, opacity=0.9).encode(
-        color=alt.Color("group:N", scale=alt.Scale(domain=groups, range=[palette.ink, *palette.groups]), legend=legend),
+        color=alt.Color("group:N", scale=alt.Scale(domain=groups, range=[palette.text, *palette.series]), legend=legend),
         shape=alt.Shape("group:N", scale=alt.Scale(domain=groups, range=list(_SHAPES)), legend=legend),
         description=alt.Description("tip:N"),
     )
-    return themed(
-        fitted(
-            _layer(corridor, line, overall.mark_line(color=palette.ink, strokeWidth=2), marks),
+    return with_theme(
+        with_size(
+            _layered(corridor, line, overall.mark_line(color=palette.text, strokeWidth=2), marks),
             width,
             _plot_height(width),
         ),
@@ -182,7 +182,7 @@ def calibration(rows: list[Row], width: int, palette: Palette) -> Chart:
     )
 
 
-def error_distribution(rows: list[Row], model: str, width: int, palette: Palette) -> Chart:
+def error_distribution(rows: list[ChartRow], model: str, width: int, palette: Palette) -> Chart:
     """Share of orders per minute of error: bars for the model (within five minutes darker), a line for the lookup."""
     limit = ERROR_LIMIT_MINUTES
     x = alt.X(
@@ -192,8 +192,8 @@ def error_distribution(rows: list[Row], model: str, width: int, palette: Palette
     )
     y = alt.Y("share:Q", axis=alt.Axis(format=".0%", title="orders"), stack=None)
     bars = (
-        alt.Chart(_data([row for row in rows if row["answer"] == model]))
-        .mark_rect(color=palette.model, stroke=palette.surface, strokeWidth=0.5)
+        alt.Chart(_data([row for row in rows if row["model"] == model]))
+        .mark_rect(color=palette.model, stroke=palette.background, strokeWidth=0.5)
         .encode(
             x=x,
             x2="error_end:Q",
@@ -204,15 +204,15 @@ def error_distribution(rows: list[Row], model: str, width: int, palette: Palette
         )
     )
     lookup = (
-        alt.Chart(_data([row for row in rows if row["answer"] != model]))
+        alt.Chart(_data([row for row in rows if row["model"] != model]))
         .mark_line(color=palette.lookup, interpolate="step-after", strokeWidth=2)
         .encode(x="error:Q", y=y)
     )
-    zero = alt.Chart().mark_rule(color=palette.ink, strokeDash=[4, 4], opacity=0.7).encode(x=alt.XDatum(0))
-    return themed(fitted(_layer(bars, lookup, zero), width, _plot_height(width)), palette)
+    zero = alt.Chart().mark_rule(color=palette.text, strokeDash=[4, 4], opacity=0.7).encode(x=alt.XDatum(0))
+    return with_theme(with_size(_layered(bars, lookup, zero), width, _plot_height(width)), palette)
 
 
-def importance(rows: list[Row], width: int, palette: Palette) -> Chart:
+def importance(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
     """What the model leans on, as shares of the whole."""
     # Room for the widest of the fonts that a reader's browser may choose.
     labels = min(200, 7 * max(len(str(row["feature"])) for row in rows))
@@ -225,10 +225,10 @@ def importance(rows: list[Row], width: int, palette: Palette) -> Chart:
             description=alt.Description("tip:N"),
         )
     )
-    return themed(fitted(bars, width, 24 * len(rows) + 50), palette)
+    return with_theme(with_size(bars, width, 24 * len(rows) + 50), palette)
 
 
-def themed(chart: Chart, palette: Palette) -> Chart:
+def with_theme(chart: Chart, palette: Palette) -> Chart:
     """`chart` in the palette: transparent ground, quiet axes."""
     return chart.properties(
         config=alt.Config(
@@ -236,8 +236,8 @@ def themed(chart: Chart, palette: Palette) -> Chart:
             font="sans-serif",
             view=alt.ViewConfig(stroke=None),
             axis=alt.AxisConfig(
-                labelColor=palette.muted,
-                titleColor=palette.muted,
+                labelColor=palette.secondary_text,
+                titleColor=palette.secondary_text,
                 titleFontWeight="normal",
                 labelFontSize=11,
                 titleFontSize=11,
@@ -247,8 +247,8 @@ def themed(chart: Chart, palette: Palette) -> Chart:
                 grid=False,
             ),
             axisQuantitative=alt.AxisConfig(grid=True, gridColor=palette.grid, tickCount=6),
-            legend=alt.LegendConfig(labelColor=palette.ink, labelFontSize=11, symbolSize=80),
-            header=alt.HeaderConfig(labelColor=palette.muted, labelFontSize=11, labelFontWeight="bold"),
+            legend=alt.LegendConfig(labelColor=palette.text, labelFontSize=11, symbolSize=80),
+            header=alt.HeaderConfig(labelColor=palette.secondary_text, labelFontSize=11, labelFontWeight="bold"),
         )
     )
 
@@ -257,36 +257,36 @@ def _plot_height(width: int) -> int:
     return min(width, 390)
 
 
-def _data(rows: list[Row]) -> alt.InlineData:
+def _data(rows: list[ChartRow]) -> alt.InlineData:
     return alt.InlineData(values=rows)
 
 
-def _layer(*charts: alt.Chart) -> alt.LayerChart:
+def _layered(*charts: alt.Chart) -> alt.LayerChart:
     return alt.LayerChart(layer=list(charts))
 
 
-def fitted(chart: alt.Chart | alt.LayerChart, width: int, height: int) -> alt.Chart | alt.LayerChart:
+def with_size(chart: alt.Chart | alt.LayerChart, width: int, height: int) -> alt.Chart | alt.LayerChart:
     """`chart` in so many pixels, axes and titles included."""
     return chart.properties(
         width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"), padding=4
     )
 
 
-def _blocks(layers: alt.LayerChart, rows: list[Row], width: int) -> alt.FacetChart:
+def _faceted(layers: alt.LayerChart, rows: list[ChartRow], width: int) -> alt.FacetChart:
     header = alt.Header(title=None, labelOrient="top", labelAnchor="start", labelPadding=4)
-    cuts = list(dict.fromkeys(str(row["cut"]) for row in rows))
+    cuts = list(dict.fromkeys(str(row["dimension"]) for row in rows))
     sized = layers.properties(width=max(120, width - 170), height=alt.Step(19))
     return alt.FacetChart(
         data=_data(rows),
         spec=sized,
-        facet=alt.FacetMapping(row=alt.Row("cut:N", sort=cuts, header=header)),
+        facet=alt.FacetMapping(row=alt.Row("dimension:N", sort=cuts, header=header)),
         resolve=alt.Resolve(scale=alt.ScaleResolveMap(y="independent")),
         spacing=12,
         padding=4,
     )
 
 
-def _one_block(layers: alt.LayerChart, rows: list[Row], width: int) -> alt.LayerChart:
+def _unfaceted(layers: alt.LayerChart, rows: list[ChartRow], width: int) -> alt.LayerChart:
     return layers.properties(
         data=_data(rows),
         width=width,
@@ -300,5 +300,5 @@ def _segment_axis() -> alt.Y:
     return alt.Y("label:N", sort=None, title=None, axis=alt.Axis(labelLimit=145, minExtent=145, maxExtent=145))
 
 
-def _paler_when_few() -> alt.Opacity:
-    return alt.Opacity("few:N", scale=alt.Scale(domain=[False, True], range=[1.0, 0.4]), legend=None)
+def _opacity_by_sample_size() -> alt.Opacity:
+    return alt.Opacity("small_sample:N", scale=alt.Scale(domain=[False, True], range=[1.0, 0.4]), legend=None)

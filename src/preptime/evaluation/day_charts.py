@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import altair as alt
 
-from preptime.evaluation.aggregates import Row
-from preptime.evaluation.charts import Chart, Palette, themed
+from preptime.evaluation.aggregates import ChartRow
+from preptime.evaluation.charts import Chart, Palette, with_theme
 from preptime.evaluation.scores import COVERAGE_BAND, INTERVAL_LEVEL
 
 HEIGHT = 240
-TRAIL_HEIGHT = 84
-PSI_CUSTOM = 0.25
+RATIO_STRIP_HEIGHT = 84
+PSI_SHIFT_THRESHOLD = 0.25
 """By custom a PSI above this is another population."""
 
 
-def daily_errors(rows: list[Row], promised: float | None, width: int, palette: Palette) -> Chart:
+def daily_errors(rows: list[ChartRow], backtest_mae: float | None, width: int, palette: Palette) -> Chart:
     """Mean error by day: a bar for the model, a tick for the lookup, a line for what the backtest promised.
 
     Rows: `day`, `mae`, `lookup_mae` (left out where not known), `tip`.
@@ -33,16 +33,16 @@ def daily_errors(rows: list[Row], promised: float | None, width: int, palette: P
         .encode(x=_day_axis(rows, width), y="lookup_mae:Q")
     )
     layers = [bars, ticks]
-    if promised is not None:
+    if backtest_mae is not None:
         layers.append(
-            alt.Chart(_data([{"promised": promised}]))
-            .mark_rule(color=palette.ink, strokeDash=[4, 4], opacity=0.8)
-            .encode(y="promised:Q")
+            alt.Chart(_data([{"target": backtest_mae}]))
+            .mark_rule(color=palette.text, strokeDash=[4, 4], opacity=0.8)
+            .encode(y="target:Q")
         )
-    return themed(_fit(alt.LayerChart(layer=layers), width), palette)
+    return with_theme(_with_size(alt.LayerChart(layer=layers), width), palette)
 
 
-def daily_coverage(rows: list[Row], width: int, palette: Palette) -> Chart:
+def daily_coverage(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
     """Coverage of p10–p90 by day with what chance allows, over the band the gate accepts.
 
     Rows: `day`, `coverage`, `coverage_low`, `coverage_high`, `tip`.
@@ -50,61 +50,61 @@ def daily_coverage(rows: list[Row], width: int, palette: Palette) -> Chart:
     low = min([COVERAGE_BAND[0], *(float(row["coverage_low"]) for row in rows)])
     scale = alt.Scale(domain=[max(0.0, round(low - 0.05, 1)), 1.0], nice=False)
     base = alt.Chart(_data(rows)).encode(x=_day_axis(rows, width))
-    gate = alt.Chart(_data([{"low": COVERAGE_BAND[0], "promised": INTERVAL_LEVEL, "high": COVERAGE_BAND[1]}]))
+    gate = alt.Chart(_data([{"low": COVERAGE_BAND[0], "target": INTERVAL_LEVEL, "high": COVERAGE_BAND[1]}]))
     y_axis = alt.Axis(format=".0%", title="orders inside p10–p90")
     band = gate.mark_rect(color=palette.band, opacity=0.16).encode(
         y=alt.Y("low:Q", axis=y_axis, scale=scale), y2="high:Q"
     )
-    promised = gate.mark_rule(color=palette.band, strokeWidth=1.5).encode(y="promised:Q")
+    nominal = gate.mark_rule(color=palette.band, strokeWidth=1.5).encode(y="target:Q")
     chance = base.mark_rule(color=palette.model, strokeWidth=2, opacity=0.45).encode(
         y="coverage_low:Q", y2="coverage_high:Q"
     )
     dots = base.mark_point(color=palette.model, filled=True, size=60, opacity=1).encode(
         y="coverage:Q", description=alt.Description("tip:N")
     )
-    return themed(_fit(alt.LayerChart(layer=[band, promised, chance, dots]), width), palette)
+    return with_theme(_with_size(alt.LayerChart(layer=[band, nominal, chance, dots]), width), palette)
 
 
-def counted_days(rows: list[Row], title: str, width: int, palette: Palette) -> Chart:
+def daily_counts(rows: list[ChartRow], title: str, width: int, palette: Palette) -> Chart:
     """Counts by day, stacked by `group`; groups keep the order in which they come.
 
     Rows: `day`, `group`, `orders`, `tip`.
     """
     groups = list(dict.fromkeys(str(row["group"]) for row in rows))
-    colours = (palette.model, palette.lookup, palette.band, *palette.groups[3:], palette.muted)
+    colors = (palette.model, palette.lookup, palette.band, *palette.series[3:], palette.secondary_text)
     chart = (
         alt.Chart(_data(rows))
-        .mark_bar(stroke=palette.surface, strokeWidth=0.5)
+        .mark_bar(stroke=palette.background, strokeWidth=0.5)
         .encode(
             x=_day_axis(rows, width),
             y=alt.Y("orders:Q", title=title),
             color=alt.Color(
                 "group:N",
-                scale=alt.Scale(domain=groups, range=list(colours[: len(groups)])),
+                scale=alt.Scale(domain=groups, range=list(colors[: len(groups)])),
                 legend=alt.Legend(
                     title=None, orient="bottom", columns=2 if width < 400 else 4, labelLimit=170, columnPadding=18
                 ),
             ),
-            order=alt.Order("place:Q"),
+            order=alt.Order("stack_order:Q"),
             description=alt.Description("tip:N"),
         )
     )
-    return themed(_fit(chart, width), palette)
+    return with_theme(_with_size(chart, width), palette)
 
 
-def ratios(rows: list[Row], width: int, palette: Palette) -> Chart:
+def daily_ratios(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
     """Actual ÷ predicted by day, a strip for each part of the orders; what fired stands out in shape and colour.
 
     Rows: `part`, `day`, `shown` (the ratio), `said` (1), `fired`, `tip`; all parts on one scale.
     """
     parts = list(dict.fromkeys(str(row["part"]) for row in rows))
-    values = [float(row["shown"]) for row in rows]
+    values = [float(row["clipped"]) for row in rows]
     scale = alt.Scale(domain=[min([0.9, *values]), max([1.1, *values])], nice=False)
     base = alt.Chart().encode(x=_day_axis(rows, width))
-    y = alt.Y("shown:Q", title=None, scale=scale, axis=alt.Axis(format=".1f", tickCount=3))
+    y = alt.Y("clipped:Q", title=None, scale=scale, axis=alt.Axis(format=".1f", tickCount=3))
     # A datum of 1 would have a scale of its own, from nought on.
-    right = base.mark_line(color=palette.ink, strokeDash=[4, 4], strokeWidth=1, opacity=0.6).encode(
-        y=alt.Y("said:Q", title=None, scale=scale)
+    reference_line = base.mark_line(color=palette.text, strokeDash=[4, 4], strokeWidth=1, opacity=0.6).encode(
+        y=alt.Y("expected:Q", title=None, scale=scale)
     )
     line = base.mark_line(color=palette.model, strokeWidth=1.5, opacity=0.6).encode(y=y)
     marks = base.mark_point(filled=True, opacity=1).encode(
@@ -119,24 +119,24 @@ def ratios(rows: list[Row], width: int, palette: Palette) -> Chart:
     header = alt.Header(title=None, labelOrient="top", labelAnchor="start", labelPadding=2)
     chart = alt.FacetChart(
         data=_data(rows),
-        spec=alt.LayerChart(layer=[right, line, marks]).properties(width=max(120, width - 60), height=TRAIL_HEIGHT),
+        spec=alt.LayerChart(layer=[reference_line, line, marks]).properties(width=max(120, width - 60), height=RATIO_STRIP_HEIGHT),
         facet=alt.FacetMapping(row=alt.Row("part:N", sort=parts, header=header)),
         spacing=10,
         padding=4,
     )
-    return themed(chart, palette)
+    return with_theme(chart, palette)
 
 
-def stability(rows: list[Row], width: int, palette: Palette) -> Chart:
+def feature_psi(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
     """PSI of each feature, as a bar of `shown`; paler where it is not tested, another colour where it drifted.
 
     Rows: `feature`, `psi`, `shown`, `tested`, `drifted`, `tip`.
     """
     labels = min(200, 7 * max(len(str(row["feature"])) for row in rows))
     x = alt.X(
-        "shown:Q",
+        "clipped:Q",
         title="population stability index",
-        scale=alt.Scale(domain=[0, max([0.3, *(float(row["shown"]) for row in rows)])], nice=False),
+        scale=alt.Scale(domain=[0, max([0.3, *(float(row["clipped"]) for row in rows)])], nice=False),
     )
     bars = (
         alt.Chart(_data(rows))
@@ -151,15 +151,15 @@ def stability(rows: list[Row], width: int, palette: Palette) -> Chart:
             description=alt.Description("tip:N"),
         )
     )
-    custom = (
-        alt.Chart(_data([{"custom": PSI_CUSTOM}]))
-        .mark_rule(color=palette.ink, strokeDash=[4, 4], opacity=0.7)
-        .encode(x="custom:Q")
+    threshold = (
+        alt.Chart(_data([{"threshold": PSI_SHIFT_THRESHOLD}]))
+        .mark_rule(color=palette.text, strokeDash=[4, 4], opacity=0.7)
+        .encode(x="threshold:Q")
     )
-    return themed(_fit(alt.LayerChart(layer=[bars, custom]), width, 19 * len(rows) + 50), palette)
+    return with_theme(_with_size(alt.LayerChart(layer=[bars, threshold]), width, 19 * len(rows) + 50), palette)
 
 
-def distribution(rows: list[Row], width: int, palette: Palette) -> Chart:
+def distribution(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
     """Two distributions over the same bins: bars are the latest days, ticks the reference.
 
     Rows: `bin`, `reference`, `recent`, `tip`.
@@ -172,10 +172,10 @@ def distribution(rows: list[Row], width: int, palette: Palette) -> Chart:
         description=alt.Description("tip:N"),
     )
     ticks = base.mark_tick(color=palette.lookup, thickness=3).encode(x="reference:Q")
-    return themed(_fit(alt.LayerChart(layer=[bars, ticks]), width, 21 * len(rows) + 50), palette)
+    return with_theme(_with_size(alt.LayerChart(layer=[bars, ticks]), width, 21 * len(rows) + 50), palette)
 
 
-def _day_axis(rows: list[Row], width: int) -> alt.X:
+def _day_axis(rows: list[ChartRow], width: int) -> alt.X:
     """Days as they are named: every week's first has its label where there is no room for all."""
     days = sorted({str(row["day"]) for row in rows})
     step = max(1, -(-len(days) * 44 // max(width - 60, 1)))
@@ -189,11 +189,11 @@ def _day_axis(rows: list[Row], width: int) -> alt.X:
     return alt.X("day:O", axis=axis, scale=alt.Scale(domain=days))
 
 
-def _data(rows: list[Row]) -> alt.InlineData:
+def _data(rows: list[ChartRow]) -> alt.InlineData:
     return alt.InlineData(values=rows)
 
 
-def _fit(chart: alt.Chart | alt.LayerChart, width: int, height: int = HEIGHT) -> alt.Chart | alt.LayerChart:
+def _with_size(chart: alt.Chart | alt.LayerChart, width: int, height: int = HEIGHT) -> alt.Chart | alt.LayerChart:
     return chart.properties(
         width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"), padding=4
     )

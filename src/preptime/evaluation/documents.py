@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-SegmentName = Literal["overall", "city", "type_of_food", "hour", "items", "basis"]
+SegmentDimension = Literal["overall", "city", "type_of_food", "hour", "items", "fallback_level"]
 
 
 class Score(msgspec.Struct, frozen=True):
@@ -14,7 +14,7 @@ class Score(msgspec.Struct, frozen=True):
 
     name: str
     kind: Literal["model", "baseline"]
-    labels: Literal["up_to_3h", "inside_fence"]
+    labels: Literal["up_to_3h", "within_label_limit"]
     n: int
     mae: float | None
     median_ae: float | None
@@ -43,7 +43,7 @@ class QuantileScore(msgspec.Struct, frozen=True):
 class Segment(msgspec.Struct, frozen=True):
     """The default model on the orders of one segment, beside the restaurant lookup. `coverage` is that of p10–p90."""
 
-    segment: SegmentName
+    segment: SegmentDimension
     value: str
     n: int
     mae: float | None
@@ -66,10 +66,10 @@ class BacktestDocument(msgspec.Struct, frozen=True):
     segments: tuple[Segment, ...]
 
 
-class Regression(msgspec.Struct, frozen=True):
+class SegmentRegression(msgspec.Struct, frozen=True):
     """A segment on which the challenger is worse than the champion by more than is allowed. MAE in seconds."""
 
-    segment: SegmentName
+    segment: SegmentDimension
     value: str
     n: int
     champion_mae: float | None

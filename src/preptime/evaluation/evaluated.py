@@ -9,19 +9,19 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.domain.prediction import DEFAULT_MODEL, LEVELS
+from preptime.domain.prediction import DEFAULT_MODEL, QUANTILE_LEVELS
 from preptime.evaluation.documents import BacktestDocument, Score
 from preptime.evaluation.metrics import Seconds
-from preptime.evaluation.scores import interval, quantile_scores, score
-from preptime.evaluation.segments import SegmentColumns, segments
+from preptime.evaluation.scores import compute_interval, quantile_scores, compute_score
+from preptime.evaluation.segments import SegmentColumns, score_segments
 
 LOOKUP = "restaurant_lookup"
 """The baseline that a model must beat to be promoted."""
 
 GLOBAL_MEDIAN = "global_median"
 
-LabelSet = Literal["up_to_3h", "inside_fence"]
-LABEL_SETS: tuple[LabelSet, ...] = ("up_to_3h", "inside_fence")
+LabelSet = Literal["up_to_3h", "within_label_limit"]
+LABEL_SETS: tuple[LabelSet, ...] = ("up_to_3h", "within_label_limit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,53 +32,53 @@ class EvaluatedOrders:
     """The labels."""
     up_to_3h: NDArray[np.bool_]
     """Which labels belong to `up_to_3h`: those that the interval, the quantiles and the segments are about."""
-    inside_fence: NDArray[np.bool_]
-    points: Mapping[str, Seconds]
+    within_label_limit: NDArray[np.bool_]
+    point_predictions: Mapping[str, Seconds]
     """Answers of each point model, in the order they are to be shown."""
     quantiles: NDArray[np.floating]
-    """[N, 4] seconds in the order of `LEVELS`; the p50 is the default model's answer."""
-    baselines: Mapping[str, Seconds]
+    """[N, 4] seconds in the order of `QUANTILE_LEVELS`; the p50 is the default model's answer."""
+    baseline_predictions: Mapping[str, Seconds]
     """Answers of `LOOKUP` and `GLOBAL_MEDIAN`."""
-    columns: SegmentColumns
+    segment_columns: SegmentColumns
 
     def __len__(self) -> int:
         return len(self.actual)
 
     @property
-    def default(self) -> NDArray[np.floating]:
+    def default_predictions(self) -> NDArray[np.floating]:
         """The default model's answers, seconds [N]."""
-        return self.quantiles[:, LEVELS.index(0.5)]
+        return self.quantiles[:, QUANTILE_LEVELS.index(0.5)]
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> EvaluatedOrders:
         """The same orders at `rows`: positions or a mask."""
         return EvaluatedOrders(
             actual=self.actual[rows],
             up_to_3h=self.up_to_3h[rows],
-            inside_fence=self.inside_fence[rows],
-            points={name: answers[rows] for name, answers in self.points.items()},
+            within_label_limit=self.within_label_limit[rows],
+            point_predictions={name: predictions[rows] for name, predictions in self.point_predictions.items()},
             quantiles=self.quantiles[rows],
-            baselines={name: answers[rows] for name, answers in self.baselines.items()},
-            columns=self.columns.take(rows),
+            baseline_predictions={name: predictions[rows] for name, predictions in self.baseline_predictions.items()},
+            segment_columns=self.segment_columns.take(rows),
         )
 
 
-def backtest_document(orders: EvaluatedOrders, first_day: str, last_day: str) -> BacktestDocument:
+def build_backtest_document(orders: EvaluatedOrders, first_day: str, last_day: str) -> BacktestDocument:
     """Everything that is said about `orders`, as one document. Days are ISO dates, both included."""
-    decisive = orders.take(orders.up_to_3h)
+    eligible = orders.take(orders.up_to_3h)
     return BacktestDocument(
         first_day=first_day,
         last_day=last_day,
         default_model=DEFAULT_MODEL,
-        scores=tuple(_scores(decisive, "up_to_3h") + _scores(orders.take(orders.inside_fence), "inside_fence")),
-        interval=interval(decisive.actual, decisive.quantiles),
-        quantiles=quantile_scores(decisive.actual, decisive.quantiles),
-        segments=segments(decisive.columns, decisive.actual, decisive.quantiles, decisive.baselines[LOOKUP]),
+        scores=tuple(_scores(eligible, "up_to_3h") + _scores(orders.take(orders.within_label_limit), "within_label_limit")),
+        interval=compute_interval(eligible.actual, eligible.quantiles),
+        quantiles=quantile_scores(eligible.actual, eligible.quantiles),
+        segments=score_segments(eligible.segment_columns, eligible.actual, eligible.quantiles, eligible.baseline_predictions[LOOKUP]),
     )
 
 
 def _scores(orders: EvaluatedOrders, labels: LabelSet) -> list[Score]:
-    models = {DEFAULT_MODEL: orders.default, **orders.points}
+    models = {DEFAULT_MODEL: orders.default_predictions, **orders.point_predictions}
     return [
-        *(score(name, "model", labels, orders.actual, answers) for name, answers in models.items()),
-        *(score(name, "baseline", labels, orders.actual, answers) for name, answers in orders.baselines.items()),
+        *(compute_score(name, "model", labels, orders.actual, predictions) for name, predictions in models.items()),
+        *(compute_score(name, "baseline", labels, orders.actual, predictions) for name, predictions in orders.baseline_predictions.items()),
     ]

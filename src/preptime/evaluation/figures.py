@@ -6,18 +6,18 @@ from collections.abc import Callable, Mapping
 
 from preptime.domain.prediction import DEFAULT_MODEL
 from preptime.evaluation import aggregates, charts, markup
-from preptime.evaluation.documents import BacktestDocument, SegmentName
-from preptime.evaluation.pictured import Answers
+from preptime.evaluation.documents import BacktestDocument, SegmentDimension
+from preptime.evaluation.pictured import PredictionSummary
 from preptime.evaluation.scores import REGRESSION_MIN_ORDERS
 from preptime.evaluation.sentences import (
-    calibration_sentence,
-    density_sentence,
-    errors_sentence,
-    hours_sentence,
-    importance_sentence,
-    middle_rows,
-    segment_coverage_sentence,
-    segment_errors_sentence,
+    calibration_caption,
+    density_caption,
+    errors_caption,
+    hours_caption,
+    importance_caption,
+    quartile_rows,
+    segment_coverage_caption,
+    segment_errors_caption,
 )
 from preptime.evaluation.svg import inline_svg
 
@@ -27,95 +27,95 @@ WIDE_PIXELS = 548
 NARROW_PIXELS = 344
 """A page of 400 pixels, less its paddings."""
 
-_CUTS: tuple[SegmentName, ...] = ("city", "type_of_food", "items", "basis")
+_DIMENSIONS: tuple[SegmentDimension, ...] = ("city", "type_of_food", "items", "fallback_level")
 
 
-def picture(name: str, title: str, sentence: str, chart: Callable[[int], charts.Chart]) -> str:
+def chart_card(name: str, title: str, caption: str, chart: Callable[[int], charts.Chart]) -> str:
     """A card with a chart, which is drawn for wide and for narrow pages; `name` is unique in the page."""
-    label = markup.text(f"{title}. {sentence}")
+    label = markup.escape(f"{title}. {caption}")
     wide, narrow = (
         inline_svg(chart(width), f"{name}-{size}", label)
         for size, width in (("wide", WIDE_PIXELS), ("narrow", NARROW_PIXELS))
     )
-    return markup.figure(title, sentence, wide, narrow)
+    return markup.chart_figure(title, caption, wide, narrow)
 
 
-def answers(found: Answers | None) -> list[str]:
+def prediction_charts(summary: PredictionSummary | None) -> list[str]:
     """Predicted against actual, and the distribution of errors; none of no orders."""
-    if found is None:
+    if summary is None:
         return []
-    cells = aggregates.cell_rows(found.cells)
-    medians = middle_rows(found)
-    errors = aggregates.error_rows(found.errors, found.orders)
+    density = aggregates.density_rows(summary.density)
+    quartiles = quartile_rows(summary)
+    errors = aggregates.error_rows(summary.error_counts, summary.orders)
     return [
-        picture(
+        chart_card(
             "density",
             "Predicted against actual",
-            density_sentence(found),
-            lambda width: charts.predicted_against_actual(cells, medians, found.limit_minutes, width, charts.LIGHT),
+            density_caption(summary),
+            lambda width: charts.predicted_vs_actual(density, quartiles, summary.axis_limit_minutes, width, charts.LIGHT),
         ),
-        picture(
+        chart_card(
             "errors",
             "How far off, and to which side",
-            errors_sentence(found),
+            errors_caption(summary),
             lambda width: charts.error_distribution(errors, DEFAULT_MODEL, width, charts.LIGHT),
         ),
     ]
 
 
-def hours_and_calibration(document: BacktestDocument) -> list[str]:
+def hour_and_calibration_charts(document: BacktestDocument) -> list[str]:
     """The error by local hour and the calibration curve; none of no orders."""
     if not document.segments:
         return []
     by_hour = aggregates.segment_rows(document.segments, ("hour",))
     calibration = aggregates.calibration_rows(document.segments, REGRESSION_MIN_ORDERS)
     return [
-        picture(
+        chart_card(
             "hours",
             "Mean error by local hour",
-            hours_sentence(by_hour),
-            lambda width: charts.hours(by_hour, width, charts.LIGHT),
+            hours_caption(by_hour),
+            lambda width: charts.hour_errors(by_hour, width, charts.LIGHT),
         ),
-        picture(
+        chart_card(
             "calibration",
             "Calibration: what a quantile claims and what it keeps",
-            calibration_sentence(calibration),
+            calibration_caption(calibration),
             lambda width: charts.calibration(calibration, width, charts.LIGHT),
         ),
     ]
 
 
-def segments(document: BacktestDocument) -> list[str]:
+def segment_charts(document: BacktestDocument) -> list[str]:
     """Error and coverage by city, type of food, items and basis; none of no orders."""
-    rows = aggregates.segment_rows(document.segments, _CUTS)
+    rows = aggregates.segment_rows(document.segments, _DIMENSIONS)
     if not rows:
         return []
     return [
-        picture(
+        chart_card(
             "segment-errors",
             "Mean error by segment",
-            segment_errors_sentence(rows),
+            segment_errors_caption(rows),
             lambda width: charts.segment_errors(rows, width, charts.LIGHT),
         ),
-        picture(
+        chart_card(
             "segment-coverage",
             "Coverage of p10–p90 by segment",
-            segment_coverage_sentence(rows),
+            segment_coverage_caption(rows),
             lambda width: charts.segment_coverage(rows, width, charts.LIGHT),
         ),
     ]
 
 
-def importance(importances: Mapping[str, float]) -> list[str]:
+def importance_chart(importances: Mapping[str, float]) -> list[str]:
     """The features the default model leans on; none where nothing is known."""
     rows = aggregates.importance_rows(importances)
     if not rows:
         return []
     return [
-        picture(
+        chart_card(
             "importance",
             "Feature importance",
-            importance_sentence(rows, "the default model"),
+            importance_caption(rows, "the default model"),
             lambda width: charts.importance(rows, width, charts.LIGHT),
         )
     ]

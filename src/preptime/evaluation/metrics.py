@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.errors import FaultError
+from preptime.errors import OperationError
 
 Seconds: TypeAlias = NDArray[np.floating] | NDArray[np.integer]
 """Seconds [N], any numeric type."""
@@ -28,18 +28,18 @@ class Metric:
 
     name: str
     unit: str
-    meaning: str
+    description: str
     best: float
 
     def loss(self, value: float | None) -> float:
         """Distance to the best value, in the metric's unit; infinite where there is no value."""
         return np.inf if value is None or np.isnan(value) else abs(value - self.best)
 
-    def better(self, a: float | None, b: float | None) -> bool:
+    def is_better(self, a: float | None, b: float | None) -> bool:
         """Whether `a` is strictly better than `b`. No value is never better; any value beats no value."""
         return self.loss(a) < self.loss(b)
 
-    def worse_by(self, a: float | None, b: float | None, share: float) -> bool:
+    def is_worse_by(self, a: float | None, b: float | None, share: float) -> bool:
         """Whether `a`'s loss is more than `share` (0.05 = 5 %) above `b`'s. No value is worse than any value."""
         return self.loss(a) > self.loss(b) * (1.0 + share)
 
@@ -52,8 +52,8 @@ class PointMetric(Metric):
     """From actual and predicted, at least one order; NaN says "no value"."""
 
     def __call__(self, actual: Seconds, predicted: Seconds) -> float | None:
-        """The value, or None. Raises FaultError where the two don't match or hold a NaN."""
-        return _value(self.compute, *_float64(actual=actual, predicted=predicted))
+        """The value, or None. Raises OperationError where the two don't match or hold a NaN."""
+        return _compute_or_none(self.compute, *_as_float64(actual=actual, predicted=predicted))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ class QuantileMetric(Metric):
     compute: Callable[[NDArray[np.float64], NDArray[np.float64]], float]
 
     def __call__(self, actual: Seconds, quantile: Seconds) -> float | None:
-        """The value, or None. Raises FaultError where the two don't match or hold a NaN."""
-        return _value(self.compute, *_float64(actual=actual, quantile=quantile))
+        """The value, or None. Raises OperationError where the two don't match or hold a NaN."""
+        return _compute_or_none(self.compute, *_as_float64(actual=actual, quantile=quantile))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +75,16 @@ class IntervalMetric(Metric):
     compute: Callable[[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]], float]
 
     def __call__(self, actual: Seconds, low: Seconds, high: Seconds) -> float | None:
-        """The value, or None. Raises FaultError where the three don't match or hold a NaN."""
-        return _value(self.compute, *_float64(actual=actual, low=low, high=high))
+        """The value, or None. Raises OperationError where the three don't match or hold a NaN."""
+        return _compute_or_none(self.compute, *_as_float64(actual=actual, low=low, high=high))
 
 
 def pinball(p: float) -> QuantileMetric:
     """The pinball loss of quantile `p` (Koenker and Bassett 1978): its expectation is least at the true quantile."""
 
     def compute(actual: NDArray[np.float64], quantile: NDArray[np.float64]) -> float:
-        missing = actual - quantile
-        return float(np.mean(np.maximum(p * missing, (p - 1.0) * missing)))
+        residual = actual - quantile
+        return float(np.mean(np.maximum(p * residual, (p - 1.0) * residual)))
 
     return QuantileMetric(
         "pinball", "s", "mean pinball loss of a quantile: seconds late and early, weighted", 0.0, p, compute
@@ -109,22 +109,22 @@ def interval_coverage(level: float) -> IntervalMetric:
     return IntervalMetric("coverage", "share", "labels inside the p10–p90 interval, ends included", level, compute)
 
 
-def _value(compute: Callable[..., float], *columns: NDArray[np.float64]) -> float | None:
+def _compute_or_none(compute: Callable[..., float], *columns: NDArray[np.float64]) -> float | None:
     if len(columns[0]) == 0:
         return None
     value = compute(*columns)
     return None if np.isnan(value) else value
 
 
-def _float64(**columns: Seconds) -> tuple[NDArray[np.float64], ...]:
+def _as_float64(**columns: Seconds) -> tuple[NDArray[np.float64], ...]:
     shapes = {name: column.shape for name, column in columns.items()}
     if len(set(shapes.values())) != 1 or any(len(shape) != 1 for shape in shapes.values()):
-        raise FaultError(f"The columns of a metric don't match: {shapes}.", "Give one entry per order in each.")
+        raise OperationError(f"The columns of a metric don't match: {shapes}.", "Give one entry per order in each.")
     converted = {name: np.asarray(column, dtype=np.float64) for name, column in columns.items()}
     for name, column in converted.items():
         if not np.isfinite(column).all():
             bad = int((~np.isfinite(column)).sum())
-            raise FaultError(
+            raise OperationError(
                 f"{bad} of {len(column)} values in {name!r} are not finite.", "Every order needs an answer."
             )
     return tuple(converted.values())

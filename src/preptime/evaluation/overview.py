@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from preptime.bundle.manifest import Manifest
-from preptime.evaluation.documents import BacktestDocument, Score, SegmentName
+from preptime.evaluation.documents import BacktestDocument, Score, SegmentDimension
 from preptime.evaluation.evaluated import LOOKUP
 from preptime.evaluation.metrics import POINT_METRICS, Metric, interval_coverage
-from preptime.evaluation.pictured import evaluation_of
+from preptime.evaluation.pictured import backtest_of
 from preptime.evaluation.scores import INTERVAL_LEVEL
 from preptime.evaluation.verdict import find_score
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
+class BundleSummary:
     """One bundle in a line. Seconds and shares; None where its manifest does not say."""
 
     bundle: str
@@ -24,7 +24,7 @@ class Overview:
     date: dt.date
     fitted_through: dt.date
     parent: str | None
-    evaluated: str
+    evaluated_days: str
     """The days its figures are of, as text; empty where there are none."""
     orders: int | None
     mae: float | None
@@ -34,18 +34,18 @@ class Overview:
     coverage: float | None
 
 
-def overview(manifest: Manifest) -> Overview:
+def summarize_bundle(manifest: Manifest) -> BundleSummary:
     """A bundle in a line; the figures are those of the default answer over labels up to 3 h."""
-    document = evaluation_of(manifest)
+    document = backtest_of(manifest)
     default = find_score(document, document.default_model) if document else None
     lookup = find_score(document, LOOKUP) if document else None
-    return Overview(
+    return BundleSummary(
         bundle=manifest.id,
         kind=manifest.kind,
         date=manifest.date,
         fitted_through=manifest.window.fitted_through,
         parent=manifest.parent,
-        evaluated=f"{document.first_day} to {document.last_day}" if document else "",
+        evaluated_days=f"{document.first_day} to {document.last_day}" if document else "",
         orders=default.n if default else None,
         mae=default.mae if default else None,
         lookup_mae=lookup.mae if lookup else None,
@@ -56,7 +56,7 @@ def overview(manifest: Manifest) -> Overview:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class MetricComparison:
     """One figure of two bundles, in the metric's unit."""
 
     metric: Metric
@@ -66,13 +66,13 @@ class Difference:
     @property
     def better(self) -> Literal["first", "second", "neither"]:
         """Which one is closer to what is best."""
-        if self.metric.better(self.first, self.second):
+        if self.metric.is_better(self.first, self.second):
             return "first"
-        return "second" if self.metric.better(self.second, self.first) else "neither"
+        return "second" if self.metric.is_better(self.second, self.first) else "neither"
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentPair:
+class SegmentComparison:
     """The default answer's mean error (seconds) in one segment, said by two bundles of their own days."""
 
     value: str
@@ -82,37 +82,37 @@ class SegmentPair:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class EvaluationComparison:
     """Two bundles' own evaluations."""
 
     same_days: bool
     """Only then are the figures of the same orders."""
-    differences: tuple[Difference, ...]
+    metrics: tuple[MetricComparison, ...]
     """The metrics of the default answer, then the coverage of its interval."""
 
 
-def pair(first: BacktestDocument, second: BacktestDocument) -> Pair:
+def compare_evaluations(first: BacktestDocument, second: BacktestDocument) -> EvaluationComparison:
     """Two evaluations beside each other. Where they are of different days they compare nothing but themselves."""
     scores = [find_score(document, document.default_model) for document in (first, second)]
-    points = [Difference(metric, *(_figure(score, metric) for score in scores)) for metric in POINT_METRICS]
-    coverage = Difference(interval_coverage(INTERVAL_LEVEL), first.interval.coverage, second.interval.coverage)
-    return Pair(
+    points = [MetricComparison(metric, *(_metric_value(score, metric) for score in scores)) for metric in POINT_METRICS]
+    coverage = MetricComparison(interval_coverage(INTERVAL_LEVEL), first.interval.coverage, second.interval.coverage)
+    return EvaluationComparison(
         same_days=(first.first_day, first.last_day) == (second.first_day, second.last_day),
-        differences=(*points, coverage),
+        metrics=(*points, coverage),
     )
 
 
-def segment_pairs(first: BacktestDocument, second: BacktestDocument, name: SegmentName) -> list[SegmentPair]:
+def compare_segments(first: BacktestDocument, second: BacktestDocument, dimension: SegmentDimension) -> list[SegmentComparison]:
     """The segments of one cut that both evaluations have, those with most orders first."""
-    theirs = {segment.value: segment for segment in second.segments if segment.segment == name}
-    both = [
-        SegmentPair(mine.value, mine.mae, theirs[mine.value].mae, (mine.n, theirs[mine.value].n))
-        for mine in first.segments
-        if mine.segment == name and mine.value in theirs
+    second_by_value = {segment.value: segment for segment in second.segments if segment.segment == dimension}
+    comparisons = [
+        SegmentComparison(first_segment.value, first_segment.mae, second_by_value[first_segment.value].mae, (first_segment.n, second_by_value[first_segment.value].n))
+        for first_segment in first.segments
+        if first_segment.segment == dimension and first_segment.value in second_by_value
     ]
-    return sorted(both, key=lambda one: -sum(one.orders))
+    return sorted(comparisons, key=lambda one: -sum(one.orders))
 
 
-def _figure(score: Score | None, metric: Metric) -> float | None:
+def _metric_value(score: Score | None, metric: Metric) -> float | None:
     value: float | None = getattr(score, metric.name) if score else None
     return value

@@ -7,14 +7,14 @@ from importlib.resources import files
 from string import Template
 
 from preptime.evaluation import markup
-from preptime.evaluation.svg import dark_rules
+from preptime.evaluation.svg import dark_mode_css
 
 
-def page(
+def render_html(
     *,
     title: str,
     heading: str,
-    verdict: Iterable[str],
+    summary: Iterable[str],
     tiles: str,
     facts: Iterable[tuple[str, str]],
     sections: Iterable[str],
@@ -23,12 +23,12 @@ def page(
     """One HTML document. `tiles`, `sections` and `footer` are HTML already, the rest is text."""
     template = Template(files("preptime.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
     return template.substitute(
-        title=markup.text(title),
-        heading=markup.text(heading),
-        verdict=" ".join(markup.text(sentence) for sentence in verdict),
+        title=markup.escape(title),
+        heading=markup.escape(heading),
+        summary=" ".join(markup.escape(sentence) for sentence in summary),
         tiles=tiles,
         facts=markup.definition_list(facts),
-        dark_rules=dark_rules(),
+        dark_rules=dark_mode_css(),
         sections="\n".join(sections),
         footer=footer,
     )
@@ -36,5 +36,5 @@ def page(
 
 def section(name: str, title: str, cards: Sequence[str]) -> str:
     """A part of the page, with a word where there is nothing to draw."""
-    content = "".join(cards) or '<p class="card says">There are no orders to draw.</p>'
-    return f'<section id="{name}"><h2>{markup.text(title)}</h2><div class="grid">{content}</div></section>'
+    content = "".join(cards) or '<p class="card caption">There are no orders to draw.</p>'
+    return f'<section id="{name}"><h2>{markup.escape(title)}</h2><div class="grid">{content}</div></section>'

@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.domain.prediction import LEVELS
-from preptime.errors import FaultError
-from preptime.evaluation.documents import Interval, QuantileScore, Regression, Score, Segment
+from preptime.domain.prediction import QUANTILE_LEVELS
+from preptime.errors import OperationError
+from preptime.evaluation.documents import Interval, QuantileScore, SegmentRegression, Score, Segment
 from preptime.evaluation.metrics import (
     BIAS,
     MAE,
@@ -25,7 +25,7 @@ from preptime.evaluation.metrics import (
     quantile_coverage,
 )
 
-INTERVAL_LEVEL = round(LEVELS[-1] - LEVELS[0], 9)
+INTERVAL_LEVEL = round(QUANTILE_LEVELS[-1] - QUANTILE_LEVELS[0], 9)
 """What the widest interval promises: p10 to p90 hold 0.8 of the labels."""
 
 COVERAGE_TOLERANCE = 0.05
@@ -41,10 +41,10 @@ REGRESSION_SHARE = 0.05
 """D7: how much worse (share of the champion's MAE) a segment may get."""
 
 
-def score(
+def compute_score(
     name: str,
     kind: Literal["model", "baseline"],
-    labels: Literal["up_to_3h", "inside_fence"],
+    labels: Literal["up_to_3h", "within_label_limit"],
     actual: Seconds,
     predicted: Seconds,
 ) -> Score:
@@ -63,8 +63,8 @@ def score(
     )
 
 
-def interval(actual: Seconds, quantiles: NDArray[np.floating]) -> Interval:
-    """How the interval p10–p90 did; `quantiles` is [N, 4] seconds in the order of `LEVELS`."""
+def compute_interval(actual: Seconds, quantiles: NDArray[np.floating]) -> Interval:
+    """How the interval p10–p90 did; `quantiles` is [N, 4] seconds in the order of `QUANTILE_LEVELS`."""
     low, high = quantiles[:, 0], quantiles[:, -1]
     return Interval(
         level=INTERVAL_LEVEL,
@@ -73,17 +73,17 @@ def interval(actual: Seconds, quantiles: NDArray[np.floating]) -> Interval:
     )
 
 
-def keeps_promise(coverage: float | None) -> bool:
+def coverage_in_band(coverage: float | None) -> bool:
     """Whether p10–p90, holding `coverage` of the orders, is within the tolerance; no value keeps no promise."""
     # The bounds themselves belong to it, whatever binary fractions make of 0.8 + 0.05.
     return interval_coverage(INTERVAL_LEVEL).loss(coverage) <= COVERAGE_TOLERANCE + 1e-12
 
 
 def quantile_scores(actual: Seconds, quantiles: NDArray[np.floating]) -> tuple[QuantileScore, ...]:
-    """One entry per level of `LEVELS`; `quantiles` is [N, 4] seconds."""
+    """One entry per level of `QUANTILE_LEVELS`; `quantiles` is [N, 4] seconds."""
     return tuple(
         QuantileScore(p=p, coverage=quantile_coverage(p)(actual, column), pinball=pinball(p)(actual, column))
-        for p, column in zip(LEVELS, quantiles.T, strict=True)
+        for p, column in zip(QUANTILE_LEVELS, quantiles.T, strict=True)
     )
 
 
@@ -92,26 +92,26 @@ def segment_regressions(
     champion: Sequence[Segment],
     min_orders: int = REGRESSION_MIN_ORDERS,
     worse_by: float = REGRESSION_SHARE,
-) -> list[Regression]:
+) -> list[SegmentRegression]:
     """The segments of `min_orders` or more whose MAE the challenger makes worse by more than `worse_by`.
 
     Both must come from the same orders cut by the same columns (the basis is the challenger's in both); raises
-    FaultError where they don't.
+    OperationError where they don't.
     """
-    before = {(segment.segment, segment.value): segment for segment in champion}
-    after = {(segment.segment, segment.value): segment for segment in challenger}
+    champion_segments = {(segment.segment, segment.value): segment for segment in champion}
+    challenger_segments = {(segment.segment, segment.value): segment for segment in challenger}
     differing = sorted(
         key
-        for key in before.keys() | after.keys()
-        if key not in before or key not in after or before[key].n != after[key].n
+        for key in champion_segments.keys() | challenger_segments.keys()
+        if key not in champion_segments or key not in challenger_segments or champion_segments[key].n != challenger_segments[key].n
     )
     if differing:
-        raise FaultError(
+        raise OperationError(
             f"{len(differing)} segments hold other orders for champion and challenger, the first is {differing[0]}.",
             "Compare both on the same orders and the same segment columns.",
         )
     return [
-        Regression(new.segment, new.value, new.n, before[key].mae, new.mae)
-        for key, new in after.items()
-        if new.n >= min_orders and MAE.worse_by(new.mae, before[key].mae, worse_by)
+        SegmentRegression(new.segment, new.value, new.n, champion_segments[key].mae, new.mae)
+        for key, new in challenger_segments.items()
+        if new.n >= min_orders and MAE.is_worse_by(new.mae, champion_segments[key].mae, worse_by)
     ]

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preptime.domain.order import OrderColumns
-from preptime.domain.prediction import BASES, LEVELS
-from preptime.evaluation.documents import Segment, SegmentName
+from preptime.domain.prediction import FALLBACK_LEVELS, QUANTILE_LEVELS
+from preptime.evaluation.documents import Segment, SegmentDimension
 from preptime.evaluation.metrics import BIAS, MAE, WITHIN_5_MIN, Seconds, interval_coverage
 from preptime.evaluation.scores import INTERVAL_LEVEL, quantile_scores
 from preptime.features.directory import Vocabularies
 
-UNKNOWN_LABEL = "(unknown)"
+UNKNOWN_VALUE = "(unknown)"
 """The value of a city or type of food that is not in the vocabulary."""
 
 ITEM_BINS = ((1, "1"), (2, "2"), (3, "3"), (4, "4–5"), (6, "6–8"), (9, "9+"))
@@ -34,8 +34,8 @@ class SegmentColumns:
     hour: NDArray[np.int64]
     """0–23, on the restaurant's own wall clock."""
     number_of_items: NDArray[np.int64]
-    basis: NDArray[np.int8]
-    """Positions in `BASES`."""
+    fallback_level: NDArray[np.int8]
+    """Positions in `FALLBACK_LEVELS`."""
 
     def __len__(self) -> int:
         return len(self.hour)
@@ -43,18 +43,18 @@ class SegmentColumns:
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_] | slice) -> SegmentColumns:
         """The same columns at `rows`: positions, a mask, or a slice."""
         return SegmentColumns(
-            self.city[rows], self.type_of_food[rows], self.hour[rows], self.number_of_items[rows], self.basis[rows]
+            self.city[rows], self.type_of_food[rows], self.hour[rows], self.number_of_items[rows], self.fallback_level[rows]
         )
 
     @classmethod
-    def of(cls, orders: OrderColumns, vocabularies: Vocabularies, basis: NDArray[np.int8]) -> SegmentColumns:
+    def from_orders(cls, orders: OrderColumns, vocabularies: Vocabularies, fallback_level: NDArray[np.int8]) -> SegmentColumns:
         """From orders with coded categories, and the basis of their predictions."""
         return cls(
-            city=_names(orders.city, vocabularies.city),
-            type_of_food=_names(orders.type_of_food, vocabularies.type_of_food),
+            city=_decode_categories(orders.city, vocabularies.city),
+            type_of_food=_decode_categories(orders.type_of_food, vocabularies.type_of_food),
             hour=orders.acknowledged_at // _SECONDS_PER_HOUR % _HOURS_PER_DAY,
             number_of_items=orders.number_of_items,
-            basis=basis,
+            basis=fallback_level,
         )
 
     @classmethod
@@ -65,12 +65,12 @@ class SegmentColumns:
             np.concatenate([part.type_of_food for part in parts]),
             np.concatenate([part.hour for part in parts]),
             np.concatenate([part.number_of_items for part in parts]),
-            np.concatenate([part.basis for part in parts]),
+            np.concatenate([part.fallback_level for part in parts]),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class Segmentation:
     """Orders cut into segments: order i belongs to `values[codes[i]]`. Values stand in the order people expect."""
 
     codes: NDArray[np.intp]
@@ -78,72 +78,72 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentDefinition:
+class DimensionDefinition:
     """One way to cut: its name in documents, its label for people, and how it is made."""
 
-    name: SegmentName
+    name: SegmentDimension
     label: str
-    cut: Callable[[SegmentColumns], Cut]
+    split: Callable[[SegmentColumns], Segmentation]
 
 
-def _names(codes: NDArray[np.int32], vocabulary: tuple[str, ...]) -> NDArray[np.str_]:
-    # UNKNOWN is -1, which is the last place.
-    return np.array([*vocabulary, UNKNOWN_LABEL], dtype=np.str_)[codes]
+def _decode_categories(codes: NDArray[np.int32], vocabulary: tuple[str, ...]) -> NDArray[np.str_]:
+    # UNKNOWN_CODE is -1, which is the last place.
+    return np.array([*vocabulary, UNKNOWN_VALUE], dtype=np.str_)[codes]
 
 
-def _by_name(names: NDArray[np.str_]) -> Cut:
+def _split_by_name(names: NDArray[np.str_]) -> Segmentation:
     values, codes = np.unique(names, return_inverse=True)
-    return Cut(codes, tuple(str(value) for value in values))
+    return Segmentation(codes, tuple(str(value) for value in values))
 
 
-def _by_items(number_of_items: NDArray[np.int64]) -> Cut:
+def _split_by_items(number_of_items: NDArray[np.int64]) -> Segmentation:
     starts = np.array([start for start, _ in ITEM_BINS])
     # An order of 0 items is a defect of the data; it is answered, and counted with the smallest.
     codes = np.maximum(np.searchsorted(starts, number_of_items, side="right") - 1, 0)
-    return Cut(codes, tuple(label for _, label in ITEM_BINS))
+    return Segmentation(codes, tuple(label for _, label in ITEM_BINS))
 
 
-SEGMENTS = (
-    SegmentDefinition("overall", "all orders", lambda columns: Cut(np.zeros(len(columns), dtype=np.intp), ("all",))),
-    SegmentDefinition("city", "city", lambda columns: _by_name(columns.city)),
-    SegmentDefinition("type_of_food", "type of food", lambda columns: _by_name(columns.type_of_food)),
-    SegmentDefinition(
+DIMENSIONS = (
+    DimensionDefinition("overall", "all orders", lambda columns: Segmentation(np.zeros(len(columns), dtype=np.intp), ("all",))),
+    DimensionDefinition("city", "city", lambda columns: _split_by_name(columns.city)),
+    DimensionDefinition("type_of_food", "type of food", lambda columns: _split_by_name(columns.type_of_food)),
+    DimensionDefinition(
         "hour",
         "local hour",
-        lambda columns: Cut(columns.hour.astype(np.intp), tuple(str(hour) for hour in range(_HOURS_PER_DAY))),
+        lambda columns: Segmentation(columns.hour.astype(np.intp), tuple(str(hour) for hour in range(_HOURS_PER_DAY))),
     ),
-    SegmentDefinition("items", "number of items", lambda columns: _by_items(columns.number_of_items)),
-    SegmentDefinition("basis", "basis of the answer", lambda columns: Cut(columns.basis.astype(np.intp), BASES)),
+    DimensionDefinition("items", "number of items", lambda columns: _split_by_items(columns.number_of_items)),
+    DimensionDefinition("fallback_level", "fallback level", lambda columns: Segmentation(columns.fallback_level.astype(np.intp), FALLBACK_LEVELS)),
 )
 """Every cut. Within one, each order is in exactly one segment; segments without an order are left out."""
 
 
-def segments(
+def score_segments(
     columns: SegmentColumns, actual: Seconds, quantiles: NDArray[np.floating], lookup: Seconds
 ) -> tuple[Segment, ...]:
     """The default model (p50) in every segment, beside the restaurant lookup; all [N] seconds, `quantiles` [N, 4].
 
     No orders, no segments.
     """
-    found: list[Segment] = []
+    results: list[Segment] = []
     if not len(columns):
         return ()
-    for definition in SEGMENTS:
-        cut = definition.cut(columns)
-        order = np.argsort(cut.codes, kind="stable")
-        ends = np.cumsum(np.bincount(cut.codes, minlength=len(cut.values)))
-        for value, rows in zip(cut.values, np.split(order, ends[:-1]), strict=True):
+    for definition in DIMENSIONS:
+        segmentation = definition.split(columns)
+        order = np.argsort(segmentation.codes, kind="stable")
+        ends = np.cumsum(np.bincount(segmentation.codes, minlength=len(segmentation.values)))
+        for value, rows in zip(segmentation.values, np.split(order, ends[:-1]), strict=True):
             if len(rows):
-                found.append(_segment(definition.name, value, actual[rows], quantiles[rows], lookup[rows]))
-    return tuple(found)
+                results.append(_score_segment(definition.name, value, actual[rows], quantiles[rows], lookup[rows]))
+    return tuple(results)
 
 
-def _segment(
-    name: SegmentName, value: str, actual: Seconds, quantiles: NDArray[np.floating], lookup: Seconds
+def _score_segment(
+    dimension: SegmentDimension, value: str, actual: Seconds, quantiles: NDArray[np.floating], lookup: Seconds
 ) -> Segment:
-    median = quantiles[:, LEVELS.index(0.5)]
+    median = quantiles[:, QUANTILE_LEVELS.index(0.5)]
     return Segment(
-        segment=name,
+        segment=dimension,
         value=value,
         n=len(actual),
         mae=MAE(actual, median),

@@ -6,83 +6,83 @@ from collections.abc import Iterable
 
 import msgspec
 
-from preptime.evaluation.aggregates import FEW_ORDERS, Row
+from preptime.evaluation.aggregates import MIN_RELIABLE_ORDERS, ChartRow
 from preptime.evaluation.metrics import MAE
-from preptime.evaluation.pictured import Answers
-from preptime.evaluation.scores import COVERAGE_BAND, REGRESSION_MIN_ORDERS, keeps_promise
-from preptime.evaluation.verdict import in_percent
+from preptime.evaluation.pictured import PredictionSummary
+from preptime.evaluation.scores import COVERAGE_BAND, REGRESSION_MIN_ORDERS, coverage_in_band
+from preptime.evaluation.verdict import format_percent
 
 
-def middle_rows(found: Answers) -> list[Row]:
+def quartile_rows(summary: PredictionSummary) -> list[ChartRow]:
     """The middle half of what happened, as rows."""
-    return [msgspec.structs.asdict(one) for one in found.middles]
+    return [msgspec.structs.asdict(quartiles) for quartiles in summary.actual_quartiles]
 
 
-def density_sentence(found: Answers) -> str:
+def density_caption(summary: PredictionSummary) -> str:
     """Of predicted against actual."""
     return (
         "The stronger, the more orders; on the dashed line the answer was right. Dots are the median of what happened, "
-        f"lines its middle half; {in_percent(found.beyond)} of the orders lie beyond {found.limit_minutes} minutes."
+        f"lines its middle half; {format_percent(summary.share_beyond_axes)} of the orders lie beyond {summary.axis_limit_minutes} minutes."
     )
 
 
-def errors_sentence(found: Answers) -> str:
+def errors_caption(summary: PredictionSummary) -> str:
     """Of the distribution of errors."""
     return (
         "Bars are the model (strong: within five minutes), the line is the restaurant lookup. Food came over five "
-        f"minutes later than said for {in_percent(found.over_5_min_late)} of the orders, over five earlier for "
-        f"{in_percent(found.over_5_min_early)}."
+        f"minutes later than said for {format_percent(summary.share_over_5_min_late)} of the orders, over five earlier for "
+        f"{format_percent(summary.share_over_5_min_early)}."
     )
 
 
-def hours_sentence(rows: list[Row]) -> str:
+def hours_caption(rows: list[ChartRow]) -> str:
     """Of the error by local hour; at least one row."""
-    hardest = max(_solid(rows), key=lambda row: float(row["mae"]))
+    worst_hour = max(_reliable_rows(rows), key=lambda row: float(row["mae"]))
     return (
-        f"Bars are the model, ticks the restaurant lookup; under {FEW_ORDERS} orders pale and cut off. "
-        f"Hardest is {hardest['value']}:00: {float(hardest['mae']):.1f} minutes over {hardest['orders']:,} orders."
+        f"Bars are the model, ticks the restaurant lookup; under {MIN_RELIABLE_ORDERS} orders pale and cut off. "
+        f"Hardest is {worst_hour['value']}:00: {float(worst_hour['mae']):.1f} minutes over {worst_hour['orders']:,} orders."
     )
 
 
-def calibration_sentence(rows: list[Row]) -> str:
+def calibration_caption(rows: list[ChartRow]) -> str:
     """Of the calibration curve; the rows of all orders come first."""
     overall = [row for row in rows if row["group"] == rows[0]["group"]]
-    farthest = max(abs(float(row["observed"]) - float(row["claimed"])) for row in overall)
+    largest_gap = max(abs(float(row["observed"]) - float(row["nominal"])) for row in overall)
     return (
         "A calibrated quantile lies on the green line (corridor: 3 points). Over all orders the farthest one is "
-        f"{100 * farthest:.1f} points off; a basis is shown from {REGRESSION_MIN_ORDERS} orders."
+        f"{100 * largest_gap:.1f} points off; a basis is shown from {REGRESSION_MIN_ORDERS} orders."
     )
 
 
-def segment_errors_sentence(rows: list[Row]) -> str:
+def segment_errors_caption(rows: list[ChartRow]) -> str:
     """Of the mean error by segment; at least one row."""
-    solid = _solid(rows)
-    beside = [row for row in solid if "lookup_mae" in row]
-    closer = sum(MAE.better(float(row["mae"]), float(row["lookup_mae"])) for row in beside)
+    reliable = _reliable_rows(rows)
+    with_lookup = [row for row in reliable if "lookup_mae" in row]
+    better_count = sum(MAE.is_better(float(row["mae"]), float(row["lookup_mae"])) for row in with_lookup)
     return (
         "Bars are the model, ticks the restaurant lookup, with the number of orders; the largest cities and foods. "
-        f"The model is closer in {closer} of {len(beside)} segments with {FEW_ORDERS} orders or more."
+        f"The model is closer in {better_count} of {len(with_lookup)} segments with {MIN_RELIABLE_ORDERS} orders or more."
     )
 
 
-def segment_coverage_sentence(rows: list[Row]) -> str:
+def segment_coverage_caption(rows: list[ChartRow]) -> str:
     """Of the coverage by segment; at least one row."""
-    solid = _solid(rows)
+    reliable = _reliable_rows(rows)
     low, high = COVERAGE_BAND
-    inside = sum(keeps_promise(float(row["coverage"])) for row in solid)
+    in_band_count = sum(coverage_in_band(float(row["coverage"])) for row in reliable)
     return (
         "Dots are the share of orders inside, lines what chance allows; green is what was promised and its band. "
-        f"Of {len(solid)} segments with {FEW_ORDERS} orders or more, {inside} lie within "
-        f"{in_percent(low, 0)} to {in_percent(high, 0)}."
+        f"Of {len(reliable)} segments with {MIN_RELIABLE_ORDERS} orders or more, {in_band_count} lie within "
+        f"{format_percent(low, 0)} to {format_percent(high, 0)}."
     )
 
 
-def importance_sentence(rows: list[Row], model: str) -> str:
+def importance_caption(rows: list[ChartRow], model: str) -> str:
     """Of the importance of features; at least one row."""
     return f"The share of each feature in {model}; {rows[0]['feature']} carries the most."
 
 
-def _solid(rows: Iterable[Row]) -> list[Row]:
+def _reliable_rows(rows: Iterable[ChartRow]) -> list[ChartRow]:
     """Those that are not mostly chance, or all of them where that would leave none."""
     rows = list(rows)
-    return [row for row in rows if not row["few"]] or rows
+    return [row for row in rows if not row["small_sample"]] or rows

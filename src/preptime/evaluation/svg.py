@@ -9,8 +9,8 @@ import vl_convert
 
 from preptime.evaluation.charts import DARK, LIGHT, Chart, Palette
 
-_MARK_WITH_TIP = re.compile(r'<(path|rect|line)\b((?:[^<>"]|"[^"]*")*?) aria-label="([^"]*)"((?:[^<>"]|"[^"]*")*)/>')
-_ARIA = re.compile(r' (?:aria-label|aria-hidden|aria-roledescription|role|pointer-events)="[^"]*"')
+_MARK_WITH_TOOLTIP = re.compile(r'<(path|rect|line)\b((?:[^<>"]|"[^"]*")*?) aria-label="([^"]*)"((?:[^<>"]|"[^"]*")*)/>')
+_ARIA_ATTRIBUTES = re.compile(r' (?:aria-label|aria-hidden|aria-roledescription|role|pointer-events)="[^"]*"')
 _ID = re.compile(r'\bid="([^"]*)"')
 
 
@@ -19,23 +19,23 @@ def inline_svg(chart: Chart, name: str, label: str) -> str:
 
     The same chart gives the same text: ids count from nothing in each picture.
     """
-    drawn = vl_convert.vegalite_to_svg(chart.to_dict())
-    drawn = _MARK_WITH_TIP.sub(r"<\1\2\4><title>\3</title></\1>", drawn)
-    drawn = _ARIA.sub("", drawn)
-    for number, identifier in enumerate(dict.fromkeys(_ID.findall(drawn))):
-        drawn = drawn.replace(f'id="{identifier}"', f'id="{name}-{number}"')
-        drawn = drawn.replace(f"url(#{identifier})", f"url(#{name}-{number})")
-    return drawn.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    svg = vl_convert.vegalite_to_svg(chart.to_dict())
+    svg = _MARK_WITH_TOOLTIP.sub(r"<\1\2\4><title>\3</title></\1>", svg)
+    svg = _ARIA_ATTRIBUTES.sub("", svg)
+    for number, identifier in enumerate(dict.fromkeys(_ID.findall(svg))):
+        svg = svg.replace(f'id="{identifier}"', f'id="{name}-{number}"')
+        svg = svg.replace(f"url(#{identifier})", f"url(#{name}-{number})")
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
 
 
-def dark_rules() -> str:
+def dark_mode_css() -> str:
     """CSS that gives each colour of the light palette its dark counterpart; attributes give way to rules."""
     return "\n".join(
         f'svg [fill="{light}"] {{ fill: {dark}; }} svg [stroke="{light}"] {{ stroke: {dark}; }}'
-        for light, dark in zip(_colours(LIGHT), _colours(DARK), strict=True)
+        for light, dark in zip(_colors(LIGHT), _colors(DARK), strict=True)
     )
 
 
-def _colours(palette: Palette) -> tuple[str, ...]:
+def _colors(palette: Palette) -> tuple[str, ...]:
     *single, groups = astuple(palette)
     return (*single, *groups)

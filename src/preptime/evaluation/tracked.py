@@ -8,45 +8,45 @@ from pathlib import Path
 
 from preptime.evaluation.documents import BacktestDocument, Score
 
-METRICS = "metrics.json"
-MODELS = "models.csv"
-CALIBRATION = "calibration.csv"
-HOURS = "hours.csv"
+METRICS_FILE = "metrics.json"
+MODELS_FILE = "models.csv"
+CALIBRATION_FILE = "calibration.csv"
+HOURS_FILE = "hours.csv"
 
 _DIGITS = 4
 """Seconds to a tenth of a millisecond: what is left differs between no two machines that fit the same."""
 
-Numbers = dict[str, float | None]
+MetricValues = dict[str, float | None]
 
 
-def metrics(document: BacktestDocument) -> dict[str, Numbers]:
+def dvc_metrics(document: BacktestDocument) -> dict[str, MetricValues]:
     """Figures by model or baseline, over labels up to 3 h; the interval and the quantiles beside them."""
-    found = {score.name: _of_score(score) for score in document.scores if score.labels == "up_to_3h"}
-    found["interval"] = {
+    values = {score.name: _score_metrics(score) for score in document.scores if score.labels == "up_to_3h"}
+    values["interval"] = {
         "coverage": _rounded(document.interval.coverage),
         "median_width_seconds": _rounded(document.interval.median_width_seconds),
     }
-    found["coverage"] = {f"p{one.p * 100:.0f}": _rounded(one.coverage) for one in document.quantiles}
-    found["pinball_seconds"] = {f"p{one.p * 100:.0f}": _rounded(one.pinball) for one in document.quantiles}
-    return found
+    values["coverage"] = {f"p{quantile.p * 100:.0f}": _rounded(quantile.coverage) for quantile in document.quantiles}
+    values["pinball_seconds"] = {f"p{quantile.p * 100:.0f}": _rounded(quantile.pinball) for quantile in document.quantiles}
+    return values
 
 
-def write_tracked(folder: Path, document: BacktestDocument) -> None:
+def write_dvc_files(folder: Path, document: BacktestDocument) -> None:
     """Write the metrics and the tables into `folder`. The same document gives the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(metrics(document), indent=1, sort_keys=True)
-    (folder / METRICS).write_text(f"{text}\n", encoding="utf-8", newline="\n")
+    text = json.dumps(dvc_metrics(document), indent=1, sort_keys=True)
+    (folder / METRICS_FILE).write_text(f"{text}\n", encoding="utf-8", newline="\n")
     scores = [score for score in document.scores if score.labels == "up_to_3h"]
-    _table(folder / MODELS, ("model", "mae_seconds"), [(one.name, one.mae) for one in scores])
-    promised = [(one.p, one.coverage) for one in document.quantiles]
-    _table(folder / CALIBRATION, ("promised", "found"), promised)
-    hours = [one for one in document.segments if one.segment == "hour" and one.n]
-    ordered = sorted(hours, key=lambda one: int(one.value))
-    names = ("hour", "orders", "mae_seconds", "lookup_mae_seconds")
-    _table(folder / HOURS, names, [(int(one.value), one.n, one.mae, one.lookup_mae) for one in ordered])
+    _write_csv(folder / MODELS_FILE, ("model", "mae_seconds"), [(item.name, item.mae) for item in scores])
+    calibration = [(item.p, item.coverage) for item in document.quantiles]
+    _write_csv(folder / CALIBRATION_FILE, ("nominal", "observed"), calibration)
+    hours = [item for item in document.segments if item.segment == "hour" and item.n]
+    sorted_hours = sorted(hours, key=lambda item: int(item.value))
+    columns = ("hour", "orders", "mae_seconds", "lookup_mae_seconds")
+    _write_csv(folder / HOURS_FILE, columns, [(int(item.value), item.n, item.mae, item.lookup_mae) for item in sorted_hours])
 
 
-def _of_score(score: Score) -> Numbers:
+def _score_metrics(score: Score) -> MetricValues:
     return {
         "mae_seconds": _rounded(score.mae),
         "median_ae_seconds": _rounded(score.median_ae),
@@ -61,12 +61,12 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, _DIGITS)
 
 
-def _table(path: Path, names: Sequence[str], rows: Sequence[Sequence[str | float | None]]) -> None:
-    lines = [",".join(names), *(",".join(_cell(value) for value in row) for row in rows)]
+def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str | float | None]]) -> None:
+    lines = [",".join(columns), *(",".join(_format_cell(value) for value in row) for row in rows)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 
-def _cell(value: str | float | None) -> str:
+def _format_cell(value: str | float | None) -> str:
     if value is None:
         return ""
     return str(_rounded(value)) if isinstance(value, float) else str(value)

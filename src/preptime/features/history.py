@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.domain.order import UNKNOWN, OrderColumns
-from preptime.domain.prediction import BASES
+from preptime.domain.order import UNKNOWN_CODE, OrderColumns
+from preptime.domain.prediction import FALLBACK_LEVELS
 from preptime.errors import UsageError
-from preptime.features.directory import Directory, Vocabularies
-from preptime.features.shrinkage import finished_rows, overall, place_levels, place_orders
+from preptime.features.directory import RestaurantIndex, Vocabularies
+from preptime.features.shrinkage import history_rows, fit_global_prior, group_levels, group_orders
 from preptime.features.spec import MEDIAN_COLUMN
 from preptime.features.state import HistoryState
 
@@ -28,51 +28,51 @@ class History:
 
     date: str
     """ISO date D: known is what happened before D's local midnight."""
-    directory: Directory
+    restaurants: RestaurantIndex
     rows: NDArray[np.float32]
-    """[R + places, HISTORY_FEATURES]"""
+    """[R + groups, HISTORY_FEATURES]"""
     slots: NDArray[np.float32]
-    """[R + places, SLOTS] mean seconds in each time slot."""
-    basis: NDArray[np.int8]
-    """[R + places] positions in `BASES`: the finest level with at least one completed order."""
+    """[R + groups, TIME_SLOT_COUNT] mean seconds in each time slot."""
+    fallback_level: NDArray[np.int8]
+    """[R + groups] positions in `FALLBACK_LEVELS`: the finest level with at least one completed order."""
     global_median_seconds: np.float32
     """The median of all orders: the plainer of the two baselines."""
 
     @property
     def vocabularies(self) -> Vocabularies:
         """The words that codes stand for."""
-        return self.directory.vocabularies
+        return self.restaurants.vocabularies
 
-    def subject(self, orders: OrderColumns) -> NDArray[np.int64]:
+    def row_index(self, orders: OrderColumns) -> NDArray[np.int64]:
         """[N] the row behind each order: its restaurant's, or its place's."""
-        position = self.directory.positions(orders.restaurant_id)
-        stranger = position == UNKNOWN
-        if np.count_nonzero(stranger):  # `any` takes ten times as long for one order
-            place = self.directory.place(orders.city[stranger], orders.type_of_food[stranger])
-            position[stranger] = len(self.directory) + place
+        position = self.restaurants.positions(orders.restaurant_id)
+        is_unknown = position == UNKNOWN_CODE
+        if np.count_nonzero(is_unknown):  # `any` takes ten times as long for one order
+            group = self.restaurants.group_index(orders.city[is_unknown], orders.type_of_food[is_unknown])
+            position[is_unknown] = len(self.restaurants) + group
         return position
 
-    def basis_of(self, orders: OrderColumns) -> NDArray[np.int8]:
-        """[N] positions in `BASES`."""
-        return self.basis[self.subject(orders)]
+    def fallback_level_for(self, orders: OrderColumns) -> NDArray[np.int8]:
+        """[N] positions in `FALLBACK_LEVELS`."""
+        return self.fallback_level[self.row_index(orders)]
 
     def lookup(self, orders: OrderColumns) -> NDArray[np.float32]:
         """[N] seconds: the shrunken restaurant median, the baseline that every model must beat."""
-        medians: NDArray[np.float32] = self.rows[self.subject(orders), MEDIAN_COLUMN]
+        medians: NDArray[np.float32] = self.rows[self.row_index(orders), MEDIAN_COLUMN]
         return medians
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Everything that is an array, by name."""
-        of = self.directory
+        restaurants = self.restaurants
         return {
-            "restaurant_id": of.restaurant_id,
-            "country": of.country,
-            "city": of.city,
-            "type_of_food": of.type_of_food,
-            "time_zone": of.time_zone,
+            "restaurant_id": restaurants.restaurant_id,
+            "country": restaurants.country,
+            "city": restaurants.city,
+            "type_of_food": restaurants.type_of_food,
+            "time_zone": restaurants.time_zone,
             "rows": self.rows,
             "slots": self.slots,
-            "basis": self.basis,
+            "fallback_level": self.fallback_level,
             "global_median_seconds": np.array([self.global_median_seconds]),
         }
 
@@ -81,22 +81,22 @@ class History:
         """The history that `arrays()` came from: no copies, so memory-mapped arrays stay mapped."""
         # A memmap is an ndarray with costs at every access; a plain view of it reads the same pages.
         arrays = {name: np.asarray(array) for name, array in arrays.items()}
-        directory = Directory(
+        restaurants = RestaurantIndex(
             vocabularies,
             arrays["restaurant_id"].view(np.int64),
             *(arrays[name].view(np.int32) for name in ("country", "city", "type_of_food", "time_zone")),
         )
         return cls(
             date,
-            directory,
+            restaurants,
             arrays["rows"].view(np.float32),
             arrays["slots"].view(np.float32),
-            arrays["basis"].view(np.int8),
+            arrays["fallback_level"].view(np.int8),
             arrays["global_median_seconds"].view(np.float32)[0],
         )
 
 
-def build_history(state: HistoryState, directory: Directory, date: dt.date) -> History:
+def build_history(state: HistoryState, restaurants: RestaurantIndex, date: dt.date) -> History:
     """The history of the morning of `date`.
 
     Raises `UsageError` when the state holds an order that was ready on or after that day: it would know the future.
@@ -105,16 +105,16 @@ def build_history(state: HistoryState, directory: Directory, date: dt.date) -> H
     if state.last_day is not None and state.last_day >= today:
         latest = dt.date(1970, 1, 1) + dt.timedelta(days=state.last_day)
         raise UsageError(f"A history of the morning of {date} was asked of orders that were ready on {latest}.")
-    root = overall(state)
-    rows, slots = finished_rows(state, directory, root, place_levels(state, directory, root), today)
-    median = float(rows[len(directory) + directory.places - 1, MEDIAN_COLUMN])
-    return History(date.isoformat(), directory, rows, slots, _basis(state, directory), np.float32(median))
+    prior = fit_global_prior(state)
+    rows, slots = history_rows(state, restaurants, prior, group_levels(state, restaurants, prior), today)
+    median = float(rows[len(restaurants) + restaurants.group_count - 1, MEDIAN_COLUMN])
+    return History(date.isoformat(), restaurants, rows, slots, _fallback_levels(state, restaurants), np.float32(median))
 
 
-def _basis(state: HistoryState, directory: Directory) -> NDArray[np.int8]:
-    """[R + places] the finest level with an order behind it."""
-    orders = place_orders(state, directory)
-    of = {
+def _fallback_levels(state: HistoryState, restaurants: RestaurantIndex) -> NDArray[np.int8]:
+    """[R + groups] the finest level with an order behind it."""
+    orders = group_orders(state, restaurants)
+    has_orders = {
         "city_food": orders > 0,
         "food": np.broadcast_to(orders.sum(axis=0) > 0, orders.shape),
         "city": np.broadcast_to((orders.sum(axis=1) > 0)[:, None], orders.shape),
@@ -123,11 +123,11 @@ def _basis(state: HistoryState, directory: Directory) -> NDArray[np.int8]:
     known_city, known_food = np.ones(orders.shape, bool), np.ones(orders.shape, bool)
     known_city[-1, :] = False
     known_food[:, -1] = False
-    basis = np.full(orders.shape, BASES.index("global"), np.int8)
-    basis[of["city"] & known_city] = BASES.index("city")
-    basis[of["food"] & known_food] = BASES.index("food")
-    basis[of["city_food"] & known_city & known_food] = BASES.index("city_food")
-    places = basis.ravel()
-    restaurants = places[directory.place(directory.city, directory.type_of_food)]
-    restaurants[state.orders > 0] = BASES.index("restaurant")
-    return np.concatenate([restaurants, places])
+    level = np.full(orders.shape, FALLBACK_LEVELS.index("global"), np.int8)
+    level[has_orders["city"] & known_city] = FALLBACK_LEVELS.index("city")
+    level[has_orders["food"] & known_food] = FALLBACK_LEVELS.index("food")
+    level[has_orders["city_food"] & known_city & known_food] = FALLBACK_LEVELS.index("city_food")
+    group_level = level.ravel()
+    restaurant_level = group_level[restaurants.group_index(restaurants.city, restaurants.type_of_food)]
+    restaurant_level[state.orders > 0] = FALLBACK_LEVELS.index("restaurant")
+    return np.concatenate([restaurant_level, group_level])

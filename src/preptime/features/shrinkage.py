@@ -14,18 +14,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.features.clock import SLOTS
-from preptime.features.directory import Directory
+from preptime.features.clock import TIME_SLOT_COUNT
+from preptime.features.directory import RestaurantIndex
 from preptime.features.durations import (
     BIN_WIDTH,
-    BINS,
-    SHORTEST_SECONDS,
+    BIN_COUNT,
+    MIN_SCALE_SECONDS,
     quantile_positions,
-    seconds_at,
+    position_to_seconds,
     squared_deviations,
 )
 from preptime.features.spec import HISTORY_FEATURES
-from preptime.features.state import NEVER, NO_ORDER, RECENT_DAYS, HistoryState
+from preptime.features.state import NEVER_READY, NO_ORDER, RECENT_DAYS, HistoryState
 
 _Number = NDArray[np.float64] | NDArray[np.int64] | NDArray[np.int32] | np.float64 | np.int64 | float
 
@@ -41,164 +41,164 @@ K_FIRST_READY = 2.0
 HALF_LIFE_DAYS = 5.0
 """3, 5 and 8 days gave the same p50 MAE within 0.2 s."""
 
-QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+QUANTILE_LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 
-FIRST_GUESS_SECONDS = 820
+PRIOR_MEDIAN_SECONDS = 820
 """Before the first order: the median of the public data."""
-FIRST_GUESS_POSITION = float(np.log(FIRST_GUESS_SECONDS / SHORTEST_SECONDS) / BIN_WIDTH - 0.5)
-FIRST_GUESS_VARIANCE = (0.77 / BIN_WIDTH) ** 2
+PRIOR_POSITION = float(np.log(PRIOR_MEDIAN_SECONDS / MIN_SCALE_SECONDS) / BIN_WIDTH - 0.5)
+PRIOR_VARIANCE = (0.77 / BIN_WIDTH) ** 2
 """0.77 is the standard deviation of log preparation time there."""
-NORMAL_QUANTILES = np.array([-1.2816, -0.6745, 0.0, 0.6745, 1.2816])
-"""Of the standard normal distribution, at `QUANTILES`."""
-FIRST_GUESS_ITEMS = 4.0
-FIRST_GUESS_VALUE_GBP = 26.55
-FIRST_GUESS_FIRST_READY = np.array([13.0, 17.75]) * 3600
+STANDARD_NORMAL_QUANTILES = np.array([-1.2816, -0.6745, 0.0, 0.6745, 1.2816])
+"""Of the standard normal distribution, at `QUANTILE_LEVELS`."""
+PRIOR_ITEMS = 4.0
+PRIOR_VALUE_GBP = 26.55
+PRIOR_FIRST_READY = np.array([13.0, 17.75]) * 3600
 """Seconds of the day at which the first lunch and the first dinner are ready."""
-FIRST_GUESS_ORDERS = 1.0
+PRIOR_ORDERS = 1.0
 """How many orders the first guesses weigh."""
 
-_CHUNK = 65_536
+_CHUNK_ROWS = 65_536
 """Subjects finished at a time, so that a million restaurants need no second copy of their histograms."""
 
 
 @dataclass(frozen=True, slots=True)
-class Overall:
+class GlobalPrior:
     """What all orders together say: the root that everything is shrunken to. Times are positions on the log scale."""
 
     level: float
     variance: float
     quantiles: NDArray[np.float64]
-    """[QUANTILES] distance of each quantile from `level`."""
+    """[QUANTILE_LEVELS] distance of each quantile from `level`."""
     slots: NDArray[np.float64]
-    """[SLOTS] distance of each slot's mean from `level`."""
+    """[TIME_SLOT_COUNT] distance of each slot's mean from `level`."""
     items: float
     value_gbp: float
     lunch_share: float
     first_ready: NDArray[np.float64]
-    """[SERVICES] seconds of the day: mean of the restaurants' earliest ready times, each weighed by its orders."""
+    """[MEAL_PERIOD_COUNT] seconds of the day: mean of the restaurants' earliest ready times, each weighed by its orders."""
 
 
-def overall(state: HistoryState) -> Overall:
+def fit_global_prior(state: HistoryState) -> GlobalPrior:
     """All restaurants together, pulled to declared first guesses that the first few orders outweigh."""
-    bins = state.bins.sum(axis=0, dtype=np.int64)
+    bins = state.bin_orders.sum(axis=0, dtype=np.int64)
     n = np.float64(bins.sum())
-    level = _pull(np.float64(state.slot_bins.sum()), n, FIRST_GUESS_POSITION, FIRST_GUESS_ORDERS)
-    variance = _pull(squared_deviations(bins[None])[0], n, FIRST_GUESS_VARIANCE, FIRST_GUESS_ORDERS)
-    guessed = level + np.sqrt(variance) * NORMAL_QUANTILES
-    observed = quantile_positions(bins[None], QUANTILES)[0]
-    quantiles = _pull(n * observed, n, guessed, FIRST_GUESS_ORDERS) - level
-    slots = _pull(state.slot_bins.sum(axis=0), state.slot_orders.sum(axis=0, dtype=np.int64), level, K_SLOT) - level
-    first, worked = _first_ready(state)
-    return Overall(
+    level = shrink(np.float64(state.slot_bin_sums.sum()), n, PRIOR_POSITION, PRIOR_ORDERS)
+    variance = shrink(squared_deviations(bins[None])[0], n, PRIOR_VARIANCE, PRIOR_ORDERS)
+    prior_quantiles = level + np.sqrt(variance) * STANDARD_NORMAL_QUANTILES
+    observed = quantile_positions(bins[None], QUANTILE_LEVELS)[0]
+    quantiles = shrink(n * observed, n, prior_quantiles, PRIOR_ORDERS) - level
+    slots = shrink(state.slot_bin_sums.sum(axis=0), state.slot_orders.sum(axis=0, dtype=np.int64), level, K_SLOT) - level
+    first_ready, worked = _first_ready(state)
+    return GlobalPrior(
         level=float(level),
         variance=float(variance),
         quantiles=quantiles,
         slots=slots,
-        items=float(_pull(state.items.sum(), n, FIRST_GUESS_ITEMS, FIRST_GUESS_ORDERS)),
-        value_gbp=float(_pull(state.value_pence.sum() / 100, n, FIRST_GUESS_VALUE_GBP, FIRST_GUESS_ORDERS)),
-        lunch_share=float(_pull(state.service_orders[:, 0].sum(), n, 0.5, FIRST_GUESS_ORDERS)),
-        first_ready=_pull((first * worked).sum(axis=0), worked.sum(axis=0), FIRST_GUESS_FIRST_READY, K_FIRST_READY),
+        items=float(shrink(state.items.sum(), n, PRIOR_ITEMS, PRIOR_ORDERS)),
+        value_gbp=float(shrink(state.value_pence.sum() / 100, n, PRIOR_VALUE_GBP, PRIOR_ORDERS)),
+        lunch_share=float(shrink(state.meal_period_orders[:, 0].sum(), n, 0.5, PRIOR_ORDERS)),
+        first_ready=shrink((first_ready * worked).sum(axis=0), worked.sum(axis=0), PRIOR_FIRST_READY, K_FIRST_READY),
     )
 
 
-def place_levels(state: HistoryState, directory: Directory, root: Overall) -> NDArray[np.float64]:
-    """[places] level of every (city, food): city's and food's effects added, then pulled by the pair's own orders.
+def group_levels(state: HistoryState, restaurants: RestaurantIndex, prior: GlobalPrior) -> NDArray[np.float64]:
+    """[groups] level of every (city, food): city's and food's effects added, then pulled by the pair's own orders.
 
     The unknown city or food has no effect of its own, so a place of which nothing is known is the root.
     """
-    orders, sums = place_orders(state, directory), _by_place(state.sum_of_bins, directory)
+    orders, sums = group_orders(state, restaurants), _sum_by_group(state.bin_sums, restaurants)
     orders_known, sums_known = orders.copy(), sums.copy()
     for table in (orders_known, sums_known):
         table[-1, :] = 0
         table[:, -1] = 0
-    city = _pull(sums[:-1].sum(axis=1), orders[:-1].sum(axis=1), root.level, K_CITY)
-    food = _pull(sums[:, :-1].sum(axis=0), orders[:, :-1].sum(axis=0), root.level, K_FOOD)
-    added = np.append(city, root.level)[:, None] + np.append(food, root.level)[None, :] - root.level
-    return _pull(sums_known, orders_known, added, K_CITY_FOOD).ravel()
+    city = shrink(sums[:-1].sum(axis=1), orders[:-1].sum(axis=1), prior.level, K_CITY)
+    food = shrink(sums[:, :-1].sum(axis=0), orders[:, :-1].sum(axis=0), prior.level, K_FOOD)
+    additive = np.append(city, prior.level)[:, None] + np.append(food, prior.level)[None, :] - prior.level
+    return shrink(sums_known, orders_known, additive, K_CITY_FOOD).ravel()
 
 
-def place_orders(state: HistoryState, directory: Directory) -> NDArray[np.int64]:
+def group_orders(state: HistoryState, restaurants: RestaurantIndex) -> NDArray[np.int64]:
     """[cities + 1, foods + 1] completed orders, the last of each for the unknown."""
-    return _by_place(state.orders, directory)
+    return _sum_by_group(state.orders, restaurants)
 
 
-def finished_rows(
-    state: HistoryState, directory: Directory, root: Overall, levels: NDArray[np.float64], today: int
+def history_rows(
+    state: HistoryState, restaurants: RestaurantIndex, prior: GlobalPrior, levels: NDArray[np.float64], today: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """As of local day `today`: [R + places, HISTORY_FEATURES], and slot means in seconds [R + places, SLOTS].
+    """As of local day `today`: [R + groups, HISTORY_FEATURES], and slot means in seconds [R + groups, TIME_SLOT_COUNT].
 
     A place's row is that of a restaurant there without an order.
     """
-    size = len(directory)
+    size = len(restaurants)
     rows = np.empty((size + len(levels), len(HISTORY_FEATURES)), np.float32)
-    slots = np.empty((size + len(levels), SLOTS), np.float32)
-    of_restaurants = levels[directory.place(directory.city, directory.type_of_food)]
+    slots = np.empty((size + len(levels), TIME_SLOT_COUNT), np.float32)
+    restaurant_levels = levels[restaurants.group_index(restaurants.city, restaurants.type_of_food)]
     for chunk in _chunks(size):
-        rows[chunk], slots[chunk] = _finish(state.part(chunk), of_restaurants[chunk], root, today)
+        rows[chunk], slots[chunk] = _compute_rows(state.slice_restaurants(chunk), restaurant_levels[chunk], prior, today)
     for chunk in _chunks(len(levels)):
-        nothing = HistoryState.empty(chunk.stop - chunk.start)
-        at = slice(size + chunk.start, size + chunk.stop)
-        rows[at], slots[at] = _finish(nothing, levels[chunk], root, today)
+        empty_state = HistoryState.empty(chunk.stop - chunk.start)
+        target = slice(size + chunk.start, size + chunk.stop)
+        rows[target], slots[target] = _compute_rows(empty_state, levels[chunk], prior, today)
     return rows, slots
 
 
 def _chunks(size: int) -> list[slice]:
-    return [slice(start, min(start + _CHUNK, size)) for start in range(0, size, _CHUNK)]
+    return [slice(start, min(start + _CHUNK_ROWS, size)) for start in range(0, size, _CHUNK_ROWS)]
 
 
-def _finish(
-    state: HistoryState, level: NDArray[np.float64], root: Overall, today: int
+def _compute_rows(
+    state: HistoryState, level: NDArray[np.float64], prior: GlobalPrior, today: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    bins, n = state.bins, state.orders
-    mean = _pull(state.sum_of_bins, n, level, K_RESTAURANT)
-    around = level[:, None] + root.quantiles
-    quantiles = _pull(n[:, None] * quantile_positions(bins, QUANTILES), n[:, None], around, K_RESTAURANT)
-    recent_n, recent_bins, per_day = _recency(state, today)
-    last_orders = (state.latest != NO_ORDER).sum(axis=1)
-    last_bins = (state.latest % BINS).sum(axis=1)
-    first, worked = _first_ready(state)
+    bins, n = state.bin_orders, state.orders
+    mean = shrink(state.bin_sums, n, level, K_RESTAURANT)
+    quantile_prior = level[:, None] + prior.quantiles
+    quantiles = shrink(n[:, None] * quantile_positions(bins, QUANTILE_LEVELS), n[:, None], quantile_prior, K_RESTAURANT)
+    recent_n, recent_bins, per_day = _recency_sums(state, today)
+    last_orders = (state.latest_orders != NO_ORDER).sum(axis=1)
+    last_bins = (state.latest_orders % BIN_COUNT).sum(axis=1)
+    first_ready, worked = _first_ready(state)
     columns = (
         np.log1p(n),
         per_day,
-        seconds_at(mean),
-        *seconds_at(quantiles).T,
-        BIN_WIDTH * np.sqrt(_pull(squared_deviations(bins), n, root.variance, K_RESTAURANT)),
-        seconds_at(_pull(recent_bins, recent_n, mean, K_RECENT)),
-        seconds_at(_pull(last_bins, last_orders, mean, K_RECENT)),
-        _pull(state.items, n, root.items, K_BASKET),
-        _pull(state.value_pence / 100, n, root.value_gbp, K_BASKET),
-        _pull(state.service_orders[:, 0], n, root.lunch_share, K_BASKET),
-        *_pull(first * worked, worked, root.first_ready, K_FIRST_READY).T,
+        position_to_seconds(mean),
+        *position_to_seconds(quantiles).T,
+        BIN_WIDTH * np.sqrt(shrink(squared_deviations(bins), n, prior.variance, K_RESTAURANT)),
+        position_to_seconds(shrink(recent_bins, recent_n, mean, K_RECENT)),
+        position_to_seconds(shrink(last_bins, last_orders, mean, K_RECENT)),
+        shrink(state.items, n, prior.items, K_BASKET),
+        shrink(state.value_pence / 100, n, prior.value_gbp, K_BASKET),
+        shrink(state.meal_period_orders[:, 0], n, prior.lunch_share, K_BASKET),
+        *shrink(first_ready * worked, worked, prior.first_ready, K_FIRST_READY).T,
     )
-    slots = seconds_at(_pull(state.slot_bins, state.slot_orders, mean[:, None] + root.slots, K_SLOT))
+    slots = position_to_seconds(shrink(state.slot_bin_sums, state.slot_orders, mean[:, None] + prior.slots, K_SLOT))
     return np.column_stack(columns).astype(np.float32), slots.astype(np.float32)
 
 
-def _pull(total: _Number, n: _Number, parent: _Number, k: float) -> NDArray[np.float64]:
+def shrink(total: _Number, n: _Number, parent: _Number, k: float) -> NDArray[np.float64]:
     """The mean of `n` values that add up to `total`, pulled to the parent's by `k` values' worth."""
     return np.asarray((total + k * np.asarray(parent)) / (n + k))
 
 
-def _by_place(values: NDArray[np.int64], directory: Directory) -> NDArray[np.int64]:
+def _sum_by_group(values: NDArray[np.int64], restaurants: RestaurantIndex) -> NDArray[np.int64]:
     """[cities + 1, foods + 1] sums over the restaurants of each place."""
-    place = directory.place(directory.city, directory.type_of_food)
-    sums = np.zeros(directory.places, np.int64)
-    np.add.at(sums, place, values)
-    return sums.reshape(len(directory.vocabularies.city) + 1, -1)
+    group = restaurants.group_index(restaurants.city, restaurants.type_of_food)
+    sums = np.zeros(restaurants.group_count, np.int64)
+    np.add.at(sums, group, values)
+    return sums.reshape(len(restaurants.vocabularies.city) + 1, -1)
 
 
 def _first_ready(state: HistoryState) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """[R, SERVICES] earliest ready second (0 where the service was never worked) and orders behind it."""
-    worked = state.first_ready != NEVER
-    return np.where(worked, state.first_ready, 0).astype(np.int64), (state.service_orders * worked).astype(np.int64)
+    """[R, MEAL_PERIOD_COUNT] earliest ready second (0 where the service was never worked) and orders behind it."""
+    worked = state.first_ready != NEVER_READY
+    return np.where(worked, state.first_ready, 0).astype(np.int64), (state.meal_period_orders * worked).astype(np.int64)
 
 
-def _recency(state: HistoryState, today: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _recency_sums(state: HistoryState, today: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """[R] recency-weighted orders, sum of their bins, and plain orders a day over the window."""
     weighted = np.zeros((2, len(state.items)))
-    plain = np.zeros(len(state.items))
-    days = [day for day in sorted(state.recent) if today - RECENT_DAYS <= day < today]
-    for day in days:
-        weighted += 0.5 ** ((today - 1 - day) / HALF_LIFE_DAYS) * state.recent[day]
-        plain += state.recent[day][0]
-    return weighted[0], weighted[1], plain / max(today - days[0], 1) if days else plain
+    unweighted = np.zeros(len(state.items))
+    days = [day_number for day_number in sorted(state.recent_days) if today - RECENT_DAYS <= day_number < today]
+    for day_number in days:
+        weighted += 0.5 ** ((today - 1 - day_number) / HALF_LIFE_DAYS) * state.recent_days[day_number]
+        unweighted += state.recent_days[day_number][0]
+    return weighted[0], weighted[1], unweighted / max(today - days[0], 1) if days else unweighted

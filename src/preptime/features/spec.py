@@ -57,18 +57,18 @@ MEDIAN_COLUMN = [feature.name for feature in HISTORY_FEATURES].index("restaurant
 FIRST_LUNCH_COLUMN = [feature.name for feature in HISTORY_FEATURES].index("restaurant_first_lunch_second")
 FIRST_DINNER_COLUMN = FIRST_LUNCH_COLUMN + 1
 
-_GROUPS = (
-    ("Of the order", "Known at acknowledgement.", ORDER_FEATURES),
+_DOC_SECTIONS = (
+    ("Order features", "Known at acknowledgement.", ORDER_FEATURES),
     (
-        "Of the restaurant",
-        "From the [history](history.md) of the morning. A restaurant without an order has what its place gives.",
+        "Restaurant features",
+        "From the [history](history.md) as of the date. A restaurant without orders has the values of its (city, food) group.",
         HISTORY_FEATURES,
     ),
-    ("Of the order in its restaurant", "From both.", RELATION_FEATURES),
+    ("Order and restaurant features", "From both.", RELATION_FEATURES),
 )
 
 
-def markdown() -> str:
+def render_markdown() -> str:
     """The declaration as the page `docs/features.md`."""
     lines = [
         "# Features",
@@ -79,7 +79,7 @@ def markdown() -> str:
         "One function makes them for training, backtest, batch and online: `feature_matrix(orders, history)`.",
     ]
     position = 0
-    for title, source, features in _GROUPS:
+    for title, source, features in _DOC_SECTIONS:
         lines += ["", f"## {title}", "", source, "", "| column | feature | unit | meaning |", "|---|---|---|---|"]
         for feature in features:
             lines.append(f"| {position} | `{feature.name}` | {feature.unit} | {feature.meaning} |")

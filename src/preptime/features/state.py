@@ -13,20 +13,20 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.domain.order import UNKNOWN, OrderColumns
-from preptime.features.clock import NIGHT_ENDS_SECOND, SLOTS, day, second_of_day, service, slot
-from preptime.features.directory import Directory
-from preptime.features.durations import BINS, bins_of
+from preptime.domain.order import UNKNOWN_CODE, OrderColumns
+from preptime.features.clock import NIGHT_END_SECOND, TIME_SLOT_COUNT, local_day, second_of_day, meal_period, time_slot
+from preptime.features.directory import RestaurantIndex
+from preptime.features.durations import BIN_COUNT, duration_bins
 
-LAST_ORDERS = 5
+LAST_ORDER_COUNT = 5
 """How many of a restaurant's latest orders "last orders" means."""
 RECENT_DAYS = 28
 """Days whose sums are kept apart for the recency-weighted mean; at a half-life of 5 days older ones weigh under 2 %."""
-SERVICES = 2
-NEVER = np.iinfo(np.int32).max
+MEAL_PERIOD_COUNT = 2
+NEVER_READY = np.iinfo(np.int32).max
 """First ready second of a service that a restaurant has never worked."""
 NO_ORDER = np.iinfo(np.int64).min
-"""Where a restaurant has fewer than `LAST_ORDERS`; a multiple of BINS, so its bin is 0."""
+"""Where a restaurant has fewer than `LAST_ORDER_COUNT`; a multiple of BINS, so its bin is 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +53,22 @@ class HistoryState:
     A restaurant takes 412 bytes, and 8 more for each of the latest `RECENT_DAYS` days.
     """
 
-    bins: NDArray[np.int32]
-    """[R, BINS] orders by log-bin of preparation time."""
+    bin_orders: NDArray[np.int32]
+    """[R, BIN_COUNT] orders by log-bin of preparation time."""
     slot_orders: NDArray[np.int32]
-    """[R, SLOTS] orders by time slot of acknowledgement."""
-    slot_bins: NDArray[np.int64]
-    """[R, SLOTS] sum of their bins."""
+    """[R, TIME_SLOT_COUNT] orders by time slot of acknowledgement."""
+    slot_bin_sums: NDArray[np.int64]
+    """[R, TIME_SLOT_COUNT] sum of their bins."""
     value_pence: NDArray[np.int64]
     items: NDArray[np.int64]
-    service_orders: NDArray[np.int32]
-    """[R, SERVICES] orders by the service they were ready in."""
+    meal_period_orders: NDArray[np.int32]
+    """[R, MEAL_PERIOD_COUNT] orders by the service they were ready in."""
     first_ready: NDArray[np.int32]
-    """[R, SERVICES] earliest second after 05:00 at which one was ready, or `NEVER`."""
-    latest: NDArray[np.int64]
-    """[R, LAST_ORDERS] the latest orders, ascending: moment ready · BINS + bin, or `NO_ORDER`. Orders ready in the same
+    """[R, MEAL_PERIOD_COUNT] earliest second after 05:00 at which one was ready, or `NEVER_READY`."""
+    latest_orders: NDArray[np.int64]
+    """[R, LAST_ORDER_COUNT] the latest orders, ascending: moment ready · BINS + bin, or `NO_ORDER`. Orders ready in the same
     second stand by bin, so the order of rows is nothing."""
-    recent: dict[int, NDArray[np.int32]]
+    recent_days: dict[int, NDArray[np.int32]]
     """For each of the latest `RECENT_DAYS` local days that an order was ready on: [2, R] orders and sum of their bins.
     """
 
@@ -76,102 +76,102 @@ class HistoryState:
     def empty(cls, size: int) -> HistoryState:
         """The state of `size` restaurants before the first order."""
         return cls(
-            bins=np.zeros((size, BINS), np.int32),
-            slot_orders=np.zeros((size, SLOTS), np.int32),
-            slot_bins=np.zeros((size, SLOTS), np.int64),
+            bins=np.zeros((size, BIN_COUNT), np.int32),
+            slot_orders=np.zeros((size, TIME_SLOT_COUNT), np.int32),
+            slot_bins=np.zeros((size, TIME_SLOT_COUNT), np.int64),
             value_pence=np.zeros(size, np.int64),
             items=np.zeros(size, np.int64),
-            service_orders=np.zeros((size, SERVICES), np.int32),
-            first_ready=np.full((size, SERVICES), NEVER, np.int32),
-            latest=np.full((size, LAST_ORDERS), NO_ORDER, np.int64),
+            service_orders=np.zeros((size, MEAL_PERIOD_COUNT), np.int32),
+            first_ready=np.full((size, MEAL_PERIOD_COUNT), NEVER_READY, np.int32),
+            latest=np.full((size, LAST_ORDER_COUNT), NO_ORDER, np.int64),
             recent={},
         )
 
     @classmethod
-    def of(cls, directory: Directory, completed: CompletedOrders) -> HistoryState:
+    def from_orders(cls, restaurants: RestaurantIndex, completed: CompletedOrders) -> HistoryState:
         """The state of these orders. Those of restaurants outside the directory are not counted."""
-        state = cls.empty(len(directory))
-        state.count(directory, completed)
+        state = cls.empty(len(restaurants))
+        state.add_orders(restaurants, completed)
         return state
 
-    def plus(self, directory: Directory, completed: CompletedOrders) -> HistoryState:
+    def with_orders(self, restaurants: RestaurantIndex, completed: CompletedOrders) -> HistoryState:
         """The state with more orders counted; this one stays as it is."""
         state = deepcopy(self)
-        state.count(directory, completed)
+        state.add_orders(restaurants, completed)
         return state
 
-    def count(self, directory: Directory, completed: CompletedOrders) -> None:
+    def add_orders(self, restaurants: RestaurantIndex, completed: CompletedOrders) -> None:
         """Count more orders in place: for a builder that owns the state, since a copy costs as much as a day's orders.
 
         Orders of restaurants outside the directory are not counted.
         """
-        position = directory.positions(completed.orders.restaurant_id)
-        known = position != UNKNOWN
+        position = restaurants.positions(completed.orders.restaurant_id)
+        known = position != UNKNOWN_CODE
         if not known.all():
             completed, position = completed.take(known), position[known]
         if not len(completed):
             return
         orders, ready_at = completed.orders, completed.ready_at
-        bin_ = bins_of(completed.prep_time_seconds)
-        in_slot = position * SLOTS + slot(second_of_day(orders.acknowledged_at))
+        bin_ = duration_bins(completed.prep_time_seconds)
+        slot_cell = position * TIME_SLOT_COUNT + time_slot(second_of_day(orders.acknowledged_at))
         ready_second = second_of_day(ready_at)
-        in_service = position * SERVICES + service(ready_second)
-        _add(self.bins, position * BINS + bin_)
-        _add(self.slot_orders, in_slot)
-        _add(self.slot_bins, in_slot, bin_)
-        _add(self.value_pence, position, np.rint(orders.order_value_gbp * 100))
-        _add(self.items, position, orders.number_of_items)
-        _add(self.service_orders, in_service)
+        meal_period_cell = position * MEAL_PERIOD_COUNT + meal_period(ready_second)
+        _add_at(self.bin_orders, position * BIN_COUNT + bin_)
+        _add_at(self.slot_orders, slot_cell)
+        _add_at(self.slot_bin_sums, slot_cell, bin_)
+        _add_at(self.value_pence, position, np.rint(orders.order_value_gbp * 100))
+        _add_at(self.items, position, orders.number_of_items)
+        _add_at(self.meal_period_orders, meal_period_cell)
         # After midnight is late, not early: the small hours open no service.
-        awake = ready_second >= NIGHT_ENDS_SECOND
-        np.minimum.at(_flat(self.first_ready), in_service[awake], ready_second[awake].astype(np.int32))
-        touched, latest = _latest(position, ready_at, bin_)
-        self.latest[touched] = _latest_of(self.latest[touched], latest)
-        self._count_days(position, day(ready_at), bin_)
+        after_night = ready_second >= NIGHT_END_SECOND
+        np.minimum.at(_flat(self.first_ready), meal_period_cell[after_night], ready_second[after_night].astype(np.int32))
+        touched, latest = _latest_by_restaurant(position, ready_at, bin_)
+        self.latest_orders[touched] = _merge_latest(self.latest_orders[touched], latest)
+        self._add_days(position, local_day(ready_at), bin_)
 
-    def _count_days(self, position: NDArray[np.int64], days: NDArray[np.int64], bin_: NDArray[np.int8]) -> None:
-        last = max(int(days.max()), self.last_day or 0)
-        for one in range(last - RECENT_DAYS + 1, last + 1):
-            rows = days == one
+    def _add_days(self, position: NDArray[np.int64], days: NDArray[np.int64], bin_: NDArray[np.int8]) -> None:
+        latest_day = max(int(days.max()), self.last_day or 0)
+        for day_number in range(latest_day - RECENT_DAYS + 1, latest_day + 1):
+            rows = days == day_number
             if rows.any():
-                sums = self.recent.setdefault(one, np.zeros((2, len(self.items)), np.int32))
-                _add(sums[0], position[rows])
-                _add(sums[1], position[rows], bin_[rows])
-        for one in [one for one in self.recent if one <= last - RECENT_DAYS]:
-            del self.recent[one]
+                sums = self.recent_days.setdefault(day_number, np.zeros((2, len(self.items)), np.int32))
+                _add_at(sums[0], position[rows])
+                _add_at(sums[1], position[rows], bin_[rows])
+        for day_number in [day_number for day_number in self.recent_days if day_number <= latest_day - RECENT_DAYS]:
+            del self.recent_days[day_number]
 
     def merge(self, other: HistoryState) -> HistoryState:
         """The state of both sets of orders together."""
         return HistoryState(
-            self.bins + other.bins,
+            self.bin_orders + other.bin_orders,
             self.slot_orders + other.slot_orders,
-            self.slot_bins + other.slot_bins,
+            self.slot_bin_sums + other.slot_bin_sums,
             self.value_pence + other.value_pence,
             self.items + other.items,
-            self.service_orders + other.service_orders,
+            self.meal_period_orders + other.meal_period_orders,
             np.minimum(self.first_ready, other.first_ready),
-            _latest_of(self.latest, other.latest),
-            _merge_recent(self.recent, other.recent),
+            _merge_latest(self.latest_orders, other.latest_orders),
+            _merge_recent(self.recent_days, other.recent_days),
         )
 
-    def part(self, rows: slice) -> HistoryState:
+    def slice_restaurants(self, rows: slice) -> HistoryState:
         """The state of some of the restaurants; it shares their memory."""
         return HistoryState(
-            self.bins[rows],
+            self.bin_orders[rows],
             self.slot_orders[rows],
-            self.slot_bins[rows],
+            self.slot_bin_sums[rows],
             self.value_pence[rows],
             self.items[rows],
-            self.service_orders[rows],
+            self.meal_period_orders[rows],
             self.first_ready[rows],
-            self.latest[rows],
-            {when: sums[:, rows] for when, sums in self.recent.items()},
+            self.latest_orders[rows],
+            {day_number: sums[:, rows] for day_number, sums in self.recent_days.items()},
         )
 
     @property
     def last_day(self) -> int | None:
         """The latest local day on which a counted order was ready, or None before the first."""
-        return max(self.recent, default=None)
+        return max(self.recent_days, default=None)
 
     @property
     def orders(self) -> NDArray[np.int64]:
@@ -180,9 +180,9 @@ class HistoryState:
         return total
 
     @property
-    def sum_of_bins(self) -> NDArray[np.int64]:
+    def bin_sums(self) -> NDArray[np.int64]:
         """[R] sum of the bins of its orders."""
-        total: NDArray[np.int64] = self.slot_bins.sum(axis=1)
+        total: NDArray[np.int64] = self.slot_bin_sums.sum(axis=1)
         return total
 
 
@@ -193,51 +193,51 @@ def _flat(sums: NDArray[_Sums]) -> NDArray[_Sums]:
     return sums.reshape(-1, copy=False)
 
 
-def _add(sums: NDArray[_Sums], cell: NDArray[np.int64], values: NDArray[np.generic] | None = None) -> None:
+def _add_at(sums: NDArray[_Sums], cell: NDArray[np.int64], values: NDArray[np.generic] | None = None) -> None:
     """Add `values` (or 1) at flat positions `cell`, repeated ones too."""
     # NumPy has a path for equal types that is forty times quicker.
     np.add.at(_flat(sums), cell, sums.dtype.type(1) if values is None else values.astype(sums.dtype))
 
 
-def _latest(
+def _latest_by_restaurant(
     position: NDArray[np.int64], ready_at: NDArray[np.int64], bin_: NDArray[np.int8]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Restaurants that these orders touch, ascending, and [touched, LAST_ORDERS] their latest of them."""
-    by, order = _sorted(position, ready_at * BINS + bin_)
-    starts = np.flatnonzero(np.r_[True, by[1:] != by[:-1]])
-    ends = np.r_[starts[1:], len(by)]
-    latest = np.full((len(starts), LAST_ORDERS), NO_ORDER, np.int64)
-    for place in range(LAST_ORDERS):
-        at = ends - LAST_ORDERS + place
-        there = at >= starts
-        latest[there, place] = order[at[there]]
-    return by[starts], latest
+    """Restaurants that these orders touch, ascending, and [touched, LAST_ORDER_COUNT] their latest of them."""
+    sorted_position, sorted_key = _sort_by_position(position, ready_at * BIN_COUNT + bin_)
+    starts = np.flatnonzero(np.r_[True, sorted_position[1:] != sorted_position[:-1]])
+    ends = np.r_[starts[1:], len(sorted_position)]
+    latest = np.full((len(starts), LAST_ORDER_COUNT), NO_ORDER, np.int64)
+    for column in range(LAST_ORDER_COUNT):
+        source = ends - LAST_ORDER_COUNT + column
+        is_present = source >= starts
+        latest[is_present, column] = sorted_key[source[is_present]]
+    return sorted_position[starts], latest
 
 
-def _sorted(position: NDArray[np.int64], order: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _sort_by_position(position: NDArray[np.int64], key: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Both columns by position, then order."""
-    low = int(order.min())
-    span = int(order.max()) - low + 1
+    low = int(key.min())
+    span = int(key.max()) - low + 1
     if int(position.max()) * span < 2**62:
         # One column of integers sorts eighty times quicker than two.
-        both = np.sort(position * span + (order - low))
-        by = both // span
-        return by, both - by * span + low
-    rows = np.lexsort((order, position))
-    return position[rows], order[rows]
+        combined = np.sort(position * span + (key - low))
+        sorted_position = combined // span
+        return sorted_position, combined - sorted_position * span + low
+    rows = np.lexsort((key, position))
+    return position[rows], key[rows]
 
 
-def _latest_of(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+def _merge_latest(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
     """The latest of two times LAST_ORDERS, all ascending."""
     # One list against the other backwards: each pair's larger is among the latest of both (Batcher's merge).
-    return np.sort(np.maximum(one, other[:, ::-1]), axis=1)
+    return np.sort(np.maximum(left, right[:, ::-1]), axis=1)
 
 
 def _merge_recent(
-    one: dict[int, NDArray[np.int32]], other: dict[int, NDArray[np.int32]]
+    left: dict[int, NDArray[np.int32]], right: dict[int, NDArray[np.int32]]
 ) -> dict[int, NDArray[np.int32]]:
-    days = one.keys() | other.keys()
+    days = left.keys() | right.keys()
     earliest = max(days, default=0) - RECENT_DAYS
-    kept = [when for when in sorted(days) if when > earliest]
+    kept = [day_number for day_number in sorted(days) if day_number > earliest]
     # Always new arrays, so that no two states share one that is counted into.
-    return {when: np.sum([of[when] for of in (one, other) if when in of], axis=0, dtype=np.int32) for when in kept}
+    return {day_number: np.sum([days_of_state[day_number] for days_of_state in (left, right) if day_number in days_of_state], axis=0, dtype=np.int32) for day_number in kept}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.models.model import as_seconds, as_shares, check_training_rows
+from preptime.models.model import as_seconds, normalized_shares, check_training_rows
 
 if TYPE_CHECKING:
     from catboost import CatBoostRegressor
@@ -20,41 +20,41 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class CatTrees:
+class CatBoostTrees:
     """CatBoost's hyperparameters, for any of its losses that predict one number."""
 
     loss: str = "RMSE"
-    trees: int = 100
-    rate: float = 0.1
+    tree_count: int = 100
+    learning_rate: float = 0.1
     depth: int = 6
-    column_share: float = 1.0
+    column_fraction: float = 1.0
     """Share of the features that each split may choose from (CatBoost's `rsm`)."""
-    borders: int = 254
+    border_count: int = 254
     """Thresholds a feature is cut at (the library's default on a CPU)."""
 
-    def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedCatTrees:
+    def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedCatBoostTrees:
         """Fit without writing files, and with a constant label allowed (a fold of few rows may have one)."""
         from catboost import CatBoostRegressor
 
         check_training_rows(X, y)
         estimator = CatBoostRegressor(
             loss_function=self.loss,
-            iterations=self.trees,
-            learning_rate=self.rate,
+            iterations=self.tree_count,
+            learning_rate=self.learning_rate,
             depth=self.depth,
-            rsm=self.column_share,
-            border_count=self.borders,
+            rsm=self.column_fraction,
+            border_count=self.border_count,
             thread_count=threads,
             random_seed=seed,
             allow_writing_files=False,
             allow_const_label=True,
             verbose=False,
         )
-        return FittedCatTrees(estimator.fit(X, y))
+        return FittedCatBoostTrees(estimator.fit(X, y))
 
 
 @dataclass(frozen=True, slots=True)
-class FittedCatTrees:
+class FittedCatBoostTrees:
     """One fitted CatBoost model, before anything is made of its numbers."""
 
     estimator: CatBoostRegressor
@@ -64,60 +64,60 @@ class FittedCatTrees:
         """F of the matrix it was fitted on."""
         return self.estimator.n_features_in_
 
-    def raw(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
+    def predict_raw(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
         """What the trees add up to, [N]."""
         return self.estimator.predict(X, thread_count=1)
 
     def importance(self) -> NDArray[np.float64]:
         """[F], by how much the prediction changes with each feature; sums to 1."""
-        return as_shares(self.estimator.get_feature_importance())
+        return normalized_shares(self.estimator.get_feature_importance())
 
-    def trees(self) -> NodeProto:
+    def to_tree_node(self) -> NodeProto:
         """The trees as an ONNX node over `features`."""
         from catboost.utils import convert_to_onnx_object
 
         from preptime.models import graph
 
-        return graph.tree_node(convert_to_onnx_object(self.estimator))
+        return graph.extract_tree_node(convert_to_onnx_object(self.estimator))
 
 
 @dataclass(frozen=True, slots=True)
-class Cat:
+class CatBoostModel:
     """CatBoost with the notebook's hyperparameters, on squared error."""
 
     libraries: ClassVar[tuple[str, ...]] = ("catboost",)
 
     name: str = "cat"
-    recipe: CatTrees = CatTrees()
+    trees: CatBoostTrees = CatBoostTrees()
 
-    def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedCat:
+    def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedCatBoostModel:
         """The number of threads changes nothing but the time."""
-        return FittedCat(self.recipe.fit(X, y, threads=threads, seed=seed))
+        return FittedCatBoostModel(self.trees.fit(X, y, threads=threads, seed=seed))
 
 
 @dataclass(frozen=True, slots=True)
-class FittedCat:
+class FittedCatBoostModel:
     """Fitted CatBoost as a point model."""
 
-    fitted: FittedCatTrees
+    trees: FittedCatBoostTrees
 
     def predict(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
         """Seconds, [N]."""
-        return as_seconds(self.fitted.raw(X))
+        return as_seconds(self.trees.predict_raw(X))
 
     def importance(self) -> NDArray[np.float64]:
         """[F], by how much the prediction changes with each feature."""
-        return self.fitted.importance()
+        return self.trees.importance()
 
     def to_onnx(self) -> ModelProto:
         """CatBoost's borders are float32 already: both sides compare the same numbers."""
         from preptime.models import graph
 
-        return graph.point_model(self.fitted.trees(), self.fitted.n_features)
+        return graph.point_model(self.trees.to_tree_node(), self.trees.n_features)
 
 
 @contextmanager
-def held_log() -> Iterator[None]:
+def hold_catboost_logger() -> Iterator[None]:
     """Keep CatBoost's logger as it is while several threads use the library.
 
     Each of its calls sets the process's logger and takes it away again, unless another thread has it. When the thread
@@ -134,11 +134,11 @@ def notebook_estimator() -> Estimator:
     """The notebook's CatBoost, unfitted, with the library's own seed as there; for `training.notebook`."""
     from catboost import CatBoostRegressor
 
-    recipe = CatTrees()
+    hyperparameters = CatBoostTrees()
     return CatBoostRegressor(
-        iterations=recipe.trees,
-        learning_rate=recipe.rate,
-        depth=recipe.depth,
+        iterations=hyperparameters.tree_count,
+        learning_rate=hyperparameters.learning_rate,
+        depth=hyperparameters.depth,
         thread_count=1,
         allow_writing_files=False,
         verbose=False,

@@ -8,21 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from preptime.models.cat import Cat
-from preptime.models.gbr import GradientBoosting
+from preptime.models.cat import CatBoostModel
+from preptime.models.gbr import GradientBoostingModel
 from preptime.models.model import Model
-from preptime.models.quantile import Quantile
-from preptime.models.rf import Forest
-from preptime.models.stacking import Stacking
-from preptime.models.xgb import XGBoost
+from preptime.models.quantile import QuantileModel
+from preptime.models.rf import RandomForestModel
+from preptime.models.stacking import StackingModel
+from preptime.models.xgb import XGBoostModel
 
-NOTEBOOK: tuple[Model, ...] = (Forest(), GradientBoosting(), Cat(), XGBoost())
+NOTEBOOK_MODELS: tuple[Model, ...] = (RandomForestModel(), GradientBoostingModel(), CatBoostModel(), XGBoostModel())
 """What `stacking` stands on."""
 
 _MODELS: tuple[Model, ...] = (
-    *NOTEBOOK,
-    Stacking(NOTEBOOK),
-    Quantile(),
+    *NOTEBOOK_MODELS,
+    StackingModel(NOTEBOOK_MODELS),
+    QuantileModel(),
 )
 
 CATALOGUE: Mapping[str, Model] = MappingProxyType({model.name: model for model in _MODELS})

@@ -9,7 +9,7 @@ from importlib import import_module
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.models.model import CombinedModel, Fitted, Model, check_training_rows
+from preptime.models.model import StackedModel, FittedModel, Model, check_training_rows
 from preptime.models.threads import fitting_threads
 
 
@@ -20,34 +20,34 @@ def fit_all(
     *,
     threads: int,
     seed: int,
-    done: Callable[[str], None] = lambda _: None,
-) -> dict[str, Fitted]:
-    """Every model fitted on X [N, F] and y [N] seconds, in the order of `models`; `done` is told each name as it ends.
+    on_fitted: Callable[[str], None] = lambda _: None,
+) -> dict[str, FittedModel]:
+    """Every model fitted on X [N, F] and y [N] seconds, in the order of `models`; `on_fitted` is called with each model's name when its fit ends.
 
     Models that stand on others come last and take those as fitted. Each fit has one thread and several run at once, so
     that the result is the same to the bit for every number of `threads`. Raises DataError as `Model.fit` does.
     """
     check_training_rows(X, y)
-    _load(models)
-    combined = {name: model for name, model in models.items() if isinstance(model, CombinedModel)}
-    fitted: dict[str, Fitted] = {}
+    _import_libraries(models)
+    stacked = {name: model for name, model in models.items() if isinstance(model, StackedModel)}
+    fitted: dict[str, FittedModel] = {}
     with fitting_threads(threads) as pool:
         jobs = {
             pool.submit(model.fit, X, y, threads=1, seed=seed): name
             for name, model in models.items()
-            if name not in combined
+            if name not in stacked
         }
         for job in as_completed(jobs):
             fitted[jobs[job]] = job.result()
-            done(jobs[job])
-    for name, model in combined.items():
-        same = {base.name: fitted[base.name] for base in model.models if models.get(base.name) == base}
-        fitted[name] = model.fit_over(same, X, y, threads=threads, seed=seed)
-        done(name)
+            on_fitted(jobs[job])
+    for name, model in stacked.items():
+        fitted_bases = {base.name: fitted[base.name] for base in model.models if models.get(base.name) == base}
+        fitted[name] = model.fit_with_bases(fitted_bases, X, y, threads=threads, seed=seed)
+        on_fitted(name)
     return {name: fitted[name] for name in models}
 
 
-def _load(models: Mapping[str, Model]) -> None:
+def _import_libraries(models: Mapping[str, Model]) -> None:
     """Import the learning libraries, one after the other.
 
     They look for each other (and for Polars) among the modules loaded already, and must not find one half imported by

@@ -1,7 +1,7 @@
 """What a model is: something that fits, and what a fit leaves behind.
 
 Arrays: `X` is float32 [N, F] and finite, `y` is float64 [N], seconds. A prediction is float32 seconds, [N] for a point
-model and [N, 4] (`preptime.domain.prediction.LEVELS`) for `quantile`; it is never negative and quantiles never cross.
+model and [N, 4] (`preptime.domain.prediction.QUANTILE_LEVELS`) for `quantile`; it is never negative and quantiles never cross.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MIN_ROWS = 2
 """What every library can fit; a model that needs more says so."""
 
 
-class Fitted(Protocol):
+class FittedModel(Protocol):
     """What a fit leaves: predicts, says what it looked at, and leaves training as ONNX."""
 
     def predict(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -35,17 +35,17 @@ class Fitted(Protocol):
     def to_onnx(self) -> ModelProto:
         """The same prediction as a graph with one output, `seconds`, [N] or [N, 4].
 
-        Its input is `features`, float32 [N, F]; for a `CombinedFitted`, one input float32 [N] per base, by its name.
+        Its input is `features`, float32 [N, F]; for a `FittedStackedModel`, one input float32 [N] per base, by its name.
         """
         ...
 
 
 @runtime_checkable
-class CombinedFitted(Fitted, Protocol):
+class FittedStackedModel(FittedModel, Protocol):
     """A fitted model that reads other models' predictions instead of features."""
 
     @property
-    def bases(self) -> Mapping[str, Fitted]:
+    def bases(self) -> Mapping[str, FittedModel]:
         """The fitted models it reads, by name."""
         ...
 
@@ -63,13 +63,13 @@ class Model(Protocol):
         """The packages that its `fit` imports."""
         ...
 
-    def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> Fitted:
+    def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedModel:
         """Fit; the same rows and seed give the same bits. Raises DataError for rows it cannot learn from."""
         ...
 
 
 @runtime_checkable
-class CombinedModel(Model, Protocol):
+class StackedModel(Model, Protocol):
     """A model that stands on others, and can take them as they are already fitted on the same rows."""
 
     @property
@@ -77,25 +77,25 @@ class CombinedModel(Model, Protocol):
         """The models it stands on."""
         ...
 
-    def fit_over(
+    def fit_with_bases(
         self,
-        fitted: Mapping[str, Fitted],
+        fitted: Mapping[str, FittedModel],
         X: NDArray[np.float32],
         y: NDArray[np.float64],
         *,
         threads: int,
         seed: int,
-    ) -> Fitted:
+    ) -> FittedModel:
         """`fit`, but for those of `models` that `fitted` has already, from this X, y and seed."""
         ...
 
 
-def check_training_rows(X: NDArray[np.float32], y: NDArray[np.float64], at_least: int = MIN_ROWS) -> None:
+def check_training_rows(X: NDArray[np.float32], y: NDArray[np.float64], min_rows: int = MIN_ROWS) -> None:
     """Raise DataError for rows no model can learn from: too few, not finite, or every feature constant."""
     if len(X) != len(y):
         raise DataError(f"{len(X)} rows of features, {len(y)} labels.", "Pass one label per row.")
-    if len(X) < at_least:
-        raise DataError(f"{len(X)} rows to fit on; at least {at_least} are needed.", "Widen the training window.")
+    if len(X) < min_rows:
+        raise DataError(f"{len(X)} rows to fit on; at least {min_rows} are needed.", "Widen the training window.")
     finite = np.isfinite(X)
     if not finite.all():
         row, column = np.argwhere(~finite)[0]
@@ -116,8 +116,8 @@ def as_seconds(raw: NDArray[np.floating]) -> NDArray[np.float32]:
     return seconds
 
 
-def as_shares(weights: NDArray[np.floating]) -> NDArray[np.float64]:
+def normalized_shares(weights: NDArray[np.floating]) -> NDArray[np.float64]:
     """Weights [F] scaled to sum 1; equal ones where a model learned nothing (no split at all)."""
-    found = np.nan_to_num(np.abs(np.asarray(weights, dtype=np.float64)))
-    total = float(found.sum())
-    return found / total if total > 0 else np.full(len(found), 1 / len(found))
+    magnitudes = np.nan_to_num(np.abs(np.asarray(weights, dtype=np.float64)))
+    total = float(magnitudes.sum())
+    return magnitudes / total if total > 0 else np.full(len(magnitudes), 1 / len(magnitudes))

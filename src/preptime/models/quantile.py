@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.domain.prediction import LEVELS
-from preptime.models.cat import CatTrees, FittedCatTrees
+from preptime.domain.prediction import QUANTILE_LEVELS
+from preptime.models.cat import CatBoostTrees, FittedCatBoostTrees
 from preptime.models.model import as_seconds, check_training_rows
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-MEDIAN = LEVELS.index(0.5)
+MEDIAN_INDEX = QUANTILE_LEVELS.index(0.5)
 
-FLOOR_SECONDS = 60.0
+MIN_SCALED_SECONDS = 60.0
 """Calibration moves a quantile by a share of itself, but of at least this: a share of nothing corrects nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Quantile:
+class QuantileModel:
     """One CatBoost model per level, on the pinball loss.
 
     The hyperparameters are in this one place. They were chosen on the days before 17 June of the public data, by p50
@@ -38,54 +38,54 @@ class Quantile:
     libraries: ClassVar[tuple[str, ...]] = ("catboost",)
 
     name: str = "quantile"
-    trees: int = 300
-    rate: float = 0.05
+    tree_count: int = 300
+    learning_rate: float = 0.05
     depth: int = 5
-    column_share: float = 0.5
-    borders: int = 512
+    column_fraction: float = 0.5
+    border_count: int = 512
 
-    def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedQuantile:
-        """Uncalibrated: `FittedQuantile.calibrated` comes after."""
+    def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedQuantileModel:
+        """Uncalibrated: `FittedQuantileModel.calibrated` comes after."""
         check_training_rows(X, y)
         levels = (
-            CatTrees(
+            CatBoostTrees(
                 loss=f"Quantile:alpha={level}",
-                trees=self.trees,
-                rate=self.rate,
+                tree_count=self.tree_count,
+                learning_rate=self.learning_rate,
                 depth=self.depth,
-                column_share=self.column_share,
-                borders=self.borders,
+                column_fraction=self.column_fraction,
+                border_count=self.border_count,
             )
-            for level in LEVELS
+            for level in QUANTILE_LEVELS
         )
-        return FittedQuantile(tuple(recipe.fit(X, y, threads=threads, seed=seed) for recipe in levels))
+        return FittedQuantileModel(tuple(level_trees.fit(X, y, threads=threads, seed=seed) for level_trees in levels))
 
 
 @dataclass(frozen=True, slots=True)
-class FittedQuantile:
+class FittedQuantileModel:
     """A fitted model per level, and how far calibration moves each."""
 
-    levels: tuple[FittedCatTrees, ...]
-    scale: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(LEVELS)))
+    levels: tuple[FittedCatBoostTrees, ...]
+    scale: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(QUANTILE_LEVELS)))
     """[4], the share of itself by which each level moves."""
 
-    def calibrated(self, scale: NDArray[np.float64]) -> FittedQuantile:
-        """The same, with level q moved to q + scale·max(q, `FLOOR_SECONDS`), before levels are ordered and clipped."""
+    def calibrated(self, scale: NDArray[np.float64]) -> FittedQuantileModel:
+        """The same, with level q moved to q + scale·max(q, `MIN_SCALED_SECONDS`), before levels are ordered and clipped."""
         return replace(self, scale=np.asarray(scale, dtype=np.float64))
 
     def predict(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
         """Seconds, [N, 4], never crossing: outward from the median, which is never moved by its neighbours."""
-        raw = [level.raw(X).astype(np.float32) for level in self.levels]
+        raw = [level.predict_raw(X).astype(np.float32) for level in self.levels]
         p10, p50, p80, p90 = (
-            column + np.float32(by) * np.maximum(column, np.float32(FLOOR_SECONDS))
-            for column, by in zip(raw, self.scale, strict=True)
+            column + np.float32(shift) * np.maximum(column, np.float32(MIN_SCALED_SECONDS))
+            for column, shift in zip(raw, self.scale, strict=True)
         )
         p10, p80 = np.minimum(p10, p50), np.maximum(p80, p50)
         return as_seconds(np.column_stack([p10, p50, p80, np.maximum(p90, p80)]))
 
     def importance(self) -> NDArray[np.float64]:
         """[F], that of the median."""
-        return self.levels[MEDIAN].importance()
+        return self.levels[MEDIAN_INDEX].importance()
 
     def to_onnx(self) -> ModelProto:
         """`predict`, line by line."""
@@ -94,21 +94,21 @@ class FittedQuantile:
         from preptime.models import graph
 
         nodes = []
-        for k, level in enumerate(self.levels):
-            nodes.append(graph.trees_named(level.trees(), f"raw_{k}"))
+        for index, level in enumerate(self.levels):
+            nodes.append(graph.with_output_name(level.to_tree_node(), f"raw_{index}"))
             nodes += [
-                helper.make_node("Max", [f"raw_{k}", "floor"], [f"base_{k}"]),
-                helper.make_node("Mul", [f"base_{k}", f"scale_{k}"], [f"move_{k}"]),
-                helper.make_node("Add", [f"raw_{k}", f"move_{k}"], [f"level_{k}"]),
+                helper.make_node("Max", [f"raw_{index}", "floor"], [f"base_{index}"]),
+                helper.make_node("Mul", [f"base_{index}", f"scale_{index}"], [f"move_{index}"]),
+                helper.make_node("Add", [f"raw_{index}", f"move_{index}"], [f"level_{index}"]),
             ]
         nodes += [
             helper.make_node("Min", ["level_0", "level_1"], ["p10"]),
             helper.make_node("Max", ["level_2", "level_1"], ["p80"]),
             helper.make_node("Max", ["level_3", "p80"], ["p90"]),
             helper.make_node("Concat", ["p10", "level_1", "p80", "p90"], ["ordered"], axis=1),
-            helper.make_node("Relu", ["ordered"], [graph.SECONDS]),
+            helper.make_node("Relu", ["ordered"], [graph.OUTPUT_NAME]),
         ]
-        constants = [graph.constant(f"scale_{k}", [by]) for k, by in enumerate(self.scale)]
-        constants.append(graph.constant("floor", [FLOOR_SECONDS]))
-        inputs = [graph.features_info(self.levels[MEDIAN].n_features)]
-        return graph.model(nodes, constants, inputs, [graph.matrix_info(graph.SECONDS, len(LEVELS))])
+        constants = [graph.float_constant(f"scale_{index}", [shift]) for index, shift in enumerate(self.scale)]
+        constants.append(graph.float_constant("floor", [MIN_SCALED_SECONDS]))
+        inputs = [graph.features_info(self.levels[MEDIAN_INDEX].n_features)]
+        return graph.make_model(nodes, constants, inputs, [graph.matrix_info(graph.OUTPUT_NAME, len(QUANTILE_LEVELS))])

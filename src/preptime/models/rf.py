@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preptime.models.model import check_training_rows
-from preptime.models.sklearn_trees import FittedTrees
+from preptime.models.sklearn_trees import FittedSklearnTrees
 
 MAX_LEAF_NODES = 100
 """Chosen on the days before 17 June of the public data, over seven cut-offs from 8 to 14 June. MAE and R² with 500
@@ -18,25 +18,25 @@ nothing is gained for sure. What a cap costs in memory is in docs/models.md, by 
 
 
 @dataclass(frozen=True, slots=True)
-class Forest:
+class RandomForestModel:
     """A random forest with the notebook's hyperparameters; only the cap is ours."""
 
     libraries: ClassVar[tuple[str, ...]] = ("sklearn",)
 
     name: str = "rf"
-    trees: int = 100
+    tree_count: int = 100
     min_samples_split: int = 6
     max_features: Literal["log2"] = "log2"
     max_leaf_nodes: int | None = MAX_LEAF_NODES
     """None grows the notebook's own, uncapped."""
 
-    def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedTrees:
+    def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedSklearnTrees:
         """Each tree has its own seed, so the number of threads changes nothing but the time."""
         from sklearn.ensemble import RandomForestRegressor
 
         check_training_rows(X, y)
         estimator = RandomForestRegressor(
-            n_estimators=self.trees,
+            n_estimators=self.tree_count,
             min_samples_split=self.min_samples_split,
             max_features=self.max_features,
             max_leaf_nodes=self.max_leaf_nodes,
@@ -45,4 +45,4 @@ class Forest:
         ).fit(X, y)
         # With more threads the trees' answers are added up in the order they come in: other bits each time.
         estimator.n_jobs = 1
-        return FittedTrees(estimator)
+        return FittedSklearnTrees(estimator)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.models.model import as_seconds, as_shares
+from preptime.models.model import as_seconds, normalized_shares
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class FittedTrees:
+class FittedSklearnTrees:
     """A fitted tree ensemble of scikit-learn."""
 
     estimator: RandomForestRegressor | GradientBoostingRegressor
@@ -27,7 +27,7 @@ class FittedTrees:
 
     def importance(self) -> NDArray[np.float64]:
         """[F], each feature's share of the squared error that splits took away."""
-        return as_shares(self.estimator.feature_importances_)
+        return normalized_shares(self.estimator.feature_importances_)
 
     def to_onnx(self) -> ModelProto:
         """scikit-learn compares float32 to float64 thresholds; skl2onnx finds the float32 that splits alike."""
@@ -37,4 +37,4 @@ class FittedTrees:
 
         n_features = self.estimator.n_features_in_
         converted = to_onnx(self.estimator, np.zeros((1, n_features), np.float32), target_opset=graph.OPSETS)
-        return graph.point_model(graph.tree_node(converted), n_features)
+        return graph.point_model(graph.extract_tree_node(converted), n_features)

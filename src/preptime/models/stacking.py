@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.models.model import Fitted, Model, as_seconds, as_shares, check_training_rows
+from preptime.models.model import FittedModel, Model, as_seconds, normalized_shares, check_training_rows
 from preptime.models.threads import fitting_threads
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Stacking:
+class StackingModel:
     """The notebook's stacking: weights learned on predictions of rows that a base model has not seen.
 
     A base model fitted on all rows is both itself in the catalogue and part of this, so the whole catalogue costs four
@@ -34,59 +34,59 @@ class Stacking:
         """scikit-learn for its own regression, and what its base models want."""
         return tuple(sorted({"sklearn"}.union(*(model.libraries for model in self.models))))
 
-    def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedStacking:
+    def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedStackingModel:
         """Fit the base models too."""
-        return self.fit_over({}, X, y, threads=threads, seed=seed)
+        return self.fit_with_bases({}, X, y, threads=threads, seed=seed)
 
-    def fit_over(
+    def fit_with_bases(
         self,
-        fitted: Mapping[str, Fitted],
+        fitted: Mapping[str, FittedModel],
         X: NDArray[np.float32],
         y: NDArray[np.float64],
         *,
         threads: int,
         seed: int,
-    ) -> FittedStacking:
+    ) -> FittedStackingModel:
         """Fit the weights, and those base models that `fitted` lacks."""
         from sklearn.linear_model import Ridge
 
-        check_training_rows(X, y, at_least=self.folds)
+        check_training_rows(X, y, min_rows=self.folds)
         bases = {
             model.name: fitted[model.name] if model.name in fitted else model.fit(X, y, threads=threads, seed=seed)
             for model in self.models
         }
-        unseen = self._predict_unseen(X, y, threads=threads, seed=seed)
-        ridge = Ridge(alpha=self.alpha).fit(unseen, y)
-        return FittedStacking(bases, np.asarray(ridge.coef_, np.float32), float(np.float32(ridge.intercept_)))
+        out_of_fold = self._predict_out_of_fold(X, y, threads=threads, seed=seed)
+        ridge = Ridge(alpha=self.alpha).fit(out_of_fold, y)
+        return FittedStackingModel(bases, np.asarray(ridge.coef_, np.float32), float(np.float32(ridge.intercept_)))
 
-    def _predict_unseen(
+    def _predict_out_of_fold(
         self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int
     ) -> NDArray[np.float64]:
         """Each base model's prediction of each row by a fit on the other folds, [N, bases].
 
         Folds are blocks of rows in their order, as scikit-learn's are: with rows in order of time, a block of days.
         """
-        unseen = np.empty((len(X), len(self.models)))
+        out_of_fold = np.empty((len(X), len(self.models)))
         blocks = np.array_split(np.arange(len(X)), self.folds)
 
         def fill(column: int, block: NDArray[np.intp]) -> None:
             others = np.delete(np.arange(len(X)), block)
             fitted = self.models[column].fit(X[others], y[others], threads=1, seed=seed)
-            unseen[block, column] = fitted.predict(X[block])
+            out_of_fold[block, column] = fitted.predict(X[block])
 
         # One thread each and several at once: a library's own threads help the slowest of them not at all.
         with fitting_threads(threads) as pool:
             jobs = [pool.submit(fill, column, block) for column in range(len(self.models)) for block in blocks]
             for job in jobs:
                 job.result()
-        return unseen
+        return out_of_fold
 
 
 @dataclass(frozen=True, slots=True)
-class FittedStacking:
+class FittedStackingModel:
     """The fitted base models, a weight for each, and a constant."""
 
-    bases: Mapping[str, Fitted]
+    bases: Mapping[str, FittedModel]
     weights: NDArray[np.float32]
     """[bases], in their order."""
     intercept: float
@@ -101,8 +101,8 @@ class FittedStacking:
 
     def importance(self) -> NDArray[np.float64]:
         """[F], the base models' shares, by their weights' size."""
-        weights = as_shares(self.weights)
-        return as_shares(weights @ np.array([base.importance() for base in self.bases.values()]))
+        weights = normalized_shares(self.weights)
+        return normalized_shares(weights @ np.array([base.importance() for base in self.bases.values()]))
 
     def to_onnx(self) -> ModelProto:
         """One input per base model, float32 [N], by its name."""
@@ -110,11 +110,11 @@ class FittedStacking:
 
         from preptime.models import graph
 
-        weights = [graph.constant(f"weight_{name}", [w]) for name, w in zip(self.bases, self.weights, strict=True)]
+        weights = [graph.float_constant(f"weight_{name}", [w]) for name, w in zip(self.bases, self.weights, strict=True)]
         nodes = [helper.make_node("Mul", [name, f"weight_{name}"], [f"weighted_{name}"]) for name in self.bases]
         nodes.append(helper.make_node("Sum", ["intercept", *(f"weighted_{name}" for name in self.bases)], ["raw"]))
-        nodes.append(helper.make_node("Relu", ["raw"], [graph.SECONDS]))
+        nodes.append(helper.make_node("Relu", ["raw"], [graph.OUTPUT_NAME]))
         inputs = [graph.vector_info(name) for name in self.bases]
-        return graph.model(
-            nodes, [graph.constant("intercept", [self.intercept]), *weights], inputs, [graph.vector_info(graph.SECONDS)]
+        return graph.make_model(
+            nodes, [graph.float_constant("intercept", [self.intercept]), *weights], inputs, [graph.vector_info(graph.OUTPUT_NAME)]
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from preptime.models.cat import held_log
+from preptime.models.cat import hold_catboost_logger
 
 
 @contextmanager
@@ -15,5 +15,5 @@ def fitting_threads(threads: int | None) -> Iterator[ThreadPoolExecutor]:
 
     The thread that opens it only waits: it fits nothing itself until the pool is gone.
     """
-    with held_log(), ThreadPoolExecutor(threads) as pool:
+    with hold_catboost_logger(), ThreadPoolExecutor(threads) as pool:
         yield pool

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.models.model import as_seconds, as_shares, check_training_rows
+from preptime.models.model import as_seconds, normalized_shares, check_training_rows
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class XGBoost:
+class XGBoostModel:
     """XGBoost with the notebook's hyperparameters."""
 
     libraries: ClassVar[tuple[str, ...]] = ("xgboost",)
 
     name: str = "xgb"
-    trees: int = 100
-    rate: float = 0.1
+    tree_count: int = 100
+    learning_rate: float = 0.1
     depth: int = 4
 
-    def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedXGBoost:
+    def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedXGBoostModel:
         """The number of threads changes nothing but the time."""
         from xgboost import XGBRegressor
 
         check_training_rows(X, y)
         estimator = XGBRegressor(
-            n_estimators=self.trees, learning_rate=self.rate, max_depth=self.depth, n_jobs=threads, random_state=seed
+            n_estimators=self.tree_count, learning_rate=self.learning_rate, max_depth=self.depth, n_jobs=threads, random_state=seed
         )
         estimator.fit(X, y)
-        return FittedXGBoost(estimator)
+        return FittedXGBoostModel(estimator)
 
 
 @dataclass(frozen=True, slots=True)
-class FittedXGBoost:
+class FittedXGBoostModel:
     """Fitted XGBoost."""
 
     estimator: XGBRegressor
@@ -52,7 +52,7 @@ class FittedXGBoost:
 
     def importance(self) -> NDArray[np.float64]:
         """[F], each feature's share of the gain that splits on it brought, on average."""
-        return as_shares(self.estimator.feature_importances_)
+        return normalized_shares(self.estimator.feature_importances_)
 
     def to_onnx(self) -> ModelProto:
         """XGBoost's thresholds are float32 already: both sides compare the same numbers."""
@@ -62,14 +62,14 @@ class FittedXGBoost:
         from preptime.models import graph
 
         n_features = self.estimator.n_features_in_
-        inputs = [(graph.FEATURES, FloatTensorType([None, n_features]))]
+        inputs = [(graph.INPUT_NAME, FloatTensorType([None, n_features]))]
         converted = convert_xgboost(self.estimator, initial_types=inputs, target_opset=15)
-        return graph.point_model(graph.tree_node(converted), n_features)
+        return graph.point_model(graph.extract_tree_node(converted), n_features)
 
 
 def notebook_estimator() -> Estimator:
     """The notebook's XGBoost, unfitted; for `training.notebook`. A second thread mostly waits for the first here."""
     from xgboost import XGBRegressor
 
-    recipe = XGBoost()
-    return XGBRegressor(n_estimators=recipe.trees, learning_rate=recipe.rate, max_depth=recipe.depth, n_jobs=1)
+    hyperparameters = XGBoostModel()
+    return XGBRegressor(n_estimators=hyperparameters.tree_count, learning_rate=hyperparameters.learning_rate, max_depth=hyperparameters.depth, n_jobs=1)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from preptime.domain.timestamps import MICROSECONDS, epoch_microseconds
+from preptime.domain.timestamps import MICROSECONDS, parse_epoch
 
 ORDER_FIELDS = (
     "order_acknowledged_at",
@@ -28,104 +28,104 @@ ORDER_FIELDS = (
 )
 """What of a logged order names it."""
 
-_FILE = re.compile(r"predictions-(\d{4}-\d{2}-\d{2})-[\w-]+\.jsonl")
-_WHOLE_FLOAT = 2**53
+_FILE_NAME = re.compile(r"predictions-(\d{4}-\d{2}-\d{2})-[\w-]+\.jsonl")
+_MAX_EXACT_INTEGER = 2**53
 
 
-class Answer(msgspec.Struct):
+class LogPrediction(msgspec.Struct):
     """One answer of `/v1/predictions` or of Vertex AI's route; `error` where the order could not be predicted."""
 
     p10: float | None = None
     p50: float | None = None
     p80: float | None = None
     p90: float | None = None
-    basis: str | None = None
+    fallback_level: str | None = None
     error: object = None
 
 
-class AnswerBody(msgspec.Struct):
+class LogResponse(msgspec.Struct):
     """The body that was sent: a list of answers, or for the demo's route seconds by model."""
 
-    predictions: list[Answer] | None = None
+    predictions: list[LogPrediction] | None = None
     quantile: list[float | None] | None = None
 
 
-class Record(msgspec.Struct):
+class LogRecord(msgspec.Struct):
     """One line."""
 
     time: float
     bundle: str
     orders: list[dict[str, object] | None]
-    answer: AnswerBody
+    response: LogResponse
 
 
 @dataclass(frozen=True, slots=True)
-class Logged:
+class LoggedOrder:
     """One order that the API answered."""
 
     time: float
     """Seconds since 1970, UTC."""
     bundle: str
     order: Mapping[str, object]
-    answer: Answer
+    prediction: LogPrediction
 
 
 @dataclass(slots=True)
 class LogReader:
     """Reads a folder of logs; afterwards knows what could not be read."""
 
-    folder: Path
-    unreadable: int = field(default=0, init=False)
+    log_dir: Path
+    unreadable_lines: int = field(default=0, init=False)
 
-    def answers(self, first: dt.date, last: dt.date) -> Iterator[Logged]:
+    def iter_orders(self, first: dt.date, last: dt.date) -> Iterator[LoggedOrder]:
         """Every answer of the files of those days (UTC), by file name and line. A folder that isn't there has none."""
-        if not self.folder.is_dir():
+        if not self.log_dir.is_dir():
             return
-        for path in sorted(self.folder.iterdir()):
-            named = _FILE.fullmatch(path.name)
-            if named is not None and first.isoformat() <= named[1] <= last.isoformat():
-                yield from self._of_file(path)
+        for path in sorted(self.log_dir.iterdir()):
+            match = _FILE_NAME.fullmatch(path.name)
+            if match is not None and first.isoformat() <= match[1] <= last.isoformat():
+                yield from self._iter_file(path)
 
-    def _of_file(self, path: Path) -> Iterator[Logged]:
+    def _iter_file(self, path: Path) -> Iterator[LoggedOrder]:
         with path.open("rb") as lines:
             for line in lines:
-                record = self._record(line)
+                record = self._decode(line)
                 if record is not None:
-                    yield from _answered(record)
+                    yield from _predicted_orders(record)
 
-    def _record(self, line: bytes) -> Record | None:
+    def _decode(self, line: bytes) -> LogRecord | None:
         try:
-            return msgspec.json.decode(line, type=Record)
+            return msgspec.json.decode(line, type=LogRecord)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            self.unreadable += 1
+            self.unreadable_lines += 1
             return None
 
 
-def _answered(record: Record) -> Iterator[Logged]:
-    body = record.answer
+def _predicted_orders(record: LogRecord) -> Iterator[LoggedOrder]:
+    body = record.response
     if body.predictions is not None:
-        answers = body.predictions
+        predictions = body.predictions
     else:
-        answers = [Answer(p50=seconds) for seconds in body.quantile or ()]
-    for order, answer in zip(record.orders, answers, strict=False):
-        if order is not None and answer.error is None and answer.p50 is not None:
-            yield Logged(record.time, record.bundle, order, answer)
+        predictions = [LogPrediction(p50=seconds) for seconds in body.quantile or ()]
+    for order, prediction in zip(record.orders, predictions, strict=False):
+        if order is not None and prediction.error is None and prediction.p50 is not None:
+            yield LoggedOrder(record.time, record.bundle, order, prediction)
 
 
-def as_text(name: str, cell: object) -> str | None:
+def to_text(name: str, value: object) -> str | None:
     """A logged cell as a file would hold it, None for what names nothing: text and numbers, of any spelling."""
-    if isinstance(cell, str):
-        return cell
-    if isinstance(cell, bool) or not isinstance(cell, int | float):
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if name == "order_acknowledged_at":
-        moment = epoch_microseconds(cell)
-        return None if moment is None else _instant(moment)
-    if isinstance(cell, float) and cell.is_integer() and abs(cell) < _WHOLE_FLOAT:
-        return str(int(cell))
-    return repr(cell)
+        epoch_us = parse_epoch(value)
+        return None if epoch_us is None else _format_utc(epoch_us)
+    if isinstance(value, float) and value.is_integer() and abs(value) < _MAX_EXACT_INTEGER:
+        return str(int(value))
+    return repr(value)
 
 
-def _instant(microseconds: int) -> str:
-    seconds, rest = divmod(microseconds, MICROSECONDS)
-    return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%dT%H:%M:%S}.{rest:06d}Z"
+def _format_utc(microseconds: int) -> str:
+    seconds, remainder = divmod(microseconds, MICROSECONDS)
+    return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%dT%H:%M:%S}.{remainder:06d}Z"

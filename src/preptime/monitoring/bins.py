@@ -10,66 +10,66 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_BINS = 10
+MAX_BINS = 10
 """Deciles of the reference; of categories the nine most frequent and the rest."""
 
-Named: TypeAlias = tuple[str, float | None, float | None]
+BinLabel: TypeAlias = tuple[str, float | None, float | None]
 """A bin: what it is called, and where it begins and ends, None where it has no end."""
 
 
 @dataclass(frozen=True, slots=True)
-class Binned:
+class BinnedDays:
     """Days of values, counted in bins of their own."""
 
     edges: NDArray[np.float64] | None
     """Of numbers, where one bin ends and the next begins; None for categories."""
-    table: NDArray[np.intp] | None
+    bin_of_code: NDArray[np.intp] | None
     """Of categories, the bin of each code; the last place serves the unknown, which is -1."""
-    names: tuple[Named, ...]
+    labels: tuple[BinLabel, ...]
     shares: NDArray[np.float64]
     """[days, bins]"""
     median: float
 
     @classmethod
-    def of(cls, days: Sequence[NDArray[np.floating]], words: tuple[str, ...] | None = None) -> Binned:
+    def from_days(cls, days: Sequence[NDArray[np.floating]], categories: tuple[str, ...] | None = None) -> BinnedDays:
         """Deciles of all the days together; of codes of `words` the most frequent and the rest."""
-        together = np.concatenate(days)
-        if words is None:
-            edges = np.unique(np.quantile(together, np.linspace(0, 1, MOST_BINS + 1)[1:-1])).astype(np.float64)
-            blank = cls(edges, None, _ranges(edges), np.empty((0, len(edges) + 1)), float(np.median(together)))
+        all_values = np.concatenate(days)
+        if categories is None:
+            edges = np.unique(np.quantile(all_values, np.linspace(0, 1, MAX_BINS + 1)[1:-1])).astype(np.float64)
+            empty = cls(edges, None, _range_labels(edges), np.empty((0, len(edges) + 1)), float(np.median(all_values)))
         else:
-            table, names = _categories(together, words)
-            blank = cls(None, table, names, np.empty((0, len(names))), float(np.median(together)))
-        return cls(blank.edges, blank.table, blank.names, blank.shares_of(days), blank.median)
+            bin_of_code, labels = _category_bins(all_values, categories)
+            empty = cls(None, bin_of_code, labels, np.empty((0, len(labels))), float(np.median(all_values)))
+        return cls(empty.edges, empty.bin_of_code, empty.labels, empty.shares_of(days), empty.median)
 
     def shares_of(self, days: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
         """[days, bins] of other days, in these bins."""
-        placed = (self._places(one) for one in days)
-        return np.array([np.bincount(one, minlength=len(self.names)) / max(len(one), 1) for one in placed])
+        bin_indices = (self._bin_indices(values) for values in days)
+        return np.array([np.bincount(values, minlength=len(self.labels)) / max(len(values), 1) for values in bin_indices])
 
-    def _places(self, values: NDArray[np.floating]) -> NDArray[np.intp]:
-        if self.table is not None:
-            return self.table[values.astype(np.intp)]
+    def _bin_indices(self, values: NDArray[np.floating]) -> NDArray[np.intp]:
+        if self.bin_of_code is not None:
+            return self.bin_of_code[values.astype(np.intp)]
         return np.searchsorted(np.empty(0) if self.edges is None else self.edges, values, side="right")
 
 
-def range_name(low: float | None, high: float | None) -> str:
+def range_label(low: float | None, high: float | None) -> str:
     """A range of numbers for people."""
     if low is None:
         return "all" if high is None else f"under {high:.4g}"
     return f"{low:.4g} or more" if high is None else f"{low:.4g} to {high:.4g}"
 
 
-def _ranges(edges: NDArray[np.float64]) -> tuple[Named, ...]:
+def _range_labels(edges: NDArray[np.float64]) -> tuple[BinLabel, ...]:
     ends = [None, *(float(edge) for edge in edges), None]
-    return tuple((range_name(low, high), low, high) for low, high in pairwise(ends))
+    return tuple((range_label(low, high), low, high) for low, high in pairwise(ends))
 
 
-def _categories(codes: NDArray[np.floating], words: tuple[str, ...]) -> tuple[NDArray[np.intp], tuple[Named, ...]]:
+def _category_bins(codes: NDArray[np.floating], categories: tuple[str, ...]) -> tuple[NDArray[np.intp], tuple[BinLabel, ...]]:
     """Where each code is counted (the last place serves the unknown, which is -1), and the names of the bins."""
-    counts = np.bincount(np.where(codes < 0, len(words), codes).astype(np.intp), minlength=len(words) + 1)
-    most = sorted(np.argsort(-counts[:-1], kind="stable")[: MOST_BINS - 1].tolist())
-    rest = len(most)
-    table = np.full(len(words) + 1, rest, np.intp)
-    table[most] = np.arange(rest)
-    return table, (*((words[code], None, None) for code in most), ("all others", None, None))
+    counts = np.bincount(np.where(codes < 0, len(categories), codes).astype(np.intp), minlength=len(categories) + 1)
+    most_frequent = sorted(np.argsort(-counts[:-1], kind="stable")[: MAX_BINS - 1].tolist())
+    other_bin = len(most_frequent)
+    bin_of_code = np.full(len(categories) + 1, other_bin, np.intp)
+    bin_of_code[most_frequent] = np.arange(other_bin)
+    return bin_of_code, (*((categories[code], None, None) for code in most_frequent), ("all others", None, None))

@@ -7,176 +7,176 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.domain.prediction import BASES
-from preptime.domain.verdict import Purpose, Reason, mask, rule
-from preptime.monitoring.answers import Answers as Read
-from preptime.monitoring.document import Answers, Basis, Bundle, Day, Days, LabelAudit, LabelReason
-from preptime.monitoring.figures import Grouped, Tallied
-from preptime.monitoring.joined import Joined
-from preptime.monitoring.outcomes import Known, date_of
+from preptime.domain.prediction import FALLBACK_LEVELS
+from preptime.domain.verdict import Purpose, ValidationReason, exclusion_mask, validation_rule
+from preptime.monitoring.answers import UniquePredictions as Read
+from preptime.monitoring.document import PredictionCounts, FallbackLevel, BundleMetrics, Day, DateRange, LabelAudit, LabelReason
+from preptime.monitoring.figures import GroupMetrics, OrderMetrics
+from preptime.monitoring.joined import JoinedOrders
+from preptime.monitoring.outcomes import AuditedOutcomes, to_date
 
-BASIS_NAMES: tuple[Basis, ...] = ("restaurant", "city_food", "food", "city", "global")
-"""`BASES`, as the document's type names them."""
+FALLBACK_LEVEL_NAMES: tuple[FallbackLevel, ...] = ("restaurant", "city_food", "food", "city", "global")
+"""`FALLBACK_LEVELS`, as the document's type names them."""
 
 
 @dataclass(frozen=True)
-class Counts:
-    """What is counted of each of D days from `first_day` on: [D] each, or [BASES, D]."""
+class DailyCounts:
+    """What is counted of each of D days from `first_day` on: [D] each, or [FALLBACK_LEVELS, D]."""
 
     first_day: int
     orders: NDArray[np.float64]
-    answered: NDArray[np.float64]
-    """Open ones included, as in `basis` and `open`."""
-    open: NDArray[np.float64]
-    unanswered: NDArray[np.float64]
-    basis: NDArray[np.float64]
-    unseen: NDArray[np.float64]
+    with_prediction: NDArray[np.float64]
+    """Open ones included, as in `fallback_level` and `open`."""
+    without_outcome: NDArray[np.float64]
+    without_prediction: NDArray[np.float64]
+    by_fallback_level: NDArray[np.float64]
+    unknown_restaurant: NDArray[np.float64]
     unknown_category: NDArray[np.float64]
     with_outcome: NDArray[np.float64]
     """Answered orders that have one."""
-    cities: NDArray[np.float64]
+    by_city: NDArray[np.float64]
     """[cities, D] orders, as the restaurants file codes them."""
     audited: NDArray[np.float64]
-    bad_labels: NDArray[np.float64]
+    invalid_labels: NDArray[np.float64]
 
     @classmethod
-    def of(cls, joined: Joined, known: Known, first_day: int, days: int) -> Counts:
+    def from_joined(cls, joined: JoinedOrders, outcomes: AuditedOutcomes, first_day: int, days: int) -> DailyCounts:
         """Count."""
         day = joined.outcomes.day - first_day
 
         def per_day(rows: NDArray[np.bool_]) -> NDArray[np.float64]:
             return np.bincount(day[rows], minlength=days).astype(np.float64)
 
-        open_day = joined.open["day"].to_numpy() - first_day
-        open_basis = joined.open["basis"].fill_null(-1).to_numpy()
-        opened = np.bincount(open_day, minlength=days).astype(np.float64)
-        with_outcome = per_day(joined.answered)
-        basis = np.stack(
+        open_day = joined.without_outcome["day"].to_numpy() - first_day
+        open_fallback_level = joined.without_outcome["fallback_level"].fill_null(-1).to_numpy()
+        without_outcome = np.bincount(open_day, minlength=days).astype(np.float64)
+        with_both = per_day(joined.has_prediction)
+        by_fallback_level = np.stack(
             [
-                per_day(joined.answered & (joined.basis == place))
-                + np.bincount(open_day[open_basis == place], minlength=days)
-                for place in range(len(BASES))
+                per_day(joined.has_prediction & (joined.fallback_level == level))
+                + np.bincount(open_day[open_fallback_level == level], minlength=days)
+                for level in range(len(FALLBACK_LEVELS))
             ]
         )
         city = joined.orders.city
-        cities = np.zeros((len(joined.directory.vocabularies.city), days))
-        np.add.at(cities, (city[city >= 0], day[city >= 0]), 1.0)
-        dated = known.audited_days >= first_day
-        audited_day = known.audited_days[dated] - first_day
-        bad = (known.audited_reasons[dated] & np.uint32(_BAD_LABELS)) != 0
-        unseen = (joined.outcomes.reasons & np.uint32(Reason.UNKNOWN_RESTAURANT.bit)) != 0
-        everything = np.ones(len(joined), np.bool_)
+        by_city = np.zeros((len(joined.restaurants.vocabularies.city), days))
+        np.add.at(by_city, (city[city >= 0], day[city >= 0]), 1.0)
+        in_range = outcomes.audited_days >= first_day
+        audited_day = outcomes.audited_days[in_range] - first_day
+        invalid = (outcomes.audited_reasons[in_range] & np.uint32(_INVALID_LABEL_MASK)) != 0
+        unknown_restaurant = (joined.outcomes.reasons & np.uint32(ValidationReason.UNKNOWN_RESTAURANT.bit)) != 0
+        all_rows = np.ones(len(joined), np.bool_)
         return cls(
             first_day=first_day,
-            orders=per_day(everything),
-            answered=with_outcome + opened,
-            open=opened,
-            unanswered=per_day(~joined.answered),
-            basis=basis,
-            unseen=per_day(unseen),
-            unknown_category=per_day(joined.answered & joined.unknown_category),
-            with_outcome=with_outcome,
-            cities=cities,
+            orders=per_day(all_rows),
+            answered=with_both + without_outcome,
+            open=without_outcome,
+            unanswered=per_day(~joined.has_prediction),
+            basis=by_fallback_level,
+            unseen=per_day(unknown_restaurant),
+            unknown_category=per_day(joined.has_prediction & joined.unknown_category),
+            with_outcome=with_both,
+            cities=by_city,
             audited=np.bincount(audited_day, minlength=days).astype(np.float64),
-            bad_labels=np.bincount(audited_day[bad], minlength=days).astype(np.float64),
+            bad_labels=np.bincount(audited_day[invalid], minlength=days).astype(np.float64),
         )
 
 
-_BAD_LABELS = sum(
+_INVALID_LABEL_MASK = sum(
     reason.bit
     for reason in (
-        Reason.READY_BEFORE_ACKNOWLEDGED,
-        Reason.LABEL_CONTRADICTS_TIMES,
-        Reason.LABEL_ZERO,
-        Reason.LABEL_UNDER_A_MINUTE,
-        Reason.LABEL_OVER_CAP,
+        ValidationReason.READY_BEFORE_ACKNOWLEDGED,
+        ValidationReason.LABEL_CONTRADICTS_TIMES,
+        ValidationReason.LABEL_ZERO,
+        ValidationReason.LABEL_UNDER_A_MINUTE,
+        ValidationReason.LABEL_OVER_CAP,
     )
 )
 
 
 def day_documents(
-    joined: Joined, counts: Counts, by_day: Grouped, ratio: NDArray[np.float64], window: range
+    joined: JoinedOrders, counts: DailyCounts, daily_metrics: GroupMetrics, ratio: NDArray[np.float64], window: range
 ) -> tuple[Day, ...]:
     """Every day of `window` (positions from the first day looked at) that has an order or an answer."""
     day = joined.outcomes.day - counts.first_day
-    open_day = joined.open["day"].to_numpy() - counts.first_day
-    found = []
-    for place in window:
-        if not counts.orders[place] and not counts.answered[place]:
+    open_day = joined.without_outcome["day"].to_numpy() - counts.first_day
+    documents = []
+    for index in window:
+        if not counts.orders[index] and not counts.with_prediction[index]:
             continue
-        mine, open_mine = joined.answered & (day == place), open_day == place
-        predicted = np.concatenate([joined.predicted[mine], joined.open["p50"].to_numpy()[open_mine]])
-        bundles = {joined.bundles[code] for code in np.unique(joined.bundle[mine])}
-        bundles |= set(joined.open["bundle"].filter(open_mine).to_list())
-        found.append(
+        on_day, open_on_day = joined.has_prediction & (day == index), open_day == index
+        predicted = np.concatenate([joined.predicted[on_day], joined.without_outcome["p50"].to_numpy()[open_on_day]])
+        bundles = {joined.bundle_ids[code] for code in np.unique(joined.bundle_code[on_day])}
+        bundles |= set(joined.without_outcome["bundle"].filter(open_on_day).to_list())
+        documents.append(
             Day(
-                date=date_of(counts.first_day + place),
-                answered=int(counts.answered[place]),
-                open=int(counts.open[place]),
-                orders=int(counts.orders[place]),
+                date=to_date(counts.first_day + index),
+                predictions=int(counts.with_prediction[index]),
+                without_outcome=int(counts.without_outcome[index]),
+                orders=int(counts.orders[index]),
                 bundles=tuple(sorted(bundles)),
-                basis={name: int(counts.basis[level, place]) for level, name in enumerate(BASIS_NAMES)},
-                unseen_restaurants=int(counts.unseen[place]),
-                unknown_categories=int(counts.unknown_category[place]),
+                by_fallback_level={name: int(counts.by_fallback_level[level, index]) for level, name in enumerate(FALLBACK_LEVEL_NAMES)},
+                unknown_restaurants=int(counts.unknown_restaurant[index]),
+                unknown_categories=int(counts.unknown_category[index]),
                 median_predicted_seconds=float(np.median(predicted)) if len(predicted) else None,
-                ratio=float(ratio[place]) if np.isfinite(ratio[place]) else None,
-                figures=by_day.figures(place),
+                actual_to_predicted_ratio=float(ratio[index]) if np.isfinite(ratio[index]) else None,
+                metrics=daily_metrics.metrics(index),
             )
         )
-    return tuple(found)
+    return tuple(documents)
 
 
-def bundle_documents(joined: Joined, tallied: Tallied, window: NDArray[np.bool_]) -> tuple[Bundle, ...]:
+def bundle_documents(joined: JoinedOrders, order_metrics: OrderMetrics, window: NDArray[np.bool_]) -> tuple[BundleMetrics, ...]:
     """Every bundle that answered an order of the window which has an outcome, by id."""
-    mine = joined.answered & window
-    grouped = tallied.by(np.where(mine, joined.bundle, -1), len(joined.bundles))
+    in_window = joined.has_prediction & window
+    grouped = order_metrics.group_by(np.where(in_window, joined.bundle_code, -1), len(joined.bundle_ids))
     days = joined.outcomes.day
     return tuple(
-        Bundle(
-            bundle=joined.bundles[code],
-            answered=int(rows.sum()),
-            days=Days(first=date_of(int(days[rows].min())), last=date_of(int(days[rows].max()))),
-            figures=grouped.figures(code),
+        BundleMetrics(
+            bundle=joined.bundle_ids[code],
+            orders=int(rows.sum()),
+            days=DateRange(first=to_date(int(days[rows].min())), last=to_date(int(days[rows].max()))),
+            metrics=grouped.metrics(code),
         )
-        for code in range(len(joined.bundles))
-        if (rows := mine & (joined.bundle == code)).any()
+        for code in range(len(joined.bundle_ids))
+        if (rows := in_window & (joined.bundle_code == code)).any()
     )
 
 
-def answer_counts(joined: Joined, read: Read, window: NDArray[np.bool_], first_day: int) -> Answers:
+def count_predictions(joined: JoinedOrders, predictions: Read, window: NDArray[np.bool_], first_day: int) -> PredictionCounts:
     """What was answered in the window, by whom, and what became of it."""
-    still_open = joined.open.filter(joined.open["day"] >= first_day)
-    answered = joined.answered & window
-    by_api = int((answered & joined.api).sum()) + int(still_open["api"].sum())
-    everything = int(answered.sum()) + len(still_open)
-    return Answers(
+    still_open = joined.without_outcome.filter(joined.without_outcome["day"] >= first_day)
+    with_prediction = joined.has_prediction & window
+    by_api = int((with_prediction & joined.from_api).sum()) + int(still_open["api"].sum())
+    total = int(with_prediction.sum()) + len(still_open)
+    return PredictionCounts(
         orders=int(window.sum()),
-        answered=int(answered.sum()),
-        unanswered=int((window & ~joined.answered).sum()),
-        open=len(still_open),
+        with_prediction=int(with_prediction.sum()),
+        without_prediction=int((window & ~joined.has_prediction).sum()),
+        without_outcome=len(still_open),
         evaluated=int((joined.evaluated & window).sum()),
-        from_batch=everything - by_api,
+        from_batch=total - by_api,
         from_api=by_api,
-        in_both=read.in_both,
-        repeated=read.repeated,
-        unreadable_lines=read.unreadable_lines,
-        unidentified=read.unidentified,
+        in_both=predictions.in_both,
+        duplicates=predictions.repeated,
+        unreadable_log_lines=predictions.unreadable_lines,
+        without_order_key=predictions.unidentified,
     )
 
 
-def label_audit(known: Known, first_day: int, last_day: int) -> LabelAudit:
+def label_audit(outcomes: AuditedOutcomes, first_day: int, last_day: int) -> LabelAudit:
     """Reasons of the rows of the window, those whose time cannot be read among them."""
-    within = (known.audited_days >= first_day) | (known.audited_days < 0)
-    reasons, latest = known.audited_reasons[within], known.audited_days[within] == last_day
-    found = []
-    for reason in Reason:
-        has = (reasons & np.uint32(reason.bit)) != 0
-        if has.any():
-            meaning = rule(reason).meaning
-            found.append(
+    within = (outcomes.audited_days >= first_day) | (outcomes.audited_days < 0)
+    reasons, on_last_day = outcomes.audited_reasons[within], outcomes.audited_days[within] == last_day
+    label_reasons = []
+    for reason in ValidationReason:
+        has_reason = (reasons & np.uint32(reason.bit)) != 0
+        if has_reason.any():
+            meaning = validation_rule(reason).description
+            label_reasons.append(
                 LabelReason(
-                    reason=str(reason), meaning=meaning, orders=int(has.sum()), latest=int((has & latest).sum())
+                    reason=str(reason), description=meaning, orders=int(has_reason.sum()), orders_on_last_day=int((has_reason & on_last_day).sum())
                 )
             )
-    evaluable = (reasons & np.uint32(mask(Purpose.EVALUATION))) == 0
-    return LabelAudit(rows=len(reasons), evaluable=int(evaluable.sum()), reasons=tuple(found))
+    evaluable = (reasons & np.uint32(exclusion_mask(Purpose.EVALUATION))) == 0
+    return LabelAudit(rows=len(reasons), evaluable=int(evaluable.sum()), reasons=tuple(label_reasons))

@@ -18,26 +18,26 @@ from preptime.evaluation.documents import QuantileScore, Segment
 FORMAT = 1
 """The format this code writes and reads."""
 
-State = Literal["quiet", "fired", "unknown"]
+RuleStatus = Literal["ok", "fired", "insufficient_data"]
 """quiet: looked at, nothing to say. fired: `alerts` has one of this rule. unknown: too little to judge by."""
 
-Kind = Literal["answers", "inputs", "data"]
+RuleKind = Literal["predictions", "inputs", "data"]
 """What a rule is about: answers against outcomes, what the models are given, what the data brings."""
 
-WatchedCut = Literal["overall", "city", "type_of_food"]
+DimensionName = Literal["overall", "city", "type_of_food"]
 """The parts of the orders whose ratio of actual to predicted is watched day by day."""
 
-Basis = Literal["restaurant", "city_food", "food", "city", "global"]
+FallbackLevel = Literal["restaurant", "city_food", "food", "city", "global"]
 
 
-class Days(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class DateRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A range of local days."""
 
     first: dt.date
     last: dt.date
 
 
-class Figures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class PredictionMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The answers of some days against what happened, as docs/metrics.md defines them; labels up to 3 h."""
 
     n: int
@@ -55,25 +55,25 @@ class Figures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """p10, p50, p80, p90: the share of outcomes at or under each, and its pinball loss in seconds."""
 
 
-class Promise(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class BacktestBaseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the backtest of the champion's training said: its figures on days its models had not seen."""
 
     bundle: str
     """The bundle that was trained: the champion, or the parent of a refresh."""
-    days: Days
-    figures: Figures
+    days: DateRange
+    metrics: PredictionMetrics
 
 
-class Answers(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class PredictionCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How many orders of the window were answered, by whom, and what became of them. Each order counts once."""
 
     orders: int
     """Orders in the table acknowledged in the window and ready before the morning of D, duplicates left out."""
-    answered: int
+    with_prediction: int
     """Of those, the ones that an answer was found for."""
-    unanswered: int
+    without_prediction: int
     """The others: an outcome without a prediction."""
-    open: int
+    without_outcome: int
     """Answers without an outcome as yet: not ready, ready later than this morning, or never delivered."""
     evaluated: int
     """Answered, with an outcome that may be evaluated."""
@@ -83,11 +83,11 @@ class Answers(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Those whose answer is the API's: where both answered an order, this is the one that counts."""
     in_both: int
     """Orders answered by both."""
-    repeated: int
+    duplicates: int
     """Answers to an order that had been answered the same way before: the first one counts."""
-    unreadable_lines: int
+    unreadable_log_lines: int
     """Lines of the API's log that hold no record, such as the half line of a killed process."""
-    unidentified: int
+    without_order_key: int
     """Answers to orders that nothing tells apart, so that no outcome can be found for them."""
 
 
@@ -95,53 +95,53 @@ class Day(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """One local day of acknowledgement."""
 
     date: dt.date
-    answered: int
+    predictions: int
     """Orders answered, with an outcome by now or without."""
-    open: int
+    without_outcome: int
     """Of those, without an outcome by now."""
     orders: int
     """Orders in the table that were ready before the morning of D."""
     bundles: tuple[str, ...]
     """Whose answers these are."""
-    basis: dict[Basis, int]
+    by_fallback_level: dict[FallbackLevel, int]
     """Orders answered, by the level of history behind the answer; every level is there."""
-    unseen_restaurants: int
+    unknown_restaurants: int
     """Orders of restaurants that the restaurants file doesn't have."""
     unknown_categories: int
     """Orders whose city or type of food the answering bundle didn't know."""
     median_predicted_seconds: float | None
-    ratio: float | None
+    actual_to_predicted_ratio: float | None
     """Typical actual ÷ predicted: 1.15 is food that takes 15 % longer than said. exp of the mean clipped log ratio."""
-    figures: Figures
+    metrics: PredictionMetrics
 
 
-class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class BundleMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One bundle that answered in the window."""
 
     bundle: str
-    answered: int
-    days: Days
+    orders: int
+    days: DateRange
     """First and last day with an answer of it."""
-    figures: Figures
+    metrics: PredictionMetrics
 
 
-class TrailDay(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class RatioDay(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One day of a trail."""
 
     date: dt.date
     n: int
     ratio: float
     """Typical actual ÷ predicted of the day."""
-    evidence: float
+    statistic: float
     """How sure it was on the morning after that day that the ratio had moved: standard errors beyond what is
     tolerated, above 0 slower, below 0 faster. At `Trail.threshold` it fires."""
     fired: bool
 
 
-class Trail(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How actual ÷ predicted of one part of the orders went, day by day: what the rules `slower` and `faster` watch."""
+class RatioSeries(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How actual ÷ predicted of one part of the orders went, day by day: what the rules `slower_than_predicted` and `faster_than_predicted` watch."""
 
-    segment: WatchedCut
+    segment: DimensionName
     value: str
     n: int
     """Orders in the window."""
@@ -152,7 +152,7 @@ class Trail(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     recent_days: int
     """How long that stretch is."""
     threshold: float
-    days: tuple[TrailDay, ...]
+    days: tuple[RatioDay, ...]
     """Days with an evaluated order."""
 
 
@@ -169,17 +169,17 @@ class Bin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     recent: float
 
 
-class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class FeatureDrift(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a feature, or the prediction (`predicted_seconds`), of the latest days differs from its reference."""
 
     name: str
     unit: str
     psi: float | None
     """Population stability index. By custom under 0.1 is the same, above 0.25 another population."""
-    p: float | None
+    p_value: float | None
     """Probability of such a difference between days, were nothing different: days are compared, not orders. Null for
     too few days."""
-    p_adjusted: float | None
+    adjusted_p_value: float | None
     """The same, after Holm, over all features that are tested."""
     tested: bool
     """Whether the rule `feature_drift` looks at it; a feature that grows with time by its nature is shown, not
@@ -193,27 +193,27 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class Drift(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the models are given lately, beside what they were trained on."""
 
-    reference: Days | None
+    reference: DateRange | None
     """The latest whole weeks of the training window of the models that answer; null when there is none."""
-    prediction_reference: Days | None
+    prediction_reference: DateRange | None
     """The prediction is compared with the answers of the whole weeks before; null when there is none."""
-    recent: Days | None
+    recent: DateRange | None
     reference_orders: int
     recent_orders: int
-    features: tuple[Feature, ...]
+    features: tuple[FeatureDrift, ...]
     """Every feature in the order of docs/features.md, then the prediction."""
-    why_not: str | None
+    unavailable_reason: str | None
     """Why there is nothing to compare, in a sentence."""
 
 
 class LabelReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How many orders carry one reason of docs/row-verdicts.md."""
+    """How many orders carry one reason of docs/validation-reasons.md."""
 
     reason: str
-    meaning: str
+    description: str
     orders: int
     """In the window."""
-    latest: int
+    orders_on_last_day: int
     """On its last day."""
 
 
@@ -235,88 +235,88 @@ class Alert(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """What part of the orders: `overall`, `city`, `type_of_food`, `feature`."""
     value: str
     """Which one: `London`; `all` for overall."""
-    found: float
+    observed: float
     """What was found, in the rule's unit."""
     threshold: float
     since: dt.date
     """The first day of what it is about."""
-    sentence: str
+    message: str
     """For people: what, where, since when, how much."""
 
 
-class RuleState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class RuleReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One declared rule, and how it stands this morning."""
 
     rule: str
-    kind: Kind
-    meaning: str
+    kind: RuleKind
+    description: str
     threshold: float
     unit: str
-    reason: str
+    threshold_reason: str
     """Why this threshold."""
-    false_alarms: str
+    false_alarm_rate: str
     """How often it fires without a cause, as measured."""
-    state: State
-    found: float | None
+    status: RuleStatus
+    observed: float | None
     """The value nearest to the threshold, or beyond it."""
-    sentence: str
+    message: str
 
 
-class Monitoring(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class MonitoringDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The document of one morning."""
 
     format: int = FORMAT
     date: dt.date
     """D: known is what was ready before its local midnight."""
-    window: Days
+    window: DateRange
     """The days looked at: `figures`, `segments` and `answers` are about these."""
-    verdict: tuple[str, ...]
+    headline: tuple[str, ...]
     """The whole in a few sentences; the first says whether anything fired."""
     champion: str | None
     """As of D; null when there was none."""
-    promise: Promise | None
+    backtest_baseline: BacktestBaseline | None
     alerts: tuple[Alert, ...]
     """What fired this morning; `monitor` ends with exit status 1 when there is one."""
-    rules: tuple[RuleState, ...]
+    rules: tuple[RuleReport, ...]
     """Every declared rule, fired or not."""
-    figures: Figures
-    recent: Figures
+    metrics: PredictionMetrics
+    recent_metrics: PredictionMetrics
     """The latest seven days of the window."""
-    recent_days: Days
-    answers: Answers
+    recent_days: DateRange
+    prediction_counts: PredictionCounts
     days: tuple[Day, ...]
     """Every day of the window that has an order or an answer, oldest first."""
-    bundles: tuple[Bundle, ...]
+    bundles: tuple[BundleMetrics, ...]
     segments: tuple[Segment, ...]
     """By city, type of food, hour, items and basis, as in a training's report; `lookup_mae` is null where a lookup is
     not known for all of a segment's orders."""
-    trails: tuple[Trail, ...]
+    ratio_series: tuple[RatioSeries, ...]
     """All orders, the largest cities and types of food, and everything that fired."""
     drift: Drift
-    labels: LabelAudit
+    label_audit: LabelAudit
 
 
-class _Head(msgspec.Struct):
+class _FormatHeader(msgspec.Struct):
     """All that is read before the format is known."""
 
     format: int
 
 
-def encode(document: Monitoring) -> bytes:
+def encode(document: MonitoringDocument) -> bytes:
     """`monitoring.json`: sorted, indented, ending in a newline."""
     return msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=1) + b"\n"
 
 
-def decode(raw: bytes, name: str = "monitoring.json") -> Monitoring:
+def decode(raw: bytes, name: str = "monitoring.json") -> MonitoringDocument:
     """Read `monitoring.json`; `name` is what an error calls it. Raises `DataError` for what is none of this format."""
     try:
-        found = msgspec.json.decode(raw, type=_Head).format
-        if found != FORMAT:
+        format_number = msgspec.json.decode(raw, type=_FormatHeader).format
+        if format_number != FORMAT:
             raise DataError(
-                f"{name} has format {found}; this preptime reads format {FORMAT}.",
+                f"{name} has format {format_number}; this preptime reads format {FORMAT}.",
                 "Run `preptime monitor` for that date again.",
             )
-        return msgspec.json.decode(raw, type=Monitoring)
+        return msgspec.json.decode(raw, type=MonitoringDocument)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataError(
             f"{name} cannot be read as a monitoring document: {error}.", "Run `preptime monitor` for that date again."

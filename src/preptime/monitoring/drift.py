@@ -18,38 +18,38 @@ from preptime.domain.verdict import Purpose
 from preptime.features.directory import Vocabularies
 from preptime.features.matrix import feature_matrix
 from preptime.features.spec import FEATURES, ORDER_FEATURES
-from preptime.monitoring.bins import Binned, range_name
-from preptime.monitoring.document import Bin, Days, Drift, Feature
-from preptime.monitoring.joined import Joined, recoded
-from preptime.monitoring.outcomes import date_of, day_number
-from preptime.monitoring.reference import MOST_WEEKS, WEEK, Reference, evenly
+from preptime.monitoring.bins import BinnedDays, range_label
+from preptime.monitoring.document import Bin, DateRange, Drift, FeatureDrift
+from preptime.monitoring.joined import JoinedOrders, recode_orders
+from preptime.monitoring.outcomes import to_date, to_day_number
+from preptime.monitoring.reference import MAX_WEEKS, DAYS_PER_WEEK, DriftReference, evenly_spaced
 from preptime.monitoring.rules import FEATURE_DRIFT
-from preptime.monitoring.statistics import holm, psi, welch
+from preptime.monitoring.statistics import holm_adjust, psi, welch_p_values
 
-PREDICTION = "predicted_seconds"
-LEAST_ORDERS_A_DAY = 30
+PREDICTION_FEATURE = "predicted_seconds"
+MIN_ORDERS_PER_DAY = 30
 """With fewer a day's shares are mostly chance."""
-P = 0.01
+P_VALUE_LIMIT = 0.01
 """A family of features that are all the same is called drifted on at most 1 of 100 independent mornings."""
 
-GROWING = ("restaurant_orders", "restaurant_first_lunch_second", "restaurant_first_dinner_second")
+TRENDING_FEATURES = ("restaurant_orders", "restaurant_first_lunch_second", "restaurant_first_dinner_second")
 """These change with time by what they are: a count of all orders so far, and the earliest moment so far."""
 WEEKDAY = "weekday"
 """Every week has seven days: with days weighing alike there is nothing to compare."""
-CATEGORIES = ("weekday", "city", "type_of_food")
+CATEGORICAL_FEATURES = ("weekday", "city", "type_of_food")
 
 
 @dataclass(frozen=True, slots=True)
-class _Compared:
+class _Comparison:
     """One feature's comparison, before it is seen beside the others."""
 
     psi: float
-    p: float
+    p_value: float
     bins: tuple[Bin, ...]
     medians: tuple[float, float]
 
 
-def no_drift(why: str) -> Drift:
+def drift_unavailable(reason: str) -> Drift:
     """Nothing to compare, and why."""
     return Drift(
         reference=None,
@@ -58,132 +58,132 @@ def no_drift(why: str) -> Drift:
         reference_orders=0,
         recent_orders=0,
         features=(),
-        why_not=why,
+        unavailable_reason=reason,
     )
 
 
-def drift(joined: Joined, reference: Reference | None, date: dt.date) -> Drift:
+def measure_drift(joined: JoinedOrders, reference: DriftReference | None, date: dt.date) -> Drift:
     """Every feature of the latest seven days against `reference`, and the answers against those of the weeks before."""
-    last = day_number(date) - 1
-    first = last - WEEK + 1
-    rows = joined.answered & joined.outcomes.kept(Purpose.FITTING)
+    last = to_day_number(date) - 1
+    first = last - DAYS_PER_WEEK + 1
+    rows = joined.has_prediction & joined.outcomes.usable_for(Purpose.FITTING)
     recent = _rows_of_days(joined, rows, range(first, last + 1))
-    if min(map(len, recent)) < LEAST_ORDERS_A_DAY:
-        return no_drift(f"One of the seven days before {date} has fewer than {LEAST_ORDERS_A_DAY} answered orders.")
-    compared = _compare_features(joined, reference, recent)
-    why_not = compared if isinstance(compared, str) else None
-    found = dict[str, _Compared]() if isinstance(compared, str) else compared
+    if min(map(len, recent)) < MIN_ORDERS_PER_DAY:
+        return drift_unavailable(f"One of the seven days before {date} has fewer than {MIN_ORDERS_PER_DAY} answered orders.")
+    result = _compare_features(joined, reference, recent)
+    unavailable_reason = result if isinstance(result, str) else None
+    comparisons = dict[str, _Comparison]() if isinstance(result, str) else result
     before = _days_before(joined, rows, first)
     if before:
-        old, new = ([np.log(np.maximum(joined.predicted[mine], 1.0)) for mine in side] for side in (before, recent))
-        found[PREDICTION] = _exponential(_compare(Binned.of(old), new))
-    usable = reference if why_not is None else None
-    answers = Days(first=date_of(first - len(before)), last=date_of(first - 1)) if before else None
+        reference_logs, recent_logs = ([np.log(np.maximum(joined.predicted[day_rows], 1.0)) for day_rows in side] for side in (before, recent))
+        comparisons[PREDICTION_FEATURE] = _from_log_seconds(_compare(BinnedDays.from_days(reference_logs), recent_logs))
+    usable = reference if unavailable_reason is None else None
+    prediction_reference = DateRange(first=to_date(first - len(before)), last=to_date(first - 1)) if before else None
     return Drift(
         reference=None if usable is None else usable.days,
-        prediction_reference=answers,
-        recent=Days(first=date_of(first), last=date_of(last)),
+        prediction_reference=prediction_reference,
+        recent=DateRange(first=to_date(first), last=to_date(last)),
         reference_orders=0 if usable is None else usable.orders,
         recent_orders=sum(map(len, recent)),
-        features=_beside_each_other(found, filled=usable is not None and usable.history_is_filled),
-        why_not=why_not,
+        features=_adjust_for_multiple_tests(comparisons, history_is_filled=usable is not None and usable.history_is_filled),
+        unavailable_reason=unavailable_reason,
     )
 
 
 def _compare_features(
-    joined: Joined, reference: Reference | None, recent: list[NDArray[np.intp]]
-) -> dict[str, _Compared] | str:
+    joined: JoinedOrders, reference: DriftReference | None, recent: list[NDArray[np.intp]]
+) -> dict[str, _Comparison] | str:
     """Every feature, or why they cannot be compared."""
     if reference is None:
         return "The training window of the models that answer has no whole week to compare with."
-    given = [_features(joined, rows[evenly(len(rows))], reference.vocabularies) for rows in recent]
-    matrices = [one for one in given if one is not None]
-    if len(matrices) < len(given):
+    daily_matrices = [_feature_matrix(joined, rows[evenly_spaced(len(rows))], reference.vocabularies) for rows in recent]
+    matrices = [matrix for matrix in daily_matrices if matrix is not None]
+    if len(matrices) < len(daily_matrices):
         return "Bundles that answered are no longer in the store, so what they were given is not known."
     return {
-        feature.name: _compare(reference.features[feature.name], [one[:, place] for one in matrices])
-        for place, feature in enumerate(FEATURES)
+        feature.name: _compare(reference.features[feature.name], [matrix[:, index] for matrix in matrices])
+        for index, feature in enumerate(FEATURES)
     }
 
 
-def _rows_of_days(joined: Joined, rows: NDArray[np.bool_], days: range) -> list[NDArray[np.intp]]:
+def _rows_of_days(joined: JoinedOrders, rows: NDArray[np.bool_], days: range) -> list[NDArray[np.intp]]:
     day = joined.outcomes.day
     return [np.flatnonzero(rows & (day == number)) for number in days]
 
 
-def _features(joined: Joined, rows: NDArray[np.intp], trained: Vocabularies) -> NDArray[np.float32] | None:
+def _feature_matrix(joined: JoinedOrders, rows: NDArray[np.intp], reference_vocabularies: Vocabularies) -> NDArray[np.float32] | None:
     """[n, F] what the models were given of these orders, categories as `trained` codes them; None when not known."""
-    orders, vocabularies = joined.orders.take(rows), joined.directory.vocabularies
-    places = [feature.name for feature in FEATURES]
+    orders, vocabularies = joined.orders.take(rows), joined.restaurants.vocabularies
+    feature_names = [feature.name for feature in FEATURES]
     matrix = np.empty((len(rows), len(FEATURES)), np.float32)
-    for code in np.unique(joined.bundle[rows]):
-        history = joined.histories.get(joined.bundles[code])
+    for code in np.unique(joined.bundle_code[rows]):
+        history = joined.histories.get(joined.bundle_ids[code])
         if history is None:
             return None
-        mine = joined.bundle[rows] == code
-        matrix[mine] = feature_matrix(recoded(orders.take(mine), vocabularies, history.vocabularies), history)
-    coded = recoded(orders, vocabularies, trained)
-    matrix[:, places.index("city")] = coded.city
-    matrix[:, places.index("type_of_food")] = coded.type_of_food
+        of_bundle = joined.bundle_code[rows] == code
+        matrix[of_bundle] = feature_matrix(recode_orders(orders.take(of_bundle), vocabularies, history.vocabularies), history)
+    coded = recode_orders(orders, vocabularies, reference_vocabularies)
+    matrix[:, feature_names.index("city")] = coded.city
+    matrix[:, feature_names.index("type_of_food")] = coded.type_of_food
     return matrix
 
 
-def _days_before(joined: Joined, rows: NDArray[np.bool_], end: int) -> list[NDArray[np.intp]]:
+def _days_before(joined: JoinedOrders, rows: NDArray[np.bool_], end: int) -> list[NDArray[np.intp]]:
     """The rows of each of the days before `end`, as many whole weeks as have orders enough on every day."""
-    found = list[NDArray[np.intp]]()
-    for week in range(1, MOST_WEEKS + 1):
-        start = end - week * WEEK
-        of_week = _rows_of_days(joined, rows, range(start, start + WEEK))
-        if min(map(len, of_week)) < LEAST_ORDERS_A_DAY:
+    day_rows = list[NDArray[np.intp]]()
+    for week in range(1, MAX_WEEKS + 1):
+        start = end - week * DAYS_PER_WEEK
+        of_week = _rows_of_days(joined, rows, range(start, start + DAYS_PER_WEEK))
+        if min(map(len, of_week)) < MIN_ORDERS_PER_DAY:
             break
-        found = of_week + found
-    return found
+        day_rows = of_week + day_rows
+    return day_rows
 
 
-def _compare(reference: Binned, recent: Sequence[NDArray[np.floating]]) -> _Compared:
+def _compare(reference: BinnedDays, recent: Sequence[NDArray[np.floating]]) -> _Comparison:
     """Days of values against the reference's days."""
     a, b = reference.shares, reference.shares_of(recent)
     shares = a.mean(axis=0), b.mean(axis=0)
-    p = float(min(1.0, welch(a, b).min() * len(reference.names)))
+    p_value = float(min(1.0, welch_p_values(a, b).min() * len(reference.labels)))
     bins = tuple(
-        Bin(label=label, low=low, high=high, reference=float(was), recent=float(now))
-        for (label, low, high), was, now in zip(reference.names, *shares, strict=True)
+        Bin(label=label, low=low, high=high, reference=float(reference_share), recent=float(recent_share))
+        for (label, low, high), reference_share, recent_share in zip(reference.labels, *shares, strict=True)
     )
-    return _Compared(psi(*shares), p, bins, (reference.median, float(np.median(np.concatenate(recent)))))
+    return _Comparison(psi(*shares), p_value, bins, (reference.median, float(np.median(np.concatenate(recent)))))
 
 
-def _exponential(compared: _Compared) -> _Compared:
+def _from_log_seconds(comparison: _Comparison) -> _Comparison:
     """A comparison of logarithms of seconds as one of seconds."""
 
     def seconds(value: float | None) -> float | None:
         return None if value is None else float(np.exp(value))
 
     bins = []
-    for one in compared.bins:
-        low, high = seconds(one.low), seconds(one.high)
-        bins.append(Bin(label=range_name(low, high), low=low, high=high, reference=one.reference, recent=one.recent))
-    was, now = (float(np.exp(value)) for value in compared.medians)
-    return _Compared(compared.psi, compared.p, tuple(bins), (was, now))
+    for bin_ in comparison.bins:
+        low, high = seconds(bin_.low), seconds(bin_.high)
+        bins.append(Bin(label=range_label(low, high), low=low, high=high, reference=bin_.reference, recent=bin_.recent))
+    reference_median, recent_median = (float(np.exp(value)) for value in comparison.medians)
+    return _Comparison(comparison.psi, comparison.p_value, tuple(bins), (reference_median, recent_median))
 
 
-def _beside_each_other(compared: dict[str, _Compared], *, filled: bool) -> tuple[Feature, ...]:
+def _adjust_for_multiple_tests(comparisons: dict[str, _Comparison], *, history_is_filled: bool) -> tuple[FeatureDrift, ...]:
     """Every feature; those that are tested share one probability of being wrong (Holm)."""
-    units = {feature.name: feature.unit for feature in FEATURES} | {PREDICTION: "s"}
-    always = {feature.name for feature in ORDER_FEATURES} | {PREDICTION}
-    tested = [name for name in compared if name not in (*GROWING, WEEKDAY) and (filled or name in always)]
-    adjusted = dict(zip(tested, holm(np.array([compared[name].p for name in tested])).tolist(), strict=True))
+    units = {feature.name: feature.unit for feature in FEATURES} | {PREDICTION_FEATURE: "s"}
+    always_tested = {feature.name for feature in ORDER_FEATURES} | {PREDICTION_FEATURE}
+    tested = [name for name in comparisons if name not in (*TRENDING_FEATURES, WEEKDAY) and (history_is_filled or name in always_tested)]
+    adjusted = dict(zip(tested, holm_adjust(np.array([comparisons[name].p_value for name in tested])).tolist(), strict=True))
     return tuple(
-        Feature(
+        FeatureDrift(
             name=name,
             unit=units[name],
-            psi=one.psi,
-            p=one.p,
-            p_adjusted=adjusted.get(name),
+            psi=comparison.psi,
+            p_value=comparison.p_value,
+            adjusted_p_value=adjusted.get(name),
             tested=name in adjusted,
-            drifted=name in adjusted and adjusted[name] <= P and one.psi >= FEATURE_DRIFT.threshold,
-            reference_median=None if name in CATEGORIES else one.medians[0],
-            recent_median=None if name in CATEGORIES else one.medians[1],
-            bins=one.bins,
+            drifted=name in adjusted and adjusted[name] <= P_VALUE_LIMIT and comparison.psi >= FEATURE_DRIFT.threshold,
+            reference_median=None if name in CATEGORICAL_FEATURES else comparison.medians[0],
+            recent_median=None if name in CATEGORICAL_FEATURES else comparison.medians[1],
+            bins=comparison.bins,
         )
-        for name, one in compared.items()
+        for name, comparison in comparisons.items()
     )

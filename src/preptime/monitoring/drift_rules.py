@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 from preptime.monitoring.document import Alert, Drift
-from preptime.monitoring.drift import PREDICTION
-from preptime.monitoring.rules import FEATURE_DRIFT, PREDICTION_DRIFT, Judged, Rule, unknown
+from preptime.monitoring.drift import PREDICTION_FEATURE
+from preptime.monitoring.rules import FEATURE_DRIFT, PREDICTION_DRIFT, RuleResult, Rule, insufficient_data
 
 
-def judge_drift(drifted: Drift) -> tuple[Judged, Judged]:
+def evaluate_drift(drift: Drift) -> tuple[RuleResult, RuleResult]:
     """`feature_drift` and `prediction_drift`."""
-    return _drifted(drifted, FEATURE_DRIFT), _drifted(drifted, PREDICTION_DRIFT)
+    return _evaluate_drift_rule(drift, FEATURE_DRIFT), _evaluate_drift_rule(drift, PREDICTION_DRIFT)
 
 
-def _drifted(drifted: Drift, rule: Rule) -> Judged:
-    mine = [one for one in drifted.features if (one.name == PREDICTION) == (rule is PREDICTION_DRIFT)]
-    tested = [one for one in mine if one.tested and one.psi is not None]
-    if not tested or drifted.recent is None:
-        return unknown(rule, drifted.why_not or "Too few whole weeks have been answered.")
+def _evaluate_drift_rule(drift: Drift, rule: Rule) -> RuleResult:
+    candidates = [feature for feature in drift.features if (feature.name == PREDICTION_FEATURE) == (rule is PREDICTION_DRIFT)]
+    tested = [feature for feature in candidates if feature.tested and feature.psi is not None]
+    if not tested or drift.recent is None:
+        return insufficient_data(rule, drift.unavailable_reason or "Too few whole weeks have been answered.")
     alerts = tuple(
         Alert(
             rule=rule.name,
             segment="feature",
-            value=one.name,
-            found=one.psi or 0.0,
+            value=feature.name,
+            observed=feature.psi or 0.0,
             threshold=rule.threshold,
-            since=drifted.recent.first,
-            sentence=f"{one.name} differs from its reference: PSI {one.psi:.2f} in the week to {drifted.recent.last}.",
+            since=drift.recent.first,
+            message=f"{feature.name} differs from its reference: PSI {feature.psi:.2f} in the week to {drift.recent.last}.",
         )
-        for one in sorted(tested, key=lambda one: -(one.psi or 0.0))
-        if one.drifted
+        for feature in sorted(tested, key=lambda feature: -(feature.psi or 0.0))
+        if feature.drifted
     )
-    largest = max(tested, key=lambda one: one.psi or 0.0)
+    largest = max(tested, key=lambda feature: feature.psi or 0.0)
     if alerts:
-        return Judged(rule, alerts[0].found, alerts[0].sentence, alerts)
-    return Judged(
-        rule, largest.psi, f"The largest is {largest.name}: PSI {largest.psi:.3f}, p {largest.p_adjusted:.2g}."
+        return RuleResult(rule, alerts[0].observed, alerts[0].message, alerts)
+    return RuleResult(
+        rule, largest.psi, f"The largest is {largest.name}: PSI {largest.psi:.3f}, p {largest.adjusted_p_value:.2g}."
     )

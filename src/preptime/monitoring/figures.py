@@ -10,16 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.domain.prediction import LEVELS
+from preptime.domain.prediction import QUANTILE_LEVELS
 from preptime.evaluation.documents import QuantileScore, Segment
 from preptime.evaluation.metrics import FIVE_MINUTES_SECONDS
-from preptime.evaluation.segments import SEGMENTS
-from preptime.monitoring.document import Figures
-from preptime.monitoring.joined import Joined
+from preptime.evaluation.segments import DIMENSIONS
+from preptime.monitoring.document import PredictionMetrics
+from preptime.monitoring.joined import JoinedOrders
 
 
 @dataclass(frozen=True)
-class Tallied:
+class OrderMetrics:
     """What each of M evaluated orders adds to its group's figures."""
 
     rows: NDArray[np.intp]
@@ -29,52 +29,52 @@ class Tallied:
     and nothing to its count."""
 
     @classmethod
-    def of(cls, joined: Joined) -> Tallied:
+    def from_joined(cls, joined: JoinedOrders) -> OrderMetrics:
         """The evaluated orders."""
         rows = np.flatnonzero(joined.evaluated)
         actual, quantiles, lookup = joined.actual[rows], joined.quantiles[rows], joined.lookup[rows]
         error: NDArray[np.float64] = joined.predicted[rows] - actual
-        told = ~np.isnan(quantiles).any(axis=1)
-        known = ~np.isnan(lookup)
-        inside = told & (quantiles[:, 0] <= actual) & (actual <= quantiles[:, -1])
+        has_interval = ~np.isnan(quantiles).any(axis=1)
+        has_lookup = ~np.isnan(lookup)
+        in_interval = has_interval & (quantiles[:, 0] <= actual) & (actual <= quantiles[:, -1])
         columns: dict[str, NDArray[np.float64]] = {
             "n": np.ones(len(rows)),
             "mae": np.abs(error),
             "bias": error,
-            "within": _counted(np.abs(error) <= FIVE_MINUTES_SECONDS),
-            "told": _counted(told),
-            "inside": _counted(inside),
-            "known": _counted(known),
-            "lookup": np.where(known, np.abs(lookup - actual), 0.0),
+            "within_5_min": _as_counts(np.abs(error) <= FIVE_MINUTES_SECONDS),
+            "has_interval": _as_counts(has_interval),
+            "in_interval": _as_counts(in_interval),
+            "has_lookup": _as_counts(has_lookup),
+            "lookup_error": np.where(has_lookup, np.abs(lookup - actual), 0.0),
         }
-        for place, p in enumerate(LEVELS):
-            missing = actual - quantiles[:, place]
-            columns[f"under {p}"] = _counted(told & (missing <= 0))
-            columns[f"pinball {p}"] = np.where(told, np.maximum(p * missing, (p - 1.0) * missing), 0.0)
+        for index, p in enumerate(QUANTILE_LEVELS):
+            residual = actual - quantiles[:, index]
+            columns[f"under {p}"] = _as_counts(has_interval & (residual <= 0))
+            columns[f"pinball {p}"] = np.where(has_interval, np.maximum(p * residual, (p - 1.0) * residual), 0.0)
         return cls(rows, columns)
 
-    def by(self, group: NDArray[np.integer], groups: int) -> Grouped:
+    def group_by(self, group: NDArray[np.integer], n_groups: int) -> GroupMetrics:
         """Added up: `group` is each joined order's, from 0 to `groups` - 1; below 0 it is left out."""
-        mine = np.asarray(group)[self.rows]
-        kept = mine >= 0
-        return Grouped(
+        row_groups = np.asarray(group)[self.rows]
+        kept = row_groups >= 0
+        return GroupMetrics(
             {
-                name: np.bincount(mine[kept], weights=values[kept], minlength=groups).astype(np.float64)
+                name: np.bincount(row_groups[kept], weights=values[kept], minlength=n_groups).astype(np.float64)
                 for name, values in self.columns.items()
             }
         )
 
-    def whole(self, rows: NDArray[np.bool_]) -> Figures:
+    def total(self, rows: NDArray[np.bool_]) -> PredictionMetrics:
         """The figures of the joined orders under a mask."""
-        return self.by(np.where(rows, 0, -1), 1).figures(0)
+        return self.group_by(np.where(rows, 0, -1), 1).metrics(0)
 
 
-def _counted(rows: NDArray[np.bool_] | np.bool_) -> NDArray[np.float64]:
+def _as_counts(rows: NDArray[np.bool_] | np.bool_) -> NDArray[np.float64]:
     return np.asarray(rows, np.float64)
 
 
 @dataclass(frozen=True, slots=True)
-class Grouped:
+class GroupMetrics:
     """Sums by group."""
 
     sums: dict[str, NDArray[np.float64]]
@@ -92,45 +92,45 @@ class Grouped:
         """Share at or under, and pinball loss, of each quantile."""
         return tuple(
             QuantileScore(
-                p=p, coverage=self.mean(f"under {p}", group, "told"), pinball=self.mean(f"pinball {p}", group, "told")
+                p=p, coverage=self.mean(f"under {p}", group, "has_interval"), pinball=self.mean(f"pinball {p}", group, "has_interval")
             )
-            for p in LEVELS
+            for p in QUANTILE_LEVELS
         )
 
-    def figures(self, group: int) -> Figures:
+    def metrics(self, group: int) -> PredictionMetrics:
         """All of a group's."""
-        return Figures(
+        return PredictionMetrics(
             n=self.count(group),
             mae=self.mean("mae", group),
             bias=self.mean("bias", group),
-            within_5_min=self.mean("within", group),
-            coverage=self.mean("inside", group, "told"),
-            lookup_mae=self.mean("lookup", group, "known"),
-            lookup_n=self.count(group, "known"),
+            within_5_min=self.mean("within_5_min", group),
+            coverage=self.mean("in_interval", group, "has_interval"),
+            lookup_mae=self.mean("lookup_error", group, "has_lookup"),
+            lookup_n=self.count(group, "has_lookup"),
             quantiles=self.quantiles(group),
         )
 
 
-def segments(joined: Joined, tallied: Tallied, rows: NDArray[np.bool_]) -> tuple[Segment, ...]:
+def segment_metrics(joined: JoinedOrders, order_metrics: OrderMetrics, rows: NDArray[np.bool_]) -> tuple[Segment, ...]:
     """Every cut of the evaluated orders under a mask; segments without an order are left out."""
-    found = []
-    for definition in SEGMENTS:
-        cut = definition.cut(joined.columns)
-        grouped = tallied.by(np.where(rows, cut.codes, -1), len(cut.values))
-        for place, value in enumerate(cut.values):
-            if n := grouped.count(place):
-                whole = grouped.count(place, "known") == n
-                found.append(
+    results = []
+    for definition in DIMENSIONS:
+        segmentation = definition.split(joined.segment_columns)
+        grouped = order_metrics.group_by(np.where(rows, segmentation.codes, -1), len(segmentation.values))
+        for code, value in enumerate(segmentation.values):
+            if n := grouped.count(code):
+                all_have_lookup = grouped.count(code, "has_lookup") == n
+                results.append(
                     Segment(
                         segment=definition.name,
                         value=value,
                         n=n,
-                        mae=grouped.mean("mae", place),
-                        bias=grouped.mean("bias", place),
-                        within_5_min=grouped.mean("within", place),
-                        coverage=grouped.mean("inside", place, "told"),
-                        lookup_mae=grouped.mean("lookup", place) if whole else None,
-                        quantiles=grouped.quantiles(place),
+                        mae=grouped.mean("mae", code),
+                        bias=grouped.mean("bias", code),
+                        within_5_min=grouped.mean("within_5_min", code),
+                        coverage=grouped.mean("in_interval", code, "has_interval"),
+                        lookup_mae=grouped.mean("lookup_error", code) if all_have_lookup else None,
+                        quantiles=grouped.quantiles(code),
                     )
                 )
-    return tuple(found)
+    return tuple(results)

@@ -10,41 +10,41 @@ import polars as pl
 from numpy.typing import NDArray
 
 from preptime.domain.order import OrderColumns
-from preptime.domain.prediction import BASES, LEVELS
+from preptime.domain.prediction import FALLBACK_LEVELS, QUANTILE_LEVELS
 from preptime.evaluation.segments import SegmentColumns
-from preptime.features.directory import Directory, Vocabularies, recode
+from preptime.features.directory import RestaurantIndex, Vocabularies, recode
 from preptime.features.history import History
-from preptime.monitoring.answers import NO_BASIS, QUANTILE_COLUMNS, Answers, bundle_codes
+from preptime.monitoring.answers import NO_FALLBACK_LEVEL, QUANTILE_COLUMNS, UniquePredictions, bundle_codes
 from preptime.monitoring.outcomes import Outcomes
-from preptime.monitoring.sources import Sources
+from preptime.monitoring.sources import BundleSource
 
 NO_BUNDLE = -1
 
 
 @dataclass(frozen=True)
-class Joined:
+class JoinedOrders:
     """Everything known of the days looked at. N are the outcomes, answered or not, in their own order."""
 
-    directory: Directory
+    restaurants: RestaurantIndex
     outcomes: Outcomes
-    answered: NDArray[np.bool_]
+    has_prediction: NDArray[np.bool_]
     """[N]"""
     quantiles: NDArray[np.float64]
-    """[N, 4] seconds in the order of `LEVELS`; NaN where not answered, or not told."""
-    basis: NDArray[np.int8]
-    """[N] positions in `BASES`; of an answer that doesn't say, its bundle's."""
-    bundle: NDArray[np.int64]
+    """[N, 4] seconds in the order of `QUANTILE_LEVELS`; NaN where not answered, or not told."""
+    fallback_level: NDArray[np.int8]
+    """[N] positions in `FALLBACK_LEVELS`; of an answer that doesn't say, its bundle's."""
+    bundle_code: NDArray[np.int64]
     """[N] positions in `bundles`, `NO_BUNDLE` where not answered."""
-    bundles: tuple[str, ...]
-    api: NDArray[np.bool_]
+    bundle_ids: tuple[str, ...]
+    from_api: NDArray[np.bool_]
     """[N] answered by the API."""
     lookup: NDArray[np.float64]
     """[N] seconds: the restaurant lookup of the answering bundle's history, the one of that morning; NaN where that
     is not known any more."""
     unknown_category: NDArray[np.bool_]
     """[N] the answering bundle did not know the order's city or type of food."""
-    open: pl.DataFrame
-    """The answers without an outcome: `day`, `basis`, `bundle`, `api`, `p50`."""
+    without_outcome: pl.DataFrame
+    """The answers without an outcome: `day`, `fallback_level`, `bundle`, `api`, `p50`."""
     histories: dict[str, History]
     """Of the answering bundles, those that are still there."""
 
@@ -54,7 +54,7 @@ class Joined:
     @cached_property
     def evaluated(self) -> NDArray[np.bool_]:
         """[N] answered, and the outcome may be evaluated."""
-        return self.answered & self.outcomes.evaluable
+        return self.has_prediction & self.outcomes.is_evaluable
 
     @property
     def actual(self) -> NDArray[np.float64]:
@@ -64,7 +64,7 @@ class Joined:
     @property
     def predicted(self) -> NDArray[np.float64]:
         """[N] the default answers, seconds."""
-        return self.quantiles[:, LEVELS.index(0.5)]
+        return self.quantiles[:, QUANTILE_LEVELS.index(0.5)]
 
     @property
     def orders(self) -> OrderColumns:
@@ -72,72 +72,72 @@ class Joined:
         return self.outcomes.completed.orders
 
     @cached_property
-    def columns(self) -> SegmentColumns:
+    def segment_columns(self) -> SegmentColumns:
         """[N] what segments are cut by."""
-        return SegmentColumns.of(self.orders, self.directory.vocabularies, self.basis)
+        return SegmentColumns.from_orders(self.orders, self.restaurants.vocabularies, self.fallback_level)
 
 
-def join(outcomes: Outcomes, answers: Answers, directory: Directory, sources: Sources) -> Joined:
+def join(outcomes: Outcomes, predictions: UniquePredictions, restaurants: RestaurantIndex, bundle_source: BundleSource) -> JoinedOrders:
     """Every outcome with its answer, and the answers that are left."""
-    codes, bundles = bundle_codes(answers.frame)
-    frame = answers.frame.with_columns(code=pl.Series(codes, dtype=pl.Int64))
-    rows = pl.DataFrame({"key": outcomes.key}).with_row_index("row")
-    found = rows.join(frame.drop("day"), on="key", how="left", maintain_order="left")
-    answered = found["code"].is_not_null().to_numpy()
-    bundle = found["code"].fill_null(NO_BUNDLE).to_numpy()
-    histories = {one: history for one in bundles if (history := sources.history(one)) is not None}
-    known = _Known.of(
-        outcomes.completed.orders, directory.vocabularies, bundle, [histories.get(one) for one in bundles]
+    codes, bundle_ids = bundle_codes(predictions.frame)
+    frame = predictions.frame.with_columns(code=pl.Series(codes, dtype=pl.Int64))
+    rows = pl.DataFrame({"key": outcomes.key_hash}).with_row_index("row")
+    matched = rows.join(frame.drop("day"), on="key", how="left", maintain_order="left")
+    has_prediction = matched["code"].is_not_null().to_numpy()
+    bundle_code = matched["code"].fill_null(NO_BUNDLE).to_numpy()
+    histories = {bundle_id: history for bundle_id in bundle_ids if (history := bundle_source.history(bundle_id)) is not None}
+    lookups = _HistoryLookups.from_histories(
+        outcomes.completed.orders, restaurants.vocabularies, bundle_code, [histories.get(bundle_id) for bundle_id in bundle_ids]
     )
-    told = found["basis"].fill_null(NO_BASIS).to_numpy()
-    left = frame.join(rows, on="key", how="anti")
-    return Joined(
-        directory=directory,
+    fallback_level = matched["fallback_level"].fill_null(NO_FALLBACK_LEVEL).to_numpy()
+    unmatched = frame.join(rows, on="key", how="anti")
+    return JoinedOrders(
+        restaurants=restaurants,
         outcomes=outcomes,
-        answered=answered,
-        quantiles=np.column_stack([found[name].fill_null(np.nan).to_numpy() for name in QUANTILE_COLUMNS]),
-        basis=np.where(told == NO_BASIS, known.basis, told).astype(np.int8),
-        bundle=bundle,
-        bundles=bundles,
-        api=found["api"].fill_null(value=False).to_numpy(),
-        lookup=known.lookup,
-        unknown_category=known.unknown_category,
-        open=left.select("day", "basis", "bundle", "api", pl.col(QUANTILE_COLUMNS[1]).alias("p50")).sort(pl.all()),
+        has_prediction=has_prediction,
+        quantiles=np.column_stack([matched[name].fill_null(np.nan).to_numpy() for name in QUANTILE_COLUMNS]),
+        fallback_level=np.where(fallback_level == NO_FALLBACK_LEVEL, lookups.fallback_level, fallback_level).astype(np.int8),
+        bundle_code=bundle_code,
+        bundle_ids=bundle_ids,
+        from_api=matched["api"].fill_null(value=False).to_numpy(),
+        lookup=lookups.lookup,
+        unknown_category=lookups.unknown_category,
+        without_outcome=unmatched.select("day", "fallback_level", "bundle", "api", pl.col(QUANTILE_COLUMNS[1]).alias("p50")).sort(pl.all()),
         histories=histories,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _HistoryLookups:
     """What the answering bundles knew of [N] orders."""
 
     lookup: NDArray[np.float64]
-    basis: NDArray[np.int8]
+    fallback_level: NDArray[np.int8]
     unknown_category: NDArray[np.bool_]
 
     @classmethod
-    def of(
+    def from_histories(
         cls,
         orders: OrderColumns,
         vocabularies: Vocabularies,
-        bundle: NDArray[np.int64],
+        bundle_code: NDArray[np.int64],
         histories: list[History | None],
-    ) -> _Known:
+    ) -> _HistoryLookups:
         size = len(orders)
         lookup = np.full(size, np.nan)
-        basis = np.full(size, BASES.index("global"), np.int8)
-        unknown = np.zeros(size, np.bool_)
+        fallback_level = np.full(size, FALLBACK_LEVELS.index("global"), np.int8)
+        unknown_category = np.zeros(size, np.bool_)
         for code, history in enumerate(histories):
-            rows = np.flatnonzero(bundle == code)
+            rows = np.flatnonzero(bundle_code == code)
             if history is not None and len(rows):
-                asked = recoded(orders.take(rows), vocabularies, history.vocabularies)
-                lookup[rows] = history.lookup(asked)
-                basis[rows] = history.basis_of(asked)
-                unknown[rows] = (asked.city < 0) | (asked.type_of_food < 0)
-        return cls(lookup, basis, unknown)
+                bundle_orders = recode_orders(orders.take(rows), vocabularies, history.vocabularies)
+                lookup[rows] = history.lookup(bundle_orders)
+                fallback_level[rows] = history.fallback_level_for(bundle_orders)
+                unknown_category[rows] = (bundle_orders.city < 0) | (bundle_orders.type_of_food < 0)
+        return cls(lookup, fallback_level, unknown_category)
 
 
-def recoded(orders: OrderColumns, mine: Vocabularies, theirs: Vocabularies) -> OrderColumns:
+def recode_orders(orders: OrderColumns, source: Vocabularies, target: Vocabularies) -> OrderColumns:
     """The orders with categories as other vocabularies code them."""
     return OrderColumns(
         orders.acknowledged_at,
@@ -145,7 +145,7 @@ def recoded(orders: OrderColumns, mine: Vocabularies, theirs: Vocabularies) -> O
         orders.order_value_gbp,
         orders.number_of_items,
         *(
-            recode(getattr(orders, name), getattr(mine, name), getattr(theirs, name))
+            recode(getattr(orders, name), getattr(source, name), getattr(target, name))
             for name in ("country", "city", "type_of_food")
         ),
     )

@@ -9,186 +9,186 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.features.directory import Directory
+from preptime.features.directory import RestaurantIndex
 from preptime.monitoring import days as counted
-from preptime.monitoring.answers import Answers, read_answers
-from preptime.monitoring.day_rules import Share, judge_share, judge_volume
-from preptime.monitoring.document import Days, Drift, Monitoring, Promise
-from preptime.monitoring.drift import drift, no_drift
-from preptime.monitoring.drift_rules import judge_drift
-from preptime.monitoring.figure_rules import judge_figures
-from preptime.monitoring.figures import Grouped, Tallied, segments
-from preptime.monitoring.joined import Joined, join
-from preptime.monitoring.outcomes import Known, day_number, read_outcomes
-from preptime.monitoring.promise import promised, trained_behind
-from preptime.monitoring.reference import References
+from preptime.monitoring.answers import UniquePredictions, read_predictions
+from preptime.monitoring.day_rules import DailyShare, evaluate_share, evaluate_volume
+from preptime.monitoring.document import DateRange, Drift, MonitoringDocument, BacktestBaseline
+from preptime.monitoring.drift import measure_drift, drift_unavailable
+from preptime.monitoring.drift_rules import evaluate_drift
+from preptime.monitoring.figure_rules import evaluate_metrics
+from preptime.monitoring.figures import GroupMetrics, OrderMetrics, segment_metrics
+from preptime.monitoring.joined import JoinedOrders, join
+from preptime.monitoring.outcomes import AuditedOutcomes, to_day_number, read_outcomes
+from preptime.monitoring.promise import backtest_baseline, training_behind_predictions
+from preptime.monitoring.reference import ReferenceCache
 from preptime.monitoring.rules import (
-    DEGRADED,
-    LABELS,
-    OUTCOMES_MISSING,
+    FALLBACK_RATE,
+    INVALID_LABELS,
+    MISSING_OUTCOMES,
     RULES,
-    UNANSWERED,
+    MISSING_PREDICTIONS,
     UNKNOWN_CATEGORIES,
-    UNSEEN,
-    Judged,
+    UNKNOWN_RESTAURANTS,
+    RuleResult,
 )
-from preptime.monitoring.sources import Sources
-from preptime.monitoring.trails import Shifts, judge_shifts, trails, watch_shifts
-from preptime.monitoring.words import Week, verdict
-from preptime.tables.results import Results
-from preptime.tables.table import Table
+from preptime.monitoring.sources import BundleSource
+from preptime.monitoring.trails import ShiftScan, evaluate_shifts, build_ratio_series, scan_shifts
+from preptime.monitoring.words import RecentWeek, headline
+from preptime.tables.results import ResultsFolder
+from preptime.tables.table import DataSource
 
 WINDOW_DAYS = 28
 """Days that figures, segments and counts are about, redone every morning since outcomes come late."""
-LOOKED_AT_DAYS = 42
+READ_DAYS = 42
 """Days that are read: a morning four weeks into them still has its past to be compared with."""
 RECENT_DAYS = 7
 ONE_DAY = dt.timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Watch:
+class MonitoringInputs:
     """Where everything is that a morning is a function of."""
 
-    orders: Table
-    directory: Directory
-    results: Results
-    sources: Sources
-    log: Path | None = None
+    orders: DataSource
+    restaurants: RestaurantIndex
+    results: ResultsFolder
+    bundle_source: BundleSource
+    log_dir: Path | None = None
     """The folder of the API's prediction log; None when there is none."""
-    references: References = field(default_factory=References)
+    references: ReferenceCache = field(default_factory=ReferenceCache)
 
 
 @dataclass(frozen=True)
-class _Morning:
+class _Analysis:
     """Everything that was looked at."""
 
     date: dt.date
     champion: str | None
-    known: Known
-    read: Answers
-    joined: Joined
-    promise: Promise | None
-    tallied: Tallied
-    by_day: Grouped
-    counts: counted.Counts
-    shifts: Shifts
+    audited: AuditedOutcomes
+    predictions: UniquePredictions
+    joined: JoinedOrders
+    baseline: BacktestBaseline | None
+    order_metrics: OrderMetrics
+    daily_metrics: GroupMetrics
+    counts: counted.DailyCounts
+    shifts: ShiftScan
     drift: Drift
 
     @property
-    def window(self) -> Days:
+    def window(self) -> DateRange:
         """The days that figures are about."""
         return _days_before(self.date, WINDOW_DAYS)
 
-    def within(self, days: int) -> NDArray[np.bool_]:
+    def in_last_days(self, days: int) -> NDArray[np.bool_]:
         """[N] which outcomes are of the last `days` days."""
-        within: NDArray[np.bool_] = self.joined.outcomes.day >= day_number(self.date) - days
+        within: NDArray[np.bool_] = self.joined.outcomes.day >= to_day_number(self.date) - days
         return within
 
 
-def monitor(watch: Watch, date: dt.date) -> Monitoring:
+def monitor_day(inputs: MonitoringInputs, date: dt.date) -> MonitoringDocument:
     """What was known on the morning of `date`. Writes nothing.
 
-    Raises `DataError` for orders or results that cannot be read, `RefusedBundleError` for a damaged bundle.
+    Raises `DataError` for orders or results that cannot be read, `BundleVerificationError` for a damaged bundle.
     """
-    morning = _look(watch, date)
-    return _document(morning, _judge(morning))
+    analysis = _analyze(inputs, date)
+    return _build_document(analysis, _evaluate_rules(analysis))
 
 
-def _days_before(date: dt.date, days: int) -> Days:
-    return Days(first=date - days * ONE_DAY, last=date - ONE_DAY)
+def _days_before(date: dt.date, days: int) -> DateRange:
+    return DateRange(first=date - days * ONE_DAY, last=date - ONE_DAY)
 
 
-def _look(watch: Watch, date: dt.date) -> _Morning:
-    looked_at, window = _days_before(date, LOOKED_AT_DAYS), _days_before(date, WINDOW_DAYS)
-    known = read_outcomes(watch.orders, watch.directory, date, looked_at.first)
-    read = read_answers(watch.results, watch.log, watch.directory, looked_at, counted_from=window.first)
-    joined = join(known.outcomes, read, watch.directory, watch.sources)
-    trained = trained_behind(joined, watch.sources, date)
-    if joined.answered.any():
-        reference = None if trained is None else watch.references.of(trained, watch.orders, watch.directory)
-        drifted = drift(joined, reference, date)
+def _analyze(inputs: MonitoringInputs, date: dt.date) -> _Analysis:
+    read_range, window = _days_before(date, READ_DAYS), _days_before(date, WINDOW_DAYS)
+    audited = read_outcomes(inputs.orders, inputs.restaurants, date, read_range.first)
+    predictions = read_predictions(inputs.results, inputs.log_dir, inputs.restaurants, read_range, count_from=window.first)
+    joined = join(audited.outcomes, predictions, inputs.restaurants, inputs.bundle_source)
+    manifest = training_behind_predictions(joined, inputs.bundle_source, date)
+    if joined.has_prediction.any():
+        reference = None if manifest is None else inputs.references.get(manifest, inputs.orders, inputs.restaurants)
+        drift_result = measure_drift(joined, reference, date)
     else:
-        drifted = no_drift("Nothing was answered in the days looked at.")
-    start = day_number(looked_at.first)
-    tallied = Tallied.of(joined)
-    return _Morning(
+        drift_result = drift_unavailable("Nothing was answered in the days looked at.")
+    start = to_day_number(read_range.first)
+    order_metrics = OrderMetrics.from_joined(joined)
+    return _Analysis(
         date=date,
-        champion=watch.sources.champion(date),
-        known=known,
-        read=read,
+        champion=inputs.bundle_source.champion_as_of(date),
+        audited=audited,
+        predictions=predictions,
         joined=joined,
-        promise=None if trained is None else promised(trained),
-        tallied=tallied,
-        by_day=tallied.by(joined.outcomes.day - start, LOOKED_AT_DAYS),
-        counts=counted.Counts.of(joined, known, start, LOOKED_AT_DAYS),
-        shifts=watch_shifts(joined, start, LOOKED_AT_DAYS),
-        drift=drifted,
+        baseline=None if manifest is None else backtest_baseline(manifest),
+        order_metrics=order_metrics,
+        daily_metrics=order_metrics.group_by(joined.outcomes.day - start, READ_DAYS),
+        counts=counted.DailyCounts.from_joined(joined, audited, start, READ_DAYS),
+        shifts=scan_shifts(joined, start, READ_DAYS),
+        drift=drift_result,
     )
 
 
-def _judge(morning: _Morning) -> list[Judged]:
+def _evaluate_rules(analysis: _Analysis) -> list[RuleResult]:
     """Every rule, in the order of `RULES`."""
-    last = morning.window.last
-    judged = [
-        *judge_shifts(morning.shifts),
-        *judge_figures(morning.by_day, morning.promise, last),
-        *judge_drift(morning.drift),
-        *_judge_counts(morning.counts, morning.joined, last),
+    last_day = analysis.window.last
+    results = [
+        *evaluate_shifts(analysis.shifts),
+        *evaluate_metrics(analysis.daily_metrics, analysis.baseline, last_day),
+        *evaluate_drift(analysis.drift),
+        *_evaluate_count_rules(analysis.counts, analysis.joined, last_day),
     ]
-    return sorted(judged, key=lambda one: RULES.index(one.rule))
+    return sorted(results, key=lambda one: RULES.index(one.rule))
 
 
-def _document(morning: _Morning, judged: list[Judged]) -> Monitoring:
-    alerts = tuple(alert for one in judged for alert in one.alerts)
-    window, recent_days = morning.window, _days_before(morning.date, RECENT_DAYS)
-    joined, tallied, counts = morning.joined, morning.tallied, morning.counts
-    in_window, recent = morning.within(WINDOW_DAYS), tallied.whole(morning.within(RECENT_DAYS))
-    seen, ratio = trails(morning.shifts), morning.shifts.cuts[0].daily.ratio()[0]
-    answers = counted.answer_counts(joined, morning.read, in_window, day_number(window.first))
-    shown = range(LOOKED_AT_DAYS - WINDOW_DAYS, LOOKED_AT_DAYS)
-    return Monitoring(
-        date=morning.date,
+def _build_document(analysis: _Analysis, results: list[RuleResult]) -> MonitoringDocument:
+    alerts = tuple(alert for result in results for alert in result.alerts)
+    window, recent_days = analysis.window, _days_before(analysis.date, RECENT_DAYS)
+    joined, order_metrics, counts = analysis.joined, analysis.order_metrics, analysis.counts
+    in_window, recent_metrics = analysis.in_last_days(WINDOW_DAYS), order_metrics.total(analysis.in_last_days(RECENT_DAYS))
+    ratio_series, ratio = build_ratio_series(analysis.shifts), analysis.shifts.dimensions[0].daily_ratios.ratio()[0]
+    prediction_counts = counted.count_predictions(joined, analysis.predictions, in_window, to_day_number(window.first))
+    window_days = range(READ_DAYS - WINDOW_DAYS, READ_DAYS)
+    return MonitoringDocument(
+        date=analysis.date,
         window=window,
-        verdict=verdict(alerts, seen, Week(recent_days, recent), morning.promise, answers),
-        champion=morning.champion,
-        promise=morning.promise,
+        headline=headline(alerts, ratio_series, RecentWeek(recent_days, recent_metrics), analysis.baseline, prediction_counts),
+        champion=analysis.champion,
+        backtest_baseline=analysis.baseline,
         alerts=alerts,
-        rules=tuple(one.state() for one in judged),
-        figures=tallied.whole(in_window),
-        recent=recent,
+        rules=tuple(result.to_report() for result in results),
+        metrics=order_metrics.total(in_window),
+        recent_metrics=recent_metrics,
         recent_days=recent_days,
-        answers=answers,
-        days=counted.day_documents(joined, counts, morning.by_day, ratio, shown),
-        bundles=counted.bundle_documents(joined, tallied, in_window),
-        segments=segments(joined, tallied, in_window),
-        trails=seen,
-        drift=morning.drift,
-        labels=counted.label_audit(morning.known, day_number(window.first), day_number(window.last)),
+        prediction_counts=prediction_counts,
+        days=counted.day_documents(joined, counts, analysis.daily_metrics, ratio, window_days),
+        bundles=counted.bundle_documents(joined, order_metrics, in_window),
+        segments=segment_metrics(joined, order_metrics, in_window),
+        ratio_series=ratio_series,
+        drift=analysis.drift,
+        label_audit=counted.label_audit(analysis.audited, to_day_number(window.first), to_day_number(window.last)),
     )
 
 
-def _judge_counts(counts: counted.Counts, joined: Joined, last: dt.date) -> list[Judged]:
-    names = joined.directory.vocabularies.city
-    volume = judge_volume(np.vstack([counts.orders, counts.cities]), ("all", *names), day_number(last))
-    degraded = counts.answered - counts.basis[0]
+def _evaluate_count_rules(counts: counted.DailyCounts, joined: JoinedOrders, last_day: dt.date) -> list[RuleResult]:
+    names = joined.restaurants.vocabularies.city
+    volume = evaluate_volume(np.vstack([counts.orders, counts.by_city]), ("all", *names), to_day_number(last_day))
+    fallback_predictions = counts.with_prediction - counts.by_fallback_level[0]
     # Before the first answer nobody was asked.
-    since = slice(int(np.argmax(counts.answered > 0)), None)
+    since = slice(int(np.argmax(counts.with_prediction > 0)), None)
     return [
         *volume,
-        judge_share(DEGRADED, Share(degraded, counts.answered), last, "answers without an order of their restaurant"),
-        judge_share(
+        evaluate_share(FALLBACK_RATE, DailyShare(fallback_predictions, counts.with_prediction), last_day, "answers without an order of their restaurant"),
+        evaluate_share(
             UNKNOWN_CATEGORIES,
-            Share(counts.unknown_category, counts.with_outcome),
-            last,
+            DailyShare(counts.unknown_category, counts.with_outcome),
+            last_day,
             "orders of a city or type of food that the models don't know",
         ),
-        judge_share(
-            UNSEEN, Share(counts.unseen, counts.orders), last, "orders of restaurants that the restaurants file lacks"
+        evaluate_share(
+            UNKNOWN_RESTAURANTS, DailyShare(counts.unknown_restaurant, counts.orders), last_day, "orders of restaurants that the restaurants file lacks"
         ),
-        judge_share(LABELS, Share(counts.bad_labels, counts.audited), last, "labels that are no preparation times"),
-        judge_share(
-            UNANSWERED, Share(counts.unanswered[since], counts.orders[since]), last, "orders without an answer"
+        evaluate_share(INVALID_LABELS, DailyShare(counts.invalid_labels, counts.audited), last_day, "labels that are no preparation times"),
+        evaluate_share(
+            MISSING_PREDICTIONS, DailyShare(counts.without_prediction[since], counts.orders[since]), last_day, "orders without an answer"
         ),
-        judge_share(OUTCOMES_MISSING, Share(counts.open, counts.answered), last, "answers without an outcome"),
+        evaluate_share(MISSING_OUTCOMES, DailyShare(counts.without_outcome, counts.with_prediction), last_day, "answers without an outcome"),
     ]

@@ -8,54 +8,54 @@ import msgspec
 import numpy as np
 
 from preptime.bundle.manifest import Manifest
-from preptime.errors import RefusedBundleError
+from preptime.errors import BundleVerificationError
 from preptime.evaluation.documents import BacktestDocument
 from preptime.evaluation.evaluated import LABEL_SETS, LOOKUP
 from preptime.evaluation.verdict import find_score
-from preptime.monitoring.document import Days, Figures, Promise
-from preptime.monitoring.joined import Joined
-from preptime.monitoring.sources import Sources
+from preptime.monitoring.document import DateRange, PredictionMetrics, BacktestBaseline
+from preptime.monitoring.joined import JoinedOrders
+from preptime.monitoring.sources import BundleSource
 
 
-def trained_behind(joined: Joined, sources: Sources, date: dt.date) -> Manifest | None:
+def training_behind_predictions(joined: JoinedOrders, bundle_source: BundleSource, date: dt.date) -> Manifest | None:
     """The training behind most of the latest answers; without any, behind the champion."""
-    bundle = sources.champion(date)
-    answered = joined.answered
+    bundle = bundle_source.champion_as_of(date)
+    answered = joined.has_prediction
     if answered.any():
         latest = answered & (joined.outcomes.day == joined.outcomes.day[answered].max())
-        bundle = joined.bundles[int(np.bincount(joined.bundle[latest]).argmax())]
-    manifest = None if bundle is None else sources.manifest(bundle)
+        bundle = joined.bundle_ids[int(np.bincount(joined.bundle_code[latest]).argmax())]
+    manifest = None if bundle is None else bundle_source.manifest(bundle)
     if manifest is None or manifest.parent is None:
         return manifest
     # A refresh carries its parent's window and metrics: where the parent has been pruned, it speaks for it.
-    return sources.manifest(manifest.parent) or manifest
+    return bundle_source.manifest(manifest.parent) or manifest
 
 
-def promised(trained: Manifest) -> Promise | None:
-    """What the backtest of a training said; None when the bundle carries none. Raises `RefusedBundleError`."""
-    if not trained.metrics:
+def backtest_baseline(manifest: Manifest) -> BacktestBaseline | None:
+    """What the backtest of a training said; None when the bundle carries none. Raises `BundleVerificationError`."""
+    if not manifest.metrics:
         return None
     try:
-        said = msgspec.convert(trained.metrics, BacktestDocument)
+        backtest = msgspec.convert(manifest.metrics, BacktestDocument)
     except msgspec.ValidationError as error:
-        raise RefusedBundleError(
-            f"{trained.id}/manifest.json: its metrics are no backtest ({error}).",
+        raise BundleVerificationError(
+            f"{manifest.id}/manifest.json: its metrics are no backtest ({error}).",
             "Train or refresh with this preptime.",
         ) from error
-    default, lookup = (find_score(said, name, LABEL_SETS[0]) for name in (said.default_model, LOOKUP))
+    default, lookup = (find_score(backtest, name, LABEL_SETS[0]) for name in (backtest.default_model, LOOKUP))
     if default is None:
         return None
-    return Promise(
-        bundle=trained.id,
-        days=Days(first=dt.date.fromisoformat(said.first_day), last=dt.date.fromisoformat(said.last_day)),
-        figures=Figures(
+    return BacktestBaseline(
+        bundle=manifest.id,
+        days=DateRange(first=dt.date.fromisoformat(backtest.first_day), last=dt.date.fromisoformat(backtest.last_day)),
+        metrics=PredictionMetrics(
             n=default.n,
             mae=default.mae,
             bias=default.bias,
             within_5_min=default.within_5_min,
-            coverage=said.interval.coverage,
+            coverage=backtest.interval.coverage,
             lookup_mae=None if lookup is None else lookup.mae,
             lookup_n=0 if lookup is None else lookup.n,
-            quantiles=said.quantiles,
+            quantiles=backtest.quantiles,
         ),
     )

@@ -7,41 +7,41 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from preptime.errors import DataError
-from preptime.monitoring.document import Day, Monitoring, decode
-from preptime.tables.results import MONITORING, Results
+from preptime.monitoring.document import Day, MonitoringDocument, decode
+from preptime.tables.results import MONITORING_FILE, ResultsFolder
 
-MOST_MORNINGS = 60
+MAX_DOCUMENTS = 60
 """How many are read at most: two months of alerts, and with the first one's window three months of days."""
 
 
 @dataclass(frozen=True)
-class Mornings:
+class MonitoringHistory:
     """The latest mornings that `monitor` looked at."""
 
-    documents: tuple[Monitoring, ...]
+    documents: tuple[MonitoringDocument, ...]
     """Oldest first."""
     unreadable: dict[dt.date, str]
     """Why a morning's document cannot be read."""
-    more: int
+    unread_count: int
     """Earlier mornings that are there and were not read."""
 
 
-def read_mornings(results: Results, most: int = MOST_MORNINGS) -> Mornings:
+def read_monitoring_history(results: ResultsFolder, limit: int = MAX_DOCUMENTS) -> MonitoringHistory:
     """The latest `most` documents. Raises nothing for a damaged one: it is told beside the others."""
-    days = results.days(MONITORING)
-    documents, unreadable = list[Monitoring](), dict[dt.date, str]()
-    for day in days[-most:]:
-        path = results.path(day, MONITORING)
+    days = results.days(MONITORING_FILE)
+    documents, unreadable = list[MonitoringDocument](), dict[dt.date, str]()
+    for day in days[-limit:]:
+        path = results.path(day, MONITORING_FILE)
         try:
-            documents.append(decode(path.read_bytes(), f"{MONITORING} of {day}"))
+            documents.append(decode(path.read_bytes(), f"{MONITORING_FILE} of {day}"))
         except (DataError, OSError) as error:
             unreadable[day] = str(error)
-    return Mornings(tuple(documents), unreadable, max(0, len(days) - most))
+    return MonitoringHistory(tuple(documents), unreadable, max(0, len(days) - limit))
 
 
-def known_days(documents: Sequence[Monitoring]) -> tuple[Day, ...]:
+def latest_days(documents: Sequence[MonitoringDocument]) -> tuple[Day, ...]:
     """Every day that one of these mornings speaks of, as the latest of them knows it; oldest first."""
-    found: dict[dt.date, Day] = {}
+    days_by_date: dict[dt.date, Day] = {}
     for document in sorted(documents, key=lambda one: one.date):
-        found |= {day.date: day for day in document.days}
-    return tuple(found[date] for date in sorted(found))
+        days_by_date |= {day.date: day for day in document.days}
+    return tuple(days_by_date[date] for date in sorted(days_by_date))

@@ -16,29 +16,29 @@ from numpy.typing import NDArray
 from preptime.bundle.manifest import Manifest
 from preptime.domain.timestamps import MICROSECONDS
 from preptime.domain.verdict import Purpose
-from preptime.features.clock import day
-from preptime.features.directory import Directory, Vocabularies
+from preptime.features.clock import local_day
+from preptime.features.directory import RestaurantIndex, Vocabularies
 from preptime.features.history import build_history
 from preptime.features.matrix import feature_matrix
 from preptime.features.spec import FEATURES
 from preptime.features.state import RECENT_DAYS, CompletedOrders, HistoryState
-from preptime.monitoring.bins import Binned
-from preptime.monitoring.document import Days
-from preptime.monitoring.joined import recoded
-from preptime.monitoring.outcomes import date_of, day_number, known_batches
-from preptime.tables.audit import Audited, to_order_columns
-from preptime.tables.table import Table
+from preptime.monitoring.bins import BinnedDays
+from preptime.monitoring.document import DateRange
+from preptime.monitoring.joined import recode_orders
+from preptime.monitoring.outcomes import to_date, to_day_number, batches_as_of
+from preptime.tables.audit import AuditedOrders, to_order_columns
+from preptime.tables.table import DataSource
 
-WEEK = 7
-MOST_WEEKS = 4
+DAYS_PER_WEEK = 7
+MAX_WEEKS = 4
 """More would be another season; the more days, the surer the test."""
-FIRST_DAYS = 7
+SKIPPED_DAYS = 7
 """Of a table are left out: with next to no history every restaurant looks alike."""
-MOST_ORDERS_A_DAY = 20_000
+MAX_ORDERS_PER_DAY = 20_000
 """Evenly chosen of a day that has more: a share is known to 0.3 points then, better than days differ."""
 
-_DAYS_OF_WEEK = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_READ = (
+_WEEKDAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_COLUMNS = (
     "acknowledged_local",
     "restaurant_id",
     "order_value_gbp",
@@ -50,11 +50,11 @@ _READ = (
 
 
 @dataclass(frozen=True)
-class Reference:
+class DriftReference:
     """What training gave the models."""
 
-    days: Days
-    features: dict[str, Binned]
+    days: DateRange
+    features: dict[str, BinnedDays]
     """Each feature by its name, counted day by day."""
     orders: int
     """How many orders stand for it, at most `MOST_ORDERS_A_DAY` of each day."""
@@ -65,82 +65,82 @@ class Reference:
     restaurant changes from week to week by itself."""
 
 
-def reference_days(trained: Manifest) -> Days | None:
+def reference_days(manifest: Manifest) -> DateRange | None:
     """The latest whole weeks of a training window, its first seven days left out; None when that leaves no week."""
-    window = trained.window
-    first = window.first_day + dt.timedelta(days=FIRST_DAYS)
-    weeks = min(((window.last_day - first).days + 1) // WEEK, MOST_WEEKS)
+    window = manifest.window
+    first = window.first_day + dt.timedelta(days=SKIPPED_DAYS)
+    weeks = min(((window.last_day - first).days + 1) // DAYS_PER_WEEK, MAX_WEEKS)
     if weeks < 1:
         return None
-    return Days(first=window.last_day - dt.timedelta(days=weeks * WEEK - 1), last=window.last_day)
+    return DateRange(first=window.last_day - dt.timedelta(days=weeks * DAYS_PER_WEEK - 1), last=window.last_day)
 
 
 @dataclass
-class References:
+class ReferenceCache:
     """Reads references and remembers them, for a caller that looks at many mornings."""
 
-    _known: dict[str, Reference | None] = field(default_factory=dict)
+    _by_bundle: dict[str, DriftReference | None] = field(default_factory=dict)
 
-    def of(self, trained: Manifest, table: Table, directory: Directory) -> Reference | None:
+    def get(self, manifest: Manifest, source: DataSource, restaurants: RestaurantIndex) -> DriftReference | None:
         """The reference of a trained bundle; None when its window has no whole week."""
-        if trained.id not in self._known:
-            days = reference_days(trained)
-            self._known[trained.id] = None if days is None else read_reference(trained, days, table, directory)
-        return self._known[trained.id]
+        if manifest.id not in self._by_bundle:
+            days = reference_days(manifest)
+            self._by_bundle[manifest.id] = None if days is None else read_reference(manifest, days, source, restaurants)
+        return self._by_bundle[manifest.id]
 
 
-def read_reference(trained: Manifest, days: Days, table: Table, directory: Directory) -> Reference:
+def read_reference(manifest: Manifest, days: DateRange, source: DataSource, restaurants: RestaurantIndex) -> DriftReference:
     """The features of those days, from what was known when the bundle was trained.
 
     One pass over the table. Memory holds the state of the history, and the orders of those days.
     """
-    first, last = day_number(days.first), day_number(days.last)
-    state = HistoryState.empty(len(directory))
-    inside, asked = list[CompletedOrders](), list[pl.DataFrame]()
-    for batch in known_batches(table, directory, trained.date):
-        completed = _completed(batch, Purpose.HISTORY)
-        ready = day(completed.ready_at)
-        state.count(directory, completed.take(ready < first))
-        inside.append(completed.take((ready >= first) & (ready < last)))
-        asked.append(_asked(batch, first, last))
-    rows = pl.concat(asked).sort(pl.all())
-    acknowledged = day(rows["acknowledged_local"].to_physical().to_numpy() // MICROSECONDS)
-    coded = directory.named(trained.vocabularies)
-    by_day = []
+    first, last = to_day_number(days.first), to_day_number(days.last)
+    state = HistoryState.empty(len(restaurants))
+    completed_in_range, fitting_orders = list[CompletedOrders](), list[pl.DataFrame]()
+    for batch in batches_as_of(source, restaurants, manifest.date):
+        completed = _completed_orders(batch, Purpose.HISTORY)
+        ready = local_day(completed.ready_at)
+        state.add_orders(restaurants, completed.take(ready < first))
+        completed_in_range.append(completed.take((ready >= first) & (ready < last)))
+        fitting_orders.append(_fitting_orders(batch, first, last))
+    rows = pl.concat(fitting_orders).sort(pl.all())
+    acknowledged = local_day(rows["acknowledged_local"].to_physical().to_numpy() // MICROSECONDS)
+    recoded_restaurants = restaurants.recoded(manifest.vocabularies)
+    daily_matrices = []
     for number in range(first, last + 1):
-        history = build_history(state, coded, date_of(number))
+        history = build_history(state, recoded_restaurants, to_date(number))
         of_day = rows.filter(pl.Series(acknowledged == number))
-        orders = to_order_columns(of_day[evenly(len(of_day))])
-        by_day.append(feature_matrix(recoded(orders, directory.vocabularies, trained.vocabularies), history))
-        for part in inside:
-            state.count(directory, part.take(day(part.ready_at) == number))
-    filled = (days.first - trained.window.first_day).days >= RECENT_DAYS
-    return Reference(days, _binned(by_day, trained.vocabularies), sum(map(len, by_day)), trained.vocabularies, filled)
+        orders = to_order_columns(of_day[evenly_spaced(len(of_day))])
+        daily_matrices.append(feature_matrix(recode_orders(orders, restaurants.vocabularies, manifest.vocabularies), history))
+        for part in completed_in_range:
+            state.add_orders(restaurants, part.take(local_day(part.ready_at) == number))
+    history_is_filled = (days.first - manifest.window.first_day).days >= RECENT_DAYS
+    return DriftReference(days, _bin_features(daily_matrices, manifest.vocabularies), sum(map(len, daily_matrices)), manifest.vocabularies, history_is_filled)
 
 
-def _binned(by_day: list[NDArray[np.float32]], vocabularies: Vocabularies) -> dict[str, Binned]:
-    words = {"weekday": _DAYS_OF_WEEK, "city": vocabularies.city, "type_of_food": vocabularies.type_of_food}
+def _bin_features(daily_matrices: list[NDArray[np.float32]], vocabularies: Vocabularies) -> dict[str, BinnedDays]:
+    categories = {"weekday": _WEEKDAY_NAMES, "city": vocabularies.city, "type_of_food": vocabularies.type_of_food}
     return {
-        feature.name: Binned.of([one[:, place] for one in by_day], words.get(feature.name))
-        for place, feature in enumerate(FEATURES)
+        feature.name: BinnedDays.from_days([matrix[:, index] for matrix in daily_matrices], categories.get(feature.name))
+        for index, feature in enumerate(FEATURES)
     }
 
 
-def evenly(size: int) -> NDArray[np.intp]:
+def evenly_spaced(size: int) -> NDArray[np.intp]:
     """Positions of at most `MOST_ORDERS_A_DAY` of `size` rows, evenly chosen."""
-    if size <= MOST_ORDERS_A_DAY:
+    if size <= MAX_ORDERS_PER_DAY:
         return np.arange(size)
-    return np.linspace(0, size - 1, MOST_ORDERS_A_DAY).astype(np.intp)
+    return np.linspace(0, size - 1, MAX_ORDERS_PER_DAY).astype(np.intp)
 
 
-def _completed(batch: Audited, purpose: Purpose) -> CompletedOrders:
-    frame = batch.frame.filter(pl.Series(batch.kept(purpose)))
+def _completed_orders(batch: AuditedOrders, purpose: Purpose) -> CompletedOrders:
+    frame = batch.frame.filter(pl.Series(batch.usable_for(purpose)))
     ready = frame["ready_local"].to_physical().to_numpy() // MICROSECONDS
     return CompletedOrders(to_order_columns(frame), ready, frame["prep_time_seconds"].cast(pl.Int64).to_numpy())
 
 
-def _asked(batch: Audited, first: int, last: int) -> pl.DataFrame:
+def _fitting_orders(batch: AuditedOrders, first: int, last: int) -> pl.DataFrame:
     """What was fitted on of the days wanted."""
-    frame = batch.frame.select(_READ).filter(pl.Series(batch.kept(Purpose.FITTING)))
-    acknowledged = day(frame["acknowledged_local"].to_physical().to_numpy() // MICROSECONDS)
+    frame = batch.frame.select(_COLUMNS).filter(pl.Series(batch.usable_for(Purpose.FITTING)))
+    acknowledged = local_day(frame["acknowledged_local"].to_physical().to_numpy() // MICROSECONDS)
     return frame.filter(pl.Series((acknowledged >= first) & (acknowledged <= last)))

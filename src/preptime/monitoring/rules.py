@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from preptime.monitoring.document import Alert, Kind, RuleState
+from preptime.monitoring.document import Alert, RuleKind, RuleReport
 
-ERRORS = "standard errors"
-BEYOND_CHANCE = (
+STANDARD_ERRORS = "standard errors"
+SCAN_THRESHOLD_REASON = (
     "Each morning tries some hundred parts of the orders and seven lengths of time. The largest of all in 80 quiet "
     "months is 4.6; at 5 a city of most orders that slows down by 15 % is seen a day later."
 )
-FIVE_ERRORS_OF_A_DAY = "One figure a morning, against the scatter of its own past days, beyond what is tolerated."
-RARELY = "none in 80 quiet months"
+DAILY_SHARE_THRESHOLD_REASON = "One figure a morning, against the scatter of its own past days, beyond what is tolerated."
+NO_FALSE_ALARMS = "none in 80 quiet months"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,67 +24,67 @@ class Rule:
     """One rule: what it looks at, and from where on it fires."""
 
     name: str
-    kind: Kind
-    meaning: str
+    kind: RuleKind
+    description: str
     threshold: float
     unit: str
-    reason: str
+    threshold_reason: str
     """Why this threshold."""
-    false_alarms: str
+    false_alarm_rate: str
     """As measured."""
-    retrain: bool = False
+    triggers_training: bool = False
     """Whether `respond` answers it with a training: new models may help. They don't where the data is at fault."""
 
 
-SLOWER = Rule(
-    "slower",
-    "answers",
+SLOWER_THAN_PREDICTED = Rule(
+    "slower_than_predicted",
+    "predictions",
     "Food takes longer than said: in all, in a city or for a type of food, against its own past",
     4.7,
-    ERRORS,
-    BEYOND_CHANCE,
-    RARELY,
-    retrain=True,
+    STANDARD_ERRORS,
+    SCAN_THRESHOLD_REASON,
+    NO_FALSE_ALARMS,
+    triggers_training=True,
 )
-FASTER = Rule(
-    "faster",
-    "answers",
+FASTER_THAN_PREDICTED = Rule(
+    "faster_than_predicted",
+    "predictions",
     "Food is ready sooner than said, likewise",
     4.7,
-    ERRORS,
-    BEYOND_CHANCE,
-    RARELY,
-    retrain=True,
+    STANDARD_ERRORS,
+    SCAN_THRESHOLD_REASON,
+    NO_FALSE_ALARMS,
+    triggers_training=True,
 )
 COVERAGE = Rule(
     "coverage",
-    "answers",
+    "predictions",
     "p10 to p90 holds fewer than 75 % or more than 85 % of the last seven days' orders",
     5.0,
-    ERRORS,
+    STANDARD_ERRORS,
     "The band is the promotion gate's (D7); days scatter, so the band's edge alone would fire every other month.",
-    RARELY,
-    retrain=True,
+    NO_FALSE_ALARMS,
+    triggers_training=True,
 )
-WORSE_THAN_PROMISED = Rule(
-    "worse_than_promised",
-    "answers",
+WORSE_THAN_BACKTEST = Rule(
+    "worse_than_backtest",
+    "predictions",
     "The mean error of the last seven days is more than 25 % above the backtest's",
     5.0,
-    ERRORS,
+    STANDARD_ERRORS,
     "A week's mean error differs from another's by up to 10 % on its own; a quarter is what people notice.",
-    RARELY,
-    retrain=True,
+    NO_FALSE_ALARMS,
+    triggers_training=True,
 )
 WORSE_THAN_LOOKUP = Rule(
     "worse_than_lookup",
-    "answers",
+    "predictions",
     "The restaurant lookup is closer than the model over the last seven days, by more than 1 %",
     5.0,
-    ERRORS,
+    STANDARD_ERRORS,
     "Both answer the same orders, so that days scatter little; below it the model has nothing to offer.",
-    RARELY,
-    retrain=True,
+    NO_FALSE_ALARMS,
+    triggers_training=True,
 )
 FEATURE_DRIFT = Rule(
     "feature_drift",
@@ -93,8 +93,8 @@ FEATURE_DRIFT = Rule(
     0.25,
     "PSI, of a feature whose days differ too (Holm, p ≤ 0.01)",
     "By custom above 0.25 is another population. The test alone would fire at differences nobody needs to know of.",
-    RARELY,
-    retrain=True,
+    NO_FALSE_ALARMS,
+    triggers_training=True,
 )
 PREDICTION_DRIFT = Rule(
     "prediction_drift",
@@ -103,35 +103,35 @@ PREDICTION_DRIFT = Rule(
     0.25,
     "PSI, if days differ too (Holm, p ≤ 0.01)",
     "As for features.",
-    RARELY,
+    NO_FALSE_ALARMS,
 )
-DEGRADED = Rule(
-    "degraded_answers",
+FALLBACK_RATE = Rule(
+    "fallback_rate",
     "inputs",
     "More answers than usual have no order of their restaurant behind them, by 5 points or more",
     5.0,
-    ERRORS,
-    FIVE_ERRORS_OF_A_DAY,
-    RARELY,
+    STANDARD_ERRORS,
+    DAILY_SHARE_THRESHOLD_REASON,
+    NO_FALSE_ALARMS,
 )
-UNSEEN = Rule(
-    "unseen_restaurants",
+UNKNOWN_RESTAURANTS = Rule(
+    "unknown_restaurants",
     "data",
     "More orders than usual are of restaurants that the restaurants file doesn't have, by 5 points or more",
     5.0,
-    ERRORS,
-    FIVE_ERRORS_OF_A_DAY,
-    RARELY,
+    STANDARD_ERRORS,
+    DAILY_SHARE_THRESHOLD_REASON,
+    NO_FALSE_ALARMS,
 )
 UNKNOWN_CATEGORIES = Rule(
     "unknown_categories",
     "inputs",
     "More orders than usual are of a city or type of food that the models don't know, by 5 points or more",
     5.0,
-    ERRORS,
-    FIVE_ERRORS_OF_A_DAY,
-    RARELY,
-    retrain=True,
+    STANDARD_ERRORS,
+    DAILY_SHARE_THRESHOLD_REASON,
+    NO_FALSE_ALARMS,
+    triggers_training=True,
 )
 VOLUME_LOW = Rule(
     "volume_low",
@@ -140,7 +140,7 @@ VOLUME_LOW = Rule(
     0.5,
     "share of the usual",
     "The data gate's threshold: half a day's orders is what an export cut short looks like.",
-    RARELY,
+    NO_FALSE_ALARMS,
 )
 VOLUME_HIGH = Rule(
     "volume_high",
@@ -149,88 +149,88 @@ VOLUME_HIGH = Rule(
     2.0,
     "share of the usual",
     "Twice is what a day delivered twice under new ids looks like.",
-    RARELY,
+    NO_FALSE_ALARMS,
 )
-LABELS = Rule(
-    "labels",
+INVALID_LABELS = Rule(
+    "invalid_labels",
     "data",
     "More labels than usual are no preparation times (zero, under a minute, over three hours, contradictory)",
     5.0,
-    ERRORS,
-    FIVE_ERRORS_OF_A_DAY,
-    RARELY,
+    STANDARD_ERRORS,
+    DAILY_SHARE_THRESHOLD_REASON,
+    NO_FALSE_ALARMS,
 )
-UNANSWERED = Rule(
-    "unanswered",
+MISSING_PREDICTIONS = Rule(
+    "missing_predictions",
     "data",
     "More orders than usual have no answer, by 5 points or more",
     5.0,
-    ERRORS,
-    FIVE_ERRORS_OF_A_DAY,
-    RARELY,
+    STANDARD_ERRORS,
+    DAILY_SHARE_THRESHOLD_REASON,
+    NO_FALSE_ALARMS,
 )
-OUTCOMES_MISSING = Rule(
-    "outcomes_missing",
+MISSING_OUTCOMES = Rule(
+    "missing_outcomes",
     "data",
     "More answers than usual have no outcome, by 5 points or more",
     5.0,
-    ERRORS,
-    FIVE_ERRORS_OF_A_DAY,
-    RARELY,
+    STANDARD_ERRORS,
+    DAILY_SHARE_THRESHOLD_REASON,
+    NO_FALSE_ALARMS,
 )
 
 RULES = (
-    SLOWER,
-    FASTER,
+    SLOWER_THAN_PREDICTED,
+    FASTER_THAN_PREDICTED,
     COVERAGE,
-    WORSE_THAN_PROMISED,
+    WORSE_THAN_BACKTEST,
     WORSE_THAN_LOOKUP,
     FEATURE_DRIFT,
     PREDICTION_DRIFT,
-    DEGRADED,
+    FALLBACK_RATE,
     UNKNOWN_CATEGORIES,
-    UNSEEN,
+    UNKNOWN_RESTAURANTS,
     VOLUME_LOW,
     VOLUME_HIGH,
-    LABELS,
-    UNANSWERED,
-    OUTCOMES_MISSING,
+    INVALID_LABELS,
+    MISSING_PREDICTIONS,
+    MISSING_OUTCOMES,
 )
 """In the order in which alerts are told."""
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class RuleResult:
     """How a rule stands this morning."""
 
     rule: Rule
-    found: float | None
+    observed: float | None
     """The value nearest to the threshold, or beyond; None where there is too little to judge by."""
-    sentence: str
+    message: str
     alerts: tuple[Alert, ...] = ()
 
-    def state(self) -> RuleState:
+    def to_report(self) -> RuleReport:
         """As the document says it."""
         rule = self.rule
-        return RuleState(
+        return RuleReport(
             rule=rule.name,
             kind=rule.kind,
-            meaning=rule.meaning,
+            description=rule.description,
             threshold=rule.threshold,
             unit=rule.unit,
-            reason=rule.reason,
-            false_alarms=rule.false_alarms,
-            state="fired" if self.alerts else "unknown" if self.found is None else "quiet",
-            found=self.found,
-            sentence=self.sentence,
+            threshold_reason=rule.threshold_reason,
+            false_alarm_rate=rule.false_alarm_rate,
+            status="fired" if self.alerts else "insufficient_data" if self.observed is None else "ok",
+            observed=self.observed,
+            message=self.message,
         )
 
 
-def unknown(rule: Rule, why: str) -> Judged:
+def insufficient_data(rule: Rule, reason: str) -> RuleResult:
     """Too little to judge by."""
-    return Judged(rule, None, why)
+    return RuleResult(rule, None, reason)
 
 
-def rule_named(name: str) -> Rule | None:
+def find_rule(name: str) -> Rule | None:
     """The rule of that name, if this preptime has one."""
     return next((rule for rule in RULES if rule.name == name), None)

@@ -20,51 +20,51 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.monitoring.ratios import Daily, level
+from preptime.monitoring.ratios import DailyRatios, location
 
-LONGEST_STRETCH_DAYS = 7
+MAX_WINDOW_DAYS = 7
 """A change smaller than seven days can show is left to the figures."""
-MOST_REFERENCE_DAYS = 28
+MAX_REFERENCE_DAYS = 28
 """What is older may have been another season, other models."""
-LEAST_REFERENCE_DAYS = 7
+MIN_REFERENCE_DAYS = 7
 """A whole week: weekdays differ."""
-LEAST_ORDERS = 30
+MIN_ORDERS = 30
 """In a stretch: with fewer, clipped ratios are not yet near a normal distribution."""
-TOLERATED = 0.02
+RATIO_TOLERANCE = 0.02
 """A ratio within 2 % of the usual one is nobody's concern, however sure it is."""
-USUAL_DAY_ERROR = 0.01
+PRIOR_DAY_SD = 0.01
 """Standard deviation that the orders of a day share, until a part's own days say otherwise: 0.0115 in quiet months."""
-USUAL_DAY_ERROR_DAYS = 10.0
+PRIOR_WEIGHT_DAYS = 10.0
 """How many days that first guess weighs."""
-LEAST_DAY_ERROR_SHARE = 0.5
+MIN_DAY_SD_SHARE = 0.5
 """Of `USUAL_DAY_ERROR`: a few days that happen to agree don't make the next one certain."""
-POOLED_ORDERS = 50.0
+POOLING_WEIGHT_ORDERS = 50.0
 """How many orders of all parts are added to each part's own scatter, so that ten orders don't decide it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class ScanResult:
     """What the mornings after D days said of S parts: [S, D] each."""
 
-    evidence: NDArray[np.float64]
+    statistic: NDArray[np.float64]
     """Standard errors beyond what is tolerated, above 0 slower; 0 also where too little is known."""
-    known: NDArray[np.bool_]
+    has_enough_data: NDArray[np.bool_]
     """Whether there were days and orders enough to judge by."""
-    start: NDArray[np.int64]
+    window_start: NDArray[np.int64]
     """The first day of the stretch that differs most."""
-    usual: NDArray[np.float64]
+    reference_ratio: NDArray[np.float64]
     """The ratio of the days it was compared with; NaN where nothing is known."""
-    recent: NDArray[np.float64]
+    recent_ratio: NDArray[np.float64]
     """The ratio of the stretch."""
     fired: NDArray[np.bool_]
 
 
-def watch(daily: Daily, threshold: float) -> Watched:
+def scan_for_shifts(daily: DailyRatios, threshold: float) -> ScanResult:
     """Every morning's evidence; where it reaches `threshold`, the morning fires."""
     parts, days = daily.orders.shape
-    order_variance, inside_share = _of_orders(daily)
-    tolerated = np.log1p(TOLERATED) * inside_share
-    found = Watched(
+    order_variance, inside_share = _order_variance(daily)
+    tolerance = np.log1p(RATIO_TOLERANCE) * inside_share
+    result = ScanResult(
         np.zeros((parts, days)),
         np.zeros((parts, days), np.bool_),
         np.zeros((parts, days), np.int64),
@@ -72,127 +72,127 @@ def watch(daily: Daily, threshold: float) -> Watched:
         np.full((parts, days), np.nan),
         np.zeros((parts, days), np.bool_),
     )
-    unusual = np.zeros((parts, days), np.bool_)
-    restart = np.zeros(parts, np.int64)
-    everything = _Sums.of(daily, order_variance, np.zeros((parts, days), np.bool_))
-    usual = everything
-    for day in range(LEAST_REFERENCE_DAYS, days):
-        for first in range(day, max(day - LONGEST_STRETCH_DAYS, LEAST_REFERENCE_DAYS - 1), -1):
-            stretch = everything.between(first, day + 1)
-            past = usual.between(max(0, first - MOST_REFERENCE_DAYS), first)
-            enough = (
-                (past.days >= LEAST_REFERENCE_DAYS)
-                & (np.minimum(stretch.orders, past.orders) >= LEAST_ORDERS)
-                & (restart <= first)
+    excluded_days = np.zeros((parts, days), np.bool_)
+    restart_day = np.zeros(parts, np.int64)
+    all_sums = _CumulativeSums.from_daily(daily, order_variance, np.zeros((parts, days), np.bool_))
+    reference_sums = all_sums
+    for day in range(MIN_REFERENCE_DAYS, days):
+        for first in range(day, max(day - MAX_WINDOW_DAYS, MIN_REFERENCE_DAYS - 1), -1):
+            window = all_sums.between(first, day + 1)
+            reference = reference_sums.between(max(0, first - MAX_REFERENCE_DAYS), first)
+            has_enough_data = (
+                (reference.days >= MIN_REFERENCE_DAYS)
+                & (np.minimum(window.orders, reference.orders) >= MIN_ORDERS)
+                & (restart_day <= first)
             )
-            if enough.any():
-                evidence = _evidence(stretch, past, order_variance, tolerated)
-                _note(found, (first, day), np.where(enough, evidence, np.nan), stretch, past)
-        fired = np.abs(found.evidence[:, day]) >= threshold
+            if has_enough_data.any():
+                statistic = _shift_statistic(window, reference, order_variance, tolerance)
+                _keep_larger_shift(result, (first, day), np.where(has_enough_data, statistic, np.nan), window, reference)
+        fired = np.abs(result.statistic[:, day]) >= threshold
         if fired.any():
-            found.fired[:, day] = fired
+            result.fired[:, day] = fired
             for part in np.flatnonzero(fired):
-                unusual[part, found.start[part, day] : day + 1] = True
-                restart[part] = day + 1
-            usual = _Sums.of(daily, order_variance, unusual)
-    return found
+                excluded_days[part, result.window_start[part, day] : day + 1] = True
+                restart_day[part] = day + 1
+            reference_sums = _CumulativeSums.from_daily(daily, order_variance, excluded_days)
+    return result
 
 
-def _note(found: Watched, days: tuple[int, int], evidence: NDArray[np.float64], stretch: _Range, past: _Range) -> None:
+def _keep_larger_shift(result: ScanResult, days: tuple[int, int], statistic: NDArray[np.float64], window: _WindowSums, reference: _WindowSums) -> None:
     """Put a stretch down, first and last day, where it differs more than those looked at before; NaN tells nothing."""
     first, day = days
-    better = ~np.isnan(evidence) & (~found.known[:, day] | (np.abs(evidence) > np.abs(found.evidence[:, day])))
-    found.known[better, day] = True
-    found.evidence[better, day] = evidence[better]
-    found.start[better, day] = first
-    found.usual[better, day] = np.exp(level(past.total, past.inside))[better]
-    found.recent[better, day] = np.exp(level(stretch.total, stretch.inside))[better]
+    better = ~np.isnan(statistic) & (~result.has_enough_data[:, day] | (np.abs(statistic) > np.abs(result.statistic[:, day])))
+    result.has_enough_data[better, day] = True
+    result.statistic[better, day] = statistic[better]
+    result.window_start[better, day] = first
+    result.reference_ratio[better, day] = np.exp(location(reference.sum_log_ratio, reference.unclipped_orders))[better]
+    result.recent_ratio[better, day] = np.exp(location(window.sum_log_ratio, window.unclipped_orders))[better]
 
 
-def _evidence(
-    stretch: _Range, past: _Range, order_variance: NDArray[np.float64], tolerated: NDArray[np.float64]
+def _shift_statistic(
+    window: _WindowSums, reference: _WindowSums, order_variance: NDArray[np.float64], tolerance: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """[S] standard errors by which both means differ more than tolerated.
 
     The error is made of the scatter of orders and of what a day's orders share.
     """
-    of_orders = order_variance * (1 / np.maximum(stretch.orders, 1.0) + 1 / np.maximum(past.orders, 1.0))
-    of_days = past.day_variance() * (1 / np.maximum(stretch.days, 1.0) + 1 / np.maximum(past.days, 1.0))
-    difference = stretch.mean - past.mean
-    beyond: NDArray[np.float64] = np.maximum(np.abs(difference) - tolerated, 0.0) / np.sqrt(of_orders + of_days)
-    return np.sign(difference) * beyond
+    order_error = order_variance * (1 / np.maximum(window.orders, 1.0) + 1 / np.maximum(reference.orders, 1.0))
+    day_error = reference.day_variance() * (1 / np.maximum(window.days, 1.0) + 1 / np.maximum(reference.days, 1.0))
+    difference = window.mean - reference.mean
+    excess: NDArray[np.float64] = np.maximum(np.abs(difference) - tolerance, 0.0) / np.sqrt(order_error + day_error)
+    return np.sign(difference) * excess
 
 
 @dataclass(frozen=True, slots=True)
-class _Range:
+class _WindowSums:
     """Sums over some days, [S] each. The weighted ones are for the day variance."""
 
     orders: NDArray[np.float64]
-    total: NDArray[np.float64]
-    inside: NDArray[np.float64]
+    sum_log_ratio: NDArray[np.float64]
+    unclipped_orders: NDArray[np.float64]
     days: NDArray[np.float64]
     weight: NDArray[np.float64]
     weighted_mean: NDArray[np.float64]
     weighted_square: NDArray[np.float64]
-    weighted_chance: NDArray[np.float64]
+    weighted_order_variance: NDArray[np.float64]
 
     @property
     def mean(self) -> NDArray[np.float64]:
         """[S] of the clipped log ratios; 0 without an order."""
-        return self.total / np.maximum(self.orders, 1.0)
+        return self.sum_log_ratio / np.maximum(self.orders, 1.0)
 
     def day_variance(self) -> NDArray[np.float64]:
         """[S] variance that the orders of a day share: the scatter of the days' means beyond their orders' own."""
         mean = self.mean
         scatter: NDArray[np.float64] = self.weighted_square - 2 * mean * self.weighted_mean + mean**2 * self.weight
-        guess = USUAL_DAY_ERROR**2
-        own = scatter - self.weighted_chance
-        variance = (USUAL_DAY_ERROR_DAYS * guess + own) / (USUAL_DAY_ERROR_DAYS + self.weight)
-        return np.maximum(variance, LEAST_DAY_ERROR_SHARE**2 * guess)
+        prior_variance = PRIOR_DAY_SD**2
+        excess = scatter - self.weighted_order_variance
+        variance = (PRIOR_WEIGHT_DAYS * prior_variance + excess) / (PRIOR_WEIGHT_DAYS + self.weight)
+        return np.maximum(variance, MIN_DAY_SD_SHARE**2 * prior_variance)
 
 
 @dataclass(frozen=True, slots=True)
-class _Sums:
+class _CumulativeSums:
     """Running sums over the days, [8, S, D + 1], so that any range is one subtraction."""
 
-    running: NDArray[np.float64]
+    cumulative: NDArray[np.float64]
 
     @classmethod
-    def of(cls, daily: Daily, order_variance: NDArray[np.float64], left_out: NDArray[np.bool_]) -> _Sums:
-        there = (daily.orders > 0) & ~left_out
-        orders = np.where(there, daily.orders, 1.0)
-        mean = daily.total / orders
+    def from_daily(cls, daily: DailyRatios, order_variance: NDArray[np.float64], excluded: NDArray[np.bool_]) -> _CumulativeSums:
+        has_orders = (daily.orders > 0) & ~excluded
+        orders = np.where(has_orders, daily.orders, 1.0)
+        mean = daily.sum_log_ratio / orders
         # A day tells of the variance that days share as far as its own orders don't drown it.
-        share = orders / (orders + order_variance[:, None] / USUAL_DAY_ERROR**2)
+        share = orders / (orders + order_variance[:, None] / PRIOR_DAY_SD**2)
         weight = share**2
-        chance = order_variance[:, None] / orders
+        order_error = order_variance[:, None] / orders
         columns = (
             daily.orders,
-            daily.total,
-            daily.inside,
+            daily.sum_log_ratio,
+            daily.unclipped_orders,
             np.ones_like(orders),
             weight,
             weight * mean,
             weight * mean**2,
-            weight * chance,
+            weight * order_error,
         )
-        running = np.zeros((len(columns), len(orders), orders.shape[1] + 1))
-        np.cumsum(np.where(there, np.stack(columns), 0.0), axis=2, out=running[:, :, 1:])
-        return cls(running)
+        cumulative = np.zeros((len(columns), len(orders), orders.shape[1] + 1))
+        np.cumsum(np.where(has_orders, np.stack(columns), 0.0), axis=2, out=cumulative[:, :, 1:])
+        return cls(cumulative)
 
-    def between(self, first: int, end: int) -> _Range:
-        return _Range(*(self.running[:, :, end] - self.running[:, :, first]))
+    def between(self, first: int, end: int) -> _WindowSums:
+        return _WindowSums(*(self.cumulative[:, :, end] - self.cumulative[:, :, first]))
 
 
-def _of_orders(daily: Daily) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _order_variance(daily: DailyRatios) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """[S] variance of clipped log ratios within each part, and the share that is not clipped; both pooled a little."""
-    orders, total = daily.orders.sum(axis=1), daily.total.sum(axis=1)
-    everything = max(orders.sum(), 1.0)
-    variance = max(daily.squares.sum() / everything - (total.sum() / everything) ** 2, 1e-6)
-    inside = max(daily.inside.sum() / everything, 1e-6)
+    orders, total = daily.orders.sum(axis=1), daily.sum_log_ratio.sum(axis=1)
+    total_orders = max(orders.sum(), 1.0)
+    variance = max(daily.sum_squared_log_ratio.sum() / total_orders - (total.sum() / total_orders) ** 2, 1e-6)
+    inside = max(daily.unclipped_orders.sum() / total_orders, 1e-6)
     mean = total / np.maximum(orders, 1.0)
-    scatter = daily.squares.sum(axis=1) - orders * mean**2
+    scatter = daily.sum_squared_log_ratio.sum(axis=1) - orders * mean**2
     return (
-        (scatter + POOLED_ORDERS * variance) / (orders + POOLED_ORDERS),
-        (daily.inside.sum(axis=1) + POOLED_ORDERS * inside) / (orders + POOLED_ORDERS),
+        (scatter + POOLING_WEIGHT_ORDERS * variance) / (orders + POOLING_WEIGHT_ORDERS),
+        (daily.unclipped_orders.sum(axis=1) + POOLING_WEIGHT_ORDERS * inside) / (orders + POOLING_WEIGHT_ORDERS),
     )

@@ -5,70 +5,70 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from preptime.evaluation.metrics import MAE
-from preptime.evaluation.verdict import in_minutes, in_percent
-from preptime.monitoring.document import Alert, Answers, Days, Figures, Promise, Trail
+from preptime.evaluation.verdict import format_minutes, format_percent
+from preptime.monitoring.document import Alert, PredictionCounts, DateRange, PredictionMetrics, BacktestBaseline, RatioSeries
 
 
-def verdict(
-    alerts: tuple[Alert, ...], trails: tuple[Trail, ...], recent: Week, promise: Promise | None, answers: Answers
+def headline(
+    alerts: tuple[Alert, ...], ratio_series: tuple[RatioSeries, ...], recent: RecentWeek, baseline: BacktestBaseline | None, counts: PredictionCounts
 ) -> tuple[str, ...]:
     """The first says whether anything fired, the others how the last seven days went."""
-    first = (_first(alerts), *_lately(trails, recent.days))
-    if not answers.answered and not answers.open:
+    first = (_alert_sentence(alerts), *_recent_alert_sentences(ratio_series, recent.days))
+    if not counts.with_prediction and not counts.without_outcome:
         return (*first, "Nothing was answered in the days looked at, so nothing can be said of the answers.")
-    return (*first, *_figures(recent.figures, recent.days, promise), *_joins(answers))
+    return (*first, *_metric_sentences(recent.metrics, recent.days, baseline), *_missing_data_sentences(counts))
 
 
 @dataclass(frozen=True, slots=True)
-class Week:
+class RecentWeek:
     """The latest seven days."""
 
-    days: Days
-    figures: Figures
+    days: DateRange
+    metrics: PredictionMetrics
 
 
-def _lately(trails: tuple[Trail, ...], days: Days) -> list[str]:
+def _recent_alert_sentences(ratio_series: tuple[RatioSeries, ...], days: DateRange) -> list[str]:
     """What fired on the mornings before this one: a shift need not fire every day to be still there."""
     fired = [
-        (trail, [day.date for day in trail.days if day.fired and days.first <= day.date < days.last])
-        for trail in trails
+        (series, [day.date for day in series.days if day.fired and days.first <= day.date < days.last])
+        for series in ratio_series
     ]
-    told = [
-        f"{'all orders' if trail.segment == 'overall' else trail.value} ({when[-1]})" for trail, when in fired if when
+    descriptions = [
+        f"{'all orders' if series.segment == 'overall' else series.value} ({dates[-1]})" for series, dates in fired if dates
     ]
-    return [f"Seen on the days before: {', '.join(told)}."] if told else []
+    return [f"Seen on the days before: {', '.join(descriptions)}."] if descriptions else []
 
 
-def _first(alerts: tuple[Alert, ...]) -> str:
+def _alert_sentence(alerts: tuple[Alert, ...]) -> str:
     if not alerts:
         return "Nothing fired."
-    more = len(alerts) - 1
-    others = "" if not more else f" {more} other alert{'s' if more > 1 else ''} fired too."
-    return f"{alerts[0].sentence}{others}"
+    other_count = len(alerts) - 1
+    others = "" if not other_count else f" {other_count} other alert{'s' if other_count > 1 else ''} fired too."
+    return f"{alerts[0].message}{others}"
 
 
-def _figures(recent: Figures, days: Days, promise: Promise | None) -> list[str]:
-    if recent.mae is None:
+def _metric_sentences(metrics: PredictionMetrics, days: DateRange, baseline: BacktestBaseline | None) -> list[str]:
+    if metrics.mae is None:
         return [f"No answer from {days.first} to {days.last} has an outcome yet."]
-    told = f"From {days.first} to {days.last} an answer was {in_minutes(recent.mae)} minutes off on average"
-    if promise is not None and promise.figures.mae is not None:
-        told += f" ({in_minutes(promise.figures.mae)} promised by the backtest)"
-    told += f", {in_percent(recent.within_5_min, 0)} were within five minutes."
-    sentences = [told]
-    if recent.lookup_mae is not None and recent.lookup_n == recent.n:
-        side = "closer than" if MAE.better(recent.mae, recent.lookup_mae) else "no closer than"
-        sentences.append(f"That is {side} the restaurant lookup ({in_minutes(recent.lookup_mae)}).")
-    if recent.coverage is not None:
+    sentence = f"From {days.first} to {days.last} an answer was {format_minutes(metrics.mae)} minutes off on average"
+    if baseline is not None and baseline.metrics.mae is not None:
+        sentence += f" ({format_minutes(baseline.metrics.mae)} promised by the backtest)"
+    sentence += f", {format_percent(metrics.within_5_min, 0)} were within five minutes."
+    sentences = [sentence]
+    if metrics.lookup_mae is not None and metrics.lookup_n == metrics.n:
+        comparison = "closer than" if MAE.is_better(metrics.mae, metrics.lookup_mae) else "no closer than"
+        sentences.append(f"That is {comparison} the restaurant lookup ({format_minutes(metrics.lookup_mae)}).")
+    if metrics.coverage is not None:
         sentences.append(
-            f"p10–p90 held {in_percent(recent.coverage)} of the orders; 80\N{NO-BREAK SPACE}% are promised."
+            f"p10–p90 held {format_percent(metrics.coverage)} of the orders; 80\N{NO-BREAK SPACE}% are promised."
         )
     return sentences
 
 
-def _joins(answers: Answers) -> list[str]:
-    told = []
-    if answers.unanswered:
-        told.append(f"{answers.unanswered:,} of {answers.orders:,} orders have no answer.")
-    if answers.open:
-        told.append(f"{answers.open:,} answers have no outcome yet.")
-    return told
+def _missing_data_sentences(counts: PredictionCounts) -> list[str]:
+    sentences = []
+    if counts.without_prediction:
+        sentences.append(f"{counts.without_prediction:,} of {counts.orders:,} orders have no answer.")
+    if counts.without_outcome:
+        sentences.append(f"{counts.without_outcome:,} answers have no outcome yet.")
+    return sentences

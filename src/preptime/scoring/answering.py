@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from preptime.bundle.bundle import Bundle
-from preptime.scoring.carried import Carried
-from preptime.scoring.chunk import Scorer
-from preptime.scoring.columns import Clock
+from preptime.scoring.carried import PassthroughColumns
+from preptime.scoring.chunk import ChunkScorer
+from preptime.scoring.columns import TimestampFormatter
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class BundleScorer:
 
     bundle: Bundle
 
-    def answers(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
         """[N] the columns of `preptime.scoring.columns` for N orders, which have none of these columns themselves."""
-        carried = Carried(rows.schema, to_csv=False)
-        scored = Scorer(self.bundle, carried, Clock(), self.bundle.history.directory).score(rows)
-        return scored.frame.drop(rows.columns)
+        passthrough = PassthroughColumns(rows.schema, for_csv=False)
+        scored_chunk = ChunkScorer(self.bundle, passthrough, TimestampFormatter(), self.bundle.history.restaurants).score(rows)
+        return scored_chunk.frame.drop(rows.columns)

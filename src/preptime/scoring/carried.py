@@ -8,56 +8,56 @@ from dataclasses import dataclass
 import polars as pl
 
 from preptime.errors import DataError
-from preptime.tables.table import Table
+from preptime.tables.table import DataSource
 
-_NOT_IN_CSV = (pl.List, pl.Array, pl.Struct, pl.Binary, pl.Object)
+_TYPES_NOT_IN_CSV = (pl.List, pl.Array, pl.Struct, pl.Binary, pl.Object)
 
 
 @dataclass(frozen=True)
-class Carried:
+class PassthroughColumns:
     """A table's own columns, of the same types in every chunk; for csv, moments are text as in the orders file."""
 
     schema: pl.Schema
-    to_csv: bool
+    for_csv: bool
 
     @classmethod
-    def of(cls, table: Table, *, to_csv: bool) -> Carried:
+    def from_source(cls, source: DataSource, *, for_csv: bool) -> PassthroughColumns:
         """Looks at the first row of each partition, since partitions may differ in types.
 
         Raises `DataError` when their types cannot be told together, or csv has no cell for one.
         """
         try:
-            schema = pl.concat(_heads(table), how="vertical_relaxed").schema
+            schema = pl.concat(_first_rows(source), how="vertical_relaxed").schema
         except pl.exceptions.PolarsError as error:
             raise DataError(
-                f"The partitions of {table.name} hold different things ({str(error).splitlines()[0]}).",
+                f"The partitions of {source.name} hold different things ({str(error).splitlines()[0]}).",
                 "Write each column with the same type in every partition.",
             ) from error
-        nested = [name for name, kind in schema.items() if isinstance(kind, _NOT_IN_CSV)]
-        if to_csv and nested:
+        unsupported = [name for name, dtype in schema.items() if isinstance(dtype, _TYPES_NOT_IN_CSV)]
+        if for_csv and unsupported:
             raise DataError(
-                f"csv has no cell for the column {nested[0]} ({schema[nested[0]]}).", "Name the output .parquet."
+                f"csv has no cell for the column {unsupported[0]} ({schema[unsupported[0]]}).", "Name the output .parquet."
             )
-        return cls(schema, to_csv)
+        return cls(schema, for_csv)
 
-    def of_chunk(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def select(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The carried columns of a chunk."""
-        own = rows.select(self.schema.names())
-        if own.schema != self.schema:
-            own = own.cast(self.schema)
-        if not self.to_csv:
-            return own
-        return own.with_columns(
-            pl.col(name).dt.strftime("%Y-%m-%d %H:%M:%S%.f" + ("%:z" if kind.time_zone else ""))
-            for name, kind in self.schema.items()
-            if isinstance(kind, pl.Datetime)
+        columns = rows.select(self.schema.names())
+        if columns.schema != self.schema:
+            columns = columns.cast(self.schema)
+        if not self.for_csv:
+            return columns
+        return columns.with_columns(
+            pl.col(name).dt.strftime("%Y-%m-%d %H:%M:%S%.f" + ("%:z" if dtype.time_zone else ""))
+            for name, dtype in self.schema.items()
+            if isinstance(dtype, pl.Datetime)
         )
 
 
-def _heads(table: Table) -> list[pl.DataFrame]:
+def _first_rows(source: DataSource) -> list[pl.DataFrame]:
     """One row of each partition. Of several some may be empty, and what is wrong with one is said when it is read."""
-    heads = []
-    for part in table.partitions():
+    first_rows = []
+    for partition in source.partitions():
         with suppress(DataError):
-            heads.append(next(part.batches(1)).select(table.columns))
-    return heads or [next(table.batches(1)).select(table.columns)]
+            first_rows.append(next(partition.batches(1)).select(source.columns))
+    return first_rows or [next(source.batches(1)).select(source.columns)]

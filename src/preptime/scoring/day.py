@@ -13,53 +13,53 @@ import msgspec
 import polars as pl
 
 from preptime.bundle.bundle import Bundle
-from preptime.domain.dictionary import LATER, ORDERS, required
-from preptime.features.directory import Directory
-from preptime.scoring.carried import Carried
-from preptime.scoring.champion import Chosen
-from preptime.scoring.chunk import Scorer, directory_of
-from preptime.scoring.columns import Clock
-from preptime.scoring.document import Tally
-from preptime.scoring.parallel import in_order
-from preptime.scoring.score import CHUNK_ROWS, Progress, workers_of
-from preptime.tables.audit import audit
-from preptime.tables.columns import require
-from preptime.tables.order_key import NAME as KEY
+from preptime.domain.dictionary import OUTCOME_COLUMNS, ORDERS_DICTIONARY, required_columns
+from preptime.features.directory import RestaurantIndex
+from preptime.scoring.carried import PassthroughColumns
+from preptime.scoring.champion import SelectedBundle
+from preptime.scoring.chunk import ChunkScorer, restaurants_for
+from preptime.scoring.columns import TimestampFormatter
+from preptime.scoring.document import ScoreCounts
+from preptime.scoring.parallel import map_in_order
+from preptime.scoring.score import CHUNK_ROWS, ProgressCallback, worker_count
+from preptime.tables.audit import audit_orders
+from preptime.tables.columns import require_columns
+from preptime.tables.order_key import ORDER_KEY as KEY
 from preptime.tables.order_key import order_keys
-from preptime.tables.results import PREDICTIONS, SCORE, Results
-from preptime.tables.size import about_rows
-from preptime.tables.table import Table, batches_of_days
+from preptime.tables.results import PREDICTIONS_FILE, SCORE_FILE, ResultsFolder
+from preptime.tables.size import estimate_rows
+from preptime.tables.table import DataSource, batches_for_dates
 
 FORMAT = 1
 """The format of `score.json`: docs/daily-run.md."""
 
-DayOutcome = Literal["scored", "no_orders", "no_champion"]
+DayScoreOutcome = Literal["scored", "no_orders", "no_champion"]
 
-Write = Callable[[dt.date, str, pl.DataFrame], int]
+WritePredictions = Callable[[dt.date, str, pl.DataFrame], int]
 """Replaces a day's predictions by a bundle somewhere else; the rows written."""
 
 
-class DayDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class DayScoreDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`score.json`, and the document of `score --date --json`. No clock, no path: the same contents, the same bytes."""
 
     format: int = FORMAT
     date: dt.date
-    outcome: DayOutcome
+    outcome: DayScoreOutcome
     """scored: predictions.parquet is there. no_orders, no_champion: it is not, and that is no failure."""
     bundle: str | None
     """The champion as of `date` that answers."""
     history_date: dt.date | None
     """The morning whose history the answers stand on; before `date` when that morning's training is missing."""
-    passed_over: tuple[str, ...]
+    skipped_bundles: tuple[str, ...]
     """Champions as of `date`, newest first, that failed verification, so that an earlier one answers."""
     orders: int
     """Orders acknowledged on the local date, each once."""
-    repeated: int
+    duplicate_rows: int
     """Rows that were one of these orders again."""
     predicted: int
-    refused: dict[str, int]
+    rejected: dict[str, int]
     """Orders without a prediction, by the reason written beside them."""
-    basis: dict[str, int]
+    fallback_level: dict[str, int]
     """Predictions by the level of history behind them, finest first."""
     median_predicted_seconds: int | None
 
@@ -70,101 +70,101 @@ class DayOrders:
 
     rows: pl.DataFrame
     keys: pl.Series
-    repeated: int
-    undated: int
+    duplicate_rows: int
+    unreadable_time_rows: int
     """Rows of the table whose time cannot be read: they are of no day."""
 
 
 def score_day(
-    table: Table,
+    source: DataSource,
     day: dt.date,
-    chosen: Chosen,
-    directory: Directory,
-    results: Results,
+    selected: SelectedBundle,
+    restaurants: RestaurantIndex,
+    results: ResultsFolder,
     *,
-    write: Write | None = None,
-    progress: Progress | None = None,
-) -> tuple[DayDocument, DayOrders]:
+    write_predictions: WritePredictions | None = None,
+    progress: ProgressCallback | None = None,
+) -> tuple[DayScoreDocument, DayOrders]:
     """Write the partition of `day`: `predictions.parquet`, then `score.json`, each whole or not at all.
 
     An order that the table has twice is answered once. Without a champion or without orders there are no predictions,
     and an earlier run's are removed. `write` gets the same rows. Raises `DataError` for a table that cannot be read,
-    `FaultError` when the partition cannot be written.
+    `OperationError` when the partition cannot be written.
     """
-    require(table.columns, required(ORDERS, "scoring"), table.name)
-    bundle = chosen.bundle
-    known = directory if bundle is None else directory_of(bundle, directory)
-    orders = orders_of(table, day, known, progress)
-    tally = Tally()
+    require_columns(source.columns, required_columns(ORDERS_DICTIONARY, "scoring"), source.name)
+    bundle = selected.bundle
+    known_restaurants = restaurants if bundle is None else restaurants_for(bundle, restaurants)
+    orders = read_day_orders(source, day, known_restaurants, progress)
+    counts = ScoreCounts()
     if bundle is None or orders.rows.is_empty():
-        results.remove(day, PREDICTIONS)
+        results.remove(day, PREDICTIONS_FILE)
     else:
-        frame = _answered(orders, bundle, known, tally, columns=table.columns)
+        frame = _predict_orders(orders, bundle, known_restaurants, counts, columns=source.columns)
         content = io.BytesIO()
         frame.write_parquet(content)
-        results.write(day, PREDICTIONS, content.getvalue())
-        if write is not None:
-            write(day, bundle.manifest.id, frame)
-    document = _document(day, chosen, orders, tally)
-    results.write(day, SCORE, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+        results.write(day, PREDICTIONS_FILE, content.getvalue())
+        if write_predictions is not None:
+            write_predictions(day, bundle.manifest.id, frame)
+    document = _build_document(day, selected, orders, counts)
+    results.write(day, SCORE_FILE, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
     return document, orders
 
 
-def orders_of(table: Table, day: dt.date, directory: Directory, progress: Progress | None = None) -> DayOrders:
+def read_day_orders(source: DataSource, day: dt.date, restaurants: RestaurantIndex, progress: ProgressCallback | None = None) -> DayOrders:
     """The orders acknowledged on a local date, by the clocks of the restaurants of `directory`; in bounded memory."""
-    kept, instants, keys = list[pl.DataFrame](), list[pl.Series](), list[pl.Series]()
-    undated, read, expected = 0, 0, about_rows(table) if progress else 0
-    for rows in batches_of_days(table, day, day, CHUNK_ROWS):
-        frame = audit(rows, directory, need_label=False).frame
-        local = frame["acknowledged_local"]
-        undated += local.null_count()
-        of_day = (local.dt.date() == day).fill_null(value=False)
-        if of_day.any():
-            mine, parsed = rows.filter(of_day), frame.filter(of_day)
-            kept.append(mine)
-            instants.append(parsed["acknowledged_utc"])
-            keys.append(order_keys(mine, parsed))
-        read += len(rows)
-        if progress and expected:
-            progress(f"Looking for the orders of {day}", min(read / expected, 1.0))
-    if not kept:
-        return DayOrders(pl.DataFrame(), pl.Series(KEY, [], pl.String), 0, undated)
-    found = pl.concat(kept, how="diagonal_relaxed")
-    order = pl.DataFrame({"utc": pl.concat(instants), KEY: pl.concat(keys)}).with_row_index("place")
+    day_parts, instants, keys = list[pl.DataFrame](), list[pl.Series](), list[pl.Series]()
+    unreadable_time_rows, rows_read, expected_rows = 0, 0, estimate_rows(source) if progress else 0
+    for rows in batches_for_dates(source, day, day, CHUNK_ROWS):
+        frame = audit_orders(rows, restaurants, need_label=False).frame
+        acknowledged_local = frame["acknowledged_local"]
+        unreadable_time_rows += acknowledged_local.null_count()
+        is_on_day = (acknowledged_local.dt.date() == day).fill_null(value=False)
+        if is_on_day.any():
+            day_rows, parsed_rows = rows.filter(is_on_day), frame.filter(is_on_day)
+            day_parts.append(day_rows)
+            instants.append(parsed_rows["acknowledged_utc"])
+            keys.append(order_keys(day_rows, parsed_rows))
+        rows_read += len(rows)
+        if progress and expected_rows:
+            progress(f"Looking for the orders of {day}", min(rows_read / expected_rows, 1.0))
+    if not day_parts:
+        return DayOrders(pl.DataFrame(), pl.Series(KEY, [], pl.String), 0, unreadable_time_rows)
+    all_rows = pl.concat(day_parts, how="diagonal_relaxed")
+    order_index = pl.DataFrame({"utc": pl.concat(instants), KEY: pl.concat(keys)}).with_row_index("position")
     # What nothing identifies is no repetition of anything.
-    first = order.filter(pl.col(KEY).is_null() | pl.col(KEY).is_first_distinct())
-    first = first.sort("utc", KEY, "place", nulls_last=True)
-    return DayOrders(found[first["place"]], first[KEY], len(order) - len(first), undated)
+    unique_orders = order_index.filter(pl.col(KEY).is_null() | pl.col(KEY).is_first_distinct())
+    unique_orders = unique_orders.sort("utc", KEY, "position", nulls_last=True)
+    return DayOrders(all_rows[unique_orders["position"]], unique_orders[KEY], len(order_index) - len(unique_orders), unreadable_time_rows)
 
 
-def _answered(
-    orders: DayOrders, bundle: Bundle, directory: Directory, tally: Tally, *, columns: tuple[str, ...]
+def _predict_orders(
+    orders: DayOrders, bundle: Bundle, restaurants: RestaurantIndex, counts: ScoreCounts, *, columns: tuple[str, ...]
 ) -> pl.DataFrame:
     """Key, the declared columns known at acknowledgement that the table has, and the answers."""
     # Never of what is only known later: a backfill would give other bytes than the morning gave.
-    names = [one.name for one in ORDERS if one.name in columns and one.name not in LATER]
-    scorer = Scorer(bundle, Carried(orders.rows.select(names).schema, to_csv=False), Clock(), directory)
-    parts = []
-    with closing(in_order(orders.rows.iter_slices(CHUNK_ROWS), scorer.score, workers_of(None))) as chunks:
+    names = [column.name for column in ORDERS_DICTIONARY if column.name in columns and column.name not in OUTCOME_COLUMNS]
+    scorer = ChunkScorer(bundle, PassthroughColumns(orders.rows.select(names).schema, for_csv=False), TimestampFormatter(), restaurants)
+    scored_parts = []
+    with closing(map_in_order(orders.rows.iter_slices(CHUNK_ROWS), scorer.score, worker_count(None))) as chunks:
         for chunk in chunks:
-            tally.add(len(chunk.frame), chunk.p50_seconds, chunk.basis, chunk.refused)
-            parts.append(chunk.frame)
-    return pl.concat(parts).insert_column(0, orders.keys.alias(KEY))
+            counts.add(len(chunk.frame), chunk.p50_seconds, chunk.fallback_level, chunk.rejected)
+            scored_parts.append(chunk.frame)
+    return pl.concat(scored_parts).insert_column(0, orders.keys.alias(KEY))
 
 
-def _document(day: dt.date, chosen: Chosen, orders: DayOrders, tally: Tally) -> DayDocument:
-    manifest = None if chosen.bundle is None else chosen.bundle.manifest
-    outcome: DayOutcome = "no_champion" if manifest is None else "scored" if len(orders.rows) else "no_orders"
-    return DayDocument(
+def _build_document(day: dt.date, selected: SelectedBundle, orders: DayOrders, counts: ScoreCounts) -> DayScoreDocument:
+    manifest = None if selected.bundle is None else selected.bundle.manifest
+    outcome: DayScoreOutcome = "no_champion" if manifest is None else "scored" if len(orders.rows) else "no_orders"
+    return DayScoreDocument(
         date=day,
         outcome=outcome,
         bundle=manifest.id if manifest else None,
         history_date=manifest.date if manifest else None,
-        passed_over=tuple(one.bundle for one in chosen.passed_over),
+        skipped_bundles=tuple(skipped_bundle.bundle for skipped_bundle in selected.skipped),
         orders=len(orders.rows),
-        repeated=orders.repeated,
-        predicted=tally.predicted,
-        refused=tally.refused,
-        basis=tally.basis,
-        median_predicted_seconds=tally.median_predicted_seconds,
+        duplicate_rows=orders.duplicate_rows,
+        predicted=counts.predicted,
+        rejected=counts.rejected,
+        fallback_level=counts.fallback_level,
+        median_predicted_seconds=counts.median_predicted_seconds,
     )

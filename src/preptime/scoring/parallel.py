@@ -11,21 +11,21 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-def in_order(chunks: Iterable[In], work: Callable[[In], Out], workers: int) -> Generator[Out]:
+def map_in_order(chunks: Iterable[In], function: Callable[[In], Out], workers: int) -> Generator[Out]:
     """`work` of every chunk, in the chunks' order, by `workers` threads; at most `workers` + 1 chunks are held.
 
     Threads, because nearly all the work (ONNX Runtime, Polars, NumPy) lets go of the interpreter's lock. What reading
     or `work` raises is raised here, after the chunks before it.
     """
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[Out]] = deque()
+        pending: deque[Future[Out]] = deque()
         try:
             for chunk in chunks:
-                waiting.append(pool.submit(work, chunk))
-                if len(waiting) > workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                pending.append(pool.submit(function, chunk))
+                if len(pending) > workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
-            for future in waiting:
+            for future in pending:
                 future.cancel()

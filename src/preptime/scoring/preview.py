@@ -9,22 +9,22 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.domain.dictionary import ORDERS, required
-from preptime.domain.verdict import Purpose, Reason, mask, reasons, rule
-from preptime.features.directory import Directory
-from preptime.scoring.score import CHUNK_ROWS, Progress
-from preptime.tables.audit import Audited, audit
-from preptime.tables.columns import ROW, require
-from preptime.tables.open import open_table
-from preptime.tables.size import about_rows
+from preptime.domain.dictionary import ORDERS_DICTIONARY, required_columns
+from preptime.domain.verdict import Purpose, ValidationReason, exclusion_mask, reasons_in_mask, validation_rule
+from preptime.features.directory import RestaurantIndex
+from preptime.scoring.score import CHUNK_ROWS, ProgressCallback
+from preptime.tables.audit import AuditedOrders, audit_orders
+from preptime.tables.columns import ROW_COLUMN, require_columns
+from preptime.tables.open import open_source
+from preptime.tables.size import estimate_rows
 
-HEAD_ROWS = 200
+PREVIEW_ROWS = 200
 """Rows of the preview: more than anybody reads, few enough to be there at once."""
-MOST_REFUSED = 2_000
+MAX_REJECTED_ROWS = 2_000
 """Refused rows that are listed one by one. The counts are of all."""
 
-VERDICT = "verdict"
-FINE = "can be predicted"
+VALIDATION_RESULT = "validation_result"
+PREDICTABLE = "can be predicted"
 
 
 @dataclass(frozen=True)
@@ -34,126 +34,126 @@ class Preview:
     columns: tuple[str, ...]
     """The file's own, in its order."""
     rows: int
-    refused: dict[Reason, int]
+    rejected: dict[ValidationReason, int]
     """Rows that no prediction can be made for, by the reason that is shown: the most fundamental one."""
-    strangers: int
+    unknown_restaurant_rows: int
     """Rows that can be predicted, of a restaurant that the directory does not list: from coarser levels."""
     head: pl.DataFrame
-    """The first rows as they came, `row` (from 1) and `verdict` before the file's own columns."""
-    faults: pl.DataFrame
+    """The first rows as they came, `row` (from 1) and `validation_result` before the file's own columns."""
+    rejected_cells: pl.DataFrame
     """The first refused rows, one line a faulty cell: `row`, `reason`, `column`, `value`, `expected`."""
 
     @property
     def predictable(self) -> int:
         """Rows that will get a prediction."""
-        return self.rows - sum(self.refused.values())
+        return self.rows - sum(self.rejected.values())
 
 
-def preview(source: str, directory: Directory, *, progress: Progress | None = None) -> Preview:
+def preview_file(source: str, restaurants: RestaurantIndex, *, progress: ProgressCallback | None = None) -> Preview:
     """Judge every row of `source` as scoring will, in bounded memory.
 
     Raises `DataError` for a source that cannot be read, is empty, or lacks a column.
     """
-    table = open_table(source)
-    require(table.columns, required(ORDERS, "scoring"), table.name)
-    expected = about_rows(table) if progress else 0
-    rows = strangers = 0
-    refused: dict[Reason, int] = {}
-    heads, faults, listed = list[pl.DataFrame](), list[pl.DataFrame](), 0
-    for chunk in table.batches(CHUNK_ROWS):
-        audited = audit(chunk, directory, need_label=False)
-        first = _first_reasons(audited)
-        if rows < HEAD_ROWS:
-            heads.append(_head(audited, first, table.columns, HEAD_ROWS - rows))
-        for reason, count in _counts(first):
-            refused[reason] = refused.get(reason, 0) + count
-        stranger = (audited.reasons & np.uint32(Reason.UNKNOWN_RESTAURANT.bit)) != 0
-        strangers += int(np.count_nonzero(stranger & audited.kept(Purpose.SCORING)))
-        if listed < MOST_REFUSED:
-            found = list(_faults(audited, MOST_REFUSED - listed))
-            listed += len({row for one in found for row in one["row"]})
-            faults += found
+    data_source = open_source(source)
+    require_columns(data_source.columns, required_columns(ORDERS_DICTIONARY, "scoring"), data_source.name)
+    expected_rows = estimate_rows(data_source) if progress else 0
+    rows = unknown_restaurant_rows = 0
+    rejected: dict[ValidationReason, int] = {}
+    heads, rejected_parts, listed_rows = list[pl.DataFrame](), list[pl.DataFrame](), 0
+    for chunk in data_source.batches(CHUNK_ROWS):
+        audited = audit_orders(chunk, restaurants, need_label=False)
+        first_reasons = _first_reasons(audited)
+        if rows < PREVIEW_ROWS:
+            heads.append(_head(audited, first_reasons, data_source.columns, PREVIEW_ROWS - rows))
+        for reason, count in _count_reasons(first_reasons):
+            rejected[reason] = rejected.get(reason, 0) + count
+        is_unknown = (audited.reasons & np.uint32(ValidationReason.UNKNOWN_RESTAURANT.bit)) != 0
+        unknown_restaurant_rows += int(np.count_nonzero(is_unknown & audited.usable_for(Purpose.SCORING)))
+        if listed_rows < MAX_REJECTED_ROWS:
+            new_parts = list(_list_rejected_cells(audited, MAX_REJECTED_ROWS - listed_rows))
+            listed_rows += len({row for part in new_parts for row in part["row"]})
+            rejected_parts += new_parts
         rows += len(chunk)
-        if progress and expected:
-            progress("Checking", min(rows / expected, 1.0))
-    lines = pl.concat([_NO_FAULTS, *faults]).sort("row", maintain_order=True)
+        if progress and expected_rows:
+            progress("Checking", min(rows / expected_rows, 1.0))
+    rejected_cells = pl.concat([_NO_REJECTED_CELLS, *rejected_parts]).sort("row", maintain_order=True)
     return Preview(
-        columns=table.columns,
+        columns=data_source.columns,
         rows=rows,
-        refused={reason: refused[reason] for reason in Reason if reason in refused},
-        strangers=strangers,
+        rejected={reason: rejected[reason] for reason in ValidationReason if reason in rejected},
+        unknown_restaurant_rows=unknown_restaurant_rows,
         head=pl.concat(heads),
-        faults=lines,
+        rejected_cells=rejected_cells,
     )
 
 
-_NO_FAULTS = pl.DataFrame(
+_NO_REJECTED_CELLS = pl.DataFrame(
     schema={"row": pl.Int64, "reason": pl.String, "column": pl.String, "value": pl.String, "expected": pl.String}
 )
 
 
-def _first_reasons(audited: Audited) -> list[tuple[Reason | None, NDArray[np.bool_]]]:
+def _first_reasons(audited: AuditedOrders) -> list[tuple[ValidationReason | None, NDArray[np.bool_]]]:
     """For each reason to refuse that occurs, and for None: the rows [N] that it is shown for."""
-    against = audited.reasons & np.uint32(mask(Purpose.SCORING))
-    masks, of_mask = np.unique(against, return_inverse=True)
-    shown = [reasons(int(bits))[0] if bits else None for bits in masks]
+    rejecting_bits = audited.reasons & np.uint32(exclusion_mask(Purpose.SCORING))
+    masks, mask_index = np.unique(rejecting_bits, return_inverse=True)
+    shown_reasons = [reasons_in_mask(int(bits))[0] if bits else None for bits in masks]
     return [
-        (one, np.isin(of_mask, [place for place, other in enumerate(shown) if other is one]))
-        for one in dict.fromkeys(shown)
+        (reason, np.isin(mask_index, [index for index, shown_reason in enumerate(shown_reasons) if shown_reason is reason]))
+        for reason in dict.fromkeys(shown_reasons)
     ]
 
 
-def _counts(first: list[tuple[Reason | None, NDArray[np.bool_]]]) -> Iterator[tuple[Reason, int]]:
-    for reason, where in first:
+def _count_reasons(first_reasons: list[tuple[ValidationReason | None, NDArray[np.bool_]]]) -> Iterator[tuple[ValidationReason, int]]:
+    for reason, is_shown in first_reasons:
         if reason is not None:
-            yield reason, int(np.count_nonzero(where))
+            yield reason, int(np.count_nonzero(is_shown))
 
 
 def _head(
-    audited: Audited, first: list[tuple[Reason | None, NDArray[np.bool_]]], columns: tuple[str, ...], rows: int
+    audited: AuditedOrders, first_reasons: list[tuple[ValidationReason | None, NDArray[np.bool_]]], columns: tuple[str, ...], rows: int
 ) -> pl.DataFrame:
-    verdicts = np.full(len(audited), FINE, object)
-    for reason, where in first:
+    results = np.full(len(audited), PREDICTABLE, object)
+    for reason, is_shown in first_reasons:
         if reason is not None:
-            verdicts[where] = rule(reason).meaning
-    head = audited.source.head(rows)
-    own = head.select(name for name in columns)
-    return own.select(
-        head[ROW].cast(pl.Int64).alias("row"),
-        pl.Series(VERDICT, verdicts[: len(head)].tolist(), pl.String),
-        pl.all().name.map(_apart),
+            results[is_shown] = validation_rule(reason).description
+    head = audited.raw.head(rows)
+    file_columns = head.select(name for name in columns)
+    return file_columns.select(
+        head[ROW_COLUMN].cast(pl.Int64).alias("row"),
+        pl.Series(VALIDATION_RESULT, results[: len(head)].tolist(), pl.String),
+        pl.all().name.map(_rename_reserved),
     )
 
 
-def _apart(name: str) -> str:
+def _rename_reserved(name: str) -> str:
     """A column of the file that is called like one of ours."""
-    return f"{name} (file)" if name in {"row", VERDICT} else name
+    return f"{name} (file)" if name in {"row", VALIDATION_RESULT} else name
 
 
-def _faults(audited: Audited, most: int) -> Iterator[pl.DataFrame]:
-    refused = ~audited.kept(Purpose.SCORING)
-    last = np.flatnonzero(refused)[:most]
-    if not len(last):
+def _list_rejected_cells(audited: AuditedOrders, max_rows: int) -> Iterator[pl.DataFrame]:
+    is_rejected = ~audited.usable_for(Purpose.SCORING)
+    listed_positions = np.flatnonzero(is_rejected)[:max_rows]
+    if not len(listed_positions):
         return
-    shown = refused.copy()
-    shown[last[-1] + 1 :] = False
-    numbers = audited.source[ROW].cast(pl.Int64)
-    against = mask(Purpose.SCORING)
-    for found in audited.findings:
-        rows = found.rows[shown[found.rows]]
-        if not found.reason.bit & against or not len(rows):
+    is_listed = is_rejected.copy()
+    is_listed[listed_positions[-1] + 1 :] = False
+    row_numbers = audited.raw[ROW_COLUMN].cast(pl.Int64)
+    rejecting_bits = exclusion_mask(Purpose.SCORING)
+    for finding in audited.findings:
+        rows = finding.rows[is_listed[finding.rows]]
+        if not finding.reason.bit & rejecting_bits or not len(rows):
             continue
-        values = audited.source[found.column].gather(rows).cast(pl.String, strict=False)
+        values = audited.raw[finding.column].gather(rows).cast(pl.String, strict=False)
         yield pl.DataFrame(
             {
-                "row": numbers.gather(rows),
-                "reason": pl.Series([rule(found.reason).meaning] * len(rows), dtype=pl.String),
-                "column": pl.Series([_column(found.column)] * len(rows), dtype=pl.String),
+                "row": row_numbers.gather(rows),
+                "reason": pl.Series([validation_rule(finding.reason).description] * len(rows), dtype=pl.String),
+                "column": pl.Series([_display_column(finding.column)] * len(rows), dtype=pl.String),
                 "value": values,
-                "expected": pl.Series([found.expected] * len(rows), dtype=pl.String),
+                "expected": pl.Series([finding.expected] * len(rows), dtype=pl.String),
             }
         )
 
 
-def _column(name: str) -> str:
+def _display_column(name: str) -> str:
     return "(after the last column)" if name.startswith("_") else name

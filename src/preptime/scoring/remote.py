@@ -11,33 +11,33 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from preptime.domain.dictionary import LATER, ORDERS, required
-from preptime.domain.prediction import BASES, DEFAULT_MODEL, LEVELS
-from preptime.domain.verdict import Reason
-from preptime.scoring.carried import Carried
-from preptime.scoring.columns import BASIS, BUNDLE, READY_AT, REASON, SECONDS, model_column, quantile_column
-from preptime.scoring.document import ScoreDocument, Tally
-from preptime.scoring.parallel import in_order
-from preptime.scoring.score import Progress
-from preptime.tables.columns import SURPLUS, require
-from preptime.tables.open import open_table
-from preptime.tables.size import about_rows
+from preptime.domain.dictionary import OUTCOME_COLUMNS, ORDERS_DICTIONARY, required_columns
+from preptime.domain.prediction import FALLBACK_LEVELS, DEFAULT_MODEL, QUANTILE_LEVELS
+from preptime.domain.verdict import ValidationReason
+from preptime.scoring.carried import PassthroughColumns
+from preptime.scoring.columns import FALLBACK_LEVEL, PREDICTION_BUNDLE, PREDICTED_READY_AT, PREDICTION_REASON, PREDICTED_SECONDS, model_column, quantile_column
+from preptime.scoring.document import ScoreDocument, ScoreCounts
+from preptime.scoring.parallel import map_in_order
+from preptime.scoring.score import ProgressCallback
+from preptime.tables.columns import SURPLUS_COLUMN, require_columns
+from preptime.tables.open import open_source
+from preptime.tables.size import estimate_rows
 from preptime.tables.write import write_table
 
-AT_ONCE = 2
+MAX_CONCURRENT_REQUESTS = 2
 """Requests on their way side by side: one is read or written here while the other is answered there."""
 
-_ASKED = tuple(column.name for column in ORDERS if column.name not in {*LATER, "order_id"})
+_REQUEST_COLUMNS = tuple(column.name for column in ORDERS_DICTIONARY if column.name not in {*OUTCOME_COLUMNS, "order_id"})
 
 
-class OneError(Protocol):
+class RemoteError(Protocol):
     """Why an order cannot be predicted."""
 
     @property
     def code(self) -> str: ...
 
 
-class OnePrediction(Protocol):
+class RemotePrediction(Protocol):
     """The answer to one order: the numbers, or `error`. Seconds."""
 
     @property
@@ -51,132 +51,132 @@ class OnePrediction(Protocol):
     @property
     def ready_at(self) -> str | None: ...
     @property
-    def basis(self) -> str | None: ...
+    def fallback_level(self) -> str | None: ...
     @property
     def models(self) -> Mapping[str, float]: ...
     @property
-    def error(self) -> OneError | None: ...
+    def error(self) -> RemoteError | None: ...
 
 
-class ManyPredictions(Protocol):
+class RemotePredictions(Protocol):
     """Answers in the orders' places, all from one bundle."""
 
     @property
     def bundle(self) -> str: ...
     @property
-    def predictions(self) -> Sequence[OnePrediction]: ...
+    def predictions(self) -> Sequence[RemotePrediction]: ...
 
 
-class Server(Protocol):
+class PredictionClient(Protocol):
     """Who is asked: `preptime.client.Client`. Threads share it."""
 
     def predict(
         self, orders: Sequence[Mapping[str, object]], *, models: Sequence[str] | None = None
-    ) -> ManyPredictions: ...
+    ) -> RemotePredictions: ...
 
 
 @dataclass(frozen=True)
 class RemoteScorer:
     """A server, and the point models that are asked for."""
 
-    server: Server
+    client: PredictionClient
     models: tuple[str, ...]
 
-    def answers(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
         """[N] the columns of `preptime.scoring.columns` for N orders as a table gives them."""
         points = tuple(name for name in self.models if name != DEFAULT_MODEL)
-        answer = self.server.predict(asked(rows).to_dicts(), models=points)
-        found = _columns(answer, points)
-        if SURPLUS not in rows.columns:
-            return found
+        response = self.client.predict(request_rows(rows).to_dicts(), models=points)
+        columns = _prediction_columns(response, points)
+        if SURPLUS_COLUMN not in rows.columns:
+            return columns
         # The server sees cells, not lines: that a line had one too many is known here alone.
-        malformed = rows[SURPLUS].is_not_null()
-        kept = [pl.when(malformed).then(None).otherwise(pl.col(name)).alias(name) for name in found.columns]
-        reason = pl.when(malformed).then(pl.lit(str(Reason.MALFORMED_LINE))).otherwise(pl.col(REASON)).alias(REASON)
-        return found.select(kept).with_columns(reason, found[BUNDLE])
+        is_malformed = rows[SURPLUS_COLUMN].is_not_null()
+        values = [pl.when(is_malformed).then(None).otherwise(pl.col(name)).alias(name) for name in columns.columns]
+        reason = pl.when(is_malformed).then(pl.lit(str(ValidationReason.MALFORMED_LINE))).otherwise(pl.col(PREDICTION_REASON)).alias(PREDICTION_REASON)
+        return columns.select(values).with_columns(reason, columns[PREDICTION_BUNDLE])
 
 
-def ask_file(
-    source: str, out: Path, scorer: RemoteScorer, *, orders_at_once: int, progress: Progress | None = None
+def score_file_remotely(
+    source: str, out: Path, scorer: RemoteScorer, *, orders_per_request: int, progress: ProgressCallback | None = None
 ) -> ScoreDocument:
     """Score the orders at `source` into `out` as `score_file` does, `orders_at_once` in a request.
 
     Should another bundle become champion meanwhile, each row says which one answered; the document names the last.
     Raises `DataError` for a source that cannot be read, and what the server raises.
     """
-    table = open_table(source)
-    require(table.columns, required(ORDERS, "scoring"), table.name)
-    carried = Carried.of(table, to_csv=out.suffix.lower() == ".csv")
-    tally = Tally()
-    expected = about_rows(table) if progress else 0
+    data_source = open_source(source)
+    require_columns(data_source.columns, required_columns(ORDERS_DICTIONARY, "scoring"), data_source.name)
+    passthrough = PassthroughColumns.from_source(data_source, for_csv=out.suffix.lower() == ".csv")
+    counts = ScoreCounts()
+    expected_rows = estimate_rows(data_source) if progress else 0
     bundle = ""
 
-    def one(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        return carried.of_chunk(rows), scorer.answers(rows)
+    def score_chunk(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        return passthrough.select(rows), scorer.predict(rows)
 
-    def scored() -> Iterator[pl.DataFrame]:
+    def iter_scored() -> Iterator[pl.DataFrame]:
         nonlocal bundle
-        with closing(in_order(table.batches(orders_at_once), one, AT_ONCE)) as chunks:
-            for own, answers in chunks:
-                _count(tally, answers)
-                bundle = str(answers[BUNDLE][-1])
-                if progress and expected:
-                    progress("Asking the API", min(tally.rows / expected, 1.0))
-                yield own.with_columns(answers)
+        with closing(map_in_order(data_source.batches(orders_per_request), score_chunk, MAX_CONCURRENT_REQUESTS)) as chunks:
+            for passthrough_columns, predictions in chunks:
+                _count_predictions(counts, predictions)
+                bundle = str(predictions[PREDICTION_BUNDLE][-1])
+                if progress and expected_rows:
+                    progress("Asking the API", min(counts.rows / expected_rows, 1.0))
+                yield passthrough_columns.with_columns(predictions)
 
-    write_table(out, scored())
-    return tally.document(table.name, out, bundle)
+    write_table(out, iter_scored())
+    return counts.to_document(data_source.name, out, bundle)
 
 
-def asked(rows: pl.DataFrame) -> pl.DataFrame:
+def request_rows(rows: pl.DataFrame) -> pl.DataFrame:
     """What a server is asked of N orders: the declared columns that they have, as text that it reads as a table does.
 
     An instant is told in UTC, so that it is converted to the restaurant's clock there as it would be here; a naive
     moment stays the restaurant's wall clock.
     """
-    return rows.select(_as_text(rows[name]) for name in _ASKED if name in rows.columns)
+    return rows.select(_as_text(rows[name]) for name in _REQUEST_COLUMNS if name in rows.columns)
 
 
 def _as_text(cells: pl.Series) -> pl.Series:
-    kind = cells.dtype
-    if isinstance(kind, pl.Datetime):
-        if kind.time_zone:
+    dtype = cells.dtype
+    if isinstance(dtype, pl.Datetime):
+        if dtype.time_zone:
             return cells.dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
         return cells.dt.strftime("%Y-%m-%dT%H:%M:%S%.6f")
-    if kind == pl.Float32:
+    if dtype == pl.Float32:
         cells = cells.cast(pl.Float64)  # else its text would be a number that the table does not hold
     return cells.cast(pl.String)
 
 
-def _columns(answer: ManyPredictions, points: tuple[str, ...]) -> pl.DataFrame:
-    of = answer.predictions
+def _prediction_columns(response: RemotePredictions, points: tuple[str, ...]) -> pl.DataFrame:
+    predictions = response.predictions
     quantiles = {
-        0.1: [one.p10 for one in of],
-        0.5: [one.p50 for one in of],
-        0.8: [one.p80 for one in of],
-        0.9: [one.p90 for one in of],
+        0.1: [prediction.p10 for prediction in predictions],
+        0.5: [prediction.p50 for prediction in predictions],
+        0.8: [prediction.p80 for prediction in predictions],
+        0.9: [prediction.p90 for prediction in predictions],
     }
-    columns = {SECONDS: _seconds(quantiles[0.5])}
-    columns |= {quantile_column(level): _seconds(quantiles[level]) for level in LEVELS}
-    moments = [None if one.ready_at is None else one.ready_at.replace("T", " ") for one in of]
-    columns[READY_AT] = pl.Series(moments, dtype=pl.String)
-    columns[BASIS] = pl.Series([one.basis for one in of], dtype=pl.String)
-    columns |= {model_column(name): _seconds([one.models.get(name) for one in of]) for name in points}
-    columns[REASON] = pl.Series([one.error.code if one.error else None for one in of], dtype=pl.String)
-    return pl.DataFrame(columns).with_columns(pl.lit(answer.bundle).alias(BUNDLE))
+    columns = {PREDICTED_SECONDS: _seconds_series(quantiles[0.5])}
+    columns |= {quantile_column(level): _seconds_series(quantiles[level]) for level in QUANTILE_LEVELS}
+    ready_times = [None if prediction.ready_at is None else prediction.ready_at.replace("T", " ") for prediction in predictions]
+    columns[PREDICTED_READY_AT] = pl.Series(ready_times, dtype=pl.String)
+    columns[FALLBACK_LEVEL] = pl.Series([prediction.fallback_level for prediction in predictions], dtype=pl.String)
+    columns |= {model_column(name): _seconds_series([prediction.models.get(name) for prediction in predictions]) for name in points}
+    columns[PREDICTION_REASON] = pl.Series([prediction.error.code if prediction.error else None for prediction in predictions], dtype=pl.String)
+    return pl.DataFrame(columns).with_columns(pl.lit(response.bundle).alias(PREDICTION_BUNDLE))
 
 
-def _seconds(values: list[float | None]) -> pl.Series:
+def _seconds_series(values: list[float | None]) -> pl.Series:
     return pl.Series(values, dtype=pl.Float32)
 
 
-def _count(tally: Tally, answers: pl.DataFrame) -> None:
-    refused = answers[REASON].drop_nulls().value_counts(name="rows")
-    predicted = answers.filter(pl.col(REASON).is_null())
-    basis = predicted[BASIS].replace_strict(list(BASES), list(range(len(BASES))), return_dtype=pl.Int8)
-    tally.add(
-        len(answers),
-        predicted[SECONDS].to_numpy().astype(np.float32),
-        basis.to_numpy().astype(np.int8),
-        {Reason(reason): rows for reason, rows in refused.iter_rows()},
+def _count_predictions(counts: ScoreCounts, predictions: pl.DataFrame) -> None:
+    rejected = predictions[PREDICTION_REASON].drop_nulls().value_counts(name="rows")
+    predicted = predictions.filter(pl.col(PREDICTION_REASON).is_null())
+    fallback_level = predicted[FALLBACK_LEVEL].replace_strict(list(FALLBACK_LEVELS), list(range(len(FALLBACK_LEVELS))), return_dtype=pl.Int8)
+    counts.add(
+        len(predictions),
+        predicted[PREDICTED_SECONDS].to_numpy().astype(np.float32),
+        fallback_level.to_numpy().astype(np.int8),
+        {ValidationReason(reason): rows for reason, rows in rejected.iter_rows()},
     )

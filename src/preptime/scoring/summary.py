@@ -11,23 +11,23 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.scoring.columns import BASIS, READY_AT, REASON, SECONDS, model_column, quantile_column
-from preptime.scoring.histogram import Histogram
+from preptime.scoring.columns import FALLBACK_LEVEL, PREDICTED_READY_AT, PREDICTION_REASON, PREDICTED_SECONDS, model_column, quantile_column
+from preptime.scoring.histogram import DurationHistogram
 from preptime.tables.write import ROW_GROUP_ROWS
 
-MOST_MINUTES = 120
+MAX_MINUTES = 120
 """Where the pictures end; what lies beyond is counted in their last bar."""
 BAR_MINUTES = 2
-MOST_RESTAURANTS = 20
+MAX_RESTAURANTS = 20
 
-_MINUTE = 60
+_MINUTE_SECONDS = 60
 _HOURS = 24
-P10, P90 = quantile_column(0.1), quantile_column(0.9)
-RESTAURANT = "restaurant_id"
+P10_COLUMN, P90_COLUMN = quantile_column(0.1), quantile_column(0.9)
+RESTAURANT_COLUMN = "restaurant_id"
 
 
 @dataclass(frozen=True)
-class Summary:
+class ScoreSummary:
     """Small tables over the predicted rows of a scored file. Minutes; medians to the second."""
 
     predicted: int
@@ -40,96 +40,96 @@ class Summary:
     """Those with most orders: `restaurant`, `orders`, `median`, `low`, `high`."""
     widths: pl.DataFrame
     """How wide p10 to p90 is: `minutes`, `width`, `orders`."""
-    basis: pl.DataFrame
-    """`basis`, `orders`."""
+    fallback_level: pl.DataFrame
+    """`fallback_level`, `orders`."""
     models: pl.DataFrame
     """`model`, `median`, `mean`; the default answer first, as `p50`."""
     ready_days: tuple[str, str] | None
     """First and last local day on which an order is ready; None where no row is predicted."""
 
 
-def summarize(scored: Path, points: Sequence[str]) -> Summary:
+def summarize(scored: Path, point_models: Sequence[str]) -> ScoreSummary:
     """The summary of a parquet file that scoring wrote with these point models."""
-    models = {"p50": SECONDS} | {name: model_column(name) for name in points}
-    of_models, of_widths = Histogram(len(models)), Histogram(1)
-    hours = _Spread(_HOURS)
-    restaurants, basis, days = Counter[str](), Counter[str](), set[str]()
-    for rows in _batches(scored, [*models.values(), P10, P90, READY_AT, BASIS, RESTAURANT]):
-        for place, column in enumerate(models.values()):
-            of_models.add(np.full(len(rows), place), rows[column].to_numpy())
-        of_widths.add(np.zeros(len(rows), np.int64), (rows[P90] - rows[P10]).to_numpy())
-        hours.add(_hours(rows), rows)
-        restaurants.update(dict(rows[RESTAURANT].value_counts().iter_rows()))
-        basis.update(dict(rows[BASIS].value_counts().iter_rows()))
-        days.update(rows[READY_AT].str.head(10).unique())
+    models = {"p50": PREDICTED_SECONDS} | {name: model_column(name) for name in point_models}
+    model_histogram, width_histogram = DurationHistogram(len(models)), DurationHistogram(1)
+    hours = _QuantileHistograms(_HOURS)
+    restaurants, fallback_levels, ready_days = Counter[str](), Counter[str](), set[str]()
+    for rows in _read_predicted_rows(scored, [*models.values(), P10_COLUMN, P90_COLUMN, PREDICTED_READY_AT, FALLBACK_LEVEL, RESTAURANT_COLUMN]):
+        for index, column in enumerate(models.values()):
+            model_histogram.add(np.full(len(rows), index), rows[column].to_numpy())
+        width_histogram.add(np.zeros(len(rows), np.int64), (rows[P90_COLUMN] - rows[P10_COLUMN]).to_numpy())
+        hours.add(_local_hours(rows), rows)
+        restaurants.update(dict(rows[RESTAURANT_COLUMN].value_counts().iter_rows()))
+        fallback_levels.update(dict(rows[FALLBACK_LEVEL].value_counts().iter_rows()))
+        ready_days.update(rows[PREDICTED_READY_AT].str.head(10).unique())
     # Ties by name, so that the same file has the same picture.
-    most = [name for name, _ in sorted(restaurants.items(), key=lambda one: (-one[1], one[0]))[:MOST_RESTAURANTS]]
-    medians, means = of_models.medians() / _MINUTE, of_models.means() / _MINUTE
-    return Summary(
-        predicted=int(of_widths.counts()[0]),
-        distribution=_bars(of_models, 0),
+    busiest = [name for name, _ in sorted(restaurants.items(), key=lambda item: (-item[1], item[0]))[:MAX_RESTAURANTS]]
+    medians, means = model_histogram.medians() / _MINUTE_SECONDS, model_histogram.means() / _MINUTE_SECONDS
+    return ScoreSummary(
+        predicted=int(width_histogram.counts()[0]),
+        distribution=_bar_table(model_histogram, 0),
         by_hour=hours.table(pl.Series("hour", range(_HOURS))),
-        by_restaurant=_of_restaurants(scored, most).table(pl.Series("restaurant", most, pl.String)),
-        widths=_bars(of_widths, 0),
-        basis=pl.DataFrame({"basis": list(basis), "orders": list(basis.values())}, {"basis": pl.String, "orders": int}),
+        by_restaurant=_restaurant_histograms(scored, busiest).table(pl.Series("restaurant", busiest, pl.String)),
+        widths=_bar_table(width_histogram, 0),
+        fallback_level=pl.DataFrame({"fallback_level": list(fallback_levels), "orders": list(fallback_levels.values())}, {"fallback_level": pl.String, "orders": int}),
         models=pl.DataFrame({"model": list(models), "median": medians, "mean": means}),
-        ready_days=(min(days), max(days)) if days else None,
+        ready_days=(min(ready_days), max(ready_days)) if ready_days else None,
     )
 
 
-class _Spread:
+class _QuantileHistograms:
     """Histograms of p50, p10 and p90 for each of some groups."""
 
     def __init__(self, groups: int) -> None:
-        self._of = {name: Histogram(groups) for name in (SECONDS, P10, P90)}
+        self._histograms = {name: DurationHistogram(groups) for name in (PREDICTED_SECONDS, P10_COLUMN, P90_COLUMN)}
 
     def add(self, group: NDArray[np.int64], rows: pl.DataFrame) -> None:
-        for name, histogram in self._of.items():
+        for name, histogram in self._histograms.items():
             histogram.add(group, rows[name].to_numpy())
 
     def table(self, names: pl.Series) -> pl.DataFrame:
-        median, low, high = (pl.Series(histogram.medians() / _MINUTE) for histogram in self._of.values())
-        orders = pl.Series(self._of[SECONDS].counts())
+        median, low, high = (pl.Series(histogram.medians() / _MINUTE_SECONDS) for histogram in self._histograms.values())
+        orders = pl.Series(self._histograms[PREDICTED_SECONDS].counts())
         table = pl.DataFrame(
             [names, orders.alias("orders"), median.alias("median"), low.alias("low"), high.alias("high")]
         )
         return table.filter(pl.col("orders") > 0)
 
 
-def _of_restaurants(scored: Path, names: list[str]) -> _Spread:
+def _restaurant_histograms(scored: Path, names: list[str]) -> _QuantileHistograms:
     """A second look at the file, for the few restaurants that are shown."""
-    spread = _Spread(len(names))
+    histograms = _QuantileHistograms(len(names))
     if names:
-        places = dict(zip(names, range(len(names)), strict=True))
-        for rows in _batches(scored, [SECONDS, P10, P90, RESTAURANT]):
-            place = rows[RESTAURANT].replace_strict(places, default=None, return_dtype=pl.Int64)
-            shown = rows.filter(place.is_not_null())
-            spread.add(place.drop_nulls().to_numpy(), shown)
-    return spread
+        group_by_name = dict(zip(names, range(len(names)), strict=True))
+        for rows in _read_predicted_rows(scored, [PREDICTED_SECONDS, P10_COLUMN, P90_COLUMN, RESTAURANT_COLUMN]):
+            group = rows[RESTAURANT_COLUMN].replace_strict(group_by_name, default=None, return_dtype=pl.Int64)
+            shown = rows.filter(group.is_not_null())
+            histograms.add(group.drop_nulls().to_numpy(), shown)
+    return histograms
 
 
-def _batches(scored: Path, columns: list[str]) -> Iterator[pl.DataFrame]:
+def _read_predicted_rows(scored: Path, columns: list[str]) -> Iterator[pl.DataFrame]:
     """The predicted rows; restaurants as text without blanks around it."""
     table = pl.scan_parquet(scored, glob=False)
-    wanted = [pl.col(name) for name in columns if name != RESTAURANT]
-    restaurant = [pl.col(RESTAURANT).cast(pl.String).str.strip_chars()] if RESTAURANT in columns else []
+    other_columns = [pl.col(name) for name in columns if name != RESTAURANT_COLUMN]
+    restaurant_columns = [pl.col(RESTAURANT_COLUMN).cast(pl.String).str.strip_chars()] if RESTAURANT_COLUMN in columns else []
     # Row group by row group: left to itself, the reader runs ahead and holds several hundred MB.
     for start in range(0, int(table.select(pl.len()).collect().item()), ROW_GROUP_ROWS):
-        rows = table.slice(start, ROW_GROUP_ROWS).filter(pl.col(REASON).is_null())
-        yield rows.select(*wanted, *restaurant).collect()
+        rows = table.slice(start, ROW_GROUP_ROWS).filter(pl.col(PREDICTION_REASON).is_null())
+        yield rows.select(*other_columns, *restaurant_columns).collect()
 
 
-def _hours(rows: pl.DataFrame) -> NDArray[np.int64]:
+def _local_hours(rows: pl.DataFrame) -> NDArray[np.int64]:
     """[N] local hour of the acknowledgement: when it is ready, less how long that takes."""
-    ready = rows[READY_AT].str.head(19).str.to_datetime("%Y-%m-%d %H:%M:%S").to_physical().to_numpy() // 1_000_000
-    acknowledged = ready - np.rint(rows[SECONDS].to_numpy()).astype(np.int64)
+    ready = rows[PREDICTED_READY_AT].str.head(19).str.to_datetime("%Y-%m-%d %H:%M:%S").to_physical().to_numpy() // 1_000_000
+    acknowledged = ready - np.rint(rows[PREDICTED_SECONDS].to_numpy()).astype(np.int64)
     hours: NDArray[np.int64] = acknowledged // 3600 % _HOURS
     return hours
 
 
-def _bars(histogram: Histogram, group: int) -> pl.DataFrame:
+def _bar_table(histogram: DurationHistogram, group: int) -> pl.DataFrame:
     """Orders by two minutes, the last bar open, bars without orders left out."""
-    orders = histogram.bars(group, BAR_MINUTES * _MINUTE, MOST_MINUTES // BAR_MINUTES)
-    minutes = pl.int_range(0, MOST_MINUTES, BAR_MINUTES, eager=True)
+    orders = histogram.bars(group, BAR_MINUTES * _MINUTE_SECONDS, MAX_MINUTES // BAR_MINUTES)
+    minutes = pl.int_range(0, MAX_MINUTES, BAR_MINUTES, eager=True)
     table = pl.DataFrame([minutes.alias("minutes"), pl.Series("orders", orders)])
     return table.with_columns(width=BAR_MINUTES).filter(pl.col("orders") > 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-DAGS: dict[str, tuple[str, str]] = {
+DAG_SETTINGS: dict[str, tuple[str, str]] = {
     "PREPTIME_RUNNER": ("command: tasks call a command; kubernetes: each is a pod.", "command"),
     "PREPTIME_COMMAND": ("With command: what is called, from the folder above dags/.", ".venv/bin/preptime"),
     "PREPTIME_IMAGE": ("With kubernetes: the pods' image, whose entry point is preptime.", ""),
@@ -14,7 +14,7 @@ DAGS: dict[str, tuple[str, str]] = {
 }
 """Name, meaning and default (docs/daily-run.md)."""
 
-COMPOSE: dict[str, tuple[str, str]] = {
+COMPOSE_SETTINGS: dict[str, tuple[str, str]] = {
     "IMAGE_TAG": ("Tag of preptime's images.", "local"),
     "ENV_FILE": ("The file of settings that the containers get.", ".env"),
     "ORDERS_FOLDER": ("Folder on this machine that holds orders and restaurants.", "orders"),
@@ -27,8 +27,8 @@ COMPOSE: dict[str, tuple[str, str]] = {
     "AIRFLOW_FERNET_KEY": ("Airflow's key for what it stores. `make up` makes it.", ""),
     "AIRFLOW_SECRET": ("Airflow's secret for sessions. `make up` makes it.", ""),
     "POSTGRES_PASSWORD": ("The database's password. `make up` makes it.", ""),
-    "POSTGRES": ("The database's image. It stands in deploy/docker/pins.env.", ""),
+    "POSTGRES_IMAGE": ("The database's image. It stands in deploy/docker/pins.env.", ""),
 }
 """Name, meaning and default (docs/deploy-docker.md); it reads some of preptime's own settings too."""
 
-SECTIONS = {"Read by the DAGs": DAGS, "Read by Compose": COMPOSE}
+EXTERNAL_SECTIONS = {"Read by the DAGs": DAG_SETTINGS, "Read by Compose": COMPOSE_SETTINGS}

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import textwrap
 
-from preptime.settings.declared import declared
-from preptime.settings.elsewhere import SECTIONS
+from preptime.settings.declared import iter_settings
+from preptime.settings.elsewhere import EXTERNAL_SECTIONS
 
-GENERATED = "Generated from src/preptime/settings/declared.py: run `make docs` after a change there."
+GENERATED_NOTICE = "Generated from src/preptime/settings/declared.py: run `make docs` after a change there."
 
 
 def env_example() -> str:
     """The text of `.env.example`: every setting with its default, commented out."""
-    lines = ["# Settings of preptime. Copy this file to .env and uncomment what you change.", f"# {GENERATED}"]
-    for setting in declared():
-        words = f"{setting.description} Expected: {setting.expected}."
-        lines += ["", *textwrap.wrap(words, 116, initial_indent="# ", subsequent_indent="# ")]
-        lines.append(f"#{setting.names[0]}={setting.default}")
-    for title, told in SECTIONS.items():
+    lines = ["# Settings of preptime. Copy this file to .env and uncomment what you change.", f"# {GENERATED_NOTICE}"]
+    for spec in iter_settings():
+        text = f"{spec.description} Expected: {spec.expected}."
+        lines += ["", *textwrap.wrap(text, 116, initial_indent="# ", subsequent_indent="# ")]
+        lines.append(f"#{spec.names[0]}={spec.default}")
+    for title, entries in EXTERNAL_SECTIONS.items():
         lines += ["", f"# {title}"]
-        for name, (meaning, default) in told.items():
+        for name, (meaning, default) in entries.items():
             lines += ["", *textwrap.wrap(meaning, 116, initial_indent="# ", subsequent_indent="# ")]
             lines.append(f"#{name}={default}")
     return "\n".join(lines) + "\n"
@@ -30,7 +30,7 @@ def markdown() -> str:
     lines = [
         "# Settings",
         "",
-        f"<!-- {GENERATED} -->",
+        f"<!-- {GENERATED_NOTICE} -->",
         "",
         "`preptime serve`, `preptime ui` and `preptime.api.wsgi:app` read the environment, then `.env` in the working",
         "folder; the environment wins. An empty value is none. An unknown name that begins with `PREPTIME_` is",
@@ -41,12 +41,12 @@ def markdown() -> str:
         "| setting | meaning | expected | default |",
         "|---|---|---|---|",
     ]
-    for setting in declared():
-        names = ", else ".join(f"`{name}`" for name in setting.names)
-        default = f"`{setting.default}`" if setting.default else "none"
-        lines.append(f"| {names} | {setting.description} | {setting.expected} | {default} |")
-    for title, told in SECTIONS.items():
+    for spec in iter_settings():
+        names = ", else ".join(f"`{name}`" for name in spec.names)
+        default = f"`{spec.default}`" if spec.default else "none"
+        lines.append(f"| {names} | {spec.description} | {spec.expected} | {default} |")
+    for title, entries in EXTERNAL_SECTIONS.items():
         lines += ["", f"## {title}", "", "| setting | meaning | default |", "|---|---|---|"]
-        for name, (meaning, default) in told.items():
+        for name, (meaning, default) in entries.items():
             lines.append(f"| `{name}` | {meaning} | {f'`{default}`' if default else 'none'} |")
     return "\n".join(lines) + "\n"

@@ -9,31 +9,31 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.domain.dictionary import ORDERS, TARGET, required
-from preptime.domain.order import UNKNOWN, OrderColumns
+from preptime.domain.dictionary import ORDERS_DICTIONARY, TARGET, required_columns
+from preptime.domain.order import UNKNOWN_CODE, OrderColumns
 from preptime.domain.timestamps import MICROSECONDS
-from preptime.domain.verdict import Purpose, Reason, mask
+from preptime.domain.verdict import Purpose, ValidationReason, exclusion_mask
 from preptime.errors import DataError
-from preptime.features.directory import Directory
-from preptime.tables.categories import read_codes
-from preptime.tables.columns import FILE, ROW, SURPLUS, require
-from preptime.tables.duplicates import identity, later_duplicates
-from preptime.tables.findings import Finding, Findings
-from preptime.tables.judge import judge
-from preptime.tables.labels import read_labels
-from preptime.tables.numbers import Floats, Integers, read_floats, read_integers
-from preptime.tables.opening import infer_opening, is_before_opening
-from preptime.tables.times import read_times
-from preptime.tables.zones import zones_of_orders
+from preptime.features.directory import RestaurantIndex
+from preptime.tables.categories import parse_categories
+from preptime.tables.columns import FILE_COLUMN, ROW_COLUMN, SURPLUS_COLUMN, require_columns
+from preptime.tables.duplicates import key_columns, find_later_duplicates
+from preptime.tables.findings import Finding, FindingCollector
+from preptime.tables.judge import check_column
+from preptime.tables.labels import parse_labels
+from preptime.tables.numbers import ParsedFloats, ParsedIntegers, parse_floats, parse_integers
+from preptime.tables.opening import infer_opening_times, is_before_opening
+from preptime.tables.times import parse_timestamps
+from preptime.tables.zones import order_time_zones
 
-CATEGORIES = ("country", "city", "type_of_food")
+CATEGORY_COLUMNS = ("country", "city", "type_of_food")
 
 
 @dataclass(frozen=True)
-class Audited:
+class AuditedOrders:
     """N orders as read, in their own places."""
 
-    source: pl.DataFrame
+    raw: pl.DataFrame
     """The rows as they came, with the columns a table adds (`_row`, `_file`)."""
     frame: pl.DataFrame
     """Parsed columns, null where a cell could not be used: `restaurant_id`, `acknowledged_local`, `acknowledged_utc`
@@ -47,67 +47,67 @@ class Audited:
 
     @cached_property
     def reasons(self) -> NDArray[np.uint32]:
-        """[N] bit masks of `preptime.domain.verdict.Reason`."""
+        """[N] bit masks of `preptime.domain.verdict.ValidationReason`."""
         return self.frame["reasons"].to_numpy()
 
-    def kept(self, purpose: Purpose) -> NDArray[np.bool_]:
+    def usable_for(self, purpose: Purpose) -> NDArray[np.bool_]:
         """[N] which orders may be used for `purpose`."""
-        kept: NDArray[np.bool_] = (self.reasons & np.uint32(mask(purpose))) == 0
-        return kept
+        is_usable: NDArray[np.bool_] = (self.reasons & np.uint32(exclusion_mask(purpose))) == 0
+        return is_usable
 
 
-def audit(
-    orders: pl.DataFrame, directory: Directory, *, need_label: bool, opening: NDArray[np.float64] | None = None
-) -> Audited:
+def audit_orders(
+    orders: pl.DataFrame, restaurants: RestaurantIndex, *, need_label: bool, opening_times: NDArray[np.float64] | None = None
+) -> AuditedOrders:
     """Read and judge orders.
 
     With `need_label` (training, evaluation, `check`) labels, duplicates and opening hours are judged too; without it
     label columns are not even looked at. `opening` [R] says when each restaurant of the directory opens (see
     `preptime.tables.opening`); by default it is inferred from these orders. Raises `DataError` for a missing column.
     """
-    _require(orders, need_label=need_label)
-    findings = Findings(len(orders))
-    if SURPLUS in orders.columns:
-        findings.add(Reason.MALFORMED_LINE, SURPLUS, orders[SURPLUS].is_not_null().to_numpy(), "as many cells as names")
-    restaurant = read_integers(orders["restaurant_id"])
-    readable = ~(restaurant.missing | restaurant.bad)
-    position = np.where(readable, directory.positions(restaurant.value), UNKNOWN)
-    unlisted = (position == UNKNOWN) & readable
-    findings.add(Reason.UNKNOWN_RESTAURANT, "restaurant_id", unlisted, "a restaurant_id of the restaurants file")
-    zones, names = zones_of_orders(orders, position, directory)
-    acknowledged = read_times(orders["order_acknowledged_at"], zones, names)
-    value = read_floats(orders["order_value_gbp"])
-    items = read_integers(orders["number_of_items"])
-    judge(findings, "restaurant_id", restaurant)
-    judge(findings, "order_acknowledged_at", acknowledged)
-    judge(findings, "order_value_gbp", value)
-    judge(findings, "number_of_items", items)
-    unread = acknowledged.missing | acknowledged.bad
+    _require_order_columns(orders, need_label=need_label)
+    findings = FindingCollector(len(orders))
+    if SURPLUS_COLUMN in orders.columns:
+        findings.add(ValidationReason.MALFORMED_LINE, SURPLUS_COLUMN, orders[SURPLUS_COLUMN].is_not_null().to_numpy(), "as many cells as names")
+    restaurant_ids = parse_integers(orders["restaurant_id"])
+    has_restaurant_id = ~(restaurant_ids.missing | restaurant_ids.invalid)
+    restaurant_index = np.where(has_restaurant_id, restaurants.positions(restaurant_ids.values), UNKNOWN_CODE)
+    is_unknown = (restaurant_index == UNKNOWN_CODE) & has_restaurant_id
+    findings.add(ValidationReason.UNKNOWN_RESTAURANT, "restaurant_id", is_unknown, "a restaurant_id of the restaurants file")
+    zone_codes, zone_names = order_time_zones(orders, restaurant_index, restaurants)
+    acknowledged = parse_timestamps(orders["order_acknowledged_at"], zone_codes, zone_names)
+    order_values = parse_floats(orders["order_value_gbp"])
+    item_counts = parse_integers(orders["number_of_items"])
+    check_column(findings, "restaurant_id", restaurant_ids)
+    check_column(findings, "order_acknowledged_at", acknowledged)
+    check_column(findings, "order_value_gbp", order_values)
+    check_column(findings, "number_of_items", item_counts)
+    is_undated = acknowledged.missing | acknowledged.invalid
     columns = {
-        "restaurant_id": _series(restaurant),
-        "acknowledged_local": _moments(acknowledged.local, unread),
-        "acknowledged_utc": _moments(acknowledged.utc, unread),
-        "order_value_gbp": _series(value),
-        "number_of_items": _series(items),
+        "restaurant_id": _to_series(restaurant_ids),
+        "acknowledged_local": _to_datetimes(acknowledged.local, is_undated),
+        "acknowledged_utc": _to_datetimes(acknowledged.utc, is_undated),
+        "order_value_gbp": _to_series(order_values),
+        "number_of_items": _to_series(item_counts),
     }
-    codes = {name: _codes(orders, name, position, directory) for name in CATEGORIES}
-    columns |= {name: pl.Series(one) for name, one in codes.items()}
+    codes = {name: _category_codes(orders, name, restaurant_index, restaurants) for name in CATEGORY_COLUMNS}
+    columns |= {name: pl.Series(category_codes) for name, category_codes in codes.items()}
     if "open_orders" in orders.columns:
-        columns["open_orders"] = _series(read := read_integers(orders["open_orders"]))
-        judge(findings, "open_orders", read, optional=True)
+        columns["open_orders"] = _to_series(open_orders := parse_integers(orders["open_orders"]))
+        check_column(findings, "open_orders", open_orders, optional=True)
     if need_label:
-        labels = read_labels(findings, orders, acknowledged, zones, names)
-        columns[TARGET] = _masked(pl.Series(labels.seconds), ~labels.known)
-        columns["ready_local"] = _moments(labels.ready_local, ~labels.known | unread)
-        opens = _opening(findings, columns, position, codes["city"], len(directory)) if opening is None else opening
-        early = is_before_opening(acknowledged.local, position, opens) & ~unread
-        findings.add(Reason.BEFORE_OPENING, "order_acknowledged_at", early, "a time at which the restaurant is open")
-        shown = "order_id" if "order_id" in orders.columns else "order_acknowledged_at"
-        again = later_duplicates(identity(orders, pl.DataFrame(columns)))
-        findings.add(Reason.DUPLICATE, shown, again, "each order once")
-    carried = {name: orders[name] for name in ("order_id", ROW, FILE) if name in orders.columns}
-    frame = pl.DataFrame(carried | columns | {"reasons": pl.Series(findings.bits)})
-    return Audited(orders, frame, findings.listed())
+        labels = parse_labels(findings, orders, acknowledged, zone_codes, zone_names)
+        columns[TARGET] = _null_where(pl.Series(labels.seconds), ~labels.is_known)
+        columns["ready_local"] = _to_datetimes(labels.ready_local, ~labels.is_known | is_undated)
+        opening_by_restaurant = _infer_opening(findings, columns, restaurant_index, codes["city"], len(restaurants)) if opening_times is None else opening_times
+        is_early = is_before_opening(acknowledged.local, restaurant_index, opening_by_restaurant) & ~is_undated
+        findings.add(ValidationReason.BEFORE_OPENING, "order_acknowledged_at", is_early, "a time at which the restaurant is open")
+        id_column = "order_id" if "order_id" in orders.columns else "order_acknowledged_at"
+        is_duplicate = find_later_duplicates(key_columns(orders, pl.DataFrame(columns)))
+        findings.add(ValidationReason.DUPLICATE, id_column, is_duplicate, "each order once")
+    passthrough = {name: orders[name] for name in ("order_id", ROW_COLUMN, FILE_COLUMN) if name in orders.columns}
+    frame = pl.DataFrame(passthrough | columns | {"reasons": pl.Series(findings.reason_masks)})
+    return AuditedOrders(orders, frame, findings.sorted_findings())
 
 
 def to_order_columns(frame: pl.DataFrame) -> OrderColumns:
@@ -127,16 +127,16 @@ def to_order_columns(frame: pl.DataFrame) -> OrderColumns:
     )
 
 
-def undated_behind(frame: pl.DataFrame, known: pl.Series) -> pl.Series:
+def trailing_undated(frame: pl.DataFrame, is_known: pl.Series) -> pl.Series:
     """[N] which audited rows have no readable time and stand behind the last `known` one (nowhere, if none is)."""
-    undated = frame["acknowledged_local"].is_null()
-    places = known.arg_true()
-    last = len(known) if places.is_empty() else places[-1]
-    return undated & (pl.Series(np.arange(len(frame))) > last)
+    is_undated = frame["acknowledged_local"].is_null()
+    known_rows = is_known.arg_true()
+    last_known_row = len(is_known) if known_rows.is_empty() else known_rows[-1]
+    return is_undated & (pl.Series(np.arange(len(frame))) > last_known_row)
 
 
-def _require(orders: pl.DataFrame, *, need_label: bool) -> None:
-    require(orders.columns, required(ORDERS, "training" if need_label else "scoring"), "the orders")
+def _require_order_columns(orders: pl.DataFrame, *, need_label: bool) -> None:
+    require_columns(orders.columns, required_columns(ORDERS_DICTIONARY, "training" if need_label else "scoring"), "the orders")
     if need_label and TARGET not in orders.columns and "order_ready_at" not in orders.columns:
         raise DataError(
             f"The orders have neither order_ready_at nor {TARGET}.",
@@ -144,32 +144,32 @@ def _require(orders: pl.DataFrame, *, need_label: bool) -> None:
         )
 
 
-def _codes(orders: pl.DataFrame, name: str, position: NDArray[np.int64], directory: Directory) -> NDArray[np.int32]:
+def _category_codes(orders: pl.DataFrame, category: str, restaurant_index: NDArray[np.int64], restaurants: RestaurantIndex) -> NDArray[np.int32]:
     """[N] the order's own category where it is understood, else its restaurant's."""
-    listed: NDArray[np.int32] = np.append(getattr(directory, name), np.int32(UNKNOWN))[position]
-    if name not in orders.columns:
-        return listed
-    own = read_codes(orders[name], getattr(directory.vocabularies, name))
-    return np.where(own == UNKNOWN, listed, own)
+    restaurant_codes: NDArray[np.int32] = np.append(getattr(restaurants, category), np.int32(UNKNOWN_CODE))[restaurant_index]
+    if category not in orders.columns:
+        return restaurant_codes
+    order_codes = parse_categories(orders[category], getattr(restaurants.vocabularies, category))
+    return np.where(order_codes == UNKNOWN_CODE, restaurant_codes, order_codes)
 
 
-def _opening(
-    findings: Findings, columns: dict[str, pl.Series], position: NDArray[np.int64], city: NDArray[np.int32], size: int
+def _infer_opening(
+    findings: FindingCollector, columns: dict[str, pl.Series], restaurant_index: NDArray[np.int64], city_codes: NDArray[np.int32], restaurant_count: int
 ) -> NDArray[np.float64]:
     # An order left open for a night says nothing about the hour its food was ready.
-    good = (findings.bits & np.uint32(mask(Purpose.EVALUATION))) == 0
-    ready = columns["ready_local"].to_physical().fill_null(0).to_numpy()
-    label = columns[TARGET].fill_null(0).to_numpy()
-    return infer_opening(size, position[good], city[good], ready[good], label[good])
+    is_trusted = (findings.reason_masks & np.uint32(exclusion_mask(Purpose.EVALUATION))) == 0
+    ready_local = columns["ready_local"].to_physical().fill_null(0).to_numpy()
+    label_seconds = columns[TARGET].fill_null(0).to_numpy()
+    return infer_opening_times(restaurant_count, restaurant_index[is_trusted], city_codes[is_trusted], ready_local[is_trusted], label_seconds[is_trusted])
 
 
-def _series(read: Integers | Floats) -> pl.Series:
-    return _masked(pl.Series(read.value), read.missing | read.bad)
+def _to_series(parsed: ParsedIntegers | ParsedFloats) -> pl.Series:
+    return _null_where(pl.Series(parsed.values), parsed.missing | parsed.invalid)
 
 
-def _moments(microseconds: NDArray[np.int64], unusable: NDArray[np.bool_]) -> pl.Series:
-    return _masked(pl.Series(microseconds), unusable).cast(pl.Datetime("us"))
+def _to_datetimes(microseconds: NDArray[np.int64], unusable: NDArray[np.bool_]) -> pl.Series:
+    return _null_where(pl.Series(microseconds), unusable).cast(pl.Datetime("us"))
 
 
-def _masked(values: pl.Series, unusable: NDArray[np.bool_]) -> pl.Series:
+def _null_where(values: pl.Series, unusable: NDArray[np.bool_]) -> pl.Series:
     return values.set(pl.Series(unusable), None) if unusable.any() else values

@@ -7,27 +7,27 @@ from collections.abc import Iterable, Sequence
 
 from preptime.errors import DataError
 
-ROW = "_row"
+ROW_COLUMN = "_row"
 """Row number in its file, from 1, the header not counted."""
-FILE = "_file"
+FILE_COLUMN = "_file"
 """Name of the file that the row stands in."""
-SURPLUS = "_surplus"
+SURPLUS_COLUMN = "_surplus"
 """In a csv: the first cell beyond the header's columns, or null. Only there when a line has one."""
-ADDED = (ROW, FILE, SURPLUS)
+READER_COLUMNS = (ROW_COLUMN, FILE_COLUMN, SURPLUS_COLUMN)
 
 
-def require(columns: Sequence[str], names: Iterable[str], where: str) -> None:
+def require_columns(columns: Sequence[str], required_names: Iterable[str], description: str) -> None:
     """Raises `DataError` when one of `names` is not among `columns`, naming the closest match."""
-    missing = [name for name in names if name not in columns]
+    missing = [name for name in required_names if name not in columns]
     if not missing:
         return
-    own = [column for column in columns if column not in ADDED]
-    close = {name: difflib.get_close_matches(name, own, n=1, cutoff=0.6) for name in missing}
-    found = "; ".join(f"{found[0]!r} is the closest to {name}" for name, found in close.items() if found)
-    listed = ", ".join(repr(column) for column in own[:20]) + (", …" if len(own) > 20 else "")
+    data_columns = [column for column in columns if column not in READER_COLUMNS]
+    matches_by_name = {name: difflib.get_close_matches(name, data_columns, n=1, cutoff=0.6) for name in missing}
+    suggestions = "; ".join(f"{suggestions[0]!r} is the closest to {name}" for name, suggestions in matches_by_name.items() if suggestions)
+    column_list = ", ".join(repr(column) for column in data_columns[:20]) + (", …" if len(data_columns) > 20 else "")
     plural = "s" if len(missing) > 1 else ""
     verb = "are" if plural else "is"
     raise DataError(
-        f"The column{plural} {', '.join(missing)} {verb} missing from {where}, which has {listed}.",
-        f"Rename or add {'them' if plural else 'it'}{': ' + found if found else ''}.",
+        f"The column{plural} {', '.join(missing)} {verb} missing from {description}, which has {column_list}.",
+        f"Rename or add {'them' if plural else 'it'}{': ' + suggestions if suggestions else ''}.",
     )

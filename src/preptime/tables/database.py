@@ -9,24 +9,24 @@ import msgspec
 
 from preptime.errors import DataError
 
-if TYPE_CHECKING:  # the command line knows `Loaded`, and does without Polars until a verb needs it
+if TYPE_CHECKING:  # the command line knows `LoadResult`, and does without Polars until a verb needs it
     import polars as pl
 
 
-class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a load did. `rows` = `new` + `updated` + `unchanged` + `repeated`."""
 
     rows: int
     """Rows that were given and could be stored."""
-    new: int
+    inserted: int
     updated: int
     """Rows that were there and got what was not known of them, or was known otherwise."""
     unchanged: int
-    repeated: int
+    duplicates: int
     """Rows of an order that the same delivery holds more than once, beyond its first."""
 
 
-class NothingToStoreError(DataError):
+class NoStorableRowsError(DataError):
     """Not one row of a delivery could be stored."""
 
     def __init__(self) -> None:
@@ -50,13 +50,13 @@ class Database(Protocol):
         """Make or bring up to date the tables; what was applied."""
         ...
 
-    def load_restaurants(self, restaurants: pl.DataFrame) -> Loaded:
+    def load_restaurants(self, restaurants: pl.DataFrame) -> LoadResult:
         """Add or replace these restaurants, all or nothing. Those that are not named stay as they are."""
         ...
 
     def load_orders(
         self, chunks: Iterable[pl.DataFrame], columns: Sequence[str], progress: Callable[[str, float], None] | None
-    ) -> Loaded:
+    ) -> LoadResult:
         """Add or complete orders, all or nothing: also when `chunks` raises.
 
         Chunks have the columns of `preptime.tables.stored.ORDER_SCHEMA`; `columns` are those of the file.

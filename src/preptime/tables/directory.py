@@ -8,87 +8,87 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.domain.dictionary import RESTAURANTS, required
-from preptime.domain.order import UNKNOWN
-from preptime.domain.time_zones import zone_name
-from preptime.domain.timestamps import BLANKS
+from preptime.domain.dictionary import RESTAURANTS_DICTIONARY, required_columns
+from preptime.domain.order import UNKNOWN_CODE
+from preptime.domain.time_zones import resolve_time_zone
+from preptime.domain.timestamps import WHITESPACE
 from preptime.errors import DataError
-from preptime.features.directory import Directory, Vocabularies
-from preptime.tables.columns import ROW, require
-from preptime.tables.numbers import is_missing_text, read_integers
+from preptime.features.directory import RestaurantIndex, Vocabularies
+from preptime.tables.columns import ROW_COLUMN, require_columns
+from preptime.tables.numbers import is_missing_text, parse_integers
 
-_SHOWN = 5
+_MAX_LISTED_ROWS = 5
 
 
-def read_directory(restaurants: pl.DataFrame) -> Directory:
+def read_restaurants(frame: pl.DataFrame) -> RestaurantIndex:
     """The directory of a restaurants table.
 
     Raises `DataError` for a missing column, an id that cannot be read or appears twice, and a country whose time zone
     is not known.
     """
-    require(restaurants.columns, required(RESTAURANTS, "training"), "the restaurants file")
-    ids = _ids(restaurants)
+    require_columns(frame.columns, required_columns(RESTAURANTS_DICTIONARY, "training"), "the restaurants file")
+    ids = _restaurant_ids(frame)
     order = np.argsort(ids)
-    texts = {name: _texts(restaurants, name).gather(order) for name in ("country", "city", "type_of_food", "time_zone")}
-    zones = _zones(texts["country"], texts["time_zone"])
-    words = {name: tuple(sorted(texts[name].drop_nulls().unique())) for name in texts}
-    vocabularies = Vocabularies(words["country"], words["city"], words["type_of_food"], tuple(sorted(zones.unique())))
-    return Directory(
+    texts = {name: _text_column(frame, name).gather(order) for name in ("country", "city", "type_of_food", "time_zone")}
+    zones = _time_zones(texts["country"], texts["time_zone"])
+    names_by_column = {name: tuple(sorted(texts[name].drop_nulls().unique())) for name in texts}
+    vocabularies = Vocabularies(names_by_column["country"], names_by_column["city"], names_by_column["type_of_food"], tuple(sorted(zones.unique())))
+    return RestaurantIndex(
         vocabularies,
         np.ascontiguousarray(ids[order]),
-        _codes(texts["country"], words["country"]),
-        _codes(texts["city"], words["city"]),
-        _codes(texts["type_of_food"], words["type_of_food"]),
-        _codes(zones, vocabularies.time_zone),
+        _category_codes(texts["country"], names_by_column["country"]),
+        _category_codes(texts["city"], names_by_column["city"]),
+        _category_codes(texts["type_of_food"], names_by_column["type_of_food"]),
+        _category_codes(zones, vocabularies.time_zone),
     )
 
 
-def _ids(restaurants: pl.DataFrame) -> NDArray[np.int64]:
-    numbers = read_integers(restaurants["restaurant_id"])
-    wrong = np.flatnonzero(numbers.missing | numbers.bad | (numbers.value < 0))
-    rows = _rows(restaurants)
-    if len(wrong):
-        cell = restaurants["restaurant_id"][int(wrong[0])]
+def _restaurant_ids(frame: pl.DataFrame) -> NDArray[np.int64]:
+    numbers = parse_integers(frame["restaurant_id"])
+    invalid_rows = np.flatnonzero(numbers.missing | numbers.invalid | (numbers.values < 0))
+    rows = _row_numbers(frame)
+    if len(invalid_rows):
+        cell = frame["restaurant_id"][int(invalid_rows[0])]
         raise DataError(
-            f"The restaurants file has {len(wrong):,} rows without a readable restaurant_id "
-            f"(row {rows[wrong[0]]}: {cell!r}).",
+            f"The restaurants file has {len(invalid_rows):,} rows without a readable restaurant_id "
+            f"(row {rows[invalid_rows[0]]}: {cell!r}).",
             "Give every restaurant a whole number.",
         )
-    ids, count = np.unique(numbers.value, return_counts=True)
-    twice = np.flatnonzero(count > 1)
-    if len(twice):
-        one = int(ids[twice[0]])
-        at = ", ".join(str(row) for row in rows[numbers.value == one][:_SHOWN])
+    ids, counts = np.unique(numbers.values, return_counts=True)
+    duplicated = np.flatnonzero(counts > 1)
+    if len(duplicated):
+        restaurant_id = int(ids[duplicated[0]])
+        row_list = ", ".join(str(row) for row in rows[numbers.values == restaurant_id][:_MAX_LISTED_ROWS])
         raise DataError(
-            f"The restaurants file lists {len(twice):,} restaurants more than once (restaurant_id {one} in rows {at}).",
+            f"The restaurants file lists {len(duplicated):,} restaurants more than once (restaurant_id {restaurant_id} in rows {row_list}).",
             "Keep one row for each restaurant.",
         )
-    return numbers.value
+    return numbers.values
 
 
-def _rows(restaurants: pl.DataFrame) -> NDArray[np.int64]:
-    if ROW in restaurants.columns:
-        return restaurants[ROW].cast(pl.Int64).to_numpy()
-    return np.arange(1, len(restaurants) + 1)
+def _row_numbers(frame: pl.DataFrame) -> NDArray[np.int64]:
+    if ROW_COLUMN in frame.columns:
+        return frame[ROW_COLUMN].cast(pl.Int64).to_numpy()
+    return np.arange(1, len(frame) + 1)
 
 
-def _texts(restaurants: pl.DataFrame, name: str) -> pl.Series:
-    if name not in restaurants.columns:
-        return pl.Series(name, [None] * len(restaurants), pl.String)
-    cells = restaurants[name].cast(pl.String).str.strip_chars(BLANKS)
+def _text_column(frame: pl.DataFrame, name: str) -> pl.Series:
+    if name not in frame.columns:
+        return pl.Series(name, [None] * len(frame), pl.String)
+    cells = frame[name].cast(pl.String).str.strip_chars(WHITESPACE)
     return cells.set(pl.Series(is_missing_text(cells)), None) if len(cells) else cells
 
 
-def _zones(country: pl.Series, time_zone: pl.Series) -> pl.Series:
+def _time_zones(country: pl.Series, time_zone: pl.Series) -> pl.Series:
     """The IANA name of each restaurant, resolved once per distinct pair."""
     pairs = pl.DataFrame({"country": country, "time_zone": time_zone})
     distinct = pairs.unique(maintain_order=True)
-    names = [zone_name(one["country"], one["time_zone"]) for one in distinct.iter_rows(named=True)]
+    names = [resolve_time_zone(pair["country"], pair["time_zone"]) for pair in distinct.iter_rows(named=True)]
     resolved = distinct.with_columns(pl.Series("zone", names, pl.String))
     joined = pairs.join(resolved, on=["country", "time_zone"], how="left", nulls_equal=True, maintain_order="left")
     return joined["zone"]
 
 
-def _codes(texts: pl.Series, words: tuple[str, ...]) -> NDArray[np.int32]:
-    mapped = texts.replace_strict(list(words), list(range(len(words))), default=UNKNOWN, return_dtype=pl.Int32)
-    return cast(NDArray[np.int32], mapped.to_numpy())
+def _category_codes(texts: pl.Series, vocabulary: tuple[str, ...]) -> NDArray[np.int32]:
+    codes = texts.replace_strict(list(vocabulary), list(range(len(vocabulary))), default=UNKNOWN_CODE, return_dtype=pl.Int32)
+    return cast(NDArray[np.int32], codes.to_numpy())

@@ -10,15 +10,15 @@ from pathlib import Path
 import polars as pl
 
 from preptime.errors import DataError
-from preptime.tables.columns import FILE, ROW, SURPLUS
-from preptime.tables.pieces import pieces
+from preptime.tables.columns import FILE_COLUMN, ROW_COLUMN, SURPLUS_COLUMN
+from preptime.tables.pieces import iter_csv_chunks
 from preptime.tables.sniff import csv_columns, is_parquet, parquet_columns, read_error
 
 _SUFFIXES = (".csv", ".parquet")
 
 
 @dataclass(frozen=True)
-class FileTable:
+class FileSource:
     """Files of one kind with the same columns, read one after the other in the order of their names."""
 
     name: str
@@ -28,51 +28,51 @@ class FileTable:
 
     def frame(self) -> pl.DataFrame:
         """All rows. Raises `DataError` when there are none or a file cannot be read."""
-        parts = []
+        frames = []
         for path in self.paths:
             try:
-                parts.append(self._scan(path).collect())
+                frames.append(self._scan(path).collect())
             except (pl.exceptions.PolarsError, OSError) as error:
                 raise read_error(path, error) from error
         # The columns are the same; in parquet their types may differ in width from part to part.
-        whole = pl.concat(parts, how="vertical_relaxed")
-        if whole.is_empty():
-            raise self._no_rows()
-        return _tidy(whole)
+        combined = pl.concat(frames, how="vertical_relaxed")
+        if combined.is_empty():
+            raise self._no_rows_error()
+        return _drop_empty_surplus(combined)
 
     def batches(self, rows: int) -> Iterator[pl.DataFrame]:
         """The same rows in chunks of at most `rows`; each chunk stands in one file."""
         empty = True
         for path in self.paths:
             chunks = self._parquet_chunks(path, rows) if self.parquet else self._csv_chunks(path, rows)
-            while (chunk := _next(chunks, path)) is not None:
+            while (chunk := _next_batch(chunks, path)) is not None:
                 if len(chunk):
                     empty = False
-                    yield _tidy(chunk)
+                    yield _drop_empty_surplus(chunk)
         if empty:
-            raise self._no_rows()
+            raise self._no_rows_error()
 
-    def partitions(self) -> tuple[FileTable, ...]:
+    def partitions(self) -> tuple[FileSource, ...]:
         """One table per file."""
-        return tuple(FileTable(str(path), (path,), self.columns, self.parquet) for path in self.paths)
+        return tuple(FileSource(str(path), (path,), self.columns, self.parquet) for path in self.paths)
 
     def _parquet_chunks(self, path: Path, rows: int) -> Iterator[pl.DataFrame]:
         return self._scan(path).collect_batches(chunk_size=rows, maintain_order=True, lazy=True)
 
     def _csv_chunks(self, path: Path, rows: int) -> Iterator[pl.DataFrame]:
-        before = 0
-        for place, piece in enumerate(pieces(path)):
-            lines = self._csv(piece, has_header=place == 0, before=before).collect()
-            before += len(lines)
-            yield from self._named(lines.lazy(), path).collect().iter_slices(rows)
+        row_offset = 0
+        for index, content in enumerate(iter_csv_chunks(path)):
+            rows_of_chunk = self._scan_csv(content, has_header=index == 0, row_offset=row_offset).collect()
+            row_offset += len(rows_of_chunk)
+            yield from self._with_file_column(rows_of_chunk.lazy(), path).collect().iter_slices(rows)
 
     def _scan(self, path: Path) -> pl.LazyFrame:
         if not self.parquet:
-            return self._named(self._csv(path), path)
-        rows = pl.scan_parquet(path, row_index_name=ROW, row_index_offset=1, glob=False)
-        return self._named(rows.select(ROW, *self.columns), path)
+            return self._with_file_column(self._scan_csv(path), path)
+        rows = pl.scan_parquet(path, row_index_name=ROW_COLUMN, row_index_offset=1, glob=False)
+        return self._with_file_column(rows.select(ROW_COLUMN, *self.columns), path)
 
-    def _csv(self, source: Path | bytes, *, has_header: bool = True, before: int = 0) -> pl.LazyFrame:
+    def _scan_csv(self, source: Path | bytes, *, has_header: bool = True, row_offset: int = 0) -> pl.LazyFrame:
         """Every line as text, so that a bad cell is a verdict on its row and not a failed read.
 
         One column more than the header has shows which lines have too many cells. `before`: how many lines came before.
@@ -80,103 +80,103 @@ class FileTable:
         return pl.scan_csv(
             source,
             has_header=has_header,
-            schema=dict.fromkeys((*self.columns, SURPLUS), pl.String()),
+            schema=dict.fromkeys((*self.columns, SURPLUS_COLUMN), pl.String()),
             missing_columns="insert",
             truncate_ragged_lines=True,
-            row_index_name=ROW,
-            row_index_offset=1 + before,
+            row_index_name=ROW_COLUMN,
+            row_index_offset=1 + row_offset,
             glob=False,
         )
 
-    def _named(self, rows: pl.LazyFrame, path: Path) -> pl.LazyFrame:
+    def _with_file_column(self, rows: pl.LazyFrame, path: Path) -> pl.LazyFrame:
         """With the file's name, and of a csv without its blank lines, which are no rows."""
         if not self.parquet:
             rows = rows.filter(~pl.all_horizontal(pl.col(self.columns).is_null()))
-        return rows.with_columns(pl.lit(str(path), pl.Enum([str(one) for one in self.paths])).alias(FILE))
+        return rows.with_columns(pl.lit(str(path), pl.Enum([str(file_path) for file_path in self.paths])).alias(FILE_COLUMN))
 
-    def _no_rows(self) -> DataError:
+    def _no_rows_error(self) -> DataError:
         return DataError(f"{self.name} has a header and no rows.", "Give a file with at least one row.")
 
 
-def open_files(source: str) -> FileTable:
+def open_files(location: str) -> FileSource:
     """The table at a path, a folder (all csv or all parquet files below it) or a glob.
 
     Raises `DataError` when there is nothing, when a file is no csv or parquet, or when partitions differ in columns.
     """
-    paths = _paths(source)
-    kinds = {path: is_parquet(path) for path in paths}
+    paths = _resolve_paths(location)
+    parquet_by_path = {path: is_parquet(path) for path in paths}
     first = paths[0]
-    other = next((path for path in paths if kinds[path] != kinds[first]), None)
-    if other is not None:
-        raise DataError(f"{source} mixes csv and parquet files ({first.name}, {other.name}).", "Give one kind.")
-    read = parquet_columns if kinds[first] else csv_columns
-    columns = read(first)
+    mismatched = next((path for path in paths if parquet_by_path[path] != parquet_by_path[first]), None)
+    if mismatched is not None:
+        raise DataError(f"{location} mixes csv and parquet files ({first.name}, {mismatched.name}).", "Give one kind.")
+    read_columns = parquet_columns if parquet_by_path[first] else csv_columns
+    columns = read_columns(first)
     for path in paths[1:]:
-        own = read(path)
-        if set(own) != set(columns):
-            lacking = sorted(set(columns) - set(own))
-            what = f"lacks {', '.join(lacking)}" if lacking else f"adds {', '.join(sorted(set(own) - set(columns)))}"
-            raise DataError(f"The partition {path} {what}, unlike {first}.", "Give partitions with the same columns.")
-        if own != columns and not kinds[first]:
+        partition_columns = read_columns(path)
+        if set(partition_columns) != set(columns):
+            missing_columns = sorted(set(columns) - set(partition_columns))
+            difference = f"lacks {', '.join(missing_columns)}" if missing_columns else f"adds {', '.join(sorted(set(partition_columns) - set(columns)))}"
+            raise DataError(f"The partition {path} {difference}, unlike {first}.", "Give partitions with the same columns.")
+        if partition_columns != columns and not parquet_by_path[first]:
             raise DataError(
                 f"The partition {path} has the columns of {first} in another order.", "Write both in the same order."
             )
-    return FileTable(source, paths, columns, kinds[first])
+    return FileSource(location, paths, columns, parquet_by_path[first])
 
 
-def _paths(source: str) -> tuple[Path, ...]:
-    path = Path(source)
+def _resolve_paths(location: str) -> tuple[Path, ...]:
+    path = Path(location)
     if path.is_file():
         return (path,)
     if path.is_dir():
         # Names that begin with a dot or underscore are markers and temporary files, by every engine's custom.
-        found = [one for one in path.rglob("*") if one.suffix.lower() in _SUFFIXES and one.name[0] not in "._"]
+        candidates = [candidate for candidate in path.rglob("*") if candidate.suffix.lower() in _SUFFIXES and candidate.name[0] not in "._"]
         hint = "Give a folder with .csv or .parquet files in it."
-    elif has_magic(source):
-        found = _matches(path)
+    elif has_magic(location):
+        candidates = _glob_paths(path)
         hint = "Check the pattern; ** stands for any folders."
     else:
-        raise _missing(path)
-    files = tuple(sorted(one for one in found if one.is_file()))
+        raise _missing_file_error(path)
+    files = tuple(sorted(candidate for candidate in candidates if candidate.is_file()))
     if not files:
-        raise DataError(f"No file matches {source}.", hint)
+        raise DataError(f"No file matches {location}.", hint)
     return files
 
 
-def _matches(pattern: Path) -> list[Path]:
+def _glob_paths(pattern: Path) -> list[Path]:
     """What a pattern finds below its last folder without wildcards."""
-    fixed = Path(pattern.anchor)
+    base = Path(pattern.anchor)
     for part in pattern.relative_to(pattern.anchor).parts:
         if has_magic(part):
             break
-        fixed /= part
-    return list(fixed.glob(str(pattern.relative_to(fixed))))
+        base /= part
+    return list(base.glob(str(pattern.relative_to(base))))
 
 
-def _called(folder: Path) -> str:
+def _folder_name(folder: Path) -> str:
     return "This folder" if folder == Path() else str(folder)
 
 
-def _missing(path: Path) -> DataError:
+def _missing_file_error(path: Path) -> DataError:
     folder = path.parent
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
-    near = (
-        sorted(one.name for one in folder.iterdir() if one.suffix.lower() in _SUFFIXES)[:5] if folder.is_dir() else []
+    nearby_names = (
+        sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in _SUFFIXES)[:5] if folder.is_dir() else []
     )
-    beside = f"{_called(folder)} holds {', '.join(near)}." if near else "Check the path."
-    return DataError(f"There is no file {path}.", beside)
+    hint = f"{_folder_name(folder)} holds {', '.join(nearby_names)}." if nearby_names else "Check the path."
+    return DataError(f"There is no file {path}.", hint)
 
 
-def _next(chunks: Iterator[pl.DataFrame], path: Path) -> pl.DataFrame | None:
+def _next_batch(chunks: Iterator[pl.DataFrame], path: Path) -> pl.DataFrame | None:
     try:
         return next(chunks, None)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise read_error(path, error) from error
 
 
-def _tidy(frame: pl.DataFrame) -> pl.DataFrame:
+def _drop_empty_surplus(frame: pl.DataFrame) -> pl.DataFrame:
     """Without the surplus column when no line has a surplus cell."""
-    if SURPLUS in frame.columns and not frame[SURPLUS].is_not_null().any():
-        return frame.drop(SURPLUS)
+    if SURPLUS_COLUMN in frame.columns and not frame[SURPLUS_COLUMN].is_not_null().any():
+        return frame.drop(SURPLUS_COLUMN)
     return frame

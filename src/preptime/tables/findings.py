@@ -7,37 +7,37 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.domain.verdict import Reason
+from preptime.domain.verdict import ValidationReason
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One reason in one column."""
 
-    reason: Reason
+    reason: ValidationReason
     column: str
     rows: NDArray[np.intp]
     """Positions, ascending."""
     expected: str
 
 
-class Findings:
+class FindingCollector:
     """Collects findings over N rows; memory grows with faults, not with rows times checks."""
 
-    def __init__(self, rows: int) -> None:
-        self.bits = np.zeros(rows, np.uint32)
+    def __init__(self, row_count: int) -> None:
+        self.reason_masks = np.zeros(row_count, np.uint32)
         """[N] the reasons so far, one bit each."""
-        self._found: list[Finding] = []
+        self._findings: list[Finding] = []
 
-    def add(self, reason: Reason, column: str, where: NDArray[np.bool_], expected: str) -> None:
+    def add(self, reason: ValidationReason, column: str, is_affected: NDArray[np.bool_], expected: str) -> None:
         """Give `reason` to the rows where `where` is true."""
-        if not where.any():
+        if not is_affected.any():
             return
-        rows = np.flatnonzero(where)
-        self.bits[rows] |= np.uint32(reason.bit)
-        self._found.append(Finding(reason, column, rows, expected))
+        rows = np.flatnonzero(is_affected)
+        self.reason_masks[rows] |= np.uint32(reason.bit)
+        self._findings.append(Finding(reason, column, rows, expected))
 
-    def listed(self) -> tuple[Finding, ...]:
+    def sorted_findings(self) -> tuple[Finding, ...]:
         """All findings, the most fundamental reason first."""
-        order = list(Reason)
-        return tuple(sorted(self._found, key=lambda found: order.index(found.reason)))
+        order = list(ValidationReason)
+        return tuple(sorted(self._findings, key=lambda found: order.index(found.reason)))

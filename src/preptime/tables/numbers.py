@@ -8,86 +8,86 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.domain.timestamps import BLANKS
+from preptime.domain.timestamps import WHITESPACE
 
-_MISSING = ["", "na", "n/a", "nan", "null", "none", "<na>", "nat"]
-_EXACT = 2.0**53  # beyond it a float no longer tells whole numbers apart
+_MISSING_TEXTS = ["", "na", "n/a", "nan", "null", "none", "<na>", "nat"]
+_MAX_EXACT_INTEGER = 2.0**53  # beyond it a float no longer tells whole numbers apart
 
 
 @dataclass(frozen=True, slots=True)
-class Floats:
+class ParsedFloats:
     """N numbers; where `missing` or `bad` the value is 0 and means nothing."""
 
-    value: NDArray[np.float64]
+    values: NDArray[np.float64]
     missing: NDArray[np.bool_]
-    bad: NDArray[np.bool_]
+    invalid: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Integers:
+class ParsedIntegers:
     """N whole numbers; where `missing` or `bad` the value is 0 and means nothing."""
 
-    value: NDArray[np.int64]
+    values: NDArray[np.int64]
     missing: NDArray[np.bool_]
-    bad: NDArray[np.bool_]
+    invalid: NDArray[np.bool_]
 
 
 def is_missing_text(cells: pl.Series) -> NDArray[np.bool_]:
     """Which texts say that there is nothing: blank, `NA`, `null`, `NaN` and the like."""
     # No such word is longer than four letters; the rest needs no lower case.
-    short = cells.str.len_bytes().fill_null(0) <= 8
-    if not short.any():
+    is_short = cells.str.len_bytes().fill_null(0) <= 8
+    if not is_short.any():
         return np.zeros(len(cells), np.bool_)
-    return (short & cells.str.strip_chars(BLANKS).str.to_lowercase().is_in(_MISSING)).fill_null(value=True).to_numpy()
+    return (is_short & cells.str.strip_chars(WHITESPACE).str.to_lowercase().is_in(_MISSING_TEXTS)).fill_null(value=True).to_numpy()
 
 
-def as_text(cells: pl.Series) -> pl.Series:
+def decode_text(cells: pl.Series) -> pl.Series:
     """Dictionary-encoded text as plain text; anything else as it is."""
     return cells.cast(pl.String) if isinstance(cells.dtype, pl.Categorical | pl.Enum) else cells
 
 
-def read_floats(cells: pl.Series) -> Floats:
+def parse_floats(cells: pl.Series) -> ParsedFloats:
     """Read numbers. NaN counts as missing (it is how pandas writes it); infinity is a number, out of any range."""
-    cells = as_text(cells)
+    cells = decode_text(cells)
     if cells.dtype == pl.String:
-        read = cells.str.strip_chars(BLANKS).cast(pl.Float64, strict=False)
+        parsed = cells.str.strip_chars(WHITESPACE).cast(pl.Float64, strict=False)
     elif cells.dtype.is_numeric():
-        read = cells.cast(pl.Float64)
+        parsed = cells.cast(pl.Float64)
     else:
-        return _unreadable(cells)
-    missing = read.is_null() | read.is_nan()
-    unread = missing.fill_null(value=True).to_numpy()
-    if not unread.any():
-        return Floats(read.to_numpy(), unread, unread)
-    value = np.where(unread, 0.0, read.fill_null(0.0).to_numpy())
-    absent = unread if cells.dtype != pl.String else unread & (cells.is_null().to_numpy() | is_missing_text(cells))
-    return Floats(value, absent, unread & ~absent)
+        return _all_invalid(cells)
+    is_null = parsed.is_null() | parsed.is_nan()
+    is_unparsed = is_null.fill_null(value=True).to_numpy()
+    if not is_unparsed.any():
+        return ParsedFloats(parsed.to_numpy(), is_unparsed, is_unparsed)
+    values = np.where(is_unparsed, 0.0, parsed.fill_null(0.0).to_numpy())
+    is_missing = is_unparsed if cells.dtype != pl.String else is_unparsed & (cells.is_null().to_numpy() | is_missing_text(cells))
+    return ParsedFloats(values, is_missing, is_unparsed & ~is_missing)
 
 
-def read_integers(cells: pl.Series) -> Integers:
+def parse_integers(cells: pl.Series) -> ParsedIntegers:
     """Read whole numbers; `3.0` is 3 (it is how pandas writes integers beside missing ones), `3.5` is bad."""
-    cells = as_text(cells)
+    cells = decode_text(cells)
     if cells.dtype.is_integer():
-        read = cells.cast(pl.Int64, strict=False)
-        absent = cells.is_null().to_numpy()
-        unread = read.is_null().to_numpy()
-        return Integers(read.fill_null(0).to_numpy(), absent, unread & ~absent)
-    whole = None
+        parsed = cells.cast(pl.Int64, strict=False)
+        is_missing = cells.is_null().to_numpy()
+        is_unparsed = parsed.is_null().to_numpy()
+        return ParsedIntegers(parsed.fill_null(0).to_numpy(), is_missing, is_unparsed & ~is_missing)
+    parsed_text = None
     if cells.dtype == pl.String:
-        whole = cells.str.strip_chars(BLANKS).cast(pl.Int64, strict=False)
-        if not whole.has_nulls():
-            return Integers(whole.to_numpy(), (none := np.zeros(len(cells), np.bool_)), none)
-    floats = read_floats(cells)
-    integral = (np.abs(floats.value) <= _EXACT) & (np.floor(floats.value) == floats.value)
-    value = np.where(integral, floats.value, 0.0).astype(np.int64)
-    bad = floats.bad | (~integral & ~floats.missing)
-    if whole is not None:
-        known = whole.is_not_null().to_numpy()
-        value = np.where(known, whole.fill_null(0).to_numpy(), value)
-        bad &= ~known
-    return Integers(value, floats.missing, bad)
+        parsed_text = cells.str.strip_chars(WHITESPACE).cast(pl.Int64, strict=False)
+        if not parsed_text.has_nulls():
+            return ParsedIntegers(parsed_text.to_numpy(), (all_false := np.zeros(len(cells), np.bool_)), all_false)
+    floats = parse_floats(cells)
+    is_integral = (np.abs(floats.values) <= _MAX_EXACT_INTEGER) & (np.floor(floats.values) == floats.values)
+    values = np.where(is_integral, floats.values, 0.0).astype(np.int64)
+    is_invalid = floats.invalid | (~is_integral & ~floats.missing)
+    if parsed_text is not None:
+        is_parsed = parsed_text.is_not_null().to_numpy()
+        values = np.where(is_parsed, parsed_text.fill_null(0).to_numpy(), values)
+        is_invalid &= ~is_parsed
+    return ParsedIntegers(values, floats.missing, is_invalid)
 
 
-def _unreadable(cells: pl.Series) -> Floats:
+def _all_invalid(cells: pl.Series) -> ParsedFloats:
     missing = cells.is_null().to_numpy()
-    return Floats(np.zeros(len(cells)), missing, ~missing)
+    return ParsedFloats(np.zeros(len(cells)), missing, ~missing)

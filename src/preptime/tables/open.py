@@ -10,107 +10,107 @@ from urllib.request import url2pathname
 from preptime.errors import UsageError
 from preptime.tables.database import Database
 from preptime.tables.files import open_files
-from preptime.tables.predictions import Predictions
-from preptime.tables.table import Table
+from preptime.tables.predictions import PredictionStore
+from preptime.tables.table import DataSource
 
-Opener = TypeVar("Opener")
-
-
-def _postgres(url: str) -> Table:
-    from preptime.tables.postgres.read import open_postgres
-
-    return open_postgres(url)
+OpenerT = TypeVar("Opener")
 
 
-def _bigquery(url: str) -> Table:
-    from preptime.tables.bigquery.read import open_bigquery
+def _open_postgres(url: str) -> DataSource:
+    from preptime.tables.postgres.read import open_postgres_source
 
-    return open_bigquery(url)
+    return open_postgres_source(url)
 
 
-def _postgres_database(url: str) -> Database:
+def _open_bigquery(url: str) -> DataSource:
+    from preptime.tables.bigquery.read import open_bigquery_source
+
+    return open_bigquery_source(url)
+
+
+def _open_postgres_database(url: str) -> Database:
     from preptime.tables.postgres.load import open_postgres_database
 
     return open_postgres_database(url)
 
 
-def _bigquery_database(url: str) -> Database:
+def _open_bigquery_database(url: str) -> Database:
     from preptime.tables.bigquery.load import open_bigquery_database
 
     return open_bigquery_database(url)
 
 
-def _postgres_predictions(url: str) -> Predictions:
-    from preptime.tables.postgres.predictions import open_postgres_predictions
+def _open_postgres_predictions(url: str) -> PredictionStore:
+    from preptime.tables.postgres.predictions import open_postgres_prediction_store
 
-    return open_postgres_predictions(url)
-
-
-def _bigquery_predictions(url: str) -> Predictions:
-    from preptime.tables.bigquery.predictions import open_bigquery_predictions
-
-    return open_bigquery_predictions(url)
+    return open_postgres_prediction_store(url)
 
 
-KINDS: dict[str, Callable[[str], Table]] = {
+def _open_bigquery_predictions(url: str) -> PredictionStore:
+    from preptime.tables.bigquery.predictions import open_bigquery_prediction_store
+
+    return open_bigquery_prediction_store(url)
+
+
+SOURCE_OPENERS: dict[str, Callable[[str], DataSource]] = {
     "": open_files,
     "file": lambda url: open_files(url2pathname(url.removeprefix("file://"))),
-    "postgresql": _postgres,
-    "postgres": _postgres,
-    "bigquery": _bigquery,
+    "postgresql": _open_postgres,
+    "postgres": _open_postgres,
+    "bigquery": _open_bigquery,
 }
 """How to open an address, by its scheme; no scheme means files."""
 
-DATABASES: dict[str, Callable[[str], Database]] = {
-    "postgresql": _postgres_database,
-    "postgres": _postgres_database,
-    "bigquery": _bigquery_database,
+DATABASE_OPENERS: dict[str, Callable[[str], Database]] = {
+    "postgresql": _open_postgres_database,
+    "postgres": _open_postgres_database,
+    "bigquery": _open_bigquery_database,
 }
 """How to open what can be loaded into."""
 
-PREDICTIONS: dict[str, Callable[[str], Predictions]] = {
-    "postgresql": _postgres_predictions,
-    "postgres": _postgres_predictions,
-    "bigquery": _bigquery_predictions,
+PREDICTION_STORE_OPENERS: dict[str, Callable[[str], PredictionStore]] = {
+    "postgresql": _open_postgres_predictions,
+    "postgres": _open_postgres_predictions,
+    "bigquery": _open_bigquery_predictions,
 }
 """How to open what predictions can be written to."""
 
 
-def open_table(source: str | Path) -> Table:
+def open_source(location: str | Path) -> DataSource:
     """The table at a path, a folder or glob of partitions, or an address with a known scheme.
 
     Raises `DataError` when nothing readable is there and `UsageError` for an unknown scheme.
     """
-    address = str(source)
+    address = str(location)
     scheme, separator, _ = address.partition("://")
-    kind = KINDS.get(scheme if separator else "")
-    if kind is None:
+    opener = SOURCE_OPENERS.get(scheme if separator else "")
+    if opener is None:
         raise UsageError(
             f"Nothing here reads {scheme}:// addresses.",
             "Give a path, a folder or a glob of csv or parquet files, or a postgresql:// or bigquery:// address.",
         )
-    return kind(address)
+    return opener(address)
 
 
-def is_database(source: str | Path) -> bool:
+def is_database(location: str | Path) -> bool:
     """Whether an address is a database's, rather than that of files."""
-    return str(source).partition("://")[0] in DATABASES and "://" in str(source)
+    return str(location).partition("://")[0] in DATABASE_OPENERS and "://" in str(location)
 
 
 def open_database(url: str) -> Database:
     """The database at an address, to load into. Raises `UsageError` for what is none."""
-    return _of_scheme(url, DATABASES)(url)
+    return _find_opener(url, DATABASE_OPENERS)(url)
 
 
-def open_predictions(url: str) -> Predictions:
+def open_prediction_store(url: str) -> PredictionStore:
     """The predictions of the database at an address. Raises `UsageError` for what is none."""
-    return _of_scheme(url, PREDICTIONS)(url)
+    return _find_opener(url, PREDICTION_STORE_OPENERS)(url)
 
 
-def _of_scheme(url: str, openers: Mapping[str, Opener]) -> Opener:
+def _find_opener(url: str, openers: Mapping[str, OpenerT]) -> OpenerT:
     scheme, separator, _ = url.partition("://")
     opener = openers.get(scheme if separator else "")
     if opener is None:
-        known = " or ".join(f"{scheme}://" for scheme in openers)
-        raise UsageError(f"{url} is no database.", f"Give an address that begins with {known}.")
+        known_schemes = " or ".join(f"{scheme}://" for scheme in openers)
+        raise UsageError(f"{url} is no database.", f"Give an address that begins with {known_schemes}.")
     return opener

@@ -16,25 +16,25 @@ from preptime.domain.timestamps import MICROSECONDS
 
 DAY_START_SECONDS = 5 * 3600
 """A kitchen's day begins at 05:00, so that food ready after midnight belongs to the evening before."""
-ENOUGH_ORDERS = 5
+MIN_ORDERS = 5
 """With fewer the city's opening stands in, and the whole table's for a small city."""
-LOW_QUANTILE = 0.02
+OPENING_QUANTILE = 0.02
 """Not the minimum: one order with a wrong clock would open a restaurant at dawn for good."""
 MARGIN_SECONDS = 900
 """Kitchens start before the doors open."""
 
-_DAY = 86_400
+_DAY_SECONDS = 86_400
 
 
-def seconds_of_day(local: NDArray[np.int64]) -> NDArray[np.int32]:
+def seconds_since_day_start(local: NDArray[np.int64]) -> NDArray[np.int32]:
     """Seconds since 05:00 on the wall clock, from microseconds since 1970."""
-    return ((local // MICROSECONDS - DAY_START_SECONDS) % _DAY).astype(np.int32)
+    return ((local // MICROSECONDS - DAY_START_SECONDS) % _DAY_SECONDS).astype(np.int32)
 
 
-def infer_opening(
-    restaurants: int,
-    position: NDArray[np.int64],
-    city: NDArray[np.int32],
+def infer_opening_times(
+    restaurant_count: int,
+    restaurant_index: NDArray[np.int64],
+    city_codes: NDArray[np.int32],
     ready_local: NDArray[np.int64],
     label_seconds: NDArray[np.int64],
 ) -> NDArray[np.float64]:
@@ -43,30 +43,30 @@ def infer_opening(
     `position` is each order's restaurant in the directory; give only orders whose label can be trusted.
     """
     orders = pl.DataFrame(
-        {"position": position, "city": city, "ready": seconds_of_day(ready_local), "label": label_seconds}
+        {"position": restaurant_index, "city": city_codes, "ready": seconds_since_day_start(ready_local), "label": label_seconds}
     )
-    opening = (pl.col("ready").quantile(LOW_QUANTILE) - pl.col("label").median()).alias("opening")
-    own = orders.group_by("position").agg(opening, pl.col("city").first(), pl.len().alias("orders"))
-    cities = orders.group_by("city").agg(opening.alias("of_city"), pl.len().alias("city_orders"))
-    everywhere = orders.select(opening).item()
-    joined = own.filter(pl.col("position") >= 0).join(cities, on="city", how="left")
+    opening_expr = (pl.col("ready").quantile(OPENING_QUANTILE) - pl.col("label").median()).alias("opening")
+    by_restaurant = orders.group_by("position").agg(opening_expr, pl.col("city").first(), pl.len().alias("orders"))
+    by_city = orders.group_by("city").agg(opening_expr.alias("city_opening"), pl.len().alias("city_orders"))
+    overall_opening = orders.select(opening_expr).item()
+    joined = by_restaurant.filter(pl.col("position") >= 0).join(by_city, on="city", how="left")
     chosen = joined.select(
         "position",
-        pl.when(pl.col("orders") >= ENOUGH_ORDERS)
+        pl.when(pl.col("orders") >= MIN_ORDERS)
         .then("opening")
-        .when(pl.col("city_orders") >= ENOUGH_ORDERS)
-        .then("of_city")
-        .otherwise(pl.lit(everywhere, pl.Float64))
+        .when(pl.col("city_orders") >= MIN_ORDERS)
+        .then("city_opening")
+        .otherwise(pl.lit(overall_opening, pl.Float64))
         .alias("opening"),
     )
-    found = np.full(restaurants, np.nan)
-    found[chosen["position"].to_numpy()] = chosen["opening"].to_numpy()
-    return found
+    opening_times = np.full(restaurant_count, np.nan)
+    opening_times[chosen["position"].to_numpy()] = chosen["opening"].to_numpy()
+    return opening_times
 
 
 def is_before_opening(
-    acknowledged_local: NDArray[np.int64], position: NDArray[np.int64], opening: NDArray[np.float64]
+    acknowledged_local: NDArray[np.int64], restaurant_index: NDArray[np.int64], opening_times: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
     """[N] which orders were acknowledged before their restaurant usually opens; never where that is not known."""
-    known = np.append(opening, np.nan)  # position -1, a restaurant that is not listed, reads the last
-    return seconds_of_day(acknowledged_local) < known[position] - MARGIN_SECONDS
+    padded_times = np.append(opening_times, np.nan)  # position -1, a restaurant that is not listed, reads the last
+    return seconds_since_day_start(acknowledged_local) < padded_times[restaurant_index] - MARGIN_SECONDS

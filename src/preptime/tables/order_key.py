@@ -14,42 +14,42 @@ import numpy as np
 import polars as pl
 
 from preptime.domain.dictionary import TARGET
-from preptime.tables.duplicates import WITHOUT_ID, identity
+from preptime.tables.duplicates import NATURAL_KEY, key_columns
 
-NAME = "order_key"
+ORDER_KEY = "order_key"
 """The column of keys, wherever they are written."""
-DIGITS = 32
+KEY_DIGITS = 32
 
-_KNOWN_AT_ONCE = tuple(name for name in WITHOUT_ID if name != TARGET)
-_RECORD = np.dtype({"names": list(_KNOWN_AT_ONCE), "formats": ["<i8", "<i8", "<f8", "<i8"]})
+_HASHED_COLUMNS = tuple(name for name in NATURAL_KEY if name != TARGET)
+_HASH_RECORD = np.dtype({"names": list(_HASHED_COLUMNS), "formats": ["<i8", "<i8", "<f8", "<i8"]})
 """The bytes that are hashed: the same on every machine."""
 
 
-def order_keys(orders: pl.DataFrame, read: pl.DataFrame) -> pl.Series:
+def order_keys(orders: pl.DataFrame, parsed: pl.DataFrame) -> pl.Series:
     """[N] the key of each order, null where nothing tells it from another.
 
-    `orders` are rows as they came, `read` the same rows parsed (`preptime.tables.audit.Audited.frame`). An order
+    `orders` are rows as they came, `read` the same rows parsed (`preptime.tables.audit.AuditedOrders.frame`). An order
     without `order_id` needs all four of restaurant, moment, value and items.
     """
-    keys = identity(orders, read)["order_id"].cast(pl.String) if "order_id" in orders.columns else None
+    keys = key_columns(orders, parsed)["order_id"].cast(pl.String) if "order_id" in orders.columns else None
     if keys is None:
-        return _of_what_is_known(read)
-    without = keys.is_null()
-    if not without.any():
-        return keys.alias(NAME)
-    rows = without.arg_true()
-    return keys.scatter(rows, _of_what_is_known(read[rows])).alias(NAME)
+        return _hash_keys(parsed)
+    has_no_key = keys.is_null()
+    if not has_no_key.any():
+        return keys.alias(ORDER_KEY)
+    rows = has_no_key.arg_true()
+    return keys.scatter(rows, _hash_keys(parsed[rows])).alias(ORDER_KEY)
 
 
-def _of_what_is_known(read: pl.DataFrame) -> pl.Series:
-    known = read.select(_KNOWN_AT_ONCE)
-    whole = known.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
-    records = np.zeros(len(known), _RECORD)
-    for name in _KNOWN_AT_ONCE:
-        records[name] = known[name].to_physical().fill_null(0).to_numpy()
+def _hash_keys(parsed: pl.DataFrame) -> pl.Series:
+    hashed_values = parsed.select(_HASHED_COLUMNS)
+    is_complete = hashed_values.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
+    records = np.zeros(len(hashed_values), _HASH_RECORD)
+    for name in _HASHED_COLUMNS:
+        records[name] = hashed_values[name].to_physical().fill_null(0).to_numpy()
     records["order_value_gbp"] += 0.0  # -0.0 is 0.0 with other bytes
-    blob, step = records.tobytes(), _RECORD.itemsize
-    digest, size = hashlib.blake2b, DIGITS // 2
-    digits = [digest(blob[at : at + step], digest_size=size).hexdigest() for at in range(0, len(blob), step)]
-    keys = pl.Series(NAME, digits, pl.String)
-    return keys if whole.all() else keys.set(~whole, None)
+    buffer, record_size = records.tobytes(), _HASH_RECORD.itemsize
+    hash_function, digest_bytes = hashlib.blake2b, KEY_DIGITS // 2
+    digits = [hash_function(buffer[offset : offset + record_size], digest_size=digest_bytes).hexdigest() for offset in range(0, len(buffer), record_size)]
+    keys = pl.Series(ORDER_KEY, digits, pl.String)
+    return keys if is_complete.all() else keys.set(~is_complete, None)

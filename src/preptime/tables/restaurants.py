@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import polars as pl
 
-from preptime.domain.timestamps import BLANKS
-from preptime.tables.columns import ADDED
-from preptime.tables.numbers import is_missing_text, read_integers
+from preptime.domain.timestamps import WHITESPACE
+from preptime.tables.columns import READER_COLUMNS
+from preptime.tables.numbers import is_missing_text, parse_integers
 from preptime.tables.stored import RESTAURANT_COLUMNS
 
 
-def restaurants_to_store(rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows that `preptime.tables.directory.read_directory` has accepted, each declared column in its type."""
-    columns = [pl.Series("restaurant_id", read_integers(rows["restaurant_id"]).value)]
-    for name in rows.columns:
-        if name in ADDED or name == "restaurant_id":
+def encode_restaurants(restaurants: pl.DataFrame) -> pl.DataFrame:
+    """The rows that `preptime.tables.directory.read_restaurants` has accepted, each declared column in its type."""
+    columns = [pl.Series("restaurant_id", parse_integers(restaurants["restaurant_id"]).values)]
+    for name in restaurants.columns:
+        if name in READER_COLUMNS or name == "restaurant_id":
             continue
         if name in RESTAURANT_COLUMNS:
-            texts = rows[name].cast(pl.String).str.strip_chars(BLANKS)
+            texts = restaurants[name].cast(pl.String).str.strip_chars(WHITESPACE)
             columns.append(texts.set(pl.Series(is_missing_text(texts)), None).alias(name))
         else:
-            columns.append(rows[name])
-    own = [name for name in rows.columns if name not in ADDED]
-    return pl.DataFrame(columns).select(own)
+            columns.append(restaurants[name])
+    data_columns = [name for name in restaurants.columns if name not in READER_COLUMNS]
+    return pl.DataFrame(columns).select(data_columns)

@@ -14,23 +14,23 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from preptime.errors import FaultError, UsageError
+from preptime.errors import OperationError, UsageError
 
-PREDICTIONS = "predictions.parquet"
-SCORE = "score.json"
-TRAINING = "training.json"
-REPORT = "report.html"
-MONITORING = "monitoring.json"
-MONITORING_PAGE = "monitoring.html"
-MONITORING_METRICS = "monitoring.prom"
-RESPONSE = "response.json"
+PREDICTIONS_FILE = "predictions.parquet"
+SCORE_FILE = "score.json"
+TRAINING_FILE = "training.json"
+REPORT_FILE = "report.html"
+MONITORING_FILE = "monitoring.json"
+MONITORING_REPORT_FILE = "monitoring.html"
+MONITORING_METRICS_FILE = "monitoring.prom"
+RESPONSE_FILE = "response.json"
 
-_UNFINISHED = ".tmp"
-_PARTITION = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
+_TEMPORARY_SUFFIX = ".tmp"
+_PARTITION_PATTERN = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
 
 
 @dataclass(frozen=True)
-class Results:
+class ResultsFolder:
     """The results below a folder, which need not exist yet."""
 
     root: Path
@@ -41,30 +41,30 @@ class Results:
 
     def days(self, name: str | None = None) -> list[dt.date]:
         """The days that have results, or the file `name`, oldest first."""
-        found = []
+        days = []
         for folder in self.root.glob("date=*"):
-            day = _day_of(folder.name)
+            day = _partition_date(folder.name)
             if day is not None and folder.is_dir() and (name is None or (folder / name).is_file()):
-                found.append(day)
-        return sorted(found)
+                days.append(day)
+        return sorted(days)
 
     def files(self, day: dt.date) -> list[str]:
         """The names of a day's files, sorted; none of them half-written."""
         return sorted(path.name for path in self.path(day, "").glob("*") if path.name[0] != ".")
 
     def write(self, day: dt.date, name: str, content: bytes) -> Path:
-        """Write a file of a day: it appears complete or the one before stays. Raises `FaultError`."""
+        """Write a file of a day: it appears complete or the one before stays. Raises `OperationError`."""
         path = self.path(day, name)
-        unfinished = path.with_name(f".{name}.{secrets.token_hex(6)}{_UNFINISHED}")
+        temporary_path = path.with_name(f".{name}.{secrets.token_hex(6)}{_TEMPORARY_SUFFIX}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                unfinished.write_bytes(content)
-                unfinished.replace(path)
+                temporary_path.write_bytes(content)
+                temporary_path.replace(path)
             finally:
-                unfinished.unlink(missing_ok=True)
+                temporary_path.unlink(missing_ok=True)
         except OSError as error:
-            raise FaultError(
+            raise OperationError(
                 f"{path} could not be written: {error.strerror}.", "What was there before is still there; run again."
             ) from error
         return path
@@ -73,47 +73,47 @@ class Results:
         """Remove a file of a day, which need not be there: another run of the day no longer has it."""
         self.path(day, name).unlink(missing_ok=True)
 
-    def prune(self, keep: int, abandoned_before: float) -> Pruned:
+    def prune(self, keep: int, abandoned_before: float) -> PruneResult:
         """Keep the `keep` newest days that have results, the newest in any case; what else is there is not touched.
 
         By their number, not by the calendar: one partition of a mistaken date far ahead must not cost all others. What
         killed writers left and nobody touched since `abandoned_before` (seconds since 1970) goes as well. Raises
-        `UsageError` for a `keep` below 1, `FaultError` when the folder cannot be changed.
+        `UsageError` for a `keep` below 1, `OperationError` when the folder cannot be changed.
         """
         if keep < 1:
             raise UsageError(f"keep = {keep}: expected 1 or more.", "The newest day always stays.")
-        removed, leftovers = self.days()[:-keep], list[str]()
+        removed_days, leftovers = self.days()[:-keep], list[str]()
         try:
-            for path in sorted((*self.root.glob(f".date=*{_UNFINISHED}"), *self.root.glob(f"date=*/.*{_UNFINISHED}"))):
+            for path in sorted((*self.root.glob(f".date=*{_TEMPORARY_SUFFIX}"), *self.root.glob(f"date=*/.*{_TEMPORARY_SUFFIX}"))):
                 if path.stat().st_mtime < abandoned_before:
                     _remove(path)
                     leftovers.append(path.relative_to(self.root).as_posix())
-            for day in removed:
+            for day in removed_days:
                 self._remove_day(day)
         except OSError as error:
-            raise FaultError(
+            raise OperationError(
                 f"{error.filename or self.root} could not be removed: {error.strerror}.", "Run again once it can."
             ) from error
-        return Pruned(removed, leftovers)
+        return PruneResult(removed_days, leftovers)
 
     def _remove_day(self, day: dt.date) -> None:
         """A day vanishes at once; its files then go one by one."""
         folder = self.root / f"date={day.isoformat()}"
-        leaving = self.root / f".{folder.name}.{secrets.token_hex(6)}{_UNFINISHED}"
-        folder.rename(leaving)
-        _remove(leaving)
+        removal_path = self.root / f".{folder.name}.{secrets.token_hex(6)}{_TEMPORARY_SUFFIX}"
+        folder.rename(removal_path)
+        _remove(removal_path)
 
 
 @dataclass(frozen=True, slots=True)
-class Pruned:
+class PruneResult:
     """What was removed: days, and what killed writers had left."""
 
     days: list[dt.date]
     leftovers: list[str]
 
 
-def _day_of(name: str) -> dt.date | None:
-    partition = _PARTITION.fullmatch(name)
+def _partition_date(name: str) -> dt.date | None:
+    partition = _PARTITION_PATTERN.fullmatch(name)
     try:
         return dt.date.fromisoformat(partition[1]) if partition else None
     except ValueError:  # date=2015-02-30 is somebody else's folder

@@ -12,14 +12,14 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-CHANGED = "+changes"
+DIRTY_SUFFIX = "+changes"
 """Behind a git revision: tracked files differed from it, other than what DVC itself writes while it runs."""
-_OF_DVC = (":(exclude)*dvc.lock", ":(exclude)*.dvc", ":(exclude)figures")
+_DVC_PATHSPECS = (":(exclude)*dvc.lock", ":(exclude)*.dvc", ":(exclude)figures")
 _BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Revisions:
+class DataRevisions:
     """Where data and code stood; None where nothing says so."""
 
     dvc: str | None = None
@@ -28,21 +28,21 @@ class Revisions:
     """The commit that was checked out."""
 
 
-def revisions(orders: str) -> Revisions:
+def find_revisions(orders: str) -> DataRevisions:
     """The revisions of the orders at an address: none unless it is a file that DVC knows with these contents."""
     path = Path(orders)
     if "://" in orders or not path.is_file():
-        return Revisions()
+        return DataRevisions()
     root = next((folder for folder in path.resolve().parents if (folder / ".dvc").is_dir()), None)
     if root is None:
-        return Revisions()
+        return DataRevisions()
     digest = _md5(path)
-    if not any(digest in text for text in _records(path.resolve(), root)):
-        return Revisions()
-    return Revisions(f"md5:{digest}", _git(root))
+    if not any(digest in record for record in _dvc_records(path.resolve(), root)):
+        return DataRevisions()
+    return DataRevisions(f"md5:{digest}", _git_revision(root))
 
 
-def _records(path: Path, root: Path) -> list[str]:
+def _dvc_records(path: Path, root: Path) -> list[str]:
     """What DVC has written about a file: beside it, or in a pipeline's lock above it."""
     folders = [folder for folder in path.parents if folder.is_relative_to(root)]
     files = [path.with_name(f"{path.name}.dvc"), *(folder / "dvc.lock" for folder in folders)]
@@ -57,17 +57,17 @@ def _md5(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _git(root: Path) -> str | None:
+def _git_revision(root: Path) -> str | None:
     git = shutil.which("git")
     if git is None:
         return None
-    head = _said(git, root, "rev-parse", "--verify", "HEAD")
+    head = _git_output(git, root, "rev-parse", "--verify", "HEAD")
     if head is None:
         return None
-    changed = _said(git, root, "status", "--porcelain", "--untracked-files=no", "--", ".", *_OF_DVC)
-    return head + (CHANGED if changed else "")
+    changed = _git_output(git, root, "status", "--porcelain", "--untracked-files=no", "--", ".", *_DVC_PATHSPECS)
+    return head + (DIRTY_SUFFIX if changed else "")
 
 
-def _said(git: str, root: Path, *words: str) -> str | None:
-    ended = subprocess.run([git, "-C", root, *words], capture_output=True, encoding="utf-8", check=False)
-    return ended.stdout.strip() if ended.returncode == 0 else None
+def _git_output(git: str, root: Path, *arguments: str) -> str | None:
+    process = subprocess.run([git, "-C", root, *arguments], capture_output=True, encoding="utf-8", check=False)
+    return process.stdout.strip() if process.returncode == 0 else None

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import polars as pl
 
-from preptime.tables.table import Table
+from preptime.tables.table import DataSource
 
 _HEAD_BYTES = 1 << 16
 
 
-def about_rows(table: Table) -> int:
+def estimate_rows(source: DataSource) -> int:
     """Rows in the table: exact for parquet, by the length of its first lines for csv, 0 where nothing tells."""
-    return sum(_rows(Path(part.name)) for part in table.partitions())
+    return sum(_estimate_file_rows(Path(partition.name)) for partition in source.partitions())
 
 
-def _rows(path: Path) -> int:
+def _estimate_file_rows(path: Path) -> int:
     if not path.is_file():
         return 0
     with path.open("rb") as file:

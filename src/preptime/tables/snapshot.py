@@ -10,17 +10,17 @@ import msgspec
 import polars as pl
 
 from preptime.errors import DataError
-from preptime.features.directory import Directory
-from preptime.tables.audit import audit
-from preptime.tables.columns import ADDED
-from preptime.tables.report import CheckReport, summary
-from preptime.tables.table import Table, batches_of_days
+from preptime.features.directory import RestaurantIndex
+from preptime.tables.audit import audit_orders
+from preptime.tables.columns import READER_COLUMNS
+from preptime.tables.report import CheckReport, summarize_audit
+from preptime.tables.table import DataSource, batches_for_dates
 from preptime.tables.write import write_table
 
-ORDERS = "orders.parquet"
-RESTAURANTS = "restaurants.parquet"
-VERDICTS = "verdicts.json"
-_ROWS = 250_000
+ORDERS_FILE = "orders.parquet"
+RESTAURANTS_FILE = "restaurants.parquet"
+VALIDATION_FILE = "validation.json"
+_CHUNK_ROWS = 250_000
 
 
 class SnapshotDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -36,8 +36,8 @@ class SnapshotDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     out: str
 
 
-def snapshot(
-    orders: Table, restaurants: Table, directory: Directory, *, first: dt.date, last: dt.date, out: Path
+def write_snapshot(
+    order_source: DataSource, restaurant_source: DataSource, restaurants: RestaurantIndex, *, first: dt.date, last: dt.date, out: Path
 ) -> SnapshotDocument:
     """Write the orders of the local days `first` to `last`, the restaurants and the audit's verdicts below `out`.
 
@@ -48,29 +48,29 @@ def snapshot(
 
     def chosen() -> Iterator[pl.DataFrame]:
         nonlocal undated
-        for rows in batches_of_days(orders, first, last, _ROWS):
-            day = audit(rows, directory, need_label=False).frame["acknowledged_local"].dt.date()
-            undated += day.null_count()
-            yield _own(rows.filter(day.is_between(first, last).fill_null(value=True)))
+        for rows in batches_for_dates(order_source, first, last, _CHUNK_ROWS):
+            order_dates = audit_orders(rows, restaurants, need_label=False).frame["acknowledged_local"].dt.date()
+            undated += order_dates.null_count()
+            yield _data_columns(rows.filter(order_dates.is_between(first, last).fill_null(value=True)))
 
-    parts = [part for part in chosen() if len(part)]
-    if not parts:
-        raise DataError(f"{orders.name} has no orders from {first} to {last}.", "Ask for days that have orders.")
-    whole = pl.concat(parts, how="vertical_relaxed")
-    write_table(out / ORDERS, [whole])
-    listed = _own(restaurants.frame())
-    write_table(out / RESTAURANTS, [listed])
-    verdicts = _without_places(summary(audit(whole, directory, need_label=True), len(directory)))
-    (out / VERDICTS).write_bytes(msgspec.json.format(msgspec.json.encode(verdicts), indent=1) + b"\n")
+    chunks = [chunk for chunk in chosen() if len(chunk)]
+    if not chunks:
+        raise DataError(f"{order_source.name} has no orders from {first} to {last}.", "Ask for days that have orders.")
+    all_orders = pl.concat(chunks, how="vertical_relaxed")
+    write_table(out / ORDERS_FILE, [all_orders])
+    restaurant_rows = _data_columns(restaurant_source.frame())
+    write_table(out / RESTAURANTS_FILE, [restaurant_rows])
+    validation = _without_examples(summarize_audit(audit_orders(all_orders, restaurants, need_label=True), len(restaurants)))
+    (out / VALIDATION_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(validation), indent=1) + b"\n")
     return SnapshotDocument(
-        orders=len(whole), restaurants=len(listed), first_day=first, last_day=last, undated=undated, out=str(out)
+        orders=len(all_orders), restaurants=len(restaurant_rows), first_day=first, last_day=last, undated=undated, out=str(out)
     )
 
 
-def _own(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.select(name for name in rows.columns if name not in ADDED)
+def _data_columns(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.select(name for name in rows.columns if name not in READER_COLUMNS)
 
 
-def _without_places(report: CheckReport) -> CheckReport:
+def _without_examples(report: CheckReport) -> CheckReport:
     """Counts alone: examples are for people, and a versioned file of metrics should not hold anybody's orders."""
     return msgspec.structs.replace(report, examples=())

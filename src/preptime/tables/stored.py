@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import msgspec
 import polars as pl
 
-from preptime.domain.dictionary import ORDERS, RESTAURANTS, Column
+from preptime.domain.dictionary import ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY, Column
 from preptime.errors import DataError
-from preptime.tables.order_key import NAME as ORDER_KEY
+from preptime.tables.order_key import ORDER_KEY as ORDER_KEY
 
-DAY = "order_date"
+ORDER_DATE = "order_date"
 """Local day of the acknowledgement, at the restaurant: what orders are partitioned by."""
 EXTRA = "extra"
 """JSON object of the columns that the data dictionary does not know, as text."""
 
-_TYPES: dict[str, pl.DataType] = {
+_TYPES_BY_KIND: dict[str, pl.DataType] = {
     "timestamp": pl.String(),  # as it came, so that its offset is kept
     "integer": pl.Int64(),
     "number": pl.Float64(),
@@ -25,26 +25,26 @@ _TYPES: dict[str, pl.DataType] = {
 }
 
 
-def _declared(columns: Sequence[Column]) -> dict[str, pl.DataType]:
-    return {column.name: _TYPES[column.kind] for column in columns}
+def _column_types(columns: Sequence[Column]) -> dict[str, pl.DataType]:
+    return {column.name: _TYPES_BY_KIND[column.data_type] for column in columns}
 
 
-ORDER_COLUMNS = _declared(ORDERS)
+ORDER_COLUMNS = _column_types(ORDERS_DICTIONARY)
 """The declared columns of orders and their types."""
-RESTAURANT_COLUMNS = _declared(RESTAURANTS)
-DERIVED: dict[str, pl.DataType] = {
+RESTAURANT_COLUMNS = _column_types(RESTAURANTS_DICTIONARY)
+DERIVED_COLUMNS: dict[str, pl.DataType] = {
     ORDER_KEY: pl.String(),
-    DAY: pl.Date(),
+    ORDER_DATE: pl.Date(),
     "acknowledged_at": pl.Datetime("us", "UTC"),
     "acknowledged_local": pl.Datetime("us"),
     "ready_at": pl.Datetime("us", "UTC"),
 }
 """What is worked out of an order when it is loaded, and stored beside its own columns."""
-ORDER_SCHEMA = pl.Schema(DERIVED | ORDER_COLUMNS | {EXTRA: pl.String()})
+ORDER_SCHEMA = pl.Schema(DERIVED_COLUMNS | ORDER_COLUMNS | {EXTRA: pl.String()})
 """A stored order, in this order."""
 
 
-def own_type(table: str, column: str) -> pl.DataType:
+def stored_type(table: str, column: str) -> pl.DataType:
     """The type that a stored column is read as; text for one that is not declared."""
     return (ORDER_COLUMNS if table == "orders" else RESTAURANT_COLUMNS).get(column, pl.String())
 
@@ -54,33 +54,33 @@ def is_declared(table: str, column: str) -> bool:
     return column in (ORDER_COLUMNS if table == "orders" else RESTAURANT_COLUMNS)
 
 
-def as_extra(rows: pl.DataFrame, names: Sequence[str]) -> pl.Series:
+def encode_extra(rows: pl.DataFrame, names: Sequence[str]) -> pl.Series:
     """[N] the columns `names` as one JSON object of texts each; null where there are none.
 
     Raises `DataError` for a column that has no text, such as one of lists.
     """
     if not names:
         return pl.Series(EXTRA, [None] * len(rows), pl.String)
-    texts = [_text(rows[name]) for name in names]
+    texts = [_to_text(rows[name]) for name in names]
     return pl.DataFrame(texts).select(pl.struct(pl.all()).struct.json_encode().alias(EXTRA)).to_series()
 
 
-def names_in(cells: pl.Series) -> list[str]:
+def json_keys(cells: pl.Series) -> list[str]:
     """The names in a column of JSON objects, sorted."""
     return sorted({name for text in cells.drop_nulls() for name in msgspec.json.decode(text, type=dict[str, object])})
 
 
-def spread(cells: pl.Series, names: Sequence[str], kind: pl.DataType) -> list[pl.Series]:
+def expand_json(cells: pl.Series, names: Sequence[str], dtype: pl.DataType) -> list[pl.Series]:
     """A column of JSON objects as one column for each of `names`."""
     if not names:
         return []
-    decoded = cells.str.json_decode(pl.Struct(dict.fromkeys(names, kind)))
+    decoded = cells.str.json_decode(pl.Struct(dict.fromkeys(names, dtype)))
     return [decoded.struct.field(name) for name in names]
 
 
-def _text(cells: pl.Series) -> pl.Series:
+def _to_text(cells: pl.Series) -> pl.Series:
     if isinstance(cells.dtype, pl.Datetime):
-        return moments_as_text(cells)
+        return timestamps_as_text(cells)
     if isinstance(cells.dtype, (pl.List, pl.Array, pl.Struct, pl.Binary, pl.Object)):
         raise DataError(
             f"A database has no cell for the column {cells.name} ({cells.dtype}).", "Leave it out, or write it as text."
@@ -88,10 +88,10 @@ def _text(cells: pl.Series) -> pl.Series:
     return cells.cast(pl.String)
 
 
-def moments_as_text(cells: pl.Series) -> pl.Series:
+def timestamps_as_text(cells: pl.Series) -> pl.Series:
     """Datetimes in the grammar of `preptime.domain.timestamps`, to the microsecond; aware ones in UTC."""
     if not isinstance(cells.dtype, pl.Datetime):
         raise TypeError(cells.dtype)
-    aware = cells.dtype.time_zone is not None
-    instants = cells.dt.convert_time_zone("UTC") if aware else cells
-    return instants.dt.cast_time_unit("us").dt.strftime("%Y-%m-%dT%H:%M:%S%.6f" + ("Z" if aware else ""))
+    is_aware = cells.dtype.time_zone is not None
+    normalized = cells.dt.convert_time_zone("UTC") if is_aware else cells
+    return normalized.dt.cast_time_unit("us").dt.strftime("%Y-%m-%dT%H:%M:%S%.6f" + ("Z" if is_aware else ""))

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import polars as pl
 
 
-class Table(Protocol):
+class DataSource(Protocol):
     """Rows to read, in their own order. Frames carry the table's columns and those of `preptime.tables.columns`."""
 
     @property
@@ -30,26 +30,26 @@ class Table(Protocol):
         """The same rows in chunks of at most `rows`, in bounded memory. Raises `DataError` when there are none."""
         ...
 
-    def partitions(self) -> tuple[Table, ...]:
+    def partitions(self) -> tuple[DataSource, ...]:
         """The tables this one is made of (one per file), in order; a single one stands for itself."""
         ...
 
 
 @runtime_checkable
-class ByDay(Protocol):
+class SupportsDateRange(Protocol):
     """A table of orders that can read some days without reading the others."""
 
-    def batches_of_days(self, first: dt.date, last: dt.date, rows: int) -> Iterator[pl.DataFrame]:
-        """As `Table.batches`, the orders of these local days only; no chunk when there are none."""
+    def batches_for_dates(self, first: dt.date, last: dt.date, rows: int) -> Iterator[pl.DataFrame]:
+        """As `DataSource.batches`, the orders of these local days only; no chunk when there are none."""
         ...
 
 
-def batches_of_days(table: Table, first: dt.date, last: dt.date, rows: int) -> Iterator[pl.DataFrame]:
+def batches_for_dates(source: DataSource, first: dt.date, last: dt.date, rows: int) -> Iterator[pl.DataFrame]:
     """At least the orders of these local days, in chunks of at most `rows`.
 
     A table that keeps days apart reads only those and may give no chunk at all; any other gives all it has, and
     raises `DataError` when it has nothing. Which rows are of which day is for the reader to say.
     """
-    if isinstance(table, ByDay):
-        return table.batches_of_days(first, last, rows)
-    return table.batches(rows)
+    if isinstance(source, SupportsDateRange):
+        return source.batches_for_dates(first, last, rows)
+    return source.batches(rows)

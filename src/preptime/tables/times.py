@@ -12,188 +12,188 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.domain.time_zones import zone
+from preptime.domain.time_zones import load_time_zone
 from preptime.domain.timestamps import (
-    BLANKS,
+    WHITESPACE,
     EARLIEST_SECONDS,
-    EPOCH,
+    EPOCH_PATTERN,
     EPOCH_SCALES,
     LATEST_SECONDS,
     MICROSECONDS,
-    TIMESTAMP,
-    offset_seconds,
+    TIMESTAMP_PATTERN,
+    parse_utc_offset,
 )
-from preptime.tables.numbers import as_text, is_missing_text
+from preptime.tables.numbers import decode_text, is_missing_text
 
-_DAY = 86_400
-_SPAN = 2**33  # seconds; wider than any time here, so that (zone, second) packs into one sortable integer
-_WALL, _INSTANT, _OFFSET, _BAD = 0, 1, 2, 3
+_DAY_SECONDS = 86_400
+_ZONE_KEY_SPAN = 2**33  # seconds; wider than any time here, so that (zone, second) packs into one sortable integer
+_WALL_CLOCK, _UTC_INSTANT, _WITH_OFFSET, _INVALID = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
-class Times:
+class ParsedTimestamps:
     """N moments; where `missing` or `bad` the values mean nothing."""
 
     local: NDArray[np.int64]
     """Microseconds since 1970-01-01 00:00 on the restaurant's wall clock."""
     utc: NDArray[np.int64]
     missing: NDArray[np.bool_]
-    bad: NDArray[np.bool_]
+    invalid: NDArray[np.bool_]
 
 
-def read_times(cells: pl.Series, zones: NDArray[np.int32], names: Sequence[str]) -> Times:
+def parse_timestamps(cells: pl.Series, zone_codes: NDArray[np.int32], zone_names: Sequence[str]) -> ParsedTimestamps:
     """Read a column of texts, epochs, dates or datetimes; `zones` are positions in the IANA `names`, one per row."""
-    cells = as_text(cells)
+    cells = decode_text(cells)
     missing = cells.is_null().to_numpy()
     if cells.dtype == pl.String:
         missing = missing | is_missing_text(cells)
-    value, offset, how = _parsed(cells)
-    roughly = (value >= (EARLIEST_SECONDS - _DAY) * MICROSECONDS) & (value < (LATEST_SECONDS + _DAY) * MICROSECONDS)
-    how = np.where(roughly, how, np.int8(_BAD))
-    value = np.where(how == _BAD, np.int64(EARLIEST_SECONDS * MICROSECONDS), value)
-    local, utc = value, value
-    if (how == _INSTANT).any() or (how == _WALL).any():
-        offsets = _offsets_of(value, names)
-        if (instants := how == _INSTANT).any():
-            local = np.where(instants, value + offsets.at_instant(zones, value), local)
-        if (walls := how == _WALL).any():
-            utc = np.where(walls, value - offsets.at_wall(zones, value), utc)
-    if (how == _OFFSET).any():
-        utc = np.where(how == _OFFSET, value - offset, utc)
-    inside = (utc >= EARLIEST_SECONDS * MICROSECONDS) & (utc < LATEST_SECONDS * MICROSECONDS)
-    return Times(local, utc, missing, (~inside | (how == _BAD)) & ~missing)
+    microseconds, offset, kind = _parse_cells(cells)
+    is_plausible = (microseconds >= (EARLIEST_SECONDS - _DAY_SECONDS) * MICROSECONDS) & (microseconds < (LATEST_SECONDS + _DAY_SECONDS) * MICROSECONDS)
+    kind = np.where(is_plausible, kind, np.int8(_INVALID))
+    microseconds = np.where(kind == _INVALID, np.int64(EARLIEST_SECONDS * MICROSECONDS), microseconds)
+    local, utc = microseconds, microseconds
+    if (kind == _UTC_INSTANT).any() or (kind == _WALL_CLOCK).any():
+        offsets = _build_offset_table(microseconds, zone_names)
+        if (is_instant := kind == _UTC_INSTANT).any():
+            local = np.where(is_instant, microseconds + offsets.offset_at_utc(zone_codes, microseconds), local)
+        if (is_wall := kind == _WALL_CLOCK).any():
+            utc = np.where(is_wall, microseconds - offsets.offset_at_wall(zone_codes, microseconds), utc)
+    if (kind == _WITH_OFFSET).any():
+        utc = np.where(kind == _WITH_OFFSET, microseconds - offset, utc)
+    is_in_range = (utc >= EARLIEST_SECONDS * MICROSECONDS) & (utc < LATEST_SECONDS * MICROSECONDS)
+    return ParsedTimestamps(local, utc, missing, (~is_in_range | (kind == _INVALID)) & ~missing)
 
 
-def _parsed(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int8]]:
+def _parse_cells(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int8]]:
     """(microseconds, offset in microseconds, which of the four kinds) per cell."""
     if cells.dtype == pl.String:
-        return _of_text(cells)
-    nothing = np.zeros(1, np.int64)
+        return _parse_text(cells)
+    no_offset = np.zeros(1, np.int64)
     if isinstance(cells.dtype, pl.Datetime):
-        value = cells.dt.cast_time_unit("us").to_physical().fill_null(0).to_numpy()
-        kind = _WALL if cells.dtype.time_zone is None else _INSTANT
-        return value, nothing, np.full(len(cells), kind, np.int8)
+        microseconds = cells.dt.cast_time_unit("us").to_physical().fill_null(0).to_numpy()
+        kind = _WALL_CLOCK if cells.dtype.time_zone is None else _UTC_INSTANT
+        return microseconds, no_offset, np.full(len(cells), kind, np.int8)
     if cells.dtype == pl.Date:
-        value = cells.cast(pl.Datetime("us")).to_physical().fill_null(0).to_numpy()
-        return value, nothing, np.full(len(cells), _WALL, np.int8)
+        microseconds = cells.cast(pl.Datetime("us")).to_physical().fill_null(0).to_numpy()
+        return microseconds, no_offset, np.full(len(cells), _WALL_CLOCK, np.int8)
     if cells.dtype.is_numeric():
-        value, known = _of_epoch(cells)
-        return value, nothing, np.where(known, np.int8(_INSTANT), np.int8(_BAD))
-    return np.zeros(len(cells), np.int64), nothing, np.full(len(cells), _BAD, np.int8)
+        microseconds, is_valid = _parse_epochs(cells)
+        return microseconds, no_offset, np.where(is_valid, np.int8(_UTC_INSTANT), np.int8(_INVALID))
+    return np.zeros(len(cells), np.int64), no_offset, np.full(len(cells), _INVALID, np.int8)
 
 
-def _of_text(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int8]]:
-    text = cells.str.strip_chars(BLANKS)
-    parts = text.str.extract_groups(TIMESTAMP).struct.unnest()
-    day, clock, seconds, fraction, offset = (parts.to_series(index) for index in range(5))
-    wall = day + " " + clock + ":" + seconds.fill_null("00")
-    read = wall.str.strptime(pl.Datetime("us"), "%Y-%m-%d %H:%M:%S", strict=False)
-    micro = fraction.fill_null("0").str.pad_end(6, "0").str.head(6).cast(pl.Int64, strict=False)
-    value = (read.to_physical() + micro).fill_null(0).to_numpy()
-    written = offset.drop_nulls().unique().to_list()
-    shift = offset.replace_strict(
-        written, [offset_seconds(one) * MICROSECONDS for one in written], default=None, return_dtype=pl.Int64
+def _parse_text(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int8]]:
+    text = cells.str.strip_chars(WHITESPACE)
+    parts = text.str.extract_groups(TIMESTAMP_PATTERN).struct.unnest()
+    day, hour_minute, seconds, fraction, offset = (parts.to_series(index) for index in range(5))
+    wall = day + " " + hour_minute + ":" + seconds.fill_null("00")
+    parsed = wall.str.strptime(pl.Datetime("us"), "%Y-%m-%d %H:%M:%S", strict=False)
+    microsecond = fraction.fill_null("0").str.pad_end(6, "0").str.head(6).cast(pl.Int64, strict=False)
+    microseconds = (parsed.to_physical() + microsecond).fill_null(0).to_numpy()
+    offset_texts = offset.drop_nulls().unique().to_list()
+    offset_microseconds = offset.replace_strict(
+        offset_texts, [parse_utc_offset(offset_text) * MICROSECONDS for offset_text in offset_texts], default=None, return_dtype=pl.Int64
     )
-    shifts = shift.fill_null(0).to_numpy()
-    how = np.where(shift.is_null().to_numpy(), _WALL, np.where(shifts == 0, _INSTANT, _OFFSET)).astype(np.int8)
-    unread = read.is_null().to_numpy()
-    if unread.any():
-        how[unread] = _BAD
-        rows = np.flatnonzero(unread & text.str.contains(EPOCH).fill_null(value=False).to_numpy())
-        epochs, known = _of_epoch(text.gather(rows).cast(pl.Int64, strict=False))
-        value, how = value.copy(), how.copy()
-        value[rows], how[rows] = epochs, np.where(known, np.int8(_INSTANT), np.int8(_BAD))
-    return value, shifts, how
+    offset_values = offset_microseconds.fill_null(0).to_numpy()
+    kind = np.where(offset_microseconds.is_null().to_numpy(), _WALL_CLOCK, np.where(offset_values == 0, _UTC_INSTANT, _WITH_OFFSET)).astype(np.int8)
+    is_unparsed = parsed.is_null().to_numpy()
+    if is_unparsed.any():
+        kind[is_unparsed] = _INVALID
+        rows = np.flatnonzero(is_unparsed & text.str.contains(EPOCH_PATTERN).fill_null(value=False).to_numpy())
+        epochs, is_epoch = _parse_epochs(text.gather(rows).cast(pl.Int64, strict=False))
+        microseconds, kind = microseconds.copy(), kind.copy()
+        microseconds[rows], kind[rows] = epochs, np.where(is_epoch, np.int8(_UTC_INSTANT), np.int8(_INVALID))
+    return microseconds, offset_values, kind
 
 
-def _of_epoch(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def _parse_epochs(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Microseconds of epochs, and which of them are epochs of a declared magnitude."""
-    raw = cells.cast(pl.Float64) if cells.dtype.is_float() or cells.dtype.is_decimal() else cells.cast(pl.Int64)
-    number = raw.fill_null(0).to_numpy()
-    if raw.dtype == pl.Float64:
-        number = np.where(np.isfinite(number), number, 0.0)
-    value = np.zeros(len(number), np.int64)
-    known = np.zeros(len(number), np.bool_)
+    typed_cells = cells.cast(pl.Float64) if cells.dtype.is_float() or cells.dtype.is_decimal() else cells.cast(pl.Int64)
+    epoch_values = typed_cells.fill_null(0).to_numpy()
+    if typed_cells.dtype == pl.Float64:
+        epoch_values = np.where(np.isfinite(epoch_values), epoch_values, 0.0)
+    microseconds = np.zeros(len(epoch_values), np.int64)
+    is_epoch = np.zeros(len(epoch_values), np.bool_)
     for scale in (*EPOCH_SCALES, 0):
         low, high = (
             (second * 1_000_000_000 if scale == 0 else second * MICROSECONDS // scale)
             for second in (EARLIEST_SECONDS, LATEST_SECONDS)
         )
-        here = (number >= low) & (number < high) & ~known
-        chosen = number[here]
-        value[here] = np.floor(chosen * scale if scale else chosen // 1_000).astype(np.int64)
-        known |= here
-    return value, known & cells.is_not_null().to_numpy()
+        in_scale = (epoch_values >= low) & (epoch_values < high) & ~is_epoch
+        scaled_numbers = epoch_values[in_scale]
+        microseconds[in_scale] = np.floor(scaled_numbers * scale if scale else scaled_numbers // 1_000).astype(np.int64)
+        is_epoch |= in_scale
+    return microseconds, is_epoch & cells.is_not_null().to_numpy()
 
 
 @dataclass(frozen=True, slots=True)
-class _Offsets:
+class _OffsetTable:
     """UTC offsets of several zones as steps over packed (zone, second) keys: one binary search for any mix of zones."""
 
-    instants: NDArray[np.int64]
-    walls: NDArray[np.int64]
+    utc_keys: NDArray[np.int64]
+    wall_keys: NDArray[np.int64]
     microseconds: NDArray[np.int64]
 
-    def at_instant(self, zones: NDArray[np.int32], utc: NDArray[np.int64]) -> NDArray[np.int64]:
-        return self._step(self.instants, zones, utc)
+    def offset_at_utc(self, zone_codes: NDArray[np.int32], utc: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self._lookup(self.utc_keys, zone_codes, utc)
 
-    def at_wall(self, zones: NDArray[np.int32], local: NDArray[np.int64]) -> NDArray[np.int64]:
-        return self._step(self.walls, zones, local)
+    def offset_at_wall(self, zone_codes: NDArray[np.int32], local: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self._lookup(self.wall_keys, zone_codes, local)
 
-    def _step(
-        self, starts: NDArray[np.int64], zones: NDArray[np.int32], moment: NDArray[np.int64]
+    def _lookup(
+        self, step_keys: NDArray[np.int64], zone_codes: NDArray[np.int32], microseconds_since_epoch: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        if len(starts) == 1:
-            return np.broadcast_to(self.microseconds, moment.shape)
-        keys = zones.astype(np.int64) * _SPAN + moment // MICROSECONDS
-        return self.microseconds[np.searchsorted(starts, keys, side="right") - 1]
+        if len(step_keys) == 1:
+            return np.broadcast_to(self.microseconds, microseconds_since_epoch.shape)
+        keys = zone_codes.astype(np.int64) * _ZONE_KEY_SPAN + microseconds_since_epoch // MICROSECONDS
+        return self.microseconds[np.searchsorted(step_keys, keys, side="right") - 1]
 
 
-def _offsets_of(value: NDArray[np.int64], names: Sequence[str]) -> _Offsets:
+def _build_offset_table(microseconds: NDArray[np.int64], zone_names: Sequence[str]) -> _OffsetTable:
     """The steps of every zone from two days before the first value to two days after the last."""
-    first = int(value.min()) // MICROSECONDS - 2 * _DAY
-    last = int(value.max()) // MICROSECONDS + 2 * _DAY
-    instants, walls, offsets = [], [], []
-    for code, name in enumerate(names):
-        before = None
-        for start, offset in _steps(name, first, last):
+    first = int(microseconds.min()) // MICROSECONDS - 2 * _DAY_SECONDS
+    last = int(microseconds.max()) // MICROSECONDS + 2 * _DAY_SECONDS
+    utc_keys, wall_keys, offsets = [], [], []
+    for code, name in enumerate(zone_names):
+        previous_offset = None
+        for start, offset in _offset_steps(name, first, last):
             # On the wall the old offset lasts through a skipped hour and through the first pass of a repeated one.
-            wall = start if before is None else start + max(before, offset)
-            instants.append(code * _SPAN + (0 if before is None else start))
-            walls.append(code * _SPAN + (0 if before is None else wall))
+            wall_second = start if previous_offset is None else start + max(previous_offset, offset)
+            utc_keys.append(code * _ZONE_KEY_SPAN + (0 if previous_offset is None else start))
+            wall_keys.append(code * _ZONE_KEY_SPAN + (0 if previous_offset is None else wall_second))
             offsets.append(offset * MICROSECONDS)
-            before = offset
-    return _Offsets(np.array(instants, np.int64), np.array(walls, np.int64), np.array(offsets, np.int64))
+            previous_offset = offset
+    return _OffsetTable(np.array(utc_keys, np.int64), np.array(wall_keys, np.int64), np.array(offsets, np.int64))
 
 
-def _steps(name: str, first: int, last: int) -> list[tuple[int, int]]:
+def _offset_steps(zone_key: str, first: int, last: int) -> list[tuple[int, int]]:
     """(UTC second, offset in seconds) wherever the offset of a zone changes, the first step at `first`."""
     years = range(datetime.fromtimestamp(first, UTC).year, datetime.fromtimestamp(last, UTC).year + 1)
-    changes = [change for year in years for change in _changes(name, year)]
-    return [(first, _offset(zone(name), first)), *(change for change in changes if first < change[0] <= last)]
+    changes = [change for year in years for change in _offset_changes(zone_key, year)]
+    return [(first, _offset_seconds_at(load_time_zone(zone_key), first)), *(change for change in changes if first < change[0] <= last)]
 
 
 @lru_cache(maxsize=4096)
-def _changes(name: str, year: int) -> tuple[tuple[int, int], ...]:
+def _offset_changes(zone_key: str, year: int) -> tuple[tuple[int, int], ...]:
     """(UTC second, offset from then on) of each change of a zone's offset in a year."""
-    of = zone(name)
+    tz = load_time_zone(zone_key)
     changes = []
-    low, last = (int(datetime(one, 1, 1, tzinfo=UTC).timestamp()) - 1 for one in (year, year + 1))
-    offset = _offset(of, low)
+    low, last = (int(datetime(start_year, 1, 1, tzinfo=UTC).timestamp()) - 1 for start_year in (year, year + 1))
+    offset = _offset_seconds_at(tz, low)
     while low < last:
         # A day is short enough: no zone changes twice within one.
-        high = min(low + _DAY, last)
-        if _offset(of, high) != offset:
+        high = min(low + _DAY_SECONDS, last)
+        if _offset_seconds_at(tz, high) != offset:
             left, right = low, high
             while right - left > 1:
                 middle = (left + right) // 2
-                left, right = (middle, right) if _offset(of, middle) == offset else (left, middle)
-            offset = _offset(of, right)
+                left, right = (middle, right) if _offset_seconds_at(tz, middle) == offset else (left, middle)
+            offset = _offset_seconds_at(tz, right)
             changes.append((right, offset))
         low = high
     return tuple(changes)
 
 
-def _offset(of: ZoneInfo, second: int) -> int:
-    shift = datetime.fromtimestamp(second, UTC).astimezone(of).utcoffset()
-    return 0 if shift is None else int(shift.total_seconds())
+def _offset_seconds_at(tz: ZoneInfo, second: int) -> int:
+    utc_offset = datetime.fromtimestamp(second, UTC).astimezone(tz).utcoffset()
+    return 0 if utc_offset is None else int(utc_offset.total_seconds())

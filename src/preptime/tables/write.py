@@ -25,23 +25,23 @@ def write_table(path: Path, chunks: Iterable[pl.DataFrame]) -> int:
     suffix = path.suffix.lower()
     if suffix not in {".csv", ".parquet"}:
         raise UsageError(f"{path} has the suffix {suffix or 'none'}.", "Name the output .csv or .parquet.")
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    temporary_path = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.touch(exist_ok=False)
+        temporary_path.touch(exist_ok=False)
     except OSError as error:
         raise DataError(f"{path.parent} cannot be written ({error.strerror}).", "Choose another folder.") from error
     try:
-        rows = _csv(unfinished, chunks) if suffix == ".csv" else _parquet(unfinished, chunks)
-        unfinished.replace(path)
+        rows = _write_csv(temporary_path, chunks) if suffix == ".csv" else _write_parquet(temporary_path, chunks)
+        temporary_path.replace(path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        temporary_path.unlink(missing_ok=True)
     return rows
 
 
-def _csv(path: Path, chunks: Iterable[pl.DataFrame]) -> int:
+def _write_csv(path: Path, chunks: Iterable[pl.DataFrame]) -> int:
     stream = iter(chunks)
-    first = _first(stream)
+    first = _take_first(stream)
     rows = len(first)
     with path.open("wb") as file:
         first.write_csv(file)
@@ -51,9 +51,9 @@ def _csv(path: Path, chunks: Iterable[pl.DataFrame]) -> int:
     return rows
 
 
-def _parquet(path: Path, chunks: Iterable[pl.DataFrame]) -> int:
+def _write_parquet(path: Path, chunks: Iterable[pl.DataFrame]) -> int:
     stream = iter(chunks)
-    first = _first(stream)
+    first = _take_first(stream)
     rows = 0
 
     def source(*_: object) -> Iterator[pl.DataFrame]:
@@ -66,7 +66,7 @@ def _parquet(path: Path, chunks: Iterable[pl.DataFrame]) -> int:
     return rows
 
 
-def _first(stream: Iterator[pl.DataFrame]) -> pl.DataFrame:
+def _take_first(stream: Iterator[pl.DataFrame]) -> pl.DataFrame:
     first = next(stream, None)
     if first is None:
         raise UsageError("There is nothing to write.", "Give at least one chunk, if only an empty one.")

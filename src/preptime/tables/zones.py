@@ -6,40 +6,40 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.domain.order import UNKNOWN
-from preptime.domain.time_zones import zone_name
-from preptime.domain.timestamps import BLANKS
+from preptime.domain.order import UNKNOWN_CODE
+from preptime.domain.time_zones import resolve_time_zone
+from preptime.domain.timestamps import WHITESPACE
 from preptime.errors import DataError
-from preptime.features.directory import Directory
-from preptime.tables.categories import read_codes
+from preptime.features.directory import RestaurantIndex
+from preptime.tables.categories import parse_categories
 
 
-def zones_of_orders(
-    orders: pl.DataFrame, position: NDArray[np.int64], directory: Directory
+def order_time_zones(
+    orders: pl.DataFrame, restaurant_index: NDArray[np.int64], restaurants: RestaurantIndex
 ) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     """([N] positions, the IANA names they stand for). `position` is each order's restaurant in the directory."""
-    names = list(directory.vocabularies.time_zone) or ["UTC"]
-    zones: NDArray[np.int32] = np.append(directory.time_zone, np.int32(directory.usual_zone))[position]
-    strangers = np.flatnonzero(position == UNKNOWN)
-    if len(strangers) and "country" in orders.columns:
-        cells = orders["country"].gather(strangers)
-        words = directory.vocabularies.country
-        codes = read_codes(cells, words)
-        countries = cells.cast(pl.String).str.strip_chars(BLANKS)
+    zone_names = list(restaurants.vocabularies.time_zone) or ["UTC"]
+    zone_codes: NDArray[np.int32] = np.append(restaurants.time_zone, np.int32(restaurants.most_common_time_zone))[restaurant_index]
+    unknown_rows = np.flatnonzero(restaurant_index == UNKNOWN_CODE)
+    if len(unknown_rows) and "country" in orders.columns:
+        cells = orders["country"].gather(unknown_rows)
+        country_names = restaurants.vocabularies.country
+        codes = parse_categories(cells, country_names)
+        countries = cells.cast(pl.String).str.strip_chars(WHITESPACE)
         for country in countries.drop_nulls().unique():
             rows = np.flatnonzero((countries == country).fill_null(value=False).to_numpy())
             code = codes[rows[0]]
-            name = _zone_or_none(country if code == UNKNOWN else words[code])
-            if name is None:
+            country_zone = _country_zone(country if code == UNKNOWN_CODE else country_names[code])
+            if country_zone is None:
                 continue
-            if name not in names:
-                names.append(name)
-            zones[strangers[rows]] = names.index(name)
-    return zones, tuple(names)
+            if country_zone not in zone_names:
+                zone_names.append(country_zone)
+            zone_codes[unknown_rows[rows]] = zone_names.index(country_zone)
+    return zone_codes, tuple(zone_names)
 
 
-def _zone_or_none(country: str) -> str | None:
+def _country_zone(country: str) -> str | None:
     try:
-        return zone_name(country, None)
+        return resolve_time_zone(country, None)
     except DataError:
         return None  # an order's own country is a courtesy; the usual zone stands in

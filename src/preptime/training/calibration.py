@@ -17,14 +17,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.domain.prediction import LEVELS
+from preptime.domain.prediction import QUANTILE_LEVELS
 from preptime.errors import DataError
-from preptime.models.quantile import FLOOR_SECONDS, Quantile
+from preptime.models.quantile import MIN_SCALED_SECONDS, QuantileModel
 from preptime.models.threads import fitting_threads
 
 CALIBRATION_DAYS = 8
 FOLDS = 4
-MIN_ORDERS = 100
+MIN_CALIBRATION_ORDERS = 100
 """Fewer scores leave a quantile's own error above 3 points (standard error of a 90 % coverage from 100: 3.0)."""
 
 
@@ -36,11 +36,11 @@ class Calibration(msgspec.Struct, frozen=True):
     folds: int
     orders: int
     scale: tuple[float, ...]
-    """For each of `LEVELS`: by what share of itself (of at least `FLOOR_SECONDS`) the quantile moves."""
+    """For each of `QUANTILE_LEVELS`: by what share of itself (of at least `FLOOR_SECONDS`) the quantile moves."""
 
 
 def calibrate(
-    model: Quantile,
+    model: QuantileModel,
     X: NDArray[np.float32],
     y: NDArray[np.float64],
     day: NDArray[np.int64],
@@ -52,29 +52,29 @@ def calibrate(
 
     Raises `DataError` when the latest days have too few orders.
     """
-    window = int(day.max() - day.min()) + 1
-    days = max(min(CALIBRATION_DAYS, window // 2), 1)
-    latest = day > day.max() - days
-    if int(latest.sum()) < MIN_ORDERS:
+    window_days = int(day.max() - day.min()) + 1
+    days = max(min(CALIBRATION_DAYS, window_days // 2), 1)
+    is_latest = day > day.max() - days
+    if int(is_latest.sum()) < MIN_CALIBRATION_ORDERS:
         raise DataError(
-            f"The latest {days} days of the training window have {int(latest.sum())} orders; calibration needs "
-            f"{MIN_ORDERS}.",
+            f"The latest {days} days of the training window have {int(is_latest.sum())} orders; calibration needs "
+            f"{MIN_CALIBRATION_ORDERS}.",
             "Take a later date, or more orders.",
         )
     # Whole days where there are enough, so that a day's own mood is not learned from its other orders.
-    fold = day % FOLDS if days >= FOLDS else np.arange(len(y)) % FOLDS
-    held_out = [latest & (fold == number) for number in range(FOLDS)]
+    fold_number = day % FOLDS if days >= FOLDS else np.arange(len(y)) % FOLDS
+    held_out_folds = [is_latest & (fold_number == number) for number in range(FOLDS)]
 
-    def scores(out: NDArray[np.bool_]) -> NDArray[np.float64]:
-        if not out.any():
-            return np.empty((0, len(LEVELS)))
-        predicted = model.fit(X[~out], y[~out], threads=1, seed=seed).predict(X[out]).astype(np.float64)
-        return (y[out, None] - predicted) / np.maximum(predicted, FLOOR_SECONDS)
+    def scores(held_out: NDArray[np.bool_]) -> NDArray[np.float64]:
+        if not held_out.any():
+            return np.empty((0, len(QUANTILE_LEVELS)))
+        predicted = model.fit(X[~held_out], y[~held_out], threads=1, seed=seed).predict(X[held_out]).astype(np.float64)
+        return (y[held_out, None] - predicted) / np.maximum(predicted, MIN_SCALED_SECONDS)
 
     with fitting_threads(threads) as pool:
-        scored = np.concatenate(list(pool.map(scores, held_out)))
-    scale = tuple(_conformal_quantile(scored[:, k], level) for k, level in enumerate(LEVELS))
-    return Calibration("cross-conformal, relative", days, FOLDS, len(scored), scale)
+        all_scores = np.concatenate(list(pool.map(scores, held_out_folds)))
+    scale = tuple(_conformal_quantile(all_scores[:, k], level) for k, level in enumerate(QUANTILE_LEVELS))
+    return Calibration("cross-conformal, relative", days, FOLDS, len(all_scores), scale)
 
 
 def _conformal_quantile(scores: NDArray[np.float64], level: float) -> float:

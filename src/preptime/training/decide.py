@@ -8,133 +8,133 @@ from typing import Literal
 
 import msgspec
 
-from preptime.bundle.bundle import Bundle, verify
-from preptime.bundle.champions import Action, ChampionLog, Entry
-from preptime.bundle.manifest import Manifest, morning_of
+from preptime.bundle.bundle import Bundle, fetch_verified
+from preptime.bundle.champions import Action, ChampionLog, LogEntry
+from preptime.bundle.manifest import Manifest, bundle_date
 from preptime.bundle.store import Store
-from preptime.errors import RefusedBundleError, UsageError
+from preptime.errors import BundleVerificationError, UsageError
 from preptime.evaluation.evaluated import EvaluatedOrders
 from preptime.training.compare import compare_bundles
-from preptime.training.corpus import Corpus
-from preptime.training.promote import Comparison, compare
-from preptime.training.publish import REFRESHED, Who, promote, publish_refresh
-from preptime.training.refresh import history_for
-from preptime.training.restore import restore, train_first, trained_otherwise
+from preptime.training.corpus import TrainingData
+from preptime.training.promote import Comparison, compare_evaluations
+from preptime.training.publish import REFRESH_REASON_PREFIX, AuditActor, promote_challenger, publish_refresh
+from preptime.training.refresh import build_champion_history
+from preptime.training.restore import restore_champion, retrain_hint, different_bundle_hint
 
 ONE_DAY = dt.timedelta(days=1)
 
-Outcome = Literal["promoted", "refreshed", "kept", "unchanged"]
+PromotionOutcome = Literal["promoted", "refreshed", "kept", "unchanged"]
 """promoted: the new champion. refreshed: it lost, the champion's models have this morning's history. kept: it is in the
 store and the champion stays as it was. unchanged: it already was the champion."""
 
-TOO_LATE = "The champion is of a later date, and a backfill never replaces it."
+BACKFILL_REASON = "The champion is of a later date, and a backfill never replaces it."
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class PromotionDecision:
     """What was decided, and why."""
 
-    outcome: Outcome
+    outcome: PromotionOutcome
     reason: str
     comparison: Comparison | None = None
 
 
-def decide(
-    challenger: Manifest, evaluated: EvaluatedOrders, corpus: Corpus, store: Store, who: Who, *, may_promote: bool
-) -> Decision:
+def decide_promotion(
+    challenger: Manifest, evaluated: EvaluatedOrders, data: TrainingData, store: Store, actor: AuditActor, *, allow_promotion: bool
+) -> PromotionDecision:
     """Compare a challenger in the store with the champion of its morning, then promote, refresh or keep.
 
     What was decided about this challenger before is said again: a rerun of a day, however late, ends as the first run
     did, and what the store no longer has of that morning's champion is made again. Beside champions of later dates
     nothing is promoted or refreshed. `evaluated` is what it answered on the days held out, `corpus` what was known on
-    the morning of its date. Raises `RefusedBundleError` when the champion fails verification, `UsageError` when it is
+    the morning of its date. Raises `BundleVerificationError` when the champion fails verification, `UsageError` when it is
     gone and this morning does not give it back, `StoreError` when someone else promoted meanwhile.
     """
     log = ChampionLog(store)
     entry, current = log.as_of(challenger.date), log.current()
     if entry is not None:
-        restore(store, entry.bundle, corpus, challenger.date)
-    if may_promote and (before := _decided(log, challenger)) is not None:
-        return before
+        restore_champion(store, entry.bundle, data, challenger.date)
+    if allow_promotion and (earlier := _earlier_decision(log, challenger)) is not None:
+        return earlier
     is_backfill = current is not None and current.date > challenger.date
     if entry is not None and entry.bundle == challenger.id:
-        return Decision("unchanged", "It already is the champion.")
-    champion = None if entry is None else _verified(store, entry.bundle, kept=challenger.id)
-    comparison = _compared(challenger, evaluated, champion, corpus, store)
-    undone = log.was_undone(challenger.id)
-    reason = f"A person rolled {challenger.id} back before." if undone else comparison.sentence
-    kept = None
-    if not may_promote:
-        kept = f"Promotion was not asked for. {reason}"
-    elif is_backfill and (comparison.won or champion is not None):
-        kept = f"{TOO_LATE} {comparison.sentence}"
-    elif champion is None and (undone or not comparison.won):
-        kept = reason
-    if kept is not None:
-        return Decision("kept", kept, comparison)
-    if entry is None or champion is None or (comparison.won and not undone):
-        promote(store, challenger.id, challenger.date, comparison=comparison, after=entry, who=who)
-        return Decision("promoted", reason, comparison)
-    return _refresh(
-        champion, entry, corpus, date=challenger.date, store=store, who=who, reason=reason, comparison=comparison
+        return PromotionDecision("unchanged", "It already is the champion.")
+    champion = None if entry is None else _verify_champion(store, entry.bundle, challenger_id=challenger.id)
+    comparison = _compare_with_champion(challenger, evaluated, champion, data, store)
+    was_rolled_back = log.was_rolled_back(challenger.id)
+    reason = f"A person rolled {challenger.id} back before." if was_rolled_back else comparison.summary
+    keep_reason = None
+    if not allow_promotion:
+        keep_reason = f"Promotion was not asked for. {reason}"
+    elif is_backfill and (comparison.passed or champion is not None):
+        keep_reason = f"{BACKFILL_REASON} {comparison.summary}"
+    elif champion is None and (was_rolled_back or not comparison.passed):
+        keep_reason = reason
+    if keep_reason is not None:
+        return PromotionDecision("kept", keep_reason, comparison)
+    if entry is None or champion is None or (comparison.passed and not was_rolled_back):
+        promote_challenger(store, challenger.id, challenger.date, comparison=comparison, expected_current=entry, actor=actor)
+        return PromotionDecision("promoted", reason, comparison)
+    return _refresh_champion(
+        champion, entry, data, date=challenger.date, store=store, actor=actor, reason=reason, comparison=comparison
     )
 
 
-def _compared(
-    challenger: Manifest, evaluated: EvaluatedOrders, champion: Bundle | None, corpus: Corpus, store: Store
+def _compare_with_champion(
+    challenger: Manifest, evaluated: EvaluatedOrders, champion: Bundle | None, data: TrainingData, store: Store
 ) -> Comparison:
     if champion is None:
-        held_out = (challenger.window.fitted_through + ONE_DAY, challenger.date - ONE_DAY)
-        return compare(evaluated, None, names=(challenger.id, None), days=held_out)
-    return compare_bundles(corpus, verify(store, challenger.id), champion, challenger.date - ONE_DAY)
+        held_out_days = (challenger.window.fitted_through + ONE_DAY, challenger.date - ONE_DAY)
+        return compare_evaluations(evaluated, None, bundle_ids=(challenger.id, None), days=held_out_days)
+    return compare_bundles(data, fetch_verified(store, challenger.id), champion, challenger.date - ONE_DAY)
 
 
-def _decided(log: ChampionLog, challenger: Manifest) -> Decision | None:
+def _earlier_decision(log: ChampionLog, challenger: Manifest) -> PromotionDecision | None:
     """What the log says was decided about this very bundle on its date, unless a person undid that as of that date."""
-    outcomes: dict[Action, Outcome] = {"promote": "promoted", "refresh": "refreshed"}
-    of_the_day = log.of_date(challenger.date)
-    undone = {entry.previous for entry in of_the_day if entry.action == "rollback"}
-    for entry in of_the_day:
+    outcomes: dict[Action, PromotionOutcome] = {"promote": "promoted", "refresh": "refreshed"}
+    date_entries = log.entries_of_date(challenger.date)
+    rolled_back_bundles = {entry.previous for entry in date_entries if entry.action == "rollback"}
+    for entry in date_entries:
         outcome = outcomes.get(entry.action)
-        if outcome is None or entry.comparison is None or entry.bundle in undone:
+        if outcome is None or entry.comparison is None or entry.bundle in rolled_back_bundles:
             continue
         if entry.comparison.get("challenger") == challenger.id:
             comparison = msgspec.convert(entry.comparison, Comparison, strict=False)
-            return Decision(outcome, entry.reason.removeprefix(REFRESHED), comparison)
+            return PromotionDecision(outcome, entry.reason.removeprefix(REFRESH_REASON_PREFIX), comparison)
     return None
 
 
-def _refresh(
+def _refresh_champion(
     champion: Bundle,
-    entry: Entry,
-    corpus: Corpus,
+    entry: LogEntry,
+    data: TrainingData,
     *,
     date: dt.date,
     store: Store,
-    who: Who,
+    actor: AuditActor,
     reason: str,
     comparison: Comparison,
-) -> Decision:
-    history = history_for(champion, corpus, date)
-    published = publish_refresh(store, champion, history, after=entry, who=who, reason=reason, comparison=comparison)
-    if published is None:
-        return Decision("kept", f"{reason} A person rolled this morning's refresh back before.", comparison)
-    return Decision("refreshed", reason, comparison)
+) -> PromotionDecision:
+    history = build_champion_history(champion, data, date)
+    refresh_entry = publish_refresh(store, champion, history, expected_current=entry, actor=actor, reason=reason, comparison=comparison)
+    if refresh_entry is None:
+        return PromotionDecision("kept", f"{reason} A person rolled this morning's refresh back before.", comparison)
+    return PromotionDecision("refreshed", reason, comparison)
 
 
-def _verified(store: Store, bundle_id: str, *, kept: str) -> Bundle:
+def _verify_champion(store: Store, bundle_id: str, *, challenger_id: str) -> Bundle:
     """The champion. A run that ends here says what it leaves: its training is not lost."""
-    left = f"It stays champion; the challenger {kept} is kept."
-    if not store.has(bundle_id):
+    consequence = f"It stays champion; the challenger {challenger_id} is kept."
+    if not store.has_bundle(bundle_id):
         raise UsageError(
-            f"The champion {bundle_id} is not in {store.url} any more. {left}",
-            trained_otherwise(bundle_id) if morning_of(bundle_id) == morning_of(kept) else train_first(bundle_id),
+            f"The champion {bundle_id} is not in {store.url} any more. {consequence}",
+            different_bundle_hint(bundle_id) if bundle_date(bundle_id) == bundle_date(challenger_id) else retrain_hint(bundle_id),
         )
     try:
-        return verify(store, bundle_id)
-    except RefusedBundleError as error:
-        raise RefusedBundleError(
-            f"The champion {bundle_id} is refused: {error.facts} {left}",
+        return fetch_verified(store, bundle_id)
+    except BundleVerificationError as error:
+        raise BundleVerificationError(
+            f"The champion {bundle_id} is refused: {error.facts} {consequence}",
             "Roll back to the bundle before, or promote the challenger with a reason (preptime bundles rollback, "
             "preptime bundles promote).",
         ) from error

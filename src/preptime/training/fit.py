@@ -9,19 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.bundle.graph import Graph
-from preptime.domain.fence import upper_fence
+from preptime.bundle.graph import OnnxGraph
+from preptime.domain.fence import upper_outlier_limit
 from preptime.domain.prediction import DEFAULT_MODEL
-from preptime.errors import DataError, FaultError
+from preptime.errors import DataError, OperationError
 from preptime.models.catalogue import CATALOGUE
-from preptime.models.export import check_parity, merge
+from preptime.models.export import check_parity, merge_to_onnx
 from preptime.models.fitting import fit_all
-from preptime.models.model import Fitted, Model
-from preptime.models.quantile import FittedQuantile, Quantile
+from preptime.models.model import FittedModel, Model
+from preptime.models.quantile import FittedQuantileModel, QuantileModel
 from preptime.training.calibration import Calibration, calibrate
 from preptime.training.corpus import day_number
-from preptime.training.mornings import Matrix
-from preptime.training.progress import Progress, silent
+from preptime.training.mornings import FeatureMatrix
+from preptime.training.progress import ProgressCallback, no_progress
 
 
 @dataclass(frozen=True)
@@ -47,42 +47,42 @@ class FittedWindow:
     graph: bytes
     fitted_through: dt.date
     calibration: Calibration
-    fence_seconds: float
-    """Upper outlier fence of the window's labels: what `inside_fence` means."""
+    label_limit_seconds: float
+    """Upper outlier fence of the window's labels: what `within_label_limit` means."""
     orders: int
     importance: dict[str, NDArray[np.float64]]
-    parity: dict[str, float]
+    parity_seconds: dict[str, float]
     """Largest |ONNX − estimator| over the training matrix, seconds by model."""
 
-    def opened(self, n_features: int) -> Graph:
+    def load_graph(self, n_features: int) -> OnnxGraph:
         """The graph, ready to run: the same path that a loaded bundle predicts by."""
-        return Graph(self.graph, n_features, self.names)
+        return OnnxGraph(self.graph, n_features, self.names)
 
 
-def fit_window(days: Matrix, through: dt.date, plan: FitPlan, progress: Progress = silent) -> FittedWindow:
+def fit_window(features: FeatureMatrix, through: dt.date, plan: FitPlan, progress: ProgressCallback = no_progress) -> FittedWindow:
     """Fit on the orders of `days` that were ready by the end of `through`, calibrate, export, check parity.
 
-    Raises `DataError` for too few orders, `FaultError` when the export differs from the estimators.
+    Raises `DataError` for too few orders, `OperationError` when the export differs from the estimators.
     """
-    corpus, rows = days.corpus, days.rows
-    kept = corpus.fitting[rows] & (corpus.ready_day[rows] <= day_number(through))
-    if not kept.any():
+    data, rows = features.data, features.rows
+    is_fitted = data.is_fitting[rows] & (data.ready_day[rows] <= day_number(through))
+    if not is_fitted.any():
         raise DataError(f"No order that can be fitted was ready by the end of {through}.", "Take a later date.")
-    X = days.X[kept]
-    y = corpus.label[rows][kept]
+    X = features.X[is_fitted]
+    y = data.labels[rows][is_fitted]
     steps = len(plan.models) + 3
-    done = 0
+    steps_done = 0
 
     def step(name: str) -> None:
-        nonlocal done
-        done += 1
-        progress(f"Models: {name}", done / steps)
+        nonlocal steps_done
+        steps_done += 1
+        progress(f"Models: {name}", steps_done / steps)
 
-    fitted = fit_all(plan.models, X, y, threads=plan.threads, seed=plan.seed, done=lambda name: step(f"{name} fitted"))
-    acknowledged = corpus.acknowledged_day[rows][kept]
-    fitted, calibration = _calibrated(fitted, plan, X, y, acknowledged)
+    fitted = fit_all(plan.models, X, y, threads=plan.threads, seed=plan.seed, on_fitted=lambda name: step(f"{name} fitted"))
+    acknowledged_day = data.acknowledged_day[rows][is_fitted]
+    fitted, calibration = _calibrate_quantiles(fitted, plan, X, y, acknowledged_day)
     step("quantiles calibrated")
-    graph = merge(fitted, X.shape[1])
+    graph = merge_to_onnx(fitted, X.shape[1])
     step("written as one graph")
     parity = check_parity(graph, fitted, X)
     step("graph checked against them")
@@ -91,22 +91,22 @@ def fit_window(days: Matrix, through: dt.date, plan: FitPlan, progress: Progress
         graph=graph,
         fitted_through=through,
         calibration=calibration,
-        fence_seconds=upper_fence(y),
+        label_limit_seconds=upper_outlier_limit(y),
         orders=len(y),
         importance={name: model.importance() for name, model in fitted.items()},
-        parity=parity,
+        parity_seconds=parity,
     )
 
 
-def _calibrated(
-    fitted: dict[str, Fitted],
+def _calibrate_quantiles(
+    fitted: dict[str, FittedModel],
     plan: FitPlan,
     X: NDArray[np.float32],
     y: NDArray[np.float64],
-    day: NDArray[np.int64],
-) -> tuple[dict[str, Fitted], Calibration]:
-    model, raw = plan.models[DEFAULT_MODEL], fitted[DEFAULT_MODEL]
-    if not isinstance(model, Quantile) or not isinstance(raw, FittedQuantile):
-        raise FaultError(f"The catalogue's {DEFAULT_MODEL} is a {type(model).__name__}, which cannot be calibrated.")
-    calibration = calibrate(model, X, y, day, threads=plan.threads, seed=plan.seed)
-    return fitted | {DEFAULT_MODEL: raw.calibrated(np.array(calibration.scale))}, calibration
+    acknowledged_day: NDArray[np.int64],
+) -> tuple[dict[str, FittedModel], Calibration]:
+    model, uncalibrated = plan.models[DEFAULT_MODEL], fitted[DEFAULT_MODEL]
+    if not isinstance(model, QuantileModel) or not isinstance(uncalibrated, FittedQuantileModel):
+        raise OperationError(f"The catalogue's {DEFAULT_MODEL} is a {type(model).__name__}, which cannot be calibrated.")
+    calibration = calibrate(model, X, y, acknowledged_day, threads=plan.threads, seed=plan.seed)
+    return fitted | {DEFAULT_MODEL: uncalibrated.calibrated(np.array(calibration.scale))}, calibration

@@ -14,12 +14,12 @@ from preptime.features.history import History, build_history
 from preptime.features.matrix import feature_matrix
 from preptime.features.spec import FEATURES
 from preptime.features.state import HistoryState
-from preptime.training.corpus import Corpus, date_of, day_number
-from preptime.training.progress import Progress, silent
+from preptime.training.corpus import TrainingData, date_from_day_number, day_number
+from preptime.training.progress import ProgressCallback, no_progress
 
 
 @dataclass(frozen=True, slots=True)
-class Morning:
+class DailySnapshot:
     """One day of a walk."""
 
     date: dt.date
@@ -28,39 +28,39 @@ class Morning:
     """The corpus's orders acknowledged on that local day."""
 
 
-def mornings(corpus: Corpus, first: dt.date, last: dt.date) -> Iterator[Morning]:
+def iter_snapshots(data: TrainingData, first_day: dt.date, last_day: dt.date) -> Iterator[DailySnapshot]:
     """Every day from `first` to `last` (both included) that has orders, with the history of its morning.
 
     The state grows by what became ready on each day, so the walk counts every order once. A day without orders costs
     nothing, so one order with a date from years ago is only that.
     """
-    start, end = day_number(first), day_number(last)
-    ready = np.where(corpus.history, corpus.ready_day, end + 1)
-    by_ready = np.argsort(ready, kind="stable")
-    bounds = np.searchsorted(ready[by_ready], np.arange(start, end + 2))
-    acknowledged = np.searchsorted(corpus.acknowledged_day, np.arange(start, end + 2))
-    state = HistoryState.of(corpus.directory, corpus.completed.take(by_ready[: bounds[0]]))
-    for number in range(start, end + 1):
-        at = number - start
-        rows = slice(int(acknowledged[at]), int(acknowledged[at + 1]))
+    start, end = day_number(first_day), day_number(last_day)
+    ready = np.where(data.is_history, data.ready_day, end + 1)
+    ready_order = np.argsort(ready, kind="stable")
+    ready_bounds = np.searchsorted(ready[ready_order], np.arange(start, end + 2))
+    row_bounds = np.searchsorted(data.acknowledged_day, np.arange(start, end + 2))
+    state = HistoryState.from_orders(data.restaurants, data.completed.take(ready_order[: ready_bounds[0]]))
+    for day in range(start, end + 1):
+        index = day - start
+        rows = slice(int(row_bounds[index]), int(row_bounds[index + 1]))
         if rows.start < rows.stop:
-            date = date_of(number)
-            yield Morning(date, build_history(state, corpus.directory, date), rows)
-        state.count(corpus.directory, corpus.completed.take(by_ready[bounds[at] : bounds[at + 1]]))
+            date = date_from_day_number(day)
+            yield DailySnapshot(date, build_history(state, data.restaurants, date), rows)
+        state.add_orders(data.restaurants, data.completed.take(ready_order[ready_bounds[index] : ready_bounds[index + 1]]))
 
 
 @dataclass(frozen=True, slots=True)
-class Matrix:
+class FeatureMatrix:
     """The orders of a run of days, with what was known of each on its morning."""
 
-    corpus: Corpus
-    first: int
+    data: TrainingData
+    offset: int
     """Position in the corpus of row 0."""
     X: NDArray[np.float32]
-    lookup: NDArray[np.float32]
+    lookup_seconds: NDArray[np.float32]
     """[N] seconds: the shrunken restaurant median of that morning."""
-    global_median: NDArray[np.float32]
-    basis: NDArray[np.int8]
+    global_median_seconds: NDArray[np.float32]
+    fallback_level: NDArray[np.int8]
 
     def __len__(self) -> int:
         return len(self.X)
@@ -68,28 +68,28 @@ class Matrix:
     @property
     def orders(self) -> OrderColumns:
         """The orders of the rows."""
-        return self.corpus.orders.take(self.rows)
+        return self.data.orders.take(self.rows)
 
     @property
     def rows(self) -> slice:
         """Where these orders stand in the corpus."""
-        return slice(self.first, self.first + len(self.X))
+        return slice(self.offset, self.offset + len(self.X))
 
 
-def matrix(corpus: Corpus, first: dt.date, last: dt.date, progress: Progress = silent) -> Matrix:
+def build_feature_matrix(data: TrainingData, first_day: dt.date, last_day: dt.date, progress: ProgressCallback = no_progress) -> FeatureMatrix:
     """The matrix of all orders acknowledged from `first` to `last` (both included), built day by day (D1)."""
-    start, end = np.searchsorted(corpus.acknowledged_day, [day_number(first), day_number(last) + 1])
-    size = int(end - start)
-    X = np.empty((size, len(FEATURES)), np.float32)
-    lookup, global_median = np.empty(size, np.float32), np.empty(size, np.float32)
-    basis = np.empty(size, np.int8)
-    days = (last - first).days + 1
-    for morning in mornings(corpus, first, last):
-        orders = corpus.orders.take(morning.rows)
-        here = slice(morning.rows.start - int(start), morning.rows.stop - int(start))
-        X[here] = feature_matrix(orders, morning.history)
-        lookup[here] = morning.history.lookup(orders)
-        global_median[here] = morning.history.global_median_seconds
-        basis[here] = morning.history.basis_of(orders)
-        progress("Features, morning by morning", ((morning.date - first).days + 1) / days)
-    return Matrix(corpus, int(start), X, lookup, global_median, basis)
+    start, end = np.searchsorted(data.acknowledged_day, [day_number(first_day), day_number(last_day) + 1])
+    row_count = int(end - start)
+    X = np.empty((row_count, len(FEATURES)), np.float32)
+    lookup_seconds, global_median_seconds = np.empty(row_count, np.float32), np.empty(row_count, np.float32)
+    fallback_level = np.empty(row_count, np.int8)
+    day_count = (last_day - first_day).days + 1
+    for snapshot in iter_snapshots(data, first_day, last_day):
+        orders = data.orders.take(snapshot.rows)
+        target_rows = slice(snapshot.rows.start - int(start), snapshot.rows.stop - int(start))
+        X[target_rows] = feature_matrix(orders, snapshot.history)
+        lookup_seconds[target_rows] = snapshot.history.lookup(orders)
+        global_median_seconds[target_rows] = snapshot.history.global_median_seconds
+        fallback_level[target_rows] = snapshot.history.fallback_level_for(orders)
+        progress("Features, morning by morning", ((snapshot.date - first_day).days + 1) / day_count)
+    return FeatureMatrix(data, int(start), X, lookup_seconds, global_median_seconds, fallback_level)

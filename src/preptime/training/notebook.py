@@ -23,17 +23,17 @@ from sklearn.model_selection import cross_val_score, train_test_split
 from preptime.models import cat, xgb
 from preptime.models.estimator import Estimator
 from preptime.models.threads import fitting_threads
-from preptime.tables.audit import Audited, audit
-from preptime.tables.directory import read_directory
-from preptime.tables.open import open_table
-from preptime.training.notebook_rows import NotebookRows, notebook_rows, with_restaurant_mean
-from preptime.training.progress import Progress, silent
+from preptime.tables.audit import AuditedOrders, audit_orders
+from preptime.tables.directory import read_restaurants
+from preptime.tables.open import open_source
+from preptime.training.notebook_rows import NotebookRows, prepare_notebook_rows, with_restaurant_mean
+from preptime.training.progress import ProgressCallback, no_progress
 
 SPLIT_SEED = 12
 """The one seed the notebook names: that of `train_test_split`."""
-SEED = 12
+ESTIMATOR_SEED = 12
 """Ours for the estimators whose seeds the notebook does not name; CatBoost keeps its library's default, as there."""
-FOLDS = 3
+CROSS_VALIDATION_FOLDS = 3
 
 PUBLISHED_ORDERS = 32_394
 PUBLISHED_SET_1 = {"rf": 0.287}
@@ -41,7 +41,7 @@ PUBLISHED_SET_2 = {"rf": 0.337, "gbr": 0.345, "cat": 0.353, "xgb": 0.343}
 PUBLISHED_CAT_MSE = 129_220
 PUBLISHED_CROSS_VALIDATED = {"rf": 0.336, "gbr": 0.352, "cat": 0.360, "xgb": 0.352, "stacking": 0.360}
 
-Make = Callable[[], Estimator]
+EstimatorFactory = Callable[[], Estimator]
 
 
 class TestScore(msgspec.Struct, frozen=True):
@@ -74,7 +74,7 @@ class NotebookDocument(msgspec.Struct, frozen=True):
     n: int
     """Orders left after the notebook's cleaning: training and test rows together."""
     rows: list[TestScore]
-    cross_validated: list[CrossValidatedScore]
+    cross_validation_scores: list[CrossValidatedScore]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,73 +87,73 @@ class Reproduction:
     """Of CatBoost's test R²: what another draw of the test rows would change, by bootstrap."""
 
 
-def notebook(orders: str | Path, restaurants: str | Path, progress: Progress = silent) -> NotebookDocument:
+def run_notebook(orders: str | Path, restaurants: str | Path, progress: ProgressCallback = no_progress) -> NotebookDocument:
     """Run the protocol on two tables (paths, globs, addresses); `reproduce` also keeps the facts for people."""
-    directory = read_directory(open_table(restaurants).frame())
-    return reproduce(audit(open_table(orders).frame(), directory, need_label=True), progress).document
+    restaurant_index = read_restaurants(open_source(restaurants).frame())
+    return reproduce_notebook(audit_orders(open_source(orders).frame(), restaurant_index, need_label=True), progress).document
 
 
-def reproduce(audited: Audited, progress: Progress = silent) -> Reproduction:
+def reproduce_notebook(audited: AuditedOrders, progress: ProgressCallback = no_progress) -> Reproduction:
     """Run the notebook's protocol on labelled orders: clean, split at random, fit, score, cross-validate.
 
     Raises DataError when the cleaning leaves nothing.
     """
-    rows = notebook_rows(audited)
+    rows = prepare_notebook_rows(audited)
     labels = rows.prep_time_seconds
     train, test = train_test_split(np.arange(len(rows)), random_state=SPLIT_SEED)
-    matrices = {1: rows.set_1, 2: with_restaurant_mean(rows, train)}
+    matrices = {1: rows.feature_set_1, 2: with_restaurant_mean(rows, train)}
 
-    def predict(feature_set: int, make: Make) -> NDArray[np.float64]:
+    def predict(feature_set: int, factory: EstimatorFactory) -> NDArray[np.float64]:
         matrix = matrices[feature_set]
-        return make().fit(matrix[train], labels[train]).predict(matrix[test])
+        return factory().fit(matrix[train], labels[train]).predict(matrix[test])
 
-    def cross_validate(make: Make) -> NDArray[np.float64]:
-        return cross_val_score(make(), matrices[2][train], labels[train], cv=FOLDS)
+    def cross_validate(factory: EstimatorFactory) -> NDArray[np.float64]:
+        return cross_val_score(factory(), matrices[2][train], labels[train], cv=CROSS_VALIDATION_FOLDS)
 
-    five = estimators()
+    factories = estimators()
     # One fit is one thread's work (see `forest`), and no fit reads another's result.
     with fitting_threads(os.cpu_count()) as pool:
-        forest_alone = pool.submit(predict, 1, lambda: forest(min_samples_split=4))
-        folds = {name: pool.submit(cross_validate, make) for name, make in reversed(five.items())}
-        tests = {name: pool.submit(predict, 2, make) for name, make in five.items()}
-        jobs = [forest_alone, *folds.values(), *tests.values()]
-        for done, _ in enumerate(as_completed(jobs), 1):
-            progress("Notebook", done / len(jobs))
+        set_1_forest = pool.submit(predict, 1, lambda: random_forest(min_samples_split=4))
+        fold_scores = {name: pool.submit(cross_validate, factory) for name, factory in reversed(factories.items())}
+        test_predictions = {name: pool.submit(predict, 2, factory) for name, factory in factories.items()}
+        jobs = [set_1_forest, *fold_scores.values(), *test_predictions.values()]
+        for completed, _ in enumerate(as_completed(jobs), 1):
+            progress("Notebook", completed / len(jobs))
     document = NotebookDocument(
         len(rows),
         [
-            _test_score(1, "rf", labels[test], forest_alone.result(), PUBLISHED_SET_1),
-            *(_test_score(2, name, labels[test], tests[name].result(), PUBLISHED_SET_2) for name in five),
+            _test_score(1, "rf", labels[test], set_1_forest.result(), PUBLISHED_SET_1),
+            *(_test_score(2, name, labels[test], test_predictions[name].result(), PUBLISHED_SET_2) for name in factories),
         ],
-        [_cross_validated_score(name, folds[name].result()) for name in five],
+        [_cross_validated_score(name, fold_scores[name].result()) for name in factories],
     )
-    return Reproduction(document, rows, _standard_error(labels[test], tests["cat"].result()))
+    return Reproduction(document, rows, _r2_standard_error(labels[test], test_predictions["cat"].result()))
 
 
-def forest(min_samples_split: int) -> Estimator:
+def random_forest(min_samples_split: int) -> Estimator:
     """The notebook's random forest: uncapped, unlike the one that `train` exports.
 
     One thread: with more, the trees' answers are added up in the order they come in, other bits each time.
     """
     return RandomForestRegressor(
-        n_estimators=100, min_samples_split=min_samples_split, max_features="log2", random_state=SEED, n_jobs=1
+        n_estimators=100, min_samples_split=min_samples_split, max_features="log2", random_state=ESTIMATOR_SEED, n_jobs=1
     )
 
 
-def estimators() -> dict[str, Make]:
+def estimators() -> dict[str, EstimatorFactory]:
     """The notebook's five by name, unfitted, with its published hyperparameters; no grid search."""
-    base: dict[str, Make] = {
-        "rf": lambda: forest(min_samples_split=6),
-        "gbr": lambda: GradientBoostingRegressor(n_estimators=100, learning_rate=0.1, random_state=SEED),
+    base_factories: dict[str, EstimatorFactory] = {
+        "rf": lambda: random_forest(min_samples_split=6),
+        "gbr": lambda: GradientBoostingRegressor(n_estimators=100, learning_rate=0.1, random_state=ESTIMATOR_SEED),
         "cat": cat.notebook_estimator,
         "xgb": xgb.notebook_estimator,
     }
 
     def stacking() -> Estimator:
-        members = [(name, make()) for name, make in base.items()]
-        return StackingRegressor(members, final_estimator=Ridge(alpha=0.3), cv=FOLDS, n_jobs=1)
+        base_estimators = [(name, factory()) for name, factory in base_factories.items()]
+        return StackingRegressor(base_estimators, final_estimator=Ridge(alpha=0.3), cv=CROSS_VALIDATION_FOLDS, n_jobs=1)
 
-    return {**base, "stacking": stacking}
+    return {**base_factories, "stacking": stacking}
 
 
 def _test_score(
@@ -171,7 +171,7 @@ def _cross_validated_score(name: str, r2: NDArray[np.float64]) -> CrossValidated
     return CrossValidatedScore(name, float(r2.mean()), float(r2.std()), PUBLISHED_CROSS_VALIDATED[name])
 
 
-def _standard_error(labels: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
+def _r2_standard_error(labels: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
     """The standard error of R² over draws of the test rows: 200 bootstrap samples."""
-    draws = np.random.default_rng(SEED).integers(0, len(labels), size=(200, len(labels)))
+    draws = np.random.default_rng(ESTIMATOR_SEED).integers(0, len(labels), size=(200, len(labels)))
     return float(np.std([r2_score(labels[rows], predicted[rows]) for rows in draws]))

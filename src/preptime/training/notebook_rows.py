@@ -12,35 +12,35 @@ import polars as pl
 from numpy.typing import NDArray
 
 from preptime.domain.dictionary import TARGET
-from preptime.domain.verdict import Reason
+from preptime.domain.verdict import ValidationReason
 from preptime.errors import DataError
-from preptime.tables.audit import Audited
+from preptime.tables.audit import AuditedOrders
 
-FENCE = 1.5
+IQR_MULTIPLIER = 1.5
 """Tukey's multiple of the interquartile range. Both fences are applied; with data like the published one the lower
 fence is negative for both columns and only the upper one bites, so one- and two-sided trimming give the same rows."""
 
-MORE_THAN = 20
+ORDER_COUNT_THRESHOLD = 20
 """A restaurant, and a type of food, needs more than this many orders to stay."""
 
-SET_1 = (
+FEATURE_SET_1 = (
     *("order_value_gbp", "number_of_items", "r_counts", "monthday", "hour", "weekday"),
     *("city", "country", "type_of_food", "restaurant_id"),
 )
-SET_2 = (
+FEATURE_SET_2 = (
     *("monthday", "hour", "weekday", "city", "country", "type_of_food", "restaurant_id"),
     *("r_counts", "order_value_gbp", "number_of_items"),
 )
 """Without its last feature, the restaurant's mean, which needs to know the training rows (`with_restaurant_mean`)."""
 
-NEEDED = ("acknowledged_utc", "order_value_gbp", "number_of_items", "restaurant_id", TARGET)
+REQUIRED_COLUMNS = ("acknowledged_utc", "order_value_gbp", "number_of_items", "restaurant_id", TARGET)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CleaningStep:
     """One step of the cleaning and the orders left after it."""
 
-    what: str
+    description: str
     orders: int
 
 
@@ -48,13 +48,13 @@ class Step:
 class NotebookRows:
     """The orders the notebook's protocol keeps, N of them, as its matrices."""
 
-    set_1: NDArray[np.float64]
+    feature_set_1: NDArray[np.float64]
     """[N, 10] in the order of `SET_1`."""
-    set_2: NDArray[np.float64]
+    feature_set_2: NDArray[np.float64]
     """[N, 10] in the order of `SET_2`."""
     restaurant_id: NDArray[np.int64]
     prep_time_seconds: NDArray[np.float64]
-    steps: tuple[Step, ...]
+    steps: tuple[CleaningStep, ...]
     """What each step left, the orders as read first."""
     first_day: str
     last_day: str
@@ -64,33 +64,33 @@ class NotebookRows:
         return len(self.restaurant_id)
 
 
-def notebook_rows(audited: Audited) -> NotebookRows:
+def prepare_notebook_rows(audited: AuditedOrders) -> NotebookRows:
     """Clean and encode labelled orders as the notebook did.
 
     Hour, weekday and day of month are UTC, not the restaurant's own; a category's code is its position among the
     sorted values of the restaurants file. Raises DataError when no restaurant has enough orders.
     """
-    unlisted = (pl.col("reasons") & Reason.UNKNOWN_RESTAURANT.bit) != 0
-    usable = audited.frame.filter(~unlisted).drop_nulls(list(NEEDED))
-    steps = [Step("orders read", len(audited)), Step("complete, and of a known restaurant", len(usable))]
+    is_unlisted = (pl.col("reasons") & ValidationReason.UNKNOWN_RESTAURANT.bit) != 0
+    usable = audited.frame.filter(~is_unlisted).drop_nulls(list(REQUIRED_COLUMNS))
+    steps = [CleaningStep("orders read", len(audited)), CleaningStep("complete, and of a known restaurant", len(usable))]
     kept = usable
     for column in (TARGET, "order_value_gbp"):
-        kept, (lower, upper) = _inside_fences(kept, column)
-        steps.append(Step(f"{column} from {lower:,.2f} to {upper:,.2f}", len(kept)))
+        kept, (lower, upper) = _within_outlier_limits(kept, column)
+        steps.append(CleaningStep(f"{column} from {lower:,.2f} to {upper:,.2f}", len(kept)))
     kept = kept.with_columns(r_counts=pl.len().over("restaurant_id"), f_counts=pl.len().over("type_of_food"))
-    kept = kept.filter((pl.col("r_counts") > MORE_THAN) & (pl.col("f_counts") > MORE_THAN))
-    steps.append(Step(f"restaurant and type of food with more than {MORE_THAN} of these", len(kept)))
+    kept = kept.filter((pl.col("r_counts") > ORDER_COUNT_THRESHOLD) & (pl.col("f_counts") > ORDER_COUNT_THRESHOLD))
+    steps.append(CleaningStep(f"restaurant and type of food with more than {ORDER_COUNT_THRESHOLD} of these", len(kept)))
     if kept.is_empty():
         raise DataError(
-            f"No restaurant has more than {MORE_THAN} orders among the {len(usable):,} complete ones.",
+            f"No restaurant has more than {ORDER_COUNT_THRESHOLD} orders among the {len(usable):,} complete ones.",
             "The notebook's protocol keeps only such restaurants; give it more days of orders.",
         )
-    at = pl.col("acknowledged_utc")
-    kept = kept.with_columns(monthday=at.dt.day(), hour=at.dt.hour(), weekday=at.dt.weekday() - 1)
+    acknowledged_at = pl.col("acknowledged_utc")
+    kept = kept.with_columns(monthday=acknowledged_at.dt.day(), hour=acknowledged_at.dt.hour(), weekday=acknowledged_at.dt.weekday() - 1)
     days = usable["acknowledged_utc"].dt.date().cast(pl.String)
     return NotebookRows(
-        set_1=kept.select(SET_1).cast(pl.Float64).to_numpy(),
-        set_2=kept.select(SET_2).cast(pl.Float64).to_numpy(),
+        feature_set_1=kept.select(FEATURE_SET_1).cast(pl.Float64).to_numpy(),
+        feature_set_2=kept.select(FEATURE_SET_2).cast(pl.Float64).to_numpy(),
         restaurant_id=kept["restaurant_id"].to_numpy(),
         prep_time_seconds=kept[TARGET].cast(pl.Float64).to_numpy(),
         steps=tuple(steps),
@@ -109,12 +109,12 @@ def with_restaurant_mean(rows: NotebookRows, train: NDArray[np.intp]) -> NDArray
     count = np.bincount(restaurant[train], minlength=restaurant.max() + 1)
     total = np.bincount(restaurant[train], weights=labels, minlength=len(count))
     mean = np.where(count > 0, total / np.maximum(count, 1), labels.mean())
-    return np.column_stack([rows.set_2, mean[restaurant]])
+    return np.column_stack([rows.feature_set_2, mean[restaurant]])
 
 
-def _inside_fences(orders: pl.DataFrame, column: str) -> tuple[pl.DataFrame, tuple[float, float]]:
+def _within_outlier_limits(orders: pl.DataFrame, column: str) -> tuple[pl.DataFrame, tuple[float, float]]:
     """The rows inside Tukey's fences of `column`, fences included, and the fences."""
-    lower, upper = np.quantile(orders[column].to_numpy(), [0.25, 0.75]) if len(orders) else (0.0, 0.0)
-    margin = FENCE * (upper - lower)
-    fences = (float(lower - margin), float(upper + margin))
-    return orders.filter(pl.col(column).is_between(*fences)), fences
+    lower_quartile, upper_quartile = np.quantile(orders[column].to_numpy(), [0.25, 0.75]) if len(orders) else (0.0, 0.0)
+    margin = IQR_MULTIPLIER * (upper_quartile - lower_quartile)
+    limits = (float(lower_quartile - margin), float(upper_quartile + margin))
+    return orders.filter(pl.col(column).is_between(*limits)), limits

@@ -6,45 +6,45 @@ import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
-from preptime.training.notebook import PUBLISHED_CAT_MSE, PUBLISHED_ORDERS, SEED, SPLIT_SEED, Reproduction
-from preptime.training.notebook_rows import MORE_THAN
+from preptime.training.notebook import PUBLISHED_CAT_MSE, PUBLISHED_ORDERS, ESTIMATOR_SEED, SPLIT_SEED, Reproduction
+from preptime.training.notebook_rows import ORDER_COUNT_THRESHOLD
 
 PUBLISHED_DAYS = ("2015-06-01", "2015-06-30")
 LIBRARIES = ("scikit-learn", "catboost", "xgboost-cpu", "xgboost", "numpy")
 
 
-def notebook_text(reproduction: Reproduction) -> str:
+def render_text(reproduction: Reproduction) -> str:
     """Tables, then a sentence per difference; every number in it is of this run or published."""
-    return "\n".join([*_cleaning(reproduction), "", *_tables(reproduction), "", *_differences(reproduction)]) + "\n"
+    return "\n".join([*_render_cleaning(reproduction), "", *_render_score_tables(reproduction), "", *_explain_differences(reproduction)]) + "\n"
 
 
-def _cleaning(reproduction: Reproduction) -> Iterator[str]:
+def _render_cleaning(reproduction: Reproduction) -> Iterator[str]:
     yield f"{'orders':>8}  after"
     for step in reproduction.rows.steps:
-        yield f"{step.orders:>8,}  {step.what}"
+        yield f"{step.orders:>8,}  {step.description}"
 
 
-def _tables(reproduction: Reproduction) -> Iterator[str]:
+def _render_score_tables(reproduction: Reproduction) -> Iterator[str]:
     document = reproduction.document
     yield f"{'set':>3}  {'model':<8}  {'R² here':>8}  {'published':>9}  {'difference':>10}  {'MSE, s²':>9}"
     for row in document.rows:
-        ours = f"{row.feature_set:>3}  {row.model:<8}  {_r2(row.r2):>8}  {_r2(row.published_r2):>9}"
-        yield f"{ours}  {_difference(row.r2, row.published_r2):>10}  {row.mse:>9,.0f}"
+        prefix = f"{row.feature_set:>3}  {row.model:<8}  {_format_r2(row.r2):>8}  {_format_r2(row.published_r2):>9}"
+        yield f"{prefix}  {_format_difference(row.r2, row.published_r2):>10}  {row.mse:>9,.0f}"
     yield ""
     yield f"{'3-fold':<13}  {'R² here':>8}  {'published':>9}  {'difference':>10}  {'± folds':>9}"
-    for fold in document.cross_validated:
-        ours = f"     {fold.model:<8}  {_r2(fold.r2_mean):>8}  {_r2(fold.published_r2):>9}"
-        yield f"{ours}  {_difference(fold.r2_mean, fold.published_r2):>10}  {fold.r2_std:>9.3f}"
+    for fold in document.cross_validation_scores:
+        prefix = f"     {fold.model:<8}  {_format_r2(fold.r2_mean):>8}  {_format_r2(fold.published_r2):>9}"
+        yield f"{prefix}  {_format_difference(fold.r2_mean, fold.published_r2):>10}  {fold.r2_std:>9.3f}"
 
 
-def _differences(reproduction: Reproduction) -> Iterator[str]:
+def _explain_differences(reproduction: Reproduction) -> Iterator[str]:
     yield "What differs from the published run, and why:"
-    yield f"- {_orders(reproduction)}"
+    yield f"- {_explain_orders(reproduction)}"
     largest = max(
-        abs(ours - published)
-        for ours, published in [
+        abs(reproduced - published)
+        for reproduced, published in [
             *((row.r2, row.published_r2) for row in reproduction.document.rows),
-            *((fold.r2_mean, fold.published_r2) for fold in reproduction.document.cross_validated),
+            *((fold.r2_mean, fold.published_r2) for fold in reproduction.document.cross_validation_scores),
         ]
         if published is not None
     )
@@ -54,32 +54,32 @@ def _differences(reproduction: Reproduction) -> Iterator[str]:
     )
     yield (
         f"- The published run names one seed, the split's ({SPLIT_SEED}), and CatBoost's is its library's default; "
-        f"those of the forest, the boosting and the stacking are unknown, here they are {SEED}."
+        f"those of the forest, the boosting and the stacking are unknown, here they are {ESTIMATOR_SEED}."
     )
-    yield f"- The published run's library versions are unknown; here: {', '.join(_versions())}."
+    yield f"- The published run's library versions are unknown; here: {', '.join(_library_versions())}."
     yield f"- Stacking's test row was not published. CatBoost's MSE was: {PUBLISHED_CAT_MSE:,} s²."
 
 
-def _orders(reproduction: Reproduction) -> str:
+def _explain_orders(reproduction: Reproduction) -> str:
     rows = reproduction.rows
-    read = rows.steps[0].orders
-    inside = rows.first_day >= PUBLISHED_DAYS[0] and rows.last_day <= PUBLISHED_DAYS[1] and read <= PUBLISHED_ORDERS
-    here = f"{read:,} orders of {rows.first_day} to {rows.last_day}"
-    if not inside:
+    orders_read = rows.steps[0].orders
+    is_subset = rows.first_day >= PUBLISHED_DAYS[0] and rows.last_day <= PUBLISHED_DAYS[1] and orders_read <= PUBLISHED_ORDERS
+    description = f"{orders_read:,} orders of {rows.first_day} to {rows.last_day}"
+    if not is_subset:
         return (
             f"The published figures are of other data ({PUBLISHED_ORDERS:,} orders of {' to '.join(PUBLISHED_DAYS)}; "
-            f"here {here}): they are shown for orientation and say nothing about this run."
+            f"here {description}): they are shown for orientation and say nothing about this run."
         )
-    if read == PUBLISHED_ORDERS:
-        return f"As many orders as published, {here}: if they are the same ones, so is the split."
-    fewer = f"{PUBLISHED_ORDERS - read:,} fewer than the published {PUBLISHED_ORDERS:,}"
+    if orders_read == PUBLISHED_ORDERS:
+        return f"As many orders as published, {description}: if they are the same ones, so is the split."
+    missing_text = f"{PUBLISHED_ORDERS - orders_read:,} fewer than the published {PUBLISHED_ORDERS:,}"
     return (
-        f"Here {here}, {fewer}. If these are among those, other restaurants pass {MORE_THAN} orders and the same seed "
+        f"Here {description}, {missing_text}. If these are among those, other restaurants pass {ORDER_COUNT_THRESHOLD} orders and the same seed "
         "deals other test rows; on any other data the published column says nothing."
     )
 
 
-def _versions() -> Iterator[str]:
+def _library_versions() -> Iterator[str]:
     yield f"Python {platform.python_version()}"
     for library in LIBRARIES:
         try:
@@ -88,9 +88,9 @@ def _versions() -> Iterator[str]:
             continue  # xgboost-cpu and xgboost stand in for each other
 
 
-def _r2(value: float | None) -> str:
+def _format_r2(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _difference(ours: float, published: float | None) -> str:
-    return "–" if published is None else f"{round(ours - published, 3) + 0.0:+.3f}"
+def _format_difference(reproduced: float, published: float | None) -> str:
+    return "–" if published is None else f"{round(reproduced - published, 3) + 0.0:+.3f}"

@@ -8,19 +8,19 @@ import msgspec
 
 from preptime.evaluation.evaluated import LOOKUP, EvaluatedOrders
 from preptime.evaluation.metrics import MAE
-from preptime.evaluation.scores import interval, keeps_promise, segment_regressions
-from preptime.evaluation.segments import segments
+from preptime.evaluation.scores import compute_interval, coverage_in_band, segment_regressions
+from preptime.evaluation.segments import score_segments
 
 MIN_SEGMENT_ORDERS = 200
 """A segment's MAE of fewer orders moves by more than 5 % from one week to the next by chance."""
-SEGMENT_WORSE_BY = 0.05
+MAX_SEGMENT_REGRESSION = 0.05
 
 
-class Check(msgspec.Struct, frozen=True):
+class PromotionCheck(msgspec.Struct, frozen=True):
     """One condition of a promotion."""
 
     rule: str
-    found: str
+    result: str
     passed: bool
 
 
@@ -38,27 +38,27 @@ class Comparison(msgspec.Struct, frozen=True):
     lookup_mae: float | None
     challenger_coverage: float | None
     """Share of labels from p10 to p90; 0.8 is promised."""
-    checks: tuple[Check, ...]
+    checks: tuple[PromotionCheck, ...]
 
     @property
-    def won(self) -> bool:
+    def passed(self) -> bool:
         """Whether every condition holds."""
         return bool(self.checks) and all(check.passed for check in self.checks)
 
     @property
-    def sentence(self) -> str:
+    def summary(self) -> str:
         """Why it was won or lost, for people."""
-        lost = [f"{check.rule}: {check.found}" for check in self.checks if not check.passed]
-        if lost:
-            return "Lost on: " + " ".join(lost)
-        return "Won. " + " ".join(f"{check.rule}: {check.found}" for check in self.checks)
+        failed_checks = [f"{check.rule}: {check.result}" for check in self.checks if not check.passed]
+        if failed_checks:
+            return "Lost on: " + " ".join(failed_checks)
+        return "Won. " + " ".join(f"{check.rule}: {check.result}" for check in self.checks)
 
 
-def compare(
+def compare_evaluations(
     challenger: EvaluatedOrders,
     champion: EvaluatedOrders | None,
     *,
-    names: tuple[str, str | None],
+    bundle_ids: tuple[str, str | None],
     days: tuple[dt.date, dt.date],
 ) -> Comparison:
     """Judge a challenger by what both answered for the same orders; `names` are challenger's and champion's ids.
@@ -66,23 +66,23 @@ def compare(
     Without a champion the lookup alone is to be beaten.
     """
     actual = challenger.actual
-    mae, lookup_mae = MAE(actual, challenger.default), MAE(actual, challenger.baselines[LOOKUP])
-    champion_mae = MAE(actual, champion.default) if champion else None
-    coverage = interval(actual, challenger.quantiles).coverage
+    mae, lookup_mae = MAE(actual, challenger.default_predictions), MAE(actual, challenger.baseline_predictions[LOOKUP])
+    champion_mae = MAE(actual, champion.default_predictions) if champion else None
+    coverage = compute_interval(actual, challenger.quantiles).coverage
     checks = [
-        _better("Better than the restaurant lookup", mae, lookup_mae),
-        Check(
+        _check_better("Better than the restaurant lookup", mae, lookup_mae),
+        PromotionCheck(
             "p10 to p90 holds 75 to 85 % of the labels",
             "no labels." if coverage is None else f"{coverage:.1%}.",
-            coverage is not None and keeps_promise(coverage),
+            coverage is not None and coverage_in_band(coverage),
         ),
     ]
     if champion:
-        checks.insert(0, _better("Better than the champion", mae, champion_mae))
-        checks.append(_no_segment_worse(challenger, champion))
+        checks.insert(0, _check_better("Better than the champion", mae, champion_mae))
+        checks.append(_check_segments(challenger, champion))
     return Comparison(
-        challenger=names[0],
-        champion=names[1],
+        challenger=bundle_ids[0],
+        champion=bundle_ids[1],
         first_day=days[0],
         last_day=days[1],
         orders=len(challenger),
@@ -94,36 +94,36 @@ def compare(
     )
 
 
-def incomparable(challenger: str, champion: str, through: dt.date) -> Comparison:
+def incomparable_bundles(challenger: str, champion: str, fitted_through: dt.date) -> Comparison:
     """The comparison of two bundles when no day is left that neither has seen; the later fit ended with `through`."""
-    check = Check(
+    check = PromotionCheck(
         "Days that neither bundle has seen",
-        f"none, one of them was fitted on days up to {through}.",
+        f"none, one of them was fitted on days up to {fitted_through}.",
         passed=False,
     )
     return Comparison(challenger, champion, None, None, 0, None, None, None, None, (check,))
 
 
-def _better(rule: str, mine: float | None, theirs: float | None) -> Check:
-    if mine is None or theirs is None:
-        return Check(rule, "there are no labels to compare on.", passed=False)
-    return Check(rule, f"MAE {mine:.1f} s against {theirs:.1f} s.", MAE.better(mine, theirs))
+def _check_better(rule: str, challenger_mae: float | None, reference_mae: float | None) -> PromotionCheck:
+    if challenger_mae is None or reference_mae is None:
+        return PromotionCheck(rule, "there are no labels to compare on.", passed=False)
+    return PromotionCheck(rule, f"MAE {challenger_mae:.1f} s against {reference_mae:.1f} s.", MAE.is_better(challenger_mae, reference_mae))
 
 
-def _no_segment_worse(challenger: EvaluatedOrders, champion: EvaluatedOrders) -> Check:
+def _check_segments(challenger: EvaluatedOrders, champion: EvaluatedOrders) -> PromotionCheck:
     # Both are cut alike, by the challenger's columns: a basis may differ between two vocabularies.
-    columns, actual, lookup = challenger.columns, challenger.actual, challenger.baselines[LOOKUP]
-    worse = segment_regressions(
-        segments(columns, actual, challenger.quantiles, lookup),
-        segments(columns, actual, champion.quantiles, lookup),
+    columns, actual, lookup = challenger.segment_columns, challenger.actual, challenger.baseline_predictions[LOOKUP]
+    regressions = segment_regressions(
+        score_segments(columns, actual, challenger.quantiles, lookup),
+        score_segments(columns, actual, champion.quantiles, lookup),
         min_orders=MIN_SEGMENT_ORDERS,
-        worse_by=SEGMENT_WORSE_BY,
+        worse_by=MAX_SEGMENT_REGRESSION,
     )
-    rule = f"No segment of {MIN_SEGMENT_ORDERS} orders or more worse by {SEGMENT_WORSE_BY:.0%}"
-    if not worse:
-        return Check(rule, "none.", passed=True)
-    named = ", ".join(
-        f"{one.segment} {one.value} ({one.champion_mae:.0f} to {one.challenger_mae:.0f} s)" for one in worse[:5]
+    rule = f"No segment of {MIN_SEGMENT_ORDERS} orders or more worse by {MAX_SEGMENT_REGRESSION:.0%}"
+    if not regressions:
+        return PromotionCheck(rule, "none.", passed=True)
+    worst_segments = ", ".join(
+        f"{regression.segment} {regression.value} ({regression.champion_mae:.0f} to {regression.challenger_mae:.0f} s)" for regression in regressions[:5]
     )
-    more = f" and {len(worse) - 5} more" if len(worse) > 5 else ""
-    return Check(rule, f"{named}{more}.", passed=False)
+    remainder = f" and {len(regressions) - 5} more" if len(regressions) > 5 else ""
+    return PromotionCheck(rule, f"{worst_segments}{remainder}.", passed=False)

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 import msgspec
 
-from preptime.bundle.bundle import Bundle, verify
-from preptime.bundle.champions import ChampionLog, Entry, EntryDraft
-from preptime.bundle.manifest import Draft, Manifest, document
+from preptime.bundle.bundle import Bundle, fetch_verified
+from preptime.bundle.champions import ChampionLog, LogEntry, LogEntryDraft
+from preptime.bundle.manifest import ManifestDraft, Manifest, to_json_object
 from preptime.bundle.store import Store
 from preptime.bundle.writing import write_bundle
 from preptime.features.history import History
 from preptime.training.promote import Comparison
 
-REFRESHED = "New history. "
+REFRESH_REASON_PREFIX = "New history. "
 """What the reason of a refresh begins with in the log."""
 
 
 @dataclass(frozen=True, slots=True)
-class Who:
+class AuditActor:
     """Who promotes, and when: only written down, nothing is decided by it."""
 
     by: str
@@ -28,21 +28,21 @@ class Who:
     """UTC time as text."""
 
 
-def promote(
-    store: Store, bundle_id: str, date: dt.date, *, comparison: Comparison, after: Entry | None, who: Who
-) -> Entry:
+def promote_challenger(
+    store: Store, bundle_id: str, date: dt.date, *, comparison: Comparison, expected_current: LogEntry | None, actor: AuditActor
+) -> LogEntry:
     """Make a challenger that won the champion, once it has been verified as it stands in the store."""
-    verify(store, bundle_id)
-    draft = EntryDraft(
+    fetch_verified(store, bundle_id)
+    draft = LogEntryDraft(
         bundle=bundle_id,
         date=date,
         action="promote",
-        reason=comparison.sentence,
-        by=who.by,
-        at=who.at,
-        comparison=document(comparison),
+        reason=comparison.summary,
+        by=actor.by,
+        at=actor.at,
+        comparison=to_json_object(comparison),
     )
-    return ChampionLog(store).append(draft, after)
+    return ChampionLog(store).append(draft, expected_current)
 
 
 def publish_refresh(
@@ -50,52 +50,52 @@ def publish_refresh(
     champion: Bundle,
     history: History,
     *,
-    after: Entry,
-    who: Who,
+    expected_current: LogEntry,
+    actor: AuditActor,
     reason: str = "The champion's models.",
     comparison: Comparison | None = None,
-) -> Entry | None:
+) -> LogEntry | None:
     """Publish the champion's models with a newer history: verified, without an MAE gate (D7).
 
     `history` is coded by the champion's vocabularies. The parent is the bundle that was trained, however many refreshes
     ago, so that refreshing twice on the same morning gives the same bundle. None: a person rolled this very bundle
     back, so it stays in the store and out of use.
     """
-    manifest = refreshed(store, champion, history)
-    verify(store, manifest.id)
+    manifest = write_refreshed_bundle(store, champion, history)
+    fetch_verified(store, manifest.id)
     log = ChampionLog(store)
-    if log.was_undone(manifest.id):
+    if log.was_rolled_back(manifest.id):
         return None
-    draft = EntryDraft(
+    draft = LogEntryDraft(
         bundle=manifest.id,
         date=manifest.date,
         action="refresh",
-        reason=f"{REFRESHED}{reason}",
-        by=who.by,
-        at=who.at,
-        comparison=None if comparison is None else document(comparison),
+        reason=f"{REFRESH_REASON_PREFIX}{reason}",
+        by=actor.by,
+        at=actor.at,
+        comparison=None if comparison is None else to_json_object(comparison),
     )
-    return log.append(draft, after)
+    return log.append(draft, expected_current)
 
 
-def refreshed(store: Store, champion: Bundle, history: History, *, only: str | None = None) -> Manifest:
+def write_refreshed_bundle(store: Store, champion: Bundle, history: History, *, expected_id: str | None = None) -> Manifest:
     """Write the champion's models with another history into the store; its golden orders are asked of the new one.
 
     `only`: see `write_bundle`.
     """
-    trained = champion.manifest
+    champion_manifest = champion.manifest
     draft = msgspec.structs.replace(
-        msgspec.convert(trained, Draft, from_attributes=True),
+        msgspec.convert(champion_manifest, ManifestDraft, from_attributes=True),
         kind="refresh",
         date=dt.date.fromisoformat(history.date),
-        parent=trained.parent or trained.id,
+        parent=champion_manifest.parent or champion_manifest.id,
     )
     return write_bundle(
         store,
         draft,
         model=champion.model_bytes(),
         history=history,
-        golden=champion.golden_orders(),
-        extra=champion.told(),
-        only=only,
+        golden_orders=champion.golden_orders(),
+        extra_files=champion.training_files(),
+        expected_id=expected_id,
     )

@@ -6,19 +6,19 @@ import datetime as dt
 
 import msgspec
 
-from preptime.bundle.bundle import Bundle, verify
-from preptime.bundle.champions import ChampionLog, Entry
+from preptime.bundle.bundle import Bundle, fetch_verified
+from preptime.bundle.champions import ChampionLog, LogEntry
 from preptime.bundle.store import Store
 from preptime.errors import UsageError
-from preptime.features.directory import Directory
+from preptime.features.directory import RestaurantIndex
 from preptime.features.history import History, build_history
 from preptime.features.state import HistoryState
-from preptime.tables.gate import GateThresholds, gate_days, refusal
-from preptime.tables.table import Table
-from preptime.training.corpus import Corpus, date_of
-from preptime.training.progress import Progress, silent
-from preptime.training.publish import Who, publish_refresh
-from preptime.training.states import history_state
+from preptime.tables.gate import GateThresholds, evaluate_daily_counts, gate_error
+from preptime.tables.table import DataSource
+from preptime.training.corpus import TrainingData, date_from_day_number
+from preptime.training.progress import ProgressCallback, no_progress
+from preptime.training.publish import AuditActor, publish_refresh
+from preptime.training.states import stream_history_state
 
 
 class RefreshDocument(msgspec.Struct, frozen=True):
@@ -35,54 +35,54 @@ class RefreshDocument(msgspec.Struct, frozen=True):
     """Restaurants whose country, city or food the champion's models do not know, by column."""
 
 
-def refresh(
-    orders: Table,
-    directory: Directory,
+def refresh_champion(
+    orders: DataSource,
+    restaurants: RestaurantIndex,
     date: dt.date,
     store: Store,
-    who: Who,
+    actor: AuditActor,
     *,
     thresholds: GateThresholds | None = None,
-    progress: Progress = silent,
+    progress: ProgressCallback = no_progress,
 ) -> RefreshDocument:
     """Publish the history of the morning of `date` with the champion's models, from a table of any size.
 
     Raises `UsageError` without a champion, for a date before the champion's, and for a refresh that a person rolled
-    back; `DataError` when yesterday's orders are missing or too few; `RefusedBundleError` for a champion that fails
+    back; `DataError` when yesterday's orders are missing or too few; `BundleVerificationError` for a champion that fails
     verification, `StoreError` when someone else promoted meanwhile.
     """
-    entry, champion = champion_of(store, date)
+    entry, champion = champion_to_refresh(store, date)
     # The champion's models know the codes they were fitted with.
-    named = directory.named(champion.manifest.vocabularies)
-    state = history_state(orders, named, date, progress)
-    completed = {date_of(number): int(sums[0].sum()) for number, sums in state.recent.items()}
-    passed = gate_days(completed, date, thresholds or GateThresholds())
-    if not passed.passed:
-        raise refusal(passed)
-    published = publish_refresh(store, champion, build_history(state, named, date), after=entry, who=who)
-    if published is None:
+    recoded = restaurants.recoded(champion.manifest.vocabularies)
+    state = stream_history_state(orders, recoded, date, progress)
+    orders_by_date = {date_from_day_number(number): int(sums[0].sum()) for number, sums in state.recent_days.items()}
+    gate_result = evaluate_daily_counts(orders_by_date, date, thresholds or GateThresholds())
+    if not gate_result.passed:
+        raise gate_error(gate_result)
+    refresh_entry = publish_refresh(store, champion, build_history(state, recoded, date), expected_current=entry, actor=actor)
+    if refresh_entry is None:
         raise UsageError(
             f"A person rolled back the history of {date} under the models of {entry.bundle}.",
             "Repair the orders, or promote that bundle by its id with a reason: preptime bundles promote.",
         )
     return RefreshDocument(
         date=date,
-        bundle=published.bundle,
+        bundle=refresh_entry.bundle,
         parent=champion.manifest.parent or champion.manifest.id,
-        champion_number=published.number,
+        champion_number=refresh_entry.number,
         orders=int(state.orders.sum()),
-        unknown_values=_unknown(directory, named),
+        unknown_values=_count_unknown_values(restaurants, recoded),
     )
 
 
-def history_for(champion: Bundle, known: Corpus, date: dt.date) -> History:
+def build_champion_history(champion: Bundle, data: TrainingData, date: dt.date) -> History:
     """The history of a morning in the champion's vocabularies: its models know the codes they were fitted with."""
-    directory = known.directory.named(champion.manifest.vocabularies)
-    state = HistoryState.of(directory, known.completed.take(known.history))
-    return build_history(state, directory, date)
+    restaurants = data.restaurants.recoded(champion.manifest.vocabularies)
+    state = HistoryState.from_orders(restaurants, data.completed.take(data.is_history))
+    return build_history(state, restaurants, date)
 
 
-def champion_of(store: Store, date: dt.date) -> tuple[Entry, Bundle]:
+def champion_to_refresh(store: Store, date: dt.date) -> tuple[LogEntry, Bundle]:
     """The champion that the morning of `date` may replace, verified."""
     entry = ChampionLog(store).current()
     if entry is None:
@@ -92,12 +92,12 @@ def champion_of(store: Store, date: dt.date) -> tuple[Entry, Bundle]:
             f"The champion {entry.bundle} is of {entry.date}, later than {date}.",
             "A refresh of an earlier morning would give it an older history.",
         )
-    return entry, verify(store, entry.bundle)
+    return entry, fetch_verified(store, entry.bundle)
 
 
-def _unknown(mine: Directory, theirs: Directory) -> dict[str, int]:
-    lost = {
-        name: int(((getattr(theirs, name) < 0) & (getattr(mine, name) >= 0)).sum())
+def _count_unknown_values(restaurants: RestaurantIndex, recoded: RestaurantIndex) -> dict[str, int]:
+    unknown_counts = {
+        name: int(((getattr(recoded, name) < 0) & (getattr(restaurants, name) >= 0)).sum())
         for name in ("country", "city", "type_of_food")
     }
-    return {name: count for name, count in lost.items() if count}
+    return {name: count for name, count in unknown_counts.items() if count}

@@ -10,35 +10,35 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from preptime.bundle.bundle import Bundle, verify
-from preptime.bundle.champions import ChampionLog, Entry
-from preptime.bundle.manifest import document, morning_of
+from preptime.bundle.bundle import Bundle, fetch_verified
+from preptime.bundle.champions import ChampionLog, LogEntry
+from preptime.bundle.manifest import to_json_object, bundle_date
 from preptime.bundle.store import Store
 from preptime.errors import DataError, UsageError
 from preptime.evaluation.evaluated import LOOKUP, EvaluatedOrders
 from preptime.evaluation.metrics import MAE
-from preptime.evaluation.scores import interval
+from preptime.evaluation.scores import compute_interval
 from preptime.training.compare import evaluate_bundle
-from preptime.training.corpus import Corpus
+from preptime.training.corpus import TrainingData
 from preptime.training.decide import ONE_DAY
-from preptime.training.promote import Check, Comparison
-from preptime.training.publish import Who, publish_refresh
-from preptime.training.refresh import history_for
+from preptime.training.promote import PromotionCheck, Comparison
+from preptime.training.publish import AuditActor, publish_refresh
+from preptime.training.refresh import build_champion_history
 
-LEAST_ORDERS = 200
+MIN_REVIEW_ORDERS = 200
 """As for a segment at the promotion gate (D7): fewer say too little."""
-WORSE_BY = 0.02
+MIN_RELATIVE_REGRESSION = 0.02
 """Share of the other's mean error. Going back costs everybody the newer models; a hundredth is not worth it."""
-STANDARD_ERRORS = 3.0
+MIN_STANDARD_ERRORS = 3.0
 """Of the difference on the same orders: by chance alone once in 700 reviews."""
 
-Outcome = Literal["rolled_back", "kept"]
+ReviewOutcome = Literal["rolled_back", "kept"]
 
 
-class Review(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ChampionReview(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the review of a morning found, and what was done about it."""
 
-    outcome: Outcome
+    outcome: ReviewOutcome
     champion: str | None
     """The champion that was reviewed."""
     previous: str | None
@@ -49,7 +49,7 @@ class Review(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     reason: str
 
 
-def review(corpus: Corpus, store: Store, date: dt.date, who: Who, *, may_roll_back: bool) -> Review:
+def review_champion(data: TrainingData, store: Store, date: dt.date, actor: AuditActor, *, allow_rollback: bool) -> ChampionReview:
     """Review the champion on the morning of `date`; where it is worse and `may_roll_back`, the one before returns.
 
     `corpus` holds completed orders; only what was known that morning is looked at. The champion log says what was
@@ -57,172 +57,172 @@ def review(corpus: Corpus, store: Store, date: dt.date, who: Who, *, may_roll_ba
     that morning; where later ones followed nothing is done about it, and one that a person promoted past the comparison
     is left alone. What returns is verified, and published with this morning's history.
 
-    Raises `RefusedBundleError` for a bundle that fails verification, `UsageError` for one that a past morning needs and
+    Raises `BundleVerificationError` for a bundle that fails verification, `UsageError` for one that a past morning needs and
     the store no longer has, `StoreError` when someone else promoted meanwhile.
     """
     log = ChampionLog(store)
-    done = _done(log, date)
-    if done is not None:
-        _go_back(done, corpus, store, date, who)
-        return done
-    candidate = _candidate(log, store, date)
-    if isinstance(candidate, Review):
+    earlier = _earlier_review(log, date)
+    if earlier is not None:
+        _roll_back(earlier, data, store, date, actor)
+        return earlier
+    candidate = _find_candidate(log, store, date)
+    if isinstance(candidate, ChampionReview):
         return candidate
-    found = _judge(corpus, verify(store, candidate.champion), verify(store, candidate.previous), candidate.since, date)
-    if found.outcome == "rolled_back":
-        if _is_past(log, date):
-            followed = "A champion of a later date followed; a backfill changes nothing."
-            return msgspec.structs.replace(found, outcome="kept", reason=f"{followed} {found.reason}")
-        if not may_roll_back:
-            return msgspec.structs.replace(found, outcome="kept", reason=f"Rolling back is forbidden. {found.reason}")
-        _go_back(found, corpus, store, date, who)
-    return found
+    result = _evaluate_candidate(data, fetch_verified(store, candidate.champion), fetch_verified(store, candidate.previous), candidate.serving_since, date)
+    if result.outcome == "rolled_back":
+        if _has_later_champion(log, date):
+            explanation = "A champion of a later date followed; a backfill changes nothing."
+            return msgspec.structs.replace(result, outcome="kept", reason=f"{explanation} {result.reason}")
+        if not allow_rollback:
+            return msgspec.structs.replace(result, outcome="kept", reason=f"Rolling back is forbidden. {result.reason}")
+        _roll_back(result, data, store, date, actor)
+    return result
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
+class _ReviewCandidate:
     """A champion that may be reviewed, and what it would give way to."""
 
     champion: str
     previous: str
-    since: dt.date
+    serving_since: dt.date
     """The date from which its models serve."""
 
 
-def _candidate(log: ChampionLog, store: Store, date: dt.date) -> _Candidate | Review:
+def _find_candidate(log: ChampionLog, store: Store, date: dt.date) -> _ReviewCandidate | ChampionReview:
     """The champion of that morning and the models before it, or why it is left alone."""
     entry = log.as_of(date)
     if entry is None:
-        return _kept(None, None, "There is no champion yet.")
-    first = _first_of_its_models(log, entry)
-    before = log.before(first)
-    if before is None:
-        return _kept(entry.bundle, None, "There are no other models to go back to.")
-    if first.action in {"override", "rollback"}:
-        how = "by a person" if first.action == "override" else "by a rollback"
-        return _kept(entry.bundle, before.bundle, f"The champion's models were chosen {how}; that is not undone here.")
-    if not store.has(before.bundle):
-        if _is_past(log, date):
-            raise UsageError(f"{before.bundle}, which served before, is not in {store.url} any more.", _again(before))
-        return _kept(entry.bundle, before.bundle, "The models before it are not in the store any more.")
-    return _Candidate(entry.bundle, before.bundle, first.date)
+        return _keep_champion(None, None, "There is no champion yet.")
+    first_entry = _first_entry_with_models(log, entry)
+    previous_entry = log.rollback_target(first_entry)
+    if previous_entry is None:
+        return _keep_champion(entry.bundle, None, "There are no other models to go back to.")
+    if first_entry.action in {"override", "rollback"}:
+        action_text = "by a person" if first_entry.action == "override" else "by a rollback"
+        return _keep_champion(entry.bundle, previous_entry.bundle, f"The champion's models were chosen {action_text}; that is not undone here.")
+    if not store.has_bundle(previous_entry.bundle):
+        if _has_later_champion(log, date):
+            raise UsageError(f"{previous_entry.bundle}, which served before, is not in {store.url} any more.", _retrain_hint(previous_entry))
+        return _keep_champion(entry.bundle, previous_entry.bundle, "The models before it are not in the store any more.")
+    return _ReviewCandidate(entry.bundle, previous_entry.bundle, first_entry.date)
 
 
-def _is_past(log: ChampionLog, date: dt.date) -> bool:
+def _has_later_champion(log: ChampionLog, date: dt.date) -> bool:
     current = log.current()
     return current is not None and current.date > date
 
 
-def _again(lost: Entry) -> str:
-    return f"Run preptime train --date {morning_of(lost.bundle)} again first."
+def _retrain_hint(entry: LogEntry) -> str:
+    return f"Run preptime train --date {bundle_date(entry.bundle)} again first."
 
 
-def models_of(store: Store, bundle: str) -> str:
+def training_bundle_of(store: Store, bundle_id: str) -> str:
     """The training whose models a champion has: its parent's, or its own. Neither need be in the store any more."""
-    return ChampionLog(store).trainings().get(bundle, bundle)
+    return ChampionLog(store).training_by_refresh().get(bundle_id, bundle_id)
 
 
-def _mark(date: dt.date) -> str:
+def _reason_prefix(date: dt.date) -> str:
     """How the reason of a rollback begins that a review made: by it a second run knows the first."""
     return f"Review of {date}. "
 
 
-def _done(log: ChampionLog, date: dt.date) -> Review | None:
+def _earlier_review(log: ChampionLog, date: dt.date) -> ChampionReview | None:
     """The review of this date, if it ended in a rollback before: the log keeps all of it."""
-    mark = _mark(date)
-    for entry in log.history():
-        if entry.action == "rollback" and entry.reason.startswith(mark) and entry.comparison is not None:
+    prefix = _reason_prefix(date)
+    for entry in log.entries():
+        if entry.action == "rollback" and entry.reason.startswith(prefix) and entry.comparison is not None:
             comparison = msgspec.convert(entry.comparison, Comparison)
-            return Review(
+            return ChampionReview(
                 outcome="rolled_back",
                 champion=comparison.challenger,
                 previous=comparison.champion,
                 comparison=comparison,
-                reason=entry.reason.removeprefix(mark),
+                reason=entry.reason.removeprefix(prefix),
             )
     return None
 
 
-def _go_back(found: Review, corpus: Corpus, store: Store, date: dt.date, who: Who) -> None:
+def _roll_back(result: ChampionReview, data: TrainingData, store: Store, date: dt.date, actor: AuditActor) -> None:
     """Roll back until the models before serve, then give them this morning's history; what is done is not done again.
 
     A refresh of the worse models is undone as well as their promotion, so it may take several steps.
     """
-    if found.champion is None or found.previous is None or found.comparison is None:
+    if result.champion is None or result.previous is None or result.comparison is None:
         return
     log = ChampionLog(store)
-    worse, better = models_of(store, found.champion), models_of(store, found.previous)
+    reviewed_models, previous_models = training_bundle_of(store, result.champion), training_bundle_of(store, result.previous)
     entry = log.current()
-    while entry is not None and models_of(store, entry.bundle) == worse:
+    while entry is not None and training_bundle_of(store, entry.bundle) == reviewed_models:
         entry = log.rollback(
-            reason=_mark(date) + found.reason,
-            by=who.by,
-            at=who.at,
-            seen=entry.number,
-            comparison=document(found.comparison),
+            reason=_reason_prefix(date) + result.reason,
+            by=actor.by,
+            at=actor.at,
+            expected_number=entry.number,
+            comparison=to_json_object(result.comparison),
         )
-    if entry is not None and entry.date <= date and models_of(store, entry.bundle) == better:
-        champion = verify(store, entry.bundle)
+    if entry is not None and entry.date <= date and training_bundle_of(store, entry.bundle) == previous_models:
+        champion = fetch_verified(store, entry.bundle)
         if champion.manifest.date < date:
-            history = history_for(champion, corpus.known_on(date), date)
-            publish_refresh(store, champion, history, after=entry, who=who, reason=f"After the review of {date}.")
+            history = build_champion_history(champion, data.as_of(date), date)
+            publish_refresh(store, champion, history, expected_current=entry, actor=actor, reason=f"After the review of {date}.")
 
 
-def _first_of_its_models(log: ChampionLog, entry: Entry) -> Entry:
+def _first_entry_with_models(log: ChampionLog, entry: LogEntry) -> LogEntry:
     """The entry that brought the champion's models: refreshes stand on it."""
-    trained = log.trainings()
-    models = trained.get(entry.bundle, entry.bundle)
-    while (before := log.before(entry)) is not None and trained.get(before.bundle, before.bundle) == models:
-        entry = before
+    training_bundles = log.training_by_refresh()
+    models = training_bundles.get(entry.bundle, entry.bundle)
+    while (previous_entry := log.rollback_target(entry)) is not None and training_bundles.get(previous_entry.bundle, previous_entry.bundle) == models:
+        entry = previous_entry
     return entry
 
 
-def _judge(corpus: Corpus, champion: Bundle, previous: Bundle, serving_since: dt.date, date: dt.date) -> Review:
-    mine, theirs = champion.manifest, previous.manifest
-    first = max(mine.window.fitted_through + ONE_DAY, theirs.window.fitted_through + ONE_DAY, serving_since)
-    last = date - ONE_DAY
+def _evaluate_candidate(data: TrainingData, champion: Bundle, previous: Bundle, serving_since: dt.date, date: dt.date) -> ChampionReview:
+    champion_manifest, previous_manifest = champion.manifest, previous.manifest
+    first_day = max(champion_manifest.window.fitted_through + ONE_DAY, previous_manifest.window.fitted_through + ONE_DAY, serving_since)
+    last_day = date - ONE_DAY
     try:
-        known = corpus.known_on(date)
+        known_data = data.as_of(date)
     except DataError:
-        return _kept(mine.id, theirs.id, f"No order was ready before {date}.")
-    if first > min(last, known.last_day):
-        return _kept(mine.id, theirs.id, "There is no order yet that neither has seen since it serves.")
-    now, then = (evaluate_bundle(known, one, first, last) for one in (champion, previous))
-    check = _not_worse(now, then)
+        return _keep_champion(champion_manifest.id, previous_manifest.id, f"No order was ready before {date}.")
+    if first_day > min(last_day, known_data.last_day):
+        return _keep_champion(champion_manifest.id, previous_manifest.id, "There is no order yet that neither has seen since it serves.")
+    champion_orders, previous_orders = (evaluate_bundle(known_data, bundle, first_day, last_day) for bundle in (champion, previous))
+    check = _check_not_worse(champion_orders, previous_orders)
     comparison = Comparison(
-        challenger=mine.id,
-        champion=theirs.id,
-        first_day=first,
-        last_day=last,
-        orders=len(now),
-        challenger_mae=MAE(now.actual, now.default),
-        champion_mae=MAE(then.actual, then.default),
-        lookup_mae=MAE(now.actual, now.baselines[LOOKUP]),
-        challenger_coverage=interval(now.actual, now.quantiles).coverage,
+        challenger=champion_manifest.id,
+        champion=previous_manifest.id,
+        first_day=first_day,
+        last_day=last_day,
+        orders=len(champion_orders),
+        challenger_mae=MAE(champion_orders.actual, champion_orders.default_predictions),
+        champion_mae=MAE(previous_orders.actual, previous_orders.default_predictions),
+        lookup_mae=MAE(champion_orders.actual, champion_orders.baseline_predictions[LOOKUP]),
+        challenger_coverage=compute_interval(champion_orders.actual, champion_orders.quantiles).coverage,
         checks=(check,),
     )
-    return Review(
+    return ChampionReview(
         outcome="kept" if check.passed else "rolled_back",
-        champion=mine.id,
-        previous=theirs.id,
+        champion=champion_manifest.id,
+        previous=previous_manifest.id,
         comparison=comparison,
-        reason=f"{check.rule}: {check.found}",
+        reason=f"{check.rule}: {check.result}",
     )
 
 
-def _not_worse(now: EvaluatedOrders, then: EvaluatedOrders) -> Check:
+def _check_not_worse(champion_orders: EvaluatedOrders, previous_orders: EvaluatedOrders) -> PromotionCheck:
     """Whether the champion is no worse than the models before: by little, or by what chance may make of it."""
-    rule = f"Not worse than the models before by {WORSE_BY:.0%} and {STANDARD_ERRORS:g} standard errors"
-    if len(now) < LEAST_ORDERS:
-        return Check(rule, f"{len(now):,} orders are too few, {LEAST_ORDERS} are needed.", passed=True)
-    before = np.abs(then.default - then.actual)
-    each = np.abs(now.default - now.actual) - before
-    difference, mae = float(each.mean()), float(before.mean())
-    error = float(each.std(ddof=1)) / math.sqrt(len(each))
-    worse = difference > WORSE_BY * mae and difference > STANDARD_ERRORS * error
-    told = f"MAE {mae + difference:.1f} s against {mae:.1f} s on the same {len(now):,} orders"
-    return Check(rule, f"{told} ({difference:+.1f} s, standard error {error:.1f} s).", passed=not worse)
+    rule = f"Not worse than the models before by {MIN_RELATIVE_REGRESSION:.0%} and {MIN_STANDARD_ERRORS:g} standard errors"
+    if len(champion_orders) < MIN_REVIEW_ORDERS:
+        return PromotionCheck(rule, f"{len(champion_orders):,} orders are too few, {MIN_REVIEW_ORDERS} are needed.", passed=True)
+    previous_errors = np.abs(previous_orders.default_predictions - previous_orders.actual)
+    differences = np.abs(champion_orders.default_predictions - champion_orders.actual) - previous_errors
+    difference, previous_mae = float(differences.mean()), float(previous_errors.mean())
+    standard_error = float(differences.std(ddof=1)) / math.sqrt(len(differences))
+    is_worse = difference > MIN_RELATIVE_REGRESSION * previous_mae and difference > MIN_STANDARD_ERRORS * standard_error
+    mae_text = f"MAE {previous_mae + difference:.1f} s against {previous_mae:.1f} s on the same {len(champion_orders):,} orders"
+    return PromotionCheck(rule, f"{mae_text} ({difference:+.1f} s, standard error {standard_error:.1f} s).", passed=not is_worse)
 
 
-def _kept(champion: str | None, previous: str | None, reason: str) -> Review:
-    return Review(outcome="kept", champion=champion, previous=previous, comparison=None, reason=reason)
+def _keep_champion(champion: str | None, previous: str | None, reason: str) -> ChampionReview:
+    return ChampionReview(outcome="kept", champion=champion, previous=previous, comparison=None, reason=reason)

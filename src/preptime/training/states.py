@@ -14,24 +14,24 @@ import polars as pl
 from numpy.typing import NDArray
 
 from preptime.domain.timestamps import MICROSECONDS
-from preptime.domain.verdict import Purpose, Reason
-from preptime.features.directory import Directory
+from preptime.domain.verdict import Purpose, ValidationReason
+from preptime.features.directory import RestaurantIndex
 from preptime.features.state import CompletedOrders, HistoryState
-from preptime.tables.audit import audit, to_order_columns
-from preptime.tables.columns import FILE
-from preptime.tables.duplicates import identity, is_among, later_duplicates, repeated
-from preptime.tables.table import Table
-from preptime.training.corpus import known_rows
-from preptime.training.progress import Progress, silent
+from preptime.tables.audit import audit_orders, to_order_columns
+from preptime.tables.columns import FILE_COLUMN
+from preptime.tables.duplicates import key_columns, isin_sorted, find_later_duplicates, repeated_values
+from preptime.tables.table import DataSource
+from preptime.training.corpus import rows_as_of
+from preptime.training.progress import ProgressCallback, no_progress
 
 BATCH_ROWS = 400_000
 """Orders in a batch. Half as many save 50 MB and take a second more for 10 million orders."""
-NEAR_BATCHES = 3
+RECENT_BATCHES = 3
 """Batches in which an order is looked for that came before; of 10 million orders in a month they are three days."""
-WORKERS = 2
+AUDIT_THREADS = 2
 """Audits at a time. Counting is one thread's work and keeps up with two of them."""
 
-_READ = (
+_HISTORY_COLUMNS = (
     "acknowledged_local",
     "ready_local",
     "restaurant_id",
@@ -44,7 +44,7 @@ _READ = (
 )
 
 
-def history_state(table: Table, directory: Directory, before: dt.date, progress: Progress = silent) -> HistoryState:
+def stream_history_state(source: DataSource, restaurants: RestaurantIndex, as_of: dt.date, progress: ProgressCallback = no_progress) -> HistoryState:
     """The state of all orders of a table that may be used for history and were ready before the morning of `before`.
 
     The same, to the bit, as `audit` of the whole table gives of what was known then. Memory holds the state, a few
@@ -54,107 +54,107 @@ def history_state(table: Table, directory: Directory, before: dt.date, progress:
 
     Raises `DataError` as `audit` and the table do.
     """
-    state, suspects = _count(table, directory, before, np.empty(0, np.uint64), progress)
-    if len(suspects):
+    state, suspect_keys = _count_batches(source, restaurants, as_of, np.empty(0, np.uint64), progress)
+    if len(suspect_keys):
         del state  # two of them would be the largest thing in memory
-        state, _ = _count(table, directory, before, suspects, progress)
+        state, _ = _count_batches(source, restaurants, as_of, suspect_keys, progress)
     return state
 
 
 @dataclass(frozen=True, slots=True)
-class _Names:
+class _BatchKeys:
     """What tells the orders of a batch from others."""
 
-    identity: pl.DataFrame
-    named: NDArray[np.intp]
+    identities: pl.DataFrame
+    rows: NDArray[np.intp]
     """Rows that have an identity, duplicates within the batch left out."""
     keys: NDArray[np.uint64]
     """Of the named rows."""
 
-    def having(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.intp], pl.DataFrame]:
+    def find_rows(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.intp], pl.DataFrame]:
         """The rows that have one of these ascending keys, and their identity."""
-        rows = self.named[is_among(self.keys, keys)]
-        return rows, self.identity[rows]
+        matching_rows = self.rows[isin_sorted(self.keys, keys)]
+        return matching_rows, self.identities[matching_rows]
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
+class _CompletedBatch:
     """What one batch gives to count."""
 
     file: str
     completed: CompletedOrders
     rows: NDArray[np.intp]
     """Where each of them stood in the batch."""
-    names: _Names
+    batch_keys: _BatchKeys
 
 
-def _count(
-    table: Table, directory: Directory, before: dt.date, suspects: NDArray[np.uint64], progress: Progress
+def _count_batches(
+    source: DataSource, restaurants: RestaurantIndex, as_of: dt.date, suspect_keys: NDArray[np.uint64], progress: ProgressCallback
 ) -> tuple[HistoryState, NDArray[np.uint64]]:
     """The state without what `suspects` prove to be duplicates, and the keys that came in batches farther apart."""
-    state = HistoryState.empty(len(directory))
-    read = partial(_read, directory=directory, before=before)
-    parts = [part.name for part in table.partitions()]
-    share = {name: (count + 1) / len(parts) for count, name in enumerate(parts)}
-    stage = "History, again without duplicates" if len(suspects) else "History"
+    state = HistoryState.empty(len(restaurants))
+    read = partial(_read_batch, directory=restaurants, before=as_of)
+    partition_names = [part.name for part in source.partitions()]
+    progress_by_partition = {name: (count + 1) / len(partition_names) for count, name in enumerate(partition_names)}
+    stage = "History, again without duplicates" if len(suspect_keys) else "History"
     keys = []
-    near: deque[_Names] = deque(maxlen=NEAR_BATCHES)
-    earlier: list[pl.DataFrame] = []
-    for batch in _in_order(read, table.batches(BATCH_ROWS)):
-        names = batch.names
-        again = _again(near, names)
-        if len(suspects):
-            rows, own = names.having(suspects)
-            again = np.union1d(again, _later(earlier, rows, own))
-            earlier.append(own)
-        kept = ~np.isin(batch.rows, again)
-        state.count(directory, batch.completed if kept.all() else batch.completed.take(kept))
-        keys.append(names.keys[~np.isin(names.named, again)])
-        near.append(names)
-        progress(stage, share.get(batch.file, 0.0))
-    return state, repeated(np.concatenate(keys))
+    recent: deque[_BatchKeys] = deque(maxlen=RECENT_BATCHES)
+    earlier_identities: list[pl.DataFrame] = []
+    for batch in _map_in_order(read, source.batches(BATCH_ROWS)):
+        batch_keys = batch.batch_keys
+        duplicates = _find_duplicates(recent, batch_keys)
+        if len(suspect_keys):
+            rows, identities = batch_keys.find_rows(suspect_keys)
+            duplicates = np.union1d(duplicates, _find_later_duplicates(earlier_identities, rows, identities))
+            earlier_identities.append(identities)
+        is_kept = ~np.isin(batch.rows, duplicates)
+        state.add_orders(restaurants, batch.completed if is_kept.all() else batch.completed.take(is_kept))
+        keys.append(batch_keys.keys[~np.isin(batch_keys.rows, duplicates)])
+        recent.append(batch_keys)
+        progress(stage, progress_by_partition.get(batch.file, 0.0))
+    return state, repeated_values(np.concatenate(keys))
 
 
-def _again(near: Iterable[_Names], names: _Names) -> NDArray[np.intp]:
+def _find_duplicates(recent: Iterable[_BatchKeys], batch_keys: _BatchKeys) -> NDArray[np.intp]:
     """The rows that came in one of the batches before."""
-    keys = repeated(np.concatenate([*(one.keys for one in near), names.keys]))
-    if not len(keys):
+    duplicate_keys = repeated_values(np.concatenate([*(recent_batch.keys for recent_batch in recent), batch_keys.keys]))
+    if not len(duplicate_keys):
         return np.empty(0, np.intp)
-    return _later([one.having(keys)[1] for one in near], *names.having(keys))
+    return _find_later_duplicates([recent_batch.find_rows(duplicate_keys)[1] for recent_batch in recent], *batch_keys.find_rows(duplicate_keys))
 
 
-def _later(earlier: list[pl.DataFrame], rows: NDArray[np.intp], own: pl.DataFrame) -> NDArray[np.intp]:
+def _find_later_duplicates(earlier: list[pl.DataFrame], rows: NDArray[np.intp], identities: pl.DataFrame) -> NDArray[np.intp]:
     """Which of `rows`, whose identity is `own`, came earlier too."""
-    together = pl.concat([*earlier, own], how="vertical_relaxed")
-    return rows[later_duplicates(together)[len(together) - len(own) :]]
+    combined = pl.concat([*earlier, identities], how="vertical_relaxed")
+    return rows[find_later_duplicates(combined)[len(combined) - len(identities) :]]
 
 
-def _read(batch: pl.DataFrame, *, directory: Directory, before: dt.date) -> _Batch:
+def _read_batch(batch: pl.DataFrame, *, directory: RestaurantIndex, before: dt.date) -> _CompletedBatch:
     # Opening hours are a flag that keeps nothing out of a history, so none are inferred.
-    judged = audit(batch, directory, need_label=True, opening=np.full(len(directory), np.nan))
-    audited = known_rows(judged, directory, before)
-    kept = audited.kept(Purpose.HISTORY)
-    known = audited.frame.select(_READ).filter(pl.Series(kept))
+    audited_batch = audit_orders(batch, directory, need_label=True, opening_times=np.full(len(directory), np.nan))
+    audited = rows_as_of(audited_batch, directory, before)
+    is_history = audited.usable_for(Purpose.HISTORY)
+    known = audited.frame.select(_HISTORY_COLUMNS).filter(pl.Series(is_history))
     ready = known["ready_local"].to_physical().to_numpy() // MICROSECONDS
-    label = known["prep_time_seconds"].cast(pl.Int64).to_numpy()
-    who = identity(audited.source, audited.frame)
-    first = (audited.reasons & np.uint32(Reason.DUPLICATE.bit)) == 0
-    named = np.flatnonzero(first & who.select(pl.all_horizontal(pl.all().is_not_null())).to_series().to_numpy())
-    return _Batch(
-        file=str(batch[FILE][0]) if FILE in batch.columns else "",
-        completed=CompletedOrders(to_order_columns(known), ready, label),
-        rows=np.flatnonzero(kept),
-        names=_Names(who, named, who.hash_rows().to_numpy()[named]),
+    prep_time_seconds = known["prep_time_seconds"].cast(pl.Int64).to_numpy()
+    identities = key_columns(audited.raw, audited.frame)
+    is_first = (audited.reasons & np.uint32(ValidationReason.DUPLICATE.bit)) == 0
+    identified_rows = np.flatnonzero(is_first & identities.select(pl.all_horizontal(pl.all().is_not_null())).to_series().to_numpy())
+    return _CompletedBatch(
+        file=str(batch[FILE_COLUMN][0]) if FILE_COLUMN in batch.columns else "",
+        completed=CompletedOrders(to_order_columns(known), ready, prep_time_seconds),
+        rows=np.flatnonzero(is_history),
+        batch_keys=_BatchKeys(identities, identified_rows, identities.hash_rows().to_numpy()[identified_rows]),
     )
 
 
-def _in_order(read: Callable[[pl.DataFrame], _Batch], batches: Iterator[pl.DataFrame]) -> Iterator[_Batch]:
+def _map_in_order(read: Callable[[pl.DataFrame], _CompletedBatch], batches: Iterator[pl.DataFrame]) -> Iterator[_CompletedBatch]:
     """What `read` makes of each batch, in their order, a few at a time."""
-    with ThreadPoolExecutor(WORKERS) as pool:
-        waiting: deque[Future[_Batch]] = deque()
+    with ThreadPoolExecutor(AUDIT_THREADS) as pool:
+        pending: deque[Future[_CompletedBatch]] = deque()
         for batch in batches:
-            waiting.append(pool.submit(read, batch))
-            if len(waiting) == WORKERS:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            pending.append(pool.submit(read, batch))
+            if len(pending) == AUDIT_THREADS:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()

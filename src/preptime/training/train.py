@@ -10,32 +10,32 @@ from importlib.metadata import PackageNotFoundError, version
 import msgspec
 
 from preptime.bundle.champions import ChampionLog
-from preptime.bundle.golden import choose_golden
-from preptime.bundle.manifest import EVALUATION, REPORT, Draft, Manifest, Window, document
+from preptime.bundle.golden import choose_golden_orders
+from preptime.bundle.manifest import EVALUATION_FILE, REPORT_FILE, ManifestDraft, Manifest, TrainingWindow, to_json_object
 from preptime.bundle.store import Store
 from preptime.bundle.writing import write_bundle
 from preptime.domain.prediction import DEFAULT_MODEL
 from preptime.errors import DataError
 from preptime.evaluation.documents import BacktestDocument
-from preptime.evaluation.evaluated import EvaluatedOrders, backtest_document
-from preptime.evaluation.pictured import LabelCount, Pictured, answered, encode, shares
-from preptime.evaluation.report import AuditRow, ReportData, render_report
-from preptime.features.directory import Directory
+from preptime.evaluation.evaluated import EvaluatedOrders, build_backtest_document
+from preptime.evaluation.pictured import LabelCount, ReportData, summarize_predictions, encode, importance_shares
+from preptime.evaluation.report import LabelAuditRow, ReportContext, render_report
+from preptime.features.directory import RestaurantIndex
 from preptime.features.history import build_history
 from preptime.features.spec import FEATURE_NAMES
 from preptime.features.state import HistoryState
-from preptime.tables.audit import Audited
-from preptime.tables.gate import GateResult, GateThresholds, gate, refusal
-from preptime.tables.report import summary
-from preptime.tables.revisions import Revisions
-from preptime.training.backtest import between, evaluate
-from preptime.training.corpus import Corpus, known_rows
-from preptime.training.decide import ONE_DAY, Outcome, decide
+from preptime.tables.audit import AuditedOrders
+from preptime.tables.gate import GateResult, GateThresholds, evaluate_gate, gate_error
+from preptime.tables.report import summarize_audit
+from preptime.tables.revisions import DataRevisions
+from preptime.training.backtest import select_days, evaluate_graph
+from preptime.training.corpus import TrainingData, rows_as_of
+from preptime.training.decide import ONE_DAY, PromotionOutcome, decide_promotion
 from preptime.training.fit import FitPlan, FittedWindow, fit_window
-from preptime.training.mornings import matrix
-from preptime.training.progress import Progress, silent
+from preptime.training.mornings import build_feature_matrix
+from preptime.training.progress import ProgressCallback, no_progress
 from preptime.training.promote import Comparison
-from preptime.training.publish import Who
+from preptime.training.publish import AuditActor
 
 HOLDOUT_DAYS = 7
 """A whole week: weekdays and weekends differ."""
@@ -43,7 +43,7 @@ SHORT_HOLDOUT_DAYS = 3
 """With fewer than `LONG_WINDOW_DAYS` of data a week held out would cost more than it tells."""
 LONG_WINDOW_DAYS = 28
 
-LIBRARIES = (
+RECORDED_LIBRARIES = (
     "catboost",
     "numpy",
     "onnx",
@@ -67,7 +67,7 @@ class TrainDocument(msgspec.Struct, frozen=True):
 
     date: dt.date
     bundle: str
-    outcome: Outcome
+    outcome: PromotionOutcome
     reason: str
     champion: str | None
     """The champion of the morning of `date` afterwards, whoever serves by now."""
@@ -93,37 +93,37 @@ class Challenger:
 
 
 def train(
-    audited: Audited,
-    directory: Directory,
+    audited: AuditedOrders,
+    restaurants: RestaurantIndex,
     date: dt.date,
     store: Store,
-    who: Who,
+    actor: AuditActor,
     *,
     plan: FitPlan,
     thresholds: GateThresholds | None = None,
-    may_promote: bool = True,
-    report: bool = True,
-    revisions: Revisions | None = None,
-    progress: Progress = silent,
+    allow_promotion: bool = True,
+    with_report: bool = True,
+    revisions: DataRevisions | None = None,
+    progress: ProgressCallback = no_progress,
 ) -> TrainDocument:
     """Train on what was known on the morning of `date`, and let the comparison decide what serves.
 
     Without `report` the bundle carries no pictures, and a small training is done in half the time. `revisions` are
     those of the orders, for the manifest.
 
-    Raises `DataError` when the data gate refuses or too few days are known (nothing is written then), `FaultError` when
-    the export differs from the estimators, `RefusedBundleError` when the champion fails verification and `StoreError`
+    Raises `DataError` when the data gate refuses or too few days are known (nothing is written then), `OperationError` when
+    the export differs from the estimators, `BundleVerificationError` when the champion fails verification and `StoreError`
     when someone else promoted meanwhile (the challenger is kept then).
     """
-    passed = gate(audited, date, thresholds or GateThresholds())
-    if not passed.passed:
-        raise refusal(passed)
-    known = known_rows(audited, directory, date)
-    corpus = Corpus.of(known, directory).known_on(date)
-    challenger = make_challenger(
-        known, corpus, date, store, plan=plan, report=report, revisions=revisions, progress=progress
+    gate_result = evaluate_gate(audited, date, thresholds or GateThresholds())
+    if not gate_result.passed:
+        raise gate_error(gate_result)
+    audited_as_of = rows_as_of(audited, restaurants, date)
+    data = TrainingData.from_orders(audited_as_of, restaurants).as_of(date)
+    challenger = train_challenger(
+        audited_as_of, data, date, store, plan=plan, with_report=with_report, revisions=revisions, progress=progress
     )
-    decision = decide(challenger.manifest, challenger.evaluated, corpus, store, who, may_promote=may_promote)
+    decision = decide_promotion(challenger.manifest, challenger.evaluated, data, store, actor, allow_promotion=allow_promotion)
     champion = ChampionLog(store).as_of(date)
     return TrainDocument(
         date=date,
@@ -133,130 +133,130 @@ def train(
         champion=champion.bundle if champion else None,
         comparison=decision.comparison,
         evaluation=challenger.evaluation,
-        gate=passed,
+        gate=gate_result,
         orders=challenger.fitted.orders,
-        parity_seconds=challenger.fitted.parity,
+        parity_seconds=challenger.fitted.parity_seconds,
     )
 
 
-def make_challenger(
-    audited: Audited,
-    corpus: Corpus,
+def train_challenger(
+    audited: AuditedOrders,
+    data: TrainingData,
     date: dt.date,
     store: Store,
     *,
     plan: FitPlan,
-    report: bool = True,
-    revisions: Revisions | None = None,
-    progress: Progress = silent,
+    with_report: bool = True,
+    revisions: DataRevisions | None = None,
+    progress: ProgressCallback = no_progress,
 ) -> Challenger:
     """Fit, evaluate on the days held out, and write the bundle; its history reaches `date`.
 
     `corpus` is what was known on that morning, `audited` the rows it is of. Raises as `train` does.
     """
     last_day = date - ONE_DAY
-    through = _last_day_fitted(corpus, date)
-    days = matrix(corpus, corpus.first_day, last_day, progress)
-    held_out = between(days, through + ONE_DAY, last_day)
-    if not corpus.evaluation[held_out.rows].any():
+    last_fitted_day = _last_fitted_day(data, date)
+    features = build_feature_matrix(data, data.first_day, last_day, progress)
+    held_out = select_days(features, last_fitted_day + ONE_DAY, last_day)
+    if not data.is_evaluation[held_out.rows].any():
         raise DataError(
-            f"No order from {through + ONE_DAY} to {last_day} has a label to evaluate on.",
+            f"No order from {last_fitted_day + ONE_DAY} to {last_day} has a label to evaluate on.",
             "Take an earlier date, or the orders of those days.",
         )
-    fitted = fit_window(days, through, plan, progress)
-    evaluated = evaluate(held_out, fitted.opened(days.X.shape[1]), fitted.fence_seconds)
+    fitted = fit_window(features, last_fitted_day, plan, progress)
+    evaluated = evaluate_graph(held_out, fitted.load_graph(features.X.shape[1]), fitted.label_limit_seconds)
     history = build_history(
-        HistoryState.of(corpus.directory, corpus.completed.take(corpus.history)), corpus.directory, date
+        HistoryState.from_orders(data.restaurants, data.completed.take(data.is_history)), data.restaurants, date
     )
-    window = Window(
-        first_day=corpus.first_day, last_day=through, fitted_through=through, gate_days=(last_day - through).days
+    window = TrainingWindow(
+        first_day=data.first_day, last_day=last_fitted_day, fitted_through=last_fitted_day, gate_days=(last_day - last_fitted_day).days
     )
-    evaluation = backtest_document(evaluated, (through + ONE_DAY).isoformat(), last_day.isoformat())
-    draft = Draft(
+    evaluation = build_backtest_document(evaluated, (last_fitted_day + ONE_DAY).isoformat(), last_day.isoformat())
+    draft = ManifestDraft(
         kind="training",
         date=date,
         window=window,
         models=fitted.names,
-        calibration=document(fitted.calibration),
-        data_fingerprint=corpus.fingerprint(),
+        calibration=to_json_object(fitted.calibration),
+        data_fingerprint=data.fingerprint(),
         dvc_revision=revisions.dvc if revisions else None,
         git_revision=revisions.git if revisions else None,
-        metrics=document(evaluation),
-        libraries=_versions(),
+        metrics=to_json_object(evaluation),
+        libraries=_library_versions(),
     )
-    extra = {EVALUATION: encode(_pictured(audited, fitted, evaluated))}
-    if report:
-        extra[REPORT] = _report(audited, draft, fitted, evaluated).encode()
+    extra = {EVALUATION_FILE: encode(_build_report_data(audited, fitted, evaluated))}
+    if with_report:
+        extra[REPORT_FILE] = _render_training_report(audited, draft, fitted, evaluated).encode()
     progress("Report", 1.0)
     manifest = write_bundle(
         store,
         draft,
         model=fitted.graph,
         history=history,
-        golden=choose_golden(held_out.orders),
-        extra=extra,
+        golden_orders=choose_golden_orders(held_out.orders),
+        extra_files=extra,
     )
     return Challenger(manifest, fitted, evaluated, evaluation)
 
 
-def holdout_days(corpus: Corpus, date: dt.date) -> int:
+def holdout_days(data: TrainingData, date: dt.date) -> int:
     """How many of the latest days are left out of fitting, so that a comparison has orders nobody has seen."""
-    return HOLDOUT_DAYS if (date - corpus.first_day).days >= LONG_WINDOW_DAYS else SHORT_HOLDOUT_DAYS
+    return HOLDOUT_DAYS if (date - data.first_day).days >= LONG_WINDOW_DAYS else SHORT_HOLDOUT_DAYS
 
 
-def _last_day_fitted(corpus: Corpus, date: dt.date) -> dt.date:
+def _last_fitted_day(data: TrainingData, date: dt.date) -> dt.date:
     """The day before those that are held out. Raises `DataError` when no day is before it."""
-    through = date - dt.timedelta(days=1 + holdout_days(corpus, date))
-    if corpus.first_day >= through:
+    last_fitted_day = date - dt.timedelta(days=1 + holdout_days(data, date))
+    if data.first_day >= last_fitted_day:
         raise DataError(
-            f"Orders are known from {corpus.first_day} on, and the {holdout_days(corpus, date)} days before {date} "
+            f"Orders are known from {data.first_day} on, and the {holdout_days(data, date)} days before {date} "
             "are held out for the comparison, which leaves none to learn from.",
             "Take a later date, or more orders.",
         )
-    return through
+    return last_fitted_day
 
 
-def _report(audited: Audited, draft: Draft, fitted: FittedWindow, evaluated: EvaluatedOrders) -> str:
-    first, last = draft.window.fitted_through + ONE_DAY, draft.date - ONE_DAY
+def _render_training_report(audited: AuditedOrders, draft: ManifestDraft, fitted: FittedWindow, evaluated: EvaluatedOrders) -> str:
+    first_day, last_day = draft.window.fitted_through + ONE_DAY, draft.date - ONE_DAY
     importance = fitted.importance[DEFAULT_MODEL]
-    found = summary(audited, 0).reasons
+    reasons = summarize_audit(audited, 0).reasons
     return render_report(
-        ReportData(
+        ReportContext(
             bundle_id=f"trained for {draft.date}",
             date=draft.date.isoformat(),
             training_window=(draft.window.first_day.isoformat(), draft.window.last_day.isoformat()),
             orders_used=fitted.orders,
             data_fingerprint=draft.data_fingerprint,
-            evaluated_days=(first.isoformat(), last.isoformat()),
+            evaluated_days=(first_day.isoformat(), last_day.isoformat()),
             orders=evaluated,
             importances=dict(zip(FEATURE_NAMES, importance.tolist(), strict=True)),
-            audit=tuple(AuditRow(one.reason, one.rows, one.meaning, ", ".join(one.keeps_out_of)) for one in found),
+            label_audit=tuple(LabelAuditRow(reason_row.reason, reason_row.rows, reason_row.meaning, ", ".join(reason_row.excluded_from)) for reason_row in reasons),
             rows_read=len(audited),
         )
     )
 
 
-def _pictured(audited: Audited, fitted: FittedWindow, evaluated: EvaluatedOrders) -> Pictured:
-    return Pictured(
-        answers=answered(evaluated),
+def _build_report_data(audited: AuditedOrders, fitted: FittedWindow, evaluated: EvaluatedOrders) -> ReportData:
+    return ReportData(
+        predictions=summarize_predictions(evaluated),
         importance={
-            name: shares(dict(zip(FEATURE_NAMES, values.tolist(), strict=True)))
+            name: importance_shares(dict(zip(FEATURE_NAMES, values.tolist(), strict=True)))
             for name, values in fitted.importance.items()
         },
         orders_fitted=fitted.orders,
         rows_read=len(audited),
-        labels=tuple(LabelCount(one.reason, one.rows) for one in summary(audited, 0).reasons),
+        label_counts=tuple(LabelCount(reason_row.reason, reason_row.rows) for reason_row in summarize_audit(audited, 0).reasons),
     )
 
 
-def _versions() -> dict[str, str]:
+def _library_versions() -> dict[str, str]:
     """The versions of the libraries that decide what a bundle holds, of those that are installed."""
 
-    def found() -> Iterator[tuple[str, str]]:
-        for name in LIBRARIES:
+    def installed() -> Iterator[tuple[str, str]]:
+        for name in RECORDED_LIBRARIES:
             try:
                 yield name, version(name)
             except PackageNotFoundError:
                 continue
 
-    return dict(found())
+    return dict(installed())

@@ -1,5 +1,5 @@
 """What Streamlit runs, from the top, whenever somebody looks or touches. `preptime ui` starts it (`server.py`)."""
 
-from preptime.ui.shell import show
+from preptime.ui.shell import run_app
 
-show()
+run_app()

@@ -19,28 +19,28 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from preptime.errors import DataError
 from preptime.scoring.document import ScoreDocument
 from preptime.scoring.preview import Preview
-from preptime.scoring.summary import Summary
-from preptime.ui.downloads import Download, downloads
+from preptime.scoring.summary import ScoreSummary
+from preptime.ui.downloads import Download, get_download_registry
 
-MOST_UPLOAD_MB = 200
+MAX_UPLOAD_MB = 200
 """Largest file that the page takes."""
-FOLDER = "preptime-page-"
+FOLDER_PREFIX = "preptime-ui-"
 """What the folders of desks are called, then the id of the process and a random name."""
-_FOLDER = re.compile(re.escape(FOLDER) + r"(\d+)-.+")
-_BLOCK_BYTES = 1 << 20
+_FOLDER_PATTERN = re.compile(re.escape(FOLDER_PREFIX) + r"(\d+)-.+")
+_COPY_BUFFER_BYTES = 1 << 20
 
 
 @dataclass
-class Result:
+class ScoredFile:
     """A scored file: all that is shown of it."""
 
     path: Path
     document: ScoreDocument
-    summary: Summary
+    summary: ScoreSummary
     models: tuple[str, ...]
     downloads: dict[str, Download]
     """By the kind of file: csv, parquet."""
-    no_csv: str = ""
+    csv_error: str = ""
     """Why there is none, where there is none."""
 
 
@@ -51,13 +51,13 @@ class Upload:
     name: str
     """What they call it: shown as text, never used as a path."""
     path: Path
-    size: int
+    size_bytes: int
     preview: Preview | None = None
-    results: dict[str, Result] = field(default_factory=dict)
+    results_by_mode: dict[str, ScoredFile] = field(default_factory=dict)
     """By who was asked."""
 
     @contextmanager
-    def named(self) -> Iterator[None]:
+    def with_original_name(self) -> Iterator[None]:
         """Errors inside speak of the file by its visitor's name for it, not of where it lies here."""
         try:
             yield
@@ -65,29 +65,29 @@ class Upload:
             raise DataError(error.facts.replace(str(self.path), self.name), error.hint) from error
 
 
-class Desk:
+class UploadSession:
     """One visitor's. Nobody else has its paths, and its folder is closed to other users of the machine."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))
         self.upload: Upload | None = None
 
-    def take(self, name: str, content: BinaryIO) -> Upload:
+    def save(self, name: str, content: BinaryIO) -> Upload:
         """Put a file on the desk in place of the one before."""
         self.clear()
         suffix = ".parquet" if name.lower().endswith(".parquet") else ".csv"
         path = self.folder / f"orders{suffix}"
         content.seek(0)
         with path.open("wb") as file:
-            shutil.copyfileobj(content, file, _BLOCK_BYTES)
+            shutil.copyfileobj(content, file, _COPY_BUFFER_BYTES)
         self.upload = Upload(name, path, path.stat().st_size)
         return self.upload
 
     def clear(self) -> None:
         """Nothing on it, nothing to download."""
-        for result in self.upload.results.values() if self.upload else ():
+        for result in self.upload.results_by_mode.values() if self.upload else ():
             for download in result.downloads.values():
-                downloads().withdraw(download)
+                get_download_registry().remove(download)
         self.upload = None
         for path in self.folder.iterdir():
             path.unlink()
@@ -99,13 +99,13 @@ class Desk:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-@st.cache_resource(scope="session", on_release=Desk.close, show_spinner=False)
-def desk() -> Desk:
+@st.cache_resource(scope="session", on_release=UploadSession.close, show_spinner=False)
+def get_upload_session() -> UploadSession:
     """The desk of this visitor. It is closed when their browser has gone."""
-    return Desk()
+    return UploadSession()
 
 
-def forget_upload(file: UploadedFile) -> None:
+def release_upload_memory(file: UploadedFile) -> None:
     """Let go of the bytes of what this visitor uploaded: it lies on the desk, and need not be in memory too."""
     context = get_script_run_ctx()
     if context is not None:
@@ -113,25 +113,25 @@ def forget_upload(file: UploadedFile) -> None:
     file.close()
 
 
-def sweep_desks() -> None:
+def remove_orphaned_folders() -> None:
     """Remove the desks of pages that ended without doing so: those whose process is no more."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
-        found = _FOLDER.fullmatch(folder.name)
-        if found and not _lives(int(found[1])):
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
+        match = _FOLDER_PATTERN.fullmatch(folder.name)
+        if match and not _is_running(int(match[1])):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def close_desks() -> None:
+def remove_own_folders() -> None:
     """Remove the desks of this process: it is about to end."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}{os.getpid()}-*"):
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}{os.getpid()}-*"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _lives(process: int) -> bool:
-    if process == os.getpid():
+def _is_running(pid: int) -> bool:
+    if pid == os.getpid():
         return False  # a folder from before this one was started under the same number, as in a container
     try:
-        os.kill(process, 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:

@@ -15,11 +15,11 @@ from starlette.responses import FileResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from preptime.errors import PreptimeError
-from preptime.scoring.download import csv_chunks
+from preptime.scoring.download import iter_csv_chunks
 
-_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9 ._-]+")
-_KINDS = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
-_PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_UNSAFE_NAME_CHARACTERS = re.compile(r"[^A-Za-z0-9 ._-]+")
+_CONTENT_TYPES = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
+_NO_STORE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 @dataclass(frozen=True)
@@ -37,53 +37,53 @@ class Download:
         return f"/downloads/{self.token}"
 
 
-class Downloads:
+class DownloadRegistry:
     """What can be fetched at the moment, by a token that only its visitor's page was told."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_token: dict[str, Download] = {}
 
-    def offer(self, path: Path, kind: str, of: str) -> Download:
+    def add(self, path: Path, kind: str, source_name: str) -> Download:
         """Offer a scored file as csv or parquet; it is called after the file `of` that it was made from."""
-        stem = _NOT_IN_A_NAME.sub("_", Path(of).stem).strip(" .") or "orders"
-        made = Download(secrets.token_urlsafe(32), kind, path, f"{stem[:80]}-predictions.{kind}")
+        stem = _UNSAFE_NAME_CHARACTERS.sub("_", Path(source_name).stem).strip(" .") or "orders"
+        download = Download(secrets.token_urlsafe(32), kind, path, f"{stem[:80]}-predictions.{kind}")
         with self._lock:
-            self._by_token[made.token] = made
-        return made
+            self._by_token[download.token] = download
+        return download
 
-    def withdraw(self, download: Download) -> None:
+    def remove(self, download: Download) -> None:
         """Offer it no longer."""
         with self._lock:
             self._by_token.pop(download.token, None)
 
-    def find(self, token: str) -> Download | None:
+    def get(self, token: str) -> Download | None:
         """What this token stands for."""
         with self._lock:
             return self._by_token.get(token)
 
 
 @st.cache_resource(show_spinner=False)
-def downloads() -> Downloads:
+def get_download_registry() -> DownloadRegistry:
     """Those of this process."""
-    return Downloads()
+    return DownloadRegistry()
 
 
-def route() -> Route:
+def download_route() -> Route:
     """Where they are fetched."""
-    return Route("/downloads/{token}", _fetch, methods=["GET"])
+    return Route("/downloads/{token}", _serve_download, methods=["GET"])
 
 
-def _fetch(request: Request) -> Response:
+def _serve_download(request: Request) -> Response:
     """Plain, so that it runs in a thread: what it reads comes from the disk."""
-    found = downloads().find(request.path_params["token"])
-    if found is None or not found.path.is_file():
-        return PlainTextResponse("This download is over. Open the page and predict again.", 404, headers=_PRIVATE)
-    headers = _PRIVATE | {"Content-Disposition": f'attachment; filename="{found.file_name}"'}
-    if found.kind == "parquet":
-        return FileResponse(found.path, headers=headers, media_type=_KINDS["parquet"])
+    download = get_download_registry().get(request.path_params["token"])
+    if download is None or not download.path.is_file():
+        return PlainTextResponse("This download is over. Open the page and predict again.", 404, headers=_NO_STORE_HEADERS)
+    headers = _NO_STORE_HEADERS | {"Content-Disposition": f'attachment; filename="{download.file_name}"'}
+    if download.kind == "parquet":
+        return FileResponse(download.path, headers=headers, media_type=_CONTENT_TYPES["parquet"])
     try:
-        chunks: Iterator[bytes] = csv_chunks(found.path)
+        chunks: Iterator[bytes] = iter_csv_chunks(download.path)
     except PreptimeError as error:
-        return PlainTextResponse(str(error), 409, headers=_PRIVATE)
-    return StreamingResponse(chunks, headers=headers, media_type=_KINDS["csv"])
+        return PlainTextResponse(str(error), 409, headers=_NO_STORE_HEADERS)
+    return StreamingResponse(chunks, headers=headers, media_type=_CONTENT_TYPES["csv"])

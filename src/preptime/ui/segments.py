@@ -8,16 +8,16 @@ import msgspec
 import streamlit as st
 
 from preptime.evaluation import aggregates, charts
-from preptime.evaluation.documents import Segment, SegmentName
-from preptime.evaluation.sentences import segment_coverage_sentence, segment_errors_sentence
-from preptime.ui.show import Column, picture, table
+from preptime.evaluation.documents import Segment, SegmentDimension
+from preptime.evaluation.sentences import segment_coverage_caption, segment_errors_caption
+from preptime.ui.show import Column, chart_card, data_table
 
-CUTS: dict[SegmentName, str] = {
+DIMENSION_TITLES: dict[SegmentDimension, str] = {
     "city": "city",
     "type_of_food": "type of food",
     "hour": "local hour",
     "items": "number of items",
-    "basis": "basis of the answer",
+    "fallback_level": "basis of the answer",
 }
 """What orders can be cut by, as people call it."""
 
@@ -32,32 +32,32 @@ _COLUMNS = (
 )
 
 
-def choose_cut(cuts: Sequence[SegmentName], *, key: str) -> SegmentName:
+def choose_dimension(dimensions: Sequence[SegmentDimension], *, key: str) -> SegmentDimension:
     """One of these cuts that somebody picks, at first the first."""
-    cut: SegmentName = st.segmented_control(
-        "Cut the orders by", cuts, format_func=CUTS.__getitem__, default=cuts[0], required=True, key=key
+    dimension: SegmentDimension = st.segmented_control(
+        "Group by", dimensions, format_func=DIMENSION_TITLES.__getitem__, default=dimensions[0], required=True, key=key
     )
-    return cut
+    return dimension
 
 
-def pictures_by(segments: Sequence[Segment], cut: SegmentName) -> None:
+def segment_charts(segments: Sequence[Segment], dimension: SegmentDimension) -> None:
     """Error and coverage of the segments of a cut; at least one."""
-    rows = aggregates.segment_rows(segments, (cut,))
+    rows = aggregates.segment_rows(segments, (dimension,))
     left, right = st.columns(2)
     with left:
-        picture(
-            f"Mean error by {CUTS[cut]}",
-            segment_errors_sentence(rows),
-            lambda width, palette: charts.cut_errors(rows, width, palette),
+        chart_card(
+            f"Mean error by {DIMENSION_TITLES[dimension]}",
+            segment_errors_caption(rows),
+            lambda width, palette: charts.dimension_errors(rows, width, palette),
         )
     with right:
-        picture(
-            f"Coverage of p10–p90 by {CUTS[cut]}",
-            segment_coverage_sentence(rows),
-            lambda width, palette: charts.cut_coverage(rows, width, palette),
+        chart_card(
+            f"Coverage of p10–p90 by {DIMENSION_TITLES[dimension]}",
+            segment_coverage_caption(rows),
+            lambda width, palette: charts.dimension_coverage(rows, width, palette),
         )
 
 
-def table_by(segments: Sequence[Segment], cut: SegmentName, *, key: str) -> None:
+def segment_table(segments: Sequence[Segment], dimension: SegmentDimension, *, key: str) -> None:
     """Every segment of a cut."""
-    table([msgspec.structs.asdict(one) for one in segments if one.segment == cut], _COLUMNS, key=key)
+    data_table([msgspec.structs.asdict(segment) for segment in segments if segment.segment == dimension], _COLUMNS, key=key)

@@ -17,65 +17,65 @@ from streamlit.starlette import App
 
 from preptime.errors import PreptimeError
 from preptime.settings import Settings
-from preptime.settings.address import free_address
+from preptime.settings.address import resolve_free_address
 from preptime.ui import theme
-from preptime.ui.desk import MOST_UPLOAD_MB, close_desks, sweep_desks
-from preptime.ui.door import visitors
-from preptime.ui.downloads import route
+from preptime.ui.desk import MAX_UPLOAD_MB, remove_own_folders, remove_orphaned_folders
+from preptime.ui.door import allowed_keys
+from preptime.ui.downloads import download_route
 
 _LOG = logging.getLogger(__name__)
-_FIRST = "preptime.ui.sheets.predict"
+_DEFAULT_PAGE_MODULE = "preptime.ui.sheets.predict"
 """The page where people arrive."""
 
 
-def serve(settings: Settings, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
+def serve(settings: Settings, environ: Mapping[str, str], print_line: Callable[[str], None]) -> None:
     """Serve the page until SIGTERM or SIGINT, then return.
 
     `environ` holds all settings, for the script that Streamlit runs: it is given nothing but this process's
     environment. `say` is told the page's address. Raises `UsageError` before anything is started: for a port in use,
     for keys that cannot be, and for a page that other machines could reach without a key.
     """
-    visitors(settings)
-    address = free_address(settings.ui_host, settings.ui_port, "PREPTIME_UI_PORT", "PREPTIME_UI_HOST")
+    allowed_keys(settings)
+    address = resolve_free_address(settings.ui_host, settings.ui_port, "PREPTIME_UI_PORT", "PREPTIME_UI_HOST")
     os.environ.update(environ)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
         # The server below ends at these, puts back what it found, and sends itself the signal once more.
-        signal.signal(number, _ended)
-    shown = f"[{address}]" if ":" in address else address
-    say(f"The page is at http://{shown}:{settings.ui_port} (Ctrl-C ends it).")
-    sweep_desks()
+        signal.signal(signal_number, _ignore_signal)
+    display_host = f"[{address}]" if ":" in address else address
+    print_line(f"The page is at http://{display_host}:{settings.ui_port} (Ctrl-C ends it).")
+    remove_orphaned_folders()
     script = Path(__file__).with_name("app.py")
     try:
-        page = App(script, routes=[route()], lifespan=partial(_warming, settings), on_script_error=_unforeseen)
-        page.run(config=_config(settings, address))
+        app = App(script, routes=[download_route()], lifespan=partial(_lifespan, settings), on_script_error=_on_script_error)
+        app.run(config=_streamlit_options(settings, address))
     finally:
-        close_desks()
+        remove_own_folders()
 
 
 @asynccontextmanager
-async def _warming(settings: Settings, _app: App) -> AsyncIterator[None]:
+async def _lifespan(settings: Settings, _app: App) -> AsyncIterator[None]:
     """What the first visitor would wait for: the page's modules, before anybody is let in; the champion meanwhile."""
-    import_module(_FIRST)
-    threading.Thread(target=_warm, args=(settings,), name="warming", daemon=True).start()
+    import_module(_DEFAULT_PAGE_MODULE)
+    threading.Thread(target=_preload_champion, args=(settings,), name="preload-champion", daemon=True).start()
     yield
 
 
-def _warm(settings: Settings) -> None:
-    from preptime.ui.access import warm
+def _preload_champion(settings: Settings) -> None:
+    from preptime.ui.access import preload_champion
 
     try:
-        warm(settings)
+        preload_champion(settings)
     except PreptimeError as error:
         _LOG.info("No champion can be opened yet: %s", error)  # the page says so itself, with what to do
 
 
-def _config(settings: Settings, address: str) -> dict[str, object]:
-    return theme.config() | {
+def _streamlit_options(settings: Settings, address: str) -> dict[str, object]:
+    return theme.theme_options() | {
         "server.address": address,
         "server.port": settings.ui_port,
         "server.headless": True,
         "server.fileWatcherType": "none",
-        "server.maxUploadSize": MOST_UPLOAD_MB,
+        "server.maxUploadSize": MAX_UPLOAD_MB,
         "server.disconnectedSessionTTL": 20,
         "browser.gatherUsageStats": False,
         "client.toolbarMode": "minimal",
@@ -89,14 +89,14 @@ def _config(settings: Settings, address: str) -> dict[str, object]:
     }
 
 
-def _unforeseen(error: Exception) -> bool:
+def _on_script_error(error: Exception) -> bool:
     """The trace for a developer, in the log; a sentence for the visitor."""
-    from preptime.ui.parts import problem
+    from preptime.ui.parts import show_error
 
     _LOG.error("A page failed.", exc_info=error)
-    problem("Something went wrong that nobody foresaw.", "It is in the page's log; please report it.")
+    show_error("Something went wrong that nobody foresaw.", "It is in the page's log; please report it.")
     return True
 
 
-def _ended(_number: int, _frame: FrameType | None) -> None:
+def _ignore_signal(_signal_number: int, _frame: FrameType | None) -> None:
     """Nothing more to do: the server has ended."""

@@ -9,12 +9,12 @@ from typing import cast
 
 import streamlit as st
 
-from preptime.ui.access import access
-from preptime.ui.door import is_open, visitors
-from preptime.ui.parts import failures
+from preptime.ui.access import get_context
+from preptime.ui.door import require_login, allowed_keys
+from preptime.ui.parts import show_failures
 from preptime.ui.style import STYLE
 
-_ICON = str(Path(__file__).with_name("icon.svg"))
+_ICON_PATH = str(Path(__file__).with_name("icon.svg"))
 """A file, because a named icon would be fetched from the network."""
 
 PAGES = {
@@ -26,30 +26,30 @@ PAGES = {
 """By the name of the module and in the address: title and icon. The first is where people arrive."""
 
 
-def show() -> None:
+def run_app() -> None:
     """Draw the page that the address names."""
-    st.set_page_config(page_title="preptime", page_icon=_ICON, layout="wide")
+    st.set_page_config(page_title="preptime", page_icon=_ICON_PATH, layout="wide")
     st.html(STYLE)
-    st.logo(_ICON, size="large")
-    with failures():
-        if is_open(visitors(access().settings)):
+    st.logo(_ICON_PATH, size="large")
+    with show_failures():
+        if require_login(allowed_keys(get_context().settings)):
             _navigate()
 
 
 def _navigate() -> None:
     pages = [
-        st.Page(_page(name), title=title, icon=icon, url_path=name, default=place == 0)
-        for place, (name, (title, icon)) in enumerate(PAGES.items())
+        st.Page(_lazy_page(name), title=title, icon=icon, url_path=name, default=index == 0)
+        for index, (name, (title, icon)) in enumerate(PAGES.items())
     ]
     st.navigation(pages, position="top").run()
 
 
-def _page(name: str) -> Callable[[], None]:
+def _lazy_page(name: str) -> Callable[[], None]:
     """The page, whose module is imported when somebody looks at it: the first page is not to wait for the others."""
 
-    def run() -> None:
-        with failures():
+    def render() -> None:
+        with show_failures():
             cast(Callable[[], None], import_module(f"preptime.ui.sheets.{name}").page)()
 
-    run.__name__ = name
-    return run
+    render.__name__ = name
+    return render

@@ -27,7 +27,7 @@ _DARK: dict[str, str] = {
 }
 
 
-def config() -> dict[str, object]:
+def theme_options() -> dict[str, object]:
     """Streamlit's own options for it. Fonts are those that Streamlit carries: none comes from the network."""
     options: dict[str, object] = {
         "theme.font": "sans-serif",

@@ -7,72 +7,72 @@ import re
 
 from preptime.errors import PreptimeError
 
-_SECONDS = re.compile(r"(?:(?P<low>\d+(?:\.\d+)?) to )?(?P<high>\d+(?:\.\d+)?) s\b")
+_SECONDS_PATTERN = re.compile(r"(?:(?P<low>\d+(?:\.\d+)?) to )?(?P<high>\d+(?:\.\d+)?) s\b")
 
-NOTHING = "–"
+EMPTY_CELL = "–"
 """What stands where there is no value."""
 
 
-def minutes(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """A duration as people say it: `14 min`, `1 h 05 min`; under ten minutes with the seconds, `7 min 17 s`."""
     if seconds is None:
-        return NOTHING
-    whole = round(seconds)
-    if whole < 600:
-        return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
-    of_hour = round(seconds / 60)
-    return f"{of_hour // 60} h {of_hour % 60:02d} min" if of_hour >= 60 else f"{of_hour} min"
+        return EMPTY_CELL
+    whole_seconds = round(seconds)
+    if whole_seconds < 600:
+        return f"{whole_seconds // 60} min {whole_seconds % 60:02d} s" if whole_seconds >= 60 else f"{whole_seconds} s"
+    whole_minutes = round(seconds / 60)
+    return f"{whole_minutes // 60} h {whole_minutes % 60:02d} min" if whole_minutes >= 60 else f"{whole_minutes} min"
 
 
-def between(low_seconds: float, high_seconds: float) -> str:
+def format_interval(low_seconds: float, high_seconds: float) -> str:
     """An interval in whole minutes: `2 to 13 min`."""
     return f"{round(low_seconds / 60)} to {round(high_seconds / 60)} min"
 
 
-def clock(moment: dt.datetime) -> str:
+def format_clock_time(moment: dt.datetime) -> str:
     """The wall-clock time of a moment, to the nearest minute: `19:07`."""
     return f"{moment + dt.timedelta(seconds=30):%H:%M}"
 
 
-def clock_by(moment: dt.datetime) -> str:
+def format_clock_time_rounded_up(moment: dt.datetime) -> str:
     """The first whole minute at which a moment has come, for what is promised by then."""
     return f"{moment + dt.timedelta(seconds=60, microseconds=-1):%H:%M}"
 
 
-def day_of(date: dt.date) -> str:
+def format_day(date: dt.date) -> str:
     """A day without its year, `7 Jun`."""
     return f"{date.day} {date:%b}"
 
 
-def counted(number: int, noun: str) -> str:
+def format_count(count: int, noun: str) -> str:
     """`1 order`, `1,204 orders`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def size(octets: int) -> str:
+def format_size(size_bytes: int) -> str:
     """Bytes as people say them: `312 bytes`, `830 kB`, `12.3 MB`."""
-    if octets < 1e3:
-        return counted(octets, "byte")
-    return f"{octets / 1e6:,.1f} MB" if octets >= 1e6 else f"{octets / 1e3:,.0f} kB"
+    if size_bytes < 1e3:
+        return format_count(size_bytes, "byte")
+    return f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:,.0f} kB"
 
 
-def said_in_minutes(text: str) -> str:
+def seconds_to_minutes_in_text(text: str) -> str:
     """A sentence of the package with its seconds (`387.8 s`, `412 to 455 s`) as minutes."""
-    return _SECONDS.sub(_as_minutes, text)
+    return _SECONDS_PATTERN.sub(_replace_seconds, text)
 
 
-def _as_minutes(found: re.Match[str]) -> str:
-    low, high = found["low"], found["high"]
-    said = f"{float(high) / 60:.2f} min"
-    return f"{float(low) / 60:.2f} to {said}" if low else said
+def _replace_seconds(match: re.Match[str]) -> str:
+    low, high = match["low"], match["high"]
+    high_text = f"{float(high) / 60:.2f} min"
+    return f"{float(low) / 60:.2f} to {high_text}" if low else high_text
 
 
-def failure(error: PreptimeError) -> tuple[str, str]:
+def error_message(error: PreptimeError) -> tuple[str, str]:
     """What happened, and what to do about it. Both may hold what somebody uploaded: show them with `parts`."""
     return error.facts, error.hint
 
 
-BASIS = {
+FALLBACK_LEVEL_DESCRIPTIONS = {
     "restaurant": "this restaurant's own orders",
     "city_food": "orders of this type of food in this city",
     "food": "orders of this type of food everywhere",

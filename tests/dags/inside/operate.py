@@ -26,9 +26,9 @@ SECONDS = 30
 """Most that anything here waits."""
 
 
-def ended(*words: str, refusal_is_final: bool = False) -> str:
+def ended(*words: str, no_retry_on_refusal: bool = False) -> str:
     """How a task ends."""
-    task = verbs.verb("task", *words, minutes=1, refusal_is_final=refusal_is_final)
+    task = verbs.preptime_task("task", *words, minutes=1, no_retry_on_refusal=no_retry_on_refusal)
     try:
         task.execute(Context())
     except AirflowException as error:
@@ -42,9 +42,9 @@ def gone(file: Path) -> bool:
     return _within(lambda: not any(_runs(one) for one in ids))
 
 
-def stopped(file: Path, stop: Callable[[verbs.VerbOperator], None]) -> str:
+def stopped(file: Path, stop: Callable[[verbs.PreptimeOperator], None]) -> str:
     """A verb that stays, and is stopped while the task waits for it."""
-    task = verbs.VerbOperator(task_id="task", words=("stay", str(file)), final=())
+    task = verbs.PreptimeOperator(task_id="task", arguments=("stay", str(file)), no_retry_statuses=())
 
     def alarm(*_: object) -> None:
         if not file.exists() or not file.read_text(encoding="utf-8"):
@@ -61,7 +61,7 @@ def stopped(file: Path, stop: Callable[[verbs.VerbOperator], None]) -> str:
     return "fine"
 
 
-def too_late(_: verbs.VerbOperator) -> None:
+def too_late(_: verbs.PreptimeOperator) -> None:
     """What Airflow does when the time limit is reached."""
     raise AirflowTaskTimeout
 
@@ -83,11 +83,11 @@ def dates() -> dict[str, str]:
     found = {}
     for zone in ("", "Asia/Tokyo", "America/Los_Angeles"):
         os.environ["PREPTIME_TIME_ZONE"] = zone
-        found[zone or "UTC"] = verbs.morning(at)
+        found[zone or "UTC"] = verbs.as_of_date(at)
     os.environ["PREPTIME_TIME_ZONE"] = ""
     found["month before"] = verbs.month_before(datetime(2016, 3, 31, 5, tzinfo=UTC))
     try:
-        verbs.morning(None)
+        verbs.as_of_date(None)
     except AirflowException as error:
         found["none"] = f"{type(error).__name__}: {error}"
     return found
@@ -114,14 +114,14 @@ def main(folder: Path) -> None:
     """All of it in one process, since loading Airflow takes longest."""
     os.environ["PREPTIME_COMMAND"] = VERB
     os.environ["AIRFLOW__CORE__FERNET_KEY"] = "secret"
-    verbs.GRACE_SECONDS = 1
+    verbs.TERMINATION_GRACE_SECONDS = 1
     told: dict[str, object] = {str(status): ended("end", str(status)) for status in (0, 1, 2, 3)}
-    told["alert"] = ended("end", "1", refusal_is_final=True)
+    told["alert"] = ended("end", "1", no_retry_on_refusal=True)
     told["stopped"] = stopped(folder / "stopped", lambda task: task.on_kill())
     told["too late"] = stopped(folder / "late", too_late)
     killed(folder / "killed")
     told["gone"] = {name: gone(folder / name) for name in ("stopped", "late", "killed")}
-    told["environment"] = [name for name in verbs.environment() if name.startswith(("AIRFLOW__", "PYTHON"))]
+    told["environment"] = [name for name in verbs.task_environment() if name.startswith(("AIRFLOW__", "PYTHON"))]
     os.environ["PREPTIME_COMMAND"] = "/no/such/preptime"
     told["no command"] = ended("end", "0")
     told["dates"] = dates()

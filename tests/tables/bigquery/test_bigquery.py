@@ -10,30 +10,30 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from preptime.errors import DataError, FaultError, PreptimeError, UsageError
-from preptime.tables.audit import audit
+from preptime.errors import DataError, OperationError, PreptimeError, UsageError
+from preptime.tables.audit import audit_orders
 from preptime.tables.bigquery import statements
-from preptime.tables.bigquery.address import Address
-from preptime.tables.bigquery.client import EMULATOR
-from preptime.tables.open import open_database, open_predictions, open_table
-from preptime.tables.table import batches_of_days
+from preptime.tables.bigquery.address import BigQueryAddress
+from preptime.tables.bigquery.client import EMULATOR_VARIABLE
+from preptime.tables.open import open_database, open_prediction_store, open_source
+from preptime.tables.table import batches_for_dates
 from tests.tables.bigquery.fake import FakeBigQuery
 from tests.tables.loading import load, prepared
 from tests.tables.making import directory, month, order, orders
 
-ADDRESS = Address.parse("bigquery://our-project.food?location=EU")
+ADDRESS = BigQueryAddress.parse("bigquery://our-project.food?location=EU")
 STATEMENTS = {
-    **{f"make {name}": text for name, text in statements.definitions(ADDRESS).items()},
-    "columns": statements.columns_of(ADDRESS),
-    "add columns": statements.add_columns(ADDRESS, 3),
-    "days": statements.days_of(ADDRESS, "orders", "order_date"),
-    "restaurants": statements.restaurants(ADDRESS, ["restaurant_id", "city"]),
-    "orders": statements.orders(ADDRESS, ["order_acknowledged_at", "extra"]),
-    "merge orders": statements.merge_orders(ADDRESS, "delivered_1"),
-    "merge restaurants": statements.merge_restaurants(ADDRESS, "delivered_1", ["restaurant_id", "city", "extra"]),
-    "repeated": statements.count_repeated(ADDRESS, "delivered_1"),
-    "replace predictions": statements.replace_predictions(ADDRESS, "delivered_1"),
-    "predictions": statements.predictions(ADDRESS, of_bundle=True),
+    **{f"make {name}": text for name, text in statements.table_definitions(ADDRESS).items()},
+    "columns": statements.select_column_names(ADDRESS),
+    "add columns": statements.insert_column_names(ADDRESS, 3),
+    "days": statements.select_days(ADDRESS, "orders", "order_date"),
+    "restaurants": statements.select_restaurants(ADDRESS, ["restaurant_id", "city"]),
+    "orders": statements.select_orders(ADDRESS, ["order_acknowledged_at", "extra"]),
+    "merge orders": statements.merge_orders(ADDRESS, "staging_1"),
+    "merge restaurants": statements.merge_restaurants(ADDRESS, "staging_1", ["restaurant_id", "city", "extra"]),
+    "duplicates": statements.count_duplicates(ADDRESS, "staging_1"),
+    "replace predictions": statements.replace_predictions(ADDRESS, "staging_1"),
+    "predictions": statements.select_predictions(ADDRESS, for_bundle=True),
 }
 
 
@@ -49,8 +49,8 @@ def test_every_statement_is_checked() -> None:
     made = [
         one for one in vars(statements).values() if inspect.isfunction(one) and one.__module__ == statements.__name__
     ]
-    public = [one for one in made if not one.__name__.startswith("_") and one is not statements.type_name]
-    assert len(public) == len(STATEMENTS) - len(statements.definitions(ADDRESS)) + 1
+    public = [one for one in made if not one.__name__.startswith("_") and one is not statements.bigquery_type]
+    assert len(public) == len(STATEMENTS) - len(statements.table_definitions(ADDRESS)) + 1
 
 
 def test_a_days_orders_are_asked_for_by_the_partitioning_column() -> None:
@@ -74,13 +74,13 @@ def test_a_days_orders_are_asked_for_by_the_partitioning_column() -> None:
 )
 def test_an_address_that_is_none(url: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        open_table(url)
+        open_source(url)
 
 
 def test_an_address_opens_the_same_by_its_name() -> None:
     for query in ("", "?table=restaurants", "?day=2015-06-24", "?day=2015-06-01..2015-06-07&location=EU"):
-        address = Address.parse(f"bigquery://our-project.food{query}")
-        assert Address.parse(address.name) == address
+        address = BigQueryAddress.parse(f"bigquery://our-project.food{query}")
+        assert BigQueryAddress.parse(address.name) == address
 
 
 def test_pages_are_followed_to_the_end(dataset: str, fake: FakeBigQuery) -> None:
@@ -88,11 +88,11 @@ def test_pages_are_followed_to_the_end(dataset: str, fake: FakeBigQuery) -> None
     load(prepared(dataset), rows)
     fake.page_rows = 7
     fake.pages.clear()
-    assert len(open_table(dataset).frame()) == len(rows)
+    assert len(open_source(dataset).frame()) == len(rows)
     assert max(fake.pages) == 7
     fake.page_rows = 1_000_000
     fake.pages.clear()
-    list(open_table(dataset).batches(20))
+    list(open_source(dataset).batches(20))
     assert max(fake.pages) == 20
 
 
@@ -103,25 +103,25 @@ def test_every_type_comes_back_as_it_went(dataset: str) -> None:
         order(order_id="3", order_ready_at=None, prep_time_seconds=None, order_value_gbp="-1e-300"),
     )
     load(prepared(dataset), rows)
-    back = open_table(dataset).frame().sort("order_id")
+    back = open_source(dataset).frame().sort("order_id")
     assert back["order_value_gbp"].to_list() == [0.1, float("inf"), -1e-300]
     assert back["restaurant_id"].to_list() == [10, 2**62 + 1, 10]
     assert back["number_of_items"].to_list() == [3, None, 3]
     assert back["note"].to_list() == ['a "quoted" ☕', None, None]
     assert back.schema["open_orders"] == pl.Int64
-    reasons = audit(rows, directory(), need_label=True).reasons.tolist()
-    assert audit(back, directory(), need_label=True).reasons.tolist() == reasons
+    reasons = audit_orders(rows, directory(), need_label=True).reasons.tolist()
+    assert audit_orders(back, directory(), need_label=True).reasons.tolist() == reasons
 
 
 def test_a_clock_that_shows_an_hour_twice(dataset: str) -> None:
     moments = ["2015-10-25 01:30:00+01:00", "2015-10-25 01:30:00+00:00", "2015-10-25T01:30:00Z", "2015-10-25 01:30:00"]
     rows = orders(*(order(order_id=str(n), order_acknowledged_at=one) for n, one in enumerate(moments)))
     load(prepared(dataset), rows)
-    back = open_table(dataset).frame().sort("order_id")
+    back = open_source(dataset).frame().sort("order_id")
     assert back["order_acknowledged_at"].to_list() == moments
     names = ["acknowledged_local", "acknowledged_utc"]
-    expected = audit(rows, directory(), need_label=False).frame.select(names)
-    assert audit(back, directory(), need_label=False).frame.select(names).equals(expected)
+    expected = audit_orders(rows, directory(), need_label=False).frame.select(names)
+    assert audit_orders(back, directory(), need_label=False).frame.select(names).equals(expected)
 
 
 def test_loading_again_late_and_twice_leaves_one_row_an_order(dataset: str) -> None:
@@ -129,37 +129,37 @@ def test_loading_again_late_and_twice_leaves_one_row_an_order(dataset: str) -> N
     known = rows.drop("order_ready_at", "prep_time_seconds")
     prepared(dataset)
     counts = [load(dataset, one) for one in (known, rows, rows, known, pl.concat([rows, rows]))]
-    assert [(one.new, one.updated, one.unchanged, one.repeated) for one in counts] == [
+    assert [(one.inserted, one.updated, one.unchanged, one.duplicates) for one in counts] == [
         (len(rows), 0, 0, 0),
         (0, len(rows), 0, 0),
         (0, 0, len(rows), 0),
         (0, 0, len(rows), 0),
         (0, 0, len(rows), len(rows)),
     ]
-    assert open_table(dataset).frame()["prep_time_seconds"].null_count() == 0
+    assert open_source(dataset).frame()["prep_time_seconds"].null_count() == 0
 
 
 def test_restaurants_are_replaced_by_column(dataset: str) -> None:
     prepared(dataset)
     moved = pl.DataFrame({"restaurant_id": [10, 50], "city": ["York", "Bath"]})
     loaded = open_database(dataset).load_restaurants(moved)
-    assert (loaded.new, loaded.updated, loaded.unchanged) == (1, 1, 0)
-    frame = open_table(f"{dataset}?table=restaurants").frame()
+    assert (loaded.inserted, loaded.updated, loaded.unchanged) == (1, 1, 0)
+    frame = open_source(f"{dataset}?table=restaurants").frame()
     assert frame.filter(restaurant_id=10).select("country", "city").row(0) == ("UK", "York")
 
 
 def test_only_the_days_asked_for_are_read(dataset: str, fake: FakeBigQuery) -> None:
     load(prepared(dataset), month(days=3, per_day=20))
     fake.statements.clear()
-    chunks = list(batches_of_days(open_table(dataset), dt.date(2015, 6, 2), dt.date(2015, 6, 2), 1000))
+    chunks = list(batches_for_dates(open_source(dataset), dt.date(2015, 6, 2), dt.date(2015, 6, 2), 1000))
     assert len(chunks) == 1
     assert sum("@day" in text for text in fake.statements) == 1
-    assert list(batches_of_days(open_table(dataset), dt.date(2015, 7, 2), dt.date(2015, 7, 2), 1000)) == []
+    assert list(batches_for_dates(open_source(dataset), dt.date(2015, 7, 2), dt.date(2015, 7, 2), 1000)) == []
 
 
 def test_predictions_are_replaced_by_date_and_bundle(dataset: str) -> None:
     prepared(dataset)
-    table, day = open_predictions(dataset), dt.date(2015, 6, 1)
+    table, day = open_prediction_store(dataset), dt.date(2015, 6, 1)
     frame = pl.DataFrame(
         {
             "order_key": ["a", "b", "c"],
@@ -179,7 +179,7 @@ def test_predictions_are_replaced_by_date_and_bundle(dataset: str) -> None:
 
 def _refused(kind: type[PreptimeError], url: str) -> str:
     with pytest.raises(kind) as refused:
-        open_table(url)
+        open_source(url)
     return str(refused.value)
 
 
@@ -192,8 +192,8 @@ def test_a_dataset_without_our_tables_says_which_command_makes_them(dataset: str
     ("answer", "kind", "said"),
     [
         ((403, "accessDenied", "Access Denied: Dataset our-project:food"), UsageError, "Ask for the roles"),
-        ((400, "invalidQuery", "Could not serialize access to table"), FaultError, "by someone else"),
-        ((400, "invalidQuery", "Syntax error"), FaultError, "could not be used"),
+        ((400, "invalidQuery", "Could not serialize access to table"), OperationError, "by someone else"),
+        ((400, "invalidQuery", "Syntax error"), OperationError, "could not be used"),
     ],
 )
 def test_what_the_service_says_no_to(
@@ -208,11 +208,11 @@ def test_a_load_that_fails_leaves_nothing(dataset: str, fake: FakeBigQuery) -> N
     prepared(dataset)
     rows = month(days=1, per_day=20)
     fake.fail += [(400, "invalid", "Parquet column is odd")]
-    with pytest.raises(FaultError, match="Parquet column is odd"):
+    with pytest.raises(OperationError, match="Parquet column is odd"):
         load(dataset, rows)
-    assert not [name for name in _tables(fake) if name.startswith("delivered_")]
+    assert not [name for name in _tables(fake) if name.startswith("staging_")]
     with pytest.raises(DataError, match="has no rows"):
-        open_table(dataset).frame()
+        open_source(dataset).frame()
 
 
 def _tables(fake: FakeBigQuery) -> list[str]:
@@ -222,6 +222,6 @@ def _tables(fake: FakeBigQuery) -> list[str]:
 
 
 def test_without_credentials_it_says_how_to_log_in(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    monkeypatch.delenv(EMULATOR, raising=False)
+    monkeypatch.delenv(EMULATOR_VARIABLE, raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", f"{tmp_path}/none.json")
     assert "gcloud auth application-default login" in _refused(UsageError, "bigquery://our-project.food")

@@ -5,8 +5,8 @@ import datetime as dt
 import pytest
 
 from preptime.errors import UsageError
-from preptime.tables.days import Days
-from preptime.tables.postgres.address import Address
+from preptime.tables.days import DateRange
+from preptime.tables.postgres.address import PostgresAddress
 
 
 @pytest.mark.parametrize(
@@ -25,17 +25,17 @@ from preptime.tables.postgres.address import Address
     ],
 )
 def test_the_name_opens_the_same_and_tells_no_secret(url: str, name: str) -> None:
-    address = Address.parse(url)
+    address = PostgresAddress.parse(url)
     assert address.name == name
-    again = Address.parse(address.name)
+    again = PostgresAddress.parse(address.name)
     assert (again.name, again.table, again.days) == (address.name, address.table, address.days)
-    assert "s3cret" not in address.name + address.database + address.of("restaurants")
+    assert "s3cret" not in address.name + address.database_url + address.table_url("restaurants")
 
 
 def test_what_is_ours_does_not_reach_the_server() -> None:
-    address = Address.parse("postgresql://db/food?table=orders&day=2015-06-24&sslmode=require")
+    address = PostgresAddress.parse("postgresql://db/food?table=orders&day=2015-06-24&sslmode=require")
     assert address.conninfo == "postgresql://db/food?sslmode=require"
-    assert address.days == Days(dt.date(2015, 6, 24), dt.date(2015, 6, 24))
+    assert address.days == DateRange(dt.date(2015, 6, 24), dt.date(2015, 6, 24))
 
 
 @pytest.mark.parametrize(
@@ -48,5 +48,5 @@ def test_what_is_ours_does_not_reach_the_server() -> None:
 )
 def test_a_table_or_day_that_cannot_be_is_refused(query: str, said: str) -> None:
     with pytest.raises(UsageError) as refused:
-        Address.parse(f"postgresql://db/food?{query}")
+        PostgresAddress.parse(f"postgresql://db/food?{query}")
     assert str(refused.value).startswith(said)

@@ -11,13 +11,13 @@ import polars as pl
 import psycopg
 import pytest
 
-from preptime.errors import DataError, FaultError
+from preptime.errors import DataError, OperationError
 from preptime.tables import ingest as ingesting
-from preptime.tables.audit import audit
-from preptime.tables.ingest import prepare
-from preptime.tables.open import open_database, open_table
+from preptime.tables.audit import audit_orders
+from preptime.tables.ingest import prepare_chunk
+from preptime.tables.open import open_database, open_source
 from preptime.tables.postgres import session
-from preptime.tables.postgres.migrate import LOCK
+from preptime.tables.postgres.migrate import SCHEMA_LOCK_KEY
 from tests.tables.loading import load, load_file, prepared
 from tests.tables.making import directory, month, order, orders
 
@@ -38,8 +38,8 @@ def _contents(url: str) -> list[tuple[object, ...]]:
 
 def _counts(url: str, rows: pl.DataFrame, suffix: str = "csv") -> tuple[int, int, int]:
     loaded = load(url, rows, suffix)
-    assert loaded.rows == loaded.new + loaded.updated + loaded.unchanged + loaded.repeated
-    return loaded.new, loaded.updated, loaded.unchanged
+    assert loaded.rows == loaded.inserted + loaded.updated + loaded.unchanged + loaded.duplicates
+    return loaded.inserted, loaded.updated, loaded.unchanged
 
 
 def test_a_day_delivered_twice_changes_nothing(url: str) -> None:
@@ -61,15 +61,15 @@ def test_half_a_days_orders_become_the_whole_day(url: str) -> None:
     half = DAY[: len(DAY) // 2]
     assert _counts(url, half) == (len(half), 0, 0)
     assert _counts(url, DAY) == (len(DAY) - len(half), 0, len(half))
-    assert len(open_table(url).frame()) == len(DAY)
+    assert len(open_source(url).frame()) == len(DAY)
 
 
 def test_an_order_given_twice_in_one_file_is_one_row_with_all_that_is_said_of_it(url: str) -> None:
     morning = order(order_id="A", order_ready_at=None, prep_time_seconds=None, city="London")
     evening = order(order_id="A", order_value_gbp="22.00")
     loaded = load(url, orders(morning, order(order_id="B", city=None), evening | {"city": None}))
-    assert (loaded.rows, loaded.new, loaded.repeated) == (3, 2, 1)
-    found = open_table(url).frame().filter(order_id="A").row(0, named=True)
+    assert (loaded.rows, loaded.inserted, loaded.duplicates) == (3, 2, 1)
+    found = open_source(url).frame().filter(order_id="A").row(0, named=True)
     assert (found["prep_time_seconds"], found["order_value_gbp"], found["city"]) == (600, 22.0, "London")
 
 
@@ -77,7 +77,7 @@ def test_a_corrected_time_moves_the_order_to_its_day(url: str) -> None:
     load(url, orders(order(order_id="A"), order(order_id="B")))
     moved = order(order_id="A", order_acknowledged_at="2015-06-02 19:00:00+01:00", order_ready_at=None)
     assert _counts(url, orders(moved)) == (0, 1, 0)
-    days = [part.frame()["order_id"].to_list() for part in open_table(url).partitions()]
+    days = [part.frame()["order_id"].to_list() for part in open_source(url).partitions()]
     assert days == [["B"], ["A"]]
     assert _counts(url, orders(moved)) == (0, 0, 1)
 
@@ -88,14 +88,14 @@ def test_orders_of_a_day_that_was_dropped_can_be_loaded_again(url: str) -> None:
     load(url, rows)
     with psycopg.connect(url) as connection:
         connection.execute("DROP TABLE preptime.orders_20150601")
-    left = len(open_table(url).frame())
+    left = len(open_source(url).frame())
     assert _counts(url, rows) == (len(rows) - left, 0, left)
 
 
 def test_a_column_that_comes_later_is_there_for_all(url: str) -> None:
     load(url, orders(order(order_id="A", note="first")))
     load(url, orders(order(order_id="B", courier="bike"), order(order_id="A", courier="car")))
-    frame = open_table(url).frame().sort("order_id")
+    frame = open_source(url).frame().sort("order_id")
     assert frame.select("order_id", "note", "courier").rows() == [("A", "first", "car"), ("B", None, "bike")]
 
 
@@ -134,9 +134,9 @@ def test_rows_that_cannot_be_stored_are_reported_and_can_be_repaired(url: str, t
         restaurant_id=pl.lit("10"),
     )
     mended.write_csv(rejects)
-    assert load_file(url, rejects, tmp_path / "again.csv")[0].new == len(bad)
+    assert load_file(url, rejects, tmp_path / "again.csv")[0].inserted == len(bad)
     assert not (tmp_path / "again.csv").exists()
-    assert open_table(url).columns == tuple(order())
+    assert open_source(url).columns == tuple(order())
 
 
 def test_a_file_with_nothing_but_bad_rows_is_refused(url: str, tmp_path: Path) -> None:
@@ -157,29 +157,29 @@ def test_what_a_column_can_hold_is_stored_whatever_is_wrong_with_it(url: str) ->
         order(order_id="5", prep_time_seconds="-5", order_ready_at=None),
     ]
     load(url, orders(*odd))
-    stored = audit(open_table(url).frame().sort("order_id"), directory(), need_label=True)
-    assert stored.reasons.tolist() == audit(orders(*odd), directory(), need_label=True).reasons.tolist()
+    stored = audit_orders(open_source(url).frame().sort("order_id"), directory(), need_label=True)
+    assert stored.reasons.tolist() == audit_orders(orders(*odd), directory(), need_label=True).reasons.tolist()
 
 
 def test_a_load_that_breaks_off_leaves_what_was_there(url: str) -> None:
     load(url, DAY)
     before = _contents(url)
-    more = prepare(month(days=3, seed=2), directory()).stored
+    more = prepare_chunk(month(days=3, seed=2), directory()).storable
 
     def breaking() -> Iterator[pl.DataFrame]:
         yield more
-        raise FaultError("The disk is gone.")
+        raise OperationError("The disk is gone.")
 
-    with pytest.raises(FaultError, match="The disk is gone"):
+    with pytest.raises(OperationError, match="The disk is gone"):
         open_database(url).load_orders(breaking(), DAY.columns, None)
     assert _contents(url) == before
-    assert len(open_table(url).partitions()) == 1
+    assert len(open_source(url).partitions()) == 1
 
 
 def test_a_server_that_goes_in_the_middle_is_said_and_leaves_what_was_there(url: str) -> None:
     load(url, DAY)
     before = _contents(url)
-    more = prepare(month(days=3, seed=2), directory()).stored
+    more = prepare_chunk(month(days=3, seed=2), directory()).storable
 
     def interrupted() -> Iterator[pl.DataFrame]:
         yield more
@@ -190,12 +190,12 @@ def test_a_server_that_goes_in_the_middle_is_said_and_leaves_what_was_there(url:
             )
         yield more
 
-    with pytest.raises(FaultError) as lost:
+    with pytest.raises(OperationError) as lost:
         open_database(url).load_orders(interrupted(), DAY.columns, None)
     assert "was lost while it was written" in lost.value.facts
     assert lost.value.hint == "Nothing was lost and nothing half-written; run again when the server answers."
     assert _contents(url) == before
-    assert load(url, month(days=3, seed=2)).new == len(more)
+    assert load(url, month(days=3, seed=2)).inserted == len(more)
 
 
 def test_two_schedulers_that_load_at_once_leave_each_order_once(url: str) -> None:
@@ -207,21 +207,21 @@ def test_two_schedulers_that_load_at_once_leave_each_order_once(url: str) -> Non
     for thread in threads:
         thread.join()
     assert sorted(results) == [(0, 0, len(rows)), (0, 0, len(rows)), (len(rows), 0, 0)]
-    assert len(open_table(url).frame()) == len(rows)
+    assert len(open_source(url).frame()) == len(rows)
 
 
 def test_a_load_waits_for_another_one_and_gives_up_in_the_end(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "WAIT", "200ms")
+    monkeypatch.setattr(session, "LOCK_TIMEOUT", "200ms")
     said: list[str] = []
-    rows = prepare(DAY, directory()).stored
+    rows = prepare_chunk(DAY, directory()).storable
     with psycopg.connect(url) as other:
-        other.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
-        with pytest.raises(FaultError) as late:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", [SCHEMA_LOCK_KEY])
+        with pytest.raises(OperationError) as late:
             open_database(url).load_orders([rows], DAY.columns, lambda stage, _: said.append(stage))
     assert said == ["Merging", "Waiting for another load"]
     assert "is being changed by someone else" in late.value.facts
     assert late.value.hint == "Nothing of this run was kept; run again."
-    assert load(url, DAY).new == len(DAY)
+    assert load(url, DAY).inserted == len(DAY)
 
 
 def test_one_bad_row_of_many_is_found_by_its_number(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +233,7 @@ def test_one_bad_row_of_many_is_found_by_its_number(url: str, tmp_path: Path, mo
     changed = pl.when(bad).then(pl.lit("2015-13-01 12:00")).otherwise("order_acknowledged_at")
     rows.with_columns(changed.alias("order_acknowledged_at")).write_csv(tmp_path / "orders.csv")
     loaded, refused = load_file(url, tmp_path / "orders.csv", tmp_path / "rejects.csv")
-    assert (loaded.new, refused) == (len(rows) - 1, 1)
+    assert (loaded.inserted, refused) == (len(rows) - 1, 1)
     written = pl.read_csv(tmp_path / "rejects.csv", infer_schema=False).row(0, named=True)
     assert written["reject_row"] == str(place + 1)
     assert written["order_acknowledged_at"] == "2015-13-01 12:00"
@@ -242,7 +242,7 @@ def test_one_bad_row_of_many_is_found_by_its_number(url: str, tmp_path: Path, mo
 
 def test_loading_waits_for_no_reader_and_a_reader_sees_one_moment(url: str) -> None:
     load(url, DAY)
-    reading = open_table(url).batches(10)
+    reading = open_source(url).batches(10)
     seen = len(next(reading))
     load(url, month(days=3, seed=2, start=datetime(2015, 7, 1)))
     assert seen + sum(len(chunk) for chunk in reading) == len(DAY)
@@ -253,12 +253,12 @@ def test_loading_waits_for_no_reader_and_a_reader_sees_one_moment(url: str) -> N
 )
 def test_any_text_comes_back_as_it_was(url: str, cell: str) -> None:
     load(url, orders(order(note=cell, city=cell)).with_columns(order_id=pl.lit("A")), "parquet")
-    found = open_table(url).frame().row(0, named=True)
+    found = open_source(url).frame().row(0, named=True)
     assert (found["note"], found["city"]) == (cell, cell)
 
 
 def test_text_that_no_database_holds_is_refused_by_name(url: str, tmp_path: Path) -> None:
     orders(order(note="a\0b"), order(note="fine", order_value_gbp="3")).write_parquet(tmp_path / "orders.parquet")
     loaded, refused = load_file(url, tmp_path / "orders.parquet")
-    assert (loaded.new, refused) == (1, 1)
+    assert (loaded.inserted, refused) == (1, 1)
     assert "note: text without a NUL character" in (tmp_path / "rejects.csv").read_text(encoding="utf-8")

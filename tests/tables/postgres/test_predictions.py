@@ -7,14 +7,14 @@ import polars as pl
 import psycopg
 import pytest
 
-from preptime.domain.dictionary import LATER, ORDERS
-from preptime.errors import DataError, FaultError, UsageError
+from preptime.domain.dictionary import OUTCOME_COLUMNS, ORDERS_DICTIONARY
+from preptime.errors import DataError, OperationError, UsageError
 from preptime.scoring import columns as scoring
-from preptime.tables.audit import audit
-from preptime.tables.open import open_predictions
-from preptime.tables.order_key import NAME as KEY
+from preptime.tables.audit import audit_orders
+from preptime.tables.open import open_prediction_store
+from preptime.tables.order_key import ORDER_KEY as KEY
 from preptime.tables.order_key import order_keys
-from preptime.tables.predictions import BUNDLE, OWN_COLUMNS
+from preptime.tables.predictions import BUNDLE_COLUMN, TYPED_COLUMNS
 from tests.tables.loading import load, prepared
 from tests.tables.making import directory, month
 
@@ -24,15 +24,15 @@ LEVELS = ("p10", "p50", "p80", "p90")
 
 def _answers(rows: pl.DataFrame, bundle: str, *, models: tuple[str, ...] = ("rf", "cat")) -> pl.DataFrame:
     """What scoring a day gives, with made-up seconds."""
-    keys = order_keys(rows, audit(rows, directory(), need_label=False).frame)
+    keys = order_keys(rows, audit_orders(rows, directory(), need_label=False).frame)
     seconds = pl.Series(range(len(rows)), dtype=pl.Float32) / 3 + 600
-    return rows.drop(LATER).with_columns(
+    return rows.drop(OUTCOME_COLUMNS).with_columns(
         keys,
         predicted_seconds=seconds,
         **{f"predicted_{level}_seconds": seconds + place for place, level in enumerate(LEVELS)},
         **{f"predicted_{name}_seconds": seconds * 1.1 for name in models},
         predicted_ready_at=pl.lit("2015-06-01 19:10:00+01:00"),
-        prediction_basis=pl.lit("restaurant"),
+        prediction_fallback_level=pl.lit("restaurant"),
         prediction_reason=pl.lit(None, pl.String),
         prediction_bundle=pl.lit(bundle),
     )
@@ -47,15 +47,15 @@ ROWS = month(days=1, per_day=50)
 
 
 def test_the_columns_of_scoring_have_their_places() -> None:
-    declared = {scoring.SECONDS, scoring.READY_AT, scoring.BASIS, scoring.REASON}
+    declared = {scoring.PREDICTED_SECONDS, scoring.PREDICTED_READY_AT, scoring.FALLBACK_LEVEL, scoring.PREDICTION_REASON}
     declared |= {scoring.quantile_column(level) for level in (0.1, 0.5, 0.8, 0.9)}
-    assert declared <= set(OWN_COLUMNS)
-    assert scoring.BUNDLE == BUNDLE
-    assert {column.name for column in ORDERS if column.name not in LATER} <= set(OWN_COLUMNS)
+    assert declared <= set(TYPED_COLUMNS)
+    assert scoring.PREDICTION_BUNDLE == BUNDLE_COLUMN
+    assert {column.name for column in ORDERS_DICTIONARY if column.name not in OUTCOME_COLUMNS} <= set(TYPED_COLUMNS)
 
 
 def test_what_was_written_is_read(url: str) -> None:
-    predictions, frame = open_predictions(url), _answers(ROWS, "b1")
+    predictions, frame = open_prediction_store(url), _answers(ROWS, "b1")
     assert predictions.write(DAY, "b1", frame) == len(ROWS)
     back = predictions.read(DAY)
     same = [name for name in frame.columns if name != "order_acknowledged_at"]
@@ -66,7 +66,7 @@ def test_what_was_written_is_read(url: str) -> None:
 
 
 def test_a_rerun_replaces_its_own_date_and_bundle_and_nothing_else(url: str) -> None:
-    predictions = open_predictions(url)
+    predictions = open_prediction_store(url)
     other = DAY + dt.timedelta(days=1)
     for day, bundle in ((DAY, "b1"), (DAY, "b2"), (other, "b1")):
         predictions.write(day, bundle, _answers(ROWS, bundle))
@@ -76,29 +76,29 @@ def test_a_rerun_replaces_its_own_date_and_bundle_and_nothing_else(url: str) -> 
         len(ROWS),
         len(ROWS),
     ]
-    assert predictions.read(DAY)[BUNDLE].unique(maintain_order=True).to_list() == ["b1", "b2"]
+    assert predictions.read(DAY)[BUNDLE_COLUMN].unique(maintain_order=True).to_list() == ["b1", "b2"]
     assert predictions.days() == [DAY, other]
     assert predictions.write(DAY, "b1", _answers(ROWS[:0], "b1")) == 0
     assert predictions.read(DAY, "b1").is_empty()
 
 
 def test_bundles_with_other_models_stand_beside_each_other(url: str) -> None:
-    predictions = open_predictions(url)
+    predictions = open_prediction_store(url)
     predictions.write(DAY, "b1", _answers(ROWS, "b1", models=("rf",)))
     predictions.write(DAY, "b2", _answers(ROWS, "b2", models=()))
     both = predictions.read(DAY)
-    assert both.filter(pl.col(BUNDLE) == "b1")["predicted_rf_seconds"].null_count() == 0
-    assert both.filter(pl.col(BUNDLE) == "b2")["predicted_rf_seconds"].null_count() == len(ROWS)
+    assert both.filter(pl.col(BUNDLE_COLUMN) == "b1")["predicted_rf_seconds"].null_count() == 0
+    assert both.filter(pl.col(BUNDLE_COLUMN) == "b2")["predicted_rf_seconds"].null_count() == len(ROWS)
 
 
 def test_the_same_order_twice_is_one_prediction_and_what_nothing_identifies_stays(url: str) -> None:
     frame = _answers(ROWS, "b1")
     unknown = frame[:2].with_columns(pl.lit(None, pl.String).alias(KEY), prediction_reason=pl.lit("missing_value"))
-    assert open_predictions(url).write(DAY, "b1", pl.concat([frame, frame[:3], unknown])) == len(ROWS) + 2
+    assert open_prediction_store(url).write(DAY, "b1", pl.concat([frame, frame[:3], unknown])) == len(ROWS) + 2
 
 
 def test_a_writer_that_is_cut_off_leaves_the_answers_before(url: str) -> None:
-    predictions = open_predictions(url)
+    predictions = open_prediction_store(url)
     predictions.write(DAY, "b1", _answers(ROWS, "b1"))
     with psycopg.connect(url) as connection:
         connection.execute(
@@ -109,27 +109,27 @@ def test_a_writer_that_is_cut_off_leaves_the_answers_before(url: str) -> None:
             "CREATE TRIGGER cut BEFORE INSERT ON preptime.predictions FOR EACH ROW WHEN (NEW.position = 40) "
             "EXECUTE FUNCTION cut()"
         )
-    with pytest.raises(FaultError, match="was lost while it was written"):
+    with pytest.raises(OperationError, match="was lost while it was written"):
         predictions.write(DAY, "b1", _answers(ROWS, "b1").with_columns(predicted_seconds=pl.lit(1.0)))
     assert predictions.read(DAY)["predicted_seconds"].min() == 600
 
 
 def test_two_that_score_the_same_date_leave_one_whole_answer(url: str) -> None:
     frames = [_answers(ROWS, "b1").with_columns(predicted_seconds=pl.lit(float(number))) for number in range(4)]
-    threads = [threading.Thread(target=open_predictions(url).write, args=(DAY, "b1", frame)) for frame in frames]
+    threads = [threading.Thread(target=open_prediction_store(url).write, args=(DAY, "b1", frame)) for frame in frames]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    back = open_predictions(url).read(DAY)
+    back = open_prediction_store(url).read(DAY)
     assert len(back) == len(ROWS)
     assert back["predicted_seconds"].n_unique() == 1
 
 
 def test_predictions_meet_their_outcomes_by_key(url: str) -> None:
-    load(url, ROWS.drop(LATER))
-    open_predictions(url).write(DAY, "b1", _answers(ROWS, "b1"))
-    count = "SELECT count(*), sum(prep_time_seconds) FROM preptime.judged"
+    load(url, ROWS.drop(OUTCOME_COLUMNS))
+    open_prediction_store(url).write(DAY, "b1", _answers(ROWS, "b1"))
+    count = "SELECT count(*), sum(prep_time_seconds) FROM preptime.prediction_outcomes"
     with psycopg.connect(url) as connection:
         assert connection.execute(count).fetchone() == (0, None)
     load(url, ROWS.drop("prep_time_seconds"))
@@ -139,11 +139,11 @@ def test_predictions_meet_their_outcomes_by_key(url: str) -> None:
 
 def test_what_cannot_be_written_is_said(url: str) -> None:
     with pytest.raises(UsageError, match="have no column order_key"):
-        open_predictions(url).write(DAY, "b1", ROWS)
+        open_prediction_store(url).write(DAY, "b1", ROWS)
     with pytest.raises(UsageError, match="is no database"):
-        open_predictions("predictions.parquet")
+        open_prediction_store("predictions.parquet")
 
 
 def test_a_database_without_our_tables_is_said(database: str) -> None:
     with pytest.raises(DataError, match="preptime ingest"):
-        open_predictions(database).write(DAY, "b1", _answers(ROWS, "b1"))
+        open_prediction_store(database).write(DAY, "b1", _answers(ROWS, "b1"))

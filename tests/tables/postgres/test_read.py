@@ -11,10 +11,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from preptime.errors import DataError, FaultError, PreptimeError, UsageError
-from preptime.tables.audit import audit
-from preptime.tables.open import open_table
-from preptime.tables.table import batches_of_days
+from preptime.errors import DataError, OperationError, PreptimeError, UsageError
+from preptime.tables.audit import audit_orders
+from preptime.tables.open import open_source
+from preptime.tables.table import batches_for_dates
 from tests.postgres import CLERKS_WORD, Postgres
 from tests.tables.loading import load, prepared
 from tests.tables.making import directory, month, order, orders
@@ -54,11 +54,11 @@ def test_an_order_reads_back_as_it_was_written_clock_and_offset_included(url: st
         )
     )
     load(url, rows)
-    back = open_table(url).frame().sort("order_id")
+    back = open_source(url).frame().sort("order_id")
     assert back["order_acknowledged_at"].to_list() == rows["order_acknowledged_at"].to_list()
     moments = ["acknowledged_local", "acknowledged_utc"]
-    expected = audit(rows, directory(), need_label=False).frame.select(moments)
-    assert audit(back, directory(), need_label=False).frame.select(moments).equals(expected)
+    expected = audit_orders(rows, directory(), need_label=False).frame.select(moments)
+    assert audit_orders(back, directory(), need_label=False).frame.select(moments).equals(expected)
     with psycopg.connect(url) as connection:
         connection.execute("SET TIME ZONE 'UTC'")
         stored = connection.execute(
@@ -74,7 +74,7 @@ def test_a_day_is_the_restaurants_day(url: str) -> None:
     load(
         url, orders(*(order(order_id=moment, order_acknowledged_at=moment, order_ready_at=None) for moment in MOMENTS))
     )
-    parts = {part.name.rpartition("=")[2]: part.frame()["order_id"].to_list() for part in open_table(url).partitions()}
+    parts = {part.name.rpartition("=")[2]: part.frame()["order_id"].to_list() for part in open_source(url).partitions()}
     assert "2015-06-01 23:30:00Z" in parts["2015-06-02"]
     assert len(parts["2015-10-25"]) == 6
     assert list(parts) == sorted(parts)
@@ -82,18 +82,18 @@ def test_a_day_is_the_restaurants_day(url: str) -> None:
 
 def test_only_the_days_asked_for_are_read(url: str) -> None:
     load(url, month(days=5))
-    table = open_table(url)
+    table = open_source(url)
     first, last = dt.date(2015, 6, 2), dt.date(2015, 6, 3)
-    chunks = list(batches_of_days(table, first, last, 25))
+    chunks = list(batches_for_dates(table, first, last, 25))
     assert all(len(chunk) <= 25 for chunk in chunks)
-    local = audit(pl.concat(chunks), directory(), need_label=False).frame["acknowledged_local"]
+    local = audit_orders(pl.concat(chunks), directory(), need_label=False).frame["acknowledged_local"]
     assert local.dt.date().unique().sort().to_list() == [first, last]
     address = f"{url}&day=2015-06-02..2015-06-03"
-    assert open_table(address).frame().equals(pl.concat(chunks))
-    assert list(batches_of_days(table, dt.date(2015, 7, 1), dt.date(2015, 7, 1), 10)) == []
-    assert list(batches_of_days(open_table(address), dt.date(2015, 6, 5), dt.date(2015, 6, 5), 10)) == []
+    assert open_source(address).frame().equals(pl.concat(chunks))
+    assert list(batches_for_dates(table, dt.date(2015, 7, 1), dt.date(2015, 7, 1), 10)) == []
+    assert list(batches_for_dates(open_source(address), dt.date(2015, 6, 5), dt.date(2015, 6, 5), 10)) == []
     with pytest.raises(DataError, match="day=2015-07-01 has no rows"):
-        open_table(f"{url}&day=2015-07-01").frame()
+        open_source(f"{url}&day=2015-07-01").frame()
 
 
 def test_one_days_reading_touches_one_partition(url: str) -> None:
@@ -109,24 +109,24 @@ def test_one_days_reading_touches_one_partition(url: str) -> None:
 
 def test_a_server_that_goes_while_it_is_read_is_said(url: str) -> None:
     load(url, month(days=4, per_day=2000))
-    reading = open_table(url).batches(100)
+    reading = open_source(url).batches(100)
     next(reading)
     with psycopg.connect(url, autocommit=True) as other:
         other.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-    with pytest.raises(FaultError) as lost:
+    with pytest.raises(OperationError) as lost:
         list(reading)
     assert "was lost while it was read: " in lost.value.facts
     assert lost.value.hint == "Nothing was lost and nothing half-written; run again when the server answers."
-    assert len(open_table(url).frame()) > 7000
+    assert len(open_source(url).frame()) > 7000
 
 
 def test_a_read_holds_one_chunk_while_the_server_waits(url: str) -> None:
     """Memory does not grow with the day: what has not been asked for has not been sent."""
     load(url, month(days=1, per_day=30_000))
-    reading = open_table(url).batches(100)
+    reading = open_source(url).batches(100)
     next(reading)
     waiting = (
         "SELECT wait_event FROM pg_stat_activity WHERE datname = current_database() "
@@ -142,7 +142,7 @@ def test_a_read_holds_one_chunk_while_the_server_waits(url: str) -> None:
 
 def test_a_reader_that_stops_early_leaves_no_connection(url: str) -> None:
     load(url, month(days=2, per_day=2000))
-    reading = open_table(url).batches(10)
+    reading = open_source(url).batches(10)
     next(reading)
     del reading
     with psycopg.connect(url) as connection:
@@ -152,7 +152,7 @@ def test_a_reader_that_stops_early_leaves_no_connection(url: str) -> None:
 
 def _refused(kind: type[PreptimeError], url: str) -> str:
     with pytest.raises(kind) as refused:
-        open_table(url)
+        open_source(url)
     return str(refused.value)
 
 
@@ -172,7 +172,7 @@ def test_a_user_who_is_not_there(postgres: Postgres) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "localhost:1"])
 def test_a_server_that_does_not_answer(host: str) -> None:
-    said = _refused(FaultError, f"postgresql://me:s3cret@{host}/food")
+    said = _refused(OperationError, f"postgresql://me:s3cret@{host}/food")
     assert f"postgresql://me@{host}/food cannot be reached: " in said
     assert "run again when the server answers" in said
     assert "s3cret" not in said
@@ -198,14 +198,14 @@ class TestPasswords:
         return url.replace("postgres@", "clerk@")
 
     def test_in_the_address(self, name: str, url: str) -> None:
-        table = open_table(name.replace("clerk@", "clerk:its%20own%2C%20p%40ss%3Aword%2F%3F@"))
-        assert len(table.frame()) == len(open_table(url).frame())
+        table = open_source(name.replace("clerk@", "clerk:its%20own%2C%20p%40ss%3Aword%2F%3F@"))
+        assert len(table.frame()) == len(open_source(url).frame())
         assert "word" not in table.name
         assert "word" not in str(table.frame()["_file"][0])
 
     def test_in_the_environment(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PGPASSWORD", CLERKS_WORD)
-        assert len(open_table(name).frame())
+        assert len(open_source(name).frame())
 
     def test_in_a_file(self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file = tmp_path / ".pgpass"
@@ -213,7 +213,7 @@ class TestPasswords:
         file.write_text(f"*:*:*:clerk:{escaped}\n", encoding="utf-8")
         file.chmod(0o600)
         monkeypatch.setenv("PGPASSFILE", str(file))
-        assert len(open_table(name).frame())
+        assert len(open_source(name).frame())
 
     def test_none_and_a_wrong_one(self, name: str) -> None:
         for url in (name, name.replace("clerk@", "clerk:wrong@")):
@@ -230,4 +230,4 @@ class TestPasswords:
                 sql.SQL("REVOKE ALL ON preptime.{} FROM clerk").format(sql.Identifier("orders_20150601"))
             )
         with pytest.raises(UsageError, match="permission denied for table orders"):
-            open_table(name).frame()
+            open_source(name).frame()

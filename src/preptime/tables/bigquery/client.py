@@ -12,74 +12,74 @@ from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 
-from preptime.errors import DataError, FaultError, PreptimeError, UsageError
-from preptime.tables.bigquery.address import Address
+from preptime.errors import DataError, OperationError, PreptimeError, UsageError
+from preptime.tables.bigquery.address import BigQueryAddress
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
-EMULATOR = "BIGQUERY_EMULATOR_HOST"
+EMULATOR_VARIABLE = "BIGQUERY_EMULATOR_HOST"
 """The client library's own variable: another server than Google's, asked without credentials."""
 
-Parameters = dict[str, str | int | dt.date | dt.datetime]
-_TYPES = {"day": "DATE", "as_of": "TIMESTAMP", "position": "INT64"}
+QueryParameters = dict[str, str | int | dt.date | dt.datetime]
+_PARAMETER_TYPES = {"day": "DATE", "as_of": "TIMESTAMP", "position": "INT64"}
 """Of the parameters that are no text, by the part of their name before an underscore and digits."""
 
 
 @contextmanager
-def connected(address: Address) -> Iterator[bigquery.Client]:
-    """A client of the address's project. Raises `UsageError`, `DataError` or `FaultError` for all that goes wrong."""
+def open_client(address: BigQueryAddress) -> Iterator[bigquery.Client]:
+    """A client of the address's project. Raises `UsageError`, `DataError` or `OperationError` for all that goes wrong."""
     try:
-        made = bigquery.Client(project=address.project, location=address.location, credentials=_credentials())
-        with closing(made) as client:
+        opened_client = bigquery.Client(project=address.project, location=address.location, credentials=_credentials())
+        with closing(opened_client) as client:
             yield client
     except GoogleAuthError as error:
         raise UsageError(
-            f"{address.database}: {_first_line(error)}.", "Log in: gcloud auth application-default login"
+            f"{address.database_url}: {_first_message_line(error)}.", "Log in: gcloud auth application-default login"
         ) from error
     except exceptions.GoogleAPIError as error:
-        raise _translated(address, error) from error
+        raise _translate_error(address, error) from error
     except OSError as error:  # requests' errors are ones; the client passes some of them on
-        raise FaultError(
-            f"{address.database} cannot be reached: {_first_line(error)}.", "Nothing was changed; run again."
+        raise OperationError(
+            f"{address.database_url} cannot be reached: {_first_message_line(error)}.", "Nothing was changed; run again."
         ) from error
 
 
-def settings(parameters: Parameters) -> bigquery.QueryJobConfig:
+def query_config(parameters: QueryParameters) -> bigquery.QueryJobConfig:
     """The configuration of a query with these named parameters."""
     return bigquery.QueryJobConfig(
         query_parameters=[
-            bigquery.ScalarQueryParameter(name, _TYPES.get(name.rstrip("0123456789"), "STRING"), value)
+            bigquery.ScalarQueryParameter(name, _PARAMETER_TYPES.get(name.rstrip("0123456789"), "STRING"), value)
             for name, value in parameters.items()
         ]
     )
 
 
 def _credentials() -> Credentials | None:
-    if EMULATOR not in os.environ:
+    if EMULATOR_VARIABLE not in os.environ:
         return None  # the library finds the application default
     from google.auth.credentials import AnonymousCredentials
 
     return cast("Callable[[], Credentials]", AnonymousCredentials)()
 
 
-def _translated(address: Address, error: exceptions.GoogleAPIError) -> PreptimeError:
-    said = _first_line(error)
+def _translate_error(address: BigQueryAddress, error: exceptions.GoogleAPIError) -> PreptimeError:
+    message = _first_message_line(error)
     if isinstance(error, exceptions.NotFound):
         return DataError(
-            f"{address.database} has no tables of preptime, or is not there ({said}).",
-            f"Make the dataset (bq mk), then: preptime ingest ORDERS --restaurants RESTAURANTS --to {address.database}",
+            f"{address.database_url} has no tables of preptime, or is not there ({message}).",
+            f"Make the dataset (bq mk), then: preptime ingest ORDERS --restaurants RESTAURANTS --to {address.database_url}",
         )
     if isinstance(error, (exceptions.Forbidden, exceptions.Unauthorized)):
-        return UsageError(f"{address.database}: {said}.", "Ask for the roles in docs/databases.md.")
+        return UsageError(f"{address.database_url}: {message}.", "Ask for the roles in docs/databases.md.")
     if "serialize access" in str(error) or "concurrent update" in str(error):
-        return FaultError(
-            f"{address.database} is being changed by someone else ({said}).",
+        return OperationError(
+            f"{address.database_url} is being changed by someone else ({message}).",
             "Nothing of this run was kept; run again.",
         )
-    return FaultError(f"{address.database} could not be used: {said}.", "Nothing of this run was kept; run again.")
+    return OperationError(f"{address.database_url} could not be used: {message}.", "Nothing of this run was kept; run again.")
 
 
-def _first_line(error: Exception) -> str:
+def _first_message_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0].rstrip(".") if lines else type(error).__name__

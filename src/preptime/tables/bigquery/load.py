@@ -9,93 +9,93 @@ import polars as pl
 from google.cloud import bigquery
 
 from preptime.tables.bigquery import statements
-from preptime.tables.bigquery.address import Address
-from preptime.tables.bigquery.client import Parameters, connected
-from preptime.tables.bigquery.read import known_columns
-from preptime.tables.bigquery.rows import append, run, staged, whole
-from preptime.tables.database import Loaded, NothingToStoreError
-from preptime.tables.stored import EXTRA, RESTAURANT_COLUMNS, as_extra
+from preptime.tables.bigquery.address import BigQueryAddress
+from preptime.tables.bigquery.client import QueryParameters, open_client
+from preptime.tables.bigquery.read import read_column_names
+from preptime.tables.bigquery.rows import append_rows, execute_dml, staging_table, query_frame
+from preptime.tables.database import LoadResult, NoStorableRowsError
+from preptime.tables.stored import EXTRA, RESTAURANT_COLUMNS, encode_extra
 
-Progress = Callable[[str, float], None]
+ProgressCallback = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
 class BigQueryDatabase:
     """The dataset of an address, which has to be there: where its data lies is its owner's choice."""
 
-    address: Address
+    address: BigQueryAddress
 
     @property
     def name(self) -> str:
         """Its address."""
-        return self.address.database
+        return self.address.database_url
 
     @property
     def restaurants(self) -> str:
         """The address of its restaurants."""
-        return self.address.of("restaurants")
+        return self.address.table_url("restaurants")
 
     def prepare(self) -> tuple[str, ...]:
         """Make the tables that are missing; their names."""
-        with connected(self.address) as client:
-            there = {table.table_id for table in client.list_tables(f"{self.address.project}.{self.address.dataset}")}
-            missing = {name: text for name, text in statements.definitions(self.address).items() if name not in there}
-            for text in missing.values():
-                run(client, text, {})
+        with open_client(self.address) as client:
+            existing = {table.table_id for table in client.list_tables(f"{self.address.project}.{self.address.dataset}")}
+            missing = {name: statement for name, statement in statements.table_definitions(self.address).items() if name not in existing}
+            for statement in missing.values():
+                execute_dml(client, statement, {})
         return tuple(missing)
 
-    def load_restaurants(self, restaurants: pl.DataFrame) -> Loaded:
+    def load_restaurants(self, restaurants: pl.DataFrame) -> LoadResult:
         """Add or replace these restaurants; of one that is there only the columns that are given change."""
-        given = [name for name in RESTAURANT_COLUMNS if name in restaurants.columns]
-        others = [name for name in restaurants.columns if name not in given]
-        rows = restaurants.select(given).with_columns(as_extra(restaurants, others))
-        with connected(self.address) as client, staged(client, self.address, rows.schema) as staging:
-            append(client, self.address, staging, [rows])
-            columns = [*given, EXTRA] if others else given
-            self._add_columns(client, "restaurants", restaurants.columns)
-            new, updated = run(client, statements.merge_restaurants(self.address, staging, columns), {})
-        return Loaded(rows=len(rows), new=new, updated=updated, unchanged=len(rows) - new - updated, repeated=0)
+        declared_columns = [name for name in RESTAURANT_COLUMNS if name in restaurants.columns]
+        extra_columns = [name for name in restaurants.columns if name not in declared_columns]
+        rows = restaurants.select(declared_columns).with_columns(encode_extra(restaurants, extra_columns))
+        with open_client(self.address) as client, staging_table(client, self.address, rows.schema) as staging:
+            append_rows(client, self.address, staging, [rows])
+            columns = [*declared_columns, EXTRA] if extra_columns else declared_columns
+            self._record_column_names(client, "restaurants", restaurants.columns)
+            new, updated = execute_dml(client, statements.merge_restaurants(self.address, staging, columns), {})
+        return LoadResult(rows=len(rows), inserted=new, updated=updated, unchanged=len(rows) - new - updated, duplicates=0)
 
-    def load_orders(self, chunks: Iterable[pl.DataFrame], columns: Sequence[str], progress: Progress | None) -> Loaded:
+    def load_orders(self, chunks: Iterable[pl.DataFrame], columns: Sequence[str], progress: ProgressCallback | None) -> LoadResult:
         """Add or complete orders: everything that `chunks` gives, or nothing."""
-        with connected(self.address) as client, staged(client, self.address, statements.DELIVERED) as staging:
-            rows = append(client, self.address, staging, _numbered(chunks))
+        with open_client(self.address) as client, staging_table(client, self.address, statements.STAGED_ORDERS_SCHEMA) as staging:
+            rows = append_rows(client, self.address, staging, _with_line_numbers(chunks))
             if not rows:
-                raise NothingToStoreError
+                raise NoStorableRowsError
             if progress:
                 progress("Merging", 0.0)
-            counted = whole(
+            duplicate_counts = query_frame(
                 client,
-                statements.count_repeated(self.address, staging),
+                statements.count_duplicates(self.address, staging),
                 {},
-                pl.Schema({"repeated": pl.Int64()}),
+                pl.Schema({"duplicates": pl.Int64()}),
             )
-            repeated = int(counted["repeated"][0])
-            self._add_columns(client, "orders", columns)
-            new, updated = run(client, statements.merge_orders(self.address, staging), {})
+            repeated = int(duplicate_counts["duplicates"][0])
+            self._record_column_names(client, "orders", columns)
+            new, updated = execute_dml(client, statements.merge_orders(self.address, staging), {})
         if progress:
             progress("Merging", 1.0)
         unchanged = rows - repeated - new - updated
-        return Loaded(rows=rows, new=new, updated=updated, unchanged=unchanged, repeated=repeated)
+        return LoadResult(rows=rows, inserted=new, updated=updated, unchanged=unchanged, duplicates=repeated)
 
-    def _add_columns(self, client: bigquery.Client, table: str, names: Sequence[str]) -> None:
-        there = known_columns(client, self.address, table)
-        new = [name for name in names if name not in there]
-        if not new:
+    def _record_column_names(self, client: bigquery.Client, table: str, names: Sequence[str]) -> None:
+        recorded = read_column_names(client, self.address, table)
+        missing = [name for name in names if name not in recorded]
+        if not missing:
             return
-        parameters: Parameters = {"table": table}
-        for place, name in enumerate(new):
-            parameters |= {f"position{place}": len(there) + place, f"name{place}": name}
-        run(client, statements.add_columns(self.address, len(new)), parameters)
+        parameters: QueryParameters = {"table": table}
+        for index, name in enumerate(missing):
+            parameters |= {f"position{index}": len(recorded) + index, f"name{index}": name}
+        execute_dml(client, statements.insert_column_names(self.address, len(missing)), parameters)
 
 
 def open_bigquery_database(url: str) -> BigQueryDatabase:
     """The dataset of an address; nothing is asked of it yet."""
-    return BigQueryDatabase(Address.parse(url))
+    return BigQueryDatabase(BigQueryAddress.parse(url))
 
 
-def _numbered(chunks: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    before = 0
+def _with_line_numbers(chunks: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    rows_before = 0
     for chunk in chunks:
-        yield chunk.with_columns((pl.int_range(pl.len()) + before).alias(statements.LINE))
-        before += len(chunk)
+        yield chunk.with_columns((pl.int_range(pl.len()) + rows_before).alias(statements.LINE_NUMBER))
+        rows_before += len(chunk)

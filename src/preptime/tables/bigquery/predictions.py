@@ -8,45 +8,45 @@ from dataclasses import dataclass
 import polars as pl
 
 from preptime.tables.bigquery import statements
-from preptime.tables.bigquery.address import Address
-from preptime.tables.bigquery.client import Parameters, connected
-from preptime.tables.bigquery.rows import append, run, staged, whole
-from preptime.tables.predictions import DATE, STORED_SCHEMA, from_stored, to_store
+from preptime.tables.bigquery.address import BigQueryAddress
+from preptime.tables.bigquery.client import QueryParameters, open_client
+from preptime.tables.bigquery.rows import append_rows, execute_dml, staging_table, query_frame
+from preptime.tables.predictions import DATE_COLUMN, STORED_SCHEMA, decode_predictions, encode_predictions
 
 
 @dataclass(frozen=True)
-class BigQueryPredictions:
-    """The predictions of a dataset: `preptime.tables.predictions.Predictions`."""
+class BigQueryPredictionStore:
+    """The predictions of a dataset: `preptime.tables.predictions.PredictionStore`."""
 
-    address: Address
+    address: BigQueryAddress
 
     @property
     def name(self) -> str:
         """The address."""
-        return self.address.of("predictions")
+        return self.address.table_url("predictions")
 
     def write(self, day: dt.date, bundle: str, frame: pl.DataFrame) -> int:
         """Replace what is there for this date and bundle; the rows written."""
-        rows = to_store(day, bundle, frame)
-        with connected(self.address) as client, staged(client, self.address, STORED_SCHEMA) as staging:
-            append(client, self.address, staging, [rows])
-            run(client, statements.replace_predictions(self.address, staging), {"day": day, "bundle": bundle})
+        rows = encode_predictions(day, bundle, frame)
+        with open_client(self.address) as client, staging_table(client, self.address, STORED_SCHEMA) as staging:
+            append_rows(client, self.address, staging, [rows])
+            execute_dml(client, statements.replace_predictions(self.address, staging), {"day": day, "bundle": bundle})
         return len(rows)
 
     def read(self, day: dt.date, bundle: str | None = None) -> pl.DataFrame:
         """What was written for a date."""
-        parameters: Parameters = {"day": day} if bundle is None else {"day": day, "bundle": bundle}
-        statement = statements.predictions(self.address, of_bundle=bundle is not None)
-        with connected(self.address) as client:
-            return from_stored(whole(client, statement, parameters, STORED_SCHEMA))
+        parameters: QueryParameters = {"day": day} if bundle is None else {"day": day, "bundle": bundle}
+        statement = statements.select_predictions(self.address, for_bundle=bundle is not None)
+        with open_client(self.address) as client:
+            return decode_predictions(query_frame(client, statement, parameters, STORED_SCHEMA))
 
     def days(self) -> list[dt.date]:
         """The dates that have predictions, oldest first."""
-        statement = statements.days_of(self.address, "predictions", DATE)
-        with connected(self.address) as client:
-            return list(whole(client, statement, {}, pl.Schema({DATE: pl.Date()}))[DATE])
+        statement = statements.select_days(self.address, "predictions", DATE_COLUMN)
+        with open_client(self.address) as client:
+            return list(query_frame(client, statement, {}, pl.Schema({DATE_COLUMN: pl.Date()}))[DATE_COLUMN])
 
 
-def open_bigquery_predictions(url: str) -> BigQueryPredictions:
+def open_bigquery_prediction_store(url: str) -> BigQueryPredictionStore:
     """The predictions of the dataset at an address; nothing is asked of it yet."""
-    return BigQueryPredictions(Address.parse(url))
+    return BigQueryPredictionStore(BigQueryAddress.parse(url))

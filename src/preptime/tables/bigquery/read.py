@@ -9,72 +9,72 @@ import polars as pl
 from google.cloud import bigquery
 
 from preptime.tables.bigquery import statements
-from preptime.tables.bigquery.address import Address
-from preptime.tables.bigquery.client import connected
-from preptime.tables.bigquery.rows import pages, whole
-from preptime.tables.columns import FILE, ROW
-from preptime.tables.days import Days
-from preptime.tables.stored import DAY, EXTRA, is_declared, own_type, spread
-from preptime.tables.stored_table import IN_ORDERS, StoredTable, readable_columns
+from preptime.tables.bigquery.address import BigQueryAddress
+from preptime.tables.bigquery.client import open_client
+from preptime.tables.bigquery.rows import iter_pages, query_frame
+from preptime.tables.columns import FILE_COLUMN, ROW_COLUMN
+from preptime.tables.days import DateRange
+from preptime.tables.stored import ORDER_DATE, EXTRA, is_declared, stored_type, expand_json
+from preptime.tables.stored_table import ORDERS_TABLE, DatabaseSource, readable_columns
 
 
-class BigQueryTable(StoredTable[Address]):
+class BigQuerySource(DatabaseSource[BigQueryAddress]):
     """The rows of an address, in pages."""
 
-    whole_rows = 50_000
+    default_chunk_rows = 50_000
 
     def _days(self) -> list[dt.date]:
-        with connected(self.address) as client:
-            return _days(client, self.address, self.address.days)
+        with open_client(self.address) as client:
+            return _list_days(client, self.address, self.address.days)
 
-    def _chunks(self, wanted: Days | None, rows: int) -> Iterator[pl.DataFrame]:
-        with connected(self.address) as client:
-            if self.address.table != IN_ORDERS:
-                statement = statements.restaurants(self.address, self._selected())
-                yield from self._part(pages(client, statement, {}, self._schema(), rows), self.name, (self.name,))
+    def _chunks(self, selected_days: DateRange | None, rows: int) -> Iterator[pl.DataFrame]:
+        with open_client(self.address) as client:
+            if self.address.table != ORDERS_TABLE:
+                statement = statements.select_restaurants(self.address, self._selected_columns())
+                yield from self._iter_partition(iter_pages(client, statement, {}, self._query_schema(), rows), self.name, (self.name,))
                 return
-            now = dt.datetime.now(dt.UTC)
-            statement = statements.orders(self.address, self._selected())
-            days = {day: self.address.of(IN_ORDERS, Days(day, day)) for day in _days(client, self.address, wanted)}
+            snapshot_time = dt.datetime.now(dt.UTC)
+            statement = statements.select_orders(self.address, self._selected_columns())
+            days = {day: self.address.table_url(ORDERS_TABLE, DateRange(day, day)) for day in _list_days(client, self.address, selected_days)}
             for day, name in days.items():
-                found = pages(client, statement, {"day": day, "as_of": now}, self._schema(), rows)
-                yield from self._part(found, name, tuple(days.values()))
+                result_pages = iter_pages(client, statement, {"day": day, "as_of": snapshot_time}, self._query_schema(), rows)
+                yield from self._iter_partition(result_pages, name, tuple(days.values()))
 
-    def _part(self, found: Iterator[pl.DataFrame], name: str, names: tuple[str, ...]) -> Iterator[pl.DataFrame]:
-        before = 0
-        others = [column for column in self.columns if not is_declared(self.address.table, column)]
-        for page in found:
-            chunk = page.with_columns(spread(page[EXTRA], others, pl.String())) if others else page
-            own = chunk.select(self.columns).with_row_index(ROW, before + 1)
-            yield own.with_columns(pl.lit(name, pl.Enum(names)).alias(FILE))
-            before += len(page)
+    def _iter_partition(self, result_pages: Iterator[pl.DataFrame], file_name: str, file_names: tuple[str, ...]) -> Iterator[pl.DataFrame]:
+        rows_before = 0
+        extra_columns = [column for column in self.columns if not is_declared(self.address.table, column)]
+        for page in result_pages:
+            chunk = page.with_columns(expand_json(page[EXTRA], extra_columns, pl.String())) if extra_columns else page
+            numbered = chunk.select(self.columns).with_row_index(ROW_COLUMN, rows_before + 1)
+            yield numbered.with_columns(pl.lit(file_name, pl.Enum(file_names)).alias(FILE_COLUMN))
+            rows_before += len(page)
 
-    def _selected(self) -> list[str]:
-        return self._schema().names()
+    def _selected_columns(self) -> list[str]:
+        return self._query_schema().names()
 
-    def _schema(self) -> pl.Schema:
+    def _query_schema(self) -> pl.Schema:
         table = self.address.table
-        own = {name: own_type(table, name) for name in self.columns if is_declared(table, name)}
-        if len(own) < len(self.columns):
-            own[EXTRA] = pl.String()
-        return pl.Schema(own)
+        schema = {name: stored_type(table, name) for name in self.columns if is_declared(table, name)}
+        if len(schema) < len(self.columns):
+            schema[EXTRA] = pl.String()
+        return pl.Schema(schema)
 
 
-def _days(client: bigquery.Client, address: Address, wanted: Days | None) -> list[dt.date]:
-    days = whole(client, statements.days_of(address, IN_ORDERS, DAY), {}, pl.Schema({DAY: pl.Date()}))
-    return [day for day in days[DAY] if wanted is None or day in wanted]
+def _list_days(client: bigquery.Client, address: BigQueryAddress, selected_days: DateRange | None) -> list[dt.date]:
+    days = query_frame(client, statements.select_days(address, ORDERS_TABLE, ORDER_DATE), {}, pl.Schema({ORDER_DATE: pl.Date()}))
+    return [day for day in days[ORDER_DATE] if selected_days is None or day in selected_days]
 
 
-def open_bigquery(url: str) -> BigQueryTable:
-    """The table at an address. Raises `UsageError`, `DataError` or `FaultError` when it is not there to be read."""
-    address = Address.parse(url)
+def open_bigquery_source(url: str) -> BigQuerySource:
+    """The table at an address. Raises `UsageError`, `DataError` or `OperationError` when it is not there to be read."""
+    address = BigQueryAddress.parse(url)
     declared = readable_columns(address.table)
-    with connected(address) as client:
-        columns = known_columns(client, address, address.table)
-    return BigQueryTable(address, columns or declared)
+    with open_client(address) as client:
+        columns = read_column_names(client, address, address.table)
+    return BigQuerySource(address, columns or declared)
 
 
-def known_columns(client: bigquery.Client, address: Address, table: str) -> tuple[str, ...]:
+def read_column_names(client: bigquery.Client, address: BigQueryAddress, table: str) -> tuple[str, ...]:
     """The columns that people have given a table, in the order in which they came."""
     schema = pl.Schema({"column_name": pl.String()})
-    return tuple(whole(client, statements.columns_of(address), {"table": table}, schema)["column_name"])
+    return tuple(query_frame(client, statements.select_column_names(address), {"table": table}, schema)["column_name"])

@@ -7,16 +7,16 @@ from string import Template
 
 import polars as pl
 
-from preptime.tables.bigquery.address import Address
+from preptime.tables.bigquery.address import BigQueryAddress
 from preptime.tables.predictions import STORED_SCHEMA as PREDICTIONS
 from preptime.tables.stored import EXTRA, ORDER_SCHEMA, RESTAURANT_COLUMNS
 
-_TABLES = ("columns", "restaurants", "orders", "outcomes", "predictions")
-LINE = "line"
+_TABLE_NAMES = ("columns", "restaurants", "orders", "outcomes", "predictions")
+LINE_NUMBER = "line"
 """The row's place in what was delivered: the last one of an order counts."""
-RESTAURANTS = pl.Schema(RESTAURANT_COLUMNS | {EXTRA: pl.String()})
-DELIVERED = pl.Schema(dict(ORDER_SCHEMA) | {LINE: pl.Int64()})
-TYPES: tuple[tuple[pl.DataType, str], ...] = (
+RESTAURANT_SCHEMA = pl.Schema(RESTAURANT_COLUMNS | {EXTRA: pl.String()})
+STAGED_ORDERS_SCHEMA = pl.Schema(dict(ORDER_SCHEMA) | {LINE_NUMBER: pl.Int64()})
+BIGQUERY_TYPES: tuple[tuple[pl.DataType, str], ...] = (
     (pl.String(), "STRING"),
     (pl.Int64(), "INT64"),
     (pl.Int32(), "INT64"),
@@ -28,12 +28,12 @@ TYPES: tuple[tuple[pl.DataType, str], ...] = (
 )
 
 
-def type_name(kind: pl.DataType) -> str:
+def bigquery_type(data_type: pl.DataType) -> str:
     """BigQuery's name of a type."""
-    return next(name for one, name in TYPES if one == kind)
+    return next(name for polars_type, name in BIGQUERY_TYPES if polars_type == data_type)
 
 
-def definitions(address: Address) -> dict[str, str]:
+def table_definitions(address: BigQueryAddress) -> dict[str, str]:
     """The statement that makes each table or view, where it is not there yet."""
     texts = {
         "columns": "CREATE TABLE IF NOT EXISTS $columns "
@@ -47,45 +47,45 @@ def definitions(address: Address) -> dict[str, str]:
         "PARTITION BY prediction_date CLUSTER BY prediction_bundle",
     }
     columns = {
-        "of_restaurants": _columns(RESTAURANTS),
-        "of_orders": _columns(ORDER_SCHEMA),
-        "of_predictions": _columns(PREDICTIONS),
+        "of_restaurants": _column_definitions(RESTAURANT_SCHEMA),
+        "of_orders": _column_definitions(ORDER_SCHEMA),
+        "of_predictions": _column_definitions(PREDICTIONS),
     }
-    return {name: _filled(address, text, **columns) for name, text in texts.items()}
+    return {name: _render(address, text, **columns) for name, text in texts.items()}
 
 
-def columns_of(address: Address) -> str:
+def select_column_names(address: BigQueryAddress) -> str:
     """The columns that people have given `@table`, in the order in which they came."""
-    return _filled(address, "SELECT column_name FROM $columns WHERE table_name = @table ORDER BY position")
+    return _render(address, "SELECT column_name FROM $columns WHERE table_name = @table ORDER BY position")
 
 
-def add_columns(address: Address, count: int) -> str:
+def insert_column_names(address: BigQueryAddress, count: int) -> str:
     """Remember `@name0` at `@position0` and so on of `@table`."""
-    values = ", ".join(f"(@table, @position{place}, @name{place})" for place in range(count))
-    return _filled(address, "INSERT INTO $columns (table_name, position, column_name) VALUES $values", values=values)
+    values = ", ".join(f"(@table, @position{index}, @name{index})" for index in range(count))
+    return _render(address, "INSERT INTO $columns (table_name, position, column_name) VALUES $values", values=values)
 
 
-def days_of(address: Address, table: str, column: str) -> str:
+def select_days(address: BigQueryAddress, table: str, column: str) -> str:
     """The days that a table has rows of."""
     text = "SELECT DISTINCT $column FROM $table ORDER BY $column"
-    return _filled(address, text, table=address.path(table), column=column)
+    return _render(address, text, table=address.sql_name(table), column=column)
 
 
-def restaurants(address: Address, names: Sequence[str]) -> str:
+def select_restaurants(address: BigQueryAddress, names: Sequence[str]) -> str:
     """All restaurants, by their ids."""
-    return _filled(address, "SELECT $names FROM $restaurants ORDER BY restaurant_id", names=", ".join(names))
+    return _render(address, "SELECT $names FROM $restaurants ORDER BY restaurant_id", names=", ".join(names))
 
 
-def orders(address: Address, names: Sequence[str]) -> str:
+def select_orders(address: BigQueryAddress, names: Sequence[str]) -> str:
     """The orders of `@day` as they were at `@as_of`. The filter is on the partitioning column: others cost nothing."""
     text = (
         "SELECT $names FROM $orders FOR SYSTEM_TIME AS OF @as_of "
         "WHERE order_date = @day ORDER BY acknowledged_at, order_key"
     )
-    return _filled(address, text, names=", ".join(names))
+    return _render(address, text, names=", ".join(names))
 
 
-def merge_orders(address: Address, staging: str) -> str:
+def merge_orders(address: BigQueryAddress, staging: str) -> str:
     """Add or complete orders in one atomic statement. Of several rows of an order each cell's last one counts that is
     not empty, and an empty cell says nothing of an order that is there.
     """
@@ -95,43 +95,43 @@ def merge_orders(address: Address, staging: str) -> str:
         "ON T.order_key = S.order_key WHEN MATCHED AND ($changed) THEN UPDATE SET $known "
         "WHEN NOT MATCHED THEN INSERT ($names) VALUES ($given)"
     )
-    return _filled(
+    return _render(
         address,
         text,
-        staging=address.path(staging),
-        last=_each("ARRAY_AGG($name IGNORE NULLS ORDER BY line DESC LIMIT 1)[SAFE_OFFSET(0)] AS $name", values),
-        changed=_each("COALESCE(S.$name, T.$name) IS DISTINCT FROM T.$name", values, " OR "),
-        known=_each("$name = COALESCE(S.$name, T.$name)", values),
+        staging=address.sql_name(staging),
+        last=_join_each("ARRAY_AGG($name IGNORE NULLS ORDER BY line DESC LIMIT 1)[SAFE_OFFSET(0)] AS $name", values),
+        changed=_join_each("COALESCE(S.$name, T.$name) IS DISTINCT FROM T.$name", values, " OR "),
+        known=_join_each("$name = COALESCE(S.$name, T.$name)", values),
         names=", ".join(ORDER_SCHEMA),
-        given=_each("S.$name", ORDER_SCHEMA.names()),
+        given=_join_each("S.$name", ORDER_SCHEMA.names()),
     )
 
 
-def merge_restaurants(address: Address, staging: str, names: Sequence[str]) -> str:
+def merge_restaurants(address: BigQueryAddress, staging: str, names: Sequence[str]) -> str:
     """Add or replace restaurants; of one that is there only the columns `names` change."""
     values = [name for name in names if name != "restaurant_id"]
     text = (
         "MERGE INTO $restaurants AS T USING $staging AS S ON T.restaurant_id = S.restaurant_id "
         "WHEN MATCHED AND ($changed) THEN UPDATE SET $values WHEN NOT MATCHED THEN INSERT ($names) VALUES ($given)"
     )
-    return _filled(
+    return _render(
         address,
         text,
-        staging=address.path(staging),
-        changed=_each("S.$name IS DISTINCT FROM T.$name", values, " OR "),
-        values=_each("$name = S.$name", values),
+        staging=address.sql_name(staging),
+        changed=_join_each("S.$name IS DISTINCT FROM T.$name", values, " OR "),
+        values=_join_each("$name = S.$name", values),
         names=", ".join(names),
-        given=_each("S.$name", names),
+        given=_join_each("S.$name", names),
     )
 
 
-def count_repeated(address: Address, staging: str) -> str:
+def count_duplicates(address: BigQueryAddress, staging: str) -> str:
     """How many rows were delivered beyond the first of each order."""
-    text = "SELECT COUNT(*) - COUNT(DISTINCT order_key) AS repeated FROM $staging"
-    return _filled(address, text, staging=address.path(staging))
+    text = "SELECT COUNT(*) - COUNT(DISTINCT order_key) AS duplicates FROM $staging"
+    return _render(address, text, staging=address.sql_name(staging))
 
 
-def replace_predictions(address: Address, staging: str) -> str:
+def replace_predictions(address: BigQueryAddress, staging: str) -> str:
     """Put what was delivered in the place of `@day` and `@bundle`, in one atomic statement."""
     text = (
         "MERGE INTO $predictions AS T USING $staging AS S ON FALSE WHEN NOT MATCHED BY SOURCE "
@@ -139,25 +139,25 @@ def replace_predictions(address: Address, staging: str) -> str:
         "WHEN NOT MATCHED THEN INSERT ($names) VALUES ($given)"
     )
     names = PREDICTIONS.names()
-    return _filled(address, text, staging=address.path(staging), names=", ".join(names), given=_each("S.$name", names))
+    return _render(address, text, staging=address.sql_name(staging), names=", ".join(names), given=_join_each("S.$name", names))
 
 
-def predictions(address: Address, *, of_bundle: bool) -> str:
+def select_predictions(address: BigQueryAddress, *, for_bundle: bool) -> str:
     """The predictions of `@day`, of all bundles or of `@bundle`."""
-    bundle = " AND prediction_bundle = @bundle" if of_bundle else ""
+    bundle = " AND prediction_bundle = @bundle" if for_bundle else ""
     text = "SELECT $names FROM $predictions WHERE prediction_date = @day$bundle ORDER BY prediction_bundle, position"
-    return _filled(address, text, names=", ".join(PREDICTIONS), bundle=bundle)
+    return _render(address, text, names=", ".join(PREDICTIONS), bundle=bundle)
 
 
-def _filled(address: Address, text: str, **parts: str) -> str:
+def _render(address: BigQueryAddress, template: str, **parts: str) -> str:
     """A statement with its tables' and columns' names in it: nothing that came from outside."""
-    tables = {name: address.path(name) for name in _TABLES}
-    return Template(text).substitute(tables | parts)
+    tables = {name: address.sql_name(name) for name in _TABLE_NAMES}
+    return Template(template).substitute(tables | parts)
 
 
-def _each(text: str, names: Sequence[str], between: str = ", ") -> str:
-    return between.join(Template(text).substitute(name=name) for name in names)
+def _join_each(template: str, names: Sequence[str], separator: str = ", ") -> str:
+    return separator.join(Template(template).substitute(name=name) for name in names)
 
 
-def _columns(schema: pl.Schema) -> str:
-    return ", ".join(f"{name} {type_name(kind)}" for name, kind in schema.items())
+def _column_definitions(schema: pl.Schema) -> str:
+    return ", ".join(f"{name} {bigquery_type(data_type)}" for name, data_type in schema.items())

@@ -8,44 +8,44 @@ from collections.abc import Iterator
 import polars as pl
 from psycopg import sql
 
-from preptime.tables.columns import FILE, ROW
-from preptime.tables.days import Days
-from preptime.tables.postgres.address import Address
-from preptime.tables.postgres.copying import columns_of, copy_out
-from preptime.tables.postgres.migrate import require_current
-from preptime.tables.postgres.partitions import days_of
-from preptime.tables.postgres.session import Connection, connected
-from preptime.tables.stored import DAY, is_declared, own_type
-from preptime.tables.stored_table import IN_ORDERS, StoredTable, readable_columns
+from preptime.tables.columns import FILE_COLUMN, ROW_COLUMN
+from preptime.tables.days import DateRange
+from preptime.tables.postgres.address import PostgresAddress
+from preptime.tables.postgres.copying import read_column_names, copy_out
+from preptime.tables.postgres.migrate import require_current_schema
+from preptime.tables.postgres.partitions import partition_dates
+from preptime.tables.postgres.session import Connection, open_transaction
+from preptime.tables.stored import ORDER_DATE, is_declared, stored_type
+from preptime.tables.stored_table import ORDERS_TABLE, DatabaseSource, readable_columns
 
 
-class PostgresTable(StoredTable[Address]):
+class PostgresSource(DatabaseSource[PostgresAddress]):
     """The rows of an address."""
 
-    whole_rows = 250_000
+    default_chunk_rows = 250_000
 
     def _days(self) -> list[dt.date]:
-        with connected(self.address) as connection:
-            return _days(connection, self.address.days)
+        with open_transaction(self.address) as connection:
+            return _list_days(connection, self.address.days)
 
-    def _chunks(self, wanted: Days | None, rows: int) -> Iterator[pl.DataFrame]:
-        with connected(self.address) as connection:
-            if self.address.table != IN_ORDERS:
-                yield from self._part(connection, None, self.name, pl.Enum([self.name]), rows)
+    def _chunks(self, selected_days: DateRange | None, rows: int) -> Iterator[pl.DataFrame]:
+        with open_transaction(self.address) as connection:
+            if self.address.table != ORDERS_TABLE:
+                yield from self._iter_partition(connection, None, self.name, pl.Enum([self.name]), rows)
                 return
-            days = {day: self.address.of(IN_ORDERS, Days(day, day)) for day in _days(connection, wanted)}
+            days = {day: self.address.table_url(ORDERS_TABLE, DateRange(day, day)) for day in _list_days(connection, selected_days)}
             names = pl.Enum(list(days.values()))
             for day, name in days.items():
-                yield from self._part(connection, day, name, names, rows)
+                yield from self._iter_partition(connection, day, name, names, rows)
 
-    def _part(
-        self, connection: Connection, day: dt.date | None, name: str, names: pl.Enum, rows: int
+    def _iter_partition(
+        self, connection: Connection, day: dt.date | None, file_name: str, file_names: pl.Enum, rows: int
     ) -> Iterator[pl.DataFrame]:
-        schema = {column: own_type(self.address.table, column) for column in self.columns}
-        before = 0
+        schema = {column: stored_type(self.address.table, column) for column in self.columns}
+        rows_before = 0
         for chunk in copy_out(connection, self._query(day), schema, rows):
-            yield chunk.with_row_index(ROW, before + 1).with_columns(pl.lit(name, names).alias(FILE))
-            before += len(chunk)
+            yield chunk.with_row_index(ROW_COLUMN, rows_before + 1).with_columns(pl.lit(file_name, file_names).alias(FILE_COLUMN))
+            rows_before += len(chunk)
 
     def _query(self, day: dt.date | None) -> sql.Composed:
         table = self.address.table
@@ -53,24 +53,24 @@ class PostgresTable(StoredTable[Address]):
             sql.Identifier(name) if is_declared(table, name) else sql.SQL("extra ->> {}").format(sql.Literal(name))
             for name in self.columns
         ]
-        chosen = sql.SQL("SELECT {cells} FROM {table}").format(
+        query = sql.SQL("SELECT {cells} FROM {table}").format(
             cells=sql.SQL(", ").join(cells), table=sql.Identifier("preptime", table)
         )
         if day is None:
-            return chosen + sql.SQL(" ORDER BY restaurant_id")
-        of_day = sql.SQL(" WHERE {column} = {day} ORDER BY acknowledged_at, order_key")
-        return chosen + of_day.format(column=sql.Identifier(DAY), day=sql.Literal(day))
+            return query + sql.SQL(" ORDER BY restaurant_id")
+        day_filter = sql.SQL(" WHERE {column} = {day} ORDER BY acknowledged_at, order_key")
+        return query + day_filter.format(column=sql.Identifier(ORDER_DATE), day=sql.Literal(day))
 
 
-def _days(connection: Connection, wanted: Days | None) -> list[dt.date]:
-    return [day for day in days_of(connection, IN_ORDERS) if wanted is None or day in wanted]
+def _list_days(connection: Connection, selected_days: DateRange | None) -> list[dt.date]:
+    return [day for day in partition_dates(connection, ORDERS_TABLE) if selected_days is None or day in selected_days]
 
 
-def open_postgres(url: str) -> PostgresTable:
-    """The table at an address. Raises `UsageError`, `DataError` or `FaultError` when it is not there to be read."""
-    address = Address.parse(url)
+def open_postgres_source(url: str) -> PostgresSource:
+    """The table at an address. Raises `UsageError`, `DataError` or `OperationError` when it is not there to be read."""
+    address = PostgresAddress.parse(url)
     declared = readable_columns(address.table)
-    with connected(address) as connection:
-        require_current(connection, address)
-        columns = columns_of(connection, address.table)
-    return PostgresTable(address, columns or declared)
+    with open_transaction(address) as connection:
+        require_current_schema(connection, address)
+        columns = read_column_names(connection, address.table)
+    return PostgresSource(address, columns or declared)

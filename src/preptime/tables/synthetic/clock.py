@@ -19,12 +19,12 @@ MICROSECONDS = 1_000_000
 DAY_NOISE = 0.06
 """Standard deviation of the logarithm of a day's volume around its weekday's."""
 
-NEW_SHARE = 0.24
+NEW_RESTAURANT_SHARE = 0.24
 """Restaurants that open during the period, evenly over its days, beside the cities that open late. Orders don't grow
 with them: the others get a little fewer."""
 
 OPENING_HOURS = (12.0, 12.5, 13.0, 13.25, 13.5, 18.5)
-OPENING_SHARES = (0.05, 0.05, 0.40, 0.30, 0.08, 0.12)
+OPENING_HOURS_SHARES = (0.05, 0.05, 0.40, 0.30, 0.08, 0.12)
 """When kitchens start, local time, and the share of restaurants: chosen for the published labels before opening."""
 
 PREORDER_DECAY_SECONDS = 4_000.0
@@ -35,7 +35,7 @@ NIGHT_ENDS_SECONDS = 6 * 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
+class DemandProfile:
     """The period's days and the daily rhythm of each kind of opening hours."""
 
     day_share: NDArray[np.float64]
@@ -51,14 +51,14 @@ class Clock:
     """Midnight of the first day, local time, seconds since 1970."""
 
 
-def make_clock(start: dt.date, days: int, rng: np.random.Generator) -> Clock:
+def make_demand_profile(start: dt.date, days: int, rng: np.random.Generator) -> DemandProfile:
     """The clock of a period; `rng` draws the days' noise."""
     dates = [start + dt.timedelta(days=day) for day in range(days)]
     volume = np.array([WEEKDAY_VOLUME[date.weekday()] for date in dates])
     volume *= np.exp(DAY_NOISE * rng.standard_normal(days))
-    volume /= 1 - NEW_SHARE * (1 - np.arange(1, days + 1) / days)
+    volume /= 1 - NEW_RESTAURANT_SHARE * (1 - np.arange(1, days + 1) / days)
     zones = tuple(sorted(set(TIME_ZONES.values())))
-    return Clock(
+    return DemandProfile(
         day_share=volume / volume.sum(),
         quarter_share=_quarter_shares(),
         opening_seconds=np.array(OPENING_HOURS) * 3_600,
@@ -68,21 +68,21 @@ def make_clock(start: dt.date, days: int, rng: np.random.Generator) -> Clock:
     )
 
 
-def draw_days(clock: Clock, first_day: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+def draw_days(demand: DemandProfile, first_day: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
     """[N] day of each order, 0 the first, never before `first_day`."""
-    upper = np.cumsum(clock.day_share)
-    lower = np.concatenate(([0.0], upper))[first_day]
-    drawn = lower + rng.random(len(first_day)) * (upper[-1] - lower)
-    day: NDArray[np.int64] = np.searchsorted(upper, drawn, side="right").clip(first_day, len(upper) - 1)
+    cumulative_share = np.cumsum(demand.day_share)
+    lower_bound = np.concatenate(([0.0], cumulative_share))[first_day]
+    positions = lower_bound + rng.random(len(first_day)) * (cumulative_share[-1] - lower_bound)
+    day: NDArray[np.int64] = np.searchsorted(cumulative_share, positions, side="right").clip(first_day, len(cumulative_share) - 1)
     return day
 
 
-def draw_times(clock: Clock, opening: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.float64]:
+def draw_times(demand: DemandProfile, opening_kind: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.float64]:
     """[N] seconds after local midnight, for each order's kind of opening hours."""
-    seconds = rng.random(len(opening))
+    seconds = rng.random(len(opening_kind))
     edges = np.arange(QUARTERS + 1) * QUARTER_SECONDS
-    for kind, share in enumerate(clock.quarter_share):
-        rows = opening == kind
+    for kind, share in enumerate(demand.quarter_share):
+        rows = opening_kind == kind
         seconds[rows] = np.interp(seconds[rows], np.concatenate(([0.0], np.cumsum(share))), edges)
     return seconds.clip(0, DAY_SECONDS - 1e-3)
 
@@ -96,27 +96,27 @@ def wait_seconds(
 
 
 def utc_microseconds(
-    clock: Clock, zone: NDArray[np.int8], day: NDArray[np.int64], seconds: NDArray[np.float64]
+    demand: DemandProfile, zone: NDArray[np.int8], day: NDArray[np.int64], seconds: NDArray[np.float64]
 ) -> NDArray[np.int64]:
     """[N] instants of local times, microseconds since 1970."""
     hour = day * 24 + (seconds // 3_600).astype(np.int64)
-    whole = clock.start_seconds + day * int(DAY_SECONDS) - clock.offset_seconds[zone, hour]
-    return whole * MICROSECONDS + (seconds * MICROSECONDS).astype(np.int64)
+    whole_seconds = demand.start_seconds + day * int(DAY_SECONDS) - demand.offset_seconds[zone, hour]
+    return whole_seconds * MICROSECONDS + (seconds * MICROSECONDS).astype(np.int64)
 
 
 def _quarter_shares() -> NDArray[np.float64]:
     volume = np.zeros(QUARTERS)
     for hour, quarters in QUARTER_HOUR_VOLUME.items():
         volume[hour * 4 : hour * 4 + 4] = quarters
-    middle = (np.arange(QUARTERS) + 0.5) * QUARTER_SECONDS
-    taken = np.array([np.exp(-wait_seconds(3_600 * hour, middle) / PREORDER_DECAY_SECONDS) for hour in OPENING_HOURS])
-    per_kind = volume * taken / (np.array(OPENING_SHARES) @ taken)  # all kinds together keep the measured volume
-    shares: NDArray[np.float64] = per_kind / per_kind.sum(axis=1, keepdims=True)
+    midpoints = (np.arange(QUARTERS) + 0.5) * QUARTER_SECONDS
+    accepted_share = np.array([np.exp(-wait_seconds(3_600 * hour, midpoints) / PREORDER_DECAY_SECONDS) for hour in OPENING_HOURS])
+    volume_by_kind = volume * accepted_share / (np.array(OPENING_HOURS_SHARES) @ accepted_share)  # all kinds together keep the measured volume
+    shares: NDArray[np.float64] = volume_by_kind / volume_by_kind.sum(axis=1, keepdims=True)
     return shares
 
 
 def _offsets(dates: list[dt.date], zone: ZoneInfo) -> list[int]:
     midnight = dt.time(tzinfo=zone)
-    starts = [dt.datetime.combine(date, midnight) for date in dates]
-    offsets = (start.replace(hour=hour).utcoffset() for start in starts for hour in range(24))
+    day_starts = [dt.datetime.combine(date, midnight) for date in dates]
+    offsets = (start.replace(hour=hour).utcoffset() for start in day_starts for hour in range(24))
     return [int(offset.total_seconds()) if offset is not None else 0 for offset in offsets]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from preptime.tables.synthetic.world import FORGOTTEN_SECONDS_QUANTILES, REFERENCE_ORDERS
 
-ZERO_SHARE = 103 / REFERENCE_ORDERS
+ZERO_LABEL_SHARE = 103 / REFERENCE_ORDERS
 FORGOTTEN_SHARE = 0.0047
 """With the honest labels over 3 hours (before opening, mostly) it makes 202 of 32,394."""
 
@@ -24,14 +24,14 @@ def forgotten_weight(seconds_of_day: NDArray[np.floating]) -> NDArray[np.float64
     return np.where((seconds_of_day >= first) & (seconds_of_day < last), FORGOTTEN_HOURS_WEIGHT, 1.0)
 
 
-def forgotten_longer_than(seconds: NDArray[np.floating]) -> NDArray[np.float64]:
+def forgotten_share_longer_than(seconds: NDArray[np.floating]) -> NDArray[np.float64]:
     """Share of forgotten orders whose label is larger."""
     share, label = zip(*FORGOTTEN_SECONDS_QUANTILES, strict=True)
-    below: NDArray[np.float64] = np.interp(np.log(np.maximum(seconds, 1.0)), np.log(label), share)
-    return 1 - below
+    cumulative_share: NDArray[np.float64] = np.interp(np.log(np.maximum(seconds, 1.0)), np.log(label), share)
+    return 1 - cumulative_share
 
 
-def draw_dirt(
+def draw_label_noise(
     early_tap: NDArray[np.float64],
     seconds_of_day: NDArray[np.float64],
     before_opening: NDArray[np.bool_],
@@ -43,22 +43,22 @@ def draw_dirt(
     orders are as many as their share says: of such rare ones chance would give another figure each time.
     """
     count = len(early_tap)
-    says = np.exp(_LOG_TAP_SECONDS + _LOG_TAP_SPREAD * rng.standard_normal(count)).clip(3.0, 59.0)
-    early = (rng.random(count) < early_tap) & ~before_opening
-    zeros = rng.permutation(np.flatnonzero(early))[: _share_of(count, ZERO_SHARE, rng)]
-    says[zeros] = 0.5 * rng.random(len(zeros))
+    noisy_seconds = np.exp(_LOG_TAP_SECONDS + _LOG_TAP_SPREAD * rng.standard_normal(count)).clip(3.0, 59.0)
+    tapped_early = (rng.random(count) < early_tap) & ~before_opening
+    zero_rows = rng.permutation(np.flatnonzero(tapped_early))[: _round_randomly(count, ZERO_LABEL_SHARE, rng)]
+    noisy_seconds[zero_rows] = 0.5 * rng.random(len(zero_rows))
 
-    turn = rng.standard_exponential(count) / forgotten_weight(seconds_of_day)
-    turn[before_opening | early] = np.inf
-    wanted = min(_share_of(count, FORGOTTEN_SHARE, rng), int(np.isfinite(turn).sum()))
-    forgotten = rng.permutation(np.argsort(turn, kind="stable")[:wanted])
+    forget_time = rng.standard_exponential(count) / forgotten_weight(seconds_of_day)
+    forget_time[before_opening | tapped_early] = np.inf
+    forgotten_count = min(_round_randomly(count, FORGOTTEN_SHARE, rng), int(np.isfinite(forget_time).sum()))
+    forgotten_rows = rng.permutation(np.argsort(forget_time, kind="stable")[:forgotten_count])
     share, label = zip(*FORGOTTEN_SECONDS_QUANTILES, strict=True)
-    says[forgotten] = np.exp(np.interp((np.arange(wanted) + rng.random(wanted)) / max(wanted, 1), share, np.log(label)))
-    dirty = early
-    dirty[forgotten] = True
-    return dirty, says
+    noisy_seconds[forgotten_rows] = np.exp(np.interp((np.arange(forgotten_count) + rng.random(forgotten_count)) / max(forgotten_count, 1), share, np.log(label)))
+    is_noisy = tapped_early
+    is_noisy[forgotten_rows] = True
+    return is_noisy, noisy_seconds
 
 
-def _share_of(count: int, share: float, rng: np.random.Generator) -> int:
+def _round_randomly(count: int, share: float, rng: np.random.Generator) -> int:
     """`count * share`, its fraction left to chance."""
     return int(count * share + rng.random())

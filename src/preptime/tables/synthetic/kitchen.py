@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def count_open(
+def count_open_orders(
     restaurant: NDArray[np.int64], acknowledged: NDArray[np.int64], ready: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """[N] open orders at each acknowledgement.
@@ -25,24 +25,24 @@ def count_open(
     """
     if len(restaurant) == 0:
         return np.zeros(0, dtype=np.int64)
-    first = acknowledged.min()
-    period = int(acknowledged.max() - first) + 2
-    label = np.cumsum(np.diff(restaurant, prepend=restaurant[:1]) != 0) * period
+    first_acknowledged = acknowledged.min()
+    period = int(acknowledged.max() - first_acknowledged) + 2
+    restaurant_offset = np.cumsum(np.diff(restaurant, prepend=restaurant[:1]) != 0) * period
     # What is ready at the microsecond of its acknowledgement is open for no other order either way.
-    until = np.maximum(ready, acknowledged + 1)
-    ended = np.sort(label + np.minimum(until - first, period - 1))
-    still: NDArray[np.int64] = np.arange(len(restaurant)) - np.searchsorted(
-        ended, label + (acknowledged - first), side="right"
+    ready_after_acknowledged = np.maximum(ready, acknowledged + 1)
+    sorted_ready = np.sort(restaurant_offset + np.minimum(ready_after_acknowledged - first_acknowledged, period - 1))
+    open_count: NDArray[np.int64] = np.arange(len(restaurant)) - np.searchsorted(
+        sorted_ready, restaurant_offset + (acknowledged - first_acknowledged), side="right"
     )
-    return still
+    return open_count
 
 
-def settle(
+def solve_open_orders(
     restaurant: NDArray[np.int64],
     acknowledged: NDArray[np.int64],
     ready_given_load: Callable[[NDArray[np.intp], NDArray[np.int64]], NDArray[np.int64]],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Open orders and ready times that agree with each other; rows sorted as for `count_open`.
+    """Open orders and ready times that agree with each other; rows sorted as for `count_open_orders`.
 
     `ready_given_load(rows, open_orders)` gives the ready times of those rows. Starting from empty kitchens both are
     recounted until nothing changes. An order depends on earlier ones only, so each round settles at least one more
@@ -52,10 +52,10 @@ def settle(
     open_orders = np.zeros(len(restaurant), dtype=np.int64)
     ready = ready_given_load(rows, open_orders)
     while len(rows):
-        counted = count_open(restaurant[rows], acknowledged[rows], ready[rows])
-        changed = counted != open_orders[rows]
-        open_orders[rows] = counted
-        ready[rows[changed]] = ready_given_load(rows[changed], counted[changed])
-        busy = np.unique(restaurant[rows[changed]])
-        rows = rows[np.isin(restaurant[rows], busy)]
+        recounted = count_open_orders(restaurant[rows], acknowledged[rows], ready[rows])
+        changed = recounted != open_orders[rows]
+        open_orders[rows] = recounted
+        ready[rows[changed]] = ready_given_load(rows[changed], recounted[changed])
+        changed_restaurants = np.unique(restaurant[rows[changed]])
+        rows = rows[np.isin(restaurant[rows], changed_restaurants)]
     return open_orders, ready

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from preptime.errors import UsageError
 from preptime.tables.synthetic.world import CITIES, REFERENCE_DAYS, REFERENCE_ORDERS, REFERENCE_RESTAURANTS
 
-SMALLEST_DEFAULT_RESTAURANTS = 40
+MIN_DEFAULT_RESTAURANTS = 40
 """Below this the shares of cities and foods mean nothing; a plan may still ask for fewer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """From the morning of `from_day` (1 is the first day) cooking in `city` takes `factor` times as long."""
+    """From the morning of `start_day` (1 is the first day) cooking in `city` takes `factor` times as long."""
 
     city: str
-    from_day: int
+    start_day: int
     factor: float
 
     def __post_init__(self) -> None:
@@ -28,8 +28,8 @@ class Drift:
                 f"Drift in the city {self.city!r}, which the synthesizer doesn't have.",
                 f"Use one of {', '.join(sorted(city.name for city in CITIES))}.",
             )
-        if self.from_day < 1:
-            raise UsageError(f"Drift from day {self.from_day}.", "Days count from 1, the first day of the period.")
+        if self.start_day < 1:
+            raise UsageError(f"Drift from day {self.start_day}.", "Days count from 1, the first day of the period.")
         if not (math.isfinite(self.factor) and 0.1 <= self.factor <= 10):
             raise UsageError(
                 f"Drift by the factor {self.factor:g}.", "Stay between 0.1 and 10, that is -90% and +900%."
@@ -39,15 +39,15 @@ class Drift:
     def parse(cls, text: str) -> Drift:
         """Read `CITY:DAY:±PERCENT%`, such as `London:20:+15%`."""
         parts = text.split(":")
-        how = "Write CITY:DAY:±PERCENT%, such as London:20:+15%."
+        hint = "Write CITY:DAY:±PERCENT%, such as London:20:+15%."
         if len(parts) != 3 or not parts[2].strip().endswith("%"):
-            raise UsageError(f"Drift {text!r} is not of the form CITY:DAY:±PERCENT%.", how)
+            raise UsageError(f"Drift {text!r} is not of the form CITY:DAY:±PERCENT%.", hint)
         city, day, percent = (part.strip() for part in parts)
         try:
             return cls(city, int(day), 1 + float(percent[:-1]) / 100)
         except ValueError:
             raise UsageError(
-                f"Drift {text!r}: the day {day!r} or the change {percent!r} is not a number.", how
+                f"Drift {text!r}: the day {day!r} or the change {percent!r} is not a number.", hint
             ) from None
 
 
@@ -78,9 +78,9 @@ class SynthesisPlan:
             raise UsageError(
                 f"A period of {self.days:,} days from {self.start}.", "Ask for ten years or less, before 2200."
             )
-        if self.drift is not None and self.drift.from_day > self.days:
+        if self.drift is not None and self.drift.start_day > self.days:
             raise UsageError(
-                f"Drift from day {self.drift.from_day} of a period of {self.days} days.",
+                f"Drift from day {self.drift.start_day} of a period of {self.days} days.",
                 "Let it begin inside the period.",
             )
 
@@ -89,5 +89,5 @@ class SynthesisPlan:
         """Restaurants in the directory; as in the published one a few of them get no order."""
         if self.restaurants is not None:
             return self.restaurants
-        per_restaurant = REFERENCE_ORDERS / REFERENCE_DAYS * self.days / REFERENCE_RESTAURANTS
-        return max(SMALLEST_DEFAULT_RESTAURANTS, round(self.orders / per_restaurant))
+        orders_per_restaurant = REFERENCE_ORDERS / REFERENCE_DAYS * self.days / REFERENCE_RESTAURANTS
+        return max(MIN_DEFAULT_RESTAURANTS, round(self.orders / orders_per_restaurant))

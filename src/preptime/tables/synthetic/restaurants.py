@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.tables.synthetic.clock import NEW_SHARE, OPENING_SHARES, Clock
-from preptime.tables.synthetic.plan import SMALLEST_DEFAULT_RESTAURANTS, SynthesisPlan
+from preptime.tables.synthetic.clock import NEW_RESTAURANT_SHARE, OPENING_HOURS_SHARES, DemandProfile
+from preptime.tables.synthetic.plan import MIN_DEFAULT_RESTAURANTS, SynthesisPlan
 from preptime.tables.synthetic.world import CITIES, FOODS, TIME_ZONES
 
 POPULARITY_SPREAD_BELOW, POPULARITY_SPREAD_ABOVE = 1.15, 1.18
 """Standard deviation of the logarithm of a restaurant's popularity, below and above the median: 74 % of restaurants get
 20 orders or fewer."""
 
-POPULARITY_LARGEST_SCORE = 2.7
+MAX_POPULARITY_SCORE = 2.7
 """No restaurant is larger than this, however many there are: a larger one is another kind of kitchen."""
 
 LATE_CITY_START = 0.8
@@ -26,15 +26,15 @@ KITCHEN_SPREAD = 0.275
 
 NOISE_SCALE = 0.38
 NOISE_SCALE_SPREAD = 0.25
-NOISE_SCALE_MOST = 0.7
+MAX_NOISE_SCALE = 0.7
 """Median, spread of the logarithm, and upper end of a kitchen's own irregularity."""
 
 EARLY_TAP_SPREAD = 1.6
-EARLY_TAP_PARIS = 20.0
+EARLY_TAP_PARIS_FACTOR = 20.0
 """A few kitchens tap "ready" at once as a habit, in Paris many: a quarter of its labels are under a minute."""
 
-EARLY_TAP_MOST = 0.6
-HASTE = 1.0
+MAX_EARLY_TAP_PROBABILITY = 0.6
+EARLY_TAP_PACE_EFFECT = 1.0
 """What a habit of tapping early in all its orders takes from the logarithm of a kitchen's honest labels."""
 
 EARLY_TAP_SHARE = 0.0335
@@ -42,15 +42,15 @@ EARLY_TAP_SHARE = 0.0335
 
 
 @dataclass(frozen=True, slots=True)
-class Restaurants:
+class SyntheticRestaurants:
     """R restaurants, column by column; restaurant_id is the position plus one. Only place and food are told."""
 
     city: NDArray[np.int64]
     """Position in CITIES; likewise `food` in FOODS and `zone` in the clock's zones."""
     food: NDArray[np.int64]
     zone: NDArray[np.int8]
-    opening: NDArray[np.int8]
-    """Kind of opening hours, see Clock."""
+    opening_kind: NDArray[np.int8]
+    """Kind of opening hours, see DemandProfile."""
     first_day: NDArray[np.int64]
     orders: NDArray[np.int64]
     """How many it gets in the period."""
@@ -66,45 +66,45 @@ class Restaurants:
     """Probability that "ready" is tapped within a minute of the acknowledgement, whatever the food does."""
 
 
-def draw_restaurants(plan: SynthesisPlan, clock: Clock, rng: np.random.Generator) -> Restaurants:
+def draw_restaurants(plan: SynthesisPlan, demand: DemandProfile, rng: np.random.Generator) -> SyntheticRestaurants:
     """The directory of a plan, in the order of opening."""
     count = plan.restaurant_count
-    city = rng.permutation(_quota(count, np.array([city.restaurants for city in CITIES])))
-    food = rng.permutation(_quota(count, np.array([food.restaurants for food in FOODS])))
+    city = rng.permutation(_allocate_proportionally(count, np.array([city.restaurants for city in CITIES])))
+    food = rng.permutation(_allocate_proportionally(count, np.array([food.restaurants for food in FOODS])))
     city, food, first_day = _order_by_opening(city, food, _first_days(plan.days, city, rng))
     popularity = _popularity(count, rng)
-    open_share = 1 - np.concatenate(([0.0], np.cumsum(clock.day_share)))[first_day]
-    expected = _raked(popularity * open_share, city, food) * plan.orders
+    open_share = 1 - np.concatenate(([0.0], np.cumsum(demand.day_share)))[first_day]
+    expected = _rake_weights(popularity * open_share, city, food) * plan.orders
     orders = _draw_orders(plan.orders, expected, city, rng)
     weight = expected / expected.sum()
 
-    price_of_city = np.array([place.price_level for place in CITIES])[city]
+    city_price_level = np.array([city_entry.price_level for city_entry in CITIES])[city]
     # A kitchen that taps early as a habit is also early, if less so, with its other orders.
-    habit = np.exp(EARLY_TAP_SPREAD * rng.standard_normal(count))
-    paris = np.array([place.country == "France" for place in CITIES])[city]
-    places = np.array([place.log_pace for place in CITIES])[city] + np.array([kind.log_pace for kind in FOODS])[food]
-    early_tap = _scaled(habit * np.where(paris, EARLY_TAP_PARIS, 1.0), orders)
-    places -= HASTE * early_tap
-    return Restaurants(
+    tap_habit = np.exp(EARLY_TAP_SPREAD * rng.standard_normal(count))
+    in_france = np.array([city_entry.country == "France" for city_entry in CITIES])[city]
+    city_and_food_effect = np.array([city_entry.log_pace for city_entry in CITIES])[city] + np.array([food_entry.log_pace for food_entry in FOODS])[food]
+    early_tap = _scale_early_tap(tap_habit * np.where(in_france, EARLY_TAP_PARIS_FACTOR, 1.0), orders)
+    city_and_food_effect -= EARLY_TAP_PACE_EFFECT * early_tap
+    return SyntheticRestaurants(
         city=city,
         food=food,
-        zone=np.array([clock.zones.index(TIME_ZONES[place.country]) for place in CITIES], dtype=np.int8)[city],
-        opening=rng.choice(len(OPENING_SHARES), size=count, p=OPENING_SHARES).astype(np.int8),
+        zone=np.array([demand.zones.index(TIME_ZONES[city_entry.country]) for city_entry in CITIES], dtype=np.int8)[city],
+        opening_kind=rng.choice(len(OPENING_HOURS_SHARES), size=count, p=OPENING_HOURS_SHARES).astype(np.int8),
         first_day=first_day,
         orders=orders,
         expected_orders=expected / open_share,
-        log_pace=KITCHEN_SPREAD * _standard_effect(weight, rng) + places - weight @ places,
+        log_pace=KITCHEN_SPREAD * _standard_effect(weight, rng) + city_and_food_effect - weight @ city_and_food_effect,
         noise_scale=np.minimum(
-            NOISE_SCALE * np.exp(NOISE_SCALE_SPREAD * _standard_effect(weight, rng)), NOISE_SCALE_MOST
+            NOISE_SCALE * np.exp(NOISE_SCALE_SPREAD * _standard_effect(weight, rng)), MAX_NOISE_SCALE
         ),
-        price_level=_standard_effect(weight, rng) + price_of_city - weight @ price_of_city,
+        price_level=_standard_effect(weight, rng) + city_price_level - weight @ city_price_level,
         basket_level=_standard_effect(weight, rng),
         early_tap=early_tap,
     )
 
 
 def _popularity(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    score = np.minimum(rng.standard_normal(count), POPULARITY_LARGEST_SCORE)
+    score = np.minimum(rng.standard_normal(count), MAX_POPULARITY_SCORE)
     popularity: NDArray[np.float64] = np.exp(
         np.where(score < 0, POPULARITY_SPREAD_BELOW, POPULARITY_SPREAD_ABOVE) * score
     )
@@ -113,25 +113,25 @@ def _popularity(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
 
 def _standard_effect(weight: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
     """[R] normal scores with mean 0 and variance 1 over the orders, so that no big restaurant moves the totals."""
-    drawn = rng.standard_normal(len(weight))
-    drawn -= weight @ drawn
+    scores = rng.standard_normal(len(weight))
+    scores -= weight @ scores
     # A handful of restaurants have no variance worth the name: they keep what they drew.
-    return drawn / np.sqrt(weight @ drawn**2) if len(drawn) >= SMALLEST_DEFAULT_RESTAURANTS else drawn
+    return scores / np.sqrt(weight @ scores**2) if len(scores) >= MIN_DEFAULT_RESTAURANTS else scores
 
 
-def _quota(count: int, shares: NDArray[np.generic]) -> NDArray[np.int64]:
+def _allocate_proportionally(count: int, shares: NDArray[np.generic]) -> NDArray[np.int64]:
     """`count` positions in proportion to `shares`, by largest remainder: no city is missing by bad luck."""
     exact = count * shares / shares.sum()
-    whole = np.floor(exact).astype(np.int64)
-    whole[np.argsort(whole - exact, kind="stable")[: count - whole.sum()]] += 1
-    return np.repeat(np.arange(len(shares)), whole)
+    counts = np.floor(exact).astype(np.int64)
+    counts[np.argsort(counts - exact, kind="stable")[: count - counts.sum()]] += 1
+    return np.repeat(np.arange(len(shares)), counts)
 
 
 def _first_days(days: int, city: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    new = rng.random(len(city)) < NEW_SHARE
-    first = np.where(new, rng.integers(0, days, len(city)), 0)
-    late = np.array([place.opens_late for place in CITIES])[city]
-    return np.where(late, np.maximum(first, int(LATE_CITY_START * days)), first)
+    is_new = rng.random(len(city)) < NEW_RESTAURANT_SHARE
+    first_day = np.where(is_new, rng.integers(0, days, len(city)), 0)
+    is_late = np.array([city_entry.opens_late for city_entry in CITIES])[city]
+    return np.where(is_late, np.maximum(first_day, int(LATE_CITY_START * days)), first_day)
 
 
 def _order_by_opening(
@@ -142,16 +142,16 @@ def _order_by_opening(
     return city[by_opening], food[by_opening], first_day[by_opening]
 
 
-def _raked(weight: NDArray[np.float64], city: NDArray[np.int64], food: NDArray[np.int64]) -> NDArray[np.float64]:
+def _rake_weights(weight: NDArray[np.float64], city: NDArray[np.int64], food: NDArray[np.int64]) -> NDArray[np.float64]:
     """Share of all orders per restaurant: popularity, stretched to the given shares of foods and cities."""
     shares = (
-        (food, np.array([kind.orders_per_thousand for kind in FOODS])),
-        (city, np.array([c.order_share for c in CITIES])),
+        (food, np.array([food_entry.orders_per_thousand for food_entry in FOODS])),
+        (city, np.array([city_entry.order_share for city_entry in CITIES])),
     )
     for _ in range(12):
         for group, share in shares:
-            present = np.bincount(group, weight, minlength=len(share))
-            weight = weight * (share / np.where(present > 0, present, 1.0))[group]
+            current_share = np.bincount(group, weight, minlength=len(share))
+            weight = weight * (share / np.where(current_share > 0, current_share, 1.0))[group]
     raked: NDArray[np.float64] = weight / weight.sum()
     return raked
 
@@ -160,19 +160,19 @@ def _draw_orders(
     total: int, expected: NDArray[np.float64], city: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Orders per restaurant; each city gets exactly its share."""
-    per_city = np.bincount(_quota(total, np.bincount(city, expected, minlength=len(CITIES))), minlength=len(CITIES))
+    per_city = np.bincount(_allocate_proportionally(total, np.bincount(city, expected, minlength=len(CITIES))), minlength=len(CITIES))
     orders = np.zeros(len(city), dtype=np.int64)
-    for place in np.flatnonzero(per_city):
-        rows = np.flatnonzero(city == place)
-        orders[rows] = rng.multinomial(per_city[place], expected[rows] / expected[rows].sum())
+    for city_index in np.flatnonzero(per_city):
+        rows = np.flatnonzero(city == city_index)
+        orders[rows] = rng.multinomial(per_city[city_index], expected[rows] / expected[rows].sum())
     return orders
 
 
-def _scaled(habit: NDArray[np.float64], orders: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Probabilities in proportion to `habit`, cut at EARLY_TAP_MOST, that make EARLY_TAP_SHARE of all orders."""
-    probability = np.zeros(len(habit))
-    scale = EARLY_TAP_SHARE / habit.mean()
+def _scale_early_tap(tap_habit: NDArray[np.float64], orders: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Probabilities in proportion to `tap_habit`, cut at MAX_EARLY_TAP_PROBABILITY, that make EARLY_TAP_SHARE of all orders."""
+    probability = np.zeros(len(tap_habit))
+    scale = EARLY_TAP_SHARE / tap_habit.mean()
     for _ in range(40):
-        probability = np.minimum(habit * scale, EARLY_TAP_MOST)
+        probability = np.minimum(tap_habit * scale, MAX_EARLY_TAP_PROBABILITY)
         scale *= EARLY_TAP_SHARE * orders.sum() / (orders @ probability)
     return probability

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import streamlit as st
 
-from preptime.tables.looked import MOST_ROWS, Seen
+from preptime.tables.looked import MAX_ROWS, ExplorationData
 from preptime.tables.looks import Row
 from preptime.ui.data import charts
-from preptime.ui.parts import lead, notice
-from preptime.ui.show import Column, picture, table
-from preptime.ui.words import counted
+from preptime.ui.parts import caption, show_info
+from preptime.ui.show import Column, chart_card, data_table
+from preptime.ui.words import format_count
 
-_REASONS = (
+_REASON_COLUMNS = (
     Column("reason", "reason"),
     Column("rows", "orders", "count"),
     Column("share", "share", "percent"),
@@ -19,7 +19,7 @@ _REASONS = (
     Column("meaning", "meaning"),
     Column("why", "why", "long"),
 )
-_EXAMPLES = (
+_EXAMPLE_COLUMNS = (
     Column("reason", "reason"),
     Column("row", "row"),
     Column("column", "column"),
@@ -28,45 +28,45 @@ _EXAMPLES = (
 )
 
 
-def label_audit(seen: Seen) -> None:
+def label_audit(data: ExplorationData) -> None:
     """Orders by reason code, what each keeps them out of, and examples."""
-    report = seen.report
-    usable = ", ".join(f"{rows:,} for {purpose}" for purpose, rows in report.usable.items())
-    lead(
-        f"{counted(report.orders, 'order')} were read and none is dropped; {report.clean:,} are clean. Usable are "
-        f"{usable}. This is about all orders, whatever is chosen above."
+    report = data.report
+    usable_text = ", ".join(f"{rows:,} for {purpose}" for purpose, rows in report.usable.items())
+    caption(
+        f"{format_count(report.orders, 'order')} were read and none is dropped; {report.clean:,} are clean. Usable are "
+        f"{usable_text}. This is about all orders, whatever is chosen above."
     )
-    if seen.more:
-        notice(f"Only the first {MOST_ROWS:,} orders of this table were read.", "`preptime check` reads them all.")
+    if data.is_truncated:
+        show_info(f"Only the first {MAX_ROWS:,} orders of this table were read.", "`preptime check` reads them all.")
     if not report.reasons:
-        notice("Nothing is said against any order.")
+        show_info("Nothing is said against any order.")
         return
     rows: list[Row] = [
         {
-            "reason": str(one.reason),
-            "orders": one.rows,
-            "effect": "keeps out of something" if one.keeps_out_of else "only a flag",
-            "tip": f"{one.rows:,} orders ({one.share:.2%}): {one.meaning}",
+            "reason": str(item.reason),
+            "orders": item.rows,
+            "effect": "keeps out of something" if item.excluded_from else "only a flag",
+            "tip": f"{item.rows:,} orders ({item.share:.2%}): {item.meaning}",
         }
-        for one in sorted(report.reasons, key=lambda one: -one.rows)
+        for item in sorted(report.reasons, key=lambda item: -item.rows)
     ]
-    picture(
+    chart_card(
         "Orders by reason code",
         "An order with three faults counts under all three. What each reason keeps an order out of is in the table.",
-        lambda width, palette: charts.reasons(rows, width, palette),
+        lambda width, palette: charts.reason_counts(rows, width, palette),
     )
-    table(
+    data_table(
         [
-            {"reason": str(one.reason), "rows": one.rows, "share": one.share, "out": ", ".join(one.keeps_out_of) or
-             "nothing", "meaning": one.meaning, "why": one.why}
-            for one in report.reasons
+            {"reason": str(item.reason), "rows": item.rows, "share": item.share, "out": ", ".join(item.excluded_from) or
+             "nothing", "meaning": item.meaning, "why": item.why}
+            for item in report.reasons
         ],
-        _REASONS,
+        _REASON_COLUMNS,
         key="reasons",
     )  # fmt: skip
     st.subheader("Examples")
     examples = [
-        {"reason": str(one.reason), "row": one.row, "column": one.column, "value": one.value, "expected": one.expected}
-        for one in report.examples
+        {"reason": str(item.reason), "row": item.row, "column": item.column, "value": item.value, "expected": item.expected}
+        for item in report.examples
     ]
-    table(examples, _EXAMPLES, key="examples")
+    data_table(examples, _EXAMPLE_COLUMNS, key="examples")

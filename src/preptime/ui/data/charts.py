@@ -7,33 +7,33 @@ from typing import Literal
 
 import altair as alt
 
-from preptime.evaluation.charts import Chart, Palette, fitted, themed
+from preptime.evaluation.charts import Chart, Palette, with_size, with_theme
 from preptime.tables.looks import Distribution, Row
 
-_HIGH = 280
+_CHART_HEIGHT = 280
 _UTC = alt.Scale(type="utc")
-_DAYS = alt.Axis(format="%-d %b", labelOverlap=True)
+_DAY_AXIS = alt.Axis(format="%-d %b", labelOverlap=True)
 """A day is a day: read as UTC and shown as UTC, it is nobody's evening before."""
 _EFFECTS = ["keeps out of something", "only a flag"]
 
-Kind = Literal["value", "day", "name"]
+AxisKind = Literal["value", "day", "name"]
 """What a preparation time is shown by: something ordered, a day, or a name."""
 
 
-def distribution(found: Distribution, title: str, unit: str, width: int, palette: Palette) -> Chart:
-    """Orders by their measure; those beyond the fence orange, with the fence and the median as lines."""
+def measure_histogram(histogram: Distribution, title: str, unit: str, width: int, palette: Palette) -> Chart:
+    """Orders by their measure; those beyond the limit orange, with the fence and the median as lines."""
     rows: list[Row] = [
         {
-            **one,
-            "where": "beyond the fence" if one["beyond"] else "inside",
-            "tip": f"{one['orders']:,} orders from {one['low']:g} to {one['high']:g} {unit}",
+            **histogram_bin,
+            "where": "beyond the limit" if histogram_bin["is_outlier"] else "inside",
+            "tip": f"{histogram_bin['orders']:,} orders from {histogram_bin['low']:g} to {histogram_bin['high']:g} {unit}",
         }
-        for one in found.bins
+        for histogram_bin in histogram.bins
     ]
-    x = alt.X("low:Q", title=title, scale=alt.Scale(domain=[rows[0]["low"], found.limit], nice=False))
+    x = alt.X("low:Q", title=title, scale=alt.Scale(domain=[rows[0]["low"], histogram.display_limit], nice=False))
     bars = (
         alt.Chart(alt.InlineData(values=rows))
-        .mark_rect(stroke=palette.surface, strokeWidth=0.5)
+        .mark_rect(stroke=palette.background, strokeWidth=0.5)
         .encode(
             x=x,
             x2="high:Q",
@@ -41,51 +41,51 @@ def distribution(found: Distribution, title: str, unit: str, width: int, palette
             y2=alt.Y2Datum(0),
             color=alt.Color(
                 "where:N",
-                scale=alt.Scale(domain=["inside", "beyond the fence"], range=[palette.model, palette.lookup]),
+                scale=alt.Scale(domain=["inside", "beyond the limit"], range=[palette.model, palette.lookup]),
                 legend=None,
             ),
             tooltip=alt.Tooltip("tip:N"),
         )
     )
-    marks: list[Row] = [{"at": found.median, "name": f"median {found.median:.1f}", "row": 14}]
-    if found.fence < found.limit:
-        marks.append({"at": found.fence, "name": f"fence {found.fence:.1f}", "row": 14})
-    base = alt.Chart(alt.InlineData(values=marks)).encode(x="at:Q")
-    lines = base.mark_rule(color=palette.ink, strokeDash=[4, 4], opacity=0.75)
-    words = base.mark_text(align="left", baseline="top", dx=5, y=2, color=palette.ink, fontSize=11).encode(
+    marker_rows: list[Row] = [{"at": histogram.median, "name": f"median {histogram.median:.1f}", "row": 14}]
+    if histogram.outlier_limit < histogram.display_limit:
+        marker_rows.append({"at": histogram.outlier_limit, "name": f"fence {histogram.outlier_limit:.1f}", "row": 14})
+    base = alt.Chart(alt.InlineData(values=marker_rows)).encode(x="at:Q")
+    lines = base.mark_rule(color=palette.text, strokeDash=[4, 4], opacity=0.75)
+    labels = base.mark_text(align="left", baseline="top", dx=5, y=2, color=palette.text, fontSize=11).encode(
         text="name:N"
     )
-    return themed(fitted(alt.LayerChart(layer=[bars, lines, words]), width, _HIGH), palette)
+    return with_theme(with_size(alt.LayerChart(layer=[bars, lines, labels]), width, _CHART_HEIGHT), palette)
 
 
-def by(rows: Sequence[Row], kind: Kind, title: str, width: int, palette: Palette) -> Chart:
+def preparation_time_by(rows: Sequence[Row], kind: AxisKind, title: str, width: int, palette: Palette) -> Chart:
     """Preparation time by a thing, as its kind is best seen."""
     if kind == "name":
-        return by_name(rows, width, palette)
-    return by_day(rows, width, palette) if kind == "day" else by_value(rows, title, width, palette)
+        return preparation_time_by_name(rows, width, palette)
+    return preparation_time_by_day(rows, width, palette) if kind == "day" else preparation_time_by_value(rows, title, width, palette)
 
 
-def by_value(rows: Sequence[Row], title: str, width: int, palette: Palette) -> Chart:
+def preparation_time_by_value(rows: Sequence[Row], title: str, width: int, palette: Palette) -> Chart:
     """Preparation time by an ordered thing (hour, weekday): the middle half as a bar, the median as a tick."""
-    order = [str(row["value"]) for row in rows]
-    base = alt.Chart(_told(rows)).encode(
-        x=alt.X("value:N", sort=order, title=title, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
-        opacity=_paler(),
+    value_order = [str(row["value"]) for row in rows]
+    base = alt.Chart(_rows_with_tooltips(rows)).encode(
+        x=alt.X("value:N", sort=value_order, title=title, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+        opacity=_small_group_opacity(),
         tooltip=alt.Tooltip("tip:N"),
     )
     # Values with few orders don't stretch the picture: they end at its edge.
-    solid = [float(row["q3"]) for row in rows if not row["few"]] or [float(row["q3"]) for row in rows]
-    scale = alt.Scale(domain=[0, 1.1 * max(solid) or 1.0], nice=False)
+    upper_quartiles = [float(row["q3"]) for row in rows if not row["few"]] or [float(row["q3"]) for row in rows]
+    scale = alt.Scale(domain=[0, 1.1 * max(upper_quartiles) or 1.0], nice=False)
     bars = base.mark_bar(color=palette.model, width={"band": 0.62}, cornerRadius=3, clip=True).encode(
         y=alt.Y("q1:Q", title="preparation time, minutes", scale=scale), y2="q3:Q"
     )
-    ticks = base.mark_tick(color=palette.lookup, thickness=3, width={"band": 0.62}, clip=True).encode(y="median:Q")
-    return themed(fitted(alt.LayerChart(layer=[bars, ticks]), width, _HIGH), palette)
+    median_ticks = base.mark_tick(color=palette.lookup, thickness=3, width={"band": 0.62}, clip=True).encode(y="median:Q")
+    return with_theme(with_size(alt.LayerChart(layer=[bars, median_ticks]), width, _CHART_HEIGHT), palette)
 
 
-def by_day(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
+def preparation_time_by_day(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
     """Preparation time by local day: the band of the middle half, the median as a line."""
-    base = alt.Chart(_told(rows)).encode(x=alt.X("value:T", title="local day", axis=_DAYS, scale=_UTC))
+    base = alt.Chart(_rows_with_tooltips(rows)).encode(x=alt.X("value:T", title="local day", axis=_DAY_AXIS, scale=_UTC))
     band = base.mark_area(color=palette.model, opacity=0.25).encode(
         y=alt.Y("q1:Q", title="preparation time, minutes", scale=alt.Scale(domainMin=0)), y2="q3:Q"
     )
@@ -93,119 +93,119 @@ def by_day(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
     dots = base.mark_point(color=palette.model, filled=True, size=40, opacity=1).encode(
         y="median:Q", tooltip=alt.Tooltip("tip:N")
     )
-    return themed(fitted(alt.LayerChart(layer=[band, line, dots]), width, _HIGH), palette)
+    return with_theme(with_size(alt.LayerChart(layer=[band, line, dots]), width, _CHART_HEIGHT), palette)
 
 
-def by_name(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
+def preparation_time_by_name(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
     """Preparation time by city or type of food: the middle half as a bar, the median as a tick, largest first."""
-    base = alt.Chart(_told(rows)).encode(
+    base = alt.Chart(_rows_with_tooltips(rows)).encode(
         y=alt.Y("value:N", sort=None, title=None, axis=alt.Axis(labelLimit=130)),
-        opacity=_paler(),
+        opacity=_small_group_opacity(),
         tooltip=alt.Tooltip("tip:N"),
     )
     bars = base.mark_bar(color=palette.model, height={"band": 0.62}, cornerRadius=3).encode(
         x=alt.X("q1:Q", title="preparation time, minutes", scale=alt.Scale(zero=True)), x2="q3:Q"
     )
-    ticks = base.mark_tick(color=palette.lookup, thickness=3, height={"band": 0.62}).encode(x="median:Q")
-    return themed(fitted(alt.LayerChart(layer=[bars, ticks]), width, 22 * len(rows) + 50), palette)
+    median_ticks = base.mark_tick(color=palette.lookup, thickness=3, height={"band": 0.62}).encode(x="median:Q")
+    return with_theme(with_size(alt.LayerChart(layer=[bars, median_ticks]), width, 22 * len(rows) + 50), palette)
 
 
-def counts(rows: Sequence[Row], kind: Kind, title: str, width: int, palette: Palette) -> Chart:
+def order_counts(rows: Sequence[Row], kind: AxisKind, title: str, width: int, palette: Palette) -> Chart:
     """How many orders stand behind each value."""
-    base = alt.Chart(_told(rows)).encode(tooltip=alt.Tooltip("tip:N"))
+    base = alt.Chart(_rows_with_tooltips(rows)).encode(tooltip=alt.Tooltip("tip:N"))
     axis = alt.Axis(format=",d", tickMinStep=1)
     if kind == "name":
-        named = base.mark_bar(color=palette.muted, height={"band": 0.62}, cornerRadiusEnd=2).encode(
+        horizontal_bars = base.mark_bar(color=palette.secondary_text, height={"band": 0.62}, cornerRadiusEnd=2).encode(
             y=alt.Y("value:N", sort=None, title=None, axis=alt.Axis(labelLimit=130)),
             x=alt.X("orders:Q", title="orders", axis=axis),
         )
-        return themed(fitted(named, width, 22 * len(rows) + 50), palette)
+        return with_theme(with_size(horizontal_bars, width, 22 * len(rows) + 50), palette)
     if kind == "day":
-        x = alt.X("utcyearmonthdate(value):T", title=title, axis=_DAYS, scale=_UTC)
+        x = alt.X("utcyearmonthdate(value):T", title=title, axis=_DAY_AXIS, scale=_UTC)
     else:
-        upright = alt.Axis(labelAngle=0, labelOverlap=True)
-        x = alt.X("value:N", sort=[str(row["value"]) for row in rows], title=title, axis=upright)
-    bars = base.mark_bar(color=palette.muted, width={"band": 0.62}, cornerRadiusEnd=2).encode(
+        upright_axis = alt.Axis(labelAngle=0, labelOverlap=True)
+        x = alt.X("value:N", sort=[str(row["value"]) for row in rows], title=title, axis=upright_axis)
+    bars = base.mark_bar(color=palette.secondary_text, width={"band": 0.62}, cornerRadiusEnd=2).encode(
         x=x, y=alt.Y("orders:Q", title="orders", axis=axis)
     )
-    return themed(fitted(bars, width, _HIGH), palette)
+    return with_theme(with_size(bars, width, _CHART_HEIGHT), palette)
 
 
-def correlation(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
+def correlation_matrix(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
     """A square for each pair: blue together, orange opposed, the stronger the more."""
     names = list(dict.fromkeys(str(row["a"]) for row in rows))
-    told: list[Row] = [{**row, "tip": f"{row['a']} and {row['b']}: {row['r']:.2f}"} for row in rows]
-    base = alt.Chart(alt.InlineData(values=told)).encode(
+    tooltip_rows: list[Row] = [{**row, "tip": f"{row['a']} and {row['b']}: {row['r']:.2f}"} for row in rows]
+    base = alt.Chart(alt.InlineData(values=tooltip_rows)).encode(
         x=alt.X("a:N", sort=names, title=None, axis=alt.Axis(labelAngle=-40, labelLimit=140)),
         y=alt.Y("b:N", sort=names, title=None, axis=alt.Axis(labelLimit=140)),
         tooltip=alt.Tooltip("tip:N"),
     )
-    scale = alt.Scale(domain=[-1, 0, 1], range=[palette.lookup, palette.surface, palette.model], interpolate="rgb")
-    squares = base.mark_rect(stroke=palette.surface, strokeWidth=2).encode(
+    scale = alt.Scale(domain=[-1, 0, 1], range=[palette.lookup, palette.background, palette.model], interpolate="rgb")
+    squares = base.mark_rect(stroke=palette.background, strokeWidth=2).encode(
         color=alt.Color("r:Q", scale=scale, legend=None)
     )
-    words = base.mark_text(fontSize=11).encode(
+    labels = base.mark_text(fontSize=11).encode(
         text=alt.Text("r:Q", format=".2f"),
-        color=alt.condition("abs(datum.r) > 0.6", alt.value(palette.surface), alt.value(palette.ink)),
+        color=alt.condition("abs(datum.r) > 0.6", alt.value(palette.background), alt.value(palette.text)),
     )
-    return themed(fitted(alt.LayerChart(layer=[squares, words]), width, 46 * len(names) + 110), palette)
+    return with_theme(with_size(alt.LayerChart(layer=[squares, labels]), width, 46 * len(names) + 110), palette)
 
 
-def restaurants(rows: Sequence[Row], what: str, width: int, palette: Palette) -> Chart:
+def restaurant_size_chart(rows: Sequence[Row], measure: str, width: int, palette: Palette) -> Chart:
     """`what` (restaurants or orders) by the number of orders of a restaurant; those the notebook dropped orange."""
-    told: list[Row] = [
+    tooltip_rows: list[Row] = [
         {
             **row,
-            "kept in": "kept by the notebook" if row["kept"] else "left out by the notebook",
+            "notebook_filter": "kept by the notebook" if row["kept"] else "left out by the notebook",
             "tip": f"{row['restaurants']:,} restaurants with {row['band']} orders: {row['orders']:,} orders",
         }
         for row in rows
     ]
-    kinds = ["kept by the notebook", "left out by the notebook"]
+    legend_labels = ["kept by the notebook", "left out by the notebook"]
     bars = (
-        alt.Chart(alt.InlineData(values=told))
+        alt.Chart(alt.InlineData(values=tooltip_rows))
         .mark_bar(cornerRadiusEnd=2, width={"band": 0.7})
         .encode(
             x=alt.X(
                 "band:N", sort=None, title="orders of a restaurant", axis=alt.Axis(labelAngle=0, labelOverlap=True)
             ),
-            y=alt.Y(f"{what}:Q", title=what, axis=alt.Axis(format=",d")),
+            y=alt.Y(f"{measure}:Q", title=measure, axis=alt.Axis(format=",d")),
             color=alt.Color(
-                "kept in:N",
-                scale=alt.Scale(domain=kinds, range=[palette.model, palette.lookup]),
+                "notebook_filter:N",
+                scale=alt.Scale(domain=legend_labels, range=[palette.model, palette.lookup]),
                 legend=alt.Legend(title=None, orient="bottom", columns=1),
             ),
             tooltip=alt.Tooltip("tip:N"),
         )
     )
-    return themed(fitted(bars, width, _HIGH), palette)
+    return with_theme(with_size(bars, width, _CHART_HEIGHT), palette)
 
 
-def dots(rows: Sequence[Row], title: str, fences: tuple[float, float], width: int, palette: Palette) -> Chart:
+def scatter(rows: Sequence[Row], title: str, limits: tuple[float, float], width: int, palette: Palette) -> Chart:
     """A sample of orders, a measure against preparation time, each up to twice its fence; beyond the second orange."""
-    x_end, y_end = 2 * fences[0], 2 * fences[1]
-    shown: list[Row] = [
+    max_x, max_y = 2 * limits[0], 2 * limits[1]
+    points: list[Row] = [
         {
-            "x": min(float(row["x"]), x_end),
-            "minutes": min(float(row["minutes"]), y_end),
-            "beyond": float(row["minutes"]) > fences[1],
+            "x": min(float(row["x"]), max_x),
+            "minutes": min(float(row["minutes"]), max_y),
+            "is_outlier": float(row["minutes"]) > limits[1],
         }
         for row in rows
     ]
     colours = alt.Scale(domain=[False, True], range=[palette.model, palette.lookup])
     marks = (
-        alt.Chart(alt.InlineData(values=shown))
+        alt.Chart(alt.InlineData(values=points))
         .mark_circle(size=22, opacity=0.4)
         .encode(
-            x=alt.X("x:Q", title=title, scale=alt.Scale(domain=[0, x_end], nice=False)),
-            y=alt.Y("minutes:Q", title="preparation time, minutes", scale=alt.Scale(domain=[0, y_end], nice=False)),
-            color=alt.Color("beyond:N", scale=colours, legend=None),
+            x=alt.X("x:Q", title=title, scale=alt.Scale(domain=[0, max_x], nice=False)),
+            y=alt.Y("minutes:Q", title="preparation time, minutes", scale=alt.Scale(domain=[0, max_y], nice=False)),
+            color=alt.Color("is_outlier:N", scale=colours, legend=None),
         )
     )
-    return themed(fitted(marks, width, _HIGH), palette)
+    return with_theme(with_size(marks, width, _CHART_HEIGHT), palette)
 
 
-def reasons(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
+def reason_counts(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
     """Orders by the reason that their audit gave; those that keep an order out of something orange."""
     bars = (
         alt.Chart(alt.InlineData(values=list(rows)))
@@ -216,18 +216,18 @@ def reasons(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
             color=alt.Color(
                 "effect:N",
                 scale=alt.Scale(
-                    domain=["keeps out of something", "only a flag"], range=[palette.lookup, palette.muted]
+                    domain=["keeps out of something", "only a flag"], range=[palette.lookup, palette.secondary_text]
                 ),
                 legend=alt.Legend(title=None, orient="bottom", columns=1),
             ),
             tooltip=alt.Tooltip("tip:N"),
         )
     )
-    return themed(fitted(bars, width, 26 * len(rows) + 80), palette)
+    return with_theme(with_size(bars, width, 26 * len(rows) + 80), palette)
 
 
-def _told(rows: Sequence[Row]) -> alt.InlineData:
-    values: list[Row] = [
+def _rows_with_tooltips(rows: Sequence[Row]) -> alt.InlineData:
+    tooltip_rows: list[Row] = [
         {
             **row,
             "tip": f"{row['value']}: median {row['median']:.1f} min, half from {row['q1']:.1f} to {row['q3']:.1f}; "
@@ -235,8 +235,8 @@ def _told(rows: Sequence[Row]) -> alt.InlineData:
         }
         for row in rows
     ]
-    return alt.InlineData(values=values)
+    return alt.InlineData(values=tooltip_rows)
 
 
-def _paler() -> alt.Opacity:
+def _small_group_opacity() -> alt.Opacity:
     return alt.Opacity("few:N", scale=alt.Scale(domain=[False, True], range=[1.0, 0.4]), legend=None)

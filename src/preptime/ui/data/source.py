@@ -11,116 +11,116 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from preptime.errors import DataError
-from preptime.features.directory import Directory
-from preptime.tables.directory import read_directory
-from preptime.tables.looked import Seen, look
-from preptime.tables.open import open_table
-from preptime.ui.access import access
-from preptime.ui.desk import FOLDER
-from preptime.ui.parts import failures, notice
+from preptime.features.directory import RestaurantIndex
+from preptime.tables.directory import read_restaurants
+from preptime.tables.looked import ExplorationData, load_exploration
+from preptime.tables.open import open_source
+from preptime.ui.access import get_context
+from preptime.ui.desk import FOLDER_PREFIX
+from preptime.ui.parts import show_failures, show_info
 
 if TYPE_CHECKING:
     from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-READ_AGAIN_SECONDS = 600
+CACHE_SECONDS = 600
 """The configured tables are read anew after this, and at once when a file has changed."""
 
-_KINDS = ["csv", "parquet"]
-_BROUGHT = "data-brought"
+_FILE_TYPES = ["csv", "parquet"]
+_UPLOADED_DATA_KEY = "data-uploaded"
 
 
 @dataclass(frozen=True)
-class Source:
+class NamedOrders:
     """Orders to look at, and what they are called."""
 
     name: str
-    seen: Seen
+    data: ExplorationData
 
 
 @dataclass(frozen=True)
-class _Brought:
+class _UploadedData:
     """What a visitor brought, read: it lives in their session and goes with it."""
 
     id: str
-    source: Source
+    orders: NamedOrders
 
 
 @dataclass(frozen=True)
-class _Tables:
+class _ConfiguredSources:
     """The configured tables, and when their files were written: a changed file is another one."""
 
     orders: str
     restaurants: str
-    written: tuple[int | None, int | None]
+    modified_times: tuple[int | None, int | None]
 
 
-def source() -> Source | None:
+def choose_source() -> NamedOrders | None:
     """The orders that this visitor looks at; nothing, and a sentence, where there are none."""
-    settings = access().settings
-    configured = bool(settings.orders and settings.restaurants)
-    with st.expander("Look at your own orders", expanded=not configured):
-        brought = _bring(settings.restaurants)
-    if brought is not None:
-        return brought
-    if not configured:
-        notice(
+    settings = get_context().settings
+    is_configured = bool(settings.orders and settings.restaurants)
+    with st.expander("Look at your own orders", expanded=not is_configured):
+        uploaded_source = _upload_source(settings.restaurants)
+    if uploaded_source is not None:
+        return uploaded_source
+    if not is_configured:
+        show_info(
             "No orders are configured, so there is nothing to look at yet.",
             "Bring a file above, or set PREPTIME_ORDERS and PREPTIME_RESTAURANTS and start the page again.",
         )
         return None
-    tables = _Tables(settings.orders, settings.restaurants, (_stamp(settings.orders), _stamp(settings.restaurants)))
-    return Source(_called(settings.orders), _configured(tables))
+    configured_sources = _ConfiguredSources(settings.orders, settings.restaurants, (_modified_time(settings.orders), _modified_time(settings.restaurants)))
+    return NamedOrders(_display_name(settings.orders), _explore_configured(configured_sources))
 
 
-def _bring(restaurants: str) -> Source | None:
-    orders = st.file_uploader(
+def _upload_source(configured_restaurants: str) -> NamedOrders | None:
+    orders_file = st.file_uploader(
         "Orders with their preparation times",
-        type=_KINDS,
+        type=_FILE_TYPES,
         key="data-orders",
         help="csv or parquet, as for `preptime check`. It stays in this session and is not kept on disk.",
     )
-    own = st.file_uploader(
-        "Restaurants" + (" (else the configured ones)" if restaurants else ""), type=_KINDS, key="data-restaurants"
+    restaurants_file = st.file_uploader(
+        "Restaurants" + (" (else the configured ones)" if configured_restaurants else ""), type=_FILE_TYPES, key="data-restaurants"
     )
-    if orders is None:
-        st.session_state.pop(_BROUGHT, None)
+    if orders_file is None:
+        st.session_state.pop(_UPLOADED_DATA_KEY, None)
         return None
-    if own is None and not restaurants:
-        notice("Restaurants are missing.", "They say where each restaurant is and what it cooks: bring that file too.")
+    if restaurants_file is None and not configured_restaurants:
+        show_info("Restaurants are missing.", "They say where each restaurant is and what it cooks: bring that file too.")
         return None
-    id_ = f"{orders.file_id} {own.file_id if own else ''}"
-    known = st.session_state.get(_BROUGHT)
-    if isinstance(known, _Brought) and known.id == id_:
-        return known.source
-    found: Source | None = None
-    with failures(), st.spinner("Reading the orders"):
-        found = _read(orders, own, restaurants)
-        st.session_state[_BROUGHT] = _Brought(id_, found)
-    return found
+    upload_id = f"{orders_file.file_id} {restaurants_file.file_id if restaurants_file else ''}"
+    cached_upload = st.session_state.get(_UPLOADED_DATA_KEY)
+    if isinstance(cached_upload, _UploadedData) and cached_upload.id == upload_id:
+        return cached_upload.orders
+    uploaded_source: NamedOrders | None = None
+    with show_failures(), st.spinner("Reading the orders"):
+        uploaded_source = _read_upload(orders_file, restaurants_file, configured_restaurants)
+        st.session_state[_UPLOADED_DATA_KEY] = _UploadedData(upload_id, uploaded_source)
+    return uploaded_source
 
 
-def _read(orders: UploadedFile, own: UploadedFile | None, restaurants: str) -> Source:
-    directory = _of_file(own) if own else read_directory(open_table(restaurants).frame())
-    return Source(orders.name, _seen(orders, directory))
+def _read_upload(orders_file: UploadedFile, restaurants_file: UploadedFile | None, configured_restaurants: str) -> NamedOrders:
+    restaurants = _restaurants_from_file(restaurants_file) if restaurants_file else read_restaurants(open_source(configured_restaurants).frame())
+    return NamedOrders(orders_file.name, _explore_file(orders_file, restaurants))
 
 
-def _of_file(file: UploadedFile) -> Directory:
-    with _Folder(file) as path:
-        return read_directory(open_table(path).frame())
+def _restaurants_from_file(file: UploadedFile) -> RestaurantIndex:
+    with _TemporaryUpload(file) as path:
+        return read_restaurants(open_source(path).frame())
 
 
-def _seen(file: UploadedFile, directory: Directory) -> Seen:
-    with _Folder(file) as path:
-        return look(open_table(path), directory)
+def _explore_file(file: UploadedFile, restaurants: RestaurantIndex) -> ExplorationData:
+    with _TemporaryUpload(file) as path:
+        return load_exploration(open_source(path), restaurants)
 
 
-class _Folder:
+class _TemporaryUpload:
     """An upload as a file, for as long as it is read; errors call it by its visitor's name for it."""
 
     def __init__(self, file: UploadedFile) -> None:
         self._file = file
         # Named as the desks are, so that what a crash leaves is swept with them.
-        self._folder = tempfile.TemporaryDirectory(prefix=f"{FOLDER}{os.getpid()}-")
+        self._folder = tempfile.TemporaryDirectory(prefix=f"{FOLDER_PREFIX}{os.getpid()}-")
         suffix = ".parquet" if file.name.lower().endswith(".parquet") else ".csv"
         self._path = Path(self._folder.name) / f"upload{suffix}"
 
@@ -136,18 +136,18 @@ class _Folder:
             raise DataError(facts, error.hint) from error
 
 
-@st.cache_resource(ttl=READ_AGAIN_SECONDS, max_entries=1, show_spinner="Reading the orders")
-def _configured(tables: _Tables) -> Seen:
-    return look(open_table(tables.orders), read_directory(open_table(tables.restaurants).frame()))
+@st.cache_resource(ttl=CACHE_SECONDS, max_entries=1, show_spinner="Reading the orders")
+def _explore_configured(sources: _ConfiguredSources) -> ExplorationData:
+    return load_exploration(open_source(sources.orders), read_restaurants(open_source(sources.restaurants).frame()))
 
 
-def _stamp(address: str) -> int | None:
+def _modified_time(address: str) -> int | None:
     """When a file was last written, in nanoseconds; nothing of what is no single file."""
     path = Path(address)
     return path.stat().st_mtime_ns if path.is_file() else None
 
 
-def _called(address: str) -> str:
+def _display_name(address: str) -> str:
     """What visitors may read of an address: a file's name without its folders, a database without user and password."""
     scheme, separator, rest = address.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}" if separator else Path(address).name

@@ -5,27 +5,27 @@ from __future__ import annotations
 import streamlit as st
 
 from preptime.tables import looks
-from preptime.tables.looked import Looked
-from preptime.tables.looks import Cut, Distribution, Measure, Row
+from preptime.tables.looked import OrderSample
+from preptime.tables.looks import GroupColumn, Distribution, Measure, Row
 from preptime.ui.data import charts
-from preptime.ui.parts import lead, notice
-from preptime.ui.show import Column, picture, table
-from preptime.ui.words import counted, day_of, minutes
+from preptime.ui.parts import caption, show_info
+from preptime.ui.show import Column, chart_card, data_table
+from preptime.ui.words import format_count, format_day, format_duration
 
-_MEASURES: dict[Measure, tuple[str, str]] = {
+_MEASURE_TITLES: dict[Measure, tuple[str, str]] = {
     "prep_minutes": ("preparation time", "minutes"),
     "order_value_gbp": ("order value", "pounds"),
     "number_of_items": ("number of items", "items"),
 }
-_BESIDE: tuple[Measure, ...] = ("order_value_gbp", "number_of_items")
-_CUTS: dict[Cut, tuple[str, charts.Kind]] = {
+_OTHER_MEASURES: tuple[Measure, ...] = ("order_value_gbp", "number_of_items")
+_DIMENSIONS: dict[GroupColumn, tuple[str, charts.AxisKind]] = {
     "hour": ("local hour", "value"),
     "weekday": ("weekday", "value"),
     "day": ("local day", "day"),
     "city": ("city", "name"),
     "type_of_food": ("type of food", "name"),
 }
-_GROUPS = (
+_GROUP_COLUMNS = (
     Column("value", "value"),
     Column("orders", "orders", "count"),
     Column("median", "median, min", "number"),
@@ -33,7 +33,7 @@ _GROUPS = (
     Column("q3", "quarter over, min", "number"),
     Column("mean", "mean, min", "number", "Pulled up by the few long delays"),
 )
-_RESTAURANTS = (
+_RESTAURANT_COLUMNS = (
     Column("restaurant_id", "restaurant"),
     Column("city", "city"),
     Column("type_of_food", "type of food"),
@@ -44,86 +44,86 @@ _RESTAURANTS = (
 )
 
 
-def distributions(looked: Looked) -> None:
-    """Preparation time, value and items, each with its outlier fence; then the first against the others."""
-    lead(
-        "The outlier fence is the notebook's: the third quartile and one and a half times the distance between the "
+def distributions(orders: OrderSample) -> None:
+    """Preparation time, value and items, each with its outlier limit; then the first against the others."""
+    caption(
+        "The outlier limit is the notebook's: the third quartile and one and a half times the distance between the "
         "quartiles. What lies beyond is orange. Models are fitted on it all the same, up to three hours: real orders "
         "do take that long."
     )
-    places = [st.container(), *st.columns(2)]
-    for place, (measure, (title, unit)) in zip(places, _MEASURES.items(), strict=True):
-        found = looks.distribution(looked, measure)
-        if found is not None:
-            with place:
-                _distribution(found, title, unit)
-    fence = looked.fence_minutes()
-    for place, measure in zip(st.columns(2), _BESIDE, strict=True):
-        with place:
-            _dots(looked, measure, fence)
+    containers = [st.container(), *st.columns(2)]
+    for container, (measure, (title, unit)) in zip(containers, _MEASURE_TITLES.items(), strict=True):
+        histogram = looks.distribution(orders, measure)
+        if histogram is not None:
+            with container:
+                _distribution_chart(histogram, title, unit)
+    label_limit = orders.outlier_limit_minutes()
+    for container, measure in zip(st.columns(2), _OTHER_MEASURES, strict=True):
+        with container:
+            _scatter_chart(orders, measure, label_limit)
 
 
-def _distribution(found: Distribution, title: str, unit: str) -> None:
-    beyond = f"{found.beyond_fence / found.orders:.1%} of {counted(found.orders, 'order')} lie beyond the fence"
-    more = f", {found.beyond_limit:,} beyond the picture (the largest at {found.largest:,.0f})"
-    sentence = (
-        f"Half of the orders lie between {found.q1:.1f} and {found.q3:.1f} {unit}, the median is {found.median:.1f}, "
-        f"the mean {found.mean:.1f}; {beyond}{more if found.beyond_limit else ''}."
+def _distribution_chart(histogram: Distribution, title: str, unit: str) -> None:
+    outlier_share_text = f"{histogram.outliers / histogram.orders:.1%} of {format_count(histogram.orders, 'order')} lie beyond the limit"
+    overflow_text = f", {histogram.beyond_display_limit:,} beyond the picture (the largest at {histogram.maximum:,.0f})"
+    description = (
+        f"Half of the orders lie between {histogram.q1:.1f} and {histogram.q3:.1f} {unit}, the median is {histogram.median:.1f}, "
+        f"the mean {histogram.mean:.1f}; {outlier_share_text}{overflow_text if histogram.beyond_display_limit else ''}."
     )
-    picture(
+    chart_card(
         title.capitalize(),
-        sentence,
-        lambda width, palette: charts.distribution(found, _axis(title, unit), unit, width, palette),
+        description,
+        lambda width, palette: charts.measure_histogram(histogram, _axis_title(title, unit), unit, width, palette),
     )
 
 
-def _dots(looked: Looked, measure: Measure, fence: float) -> None:
-    title, unit = _MEASURES[measure]
-    rows = looks.sample(looked, measure)
-    found = looks.distribution(looked, measure)
-    own = found.fence if found else 1.0
-    picture(
+def _scatter_chart(orders: OrderSample, measure: Measure, label_limit: float) -> None:
+    title, unit = _MEASURE_TITLES[measure]
+    rows = looks.scatter_points(orders, measure)
+    histogram = looks.distribution(orders, measure)
+    measure_limit = histogram.outlier_limit if histogram else 1.0
+    chart_card(
         f"Preparation time against {title}",
         f"{len(rows):,} orders, drawn at random once and for all. Preparation times beyond their fence are orange; "
         "both end at twice their fences, at the edges.",
-        lambda width, palette: charts.dots(rows, _axis(title, unit), (own, fence), width, palette),
+        lambda width, palette: charts.scatter(rows, _axis_title(title, unit), (measure_limit, label_limit), width, palette),
     )
 
 
-def _axis(title: str, unit: str) -> str:
+def _axis_title(title: str, unit: str) -> str:
     return title if title.endswith(unit) else f"{title}, {unit}"
 
 
-def by_time_and_place(looked: Looked) -> None:
+def by_time_and_category(orders: OrderSample) -> None:
     """Preparation time by one thing that somebody picks."""
-    cut = st.segmented_control(
-        "By", list(_CUTS), format_func=lambda one: _CUTS[one][0], default="hour", required=True, key="data-cut"
+    dimension = st.segmented_control(
+        "By", list(_DIMENSIONS), format_func=lambda option: _DIMENSIONS[option][0], default="hour", required=True, key="data-dimension"
     )
-    title, kind = _CUTS[cut]
-    rows = looks.by(looked, cut)
-    drawn = rows[: looks.SHOWN_GROUPS] if kind == "name" else rows
+    title, kind = _DIMENSIONS[dimension]
+    rows = looks.summarize_groups(orders, dimension)
+    shown_rows = rows[: looks.MAX_GROUPS] if kind == "name" else rows
     left, right = st.columns([3, 2])
     with left:
-        picture(
+        chart_card(
             f"Preparation time by {title}",
-            _extremes(rows, title),
-            lambda width, palette: charts.by(drawn, kind, title, width, palette),
+            _describe_extremes(rows, title),
+            lambda width, palette: charts.preparation_time_by(shown_rows, kind, title, width, palette),
         )
     with right:
-        picture(
+        chart_card(
             f"Orders by {title}",
-            f"How many orders stand behind each; the largest {len(drawn)}."
+            f"How many orders stand behind each; the largest {len(shown_rows)}."
             if kind == "name"
             else "How many orders stand behind each.",
-            lambda width, palette: charts.counts(drawn, kind, title, width, palette),
+            lambda width, palette: charts.order_counts(shown_rows, kind, title, width, palette),
         )
-    table(rows, _GROUPS, key=f"groups-{cut}")
+    data_table(rows, _GROUP_COLUMNS, key=f"groups-{dimension}")
 
 
-def _extremes(rows: list[Row], title: str) -> str:
-    solid = [row for row in rows if not row["few"]] or rows
-    slowest = max(solid, key=lambda row: float(row["median"]))
-    fastest = min(solid, key=lambda row: float(row["median"]))
+def _describe_extremes(rows: list[Row], title: str) -> str:
+    large_groups = [row for row in rows if not row["few"]] or rows
+    slowest = max(large_groups, key=lambda row: float(row["median"]))
+    fastest = min(large_groups, key=lambda row: float(row["median"]))
     return (
         f"Bars hold the middle half of the orders, the mark is the median; under {looks.FEW_ORDERS} orders pale. By "
         f"median the slowest {title} is {slowest['value']} ({float(slowest['median']):.1f} min), the fastest "
@@ -131,67 +131,67 @@ def _extremes(rows: list[Row], title: str) -> str:
     )
 
 
-def correlation(looked: Looked) -> None:
+def correlation(orders: OrderSample) -> None:
     """Every pair of numbers."""
-    ranks = st.toggle(
+    use_ranks = st.toggle(
         "By rank",
         value=True,
-        key="ranks",
+        key="use-ranks",
         help="Spearman's, which outliers don't rule. Off: Pearson's, the notebook's.",
     )
-    rows = looks.correlation(looked, ranks=ranks)
+    rows = looks.correlation(orders, ranks=use_ranks)
     if not rows:
-        notice("Nothing varies in these orders, so nothing correlates.", "Choose more of them.")
+        show_info("Nothing varies in these orders, so nothing correlates.", "Choose more of them.")
         return
-    with_label = [row for row in rows if row["a"] == "preparation time" != row["b"]]
-    strongest = max(with_label, key=lambda row: abs(float(row["r"])), default=None)
-    told = (
+    label_correlations = [row for row in rows if row["a"] == "preparation time" != row["b"]]
+    strongest = max(label_correlations, key=lambda row: abs(float(row["r"])), default=None)
+    strongest_text = (
         f" Closest to the preparation time comes: {strongest['b']} ({float(strongest['r']):+.2f})." if strongest else ""
     )
-    picture(
-        "Correlation" + (" of ranks" if ranks else ""),
+    chart_card(
+        "Correlation" + (" of ranks" if use_ranks else ""),
         "Blue: they rise together; orange: one rises as the other falls; the stronger the colour, the more. "
-        f"Near 0 a straight line says nothing.{told}",
-        lambda width, palette: charts.correlation(rows, width, palette),
+        f"Near 0 a straight line says nothing.{strongest_text}",
+        lambda width, palette: charts.correlation_matrix(rows, width, palette),
     )
 
 
-def restaurants(looked: Looked) -> None:
+def restaurants(orders: OrderSample) -> None:
     """Counts per restaurant, with what the notebook left out."""
-    found = looks.restaurants(looked)
-    lead(
-        f"{counted(found.restaurants, 'restaurant')}. The notebook kept those with more than "
-        f"{looks.NOTEBOOK_ENOUGH_ORDERS} orders: {found.kept_by_notebook:,} of them, with "
-        f"{found.orders_kept / max(1, len(looked)):.0%} of the orders. preptime answers for all."
+    restaurant_summary = looks.summarize_restaurants(orders)
+    caption(
+        f"{format_count(restaurant_summary.restaurants, 'restaurant')}. The notebook kept those with more than "
+        f"{looks.NOTEBOOK_MIN_ORDERS} orders: {restaurant_summary.kept_by_notebook:,} of them, with "
+        f"{restaurant_summary.orders_kept_by_notebook / max(1, len(orders)):.0%} of the orders. preptime answers for all."
     )
     left, right = st.columns(2)
     with left:
-        picture(
+        chart_card(
             "Restaurants by their number of orders",
             "Most restaurants have few orders: what is known of them is shrunk towards their city and food.",
-            lambda width, palette: charts.restaurants(found.bands, "restaurants", width, palette),
+            lambda width, palette: charts.restaurant_size_chart(restaurant_summary.bands, "restaurants", width, palette),
         )
     with right:
-        picture(
+        chart_card(
             "Orders by their restaurant's number of orders",
             "The same restaurants, counted by the orders they bring.",
-            lambda width, palette: charts.restaurants(found.bands, "orders", width, palette),
+            lambda width, palette: charts.restaurant_size_chart(restaurant_summary.bands, "orders", width, palette),
         )
-    if found.restaurants > len(found.table):
-        lead(f"The {len(found.table):,} restaurants with most orders:")
-    table(found.table, _RESTAURANTS, key="restaurants")
+    if restaurant_summary.restaurants > len(restaurant_summary.table):
+        caption(f"The {len(restaurant_summary.table):,} restaurants with most orders:")
+    data_table(restaurant_summary.table, _RESTAURANT_COLUMNS, key="restaurants")
 
 
-def summary(looked: Looked) -> list[tuple[str, str, str]]:
+def summary_metrics(orders: OrderSample) -> list[tuple[str, str, str]]:
     """The figures above every view: what it is, the number, a word to it."""
-    found = looks.distribution(looked, "prep_minutes")
-    first, last = looked.days
-    middle = found.median if found else 0.0
-    cities = len(looked.values("city"))
-    places = looked.frame["restaurant_id"].n_unique()
+    histogram = looks.distribution(orders, "prep_minutes")
+    first, last = orders.date_range
+    median_minutes = histogram.median if histogram else 0.0
+    city_count = len(orders.category_values("city"))
+    restaurant_count = orders.frame["restaurant_id"].n_unique()
     return [
-        ("orders", f"{len(looked):,}", f"{day_of(first)} to {day_of(last)} {last.year}"),
-        ("restaurants", f"{places:,}", f"in {cities} {'city' if cities == 1 else 'cities'}"),
-        ("median", minutes(middle * 60), "preparation time"),
-        ("outlier fence", minutes(looked.fence_minutes() * 60), "of the preparation time"),
+        ("orders", f"{len(orders):,}", f"{format_day(first)} to {format_day(last)} {last.year}"),
+        ("restaurants", f"{restaurant_count:,}", f"in {city_count} {'city' if city_count == 1 else 'cities'}"),
+        ("median", format_duration(median_minutes * 60), "preparation time"),
+        ("outlier limit", format_duration(orders.outlier_limit_minutes() * 60), "of the preparation time"),
     ]

@@ -8,70 +8,70 @@ from typing import Literal
 
 import streamlit as st
 
-from preptime.bundle.champions import ChampionLog, Entry
-from preptime.bundle.listing import Listing
+from preptime.bundle.champions import ChampionLog, LogEntry
+from preptime.bundle.listing import StoreListing
 from preptime.errors import PreptimeError
-from preptime.evaluation.overview import overview
-from preptime.evaluation.verdict import in_minutes
-from preptime.ui.access import Access, forget_champion
-from preptime.ui.door import key_shown
-from preptime.ui.models.reading import forget_stock
-from preptime.ui.parts import good, lead, notice, problem
-from preptime.ui.words import failure
+from preptime.evaluation.overview import summarize_bundle
+from preptime.evaluation.verdict import format_minutes
+from preptime.ui.access import DashboardContext, clear_champion_cache
+from preptime.ui.door import session_key
+from preptime.ui.models.reading import clear_listing_cache
+from preptime.ui.parts import show_success, caption, show_info, show_error
+from preptime.ui.words import error_message
 
-_ASKED = "change-asked"
-_DONE = "change-done"
-_KEY = "key_of_the_operator"
+_PENDING_CHANGE = "pending-change"
+_CHANGE_RESULT = "change-result"
+_OPERATOR_KEY = "operator_key"
 
-Kind = Literal["promote", "rollback"]
-_KINDS: dict[Kind, str] = {"promote": "Promote a bundle", "rollback": "Roll back"}
+ChangeKind = Literal["promote", "rollback"]
+_CHANGE_TITLES: dict[ChangeKind, str] = {"promote": "Promote a bundle", "rollback": "Roll back"}
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ChampionChange:
     """What somebody wants, until they say so a second time."""
 
-    kind: Kind
+    kind: ChangeKind
     bundle: str
     """The champion afterwards."""
     reason: str
-    seen: int
+    seen_entry: int
     """Number of the champion they looked at; 0 for none."""
 
 
-def show(access: Access, found: Listing) -> None:
+def show(context: DashboardContext, bundles: StoreListing) -> None:
     """The forms, for an operator; what is missing, for everybody else."""
-    told = st.session_state.pop(_DONE, None)
-    if told is not None:
-        good(*told)
-    operator = _operator(access)
-    if operator is None:
+    result_message = st.session_state.pop(_CHANGE_RESULT, None)
+    if result_message is not None:
+        show_success(*result_message)
+    operator_name = _require_operator(context)
+    if operator_name is None:
         return
-    asked = st.session_state.get(_ASKED)
-    if isinstance(asked, Change):
-        _confirm(access, found, asked, operator)
+    pending_change = st.session_state.get(_PENDING_CHANGE)
+    if isinstance(pending_change, ChampionChange):
+        _confirmation_form(context, bundles, pending_change, operator_name)
     else:
-        _ask(found)
+        _choose_change(bundles)
 
 
-def _operator(access: Access) -> str | None:
+def _require_operator(context: DashboardContext) -> str | None:
     """The operator's name, by the key at the door or the one given here."""
-    if not access.settings.operator_keys:
-        notice(
+    if not context.settings.operator_keys:
+        show_info(
             "No operator's key is configured, so nobody can change the champion from this page.",
             "`preptime keys new NAME` makes one; its line goes into PREPTIME_OPERATOR_KEYS. "
             "Or use the command line: preptime bundles promote, preptime bundles rollback.",
         )
         return None
-    name = access.operator(key_shown()) or access.operator(str(st.session_state.get(_KEY, "")))
-    if name is not None:
+    operator_name = context.operator_name(session_key()) or context.operator_name(str(st.session_state.get(_OPERATOR_KEY, "")))
+    if operator_name is not None:
         with st.container(horizontal=True, vertical_alignment="center"):
-            lead(f"You act as {name}: the log will say so.")
-            if _KEY in st.session_state and st.button("Put the key away", key="operator-away"):
-                del st.session_state[_KEY]
+            caption(f"You act as {operator_name}: the log will say so.")
+            if _OPERATOR_KEY in st.session_state and st.button("Sign out", key="operator-sign-out"):
+                del st.session_state[_OPERATOR_KEY]
                 st.rerun()
-        return name
-    shown = st.text_input(
+        return operator_name
+    entered_key = st.text_input(
         "Operator's key",
         type="password",
         key="operator-key",
@@ -79,105 +79,105 @@ def _operator(access: Access) -> str | None:
         width=420,
         help="It stays in this session's memory and is neither shown, logged nor put into the address.",
     )
-    if not shown:
-        notice("Who may change the champion has an operator's key.", "Give it above; the log will hold its name.")
-    elif access.operator(shown) is None:
-        problem("That is no operator's key.", "A key that asks for predictions does not change what is served.")
+    if not entered_key:
+        show_info("Who may change the champion has an operator's key.", "Give it above; the log will hold its name.")
+    elif context.operator_name(entered_key) is None:
+        show_error("That is no operator's key.", "A key that asks for predictions does not change what is served.")
     else:
-        st.session_state[_KEY] = shown
+        st.session_state[_OPERATOR_KEY] = entered_key
         st.rerun()
     return None
 
 
-def _ask(found: Listing) -> None:
-    champion = found.champion
+def _choose_change(bundles: StoreListing) -> None:
+    champion = bundles.champion
     kind = st.segmented_control(
-        "What to do", list(_KINDS), format_func=_KINDS.__getitem__, default="promote", required=True, key="change-kind"
+        "What to do", list(_CHANGE_TITLES), format_func=_CHANGE_TITLES.__getitem__, default="promote", required=True, key="change-kind"
     )
     if kind == "rollback":
-        _ask_rollback(champion, found.returns_to)
+        _rollback_form(champion, bundles.rollback_target)
     else:
-        _ask_promotion(champion, found)
+        _promotion_form(champion, bundles)
 
 
-def _ask_promotion(champion: Entry | None, found: Listing) -> None:
-    serving = champion.bundle if champion else None
-    others = [overview(one) for one in reversed(found.manifests) if one.id != serving]
-    if not others:
-        notice("There is no other bundle to promote.", "`preptime train` makes one.")
+def _promotion_form(champion: LogEntry | None, bundles: StoreListing) -> None:
+    champion_id = champion.bundle if champion else None
+    candidates = [summarize_bundle(item) for item in reversed(bundles.manifests) if item.id != champion_id]
+    if not candidates:
+        show_info("There is no other bundle to promote.", "`preptime train` makes one.")
         return
     st.subheader("Promote a bundle past the comparison")
-    lead(
+    caption(
         "A person may know more than the comparison. Verification is never passed over: hashes and golden orders are "
         "checked first, and a damaged bundle is refused whatever the reason."
     )
-    errors = {one.bundle: one.mae for one in others}
+    errors_by_bundle = {item.bundle: item.mae for item in candidates}
     with st.form("promotion", border=False):
         bundle = st.selectbox(
             "Bundle",
-            list(errors),
-            format_func=lambda name: f"{name} · mean error {in_minutes(errors[name])} min",
-            key="promoted",
+            list(errors_by_bundle),
+            format_func=lambda bundle_id: f"{bundle_id} · mean error {format_minutes(errors_by_bundle[bundle_id])} min",
+            key="promotion-bundle",
         )
         reason = st.text_area("Reason", key="promotion-reason", max_chars=500, help="It stays in the champion log.")
         if st.form_submit_button("Promote…", type="primary"):
-            _remember(Change("promote", bundle, reason.strip(), champion.number if champion else 0))
+            _store_pending_change(ChampionChange("promote", bundle, reason.strip(), champion.number if champion else 0))
 
 
-def _ask_rollback(champion: Entry | None, target: Entry | None) -> None:
+def _rollback_form(champion: LogEntry | None, target: LogEntry | None) -> None:
     if champion is None or target is None:
-        notice("There is no earlier champion to go back to.", "Promote a bundle instead.")
+        show_info("There is no earlier champion to go back to.", "Promote a bundle instead.")
         return
     st.subheader("Undo the latest promotion")
-    lead(f"{champion.bundle} serves now; {target.bundle}, the champion before it, would serve again.")
+    caption(f"{champion.bundle} serves now; {target.bundle}, the champion before it, would serve again.")
     with st.form("rollback", border=False):
         reason = st.text_area("Reason", key="rollback-reason", max_chars=500, help="It stays in the champion log.")
         if st.form_submit_button("Roll back…", type="primary"):
-            _remember(Change("rollback", target.bundle, reason.strip(), champion.number))
+            _store_pending_change(ChampionChange("rollback", target.bundle, reason.strip(), champion.number))
 
 
-def _remember(change: Change) -> None:
+def _store_pending_change(change: ChampionChange) -> None:
     if not change.reason:
-        problem("No reason is given.", "Say why: it stays in the log of champions.")
+        show_error("No reason is given.", "Say why: it stays in the log of champions.")
         return
-    st.session_state[_ASKED] = change
+    st.session_state[_PENDING_CHANGE] = change
     st.rerun()
 
 
-def _confirm(access: Access, found: Listing, change: Change, operator: str) -> None:
-    serving = found.champion.bundle if found.champion else "nothing"
-    verb = "Promote" if change.kind == "promote" else "Go back to"
+def _confirmation_form(context: DashboardContext, bundles: StoreListing, change: ChampionChange, operator_name: str) -> None:
+    champion_id = bundles.champion.bundle if bundles.champion else "nothing"
+    action_label = "Promote" if change.kind == "promote" else "Go back to"
     with st.container(border=True):
-        st.subheader(f"{verb} {change.bundle}?")
-        lead(
-            f"It will serve instead of {serving}, everywhere, within seconds and without a restart. The log will say: "
-            f"{operator}, “{change.reason}”."
+        st.subheader(f"{action_label} {change.bundle}?")
+        caption(
+            f"It will serve instead of {champion_id}, everywhere, within seconds and without a restart. The log will say: "
+            f"{operator_name}, “{change.reason}”."
         )
-        yes, no = st.columns(2)
-        if yes.button(f"Yes, {verb.lower()} it", type="primary", key="change-yes", width="stretch"):
-            _change(access, change, operator)
-        if no.button("No, leave it as it is", key="change-no", width="stretch"):
-            del st.session_state[_ASKED]
+        confirm_column, cancel_column = st.columns(2)
+        if confirm_column.button(f"Yes, {action_label.lower()} it", type="primary", key="change-confirm", width="stretch"):
+            _apply_change(context, change, operator_name)
+        if cancel_column.button("No, leave it as it is", key="change-cancel", width="stretch"):
+            del st.session_state[_PENDING_CHANGE]
             st.rerun()
 
 
-def _change(access: Access, change: Change, operator: str) -> None:
-    log = ChampionLog(access.store)
-    at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    del st.session_state[_ASKED]
+def _apply_change(context: DashboardContext, change: ChampionChange, operator_name: str) -> None:
+    log = ChampionLog(context.store)
+    timestamp = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    del st.session_state[_PENDING_CHANGE]
     try:
         with st.spinner("Verifying the bundle"):
             if change.kind == "promote":
-                entry = log.override(change.bundle, reason=change.reason, by=operator, at=at, seen=change.seen)
+                entry = log.override(change.bundle, reason=change.reason, by=operator_name, at=timestamp, expected_number=change.seen_entry)
             else:
-                entry = log.rollback(reason=change.reason, by=operator, at=at, seen=change.seen)
+                entry = log.rollback(reason=change.reason, by=operator_name, at=timestamp, expected_number=change.seen_entry)
     except PreptimeError as error:
-        problem(*failure(error))
+        show_error(*error_message(error))
         return
     finally:
-        forget_champion()
-        forget_stock()
-    st.session_state[_DONE] = (
+        clear_champion_cache()
+        clear_listing_cache()
+    st.session_state[_CHANGE_RESULT] = (
         f"{entry.bundle} is the champion now: no. {entry.number} of the log.",
         "Servers pick it up by themselves within seconds.",
     )

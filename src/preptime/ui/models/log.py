@@ -8,22 +8,22 @@ from html import escape
 import msgspec
 import streamlit as st
 
-from preptime.bundle.champions import Action, Entry
-from preptime.bundle.listing import Listing
+from preptime.bundle.champions import Action, LogEntry
+from preptime.bundle.listing import StoreListing
 from preptime.training.promote import Comparison
-from preptime.ui.parts import lead, notice
-from preptime.ui.show import Column, table
-from preptime.ui.words import counted, said_in_minutes
+from preptime.ui.parts import caption, show_info
+from preptime.ui.show import Column, data_table
+from preptime.ui.words import format_count, seconds_to_minutes_in_text
 
-ACTIONS: dict[Action, str] = {
+ACTION_LABELS: dict[Action, str] = {
     "promote": "won its comparison",
-    "refresh": "this morning's history",
+    "refresh": "today's history",
     "override": "promoted by a person",
     "rollback": "rolled back to",
 }
 """What each kind of promotion is called."""
 
-SHOWN_ENTRIES = 8
+TIMELINE_ENTRIES = 8
 """How many promotions the time line shows; the table has them all."""
 
 _COLUMNS = (
@@ -38,73 +38,73 @@ _COLUMNS = (
 )
 
 
-def show(found: Listing) -> None:
+def show(bundles: StoreListing) -> None:
     """The log, latest first."""
-    if not found.log:
-        notice("Nothing has been promoted yet.", "`preptime train` promotes the first bundle that beats the lookup.")
+    if not bundles.entries:
+        show_info("Nothing has been promoted yet.", "`preptime train` promotes the first bundle that beats the lookup.")
         return
     st.subheader("Who served, and why")
-    lead(f"The latest of {counted(len(found.log), 'promotion')}, newest first. Nothing is ever taken out of this log.")
-    _time_line(found.log[-SHOWN_ENTRIES:][::-1])
+    caption(f"The latest of {format_count(len(bundles.entries), 'promotion')}, newest first. Nothing is ever taken out of this log.")
+    _timeline(bundles.entries[-TIMELINE_ENTRIES:][::-1])
     st.subheader("Every promotion")
-    table([_row(entry) for entry in reversed(found.log)], _COLUMNS, key="log")
-    _comparison(found.log)
+    data_table([_row(entry) for entry in reversed(bundles.entries)], _COLUMNS, key="log")
+    _comparison_section(bundles.entries)
 
 
-def moment(at: str) -> str:
+def format_timestamp(timestamp: str) -> str:
     """A moment of the log as people read it; as it stands where it is none."""
     try:
-        return f"{dt.datetime.fromisoformat(at).astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"
+        return f"{dt.datetime.fromisoformat(timestamp).astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"
     except ValueError:
-        return at or "at an untold time"
+        return timestamp or "at an untold time"
 
 
-def _time_line(entries: tuple[Entry, ...]) -> None:
+def _timeline(entries: tuple[LogEntry, ...]) -> None:
     items = "".join(
-        f'<li class="{entry.action}"><b>{escape(entry.bundle)}</b> <i>{escape(ACTIONS[entry.action])}</i>'
-        f"<span>{escape(moment(entry.at))} · {escape(entry.by)} · no. {entry.number}</span>"
-        f"<p>{escape(said_in_minutes(entry.reason))}</p></li>"
+        f'<li class="{entry.action}"><b>{escape(entry.bundle)}</b> <i>{escape(ACTION_LABELS[entry.action])}</i>'
+        f"<span>{escape(format_timestamp(entry.at))} · {escape(entry.by)} · no. {entry.number}</span>"
+        f"<p>{escape(seconds_to_minutes_in_text(entry.reason))}</p></li>"
         for entry in entries
     )
     st.html(f'<ol class="timeline">{items}</ol>')
 
 
-def _row(entry: Entry) -> dict[str, object]:
+def _row(entry: LogEntry) -> dict[str, object]:
     return msgspec.structs.asdict(entry) | {
-        "how": ACTIONS[entry.action],
-        "at": moment(entry.at),
-        "reason": said_in_minutes(entry.reason),
+        "how": ACTION_LABELS[entry.action],
+        "at": format_timestamp(entry.at),
+        "reason": seconds_to_minutes_in_text(entry.reason),
     }
 
 
-def _comparison(log: tuple[Entry, ...]) -> None:
+def _comparison_section(log: tuple[LogEntry, ...]) -> None:
     """The comparison behind a promotion, rule by rule."""
-    compared = {entry.number: found for entry in reversed(log) if (found := comparison_of(entry)) is not None}
-    if not compared:
+    comparisons_by_number = {entry.number: comparison for entry in reversed(log) if (comparison := read_comparison(entry)) is not None}
+    if not comparisons_by_number:
         return
     st.subheader("The comparison behind a promotion")
-    number = st.selectbox(
-        "Promotion", list(compared), format_func=lambda one: f"no. {one}: {compared[one].challenger}", key="compared"
+    selected_number = st.selectbox(
+        "Promotion", list(comparisons_by_number), format_func=lambda entry_number: f"no. {entry_number}: {comparisons_by_number[entry_number].challenger}", key="comparison-entry"
     )
-    rules(compared[number])
+    show_comparison(comparisons_by_number[selected_number])
 
 
-def rules(found: Comparison) -> None:
+def show_comparison(comparison: Comparison) -> None:
     """What a comparison was about, and each of its rules."""
-    against = f"the champion {found.champion}" if found.champion else "the lookup alone: there was no champion"
-    days = f" from {found.first_day} to {found.last_day}" if found.first_day else ""
-    lead(f"{found.challenger} against {against}, on {counted(found.orders, 'order')}{days} that neither had seen.")
-    table(
+    baseline_text = f"the champion {comparison.champion}" if comparison.champion else "the lookup alone: there was no champion"
+    days_text = f" from {comparison.first_day} to {comparison.last_day}" if comparison.first_day else ""
+    caption(f"{comparison.challenger} against {baseline_text}, on {format_count(comparison.orders, 'order')}{days_text} that neither had seen.")
+    data_table(
         [
-            {"rule": one.rule, "found": said_in_minutes(one.found), "held": "✓ held" if one.passed else "✗ not held"}
-            for one in found.checks
+            {"rule": check.rule, "found": seconds_to_minutes_in_text(check.result), "held": "✓ held" if check.passed else "✗ not held"}
+            for check in comparison.checks
         ],
         (Column("rule", "rule"), Column("found", "found", "long"), Column("held", "")),
         key="checks",
     )
 
 
-def comparison_of(entry: Entry) -> Comparison | None:
+def read_comparison(entry: LogEntry) -> Comparison | None:
     """The comparison that led to a promotion, where there was one that this code can read."""
     if entry.comparison is None:
         return None

@@ -5,35 +5,35 @@ from __future__ import annotations
 import msgspec
 import streamlit as st
 
-from preptime.bundle.listing import Listing
-from preptime.bundle.manifest import REPORT, Manifest
+from preptime.bundle.listing import StoreListing
+from preptime.bundle.manifest import REPORT_FILE, Manifest
 from preptime.bundle.store import Store
 from preptime.evaluation import aggregates, charts
-from preptime.evaluation.documents import BacktestDocument, SegmentName
+from preptime.evaluation.documents import BacktestDocument, SegmentDimension
 from preptime.evaluation.evaluated import LABEL_SETS, LabelSet
-from preptime.evaluation.overview import overview
-from preptime.evaluation.pictured import Pictured, evaluation_of
+from preptime.evaluation.overview import summarize_bundle
+from preptime.evaluation.pictured import ReportData, backtest_of
 from preptime.evaluation.scores import REGRESSION_MIN_ORDERS
 from preptime.evaluation.sentences import (
-    calibration_sentence,
-    density_sentence,
-    errors_sentence,
-    hours_sentence,
-    middle_rows,
+    calibration_caption,
+    density_caption,
+    errors_caption,
+    hours_caption,
+    quartile_rows,
 )
-from preptime.evaluation.verdict import verdict
+from preptime.evaluation.verdict import summary_sentences
 from preptime.ui.models import charts as own
-from preptime.ui.models.learned import learned
-from preptime.ui.models.reading import pictured, report
-from preptime.ui.models.stock import figures
-from preptime.ui.parts import failures, lead, notice
-from preptime.ui.segments import CUTS, choose_cut, pictures_by, table_by
-from preptime.ui.show import Column, facts, picture, table
-from preptime.ui.words import counted, size
+from preptime.ui.models.learned import show_training_summary
+from preptime.ui.models.reading import load_report_data, read_report
+from preptime.ui.models.stock import bundle_metrics
+from preptime.ui.parts import show_failures, caption, show_info
+from preptime.ui.segments import DIMENSION_TITLES, choose_dimension, segment_charts, segment_table
+from preptime.ui.show import Column, definition_list, chart_card, data_table
+from preptime.ui.words import format_count, format_size
 
-_LABELS: dict[LabelSet, str] = {"up_to_3h": "labels up to 3 h", "inside_fence": "labels inside the outlier fence"}
-_CUTS: tuple[SegmentName, ...] = ("city", "type_of_food", "items", "basis")
-_SCORES = (
+_LABEL_SET_TITLES: dict[LabelSet, str] = {"up_to_3h": "labels up to 3 h", "within_label_limit": "labels inside the outlier limit"}
+_DIMENSIONS: tuple[SegmentDimension, ...] = ("city", "type_of_food", "items", "fallback_level")
+_SCORE_COLUMNS = (
     Column("name", "answer"),
     Column("kind", "kind"),
     Column("mae", "mean error", "minutes"),
@@ -45,147 +45,147 @@ _SCORES = (
 )
 
 
-def choose(found: Listing, label: str, key: str, *, first: str | None = None) -> Manifest | None:
+def choose_bundle(bundles: StoreListing, label: str, key: str, *, preferred_id: str | None = None) -> Manifest | None:
     """A bundle that somebody picks, `first` or the champion before all; nothing where no manifest can be read."""
-    serving = found.champion.bundle if found.champion else None
-    ordered = sorted(found.manifests, key=lambda one: (one.id == first, one.id == serving, one.date), reverse=True)
-    if not ordered:
-        notice("There is no bundle to look at yet.", "`preptime train` makes one.")
+    champion_id = bundles.champion.bundle if bundles.champion else None
+    sorted_manifests = sorted(bundles.manifests, key=lambda manifest: (manifest.id == preferred_id, manifest.id == champion_id, manifest.date), reverse=True)
+    if not sorted_manifests:
+        show_info("There is no bundle to look at yet.", "`preptime train` makes one.")
         return None
-    names = [one.id for one in ordered]
-    chosen = st.selectbox(
+    bundle_ids = [manifest.id for manifest in sorted_manifests]
+    selected_id = st.selectbox(
         label,
-        names,
-        format_func=lambda name: f"{name} (champion)" if name == serving else name,
+        bundle_ids,
+        format_func=lambda bundle_id: f"{bundle_id} (champion)" if bundle_id == champion_id else bundle_id,
         key=key,
     )
-    return ordered[names.index(chosen)]
+    return sorted_manifests[bundle_ids.index(selected_id)]
 
 
-def show(store: Store, found: Listing) -> None:
+def show(store: Store, bundles: StoreListing) -> None:
     """Everything a bundle says of its training run."""
-    manifest = choose(found, "Bundle", "bundle")
+    manifest = choose_bundle(bundles, "Bundle", "bundle")
     if manifest is None:
         return
-    document, kept = evaluation_of(manifest), None
-    with failures():
-        kept = pictured(store, manifest)
-    _head(store, manifest, document)
-    if document is None:
-        notice("This bundle's manifest tells no scores that this preptime can read.", "Its models are not affected.")
+    backtest, report_data = backtest_of(manifest), None
+    with show_failures():
+        report_data = load_report_data(store, manifest)
+    _bundle_summary(store, manifest, backtest)
+    if backtest is None:
+        show_info("This bundle's manifest tells no scores that this preptime can read.", "Its models are not affected.")
     else:
-        _scores(document)
-    _answers(manifest, kept)
-    if document is not None and document.segments:
-        _hours_and_calibration(document)
-        _segments(document)
-    if kept is not None:
-        learned(kept)
+        _score_section(backtest)
+    _prediction_charts(manifest, report_data)
+    if backtest is not None and backtest.segments:
+        _hour_and_calibration_charts(backtest)
+        _segment_section(backtest)
+    if report_data is not None:
+        show_training_summary(report_data)
 
 
-def _head(store: Store, manifest: Manifest, document: BacktestDocument | None) -> None:
-    one = overview(manifest)
-    figures(one)
-    if document is not None:
-        lead(" ".join(verdict(document)))
+def _bundle_summary(store: Store, manifest: Manifest, backtest: BacktestDocument | None) -> None:
+    bundle_overview = summarize_bundle(manifest)
+    bundle_metrics(bundle_overview)
+    if backtest is not None:
+        caption(" ".join(summary_sentences(backtest)))
     window = manifest.window
-    whole = sum(file.size_bytes for file in manifest.files.values())
-    told = {
+    total_bytes = sum(file.size_bytes for file in manifest.files.values())
+    details = {
         "learned from": f"{window.first_day} to {window.last_day}",
-        "evaluated on": one.evaluated or "nothing",
+        "evaluated on": bundle_overview.evaluated_days or "nothing",
         "models": ", ".join(manifest.models),
         "features": str(len(manifest.features)),
         "data": manifest.data_fingerprint,
-        "size": f"{size(whole)} in {counted(len(manifest.files), 'file')}",
+        "size": f"{format_size(total_bytes)} in {format_count(len(manifest.files), 'file')}",
     }
     if manifest.parent:
-        told = {"kind": f"refresh: models and figures of {manifest.parent}, history of {manifest.date}"} | told
-    facts(told)
-    with failures():
-        content = report(store, manifest)
-        if content is not None:
+        details = {"kind": f"refresh: models and figures of {manifest.parent}, history of {manifest.date}"} | details
+    definition_list(details)
+    with show_failures():
+        report_bytes = read_report(store, manifest)
+        if report_bytes is not None:
             st.download_button(
                 "Download its report",
-                content,
-                f"{manifest.id}-{REPORT}",
+                report_bytes,
+                f"{manifest.id}-{REPORT_FILE}",
                 "text/html",
                 key="report",
                 help="One file with these pictures, to hand on. It needs no network.",
             )
 
 
-def _scores(document: BacktestDocument) -> None:
+def _score_section(backtest: BacktestDocument) -> None:
     st.subheader("Each model beside both baselines")
-    labels = st.segmented_control(
-        "Labels", LABEL_SETS, format_func=_LABELS.__getitem__, default=LABEL_SETS[0], required=True, key="labels"
+    label_set = st.segmented_control(
+        "Labels", LABEL_SETS, format_func=_LABEL_SET_TITLES.__getitem__, default=LABEL_SETS[0], required=True, key="labels"
     )
-    rows = [row for row in document.scores if row.labels == labels]
+    rows = [row for row in backtest.scores if row.labels == label_set]
     orders = rows[0].n if rows else 0
-    lead(
-        f"{counted(orders, 'order')} from {document.first_day} to {document.last_day}, which no model had seen. The "
-        f"default answer is {document.default_model}'s p50."
+    caption(
+        f"{format_count(orders, 'order')} from {backtest.first_day} to {backtest.last_day}, which no model had seen. The "
+        f"default answer is {backtest.default_model}'s p50."
     )
     left, right = st.columns([3, 2])
     with left:
-        shown = [msgspec.structs.asdict(row) | {"name": row.name.replace("_", " ")} for row in rows]
-        table(shown, _SCORES, key="scores")
+        table_rows = [msgspec.structs.asdict(row) | {"name": row.name.replace("_", " ")} for row in rows]
+        data_table(table_rows, _SCORE_COLUMNS, key="scores")
     with right:
-        picture(
+        chart_card(
             "Mean error",
             "The shorter the bar, the closer the answers; a model that does not beat both baselines is no use.",
-            lambda width, palette: own.scores(rows, document.default_model, width, palette),
+            lambda width, palette: own.model_errors(rows, backtest.default_model, width, palette),
         )
 
 
-def _answers(manifest: Manifest, kept: Pictured | None) -> None:
-    if kept is None or kept.answers is None:
-        more = " Its report has these pictures." if REPORT in manifest.files else ""
-        notice(
+def _prediction_charts(manifest: Manifest, report_data: ReportData | None) -> None:
+    if report_data is None or report_data.predictions is None:
+        report_hint = " Its report has these pictures." if REPORT_FILE in manifest.files else ""
+        show_info(
             "What predicted against actual, the errors and the importance are drawn from is not in this bundle.",
-            f"An earlier release made it; bundles trained from now on keep it.{more}",
+            f"An earlier release made it; bundles trained from now on keep it.{report_hint}",
         )
         return
-    found = kept.answers
+    predictions = report_data.predictions
     left, right = st.columns(2)
     with left:
-        picture(
+        chart_card(
             "Predicted against actual",
-            density_sentence(found),
-            lambda width, palette: charts.predicted_against_actual(
-                aggregates.cell_rows(found.cells), middle_rows(found), found.limit_minutes, width, palette
+            density_caption(predictions),
+            lambda width, palette: charts.predicted_vs_actual(
+                aggregates.density_rows(predictions.density), quartile_rows(predictions), predictions.axis_limit_minutes, width, palette
             ),
         )
     with right:
-        picture(
+        chart_card(
             "How far off, and to which side",
-            errors_sentence(found),
+            errors_caption(predictions),
             lambda width, palette: charts.error_distribution(
-                aggregates.error_rows(found.errors, found.orders), next(iter(found.errors)), width, palette
+                aggregates.error_rows(predictions.error_counts, predictions.orders), next(iter(predictions.error_counts)), width, palette
             ),
         )
 
 
-def _hours_and_calibration(document: BacktestDocument) -> None:
-    hours = aggregates.segment_rows(document.segments, ("hour",))
-    calibration = aggregates.calibration_rows(document.segments, REGRESSION_MIN_ORDERS)
+def _hour_and_calibration_charts(backtest: BacktestDocument) -> None:
+    hour_rows = aggregates.segment_rows(backtest.segments, ("hour",))
+    calibration_rows = aggregates.calibration_rows(backtest.segments, REGRESSION_MIN_ORDERS)
     left, right = st.columns(2)
     with left:
-        picture(
+        chart_card(
             "Mean error by local hour",
-            hours_sentence(hours),
-            lambda width, palette: charts.hours(hours, width, palette),
+            hours_caption(hour_rows),
+            lambda width, palette: charts.hour_errors(hour_rows, width, palette),
         )
     with right:
-        picture(
+        chart_card(
             "Calibration: what a quantile claims and what it keeps",
-            calibration_sentence(calibration),
-            lambda width, palette: charts.calibration(calibration, width, palette),
+            calibration_caption(calibration_rows),
+            lambda width, palette: charts.calibration(calibration_rows, width, palette),
         )
 
 
-def _segments(document: BacktestDocument) -> None:
+def _segment_section(backtest: BacktestDocument) -> None:
     st.subheader("By segment")
-    cut = choose_cut(_CUTS, key="cut")
-    pictures_by(document.segments, cut)
-    with st.expander(f"Every {CUTS[cut]} as a table"):
-        table_by(document.segments, cut, key="segments")
+    dimension = choose_dimension(_DIMENSIONS, key="segment-dimension")
+    segment_charts(backtest.segments, dimension)
+    with st.expander(f"Every {DIMENSION_TITLES[dimension]} as a table"):
+        segment_table(backtest.segments, dimension, key="segments")

@@ -6,56 +6,56 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from preptime.bundle.listing import Listing, listing
-from preptime.bundle.manifest import REPORT, Manifest
+from preptime.bundle.listing import StoreListing, list_store
+from preptime.bundle.manifest import REPORT_FILE, Manifest
 from preptime.bundle.store import Store
-from preptime.evaluation.pictured import Pictured, pictured_of
+from preptime.evaluation.pictured import ReportData, read_report_data
 
-LOOK_SECONDS = 5
+CACHE_SECONDS = 5
 """Between two looks at the store."""
 
 
-def stock(store: Store) -> Listing:
+def read_listing(store: Store) -> StoreListing:
     """Every bundle and the champion log. Raises `StoreError`."""
-    return _stock(store.url)
+    return _load_listing(store.url)
 
 
-def forget_stock() -> None:
+def clear_listing_cache() -> None:
     """Look anew at the next question: somebody has just changed the champion."""
-    _stock.clear()
+    _load_listing.clear()
 
 
-def pictured(store: Store, manifest: Manifest) -> Pictured | None:
-    """What a bundle's pictures are drawn from, if it keeps that. Raises `StoreError`, `RefusedBundleError`."""
-    return _pictured(store.url, _Known(manifest))
+def load_report_data(store: Store, manifest: Manifest) -> ReportData | None:
+    """What a bundle's pictures are drawn from, if it keeps that. Raises `StoreError`, `BundleVerificationError`."""
+    return _load_report_data(store.url, _ManifestKey(manifest))
 
 
-def report(store: Store, manifest: Manifest) -> bytes | None:
+def read_report(store: Store, manifest: Manifest) -> bytes | None:
     """The report of the training run, if the bundle carries one. Raises likewise."""
-    return store.read_file(manifest, REPORT) if REPORT in manifest.files else None
+    return store.read_file(manifest, REPORT_FILE) if REPORT_FILE in manifest.files else None
 
 
-@st.cache_resource(ttl=LOOK_SECONDS, max_entries=4, show_spinner="Looking into the store")
-def _stock(url: str) -> Listing:
-    return listing(Store.open(url), read=_manifest)
+@st.cache_resource(ttl=CACHE_SECONDS, max_entries=4, show_spinner="Reading the store")
+def _load_listing(store_url: str) -> StoreListing:
+    return list_store(Store.open(store_url), read_manifest=_cached_manifest)
 
 
 @st.cache_resource(max_entries=2_000, show_spinner=False)
-def _kept(url: str, bundle_id: str) -> Manifest:
-    return Store.open(url).manifest(bundle_id)
+def _load_manifest(store_url: str, bundle_id: str) -> Manifest:
+    return Store.open(store_url).read_manifest(bundle_id)
 
 
-def _manifest(store: Store, bundle_id: str) -> Manifest:
-    return _kept(store.url, bundle_id)
+def _cached_manifest(store: Store, bundle_id: str) -> Manifest:
+    return _load_manifest(store.url, bundle_id)
 
 
 @dataclass(frozen=True)
-class _Known:
+class _ManifestKey:
     """A manifest, which its id stands for."""
 
     manifest: Manifest
 
 
-@st.cache_resource(max_entries=20, show_spinner=False, hash_funcs={_Known: lambda known: known.manifest.id})
-def _pictured(url: str, known: _Known) -> Pictured | None:
-    return pictured_of(Store.open(url), known.manifest)
+@st.cache_resource(max_entries=20, show_spinner=False, hash_funcs={_ManifestKey: lambda known: known.manifest.id})
+def _load_report_data(store_url: str, manifest_key: _ManifestKey) -> ReportData | None:
+    return read_report_data(Store.open(store_url), manifest_key.manifest)

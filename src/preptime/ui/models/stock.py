@@ -6,15 +6,15 @@ from dataclasses import asdict
 
 import streamlit as st
 
-from preptime.bundle.champions import Entry
-from preptime.bundle.listing import Listing
-from preptime.evaluation.overview import Overview, overview
-from preptime.evaluation.verdict import NO_VALUE, in_minutes, in_percent
-from preptime.ui.models.log import ACTIONS, moment
-from preptime.ui.parts import figures as numbers
-from preptime.ui.parts import lead, notice, problem
-from preptime.ui.show import Column, facts, table
-from preptime.ui.words import counted, said_in_minutes
+from preptime.bundle.champions import LogEntry
+from preptime.bundle.listing import StoreListing
+from preptime.evaluation.overview import BundleSummary, summarize_bundle
+from preptime.evaluation.verdict import NO_VALUE, format_minutes, format_percent
+from preptime.ui.models.log import ACTION_LABELS, format_timestamp
+from preptime.ui.parts import metric_cards as numbers
+from preptime.ui.parts import caption, show_info, show_error
+from preptime.ui.show import Column, definition_list, data_table
+from preptime.ui.words import format_count, seconds_to_minutes_in_text
 
 _COLUMNS = (
     Column("bundle", "bundle"),
@@ -25,69 +25,69 @@ _COLUMNS = (
     Column("within_5_min", "within 5 min", "percent"),
     Column("coverage", "inside p10–p90", "percent", "80 % are promised"),
     Column("fitted_through", "fitted to", "date", "Only later days can compare it with another"),
-    Column("evaluated", "figures are of"),
+    Column("evaluated_days", "figures are of"),
     Column("parent", "models of"),
 )
 
 
-def show(found: Listing) -> None:
+def show(bundles: StoreListing) -> None:
     """The champion, then all bundles, newest first."""
-    manifests = {one.id: one for one in found.manifests}
-    champion = found.champion
+    manifests_by_id = {manifest.id: manifest for manifest in bundles.manifests}
+    champion = bundles.champion
     if champion is None:
-        notice(
+        show_info(
             "There is no champion yet: nothing serves.",
             "Train one: preptime train --store STORE --orders ORDERS --restaurants RESTAURANTS --date TODAY",
         )
-    elif champion.bundle in manifests:
-        _champion(champion, overview(manifests[champion.bundle]))
+    elif champion.bundle in manifests_by_id:
+        _champion_section(champion, summarize_bundle(manifests_by_id[champion.bundle]))
     else:
-        problem(
-            f"The champion {champion.bundle} cannot be read. {found.unreadable.get(champion.bundle, '')}".strip(),
+        show_error(
+            f"The champion {champion.bundle} cannot be read. {bundles.unreadable.get(champion.bundle, '')}".strip(),
             "Roll back, or promote another one, under “Change the champion”.",
         )
-    rows = [_row(overview(one), found) for one in reversed(found.manifests)]
+    rows = [_table_row(summarize_bundle(manifest), bundles) for manifest in reversed(bundles.manifests)]
     if rows:
         st.subheader("All bundles")
-        lead(
-            f"{counted(len(rows), 'bundle')}, newest first. Each bundle's figures are of its own last days, which its "
+        caption(
+            f"{format_count(len(rows), 'bundle')}, newest first. Each bundle's figures are of its own last days, which its "
             "models had not seen; bundles of other days met other orders."
         )
-        table(rows, _COLUMNS, key="bundles")
-    for bundle_id, why in found.unreadable.items():
-        problem(f"{bundle_id} cannot be read.", why)
+        data_table(rows, _COLUMNS, key="bundles")
+    for bundle_id, reason in bundles.unreadable.items():
+        show_error(f"{bundle_id} cannot be read.", reason)
 
 
-def figures(one: Overview) -> None:
+def bundle_metrics(bundle_overview: BundleSummary) -> None:
     """The figures that people ask for first."""
     numbers(
         [
-            ("mean error", f"{in_minutes(one.mae)} min", "of the default answer (p50)"),
-            ("the lookup's", f"{in_minutes(one.lookup_mae)} min", "mean error of the restaurant lookup"),
-            ("within five minutes", in_percent(one.within_5_min), "of the answers"),
-            ("inside p10–p90", in_percent(one.coverage), "of the orders; 80 % are promised"),
+            ("mean error", f"{format_minutes(bundle_overview.mae)} min", "of the default answer (p50)"),
+            ("the lookup's", f"{format_minutes(bundle_overview.lookup_mae)} min", "mean error of the restaurant lookup"),
+            ("within five minutes", format_percent(bundle_overview.within_5_min), "of the answers"),
+            ("inside p10–p90", format_percent(bundle_overview.coverage), "of the orders; 80 % are promised"),
         ]
     )
 
 
-def _champion(entry: Entry, one: Overview) -> None:
-    st.subheader(f"The champion: {one.bundle}")
-    lead(f"It answers since {moment(entry.at)}: {ACTIONS[entry.action]}. {said_in_minutes(entry.reason)}")
-    figures(one)
-    told = {
-        "knows what happened before": str(one.date),
-        "fitted to": str(one.fitted_through),
-        "figures are of": one.evaluated or NO_VALUE,
-        "orders": NO_VALUE if one.orders is None else f"{one.orders:,}",
+def _champion_section(entry: LogEntry, bundle_overview: BundleSummary) -> None:
+    st.subheader(f"The champion: {bundle_overview.bundle}")
+    caption(f"It answers since {format_timestamp(entry.at)}: {ACTION_LABELS[entry.action]}. {seconds_to_minutes_in_text(entry.reason)}")
+    bundle_metrics(bundle_overview)
+    details = {
+        "knows what happened before": str(bundle_overview.date),
+        "fitted to": str(bundle_overview.fitted_through),
+        "figures are of": bundle_overview.evaluated_days or NO_VALUE,
+        "orders": NO_VALUE if bundle_overview.orders is None else f"{bundle_overview.orders:,}",
         "by": entry.by,
     }
-    facts(told | ({"models of": one.parent} if one.parent else {}))
+    definition_list(details | ({"models of": bundle_overview.parent} if bundle_overview.parent else {}))
 
 
-def _row(one: Overview, found: Listing) -> dict[str, object]:
+def _table_row(bundle_overview: BundleSummary, bundles: StoreListing) -> dict[str, object]:
     role = ""
-    if found.champion and one.bundle == found.champion.bundle:
+    if bundles.champion and bundle_overview.bundle == bundles.champion.bundle:
         role = "champion"
-    elif found.returns_to and one.bundle == found.returns_to.bundle:
+    elif bundles.rollback_target and bundle_overview.bundle == bundles.rollback_target.bundle:
         role = "before it"
-    return asdict(one) | {"role": role}
+    return asdict(bundle_overview) | {"role": role}

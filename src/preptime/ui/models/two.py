@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import streamlit as st
 
-from preptime.bundle.listing import Listing
+from preptime.bundle.listing import StoreListing
 from preptime.bundle.manifest import Manifest
-from preptime.evaluation.aggregates import FEW_ORDERS
-from preptime.evaluation.documents import BacktestDocument, SegmentName
-from preptime.evaluation.overview import Difference, overview, pair, segment_pairs
-from preptime.evaluation.pictured import evaluation_of
-from preptime.evaluation.verdict import NO_VALUE, in_minutes, in_percent
+from preptime.evaluation.aggregates import MIN_RELIABLE_ORDERS
+from preptime.evaluation.documents import BacktestDocument, SegmentDimension
+from preptime.evaluation.overview import MetricComparison, summarize_bundle, compare_evaluations, compare_segments
+from preptime.evaluation.pictured import backtest_of
+from preptime.evaluation.verdict import NO_VALUE, format_minutes, format_percent
 from preptime.training.promote import Comparison
-from preptime.ui.access import Access
+from preptime.ui.access import DashboardContext
 from preptime.ui.models import charts
-from preptime.ui.models.log import comparison_of, rules
-from preptime.ui.models.one import choose
-from preptime.ui.parts import failures, good, lead, notice
-from preptime.ui.segments import CUTS, choose_cut
-from preptime.ui.show import Column, picture, table
-from preptime.ui.words import said_in_minutes
+from preptime.ui.models.log import read_comparison, show_comparison
+from preptime.ui.models.one import choose_bundle
+from preptime.ui.parts import show_failures, show_success, caption, show_info
+from preptime.ui.segments import DIMENSION_TITLES, choose_dimension
+from preptime.ui.show import Column, chart_card, data_table
+from preptime.ui.words import seconds_to_minutes_in_text
 
-_NAMES = {
+_METRIC_TITLES = {
     "mae": "mean error",
     "median_ae": "half within",
     "rmse": "RMSE",
@@ -30,157 +30,157 @@ _NAMES = {
     "within_5_min": "within five minutes",
     "coverage": "inside p10–p90",
 }
-_CUTS: tuple[SegmentName, ...] = ("city", "type_of_food", "hour")
-_SHOWN = 16
+_DIMENSIONS: tuple[SegmentDimension, ...] = ("city", "type_of_food", "hour")
+_MAX_SHOWN_SEGMENTS = 16
 
 
-def show(access: Access, found: Listing) -> None:
+def show(context: DashboardContext, bundles: StoreListing) -> None:
     """Two bundles that somebody picks."""
     left, right = st.columns(2)
     with left:
-        first = choose(found, "One bundle", "first")
+        first = choose_bundle(bundles, "First bundle", "first")
     with right:
-        second = choose(found, "Another", "second", first=_beside(found)) if first else None
+        second = choose_bundle(bundles, "Second bundle", "second", preferred_id=_default_second_bundle(bundles)) if first else None
     if first is None or second is None:
         return
     if first.id == second.id:
-        notice("These are the same bundle.", "Pick another one beside it, or train a second one: preptime train.")
+        show_info("These are the same bundle.", "Pick another one beside it, or train a second one: preptime train.")
         return
-    _compared(access, found, first, second)
-    documents = evaluation_of(first), evaluation_of(second)
-    _facts(first, second)
-    if documents[0] is None or documents[1] is None:
-        notice("One of them tells no scores that this preptime can read.", "Only their facts are compared.")
+    _same_orders_comparison(context, bundles, first, second)
+    backtests = backtest_of(first), backtest_of(second)
+    _detail_table(first, second)
+    if backtests[0] is None or backtests[1] is None:
+        show_info("One of them tells no scores that this preptime can read.", "Only their facts are compared.")
         return
-    _figures(documents[0], documents[1], (first.id, second.id))
-    _segments(documents[0], documents[1], (first.id, second.id))
+    _metric_table(backtests[0], backtests[1], (first.id, second.id))
+    _segment_section(backtests[0], backtests[1], (first.id, second.id))
 
 
-def _beside(found: Listing) -> str | None:
+def _default_second_bundle(bundles: StoreListing) -> str | None:
     """What the champion is first looked at beside: the one before it, else the newest other."""
-    if found.returns_to:
-        return found.returns_to.bundle
-    serving = found.champion.bundle if found.champion else None
-    return next((one.id for one in reversed(found.manifests) if one.id != serving), None)
+    if bundles.rollback_target:
+        return bundles.rollback_target.bundle
+    champion_id = bundles.champion.bundle if bundles.champion else None
+    return next((manifest.id for manifest in reversed(bundles.manifests) if manifest.id != champion_id), None)
 
 
-def _compared(access: Access, found: Listing, first: Manifest, second: Manifest) -> None:
+def _same_orders_comparison(context: DashboardContext, bundles: StoreListing, first: Manifest, second: Manifest) -> None:
     """How the two did on the same orders: as the log has it, or as somebody asks for it now."""
     if (first.parent or first.id) == (second.parent or second.id):
-        notice("Their models are the same: one is a refresh of the other's, with another morning's history.")
+        show_info("Their models are the same: one is a refresh of the other's, with another morning's history.")
         return
-    met = [(entry.number, told) for entry in found.log if (told := comparison_of(entry)) and _are(told, first, second)]
-    if met:
-        number, comparison = met[-1]
-        tell = good if comparison.won else notice
-        tell(
-            f"They met on {comparison.orders:,} orders that neither had seen (no. {number} of the log). "
-            f"{said_in_minutes(comparison.sentence)}"
+    logged_comparisons = [(entry.number, logged_comparison) for entry in bundles.entries if (logged_comparison := read_comparison(entry)) and _is_between(logged_comparison, first, second)]
+    if logged_comparisons:
+        entry_number, comparison = logged_comparisons[-1]
+        show_callout = show_success if comparison.passed else show_info
+        show_callout(
+            f"They met on {comparison.orders:,} orders that neither had seen (no. {entry_number} of the log). "
+            f"{seconds_to_minutes_in_text(comparison.summary)}"
         )
-    elif access.settings.orders and access.settings.restaurants:
-        _ask(access, first, second)
+    elif context.settings.orders and context.settings.restaurants:
+        _run_comparison(context, first, second)
     else:
-        notice(
+        show_info(
             "The log holds no comparison of these two on the same orders.",
             f"preptime bundles compare {first.id} {second.id} --orders ORDERS --restaurants RESTAURANTS",
         )
 
 
-def _are(comparison: Comparison, first: Manifest, second: Manifest) -> bool:
+def _is_between(comparison: Comparison, first: Manifest, second: Manifest) -> bool:
     return {comparison.challenger, comparison.champion} == {first.id, second.id}
 
 
-def _ask(access: Access, first: Manifest, second: Manifest) -> None:
+def _run_comparison(context: DashboardContext, first: Manifest, second: Manifest) -> None:
     """A comparison on the configured orders, made when somebody asks: it takes a moment."""
-    lead("The log holds no comparison of these two on the same orders; the configured orders can tell.")
+    caption("The log holds no comparison of these two on the same orders; the configured orders can tell.")
     if not st.button("Compare on orders neither has seen", key=f"compare-{first.id}-{second.id}"):
         return
-    from preptime.tables.directory import read_directory
-    from preptime.tables.open import open_table
-    from preptime.training.compare import compare_on
+    from preptime.tables.directory import read_restaurants
+    from preptime.tables.open import open_source
+    from preptime.training.compare import compare_bundles_on_orders
 
-    with failures(), st.spinner("Asking both bundles, day by day"):
-        found = compare_on(
-            open_table(access.settings.orders),
-            read_directory(open_table(access.settings.restaurants).frame()),
-            access.bundle(first.id),
-            access.bundle(second.id),
+    with show_failures(), st.spinner("Asking both bundles, day by day"):
+        comparison = compare_bundles_on_orders(
+            open_source(context.settings.orders),
+            read_restaurants(open_source(context.settings.restaurants).frame()),
+            context.bundle(first.id),
+            context.bundle(second.id),
         )
-        tell = good if found.won else notice
-        tell(said_in_minutes(found.sentence), "Nothing was promoted.")
-        rules(found)
+        show_callout = show_success if comparison.passed else show_info
+        show_callout(seconds_to_minutes_in_text(comparison.summary), "Nothing was promoted.")
+        show_comparison(comparison)
 
 
-def _facts(first: Manifest, second: Manifest) -> None:
-    one, other = overview(first), overview(second)
-    named = (
-        ("kind", one.kind, other.kind),
-        ("models of", one.parent or one.bundle, other.parent or other.bundle),
-        ("knows what happened before", str(one.date), str(other.date)),
-        ("learned from", *(f"{m.window.first_day} to {m.window.last_day}" for m in (first, second))),
-        ("figures are of", one.evaluated or NO_VALUE, other.evaluated or NO_VALUE),
+def _detail_table(first: Manifest, second: Manifest) -> None:
+    first_overview, second_overview = summarize_bundle(first), summarize_bundle(second)
+    detail_rows = (
+        ("kind", first_overview.kind, second_overview.kind),
+        ("models of", first_overview.parent or first_overview.bundle, second_overview.parent or second_overview.bundle),
+        ("knows what happened before", str(first_overview.date), str(second_overview.date)),
+        ("learned from", *(f"{manifest.window.first_day} to {manifest.window.last_day}" for manifest in (first, second))),
+        ("figures are of", first_overview.evaluated_days or NO_VALUE, second_overview.evaluated_days or NO_VALUE),
         ("models", ", ".join(first.models), ", ".join(second.models)),
         ("features", str(len(first.features)), str(len(second.features))),
         ("data", first.data_fingerprint, second.data_fingerprint),
     )
     st.subheader("What they are")
-    table(
-        [{"fact": name, "first": mine, "second": theirs} for name, mine, theirs in named],
+    data_table(
+        [{"fact": name, "first": first_value, "second": second_value} for name, first_value, second_value in detail_rows],
         (Column("fact", "fact"), Column("first", first.id), Column("second", second.id)),
-        key="pair-facts",
+        key="pair-details",
     )
 
 
-def _figures(first: BacktestDocument, second: BacktestDocument, names: tuple[str, str]) -> None:
-    found = pair(first, second)
+def _metric_table(first: BacktestDocument, second: BacktestDocument, bundle_ids: tuple[str, str]) -> None:
+    metric_pair = compare_evaluations(first, second)
     st.subheader("What they say of themselves")
-    if found.same_days:
-        lead("Both figures are of the same days, which neither had seen.")
+    if metric_pair.same_days:
+        caption("Both figures are of the same days, which neither had seen.")
     else:
-        lead(
-            f"Mind the days: the figures of {names[0]} are of {first.first_day} to {first.last_day}, those of "
-            f"{names[1]} of {second.first_day} to {second.last_day}. They met other orders, so this says which week "
+        caption(
+            f"Mind the days: the figures of {bundle_ids[0]} are of {first.first_day} to {first.last_day}, those of "
+            f"{bundle_ids[1]} of {second.first_day} to {second.last_day}. They met other orders, so this says which week "
             "was easier as much as which bundle is better."
         )
-    table(
+    data_table(
         [
             {
-                "figure": _NAMES.get(one.metric.name, one.metric.name),
-                "first": _shown(one, one.first),
-                "second": _shown(one, one.second),
-                "better": {"first": names[0], "second": names[1], "neither": NO_VALUE}[one.better],
-                "meaning": one.metric.meaning,
+                "figure": _METRIC_TITLES.get(difference.metric.name, difference.metric.name),
+                "first": _format_value(difference, difference.first),
+                "second": _format_value(difference, difference.second),
+                "better": {"first": bundle_ids[0], "second": bundle_ids[1], "neither": NO_VALUE}[difference.better],
+                "meaning": difference.metric.description,
             }
-            for one in found.differences
+            for difference in metric_pair.metrics
         ],
         (
             Column("figure", "figure"),
-            Column("first", names[0]),
-            Column("second", names[1]),
+            Column("first", bundle_ids[0]),
+            Column("second", bundle_ids[1]),
             Column("better", "closer to the best"),
             Column("meaning", "meaning"),
         ),
-        key="pair-figures",
+        key="pair-metrics",
     )
 
 
-def _segments(first: BacktestDocument, second: BacktestDocument, names: tuple[str, str]) -> None:
-    cut = choose_cut(_CUTS, key="pair-cut")
-    rows = segment_pairs(first, second, cut)[:_SHOWN]
+def _segment_section(first: BacktestDocument, second: BacktestDocument, bundle_ids: tuple[str, str]) -> None:
+    dimension = choose_dimension(_DIMENSIONS, key="pair-dimension")
+    rows = compare_segments(first, second, dimension)[:_MAX_SHOWN_SEGMENTS]
     if not rows:
-        notice(f"There is no {CUTS[cut]} that both have figures of.")
+        show_info(f"There is no {DIMENSION_TITLES[dimension]} that both have figures of.")
         return
-    picture(
-        f"Mean error by {CUTS[cut]}",
-        f"Two marks a row, one a bundle; the farther left, the closer its answers; under {FEW_ORDERS} orders pale. The "
+    chart_card(
+        f"Mean error by {DIMENSION_TITLES[dimension]}",
+        f"Two marks a row, one a bundle; the farther left, the closer its answers; under {MIN_RELIABLE_ORDERS} orders pale. The "
         f"{len(rows)} with most orders.",
-        lambda width, palette: charts.pairs(rows, names, width, palette),
+        lambda width, palette: charts.segment_error_pairs(rows, bundle_ids, width, palette),
     )
 
 
-def _shown(one: Difference, value: float | None) -> str:
+def _format_value(difference: MetricComparison, value: float | None) -> str:
     if value is None:
         return NO_VALUE
-    if one.metric.unit == "s":
-        return f"{in_minutes(value, 2)} min"
-    return in_percent(value) if one.metric.unit == "share" else f"{value:.3f}"
+    if difference.metric.unit == "s":
+        return f"{format_minutes(value, 2)} min"
+    return format_percent(value) if difference.metric.unit == "share" else f"{value:.3f}"

@@ -8,98 +8,98 @@ import msgspec
 import streamlit as st
 
 from preptime.evaluation import aggregates, day_charts
-from preptime.evaluation.documents import SegmentName
+from preptime.evaluation.documents import SegmentDimension
 from preptime.evaluation.scores import COVERAGE_BAND
-from preptime.evaluation.verdict import NO_VALUE, in_percent
+from preptime.evaluation.verdict import NO_VALUE, format_percent
 from preptime.monitoring import rows
-from preptime.monitoring.document import Day, Monitoring, Trail
-from preptime.monitoring.reading import known_days
+from preptime.monitoring.document import Day, MonitoringDocument, RatioSeries
+from preptime.monitoring.reading import latest_days
 from preptime.ui.monitoring import charts as own
-from preptime.ui.monitoring.alerts import part_of
-from preptime.ui.parts import notice
-from preptime.ui.segments import choose_cut, pictures_by, table_by
-from preptime.ui.show import picture
+from preptime.ui.monitoring.alerts import group_name
+from preptime.ui.parts import show_info
+from preptime.ui.segments import choose_dimension, segment_charts, segment_table
+from preptime.ui.show import chart_card
 
-_CUTS: tuple[SegmentName, ...] = ("city", "type_of_food", "hour", "items", "basis")
+_DIMENSIONS: tuple[SegmentDimension, ...] = ("city", "type_of_food", "hour", "items", "fallback_level")
 
 
-def by_day(document: Monitoring, documents: Sequence[Monitoring]) -> None:
+def daily_metrics(document: MonitoringDocument, documents: Sequence[MonitoringDocument]) -> None:
     """Error, coverage and volume of every day that any morning speaks of."""
-    whole = msgspec.structs.replace(document, days=known_days([one for one in documents if one.date <= document.date]))
-    errors, coverage, volume = rows.error_rows(whole), rows.coverage_rows(whole), rows.volume_rows(whole)
+    full_document = msgspec.structs.replace(document, days=latest_days([earlier_document for earlier_document in documents if earlier_document.date <= document.date]))
+    errors, coverage, volume = rows.error_rows(full_document), rows.coverage_rows(full_document), rows.volume_rows(full_document)
     if not volume:
-        notice("No day has an order or an answer yet.", "See the other views for what is missing.")
+        show_info("No day has an order or an answer yet.", "See the other views for what is missing.")
         return
-    promised = None
-    if document.promise is not None and document.promise.figures.mae is not None:
-        promised = document.promise.figures.mae / aggregates.SECONDS_PER_MINUTE
+    baseline_minutes = None
+    if document.backtest_baseline is not None and document.backtest_baseline.metrics.mae is not None:
+        baseline_minutes = document.backtest_baseline.metrics.mae / aggregates.SECONDS_PER_MINUTE
     if errors:
-        worst = max(errors, key=lambda row: float(row["mae"]))
-        line = "" if promised is None else " The dashed line is what the backtest promised."
-        picture(
+        worst_day = max(errors, key=lambda row: float(row["mae"]))
+        baseline_text = "" if baseline_minutes is None else " The dashed line is what the backtest promised."
+        chart_card(
             "Mean error by day",
-            f"Bars are the model, ticks the restaurant lookup.{line} The worst day is {worst['day']}: "
-            f"{float(worst['mae']):.1f} minutes.",
-            lambda width, palette: day_charts.daily_errors(errors, promised, width, palette),
+            f"Bars are the model, ticks the restaurant lookup.{baseline_text} The worst day is {worst_day['day']}: "
+            f"{float(worst_day['mae']):.1f} minutes.",
+            lambda width, palette: day_charts.daily_errors(errors, baseline_minutes, width, palette),
         )
     low, high = COVERAGE_BAND
     left, right = st.columns(2)
     with left:
         if coverage:
-            picture(
+            chart_card(
                 "Coverage of p10–p90 by day",
                 "Dots are the share of orders inside, lines what chance allows; green is what was promised and its "
-                f"band, {in_percent(low, 0)} to {in_percent(high, 0)}.",
+                f"band, {format_percent(low, 0)} to {format_percent(high, 0)}.",
                 lambda width, palette: day_charts.daily_coverage(coverage, width, palette),
             )
     with right:
-        picture(
+        chart_card(
             "Orders by day",
-            _counted(whole.days),
-            lambda width, palette: day_charts.counted_days(volume, "orders", width, palette),
+            _describe_volume(full_document.days),
+            lambda width, palette: day_charts.daily_counts(volume, "orders", width, palette),
         )
 
 
-def _counted(days: Sequence[Day]) -> str:
+def _describe_volume(days: Sequence[Day]) -> str:
     """The days that are drawn, in words."""
-    orders, open_answers = sum(day.orders for day in days), sum(day.open for day in days)
-    unanswered = orders - sum(day.answered - day.open for day in days)
+    orders, pending_predictions = sum(day.orders for day in days), sum(day.without_outcome for day in days)
+    orders_without_prediction = orders - sum(day.predictions - day.without_outcome for day in days)
     return (
-        f"From {days[0].date} to {days[-1].date}, {unanswered:,} of {orders:,} orders have no answer, and "
-        f"{open_answers:,} answers no outcome yet."
+        f"From {days[0].date} to {days[-1].date}, {orders_without_prediction:,} of {orders:,} orders have no answer, and "
+        f"{pending_predictions:,} answers no outcome yet."
     )
 
 
-def longer_or_shorter(document: Monitoring) -> None:
+def ratio_by_day(document: MonitoringDocument) -> None:
     """Actual ÷ predicted by day, of one part of the orders that somebody picks."""
-    if not document.trails:
-        notice("Too few days to know what is usual.", "It takes about a week of answers with outcomes.")
+    if not document.ratio_series:
+        show_info("Too few days to know what is usual.", "It takes about a week of answers with outcomes.")
         return
-    fired = {(alert.segment, alert.value) for alert in document.alerts}
-    trails = sorted(document.trails, key=lambda one: ((one.segment, one.value) not in fired, one.segment != "overall"))
-    place = st.selectbox(
-        "Part of the orders", range(len(trails)), format_func=lambda one: _called(trails[one]), key="trail"
+    fired_groups = {(alert.segment, alert.value) for alert in document.alerts}
+    sorted_series = sorted(document.ratio_series, key=lambda item: ((item.segment, item.value) not in fired_groups, item.segment != "overall"))
+    index = st.selectbox(
+        "Part of the orders", range(len(sorted_series)), format_func=lambda item: _series_name(sorted_series[item]), key="ratio-series"
     )
-    trail = trails[place]
-    usual = NO_VALUE if trail.reference_ratio is None else f"{trail.reference_ratio:.2f}"
-    lately = NO_VALUE if trail.recent_ratio is None else f"{trail.recent_ratio:.2f}"
-    picture(
-        f"Longer or shorter than said: {_called(trail)}",
-        f"1 is food that is ready when it was said. Usual is {usual}, over the {trail.recent_days} latest days that "
-        f"differ most {lately}; a triangle is a day whose morning after fired.",
-        lambda width, palette: own.ratio(trail, width, palette),
+    series = sorted_series[index]
+    reference_text = NO_VALUE if series.reference_ratio is None else f"{series.reference_ratio:.2f}"
+    recent_text = NO_VALUE if series.recent_ratio is None else f"{series.recent_ratio:.2f}"
+    chart_card(
+        f"Actual ÷ predicted: {_series_name(series)}",
+        f"1 is food that is ready when it was said. Usual is {reference_text}, over the {series.recent_days} latest days that "
+        f"differ most {recent_text}; a triangle is a day whose morning after fired.",
+        lambda width, palette: own.ratio_chart(series, width, palette),
     )
 
 
-def by_segment(document: Monitoring) -> None:
+def segment_metrics(document: MonitoringDocument) -> None:
     """Error and coverage of the four weeks by segment."""
-    cut = choose_cut(_CUTS, key="watched")
-    if not any(one.segment == cut for one in document.segments):
-        notice("No answered order has an outcome yet.")
+    dimension = choose_dimension(_DIMENSIONS, key="monitoring-dimension")
+    if not any(segment.segment == dimension for segment in document.segments):
+        show_info("No answered order has an outcome yet.")
         return
-    pictures_by(document.segments, cut)
-    table_by(document.segments, cut, key=f"watched-{cut}")
+    segment_charts(document.segments, dimension)
+    segment_table(document.segments, dimension, key=f"monitoring-segments-{dimension}")
 
 
-def _called(trail: Trail) -> str:
-    return part_of(trail.segment, trail.value)
+def _series_name(series: RatioSeries) -> str:
+    return group_name(series.segment, series.value)

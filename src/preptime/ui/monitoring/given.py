@@ -6,106 +6,106 @@ import streamlit as st
 
 from preptime.evaluation import day_charts
 from preptime.monitoring import rows
-from preptime.monitoring.document import Feature, Monitoring
-from preptime.ui.monitoring.alerts import fields_of
-from preptime.ui.parts import lead, notice
-from preptime.ui.show import Column, picture, table
-from preptime.ui.words import counted
+from preptime.monitoring.document import FeatureDrift, MonitoringDocument
+from preptime.ui.monitoring.alerts import struct_to_dict
+from preptime.ui.parts import caption, show_info
+from preptime.ui.show import Column, chart_card, data_table
+from preptime.ui.words import format_count
 
-_FEATURES = (
+_FEATURE_COLUMNS = (
     Column("name", "feature"),
     Column("unit", "unit"),
     Column("psi", "PSI", "r", "Population stability index: by custom above 0.25 is another population"),
-    Column("p_adjusted", "p after Holm", "r", "Probability of such a difference, were nothing different"),
+    Column("adjusted_p_value", "p after Holm", "r", "Probability of such a difference, were nothing different"),
     Column("drifted", "drifted"),
     Column("reference_median", "median before", "number"),
     Column("recent_median", "median lately", "number"),
 )
-_BUNDLES = (
+_BUNDLE_COLUMNS = (
     Column("bundle", "bundle"),
-    Column("answered", "answered", "count"),
+    Column("orders", "predictions", "count"),
     Column("days", "days"),
     Column("n", "with outcome", "count"),
     Column("mae", "mean error", "minutes"),
     Column("coverage", "inside p10–p90", "percent"),
 )
-_LABELS = (
+_LABEL_COLUMNS = (
     Column("reason", "reason"),
     Column("orders", "orders", "count"),
-    Column("latest", "on the last day", "count"),
-    Column("meaning", "meaning"),
+    Column("orders_on_last_day", "on the last day", "count"),
+    Column("description", "meaning"),
 )
 
 
-def drift(document: Monitoring) -> None:
+def feature_drift(document: MonitoringDocument) -> None:
     """What the models are given lately, beside what they were trained on."""
-    found = document.drift
-    drawn = rows.stability_rows(document)
-    if found.reference is None or found.recent is None or not drawn:
-        notice(found.why_not or "There is nothing to compare.", "It takes some days after the champion's training.")
+    drift_result = document.drift
+    stability_rows = rows.psi_rows(document)
+    if drift_result.reference is None or drift_result.recent is None or not stability_rows:
+        show_info(drift_result.unavailable_reason or "There is nothing to compare.", "It takes some days after the champion's training.")
         return
-    lead(
-        f"The latest days, {found.recent.first} to {found.recent.last} ({found.recent_orders:,} orders), beside "
-        f"{found.reference.first} to {found.reference.last} of the champion's training ({found.reference_orders:,})."
+    caption(
+        f"The latest days, {drift_result.recent.first} to {drift_result.recent.last} ({drift_result.recent_orders:,} orders), beside "
+        f"{drift_result.reference.first} to {drift_result.reference.last} of the champion's training ({drift_result.reference_orders:,})."
     )
-    features = {one.name: one for one in found.features if one.bins}
-    moved = rows.most_moved(document)
+    features_by_name = {feature.name: feature for feature in drift_result.features if feature.bins}
+    most_drifted = rows.most_drifted(document)
     left, right = st.columns(2)
     with left:
-        picture(
+        chart_card(
             "How far each feature has moved",
             "The dashed line is what custom calls another population; orange has drifted by the rule, pale is shown "
             "and not tested, since it grows with time by its nature.",
-            lambda width, palette: day_charts.stability(drawn, width, palette),
+            lambda width, palette: day_charts.feature_psi(stability_rows, width, palette),
         )
     with right:
-        names = sorted(features, key=lambda name: name != (moved.name if moved else ""))
+        names = sorted(features_by_name, key=lambda name: name != (most_drifted.name if most_drifted else ""))
         if names:
-            _distribution(features[st.selectbox("Feature", names, key="drift-feature")])
-    told = [fields_of(one) | {"drifted": "drifted" if one.drifted else ""} for one in found.features]
-    table(told, _FEATURES, key="features")
+            _distribution_chart(features_by_name[st.selectbox("Feature", names, key="drift-feature")])
+    table_rows = [struct_to_dict(feature) | {"drifted": "drifted" if feature.drifted else ""} for feature in drift_result.features]
+    data_table(table_rows, _FEATURE_COLUMNS, key="features")
 
 
-def _distribution(feature: Feature) -> None:
-    drawn = rows.distribution_rows(feature)
-    picture(
+def _distribution_chart(feature: FeatureDrift) -> None:
+    bin_rows = rows.distribution_rows(feature)
+    chart_card(
         f"{feature.name}, {feature.unit}" if feature.unit else feature.name,
         "Bars are the latest days, ticks the days of the training: the same where nothing has changed.",
-        lambda width, palette: day_charts.distribution(drawn, width, palette),
+        lambda width, palette: day_charts.distribution(bin_rows, width, palette),
     )
 
 
-def data(document: Monitoring) -> None:
+def predictions_and_labels(document: MonitoringDocument) -> None:
     """Who answered, on what basis, and what the audit says of the outcomes."""
-    counts = document.answers
-    lead(
-        f"{counts.orders:,} orders were ready in the four weeks; {counts.answered:,} had an answer "
-        f"({counts.from_batch:,} in batch, {counts.from_api:,} by the API), {counts.evaluated:,} can be evaluated. "
-        f"{counted(counts.unreadable_lines, 'line')} of the log held no record; "
-        f"{counted(counts.repeated, 'answer')} came twice."
+    prediction_counts = document.prediction_counts
+    caption(
+        f"{prediction_counts.orders:,} orders were ready in the four weeks; {prediction_counts.with_prediction:,} had an answer "
+        f"({prediction_counts.from_batch:,} in batch, {prediction_counts.from_api:,} by the API), {prediction_counts.evaluated:,} can be evaluated. "
+        f"{format_count(prediction_counts.unreadable_log_lines, 'line')} of the log held no record; "
+        f"{format_count(prediction_counts.duplicates, 'answer')} came twice."
     )
-    basis = rows.basis_rows(document)
-    if basis and any(float(row["orders"]) for row in basis):
-        picture(
+    level_rows = rows.fallback_level_rows(document)
+    if level_rows and any(float(row["orders"]) for row in level_rows):
+        chart_card(
             "Answers without an order of their restaurant behind them",
             "By the level of history that stood in for it: the coarser, the less is known.",
-            lambda width, palette: day_charts.counted_days(basis, "answers", width, palette),
+            lambda width, palette: day_charts.daily_counts(level_rows, "predictions", width, palette),
         )
-    unseen = sum(day.unseen_restaurants for day in document.days)
-    unknown = sum(day.unknown_categories for day in document.days)
-    lead(
-        f"{unseen:,} orders came from restaurants that are not in the restaurants file, {unknown:,} had a city or type "
+    unknown_restaurants = sum(day.unknown_restaurants for day in document.days)
+    unknown_categories = sum(day.unknown_categories for day in document.days)
+    caption(
+        f"{unknown_restaurants:,} orders came from restaurants that are not in the restaurants file, {unknown_categories:,} had a city or type "
         "of food that the answering bundle did not know."
     )
     if document.bundles:
         st.subheader("Bundles that answered")
-        table(
-            [fields_of(one) | fields_of(one.figures) | {"days": f"{one.days.first} to {one.days.last}"} for one in
+        data_table(
+            [struct_to_dict(item) | struct_to_dict(item.metrics) | {"days": f"{item.days.first} to {item.days.last}"} for item in
              document.bundles],
-            _BUNDLES,
-            key="answered",
+            _BUNDLE_COLUMNS,
+            key="monitored-bundles",
         )  # fmt: skip
     st.subheader("Labels")
-    lead(f"{document.labels.evaluable:,} of {document.labels.rows:,} rows can be evaluated.")
-    if document.labels.reasons:
-        table([fields_of(one) for one in document.labels.reasons], _LABELS, key="labels-watched")
+    caption(f"{document.label_audit.evaluable:,} of {document.label_audit.rows:,} rows can be evaluated.")
+    if document.label_audit.reasons:
+        data_table([struct_to_dict(item) for item in document.label_audit.reasons], _LABEL_COLUMNS, key="monitored-label-reasons")

@@ -6,61 +6,61 @@ from pathlib import Path
 
 import streamlit as st
 
-from preptime.monitoring.document import Monitoring
-from preptime.tables.results import MONITORING_PAGE, Results
-from preptime.ui.access import access
+from preptime.monitoring.document import MonitoringDocument
+from preptime.tables.results import MONITORING_REPORT_FILE, ResultsFolder
+from preptime.ui.access import get_context
 from preptime.ui.monitoring import alerts, days, given
-from preptime.ui.monitoring.reading import mornings, nothing_yet
-from preptime.ui.parts import notice, problem
-from preptime.ui.words import day_of
+from preptime.ui.monitoring.reading import load_documents, show_empty_state
+from preptime.ui.parts import show_info, show_error
+from preptime.ui.words import format_day
 
-VIEWS = ("Alerts and rules", "By day", "Longer or shorter", "By segment", "Drift", "Answers and labels")
+VIEWS = ("Alerts and rules", "By day", "Actual vs. predicted", "By segment", "Drift", "Predictions and labels")
 
 
 def page() -> None:
     """One morning, in the view that somebody picks; only that one is drawn."""
     st.title("Monitoring")
-    root = access().settings.results
-    found = mornings(root)
-    for day, why in found.unreadable.items():
-        problem(f"The morning of {day} cannot be read. {why}")
-    if not found.documents:
-        if not found.unreadable:
-            nothing_yet(root)
+    root = get_context().settings.results
+    monitoring_documents = load_documents(root)
+    for as_of, reason in monitoring_documents.unreadable.items():
+        show_error(f"The morning of {as_of} cannot be read. {reason}")
+    if not monitoring_documents.documents:
+        if not monitoring_documents.unreadable:
+            show_empty_state(root)
         return
-    by_date = {one.date: one for one in found.documents}
-    newest_first = sorted(by_date, reverse=True)
-    day = st.selectbox(
-        "Morning",
+    documents_by_date = {item.date: item for item in monitoring_documents.documents}
+    newest_first = sorted(documents_by_date, reverse=True)
+    as_of = st.selectbox(
+        "As-of date",
         newest_first,
-        format_func=lambda one: f"{one:%a} {day_of(one)} {one.year} · {_alerts(len(by_date[one].alerts))}",
-        key="morning",
+        format_func=lambda item: f"{item:%a} {format_day(item)} {item.year} · {_alert_count_text(len(documents_by_date[item].alerts))}",
+        key="as-of-date",
     )
-    if found.more:
-        notice(f"{found.more:,} earlier mornings are in {root} and not shown here.")
-    document = by_date[day]
-    until = [one for one in found.documents if one.date <= day]
-    alerts.head(document)
-    _report(Results(Path(root)), document)
+    if monitoring_documents.unread_count:
+        show_info(f"{monitoring_documents.unread_count:,} earlier mornings are in {root} and not shown here.")
+    document = documents_by_date[as_of]
+    documents_until = [item for item in monitoring_documents.documents if item.date <= as_of]
+    alerts.show_headline(document)
+    _report_download(ResultsFolder(Path(root)), document)
     view = st.segmented_control(
         "View", VIEWS, default=VIEWS[0], required=True, key="monitoring-view", label_visibility="collapsed"
     )
     if view == "Alerts and rules":
-        alerts.this_morning(document, until)
+        alerts.alerts_and_rules(document, documents_until)
     elif view == "By day":
-        days.by_day(document, until)
-    elif view == "Longer or shorter":
-        days.longer_or_shorter(document)
+        days.daily_metrics(document, documents_until)
+    elif view == "Actual vs. predicted":
+        days.ratio_by_day(document)
     elif view == "By segment":
-        days.by_segment(document)
+        days.segment_metrics(document)
     elif view == "Drift":
-        given.drift(document)
+        given.feature_drift(document)
     else:
-        given.data(document)
+        given.predictions_and_labels(document)
 
 
-def _report(results: Results, document: Monitoring) -> None:
-    path = results.path(document.date, MONITORING_PAGE)
+def _report_download(results: ResultsFolder, document: MonitoringDocument) -> None:
+    path = results.path(document.date, MONITORING_REPORT_FILE)
     if path.is_file():
         st.download_button(
             "Download this morning's report",
@@ -72,5 +72,5 @@ def _report(results: Results, document: Monitoring) -> None:
         )
 
 
-def _alerts(count: int) -> str:
+def _alert_count_text(count: int) -> str:
     return "quiet" if not count else "1 alert" if count == 1 else f"{count} alerts"

@@ -19,7 +19,7 @@ CREATE TABLE preptime.predictions (
     predicted_p80_seconds real,
     predicted_p90_seconds real,
     predicted_ready_at text,
-    prediction_basis text,
+    prediction_fallback_level text,
     prediction_reason text,
     models jsonb,
     extra jsonb,
@@ -30,7 +30,7 @@ CREATE TABLE preptime.predictions (
 COMMENT ON COLUMN preptime.predictions.models IS 'Seconds by point model';
 
 -- Each prediction beside what happened; one row for each bundle that predicted the order.
-CREATE VIEW preptime.judged AS
+CREATE VIEW preptime.prediction_outcomes AS
 SELECT predictions.*, outcomes.prep_time_seconds, outcomes.ready_at
 FROM preptime.predictions
 JOIN preptime.outcomes

@@ -1,3 +1,0 @@
-from fastapi import FastAPI
-
-def run(app: FastAPI, *, port: int, access_log: bool, log_level: str) -> None: ...

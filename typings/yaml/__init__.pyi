@@ -1,6 +1,0 @@
-"""What is used of PyYAML."""
-
-from collections.abc import Iterator
-
-def safe_load(stream: str) -> object: ...
-def safe_load_all(stream: str) -> Iterator[object]: ...
