@@ -52,16 +52,25 @@ def setup(environment: str = "dev", *_: str) -> None:
     """Make an environment from its lock: dev (the default) or run, both .venv; airflow, dvc, deploy: their own."""
     lock_file = LOCKS / f"{environment}.lock"
     if not lock_file.is_file():
-        raise TaskError(f"There is no {lock_file}. Known are: {', '.join(sorted(p.stem for p in LOCKS.glob('*.lock')))}.")
+        raise TaskError(
+            f"There is no {lock_file}. Known are: {', '.join(sorted(p.stem for p in LOCKS.glob('*.lock')))}."
+        )
     venv_path = ROOT / f".venv-{environment}" if environment in TOOL_ENVIRONMENTS else VENV
     stamp_file = venv_path / "preptime-setup.txt"
     python = _venv_python(venv_path)
-    accepted_stamps = {_setup_stamp(environment)} if environment in TOOL_ENVIRONMENTS else {_setup_stamp(environment), _setup_stamp("dev")}
+    accepted_stamps = (
+        {_setup_stamp(environment)}
+        if environment in TOOL_ENVIRONMENTS
+        else {_setup_stamp(environment), _setup_stamp("dev")}
+    )
     if python.exists() and stamp_file.is_file() and stamp_file.read_text(encoding="utf-8") in accepted_stamps:
         return
     _make_venv(venv_path)
     stamp_file.unlink(missing_ok=True)  # from here until the end what is installed is unknown
-    print(f"Installing what locks/{environment}.lock names into {venv_path.name}: a minute or two the first time.", flush=True)
+    print(
+        f"Installing what locks/{environment}.lock names into {venv_path.name}: a minute or two the first time.",
+        flush=True,
+    )
     pip = (python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--no-deps", "--no-compile")
     _run_or_fail(*pip, "--require-hashes", "--only-binary", ":all:", "-r", lock_file)
     if venv_path == VENV:

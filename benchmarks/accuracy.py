@@ -65,7 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(data: Asked) -> AccuracyDocument:
     """Fit once on the morning of the first day, and ask."""
     cpus = os.cpu_count()
-    evaluated = backtest(TrainingData.from_orders(data.audited, data.directory), data.first, data.last, FitPlan.default(cpus or 1))
+    evaluated = backtest(
+        TrainingData.from_orders(data.audited, data.directory), data.first, data.last, FitPlan.default(cpus or 1)
+    )
     document = build_backtest_document(evaluated, data.first.isoformat(), data.last.isoformat())
     fitted, rival = _ask_rival(data)
     return AccuracyDocument(cpus, fitted, rival, document)

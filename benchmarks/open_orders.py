@@ -66,7 +66,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document")
     arguments = parser.parse_args()
     directory = read_restaurants(open_source(arguments.restaurants).frame())
-    corpus = TrainingData.from_orders(audit_orders(open_source(arguments.orders).frame(), directory, need_label=True), directory)
+    corpus = TrainingData.from_orders(
+        audit_orders(open_source(arguments.orders).frame(), directory, need_label=True), directory
+    )
     completed = corpus.completed.take(corpus.is_history)
     hours, effect = _hours(completed), _effect(completed, directory)
     document = {"hours": msgspec.to_builtins(hours), "recent_mean": msgspec.to_builtins(effect)}
@@ -107,7 +109,9 @@ def _effect(completed: CompletedOrders, directory: RestaurantIndex) -> Effect:
         still_open = completed.take((asked < today) & (ready >= today))
         in_time = np.full(len(still_open), today * SECONDS_PER_DAY - 1)
         more = state.with_orders(directory, CompletedOrders(still_open.orders, in_time, still_open.prep_time_seconds))
-        known, full = (build_history(one, directory, date_from_day_number(today)).rows[:, RECENT] for one in (state, more))
+        known, full = (
+            build_history(one, directory, date_from_day_number(today)).rows[:, RECENT] for one in (state, more)
+        )
         change = (full - known)[: len(directory)].astype(np.float64)
         touched = directory.positions(np.unique(still_open.orders.restaurant_id))
         changes.append(change[touched[touched >= 0]])

@@ -38,7 +38,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document")
     arguments = parser.parse_args()
     directory = read_restaurants(open_source(arguments.restaurants).frame())
-    corpus = TrainingData.from_orders(audit_orders(open_source(arguments.orders).frame(), directory, need_label=True), directory)
+    corpus = TrainingData.from_orders(
+        audit_orders(open_source(arguments.orders).frame(), directory, need_label=True), directory
+    )
     if arguments.through:
         corpus = corpus.as_of(arguments.through + dt.timedelta(days=1))
     measured = _measured(corpus.completed.take(corpus.is_history), directory)

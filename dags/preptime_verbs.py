@@ -87,7 +87,9 @@ def daily_dag(dag_id: str, hour: int, description: str) -> DAG:
     )
 
 
-def preptime_task(task_id: str, *arguments: str, minutes: int, no_retry_on_refusal: bool = False, **operator_options: Any) -> BaseOperator:
+def preptime_task(
+    task_id: str, *arguments: str, minutes: int, no_retry_on_refusal: bool = False, **operator_options: Any
+) -> BaseOperator:
     """A task that calls `preptime WORDS`, for at most `minutes`.
 
     With `no_retry_on_refusal` exit status 1 is not tried again: an alert does not go away by asking twice, whereas data
@@ -97,7 +99,13 @@ def preptime_task(task_id: str, *arguments: str, minutes: int, no_retry_on_refus
     runner = os.environ.get("PREPTIME_RUNNER") or "command"
     if runner == "command":
         no_retry_statuses = {USAGE_ERROR, REFUSED} if no_retry_on_refusal else {USAGE_ERROR}
-        return PreptimeOperator(task_id=task_id, arguments=arguments, no_retry_statuses=sorted(no_retry_statuses), execution_timeout=timeout, **operator_options)
+        return PreptimeOperator(
+            task_id=task_id,
+            arguments=arguments,
+            no_retry_statuses=sorted(no_retry_statuses),
+            execution_timeout=timeout,
+            **operator_options,
+        )
     if runner == "kubernetes":
         # A pod's operator does not tell statuses apart. What monitoring misses by a fault, tomorrow's looks at again.
         retry_options = {"retries": 0} if no_retry_on_refusal else {}

@@ -109,7 +109,9 @@ class LocalAirflow:
         (self.home / "logs").mkdir(exist_ok=True)
         log = self.log_path("migrate")
         with log.open("wb") as log_file:
-            migration = subprocess.run([AIRFLOW, "db", "migrate"], env=environment, stdout=log_file, stderr=log_file, check=False)
+            migration = subprocess.run(
+                [AIRFLOW, "db", "migrate"], env=environment, stdout=log_file, stderr=log_file, check=False
+            )
         if migration.returncode:
             raise SetupError(f"Airflow's database could not be made:\n{_last_lines(log)}")
 
@@ -169,7 +171,9 @@ def run(airflow: LocalAirflow, settings: Mapping[str, str]) -> int:
 def _check_running(airflow: LocalAirflow, running: Mapping[str, subprocess.Popen[bytes]]) -> None:
     for service, process in running.items():
         if process.poll() is not None:
-            raise SetupError(f"The {service} ended with {process.returncode}:\n{_last_lines(airflow.log_path(service))}")
+            raise SetupError(
+                f"The {service} ended with {process.returncode}:\n{_last_lines(airflow.log_path(service))}"
+            )
 
 
 def _stop_services(running: Mapping[str, subprocess.Popen[bytes]]) -> None:

@@ -43,7 +43,9 @@ def iter_components(client: str, image: str) -> Iterator[Component]:
         yield Component(
             name=name, version=version, type=ComponentType.LIBRARY, purl=PackageURL("pypi", None, name.lower(), version)
         )
-    debian_packages = run_in_image(client, image, "/usr/bin/dpkg-query", "-W", "-f", "${Package}\t${Version}\t${Architecture}\n")
+    debian_packages = run_in_image(
+        client, image, "/usr/bin/dpkg-query", "-W", "-f", "${Package}\t${Version}\t${Architecture}\n"
+    )
     for line in sorted((debian_packages or "").splitlines()):
         name, version, architecture = line.split("\t")
         purl = PackageURL("deb", "debian", name, version, {"arch": architecture})

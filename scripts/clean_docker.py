@@ -26,7 +26,11 @@ def docker_output(*arguments: str) -> list[str]:
 
 def remove_docker_objects(*, volumes: bool) -> list[str]:
     """Remove it all; a line about each kind."""
-    containers = {container_id for label in (PROJECT_FILTER, SOURCE_FILTER) for container_id in docker_output("ps", "--all", "--quiet", f"--filter={label}")}
+    containers = {
+        container_id
+        for label in (PROJECT_FILTER, SOURCE_FILTER)
+        for container_id in docker_output("ps", "--all", "--quiet", f"--filter={label}")
+    }
     networks = docker_output("network", "ls", "--quiet", f"--filter={PROJECT_FILTER}")
     images = list(dict.fromkeys(docker_output("image", "ls", "--all", "--quiet", f"--filter={SOURCE_FILTER}")))
     volume_names = docker_output("volume", "ls", "--quiet", f"--filter={PROJECT_FILTER}")

@@ -105,7 +105,10 @@ def deploy_candidate(service: CloudRunService, image: str, suffix: str) -> str:
 
 def shift_traffic(service: CloudRunService, suffix: str, percent: int) -> None:
     """Send so many of a hundred requests to the new revision, the others to the one before."""
-    candidate_revision, previous_revision = f"{service.name}-{suffix}", str(service.revision_tagged(PREVIOUS_TAG)["revisionName"])
+    candidate_revision, previous_revision = (
+        f"{service.name}-{suffix}",
+        str(service.revision_tagged(PREVIOUS_TAG)["revisionName"]),
+    )
     if percent == 100:
         service.set_traffic(f"{candidate_revision}=100")
     else:
@@ -127,7 +130,9 @@ def smoke_test(url: str, key: str, request_count: int) -> None:
     if readiness.get("ready") is not True or "champion_error" in readiness:
         raise ReleaseError(f"{url} is not ready: {readiness}")
     for _ in range(request_count):
-        response = _request_json(f"{url}/v1/predictions", {"aikey": key, "Content-Type": "application/json"}, SMOKE_ORDER)
+        response = _request_json(
+            f"{url}/v1/predictions", {"aikey": key, "Content-Type": "application/json"}, SMOKE_ORDER
+        )
         _check_prediction(response, str(readiness["bundle"]))
 
 

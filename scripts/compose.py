@@ -76,7 +76,9 @@ def compose_environment(settings: Mapping[str, str]) -> dict[str, str]:
     result = {**all_secrets, **{name: value for name, value in settings.items() if value}}
     # The page's key is one of the API's, beside those that .env names now: one may be added or taken away at any time.
     if "PREPTIME_API_KEYS" in all_secrets:
-        result["PREPTIME_API_KEYS"] = ",".join(filter(None, (settings.get("PREPTIME_API_KEYS"), all_secrets["PREPTIME_API_KEYS"])))
+        result["PREPTIME_API_KEYS"] = ",".join(
+            filter(None, (settings.get("PREPTIME_API_KEYS"), all_secrets["PREPTIME_API_KEYS"]))
+        )
     result.setdefault("POSTGRES_IMAGE", settings.get("POSTGRES_IMAGE") or read_digests()["POSTGRES_IMAGE"])
     return result
 
@@ -127,7 +129,10 @@ def describe_addresses(profile: str, environment_values: Mapping[str, str], sett
 def down(*, volumes: bool) -> None:
     """Remove what `up` started. Raises `OperationError`."""
     # Compose wants every variable of the file even to remove; what they are no longer matters.
-    environment_values = {**os.environ, **dict.fromkeys((*SECRET_GENERATORS, "PREPTIME_API_KEY", "PREPTIME_API_KEYS", "POSTGRES_IMAGE"), "gone")}
+    environment_values = {
+        **os.environ,
+        **dict.fromkeys((*SECRET_GENERATORS, "PREPTIME_API_KEY", "PREPTIME_API_KEYS", "POSTGRES_IMAGE"), "gone"),
+    }
     command = [*compose_command(find_docker()), "--profile", "all", "down", "--remove-orphans"]
     if volumes:
         command.append("--volumes")

@@ -70,7 +70,12 @@ def bake_champion(store_url: str) -> None:
     bundle_folder = fetch_verified(store, entry.bundle).folder
     shutil.rmtree(BAKED_STORE, ignore_errors=True)
     baked_store.write_bundle_files(
-        entry.bundle, {str(path.relative_to(bundle_folder)): path.read_bytes() for path in bundle_folder.rglob("*") if path.is_file()}
+        entry.bundle,
+        {
+            str(path.relative_to(bundle_folder)): path.read_bytes()
+            for path in bundle_folder.rglob("*")
+            if path.is_file()
+        },
     )
     draft = LogEntryDraft(
         bundle=entry.bundle,

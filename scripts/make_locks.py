@@ -47,7 +47,9 @@ def main(arguments: list[str]) -> int:
     if uv is None:
         print("`uv` is not on the PATH; only this task needs it. Install it with: pip install uv", file=sys.stderr)
         return 1
-    build_backend_requirements = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
+    build_backend_requirements = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"][
+        "requires"
+    ]
     # `editables` is what hatchling wants for an editable install.
     build_requirements = "\n".join([*build_backend_requirements, "editables"])
     (LOCKS / "images").mkdir(parents=True, exist_ok=True)
@@ -55,7 +57,9 @@ def main(arguments: list[str]) -> int:
         print(f"Resolving locks/{name}.lock", flush=True)
         command = [uv, "pip", "compile", "--quiet", *COMPILE_OPTIONS, *INDEX_OPTIONS, *arguments]
         output = ("--output-file", f"locks/{name}.lock")
-        completed = subprocess.run([*command, *output, *request], cwd=ROOT, input=build_requirements, encoding="utf-8", check=False)
+        completed = subprocess.run(
+            [*command, *output, *request], cwd=ROOT, input=build_requirements, encoding="utf-8", check=False
+        )
         if completed.returncode:
             return 1
     return 0

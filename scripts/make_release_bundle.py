@@ -44,7 +44,11 @@ def small_models() -> tuple[Model, ...]:
         CatBoostModel(trees=CatBoostTrees(tree_count=TREE_COUNT, depth=3)),
         XGBoostModel(tree_count=TREE_COUNT, depth=3),
     )
-    return (*bases, StackingModel(bases), QuantileModel(tree_count=2 * TREE_COUNT, learning_rate=0.3, depth=3, border_count=32))
+    return (
+        *bases,
+        StackingModel(bases),
+        QuantileModel(tree_count=2 * TREE_COUNT, learning_rate=0.3, depth=3, border_count=32),
+    )
 
 
 def train_bundle(store: Store) -> str:

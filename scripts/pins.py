@@ -36,7 +36,9 @@ def write_digests(client: str) -> None:
     for name, image in BASE_IMAGES.items():
         subprocess.run([client, "pull", image], check=True)
         inspect_command = [client, "image", "inspect", "--format", "{{json .RepoDigests}}", image]
-        repo_digests: list[str] = json.loads(subprocess.run(inspect_command, capture_output=True, text=True, check=True).stdout)
+        repo_digests: list[str] = json.loads(
+            subprocess.run(inspect_command, capture_output=True, text=True, check=True).stdout
+        )
         digest = repo_digests[0].partition("@")[2]
         lines.append(f"{name}={image}@{digest}")
     DIGESTS_FILE.write_text("\n".join(lines) + "\n", encoding="utf-8")

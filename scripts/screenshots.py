@@ -86,7 +86,11 @@ def main() -> None:
                     _take_screenshots(browser, dashboard.url, view, arguments.out)
     if arguments.docs:
         for docs_image in DOCS_IMAGES:
-            _write_docs_image(arguments.out / f"{docs_image.view}-{docs_image.width}-{docs_image.theme}.png", DOCS_IMAGES_DIR / docs_image.file, docs_image.height)
+            _write_docs_image(
+                arguments.out / f"{docs_image.view}-{docs_image.width}-{docs_image.theme}.png",
+                DOCS_IMAGES_DIR / docs_image.file,
+                docs_image.height,
+            )
 
 
 def _take_screenshots(browser: Browser, url: str, view: View, out: Path) -> None:

@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 from preptime import Client
-from preptime.client import PredictionResponse, ApiTimeoutError, ApiStatusError, ApiConnectionError
+from preptime.client import ApiConnectionError, ApiStatusError, ApiTimeoutError, PredictionResponse
 from preptime.errors import UsageError
 from tests.api.processes import PLAIN_KEY, REAL, Server, free_port, started
 from tests.api.test_server import promote

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preptime.errors import UsageError
-from preptime.keys import EXAMPLE_KEY, Keys, new_key, load_api_keys
+from preptime.keys import EXAMPLE_KEY, Keys, load_api_keys, new_key
 
 
 def entry(name: str, key: str) -> str:

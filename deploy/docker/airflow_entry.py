@@ -14,7 +14,9 @@ def main() -> None:
     passwords_file = os.environ.get("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE")
     if password and passwords_file:
         Path(passwords_file).touch(mode=0o600)
-        Path(passwords_file).write_text(json.dumps({os.environ["_AIRFLOW_WWW_USER_USERNAME"]: password}), encoding="utf-8")
+        Path(passwords_file).write_text(
+            json.dumps({os.environ["_AIRFLOW_WWW_USER_USERNAME"]: password}), encoding="utf-8"
+        )
     os.execv(AIRFLOW, [AIRFLOW, *sys.argv[1:]])  # one program, with the arguments that Docker was given
 
 

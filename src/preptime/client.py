@@ -268,7 +268,9 @@ class Client:
 
 def _retry_delay_seconds(attempt: int, retry_after_seconds: float) -> float:
     max_delay = min(MAX_RETRY_DELAY_SECONDS, INITIAL_RETRY_DELAY_SECONDS * 2**attempt)
-    return float(min(max(retry_after_seconds, max_delay * secrets.SystemRandom().uniform(0.5, 1.0)), MAX_RETRY_DELAY_SECONDS))
+    return float(
+        min(max(retry_after_seconds, max_delay * secrets.SystemRandom().uniform(0.5, 1.0)), MAX_RETRY_DELAY_SECONDS)
+    )
 
 
 def _retry_after_seconds(response: HTTPResponse) -> float:

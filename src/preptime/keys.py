@@ -23,7 +23,9 @@ _KEY_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 _HEADER_VALUE_PATTERN = re.compile("[!-~]([ -~]*[!-~])?")
 """What a header carries unchanged."""
-_CREATE_KEY_HINT = "Make one with `preptime keys new NAME` and put the line that it prints into the environment or .env."
+_CREATE_KEY_HINT = (
+    "Make one with `preptime keys new NAME` and put the line that it prints into the environment or .env."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,9 @@ class Keys:
         """Keys from `name:hash,name:hash`. Raises `UsageError`, which repeats no hash: it may be a key put there."""
         entries = tuple(_parse_entry(part.strip(), setting_name) for part in setting.split(",") if part.strip())
         if len({digest for _, digest in entries}) < len(entries):
-            raise UsageError(f"{setting_name}: one key is there under two names.", "Remove one: logs could not tell them.")
+            raise UsageError(
+                f"{setting_name}: one key is there under two names.", "Remove one: logs could not tell them."
+            )
         return cls(entries)
 
     def __len__(self) -> int:
@@ -83,7 +87,9 @@ def load_api_keys(api_keys: str, aikey: str, *, loopback: bool, required: bool =
     """
     named_keys = Keys.from_setting(api_keys)
     if not loopback and aikey:
-        raise UsageError("AIKEY is a plain key, for a server on loopback, and this one listens beyond it.", _CREATE_KEY_HINT)
+        raise UsageError(
+            "AIKEY is a plain key, for a server on loopback, and this one listens beyond it.", _CREATE_KEY_HINT
+        )
     if not loopback and named_keys.name_of(EXAMPLE_KEY):
         raise UsageError(f"PREPTIME_API_KEYS holds {EXAMPLE_KEY!r}, the key of the examples.", _CREATE_KEY_HINT)
     if aikey and not _HEADER_VALUE_PATTERN.fullmatch(aikey):
@@ -100,7 +106,9 @@ def _parse_entry(entry: str, setting_name: str) -> tuple[str, bytes]:
     name, separator, digest = entry.partition(":")
     if not separator or not _KEY_NAME_PATTERN.fullmatch(name) or not _SHA256_PATTERN.fullmatch(digest.lower()):
         name_text = f"of {name!r} " if separator and _KEY_NAME_PATTERN.fullmatch(name) else ""
-        raise UsageError(f"{setting_name}: an entry {name_text}is not NAME:SHA256 (64 hexadecimal digits).", _CREATE_KEY_HINT)
+        raise UsageError(
+            f"{setting_name}: an entry {name_text}is not NAME:SHA256 (64 hexadecimal digits).", _CREATE_KEY_HINT
+        )
     return name, bytes.fromhex(digest)
 
 

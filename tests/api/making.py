@@ -97,7 +97,9 @@ def some_serving(folder: Path, shift: float = 0.0) -> ActiveModel:
         previous=None,
         rollback_to=None,
     )
-    return ActiveModel.from_bundle(Bundle.load(store.fetch(bundle_id)), entry, dt.datetime(2015, 6, 17, tzinfo=dt.UTC).isoformat())
+    return ActiveModel.from_bundle(
+        Bundle.load(store.fetch(bundle_id)), entry, dt.datetime(2015, 6, 17, tzinfo=dt.UTC).isoformat()
+    )
 
 
 def make(serving: ActiveModel | None, settings: SomeSettings | None = None) -> Made:

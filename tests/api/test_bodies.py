@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import Client
 
-from preptime.api.exchange import TAKE_HOME_PATH, PREDICTIONS_PATH
+from preptime.api.exchange import PREDICTIONS_PATH, TAKE_HOME_PATH
 from preptime.api.serving import ActiveModel
 from tests.api.making import HEADERS, ORDER, SomeSettings, client, make
 
@@ -103,7 +103,10 @@ def test_no_table_by_column_is_a_fault_of_ours(asked: Client, table: dict[str, d
 
 def test_a_million_rows_are_too_many(asked: Client) -> None:
     response = asked.post(
-        PREDICTIONS_PATH, data=b'{"orders":[' + b"{}," * 10**6 + b"{}]}", headers=HEADERS, content_type="application/json"
+        PREDICTIONS_PATH,
+        data=b'{"orders":[' + b"{}," * 10**6 + b"{}]}",
+        headers=HEADERS,
+        content_type="application/json",
     )
     assert response.status_code == 413
 

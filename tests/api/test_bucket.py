@@ -68,7 +68,9 @@ def promote(fake: FakeGoogleStorage, shift: float, *, stuck: str = "") -> str:
     store = Store.open(URL)
     bundle, log = put_bundle(store, shift=shift), ChampionLog(store)
     fake.stuck = stuck
-    log.append(LogEntryDraft(bundle=bundle, date=DAY, action="promote", reason="test", by="test", at="now"), log.current())
+    log.append(
+        LogEntryDraft(bundle=bundle, date=DAY, action="promote", reason="test", by="test", at="now"), log.current()
+    )
     fake.read_only = True
     return bundle
 

@@ -6,12 +6,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import pytest
 from werkzeug.test import Client
 
-from preptime.api.exchange import TAKE_HOME_PATH, PREDICTIONS_PATH
+from preptime.api.exchange import PREDICTIONS_PATH, TAKE_HOME_PATH
 from preptime.api.serving import ActiveModel
 from tests.api.making import HEADERS, ORDER, Made
 from tests.api.processes import PLAIN_KEY, REAL, Server, environment, started
@@ -54,7 +55,7 @@ def expected(http: Client) -> dict[str, list[float | None]]:
 
 @pytest.mark.parametrize("orient", [None, "columns", "records"])
 def test_a_data_frame_in_any_of_its_forms(
-    http: Client, expected: dict[str, list[float | None]], orient: str | None
+    http: Client, expected: dict[str, list[float | None]], orient: Literal["columns", "records"] | None
 ) -> None:
     text = frame().to_json() if orient is None else frame().to_json(orient=orient)
     assert ask(http, text) == expected
@@ -63,12 +64,17 @@ def test_a_data_frame_in_any_of_its_forms(
 @pytest.mark.parametrize("unit", ["iso", "epoch"])
 @pytest.mark.parametrize("precision", ["s", "ms", "us", "ns"])
 def test_times_as_pandas_writes_them(
-    http: Client, expected: dict[str, list[float | None]], unit: str, precision: str
+    http: Client,
+    expected: dict[str, list[float | None]],
+    unit: Literal["iso", "epoch"],
+    precision: Literal["s", "ms", "us", "ns"],
 ) -> None:
     assert ask(http, frame().to_json(date_format=unit, date_unit=precision)) == expected
 
 
-def test_the_notebook_s_integer_codes(http: Client, expected: dict[str, list[float | None]], serving: ActiveModel) -> None:
+def test_the_notebook_s_integer_codes(
+    http: Client, expected: dict[str, list[float | None]], serving: ActiveModel
+) -> None:
     coded = frame()
     for name in ("country", "city", "type_of_food"):
         words = getattr(serving.bundle.history.vocabularies, name)
@@ -127,7 +133,9 @@ def test_a_body_without_data(http: Client, content: object) -> None:
 
 
 def test_a_missing_column_is_named(http: Client) -> None:
-    response = http.post(TAKE_HOME_PATH, json={"json_data": frame().drop(columns="order_value_gbp").to_json()}, headers=HEADERS)
+    response = http.post(
+        TAKE_HOME_PATH, json={"json_data": frame().drop(columns="order_value_gbp").to_json()}, headers=HEADERS
+    )
     assert response.status_code == 400
     assert "order_value_gbp" in str((response.json or {})["error"])
 

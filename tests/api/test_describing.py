@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from werkzeug.test import Client
 
-from preptime.api.exchange import TAKE_HOME_PATH, PREDICTIONS_PATH
+from preptime.api.exchange import PREDICTIONS_PATH, TAKE_HOME_PATH
 from preptime.api.serving import ActiveModel
 from preptime.bundle.manifest import encode_manifest
 from preptime.domain.dictionary import ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY
@@ -64,7 +64,9 @@ def test_metrics_count_every_answer_under_its_key_s_name(http: Client) -> None:
     response = http.get("/metrics")
     assert response.content_type.startswith("text/plain; version=0.0.4")
     counted = [line for line in response.text.splitlines() if "_total" in line and not line.startswith("#")]
-    assert any(PREDICTIONS_PATH in line and "200" in line and KEY_NAME in line and line.endswith(" 1") for line in counted)
+    assert any(
+        PREDICTIONS_PATH in line and "200" in line and KEY_NAME in line and line.endswith(" 1") for line in counted
+    )
     assert any(TAKE_HOME_PATH in line and "401" in line for line in counted)
     assert "wrong one" not in response.text
 

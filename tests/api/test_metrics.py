@@ -37,7 +37,13 @@ def samples(page: bytes) -> dict[str, float]:
 
 
 def some_state(at: float, bundle: str = "b", **changed: object) -> WorkerState:
-    told: dict[str, object] = {"updated_at": at, "ready": True, "bundle": bundle, "champion_number": 3, "history_timestamp": 1000.0} | changed
+    told: dict[str, object] = {
+        "updated_at": at,
+        "ready": True,
+        "bundle": bundle,
+        "champion_number": 3,
+        "history_timestamp": 1000.0,
+    } | changed
     return msgspec.convert(told, WorkerState)
 
 
@@ -61,7 +67,10 @@ def test_what_is_counted_comes_out(folder: Path | None) -> None:
     assert found["preptime_prediction_log_written_total{}"] == 4
     assert found["preptime_prediction_log_dropped_total{}"] == 1
     bounds = [str(bound) for bound in (*BUCKETS_SECONDS, "+Inf")]
-    counts = [found[f'preptime_request_duration_seconds_bucket{{endpoint="/v1/predictions",le="{bound}"}}'] for bound in bounds]
+    counts = [
+        found[f'preptime_request_duration_seconds_bucket{{endpoint="/v1/predictions",le="{bound}"}}']
+        for bound in bounds
+    ]
     assert counts == sorted(counts)
     assert (counts[0], counts[bounds.index("0.1")], counts[bounds.index("0.25")], counts[-1]) == (2, 2, 3, 4)
     assert found['preptime_request_duration_seconds_count{endpoint="/v1/predictions"}'] == 4
@@ -118,7 +127,9 @@ def test_a_label_of_any_text_stays_one_label() -> None:
 def test_the_champion_the_refusals_and_the_age_of_the_history(folder: Path | None) -> None:
     metrics = WorkerMetrics(folder)
     assert samples(metrics.render())["preptime_workers{}"] == 0
-    metrics.publish_state(some_state(time.time(), history_timestamp=time.time() - 500, rejected_bundle="c", champion_error="damaged"))
+    metrics.publish_state(
+        some_state(time.time(), history_timestamp=time.time() - 500, rejected_bundle="c", champion_error="damaged")
+    )
     found = samples(metrics.render())
     assert found["preptime_workers{}"] == 1
     assert found['preptime_workers_ready{bundle="b"}'] == 1

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from preptime.api.order import Order
-from preptime.api.orders import InvalidOrder, ParsedOrders, read_orders, format_value
+from preptime.api.orders import InvalidOrder, ParsedOrders, format_value, read_orders
 from preptime.api.serving import OrderLookup
 from preptime.domain.verdict import Purpose, ValidationReason, exclusion_mask, reasons_in_mask
 from preptime.tables.audit import audit_orders, to_order_columns
@@ -149,7 +149,10 @@ def test_numbers_get_the_audit_s_verdict(
 def test_what_no_file_can_hold_is_unreadable(name: str, cell: object) -> None:
     (fault,) = read_orders([Order(**(GOOD | {name: cell}))], LOOKUP).invalid_orders.values()
     time = name == "order_acknowledged_at"
-    assert (fault.reason, fault.field) == (ValidationReason.UNPARSABLE_TIME if time else ValidationReason.UNPARSABLE_NUMBER, name)
+    assert (fault.reason, fault.field) == (
+        ValidationReason.UNPARSABLE_TIME if time else ValidationReason.UNPARSABLE_NUMBER,
+        name,
+    )
 
 
 @pytest.mark.parametrize("cell", [[1], {"a": 1}, True, 1e308, 10**400, "", "nowhere", float("inf")])
@@ -163,7 +166,10 @@ def test_a_category_that_is_not_understood_is_the_restaurant_s(cell: object) -> 
 
 def test_numbers_beyond_every_float() -> None:
     huge = 10**400
-    for name, reason in (("order_value_gbp", ValidationReason.OUT_OF_RANGE), ("number_of_items", ValidationReason.UNPARSABLE_NUMBER)):
+    for name, reason in (
+        ("order_value_gbp", ValidationReason.OUT_OF_RANGE),
+        ("number_of_items", ValidationReason.UNPARSABLE_NUMBER),
+    ):
         (fault,) = read_orders([Order(**(GOOD | {name: huge}))], LOOKUP).invalid_orders.values()
         assert fault == InvalidOrder(reason, name, huge)
         assert len(fault.message) < 250

@@ -235,7 +235,9 @@ def test_both_applications_say_the_same(made: Made) -> None:
         assert sorted(replies[0].headers) == sorted(replies[1].headers)
 
 
-def test_a_request_ends_on_the_bundle_it_began_with(tmp_path_factory: pytest.TempPathFactory, serving: ActiveModel) -> None:
+def test_a_request_ends_on_the_bundle_it_began_with(
+    tmp_path_factory: pytest.TempPathFactory, serving: ActiveModel
+) -> None:
     from tests.api.making import some_serving
 
     made = make(serving)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from werkzeug.test import Client
 
-from preptime.api.exchange import TAKE_HOME_PATH, PREDICTIONS_PATH
+from preptime.api.exchange import PREDICTIONS_PATH, TAKE_HOME_PATH
 from preptime.api.problems import PROBLEM_JSON
 from preptime.api.serving import ActiveModel
 from tests.api.making import HEADERS, KEY, ORDER, Made, SomeSettings, client, make

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from preptime.api.access import load_api_keys
+from preptime.api.access import configured_api_keys
 from preptime.api.counts import read_live_states
 from preptime.api.running import build_runtime
 from preptime.api.side import read_readiness
@@ -70,6 +70,6 @@ def test_a_metrics_folder_that_is_gone_stops_nothing(tmp_path: Path, caplog: pyt
 
 def test_a_server_for_vertex_alone_needs_no_key(tmp_path: Path) -> None:
     given = Settings.load({"AIP_PREDICT_ROUTE": "/p", "PREPTIME_HOST": "192.0.2.1"})
-    assert len(load_api_keys(given)) == 0
+    assert len(configured_api_keys(given)) == 0
     with pytest.raises(UsageError, match="No key"):
-        load_api_keys(Settings.load({"PREPTIME_HOST": "192.0.2.1"}))
+        configured_api_keys(Settings.load({"PREPTIME_HOST": "192.0.2.1"}))

@@ -14,7 +14,7 @@ from schemathesis.core.result import Ok
 from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from preptime.api.exchange import TAKE_HOME_PATH, PREDICTIONS_PATH
+from preptime.api.exchange import PREDICTIONS_PATH, TAKE_HOME_PATH
 from preptime.api.serving import ActiveModel
 from tests.api.making import HEADERS, application, make
 

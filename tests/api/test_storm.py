@@ -282,7 +282,10 @@ def assert_alone_and_together(opened: ActiveModel, rows: list[dict[str, object]]
     for points in (True, False):
         alone = [run_inference(opened.bundle, [one], points)[0] for one in cells]
         for size in (2, 3, 5, 16, 64, len(cells)):
-            parts = [run_inference(opened.bundle, cells[start : start + size], points) for start in range(0, len(cells), size)]
+            parts = [
+                run_inference(opened.bundle, cells[start : start + size], points)
+                for start in range(0, len(cells), size)
+            ]
             assert [one for part in parts for one in part] == alone
         quantiles = opened.bundle.predict(rows_to_columns(cells), None if points else ()).quantiles
         singly = [opened.bundle.predict(rows_to_columns([one]), None if points else ()).quantiles[0] for one in cells]

@@ -7,7 +7,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from preptime.api.predict import PredictionResult, PredictionJob, RequestReader, predict_batch, predict, read_take_home_request, read_request, read_vertex_request
+from preptime.api.predict import (
+    PredictionJob,
+    PredictionResult,
+    RequestReader,
+    predict,
+    predict_batch,
+    read_request,
+    read_take_home_request,
+    read_vertex_request,
+)
 from preptime.api.problems import ApiError
 from preptime.api.serving import ActiveModel
 from tests.api.making import some_serving
@@ -23,7 +32,9 @@ def bodies(rows: list[dict[str, str]]) -> list[tuple[RequestReader, bytes]]:
     for place, some in enumerate(sizes):
         kind = place % 5
         if kind == 0:
-            made.append((read_take_home_request, msgspec.json.encode({"json_data": msgspec.json.encode(some).decode()})))
+            made.append(
+                (read_take_home_request, msgspec.json.encode({"json_data": msgspec.json.encode(some).decode()}))
+            )
         elif kind == 1:
             made.append((read_vertex_request, msgspec.json.encode({"instances": some})))
         elif kind == 2:

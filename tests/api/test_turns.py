@@ -126,7 +126,9 @@ def test_a_large_one_waits_for_nobody(do: Doubling, turns: RequestBatcher[int, i
     assert waiting(turns) == 0
 
 
-def test_the_fault_of_one_is_no_others(do: Doubling, turns: RequestBatcher[int, int], caplog: pytest.LogCaptureFixture) -> None:
+def test_the_fault_of_one_is_no_others(
+    do: Doubling, turns: RequestBatcher[int, int], caplog: pytest.LogCaptureFixture
+) -> None:
     with held_up(do, turns) as put:
         good, bad, also_good = put(2), put(13), put(4)
     assert (good.result(SECONDS), also_good.result(SECONDS)) == (4, 8)

@@ -11,7 +11,16 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from preptime.bundle.golden import choose_golden_orders
-from preptime.bundle.manifest import MANIFEST_FILE, ManifestDraft, Manifest, TrainingWindow, decode_manifest, describe_files, encode_manifest, compute_bundle_id
+from preptime.bundle.manifest import (
+    MANIFEST_FILE,
+    Manifest,
+    ManifestDraft,
+    TrainingWindow,
+    compute_bundle_id,
+    decode_manifest,
+    describe_files,
+    encode_manifest,
+)
 from preptime.bundle.store import Store
 from preptime.bundle.writing import build_bundle_files, write_bundle
 from preptime.domain.order import OrderColumns

@@ -225,7 +225,9 @@ def test_an_array_of_another_type_or_shape_is_refused(bundle_folder: Path, array
     file = io.BytesIO()
     np.save(file, array, allow_pickle=True)
     forge(bundle_folder, {"history/restaurant_id.npy": file.getvalue()})
-    with pytest.raises(BundleVerificationError, match=r"history/restaurant_id\.npy: expected (<i8\[3\], found|an array)"):
+    with pytest.raises(
+        BundleVerificationError, match=r"history/restaurant_id\.npy: expected (<i8\[3\], found|an array)"
+    ):
         Bundle.load(bundle_folder)
 
 
@@ -241,7 +243,9 @@ def test_arrays_that_are_not_those_of_the_format_are_refused(bundle_folder: Path
     }
     for name, arrays in wrong.items():
         sign(bundle_folder, fields | {"arrays": arrays})
-        with pytest.raises(BundleVerificationError, match=rf"history/{name if arrays else 'fallback_level'}\.npy: expected"):
+        with pytest.raises(
+            BundleVerificationError, match=rf"history/{name if arrays else 'fallback_level'}\.npy: expected"
+        ):
             Bundle.load(bundle_folder)
 
 

@@ -26,5 +26,7 @@ def test_bundles_of_earlier_releases_are_read_or_refused_by_their_format() -> No
             assert Bundle.load(folder).manifest.id == folder.name
         else:
             assert format_ < BUNDLE_FORMAT
-            with pytest.raises(BundleVerificationError, match=f"expected format {BUNDLE_FORMAT}, found format {format_}"):
+            with pytest.raises(
+                BundleVerificationError, match=f"expected format {BUNDLE_FORMAT}, found format {format_}"
+            ):
                 Bundle.load(folder)

@@ -10,7 +10,14 @@ import msgspec
 import pytest
 
 from preptime.bundle.bundle import Bundle
-from preptime.bundle.manifest import MANIFEST_FILE, Manifest, decode_manifest, to_json_object, encode_manifest, compute_bundle_id
+from preptime.bundle.manifest import (
+    MANIFEST_FILE,
+    Manifest,
+    compute_bundle_id,
+    decode_manifest,
+    encode_manifest,
+    to_json_object,
+)
 from preptime.errors import BundleVerificationError
 from tests.bundle.making import DAY, sign, some_draft, some_files
 

@@ -77,7 +77,9 @@ def all_at_once(calls: list[Callable[[], str]]) -> list[str]:
 
 
 def challenge(store: Store, bundle: str, champion: LogEntry | None) -> str:
-    draft = LogEntryDraft(bundle=bundle, date=DAY, action="promote", reason="race", by=bundle, at="2015-06-17T05:00:00Z")
+    draft = LogEntryDraft(
+        bundle=bundle, date=DAY, action="promote", reason="race", by=bundle, at="2015-06-17T05:00:00Z"
+    )
     try:
         return ChampionLog(store).append(draft, champion).bundle
     except StoreError:

@@ -14,7 +14,7 @@ from preptime.bundle.golden import choose_golden_orders
 from preptime.bundle.manifest import ManifestDraft
 from preptime.bundle.store import Store
 from preptime.bundle.writing import write_bundle
-from preptime.errors import OperationError, BundleVerificationError, UsageError
+from preptime.errors import BundleVerificationError, OperationError, UsageError
 from tests.bundle.making import (
     DAY,
     REPORT,
@@ -80,7 +80,7 @@ def test_a_refresh_keeps_its_parents_models_and_codes(store: Store) -> None:
         write_bundle(store, draft, model=some_model(1.0), history=some_history(), golden_orders=golden)
     history = some_history()
     words = dataclasses.replace(history.vocabularies, city=("Berlin", "London", "Paris"))
-    renamed = dataclasses.replace(history, directory=history.restaurants.recoded(words))
+    renamed = dataclasses.replace(history, restaurants=history.restaurants.recoded(words))
     with pytest.raises(OperationError, match="numbers city otherwise"):
         write_bundle(store, draft, model=some_model(), history=renamed, golden_orders=golden)
     stranger = msgspec.structs.replace(draft, parent="2015-06-01-000000000000")
@@ -104,7 +104,9 @@ def test_a_history_of_another_day_makes_no_bundle(store: Store) -> None:
 def test_a_graph_without_the_drafts_models_makes_no_bundle(store: Store) -> None:
     draft = msgspec.structs.replace(some_draft(), models=("cat", "quantile"))
     with pytest.raises(BundleVerificationError, match="outputs cat, quantile"):
-        write_bundle(store, draft, model=some_model(), history=some_history(), golden_orders=choose_golden_orders(some_orders()))
+        write_bundle(
+            store, draft, model=some_model(), history=some_history(), golden_orders=choose_golden_orders(some_orders())
+        )
     assert store.bundle_ids() == []
 
 
@@ -115,7 +117,9 @@ def test_a_golden_order_without_a_finite_value_makes_no_bundle(store: Store, val
     with pytest.raises(BundleVerificationError, match=r"golden\.json"):
         write_bundle(store, some_draft(), model=some_model(), history=some_history(), golden_orders=golden)
     with pytest.raises(OperationError, match="at least one golden order"):
-        write_bundle(store, some_draft(), model=some_model(), history=some_history(), golden_orders=golden.take(slice(0, 0)))
+        write_bundle(
+            store, some_draft(), model=some_model(), history=some_history(), golden_orders=golden.take(slice(0, 0))
+        )
     assert store.bundle_ids() == []
 
 

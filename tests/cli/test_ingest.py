@@ -79,7 +79,7 @@ def test_restaurants_that_training_would_refuse_are_refused(database: str, tmp_p
 @pytest.mark.parametrize("to", ["orders.csv", "mysql://host/db"])
 def test_only_a_database_is_loaded_into(files: Files, to: str) -> None:
     said = refused(preptime("ingest", files.orders, "--to", to, "--json"), 2, "UsageError")
-    assert said.facts == f"{to} is no database."
+    assert said.facts == f"{to} isn't a database."
 
 
 def test_rejects_of_another_kind_are_wrong_use(files: Files, database: str) -> None:

@@ -178,7 +178,10 @@ def test_the_api_and_the_batch_are_joined_by_the_verb(files: Files, store: Path,
         "endpoint": "v1",
         "bundle": one["prediction_bundle"],
         "orders": [{**order, "order_id": one["order_id"]}],
-        "response": {"bundle": "b", "predictions": [{"p10": 1.0, "p50": 2.0, "p80": 3.0, "p90": 4.0, "fallback_level": "global"}]},
+        "response": {
+            "bundle": "b",
+            "predictions": [{"p10": 1.0, "p50": 2.0, "p80": 3.0, "p90": 4.0, "fallback_level": "global"}],
+        },
     }
     log = results.parent / "predictions"
     log.mkdir()

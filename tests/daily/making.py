@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from preptime.cli.status import SUCCESS, REFUSED_OR_ALERT
+from preptime.cli.status import REFUSED_OR_ALERT, SUCCESS
 from preptime.tables.results import MONITORING_FILE, MONITORING_METRICS_FILE, MONITORING_REPORT_FILE, RESPONSE_FILE
 from tests.cli.running import Ran, preptime
 
@@ -45,7 +45,10 @@ class Place:
 
     def watch(self, date: dt.date) -> None:
         """What follows at nine: monitor, alert or not, then respond."""
-        assert self.run("monitor", date, "--prediction-log-folder", self.results / "no-log").status in {SUCCESS, REFUSED_OR_ALERT}
+        assert self.run("monitor", date, "--prediction-log-folder", self.results / "no-log").status in {
+            SUCCESS,
+            REFUSED_OR_ALERT,
+        }
         self.run("respond", date).fine()
 
     def written(self, dates: tuple[dt.date, ...] = WEEK) -> dict[str, bytes]:

@@ -17,7 +17,9 @@ def plan(threads: int) -> FitPlan:
 
 def report(data: ReportContext) -> str:
     """In place of the real one, whose pictures take longer than all else: what it would be drawn from."""
-    return f"<html>{data.bundle_id} {data.orders_used} {data.data_fingerprint} {data.label_audit} {data.rows_read}</html>"
+    return (
+        f"<html>{data.bundle_id} {data.orders_used} {data.data_fingerprint} {data.label_audit} {data.rows_read}</html>"
+    )
 
 
 def make_quick(patched: pytest.MonkeyPatch) -> None:

@@ -118,7 +118,7 @@ def test_a_bundle_of_that_morning_by_its_id(week: Place, place: Place) -> None:
 def test_with_a_date_the_output_is_a_partition_or_a_database(week: Place, place: Place) -> None:
     with_store(week, place)
     document = refused(place.run("score", LAST, "--out", "predictions.csv", "--json"), 2, "UsageError")
-    assert "--out predictions.csv is no database." in document.facts
+    assert "--out predictions.csv isn't a database." in document.facts
     assert f"date={LAST}" in document.hint
 
 

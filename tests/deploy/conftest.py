@@ -28,7 +28,10 @@ def engine() -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def base(engine: Engine) -> str:
     """The pinned base where it can be had, else its stand-in."""
-    if pins.DIGESTS_FILE.is_file() and engine.run("pull", pinned := pins.read_digests()["BASE"], check=False).returncode == 0:
+    if (
+        pins.DIGESTS_FILE.is_file()
+        and engine.run("pull", pinned := pins.read_digests()["BASE"], check=False).returncode == 0
+    ):
         return pinned
     return standins.python(engine)
 
@@ -64,7 +67,9 @@ def store(tmp_path: Path) -> Path:
 def promote(folder: Path, bundle: str) -> None:
     """Make a bundle of a store its champion."""
     log = ChampionLog(Store.open(str(folder)))
-    draft = LogEntryDraft(bundle=bundle, date=DAY, action="promote", reason="test", by="test", at="2015-06-17T04:00:00Z")
+    draft = LogEntryDraft(
+        bundle=bundle, date=DAY, action="promote", reason="test", by="test", at="2015-06-17T04:00:00Z"
+    )
     log.append(draft, log.current())
     shared(folder)
 

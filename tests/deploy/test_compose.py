@@ -135,7 +135,10 @@ def test_secrets_are_made_once_and_those_of_a_person_are_left_alone() -> None:
     assert "POSTGRES_PASSWORD" not in first
     assert first["PREPTIME_API_KEYS"].startswith("page:")
     assert compose.add_missing_secrets({"POSTGRES_PASSWORD": "mine"}, first) == first
-    assert compose.add_missing_secrets({}, {})["POSTGRES_PASSWORD"] != compose.add_missing_secrets({}, {})["POSTGRES_PASSWORD"]
+    assert (
+        compose.add_missing_secrets({}, {})["POSTGRES_PASSWORD"]
+        != compose.add_missing_secrets({}, {})["POSTGRES_PASSWORD"]
+    )
 
 
 def test_a_key_that_is_added_later_holds_and_one_that_is_taken_away_does_not(
@@ -179,7 +182,9 @@ def test_airflow_trains_and_the_page_asks_the_api(running: Running) -> None:
         settle(page)
         expect(page.get_by_test_id("stDownloadButton").first).to_be_visible()
     _, metrics = ask(running.api, "/metrics")
-    assert re.search(r'preptime_requests_total\{endpoint="/v1/predictions",status="200",key="dashboard"\} [1-9]', metrics)
+    assert re.search(
+        r'preptime_requests_total\{endpoint="/v1/predictions",status="200",key="dashboard"\} [1-9]', metrics
+    )
 
 
 def ready_within(port: int, seconds: float) -> bool:

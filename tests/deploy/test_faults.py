@@ -281,4 +281,6 @@ def make_newer(store: Path, bundle: str) -> None:
     """Let a bundle say that it is of the format after this code's."""
     manifest = store / "bundles" / bundle / MANIFEST_FILE
     manifest.chmod(0o644)
-    manifest.write_bytes(manifest.read_bytes().replace(b'"format": %d' % BUNDLE_FORMAT, b'"format": %d' % (BUNDLE_FORMAT + 1)))
+    manifest.write_bytes(
+        manifest.read_bytes().replace(b'"format": %d' % BUNDLE_FORMAT, b'"format": %d' % (BUNDLE_FORMAT + 1))
+    )

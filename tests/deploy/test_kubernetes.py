@@ -420,7 +420,15 @@ def test_googles_rules_are_ours() -> None:
 
 
 def test_metrics_named_in_rules_exist() -> None:
-    state = WorkerState(updated_at=0.0, ready=True, bundle="b", champion_number=1, history_timestamp=0.0, rejected_bundle="c", champion_error="away")
+    state = WorkerState(
+        updated_at=0.0,
+        ready=True,
+        bundle="b",
+        champion_number=1,
+        history_timestamp=0.0,
+        rejected_bundle="c",
+        champion_error="away",
+    )
     served = set(re.findall(r"# TYPE (\w+)", format_exposition([], [state], 1.0).decode() + render(fired()).decode()))
     rules = (K8S / "alerts" / "alerts.yaml").read_text(encoding="utf-8")
     asked = {re.sub("_bucket$", "", name) for name in re.findall(r"\bpreptime_\w+", rules)}

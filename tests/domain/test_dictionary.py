@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from preptime.domain.dictionary import ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY, DATA_DICTIONARY, TARGET, render_markdown, order_column, required_columns
+from preptime.domain.dictionary import (
+    DATA_DICTIONARY,
+    ORDERS_DICTIONARY,
+    RESTAURANTS_DICTIONARY,
+    TARGET,
+    order_column,
+    render_markdown,
+    required_columns,
+)
 from tests.requirements import ROOT
 
 

@@ -13,7 +13,9 @@ PARIS = ZoneInfo("Europe/Paris")
 
 
 def _read(value: str | float | datetime, zone: ZoneInfo = LONDON) -> tuple[str, str]:
-    local, utc = (datetime.fromtimestamp(one, UTC).strftime("%Y-%m-%d %H:%M:%S") for one in timestamp_to_seconds(value, zone))
+    local, utc = (
+        datetime.fromtimestamp(one, UTC).strftime("%Y-%m-%d %H:%M:%S") for one in timestamp_to_seconds(value, zone)
+    )
     return local, utc
 
 

@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from preptime.domain.verdict import VALIDATION_RULES, Purpose, ValidationReason, render_markdown, exclusion_mask, reasons_in_mask, validation_rule
+from preptime.domain.verdict import (
+    VALIDATION_RULES,
+    Purpose,
+    ValidationReason,
+    exclusion_mask,
+    reasons_in_mask,
+    render_markdown,
+    validation_rule,
+)
 from tests.requirements import ROOT
 
 
@@ -27,7 +35,9 @@ def test_a_mask_gives_its_reasons_back_the_most_fundamental_first() -> None:
     assert reasons_in_mask(0) == ()
 
 
-@pytest.mark.parametrize("reason", [ValidationReason.LABEL_ZERO, ValidationReason.LABEL_UNDER_A_MINUTE, ValidationReason.BEFORE_OPENING])
+@pytest.mark.parametrize(
+    "reason", [ValidationReason.LABEL_ZERO, ValidationReason.LABEL_UNDER_A_MINUTE, ValidationReason.BEFORE_OPENING]
+)
 def test_evaluation_looks_at_zeros_short_labels_and_pre_opening(reason: ValidationReason) -> None:
     assert not exclusion_mask(Purpose.EVALUATION) & reason.bit
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from preptime.domain.prediction import FALLBACK_LEVELS
 from preptime.evaluation.evaluated import GLOBAL_MEDIAN, LOOKUP, EvaluatedOrders
-from preptime.evaluation.report import LabelAuditRow, GateResult, GateCheck, ReportContext
+from preptime.evaluation.report import GateCheck, GateResult, LabelAuditRow, ReportContext
 from preptime.evaluation.segments import SegmentColumns
 
 NORMAL_AT_LEVELS = np.array([-1.2816, 0.0, 0.8416, 1.2816])
@@ -53,7 +53,10 @@ def report_data(orders: EvaluatedOrders, bundle_id: str = "2015-06-24-0a1b2c") -
         evaluated_days=("2015-06-17", "2015-06-23"),
         orders=orders,
         importances={f"feature_{i}": float(20 - i) for i in range(20)},
-        label_audit=(LabelAuditRow("label_zero", 103, "ready at once", "fitting"), LabelAuditRow(HOSTILE, 3, HOSTILE_IN_QUOTES, "")),
+        label_audit=(
+            LabelAuditRow("label_zero", 103, "ready at once", "fitting"),
+            LabelAuditRow(HOSTILE, 3, HOSTILE_IN_QUOTES, ""),
+        ),
         rows_read=24_377,
         gate=GateResult(
             "The challenger lost.",

@@ -9,14 +9,14 @@ from preptime.evaluation.aggregates import (
     MAX_SEGMENT_VALUES,
     actual_quartile_rows,
     calibration_rows,
-    density_rows,
-    wilson_interval,
     count_density,
     count_errors,
     density_limit_minutes,
+    density_rows,
     error_rows,
     importance_rows,
     segment_rows,
+    wilson_interval,
 )
 from preptime.evaluation.evaluated import LOOKUP
 from preptime.evaluation.segments import score_segments
@@ -40,7 +40,9 @@ def test_the_picture_ends_where_nearly_all_orders_do() -> None:
 def test_what_happened_is_the_quartiles_of_enough_orders() -> None:
     predicted = np.r_[np.full(40, 300.0), np.full(10, 1500.0)]
     actual = np.r_[np.arange(40) * 60.0, np.zeros(10)]
-    assert actual_quartile_rows(actual, predicted, 25) == [{"predicted": 5.0, "low": 9.75, "median": 19.5, "high": 25.0}]
+    assert actual_quartile_rows(actual, predicted, 25) == [
+        {"predicted": 5.0, "low": 9.75, "median": 19.5, "high": 25.0}
+    ]
 
 
 def test_errors_are_shares_of_all_orders() -> None:

@@ -11,7 +11,7 @@ from preptime.bundle.manifest import Manifest
 from preptime.bundle.store import Store
 from preptime.evaluation.documents import BacktestDocument
 from preptime.evaluation.evaluated import build_backtest_document
-from preptime.evaluation.overview import summarize_bundle, compare_evaluations, compare_segments
+from preptime.evaluation.overview import compare_evaluations, compare_segments, summarize_bundle
 from tests.bundle.making import put_bundle
 from tests.evaluation.making import HOSTILE, evaluated_orders
 

@@ -17,12 +17,12 @@ from preptime.evaluation.pictured import (
     FORMAT,
     LabelCount,
     ReportData,
-    summarize_predictions,
+    backtest_of,
     decode,
     encode,
-    backtest_of,
-    read_report_data,
     importance_shares,
+    read_report_data,
+    summarize_predictions,
 )
 from tests.bundle.making import put_bundle, some_draft
 from tests.evaluation.making import evaluated_orders

@@ -13,7 +13,7 @@ from preptime.domain.prediction import FALLBACK_LEVELS, QUANTILE_LEVELS
 from preptime.errors import OperationError
 from preptime.evaluation.documents import BacktestDocument, Score
 from preptime.evaluation.metrics import MAE
-from preptime.evaluation.scores import compute_interval, quantile_scores, compute_score, segment_regressions
+from preptime.evaluation.scores import compute_interval, compute_score, quantile_scores, segment_regressions
 from preptime.evaluation.segments import DIMENSIONS, UNKNOWN_VALUE, SegmentColumns, score_segments
 from preptime.features.directory import Vocabularies
 
@@ -49,7 +49,9 @@ def test_each_cut_parts_the_orders(n: int, seed: int) -> None:
 
 def test_a_segment_is_the_metric_of_its_rows() -> None:
     columns, actual, quantiles, lookup = sample(500)
-    found = {(segment.segment, segment.value): segment for segment in score_segments(columns, actual, quantiles, lookup)}
+    found = {
+        (segment.segment, segment.value): segment for segment in score_segments(columns, actual, quantiles, lookup)
+    }
     rows = columns.city == "Lyon"
     lyon = found["city", "Lyon"]
     assert lyon.n == rows.sum()

@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Literal
 
 from preptime.evaluation.documents import BacktestDocument, Interval, QuantileScore, Score, Segment
-from preptime.evaluation.tracked import CALIBRATION_FILE, HOURS_FILE, METRICS_FILE, MODELS_FILE, dvc_metrics, write_dvc_files
+from preptime.evaluation.tracked import (
+    CALIBRATION_FILE,
+    HOURS_FILE,
+    METRICS_FILE,
+    MODELS_FILE,
+    dvc_metrics,
+    write_dvc_files,
+)
 
 QUANTILES = (QuantileScore(0.1, 0.101234567, 30.5), QuantileScore(0.5, None, None))
 

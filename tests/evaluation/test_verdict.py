@@ -12,7 +12,9 @@ from tests.evaluation.making import evaluated_orders
 
 
 def told(orders: EvaluatedOrders) -> str:
-    return " ".join(summary_sentences(build_backtest_document(orders, "2015-06-17", "2015-06-23"))).replace("\N{NO-BREAK SPACE}", " ")
+    return " ".join(summary_sentences(build_backtest_document(orders, "2015-06-17", "2015-06-23"))).replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
 
 
 def exact(distance_seconds: float, lookup_distance_seconds: float, width_seconds: float) -> EvaluatedOrders:
@@ -26,9 +28,9 @@ def exact(distance_seconds: float, lookup_distance_seconds: float, width_seconds
         actual=actual,
         up_to_3h=np.ones(40, dtype=bool),
         within_label_limit=np.ones(40, dtype=bool),
-        points={},
+        point_predictions={},
         quantiles=np.stack([median - half, median, median + half / 2, median + half], axis=1),
-        baselines={LOOKUP: actual - lookup_distance_seconds},
+        baseline_predictions={LOOKUP: actual - lookup_distance_seconds},
     )
 
 
@@ -80,7 +82,12 @@ def test_the_promise_has_bounds(coverage: float | None, kept: bool) -> None:
 
 
 def test_figures_for_people() -> None:
-    assert (format_minutes(432.6), format_minutes(432.6, 2), format_minutes(None), format_minutes(-0.1)) == ("7.2", "7.21", "–", "0.0")
+    assert (format_minutes(432.6), format_minutes(432.6, 2), format_minutes(None), format_minutes(-0.1)) == (
+        "7.2",
+        "7.21",
+        "–",
+        "0.0",
+    )
     assert (format_percent(0.7957), format_percent(0.8, 0), format_percent(None)) == (
         "79.6\N{NO-BREAK SPACE}%",
         "80\N{NO-BREAK SPACE}%",

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preptime.domain.timestamps import EARLIEST_SECONDS, LATEST_SECONDS, timestamp_to_seconds
-from preptime.features.clock import DINNER_START_SECOND, TIME_SLOT_STARTS, TIME_SLOT_COUNT, local_day, second_of_day, meal_period, time_slot, weekday
+from preptime.features.clock import (
+    DINNER_START_SECOND,
+    TIME_SLOT_COUNT,
+    TIME_SLOT_STARTS,
+    local_day,
+    meal_period,
+    second_of_day,
+    time_slot,
+    weekday,
+)
 
 EPOCH = dt.datetime(1970, 1, 1)
 
@@ -38,7 +47,9 @@ def test_an_instant_has_the_parts_of_its_wall_clock(instant: int, name: str) -> 
 
 @given(st.integers(0, 86_399))
 def test_a_second_is_in_the_slot_that_began_last(second: int) -> None:
-    assert time_slot(np.array([second], np.int64))[0] == max(k for k in range(TIME_SLOT_COUNT) if TIME_SLOT_STARTS[k] <= second)
+    assert time_slot(np.array([second], np.int64))[0] == max(
+        k for k in range(TIME_SLOT_COUNT) if TIME_SLOT_STARTS[k] <= second
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preptime.features.durations import (
-    BIN_WIDTH,
     BIN_COUNT,
+    BIN_WIDTH,
     MAX_SCALE_SECONDS,
     MIN_SCALE_SECONDS,
     duration_bins,
-    quantile_positions,
     position_to_seconds,
+    quantile_positions,
     squared_deviations,
 )
 
@@ -63,7 +63,9 @@ def test_a_quantile_is_numpys_within_a_bin(labels: list[int], level: float) -> N
     position = quantile_positions(counted(labels), (level,))[0, 0]
     exact = np.quantile(labels, level, method="inverted_cdf")
     # Half a bin to the middle of the exact one, half to where the ranks lie in it, and the edges' whole seconds.
-    assert abs(position - (np.log(exact / MIN_SCALE_SECONDS) / BIN_WIDTH - 0.5)) < 1 + 1 / (BIN_WIDTH * MIN_SCALE_SECONDS)
+    assert abs(position - (np.log(exact / MIN_SCALE_SECONDS) / BIN_WIDTH - 0.5)) < 1 + 1 / (
+        BIN_WIDTH * MIN_SCALE_SECONDS
+    )
 
 
 @given(LABELS)

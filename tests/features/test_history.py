@@ -177,7 +177,11 @@ def test_the_basis_is_the_finest_level_with_an_order_behind_it() -> None:
     """Of a restaurant that is listed nowhere the orders count for no city and no food."""
     history = known_on([Order(20, 12 * 3600, 600), Order(STRANGER, 12 * 3600, 600, city=2, food=0)])
     asked = [Order(20, TODAY, 0), Order(3, TODAY, 0), Order(STRANGER, TODAY, 0, city=2, food=0)]
-    assert [FALLBACK_LEVELS[code] for code in history.fallback_level_for(columns(asked))] == ["restaurant", "global", "global"]
+    assert [FALLBACK_LEVELS[code] for code in history.fallback_level_for(columns(asked))] == [
+        "restaurant",
+        "global",
+        "global",
+    ]
 
 
 @given(some_orders(last_day=9))
@@ -214,7 +218,11 @@ def test_types_and_shapes_are_as_declared(orders: list[Order]) -> None:
     assert history.rows.shape == (subjects, len(HISTORY_FEATURES))
     assert history.slots.shape == (subjects, TIME_SLOT_COUNT)
     assert history.fallback_level.shape == (subjects,)
-    assert [one.dtype for one in (history.rows, history.slots, history.fallback_level)] == [np.float32, np.float32, np.int8]
+    assert [one.dtype for one in (history.rows, history.slots, history.fallback_level)] == [
+        np.float32,
+        np.float32,
+        np.int8,
+    ]
     assert history.date == MORNING.isoformat()
     assert midnight(MORNING) == midnight(FIRST) + TODAY
     assert all(array.flags.c_contiguous for array in history.arrays().values())

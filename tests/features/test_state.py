@@ -57,7 +57,11 @@ def test_merging_is_associative_and_commutative(one: list[Order], two: list[Orde
 def test_what_is_made_from_a_state_leaves_it_as_it_was(orders: list[Order], more: list[Order]) -> None:
     state, other = state_of(orders), state_of(more)
     before, other_before = state_bytes(state), state_bytes(other)
-    made = [state.with_orders(directory(), completed(more)), state.with_orders(directory(), completed([])), state.merge(other)]
+    made = [
+        state.with_orders(directory(), completed(more)),
+        state.with_orders(directory(), completed([])),
+        state.merge(other),
+    ]
     for one in made:
         one.add_orders(directory(), completed([Order(3, 0, 600), *more]))
     assert state_bytes(state) == before
@@ -75,11 +79,15 @@ def test_sums_are_what_counting_by_hand_gives(orders: list[Order]) -> None:
         assert state.bin_sums[position] == sum(bins)
         assert state.value_pence[position] == sum(order.pence for order in own)
         assert state.items[position] == sum(order.items for order in own)
-        dinner = [(order.ready % SECONDS_PER_DAY >= 60_300) or (order.ready % SECONDS_PER_DAY < 18_000) for order in own]
+        dinner = [
+            (order.ready % SECONDS_PER_DAY >= 60_300) or (order.ready % SECONDS_PER_DAY < 18_000) for order in own
+        ]
         assert state.meal_period_orders[position].tolist() == [len(own) - sum(dinner), sum(dinner)]
         lunches = [order.ready % SECONDS_PER_DAY for order, late in zip(own, dinner, strict=True) if not late]
         assert state.first_ready[position, 0] == min(lunches, default=NEVER_READY)
-        latest = sorted((midnight(FIRST) + order.ready) * BIN_COUNT + bin_ for order, bin_ in zip(own, bins, strict=True))
+        latest = sorted(
+            (midnight(FIRST) + order.ready) * BIN_COUNT + bin_ for order, bin_ in zip(own, bins, strict=True)
+        )
         kept = latest[-LAST_ORDER_COUNT:]
         assert state.latest_orders[position].tolist() == [NO_ORDER] * (LAST_ORDER_COUNT - len(kept)) + kept
 

@@ -21,8 +21,14 @@ def test_knowing_the_names_loads_no_learning_library() -> None:
 
 def test_the_notebooks_hyperparameters() -> None:
     said = {name: repr(model) for name, model in CATALOGUE.items()}
-    assert said["rf"] == "RandomForestModel(name='rf', tree_count=100, min_samples_split=6, max_features='log2', max_leaf_nodes=100)"
-    assert said["gbr"] == "GradientBoostingModel(name='gbr', tree_count=100, learning_rate=0.1, depth=3, max_distinct_values=128)"
+    assert (
+        said["rf"]
+        == "RandomForestModel(name='rf', tree_count=100, min_samples_split=6, max_features='log2', max_leaf_nodes=100)"
+    )
+    assert (
+        said["gbr"]
+        == "GradientBoostingModel(name='gbr', tree_count=100, learning_rate=0.1, depth=3, max_distinct_values=128)"
+    )
     assert "tree_count=100, learning_rate=0.1, depth=6" in said["cat"]
     assert said["xgb"] == "XGBoostModel(name='xgb', tree_count=100, learning_rate=0.1, depth=4)"
     assert said["stacking"].endswith("name='stacking', alpha=0.3, folds=3)")

@@ -132,7 +132,8 @@ def test_all_models_together_stay_under_16_mb() -> None:
     many, labels = training_rows(2000, 25)
     alone = {name: model for name, model in CATALOGUE.items() if name != "stacking"}
     size = {
-        name: len(merge_to_onnx({name: fit}, 25)) for name, fit in fit_all(alone, many, labels, threads=2, seed=SEED).items()
+        name: len(merge_to_onnx({name: fit}, 25))
+        for name, fit in fit_all(alone, many, labels, threads=2, seed=SEED).items()
     }
     assert size["rf"] > 500_000, "the forest is at its cap"
     assert sum(size.values()) < 16_000_000

@@ -54,7 +54,13 @@ def test_stacking_alone_fits_what_it_stands_on(fits: Counter[str]) -> None:
 
 
 def test_another_recipe_of_the_same_name_is_not_taken(fits: Counter[str]) -> None:
-    fit_all({"rf": RandomForestModel(tree_count=3), "stacking": StackingModel((RandomForestModel(),))}, X, Y, threads=1, seed=SEED)
+    fit_all(
+        {"rf": RandomForestModel(tree_count=3), "stacking": StackingModel((RandomForestModel(),))},
+        X,
+        Y,
+        threads=1,
+        seed=SEED,
+    )
     assert fits == {"rf": 5}
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preptime.models.export import check_parity, merge_to_onnx
-from preptime.models.quantile import MIN_SCALED_SECONDS, MEDIAN_INDEX, FittedQuantileModel, QuantileModel
+from preptime.models.quantile import MEDIAN_INDEX, MIN_SCALED_SECONDS, FittedQuantileModel, QuantileModel
 from tests.models.rows import SEED, training_rows
 
 X, Y = training_rows(400)
@@ -44,7 +44,9 @@ def test_calibrating_again_replaces_the_first(fitted: FittedQuantileModel) -> No
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(-2, 2), min_size=4, max_size=4))
-def test_any_calibration_leaves_order_median_and_onnx_in_agreement(fitted: FittedQuantileModel, scale: list[float]) -> None:
+def test_any_calibration_leaves_order_median_and_onnx_in_agreement(
+    fitted: FittedQuantileModel, scale: list[float]
+) -> None:
     calibrated = fitted.calibrated(np.array(scale))
     predicted = calibrated.predict(X)
     assert (np.diff(predicted, axis=1) >= 0).all()

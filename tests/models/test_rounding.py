@@ -72,7 +72,9 @@ def test_trees_send_rows_where_they_sent_them_rounded(X: NDArray[np.float32], va
 
 def test_gradient_boosting_is_fitted_on_rounded_rows() -> None:
     X, y = training_rows(400)
-    by_hand = GradientBoostingModel(tree_count=10, max_distinct_values=None).fit(round_to_ranks(X, 128), y, threads=1, seed=SEED)
+    by_hand = GradientBoostingModel(tree_count=10, max_distinct_values=None).fit(
+        round_to_ranks(X, 128), y, threads=1, seed=SEED
+    )
     ours = GradientBoostingModel(tree_count=10).fit(X, y, threads=1, seed=SEED)
     np.testing.assert_array_equal(ours.predict(X), by_hand.predict(X))
     raw = GradientBoostingModel(tree_count=10, max_distinct_values=None).fit(X, y, threads=1, seed=SEED)

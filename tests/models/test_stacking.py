@@ -26,7 +26,9 @@ def test_is_the_librarys_stacking_without_its_second_fits() -> None:
 def test_weights_come_from_rows_the_base_models_have_not_seen() -> None:
     """A model that knows its rows by heart would otherwise get all the weight, and noise for it."""
     noise = np.random.default_rng(SEED).gamma(2, 500, len(X))
-    fitted = StackingModel((RandomForestModel(min_samples_split=2, max_leaf_nodes=None),)).fit(X, noise, threads=1, seed=SEED)
+    fitted = StackingModel((RandomForestModel(min_samples_split=2, max_leaf_nodes=None),)).fit(
+        X, noise, threads=1, seed=SEED
+    )
     assert abs(fitted.weights[0]) < 0.5
 
 

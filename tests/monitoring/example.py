@@ -12,29 +12,31 @@ from preptime.evaluation.documents import QuantileScore, Segment, SegmentDimensi
 from preptime.features.spec import FEATURES
 from preptime.monitoring.document import (
     Alert,
-    PredictionCounts,
-    FallbackLevel,
+    BacktestBaseline,
     Bin,
     BundleMetrics,
-    Day,
     DateRange,
+    Day,
+    DimensionName,
     Drift,
+    FallbackLevel,
     FeatureDrift,
-    PredictionMetrics,
     LabelAudit,
     LabelReason,
     MonitoringDocument,
-    BacktestBaseline,
-    RuleReport,
-    RatioSeries,
+    PredictionCounts,
+    PredictionMetrics,
     RatioDay,
-    DimensionName,
+    RatioSeries,
+    RuleReport,
 )
 
 DATE = dt.date(2015, 6, 22)
 ONE_DAY = dt.timedelta(days=1)
 THRESHOLD = 5.0
-NOTHING = PredictionMetrics(n=0, mae=None, bias=None, within_5_min=None, coverage=None, lookup_mae=None, lookup_n=0, quantiles=())
+NOTHING = PredictionMetrics(
+    n=0, mae=None, bias=None, within_5_min=None, coverage=None, lookup_mae=None, lookup_n=0, quantiles=()
+)
 
 
 def figures(n: int, mae: float, bias: float = -120.0, coverage: float = 0.8) -> PredictionMetrics:
@@ -70,7 +72,9 @@ def first_morning(date: dt.date = DATE) -> MonitoringDocument:
         champion=None,
         backtest_baseline=None,
         rules=tuple(
-            msgspec.structs.replace(rule, status="insufficient_data", observed=None, message="Too few days to judge by.")
+            msgspec.structs.replace(
+                rule, status="insufficient_data", observed=None, message="Too few days to judge by."
+            )
             for rule in blank.rules
         ),
         metrics=NOTHING,
@@ -186,7 +190,9 @@ def _document(date: dt.date, london: float) -> MonitoringDocument:
                     orders=390,
                     orders_on_last_day=28,
                 ),
-                LabelReason(reason="label_over_cap", description="The label is over 10,800 s", orders=83, orders_on_last_day=6),
+                LabelReason(
+                    reason="label_over_cap", description="The label is over 10,800 s", orders=83, orders_on_last_day=6
+                ),
             ),
         ),
     )
@@ -240,7 +246,9 @@ def _segments(n: int) -> tuple[Segment, ...]:
     )
 
 
-def _trail(segment: DimensionName, value: str, dates: list[dt.date], rng: np.random.Generator, ratio: float) -> RatioSeries:
+def _trail(
+    segment: DimensionName, value: str, dates: list[dt.date], rng: np.random.Generator, ratio: float
+) -> RatioSeries:
     days = []
     for one in dates:
         late = one in dates[-2:]

@@ -38,7 +38,7 @@ DIRECTORY: RestaurantIndex = read_restaurants(RESTAURANTS)
 class NoStore:
     """A store from which every bundle has been pruned."""
 
-    def champion(self, _date: dt.date) -> str | None:
+    def champion_as_of(self, _date: dt.date) -> str | None:
         """Nobody."""
         return None
 
@@ -84,7 +84,9 @@ class Place:
 
     def answers(self) -> UniquePredictions:
         """Everything answered in the week before `DATE`."""
-        return read_predictions(self.results, self.log, DIRECTORY, DateRange(first=FIRST, last=DATE - dt.timedelta(days=1)))
+        return read_predictions(
+            self.results, self.log, DIRECTORY, DateRange(first=FIRST, last=DATE - dt.timedelta(days=1))
+        )
 
     def joined(self, orders: pl.DataFrame, date: dt.date = DATE) -> JoinedOrders:
         """The answers beside what these orders say happened."""

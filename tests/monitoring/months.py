@@ -20,7 +20,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.bundle.manifest import JsonObject, ManifestDraft, Manifest, TrainingWindow, to_json_object, compute_bundle_id
+from preptime.bundle.manifest import (
+    JsonObject,
+    Manifest,
+    ManifestDraft,
+    TrainingWindow,
+    compute_bundle_id,
+    to_json_object,
+)
 from preptime.domain.order import OrderColumns
 from preptime.domain.prediction import FALLBACK_LEVELS
 from preptime.domain.verdict import Purpose
@@ -81,7 +88,7 @@ class Mornings:
         self.manifests: dict[str, Manifest] = {}
         self.histories: dict[str, History] = {}
 
-    def champion(self, date: dt.date) -> str | None:
+    def champion_as_of(self, date: dt.date) -> str | None:
         """The latest of that date or before."""
         return max((one.id for one in self.manifests.values() if one.date <= date), default=None)
 

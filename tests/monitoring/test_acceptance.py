@@ -66,7 +66,9 @@ def test_a_city_that_slows_down_on_day_20_fires_by_day_22_and_is_named(drifting:
     for seen in drifting:
         assert min(seen.alerts, default=99) in {21, 22}, seen
         first = seen.alerts[min(seen.alerts)]
-        assert [(alert.rule, alert.segment, alert.value) for alert in first] == [("slower_than_predicted", "city", "London")]
+        assert [(alert.rule, alert.segment, alert.value) for alert in first] == [
+            ("slower_than_predicted", "city", "London")
+        ]
         assert "London: food takes 1" in first[0].message
         assert first[0].since.day in {20, 21}
         # And nobody else is blamed by the morning of day 22.

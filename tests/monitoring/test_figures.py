@@ -26,7 +26,9 @@ def joined(tmp_path_factory: pytest.TempPathFactory) -> JoinedOrders:
     month = make_month(SynthesisPlan(orders=3_000, restaurants=60, days=12), root, trained_days=6)
     date = month.last + ONE_DAY
     known = read_outcomes(month.known(date), month.directory, date, month.first_answer)
-    answers = read_predictions(month.results, None, month.directory, DateRange(first=month.first_answer, last=month.last))
+    answers = read_predictions(
+        month.results, None, month.directory, DateRange(first=month.first_answer, last=month.last)
+    )
     return join(known.outcomes, answers, month.directory, month.mornings)
 
 
@@ -53,7 +55,9 @@ def test_a_groups_figures_are_those_of_its_orders(joined: JoinedOrders) -> None:
 def test_segments_are_those_of_a_training_report(joined: JoinedOrders) -> None:
     rows = joined.evaluated
     mine = segment_metrics(joined, OrderMetrics.from_joined(joined), np.ones(len(joined), bool))
-    theirs = plain_segments(joined.segment_columns.take(rows), joined.actual[rows], joined.quantiles[rows], joined.lookup[rows])
+    theirs = plain_segments(
+        joined.segment_columns.take(rows), joined.actual[rows], joined.quantiles[rows], joined.lookup[rows]
+    )
     assert [(one.segment, one.value, one.n) for one in mine] == [(one.segment, one.value, one.n) for one in theirs]
     for one, other in zip(mine, theirs, strict=True):
         assert one.mae == pytest.approx(other.mae)

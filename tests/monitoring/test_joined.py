@@ -13,7 +13,7 @@ from preptime.api.predict import predict, read_take_home_request, read_vertex_re
 from preptime.api.service import PredictionRecord
 from preptime.api.serving import ActiveModel
 from preptime.errors import DataError
-from preptime.monitoring.answers import FALLBACK_LEVEL_COLUMN, BUNDLE_COLUMN, QUANTILE_COLUMNS
+from preptime.monitoring.answers import BUNDLE_COLUMN, FALLBACK_LEVEL_COLUMN, QUANTILE_COLUMNS
 from preptime.monitoring.outcomes import to_day_number
 from preptime.scoring import columns
 from tests.api.making import some_serving
@@ -40,7 +40,10 @@ def logged(
     """What the API writes for these orders: its own answer in its own record, on one line of a file of its name."""
     if to == "demo":
         answer = predict(
-            msgspec.json.encode({"json_data": msgspec.json.encode(orders).decode()}), serving, 100, read_take_home_request
+            msgspec.json.encode({"json_data": msgspec.json.encode(orders).decode()}),
+            serving,
+            100,
+            read_take_home_request,
         )
     elif to == "vertex":
         answer = predict(msgspec.json.encode({"instances": orders}), serving, 100, read_vertex_request)
@@ -103,7 +106,11 @@ def test_a_row_that_came_before_its_outcome_does_not_hide_it(place: Place) -> No
     """The same order first open, then with its outcome: the outcome counts."""
     place.predicted(JUNE_20, [order(0, order_id="A-1")])
     joined = place.joined(pl.DataFrame([done(order(0, order_id="A-1"), None), done(order(0, order_id="A-1"), 700)]))
-    assert (joined.has_prediction.tolist(), joined.actual.tolist(), joined.evaluated.tolist()) == ([True], [700.0], [True])
+    assert (joined.has_prediction.tolist(), joined.actual.tolist(), joined.evaluated.tolist()) == (
+        [True],
+        [700.0],
+        [True],
+    )
 
 
 def test_an_order_still_open_is_no_outcome() -> None:

@@ -94,7 +94,9 @@ def test_the_reference_is_whole_weeks_of_the_training_window(month: Month, seen:
     assert len(seen.drift.features) == len(FEATURES) + 1
 
 
-def test_orders_of_another_kind_are_named_by_their_feature(month: Month, date: dt.date, seen: MonitoringDocument) -> None:
+def test_orders_of_another_kind_are_named_by_their_feature(
+    month: Month, date: dt.date, seen: MonitoringDocument
+) -> None:
     """In the last week every order is worth twice as much: the one feature is named, and nothing else drifts."""
     late = pl.col("order_acknowledged_at") >= dt.datetime.combine(date - 7 * ONE_DAY, dt.time(), dt.UTC)
     value = pl.col("order_value_gbp")
@@ -113,7 +115,9 @@ def test_a_day_cut_short_and_a_day_without_answers_are_named(month: Month, date:
     """An export that ends at noon, and a day that nobody scored."""
     rows = month.known(date).rows
     noon = dt.datetime.combine(date - ONE_DAY, dt.time(13), dt.UTC)
-    cut = monitor_day(replace(month.watch(date), orders=Frame(rows.filter(pl.col("order_acknowledged_at") < noon))), date)
+    cut = monitor_day(
+        replace(month.watch(date), orders=Frame(rows.filter(pl.col("order_acknowledged_at") < noon))), date
+    )
     assert {"volume_low", "missing_outcomes"} <= {alert.rule for alert in cut.alerts}
     path = month.results.path(date - ONE_DAY, "predictions.parquet")
     aside = path.rename(path.with_name("aside"))
@@ -128,10 +132,17 @@ def test_a_day_cut_short_and_a_day_without_answers_are_named(month: Month, date:
 def test_a_pruned_store_takes_the_lookup_and_the_drift_along(month: Month, date: dt.date) -> None:
     found = monitor_day(replace(month.watch(date), bundle_source=NoStore()), date)
     assert found.metrics.n > 0
-    assert (found.metrics.lookup_mae, found.metrics.lookup_n, found.champion, found.backtest_baseline) == (None, 0, None, None)
+    assert (found.metrics.lookup_mae, found.metrics.lookup_n, found.champion, found.backtest_baseline) == (
+        None,
+        0,
+        None,
+        None,
+    )
     assert all(one.lookup_mae is None for one in found.segments)
     assert found.drift.unavailable_reason is not None
-    assert {rule.status for rule in found.rules if rule.rule in {"worse_than_lookup", "feature_drift"}} == {"insufficient_data"}
+    assert {rule.status for rule in found.rules if rule.rule in {"worse_than_lookup", "feature_drift"}} == {
+        "insufficient_data"
+    }
 
 
 def test_a_first_morning_without_any_answer_is_no_failure(month: Month, tmp_path: Path) -> None:

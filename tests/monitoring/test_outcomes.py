@@ -10,7 +10,7 @@ import pytest
 
 from preptime.domain.verdict import ValidationReason
 from preptime.monitoring import outcomes
-from preptime.monitoring.outcomes import to_day_number, read_outcomes
+from preptime.monitoring.outcomes import read_outcomes, to_day_number
 from preptime.tables.directory import read_restaurants
 from preptime.tables.synthetic import SynthesisPlan, synthesize_frames
 from tests.monitoring.making import DIRECTORY, done, known, order

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from preptime.monitoring.bins import BinnedDays
 from preptime.monitoring.day_rules import DailyShare, evaluate_share, evaluate_volume
-from preptime.monitoring.document import DateRange, PredictionMetrics, BacktestBaseline
+from preptime.monitoring.document import BacktestBaseline, DateRange, PredictionMetrics
 from preptime.monitoring.drift import _compare
 from preptime.monitoring.figure_rules import evaluate_metrics
 from preptime.monitoring.figures import GroupMetrics
@@ -98,11 +98,16 @@ def test_a_share_that_jumps_fires_and_says_from_what_to_what() -> None:
     whole = np.full(20, 1_000.0)
     part = np.full(20, 20.0)
     part[-1] = 200.0
-    judged = evaluate_share(FALLBACK_RATE, DailyShare(part, whole), LAST, "answers without an order of their restaurant")
+    judged = evaluate_share(
+        FALLBACK_RATE, DailyShare(part, whole), LAST, "answers without an order of their restaurant"
+    )
     assert [alert.rule for alert in judged.alerts] == ["fallback_rate"]
     assert "20.0\N{NO-BREAK SPACE}% of 1,000" in judged.message
     assert "2.0\N{NO-BREAK SPACE}% are usual" in judged.message
-    assert evaluate_share(FALLBACK_RATE, DailyShare(part[-6:], whole[-6:]), LAST, "predictions").to_report().status == "insufficient_data"
+    assert (
+        evaluate_share(FALLBACK_RATE, DailyShare(part[-6:], whole[-6:]), LAST, "predictions").to_report().status
+        == "insufficient_data"
+    )
 
 
 def promise(mae: float) -> BacktestBaseline:

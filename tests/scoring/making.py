@@ -31,7 +31,11 @@ from preptime.tables.synthetic import SynthesisPlan, synthesize_frames
 PLAN = SynthesisPlan(orders=1_500, restaurants=60, days=14)
 MORNING = PLAN.start + dt.timedelta(days=PLAN.days + 5)
 """Five days after the last order: every order was ready before it."""
-MODELS: tuple[Model, ...] = (RandomForestModel(tree_count=10, max_leaf_nodes=30), XGBoostModel(tree_count=10), QuantileModel(tree_count=10))
+MODELS: tuple[Model, ...] = (
+    RandomForestModel(tree_count=10, max_leaf_nodes=30),
+    XGBoostModel(tree_count=10),
+    QuantileModel(tree_count=10),
+)
 
 
 def small_bundle(store: Store, slower_seconds: int = 0) -> Bundle:

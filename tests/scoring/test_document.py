@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from preptime.domain.prediction import FALLBACK_LEVELS
 from preptime.domain.verdict import ValidationReason
-from preptime.scoring.document import ScoreDocument, ScoreCounts
+from preptime.scoring.document import ScoreCounts, ScoreDocument
 
 SECONDS = st.lists(st.floats(0, 90_000, width=32), max_size=30)
 
@@ -19,7 +19,9 @@ SECONDS = st.lists(st.floats(0, 90_000, width=32), max_size=30)
 def tally(*chunks: list[float]) -> ScoreCounts:
     counted = ScoreCounts()
     for chunk in chunks:
-        counted.add(len(chunk) + 1, np.array(chunk, np.float32), np.zeros(len(chunk), np.int8), {ValidationReason.DUPLICATE: 1})
+        counted.add(
+            len(chunk) + 1, np.array(chunk, np.float32), np.zeros(len(chunk), np.int8), {ValidationReason.DUPLICATE: 1}
+        )
     return counted
 
 

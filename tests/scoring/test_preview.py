@@ -12,7 +12,7 @@ from preptime.domain.verdict import ValidationReason, validation_rule
 from preptime.errors import DataError
 from preptime.scoring import preview as module
 from preptime.scoring.columns import PREDICTION_REASON
-from preptime.scoring.preview import PREDICTABLE, PREVIEW_ROWS, MAX_REJECTED_ROWS, preview_file
+from preptime.scoring.preview import MAX_REJECTED_ROWS, PREDICTABLE, PREVIEW_ROWS, preview_file
 from preptime.scoring.score import score_file
 from tests.scoring.making import MIXED, cells, mixed, orders_file
 
@@ -26,7 +26,9 @@ def test_a_preview_refuses_what_scoring_refuses_for_the_same_reasons(tmp_path: P
     assert (seen.rows, seen.predictable) == (document.rows, document.predicted)
     assert seen.unknown_restaurant_rows == 1
     reasons = pl.read_parquet(tmp_path / "out.parquet")[PREDICTION_REASON].to_list()
-    told = [PREDICTABLE if reason is None else validation_rule(ValidationReason(reason)).description for reason in reasons]
+    told = [
+        PREDICTABLE if reason is None else validation_rule(ValidationReason(reason)).description for reason in reasons
+    ]
     assert seen.head["validation_result"].to_list() == told
 
 

@@ -13,7 +13,7 @@ from preptime.bundle.bundle import Bundle
 from preptime.bundle.champions import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from preptime.client import Client
-from preptime.scoring.columns import PREDICTION_BUNDLE, PREDICTED_READY_AT, PREDICTION_REASON
+from preptime.scoring.columns import PREDICTED_READY_AT, PREDICTION_BUNDLE, PREDICTION_REASON
 from preptime.scoring.remote import RemoteScorer, score_file_remotely
 from preptime.scoring.score import score_file
 from tests.api.processes import PLAIN_KEY, REAL, started

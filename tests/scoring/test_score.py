@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from preptime.bundle.bundle import Bundle
 from preptime.domain.prediction import FALLBACK_LEVELS, QUANTILE_LEVELS
-from preptime.scoring.columns import FALLBACK_LEVEL, PREDICTION_BUNDLE, PREDICTION_REASON, PREDICTED_SECONDS, model_column, quantile_column
+from preptime.scoring.columns import (
+    FALLBACK_LEVEL,
+    PREDICTED_SECONDS,
+    PREDICTION_BUNDLE,
+    PREDICTION_REASON,
+    model_column,
+    quantile_column,
+)
 from preptime.scoring.score import CHUNK_ROWS, score_file
 from preptime.tables.audit import audit_orders, to_order_columns
 from preptime.tables.directory import read_restaurants
@@ -73,7 +80,9 @@ def test_the_document_counts_them(tmp_path: Path, bundle: Bundle) -> None:
     assert (document.rows, document.predicted) == (len(MIXED), len(good))
     refused = scored[PREDICTION_REASON].drop_nulls().value_counts()
     assert document.rejected == dict(refused.rows())
-    assert {name: count for name, count in document.fallback_level.items() if count} == dict(good[FALLBACK_LEVEL].value_counts().rows())
+    assert {name: count for name, count in document.fallback_level.items() if count} == dict(
+        good[FALLBACK_LEVEL].value_counts().rows()
+    )
     p50 = good[PREDICTED_SECONDS].cast(pl.Float64).round()
     assert document.median_predicted_seconds == p50.quantile(0.5, "lower")
     assert (document.source, document.out, document.bundle) == (source, str(out), bundle.manifest.id)
@@ -130,7 +139,11 @@ def test_scored_twice_the_columns_are_replaced_where_they_stand(tmp_path: Path, 
     source = orders_file(tmp_path / f"orders.{to}", synthetic().head(200))
     first, second = tmp_path / f"first.{to}", tmp_path / f"second.{to}"
     score_file(source, first, bundle)
-    moved = read(first).select(PREDICTED_SECONDS, pl.exclude(PREDICTED_SECONDS)).with_columns(pl.lit("stale").alias(PREDICTION_BUNDLE))
+    moved = (
+        read(first)
+        .select(PREDICTED_SECONDS, pl.exclude(PREDICTED_SECONDS))
+        .with_columns(pl.lit("stale").alias(PREDICTION_BUNDLE))
+    )
     score_file(orders_file(tmp_path / f"moved.{to}", moved), second, bundle)
     assert read(second).columns == moved.columns
     assert read(second).select(read(first).columns).equals(read(first))
@@ -176,7 +189,9 @@ def test_partitions_of_other_widths_are_one_file(tmp_path: Path, bundle: Bundle)
     assert scored["order_id"].to_list() == rows["order_id"].to_list()
     assert document.rejected == {"missing_value": 1}
     whole = score(tmp_path, rows, bundle)
-    assert scored.filter(pl.col("order_id") != 40)[PREDICTED_SECONDS].equals(whole.filter(pl.col("order_id") != 40)[PREDICTED_SECONDS])
+    assert scored.filter(pl.col("order_id") != 40)[PREDICTED_SECONDS].equals(
+        whole.filter(pl.col("order_id") != 40)[PREDICTED_SECONDS]
+    )
 
 
 @pytest.mark.parametrize("as_text", [False, True])

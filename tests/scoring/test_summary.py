@@ -10,7 +10,7 @@ import pytest
 
 from preptime.bundle.bundle import Bundle
 from preptime.domain.verdict import Purpose
-from preptime.scoring.columns import PREDICTION_REASON, PREDICTED_SECONDS
+from preptime.scoring.columns import PREDICTED_SECONDS, PREDICTION_REASON
 from preptime.scoring.download import iter_csv_chunks
 from preptime.scoring.sample import sample_orders
 from preptime.scoring.score import score_file

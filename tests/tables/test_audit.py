@@ -164,7 +164,13 @@ def test_an_order_id_decides_what_a_duplicate_is() -> None:
     frame = orders(order(order_id="a"), order(order_id="b"), order(order_id="a", order_value_gbp="1"),
                    order(order_id=" "), order(order_id=" "))  # fmt: skip
     audited = audit_orders(frame, DIRECTORY, need_label=True)
-    assert (audited.reasons & np.uint32(ValidationReason.DUPLICATE.bit) > 0).tolist() == [False, False, True, False, False]
+    assert (audited.reasons & np.uint32(ValidationReason.DUPLICATE.bit) > 0).tolist() == [
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
     assert audited.frame["order_id"].to_list() == ["a", "b", "a", " ", " "]
 
 

@@ -15,7 +15,10 @@ FOODS = ("burgers", "italian", "thai")
         (pl.Series(["thai", " burgers ", "sushi", "", None]), [2, 0, UNKNOWN_CODE, UNKNOWN_CODE, UNKNOWN_CODE]),
         (pl.Series(["2", "0.0", "3", "-1", "1.5"]), [2, 0, UNKNOWN_CODE, UNKNOWN_CODE, UNKNOWN_CODE]),
         (pl.Series([2, 0, 3, -1, None]), [2, 0, UNKNOWN_CODE, UNKNOWN_CODE, UNKNOWN_CODE]),
-        (pl.Series([2.0, 0.5, float("nan"), float("inf"), None]), [2, UNKNOWN_CODE, UNKNOWN_CODE, UNKNOWN_CODE, UNKNOWN_CODE]),
+        (
+            pl.Series([2.0, 0.5, float("nan"), float("inf"), None]),
+            [2, UNKNOWN_CODE, UNKNOWN_CODE, UNKNOWN_CODE, UNKNOWN_CODE],
+        ),
         (pl.Series(["thai", "thai", None], dtype=pl.Categorical), [2, 2, UNKNOWN_CODE]),
         (pl.Series([None, None]), [UNKNOWN_CODE, UNKNOWN_CODE]),
         (pl.Series([], dtype=pl.String), []),

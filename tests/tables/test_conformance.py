@@ -12,7 +12,7 @@ import pytest
 
 from preptime.errors import DataError
 from preptime.tables.audit import audit_orders
-from preptime.tables.columns import READER_COLUMNS, FILE_COLUMN, ROW_COLUMN
+from preptime.tables.columns import FILE_COLUMN, READER_COLUMNS, ROW_COLUMN
 from preptime.tables.open import open_source
 from preptime.tables.table import DataSource
 from tests.tables.loading import load, prepared
@@ -142,7 +142,11 @@ def test_reading_twice_gives_the_same(table: DataSource) -> None:
 
 def test_every_kind_is_audited_alike(table: DataSource) -> None:
     expected = audit_orders(ROWS, directory(), need_label=True).frame.drop("order_id")
-    assert audit_orders(table.frame(), directory(), need_label=True).frame.drop("order_id", ROW_COLUMN, FILE_COLUMN).equals(expected)
+    assert (
+        audit_orders(table.frame(), directory(), need_label=True)
+        .frame.drop("order_id", ROW_COLUMN, FILE_COLUMN)
+        .equals(expected)
+    )
 
 
 def test_a_table_without_rows_is_refused(kind: Kind, tmp_path: Path) -> None:

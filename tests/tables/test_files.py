@@ -140,7 +140,11 @@ def test_a_line_with_too_many_or_too_few_cells_is_a_verdict_on_it(tmp_path: Path
     frame = open_source(path).frame()
     assert frame[SURPLUS_COLUMN].to_list() == [None, "surplus", None]
     audited = audit_orders(frame, directory(), need_label=True)
-    assert [reasons_in_mask(int(bits)) for bits in audited.reasons] == [(), (ValidationReason.MALFORMED_LINE,), (ValidationReason.MISSING_VALUE,)]
+    assert [reasons_in_mask(int(bits)) for bits in audited.reasons] == [
+        (),
+        (ValidationReason.MALFORMED_LINE,),
+        (ValidationReason.MISSING_VALUE,),
+    ]
 
 
 def test_cells_stay_text_as_they_are(tmp_path: Path) -> None:

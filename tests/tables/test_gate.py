@@ -75,7 +75,9 @@ def test_a_missing_yesterday_is_stale_unless_that_is_allowed(good: pl.DataFrame)
 def test_orders_of_the_day_itself_are_not_known_that_morning(good: pl.DataFrame) -> None:
     known = good.filter(pl.col("order_acknowledged_at") < datetime(2015, 6, 20))
     morning = date(2015, 6, 20)
-    assert evaluate_gate(_audited(good), morning, GateThresholds()) == evaluate_gate(_audited(known), morning, GateThresholds())
+    assert evaluate_gate(_audited(good), morning, GateThresholds()) == evaluate_gate(
+        _audited(known), morning, GateThresholds()
+    )
 
 
 def test_an_old_restaurants_file_does_not_train(good: pl.DataFrame) -> None:

@@ -135,7 +135,9 @@ def test_correlation_is_pearsons_and_of_ranks_spearmans() -> None:
     assert ranked["hour", "hour"] == 1.0
 
 
-def test_correlation_of_very_many_orders_is_that_of_a_sample(looked: OrderSample, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_correlation_of_very_many_orders_is_that_of_a_sample(
+    looked: OrderSample, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = {(row["a"], row["b"]): float(row["r"]) for row in looks.correlation(looked, ranks=True)}
     monkeypatch.setattr(looks, "CORRELATED_ORDERS", 1_000)
     sampled = {(row["a"], row["b"]): float(row["r"]) for row in looks.correlation(looked, ranks=True)}

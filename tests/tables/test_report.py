@@ -10,7 +10,7 @@ import pytest
 from preptime.domain.verdict import Purpose, ValidationReason
 from preptime.tables.audit import AuditedOrders, audit_orders
 from preptime.tables.open import open_source
-from preptime.tables.report import CheckReport, rejected_rows, summarize_audit, render_text, write_rejects
+from preptime.tables.report import CheckReport, rejected_rows, render_text, summarize_audit, write_rejects
 from tests.tables.making import directory, order, orders
 
 

@@ -157,7 +157,14 @@ def same(one: TrainingData, other: TrainingData) -> bool:
 def _arrays(corpus: TrainingData) -> list[NDArray[np.generic]]:
     orders = corpus.orders
     columns = [getattr(orders, field.name) for field in fields(orders)]
-    return [*columns, corpus.completed.ready_at, corpus.labels, corpus.is_fitting, corpus.is_history, corpus.is_evaluation]
+    return [
+        *columns,
+        corpus.completed.ready_at,
+        corpus.labels,
+        corpus.is_fitting,
+        corpus.is_history,
+        corpus.is_evaluation,
+    ]
 
 
 def _plan(models: tuple[Model, ...], threads: int, seed: int) -> FitPlan:

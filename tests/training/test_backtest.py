@@ -14,7 +14,7 @@ from preptime.bundle.store import Store
 from preptime.domain.prediction import FALLBACK_LEVELS
 from preptime.errors import UsageError
 from preptime.evaluation.evaluated import EvaluatedOrders, build_backtest_document
-from preptime.training.backtest import backtest, select_days, evaluate_graph
+from preptime.training.backtest import backtest, evaluate_graph, select_days
 from preptime.training.corpus import day_number
 from preptime.training.fit import FittedWindow, fit_window
 from preptime.training.mornings import FeatureMatrix, build_feature_matrix
@@ -70,7 +70,9 @@ def test_the_answers_are_those_of_the_bundle_that_training_writes(
 ) -> None:
     """`train` on the 15th holds out three days, so it too is fitted on what was known on the morning of the 12th."""
     known = data.known_on(june(15))
-    challenger = train_challenger(known.audited, known.corpus, june(15), folder_store, plan=quick_plan(), with_report=False)
+    challenger = train_challenger(
+        known.audited, known.corpus, june(15), folder_store, plan=quick_plan(), with_report=False
+    )
     mine = backtest(known.corpus, june(12), june(14), quick_plan())
     assert np.array_equal(challenger.evaluated.quantiles, mine.quantiles)
     bundle = Bundle.load(folder_store.fetch(challenger.manifest.id))
@@ -90,7 +92,9 @@ def test_part_of_a_matrix_is_the_matrix_of_those_days(data: Data, days: FeatureM
 
 def test_the_document_has_the_fields_that_are_promised(data: Data, days: FeatureMatrix) -> None:
     fitted = fit_window(days, june(10), whole_plan())
-    orders = evaluate_graph(select_days(days, june(11), june(12)), fitted.load_graph(days.X.shape[1]), fitted.label_limit_seconds)
+    orders = evaluate_graph(
+        select_days(days, june(11), june(12)), fitted.load_graph(days.X.shape[1]), fitted.label_limit_seconds
+    )
     document = json.loads(msgspec.json.encode(build_backtest_document(orders, "2015-06-11", "2015-06-12")))
     assert list(document) == ["from", "to", "default_model", "scores", "interval", "quantiles", "segments"]
     assert (document["from"], document["to"], document["default_model"]) == ("2015-06-11", "2015-06-12", "quantile")

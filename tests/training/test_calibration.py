@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from preptime.domain.prediction import QUANTILE_LEVELS
 from preptime.errors import DataError
 from preptime.models.quantile import MIN_SCALED_SECONDS, QuantileModel
-from preptime.training.calibration import CALIBRATION_DAYS, FOLDS, MIN_CALIBRATION_ORDERS, _conformal_quantile, calibrate
+from preptime.training.calibration import (
+    CALIBRATION_DAYS,
+    FOLDS,
+    MIN_CALIBRATION_ORDERS,
+    _conformal_quantile,
+    calibrate,
+)
 
 SMALL = QuantileModel(tree_count=20, learning_rate=0.3, depth=3, border_count=32)
 
@@ -46,7 +52,10 @@ def test_quantiles_that_are_off_by_far_are_brought_back() -> None:
     calibration = calibrate(by_heart, X, y, day, threads=1, seed=12)
     raw = by_heart.fit(X, y, threads=1, seed=12)
     before, after = (
-        max(abs(float(np.mean(later_y <= column)) - level) for column, level in zip(quantiles.T, QUANTILE_LEVELS, strict=True))
+        max(
+            abs(float(np.mean(later_y <= column)) - level)
+            for column, level in zip(quantiles.T, QUANTILE_LEVELS, strict=True)
+        )
         for quantiles in (raw.predict(later_X), raw.calibrated(np.array(calibration.scale)).predict(later_X))
     )
     bound = 4 * math.sqrt(0.25 * (1 / calibration.orders + 1 / 10_000))
@@ -63,7 +72,8 @@ def test_the_scale_is_the_conformal_quantile_of_relative_scores() -> None:
         out = latest & (day % 4 == fold)
         predicted = SMALL.fit(X[~out], y[~out], threads=1, seed=12).predict(X[out]).astype(np.float64)
         scores += [
-            [(label - q) / max(q, MIN_SCALED_SECONDS) for q in row] for label, row in zip(y[out], predicted, strict=True)
+            [(label - q) / max(q, MIN_SCALED_SECONDS) for q in row]
+            for label, row in zip(y[out], predicted, strict=True)
         ]
     n = len(scores)
     for column, level in enumerate(QUANTILE_LEVELS):
@@ -102,7 +112,9 @@ def test_a_day_without_orders_among_the_latest_does_no_harm() -> None:
 def test_too_few_orders_are_refused() -> None:
     X, y, _ = world(600, 12, seed=10)
     day = np.repeat([0, 11], [600 - MIN_CALIBRATION_ORDERS + 1, MIN_CALIBRATION_ORDERS - 1])
-    with pytest.raises(DataError, match=f"have {MIN_CALIBRATION_ORDERS - 1} orders; calibration needs {MIN_CALIBRATION_ORDERS}"):
+    with pytest.raises(
+        DataError, match=f"have {MIN_CALIBRATION_ORDERS - 1} orders; calibration needs {MIN_CALIBRATION_ORDERS}"
+    ):
         calibrate(SMALL, X, y, day, threads=1, seed=12)
 
 

@@ -27,7 +27,8 @@ def test_any_order_of_rows_gives_the_same_corpus(data: Data, seed: int) -> None:
     orders = pl.concat([data.orders.head(300), data.orders.head(20)]).drop("order_id")
     shuffled = orders.sample(fraction=1.0, shuffle=True, seed=seed)
     one, other = (
-        TrainingData.from_orders(audit_orders(rows, data.directory, need_label=True), data.directory) for rows in (orders, shuffled)
+        TrainingData.from_orders(audit_orders(rows, data.directory, need_label=True), data.directory)
+        for rows in (orders, shuffled)
     )
     assert same(one, other)
     assert one.fingerprint() == other.fingerprint()

@@ -14,7 +14,7 @@ from preptime.bundle.champions import ChampionLog
 from preptime.bundle.folder import LocalBackend
 from preptime.bundle.manifest import MODEL_FILE
 from preptime.bundle.store import Store
-from preptime.errors import PreptimeError, BundleVerificationError, StoreError, UsageError
+from preptime.errors import BundleVerificationError, PreptimeError, StoreError, UsageError
 from preptime.training.decide import BACKFILL_REASON
 from preptime.training.promote import Comparison
 from preptime.training.train import TrainDocument
@@ -151,7 +151,9 @@ def test_a_damaged_champion_stays_and_the_challenger_is_kept(data: Data, weak: S
         run(data, june(14), weak_store)
     (kept,) = set(weak_store.bundle_ids()) - {weak.document.bundle}
     facts = caught.value.facts
-    assert facts.startswith(f"The champion {weak.document.bundle} is refused: {weak.document.bundle}/{MODEL_FILE}: expected")
+    assert facts.startswith(
+        f"The champion {weak.document.bundle} is refused: {weak.document.bundle}/{MODEL_FILE}: expected"
+    )
     assert facts.endswith(f"It stays champion; the challenger {kept} is kept.")
     assert "bundles rollback" in caught.value.hint
     assert weak_store.log_file_names() == ["000001.json"]

@@ -51,7 +51,10 @@ def test_an_order_still_open_at_the_end_of_the_window_is_not_fitted_on(data: Dat
     ready_at = data.corpus.completed.ready_at.copy()
     ready_at[last] = day_number(june(11)) * 86_400  # midnight
     still_open = replace(data.corpus, completed=replace(data.corpus.completed, ready_at=ready_at))
-    assert fit_window(build_feature_matrix(still_open, june(1), june(10)), june(10), quick_plan()).orders == fitted.orders - 1
+    assert (
+        fit_window(build_feature_matrix(still_open, june(1), june(10)), june(10), quick_plan()).orders
+        == fitted.orders - 1
+    )
 
 
 def test_nothing_after_the_window_changes_what_is_fitted(data: Data, fitted: FittedWindow) -> None:

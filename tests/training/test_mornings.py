@@ -19,7 +19,9 @@ from tests.training.making import Data, june
 
 def from_scratch(corpus: TrainingData, date: dt.date) -> History:
     known = corpus.is_history & (corpus.ready_day < day_number(date))
-    return build_history(HistoryState.from_orders(corpus.restaurants, corpus.completed.take(known)), corpus.restaurants, date)
+    return build_history(
+        HistoryState.from_orders(corpus.restaurants, corpus.completed.take(known)), corpus.restaurants, date
+    )
 
 
 def alike(one: History, other: History) -> bool:
@@ -75,7 +77,7 @@ def test_an_order_ready_at_midnight_is_not_in_that_mornings_history(
 ) -> None:
     row = int(np.flatnonzero((data.corpus.acknowledged_day == day_number(june(5))) & data.corpus.is_history)[-1])
     corpus = with_ready(data, row, ready)
-    without = replace(corpus, history=corpus.is_history & (np.arange(len(corpus)) != row))
+    without = replace(corpus, is_history=corpus.is_history & (np.arange(len(corpus)) != row))
     there, not_there = (next(iter_snapshots(one, june(6), june(6))).history for one in (corpus, without))
     assert alike(there, not_there) is not known
     # A day later it is known either way.
@@ -106,6 +108,8 @@ def test_days_without_orders_are_passed_over(data: Data) -> None:
     walked = [morning.date for morning in iter_snapshots(corpus, corpus.first_day, june(15))]
     assert walked == [corpus.first_day, *(june(day) for day in range(1, 16))]
     told: list[float] = []
-    assert len(build_feature_matrix(corpus, corpus.first_day, june(15), lambda _, done: told.append(done))) == len(corpus)
+    assert len(build_feature_matrix(corpus, corpus.first_day, june(15), lambda _, done: told.append(done))) == len(
+        corpus
+    )
     assert told == sorted(told)
     assert told[-1] == 1.0

@@ -17,8 +17,14 @@ from sklearn.model_selection import cross_val_score, train_test_split
 from preptime.errors import DataError
 from preptime.tables.audit import AuditedOrders, audit_orders
 from preptime.tables.directory import read_restaurants
-from preptime.training.notebook import Reproduction, estimators, random_forest, run_notebook, reproduce_notebook
-from preptime.training.notebook_rows import FEATURE_SET_1, FEATURE_SET_2, NotebookRows, prepare_notebook_rows, with_restaurant_mean
+from preptime.training.notebook import Reproduction, estimators, random_forest, reproduce_notebook, run_notebook
+from preptime.training.notebook_rows import (
+    FEATURE_SET_1,
+    FEATURE_SET_2,
+    NotebookRows,
+    prepare_notebook_rows,
+    with_restaurant_mean,
+)
 from preptime.training.notebook_text import render_text
 from tests.requirements import real_data
 
@@ -258,7 +264,9 @@ def test_the_text_says_what_differs_and_on_which_data(
     for row in reproduction.document.rows:
         assert f"{row.r2:.3f}" in text
 
-    later = prepare_notebook_rows(audited(orders.with_columns(pl.col("order_acknowledged_at").dt.offset_by("1y")), restaurants))
+    later = prepare_notebook_rows(
+        audited(orders.with_columns(pl.col("order_acknowledged_at").dt.offset_by("1y")), restaurants)
+    )
     other = render_text(Reproduction(reproduction.document, later, reproduction.r2_standard_error))
     assert "of other data" in other
     assert "2016-06-01" in other

@@ -48,7 +48,9 @@ def answers(
 
 
 def judge(challenger: EvaluatedOrders, champion: EvaluatedOrders | None) -> Comparison:
-    return compare_evaluations(challenger, champion, bundle_ids=("mine", "theirs" if champion else None), days=(june(8), june(14)))
+    return compare_evaluations(
+        challenger, champion, bundle_ids=("mine", "theirs" if champion else None), days=(june(8), june(14))
+    )
 
 
 def lost(comparison: Comparison) -> list[str]:

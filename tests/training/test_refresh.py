@@ -11,7 +11,7 @@ from preptime.bundle.champions import ChampionLog
 from preptime.bundle.manifest import MODEL_FILE
 from preptime.bundle.store import Store
 from preptime.domain.order import UNKNOWN_CODE
-from preptime.errors import DataError, BundleVerificationError, UsageError
+from preptime.errors import BundleVerificationError, DataError, UsageError
 from preptime.features.history import build_history
 from preptime.features.state import HistoryState
 from tests.training.making import Data, Stocked, bundle_bytes, june, refresh_with
@@ -82,7 +82,10 @@ def test_a_city_that_the_models_have_never_seen_is_unknown_to_them(
     there = np.isin(history.restaurants.restaurant_id, ids)
     assert (history.restaurants.city[there] == UNKNOWN_CODE).all()
     assert np.array_equal(history.restaurants.city[~there], old.city[~np.isin(old.restaurant_id, ids)])
-    assert good_store.read_manifest(told.bundle).files[MODEL_FILE] == good_store.read_manifest(good.document.bundle).files[MODEL_FILE]
+    assert (
+        good_store.read_manifest(told.bundle).files[MODEL_FILE]
+        == good_store.read_manifest(good.document.bundle).files[MODEL_FILE]
+    )
 
 
 def test_without_a_champion_there_is_nothing_to_refresh(data: Data, folder_store: Store) -> None:

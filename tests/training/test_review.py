@@ -13,7 +13,7 @@ from preptime.bundle.manifest import MODEL_FILE, JsonObject
 from preptime.bundle.store import Store
 from preptime.errors import BundleVerificationError, StoreError, UsageError
 from preptime.training import review as reviewing
-from preptime.training.review import ChampionReview, training_bundle_of, review_champion
+from preptime.training.review import ChampionReview, review_champion, training_bundle_of
 from tests.training.making import IDLE_QUANTILE, WHO, Data, Stocked, june, override, quick_plan, refresh_with, run
 
 REVIEWED = june(16)
@@ -92,7 +92,13 @@ def test_a_review_that_was_killed_is_ended_by_the_next(
     calls: list[int] = []
 
     def once(
-        self: ChampionLog, *, reason: str, by: str, at: str, expected_number: int | None = None, comparison: JsonObject | None = None
+        self: ChampionLog,
+        *,
+        reason: str,
+        by: str,
+        at: str,
+        expected_number: int | None = None,
+        comparison: JsonObject | None = None,
     ) -> LogEntry:
         calls.append(1)
         if len(calls) == 2:
@@ -164,7 +170,7 @@ def test_without_orders_of_its_own_time_nobody_is_judged(data: Data, store: Stor
 
 
 def test_few_orders_say_too_little(data: Data, store: Store) -> None:
-    few = replace(data.corpus, evaluation=data.corpus.is_evaluation & (data.corpus.orders.restaurant_id % 7 == 0))
+    few = replace(data.corpus, is_evaluation=data.corpus.is_evaluation & (data.corpus.orders.restaurant_id % 7 == 0))
     found = review_champion(few, store, REVIEWED, WHO, allow_rollback=True)
     assert found.outcome == "kept"
     assert "too few" in found.reason

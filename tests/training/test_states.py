@@ -163,7 +163,9 @@ def test_partitions_in_files_are_the_whole_and_progress_is_told(tmp_path: Path, 
         part.write_csv(path) if suffix == "csv" else part.write_parquet(path)
     table = open_files(str(tmp_path))
     told: list[tuple[str, float]] = []
-    state = stream_history_state(table, directory(), dt.date(2015, 6, 5), lambda stage, done: told.append((stage, done)))
+    state = stream_history_state(
+        table, directory(), dt.date(2015, 6, 5), lambda stage, done: told.append((stage, done))
+    )
     assert state_bytes(state) == state_bytes(whole(table, dt.date(2015, 6, 5)))
     assert state.last_day == (dt.date(2015, 6, 4) - dt.date(1970, 1, 1)).days
     stages = [stage for stage, _ in told]

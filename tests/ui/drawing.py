@@ -41,7 +41,10 @@ def bodies(at: AppTest) -> list[str]:
 
 def tables(at: AppTest) -> list[list[dict[str, object]]]:
     """The tables shown, in order, each as its rows."""
-    return [one.value.to_dict("records") for one in at.dataframe]
+    return [
+        [{str(key): value for key, value in row.items()} for row in one.value.to_dict("records")]
+        for one in at.dataframe
+    ]
 
 
 def axes(at: AppTest) -> list[tuple[str, str | None]]:

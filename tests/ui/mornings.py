@@ -38,7 +38,13 @@ PLAN = SynthesisPlan(orders=36_000, restaurants=400, days=51, drift=Drift("Londo
 """London takes 15 % longer in the last two days: the last morning fires."""
 TRAINED_DAYS = 14
 """Days before the first answer: the first morning that is looked at has four weeks of answers behind it."""
-FEW_TREES = FitPlan({model.name: model for model in (RandomForestModel(tree_count=10, max_leaf_nodes=30), QuantileModel(tree_count=120))}, 1)
+FEW_TREES = FitPlan(
+    {
+        model.name: model
+        for model in (RandomForestModel(tree_count=10, max_leaf_nodes=30), QuantileModel(tree_count=120))
+    },
+    1,
+)
 """One point model and the quantiles, as good as a minute allows."""
 ONE_DAY = dt.timedelta(days=1)
 _WHO = AuditActor(by="example", at="2015-06-22T05:00:00Z")
@@ -57,7 +63,15 @@ def make_mornings(folder: Path, plan: SynthesisPlan, looked_at: int = LOOKED_AT)
     table, directory = open_source(folder / "orders.parquet"), read_restaurants(restaurants)
     store, results = Store.open(str(folder / "models")), ResultsFolder(folder / "results")
     days = [plan.start + place * ONE_DAY for place in range(TRAINED_DAYS, plan.days)]
-    train(audit_orders(orders, directory, need_label=True), directory, days[0], store, _WHO, plan=FEW_TREES, with_report=False)
+    train(
+        audit_orders(orders, directory, need_label=True),
+        directory,
+        days[0],
+        store,
+        _WHO,
+        plan=FEW_TREES,
+        with_report=False,
+    )
     _answer(table, directory, store, results, days)
     watch = MonitoringInputs(table, directory, results, StoreBundleSource(store))
     for back in range(looked_at):
@@ -76,7 +90,9 @@ def add_challenger(root: Path, orders: Path, restaurants: Path) -> None:
     train(read, directory, champion.date, store, _WHO, plan=FEW_TREES, allow_promotion=False, with_report=False)
 
 
-def _answer(table: DataSource, directory: RestaurantIndex, store: Store, results: ResultsFolder, days: Sequence[dt.date]) -> None:
+def _answer(
+    table: DataSource, directory: RestaurantIndex, store: Store, results: ResultsFolder, days: Sequence[dt.date]
+) -> None:
     """Score these days, each by the champion with that morning's history; the champion is of the first."""
     for date in days:
         if date > days[0]:

@@ -13,7 +13,7 @@ import pytest
 
 from preptime.errors import DataError
 from preptime.ui import desk as module
-from preptime.ui.desk import UploadSession, remove_own_folders, remove_orphaned_folders
+from preptime.ui.desk import UploadSession, remove_orphaned_folders, remove_own_folders
 from preptime.ui.downloads import DownloadRegistry
 
 

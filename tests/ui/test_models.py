@@ -248,7 +248,9 @@ def test_the_examples_key_is_no_operators_where_others_can_reach_the_page() -> N
         allowed_keys(Settings(operator_keys=known, ui_host="192.0.2.1"))
 
 
-@pytest.mark.parametrize("view", ["Bundles", "Bundle details", "Compare bundles", "Champion log", "Change the champion"])
+@pytest.mark.parametrize(
+    "view", ["Bundles", "Bundle details", "Compare bundles", "Champion log", "Change the champion"]
+)
 def test_an_empty_store_says_what_fills_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, view: str) -> None:
     store = str(tmp_path / "nothing")
     at = look(drawn(monkeypatch, "models", PREPTIME_STORE=store, PREPTIME_OPERATOR_KEYS=OPERATORS), view)

@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 import preptime.ui
 from preptime.bundle.store import Store
-from preptime.client import PredictionResponse, Client, Orders
+from preptime.client import Client, Orders, PredictionResponse
 from preptime.scoring.answering import BundleScorer
 from preptime.scoring.columns import PREDICTED_READY_AT, quantile_column
 from preptime.ui import words
@@ -110,7 +110,17 @@ def test_each_model_has_a_tab_that_says_what_it_alone_would_answer(monkeypatch: 
 def test_columns_of_the_file_that_are_called_like_ours_say_whose_they_are(
     monkeypatch: pytest.MonkeyPatch, store: str
 ) -> None:
-    names = ("row", "reason", "validation_result", "p50", "rf", "difference", "fallback level", "predicted_seconds", "ready at")
+    names = (
+        "row",
+        "reason",
+        "validation_result",
+        "p50",
+        "rf",
+        "difference",
+        "fallback level",
+        "predicted_seconds",
+        "ready at",
+    )
     at = drawn(monkeypatch, PREPTIME_STORE=store)
     rows = pl.DataFrame([GOOD, GOOD | {"number_of_items": 0}]).with_columns(
         pl.lit("mine").alias(name) for name in names

@@ -6,7 +6,7 @@ from preptime.keys import Keys, load_api_keys
 from preptime.settings import Settings
 
 
-def load_api_keys(settings: Settings) -> Keys:
+def configured_api_keys(settings: Settings) -> Keys:
     """The keys that may ask; the operators' are read as well, so that a wrong one is found at the start.
 
     A server that answers Vertex AI alone needs none. Raises `UsageError`.

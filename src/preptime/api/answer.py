@@ -112,7 +112,9 @@ class Readiness(msgspec.Struct, omit_defaults=True):
     bundle: Annotated[str | UnsetType, Meta(description="The bundle in use.")] = UNSET
     champion: Annotated[int | UnsetType, Meta(description="Its number in the log of champions.")] = UNSET
     loaded_at: Annotated[str | UnsetType, Meta(description="UTC time at which this worker put it to use.")] = UNSET
-    champion_error: Annotated[str | UnsetType, Meta(description="Why the latest champion is not the one in use.")] = UNSET
+    champion_error: Annotated[str | UnsetType, Meta(description="Why the latest champion is not the one in use.")] = (
+        UNSET
+    )
 
 
 class ActiveBundle(msgspec.Struct, omit_defaults=True):

@@ -13,21 +13,21 @@ from flask_swagger_ui import get_swaggerui_blueprint
 from msgspec import UNSET
 from werkzeug.exceptions import HTTPException
 
-from preptime.api.answer import ActiveBundle, DataDictionary, ColumnDescription, HealthStatus, Readiness
+from preptime.api.answer import ActiveBundle, ColumnDescription, DataDictionary, HealthStatus, Readiness
 from preptime.api.exchange import (
     TAKE_HOME_PATH,
     Endpoint,
     HttpResponse,
-    prediction_endpoints,
+    error_response,
+    get_request_id,
     handle_prediction,
     logger,
     no_champion_error,
-    error_response,
-    get_request_id,
+    prediction_endpoints,
     require_key,
 )
 from preptime.api.openapi import build_openapi
-from preptime.api.problems import JSON, ApiError, ErrorFormatter, format_take_home_error, format_problem, internal_error
+from preptime.api.problems import JSON, ApiError, ErrorFormatter, format_problem, format_take_home_error, internal_error
 from preptime.api.service import Service
 from preptime.domain.dictionary import ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY, Column
 from preptime.domain.prediction import DEFAULT_MODEL
@@ -94,7 +94,12 @@ def _bundle(service: Service) -> Response:
 
 
 def _data_dictionary() -> Response:
-    return _json_response(DataDictionary([_describe_column(column) for column in ORDERS_DICTIONARY], [_describe_column(column) for column in RESTAURANTS_DICTIONARY]))
+    return _json_response(
+        DataDictionary(
+            [_describe_column(column) for column in ORDERS_DICTIONARY],
+            [_describe_column(column) for column in RESTAURANTS_DICTIONARY],
+        )
+    )
 
 
 def _describe_column(column: Column) -> ColumnDescription:
@@ -136,7 +141,9 @@ def _metrics(service: Service) -> Response:
 
 def _openapi(service: Service) -> Response:
     active_model = service.active_model()
-    return _json_response(build_openapi(service.settings, (*active_model.models, DEFAULT_MODEL) if active_model else ()))
+    return _json_response(
+        build_openapi(service.settings, (*active_model.models, DEFAULT_MODEL) if active_model else ())
+    )
 
 
 def _json_response(content: object, status: HTTPStatus = HTTPStatus.OK) -> Response:

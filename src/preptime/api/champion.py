@@ -28,7 +28,9 @@ A bundle never changes, but what hindered it may: a folder that is still being c
 was restored. To load one costs about a second of one core, so that it isn't done at every look.
 """
 
-_WATCHER_DIED = "A fault ended the watcher of the champion log: no later champion is seen until the server is restarted."
+_WATCHER_DIED = (
+    "A fault ended the watcher of the champion log: no later champion is seen until the server is restarted."
+)
 _LOG_EMPTIED = "The champion log is empty; it was not when this champion was loaded."
 
 logger = logging.getLogger(__name__)
@@ -132,7 +134,9 @@ class ChampionWatcher:
     def _next_state(self, state: WatcherState, entry: LogEntry | None) -> WatcherState:
         if entry is None:
             return WatcherState() if state.active_model is None else replace(state, store_error=_LOG_EMPTIED)
-        earlier_rejection = state.rejected if state.rejected is not None and state.rejected.champion_number == entry.number else None
+        earlier_rejection = (
+            state.rejected if state.rejected is not None and state.rejected.champion_number == entry.number else None
+        )
         if earlier_rejection is not None and self._clock() < earlier_rejection.retry_at:
             return replace(state, store_error=None)
         if state.active_model is not None and state.active_model.bundle.manifest.id == entry.bundle:
@@ -143,7 +147,11 @@ class ChampionWatcher:
         latest = self._log.current()
         if latest is not None and latest.number != entry.number:  # promoted past, and pruned, while it was read
             return self._next_state(state, latest)
-        retry_delay = MIN_RETRY_SECONDS if earlier_rejection is None else min(2 * earlier_rejection.retry_delay_seconds, MAX_RETRY_SECONDS)
+        retry_delay = (
+            MIN_RETRY_SECONDS
+            if earlier_rejection is None
+            else min(2 * earlier_rejection.retry_delay_seconds, MAX_RETRY_SECONDS)
+        )
         rejected = RejectedChampion(entry.number, entry.bundle, loaded, retry_delay, self._clock() + retry_delay)
         return WatcherState(state.active_model or self._load_previous(entry), rejected)
 
@@ -201,12 +209,19 @@ def warm_up(bundle: Bundle) -> None:
 
 def _log_changes(previous: WatcherState, current: WatcherState) -> None:
     """Say what changed, and nothing when nothing did."""
-    if current.active_model is not None and (previous.active_model is None or previous.active_model.bundle is not current.active_model.bundle):
+    if current.active_model is not None and (
+        previous.active_model is None or previous.active_model.bundle is not current.active_model.bundle
+    ):
         entry = current.active_model.entry
         logger.info("Serving %s, champion number %d (%s)", entry.bundle, entry.number, entry.action)
-    if current.rejected is not None and (previous.rejected is None or current.rejected.identity != previous.rejected.identity):
+    if current.rejected is not None and (
+        previous.rejected is None or current.rejected.identity != previous.rejected.identity
+    ):
         logger.error(
-            "Refused %s, champion number %d: %s", current.rejected.bundle, current.rejected.champion_number, current.rejected.reason
+            "Refused %s, champion number %d: %s",
+            current.rejected.bundle,
+            current.rejected.champion_number,
+            current.rejected.reason,
         )
     if current.store_error != previous.store_error:
         if current.store_error is None:

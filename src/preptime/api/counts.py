@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from preptime.api.living import lock_file, is_locked
+from preptime.api.living import is_locked, lock_file
 
 METRICS_SUFFIX, STATE_SUFFIX = ".counts", ".state"
 MAX_ROWS = 1024

@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import UNSET
 
-from preptime.api.order import TakeHomeRequest, Order, VertexParameters, PredictionRequest, VertexRequest
+from preptime.api.order import Order, PredictionRequest, TakeHomeRequest, VertexParameters, VertexRequest
 from preptime.api.orders import format_value
 from preptime.api.problems import ApiError
 from preptime.domain.dictionary import ORDERS_DICTIONARY, required_columns
@@ -41,10 +41,19 @@ def decode_vertex_request(body: bytes) -> DecodedRequest:
 def decode_take_home_request(body: bytes) -> DecodedRequest:
     """The orders of the demo's request: JSON within JSON. Raises `ApiError`, 400 as the demo did."""
     bad_request = HTTPStatus.BAD_REQUEST
-    text = _decode_with_fallback(body, _TAKE_HOME_DECODER.decode, _TAKE_HOME_DECODER.decode, status=bad_request).json_data.encode()
+    text = _decode_with_fallback(
+        body, _TAKE_HOME_DECODER.decode, _TAKE_HOME_DECODER.decode, status=bad_request
+    ).json_data.encode()
     if text.lstrip()[:1] == b"[":
-        return DecodedRequest(_decode_with_fallback(text, _RECORDS_DECODER.decode, _decode_orders_leniently, "json_data", bad_request), ())
-    return DecodedRequest(_orders_from_table(_decode_with_fallback(text, _TABLE_DECODER.decode, _decode_table_leniently, "json_data", bad_request)), ())
+        return DecodedRequest(
+            _decode_with_fallback(text, _RECORDS_DECODER.decode, _decode_orders_leniently, "json_data", bad_request), ()
+        )
+    return DecodedRequest(
+        _orders_from_table(
+            _decode_with_fallback(text, _TABLE_DECODER.decode, _decode_table_leniently, "json_data", bad_request)
+        ),
+        (),
+    )
 
 
 class _ModelsField(msgspec.Struct):
@@ -88,9 +97,13 @@ def _decode_with_fallback(
     except UnicodeDecodeError as error:
         raise _malformed_json_error(location, "it is not UTF-8", "Encode it as UTF-8.") from error
     except RecursionError as error:
-        raise _malformed_json_error(location, "it is nested too deeply", "An order is an object of plain values.") from error
+        raise _malformed_json_error(
+            location, "it is nested too deeply", "An order is an object of plain values."
+        ) from error
     except msgspec.DecodeError as error:
-        raise _malformed_json_error(location, str(error), "NaN and Infinity are no JSON; null says that there is nothing.") from error
+        raise _malformed_json_error(
+            location, str(error), "NaN and Infinity are no JSON; null says that there is nothing."
+        ) from error
 
 
 def _malformed_json_error(location: str, reason: str, hint: str) -> ApiError:
@@ -120,7 +133,9 @@ def _decode_request_leniently(body: bytes) -> PredictionRequest:
     fields = _raw_fields(body)
     models = _MODELS_DECODER.decode(body).models
     orders = fields.pop("orders", None)
-    request = PredictionRequest(models=models, orders=UNSET if orders is None else _decode_orders_leniently(orders, ".orders"))
+    request = PredictionRequest(
+        models=models, orders=UNSET if orders is None else _decode_orders_leniently(orders, ".orders")
+    )
     for name, value in _decode_fields_leniently(fields).items():
         setattr(request, name, value)
     return request
@@ -130,7 +145,9 @@ def _decode_vertex_leniently(body: bytes) -> VertexRequest:
     fields = _raw_fields(body)
     if "instances" not in fields:
         return _VERTEX_DECODER.decode(body)
-    return VertexRequest(_decode_orders_leniently(fields["instances"], ".instances"), _PARAMETERS_DECODER.decode(body).parameters)
+    return VertexRequest(
+        _decode_orders_leniently(fields["instances"], ".instances"), _PARAMETERS_DECODER.decode(body).parameters
+    )
 
 
 def _decode_orders_leniently(raw: msgspec.Raw | bytes, path: str = "") -> list[Order]:
@@ -153,7 +170,9 @@ def _raw_fields(raw: msgspec.Raw | bytes, path: str = "") -> dict[str, msgspec.R
     try:
         return msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
     except msgspec.ValidationError as error:
-        raise msgspec.ValidationError(f"Expected `object`, got `{format_value(_decode_value_leniently(raw))}` - at `${path}`") from error
+        raise msgspec.ValidationError(
+            f"Expected `object`, got `{format_value(_decode_value_leniently(raw))}` - at `${path}`"
+        ) from error
 
 
 def _decode_at_path(raw: msgspec.Raw | bytes, target_type: type[_T], path: str) -> _T:

@@ -16,8 +16,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from preptime.api.predict import PredictionResult, PredictionJob, RequestReader, read_take_home_request, read_request, read_vertex_request
-from preptime.api.problems import JSON, ApiError, ErrorFormatter, format_take_home_error, format_problem, internal_error
+from preptime.api.predict import (
+    PredictionJob,
+    PredictionResult,
+    RequestReader,
+    read_request,
+    read_take_home_request,
+    read_vertex_request,
+)
+from preptime.api.problems import JSON, ApiError, ErrorFormatter, format_problem, format_take_home_error, internal_error
 from preptime.api.service import PredictionRecord, Service
 from preptime.api.serving import ActiveModel
 
@@ -141,7 +148,11 @@ def error_response(error: ApiError, formatter: ErrorFormatter, request_id: str) 
 def get_request_id(environ: WSGIEnvironment) -> str:
     """The client's `X-Request-ID` where it can be repeated in a header and a log, else a new one."""
     client_request_id = environ.get("HTTP_X_REQUEST_ID", "")
-    return client_request_id if _REQUEST_ID.fullmatch(client_request_id) else f"{_REQUEST_ID_PREFIX}{next(_request_numbers):08x}"
+    return (
+        client_request_id
+        if _REQUEST_ID.fullmatch(client_request_id)
+        else f"{_REQUEST_ID_PREFIX}{next(_request_numbers):08x}"
+    )
 
 
 def require_key(environ: WSGIEnvironment, service: Service) -> str:
@@ -228,7 +239,9 @@ def _headers(content_type: str, body: bytes, request_id: str) -> list[tuple[str,
     return [("Content-Type", content_type), ("Content-Length", str(len(body))), ("X-Request-ID", request_id)]
 
 
-def _build_record(endpoint: Endpoint, active_model: ActiveModel, request_id: str, key_name: str, result: PredictionResult) -> PredictionRecord:
+def _build_record(
+    endpoint: Endpoint, active_model: ActiveModel, request_id: str, key_name: str, result: PredictionResult
+) -> PredictionRecord:
     return PredictionRecord(
         time=time.time(),
         request_id=request_id,

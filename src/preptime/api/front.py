@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from preptime.api.app import create_app
-from preptime.api.exchange import prediction_endpoints, handle_prediction
+from preptime.api.exchange import handle_prediction, prediction_endpoints
 from preptime.api.service import Service
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ class PredictionFastPath:
     def __init__(self, service: Service, next_app: WSGIApplication) -> None:
         self._service = service
         self._next_app = next_app
-        self._endpoints = {endpoint.path: endpoint for endpoint in prediction_endpoints(service.settings.vertex_predict_route)}
+        self._endpoints = {
+            endpoint.path: endpoint for endpoint in prediction_endpoints(service.settings.vertex_predict_route)
+        }
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""

@@ -11,16 +11,16 @@ from preptime.api.counts import (
     BUCKETS_SECONDS,
     DROPPED,
     FIRST_BUCKET,
-    PREDICTION_LOG_LABELS,
     ORDERS,
+    PREDICTION_LOG_LABELS,
     REQUESTS,
     SECONDS,
     WRITTEN,
-    MetricsStore,
     MetricsRow,
+    MetricsStore,
     WorkerState,
-    read_shared_rows,
     read_live_states,
+    read_shared_rows,
 )
 
 STALE_SECONDS = 10.0
@@ -47,14 +47,20 @@ class WorkerMetrics(MetricsStore):
 
 def render_metrics(folder: Path, *, stale_seconds: float = STALE_SECONDS) -> bytes:
     """What all workers of `folder` counted and say."""
-    return format_exposition(read_shared_rows(folder), read_live_states(folder, stale_seconds=stale_seconds), time.time())
+    return format_exposition(
+        read_shared_rows(folder), read_live_states(folder, stale_seconds=stale_seconds), time.time()
+    )
 
 
 def format_exposition(rows: Iterable[MetricsRow], states: Iterable[WorkerState], now: float) -> bytes:
     """The page of metrics at `now`, seconds since 1970."""
     sums = _sum_rows(rows)
     log = sums.pop(PREDICTION_LOG_LABELS, (0.0,) * 2)
-    lines = [*_request_lines(sums), *_prediction_log_lines(log[WRITTEN], log[DROPPED]), *_worker_lines(list(states), now)]
+    lines = [
+        *_request_lines(sums),
+        *_prediction_log_lines(log[WRITTEN], log[DROPPED]),
+        *_worker_lines(list(states), now),
+    ]
     return "\n".join([*lines, ""]).encode()
 
 
@@ -72,14 +78,20 @@ def _add_values(left: tuple[float, ...], right: tuple[float, ...]) -> tuple[floa
 
 def _request_lines(sums: Mapping[tuple[str, str, str], tuple[float, ...]]) -> Iterator[str]:
     labeled_values = [
-        ({"endpoint": endpoint, "status": status, "key": key}, sums[endpoint, status, key]) for endpoint, status, key in sorted(sums)
+        ({"endpoint": endpoint, "status": status, "key": key}, sums[endpoint, status, key])
+        for endpoint, status, key in sorted(sums)
     ]
     name = "preptime_requests_total"
     yield from _metric_family(
-        name, "counter", "Answered requests for predictions.", [(labels, values[REQUESTS]) for labels, values in labeled_values]
+        name,
+        "counter",
+        "Answered requests for predictions.",
+        [(labels, values[REQUESTS]) for labels, values in labeled_values],
     )
     name = "preptime_orders_total"
-    yield from _metric_family(name, "counter", "Orders asked for.", [(labels, values[ORDERS]) for labels, values in labeled_values])
+    yield from _metric_family(
+        name, "counter", "Orders asked for.", [(labels, values[ORDERS]) for labels, values in labeled_values]
+    )
     by_endpoint: dict[str, tuple[float, ...]] = {}
     for labels, numbers in labeled_values:
         previous = by_endpoint.get(labels["endpoint"])
@@ -111,7 +123,9 @@ def _worker_lines(states: list[WorkerState], now: float) -> Iterator[str]:
     for state in ready:
         champion_numbers[state.bundle] = max(champion_numbers[state.bundle], state.champion_number)
     yield from gauge("workers", "Workers that live.", [({}, len(states))])
-    yield from gauge("workers_ready", "Workers that predict, by bundle.", _count_by_bundle(state.bundle for state in ready))
+    yield from gauge(
+        "workers_ready", "Workers that predict, by bundle.", _count_by_bundle(state.bundle for state in ready)
+    )
     yield from gauge(
         "champion_number",
         "Number in the champion log of what is served, by bundle.",

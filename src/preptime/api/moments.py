@@ -12,12 +12,12 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from preptime.domain.timestamps import (
-    WHITESPACE,
     EARLIEST_SECONDS,
     EPOCH_PATTERN,
     LATEST_SECONDS,
     MICROSECONDS,
     TIMESTAMP_PATTERN,
+    WHITESPACE,
     parse_epoch,
     parse_utc_offset,
 )

@@ -16,7 +16,9 @@ from preptime.domain.verdict import ValidationReason
 MISSING_TOKENS = frozenset({"", "na", "n/a", "nan", "null", "none", "<na>", "nat"})
 """Texts that say that there is nothing, in lower case."""
 
-_NUMBER_PATTERN = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[iI][nN][fF](?:[iI][nN][iI][tT][yY])?)")
+_NUMBER_PATTERN = re.compile(
+    r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[iI][nN][fF](?:[iI][nN][iI][tT][yY])?)"
+)
 _INTEGER_PATTERN = re.compile(r"[+-]?[0-9]{1,19}")
 _MAX_EXACT_FLOAT = 2.0**53  # beyond it a float no longer tells whole numbers apart
 _INT64_MAX, _INT64_MIN = 2**63 - 1, -(2**63)

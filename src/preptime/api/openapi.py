@@ -10,22 +10,30 @@ import msgspec
 from preptime.api.answer import (
     ActiveBundle,
     DataDictionary,
-    TakeHomeResponse,
-    PredictionError,
     HealthStatus,
     Prediction,
+    PredictionError,
     PredictionResponse,
     Readiness,
+    TakeHomeResponse,
     VertexResponse,
 )
-from preptime.api.exchange import TAKE_HOME_PATH, PREDICTIONS_PATH
-from preptime.api.order import TakeHomeRequest, PredictionRequest, VertexRequest
-from preptime.api.problems import TakeHomeError, Problem
+from preptime.api.exchange import PREDICTIONS_PATH, TAKE_HOME_PATH
+from preptime.api.order import PredictionRequest, TakeHomeRequest, VertexRequest
+from preptime.api.problems import Problem, TakeHomeError
 from preptime.api.service import ApiSettings
 from preptime.errors import OperationError
 
 _SCHEMA_TYPES: tuple[type[msgspec.Struct], ...] = (
-    *(PredictionRequest, PredictionResponse, Prediction, PredictionError, TakeHomeRequest, TakeHomeResponse, TakeHomeError),
+    *(
+        PredictionRequest,
+        PredictionResponse,
+        Prediction,
+        PredictionError,
+        TakeHomeRequest,
+        TakeHomeResponse,
+        TakeHomeError,
+    ),
     *(VertexRequest, VertexResponse, Problem, HealthStatus, Readiness, ActiveBundle, DataDictionary),
 )
 _SECURITY = ({"aikey": list[str]()}, {"bearer": list[str]()})
@@ -106,13 +114,24 @@ def _property_schema(schema: JsonObject, name: str) -> JsonObject:
 
 def _path_items(settings: ApiSettings) -> JsonObject:
     paths: JsonObject = {
-        PREDICTIONS_PATH: {"post": _post_operation("predictions", "Predict orders", "PredictionRequest", "PredictionResponse")},
+        PREDICTIONS_PATH: {
+            "post": _post_operation("predictions", "Predict orders", "PredictionRequest", "PredictionResponse")
+        },
         TAKE_HOME_PATH: {
             "post": _post_operation(
-                "take_home", "The demo's contract, kept", "TakeHomeRequest", "TakeHomeResponse", status=201, error_schema="TakeHomeError"
+                "take_home",
+                "The demo's contract, kept",
+                "TakeHomeRequest",
+                "TakeHomeResponse",
+                status=201,
+                error_schema="TakeHomeError",
             )
         },
-        "/v1/bundle": {"get": _get_operation("bundle", "The bundle in use", "ActiveBundle", requires_key=True, error_statuses=(401, 500, 503))},
+        "/v1/bundle": {
+            "get": _get_operation(
+                "bundle", "The bundle in use", "ActiveBundle", requires_key=True, error_statuses=(401, 500, 503)
+            )
+        },
         "/v1/data-dictionary": {
             "get": _get_operation(
                 "data_dictionary",
@@ -123,7 +142,9 @@ def _path_items(settings: ApiSettings) -> JsonObject:
             )
         },
         "/healthz": {"get": _get_operation("healthz", "The process lives", "HealthStatus", error_statuses=(500,))},
-        "/readyz": {"get": _get_operation("readyz", "A verified bundle is loaded", "Readiness", not_ready_schema="Readiness")},
+        "/readyz": {
+            "get": _get_operation("readyz", "A verified bundle is loaded", "Readiness", not_ready_schema="Readiness")
+        },
         "/metrics": {"get": _metrics_operation()},
     }
     if settings.vertex_predict_route is not None:

@@ -13,12 +13,12 @@ import msgspec
 
 from preptime.api.cells import OrderRow, rows_to_columns
 from preptime.api.moments import LocalTimestamp, parse_timestamp
-from preptime.api.numbers import column_bounds, is_missing, parse_number, parse_integer
+from preptime.api.numbers import column_bounds, is_missing, parse_integer, parse_number
 from preptime.api.order import Order
 from preptime.api.serving import OrderLookup, time_zone_of_country
 from preptime.domain.dictionary import order_column
 from preptime.domain.order import UNKNOWN_CODE, OrderColumns
-from preptime.domain.timestamps import WHITESPACE, MICROSECONDS
+from preptime.domain.timestamps import MICROSECONDS, WHITESPACE
 from preptime.domain.verdict import ValidationReason
 
 _VALUE_BOUNDS, _RESTAURANT_BOUNDS, _ITEMS_BOUNDS, _OPEN_ORDERS_BOUNDS = (
@@ -130,11 +130,19 @@ def _check_open_orders(order: Order) -> ValidationReason | None:
 
 
 def _invalid_order(
-    order: Order, restaurant: int | ValidationReason, timestamp: LocalTimestamp | None, order_value: float | ValidationReason, items: int | ValidationReason
+    order: Order,
+    restaurant: int | ValidationReason,
+    timestamp: LocalTimestamp | None,
+    order_value: float | ValidationReason,
+    items: int | ValidationReason,
 ) -> InvalidOrder:
     time_reason = None
     if timestamp is None:
-        time_reason = ValidationReason.MISSING_VALUE if is_missing(order.order_acknowledged_at) else ValidationReason.UNPARSABLE_TIME
+        time_reason = (
+            ValidationReason.MISSING_VALUE
+            if is_missing(order.order_acknowledged_at)
+            else ValidationReason.UNPARSABLE_TIME
+        )
     checks = (
         (restaurant, "restaurant_id"),
         (time_reason, "order_acknowledged_at"),

@@ -15,15 +15,22 @@ from itertools import islice
 import msgspec
 from msgspec import UNSET
 
-from preptime.api.answer import PredictionError, Prediction, PredictionResponse, RowError, VertexResponse
-from preptime.api.cells import DEFAULT_COLUMN, FIRST_POINT_COLUMN, FIRST_QUANTILE_COLUMN, OrderRow, PredictionRow, run_inference
-from preptime.api.decoding import DecodedRequest, decode_take_home_request, decode_request, decode_vertex_request
+from preptime.api.answer import Prediction, PredictionError, PredictionResponse, RowError, VertexResponse
+from preptime.api.cells import (
+    DEFAULT_COLUMN,
+    FIRST_POINT_COLUMN,
+    FIRST_QUANTILE_COLUMN,
+    OrderRow,
+    PredictionRow,
+    run_inference,
+)
+from preptime.api.decoding import DecodedRequest, decode_request, decode_take_home_request, decode_vertex_request
 from preptime.api.moments import LocalTimestamp, format_ready_at
 from preptime.api.order import Order
 from preptime.api.orders import InvalidOrder, ParsedOrders, read_orders
 from preptime.api.problems import ApiError
 from preptime.api.serving import ActiveModel
-from preptime.domain.prediction import FALLBACK_LEVELS, DEFAULT_MODEL
+from preptime.domain.prediction import DEFAULT_MODEL, FALLBACK_LEVELS
 
 MAX_BATCH_BYTES = 16_384
 """Bytes of bodies that are answered together: some hundred orders, 5 ms. Beyond 32 orders in a run of the graph nothing
@@ -67,7 +74,9 @@ class PredictionJob(msgspec.Struct, frozen=True, gc=False):
 
 def read_request(body: bytes, active_model: ActiveModel, max_orders: int) -> PreparedRequest:
     """`POST /v1/predictions`."""
-    return _prepare(decode_request(body), active_model, max_orders, partial(PredictionResponse, active_model.bundle.manifest.id))
+    return _prepare(
+        decode_request(body), active_model, max_orders, partial(PredictionResponse, active_model.bundle.manifest.id)
+    )
 
 
 def read_vertex_request(body: bytes, active_model: ActiveModel, max_orders: int) -> PreparedRequest:
@@ -90,7 +99,9 @@ def read_take_home_request(body: bytes, active_model: ActiveModel, max_orders: i
     return PreparedRequest(parsed.rows, True, build_result)
 
 
-def predict(body: bytes, active_model: ActiveModel, max_orders: int, reader: RequestReader = read_request) -> PredictionResult:
+def predict(
+    body: bytes, active_model: ActiveModel, max_orders: int, reader: RequestReader = read_request
+) -> PredictionResult:
     """Answer one request. Raises `ApiError`."""
     (result,) = predict_batch([PredictionJob(reader, body, active_model, max_orders)])
     if isinstance(result, ApiError):
@@ -111,24 +122,37 @@ def predict_batch(jobs: Sequence[PredictionJob]) -> list[PredictionResult | ApiE
             groups.setdefault((id(job.active_model), prepared.with_point_models), []).append((index, prepared))
     for (_, with_point_models), group in groups.items():
         bundle = jobs[group[0][0]].active_model.bundle
-        prediction_rows = iter(run_inference(bundle, [row for _, prepared in group for row in prepared.rows], with_point_models))
+        prediction_rows = iter(
+            run_inference(bundle, [row for _, prepared in group for row in prepared.rows], with_point_models)
+        )
         for index, prepared in group:
             results[index] = prepared.build_result(list(islice(prediction_rows, len(prepared.rows))))
     return [results[index] for index in range(len(jobs))]
 
 
-def _prepare(decoded: DecodedRequest, active_model: ActiveModel, max_orders: int, build_body: Callable[[list[_ResponseItem]], object]) -> PreparedRequest:
+def _prepare(
+    decoded: DecodedRequest,
+    active_model: ActiveModel,
+    max_orders: int,
+    build_body: Callable[[list[_ResponseItem]], object],
+) -> PreparedRequest:
     """A question after a prediction of every order."""
     _check_models(decoded.models, active_model)
     parsed = _read_orders(decoded, active_model, max_orders)
 
     def build_result(prediction_rows: Sequence[PredictionRow]) -> PredictionResult:
-        return PredictionResult(HTTPStatus.OK, _encode(build_body(_build_items(decoded, parsed, prediction_rows, active_model))), decoded.orders)
+        return PredictionResult(
+            HTTPStatus.OK,
+            _encode(build_body(_build_items(decoded, parsed, prediction_rows, active_model))),
+            decoded.orders,
+        )
 
     return PreparedRequest(parsed.rows, any(name != DEFAULT_MODEL for name in decoded.models), build_result)
 
 
-def _build_items(decoded: DecodedRequest, parsed: ParsedOrders, prediction_rows: Sequence[PredictionRow], active_model: ActiveModel) -> list[_ResponseItem]:
+def _build_items(
+    decoded: DecodedRequest, parsed: ParsedOrders, prediction_rows: Sequence[PredictionRow], active_model: ActiveModel
+) -> list[_ResponseItem]:
     predicted_rows = zip(prediction_rows, parsed.timestamps, strict=True)
     model_columns = [(name, active_model.model_columns[name]) for name in decoded.models]
     items: list[_ResponseItem] = []
@@ -169,7 +193,9 @@ def _check_models(models: Sequence[str], active_model: ActiveModel) -> None:
             )
 
 
-def _build_prediction(prediction_row: PredictionRow, timestamp: LocalTimestamp, model_columns: Sequence[tuple[str, int]]) -> Prediction:
+def _build_prediction(
+    prediction_row: PredictionRow, timestamp: LocalTimestamp, model_columns: Sequence[tuple[str, int]]
+) -> Prediction:
     """What is answered to one order, without its `order_id`."""
     fallback_level, seconds = prediction_row
     p50 = seconds[DEFAULT_COLUMN]

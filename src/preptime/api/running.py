@@ -9,11 +9,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from preptime.api.access import load_api_keys
+from preptime.api.access import configured_api_keys
 from preptime.api.champion import ChampionWatcher, champion_loader
 from preptime.api.counts import WorkerState
 from preptime.api.log import PredictionLog
-from preptime.api.log_targets import DailyFileSink, StdoutLock, StdoutSink, LogSink
+from preptime.api.log_targets import DailyFileSink, LogSink, StdoutLock, StdoutSink
 from preptime.api.metrics import WorkerMetrics
 from preptime.api.service import Service
 from preptime.bundle.champions import ChampionLog
@@ -69,7 +69,7 @@ def build_runtime(settings: Settings, *, stdout_lock: StdoutLock | None = None) 
 
     Raises `UsageError` for keys that cannot be, or when there is none.
     """
-    keys = load_api_keys(settings)
+    keys = configured_api_keys(settings)
     store = Store.open(settings.store)
     watcher = ChampionWatcher(ChampionLog(store), champion_loader(store), poll_seconds=settings.champion_poll_seconds)
     log = PredictionLog(_open_sink(settings, stdout_lock))
@@ -90,7 +90,9 @@ def _worker_state(watcher: ChampionWatcher) -> WorkerState:
     rejected_bundle = state.rejected.bundle if state.rejected else ""
     champion_error = watcher.champion_error() or ""
     if state.active_model is None:
-        return WorkerState(updated_at=time.time(), ready=False, rejected_bundle=rejected_bundle, champion_error=champion_error)
+        return WorkerState(
+            updated_at=time.time(), ready=False, rejected_bundle=rejected_bundle, champion_error=champion_error
+        )
     history_midnight = dt.datetime.combine(state.active_model.bundle.manifest.date, dt.time(), dt.UTC)
     return WorkerState(
         updated_at=time.time(),

@@ -18,7 +18,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 from granian.server.mp import MPServer
 
-from preptime.api.access import load_api_keys
+from preptime.api.access import configured_api_keys
 from preptime.api.limits import RESERVED_THREADS
 from preptime.api.logging import log_config
 from preptime.api.side import run_health_server
@@ -64,7 +64,7 @@ def serve(settings: Settings, application_spec: str = DEFAULT_APPLICATION) -> No
     `application_spec` is the `module:function` that makes a service's WSGI application, in every worker. Raises `UsageError`
     before anything is started: for a port in use, for keys that cannot be.
     """
-    load_api_keys(settings)
+    configured_api_keys(settings)
     address = resolve_free_address(settings.host, settings.port, "PREPTIME_PORT")
     if settings.health_port is not None:
         if settings.health_port == settings.port:
@@ -75,7 +75,9 @@ def serve(settings: Settings, application_spec: str = DEFAULT_APPLICATION) -> No
         resolve_free_address(settings.host, settings.health_port, "PREPTIME_HEALTH_PORT")
     with ExitStack() as exit_stack:
         if not settings.metrics_folder:
-            settings = msgspec.structs.replace(settings, metrics_folder=str(exit_stack.enter_context(temporary_metrics_folder())))
+            settings = msgspec.structs.replace(
+                settings, metrics_folder=str(exit_stack.enter_context(temporary_metrics_folder()))
+            )
         _run(settings, application_spec, address, exit_stack)
 
 
@@ -102,4 +104,6 @@ def _run(settings: Settings, application_spec: str, address: str, exit_stack: Ex
     logger.info("Settings: %s", ", ".join(f"{name}={value}" for name, value in settings.redacted().items()))
     if settings.health_port is not None:
         exit_stack.enter_context(run_health_server(address, settings.health_port, Path(settings.metrics_folder)))
-    server.serve(target_loader=partial(start_worker_from_spec, settings, application_spec, stdout_lock), wrap_loader=False)
+    server.serve(
+        target_loader=partial(start_worker_from_spec, settings, application_spec, stdout_lock), wrap_loader=False
+    )

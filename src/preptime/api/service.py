@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from preptime.api.limits import MAX_CONCURRENT_REJECTIONS, ConcurrencyLimiter
-from preptime.api.predict import MAX_BATCH_BYTES, PredictionResult, PredictionJob, predict_batch
+from preptime.api.predict import MAX_BATCH_BYTES, PredictionJob, PredictionResult, predict_batch
 from preptime.api.problems import ApiError
 from preptime.api.serving import ActiveModel
 from preptime.api.turns import RequestBatcher

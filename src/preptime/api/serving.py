@@ -51,7 +51,11 @@ class OrderLookup:
                 np.append(restaurants.city, unknown),
                 np.append(restaurants.type_of_food, unknown),
             ),
-            (_index_by_name(vocabularies.country), _index_by_name(vocabularies.city), _index_by_name(vocabularies.type_of_food)),
+            (
+                _index_by_name(vocabularies.country),
+                _index_by_name(vocabularies.city),
+                _index_by_name(vocabularies.type_of_food),
+            ),
             vocabularies.country,
         )
 
@@ -77,7 +81,9 @@ class ActiveModel:
         history = _as_plain_history(bundle.history)
         prepared_bundle = Bundle(bundle.folder, bundle.manifest, history, bundle.graph)
         model_columns = {name: column_of_model(name, models) for name in bundle.manifest.models}
-        return cls(prepared_bundle, entry, loaded_at, OrderLookup.from_restaurants(history.restaurants), models, model_columns)
+        return cls(
+            prepared_bundle, entry, loaded_at, OrderLookup.from_restaurants(history.restaurants), models, model_columns
+        )
 
 
 @lru_cache(maxsize=1024)

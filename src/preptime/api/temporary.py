@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from preptime.api.living import lock_file, is_locked
+from preptime.api.living import is_locked, lock_file
 
 FOLDER_PREFIX = "preptime-serve-"
 LOCK_NAME = "main.lock"

@@ -20,7 +20,7 @@ from typing import Generic, TypeVar
 logger = logging.getLogger(__name__)
 
 _Job = TypeVar("_Job")
-_Result = TypeVar("_Done")
+_Result = TypeVar("_Result")
 
 MAX_YIELDS = 3
 """How often whoever's turn it is calls for others, as long as that brings some."""
@@ -32,7 +32,7 @@ yield_thread: Callable[[], object] = getattr(os, "sched_yield", partial(time.sle
 class _PendingRequest(Generic[_Job, _Result]):
     """A request's place in the queue."""
 
-    __slots__ = ("done", "job", "is_leader", "size", "wakeup")
+    __slots__ = ("is_leader", "job", "result", "size", "wakeup")
 
     def __init__(self, job: _Job, size: int) -> None:
         self.job = job
@@ -81,7 +81,9 @@ class RequestBatcher(Generic[_Job, _Result]):
             if not self._has_leader:
                 self._has_leader = True
                 return None
-            pending: _PendingRequest[_Job, _Result] = _PendingRequest(job, size)  # not `_Place[…](…)`: asked at run time, that takes 2 µs
+            pending: _PendingRequest[_Job, _Result] = _PendingRequest(
+                job, size
+            )  # not `_Place[…](…)`: asked at run time, that takes 2 µs
             self._pending.append(pending)
             return pending
 

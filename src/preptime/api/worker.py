@@ -28,7 +28,9 @@ ApplicationFactory = Callable[["Service"], Application]
 logger = logging.getLogger(__name__)
 
 
-def start_worker(settings: Settings, application_factory: ApplicationFactory, stdout_lock: StdoutLock | None) -> Application:
+def start_worker(
+    settings: Settings, application_factory: ApplicationFactory, stdout_lock: StdoutLock | None
+) -> Application:
     """Start the service of this process and give the application over it. Called in the worker, before it listens.
 
     What the prediction log took is written when the process ends of itself, and that is also when its parent is gone.

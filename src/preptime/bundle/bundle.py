@@ -8,11 +8,25 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.bundle.golden import ABSOLUTE_TOLERANCE_SECONDS, RELATIVE_TOLERANCE, check_golden, decode_golden, to_order_columns
+from preptime.bundle.golden import (
+    ABSOLUTE_TOLERANCE_SECONDS,
+    RELATIVE_TOLERANCE,
+    check_golden,
+    decode_golden,
+    to_order_columns,
+)
 from preptime.bundle.graph import OnnxGraph
-from preptime.bundle.manifest import GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, REPORT_FILE, TRAINING_FILES, Manifest, refused_bundle_error
+from preptime.bundle.manifest import (
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    REPORT_FILE,
+    TRAINING_FILES,
+    Manifest,
+    refused_bundle_error,
+)
 from preptime.bundle.store import Store
-from preptime.bundle.verification import verify_folder, open_arrays
+from preptime.bundle.verification import open_arrays, verify_folder
 from preptime.domain.order import OrderColumns
 from preptime.domain.prediction import Predictions
 from preptime.errors import BundleVerificationError
@@ -46,7 +60,12 @@ class Bundle:
     def _open(cls, folder: Path, manifest: Manifest) -> Bundle:
         feature_names = tuple(feature.name for feature in manifest.features)
         if feature_names != FEATURE_NAMES:
-            raise refused_bundle_error(MANIFEST_FILE, f"the features {FEATURE_NAMES}", str(feature_names), "Train or refresh with this preptime.")
+            raise refused_bundle_error(
+                MANIFEST_FILE,
+                f"the features {FEATURE_NAMES}",
+                str(feature_names),
+                "Train or refresh with this preptime.",
+            )
         arrays = open_arrays(folder, manifest)
         history = History.from_arrays(manifest.date.isoformat(), manifest.vocabularies, arrays)
         graph = OnnxGraph((folder / MODEL_FILE).read_bytes(), len(feature_names), manifest.models)
@@ -56,7 +75,9 @@ class Bundle:
         predictions = bundle.predict(orders)
         check_golden(golden, feature_names, bundle.features(orders), predictions)
         default_only = bundle.predict(orders, ()).quantiles
-        if not np.allclose(default_only, predictions.quantiles, rtol=RELATIVE_TOLERANCE, atol=ABSOLUTE_TOLERANCE_SECONDS):
+        if not np.allclose(
+            default_only, predictions.quantiles, rtol=RELATIVE_TOLERANCE, atol=ABSOLUTE_TOLERANCE_SECONDS
+        ):
             raise refused_bundle_error(MODEL_FILE, "the same quantiles with and without the other models", "others")
         return bundle
 
@@ -71,11 +92,16 @@ class Bundle:
         third less time. A name that the bundle does not have is a `KeyError`.
         """
         row_index = self.history.row_index(orders)
-        features, fallback_level = feature_matrix(orders, self.history, row_index), self.history.fallback_level[row_index]
+        features, fallback_level = (
+            feature_matrix(orders, self.history, row_index),
+            self.history.fallback_level[row_index],
+        )
         if models is not None and not models:
             return Predictions({}, self.graph.run_default(features), fallback_level)
         points, quantiles = self.graph.run(features)
-        return Predictions(points if models is None else {name: points[name] for name in models}, quantiles, fallback_level)
+        return Predictions(
+            points if models is None else {name: points[name] for name in models}, quantiles, fallback_level
+        )
 
     @property
     def report_path(self) -> Path | None:

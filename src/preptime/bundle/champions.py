@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from preptime.bundle.bundle import fetch_verified
-from preptime.bundle.manifest import JsonObject, FormatHeader
+from preptime.bundle.manifest import FormatHeader, JsonObject
 from preptime.bundle.store import Store
 from preptime.errors import StoreError, UsageError
 
@@ -94,7 +94,9 @@ class ChampionLog:
         """
         if draft.action == "rollback":
             raise UsageError("A rollback cannot be appended as such.", "Call `rollback`.")
-        return self._append(draft, expected_champion, rollback_to=expected_champion.number if expected_champion else None)
+        return self._append(
+            draft, expected_champion, rollback_to=expected_champion.number if expected_champion else None
+        )
 
     def rollback(
         self, *, reason: str, by: str, at: str, expected_number: int | None = None, comparison: JsonObject | None = None
@@ -132,7 +134,9 @@ class ChampionLog:
             raise _promotion_conflict(current)
         return current
 
-    def override(self, bundle_id: str, *, reason: str, by: str, at: str, expected_number: int | None = None) -> LogEntry:
+    def override(
+        self, bundle_id: str, *, reason: str, by: str, at: str, expected_number: int | None = None
+    ) -> LogEntry:
         """Make a bundle champion because a person says so, past the comparison and never past verification.
 
         `expected_number` as in `rollback`; 0 when there was no champion. Raises `StoreError` likewise, `UsageError` without a
@@ -229,7 +233,9 @@ class ChampionLog:
                 "Entries are written whole; restore the file from a copy of the store.",
             ) from error
         if entry.number != number:
-            raise StoreError(f"{self._store.url}: champion/{_entry_file_name(number)} says it is number {entry.number}.")
+            raise StoreError(
+                f"{self._store.url}: champion/{_entry_file_name(number)} says it is number {entry.number}."
+            )
         return entry
 
 

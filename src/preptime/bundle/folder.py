@@ -104,7 +104,9 @@ class LocalBackend:
     def is_writable(self) -> bool:
         """Whether this user may write here, or make the folder where it is not there yet. Nothing is written."""
         ancestors = (self.root.absolute(), *self.root.absolute().parents)
-        nearest_existing = next(path for path in ancestors if os.access(path, os.F_OK))  # Path.exists raises where it may not look
+        nearest_existing = next(
+            path for path in ancestors if os.access(path, os.F_OK)
+        )  # Path.exists raises where it may not look
         return nearest_existing.is_dir() and os.access(nearest_existing, os.W_OK | os.X_OK)
 
     def storage_time(self) -> float | None:

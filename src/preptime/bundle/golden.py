@@ -99,7 +99,9 @@ def to_order_columns(orders: GoldenOrders) -> OrderColumns:
     )
 
 
-def check_golden(golden: GoldenDocument, feature_names: tuple[str, ...], features: NDArray[np.float32], predictions: Predictions) -> None:
+def check_golden(
+    golden: GoldenDocument, feature_names: tuple[str, ...], features: NDArray[np.float32], predictions: Predictions
+) -> None:
     """Refuse (`BundleVerificationError`) unless the features are equal and the predictions within the bound.
 
     `names` are the features' names; `features` [N, F] and `found` are what this code computes for the stored orders.
@@ -111,11 +113,23 @@ def check_golden(golden: GoldenDocument, feature_names: tuple[str, ...], feature
     if differs.any():
         row, column = (int(index) for index in np.argwhere(differs)[0])
         stored_value, computed_value = float(stored_features[row, column]), float(features[row, column])
-        raise refused_bundle_error(GOLDEN_FILE, f"{feature_names[column]} = {stored_value!r} of golden order {row}", repr(computed_value), _CODE_CHANGED_HINT)
+        raise refused_bundle_error(
+            GOLDEN_FILE,
+            f"{feature_names[column]} = {stored_value!r} of golden order {row}",
+            repr(computed_value),
+            _CODE_CHANGED_HINT,
+        )
     if golden.fallback_level != tuple(predictions.fallback_level.tolist()):
-        raise refused_bundle_error(GOLDEN_FILE, f"fallback levels {golden.fallback_level}", str(tuple(predictions.fallback_level.tolist())), _CODE_CHANGED_HINT)
+        raise refused_bundle_error(
+            GOLDEN_FILE,
+            f"fallback levels {golden.fallback_level}",
+            str(tuple(predictions.fallback_level.tolist())),
+            _CODE_CHANGED_HINT,
+        )
     if golden.points.keys() != predictions.points.keys():
-        raise refused_bundle_error(GOLDEN_FILE, f"predictions of {sorted(predictions.points)}", str(sorted(golden.points)))
+        raise refused_bundle_error(
+            GOLDEN_FILE, f"predictions of {sorted(predictions.points)}", str(sorted(golden.points))
+        )
     for name, values in predictions.points.items():
         _check_seconds(name, np.array(golden.points[name], np.float32), values)
     for column, level in enumerate(QUANTILE_LEVELS):
@@ -123,7 +137,9 @@ def check_golden(golden: GoldenDocument, feature_names: tuple[str, ...], feature
         _check_seconds(f"p{level * 100:.0f}", stored_level, predictions.quantiles[:, column])
 
 
-_CODE_CHANGED_HINT = "This preptime computes features otherwise than the one that made the bundle: train or refresh with it."
+_CODE_CHANGED_HINT = (
+    "This preptime computes features otherwise than the one that made the bundle: train or refresh with it."
+)
 
 
 def _check_seconds(name: str, stored: NDArray[np.float32], predicted: NDArray[np.float32]) -> None:
@@ -133,4 +149,6 @@ def _check_seconds(name: str, stored: NDArray[np.float32], predicted: NDArray[np
     differs = ~(np.abs(stored - predicted) <= ABSOLUTE_TOLERANCE_SECONDS + RELATIVE_TOLERANCE * np.abs(stored))
     if differs.any():
         row = int(np.flatnonzero(differs)[0])
-        raise refused_bundle_error(GOLDEN_FILE, f"{name} = {float(stored[row])} s for golden order {row}", f"{float(predicted[row])} s")
+        raise refused_bundle_error(
+            GOLDEN_FILE, f"{name} = {float(stored[row])} s for golden order {row}", f"{float(predicted[row])} s"
+        )

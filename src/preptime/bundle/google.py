@@ -59,7 +59,9 @@ class GcsBackend:
         """Sorted names of what lies directly in `folder`; none when there is none. A missing bucket is an error."""
         prefix = f"{self._path(folder)}/"
         with _as_os_errors():
-            blobs = self._get_bucket().list_blobs(prefix=prefix, delimiter="/", timeout=TIMEOUT_SECONDS, retry=READ_RETRY)
+            blobs = self._get_bucket().list_blobs(
+                prefix=prefix, delimiter="/", timeout=TIMEOUT_SECONDS, retry=READ_RETRY
+            )
             paths = {blob.name for blob in blobs} | set(blobs.prefixes)
         return sorted(name.removeprefix(prefix).rstrip("/") for name in paths - {prefix})
 
@@ -132,7 +134,9 @@ class GcsBackend:
         """Whether this account may create objects. Nothing is written to find out."""
         permissions = ["storage.objects.create"]
         with _as_os_errors():
-            return permissions == self._get_bucket().test_iam_permissions(permissions, timeout=TIMEOUT_SECONDS, retry=READ_RETRY)
+            return permissions == self._get_bucket().test_iam_permissions(
+                permissions, timeout=TIMEOUT_SECONDS, retry=READ_RETRY
+            )
 
     def storage_time(self) -> float | None:
         """The storage's clock (seconds since 1970), from the date that any of its answers carries."""
@@ -150,7 +154,9 @@ class GcsBackend:
         return parsedate_to_datetime(date_header).timestamp() if date_header else None
 
     def _list_blobs(self, folder: str) -> list[storage.Blob]:
-        blobs = self._get_bucket().list_blobs(prefix=f"{self._path(folder)}/", timeout=TIMEOUT_SECONDS, retry=READ_RETRY)
+        blobs = self._get_bucket().list_blobs(
+            prefix=f"{self._path(folder)}/", timeout=TIMEOUT_SECONDS, retry=READ_RETRY
+        )
         return list(blobs)
 
     def _get_bucket(self) -> storage.Bucket:

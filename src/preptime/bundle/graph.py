@@ -33,7 +33,9 @@ class OnnxGraph:
         self._session = _create_session(model)
         inputs = [(node.name, node.type, node.shape[-1]) for node in self._session.get_inputs()]
         if inputs != [(INPUT_NAME, _FLOAT_TENSOR, feature_count)]:
-            raise refused_bundle_error(MODEL_FILE, f"one input {INPUT_NAME!r} of {_FLOAT_TENSOR} with {feature_count} columns", str(inputs))
+            raise refused_bundle_error(
+                MODEL_FILE, f"one input {INPUT_NAME!r} of {_FLOAT_TENSOR} with {feature_count} columns", str(inputs)
+            )
         outputs = {node.name: node.type for node in self._session.get_outputs()}
         if outputs != dict.fromkeys(models, _FLOAT_TENSOR):
             raise refused_bundle_error(MODEL_FILE, f"outputs {', '.join(models)} of {_FLOAT_TENSOR}", str(outputs))
@@ -42,7 +44,9 @@ class OnnxGraph:
         try:
             self._default_session = _create_session(extract_output(model, DEFAULT_MODEL))
         except ValueError as error:
-            raise refused_bundle_error(MODEL_FILE, f"a graph whose {DEFAULT_MODEL!r} can be taken out", f"({error})") from error
+            raise refused_bundle_error(
+                MODEL_FILE, f"a graph whose {DEFAULT_MODEL!r} can be taken out", f"({error})"
+            ) from error
 
     def run(self, features: NDArray[np.float32]) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
         """Seconds per point model, [N] each, and the quantiles, [N, 4], for features [N, F]. N may be 0."""

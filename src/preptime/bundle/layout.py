@@ -26,11 +26,15 @@ def expected_arrays(restaurant_count: int, vocabularies: Vocabularies) -> dict[s
 
 def check_arrays(arrays: dict[str, ArrayInfo], vocabularies: Vocabularies) -> None:
     """Raise `BundleVerificationError` unless these are the arrays of this format, for however many restaurants."""
-    restaurant_count = arrays["restaurant_id"].shape[0] if "restaurant_id" in arrays and arrays["restaurant_id"].shape else 0
+    restaurant_count = (
+        arrays["restaurant_id"].shape[0] if "restaurant_id" in arrays and arrays["restaurant_id"].shape else 0
+    )
     expected = expected_arrays(restaurant_count, vocabularies)
     for name in sorted(arrays.keys() | expected.keys()):
         if arrays.get(name) != expected.get(name):
-            raise refused_bundle_error(f"{HISTORY_FOLDER}/{name}.npy", _describe_array(expected.get(name)), _describe_array(arrays.get(name)))
+            raise refused_bundle_error(
+                f"{HISTORY_FOLDER}/{name}.npy", _describe_array(expected.get(name)), _describe_array(arrays.get(name))
+            )
 
 
 def _describe_array(array: ArrayInfo | None) -> str:

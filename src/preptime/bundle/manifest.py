@@ -156,12 +156,21 @@ def decode_manifest(raw: bytes) -> Manifest:
     try:
         manifest_format = msgspec.json.decode(raw, type=FormatHeader).format
         if manifest_format != BUNDLE_FORMAT:
-            raise refused_bundle_error(MANIFEST_FILE, f"format {BUNDLE_FORMAT}", f"format {manifest_format}", "Use the preptime release that made it.")
+            raise refused_bundle_error(
+                MANIFEST_FILE,
+                f"format {BUNDLE_FORMAT}",
+                f"format {manifest_format}",
+                "Use the preptime release that made it.",
+            )
         manifest = msgspec.json.decode(raw, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise refused_bundle_error(MANIFEST_FILE, f"a manifest of format {BUNDLE_FORMAT}", str(error)) from error
     if raw != encode_manifest(manifest):
-        raise refused_bundle_error(MANIFEST_FILE, f"format {BUNDLE_FORMAT} byte for byte as preptime writes it", "something edited or cut short")
+        raise refused_bundle_error(
+            MANIFEST_FILE,
+            f"format {BUNDLE_FORMAT} byte for byte as preptime writes it",
+            "something edited or cut short",
+        )
     if manifest.id != compute_bundle_id(manifest):
         raise refused_bundle_error(MANIFEST_FILE, f"the id of its content, {compute_bundle_id(manifest)}", manifest.id)
     return manifest

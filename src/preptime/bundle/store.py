@@ -12,7 +12,14 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from preptime.bundle.folder import LocalBackend
-from preptime.bundle.manifest import MANIFEST_FILE, Manifest, decode_manifest, describe_files, is_bundle_id, refused_bundle_error
+from preptime.bundle.manifest import (
+    MANIFEST_FILE,
+    Manifest,
+    decode_manifest,
+    describe_files,
+    is_bundle_id,
+    refused_bundle_error,
+)
 from preptime.errors import StoreError, UsageError
 
 BUNDLES_FOLDER = "bundles"
@@ -72,7 +79,9 @@ class Store:
     def has_bundle(self, bundle_id: str) -> bool:
         """Whether this bundle is here, whole."""
         with self._storage_errors():
-            return is_bundle_id(bundle_id) and self._backend.file_exists(f"{BUNDLES_FOLDER}/{bundle_id}/{MANIFEST_FILE}")
+            return is_bundle_id(bundle_id) and self._backend.file_exists(
+                f"{BUNDLES_FOLDER}/{bundle_id}/{MANIFEST_FILE}"
+            )
 
     def read_manifest(self, bundle_id: str) -> Manifest:
         """What a bundle says of itself, without fetching it. Raises `BundleVerificationError`, `UsageError`."""
@@ -186,7 +195,9 @@ class Store:
             downloaded = describe_files(files)
             for name, expected in manifest.files.items():
                 if downloaded[name] != expected:
-                    raise refused_bundle_error(f"{bundle_id}/{name}", f"SHA-256 {expected.sha256}", downloaded[name].sha256)
+                    raise refused_bundle_error(
+                        f"{bundle_id}/{name}", f"SHA-256 {expected.sha256}", downloaded[name].sha256
+                    )
             files[MANIFEST_FILE] = self._backend.read(f"{BUNDLES_FOLDER}/{bundle_id}/{MANIFEST_FILE}")
             cache.write_folder(f"{BUNDLES_FOLDER}/{bundle_id}", files)
 

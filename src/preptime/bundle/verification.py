@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preptime.bundle.layout import check_arrays
-from preptime.bundle.manifest import GOLDEN_FILE, HISTORY_FOLDER, MANIFEST_FILE, MODEL_FILE, FileInfo, Manifest, decode_manifest, refused_bundle_error
+from preptime.bundle.manifest import (
+    GOLDEN_FILE,
+    HISTORY_FOLDER,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    FileInfo,
+    Manifest,
+    decode_manifest,
+    refused_bundle_error,
+)
 from preptime.errors import UsageError
 
 
@@ -23,7 +32,9 @@ def verify_folder(folder: Path, *, hashes: bool) -> Manifest:
     try:
         manifest = decode_manifest((folder / MANIFEST_FILE).read_bytes())
     except FileNotFoundError:
-        raise UsageError(f"{folder} is not a bundle: it has no {MANIFEST_FILE}.", "Give the folder of one bundle.") from None
+        raise UsageError(
+            f"{folder} is not a bundle: it has no {MANIFEST_FILE}.", "Give the folder of one bundle."
+        ) from None
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()} - {MANIFEST_FILE}
     for name in sorted(present ^ manifest.files.keys()):
         is_present = name in present
@@ -49,7 +60,9 @@ def open_arrays(folder: Path, manifest: Manifest) -> dict[str, NDArray[np.generi
         except (ValueError, EOFError, OSError) as error:
             raise refused_bundle_error(file, "an array", f"none ({error})") from error
         if (array.dtype.str, array.shape) != (expected.dtype, expected.shape):
-            raise refused_bundle_error(file, f"{expected.dtype}{list(expected.shape)}", f"{array.dtype.str}{list(array.shape)}")
+            raise refused_bundle_error(
+                file, f"{expected.dtype}{list(expected.shape)}", f"{array.dtype.str}{list(array.shape)}"
+            )
         arrays[name] = array
     return arrays
 

@@ -18,12 +18,12 @@ from preptime.bundle.manifest import (
     MANIFEST_FILE,
     MODEL_FILE,
     ArrayInfo,
-    ManifestDraft,
     FeatureInfo,
     Manifest,
+    ManifestDraft,
+    compute_bundle_id,
     describe_files,
     encode_manifest,
-    compute_bundle_id,
 )
 from preptime.bundle.store import Store
 from preptime.domain.order import OrderColumns
@@ -55,7 +55,9 @@ def write_bundle(
     """
     if draft.parent is not None:
         _check_parent(store.read_manifest(draft.parent), model, history)
-    manifest, files = build_bundle_files(draft, model=model, history=history, golden_orders=golden_orders, extra_files=extra_files)
+    manifest, files = build_bundle_files(
+        draft, model=model, history=history, golden_orders=golden_orders, extra_files=extra_files
+    )
     if expected_id not in {None, manifest.id}:
         return manifest
     store.write_bundle_files(manifest.id, files)

@@ -28,7 +28,7 @@ from preptime.cli.results import results
 from preptime.cli.score import score
 from preptime.cli.serve import serve
 from preptime.cli.snapshot import snapshot
-from preptime.cli.status import FAILURE, SUCCESS, INTERRUPTED, REFUSED_OR_ALERT, USAGE_ERROR
+from preptime.cli.status import FAILURE, INTERRUPTED, REFUSED_OR_ALERT, SUCCESS, USAGE_ERROR
 from preptime.cli.synthesize import synthesize
 from preptime.cli.train import train
 from preptime.cli.ui import ui
@@ -136,7 +136,9 @@ class _UnexpectedErrorHandler:
         traceback.print_exception(error)
         summary = "".join(traceback.format_exception_only(error)).strip()
         _report_error(
-            OperationError(f"Unforeseen: {summary}.", "This is a fault of preptime, not of your data: please report it."),
+            OperationError(
+                f"Unforeseen: {summary}.", "This is a fault of preptime, not of your data: please report it."
+            ),
             self._argv,
         )
         return True
@@ -194,4 +196,6 @@ def _operating_system_error(error: OSError) -> OperationError:
     """What the operating system refused: a full disk, a folder without permission."""
     if error.strerror is None or error.filename is None:
         raise error
-    return OperationError(f"{error.filename}: {error.strerror}.", "Look at the path, its permissions and the room left.")
+    return OperationError(
+        f"{error.filename}: {error.strerror}.", "Look at the path, its permissions and the room left."
+    )

@@ -44,7 +44,12 @@ def backtest(
 
     training_data = reading.read_training_data(output, orders, restaurants)
     evaluation = run_backtest(
-        training_data, first_day, last_day, FitPlan.default(threads), retrain_every=retrain_every, progress=output.progress
+        training_data,
+        first_day,
+        last_day,
+        FitPlan.default(threads),
+        retrain_every=retrain_every,
+        progress=output.progress,
     )
     document = build_backtest_document(evaluation, first_day.isoformat(), last_day.isoformat())
     if dvc_metrics is not None:

@@ -182,7 +182,9 @@ def promote(output: Output, bundle: str, store: str, reason: str) -> None:
 
     BUNDLE is its id. Verification comes first: a damaged bundle is refused whatever the reason.
     """
-    entry = ChampionLog(Store.open(store)).override(bundle, reason=reason, by=options.current_user(), at=options.utc_now())
+    entry = ChampionLog(Store.open(store)).override(
+        bundle, reason=reason, by=options.current_user(), at=options.utc_now()
+    )
     output.finish(entry, _format_log_entry(entry))
 
 
@@ -216,8 +218,10 @@ def verify(output: Output, bundle: tuple[str, ...], store: str) -> None:
             results.append(VerificationResult(bundle_id, None))
         except BundleVerificationError as error:
             results.append(VerificationResult(bundle_id, str(error)))
-    output.finish(BundleVerifyDocument(tuple(results)), *(f"{result.bundle}: {result.refused or 'fine'}" for result in results))
-    if any(result.refused for result in results):
+    output.finish(
+        BundleVerifyDocument(tuple(results)), *(f"{result.bundle}: {result.error or 'ok'}" for result in results)
+    )
+    if any(result.error for result in results):
         # The document is printed: an error's document beside it would be one too many.
         click.get_current_context().exit(FAILURE)
 

@@ -20,7 +20,7 @@ def check(output: Output, orders: str, restaurants: str, rejects: Path | None) -
 
     Counts by reason code, with examples and their row numbers, and what each reason keeps an order out of.
     """
-    from preptime.tables.report import summarize_audit, render_text, write_rejects
+    from preptime.tables.report import render_text, summarize_audit, write_rejects
 
     audited, restaurant_index = reading.read_audited_orders(output, orders, restaurants)
     report = summarize_audit(audited, len(restaurant_index))

@@ -104,7 +104,9 @@ def _synthesize(output: Output, folder: Path, files: dict[str, str]) -> tuple[st
     from preptime.tables.open import open_source
     from preptime.tables.synthetic import SynthesisPlan, synthesize, write_integer_coded_orders
 
-    synthesized = synthesize(SynthesisPlan(orders=DEMO_ORDER_COUNT, days=DEMO_DAY_COUNT), folder, "csv", output.progress)
+    synthesized = synthesize(
+        SynthesisPlan(orders=DEMO_ORDER_COUNT, days=DEMO_DAY_COUNT), folder, "csv", output.progress
+    )
     integer_coded_file = folder / "test_orders_integer_codes.csv"
     orders, restaurants = open_source(synthesized.orders).frame(), open_source(synthesized.restaurants).frame()
     write_integer_coded_orders(orders.tail(TEST_ORDER_COUNT), restaurants, integer_coded_file)

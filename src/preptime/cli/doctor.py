@@ -74,4 +74,8 @@ def _summary(checks: list[CheckResult]) -> str:
     warning_count = sum(check.state == "warning" for check in checks)
     if error_count:
         return f"{error_count} of {len(checks)} checks found a fault; mend the first one first."
-    return "All is well." if not warning_count else f"It will work; {warning_count} of {len(checks)} checks have a warning."
+    return (
+        "All is well."
+        if not warning_count
+        else f"It will work; {warning_count} of {len(checks)} checks have a warning."
+    )

@@ -35,7 +35,9 @@ class IngestDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 @click.command()
 @click.argument("orders_path", metavar="[ORDERS]", required=False)
 @click.option("--restaurants", help="Restaurants to load first: a csv or parquet file.")
-@click.option("--to", "database_url", required=True, metavar="URL", help="The database, such as postgresql://user@host/database.")
+@click.option(
+    "--to", "database_url", required=True, metavar="URL", help="The database, such as postgresql://user@host/database."
+)
 @click.option(
     "--rejects",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -44,7 +46,9 @@ class IngestDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     help="Write orders that cannot be stored here, with their reasons.",
 )
 @with_output
-def ingest(output: Output, *, orders_path: str | None, restaurants: str | None, database_url: str, rejects: Path) -> None:
+def ingest(
+    output: Output, *, orders_path: str | None, restaurants: str | None, database_url: str, rejects: Path
+) -> None:
     """Load orders and restaurants into a database.
 
     ORDERS is a csv or parquet file, a folder, or a glob of them. All or nothing: a load that fails leaves what was
@@ -81,7 +85,9 @@ def _load_restaurants(database: Database, restaurants_path: str) -> LoadResult:
     return database.load_restaurants(encode_restaurants(frame))
 
 
-def _load_orders(output: Output, database: Database, orders_path: str, rejects: Path) -> tuple[LoadResult, dict[str, int]]:
+def _load_orders(
+    output: Output, database: Database, orders_path: str, rejects: Path
+) -> tuple[LoadResult, dict[str, int]]:
     from preptime.tables.ingest import ingest_orders as load
     from preptime.tables.open import open_source
     from preptime.tables.rejects import RejectsWriter
@@ -104,7 +110,10 @@ def render_text(document: IngestDocument) -> list[str]:
     for noun, loaded in (("restaurant", document.restaurants), ("order", document.orders)):
         if loaded is not None:
             lines.append(f"{figures.format_count(loaded.rows, noun)}: {_row_counts(loaded)}.")
-    lines += [f"{figures.format_count(count, 'order')} refused, reason {reason}." for reason, count in document.refused.items()]
+    lines += [
+        f"{figures.format_count(count, 'order')} refused, reason {reason}."
+        for reason, count in document.refused.items()
+    ]
     if document.rejects:
         lines.append(f"They are in {document.rejects}: repair them there and load that file.")
     return lines or [f"{document.database} is up to date."]

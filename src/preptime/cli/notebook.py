@@ -22,5 +22,7 @@ def notebook(output: Output, orders: str, restaurants: str) -> None:
     from preptime.training.notebook_text import render_text
 
     audited_orders, _ = reading.read_audited_orders(output, orders, restaurants)
-    reproduction = reproduce_notebook(audited_orders, lambda _, share: output.progress("Fitting the notebook's models", share))
+    reproduction = reproduce_notebook(
+        audited_orders, lambda _, share: output.progress("Fitting the notebook's models", share)
+    )
     output.finish(reproduction.document, render_text(reproduction))

@@ -14,7 +14,7 @@ import click
 from preptime.errors import UsageError
 from preptime.settings import ENV_FILE, Settings
 
-CommandFunction = TypeVar("Decorated", bound=Callable[..., object])
+CommandFunction = TypeVar("CommandFunction", bound=Callable[..., object])
 
 
 class IsoDate(click.ParamType[dt.date]):
@@ -76,7 +76,9 @@ def _variable_name(field: str) -> str:
 orders = setting_option("orders", "Orders: a csv or parquet file, a folder, a glob, or a database's address.")
 restaurants = setting_option("restaurants", "Restaurants, likewise.")
 store = setting_option("store", "Folder or URL that holds the bundles.")
-prediction_log_folder = setting_option("prediction_log_folder", "Folder of the API's prediction log; it need not be there.")
+prediction_log_folder = setting_option(
+    "prediction_log_folder", "Folder of the API's prediction log; it need not be there."
+)
 results = setting_option("results", "Folder of the daily results, one partition for each date.")
 date = click.option(
     "--date", type=DATE, required=True, help="A morning: what happened before its local midnight is known."

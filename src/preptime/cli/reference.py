@@ -32,7 +32,9 @@ a path, a folder or a quoted glob of csv or parquet files; a store is a folder o
 
 def markdown() -> str:
     """docs/cli.md."""
-    return "\n".join([HEADER, *_command_sections(app, click.Context(app, info_name="preptime", **app.context_settings))])
+    return "\n".join(
+        [HEADER, *_command_sections(app, click.Context(app, info_name="preptime", **app.context_settings))]
+    )
 
 
 def _command_sections(group: click.Group, context: click.Context) -> Iterator[str]:

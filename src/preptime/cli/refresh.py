@@ -17,9 +17,7 @@ from preptime.cli.speaking import Output, with_output
 @options.store
 @options.gate
 @with_output
-def refresh(
-    output: Output, *, orders: str, restaurants: str, date: dt.date, store: str, gate: tuple[str, ...]
-) -> None:
+def refresh(output: Output, *, orders: str, restaurants: str, date: dt.date, store: str, gate: tuple[str, ...]) -> None:
     """Give the champion's models this morning's history.
 
     Nothing is fitted: the models stay, a new bundle has the new history, and once verified it is the champion.

@@ -95,7 +95,9 @@ def respond(
     review = response.review() if allowed == "all" else None
     training = response.retrain(alerts, daily_results, allowed=allowed != "off")
     document = RespondDocument(date, allowed, review, training)
-    document_path = daily_results.write(date, RESPONSE_FILE, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+    document_path = daily_results.write(
+        date, RESPONSE_FILE, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
+    )
     output.finish(document, *render_text(document, store), f"The results are in {document_path.parent}.")
     if training.outcome == "refused":
         # The document is printed: an error's document beside it would be one too many.
@@ -179,7 +181,9 @@ class _DailyResponse:
         from preptime.training.corpus import TrainingData
         from preptime.training.review import review_champion
 
-        return review_champion(TrainingData.from_orders(*self._audited_orders), self.store, self.date, self._actor, allow_rollback=True)
+        return review_champion(
+            TrainingData.from_orders(*self._audited_orders), self.store, self.date, self._actor, allow_rollback=True
+        )
 
     def retrain(self, alerts: tuple[str, ...], daily_results: ResultsFolder, *, allowed: bool) -> RetrainingResult:
         """Train, when it is wanted, allowed, and not yet done this morning."""
@@ -213,5 +217,9 @@ class _DailyResponse:
 
     def _existing_training(self) -> str | None:
         """The training of this date, whoever made it."""
-        manifests = (self.store.read_manifest(one) for one in self.store.bundle_ids() if bundle_id.startswith(f"{self.date}-"))
+        manifests = (
+            self.store.read_manifest(bundle_id)
+            for bundle_id in self.store.bundle_ids()
+            if bundle_id.startswith(f"{self.date}-")
+        )
         return next((manifest.id for manifest in manifests if manifest.kind == "training"), None)

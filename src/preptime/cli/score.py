@@ -51,9 +51,14 @@ def score(
     """
     context = click.get_current_context()
     if date is not None and input_path is None:
-        addresses = (options.require_setting("orders", orders, context), options.require_setting("restaurants", restaurants, context))
+        addresses = (
+            options.require_setting("orders", orders, context),
+            options.require_setting("restaurants", restaurants, context),
+        )
         predictions_url = out or options.read_setting("predictions_url") or None
-        score_day(output, date, *addresses, store=store, results=results, predictions_url=predictions_url, bundle_id=bundle_id)
+        score_day(
+            output, date, *addresses, store=store, results=results, predictions_url=predictions_url, bundle_id=bundle_id
+        )
     elif input_path is None or date is not None:
         raise click.UsageError("Give either INPUT or --date.", context)
     elif out is None:

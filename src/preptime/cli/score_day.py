@@ -12,7 +12,7 @@ from preptime.errors import UsageError
 if TYPE_CHECKING:
     from preptime.cli.speaking import Output
     from preptime.scoring.champion import SelectedBundle
-    from preptime.scoring.day import DayScoreDocument, DayOrders
+    from preptime.scoring.day import DayOrders, DayScoreDocument
 
 
 def score_day(
@@ -35,11 +35,16 @@ def score_day(
 
     if predictions_url is not None and not is_database(predictions_url):
         raise UsageError(
-            f"--out {predictions_url} is no database.", f"With --date the file is {results}/date={date}/{PREDICTIONS_FILE} (--results)."
+            f"--out {predictions_url} isn't a database.",
+            f"With --date the file is {results}/date={date}/{PREDICTIONS_FILE} (--results).",
         )
     predictions_table = None if predictions_url is None else open_prediction_store(predictions_url)
     bundle_store, daily_results = Store.open(store), ResultsFolder(Path(results))
-    selection = select_champion(bundle_store, date, daily_results) if bundle_id is None else select_bundle(bundle_store, bundle_id, date)
+    selection = (
+        select_champion(bundle_store, date, daily_results)
+        if bundle_id is None
+        else select_bundle(bundle_store, bundle_id, date)
+    )
     document, day_orders = run(
         open_source(orders),
         date,
@@ -49,10 +54,15 @@ def score_day(
         write_predictions=None if predictions_table is None else predictions_table.write,
         progress=output.progress,
     )
-    output.finish(document, *render_text(document, day_orders, selection, daily_results.path(date, PREDICTIONS_FILE).parent, store))
+    output.finish(
+        document,
+        *render_text(document, day_orders, selection, daily_results.path(date, PREDICTIONS_FILE).parent, store),
+    )
 
 
-def render_text(document: DayScoreDocument, day_orders: DayOrders, selection: SelectedBundle, partition: Path, store: str) -> list[str]:
+def render_text(
+    document: DayScoreDocument, day_orders: DayOrders, selection: SelectedBundle, partition: Path, store: str
+) -> list[str]:
     """What scoring a day says to people."""
     date_text = document.date
     lines = [f"{skipped.bundle} was champion and is refused: {skipped.reason}" for skipped in selection.skipped]
@@ -72,7 +82,11 @@ def render_text(document: DayScoreDocument, day_orders: DayOrders, selection: Se
         for reason, count in document.rejected.items()
     ]
     if document.duplicate_rows:
-        lines.append(f"{figures.format_count(document.duplicate_rows, 'row')} were orders that the table has twice: answered once.")
+        lines.append(
+            f"{figures.format_count(document.duplicate_rows, 'row')} were orders that the table has twice: answered once."
+        )
     if day_orders.unreadable_time_rows:
-        lines.append(f"{figures.format_count(day_orders.unreadable_time_rows, 'row')} of the table without a readable time, so of no day.")
+        lines.append(
+            f"{figures.format_count(day_orders.unreadable_time_rows, 'row')} of the table without a readable time, so of no day."
+        )
     return [*lines, f"The results are in {partition}."]

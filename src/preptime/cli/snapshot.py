@@ -18,7 +18,9 @@ from preptime.cli.speaking import Output, with_output
 @click.option("--to", "last_day", type=options.DATE, required=True, help="Last local day of the orders.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="A folder.")
 @with_output
-def snapshot(output: Output, *, orders: str, restaurants: str, first_day: dt.date, last_day: dt.date, out: Path) -> None:
+def snapshot(
+    output: Output, *, orders: str, restaurants: str, first_day: dt.date, last_day: dt.date, out: Path
+) -> None:
     """Write the orders of some days as a file, to keep.
 
     Three files: orders, restaurants, and the verdicts of the audit. A database goes on changing; a snapshot of it can
@@ -28,11 +30,15 @@ def snapshot(output: Output, *, orders: str, restaurants: str, first_day: dt.dat
     from preptime.tables.snapshot import write_snapshot as write
 
     restaurant_index = reading.read_restaurants(restaurants)
-    document = write(open_source(orders), open_source(restaurants), restaurant_index, first=first_day, last=last_day, out=out)
+    document = write(
+        open_source(orders), open_source(restaurants), restaurant_index, first=first_day, last=last_day, out=out
+    )
     order_count = figures.format_count(document.orders, "order")
     lines = [
         f"{order_count} from {first_day} to {last_day} and {figures.format_count(document.restaurants, 'restaurant')} are in {out}."
     ]
     if document.undated:
-        lines.append(f"{figures.format_count(document.undated, 'order')} of them without a readable time, so of no day.")
+        lines.append(
+            f"{figures.format_count(document.undated, 'order')} of them without a readable time, so of no day."
+        )
     output.finish(document, *lines)

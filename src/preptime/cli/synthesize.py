@@ -73,7 +73,11 @@ def synthesize(
     )
     synthesized = write(plan, out, file_format, output.progress)
     document = SynthesizeDocument(
-        str(synthesized.orders), str(synthesized.restaurants), str(synthesized.truth), synthesized.order_rows, synthesized.restaurant_rows
+        str(synthesized.orders),
+        str(synthesized.restaurants),
+        str(synthesized.truth),
+        synthesized.order_rows,
+        synthesized.restaurant_rows,
     )
     output.finish(
         document,

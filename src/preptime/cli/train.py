@@ -99,7 +99,9 @@ def write_results(document: TrainDocument, store: Store, daily_results: ResultsF
 
     report = store.fetch(document.bundle) / REPORT_FILE
     daily_results.write(document.date, REPORT_FILE, report.read_bytes())
-    return daily_results.write(document.date, TRAINING_FILE, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+    return daily_results.write(
+        document.date, TRAINING_FILE, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
+    )
 
 
 def render_text(document: TrainDocument, store: str, *, champion_id: str | None) -> list[RenderableType]:
@@ -118,5 +120,7 @@ def render_text(document: TrainDocument, store: str, *, champion_id: str | None)
     }
     lines += ["", outcomes[document.outcome], document.reason, *document.gate.notes]
     if champion_id != document.champion:
-        lines.append(f"That is the morning of {document.date}. By now {champion_id or 'nobody'} is champion of {store}.")
+        lines.append(
+            f"That is the morning of {document.date}. By now {champion_id or 'nobody'} is champion of {store}."
+        )
     return lines

@@ -30,7 +30,11 @@ def run_checks(environ: Mapping[str, str], env_file: Path, role: Role, today: da
         results += [server.check_key_settings(settings), server.check_ports(settings)]
     else:
         results += check_sources(settings)
-    return [*results, *_store_checks(settings, role, today, clock), *machine.check_disks(_writable_folders(settings, role))]
+    return [
+        *results,
+        *_store_checks(settings, role, today, clock),
+        *machine.check_disks(_writable_folders(settings, role)),
+    ]
 
 
 def _store_checks(settings: Settings, role: Role, today: date, clock: machine.ClockCheck) -> list[CheckResult]:

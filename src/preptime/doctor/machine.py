@@ -59,7 +59,9 @@ def _check_disk(purpose: str, path: Path) -> CheckResult:
     # Not Path.exists: it raises where a folder above may not be looked into.
     existing_path = next(candidate for candidate in (path, *path.parents) if os.access(candidate, os.F_OK))
     if not existing_path.is_dir() or not os.access(existing_path, os.W_OK | os.X_OK):
-        return error_result(name, f"{existing_path} cannot be written to.", f"Let this user write there, or name another for {purpose}.")
+        return error_result(
+            name, f"{existing_path} cannot be written to.", f"Let this user write there, or name another for {purpose}."
+        )
     free_bytes = shutil.disk_usage(existing_path).free
     message = f"{free_bytes / 1024**3:.1f} GiB free at {existing_path}."
     if free_bytes < CRITICAL_DISK_SPACE_BYTES:
@@ -79,7 +81,9 @@ class ClockCheck:
         """Whether it jumped since this was made; None when not."""
         step_seconds = (time.time() - self._wall) - (time.monotonic() - self._monotonic)
         if abs(step_seconds) > MAX_CLOCK_STEP_SECONDS:
-            return error_result("clock", f"The clock jumped by {step_seconds:+.1f} s while it was looked at.", _CLOCK_HINT)
+            return error_result(
+                "clock", f"The clock jumped by {step_seconds:+.1f} s while it was looked at.", _CLOCK_HINT
+            )
         return None
 
     def check_against(self, reference_time: float, reference_name: str) -> CheckResult:
@@ -97,8 +101,12 @@ class ClockCheck:
         event, event_time = max(past_events.items(), key=lambda item: item[1])
         if event_time - time.time() > MAX_CLOCK_SKEW_SECONDS:
             minutes = (event_time - time.time()) / 60
-            return error_result("clock", f"{minutes:,.0f} minutes behind: {event} is of {_format_utc(event_time)}.", _CLOCK_HINT)
-        return ok_result("clock", f"{_format_utc(time.time())}, after {event}; whether it is ahead, nothing here tells.")
+            return error_result(
+                "clock", f"{minutes:,.0f} minutes behind: {event} is of {_format_utc(event_time)}.", _CLOCK_HINT
+            )
+        return ok_result(
+            "clock", f"{_format_utc(time.time())}, after {event}; whether it is ahead, nothing here tells."
+        )
 
 
 _CLOCK_HINT = "Keep the time by NTP (timedatectl status says whether it is); if it is right, the other clock was wrong."

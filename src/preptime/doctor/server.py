@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from preptime.api.access import load_api_keys
+from preptime.api.access import configured_api_keys
 from preptime.doctor.finding import CheckResult, error_result, ok_result, warning_result
 from preptime.errors import UsageError
 from preptime.keys import EXAMPLE_KEY, UNNAMED_KEY_NAME, Keys
@@ -27,7 +27,7 @@ def check_settings(environ: Mapping[str, str], env_file: Path) -> tuple[CheckRes
 def check_key_settings(server_settings: Settings) -> CheckResult:
     """How many, and whether they are any good."""
     try:
-        api_keys = load_api_keys(server_settings)
+        api_keys = configured_api_keys(server_settings)
     except UsageError as error:
         return error_result("keys", error.facts, error.hint)
     names = [name for name, _ in api_keys.entries]
@@ -38,9 +38,13 @@ def check_key_settings(server_settings: Settings) -> CheckResult:
     )
     shared_digests = {digest for _, digest in api_keys.entries} & {digest for _, digest in operator_keys.entries}
     if shared_digests:
-        return warning_result("keys", f"{message} One key is for both.", "Make another for the operators: preptime keys new.")
+        return warning_result(
+            "keys", f"{message} One key is for both.", "Make another for the operators: preptime keys new."
+        )
     if UNNAMED_KEY_NAME in names and api_keys.name_of(EXAMPLE_KEY):
-        return warning_result("keys", f"{message} AIKEY is the examples'.", "Change it before anybody else can reach the port.")
+        return warning_result(
+            "keys", f"{message} AIKEY is the examples'.", "Change it before anybody else can reach the port."
+        )
     return ok_result("keys", message)
 
 
@@ -50,10 +54,14 @@ def check_ports(server_settings: Settings) -> CheckResult:
     if server_settings.health_port is not None:
         ports["PREPTIME_HEALTH_PORT"] = server_settings.health_port
     if len(set(ports.values())) < len(ports):
-        return error_result("port", f"PREPTIME_HEALTH_PORT is PREPTIME_PORT, {server_settings.port}.", "Give it another, or none.")
+        return error_result(
+            "port", f"PREPTIME_HEALTH_PORT is PREPTIME_PORT, {server_settings.port}.", "Give it another, or none."
+        )
     try:
         addresses = {resolve_free_address(server_settings.host, number, setting) for setting, number in ports.items()}
     except UsageError as error:
-        return error_result("port", error.facts, f"{error.hint} If preptime itself is running here, all is well.".strip())
+        return error_result(
+            "port", error.facts, f"{error.hint} If preptime itself is running here, all is well.".strip()
+        )
     port_list = " and ".join(map(str, ports.values()))
     return ok_result("port", f"{port_list} {'is' if len(ports) == 1 else 'are'} free on {', '.join(addresses)}.")

@@ -27,9 +27,13 @@ def check_store(bundle_store: Store, role: Role) -> CheckResult:
     message = f"{bundle_store.url} holds {len(bundles)} bundle{'' if len(bundles) == 1 else 's'}, and may be "
     message += "written to." if writable else "read."
     if role == "jobs" and not writable:
-        return error_result("store", message, "The jobs write bundles and promote: give this account the right to create there.")
+        return error_result(
+            "store", message, "The jobs write bundles and promote: give this account the right to create there."
+        )
     if role == "serve" and writable and "://" in bundle_store.url:
-        return warning_result("store", message, "What serves only reads: an account without the right to create is safer.")
+        return warning_result(
+            "store", message, "What serves only reads: an account without the right to create is safer."
+        )
     return ok_result("store", message)
 
 
@@ -39,7 +43,11 @@ def check_champion(bundle_store: Store, role: Role) -> tuple[CheckResult, LogEnt
         entry = ChampionLog(bundle_store).current()
         bundle = fetch_verified(bundle_store, entry.bundle) if entry else None
     except OSError as error:
-        return error_result("champion", f"{error.filename}: {error.strerror}.", "Let this user read the store."), None, None
+        return (
+            error_result("champion", f"{error.filename}: {error.strerror}.", "Let this user read the store."),
+            None,
+            None,
+        )
     except PreptimeError as error:
         hint = f"{error.hint} To go back to the one before: preptime bundles rollback."
         return error_result("champion", error.facts, hint.strip()), None, None
@@ -60,7 +68,9 @@ def check_history(bundle: Bundle | None, today: date) -> CheckResult:
     if age < 0:
         return error_result("history", message, "It is of the future: look at this machine's clock, or at --date.")
     if age > MAX_HISTORY_AGE_DAYS:
-        return warning_result("history", f"{message} {age} days old.", "Run the daily job: preptime train, or preptime refresh.")
+        return warning_result(
+            "history", f"{message} {age} days old.", "Run the daily job: preptime train, or preptime refresh."
+        )
     return ok_result("history", message)
 
 
@@ -82,7 +92,10 @@ def check_libraries(bundle: Bundle | None) -> CheckResult:
             f"{'; '.join(differing)}. The golden orders came out as they should all the same.",
             "Serve with the release that trained, where you can.",
         )
-    return ok_result("libraries", ", ".join(f"{name} {_installed_version(name)}" for name in PREDICTION_LIBRARIES) + ", as the bundle's.")
+    return ok_result(
+        "libraries",
+        ", ".join(f"{name} {_installed_version(name)}" for name in PREDICTION_LIBRARIES) + ", as the bundle's.",
+    )
 
 
 def check_clock(bundle_store: Store, entry: LogEntry | None, machine_clock: ClockCheck) -> CheckResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from preptime.doctor.finding import CheckResult, error_result, ok_result, warning_result
-from preptime.domain.dictionary import OUTCOME_COLUMNS, DATA_DICTIONARY, required_columns
+from preptime.domain.dictionary import DATA_DICTIONARY, OUTCOME_COLUMNS, required_columns
 from preptime.errors import PreptimeError
 from preptime.settings import Settings
 
@@ -32,9 +32,13 @@ def _check_source(name: str, address: str) -> CheckResult:
         hint = "Install preptime with the extra for files (batch), PostgreSQL (postgres) or BigQuery (gcp)."
         return error_result(name, f"The package {error.name} is not installed.", hint)
     except OSError as error:
-        return error_result(name, f"{error.filename}: {error.strerror}.", f"Let this user read it; {variable_name} names it.")
+        return error_result(
+            name, f"{error.filename}: {error.strerror}.", f"Let this user read it; {variable_name} names it."
+        )
     except PreptimeError as error:
         return error_result(name, error.facts, f"{error.hint} {variable_name} names it.".strip())
     if name == "orders" and not set(OUTCOME_COLUMNS) & set(source.columns):
-        return error_result(name, f"{source.name} has neither {' nor '.join(OUTCOME_COLUMNS)}.", "Add one: there is no label otherwise.")
+        return error_result(
+            name, f"{source.name} has neither {' nor '.join(OUTCOME_COLUMNS)}.", "Add one: there is no label otherwise."
+        )
     return ok_result(name, f"{source.name} can be read and has the columns needed.")

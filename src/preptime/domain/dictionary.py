@@ -176,6 +176,13 @@ def render_markdown() -> str:
         lines += ["|---|---|---|---|---|---|---|"]
         for column in columns:
             required_for = ", ".join(sorted(column.required_for)) or "optional"
-            cells = (f"`{column.name}`", column.data_type, column.unit, column.range_text, required_for, column.description)
+            cells = (
+                f"`{column.name}`",
+                column.data_type,
+                column.unit,
+                column.range_text,
+                required_for,
+                column.description,
+            )
             lines.append("| " + " | ".join(cells) + f" | `{column.example}` |")
     return "\n".join(lines) + "\n"

@@ -62,9 +62,13 @@ def hour_errors(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
     Hours with few orders don't stretch the picture: they end at its edge.
     """
     metric_names = ("mae", "lookup_mae")
-    reliable_values = [max(float(row[name]) for name in metric_names if name in row) for row in rows if not row["small_sample"]]
+    reliable_values = [
+        max(float(row[name]) for name in metric_names if name in row) for row in rows if not row["small_sample"]
+    ]
     axis_limit = 1.1 * max(reliable_values) if reliable_values else math.inf
-    clipped_rows: list[ChartRow] = [row | {name: min(float(row[name]), axis_limit) for name in metric_names if name in row} for row in rows]
+    clipped_rows: list[ChartRow] = [
+        row | {name: min(float(row[name]), axis_limit) for name in metric_names if name in row} for row in rows
+    ]
     x = alt.X("value:O", sort=[str(hour) for hour in range(24)], title="local hour the order was acknowledged")
     base = alt.Chart(_data(clipped_rows)).encode(x=x.axis(labelOverlap=True, labelAngle=0))
     bars = base.mark_bar(color=palette.model, cornerRadiusEnd=2).encode(
@@ -168,7 +172,9 @@ def calibration(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
     overall = alt.Chart(_data([row for row in rows if row["group"] == groups[0]])).encode(x=x, y=y)
     legend = alt.Legend(title=None, orient="bottom", columns=3)
     marks = base.mark_point(filled=True, size=80, opacity=0.9).encode(
-        color=alt.Color("group:N", scale=alt.Scale(domain=groups, range=[palette.text, *palette.series]), legend=legend),
+        color=alt.Color(
+            "group:N", scale=alt.Scale(domain=groups, range=[palette.text, *palette.series]), legend=legend
+        ),
         shape=alt.Shape("group:N", scale=alt.Scale(domain=groups, range=list(_SHAPES)), legend=legend),
         description=alt.Description("tip:N"),
     )

@@ -119,7 +119,9 @@ def daily_ratios(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
     header = alt.Header(title=None, labelOrient="top", labelAnchor="start", labelPadding=2)
     chart = alt.FacetChart(
         data=_data(rows),
-        spec=alt.LayerChart(layer=[reference_line, line, marks]).properties(width=max(120, width - 60), height=RATIO_STRIP_HEIGHT),
+        spec=alt.LayerChart(layer=[reference_line, line, marks]).properties(
+            width=max(120, width - 60), height=RATIO_STRIP_HEIGHT
+        ),
         facet=alt.FacetMapping(row=alt.Row("part:N", sort=parts, header=header)),
         spacing=10,
         padding=4,

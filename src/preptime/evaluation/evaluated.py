@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from preptime.domain.prediction import DEFAULT_MODEL, QUANTILE_LEVELS
 from preptime.evaluation.documents import BacktestDocument, Score
 from preptime.evaluation.metrics import Seconds
-from preptime.evaluation.scores import compute_interval, quantile_scores, compute_score
+from preptime.evaluation.scores import compute_interval, compute_score, quantile_scores
 from preptime.evaluation.segments import SegmentColumns, score_segments
 
 LOOKUP = "restaurant_lookup"
@@ -69,10 +69,14 @@ def build_backtest_document(orders: EvaluatedOrders, first_day: str, last_day: s
         first_day=first_day,
         last_day=last_day,
         default_model=DEFAULT_MODEL,
-        scores=tuple(_scores(eligible, "up_to_3h") + _scores(orders.take(orders.within_label_limit), "within_label_limit")),
+        scores=tuple(
+            _scores(eligible, "up_to_3h") + _scores(orders.take(orders.within_label_limit), "within_label_limit")
+        ),
         interval=compute_interval(eligible.actual, eligible.quantiles),
         quantiles=quantile_scores(eligible.actual, eligible.quantiles),
-        segments=score_segments(eligible.segment_columns, eligible.actual, eligible.quantiles, eligible.baseline_predictions[LOOKUP]),
+        segments=score_segments(
+            eligible.segment_columns, eligible.actual, eligible.quantiles, eligible.baseline_predictions[LOOKUP]
+        ),
     )
 
 
@@ -80,5 +84,8 @@ def _scores(orders: EvaluatedOrders, labels: LabelSet) -> list[Score]:
     models = {DEFAULT_MODEL: orders.default_predictions, **orders.point_predictions}
     return [
         *(compute_score(name, "model", labels, orders.actual, predictions) for name, predictions in models.items()),
-        *(compute_score(name, "baseline", labels, orders.actual, predictions) for name, predictions in orders.baseline_predictions.items()),
+        *(
+            compute_score(name, "baseline", labels, orders.actual, predictions)
+            for name, predictions in orders.baseline_predictions.items()
+        ),
     ]

@@ -52,7 +52,9 @@ def prediction_charts(summary: PredictionSummary | None) -> list[str]:
             "density",
             "Predicted against actual",
             density_caption(summary),
-            lambda width: charts.predicted_vs_actual(density, quartiles, summary.axis_limit_minutes, width, charts.LIGHT),
+            lambda width: charts.predicted_vs_actual(
+                density, quartiles, summary.axis_limit_minutes, width, charts.LIGHT
+            ),
         ),
         chart_card(
             "errors",

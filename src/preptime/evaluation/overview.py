@@ -102,11 +102,18 @@ def compare_evaluations(first: BacktestDocument, second: BacktestDocument) -> Ev
     )
 
 
-def compare_segments(first: BacktestDocument, second: BacktestDocument, dimension: SegmentDimension) -> list[SegmentComparison]:
+def compare_segments(
+    first: BacktestDocument, second: BacktestDocument, dimension: SegmentDimension
+) -> list[SegmentComparison]:
     """The segments of one cut that both evaluations have, those with most orders first."""
     second_by_value = {segment.value: segment for segment in second.segments if segment.segment == dimension}
     comparisons = [
-        SegmentComparison(first_segment.value, first_segment.mae, second_by_value[first_segment.value].mae, (first_segment.n, second_by_value[first_segment.value].n))
+        SegmentComparison(
+            first_segment.value,
+            first_segment.mae,
+            second_by_value[first_segment.value].mae,
+            (first_segment.n, second_by_value[first_segment.value].n),
+        )
         for first_segment in first.segments
         if first_segment.segment == dimension and first_segment.value in second_by_value
     ]

@@ -86,8 +86,12 @@ def summarize_predictions(orders: EvaluatedOrders) -> PredictionSummary | None:
         orders=len(eligible),
         axis_limit_minutes=limit,
         density=aggregates.count_density(actual, default, limit),
-        actual_quartiles=msgspec.convert(aggregates.actual_quartile_rows(actual, default, limit), tuple[ActualQuartiles, ...]),
-        error_counts={name: aggregates.count_errors(predictions, actual) for name, predictions in predictions_by_name.items()},
+        actual_quartiles=msgspec.convert(
+            aggregates.actual_quartile_rows(actual, default, limit), tuple[ActualQuartiles, ...]
+        ),
+        error_counts={
+            name: aggregates.count_errors(predictions, actual) for name, predictions in predictions_by_name.items()
+        },
         share_over_5_min_late=float(np.mean(actual - default > FIVE_MINUTES_SECONDS)),
         share_over_5_min_early=float(np.mean(default - actual > FIVE_MINUTES_SECONDS)),
     )

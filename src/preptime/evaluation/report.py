@@ -94,7 +94,9 @@ def _tiles(document: BacktestDocument) -> str:
         markup.tile(format_minutes(default.mae), "min", "mean error of the default answer (p50)"),
         markup.tile(format_percent(default.within_5_min), "", "of the answers within five minutes"),
         markup.tile(
-            format_percent(coverage), "", f"of the orders inside p10–p90; promised {format_percent(document.interval.level, 0)}"
+            format_percent(coverage),
+            "",
+            f"of the orders inside p10–p90; promised {format_percent(document.interval.level, 0)}",
         ),
     ]
     if lookup is not None:
@@ -117,7 +119,9 @@ def _sections(context: ReportContext, document: BacktestDocument) -> list[str]:
     training_cards = [_audit_card(context), *figures.importance_chart(context.importances)]
     return [
         section("models", "Each model beside both baselines", _score_cards(document)),
-        section("predictions", "Answers against the truth", figures.prediction_charts(summarize_predictions(context.orders))),
+        section(
+            "predictions", "Answers against the truth", figures.prediction_charts(summarize_predictions(context.orders))
+        ),
         section("hours", "Error by local hour, and calibration", figures.hour_and_calibration_charts(document)),
         section("segments", "Error and coverage by segment", figures.segment_charts(document)),
         section("training", "What it learned from", training_cards),
@@ -131,7 +135,9 @@ def _score_cards(document: BacktestDocument) -> list[str]:
         rows = [row for row in document.scores if row.labels == labels]
         caption = f"{rows[0].n:,} orders; the best figure of each column is bold." if rows else ""
         content = markup.score_table(rows, document.default_model)
-        cards.append(f'<div class="card"><h3>{_LABEL_TITLES[labels]}</h3><p class="caption">{caption}</p>{content}</div>')
+        cards.append(
+            f'<div class="card"><h3>{_LABEL_TITLES[labels]}</h3><p class="caption">{caption}</p>{content}</div>'
+        )
     return cards
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from preptime.domain.prediction import QUANTILE_LEVELS
 from preptime.errors import OperationError
-from preptime.evaluation.documents import Interval, QuantileScore, SegmentRegression, Score, Segment
+from preptime.evaluation.documents import Interval, QuantileScore, Score, Segment, SegmentRegression
 from preptime.evaluation.metrics import (
     BIAS,
     MAE,
@@ -103,7 +103,9 @@ def segment_regressions(
     differing = sorted(
         key
         for key in champion_segments.keys() | challenger_segments.keys()
-        if key not in champion_segments or key not in challenger_segments or champion_segments[key].n != challenger_segments[key].n
+        if key not in champion_segments
+        or key not in challenger_segments
+        or champion_segments[key].n != challenger_segments[key].n
     )
     if differing:
         raise OperationError(

@@ -43,18 +43,24 @@ class SegmentColumns:
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_] | slice) -> SegmentColumns:
         """The same columns at `rows`: positions, a mask, or a slice."""
         return SegmentColumns(
-            self.city[rows], self.type_of_food[rows], self.hour[rows], self.number_of_items[rows], self.fallback_level[rows]
+            self.city[rows],
+            self.type_of_food[rows],
+            self.hour[rows],
+            self.number_of_items[rows],
+            self.fallback_level[rows],
         )
 
     @classmethod
-    def from_orders(cls, orders: OrderColumns, vocabularies: Vocabularies, fallback_level: NDArray[np.int8]) -> SegmentColumns:
+    def from_orders(
+        cls, orders: OrderColumns, vocabularies: Vocabularies, fallback_level: NDArray[np.int8]
+    ) -> SegmentColumns:
         """From orders with coded categories, and the basis of their predictions."""
         return cls(
             city=_decode_categories(orders.city, vocabularies.city),
             type_of_food=_decode_categories(orders.type_of_food, vocabularies.type_of_food),
             hour=orders.acknowledged_at // _SECONDS_PER_HOUR % _HOURS_PER_DAY,
             number_of_items=orders.number_of_items,
-            basis=fallback_level,
+            fallback_level=fallback_level,
         )
 
     @classmethod
@@ -104,7 +110,9 @@ def _split_by_items(number_of_items: NDArray[np.int64]) -> Segmentation:
 
 
 DIMENSIONS = (
-    DimensionDefinition("overall", "all orders", lambda columns: Segmentation(np.zeros(len(columns), dtype=np.intp), ("all",))),
+    DimensionDefinition(
+        "overall", "all orders", lambda columns: Segmentation(np.zeros(len(columns), dtype=np.intp), ("all",))
+    ),
     DimensionDefinition("city", "city", lambda columns: _split_by_name(columns.city)),
     DimensionDefinition("type_of_food", "type of food", lambda columns: _split_by_name(columns.type_of_food)),
     DimensionDefinition(
@@ -113,7 +121,11 @@ DIMENSIONS = (
         lambda columns: Segmentation(columns.hour.astype(np.intp), tuple(str(hour) for hour in range(_HOURS_PER_DAY))),
     ),
     DimensionDefinition("items", "number of items", lambda columns: _split_by_items(columns.number_of_items)),
-    DimensionDefinition("fallback_level", "fallback level", lambda columns: Segmentation(columns.fallback_level.astype(np.intp), FALLBACK_LEVELS)),
+    DimensionDefinition(
+        "fallback_level",
+        "fallback level",
+        lambda columns: Segmentation(columns.fallback_level.astype(np.intp), FALLBACK_LEVELS),
+    ),
 )
 """Every cut. Within one, each order is in exactly one segment; segments without an order are left out."""
 

@@ -9,7 +9,9 @@ import vl_convert
 
 from preptime.evaluation.charts import DARK, LIGHT, Chart, Palette
 
-_MARK_WITH_TOOLTIP = re.compile(r'<(path|rect|line)\b((?:[^<>"]|"[^"]*")*?) aria-label="([^"]*)"((?:[^<>"]|"[^"]*")*)/>')
+_MARK_WITH_TOOLTIP = re.compile(
+    r'<(path|rect|line)\b((?:[^<>"]|"[^"]*")*?) aria-label="([^"]*)"((?:[^<>"]|"[^"]*")*)/>'
+)
 _ARIA_ATTRIBUTES = re.compile(r' (?:aria-label|aria-hidden|aria-roledescription|role|pointer-events)="[^"]*"')
 _ID = re.compile(r'\bid="([^"]*)"')
 

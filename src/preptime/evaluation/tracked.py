@@ -27,7 +27,9 @@ def dvc_metrics(document: BacktestDocument) -> dict[str, MetricValues]:
         "median_width_seconds": _rounded(document.interval.median_width_seconds),
     }
     values["coverage"] = {f"p{quantile.p * 100:.0f}": _rounded(quantile.coverage) for quantile in document.quantiles}
-    values["pinball_seconds"] = {f"p{quantile.p * 100:.0f}": _rounded(quantile.pinball) for quantile in document.quantiles}
+    values["pinball_seconds"] = {
+        f"p{quantile.p * 100:.0f}": _rounded(quantile.pinball) for quantile in document.quantiles
+    }
     return values
 
 
@@ -43,7 +45,9 @@ def write_dvc_files(folder: Path, document: BacktestDocument) -> None:
     hours = [item for item in document.segments if item.segment == "hour" and item.n]
     sorted_hours = sorted(hours, key=lambda item: int(item.value))
     columns = ("hour", "orders", "mae_seconds", "lookup_mae_seconds")
-    _write_csv(folder / HOURS_FILE, columns, [(int(item.value), item.n, item.mae, item.lookup_mae) for item in sorted_hours])
+    _write_csv(
+        folder / HOURS_FILE, columns, [(int(item.value), item.n, item.mae, item.lookup_mae) for item in sorted_hours]
+    )
 
 
 def _score_metrics(score: Score) -> MetricValues:

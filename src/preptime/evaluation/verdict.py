@@ -31,7 +31,9 @@ def summary_sentences(document: BacktestDocument) -> list[str]:
     if default is None or default.median_ae is None:
         return ["No orders with a label were evaluated, so nothing can be said about how good the answers are."]
     within = f"{format_percent(default.within_5_min)} are within five."
-    sentences = [f"Half of the answers are within {format_minutes(default.median_ae)} minutes of the truth, and {within}"]
+    sentences = [
+        f"Half of the answers are within {format_minutes(default.median_ae)} minutes of the truth, and {within}"
+    ]
     if lookup is not None and default.mae is not None and lookup.mae:
         sentences.append(_lookup_sentence(default.mae, lookup.mae))
     return [*sentences, _interval_sentence(document), *_closer_models_sentences(document, default)]

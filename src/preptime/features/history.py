@@ -13,7 +13,7 @@ from preptime.domain.order import UNKNOWN_CODE, OrderColumns
 from preptime.domain.prediction import FALLBACK_LEVELS
 from preptime.errors import UsageError
 from preptime.features.directory import RestaurantIndex, Vocabularies
-from preptime.features.shrinkage import history_rows, fit_global_prior, group_levels, group_orders
+from preptime.features.shrinkage import fit_global_prior, group_levels, group_orders, history_rows
 from preptime.features.spec import MEDIAN_COLUMN
 from preptime.features.state import HistoryState
 

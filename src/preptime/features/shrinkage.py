@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from preptime.features.clock import TIME_SLOT_COUNT
 from preptime.features.directory import RestaurantIndex
 from preptime.features.durations import (
-    BIN_WIDTH,
     BIN_COUNT,
+    BIN_WIDTH,
     MIN_SCALE_SECONDS,
-    quantile_positions,
     position_to_seconds,
+    quantile_positions,
     squared_deviations,
 )
 from preptime.features.spec import HISTORY_FEATURES
@@ -87,7 +87,9 @@ def fit_global_prior(state: HistoryState) -> GlobalPrior:
     prior_quantiles = level + np.sqrt(variance) * STANDARD_NORMAL_QUANTILES
     observed = quantile_positions(bins[None], QUANTILE_LEVELS)[0]
     quantiles = shrink(n * observed, n, prior_quantiles, PRIOR_ORDERS) - level
-    slots = shrink(state.slot_bin_sums.sum(axis=0), state.slot_orders.sum(axis=0, dtype=np.int64), level, K_SLOT) - level
+    slots = (
+        shrink(state.slot_bin_sums.sum(axis=0), state.slot_orders.sum(axis=0, dtype=np.int64), level, K_SLOT) - level
+    )
     first_ready, worked = _first_ready(state)
     return GlobalPrior(
         level=float(level),
@@ -134,7 +136,9 @@ def history_rows(
     slots = np.empty((size + len(levels), TIME_SLOT_COUNT), np.float32)
     restaurant_levels = levels[restaurants.group_index(restaurants.city, restaurants.type_of_food)]
     for chunk in _chunks(size):
-        rows[chunk], slots[chunk] = _compute_rows(state.slice_restaurants(chunk), restaurant_levels[chunk], prior, today)
+        rows[chunk], slots[chunk] = _compute_rows(
+            state.slice_restaurants(chunk), restaurant_levels[chunk], prior, today
+        )
     for chunk in _chunks(len(levels)):
         empty_state = HistoryState.empty(chunk.stop - chunk.start)
         target = slice(size + chunk.start, size + chunk.stop)
@@ -193,7 +197,9 @@ def _first_ready(state: HistoryState) -> tuple[NDArray[np.int64], NDArray[np.int
     return np.where(worked, state.first_ready, 0).astype(np.int64), (state.meal_period_orders * worked).astype(np.int64)
 
 
-def _recency_sums(state: HistoryState, today: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _recency_sums(
+    state: HistoryState, today: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """[R] recency-weighted orders, sum of their bins, and plain orders a day over the window."""
     weighted = np.zeros((2, len(state.items)))
     unweighted = np.zeros(len(state.items))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preptime.domain.order import UNKNOWN_CODE, OrderColumns
-from preptime.features.clock import NIGHT_END_SECOND, TIME_SLOT_COUNT, local_day, second_of_day, meal_period, time_slot
+from preptime.features.clock import NIGHT_END_SECOND, TIME_SLOT_COUNT, local_day, meal_period, second_of_day, time_slot
 from preptime.features.directory import RestaurantIndex
 from preptime.features.durations import BIN_COUNT, duration_bins
 
@@ -76,15 +76,15 @@ class HistoryState:
     def empty(cls, size: int) -> HistoryState:
         """The state of `size` restaurants before the first order."""
         return cls(
-            bins=np.zeros((size, BIN_COUNT), np.int32),
+            bin_orders=np.zeros((size, BIN_COUNT), np.int32),
             slot_orders=np.zeros((size, TIME_SLOT_COUNT), np.int32),
-            slot_bins=np.zeros((size, TIME_SLOT_COUNT), np.int64),
+            slot_bin_sums=np.zeros((size, TIME_SLOT_COUNT), np.int64),
             value_pence=np.zeros(size, np.int64),
             items=np.zeros(size, np.int64),
-            service_orders=np.zeros((size, MEAL_PERIOD_COUNT), np.int32),
+            meal_period_orders=np.zeros((size, MEAL_PERIOD_COUNT), np.int32),
             first_ready=np.full((size, MEAL_PERIOD_COUNT), NEVER_READY, np.int32),
-            latest=np.full((size, LAST_ORDER_COUNT), NO_ORDER, np.int64),
-            recent={},
+            latest_orders=np.full((size, LAST_ORDER_COUNT), NO_ORDER, np.int64),
+            recent_days={},
         )
 
     @classmethod
@@ -124,7 +124,9 @@ class HistoryState:
         _add_at(self.meal_period_orders, meal_period_cell)
         # After midnight is late, not early: the small hours open no service.
         after_night = ready_second >= NIGHT_END_SECOND
-        np.minimum.at(_flat(self.first_ready), meal_period_cell[after_night], ready_second[after_night].astype(np.int32))
+        np.minimum.at(
+            _flat(self.first_ready), meal_period_cell[after_night], ready_second[after_night].astype(np.int32)
+        )
         touched, latest = _latest_by_restaurant(position, ready_at, bin_)
         self.latest_orders[touched] = _merge_latest(self.latest_orders[touched], latest)
         self._add_days(position, local_day(ready_at), bin_)
@@ -214,7 +216,9 @@ def _latest_by_restaurant(
     return sorted_position[starts], latest
 
 
-def _sort_by_position(position: NDArray[np.int64], key: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _sort_by_position(
+    position: NDArray[np.int64], key: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Both columns by position, then order."""
     low = int(key.min())
     span = int(key.max()) - low + 1
@@ -240,4 +244,11 @@ def _merge_recent(
     earliest = max(days, default=0) - RECENT_DAYS
     kept = [day_number for day_number in sorted(days) if day_number > earliest]
     # Always new arrays, so that no two states share one that is counted into.
-    return {day_number: np.sum([days_of_state[day_number] for days_of_state in (left, right) if day_number in days_of_state], axis=0, dtype=np.int32) for day_number in kept}
+    return {
+        day_number: np.sum(
+            [days_of_state[day_number] for days_of_state in (left, right) if day_number in days_of_state],
+            axis=0,
+            dtype=np.int32,
+        )
+        for day_number in kept
+    }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.models.model import as_seconds, normalized_shares, check_training_rows
+from preptime.models.model import as_seconds, check_training_rows, normalized_shares
 
 if TYPE_CHECKING:
     from catboost import CatBoostRegressor

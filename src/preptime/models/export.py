@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from preptime.domain.prediction import QUANTILE_LEVELS
 from preptime.errors import OperationError
 from preptime.models import graph
-from preptime.models.model import FittedStackedModel, FittedModel
+from preptime.models.model import FittedModel, FittedStackedModel
 
 PARITY_ABSOLUTE_SECONDS = 0.01
 PARITY_RELATIVE = 1e-5

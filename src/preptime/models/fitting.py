@@ -9,7 +9,7 @@ from importlib import import_module
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.models.model import StackedModel, FittedModel, Model, check_training_rows
+from preptime.models.model import FittedModel, Model, StackedModel, check_training_rows
 from preptime.models.threads import fitting_threads
 
 

@@ -30,7 +30,9 @@ def extract_tree_node(converted: ModelProto) -> NodeProto:
     nodes = converted.graph.node
     if [node.op_type for node in nodes] != [_TREE_OP_TYPE]:
         op_types = ", ".join(node.op_type for node in nodes)
-        raise OperationError(f"A converter gave the nodes {op_types}; expected one {_TREE_OP_TYPE}.", "Pin the converter's version.")
+        raise OperationError(
+            f"A converter gave the nodes {op_types}; expected one {_TREE_OP_TYPE}.", "Pin the converter's version."
+        )
     kept = [attribute for attribute in nodes[0].attribute if attribute.name not in _UNUSED_TREE_ATTRIBUTES]
     return _make_tree_node(sorted(kept, key=lambda attribute: attribute.name))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.models.model import FittedModel, Model, as_seconds, normalized_shares, check_training_rows
+from preptime.models.model import FittedModel, Model, as_seconds, check_training_rows, normalized_shares
 from preptime.models.threads import fitting_threads
 
 if TYPE_CHECKING:
@@ -110,11 +110,16 @@ class FittedStackingModel:
 
         from preptime.models import graph
 
-        weights = [graph.float_constant(f"weight_{name}", [w]) for name, w in zip(self.bases, self.weights, strict=True)]
+        weights = [
+            graph.float_constant(f"weight_{name}", [w]) for name, w in zip(self.bases, self.weights, strict=True)
+        ]
         nodes = [helper.make_node("Mul", [name, f"weight_{name}"], [f"weighted_{name}"]) for name in self.bases]
         nodes.append(helper.make_node("Sum", ["intercept", *(f"weighted_{name}" for name in self.bases)], ["raw"]))
         nodes.append(helper.make_node("Relu", ["raw"], [graph.OUTPUT_NAME]))
         inputs = [graph.vector_info(name) for name in self.bases]
         return graph.make_model(
-            nodes, [graph.float_constant("intercept", [self.intercept]), *weights], inputs, [graph.vector_info(graph.OUTPUT_NAME)]
+            nodes,
+            [graph.float_constant("intercept", [self.intercept]), *weights],
+            inputs,
+            [graph.vector_info(graph.OUTPUT_NAME)],
         )

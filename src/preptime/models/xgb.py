@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.models.model import as_seconds, normalized_shares, check_training_rows
+from preptime.models.model import as_seconds, check_training_rows, normalized_shares
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -34,7 +34,11 @@ class XGBoostModel:
 
         check_training_rows(X, y)
         estimator = XGBRegressor(
-            n_estimators=self.tree_count, learning_rate=self.learning_rate, max_depth=self.depth, n_jobs=threads, random_state=seed
+            n_estimators=self.tree_count,
+            learning_rate=self.learning_rate,
+            max_depth=self.depth,
+            n_jobs=threads,
+            random_state=seed,
         )
         estimator.fit(X, y)
         return FittedXGBoostModel(estimator)
@@ -72,4 +76,9 @@ def notebook_estimator() -> Estimator:
     from xgboost import XGBRegressor
 
     hyperparameters = XGBoostModel()
-    return XGBRegressor(n_estimators=hyperparameters.tree_count, learning_rate=hyperparameters.learning_rate, max_depth=hyperparameters.depth, n_jobs=1)
+    return XGBRegressor(
+        n_estimators=hyperparameters.tree_count,
+        learning_rate=hyperparameters.learning_rate,
+        max_depth=hyperparameters.depth,
+        n_jobs=1,
+    )

@@ -22,7 +22,7 @@ from preptime.features.clock import local_day
 from preptime.features.directory import RestaurantIndex
 from preptime.monitoring.api_log import ORDER_FIELDS, LoggedOrder, LogReader, to_text
 from preptime.monitoring.document import DateRange
-from preptime.monitoring.outcomes import NO_KEY_HASH, to_day_number, hash_keys
+from preptime.monitoring.outcomes import NO_KEY_HASH, hash_keys, to_day_number
 from preptime.tables import order_key
 from preptime.tables.audit import audit_orders
 from preptime.tables.results import PREDICTIONS_FILE, ResultsFolder
@@ -64,13 +64,20 @@ class UniquePredictions:
 
 
 def read_predictions(
-    results: ResultsFolder, log_dir: Path | None, restaurants: RestaurantIndex, days: DateRange, *, count_from: dt.date | None = None
+    results: ResultsFolder,
+    log_dir: Path | None,
+    restaurants: RestaurantIndex,
+    days: DateRange,
+    *,
+    count_from: dt.date | None = None,
 ) -> UniquePredictions:
     """Every order acknowledged on those days that was answered; counts are of the days from `counted_from` on.
 
     Raises `DataError` for a damaged partition.
     """
-    batch = _read_partitions(results, [date for date in results.days(PREDICTIONS_FILE) if days.first <= date <= days.last])
+    batch = _read_partitions(
+        results, [date for date in results.days(PREDICTIONS_FILE) if days.first <= date <= days.last]
+    )
     api, unreadable = _read_log(log_dir, restaurants, days.first, days.last)
     identified = [frame.filter(pl.col("key") != NO_KEY_HASH) for frame in (api, batch)]
     deduplicated = [frame.unique("key", keep="first", maintain_order=True) for frame in identified]
@@ -106,7 +113,9 @@ def _read_partitions(results: ResultsFolder, days: list[dt.date]) -> pl.DataFram
         pl.Series("key", hash_keys(predicted[order_key.ORDER_KEY])),
         pl.col(_PATH).replace_strict(paths, return_dtype=pl.Int64).alias("day"),
         *QUANTILE_COLUMNS,
-        pl.col(FALLBACK_LEVEL_COLUMN).replace_strict(level_index, default=NO_FALLBACK_LEVEL, return_dtype=pl.Int8).alias("fallback_level"),
+        pl.col(FALLBACK_LEVEL_COLUMN)
+        .replace_strict(level_index, default=NO_FALLBACK_LEVEL, return_dtype=pl.Int8)
+        .alias("fallback_level"),
         pl.col(BUNDLE_COLUMN).alias("bundle"),
     )
 
@@ -132,7 +141,9 @@ def _read_partition(path: str, date: dt.date) -> pl.DataFrame:
         ) from error
 
 
-def _read_log(log_dir: Path | None, restaurants: RestaurantIndex, first: dt.date, last: dt.date) -> tuple[pl.DataFrame, int]:
+def _read_log(
+    log_dir: Path | None, restaurants: RestaurantIndex, first: dt.date, last: dt.date
+) -> tuple[pl.DataFrame, int]:
     """The API's answers to orders of those local days, by time of the answer; and how many lines were no record."""
     if log_dir is None:
         return pl.DataFrame(schema=_SCHEMA), 0
@@ -172,7 +183,9 @@ def _logged_frame(logged: list[LoggedOrder], restaurants: RestaurantIndex) -> pl
             "key": hash_keys(order_key.order_keys(orders, audited)),
             "day": local_day(local),
             **quantiles,
-            "fallback_level": [level_index.get(item.prediction.fallback_level or "", NO_FALLBACK_LEVEL) for item in logged],
+            "fallback_level": [
+                level_index.get(item.prediction.fallback_level or "", NO_FALLBACK_LEVEL) for item in logged
+            ],
             "bundle": [item.bundle for item in logged],
             "time": [item.time for item in logged],
         },

@@ -45,7 +45,9 @@ class BinnedDays:
     def shares_of(self, days: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
         """[days, bins] of other days, in these bins."""
         bin_indices = (self._bin_indices(values) for values in days)
-        return np.array([np.bincount(values, minlength=len(self.labels)) / max(len(values), 1) for values in bin_indices])
+        return np.array(
+            [np.bincount(values, minlength=len(self.labels)) / max(len(values), 1) for values in bin_indices]
+        )
 
     def _bin_indices(self, values: NDArray[np.floating]) -> NDArray[np.intp]:
         if self.bin_of_code is not None:
@@ -65,7 +67,9 @@ def _range_labels(edges: NDArray[np.float64]) -> tuple[BinLabel, ...]:
     return tuple((range_label(low, high), low, high) for low, high in pairwise(ends))
 
 
-def _category_bins(codes: NDArray[np.floating], categories: tuple[str, ...]) -> tuple[NDArray[np.intp], tuple[BinLabel, ...]]:
+def _category_bins(
+    codes: NDArray[np.floating], categories: tuple[str, ...]
+) -> tuple[NDArray[np.intp], tuple[BinLabel, ...]]:
     """Where each code is counted (the last place serves the unknown, which is -1), and the names of the bins."""
     counts = np.bincount(np.where(codes < 0, len(categories), codes).astype(np.intp), minlength=len(categories) + 1)
     most_frequent = sorted(np.argsort(-counts[:-1], kind="stable")[: MAX_BINS - 1].tolist())

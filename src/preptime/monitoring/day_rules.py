@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from preptime.evaluation.verdict import format_percent
 from preptime.monitoring.document import Alert
 from preptime.monitoring.outcomes import to_date
-from preptime.monitoring.rules import VOLUME_HIGH, VOLUME_LOW, RuleResult, Rule, insufficient_data
+from preptime.monitoring.rules import VOLUME_HIGH, VOLUME_LOW, Rule, RuleResult, insufficient_data
 
 MIN_PAST_DAYS = 7
 MAX_PAST_DAYS = 28
@@ -50,12 +50,16 @@ def evaluate_share(rule: Rule, share: DailyShare, last_day: dt.date, description
     n, k = share.total, share.count
     past = np.flatnonzero(n[:-1] > 0)[-MAX_PAST_DAYS:]
     if len(past) < MIN_PAST_DAYS or n[-1] < MIN_ORDERS:
-        return insufficient_data(rule, f"Fewer than {MIN_PAST_DAYS} days before, or fewer than {MIN_ORDERS} on {last_day}.")
+        return insufficient_data(
+            rule, f"Fewer than {MIN_PAST_DAYS} days before, or fewer than {MIN_ORDERS} on {last_day}."
+        )
     past_share, current_share = k[past].sum() / n[past].sum(), k[-1] / n[-1]
     pooled = (k[past].sum() + k[-1] + 1) / (n[past].sum() + n[-1] + 2)
     binomial_variance = pooled * (1 - pooled)
     scatter = np.sum((k[past] / n[past] - past_share) ** 2 - binomial_variance / n[past])
-    day_variance = max((PRIOR_WEIGHT_DAYS * PRIOR_SHARE_SD**2 + scatter) / (PRIOR_WEIGHT_DAYS + len(past)), 0.25 * PRIOR_SHARE_SD**2)
+    day_variance = max(
+        (PRIOR_WEIGHT_DAYS * PRIOR_SHARE_SD**2 + scatter) / (PRIOR_WEIGHT_DAYS + len(past)), 0.25 * PRIOR_SHARE_SD**2
+    )
     error = math.sqrt(binomial_variance * (1 / n[-1] + 1 / n[past].sum()) + day_variance * (1 + 1 / len(past)))
     statistic = max(current_share - past_share - SHARE_TOLERANCE, 0.0) / error
     message = f"{format_percent(current_share)} of {n[-1]:,.0f} are {description} on {last_day}, where {format_percent(past_share)} are usual."
@@ -73,14 +77,18 @@ def evaluate_share(rule: Rule, share: DailyShare, last_day: dt.date, description
     return RuleResult(rule, float(statistic), message, (alert,))
 
 
-def evaluate_volume(orders: NDArray[np.float64], names: tuple[str, ...], last_day: int) -> tuple[RuleResult, RuleResult]:
+def evaluate_volume(
+    orders: NDArray[np.float64], names: tuple[str, ...], last_day: int
+) -> tuple[RuleResult, RuleResult]:
     """`volume_low` and `volume_high` from orders a day, [S, D]; the first row is all orders, the others are cities."""
     days_with_orders = np.flatnonzero(orders[0] > 0)
     start = int(days_with_orders[0]) if len(days_with_orders) else orders.shape[1]
     if orders.shape[1] - 1 - start < MIN_PAST_DAYS:
         reason = f"Orders are known for fewer than {MIN_PAST_DAYS} days before {to_date(last_day)}."
         return insufficient_data(VOLUME_LOW, reason), insufficient_data(VOLUME_HIGH, reason)
-    return _evaluate_volume_rule(VOLUME_LOW, orders[:, start:], names, last_day), _evaluate_volume_rule(VOLUME_HIGH, orders[:, start:], names, last_day)
+    return _evaluate_volume_rule(VOLUME_LOW, orders[:, start:], names, last_day), _evaluate_volume_rule(
+        VOLUME_HIGH, orders[:, start:], names, last_day
+    )
 
 
 def _evaluate_volume_rule(rule: Rule, orders: NDArray[np.float64], names: tuple[str, ...], last_day: int) -> RuleResult:

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from preptime.domain.prediction import FALLBACK_LEVELS
 from preptime.domain.verdict import Purpose, ValidationReason, exclusion_mask, validation_rule
 from preptime.monitoring.answers import UniquePredictions as Read
-from preptime.monitoring.document import PredictionCounts, FallbackLevel, BundleMetrics, Day, DateRange, LabelAudit, LabelReason
+from preptime.monitoring.document import (
+    BundleMetrics,
+    DateRange,
+    Day,
+    FallbackLevel,
+    LabelAudit,
+    LabelReason,
+    PredictionCounts,
+)
 from preptime.monitoring.figures import GroupMetrics, OrderMetrics
 from preptime.monitoring.joined import JoinedOrders
 from preptime.monitoring.outcomes import AuditedOutcomes, to_date
@@ -69,16 +77,16 @@ class DailyCounts:
         return cls(
             first_day=first_day,
             orders=per_day(all_rows),
-            answered=with_both + without_outcome,
-            open=without_outcome,
-            unanswered=per_day(~joined.has_prediction),
-            basis=by_fallback_level,
-            unseen=per_day(unknown_restaurant),
+            with_prediction=with_both + without_outcome,
+            without_outcome=without_outcome,
+            without_prediction=per_day(~joined.has_prediction),
+            by_fallback_level=by_fallback_level,
+            unknown_restaurant=per_day(unknown_restaurant),
             unknown_category=per_day(joined.has_prediction & joined.unknown_category),
             with_outcome=with_both,
-            cities=by_city,
+            by_city=by_city,
             audited=np.bincount(audited_day, minlength=days).astype(np.float64),
-            bad_labels=np.bincount(audited_day[invalid], minlength=days).astype(np.float64),
+            invalid_labels=np.bincount(audited_day[invalid], minlength=days).astype(np.float64),
         )
 
 
@@ -115,7 +123,9 @@ def day_documents(
                 without_outcome=int(counts.without_outcome[index]),
                 orders=int(counts.orders[index]),
                 bundles=tuple(sorted(bundles)),
-                by_fallback_level={name: int(counts.by_fallback_level[level, index]) for level, name in enumerate(FALLBACK_LEVEL_NAMES)},
+                by_fallback_level={
+                    name: int(counts.by_fallback_level[level, index]) for level, name in enumerate(FALLBACK_LEVEL_NAMES)
+                },
                 unknown_restaurants=int(counts.unknown_restaurant[index]),
                 unknown_categories=int(counts.unknown_category[index]),
                 median_predicted_seconds=float(np.median(predicted)) if len(predicted) else None,
@@ -126,7 +136,9 @@ def day_documents(
     return tuple(documents)
 
 
-def bundle_documents(joined: JoinedOrders, order_metrics: OrderMetrics, window: NDArray[np.bool_]) -> tuple[BundleMetrics, ...]:
+def bundle_documents(
+    joined: JoinedOrders, order_metrics: OrderMetrics, window: NDArray[np.bool_]
+) -> tuple[BundleMetrics, ...]:
     """Every bundle that answered an order of the window which has an outcome, by id."""
     in_window = joined.has_prediction & window
     grouped = order_metrics.group_by(np.where(in_window, joined.bundle_code, -1), len(joined.bundle_ids))
@@ -143,7 +155,9 @@ def bundle_documents(joined: JoinedOrders, order_metrics: OrderMetrics, window: 
     )
 
 
-def count_predictions(joined: JoinedOrders, predictions: Read, window: NDArray[np.bool_], first_day: int) -> PredictionCounts:
+def count_predictions(
+    joined: JoinedOrders, predictions: Read, window: NDArray[np.bool_], first_day: int
+) -> PredictionCounts:
     """What was answered in the window, by whom, and what became of it."""
     still_open = joined.without_outcome.filter(joined.without_outcome["day"] >= first_day)
     with_prediction = joined.has_prediction & window
@@ -175,7 +189,10 @@ def label_audit(outcomes: AuditedOutcomes, first_day: int, last_day: int) -> Lab
             meaning = validation_rule(reason).description
             label_reasons.append(
                 LabelReason(
-                    reason=str(reason), description=meaning, orders=int(has_reason.sum()), orders_on_last_day=int((has_reason & on_last_day).sum())
+                    reason=str(reason),
+                    description=meaning,
+                    orders=int(has_reason.sum()),
+                    orders_on_last_day=int((has_reason & on_last_day).sum()),
                 )
             )
     evaluable = (reasons & np.uint32(exclusion_mask(Purpose.EVALUATION))) == 0

@@ -22,7 +22,7 @@ from preptime.monitoring.bins import BinnedDays, range_label
 from preptime.monitoring.document import Bin, DateRange, Drift, FeatureDrift
 from preptime.monitoring.joined import JoinedOrders, recode_orders
 from preptime.monitoring.outcomes import to_date, to_day_number
-from preptime.monitoring.reference import MAX_WEEKS, DAYS_PER_WEEK, DriftReference, evenly_spaced
+from preptime.monitoring.reference import DAYS_PER_WEEK, MAX_WEEKS, DriftReference, evenly_spaced
 from preptime.monitoring.rules import FEATURE_DRIFT
 from preptime.monitoring.statistics import holm_adjust, psi, welch_p_values
 
@@ -69,13 +69,17 @@ def measure_drift(joined: JoinedOrders, reference: DriftReference | None, date: 
     rows = joined.has_prediction & joined.outcomes.usable_for(Purpose.FITTING)
     recent = _rows_of_days(joined, rows, range(first, last + 1))
     if min(map(len, recent)) < MIN_ORDERS_PER_DAY:
-        return drift_unavailable(f"One of the seven days before {date} has fewer than {MIN_ORDERS_PER_DAY} answered orders.")
+        return drift_unavailable(
+            f"One of the seven days before {date} has fewer than {MIN_ORDERS_PER_DAY} answered orders."
+        )
     result = _compare_features(joined, reference, recent)
     unavailable_reason = result if isinstance(result, str) else None
     comparisons = dict[str, _Comparison]() if isinstance(result, str) else result
     before = _days_before(joined, rows, first)
     if before:
-        reference_logs, recent_logs = ([np.log(np.maximum(joined.predicted[day_rows], 1.0)) for day_rows in side] for side in (before, recent))
+        reference_logs, recent_logs = (
+            [np.log(np.maximum(joined.predicted[day_rows], 1.0)) for day_rows in side] for side in (before, recent)
+        )
         comparisons[PREDICTION_FEATURE] = _from_log_seconds(_compare(BinnedDays.from_days(reference_logs), recent_logs))
     usable = reference if unavailable_reason is None else None
     prediction_reference = DateRange(first=to_date(first - len(before)), last=to_date(first - 1)) if before else None
@@ -85,7 +89,9 @@ def measure_drift(joined: JoinedOrders, reference: DriftReference | None, date: 
         recent=DateRange(first=to_date(first), last=to_date(last)),
         reference_orders=0 if usable is None else usable.orders,
         recent_orders=sum(map(len, recent)),
-        features=_adjust_for_multiple_tests(comparisons, history_is_filled=usable is not None and usable.history_is_filled),
+        features=_adjust_for_multiple_tests(
+            comparisons, history_is_filled=usable is not None and usable.history_is_filled
+        ),
         unavailable_reason=unavailable_reason,
     )
 
@@ -96,7 +102,9 @@ def _compare_features(
     """Every feature, or why they cannot be compared."""
     if reference is None:
         return "The training window of the models that answer has no whole week to compare with."
-    daily_matrices = [_feature_matrix(joined, rows[evenly_spaced(len(rows))], reference.vocabularies) for rows in recent]
+    daily_matrices = [
+        _feature_matrix(joined, rows[evenly_spaced(len(rows))], reference.vocabularies) for rows in recent
+    ]
     matrices = [matrix for matrix in daily_matrices if matrix is not None]
     if len(matrices) < len(daily_matrices):
         return "Bundles that answered are no longer in the store, so what they were given is not known."
@@ -111,7 +119,9 @@ def _rows_of_days(joined: JoinedOrders, rows: NDArray[np.bool_], days: range) ->
     return [np.flatnonzero(rows & (day == number)) for number in days]
 
 
-def _feature_matrix(joined: JoinedOrders, rows: NDArray[np.intp], reference_vocabularies: Vocabularies) -> NDArray[np.float32] | None:
+def _feature_matrix(
+    joined: JoinedOrders, rows: NDArray[np.intp], reference_vocabularies: Vocabularies
+) -> NDArray[np.float32] | None:
     """[n, F] what the models were given of these orders, categories as `trained` codes them; None when not known."""
     orders, vocabularies = joined.orders.take(rows), joined.restaurants.vocabularies
     feature_names = [feature.name for feature in FEATURES]
@@ -121,7 +131,9 @@ def _feature_matrix(joined: JoinedOrders, rows: NDArray[np.intp], reference_voca
         if history is None:
             return None
         of_bundle = joined.bundle_code[rows] == code
-        matrix[of_bundle] = feature_matrix(recode_orders(orders.take(of_bundle), vocabularies, history.vocabularies), history)
+        matrix[of_bundle] = feature_matrix(
+            recode_orders(orders.take(of_bundle), vocabularies, history.vocabularies), history
+        )
     coded = recode_orders(orders, vocabularies, reference_vocabularies)
     matrix[:, feature_names.index("city")] = coded.city
     matrix[:, feature_names.index("type_of_food")] = coded.type_of_food
@@ -166,12 +178,20 @@ def _from_log_seconds(comparison: _Comparison) -> _Comparison:
     return _Comparison(comparison.psi, comparison.p_value, tuple(bins), (reference_median, recent_median))
 
 
-def _adjust_for_multiple_tests(comparisons: dict[str, _Comparison], *, history_is_filled: bool) -> tuple[FeatureDrift, ...]:
+def _adjust_for_multiple_tests(
+    comparisons: dict[str, _Comparison], *, history_is_filled: bool
+) -> tuple[FeatureDrift, ...]:
     """Every feature; those that are tested share one probability of being wrong (Holm)."""
     units = {feature.name: feature.unit for feature in FEATURES} | {PREDICTION_FEATURE: "s"}
     always_tested = {feature.name for feature in ORDER_FEATURES} | {PREDICTION_FEATURE}
-    tested = [name for name in comparisons if name not in (*TRENDING_FEATURES, WEEKDAY) and (history_is_filled or name in always_tested)]
-    adjusted = dict(zip(tested, holm_adjust(np.array([comparisons[name].p_value for name in tested])).tolist(), strict=True))
+    tested = [
+        name
+        for name in comparisons
+        if name not in (*TRENDING_FEATURES, WEEKDAY) and (history_is_filled or name in always_tested)
+    ]
+    adjusted = dict(
+        zip(tested, holm_adjust(np.array([comparisons[name].p_value for name in tested])).tolist(), strict=True)
+    )
     return tuple(
         FeatureDrift(
             name=name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from preptime.monitoring.document import Alert, Drift
 from preptime.monitoring.drift import PREDICTION_FEATURE
-from preptime.monitoring.rules import FEATURE_DRIFT, PREDICTION_DRIFT, RuleResult, Rule, insufficient_data
+from preptime.monitoring.rules import FEATURE_DRIFT, PREDICTION_DRIFT, Rule, RuleResult, insufficient_data
 
 
 def evaluate_drift(drift: Drift) -> tuple[RuleResult, RuleResult]:
@@ -13,7 +13,9 @@ def evaluate_drift(drift: Drift) -> tuple[RuleResult, RuleResult]:
 
 
 def _evaluate_drift_rule(drift: Drift, rule: Rule) -> RuleResult:
-    candidates = [feature for feature in drift.features if (feature.name == PREDICTION_FEATURE) == (rule is PREDICTION_DRIFT)]
+    candidates = [
+        feature for feature in drift.features if (feature.name == PREDICTION_FEATURE) == (rule is PREDICTION_DRIFT)
+    ]
     tested = [feature for feature in candidates if feature.tested and feature.psi is not None]
     if not tested or drift.recent is None:
         return insufficient_data(rule, drift.unavailable_reason or "Too few whole weeks have been answered.")

@@ -12,7 +12,14 @@ from preptime.evaluation.scores import COVERAGE_TOLERANCE, INTERVAL_LEVEL
 from preptime.evaluation.verdict import format_percent
 from preptime.monitoring.document import Alert, BacktestBaseline
 from preptime.monitoring.figures import GroupMetrics
-from preptime.monitoring.rules import COVERAGE, WORSE_THAN_LOOKUP, WORSE_THAN_BACKTEST, RuleResult, Rule, insufficient_data
+from preptime.monitoring.rules import (
+    COVERAGE,
+    WORSE_THAN_BACKTEST,
+    WORSE_THAN_LOOKUP,
+    Rule,
+    RuleResult,
+    insufficient_data,
+)
 
 WINDOW_DAYS = 7
 MIN_DAYS = 4
@@ -25,7 +32,9 @@ BACKTEST_TOLERANCE = 0.25
 """How far above the backtest's a week's mean error may lie."""
 
 
-def evaluate_metrics(daily_metrics: GroupMetrics, baseline: BacktestBaseline | None, last_day: dt.date) -> tuple[RuleResult, ...]:
+def evaluate_metrics(
+    daily_metrics: GroupMetrics, baseline: BacktestBaseline | None, last_day: dt.date
+) -> tuple[RuleResult, ...]:
     """`coverage`, `worse_than_backtest`, `worse_than_lookup`; `by_day` ends with the day before this morning."""
     return (
         _evaluate_coverage(_Week(daily_metrics, "has_interval"), last_day),
@@ -89,7 +98,9 @@ def _evaluate_against_lookup(week: _Week, last_day: dt.date) -> RuleResult:
         return insufficient_data(WORSE_THAN_LOOKUP, _TOO_FEW_DAYS)
     # The error of the orders without a lookup is in the model's sum alone; where some are, days tell no difference.
     if not np.array_equal(week.n, week.sums("n")):
-        return insufficient_data(WORSE_THAN_LOOKUP, "The lookup is not known for every order: bundles have been pruned.")
+        return insufficient_data(
+            WORSE_THAN_LOOKUP, "The lookup is not known for every order: bundles have been pruned."
+        )
     difference, error = week.mean_and_error(week.sums("mae") - week.sums("lookup_error"))
     mae, lookup = (float(week.sums(name).sum() / week.n.sum()) for name in ("mae", "lookup_error"))
     message = f"The mean error of the week to {last_day} is {mae:.0f} s; the restaurant lookup's is {lookup:.0f} s."

@@ -92,7 +92,9 @@ class GroupMetrics:
         """Share at or under, and pinball loss, of each quantile."""
         return tuple(
             QuantileScore(
-                p=p, coverage=self.mean(f"under {p}", group, "has_interval"), pinball=self.mean(f"pinball {p}", group, "has_interval")
+                p=p,
+                coverage=self.mean(f"under {p}", group, "has_interval"),
+                pinball=self.mean(f"pinball {p}", group, "has_interval"),
             )
             for p in QUANTILE_LEVELS
         )

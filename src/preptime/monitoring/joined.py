@@ -77,7 +77,9 @@ class JoinedOrders:
         return SegmentColumns.from_orders(self.orders, self.restaurants.vocabularies, self.fallback_level)
 
 
-def join(outcomes: Outcomes, predictions: UniquePredictions, restaurants: RestaurantIndex, bundle_source: BundleSource) -> JoinedOrders:
+def join(
+    outcomes: Outcomes, predictions: UniquePredictions, restaurants: RestaurantIndex, bundle_source: BundleSource
+) -> JoinedOrders:
     """Every outcome with its answer, and the answers that are left."""
     codes, bundle_ids = bundle_codes(predictions.frame)
     frame = predictions.frame.with_columns(code=pl.Series(codes, dtype=pl.Int64))
@@ -85,9 +87,14 @@ def join(outcomes: Outcomes, predictions: UniquePredictions, restaurants: Restau
     matched = rows.join(frame.drop("day"), on="key", how="left", maintain_order="left")
     has_prediction = matched["code"].is_not_null().to_numpy()
     bundle_code = matched["code"].fill_null(NO_BUNDLE).to_numpy()
-    histories = {bundle_id: history for bundle_id in bundle_ids if (history := bundle_source.history(bundle_id)) is not None}
+    histories = {
+        bundle_id: history for bundle_id in bundle_ids if (history := bundle_source.history(bundle_id)) is not None
+    }
     lookups = _HistoryLookups.from_histories(
-        outcomes.completed.orders, restaurants.vocabularies, bundle_code, [histories.get(bundle_id) for bundle_id in bundle_ids]
+        outcomes.completed.orders,
+        restaurants.vocabularies,
+        bundle_code,
+        [histories.get(bundle_id) for bundle_id in bundle_ids],
     )
     fallback_level = matched["fallback_level"].fill_null(NO_FALLBACK_LEVEL).to_numpy()
     unmatched = frame.join(rows, on="key", how="anti")
@@ -96,13 +103,17 @@ def join(outcomes: Outcomes, predictions: UniquePredictions, restaurants: Restau
         outcomes=outcomes,
         has_prediction=has_prediction,
         quantiles=np.column_stack([matched[name].fill_null(np.nan).to_numpy() for name in QUANTILE_COLUMNS]),
-        fallback_level=np.where(fallback_level == NO_FALLBACK_LEVEL, lookups.fallback_level, fallback_level).astype(np.int8),
+        fallback_level=np.where(fallback_level == NO_FALLBACK_LEVEL, lookups.fallback_level, fallback_level).astype(
+            np.int8
+        ),
         bundle_code=bundle_code,
         bundle_ids=bundle_ids,
         from_api=matched["api"].fill_null(value=False).to_numpy(),
         lookup=lookups.lookup,
         unknown_category=lookups.unknown_category,
-        without_outcome=unmatched.select("day", "fallback_level", "bundle", "api", pl.col(QUANTILE_COLUMNS[1]).alias("p50")).sort(pl.all()),
+        without_outcome=unmatched.select(
+            "day", "fallback_level", "bundle", "api", pl.col(QUANTILE_COLUMNS[1]).alias("p50")
+        ).sort(pl.all()),
         histories=histories,
     )
 

@@ -13,27 +13,27 @@ from preptime.features.directory import RestaurantIndex
 from preptime.monitoring import days as counted
 from preptime.monitoring.answers import UniquePredictions, read_predictions
 from preptime.monitoring.day_rules import DailyShare, evaluate_share, evaluate_volume
-from preptime.monitoring.document import DateRange, Drift, MonitoringDocument, BacktestBaseline
-from preptime.monitoring.drift import measure_drift, drift_unavailable
+from preptime.monitoring.document import BacktestBaseline, DateRange, Drift, MonitoringDocument
+from preptime.monitoring.drift import drift_unavailable, measure_drift
 from preptime.monitoring.drift_rules import evaluate_drift
 from preptime.monitoring.figure_rules import evaluate_metrics
 from preptime.monitoring.figures import GroupMetrics, OrderMetrics, segment_metrics
 from preptime.monitoring.joined import JoinedOrders, join
-from preptime.monitoring.outcomes import AuditedOutcomes, to_day_number, read_outcomes
+from preptime.monitoring.outcomes import AuditedOutcomes, read_outcomes, to_day_number
 from preptime.monitoring.promise import backtest_baseline, training_behind_predictions
 from preptime.monitoring.reference import ReferenceCache
 from preptime.monitoring.rules import (
     FALLBACK_RATE,
     INVALID_LABELS,
     MISSING_OUTCOMES,
-    RULES,
     MISSING_PREDICTIONS,
+    RULES,
     UNKNOWN_CATEGORIES,
     UNKNOWN_RESTAURANTS,
     RuleResult,
 )
 from preptime.monitoring.sources import BundleSource
-from preptime.monitoring.trails import ShiftScan, evaluate_shifts, build_ratio_series, scan_shifts
+from preptime.monitoring.trails import ShiftScan, build_ratio_series, evaluate_shifts, scan_shifts
 from preptime.monitoring.words import RecentWeek, headline
 from preptime.tables.results import ResultsFolder
 from preptime.tables.table import DataSource
@@ -102,7 +102,9 @@ def _days_before(date: dt.date, days: int) -> DateRange:
 def _analyze(inputs: MonitoringInputs, date: dt.date) -> _Analysis:
     read_range, window = _days_before(date, READ_DAYS), _days_before(date, WINDOW_DAYS)
     audited = read_outcomes(inputs.orders, inputs.restaurants, date, read_range.first)
-    predictions = read_predictions(inputs.results, inputs.log_dir, inputs.restaurants, read_range, count_from=window.first)
+    predictions = read_predictions(
+        inputs.results, inputs.log_dir, inputs.restaurants, read_range, count_from=window.first
+    )
     joined = join(audited.outcomes, predictions, inputs.restaurants, inputs.bundle_source)
     manifest = training_behind_predictions(joined, inputs.bundle_source, date)
     if joined.has_prediction.any():
@@ -143,14 +145,19 @@ def _build_document(analysis: _Analysis, results: list[RuleResult]) -> Monitorin
     alerts = tuple(alert for result in results for alert in result.alerts)
     window, recent_days = analysis.window, _days_before(analysis.date, RECENT_DAYS)
     joined, order_metrics, counts = analysis.joined, analysis.order_metrics, analysis.counts
-    in_window, recent_metrics = analysis.in_last_days(WINDOW_DAYS), order_metrics.total(analysis.in_last_days(RECENT_DAYS))
+    in_window, recent_metrics = (
+        analysis.in_last_days(WINDOW_DAYS),
+        order_metrics.total(analysis.in_last_days(RECENT_DAYS)),
+    )
     ratio_series, ratio = build_ratio_series(analysis.shifts), analysis.shifts.dimensions[0].daily_ratios.ratio()[0]
     prediction_counts = counted.count_predictions(joined, analysis.predictions, in_window, to_day_number(window.first))
     window_days = range(READ_DAYS - WINDOW_DAYS, READ_DAYS)
     return MonitoringDocument(
         date=analysis.date,
         window=window,
-        headline=headline(alerts, ratio_series, RecentWeek(recent_days, recent_metrics), analysis.baseline, prediction_counts),
+        headline=headline(
+            alerts, ratio_series, RecentWeek(recent_days, recent_metrics), analysis.baseline, prediction_counts
+        ),
         champion=analysis.champion,
         backtest_baseline=analysis.baseline,
         alerts=alerts,
@@ -176,7 +183,12 @@ def _evaluate_count_rules(counts: counted.DailyCounts, joined: JoinedOrders, las
     since = slice(int(np.argmax(counts.with_prediction > 0)), None)
     return [
         *volume,
-        evaluate_share(FALLBACK_RATE, DailyShare(fallback_predictions, counts.with_prediction), last_day, "answers without an order of their restaurant"),
+        evaluate_share(
+            FALLBACK_RATE,
+            DailyShare(fallback_predictions, counts.with_prediction),
+            last_day,
+            "answers without an order of their restaurant",
+        ),
         evaluate_share(
             UNKNOWN_CATEGORIES,
             DailyShare(counts.unknown_category, counts.with_outcome),
@@ -184,11 +196,27 @@ def _evaluate_count_rules(counts: counted.DailyCounts, joined: JoinedOrders, las
             "orders of a city or type of food that the models don't know",
         ),
         evaluate_share(
-            UNKNOWN_RESTAURANTS, DailyShare(counts.unknown_restaurant, counts.orders), last_day, "orders of restaurants that the restaurants file lacks"
+            UNKNOWN_RESTAURANTS,
+            DailyShare(counts.unknown_restaurant, counts.orders),
+            last_day,
+            "orders of restaurants that the restaurants file lacks",
         ),
-        evaluate_share(INVALID_LABELS, DailyShare(counts.invalid_labels, counts.audited), last_day, "labels that are no preparation times"),
         evaluate_share(
-            MISSING_PREDICTIONS, DailyShare(counts.without_prediction[since], counts.orders[since]), last_day, "orders without an answer"
+            INVALID_LABELS,
+            DailyShare(counts.invalid_labels, counts.audited),
+            last_day,
+            "labels that are no preparation times",
         ),
-        evaluate_share(MISSING_OUTCOMES, DailyShare(counts.without_outcome, counts.with_prediction), last_day, "answers without an outcome"),
+        evaluate_share(
+            MISSING_PREDICTIONS,
+            DailyShare(counts.without_prediction[since], counts.orders[since]),
+            last_day,
+            "orders without an answer",
+        ),
+        evaluate_share(
+            MISSING_OUTCOMES,
+            DailyShare(counts.without_outcome, counts.with_prediction),
+            last_day,
+            "answers without an outcome",
+        ),
     ]

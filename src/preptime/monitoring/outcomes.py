@@ -112,7 +112,9 @@ def read_outcomes(source: DataSource, restaurants: RestaurantIndex, date: dt.dat
     return AuditedOutcomes(_merge_without_duplicates(parts), np.concatenate(days), np.concatenate(reasons))
 
 
-def batches_as_of(source: DataSource, restaurants: RestaurantIndex, date: dt.date, first: dt.date | None = None) -> Iterator[AuditedOrders]:
+def batches_as_of(
+    source: DataSource, restaurants: RestaurantIndex, date: dt.date, first: dt.date | None = None
+) -> Iterator[AuditedOrders]:
     """The table's rows as they were known on the morning of `date`, batch by batch: neither open nor ready later.
 
     Judged without the others, so that a row which came before its outcome makes no duplicate of the one that has it.
@@ -127,11 +129,15 @@ def batches_as_of(source: DataSource, restaurants: RestaurantIndex, date: dt.dat
         audited = audit_orders(batch, restaurants, need_label=True, opening_times=opening)
         frame = audited.frame
         after_midnight = (frame["acknowledged_local"] >= midnight) | (frame["ready_local"] >= midnight)
-        other_reasons = audited.reasons & ~np.uint32(ValidationReason.MISSING_VALUE.bit | ValidationReason.DUPLICATE.bit)
+        other_reasons = audited.reasons & ~np.uint32(
+            ValidationReason.MISSING_VALUE.bit | ValidationReason.DUPLICATE.bit
+        )
         is_open = frame["ready_local"].is_null().to_numpy() & (other_reasons == 0)
         excluded = after_midnight.fill_null(value=False).to_numpy() | is_open
         if excluded.any():
-            audited = audit_orders(batch.filter(pl.Series(~excluded)), restaurants, need_label=True, opening_times=opening)
+            audited = audit_orders(
+                batch.filter(pl.Series(~excluded)), restaurants, need_label=True, opening_times=opening
+            )
         yield audited
 
 
@@ -153,7 +159,9 @@ def _to_outcomes(batch: AuditedOrders, usable: NDArray[np.bool_]) -> Outcomes:
 def _merge_without_duplicates(parts: list[Outcomes]) -> Outcomes:
     """The parts as one, in an order that does not depend on the table's, the first of each key."""
     orders = [part.completed.orders for part in parts]
-    columns = {field.name: np.concatenate([getattr(part, field.name) for part in orders]) for field in fields(OrderColumns)}
+    columns = {
+        field.name: np.concatenate([getattr(part, field.name) for part in orders]) for field in fields(OrderColumns)
+    }
     completed = CompletedOrders(
         OrderColumns(**columns),
         np.concatenate([part.completed.ready_at for part in parts]),
@@ -167,7 +175,16 @@ def _merge_without_duplicates(parts: list[Outcomes]) -> Outcomes:
     first[np.unique(merged.key_hash, return_index=True)[1]] = True
     unique = merged.take(first | ~identified)
     unique_orders = unique.completed
-    return unique.take(np.lexsort((unique_orders.prep_time_seconds, unique_orders.orders.restaurant_id, unique.key_hash, unique_orders.orders.acknowledged_at)))
+    return unique.take(
+        np.lexsort(
+            (
+                unique_orders.prep_time_seconds,
+                unique_orders.orders.restaurant_id,
+                unique.key_hash,
+                unique_orders.orders.acknowledged_at,
+            )
+        )
+    )
 
 
 def _day_numbers(timestamps: pl.Series) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ from preptime.evaluation import markup
 from preptime.evaluation.page import render_html, section
 from preptime.evaluation.verdict import NO_VALUE, format_minutes, format_percent
 from preptime.monitoring import pictures
-from preptime.monitoring.document import PredictionMetrics, MonitoringDocument, RuleReport
+from preptime.monitoring.document import MonitoringDocument, PredictionMetrics, RuleReport
 
 _FOOTER = (
     "Times are minutes. A ratio is what an order took over what was said, the typical one of a day. The restaurant "

@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from preptime.monitoring.document import PredictionMetrics, MonitoringDocument
+from preptime.monitoring.document import MonitoringDocument, PredictionMetrics
 
 PREFIX = "preptime_monitor_"
 
@@ -43,7 +43,9 @@ def gauges(document: MonitoringDocument) -> Iterator[Gauge]:
     yield from _metric_gauges(document)
     if document.backtest_baseline is not None:
         yield _optional_gauge(
-            "backtest_mae_seconds", "Mean absolute error that the backtest promised.", document.backtest_baseline.metrics.mae
+            "backtest_mae_seconds",
+            "Mean absolute error that the backtest promised.",
+            document.backtest_baseline.metrics.mae,
         )
     yield from _latest_day_gauges(document)
     yield Gauge(
@@ -63,7 +65,11 @@ def gauges(document: MonitoringDocument) -> Iterator[Gauge]:
     yield Gauge(
         "rule_fired",
         "1 where a rule fired, 0 where it was looked at and did not.",
-        tuple(({"rule": item.rule}, float(item.status == "fired")) for item in document.rules if item.status != "insufficient_data"),
+        tuple(
+            ({"rule": item.rule}, float(item.status == "fired"))
+            for item in document.rules
+            if item.status != "insufficient_data"
+        ),
     )
     yield Gauge(
         "alert",
@@ -77,7 +83,11 @@ def _metric_gauges(document: MonitoringDocument) -> Iterator[Gauge]:
     windows = (("7d", document.recent_metrics), ("28d", document.metrics))
 
     def gauge(name: str, description: str, field: str) -> Gauge:
-        return Gauge(name, description, tuple(_with_values(({"days": days}, getattr(metrics, field)) for days, metrics in windows)))
+        return Gauge(
+            name,
+            description,
+            tuple(_with_values(({"days": days}, getattr(metrics, field)) for days, metrics in windows)),
+        )
 
     yield gauge("mae_seconds", "Mean absolute error of the default answer.", "mae")
     yield gauge("lookup_mae_seconds", "Mean absolute error of the restaurant lookup.", "lookup_mae")
@@ -87,7 +97,9 @@ def _metric_gauges(document: MonitoringDocument) -> Iterator[Gauge]:
     yield Gauge("pinball_seconds", "Mean pinball loss of a quantile.", tuple(_with_values(_pinball_samples(windows))))
 
 
-def _pinball_samples(windows: tuple[tuple[str, PredictionMetrics], ...]) -> Iterator[tuple[dict[str, str], float | None]]:
+def _pinball_samples(
+    windows: tuple[tuple[str, PredictionMetrics], ...],
+) -> Iterator[tuple[dict[str, str], float | None]]:
     for days, metrics in windows:
         for quantile in metrics.quantiles:
             yield {"days": days, "quantile": f"{quantile.p:g}"}, quantile.pinball

@@ -12,7 +12,7 @@ from preptime.errors import BundleVerificationError
 from preptime.evaluation.documents import BacktestDocument
 from preptime.evaluation.evaluated import LABEL_SETS, LOOKUP
 from preptime.evaluation.verdict import find_score
-from preptime.monitoring.document import DateRange, PredictionMetrics, BacktestBaseline
+from preptime.monitoring.document import BacktestBaseline, DateRange, PredictionMetrics
 from preptime.monitoring.joined import JoinedOrders
 from preptime.monitoring.sources import BundleSource
 

@@ -43,7 +43,10 @@ class DailyRatios:
             return sums.astype(np.float64).reshape(shape)
 
         return cls(
-            summed(np.ones(len(log_ratio))), summed(log_ratio), summed(log_ratio**2), summed(unclipped.astype(np.float64))
+            summed(np.ones(len(log_ratio))),
+            summed(log_ratio),
+            summed(log_ratio**2),
+            summed(unclipped.astype(np.float64)),
         )
 
     def ratio(self) -> NDArray[np.float64]:

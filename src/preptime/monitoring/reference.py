@@ -25,7 +25,7 @@ from preptime.features.state import RECENT_DAYS, CompletedOrders, HistoryState
 from preptime.monitoring.bins import BinnedDays
 from preptime.monitoring.document import DateRange
 from preptime.monitoring.joined import recode_orders
-from preptime.monitoring.outcomes import to_date, to_day_number, batches_as_of
+from preptime.monitoring.outcomes import batches_as_of, to_date, to_day_number
 from preptime.tables.audit import AuditedOrders, to_order_columns
 from preptime.tables.table import DataSource
 
@@ -89,7 +89,9 @@ class ReferenceCache:
         return self._by_bundle[manifest.id]
 
 
-def read_reference(manifest: Manifest, days: DateRange, source: DataSource, restaurants: RestaurantIndex) -> DriftReference:
+def read_reference(
+    manifest: Manifest, days: DateRange, source: DataSource, restaurants: RestaurantIndex
+) -> DriftReference:
     """The features of those days, from what was known when the bundle was trained.
 
     One pass over the table. Memory holds the state of the history, and the orders of those days.
@@ -111,17 +113,27 @@ def read_reference(manifest: Manifest, days: DateRange, source: DataSource, rest
         history = build_history(state, recoded_restaurants, to_date(number))
         of_day = rows.filter(pl.Series(acknowledged == number))
         orders = to_order_columns(of_day[evenly_spaced(len(of_day))])
-        daily_matrices.append(feature_matrix(recode_orders(orders, restaurants.vocabularies, manifest.vocabularies), history))
+        daily_matrices.append(
+            feature_matrix(recode_orders(orders, restaurants.vocabularies, manifest.vocabularies), history)
+        )
         for part in completed_in_range:
             state.add_orders(restaurants, part.take(local_day(part.ready_at) == number))
     history_is_filled = (days.first - manifest.window.first_day).days >= RECENT_DAYS
-    return DriftReference(days, _bin_features(daily_matrices, manifest.vocabularies), sum(map(len, daily_matrices)), manifest.vocabularies, history_is_filled)
+    return DriftReference(
+        days,
+        _bin_features(daily_matrices, manifest.vocabularies),
+        sum(map(len, daily_matrices)),
+        manifest.vocabularies,
+        history_is_filled,
+    )
 
 
 def _bin_features(daily_matrices: list[NDArray[np.float32]], vocabularies: Vocabularies) -> dict[str, BinnedDays]:
     categories = {"weekday": _WEEKDAY_NAMES, "city": vocabularies.city, "type_of_food": vocabularies.type_of_food}
     return {
-        feature.name: BinnedDays.from_days([matrix[:, index] for matrix in daily_matrices], categories.get(feature.name))
+        feature.name: BinnedDays.from_days(
+            [matrix[:, index] for matrix in daily_matrices], categories.get(feature.name)
+        )
         for index, feature in enumerate(FEATURES)
     }
 

@@ -97,11 +97,15 @@ def fallback_level_rows(document: MonitoringDocument) -> list[ChartRow]:
     ]
 
 
-def ratio_rows(document: MonitoringDocument, dimensions: tuple[str, ...] = ("overall", "city"), limit: int = 7) -> list[ChartRow]:
+def ratio_rows(
+    document: MonitoringDocument, dimensions: tuple[str, ...] = ("overall", "city"), limit: int = 7
+) -> list[ChartRow]:
     """For `ratios`: all orders, what fired, then the largest, `most` in all."""
     selected = [series for series in document.ratio_series if series.segment in dimensions]
     alerted = {(alert.segment, alert.value) for alert in document.alerts}
-    selected.sort(key=lambda one: (one.segment != "overall", (one.segment, one.value) not in alerted, -one.n, one.value))
+    selected.sort(
+        key=lambda one: (one.segment != "overall", (one.segment, one.value) not in alerted, -one.n, one.value)
+    )
     window_dates = {day.date for day in document.days}
     low, high = RATIO_LIMITS
     return [

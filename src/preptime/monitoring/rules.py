@@ -15,7 +15,9 @@ SCAN_THRESHOLD_REASON = (
     "Each morning tries some hundred parts of the orders and seven lengths of time. The largest of all in 80 quiet "
     "months is 4.6; at 5 a city of most orders that slows down by 15 % is seen a day later."
 )
-DAILY_SHARE_THRESHOLD_REASON = "One figure a morning, against the scatter of its own past days, beyond what is tolerated."
+DAILY_SHARE_THRESHOLD_REASON = (
+    "One figure a morning, against the scatter of its own past days, beyond what is tolerated."
+)
 NO_FALSE_ALARMS = "none in 80 quiet months"
 
 

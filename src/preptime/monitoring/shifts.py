@@ -87,7 +87,9 @@ def scan_for_shifts(daily: DailyRatios, threshold: float) -> ScanResult:
             )
             if has_enough_data.any():
                 statistic = _shift_statistic(window, reference, order_variance, tolerance)
-                _keep_larger_shift(result, (first, day), np.where(has_enough_data, statistic, np.nan), window, reference)
+                _keep_larger_shift(
+                    result, (first, day), np.where(has_enough_data, statistic, np.nan), window, reference
+                )
         fired = np.abs(result.statistic[:, day]) >= threshold
         if fired.any():
             result.fired[:, day] = fired
@@ -98,10 +100,18 @@ def scan_for_shifts(daily: DailyRatios, threshold: float) -> ScanResult:
     return result
 
 
-def _keep_larger_shift(result: ScanResult, days: tuple[int, int], statistic: NDArray[np.float64], window: _WindowSums, reference: _WindowSums) -> None:
+def _keep_larger_shift(
+    result: ScanResult,
+    days: tuple[int, int],
+    statistic: NDArray[np.float64],
+    window: _WindowSums,
+    reference: _WindowSums,
+) -> None:
     """Put a stretch down, first and last day, where it differs more than those looked at before; NaN tells nothing."""
     first, day = days
-    better = ~np.isnan(statistic) & (~result.has_enough_data[:, day] | (np.abs(statistic) > np.abs(result.statistic[:, day])))
+    better = ~np.isnan(statistic) & (
+        ~result.has_enough_data[:, day] | (np.abs(statistic) > np.abs(result.statistic[:, day]))
+    )
     result.has_enough_data[better, day] = True
     result.statistic[better, day] = statistic[better]
     result.window_start[better, day] = first
@@ -158,7 +168,9 @@ class _CumulativeSums:
     cumulative: NDArray[np.float64]
 
     @classmethod
-    def from_daily(cls, daily: DailyRatios, order_variance: NDArray[np.float64], excluded: NDArray[np.bool_]) -> _CumulativeSums:
+    def from_daily(
+        cls, daily: DailyRatios, order_variance: NDArray[np.float64], excluded: NDArray[np.bool_]
+    ) -> _CumulativeSums:
         has_orders = (daily.orders > 0) & ~excluded
         orders = np.where(has_orders, daily.orders, 1.0)
         mean = daily.sum_log_ratio / orders

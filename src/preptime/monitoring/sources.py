@@ -8,7 +8,7 @@ from typing import Protocol
 from preptime.bundle.champions import ChampionLog
 from preptime.bundle.manifest import Manifest
 from preptime.bundle.store import Store
-from preptime.bundle.verification import verify_folder, open_arrays
+from preptime.bundle.verification import open_arrays, verify_folder
 from preptime.features.history import History
 
 

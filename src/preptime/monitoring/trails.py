@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from preptime.evaluation.segments import UNKNOWN_VALUE
 from preptime.evaluation.verdict import format_percent
-from preptime.monitoring.document import Alert, RatioSeries, RatioDay, DimensionName
+from preptime.monitoring.document import Alert, DimensionName, RatioDay, RatioSeries
 from preptime.monitoring.joined import JoinedOrders
 from preptime.monitoring.outcomes import to_date
 from preptime.monitoring.ratios import MAX_LOG_RATIO, DailyRatios, clipped_log_ratio
-from preptime.monitoring.rules import FASTER_THAN_PREDICTED, SLOWER_THAN_PREDICTED, RuleResult, Rule, insufficient_data
-from preptime.monitoring.shifts import MIN_ORDERS, MIN_REFERENCE_DAYS, MAX_WINDOW_DAYS, ScanResult, scan_for_shifts
+from preptime.monitoring.rules import FASTER_THAN_PREDICTED, SLOWER_THAN_PREDICTED, Rule, RuleResult, insufficient_data
+from preptime.monitoring.shifts import MAX_WINDOW_DAYS, MIN_ORDERS, MIN_REFERENCE_DAYS, ScanResult, scan_for_shifts
 
 MAX_SERIES = 8
 """Cities and types of food whose trail is in the document: the largest, and all that fired."""
@@ -65,7 +65,9 @@ def scan_shifts(joined: JoinedOrders, first_day: int, days: int) -> ShiftScan:
     city = _keep_large_segments(orders.city[rows], vocabularies.city)
     food = _keep_large_segments(orders.type_of_food[rows], vocabularies.type_of_food)
 
-    def cut(name: DimensionName, part: _SegmentCodes, values: NDArray[np.float64], kept: NDArray[np.bool_] | None = None) -> Dimension:
+    def cut(
+        name: DimensionName, part: _SegmentCodes, values: NDArray[np.float64], kept: NDArray[np.bool_] | None = None
+    ) -> Dimension:
         mask = part.codes >= 0 if kept is None else kept & (part.codes >= 0)
         shape = (len(part.values), days)
         daily = DailyRatios.from_orders(part.codes[mask], day[mask], shape, values[mask], inside[mask])
@@ -77,12 +79,17 @@ def scan_shifts(joined: JoinedOrders, first_day: int, days: int) -> ShiftScan:
     residual_ratio = ratio - _daily_segment_means(city.codes, day, ratio, days)
     fired = np.flatnonzero(cities.scan_result.fired[:, -MAX_WINDOW_DAYS:].any(axis=1))
     overall_without_fired_cities = cut("overall", overall, ratio, ~np.isin(city.codes, fired)) if len(fired) else None
-    return ShiftScan((cut("overall", overall, ratio), cities, cut("type_of_food", food, residual_ratio)), overall_without_fired_cities)
+    return ShiftScan(
+        (cut("overall", overall, ratio), cities, cut("type_of_food", food, residual_ratio)),
+        overall_without_fired_cities,
+    )
 
 
 def evaluate_shifts(shift_scan: ShiftScan) -> tuple[RuleResult, RuleResult]:
     """`slower_than_predicted` and `faster_than_predicted`."""
-    return _evaluate_shift_rule(shift_scan, SLOWER_THAN_PREDICTED, 1), _evaluate_shift_rule(shift_scan, FASTER_THAN_PREDICTED, -1)
+    return _evaluate_shift_rule(shift_scan, SLOWER_THAN_PREDICTED, 1), _evaluate_shift_rule(
+        shift_scan, FASTER_THAN_PREDICTED, -1
+    )
 
 
 def build_ratio_series(shift_scan: ShiftScan) -> tuple[RatioSeries, ...]:
@@ -91,11 +98,19 @@ def build_ratio_series(shift_scan: ShiftScan) -> tuple[RatioSeries, ...]:
     for dimension in shift_scan.dimensions:
         # Where a city fired lately, all orders move with it.
         not_explained_by_city = (
-            ~_fired_recently(shift_scan.cities.scan_result.fired) if dimension.name == "overall" else np.ones(dimension.daily_ratios.orders.shape[1], bool)
+            ~_fired_recently(shift_scan.cities.scan_result.fired)
+            if dimension.name == "overall"
+            else np.ones(dimension.daily_ratios.orders.shape[1], bool)
         )
         orders = dimension.daily_ratios.orders.sum(axis=1)
-        largest = sorted(range(len(dimension.values)), key=lambda segment: (-orders[segment], dimension.values[segment]))
-        selected = [segment for rank, segment in enumerate(largest) if rank < MAX_SERIES or dimension.scan_result.fired[segment].any()]
+        largest = sorted(
+            range(len(dimension.values)), key=lambda segment: (-orders[segment], dimension.values[segment])
+        )
+        selected = [
+            segment
+            for rank, segment in enumerate(largest)
+            if rank < MAX_SERIES or dimension.scan_result.fired[segment].any()
+        ]
         series += [_ratio_series(dimension, segment, not_explained_by_city) for segment in selected if orders[segment]]
     return tuple(series)
 
@@ -131,12 +146,23 @@ def _evaluate_shift_rule(shift_scan: ShiftScan, rule: Rule, sign: int) -> RuleRe
     alerts = list[Alert]()
     closest: tuple[float, str] | None = None
     for dimension in shift_scan.dimensions:
-        evaluated = shift_scan.overall_without_fired_cities if dimension.name == "overall" and shift_scan.overall_without_fired_cities is not None else dimension
+        evaluated = (
+            shift_scan.overall_without_fired_cities
+            if dimension.name == "overall" and shift_scan.overall_without_fired_cities is not None
+            else dimension
+        )
         statistic = sign * evaluated.latest_statistic()
         has_enough_data = evaluated.scan_result.has_enough_data[:, -1]
         for segment in np.argsort(-statistic, kind="stable"):
             if evaluated.fired_on_last_day()[segment] and statistic[segment] > 0:
-                alerts.append(_alert(rule, evaluated, int(segment), excludes_fired_cities=evaluated is shift_scan.overall_without_fired_cities))
+                alerts.append(
+                    _alert(
+                        rule,
+                        evaluated,
+                        int(segment),
+                        excludes_fired_cities=evaluated is shift_scan.overall_without_fired_cities,
+                    )
+                )
         if has_enough_data.any():
             best = int(np.argmax(np.where(has_enough_data, statistic, -np.inf)))
             value = max(float(statistic[best]), 0.0)
@@ -146,7 +172,9 @@ def _evaluate_shift_rule(shift_scan: ShiftScan, rule: Rule, sign: int) -> RuleRe
         return insufficient_data(rule, _TOO_FEW_DAYS)
     if alerts:
         return RuleResult(rule, max(alert.observed for alert in alerts), alerts[0].message, tuple(alerts))
-    return RuleResult(rule, closest[0], f"Nearest is {closest[1]}: {closest[0]:.1f} of {rule.threshold:.1f} {rule.unit}.")
+    return RuleResult(
+        rule, closest[0], f"Nearest is {closest[1]}: {closest[0]:.1f} of {rule.threshold:.1f} {rule.unit}."
+    )
 
 
 def _alert(rule: Rule, dimension: Dimension, segment: int, *, excludes_fired_cities: bool) -> Alert:
@@ -172,7 +200,13 @@ def _alert(rule: Rule, dimension: Dimension, segment: int, *, excludes_fired_cit
 
 
 def _segment_name(dimension: DimensionName, value: str) -> str:
-    return "all orders" if dimension == "overall" else f"the type of food {value}" if dimension == "type_of_food" else value
+    return (
+        "all orders"
+        if dimension == "overall"
+        else f"the type of food {value}"
+        if dimension == "type_of_food"
+        else value
+    )
 
 
 def _fired_recently(fired: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -182,7 +216,11 @@ def _fired_recently(fired: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _ratio_series(dimension: Dimension, segment: int, not_explained_by_city: NDArray[np.bool_]) -> RatioSeries:
-    result, orders, ratio = dimension.scan_result, dimension.daily_ratios.orders[segment], dimension.daily_ratios.ratio()[segment]
+    result, orders, ratio = (
+        dimension.scan_result,
+        dimension.daily_ratios.orders[segment],
+        dimension.daily_ratios.ratio()[segment],
+    )
     has_enough_data = bool(result.has_enough_data[segment, -1])
     days = [
         RatioDay(
@@ -201,7 +239,9 @@ def _ratio_series(dimension: Dimension, segment: int, not_explained_by_city: NDA
         n=int(orders.sum()),
         reference_ratio=float(result.reference_ratio[segment, -1]) if has_enough_data else None,
         recent_ratio=float(result.recent_ratio[segment, -1]) if has_enough_data else None,
-        recent_days=result.statistic.shape[1] - int(result.window_start[segment, -1]) if has_enough_data else MAX_WINDOW_DAYS,
+        recent_days=result.statistic.shape[1] - int(result.window_start[segment, -1])
+        if has_enough_data
+        else MAX_WINDOW_DAYS,
         threshold=SLOWER_THAN_PREDICTED.threshold,
         days=tuple(days),
     )

@@ -6,11 +6,22 @@ from dataclasses import dataclass
 
 from preptime.evaluation.metrics import MAE
 from preptime.evaluation.verdict import format_minutes, format_percent
-from preptime.monitoring.document import Alert, PredictionCounts, DateRange, PredictionMetrics, BacktestBaseline, RatioSeries
+from preptime.monitoring.document import (
+    Alert,
+    BacktestBaseline,
+    DateRange,
+    PredictionCounts,
+    PredictionMetrics,
+    RatioSeries,
+)
 
 
 def headline(
-    alerts: tuple[Alert, ...], ratio_series: tuple[RatioSeries, ...], recent: RecentWeek, baseline: BacktestBaseline | None, counts: PredictionCounts
+    alerts: tuple[Alert, ...],
+    ratio_series: tuple[RatioSeries, ...],
+    recent: RecentWeek,
+    baseline: BacktestBaseline | None,
+    counts: PredictionCounts,
 ) -> tuple[str, ...]:
     """The first says whether anything fired, the others how the last seven days went."""
     first = (_alert_sentence(alerts), *_recent_alert_sentences(ratio_series, recent.days))
@@ -34,7 +45,9 @@ def _recent_alert_sentences(ratio_series: tuple[RatioSeries, ...], days: DateRan
         for series in ratio_series
     ]
     descriptions = [
-        f"{'all orders' if series.segment == 'overall' else series.value} ({dates[-1]})" for series, dates in fired if dates
+        f"{'all orders' if series.segment == 'overall' else series.value} ({dates[-1]})"
+        for series, dates in fired
+        if dates
     ]
     return [f"Seen on the days before: {', '.join(descriptions)}."] if descriptions else []
 

@@ -21,5 +21,7 @@ class BundleScorer:
     def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
         """[N] the columns of `preptime.scoring.columns` for N orders, which have none of these columns themselves."""
         passthrough = PassthroughColumns(rows.schema, for_csv=False)
-        scored_chunk = ChunkScorer(self.bundle, passthrough, TimestampFormatter(), self.bundle.history.restaurants).score(rows)
+        scored_chunk = ChunkScorer(
+            self.bundle, passthrough, TimestampFormatter(), self.bundle.history.restaurants
+        ).score(rows)
         return scored_chunk.frame.drop(rows.columns)

@@ -36,7 +36,8 @@ class PassthroughColumns:
         unsupported = [name for name, dtype in schema.items() if isinstance(dtype, _TYPES_NOT_IN_CSV)]
         if for_csv and unsupported:
             raise DataError(
-                f"csv has no cell for the column {unsupported[0]} ({schema[unsupported[0]]}).", "Name the output .parquet."
+                f"csv has no cell for the column {unsupported[0]} ({schema[unsupported[0]]}).",
+                "Name the output .parquet.",
             )
         return cls(schema, for_csv)
 

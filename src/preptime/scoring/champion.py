@@ -11,7 +11,7 @@ from preptime.bundle.bundle import Bundle, fetch_verified
 from preptime.bundle.champions import ChampionLog
 from preptime.bundle.manifest import bundle_date
 from preptime.bundle.store import Store
-from preptime.errors import OperationError, BundleVerificationError, UsageError
+from preptime.errors import BundleVerificationError, OperationError, UsageError
 from preptime.tables.results import SCORE_FILE, ResultsFolder
 
 
@@ -55,7 +55,9 @@ def select_champion(store: Store, day: dt.date, results: ResultsFolder) -> Selec
             current = log.current()
             if current is not None and current != newest:
                 failed = SkippedBundle(entry.bundle, error.facts)
-                raise _other_bundle_error(day, failed, f"{current.bundle} is champion by now, so that day is past") from error
+                raise _other_bundle_error(
+                    day, failed, f"{current.bundle} is champion by now, so that day is past"
+                ) from error
             if entry.bundle not in {skipped_bundle.bundle for skipped_bundle in skipped}:
                 skipped.append(SkippedBundle(entry.bundle, error.facts))
             entry = log.rollback_target(entry)

@@ -56,7 +56,10 @@ class ChunkScorer:
             columns, rejected = _align_with_rows(columns, audited, is_scored)
             columns = columns.with_columns(pl.lit(self.bundle.manifest.id).alias(PREDICTION_BUNDLE))
         return ScoredChunk(
-            self.passthrough.select(rows).with_columns(columns), predictions.default, predictions.fallback_level, rejected
+            self.passthrough.select(rows).with_columns(columns),
+            predictions.default,
+            predictions.fallback_level,
+            rejected,
         )
 
     def _prediction_columns(self, frame: pl.DataFrame, predictions: Predictions) -> pl.DataFrame:
@@ -73,7 +76,9 @@ def _align_with_rows(
     rejecting_bits = audited.reasons & np.uint32(exclusion_mask(Purpose.SCORING))
     masks, mask_index, counts = np.unique(rejecting_bits, return_inverse=True, return_counts=True)
     first_reasons = [reasons_in_mask(int(bits))[0] if bits else None for bits in masks]
-    texts = pl.Series(PREDICTION_REASON, [None if reason is None else str(reason) for reason in first_reasons], dtype=pl.String)
+    texts = pl.Series(
+        PREDICTION_REASON, [None if reason is None else str(reason) for reason in first_reasons], dtype=pl.String
+    )
     rejected: dict[ValidationReason, int] = {}
     for reason, count in zip(first_reasons, counts.tolist(), strict=True):
         if reason is not None:

@@ -31,18 +31,27 @@ def model_column(name: str) -> str:
 
 
 def prediction_columns(
-    predictions: Predictions, local_us: NDArray[np.int64], utc_us: NDArray[np.int64], formatter: TimestampFormatter, bundle_id: str
+    predictions: Predictions,
+    local_us: NDArray[np.int64],
+    utc_us: NDArray[np.int64],
+    formatter: TimestampFormatter,
+    bundle_id: str,
 ) -> pl.DataFrame:
     """N predictions as columns; `local` and `utc` are the orders' acknowledgements, microseconds."""
     columns = {PREDICTED_SECONDS: pl.Series(predictions.default)}
     columns |= {
-        quantile_column(level): pl.Series(predictions.quantiles[:, index]) for index, level in enumerate(QUANTILE_LEVELS)
+        quantile_column(level): pl.Series(predictions.quantiles[:, index])
+        for index, level in enumerate(QUANTILE_LEVELS)
     }
     columns[PREDICTED_READY_AT] = formatter.format_ready_at(predictions.default, local_us, utc_us)
-    columns[FALLBACK_LEVEL] = pl.Series(FALLBACK_LEVELS, dtype=pl.String).gather(predictions.fallback_level.astype(np.uint32))
+    columns[FALLBACK_LEVEL] = pl.Series(FALLBACK_LEVELS, dtype=pl.String).gather(
+        predictions.fallback_level.astype(np.uint32)
+    )
     columns |= {model_column(name): pl.Series(seconds) for name, seconds in predictions.points.items()}
     frame = pl.DataFrame(columns)
-    return frame.with_columns(pl.lit(None, pl.String).alias(PREDICTION_REASON), pl.lit(bundle_id).alias(PREDICTION_BUNDLE))
+    return frame.with_columns(
+        pl.lit(None, pl.String).alias(PREDICTION_REASON), pl.lit(bundle_id).alias(PREDICTION_BUNDLE)
+    )
 
 
 class TimestampFormatter:
@@ -52,7 +61,9 @@ class TimestampFormatter:
         seconds = pl.Series(np.arange(SECONDS_PER_DAY) * MICROSECONDS).cast(pl.Datetime("us"))
         self._time_texts = seconds.dt.strftime(" %H:%M:%S")
 
-    def format_ready_at(self, seconds: NDArray[np.float32], local_us: NDArray[np.int64], utc_us: NDArray[np.int64]) -> pl.Series:
+    def format_ready_at(
+        self, seconds: NDArray[np.float32], local_us: NDArray[np.int64], utc_us: NDArray[np.int64]
+    ) -> pl.Series:
         """[N] acknowledgement plus `seconds`, to the second, on the wall clock of the acknowledgement.
 
         Where clocks are changed in between this is still the right moment, said with the offset from before the change.
@@ -64,7 +75,11 @@ class TimestampFormatter:
         dates = pl.Series(days.astype(np.int32)).cast(pl.Date).dt.strftime("%Y-%m-%d")
         offsets, offset_index = np.unique((local_us - utc_us) // (_MINUTE_SECONDS * MICROSECONDS), return_inverse=True)
         offset_texts = pl.Series([_format_offset(int(minutes)) for minutes in offsets], dtype=pl.String)
-        return dates.gather(day_index) + self._time_texts.gather(ready_seconds % SECONDS_PER_DAY) + offset_texts.gather(offset_index)
+        return (
+            dates.gather(day_index)
+            + self._time_texts.gather(ready_seconds % SECONDS_PER_DAY)
+            + offset_texts.gather(offset_index)
+        )
 
 
 def _format_offset(minutes: int) -> str:

@@ -13,7 +13,7 @@ import msgspec
 import polars as pl
 
 from preptime.bundle.bundle import Bundle
-from preptime.domain.dictionary import OUTCOME_COLUMNS, ORDERS_DICTIONARY, required_columns
+from preptime.domain.dictionary import ORDERS_DICTIONARY, OUTCOME_COLUMNS, required_columns
 from preptime.features.directory import RestaurantIndex
 from preptime.scoring.carried import PassthroughColumns
 from preptime.scoring.champion import SelectedBundle
@@ -110,7 +110,9 @@ def score_day(
     return document, orders
 
 
-def read_day_orders(source: DataSource, day: dt.date, restaurants: RestaurantIndex, progress: ProgressCallback | None = None) -> DayOrders:
+def read_day_orders(
+    source: DataSource, day: dt.date, restaurants: RestaurantIndex, progress: ProgressCallback | None = None
+) -> DayOrders:
     """The orders acknowledged on a local date, by the clocks of the restaurants of `directory`; in bounded memory."""
     day_parts, instants, keys = list[pl.DataFrame](), list[pl.Series](), list[pl.Series]()
     unreadable_time_rows, rows_read, expected_rows = 0, 0, estimate_rows(source) if progress else 0
@@ -134,7 +136,12 @@ def read_day_orders(source: DataSource, day: dt.date, restaurants: RestaurantInd
     # What nothing identifies is no repetition of anything.
     unique_orders = order_index.filter(pl.col(KEY).is_null() | pl.col(KEY).is_first_distinct())
     unique_orders = unique_orders.sort("utc", KEY, "position", nulls_last=True)
-    return DayOrders(all_rows[unique_orders["position"]], unique_orders[KEY], len(order_index) - len(unique_orders), unreadable_time_rows)
+    return DayOrders(
+        all_rows[unique_orders["position"]],
+        unique_orders[KEY],
+        len(order_index) - len(unique_orders),
+        unreadable_time_rows,
+    )
 
 
 def _predict_orders(
@@ -142,8 +149,12 @@ def _predict_orders(
 ) -> pl.DataFrame:
     """Key, the declared columns known at acknowledgement that the table has, and the answers."""
     # Never of what is only known later: a backfill would give other bytes than the morning gave.
-    names = [column.name for column in ORDERS_DICTIONARY if column.name in columns and column.name not in OUTCOME_COLUMNS]
-    scorer = ChunkScorer(bundle, PassthroughColumns(orders.rows.select(names).schema, for_csv=False), TimestampFormatter(), restaurants)
+    names = [
+        column.name for column in ORDERS_DICTIONARY if column.name in columns and column.name not in OUTCOME_COLUMNS
+    ]
+    scorer = ChunkScorer(
+        bundle, PassthroughColumns(orders.rows.select(names).schema, for_csv=False), TimestampFormatter(), restaurants
+    )
     scored_parts = []
     with closing(map_in_order(orders.rows.iter_slices(CHUNK_ROWS), scorer.score, worker_count(None))) as chunks:
         for chunk in chunks:

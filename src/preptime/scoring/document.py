@@ -41,7 +41,11 @@ class ScoreCounts:
         self._rejected: dict[ValidationReason, int] = {}
 
     def add(
-        self, rows: int, p50_seconds: NDArray[np.float32], fallback_level: NDArray[np.int8], rejected: dict[ValidationReason, int]
+        self,
+        rows: int,
+        p50_seconds: NDArray[np.float32],
+        fallback_level: NDArray[np.int8],
+        rejected: dict[ValidationReason, int],
     ) -> None:
         """Count a chunk: its rows, its predictions' p50 and basis, and how many were refused for which reason."""
         self.rows += rows

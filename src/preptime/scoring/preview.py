@@ -98,19 +98,27 @@ def _first_reasons(audited: AuditedOrders) -> list[tuple[ValidationReason | None
     masks, mask_index = np.unique(rejecting_bits, return_inverse=True)
     shown_reasons = [reasons_in_mask(int(bits))[0] if bits else None for bits in masks]
     return [
-        (reason, np.isin(mask_index, [index for index, shown_reason in enumerate(shown_reasons) if shown_reason is reason]))
+        (
+            reason,
+            np.isin(mask_index, [index for index, shown_reason in enumerate(shown_reasons) if shown_reason is reason]),
+        )
         for reason in dict.fromkeys(shown_reasons)
     ]
 
 
-def _count_reasons(first_reasons: list[tuple[ValidationReason | None, NDArray[np.bool_]]]) -> Iterator[tuple[ValidationReason, int]]:
+def _count_reasons(
+    first_reasons: list[tuple[ValidationReason | None, NDArray[np.bool_]]],
+) -> Iterator[tuple[ValidationReason, int]]:
     for reason, is_shown in first_reasons:
         if reason is not None:
             yield reason, int(np.count_nonzero(is_shown))
 
 
 def _head(
-    audited: AuditedOrders, first_reasons: list[tuple[ValidationReason | None, NDArray[np.bool_]]], columns: tuple[str, ...], rows: int
+    audited: AuditedOrders,
+    first_reasons: list[tuple[ValidationReason | None, NDArray[np.bool_]]],
+    columns: tuple[str, ...],
+    rows: int,
 ) -> pl.DataFrame:
     results = np.full(len(audited), PREDICTABLE, object)
     for reason, is_shown in first_reasons:

@@ -11,12 +11,20 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from preptime.domain.dictionary import OUTCOME_COLUMNS, ORDERS_DICTIONARY, required_columns
-from preptime.domain.prediction import FALLBACK_LEVELS, DEFAULT_MODEL, QUANTILE_LEVELS
+from preptime.domain.dictionary import ORDERS_DICTIONARY, OUTCOME_COLUMNS, required_columns
+from preptime.domain.prediction import DEFAULT_MODEL, FALLBACK_LEVELS, QUANTILE_LEVELS
 from preptime.domain.verdict import ValidationReason
 from preptime.scoring.carried import PassthroughColumns
-from preptime.scoring.columns import FALLBACK_LEVEL, PREDICTION_BUNDLE, PREDICTED_READY_AT, PREDICTION_REASON, PREDICTED_SECONDS, model_column, quantile_column
-from preptime.scoring.document import ScoreDocument, ScoreCounts
+from preptime.scoring.columns import (
+    FALLBACK_LEVEL,
+    PREDICTED_READY_AT,
+    PREDICTED_SECONDS,
+    PREDICTION_BUNDLE,
+    PREDICTION_REASON,
+    model_column,
+    quantile_column,
+)
+from preptime.scoring.document import ScoreCounts, ScoreDocument
 from preptime.scoring.parallel import map_in_order
 from preptime.scoring.score import ProgressCallback
 from preptime.tables.columns import SURPLUS_COLUMN, require_columns
@@ -27,7 +35,9 @@ from preptime.tables.write import write_table
 MAX_CONCURRENT_REQUESTS = 2
 """Requests on their way side by side: one is read or written here while the other is answered there."""
 
-_REQUEST_COLUMNS = tuple(column.name for column in ORDERS_DICTIONARY if column.name not in {*OUTCOME_COLUMNS, "order_id"})
+_REQUEST_COLUMNS = tuple(
+    column.name for column in ORDERS_DICTIONARY if column.name not in {*OUTCOME_COLUMNS, "order_id"}
+)
 
 
 class RemoteError(Protocol):
@@ -92,7 +102,12 @@ class RemoteScorer:
         # The server sees cells, not lines: that a line had one too many is known here alone.
         is_malformed = rows[SURPLUS_COLUMN].is_not_null()
         values = [pl.when(is_malformed).then(None).otherwise(pl.col(name)).alias(name) for name in columns.columns]
-        reason = pl.when(is_malformed).then(pl.lit(str(ValidationReason.MALFORMED_LINE))).otherwise(pl.col(PREDICTION_REASON)).alias(PREDICTION_REASON)
+        reason = (
+            pl.when(is_malformed)
+            .then(pl.lit(str(ValidationReason.MALFORMED_LINE)))
+            .otherwise(pl.col(PREDICTION_REASON))
+            .alias(PREDICTION_REASON)
+        )
         return columns.select(values).with_columns(reason, columns[PREDICTION_BUNDLE])
 
 
@@ -116,7 +131,9 @@ def score_file_remotely(
 
     def iter_scored() -> Iterator[pl.DataFrame]:
         nonlocal bundle
-        with closing(map_in_order(data_source.batches(orders_per_request), score_chunk, MAX_CONCURRENT_REQUESTS)) as chunks:
+        with closing(
+            map_in_order(data_source.batches(orders_per_request), score_chunk, MAX_CONCURRENT_REQUESTS)
+        ) as chunks:
             for passthrough_columns, predictions in chunks:
                 _count_predictions(counts, predictions)
                 bundle = str(predictions[PREDICTION_BUNDLE][-1])
@@ -158,11 +175,18 @@ def _prediction_columns(response: RemotePredictions, points: tuple[str, ...]) ->
     }
     columns = {PREDICTED_SECONDS: _seconds_series(quantiles[0.5])}
     columns |= {quantile_column(level): _seconds_series(quantiles[level]) for level in QUANTILE_LEVELS}
-    ready_times = [None if prediction.ready_at is None else prediction.ready_at.replace("T", " ") for prediction in predictions]
+    ready_times = [
+        None if prediction.ready_at is None else prediction.ready_at.replace("T", " ") for prediction in predictions
+    ]
     columns[PREDICTED_READY_AT] = pl.Series(ready_times, dtype=pl.String)
     columns[FALLBACK_LEVEL] = pl.Series([prediction.fallback_level for prediction in predictions], dtype=pl.String)
-    columns |= {model_column(name): _seconds_series([prediction.models.get(name) for prediction in predictions]) for name in points}
-    columns[PREDICTION_REASON] = pl.Series([prediction.error.code if prediction.error else None for prediction in predictions], dtype=pl.String)
+    columns |= {
+        model_column(name): _seconds_series([prediction.models.get(name) for prediction in predictions])
+        for name in points
+    }
+    columns[PREDICTION_REASON] = pl.Series(
+        [prediction.error.code if prediction.error else None for prediction in predictions], dtype=pl.String
+    )
     return pl.DataFrame(columns).with_columns(pl.lit(response.bundle).alias(PREDICTION_BUNDLE))
 
 
@@ -173,7 +197,9 @@ def _seconds_series(values: list[float | None]) -> pl.Series:
 def _count_predictions(counts: ScoreCounts, predictions: pl.DataFrame) -> None:
     rejected = predictions[PREDICTION_REASON].drop_nulls().value_counts(name="rows")
     predicted = predictions.filter(pl.col(PREDICTION_REASON).is_null())
-    fallback_level = predicted[FALLBACK_LEVEL].replace_strict(list(FALLBACK_LEVELS), list(range(len(FALLBACK_LEVELS))), return_dtype=pl.Int8)
+    fallback_level = predicted[FALLBACK_LEVEL].replace_strict(
+        list(FALLBACK_LEVELS), list(range(len(FALLBACK_LEVELS))), return_dtype=pl.Int8
+    )
     counts.add(
         len(predictions),
         predicted[PREDICTED_SECONDS].to_numpy().astype(np.float32),

@@ -17,7 +17,7 @@ from preptime.features.directory import RestaurantIndex
 from preptime.scoring.carried import PassthroughColumns
 from preptime.scoring.chunk import ChunkScorer, restaurants_for
 from preptime.scoring.columns import TimestampFormatter
-from preptime.scoring.document import ScoreDocument, ScoreCounts
+from preptime.scoring.document import ScoreCounts, ScoreDocument
 from preptime.scoring.parallel import map_in_order
 from preptime.tables.columns import require_columns
 from preptime.tables.open import open_source
@@ -60,7 +60,10 @@ def score_file(
     require_columns(data_source.columns, required_columns(ORDERS_DICTIONARY, "scoring"), data_source.name)
     _check_output_is_not_input(data_source, out)
     scorer = ChunkScorer(
-        bundle, PassthroughColumns.from_source(data_source, for_csv=out.suffix.lower() == ".csv"), TimestampFormatter(), restaurants_for(bundle, restaurants)
+        bundle,
+        PassthroughColumns.from_source(data_source, for_csv=out.suffix.lower() == ".csv"),
+        TimestampFormatter(),
+        restaurants_for(bundle, restaurants),
     )
     counts = ScoreCounts()
     expected_rows = estimate_rows(data_source) if progress else 0

@@ -11,7 +11,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.scoring.columns import FALLBACK_LEVEL, PREDICTED_READY_AT, PREDICTION_REASON, PREDICTED_SECONDS, model_column, quantile_column
+from preptime.scoring.columns import (
+    FALLBACK_LEVEL,
+    PREDICTED_READY_AT,
+    PREDICTED_SECONDS,
+    PREDICTION_REASON,
+    model_column,
+    quantile_column,
+)
 from preptime.scoring.histogram import DurationHistogram
 from preptime.tables.write import ROW_GROUP_ROWS
 
@@ -54,7 +61,9 @@ def summarize(scored: Path, point_models: Sequence[str]) -> ScoreSummary:
     model_histogram, width_histogram = DurationHistogram(len(models)), DurationHistogram(1)
     hours = _QuantileHistograms(_HOURS)
     restaurants, fallback_levels, ready_days = Counter[str](), Counter[str](), set[str]()
-    for rows in _read_predicted_rows(scored, [*models.values(), P10_COLUMN, P90_COLUMN, PREDICTED_READY_AT, FALLBACK_LEVEL, RESTAURANT_COLUMN]):
+    for rows in _read_predicted_rows(
+        scored, [*models.values(), P10_COLUMN, P90_COLUMN, PREDICTED_READY_AT, FALLBACK_LEVEL, RESTAURANT_COLUMN]
+    ):
         for index, column in enumerate(models.values()):
             model_histogram.add(np.full(len(rows), index), rows[column].to_numpy())
         width_histogram.add(np.zeros(len(rows), np.int64), (rows[P90_COLUMN] - rows[P10_COLUMN]).to_numpy())
@@ -71,7 +80,10 @@ def summarize(scored: Path, point_models: Sequence[str]) -> ScoreSummary:
         by_hour=hours.table(pl.Series("hour", range(_HOURS))),
         by_restaurant=_restaurant_histograms(scored, busiest).table(pl.Series("restaurant", busiest, pl.String)),
         widths=_bar_table(width_histogram, 0),
-        fallback_level=pl.DataFrame({"fallback_level": list(fallback_levels), "orders": list(fallback_levels.values())}, {"fallback_level": pl.String, "orders": int}),
+        fallback_level=pl.DataFrame(
+            {"fallback_level": list(fallback_levels), "orders": list(fallback_levels.values())},
+            {"fallback_level": pl.String, "orders": int},
+        ),
         models=pl.DataFrame({"model": list(models), "median": medians, "mean": means}),
         ready_days=(min(ready_days), max(ready_days)) if ready_days else None,
     )
@@ -88,7 +100,9 @@ class _QuantileHistograms:
             histogram.add(group, rows[name].to_numpy())
 
     def table(self, names: pl.Series) -> pl.DataFrame:
-        median, low, high = (pl.Series(histogram.medians() / _MINUTE_SECONDS) for histogram in self._histograms.values())
+        median, low, high = (
+            pl.Series(histogram.medians() / _MINUTE_SECONDS) for histogram in self._histograms.values()
+        )
         orders = pl.Series(self._histograms[PREDICTED_SECONDS].counts())
         table = pl.DataFrame(
             [names, orders.alias("orders"), median.alias("median"), low.alias("low"), high.alias("high")]
@@ -112,7 +126,9 @@ def _read_predicted_rows(scored: Path, columns: list[str]) -> Iterator[pl.DataFr
     """The predicted rows; restaurants as text without blanks around it."""
     table = pl.scan_parquet(scored, glob=False)
     other_columns = [pl.col(name) for name in columns if name != RESTAURANT_COLUMN]
-    restaurant_columns = [pl.col(RESTAURANT_COLUMN).cast(pl.String).str.strip_chars()] if RESTAURANT_COLUMN in columns else []
+    restaurant_columns = (
+        [pl.col(RESTAURANT_COLUMN).cast(pl.String).str.strip_chars()] if RESTAURANT_COLUMN in columns else []
+    )
     # Row group by row group: left to itself, the reader runs ahead and holds several hundred MB.
     for start in range(0, int(table.select(pl.len()).collect().item()), ROW_GROUP_ROWS):
         rows = table.slice(start, ROW_GROUP_ROWS).filter(pl.col(PREDICTION_REASON).is_null())
@@ -121,7 +137,9 @@ def _read_predicted_rows(scored: Path, columns: list[str]) -> Iterator[pl.DataFr
 
 def _local_hours(rows: pl.DataFrame) -> NDArray[np.int64]:
     """[N] local hour of the acknowledgement: when it is ready, less how long that takes."""
-    ready = rows[PREDICTED_READY_AT].str.head(19).str.to_datetime("%Y-%m-%d %H:%M:%S").to_physical().to_numpy() // 1_000_000
+    ready = (
+        rows[PREDICTED_READY_AT].str.head(19).str.to_datetime("%Y-%m-%d %H:%M:%S").to_physical().to_numpy() // 1_000_000
+    )
     acknowledged = ready - np.rint(rows[PREDICTED_SECONDS].to_numpy()).astype(np.int64)
     hours: NDArray[np.int64] = acknowledged // 3600 % _HOURS
     return hours

@@ -64,7 +64,10 @@ def predict_what_if(order: OrderInput, predict: Callable[[pl.DataFrame], pl.Data
     curves = predictions[1:].select(
         pl.Series("variable", [variable for variable, _, _ in variations]),
         pl.Series("at", [at for _, at, _ in variations]),
-        *((pl.col(quantile_column(level)) / _MINUTE_SECONDS).cast(pl.Float64).alias(name) for name, level in levels.items()),
+        *(
+            (pl.col(quantile_column(level)) / _MINUTE_SECONDS).cast(pl.Float64).alias(name)
+            for name, level in levels.items()
+        ),
     )
     return WhatIf(predictions.row(0, named=True), curves.drop_nulls("p50"))
 

@@ -72,7 +72,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         str, Meta(description="The API that the page asks. Empty: the one on this machine, at PREPTIME_PORT.")
     ] = ""
     api_key: Annotated[
-        str, Meta(description="The key that the page asks the API with, if people needn't type theirs.", extra=SECRET_EXTRA)
+        str,
+        Meta(description="The key that the page asks the API with, if people needn't type theirs.", extra=SECRET_EXTRA),
     ] = ""
     ui_host: Annotated[
         str, Meta(description="Address that the page listens on. Anything but loopback asks visitors for a named key.")
@@ -111,7 +112,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         ),
     ] = ""
     operator_keys: Annotated[
-        str, Meta(description="Keys that may change what is served, likewise. They predict nothing.", extra=SECRET_EXTRA)
+        str,
+        Meta(description="Keys that may change what is served, likewise. They predict nothing.", extra=SECRET_EXTRA),
     ] = ""
     aikey: Annotated[
         str,
@@ -195,7 +197,9 @@ class SettingSpec(msgspec.Struct, frozen=True):
             return getattr(msgspec.convert({self.field: value}, Settings, strict=False), self.field)
         except msgspec.ValidationError:
             value_text = "not that" if self.secret else repr(value)
-            raise UsageError(f"{name}: expected {self.expected}, found {value_text}.", "See docs/settings.md.") from None
+            raise UsageError(
+                f"{name}: expected {self.expected}, found {value_text}.", "See docs/settings.md."
+            ) from None
 
 
 class _SettingExtra(msgspec.Struct, frozen=True):

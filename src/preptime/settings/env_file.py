@@ -38,6 +38,8 @@ def _parse_line(line: str, location: str) -> tuple[str, str]:
     if value[:1] in {"'", '"'}:
         quoted_value, closing_quote, remainder = value[1:].partition(value[0])
         if not closing_quote or (remainder.strip() and not remainder.lstrip().startswith("#")):
-            raise UsageError(f"{location}: {name}'s quotes do not close where its value ends.", "Quote the whole value.")
+            raise UsageError(
+                f"{location}: {name}'s quotes do not close where its value ends.", "Quote the whole value."
+            )
         return name, quoted_value
     return name, _COMMENT_PATTERN.split(value, maxsplit=1)[0].strip()

@@ -17,7 +17,7 @@ from preptime.errors import DataError
 from preptime.features.directory import RestaurantIndex
 from preptime.tables.categories import parse_categories
 from preptime.tables.columns import FILE_COLUMN, ROW_COLUMN, SURPLUS_COLUMN, require_columns
-from preptime.tables.duplicates import key_columns, find_later_duplicates
+from preptime.tables.duplicates import find_later_duplicates, key_columns
 from preptime.tables.findings import Finding, FindingCollector
 from preptime.tables.judge import check_column
 from preptime.tables.labels import parse_labels
@@ -57,7 +57,11 @@ class AuditedOrders:
 
 
 def audit_orders(
-    orders: pl.DataFrame, restaurants: RestaurantIndex, *, need_label: bool, opening_times: NDArray[np.float64] | None = None
+    orders: pl.DataFrame,
+    restaurants: RestaurantIndex,
+    *,
+    need_label: bool,
+    opening_times: NDArray[np.float64] | None = None,
 ) -> AuditedOrders:
     """Read and judge orders.
 
@@ -68,12 +72,19 @@ def audit_orders(
     _require_order_columns(orders, need_label=need_label)
     findings = FindingCollector(len(orders))
     if SURPLUS_COLUMN in orders.columns:
-        findings.add(ValidationReason.MALFORMED_LINE, SURPLUS_COLUMN, orders[SURPLUS_COLUMN].is_not_null().to_numpy(), "as many cells as names")
+        findings.add(
+            ValidationReason.MALFORMED_LINE,
+            SURPLUS_COLUMN,
+            orders[SURPLUS_COLUMN].is_not_null().to_numpy(),
+            "as many cells as names",
+        )
     restaurant_ids = parse_integers(orders["restaurant_id"])
     has_restaurant_id = ~(restaurant_ids.missing | restaurant_ids.invalid)
     restaurant_index = np.where(has_restaurant_id, restaurants.positions(restaurant_ids.values), UNKNOWN_CODE)
     is_unknown = (restaurant_index == UNKNOWN_CODE) & has_restaurant_id
-    findings.add(ValidationReason.UNKNOWN_RESTAURANT, "restaurant_id", is_unknown, "a restaurant_id of the restaurants file")
+    findings.add(
+        ValidationReason.UNKNOWN_RESTAURANT, "restaurant_id", is_unknown, "a restaurant_id of the restaurants file"
+    )
     zone_codes, zone_names = order_time_zones(orders, restaurant_index, restaurants)
     acknowledged = parse_timestamps(orders["order_acknowledged_at"], zone_codes, zone_names)
     order_values = parse_floats(orders["order_value_gbp"])
@@ -99,9 +110,15 @@ def audit_orders(
         labels = parse_labels(findings, orders, acknowledged, zone_codes, zone_names)
         columns[TARGET] = _null_where(pl.Series(labels.seconds), ~labels.is_known)
         columns["ready_local"] = _to_datetimes(labels.ready_local, ~labels.is_known | is_undated)
-        opening_by_restaurant = _infer_opening(findings, columns, restaurant_index, codes["city"], len(restaurants)) if opening_times is None else opening_times
+        opening_by_restaurant = (
+            _infer_opening(findings, columns, restaurant_index, codes["city"], len(restaurants))
+            if opening_times is None
+            else opening_times
+        )
         is_early = is_before_opening(acknowledged.local, restaurant_index, opening_by_restaurant) & ~is_undated
-        findings.add(ValidationReason.BEFORE_OPENING, "order_acknowledged_at", is_early, "a time at which the restaurant is open")
+        findings.add(
+            ValidationReason.BEFORE_OPENING, "order_acknowledged_at", is_early, "a time at which the restaurant is open"
+        )
         id_column = "order_id" if "order_id" in orders.columns else "order_acknowledged_at"
         is_duplicate = find_later_duplicates(key_columns(orders, pl.DataFrame(columns)))
         findings.add(ValidationReason.DUPLICATE, id_column, is_duplicate, "each order once")
@@ -136,7 +153,9 @@ def trailing_undated(frame: pl.DataFrame, is_known: pl.Series) -> pl.Series:
 
 
 def _require_order_columns(orders: pl.DataFrame, *, need_label: bool) -> None:
-    require_columns(orders.columns, required_columns(ORDERS_DICTIONARY, "training" if need_label else "scoring"), "the orders")
+    require_columns(
+        orders.columns, required_columns(ORDERS_DICTIONARY, "training" if need_label else "scoring"), "the orders"
+    )
     if need_label and TARGET not in orders.columns and "order_ready_at" not in orders.columns:
         raise DataError(
             f"The orders have neither order_ready_at nor {TARGET}.",
@@ -144,9 +163,13 @@ def _require_order_columns(orders: pl.DataFrame, *, need_label: bool) -> None:
         )
 
 
-def _category_codes(orders: pl.DataFrame, category: str, restaurant_index: NDArray[np.int64], restaurants: RestaurantIndex) -> NDArray[np.int32]:
+def _category_codes(
+    orders: pl.DataFrame, category: str, restaurant_index: NDArray[np.int64], restaurants: RestaurantIndex
+) -> NDArray[np.int32]:
     """[N] the order's own category where it is understood, else its restaurant's."""
-    restaurant_codes: NDArray[np.int32] = np.append(getattr(restaurants, category), np.int32(UNKNOWN_CODE))[restaurant_index]
+    restaurant_codes: NDArray[np.int32] = np.append(getattr(restaurants, category), np.int32(UNKNOWN_CODE))[
+        restaurant_index
+    ]
     if category not in orders.columns:
         return restaurant_codes
     order_codes = parse_categories(orders[category], getattr(restaurants.vocabularies, category))
@@ -154,13 +177,23 @@ def _category_codes(orders: pl.DataFrame, category: str, restaurant_index: NDArr
 
 
 def _infer_opening(
-    findings: FindingCollector, columns: dict[str, pl.Series], restaurant_index: NDArray[np.int64], city_codes: NDArray[np.int32], restaurant_count: int
+    findings: FindingCollector,
+    columns: dict[str, pl.Series],
+    restaurant_index: NDArray[np.int64],
+    city_codes: NDArray[np.int32],
+    restaurant_count: int,
 ) -> NDArray[np.float64]:
     # An order left open for a night says nothing about the hour its food was ready.
     is_trusted = (findings.reason_masks & np.uint32(exclusion_mask(Purpose.EVALUATION))) == 0
     ready_local = columns["ready_local"].to_physical().fill_null(0).to_numpy()
     label_seconds = columns[TARGET].fill_null(0).to_numpy()
-    return infer_opening_times(restaurant_count, restaurant_index[is_trusted], city_codes[is_trusted], ready_local[is_trusted], label_seconds[is_trusted])
+    return infer_opening_times(
+        restaurant_count,
+        restaurant_index[is_trusted],
+        city_codes[is_trusted],
+        ready_local[is_trusted],
+        label_seconds[is_trusted],
+    )
 
 
 def _to_series(parsed: ParsedIntegers | ParsedFloats) -> pl.Series:

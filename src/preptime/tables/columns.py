@@ -23,7 +23,9 @@ def require_columns(columns: Sequence[str], required_names: Iterable[str], descr
         return
     data_columns = [column for column in columns if column not in READER_COLUMNS]
     matches_by_name = {name: difflib.get_close_matches(name, data_columns, n=1, cutoff=0.6) for name in missing}
-    suggestions = "; ".join(f"{suggestions[0]!r} is the closest to {name}" for name, suggestions in matches_by_name.items() if suggestions)
+    suggestions = "; ".join(
+        f"{suggestions[0]!r} is the closest to {name}" for name, suggestions in matches_by_name.items() if suggestions
+    )
     column_list = ", ".join(repr(column) for column in data_columns[:20]) + (", …" if len(data_columns) > 20 else "")
     plural = "s" if len(missing) > 1 else ""
     verb = "are" if plural else "is"

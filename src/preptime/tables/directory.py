@@ -32,7 +32,12 @@ def read_restaurants(frame: pl.DataFrame) -> RestaurantIndex:
     texts = {name: _text_column(frame, name).gather(order) for name in ("country", "city", "type_of_food", "time_zone")}
     zones = _time_zones(texts["country"], texts["time_zone"])
     names_by_column = {name: tuple(sorted(texts[name].drop_nulls().unique())) for name in texts}
-    vocabularies = Vocabularies(names_by_column["country"], names_by_column["city"], names_by_column["type_of_food"], tuple(sorted(zones.unique())))
+    vocabularies = Vocabularies(
+        names_by_column["country"],
+        names_by_column["city"],
+        names_by_column["type_of_food"],
+        tuple(sorted(zones.unique())),
+    )
     return RestaurantIndex(
         vocabularies,
         np.ascontiguousarray(ids[order]),
@@ -90,5 +95,7 @@ def _time_zones(country: pl.Series, time_zone: pl.Series) -> pl.Series:
 
 
 def _category_codes(texts: pl.Series, vocabulary: tuple[str, ...]) -> NDArray[np.int32]:
-    codes = texts.replace_strict(list(vocabulary), list(range(len(vocabulary))), default=UNKNOWN_CODE, return_dtype=pl.Int32)
+    codes = texts.replace_strict(
+        list(vocabulary), list(range(len(vocabulary))), default=UNKNOWN_CODE, return_dtype=pl.Int32
+    )
     return cast(NDArray[np.int32], codes.to_numpy())

@@ -92,7 +92,9 @@ class FileSource:
         """With the file's name, and of a csv without its blank lines, which are no rows."""
         if not self.parquet:
             rows = rows.filter(~pl.all_horizontal(pl.col(self.columns).is_null()))
-        return rows.with_columns(pl.lit(str(path), pl.Enum([str(file_path) for file_path in self.paths])).alias(FILE_COLUMN))
+        return rows.with_columns(
+            pl.lit(str(path), pl.Enum([str(file_path) for file_path in self.paths])).alias(FILE_COLUMN)
+        )
 
     def _no_rows_error(self) -> DataError:
         return DataError(f"{self.name} has a header and no rows.", "Give a file with at least one row.")
@@ -115,8 +117,14 @@ def open_files(location: str) -> FileSource:
         partition_columns = read_columns(path)
         if set(partition_columns) != set(columns):
             missing_columns = sorted(set(columns) - set(partition_columns))
-            difference = f"lacks {', '.join(missing_columns)}" if missing_columns else f"adds {', '.join(sorted(set(partition_columns) - set(columns)))}"
-            raise DataError(f"The partition {path} {difference}, unlike {first}.", "Give partitions with the same columns.")
+            difference = (
+                f"lacks {', '.join(missing_columns)}"
+                if missing_columns
+                else f"adds {', '.join(sorted(set(partition_columns) - set(columns)))}"
+            )
+            raise DataError(
+                f"The partition {path} {difference}, unlike {first}.", "Give partitions with the same columns."
+            )
         if partition_columns != columns and not parquet_by_path[first]:
             raise DataError(
                 f"The partition {path} has the columns of {first} in another order.", "Write both in the same order."
@@ -130,7 +138,11 @@ def _resolve_paths(location: str) -> tuple[Path, ...]:
         return (path,)
     if path.is_dir():
         # Names that begin with a dot or underscore are markers and temporary files, by every engine's custom.
-        candidates = [candidate for candidate in path.rglob("*") if candidate.suffix.lower() in _SUFFIXES and candidate.name[0] not in "._"]
+        candidates = [
+            candidate
+            for candidate in path.rglob("*")
+            if candidate.suffix.lower() in _SUFFIXES and candidate.name[0] not in "._"
+        ]
         hint = "Give a folder with .csv or .parquet files in it."
     elif has_magic(location):
         candidates = _glob_paths(path)
@@ -162,7 +174,9 @@ def _missing_file_error(path: Path) -> DataError:
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     nearby_names = (
-        sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in _SUFFIXES)[:5] if folder.is_dir() else []
+        sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in _SUFFIXES)[:5]
+        if folder.is_dir()
+        else []
     )
     hint = f"{_folder_name(folder)} holds {', '.join(nearby_names)}." if nearby_names else "Check the path."
     return DataError(f"There is no file {path}.", hint)

@@ -102,7 +102,9 @@ def evaluate_gate(audited: AuditedOrders, as_of: date, thresholds: GateThreshold
 def evaluate_daily_counts(orders_by_day: Mapping[date, int], as_of: date, thresholds: GateThresholds) -> GateResult:
     """Judge completed orders by day alone, before they become a history: is yesterday there, and whole?"""
     days = sorted(orders_by_day)
-    counts = pl.DataFrame({"day": days, "orders": [orders_by_day[day] for day in days]}, {"day": pl.Date, "orders": pl.Int64})
+    counts = pl.DataFrame(
+        {"day": days, "orders": [orders_by_day[day] for day in days]}, {"day": pl.Date, "orders": pl.Int64}
+    )
     checks = (_check_freshness(counts, as_of, thresholds), _check_volume(counts, as_of, thresholds))
     return GateResult(str(as_of), all(day.passed for day in checks), checks, ())
 
@@ -144,7 +146,9 @@ def _check_freshness(counts: pl.DataFrame, as_of: date, thresholds: GateThreshol
     days_behind = (as_of - last_day).days if last_day else 10_000
     when = f"on {last_day}, {days_behind} days before {as_of}" if last_day else "never"
     message = f"The last order was acknowledged {when}; at most {thresholds.max_days_behind} may lie between."
-    return GateCheck("freshness", days_behind, thresholds.max_days_behind, days_behind <= thresholds.max_days_behind, message)
+    return GateCheck(
+        "freshness", days_behind, thresholds.max_days_behind, days_behind <= thresholds.max_days_behind, message
+    )
 
 
 def _check_volume(counts: pl.DataFrame, as_of: date, thresholds: GateThresholds) -> GateCheck:
@@ -161,7 +165,10 @@ def _check_volume(counts: pl.DataFrame, as_of: date, thresholds: GateThresholds)
         orders = orders_by_day.get(day, 0)
         minimum = thresholds.min_recent_volume * expected
         if orders / expected < worst_ratio:
-            worst_ratio, worst_description = orders / expected, f"{day} has {orders:,} orders where {expected:,.0f} are usual"
+            worst_ratio, worst_description = (
+                orders / expected,
+                f"{day} has {orders:,} orders where {expected:,.0f} are usual",
+            )
         passed &= orders + NOISE_SIGMAS * math.sqrt(max(minimum, 1.0)) >= minimum
     if not worst_description:
         return GateCheck("volume", 1.0, thresholds.min_recent_volume, True, "There is no other day to compare with.")
@@ -174,7 +181,9 @@ def _expected_orders(orders_by_day: dict[date, int], day: date) -> float | None:
 
     Fridays to Sundays have half as many orders again as other days, so other weekdays only tell a lower bound.
     """
-    same_weekday = [orders_by_day[other_day] for week in range(1, 5) if (other_day := day - timedelta(weeks=week)) in orders_by_day]
+    same_weekday = [
+        orders_by_day[other_day] for week in range(1, 5) if (other_day := day - timedelta(weeks=week)) in orders_by_day
+    ]
     if same_weekday:
         return float(np.median(same_weekday))
     earlier_counts = [orders for other_day, orders in orders_by_day.items() if other_day < day]
@@ -194,7 +203,11 @@ def _check_last_evening(counts: pl.DataFrame, as_of: date, thresholds: GateThres
         f"at most {thresholds.max_evening_gap_hours:g} h are allowed."
     )
     return GateCheck(
-        "last_evening", gap_hours, thresholds.max_evening_gap_hours, gap_hours <= thresholds.max_evening_gap_hours, message
+        "last_evening",
+        gap_hours,
+        thresholds.max_evening_gap_hours,
+        gap_hours <= thresholds.max_evening_gap_hours,
+        message,
     )
 
 

@@ -32,7 +32,11 @@ CHUNK_ROWS = 50_000
 
 ProgressCallback = Callable[[str, float], None]
 
-_UNSTORABLE_REASONS = (ValidationReason.MALFORMED_LINE, ValidationReason.UNPARSABLE_TIME, ValidationReason.UNPARSABLE_NUMBER)
+_UNSTORABLE_REASONS = (
+    ValidationReason.MALFORMED_LINE,
+    ValidationReason.UNPARSABLE_TIME,
+    ValidationReason.UNPARSABLE_NUMBER,
+)
 """What no typed column can hold. Everything else is stored, and judged whenever it is read."""
 _ACKNOWLEDGED_AT = "order_acknowledged_at"
 _EXPECTED_KEY = "an order_id, or all of restaurant, time, value and items"
@@ -49,7 +53,11 @@ class PreparedChunk:
 
 
 def ingest_orders(
-    source: DataSource, restaurants: RestaurantIndex, database: Database, rejects: RejectsWriter, progress: ProgressCallback | None = None
+    source: DataSource,
+    restaurants: RestaurantIndex,
+    database: Database,
+    rejects: RejectsWriter,
+    progress: ProgressCallback | None = None,
 ) -> LoadResult:
     """Load every order of `table` that can be stored, all or nothing; the others go to `rejects`.
 
@@ -82,11 +90,15 @@ def prepare_chunk(rows: pl.DataFrame, restaurants: RestaurantIndex) -> PreparedC
     columns = _derived_columns(audited, ready_times, keys) | _declared_columns(rows, audited)
     extra_columns = [name for name in data_columns(rows.columns) if name not in ORDER_COLUMNS]
     storable = pl.DataFrame(columns).with_columns(encode_extra(rows, extra_columns)).select(ORDER_SCHEMA.names())
-    rejected = AuditedOrders(rows, audited.frame.with_columns(reasons=pl.Series(findings.reason_masks)), findings.sorted_findings())
+    rejected = AuditedOrders(
+        rows, audited.frame.with_columns(reasons=pl.Series(findings.reason_masks)), findings.sorted_findings()
+    )
     return PreparedChunk(storable.cast(ORDER_SCHEMA).filter(is_storable), rejected)
 
 
-def _parse_ready_times(rows: pl.DataFrame, audited: AuditedOrders, restaurants: RestaurantIndex) -> ParsedTimestamps | None:
+def _parse_ready_times(
+    rows: pl.DataFrame, audited: AuditedOrders, restaurants: RestaurantIndex
+) -> ParsedTimestamps | None:
     if READY_COLUMN not in rows.columns:
         return None
     restaurant_ids = audited.frame["restaurant_id"]
@@ -95,22 +107,35 @@ def _parse_ready_times(rows: pl.DataFrame, audited: AuditedOrders, restaurants: 
     return parse_timestamps(rows[READY_COLUMN], *order_time_zones(rows, restaurant_index, restaurants))
 
 
-def _find_storage_problems(rows: pl.DataFrame, audited: AuditedOrders, ready: ParsedTimestamps | None, keys: pl.Series) -> FindingCollector:
+def _find_storage_problems(
+    rows: pl.DataFrame, audited: AuditedOrders, ready: ParsedTimestamps | None, keys: pl.Series
+) -> FindingCollector:
     """What keeps rows out of the database."""
     findings = FindingCollector(len(rows))
     for finding in audited.findings:
         if finding.reason in _UNSTORABLE_REASONS:
             findings.add(finding.reason, finding.column, _row_mask(finding, len(rows)), finding.expected)
     if ready is not None:
-        findings.add(ValidationReason.UNPARSABLE_TIME, READY_COLUMN, ready.invalid, "a time, or nothing while it is not known")
+        findings.add(
+            ValidationReason.UNPARSABLE_TIME, READY_COLUMN, ready.invalid, "a time, or nothing while it is not known"
+        )
     if TARGET in rows.columns:
         is_invalid = parse_integers(rows[TARGET]).invalid
-        findings.add(ValidationReason.UNPARSABLE_NUMBER, TARGET, is_invalid, "a whole number, or nothing while it is not known")
+        findings.add(
+            ValidationReason.UNPARSABLE_NUMBER, TARGET, is_invalid, "a whole number, or nothing while it is not known"
+        )
     has_no_reason = findings.reason_masks == 0
     is_undated = audited.frame["acknowledged_utc"].is_null().to_numpy() & has_no_reason
-    findings.add(ValidationReason.MISSING_VALUE, _ACKNOWLEDGED_AT, is_undated, "the moment that decides the order's day")
+    findings.add(
+        ValidationReason.MISSING_VALUE, _ACKNOWLEDGED_AT, is_undated, "the moment that decides the order's day"
+    )
     id_column = "order_id" if "order_id" in rows.columns else "restaurant_id"
-    findings.add(ValidationReason.MISSING_VALUE, id_column, keys.is_null().to_numpy() & has_no_reason & ~is_undated, _EXPECTED_KEY)
+    findings.add(
+        ValidationReason.MISSING_VALUE,
+        id_column,
+        keys.is_null().to_numpy() & has_no_reason & ~is_undated,
+        _EXPECTED_KEY,
+    )
     for name in rows.columns:
         if rows[name].dtype == pl.String:
             has_nul = rows[name].str.contains("\0", literal=True).fill_null(value=False).to_numpy()

@@ -11,7 +11,13 @@ from preptime.tables.numbers import ParsedFloats, ParsedIntegers
 from preptime.tables.times import ParsedTimestamps
 
 
-def check_column(findings: FindingCollector, name: str, parsed: ParsedIntegers | ParsedFloats | ParsedTimestamps, *, optional: bool = False) -> None:
+def check_column(
+    findings: FindingCollector,
+    name: str,
+    parsed: ParsedIntegers | ParsedFloats | ParsedTimestamps,
+    *,
+    optional: bool = False,
+) -> None:
     """Add the findings of one declared column of orders; an optional one may be empty."""
     column = order_column(name)
     if not optional:

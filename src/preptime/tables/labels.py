@@ -34,18 +34,28 @@ class ParsedLabels:
 
 
 def parse_labels(
-    findings: FindingCollector, orders: pl.DataFrame, acknowledged: ParsedTimestamps, zone_codes: NDArray[np.int32], zone_names: tuple[str, ...]
+    findings: FindingCollector,
+    orders: pl.DataFrame,
+    acknowledged: ParsedTimestamps,
+    zone_codes: NDArray[np.int32],
+    zone_names: tuple[str, ...],
 ) -> ParsedLabels:
     """Read and judge the labels of orders; `prep_time_seconds` wins where both are there."""
     no_start = acknowledged.missing | acknowledged.invalid
-    ready = parse_timestamps(orders[READY_COLUMN], zone_codes, zone_names) if READY_COLUMN in orders.columns else _missing_timestamps(len(orders))
+    ready = (
+        parse_timestamps(orders[READY_COLUMN], zone_codes, zone_names)
+        if READY_COLUMN in orders.columns
+        else _missing_timestamps(len(orders))
+    )
     given_seconds = parse_integers(orders[TARGET]) if TARGET in orders.columns else _missing_integers(len(orders))
     has_times = ~(ready.missing | ready.invalid | no_start)
     has_given_label = ~(given_seconds.missing | given_seconds.invalid)
     elapsed = (ready.utc - acknowledged.utc) // MICROSECONDS
     seconds = np.where(has_given_label, given_seconds.values, elapsed)
     bounded_seconds = np.clip(seconds, -_MAX_LABEL_SECONDS, _MAX_LABEL_SECONDS)
-    ready_local = np.where(ready.missing | ready.invalid, acknowledged.local + bounded_seconds * MICROSECONDS, ready.local)
+    ready_local = np.where(
+        ready.missing | ready.invalid, acknowledged.local + bounded_seconds * MICROSECONDS, ready.local
+    )
 
     label_column = TARGET if TARGET in orders.columns else READY_COLUMN
     is_missing = ready.missing & given_seconds.missing
@@ -53,7 +63,9 @@ def parse_labels(
     check_column(findings, READY_COLUMN, ready, optional=True)
     check_column(findings, TARGET, given_seconds, optional=True)
     is_before = has_times & (ready.utc < acknowledged.utc)
-    findings.add(ValidationReason.READY_BEFORE_ACKNOWLEDGED, READY_COLUMN, is_before, "a time after order_acknowledged_at")
+    findings.add(
+        ValidationReason.READY_BEFORE_ACKNOWLEDGED, READY_COLUMN, is_before, "a time after order_acknowledged_at"
+    )
     is_contradictory = has_times & has_given_label & (np.abs(given_seconds.values - elapsed) > _TOLERANCE_SECONDS)
     expected = f"{READY_COLUMN} minus order_acknowledged_at, {order_column(TARGET).unit}"
     findings.add(ValidationReason.LABEL_CONTRADICTS_TIMES, TARGET, is_contradictory, expected)
@@ -62,7 +74,9 @@ def parse_labels(
     return ParsedLabels(seconds, ready_local, is_known)
 
 
-def _check_label_range(findings: FindingCollector, column: str, seconds: NDArray[np.int64], is_known: NDArray[np.bool_]) -> None:
+def _check_label_range(
+    findings: FindingCollector, column: str, seconds: NDArray[np.int64], is_known: NDArray[np.bool_]
+) -> None:
     is_short = is_known & (seconds > 0) & (seconds < SHORT_LABEL_SECONDS)
     is_over_cap = is_known & (seconds > MAX_LABEL_SECONDS)
     findings.add(ValidationReason.LABEL_ZERO, column, is_known & (seconds == 0), "more than 0 seconds")

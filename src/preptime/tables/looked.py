@@ -109,7 +109,9 @@ def load_exploration(orders: DataSource, restaurants: RestaurantIndex, max_rows:
         if row_count > max_rows:
             break
     audited = audit_orders(pl.concat(batches, how="diagonal_relaxed"), restaurants, need_label=True)
-    return ExplorationData(OrderSample.from_audited(audited, restaurants), summarize_audit(audited, len(restaurants)), row_count > max_rows)
+    return ExplorationData(
+        OrderSample.from_audited(audited, restaurants), summarize_audit(audited, len(restaurants)), row_count > max_rows
+    )
 
 
 @dataclass(frozen=True, slots=True)

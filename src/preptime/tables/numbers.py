@@ -38,7 +38,11 @@ def is_missing_text(cells: pl.Series) -> NDArray[np.bool_]:
     is_short = cells.str.len_bytes().fill_null(0) <= 8
     if not is_short.any():
         return np.zeros(len(cells), np.bool_)
-    return (is_short & cells.str.strip_chars(WHITESPACE).str.to_lowercase().is_in(_MISSING_TEXTS)).fill_null(value=True).to_numpy()
+    return (
+        (is_short & cells.str.strip_chars(WHITESPACE).str.to_lowercase().is_in(_MISSING_TEXTS))
+        .fill_null(value=True)
+        .to_numpy()
+    )
 
 
 def decode_text(cells: pl.Series) -> pl.Series:
@@ -60,7 +64,9 @@ def parse_floats(cells: pl.Series) -> ParsedFloats:
     if not is_unparsed.any():
         return ParsedFloats(parsed.to_numpy(), is_unparsed, is_unparsed)
     values = np.where(is_unparsed, 0.0, parsed.fill_null(0.0).to_numpy())
-    is_missing = is_unparsed if cells.dtype != pl.String else is_unparsed & (cells.is_null().to_numpy() | is_missing_text(cells))
+    is_missing = (
+        is_unparsed if cells.dtype != pl.String else is_unparsed & (cells.is_null().to_numpy() | is_missing_text(cells))
+    )
     return ParsedFloats(values, is_missing, is_unparsed & ~is_missing)
 
 

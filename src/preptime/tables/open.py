@@ -13,7 +13,7 @@ from preptime.tables.files import open_files
 from preptime.tables.predictions import PredictionStore
 from preptime.tables.table import DataSource
 
-OpenerT = TypeVar("Opener")
+OpenerT = TypeVar("OpenerT")
 
 
 def _open_postgres(url: str) -> DataSource:
@@ -112,5 +112,5 @@ def _find_opener(url: str, openers: Mapping[str, OpenerT]) -> OpenerT:
     opener = openers.get(scheme if separator else "")
     if opener is None:
         known_schemes = " or ".join(f"{scheme}://" for scheme in openers)
-        raise UsageError(f"{url} is no database.", f"Give an address that begins with {known_schemes}.")
+        raise UsageError(f"{url} isn't a database.", f"Give an address that begins with {known_schemes}.")
     return opener

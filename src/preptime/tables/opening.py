@@ -43,7 +43,12 @@ def infer_opening_times(
     `position` is each order's restaurant in the directory; give only orders whose label can be trusted.
     """
     orders = pl.DataFrame(
-        {"position": restaurant_index, "city": city_codes, "ready": seconds_since_day_start(ready_local), "label": label_seconds}
+        {
+            "position": restaurant_index,
+            "city": city_codes,
+            "ready": seconds_since_day_start(ready_local),
+            "label": label_seconds,
+        }
     )
     opening_expr = (pl.col("ready").quantile(OPENING_QUANTILE) - pl.col("label").median()).alias("opening")
     by_restaurant = orders.group_by("position").agg(opening_expr, pl.col("city").first(), pl.len().alias("orders"))

@@ -50,6 +50,9 @@ def _hash_keys(parsed: pl.DataFrame) -> pl.Series:
     records["order_value_gbp"] += 0.0  # -0.0 is 0.0 with other bytes
     buffer, record_size = records.tobytes(), _HASH_RECORD.itemsize
     hash_function, digest_bytes = hashlib.blake2b, KEY_DIGITS // 2
-    digits = [hash_function(buffer[offset : offset + record_size], digest_size=digest_bytes).hexdigest() for offset in range(0, len(buffer), record_size)]
+    digits = [
+        hash_function(buffer[offset : offset + record_size], digest_size=digest_bytes).hexdigest()
+        for offset in range(0, len(buffer), record_size)
+    ]
     keys = pl.Series(ORDER_KEY, digits, pl.String)
     return keys if is_complete.all() else keys.set(~is_complete, None)

@@ -14,7 +14,7 @@ from preptime.domain.prediction import QUANTILE_LEVELS
 from preptime.errors import UsageError
 from preptime.tables.numbers import parse_floats, parse_integers
 from preptime.tables.order_key import ORDER_KEY as ORDER_KEY
-from preptime.tables.stored import EXTRA, ORDER_COLUMNS, encode_extra, timestamps_as_text, json_keys, expand_json
+from preptime.tables.stored import EXTRA, ORDER_COLUMNS, encode_extra, expand_json, json_keys, timestamps_as_text
 
 DATE_COLUMN = "prediction_date"
 BUNDLE_COLUMN = "prediction_bundle"
@@ -79,9 +79,13 @@ def encode_predictions(day: dt.date, bundle: str, frame: pl.DataFrame) -> pl.Dat
         raise UsageError(f"The predictions have no column {ORDER_KEY}.", "See preptime.tables.order_key.")
     unique_rows = frame.filter(pl.col(ORDER_KEY).is_null() | pl.col(ORDER_KEY).is_first_distinct())
     model_columns = [name for name in unique_rows.columns if _is_model_column(name)]
-    other_columns = [name for name in unique_rows.columns if name not in (*TYPED_COLUMNS, *model_columns, DATE_COLUMN, BUNDLE_COLUMN)]
+    other_columns = [
+        name for name in unique_rows.columns if name not in (*TYPED_COLUMNS, *model_columns, DATE_COLUMN, BUNDLE_COLUMN)
+    ]
     typed_columns = [
-        _typed_column(unique_rows, name, dtype) if name in unique_rows.columns else pl.Series(name, [None] * len(unique_rows), dtype)
+        _typed_column(unique_rows, name, dtype)
+        if name in unique_rows.columns
+        else pl.Series(name, [None] * len(unique_rows), dtype)
         for name, dtype in TYPED_COLUMNS.items()
     ]
     stored = pl.DataFrame(typed_columns).with_columns(
@@ -115,7 +119,7 @@ def _typed_column(rows: pl.DataFrame, name: str, dtype: pl.DataType) -> pl.Serie
     if dtype in (pl.Int64, pl.Float64):
         # Text of a csv may hold what is no number; scoring has said so in the row's reason.
         parsed = parse_integers(cells) if dtype == pl.Int64 else parse_floats(cells)
-        return pl.Series(name, parsed.value).set(pl.Series(parsed.missing | parsed.bad), None)
+        return pl.Series(name, parsed.values).set(pl.Series(parsed.missing | parsed.invalid), None)
     return cells.cast(dtype)
 
 

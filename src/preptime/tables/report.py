@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from preptime.domain.verdict import VALIDATION_RULES, Purpose, ValidationReason, reasons_in_mask, validation_rule
 from preptime.tables.audit import AuditedOrders
-from preptime.tables.columns import READER_COLUMNS, FILE_COLUMN, ROW_COLUMN
+from preptime.tables.columns import FILE_COLUMN, READER_COLUMNS, ROW_COLUMN
 from preptime.tables.findings import Finding
 from preptime.tables.write import write_table
 
@@ -63,14 +63,25 @@ class CheckReport(msgspec.Struct, frozen=True):
     examples: tuple[FindingExample, ...]
 
 
-def summarize_audit(audited: AuditedOrders, restaurant_count: int, examples_per_reason: int = EXAMPLES_PER_REASON) -> CheckReport:
+def summarize_audit(
+    audited: AuditedOrders, restaurant_count: int, examples_per_reason: int = EXAMPLES_PER_REASON
+) -> CheckReport:
     """The report of an audit; its size depends on the number of reasons, not of rows."""
     counts = []
     for policy_rule in VALIDATION_RULES:
         rows = int(np.count_nonzero(audited.reasons & np.uint32(policy_rule.reason.bit)))
         if rows:
             excluded_purposes = tuple(purpose for purpose in Purpose if purpose in policy_rule.excluded_from)
-            counts.append(ReasonCount(policy_rule.reason, rows, rows / len(audited), excluded_purposes, policy_rule.description, policy_rule.rationale))
+            counts.append(
+                ReasonCount(
+                    policy_rule.reason,
+                    rows,
+                    rows / len(audited),
+                    excluded_purposes,
+                    policy_rule.description,
+                    policy_rule.rationale,
+                )
+            )
     local = audited.frame["acknowledged_local"]
     days = [local.dt.date().min(), local.dt.date().max()]
     first_day, last_day = (None if day is None else str(day) for day in days)
@@ -149,7 +160,11 @@ def _expectation_texts(audited: AuditedOrders, rows: NDArray[np.intp]) -> tuple[
         bits[finding.rows] |= np.uint64(1 << index)
     distinct, text_index = np.unique(bits[rows], return_inverse=True)
     texts = [
-        "; ".join(f"{finding.column}: {finding.expected}" for index, finding in enumerate(excluding_findings) if int(finding_mask) >> index & 1)
+        "; ".join(
+            f"{finding.column}: {finding.expected}"
+            for index, finding in enumerate(excluding_findings)
+            if int(finding_mask) >> index & 1
+        )
         for finding_mask in distinct
     ]
     return text_index, pl.Series(texts, dtype=pl.String)
@@ -159,7 +174,12 @@ def _iter_examples(audited: AuditedOrders, max_per_reason: int) -> Iterator[Find
     """The first few cells of each reason, columns in turn, so that a common fault in one column hides no other."""
     for reason in ValidationReason:
         reason_findings = [finding for finding in audited.findings if finding.reason is reason]
-        candidates = [(finding, int(finding.rows[index])) for index in range(max_per_reason) for finding in reason_findings if index < len(finding.rows)]
+        candidates = [
+            (finding, int(finding.rows[index]))
+            for index in range(max_per_reason)
+            for finding in reason_findings
+            if index < len(finding.rows)
+        ]
         for finding, row_index in candidates[: max(max_per_reason, len(reason_findings))]:
             yield _make_example(audited.raw, finding, row_index)
 

@@ -84,7 +84,9 @@ class ResultsFolder:
             raise UsageError(f"keep = {keep}: expected 1 or more.", "The newest day always stays.")
         removed_days, leftovers = self.days()[:-keep], list[str]()
         try:
-            for path in sorted((*self.root.glob(f".date=*{_TEMPORARY_SUFFIX}"), *self.root.glob(f"date=*/.*{_TEMPORARY_SUFFIX}"))):
+            for path in sorted(
+                (*self.root.glob(f".date=*{_TEMPORARY_SUFFIX}"), *self.root.glob(f"date=*/.*{_TEMPORARY_SUFFIX}"))
+            ):
                 if path.stat().st_mtime < abandoned_before:
                     _remove(path)
                     leftovers.append(path.relative_to(self.root).as_posix())

@@ -37,7 +37,13 @@ class SnapshotDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 
 def write_snapshot(
-    order_source: DataSource, restaurant_source: DataSource, restaurants: RestaurantIndex, *, first: dt.date, last: dt.date, out: Path
+    order_source: DataSource,
+    restaurant_source: DataSource,
+    restaurants: RestaurantIndex,
+    *,
+    first: dt.date,
+    last: dt.date,
+    out: Path,
 ) -> SnapshotDocument:
     """Write the orders of the local days `first` to `last`, the restaurants and the audit's verdicts below `out`.
 
@@ -60,10 +66,17 @@ def write_snapshot(
     write_table(out / ORDERS_FILE, [all_orders])
     restaurant_rows = _data_columns(restaurant_source.frame())
     write_table(out / RESTAURANTS_FILE, [restaurant_rows])
-    validation = _without_examples(summarize_audit(audit_orders(all_orders, restaurants, need_label=True), len(restaurants)))
+    validation = _without_examples(
+        summarize_audit(audit_orders(all_orders, restaurants, need_label=True), len(restaurants))
+    )
     (out / VALIDATION_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(validation), indent=1) + b"\n")
     return SnapshotDocument(
-        orders=len(all_orders), restaurants=len(restaurant_rows), first_day=first, last_day=last, undated=undated, out=str(out)
+        orders=len(all_orders),
+        restaurants=len(restaurant_rows),
+        first_day=first,
+        last_day=last,
+        undated=undated,
+        out=str(out),
     )
 
 

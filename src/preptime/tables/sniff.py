@@ -70,7 +70,9 @@ def csv_columns(path: Path) -> tuple[str, ...]:
             f"The header of {path} cannot be read ({error}).", "Write it as csv with a line feed after every row."
         ) from error
     if len(names) == 1:
-        delimiter_name = next((delimiter_word for delimiter, delimiter_word in _DELIMITER_NAMES.items() if delimiter in names[0]), None)
+        delimiter_name = next(
+            (delimiter_word for delimiter, delimiter_word in _DELIMITER_NAMES.items() if delimiter in names[0]), None
+        )
         if delimiter_name:
             raise DataError(f"{path} seems to be separated by {delimiter_name}, not commas.", "Write it with commas.")
     return _check_column_names(path, names)
@@ -80,7 +82,9 @@ def read_error(path: Path, error: Exception) -> DataError:
     """What is wrong with a file that a reader gave up on."""
     first_line = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
     if path.suffix.lower() == ".parquet" or _read_head(path).startswith(_PARQUET_MAGIC):
-        return DataError(f"{path} is a damaged parquet file ({first_line}).", "Write it again; it may have been cut short.")
+        return DataError(
+            f"{path} is a damaged parquet file ({first_line}).", "Write it again; it may have been cut short."
+        )
     invalid = _find_invalid_utf8(path)
     if invalid is not None:
         offset, line, byte = invalid

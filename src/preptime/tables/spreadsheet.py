@@ -16,9 +16,13 @@ def escape_formulas(frame: pl.DataFrame) -> pl.DataFrame:
 
     Numbers written as text stay as they are, `-3.5` too.
     """
-    text_columns = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.String | pl.Categorical | pl.Enum)]
+    text_columns = [
+        name for name, dtype in frame.schema.items() if isinstance(dtype, pl.String | pl.Categorical | pl.Enum)
+    ]
     escaped_names = pl.DataFrame({"name": frame.columns}, schema={"name": pl.String}).select(_escaped("name"))["name"]
-    renamed = {old: _unique_name(new, old, frame.columns) for old, new in zip(frame.columns, escaped_names, strict=True)}
+    renamed = {
+        old: _unique_name(new, old, frame.columns) for old, new in zip(frame.columns, escaped_names, strict=True)
+    }
     return frame.with_columns(_escaped(name) for name in text_columns).rename(renamed)
 
 

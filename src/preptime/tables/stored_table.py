@@ -41,7 +41,7 @@ class DatabaseAddress(Protocol):
         """The same table on these days only."""
 
 
-AddressT = TypeVar("A", bound=DatabaseAddress)
+AddressT = TypeVar("AddressT", bound=DatabaseAddress)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ class DatabaseSource(ABC, Generic[AddressT]):
         if is_empty:
             command_arguments = "ORDERS" if self.address.table == ORDERS_TABLE else "--restaurants RESTAURANTS"
             raise DataError(
-                f"{self.name} has no rows.", f"Load some: preptime ingest {command_arguments} --to {self.address.shell_quoted_url}"
+                f"{self.name} has no rows.",
+                f"Load some: preptime ingest {command_arguments} --to {self.address.shell_quoted_url}",
             )
 
     def batches_for_dates(self, first: dt.date, last: dt.date, rows: int) -> Iterator[pl.DataFrame]:
@@ -83,7 +84,9 @@ class DatabaseSource(ABC, Generic[AddressT]):
         """One table for each day."""
         if self.address.table != ORDERS_TABLE:
             return (self,)
-        return tuple(replace(self, address=self.address.for_days(DateRange(day, day))) for day in self._days()) or (self,)
+        return tuple(replace(self, address=self.address.for_days(DateRange(day, day))) for day in self._days()) or (
+            self,
+        )
 
     @abstractmethod
     def _chunks(self, selected_days: DateRange | None, rows: int) -> Iterator[pl.DataFrame]:

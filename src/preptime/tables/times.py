@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from preptime.domain.time_zones import load_time_zone
 from preptime.domain.timestamps import (
-    WHITESPACE,
     EARLIEST_SECONDS,
     EPOCH_PATTERN,
     EPOCH_SCALES,
     LATEST_SECONDS,
     MICROSECONDS,
     TIMESTAMP_PATTERN,
+    WHITESPACE,
     parse_utc_offset,
 )
 from preptime.tables.numbers import decode_text, is_missing_text
@@ -48,7 +48,9 @@ def parse_timestamps(cells: pl.Series, zone_codes: NDArray[np.int32], zone_names
     if cells.dtype == pl.String:
         missing = missing | is_missing_text(cells)
     microseconds, offset, kind = _parse_cells(cells)
-    is_plausible = (microseconds >= (EARLIEST_SECONDS - _DAY_SECONDS) * MICROSECONDS) & (microseconds < (LATEST_SECONDS + _DAY_SECONDS) * MICROSECONDS)
+    is_plausible = (microseconds >= (EARLIEST_SECONDS - _DAY_SECONDS) * MICROSECONDS) & (
+        microseconds < (LATEST_SECONDS + _DAY_SECONDS) * MICROSECONDS
+    )
     kind = np.where(is_plausible, kind, np.int8(_INVALID))
     microseconds = np.where(kind == _INVALID, np.int64(EARLIEST_SECONDS * MICROSECONDS), microseconds)
     local, utc = microseconds, microseconds
@@ -92,10 +94,15 @@ def _parse_text(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int64],
     microseconds = (parsed.to_physical() + microsecond).fill_null(0).to_numpy()
     offset_texts = offset.drop_nulls().unique().to_list()
     offset_microseconds = offset.replace_strict(
-        offset_texts, [parse_utc_offset(offset_text) * MICROSECONDS for offset_text in offset_texts], default=None, return_dtype=pl.Int64
+        offset_texts,
+        [parse_utc_offset(offset_text) * MICROSECONDS for offset_text in offset_texts],
+        default=None,
+        return_dtype=pl.Int64,
     )
     offset_values = offset_microseconds.fill_null(0).to_numpy()
-    kind = np.where(offset_microseconds.is_null().to_numpy(), _WALL_CLOCK, np.where(offset_values == 0, _UTC_INSTANT, _WITH_OFFSET)).astype(np.int8)
+    kind = np.where(
+        offset_microseconds.is_null().to_numpy(), _WALL_CLOCK, np.where(offset_values == 0, _UTC_INSTANT, _WITH_OFFSET)
+    ).astype(np.int8)
     is_unparsed = parsed.is_null().to_numpy()
     if is_unparsed.any():
         kind[is_unparsed] = _INVALID
@@ -170,7 +177,10 @@ def _offset_steps(zone_key: str, first: int, last: int) -> list[tuple[int, int]]
     """(UTC second, offset in seconds) wherever the offset of a zone changes, the first step at `first`."""
     years = range(datetime.fromtimestamp(first, UTC).year, datetime.fromtimestamp(last, UTC).year + 1)
     changes = [change for year in years for change in _offset_changes(zone_key, year)]
-    return [(first, _offset_seconds_at(load_time_zone(zone_key), first)), *(change for change in changes if first < change[0] <= last)]
+    return [
+        (first, _offset_seconds_at(load_time_zone(zone_key), first)),
+        *(change for change in changes if first < change[0] <= last),
+    ]
 
 
 @lru_cache(maxsize=4096)

@@ -19,7 +19,9 @@ def order_time_zones(
 ) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     """([N] positions, the IANA names they stand for). `position` is each order's restaurant in the directory."""
     zone_names = list(restaurants.vocabularies.time_zone) or ["UTC"]
-    zone_codes: NDArray[np.int32] = np.append(restaurants.time_zone, np.int32(restaurants.most_common_time_zone))[restaurant_index]
+    zone_codes: NDArray[np.int32] = np.append(restaurants.time_zone, np.int32(restaurants.most_common_time_zone))[
+        restaurant_index
+    ]
     unknown_rows = np.flatnonzero(restaurant_index == UNKNOWN_CODE)
     if len(unknown_rows) and "country" in orders.columns:
         cells = orders["country"].gather(unknown_rows)

@@ -44,7 +44,9 @@ def backtest(
         end = last_day if retrain_every is None else min(last_day, start + dt.timedelta(days=retrain_every - 1))
         fitted = fit_window(features, start - one_day, plan, progress)
         test_features = select_days(features, start, end)
-        evaluated_parts.append(evaluate_graph(test_features, fitted.load_graph(features.X.shape[1]), fitted.label_limit_seconds))
+        evaluated_parts.append(
+            evaluate_graph(test_features, fitted.load_graph(features.X.shape[1]), fitted.label_limit_seconds)
+        )
         start = end + one_day
     return concatenate_evaluated(evaluated_parts)
 
@@ -81,7 +83,9 @@ def evaluate_graph(features: FeatureMatrix, graph: OnnxGraph, label_limit_second
             LOOKUP: features.lookup_seconds.astype(np.float64),
             GLOBAL_MEDIAN: features.global_median_seconds.astype(np.float64),
         },
-        segment_columns=SegmentColumns.from_orders(data.orders.take(features.rows), data.restaurants.vocabularies, predictions.fallback_level),
+        segment_columns=SegmentColumns.from_orders(
+            data.orders.take(features.rows), data.restaurants.vocabularies, predictions.fallback_level
+        ),
     )
     return evaluated.take(is_evaluated)
 
@@ -92,9 +96,15 @@ def concatenate_evaluated(parts: Sequence[EvaluatedOrders]) -> EvaluatedOrders:
         actual=np.concatenate([part.actual for part in parts]),
         up_to_3h=np.concatenate([part.up_to_3h for part in parts]),
         within_label_limit=np.concatenate([part.within_label_limit for part in parts]),
-        point_predictions={name: np.concatenate([part.point_predictions[name] for part in parts]) for name in parts[0].point_predictions},
+        point_predictions={
+            name: np.concatenate([part.point_predictions[name] for part in parts])
+            for name in parts[0].point_predictions
+        },
         quantiles=np.concatenate([part.quantiles for part in parts]),
-        baseline_predictions={name: np.concatenate([part.baseline_predictions[name] for part in parts]) for name in parts[0].baseline_predictions},
+        baseline_predictions={
+            name: np.concatenate([part.baseline_predictions[name] for part in parts])
+            for name in parts[0].baseline_predictions
+        },
         segment_columns=SegmentColumns.concatenate([part.segment_columns for part in parts]),
     )
 

@@ -34,7 +34,11 @@ def compare_bundles(data: TrainingData, challenger: Bundle, champion: Bundle, la
 
 
 def compare_bundles_on_orders(
-    orders: DataSource, restaurants: RestaurantIndex, challenger: Bundle, champion: Bundle, last_day: dt.date | None = None
+    orders: DataSource,
+    restaurants: RestaurantIndex,
+    challenger: Bundle,
+    champion: Bundle,
+    last_day: dt.date | None = None,
 ) -> Comparison:
     """The same from tables; up to `last`, or the last day that has orders. Promotes nothing.
 
@@ -48,4 +52,6 @@ def evaluate_bundle(data: TrainingData, bundle: Bundle, first_day: dt.date, last
     """What the bundle's models answer from `first` to `last`, with categories as they were when it was fitted."""
     vocabularies = bundle.manifest.vocabularies
     recoded_data = data.recoded(data.restaurants.recoded(vocabularies))
-    return evaluate_graph(build_feature_matrix(recoded_data, first_day, last_day), bundle.graph, upper_outlier_limit(data.labels))
+    return evaluate_graph(
+        build_feature_matrix(recoded_data, first_day, last_day), bundle.graph, upper_outlier_limit(data.labels)
+    )

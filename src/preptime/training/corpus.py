@@ -50,7 +50,9 @@ class TrainingData:
 
         Raises `DataError` when there are none.
         """
-        purpose_masks = {purpose: audited.usable_for(purpose) for purpose in (Purpose.FITTING, Purpose.HISTORY, Purpose.EVALUATION)}
+        purpose_masks = {
+            purpose: audited.usable_for(purpose) for purpose in (Purpose.FITTING, Purpose.HISTORY, Purpose.EVALUATION)
+        }
         is_usable = np.logical_or.reduce(list(purpose_masks.values()))
         if not is_usable.any():
             raise DataError(
@@ -129,7 +131,11 @@ class TrainingData:
             )
         ]
         recoded = OrderColumns(
-            orders.acknowledged_at, orders.restaurant_id, orders.order_value_gbp, orders.number_of_items, *category_codes
+            orders.acknowledged_at,
+            orders.restaurant_id,
+            orders.order_value_gbp,
+            orders.number_of_items,
+            *category_codes,
         )
         completed = CompletedOrders(recoded, self.completed.ready_at, self.completed.prep_time_seconds)
         return TrainingData(restaurants, completed, self.is_fitting, self.is_history, self.is_evaluation)

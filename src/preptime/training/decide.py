@@ -19,7 +19,7 @@ from preptime.training.corpus import TrainingData
 from preptime.training.promote import Comparison, compare_evaluations
 from preptime.training.publish import REFRESH_REASON_PREFIX, AuditActor, promote_challenger, publish_refresh
 from preptime.training.refresh import build_champion_history
-from preptime.training.restore import restore_champion, retrain_hint, different_bundle_hint
+from preptime.training.restore import different_bundle_hint, restore_champion, retrain_hint
 
 ONE_DAY = dt.timedelta(days=1)
 
@@ -40,7 +40,13 @@ class PromotionDecision:
 
 
 def decide_promotion(
-    challenger: Manifest, evaluated: EvaluatedOrders, data: TrainingData, store: Store, actor: AuditActor, *, allow_promotion: bool
+    challenger: Manifest,
+    evaluated: EvaluatedOrders,
+    data: TrainingData,
+    store: Store,
+    actor: AuditActor,
+    *,
+    allow_promotion: bool,
 ) -> PromotionDecision:
     """Compare a challenger in the store with the champion of its morning, then promote, refresh or keep.
 
@@ -73,7 +79,9 @@ def decide_promotion(
     if keep_reason is not None:
         return PromotionDecision("kept", keep_reason, comparison)
     if entry is None or champion is None or (comparison.passed and not was_rolled_back):
-        promote_challenger(store, challenger.id, challenger.date, comparison=comparison, expected_current=entry, actor=actor)
+        promote_challenger(
+            store, challenger.id, challenger.date, comparison=comparison, expected_current=entry, actor=actor
+        )
         return PromotionDecision("promoted", reason, comparison)
     return _refresh_champion(
         champion, entry, data, date=challenger.date, store=store, actor=actor, reason=reason, comparison=comparison
@@ -116,7 +124,9 @@ def _refresh_champion(
     comparison: Comparison,
 ) -> PromotionDecision:
     history = build_champion_history(champion, data, date)
-    refresh_entry = publish_refresh(store, champion, history, expected_current=entry, actor=actor, reason=reason, comparison=comparison)
+    refresh_entry = publish_refresh(
+        store, champion, history, expected_current=entry, actor=actor, reason=reason, comparison=comparison
+    )
     if refresh_entry is None:
         return PromotionDecision("kept", f"{reason} A person rolled this morning's refresh back before.", comparison)
     return PromotionDecision("refreshed", reason, comparison)
@@ -128,7 +138,9 @@ def _verify_champion(store: Store, bundle_id: str, *, challenger_id: str) -> Bun
     if not store.has_bundle(bundle_id):
         raise UsageError(
             f"The champion {bundle_id} is not in {store.url} any more. {consequence}",
-            different_bundle_hint(bundle_id) if bundle_date(bundle_id) == bundle_date(challenger_id) else retrain_hint(bundle_id),
+            different_bundle_hint(bundle_id)
+            if bundle_date(bundle_id) == bundle_date(challenger_id)
+            else retrain_hint(bundle_id),
         )
     try:
         return fetch_verified(store, bundle_id)

@@ -59,7 +59,9 @@ class FittedWindow:
         return OnnxGraph(self.graph, n_features, self.names)
 
 
-def fit_window(features: FeatureMatrix, through: dt.date, plan: FitPlan, progress: ProgressCallback = no_progress) -> FittedWindow:
+def fit_window(
+    features: FeatureMatrix, through: dt.date, plan: FitPlan, progress: ProgressCallback = no_progress
+) -> FittedWindow:
     """Fit on the orders of `days` that were ready by the end of `through`, calibrate, export, check parity.
 
     Raises `DataError` for too few orders, `OperationError` when the export differs from the estimators.
@@ -78,7 +80,9 @@ def fit_window(features: FeatureMatrix, through: dt.date, plan: FitPlan, progres
         steps_done += 1
         progress(f"Models: {name}", steps_done / steps)
 
-    fitted = fit_all(plan.models, X, y, threads=plan.threads, seed=plan.seed, on_fitted=lambda name: step(f"{name} fitted"))
+    fitted = fit_all(
+        plan.models, X, y, threads=plan.threads, seed=plan.seed, on_fitted=lambda name: step(f"{name} fitted")
+    )
     acknowledged_day = data.acknowledged_day[rows][is_fitted]
     fitted, calibration = _calibrate_quantiles(fitted, plan, X, y, acknowledged_day)
     step("quantiles calibrated")
@@ -107,6 +111,8 @@ def _calibrate_quantiles(
 ) -> tuple[dict[str, FittedModel], Calibration]:
     model, uncalibrated = plan.models[DEFAULT_MODEL], fitted[DEFAULT_MODEL]
     if not isinstance(model, QuantileModel) or not isinstance(uncalibrated, FittedQuantileModel):
-        raise OperationError(f"The catalogue's {DEFAULT_MODEL} is a {type(model).__name__}, which cannot be calibrated.")
+        raise OperationError(
+            f"The catalogue's {DEFAULT_MODEL} is a {type(model).__name__}, which cannot be calibrated."
+        )
     calibration = calibrate(model, X, y, acknowledged_day, threads=plan.threads, seed=plan.seed)
     return fitted | {DEFAULT_MODEL: uncalibrated.calibrated(np.array(calibration.scale))}, calibration

@@ -46,7 +46,9 @@ def iter_snapshots(data: TrainingData, first_day: dt.date, last_day: dt.date) ->
         if rows.start < rows.stop:
             date = date_from_day_number(day)
             yield DailySnapshot(date, build_history(state, data.restaurants, date), rows)
-        state.add_orders(data.restaurants, data.completed.take(ready_order[ready_bounds[index] : ready_bounds[index + 1]]))
+        state.add_orders(
+            data.restaurants, data.completed.take(ready_order[ready_bounds[index] : ready_bounds[index + 1]])
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,9 @@ class FeatureMatrix:
         return slice(self.offset, self.offset + len(self.X))
 
 
-def build_feature_matrix(data: TrainingData, first_day: dt.date, last_day: dt.date, progress: ProgressCallback = no_progress) -> FeatureMatrix:
+def build_feature_matrix(
+    data: TrainingData, first_day: dt.date, last_day: dt.date, progress: ProgressCallback = no_progress
+) -> FeatureMatrix:
     """The matrix of all orders acknowledged from `first` to `last` (both included), built day by day (D1)."""
     start, end = np.searchsorted(data.acknowledged_day, [day_number(first_day), day_number(last_day) + 1])
     row_count = int(end - start)

@@ -87,10 +87,14 @@ class Reproduction:
     """Of CatBoost's test R²: what another draw of the test rows would change, by bootstrap."""
 
 
-def run_notebook(orders: str | Path, restaurants: str | Path, progress: ProgressCallback = no_progress) -> NotebookDocument:
+def run_notebook(
+    orders: str | Path, restaurants: str | Path, progress: ProgressCallback = no_progress
+) -> NotebookDocument:
     """Run the protocol on two tables (paths, globs, addresses); `reproduce` also keeps the facts for people."""
     restaurant_index = read_restaurants(open_source(restaurants).frame())
-    return reproduce_notebook(audit_orders(open_source(orders).frame(), restaurant_index, need_label=True), progress).document
+    return reproduce_notebook(
+        audit_orders(open_source(orders).frame(), restaurant_index, need_label=True), progress
+    ).document
 
 
 def reproduce_notebook(audited: AuditedOrders, progress: ProgressCallback = no_progress) -> Reproduction:
@@ -123,7 +127,10 @@ def reproduce_notebook(audited: AuditedOrders, progress: ProgressCallback = no_p
         len(rows),
         [
             _test_score(1, "rf", labels[test], set_1_forest.result(), PUBLISHED_SET_1),
-            *(_test_score(2, name, labels[test], test_predictions[name].result(), PUBLISHED_SET_2) for name in factories),
+            *(
+                _test_score(2, name, labels[test], test_predictions[name].result(), PUBLISHED_SET_2)
+                for name in factories
+            ),
         ],
         [_cross_validated_score(name, fold_scores[name].result()) for name in factories],
     )
@@ -136,7 +143,11 @@ def random_forest(min_samples_split: int) -> Estimator:
     One thread: with more, the trees' answers are added up in the order they come in, other bits each time.
     """
     return RandomForestRegressor(
-        n_estimators=100, min_samples_split=min_samples_split, max_features="log2", random_state=ESTIMATOR_SEED, n_jobs=1
+        n_estimators=100,
+        min_samples_split=min_samples_split,
+        max_features="log2",
+        random_state=ESTIMATOR_SEED,
+        n_jobs=1,
     )
 
 

@@ -72,21 +72,28 @@ def prepare_notebook_rows(audited: AuditedOrders) -> NotebookRows:
     """
     is_unlisted = (pl.col("reasons") & ValidationReason.UNKNOWN_RESTAURANT.bit) != 0
     usable = audited.frame.filter(~is_unlisted).drop_nulls(list(REQUIRED_COLUMNS))
-    steps = [CleaningStep("orders read", len(audited)), CleaningStep("complete, and of a known restaurant", len(usable))]
+    steps = [
+        CleaningStep("orders read", len(audited)),
+        CleaningStep("complete, and of a known restaurant", len(usable)),
+    ]
     kept = usable
     for column in (TARGET, "order_value_gbp"):
         kept, (lower, upper) = _within_outlier_limits(kept, column)
         steps.append(CleaningStep(f"{column} from {lower:,.2f} to {upper:,.2f}", len(kept)))
     kept = kept.with_columns(r_counts=pl.len().over("restaurant_id"), f_counts=pl.len().over("type_of_food"))
     kept = kept.filter((pl.col("r_counts") > ORDER_COUNT_THRESHOLD) & (pl.col("f_counts") > ORDER_COUNT_THRESHOLD))
-    steps.append(CleaningStep(f"restaurant and type of food with more than {ORDER_COUNT_THRESHOLD} of these", len(kept)))
+    steps.append(
+        CleaningStep(f"restaurant and type of food with more than {ORDER_COUNT_THRESHOLD} of these", len(kept))
+    )
     if kept.is_empty():
         raise DataError(
             f"No restaurant has more than {ORDER_COUNT_THRESHOLD} orders among the {len(usable):,} complete ones.",
             "The notebook's protocol keeps only such restaurants; give it more days of orders.",
         )
     acknowledged_at = pl.col("acknowledged_utc")
-    kept = kept.with_columns(monthday=acknowledged_at.dt.day(), hour=acknowledged_at.dt.hour(), weekday=acknowledged_at.dt.weekday() - 1)
+    kept = kept.with_columns(
+        monthday=acknowledged_at.dt.day(), hour=acknowledged_at.dt.hour(), weekday=acknowledged_at.dt.weekday() - 1
+    )
     days = usable["acknowledged_utc"].dt.date().cast(pl.String)
     return NotebookRows(
         feature_set_1=kept.select(FEATURE_SET_1).cast(pl.Float64).to_numpy(),

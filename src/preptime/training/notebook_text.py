@@ -6,7 +6,7 @@ import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
-from preptime.training.notebook import PUBLISHED_CAT_MSE, PUBLISHED_ORDERS, ESTIMATOR_SEED, SPLIT_SEED, Reproduction
+from preptime.training.notebook import ESTIMATOR_SEED, PUBLISHED_CAT_MSE, PUBLISHED_ORDERS, SPLIT_SEED, Reproduction
 from preptime.training.notebook_rows import ORDER_COUNT_THRESHOLD
 
 PUBLISHED_DAYS = ("2015-06-01", "2015-06-30")
@@ -15,7 +15,18 @@ LIBRARIES = ("scikit-learn", "catboost", "xgboost-cpu", "xgboost", "numpy")
 
 def render_text(reproduction: Reproduction) -> str:
     """Tables, then a sentence per difference; every number in it is of this run or published."""
-    return "\n".join([*_render_cleaning(reproduction), "", *_render_score_tables(reproduction), "", *_explain_differences(reproduction)]) + "\n"
+    return (
+        "\n".join(
+            [
+                *_render_cleaning(reproduction),
+                "",
+                *_render_score_tables(reproduction),
+                "",
+                *_explain_differences(reproduction),
+            ]
+        )
+        + "\n"
+    )
 
 
 def _render_cleaning(reproduction: Reproduction) -> Iterator[str]:
@@ -63,7 +74,9 @@ def _explain_differences(reproduction: Reproduction) -> Iterator[str]:
 def _explain_orders(reproduction: Reproduction) -> str:
     rows = reproduction.rows
     orders_read = rows.steps[0].orders
-    is_subset = rows.first_day >= PUBLISHED_DAYS[0] and rows.last_day <= PUBLISHED_DAYS[1] and orders_read <= PUBLISHED_ORDERS
+    is_subset = (
+        rows.first_day >= PUBLISHED_DAYS[0] and rows.last_day <= PUBLISHED_DAYS[1] and orders_read <= PUBLISHED_ORDERS
+    )
     description = f"{orders_read:,} orders of {rows.first_day} to {rows.last_day}"
     if not is_subset:
         return (

@@ -107,7 +107,9 @@ def incomparable_bundles(challenger: str, champion: str, fitted_through: dt.date
 def _check_better(rule: str, challenger_mae: float | None, reference_mae: float | None) -> PromotionCheck:
     if challenger_mae is None or reference_mae is None:
         return PromotionCheck(rule, "there are no labels to compare on.", passed=False)
-    return PromotionCheck(rule, f"MAE {challenger_mae:.1f} s against {reference_mae:.1f} s.", MAE.is_better(challenger_mae, reference_mae))
+    return PromotionCheck(
+        rule, f"MAE {challenger_mae:.1f} s against {reference_mae:.1f} s.", MAE.is_better(challenger_mae, reference_mae)
+    )
 
 
 def _check_segments(challenger: EvaluatedOrders, champion: EvaluatedOrders) -> PromotionCheck:
@@ -123,7 +125,8 @@ def _check_segments(challenger: EvaluatedOrders, champion: EvaluatedOrders) -> P
     if not regressions:
         return PromotionCheck(rule, "none.", passed=True)
     worst_segments = ", ".join(
-        f"{regression.segment} {regression.value} ({regression.champion_mae:.0f} to {regression.challenger_mae:.0f} s)" for regression in regressions[:5]
+        f"{regression.segment} {regression.value} ({regression.champion_mae:.0f} to {regression.challenger_mae:.0f} s)"
+        for regression in regressions[:5]
     )
     remainder = f" and {len(regressions) - 5} more" if len(regressions) > 5 else ""
     return PromotionCheck(rule, f"{worst_segments}{remainder}.", passed=False)

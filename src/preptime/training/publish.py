@@ -9,7 +9,7 @@ import msgspec
 
 from preptime.bundle.bundle import Bundle, fetch_verified
 from preptime.bundle.champions import ChampionLog, LogEntry, LogEntryDraft
-from preptime.bundle.manifest import ManifestDraft, Manifest, to_json_object
+from preptime.bundle.manifest import Manifest, ManifestDraft, to_json_object
 from preptime.bundle.store import Store
 from preptime.bundle.writing import write_bundle
 from preptime.features.history import History
@@ -29,7 +29,13 @@ class AuditActor:
 
 
 def promote_challenger(
-    store: Store, bundle_id: str, date: dt.date, *, comparison: Comparison, expected_current: LogEntry | None, actor: AuditActor
+    store: Store,
+    bundle_id: str,
+    date: dt.date,
+    *,
+    comparison: Comparison,
+    expected_current: LogEntry | None,
+    actor: AuditActor,
 ) -> LogEntry:
     """Make a challenger that won the champion, once it has been verified as it stands in the store."""
     fetch_verified(store, bundle_id)
@@ -78,7 +84,9 @@ def publish_refresh(
     return log.append(draft, expected_current)
 
 
-def write_refreshed_bundle(store: Store, champion: Bundle, history: History, *, expected_id: str | None = None) -> Manifest:
+def write_refreshed_bundle(
+    store: Store, champion: Bundle, history: History, *, expected_id: str | None = None
+) -> Manifest:
     """Write the champion's models with another history into the store; its golden orders are asked of the new one.
 
     `only`: see `write_bundle`.

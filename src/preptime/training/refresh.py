@@ -59,7 +59,9 @@ def refresh_champion(
     gate_result = evaluate_daily_counts(orders_by_date, date, thresholds or GateThresholds())
     if not gate_result.passed:
         raise gate_error(gate_result)
-    refresh_entry = publish_refresh(store, champion, build_history(state, recoded, date), expected_current=entry, actor=actor)
+    refresh_entry = publish_refresh(
+        store, champion, build_history(state, recoded, date), expected_current=entry, actor=actor
+    )
     if refresh_entry is None:
         raise UsageError(
             f"A person rolled back the history of {date} under the models of {entry.bundle}.",

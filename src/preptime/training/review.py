@@ -12,7 +12,7 @@ import numpy as np
 
 from preptime.bundle.bundle import Bundle, fetch_verified
 from preptime.bundle.champions import ChampionLog, LogEntry
-from preptime.bundle.manifest import to_json_object, bundle_date
+from preptime.bundle.manifest import bundle_date, to_json_object
 from preptime.bundle.store import Store
 from preptime.errors import DataError, UsageError
 from preptime.evaluation.evaluated import LOOKUP, EvaluatedOrders
@@ -21,7 +21,7 @@ from preptime.evaluation.scores import compute_interval
 from preptime.training.compare import evaluate_bundle
 from preptime.training.corpus import TrainingData
 from preptime.training.decide import ONE_DAY
-from preptime.training.promote import PromotionCheck, Comparison
+from preptime.training.promote import Comparison, PromotionCheck
 from preptime.training.publish import AuditActor, publish_refresh
 from preptime.training.refresh import build_champion_history
 
@@ -49,7 +49,9 @@ class ChampionReview(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     reason: str
 
 
-def review_champion(data: TrainingData, store: Store, date: dt.date, actor: AuditActor, *, allow_rollback: bool) -> ChampionReview:
+def review_champion(
+    data: TrainingData, store: Store, date: dt.date, actor: AuditActor, *, allow_rollback: bool
+) -> ChampionReview:
     """Review the champion on the morning of `date`; where it is worse and `may_roll_back`, the one before returns.
 
     `corpus` holds completed orders; only what was known that morning is looked at. The champion log says what was
@@ -68,7 +70,13 @@ def review_champion(data: TrainingData, store: Store, date: dt.date, actor: Audi
     candidate = _find_candidate(log, store, date)
     if isinstance(candidate, ChampionReview):
         return candidate
-    result = _evaluate_candidate(data, fetch_verified(store, candidate.champion), fetch_verified(store, candidate.previous), candidate.serving_since, date)
+    result = _evaluate_candidate(
+        data,
+        fetch_verified(store, candidate.champion),
+        fetch_verified(store, candidate.previous),
+        candidate.serving_since,
+        date,
+    )
     if result.outcome == "rolled_back":
         if _has_later_champion(log, date):
             explanation = "A champion of a later date followed; a backfill changes nothing."
@@ -100,11 +108,20 @@ def _find_candidate(log: ChampionLog, store: Store, date: dt.date) -> _ReviewCan
         return _keep_champion(entry.bundle, None, "There are no other models to go back to.")
     if first_entry.action in {"override", "rollback"}:
         action_text = "by a person" if first_entry.action == "override" else "by a rollback"
-        return _keep_champion(entry.bundle, previous_entry.bundle, f"The champion's models were chosen {action_text}; that is not undone here.")
+        return _keep_champion(
+            entry.bundle,
+            previous_entry.bundle,
+            f"The champion's models were chosen {action_text}; that is not undone here.",
+        )
     if not store.has_bundle(previous_entry.bundle):
         if _has_later_champion(log, date):
-            raise UsageError(f"{previous_entry.bundle}, which served before, is not in {store.url} any more.", _retrain_hint(previous_entry))
-        return _keep_champion(entry.bundle, previous_entry.bundle, "The models before it are not in the store any more.")
+            raise UsageError(
+                f"{previous_entry.bundle}, which served before, is not in {store.url} any more.",
+                _retrain_hint(previous_entry),
+            )
+        return _keep_champion(
+            entry.bundle, previous_entry.bundle, "The models before it are not in the store any more."
+        )
     return _ReviewCandidate(entry.bundle, previous_entry.bundle, first_entry.date)
 
 
@@ -151,7 +168,10 @@ def _roll_back(result: ChampionReview, data: TrainingData, store: Store, date: d
     if result.champion is None or result.previous is None or result.comparison is None:
         return
     log = ChampionLog(store)
-    reviewed_models, previous_models = training_bundle_of(store, result.champion), training_bundle_of(store, result.previous)
+    reviewed_models, previous_models = (
+        training_bundle_of(store, result.champion),
+        training_bundle_of(store, result.previous),
+    )
     entry = log.current()
     while entry is not None and training_bundle_of(store, entry.bundle) == reviewed_models:
         entry = log.rollback(
@@ -165,29 +185,43 @@ def _roll_back(result: ChampionReview, data: TrainingData, store: Store, date: d
         champion = fetch_verified(store, entry.bundle)
         if champion.manifest.date < date:
             history = build_champion_history(champion, data.as_of(date), date)
-            publish_refresh(store, champion, history, expected_current=entry, actor=actor, reason=f"After the review of {date}.")
+            publish_refresh(
+                store, champion, history, expected_current=entry, actor=actor, reason=f"After the review of {date}."
+            )
 
 
 def _first_entry_with_models(log: ChampionLog, entry: LogEntry) -> LogEntry:
     """The entry that brought the champion's models: refreshes stand on it."""
     training_bundles = log.training_by_refresh()
     models = training_bundles.get(entry.bundle, entry.bundle)
-    while (previous_entry := log.rollback_target(entry)) is not None and training_bundles.get(previous_entry.bundle, previous_entry.bundle) == models:
+    while (previous_entry := log.rollback_target(entry)) is not None and training_bundles.get(
+        previous_entry.bundle, previous_entry.bundle
+    ) == models:
         entry = previous_entry
     return entry
 
 
-def _evaluate_candidate(data: TrainingData, champion: Bundle, previous: Bundle, serving_since: dt.date, date: dt.date) -> ChampionReview:
+def _evaluate_candidate(
+    data: TrainingData, champion: Bundle, previous: Bundle, serving_since: dt.date, date: dt.date
+) -> ChampionReview:
     champion_manifest, previous_manifest = champion.manifest, previous.manifest
-    first_day = max(champion_manifest.window.fitted_through + ONE_DAY, previous_manifest.window.fitted_through + ONE_DAY, serving_since)
+    first_day = max(
+        champion_manifest.window.fitted_through + ONE_DAY,
+        previous_manifest.window.fitted_through + ONE_DAY,
+        serving_since,
+    )
     last_day = date - ONE_DAY
     try:
         known_data = data.as_of(date)
     except DataError:
         return _keep_champion(champion_manifest.id, previous_manifest.id, f"No order was ready before {date}.")
     if first_day > min(last_day, known_data.last_day):
-        return _keep_champion(champion_manifest.id, previous_manifest.id, "There is no order yet that neither has seen since it serves.")
-    champion_orders, previous_orders = (evaluate_bundle(known_data, bundle, first_day, last_day) for bundle in (champion, previous))
+        return _keep_champion(
+            champion_manifest.id, previous_manifest.id, "There is no order yet that neither has seen since it serves."
+        )
+    champion_orders, previous_orders = (
+        evaluate_bundle(known_data, bundle, first_day, last_day) for bundle in (champion, previous)
+    )
     check = _check_not_worse(champion_orders, previous_orders)
     comparison = Comparison(
         challenger=champion_manifest.id,
@@ -212,16 +246,22 @@ def _evaluate_candidate(data: TrainingData, champion: Bundle, previous: Bundle, 
 
 def _check_not_worse(champion_orders: EvaluatedOrders, previous_orders: EvaluatedOrders) -> PromotionCheck:
     """Whether the champion is no worse than the models before: by little, or by what chance may make of it."""
-    rule = f"Not worse than the models before by {MIN_RELATIVE_REGRESSION:.0%} and {MIN_STANDARD_ERRORS:g} standard errors"
+    rule = (
+        f"Not worse than the models before by {MIN_RELATIVE_REGRESSION:.0%} and {MIN_STANDARD_ERRORS:g} standard errors"
+    )
     if len(champion_orders) < MIN_REVIEW_ORDERS:
-        return PromotionCheck(rule, f"{len(champion_orders):,} orders are too few, {MIN_REVIEW_ORDERS} are needed.", passed=True)
+        return PromotionCheck(
+            rule, f"{len(champion_orders):,} orders are too few, {MIN_REVIEW_ORDERS} are needed.", passed=True
+        )
     previous_errors = np.abs(previous_orders.default_predictions - previous_orders.actual)
     differences = np.abs(champion_orders.default_predictions - champion_orders.actual) - previous_errors
     difference, previous_mae = float(differences.mean()), float(previous_errors.mean())
     standard_error = float(differences.std(ddof=1)) / math.sqrt(len(differences))
     is_worse = difference > MIN_RELATIVE_REGRESSION * previous_mae and difference > MIN_STANDARD_ERRORS * standard_error
     mae_text = f"MAE {previous_mae + difference:.1f} s against {previous_mae:.1f} s on the same {len(champion_orders):,} orders"
-    return PromotionCheck(rule, f"{mae_text} ({difference:+.1f} s, standard error {standard_error:.1f} s).", passed=not is_worse)
+    return PromotionCheck(
+        rule, f"{mae_text} ({difference:+.1f} s, standard error {standard_error:.1f} s).", passed=not is_worse
+    )
 
 
 def _keep_champion(champion: str | None, previous: str | None, reason: str) -> ChampionReview:

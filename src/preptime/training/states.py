@@ -19,7 +19,7 @@ from preptime.features.directory import RestaurantIndex
 from preptime.features.state import CompletedOrders, HistoryState
 from preptime.tables.audit import audit_orders, to_order_columns
 from preptime.tables.columns import FILE_COLUMN
-from preptime.tables.duplicates import key_columns, isin_sorted, find_later_duplicates, repeated_values
+from preptime.tables.duplicates import find_later_duplicates, isin_sorted, key_columns, repeated_values
 from preptime.tables.table import DataSource
 from preptime.training.corpus import rows_as_of
 from preptime.training.progress import ProgressCallback, no_progress
@@ -44,7 +44,9 @@ _HISTORY_COLUMNS = (
 )
 
 
-def stream_history_state(source: DataSource, restaurants: RestaurantIndex, as_of: dt.date, progress: ProgressCallback = no_progress) -> HistoryState:
+def stream_history_state(
+    source: DataSource, restaurants: RestaurantIndex, as_of: dt.date, progress: ProgressCallback = no_progress
+) -> HistoryState:
     """The state of all orders of a table that may be used for history and were ready before the morning of `before`.
 
     The same, to the bit, as `audit` of the whole table gives of what was known then. Memory holds the state, a few
@@ -89,7 +91,11 @@ class _CompletedBatch:
 
 
 def _count_batches(
-    source: DataSource, restaurants: RestaurantIndex, as_of: dt.date, suspect_keys: NDArray[np.uint64], progress: ProgressCallback
+    source: DataSource,
+    restaurants: RestaurantIndex,
+    as_of: dt.date,
+    suspect_keys: NDArray[np.uint64],
+    progress: ProgressCallback,
 ) -> tuple[HistoryState, NDArray[np.uint64]]:
     """The state without what `suspects` prove to be duplicates, and the keys that came in batches farther apart."""
     state = HistoryState.empty(len(restaurants))
@@ -120,10 +126,14 @@ def _find_duplicates(recent: Iterable[_BatchKeys], batch_keys: _BatchKeys) -> ND
     duplicate_keys = repeated_values(np.concatenate([*(recent_batch.keys for recent_batch in recent), batch_keys.keys]))
     if not len(duplicate_keys):
         return np.empty(0, np.intp)
-    return _find_later_duplicates([recent_batch.find_rows(duplicate_keys)[1] for recent_batch in recent], *batch_keys.find_rows(duplicate_keys))
+    return _find_later_duplicates(
+        [recent_batch.find_rows(duplicate_keys)[1] for recent_batch in recent], *batch_keys.find_rows(duplicate_keys)
+    )
 
 
-def _find_later_duplicates(earlier: list[pl.DataFrame], rows: NDArray[np.intp], identities: pl.DataFrame) -> NDArray[np.intp]:
+def _find_later_duplicates(
+    earlier: list[pl.DataFrame], rows: NDArray[np.intp], identities: pl.DataFrame
+) -> NDArray[np.intp]:
     """Which of `rows`, whose identity is `own`, came earlier too."""
     combined = pl.concat([*earlier, identities], how="vertical_relaxed")
     return rows[find_later_duplicates(combined)[len(combined) - len(identities) :]]
@@ -139,7 +149,9 @@ def _read_batch(batch: pl.DataFrame, *, directory: RestaurantIndex, before: dt.d
     prep_time_seconds = known["prep_time_seconds"].cast(pl.Int64).to_numpy()
     identities = key_columns(audited.raw, audited.frame)
     is_first = (audited.reasons & np.uint32(ValidationReason.DUPLICATE.bit)) == 0
-    identified_rows = np.flatnonzero(is_first & identities.select(pl.all_horizontal(pl.all().is_not_null())).to_series().to_numpy())
+    identified_rows = np.flatnonzero(
+        is_first & identities.select(pl.all_horizontal(pl.all().is_not_null())).to_series().to_numpy()
+    )
     return _CompletedBatch(
         file=str(batch[FILE_COLUMN][0]) if FILE_COLUMN in batch.columns else "",
         completed=CompletedOrders(to_order_columns(known), ready, prep_time_seconds),
@@ -148,7 +160,9 @@ def _read_batch(batch: pl.DataFrame, *, directory: RestaurantIndex, before: dt.d
     )
 
 
-def _map_in_order(read: Callable[[pl.DataFrame], _CompletedBatch], batches: Iterator[pl.DataFrame]) -> Iterator[_CompletedBatch]:
+def _map_in_order(
+    read: Callable[[pl.DataFrame], _CompletedBatch], batches: Iterator[pl.DataFrame]
+) -> Iterator[_CompletedBatch]:
     """What `read` makes of each batch, in their order, a few at a time."""
     with ThreadPoolExecutor(AUDIT_THREADS) as pool:
         pending: deque[Future[_CompletedBatch]] = deque()

@@ -11,14 +11,21 @@ import msgspec
 
 from preptime.bundle.champions import ChampionLog
 from preptime.bundle.golden import choose_golden_orders
-from preptime.bundle.manifest import EVALUATION_FILE, REPORT_FILE, ManifestDraft, Manifest, TrainingWindow, to_json_object
+from preptime.bundle.manifest import (
+    EVALUATION_FILE,
+    REPORT_FILE,
+    Manifest,
+    ManifestDraft,
+    TrainingWindow,
+    to_json_object,
+)
 from preptime.bundle.store import Store
 from preptime.bundle.writing import write_bundle
 from preptime.domain.prediction import DEFAULT_MODEL
 from preptime.errors import DataError
 from preptime.evaluation.documents import BacktestDocument
 from preptime.evaluation.evaluated import EvaluatedOrders, build_backtest_document
-from preptime.evaluation.pictured import LabelCount, ReportData, summarize_predictions, encode, importance_shares
+from preptime.evaluation.pictured import LabelCount, ReportData, encode, importance_shares, summarize_predictions
 from preptime.evaluation.report import LabelAuditRow, ReportContext, render_report
 from preptime.features.directory import RestaurantIndex
 from preptime.features.history import build_history
@@ -28,7 +35,7 @@ from preptime.tables.audit import AuditedOrders
 from preptime.tables.gate import GateResult, GateThresholds, evaluate_gate, gate_error
 from preptime.tables.report import summarize_audit
 from preptime.tables.revisions import DataRevisions
-from preptime.training.backtest import select_days, evaluate_graph
+from preptime.training.backtest import evaluate_graph, select_days
 from preptime.training.corpus import TrainingData, rows_as_of
 from preptime.training.decide import ONE_DAY, PromotionOutcome, decide_promotion
 from preptime.training.fit import FitPlan, FittedWindow, fit_window
@@ -123,7 +130,9 @@ def train(
     challenger = train_challenger(
         audited_as_of, data, date, store, plan=plan, with_report=with_report, revisions=revisions, progress=progress
     )
-    decision = decide_promotion(challenger.manifest, challenger.evaluated, data, store, actor, allow_promotion=allow_promotion)
+    decision = decide_promotion(
+        challenger.manifest, challenger.evaluated, data, store, actor, allow_promotion=allow_promotion
+    )
     champion = ChampionLog(store).as_of(date)
     return TrainDocument(
         date=date,
@@ -169,7 +178,10 @@ def train_challenger(
         HistoryState.from_orders(data.restaurants, data.completed.take(data.is_history)), data.restaurants, date
     )
     window = TrainingWindow(
-        first_day=data.first_day, last_day=last_fitted_day, fitted_through=last_fitted_day, gate_days=(last_day - last_fitted_day).days
+        first_day=data.first_day,
+        last_day=last_fitted_day,
+        fitted_through=last_fitted_day,
+        gate_days=(last_day - last_fitted_day).days,
     )
     evaluation = build_backtest_document(evaluated, (last_fitted_day + ONE_DAY).isoformat(), last_day.isoformat())
     draft = ManifestDraft(
@@ -216,7 +228,9 @@ def _last_fitted_day(data: TrainingData, date: dt.date) -> dt.date:
     return last_fitted_day
 
 
-def _render_training_report(audited: AuditedOrders, draft: ManifestDraft, fitted: FittedWindow, evaluated: EvaluatedOrders) -> str:
+def _render_training_report(
+    audited: AuditedOrders, draft: ManifestDraft, fitted: FittedWindow, evaluated: EvaluatedOrders
+) -> str:
     first_day, last_day = draft.window.fitted_through + ONE_DAY, draft.date - ONE_DAY
     importance = fitted.importance[DEFAULT_MODEL]
     reasons = summarize_audit(audited, 0).reasons
@@ -230,7 +244,12 @@ def _render_training_report(audited: AuditedOrders, draft: ManifestDraft, fitted
             evaluated_days=(first_day.isoformat(), last_day.isoformat()),
             orders=evaluated,
             importances=dict(zip(FEATURE_NAMES, importance.tolist(), strict=True)),
-            label_audit=tuple(LabelAuditRow(reason_row.reason, reason_row.rows, reason_row.meaning, ", ".join(reason_row.excluded_from)) for reason_row in reasons),
+            label_audit=tuple(
+                LabelAuditRow(
+                    reason_row.reason, reason_row.rows, reason_row.meaning, ", ".join(reason_row.excluded_from)
+                )
+                for reason_row in reasons
+            ),
             rows_read=len(audited),
         )
     )
@@ -245,7 +264,9 @@ def _build_report_data(audited: AuditedOrders, fitted: FittedWindow, evaluated: 
         },
         orders_fitted=fitted.orders,
         rows_read=len(audited),
-        label_counts=tuple(LabelCount(reason_row.reason, reason_row.rows) for reason_row in summarize_audit(audited, 0).reasons),
+        label_counts=tuple(
+            LabelCount(reason_row.reason, reason_row.rows) for reason_row in summarize_audit(audited, 0).reasons
+        ),
     )
 
 

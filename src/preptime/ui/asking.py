@@ -11,7 +11,7 @@ from typing import Protocol
 import polars as pl
 
 from preptime.bundle.bundle import Bundle
-from preptime.client import PredictionResponse, Client, ApiStatusError, ApiConnectionError, InvalidApiKeyError
+from preptime.client import ApiConnectionError, ApiStatusError, Client, InvalidApiKeyError, PredictionResponse
 from preptime.domain.prediction import DEFAULT_MODEL
 from preptime.errors import PreptimeError, UsageError
 from preptime.features.directory import RestaurantIndex
@@ -30,7 +30,7 @@ LOCAL_CHUNK_ROWS = 15_000
 """Fewer than `score` takes at once: a page shares its memory among its visitors, and progress moves more often."""
 
 
-class InvalidApiKeyError(UsageError):
+class KeyRejectedError(UsageError):
     """The API does not know the key that it was shown, or could not be shown it."""
 
 
@@ -107,7 +107,9 @@ class ApiPredictor:
         except (InvalidApiKeyError, ApiConnectionError, ApiStatusError) as error:
             raise explain_api_error(error, context) from error
         client = context.client(key)
-        return cls(client, bundle.id, point_models(bundle.models), min(MAX_ORDERS_PER_REQUEST, context.settings.max_orders))
+        return cls(
+            client, bundle.id, point_models(bundle.models), min(MAX_ORDERS_PER_REQUEST, context.settings.max_orders)
+        )
 
     def predict(self, orders: pl.DataFrame) -> pl.DataFrame:
         """By the API, in one request."""
@@ -116,7 +118,9 @@ class ApiPredictor:
     def score(self, input_path: Path, output_path: Path, on_progress: ProgressCallback) -> ScoreDocument:
         """Through the API, some thousand orders a request."""
         scorer = RemoteScorer(SplittingClient(self.client), self.models)
-        return score_file_remotely(str(input_path), output_path, scorer, orders_per_request=self.orders_per_request, progress=on_progress)
+        return score_file_remotely(
+            str(input_path), output_path, scorer, orders_per_request=self.orders_per_request, progress=on_progress
+        )
 
     def close(self) -> None:
         """Close the connections."""
@@ -129,7 +133,9 @@ class SplittingClient:
 
     client: Client
 
-    def predict(self, orders: Sequence[Mapping[str, object]], *, models: Sequence[str] | None = None) -> PredictionResponse:
+    def predict(
+        self, orders: Sequence[Mapping[str, object]], *, models: Sequence[str] | None = None
+    ) -> PredictionResponse:
         """Predictions in the orders' places."""
         try:
             return self.client.predict(orders, models=models)
@@ -163,9 +169,9 @@ def explain_api_error(error: PreptimeError, context: DashboardContext) -> Prepti
             "Start it with `preptime serve`, or set PREPTIME_API_URL to where it is, and start the page again.",
         )
     if isinstance(error, InvalidApiKeyError):
-        return InvalidApiKeyError(error.facts, error.hint)
+        return KeyRejectedError(error.facts, error.hint)
     if isinstance(error, ApiStatusError) and error.status == HTTPStatus.UNAUTHORIZED:
-        return InvalidApiKeyError(
+        return KeyRejectedError(
             f"The API at {context.api_url} does not know this key.",
             "Type another; whoever runs the API makes one with `preptime keys new NAME`.",
         )

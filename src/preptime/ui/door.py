@@ -42,7 +42,9 @@ def require_login(keys: Keys | None) -> bool:
         return True
     st.title("preptime")
     with st.form("login", width=420, border=False):
-        entered_key = st.text_input("Your key", type="password", help="A key of this installation: `preptime keys new NAME`.")
+        entered_key = st.text_input(
+            "Your key", type="password", help="A key of this installation: `preptime keys new NAME`."
+        )
         if st.form_submit_button("Log in", type="primary"):
             if keys.name_of(entered_key) is not None:
                 st.session_state[_SESSION_KEY] = entered_key

@@ -78,7 +78,9 @@ def _serve_download(request: Request) -> Response:
     """Plain, so that it runs in a thread: what it reads comes from the disk."""
     download = get_download_registry().get(request.path_params["token"])
     if download is None or not download.path.is_file():
-        return PlainTextResponse("This download is over. Open the page and predict again.", 404, headers=_NO_STORE_HEADERS)
+        return PlainTextResponse(
+            "This download is over. Open the page and predict again.", 404, headers=_NO_STORE_HEADERS
+        )
     headers = _NO_STORE_HEADERS | {"Content-Disposition": f'attachment; filename="{download.file_name}"'}
     if download.kind == "parquet":
         return FileResponse(download.path, headers=headers, media_type=_CONTENT_TYPES["parquet"])

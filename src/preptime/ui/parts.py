@@ -89,7 +89,9 @@ def titled_chart(title: str, description: str, chart: Chart) -> None:
 
 def download_links(downloads: list[tuple[str, str]]) -> None:
     """Files to fetch: label and address."""
-    anchors = "".join(f'<a class="download" href="{escape(url)}" download>{escape(label)}</a>' for label, url in downloads)
+    anchors = "".join(
+        f'<a class="download" href="{escape(url)}" download>{escape(label)}</a>' for label, url in downloads
+    )
     st.html(f'<div class="download-links">{anchors}</div>')
 
 

@@ -47,9 +47,9 @@ def prediction_by_hour(rows: pl.DataFrame, palette: Palette) -> Chart:
         ),
         tooltip=_tooltips("hour:O", "hour"),
     )
-    interval_bars = base.mark_bar(color=palette.model, opacity=_BAND_OPACITY, width={"band": 0.7}, cornerRadius=3).encode(
-        y=alt.Y("low:Q", title="minutes"), y2="high:Q"
-    )
+    interval_bars = base.mark_bar(
+        color=palette.model, opacity=_BAND_OPACITY, width={"band": 0.7}, cornerRadius=3
+    ).encode(y=alt.Y("low:Q", title="minutes"), y2="high:Q")
     median_ticks = base.mark_tick(color=palette.model, thickness=3, width={"band": 0.7}).encode(y="median:Q")
     return _apply_layout(alt.LayerChart(layer=[interval_bars, median_ticks]), palette)
 
@@ -64,7 +64,9 @@ def prediction_by_restaurant(rows: pl.DataFrame, palette: Palette) -> Chart:
         x=alt.X("low:Q", title="minutes", scale=alt.Scale(zero=True)), x2="high:Q"
     )
     median_dots = base.mark_point(color=palette.model, filled=True, size=70, opacity=1).encode(x="median:Q")
-    return _apply_layout(alt.LayerChart(layer=[interval_lines, median_dots]), palette, height=max(120, 22 * len(rows) + 50))
+    return _apply_layout(
+        alt.LayerChart(layer=[interval_lines, median_dots]), palette, height=max(120, 22 * len(rows) + 50)
+    )
 
 
 def prediction_timeline(minutes: dict[str, float], clock_times: dict[str, str], palette: Palette) -> Chart:
@@ -90,9 +92,13 @@ def prediction_timeline(minutes: dict[str, float], clock_times: dict[str, str], 
     )
     # Labels end at their mark where they would run out of the picture, and keep out of each other's way.
     label_marks = [
-        _text_mark(x_axis, minutes["p50"], f"p50 {clock_times['p50']}", -40, "left" if minutes["p50"] < end / 2 else "right"),
+        _text_mark(
+            x_axis, minutes["p50"], f"p50 {clock_times['p50']}", -40, "left" if minutes["p50"] < end / 2 else "right"
+        ),
         _text_mark(x_axis, 0.0, f"acknowledged {clock_times['acknowledged']}", -22, "left"),
-        _text_mark(x_axis, minutes["p10"], f"p10 {clock_times['p10']}", 26, "left" if minutes["p10"] < end / 4 else "right"),
+        _text_mark(
+            x_axis, minutes["p10"], f"p10 {clock_times['p10']}", 26, "left" if minutes["p10"] < end / 4 else "right"
+        ),
         _text_mark(x_axis, minutes["p90"], f"p90 {clock_times['p90']}", 26, "right"),
     ]
     labels = [mark.encode(color=alt.value(palette.text)) for mark in label_marks]
@@ -129,7 +135,9 @@ def what_if_chart(rows: pl.DataFrame, varied_input: Variable, current_value: flo
         y=alt.Y("p10:Q", title="minutes", scale=alt.Scale(zero=True)), y2="p90:Q"
     )
     line = base.mark_line(color=palette.model, strokeWidth=2.5, interpolate=interpolation).encode(y="p50:Q")
-    current_line = alt.Chart(_inline_rows([{}])).mark_rule(color=palette.text, strokeDash=[4, 4], opacity=0.7).encode(x=current_x)
+    current_line = (
+        alt.Chart(_inline_rows([{}])).mark_rule(color=palette.text, strokeDash=[4, 4], opacity=0.7).encode(x=current_x)
+    )
     return _apply_layout(alt.LayerChart(layer=[band, line, current_line]), palette, height=190)
 
 
@@ -138,7 +146,10 @@ def _tooltips(field: str, title: str) -> list[alt.Tooltip]:
     titles = {"orders": "orders", "median": "median p50, min", "low": "median p10, min", "high": "median p90, min"}
     return [
         alt.Tooltip(field, title=title),
-        *(alt.Tooltip(f"{name}:Q", title=titles[name], format=number_format) for name, number_format in number_formats.items()),
+        *(
+            alt.Tooltip(f"{name}:Q", title=titles[name], format=number_format)
+            for name, number_format in number_formats.items()
+        ),
     ]
 
 

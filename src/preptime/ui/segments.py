@@ -60,4 +60,6 @@ def segment_charts(segments: Sequence[Segment], dimension: SegmentDimension) -> 
 
 def segment_table(segments: Sequence[Segment], dimension: SegmentDimension, *, key: str) -> None:
     """Every segment of a cut."""
-    data_table([msgspec.structs.asdict(segment) for segment in segments if segment.segment == dimension], _COLUMNS, key=key)
+    data_table(
+        [msgspec.structs.asdict(segment) for segment in segments if segment.segment == dimension], _COLUMNS, key=key
+    )

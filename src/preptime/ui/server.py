@@ -19,7 +19,7 @@ from preptime.errors import PreptimeError
 from preptime.settings import Settings
 from preptime.settings.address import resolve_free_address
 from preptime.ui import theme
-from preptime.ui.desk import MAX_UPLOAD_MB, remove_own_folders, remove_orphaned_folders
+from preptime.ui.desk import MAX_UPLOAD_MB, remove_orphaned_folders, remove_own_folders
 from preptime.ui.door import allowed_keys
 from preptime.ui.downloads import download_route
 
@@ -46,7 +46,9 @@ def serve(settings: Settings, environ: Mapping[str, str], print_line: Callable[[
     remove_orphaned_folders()
     script = Path(__file__).with_name("app.py")
     try:
-        app = App(script, routes=[download_route()], lifespan=partial(_lifespan, settings), on_script_error=_on_script_error)
+        app = App(
+            script, routes=[download_route()], lifespan=partial(_lifespan, settings), on_script_error=_on_script_error
+        )
         app.run(config=_streamlit_options(settings, address))
     finally:
         remove_own_folders()

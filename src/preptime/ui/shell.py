@@ -10,7 +10,7 @@ from typing import cast
 import streamlit as st
 
 from preptime.ui.access import get_context
-from preptime.ui.door import require_login, allowed_keys
+from preptime.ui.door import allowed_keys, require_login
 from preptime.ui.parts import show_failures
 from preptime.ui.style import STYLE
 

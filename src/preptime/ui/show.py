@@ -91,7 +91,9 @@ def data_table(rows: Sequence[Mapping[str, object]], columns: Sequence[Column], 
             "Filter", key=f"{key}-filter", placeholder="Filter the rows by a word", label_visibility="collapsed"
         )
         rows = filter_rows(rows, [column.field for column in columns], query)
-    cells_by_title = {column.title: [_cell_value(row.get(column.field), column.format) for row in rows] for column in columns}
+    cells_by_title = {
+        column.title: [_cell_value(row.get(column.field), column.format) for row in rows] for column in columns
+    }
     st.dataframe(
         cells_by_title,
         hide_index=True,

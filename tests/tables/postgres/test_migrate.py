@@ -8,7 +8,7 @@ import pytest
 from preptime.errors import DataError
 from preptime.tables.open import open_database, open_source
 from preptime.tables.postgres.address import PostgresAddress
-from preptime.tables.postgres.migrate import migrate, list_migrations
+from preptime.tables.postgres.migrate import list_migrations, migrate
 from tests.postgres import CLERKS_WORD
 
 
@@ -34,14 +34,18 @@ def test_the_schemas_owner_needs_no_right_on_the_database(database: str, monkeyp
     monkeypatch.setenv("PGPASSWORD", CLERKS_WORD)
     with psycopg.connect(database) as connection:
         connection.execute("CREATE SCHEMA preptime AUTHORIZATION clerk")
-    assert migrate(PostgresAddress.parse(database.replace("postgres@", "clerk@"))) == tuple(one.name for one in list_migrations())
+    assert migrate(PostgresAddress.parse(database.replace("postgres@", "clerk@"))) == tuple(
+        one.name for one in list_migrations()
+    )
     with psycopg.connect(database) as connection:
         connection.execute("REASSIGN OWNED BY clerk TO postgres")
 
 
 def test_three_at_once_apply_each_migration_once(database: str) -> None:
     applied: list[tuple[str, ...]] = []
-    threads = [threading.Thread(target=lambda: applied.append(migrate(PostgresAddress.parse(database)))) for _ in range(3)]
+    threads = [
+        threading.Thread(target=lambda: applied.append(migrate(PostgresAddress.parse(database)))) for _ in range(3)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -7,7 +7,7 @@ import polars as pl
 import psycopg
 import pytest
 
-from preptime.domain.dictionary import OUTCOME_COLUMNS, ORDERS_DICTIONARY
+from preptime.domain.dictionary import ORDERS_DICTIONARY, OUTCOME_COLUMNS
 from preptime.errors import DataError, OperationError, UsageError
 from preptime.scoring import columns as scoring
 from preptime.tables.audit import audit_orders
@@ -47,7 +47,12 @@ ROWS = month(days=1, per_day=50)
 
 
 def test_the_columns_of_scoring_have_their_places() -> None:
-    declared = {scoring.PREDICTED_SECONDS, scoring.PREDICTED_READY_AT, scoring.FALLBACK_LEVEL, scoring.PREDICTION_REASON}
+    declared = {
+        scoring.PREDICTED_SECONDS,
+        scoring.PREDICTED_READY_AT,
+        scoring.FALLBACK_LEVEL,
+        scoring.PREDICTION_REASON,
+    }
     declared |= {scoring.quantile_column(level) for level in (0.1, 0.5, 0.8, 0.9)}
     assert declared <= set(TYPED_COLUMNS)
     assert scoring.PREDICTION_BUNDLE == BUNDLE_COLUMN
@@ -140,7 +145,7 @@ def test_predictions_meet_their_outcomes_by_key(url: str) -> None:
 def test_what_cannot_be_written_is_said(url: str) -> None:
     with pytest.raises(UsageError, match="have no column order_key"):
         open_prediction_store(url).write(DAY, "b1", ROWS)
-    with pytest.raises(UsageError, match="is no database"):
+    with pytest.raises(UsageError, match="isn't a database"):
         open_prediction_store("predictions.parquet")
 
 

@@ -41,7 +41,8 @@ def open_client(address: BigQueryAddress) -> Iterator[bigquery.Client]:
         raise _translate_error(address, error) from error
     except OSError as error:  # requests' errors are ones; the client passes some of them on
         raise OperationError(
-            f"{address.database_url} cannot be reached: {_first_message_line(error)}.", "Nothing was changed; run again."
+            f"{address.database_url} cannot be reached: {_first_message_line(error)}.",
+            "Nothing was changed; run again.",
         ) from error
 
 
@@ -77,7 +78,9 @@ def _translate_error(address: BigQueryAddress, error: exceptions.GoogleAPIError)
             f"{address.database_url} is being changed by someone else ({message}).",
             "Nothing of this run was kept; run again.",
         )
-    return OperationError(f"{address.database_url} could not be used: {message}.", "Nothing of this run was kept; run again.")
+    return OperationError(
+        f"{address.database_url} could not be used: {message}.", "Nothing of this run was kept; run again."
+    )
 
 
 def _first_message_line(error: Exception) -> str:

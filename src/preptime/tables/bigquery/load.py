@@ -12,7 +12,7 @@ from preptime.tables.bigquery import statements
 from preptime.tables.bigquery.address import BigQueryAddress
 from preptime.tables.bigquery.client import QueryParameters, open_client
 from preptime.tables.bigquery.read import read_column_names
-from preptime.tables.bigquery.rows import append_rows, execute_dml, staging_table, query_frame
+from preptime.tables.bigquery.rows import append_rows, execute_dml, query_frame, staging_table
 from preptime.tables.database import LoadResult, NoStorableRowsError
 from preptime.tables.stored import EXTRA, RESTAURANT_COLUMNS, encode_extra
 
@@ -38,8 +38,14 @@ class BigQueryDatabase:
     def prepare(self) -> tuple[str, ...]:
         """Make the tables that are missing; their names."""
         with open_client(self.address) as client:
-            existing = {table.table_id for table in client.list_tables(f"{self.address.project}.{self.address.dataset}")}
-            missing = {name: statement for name, statement in statements.table_definitions(self.address).items() if name not in existing}
+            existing = {
+                table.table_id for table in client.list_tables(f"{self.address.project}.{self.address.dataset}")
+            }
+            missing = {
+                name: statement
+                for name, statement in statements.table_definitions(self.address).items()
+                if name not in existing
+            }
             for statement in missing.values():
                 execute_dml(client, statement, {})
         return tuple(missing)
@@ -54,11 +60,18 @@ class BigQueryDatabase:
             columns = [*declared_columns, EXTRA] if extra_columns else declared_columns
             self._record_column_names(client, "restaurants", restaurants.columns)
             new, updated = execute_dml(client, statements.merge_restaurants(self.address, staging, columns), {})
-        return LoadResult(rows=len(rows), inserted=new, updated=updated, unchanged=len(rows) - new - updated, duplicates=0)
+        return LoadResult(
+            rows=len(rows), inserted=new, updated=updated, unchanged=len(rows) - new - updated, duplicates=0
+        )
 
-    def load_orders(self, chunks: Iterable[pl.DataFrame], columns: Sequence[str], progress: ProgressCallback | None) -> LoadResult:
+    def load_orders(
+        self, chunks: Iterable[pl.DataFrame], columns: Sequence[str], progress: ProgressCallback | None
+    ) -> LoadResult:
         """Add or complete orders: everything that `chunks` gives, or nothing."""
-        with open_client(self.address) as client, staging_table(client, self.address, statements.STAGED_ORDERS_SCHEMA) as staging:
+        with (
+            open_client(self.address) as client,
+            staging_table(client, self.address, statements.STAGED_ORDERS_SCHEMA) as staging,
+        ):
             rows = append_rows(client, self.address, staging, _with_line_numbers(chunks))
             if not rows:
                 raise NoStorableRowsError

@@ -10,7 +10,7 @@ import polars as pl
 from preptime.tables.bigquery import statements
 from preptime.tables.bigquery.address import BigQueryAddress
 from preptime.tables.bigquery.client import QueryParameters, open_client
-from preptime.tables.bigquery.rows import append_rows, execute_dml, staging_table, query_frame
+from preptime.tables.bigquery.rows import append_rows, execute_dml, query_frame, staging_table
 from preptime.tables.predictions import DATE_COLUMN, STORED_SCHEMA, decode_predictions, encode_predictions
 
 

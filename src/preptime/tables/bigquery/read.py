@@ -14,7 +14,7 @@ from preptime.tables.bigquery.client import open_client
 from preptime.tables.bigquery.rows import iter_pages, query_frame
 from preptime.tables.columns import FILE_COLUMN, ROW_COLUMN
 from preptime.tables.days import DateRange
-from preptime.tables.stored import ORDER_DATE, EXTRA, is_declared, stored_type, expand_json
+from preptime.tables.stored import EXTRA, ORDER_DATE, expand_json, is_declared, stored_type
 from preptime.tables.stored_table import ORDERS_TABLE, DatabaseSource, readable_columns
 
 
@@ -31,16 +31,25 @@ class BigQuerySource(DatabaseSource[BigQueryAddress]):
         with open_client(self.address) as client:
             if self.address.table != ORDERS_TABLE:
                 statement = statements.select_restaurants(self.address, self._selected_columns())
-                yield from self._iter_partition(iter_pages(client, statement, {}, self._query_schema(), rows), self.name, (self.name,))
+                yield from self._iter_partition(
+                    iter_pages(client, statement, {}, self._query_schema(), rows), self.name, (self.name,)
+                )
                 return
             snapshot_time = dt.datetime.now(dt.UTC)
             statement = statements.select_orders(self.address, self._selected_columns())
-            days = {day: self.address.table_url(ORDERS_TABLE, DateRange(day, day)) for day in _list_days(client, self.address, selected_days)}
+            days = {
+                day: self.address.table_url(ORDERS_TABLE, DateRange(day, day))
+                for day in _list_days(client, self.address, selected_days)
+            }
             for day, name in days.items():
-                result_pages = iter_pages(client, statement, {"day": day, "as_of": snapshot_time}, self._query_schema(), rows)
+                result_pages = iter_pages(
+                    client, statement, {"day": day, "as_of": snapshot_time}, self._query_schema(), rows
+                )
                 yield from self._iter_partition(result_pages, name, tuple(days.values()))
 
-    def _iter_partition(self, result_pages: Iterator[pl.DataFrame], file_name: str, file_names: tuple[str, ...]) -> Iterator[pl.DataFrame]:
+    def _iter_partition(
+        self, result_pages: Iterator[pl.DataFrame], file_name: str, file_names: tuple[str, ...]
+    ) -> Iterator[pl.DataFrame]:
         rows_before = 0
         extra_columns = [column for column in self.columns if not is_declared(self.address.table, column)]
         for page in result_pages:
@@ -61,7 +70,9 @@ class BigQuerySource(DatabaseSource[BigQueryAddress]):
 
 
 def _list_days(client: bigquery.Client, address: BigQueryAddress, selected_days: DateRange | None) -> list[dt.date]:
-    days = query_frame(client, statements.select_days(address, ORDERS_TABLE, ORDER_DATE), {}, pl.Schema({ORDER_DATE: pl.Date()}))
+    days = query_frame(
+        client, statements.select_days(address, ORDERS_TABLE, ORDER_DATE), {}, pl.Schema({ORDER_DATE: pl.Date()})
+    )
     return [day for day in days[ORDER_DATE] if selected_days is None or day in selected_days]
 
 

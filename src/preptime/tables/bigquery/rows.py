@@ -30,7 +30,9 @@ def iter_pages(
             yield pl.DataFrame(values, schema, orient="row")
 
 
-def query_frame(client: bigquery.Client, statement: str, parameters: QueryParameters, schema: pl.Schema) -> pl.DataFrame:
+def query_frame(
+    client: bigquery.Client, statement: str, parameters: QueryParameters, schema: pl.Schema
+) -> pl.DataFrame:
     """Everything that a query gives."""
     frames = list(iter_pages(client, statement, parameters, schema, 50_000))
     return pl.concat(frames) if frames else pl.DataFrame(schema=schema)

@@ -139,7 +139,9 @@ def replace_predictions(address: BigQueryAddress, staging: str) -> str:
         "WHEN NOT MATCHED THEN INSERT ($names) VALUES ($given)"
     )
     names = PREDICTIONS.names()
-    return _render(address, text, staging=address.sql_name(staging), names=", ".join(names), given=_join_each("S.$name", names))
+    return _render(
+        address, text, staging=address.sql_name(staging), names=", ".join(names), given=_join_each("S.$name", names)
+    )
 
 
 def select_predictions(address: BigQueryAddress, *, for_bundle: bool) -> str:

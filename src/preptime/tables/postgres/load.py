@@ -11,7 +11,7 @@ from psycopg import sql
 
 from preptime.tables.database import LoadResult, NoStorableRowsError
 from preptime.tables.postgres.address import PostgresAddress
-from preptime.tables.postgres.copying import record_column_names, copy_in
+from preptime.tables.postgres.copying import copy_in, record_column_names
 from preptime.tables.postgres.migrate import SCHEMA_LOCK_KEY, migrate, require_current_schema
 from preptime.tables.postgres.partitions import create_partitions
 from preptime.tables.postgres.session import Connection, open_transaction
@@ -58,9 +58,13 @@ class PostgresDatabase:
             columns = [*declared_columns, EXTRA] if extra_columns else declared_columns
             new, updated = _merge_restaurants(connection, columns)
             record_column_names(connection, "restaurants", restaurants.columns)
-        return LoadResult(rows=len(rows), inserted=new, updated=updated, unchanged=len(rows) - new - updated, duplicates=0)
+        return LoadResult(
+            rows=len(rows), inserted=new, updated=updated, unchanged=len(rows) - new - updated, duplicates=0
+        )
 
-    def load_orders(self, chunks: Iterable[pl.DataFrame], columns: Sequence[str], progress: ProgressCallback | None) -> LoadResult:
+    def load_orders(
+        self, chunks: Iterable[pl.DataFrame], columns: Sequence[str], progress: ProgressCallback | None
+    ) -> LoadResult:
         """Add or complete orders: everything that `chunks` gives, or nothing."""
         with open_transaction(self.address, write=True) as connection:
             require_current_schema(connection, self.address)

@@ -9,7 +9,7 @@ from typing import LiteralString
 
 from preptime.errors import DataError
 from preptime.tables.postgres.address import PostgresAddress
-from preptime.tables.postgres.session import Connection, open_transaction, missing_schema_error
+from preptime.tables.postgres.session import Connection, missing_schema_error, open_transaction
 
 SCHEMA_LOCK_KEY = 0x70726570
 """The advisory lock under which one at a time changes the schema or loads."""
@@ -93,7 +93,14 @@ def _require_known_migrations(address: PostgresAddress, applied: dict[int, str])
             f"{address.database_url} was made by a newer preptime (migration {unknown[-1]}; this one knows {max(known)}).",
             "Use that version.",
         )
-    changed = next((migration.name for number, migration in known.items() if number in applied and applied[number] != migration.digest), None)
+    changed = next(
+        (
+            migration.name
+            for number, migration in known.items()
+            if number in applied and applied[number] != migration.digest
+        ),
+        None,
+    )
     if changed is not None:
         raise DataError(
             f"{address.database_url} was made from another {changed} than this preptime has.",

@@ -11,9 +11,16 @@ from psycopg import sql
 from preptime.tables.postgres.address import PostgresAddress
 from preptime.tables.postgres.copying import copy_in, copy_out
 from preptime.tables.postgres.migrate import require_current_schema
-from preptime.tables.postgres.partitions import partition_dates, create_partitions
+from preptime.tables.postgres.partitions import create_partitions, partition_dates
 from preptime.tables.postgres.session import Connection, open_transaction
-from preptime.tables.predictions import BUNDLE_COLUMN, DATE_COLUMN, POSITION_COLUMN, STORED_SCHEMA, decode_predictions, encode_predictions
+from preptime.tables.predictions import (
+    BUNDLE_COLUMN,
+    DATE_COLUMN,
+    POSITION_COLUMN,
+    STORED_SCHEMA,
+    decode_predictions,
+    encode_predictions,
+)
 
 PREDICTIONS_LOCK_KEY = 0x70726571
 """One writer at a time: two that score the same date must leave one of the two, whole."""
@@ -39,7 +46,9 @@ class PostgresPredictionStore:
             require_current_schema(connection, self.address)
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [PREDICTIONS_LOCK_KEY])
             create_partitions(connection, "predictions", [day])
-            connection.execute(_build_query(sql.SQL("DELETE FROM {table} WHERE {date} = {day}{bundle_filter}"), day, bundle))
+            connection.execute(
+                _build_query(sql.SQL("DELETE FROM {table} WHERE {date} = {day}{bundle_filter}"), day, bundle)
+            )
             for chunk in rows.iter_slices(_CHUNK_ROWS):
                 copy_in(connection, _PREDICTIONS_TABLE, chunk)
         return len(rows)
@@ -47,7 +56,9 @@ class PostgresPredictionStore:
     def read(self, day: dt.date, bundle: str | None = None) -> pl.DataFrame:
         """What was written for a date."""
         columns = sql.SQL(", ").join(map(sql.Identifier, STORED_SCHEMA))
-        query = _build_query(sql.SQL("SELECT {columns} FROM {table} WHERE {date} = {day}{bundle_filter}"), day, bundle, columns)
+        query = _build_query(
+            sql.SQL("SELECT {columns} FROM {table} WHERE {date} = {day}{bundle_filter}"), day, bundle, columns
+        )
         query += sql.SQL(" ORDER BY {}, {}").format(sql.Identifier(BUNDLE_COLUMN), sql.Identifier(POSITION_COLUMN))
         with open_transaction(self.address) as connection:
             require_current_schema(connection, self.address)
@@ -66,8 +77,12 @@ def open_postgres_prediction_store(url: str) -> PostgresPredictionStore:
     return PostgresPredictionStore(PostgresAddress.parse(url))
 
 
-def _build_query(template: sql.SQL, day: dt.date, bundle: str | None, columns: sql.Composable | None = None) -> sql.Composed:
-    bundle_filter = sql.SQL(" AND {} = {}").format(sql.Identifier(BUNDLE_COLUMN), sql.Literal(bundle)) if bundle else sql.SQL("")
+def _build_query(
+    template: sql.SQL, day: dt.date, bundle: str | None, columns: sql.Composable | None = None
+) -> sql.Composed:
+    bundle_filter = (
+        sql.SQL(" AND {} = {}").format(sql.Identifier(BUNDLE_COLUMN), sql.Literal(bundle)) if bundle else sql.SQL("")
+    )
     return template.format(
         columns=columns or sql.SQL(""),
         table=_PREDICTIONS_TABLE,

@@ -11,7 +11,7 @@ from psycopg import sql
 from preptime.tables.columns import FILE_COLUMN, ROW_COLUMN
 from preptime.tables.days import DateRange
 from preptime.tables.postgres.address import PostgresAddress
-from preptime.tables.postgres.copying import read_column_names, copy_out
+from preptime.tables.postgres.copying import copy_out, read_column_names
 from preptime.tables.postgres.migrate import require_current_schema
 from preptime.tables.postgres.partitions import partition_dates
 from preptime.tables.postgres.session import Connection, open_transaction
@@ -33,7 +33,10 @@ class PostgresSource(DatabaseSource[PostgresAddress]):
             if self.address.table != ORDERS_TABLE:
                 yield from self._iter_partition(connection, None, self.name, pl.Enum([self.name]), rows)
                 return
-            days = {day: self.address.table_url(ORDERS_TABLE, DateRange(day, day)) for day in _list_days(connection, selected_days)}
+            days = {
+                day: self.address.table_url(ORDERS_TABLE, DateRange(day, day))
+                for day in _list_days(connection, selected_days)
+            }
             names = pl.Enum(list(days.values()))
             for day, name in days.items():
                 yield from self._iter_partition(connection, day, name, names, rows)
@@ -44,7 +47,9 @@ class PostgresSource(DatabaseSource[PostgresAddress]):
         schema = {column: stored_type(self.address.table, column) for column in self.columns}
         rows_before = 0
         for chunk in copy_out(connection, self._query(day), schema, rows):
-            yield chunk.with_row_index(ROW_COLUMN, rows_before + 1).with_columns(pl.lit(file_name, file_names).alias(FILE_COLUMN))
+            yield chunk.with_row_index(ROW_COLUMN, rows_before + 1).with_columns(
+                pl.lit(file_name, file_names).alias(FILE_COLUMN)
+            )
             rows_before += len(chunk)
 
     def _query(self, day: dt.date | None) -> sql.Composed:

@@ -43,7 +43,9 @@ def _open_connection(address: PostgresAddress) -> Iterator[Connection]:
     try:
         connection = psycopg.connect(make_conninfo(address.conninfo, client_encoding="utf8", **settings))
     except psycopg.ProgrammingError as error:
-        raise UsageError(f"{address.name} is no address: {_first_message_line(error)}.", "See docs/databases.md.") from error
+        raise UsageError(
+            f"{address.name} is no address: {_first_message_line(error)}.", "See docs/databases.md."
+        ) from error
     except psycopg.OperationalError as error:
         raise _connection_error(address, error) from error
     with connection:
@@ -58,11 +60,14 @@ def _connection_error(address: PostgresAddress, error: psycopg.Error) -> Preptim
             "Give it in the address, in PGPASSWORD or in ~/.pgpass.",
         )
     if f'database "{address.database_name}" does not exist' in message:
-        return UsageError(f"There is no database {address.database_name!r} at {address.database_url}.", "Make it: createdb.")
+        return UsageError(
+            f"There is no database {address.database_name!r} at {address.database_url}.", "Make it: createdb."
+        )
     if 'role "' in message and "does not exist" in message:
         return UsageError(f"{address.database_url}: {message}.", "Name a user that the server knows.")
     return OperationError(
-        f"{address.database_url} cannot be reached: {message}.", "Nothing was changed; run again when the server answers."
+        f"{address.database_url} cannot be reached: {message}.",
+        "Nothing was changed; run again when the server answers.",
     )
 
 
@@ -73,7 +78,9 @@ def _translate_errors(address: PostgresAddress, action: str) -> Iterator[None]:
     except (errors.InvalidSchemaName, errors.UndefinedTable, errors.UndefinedColumn) as error:
         raise missing_schema_error(address) from error
     except errors.InsufficientPrivilege as error:
-        raise UsageError(f"{address.database_url}: {_first_message_line(error)}.", "Ask its owner for the permission.") from error
+        raise UsageError(
+            f"{address.database_url}: {_first_message_line(error)}.", "Ask its owner for the permission."
+        ) from error
     except (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable) as error:
         raise OperationError(
             f"{address.database_url} is being changed by someone else ({_first_message_line(error)}).",
@@ -81,10 +88,13 @@ def _translate_errors(address: PostgresAddress, action: str) -> Iterator[None]:
         ) from error
     except errors.DiskFull as error:
         raise OperationError(
-            f"{address.database_url}: {_first_message_line(error)}.", "Nothing of this run was kept; make room and run again."
+            f"{address.database_url}: {_first_message_line(error)}.",
+            "Nothing of this run was kept; make room and run again.",
         ) from error
     except psycopg.DataError as error:
-        raise DataError(f"{address.database_url} refused a value: {_first_message_line(error)}.", "Nothing was kept.") from error
+        raise DataError(
+            f"{address.database_url} refused a value: {_first_message_line(error)}.", "Nothing was kept."
+        ) from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise OperationError(
             f"The connection to {address.database_url} was lost while it was {action}: {_first_message_line(error)}.",
@@ -92,7 +102,8 @@ def _translate_errors(address: PostgresAddress, action: str) -> Iterator[None]:
         ) from error
     except psycopg.Error as error:
         raise OperationError(
-            f"{address.database_url} could not be {action}: {_first_message_line(error)}.", "Nothing of this run was kept."
+            f"{address.database_url} could not be {action}: {_first_message_line(error)}.",
+            "Nothing of this run was kept.",
         ) from error
 
 

@@ -26,8 +26,14 @@ def draw_baskets(
     """[N] value in pounds and number of items, for orders of the restaurants at positions `restaurant_index`."""
     basket_score, price_score = rng.standard_normal(len(restaurant_index)), rng.standard_normal(len(restaurant_index))
     price_score = ITEMS_VALUE_CORRELATION * basket_score + (1 - ITEMS_VALUE_CORRELATION**2) ** 0.5 * price_score
-    items_score = BASKET_LEVEL_SHARE**0.5 * restaurants.basket_level[restaurant_index] + (1 - BASKET_LEVEL_SHARE) ** 0.5 * basket_score
-    value_score = PRICE_LEVEL_SHARE**0.5 * restaurants.price_level[restaurant_index] + (1 - PRICE_LEVEL_SHARE) ** 0.5 * price_score
+    items_score = (
+        BASKET_LEVEL_SHARE**0.5 * restaurants.basket_level[restaurant_index]
+        + (1 - BASKET_LEVEL_SHARE) ** 0.5 * basket_score
+    )
+    value_score = (
+        PRICE_LEVEL_SHARE**0.5 * restaurants.price_level[restaurant_index]
+        + (1 - PRICE_LEVEL_SHARE) ** 0.5 * price_score
+    )
     shares, pounds = zip(*ORDER_VALUE_QUANTILES, strict=True)
     value = np.exp(np.interp(value_score, [normal_score(share) for share in shares], np.log(pounds)))
     cumulative_share = np.cumsum(NUMBER_OF_ITEMS_SHARE) / sum(NUMBER_OF_ITEMS_SHARE)
@@ -35,4 +41,6 @@ def draw_baskets(
     priced_in_pounds = np.array([city.country == "UK" for city in CITIES])[restaurants.city[restaurant_index]]
     value_from_euros = np.maximum(np.round(value / GBP_PER_EUR, 1), 0.1) * GBP_PER_EUR
     # Through whole numbers, so that 21.40 is the float nearest to it and prints as such.
-    return np.where(priced_in_pounds, np.round(value * 20) * 5 / 100, np.round(value_from_euros * 1e5) / 1e5), items.astype(np.int16)
+    return np.where(
+        priced_in_pounds, np.round(value * 20) * 5 / 100, np.round(value_from_euros * 1e5) / 1e5
+    ), items.astype(np.int16)

@@ -73,7 +73,9 @@ def draw_days(demand: DemandProfile, first_day: NDArray[np.int64], rng: np.rando
     cumulative_share = np.cumsum(demand.day_share)
     lower_bound = np.concatenate(([0.0], cumulative_share))[first_day]
     positions = lower_bound + rng.random(len(first_day)) * (cumulative_share[-1] - lower_bound)
-    day: NDArray[np.int64] = np.searchsorted(cumulative_share, positions, side="right").clip(first_day, len(cumulative_share) - 1)
+    day: NDArray[np.int64] = np.searchsorted(cumulative_share, positions, side="right").clip(
+        first_day, len(cumulative_share) - 1
+    )
     return day
 
 
@@ -109,8 +111,12 @@ def _quarter_shares() -> NDArray[np.float64]:
     for hour, quarters in QUARTER_HOUR_VOLUME.items():
         volume[hour * 4 : hour * 4 + 4] = quarters
     midpoints = (np.arange(QUARTERS) + 0.5) * QUARTER_SECONDS
-    accepted_share = np.array([np.exp(-wait_seconds(3_600 * hour, midpoints) / PREORDER_DECAY_SECONDS) for hour in OPENING_HOURS])
-    volume_by_kind = volume * accepted_share / (np.array(OPENING_HOURS_SHARES) @ accepted_share)  # all kinds together keep the measured volume
+    accepted_share = np.array(
+        [np.exp(-wait_seconds(3_600 * hour, midpoints) / PREORDER_DECAY_SECONDS) for hour in OPENING_HOURS]
+    )
+    volume_by_kind = (
+        volume * accepted_share / (np.array(OPENING_HOURS_SHARES) @ accepted_share)
+    )  # all kinds together keep the measured volume
     shares: NDArray[np.float64] = volume_by_kind / volume_by_kind.sum(axis=1, keepdims=True)
     return shares
 

@@ -53,7 +53,11 @@ def draw_label_noise(
     forgotten_count = min(_round_randomly(count, FORGOTTEN_SHARE, rng), int(np.isfinite(forget_time).sum()))
     forgotten_rows = rng.permutation(np.argsort(forget_time, kind="stable")[:forgotten_count])
     share, label = zip(*FORGOTTEN_SECONDS_QUANTILES, strict=True)
-    noisy_seconds[forgotten_rows] = np.exp(np.interp((np.arange(forgotten_count) + rng.random(forgotten_count)) / max(forgotten_count, 1), share, np.log(label)))
+    noisy_seconds[forgotten_rows] = np.exp(
+        np.interp(
+            (np.arange(forgotten_count) + rng.random(forgotten_count)) / max(forgotten_count, 1), share, np.log(label)
+        )
+    )
     is_noisy = tapped_early
     is_noisy[forgotten_rows] = True
     return is_noisy, noisy_seconds

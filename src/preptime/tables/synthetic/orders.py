@@ -9,10 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preptime.tables.synthetic.basket import draw_baskets
-from preptime.tables.synthetic.clock import MICROSECONDS, DemandProfile, draw_days, draw_times, utc_microseconds, wait_seconds
+from preptime.tables.synthetic.clock import (
+    MICROSECONDS,
+    DemandProfile,
+    draw_days,
+    draw_times,
+    utc_microseconds,
+    wait_seconds,
+)
 from preptime.tables.synthetic.dirt import draw_label_noise
 from preptime.tables.synthetic.kitchen import solve_open_orders
-from preptime.tables.synthetic.noise import load_effect, heavy_tailed_noise
+from preptime.tables.synthetic.noise import heavy_tailed_noise, load_effect
 from preptime.tables.synthetic.plan import Drift
 from preptime.tables.synthetic.restaurants import SyntheticRestaurants
 from preptime.tables.synthetic.truth import ExpectedLoad, true_quantiles
@@ -60,13 +67,19 @@ def draw_orders(
     seed: np.random.SeedSequence,
 ) -> SyntheticOrders:
     """All orders of the restaurants at positions `block`; nothing of it depends on other restaurants."""
-    time_rng, basket_rng, noise_rng, label_noise_rng = (np.random.Generator(np.random.PCG64(child)) for child in seed.spawn(4))
+    time_rng, basket_rng, noise_rng, label_noise_rng = (
+        np.random.Generator(np.random.PCG64(child)) for child in seed.spawn(4)
+    )
     restaurant_index = np.repeat(np.arange(block.start, block.stop), restaurants.orders[block.start : block.stop])
     day = draw_days(demand, restaurants.first_day[restaurant_index], time_rng)
     seconds = draw_times(demand, restaurants.opening_kind[restaurant_index], time_rng)
     acknowledged = utc_microseconds(demand, restaurants.zone[restaurant_index], day, seconds)
     time_order = np.lexsort((acknowledged, restaurant_index))  # `restaurant_index` is sorted already and stays as it is
-    day, seconds, acknowledged = day[time_order], seconds[time_order], _make_strictly_increasing(restaurant_index, acknowledged[time_order])
+    day, seconds, acknowledged = (
+        day[time_order],
+        seconds[time_order],
+        _make_strictly_increasing(restaurant_index, acknowledged[time_order]),
+    )
     value, items = draw_baskets(restaurants, restaurant_index, basket_rng)
 
     log_pace = restaurants.log_pace[restaurant_index] + _drift_effect(restaurants, restaurant_index, day, drift)
@@ -74,7 +87,9 @@ def draw_orders(
     scale = restaurants.noise_scale[restaurant_index]
     noise_score = heavy_tailed_noise(noise_rng.standard_normal(len(restaurant_index)))
     wait = wait_seconds(demand.opening_seconds[restaurants.opening_kind[restaurant_index]], seconds)
-    is_noisy, noisy_seconds = draw_label_noise(restaurants.early_tap[restaurant_index], seconds, wait > 0, label_noise_rng)
+    is_noisy, noisy_seconds = draw_label_noise(
+        restaurants.early_tap[restaurant_index], seconds, wait > 0, label_noise_rng
+    )
 
     def ready_given_load(rows: NDArray[np.intp], open_orders: NDArray[np.int64]) -> NDArray[np.int64]:
         cooking = np.exp(location[rows] + scale[rows] * (load_effect(open_orders) + noise_score[rows]))
@@ -83,7 +98,9 @@ def draw_orders(
 
     open_orders, ready = solve_open_orders(restaurant_index, acknowledged, ready_given_load)
     daily_orders = restaurants.expected_orders[restaurant_index] * demand.day_share[day]
-    expected_open = expected_load(restaurants.opening_kind[restaurant_index], LOG_BASE_SECONDS + log_pace, scale, seconds, daily_orders)
+    expected_open = expected_load(
+        restaurants.opening_kind[restaurant_index], LOG_BASE_SECONDS + log_pace, scale, seconds, daily_orders
+    )
     return SyntheticOrders(
         restaurant_index=restaurant_index.astype(np.int32),
         acknowledged=acknowledged,
@@ -125,4 +142,6 @@ def _drift_effect(
     if drift is None:
         return np.zeros(len(restaurant_index))
     city_index = [city.name for city in CITIES].index(drift.city)
-    return np.where((restaurants.city[restaurant_index] == city_index) & (day >= drift.start_day - 1), math.log(drift.factor), 0.0)
+    return np.where(
+        (restaurants.city[restaurant_index] == city_index) & (day >= drift.start_day - 1), math.log(drift.factor), 0.0
+    )

@@ -82,13 +82,18 @@ def draw_restaurants(plan: SynthesisPlan, demand: DemandProfile, rng: np.random.
     # A kitchen that taps early as a habit is also early, if less so, with its other orders.
     tap_habit = np.exp(EARLY_TAP_SPREAD * rng.standard_normal(count))
     in_france = np.array([city_entry.country == "France" for city_entry in CITIES])[city]
-    city_and_food_effect = np.array([city_entry.log_pace for city_entry in CITIES])[city] + np.array([food_entry.log_pace for food_entry in FOODS])[food]
+    city_and_food_effect = (
+        np.array([city_entry.log_pace for city_entry in CITIES])[city]
+        + np.array([food_entry.log_pace for food_entry in FOODS])[food]
+    )
     early_tap = _scale_early_tap(tap_habit * np.where(in_france, EARLY_TAP_PARIS_FACTOR, 1.0), orders)
     city_and_food_effect -= EARLY_TAP_PACE_EFFECT * early_tap
     return SyntheticRestaurants(
         city=city,
         food=food,
-        zone=np.array([demand.zones.index(TIME_ZONES[city_entry.country]) for city_entry in CITIES], dtype=np.int8)[city],
+        zone=np.array([demand.zones.index(TIME_ZONES[city_entry.country]) for city_entry in CITIES], dtype=np.int8)[
+            city
+        ],
         opening_kind=rng.choice(len(OPENING_HOURS_SHARES), size=count, p=OPENING_HOURS_SHARES).astype(np.int8),
         first_day=first_day,
         orders=orders,
@@ -160,7 +165,9 @@ def _draw_orders(
     total: int, expected: NDArray[np.float64], city: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Orders per restaurant; each city gets exactly its share."""
-    per_city = np.bincount(_allocate_proportionally(total, np.bincount(city, expected, minlength=len(CITIES))), minlength=len(CITIES))
+    per_city = np.bincount(
+        _allocate_proportionally(total, np.bincount(city, expected, minlength=len(CITIES))), minlength=len(CITIES)
+    )
     orders = np.zeros(len(city), dtype=np.int64)
     for city_index in np.flatnonzero(per_city):
         rows = np.flatnonzero(city == city_index)

@@ -81,7 +81,7 @@ def _draw(plan: SynthesisPlan, report_progress: ProgressCallback) -> tuple[Synth
         drawn_blocks.append(
             draw_orders(restaurants, block, demand=demand, expected_load=expected_load, drift=plan.drift, seed=seed)
         )
-        drawn_orders += len(drawn_blocks[-1].restaurant)
+        drawn_orders += len(drawn_blocks[-1].restaurant_index)
         report_progress("Drawing orders", drawn_orders / plan.orders)
     return restaurants, _sort_by_time(drawn_blocks)
 

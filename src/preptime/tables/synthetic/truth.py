@@ -88,7 +88,9 @@ def true_quantiles(
     """
     load_shift = load_effect(open_orders)
     load_quantiles = (load_shift + quantile for quantile in noise_quantiles())
-    return np.array([wait + np.exp(location + scale * shift) for shift in (*load_quantiles, *mixture_quantiles)], dtype=np.float32)
+    return np.array(
+        [wait + np.exp(location + scale * shift) for shift in (*load_quantiles, *mixture_quantiles)], dtype=np.float32
+    )
 
 
 def _open_probability(middle: NDArray[np.floating], opening: float, level: float) -> NDArray[np.float64]:

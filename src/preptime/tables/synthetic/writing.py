@@ -39,9 +39,9 @@ def write_integer_coded_orders(
     """
     codes = [pl.col(name).rank("dense").cast(pl.Int64) - 1 for name in INTEGER_CODED_COLUMNS]
     first_orders = orders.head(rows) if rows is not None else orders
-    coded = first_orders.join(restaurants.with_columns(codes), on="restaurant_id", how="left", maintain_order="left").select(
-        "order_acknowledged_at", "order_value_gbp", "restaurant_id", "number_of_items", *INTEGER_CODED_COLUMNS
-    )
+    coded = first_orders.join(
+        restaurants.with_columns(codes), on="restaurant_id", how="left", maintain_order="left"
+    ).select("order_acknowledged_at", "order_value_gbp", "restaurant_id", "number_of_items", *INTEGER_CODED_COLUMNS)
     write_table(coded, restaurants, path)
     return coded.height
 

@@ -66,7 +66,13 @@ def label_audit(data: ExplorationData) -> None:
     )  # fmt: skip
     st.subheader("Examples")
     examples = [
-        {"reason": str(item.reason), "row": item.row, "column": item.column, "value": item.value, "expected": item.expected}
+        {
+            "reason": str(item.reason),
+            "row": item.row,
+            "column": item.column,
+            "value": item.value,
+            "expected": item.expected,
+        }
         for item in report.examples
     ]
     data_table(examples, _EXAMPLE_COLUMNS, key="examples")

@@ -62,7 +62,11 @@ def preparation_time_by(rows: Sequence[Row], kind: AxisKind, title: str, width: 
     """Preparation time by a thing, as its kind is best seen."""
     if kind == "name":
         return preparation_time_by_name(rows, width, palette)
-    return preparation_time_by_day(rows, width, palette) if kind == "day" else preparation_time_by_value(rows, title, width, palette)
+    return (
+        preparation_time_by_day(rows, width, palette)
+        if kind == "day"
+        else preparation_time_by_value(rows, title, width, palette)
+    )
 
 
 def preparation_time_by_value(rows: Sequence[Row], title: str, width: int, palette: Palette) -> Chart:
@@ -79,13 +83,17 @@ def preparation_time_by_value(rows: Sequence[Row], title: str, width: int, palet
     bars = base.mark_bar(color=palette.model, width={"band": 0.62}, cornerRadius=3, clip=True).encode(
         y=alt.Y("q1:Q", title="preparation time, minutes", scale=scale), y2="q3:Q"
     )
-    median_ticks = base.mark_tick(color=palette.lookup, thickness=3, width={"band": 0.62}, clip=True).encode(y="median:Q")
+    median_ticks = base.mark_tick(color=palette.lookup, thickness=3, width={"band": 0.62}, clip=True).encode(
+        y="median:Q"
+    )
     return with_theme(with_size(alt.LayerChart(layer=[bars, median_ticks]), width, _CHART_HEIGHT), palette)
 
 
 def preparation_time_by_day(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
     """Preparation time by local day: the band of the middle half, the median as a line."""
-    base = alt.Chart(_rows_with_tooltips(rows)).encode(x=alt.X("value:T", title="local day", axis=_DAY_AXIS, scale=_UTC))
+    base = alt.Chart(_rows_with_tooltips(rows)).encode(
+        x=alt.X("value:T", title="local day", axis=_DAY_AXIS, scale=_UTC)
+    )
     band = base.mark_area(color=palette.model, opacity=0.25).encode(
         y=alt.Y("q1:Q", title="preparation time, minutes", scale=alt.Scale(domainMin=0)), y2="q3:Q"
     )

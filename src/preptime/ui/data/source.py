@@ -68,7 +68,9 @@ def choose_source() -> NamedOrders | None:
             "Bring a file above, or set PREPTIME_ORDERS and PREPTIME_RESTAURANTS and start the page again.",
         )
         return None
-    configured_sources = _ConfiguredSources(settings.orders, settings.restaurants, (_modified_time(settings.orders), _modified_time(settings.restaurants)))
+    configured_sources = _ConfiguredSources(
+        settings.orders, settings.restaurants, (_modified_time(settings.orders), _modified_time(settings.restaurants))
+    )
     return NamedOrders(_display_name(settings.orders), _explore_configured(configured_sources))
 
 
@@ -80,13 +82,17 @@ def _upload_source(configured_restaurants: str) -> NamedOrders | None:
         help="csv or parquet, as for `preptime check`. It stays in this session and is not kept on disk.",
     )
     restaurants_file = st.file_uploader(
-        "Restaurants" + (" (else the configured ones)" if configured_restaurants else ""), type=_FILE_TYPES, key="data-restaurants"
+        "Restaurants" + (" (else the configured ones)" if configured_restaurants else ""),
+        type=_FILE_TYPES,
+        key="data-restaurants",
     )
     if orders_file is None:
         st.session_state.pop(_UPLOADED_DATA_KEY, None)
         return None
     if restaurants_file is None and not configured_restaurants:
-        show_info("Restaurants are missing.", "They say where each restaurant is and what it cooks: bring that file too.")
+        show_info(
+            "Restaurants are missing.", "They say where each restaurant is and what it cooks: bring that file too."
+        )
         return None
     upload_id = f"{orders_file.file_id} {restaurants_file.file_id if restaurants_file else ''}"
     cached_upload = st.session_state.get(_UPLOADED_DATA_KEY)
@@ -99,8 +105,14 @@ def _upload_source(configured_restaurants: str) -> NamedOrders | None:
     return uploaded_source
 
 
-def _read_upload(orders_file: UploadedFile, restaurants_file: UploadedFile | None, configured_restaurants: str) -> NamedOrders:
-    restaurants = _restaurants_from_file(restaurants_file) if restaurants_file else read_restaurants(open_source(configured_restaurants).frame())
+def _read_upload(
+    orders_file: UploadedFile, restaurants_file: UploadedFile | None, configured_restaurants: str
+) -> NamedOrders:
+    restaurants = (
+        _restaurants_from_file(restaurants_file)
+        if restaurants_file
+        else read_restaurants(open_source(configured_restaurants).frame())
+    )
     return NamedOrders(orders_file.name, _explore_file(orders_file, restaurants))
 
 

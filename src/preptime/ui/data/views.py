@@ -6,7 +6,7 @@ import streamlit as st
 
 from preptime.tables import looks
 from preptime.tables.looked import OrderSample
-from preptime.tables.looks import GroupColumn, Distribution, Measure, Row
+from preptime.tables.looks import Distribution, GroupColumn, Measure, Row
 from preptime.ui.data import charts
 from preptime.ui.parts import caption, show_info
 from preptime.ui.show import Column, chart_card, data_table
@@ -64,7 +64,9 @@ def distributions(orders: OrderSample) -> None:
 
 
 def _distribution_chart(histogram: Distribution, title: str, unit: str) -> None:
-    outlier_share_text = f"{histogram.outliers / histogram.orders:.1%} of {format_count(histogram.orders, 'order')} lie beyond the limit"
+    outlier_share_text = (
+        f"{histogram.outliers / histogram.orders:.1%} of {format_count(histogram.orders, 'order')} lie beyond the limit"
+    )
     overflow_text = f", {histogram.beyond_display_limit:,} beyond the picture (the largest at {histogram.maximum:,.0f})"
     description = (
         f"Half of the orders lie between {histogram.q1:.1f} and {histogram.q3:.1f} {unit}, the median is {histogram.median:.1f}, "
@@ -86,7 +88,9 @@ def _scatter_chart(orders: OrderSample, measure: Measure, label_limit: float) ->
         f"Preparation time against {title}",
         f"{len(rows):,} orders, drawn at random once and for all. Preparation times beyond their fence are orange; "
         "both end at twice their fences, at the edges.",
-        lambda width, palette: charts.scatter(rows, _axis_title(title, unit), (measure_limit, label_limit), width, palette),
+        lambda width, palette: charts.scatter(
+            rows, _axis_title(title, unit), (measure_limit, label_limit), width, palette
+        ),
     )
 
 
@@ -97,7 +101,12 @@ def _axis_title(title: str, unit: str) -> str:
 def by_time_and_category(orders: OrderSample) -> None:
     """Preparation time by one thing that somebody picks."""
     dimension = st.segmented_control(
-        "By", list(_DIMENSIONS), format_func=lambda option: _DIMENSIONS[option][0], default="hour", required=True, key="data-dimension"
+        "By",
+        list(_DIMENSIONS),
+        format_func=lambda option: _DIMENSIONS[option][0],
+        default="hour",
+        required=True,
+        key="data-dimension",
     )
     title, kind = _DIMENSIONS[dimension]
     rows = looks.summarize_groups(orders, dimension)
@@ -169,7 +178,9 @@ def restaurants(orders: OrderSample) -> None:
         chart_card(
             "Restaurants by their number of orders",
             "Most restaurants have few orders: what is known of them is shrunk towards their city and food.",
-            lambda width, palette: charts.restaurant_size_chart(restaurant_summary.bands, "restaurants", width, palette),
+            lambda width, palette: charts.restaurant_size_chart(
+                restaurant_summary.bands, "restaurants", width, palette
+            ),
         )
     with right:
         chart_card(

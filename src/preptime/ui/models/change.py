@@ -16,7 +16,7 @@ from preptime.evaluation.verdict import format_minutes
 from preptime.ui.access import DashboardContext, clear_champion_cache
 from preptime.ui.door import session_key
 from preptime.ui.models.reading import clear_listing_cache
-from preptime.ui.parts import show_success, caption, show_info, show_error
+from preptime.ui.parts import caption, show_error, show_info, show_success
 from preptime.ui.words import error_message
 
 _PENDING_CHANGE = "pending-change"
@@ -63,7 +63,9 @@ def _require_operator(context: DashboardContext) -> str | None:
             "Or use the command line: preptime bundles promote, preptime bundles rollback.",
         )
         return None
-    operator_name = context.operator_name(session_key()) or context.operator_name(str(st.session_state.get(_OPERATOR_KEY, "")))
+    operator_name = context.operator_name(session_key()) or context.operator_name(
+        str(st.session_state.get(_OPERATOR_KEY, ""))
+    )
     if operator_name is not None:
         with st.container(horizontal=True, vertical_alignment="center"):
             caption(f"You act as {operator_name}: the log will say so.")
@@ -92,7 +94,12 @@ def _require_operator(context: DashboardContext) -> str | None:
 def _choose_change(bundles: StoreListing) -> None:
     champion = bundles.champion
     kind = st.segmented_control(
-        "What to do", list(_CHANGE_TITLES), format_func=_CHANGE_TITLES.__getitem__, default="promote", required=True, key="change-kind"
+        "What to do",
+        list(_CHANGE_TITLES),
+        format_func=_CHANGE_TITLES.__getitem__,
+        default="promote",
+        required=True,
+        key="change-kind",
     )
     if kind == "rollback":
         _rollback_form(champion, bundles.rollback_target)
@@ -144,7 +151,9 @@ def _store_pending_change(change: ChampionChange) -> None:
     st.rerun()
 
 
-def _confirmation_form(context: DashboardContext, bundles: StoreListing, change: ChampionChange, operator_name: str) -> None:
+def _confirmation_form(
+    context: DashboardContext, bundles: StoreListing, change: ChampionChange, operator_name: str
+) -> None:
     champion_id = bundles.champion.bundle if bundles.champion else "nothing"
     action_label = "Promote" if change.kind == "promote" else "Go back to"
     with st.container(border=True):
@@ -154,7 +163,9 @@ def _confirmation_form(context: DashboardContext, bundles: StoreListing, change:
             f"{operator_name}, “{change.reason}”."
         )
         confirm_column, cancel_column = st.columns(2)
-        if confirm_column.button(f"Yes, {action_label.lower()} it", type="primary", key="change-confirm", width="stretch"):
+        if confirm_column.button(
+            f"Yes, {action_label.lower()} it", type="primary", key="change-confirm", width="stretch"
+        ):
             _apply_change(context, change, operator_name)
         if cancel_column.button("No, leave it as it is", key="change-cancel", width="stretch"):
             del st.session_state[_PENDING_CHANGE]
@@ -168,9 +179,17 @@ def _apply_change(context: DashboardContext, change: ChampionChange, operator_na
     try:
         with st.spinner("Verifying the bundle"):
             if change.kind == "promote":
-                entry = log.override(change.bundle, reason=change.reason, by=operator_name, at=timestamp, expected_number=change.seen_entry)
+                entry = log.override(
+                    change.bundle,
+                    reason=change.reason,
+                    by=operator_name,
+                    at=timestamp,
+                    expected_number=change.seen_entry,
+                )
             else:
-                entry = log.rollback(reason=change.reason, by=operator_name, at=timestamp, expected_number=change.seen_entry)
+                entry = log.rollback(
+                    reason=change.reason, by=operator_name, at=timestamp, expected_number=change.seen_entry
+                )
     except PreptimeError as error:
         show_error(*error_message(error))
         return

@@ -46,7 +46,9 @@ def model_errors(rows: Sequence[Score], default: str, width: int, palette: Palet
     return with_theme(with_size(alt.LayerChart(layer=[bars, labels]), width, 27 * len(chart_rows) + 70), palette)
 
 
-def segment_error_pairs(rows: Sequence[SegmentComparison], names: tuple[str, str], width: int, palette: Palette) -> Chart:
+def segment_error_pairs(
+    rows: Sequence[SegmentComparison], names: tuple[str, str], width: int, palette: Palette
+) -> Chart:
     """Mean error of two bundles in each segment: two dots and the line between them."""
     chart_rows = [
         {
@@ -75,4 +77,6 @@ def segment_error_pairs(rows: Sequence[SegmentComparison], names: tuple[str, str
     points = base.encode(x=x, color=color, shape=shape, tooltip=alt.Tooltip("tip:N"))
     first_points = points.transform_filter(f"datum.bundle === '{names[0]}'").mark_point(filled=True, size=60)
     second_points = points.transform_filter(f"datum.bundle === '{names[1]}'").mark_point(size=150, strokeWidth=2)
-    return with_theme(with_size(alt.LayerChart(layer=[lines, first_points, second_points]), width, 24 * len(rows) + 100), palette)
+    return with_theme(
+        with_size(alt.LayerChart(layer=[lines, first_points, second_points]), width, 24 * len(rows) + 100), palette
+    )

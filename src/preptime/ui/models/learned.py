@@ -39,8 +39,12 @@ def show_training_summary(report_data: ReportData) -> None:
                 {
                     "reason": item.reason,
                     "orders": item.orders,
-                    "meaning": validation_rule(ValidationReason(item.reason)).description if item.reason in known_reasons else "",
-                    "out": ", ".join(sorted(validation_rule(ValidationReason(item.reason)).excluded_from)) if item.reason in known_reasons else "",
+                    "meaning": validation_rule(ValidationReason(item.reason)).description
+                    if item.reason in known_reasons
+                    else "",
+                    "out": ", ".join(sorted(validation_rule(ValidationReason(item.reason)).excluded_from))
+                    if item.reason in known_reasons
+                    else "",
                 }
                 for item in report_data.label_counts
             ],

@@ -44,7 +44,9 @@ def show(bundles: StoreListing) -> None:
         show_info("Nothing has been promoted yet.", "`preptime train` promotes the first bundle that beats the lookup.")
         return
     st.subheader("Who served, and why")
-    caption(f"The latest of {format_count(len(bundles.entries), 'promotion')}, newest first. Nothing is ever taken out of this log.")
+    caption(
+        f"The latest of {format_count(len(bundles.entries), 'promotion')}, newest first. Nothing is ever taken out of this log."
+    )
     _timeline(bundles.entries[-TIMELINE_ENTRIES:][::-1])
     st.subheader("Every promotion")
     data_table([_row(entry) for entry in reversed(bundles.entries)], _COLUMNS, key="log")
@@ -79,24 +81,37 @@ def _row(entry: LogEntry) -> dict[str, object]:
 
 def _comparison_section(log: tuple[LogEntry, ...]) -> None:
     """The comparison behind a promotion, rule by rule."""
-    comparisons_by_number = {entry.number: comparison for entry in reversed(log) if (comparison := read_comparison(entry)) is not None}
+    comparisons_by_number = {
+        entry.number: comparison for entry in reversed(log) if (comparison := read_comparison(entry)) is not None
+    }
     if not comparisons_by_number:
         return
     st.subheader("The comparison behind a promotion")
     selected_number = st.selectbox(
-        "Promotion", list(comparisons_by_number), format_func=lambda entry_number: f"no. {entry_number}: {comparisons_by_number[entry_number].challenger}", key="comparison-entry"
+        "Promotion",
+        list(comparisons_by_number),
+        format_func=lambda entry_number: f"no. {entry_number}: {comparisons_by_number[entry_number].challenger}",
+        key="comparison-entry",
     )
     show_comparison(comparisons_by_number[selected_number])
 
 
 def show_comparison(comparison: Comparison) -> None:
     """What a comparison was about, and each of its rules."""
-    baseline_text = f"the champion {comparison.champion}" if comparison.champion else "the lookup alone: there was no champion"
+    baseline_text = (
+        f"the champion {comparison.champion}" if comparison.champion else "the lookup alone: there was no champion"
+    )
     days_text = f" from {comparison.first_day} to {comparison.last_day}" if comparison.first_day else ""
-    caption(f"{comparison.challenger} against {baseline_text}, on {format_count(comparison.orders, 'order')}{days_text} that neither had seen.")
+    caption(
+        f"{comparison.challenger} against {baseline_text}, on {format_count(comparison.orders, 'order')}{days_text} that neither had seen."
+    )
     data_table(
         [
-            {"rule": check.rule, "found": seconds_to_minutes_in_text(check.result), "held": "✓ held" if check.passed else "✗ not held"}
+            {
+                "rule": check.rule,
+                "found": seconds_to_minutes_in_text(check.result),
+                "held": "✓ held" if check.passed else "✗ not held",
+            }
             for check in comparison.checks
         ],
         (Column("rule", "rule"), Column("found", "found", "long"), Column("held", "")),

@@ -26,12 +26,15 @@ from preptime.ui.models import charts as own
 from preptime.ui.models.learned import show_training_summary
 from preptime.ui.models.reading import load_report_data, read_report
 from preptime.ui.models.stock import bundle_metrics
-from preptime.ui.parts import show_failures, caption, show_info
+from preptime.ui.parts import caption, show_failures, show_info
 from preptime.ui.segments import DIMENSION_TITLES, choose_dimension, segment_charts, segment_table
-from preptime.ui.show import Column, definition_list, chart_card, data_table
+from preptime.ui.show import Column, chart_card, data_table, definition_list
 from preptime.ui.words import format_count, format_size
 
-_LABEL_SET_TITLES: dict[LabelSet, str] = {"up_to_3h": "labels up to 3 h", "within_label_limit": "labels inside the outlier limit"}
+_LABEL_SET_TITLES: dict[LabelSet, str] = {
+    "up_to_3h": "labels up to 3 h",
+    "within_label_limit": "labels inside the outlier limit",
+}
 _DIMENSIONS: tuple[SegmentDimension, ...] = ("city", "type_of_food", "items", "fallback_level")
 _SCORE_COLUMNS = (
     Column("name", "answer"),
@@ -48,7 +51,11 @@ _SCORE_COLUMNS = (
 def choose_bundle(bundles: StoreListing, label: str, key: str, *, preferred_id: str | None = None) -> Manifest | None:
     """A bundle that somebody picks, `first` or the champion before all; nothing where no manifest can be read."""
     champion_id = bundles.champion.bundle if bundles.champion else None
-    sorted_manifests = sorted(bundles.manifests, key=lambda manifest: (manifest.id == preferred_id, manifest.id == champion_id, manifest.date), reverse=True)
+    sorted_manifests = sorted(
+        bundles.manifests,
+        key=lambda manifest: (manifest.id == preferred_id, manifest.id == champion_id, manifest.date),
+        reverse=True,
+    )
     if not sorted_manifests:
         show_info("There is no bundle to look at yet.", "`preptime train` makes one.")
         return None
@@ -117,7 +124,12 @@ def _bundle_summary(store: Store, manifest: Manifest, backtest: BacktestDocument
 def _score_section(backtest: BacktestDocument) -> None:
     st.subheader("Each model beside both baselines")
     label_set = st.segmented_control(
-        "Labels", LABEL_SETS, format_func=_LABEL_SET_TITLES.__getitem__, default=LABEL_SETS[0], required=True, key="labels"
+        "Labels",
+        LABEL_SETS,
+        format_func=_LABEL_SET_TITLES.__getitem__,
+        default=LABEL_SETS[0],
+        required=True,
+        key="labels",
     )
     rows = [row for row in backtest.scores if row.labels == label_set]
     orders = rows[0].n if rows else 0
@@ -152,7 +164,11 @@ def _prediction_charts(manifest: Manifest, report_data: ReportData | None) -> No
             "Predicted against actual",
             density_caption(predictions),
             lambda width, palette: charts.predicted_vs_actual(
-                aggregates.density_rows(predictions.density), quartile_rows(predictions), predictions.axis_limit_minutes, width, palette
+                aggregates.density_rows(predictions.density),
+                quartile_rows(predictions),
+                predictions.axis_limit_minutes,
+                width,
+                palette,
             ),
         )
     with right:
@@ -160,7 +176,10 @@ def _prediction_charts(manifest: Manifest, report_data: ReportData | None) -> No
             "How far off, and to which side",
             errors_caption(predictions),
             lambda width, palette: charts.error_distribution(
-                aggregates.error_rows(predictions.error_counts, predictions.orders), next(iter(predictions.error_counts)), width, palette
+                aggregates.error_rows(predictions.error_counts, predictions.orders),
+                next(iter(predictions.error_counts)),
+                width,
+                palette,
             ),
         )
 

@@ -11,9 +11,9 @@ from preptime.bundle.listing import StoreListing
 from preptime.evaluation.overview import BundleSummary, summarize_bundle
 from preptime.evaluation.verdict import NO_VALUE, format_minutes, format_percent
 from preptime.ui.models.log import ACTION_LABELS, format_timestamp
+from preptime.ui.parts import caption, show_error, show_info
 from preptime.ui.parts import metric_cards as numbers
-from preptime.ui.parts import caption, show_info, show_error
-from preptime.ui.show import Column, definition_list, data_table
+from preptime.ui.show import Column, data_table, definition_list
 from preptime.ui.words import format_count, seconds_to_minutes_in_text
 
 _COLUMNS = (
@@ -63,7 +63,11 @@ def bundle_metrics(bundle_overview: BundleSummary) -> None:
     numbers(
         [
             ("mean error", f"{format_minutes(bundle_overview.mae)} min", "of the default answer (p50)"),
-            ("the lookup's", f"{format_minutes(bundle_overview.lookup_mae)} min", "mean error of the restaurant lookup"),
+            (
+                "the lookup's",
+                f"{format_minutes(bundle_overview.lookup_mae)} min",
+                "mean error of the restaurant lookup",
+            ),
             ("within five minutes", format_percent(bundle_overview.within_5_min), "of the answers"),
             ("inside p10–p90", format_percent(bundle_overview.coverage), "of the orders; 80 % are promised"),
         ]
@@ -72,7 +76,9 @@ def bundle_metrics(bundle_overview: BundleSummary) -> None:
 
 def _champion_section(entry: LogEntry, bundle_overview: BundleSummary) -> None:
     st.subheader(f"The champion: {bundle_overview.bundle}")
-    caption(f"It answers since {format_timestamp(entry.at)}: {ACTION_LABELS[entry.action]}. {seconds_to_minutes_in_text(entry.reason)}")
+    caption(
+        f"It answers since {format_timestamp(entry.at)}: {ACTION_LABELS[entry.action]}. {seconds_to_minutes_in_text(entry.reason)}"
+    )
     bundle_metrics(bundle_overview)
     details = {
         "knows what happened before": str(bundle_overview.date),

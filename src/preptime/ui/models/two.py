@@ -8,7 +8,7 @@ from preptime.bundle.listing import StoreListing
 from preptime.bundle.manifest import Manifest
 from preptime.evaluation.aggregates import MIN_RELIABLE_ORDERS
 from preptime.evaluation.documents import BacktestDocument, SegmentDimension
-from preptime.evaluation.overview import MetricComparison, summarize_bundle, compare_evaluations, compare_segments
+from preptime.evaluation.overview import MetricComparison, compare_evaluations, compare_segments, summarize_bundle
 from preptime.evaluation.pictured import backtest_of
 from preptime.evaluation.verdict import NO_VALUE, format_minutes, format_percent
 from preptime.training.promote import Comparison
@@ -16,7 +16,7 @@ from preptime.ui.access import DashboardContext
 from preptime.ui.models import charts
 from preptime.ui.models.log import read_comparison, show_comparison
 from preptime.ui.models.one import choose_bundle
-from preptime.ui.parts import show_failures, show_success, caption, show_info
+from preptime.ui.parts import caption, show_failures, show_info, show_success
 from preptime.ui.segments import DIMENSION_TITLES, choose_dimension
 from preptime.ui.show import Column, chart_card, data_table
 from preptime.ui.words import seconds_to_minutes_in_text
@@ -40,7 +40,11 @@ def show(context: DashboardContext, bundles: StoreListing) -> None:
     with left:
         first = choose_bundle(bundles, "First bundle", "first")
     with right:
-        second = choose_bundle(bundles, "Second bundle", "second", preferred_id=_default_second_bundle(bundles)) if first else None
+        second = (
+            choose_bundle(bundles, "Second bundle", "second", preferred_id=_default_second_bundle(bundles))
+            if first
+            else None
+        )
     if first is None or second is None:
         return
     if first.id == second.id:
@@ -64,12 +68,18 @@ def _default_second_bundle(bundles: StoreListing) -> str | None:
     return next((manifest.id for manifest in reversed(bundles.manifests) if manifest.id != champion_id), None)
 
 
-def _same_orders_comparison(context: DashboardContext, bundles: StoreListing, first: Manifest, second: Manifest) -> None:
+def _same_orders_comparison(
+    context: DashboardContext, bundles: StoreListing, first: Manifest, second: Manifest
+) -> None:
     """How the two did on the same orders: as the log has it, or as somebody asks for it now."""
     if (first.parent or first.id) == (second.parent or second.id):
         show_info("Their models are the same: one is a refresh of the other's, with another morning's history.")
         return
-    logged_comparisons = [(entry.number, logged_comparison) for entry in bundles.entries if (logged_comparison := read_comparison(entry)) and _is_between(logged_comparison, first, second)]
+    logged_comparisons = [
+        (entry.number, logged_comparison)
+        for entry in bundles.entries
+        if (logged_comparison := read_comparison(entry)) and _is_between(logged_comparison, first, second)
+    ]
     if logged_comparisons:
         entry_number, comparison = logged_comparisons[-1]
         show_callout = show_success if comparison.passed else show_info
@@ -117,7 +127,10 @@ def _detail_table(first: Manifest, second: Manifest) -> None:
         ("kind", first_overview.kind, second_overview.kind),
         ("models of", first_overview.parent or first_overview.bundle, second_overview.parent or second_overview.bundle),
         ("knows what happened before", str(first_overview.date), str(second_overview.date)),
-        ("learned from", *(f"{manifest.window.first_day} to {manifest.window.last_day}" for manifest in (first, second))),
+        (
+            "learned from",
+            *(f"{manifest.window.first_day} to {manifest.window.last_day}" for manifest in (first, second)),
+        ),
         ("figures are of", first_overview.evaluated_days or NO_VALUE, second_overview.evaluated_days or NO_VALUE),
         ("models", ", ".join(first.models), ", ".join(second.models)),
         ("features", str(len(first.features)), str(len(second.features))),
@@ -125,7 +138,10 @@ def _detail_table(first: Manifest, second: Manifest) -> None:
     )
     st.subheader("What they are")
     data_table(
-        [{"fact": name, "first": first_value, "second": second_value} for name, first_value, second_value in detail_rows],
+        [
+            {"fact": name, "first": first_value, "second": second_value}
+            for name, first_value, second_value in detail_rows
+        ],
         (Column("fact", "fact"), Column("first", first.id), Column("second", second.id)),
         key="pair-details",
     )

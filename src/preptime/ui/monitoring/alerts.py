@@ -10,7 +10,7 @@ import streamlit as st
 from preptime.evaluation.verdict import NO_VALUE, format_minutes, format_percent
 from preptime.monitoring.document import MonitoringDocument
 from preptime.ui.monitoring import charts as own
-from preptime.ui.parts import metric_cards, show_success, caption, show_info, show_error
+from preptime.ui.parts import caption, metric_cards, show_error, show_info, show_success
 from preptime.ui.show import Column, chart_card, data_table
 from preptime.ui.words import seconds_to_minutes_in_text
 
@@ -38,7 +38,9 @@ _ALERT_COLUMNS = (
 def show_headline(document: MonitoringDocument) -> None:
     """Whether anything fired, in words, and the figures of the last seven days."""
     show_callout = show_error if document.alerts else show_success if document.metrics.n else show_info
-    show_callout(seconds_to_minutes_in_text(document.headline[0]), seconds_to_minutes_in_text(" ".join(document.headline[1:])))
+    show_callout(
+        seconds_to_minutes_in_text(document.headline[0]), seconds_to_minutes_in_text(" ".join(document.headline[1:]))
+    )
     recent, baseline = document.recent_metrics, document.backtest_baseline
     baseline_text = f"{format_minutes(baseline.metrics.mae)} min promised" if baseline else "nothing promised"
     metric_cards(
@@ -79,7 +81,8 @@ def alerts_and_rules(document: MonitoringDocument, documents: Sequence[Monitorin
     caption("Every rule, whether it fired or not, with its threshold and how often it is wrong.")
     data_table(
         [
-            struct_to_dict(item) | {"status": _STATE_LABELS[item.status], "message": seconds_to_minutes_in_text(item.message)}
+            struct_to_dict(item)
+            | {"status": _STATE_LABELS[item.status], "message": seconds_to_minutes_in_text(item.message)}
             for item in document.rules
         ],
         _RULE_COLUMNS,

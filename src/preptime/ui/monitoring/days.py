@@ -25,8 +25,17 @@ _DIMENSIONS: tuple[SegmentDimension, ...] = ("city", "type_of_food", "hour", "it
 
 def daily_metrics(document: MonitoringDocument, documents: Sequence[MonitoringDocument]) -> None:
     """Error, coverage and volume of every day that any morning speaks of."""
-    full_document = msgspec.structs.replace(document, days=latest_days([earlier_document for earlier_document in documents if earlier_document.date <= document.date]))
-    errors, coverage, volume = rows.error_rows(full_document), rows.coverage_rows(full_document), rows.volume_rows(full_document)
+    full_document = msgspec.structs.replace(
+        document,
+        days=latest_days(
+            [earlier_document for earlier_document in documents if earlier_document.date <= document.date]
+        ),
+    )
+    errors, coverage, volume = (
+        rows.error_rows(full_document),
+        rows.coverage_rows(full_document),
+        rows.volume_rows(full_document),
+    )
     if not volume:
         show_info("No day has an order or an answer yet.", "See the other views for what is missing.")
         return
@@ -76,9 +85,15 @@ def ratio_by_day(document: MonitoringDocument) -> None:
         show_info("Too few days to know what is usual.", "It takes about a week of answers with outcomes.")
         return
     fired_groups = {(alert.segment, alert.value) for alert in document.alerts}
-    sorted_series = sorted(document.ratio_series, key=lambda item: ((item.segment, item.value) not in fired_groups, item.segment != "overall"))
+    sorted_series = sorted(
+        document.ratio_series,
+        key=lambda item: ((item.segment, item.value) not in fired_groups, item.segment != "overall"),
+    )
     index = st.selectbox(
-        "Part of the orders", range(len(sorted_series)), format_func=lambda item: _series_name(sorted_series[item]), key="ratio-series"
+        "Part of the orders",
+        range(len(sorted_series)),
+        format_func=lambda item: _series_name(sorted_series[item]),
+        key="ratio-series",
     )
     series = sorted_series[index]
     reference_text = NO_VALUE if series.reference_ratio is None else f"{series.reference_ratio:.2f}"

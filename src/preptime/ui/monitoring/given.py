@@ -42,7 +42,10 @@ def feature_drift(document: MonitoringDocument) -> None:
     drift_result = document.drift
     stability_rows = rows.psi_rows(document)
     if drift_result.reference is None or drift_result.recent is None or not stability_rows:
-        show_info(drift_result.unavailable_reason or "There is nothing to compare.", "It takes some days after the champion's training.")
+        show_info(
+            drift_result.unavailable_reason or "There is nothing to compare.",
+            "It takes some days after the champion's training.",
+        )
         return
     caption(
         f"The latest days, {drift_result.recent.first} to {drift_result.recent.last} ({drift_result.recent_orders:,} orders), beside "
@@ -62,7 +65,9 @@ def feature_drift(document: MonitoringDocument) -> None:
         names = sorted(features_by_name, key=lambda name: name != (most_drifted.name if most_drifted else ""))
         if names:
             _distribution_chart(features_by_name[st.selectbox("Feature", names, key="drift-feature")])
-    table_rows = [struct_to_dict(feature) | {"drifted": "drifted" if feature.drifted else ""} for feature in drift_result.features]
+    table_rows = [
+        struct_to_dict(feature) | {"drifted": "drifted" if feature.drifted else ""} for feature in drift_result.features
+    ]
     data_table(table_rows, _FEATURE_COLUMNS, key="features")
 
 
@@ -108,4 +113,8 @@ def predictions_and_labels(document: MonitoringDocument) -> None:
     st.subheader("Labels")
     caption(f"{document.label_audit.evaluable:,} of {document.label_audit.rows:,} rows can be evaluated.")
     if document.label_audit.reasons:
-        data_table([struct_to_dict(item) for item in document.label_audit.reasons], _LABEL_COLUMNS, key="monitored-label-reasons")
+        data_table(
+            [struct_to_dict(item) for item in document.label_audit.reasons],
+            _LABEL_COLUMNS,
+            key="monitored-label-reasons",
+        )

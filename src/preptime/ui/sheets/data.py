@@ -8,7 +8,7 @@ from preptime.tables.looked import OrderFilter, OrderSample
 from preptime.ui.data import views
 from preptime.ui.data.audit import label_audit
 from preptime.ui.data.source import NamedOrders, choose_source
-from preptime.ui.parts import metric_cards, caption, show_info
+from preptime.ui.parts import caption, metric_cards, show_info
 
 VIEWS = ("Distributions", "By time and category", "Correlation", "Restaurants", "Label audit")
 
@@ -26,9 +26,15 @@ def page() -> None:
     if view == "Label audit":
         label_audit(source_data.data)
         return
-    selected_orders = source_data.data.sample.filtered(_choose_orders(source_data.data.sample)) if len(source_data.data.sample) else source_data.data.sample
+    selected_orders = (
+        source_data.data.sample.filtered(_choose_orders(source_data.data.sample))
+        if len(source_data.data.sample)
+        else source_data.data.sample
+    )
     if not len(selected_orders):
-        show_info("No order with a usable preparation time is left to look at.", "Choose others, or see the label audit.")
+        show_info(
+            "No order with a usable preparation time is left to look at.", "Choose others, or see the label audit."
+        )
         return
     metric_cards(views.summary_metrics(selected_orders))
     if view == "Distributions":
@@ -42,8 +48,14 @@ def page() -> None:
 
 
 def _show_source_name(source_data: NamedOrders) -> None:
-    days = f", {source_data.data.report.first_day} to {source_data.data.report.last_day}" if source_data.data.report.first_day else ""
-    caption(f"{source_data.name}: {source_data.data.report.orders:,} orders{days}. Hours and days are each restaurant's own.")
+    days = (
+        f", {source_data.data.report.first_day} to {source_data.data.report.last_day}"
+        if source_data.data.report.first_day
+        else ""
+    )
+    caption(
+        f"{source_data.name}: {source_data.data.report.orders:,} orders{days}. Hours and days are each restaurant's own."
+    )
 
 
 def _choose_orders(orders: OrderSample) -> OrderFilter:
@@ -51,12 +63,16 @@ def _choose_orders(orders: OrderSample) -> OrderFilter:
     first, last = orders.date_range
     cities_column, foods_column, days_column = st.columns([2, 2, 3])
     cities = cities_column.multiselect("Cities", orders.category_values("city"), key="data-cities", placeholder="all")
-    foods = foods_column.multiselect("Types of food", orders.category_values("type_of_food"), key="data-foods", placeholder="all")
+    foods = foods_column.multiselect(
+        "Types of food", orders.category_values("type_of_food"), key="data-foods", placeholder="all"
+    )
     if first < last:
         days = days_column.slider("Days", first, last, (first, last), key=f"data-days-{first}-{last}", format="D MMM")
     else:
         days = (first, last)
     without_outliers = st.toggle(
-        "Without outliers", key="data-without-outliers", help="Leaves out orders over the outlier limit of all preparation times."
+        "Without outliers",
+        key="data-without-outliers",
+        help="Leaves out orders over the outlier limit of all preparation times.",
     )
     return OrderFilter(tuple(cities), tuple(foods), days, exclude_outliers=without_outliers)

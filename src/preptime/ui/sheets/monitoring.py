@@ -11,7 +11,7 @@ from preptime.tables.results import MONITORING_REPORT_FILE, ResultsFolder
 from preptime.ui.access import get_context
 from preptime.ui.monitoring import alerts, days, given
 from preptime.ui.monitoring.reading import load_documents, show_empty_state
-from preptime.ui.parts import show_info, show_error
+from preptime.ui.parts import show_error, show_info
 from preptime.ui.words import format_day
 
 VIEWS = ("Alerts and rules", "By day", "Actual vs. predicted", "By segment", "Drift", "Predictions and labels")
@@ -33,7 +33,9 @@ def page() -> None:
     as_of = st.selectbox(
         "As-of date",
         newest_first,
-        format_func=lambda item: f"{item:%a} {format_day(item)} {item.year} · {_alert_count_text(len(documents_by_date[item].alerts))}",
+        format_func=lambda item: (
+            f"{item:%a} {format_day(item)} {item.year} · {_alert_count_text(len(documents_by_date[item].alerts))}"
+        ),
         key="as-of-date",
     )
     if monitoring_documents.unread_count:

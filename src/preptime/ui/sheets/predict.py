@@ -8,9 +8,9 @@ import streamlit as st
 
 from preptime.domain.dictionary import DATA_DICTIONARY
 from preptime.ui.access import DashboardContext, get_context
-from preptime.ui.asking import API_MODE, LOCAL_MODE, Predictor, LocalPredictor, ApiPredictor, InvalidApiKeyError
+from preptime.ui.asking import API_MODE, LOCAL_MODE, ApiPredictor, KeyRejectedError, LocalPredictor, Predictor
 from preptime.ui.door import session_key
-from preptime.ui.parts import show_failures, caption, show_info, show_error
+from preptime.ui.parts import caption, show_error, show_failures, show_info
 from preptime.ui.sheets.predict_file import draw_file
 from preptime.ui.sheets.predict_one import draw_single_order
 
@@ -31,7 +31,9 @@ def page() -> None:
             predictor = LocalPredictor(context.bundle()) if mode == LOCAL_MODE else _api_predictor(context)
         if predictor is not None:
             stack.callback(predictor.close)
-            caption(f"Bundle {predictor.bundle_id}, asked of {'the store here' if mode == LOCAL_MODE else context.api_url}.")
+            caption(
+                f"Bundle {predictor.bundle_id}, asked of {'the store here' if mode == LOCAL_MODE else context.api_url}."
+            )
         _draw_tabs(predictor, mode, context)
 
 
@@ -49,7 +51,10 @@ def _draw_tabs(predictor: Predictor | None, mode: str, context: DashboardContext
 
 
 def _choose_mode() -> str:
-    return st.radio("Prediction source", (LOCAL_MODE, API_MODE), horizontal=True, key="mode", label_visibility="collapsed") or LOCAL_MODE
+    return (
+        st.radio("Prediction source", (LOCAL_MODE, API_MODE), horizontal=True, key="mode", label_visibility="collapsed")
+        or LOCAL_MODE
+    )
 
 
 def _api_predictor(context: DashboardContext) -> Predictor | None:
@@ -61,13 +66,15 @@ def _api_predictor(context: DashboardContext) -> Predictor | None:
     key = str(st.session_state.get(_TYPED_API_KEY, "")) or context.settings.api_key or session_key()
     try:
         return ApiPredictor.from_context(context, key)
-    except InvalidApiKeyError as error:
+    except KeyRejectedError as error:
         st.session_state.pop(_TYPED_API_KEY, None)
         if key:
             show_error(error.facts, error.hint)
         else:
             show_info(f"The API at {context.api_url} asks for a key.", _CREATE_KEY_HINT)
-    st.text_input("Key of the API", type="password", key=_API_KEY_FIELD, autocomplete="off", width=420, on_change=_keep_typed_key)
+    st.text_input(
+        "Key of the API", type="password", key=_API_KEY_FIELD, autocomplete="off", width=420, on_change=_keep_typed_key
+    )
     return None
 
 

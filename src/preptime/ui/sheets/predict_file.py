@@ -12,7 +12,7 @@ from preptime.domain.verdict import validation_rule
 from preptime.errors import DataError, PreptimeError
 from preptime.features.directory import RestaurantIndex, Vocabularies
 from preptime.scoring.download import iter_csv_chunks
-from preptime.scoring.preview import PREVIEW_ROWS, MAX_REJECTED_ROWS, VALIDATION_RESULT, Preview, preview_file
+from preptime.scoring.preview import MAX_REJECTED_ROWS, PREVIEW_ROWS, VALIDATION_RESULT, Preview, preview_file
 from preptime.scoring.sample import sample_orders
 from preptime.scoring.summary import summarize
 from preptime.ui import words
@@ -20,7 +20,7 @@ from preptime.ui.access import DashboardContext
 from preptime.ui.asking import LOCAL_MODE, Predictor, explain_api_error, known_restaurants
 from preptime.ui.desk import MAX_UPLOAD_MB, ScoredFile, Upload, get_upload_session, release_upload_memory
 from preptime.ui.downloads import get_download_registry
-from preptime.ui.parts import show_success, caption, show_info, show_error, progress_bar
+from preptime.ui.parts import caption, progress_bar, show_error, show_info, show_success
 from preptime.ui.sheets.predict_results import draw_results
 
 _UPLOAD_COUNTER = "upload_number"
@@ -93,15 +93,19 @@ def _show_validation(upload: Upload, file_preview: Preview, *, knows_restaurants
     summary_text = f"{upload.name}: {words.format_count(file_preview.rows, 'order')}, {size_text}."
     unknown_restaurants_text = ""
     if knows_restaurants and file_preview.unknown_restaurant_rows:
-        unknown_restaurants_text = (
-            f"{words.format_count(file_preview.unknown_restaurant_rows, 'order')} of restaurants not known yet: answered from coarser history."
-        )
+        unknown_restaurants_text = f"{words.format_count(file_preview.unknown_restaurant_rows, 'order')} of restaurants not known yet: answered from coarser history."
     if not refused_count:
         show_success(f"{summary_text} All of them can be predicted.", unknown_restaurants_text)
     else:
-        reasons_text = "; ".join(f"{validation_rule(reason).description.lower()}: {count:,}" for reason, count in file_preview.rejected.items())
+        reasons_text = "; ".join(
+            f"{validation_rule(reason).description.lower()}: {count:,}"
+            for reason, count in file_preview.rejected.items()
+        )
         show_callout = show_info if file_preview.predictable else show_error
-        show_callout(f"{summary_text} {refused_count:,} cannot be predicted.", f"{reasons_text[:1].upper()}{reasons_text[1:]}. {unknown_restaurants_text}")
+        show_callout(
+            f"{summary_text} {refused_count:,} cannot be predicted.",
+            f"{reasons_text[:1].upper()}{reasons_text[1:]}. {unknown_restaurants_text}",
+        )
     with st.expander(f"Preview with verdicts, the first {min(PREVIEW_ROWS, file_preview.rows):,} rows", key="preview"):
         st.dataframe(
             file_preview.head,
@@ -112,7 +116,9 @@ def _show_validation(upload: Upload, file_preview: Preview, *, knows_restaurants
     if refused_count:
         shown_count = file_preview.rejected_cells["row"].n_unique()
         limit_text = "" if shown_count == refused_count else f", the first {MAX_REJECTED_ROWS:,}"
-        with st.expander(f"The {words.format_count(refused_count, 'row')} without a prediction{limit_text}", key="refused"):
+        with st.expander(
+            f"The {words.format_count(refused_count, 'row')} without a prediction{limit_text}", key="refused"
+        ):
             st.dataframe(file_preview.rejected_cells, hide_index=True, placeholder=words.EMPTY_CELL)
 
 
@@ -130,8 +136,18 @@ def _predict(upload: Upload, predictor: Predictor, mode: str, context: Dashboard
     except DataError as error:
         csv_error = error.facts
     formats = ("parquet",) if csv_error else ("csv", "parquet")
-    downloads_by_format = {download_format: get_download_registry().add(output_path, download_format, upload.name) for download_format in formats}
-    return ScoredFile(output_path, document, summarize(output_path, predictor.models), predictor.models, downloads_by_format, csv_error)
+    downloads_by_format = {
+        download_format: get_download_registry().add(output_path, download_format, upload.name)
+        for download_format in formats
+    }
+    return ScoredFile(
+        output_path,
+        document,
+        summarize(output_path, predictor.models),
+        predictor.models,
+        downloads_by_format,
+        csv_error,
+    )
 
 
 _NO_RESTAURANTS = RestaurantIndex(

@@ -16,7 +16,7 @@ from preptime.scoring.what_if import VARIABLES, OrderInput, Variable, predict_wh
 from preptime.ui import pictures, words
 from preptime.ui.access import DashboardContext
 from preptime.ui.asking import Predictor, explain_api_error, known_restaurants
-from preptime.ui.parts import prediction_card, caption, titled_chart, show_error
+from preptime.ui.parts import caption, prediction_card, show_error, titled_chart
 from preptime.ui.theme import palette
 
 MAX_LISTED_RESTAURANTS = 5_000
@@ -44,7 +44,9 @@ def draw_single_order(predictor: Predictor | None, context: DashboardContext) ->
     with right:
         reason = what_if_result.prediction[PREDICTION_REASON]
         if reason is not None:
-            show_error("This order cannot be predicted.", f"{validation_rule(ValidationReason(str(reason))).description}.")
+            show_error(
+                "This order cannot be predicted.", f"{validation_rule(ValidationReason(str(reason))).description}."
+            )
             return
         _show_prediction(order, what_if_result.prediction)
     st.subheader("What if?")
@@ -54,11 +56,18 @@ def draw_single_order(predictor: Predictor | None, context: DashboardContext) ->
         for column, varied_input in zip(st.columns(2, gap="large"), pair, strict=True):
             with column:
                 rows = what_if_result.curves.filter(what_if_result.curves["variable"] == varied_input)
-                titled_chart(*_WHAT_IF_TITLES[varied_input], pictures.what_if_chart(rows, varied_input, current_values[varied_input], palette()))
+                titled_chart(
+                    *_WHAT_IF_TITLES[varied_input],
+                    pictures.what_if_chart(rows, varied_input, current_values[varied_input], palette()),
+                )
 
 
 def _order_form(restaurants: RestaurantIndex | None, context: DashboardContext) -> OrderInput | None:
-    restaurant_id, city, type_of_food = _choose_listed_restaurant(restaurants) if restaurants is not None and len(restaurants) else _enter_unlisted_restaurant(restaurants)
+    restaurant_id, city, type_of_food = (
+        _choose_listed_restaurant(restaurants)
+        if restaurants is not None and len(restaurants)
+        else _enter_unlisted_restaurant(restaurants)
+    )
     value_column, items_column = st.columns(2, wrap=False)
     order_value = value_column.number_input("Value, £", 0.0, 100_000.0, 24.5, 0.5, key="order_value")
     item_count = items_column.number_input("Items", 1, 10_000, 3, 1, key="order_items")
@@ -68,7 +77,9 @@ def _order_form(restaurants: RestaurantIndex | None, context: DashboardContext) 
     if restaurant_id is None or local_time is None:
         return None
     acknowledged_at = dt.datetime.combine(date, local_time)
-    return OrderInput(restaurant_id, acknowledged_at, float(order_value), int(item_count), city or None, type_of_food or None)
+    return OrderInput(
+        restaurant_id, acknowledged_at, float(order_value), int(item_count), city or None, type_of_food or None
+    )
 
 
 def _choose_listed_restaurant(restaurants: RestaurantIndex) -> tuple[int | None, str | None, str | None]:
@@ -76,11 +87,16 @@ def _choose_listed_restaurant(restaurants: RestaurantIndex) -> tuple[int | None,
     if len(restaurants) > MAX_LISTED_RESTAURANTS:
         query = st.text_input("Search", key="order_search", placeholder="id, city or type of food") or ""
         indices = _search_restaurants(restaurants, query)
-    labels_by_id = {int(restaurants.restaurant_id[index]): _restaurant_label(restaurants, int(index)) for index in indices[:MAX_LISTED_RESTAURANTS]}
+    labels_by_id = {
+        int(restaurants.restaurant_id[index]): _restaurant_label(restaurants, int(index))
+        for index in indices[:MAX_LISTED_RESTAURANTS]
+    }
     restaurant_id = st.selectbox(
         "Restaurant",
         [*labels_by_id, UNKNOWN_CODE],
-        format_func=lambda listed_id: "another, not in this list" if listed_id == UNKNOWN_CODE else labels_by_id[listed_id],
+        format_func=lambda listed_id: (
+            "another, not in this list" if listed_id == UNKNOWN_CODE else labels_by_id[listed_id]
+        ),
         key="order_restaurant",
         help="Type an id, a city or a type of food.",
     )
@@ -90,7 +106,9 @@ def _choose_listed_restaurant(restaurants: RestaurantIndex) -> tuple[int | None,
     vocabularies = restaurants.vocabularies
     city_column, food_column = st.columns(2, wrap=False)
     city_column.text_input("City", _category_name(vocabularies.city, restaurants.city[index]), disabled=True)
-    food_column.text_input("Type of food", _category_name(vocabularies.type_of_food, restaurants.type_of_food[index]), disabled=True)
+    food_column.text_input(
+        "Type of food", _category_name(vocabularies.type_of_food, restaurants.type_of_food[index]), disabled=True
+    )
     return restaurant_id, None, None
 
 
@@ -105,7 +123,9 @@ def _enter_unlisted_restaurant(restaurants: RestaurantIndex | None) -> tuple[int
     return (
         int(restaurant_id),
         city_column.selectbox("City", vocabularies.city, index=None, key="order_city", placeholder="not known"),
-        food_column.selectbox("Type of food", vocabularies.type_of_food, index=None, key="order_food", placeholder="not known"),
+        food_column.selectbox(
+            "Type of food", vocabularies.type_of_food, index=None, key="order_food", placeholder="not known"
+        ),
     )
 
 
@@ -122,8 +142,9 @@ def _search_restaurants(restaurants: RestaurantIndex, query: str) -> np.ndarray[
 
 def _restaurant_label(restaurants: RestaurantIndex, index: int) -> str:
     vocabularies = restaurants.vocabularies
-    return f"{restaurants.restaurant_id[index]} · {_category_name(vocabularies.city, restaurants.city[index])} · " + _category_name(
-        vocabularies.type_of_food, restaurants.type_of_food[index]
+    return (
+        f"{restaurants.restaurant_id[index]} · {_category_name(vocabularies.city, restaurants.city[index])} · "
+        + _category_name(vocabularies.type_of_food, restaurants.type_of_food[index])
     )
 
 
@@ -145,7 +166,9 @@ def _show_prediction(order: OrderInput, prediction: dict[str, object]) -> None:
     for name, value in seconds.items():
         format_time = words.format_clock_time_rounded_up if name == "p90" else words.format_clock_time
         clock_times[name] = format_time(order.acknowledged_at + dt.timedelta(seconds=value))
-    clock_times["p50"] = words.format_clock_time(dt.datetime.fromisoformat(str(prediction[PREDICTED_READY_AT])))  # as the answer rounds its seconds
+    clock_times["p50"] = words.format_clock_time(
+        dt.datetime.fromisoformat(str(prediction[PREDICTED_READY_AT]))
+    )  # as the answer rounds its seconds
     prediction_card(
         clock_times["p50"],
         f"{words.format_duration(seconds['p50'])} after it was acknowledged",

@@ -7,13 +7,20 @@ import streamlit as st
 
 from preptime.domain.prediction import FALLBACK_LEVELS
 from preptime.domain.verdict import ValidationReason, validation_rule
-from preptime.scoring.columns import FALLBACK_LEVEL, PREDICTED_READY_AT, PREDICTION_REASON, PREDICTED_SECONDS, model_column, quantile_column
+from preptime.scoring.columns import (
+    FALLBACK_LEVEL,
+    PREDICTED_READY_AT,
+    PREDICTED_SECONDS,
+    PREDICTION_REASON,
+    model_column,
+    quantile_column,
+)
 from preptime.scoring.preview import Preview
 from preptime.scoring.summary import MAX_MINUTES, ScoreSummary
 from preptime.tables.columns import ROW_COLUMN
 from preptime.ui import pictures, words
 from preptime.ui.desk import ScoredFile
-from preptime.ui.parts import metric_cards, caption, download_links, show_info, titled_chart
+from preptime.ui.parts import caption, download_links, metric_cards, show_info, titled_chart
 from preptime.ui.theme import palette
 
 MAX_SHOWN_ROWS = 2_000
@@ -32,7 +39,9 @@ def draw_results(result: ScoredFile, file_preview: Preview) -> None:
     document, summary = result.document, result.summary
     st.subheader("Predictions")
     _summary_cards(result)
-    download_links([(f"Download as {download_format}", download.url) for download_format, download in result.downloads.items()])
+    download_links(
+        [(f"Download as {download_format}", download.url) for download_format, download in result.downloads.items()]
+    )
     if result.csv_error:
         show_info(result.csv_error, "The parquet file holds everything.")
     caption(
@@ -54,8 +63,16 @@ def _summary_cards(result: ScoredFile) -> None:
     median_width = _histogram_median(summary.widths)
     metric_cards(
         [
-            ("Predicted", f"{document.predicted:,}", f"of {words.format_count(document.rows, 'row')}; {refused_count:,} without"),
-            ("Half are ready within", words.format_duration(_to_seconds(default_model_summary["median"])), "median of the p50s"),
+            (
+                "Predicted",
+                f"{document.predicted:,}",
+                f"of {words.format_count(document.rows, 'row')}; {refused_count:,} without",
+            ),
+            (
+                "Half are ready within",
+                words.format_duration(_to_seconds(default_model_summary["median"])),
+                "median of the p50s",
+            ),
             ("Half of the intervals are under", words.format_duration(_to_seconds(median_width)), "p10 to p90"),
             ("Bundle", document.bundle, "which answered"),
         ]
@@ -86,7 +103,11 @@ def _summary_charts(summary: ScoreSummary) -> None:
             pictures.duration_histogram(summary.widths, "minutes from p10 to p90", colours, color=colours.band),
         )
         orders_by_level = dict(summary.fallback_level.iter_rows())
-        levels_text = ", ".join(f"{name.replace('_', ' and ')} {orders_by_level[name]:,}" for name in FALLBACK_LEVELS if name in orders_by_level)
+        levels_text = ", ".join(
+            f"{name.replace('_', ' and ')} {orders_by_level[name]:,}"
+            for name in FALLBACK_LEVELS
+            if name in orders_by_level
+        )
         titled_chart(
             "By restaurant",
             f"Those with most orders: the median answer on p10 to p90. Finest history behind all answers: {levels_text}.",
@@ -97,8 +118,12 @@ def _summary_charts(summary: ScoreSummary) -> None:
 def _prediction_tables(result: ScoredFile, file_preview: Preview) -> None:
     st.subheader("Order by order")
     restaurant_column, level_column = st.columns([2, 3])
-    restaurant_query = (restaurant_column.text_input("Restaurant", key="filter_restaurant", placeholder="its id; empty for all") or "").strip()
-    selected_levels = level_column.pills("Fallback level", FALLBACK_LEVELS, selection_mode="multi", key="filter_fallback_level")
+    restaurant_query = (
+        restaurant_column.text_input("Restaurant", key="filter_restaurant", placeholder="its id; empty for all") or ""
+    ).strip()
+    selected_levels = level_column.pills(
+        "Fallback level", FALLBACK_LEVELS, selection_mode="multi", key="filter_fallback_level"
+    )
     rows = _scan_rows(result).filter(pl.col(PREDICTION_REASON).is_null())
     if restaurant_query:
         rows = rows.filter(pl.col("restaurant_id").cast(pl.String).str.strip_chars() == restaurant_query)
@@ -121,9 +146,17 @@ def _prediction_tables(result: ScoredFile, file_preview: Preview) -> None:
 
 def _default_table(rows: pl.LazyFrame, row_count: int, file_preview: Preview, summary: ScoreSummary) -> None:
     has_several_days = summary.ready_days is not None and len(set(summary.ready_days)) > 1
-    result_columns = {"row": pl.col(ROW_COLUMN), "ready at": _ready_at_text(has_several_days), "p50": pl.col(PREDICTED_SECONDS) / _SECONDS_PER_MINUTE}
-    result_columns |= {f"p{level * 100:.0f}": pl.col(quantile_column(level)) / _SECONDS_PER_MINUTE for level in (0.1, 0.8, 0.9)}
-    shown_rows = rows.head(MAX_SHOWN_ROWS).select(_combine_columns(result_columns | {"fallback level": pl.col(FALLBACK_LEVEL)}, file_preview))
+    result_columns = {
+        "row": pl.col(ROW_COLUMN),
+        "ready at": _ready_at_text(has_several_days),
+        "p50": pl.col(PREDICTED_SECONDS) / _SECONDS_PER_MINUTE,
+    }
+    result_columns |= {
+        f"p{level * 100:.0f}": pl.col(quantile_column(level)) / _SECONDS_PER_MINUTE for level in (0.1, 0.8, 0.9)
+    }
+    shown_rows = rows.head(MAX_SHOWN_ROWS).select(
+        _combine_columns(result_columns | {"fallback level": pl.col(FALLBACK_LEVEL)}, file_preview)
+    )
     _show_table(_collect_head(shown_rows), row_count, dict.fromkeys(("p10", "p50", "p80", "p90"), "%.1f min"))
 
 
@@ -146,7 +179,11 @@ def _model_table(rows: pl.LazyFrame, row_count: int, file_preview: Preview, mode
         "difference": (seconds - pl.col(PREDICTED_SECONDS)) / _SECONDS_PER_MINUTE,
     }
     shown_rows = rows.head(MAX_SHOWN_ROWS).select(_combine_columns(result_columns, file_preview))
-    _show_table(_collect_head(shown_rows), row_count, {model: "%.1f min", "default answer": "%.1f min", "difference": "%+.1f min"})
+    _show_table(
+        _collect_head(shown_rows),
+        row_count,
+        {model: "%.1f min", "default answer": "%.1f min", "difference": "%+.1f min"},
+    )
 
 
 def _refused_rows(result: ScoredFile, file_preview: Preview) -> pl.LazyFrame:
@@ -183,9 +220,13 @@ def _combine_columns(result_columns: dict[str, pl.Expr], file_preview: Preview) 
 
     A column of the file that is called like one of ours says whose it is. Answers of an earlier scoring are left out.
     """
-    file_columns = {name: pl.col(name).alias(f"{name} (file)" if name in result_columns else name) for name in file_preview.columns}
+    file_columns = {
+        name: pl.col(name).alias(f"{name} (file)" if name in result_columns else name) for name in file_preview.columns
+    }
     leading_columns = [file_columns[name] for name in _LEADING_COLUMNS if name in file_columns]
-    other_columns = [file_columns[name] for name in file_columns if name not in _LEADING_COLUMNS and not name.startswith("predict")]
+    other_columns = [
+        file_columns[name] for name in file_columns if name not in _LEADING_COLUMNS and not name.startswith("predict")
+    ]
     row_number, *prediction_columns = (expression.alias(name) for name, expression in result_columns.items())
     return [row_number, *leading_columns, *prediction_columns, *other_columns]
 
