@@ -20,7 +20,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("docs/benchmarks.md", "docs/databases.md", "docs/models.md", "docs/monitoring.md", "docs/page.md", "README.md")
+PAGES = (
+    "docs/benchmarks.md",
+    "docs/databases.md",
+    "docs/models.md",
+    "docs/monitoring.md",
+    "docs/dashboard.md",
+    "README.md",
+)
 NAMES = ("accuracy", "training_time", "forest_caps", "score", "history", "ingest", "alerts", "page")
 
 

@@ -23,17 +23,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from benchmarks.real_data import Asked, add_options, asked
-from preptime.domain.dictionary import TARGET
-from preptime.domain.verdict import Purpose
+from preptime.domain.data_dictionary import TARGET
+from preptime.domain.validation_reasons import Purpose
 from preptime.errors import PreptimeError
 from preptime.evaluation.documents import BacktestDocument, Score
-from preptime.evaluation.evaluated import build_backtest_document
-from preptime.evaluation.scores import compute_score
-from preptime.models.cat import notebook_estimator
+from preptime.evaluation.evaluated_orders import build_backtest_document
+from preptime.evaluation.metrics import compute_score
+from preptime.models.catboost_models import notebook_estimator
 from preptime.training.backtest import backtest
-from preptime.training.corpus import TrainingData, rows_as_of
-from preptime.training.fit import FitPlan
-from preptime.training.notebook_rows import FEATURE_SET_2, NotebookRows, prepare_notebook_rows, with_restaurant_mean
+from preptime.training.fitting import FitPlan
+from preptime.training.notebook import FEATURE_SET_2, NotebookRows, prepare_notebook_rows, with_restaurant_mean
+from preptime.training.training_data import TrainingData, rows_as_of
 
 RIVAL = "notebook_recipe"
 

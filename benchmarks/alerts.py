@@ -1,7 +1,7 @@
 """How often monitoring's alerts are wrong, and how soon they see a city slow down: `python -m benchmarks.alerts`.
 
 Quiet synthetic months, and months in which cooking in one city takes longer from day 20 on. Each is looked at morning
-by morning by `monitor` itself; what is simplified in them says `tests/monitoring/months.py`. Seeds are neither those
+by morning by `monitor` itself; what is simplified in them says `tests/monitoring/synthetic_months.py`. Seeds are neither those
 that thresholds were set on nor those of the acceptance test.
 """
 
@@ -14,9 +14,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from preptime.monitoring.rules import RULES
-from preptime.tables.synthetic import SynthesisPlan
-from preptime.tables.synthetic.plan import Drift
-from tests.monitoring.months import Seen, Task, look_at_all
+from preptime.synthetic import SynthesisPlan
+from preptime.synthetic.world import Drift
+from tests.monitoring.synthetic_months import Seen, Task, look_at_all
 
 QUIET_SEEDS = range(5_000, 5_020)
 DRIFT_SEEDS = range(6_000, 6_004)

@@ -79,13 +79,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(arguments: argparse.Namespace) -> CapsDocument:
     """Fit each cap on both data sets."""
     from benchmarks.real_data import asked
-    from preptime.models.export import merge_to_onnx
-    from preptime.models.rf import RandomForestModel
-    from preptime.tables.audit import audit_orders
-    from preptime.tables.directory import read_restaurants
-    from preptime.tables.synthetic import SynthesisPlan, synthesize_frames
-    from preptime.training.corpus import TrainingData, day_number
-    from preptime.training.mornings import build_feature_matrix
+    from preptime.models.onnx_export import merge_to_onnx
+    from preptime.models.sklearn_models import RandomForestModel
+    from preptime.synthetic import SynthesisPlan, synthesize_frames
+    from preptime.training.as_of_features import build_feature_matrix
+    from preptime.training.training_data import TrainingData, day_number
+    from preptime.validation.audit import audit_orders
+    from preptime.validation.restaurants import read_restaurants
 
     data = asked(arguments)
     corpus = TrainingData.from_orders(data.audited, data.directory)

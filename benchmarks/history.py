@@ -7,7 +7,7 @@
 Orders are synthesized into a temporary folder; the synthesizer's default gives 10 million of them 524,000 restaurants.
 Each case is measured in a process of its own, so that its peak memory is its own. "repeated" has one order in a
 thousand again in the next day's partition; "far apart" has one of the first day's in the last one as well, for which
-the table is read twice (see `preptime.training.states`).
+the table is read twice (see `preptime.training.refresh`).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _make(folder: Path, rows: int) -> None:
     """`restaurants.parquet` and for each case a folder of partitions, one a day of acknowledgement (UTC)."""
     import polars as pl
 
-    from preptime.tables.synthetic import SynthesisPlan, synthesize_frames
+    from preptime.synthetic import SynthesisPlan, synthesize_frames
 
     orders, restaurants, _ = synthesize_frames(SynthesisPlan(orders=rows))
     restaurants.write_parquet(folder / "restaurants.parquet")
@@ -81,10 +81,10 @@ def _measure(folder: Path, case: str) -> dict[str, str | float]:
     import time
 
     from preptime.features.history import build_history
-    from preptime.tables.directory import read_restaurants
-    from preptime.tables.open import open_source
-    from preptime.tables.synthetic import SynthesisPlan
-    from preptime.training.states import stream_history_state
+    from preptime.sources.registry import open_source
+    from preptime.synthetic import SynthesisPlan
+    from preptime.training.refresh import stream_history_state
+    from preptime.validation.restaurants import read_restaurants
 
     # Past every order, labels of days included, and near enough that recency counts.
     morning = SynthesisPlan().start + dt.timedelta(days=SynthesisPlan().days + 5)

@@ -22,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from preptime.tables.open import open_source
+from preptime.sources.registry import open_source
 from tests.postgres import running
 
 ROWS = 1_000_000

@@ -19,15 +19,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.features.clock import SECONDS_PER_DAY, local_day, second_of_day
-from preptime.features.directory import RestaurantIndex
 from preptime.features.history import build_history
-from preptime.features.spec import HISTORY_FEATURES
-from preptime.features.state import CompletedOrders, HistoryState
-from preptime.tables.audit import audit_orders
-from preptime.tables.directory import read_restaurants
-from preptime.tables.open import open_source
-from preptime.training.corpus import TrainingData, date_from_day_number
+from preptime.features.history_state import CompletedOrders, HistoryState
+from preptime.features.restaurant_index import RestaurantIndex
+from preptime.features.spec import HISTORY_FEATURES, SECONDS_PER_DAY, local_day, second_of_day
+from preptime.sources.registry import open_source
+from preptime.training.training_data import TrainingData, date_from_day_number
+from preptime.validation.audit import audit_orders
+from preptime.validation.restaurants import read_restaurants
 
 EVENING = range(19, 24)
 RECENT = [feature.name for feature in HISTORY_FEATURES].index("restaurant_recent_mean_seconds")

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import polars as pl
 
-from preptime.features.directory import RestaurantIndex
-from preptime.tables.audit import AuditedOrders, audit_orders
-from preptime.tables.directory import read_restaurants
-from preptime.tables.open import open_source
+from preptime.features.restaurant_index import RestaurantIndex
+from preptime.sources.registry import open_source
+from preptime.validation.audit import AuditedOrders, audit_orders
+from preptime.validation.restaurants import read_restaurants
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from preptime.domain.verdict import Purpose
-    from preptime.features.directory import RestaurantIndex
-    from preptime.features.state import CompletedOrders
+    from preptime.domain.validation_reasons import Purpose
+    from preptime.features.history_state import CompletedOrders
+    from preptime.features.restaurant_index import RestaurantIndex
 
 # Only the standard library up here: a process's peak memory counts from what its parent held when starting it.
 
@@ -77,14 +77,13 @@ def _step(name: str, folder: str, rows: str = "0") -> None:
 
 def _fit(folder: Path) -> None:
     """The catalogue as one graph, in `model.onnx`."""
-    from preptime.domain.verdict import Purpose
-    from preptime.features.history import build_history
-    from preptime.features.matrix import feature_matrix
-    from preptime.features.state import HistoryState
+    from preptime.domain.validation_reasons import Purpose
+    from preptime.features.history import build_history, feature_matrix
+    from preptime.features.history_state import HistoryState
     from preptime.models.catalogue import CATALOGUE
-    from preptime.models.export import merge_to_onnx
     from preptime.models.fitting import fit_all
-    from preptime.tables.synthetic import SynthesisPlan, synthesize_frames
+    from preptime.models.onnx_export import merge_to_onnx
+    from preptime.synthetic import SynthesisPlan, synthesize_frames
 
     orders, restaurants, _ = synthesize_frames(SynthesisPlan(orders=FITTED_ORDERS))
     directory, completed, morning = _completed(orders, restaurants, Purpose.FITTING)
@@ -100,15 +99,15 @@ def _make(folder: Path, rows: int) -> None:
 
     import polars as pl
 
-    from preptime.bundle.golden import choose_golden_orders
+    from preptime.bundle.bundle import choose_golden_orders
     from preptime.bundle.manifest import ManifestDraft, TrainingWindow
     from preptime.bundle.store import Store
-    from preptime.bundle.writing import write_bundle
-    from preptime.domain.verdict import Purpose
+    from preptime.bundle.writer import write_bundle
+    from preptime.domain.validation_reasons import Purpose
     from preptime.features.history import build_history
-    from preptime.features.state import HistoryState
+    from preptime.features.history_state import HistoryState
     from preptime.models.catalogue import CATALOGUE
-    from preptime.tables.synthetic import SynthesisPlan, synthesize
+    from preptime.synthetic import SynthesisPlan, synthesize
 
     plan = SynthesisPlan(orders=rows)
     written = synthesize(plan, folder, "parquet")
@@ -141,9 +140,9 @@ def _completed(
 
     import polars as pl
 
-    from preptime.features.state import CompletedOrders
-    from preptime.tables.audit import audit_orders, to_order_columns
-    from preptime.tables.directory import read_restaurants
+    from preptime.features.history_state import CompletedOrders
+    from preptime.validation.audit import audit_orders, to_order_columns
+    from preptime.validation.restaurants import read_restaurants
 
     directory = read_restaurants(restaurants)
     audited = audit_orders(orders, directory, need_label=True)
@@ -167,7 +166,7 @@ def _measure(folder: Path) -> dict[str, float]:
     from preptime.bundle.graph import OnnxGraph
     from preptime.bundle.store import Store
     from preptime.features.spec import FEATURES
-    from preptime.scoring.score import score_file
+    from preptime.scoring.score_file import score_file
 
     class TimedGraph(OnnxGraph):
         """A graph that adds up the processor time of its runs: one thread each, so a thread's time is all of it."""

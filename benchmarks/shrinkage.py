@@ -17,14 +17,14 @@ import json
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.features.clock import TIME_SLOT_COUNT, second_of_day, time_slot
-from preptime.features.directory import RestaurantIndex
+from preptime.features.history_state import CompletedOrders
+from preptime.features.restaurant_index import RestaurantIndex
 from preptime.features.shrinkage import K_CITY, K_CITY_FOOD, K_FOOD, K_RESTAURANT, K_SLOT
-from preptime.features.state import CompletedOrders
-from preptime.tables.audit import audit_orders
-from preptime.tables.directory import read_restaurants
-from preptime.tables.open import open_source
-from preptime.training.corpus import TrainingData
+from preptime.features.spec import TIME_SLOT_COUNT, second_of_day, time_slot
+from preptime.sources.registry import open_source
+from preptime.training.training_data import TrainingData
+from preptime.validation.audit import audit_orders
+from preptime.validation.restaurants import read_restaurants
 
 Groups = NDArray[np.int64]
 

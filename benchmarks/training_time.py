@@ -21,14 +21,14 @@ from collections.abc import Sequence
 import msgspec
 
 from preptime.bundle.store import Store
-from preptime.tables.audit import audit_orders
-from preptime.tables.directory import read_restaurants
-from preptime.tables.synthetic import SynthesisPlan, synthesize_frames
-from preptime.training.corpus import TrainingData
-from preptime.training.fit import FitPlan, fit_window
-from preptime.training.mornings import build_feature_matrix
-from preptime.training.publish import AuditActor
+from preptime.synthetic import SynthesisPlan, synthesize_frames
+from preptime.training.as_of_features import build_feature_matrix
+from preptime.training.fitting import FitPlan, fit_window
+from preptime.training.publishing import AuditActor
 from preptime.training.train import train
+from preptime.training.training_data import TrainingData
+from preptime.validation.audit import audit_orders
+from preptime.validation.restaurants import read_restaurants
 
 ONE_DAY = dt.timedelta(days=1)
 FITTING = "Models: "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import TriggerRule
-from preptime_verbs import AS_OF_DATE, daily_dag, preptime_task
+from preptime_operators import AS_OF_DATE, daily_dag, preptime_task
 
 with daily_dag("daily_monitoring_run", 9, __doc__) as dag:
     monitor = preptime_task("monitor", "monitor", "--date", AS_OF_DATE, minutes=30, no_retry_on_refusal=True)

@@ -5,7 +5,7 @@ No champion yet, no orders, or a training that failed (then yesterday's champion
 
 from __future__ import annotations
 
-from preptime_verbs import AS_OF_DATE, daily_dag, preptime_task
+from preptime_operators import AS_OF_DATE, daily_dag, preptime_task
 
 # Airflow reads a file only if this word and "dag" are in it.
 with daily_dag("daily_prediction_run", 7, __doc__) as dag:

@@ -9,7 +9,7 @@ import os
 
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import TriggerRule
-from preptime_verbs import AS_OF_DATE, daily_dag, preptime_task
+from preptime_operators import AS_OF_DATE, daily_dag, preptime_task
 
 KEEP_BUNDLES = os.environ.get("PREPTIME_KEEP_BUNDLES") or "100"
 """Monitoring looks back 42 days, and a morning whose challenger loses makes two bundles, itself and the refresh: 84.

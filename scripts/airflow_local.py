@@ -22,8 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from preptime.settings import ENV_FILE
-from preptime.settings.env_file import read_env_file
+from preptime.settings import ENV_FILE, read_env_file
 
 ROOT = Path(__file__).resolve().parent.parent
 AIRFLOW = ROOT / ".venv-airflow" / "bin" / "airflow"

@@ -19,10 +19,9 @@ from pathlib import Path
 
 from preptime.errors import OperationError, PreptimeError, UsageError
 from preptime.keys import new_key
-from preptime.settings import ENV_FILE
-from preptime.settings.env_file import read_env_file
+from preptime.settings import ENV_FILE, read_env_file
+from scripts.image_digests import read_digests
 from scripts.images import find_docker
-from scripts.pins import read_digests
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRETS_FILE = ROOT / ".env.secrets"

@@ -9,10 +9,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from preptime.cli import reference
-from preptime.domain import dictionary, verdict
+from preptime.domain import data_dictionary, validation_reasons
 from preptime.features import spec
-from preptime.settings import pages
+from scripts import cli_docs, settings_docs
 
 DOCS_DIR = Path(__file__).resolve().parent.parent / "docs"
 
@@ -34,13 +33,13 @@ def decision_index_markdown() -> str:
 
 
 GENERATED_PAGES: dict[str, Callable[[], str]] = {
-    "cli.md": reference.markdown,
-    "data-dictionary.md": dictionary.render_markdown,
+    "cli.md": cli_docs.markdown,
+    "data-dictionary.md": data_dictionary.render_markdown,
     "decisions/README.md": decision_index_markdown,
     "features.md": spec.render_markdown,
-    "../.env.example": pages.env_example,
-    "validation-reasons.md": verdict.render_markdown,
-    "settings.md": pages.markdown,
+    "../.env.example": settings_docs.env_example,
+    "validation-reasons.md": validation_reasons.render_markdown,
+    "settings.md": settings_docs.markdown,
 }
 
 

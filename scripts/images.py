@@ -20,11 +20,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from preptime.bundle.bundle import fetch_verified
-from preptime.bundle.champions import ChampionLog, LogEntryDraft
+from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from preptime.errors import OperationError, PreptimeError, UsageError
-from scripts.bill import write_sbom
-from scripts.pins import read_digests, write_digests
+from scripts.image_digests import read_digests, write_digests
+from scripts.sbom import write_sbom
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"

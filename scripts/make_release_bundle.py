@@ -15,20 +15,19 @@ from importlib.metadata import version
 from pathlib import Path
 
 from preptime.bundle.store import Store
-from preptime.models.cat import CatBoostModel, CatBoostTrees
-from preptime.models.gbr import GradientBoostingModel
+from preptime.models.catboost_models import CatBoostModel, CatBoostTrees
 from preptime.models.model import Model
 from preptime.models.quantile import QuantileModel
-from preptime.models.rf import RandomForestModel
+from preptime.models.sklearn_models import GradientBoostingModel, RandomForestModel
 from preptime.models.stacking import StackingModel
-from preptime.models.xgb import XGBoostModel
-from preptime.tables.audit import audit_orders
-from preptime.tables.directory import read_restaurants
-from preptime.tables.gate import GateThresholds
-from preptime.tables.synthetic import SynthesisPlan, synthesize_frames
-from preptime.training.fit import FitPlan
-from preptime.training.publish import AuditActor
+from preptime.models.xgboost_models import XGBoostModel
+from preptime.synthetic import SynthesisPlan, synthesize_frames
+from preptime.training.fitting import FitPlan
+from preptime.training.publishing import AuditActor
 from preptime.training.train import train
+from preptime.validation.audit import audit_orders
+from preptime.validation.data_gate import GateThresholds
+from preptime.validation.restaurants import read_restaurants
 
 RELEASES_DIR = Path(__file__).resolve().parent.parent / "tests" / "bundle" / "releases"
 MAX_BUNDLE_BYTES = 300_000

@@ -1,7 +1,7 @@
 """Pictures of the page in a real browser: every page, wide and narrow, light and dark, for looking at.
 
     python -m scripts.screenshots                 into build/screenshots, of demo/ (which `make demo` makes)
-    python -m scripts.screenshots --docs          and the few that the README and docs/page.md show into docs/images
+    python -m scripts.screenshots --docs          and the few that the README and docs/dashboard.md show into docs/images
 
 Chromium is the machine's own (Debian: chromium, fonts-dejavu-core).
 """
@@ -22,7 +22,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from tests.ui.browser import CHROMIUM, OPERATOR_KEY, chromium, looking, page_at, setting, settle
-from tests.ui.mornings import add_challenger, mornings
+from tests.ui.daily_results import add_challenger, mornings
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS_IMAGES_DIR = ROOT / "docs" / "images"
@@ -46,7 +46,7 @@ class View:
 
 @dataclass(frozen=True)
 class DocsImage:
-    """A picture of the README or docs/page.md: which view, how wide, on which ground, and how much of its height."""
+    """A picture of the README or docs/dashboard.md: which view, how wide, on which ground, and how much of its height."""
 
     file: str
     view: str
@@ -60,7 +60,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", type=Path, default=ROOT / "demo", help="what `make demo` made (default: demo)")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "screenshots", help="folder of the pictures")
-    parser.add_argument("--docs", action="store_true", help="write the pictures of the README and docs/page.md too")
+    parser.add_argument(
+        "--docs", action="store_true", help="write the pictures of the README and docs/dashboard.md too"
+    )
     parser.add_argument("--only", help="only views whose name holds this")
     arguments = parser.parse_args()
     if CHROMIUM is None or not (arguments.demo / "models").is_dir():
@@ -175,12 +177,12 @@ VIEWS = (
     View("monitoring-answers", "/monitoring", _open_view("Predictions and labels")),
 )
 DOCS_IMAGES = (
-    DocsImage("page-predict.png", "predict", "wide", "light", 1300),
-    DocsImage("page-one-order.png", "one-order", "wide", "dark", 1300),
-    DocsImage("page-narrow.png", "one-order", "narrow", "light", 1100),
-    DocsImage("page-models.png", "one-bundle", "wide", "light", 1500),
-    DocsImage("page-data.png", "data", "wide", "dark", 1300),
-    DocsImage("page-monitoring.png", "monitoring-by-day", "wide", "light", 1300),
+    DocsImage("dashboard-predict.png", "predict", "wide", "light", 1300),
+    DocsImage("dashboard-one-order.png", "one-order", "wide", "dark", 1300),
+    DocsImage("dashboard-narrow.png", "one-order", "narrow", "light", 1100),
+    DocsImage("dashboard-models.png", "one-bundle", "wide", "light", 1500),
+    DocsImage("dashboard-data.png", "data", "wide", "dark", 1300),
+    DocsImage("dashboard-monitoring.png", "monitoring-by-day", "wide", "light", 1300),
 )
 
 

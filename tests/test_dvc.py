@@ -17,8 +17,8 @@ import pytest
 from preptime.bundle.bundle import fetch_verified
 from preptime.bundle.manifest import Manifest
 from preptime.bundle.store import Store
-from preptime.tables.revisions import DIRTY_SUFFIX, find_revisions
-from preptime.tables.synthetic import SynthesisPlan, synthesize
+from preptime.sources.data_versions import DIRTY_SUFFIX, find_revisions
+from preptime.synthetic import SynthesisPlan, synthesize
 from tests.requirements import ROOT, requires
 
 DVC = ROOT / ".venv-dvc" / ("Scripts/dvc.exe" if os.name == "nt" else "bin/dvc")
@@ -28,8 +28,8 @@ import sys
 sys.path.insert(0, {root!r})
 from preptime.cli import main
 if sys.argv[1] != "snapshot":  # which fits nothing, and needs none of the libraries that do
-    from preptime.training.fit import FitPlan
-    from tests.training.making import quick_plan
+    from preptime.training.fitting import FitPlan
+    from tests.training.factories import quick_plan
     FitPlan.default = lambda threads: quick_plan(threads=threads)
 sys.exit(main())
 """

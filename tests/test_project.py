@@ -20,8 +20,8 @@ IMAGE_LOCKS = ("images/serve", "images/jobs", "images/ui")
 LOCKS = ("run", "dev", "airflow", "dvc", "deploy", "images/build", *IMAGE_LOCKS)
 
 ANYWHERE_IN = {
-    "catboost": ("models/cat.py",),
-    "xgboost": ("models/xgb.py",),
+    "catboost": ("models/catboost_models.py",),
+    "xgboost": ("models/xgboost_models.py",),
     "sklearn": ("models/", "training/notebook.py"),
     "skl2onnx": ("models/",),
     "onnxmltools": ("models/",),
@@ -32,10 +32,10 @@ ANYWHERE_IN = {
     "flask_swagger_ui": ("api/",),
     "werkzeug": ("api/",),
     "granian": ("api/",),
-    "google": ("bundle/google.py", "tables/bigquery/"),
+    "google": ("bundle/gcs.py", "sources/bigquery/"),
     "streamlit": ("ui/",),
     "starlette": ("ui/",),
-    "psycopg": ("tables/postgres/",),
+    "psycopg": ("sources/postgres/",),
     **dict.fromkeys(("pandas", "joblib", "pickle"), ()),
 }
 """One vendor, one place: where under src/preptime a library may be imported; nothing for what may not be at all."""

@@ -11,10 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preptime.errors import UsageError
-from preptime.settings import Settings, pages
-from preptime.settings.declared import DAG_SETTING_NAMES, iter_settings
-from preptime.settings.elsewhere import COMPOSE_SETTINGS, DAG_SETTINGS
-from preptime.settings.env_file import read_env_file
+from preptime.settings import COMPOSE_SETTINGS, DAG_SETTING_NAMES, DAG_SETTINGS, Settings, iter_settings, read_env_file
+from scripts import settings_docs
 from tests.requirements import ROOT
 
 
@@ -142,9 +140,9 @@ def test_every_quoted_value_comes_back(tmp_path_factory: pytest.TempPathFactory,
 
 
 def test_the_example_file_can_be_used_as_it_is_and_with_every_line_uncommented(tmp_path: Path) -> None:
-    assert Settings.load({}, env_file(tmp_path, pages.env_example())) == Settings()
+    assert Settings.load({}, env_file(tmp_path, settings_docs.env_example())) == Settings()
     names = {name for setting in iter_settings() for name in setting.names}
-    lines = [line.removeprefix("#") for line in pages.env_example().splitlines()]
+    lines = [line.removeprefix("#") for line in settings_docs.env_example().splitlines()]
     settings = "\n".join(line for line in lines if line.partition("=")[0] in names)
     assert len(settings.splitlines()) == len(list(iter_settings()))
     assert Settings.load({}, env_file(tmp_path, settings)) == Settings()
@@ -162,7 +160,7 @@ def test_what_others_read_from_the_same_file_is_all_told() -> None:
 
 def test_the_written_pages_are_those_of_the_declaration() -> None:
     """When this fails: `make docs`."""
-    assert (ROOT / ".env.example").read_text(encoding="utf-8") == pages.env_example()
-    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == pages.markdown()
+    assert (ROOT / ".env.example").read_text(encoding="utf-8") == settings_docs.env_example()
+    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == settings_docs.markdown()
     for setting in iter_settings():
-        assert all(f"`{name}`" in pages.markdown() for name in setting.names)
+        assert all(f"`{name}`" in settings_docs.markdown() for name in setting.names)

@@ -36,7 +36,7 @@ from benchmarks.api.load import Load, Target, load, missing
 from benchmarks.api.prepare import MANY, Prepared, prepare, write_bodies
 from benchmarks.api.servers import Server, free_port, graph_seconds, processor_seconds, resident_mb, serving
 from benchmarks.api.table import Measured, Outside, markdown, rows, summary
-from preptime.bundle.champions import ChampionLog, LogEntryDraft
+from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from preptime.keys import new_key
 

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from preptime.bundle.champions import ChampionLog
+from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.store import Store
 
 ORDERS = 32_394

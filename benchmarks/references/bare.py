@@ -11,10 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks.references.hosting import host
+from preptime.api.active_model import ActiveModel
 from preptime.api.predict import predict
-from preptime.api.serving import ActiveModel
 from preptime.bundle.bundle import fetch_verified
-from preptime.bundle.champions import ChampionLog
+from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.store import Store
 
 if TYPE_CHECKING:

@@ -17,8 +17,7 @@ from fastapi import FastAPI, Header, HTTPException
 from pydantic import BaseModel
 
 from benchmarks.references.bare import open_active_model
-from preptime.domain.order import UNKNOWN_CODE, OrderColumns
-from preptime.domain.prediction import FALLBACK_LEVELS
+from preptime.domain.orders import FALLBACK_LEVELS, UNKNOWN_CODE, OrderColumns
 
 KEY = os.environ.get("AIKEY", "")
 

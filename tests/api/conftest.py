@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from werkzeug.test import Client
 
-from preptime.api.serving import ActiveModel
-from tests.api.making import Made, client, make, some_serving
+from preptime.api.active_model import ActiveModel
+from tests.api.factories import Made, client, make, some_serving
 
 
 @pytest.fixture(params=["flask", "front"])

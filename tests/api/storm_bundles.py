@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from preptime.api.cells import SECONDS_DECIMALS
+from preptime.api.active_model import SECONDS_DECIMALS
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.manifest import GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, decode_manifest
 from preptime.bundle.store import BUNDLES_FOLDER, Store
-from preptime.domain.order import OrderColumns
-from preptime.domain.prediction import FALLBACK_LEVELS
-from tests.bundle.making import DAY, forge, put_bundle, some_model
+from preptime.domain.orders import FALLBACK_LEVELS, OrderColumns
+from tests.bundle.factories import DAY, forge, put_bundle, some_model
 
 SHIFT_SECONDS = 37.0
 """Between the answers of one bundle and the next: more than any rounding, less than any two orders differ by."""

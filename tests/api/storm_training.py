@@ -8,21 +8,20 @@ from pathlib import Path
 
 import polars as pl
 
-from preptime.bundle.champions import ChampionLog, LogEntry
+from preptime.bundle.champion_log import ChampionLog, LogEntry
 from preptime.bundle.store import Store
-from preptime.models.cat import CatBoostModel, CatBoostTrees
-from preptime.models.gbr import GradientBoostingModel
+from preptime.models.catboost_models import CatBoostModel, CatBoostTrees
 from preptime.models.model import Model
 from preptime.models.quantile import QuantileModel
-from preptime.models.rf import RandomForestModel
+from preptime.models.sklearn_models import GradientBoostingModel, RandomForestModel
 from preptime.models.stacking import StackingModel
-from preptime.models.xgb import XGBoostModel
-from preptime.tables.audit import audit_orders
-from preptime.tables.directory import read_restaurants
-from preptime.tables.synthetic import SynthesisPlan, synthesize_frames
-from preptime.training.fit import FitPlan
-from preptime.training.publish import AuditActor
+from preptime.models.xgboost_models import XGBoostModel
+from preptime.synthetic import SynthesisPlan, synthesize_frames
+from preptime.training.fitting import FitPlan
+from preptime.training.publishing import AuditActor
 from preptime.training.train import train
+from preptime.validation.audit import audit_orders
+from preptime.validation.restaurants import read_restaurants
 
 PLAN = SynthesisPlan(orders=3_000, restaurants=40, days=15)
 MORNING = PLAN.start + dt.timedelta(days=PLAN.days - 2)

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import Client
 
-from preptime.api.exchange import PREDICTIONS_PATH, TAKE_HOME_PATH
-from preptime.api.serving import ActiveModel
-from tests.api.making import HEADERS, ORDER, SomeSettings, client, make
+from preptime.api.active_model import ActiveModel
+from preptime.api.handler import PREDICTIONS_PATH, TAKE_HOME_PATH
+from tests.api.factories import HEADERS, ORDER, SomeSettings, client, make
 
 quick = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from preptime.api.counts import BUCKETS_SECONDS, MAX_ROWS, WorkerState
 from preptime.api.metrics import WorkerMetrics, format_exposition
+from preptime.api.metrics_store import BUCKETS_SECONDS, MAX_ROWS, WorkerState
 from tests.requirements import requires
 
 SAMPLE = re.compile(r'([a-z_]+)(?:\{((?:[a-z]+="(?:[^"\\\n]|\\["\\n])*",?)*)\})? ([0-9.e+-]+)')
@@ -158,7 +158,7 @@ def test_a_worker_that_is_gone_is_not_told_of_though_it_spoke_a_moment_ago(tmp_p
     lives = WorkerMetrics(tmp_path)
     lives.publish_state(some_state(time.time(), "new"))
     program = (
-        "import os, signal, sys, time; from pathlib import Path; from preptime.api.counts import MetricsStore, WorkerState;"
+        "import os, signal, sys, time; from pathlib import Path; from preptime.api.metrics_store import MetricsStore, WorkerState;"
         "gone = MetricsStore(Path(sys.argv[1])); gone.observe('/predict', 200, 0.1, 1, 'a');"
         "gone.publish_state(WorkerState(updated_at=time.time(), ready=True, bundle='old'));"
         "print('told', flush=True); time.sleep(60)"

@@ -8,11 +8,10 @@ from typing import cast
 
 import numpy as np
 
-from preptime.api.cells import SECONDS_DECIMALS
-from preptime.api.exchange import PREDICTIONS_PATH
-from preptime.api.serving import ActiveModel
-from preptime.scoring.score import score_file
-from tests.api.making import HEADERS, client, make
+from preptime.api.active_model import SECONDS_DECIMALS, ActiveModel
+from preptime.api.handler import PREDICTIONS_PATH
+from preptime.scoring.score_file import score_file
+from tests.api.factories import HEADERS, client, make
 
 COLUMNS = (
     "order_id",

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from werkzeug.test import Client
 
-from preptime.api.exchange import PREDICTIONS_PATH
-from preptime.api.order import Order
-from preptime.api.orders import read_orders
-from preptime.api.serving import ActiveModel
-from tests.api.making import HEADERS, KEY, KEY_NAME, ORDER, Made, SomeSettings, application, client, make
+from preptime.api.active_model import ActiveModel
+from preptime.api.handler import PREDICTIONS_PATH
+from preptime.api.order_validation import read_orders
+from preptime.api.schema import Order
+from tests.api.factories import HEADERS, KEY, KEY_NAME, ORDER, Made, SomeSettings, application, client, make
 
 Answer = dict[str, object]
 
@@ -238,7 +238,7 @@ def test_both_applications_say_the_same(made: Made) -> None:
 def test_a_request_ends_on_the_bundle_it_began_with(
     tmp_path_factory: pytest.TempPathFactory, serving: ActiveModel
 ) -> None:
-    from tests.api.making import some_serving
+    from tests.api.factories import some_serving
 
     made = make(serving)
     http = Client(application(made.service, "front"))

@@ -14,9 +14,9 @@ from schemathesis.core.result import Ok
 from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from preptime.api.exchange import PREDICTIONS_PATH, TAKE_HOME_PATH
-from preptime.api.serving import ActiveModel
-from tests.api.making import HEADERS, application, make
+from preptime.api.active_model import ActiveModel
+from preptime.api.handler import PREDICTIONS_PATH, TAKE_HOME_PATH
+from tests.api.factories import HEADERS, application, make
 
 POSTS = (f"POST {PREDICTIONS_PATH}", f"POST {TAKE_HOME_PATH}", "POST /vertex/predict")
 KEYED = ("GET /v1/bundle", "GET /v1/data-dictionary")

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from preptime.api.living import is_locked
-from preptime.bundle.champions import ChampionLog, LogEntryDraft
+from preptime.api.metrics_store import is_locked
+from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from tests.api.processes import REAL, START_SECONDS, TINY, Server, environment, free_port, started
-from tests.bundle.making import DAY, put_bundle
+from tests.bundle.factories import DAY, put_bundle
 from tests.bundle.test_imports import TRAINING_ONLY, loaded_after
 from tests.requirements import requires
 
@@ -257,7 +257,7 @@ def test_the_worker_loads_no_library_of_training(tmp_path: Path) -> None:
     promote(tmp_path)
     with started(tmp_path, (str(TINY), "real")) as server:
         loaded = set(server.wait_until("/test/modules").split())
-    assert {"preptime.api.front", "flask", "onnxruntime"} <= loaded
+    assert {"preptime.api.fast_path", "flask", "onnxruntime"} <= loaded
     assert loaded.isdisjoint(TRAINING_ONLY)
 
 

@@ -19,21 +19,20 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from preptime.api.cells import SECONDS_DECIMALS, rows_to_columns, run_inference
-from preptime.api.champion import champion_loader
-from preptime.api.order import Order
-from preptime.api.orders import read_orders
-from preptime.api.serving import ActiveModel
+from preptime.api.active_model import SECONDS_DECIMALS, ActiveModel, rows_to_columns, run_inference
+from preptime.api.champion_watcher import champion_loader
+from preptime.api.order_validation import read_orders
+from preptime.api.schema import Order
 from preptime.bundle.bundle import Bundle
-from preptime.bundle.champions import ChampionLog, LogEntryDraft
+from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
-from preptime.scoring.score import score_file
-from tests.api.making import HEADERS, client, make
+from preptime.scoring.score_file import score_file
+from tests.api.factories import HEADERS, client, make
 from tests.api.processes import PLAIN_KEY, REAL, START_SECONDS, Server, started
 from tests.api.storm_bundles import DAMAGES, ORDERS, QUESTIONS, make_bundles, make_damaged
 from tests.api.storm_load import Given, Load
 from tests.api.storm_training import make_trained
-from tests.bundle.making import DAY
+from tests.bundle.factories import DAY
 from tests.requirements import requires
 
 STORM_SECONDS = 60

@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from preptime.bundle.champions import ChampionLog, LogEntryDraft
+from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
-from tests.bundle.making import DAY, put_bundle
+from tests.bundle.factories import DAY, put_bundle
 from tests.bundle.test_imports import TRAINING_ONLY
 
 ASKING = """

@@ -10,7 +10,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from preptime.bundle.store import Store
-from tests.bundle.making import put_bundle
+from tests.bundle.factories import put_bundle
 
 
 @pytest.fixture(params=["folder", "memory"])

@@ -13,17 +13,14 @@ import pytest
 from numpy.typing import NDArray
 
 import preptime.bundle.bundle as bundle_module
-from preptime.bundle.bundle import Bundle, fetch_verified
-from preptime.bundle.golden import GoldenDocument, check_golden, decode_golden, to_order_columns
+from preptime.bundle.bundle import Bundle, GoldenDocument, check_golden, decode_golden, fetch_verified, to_order_columns
 from preptime.bundle.manifest import MANIFEST_FILE
 from preptime.bundle.store import Store
-from preptime.domain.order import OrderColumns
-from preptime.domain.prediction import Predictions
+from preptime.domain.orders import OrderColumns, Predictions
 from preptime.errors import BundleVerificationError, UsageError
-from preptime.features.history import History
-from preptime.features.matrix import feature_matrix
+from preptime.features.history import History, feature_matrix
 from preptime.features.spec import FEATURE_NAMES
-from tests.bundle.making import MODELS, REPORT, TOLD, WEIGHTS, forge, sign, some_history, some_model, some_orders
+from tests.bundle.factories import MODELS, REPORT, TOLD, WEIGHTS, forge, sign, some_history, some_model, some_orders
 
 FILES = sorted(["manifest.json", "model.onnx", "golden.json", *TOLD])
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from preptime.bundle.bundle import fetch_verified
-from preptime.bundle.champions import ChampionLog, LogEntryDraft
+from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
-from tests.bundle.making import DAY, put_bundle
+from tests.bundle.factories import DAY, put_bundle
 from tests.requirements import requires
 
 OLDEST, CHAMPION, CHALLENGER = DAY - dt.timedelta(days=1), DAY, DAY + dt.timedelta(days=1)

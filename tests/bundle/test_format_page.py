@@ -8,11 +8,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from preptime.bundle.champions import LOG_FORMAT, LogEntry
-from preptime.bundle.golden import GoldenDocument, GoldenOrders
-from preptime.bundle.layout import expected_arrays
-from preptime.bundle.manifest import BUNDLE_FORMAT, ArrayInfo, FeatureInfo, FileInfo, Manifest, TrainingWindow
-from tests.bundle.making import some_files, some_history
+from preptime.bundle.bundle import GoldenDocument, GoldenOrders
+from preptime.bundle.champion_log import LOG_FORMAT, LogEntry
+from preptime.bundle.manifest import (
+    BUNDLE_FORMAT,
+    ArrayInfo,
+    FeatureInfo,
+    FileInfo,
+    Manifest,
+    TrainingWindow,
+    expected_arrays,
+)
+from tests.bundle.factories import some_files, some_history
 
 PAGE = Path(__file__).parents[2] / "docs" / "bundle-format.md"
 

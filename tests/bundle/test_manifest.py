@@ -19,7 +19,7 @@ from preptime.bundle.manifest import (
     to_json_object,
 )
 from preptime.errors import BundleVerificationError
-from tests.bundle.making import DAY, sign, some_draft, some_files
+from tests.bundle.factories import DAY, sign, some_draft, some_files
 
 
 def test_it_reads_back_as_written_and_its_id_is_its_dates_and_contents() -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from preptime.bundle.champions import ChampionLog, LogEntry, LogEntryDraft
-from preptime.bundle.golden import choose_golden_orders
-from preptime.bundle.pruning import ROLLBACKS_KEPT, PruneResult, prune
+from preptime.bundle.bundle import choose_golden_orders
+from preptime.bundle.champion_log import ChampionLog, LogEntry, LogEntryDraft
+from preptime.bundle.inventory import ROLLBACKS_KEPT, PruneResult, prune
 from preptime.bundle.store import Store
-from preptime.bundle.writing import write_bundle
+from preptime.bundle.writer import write_bundle
 from preptime.errors import UsageError
-from tests.bundle.making import DAY, put_bundle, put_placeholder, some_draft, some_history, some_model, some_orders
+from tests.bundle.factories import DAY, put_bundle, put_placeholder, some_draft, some_history, some_model, some_orders
 
 
 def day(n: int) -> dt.date:

@@ -11,12 +11,12 @@ from typing import Literal
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from preptime.bundle.backends import FsspecBackend, open_fsspec_backend
 from preptime.bundle.bundle import Bundle, fetch_verified
 from preptime.bundle.manifest import MANIFEST_FILE
-from preptime.bundle.objects import FsspecBackend, open_fsspec_backend
 from preptime.bundle.store import MAX_CACHED_BUNDLES, Store
 from preptime.errors import BundleVerificationError, StoreError, UsageError
-from tests.bundle.making import DAY, put_bundle, some_files
+from tests.bundle.factories import DAY, put_bundle, some_files
 
 FAR_FUTURE = 1e12
 

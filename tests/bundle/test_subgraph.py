@@ -9,10 +9,9 @@ import onnx
 import pytest
 
 from preptime.bundle.bundle import Bundle
-from preptime.bundle.graph import OnnxGraph
-from preptime.bundle.subgraph import extract_output
+from preptime.bundle.graph import OnnxGraph, extract_output
 from preptime.features.spec import FEATURE_NAMES
-from tests.bundle.making import MODELS, some_model, some_orders
+from tests.bundle.factories import MODELS, some_model, some_orders
 
 
 def test_what_other_outputs_need_is_left_out() -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from preptime.bundle.champions import ChampionLog
+from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.store import Store
-from preptime.training.fit import FitPlan
-from tests.cli.running import Ran, preptime
-from tests.training.making import quick_plan
+from preptime.training.fitting import FitPlan
+from tests.cli.run_command import Ran, preptime
+from tests.training.factories import quick_plan
 
 DATE = "2015-06-12"
 """The last of twelve days: what `demo` scores, and the date of its bundle."""

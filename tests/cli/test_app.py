@@ -9,7 +9,7 @@ import pytest
 
 from preptime.bundle.store import Store
 from tests.cli.conftest import DATE, NEXT, Files
-from tests.cli.running import Ran, preptime, process, refused
+from tests.cli.run_command import Ran, preptime, process, refused
 
 TRAINING = "altair catboost onnx onnxmltools skl2onnx sklearn vl_convert xgboost"
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tests.cli.conftest import Files
-from tests.cli.running import preptime, refused
+from tests.cli.run_command import preptime, refused
 
 pytestmark = pytest.mark.usefixtures("quick")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from preptime.bundle.champions import LogEntry
+from preptime.bundle.champion_log import LogEntry
 from preptime.cli.bundles import BundleListDocument, BundlePruneDocument, BundleShowDocument, BundleVerifyDocument
-from preptime.training.promote import Comparison
+from preptime.training.comparison import Comparison
 from tests.cli.conftest import DATE, NEXT, Files, champion, damage
-from tests.cli.running import Ran, preptime, refused
+from tests.cli.run_command import Ran, preptime, refused
 
 
 def bundles(verb: str, store: Path, *arguments: str) -> Ran:

@@ -7,10 +7,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from preptime.domain.verdict import ValidationReason
-from preptime.tables.report import CheckReport
+from preptime.domain.validation_reasons import ValidationReason
+from preptime.validation.audit_report import CheckReport
 from tests.cli.conftest import DATE, Files
-from tests.cli.running import preptime, refused
+from tests.cli.run_command import preptime, refused
 
 
 def test_the_audit_counts_and_shows(files: Files) -> None:

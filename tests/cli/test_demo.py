@@ -10,9 +10,9 @@ import polars as pl
 
 from preptime.evaluation.documents import BacktestDocument
 from preptime.models.catalogue import CATALOGUE
-from preptime.scoring.document import ScoreDocument
+from preptime.scoring.score_document import ScoreDocument
 from tests.cli.conftest import DATE, Demo, Files, champion
-from tests.cli.running import preptime, refused
+from tests.cli.run_command import preptime, refused
 
 
 class Document(msgspec.Struct, forbid_unknown_fields=True):

@@ -17,20 +17,20 @@ import msgspec
 import pytest
 
 from preptime.bundle import manifest as manifests
-from preptime.bundle.champions import ChampionLog, LogEntryDraft
-from preptime.bundle.golden import choose_golden_orders
+from preptime.bundle.bundle import choose_golden_orders
+from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.manifest import MANIFEST_FILE
 from preptime.bundle.store import Store
-from preptime.bundle.writing import write_bundle
+from preptime.bundle.writer import write_bundle
 from preptime.cli.doctor import DoctorDocument
-from preptime.doctor import machine
-from preptime.doctor.finding import CheckResult
-from preptime.domain.dictionary import DATA_DICTIONARY, TARGET
+from preptime.doctor import checks
+from preptime.doctor.checks import CheckResult
+from preptime.domain.data_dictionary import DATA_DICTIONARY, TARGET
 from preptime.keys import new_key
-from preptime.settings.declared import iter_settings
-from tests.bundle.making import DAY, some_draft, some_history, some_model, some_orders
-from tests.bundle.precondition_fake import BUCKET, FakeGoogleStorage, clients_that_end, serving
-from tests.cli.running import preptime, process
+from preptime.settings import iter_settings
+from tests.bundle.factories import DAY, some_draft, some_history, some_model, some_orders
+from tests.bundle.fake_gcs import BUCKET, FakeGoogleStorage, clients_that_end, serving
+from tests.cli.run_command import preptime, process
 
 LIBRARIES = {name: version(name) for name in ("numpy", "onnxruntime")}
 CHECKS = ["python", "settings", "keys", "port", "store", "champion", "history", "libraries", "clock", "time zones"]
@@ -69,8 +69,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
         for name in setting.names:
             monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(machine, "LOW_DISK_SPACE_BYTES", 0)
-    monkeypatch.setattr(machine, "CRITICAL_DISK_SPACE_BYTES", 0)
+    monkeypatch.setattr(checks, "LOW_DISK_SPACE_BYTES", 0)
+    monkeypatch.setattr(checks, "CRITICAL_DISK_SPACE_BYTES", 0)
     monkeypatch.setenv("PREPTIME_API_KEYS", new_key("dispatch").setting)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -159,7 +159,7 @@ def test_a_table_whose_library_is_not_installed(place: Place, monkeypatch: pytes
     def missing(*_: object) -> None:
         raise ModuleNotFoundError("No module named 'polars'", name="polars")
 
-    monkeypatch.setattr("preptime.tables.open.open_source", missing)
+    monkeypatch.setattr("preptime.sources.registry.open_source", missing)
     findings = examined("--role", "jobs", status=3)
     assert "polars" in findings["orders"].message
     assert "extra" in findings["orders"].hint
@@ -355,14 +355,14 @@ def test_a_disk_that_is_full_or_read_only(place: Place, monkeypatch: pytest.Monk
     monkeypatch.setenv("PREPTIME_PREDICTION_LOG_FOLDER", "file/predictions")
     assert "cannot be written to" in fault_of("disk: the prediction log")
     monkeypatch.setenv("PREPTIME_PREDICTION_LOG", "off")
-    monkeypatch.setattr(machine, "LOW_DISK_SPACE_BYTES", 1 << 60)
+    monkeypatch.setattr(checks, "LOW_DISK_SPACE_BYTES", 1 << 60)
     assert "GiB free" in warning_of("disk: temporary files")
-    monkeypatch.setattr(machine, "CRITICAL_DISK_SPACE_BYTES", 1 << 60)
+    monkeypatch.setattr(checks, "CRITICAL_DISK_SPACE_BYTES", 1 << 60)
     assert "Make room" in fault_of("disk: temporary files")
 
 
 def test_a_machine_without_time_zones() -> None:
-    finding = machine.check_time_zones(["Europe/London", "Europe/Nowhere"])
+    finding = checks.check_time_zones(["Europe/London", "Europe/Nowhere"])
     assert finding.state == "error"
     assert "Europe/Nowhere" in finding.message
     assert "tzdata" in finding.hint

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from preptime.cli import reference
 from preptime.cli.app import app
-from tests.cli.running import preptime, process
+from scripts import cli_docs
+from tests.cli.run_command import preptime, process
 from tests.requirements import ROOT
 
 HEAVY = {"altair", "catboost", "onnx", "pandas", "polars", "scipy", "sklearn", "skl2onnx", "vl_convert", "xgboost"}
@@ -80,5 +80,5 @@ def test_the_console_script_is_the_same_entry_point() -> None:
 def test_the_page_in_the_docs_is_current() -> None:
     """When this fails: `make docs`."""
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    assert page == reference.markdown()
+    assert page == cli_docs.markdown()
     assert all(f"\n## preptime {name}\n" in page for name, verb in VERBS.items() if not isinstance(verb, click.Group))

@@ -13,9 +13,9 @@ import psycopg
 import pytest
 
 from preptime.cli.ingest import IngestDocument
-from preptime.tables.report import CheckReport
+from preptime.validation.audit_report import CheckReport
 from tests.cli.conftest import Files
-from tests.cli.running import PROGRAM, preptime, process, refused
+from tests.cli.run_command import PROGRAM, preptime, process, refused
 
 
 @pytest.fixture(autouse=True)

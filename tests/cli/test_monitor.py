@@ -9,12 +9,12 @@ import msgspec
 import polars as pl
 import pytest
 
-from preptime.bundle.champions import ChampionLog
+from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.store import Store
 from preptime.monitoring.document import MonitoringDocument, decode, encode
-from preptime.tables.results import ResultsFolder
+from preptime.sources.results import ResultsFolder
 from tests.cli.conftest import DATE, NEXT, Files
-from tests.cli.running import Ran, preptime, refused
+from tests.cli.run_command import Ran, preptime, refused
 from tests.monitoring.example import fired, quiet
 
 FILES = ("monitoring.html", "monitoring.json", "monitoring.prom")

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from tests.cli.conftest import Files
-from tests.cli.running import preptime
+from tests.cli.run_command import preptime
 
 FIVE = ["rf", "gbr", "cat", "xgb", "stacking"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from preptime.training.refresh import RefreshDocument
 from tests.cli.conftest import DATE, NEXT, Files, champion
-from tests.cli.running import preptime, refused
+from tests.cli.run_command import preptime, refused
 
 
 def test_the_refreshed_bundle_is_the_champion_and_again_changes_nothing(

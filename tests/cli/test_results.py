@@ -10,8 +10,8 @@ import pytest
 
 from preptime.cli.results import ResultsDay, ResultsListDocument, ResultsPruneDocument
 from preptime.errors import UsageError
-from preptime.tables.results import ResultsFolder
-from tests.cli.running import preptime, refused
+from preptime.sources.results import ResultsFolder
+from tests.cli.run_command import preptime, refused
 
 TWO_DAYS_AGO = time.time() - 2 * 24 * 3600
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from preptime.scoring.document import ScoreDocument
-from preptime.tables.synthetic import write_integer_coded_orders
+from preptime.scoring.score_document import ScoreDocument
+from preptime.synthetic import write_integer_coded_orders
 from tests.cli.conftest import Files
-from tests.cli.running import preptime, refused
+from tests.cli.run_command import preptime, refused
 
 
 def predictions(path: Path) -> pl.DataFrame:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from preptime.tables.snapshot import SnapshotDocument
+from preptime.sources.data_versions import SnapshotDocument
 from tests.cli.conftest import DATE, Files
-from tests.cli.running import preptime, refused
+from tests.cli.run_command import preptime, refused
 
 DAYS = ("--from", "2015-06-01", "--to", "2015-06-05")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from preptime.cli.synthesize import SynthesizeDocument
-from tests.cli.running import preptime, refused
+from tests.cli.run_command import preptime, refused
 
 
 def test_every_option_reaches_the_plan(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from preptime.training.fit import FitPlan
+from preptime.training.fitting import FitPlan
 from preptime.training.train import TrainDocument
 from tests.cli.conftest import DATE, NEXT, Files, champion
-from tests.cli.running import preptime, refused
-from tests.training.making import IDLE_QUANTILE, quick_plan
+from tests.cli.run_command import preptime, refused
+from tests.training.factories import IDLE_QUANTILE, quick_plan
 
 pytestmark = pytest.mark.usefixtures("quick")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import preptime
+from tests.cli.run_command import preptime
 from tests.ui.browser import API_KEY, page_at, setting
 
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from preptime.tables.synthetic import SynthesisPlan, synthesize_frames
+from preptime.synthetic import SynthesisPlan, synthesize_frames
 from tests.dags.installation import Installation
 from tests.requirements import airflow_python
 

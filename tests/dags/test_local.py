@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from preptime.scoring.day import DayScoreDocument
+from preptime.scoring.score_day import DayScoreDocument
 from tests.dags.installation import Installation
 from tests.requirements import ROOT
 

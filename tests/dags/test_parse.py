@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from preptime.settings.declared import DAG_SETTING_NAMES
+from preptime.settings import DAG_SETTING_NAMES
 from tests.dags.installation import DAGS, Installation
 from tests.requirements import ROOT
 
@@ -167,7 +167,7 @@ def test_a_setting_that_cannot_be_is_an_import_error_that_names_it(
 
 
 def test_dags_import_airflow_and_the_standard_library() -> None:
-    allowed = sys.stdlib_module_names | {"airflow", "preptime_verbs"}
+    allowed = sys.stdlib_module_names | {"airflow", "preptime_operators"}
     for path in DAGS.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = []

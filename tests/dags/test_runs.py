@@ -8,7 +8,7 @@ import sys
 import msgspec
 import pytest
 
-from preptime.bundle.champions import ChampionLog
+from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.store import Store
 from tests.dags.installation import INSIDE, Installation
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from preptime.tables.synthetic import SynthesisPlan, synthesize_frames
-from tests.daily.making import LAST, WEEK, Place, until
-from tests.daily.quick import make_quick
+from preptime.synthetic import SynthesisPlan, synthesize_frames
+from tests.daily.factories import LAST, WEEK, Place, until
+from tests.daily.fast_training import make_quick
 
 PLAN = SynthesisPlan(orders=4_500, restaurants=40, days=21)
 

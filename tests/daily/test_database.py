@@ -8,9 +8,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from preptime.tables.open import open_prediction_store
-from tests.cli.running import Ran, preptime, refused
-from tests.daily.making import WEEK, Place
+from preptime.sources.registry import open_prediction_store
+from tests.cli.run_command import Ran, preptime, refused
+from tests.daily.factories import WEEK, Place
 
 SECOND = WEEK[1]
 

@@ -17,13 +17,13 @@ import msgspec
 import polars as pl
 import pytest
 
-from preptime.bundle.champions import ChampionLog
+from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.store import Store
-from preptime.scoring.day import DayScoreDocument
+from preptime.scoring.score_day import DayScoreDocument
 from preptime.training.train import TrainDocument
 from tests.cli.conftest import damage
-from tests.cli.running import preptime, refused
-from tests.daily.making import FIRST, WEEK, Place, local_dates, until
+from tests.cli.run_command import preptime, refused
+from tests.daily.factories import FIRST, WEEK, Place, local_dates, until
 from tests.daily.processes import Processes, processes
 from tests.requirements import small_disk
 

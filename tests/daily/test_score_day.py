@@ -10,14 +10,14 @@ import msgspec
 import polars as pl
 import pytest
 
-from preptime.bundle.champions import ChampionLog
+from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.store import Store
-from preptime.domain.dictionary import OUTCOME_COLUMNS
-from preptime.scoring.day import DayScoreDocument, read_day_orders
-from preptime.tables.directory import read_restaurants
-from preptime.tables.open import open_source
-from tests.cli.running import refused
-from tests.daily.making import FIRST, LAST, Place, local_dates, until
+from preptime.domain.data_dictionary import OUTCOME_COLUMNS
+from preptime.scoring.score_day import DayScoreDocument, read_day_orders
+from preptime.sources.registry import open_source
+from preptime.validation.restaurants import read_restaurants
+from tests.cli.run_command import refused
+from tests.daily.factories import FIRST, LAST, Place, local_dates, until
 
 ONE_DAY = dt.timedelta(days=1)
 NEXT = LAST + ONE_DAY

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from preptime.bundle.champions import ChampionLog, LogEntryDraft
+from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
-from scripts import images, pins
-from tests.bundle.making import DAY, put_bundle
-from tests.deploy import standins
+from scripts import image_digests, images
+from tests.bundle.factories import DAY, put_bundle
+from tests.deploy import base_images
 from tests.deploy.engine import Engine, an_engine
 
 TAG = "test"
@@ -29,11 +29,11 @@ def engine() -> Iterator[Engine]:
 def base(engine: Engine) -> str:
     """The pinned base where it can be had, else its stand-in."""
     if (
-        pins.DIGESTS_FILE.is_file()
-        and engine.run("pull", pinned := pins.read_digests()["BASE"], check=False).returncode == 0
+        image_digests.DIGESTS_FILE.is_file()
+        and engine.run("pull", pinned := image_digests.read_digests()["BASE"], check=False).returncode == 0
     ):
         return pinned
-    return standins.python(engine)
+    return base_images.python(engine)
 
 
 @pytest.fixture(scope="session")

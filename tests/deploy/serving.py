@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.deploy.asking import KEYS
+from tests.deploy.http_requests import KEYS
 
 PUBLISHED = ("--publish", "127.0.0.1::8000")
 INSIDE = 8000

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from preptime.errors import UsageError
-from scripts import images, pins
+from scripts import image_digests, images
 from tests.deploy.manifests import tool
 from tests.requirements import ROOT
 
@@ -20,18 +20,18 @@ def test_nothing_is_built_on_a_tag(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without a digest for every published image the build says how to get one, and begins nothing."""
-    monkeypatch.setattr(pins, "DIGESTS_FILE", ROOT / "deploy" / "docker" / "none.env")
+    monkeypatch.setattr(image_digests, "DIGESTS_FILE", ROOT / "deploy" / "docker" / "none.env")
     monkeypatch.setattr(images, "find_docker", lambda: "docker")
     assert images.main([]) == 2
     assert "images --pin" in capsys.readouterr().err
     file = tmp_path / "pins.env"
-    monkeypatch.setattr(pins, "DIGESTS_FILE", file)
-    monkeypatch.setattr(pins, "ROOT", tmp_path)
+    monkeypatch.setattr(image_digests, "DIGESTS_FILE", file)
+    monkeypatch.setattr(image_digests, "ROOT", tmp_path)
     file.write_text(f"BASE=python:3.11@{DIGEST}\nPOSTGRES=postgres:17\n", encoding="utf-8")
     with pytest.raises(UsageError, match="POSTGRES_IMAGE"):
-        pins.read_digests()
+        image_digests.read_digests()
     file.write_text(f"# by --pin\nBASE=python:3.11@{DIGEST}\nPOSTGRES=postgres:17@{DIGEST}\n", encoding="utf-8")
-    assert pins.read_digests() == {"BASE": f"python:3.11@{DIGEST}", "POSTGRES_IMAGE": f"postgres:17@{DIGEST}"}
+    assert image_digests.read_digests() == {"BASE": f"python:3.11@{DIGEST}", "POSTGRES_IMAGE": f"postgres:17@{DIGEST}"}
 
 
 def test_the_dockerfile_stands_on_the_base_alone() -> None:

@@ -15,7 +15,7 @@ import pytest
 from werkzeug.serving import make_server
 
 from scripts import cloud_run
-from tests.api.making import KEY, SomeSettings, application, make, some_serving
+from tests.api.factories import KEY, SomeSettings, application, make, some_serving
 
 GCLOUD = '''#!{python}
 """A gcloud that keeps the traffic of one service in a file, and every call in another."""

@@ -17,11 +17,11 @@ from playwright.sync_api import expect
 
 from scripts import compose
 from tests.api.processes import free_port
-from tests.deploy import standins
+from tests.deploy import base_images
 from tests.deploy.airflow_api import Airflow
-from tests.deploy.asking import ORDER
 from tests.deploy.conftest import TAG, shared
 from tests.deploy.engine import Engine, ask
+from tests.deploy.http_requests import ORDER
 from tests.deploy.manifests import tool
 from tests.requirements import ROOT, requires
 from tests.ui.browser import CHROMIUM, chromium, looking, settle
@@ -73,7 +73,7 @@ def running(engine: Engine, image: Build, tmp_path_factory: pytest.TempPathFacto
         "COMPOSE_DISABLE_ENV_FILE": "1",
         "ENV_FILE": str(folder / ".env"),
         "IMAGE_TAG": TAG,
-        "POSTGRES_IMAGE": standins.postgres(engine),
+        "POSTGRES_IMAGE": base_images.postgres(engine),
         "ORDERS_FOLDER": str(orders),
         **ports,
     }

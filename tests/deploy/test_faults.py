@@ -17,10 +17,10 @@ import pytest
 from preptime.bundle.manifest import BUNDLE_FORMAT, MANIFEST_FILE
 from preptime.bundle.store import Store
 from tests.api.processes import free_port
-from tests.bundle.making import put_bundle
-from tests.deploy.asking import HEADERS, ORDER, Load
+from tests.bundle.factories import put_bundle
 from tests.deploy.conftest import promote, shared
 from tests.deploy.engine import Engine, ask
+from tests.deploy.http_requests import HEADERS, ORDER, Load
 from tests.deploy.serving import INSIDE, over, serving, serving_here
 from tests.requirements import ROOT, requires
 

@@ -9,8 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from preptime.settings import Settings
-from preptime.settings.declared import iter_settings
+from preptime.settings import Settings, iter_settings
 from scripts import cloud_run
 from tests.deploy.terraform import of_kind, parsed
 from tests.deploy.test_terraform import ENVIRONMENTS

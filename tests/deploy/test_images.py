@@ -11,9 +11,9 @@ import pytest
 
 from scripts import images
 from tests.api.processes import free_port
-from tests.deploy.asking import HEADERS, KEYS, ORDER, Load
 from tests.deploy.conftest import shared
 from tests.deploy.engine import USER, Engine, ask
+from tests.deploy.http_requests import HEADERS, KEYS, ORDER, Load
 from tests.deploy.serving import INSIDE, PUBLISHED, serving, serving_here
 
 Build = Callable[[str], str]

@@ -15,13 +15,13 @@ import msgspec
 import pytest
 import yaml
 
-from preptime.api.counts import WorkerState
 from preptime.api.metrics import format_exposition
+from preptime.api.metrics_store import WorkerState
 from preptime.cli.app import app
 from preptime.monitoring.monitor import READ_DAYS
 from preptime.monitoring.prometheus import render
-from preptime.settings.declared import DAG_SETTING_NAMES, iter_settings
-from preptime.tables.bigquery.address import BigQueryAddress
+from preptime.settings import DAG_SETTING_NAMES, iter_settings
+from preptime.sources.bigquery.client import BigQueryAddress
 from tests.deploy.manifests import K8S, Document, inside, promtool, rendered, tool
 from tests.monitoring.example import fired
 from tests.requirements import ROOT

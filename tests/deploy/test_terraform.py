@@ -19,12 +19,11 @@ import click
 import msgspec
 import pytest
 
-from preptime.api import champion
+from preptime.api import champion_watcher
 from preptime.api.service import PredictionRecord
 from preptime.cli.app import app
-from preptime.settings import Settings
-from preptime.settings.declared import PREFIX, iter_settings
-from tests.api.making import SomeSettings, client, make, some_serving
+from preptime.settings import PREFIX, Settings, iter_settings
+from tests.api.factories import SomeSettings, client, make, some_serving
 from tests.deploy.manifests import tool
 from tests.deploy.terraform import FOLDER, blocks, modules, names_in, of_kind, parsed, text_of
 from tests.requirements import ROOT
@@ -204,8 +203,8 @@ def test_the_prediction_log_is_recognised_by_what_it_writes() -> None:
 
 def test_the_alert_on_champions_names_the_logger_that_tells() -> None:
     watching = text_of(FOLDER / "modules" / "alerting")
-    assert f'jsonPayload.logger=\\"{champion.__name__}\\"' in watching
-    assert champion.logger.name == champion.__name__
+    assert f'jsonPayload.logger=\\"{champion_watcher.__name__}\\"' in watching
+    assert champion_watcher.logger.name == champion_watcher.__name__
 
 
 def grants() -> list[tuple[str, str]]:

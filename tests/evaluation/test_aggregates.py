@@ -18,9 +18,9 @@ from preptime.evaluation.aggregates import (
     segment_rows,
     wilson_interval,
 )
-from preptime.evaluation.evaluated import LOOKUP
+from preptime.evaluation.evaluated_orders import LOOKUP
 from preptime.evaluation.segments import score_segments
-from tests.evaluation.making import evaluated_orders
+from tests.evaluation.factories import evaluated_orders
 
 
 def test_density_counts_each_order_inside_once() -> None:

@@ -15,7 +15,7 @@ from sklearn.metrics import (
     r2_score,
 )
 
-from preptime.domain.prediction import QUANTILE_LEVELS
+from preptime.domain.orders import QUANTILE_LEVELS
 from preptime.errors import OperationError
 from preptime.evaluation.metrics import (
     BIAS,

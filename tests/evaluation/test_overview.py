@@ -10,10 +10,10 @@ import pytest
 from preptime.bundle.manifest import Manifest
 from preptime.bundle.store import Store
 from preptime.evaluation.documents import BacktestDocument
-from preptime.evaluation.evaluated import build_backtest_document
+from preptime.evaluation.evaluated_orders import build_backtest_document
 from preptime.evaluation.overview import compare_evaluations, compare_segments, summarize_bundle
-from tests.bundle.making import put_bundle
-from tests.evaluation.making import HOSTILE, evaluated_orders
+from tests.bundle.factories import put_bundle
+from tests.evaluation.factories import HOSTILE, evaluated_orders
 
 
 def told(seed: int, first: str = "2015-06-10", last: str = "2015-06-16") -> BacktestDocument:

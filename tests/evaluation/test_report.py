@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from preptime.evaluation.charts import DARK, LIGHT
+from preptime.evaluation.html_report import dark_mode_css
 from preptime.evaluation.report import render_report
-from preptime.evaluation.svg import dark_mode_css
-from tests.evaluation.making import HOSTILE, HOSTILE_IN_QUOTES, evaluated_orders, report_data
+from tests.evaluation.factories import HOSTILE, HOSTILE_IN_QUOTES, evaluated_orders, report_data
 
 REPOSITORY = Path(__file__).parents[2]
 VOID = {"meta", "br", "img", "link"}
@@ -129,7 +129,7 @@ def test_same_data_same_bytes(html: str) -> None:
     assert render_report(report_data(evaluated_orders(3000))) == html
     program = (
         "import hashlib, sys; from preptime.evaluation.report import render_report;"
-        "from tests.evaluation.making import evaluated_orders, report_data;"
+        "from tests.evaluation.factories import evaluated_orders, report_data;"
         "text = render_report(report_data(evaluated_orders(3000)));"
         "sys.stdout.write(hashlib.sha256(text.encode('utf-8')).hexdigest())"
     )
@@ -165,7 +165,7 @@ def test_one_order_is_drawn() -> None:
 
 def test_evaluating_without_drawing_loads_no_chart_library() -> None:
     program = (
-        "import sys, preptime.evaluation.evaluated, preptime.evaluation.segments, preptime.evaluation.verdict;"
+        "import sys, preptime.evaluation.evaluated_orders, preptime.evaluation.segments, preptime.evaluation.summary_text;"
         "heavy = {'altair', 'vl_convert', 'polars', 'pandas', 'sklearn'} & set(sys.modules);"
         "sys.exit(f'loaded: {heavy}' if heavy else 0)"
     )

@@ -8,14 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preptime.domain.order import UNKNOWN_CODE, OrderColumns
-from preptime.domain.prediction import FALLBACK_LEVELS, QUANTILE_LEVELS
+from preptime.domain.orders import FALLBACK_LEVELS, QUANTILE_LEVELS, UNKNOWN_CODE, OrderColumns
 from preptime.errors import OperationError
 from preptime.evaluation.documents import BacktestDocument, Score
-from preptime.evaluation.metrics import MAE
-from preptime.evaluation.scores import compute_interval, compute_score, quantile_scores, segment_regressions
+from preptime.evaluation.metrics import MAE, compute_interval, compute_score, quantile_scores, segment_regressions
 from preptime.evaluation.segments import DIMENSIONS, UNKNOWN_VALUE, SegmentColumns, score_segments
-from preptime.features.directory import Vocabularies
+from preptime.features.restaurant_index import Vocabularies
 
 
 def sample(n: int, seed: int = 0) -> tuple[SegmentColumns, np.ndarray, np.ndarray, np.ndarray]:

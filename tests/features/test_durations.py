@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preptime.features.durations import (
+from preptime.features.history_state import (
     BIN_COUNT,
     BIN_WIDTH,
     MAX_SCALE_SECONDS,

@@ -9,16 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from preptime.domain.order import UNKNOWN_CODE
-from preptime.domain.prediction import FALLBACK_LEVELS
+from preptime.domain.orders import FALLBACK_LEVELS, UNKNOWN_CODE
 from preptime.errors import UsageError
-from preptime.features.clock import SECONDS_PER_DAY, TIME_SLOT_COUNT
-from preptime.features.directory import RestaurantIndex
-from preptime.features.history import History, build_history
-from preptime.features.matrix import feature_matrix
-from preptime.features.spec import FEATURE_NAMES, HISTORY_FEATURES
-from preptime.features.state import HistoryState
-from tests.features.making import (
+from preptime.features.history import History, build_history, feature_matrix
+from preptime.features.history_state import HistoryState
+from preptime.features.restaurant_index import RestaurantIndex
+from preptime.features.spec import FEATURE_NAMES, HISTORY_FEATURES, SECONDS_PER_DAY, TIME_SLOT_COUNT
+from tests.features.factories import (
     FIRST,
     MORNING,
     STRANGER,

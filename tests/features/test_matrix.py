@@ -8,13 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from preptime.domain.order import UNKNOWN_CODE, OrderColumns
-from preptime.features.clock import SECONDS_PER_DAY, time_slot
-from preptime.features.history import History, build_history
-from preptime.features.matrix import feature_matrix
-from preptime.features.spec import FEATURE_NAMES
-from preptime.features.state import HistoryState
-from tests.features.making import MORNING, STRANGER, Order, columns, directory, known_on, midnight, some_orders
+from preptime.domain.orders import UNKNOWN_CODE, OrderColumns
+from preptime.features.history import History, build_history, feature_matrix
+from preptime.features.history_state import HistoryState
+from preptime.features.spec import FEATURE_NAMES, SECONDS_PER_DAY, time_slot
+from tests.features.factories import MORNING, STRANGER, Order, columns, directory, known_on, midnight, some_orders
 
 
 def one_of_a_kind(

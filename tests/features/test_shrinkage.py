@@ -9,13 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preptime.features import shrinkage
-from preptime.features.clock import SECONDS_PER_DAY
-from preptime.features.directory import RestaurantIndex, Vocabularies
-from preptime.features.durations import BIN_WIDTH
 from preptime.features.history import History, build_history
-from preptime.features.spec import HISTORY_FEATURES
-from preptime.features.state import HistoryState
-from tests.features.making import FIRST, MORNING, Order, completed, directory, known_on, some_orders
+from preptime.features.history_state import BIN_WIDTH, HistoryState
+from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
+from preptime.features.spec import HISTORY_FEATURES, SECONDS_PER_DAY
+from tests.features.factories import FIRST, MORNING, Order, completed, directory, known_on, some_orders
 
 NAMES = [feature.name for feature in HISTORY_FEATURES]
 QUANTILES = [NAMES.index(f"restaurant_p{level}_seconds") for level in (10, 25, 50, 75, 90)]

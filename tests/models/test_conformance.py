@@ -8,11 +8,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from preptime.domain.prediction import QUANTILE_LEVELS
+from preptime.domain.orders import QUANTILE_LEVELS
 from preptime.errors import DataError
 from preptime.models.catalogue import CATALOGUE
-from preptime.models.export import check_parity, merge_to_onnx
 from preptime.models.model import MIN_ROWS, FittedModel
+from preptime.models.onnx_export import check_parity, merge_to_onnx
 from tests.models.graphs import run, splits
 from tests.models.rows import SEED, edge_rows, training_rows
 

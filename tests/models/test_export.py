@@ -9,14 +9,14 @@ import pytest
 from numpy.typing import NDArray
 
 from preptime.errors import OperationError
-from preptime.models import graph
+from preptime.models import onnx_export
 from preptime.models.catalogue import CATALOGUE
-from preptime.models.export import CHUNK_ROWS, check_parity, merge_to_onnx
 from preptime.models.fitting import fit_all
 from preptime.models.model import FittedModel
+from preptime.models.onnx_export import CHUNK_ROWS, check_parity, merge_to_onnx
 from preptime.models.quantile import QuantileModel
-from preptime.models.rf import RandomForestModel
-from preptime.models.xgb import XGBoostModel
+from preptime.models.sklearn_models import RandomForestModel
+from preptime.models.xgboost_models import XGBoostModel
 from tests.models.graphs import run, splits, tree_nodes
 from tests.models.rows import SEED, edge_rows, training_rows
 
@@ -70,8 +70,8 @@ def test_names_begin_with_their_model_and_are_unique(merged: bytes) -> None:
 
 def test_versions_are_those_chosen(merged: bytes) -> None:
     model = onnx.load_from_string(merged)
-    assert model.ir_version == graph.IR_VERSION
-    assert {opset.domain: opset.version for opset in model.opset_import} == graph.OPSETS
+    assert model.ir_version == onnx_export.IR_VERSION
+    assert {opset.domain: opset.version for opset in model.opset_import} == onnx_export.OPSETS
 
 
 def test_the_same_models_give_the_same_bytes(fitted: Mapping[str, FittedModel], merged: bytes) -> None:
@@ -124,7 +124,7 @@ def test_what_is_no_number_never_passes(said: float) -> None:
 
 def test_a_converter_that_brings_more_than_trees_is_refused() -> None:
     with pytest.raises(OperationError, match=r"nodes TreeEnsembleRegressor, Squeeze, Relu; expected one"):
-        graph.extract_tree_node(RandomForestModel(tree_count=2).fit(X, Y, threads=1, seed=SEED).to_onnx())
+        onnx_export.extract_tree_node(RandomForestModel(tree_count=2).fit(X, Y, threads=1, seed=SEED).to_onnx())
 
 
 def test_all_models_together_stay_under_16_mb() -> None:

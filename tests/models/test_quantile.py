@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preptime.models.export import check_parity, merge_to_onnx
+from preptime.models.onnx_export import check_parity, merge_to_onnx
 from preptime.models.quantile import MEDIAN_INDEX, MIN_SCALED_SECONDS, FittedQuantileModel, QuantileModel
 from tests.models.rows import SEED, training_rows
 

@@ -8,8 +8,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from sklearn.ensemble import GradientBoostingRegressor
 
-from preptime.models.gbr import GradientBoostingModel
-from preptime.models.rounding import round_to_ranks
+from preptime.models.sklearn_models import GradientBoostingModel, round_to_ranks
 from tests.models.rows import SEED, training_rows
 
 MATRICES = arrays(

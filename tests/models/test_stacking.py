@@ -4,9 +4,9 @@ import numpy as np
 from sklearn.ensemble import StackingRegressor
 from sklearn.linear_model import Ridge
 
-from preptime.models.rf import RandomForestModel
+from preptime.models.sklearn_models import RandomForestModel
 from preptime.models.stacking import StackingModel
-from preptime.models.xgb import XGBoostModel, notebook_estimator
+from preptime.models.xgboost_models import XGBoostModel, notebook_estimator
 from tests.models.rows import SEED, training_rows
 
 X, Y = training_rows(301)

@@ -7,8 +7,8 @@ import threading
 
 import numpy as np
 
-from preptime.models.cat import CatBoostTrees
-from preptime.models.threads import fitting_threads
+from preptime.models.catboost_models import CatBoostTrees
+from preptime.models.fitting import fitting_threads
 
 
 def test_what_catboost_says_goes_where_it_went_when_the_pool_was_opened() -> None:

@@ -7,7 +7,7 @@ import datetime as dt
 import msgspec
 import numpy as np
 
-from preptime.domain.prediction import QUANTILE_LEVELS
+from preptime.domain.orders import QUANTILE_LEVELS
 from preptime.evaluation.documents import QuantileScore, Segment, SegmentDimension
 from preptime.features.spec import FEATURES
 from preptime.monitoring.document import (

@@ -1,6 +1,6 @@
 """The synthesizer's months: quiet ones stay quiet, and a city that slows down is named two days later.
 
-What is simplified in them says `tests/monitoring/months.py`. Thresholds were set on seeds 1000 to 1059, not on these.
+What is simplified in them says `tests/monitoring/synthetic_months.py`. Thresholds were set on seeds 1000 to 1059, not on these.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import pytest
 
 from preptime.monitoring.rules import RULES, SLOWER_THAN_PREDICTED
-from preptime.tables.synthetic import SynthesisPlan
-from preptime.tables.synthetic.plan import Drift
-from tests.monitoring.months import Seen, Task, look_at_all
+from preptime.synthetic import SynthesisPlan
+from preptime.synthetic.world import Drift
+from tests.monitoring.synthetic_months import Seen, Task, look_at_all
 
 SEEDS = range(1, 21)
 QUIET_DAYS = 30

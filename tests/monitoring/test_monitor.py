@@ -15,12 +15,12 @@ import pytest
 from preptime.features.spec import FEATURES
 from preptime.monitoring.document import MonitoringDocument, encode
 from preptime.monitoring.monitor import MonitoringInputs, monitor_day
-from preptime.monitoring.page import render_report
 from preptime.monitoring.prometheus import render
-from preptime.tables.synthetic import SynthesisPlan
+from preptime.monitoring.report import render_report
+from preptime.synthetic import SynthesisPlan
 from tests.monitoring.example import fired, first_morning
-from tests.monitoring.making import NoStore
-from tests.monitoring.months import ONE_DAY, Frame, Month, make_month
+from tests.monitoring.factories import NoStore
+from tests.monitoring.synthetic_months import ONE_DAY, Frame, Month, make_month
 
 DAYS = 38
 SLOWER_FROM = 36

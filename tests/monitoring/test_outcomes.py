@@ -8,13 +8,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from preptime.domain.verdict import ValidationReason
+from preptime.domain.validation_reasons import ValidationReason
 from preptime.monitoring import outcomes
 from preptime.monitoring.outcomes import read_outcomes, to_day_number
-from preptime.tables.directory import read_restaurants
-from preptime.tables.synthetic import SynthesisPlan, synthesize_frames
-from tests.monitoring.making import DIRECTORY, done, known, order
-from tests.monitoring.months import Frame
+from preptime.synthetic import SynthesisPlan, synthesize_frames
+from preptime.validation.restaurants import read_restaurants
+from tests.monitoring.factories import DIRECTORY, done, known, order
+from tests.monitoring.synthetic_months import Frame
 
 SPRING = dt.date(2015, 3, 29)
 AUTUMN = dt.date(2015, 10, 25)

@@ -11,13 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from preptime.monitoring.bins import BinnedDays
-from preptime.monitoring.day_rules import DailyShare, evaluate_share, evaluate_volume
+from preptime.monitoring.daily_metrics import GroupMetrics
 from preptime.monitoring.document import BacktestBaseline, DateRange, PredictionMetrics
 from preptime.monitoring.drift import _compare
-from preptime.monitoring.figure_rules import evaluate_metrics
-from preptime.monitoring.figures import GroupMetrics
 from preptime.monitoring.outcomes import to_day_number
+from preptime.monitoring.reference import BinnedDays
+from preptime.monitoring.rule_evaluation import DailyShare, evaluate_metrics, evaluate_share, evaluate_volume
 from preptime.monitoring.rules import FALLBACK_RATE, RULES, VOLUME_HIGH, VOLUME_LOW, find_rule
 
 LAST = dt.date(2015, 6, 21)

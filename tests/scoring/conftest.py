@@ -6,7 +6,7 @@ import pytest
 
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.store import Store
-from tests.scoring.making import small_bundle
+from tests.scoring.factories import small_bundle
 
 
 @pytest.fixture(scope="session")

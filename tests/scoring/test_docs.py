@@ -9,10 +9,10 @@ import msgspec
 import polars as pl
 
 from preptime.bundle.bundle import Bundle
-from preptime.scoring.document import ScoreDocument
-from preptime.scoring.score import score_file
+from preptime.scoring.score_document import ScoreDocument
+from preptime.scoring.score_file import score_file
 from tests.requirements import ROOT
-from tests.scoring.making import mixed, orders_file
+from tests.scoring.factories import mixed, orders_file
 
 PAGE = (ROOT / "docs" / "scoring.md").read_text(encoding="utf-8")
 

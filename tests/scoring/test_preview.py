@@ -8,13 +8,13 @@ import polars as pl
 import pytest
 
 from preptime.bundle.bundle import Bundle
-from preptime.domain.verdict import ValidationReason, validation_rule
+from preptime.domain.validation_reasons import ValidationReason, validation_rule
 from preptime.errors import DataError
 from preptime.scoring import preview as module
-from preptime.scoring.columns import PREDICTION_REASON
 from preptime.scoring.preview import MAX_REJECTED_ROWS, PREDICTABLE, PREVIEW_ROWS, preview_file
-from preptime.scoring.score import score_file
-from tests.scoring.making import MIXED, cells, mixed, orders_file
+from preptime.scoring.score_file import score_file
+from preptime.scoring.scorer import PREDICTION_REASON
+from tests.scoring.factories import MIXED, cells, mixed, orders_file
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

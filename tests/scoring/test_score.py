@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preptime.bundle.bundle import Bundle
-from preptime.domain.prediction import FALLBACK_LEVELS, QUANTILE_LEVELS
-from preptime.scoring.columns import (
+from preptime.domain.orders import FALLBACK_LEVELS, QUANTILE_LEVELS
+from preptime.scoring.score_file import CHUNK_ROWS, score_file
+from preptime.scoring.scorer import (
     FALLBACK_LEVEL,
     PREDICTED_SECONDS,
     PREDICTION_BUNDLE,
@@ -21,11 +22,10 @@ from preptime.scoring.columns import (
     model_column,
     quantile_column,
 )
-from preptime.scoring.score import CHUNK_ROWS, score_file
-from preptime.tables.audit import audit_orders, to_order_columns
-from preptime.tables.directory import read_restaurants
-from preptime.tables.synthetic import synthesize_frames
-from tests.scoring.making import MIXED, PLAN, cells, mixed, orders_file
+from preptime.synthetic import synthesize_frames
+from preptime.validation.audit import audit_orders, to_order_columns
+from preptime.validation.restaurants import read_restaurants
+from tests.scoring.factories import MIXED, PLAN, cells, mixed, orders_file
 
 FORMATS = ("csv", "parquet")
 

@@ -9,14 +9,14 @@ import polars as pl
 import pytest
 
 from preptime.bundle.bundle import Bundle
-from preptime.domain.verdict import Purpose
-from preptime.scoring.columns import PREDICTED_SECONDS, PREDICTION_REASON
+from preptime.domain.validation_reasons import Purpose
 from preptime.scoring.download import iter_csv_chunks
-from preptime.scoring.sample import sample_orders
-from preptime.scoring.score import score_file
+from preptime.scoring.preview import sample_orders
+from preptime.scoring.score_file import score_file
+from preptime.scoring.scorer import PREDICTED_SECONDS, PREDICTION_REASON
 from preptime.scoring.summary import MAX_MINUTES, summarize
-from preptime.tables.audit import audit_orders
-from tests.scoring.making import MORNING, orders_file
+from preptime.validation.audit import audit_orders
+from tests.scoring.factories import MORNING, orders_file
 
 POINTS = ("rf", "xgb")
 

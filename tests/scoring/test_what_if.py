@@ -8,8 +8,7 @@ import polars as pl
 import pytest
 
 from preptime.bundle.bundle import Bundle
-from preptime.scoring.answering import BundleScorer
-from preptime.scoring.columns import PREDICTION_REASON
+from preptime.scoring.scorer import PREDICTION_REASON, BundleScorer
 from preptime.scoring.what_if import VARIABLES, OrderInput, predict_what_if, predicted_seconds
 
 ORDER = OrderInput(1, dt.datetime(2015, 6, 20, 19, 12, 30), 21.4, 3)

@@ -10,9 +10,9 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from preptime.bundle.store import Store
-from preptime.training.fit import FittedWindow, fit_window
-from preptime.training.mornings import FeatureMatrix, build_feature_matrix
-from tests.training.making import IDLE_QUANTILE, Data, Stocked, june, make_data, override, quick_plan, run
+from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix
+from preptime.training.fitting import FittedWindow, fit_window
+from tests.training.factories import IDLE_QUANTILE, Data, Stocked, june, make_data, override, quick_plan, run
 
 
 @pytest.fixture(scope="session")

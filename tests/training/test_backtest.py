@@ -11,15 +11,15 @@ import pytest
 
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.store import Store
-from preptime.domain.prediction import FALLBACK_LEVELS
+from preptime.domain.orders import FALLBACK_LEVELS
 from preptime.errors import UsageError
-from preptime.evaluation.evaluated import EvaluatedOrders, build_backtest_document
+from preptime.evaluation.evaluated_orders import EvaluatedOrders, build_backtest_document
+from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix
 from preptime.training.backtest import backtest, evaluate_graph, select_days
-from preptime.training.corpus import day_number
-from preptime.training.fit import FittedWindow, fit_window
-from preptime.training.mornings import FeatureMatrix, build_feature_matrix
+from preptime.training.fitting import FittedWindow, fit_window
 from preptime.training.train import train_challenger
-from tests.training.making import Data, june, quick_plan, whole_plan
+from preptime.training.training_data import day_number
+from tests.training.factories import Data, june, quick_plan, whole_plan
 
 
 @pytest.fixture(scope="module")

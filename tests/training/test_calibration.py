@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from preptime.domain.prediction import QUANTILE_LEVELS
+from preptime.domain.orders import QUANTILE_LEVELS
 from preptime.errors import DataError
 from preptime.models.quantile import MIN_SCALED_SECONDS, QuantileModel
 from preptime.training.calibration import (

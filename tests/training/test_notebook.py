@@ -15,17 +15,21 @@ from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.model_selection import cross_val_score, train_test_split
 
 from preptime.errors import DataError
-from preptime.tables.audit import AuditedOrders, audit_orders
-from preptime.tables.directory import read_restaurants
-from preptime.training.notebook import Reproduction, estimators, random_forest, reproduce_notebook, run_notebook
-from preptime.training.notebook_rows import (
+from preptime.training.notebook import (
     FEATURE_SET_1,
     FEATURE_SET_2,
     NotebookRows,
+    Reproduction,
+    estimators,
     prepare_notebook_rows,
+    random_forest,
+    render_text,
+    reproduce_notebook,
+    run_notebook,
     with_restaurant_mean,
 )
-from preptime.training.notebook_text import render_text
+from preptime.validation.audit import AuditedOrders, audit_orders
+from preptime.validation.restaurants import read_restaurants
 from tests.requirements import real_data
 
 FOODS = ("thai", "italian", "chinese")

@@ -7,14 +7,14 @@ import polars as pl
 import pytest
 
 from preptime.bundle.bundle import fetch_verified
-from preptime.bundle.champions import ChampionLog
+from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.manifest import MODEL_FILE
 from preptime.bundle.store import Store
-from preptime.domain.order import UNKNOWN_CODE
+from preptime.domain.orders import UNKNOWN_CODE
 from preptime.errors import BundleVerificationError, DataError, UsageError
 from preptime.features.history import build_history
-from preptime.features.state import HistoryState
-from tests.training.making import Data, Stocked, bundle_bytes, june, refresh_with
+from preptime.features.history_state import HistoryState
+from tests.training.factories import Data, Stocked, bundle_bytes, june, refresh_with
 
 
 def moved(data: Data, city: str, ids: list[int]) -> Data:

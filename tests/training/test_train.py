@@ -10,19 +10,19 @@ import polars as pl
 import pytest
 
 from preptime.bundle.bundle import fetch_verified
-from preptime.bundle.champions import ChampionLog
+from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.manifest import to_json_object
 from preptime.bundle.store import Store
 from preptime.errors import DataError
 from preptime.evaluation.documents import BacktestDocument
 from preptime.features.history import build_history
-from preptime.features.state import HistoryState
-from preptime.tables.gate import GateThresholds
-from preptime.tables.synthetic import SynthesisPlan
-from preptime.training.corpus import TrainingData
-from preptime.training.promote import Comparison
+from preptime.features.history_state import HistoryState
+from preptime.synthetic import SynthesisPlan
+from preptime.training.comparison import Comparison
 from preptime.training.train import holdout_days, train_challenger
-from tests.training.making import WHO, Data, Stocked, bundle_bytes, june, make_data, quick_plan, run
+from preptime.training.training_data import TrainingData
+from preptime.validation.data_gate import GateThresholds
+from tests.training.factories import WHO, Data, Stocked, bundle_bytes, june, make_data, quick_plan, run
 
 
 def assert_history_of(store: Store, bundle_id: str, corpus: TrainingData, date: dt.date) -> None:

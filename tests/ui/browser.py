@@ -14,10 +14,10 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from preptime.bundle.bundle import Bundle
-from preptime.bundle.champions import ChampionLog, LogEntryDraft
+from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from tests.api.processes import REAL, Server, environment, free_port, started
-from tests.scoring.making import small_bundle
+from tests.scoring.factories import small_bundle
 
 CHROMIUM = shutil.which("chromium")
 _FLAGS = (

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 
 from tests.requirements import requires
 from tests.ui.browser import CHROMIUM, Site, chromium, make_store, site_at
-from tests.ui.stocking import forget, stock
+from tests.ui.stores import forget, stock
 
 
 @pytest.fixture(scope="session")

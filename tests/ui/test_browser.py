@@ -11,10 +11,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from preptime.bundle.bundle import Bundle, fetch_verified
-from preptime.bundle.champions import resolve_bundle_id
-from preptime.scoring.columns import PREDICTED_READY_AT, PREDICTION_BUNDLE, PREDICTION_REASON
-from preptime.scoring.score import score_file
-from tests.scoring.making import mixed
+from preptime.bundle.champion_log import resolve_bundle_id
+from preptime.scoring.score_file import score_file
+from preptime.scoring.scorer import PREDICTED_READY_AT, PREDICTION_BUNDLE, PREDICTION_REASON
+from tests.scoring.factories import mixed
 from tests.ui.browser import API_KEY, Site, looking, settle
 
 

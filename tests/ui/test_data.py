@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from preptime.tables.looks import WEEKDAYS
-from tests.tables.making import RESTAURANTS, month, order, orders
-from tests.ui.drawing import bodies, column, drawn, said
+from preptime.exploration import WEEKDAYS
+from tests.ui.chart_rendering import bodies, column, drawn, said
+from tests.validation.factories import RESTAURANTS, month, order, orders
 
 pytestmark = pytest.mark.usefixtures("fresh")
 

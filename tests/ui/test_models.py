@@ -9,18 +9,18 @@ from typing import Protocol
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from preptime.bundle.champions import ChampionLog
-from preptime.bundle.listing import list_store
+from preptime.bundle.champion_log import ChampionLog
+from preptime.bundle.inventory import list_store
 from preptime.bundle.store import Store
 from preptime.errors import UsageError
 from preptime.evaluation.overview import summarize_bundle
-from preptime.evaluation.verdict import format_minutes
+from preptime.evaluation.summary_text import format_minutes
 from preptime.settings import Settings
-from preptime.ui.door import allowed_keys
+from preptime.ui.login import allowed_keys
 from tests.cli.conftest import damage
 from tests.ui.browser import API_KEY, OPERATOR_KEY, setting
-from tests.ui.drawing import bodies, column, drawn, said
-from tests.ui.stocking import FIRST_RELEASE, ORDERS, RESTAURANTS
+from tests.ui.chart_rendering import bodies, column, drawn, said
+from tests.ui.stores import FIRST_RELEASE, ORDERS, RESTAURANTS
 
 pytestmark = pytest.mark.usefixtures("fresh")
 

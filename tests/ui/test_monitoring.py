@@ -11,9 +11,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from preptime.monitoring.document import Day, MonitoringDocument, encode
-from preptime.tables.results import MONITORING_FILE, MONITORING_REPORT_FILE, PREDICTIONS_FILE, ResultsFolder
+from preptime.sources.results import MONITORING_FILE, MONITORING_REPORT_FILE, PREDICTIONS_FILE, ResultsFolder
 from tests.monitoring.example import DATE, fired, first_morning, quiet
-from tests.ui.drawing import axes, bodies, column, drawn, said
+from tests.ui.chart_rendering import axes, bodies, column, drawn, said
 
 pytestmark = pytest.mark.usefixtures("fresh")
 

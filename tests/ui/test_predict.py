@@ -16,13 +16,12 @@ from streamlit.testing.v1 import AppTest
 import preptime.ui
 from preptime.bundle.store import Store
 from preptime.client import Client, Orders, PredictionResponse
-from preptime.scoring.answering import BundleScorer
-from preptime.scoring.columns import PREDICTED_READY_AT, quantile_column
-from preptime.ui import words
+from preptime.scoring.scorer import PREDICTED_READY_AT, BundleScorer, quantile_column
+from preptime.ui import formatting
 from tests.api.processes import PLAIN_KEY, REAL, Server, free_port, started
-from tests.scoring.making import mixed
+from tests.scoring.factories import mixed
 from tests.ui.browser import API_KEY, Site, make_store, promote, setting
-from tests.ui.drawing import axes, bodies, column, drawn, said, tables
+from tests.ui.chart_rendering import axes, bodies, column, drawn, said, tables
 
 GOOD = {
     "order_acknowledged_at": "2015-06-20 19:00:00",
@@ -83,7 +82,7 @@ def test_the_sample_is_judged_then_predicted_and_its_wrong_rows_say_why(
         "A number cannot be read, or is not whole where it should be: order_value_gbp 'free'",
         "A required cell is empty: number_of_items",
     ]
-    assert {one.proto.placeholder for one in at.dataframe} == {words.EMPTY_CELL}  # where a cell is empty
+    assert {one.proto.placeholder for one in at.dataframe} == {formatting.EMPTY_CELL}  # where a cell is empty
 
 
 def test_each_model_has_a_tab_that_says_what_it_alone_would_answer(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
@@ -279,7 +278,7 @@ def test_a_configured_key_that_is_wrong_gives_way_to_one_that_is_typed(
 def test_the_api_answers_a_file_too_in_requests_as_small_as_it_wants(
     monkeypatch: pytest.MonkeyPatch, store: str, site: Site
 ) -> None:
-    monkeypatch.setattr("preptime.ui.asking.MAX_ORDERS_PER_REQUEST", 7)
+    monkeypatch.setattr("preptime.ui.predictors.MAX_ORDERS_PER_REQUEST", 7)
     at = drawn(monkeypatch, PREPTIME_STORE=store, PREPTIME_API_URL=site.api.url, PREPTIME_API_KEY=API_KEY)
     at.radio("mode").set_value("Call Flask API").run()
     upload(at, "mixed.csv", csv(mixed()))
@@ -343,7 +342,7 @@ def test_an_order_can_be_described_to_the_api_where_there_is_no_store(
 
 
 def test_the_data_dictionary_is_the_declared_one(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
-    from preptime.domain.dictionary import ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY
+    from preptime.domain.data_dictionary import ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY
 
     at = drawn(monkeypatch, PREPTIME_STORE=store)
     at.session_state["predict_tab"] = "Data dictionary"
@@ -356,7 +355,7 @@ def test_the_data_dictionary_is_the_declared_one(monkeypatch: pytest.MonkeyPatch
 def test_a_new_champion_answers_the_next_question(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     make_store(tmp_path)
     at = drawn(monkeypatch, PREPTIME_STORE=str(tmp_path / "models"))
-    from preptime.ui.access import clear_champion_cache
+    from preptime.ui.connections import clear_champion_cache
     from tests.ui.browser import other_bundle
 
     newer = other_bundle(Store.open(str(tmp_path / "models")))

@@ -13,8 +13,7 @@ from flask_swagger_ui import get_swaggerui_blueprint
 from msgspec import UNSET
 from werkzeug.exceptions import HTTPException
 
-from preptime.api.answer import ActiveBundle, ColumnDescription, DataDictionary, HealthStatus, Readiness
-from preptime.api.exchange import (
+from preptime.api.handler import (
     TAKE_HOME_PATH,
     Endpoint,
     HttpResponse,
@@ -27,10 +26,22 @@ from preptime.api.exchange import (
     require_key,
 )
 from preptime.api.openapi import build_openapi
-from preptime.api.problems import JSON, ApiError, ErrorFormatter, format_problem, format_take_home_error, internal_error
+from preptime.api.schema import (
+    JSON,
+    ActiveBundle,
+    ApiError,
+    ColumnDescription,
+    DataDictionary,
+    ErrorFormatter,
+    HealthStatus,
+    Readiness,
+    format_problem,
+    format_take_home_error,
+    internal_error,
+)
 from preptime.api.service import Service
-from preptime.domain.dictionary import ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY, Column
-from preptime.domain.prediction import DEFAULT_MODEL
+from preptime.domain.data_dictionary import ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY, Column
+from preptime.domain.orders import DEFAULT_MODEL
 
 METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

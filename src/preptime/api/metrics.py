@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from preptime.api.counts import (
+from preptime.api.metrics_store import (
     BUCKETS_SECONDS,
     DROPPED,
     FIRST_BUCKET,

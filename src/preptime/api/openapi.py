@@ -7,20 +7,23 @@ from importlib.metadata import version
 
 import msgspec
 
-from preptime.api.answer import (
+from preptime.api.handler import PREDICTIONS_PATH, TAKE_HOME_PATH
+from preptime.api.schema import (
     ActiveBundle,
     DataDictionary,
     HealthStatus,
     Prediction,
     PredictionError,
+    PredictionRequest,
     PredictionResponse,
+    Problem,
     Readiness,
+    TakeHomeError,
+    TakeHomeRequest,
     TakeHomeResponse,
+    VertexRequest,
     VertexResponse,
 )
-from preptime.api.exchange import PREDICTIONS_PATH, TAKE_HOME_PATH
-from preptime.api.order import PredictionRequest, TakeHomeRequest, VertexRequest
-from preptime.api.problems import Problem, TakeHomeError
 from preptime.api.service import ApiSettings
 from preptime.errors import OperationError
 

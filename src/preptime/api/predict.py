@@ -1,6 +1,6 @@
 """The pure functions: request bytes and a champion in, status and response bytes out (D9).
 
-Requests in hand are answered together, in one run of the graph (`preptime.api.turns`). An order's numbers don't depend
+Requests in hand are answered together, in one run of the graph (`preptime.api.batching`). An order's numbers don't depend
 on those beside it: the tests hold features and graph to that, bit by bit.
 """
 
@@ -15,22 +15,35 @@ from itertools import islice
 import msgspec
 from msgspec import UNSET
 
-from preptime.api.answer import Prediction, PredictionError, PredictionResponse, RowError, VertexResponse
-from preptime.api.cells import (
+from preptime.api.active_model import (
     DEFAULT_COLUMN,
     FIRST_POINT_COLUMN,
     FIRST_QUANTILE_COLUMN,
+    ActiveModel,
     OrderRow,
     PredictionRow,
     run_inference,
 )
-from preptime.api.decoding import DecodedRequest, decode_request, decode_take_home_request, decode_vertex_request
-from preptime.api.moments import LocalTimestamp, format_ready_at
-from preptime.api.order import Order
-from preptime.api.orders import InvalidOrder, ParsedOrders, read_orders
-from preptime.api.problems import ApiError
-from preptime.api.serving import ActiveModel
-from preptime.domain.prediction import DEFAULT_MODEL, FALLBACK_LEVELS
+from preptime.api.order_validation import (
+    DecodedRequest,
+    InvalidOrder,
+    ParsedOrders,
+    decode_request,
+    decode_take_home_request,
+    decode_vertex_request,
+    read_orders,
+)
+from preptime.api.parsing import LocalTimestamp, format_ready_at
+from preptime.api.schema import (
+    ApiError,
+    Order,
+    Prediction,
+    PredictionError,
+    PredictionResponse,
+    RowError,
+    VertexResponse,
+)
+from preptime.domain.orders import DEFAULT_MODEL, FALLBACK_LEVELS
 
 MAX_BATCH_BYTES = 16_384
 """Bytes of bodies that are answered together: some hundred orders, 5 ms. Beyond 32 orders in a run of the graph nothing

@@ -1,10 +1,13 @@
-"""The server: Granian's WSGI workers, and the main process that starts, watches and ends them.
+"""The server's own log: one JSON document a line, on standard error.
+
+The server: Granian's WSGI workers, and the main process that starts, watches and ends them.
 
 The main process predicts nothing: neither Flask nor a bundle's libraries are loaded in it.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import multiprocessing
 import time
@@ -18,17 +21,61 @@ from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 from granian.server.mp import MPServer
 
-from preptime.api.access import configured_api_keys
-from preptime.api.limits import RESERVED_THREADS
-from preptime.api.logging import log_config
-from preptime.api.side import run_health_server
-from preptime.api.temporary import temporary_metrics_folder
+from preptime.api.batching import RESERVED_THREADS
+from preptime.api.health_server import run_health_server
+from preptime.api.metrics_store import temporary_metrics_folder
+from preptime.api.runtime import configured_api_keys
 from preptime.api.worker import start_worker_from_spec
 from preptime.errors import UsageError
-from preptime.settings import Settings
-from preptime.settings.address import resolve_free_address
+from preptime.settings import Settings, resolve_free_address
 
-DEFAULT_APPLICATION = "preptime.api.front:make_application"
+EXTRA_FIELDS = ("request_id", "endpoint", "status", "key_name", "bundle")
+"""What a message may carry beside its words: `logger.error("…", extra={"request_id": …})`."""
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one line of JSON: time (UTC), level, logger, process, message, facts, and the trace of a fault."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
+        timestamp = dt.datetime.fromtimestamp(record.created, dt.UTC)
+        document: dict[str, object] = {
+            "time": timestamp.isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "process": record.process,
+            "message": record.getMessage(),
+        }
+        document |= {name: value for name in EXTRA_FIELDS if (value := getattr(record, name, None)) is not None}
+        if record.exc_info:
+            document["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(document, enc_hook=str).decode()
+
+
+class GranianThreadWarningFilter(logging.Filter):
+    """Keeps back one warning of Granian's: a thread for every request that may wait is how the queue is bounded."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is shown."""
+        return not record.getMessage().startswith("Configuration allows spawning up to")
+
+
+def log_config(level: str) -> dict[str, object]:
+    """For `logging.config.dictConfig`: everything of at least `level` as JSON on standard error."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"granian_thread_warning": {"()": "preptime.api.server.GranianThreadWarningFilter"}},
+        "formatters": {"json": {"()": "preptime.api.server.JsonFormatter"}},
+        "handlers": {
+            "stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"},
+        },
+        "root": {"level": level.upper(), "handlers": ["stderr"]},
+        "loggers": {"_granian": {"level": level.upper(), "propagate": True, "filters": ["granian_thread_warning"]}},
+    }
+
+
+DEFAULT_APPLICATION = "preptime.api.fast_path:make_application"
 MAX_CONNECTIONS = 1024
 """Open connections of one worker; more wait in the system's queue, which is as long again."""
 

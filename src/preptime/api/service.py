@@ -8,11 +8,10 @@ from typing import Protocol
 
 import msgspec
 
-from preptime.api.limits import MAX_CONCURRENT_REJECTIONS, ConcurrencyLimiter
+from preptime.api.active_model import ActiveModel
+from preptime.api.batching import MAX_CONCURRENT_REJECTIONS, ConcurrencyLimiter, RequestBatcher
 from preptime.api.predict import MAX_BATCH_BYTES, PredictionJob, PredictionResult, predict_batch
-from preptime.api.problems import ApiError
-from preptime.api.serving import ActiveModel
-from preptime.api.turns import RequestBatcher
+from preptime.api.schema import ApiError
 
 
 class ApiSettings(Protocol):

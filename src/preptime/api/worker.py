@@ -13,7 +13,7 @@ from importlib import import_module
 from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING
 
-from preptime.api.log_targets import StdoutLock
+from preptime.api.prediction_log import StdoutLock
 from preptime.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def start_worker(
 
     What the prediction log took is written when the process ends of itself, and that is also when its parent is gone.
     """
-    from preptime.api.running import build_runtime
+    from preptime.api.runtime import build_runtime
 
     runtime = build_runtime(settings, stdout_lock=stdout_lock)
     runtime.start()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from preptime.api.front import make_application
+from preptime.api.fast_path import make_application
 from preptime.api.worker import start_worker
 from preptime.settings import ENV_FILE, Settings
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from preptime.bundle.folder import LocalBackend
+from preptime.bundle.backends import LocalBackend
 from preptime.bundle.manifest import (
     MANIFEST_FILE,
     Manifest,
@@ -66,7 +66,7 @@ class Store:
             return cls(url, LocalBackend(Path(url2pathname(urlsplit(url).path))))
         if scheme in {"gs", "gcs"}:
             return cls(url, _open_gcs_backend(url), cache)
-        from preptime.bundle.objects import open_fsspec_backend
+        from preptime.bundle.backends import open_fsspec_backend
 
         return cls(url, open_fsspec_backend(url), cache)
 
@@ -211,7 +211,7 @@ class Store:
 
 def _open_gcs_backend(url: str) -> StorageBackend:
     try:
-        from preptime.bundle.google import GcsBackend
+        from preptime.bundle.gcs import GcsBackend
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("google"):
             raise

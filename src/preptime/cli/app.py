@@ -22,13 +22,13 @@ from preptime.cli.ingest import ingest
 from preptime.cli.keys import keys
 from preptime.cli.monitor import monitor
 from preptime.cli.notebook import notebook
+from preptime.cli.output import FAILURE, INTERRUPTED, REFUSED_OR_ALERT, SUCCESS, USAGE_ERROR
 from preptime.cli.refresh import refresh
 from preptime.cli.respond import respond
 from preptime.cli.results import results
 from preptime.cli.score import score
 from preptime.cli.serve import serve
 from preptime.cli.snapshot import snapshot
-from preptime.cli.status import FAILURE, INTERRUPTED, REFUSED_OR_ALERT, SUCCESS, USAGE_ERROR
 from preptime.cli.synthesize import synthesize
 from preptime.cli.train import train
 from preptime.cli.ui import ui

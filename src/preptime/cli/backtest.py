@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 
-from preptime.cli import figures as tables
-from preptime.cli import options, reading
-from preptime.cli.speaking import Output, with_output
+from preptime.cli import inputs, options
+from preptime.cli.output import Output, interval_summary, score_table, with_output
 
 
 @click.command()
@@ -37,12 +36,12 @@ def backtest(
     Fits once on what was known on the morning of --from (or anew every --retrain-every days) and walks forward. Ends
     with every model beside both baselines, and how well the interval p10 to p90 held.
     """
-    from preptime.evaluation.evaluated import build_backtest_document
-    from preptime.evaluation.tracked import write_dvc_files
+    from preptime.evaluation.dvc_export import write_dvc_files
+    from preptime.evaluation.evaluated_orders import build_backtest_document
     from preptime.training.backtest import backtest as run_backtest
-    from preptime.training.fit import FitPlan
+    from preptime.training.fitting import FitPlan
 
-    training_data = reading.read_training_data(output, orders, restaurants)
+    training_data = inputs.read_training_data(output, orders, restaurants)
     evaluation = run_backtest(
         training_data,
         first_day,
@@ -54,4 +53,4 @@ def backtest(
     document = build_backtest_document(evaluation, first_day.isoformat(), last_day.isoformat())
     if dvc_metrics is not None:
         write_dvc_files(dvc_metrics, document)
-    output.finish(document, tables.score_table(document), tables.interval_summary(document))
+    output.finish(document, score_table(document), interval_summary(document))

@@ -9,14 +9,13 @@ import msgspec
 from rich.table import Table
 
 from preptime.bundle.bundle import fetch_verified as load_bundle
-from preptime.bundle.champions import Action, ChampionLog, LogEntry
-from preptime.bundle.listing import list_store
+from preptime.bundle.champion_log import Action, ChampionLog, LogEntry
+from preptime.bundle.inventory import list_store
+from preptime.bundle.inventory import prune as remove
 from preptime.bundle.manifest import Manifest
-from preptime.bundle.pruning import prune as remove
 from preptime.bundle.store import Store
-from preptime.cli import figures, options, reading
-from preptime.cli.speaking import Output, with_output
-from preptime.cli.status import FAILURE
+from preptime.cli import inputs, options
+from preptime.cli.output import FAILURE, Output, comparison_table, format_count, manifest_table, with_output
 from preptime.errors import BundleVerificationError
 
 ABANDONED_HOURS = 24
@@ -101,7 +100,7 @@ def list_bundles(output: Output, store: str) -> None:
         BundleListDocument(tuple(rows), tuple(unreadable), bundle_listing.entries),
         *([_bundle_table(rows)] if rows else []),
         *(f"{item.bundle} cannot be read. {item.error}" for item in unreadable),
-        f"{store} holds {figures.format_count(len(rows) + len(unreadable), 'bundle')}. "
+        f"{store} holds {format_count(len(rows) + len(unreadable), 'bundle')}. "
         + (f"The champion is {champion_id}." if champion_id else "It has no champion yet."),
         *(_format_log_entry(entry) for entry in bundle_listing.entries),
     )
@@ -130,7 +129,7 @@ def show(output: Output, bundle: str, store: str) -> None:
     entries = tuple(entry for entry in ChampionLog(bundle_store).entries() if entry.bundle == bundle)
     output.finish(
         BundleShowDocument(manifest, entries),
-        figures.manifest_table(manifest),
+        manifest_table(manifest),
         *(_format_log_entry(entry) for entry in entries),
     )
 
@@ -158,18 +157,18 @@ def compare(
     CHALLENGER and CHAMPION are ids of bundles; without CHAMPION the champion of the store is meant. Nothing is
     promoted.
     """
-    from preptime.bundle.champions import resolve_bundle_id
-    from preptime.training.compare import compare_bundles
+    from preptime.bundle.champion_log import resolve_bundle_id
+    from preptime.training.comparison import compare_bundles
 
     bundle_store = Store.open(store)
-    training_data = reading.read_training_data(output, orders, restaurants)
+    training_data = inputs.read_training_data(output, orders, restaurants)
     comparison = compare_bundles(
         training_data,
         load_bundle(bundle_store, resolve_bundle_id(bundle_store, challenger)),
         load_bundle(bundle_store, resolve_bundle_id(bundle_store, champion)),
         min(last_day or training_data.last_day, training_data.last_day),
     )
-    output.finish(comparison, figures.comparison_table(comparison), comparison.summary)
+    output.finish(comparison, comparison_table(comparison), comparison.summary)
 
 
 @bundles.command()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from preptime.cli import options, reading
-from preptime.cli.speaking import Output, with_output
+from preptime.cli import inputs, options
+from preptime.cli.output import Output, with_output
 
 
 @click.command()
@@ -20,9 +20,9 @@ def check(output: Output, orders: str, restaurants: str, rejects: Path | None) -
 
     Counts by reason code, with examples and their row numbers, and what each reason keeps an order out of.
     """
-    from preptime.tables.report import render_text, summarize_audit, write_rejects
+    from preptime.validation.audit_report import render_text, summarize_audit, write_rejects
 
-    audited, restaurant_index = reading.read_audited_orders(output, orders, restaurants)
+    audited, restaurant_index = inputs.read_audited_orders(output, orders, restaurants)
     report = summarize_audit(audited, len(restaurant_index))
     lines = [render_text(report)]
     if rejects is not None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from preptime.cli import options, reading
+from preptime.cli import inputs, options
+from preptime.cli.output import Output, with_output
 from preptime.cli.score import render_text as score_text
-from preptime.cli.speaking import Output, with_output
 from preptime.cli.train import render_text as train_text
 from preptime.errors import UsageError
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from preptime.evaluation.documents import BacktestDocument
-    from preptime.scoring.document import ScoreDocument
-    from preptime.tables.audit import AuditedOrders
+    from preptime.scoring.score_document import ScoreDocument
     from preptime.training.train import TrainDocument
+    from preptime.validation.audit import AuditedOrders
 
 DEMO_ORDER_COUNT = 33_474
 """A month as in the public data (32,394 orders in 30 days) and one day more, which is scored."""
@@ -62,11 +62,11 @@ def demo(output: Output, *, orders: str | None, restaurants: str | None, out: Pa
     Synthesizes a month of orders (or takes yours), trains every model, backtests, promotes, and scores the next day.
     """
     from preptime.bundle.bundle import fetch_verified
-    from preptime.bundle.champions import resolve_bundle_id
+    from preptime.bundle.champion_log import resolve_bundle_id
     from preptime.bundle.store import Store
-    from preptime.scoring.score import score_file
-    from preptime.training.fit import FitPlan
-    from preptime.training.publish import AuditActor
+    from preptime.scoring.score_file import score_file
+    from preptime.training.fitting import FitPlan
+    from preptime.training.publishing import AuditActor
     from preptime.training.train import train
 
     if (orders is None) != (restaurants is None):
@@ -74,7 +74,7 @@ def demo(output: Output, *, orders: str | None, restaurants: str | None, out: Pa
     files = {"store": str(out / "models")}
     if orders is None or restaurants is None:
         orders, restaurants = _synthesize(output, out / "data", files)
-    audited, restaurant_index = reading.read_audited_orders(output, orders, restaurants)
+    audited, restaurant_index = inputs.read_audited_orders(output, orders, restaurants)
     date = _last_day(audited)
     store = Store.open(str(out / "models"))
     training = train(
@@ -101,8 +101,8 @@ def demo(output: Output, *, orders: str | None, restaurants: str | None, out: Pa
 
 def _synthesize(output: Output, folder: Path, files: dict[str, str]) -> tuple[str, str]:
     """A month and a day of synthetic orders, and test orders with integer-coded categories."""
-    from preptime.tables.open import open_source
-    from preptime.tables.synthetic import SynthesisPlan, synthesize, write_integer_coded_orders
+    from preptime.sources.registry import open_source
+    from preptime.synthetic import SynthesisPlan, synthesize, write_integer_coded_orders
 
     synthesized = synthesize(
         SynthesisPlan(orders=DEMO_ORDER_COUNT, days=DEMO_DAY_COUNT), folder, "csv", output.progress
@@ -124,9 +124,8 @@ def _last_day(audited: AuditedOrders) -> dt.date:
 
 def _write_next_day(audited: AuditedOrders, date: dt.date, path: Path) -> None:
     """The day's orders as they are when they are acknowledged: without what is only known later."""
-    from preptime.domain.dictionary import OUTCOME_COLUMNS
-    from preptime.tables.columns import READER_COLUMNS
-    from preptime.tables.write import write_table
+    from preptime.domain.data_dictionary import OUTCOME_COLUMNS, READER_COLUMNS
+    from preptime.sources.writer import write_table
 
     is_on_date = (audited.frame["acknowledged_local"].dt.date() == date).fill_null(value=False)
     write_table(path, iter([audited.raw.filter(is_on_date).drop(*OUTCOME_COLUMNS, *READER_COLUMNS, strict=False)]))

@@ -11,10 +11,9 @@ import msgspec
 from rich.table import Table
 
 from preptime.cli import options
-from preptime.cli.speaking import Output, with_output
-from preptime.cli.status import FAILURE
+from preptime.cli.output import FAILURE, Output, with_output
+from preptime.doctor.checks import CheckResult, Role
 from preptime.doctor.examine import run_checks
-from preptime.doctor.finding import CheckResult, Role
 from preptime.settings import ENV_FILE
 
 

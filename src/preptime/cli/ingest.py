@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from preptime.cli import figures, reading
-from preptime.cli.speaking import Output, with_output
+from preptime.cli import inputs
+from preptime.cli.output import Output, format_count, with_output
 from preptime.errors import DataError, UsageError
-from preptime.tables.database import LoadResult, NoStorableRowsError
+from preptime.sources.database import LoadResult, NoStorableRowsError
 
 if TYPE_CHECKING:
-    from preptime.tables.database import Database
+    from preptime.sources.database import Database
 
 
 class IngestDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -55,7 +55,7 @@ def ingest(
     there. The same file again changes nothing, and an order that comes again with what was not known before is
     completed. Tables are made, or brought up to date, first; with neither orders nor restaurants that is all.
     """
-    from preptime.tables.open import open_database
+    from preptime.sources.registry import open_database
 
     if rejects.suffix.lower() != ".csv":
         raise UsageError(f"--rejects {rejects} is no csv.", "Name the file .csv.")
@@ -75,9 +75,9 @@ def ingest(
 
 
 def _load_restaurants(database: Database, restaurants_path: str) -> LoadResult:
-    from preptime.tables.directory import read_restaurants
-    from preptime.tables.open import open_source
-    from preptime.tables.restaurants import encode_restaurants
+    from preptime.sources.database_schema import encode_restaurants
+    from preptime.sources.registry import open_source
+    from preptime.validation.restaurants import read_restaurants
 
     source = open_source(restaurants_path)
     frame = source.frame()
@@ -88,11 +88,11 @@ def _load_restaurants(database: Database, restaurants_path: str) -> LoadResult:
 def _load_orders(
     output: Output, database: Database, orders_path: str, rejects: Path
 ) -> tuple[LoadResult, dict[str, int]]:
-    from preptime.tables.ingest import ingest_orders as load
-    from preptime.tables.open import open_source
-    from preptime.tables.rejects import RejectsWriter
+    from preptime.sources.ingest import RejectsWriter
+    from preptime.sources.ingest import ingest_orders as load
+    from preptime.sources.registry import open_source
 
-    restaurant_index = reading.read_restaurants(database.restaurants)
+    restaurant_index = inputs.read_restaurants(database.restaurants)
     try:
         with RejectsWriter(rejects) as rejected_rows:
             loaded = load(open_source(orders_path), restaurant_index, database, rejected_rows, output.progress)
@@ -109,11 +109,8 @@ def render_text(document: IngestDocument) -> list[str]:
     lines = [f"Applied to {document.database}: {', '.join(document.migrations)}."] if document.migrations else []
     for noun, loaded in (("restaurant", document.restaurants), ("order", document.orders)):
         if loaded is not None:
-            lines.append(f"{figures.format_count(loaded.rows, noun)}: {_row_counts(loaded)}.")
-    lines += [
-        f"{figures.format_count(count, 'order')} refused, reason {reason}."
-        for reason, count in document.refused.items()
-    ]
+            lines.append(f"{format_count(loaded.rows, noun)}: {_row_counts(loaded)}.")
+    lines += [f"{format_count(count, 'order')} refused, reason {reason}." for reason, count in document.refused.items()]
     if document.rejects:
         lines.append(f"They are in {document.rejects}: repair them there and load that file.")
     return lines or [f"{document.database} is up to date."]

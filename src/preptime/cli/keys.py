@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
-from preptime.cli.speaking import Output, with_output
+from preptime.cli.output import Output, with_output
 from preptime.keys import new_key
 
 

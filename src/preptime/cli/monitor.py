@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from preptime.cli import options, reading
-from preptime.cli.speaking import Output, with_output
-from preptime.cli.status import REFUSED_OR_ALERT
+from preptime.cli import inputs, options
+from preptime.cli.output import REFUSED_OR_ALERT, Output, with_output
 
 if TYPE_CHECKING:
     from preptime.monitoring.document import MonitoringDocument
@@ -41,21 +40,21 @@ def monitor(
     an alert fired; the alerts are said.
     """
     from preptime.bundle.store import Store
+    from preptime.monitoring.bundles import StoreBundleSource
     from preptime.monitoring.document import encode
     from preptime.monitoring.monitor import MonitoringInputs
     from preptime.monitoring.monitor import monitor_day as run_monitoring
-    from preptime.monitoring.page import render_report
     from preptime.monitoring.prometheus import render
-    from preptime.monitoring.sources import StoreBundleSource
-    from preptime.tables.open import open_source
-    from preptime.tables.results import MONITORING_FILE, MONITORING_METRICS_FILE, MONITORING_REPORT_FILE, ResultsFolder
+    from preptime.monitoring.report import render_report
+    from preptime.sources.registry import open_source
+    from preptime.sources.results import MONITORING_FILE, MONITORING_METRICS_FILE, MONITORING_REPORT_FILE, ResultsFolder
 
     daily_results = ResultsFolder(Path(results))
     output.progress("Answers and outcomes", 0.0)
     document = run_monitoring(
         MonitoringInputs(
             orders=open_source(orders),
-            restaurants=reading.read_restaurants(restaurants),
+            restaurants=inputs.read_restaurants(restaurants),
             results=daily_results,
             bundle_source=StoreBundleSource(Store.open(store)),
             log_dir=Path(prediction_log_folder),

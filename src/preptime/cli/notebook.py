@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from preptime.cli import options, reading
-from preptime.cli.speaking import Output, with_output
+from preptime.cli import inputs, options
+from preptime.cli.output import Output, with_output
 
 
 @click.command()
@@ -18,10 +18,9 @@ def notebook(output: Output, orders: str, restaurants: str) -> None:
     The data scientist's own protocol, step by step: its cleaning, its two feature sets, its random split, its five
     models, and what differs here and why.
     """
-    from preptime.training.notebook import reproduce_notebook
-    from preptime.training.notebook_text import render_text
+    from preptime.training.notebook import render_text, reproduce_notebook
 
-    audited_orders, _ = reading.read_audited_orders(output, orders, restaurants)
+    audited_orders, _ = inputs.read_audited_orders(output, orders, restaurants)
     reproduction = reproduce_notebook(
         audited_orders, lambda _, share: output.progress("Fitting the notebook's models", share)
     )

@@ -6,8 +6,8 @@ import datetime as dt
 
 import click
 
-from preptime.cli import figures, options, reading
-from preptime.cli.speaking import Output, with_output
+from preptime.cli import inputs, options
+from preptime.cli.output import Output, format_count, with_output
 
 
 @click.command()
@@ -23,14 +23,14 @@ def refresh(output: Output, *, orders: str, restaurants: str, date: dt.date, sto
     Nothing is fitted: the models stay, a new bundle has the new history, and once verified it is the champion.
     """
     from preptime.bundle.store import Store
-    from preptime.tables.gate import thresholds_from_settings
-    from preptime.tables.open import open_source
-    from preptime.training.publish import AuditActor
+    from preptime.sources.registry import open_source
+    from preptime.training.publishing import AuditActor
     from preptime.training.refresh import refresh_champion as run
+    from preptime.validation.data_gate import thresholds_from_settings
 
     document = run(
         open_source(orders),
-        reading.read_restaurants(restaurants),
+        inputs.read_restaurants(restaurants),
         date,
         Store.open(store),
         AuditActor(options.current_user(), options.utc_now()),
@@ -39,10 +39,10 @@ def refresh(output: Output, *, orders: str, restaurants: str, date: dt.date, sto
     )
     lines = [
         f"{document.bundle} is the champion of {store}.",
-        f"It has the models of {document.parent} and a history of {figures.format_count(document.orders, 'order')}.",
+        f"It has the models of {document.parent} and a history of {format_count(document.orders, 'order')}.",
     ]
     lines += [
-        f"{figures.format_count(count, 'restaurant')} with a {name} that these models do not know: train to teach them."
+        f"{format_count(count, 'restaurant')} with a {name} that these models do not know: train to teach them."
         for name, count in document.unknown_values.items()
     ]
     output.finish(document, *lines)

@@ -12,20 +12,19 @@ from typing import TYPE_CHECKING, Literal
 import click
 import msgspec
 
-from preptime.cli import options, reading
-from preptime.cli.speaking import Output, with_output
-from preptime.cli.status import REFUSED_OR_ALERT
+from preptime.cli import inputs, options
+from preptime.cli.output import REFUSED_OR_ALERT, Output, with_output
 from preptime.errors import DataError, UsageError
 from preptime.settings import ENV_FILE, Settings
 
 if TYPE_CHECKING:
     from preptime.bundle.store import Store
-    from preptime.features.directory import RestaurantIndex
+    from preptime.features.restaurant_index import RestaurantIndex
     from preptime.monitoring.document import MonitoringDocument
-    from preptime.tables.audit import AuditedOrders
-    from preptime.tables.results import ResultsFolder
-    from preptime.training.publish import AuditActor
-    from preptime.training.review import ChampionReview
+    from preptime.sources.results import ResultsFolder
+    from preptime.training.champion_review import ChampionReview
+    from preptime.training.publishing import AuditActor
+    from preptime.validation.audit import AuditedOrders
 
 AllowedActions = Literal["off", "retrain", "all"]
 
@@ -86,7 +85,7 @@ def respond(
     PREPTIME_AUTO_RESPONSE or --allow forbid either. Needs the date's monitoring.json.
     """
     from preptime.bundle.store import Store
-    from preptime.tables.results import RESPONSE_FILE, ResultsFolder
+    from preptime.sources.results import RESPONSE_FILE, ResultsFolder
 
     allowed = allow or Settings.load(os.environ, Path(ENV_FILE)).auto_response
     daily_results, bundle_store = ResultsFolder(Path(results)), Store.open(store)
@@ -143,7 +142,7 @@ def _training_text(training: RetrainingResult) -> list[str]:
 
 def _read_monitoring(daily_results: ResultsFolder, date: dt.date) -> MonitoringDocument:
     from preptime.monitoring.document import decode
-    from preptime.tables.results import MONITORING_FILE
+    from preptime.sources.results import MONITORING_FILE
 
     path = daily_results.path(date, MONITORING_FILE)
     try:
@@ -168,18 +167,18 @@ class _DailyResponse:
 
     @cached_property
     def _audited_orders(self) -> tuple[AuditedOrders, RestaurantIndex]:
-        return reading.read_audited_orders(self.output, self.orders, self.restaurants)
+        return inputs.read_audited_orders(self.output, self.orders, self.restaurants)
 
     @property
     def _actor(self) -> AuditActor:
-        from preptime.training.publish import AuditActor
+        from preptime.training.publishing import AuditActor
 
         return AuditActor(ACTOR_NAME, options.utc_now())
 
     def review(self) -> ChampionReview:
         """Look at the champion, and go back where it was a mistake."""
-        from preptime.training.corpus import TrainingData
-        from preptime.training.review import review_champion
+        from preptime.training.champion_review import review_champion
+        from preptime.training.training_data import TrainingData
 
         return review_champion(
             TrainingData.from_orders(*self._audited_orders), self.store, self.date, self._actor, allow_rollback=True
@@ -198,7 +197,7 @@ class _DailyResponse:
 
     def _run_training(self, alerts: tuple[str, ...], daily_results: ResultsFolder) -> RetrainingResult:
         from preptime.cli.train import write_results
-        from preptime.training.fit import FitPlan
+        from preptime.training.fitting import FitPlan
         from preptime.training.train import train
 
         try:

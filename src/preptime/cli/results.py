@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from preptime.cli import figures, options
-from preptime.cli.speaking import Output, with_output
+from preptime.cli import options
+from preptime.cli.output import Output, format_count, with_output
 
 ABANDONED_HOURS = 24
 """A half-written file that nobody touched for a day belongs to nobody any more."""
@@ -47,14 +47,14 @@ def results() -> None:
 @with_output
 def list_results(output: Output, results: str) -> None:
     """Show the days that have results, and what each has."""
-    from preptime.tables.results import ResultsFolder
+    from preptime.sources.results import ResultsFolder
 
     daily_results = ResultsFolder(Path(results))
     days = [ResultsDay(day, daily_results.files(day)) for day in daily_results.days()]
     output.finish(
         ResultsListDocument(days),
         *(f"{day.date}  {', '.join(day.files) or 'nothing'}" for day in days),
-        f"{results} holds the results of {figures.format_count(len(days), 'day')}.",
+        f"{results} holds the results of {format_count(len(days), 'day')}.",
     )
 
 
@@ -67,7 +67,7 @@ def prune(output: Output, results: str, days: int) -> None:
 
     Days are counted by their partitions, so a day without results costs none.
     """
-    from preptime.tables.results import ResultsFolder
+    from preptime.sources.results import ResultsFolder
 
     daily_results = ResultsFolder(Path(results))
     abandoned_before = dt.datetime.now(dt.UTC) - dt.timedelta(hours=ABANDONED_HOURS)
@@ -75,5 +75,5 @@ def prune(output: Output, results: str, days: int) -> None:
     output.finish(
         ResultsPruneDocument(removed.days, removed.leftovers),
         *(f"Removed {name}." for name in (*removed.days, *removed.leftovers)),
-        f"{results} holds the results of {figures.format_count(len(daily_results.days()), 'day')}.",
+        f"{results} holds the results of {format_count(len(daily_results.days()), 'day')}.",
     )

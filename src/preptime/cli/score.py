@@ -1,4 +1,7 @@
-"""`preptime score`."""
+"""`preptime score --date`: the orders of one local date, into its partition of the results.
+
+`preptime score`.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,91 @@ from typing import TYPE_CHECKING
 
 import click
 
-from preptime.cli import figures, options, reading
-from preptime.cli.score_day import score_day
-from preptime.cli.speaking import Output, with_output
+from preptime.cli import inputs, options
+from preptime.cli.output import Output, format_count, with_output
+from preptime.errors import UsageError
 
 if TYPE_CHECKING:
-    from preptime.scoring.document import ScoreDocument
+    from preptime.cli.output import Output
+    from preptime.scoring.score_day import DayOrders, DayScoreDocument, SelectedBundle
+    from preptime.scoring.score_document import ScoreDocument
+
+
+def score_day(
+    output: Output,
+    date: dt.date,
+    orders: str,
+    restaurants: str,
+    *,
+    store: str,
+    results: str,
+    predictions_url: str | None,
+    bundle_id: str | None,
+) -> None:
+    """Score a day, say what there was to say, end well: no champion and no orders are no failure."""
+    from preptime.bundle.store import Store
+    from preptime.scoring.score_day import score_day as run
+    from preptime.scoring.score_day import select_bundle, select_champion
+    from preptime.sources.registry import is_database, open_prediction_store, open_source
+    from preptime.sources.results import PREDICTIONS_FILE, ResultsFolder
+
+    if predictions_url is not None and not is_database(predictions_url):
+        raise UsageError(
+            f"--out {predictions_url} isn't a database.",
+            f"With --date the file is {results}/date={date}/{PREDICTIONS_FILE} (--results).",
+        )
+    predictions_table = None if predictions_url is None else open_prediction_store(predictions_url)
+    bundle_store, daily_results = Store.open(store), ResultsFolder(Path(results))
+    selection = (
+        select_champion(bundle_store, date, daily_results)
+        if bundle_id is None
+        else select_bundle(bundle_store, bundle_id, date)
+    )
+    document, day_orders = run(
+        open_source(orders),
+        date,
+        selection,
+        inputs.read_restaurants(restaurants),
+        daily_results,
+        write_predictions=None if predictions_table is None else predictions_table.write,
+        progress=output.progress,
+    )
+    output.finish(
+        document,
+        *render_day_text(document, day_orders, selection, daily_results.path(date, PREDICTIONS_FILE).parent, store),
+    )
+
+
+def render_day_text(
+    document: DayScoreDocument, day_orders: DayOrders, selection: SelectedBundle, partition: Path, store: str
+) -> list[str]:
+    """What scoring a day says to people."""
+    date_text = document.date
+    lines = [f"{skipped.bundle} was champion and is refused: {skipped.reason}" for skipped in selection.skipped]
+    if document.outcome == "no_champion":
+        lines.append(f"{store} had no champion on the morning of {date_text}, so nothing is predicted.")
+    elif document.outcome == "no_orders":
+        lines.append(f"The table has no orders of {date_text}, so nothing is predicted.")
+    else:
+        lines.append(
+            f"{document.predicted:,} of {format_count(document.orders, 'order')} of {date_text} are predicted by "
+            f"{document.bundle}."
+        )
+    if document.history_date is not None and document.history_date < date_text:
+        lines.append(f"Nothing was published on the morning of {date_text}: the history is of {document.history_date}.")
+    lines += [
+        f"{format_count(count, 'order')} without a prediction, reason {reason}."
+        for reason, count in document.rejected.items()
+    ]
+    if document.duplicate_rows:
+        lines.append(
+            f"{format_count(document.duplicate_rows, 'row')} were orders that the table has twice: answered once."
+        )
+    if day_orders.unreadable_time_rows:
+        lines.append(
+            f"{format_count(day_orders.unreadable_time_rows, 'row')} of the table without a readable time, so of no day."
+        )
+    return [*lines, f"The results are in {partition}."]
 
 
 @click.command()
@@ -73,13 +155,13 @@ def _score_file(
     output: Output, input_path: str, output_path: Path, *, store: str, restaurants: str | None, bundle_id: str | None
 ) -> None:
     from preptime.bundle.bundle import fetch_verified
-    from preptime.bundle.champions import resolve_bundle_id
+    from preptime.bundle.champion_log import resolve_bundle_id
     from preptime.bundle.store import Store
-    from preptime.scoring.score import score_file
+    from preptime.scoring.score_file import score_file
 
     bundle_store = Store.open(store)
     bundle = fetch_verified(bundle_store, resolve_bundle_id(bundle_store, bundle_id))
-    restaurant_index = None if restaurants is None else reading.read_restaurants(restaurants)
+    restaurant_index = None if restaurants is None else inputs.read_restaurants(restaurants)
     document = score_file(input_path, output_path, bundle, restaurants=restaurant_index, progress=output.progress)
     output.finish(document, *render_text(document))
 
@@ -87,7 +169,7 @@ def _score_file(
 def render_text(document: ScoreDocument) -> list[str]:
     """What scoring says to people."""
     lines = [
-        f"{document.predicted:,} of {figures.format_count(document.rows, 'order')} are predicted by {document.bundle}.",
+        f"{document.predicted:,} of {format_count(document.rows, 'order')} are predicted by {document.bundle}.",
         f"The file is {document.out}.",
     ]
     if document.median_predicted_seconds is not None:
@@ -97,7 +179,7 @@ def render_text(document: ScoreDocument) -> list[str]:
     if fallback_counts:
         lines.append(f"The finest history behind them: {fallback_counts}.")
     lines += [
-        f"{figures.format_count(count, 'order')} without a prediction, reason {reason}."
+        f"{format_count(count, 'order')} without a prediction, reason {reason}."
         for reason, count in document.rejected.items()
     ]
     return lines

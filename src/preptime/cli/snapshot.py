@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from preptime.cli import figures, options, reading
-from preptime.cli.speaking import Output, with_output
+from preptime.cli import inputs, options
+from preptime.cli.output import Output, format_count, with_output
 
 
 @click.command()
@@ -26,19 +26,17 @@ def snapshot(
     Three files: orders, restaurants, and the verdicts of the audit. A database goes on changing; a snapshot of it can
     be versioned (docs/data-versions.md), and the same contents give the same bytes.
     """
-    from preptime.tables.open import open_source
-    from preptime.tables.snapshot import write_snapshot as write
+    from preptime.sources.data_versions import write_snapshot as write
+    from preptime.sources.registry import open_source
 
-    restaurant_index = reading.read_restaurants(restaurants)
+    restaurant_index = inputs.read_restaurants(restaurants)
     document = write(
         open_source(orders), open_source(restaurants), restaurant_index, first=first_day, last=last_day, out=out
     )
-    order_count = figures.format_count(document.orders, "order")
+    order_count = format_count(document.orders, "order")
     lines = [
-        f"{order_count} from {first_day} to {last_day} and {figures.format_count(document.restaurants, 'restaurant')} are in {out}."
+        f"{order_count} from {first_day} to {last_day} and {format_count(document.restaurants, 'restaurant')} are in {out}."
     ]
     if document.undated:
-        lines.append(
-            f"{figures.format_count(document.undated, 'order')} of them without a readable time, so of no day."
-        )
+        lines.append(f"{format_count(document.undated, 'order')} of them without a readable time, so of no day.")
     output.finish(document, *lines)

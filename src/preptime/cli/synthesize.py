@@ -9,8 +9,8 @@ from typing import Literal
 import click
 import msgspec
 
-from preptime.cli import figures, options
-from preptime.cli.speaking import Output, with_output
+from preptime.cli import options
+from preptime.cli.output import Output, format_count, with_output
 
 
 class SynthesizeDocument(msgspec.Struct, frozen=True):
@@ -60,8 +60,8 @@ def synthesize(
 
     Three files: orders, restaurants, and truth (each order's true p10, p50, p80 and p90).
     """
-    from preptime.tables.synthetic import Drift, SynthesisPlan
-    from preptime.tables.synthetic import synthesize as write
+    from preptime.synthetic import Drift, SynthesisPlan
+    from preptime.synthetic import synthesize as write
 
     plan = SynthesisPlan(
         orders=orders,
@@ -81,6 +81,6 @@ def synthesize(
     )
     output.finish(
         document,
-        f"{figures.format_count(synthesized.order_rows, 'order')} of {figures.format_count(synthesized.restaurant_rows, 'restaurant')}: "
+        f"{format_count(synthesized.order_rows, 'order')} of {format_count(synthesized.restaurant_rows, 'restaurant')}: "
         f"{synthesized.orders}, {synthesized.restaurants}, and what is true of them: {synthesized.truth}.",
     )

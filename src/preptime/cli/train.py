@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from preptime.cli import figures as tables
-from preptime.cli import options, reading
-from preptime.cli.speaking import Output, with_output
+from preptime.cli import inputs, options
+from preptime.cli.output import Output, comparison_table, interval_summary, score_table, with_output
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from preptime.bundle.store import Store
-    from preptime.tables.results import ResultsFolder
+    from preptime.sources.results import ResultsFolder
     from preptime.training.train import TrainDocument
 
 
@@ -57,18 +56,18 @@ def train(
     loses it is kept, and the champion's models get this morning's history. What was decided, and the report, go into
     the date's partition of --results; for a date that was decided before, the same again.
     """
-    from preptime.bundle.champions import ChampionLog
+    from preptime.bundle.champion_log import ChampionLog
     from preptime.bundle.store import Store
-    from preptime.evaluation.tracked import write_dvc_files
-    from preptime.tables.gate import thresholds_from_settings
-    from preptime.tables.results import ResultsFolder
-    from preptime.tables.revisions import find_revisions
-    from preptime.training.fit import FitPlan
-    from preptime.training.publish import AuditActor
+    from preptime.evaluation.dvc_export import write_dvc_files
+    from preptime.sources.data_versions import find_revisions
+    from preptime.sources.results import ResultsFolder
+    from preptime.training.fitting import FitPlan
+    from preptime.training.publishing import AuditActor
     from preptime.training.train import train as run
+    from preptime.validation.data_gate import thresholds_from_settings
 
     thresholds = thresholds_from_settings(options.parse_thresholds(gate))
-    audited_orders, restaurant_index = reading.read_audited_orders(output, orders, restaurants)
+    audited_orders, restaurant_index = inputs.read_audited_orders(output, orders, restaurants)
     bundle_store = Store.open(store)
     document = run(
         audited_orders,
@@ -95,7 +94,7 @@ def train(
 
 def write_results(document: TrainDocument, store: Store, daily_results: ResultsFolder) -> Path:
     """Put what was decided, and the report, into the date's partition; returns the file that was written last."""
-    from preptime.tables.results import REPORT_FILE, TRAINING_FILE
+    from preptime.sources.results import REPORT_FILE, TRAINING_FILE
 
     report = store.fetch(document.bundle) / REPORT_FILE
     daily_results.write(document.date, REPORT_FILE, report.read_bytes())
@@ -107,11 +106,11 @@ def write_results(document: TrainDocument, store: Store, daily_results: ResultsF
 def render_text(document: TrainDocument, store: str, *, champion_id: str | None) -> list[RenderableType]:
     """What a training run says to people; `serving` is the champion by now."""
     lines: list[RenderableType] = [
-        tables.score_table(document.evaluation),
-        tables.interval_summary(document.evaluation),
+        score_table(document.evaluation),
+        interval_summary(document.evaluation),
     ]
     if document.comparison is not None:
-        lines += ["", tables.comparison_table(document.comparison)]
+        lines += ["", comparison_table(document.comparison)]
     outcomes = {
         "promoted": f"{document.bundle} is the new champion of {store}.",
         "refreshed": f"{document.bundle} is kept; {document.champion} is the champion's models with new history.",

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import click
 
-from preptime.settings import ENV_FILE, Settings
-from preptime.settings.env_file import read_env_file
+from preptime.settings import ENV_FILE, Settings, read_env_file
 
 
 @click.command()

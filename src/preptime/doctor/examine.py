@@ -8,36 +8,35 @@ from datetime import date
 from pathlib import Path
 
 from preptime.bundle.store import Store
-from preptime.doctor import machine, server
-from preptime.doctor import store as stores
-from preptime.doctor.finding import CheckResult, Role, error_result, skipped_result
-from preptime.doctor.tables import check_sources
-from preptime.domain.dictionary import DATA_DICTIONARY
+from preptime.doctor import checks
+from preptime.doctor import checks as stores
+from preptime.doctor.checks import CheckResult, Role, check_sources, error_result, skipped_result
+from preptime.domain.data_dictionary import DATA_DICTIONARY
 from preptime.errors import StoreError
 from preptime.settings import Settings
 
 
 def run_checks(environ: Mapping[str, str], env_file: Path, role: Role, today: date) -> list[CheckResult]:
     """Everything that can be looked at here, for this role, on this day."""
-    clock = machine.ClockCheck()
-    settings_check, settings = server.check_settings(environ, env_file)
-    results = [machine.check_python(), settings_check]
+    clock = checks.ClockCheck()
+    settings_check, settings = checks.check_settings(environ, env_file)
+    results = [checks.check_python(), settings_check]
     if settings is None:
         remaining = ["store", "champion", "history", "libraries", "clock", "time zones", "disk"]
         remaining = [*(("keys", "port") if role == "serve" else DATA_DICTIONARY), *remaining]
         return [*results, *(skipped_result(check, "The settings come first.") for check in remaining)]
     if role == "serve":
-        results += [server.check_key_settings(settings), server.check_ports(settings)]
+        results += [checks.check_key_settings(settings), checks.check_ports(settings)]
     else:
         results += check_sources(settings)
     return [
         *results,
         *_store_checks(settings, role, today, clock),
-        *machine.check_disks(_writable_folders(settings, role)),
+        *checks.check_disks(_writable_folders(settings, role)),
     ]
 
 
-def _store_checks(settings: Settings, role: Role, today: date, clock: machine.ClockCheck) -> list[CheckResult]:
+def _store_checks(settings: Settings, role: Role, today: date, clock: checks.ClockCheck) -> list[CheckResult]:
     zones = ["Europe/London"]
     try:
         bundle_store = Store.open(settings.store)
@@ -46,7 +45,7 @@ def _store_checks(settings: Settings, role: Role, today: date, clock: machine.Cl
         return [
             error_result("store", error.facts, error.hint),
             *(skipped_result(check, "The store comes first.") for check in remaining),
-            machine.check_time_zones(zones),
+            checks.check_time_zones(zones),
         ]
     store_check = stores.check_store(bundle_store, role)
     champion_check, entry, bundle = stores.check_champion(bundle_store, role)
@@ -58,7 +57,7 @@ def _store_checks(settings: Settings, role: Role, today: date, clock: machine.Cl
         stores.check_history(bundle, today),
         stores.check_libraries(bundle),
         stores.check_clock(bundle_store, entry, clock),
-        machine.check_time_zones(zones),
+        checks.check_time_zones(zones),
     ]
 
 

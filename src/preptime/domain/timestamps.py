@@ -1,4 +1,4 @@
-"""Timestamps: one grammar, one meaning, for a single order and (in `preptime.tables.times`) for columns.
+"""Timestamps: one grammar, one meaning, for a single order and (in `preptime.validation.parsing`) for columns.
 
 Rules (D5): a time with an offset other than UTC is the wall clock it was written on, as it stands; `Z`, `UTC`,
 `+00:00`, an epoch and an aware `datetime` (what a database gives) are instants and are shown on the restaurant's wall

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import altair as alt
 
 from preptime.evaluation.aggregates import ERROR_LIMIT_MINUTES, ChartRow
-from preptime.evaluation.scores import COVERAGE_BAND, INTERVAL_LEVEL
+from preptime.evaluation.metrics import COVERAGE_BAND, INTERVAL_LEVEL
 
 Chart: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
 

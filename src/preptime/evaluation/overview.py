@@ -8,11 +8,10 @@ from typing import Literal
 
 from preptime.bundle.manifest import Manifest
 from preptime.evaluation.documents import BacktestDocument, Score, SegmentDimension
-from preptime.evaluation.evaluated import LOOKUP
-from preptime.evaluation.metrics import POINT_METRICS, Metric, interval_coverage
-from preptime.evaluation.pictured import backtest_of
-from preptime.evaluation.scores import INTERVAL_LEVEL
-from preptime.evaluation.verdict import find_score
+from preptime.evaluation.evaluated_orders import LOOKUP
+from preptime.evaluation.metrics import INTERVAL_LEVEL, POINT_METRICS, Metric, interval_coverage
+from preptime.evaluation.report_data import backtest_of
+from preptime.evaluation.summary_text import find_score
 
 
 @dataclass(frozen=True, slots=True)

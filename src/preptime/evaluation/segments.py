@@ -8,12 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.domain.order import OrderColumns
-from preptime.domain.prediction import FALLBACK_LEVELS, QUANTILE_LEVELS
+from preptime.domain.orders import FALLBACK_LEVELS, QUANTILE_LEVELS, OrderColumns
 from preptime.evaluation.documents import Segment, SegmentDimension
-from preptime.evaluation.metrics import BIAS, MAE, WITHIN_5_MIN, Seconds, interval_coverage
-from preptime.evaluation.scores import INTERVAL_LEVEL, quantile_scores
-from preptime.features.directory import Vocabularies
+from preptime.evaluation.metrics import (
+    BIAS,
+    INTERVAL_LEVEL,
+    MAE,
+    WITHIN_5_MIN,
+    Seconds,
+    interval_coverage,
+    quantile_scores,
+)
+from preptime.features.restaurant_index import Vocabularies
 
 UNKNOWN_VALUE = "(unknown)"
 """The value of a city or type of food that is not in the vocabulary."""

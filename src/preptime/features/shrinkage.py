@@ -14,18 +14,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.features.clock import TIME_SLOT_COUNT
-from preptime.features.directory import RestaurantIndex
-from preptime.features.durations import (
+from preptime.features.history_state import (
     BIN_COUNT,
     BIN_WIDTH,
     MIN_SCALE_SECONDS,
+    NEVER_READY,
+    NO_ORDER,
+    RECENT_DAYS,
+    HistoryState,
     position_to_seconds,
     quantile_positions,
     squared_deviations,
 )
-from preptime.features.spec import HISTORY_FEATURES
-from preptime.features.state import NEVER_READY, NO_ORDER, RECENT_DAYS, HistoryState
+from preptime.features.restaurant_index import RestaurantIndex
+from preptime.features.spec import HISTORY_FEATURES, TIME_SLOT_COUNT
 
 _Number = NDArray[np.float64] | NDArray[np.int64] | NDArray[np.int32] | np.float64 | np.int64 | float
 

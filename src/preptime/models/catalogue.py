@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from preptime.models.cat import CatBoostModel
-from preptime.models.gbr import GradientBoostingModel
+from preptime.models.catboost_models import CatBoostModel
 from preptime.models.model import Model
 from preptime.models.quantile import QuantileModel
-from preptime.models.rf import RandomForestModel
+from preptime.models.sklearn_models import GradientBoostingModel, RandomForestModel
 from preptime.models.stacking import StackingModel
-from preptime.models.xgb import XGBoostModel
+from preptime.models.xgboost_models import XGBoostModel
 
 NOTEBOOK_MODELS: tuple[Model, ...] = (RandomForestModel(), GradientBoostingModel(), CatBoostModel(), XGBoostModel())
 """What `stacking` stands on."""

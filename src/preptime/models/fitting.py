@@ -1,16 +1,30 @@
-"""Fitting many models at once, without fitting anything twice."""
+"""Threads that fit models side by side.
+
+Fitting many models at once, without fitting anything twice.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import as_completed
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
 
+from preptime.models.catboost_models import hold_catboost_logger
 from preptime.models.model import FittedModel, Model, StackedModel, check_training_rows
-from preptime.models.threads import fitting_threads
+
+
+@contextmanager
+def fitting_threads(threads: int | None) -> Iterator[ThreadPoolExecutor]:
+    """A pool of `threads` (None: as many as the library likes); every fit that has company runs in one.
+
+    The thread that opens it only waits: it fits nothing itself until the pool is gone.
+    """
+    with hold_catboost_logger(), ThreadPoolExecutor(threads) as pool:
+        yield pool
 
 
 def fit_all(

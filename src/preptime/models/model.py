@@ -1,21 +1,36 @@
-"""What a model is: something that fits, and what a fit leaves behind.
+"""What the libraries' estimators have in common, so that strict types reach through them.
+
+What a model is: something that fits, and what a fit leaves behind.
 
 Arrays: `X` is float32 [N, F] and finite, `y` is float64 [N], seconds. A prediction is float32 seconds, [N] for a point
-model and [N, 4] (`preptime.domain.prediction.QUANTILE_LEVELS`) for `quantile`; it is never negative and quantiles never cross.
+model and [N, 4] (`preptime.domain.orders.QUANTILE_LEVELS`) for `quantile`; it is never negative and quantiles never cross.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from preptime.errors import DataError
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+
+class Estimator(Protocol):
+    """The part of scikit-learn's estimator interface that is used here."""
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Learn from rows X [N, F] and labels y [N]."""
+        ...
+
+    def predict(self, X: ArrayLike) -> NDArray[np.float64]:
+        """One number per row, unclipped."""
+        ...
+
 
 MIN_ROWS = 2
 """What every library can fit; a model that needs more says so."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.domain.prediction import QUANTILE_LEVELS
-from preptime.models.cat import CatBoostTrees, FittedCatBoostTrees
+from preptime.domain.orders import QUANTILE_LEVELS
+from preptime.models.catboost_models import CatBoostTrees, FittedCatBoostTrees
 from preptime.models.model import as_seconds, check_training_rows
 
 if TYPE_CHECKING:
@@ -91,11 +91,11 @@ class FittedQuantileModel:
         """`predict`, line by line."""
         from onnx import helper
 
-        from preptime.models import graph
+        from preptime.models import onnx_export
 
         nodes = []
         for index, level in enumerate(self.levels):
-            nodes.append(graph.with_output_name(level.to_tree_node(), f"raw_{index}"))
+            nodes.append(onnx_export.with_output_name(level.to_tree_node(), f"raw_{index}"))
             nodes += [
                 helper.make_node("Max", [f"raw_{index}", "floor"], [f"base_{index}"]),
                 helper.make_node("Mul", [f"base_{index}", f"scale_{index}"], [f"move_{index}"]),
@@ -106,9 +106,11 @@ class FittedQuantileModel:
             helper.make_node("Max", ["level_2", "level_1"], ["p80"]),
             helper.make_node("Max", ["level_3", "p80"], ["p90"]),
             helper.make_node("Concat", ["p10", "level_1", "p80", "p90"], ["ordered"], axis=1),
-            helper.make_node("Relu", ["ordered"], [graph.OUTPUT_NAME]),
+            helper.make_node("Relu", ["ordered"], [onnx_export.OUTPUT_NAME]),
         ]
-        constants = [graph.float_constant(f"scale_{index}", [shift]) for index, shift in enumerate(self.scale)]
-        constants.append(graph.float_constant("floor", [MIN_SCALED_SECONDS]))
-        inputs = [graph.features_info(self.levels[MEDIAN_INDEX].n_features)]
-        return graph.make_model(nodes, constants, inputs, [graph.matrix_info(graph.OUTPUT_NAME, len(QUANTILE_LEVELS))])
+        constants = [onnx_export.float_constant(f"scale_{index}", [shift]) for index, shift in enumerate(self.scale)]
+        constants.append(onnx_export.float_constant("floor", [MIN_SCALED_SECONDS]))
+        inputs = [onnx_export.features_info(self.levels[MEDIAN_INDEX].n_features)]
+        return onnx_export.make_model(
+            nodes, constants, inputs, [onnx_export.matrix_info(onnx_export.OUTPUT_NAME, len(QUANTILE_LEVELS))]
+        )

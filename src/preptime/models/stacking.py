@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from preptime.models.fitting import fitting_threads
 from preptime.models.model import FittedModel, Model, as_seconds, check_training_rows, normalized_shares
-from preptime.models.threads import fitting_threads
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -108,18 +108,18 @@ class FittedStackingModel:
         """One input per base model, float32 [N], by its name."""
         from onnx import helper
 
-        from preptime.models import graph
+        from preptime.models import onnx_export
 
         weights = [
-            graph.float_constant(f"weight_{name}", [w]) for name, w in zip(self.bases, self.weights, strict=True)
+            onnx_export.float_constant(f"weight_{name}", [w]) for name, w in zip(self.bases, self.weights, strict=True)
         ]
         nodes = [helper.make_node("Mul", [name, f"weight_{name}"], [f"weighted_{name}"]) for name in self.bases]
         nodes.append(helper.make_node("Sum", ["intercept", *(f"weighted_{name}" for name in self.bases)], ["raw"]))
-        nodes.append(helper.make_node("Relu", ["raw"], [graph.OUTPUT_NAME]))
-        inputs = [graph.vector_info(name) for name in self.bases]
-        return graph.make_model(
+        nodes.append(helper.make_node("Relu", ["raw"], [onnx_export.OUTPUT_NAME]))
+        inputs = [onnx_export.vector_info(name) for name in self.bases]
+        return onnx_export.make_model(
             nodes,
-            [graph.float_constant("intercept", [self.intercept]), *weights],
+            [onnx_export.float_constant("intercept", [self.intercept]), *weights],
             inputs,
-            [graph.vector_info(graph.OUTPUT_NAME)],
+            [onnx_export.vector_info(onnx_export.OUTPUT_NAME)],
         )

@@ -9,19 +9,24 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.features.directory import RestaurantIndex
-from preptime.monitoring import days as counted
-from preptime.monitoring.answers import UniquePredictions, read_predictions
-from preptime.monitoring.day_rules import DailyShare, evaluate_share, evaluate_volume
+from preptime.features.restaurant_index import RestaurantIndex
+from preptime.monitoring import daily_metrics as counted
+from preptime.monitoring.baseline import RecentWeek, backtest_baseline, headline, training_behind_predictions
+from preptime.monitoring.bundles import BundleSource
+from preptime.monitoring.daily_metrics import GroupMetrics, OrderMetrics, segment_metrics
 from preptime.monitoring.document import BacktestBaseline, DateRange, Drift, MonitoringDocument
 from preptime.monitoring.drift import drift_unavailable, measure_drift
-from preptime.monitoring.drift_rules import evaluate_drift
-from preptime.monitoring.figure_rules import evaluate_metrics
-from preptime.monitoring.figures import GroupMetrics, OrderMetrics, segment_metrics
-from preptime.monitoring.joined import JoinedOrders, join
+from preptime.monitoring.joined_predictions import JoinedOrders, join
 from preptime.monitoring.outcomes import AuditedOutcomes, read_outcomes, to_day_number
-from preptime.monitoring.promise import backtest_baseline, training_behind_predictions
+from preptime.monitoring.recorded_predictions import UniquePredictions, read_predictions
 from preptime.monitoring.reference import ReferenceCache
+from preptime.monitoring.rule_evaluation import (
+    DailyShare,
+    evaluate_drift,
+    evaluate_metrics,
+    evaluate_share,
+    evaluate_volume,
+)
 from preptime.monitoring.rules import (
     FALLBACK_RATE,
     INVALID_LABELS,
@@ -32,11 +37,9 @@ from preptime.monitoring.rules import (
     UNKNOWN_RESTAURANTS,
     RuleResult,
 )
-from preptime.monitoring.sources import BundleSource
-from preptime.monitoring.trails import ShiftScan, build_ratio_series, evaluate_shifts, scan_shifts
-from preptime.monitoring.words import RecentWeek, headline
-from preptime.tables.results import ResultsFolder
-from preptime.tables.table import DataSource
+from preptime.monitoring.shift_rules import ShiftScan, build_ratio_series, evaluate_shifts, scan_shifts
+from preptime.sources.results import ResultsFolder
+from preptime.sources.source import DataSource
 
 WINDOW_DAYS = 28
 """Days that figures, segments and counts are about, redone every morning since outcomes come late."""

@@ -10,15 +10,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.domain.order import OrderColumns
+from preptime.domain.orders import OrderColumns
 from preptime.domain.timestamps import MICROSECONDS
-from preptime.domain.verdict import Purpose, ValidationReason, exclusion_mask
-from preptime.features.clock import local_day
-from preptime.features.directory import RestaurantIndex
-from preptime.features.state import CompletedOrders
-from preptime.tables.audit import AuditedOrders, audit_orders, to_order_columns
-from preptime.tables.order_key import order_keys
-from preptime.tables.table import DataSource, batches_for_dates
+from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask
+from preptime.features.history_state import CompletedOrders
+from preptime.features.restaurant_index import RestaurantIndex
+from preptime.features.spec import local_day
+from preptime.sources.source import DataSource, batches_for_dates
+from preptime.validation.audit import AuditedOrders, audit_orders, to_order_columns
+from preptime.validation.duplicates import order_keys
 
 EPOCH = dt.date(1970, 1, 1)
 BATCH_ROWS = 400_000
@@ -28,7 +28,7 @@ NO_KEY_HASH = 0
 
 
 def to_day_number(date: dt.date) -> int:
-    """Local days since 1970-01-01, as `preptime.features.clock.day` counts them."""
+    """Local days since 1970-01-01, as `preptime.features.spec.day` counts them."""
     return (date - EPOCH).days
 
 
@@ -46,7 +46,7 @@ class Outcomes:
     completed: CompletedOrders
     """Categories are codes of the restaurants file."""
     reasons: NDArray[np.uint32]
-    """Bit masks of `preptime.domain.verdict.Reason`."""
+    """Bit masks of `preptime.domain.validation_reasons.Reason`."""
 
     @classmethod
     def empty(cls) -> Outcomes:

@@ -1,4 +1,6 @@
-"""What the models that answer were trained on: the features of the latest whole weeks of their training window.
+"""Distributions as shares of bins, day by day: what drift compares.
+
+What the models that answer were trained on: the features of the latest whole weeks of their training window.
 
 A bundle does not keep them, and need not: its manifest names the window, the table has the orders, and `feature_matrix`
 is a function of both. Each day is given that morning's history, as training gave it (D1).
@@ -7,7 +9,10 @@ is a function of both. Each day is given that morning's history, as training gav
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TypeAlias
 
 import numpy as np
 import polars as pl
@@ -15,19 +20,85 @@ from numpy.typing import NDArray
 
 from preptime.bundle.manifest import Manifest
 from preptime.domain.timestamps import MICROSECONDS
-from preptime.domain.verdict import Purpose
-from preptime.features.clock import local_day
-from preptime.features.directory import RestaurantIndex, Vocabularies
-from preptime.features.history import build_history
-from preptime.features.matrix import feature_matrix
-from preptime.features.spec import FEATURES
-from preptime.features.state import RECENT_DAYS, CompletedOrders, HistoryState
-from preptime.monitoring.bins import BinnedDays
+from preptime.domain.validation_reasons import Purpose
+from preptime.features.history import build_history, feature_matrix
+from preptime.features.history_state import RECENT_DAYS, CompletedOrders, HistoryState
+from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
+from preptime.features.spec import FEATURES, local_day
 from preptime.monitoring.document import DateRange
-from preptime.monitoring.joined import recode_orders
+from preptime.monitoring.joined_predictions import recode_orders
 from preptime.monitoring.outcomes import batches_as_of, to_date, to_day_number
-from preptime.tables.audit import AuditedOrders, to_order_columns
-from preptime.tables.table import DataSource
+from preptime.sources.source import DataSource
+from preptime.validation.audit import AuditedOrders, to_order_columns
+
+MAX_BINS = 10
+"""Deciles of the reference; of categories the nine most frequent and the rest."""
+
+BinLabel: TypeAlias = tuple[str, float | None, float | None]
+"""A bin: what it is called, and where it begins and ends, None where it has no end."""
+
+
+@dataclass(frozen=True, slots=True)
+class BinnedDays:
+    """Days of values, counted in bins of their own."""
+
+    edges: NDArray[np.float64] | None
+    """Of numbers, where one bin ends and the next begins; None for categories."""
+    bin_of_code: NDArray[np.intp] | None
+    """Of categories, the bin of each code; the last place serves the unknown, which is -1."""
+    labels: tuple[BinLabel, ...]
+    shares: NDArray[np.float64]
+    """[days, bins]"""
+    median: float
+
+    @classmethod
+    def from_days(cls, days: Sequence[NDArray[np.floating]], categories: tuple[str, ...] | None = None) -> BinnedDays:
+        """Deciles of all the days together; of codes of `words` the most frequent and the rest."""
+        all_values = np.concatenate(days)
+        if categories is None:
+            edges = np.unique(np.quantile(all_values, np.linspace(0, 1, MAX_BINS + 1)[1:-1])).astype(np.float64)
+            empty = cls(edges, None, _range_labels(edges), np.empty((0, len(edges) + 1)), float(np.median(all_values)))
+        else:
+            bin_of_code, labels = _category_bins(all_values, categories)
+            empty = cls(None, bin_of_code, labels, np.empty((0, len(labels))), float(np.median(all_values)))
+        return cls(empty.edges, empty.bin_of_code, empty.labels, empty.shares_of(days), empty.median)
+
+    def shares_of(self, days: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
+        """[days, bins] of other days, in these bins."""
+        bin_indices = (self._bin_indices(values) for values in days)
+        return np.array(
+            [np.bincount(values, minlength=len(self.labels)) / max(len(values), 1) for values in bin_indices]
+        )
+
+    def _bin_indices(self, values: NDArray[np.floating]) -> NDArray[np.intp]:
+        if self.bin_of_code is not None:
+            return self.bin_of_code[values.astype(np.intp)]
+        return np.searchsorted(np.empty(0) if self.edges is None else self.edges, values, side="right")
+
+
+def range_label(low: float | None, high: float | None) -> str:
+    """A range of numbers for people."""
+    if low is None:
+        return "all" if high is None else f"under {high:.4g}"
+    return f"{low:.4g} or more" if high is None else f"{low:.4g} to {high:.4g}"
+
+
+def _range_labels(edges: NDArray[np.float64]) -> tuple[BinLabel, ...]:
+    ends = [None, *(float(edge) for edge in edges), None]
+    return tuple((range_label(low, high), low, high) for low, high in pairwise(ends))
+
+
+def _category_bins(
+    codes: NDArray[np.floating], categories: tuple[str, ...]
+) -> tuple[NDArray[np.intp], tuple[BinLabel, ...]]:
+    """Where each code is counted (the last place serves the unknown, which is -1), and the names of the bins."""
+    counts = np.bincount(np.where(codes < 0, len(categories), codes).astype(np.intp), minlength=len(categories) + 1)
+    most_frequent = sorted(np.argsort(-counts[:-1], kind="stable")[: MAX_BINS - 1].tolist())
+    other_bin = len(most_frequent)
+    bin_of_code = np.full(len(categories) + 1, other_bin, np.intp)
+    bin_of_code[most_frequent] = np.arange(other_bin)
+    return bin_of_code, (*((categories[code], None, None) for code in most_frequent), ("all others", None, None))
+
 
 DAYS_PER_WEEK = 7
 MAX_WEEKS = 4

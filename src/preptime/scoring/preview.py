@@ -1,7 +1,11 @@
-"""A look at a file before it is scored: its first rows, the verdict on every row, and what is wrong with the rest."""
+"""A small file of orders to try scoring with: most are well, two are wrong on purpose.
+
+A look at a file before it is scored: its first rows, the verdict on every row, and what is wrong with the rest.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,14 +13,54 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.domain.dictionary import ORDERS_DICTIONARY, required_columns
-from preptime.domain.verdict import Purpose, ValidationReason, exclusion_mask, reasons_in_mask, validation_rule
-from preptime.features.directory import RestaurantIndex
-from preptime.scoring.score import CHUNK_ROWS, ProgressCallback
-from preptime.tables.audit import AuditedOrders, audit_orders
-from preptime.tables.columns import ROW_COLUMN, require_columns
-from preptime.tables.open import open_source
-from preptime.tables.size import estimate_rows
+from preptime.domain.data_dictionary import ORDERS_DICTIONARY, ROW_COLUMN, require_columns, required_columns
+from preptime.domain.validation_reasons import (
+    Purpose,
+    ValidationReason,
+    exclusion_mask,
+    reasons_in_mask,
+    validation_rule,
+)
+from preptime.features.restaurant_index import RestaurantIndex
+from preptime.scoring.score_file import CHUNK_ROWS, ProgressCallback
+from preptime.sources.registry import open_source
+from preptime.sources.source import estimate_rows
+from preptime.validation.audit import AuditedOrders, audit_orders
+
+SAMPLE_ROWS = 50
+_SEED = 12
+"""The notebook's."""
+_ORDER_HOURS = (12, 12, 13, 13, 17, 18, 18, 19, 19, 19, 20, 20, 21)
+"""Hours as orders come."""
+
+
+def sample_orders(restaurants: RestaurantIndex | None, day: dt.date) -> pl.DataFrame:
+    """Orders of `day` at the directory's first restaurants, or at restaurants 1 to 20; always the same ones."""
+    rng = np.random.default_rng(_SEED)
+    has_restaurants = restaurants is not None and len(restaurants) > 0
+    ids = restaurants.restaurant_id[:40].tolist() if restaurants is not None and has_restaurants else list(range(1, 21))
+    hours = np.sort(rng.choice(_ORDER_HOURS, SAMPLE_ROWS))
+    minutes, seconds = rng.integers(0, 60, SAMPLE_ROWS), rng.integers(0, 60, SAMPLE_ROWS)
+    items = 1 + rng.poisson(2.2, SAMPLE_ROWS)
+    values = np.round(4.5 + items * rng.uniform(4.0, 11.0, SAMPLE_ROWS), 2)
+    rows = pl.DataFrame(
+        {
+            "order_id": [f"sample-{number}" for number in range(1, SAMPLE_ROWS + 1)],
+            "order_acknowledged_at": [
+                f"{day} {hour:02d}:{minute:02d}:{second:02d}"
+                for hour, minute, second in zip(hours.tolist(), minutes.tolist(), seconds.tolist(), strict=True)
+            ],
+            "order_value_gbp": [f"{value:.2f}" for value in values.tolist()],
+            "restaurant_id": [str(cell) for cell in rng.choice(ids, SAMPLE_ROWS).tolist()],
+            "number_of_items": [str(cell) for cell in items.tolist()],
+        }
+    )
+    row = pl.int_range(pl.len())
+    return rows.with_columns(
+        order_value_gbp=pl.when(row == 8).then(pl.lit("free")).otherwise("order_value_gbp"),
+        number_of_items=pl.when(row == 21).then(None).otherwise("number_of_items"),
+    )
+
 
 PREVIEW_ROWS = 200
 """Rows of the preview: more than anybody reads, few enough to be there at once."""

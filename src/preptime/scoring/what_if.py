@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from preptime.scoring.columns import PREDICTED_SECONDS, quantile_column
+from preptime.scoring.scorer import PREDICTED_SECONDS, quantile_column
 
 Variable = Literal["items", "value", "hour", "day"]
 VARIABLES: tuple[Variable, ...] = ("items", "value", "hour", "day")
@@ -48,13 +48,13 @@ class WhatIf:
     """The answer to an order, and to its variations."""
 
     prediction: dict[str, object]
-    """The columns of `preptime.scoring.columns`."""
+    """The columns of `preptime.scoring.scorer`."""
     curves: pl.DataFrame
     """`variable`, `at` (items, pounds, hour, day from 0 for Monday), `p10`, `p50`, `p80`, `p90` in minutes."""
 
 
 def predict_what_if(order: OrderInput, predict: Callable[[pl.DataFrame], pl.DataFrame]) -> WhatIf:
-    """Ask everything at once; `ask` gives the columns of `preptime.scoring.columns` for orders."""
+    """Ask everything at once; `ask` gives the columns of `preptime.scoring.scorer` for orders."""
     variations = [(variable, at, row) for variable in VARIABLES for at, row in _vary_order(order, variable)]
     rows = pl.DataFrame(
         [order.to_row(), *(row for _, _, row in variations)], schema=dict.fromkeys(order.to_row(), pl.String)

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from preptime.bundle.graph import OnnxGraph
-from preptime.domain.prediction import Predictions
+from preptime.domain.orders import Predictions
 from preptime.errors import UsageError
-from preptime.evaluation.evaluated import GLOBAL_MEDIAN, LOOKUP, EvaluatedOrders
+from preptime.evaluation.evaluated_orders import GLOBAL_MEDIAN, LOOKUP, EvaluatedOrders
 from preptime.evaluation.segments import SegmentColumns
-from preptime.training.corpus import TrainingData, day_number
-from preptime.training.fit import FitPlan, fit_window
-from preptime.training.mornings import FeatureMatrix, build_feature_matrix
-from preptime.training.progress import ProgressCallback, no_progress
+from preptime.progress import ProgressCallback, no_progress
+from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix
+from preptime.training.fitting import FitPlan, fit_window
+from preptime.training.training_data import TrainingData, day_number
 
 
 def backtest(

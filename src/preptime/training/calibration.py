@@ -17,10 +17,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.domain.prediction import QUANTILE_LEVELS
+from preptime.domain.orders import QUANTILE_LEVELS
 from preptime.errors import DataError
+from preptime.models.fitting import fitting_threads
 from preptime.models.quantile import MIN_SCALED_SECONDS, QuantileModel
-from preptime.models.threads import fitting_threads
 
 CALIBRATION_DAYS = 8
 FOLDS = 4

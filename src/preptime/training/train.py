@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
 
-from preptime.bundle.champions import ChampionLog
-from preptime.bundle.golden import choose_golden_orders
+from preptime.bundle.bundle import choose_golden_orders
+from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.manifest import (
     EVALUATION_FILE,
     REPORT_FILE,
@@ -20,29 +20,29 @@ from preptime.bundle.manifest import (
     to_json_object,
 )
 from preptime.bundle.store import Store
-from preptime.bundle.writing import write_bundle
-from preptime.domain.prediction import DEFAULT_MODEL
+from preptime.bundle.writer import write_bundle
+from preptime.domain.orders import DEFAULT_MODEL
 from preptime.errors import DataError
 from preptime.evaluation.documents import BacktestDocument
-from preptime.evaluation.evaluated import EvaluatedOrders, build_backtest_document
-from preptime.evaluation.pictured import LabelCount, ReportData, encode, importance_shares, summarize_predictions
+from preptime.evaluation.evaluated_orders import EvaluatedOrders, build_backtest_document
 from preptime.evaluation.report import LabelAuditRow, ReportContext, render_report
-from preptime.features.directory import RestaurantIndex
+from preptime.evaluation.report_data import LabelCount, ReportData, encode, importance_shares, summarize_predictions
 from preptime.features.history import build_history
+from preptime.features.history_state import HistoryState
+from preptime.features.restaurant_index import RestaurantIndex
 from preptime.features.spec import FEATURE_NAMES
-from preptime.features.state import HistoryState
-from preptime.tables.audit import AuditedOrders
-from preptime.tables.gate import GateResult, GateThresholds, evaluate_gate, gate_error
-from preptime.tables.report import summarize_audit
-from preptime.tables.revisions import DataRevisions
+from preptime.progress import ProgressCallback, no_progress
+from preptime.sources.data_versions import DataRevisions
+from preptime.training.as_of_features import build_feature_matrix
 from preptime.training.backtest import evaluate_graph, select_days
-from preptime.training.corpus import TrainingData, rows_as_of
-from preptime.training.decide import ONE_DAY, PromotionOutcome, decide_promotion
-from preptime.training.fit import FitPlan, FittedWindow, fit_window
-from preptime.training.mornings import build_feature_matrix
-from preptime.training.progress import ProgressCallback, no_progress
-from preptime.training.promote import Comparison
-from preptime.training.publish import AuditActor
+from preptime.training.comparison import Comparison
+from preptime.training.fitting import FitPlan, FittedWindow, fit_window
+from preptime.training.promotion import ONE_DAY, PromotionOutcome, decide_promotion
+from preptime.training.publishing import AuditActor
+from preptime.training.training_data import TrainingData, rows_as_of
+from preptime.validation.audit import AuditedOrders
+from preptime.validation.audit_report import summarize_audit
+from preptime.validation.data_gate import GateResult, GateThresholds, evaluate_gate, gate_error
 
 HOLDOUT_DAYS = 7
 """A whole week: weekdays and weekends differ."""

@@ -16,15 +16,13 @@ from types import FrameType
 from streamlit.starlette import App
 
 from preptime.errors import PreptimeError
-from preptime.settings import Settings
-from preptime.settings.address import resolve_free_address
+from preptime.settings import Settings, resolve_free_address
 from preptime.ui import theme
-from preptime.ui.desk import MAX_UPLOAD_MB, remove_orphaned_folders, remove_own_folders
-from preptime.ui.door import allowed_keys
-from preptime.ui.downloads import download_route
+from preptime.ui.login import allowed_keys
+from preptime.ui.upload_session import MAX_UPLOAD_MB, download_route, remove_orphaned_folders, remove_own_folders
 
 _LOG = logging.getLogger(__name__)
-_DEFAULT_PAGE_MODULE = "preptime.ui.sheets.predict"
+_DEFAULT_PAGE_MODULE = "preptime.ui.pages.predict"
 """The page where people arrive."""
 
 
@@ -63,7 +61,7 @@ async def _lifespan(settings: Settings, _app: App) -> AsyncIterator[None]:
 
 
 def _preload_champion(settings: Settings) -> None:
-    from preptime.ui.access import preload_champion
+    from preptime.ui.connections import preload_champion
 
     try:
         preload_champion(settings)
@@ -93,7 +91,7 @@ def _streamlit_options(settings: Settings, address: str) -> dict[str, object]:
 
 def _on_script_error(error: Exception) -> bool:
     """The trace for a developer, in the log; a sentence for the visitor."""
-    from preptime.ui.parts import show_error
+    from preptime.ui.components import show_error
 
     _LOG.error("A page failed.", exc_info=error)
     show_error("Something went wrong that nobody foresaw.", "It is in the page's log; please report it.")

@@ -1,1 +1,1 @@
-"""The views of the page Data. What they show is counted in `preptime.tables.looks`."""
+"""The views of the page Data. What they show is counted in `preptime.exploration`."""

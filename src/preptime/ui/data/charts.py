@@ -1,4 +1,4 @@
-"""The page Data's pictures, from the rows of `preptime.tables.looks`. Each fills the width it is given."""
+"""The page Data's pictures, from the rows of `preptime.exploration`. Each fills the width it is given."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 import altair as alt
 
 from preptime.evaluation.charts import Chart, Palette, with_size, with_theme
-from preptime.tables.looks import Distribution, Row
+from preptime.exploration import Distribution, Row
 
 _CHART_HEIGHT = 280
 _UTC = alt.Scale(type="utc")

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from preptime.errors import DataError
-from preptime.features.directory import RestaurantIndex
-from preptime.tables.directory import read_restaurants
-from preptime.tables.looked import ExplorationData, load_exploration
-from preptime.tables.open import open_source
-from preptime.ui.access import get_context
-from preptime.ui.desk import FOLDER_PREFIX
-from preptime.ui.parts import show_failures, show_info
+from preptime.exploration import ExplorationData, load_exploration
+from preptime.features.restaurant_index import RestaurantIndex
+from preptime.sources.registry import open_source
+from preptime.ui.components import show_failures, show_info
+from preptime.ui.connections import get_context
+from preptime.ui.upload_session import FOLDER_PREFIX
+from preptime.validation.restaurants import read_restaurants
 
 if TYPE_CHECKING:
     from streamlit.runtime.uploaded_file_manager import UploadedFile

@@ -1,16 +1,84 @@
-"""What is seen of the orders: distributions, preparation time by this and that, correlation, restaurants."""
+"""The label audit: orders by reason code, what each keeps them out of, and examples.
+
+What is seen of the orders: distributions, preparation time by this and that, correlation, restaurants.
+"""
 
 from __future__ import annotations
 
 import streamlit as st
 
-from preptime.tables import looks
-from preptime.tables.looked import OrderSample
-from preptime.tables.looks import Distribution, GroupColumn, Measure, Row
+from preptime import exploration
+from preptime.exploration import MAX_ROWS, Distribution, ExplorationData, GroupColumn, Measure, OrderSample, Row
+from preptime.ui.components import Column, caption, chart_card, data_table, show_info
 from preptime.ui.data import charts
-from preptime.ui.parts import caption, show_info
-from preptime.ui.show import Column, chart_card, data_table
-from preptime.ui.words import format_count, format_day, format_duration
+from preptime.ui.formatting import format_count, format_day, format_duration
+
+_REASON_COLUMNS = (
+    Column("reason", "reason"),
+    Column("rows", "orders", "count"),
+    Column("share", "share", "percent"),
+    Column("out", "kept out of"),
+    Column("meaning", "meaning"),
+    Column("why", "why", "long"),
+)
+_EXAMPLE_COLUMNS = (
+    Column("reason", "reason"),
+    Column("row", "row"),
+    Column("column", "column"),
+    Column("value", "found"),
+    Column("expected", "expected"),
+)
+
+
+def label_audit(data: ExplorationData) -> None:
+    """Orders by reason code, what each keeps them out of, and examples."""
+    report = data.report
+    usable_text = ", ".join(f"{rows:,} for {purpose}" for purpose, rows in report.usable.items())
+    caption(
+        f"{format_count(report.orders, 'order')} were read and none is dropped; {report.clean:,} are clean. Usable are "
+        f"{usable_text}. This is about all orders, whatever is chosen above."
+    )
+    if data.is_truncated:
+        show_info(f"Only the first {MAX_ROWS:,} orders of this table were read.", "`preptime check` reads them all.")
+    if not report.reasons:
+        show_info("Nothing is said against any order.")
+        return
+    rows: list[Row] = [
+        {
+            "reason": str(item.reason),
+            "orders": item.rows,
+            "effect": "keeps out of something" if item.excluded_from else "only a flag",
+            "tip": f"{item.rows:,} orders ({item.share:.2%}): {item.meaning}",
+        }
+        for item in sorted(report.reasons, key=lambda item: -item.rows)
+    ]
+    chart_card(
+        "Orders by reason code",
+        "An order with three faults counts under all three. What each reason keeps an order out of is in the table.",
+        lambda width, palette: charts.reason_counts(rows, width, palette),
+    )
+    data_table(
+        [
+            {"reason": str(item.reason), "rows": item.rows, "share": item.share, "out": ", ".join(item.excluded_from) or
+             "nothing", "meaning": item.meaning, "why": item.why}
+            for item in report.reasons
+        ],
+        _REASON_COLUMNS,
+        key="reasons",
+    )  # fmt: skip
+    st.subheader("Examples")
+    examples = [
+        {
+            "reason": str(item.reason),
+            "row": item.row,
+            "column": item.column,
+            "value": item.value,
+            "expected": item.expected,
+        }
+        for item in report.examples
+    ]
+    data_table(examples, _EXAMPLE_COLUMNS, key="examples")
+
 
 _MEASURE_TITLES: dict[Measure, tuple[str, str]] = {
     "prep_minutes": ("preparation time", "minutes"),
@@ -53,7 +121,7 @@ def distributions(orders: OrderSample) -> None:
     )
     containers = [st.container(), *st.columns(2)]
     for container, (measure, (title, unit)) in zip(containers, _MEASURE_TITLES.items(), strict=True):
-        histogram = looks.distribution(orders, measure)
+        histogram = exploration.distribution(orders, measure)
         if histogram is not None:
             with container:
                 _distribution_chart(histogram, title, unit)
@@ -81,8 +149,8 @@ def _distribution_chart(histogram: Distribution, title: str, unit: str) -> None:
 
 def _scatter_chart(orders: OrderSample, measure: Measure, label_limit: float) -> None:
     title, unit = _MEASURE_TITLES[measure]
-    rows = looks.scatter_points(orders, measure)
-    histogram = looks.distribution(orders, measure)
+    rows = exploration.scatter_points(orders, measure)
+    histogram = exploration.distribution(orders, measure)
     measure_limit = histogram.outlier_limit if histogram else 1.0
     chart_card(
         f"Preparation time against {title}",
@@ -109,8 +177,8 @@ def by_time_and_category(orders: OrderSample) -> None:
         key="data-dimension",
     )
     title, kind = _DIMENSIONS[dimension]
-    rows = looks.summarize_groups(orders, dimension)
-    shown_rows = rows[: looks.MAX_GROUPS] if kind == "name" else rows
+    rows = exploration.summarize_groups(orders, dimension)
+    shown_rows = rows[: exploration.MAX_GROUPS] if kind == "name" else rows
     left, right = st.columns([3, 2])
     with left:
         chart_card(
@@ -134,7 +202,7 @@ def _describe_extremes(rows: list[Row], title: str) -> str:
     slowest = max(large_groups, key=lambda row: float(row["median"]))
     fastest = min(large_groups, key=lambda row: float(row["median"]))
     return (
-        f"Bars hold the middle half of the orders, the mark is the median; under {looks.FEW_ORDERS} orders pale. By "
+        f"Bars hold the middle half of the orders, the mark is the median; under {exploration.FEW_ORDERS} orders pale. By "
         f"median the slowest {title} is {slowest['value']} ({float(slowest['median']):.1f} min), the fastest "
         f"{fastest['value']} ({float(fastest['median']):.1f} min)."
     )
@@ -148,7 +216,7 @@ def correlation(orders: OrderSample) -> None:
         key="use-ranks",
         help="Spearman's, which outliers don't rule. Off: Pearson's, the notebook's.",
     )
-    rows = looks.correlation(orders, ranks=use_ranks)
+    rows = exploration.correlation(orders, ranks=use_ranks)
     if not rows:
         show_info("Nothing varies in these orders, so nothing correlates.", "Choose more of them.")
         return
@@ -167,10 +235,10 @@ def correlation(orders: OrderSample) -> None:
 
 def restaurants(orders: OrderSample) -> None:
     """Counts per restaurant, with what the notebook left out."""
-    restaurant_summary = looks.summarize_restaurants(orders)
+    restaurant_summary = exploration.summarize_restaurants(orders)
     caption(
         f"{format_count(restaurant_summary.restaurants, 'restaurant')}. The notebook kept those with more than "
-        f"{looks.NOTEBOOK_MIN_ORDERS} orders: {restaurant_summary.kept_by_notebook:,} of them, with "
+        f"{exploration.NOTEBOOK_MIN_ORDERS} orders: {restaurant_summary.kept_by_notebook:,} of them, with "
         f"{restaurant_summary.orders_kept_by_notebook / max(1, len(orders)):.0%} of the orders. preptime answers for all."
     )
     left, right = st.columns(2)
@@ -195,7 +263,7 @@ def restaurants(orders: OrderSample) -> None:
 
 def summary_metrics(orders: OrderSample) -> list[tuple[str, str, str]]:
     """The figures above every view: what it is, the number, a word to it."""
-    histogram = looks.distribution(orders, "prep_minutes")
+    histogram = exploration.distribution(orders, "prep_minutes")
     first, last = orders.date_range
     median_minutes = histogram.median if histogram else 0.0
     city_count = len(orders.category_values("city"))

@@ -1,0 +1,226 @@
+# Who is told of what. Each policy says what it means and where to look.
+
+locals {
+  runbook = "docs/operations.md and docs/deploy-gcp.md say what to do."
+
+  service = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"${var.api_service}\""
+}
+
+resource "google_monitoring_notification_channel" "email" {
+  for_each = toset(var.emails)
+
+  display_name = each.key
+  type         = "email"
+
+  labels = {
+    email_address = each.key
+  }
+}
+
+resource "google_monitoring_uptime_check_config" "api" {
+  count = var.uptime_check ? 1 : 0
+
+  display_name = "preptime API has a champion"
+  period       = "60s"
+  timeout      = "10s"
+
+  http_check {
+    path         = var.ready_path
+    port         = 443
+    use_ssl      = true
+    validate_ssl = true
+  }
+
+  monitored_resource {
+    type = "uptime_url"
+
+    labels = {
+      project_id = var.project
+      host       = var.api_host
+    }
+  }
+}
+
+resource "google_monitoring_alert_policy" "unavailable" {
+  count = var.uptime_check ? 1 : 0
+
+  display_name          = "preptime: the API does not answer, or has no champion"
+  combiner              = "OR"
+  notification_channels = local.channels
+  severity              = "CRITICAL"
+
+  conditions {
+    display_name = "Checks fail from more than one place"
+
+    condition_threshold {
+      filter          = "resource.type=\"uptime_url\" AND metric.type=\"monitoring.googleapis.com/uptime_check/check_passed\" AND metric.labels.check_id=\"${google_monitoring_uptime_check_config.api[0].uptime_check_id}\""
+      comparison      = "COMPARISON_GT"
+      threshold_value = 1
+      duration        = "120s"
+
+      aggregations {
+        alignment_period     = "120s"
+        per_series_aligner   = "ALIGN_NEXT_OLDER"
+        cross_series_reducer = "REDUCE_COUNT_FALSE"
+        group_by_fields      = ["resource.label.host"]
+      }
+    }
+  }
+
+  documentation {
+    content = "Ask ${var.api_host}${var.ready_path} what is wrong. ${local.runbook}"
+  }
+}
+
+resource "google_monitoring_alert_policy" "errors" {
+  display_name          = "preptime: the API answers with errors of its own"
+  combiner              = "OR"
+  notification_channels = local.channels
+  severity              = "ERROR"
+
+  conditions {
+    display_name = "More than 1 % of requests end with 5xx, for five minutes"
+
+    condition_threshold {
+      filter             = "${local.service} AND metric.type=\"run.googleapis.com/request_count\" AND metric.labels.response_code_class=\"5xx\""
+      denominator_filter = "${local.service} AND metric.type=\"run.googleapis.com/request_count\""
+      comparison         = "COMPARISON_GT"
+      threshold_value    = 0.01
+      duration           = "300s"
+
+      aggregations {
+        alignment_period     = "60s"
+        per_series_aligner   = "ALIGN_RATE"
+        cross_series_reducer = "REDUCE_SUM"
+      }
+
+      denominator_aggregations {
+        alignment_period     = "60s"
+        per_series_aligner   = "ALIGN_RATE"
+        cross_series_reducer = "REDUCE_SUM"
+      }
+    }
+  }
+
+  documentation {
+    content = "Look for level error in the log of ${var.api_service}. ${local.runbook}"
+  }
+}
+
+resource "google_monitoring_alert_policy" "slow" {
+  display_name          = "preptime: the API is slow"
+  combiner              = "OR"
+  notification_channels = local.channels
+  severity              = "WARNING"
+
+  conditions {
+    display_name = "One request in a hundred takes over 250 ms, for ten minutes"
+
+    condition_threshold {
+      filter          = "${local.service} AND metric.type=\"run.googleapis.com/request_latencies\""
+      comparison      = "COMPARISON_GT"
+      threshold_value = 250
+      duration        = "600s"
+
+      aggregations {
+        alignment_period     = "60s"
+        per_series_aligner   = "ALIGN_DELTA"
+        cross_series_reducer = "REDUCE_PERCENTILE_99"
+      }
+    }
+  }
+
+  documentation {
+    content = "Are there more orders than instances may be started for? ${local.runbook}"
+  }
+}
+
+resource "google_monitoring_alert_policy" "refused" {
+  display_name          = "preptime: the latest champion is not served"
+  combiner              = "OR"
+  notification_channels = local.channels
+  severity              = "ERROR"
+
+  conditions {
+    display_name = "A worker refused it, cannot ask the store, or has stopped to watch"
+
+    # Logged once when it begins, not at every look: src/preptime/api/champion_watcher.py.
+    condition_matched_log {
+      filter = "${local.service} AND logName=\"projects/${var.project}/logs/run.googleapis.com%2Fstderr\" AND jsonPayload.logger=\"preptime.api.champion_watcher\" AND jsonPayload.level=(\"warning\" OR \"error\" OR \"critical\")"
+    }
+  }
+
+  alert_strategy {
+    auto_close = "86400s"
+
+    notification_rate_limit {
+      period = "3600s"
+    }
+  }
+
+  documentation {
+    content = "What was served goes on. The log and ${var.ready_path} say why. ${local.runbook}"
+  }
+}
+
+resource "google_monitoring_alert_policy" "job_failed" {
+  display_name          = "preptime: a daily job failed"
+  combiner              = "OR"
+  notification_channels = local.channels
+  severity              = "ERROR"
+
+  conditions {
+    display_name = "An execution ended badly: data was refused, an alert fired, or a fault"
+
+    condition_threshold {
+      filter          = "resource.type=\"cloud_run_job\" AND resource.labels.job_name=starts_with(\"preptime-\") AND metric.type=\"run.googleapis.com/job/completed_execution_count\" AND metric.labels.result=\"failed\""
+      comparison      = "COMPARISON_GT"
+      threshold_value = 0
+      duration        = "0s"
+
+      aggregations {
+        alignment_period     = "300s"
+        per_series_aligner   = "ALIGN_SUM"
+        cross_series_reducer = "REDUCE_SUM"
+        group_by_fields      = ["resource.label.job_name"]
+      }
+    }
+  }
+
+  documentation {
+    content = "The execution's log ends with a sentence that says why. ${local.runbook}"
+  }
+}
+
+resource "google_monitoring_alert_policy" "stale" {
+  display_name          = "preptime: nothing was trained or refreshed this morning"
+  combiner              = "OR"
+  notification_channels = local.channels
+  severity              = "WARNING"
+
+  conditions {
+    display_name = "No training has succeeded for 25 hours"
+
+    condition_threshold {
+      filter                  = "resource.type=\"cloud_run_job\" AND resource.labels.job_name=\"${var.train_job}\" AND metric.type=\"run.googleapis.com/job/completed_execution_count\" AND metric.labels.result=\"succeeded\""
+      comparison              = "COMPARISON_LT"
+      threshold_value         = 1
+      duration                = "3600s"
+      evaluation_missing_data = "EVALUATION_MISSING_DATA_ACTIVE"
+
+      aggregations {
+        alignment_period     = "86400s"
+        per_series_aligner   = "ALIGN_SUM"
+        cross_series_reducer = "REDUCE_SUM"
+      }
+    }
+  }
+
+  documentation {
+    content = "What is served goes on, with the history of an earlier morning. ${local.runbook}"
+  }
+}
+
+locals {
+  channels = [for channel in google_monitoring_notification_channel.email : channel.id]
+}

@@ -1,0 +1,38 @@
+"""Reading orders and restaurants for a verb."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from preptime.cli.output import Output
+    from preptime.features.restaurant_index import RestaurantIndex
+    from preptime.training.training_data import TrainingData
+    from preptime.validation.audit import AuditedOrders
+
+
+def read_restaurants(url: str) -> RestaurantIndex:
+    """The restaurants at an address."""
+    from preptime.sources.registry import open_source
+    from preptime.validation.restaurants import read_restaurants as index_restaurants
+
+    return index_restaurants(open_source(url).frame())
+
+
+def read_audited_orders(output: Output, orders: str, restaurants: str) -> tuple[AuditedOrders, RestaurantIndex]:
+    """Completed orders with a verdict for each, and the restaurants."""
+    from preptime.sources.registry import open_source
+    from preptime.validation.audit import audit_orders
+
+    output.progress("Reading the orders", 0.0)
+    restaurant_index = read_restaurants(restaurants)
+    audited_orders = audit_orders(open_source(orders).frame(), restaurant_index, need_label=True)
+    output.progress("Reading the orders", 1.0)
+    return audited_orders, restaurant_index
+
+
+def read_training_data(output: Output, orders: str, restaurants: str) -> TrainingData:
+    """Completed orders that can be fitted, counted or evaluated."""
+    from preptime.training.training_data import TrainingData
+
+    return TrainingData.from_orders(*read_audited_orders(output, orders, restaurants))

@@ -1,0 +1,90 @@
+"""Orders that were answered and have a label: what a backtest, a training run and the report evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preptime.domain.orders import DEFAULT_MODEL, QUANTILE_LEVELS
+from preptime.evaluation.documents import BacktestDocument, Score
+from preptime.evaluation.metrics import Seconds, compute_interval, compute_score, quantile_scores
+from preptime.evaluation.segments import SegmentColumns, score_segments
+
+LOOKUP = "restaurant_lookup"
+"""The baseline that a model must beat to be promoted."""
+
+GLOBAL_MEDIAN = "global_median"
+
+LabelSet = Literal["up_to_3h", "within_label_limit"]
+LABEL_SETS: tuple[LabelSet, ...] = ("up_to_3h", "within_label_limit")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatedOrders:
+    """N answered orders with a parsable label, one entry per order in every array."""
+
+    actual: Seconds
+    """The labels."""
+    up_to_3h: NDArray[np.bool_]
+    """Which labels belong to `up_to_3h`: those that the interval, the quantiles and the segments are about."""
+    within_label_limit: NDArray[np.bool_]
+    point_predictions: Mapping[str, Seconds]
+    """Answers of each point model, in the order they are to be shown."""
+    quantiles: NDArray[np.floating]
+    """[N, 4] seconds in the order of `QUANTILE_LEVELS`; the p50 is the default model's answer."""
+    baseline_predictions: Mapping[str, Seconds]
+    """Answers of `LOOKUP` and `GLOBAL_MEDIAN`."""
+    segment_columns: SegmentColumns
+
+    def __len__(self) -> int:
+        return len(self.actual)
+
+    @property
+    def default_predictions(self) -> NDArray[np.floating]:
+        """The default model's answers, seconds [N]."""
+        return self.quantiles[:, QUANTILE_LEVELS.index(0.5)]
+
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> EvaluatedOrders:
+        """The same orders at `rows`: positions or a mask."""
+        return EvaluatedOrders(
+            actual=self.actual[rows],
+            up_to_3h=self.up_to_3h[rows],
+            within_label_limit=self.within_label_limit[rows],
+            point_predictions={name: predictions[rows] for name, predictions in self.point_predictions.items()},
+            quantiles=self.quantiles[rows],
+            baseline_predictions={name: predictions[rows] for name, predictions in self.baseline_predictions.items()},
+            segment_columns=self.segment_columns.take(rows),
+        )
+
+
+def build_backtest_document(orders: EvaluatedOrders, first_day: str, last_day: str) -> BacktestDocument:
+    """Everything that is said about `orders`, as one document. Days are ISO dates, both included."""
+    eligible = orders.take(orders.up_to_3h)
+    return BacktestDocument(
+        first_day=first_day,
+        last_day=last_day,
+        default_model=DEFAULT_MODEL,
+        scores=tuple(
+            _scores(eligible, "up_to_3h") + _scores(orders.take(orders.within_label_limit), "within_label_limit")
+        ),
+        interval=compute_interval(eligible.actual, eligible.quantiles),
+        quantiles=quantile_scores(eligible.actual, eligible.quantiles),
+        segments=score_segments(
+            eligible.segment_columns, eligible.actual, eligible.quantiles, eligible.baseline_predictions[LOOKUP]
+        ),
+    )
+
+
+def _scores(orders: EvaluatedOrders, labels: LabelSet) -> list[Score]:
+    models = {DEFAULT_MODEL: orders.default_predictions, **orders.point_predictions}
+    return [
+        *(compute_score(name, "model", labels, orders.actual, predictions) for name, predictions in models.items()),
+        *(
+            compute_score(name, "baseline", labels, orders.actual, predictions)
+            for name, predictions in orders.baseline_predictions.items()
+        ),
+    ]

@@ -1,0 +1,328 @@
+"""The figures of docs/metrics.md for many groups of orders at once: every order is looked at once, then groups add up.
+
+The tests hold them to `preptime.evaluation.metrics`, group by group.
+
+The window day by day, bundle by bundle, and what the audit says of its rows: from arrays to the document's parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preptime.domain.orders import FALLBACK_LEVELS, QUANTILE_LEVELS
+from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask, validation_rule
+from preptime.evaluation.documents import QuantileScore, Segment
+from preptime.evaluation.metrics import FIVE_MINUTES_SECONDS
+from preptime.evaluation.segments import DIMENSIONS
+from preptime.monitoring.document import (
+    BundleMetrics,
+    DateRange,
+    Day,
+    FallbackLevel,
+    LabelAudit,
+    LabelReason,
+    PredictionCounts,
+    PredictionMetrics,
+)
+from preptime.monitoring.joined_predictions import JoinedOrders
+from preptime.monitoring.outcomes import AuditedOutcomes, to_date
+from preptime.monitoring.recorded_predictions import UniquePredictions as Read
+
+
+@dataclass(frozen=True)
+class OrderMetrics:
+    """What each of M evaluated orders adds to its group's figures."""
+
+    rows: NDArray[np.intp]
+    """Positions among the joined orders."""
+    columns: dict[str, NDArray[np.float64]]
+    """[M] by name. A figure that an order doesn't have (no interval was told, no lookup is known) adds nothing to it,
+    and nothing to its count."""
+
+    @classmethod
+    def from_joined(cls, joined: JoinedOrders) -> OrderMetrics:
+        """The evaluated orders."""
+        rows = np.flatnonzero(joined.evaluated)
+        actual, quantiles, lookup = joined.actual[rows], joined.quantiles[rows], joined.lookup[rows]
+        error: NDArray[np.float64] = joined.predicted[rows] - actual
+        has_interval = ~np.isnan(quantiles).any(axis=1)
+        has_lookup = ~np.isnan(lookup)
+        in_interval = has_interval & (quantiles[:, 0] <= actual) & (actual <= quantiles[:, -1])
+        columns: dict[str, NDArray[np.float64]] = {
+            "n": np.ones(len(rows)),
+            "mae": np.abs(error),
+            "bias": error,
+            "within_5_min": _as_counts(np.abs(error) <= FIVE_MINUTES_SECONDS),
+            "has_interval": _as_counts(has_interval),
+            "in_interval": _as_counts(in_interval),
+            "has_lookup": _as_counts(has_lookup),
+            "lookup_error": np.where(has_lookup, np.abs(lookup - actual), 0.0),
+        }
+        for index, p in enumerate(QUANTILE_LEVELS):
+            residual = actual - quantiles[:, index]
+            columns[f"under {p}"] = _as_counts(has_interval & (residual <= 0))
+            columns[f"pinball {p}"] = np.where(has_interval, np.maximum(p * residual, (p - 1.0) * residual), 0.0)
+        return cls(rows, columns)
+
+    def group_by(self, group: NDArray[np.integer], n_groups: int) -> GroupMetrics:
+        """Added up: `group` is each joined order's, from 0 to `groups` - 1; below 0 it is left out."""
+        row_groups = np.asarray(group)[self.rows]
+        kept = row_groups >= 0
+        return GroupMetrics(
+            {
+                name: np.bincount(row_groups[kept], weights=values[kept], minlength=n_groups).astype(np.float64)
+                for name, values in self.columns.items()
+            }
+        )
+
+    def total(self, rows: NDArray[np.bool_]) -> PredictionMetrics:
+        """The figures of the joined orders under a mask."""
+        return self.group_by(np.where(rows, 0, -1), 1).metrics(0)
+
+
+def _as_counts(rows: NDArray[np.bool_] | np.bool_) -> NDArray[np.float64]:
+    return np.asarray(rows, np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMetrics:
+    """Sums by group."""
+
+    sums: dict[str, NDArray[np.float64]]
+
+    def mean(self, name: str, group: int, count: str = "n") -> float | None:
+        """The sum of a column over its count; nothing of nothing."""
+        n = self.sums[count][group]
+        return float(self.sums[name][group] / n) if n else None
+
+    def count(self, group: int, name: str = "n") -> int:
+        """How many orders."""
+        return int(self.sums[name][group])
+
+    def quantiles(self, group: int) -> tuple[QuantileScore, ...]:
+        """Share at or under, and pinball loss, of each quantile."""
+        return tuple(
+            QuantileScore(
+                p=p,
+                coverage=self.mean(f"under {p}", group, "has_interval"),
+                pinball=self.mean(f"pinball {p}", group, "has_interval"),
+            )
+            for p in QUANTILE_LEVELS
+        )
+
+    def metrics(self, group: int) -> PredictionMetrics:
+        """All of a group's."""
+        return PredictionMetrics(
+            n=self.count(group),
+            mae=self.mean("mae", group),
+            bias=self.mean("bias", group),
+            within_5_min=self.mean("within_5_min", group),
+            coverage=self.mean("in_interval", group, "has_interval"),
+            lookup_mae=self.mean("lookup_error", group, "has_lookup"),
+            lookup_n=self.count(group, "has_lookup"),
+            quantiles=self.quantiles(group),
+        )
+
+
+def segment_metrics(joined: JoinedOrders, order_metrics: OrderMetrics, rows: NDArray[np.bool_]) -> tuple[Segment, ...]:
+    """Every cut of the evaluated orders under a mask; segments without an order are left out."""
+    results = []
+    for definition in DIMENSIONS:
+        segmentation = definition.split(joined.segment_columns)
+        grouped = order_metrics.group_by(np.where(rows, segmentation.codes, -1), len(segmentation.values))
+        for code, value in enumerate(segmentation.values):
+            if n := grouped.count(code):
+                all_have_lookup = grouped.count(code, "has_lookup") == n
+                results.append(
+                    Segment(
+                        segment=definition.name,
+                        value=value,
+                        n=n,
+                        mae=grouped.mean("mae", code),
+                        bias=grouped.mean("bias", code),
+                        within_5_min=grouped.mean("within_5_min", code),
+                        coverage=grouped.mean("in_interval", code, "has_interval"),
+                        lookup_mae=grouped.mean("lookup_error", code) if all_have_lookup else None,
+                        quantiles=grouped.quantiles(code),
+                    )
+                )
+    return tuple(results)
+
+
+FALLBACK_LEVEL_NAMES: tuple[FallbackLevel, ...] = ("restaurant", "city_food", "food", "city", "global")
+"""`FALLBACK_LEVELS`, as the document's type names them."""
+
+
+@dataclass(frozen=True)
+class DailyCounts:
+    """What is counted of each of D days from `first_day` on: [D] each, or [FALLBACK_LEVELS, D]."""
+
+    first_day: int
+    orders: NDArray[np.float64]
+    with_prediction: NDArray[np.float64]
+    """Open ones included, as in `fallback_level` and `open`."""
+    without_outcome: NDArray[np.float64]
+    without_prediction: NDArray[np.float64]
+    by_fallback_level: NDArray[np.float64]
+    unknown_restaurant: NDArray[np.float64]
+    unknown_category: NDArray[np.float64]
+    with_outcome: NDArray[np.float64]
+    """Answered orders that have one."""
+    by_city: NDArray[np.float64]
+    """[cities, D] orders, as the restaurants file codes them."""
+    audited: NDArray[np.float64]
+    invalid_labels: NDArray[np.float64]
+
+    @classmethod
+    def from_joined(cls, joined: JoinedOrders, outcomes: AuditedOutcomes, first_day: int, days: int) -> DailyCounts:
+        """Count."""
+        day = joined.outcomes.day - first_day
+
+        def per_day(rows: NDArray[np.bool_]) -> NDArray[np.float64]:
+            return np.bincount(day[rows], minlength=days).astype(np.float64)
+
+        open_day = joined.without_outcome["day"].to_numpy() - first_day
+        open_fallback_level = joined.without_outcome["fallback_level"].fill_null(-1).to_numpy()
+        without_outcome = np.bincount(open_day, minlength=days).astype(np.float64)
+        with_both = per_day(joined.has_prediction)
+        by_fallback_level = np.stack(
+            [
+                per_day(joined.has_prediction & (joined.fallback_level == level))
+                + np.bincount(open_day[open_fallback_level == level], minlength=days)
+                for level in range(len(FALLBACK_LEVELS))
+            ]
+        )
+        city = joined.orders.city
+        by_city = np.zeros((len(joined.restaurants.vocabularies.city), days))
+        np.add.at(by_city, (city[city >= 0], day[city >= 0]), 1.0)
+        in_range = outcomes.audited_days >= first_day
+        audited_day = outcomes.audited_days[in_range] - first_day
+        invalid = (outcomes.audited_reasons[in_range] & np.uint32(_INVALID_LABEL_MASK)) != 0
+        unknown_restaurant = (joined.outcomes.reasons & np.uint32(ValidationReason.UNKNOWN_RESTAURANT.bit)) != 0
+        all_rows = np.ones(len(joined), np.bool_)
+        return cls(
+            first_day=first_day,
+            orders=per_day(all_rows),
+            with_prediction=with_both + without_outcome,
+            without_outcome=without_outcome,
+            without_prediction=per_day(~joined.has_prediction),
+            by_fallback_level=by_fallback_level,
+            unknown_restaurant=per_day(unknown_restaurant),
+            unknown_category=per_day(joined.has_prediction & joined.unknown_category),
+            with_outcome=with_both,
+            by_city=by_city,
+            audited=np.bincount(audited_day, minlength=days).astype(np.float64),
+            invalid_labels=np.bincount(audited_day[invalid], minlength=days).astype(np.float64),
+        )
+
+
+_INVALID_LABEL_MASK = sum(
+    reason.bit
+    for reason in (
+        ValidationReason.READY_BEFORE_ACKNOWLEDGED,
+        ValidationReason.LABEL_CONTRADICTS_TIMES,
+        ValidationReason.LABEL_ZERO,
+        ValidationReason.LABEL_UNDER_A_MINUTE,
+        ValidationReason.LABEL_OVER_CAP,
+    )
+)
+
+
+def day_documents(
+    joined: JoinedOrders, counts: DailyCounts, daily_metrics: GroupMetrics, ratio: NDArray[np.float64], window: range
+) -> tuple[Day, ...]:
+    """Every day of `window` (positions from the first day looked at) that has an order or an answer."""
+    day = joined.outcomes.day - counts.first_day
+    open_day = joined.without_outcome["day"].to_numpy() - counts.first_day
+    documents = []
+    for index in window:
+        if not counts.orders[index] and not counts.with_prediction[index]:
+            continue
+        on_day, open_on_day = joined.has_prediction & (day == index), open_day == index
+        predicted = np.concatenate([joined.predicted[on_day], joined.without_outcome["p50"].to_numpy()[open_on_day]])
+        bundles = {joined.bundle_ids[code] for code in np.unique(joined.bundle_code[on_day])}
+        bundles |= set(joined.without_outcome["bundle"].filter(open_on_day).to_list())
+        documents.append(
+            Day(
+                date=to_date(counts.first_day + index),
+                predictions=int(counts.with_prediction[index]),
+                without_outcome=int(counts.without_outcome[index]),
+                orders=int(counts.orders[index]),
+                bundles=tuple(sorted(bundles)),
+                by_fallback_level={
+                    name: int(counts.by_fallback_level[level, index]) for level, name in enumerate(FALLBACK_LEVEL_NAMES)
+                },
+                unknown_restaurants=int(counts.unknown_restaurant[index]),
+                unknown_categories=int(counts.unknown_category[index]),
+                median_predicted_seconds=float(np.median(predicted)) if len(predicted) else None,
+                actual_to_predicted_ratio=float(ratio[index]) if np.isfinite(ratio[index]) else None,
+                metrics=daily_metrics.metrics(index),
+            )
+        )
+    return tuple(documents)
+
+
+def bundle_documents(
+    joined: JoinedOrders, order_metrics: OrderMetrics, window: NDArray[np.bool_]
+) -> tuple[BundleMetrics, ...]:
+    """Every bundle that answered an order of the window which has an outcome, by id."""
+    in_window = joined.has_prediction & window
+    grouped = order_metrics.group_by(np.where(in_window, joined.bundle_code, -1), len(joined.bundle_ids))
+    days = joined.outcomes.day
+    return tuple(
+        BundleMetrics(
+            bundle=joined.bundle_ids[code],
+            orders=int(rows.sum()),
+            days=DateRange(first=to_date(int(days[rows].min())), last=to_date(int(days[rows].max()))),
+            metrics=grouped.metrics(code),
+        )
+        for code in range(len(joined.bundle_ids))
+        if (rows := in_window & (joined.bundle_code == code)).any()
+    )
+
+
+def count_predictions(
+    joined: JoinedOrders, predictions: Read, window: NDArray[np.bool_], first_day: int
+) -> PredictionCounts:
+    """What was answered in the window, by whom, and what became of it."""
+    still_open = joined.without_outcome.filter(joined.without_outcome["day"] >= first_day)
+    with_prediction = joined.has_prediction & window
+    by_api = int((with_prediction & joined.from_api).sum()) + int(still_open["api"].sum())
+    total = int(with_prediction.sum()) + len(still_open)
+    return PredictionCounts(
+        orders=int(window.sum()),
+        with_prediction=int(with_prediction.sum()),
+        without_prediction=int((window & ~joined.has_prediction).sum()),
+        without_outcome=len(still_open),
+        evaluated=int((joined.evaluated & window).sum()),
+        from_batch=total - by_api,
+        from_api=by_api,
+        in_both=predictions.in_both,
+        duplicates=predictions.repeated,
+        unreadable_log_lines=predictions.unreadable_lines,
+        without_order_key=predictions.unidentified,
+    )
+
+
+def label_audit(outcomes: AuditedOutcomes, first_day: int, last_day: int) -> LabelAudit:
+    """Reasons of the rows of the window, those whose time cannot be read among them."""
+    within = (outcomes.audited_days >= first_day) | (outcomes.audited_days < 0)
+    reasons, on_last_day = outcomes.audited_reasons[within], outcomes.audited_days[within] == last_day
+    label_reasons = []
+    for reason in ValidationReason:
+        has_reason = (reasons & np.uint32(reason.bit)) != 0
+        if has_reason.any():
+            meaning = validation_rule(reason).description
+            label_reasons.append(
+                LabelReason(
+                    reason=str(reason),
+                    description=meaning,
+                    orders=int(has_reason.sum()),
+                    orders_on_last_day=int((has_reason & on_last_day).sum()),
+                )
+            )
+    evaluable = (reasons & np.uint32(exclusion_mask(Purpose.EVALUATION))) == 0
+    return LabelAudit(rows=len(reasons), evaluable=int(evaluable.sum()), reasons=tuple(label_reasons))

@@ -1,0 +1,166 @@
+"""Answers and outcomes of the days looked at, joined by order key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from preptime.domain.orders import FALLBACK_LEVELS, QUANTILE_LEVELS, OrderColumns
+from preptime.evaluation.segments import SegmentColumns
+from preptime.features.history import History
+from preptime.features.restaurant_index import RestaurantIndex, Vocabularies, recode
+from preptime.monitoring.bundles import BundleSource
+from preptime.monitoring.outcomes import Outcomes
+from preptime.monitoring.recorded_predictions import (
+    NO_FALLBACK_LEVEL,
+    QUANTILE_COLUMNS,
+    UniquePredictions,
+    bundle_codes,
+)
+
+NO_BUNDLE = -1
+
+
+@dataclass(frozen=True)
+class JoinedOrders:
+    """Everything known of the days looked at. N are the outcomes, answered or not, in their own order."""
+
+    restaurants: RestaurantIndex
+    outcomes: Outcomes
+    has_prediction: NDArray[np.bool_]
+    """[N]"""
+    quantiles: NDArray[np.float64]
+    """[N, 4] seconds in the order of `QUANTILE_LEVELS`; NaN where not answered, or not told."""
+    fallback_level: NDArray[np.int8]
+    """[N] positions in `FALLBACK_LEVELS`; of an answer that doesn't say, its bundle's."""
+    bundle_code: NDArray[np.int64]
+    """[N] positions in `bundles`, `NO_BUNDLE` where not answered."""
+    bundle_ids: tuple[str, ...]
+    from_api: NDArray[np.bool_]
+    """[N] answered by the API."""
+    lookup: NDArray[np.float64]
+    """[N] seconds: the restaurant lookup of the answering bundle's history, the one of that morning; NaN where that
+    is not known any more."""
+    unknown_category: NDArray[np.bool_]
+    """[N] the answering bundle did not know the order's city or type of food."""
+    without_outcome: pl.DataFrame
+    """The answers without an outcome: `day`, `fallback_level`, `bundle`, `api`, `p50`."""
+    histories: dict[str, History]
+    """Of the answering bundles, those that are still there."""
+
+    def __len__(self) -> int:
+        return len(self.outcomes)
+
+    @cached_property
+    def evaluated(self) -> NDArray[np.bool_]:
+        """[N] answered, and the outcome may be evaluated."""
+        return self.has_prediction & self.outcomes.is_evaluable
+
+    @property
+    def actual(self) -> NDArray[np.float64]:
+        """[N] labels, seconds."""
+        return self.outcomes.completed.prep_time_seconds.astype(np.float64)
+
+    @property
+    def predicted(self) -> NDArray[np.float64]:
+        """[N] the default answers, seconds."""
+        return self.quantiles[:, QUANTILE_LEVELS.index(0.5)]
+
+    @property
+    def orders(self) -> OrderColumns:
+        """[N] categories as the restaurants file codes them."""
+        return self.outcomes.completed.orders
+
+    @cached_property
+    def segment_columns(self) -> SegmentColumns:
+        """[N] what segments are cut by."""
+        return SegmentColumns.from_orders(self.orders, self.restaurants.vocabularies, self.fallback_level)
+
+
+def join(
+    outcomes: Outcomes, predictions: UniquePredictions, restaurants: RestaurantIndex, bundle_source: BundleSource
+) -> JoinedOrders:
+    """Every outcome with its answer, and the answers that are left."""
+    codes, bundle_ids = bundle_codes(predictions.frame)
+    frame = predictions.frame.with_columns(code=pl.Series(codes, dtype=pl.Int64))
+    rows = pl.DataFrame({"key": outcomes.key_hash}).with_row_index("row")
+    matched = rows.join(frame.drop("day"), on="key", how="left", maintain_order="left")
+    has_prediction = matched["code"].is_not_null().to_numpy()
+    bundle_code = matched["code"].fill_null(NO_BUNDLE).to_numpy()
+    histories = {
+        bundle_id: history for bundle_id in bundle_ids if (history := bundle_source.history(bundle_id)) is not None
+    }
+    lookups = _HistoryLookups.from_histories(
+        outcomes.completed.orders,
+        restaurants.vocabularies,
+        bundle_code,
+        [histories.get(bundle_id) for bundle_id in bundle_ids],
+    )
+    fallback_level = matched["fallback_level"].fill_null(NO_FALLBACK_LEVEL).to_numpy()
+    unmatched = frame.join(rows, on="key", how="anti")
+    return JoinedOrders(
+        restaurants=restaurants,
+        outcomes=outcomes,
+        has_prediction=has_prediction,
+        quantiles=np.column_stack([matched[name].fill_null(np.nan).to_numpy() for name in QUANTILE_COLUMNS]),
+        fallback_level=np.where(fallback_level == NO_FALLBACK_LEVEL, lookups.fallback_level, fallback_level).astype(
+            np.int8
+        ),
+        bundle_code=bundle_code,
+        bundle_ids=bundle_ids,
+        from_api=matched["api"].fill_null(value=False).to_numpy(),
+        lookup=lookups.lookup,
+        unknown_category=lookups.unknown_category,
+        without_outcome=unmatched.select(
+            "day", "fallback_level", "bundle", "api", pl.col(QUANTILE_COLUMNS[1]).alias("p50")
+        ).sort(pl.all()),
+        histories=histories,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _HistoryLookups:
+    """What the answering bundles knew of [N] orders."""
+
+    lookup: NDArray[np.float64]
+    fallback_level: NDArray[np.int8]
+    unknown_category: NDArray[np.bool_]
+
+    @classmethod
+    def from_histories(
+        cls,
+        orders: OrderColumns,
+        vocabularies: Vocabularies,
+        bundle_code: NDArray[np.int64],
+        histories: list[History | None],
+    ) -> _HistoryLookups:
+        size = len(orders)
+        lookup = np.full(size, np.nan)
+        fallback_level = np.full(size, FALLBACK_LEVELS.index("global"), np.int8)
+        unknown_category = np.zeros(size, np.bool_)
+        for code, history in enumerate(histories):
+            rows = np.flatnonzero(bundle_code == code)
+            if history is not None and len(rows):
+                bundle_orders = recode_orders(orders.take(rows), vocabularies, history.vocabularies)
+                lookup[rows] = history.lookup(bundle_orders)
+                fallback_level[rows] = history.fallback_level_for(bundle_orders)
+                unknown_category[rows] = (bundle_orders.city < 0) | (bundle_orders.type_of_food < 0)
+        return cls(lookup, fallback_level, unknown_category)
+
+
+def recode_orders(orders: OrderColumns, source: Vocabularies, target: Vocabularies) -> OrderColumns:
+    """The orders with categories as other vocabularies code them."""
+    return OrderColumns(
+        orders.acknowledged_at,
+        orders.restaurant_id,
+        orders.order_value_gbp,
+        orders.number_of_items,
+        *(
+            recode(getattr(orders, name), getattr(source, name), getattr(target, name))
+            for name in ("country", "city", "type_of_food")
+        ),
+    )

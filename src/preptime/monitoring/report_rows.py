@@ -1,0 +1,161 @@
+"""What the pictures of a morning draw: plain rows from the document, for the report here and for a page elsewhere.
+
+Times in minutes, shares from 0 to 1, days as ISO text, as `preptime.evaluation.daily_charts` wants them.
+"""
+
+from __future__ import annotations
+
+from preptime.evaluation.aggregates import SECONDS_PER_MINUTE, ChartRow, wilson_interval
+from preptime.monitoring.document import FallbackLevel, FeatureDrift, MonitoringDocument
+
+MAX_PSI_DRAWN = 1.0
+"""A bar ends here; features that grow by their nature would flatten all others."""
+RATIO_LIMITS = (0.5, 1.6)
+"""Days of a few orders don't stretch the strips: they end at these edges."""
+MIN_RATIO_ORDERS = 10
+"""A day of a part with fewer has no dot: its ratio is chance."""
+
+
+def error_rows(document: MonitoringDocument) -> list[ChartRow]:
+    """For `daily_errors`."""
+    rows = list[ChartRow]()
+    for day in document.days:
+        metrics = day.metrics
+        if metrics.mae is None:
+            continue
+        mae = metrics.mae / SECONDS_PER_MINUTE
+        row: ChartRow = {"day": day.date.isoformat(), "mae": mae}
+        tooltip = f"{day.date}: {mae:.1f} min over {metrics.n:,} orders"
+        if metrics.lookup_mae is not None and metrics.lookup_n == metrics.n:
+            row["lookup_mae"] = metrics.lookup_mae / SECONDS_PER_MINUTE
+            tooltip += f", lookup {metrics.lookup_mae / SECONDS_PER_MINUTE:.1f} min"
+        rows.append({**row, "tip": tooltip})
+    return rows
+
+
+def coverage_rows(document: MonitoringDocument) -> list[ChartRow]:
+    """For `daily_coverage`."""
+    rows = list[ChartRow]()
+    for day in document.days:
+        coverage, n = day.metrics.coverage, day.metrics.n
+        if coverage is not None and n:
+            low, high = wilson_interval(coverage, n)
+            tip = f"{day.date}: {coverage:.1%} of {n:,} orders, could be {low:.0%}–{high:.0%}"
+            rows.append(
+                {
+                    "day": day.date.isoformat(),
+                    "coverage": coverage,
+                    "coverage_low": low,
+                    "coverage_high": high,
+                    "tip": tip,
+                }
+            )
+    return rows
+
+
+def volume_rows(document: MonitoringDocument) -> list[ChartRow]:
+    """For `counted_days`: orders of each day by whether they have an answer, an outcome, or both."""
+    rows = list[ChartRow]()
+    for day in document.days:
+        with_both = day.predictions - day.without_outcome
+        counts = (
+            ("answer and outcome", with_both),
+            ("no answer", day.orders - with_both),
+            ("no outcome yet", day.without_outcome),
+        )
+        rows += [
+            {
+                "day": day.date.isoformat(),
+                "group": group,
+                "stack_order": stack_order,
+                "orders": count,
+                "tip": f"{day.date}: {count:,} orders, {group}",
+            }
+            for stack_order, (group, count) in enumerate(counts)
+        ]
+    return rows
+
+
+def fallback_level_rows(document: MonitoringDocument) -> list[ChartRow]:
+    """For `counted_days`: answers without an order of their restaurant behind them, by the level that was."""
+    labels: dict[FallbackLevel, str] = {
+        "city_food": "its city and food",
+        "food": "its food",
+        "city": "its city",
+        "global": "nothing of its own",
+    }
+    return [
+        {
+            "day": day.date.isoformat(),
+            "group": label,
+            "stack_order": stack_order,
+            "orders": day.by_fallback_level.get(name, 0),
+            "tip": f"{day.date}: {day.by_fallback_level.get(name, 0):,} answers from {label}",
+        }
+        for day in document.days
+        for stack_order, (name, label) in enumerate(labels.items())
+    ]
+
+
+def ratio_rows(
+    document: MonitoringDocument, dimensions: tuple[str, ...] = ("overall", "city"), limit: int = 7
+) -> list[ChartRow]:
+    """For `ratios`: all orders, what fired, then the largest, `most` in all."""
+    selected = [series for series in document.ratio_series if series.segment in dimensions]
+    alerted = {(alert.segment, alert.value) for alert in document.alerts}
+    selected.sort(
+        key=lambda one: (one.segment != "overall", (one.segment, one.value) not in alerted, -one.n, one.value)
+    )
+    window_dates = {day.date for day in document.days}
+    low, high = RATIO_LIMITS
+    return [
+        {
+            "part": "all orders" if series.segment == "overall" else series.value,
+            "day": day.date.isoformat(),
+            "expected": 1.0,
+            "clipped": min(max(day.ratio, low), high),
+            "fired": day.fired,
+            "tip": f"{series.value}, {day.date}: actual ÷ predicted {day.ratio:.2f} over {day.n:,} orders"
+            + (", fired" if day.fired else ""),
+        }
+        for series in selected[:limit]
+        for day in series.days
+        if day.date in window_dates and (day.n >= MIN_RATIO_ORDERS or day.fired)
+    ]
+
+
+def psi_rows(document: MonitoringDocument) -> list[ChartRow]:
+    """For `stability`: every feature and the prediction."""
+    return [
+        {
+            "feature": feature.name,
+            "psi": feature.psi,
+            "clipped": min(feature.psi, MAX_PSI_DRAWN),
+            "tested": feature.tested,
+            "drifted": feature.drifted,
+            "tip": f"{feature.name}: PSI {feature.psi:.3f}"
+            + ("" if feature.adjusted_p_value is None else f", p {feature.adjusted_p_value:.2g} after Holm")
+            + ("" if feature.tested else ", not tested"),
+        }
+        for feature in document.drift.features
+        if feature.psi is not None
+    ]
+
+
+def distribution_rows(feature: FeatureDrift) -> list[ChartRow]:
+    """For `distribution`."""
+    return [
+        {
+            "bin": bin_.label,
+            "reference": bin_.reference,
+            "recent": bin_.recent,
+            "tip": f"{bin_.label}: {bin_.recent:.1%} lately, {bin_.reference:.1%} in the reference",
+        }
+        for bin_ in feature.bins
+    ]
+
+
+def most_drifted(document: MonitoringDocument) -> FeatureDrift | None:
+    """The tested feature, or the prediction, whose distribution has moved most."""
+    tested = [feature for feature in document.drift.features if feature.tested and feature.psi is not None]
+    return max(tested, key=lambda feature: (feature.drifted, feature.psi or 0.0), default=None)

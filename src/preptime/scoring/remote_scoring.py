@@ -1,0 +1,212 @@
+"""Scoring a file by asking a server: the same rows and columns out as `score_file` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+
+from preptime.domain.data_dictionary import (
+    ORDERS_DICTIONARY,
+    OUTCOME_COLUMNS,
+    SURPLUS_COLUMN,
+    require_columns,
+    required_columns,
+)
+from preptime.domain.orders import DEFAULT_MODEL, FALLBACK_LEVELS, QUANTILE_LEVELS
+from preptime.domain.validation_reasons import ValidationReason
+from preptime.scoring.score_document import ScoreCounts, ScoreDocument
+from preptime.scoring.score_file import ProgressCallback, map_in_order
+from preptime.scoring.scorer import (
+    FALLBACK_LEVEL,
+    PREDICTED_READY_AT,
+    PREDICTED_SECONDS,
+    PREDICTION_BUNDLE,
+    PREDICTION_REASON,
+    PassthroughColumns,
+    model_column,
+    quantile_column,
+)
+from preptime.sources.registry import open_source
+from preptime.sources.source import estimate_rows
+from preptime.sources.writer import write_table
+
+MAX_CONCURRENT_REQUESTS = 2
+"""Requests on their way side by side: one is read or written here while the other is answered there."""
+
+_REQUEST_COLUMNS = tuple(
+    column.name for column in ORDERS_DICTIONARY if column.name not in {*OUTCOME_COLUMNS, "order_id"}
+)
+
+
+class RemoteError(Protocol):
+    """Why an order cannot be predicted."""
+
+    @property
+    def code(self) -> str: ...
+
+
+class RemotePrediction(Protocol):
+    """The answer to one order: the numbers, or `error`. Seconds."""
+
+    @property
+    def p10(self) -> float | None: ...
+    @property
+    def p50(self) -> float | None: ...
+    @property
+    def p80(self) -> float | None: ...
+    @property
+    def p90(self) -> float | None: ...
+    @property
+    def ready_at(self) -> str | None: ...
+    @property
+    def fallback_level(self) -> str | None: ...
+    @property
+    def models(self) -> Mapping[str, float]: ...
+    @property
+    def error(self) -> RemoteError | None: ...
+
+
+class RemotePredictions(Protocol):
+    """Answers in the orders' places, all from one bundle."""
+
+    @property
+    def bundle(self) -> str: ...
+    @property
+    def predictions(self) -> Sequence[RemotePrediction]: ...
+
+
+class PredictionClient(Protocol):
+    """Who is asked: `preptime.client.Client`. Threads share it."""
+
+    def predict(
+        self, orders: Sequence[Mapping[str, object]], *, models: Sequence[str] | None = None
+    ) -> RemotePredictions: ...
+
+
+@dataclass(frozen=True)
+class RemoteScorer:
+    """A server, and the point models that are asked for."""
+
+    client: PredictionClient
+    models: tuple[str, ...]
+
+    def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """[N] the columns of `preptime.scoring.scorer` for N orders as a table gives them."""
+        points = tuple(name for name in self.models if name != DEFAULT_MODEL)
+        response = self.client.predict(request_rows(rows).to_dicts(), models=points)
+        columns = _prediction_columns(response, points)
+        if SURPLUS_COLUMN not in rows.columns:
+            return columns
+        # The server sees cells, not lines: that a line had one too many is known here alone.
+        is_malformed = rows[SURPLUS_COLUMN].is_not_null()
+        values = [pl.when(is_malformed).then(None).otherwise(pl.col(name)).alias(name) for name in columns.columns]
+        reason = (
+            pl.when(is_malformed)
+            .then(pl.lit(str(ValidationReason.MALFORMED_LINE)))
+            .otherwise(pl.col(PREDICTION_REASON))
+            .alias(PREDICTION_REASON)
+        )
+        return columns.select(values).with_columns(reason, columns[PREDICTION_BUNDLE])
+
+
+def score_file_remotely(
+    source: str, out: Path, scorer: RemoteScorer, *, orders_per_request: int, progress: ProgressCallback | None = None
+) -> ScoreDocument:
+    """Score the orders at `source` into `out` as `score_file` does, `orders_at_once` in a request.
+
+    Should another bundle become champion meanwhile, each row says which one answered; the document names the last.
+    Raises `DataError` for a source that cannot be read, and what the server raises.
+    """
+    data_source = open_source(source)
+    require_columns(data_source.columns, required_columns(ORDERS_DICTIONARY, "scoring"), data_source.name)
+    passthrough = PassthroughColumns.from_source(data_source, for_csv=out.suffix.lower() == ".csv")
+    counts = ScoreCounts()
+    expected_rows = estimate_rows(data_source) if progress else 0
+    bundle = ""
+
+    def score_chunk(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        return passthrough.select(rows), scorer.predict(rows)
+
+    def iter_scored() -> Iterator[pl.DataFrame]:
+        nonlocal bundle
+        with closing(
+            map_in_order(data_source.batches(orders_per_request), score_chunk, MAX_CONCURRENT_REQUESTS)
+        ) as chunks:
+            for passthrough_columns, predictions in chunks:
+                _count_predictions(counts, predictions)
+                bundle = str(predictions[PREDICTION_BUNDLE][-1])
+                if progress and expected_rows:
+                    progress("Asking the API", min(counts.rows / expected_rows, 1.0))
+                yield passthrough_columns.with_columns(predictions)
+
+    write_table(out, iter_scored())
+    return counts.to_document(data_source.name, out, bundle)
+
+
+def request_rows(rows: pl.DataFrame) -> pl.DataFrame:
+    """What a server is asked of N orders: the declared columns that they have, as text that it reads as a table does.
+
+    An instant is told in UTC, so that it is converted to the restaurant's clock there as it would be here; a naive
+    moment stays the restaurant's wall clock.
+    """
+    return rows.select(_as_text(rows[name]) for name in _REQUEST_COLUMNS if name in rows.columns)
+
+
+def _as_text(cells: pl.Series) -> pl.Series:
+    dtype = cells.dtype
+    if isinstance(dtype, pl.Datetime):
+        if dtype.time_zone:
+            return cells.dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
+        return cells.dt.strftime("%Y-%m-%dT%H:%M:%S%.6f")
+    if dtype == pl.Float32:
+        cells = cells.cast(pl.Float64)  # else its text would be a number that the table does not hold
+    return cells.cast(pl.String)
+
+
+def _prediction_columns(response: RemotePredictions, points: tuple[str, ...]) -> pl.DataFrame:
+    predictions = response.predictions
+    quantiles = {
+        0.1: [prediction.p10 for prediction in predictions],
+        0.5: [prediction.p50 for prediction in predictions],
+        0.8: [prediction.p80 for prediction in predictions],
+        0.9: [prediction.p90 for prediction in predictions],
+    }
+    columns = {PREDICTED_SECONDS: _seconds_series(quantiles[0.5])}
+    columns |= {quantile_column(level): _seconds_series(quantiles[level]) for level in QUANTILE_LEVELS}
+    ready_times = [
+        None if prediction.ready_at is None else prediction.ready_at.replace("T", " ") for prediction in predictions
+    ]
+    columns[PREDICTED_READY_AT] = pl.Series(ready_times, dtype=pl.String)
+    columns[FALLBACK_LEVEL] = pl.Series([prediction.fallback_level for prediction in predictions], dtype=pl.String)
+    columns |= {
+        model_column(name): _seconds_series([prediction.models.get(name) for prediction in predictions])
+        for name in points
+    }
+    columns[PREDICTION_REASON] = pl.Series(
+        [prediction.error.code if prediction.error else None for prediction in predictions], dtype=pl.String
+    )
+    return pl.DataFrame(columns).with_columns(pl.lit(response.bundle).alias(PREDICTION_BUNDLE))
+
+
+def _seconds_series(values: list[float | None]) -> pl.Series:
+    return pl.Series(values, dtype=pl.Float32)
+
+
+def _count_predictions(counts: ScoreCounts, predictions: pl.DataFrame) -> None:
+    rejected = predictions[PREDICTION_REASON].drop_nulls().value_counts(name="rows")
+    predicted = predictions.filter(pl.col(PREDICTION_REASON).is_null())
+    fallback_level = predicted[FALLBACK_LEVEL].replace_strict(
+        list(FALLBACK_LEVELS), list(range(len(FALLBACK_LEVELS))), return_dtype=pl.Int8
+    )
+    counts.add(
+        len(predictions),
+        predicted[PREDICTED_SECONDS].to_numpy().astype(np.float32),
+        fallback_level.to_numpy().astype(np.int8),
+        {ValidationReason(reason): rows for reason, rows in rejected.iter_rows()},
+    )

@@ -1,0 +1,268 @@
+"""The columns that scoring appends, and how predictions become them.
+
+The input's own columns on their way to the output.
+
+Restaurants that a bundle has never heard of: a restaurants file says where they are and what they cook.
+
+One chunk of orders and the answers to them, whatever it came from and wherever it goes.
+
+Orders at hand, answered by a bundle: for a form, where `score_file` is for files.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from preptime.bundle.bundle import Bundle
+from preptime.domain.orders import FALLBACK_LEVELS, QUANTILE_LEVELS, UNKNOWN_CODE, Predictions
+from preptime.domain.timestamps import MICROSECONDS
+from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask, reasons_in_mask
+from preptime.errors import DataError
+from preptime.features.restaurant_index import RestaurantIndex, Vocabularies, recode
+from preptime.features.spec import SECONDS_PER_DAY
+from preptime.sources.source import DataSource
+from preptime.validation.audit import AuditedOrders, audit_orders, to_order_columns
+
+PREDICTED_SECONDS = "predicted_seconds"
+"""The default answer: the p50."""
+PREDICTED_READY_AT = "predicted_ready_at"
+FALLBACK_LEVEL = "prediction_fallback_level"
+PREDICTION_REASON = "prediction_reason"
+PREDICTION_BUNDLE = "prediction_bundle"
+
+_MINUTE_SECONDS = 60
+
+
+def quantile_column(level: float) -> str:
+    """The column of one quantile, such as `predicted_p10_seconds`."""
+    return f"predicted_p{level * 100:.0f}_seconds"
+
+
+def model_column(name: str) -> str:
+    """The column of one point model, such as `predicted_rf_seconds`."""
+    return f"predicted_{name}_seconds"
+
+
+def prediction_columns(
+    predictions: Predictions,
+    local_us: NDArray[np.int64],
+    utc_us: NDArray[np.int64],
+    formatter: TimestampFormatter,
+    bundle_id: str,
+) -> pl.DataFrame:
+    """N predictions as columns; `local` and `utc` are the orders' acknowledgements, microseconds."""
+    columns = {PREDICTED_SECONDS: pl.Series(predictions.default)}
+    columns |= {
+        quantile_column(level): pl.Series(predictions.quantiles[:, index])
+        for index, level in enumerate(QUANTILE_LEVELS)
+    }
+    columns[PREDICTED_READY_AT] = formatter.format_ready_at(predictions.default, local_us, utc_us)
+    columns[FALLBACK_LEVEL] = pl.Series(FALLBACK_LEVELS, dtype=pl.String).gather(
+        predictions.fallback_level.astype(np.uint32)
+    )
+    columns |= {model_column(name): pl.Series(seconds) for name, seconds in predictions.points.items()}
+    frame = pl.DataFrame(columns)
+    return frame.with_columns(
+        pl.lit(None, pl.String).alias(PREDICTION_REASON), pl.lit(bundle_id).alias(PREDICTION_BUNDLE)
+    )
+
+
+class TimestampFormatter:
+    """Moments as text, `2015-06-01 12:28:28+01:00`, put together from parts: six times quicker than formatting each."""
+
+    def __init__(self) -> None:
+        seconds = pl.Series(np.arange(SECONDS_PER_DAY) * MICROSECONDS).cast(pl.Datetime("us"))
+        self._time_texts = seconds.dt.strftime(" %H:%M:%S")
+
+    def format_ready_at(
+        self, seconds: NDArray[np.float32], local_us: NDArray[np.int64], utc_us: NDArray[np.int64]
+    ) -> pl.Series:
+        """[N] acknowledgement plus `seconds`, to the second, on the wall clock of the acknowledgement.
+
+        Where clocks are changed in between this is still the right moment, said with the offset from before the change.
+        """
+        ready_seconds = (
+            local_us + np.rint(seconds * np.float64(MICROSECONDS)).astype(np.int64) + MICROSECONDS // 2
+        ) // MICROSECONDS
+        days, day_index = np.unique(ready_seconds // SECONDS_PER_DAY, return_inverse=True)
+        dates = pl.Series(days.astype(np.int32)).cast(pl.Date).dt.strftime("%Y-%m-%d")
+        offsets, offset_index = np.unique((local_us - utc_us) // (_MINUTE_SECONDS * MICROSECONDS), return_inverse=True)
+        offset_texts = pl.Series([_format_offset(int(minutes)) for minutes in offsets], dtype=pl.String)
+        return (
+            dates.gather(day_index)
+            + self._time_texts.gather(ready_seconds % SECONDS_PER_DAY)
+            + offset_texts.gather(offset_index)
+        )
+
+
+def _format_offset(minutes: int) -> str:
+    hours, remaining_minutes = divmod(abs(minutes), 60)
+    return f"{'-' if minutes < 0 else '+'}{hours:02d}:{remaining_minutes:02d}"
+
+
+_TYPES_NOT_IN_CSV = (pl.List, pl.Array, pl.Struct, pl.Binary, pl.Object)
+
+
+@dataclass(frozen=True)
+class PassthroughColumns:
+    """A table's own columns, of the same types in every chunk; for csv, moments are text as in the orders file."""
+
+    schema: pl.Schema
+    for_csv: bool
+
+    @classmethod
+    def from_source(cls, source: DataSource, *, for_csv: bool) -> PassthroughColumns:
+        """Looks at the first row of each partition, since partitions may differ in types.
+
+        Raises `DataError` when their types cannot be told together, or csv has no cell for one.
+        """
+        try:
+            schema = pl.concat(_first_rows(source), how="vertical_relaxed").schema
+        except pl.exceptions.PolarsError as error:
+            raise DataError(
+                f"The partitions of {source.name} hold different things ({str(error).splitlines()[0]}).",
+                "Write each column with the same type in every partition.",
+            ) from error
+        unsupported = [name for name, dtype in schema.items() if isinstance(dtype, _TYPES_NOT_IN_CSV)]
+        if for_csv and unsupported:
+            raise DataError(
+                f"csv has no cell for the column {unsupported[0]} ({schema[unsupported[0]]}).",
+                "Name the output .parquet.",
+            )
+        return cls(schema, for_csv)
+
+    def select(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The carried columns of a chunk."""
+        columns = rows.select(self.schema.names())
+        if columns.schema != self.schema:
+            columns = columns.cast(self.schema)
+        if not self.for_csv:
+            return columns
+        return columns.with_columns(
+            pl.col(name).dt.strftime("%Y-%m-%d %H:%M:%S%.f" + ("%:z" if dtype.time_zone else ""))
+            for name, dtype in self.schema.items()
+            if isinstance(dtype, pl.Datetime)
+        )
+
+
+def _first_rows(source: DataSource) -> list[pl.DataFrame]:
+    """One row of each partition. Of several some may be empty, and what is wrong with one is said when it is read."""
+    first_rows = []
+    for partition in source.partitions():
+        with suppress(DataError):
+            first_rows.append(next(partition.batches(1)).select(source.columns))
+    return first_rows or [next(source.batches(1)).select(source.columns)]
+
+
+def merge_restaurants(known: RestaurantIndex, extra: RestaurantIndex) -> RestaurantIndex:
+    """`known` and those restaurants of `given` that it lacks, by ascending id, in `known`'s codes.
+
+    A restaurant that the bundle knows stays as the bundle knows it: its history was counted in that place. Zones are
+    numbered anew, since no model reads them.
+    """
+    recoded = extra.recoded(known.vocabularies)
+    new_rows = np.flatnonzero(known.positions(recoded.restaurant_id) == UNKNOWN_CODE)
+    ids = np.concatenate([known.restaurant_id, recoded.restaurant_id[new_rows]])
+    id_order = np.argsort(ids)
+    known_vocabularies, recoded_vocabularies = known.vocabularies, recoded.vocabularies
+    zones = tuple(sorted({*known_vocabularies.time_zone, *recoded_vocabularies.time_zone}))
+    zone_codes = (
+        recode(known.time_zone, known_vocabularies.time_zone, zones),
+        recode(recoded.time_zone[new_rows], recoded_vocabularies.time_zone, zones),
+    )
+    return RestaurantIndex(
+        Vocabularies(known_vocabularies.country, known_vocabularies.city, known_vocabularies.type_of_food, zones),
+        ids[id_order],
+        np.concatenate([known.country, recoded.country[new_rows]])[id_order],
+        np.concatenate([known.city, recoded.city[new_rows]])[id_order],
+        np.concatenate([known.type_of_food, recoded.type_of_food[new_rows]])[id_order],
+        np.concatenate(zone_codes)[id_order],
+    )
+
+
+def restaurants_for(bundle: Bundle, extra: RestaurantIndex | None) -> RestaurantIndex:
+    """The restaurants as the bundle knows them, and those of `given` that it lacks."""
+    known = bundle.history.restaurants
+    return known if extra is None else merge_restaurants(known, extra)
+
+
+@dataclass(frozen=True)
+class ScoredChunk:
+    """One chunk: what is written of it and what is counted."""
+
+    frame: pl.DataFrame
+    p50_seconds: NDArray[np.float32]
+    fallback_level: NDArray[np.int8]
+    rejected: dict[ValidationReason, int]
+
+
+@dataclass(frozen=True)
+class ChunkScorer:
+    """Everything that all chunks share; threads call it side by side."""
+
+    bundle: Bundle
+    passthrough: PassthroughColumns
+    timestamp_formatter: TimestampFormatter
+    restaurants: RestaurantIndex
+
+    def score(self, rows: pl.DataFrame) -> ScoredChunk:
+        """The rows in their places, with the columns of `preptime.scoring.scorer` behind them."""
+        audited = audit_orders(rows, self.restaurants, need_label=False)
+        is_scored = audited.usable_for(Purpose.SCORING)
+        all_scored = bool(is_scored.all())
+        frame = audited.frame if all_scored else audited.frame.filter(pl.Series(is_scored))
+        predictions = self.bundle.predict(to_order_columns(frame))
+        columns = self._prediction_columns(frame, predictions)
+        rejected: dict[ValidationReason, int] = {}
+        if not all_scored:
+            columns, rejected = _align_with_rows(columns, audited, is_scored)
+            columns = columns.with_columns(pl.lit(self.bundle.manifest.id).alias(PREDICTION_BUNDLE))
+        return ScoredChunk(
+            self.passthrough.select(rows).with_columns(columns),
+            predictions.default,
+            predictions.fallback_level,
+            rejected,
+        )
+
+    def _prediction_columns(self, frame: pl.DataFrame, predictions: Predictions) -> pl.DataFrame:
+        local, utc = (frame[name].to_physical().to_numpy() for name in ("acknowledged_local", "acknowledged_utc"))
+        return prediction_columns(predictions, local, utc, self.timestamp_formatter, self.bundle.manifest.id)
+
+
+def _align_with_rows(
+    columns: pl.DataFrame, audited: AuditedOrders, is_scored: NDArray[np.bool_]
+) -> tuple[pl.DataFrame, dict[ValidationReason, int]]:
+    """The answers to the kept rows, in their places among all rows, and the refused rows by their first reason."""
+    positions = pl.Series(np.cumsum(is_scored) - 1).set(pl.Series(~is_scored), None)
+    aligned = columns.select(pl.all().gather(positions))
+    rejecting_bits = audited.reasons & np.uint32(exclusion_mask(Purpose.SCORING))
+    masks, mask_index, counts = np.unique(rejecting_bits, return_inverse=True, return_counts=True)
+    first_reasons = [reasons_in_mask(int(bits))[0] if bits else None for bits in masks]
+    texts = pl.Series(
+        PREDICTION_REASON, [None if reason is None else str(reason) for reason in first_reasons], dtype=pl.String
+    )
+    rejected: dict[ValidationReason, int] = {}
+    for reason, count in zip(first_reasons, counts.tolist(), strict=True):
+        if reason is not None:
+            rejected[reason] = rejected.get(reason, 0) + count
+    return aligned.with_columns(texts.gather(mask_index)), rejected
+
+
+@dataclass(frozen=True)
+class BundleScorer:
+    """A bundle on this machine."""
+
+    bundle: Bundle
+
+    def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """[N] the columns of `preptime.scoring.scorer` for N orders, which have none of these columns themselves."""
+        passthrough = PassthroughColumns(rows.schema, for_csv=False)
+        scored_chunk = ChunkScorer(
+            self.bundle, passthrough, TimestampFormatter(), self.bundle.history.restaurants
+        ).score(rows)
+        return scored_chunk.frame.drop(rows.columns)

@@ -1,0 +1,117 @@
+"""What a database keeps of an order: one declaration, whichever database.
+
+Restaurants on their way into a database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import polars as pl
+
+from preptime.domain.data_dictionary import ORDERS_DICTIONARY, READER_COLUMNS, RESTAURANTS_DICTIONARY, Column
+from preptime.domain.timestamps import WHITESPACE
+from preptime.errors import DataError
+from preptime.validation.duplicates import ORDER_KEY
+from preptime.validation.parsing import is_missing_text, parse_integers
+
+ORDER_DATE = "order_date"
+"""Local day of the acknowledgement, at the restaurant: what orders are partitioned by."""
+EXTRA = "extra"
+"""JSON object of the columns that the data dictionary does not know, as text."""
+
+_TYPES_BY_KIND: dict[str, pl.DataType] = {
+    "timestamp": pl.String(),  # as it came, so that its offset is kept
+    "integer": pl.Int64(),
+    "number": pl.Float64(),
+    "text": pl.String(),
+    "category": pl.String(),
+}
+
+
+def _column_types(columns: Sequence[Column]) -> dict[str, pl.DataType]:
+    return {column.name: _TYPES_BY_KIND[column.data_type] for column in columns}
+
+
+ORDER_COLUMNS = _column_types(ORDERS_DICTIONARY)
+"""The declared columns of orders and their types."""
+RESTAURANT_COLUMNS = _column_types(RESTAURANTS_DICTIONARY)
+DERIVED_COLUMNS: dict[str, pl.DataType] = {
+    ORDER_KEY: pl.String(),
+    ORDER_DATE: pl.Date(),
+    "acknowledged_at": pl.Datetime("us", "UTC"),
+    "acknowledged_local": pl.Datetime("us"),
+    "ready_at": pl.Datetime("us", "UTC"),
+}
+"""What is worked out of an order when it is loaded, and stored beside its own columns."""
+ORDER_SCHEMA = pl.Schema(DERIVED_COLUMNS | ORDER_COLUMNS | {EXTRA: pl.String()})
+"""A stored order, in this order."""
+
+
+def stored_type(table: str, column: str) -> pl.DataType:
+    """The type that a stored column is read as; text for one that is not declared."""
+    return (ORDER_COLUMNS if table == "orders" else RESTAURANT_COLUMNS).get(column, pl.String())
+
+
+def is_declared(table: str, column: str) -> bool:
+    """Whether a column has a place of its own in the database, rather than in `extra`."""
+    return column in (ORDER_COLUMNS if table == "orders" else RESTAURANT_COLUMNS)
+
+
+def encode_extra(rows: pl.DataFrame, names: Sequence[str]) -> pl.Series:
+    """[N] the columns `names` as one JSON object of texts each; null where there are none.
+
+    Raises `DataError` for a column that has no text, such as one of lists.
+    """
+    if not names:
+        return pl.Series(EXTRA, [None] * len(rows), pl.String)
+    texts = [_to_text(rows[name]) for name in names]
+    return pl.DataFrame(texts).select(pl.struct(pl.all()).struct.json_encode().alias(EXTRA)).to_series()
+
+
+def json_keys(cells: pl.Series) -> list[str]:
+    """The names in a column of JSON objects, sorted."""
+    return sorted({name for text in cells.drop_nulls() for name in msgspec.json.decode(text, type=dict[str, object])})
+
+
+def expand_json(cells: pl.Series, names: Sequence[str], dtype: pl.DataType) -> list[pl.Series]:
+    """A column of JSON objects as one column for each of `names`."""
+    if not names:
+        return []
+    decoded = cells.str.json_decode(pl.Struct(dict.fromkeys(names, dtype)))
+    return [decoded.struct.field(name) for name in names]
+
+
+def _to_text(cells: pl.Series) -> pl.Series:
+    if isinstance(cells.dtype, pl.Datetime):
+        return timestamps_as_text(cells)
+    if isinstance(cells.dtype, (pl.List, pl.Array, pl.Struct, pl.Binary, pl.Object)):
+        raise DataError(
+            f"A database has no cell for the column {cells.name} ({cells.dtype}).", "Leave it out, or write it as text."
+        )
+    return cells.cast(pl.String)
+
+
+def timestamps_as_text(cells: pl.Series) -> pl.Series:
+    """Datetimes in the grammar of `preptime.domain.timestamps`, to the microsecond; aware ones in UTC."""
+    if not isinstance(cells.dtype, pl.Datetime):
+        raise TypeError(cells.dtype)
+    is_aware = cells.dtype.time_zone is not None
+    normalized = cells.dt.convert_time_zone("UTC") if is_aware else cells
+    return normalized.dt.cast_time_unit("us").dt.strftime("%Y-%m-%dT%H:%M:%S%.6f" + ("Z" if is_aware else ""))
+
+
+def encode_restaurants(restaurants: pl.DataFrame) -> pl.DataFrame:
+    """The rows that `preptime.validation.restaurants.read_restaurants` has accepted, each declared column in its type."""
+    columns = [pl.Series("restaurant_id", parse_integers(restaurants["restaurant_id"]).values)]
+    for name in restaurants.columns:
+        if name in READER_COLUMNS or name == "restaurant_id":
+            continue
+        if name in RESTAURANT_COLUMNS:
+            texts = restaurants[name].cast(pl.String).str.strip_chars(WHITESPACE)
+            columns.append(texts.set(pl.Series(is_missing_text(texts)), None).alias(name))
+        else:
+            columns.append(restaurants[name])
+    data_columns = [name for name in restaurants.columns if name not in READER_COLUMNS]
+    return pl.DataFrame(columns).select(data_columns)

@@ -1,0 +1,233 @@
+"""A large csv file in pieces of whole rows, so that reading it takes the memory of a piece.
+
+Polars' own reader in batches keeps the file in memory and runs ahead of who asks: for 200 MB it takes 420 MB, this 120
+(`python -m benchmarks page` measures it within a whole upload).
+
+Tables that are files: one csv or parquet file, a folder of partitions, or a glob.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from glob import has_magic
+from pathlib import Path
+
+import polars as pl
+
+from preptime.domain.data_dictionary import FILE_COLUMN, ROW_COLUMN, SURPLUS_COLUMN
+from preptime.errors import DataError
+from preptime.sources.file_checks import csv_columns, is_parquet, parquet_columns, read_error
+
+CHUNK_BYTES = 8 << 20
+_QUOTE, _LINE_FEED = b'"', b"\n"
+
+
+def iter_csv_chunks(path: Path, size: int = CHUNK_BYTES) -> Iterator[bytes]:
+    """The file's bytes, cut after rows; the first piece begins with the header. One row larger than `size` stays whole.
+
+    A line feed inside a quoted cell ends no row: rows end where the quotes before are even in number.
+    """
+    with path.open("rb") as file:
+        remainder = b""
+        while block := file.read(size):
+            chunk = remainder + block
+            end = _last_row_end(chunk)
+            remainder = chunk[end:]
+            if end:
+                yield chunk[:end]
+        if remainder:
+            yield remainder
+
+
+def _last_row_end(chunk: bytes) -> int:
+    """Just after the last line feed that is outside quotes; 0 when there is none."""
+    end = chunk.rfind(_LINE_FEED)
+    is_inside_quotes = chunk.count(_QUOTE, 0, max(end, 0)) % 2
+    while end >= 0 and is_inside_quotes:
+        before = chunk.rfind(_LINE_FEED, 0, end)
+        is_inside_quotes ^= chunk.count(_QUOTE, max(before, 0), end) % 2
+        end = before
+    return end + 1
+
+
+_SUFFIXES = (".csv", ".parquet")
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """Files of one kind with the same columns, read one after the other in the order of their names."""
+
+    name: str
+    paths: tuple[Path, ...]
+    columns: tuple[str, ...]
+    parquet: bool
+
+    def frame(self) -> pl.DataFrame:
+        """All rows. Raises `DataError` when there are none or a file cannot be read."""
+        frames = []
+        for path in self.paths:
+            try:
+                frames.append(self._scan(path).collect())
+            except (pl.exceptions.PolarsError, OSError) as error:
+                raise read_error(path, error) from error
+        # The columns are the same; in parquet their types may differ in width from part to part.
+        combined = pl.concat(frames, how="vertical_relaxed")
+        if combined.is_empty():
+            raise self._no_rows_error()
+        return _drop_empty_surplus(combined)
+
+    def batches(self, rows: int) -> Iterator[pl.DataFrame]:
+        """The same rows in chunks of at most `rows`; each chunk stands in one file."""
+        empty = True
+        for path in self.paths:
+            chunks = self._parquet_chunks(path, rows) if self.parquet else self._csv_chunks(path, rows)
+            while (chunk := _next_batch(chunks, path)) is not None:
+                if len(chunk):
+                    empty = False
+                    yield _drop_empty_surplus(chunk)
+        if empty:
+            raise self._no_rows_error()
+
+    def partitions(self) -> tuple[FileSource, ...]:
+        """One table per file."""
+        return tuple(FileSource(str(path), (path,), self.columns, self.parquet) for path in self.paths)
+
+    def _parquet_chunks(self, path: Path, rows: int) -> Iterator[pl.DataFrame]:
+        return self._scan(path).collect_batches(chunk_size=rows, maintain_order=True, lazy=True)
+
+    def _csv_chunks(self, path: Path, rows: int) -> Iterator[pl.DataFrame]:
+        row_offset = 0
+        for index, content in enumerate(iter_csv_chunks(path)):
+            rows_of_chunk = self._scan_csv(content, has_header=index == 0, row_offset=row_offset).collect()
+            row_offset += len(rows_of_chunk)
+            yield from self._with_file_column(rows_of_chunk.lazy(), path).collect().iter_slices(rows)
+
+    def _scan(self, path: Path) -> pl.LazyFrame:
+        if not self.parquet:
+            return self._with_file_column(self._scan_csv(path), path)
+        rows = pl.scan_parquet(path, row_index_name=ROW_COLUMN, row_index_offset=1, glob=False)
+        return self._with_file_column(rows.select(ROW_COLUMN, *self.columns), path)
+
+    def _scan_csv(self, source: Path | bytes, *, has_header: bool = True, row_offset: int = 0) -> pl.LazyFrame:
+        """Every line as text, so that a bad cell is a verdict on its row and not a failed read.
+
+        One column more than the header has shows which lines have too many cells. `before`: how many lines came before.
+        """
+        return pl.scan_csv(
+            source,
+            has_header=has_header,
+            schema=dict.fromkeys((*self.columns, SURPLUS_COLUMN), pl.String()),
+            missing_columns="insert",
+            truncate_ragged_lines=True,
+            row_index_name=ROW_COLUMN,
+            row_index_offset=1 + row_offset,
+            glob=False,
+        )
+
+    def _with_file_column(self, rows: pl.LazyFrame, path: Path) -> pl.LazyFrame:
+        """With the file's name, and of a csv without its blank lines, which are no rows."""
+        if not self.parquet:
+            rows = rows.filter(~pl.all_horizontal(pl.col(self.columns).is_null()))
+        return rows.with_columns(
+            pl.lit(str(path), pl.Enum([str(file_path) for file_path in self.paths])).alias(FILE_COLUMN)
+        )
+
+    def _no_rows_error(self) -> DataError:
+        return DataError(f"{self.name} has a header and no rows.", "Give a file with at least one row.")
+
+
+def open_files(location: str) -> FileSource:
+    """The table at a path, a folder (all csv or all parquet files below it) or a glob.
+
+    Raises `DataError` when there is nothing, when a file is no csv or parquet, or when partitions differ in columns.
+    """
+    paths = _resolve_paths(location)
+    parquet_by_path = {path: is_parquet(path) for path in paths}
+    first = paths[0]
+    mismatched = next((path for path in paths if parquet_by_path[path] != parquet_by_path[first]), None)
+    if mismatched is not None:
+        raise DataError(f"{location} mixes csv and parquet files ({first.name}, {mismatched.name}).", "Give one kind.")
+    read_columns = parquet_columns if parquet_by_path[first] else csv_columns
+    columns = read_columns(first)
+    for path in paths[1:]:
+        partition_columns = read_columns(path)
+        if set(partition_columns) != set(columns):
+            missing_columns = sorted(set(columns) - set(partition_columns))
+            difference = (
+                f"lacks {', '.join(missing_columns)}"
+                if missing_columns
+                else f"adds {', '.join(sorted(set(partition_columns) - set(columns)))}"
+            )
+            raise DataError(
+                f"The partition {path} {difference}, unlike {first}.", "Give partitions with the same columns."
+            )
+        if partition_columns != columns and not parquet_by_path[first]:
+            raise DataError(
+                f"The partition {path} has the columns of {first} in another order.", "Write both in the same order."
+            )
+    return FileSource(location, paths, columns, parquet_by_path[first])
+
+
+def _resolve_paths(location: str) -> tuple[Path, ...]:
+    path = Path(location)
+    if path.is_file():
+        return (path,)
+    if path.is_dir():
+        # Names that begin with a dot or underscore are markers and temporary files, by every engine's custom.
+        candidates = [
+            candidate
+            for candidate in path.rglob("*")
+            if candidate.suffix.lower() in _SUFFIXES and candidate.name[0] not in "._"
+        ]
+        hint = "Give a folder with .csv or .parquet files in it."
+    elif has_magic(location):
+        candidates = _glob_paths(path)
+        hint = "Check the pattern; ** stands for any folders."
+    else:
+        raise _missing_file_error(path)
+    files = tuple(sorted(candidate for candidate in candidates if candidate.is_file()))
+    if not files:
+        raise DataError(f"No file matches {location}.", hint)
+    return files
+
+
+def _glob_paths(pattern: Path) -> list[Path]:
+    """What a pattern finds below its last folder without wildcards."""
+    base = Path(pattern.anchor)
+    for part in pattern.relative_to(pattern.anchor).parts:
+        if has_magic(part):
+            break
+        base /= part
+    return list(base.glob(str(pattern.relative_to(base))))
+
+
+def _folder_name(folder: Path) -> str:
+    return "This folder" if folder == Path() else str(folder)
+
+
+def _missing_file_error(path: Path) -> DataError:
+    folder = path.parent
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    nearby_names = (
+        sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in _SUFFIXES)[:5]
+        if folder.is_dir()
+        else []
+    )
+    hint = f"{_folder_name(folder)} holds {', '.join(nearby_names)}." if nearby_names else "Check the path."
+    return DataError(f"There is no file {path}.", hint)
+
+
+def _next_batch(chunks: Iterator[pl.DataFrame], path: Path) -> pl.DataFrame | None:
+    try:
+        return next(chunks, None)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise read_error(path, error) from error
+
+
+def _drop_empty_surplus(frame: pl.DataFrame) -> pl.DataFrame:
+    """Without the surplus column when no line has a surplus cell."""
+    if SURPLUS_COLUMN in frame.columns and not frame[SURPLUS_COLUMN].is_not_null().any():
+        return frame.drop(SURPLUS_COLUMN)
+    return frame

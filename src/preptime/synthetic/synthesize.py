@@ -1,0 +1,208 @@
+"""Files of synthetic tables: whole or not at all, the same bytes for the same rows.
+
+From a plan to tables: draw block by block, put in order of time, write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from preptime.synthetic.demand import DAY_SECONDS, MICROSECONDS, make_demand_profile
+from preptime.synthetic.ground_truth import QUANTILE_LEVELS, ExpectedLoad
+from preptime.synthetic.orders import SyntheticOrders, draw_orders
+from preptime.synthetic.restaurants import SyntheticRestaurants, draw_restaurants
+from preptime.synthetic.world import CITIES, FOODS, TIME_ZONES, SynthesisPlan
+
+ROW_GROUP_ROWS = 262_144
+INTEGER_CODED_COLUMNS = ("country", "city", "type_of_food")
+
+
+def write_table(table: pl.DataFrame, restaurants: pl.DataFrame, path: Path) -> None:
+    """Write csv or parquet, by the suffix of `path`.
+
+    In csv instants become text of the restaurant's wall clock with its offset, as in the real file
+    (`2015-06-01 12:28:28.952789+01:00`); `restaurants` says where it is.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary_path = path.with_name(f".{path.name}.unfinished")
+    try:
+        if path.suffix == ".parquet":
+            table.write_parquet(temporary_path, compression="zstd", compression_level=1, row_group_size=ROW_GROUP_ROWS)
+        else:
+            _with_wall_clock(table, restaurants).write_csv(temporary_path)
+        temporary_path.replace(path)
+    finally:
+        temporary_path.unlink(missing_ok=True)
+
+
+def write_integer_coded_orders(
+    orders: pl.DataFrame, restaurants: pl.DataFrame, path: Path, rows: int | None = None
+) -> int:
+    """Write the first `rows` orders (all by default) as the notebook's demo page wants them; returns how many.
+
+    Nothing that is known only later, and a category's code is its position in the sorted values of `restaurants`.
+    """
+    codes = [pl.col(name).rank("dense").cast(pl.Int64) - 1 for name in INTEGER_CODED_COLUMNS]
+    first_orders = orders.head(rows) if rows is not None else orders
+    coded = first_orders.join(
+        restaurants.with_columns(codes), on="restaurant_id", how="left", maintain_order="left"
+    ).select("order_acknowledged_at", "order_value_gbp", "restaurant_id", "number_of_items", *INTEGER_CODED_COLUMNS)
+    write_table(coded, restaurants, path)
+    return coded.height
+
+
+def _with_wall_clock(table: pl.DataFrame, restaurants: pl.DataFrame) -> pl.DataFrame:
+    instant_columns = [
+        name for name, kind in table.schema.items() if isinstance(kind, pl.Datetime) and kind.time_zone == "UTC"
+    ]
+    if not instant_columns:
+        return table
+    country = table.select("restaurant_id").join(
+        restaurants.select("restaurant_id", "country"), on="restaurant_id", how="left", maintain_order="left"
+    )["country"]
+    zone = country.replace_strict(TIME_ZONES, default="UTC", return_dtype=pl.String)
+    parts = []
+    numbered = table.with_columns(zone.alias("_zone")).with_row_index("_row")
+    for (name,), part in numbered.group_by("_zone", maintain_order=True):
+        wall_clock_columns = [
+            pl.col(column).dt.convert_time_zone(str(name)).dt.strftime("%Y-%m-%d %H:%M:%S%.6f%:z")
+            for column in instant_columns
+        ]
+        parts.append(part.with_columns(wall_clock_columns))
+    return pl.concat(parts).sort("_row").drop("_row", "_zone")
+
+
+BLOCK_ORDERS = 500_000
+"""Orders drawn at once; what is drawn depends on it, so it is no option."""
+
+ProgressCallback = Callable[[str, float], None]
+"""Told the step and the share of it that is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class SynthesisReport:
+    """What was written where."""
+
+    orders: Path
+    restaurants: Path
+    truth: Path
+    order_rows: int
+    restaurant_rows: int
+
+
+def synthesize(
+    plan: SynthesisPlan,
+    output_dir: Path,
+    file_format: Literal["csv", "parquet"] = "csv",
+    progress: ProgressCallback | None = None,
+) -> SynthesisReport:
+    """Write `orders`, `restaurants` and `truth` into the folder `output_dir`; each file appears whole or not at all."""
+    report_progress = progress if progress is not None else _ignore_progress
+    restaurants, orders = _draw(plan, report_progress)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    paths = {name: output_dir / f"{name}.{file_format}" for name in ("orders", "restaurants", "truth")}
+    restaurants_frame = _restaurants_frame(restaurants)
+    write_table(restaurants_frame, restaurants_frame, paths["restaurants"])
+    report_progress("Writing files", 0.1)
+    write_table(_orders_frame(orders), restaurants_frame, paths["orders"])
+    report_progress("Writing files", 0.7)
+    write_table(_truth_frame(orders), restaurants_frame, paths["truth"])
+    report_progress("Writing files", 1.0)
+    return SynthesisReport(paths["orders"], paths["restaurants"], paths["truth"], plan.orders, restaurants_frame.height)
+
+
+def synthesize_frames(plan: SynthesisPlan) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Orders, restaurants and truth; orders and truth row by row the same orders, in order of acknowledgement (UTC)."""
+    restaurants, orders = _draw(plan, _ignore_progress)
+    return _orders_frame(orders), _restaurants_frame(restaurants), _truth_frame(orders)
+
+
+def _ignore_progress(_step: str, _share: float) -> None:
+    return None
+
+
+def _draw(plan: SynthesisPlan, report_progress: ProgressCallback) -> tuple[SyntheticRestaurants, SyntheticOrders]:
+    world_seed, orders_seed = np.random.SeedSequence(plan.seed).spawn(2)
+    rng = np.random.Generator(np.random.PCG64(world_seed))
+    demand = make_demand_profile(plan.start, plan.days, rng)
+    restaurants = draw_restaurants(plan, demand, rng)
+    expected_load = ExpectedLoad(demand)
+    drawn_blocks = []
+    drawn_orders = 0
+    for block in _blocks(restaurants, plan.days):
+        (seed,) = orders_seed.spawn(1)
+        drawn_blocks.append(
+            draw_orders(restaurants, block, demand=demand, expected_load=expected_load, drift=plan.drift, seed=seed)
+        )
+        drawn_orders += len(drawn_blocks[-1].restaurant_index)
+        report_progress("Drawing orders", drawn_orders / plan.orders)
+    return restaurants, _sort_by_time(drawn_blocks)
+
+
+def _blocks(restaurants: SyntheticRestaurants, days: int) -> Iterator[range]:
+    """Runs of restaurants with BLOCK_ORDERS orders, or one that has more; few enough that their times fit 63 bits."""
+    max_restaurants = int(2**62 // ((days + 5) * DAY_SECONDS * MICROSECONDS))
+    cumulative_orders = np.cumsum(restaurants.orders)
+    start = 0
+    while start < len(cumulative_orders):
+        orders_before = int(cumulative_orders[start - 1]) if start else 0
+        stop = int(np.searchsorted(cumulative_orders, orders_before + BLOCK_ORDERS, side="right"))
+        stop = min(max(stop, start + 1), start + max_restaurants)
+        yield range(start, stop)
+        start = stop
+
+
+def _sort_by_time(blocks: list[SyntheticOrders]) -> SyntheticOrders:
+    """One table of all blocks, in order of acknowledgement; ties (of different restaurants) by restaurant."""
+    time_order = np.argsort(np.concatenate([block.acknowledged for block in blocks]), kind="stable")
+    columns = {
+        field.name: np.concatenate([getattr(block, field.name) for block in blocks], axis=-1)[..., time_order]
+        for field in fields(SyntheticOrders)
+    }
+    return SyntheticOrders(**columns)
+
+
+def _orders_frame(orders: SyntheticOrders) -> pl.DataFrame:
+    instant = pl.Datetime("us", "UTC")
+    return pl.DataFrame(
+        {
+            "order_id": np.arange(1, len(orders.restaurant_index) + 1),
+            "order_acknowledged_at": pl.Series(orders.acknowledged).cast(instant),
+            "order_ready_at": pl.Series(orders.ready).cast(instant),
+            "order_value_gbp": orders.order_value_gbp,
+            "restaurant_id": orders.restaurant_index.astype(np.int64) + 1,
+            "number_of_items": orders.number_of_items.astype(np.int64),
+            "prep_time_seconds": (orders.ready - orders.acknowledged) // MICROSECONDS,
+        }
+    )
+
+
+def _restaurants_frame(restaurants: SyntheticRestaurants) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "restaurant_id": np.arange(1, len(restaurants.city) + 1),
+            "country": [CITIES[city_index].country for city_index in restaurants.city],
+            "city": [CITIES[city_index].name for city_index in restaurants.city],
+            "type_of_food": [FOODS[food_index].name for food_index in restaurants.food],
+        }
+    )
+
+
+def _truth_frame(orders: SyntheticOrders) -> pl.DataFrame:
+    names = [f"p{p * 100:.0f}" for p in QUANTILE_LEVELS]
+    names += [f"{name}_without_load" for name in names]
+    return pl.DataFrame(
+        {
+            "order_id": np.arange(1, len(orders.restaurant_index) + 1),
+            "open_orders": orders.open_orders,
+            **dict(zip(names, orders.quantiles, strict=True)),
+            "noisy_label": orders.noisy_label,
+            "before_opening": orders.before_opening,
+        }
+    )

@@ -1,0 +1,117 @@
+"""Fitting the catalogue on a window of days, and merging what comes out into one graph."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preptime.bundle.graph import OnnxGraph
+from preptime.domain.orders import DEFAULT_MODEL, upper_outlier_limit
+from preptime.errors import DataError, OperationError
+from preptime.models.catalogue import CATALOGUE
+from preptime.models.fitting import fit_all
+from preptime.models.model import FittedModel, Model
+from preptime.models.onnx_export import check_parity, merge_to_onnx
+from preptime.models.quantile import FittedQuantileModel, QuantileModel
+from preptime.progress import ProgressCallback, no_progress
+from preptime.training.as_of_features import FeatureMatrix
+from preptime.training.calibration import Calibration, calibrate
+from preptime.training.training_data import day_number
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """How to fit. The defaults are what ships."""
+
+    models: Mapping[str, Model]
+    threads: int
+    seed: int = 12
+    """The notebook's."""
+
+    @classmethod
+    def default(cls, threads: int) -> FitPlan:
+        """The whole catalogue."""
+        return cls(CATALOGUE, threads)
+
+
+@dataclass(frozen=True)
+class FittedWindow:
+    """The catalogue, fitted on a window of days, as the one graph that predicts."""
+
+    names: tuple[str, ...]
+    graph: bytes
+    fitted_through: dt.date
+    calibration: Calibration
+    label_limit_seconds: float
+    """Upper outlier fence of the window's labels: what `within_label_limit` means."""
+    orders: int
+    importance: dict[str, NDArray[np.float64]]
+    parity_seconds: dict[str, float]
+    """Largest |ONNX − estimator| over the training matrix, seconds by model."""
+
+    def load_graph(self, n_features: int) -> OnnxGraph:
+        """The graph, ready to run: the same path that a loaded bundle predicts by."""
+        return OnnxGraph(self.graph, n_features, self.names)
+
+
+def fit_window(
+    features: FeatureMatrix, through: dt.date, plan: FitPlan, progress: ProgressCallback = no_progress
+) -> FittedWindow:
+    """Fit on the orders of `days` that were ready by the end of `through`, calibrate, export, check parity.
+
+    Raises `DataError` for too few orders, `OperationError` when the export differs from the estimators.
+    """
+    data, rows = features.data, features.rows
+    is_fitted = data.is_fitting[rows] & (data.ready_day[rows] <= day_number(through))
+    if not is_fitted.any():
+        raise DataError(f"No order that can be fitted was ready by the end of {through}.", "Take a later date.")
+    X = features.X[is_fitted]
+    y = data.labels[rows][is_fitted]
+    steps = len(plan.models) + 3
+    steps_done = 0
+
+    def step(name: str) -> None:
+        nonlocal steps_done
+        steps_done += 1
+        progress(f"Models: {name}", steps_done / steps)
+
+    fitted = fit_all(
+        plan.models, X, y, threads=plan.threads, seed=plan.seed, on_fitted=lambda name: step(f"{name} fitted")
+    )
+    acknowledged_day = data.acknowledged_day[rows][is_fitted]
+    fitted, calibration = _calibrate_quantiles(fitted, plan, X, y, acknowledged_day)
+    step("quantiles calibrated")
+    graph = merge_to_onnx(fitted, X.shape[1])
+    step("written as one graph")
+    parity = check_parity(graph, fitted, X)
+    step("graph checked against them")
+    return FittedWindow(
+        names=tuple(fitted),
+        graph=graph,
+        fitted_through=through,
+        calibration=calibration,
+        label_limit_seconds=upper_outlier_limit(y),
+        orders=len(y),
+        importance={name: model.importance() for name, model in fitted.items()},
+        parity_seconds=parity,
+    )
+
+
+def _calibrate_quantiles(
+    fitted: dict[str, FittedModel],
+    plan: FitPlan,
+    X: NDArray[np.float32],
+    y: NDArray[np.float64],
+    acknowledged_day: NDArray[np.int64],
+) -> tuple[dict[str, FittedModel], Calibration]:
+    model, uncalibrated = plan.models[DEFAULT_MODEL], fitted[DEFAULT_MODEL]
+    if not isinstance(model, QuantileModel) or not isinstance(uncalibrated, FittedQuantileModel):
+        raise OperationError(
+            f"The catalogue's {DEFAULT_MODEL} is a {type(model).__name__}, which cannot be calibrated."
+        )
+    calibration = calibrate(model, X, y, acknowledged_day, threads=plan.threads, seed=plan.seed)
+    return fitted | {DEFAULT_MODEL: uncalibrated.calibrated(np.array(calibration.scale))}, calibration

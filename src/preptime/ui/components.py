@@ -1,0 +1,310 @@
+"""Parts that pages share. What may come from somebody's file goes through here, or into a table: as text, never as
+HTML or markdown.
+
+Figures, pictures and tables as every page shows them. What they are given is shown as text, whatever it holds.
+
+Error and coverage by segment: of a training run, and of the weeks that monitoring looks at.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import streamlit as st
+from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ctx
+
+from preptime.errors import PreptimeError
+from preptime.evaluation import aggregates, charts
+from preptime.evaluation.documents import Segment, SegmentDimension
+from preptime.evaluation.summary_text import segment_coverage_caption, segment_errors_caption
+from preptime.ui.formatting import EMPTY_CELL, error_message
+from preptime.ui.theme import palette
+
+if TYPE_CHECKING:
+    from streamlit.elements.lib.column_types import ColumnConfig
+
+    from preptime.evaluation.charts import Chart, Palette
+
+_PROGRESS_DELAY_SECONDS = 0.2
+_LONG_VALUE_CHARACTERS = 12
+"""Characters from which a card's number is a name, and set smaller."""
+
+CalloutKind = Literal["error", "info", "success"]
+
+
+def show_error(message: str, hint: str = "") -> None:
+    """Something that went wrong, and what to do."""
+    _callout("error", message, hint)
+
+
+def show_info(message: str, hint: str = "") -> None:
+    """Something to know."""
+    _callout("info", message, hint)
+
+
+def show_success(message: str, hint: str = "") -> None:
+    """Something that went well."""
+    _callout("success", message, hint)
+
+
+@contextmanager
+def show_failures() -> Iterator[None]:
+    """What preptime says no to inside is told as a sentence."""
+    try:
+        yield
+    except PreptimeError as error:
+        show_error(*error_message(error))
+
+
+def _callout(kind: CalloutKind, message: str, hint: str) -> None:
+    role = "alert" if kind == "error" else "status"
+    hint_html = f"<small>{escape(hint)}</small>" if hint else ""
+    st.html(f'<div class="callout {kind}" role="{role}"><span>{escape(message)}</span>{hint_html}</div>')
+
+
+def caption(text: str) -> None:
+    """A quiet sentence below a title."""
+    st.html(f'<p class="caption">{escape(text)}</p>')
+
+
+def metric_cards(metrics: list[tuple[str, str, str]]) -> None:
+    """Numbers in a row of cards: what it is, the number, and a word to it."""
+    cards = "".join(_metric_card(*metric) for metric in metrics)
+    st.html(f'<dl class="metric-cards">{cards}</dl>')
+
+
+def _metric_card(label: str, value: str, detail: str) -> str:
+    css_class = "long" if len(value) > _LONG_VALUE_CHARACTERS else ""
+    value_html = f'<dd class="{css_class}">{escape(value)}</dd>'
+    return f"<div><dt>{escape(label)}</dt>{value_html}<small>{escape(detail)}</small></div>"
+
+
+def prediction_card(ready_time: str, duration: str, confidence: str) -> None:
+    """One answer, large."""
+    st.html(
+        f'<div class="prediction"><small>ready at about</small><b>{escape(ready_time)}</b>'
+        f"<span>{escape(duration)}</span><p>{escape(confidence)}</p></div>"
+    )
+
+
+def titled_chart(title: str, description: str, chart: Chart) -> None:
+    """A chart with its title and the sentence that says what it shows."""
+    st.html(f'<div class="chart-card"><h4>{escape(title)}</h4><p>{escape(description)}</p></div>')
+    st.altair_chart(chart, theme=None, width="stretch")
+
+
+def download_links(downloads: list[tuple[str, str]]) -> None:
+    """Files to fetch: label and address."""
+    anchors = "".join(
+        f'<a class="download" href="{escape(url)}" download>{escape(label)}</a>' for label, url in downloads
+    )
+    st.html(f'<div class="download-links">{anchors}</div>')
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, float], None]]:
+    """How far something is: a stage and its share, shown when it takes longer than a blink; gone at the end."""
+    placeholder = st.empty()
+    started = last_update = time.monotonic()
+    script_context = get_script_run_ctx()
+
+    def report_progress(stage: str, share: float) -> None:
+        nonlocal last_update
+        now = time.monotonic()
+        if now - started > _PROGRESS_DELAY_SECONDS and now - last_update > _PROGRESS_DELAY_SECONDS:
+            last_update = now
+            add_script_run_ctx(ctx=script_context)  # Polars tells from a thread of its own
+            placeholder.progress(share, f"{stage}: {share:.0%}")
+
+    try:
+        yield report_progress
+    finally:
+        placeholder.empty()
+
+
+CHART_WIDTH_PIXELS = 390
+"""What a picture is drawn for; the page then gives it the width there is. Also its height, at most."""
+
+MIN_ROWS_TO_FILTER = 12
+"""Shorter tables are read at a glance and need no filter."""
+
+ColumnFormat = Literal["text", "long", "count", "minutes", "percent", "points", "r", "pounds", "number", "date"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table: the row's field, its heading, how it is shown, and what it means."""
+
+    field: str
+    title: str
+    format: ColumnFormat = "text"
+    help: str = ""
+
+
+def definition_list(entries: Mapping[str, str]) -> None:
+    """Names and values, pair by pair."""
+    st.html(
+        '<dl class="definition-list">'
+        + "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in entries.items())
+        + "</dl>"
+    )
+
+
+def says(sentence: str) -> None:
+    """A sentence below a heading: what the thing shows."""
+    st.html(f'<p class="says">{escape(sentence)}</p>')
+
+
+def chart_card(title: str, description: str, draw_chart: Callable[[int, Palette], Chart]) -> None:
+    """A chart in a card, with its title and the sentence that says what it shows."""
+    with st.container(border=True):
+        st.html(f'<div class="chart-card"><h4>{escape(title)}</h4><p>{escape(description)}</p></div>')
+        chart_spec = to_browser_spec(draw_chart(CHART_WIDTH_PIXELS, palette()).to_dict())
+        st.vega_lite_chart(chart_spec, theme=None, width="stretch", alt=f"{title}. {description}")
+
+
+def to_browser_spec(spec: dict[str, object]) -> dict[str, object]:
+    """A chart as the browser is to draw it: what a picture in a report says of a mark is a tip here.
+
+    Streamlit writes into the padding, so that has to be told side by side.
+    """
+    from preptime.ui.prediction_charts import CHART_FONT
+
+    spec = spec | {"config": msgspec.convert(spec.get("config", {}), dict[str, object]) | {"font": CHART_FONT}}
+    padding = spec.get("padding")
+    if isinstance(padding, int | float):
+        spec = spec | {"padding": dict.fromkeys(("top", "right", "bottom", "left"), padding)}
+    return {name: _with_tooltips(value) for name, value in spec.items()}
+
+
+def _with_tooltips(node: object) -> object:
+    if isinstance(node, list):
+        return [_with_tooltips(item) for item in node]
+    if not isinstance(node, dict) or "values" in node:
+        return node
+    tipped_node = {name: _with_tooltips(item) for name, item in node.items()}
+    if "description" in tipped_node and "tooltip" not in tipped_node and isinstance(tipped_node["description"], dict):
+        tipped_node["tooltip"] = tipped_node["description"]
+    return tipped_node
+
+
+def data_table(rows: Sequence[Mapping[str, object]], columns: Sequence[Column], *, key: str, height: int = 420) -> None:
+    """Rows that sort by a click on a heading, and that words filter when there are many. `key`: unique on the page."""
+    if len(rows) >= MIN_ROWS_TO_FILTER:
+        query = st.text_input(
+            "Filter", key=f"{key}-filter", placeholder="Filter the rows by a word", label_visibility="collapsed"
+        )
+        rows = filter_rows(rows, [column.field for column in columns], query)
+    cells_by_title = {
+        column.title: [_cell_value(row.get(column.field), column.format) for row in rows] for column in columns
+    }
+    st.dataframe(
+        cells_by_title,
+        hide_index=True,
+        width="stretch",
+        height="content" if len(rows) <= MIN_ROWS_TO_FILTER else height,
+        column_config={column.title: _column_config(column) for column in columns},
+        placeholder=EMPTY_CELL,
+        key=key,
+    )
+
+
+def filter_rows(
+    rows: Sequence[Mapping[str, object]], fields: Sequence[str], query: str
+) -> Sequence[Mapping[str, object]]:
+    """The rows that have every word of `wanted` in one of these fields, whatever their case."""
+    terms = query.casefold().split()
+    if not terms:
+        return rows
+    texts = [" ".join(str(row.get(field, "")) for field in fields).casefold() for row in rows]
+    return [row for row, text in zip(rows, texts, strict=True) if all(term in text for term in terms)]
+
+
+def _cell_value(value: object, column_format: ColumnFormat) -> object:
+    if value is None:
+        return "" if column_format in {"text", "long"} else None
+    if isinstance(value, int | float):
+        if column_format == "minutes":
+            return value / 60
+        if column_format == "percent":
+            return value * 100
+    return value
+
+
+_NUMBER_FORMATS: dict[ColumnFormat, str] = {
+    "count": "localized",
+    "minutes": "%.1f min",
+    "percent": "%.1f %%",
+    "points": "%+.1f",
+    "r": "%.3f",
+    "pounds": "£%.2f",
+    "number": "%.1f",
+}
+
+
+def _column_config(column: Column) -> ColumnConfig:
+    help_text = column.help or None
+    if column.format in _NUMBER_FORMATS:
+        return st.column_config.NumberColumn(column.title, format=_NUMBER_FORMATS[column.format], help=help_text)
+    if column.format == "date":
+        return st.column_config.DateColumn(column.title, format="YYYY-MM-DD", help=help_text)
+    return st.column_config.TextColumn(column.title, help=help_text, width="large" if column.format == "long" else None)
+
+
+DIMENSION_TITLES: dict[SegmentDimension, str] = {
+    "city": "city",
+    "type_of_food": "type of food",
+    "hour": "local hour",
+    "items": "number of items",
+    "fallback_level": "basis of the answer",
+}
+"""What orders can be cut by, as people call it."""
+
+_COLUMNS = (
+    Column("value", "segment"),
+    Column("n", "orders", "count"),
+    Column("mae", "mean error", "minutes"),
+    Column("lookup_mae", "lookup's", "minutes"),
+    Column("bias", "bias", "minutes", "Predicted minus actual: below 0 the food came later than said"),
+    Column("within_5_min", "within 5 min", "percent"),
+    Column("coverage", "inside p10–p90", "percent"),
+)
+
+
+def choose_dimension(dimensions: Sequence[SegmentDimension], *, key: str) -> SegmentDimension:
+    """One of these cuts that somebody picks, at first the first."""
+    dimension: SegmentDimension = st.segmented_control(
+        "Group by", dimensions, format_func=DIMENSION_TITLES.__getitem__, default=dimensions[0], required=True, key=key
+    )
+    return dimension
+
+
+def segment_charts(segments: Sequence[Segment], dimension: SegmentDimension) -> None:
+    """Error and coverage of the segments of a cut; at least one."""
+    rows = aggregates.segment_rows(segments, (dimension,))
+    left, right = st.columns(2)
+    with left:
+        chart_card(
+            f"Mean error by {DIMENSION_TITLES[dimension]}",
+            segment_errors_caption(rows),
+            lambda width, palette: charts.dimension_errors(rows, width, palette),
+        )
+    with right:
+        chart_card(
+            f"Coverage of p10–p90 by {DIMENSION_TITLES[dimension]}",
+            segment_coverage_caption(rows),
+            lambda width, palette: charts.dimension_coverage(rows, width, palette),
+        )
+
+
+def segment_table(segments: Sequence[Segment], dimension: SegmentDimension, *, key: str) -> None:
+    """Every segment of a cut."""
+    data_table(
+        [msgspec.structs.asdict(segment) for segment in segments if segment.segment == dimension], _COLUMNS, key=key
+    )

@@ -1,0 +1,210 @@
+"""Two bundles side by side: what each says of itself, and a comparison on the same orders where the log has one."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from preptime.bundle.inventory import StoreListing
+from preptime.bundle.manifest import Manifest
+from preptime.evaluation.aggregates import MIN_RELIABLE_ORDERS
+from preptime.evaluation.documents import BacktestDocument, SegmentDimension
+from preptime.evaluation.overview import MetricComparison, compare_evaluations, compare_segments, summarize_bundle
+from preptime.evaluation.report_data import backtest_of
+from preptime.evaluation.summary_text import NO_VALUE, format_minutes, format_percent
+from preptime.training.comparison import Comparison
+from preptime.ui.components import (
+    DIMENSION_TITLES,
+    Column,
+    caption,
+    chart_card,
+    choose_dimension,
+    data_table,
+    show_failures,
+    show_info,
+    show_success,
+)
+from preptime.ui.connections import DashboardContext
+from preptime.ui.formatting import seconds_to_minutes_in_text
+from preptime.ui.models import bundle_detail
+from preptime.ui.models.bundle_detail import choose_bundle
+from preptime.ui.models.bundle_list import read_comparison, show_comparison
+
+_METRIC_TITLES = {
+    "mae": "mean error",
+    "median_ae": "half within",
+    "rmse": "RMSE",
+    "r2": "R²",
+    "bias": "bias",
+    "within_5_min": "within five minutes",
+    "coverage": "inside p10–p90",
+}
+_DIMENSIONS: tuple[SegmentDimension, ...] = ("city", "type_of_food", "hour")
+_MAX_SHOWN_SEGMENTS = 16
+
+
+def show(context: DashboardContext, bundles: StoreListing) -> None:
+    """Two bundles that somebody picks."""
+    left, right = st.columns(2)
+    with left:
+        first = choose_bundle(bundles, "First bundle", "first")
+    with right:
+        second = (
+            choose_bundle(bundles, "Second bundle", "second", preferred_id=_default_second_bundle(bundles))
+            if first
+            else None
+        )
+    if first is None or second is None:
+        return
+    if first.id == second.id:
+        show_info("These are the same bundle.", "Pick another one beside it, or train a second one: preptime train.")
+        return
+    _same_orders_comparison(context, bundles, first, second)
+    backtests = backtest_of(first), backtest_of(second)
+    _detail_table(first, second)
+    if backtests[0] is None or backtests[1] is None:
+        show_info("One of them tells no scores that this preptime can read.", "Only their facts are compared.")
+        return
+    _metric_table(backtests[0], backtests[1], (first.id, second.id))
+    _segment_section(backtests[0], backtests[1], (first.id, second.id))
+
+
+def _default_second_bundle(bundles: StoreListing) -> str | None:
+    """What the champion is first looked at beside: the one before it, else the newest other."""
+    if bundles.rollback_target:
+        return bundles.rollback_target.bundle
+    champion_id = bundles.champion.bundle if bundles.champion else None
+    return next((manifest.id for manifest in reversed(bundles.manifests) if manifest.id != champion_id), None)
+
+
+def _same_orders_comparison(
+    context: DashboardContext, bundles: StoreListing, first: Manifest, second: Manifest
+) -> None:
+    """How the two did on the same orders: as the log has it, or as somebody asks for it now."""
+    if (first.parent or first.id) == (second.parent or second.id):
+        show_info("Their models are the same: one is a refresh of the other's, with another morning's history.")
+        return
+    logged_comparisons = [
+        (entry.number, logged_comparison)
+        for entry in bundles.entries
+        if (logged_comparison := read_comparison(entry)) and _is_between(logged_comparison, first, second)
+    ]
+    if logged_comparisons:
+        entry_number, comparison = logged_comparisons[-1]
+        show_callout = show_success if comparison.passed else show_info
+        show_callout(
+            f"They met on {comparison.orders:,} orders that neither had seen (no. {entry_number} of the log). "
+            f"{seconds_to_minutes_in_text(comparison.summary)}"
+        )
+    elif context.settings.orders and context.settings.restaurants:
+        _run_comparison(context, first, second)
+    else:
+        show_info(
+            "The log holds no comparison of these two on the same orders.",
+            f"preptime bundles compare {first.id} {second.id} --orders ORDERS --restaurants RESTAURANTS",
+        )
+
+
+def _is_between(comparison: Comparison, first: Manifest, second: Manifest) -> bool:
+    return {comparison.challenger, comparison.champion} == {first.id, second.id}
+
+
+def _run_comparison(context: DashboardContext, first: Manifest, second: Manifest) -> None:
+    """A comparison on the configured orders, made when somebody asks: it takes a moment."""
+    caption("The log holds no comparison of these two on the same orders; the configured orders can tell.")
+    if not st.button("Compare on orders neither has seen", key=f"compare-{first.id}-{second.id}"):
+        return
+    from preptime.sources.registry import open_source
+    from preptime.training.comparison import compare_bundles_on_orders
+    from preptime.validation.restaurants import read_restaurants
+
+    with show_failures(), st.spinner("Asking both bundles, day by day"):
+        comparison = compare_bundles_on_orders(
+            open_source(context.settings.orders),
+            read_restaurants(open_source(context.settings.restaurants).frame()),
+            context.bundle(first.id),
+            context.bundle(second.id),
+        )
+        show_callout = show_success if comparison.passed else show_info
+        show_callout(seconds_to_minutes_in_text(comparison.summary), "Nothing was promoted.")
+        show_comparison(comparison)
+
+
+def _detail_table(first: Manifest, second: Manifest) -> None:
+    first_overview, second_overview = summarize_bundle(first), summarize_bundle(second)
+    detail_rows = (
+        ("kind", first_overview.kind, second_overview.kind),
+        ("models of", first_overview.parent or first_overview.bundle, second_overview.parent or second_overview.bundle),
+        ("knows what happened before", str(first_overview.date), str(second_overview.date)),
+        (
+            "learned from",
+            *(f"{manifest.window.first_day} to {manifest.window.last_day}" for manifest in (first, second)),
+        ),
+        ("figures are of", first_overview.evaluated_days or NO_VALUE, second_overview.evaluated_days or NO_VALUE),
+        ("models", ", ".join(first.models), ", ".join(second.models)),
+        ("features", str(len(first.features)), str(len(second.features))),
+        ("data", first.data_fingerprint, second.data_fingerprint),
+    )
+    st.subheader("What they are")
+    data_table(
+        [
+            {"fact": name, "first": first_value, "second": second_value}
+            for name, first_value, second_value in detail_rows
+        ],
+        (Column("fact", "fact"), Column("first", first.id), Column("second", second.id)),
+        key="pair-details",
+    )
+
+
+def _metric_table(first: BacktestDocument, second: BacktestDocument, bundle_ids: tuple[str, str]) -> None:
+    metric_pair = compare_evaluations(first, second)
+    st.subheader("What they say of themselves")
+    if metric_pair.same_days:
+        caption("Both figures are of the same days, which neither had seen.")
+    else:
+        caption(
+            f"Mind the days: the figures of {bundle_ids[0]} are of {first.first_day} to {first.last_day}, those of "
+            f"{bundle_ids[1]} of {second.first_day} to {second.last_day}. They met other orders, so this says which week "
+            "was easier as much as which bundle is better."
+        )
+    data_table(
+        [
+            {
+                "figure": _METRIC_TITLES.get(difference.metric.name, difference.metric.name),
+                "first": _format_value(difference, difference.first),
+                "second": _format_value(difference, difference.second),
+                "better": {"first": bundle_ids[0], "second": bundle_ids[1], "neither": NO_VALUE}[difference.better],
+                "meaning": difference.metric.description,
+            }
+            for difference in metric_pair.metrics
+        ],
+        (
+            Column("figure", "figure"),
+            Column("first", bundle_ids[0]),
+            Column("second", bundle_ids[1]),
+            Column("better", "closer to the best"),
+            Column("meaning", "meaning"),
+        ),
+        key="pair-metrics",
+    )
+
+
+def _segment_section(first: BacktestDocument, second: BacktestDocument, bundle_ids: tuple[str, str]) -> None:
+    dimension = choose_dimension(_DIMENSIONS, key="pair-dimension")
+    rows = compare_segments(first, second, dimension)[:_MAX_SHOWN_SEGMENTS]
+    if not rows:
+        show_info(f"There is no {DIMENSION_TITLES[dimension]} that both have figures of.")
+        return
+    chart_card(
+        f"Mean error by {DIMENSION_TITLES[dimension]}",
+        f"Two marks a row, one a bundle; the farther left, the closer its answers; under {MIN_RELIABLE_ORDERS} orders pale. The "
+        f"{len(rows)} with most orders.",
+        lambda width, palette: bundle_detail.segment_error_pairs(rows, bundle_ids, width, palette),
+    )
+
+
+def _format_value(difference: MetricComparison, value: float | None) -> str:
+    if value is None:
+        return NO_VALUE
+    if difference.metric.unit == "s":
+        return f"{format_minutes(value, 2)} min"
+    return format_percent(value) if difference.metric.unit == "share" else f"{value:.3f}"

@@ -1,0 +1,343 @@
+"""Pictures that only this page draws; those of a training run are `preptime.evaluation.charts`.
+
+What a bundle learned from: the features each of its models leans on, and the labels that came in.
+
+One bundle: its backtest table with both baselines, and the pictures of its training run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import altair as alt
+import msgspec
+import streamlit as st
+
+from preptime.bundle.inventory import StoreListing
+from preptime.bundle.manifest import REPORT_FILE, Manifest
+from preptime.bundle.store import Store
+from preptime.domain.orders import DEFAULT_MODEL
+from preptime.domain.validation_reasons import ValidationReason, validation_rule
+from preptime.evaluation import aggregates, charts
+from preptime.evaluation.aggregates import MIN_RELIABLE_ORDERS
+from preptime.evaluation.charts import Chart, Palette, with_size, with_theme
+from preptime.evaluation.documents import BacktestDocument, Score, SegmentDimension
+from preptime.evaluation.evaluated_orders import LABEL_SETS, LabelSet
+from preptime.evaluation.metrics import REGRESSION_MIN_ORDERS
+from preptime.evaluation.overview import SegmentComparison, summarize_bundle
+from preptime.evaluation.report_data import ReportData, backtest_of
+from preptime.evaluation.summary_text import (
+    calibration_caption,
+    density_caption,
+    errors_caption,
+    hours_caption,
+    importance_caption,
+    quartile_rows,
+    summary_sentences,
+)
+from preptime.ui.components import (
+    DIMENSION_TITLES,
+    Column,
+    caption,
+    chart_card,
+    choose_dimension,
+    data_table,
+    definition_list,
+    segment_charts,
+    segment_table,
+    show_failures,
+    show_info,
+)
+from preptime.ui.formatting import format_count, format_size
+from preptime.ui.models.bundle_list import bundle_metrics, load_report_data, read_report
+
+_KIND_LABELS = {"model": "other models", "baseline": "baselines"}
+
+
+def model_errors(rows: Sequence[Score], default: str, width: int, palette: Palette) -> Chart:
+    """Mean error of every answer, best first: models blue (the default strong), baselines orange."""
+    sorted_scores = sorted((row for row in rows if row.mae is not None), key=lambda row: row.mae or 0.0)
+    chart_rows = [
+        {
+            "name": row.name.replace("_", " "),
+            "minutes": minutes,
+            "kind": "the default answer" if row.name == default else _KIND_LABELS[row.kind],
+            "label": f"{minutes:.2f}",
+            "tip": f"{row.name}: {minutes:.2f} min mean error over {row.n:,} orders",
+        }
+        for row in sorted_scores
+        for minutes in [(row.mae or 0.0) / 60]
+    ]
+    legend_labels = ["the default answer", *_KIND_LABELS.values()]
+    max_minutes = max((float(str(row["minutes"])) for row in chart_rows), default=1.0)
+    base = alt.Chart(alt.InlineData(values=chart_rows)).encode(
+        y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=140)),
+        x=alt.X("minutes:Q", title="mean error, minutes", scale=alt.Scale(domain=[0, 1.12 * max_minutes], nice=False)),
+        tooltip=alt.Tooltip("tip:N"),
+    )
+    bars = base.mark_bar(cornerRadiusEnd=2, height={"band": 0.68}).encode(
+        color=alt.Color(
+            "kind:N",
+            scale=alt.Scale(domain=legend_labels, range=[palette.model, palette.secondary_text, palette.lookup]),
+            legend=alt.Legend(title=None, orient="bottom", columns=2),
+        )
+    )
+    labels = base.mark_text(align="left", dx=5, color=palette.text, fontSize=11).encode(text="label:N")
+    return with_theme(with_size(alt.LayerChart(layer=[bars, labels]), width, 27 * len(chart_rows) + 70), palette)
+
+
+def segment_error_pairs(
+    rows: Sequence[SegmentComparison], names: tuple[str, str], width: int, palette: Palette
+) -> Chart:
+    """Mean error of two bundles in each segment: two dots and the line between them."""
+    chart_rows = [
+        {
+            "segment": row.value,
+            "bundle": name,
+            "minutes": value / 60,
+            "few": min(row.orders) < MIN_RELIABLE_ORDERS,
+            "tip": f"{row.value}, {name}: {value / 60:.2f} min over {orders:,} orders",
+        }
+        for row in rows
+        for name, value, orders in zip(names, (row.first, row.second), row.orders, strict=True)
+        if value is not None
+    ]
+    y = alt.Y("segment:N", sort=[row.value for row in rows], title=None, axis=alt.Axis(labelLimit=140))
+    small_group_opacity = alt.Opacity("few:N", scale=alt.Scale(domain=[False, True], range=[1.0, 0.35]), legend=None)
+    base = alt.Chart(alt.InlineData(values=chart_rows)).encode(y=y, opacity=small_group_opacity)
+    lines = base.mark_line(color=palette.grid, strokeWidth=3).encode(x="minutes:Q", detail="segment:N")
+    color = alt.Color(
+        "bundle:N",
+        scale=alt.Scale(domain=list(names), range=[palette.model, palette.lookup]),
+        legend=alt.Legend(title=None, orient="bottom", columns=1, labelLimit=300),
+    )
+    shape = alt.Shape("bundle:N", scale=alt.Scale(domain=list(names), range=["circle", "square"]), legend=None)
+    x = alt.X("minutes:Q", title="mean error, minutes", scale=alt.Scale(zero=False, nice=True))
+    # The second is hollow and larger, so that both are seen where they agree.
+    points = base.encode(x=x, color=color, shape=shape, tooltip=alt.Tooltip("tip:N"))
+    first_points = points.transform_filter(f"datum.bundle === '{names[0]}'").mark_point(filled=True, size=60)
+    second_points = points.transform_filter(f"datum.bundle === '{names[1]}'").mark_point(size=150, strokeWidth=2)
+    return with_theme(
+        with_size(alt.LayerChart(layer=[lines, first_points, second_points]), width, 24 * len(rows) + 100), palette
+    )
+
+
+def show_training_summary(report_data: ReportData) -> None:
+    st.subheader("What it learned from")
+    left, right = st.columns(2)
+    with left:
+        models = sorted(report_data.importance, key=lambda name: name != DEFAULT_MODEL)
+        model = st.selectbox("Model", models, key="importance-model")
+        rows = aggregates.importance_rows(report_data.importance[model])
+        chart_card(
+            "Feature importance",
+            importance_caption(rows, model),
+            lambda width, palette: charts.importance(rows, width, palette),
+        )
+    with right:
+        caption(
+            f"{format_count(report_data.rows_read, 'row')} were read and {format_count(report_data.orders_fitted, 'order')} fitted on; each "
+            "keeps its verdict, and none is dropped without one."
+        )
+        known_reasons = {str(item) for item in ValidationReason}
+        data_table(
+            [
+                {
+                    "reason": item.reason,
+                    "orders": item.orders,
+                    "meaning": validation_rule(ValidationReason(item.reason)).description
+                    if item.reason in known_reasons
+                    else "",
+                    "out": ", ".join(sorted(validation_rule(ValidationReason(item.reason)).excluded_from))
+                    if item.reason in known_reasons
+                    else "",
+                }
+                for item in report_data.label_counts
+            ],
+            (
+                Column("reason", "reason"),
+                Column("orders", "orders", "count"),
+                Column("out", "kept out of"),
+                Column("meaning", "meaning"),
+            ),
+            key="label-reasons",
+        )
+
+
+_LABEL_SET_TITLES: dict[LabelSet, str] = {
+    "up_to_3h": "labels up to 3 h",
+    "within_label_limit": "labels inside the outlier limit",
+}
+_DIMENSIONS: tuple[SegmentDimension, ...] = ("city", "type_of_food", "items", "fallback_level")
+_SCORE_COLUMNS = (
+    Column("name", "answer"),
+    Column("kind", "kind"),
+    Column("mae", "mean error", "minutes"),
+    Column("within_5_min", "within 5 min", "percent", "Answers at most five minutes off, either way"),
+    Column("median_ae", "half within", "minutes", "Half of the answers are closer than this"),
+    Column("bias", "bias", "minutes", "Mean of predicted minus actual: below 0 the food came later than said"),
+    Column("r2", "R²", "r", "Share of the labels' variance explained"),
+    Column("rmse", "RMSE", "minutes", "Root of the mean squared error: the long delays decide it"),
+)
+
+
+def choose_bundle(bundles: StoreListing, label: str, key: str, *, preferred_id: str | None = None) -> Manifest | None:
+    """A bundle that somebody picks, `first` or the champion before all; nothing where no manifest can be read."""
+    champion_id = bundles.champion.bundle if bundles.champion else None
+    sorted_manifests = sorted(
+        bundles.manifests,
+        key=lambda manifest: (manifest.id == preferred_id, manifest.id == champion_id, manifest.date),
+        reverse=True,
+    )
+    if not sorted_manifests:
+        show_info("There is no bundle to look at yet.", "`preptime train` makes one.")
+        return None
+    bundle_ids = [manifest.id for manifest in sorted_manifests]
+    selected_id = st.selectbox(
+        label,
+        bundle_ids,
+        format_func=lambda bundle_id: f"{bundle_id} (champion)" if bundle_id == champion_id else bundle_id,
+        key=key,
+    )
+    return sorted_manifests[bundle_ids.index(selected_id)]
+
+
+def show(store: Store, bundles: StoreListing) -> None:
+    """Everything a bundle says of its training run."""
+    manifest = choose_bundle(bundles, "Bundle", "bundle")
+    if manifest is None:
+        return
+    backtest, report_data = backtest_of(manifest), None
+    with show_failures():
+        report_data = load_report_data(store, manifest)
+    _bundle_summary(store, manifest, backtest)
+    if backtest is None:
+        show_info("This bundle's manifest tells no scores that this preptime can read.", "Its models are not affected.")
+    else:
+        _score_section(backtest)
+    _prediction_charts(manifest, report_data)
+    if backtest is not None and backtest.segments:
+        _hour_and_calibration_charts(backtest)
+        _segment_section(backtest)
+    if report_data is not None:
+        show_training_summary(report_data)
+
+
+def _bundle_summary(store: Store, manifest: Manifest, backtest: BacktestDocument | None) -> None:
+    bundle_overview = summarize_bundle(manifest)
+    bundle_metrics(bundle_overview)
+    if backtest is not None:
+        caption(" ".join(summary_sentences(backtest)))
+    window = manifest.window
+    total_bytes = sum(file.size_bytes for file in manifest.files.values())
+    details = {
+        "learned from": f"{window.first_day} to {window.last_day}",
+        "evaluated on": bundle_overview.evaluated_days or "nothing",
+        "models": ", ".join(manifest.models),
+        "features": str(len(manifest.features)),
+        "data": manifest.data_fingerprint,
+        "size": f"{format_size(total_bytes)} in {format_count(len(manifest.files), 'file')}",
+    }
+    if manifest.parent:
+        details = {"kind": f"refresh: models and figures of {manifest.parent}, history of {manifest.date}"} | details
+    definition_list(details)
+    with show_failures():
+        report_bytes = read_report(store, manifest)
+        if report_bytes is not None:
+            st.download_button(
+                "Download its report",
+                report_bytes,
+                f"{manifest.id}-{REPORT_FILE}",
+                "text/html",
+                key="report",
+                help="One file with these pictures, to hand on. It needs no network.",
+            )
+
+
+def _score_section(backtest: BacktestDocument) -> None:
+    st.subheader("Each model beside both baselines")
+    label_set = st.segmented_control(
+        "Labels",
+        LABEL_SETS,
+        format_func=_LABEL_SET_TITLES.__getitem__,
+        default=LABEL_SETS[0],
+        required=True,
+        key="labels",
+    )
+    rows = [row for row in backtest.scores if row.labels == label_set]
+    orders = rows[0].n if rows else 0
+    caption(
+        f"{format_count(orders, 'order')} from {backtest.first_day} to {backtest.last_day}, which no model had seen. The "
+        f"default answer is {backtest.default_model}'s p50."
+    )
+    left, right = st.columns([3, 2])
+    with left:
+        table_rows = [msgspec.structs.asdict(row) | {"name": row.name.replace("_", " ")} for row in rows]
+        data_table(table_rows, _SCORE_COLUMNS, key="scores")
+    with right:
+        chart_card(
+            "Mean error",
+            "The shorter the bar, the closer the answers; a model that does not beat both baselines is no use.",
+            lambda width, palette: model_errors(rows, backtest.default_model, width, palette),
+        )
+
+
+def _prediction_charts(manifest: Manifest, report_data: ReportData | None) -> None:
+    if report_data is None or report_data.predictions is None:
+        report_hint = " Its report has these pictures." if REPORT_FILE in manifest.files else ""
+        show_info(
+            "What predicted against actual, the errors and the importance are drawn from is not in this bundle.",
+            f"An earlier release made it; bundles trained from now on keep it.{report_hint}",
+        )
+        return
+    predictions = report_data.predictions
+    left, right = st.columns(2)
+    with left:
+        chart_card(
+            "Predicted against actual",
+            density_caption(predictions),
+            lambda width, palette: charts.predicted_vs_actual(
+                aggregates.density_rows(predictions.density),
+                quartile_rows(predictions),
+                predictions.axis_limit_minutes,
+                width,
+                palette,
+            ),
+        )
+    with right:
+        chart_card(
+            "How far off, and to which side",
+            errors_caption(predictions),
+            lambda width, palette: charts.error_distribution(
+                aggregates.error_rows(predictions.error_counts, predictions.orders),
+                next(iter(predictions.error_counts)),
+                width,
+                palette,
+            ),
+        )
+
+
+def _hour_and_calibration_charts(backtest: BacktestDocument) -> None:
+    hour_rows = aggregates.segment_rows(backtest.segments, ("hour",))
+    calibration_rows = aggregates.calibration_rows(backtest.segments, REGRESSION_MIN_ORDERS)
+    left, right = st.columns(2)
+    with left:
+        chart_card(
+            "Mean error by local hour",
+            hours_caption(hour_rows),
+            lambda width, palette: charts.hour_errors(hour_rows, width, palette),
+        )
+    with right:
+        chart_card(
+            "Calibration: what a quantile claims and what it keeps",
+            calibration_caption(calibration_rows),
+            lambda width, palette: charts.calibration(calibration_rows, width, palette),
+        )
+
+
+def _segment_section(backtest: BacktestDocument) -> None:
+    st.subheader("By segment")
+    dimension = choose_dimension(_DIMENSIONS, key="segment-dimension")
+    segment_charts(backtest.segments, dimension)
+    with st.expander(f"Every {DIMENSION_TITLES[dimension]} as a table"):
+        segment_table(backtest.segments, dimension, key="segments")

@@ -1,0 +1,203 @@
+"""Promote and roll back: with an operator's key, a reason and a second look, as the command line does it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Literal
+
+import streamlit as st
+
+from preptime.bundle.champion_log import ChampionLog, LogEntry
+from preptime.bundle.inventory import StoreListing
+from preptime.errors import PreptimeError
+from preptime.evaluation.overview import summarize_bundle
+from preptime.evaluation.summary_text import format_minutes
+from preptime.ui.components import caption, show_error, show_info, show_success
+from preptime.ui.connections import DashboardContext, clear_champion_cache
+from preptime.ui.formatting import error_message
+from preptime.ui.login import session_key
+from preptime.ui.models.bundle_list import clear_listing_cache
+
+_PENDING_CHANGE = "pending-change"
+_CHANGE_RESULT = "change-result"
+_OPERATOR_KEY = "operator_key"
+
+ChangeKind = Literal["promote", "rollback"]
+_CHANGE_TITLES: dict[ChangeKind, str] = {"promote": "Promote a bundle", "rollback": "Roll back"}
+
+
+@dataclass(frozen=True, slots=True)
+class ChampionChange:
+    """What somebody wants, until they say so a second time."""
+
+    kind: ChangeKind
+    bundle: str
+    """The champion afterwards."""
+    reason: str
+    seen_entry: int
+    """Number of the champion they looked at; 0 for none."""
+
+
+def show(context: DashboardContext, bundles: StoreListing) -> None:
+    """The forms, for an operator; what is missing, for everybody else."""
+    result_message = st.session_state.pop(_CHANGE_RESULT, None)
+    if result_message is not None:
+        show_success(*result_message)
+    operator_name = _require_operator(context)
+    if operator_name is None:
+        return
+    pending_change = st.session_state.get(_PENDING_CHANGE)
+    if isinstance(pending_change, ChampionChange):
+        _confirmation_form(context, bundles, pending_change, operator_name)
+    else:
+        _choose_change(bundles)
+
+
+def _require_operator(context: DashboardContext) -> str | None:
+    """The operator's name, by the key at the door or the one given here."""
+    if not context.settings.operator_keys:
+        show_info(
+            "No operator's key is configured, so nobody can change the champion from this page.",
+            "`preptime keys new NAME` makes one; its line goes into PREPTIME_OPERATOR_KEYS. "
+            "Or use the command line: preptime bundles promote, preptime bundles rollback.",
+        )
+        return None
+    operator_name = context.operator_name(session_key()) or context.operator_name(
+        str(st.session_state.get(_OPERATOR_KEY, ""))
+    )
+    if operator_name is not None:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            caption(f"You act as {operator_name}: the log will say so.")
+            if _OPERATOR_KEY in st.session_state and st.button("Sign out", key="operator-sign-out"):
+                del st.session_state[_OPERATOR_KEY]
+                st.rerun()
+        return operator_name
+    entered_key = st.text_input(
+        "Operator's key",
+        type="password",
+        key="operator-key",
+        autocomplete="off",
+        width=420,
+        help="It stays in this session's memory and is neither shown, logged nor put into the address.",
+    )
+    if not entered_key:
+        show_info("Who may change the champion has an operator's key.", "Give it above; the log will hold its name.")
+    elif context.operator_name(entered_key) is None:
+        show_error("That is no operator's key.", "A key that asks for predictions does not change what is served.")
+    else:
+        st.session_state[_OPERATOR_KEY] = entered_key
+        st.rerun()
+    return None
+
+
+def _choose_change(bundles: StoreListing) -> None:
+    champion = bundles.champion
+    kind = st.segmented_control(
+        "What to do",
+        list(_CHANGE_TITLES),
+        format_func=_CHANGE_TITLES.__getitem__,
+        default="promote",
+        required=True,
+        key="change-kind",
+    )
+    if kind == "rollback":
+        _rollback_form(champion, bundles.rollback_target)
+    else:
+        _promotion_form(champion, bundles)
+
+
+def _promotion_form(champion: LogEntry | None, bundles: StoreListing) -> None:
+    champion_id = champion.bundle if champion else None
+    candidates = [summarize_bundle(item) for item in reversed(bundles.manifests) if item.id != champion_id]
+    if not candidates:
+        show_info("There is no other bundle to promote.", "`preptime train` makes one.")
+        return
+    st.subheader("Promote a bundle past the comparison")
+    caption(
+        "A person may know more than the comparison. Verification is never passed over: hashes and golden orders are "
+        "checked first, and a damaged bundle is refused whatever the reason."
+    )
+    errors_by_bundle = {item.bundle: item.mae for item in candidates}
+    with st.form("promotion", border=False):
+        bundle = st.selectbox(
+            "Bundle",
+            list(errors_by_bundle),
+            format_func=lambda bundle_id: f"{bundle_id} · mean error {format_minutes(errors_by_bundle[bundle_id])} min",
+            key="promotion-bundle",
+        )
+        reason = st.text_area("Reason", key="promotion-reason", max_chars=500, help="It stays in the champion log.")
+        if st.form_submit_button("Promote…", type="primary"):
+            _store_pending_change(ChampionChange("promote", bundle, reason.strip(), champion.number if champion else 0))
+
+
+def _rollback_form(champion: LogEntry | None, target: LogEntry | None) -> None:
+    if champion is None or target is None:
+        show_info("There is no earlier champion to go back to.", "Promote a bundle instead.")
+        return
+    st.subheader("Undo the latest promotion")
+    caption(f"{champion.bundle} serves now; {target.bundle}, the champion before it, would serve again.")
+    with st.form("rollback", border=False):
+        reason = st.text_area("Reason", key="rollback-reason", max_chars=500, help="It stays in the champion log.")
+        if st.form_submit_button("Roll back…", type="primary"):
+            _store_pending_change(ChampionChange("rollback", target.bundle, reason.strip(), champion.number))
+
+
+def _store_pending_change(change: ChampionChange) -> None:
+    if not change.reason:
+        show_error("No reason is given.", "Say why: it stays in the log of champions.")
+        return
+    st.session_state[_PENDING_CHANGE] = change
+    st.rerun()
+
+
+def _confirmation_form(
+    context: DashboardContext, bundles: StoreListing, change: ChampionChange, operator_name: str
+) -> None:
+    champion_id = bundles.champion.bundle if bundles.champion else "nothing"
+    action_label = "Promote" if change.kind == "promote" else "Go back to"
+    with st.container(border=True):
+        st.subheader(f"{action_label} {change.bundle}?")
+        caption(
+            f"It will serve instead of {champion_id}, everywhere, within seconds and without a restart. The log will say: "
+            f"{operator_name}, “{change.reason}”."
+        )
+        confirm_column, cancel_column = st.columns(2)
+        if confirm_column.button(
+            f"Yes, {action_label.lower()} it", type="primary", key="change-confirm", width="stretch"
+        ):
+            _apply_change(context, change, operator_name)
+        if cancel_column.button("No, leave it as it is", key="change-cancel", width="stretch"):
+            del st.session_state[_PENDING_CHANGE]
+            st.rerun()
+
+
+def _apply_change(context: DashboardContext, change: ChampionChange, operator_name: str) -> None:
+    log = ChampionLog(context.store)
+    timestamp = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    del st.session_state[_PENDING_CHANGE]
+    try:
+        with st.spinner("Verifying the bundle"):
+            if change.kind == "promote":
+                entry = log.override(
+                    change.bundle,
+                    reason=change.reason,
+                    by=operator_name,
+                    at=timestamp,
+                    expected_number=change.seen_entry,
+                )
+            else:
+                entry = log.rollback(
+                    reason=change.reason, by=operator_name, at=timestamp, expected_number=change.seen_entry
+                )
+    except PreptimeError as error:
+        show_error(*error_message(error))
+        return
+    finally:
+        clear_champion_cache()
+        clear_listing_cache()
+    st.session_state[_CHANGE_RESULT] = (
+        f"{entry.bundle} is the champion now: no. {entry.number} of the log.",
+        "Servers pick it up by themselves within seconds.",
+    )
+    st.rerun()

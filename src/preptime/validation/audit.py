@@ -1,0 +1,224 @@
+"""The audit: every row is read, every fault gets a reason, no row is dropped (D4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from preptime.domain.data_dictionary import (
+    FILE_COLUMN,
+    ORDERS_DICTIONARY,
+    ROW_COLUMN,
+    SURPLUS_COLUMN,
+    TARGET,
+    require_columns,
+    required_columns,
+)
+from preptime.domain.orders import UNKNOWN_CODE, OrderColumns
+from preptime.domain.timestamps import MICROSECONDS
+from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask
+from preptime.errors import DataError
+from preptime.features.restaurant_index import RestaurantIndex
+from preptime.validation.duplicates import find_later_duplicates, key_columns
+from preptime.validation.parsing import (
+    ParsedFloats,
+    ParsedIntegers,
+    parse_categories,
+    parse_floats,
+    parse_integers,
+    parse_timestamps,
+)
+from preptime.validation.restaurants import order_time_zones
+from preptime.validation.row_checks import (
+    Finding,
+    FindingCollector,
+    check_column,
+    infer_opening_times,
+    is_before_opening,
+    parse_labels,
+)
+
+CATEGORY_COLUMNS = ("country", "city", "type_of_food")
+
+
+@dataclass(frozen=True)
+class AuditedOrders:
+    """N orders as read, in their own places."""
+
+    raw: pl.DataFrame
+    """The rows as they came, with the columns a table adds (`_row`, `_file`)."""
+    frame: pl.DataFrame
+    """Parsed columns, null where a cell could not be used: `restaurant_id`, `acknowledged_local`, `acknowledged_utc`
+    (microseconds, no zone), `order_value_gbp`, `number_of_items`, codes `country`, `city`, `type_of_food`, the mask
+    `reasons`; with labels also `ready_local` and `prep_time_seconds` (whole seconds)."""
+    findings: tuple[Finding, ...]
+    """What the reasons stand on: rows, column, what was expected."""
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @cached_property
+    def reasons(self) -> NDArray[np.uint32]:
+        """[N] bit masks of `preptime.domain.validation_reasons.ValidationReason`."""
+        return self.frame["reasons"].to_numpy()
+
+    def usable_for(self, purpose: Purpose) -> NDArray[np.bool_]:
+        """[N] which orders may be used for `purpose`."""
+        is_usable: NDArray[np.bool_] = (self.reasons & np.uint32(exclusion_mask(purpose))) == 0
+        return is_usable
+
+
+def audit_orders(
+    orders: pl.DataFrame,
+    restaurants: RestaurantIndex,
+    *,
+    need_label: bool,
+    opening_times: NDArray[np.float64] | None = None,
+) -> AuditedOrders:
+    """Read and judge orders.
+
+    With `need_label` (training, evaluation, `check`) labels, duplicates and opening hours are judged too; without it
+    label columns are not even looked at. `opening` [R] says when each restaurant of the directory opens (see
+    `preptime.validation.row_checks`); by default it is inferred from these orders. Raises `DataError` for a missing column.
+    """
+    _require_order_columns(orders, need_label=need_label)
+    findings = FindingCollector(len(orders))
+    if SURPLUS_COLUMN in orders.columns:
+        findings.add(
+            ValidationReason.MALFORMED_LINE,
+            SURPLUS_COLUMN,
+            orders[SURPLUS_COLUMN].is_not_null().to_numpy(),
+            "as many cells as names",
+        )
+    restaurant_ids = parse_integers(orders["restaurant_id"])
+    has_restaurant_id = ~(restaurant_ids.missing | restaurant_ids.invalid)
+    restaurant_index = np.where(has_restaurant_id, restaurants.positions(restaurant_ids.values), UNKNOWN_CODE)
+    is_unknown = (restaurant_index == UNKNOWN_CODE) & has_restaurant_id
+    findings.add(
+        ValidationReason.UNKNOWN_RESTAURANT, "restaurant_id", is_unknown, "a restaurant_id of the restaurants file"
+    )
+    zone_codes, zone_names = order_time_zones(orders, restaurant_index, restaurants)
+    acknowledged = parse_timestamps(orders["order_acknowledged_at"], zone_codes, zone_names)
+    order_values = parse_floats(orders["order_value_gbp"])
+    item_counts = parse_integers(orders["number_of_items"])
+    check_column(findings, "restaurant_id", restaurant_ids)
+    check_column(findings, "order_acknowledged_at", acknowledged)
+    check_column(findings, "order_value_gbp", order_values)
+    check_column(findings, "number_of_items", item_counts)
+    is_undated = acknowledged.missing | acknowledged.invalid
+    columns = {
+        "restaurant_id": _to_series(restaurant_ids),
+        "acknowledged_local": _to_datetimes(acknowledged.local, is_undated),
+        "acknowledged_utc": _to_datetimes(acknowledged.utc, is_undated),
+        "order_value_gbp": _to_series(order_values),
+        "number_of_items": _to_series(item_counts),
+    }
+    codes = {name: _category_codes(orders, name, restaurant_index, restaurants) for name in CATEGORY_COLUMNS}
+    columns |= {name: pl.Series(category_codes) for name, category_codes in codes.items()}
+    if "open_orders" in orders.columns:
+        columns["open_orders"] = _to_series(open_orders := parse_integers(orders["open_orders"]))
+        check_column(findings, "open_orders", open_orders, optional=True)
+    if need_label:
+        labels = parse_labels(findings, orders, acknowledged, zone_codes, zone_names)
+        columns[TARGET] = _null_where(pl.Series(labels.seconds), ~labels.is_known)
+        columns["ready_local"] = _to_datetimes(labels.ready_local, ~labels.is_known | is_undated)
+        opening_by_restaurant = (
+            _infer_opening(findings, columns, restaurant_index, codes["city"], len(restaurants))
+            if opening_times is None
+            else opening_times
+        )
+        is_early = is_before_opening(acknowledged.local, restaurant_index, opening_by_restaurant) & ~is_undated
+        findings.add(
+            ValidationReason.BEFORE_OPENING, "order_acknowledged_at", is_early, "a time at which the restaurant is open"
+        )
+        id_column = "order_id" if "order_id" in orders.columns else "order_acknowledged_at"
+        is_duplicate = find_later_duplicates(key_columns(orders, pl.DataFrame(columns)))
+        findings.add(ValidationReason.DUPLICATE, id_column, is_duplicate, "each order once")
+    passthrough = {name: orders[name] for name in ("order_id", ROW_COLUMN, FILE_COLUMN) if name in orders.columns}
+    frame = pl.DataFrame(passthrough | columns | {"reasons": pl.Series(findings.reason_masks)})
+    return AuditedOrders(orders, frame, findings.sorted_findings())
+
+
+def to_order_columns(frame: pl.DataFrame) -> OrderColumns:
+    """Audited rows as the columns features are computed from; without a copy where nothing is null.
+
+    Rows that scoring is kept out of have nulls; they become zeros here and their predictions mean nothing.
+    """
+    local = frame["acknowledged_local"].to_physical().fill_null(0).to_numpy()
+    return OrderColumns(
+        local // MICROSECONDS,
+        frame["restaurant_id"].fill_null(0).to_numpy(),
+        frame["order_value_gbp"].fill_null(0.0).to_numpy(),
+        frame["number_of_items"].fill_null(0).to_numpy(),
+        frame["country"].to_numpy(),
+        frame["city"].to_numpy(),
+        frame["type_of_food"].to_numpy(),
+    )
+
+
+def trailing_undated(frame: pl.DataFrame, is_known: pl.Series) -> pl.Series:
+    """[N] which audited rows have no readable time and stand behind the last `known` one (nowhere, if none is)."""
+    is_undated = frame["acknowledged_local"].is_null()
+    known_rows = is_known.arg_true()
+    last_known_row = len(is_known) if known_rows.is_empty() else known_rows[-1]
+    return is_undated & (pl.Series(np.arange(len(frame))) > last_known_row)
+
+
+def _require_order_columns(orders: pl.DataFrame, *, need_label: bool) -> None:
+    require_columns(
+        orders.columns, required_columns(ORDERS_DICTIONARY, "training" if need_label else "scoring"), "the orders"
+    )
+    if need_label and TARGET not in orders.columns and "order_ready_at" not in orders.columns:
+        raise DataError(
+            f"The orders have neither order_ready_at nor {TARGET}.",
+            "Add one of them: without it there is no label to learn from.",
+        )
+
+
+def _category_codes(
+    orders: pl.DataFrame, category: str, restaurant_index: NDArray[np.int64], restaurants: RestaurantIndex
+) -> NDArray[np.int32]:
+    """[N] the order's own category where it is understood, else its restaurant's."""
+    restaurant_codes: NDArray[np.int32] = np.append(getattr(restaurants, category), np.int32(UNKNOWN_CODE))[
+        restaurant_index
+    ]
+    if category not in orders.columns:
+        return restaurant_codes
+    order_codes = parse_categories(orders[category], getattr(restaurants.vocabularies, category))
+    return np.where(order_codes == UNKNOWN_CODE, restaurant_codes, order_codes)
+
+
+def _infer_opening(
+    findings: FindingCollector,
+    columns: dict[str, pl.Series],
+    restaurant_index: NDArray[np.int64],
+    city_codes: NDArray[np.int32],
+    restaurant_count: int,
+) -> NDArray[np.float64]:
+    # An order left open for a night says nothing about the hour its food was ready.
+    is_trusted = (findings.reason_masks & np.uint32(exclusion_mask(Purpose.EVALUATION))) == 0
+    ready_local = columns["ready_local"].to_physical().fill_null(0).to_numpy()
+    label_seconds = columns[TARGET].fill_null(0).to_numpy()
+    return infer_opening_times(
+        restaurant_count,
+        restaurant_index[is_trusted],
+        city_codes[is_trusted],
+        ready_local[is_trusted],
+        label_seconds[is_trusted],
+    )
+
+
+def _to_series(parsed: ParsedIntegers | ParsedFloats) -> pl.Series:
+    return _null_where(pl.Series(parsed.values), parsed.missing | parsed.invalid)
+
+
+def _to_datetimes(microseconds: NDArray[np.int64], unusable: NDArray[np.bool_]) -> pl.Series:
+    return _null_where(pl.Series(microseconds), unusable).cast(pl.Datetime("us"))
+
+
+def _null_where(values: pl.Series, unusable: NDArray[np.bool_]) -> pl.Series:
+    return values.set(pl.Series(unusable), None) if unusable.any() else values

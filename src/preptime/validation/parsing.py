@@ -1,0 +1,329 @@
+"""Columns of numbers, typed or as text: a bad cell is marked and never fails the column.
+
+Columns of timestamps: `preptime.domain.timestamps` for a million cells at once, with the same answers.
+
+Categories in orders: names, or the positions of names in the sorted vocabulary, as numbers or as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import cast
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from preptime.domain.orders import UNKNOWN_CODE
+from preptime.domain.time_zones import load_time_zone
+from preptime.domain.timestamps import (
+    EARLIEST_SECONDS,
+    EPOCH_PATTERN,
+    EPOCH_SCALES,
+    LATEST_SECONDS,
+    MICROSECONDS,
+    TIMESTAMP_PATTERN,
+    WHITESPACE,
+    parse_utc_offset,
+)
+
+_MISSING_TEXTS = ["", "na", "n/a", "nan", "null", "none", "<na>", "nat"]
+_MAX_EXACT_INTEGER = 2.0**53  # beyond it a float no longer tells whole numbers apart
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedFloats:
+    """N numbers; where `missing` or `bad` the value is 0 and means nothing."""
+
+    values: NDArray[np.float64]
+    missing: NDArray[np.bool_]
+    invalid: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedIntegers:
+    """N whole numbers; where `missing` or `bad` the value is 0 and means nothing."""
+
+    values: NDArray[np.int64]
+    missing: NDArray[np.bool_]
+    invalid: NDArray[np.bool_]
+
+
+def is_missing_text(cells: pl.Series) -> NDArray[np.bool_]:
+    """Which texts say that there is nothing: blank, `NA`, `null`, `NaN` and the like."""
+    # No such word is longer than four letters; the rest needs no lower case.
+    is_short = cells.str.len_bytes().fill_null(0) <= 8
+    if not is_short.any():
+        return np.zeros(len(cells), np.bool_)
+    return (
+        (is_short & cells.str.strip_chars(WHITESPACE).str.to_lowercase().is_in(_MISSING_TEXTS))
+        .fill_null(value=True)
+        .to_numpy()
+    )
+
+
+def decode_text(cells: pl.Series) -> pl.Series:
+    """Dictionary-encoded text as plain text; anything else as it is."""
+    return cells.cast(pl.String) if isinstance(cells.dtype, pl.Categorical | pl.Enum) else cells
+
+
+def parse_floats(cells: pl.Series) -> ParsedFloats:
+    """Read numbers. NaN counts as missing (it is how pandas writes it); infinity is a number, out of any range."""
+    cells = decode_text(cells)
+    if cells.dtype == pl.String:
+        parsed = cells.str.strip_chars(WHITESPACE).cast(pl.Float64, strict=False)
+    elif cells.dtype.is_numeric():
+        parsed = cells.cast(pl.Float64)
+    else:
+        return _all_invalid(cells)
+    is_null = parsed.is_null() | parsed.is_nan()
+    is_unparsed = is_null.fill_null(value=True).to_numpy()
+    if not is_unparsed.any():
+        return ParsedFloats(parsed.to_numpy(), is_unparsed, is_unparsed)
+    values = np.where(is_unparsed, 0.0, parsed.fill_null(0.0).to_numpy())
+    is_missing = (
+        is_unparsed if cells.dtype != pl.String else is_unparsed & (cells.is_null().to_numpy() | is_missing_text(cells))
+    )
+    return ParsedFloats(values, is_missing, is_unparsed & ~is_missing)
+
+
+def parse_integers(cells: pl.Series) -> ParsedIntegers:
+    """Read whole numbers; `3.0` is 3 (it is how pandas writes integers beside missing ones), `3.5` is bad."""
+    cells = decode_text(cells)
+    if cells.dtype.is_integer():
+        parsed = cells.cast(pl.Int64, strict=False)
+        is_missing = cells.is_null().to_numpy()
+        is_unparsed = parsed.is_null().to_numpy()
+        return ParsedIntegers(parsed.fill_null(0).to_numpy(), is_missing, is_unparsed & ~is_missing)
+    parsed_text = None
+    if cells.dtype == pl.String:
+        parsed_text = cells.str.strip_chars(WHITESPACE).cast(pl.Int64, strict=False)
+        if not parsed_text.has_nulls():
+            return ParsedIntegers(parsed_text.to_numpy(), (all_false := np.zeros(len(cells), np.bool_)), all_false)
+    floats = parse_floats(cells)
+    is_integral = (np.abs(floats.values) <= _MAX_EXACT_INTEGER) & (np.floor(floats.values) == floats.values)
+    values = np.where(is_integral, floats.values, 0.0).astype(np.int64)
+    is_invalid = floats.invalid | (~is_integral & ~floats.missing)
+    if parsed_text is not None:
+        is_parsed = parsed_text.is_not_null().to_numpy()
+        values = np.where(is_parsed, parsed_text.fill_null(0).to_numpy(), values)
+        is_invalid &= ~is_parsed
+    return ParsedIntegers(values, floats.missing, is_invalid)
+
+
+def _all_invalid(cells: pl.Series) -> ParsedFloats:
+    missing = cells.is_null().to_numpy()
+    return ParsedFloats(np.zeros(len(cells)), missing, ~missing)
+
+
+_DAY_SECONDS = 86_400
+_ZONE_KEY_SPAN = 2**33  # seconds; wider than any time here, so that (zone, second) packs into one sortable integer
+_WALL_CLOCK, _UTC_INSTANT, _WITH_OFFSET, _INVALID = 0, 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedTimestamps:
+    """N moments; where `missing` or `bad` the values mean nothing."""
+
+    local: NDArray[np.int64]
+    """Microseconds since 1970-01-01 00:00 on the restaurant's wall clock."""
+    utc: NDArray[np.int64]
+    missing: NDArray[np.bool_]
+    invalid: NDArray[np.bool_]
+
+
+def parse_timestamps(cells: pl.Series, zone_codes: NDArray[np.int32], zone_names: Sequence[str]) -> ParsedTimestamps:
+    """Read a column of texts, epochs, dates or datetimes; `zones` are positions in the IANA `names`, one per row."""
+    cells = decode_text(cells)
+    missing = cells.is_null().to_numpy()
+    if cells.dtype == pl.String:
+        missing = missing | is_missing_text(cells)
+    microseconds, offset, kind = _parse_cells(cells)
+    is_plausible = (microseconds >= (EARLIEST_SECONDS - _DAY_SECONDS) * MICROSECONDS) & (
+        microseconds < (LATEST_SECONDS + _DAY_SECONDS) * MICROSECONDS
+    )
+    kind = np.where(is_plausible, kind, np.int8(_INVALID))
+    microseconds = np.where(kind == _INVALID, np.int64(EARLIEST_SECONDS * MICROSECONDS), microseconds)
+    local, utc = microseconds, microseconds
+    if (kind == _UTC_INSTANT).any() or (kind == _WALL_CLOCK).any():
+        offsets = _build_offset_table(microseconds, zone_names)
+        if (is_instant := kind == _UTC_INSTANT).any():
+            local = np.where(is_instant, microseconds + offsets.offset_at_utc(zone_codes, microseconds), local)
+        if (is_wall := kind == _WALL_CLOCK).any():
+            utc = np.where(is_wall, microseconds - offsets.offset_at_wall(zone_codes, microseconds), utc)
+    if (kind == _WITH_OFFSET).any():
+        utc = np.where(kind == _WITH_OFFSET, microseconds - offset, utc)
+    is_in_range = (utc >= EARLIEST_SECONDS * MICROSECONDS) & (utc < LATEST_SECONDS * MICROSECONDS)
+    return ParsedTimestamps(local, utc, missing, (~is_in_range | (kind == _INVALID)) & ~missing)
+
+
+def _parse_cells(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int8]]:
+    """(microseconds, offset in microseconds, which of the four kinds) per cell."""
+    if cells.dtype == pl.String:
+        return _parse_text(cells)
+    no_offset = np.zeros(1, np.int64)
+    if isinstance(cells.dtype, pl.Datetime):
+        microseconds = cells.dt.cast_time_unit("us").to_physical().fill_null(0).to_numpy()
+        kind = _WALL_CLOCK if cells.dtype.time_zone is None else _UTC_INSTANT
+        return microseconds, no_offset, np.full(len(cells), kind, np.int8)
+    if cells.dtype == pl.Date:
+        microseconds = cells.cast(pl.Datetime("us")).to_physical().fill_null(0).to_numpy()
+        return microseconds, no_offset, np.full(len(cells), _WALL_CLOCK, np.int8)
+    if cells.dtype.is_numeric():
+        microseconds, is_valid = _parse_epochs(cells)
+        return microseconds, no_offset, np.where(is_valid, np.int8(_UTC_INSTANT), np.int8(_INVALID))
+    return np.zeros(len(cells), np.int64), no_offset, np.full(len(cells), _INVALID, np.int8)
+
+
+def _parse_text(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int8]]:
+    text = cells.str.strip_chars(WHITESPACE)
+    parts = text.str.extract_groups(TIMESTAMP_PATTERN).struct.unnest()
+    day, hour_minute, seconds, fraction, offset = (parts.to_series(index) for index in range(5))
+    wall = day + " " + hour_minute + ":" + seconds.fill_null("00")
+    parsed = wall.str.strptime(pl.Datetime("us"), "%Y-%m-%d %H:%M:%S", strict=False)
+    microsecond = fraction.fill_null("0").str.pad_end(6, "0").str.head(6).cast(pl.Int64, strict=False)
+    microseconds = (parsed.to_physical() + microsecond).fill_null(0).to_numpy()
+    offset_texts = offset.drop_nulls().unique().to_list()
+    offset_microseconds = offset.replace_strict(
+        offset_texts,
+        [parse_utc_offset(offset_text) * MICROSECONDS for offset_text in offset_texts],
+        default=None,
+        return_dtype=pl.Int64,
+    )
+    offset_values = offset_microseconds.fill_null(0).to_numpy()
+    kind = np.where(
+        offset_microseconds.is_null().to_numpy(), _WALL_CLOCK, np.where(offset_values == 0, _UTC_INSTANT, _WITH_OFFSET)
+    ).astype(np.int8)
+    is_unparsed = parsed.is_null().to_numpy()
+    if is_unparsed.any():
+        kind[is_unparsed] = _INVALID
+        rows = np.flatnonzero(is_unparsed & text.str.contains(EPOCH_PATTERN).fill_null(value=False).to_numpy())
+        epochs, is_epoch = _parse_epochs(text.gather(rows).cast(pl.Int64, strict=False))
+        microseconds, kind = microseconds.copy(), kind.copy()
+        microseconds[rows], kind[rows] = epochs, np.where(is_epoch, np.int8(_UTC_INSTANT), np.int8(_INVALID))
+    return microseconds, offset_values, kind
+
+
+def _parse_epochs(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Microseconds of epochs, and which of them are epochs of a declared magnitude."""
+    typed_cells = cells.cast(pl.Float64) if cells.dtype.is_float() or cells.dtype.is_decimal() else cells.cast(pl.Int64)
+    epoch_values = typed_cells.fill_null(0).to_numpy()
+    if typed_cells.dtype == pl.Float64:
+        epoch_values = np.where(np.isfinite(epoch_values), epoch_values, 0.0)
+    microseconds = np.zeros(len(epoch_values), np.int64)
+    is_epoch = np.zeros(len(epoch_values), np.bool_)
+    for scale in (*EPOCH_SCALES, 0):
+        low, high = (
+            (second * 1_000_000_000 if scale == 0 else second * MICROSECONDS // scale)
+            for second in (EARLIEST_SECONDS, LATEST_SECONDS)
+        )
+        in_scale = (epoch_values >= low) & (epoch_values < high) & ~is_epoch
+        scaled_numbers = epoch_values[in_scale]
+        microseconds[in_scale] = np.floor(scaled_numbers * scale if scale else scaled_numbers // 1_000).astype(np.int64)
+        is_epoch |= in_scale
+    return microseconds, is_epoch & cells.is_not_null().to_numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class _OffsetTable:
+    """UTC offsets of several zones as steps over packed (zone, second) keys: one binary search for any mix of zones."""
+
+    utc_keys: NDArray[np.int64]
+    wall_keys: NDArray[np.int64]
+    microseconds: NDArray[np.int64]
+
+    def offset_at_utc(self, zone_codes: NDArray[np.int32], utc: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self._lookup(self.utc_keys, zone_codes, utc)
+
+    def offset_at_wall(self, zone_codes: NDArray[np.int32], local: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self._lookup(self.wall_keys, zone_codes, local)
+
+    def _lookup(
+        self, step_keys: NDArray[np.int64], zone_codes: NDArray[np.int32], microseconds_since_epoch: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        if len(step_keys) == 1:
+            return np.broadcast_to(self.microseconds, microseconds_since_epoch.shape)
+        keys = zone_codes.astype(np.int64) * _ZONE_KEY_SPAN + microseconds_since_epoch // MICROSECONDS
+        return self.microseconds[np.searchsorted(step_keys, keys, side="right") - 1]
+
+
+def _build_offset_table(microseconds: NDArray[np.int64], zone_names: Sequence[str]) -> _OffsetTable:
+    """The steps of every zone from two days before the first value to two days after the last."""
+    first = int(microseconds.min()) // MICROSECONDS - 2 * _DAY_SECONDS
+    last = int(microseconds.max()) // MICROSECONDS + 2 * _DAY_SECONDS
+    utc_keys, wall_keys, offsets = [], [], []
+    for code, name in enumerate(zone_names):
+        previous_offset = None
+        for start, offset in _offset_steps(name, first, last):
+            # On the wall the old offset lasts through a skipped hour and through the first pass of a repeated one.
+            wall_second = start if previous_offset is None else start + max(previous_offset, offset)
+            utc_keys.append(code * _ZONE_KEY_SPAN + (0 if previous_offset is None else start))
+            wall_keys.append(code * _ZONE_KEY_SPAN + (0 if previous_offset is None else wall_second))
+            offsets.append(offset * MICROSECONDS)
+            previous_offset = offset
+    return _OffsetTable(np.array(utc_keys, np.int64), np.array(wall_keys, np.int64), np.array(offsets, np.int64))
+
+
+def _offset_steps(zone_key: str, first: int, last: int) -> list[tuple[int, int]]:
+    """(UTC second, offset in seconds) wherever the offset of a zone changes, the first step at `first`."""
+    years = range(datetime.fromtimestamp(first, UTC).year, datetime.fromtimestamp(last, UTC).year + 1)
+    changes = [change for year in years for change in _offset_changes(zone_key, year)]
+    return [
+        (first, _offset_seconds_at(load_time_zone(zone_key), first)),
+        *(change for change in changes if first < change[0] <= last),
+    ]
+
+
+@lru_cache(maxsize=4096)
+def _offset_changes(zone_key: str, year: int) -> tuple[tuple[int, int], ...]:
+    """(UTC second, offset from then on) of each change of a zone's offset in a year."""
+    tz = load_time_zone(zone_key)
+    changes = []
+    low, last = (int(datetime(start_year, 1, 1, tzinfo=UTC).timestamp()) - 1 for start_year in (year, year + 1))
+    offset = _offset_seconds_at(tz, low)
+    while low < last:
+        # A day is short enough: no zone changes twice within one.
+        high = min(low + _DAY_SECONDS, last)
+        if _offset_seconds_at(tz, high) != offset:
+            left, right = low, high
+            while right - left > 1:
+                middle = (left + right) // 2
+                left, right = (middle, right) if _offset_seconds_at(tz, middle) == offset else (left, middle)
+            offset = _offset_seconds_at(tz, right)
+            changes.append((right, offset))
+        low = high
+    return tuple(changes)
+
+
+def _offset_seconds_at(tz: ZoneInfo, second: int) -> int:
+    utc_offset = datetime.fromtimestamp(second, UTC).astimezone(tz).utcoffset()
+    return 0 if utc_offset is None else int(utc_offset.total_seconds())
+
+
+def parse_categories(cells: pl.Series, vocabulary: Sequence[str]) -> NDArray[np.int32]:
+    """[N] positions in `vocabulary`; `UNKNOWN_CODE` for an empty cell and for what is neither a name nor a position."""
+    if cells.dtype.is_numeric():
+        numeric_cells = cells.cast(pl.Float64).fill_null(UNKNOWN_CODE).fill_nan(UNKNOWN_CODE).to_numpy()
+        is_code = (numeric_cells >= 0) & (numeric_cells < len(vocabulary)) & (np.floor(numeric_cells) == numeric_cells)
+        return np.where(is_code, numeric_cells, UNKNOWN_CODE).astype(np.int32)
+    texts = cells.cast(pl.String)
+    # A column has few distinct names, so each is understood once.
+    distinct = texts.drop_nulls().unique().to_list()
+    codes_by_name = {name: code for code, name in enumerate(vocabulary)}
+    codes = [_parse_code(name, codes_by_name) for name in distinct]
+    mapped_codes = texts.replace_strict(distinct, codes, default=UNKNOWN_CODE, return_dtype=pl.Int32)
+    return cast(NDArray[np.int32], mapped_codes.fill_null(UNKNOWN_CODE).to_numpy())
+
+
+def _parse_code(text: str, codes_by_name: dict[str, int]) -> int:
+    name = text.strip(WHITESPACE)
+    if name in codes_by_name:
+        return codes_by_name[name]
+    digits = name.removesuffix(".0")  # pandas writes 3 as 3.0 beside empty cells
+    if digits.isascii() and digits.isdigit() and len(digits) < 10 and int(digits) < len(codes_by_name):
+        return int(digits)
+    return UNKNOWN_CODE

@@ -1,0 +1,136 @@
+"""Reading the restaurants file as a directory: what is known of a restaurant before its first order.
+
+The time zone of each order: its restaurant's, else its own country's, else the one most restaurants live in.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from preptime.domain.data_dictionary import RESTAURANTS_DICTIONARY, ROW_COLUMN, require_columns, required_columns
+from preptime.domain.orders import UNKNOWN_CODE
+from preptime.domain.time_zones import resolve_time_zone
+from preptime.domain.timestamps import WHITESPACE
+from preptime.errors import DataError
+from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
+from preptime.validation.parsing import is_missing_text, parse_categories, parse_integers
+
+_MAX_LISTED_ROWS = 5
+
+
+def read_restaurants(frame: pl.DataFrame) -> RestaurantIndex:
+    """The directory of a restaurants table.
+
+    Raises `DataError` for a missing column, an id that cannot be read or appears twice, and a country whose time zone
+    is not known.
+    """
+    require_columns(frame.columns, required_columns(RESTAURANTS_DICTIONARY, "training"), "the restaurants file")
+    ids = _restaurant_ids(frame)
+    order = np.argsort(ids)
+    texts = {name: _text_column(frame, name).gather(order) for name in ("country", "city", "type_of_food", "time_zone")}
+    zones = _time_zones(texts["country"], texts["time_zone"])
+    names_by_column = {name: tuple(sorted(texts[name].drop_nulls().unique())) for name in texts}
+    vocabularies = Vocabularies(
+        names_by_column["country"],
+        names_by_column["city"],
+        names_by_column["type_of_food"],
+        tuple(sorted(zones.unique())),
+    )
+    return RestaurantIndex(
+        vocabularies,
+        np.ascontiguousarray(ids[order]),
+        _category_codes(texts["country"], names_by_column["country"]),
+        _category_codes(texts["city"], names_by_column["city"]),
+        _category_codes(texts["type_of_food"], names_by_column["type_of_food"]),
+        _category_codes(zones, vocabularies.time_zone),
+    )
+
+
+def _restaurant_ids(frame: pl.DataFrame) -> NDArray[np.int64]:
+    numbers = parse_integers(frame["restaurant_id"])
+    invalid_rows = np.flatnonzero(numbers.missing | numbers.invalid | (numbers.values < 0))
+    rows = _row_numbers(frame)
+    if len(invalid_rows):
+        cell = frame["restaurant_id"][int(invalid_rows[0])]
+        raise DataError(
+            f"The restaurants file has {len(invalid_rows):,} rows without a readable restaurant_id "
+            f"(row {rows[invalid_rows[0]]}: {cell!r}).",
+            "Give every restaurant a whole number.",
+        )
+    ids, counts = np.unique(numbers.values, return_counts=True)
+    duplicated = np.flatnonzero(counts > 1)
+    if len(duplicated):
+        restaurant_id = int(ids[duplicated[0]])
+        row_list = ", ".join(str(row) for row in rows[numbers.values == restaurant_id][:_MAX_LISTED_ROWS])
+        raise DataError(
+            f"The restaurants file lists {len(duplicated):,} restaurants more than once (restaurant_id {restaurant_id} in rows {row_list}).",
+            "Keep one row for each restaurant.",
+        )
+    return numbers.values
+
+
+def _row_numbers(frame: pl.DataFrame) -> NDArray[np.int64]:
+    if ROW_COLUMN in frame.columns:
+        return frame[ROW_COLUMN].cast(pl.Int64).to_numpy()
+    return np.arange(1, len(frame) + 1)
+
+
+def _text_column(frame: pl.DataFrame, name: str) -> pl.Series:
+    if name not in frame.columns:
+        return pl.Series(name, [None] * len(frame), pl.String)
+    cells = frame[name].cast(pl.String).str.strip_chars(WHITESPACE)
+    return cells.set(pl.Series(is_missing_text(cells)), None) if len(cells) else cells
+
+
+def _time_zones(country: pl.Series, time_zone: pl.Series) -> pl.Series:
+    """The IANA name of each restaurant, resolved once per distinct pair."""
+    pairs = pl.DataFrame({"country": country, "time_zone": time_zone})
+    distinct = pairs.unique(maintain_order=True)
+    names = [resolve_time_zone(pair["country"], pair["time_zone"]) for pair in distinct.iter_rows(named=True)]
+    resolved = distinct.with_columns(pl.Series("zone", names, pl.String))
+    joined = pairs.join(resolved, on=["country", "time_zone"], how="left", nulls_equal=True, maintain_order="left")
+    return joined["zone"]
+
+
+def _category_codes(texts: pl.Series, vocabulary: tuple[str, ...]) -> NDArray[np.int32]:
+    codes = texts.replace_strict(
+        list(vocabulary), list(range(len(vocabulary))), default=UNKNOWN_CODE, return_dtype=pl.Int32
+    )
+    return cast(NDArray[np.int32], codes.to_numpy())
+
+
+def order_time_zones(
+    orders: pl.DataFrame, restaurant_index: NDArray[np.int64], restaurants: RestaurantIndex
+) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+    """([N] positions, the IANA names they stand for). `position` is each order's restaurant in the directory."""
+    zone_names = list(restaurants.vocabularies.time_zone) or ["UTC"]
+    zone_codes: NDArray[np.int32] = np.append(restaurants.time_zone, np.int32(restaurants.most_common_time_zone))[
+        restaurant_index
+    ]
+    unknown_rows = np.flatnonzero(restaurant_index == UNKNOWN_CODE)
+    if len(unknown_rows) and "country" in orders.columns:
+        cells = orders["country"].gather(unknown_rows)
+        country_names = restaurants.vocabularies.country
+        codes = parse_categories(cells, country_names)
+        countries = cells.cast(pl.String).str.strip_chars(WHITESPACE)
+        for country in countries.drop_nulls().unique():
+            rows = np.flatnonzero((countries == country).fill_null(value=False).to_numpy())
+            code = codes[rows[0]]
+            country_zone = _country_zone(country if code == UNKNOWN_CODE else country_names[code])
+            if country_zone is None:
+                continue
+            if country_zone not in zone_names:
+                zone_names.append(country_zone)
+            zone_codes[unknown_rows[rows]] = zone_names.index(country_zone)
+    return zone_codes, tuple(zone_names)
+
+
+def _country_zone(country: str) -> str | None:
+    try:
+        return resolve_time_zone(country, None)
+    except DataError:
+        return None  # an order's own country is a courtesy; the usual zone stands in

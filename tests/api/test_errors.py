@@ -1,0 +1,250 @@
+"""What cannot be answered: statuses, problem documents, and nothing of the inside."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from werkzeug.test import Client
+
+from preptime.api.active_model import ActiveModel
+from preptime.api.handler import PREDICTIONS_PATH, TAKE_HOME_PATH
+from preptime.api.schema import PROBLEM_JSON
+from tests.api.factories import HEADERS, KEY, ORDER, Made, SomeSettings, client, make
+
+if TYPE_CHECKING:
+    from werkzeug.test import TestResponse
+
+BOTH = pytest.mark.parametrize("path", [PREDICTIONS_PATH, TAKE_HOME_PATH])
+
+
+def post(http: Client, path: str, body: bytes, **headers: str) -> TestResponse:
+    given = (
+        HEADERS | {"Content-Type": "application/json"} | {name.replace("_", "-"): it for name, it in headers.items()}
+    )
+    return http.post(path, data=body, headers=given)
+
+
+def problem(response: TestResponse, status: int) -> dict[str, object]:
+    assert response.status_code == status, response.text
+    assert response.content_type == PROBLEM_JSON
+    found = response.json
+    assert isinstance(found, dict)
+    assert found["status"] == status
+    assert found["request_id"] == response.headers["X-Request-ID"]
+    return found
+
+
+@pytest.mark.parametrize("key", [None, "", "not-this-one", KEY + "x", KEY[:-1], "é", "x" * 10_000])
+def test_a_wrong_key(http: Client, key: str | None) -> None:
+    headers = {} if key is None else {"aikey": key.encode().decode("latin-1")}
+    response = http.post(PREDICTIONS_PATH, json=ORDER, headers=headers)
+    assert "key" in str(problem(response, 401)["detail"])
+    assert "Bearer" in response.headers["WWW-Authenticate"]
+    if key:
+        assert key not in response.text
+    response = http.post(TAKE_HOME_PATH, json={"json_data": "[]"}, headers=headers)
+    assert (response.status_code, response.json) == (401, {"error": "Wrong key"})
+
+
+@pytest.mark.parametrize("path", ["/v1/bundle", "/v1/data-dictionary"])
+def test_what_describes_the_business_needs_a_key(http: Client, path: str) -> None:
+    problem(http.get(path), 401)
+    assert http.get(path, headers=HEADERS).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/json; charset=latin-1",
+        "multipart/form-data",
+        "x" * 5000,
+    ],
+)
+def test_a_type_that_is_not_taken(http: Client, content_type: str) -> None:
+    found = problem(post(http, PREDICTIONS_PATH, b"{}", Content_Type=content_type), 415)
+    assert found["field"] == "Content-Type"
+    response = post(http, TAKE_HOME_PATH, b'{"json_data": "[]"}', Content_Type=content_type)
+    assert (response.status_code, response.json) == (415, {"error": "Request must be JSON"})
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate"])
+def test_an_encoding_that_is_not_taken(http: Client, encoding: str) -> None:
+    assert problem(post(http, PREDICTIONS_PATH, b"{}", Content_Encoding=encoding), 415)["field"] == "Content-Encoding"
+
+
+@BOTH
+@pytest.mark.parametrize("claimed", [True, False])
+def test_a_body_over_the_limit(serving: ActiveModel, kind: str, path: str, claimed: bool) -> None:
+    http = client(make(serving, SomeSettings(max_body_bytes=1000)).service, kind)
+    body = b'{"x": "' + b"y" * 1000 + b'"}'
+    if claimed:
+        response = post(http, path, body)
+    else:
+        response = http.post(
+            path,
+            input_stream=io.BytesIO(body),
+            headers=HEADERS | {"Content-Type": "application/json", "Transfer-Encoding": "chunked"},
+            environ_overrides={"wsgi.input_terminated": True},
+        )
+    assert response.status_code == 413
+    assert "1,000 bytes" in str(response.json)
+
+
+def test_a_chunked_body_is_read(http: Client) -> None:
+    response = http.post(
+        PREDICTIONS_PATH,
+        input_stream=io.BytesIO(msgspec.json.encode(ORDER)),
+        headers=HEADERS | {"Content-Type": "application/json", "Transfer-Encoding": "chunked"},
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+    assert response.status_code == 200
+
+
+def test_more_orders_than_the_limit(serving: ActiveModel, kind: str) -> None:
+    http = client(make(serving, SomeSettings(max_orders=3)).service, kind)
+    found = problem(http.post(PREDICTIONS_PATH, json={"orders": [ORDER] * 4}, headers=HEADERS), 422)
+    assert (found["field"], found["value"], found["expected"]) == ("orders", "4 orders", "at most 3 orders")
+    assert http.post(PREDICTIONS_PATH, json={"orders": [ORDER] * 3}, headers=HEADERS).status_code == 200
+    demo = http.post(TAKE_HOME_PATH, json={"json_data": msgspec.json.encode([ORDER] * 4).decode()}, headers=HEADERS)
+    assert demo.status_code == 422
+
+
+def test_a_row_that_is_no_order_is_named_with_its_value(http: Client) -> None:
+    found = problem(post(http, PREDICTIONS_PATH, b'{"orders": [{}, "seven"]}'), 422)
+    assert (found["row"], found["field"], found["value"], found["expected"]) == (1, "orders[1]", "'seven'", "object")
+    assert str(found["detail"]).startswith("In orders[1]: Expected object, got 'seven'.")
+
+
+@pytest.mark.parametrize(
+    ("body", "row", "field"),
+    [
+        (b"[]", None, "the body"),
+        (b'"text"', None, "the body"),
+        (b"null", None, "the body"),
+        (b'{"orders": {}}', None, "orders"),
+        (b'{"orders": null}', None, "orders"),
+        (b'{"orders": [{}, 7]}', 1, "orders[1]"),
+        (b'{"orders": [{}, {}, [1]], "models": []}', 2, "orders[2]"),
+        (b'{"orders": [{"restaurant_id": 1e999}, 7]}', 1, "orders[1]"),
+        (b'{"orders": [], "models": "rf"}', None, "models"),
+        (b'{"orders": [], "models": [3]}', None, "models[0]"),
+        (b'{"models": ["rf", "nobody"]}', None, "models[1]"),
+    ],
+)
+def test_json_that_is_not_orders(http: Client, body: bytes, row: int | None, field: str) -> None:
+    found = problem(post(http, PREDICTIONS_PATH, body), 422)
+    assert (found.get("row"), found["field"]) == (row, field)
+    assert found["expected"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b'{"orders": [}',
+        b'{"order_value_gbp": NaN}',
+        b'{"a": Infinity}',
+        b"{}x",
+        b"\xef\xbb\xbf{}",
+        b"\x00",
+        "{}".encode("utf-16"),
+        b'{"city": "\xff"}',
+        b'{"city": "\\ud800"}',
+        b'{"city": "a\x00"}',
+        b'{"x": ' + b"[" * 90000,
+    ],
+)
+def test_what_is_no_json(http: Client, body: bytes) -> None:
+    assert "is not JSON" in str(problem(post(http, PREDICTIONS_PATH, body), 400)["detail"])
+    response = post(http, TAKE_HOME_PATH, body)
+    assert response.status_code == 400
+    assert list(response.json or {}) == ["error"]
+
+
+@BOTH
+def test_more_waiting_than_the_bound(serving: ActiveModel, kind: str, path: str) -> None:
+    made = make(serving, SomeSettings(max_concurrent_requests=1))
+    http = client(made.service, kind)
+    assert made.service.limiter.try_acquire()
+    response = post(http, path, b"{}")
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+    made.service.limiter.release()
+    for _ in range(3):
+        assert post(http, PREDICTIONS_PATH, msgspec.json.encode(ORDER)).status_code == 200
+
+
+@BOTH
+def test_no_champion_yet(kind: str, path: str) -> None:
+    made = make(None)
+    http = client(made.service, kind)
+    response = post(http, path, msgspec.json.encode(ORDER))
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+    assert http.get("/healthz").status_code == 200
+    ready = http.get("/readyz")
+    assert (ready.status_code, ready.json) == (503, {"ready": False})
+    assert http.get("/v1/bundle", headers=HEADERS).status_code == 503
+    assert http.get("/openapi.json").status_code == 200
+
+
+def test_an_unknown_path(http: Client) -> None:
+    found = problem(http.get("/nowhere"), 404)
+    assert "/nowhere" in str(found["detail"])
+    problem(http.post("/v1/predictions/7", json=ORDER, headers=HEADERS), 404)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
+@BOTH
+def test_a_wrong_method(http: Client, method: str, path: str) -> None:
+    response = http.open(path, method=method, headers=HEADERS)
+    assert response.status_code == 405
+    assert "POST" in response.headers["Allow"]
+    assert set(response.json or {}) == (
+        {"error"} if path == TAKE_HOME_PATH else {"type", "title", "status", "detail", "request_id"} - {"type"}
+    )
+
+
+@BOTH
+def test_a_fault_of_ours_says_nothing_of_the_inside(
+    made: Made, kind: str, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("secret of the inside")
+
+    monkeypatch.setattr("preptime.api.predict.read_orders", broken)
+    body = msgspec.json.encode(ORDER if path == PREDICTIONS_PATH else {"json_data": "[]"})
+    response = post(client(made.service, kind), path, body, X_Request_ID="seen")
+    assert response.status_code == 500
+    assert "secret" not in response.text
+    assert "seen" in response.text
+    assert "secret of the inside" in caplog.text
+    assert [getattr(record, "request_id", "") for record in caplog.records] == ["seen"]
+    monkeypatch.undo()
+    assert post(client(made.service, kind), PREDICTIONS_PATH, msgspec.json.encode(ORDER)).status_code == 200
+
+
+def test_a_fault_in_another_endpoint(made: Made, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> bytes:
+        raise ZeroDivisionError("secret of the inside")
+
+    monkeypatch.setattr(made.service.metrics, "render", broken)
+    response = client(made.service, kind).get("/metrics")
+    problem(response, 500)
+    assert "secret" not in response.text
+
+
+@pytest.mark.parametrize("given", ["", "a b", "x" * 129, "é"])
+def test_a_request_id_that_cannot_be_repeated_is_replaced(http: Client, given: str) -> None:
+    own = [
+        post(http, PREDICTIONS_PATH, b"{}", X_Request_ID=given.encode().decode("latin-1")).headers["X-Request-ID"]
+        for _ in range(3)
+    ]
+    assert len({*own, given}) == 4
+    assert all(re.fullmatch("[0-9a-f]{24}", one) for one in own)

@@ -1,0 +1,59 @@
+"""The server's own log: one document a line, whatever is said."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.config
+from collections.abc import Iterator
+
+import pytest
+
+from preptime.api.server import EXTRA_FIELDS, JsonFormatter, log_config
+
+
+@pytest.fixture
+def configured() -> Iterator[None]:
+    """The server's configuration, and pytest's again."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    logging.config.dictConfig(log_config("info"))
+    yield
+    root.handlers, root.level = handlers, level
+    logging.getLogger("_granian").filters.clear()
+
+
+@pytest.mark.usefixtures("configured")
+def test_a_message_is_one_line_of_json_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    logging.config.dictConfig(log_config("info"))  # once more: the stream is the test's now
+    logger = logging.getLogger("preptime.test")
+    logger.info("%s is\n“ready”", "bundle", extra=dict.fromkeys(EXTRA_FIELDS, "x"))
+    logger.debug("not told")
+    said = capsys.readouterr()
+    assert said.out == ""
+    (line,) = said.err.splitlines()
+    document = json.loads(line)
+    assert document["message"] == "bundle is\n“ready”"
+    assert document["level"] == "info"
+    assert document["time"].endswith("+00:00")
+    assert {document[fact] for fact in EXTRA_FIELDS} == {"x"}
+
+
+@pytest.mark.usefixtures("configured")
+def test_the_warning_that_is_meant_to_be_so_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    logging.config.dictConfig(log_config("info"))
+    granian = logging.getLogger("_granian")
+    granian.warning("Configuration allows spawning up to 68 Python threads, which is many")
+    granian.warning("Something else")
+    assert [json.loads(line)["message"] for line in capsys.readouterr().err.splitlines()] == ["Something else"]
+
+
+def test_a_fault_carries_its_trace_and_what_json_does_not_know_is_text() -> None:
+    with pytest.raises(ValueError, match="invalid literal") as raised:
+        int("what")
+    trace = (raised.type, raised.value, raised.tb)
+    record = logging.LogRecord("a", logging.ERROR, __file__, 1, "%s", (1j,), trace)
+    record.status = {1j}
+    document = json.loads(JsonFormatter().format(record))
+    assert "ValueError: invalid literal" in document["traceback"]
+    assert document["message"] == "1j"

@@ -1,0 +1,114 @@
+"""Endpoints that describe: the bundle, the dictionary, health, metrics, and the API itself."""
+
+from __future__ import annotations
+
+import re
+from typing import cast
+
+import msgspec
+import pytest
+from werkzeug.test import Client
+
+from preptime.api.active_model import ActiveModel
+from preptime.api.handler import PREDICTIONS_PATH, TAKE_HOME_PATH
+from preptime.bundle.manifest import encode_manifest
+from preptime.domain.data_dictionary import ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY
+from tests.api.factories import HEADERS, KEY_NAME, ORDER, Made
+
+Found = dict[str, object]
+
+
+def get(http: Client, path: str) -> Found:
+    response = http.get(path, headers=HEADERS)
+    assert response.status_code == 200, response.text
+    assert response.content_type == "application/json"
+    assert response.headers["X-Request-ID"]
+    return msgspec.json.decode(response.data, type=Found)
+
+
+def test_the_bundle_in_use(http: Client, serving: ActiveModel) -> None:
+    found = get(http, "/v1/bundle")
+    assert found["manifest"] == msgspec.json.decode(encode_manifest(serving.bundle.manifest))
+    assert (found["champion"], found["champion_since"]) == (1, "2015-06-17T04:00:00Z")
+    assert found["metrics"] == serving.bundle.manifest.metrics
+    assert "champion_error" not in found
+
+
+def test_a_refused_champion_is_told(http: Client, made: Made, serving: ActiveModel) -> None:
+    assert get(http, "/readyz") == {
+        "ready": True,
+        "bundle": serving.bundle.manifest.id,
+        "champion": 1,
+        "loaded_at": serving.loaded_at,
+    }
+    made.champions.error = "damaged"
+    assert (get(http, "/readyz")["champion_error"], get(http, "/v1/bundle")["champion_error"]) == ("damaged", "damaged")
+
+
+def test_the_data_dictionary_is_the_declaration(http: Client) -> None:
+    found = get(http, "/v1/data-dictionary")
+    for table, columns in (("orders", ORDERS_DICTIONARY), ("restaurants", RESTAURANTS_DICTIONARY)):
+        told = cast(list[Found], found[table])
+        assert [(one["name"], one["meaning"], one["unit"], one["expected"]) for one in told] == [
+            (column.name, column.description, column.unit, column.expected_text) for column in columns
+        ]
+
+
+def test_health(http: Client) -> None:
+    assert http.get("/healthz").json == {"status": "ok"}
+
+
+def test_metrics_count_every_answer_under_its_key_s_name(http: Client) -> None:
+    http.post(PREDICTIONS_PATH, json={"orders": [ORDER, {}]}, headers=HEADERS)
+    http.post(TAKE_HOME_PATH, json={"json_data": "[]"}, headers={"aikey": "wrong one"})
+    response = http.get("/metrics")
+    assert response.content_type.startswith("text/plain; version=0.0.4")
+    counted = [line for line in response.text.splitlines() if "_total" in line and not line.startswith("#")]
+    assert any(
+        PREDICTIONS_PATH in line and "200" in line and KEY_NAME in line and line.endswith(" 1") for line in counted
+    )
+    assert any(TAKE_HOME_PATH in line and "401" in line for line in counted)
+    assert "wrong one" not in response.text
+
+
+def test_every_request_field_is_documented_with_its_unit(http: Client) -> None:
+    found = get(http, "/openapi.json")
+    schemas = cast(dict[str, dict[str, dict[str, Found]]], cast(Found, found["components"])["schemas"])
+    request = schemas["PredictionRequest"]["properties"]
+    for column in ORDERS_DICTIONARY:
+        if column.name not in {"order_ready_at", "prep_time_seconds"}:
+            assert column.expected_text in str(request[column.name]["description"])
+            assert column.unit in str(request[column.name]["description"])
+    for name in ("p10", "p50", "p80", "p90"):
+        assert str(schemas["Prediction"]["properties"][name]["description"]).startswith("Seconds")
+    assert request["models"]["anyOf"] == [{"type": "array", "items": {"enum": ["rf", "quantile"]}}, {"type": "null"}]
+    assert request["orders"]["maxItems"] == schemas["VertexRequest"]["properties"]["instances"]["maxItems"] == 1000
+    assert str(schemas["TakeHomeRequest"]["properties"]["json_data"]["description"]).endswith("At most 1,000 rows.")
+
+
+def test_every_reference_leads_somewhere(http: Client) -> None:
+    text = http.get("/openapi.json").text
+    found = get(http, "/openapi.json")
+    schemas = cast(dict[str, object], cast(Found, found["components"])["schemas"])
+    assert set(re.findall(r"#/components/schemas/(\w+)", text)) <= schemas.keys()
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/", "/docs/index.html"])
+def test_the_api_s_browser_needs_no_network(http: Client, path: str) -> None:
+    response = http.get(path)
+    assert response.status_code == 200
+    assert '"/openapi.json"' in response.text
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', response.text)
+    assert loaded
+    assert all(one.startswith("/docs/") for one in loaded)
+    for one in loaded:
+        asset = http.get(one)
+        assert asset.status_code == 200, one
+        assert len(asset.data) > 100
+        asset.close()
+    assert '"validatorUrl": null' in response.text
+
+
+def test_a_path_out_of_the_assets_is_not_found(http: Client) -> None:
+    assert http.get("/docs/../app.py").status_code == 404
+    assert http.get("/docs/%2e%2e/flask_swagger_ui.py").status_code == 404

@@ -1,0 +1,190 @@
+"""One by one, orders get the verdicts and the columns that the audit of a file gives them."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from preptime.api.active_model import OrderLookup
+from preptime.api.order_validation import InvalidOrder, ParsedOrders, format_value, read_orders
+from preptime.api.schema import Order
+from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask, reasons_in_mask
+from preptime.validation.audit import audit_orders, to_order_columns
+from preptime.validation.row_checks import Finding
+from tests.bundle.factories import some_history
+
+DIRECTORY = some_history().restaurants
+LOOKUP = OrderLookup.from_restaurants(DIRECTORY)
+GOOD = {
+    "order_acknowledged_at": "2015-06-17 12:00:00",
+    "order_value_gbp": "20",
+    "restaurant_id": "10",
+    "number_of_items": "3",
+}
+
+ODD_NUMBERS = (
+    *("1e3", "1E+3", "1_000", "1,000", "+7", "007", ".5", "5.", ".", "-", "inf", "-inf", "Infinity", "1e400", "1e-400"),
+    *(
+        "9223372036854775807",
+        "9223372036854775808",
+        "9007199254740993.0",
+        "3.0",
+        "3.5",
+        " 4\t",
+        "\uff11",
+        "0x10",
+        "-0.0",
+    ),
+    *("100000", "100000.01", "10000", "10001", "0", "-1", "\x003"),
+)
+
+blank = st.sampled_from(
+    ["", " ", "NA", "nan", "NaN", "None", "null", "n/a", "<NA>", "NaT", "     nan ", "+nan", "-nan"]
+)
+numbers = st.one_of(
+    st.integers(-5, 50).map(str),
+    st.integers().map(str),
+    st.floats(allow_nan=False, width=32).map(str),
+    st.sampled_from(ODD_NUMBERS),
+    blank,
+    st.text(max_size=5),
+)
+times = st.one_of(
+    st.datetimes().map(str),
+    st.sampled_from(
+        ["2015-06-17T12:00:00Z", "2015-06-17 12:00:00+02:00", "1434542400", "1434542400000", "12:00", "2015-06-17"]
+    ),
+    blank,
+)
+categories = st.one_of(
+    st.sampled_from(
+        ["UK", "France", "London", "Paris", "thai", "sushi", " thai ", "0", "1", "2", "2.0", "3", "-1", "Japan", "jp"]
+    ),
+    blank,
+    st.text(max_size=3),
+)
+rows = st.fixed_dictionaries(
+    {
+        "order_acknowledged_at": times,
+        "order_value_gbp": numbers,
+        "restaurant_id": st.one_of(st.sampled_from(["10", "20", "30", "40"]), numbers),
+        "number_of_items": numbers,
+        "country": st.none() | categories,
+        "city": st.none() | categories,
+        "type_of_food": st.none() | categories,
+        "open_orders": st.none() | numbers,
+    }
+)
+
+
+def check(cells: list[dict[str, object]], frame: pl.DataFrame) -> None:
+    audited = audit_orders(frame, DIRECTORY, need_label=False)
+    found = read_orders([Order(**cell) for cell in cells], LOOKUP)
+    kept = audited.usable_for(Purpose.SCORING)
+    assert sorted(found.invalid_orders) == np.flatnonzero(~kept).tolist()
+    for place, fault in found.invalid_orders.items():
+        against = reasons_in_mask(int(audited.reasons[place]) & exclusion_mask(Purpose.SCORING))
+        assert fault.reason is against[0]
+        column, expected = first_finding(audited.findings, fault.reason, place)
+        assert fault.field == column
+        assert fault.message.endswith(f"expected {expected}.")
+    same_columns(found, audited.frame.filter(pl.Series(kept)))
+
+
+def first_finding(findings: tuple[Finding, ...], reason: ValidationReason, place: int) -> tuple[str, str]:
+    return next((one.column, one.expected) for one in findings if one.reason is reason and place in one.rows)
+
+
+def same_columns(found: ParsedOrders, frame: pl.DataFrame) -> None:
+    expected = to_order_columns(frame)
+    for name in expected.__slots__:
+        assert getattr(found.columns, name).tolist() == getattr(expected, name).tolist(), name
+        assert getattr(found.columns, name).dtype == getattr(expected, name).dtype, name
+    moments = zip(
+        *(frame[name].to_physical().to_list() for name in ("acknowledged_local", "acknowledged_utc")), strict=True
+    )
+    assert found.timestamps == list(moments)
+
+
+@settings(max_examples=300)
+@given(st.lists(rows, min_size=1, max_size=8))
+@example([GOOD | {"restaurant_id": "99", "country": "Japan", "order_acknowledged_at": "2015-06-17T12:00:00Z"}])
+@example([GOOD | {"restaurant_id": "40", "country": "0", "order_acknowledged_at": "2015-06-17T12:00:00Z"}])
+@example([GOOD | {"restaurant_id": "40", "country": "0.0", "order_acknowledged_at": "2015-06-17T12:00:00Z"}])
+@example([GOOD | {"restaurant_id": "x", "order_value_gbp": "-3", "number_of_items": ""}])
+def test_text_gets_the_audit_s_verdict(cells: list[dict[str, object]]) -> None:
+    check(cells, pl.DataFrame(cells, schema=dict.fromkeys(cells[0], pl.String)))
+
+
+whole = st.integers(-(2**63), 2**63 - 1)
+floats = st.floats(allow_nan=False)
+
+
+@pytest.mark.parametrize("restaurant", [st.sampled_from([10, 20, 99]), whole, floats, st.booleans()])
+@pytest.mark.parametrize("number", [st.integers(-2, 20_000), floats])
+@given(data=st.data())
+@settings(max_examples=60)
+def test_numbers_get_the_audit_s_verdict(
+    restaurant: st.SearchStrategy[object], number: st.SearchStrategy[object], data: st.DataObject
+) -> None:
+    typed = st.fixed_dictionaries(
+        {
+            "order_acknowledged_at": st.integers(1_400_000_000, 1_500_000_000),
+            "order_value_gbp": number,
+            "restaurant_id": restaurant,
+            "number_of_items": number,
+            "city": st.integers(-2, 4),
+            "type_of_food": st.floats(-2, 5),
+        }
+    )
+    cells = data.draw(st.lists(typed, min_size=1, max_size=6))
+    check(cells, pl.DataFrame(cells))
+
+
+@pytest.mark.parametrize("cell", [[1], {"a": 1}, True, False])
+@pytest.mark.parametrize("name", list(GOOD))
+def test_what_no_file_can_hold_is_unreadable(name: str, cell: object) -> None:
+    (fault,) = read_orders([Order(**(GOOD | {name: cell}))], LOOKUP).invalid_orders.values()
+    time = name == "order_acknowledged_at"
+    assert (fault.reason, fault.field) == (
+        ValidationReason.UNPARSABLE_TIME if time else ValidationReason.UNPARSABLE_NUMBER,
+        name,
+    )
+
+
+@pytest.mark.parametrize("cell", [[1], {"a": 1}, True, 1e308, 10**400, "", "nowhere", float("inf")])
+def test_a_category_that_is_not_understood_is_the_restaurant_s(cell: object) -> None:
+    found = read_orders([Order(**GOOD, city=cell, country=cell, type_of_food=cell)], LOOKUP)
+    plain = read_orders([Order(**GOOD)], LOOKUP)
+    assert [getattr(found.columns, name)[0] for name in ("country", "city", "type_of_food")] == [
+        getattr(plain.columns, name)[0] for name in ("country", "city", "type_of_food")
+    ]
+
+
+def test_numbers_beyond_every_float() -> None:
+    huge = 10**400
+    for name, reason in (
+        ("order_value_gbp", ValidationReason.OUT_OF_RANGE),
+        ("number_of_items", ValidationReason.UNPARSABLE_NUMBER),
+    ):
+        (fault,) = read_orders([Order(**(GOOD | {name: huge}))], LOOKUP).invalid_orders.values()
+        assert fault == InvalidOrder(reason, name, huge)
+        assert len(fault.message) < 250
+
+
+@given(
+    st.recursive(
+        st.none() | st.text() | st.floats() | st.integers(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_a_shown_value_is_short_and_printable(value: object) -> None:
+    assert len(format_value(value)) <= 700
+    assert format_value(value).isprintable()
+
+
+def test_no_orders() -> None:
+    assert len(read_orders([], LOOKUP).columns) == 0

@@ -1,0 +1,209 @@
+"""The prediction log: every record once, files by day, nothing that blocks or breaks a request."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from preptime.api.prediction_log import MAX_QUEUED_ORDERS, DailyFileSink, PredictionLog, StdoutSink
+from preptime.api.service import PredictionRecord
+
+NOON = dt.datetime(2015, 6, 17, 12, tzinfo=dt.UTC).timestamp()
+DAY_SECONDS = 86_400
+
+
+def record(number: int = 0, *, at: float = NOON, orders: int = 1, order: object = None) -> PredictionRecord:
+    return PredictionRecord(
+        time=at,
+        request_id=str(number),
+        key_name="dispatch",
+        endpoint="/v1/predictions",
+        bundle="2015-06-17-0123456789ab",
+        orders=(order or {"restaurant_id": 10},) * orders,
+        response=b'{"predictions":[{"p50":600}]}',
+    )
+
+
+def kept(folder: Path) -> dict[str, list[int]]:
+    """By day: the requests in that day's files, in order."""
+    found: dict[str, list[int]] = {}
+    for path in sorted(folder.glob("predictions-*.jsonl")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        found.setdefault(path.name[12:22], []).extend(int(json.loads(line)["request_id"]) for line in lines)
+    return found
+
+
+class Stuck:
+    """A disk that stands still, or is full, until a test says otherwise."""
+
+    def __init__(self) -> None:
+        self.free = threading.Event()
+        self.full = False
+        self.lines: list[bytes] = []
+
+    def write(self, lines: bytes, _day: dt.date, /) -> None:
+        self.free.wait()
+        if self.full:
+            raise OSError(28, "No space left on device")
+        self.lines += lines.splitlines()
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def test_a_line_holds_everything_needed_to_join_it_later(tmp_path: Path) -> None:
+    log = PredictionLog(DailyFileSink(tmp_path, retention_days=3))
+    log.start()
+    log.record(record(7))
+    log.close(timeout_seconds=30)
+    (path,) = tmp_path.iterdir()
+    assert json.loads(path.read_bytes()) == {
+        "time": NOON,
+        "request_id": "7",
+        "key_name": "dispatch",
+        "endpoint": "/v1/predictions",
+        "bundle": "2015-06-17-0123456789ab",
+        "orders": [{"restaurant_id": 10}],
+        "response": {"predictions": [{"p50": 600}]},
+    }
+
+
+def test_everything_taken_is_written_at_the_close_by_many_threads_at_once(tmp_path: Path) -> None:
+    log = PredictionLog(DailyFileSink(tmp_path / "made" / "here", retention_days=3))
+    log.start()
+
+    def ask(start: int) -> None:
+        for number in range(start, start + 500):
+            log.record(record(number))
+
+    threads = [threading.Thread(target=ask, args=[start]) for start in range(0, 4000, 500)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    log.close(timeout_seconds=30)
+    assert sorted(kept(tmp_path / "made" / "here")["2015-06-17"]) == list(range(4000))
+    assert (log.written, log.dropped) == (4000, 0)
+
+
+def test_days_have_files_of_their_own_and_old_ones_go(tmp_path: Path) -> None:
+    (tmp_path / "predictions-2015-06-14-1-abc.jsonl").write_text("", encoding="utf-8")
+    (tmp_path / "predictions-2015-06-15-1-abc.jsonl").write_text("", encoding="utf-8")
+    (tmp_path / "predictions-2015-06-01-notes.txt").write_text("", encoding="utf-8")
+    log = PredictionLog(DailyFileSink(tmp_path, retention_days=3))
+    log.start()
+    for number, day in enumerate((0, 0, 1, 3)):
+        log.record(record(number, at=NOON + day * DAY_SECONDS))
+    log.close(timeout_seconds=30)
+    assert kept(tmp_path) == {"2015-06-18": [2], "2015-06-20": [3]}
+    assert (tmp_path / "predictions-2015-06-01-notes.txt").exists()
+
+
+def test_today_is_one_of_the_days_kept(tmp_path: Path) -> None:
+    (tmp_path / "predictions-2015-06-14-1-abc.jsonl").write_text("", encoding="utf-8")
+    (tmp_path / "predictions-2015-06-15-1-abc.jsonl").write_text("", encoding="utf-8")
+    folder = DailyFileSink(tmp_path, retention_days=3)
+    folder.write(b"{}\n", dt.date(2015, 6, 17))
+    folder.close()
+    assert sorted(path.name[12:22] for path in tmp_path.iterdir()) == ["2015-06-15", "2015-06-17"]
+
+
+def test_two_writers_of_one_process_have_a_file_each(tmp_path: Path) -> None:
+    for _ in range(2):
+        folder = DailyFileSink(tmp_path, retention_days=1)
+        folder.write(b"{}\n", dt.date(2015, 6, 17))
+        folder.close()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_disk_that_stands_still_blocks_nobody_and_what_is_lost_is_counted() -> None:
+    disk = Stuck()
+    log = PredictionLog(disk)
+    log.start()
+    log.record(record(orders=MAX_QUEUED_ORDERS))
+    while log._queued_orders:  # the thread has it in hand, and stands
+        time.sleep(0.01)
+    for _ in range(3):
+        log.record(record(orders=MAX_QUEUED_ORDERS // 2))
+    assert log.dropped == 1
+    disk.free.set()
+    log.close(timeout_seconds=30)
+    assert (log.written, log.dropped) == (3, 1)
+
+
+def test_a_request_larger_than_the_bound_is_taken_when_nothing_waits() -> None:
+    disk = Stuck()
+    disk.free.set()
+    log = PredictionLog(disk)
+    log.record(record(orders=MAX_QUEUED_ORDERS + 1))
+    log.start()
+    log.close(timeout_seconds=30)
+    assert (log.written, log.dropped) == (1, 0)
+
+
+def test_a_full_disk_is_counted_and_said_once_and_later_lines_begin_a_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = Stuck()
+    disk.free.set()
+    disk.full = True
+    log = PredictionLog(disk)
+    for number in range(200):
+        log.record(record(number))
+    log.start()
+    log.close(timeout_seconds=30)
+    assert (log.written, log.dropped) == (0, 200)
+    assert [one.levelname for one in caplog.records] == ["ERROR"]
+
+
+def test_a_folder_that_cannot_be_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    log = PredictionLog(DailyFileSink(tmp_path / "file" / "below", retention_days=3))
+    log.start()
+    log.record(record())
+    log.close(timeout_seconds=30)
+    assert (log.written, log.dropped) == (0, 1)
+
+
+def test_an_order_that_json_cannot_hold_costs_its_own_line_alone(tmp_path: Path) -> None:
+    log = PredictionLog(DailyFileSink(tmp_path, retention_days=3))
+    log.start()
+    for number, order in enumerate(({"city": "London"}, {"city": "\ud800"}, {"city": "Paris"})):
+        log.record(record(number, order=order))
+    log.close(timeout_seconds=30)
+    assert kept(tmp_path) == {"2015-06-17": [0, 2]}
+    assert (log.written, log.dropped) == (2, 1)
+
+
+def test_after_the_close_a_record_is_counted_and_a_second_close_is_nothing(tmp_path: Path) -> None:
+    log = PredictionLog(DailyFileSink(tmp_path, retention_days=3))
+    log.start()
+    log.close(timeout_seconds=30)
+    log.record(record())
+    log.close(timeout_seconds=30)
+    assert (log.written, log.dropped) == (0, 1)
+
+
+def test_switched_off_nothing_is_kept_and_nothing_counted() -> None:
+    log = PredictionLog(None)
+    log.start()
+    log.record(record())
+    log.close(timeout_seconds=30)
+    assert (log.written, log.dropped) == (0, 0)
+
+
+def test_standard_output_gets_whole_lines(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    log = PredictionLog(StdoutSink())
+    log.start()
+    for number in range(100):
+        log.record(record(number))
+    log.close(timeout_seconds=30)
+    sys.stdout.flush()
+    lines = capfdbinary.readouterr().out.splitlines()
+    assert [json.loads(line)["request_id"] for line in lines] == [str(number) for number in range(100)]

@@ -1,0 +1,184 @@
+"""`POST /predict`: the contract of the demo's clients, asked as they ask, with pandas."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import pytest
+from werkzeug.test import Client
+
+from preptime.api.active_model import ActiveModel
+from preptime.api.handler import PREDICTIONS_PATH, TAKE_HOME_PATH
+from tests.api.factories import HEADERS, ORDER, Made
+from tests.api.processes import PLAIN_KEY, REAL, Server, environment, started
+from tests.api.test_server import promote
+
+# What pandas warns of is what the demo's clients do: moments as epoch milliseconds.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The default formatting of datetime:DeprecationWarning", "ignore:.epoch. date format is:DeprecationWarning"
+)
+
+ROWS = [
+    ORDER | {"country": "UK", "city": "London", "type_of_food": "burgers"},
+    ORDER | {"restaurant_id": 30, "country": "France", "city": "Paris", "type_of_food": "thai", "number_of_items": 7},
+    ORDER | {"restaurant_id": 77, "country": "UK", "city": "London", "type_of_food": "sushi", "order_value_gbp": 3.5},
+]
+
+
+def frame() -> pd.DataFrame:
+    found = pd.DataFrame(ROWS)
+    found["order_acknowledged_at"] = pd.to_datetime(found["order_acknowledged_at"])
+    found["order_ready_at"] = found["order_acknowledged_at"] + pd.Timedelta(minutes=9)
+    found["prep_time_seconds"] = 540
+    return found
+
+
+def ask(http: Client, json_data: str) -> dict[str, list[float | None]]:
+    response = http.post(TAKE_HOME_PATH, json={"json_data": json_data}, headers=HEADERS)
+    assert response.status_code == 201, response.text
+    assert isinstance(response.json, dict)
+    return response.json
+
+
+@pytest.fixture
+def expected(http: Client) -> dict[str, list[float | None]]:
+    response = http.post(PREDICTIONS_PATH, json={"orders": ROWS, "models": ["rf", "quantile"]}, headers=HEADERS)
+    assert isinstance(response.json, dict)
+    found = [one["models"] for one in response.json["predictions"]]
+    return {name: [one[name] for one in found] for name in ("rf", "quantile")}
+
+
+@pytest.mark.parametrize("orient", [None, "columns", "records"])
+def test_a_data_frame_in_any_of_its_forms(
+    http: Client, expected: dict[str, list[float | None]], orient: Literal["columns", "records"] | None
+) -> None:
+    text = frame().to_json() if orient is None else frame().to_json(orient=orient)
+    assert ask(http, text) == expected
+
+
+@pytest.mark.parametrize("date_format", ["iso", None])
+@pytest.mark.parametrize("precision", ["s", "ms", "us", "ns"])
+def test_times_as_pandas_writes_them(
+    http: Client,
+    expected: dict[str, list[float | None]],
+    date_format: Literal["iso"] | None,
+    precision: Literal["s", "ms", "us", "ns"],
+) -> None:
+    assert ask(http, frame().to_json(date_format=date_format, date_unit=precision)) == expected
+
+
+def test_the_notebook_s_integer_codes(
+    http: Client, expected: dict[str, list[float | None]], serving: ActiveModel
+) -> None:
+    coded = frame()
+    for name in ("country", "city", "type_of_food"):
+        words = getattr(serving.bundle.history.vocabularies, name)
+        coded[name] = coded[name].map({word: code for code, word in enumerate(words)})
+    assert ask(http, coded.to_json()) == expected
+
+
+def test_a_frame_filtered_and_sorted_keeps_its_order(http: Client, expected: dict[str, list[float | None]]) -> None:
+    chosen = frame().iloc[[2, 0]]
+    assert list(chosen.index) == [2, 0]
+    assert ask(http, chosen.to_json()) == {name: [values[2], values[0]] for name, values in expected.items()}
+
+
+def test_a_row_that_cannot_be_predicted_is_null_in_its_place(
+    http: Client, expected: dict[str, list[float | None]]
+) -> None:
+    holed = frame()
+    holed.loc[1, "order_value_gbp"] = None
+    assert ask(http, holed.to_json()) == {name: [values[0], None, values[2]] for name, values in expected.items()}
+    huge = '[{"order_value_gbp": 1e999}]'
+    assert ask(http, huge) == {"rf": [None], "quantile": [None]}
+
+
+def test_an_empty_frame(http: Client) -> None:
+    assert ask(http, frame().iloc[:0].to_json()) == {"rf": [], "quantile": []}
+    assert ask(http, "[]") == {"rf": [], "quantile": []}
+
+
+@pytest.mark.parametrize(
+    "json_data",
+    [
+        "",
+        "{",
+        "5",
+        "null",
+        "{}",
+        '{"restaurant_id": {"0": 1}}',
+        '{"restaurant_id": 5}',
+        "[5]",
+        '"text"',
+        "[NaN]",
+        "[" * 9000,
+    ],
+)
+def test_unusable_data(http: Client, json_data: str) -> None:
+    response = http.post(TAKE_HOME_PATH, json={"json_data": json_data}, headers=HEADERS)
+    assert response.status_code == 400, response.text
+    assert list(response.json or {}) == ["error"]
+
+
+@pytest.mark.parametrize("content", [{}, [], None, {"json_data": 5}, {"json_data": {"a": 1}}, {"data": "[]"}])
+def test_a_body_without_data(http: Client, content: object) -> None:
+    response = http.post(TAKE_HOME_PATH, data=json.dumps(content), headers=HEADERS, content_type="application/json")
+    assert response.status_code == 400, response.text
+    assert "json_data" in response.text or "the body" in response.text
+
+
+def test_a_missing_column_is_named(http: Client) -> None:
+    response = http.post(
+        TAKE_HOME_PATH, json={"json_data": frame().drop(columns="order_value_gbp").to_json()}, headers=HEADERS
+    )
+    assert response.status_code == 400
+    assert "order_value_gbp" in str((response.json or {})["error"])
+
+
+def test_what_was_asked_is_remembered_as_orders(http: Client, made: Made) -> None:
+    ask(http, frame().to_json())
+    (record,) = made.log.records
+    assert b'"restaurant_id":77' in record.to_json_line()
+    assert b"prep_time_seconds" not in record.to_json_line()
+
+
+def test_the_demo_s_client_as_a_program_against_a_running_server(tmp_path: Path) -> None:
+    promote(tmp_path)
+    with started(tmp_path, REAL) as server:
+        server.wait_until("/readyz")
+        status, answer = run_client(server, PLAIN_KEY, ROWS)
+        assert status == 201
+        assert sorted(answer) == ["quantile", "rf"], "a list for each of the bundle's models"
+        for seconds in answer.values():
+            assert len(seconds) == len(ROWS)
+            assert all(type(one) is float and one >= 0 for one in seconds)
+        shuffled = [ROWS[place] for place in (2, 0, 1)]
+        found = run_client(server, PLAIN_KEY, shuffled)[1]
+        assert found == {name: [seconds[place] for place in (2, 0, 1)] for name, seconds in answer.items()}
+        holed = run_client(server, PLAIN_KEY, [ROWS[0], ROWS[1] | {"order_value_gbp": ""}, ROWS[2]])[1]
+        assert holed == {name: [seconds[0], None, seconds[2]] for name, seconds in answer.items()}
+        refused = run_client(server, "another key", ROWS)
+        assert json.dumps(refused) == '[401, {"error": "Wrong key"}]'
+
+
+def run_client(server: Server, key: str, rows: list[dict[str, object]]) -> tuple[int, dict[str, list[float | None]]]:
+    """What the program prints: status and answer."""
+    known = [row | {"order_ready_at": "2015-06-17 12:40:00+01:00", "prep_time_seconds": 692} for row in rows]
+    lines = [",".join(known[0]), *(",".join(str(cell) for cell in row.values()) for row in known)]
+    client = Path(__file__).with_name("demo_client.py")
+    said = subprocess.run(
+        [sys.executable, str(client), "127.0.0.1", str(server.port), key],
+        input="\n".join(lines),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=server.folder,
+        env=environment({}),
+    )
+    status, answer = said.stdout.splitlines()
+    return json.loads(status), json.loads(answer)

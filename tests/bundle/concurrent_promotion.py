@@ -1,0 +1,39 @@
+"""A process that wants its bundle promoted, at a word on standard input: `racer.py STORE BUNDLE ROUNDS`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+
+from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
+from preptime.bundle.store import Store
+from preptime.errors import StoreError
+
+
+def say(word: str) -> None:
+    """One word to whoever started this process."""
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()
+
+
+def main(url: str, bundle: str, rounds: int) -> None:
+    """Look who is champion, wait, then try to replace it; `rounds` times."""
+    log = ChampionLog(Store.open(url))
+    draft = LogEntryDraft(
+        bundle=bundle, date=dt.date(2015, 6, 17), action="promote", reason="race", by=bundle, at="2015-06-17T05:00:00Z"
+    )
+    say("ready")
+    for _ in range(rounds):
+        sys.stdin.readline()
+        champion = log.current()
+        say("set")
+        sys.stdin.readline()
+        try:
+            log.append(draft, champion)
+            say("won")
+        except StoreError:
+            say("lost")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

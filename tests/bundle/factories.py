@@ -1,0 +1,161 @@
+"""Small bundles to test with: a real graph, a real history, orders of three restaurants."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from preptime.bundle.bundle import choose_golden_orders
+from preptime.bundle.manifest import (
+    MANIFEST_FILE,
+    Manifest,
+    ManifestDraft,
+    TrainingWindow,
+    compute_bundle_id,
+    decode_manifest,
+    describe_files,
+    encode_manifest,
+)
+from preptime.bundle.store import Store
+from preptime.bundle.writer import build_bundle_files, write_bundle
+from preptime.domain.orders import OrderColumns
+from preptime.features.history import History, build_history
+from preptime.features.history_state import CompletedOrders, HistoryState
+from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
+from preptime.features.spec import FEATURE_NAMES
+
+DAY = dt.date(2015, 6, 17)
+MODELS = ("rf", "quantile")
+REPORT = b"<html>what it knows</html>"
+TOLD = {"report.html": REPORT, "evaluation.json": b'{"format":1}'}
+
+
+def some_orders(n: int = 200, seed: int = 5) -> OrderColumns:
+    """Orders of restaurants 10, 20 and 30, of 1-11 June 2015."""
+    rng = np.random.default_rng(seed)
+    place = rng.integers(0, 3, n)
+    return OrderColumns(
+        acknowledged_at=rng.integers(1_433_116_800, 1_434_060_000, n),
+        restaurant_id=(place + 1) * 10,
+        order_value_gbp=rng.gamma(2.0, 13.0, n),
+        number_of_items=rng.integers(1, 9, n),
+        country=(1 - place // 2).astype(np.int32),
+        city=(place // 2).astype(np.int32),
+        type_of_food=place.astype(np.int32),
+    )
+
+
+def some_history(day: dt.date = DAY, slower_seconds: int = 0) -> History:
+    """The morning of `day`, after forty orders of restaurants 10 and 20; 30 has had none."""
+    foods = ("burgers", "sushi", "thai")
+    directory = RestaurantIndex(
+        Vocabularies(("France", "UK"), ("London", "Paris"), foods, ("Europe/London", "Europe/Paris")),
+        np.array([10, 20, 30]),
+        *(np.array(codes, np.int32) for codes in ([1, 1, 0], [0, 0, 1], [0, 1, 2], [0, 0, 1])),
+    )
+    orders = some_orders(60, seed=1)
+    orders = orders.take(orders.restaurant_id < 30)
+    seconds = 600 + 40 * orders.number_of_items + slower_seconds
+    completed = CompletedOrders(orders, orders.acknowledged_at + seconds, seconds)
+    return build_history(HistoryState.from_orders(directory, completed), directory, day)
+
+
+WEIGHTS = {"restaurant_mean_seconds": 1.0, "number_of_items": 10.0}
+
+
+def some_model(shift: float = 0.0, source: str = "features", outputs: tuple[str, ...] = MODELS) -> bytes:
+    """A graph that answers with the restaurant's mean and 10 s an item, plus `shift` for the quantiles around it."""
+    weights = np.array([[WEIGHTS.get(name, 0.0)] for name in FEATURE_NAMES], np.float32)
+    steps = np.array([[-200.0, 0.0, 200.0, 400.0]], np.float32) + np.float32(shift)
+    shapes: dict[str, list[str | int | None]] = {name: ["N", 4] if name == "quantile" else ["N"] for name in outputs}
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", [source, "weights"], ["column"]),
+            helper.make_node("Add", ["column", "steps"], ["around"]),
+            helper.make_node("Relu", ["around"], [outputs[-1]]),
+            helper.make_node("Squeeze", ["column", "axis"], [outputs[0]]),
+        ],
+        "test",
+        [helper.make_tensor_value_info(source, TensorProto.FLOAT, ["N", len(FEATURE_NAMES)])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
+        [
+            numpy_helper.from_array(np.array([1]), "axis"),
+            numpy_helper.from_array(weights, "weights"),
+            numpy_helper.from_array(steps, "steps"),
+        ],
+    )
+    model: ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def some_draft(day: dt.date = DAY) -> ManifestDraft:
+    """What a training of that morning would say."""
+    last = day - dt.timedelta(days=1)
+    return ManifestDraft(
+        kind="training",
+        date=day,
+        window=TrainingWindow(
+            first_day=last - dt.timedelta(days=15),
+            last_day=last,
+            fitted_through=last - dt.timedelta(days=7),
+            gate_days=7,
+        ),
+        models=MODELS,
+        calibration={"orders": 3000},
+        data_fingerprint="sha256:0123",
+        metrics={"scores": [{"name": "quantile", "mae": 433.25}]},
+        libraries={"numpy": "2", "onnxruntime": "1"},
+    )
+
+
+def some_files(day: dt.date = DAY, shift: float = 0.0) -> tuple[Manifest, dict[str, bytes]]:
+    """The manifest and files of a small bundle; another `shift` makes another bundle."""
+    return build_bundle_files(
+        some_draft(day),
+        model=some_model(shift),
+        history=some_history(day),
+        golden_orders=choose_golden_orders(some_orders()),
+        extra_files=TOLD,
+    )
+
+
+def put_bundle(store: Store, day: dt.date = DAY, shift: float = 0.0) -> str:
+    """Write a small bundle into the store; its id."""
+    manifest = write_bundle(
+        store,
+        some_draft(day),
+        model=some_model(shift),
+        history=some_history(day),
+        golden_orders=choose_golden_orders(some_orders()),
+        extra_files=TOLD,
+    )
+    return manifest.id
+
+
+def put_placeholder(store: Store, day: dt.date, digit: str) -> str:
+    """Something the store takes for a bundle, for tests that only need its name."""
+    bundle_id = f"{day.isoformat()}-{digit * 12}"
+    store.write_bundle_files(bundle_id, {"model.onnx": b"model", MANIFEST_FILE: b"{}"})
+    return bundle_id
+
+
+def forge(folder: Path, changed: dict[str, bytes]) -> None:
+    """Replace files of a bundle and make the manifest agree, as a person with a text editor and patience could."""
+    manifest = decode_manifest((folder / MANIFEST_FILE).read_bytes())
+    for name, content in changed.items():
+        (folder / name).write_bytes(content)
+    files = manifest.files | describe_files(changed)
+    sign(folder, json.loads(encode_manifest(msgspec.structs.replace(manifest, files=files))))
+
+
+def sign(folder: Path, fields: dict[str, object]) -> None:
+    """Write a manifest with the id that belongs to `fields`."""
+    manifest = msgspec.convert(fields, Manifest)
+    manifest = msgspec.structs.replace(manifest, id=compute_bundle_id(manifest))
+    (folder / MANIFEST_FILE).write_bytes(encode_manifest(manifest))

@@ -1,0 +1,138 @@
+"""Same content, same bundle; parts that don't fit each other make none."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+
+import msgspec
+import numpy as np
+import pytest
+
+from preptime.bundle.bundle import choose_golden_orders, fetch_verified
+from preptime.bundle.manifest import ManifestDraft
+from preptime.bundle.store import Store
+from preptime.bundle.writer import write_bundle
+from preptime.errors import BundleVerificationError, OperationError, UsageError
+from tests.bundle.factories import (
+    DAY,
+    REPORT,
+    TOLD,
+    put_bundle,
+    some_draft,
+    some_files,
+    some_history,
+    some_model,
+    some_orders,
+)
+
+
+def test_writing_again_changes_nothing(store: Store) -> None:
+    first = put_bundle(store)
+    assert put_bundle(store) == first
+    assert store.bundle_ids() == [first]
+    assert fetch_verified(store, first).manifest == some_files()[0]
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "golden.json", "history/rows.npy"])
+@pytest.mark.parametrize("content", [b"damaged", None], ids=["changed", "gone"])
+def test_writing_again_mends_what_was_damaged_meanwhile(name: str, content: bytes | None, store: Store) -> None:
+    bundle, (_, files) = put_bundle(store), some_files()
+    assert store.has_same_files(bundle, files)
+    store.delete(bundle)
+    damaged = {other: one for other, one in files.items() if other != name}
+    store.write_bundle_files(bundle, damaged if content is None else damaged | {name: content})
+    assert not store.has_same_files(bundle, files)
+    assert put_bundle(store) == bundle
+    assert store.has_same_files(bundle, files)
+    assert fetch_verified(store, bundle).manifest == some_files()[0]
+
+
+def test_a_refresh_is_the_parents_models_over_a_new_history(store: Store) -> None:
+    parent = fetch_verified(store, put_bundle(store))
+    day = DAY + dt.timedelta(days=1)
+    origin = msgspec.convert(parent.manifest, ManifestDraft, from_attributes=True)
+    draft = msgspec.structs.replace(origin, kind="refresh", date=day, parent=parent.manifest.id)
+
+    manifest = write_bundle(
+        store,
+        draft,
+        model=parent.model_bytes(),
+        history=some_history(day, slower_seconds=100),
+        golden_orders=choose_golden_orders(some_orders()),
+    )
+
+    refreshed = fetch_verified(store, manifest.id)
+    assert refreshed.manifest.parent == parent.manifest.id
+    assert refreshed.manifest.window == parent.manifest.window
+    assert refreshed.report_path is None
+    assert refreshed.model_bytes() == parent.model_bytes()
+    orders = some_orders(20)
+    assert (refreshed.predict(orders).default > parent.predict(orders).default).all()
+
+
+def test_a_refresh_keeps_its_parents_models_and_codes(store: Store) -> None:
+    parent = fetch_verified(store, put_bundle(store)).manifest
+    draft = msgspec.structs.replace(some_draft(), kind="refresh", parent=parent.id)
+    golden = choose_golden_orders(some_orders())
+    with pytest.raises(OperationError, match=f"models of the refresh are not those of its parent {parent.id}"):
+        write_bundle(store, draft, model=some_model(1.0), history=some_history(), golden_orders=golden)
+    history = some_history()
+    words = dataclasses.replace(history.vocabularies, city=("Berlin", "London", "Paris"))
+    renamed = dataclasses.replace(history, restaurants=history.restaurants.recoded(words))
+    with pytest.raises(OperationError, match="numbers city otherwise"):
+        write_bundle(store, draft, model=some_model(), history=renamed, golden_orders=golden)
+    stranger = msgspec.structs.replace(draft, parent="2015-06-01-000000000000")
+    with pytest.raises(UsageError, match="has no bundle"):
+        write_bundle(store, stranger, model=some_model(), history=some_history(), golden_orders=golden)
+    assert store.bundle_ids() == [parent.id]
+
+
+def test_a_history_of_another_day_makes_no_bundle(store: Store) -> None:
+    with pytest.raises(OperationError, match="history is of 2015-06-16, the bundle of 2015-06-17"):
+        write_bundle(
+            store,
+            some_draft(),
+            model=some_model(),
+            history=some_history(DAY - dt.timedelta(days=1)),
+            golden_orders=choose_golden_orders(some_orders()),
+        )
+    assert store.bundle_ids() == []
+
+
+def test_a_graph_without_the_drafts_models_makes_no_bundle(store: Store) -> None:
+    draft = msgspec.structs.replace(some_draft(), models=("cat", "quantile"))
+    with pytest.raises(BundleVerificationError, match="outputs cat, quantile"):
+        write_bundle(
+            store, draft, model=some_model(), history=some_history(), golden_orders=choose_golden_orders(some_orders())
+        )
+    assert store.bundle_ids() == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_golden_order_without_a_finite_value_makes_no_bundle(store: Store, value: float) -> None:
+    golden = choose_golden_orders(some_orders())
+    golden.order_value_gbp[3] = value
+    with pytest.raises(BundleVerificationError, match=r"golden\.json"):
+        write_bundle(store, some_draft(), model=some_model(), history=some_history(), golden_orders=golden)
+    with pytest.raises(OperationError, match="at least one golden order"):
+        write_bundle(
+            store, some_draft(), model=some_model(), history=some_history(), golden_orders=golden.take(slice(0, 0))
+        )
+    assert store.bundle_ids() == []
+
+
+def test_a_handful_of_orders_still_makes_fifty_golden_ones() -> None:
+    for n in (1, 3, 50, 777):
+        golden = choose_golden_orders(some_orders(n))
+        assert len(golden) == 50
+        assert golden.city.dtype == golden.type_of_food.dtype == np.int32
+        assert (golden.restaurant_id[-8:] == -1).all()
+        assert set(golden.restaurant_id[:-8].tolist()) <= {10, 20, 30}
+
+
+def test_what_tells_of_the_training_travels_along(store: Store) -> None:
+    bundle = fetch_verified(store, put_bundle(store))
+    assert bundle.report_path is not None
+    assert bundle.report_path.read_bytes() == REPORT
+    assert bundle.training_files() == TOLD

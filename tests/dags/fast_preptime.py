@@ -1,0 +1,18 @@
+"""The command line with trainings of two small models and reports without pictures: PREPTIME_COMMAND of tests."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from preptime.cli import main
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["train"]:
+        sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+        import pytest
+
+        from tests.daily.fast_training import make_quick
+
+        make_quick(pytest.MonkeyPatch())
+    sys.exit(main())

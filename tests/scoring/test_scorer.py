@@ -1,0 +1,58 @@
+"""Predictions as columns: the ready time is a wall clock's, the names are the documented ones."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preptime.domain.orders import Predictions
+from preptime.scoring.scorer import TimestampFormatter, prediction_columns
+
+CLOCK = TimestampFormatter()
+SECOND = 1_000_000
+
+moments = st.datetimes(datetime(2000, 1, 2), datetime(2099, 12, 30))
+offsets = st.integers(-14 * 4, 14 * 4).map(lambda quarters: quarters * 15)
+
+
+@given(st.lists(st.tuples(moments, offsets, st.floats(0, 86_400, width=32)), min_size=1, max_size=20))
+def test_ready_is_acknowledgement_plus_the_answer_to_the_second(rows: list[tuple[datetime, int, float]]) -> None:
+    local = np.array([(moment - datetime(1970, 1, 1)) // timedelta(microseconds=1) for moment, _, _ in rows])
+    utc = local - np.array([minutes * 60 * SECOND for _, minutes, _ in rows])
+    ready = CLOCK.format_ready_at(np.array([seconds for *_, seconds in rows], np.float32), local, utc)
+    for written, (moment, minutes, seconds) in zip(ready, rows, strict=True):
+        found = datetime.fromisoformat(written)
+        exact = moment.replace(tzinfo=timezone(timedelta(minutes=minutes))) + timedelta(seconds=seconds)
+        assert abs((found - exact).total_seconds()) <= 0.500001
+        assert found.utcoffset() == exact.utcoffset()
+
+
+def test_it_is_written_like_the_orders_file() -> None:
+    local = np.array([(datetime(2015, 6, 1, 23, 50, 0, 250_000) - datetime(1970, 1, 1)) // timedelta(microseconds=1)])
+    assert CLOCK.format_ready_at(np.array([900], np.float32), local, local - 3600 * SECOND).to_list() == [
+        "2015-06-02 00:05:00+01:00"
+    ]
+    assert CLOCK.format_ready_at(np.array([0], np.float32), local, local + 12_600 * SECOND).to_list() == [
+        "2015-06-01 23:50:00-03:30"
+    ]
+
+
+def test_the_columns_are_the_documented_ones() -> None:
+    none = np.empty(0, np.int64)
+    empty = Predictions({"rf": np.empty(0, np.float32)}, np.empty((0, 4), np.float32), np.empty(0, np.int8))
+    frame = prediction_columns(empty, none, none, CLOCK, "bundle")
+    assert {name: str(kind) for name, kind in frame.schema.items()} == {
+        "predicted_seconds": "Float32",
+        "predicted_p10_seconds": "Float32",
+        "predicted_p50_seconds": "Float32",
+        "predicted_p80_seconds": "Float32",
+        "predicted_p90_seconds": "Float32",
+        "predicted_ready_at": "String",
+        "prediction_fallback_level": "String",
+        "predicted_rf_seconds": "Float32",
+        "prediction_reason": "String",
+        "prediction_bundle": "String",
+    }

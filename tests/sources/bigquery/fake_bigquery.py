@@ -1,0 +1,306 @@
+"""A fake of BigQuery's REST service, for the real client library to talk to.
+
+What is real in these tests: the client library with its requests, paging, retries and types, and our statements, whose
+meaning is tried by translating them (sqlglot) and running them on the tests' PostgreSQL. What is not: Google's service,
+its limits, its prices, its permissions, and whatever the translation smooths over.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import json
+import re
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+import polars as pl
+import psycopg
+from psycopg import sql
+from sqlglot.errors import SqlglotError
+
+from tests.sources.bigquery.sql_translation import translated
+
+Document = dict[str, object]
+
+_TYPES = {
+    "STRING": "text",
+    "INT64": "bigint",
+    "INTEGER": "bigint",
+    "FLOAT64": "double precision",
+    "FLOAT": "double precision",
+    "DATE": "date",
+    "TIMESTAMP": "timestamptz",
+    "DATETIME": "timestamp",
+}
+_NAMES = {25: "STRING", 20: "INTEGER", 23: "INTEGER", 701: "FLOAT", 1082: "DATE", 1184: "TIMESTAMP", 1114: "DATETIME"}
+
+
+@dataclass
+class Job:
+    """A finished query or load."""
+
+    kind: str
+    schema: list[Document] = field(default_factory=list)
+    rows: list[Document] = field(default_factory=list)
+    inserted: int = 0
+    updated: int = 0
+
+
+@dataclass
+class FakeBigQuery:
+    """One project with one dataset, in a PostgreSQL database."""
+
+    database: str
+    page_rows: int = 1_000_000
+    """The most rows in a page, whatever was asked for: the service cuts pages by bytes."""
+    fail: list[tuple[int, str, str]] = field(default_factory=list)
+    """Answers to give, each once, instead of running a job: status, reason, message."""
+    statements: list[str] = field(default_factory=list)
+    """Every statement that was run, as it came."""
+    pages: list[int] = field(default_factory=list)
+    """How many rows each page had."""
+    jobs: dict[str, Job] = field(default_factory=dict)
+
+    def query(self, request: Document) -> Job:
+        """Run a statement."""
+        text = str(request["query"])
+        self.statements.append(text)
+        with psycopg.connect(self.database) as connection:
+            connection.execute("SET TIME ZONE 'UTC'")
+            connection.execute("SET search_path TO pg_catalog")
+            cursor = connection.execute(translated(text, _parameters(request)).encode())
+            job = Job("query")
+            if cursor.description is None:
+                return job
+            found = cursor.fetchall()
+            if text.startswith("MERGE"):
+                done = [str(row[0]) for row in found]
+                job.inserted, job.updated = done.count("INSERT"), done.count("UPDATE")
+                return job
+            job.schema = [{"name": one.name, "type": _NAMES[one.type_code]} for one in cursor.description]
+            job.rows = [{"f": [{"v": _cell(value)} for value in row]} for row in found]
+            return job
+
+    def load(self, config: Document, content: bytes) -> Job:
+        """Append a parquet file to a table."""
+        target = _dict(config, "destinationTable")
+        rows = pl.read_parquet(io.BytesIO(content))
+        with psycopg.connect(self.database) as connection:
+            table = sql.Identifier(str(target["datasetId"]), str(target["tableId"]))
+            names = sql.SQL(", ").join(map(sql.Identifier, rows.columns))
+            command = sql.SQL("COPY {} ({}) FROM STDIN").format(table, names)
+            with connection.cursor() as cursor, cursor.copy(command) as copy:
+                for row in rows.iter_rows():
+                    copy.write_row(row)
+        return Job("load")
+
+    def create(self, dataset: str, request: Document) -> Document:
+        """Make a table."""
+        name = str(_dict(request, "tableReference")["tableId"])
+        fields = _dict(request, "schema")["fields"]
+        assert isinstance(fields, list)
+        columns = [
+            sql.SQL("{} {}").format(sql.Identifier(one["name"]), sql.SQL(_TYPES[one["type"]]))  # type names of ours
+            for one in fields
+        ]
+        with psycopg.connect(self.database) as connection:
+            text = sql.SQL("CREATE TABLE {} ({})").format(sql.Identifier(dataset, name), sql.SQL(", ").join(columns))
+            connection.execute(text)
+        return request
+
+    def drop(self, dataset: str, name: str) -> Document:
+        """Delete a table."""
+        with psycopg.connect(self.database) as connection:
+            connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(dataset, name)))
+        return {}
+
+    def tables(self, dataset: str) -> Document:
+        """Its tables and views."""
+        with psycopg.connect(self.database) as connection:
+            names = "SELECT table_name FROM information_schema.tables WHERE table_schema = %s"
+            found = [str(name) for (name,) in connection.execute(names, [dataset]).fetchall()]
+        reference = {"projectId": "our-project", "datasetId": dataset}
+        return {"tables": [{"tableReference": reference | {"tableId": one}} for one in found]}
+
+    def page(self, job_id: str, asked: int, start: int) -> Document:
+        """One page of a query's rows."""
+        job = self.jobs[job_id]
+        rows = job.rows[start : start + min(asked, self.page_rows)]
+        self.pages.append(len(rows))
+        end = start + len(rows)
+        answer: Document = {
+            "jobReference": {"projectId": "our-project", "jobId": job_id, "location": "EU"},
+            "jobComplete": True,
+            "schema": {"fields": job.schema},
+            "totalRows": str(len(job.rows)),
+            "rows": rows,
+        }
+        return answer | ({"pageToken": str(end)} if end < len(job.rows) else {})
+
+
+def _dict(document: Document, name: str) -> Document:
+    found = document[name]
+    assert isinstance(found, dict)
+    return found
+
+
+def _parameters(request: Document) -> dict[str, tuple[str, str]]:
+    """(type, value) by name."""
+    given = request.get("queryParameters", [])
+    assert isinstance(given, list)
+    return {one["name"]: (one["parameterType"]["type"], one["parameterValue"]["value"]) for one in given}
+
+
+def _cell(value: object) -> object:
+    """A value as the service writes it: everything is text."""
+    if value is None:
+        return None
+    if isinstance(value, dt.datetime):
+        return str(int(value.timestamp() * 1_000_000))
+    if isinstance(value, float):
+        return {float("inf"): "Infinity", float("-inf"): "-Infinity"}.get(value, repr(value))
+    return str(value)
+
+
+_ROUTES = (
+    ("POST", re.compile(r"/bigquery/v2/projects/[^/]+/queries"), "query"),
+    ("GET", re.compile(r"/bigquery/v2/projects/[^/]+/queries/(?P<job>[^/]+)"), "page"),
+    ("POST", re.compile(r"/bigquery/v2/projects/[^/]+/jobs"), "insert"),
+    ("GET", re.compile(r"/bigquery/v2/projects/[^/]+/jobs/(?P<job>[^/]+)"), "status"),
+    ("POST", re.compile(r"/upload/bigquery/v2/projects/[^/]+/jobs"), "upload"),
+    ("GET", re.compile(r"/bigquery/v2/projects/[^/]+/datasets/(?P<dataset>[^/]+)/tables"), "list"),
+    ("POST", re.compile(r"/bigquery/v2/projects/[^/]+/datasets/(?P<dataset>[^/]+)/tables"), "create"),
+    ("DELETE", re.compile(r"/bigquery/v2/projects/[^/]+/datasets/(?P<dataset>[^/]+)/tables/(?P<table>[^/]+)"), "drop"),
+)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """The few requests of the service that we make."""
+
+    protocol_version = "HTTP/1.1"
+    wbufsize = 1 << 16  # head and body in one packet: two would wait for each other
+    fake: FakeBigQuery
+
+    def do_GET(self) -> None:  # the names that http.server calls
+        self._answer()
+
+    def do_POST(self) -> None:
+        self._answer()
+
+    def do_DELETE(self) -> None:
+        self._answer()
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Say nothing."""
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        try:
+            status, answer = 200, self._routed(body)
+        except _RefusedError as error:
+            status, answer = error.status, error.document
+        except psycopg.errors.UndefinedTable as error:
+            status, answer = 404, _error(404, "notFound", f"Not found: {error.diag.message_primary}")
+        except psycopg.errors.InvalidSchemaName as error:
+            status, answer = 404, _error(404, "notFound", f"Not found: Dataset {error.diag.message_primary}")
+        except (LookupError, ValueError, AssertionError, psycopg.Error, SqlglotError) as error:
+            # Whatever the fake does not know must fail the test, and not be tried again.
+            status, answer = 400, _error(400, "invalid", f"the fake: {error!r}")
+        content = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _routed(self, body: bytes) -> Document:
+        parts = urlsplit(self.path)
+        query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        for method, path, name in _ROUTES:
+            found = path.fullmatch(parts.path)
+            if method == self.command and found:
+                return self._done(name, found.groupdict(), query, body)
+        raise AssertionError(f"the fake does not know {self.command} {self.path}")
+
+    def _done(self, name: str, names: dict[str, str], query: dict[str, str], body: bytes) -> Document:
+        fake = self.fake
+        if name in {"query", "insert", "upload"} and fake.fail:
+            status, reason, message = fake.fail.pop(0)
+            raise _RefusedError(status, _error(status, reason, message))
+        if name in {"query", "insert", "upload"}:
+            return self._run(name, body)
+        answers: dict[str, Callable[[], Document]] = {
+            "page": lambda: fake.page(
+                names["job"], int(query.get("maxResults", 10**9)), int(query.get("pageToken", 0))
+            ),
+            "status": lambda: _status(names["job"], fake.jobs[names["job"]]),
+            "create": lambda: fake.create(names["dataset"], json.loads(body)),
+            "drop": lambda: fake.drop(names["dataset"], names["table"]),
+            "list": lambda: fake.tables(names["dataset"]),
+        }
+        return answers[name]()
+
+    def _run(self, name: str, body: bytes) -> Document:
+        fake, job_id = self.fake, str(uuid.uuid4())
+        if name == "upload":
+            fake.jobs[job_id] = fake.load(*_parts(body))
+            return _status(job_id, fake.jobs[job_id])
+        request: Document = json.loads(body)
+        if name == "query":
+            fake.jobs[job_id] = fake.query(request)
+            return fake.page(job_id, int(str(request.get("maxResults", 10**9))), 0)
+        job_id = str(_dict(request, "jobReference")["jobId"])
+        fake.jobs[job_id] = fake.query(_dict(_dict(request, "configuration"), "query"))
+        return _status(job_id, fake.jobs[job_id])
+
+
+class _RefusedError(Exception):
+    def __init__(self, status: int, document: Document) -> None:
+        super().__init__(status)
+        self.status, self.document = status, document
+
+
+def _error(status: int, reason: str, message: str) -> Document:
+    return {"error": {"code": status, "message": message, "errors": [{"reason": reason, "message": message}]}}
+
+
+def _status(job_id: str, job: Job) -> Document:
+    done: Document = {"insertedRowCount": str(job.inserted), "updatedRowCount": str(job.updated)}
+    return {
+        "jobReference": {"projectId": "our-project", "jobId": job_id, "location": "EU"},
+        "configuration": {job.kind: {}, "jobType": job.kind.upper()},
+        "status": {"state": "DONE"},
+        "statistics": {"query": {"dmlStats": done, "statementType": "MERGE"}} if job.kind == "query" else {},
+    }
+
+
+def _parts(body: bytes) -> tuple[Document, bytes]:
+    """The configuration and the file of a multipart upload."""
+    boundary = body[: body.index(b"\r\n")]
+    first, second = body.split(boundary)[1:3]
+    config = json.loads(first.partition(b"\r\n\r\n")[2])
+    return config["configuration"]["load"], second.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
+
+
+@contextmanager
+def serving(database: str) -> Iterator[tuple[str, FakeBigQuery]]:
+    """A running fake with the empty dataset `food`; its address for `BIGQUERY_EMULATOR_HOST`."""
+    with psycopg.connect(database) as connection:
+        connection.execute("CREATE SCHEMA food")
+    fake = FakeBigQuery(database)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("OneFake", (Handler,), {"fake": fake}))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", fake
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

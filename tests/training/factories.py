@@ -1,0 +1,170 @@
+"""Fifteen synthetic days of forty restaurants, and recipes that fit in a moment."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+import tempfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from preptime.bundle.champion_log import ChampionLog, LogEntry, LogEntryDraft
+from preptime.bundle.store import Store
+from preptime.features.restaurant_index import RestaurantIndex
+from preptime.models.catboost_models import CatBoostModel, CatBoostTrees
+from preptime.models.model import Model
+from preptime.models.quantile import QuantileModel
+from preptime.models.sklearn_models import GradientBoostingModel, RandomForestModel
+from preptime.models.stacking import StackingModel
+from preptime.models.xgboost_models import XGBoostModel
+from preptime.sources.registry import open_source
+from preptime.synthetic import SynthesisPlan, synthesize_frames
+from preptime.training.fitting import FitPlan
+from preptime.training.publishing import AuditActor
+from preptime.training.refresh import RefreshDocument, refresh_champion
+from preptime.training.train import TrainDocument, train
+from preptime.training.training_data import TrainingData
+from preptime.validation.audit import AuditedOrders, audit_orders
+from preptime.validation.data_gate import GateThresholds
+from preptime.validation.restaurants import read_restaurants
+
+PLAN = SynthesisPlan(orders=3_000, restaurants=40, days=15)
+WHO = AuditActor(by="test", at="2015-06-17T05:00:00Z")
+
+QUANTILE = QuantileModel(tree_count=30, learning_rate=0.2, depth=4, border_count=32)
+IDLE_QUANTILE = QuantileModel(tree_count=1, learning_rate=0.001, depth=1, border_count=8)
+"""Learns next to nothing: what loses every comparison."""
+
+
+def june(day: int) -> dt.date:
+    """A day of the synthetic month; its first is PLAN.start."""
+    return dt.date(2015, 6, day)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The orders and restaurants as tables, and read."""
+
+    orders: pl.DataFrame
+    restaurants: pl.DataFrame
+    directory: RestaurantIndex
+    audited: AuditedOrders
+    corpus: TrainingData
+
+    @classmethod
+    def of(cls, orders: pl.DataFrame, restaurants: pl.DataFrame) -> Data:
+        """Read the two tables."""
+        directory = read_restaurants(restaurants)
+        audited = audit_orders(orders, directory, need_label=True)
+        return cls(orders, restaurants, directory, audited, TrainingData.from_orders(audited, directory))
+
+    def known_on(self, date: dt.date) -> Data:
+        """The tables as they stood on the morning of `date`: orders that were ready by then."""
+        return Data.of(self.orders.filter(self.audited.frame["ready_local"] < dt.datetime.combine(date, dt.time())),
+                       self.restaurants)  # fmt: skip
+
+
+def refresh_with(data: Data, date: dt.date, store: Store) -> RefreshDocument:
+    """Refresh from a file of these orders."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "orders.parquet"
+        data.orders.write_parquet(path)
+        return refresh_champion(open_source(path), data.directory, date, store, WHO)
+
+
+def make_data(plan: SynthesisPlan = PLAN) -> Data:
+    """Draw and read."""
+    orders, restaurants, _ = synthesize_frames(plan)
+    return Data.of(orders, restaurants)
+
+
+def quick_plan(quantile: QuantileModel = QUANTILE, seed: int = 12, threads: int = 1) -> FitPlan:
+    """One point model and the quantiles."""
+    return _plan((RandomForestModel(tree_count=5, max_leaf_nodes=20), quantile), threads, seed)
+
+
+def whole_plan(threads: int = 1) -> FitPlan:
+    """The whole catalogue, each with few trees."""
+    bases: tuple[Model, ...] = (
+        RandomForestModel(tree_count=5, max_leaf_nodes=20),
+        GradientBoostingModel(tree_count=5),
+        CatBoostModel(trees=CatBoostTrees(tree_count=5, depth=3)),
+        XGBoostModel(tree_count=5),
+    )
+    return _plan((*bases, StackingModel(bases), QUANTILE), threads, seed=12)
+
+
+def run(
+    data: Data,
+    date: dt.date,
+    store: Store,
+    *,
+    plan: FitPlan | None = None,
+    may_promote: bool = True,
+    report: bool = False,
+    thresholds: GateThresholds | None = None,
+) -> TrainDocument:
+    """`train` with the quick recipes, and without the pictures that take longer than all else."""
+    return train(
+        data.audited,
+        data.directory,
+        date,
+        store,
+        WHO,
+        plan=plan or quick_plan(),
+        thresholds=thresholds,
+        allow_promotion=may_promote,
+        with_report=report,
+    )
+
+
+def override(store: Store, bundle_id: str, date: dt.date) -> LogEntry:
+    """What a person does who knows better."""
+    draft = LogEntryDraft(bundle=bundle_id, date=date, action="override", reason="I know better.", by="me", at="")
+    log = ChampionLog(store)
+    return log.append(draft, log.current())
+
+
+@dataclass(frozen=True)
+class Stocked:
+    """A store in a folder, to be copied, and what the training said that filled it."""
+
+    root: Path
+    document: TrainDocument
+
+    def copy(self, root: Path) -> Store:
+        """A store of one's own with the same content."""
+        shutil.copytree(self.root, root)
+        return Store.open(str(root))
+
+
+def bundle_bytes(store: Store, bundle_id: str) -> dict[str, bytes]:
+    """Every file of a bundle, by its path."""
+    folder: Path = store.fetch(bundle_id)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def same(one: TrainingData, other: TrainingData) -> bool:
+    """Whether two corpora hold the same arrays."""
+    return all(np.array_equal(*both) for both in zip(_arrays(one), _arrays(other), strict=True))
+
+
+def _arrays(corpus: TrainingData) -> list[NDArray[np.generic]]:
+    orders = corpus.orders
+    columns = [getattr(orders, field.name) for field in fields(orders)]
+    return [
+        *columns,
+        corpus.completed.ready_at,
+        corpus.labels,
+        corpus.is_fitting,
+        corpus.is_history,
+        corpus.is_evaluation,
+    ]
+
+
+def _plan(models: tuple[Model, ...], threads: int, seed: int) -> FitPlan:
+    return FitPlan({model.name: model for model in models}, threads, seed)

@@ -1,0 +1,63 @@
+"""Small orders and restaurants for the tests of this folder."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+
+from preptime.features.restaurant_index import RestaurantIndex
+from preptime.validation.restaurants import read_restaurants
+
+RESTAURANTS = pl.DataFrame(
+    {
+        "restaurant_id": [30, 10, 20, 40],
+        "country": ["France", "UK", "UK", "Ireland"],
+        "city": ["Paris", "London", "Leeds", "Dublin"],
+        "type_of_food": ["thai", "italian", "thai", "burgers"],
+    }
+)
+
+
+def directory() -> RestaurantIndex:
+    return read_restaurants(RESTAURANTS)
+
+
+def order(**cells: str | None) -> dict[str, str | None]:
+    """One good order as csv gives it, with some cells replaced."""
+    good: dict[str, str | None] = {
+        "order_acknowledged_at": "2015-06-01 19:00:00.250000+01:00",
+        "order_ready_at": "2015-06-01 19:10:00.750000+01:00",
+        "order_value_gbp": "21.40",
+        "restaurant_id": "10",
+        "number_of_items": "3",
+        "prep_time_seconds": "600",
+    }
+    return good | cells
+
+
+def orders(*rows: dict[str, str | None]) -> pl.DataFrame:
+    """Rows of text as csv gives them."""
+    return pl.DataFrame(list(rows), infer_schema_length=None)
+
+
+def month(*, days: int = 28, per_day: int = 60, start: datetime = datetime(2015, 6, 1), seed: int = 1) -> pl.DataFrame:
+    """Typed orders over `days`, Poisson around `per_day`, in the evenings, of the four restaurants."""
+    rng = np.random.default_rng(seed)
+    counts = rng.poisson(per_day, days)
+    day = np.repeat(np.arange(days), counts)
+    seconds = np.clip(rng.normal(19.5, 1.8, len(day)), 12, 23.9) * 3600
+    start_us = int((start - datetime(1970, 1, 1)) / timedelta(microseconds=1))
+    acknowledged = start_us + ((day * 86_400 + seconds) * 1e6).astype(np.int64)
+    label = rng.gamma(3, 280, len(day)).astype(np.int64) + 60
+    return pl.DataFrame(
+        {
+            "order_acknowledged_at": pl.Series(acknowledged).cast(pl.Datetime("us")),
+            "order_ready_at": pl.Series(acknowledged + label * 1_000_000).cast(pl.Datetime("us")),
+            "order_value_gbp": rng.gamma(2, 12, len(day)).round(2),
+            "restaurant_id": rng.choice([10, 20, 30, 40], len(day)),
+            "number_of_items": rng.integers(1, 8, len(day)),
+            "prep_time_seconds": label,
+        }
+    )

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preptime.domain.data_dictionary import ORDERS_DICTIONARY, required_columns
+from preptime.domain.orders import UNKNOWN_CODE
+from preptime.domain.validation_reasons import Purpose, ValidationReason, reasons_in_mask
+from preptime.errors import DataError
+from preptime.validation.audit import audit_orders, to_order_columns
+from tests.validation.factories import directory, month, order, orders
+
+DIRECTORY = directory()
+FLAGS = ValidationReason.BEFORE_OPENING.bit
+
+
+def _reasons(**cells: str | None) -> tuple[ValidationReason, ...]:
+    """The reasons of one order with these cells, beside a good one."""
+    frame = orders(order(), order(order_acknowledged_at="2015-06-01 19:00:00+01:00", order_ready_at=None) | cells)
+    audited = audit_orders(frame, DIRECTORY, need_label=True)
+    assert reasons_in_mask(int(audited.reasons[0])) == ()
+    return reasons_in_mask(int(audited.reasons[1]) & ~FLAGS)
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        ({}, ()),
+        ({"order_acknowledged_at": "tomorrow"}, (ValidationReason.UNPARSABLE_TIME,)),
+        ({"order_acknowledged_at": ""}, (ValidationReason.MISSING_VALUE,)),
+        ({"order_ready_at": "tomorrow"}, (ValidationReason.UNPARSABLE_TIME,)),
+        ({"order_value_gbp": "a lot"}, (ValidationReason.UNPARSABLE_NUMBER,)),
+        ({"order_value_gbp": None}, (ValidationReason.MISSING_VALUE,)),
+        ({"order_value_gbp": "NaN"}, (ValidationReason.MISSING_VALUE,)),
+        ({"order_value_gbp": "-0.01"}, (ValidationReason.NEGATIVE_VALUE,)),
+        ({"order_value_gbp": "inf"}, (ValidationReason.OUT_OF_RANGE,)),
+        ({"order_value_gbp": "100000.01"}, (ValidationReason.OUT_OF_RANGE,)),
+        ({"order_value_gbp": "0"}, ()),
+        ({"number_of_items": "0"}, (ValidationReason.OUT_OF_RANGE,)),
+        ({"number_of_items": "2.5"}, (ValidationReason.UNPARSABLE_NUMBER,)),
+        ({"number_of_items": "-2"}, (ValidationReason.NEGATIVE_VALUE,)),
+        ({"number_of_items": "2.0"}, ()),
+        ({"restaurant_id": "11"}, (ValidationReason.UNKNOWN_RESTAURANT,)),
+        ({"restaurant_id": "ten"}, (ValidationReason.UNPARSABLE_NUMBER,)),
+        ({"restaurant_id": None}, (ValidationReason.MISSING_VALUE,)),
+        ({"prep_time_seconds": None}, (ValidationReason.MISSING_VALUE,)),
+        ({"prep_time_seconds": "-5"}, (ValidationReason.NEGATIVE_VALUE,)),
+        ({"prep_time_seconds": "0"}, (ValidationReason.LABEL_ZERO,)),
+        ({"prep_time_seconds": "59"}, (ValidationReason.LABEL_UNDER_A_MINUTE,)),
+        ({"prep_time_seconds": "60"}, ()),
+        ({"prep_time_seconds": "10800"}, ()),
+        ({"prep_time_seconds": "10801"}, (ValidationReason.LABEL_OVER_CAP,)),
+        ({"prep_time_seconds": "9000000000000000000"}, (ValidationReason.OUT_OF_RANGE, ValidationReason.LABEL_OVER_CAP)),
+        ({"order_ready_at": "2015-06-01 19:10:00.9+01:00"}, ()),
+        ({"order_ready_at": "2015-06-01 19:09:59+01:00"}, ()),
+        ({"order_ready_at": "2015-06-01 19:10:02+01:00"}, (ValidationReason.LABEL_CONTRADICTS_TIMES,)),
+        (
+            {"order_ready_at": "2015-06-01 18:59:59+01:00", "prep_time_seconds": None},
+            (ValidationReason.READY_BEFORE_ACKNOWLEDGED,),
+        ),
+        ({"order_value_gbp": "x", "number_of_items": "-1", "prep_time_seconds": "0"},
+         (ValidationReason.UNPARSABLE_NUMBER, ValidationReason.NEGATIVE_VALUE, ValidationReason.LABEL_ZERO)),
+    ],
+)  # fmt: skip
+def test_each_fault_gets_its_reason(cells: dict[str, str | None], expected: tuple[ValidationReason, ...]) -> None:
+    assert _reasons(**cells) == expected
+
+
+def test_no_order_is_dropped_and_each_keeps_its_place() -> None:
+    frame = orders(order(restaurant_id="x"), order(), order(order_acknowledged_at=None), order(restaurant_id="99"))
+    audited = audit_orders(frame, DIRECTORY, need_label=True)
+    assert audited.frame["restaurant_id"].to_list() == [None, 10, 10, 99]
+    assert audited.frame["acknowledged_local"].to_list()[2] is None
+    assert audited.usable_for(Purpose.SCORING).tolist() == [False, True, False, True]
+
+
+def test_the_label_is_what_is_given_or_the_whole_seconds_between() -> None:
+    frame = orders(order(prep_time_seconds="601"), order(prep_time_seconds=None), order(order_ready_at=None))
+    audited = audit_orders(frame, DIRECTORY, need_label=True).frame
+    assert audited["prep_time_seconds"].to_list() == [601, 600, 600]
+    assert audited["ready_local"].to_list() == [
+        datetime(2015, 6, 1, 19, 10, 0, 750_000),
+        datetime(2015, 6, 1, 19, 10, 0, 750_000),
+        datetime(2015, 6, 1, 19, 10, 0, 250_000),
+    ]
+
+
+@pytest.mark.parametrize("dropped", ["order_ready_at", "prep_time_seconds"])
+def test_either_label_column_will_do(dropped: str) -> None:
+    audited = audit_orders(orders(order()).drop(dropped), DIRECTORY, need_label=True)
+    assert audited.frame["prep_time_seconds"].to_list() == [600]
+    assert audited.reasons.tolist() == [0]
+
+
+def test_a_label_counts_real_seconds_where_the_clock_is_put_back() -> None:
+    row = order(
+        order_acknowledged_at="2015-10-25T00:50:00Z", order_ready_at="2015-10-25T01:10:00Z", prep_time_seconds=None
+    )
+    audited = audit_orders(orders(row), DIRECTORY, need_label=True).frame
+    assert audited["prep_time_seconds"].to_list() == [1200]
+    assert audited["acknowledged_local"].to_list() == [datetime(2015, 10, 25, 1, 50)]
+    assert audited["ready_local"].to_list() == [datetime(2015, 10, 25, 1, 10)]
+
+
+def test_without_any_label_column_there_is_nothing_to_learn_from() -> None:
+    frame = orders(order()).drop("order_ready_at", "prep_time_seconds")
+    with pytest.raises(DataError, match=r"neither order_ready_at nor prep_time_seconds"):
+        audit_orders(frame, DIRECTORY, need_label=True)
+    assert audit_orders(frame, DIRECTORY, need_label=False).reasons.tolist() == [0]
+
+
+@pytest.mark.parametrize("name", required_columns(ORDERS_DICTIONARY, "scoring"))
+def test_a_missing_column_is_named_with_the_closest(name: str) -> None:
+    with pytest.raises(DataError, match=f"{name} is missing .*'{name}s' is the closest"):
+        audit_orders(orders(order()).rename({name: f"{name}s"}), DIRECTORY, need_label=False)
+
+
+def test_labels_are_not_looked_at_in_scoring() -> None:
+    frame = orders(order(order_ready_at="nonsense", prep_time_seconds="-1"))
+    assert audit_orders(frame, DIRECTORY, need_label=False).reasons.tolist() == [0]
+
+
+def test_categories_in_orders_win_and_unread_ones_fall_back_to_the_directory() -> None:
+    frame = orders(
+        order(city="Leeds"),
+        order(city="0"),
+        order(city=""),
+        order(city="Atlantis"),
+        order(restaurant_id="99", city="1"),
+    )
+    audited = audit_orders(frame, DIRECTORY, need_label=False).frame
+    assert audited["city"].to_list() == [1, 0, 2, 2, 1]
+    assert audited["country"].to_list() == [2, 2, 2, 2, UNKNOWN_CODE]
+    assert audited["type_of_food"].to_list() == [1, 1, 1, 1, UNKNOWN_CODE]
+
+
+def test_instants_are_shown_on_the_restaurants_wall_clock() -> None:
+    at = "2015-06-01T18:00:00Z"
+    frame = orders(
+        order(order_acknowledged_at=at),
+        order(order_acknowledged_at=at, restaurant_id="30"),
+        order(order_acknowledged_at=at, restaurant_id="99"),
+        order(order_acknowledged_at=at, restaurant_id="99", country="Japan"),
+    )
+    audited = audit_orders(frame, DIRECTORY, need_label=False).frame
+    # A restaurant that is not listed is read in the zone most are in, unless its order names a country.
+    assert audited["acknowledged_local"].dt.hour().to_list() == [19, 20, 19, 3]
+    assert audited["acknowledged_utc"].n_unique() == 1
+
+
+def test_the_first_of_two_equal_orders_stays() -> None:
+    one, other = order(), order(order_value_gbp="3")
+    audited = audit_orders(orders(one, other, one, other | {"restaurant_id": None}), DIRECTORY, need_label=True)
+    bit = np.uint32(ValidationReason.DUPLICATE.bit)
+    assert (audited.reasons & bit > 0).tolist() == [False, False, True, False]
+
+
+def test_an_order_id_decides_what_a_duplicate_is() -> None:
+    frame = orders(order(order_id="a"), order(order_id="b"), order(order_id="a", order_value_gbp="1"),
+                   order(order_id=" "), order(order_id=" "))  # fmt: skip
+    audited = audit_orders(frame, DIRECTORY, need_label=True)
+    assert (audited.reasons & np.uint32(ValidationReason.DUPLICATE.bit) > 0).tolist() == [
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert audited.frame["order_id"].to_list() == ["a", "b", "a", " ", " "]
+
+
+def test_open_orders_are_read_when_given_and_may_be_empty() -> None:
+    frame = orders(order(open_orders="3"), order(open_orders=""), order(open_orders="-1"))
+    audited = audit_orders(frame, DIRECTORY, need_label=False)
+    assert audited.frame["open_orders"].to_list() == [3, None, -1]
+    assert [reasons_in_mask(int(bits)) for bits in audited.reasons] == [(), (), (ValidationReason.NEGATIVE_VALUE,)]
+
+
+def test_an_order_long_before_the_restaurant_opens_is_flagged_and_kept() -> None:
+    frame = month()
+    early = frame[:1].with_columns(
+        order_acknowledged_at=pl.lit(datetime(2015, 6, 10, 9)).cast(pl.Datetime("us")),
+        order_ready_at=pl.lit(datetime(2015, 6, 10, 11)).cast(pl.Datetime("us")),
+        prep_time_seconds=pl.lit(7200, pl.Int64),
+    )
+    audited = audit_orders(pl.concat([frame, early]), DIRECTORY, need_label=True)
+    flagged = audited.reasons & np.uint32(ValidationReason.BEFORE_OPENING.bit) > 0
+    assert flagged[-1]
+    assert flagged.mean() < 0.03
+    assert all(audited.usable_for(purpose)[-1] for purpose in Purpose)
+
+
+def test_known_opening_hours_replace_the_inferred_ones() -> None:
+    # Seconds since 05:00: all open at 20:00 but the last, of which nothing is known.
+    opening = np.array([54_000.0, 54_000.0, 54_000.0, np.nan])
+    frame = orders(order(), order(restaurant_id="40"), order(restaurant_id="99"))
+    audited = audit_orders(frame, DIRECTORY, need_label=True, opening_times=opening)
+    assert (audited.reasons & np.uint32(FLAGS) > 0).tolist() == [True, False, False]
+
+
+@given(st.permutations(range(6)))
+def test_text_and_typed_orders_are_judged_alike_in_any_order(places: list[int]) -> None:
+    typed = month(days=1, per_day=6)[:6].with_columns(pl.col("prep_time_seconds").cast(pl.Int64))[places]
+    text = typed.with_columns(
+        pl.col("order_acknowledged_at", "order_ready_at").dt.strftime("%Y-%m-%dT%H:%M:%S%.6f")
+    ).cast(pl.String)
+    one, other = audit_orders(typed, DIRECTORY, need_label=True), audit_orders(text, DIRECTORY, need_label=True)
+    assert one.frame.equals(other.frame)
+
+
+def test_columns_for_features_hold_zeros_where_a_row_cannot_be_scored() -> None:
+    frame = orders(
+        order(), order(order_acknowledged_at="?", order_value_gbp="?", number_of_items="?", restaurant_id="?")
+    )
+    columns = to_order_columns(audit_orders(frame, DIRECTORY, need_label=False).frame)
+    assert columns.acknowledged_at.tolist() == [1433185200, 0]
+    assert columns.restaurant_id.tolist() == [10, 0]
+    assert columns.order_value_gbp.tolist() == [21.4, 0]
+    assert columns.number_of_items.tolist() == [3, 0]
+    assert columns.city.tolist() == [2, UNKNOWN_CODE]
+    assert [column.dtype for column in (columns.country, columns.city, columns.type_of_food)] == [np.int32] * 3
+
+
+def test_no_rows_are_no_fault() -> None:
+    audited = audit_orders(orders(order())[:0], DIRECTORY, need_label=True)
+    assert len(audited) == 0
+    assert len(to_order_columns(audited.frame)) == 0
