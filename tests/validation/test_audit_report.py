@@ -8,9 +8,10 @@ import polars as pl
 import pytest
 
 from preptime.domain.validation_reasons import Purpose, ValidationReason
+from preptime.sources.ingest import write_rejects
 from preptime.sources.registry import open_source
 from preptime.validation.audit import AuditedOrders, audit_orders
-from preptime.validation.audit_report import CheckReport, rejected_rows, render_text, summarize_audit, write_rejects
+from preptime.validation.audit_report import CheckReport, rejected_rows, render_text, summarize_audit
 from tests.validation.factories import directory, order, orders
 
 

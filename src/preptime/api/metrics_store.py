@@ -28,6 +28,8 @@ from typing import BinaryIO
 
 import msgspec
 
+from preptime.atomic_write import write_bytes
+
 
 def lock_file(file: BinaryIO) -> None:
     """Lock the file until every handle of it is closed, those included that were duplicated, or this process ends.
@@ -167,9 +169,7 @@ class MetricsStore:
         """What this worker says of itself from now on. Raises `OSError` when the folder does not take it."""
         self._state = state
         if self._folder is not None:
-            temporary_path = self._folder / f"{self._name}.tmp"
-            temporary_path.write_bytes(msgspec.json.encode(state))
-            temporary_path.replace(self._folder / f"{self._name}{STATE_SUFFIX}")
+            write_bytes(self._folder / f"{self._name}{STATE_SUFFIX}", msgspec.json.encode(state))
 
     def own_rows(self) -> Iterator[MetricsRow]:
         """What this worker counted."""

@@ -20,7 +20,8 @@ def check(output: Output, orders: str, restaurants: str, rejects: Path | None) -
 
     Counts by reason code, with examples and their row numbers, and what each reason keeps an order out of.
     """
-    from preptime.validation.audit_report import render_text, summarize_audit, write_rejects
+    from preptime.sources.ingest import write_rejects
+    from preptime.validation.audit_report import render_text, summarize_audit
 
     audited, restaurant_index = inputs.read_audited_orders(output, orders, restaurants)
     report = summarize_audit(audited, len(restaurant_index))

@@ -5,7 +5,6 @@ Orders of files on their way into a database: what can be stored, and what has t
 
 from __future__ import annotations
 
-import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from preptime.atomic_write import temporary_sibling
 from preptime.domain.data_dictionary import ORDERS_DICTIONARY, READER_COLUMNS, TARGET, require_columns, required_columns
 from preptime.domain.orders import UNKNOWN_CODE
 from preptime.domain.validation_reasons import ValidationReason, reasons_in_mask
@@ -25,12 +25,21 @@ from preptime.features.restaurant_index import RestaurantIndex
 from preptime.sources.database import Database, LoadResult, NoStorableRowsError
 from preptime.sources.database_schema import ORDER_COLUMNS, ORDER_SCHEMA, encode_extra, timestamps_as_text
 from preptime.sources.source import DataSource, estimate_rows
+from preptime.sources.writer import write_table
 from preptime.validation.audit import AuditedOrders, audit_orders
-from preptime.validation.audit_report import REJECT_COLUMNS, iter_rejects
+from preptime.validation.audit_report import REJECT_COLUMNS, iter_rejects, rejected_rows
 from preptime.validation.duplicates import order_keys
 from preptime.validation.parsing import ParsedTimestamps, parse_integers, parse_timestamps
 from preptime.validation.restaurants import order_time_zones
 from preptime.validation.row_checks import READY_COLUMN, Finding, FindingCollector
+
+
+def write_rejects(audited: AuditedOrders, path: Path) -> int:
+    """Write the rejected rows unchanged, each with its file, row, reasons, and the expected value.
+
+    Returns the number of rows. The file can be repaired and read again: its four columns are passed through.
+    """
+    return write_table(path, iter_rejects(audited, rejected_rows(audited)))
 
 
 class RejectsWriter:
@@ -44,7 +53,7 @@ class RejectsWriter:
         self.path = path
         self.reason_counts: Counter[ValidationReason] = Counter()
         """Rows by their first reason."""
-        self._temporary_path = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+        self._temporary_path = temporary_sibling(path)
         self._columns: list[str] = []
 
     @property

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from preptime.atomic_write import TEMPORARY_SUFFIX, temporary_sibling, write_bytes
 from preptime.errors import OperationError, UsageError
 
 PREDICTIONS_FILE = "predictions.parquet"
@@ -25,7 +25,6 @@ MONITORING_REPORT_FILE = "monitoring.html"
 MONITORING_METRICS_FILE = "monitoring.prom"
 RESPONSE_FILE = "response.json"
 
-_TEMPORARY_SUFFIX = ".tmp"
 _PARTITION_PATTERN = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
 
 
@@ -55,14 +54,9 @@ class ResultsFolder:
     def write(self, day: dt.date, name: str, content: bytes) -> Path:
         """Write a file of a day: it appears complete or the one before stays. Raises `OperationError`."""
         path = self.path(day, name)
-        temporary_path = path.with_name(f".{name}.{secrets.token_hex(6)}{_TEMPORARY_SUFFIX}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                temporary_path.write_bytes(content)
-                temporary_path.replace(path)
-            finally:
-                temporary_path.unlink(missing_ok=True)
+            write_bytes(path, content)
         except OSError as error:
             raise OperationError(
                 f"{path} could not be written: {error.strerror}.", "What was there before is still there; run again."
@@ -85,7 +79,7 @@ class ResultsFolder:
         removed_days, leftovers = self.days()[:-keep], list[str]()
         try:
             for path in sorted(
-                (*self.root.glob(f".date=*{_TEMPORARY_SUFFIX}"), *self.root.glob(f"date=*/.*{_TEMPORARY_SUFFIX}"))
+                (*self.root.glob(f".date=*{TEMPORARY_SUFFIX}"), *self.root.glob(f"date=*/.*{TEMPORARY_SUFFIX}"))
             ):
                 if path.stat().st_mtime < abandoned_before:
                     _remove(path)
@@ -101,7 +95,7 @@ class ResultsFolder:
     def _remove_day(self, day: dt.date) -> None:
         """A day vanishes at once; its files then go one by one."""
         folder = self.root / f"date={day.isoformat()}"
-        removal_path = self.root / f".{folder.name}.{secrets.token_hex(6)}{_TEMPORARY_SUFFIX}"
+        removal_path = temporary_sibling(folder)
         folder.rename(removal_path)
         _remove(removal_path)
 

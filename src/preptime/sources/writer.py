@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from preptime.atomic_write import atomic_path
 from preptime.errors import DataError, UsageError
 
 ROW_GROUP_ROWS = 50_000
@@ -25,18 +25,13 @@ def write_table(path: Path, chunks: Iterable[pl.DataFrame]) -> int:
     suffix = path.suffix.lower()
     if suffix not in {".csv", ".parquet"}:
         raise UsageError(f"{path} has the suffix {suffix or 'none'}.", "Name the output .csv or .parquet.")
-    temporary_path = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary_path.touch(exist_ok=False)
-    except OSError as error:
-        raise DataError(f"{path.parent} cannot be written ({error.strerror}).", "Choose another folder.") from error
-    try:
-        rows = _write_csv(temporary_path, chunks) if suffix == ".csv" else _write_parquet(temporary_path, chunks)
-        temporary_path.replace(path)
-    finally:
-        temporary_path.unlink(missing_ok=True)
-    return rows
+    with atomic_path(path) as temporary_path:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary_path.touch(exist_ok=False)
+        except OSError as error:
+            raise DataError(f"{path.parent} cannot be written ({error.strerror}).", "Choose another folder.") from error
+        return _write_csv(temporary_path, chunks) if suffix == ".csv" else _write_parquet(temporary_path, chunks)
 
 
 def _write_csv(path: Path, chunks: Iterable[pl.DataFrame]) -> int:

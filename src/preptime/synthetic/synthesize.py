@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from preptime.atomic_write import atomic_path
 from preptime.synthetic.demand import DAY_SECONDS, MICROSECONDS, make_demand_profile
 from preptime.synthetic.ground_truth import QUANTILE_LEVELS, ExpectedLoad
 from preptime.synthetic.orders import SyntheticOrders, draw_orders
@@ -30,15 +31,11 @@ def write_table(table: pl.DataFrame, restaurants: pl.DataFrame, path: Path) -> N
     (`2015-06-01 12:28:28.952789+01:00`); `restaurants` says where it is.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary_path = path.with_name(f".{path.name}.unfinished")
-    try:
+    with atomic_path(path) as temporary_path:
         if path.suffix == ".parquet":
             table.write_parquet(temporary_path, compression="zstd", compression_level=1, row_group_size=ROW_GROUP_ROWS)
         else:
             _with_wall_clock(table, restaurants).write_csv(temporary_path)
-        temporary_path.replace(path)
-    finally:
-        temporary_path.unlink(missing_ok=True)
 
 
 def write_integer_coded_orders(

@@ -18,7 +18,6 @@ from preptime.domain.validation_reasons import (
     reasons_in_mask,
     validation_rule,
 )
-from preptime.sources.writer import write_table
 from preptime.validation.audit import AuditedOrders
 from preptime.validation.row_checks import Finding
 
@@ -131,14 +130,6 @@ def rejected_rows(audited: AuditedOrders) -> NDArray[np.intp]:
     """Positions of the orders that are kept out of something."""
     rejecting_mask = sum(policy_rule.reason.bit for policy_rule in VALIDATION_RULES if policy_rule.excluded_from)
     return np.flatnonzero(audited.reasons & np.uint32(rejecting_mask))
-
-
-def write_rejects(audited: AuditedOrders, path: Path) -> int:
-    """Write the rejected rows as they came, and beside each its file, row, reasons and what was expected.
-
-    Returns the number of rows. The file can be repaired and read again: its four columns are carried through.
-    """
-    return write_table(path, iter_rejects(audited, rejected_rows(audited)))
 
 
 def iter_rejects(audited: AuditedOrders, rows: NDArray[np.intp]) -> Iterator[pl.DataFrame]:

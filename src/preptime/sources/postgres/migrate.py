@@ -37,7 +37,7 @@ class Migration:
 
 def list_migrations() -> tuple[Migration, ...]:
     """All of them, in order."""
-    folder = resources.files("preptime.tables.postgres") / "migrations"
+    folder = resources.files("preptime.sources.postgres") / "migrations"
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
     return tuple(Migration(int(file.name[:4]), file.name, file.read_text(encoding="utf-8")) for file in files)
 
