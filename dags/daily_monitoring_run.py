@@ -1,7 +1,6 @@
-"""09:00, when yesterday's outcomes are in: how the answers did, and what follows from it.
+"""At 09:00, compare yesterday's outcomes with the predictions, then respond to alerts.
 
-An alert is a red run that names its reason, without a second try; what the rules say to do about it is done all the
-same.
+An alert makes the run fail with its reason, without a retry. The response runs in any case.
 """
 
 from __future__ import annotations
@@ -13,6 +12,6 @@ from preptime_operators import AS_OF_DATE, daily_dag, preptime_task
 with daily_dag("daily_monitoring_run", 9, __doc__) as dag:
     monitor = preptime_task("monitor", "monitor", "--date", AS_OF_DATE, minutes=30, no_retry_on_refusal=True)
     respond = preptime_task("respond", "respond", "--date", AS_OF_DATE, minutes=60, trigger_rule=TriggerRule.ALL_DONE)
-    # A run is as good as its last tasks: without this one an alert would end in a green run.
-    quiet = EmptyOperator(task_id="quiet")
-    monitor >> [respond, quiet]
+    # Airflow takes the state of a run from its last tasks. Without this task, a run with an alert would succeed.
+    no_alerts = EmptyOperator(task_id="no_alerts")
+    monitor >> [respond, no_alerts]

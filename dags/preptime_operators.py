@@ -1,39 +1,42 @@
-"""Tasks that are verbs of the command line: one switch says where they run.
+"""Airflow tasks that run preptime commands, on this machine or as Kubernetes pods.
 
-Read when a DAG file is parsed, from the environment:
+Airflow reads these environment variables when it parses a DAG file:
 
-- `PREPTIME_RUNNER`: `command` (the default) or `kubernetes`
-- `PREPTIME_COMMAND`: with `command`, what is called; by default `preptime` in the project's own `.venv`
-- `PREPTIME_IMAGE`, `PREPTIME_POD_TEMPLATE`: with `kubernetes`, the image, and a file that says all else of a pod
-- `PREPTIME_TIME_ZONE`: whose 05:00 it is; by default UTC
+- `PREPTIME_RUNNER`: `command` (default) or `kubernetes`
+- `PREPTIME_COMMAND`: for `command`, the program to run; default: `preptime` in the project's `.venv`
+- `PREPTIME_IMAGE`, `PREPTIME_POD_TEMPLATE`: for `kubernetes`, the image, and a file with the other pod settings
+- `PREPTIME_TIME_ZONE`: the time zone of the schedule; default: UTC
 """
 
 from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from airflow.providers.standard.hooks.subprocess import SubprocessHook, SubprocessResult
+from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, BaseOperator, Context, CronTriggerTimetable
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 AS_OF_DATE = "{{ as_of_date(logical_date | default(none)) }}"
-"""The date of a run: that of its logical date, on the clock that it is scheduled by. Never today's."""
+"""The `--date` of a run: its logical date in the schedule's time zone. It never depends on the clock."""
 
 REFUSED, USAGE_ERROR = 1, 2
+NOT_EXECUTABLE, NOT_FOUND = 126, 127
+"""Exit statuses of bash when it can't run a program."""
 TERMINATION_GRACE_SECONDS = 20
-"""How long a verb that is told to end may take, before it is ended."""
+"""Time that a command has to stop after SIGTERM."""
 EXIT_WITH_PARENT_SCRIPT = """
 import ctypes, os, signal, sys
 if sys.platform == "linux":
@@ -41,37 +44,37 @@ if sys.platform == "linux":
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 os.execvp(sys.argv[1], sys.argv[1:])
 """
-"""Becomes the command in its arguments. On Linux a task that is killed outright takes that with it."""
+"""Replaces itself with the command in its arguments. On Linux, the command gets SIGTERM when the task's process dies."""
 FIRST_RETRY_DELAY, RETRY_BACKOFF_FACTOR, MAX_RETRY_DELAY = timedelta(minutes=5), 2, timedelta(hours=1)
-"""Airflow waits up to twice as long: 5 to 10, 10 to 20, 20 to 40 minutes, so the last try of a run of 05:00 is between
-05:35 and 06:10. What was delivered by 05:35 is trained on for certain, before the day's orders are scored at 07:00."""
+"""Airflow adds up to 100% of jitter: 5 to 10, 10 to 20, and 20 to 40 minutes. The last try of the 05:00 run starts between
+05:35 and 06:10. Data that arrives by 05:35 is always used before the day's orders are scored at 07:00."""
 
 
 def schedule_time_zone() -> ZoneInfo:
-    """Whose hours the schedule means. `{{ ds }}` would be UTC's date, which at 05:00 in Tokyo is yesterday's."""
+    """Return the time zone of the schedule. `{{ ds }}` is the UTC date, which is yesterday at 05:00 in Tokyo."""
     return ZoneInfo(os.environ.get("PREPTIME_TIME_ZONE") or "UTC")
 
 
 def as_of_date(logical_date: datetime | None) -> str:
-    """The `--date` of a run."""
+    """Return the `--date` of a run. Raises `AirflowFailException` for a run without a logical date."""
     if logical_date is None:
-        raise AirflowFailException("This run has no logical date, and no clock is read here: trigger it with one.")
+        raise AirflowFailException("The run has no logical date. Trigger the DAG with a logical date.")
     return logical_date.astimezone(schedule_time_zone()).date().isoformat()
 
 
 def month_before(logical_date: datetime | None) -> str:
-    """The first day of the month before that of a run's date."""
+    """Return the first day of the month before the run's date."""
     first_of_month = date.fromisoformat(as_of_date(logical_date)).replace(day=1)
     return (first_of_month - timedelta(days=1)).replace(day=1).isoformat()
 
 
 def daily_dag(dag_id: str, hour: int, description: str) -> DAG:
-    """A DAG that runs at an hour: one run at a time, nothing caught up by itself, any day backfilled when asked."""
+    """Return a DAG that runs daily at `hour`, one run at a time. It catches up only when you backfill."""
     zone = schedule_time_zone()
     return DAG(
         dag_id,
         description=description,
-        # The run of 05:00 has that very moment as its logical date, whatever the installation's defaults are.
+        # With this timetable, the logical date of the 05:00 run is 05:00, for any default of the installation.
         schedule=CronTriggerTimetable(f"0 {hour} * * *", timezone=str(zone)),
         start_date=datetime(2015, 1, 1, tzinfo=zone),
         catchup=False,
@@ -90,10 +93,10 @@ def daily_dag(dag_id: str, hour: int, description: str) -> DAG:
 def preptime_task(
     task_id: str, *arguments: str, minutes: int, no_retry_on_refusal: bool = False, **operator_options: Any
 ) -> BaseOperator:
-    """A task that calls `preptime WORDS`, for at most `minutes`.
+    """Return a task that runs `preptime ARGUMENTS` for at most `minutes`.
 
-    With `no_retry_on_refusal` exit status 1 is not tried again: an alert does not go away by asking twice, whereas data
-    that was refused may be complete in ten minutes.
+    With `no_retry_on_refusal`, exit status 1 isn't retried: an alert stays an alert, whereas incomplete data may be
+    complete ten minutes later. Raises `ValueError` for an unknown `PREPTIME_RUNNER`.
     """
     timeout = timedelta(minutes=minutes)
     runner = os.environ.get("PREPTIME_RUNNER") or "command"
@@ -102,90 +105,81 @@ def preptime_task(
         return PreptimeOperator(
             task_id=task_id,
             arguments=arguments,
-            no_retry_statuses=sorted(no_retry_statuses),
+            no_retry_statuses=no_retry_statuses | {NOT_EXECUTABLE, NOT_FOUND},
             execution_timeout=timeout,
             **operator_options,
         )
     if runner == "kubernetes":
-        # A pod's operator does not tell statuses apart. What monitoring misses by a fault, tomorrow's looks at again.
+        # The pod operator doesn't distinguish exit statuses. Tomorrow's monitoring covers the days of a failed one.
         retry_options = {"retries": 0} if no_retry_on_refusal else {}
         return _pod_task(task_id, arguments, execution_timeout=timeout, **retry_options, **operator_options)
     raise ValueError(f"PREPTIME_RUNNER={runner}: expected command or kubernetes.")
 
 
-class PreptimeOperator(BaseOperator):
-    """Calls the command line in a process group of its own, which ends with the task, however that ends."""
+class PreptimeOperator(BashOperator):
+    """Runs a preptime command and decides by its exit status whether Airflow retries the task."""
 
-    template_fields = ("arguments",)
+    def __init__(self, *, arguments: Sequence[str], no_retry_statuses: Container[int], **operator_options: Any) -> None:
+        command = shlex.join([*preptime_command(), *arguments])
+        # `exec`: bash becomes the command, so the signals and the exit status are the command's.
+        super().__init__(bash_command=f"exec {command}", cwd=str(PROJECT_DIR), **operator_options)
+        self.no_retry_statuses = no_retry_statuses
 
-    def __init__(self, *, arguments: Sequence[str], no_retry_statuses: Sequence[int], **operator_options: Any) -> None:
-        super().__init__(**operator_options)
-        self.arguments = tuple(arguments)
-        self.no_retry_statuses = tuple(no_retry_statuses)
-        """The exit statuses after which another try is no use."""
-        self._process: subprocess.Popen[str] | None = None
+    @cached_property
+    def subprocess_hook(self) -> SubprocessHook:
+        """The hook that runs the command."""
+        return _PreptimeHook(self.no_retry_statuses)
 
-    def execute(self, context: Context) -> None:
-        """Run it; its lines go to the task's log. A failure repeats the last of them."""
-        command = [*preptime_command(), *self.arguments]
-        self.log.info("$ %s", shlex.join(command))
-        if shutil.which(command[0]) is None:
-            raise AirflowFailException(f"There is no {command[0]} that can be called. PREPTIME_COMMAND says what is.")
-        last_lines: deque[str] = deque(maxlen=3)
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", EXIT_WITH_PARENT_SCRIPT, *command],
-            cwd=PROJECT_DIR,
-            env=task_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,
-        )
-        try:
-            for line in self._process.stdout or ():
-                self.log.info("%s", line.rstrip())
-                if line.strip():
-                    last_lines.append(line.strip())
-            status = self._process.wait()
-        finally:
-            self.on_kill()
+    def get_env(self, context: Context) -> dict[str, str]:
+        """Return the command's environment. It isn't an argument, because Airflow stores rendered arguments."""
+        return task_environment()
+
+
+class _PreptimeHook(SubprocessHook):
+    """Maps exit statuses to exceptions, and stops the command when the task stops."""
+
+    def __init__(self, no_retry_statuses: Container[int]) -> None:
+        super().__init__()
+        self.no_retry_statuses = no_retry_statuses
+
+    def run_command(self, command: list[str], **options: Any) -> SubprocessResult:
+        """Run a command. Raises `AirflowFailException`, which ends all tries, or `AirflowException`."""
+        script = [sys.executable, "-I", "-S", "-c", EXIT_WITH_PARENT_SCRIPT]
+        result: SubprocessResult = super().run_command([*script, *command], **options)
+        status = result.exit_code
         if status:
+            hint = " Check PREPTIME_COMMAND." if status in {NOT_EXECUTABLE, NOT_FOUND} else ""
             exception_class = AirflowFailException if status in self.no_retry_statuses else AirflowException
-            raise exception_class(f"preptime {self.arguments[0]} ended with {status}. {' '.join(last_lines)}")
+            raise exception_class(f"preptime exited with status {status}: {result.output}{hint}")
+        return result
 
-    def on_kill(self) -> None:
-        """End the whole group: asked first, then made to. Also called while `execute` waits, in a signal's handler."""
-        process = self._process
+    def send_sigterm(self) -> None:
+        """Send SIGTERM to the process group, wait, then send SIGKILL. `on_kill` calls this."""
+        process = self.sub_process
         if process is None or process.returncode is not None:
             return
-        _signal_group(process.pid, signal.SIGTERM)
+        super().send_sigterm()
         with suppress(subprocess.TimeoutExpired):
             process.wait(TERMINATION_GRACE_SECONDS)
-        _signal_group(process.pid, signal.SIGKILL)  # whoever of the group does not listen, though its leader may have
-
-
-def _signal_group(group: int, signal_number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(group, signal_number)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def preptime_command() -> list[str]:
-    """What is called for `preptime`. A path is meant from the project's folder, where it is called."""
+    """Return the program and its first arguments. A relative path is relative to the project folder."""
     configured = os.environ.get("PREPTIME_COMMAND") or f".venv/{'Scripts' if os.name == 'nt' else 'bin'}/preptime"
     program, *arguments = shlex.split(configured)
     return [str(PROJECT_DIR / program) if "/" in program else program, *arguments]
 
 
 def task_environment() -> dict[str, str]:
-    """Airflow's environment without what is Airflow's: its secrets, and the paths of its Python."""
+    """Return the environment without Airflow's secrets and Python paths."""
     airflow_prefixes = ("AIRFLOW__", "_AIRFLOW", "PYTHON", "VIRTUAL_ENV")
     return {name: value for name, value in os.environ.items() if not name.startswith(airflow_prefixes)}
 
 
 def _pod_task(task_id: str, arguments: Sequence[str], **operator_options: Any) -> BaseOperator:
-    # Imported here: the Kubernetes client takes longer to import than a DAG may take to parse.
+    # Imported here: importing the Kubernetes client takes longer than a DAG file may take to parse.
     from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 
     return KubernetesPodOperator(

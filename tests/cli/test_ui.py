@@ -19,7 +19,7 @@ def test_it_prints_its_address_and_ends_well_when_told_to(tmp_path: Path, how: s
         page.wait_until("/_stcore/health")
         assert page.ask("/")[0] == 200
         assert page.ask("/downloads/guess")[0] == 404
-        assert (tmp_path / "output.txt").read_text() == f"The page is at {page.url} (Ctrl-C ends it).\n"
+        assert (tmp_path / "output.txt").read_text() == f"Dashboard: {page.url} (press Ctrl-C to stop)\n"
         page.process.send_signal(how)
         assert page.process.wait(30) == 0
         assert page.errors() == ""

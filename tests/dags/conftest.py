@@ -1,4 +1,4 @@
-"""Three weeks of orders, written once; an Airflow home for each session."""
+"""Three weeks of orders, and one Airflow home for each session."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PLAN = SynthesisPlan(orders=4_500, restaurants=40, days=21)
 
 @pytest.fixture(scope="session")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    """Orders of 1 to 21 June, an empty store; Airflow's database is not made yet."""
+    """An installation with orders from June 1 to 21 and an empty store. Airflow has no database yet."""
     python = airflow_python()
     folder = tmp_path_factory.mktemp("airflow")
     orders, restaurants, _ = synthesize_frames(PLAN)
@@ -26,8 +26,8 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
 
 @pytest.fixture(scope="session")
 def migrated(installation: Installation) -> Installation:
-    """With Airflow's database made."""
+    """The installation with Airflow's database."""
     command = [str(installation.python.parent / "airflow"), "db", "migrate"]
-    ended = subprocess.run(command, env=installation.environment(), capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr[-3000:]
+    completed = subprocess.run(command, env=installation.environment(), capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr[-3000:]
     return installation

@@ -1,4 +1,4 @@
-"""The command line with trainings of two small models and reports without pictures: PREPTIME_COMMAND of tests."""
+"""The command line with two small models and reports without charts: PREPTIME_COMMAND of the tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An Airflow of the tests' own, in its own environment, beside a preptime whose trainings are quick."""
+"""An Airflow installation for the tests, in its own environment, with a preptime that trains fast."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.requirements import ROOT
 
 DAGS = ROOT / "dags"
 INSIDE = Path(__file__).parent / "inside"
-QUICK = f"{sys.executable} {Path(__file__).parent / 'quick_preptime.py'}"
+FAST_PREPTIME = f"{sys.executable} {Path(__file__).parent / 'fast_preptime.py'}"
 """PREPTIME_COMMAND of these tests."""
 
 
 @dataclass(frozen=True)
 class Installation:
-    """Airflow's home, and what the verbs read and write."""
+    """Airflow's home, and the files that the commands read and write."""
 
     python: Path
     folder: Path
@@ -38,17 +38,17 @@ class Installation:
 
     @property
     def results(self) -> Path:
-        """One partition a date."""
+        """Results, one partition for each date."""
         return self.folder / "results"
 
     def environment(self, **more: str) -> dict[str, str]:
-        """The test session's environment, and what both sides are told."""
+        """Return the environment of the test session, with the settings of Airflow and preptime."""
         return {
             **os.environ,
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "PREPTIME_COMMAND": QUICK,
+            "PREPTIME_COMMAND": FAST_PREPTIME,
             "PREPTIME_ORDERS": str(self.orders),
             "PREPTIME_RESTAURANTS": str(self.restaurants),
             "PREPTIME_STORE": str(self.store),
@@ -56,15 +56,15 @@ class Installation:
             **more,
         }
 
-    def inside(self, program: str, *arguments: str, **more: str) -> dict[str, object]:
-        """What a program of `inside/` tells: the JSON on its last line."""
-        ended = subprocess.run(
+    def run_inside(self, program: str, *arguments: str, **more: str) -> dict[str, object]:
+        """Run a program of `inside/` in Airflow's environment, and return the JSON on its last line."""
+        completed = subprocess.run(
             [self.python, INSIDE / f"{program}.py", *arguments],
             env=self.environment(**more),
             capture_output=True,
             encoding="utf-8",
             check=False,
         )
-        assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
-        found: dict[str, object] = json.loads(ended.stdout.splitlines()[-1])
-        return found
+        assert completed.returncode == 0, completed.stdout[-3000:] + completed.stderr[-3000:]
+        document: dict[str, object] = json.loads(completed.stdout.splitlines()[-1])
+        return document

@@ -1,4 +1,4 @@
-"""All three DAGs for one date, in a real Airflow, on a real store."""
+"""All three DAGs for one date, in a real Airflow, with a real store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DATE = "2015-06-14"
 
 
 class Run(msgspec.Struct):
-    """What became of a DAG's run."""
+    """The states of a DAG run and its tasks."""
 
     state: str
     tasks: dict[str, str]
@@ -25,11 +25,11 @@ class Run(msgspec.Struct):
 @pytest.fixture(scope="session")
 def runs(migrated: Installation) -> dict[str, Run]:
     """Train, then score, then monitor."""
-    names = ("daily_training_run", "daily_prediction_run", "daily_monitoring_run")
-    return msgspec.convert(migrated.inside("run", DATE, *names), dict[str, Run])
+    dag_ids = ("daily_training_run", "daily_prediction_run", "daily_monitoring_run")
+    return msgspec.convert(migrated.run_inside("run_dags", DATE, *dag_ids), dict[str, Run])
 
 
-def test_training_promotes_and_makes_room(runs: dict[str, Run], migrated: Installation) -> None:
+def test_training_run_promotes_and_prunes(runs: dict[str, Run], migrated: Installation) -> None:
     run = runs["daily_training_run"]
     assert (run.state, set(run.tasks.values())) == ("success", {"success"})
     entry = ChampionLog(Store.open(str(migrated.store))).as_of(dt.date.fromisoformat(DATE))
@@ -37,25 +37,24 @@ def test_training_promotes_and_makes_room(runs: dict[str, Run], migrated: Instal
     assert (migrated.results / f"date={DATE}" / "training.json").is_file()
 
 
-def test_prediction_writes_the_partition_of_the_runs_date(runs: dict[str, Run], migrated: Installation) -> None:
+def test_prediction_run_writes_partition_of_date(runs: dict[str, Run], migrated: Installation) -> None:
     assert runs["daily_prediction_run"].state == "success"
     assert (migrated.results / f"date={DATE}" / "predictions.parquet").is_file()
     assert (migrated.results / f"date={DATE}" / "score.json").is_file()
 
 
-def test_monitoring_looks_at_the_days_before(runs: dict[str, Run], migrated: Installation) -> None:
+def test_monitoring_run_writes_document(runs: dict[str, Run], migrated: Installation) -> None:
     assert runs["daily_monitoring_run"].state == "success"
     assert (migrated.results / f"date={DATE}" / "monitoring.json").is_file()
 
 
-def test_a_failed_training_and_an_alert_are_red_and_what_comes_after_them_runs_all_the_same(
-    migrated: Installation,
-) -> None:
-    """Played by a stand-in for the command line: training is wrong use, monitoring has an alert."""
-    played = f"{sys.executable} {INSIDE / 'verb.py'} day"
-    names = ("daily_training_run", "daily_monitoring_run")
-    told = msgspec.convert(migrated.inside("run", "2015-06-16", *names, PREPTIME_COMMAND=played), dict[str, Run])
-    training, monitoring = (told[name] for name in names)
+def test_failed_training_and_alert_fail_run_not_later_tasks(migrated: Installation) -> None:
+    """A fake command plays a training with a usage error, and monitoring with an alert."""
+    fake_command = f"{sys.executable} {INSIDE / 'fake_command.py'} day"
+    dag_ids = ("daily_training_run", "daily_monitoring_run")
+    states = migrated.run_inside("run_dags", "2015-06-16", *dag_ids, PREPTIME_COMMAND=fake_command)
+    runs = msgspec.convert(states, dict[str, Run])
+    training, monitoring = (runs[dag_id] for dag_id in dag_ids)
     assert (training.state, monitoring.state) == ("failed", "failed")
     assert training.tasks == {
         "train": "failed",
@@ -63,4 +62,4 @@ def test_a_failed_training_and_an_alert_are_red_and_what_comes_after_them_runs_a
         "prune_bundles": "success",
         "prune_results": "success",
     }
-    assert monitoring.tasks == {"monitor": "failed", "quiet": "upstream_failed", "respond": "success"}
+    assert monitoring.tasks == {"monitor": "failed", "no_alerts": "upstream_failed", "respond": "success"}

@@ -1,5 +1,6 @@
-"""What a model reads: `feature_matrix(orders, history)` and the history behind it.
+"""The feature function and the history that it reads.
 
-The one implementation, for training, backtest, batch and online (D1). NumPy alone; nothing here reads a file, a clock
-or a label that was not known on the morning of the history's date.
+Rule: `feature_matrix(orders, history)` is the one implementation for training, backtest, batch, and online predictions
+(decision 1). Modules here import NumPy only. They read no file, no clock, and no label that wasn't known as of the
+history's date.
 """

@@ -1,6 +1,6 @@
-"""What is known each morning, finished: one float32 row a restaurant, and one a place for those without orders.
+"""The history as of a date, and the feature function that reads it (decision 1).
 
-The one feature function (D1).
+A history holds one float32 row per restaurant, and one per (city, food) group for restaurants without orders.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ from preptime.features.spec import (
 
 @dataclass(frozen=True)
 class History:
-    """What is known of restaurants, cities and types of food from orders whose local `order_ready_at` is before `date`.
+    """Aggregates of the completed orders whose local `order_ready_at` is before `date`.
 
-    Subjects are the R restaurants of the directory, then its places (city, food), for orders whose restaurant is not
-    in it. A restaurant without an order has its place's row.
+    Rows 0 to R - 1 are the R restaurants of the index. The (city, food) groups follow, for orders of unknown
+    restaurants. A restaurant without orders has the values of its group.
     """
 
     date: str
-    """ISO date D: known is what happened before D's local midnight."""
+    """As-of date, ISO format. Only orders that were ready before its local midnight are included."""
     restaurants: RestaurantIndex
     rows: NDArray[np.float32]
-    """[R + groups, HISTORY_FEATURES]"""
+    """[R + groups, HISTORY_FEATURES], in the units that `HISTORY_FEATURES` declares."""
     slots: NDArray[np.float32]
-    """[R + groups, TIME_SLOT_COUNT] mean seconds in each time slot."""
+    """[R + groups, TIME_SLOT_COUNT] mean preparation time in each time slot, seconds."""
     fallback_level: NDArray[np.int8]
     """[R + groups] positions in `FALLBACK_LEVELS`: the finest level with at least one completed order."""
     global_median_seconds: np.float32
-    """The median of all orders: the plainer of the two baselines."""
+    """The median of all orders: the simpler of the two baselines."""
 
     @property
     def vocabularies(self) -> Vocabularies:
-        """The words that codes stand for."""
+        """The vocabularies of the category codes."""
         return self.restaurants.vocabularies
 
     def row_index(self, orders: OrderColumns) -> NDArray[np.int64]:
-        """[N] the row behind each order: its restaurant's, or its place's."""
+        """Return the row of each order, [N]: its restaurant's, or its group's for an unknown restaurant."""
         position = self.restaurants.positions(orders.restaurant_id)
         is_unknown = position == UNKNOWN_CODE
         if np.count_nonzero(is_unknown):  # `any` takes ten times as long for one order
@@ -66,16 +66,16 @@ class History:
         return position
 
     def fallback_level_for(self, orders: OrderColumns) -> NDArray[np.int8]:
-        """[N] positions in `FALLBACK_LEVELS`."""
+        """Return the fallback level of each order, [N], as positions in `FALLBACK_LEVELS`."""
         return self.fallback_level[self.row_index(orders)]
 
     def lookup(self, orders: OrderColumns) -> NDArray[np.float32]:
-        """[N] seconds: the shrunken restaurant median, the baseline that every model must beat."""
+        """Return the shrunken restaurant median of each order, [N] seconds: the baseline that every model must beat."""
         medians: NDArray[np.float32] = self.rows[self.row_index(orders), MEDIAN_COLUMN]
         return medians
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Everything that is an array, by name."""
+        """Return every array of the history by name, as `from_arrays` reads them."""
         restaurants = self.restaurants
         return {
             "restaurant_id": restaurants.restaurant_id,
@@ -91,8 +91,8 @@ class History:
 
     @classmethod
     def from_arrays(cls, date: str, vocabularies: Vocabularies, arrays: Mapping[str, NDArray[np.generic]]) -> History:
-        """The history that `arrays()` came from: no copies, so memory-mapped arrays stay mapped."""
-        # A memmap is an ndarray with costs at every access; a plain view of it reads the same pages.
+        """Return the history that `arrays()` came from. Nothing is copied, so memory-mapped arrays stay mapped."""
+        # Every access to a memmap object costs time. A plain view reads the same pages without that cost.
         arrays = {name: np.asarray(array) for name, array in arrays.items()}
         restaurants = RestaurantIndex(
             vocabularies,
@@ -110,14 +110,18 @@ class History:
 
 
 def build_history(state: HistoryState, restaurants: RestaurantIndex, date: dt.date) -> History:
-    """The history of the morning of `date`.
+    """Return the history as of `date`.
 
-    Raises `UsageError` when the state holds an order that was ready on or after that day: it would know the future.
+    Raises `UsageError` if the state contains an order that was ready on or after that date, because the features would
+    then contain information from the future.
     """
     today = (date - dt.date(1970, 1, 1)).days
     if state.last_day is not None and state.last_day >= today:
         latest = dt.date(1970, 1, 1) + dt.timedelta(days=state.last_day)
-        raise UsageError(f"A history of the morning of {date} was asked of orders that were ready on {latest}.")
+        raise UsageError(
+            f"Can't build the history as of {date}: it would include an order that was ready on {latest}.",
+            "Count only orders that were ready before that date.",
+        )
     prior = fit_global_prior(state)
     rows, slots = history_rows(state, restaurants, prior, group_levels(state, restaurants, prior), today)
     median = float(rows[len(restaurants) + restaurants.group_count - 1, MEDIAN_COLUMN])
@@ -125,14 +129,14 @@ def build_history(state: HistoryState, restaurants: RestaurantIndex, date: dt.da
 
 
 def _fallback_levels(state: HistoryState, restaurants: RestaurantIndex) -> NDArray[np.int8]:
-    """[R + groups] the finest level with an order behind it."""
+    """Return the finest level with at least one order, [R + groups]."""
     orders = group_orders(state, restaurants)
     has_orders = {
         "city_food": orders > 0,
         "food": np.broadcast_to(orders.sum(axis=0) > 0, orders.shape),
         "city": np.broadcast_to((orders.sum(axis=1) > 0)[:, None], orders.shape),
     }
-    # The last row and column are the unknown: nothing is known of them as a city or a food.
+    # The last row and column collect unknown cities and foods, which have no level of their own.
     known_city, known_food = np.ones(orders.shape, bool), np.ones(orders.shape, bool)
     known_city[-1, :] = False
     known_food[:, -1] = False
@@ -149,16 +153,23 @@ def _fallback_levels(state: HistoryState, restaurants: RestaurantIndex) -> NDArr
 _HISTORY_START = len(ORDER_FEATURES)
 _RELATION_START = _HISTORY_START + len(HISTORY_FEATURES)
 _FIRST_MEAL_COLUMNS = slice(_HISTORY_START + FIRST_LUNCH_COLUMN, _HISTORY_START + FIRST_DINNER_COLUMN + 1)
-"""Two columns side by side; the relation's last two are from acknowledgement to each."""
+"""First lunch and first dinner. The last two relation features are the seconds from acknowledgement to each."""
 
 
 def feature_matrix(
     orders: OrderColumns, history: History, row_index: NDArray[np.int64] | None = None
 ) -> NDArray[np.float32]:
-    """float32 [N, FEATURES]: what a model is given of each order, on the morning of the history's date.
+    """Return the features of N orders as of the history's date.
 
-    Every value is finite. Row i depends on order i and the history alone. `row_index` is `history.row_index(orders)`, for
-    who has it already.
+    Row i depends only on order i and the history, so batches and single orders get the same values.
+
+    Args:
+        orders: N orders, as known at acknowledgement.
+        history: The history to read.
+        row_index: `history.row_index(orders)`, [N], to avoid computing it twice.
+
+    Returns:
+        float32 [N, FEATURES], in the order and the units of `preptime.features.spec.FEATURES`. Every value is finite.
     """
     if row_index is None:
         row_index = history.row_index(orders)
@@ -174,7 +185,7 @@ def feature_matrix(
     )
     for column, values in enumerate(order_values):
         matrix[:, column] = values
-    # `take` and slices where an index of arrays would say the same: for one order that is half of the time.
+    # For one order, `take` and slices need half the time of indexing with arrays.
     matrix[:, _HISTORY_START:_RELATION_START] = history.rows.take(row_index, axis=0)
     matrix[:, _RELATION_START] = history.slots.reshape(-1).take(row_index * TIME_SLOT_COUNT + time_slot(second))
     matrix[:, _RELATION_START + 1 :] = matrix[:, _FIRST_MEAL_COLUMNS] - second[:, np.newaxis]

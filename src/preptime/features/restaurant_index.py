@@ -1,4 +1,4 @@
-"""The restaurants as they are known before their first order, and the vocabularies that number their categories."""
+"""The restaurants with their categories, which are known before the first order, and the category vocabularies."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 
 from preptime.domain.orders import UNKNOWN_CODE
 
-_MAX_IDS_RANGE_RATIO = 16
-"""Ids that fill at least one sixteenth of their range are looked up in a table, several times quicker than a search."""
+_MAX_ID_RANGE_RATIO = 16
+"""Ids that fill at least 1/16 of their range are looked up in a table, which is several times faster than a search."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabularies:
-    """The sorted values of the restaurants file; a category's code is its position (the notebook's integer code)."""
+    """The sorted distinct values of each category in the restaurants file.
+
+    The code of a value is its position in the vocabulary, as in the notebook.
+    """
 
     country: tuple[str, ...]
     city: tuple[str, ...]
@@ -27,11 +30,13 @@ class Vocabularies:
 
 @dataclass(frozen=True)
 class RestaurantIndex:
-    """R restaurants by ascending id; categories and zones are positions in `vocabularies`, `UNKNOWN_CODE` where empty."""
+    """R restaurants, sorted by id, as columns [R]."""
 
     vocabularies: Vocabularies
     restaurant_id: NDArray[np.int64]
+    """Ascending and unique."""
     country: NDArray[np.int32]
+    """Position in the vocabulary of countries, or `UNKNOWN_CODE` if empty. The same for the next three."""
     city: NDArray[np.int32]
     type_of_food: NDArray[np.int32]
     time_zone: NDArray[np.int32]
@@ -41,25 +46,26 @@ class RestaurantIndex:
 
     @cached_property
     def most_common_time_zone(self) -> int:
-        """The zone most restaurants live in: what a restaurant is read with that is not listed, when its order names no
-        country either.
+        """The time zone of most restaurants, as a position in the vocabulary.
+
+        It applies to an unknown restaurant whose order doesn't name a country.
         """
         return int(np.bincount(self.time_zone).argmax()) if len(self) else 0
 
     @cached_property
     def _position_table(self) -> NDArray[np.int64] | None:
-        """Position by id, where ids are dense enough; the last place stands for every id outside."""
+        """Position by `id - lowest id`, or None if ids are too sparse. The last entry is for ids outside the range."""
         if not len(self):
             return np.full(1, UNKNOWN_CODE, np.int64)
         low, high = int(self.restaurant_id[0]), int(self.restaurant_id[-1])
-        if high - low > _MAX_IDS_RANGE_RATIO * len(self):
+        if high - low > _MAX_ID_RANGE_RATIO * len(self):
             return None
         table = np.full(high - low + 2, UNKNOWN_CODE, np.int64)
         table[self.restaurant_id - low] = np.arange(len(self))
         return table
 
     def positions(self, restaurant_id: NDArray[np.int64]) -> NDArray[np.int64]:
-        """[N] positions of restaurants in the directory, `UNKNOWN_CODE` for those that are not in it."""
+        """Return the position of each restaurant in the columns, [N], or `UNKNOWN_CODE` for an unknown restaurant."""
         table = self._position_table
         if table is None:
             index = np.minimum(np.searchsorted(self.restaurant_id, restaurant_id), len(self) - 1)
@@ -67,13 +73,13 @@ class RestaurantIndex:
         last = len(table) - 1
         if not last:
             return np.full(len(restaurant_id), UNKNOWN_CODE, np.int64)
-        # Without a sign, what is below the lowest is beyond every last.
+        # As an unsigned integer, an id below the lowest one is larger than every entry of the table.
         offset = (restaurant_id - self.restaurant_id[0]).view(np.uint64)
         positions: NDArray[np.int64] = table.take(np.minimum(offset, np.uint64(last)).view(np.int64))
         return positions
 
     def position(self, restaurant_id: int) -> int:
-        """One restaurant's position, the same as `positions` gives, in a fifth of the time."""
+        """Return the position of one restaurant: the same as `positions`, five times as fast."""
         table = self._position_table
         if table is None:
             index = bisect_left(self._id_view, restaurant_id)
@@ -83,7 +89,7 @@ class RestaurantIndex:
 
     @cached_property
     def _id_view(self) -> memoryview:
-        """The ids for one look at a time: an element of an array is an object of NumPy's, three times as slow."""
+        """The ids for single lookups: three times as fast as an array, whose elements become NumPy scalars."""
         return self.restaurant_id.data
 
     @cached_property
@@ -91,7 +97,10 @@ class RestaurantIndex:
         return int(self.restaurant_id[0]) if len(self) else 0
 
     def group_index(self, city: NDArray[np.int32], type_of_food: NDArray[np.int32]) -> NDArray[np.int64]:
-        """[N] number of each (city, food) pair among (cities + 1) · (foods + 1), the last of each for the unknown."""
+        """Return the number, [N], of each (city, food) pair, from 0 to `group_count - 1`.
+
+        There are (cities + 1) × (foods + 1) pairs. The last city and the last food stand for an unknown one.
+        """
         cities, foods = len(self.vocabularies.city), len(self.vocabularies.type_of_food)
         return np.where(city < 0, cities, city).astype(np.int64) * (foods + 1) + np.where(
             type_of_food < 0, foods, type_of_food
@@ -99,14 +108,14 @@ class RestaurantIndex:
 
     @property
     def group_count(self) -> int:
-        """How many (city, food) pairs `group_index` numbers."""
+        """The number of (city, food) pairs that `group_index` distinguishes."""
         return (len(self.vocabularies.city) + 1) * (len(self.vocabularies.type_of_food) + 1)
 
     def recoded(self, vocabularies: Vocabularies) -> RestaurantIndex:
-        """The same restaurants with the codes of other vocabularies; a value they lack becomes `UNKNOWN_CODE`.
+        """Return the same restaurants with the codes of other vocabularies. A value they lack becomes `UNKNOWN_CODE`.
 
-        A refresh needs it: the champion's models know the codes they were fitted with, whatever has been added to the
-        restaurants file since. Zones stay as they are, since no model reads them.
+        A refresh needs this: the champion's models know only the codes they were fitted with, and the restaurants file
+        may have new categories. Time zones are unchanged, because no model reads them.
         """
         current, target = self.vocabularies, vocabularies
         return RestaurantIndex(
@@ -119,9 +128,9 @@ class RestaurantIndex:
         )
 
 
-def recode(codes: NDArray[np.int32], source_words: tuple[str, ...], target_words: tuple[str, ...]) -> NDArray[np.int32]:
-    """Codes of one vocabulary as those of another; a word that it lacks becomes `UNKNOWN_CODE`."""
-    target_codes = {word: code for code, word in enumerate(target_words)}
-    # The last entry serves UNKNOWN_CODE, which is -1.
-    table = np.array([*(target_codes.get(word, UNKNOWN_CODE) for word in source_words), UNKNOWN_CODE], np.int32)
+def recode(codes: NDArray[np.int32], source: tuple[str, ...], target: tuple[str, ...]) -> NDArray[np.int32]:
+    """Return codes of the vocabulary `source` as codes of `target`. A value it lacks becomes `UNKNOWN_CODE`."""
+    target_codes = {value: code for code, value in enumerate(target)}
+    # UNKNOWN_CODE is -1, so it reads the last entry.
+    table = np.array([*(target_codes.get(value, UNKNOWN_CODE) for value in source), UNKNOWN_CODE], np.int32)
     return table[codes]

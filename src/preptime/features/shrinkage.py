@@ -1,10 +1,11 @@
-"""From integer sums to finished float32 rows: empirical-Bayes shrinkage, done once, when a history is built.
+"""Empirical-Bayes shrinkage: from the integer sums of a state to the float32 rows of a history.
 
-A group's mean is pulled towards its parent's by k orders' worth: (sum + k·parent) / (n + k). Under normal errors the
-best k is the variance within groups over the variance between them (Efron and Morris, 1975). Measured on log
-preparation times of 16 days by `benchmarks/shrinkage.py`: restaurants within their city and food 5.8, city 3.3, type of
-food 8.5, city and food 4.4, rounded up here; a restaurant's slots differ from its mean plus the slot's by nothing
-measurable, so they are pulled hard. Why each is what it is: docs/history.md.
+The mean of a group is shrunken toward the mean of its parent with the weight of k orders: (sum + k * parent) / (n + k).
+With normal errors, the best k is the variance within groups divided by the variance between groups (Efron and Morris,
+1975). `benchmarks/shrinkage.py` measured it on the log preparation times of 16 days: 5.8 for restaurants within their
+city and food, 3.3 for cities, 8.5 for types of food, and 4.4 for pairs of both. The constants here are rounded up.
+A restaurant's time slots show no measurable difference from its mean plus the effect of the slot, so their k is large.
+For the reasons, see docs/history.md.
 """
 
 from __future__ import annotations
@@ -37,51 +38,53 @@ K_FOOD = 9.0
 K_CITY_FOOD = 5.0
 K_SLOT = 20.0
 K_RECENT = 3.0
-"""Recent means are pulled to the restaurant's own long mean, which is near: half the pull, same error (±0.3 s)."""
+"""The parent of a recent mean is the restaurant's own mean, which is close. Half of K_RESTAURANT gives the same error
+(±0.3 s)."""
 K_BASKET = 6.0
 K_FIRST_READY = 2.0
 HALF_LIFE_DAYS = 5.0
-"""3, 5 and 8 days gave the same p50 MAE within 0.2 s."""
+"""With 3, 5, and 8 days, the MAE of the p50 differs by less than 0.2 s."""
 
 QUANTILE_LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 PRIOR_MEDIAN_SECONDS = 820
-"""Before the first order: the median of the public data."""
+"""The median before the first order. From the public data."""
 PRIOR_POSITION = float(np.log(PRIOR_MEDIAN_SECONDS / MIN_SCALE_SECONDS) / BIN_WIDTH - 0.5)
 PRIOR_VARIANCE = (0.77 / BIN_WIDTH) ** 2
-"""0.77 is the standard deviation of log preparation time there."""
+"""0.77 is the standard deviation of the log preparation time in the public data."""
 STANDARD_NORMAL_QUANTILES = np.array([-1.2816, -0.6745, 0.0, 0.6745, 1.2816])
-"""Of the standard normal distribution, at `QUANTILE_LEVELS`."""
+"""Quantiles of the standard normal distribution at `QUANTILE_LEVELS`."""
 PRIOR_ITEMS = 4.0
 PRIOR_VALUE_GBP = 26.55
 PRIOR_FIRST_READY = np.array([13.0, 17.75]) * 3600
-"""Seconds of the day at which the first lunch and the first dinner are ready."""
+"""Seconds of the day at which the first lunch order and the first dinner order are ready."""
 PRIOR_ORDERS = 1.0
-"""How many orders the first guesses weigh."""
+"""Weight of the priors, in orders."""
 
 _CHUNK_ROWS = 65_536
-"""Subjects finished at a time, so that a million restaurants need no second copy of their histograms."""
+"""Rows computed at a time, so that a million restaurants don't need a second copy of their histograms."""
 
 
 @dataclass(frozen=True, slots=True)
 class GlobalPrior:
-    """What all orders together say: the root that everything is shrunken to. Times are positions on the log scale."""
+    """The statistics of all orders: the root of the hierarchy. Times are positions on the log scale of bins."""
 
     level: float
+    """Mean."""
     variance: float
     quantiles: NDArray[np.float64]
-    """[QUANTILE_LEVELS] distance of each quantile from `level`."""
+    """[QUANTILE_LEVELS] each quantile minus `level`."""
     slots: NDArray[np.float64]
-    """[TIME_SLOT_COUNT] distance of each slot's mean from `level`."""
+    """[TIME_SLOT_COUNT] the mean of each time slot minus `level`."""
     items: float
     value_gbp: float
     lunch_share: float
     first_ready: NDArray[np.float64]
-    """[MEAL_PERIOD_COUNT] seconds of the day: mean of the restaurants' earliest ready times, each weighed by its orders."""
+    """[MEAL_PERIOD_COUNT] seconds of the day: the mean of the restaurants' earliest ready times, weighted by orders."""
 
 
 def fit_global_prior(state: HistoryState) -> GlobalPrior:
-    """All restaurants together, pulled to declared first guesses that the first few orders outweigh."""
+    """Return the statistics of all restaurants, shrunken to the `PRIOR_` constants, which a few orders outweigh."""
     bins = state.bin_orders.sum(axis=0, dtype=np.int64)
     n = np.float64(bins.sum())
     level = shrink(np.float64(state.slot_bin_sums.sum()), n, PRIOR_POSITION, PRIOR_ORDERS)
@@ -106,9 +109,10 @@ def fit_global_prior(state: HistoryState) -> GlobalPrior:
 
 
 def group_levels(state: HistoryState, restaurants: RestaurantIndex, prior: GlobalPrior) -> NDArray[np.float64]:
-    """[groups] level of every (city, food): city's and food's effects added, then pulled by the pair's own orders.
+    """Return the level of every (city, food) group, [groups], as positions.
 
-    The unknown city or food has no effect of its own, so a place of which nothing is known is the root.
+    It is the sum of the city's and the food's effects, shrunken with the orders of the pair. An unknown city or food
+    has no effect, so the level of a group with both unknown is that of the root.
     """
     orders, sums = group_orders(state, restaurants), _sum_by_group(state.bin_sums, restaurants)
     orders_known, sums_known = orders.copy(), sums.copy()
@@ -122,16 +126,26 @@ def group_levels(state: HistoryState, restaurants: RestaurantIndex, prior: Globa
 
 
 def group_orders(state: HistoryState, restaurants: RestaurantIndex) -> NDArray[np.int64]:
-    """[cities + 1, foods + 1] completed orders, the last of each for the unknown."""
+    """Return the completed orders per group, [cities + 1, foods + 1]. The last row and column are for unknown ones."""
     return _sum_by_group(state.orders, restaurants)
 
 
 def history_rows(
     state: HistoryState, restaurants: RestaurantIndex, prior: GlobalPrior, levels: NDArray[np.float64], today: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """As of local day `today`: [R + groups, HISTORY_FEATURES], and slot means in seconds [R + groups, TIME_SLOT_COUNT].
+    """Return the rows and the time slot means of a history.
 
-    A place's row is that of a restaurant there without an order.
+    The row of a group is that of a restaurant in the group without orders.
+
+    Args:
+        state: The completed orders of R restaurants.
+        restaurants: The same R restaurants.
+        prior: `fit_global_prior(state)`.
+        levels: `group_levels(state, restaurants, prior)`, [groups].
+        today: As-of date, in local days since 1970-01-01.
+
+    Returns:
+        Rows [R + groups, HISTORY_FEATURES], and means in seconds [R + groups, TIME_SLOT_COUNT].
     """
     size = len(restaurants)
     rows = np.empty((size + len(levels), len(HISTORY_FEATURES)), np.float32)
@@ -181,12 +195,12 @@ def _compute_rows(
 
 
 def shrink(total: _Number, n: _Number, parent: _Number, k: float) -> NDArray[np.float64]:
-    """The mean of `n` values that add up to `total`, pulled to the parent's by `k` values' worth."""
+    """Return the mean of `n` values with the sum `total`, shrunken to `parent` with the weight of `k` values."""
     return np.asarray((total + k * np.asarray(parent)) / (n + k))
 
 
 def _sum_by_group(values: NDArray[np.int64], restaurants: RestaurantIndex) -> NDArray[np.int64]:
-    """[cities + 1, foods + 1] sums over the restaurants of each place."""
+    """Return the sums over the restaurants of each group, [cities + 1, foods + 1]."""
     group = restaurants.group_index(restaurants.city, restaurants.type_of_food)
     sums = np.zeros(restaurants.group_count, np.int64)
     np.add.at(sums, group, values)
@@ -194,7 +208,7 @@ def _sum_by_group(values: NDArray[np.int64], restaurants: RestaurantIndex) -> ND
 
 
 def _first_ready(state: HistoryState) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """[R, MEAL_PERIOD_COUNT] earliest ready second (0 where the service was never worked) and orders behind it."""
+    """Return the earliest ready second and its number of orders, [R, MEAL_PERIOD_COUNT] each. Both are 0 if unknown."""
     worked = state.first_ready != NEVER_READY
     return np.where(worked, state.first_ready, 0).astype(np.int64), (state.meal_period_orders * worked).astype(np.int64)
 
@@ -202,7 +216,7 @@ def _first_ready(state: HistoryState) -> tuple[NDArray[np.int64], NDArray[np.int
 def _recency_sums(
     state: HistoryState, today: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """[R] recency-weighted orders, sum of their bins, and plain orders a day over the window."""
+    """Return recency-weighted orders, recency-weighted sums of bins, and orders per day over the window, [R] each."""
     weighted = np.zeros((2, len(state.items)))
     unweighted = np.zeros(len(state.items))
     days = [day_number for day_number in sorted(state.recent_days) if today - RECENT_DAYS <= day_number < today]

@@ -1,1 +1,1 @@
-"""The web page (Streamlit). Takes no decision: it asks the API, or the package, and shows what they say."""
+"""The dashboard (Streamlit). It makes no decisions: it calls the API or the package and shows the results."""

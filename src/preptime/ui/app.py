@@ -1,4 +1,4 @@
-"""What Streamlit runs, from the top, whenever somebody looks or touches. `preptime ui` starts it (`server.py`)."""
+"""The script that Streamlit runs for each page load and each interaction. `preptime ui` starts it (`server.py`)."""
 
 from preptime.ui.navigation import run_app
 

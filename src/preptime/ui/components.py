@@ -1,9 +1,6 @@
-"""Parts that pages share. What may come from somebody's file goes through here, or into a table: as text, never as
-HTML or markdown.
+"""Components that the pages share: callouts, metric cards, charts, tables, and progress bars.
 
-Figures, pictures and tables as every page shows them. What they are given is shown as text, whatever it holds.
-
-Error and coverage by segment: of a training run, and of the weeks that monitoring looks at.
+They show their arguments as text, never as HTML or Markdown. Show uploaded text only through them or in a table.
 """
 
 from __future__ import annotations
@@ -23,6 +20,7 @@ from preptime.errors import PreptimeError
 from preptime.evaluation import aggregates, charts
 from preptime.evaluation.documents import Segment, SegmentDimension
 from preptime.evaluation.summary_text import segment_coverage_caption, segment_errors_caption
+from preptime.progress import ProgressCallback
 from preptime.ui.formatting import EMPTY_CELL, error_message
 from preptime.ui.theme import palette
 
@@ -31,31 +29,35 @@ if TYPE_CHECKING:
 
     from preptime.evaluation.charts import Chart, Palette
 
+CHART_WIDTH_PIXELS = 390
+"""The width for which a chart is drawn, and its maximum height. The browser then stretches it to its container."""
+MIN_ROWS_TO_FILTER = 12
+"""Shorter tables fit on the screen without a filter."""
 _PROGRESS_DELAY_SECONDS = 0.2
 _LONG_VALUE_CHARACTERS = 12
-"""Characters from which a card's number is a name, and set smaller."""
+"""A value with more characters, such as a bundle ID, is shown in a smaller font."""
 
 CalloutKind = Literal["error", "info", "success"]
 
 
 def show_error(message: str, hint: str = "") -> None:
-    """Something that went wrong, and what to do."""
+    """Show an error and what to do about it."""
     _callout("error", message, hint)
 
 
 def show_info(message: str, hint: str = "") -> None:
-    """Something to know."""
+    """Show a notice."""
     _callout("info", message, hint)
 
 
 def show_success(message: str, hint: str = "") -> None:
-    """Something that went well."""
+    """Show that something succeeded."""
     _callout("success", message, hint)
 
 
 @contextmanager
 def show_failures() -> Iterator[None]:
-    """What preptime says no to inside is told as a sentence."""
+    """Show a `PreptimeError` of the body as an error callout."""
     try:
         yield
     except PreptimeError as error:
@@ -69,12 +71,12 @@ def _callout(kind: CalloutKind, message: str, hint: str) -> None:
 
 
 def caption(text: str) -> None:
-    """A quiet sentence below a title."""
+    """Show a sentence in muted text."""
     st.html(f'<p class="caption">{escape(text)}</p>')
 
 
 def metric_cards(metrics: list[tuple[str, str, str]]) -> None:
-    """Numbers in a row of cards: what it is, the number, and a word to it."""
+    """Show a row of cards. Each metric is a label, a value, and a detail."""
     cards = "".join(_metric_card(*metric) for metric in metrics)
     st.html(f'<dl class="metric-cards">{cards}</dl>')
 
@@ -86,21 +88,15 @@ def _metric_card(label: str, value: str, detail: str) -> str:
 
 
 def prediction_card(ready_time: str, duration: str, confidence: str) -> None:
-    """One answer, large."""
+    """Show one prediction in large type."""
     st.html(
         f'<div class="prediction"><small>ready at about</small><b>{escape(ready_time)}</b>'
         f"<span>{escape(duration)}</span><p>{escape(confidence)}</p></div>"
     )
 
 
-def titled_chart(title: str, description: str, chart: Chart) -> None:
-    """A chart with its title and the sentence that says what it shows."""
-    st.html(f'<div class="chart-card"><h4>{escape(title)}</h4><p>{escape(description)}</p></div>')
-    st.altair_chart(chart, theme=None, width="stretch")
-
-
 def download_links(downloads: list[tuple[str, str]]) -> None:
-    """Files to fetch: label and address."""
+    """Show download links. Each is a label and a URL."""
     anchors = "".join(
         f'<a class="download" href="{escape(url)}" download>{escape(label)}</a>' for label, url in downloads
     )
@@ -108,8 +104,8 @@ def download_links(downloads: list[tuple[str, str]]) -> None:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[str, float], None]]:
-    """How far something is: a stage and its share, shown when it takes longer than a blink; gone at the end."""
+def progress_bar() -> Iterator[ProgressCallback]:
+    """Show the progress of the body, if it takes longer than `_PROGRESS_DELAY_SECONDS`, and clear it at the end."""
     placeholder = st.empty()
     started = last_update = time.monotonic()
     script_context = get_script_run_ctx()
@@ -119,7 +115,7 @@ def progress_bar() -> Iterator[Callable[[str, float], None]]:
         now = time.monotonic()
         if now - started > _PROGRESS_DELAY_SECONDS and now - last_update > _PROGRESS_DELAY_SECONDS:
             last_update = now
-            add_script_run_ctx(ctx=script_context)  # Polars tells from a thread of its own
+            add_script_run_ctx(ctx=script_context)  # Polars reports from its own thread
             placeholder.progress(share, f"{stage}: {share:.0%}")
 
     try:
@@ -128,27 +124,8 @@ def progress_bar() -> Iterator[Callable[[str, float], None]]:
         placeholder.empty()
 
 
-CHART_WIDTH_PIXELS = 390
-"""What a picture is drawn for; the page then gives it the width there is. Also its height, at most."""
-
-MIN_ROWS_TO_FILTER = 12
-"""Shorter tables are read at a glance and need no filter."""
-
-ColumnFormat = Literal["text", "long", "count", "minutes", "percent", "points", "r", "pounds", "number", "date"]
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a table: the row's field, its heading, how it is shown, and what it means."""
-
-    field: str
-    title: str
-    format: ColumnFormat = "text"
-    help: str = ""
-
-
 def definition_list(entries: Mapping[str, str]) -> None:
-    """Names and values, pair by pair."""
+    """Show names with their values."""
     st.html(
         '<dl class="definition-list">'
         + "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in entries.items())
@@ -156,23 +133,28 @@ def definition_list(entries: Mapping[str, str]) -> None:
     )
 
 
-def says(sentence: str) -> None:
-    """A sentence below a heading: what the thing shows."""
-    st.html(f'<p class="says">{escape(sentence)}</p>')
-
-
 def chart_card(title: str, description: str, draw_chart: Callable[[int, Palette], Chart]) -> None:
-    """A chart in a card, with its title and the sentence that says what it shows."""
+    """Show a chart in a bordered card with a title and a description. `draw_chart` takes the width and the colors."""
     with st.container(border=True):
-        st.html(f'<div class="chart-card"><h4>{escape(title)}</h4><p>{escape(description)}</p></div>')
+        _chart_title(title, description)
         chart_spec = to_browser_spec(draw_chart(CHART_WIDTH_PIXELS, palette()).to_dict())
         st.vega_lite_chart(chart_spec, theme=None, width="stretch", alt=f"{title}. {description}")
 
 
-def to_browser_spec(spec: dict[str, object]) -> dict[str, object]:
-    """A chart as the browser is to draw it: what a picture in a report says of a mark is a tip here.
+def unframed_chart(title: str, description: str, chart: Chart) -> None:
+    """Show a chart without a border, with a title and a description. The chart fills the available width."""
+    _chart_title(title, description)
+    st.altair_chart(chart, theme=None, width="stretch")
 
-    Streamlit writes into the padding, so that has to be told side by side.
+
+def _chart_title(title: str, description: str) -> None:
+    st.html(f'<div class="chart-card"><h4>{escape(title)}</h4><p>{escape(description)}</p></div>')
+
+
+def to_browser_spec(spec: dict[str, object]) -> dict[str, object]:
+    """Return a report's Vega-Lite specification for the browser, with descriptions of marks as tooltips.
+
+    Streamlit changes the padding, so each side needs a value.
     """
     from preptime.ui.prediction_charts import CHART_FONT
 
@@ -194,11 +176,24 @@ def _with_tooltips(node: object) -> object:
     return tipped_node
 
 
+ColumnFormat = Literal["text", "long", "count", "minutes", "percent", "points", "r", "pounds", "number", "date"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table: the key in the row, the heading, the format, and a tooltip of the heading."""
+
+    field: str
+    title: str
+    format: ColumnFormat = "text"
+    help: str = ""
+
+
 def data_table(rows: Sequence[Mapping[str, object]], columns: Sequence[Column], *, key: str, height: int = 420) -> None:
-    """Rows that sort by a click on a heading, and that words filter when there are many. `key`: unique on the page."""
+    """Show a sortable table, with a filter if it has many rows. `key` must be unique on the page."""
     if len(rows) >= MIN_ROWS_TO_FILTER:
         query = st.text_input(
-            "Filter", key=f"{key}-filter", placeholder="Filter the rows by a word", label_visibility="collapsed"
+            "Filter", key=f"{key}-filter", placeholder="Filter rows by words", label_visibility="collapsed"
         )
         rows = filter_rows(rows, [column.field for column in columns], query)
     cells_by_title = {
@@ -218,7 +213,7 @@ def data_table(rows: Sequence[Mapping[str, object]], columns: Sequence[Column], 
 def filter_rows(
     rows: Sequence[Mapping[str, object]], fields: Sequence[str], query: str
 ) -> Sequence[Mapping[str, object]]:
-    """The rows that have every word of `wanted` in one of these fields, whatever their case."""
+    """Return the rows whose fields together contain every word of `query`, ignoring case."""
     terms = query.casefold().split()
     if not terms:
         return rows
@@ -262,23 +257,23 @@ DIMENSION_TITLES: dict[SegmentDimension, str] = {
     "type_of_food": "type of food",
     "hour": "local hour",
     "items": "number of items",
-    "fallback_level": "basis of the answer",
+    "fallback_level": "fallback level",
 }
-"""What orders can be cut by, as people call it."""
+"""Names of the segment dimensions."""
 
-_COLUMNS = (
+_SEGMENT_COLUMNS = (
     Column("value", "segment"),
     Column("n", "orders", "count"),
     Column("mae", "mean error", "minutes"),
-    Column("lookup_mae", "lookup's", "minutes"),
-    Column("bias", "bias", "minutes", "Predicted minus actual: below 0 the food came later than said"),
+    Column("lookup_mae", "lookup's mean error", "minutes"),
+    Column("bias", "bias", "minutes", "Predicted minus actual. Below 0, the food was ready later than predicted"),
     Column("within_5_min", "within 5 min", "percent"),
     Column("coverage", "inside p10–p90", "percent"),
 )
 
 
 def choose_dimension(dimensions: Sequence[SegmentDimension], *, key: str) -> SegmentDimension:
-    """One of these cuts that somebody picks, at first the first."""
+    """Return the dimension that the user selects. The first one is the default."""
     dimension: SegmentDimension = st.segmented_control(
         "Group by", dimensions, format_func=DIMENSION_TITLES.__getitem__, default=dimensions[0], required=True, key=key
     )
@@ -286,7 +281,7 @@ def choose_dimension(dimensions: Sequence[SegmentDimension], *, key: str) -> Seg
 
 
 def segment_charts(segments: Sequence[Segment], dimension: SegmentDimension) -> None:
-    """Error and coverage of the segments of a cut; at least one."""
+    """Show error and coverage of the segments of a dimension. It must have at least one segment."""
     rows = aggregates.segment_rows(segments, (dimension,))
     left, right = st.columns(2)
     with left:
@@ -304,7 +299,9 @@ def segment_charts(segments: Sequence[Segment], dimension: SegmentDimension) -> 
 
 
 def segment_table(segments: Sequence[Segment], dimension: SegmentDimension, *, key: str) -> None:
-    """Every segment of a cut."""
+    """Show every segment of a dimension in a table."""
     data_table(
-        [msgspec.structs.asdict(segment) for segment in segments if segment.segment == dimension], _COLUMNS, key=key
+        [msgspec.structs.asdict(segment) for segment in segments if segment.segment == dimension],
+        _SEGMENT_COLUMNS,
+        key=key,
     )

@@ -1,4 +1,4 @@
-"""What a page may reach: the settings, the store and its bundles, the API, and whether this person is an operator."""
+"""What the pages use: settings, the store and its bundles, the API client, and operator keys."""
 
 from __future__ import annotations
 
@@ -17,62 +17,62 @@ from preptime.keys import Keys
 from preptime.settings import Settings
 
 CHAMPION_POLL_SECONDS = 5
-"""Between two looks at the champion log, as the API's own."""
+"""Interval between two reads of the champion log, as in the API."""
 BUNDLE_CACHE_SIZE = 3
-"""Opened bundles that stay in memory: the champion, the one before, and one to compare with."""
+"""Loaded bundles that stay in memory: the champion, its predecessor, and one to compare with."""
 API_TIMEOUT_SECONDS = 60.0
-"""A request may carry ten thousand orders, and other people ask as well."""
+"""A request can contain ten thousand orders, and the API serves other clients too."""
 API_ATTEMPTS = 3
-"""Somebody is waiting: they are told soon that nobody answers."""
+"""Few, because a user is waiting: an unreachable API is reported after seconds."""
 
 
 @dataclass(frozen=True)
 class DashboardContext:
-    """The settings, and what they lead to."""
+    """The settings, with access to the store, the API, and the operator keys that they name."""
 
     settings: Settings
 
     @property
     def store(self) -> Store:
-        """The store. Nothing is read yet."""
+        """The store. Opening it reads nothing."""
         return Store.open(self.settings.store)
 
     @property
     def api_url(self) -> str:
-        """Where the API is asked: the setting, else this machine."""
+        """The URL of the API: the setting, or else this machine."""
         return self.settings.api_url or f"http://127.0.0.1:{self.settings.port}"
 
     def champion_id(self) -> str:
-        """The champion's bundle. Raises `UsageError` when there is none yet, `StoreError`."""
+        """Return the ID of the champion. Raises `UsageError` if the store has none, and `StoreError`."""
         bundle_id = _read_champion_id(self.settings.store)
         if bundle_id is None:
             raise UsageError(
-                f"{self.settings.store} has no champion yet, so nothing here can predict.",
+                f"The store {self.settings.store} has no champion yet, so no bundle can predict.",
                 "Train one: preptime train --store STORE --orders ORDERS --restaurants RESTAURANTS --date TODAY",
             )
         return bundle_id
 
     def bundle(self, bundle_id: str | None = None) -> Bundle:
-        """A bundle, by default the champion; opened once, for everybody. Raises what opening it raises."""
+        """Return a bundle, by default the champion. All sessions share it. Raises the errors of `fetch_verified`."""
         return _load_bundle(self.settings.store, bundle_id or self.champion_id())
 
     def client(self, key: str, *, attempts: int = API_ATTEMPTS) -> Client:
-        """A client of the API with this key. Raises `UsageError` for an address that is none, or a key that is."""
+        """Return a client of the API with this key. Raises `UsageError` if the URL or the key is invalid."""
         return Client(self.api_url, key, timeout_seconds=API_TIMEOUT_SECONDS, max_attempts=attempts)
 
     def operator_name(self, key: str) -> str | None:
-        """The name of the operator's key that somebody shows, or None."""
+        """Return the name of this operator key, or None if it isn't one."""
         return Keys.from_setting(self.settings.operator_keys, "PREPTIME_OPERATOR_KEYS").name_of(key)
 
 
 @st.cache_resource(show_spinner=False)
 def get_context() -> DashboardContext:
-    """The access of this process, whose environment `preptime ui` has filled. Raises `UsageError`."""
+    """Return the context of this process. `preptime ui` sets its environment. Raises `UsageError`."""
     return DashboardContext(Settings.load(os.environ))
 
 
 def clear_champion_cache() -> None:
-    """Look at the champion log anew at the next question: somebody has just promoted."""
+    """Make the next `champion_id` read the champion log again, after a promotion."""
     _read_champion_id.clear()
 
 
@@ -83,7 +83,7 @@ def _read_champion_id(store_url: str) -> str | None:
 
 
 def preload_champion(settings: Settings) -> None:
-    """Open the champion before the first visitor asks for it. Raises what opening raises."""
+    """Load the champion before the first user needs it. Raises the errors of `fetch_verified`."""
     entry = ChampionLog(Store.open(settings.store)).current()
     if entry is not None:
         _load_bundle(settings.store, entry.bundle)

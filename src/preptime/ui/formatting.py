@@ -1,4 +1,4 @@
-"""How the pages speak: seconds as minutes, moments on the restaurant's clock, failures as sentences."""
+"""Text formats of the dashboard: durations, clock times, counts, sizes, and fallback levels."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from preptime.errors import PreptimeError
 _SECONDS_PATTERN = re.compile(r"(?:(?P<low>\d+(?:\.\d+)?) to )?(?P<high>\d+(?:\.\d+)?) s\b")
 
 EMPTY_CELL = "–"
-"""What stands where there is no value."""
+"""The text of a table cell without a value."""
 
 
 def format_duration(seconds: float | None) -> str:
-    """A duration as people say it: `14 min`, `1 h 05 min`; under ten minutes with the seconds, `7 min 17 s`."""
+    """Return a duration as text: `14 min`, `1 h 05 min`, or, under ten minutes, `7 min 17 s`."""
     if seconds is None:
         return EMPTY_CELL
     whole_seconds = round(seconds)
@@ -25,22 +25,22 @@ def format_duration(seconds: float | None) -> str:
 
 
 def format_interval(low_seconds: float, high_seconds: float) -> str:
-    """An interval in whole minutes: `2 to 13 min`."""
+    """Return an interval in whole minutes: `2 to 13 min`."""
     return f"{round(low_seconds / 60)} to {round(high_seconds / 60)} min"
 
 
 def format_clock_time(moment: dt.datetime) -> str:
-    """The wall-clock time of a moment, to the nearest minute: `19:07`."""
+    """Return the wall-clock time of a timestamp, to the nearest minute: `19:07`."""
     return f"{moment + dt.timedelta(seconds=30):%H:%M}"
 
 
 def format_clock_time_rounded_up(moment: dt.datetime) -> str:
-    """The first whole minute at which a moment has come, for what is promised by then."""
+    """Return the first whole minute at or after a timestamp, for a time by which food is ready."""
     return f"{moment + dt.timedelta(seconds=60, microseconds=-1):%H:%M}"
 
 
 def format_day(date: dt.date) -> str:
-    """A day without its year, `7 Jun`."""
+    """Return a date without its year: `7 Jun`."""
     return f"{date.day} {date:%b}"
 
 
@@ -50,14 +50,14 @@ def format_count(count: int, noun: str) -> str:
 
 
 def format_size(size_bytes: int) -> str:
-    """Bytes as people say them: `312 bytes`, `830 kB`, `12.3 MB`."""
+    """Return a size as text: `312 bytes`, `830 kB`, `12.3 MB`."""
     if size_bytes < 1e3:
         return format_count(size_bytes, "byte")
     return f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:,.0f} kB"
 
 
 def seconds_to_minutes_in_text(text: str) -> str:
-    """A sentence of the package with its seconds (`387.8 s`, `412 to 455 s`) as minutes."""
+    """Return a sentence with its seconds (`387.8 s`, `412 to 455 s`) converted to minutes."""
     return _SECONDS_PATTERN.sub(_replace_seconds, text)
 
 
@@ -68,15 +68,15 @@ def _replace_seconds(match: re.Match[str]) -> str:
 
 
 def error_message(error: PreptimeError) -> tuple[str, str]:
-    """What happened, and what to do about it. Both may hold what somebody uploaded: show them with `parts`."""
+    """Return the facts and the hint of an error. Both can contain uploaded text: show them with `components`."""
     return error.facts, error.hint
 
 
 FALLBACK_LEVEL_DESCRIPTIONS = {
     "restaurant": "this restaurant's own orders",
     "city_food": "orders of this type of food in this city",
-    "food": "orders of this type of food everywhere",
+    "food": "orders of this type of food in all cities",
     "city": "orders of this city",
-    "global": "all orders, since neither the restaurant nor its city or food is known",
+    "global": "all orders, because the restaurant, its city, and its type of food have no history",
 }
-"""What each basis means, after `it stands on`."""
+"""The meaning of each fallback level, as the end of a sentence."""

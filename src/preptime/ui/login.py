@@ -1,4 +1,4 @@
-"""The door: a page that other machines can reach asks its visitors for a key, as the API does."""
+"""Sign-in: a dashboard that other machines can reach requires a key, as the API does."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _SESSION_KEY = "login_key"
 
 
 def allowed_keys(settings: Settings) -> Keys | None:
-    """The keys that open the page to a visitor; None where only this machine can reach it, and nobody is asked.
+    """Return the keys that can sign in, or None if only this machine can reach the dashboard.
 
-    Raises `UsageError` where other machines can reach it and no named key is configured, or one is the examples'.
+    Raises `UsageError` if other machines can reach it and no named key or the example key is configured.
     """
     if is_loopback(settings.ui_host):
         return None
@@ -23,35 +23,35 @@ def allowed_keys(settings: Settings) -> Keys | None:
     operators = Keys.from_setting(settings.operator_keys, "PREPTIME_OPERATOR_KEYS")
     if operators.name_of(EXAMPLE_KEY):
         raise UsageError(
-            f"PREPTIME_OPERATOR_KEYS holds {EXAMPLE_KEY!r}, the key of the examples.",
-            "Make another: `preptime keys new NAME`.",
+            f"PREPTIME_OPERATOR_KEYS contains {EXAMPLE_KEY!r}, the example key from the documentation.",
+            "Replace it with the output of `preptime keys new NAME`.",
         )
     all_keys = Keys((*keys.entries, *operators.entries))
     if not all_keys:
         raise UsageError(
-            f"The page would listen on {settings.ui_host}, where other machines reach it, and no key is configured.",
-            "Make one with `preptime keys new NAME`, or listen on 127.0.0.1.",
+            f"Other machines can reach {settings.ui_host}, but no key is configured for the dashboard.",
+            "Create a key with `preptime keys new NAME`, or set PREPTIME_UI_HOST=127.0.0.1.",
         )
     return all_keys
 
 
 def require_login(keys: Keys | None) -> bool:
-    """Whether this person may come in; if not, they are asked for a key. A key lives in this session's memory alone."""
+    """Return whether this session is signed in; if not, show the sign-in form. Only session memory holds the key."""
     if keys is None or keys.name_of(session_key()) is not None:
         return True
     st.title("preptime")
     with st.form("login", width=420, border=False):
         entered_key = st.text_input(
-            "Your key", type="password", help="A key of this installation: `preptime keys new NAME`."
+            "Key", type="password", help="A key of this installation. To create one, run `preptime keys new NAME`."
         )
-        if st.form_submit_button("Log in", type="primary"):
+        if st.form_submit_button("Sign in", type="primary"):
             if keys.name_of(entered_key) is not None:
                 st.session_state[_SESSION_KEY] = entered_key
                 st.rerun()
-            show_error("That is no key of this installation.", "Ask whoever runs it for one.")
+            show_error("This key isn't configured on this installation.", "Ask the operator of the dashboard for a key.")
     return False
 
 
 def session_key() -> str:
-    """The key that this person came in with; empty where nobody is asked."""
+    """Return the key that signed in to this session. It's empty if the dashboard requires no key."""
     return str(st.session_state.get(_SESSION_KEY, ""))

@@ -1,7 +1,4 @@
-"""The little that Streamlit's theme cannot say. Colours that hold on a light and on a dark ground alike.
-
-What every page stands in: title, style, navigation, and the door where the page is open to other machines.
-"""
+"""The frame of every page: style sheet, logo, navigation, and sign-in where other machines can reach the dashboard."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from preptime.ui.components import show_failures
 from preptime.ui.connections import get_context
 from preptime.ui.login import allowed_keys, require_login
 
-STYLE = """<style>
+_STYLE = """<style>
 .stMainBlockContainer { max-width: 1180px; }
 .callout { border-left: 4px solid #2a8fd0; background: rgba(42, 143, 208, .11); border-radius: .4rem;
   padding: .7rem .9rem; overflow-wrap: anywhere; white-space: pre-wrap; }
@@ -58,10 +55,10 @@ a.download:hover, a.download:focus-visible { border-color: #2a8fd0; color: #2a8f
 .timeline span { display: block; font-size: .88rem; opacity: .75; }
 .timeline p { margin: .1rem 0 0; overflow-wrap: anywhere; white-space: pre-wrap; }
 </style>"""
-
+"""Styles that Streamlit's theme can't express. The colors are readable in the light and the dark theme."""
 
 _ICON_PATH = str(Path(__file__).with_name("icon.svg"))
-"""A file, because a named icon would be fetched from the network."""
+"""A file, because the browser would load a named icon from the network."""
 
 PAGES = {
     "predict": ("Predict", ":material/timer:"),
@@ -69,13 +66,13 @@ PAGES = {
     "data": ("Data", ":material/monitoring:"),
     "monitoring": ("Monitoring", ":material/health_metrics:"),
 }
-"""By the name of the module and in the address: title and icon. The first is where people arrive."""
+"""Title and icon by module name, which is also the URL path. The first page is the default."""
 
 
 def run_app() -> None:
-    """Draw the page that the address names."""
+    """Draw the page that the URL names."""
     st.set_page_config(page_title="preptime", page_icon=_ICON_PATH, layout="wide")
-    st.html(STYLE)
+    st.html(_STYLE)
     st.logo(_ICON_PATH, size="large")
     with show_failures():
         if require_login(allowed_keys(get_context().settings)):
@@ -91,7 +88,7 @@ def _navigate() -> None:
 
 
 def _lazy_page(name: str) -> Callable[[], None]:
-    """The page, whose module is imported when somebody looks at it: the first page is not to wait for the others."""
+    """Return a function that imports a page's module and draws it. The default page doesn't wait for the others."""
 
     def render() -> None:
         with show_failures():

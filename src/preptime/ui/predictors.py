@@ -1,4 +1,4 @@
-"""Who is asked: a bundle of the store, here, or the API, which is a server like any other. Both answer alike."""
+"""Where predictions come from: a bundle in this process, or the API. Both return the same columns."""
 
 from __future__ import annotations
 
@@ -15,82 +15,84 @@ from preptime.client import ApiConnectionError, ApiStatusError, Client, InvalidA
 from preptime.domain.orders import DEFAULT_MODEL
 from preptime.errors import PreptimeError, UsageError
 from preptime.features.restaurant_index import RestaurantIndex
+from preptime.progress import ProgressCallback
 from preptime.scoring.remote_scoring import RemoteScorer, score_file_remotely
 from preptime.scoring.score_document import ScoreDocument
-from preptime.scoring.score_file import ProgressCallback, score_file
+from preptime.scoring.score_file import score_file
 from preptime.scoring.scorer import BundleScorer
 from preptime.ui.connections import DashboardContext
 
-LOCAL_MODE, API_MODE = "call local module", "Call Flask API"
-"""The demo's words for them."""
+LOCAL_MODE, API_MODE = "Local bundle", "Prediction API"
+"""Labels of the two prediction sources."""
+
 MAX_ORDERS_PER_REQUEST = 5_000
-"""In one request to the API: half of what it takes by default, so that progress moves and others get their turn."""
+"""Half of the API's default limit, so that progress moves and other clients don't wait long."""
 
 LOCAL_CHUNK_ROWS = 15_000
-"""Fewer than `score` takes at once: a page shares its memory among its visitors, and progress moves more often."""
+"""Fewer rows than in `preptime score`: sessions share the memory of the dashboard, and progress moves more often."""
 
 
 class KeyRejectedError(UsageError):
-    """The API does not know the key that it was shown, or could not be shown it."""
+    """The API rejects the key, or the key can't be sent in a header."""
 
 
 class Predictor(Protocol):
-    """Somebody who predicts."""
+    """A source of predictions."""
 
     @property
     def bundle_id(self) -> str:
-        """The bundle that answers at the moment."""
+        """The ID of the bundle that predicts now."""
         ...
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Its point models."""
+        """The names of its point models."""
         ...
 
     def predict(self, orders: pl.DataFrame) -> pl.DataFrame:
-        """The columns of `preptime.scoring.scorer` for orders at hand."""
+        """Return the columns of `preptime.scoring.scorer` for these orders."""
         ...
 
     def score(self, input_path: Path, output_path: Path, on_progress: ProgressCallback) -> ScoreDocument:
-        """Score a file."""
+        """Score the file `input_path` into the parquet file `output_path`."""
         ...
 
     def close(self) -> None:
-        """Nothing more will be asked."""
+        """Release connections. Nothing is predicted afterward."""
         ...
 
 
 @dataclass(frozen=True)
 class LocalPredictor:
-    """A bundle on this machine."""
+    """Predicts with a bundle in this process."""
 
     bundle: Bundle
 
     @property
     def bundle_id(self) -> str:
-        """Its name."""
+        """The ID of the bundle."""
         return self.bundle.manifest.id
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Those of its manifest."""
+        """The point models of the manifest."""
         return point_models(self.bundle.manifest.models)
 
     def predict(self, orders: pl.DataFrame) -> pl.DataFrame:
-        """By the bundle."""
+        """Predict with the bundle."""
         return BundleScorer(self.bundle).predict(orders)
 
     def score(self, input_path: Path, output_path: Path, on_progress: ProgressCallback) -> ScoreDocument:
-        """As `preptime score` does."""
+        """Score the file as `preptime score` does."""
         return score_file(str(input_path), output_path, self.bundle, progress=on_progress, chunk_rows=LOCAL_CHUNK_ROWS)
 
     def close(self) -> None:
-        """Nothing to do: everybody asks the same opened bundle."""
+        """Do nothing: all sessions share the loaded bundle."""
 
 
 @dataclass(frozen=True)
 class ApiPredictor:
-    """The API."""
+    """Predicts through the API."""
 
     client: Client
     bundle_id: str
@@ -99,9 +101,9 @@ class ApiPredictor:
 
     @classmethod
     def from_context(cls, context: DashboardContext, key: str) -> ApiPredictor:
-        """The API with this key (empty: without one), asked which bundle answers. Raises what a person can act on."""
+        """Ask the API which bundle it serves, with this key or without one if it's empty. Raises `UsageError`."""
         try:
-            # Once: a server without a champion wants to be asked again in five seconds, and a person waits here.
+            # One attempt: a server without a champion asks clients to retry after five seconds, and a user is waiting.
             with context.client(key, attempts=1) as probe:
                 bundle = probe.bundle()
         except (InvalidApiKeyError, ApiConnectionError, ApiStatusError) as error:
@@ -112,11 +114,11 @@ class ApiPredictor:
         )
 
     def predict(self, orders: pl.DataFrame) -> pl.DataFrame:
-        """By the API, in one request."""
+        """Predict with one request."""
         return RemoteScorer(SplittingClient(self.client), self.models).predict(orders)
 
     def score(self, input_path: Path, output_path: Path, on_progress: ProgressCallback) -> ScoreDocument:
-        """Through the API, some thousand orders a request."""
+        """Score the file with up to `orders_per_request` orders in each request."""
         scorer = RemoteScorer(SplittingClient(self.client), self.models)
         return score_file_remotely(
             str(input_path), output_path, scorer, orders_per_request=self.orders_per_request, progress=on_progress
@@ -129,14 +131,14 @@ class ApiPredictor:
 
 @dataclass(frozen=True)
 class SplittingClient:
-    """A client that asks for half when the server finds a request too large: its limits are its own affair."""
+    """A client that splits a request in half if the server rejects it as too large. The server's limits are unknown."""
 
     client: Client
 
     def predict(
         self, orders: Sequence[Mapping[str, object]], *, models: Sequence[str] | None = None
     ) -> PredictionResponse:
-        """Predictions in the orders' places."""
+        """Return one prediction for each order, in the same sequence."""
         try:
             return self.client.predict(orders, models=models)
         except ApiStatusError as error:
@@ -149,37 +151,37 @@ class SplittingClient:
 
 
 def point_models(models: tuple[str, ...]) -> tuple[str, ...]:
-    """Without the default one, whose answer stands beside them anyway."""
+    """Return the names without the default model, whose prediction is always shown."""
     return tuple(name for name in models if name != DEFAULT_MODEL)
 
 
 def known_restaurants(context: DashboardContext) -> RestaurantIndex | None:
-    """The restaurants as the store's champion knows them; None where this page has no store with one."""
+    """Return the restaurants of the champion, or None if the store has no usable champion."""
     try:
         return context.bundle().history.restaurants
-    except PreptimeError:  # asking the API needs no store
+    except PreptimeError:  # predicting through the API needs no store
         return None
 
 
 def explain_api_error(error: PreptimeError, context: DashboardContext) -> PreptimeError:
-    """What the API's failure means to the person at the page."""
+    """Return an API error as one that tells the user what to do."""
     if isinstance(error, ApiConnectionError):
         return UsageError(
-            f"The API at {context.api_url} gives no answer. {error.facts}",
-            "Start it with `preptime serve`, or set PREPTIME_API_URL to where it is, and start the page again.",
+            f"The API at {context.api_url} doesn't respond. {error.facts}",
+            "Start it with `preptime serve`, or set PREPTIME_API_URL to its URL and restart the dashboard.",
         )
     if isinstance(error, InvalidApiKeyError):
         return KeyRejectedError(error.facts, error.hint)
     if isinstance(error, ApiStatusError) and error.status == HTTPStatus.UNAUTHORIZED:
         return KeyRejectedError(
-            f"The API at {context.api_url} does not know this key.",
-            "Type another; whoever runs the API makes one with `preptime keys new NAME`.",
+            f"The API at {context.api_url} rejected this key.",
+            "Enter another key. The operator of the API creates keys with `preptime keys new NAME`.",
         )
     if isinstance(error, ApiStatusError) and error.status == HTTPStatus.SERVICE_UNAVAILABLE:
         return UsageError(
-            f"The API at {context.api_url} cannot predict at the moment. {error.facts}",
-            "Without a champion it has nothing to serve: train one with `preptime train`, or try again in a minute.",
+            f"The API at {context.api_url} can't predict now. {error.facts}",
+            "If its store has no champion, train one with `preptime train`. Otherwise, try again in a minute.",
         )
     if isinstance(error, ApiStatusError):
-        return UsageError(f"The API at {context.api_url} refused: {error.facts}", error.hint)
+        return UsageError(f"The API at {context.api_url} rejected the request. {error.facts}", error.hint)
     return error

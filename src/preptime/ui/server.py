@@ -1,4 +1,4 @@
-"""The page's server: Streamlit, told everything it needs here, so that no file of its own lies about."""
+"""The dashboard's server: Streamlit with all options set here, so that it needs no configuration file."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from preptime.ui.upload_session import MAX_UPLOAD_MB, download_route, remove_orp
 
 _LOG = logging.getLogger(__name__)
 _DEFAULT_PAGE_MODULE = "preptime.ui.pages.predict"
-"""The page where people arrive."""
+"""The module of the default page."""
 
 
 def serve(settings: Settings, environ: Mapping[str, str], print_line: Callable[[str], None]) -> None:
-    """Serve the page until SIGTERM or SIGINT, then return.
+    """Serve the dashboard until SIGTERM or SIGINT, then return.
 
-    `environ` holds all settings, for the script that Streamlit runs: it is given nothing but this process's
-    environment. `say` is told the page's address. Raises `UsageError` before anything is started: for a port in use,
-    for keys that cannot be, and for a page that other machines could reach without a key.
+    `environ` holds all settings for the script that Streamlit runs, which reads only this process's environment.
+    `print_line` receives the dashboard's URL. Raises `UsageError` before anything starts: for a port in use, for
+    invalid keys, and for a dashboard that other machines could reach without a key.
     """
     allowed_keys(settings)
     address = resolve_free_address(settings.ui_host, settings.ui_port, "PREPTIME_UI_PORT", "PREPTIME_UI_HOST")
     os.environ.update(environ)
     for signal_number in (signal.SIGTERM, signal.SIGINT):
-        # The server below ends at these, puts back what it found, and sends itself the signal once more.
+        # The server handles these signals itself, then restores this handler and sends the signal again.
         signal.signal(signal_number, _ignore_signal)
     display_host = f"[{address}]" if ":" in address else address
-    print_line(f"The page is at http://{display_host}:{settings.ui_port} (Ctrl-C ends it).")
+    print_line(f"Dashboard: http://{display_host}:{settings.ui_port} (press Ctrl-C to stop)")
     remove_orphaned_folders()
     script = Path(__file__).with_name("app.py")
     try:
@@ -54,7 +54,7 @@ def serve(settings: Settings, environ: Mapping[str, str], print_line: Callable[[
 
 @asynccontextmanager
 async def _lifespan(settings: Settings, _app: App) -> AsyncIterator[None]:
-    """What the first visitor would wait for: the page's modules, before anybody is let in; the champion meanwhile."""
+    """Import the default page before the server accepts requests, and load the champion in the background."""
     import_module(_DEFAULT_PAGE_MODULE)
     threading.Thread(target=_preload_champion, args=(settings,), name="preload-champion", daemon=True).start()
     yield
@@ -66,7 +66,7 @@ def _preload_champion(settings: Settings) -> None:
     try:
         preload_champion(settings)
     except PreptimeError as error:
-        _LOG.info("No champion can be opened yet: %s", error)  # the page says so itself, with what to do
+        _LOG.info("The champion can't be loaded yet: %s", error)  # the dashboard shows the error and the hint
 
 
 def _streamlit_options(settings: Settings, address: str) -> dict[str, object]:
@@ -79,7 +79,7 @@ def _streamlit_options(settings: Settings, address: str) -> dict[str, object]:
         "server.disconnectedSessionTTL": 20,
         "browser.gatherUsageStats": False,
         "client.toolbarMode": "minimal",
-        # A table's own download would hand out cells that a spreadsheet runs.
+        # Streamlit's own table download contains cells that a spreadsheet would run as formulas.
         "client.disableDataExport": True,
         "client.showErrorDetails": "none",
         "client.showErrorLinks": "false",
@@ -90,13 +90,13 @@ def _streamlit_options(settings: Settings, address: str) -> dict[str, object]:
 
 
 def _on_script_error(error: Exception) -> bool:
-    """The trace for a developer, in the log; a sentence for the visitor."""
+    """Log the traceback and show the user one sentence."""
     from preptime.ui.components import show_error
 
-    _LOG.error("A page failed.", exc_info=error)
-    show_error("Something went wrong that nobody foresaw.", "It is in the page's log; please report it.")
+    _LOG.error("Unexpected error in the dashboard.", exc_info=error)
+    show_error("Unexpected error. For details, see the server log.", "Report it with the traceback from the log.")
     return True
 
 
 def _ignore_signal(_signal_number: int, _frame: FrameType | None) -> None:
-    """Nothing more to do: the server has ended."""
+    """Do nothing: the server has already stopped."""

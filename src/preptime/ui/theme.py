@@ -1,4 +1,4 @@
-"""How the pages look: one set of colours on a light and on a dark ground, the pictures' own (Okabe and Ito's)."""
+"""Colors of the dashboard in the light and the dark theme. They match the colors of the charts (Okabe and Ito)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DARK: dict[str, str] = {
 
 
 def theme_options() -> dict[str, object]:
-    """Streamlit's own options for it. Fonts are those that Streamlit carries: none comes from the network."""
+    """Return Streamlit's theme options. Fonts come with Streamlit, so none is loaded from the network."""
     options: dict[str, object] = {
         "theme.font": "sans-serif",
         "theme.baseFontSize": 15,
@@ -43,12 +43,12 @@ def theme_options() -> dict[str, object]:
 
 
 def is_dark() -> bool:
-    """Whether this person looks at a dark page."""
+    """Return whether the theme of this session is dark."""
     return st.context.theme.type == "dark"
 
 
 def palette() -> Palette:
-    """The pictures' colours on this person's ground."""
+    """Return the chart colors for the theme of this session."""
     from preptime.evaluation.charts import DARK, LIGHT
 
     return DARK if is_dark() else LIGHT

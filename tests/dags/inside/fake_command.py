@@ -1,8 +1,11 @@
-"""Stands in for the command line.
+"""A replacement for the preptime command.
 
-`verb.py end STATUS`; `verb.py stay FILE` or `verb.py obey FILE` until it is ended: both write their ids to FILE, `stay`
-has a child and does not listen to SIGTERM; `verb.py day VERB …`: a morning on which training is wrong use, and
-monitoring has an alert.
+- `fake_command.py exit STATUS` prints to both streams and exits.
+- `fake_command.py ignore FILE` ignores SIGTERM and starts a child process.
+- `fake_command.py obey FILE` ends with SIGTERM.
+- `fake_command.py day COMMAND ...` plays a day on which training is a usage error and monitoring has an alert.
+
+`ignore` and `obey` write their process ids to FILE.
 """
 
 from __future__ import annotations
@@ -14,24 +17,24 @@ import sys
 import time
 from pathlib import Path
 
-DAY = {"train": 2, "monitor": 1}
+DAY_STATUSES = {"train": 2, "monitor": 1}
 
 
-def main(how: str, what: str, *_: str) -> int:
-    """Words on both streams, as the real one has them."""
-    if how == "end":
-        sys.stdout.write("on standard output\n")
+def main(mode: str, argument: str, *_: str) -> int:
+    """Run one of the modes and return the exit status."""
+    if mode == "exit":
+        sys.stdout.write("A line on standard output.\n")
         sys.stdout.flush()
         sys.stderr.write("The reason, last.\n")
-        return int(what)
-    if how == "day":
-        return DAY.get(what, 0)
-    ids = [os.getpid()]
-    if how == "stay":
+        return int(argument)
+    if mode == "day":
+        return DAY_STATUSES.get(argument, 0)
+    process_ids = [os.getpid()]
+    if mode == "ignore":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        ids.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid)
-    Path(what).write_text(" ".join(str(one) for one in ids), encoding="utf-8")
-    sys.stdout.write("staying\n")
+        process_ids.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid)
+    Path(argument).write_text(" ".join(map(str, process_ids)), encoding="utf-8")
+    sys.stdout.write("waiting\n")
     sys.stdout.flush()
     time.sleep(60)
     return 0

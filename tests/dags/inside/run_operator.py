@@ -1,6 +1,6 @@
-"""In Airflow's environment: what the operator makes of verbs that end, stay, are stopped or lose their task; as JSON.
+"""Run the operator in Airflow's environment with commands that exit, wait, or are killed, and print the results as JSON.
 
-`operate.py FOLDER`.
+`run_operator.py FOLDER`.
 """
 
 from __future__ import annotations
@@ -17,115 +17,122 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "dags"))
 
-import preptime_operators as verbs
-from airflow.sdk import Context
+import preptime_operators
+from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowException, AirflowTaskTimeout
 
-VERB = shlex.join([sys.executable, str(Path(__file__).parent / "verb.py")])
-SECONDS = 30
-"""Most that anything here waits."""
+FAKE_COMMAND = shlex.join([sys.executable, str(Path(__file__).parent / "fake_command.py")])
+TIMEOUT_SECONDS = 30
 
 
-def ended(*words: str, no_retry_on_refusal: bool = False) -> str:
-    """How a task ends."""
-    task = verbs.preptime_task("task", *words, minutes=1, no_retry_on_refusal=no_retry_on_refusal)
+def execute(*arguments: str, no_retry_on_refusal: bool = False) -> str:
+    """Run a task and return its exception, or "success"."""
+    return execute_task(_task(*arguments, no_retry_on_refusal=no_retry_on_refusal))
+
+
+def execute_task(task: BaseOperator) -> str:
+    """Run a task as Airflow does: after a timeout, Airflow calls `on_kill`."""
     try:
         task.execute(Context())
     except AirflowException as error:
         return f"{type(error).__name__}: {error}"
-    return "fine"
+    except AirflowTaskTimeout as error:
+        task.on_kill()
+        return f"{type(error).__name__}: {error}"
+    return "success"
 
 
-def gone(file: Path) -> bool:
-    """Whether the verb and its child are gone, within a while."""
-    ids = [int(word) for word in file.read_text(encoding="utf-8").split()]
-    return _within(lambda: not any(_runs(one) for one in ids))
+def has_ended(file: Path) -> bool:
+    """Return whether the command and its child end within the timeout."""
+    process_ids = [int(word) for word in file.read_text(encoding="utf-8").split()]
+    return _wait_until(lambda: not any(_is_running(process_id) for process_id in process_ids))
 
 
-def stopped(file: Path, stop: Callable[[verbs.PreptimeOperator], None]) -> str:
-    """A verb that stays, and is stopped while the task waits for it."""
-    task = verbs.PreptimeOperator(task_id="task", arguments=("stay", str(file)), no_retry_statuses=())
+def execute_and_stop(file: Path, stop: Callable[[BaseOperator], None]) -> str:
+    """Run a command that ignores SIGTERM, and call `stop` in a signal handler while the task waits."""
+    task = _task("ignore", str(file))
 
-    def alarm(*_: object) -> None:
+    def handle_alarm(*_: object) -> None:
         if not file.exists() or not file.read_text(encoding="utf-8"):
             signal.setitimer(signal.ITIMER_REAL, 0.1)
             return
         stop(task)
 
-    signal.signal(signal.SIGALRM, alarm)
+    signal.signal(signal.SIGALRM, handle_alarm)
     signal.setitimer(signal.ITIMER_REAL, 0.1)
-    try:
-        task.execute(Context())
-    except (AirflowException, AirflowTaskTimeout) as error:
-        return f"{type(error).__name__}: {error}"
-    return "fine"
+    return execute_task(task)
 
 
-def too_late(_: verbs.PreptimeOperator) -> None:
-    """What Airflow does when the time limit is reached."""
+def raise_timeout(_: BaseOperator) -> None:
+    """Do what Airflow does when a task reaches its time limit."""
     raise AirflowTaskTimeout
 
 
-def killed(file: Path) -> None:
-    """A task in a process of its own that is killed outright."""
-    task = os.fork()
-    if not task:
-        ended("obey", str(file))
+def kill_task(file: Path) -> None:
+    """Run a task in its own process, and send SIGKILL to that process."""
+    task_process = os.fork()
+    if not task_process:
+        execute("obey", str(file))
         os._exit(0)
-    _within(lambda: file.exists() and bool(file.read_text(encoding="utf-8")))
-    os.kill(task, signal.SIGKILL)
-    os.waitpid(task, 0)
+    _wait_until(lambda: file.exists() and bool(file.read_text(encoding="utf-8")))
+    os.kill(task_process, signal.SIGKILL)
+    os.waitpid(task_process, 0)
 
 
-def dates() -> dict[str, str]:
-    """`--date` by the schedule's time zone."""
-    at = datetime(2015, 6, 14, 20, 0, tzinfo=UTC)
-    found = {}
+def as_of_dates() -> dict[str, str]:
+    """Return `--date` for several time zones of the schedule."""
+    logical_date = datetime(2015, 6, 14, 20, 0, tzinfo=UTC)
+    dates = {}
     for zone in ("", "Asia/Tokyo", "America/Los_Angeles"):
         os.environ["PREPTIME_TIME_ZONE"] = zone
-        found[zone or "UTC"] = verbs.as_of_date(at)
+        dates[zone or "UTC"] = preptime_operators.as_of_date(logical_date)
     os.environ["PREPTIME_TIME_ZONE"] = ""
-    found["month before"] = verbs.month_before(datetime(2016, 3, 31, 5, tzinfo=UTC))
+    dates["month before"] = preptime_operators.month_before(datetime(2016, 3, 31, 5, tzinfo=UTC))
     try:
-        verbs.as_of_date(None)
+        preptime_operators.as_of_date(None)
     except AirflowException as error:
-        found["none"] = f"{type(error).__name__}: {error}"
-    return found
+        dates["none"] = f"{type(error).__name__}: {error}"
+    return dates
 
 
-def _runs(process: int) -> bool:
+def _task(*arguments: str, no_retry_on_refusal: bool = False) -> BaseOperator:
+    return preptime_operators.preptime_task("task", *arguments, minutes=1, no_retry_on_refusal=no_retry_on_refusal)
+
+
+def _is_running(process_id: int) -> bool:
     try:
-        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+        state = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
     except OSError:
         return False
     return state != "Z"
 
 
-def _within(what: Callable[[], bool]) -> bool:
-    until = time.monotonic() + SECONDS
-    while not what():
-        if time.monotonic() > until:
+def _wait_until(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
     return True
 
 
 def main(folder: Path) -> None:
-    """All of it in one process, since loading Airflow takes longest."""
-    os.environ["PREPTIME_COMMAND"] = VERB
+    """Run all cases in one process, because loading Airflow takes the longest."""
+    os.environ["PREPTIME_COMMAND"] = FAKE_COMMAND
     os.environ["AIRFLOW__CORE__FERNET_KEY"] = "secret"
-    verbs.TERMINATION_GRACE_SECONDS = 1
-    told: dict[str, object] = {str(status): ended("end", str(status)) for status in (0, 1, 2, 3)}
-    told["alert"] = ended("end", "1", no_retry_on_refusal=True)
-    told["stopped"] = stopped(folder / "stopped", lambda task: task.on_kill())
-    told["too late"] = stopped(folder / "late", too_late)
-    killed(folder / "killed")
-    told["gone"] = {name: gone(folder / name) for name in ("stopped", "late", "killed")}
-    told["environment"] = [name for name in verbs.task_environment() if name.startswith(("AIRFLOW__", "PYTHON"))]
+    preptime_operators.TERMINATION_GRACE_SECONDS = 1
+    results: dict[str, object] = {str(status): execute("exit", str(status)) for status in (0, 1, 2, 3)}
+    results["alert"] = execute("exit", "1", no_retry_on_refusal=True)
+    results["stopped"] = execute_and_stop(folder / "stopped", lambda task: task.on_kill())
+    results["timeout"] = execute_and_stop(folder / "timeout", raise_timeout)
+    kill_task(folder / "killed")
+    results["ended"] = {name: has_ended(folder / name) for name in ("stopped", "timeout", "killed")}
+    environment = preptime_operators.task_environment()
+    results["environment"] = [name for name in environment if name.startswith(("AIRFLOW__", "PYTHON"))]
     os.environ["PREPTIME_COMMAND"] = "/no/such/preptime"
-    told["no command"] = ended("end", "0")
-    told["dates"] = dates()
-    sys.stdout.write(f"\n{json.dumps(told)}\n")
+    results["missing command"] = execute("exit", "0")
+    results["dates"] = as_of_dates()
+    sys.stdout.write(f"\n{json.dumps(results)}\n")
 
 
 if __name__ == "__main__":
