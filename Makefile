@@ -1,4 +1,4 @@
-# Each target is one task of dev.py, which is also what Windows calls: python dev.py TASK
+# Each target runs a task of dev.py. On Windows, run: python dev.py TASK
 PYTHON ?= python3
 TASKS := setup demo test lint format types docs bench bench-api screenshots \
   airflow serve clean-docker \

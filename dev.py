@@ -1,7 +1,7 @@
-"""The project's tasks: `python dev.py TASK [its arguments]`, or `make TASK`. Standard library only.
+"""Run the project's tasks: `python dev.py TASK [ARGUMENTS]`, or `make TASK`. Standard library only.
 
-Python 3.11 or newer and a package index, configured the ordinary way for pip, are all it needs: `.venv` is made here
-and gets what `locks/` names, each file checked against its hash. `python dev.py help` lists the tasks.
+You need Python 3.11 or newer and a package index that pip can reach. The tasks create `.venv` and install the packages
+of `locks/` into it, each checked against its hash. `python dev.py help` lists the tasks.
 """
 
 import hashlib
@@ -11,15 +11,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 MIN_PYTHON_VERSION = (3, 11)
 
-# Before anything that an older Python cannot read, so that it gets as far as this sentence.
+# Before any code that an older Python can't parse, so that it prints this message.
 if sys.version_info[:2] < MIN_PYTHON_VERSION:
     sys.exit(
         f"preptime needs Python 3.11 or newer; {sys.executable} is {sys.version_info[0]}.{sys.version_info[1]}. "
-        "Name a newer one, for example: python3.12 dev.py setup, or: make setup PYTHON=python3.12"
+        "Use a newer one, for example: python3.12 dev.py setup, or: make setup PYTHON=python3.12"
     )
 
 ROOT = Path(__file__).resolve().parent
@@ -28,18 +29,20 @@ VENV = ROOT / ".venv"
 VENV_BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = VENV_BIN / ("python.exe" if os.name == "nt" else "python")
 TOOL_ENVIRONMENTS = ("airflow", "dvc", "deploy")
-"""Groups of pyproject.toml with a lock and an environment of their own, `.venv-NAME`."""
+"""Groups of pyproject.toml with their own lock and environment, `.venv-NAME`."""
+TEST_ENVIRONMENTS = ("dev", *(name for name in TOOL_ENVIRONMENTS if os.name != "nt" or name != "airflow"))
+"""The environments that the tests use. Airflow doesn't run on Windows."""
 
 CODE_PATHS = ("src", "tests", "dags", "dev.py", "scripts", "benchmarks", "deploy")
 
 GENERATED_PATHS = (
-    *("build", "dist", "demo", "catboost_info"),
+    *("build", "dist", "demo", "predictions", "catboost_info"),
     *(".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache"),
 )
 
 
 class TaskError(Exception):
-    """A task cannot go on; the message is for the person who called it."""
+    """A task failed. The message is for the user."""
 
 
 def help_(*_: str) -> None:
@@ -49,11 +52,11 @@ def help_(*_: str) -> None:
 
 
 def setup(environment: str = "dev", *_: str) -> None:
-    """Make an environment from its lock: dev (the default) or run, both .venv; airflow, dvc, deploy: their own."""
+    """Create an environment from its lock: dev (default) or run in .venv; airflow, dvc, or deploy in .venv-NAME."""
     lock_file = LOCKS / f"{environment}.lock"
     if not lock_file.is_file():
         raise TaskError(
-            f"There is no {lock_file}. Known are: {', '.join(sorted(p.stem for p in LOCKS.glob('*.lock')))}."
+            f"Unknown environment {environment!r}. Use one of: {', '.join(sorted(p.stem for p in LOCKS.glob('*.lock')))}."
         )
     venv_path = ROOT / f".venv-{environment}" if environment in TOOL_ENVIRONMENTS else VENV
     stamp_file = venv_path / "preptime-setup.txt"
@@ -66,31 +69,31 @@ def setup(environment: str = "dev", *_: str) -> None:
     if python.exists() and stamp_file.is_file() and stamp_file.read_text(encoding="utf-8") in accepted_stamps:
         return
     _make_venv(venv_path)
-    stamp_file.unlink(missing_ok=True)  # from here until the end what is installed is unknown
+    stamp_file.unlink(missing_ok=True)  # Until the end, the environment is incomplete.
     print(
-        f"Installing what locks/{environment}.lock names into {venv_path.name}: a minute or two the first time.",
+        f"Installing locks/{environment}.lock into {venv_path.name}. The first time takes a minute or two.",
         flush=True,
     )
     pip = (python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--no-deps", "--no-compile")
     _run_or_fail(*pip, "--require-hashes", "--only-binary", ":all:", "-r", lock_file)
     if venv_path == VENV:
-        # The project itself, built by the hatchling of the lock: nothing is fetched that no hash vouches for.
+        # The project itself, built by the hatchling of the lock, so that pip downloads nothing without a hash.
         _run_or_fail(*pip, "--no-index", "--no-build-isolation", "--editable", ROOT)
-    # pip would compile one file after the other, the libraries' own tests included: 22 s here against 10 s.
+    # pip compiles one file at a time, including the libraries' tests: 22 s, compared with 10 s here.
     compile_arguments = ("-m", "compileall", "-q", "-q", "-j", "0", "-x", r"[/\\]tests?[/\\]")
     _run(python, *compile_arguments, *(path for path in venv_path.rglob("site-packages") if path.is_dir()), echo=False)
     stamp_file.write_text(_setup_stamp(environment), encoding="utf-8")
 
 
 def demo(*arguments: str) -> None:
-    """Synthesize a month of orders, train, backtest, promote, score; or on ORDERS= and RESTAURANTS=."""
+    """Synthesize a month of orders, train, backtest, promote, and score. Or use ORDERS= and RESTAURANTS=."""
     setup("run")
     _run_or_fail(VENV_BIN / "preptime", "demo", *arguments)
 
 
 def test(*arguments: str) -> None:
-    """Everything this repository promises: lint, types, layers, then pytest (which gets the arguments)."""
-    setup()
+    """Run every check, then pytest with the arguments. Creates every environment that the tests need."""
+    _setup_environments(*TEST_ENVIRONMENTS)
     failed = _failed_checks()
     if not _run(PYTHON, "-m", "pytest", *arguments):
         failed.append("pytest")
@@ -98,92 +101,91 @@ def test(*arguments: str) -> None:
 
 
 def lint(*_: str) -> None:
-    """Ruff, mypy, the layers, the dependencies, and whether the generated docs are current."""
+    """Run Ruff, mypy, import-linter, and deptry, and check that the generated docs are current."""
     setup()
     _raise_if_failed(_failed_checks())
 
 
 def format_(*_: str) -> None:
-    """Format the code, and mend what ruff can mend."""
+    """Format the code, and apply Ruff's fixes."""
     setup()
     _run_or_fail(PYTHON, "-m", "ruff", "check", "--fix", *_code_paths())
     _run_or_fail(PYTHON, "-m", "ruff", "format", *_code_paths())
 
 
 def types(*_: str) -> None:
-    """Mypy, strictly."""
+    """Run mypy in strict mode."""
     setup()
     _run_or_fail(PYTHON, "-m", "mypy", *_code_paths())
 
 
 def docs(*arguments: str) -> None:
-    """Write the generated parts of the docs anew; with --check only say whether they are current."""
+    """Generate the generated parts of the docs. With --check, only check that they are current."""
     setup()
     _run_or_fail(PYTHON, ROOT / "scripts" / "generate_docs.py", *arguments)
 
 
 def bench(*arguments: str) -> None:
-    """Measure everything that is claimed, in one run, and write the table."""
+    """Run all benchmarks, and write the table."""
     setup()
     _run_or_fail(PYTHON, "-m", "benchmarks", *arguments)
 
 
 def bench_api(*arguments: str) -> None:
-    """Measure the online API beside servers that are built otherwise (Linux, needs wrk)."""
+    """Benchmark the online API and other servers (Linux, needs wrk)."""
     setup()
     _run_or_fail(PYTHON, "-m", "benchmarks.api", *arguments)
 
 
 def airflow(*_: str) -> None:
-    """Airflow on this machine without Docker, with the daily DAGs; user, password and port from .env."""
-    setup("run")
-    setup("airflow")
+    """Run Airflow with the daily DAGs, without Docker. User, password, and port are in .env."""
+    _setup_environments("run", "airflow")
     _run_or_fail(PYTHON, ROOT / "scripts" / "airflow_local.py")
 
 
 def serve(*arguments: str) -> None:
-    """The Flask API on what `demo` trained; AIKEY and FLASK_PORT from .env, a key made where there is none."""
+    """Serve the models of `demo`. AIKEY and FLASK_PORT are in .env; generates a key if there is none."""
     setup("run")
     _replace_process(PYTHON, ROOT / "scripts" / "flask_demo.py", *arguments)
 
 
 def clean_docker(*arguments: str) -> None:
-    """Remove this project's containers, networks and images from Docker; --volumes: its data too."""
+    """Remove this project's containers, networks, and images from Docker. --volumes: the data too."""
     setup("run")
     _run_or_fail(PYTHON, ROOT / "scripts" / "clean_docker.py", *arguments)
 
 
 def images(*arguments: str) -> None:
-    """Build the container images and say how large they are (needs Docker)."""
+    """Build the container images, and print their sizes (needs Docker)."""
     setup()
     _run_or_fail(PYTHON, "-m", "scripts.images", *arguments)
 
 
 def up(*arguments: str) -> None:
-    """Start API, page, Airflow and PostgreSQL by Docker Compose; or one of api, ui, airflow."""
+    """Start the API, dashboard, Airflow, and PostgreSQL with Docker Compose; or one of api, ui, airflow."""
     setup()
     _run_or_fail(PYTHON, "-m", "scripts.compose", "up", *arguments)
 
 
 def down(*arguments: str) -> None:
-    """Remove what `up` started; --volumes removes its data too."""
+    """Remove the services that `up` started. --volumes: the data too."""
     setup()
     _run_or_fail(PYTHON, "-m", "scripts.compose", "down", *arguments)
 
 
 def screenshots(*arguments: str) -> None:
-    """Look at the page: pictures of it in a real browser, into build/screenshots (needs chromium and `make demo`)."""
+    """Take screenshots of the dashboard into build/screenshots (needs Chromium and `make demo`)."""
     setup()
     _run_or_fail(PYTHON, "-m", "scripts.screenshots", *arguments)
 
 
 def lock(*arguments: str) -> None:
-    """Write locks/ anew from pyproject.toml (needs uv; --upgrade for newer versions)."""
+    """Resolve locks/ from pyproject.toml (needs uv). --upgrade: newer versions."""
     _run_or_fail(sys.executable, ROOT / "scripts" / "make_locks.py", *arguments)
 
 
 def clean(*_: str) -> None:
-    """Remove what the tasks left behind, except .venv, models/ and results/."""
+    """Remove generated files, except environments, .env, models/, and results/."""
     for name in GENERATED_PATHS:
         shutil.rmtree(ROOT / name, ignore_errors=True)
     for source_folder in ("src", "tests", "benchmarks", "scripts"):
@@ -215,7 +217,7 @@ TASKS: dict[str, Callable[..., None]] = {
 
 
 def _failed_checks() -> list[str]:
-    """Run every check of `lint`, all of them even when one fails, and name those that did."""
+    """Run every check of `lint`, and return the names of those that failed."""
     checks: dict[str, tuple[str | Path, ...]] = {
         "ruff check": (PYTHON, "-m", "ruff", "check", *_code_paths()),
         "ruff format": (PYTHON, "-m", "ruff", "format", "--check", *_code_paths()),
@@ -231,33 +233,40 @@ def _code_paths() -> list[str]:
     return [name for name in CODE_PATHS if (ROOT / name).exists()]
 
 
+def _setup_environments(*environments: str) -> None:
+    """Create environments in parallel: most of the time, pip waits for downloads and for the disk."""
+    with ThreadPoolExecutor(len(environments)) as pool:
+        for finished in [pool.submit(setup, environment) for environment in environments]:
+            finished.result()
+
+
 def _venv_python(venv_path: Path) -> Path:
-    """An environment's Python."""
+    """Return the Python of an environment."""
     return venv_path / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 def _make_venv(venv_path: Path) -> None:
-    """An environment with a Python that is new enough and has pip; one that has both is kept."""
+    """Create an environment, unless it exists with pip and a recent Python. Raises `TaskError`."""
     version_check = "import pip, sys; sys.exit(sys.version_info < (3, 11))"
     if _venv_python(venv_path).exists() and _run(_venv_python(venv_path), "-c", version_check, echo=False):
         return
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
         raise TaskError(
-            f"{sys.executable} comes without `venv` or `ensurepip`, which make .venv. "
-            f"On Debian and Ubuntu: apt-get install python{sys.version_info[0]}.{sys.version_info[1]}-venv"
+            f"{sys.executable} lacks the modules venv or ensurepip. "
+            f"On Debian and Ubuntu, install them: apt-get install python{sys.version_info[0]}.{sys.version_info[1]}-venv"
         )
-    print(f"Making {venv_path.name} with {sys.executable}", flush=True)
+    print(f"Creating {venv_path.name} with {sys.executable}", flush=True)
     _run_or_fail(sys.executable, "-m", "venv", "--clear", venv_path)
 
 
 def _setup_stamp(environment: str) -> str:
-    """What a finished `setup` of this lock leaves: changes with the lock, the project's metadata and its place."""
+    """Return the stamp of a finished `setup`. It depends on the lock, pyproject.toml, and the project's path."""
     content = (LOCKS / f"{environment}.lock").read_bytes() + (ROOT / "pyproject.toml").read_bytes() + str(ROOT).encode()
     return f"{environment} {hashlib.sha256(content).hexdigest()}\n"
 
 
 def _run(*command: str | Path, echo: bool = True) -> bool:
-    """Run a command at the project's root and say whether it went well."""
+    """Run a command in the project's root, and return whether it succeeded."""
     arguments = [str(argument) for argument in command]
     if echo:
         print("$", *(argument.removeprefix(f"{ROOT}{os.sep}") for argument in arguments), flush=True)
@@ -270,7 +279,7 @@ def _run_or_fail(*command: str | Path) -> None:
 
 
 def _replace_process(*command: str | Path) -> None:
-    """Run a command in this process's place, so that whoever ends this ends that; Windows has no such thing."""
+    """Replace this process with a command, so that it receives the signals. Windows has no equivalent."""
     if os.name == "nt":
         _run_or_fail(*command)
     else:
@@ -285,10 +294,10 @@ def _raise_if_failed(failed: list[str]) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run one task; 0 when it went well, 1 when not, 2 for a task that is not there."""
+    """Run one task, and return 0 on success, 1 on failure, or 2 for an unknown task."""
     name, *task_arguments = arguments or ["help"]
     if name not in TASKS:
-        print(f"There is no task {name!r}. The tasks:", file=sys.stderr)
+        print(f"Unknown task {name!r}. The tasks are:", file=sys.stderr)
         help_()
         return 2
     try:

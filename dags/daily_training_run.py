@@ -30,7 +30,7 @@ with daily_dag("daily_training_run", 5, __doc__) as dag:
     results = preptime_task(
         "prune_results", "results", "prune", "--days", KEEP_DAYS, minutes=15, trigger_rule=TriggerRule.ALL_DONE
     )
-    # Airflow takes the state of a run from its last tasks. Without this task, a run with a failed training would succeed.
+    # Airflow takes the state of a run from its last tasks. Without this task, the run would succeed without a training.
     trained = EmptyOperator(task_id="trained")
     train >> [trained, bundles]
     bundles >> results

@@ -44,10 +44,10 @@ if sys.platform == "linux":
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 os.execvp(sys.argv[1], sys.argv[1:])
 """
-"""Replaces itself with the command in its arguments. On Linux, the command gets SIGTERM when the task's process dies."""
+"""Becomes the command in its arguments. On Linux, that command gets SIGTERM when the task's process dies."""
 FIRST_RETRY_DELAY, RETRY_BACKOFF_FACTOR, MAX_RETRY_DELAY = timedelta(minutes=5), 2, timedelta(hours=1)
-"""Airflow adds up to 100% of jitter: 5 to 10, 10 to 20, and 20 to 40 minutes. The last try of the 05:00 run starts between
-05:35 and 06:10. Data that arrives by 05:35 is always used before the day's orders are scored at 07:00."""
+"""Airflow adds up to 100% of jitter: 5 to 10, 10 to 20, and 20 to 40 minutes. The last try of the 05:00 run starts
+between 05:35 and 06:10. Data that arrives by 05:35 is always used before the day's orders are scored at 07:00."""
 
 
 def schedule_time_zone() -> ZoneInfo:

@@ -1,8 +1,8 @@
-"""Airflow on this machine without Docker: api-server, scheduler and dag-processor, until Ctrl-C or SIGTERM.
+"""Run Airflow on this machine without Docker: API server, scheduler, and DAG processor, until Ctrl-C or SIGTERM.
 
-`python dev.py airflow` makes the two environments and calls this. Who may log in, and where, is in `.env` or the
-environment, by the demo's names `_AIRFLOW_WWW_USER_USERNAME`, `_AIRFLOW_WWW_USER_PASSWORD`, `AIRFLOW_PORT`; also
-`AIRFLOW_HOST` (default 127.0.0.1) and `AIRFLOW_HOME` (default `.airflow/`, where its database and logs are).
+`python dev.py airflow` creates both environments and runs this script. Settings come from `.env` or the environment:
+`_AIRFLOW_WWW_USER_USERNAME`, `_AIRFLOW_WWW_USER_PASSWORD`, and `AIRFLOW_PORT`, as in the take-home exercise, and
+`AIRFLOW_HOST` (default: 127.0.0.1) and `AIRFLOW_HOME` (default: `.airflow/`, which holds the database and the logs).
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from preptime.settings import ENV_FILE, read_env_file
 ROOT = Path(__file__).resolve().parent.parent
 AIRFLOW = ROOT / ".venv-airflow" / "bin" / "airflow"
 SERVICES = {"api-server": (), "scheduler": ("--skip-serve-logs",), "dag-processor": ()}
-"""What runs, with its arguments. The api-server reads the logs where they are; to serve them takes a fixed port."""
+"""The services and their arguments. The API server reads the log files, so the scheduler doesn't serve them."""
 
 DEFAULT_USER = "airflow"
 DEFAULT_PORT = 8080
 STARTUP_TIMEOUT_SECONDS = 180
-"""It takes 10 to 30 s, and much longer where other work goes on."""
+"""Airflow takes 10 to 30 s, and much longer on a busy machine."""
 SHUTDOWN_TIMEOUT_SECONDS = 20
 COMMON_PASSWORDS = {"airflow", "admin", "password"}
-"""What everybody tries first."""
+"""Passwords that an attacker tries first."""
 
 
 class SetupError(Exception):
-    """It cannot start like this; the message is for the person who called it."""
+    """Airflow can't start. The message is for the user."""
 
 
 @dataclass(frozen=True)
 class LocalAirflow:
-    """One installation."""
+    """An installation of Airflow."""
 
     home: Path
     host: str
@@ -52,11 +52,11 @@ class LocalAirflow:
     user: str
     password: str
     password_generated: bool
-    """Whether nobody chose the password."""
+    """Whether this script generated the password."""
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, str]) -> LocalAirflow:
-        """From what `.env` and the environment say. Raises `SetupError` for what is not safe or cannot be."""
+        """Return the installation for settings from `.env` and the environment. Raises `SetupError`."""
         home = Path(settings.get("AIRFLOW_HOME") or ROOT / ".airflow").absolute()
         host = settings.get("AIRFLOW_HOST") or "127.0.0.1"
         user = settings.get("_AIRFLOW_WWW_USER_USERNAME") or DEFAULT_USER
@@ -66,23 +66,23 @@ class LocalAirflow:
             raise SetupError(f"AIRFLOW_PORT={port}: expected a whole number from 1 to 65535.")
         if not _is_loopback(host) and (not password or password in COMMON_PASSWORDS):
             raise SetupError(
-                f"AIRFLOW_HOST={host} can be reached by others. Set _AIRFLOW_WWW_USER_PASSWORD in .env, "
-                f"to none of {', '.join(sorted(COMMON_PASSWORDS))}."
+                f"AIRFLOW_HOST={host} is not a loopback address. Set _AIRFLOW_WWW_USER_PASSWORD in .env "
+                f"to a password other than {', '.join(sorted(COMMON_PASSWORDS))}."
             )
         return cls(home, host, int(port), user, password or _saved_or_new_password(home, user), not password)
 
     @property
     def url(self) -> str:
-        """Where people find it."""
+        """The URL of the web interface."""
         return f"http://{'localhost' if _is_loopback(self.host) else self.host}:{self.port}"
 
     @property
     def passwords_file(self) -> Path:
-        """Airflow's file of users and their passwords."""
+        """Airflow's file of users and passwords."""
         return self.home / "passwords.json"
 
     def environment(self, settings: Mapping[str, str]) -> dict[str, str]:
-        """What Airflow is told: this wins over whatever else is configured, or tasks would look for another server."""
+        """Return Airflow's environment. It overrides other settings, or tasks could connect to another server."""
         return {
             **settings,
             "AIRFLOW_HOME": str(self.home),
@@ -92,7 +92,7 @@ class LocalAirflow:
             "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{self.port}/execution/",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            # The default forks 32 processes; three DAGs of one task at a time need two.
+            # The default starts 32 processes. Three DAGs that run one task at a time need two.
             "AIRFLOW__CORE__PARALLELISM": "2",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.passwords_file),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{self.user}:admin",
@@ -100,7 +100,7 @@ class LocalAirflow:
         }
 
     def prepare(self, environment: Mapping[str, str]) -> None:
-        """The home, the password, the database."""
+        """Create the home folder, the password file, and the database. Raises `SetupError`."""
         self.home.mkdir(parents=True, exist_ok=True)
         self.passwords_file.touch(mode=0o600)
         self.passwords_file.chmod(0o600)
@@ -112,14 +112,14 @@ class LocalAirflow:
                 [AIRFLOW, "db", "migrate"], env=environment, stdout=log_file, stderr=log_file, check=False
             )
         if migration.returncode:
-            raise SetupError(f"Airflow's database could not be made:\n{_last_lines(log)}")
+            raise SetupError(f"Airflow couldn't create its database:\n{_last_lines(log)}")
 
     def log_path(self, service: str) -> Path:
-        """What a service says."""
+        """Return the log file of a service."""
         return self.home / "logs" / f"{service}.log"
 
     def start_service(self, service: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        """A service, in a process group of its own, since it has children that outlive it."""
+        """Start a service in a new process group, because its children can outlive it."""
         with self.log_path(service).open("wb") as file:
             return subprocess.Popen(
                 [AIRFLOW, service, *SERVICES[service]],
@@ -130,7 +130,7 @@ class LocalAirflow:
             )
 
     def is_healthy(self) -> bool:
-        """Whether all of them say they are."""
+        """Return whether Airflow reports all its components as healthy."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v2/monitor/health", timeout=5) as response:
                 health = json.load(response)
@@ -141,9 +141,9 @@ class LocalAirflow:
 
 
 def run(airflow: LocalAirflow, settings: Mapping[str, str]) -> int:
-    """Start, wait until healthy, say where, and stay until told to end or until one of them dies."""
+    """Start Airflow, wait until it's healthy, print the URL, and run until a signal arrives. Raises `SetupError`."""
     environment = airflow.environment(settings)
-    print(f"Starting Airflow; what it says is in {airflow.home / 'logs'}.", flush=True)
+    print(f"Starting Airflow. Logs: {airflow.home / 'logs'}", flush=True)
     airflow.prepare(environment)
     running: dict[str, subprocess.Popen[bytes]] = {}
     try:
@@ -153,30 +153,34 @@ def run(airflow: LocalAirflow, settings: Mapping[str, str]) -> int:
         while not airflow.is_healthy():
             _check_running(airflow, running)
             if time.monotonic() > deadline:
-                raise SetupError(f"Not healthy within {STARTUP_TIMEOUT_SECONDS} s: look into {airflow.home / 'logs'}.")
+                raise SetupError(
+                    f"Airflow isn't healthy after {STARTUP_TIMEOUT_SECONDS} s. Check {airflow.home / 'logs'}."
+                )
             time.sleep(0.5)
-        password = f", password {airflow.password} (made up; set yours in .env)" if airflow.password_generated else ""
-        print(f"Airflow is at {airflow.url}, user {airflow.user}{password}. Ctrl-C ends it.", flush=True)
+        password = (
+            f", password {airflow.password} (generated; set your own in .env)" if airflow.password_generated else ""
+        )
+        print(f"Airflow: {airflow.url}, user {airflow.user}{password}. Press Ctrl-C to stop.", flush=True)
         while True:
             _check_running(airflow, running)
             time.sleep(1)
     finally:
-        for signal_number in (signal.SIGINT, signal.SIGTERM):  # a second one must not leave half of them running
+        for signal_number in (signal.SIGINT, signal.SIGTERM):  # A second signal must not interrupt the shutdown.
             signal.signal(signal_number, signal.SIG_IGN)
         _stop_services(running)
-        print("Airflow has ended.", flush=True)
+        print("Airflow stopped.", flush=True)
 
 
 def _check_running(airflow: LocalAirflow, running: Mapping[str, subprocess.Popen[bytes]]) -> None:
     for service, process in running.items():
         if process.poll() is not None:
             raise SetupError(
-                f"The {service} ended with {process.returncode}:\n{_last_lines(airflow.log_path(service))}"
+                f"The {service} exited with status {process.returncode}:\n{_last_lines(airflow.log_path(service))}"
             )
 
 
 def _stop_services(running: Mapping[str, subprocess.Popen[bytes]]) -> None:
-    """All at once, then whoever has not: tasks under way are told by the scheduler."""
+    """Send SIGTERM to all services, wait, then send SIGKILL. The scheduler stops running tasks."""
     for process in running.values():
         _signal_group(process, signal.SIGTERM)
     deadline = time.monotonic() + SHUTDOWN_TIMEOUT_SECONDS
@@ -186,7 +190,7 @@ def _stop_services(running: Mapping[str, subprocess.Popen[bytes]]) -> None:
         except subprocess.TimeoutExpired:
             continue
     for process in running.values():
-        _signal_group(process, signal.SIGKILL)  # the group: its leader may be gone and others not
+        _signal_group(process, signal.SIGKILL)  # The group may outlive its leader.
         process.wait()
 
 
@@ -198,7 +202,7 @@ def _signal_group(process: subprocess.Popen[bytes], signal_number: signal.Signal
 
 
 def _saved_or_new_password(home: Path, user: str) -> str:
-    """The password made up before, or a new one."""
+    """Return the password that an earlier start generated, or a new one."""
     try:
         saved_passwords = json.loads((home / "passwords.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -222,9 +226,9 @@ def _handle_sigterm(signal_number: int, _: FrameType | None) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """0 when told to end, 1 when it could not start or a part of it died. The argument: another file than `.env`."""
+    """Return 0 after a signal, or 1 if Airflow can't start or a service dies. The argument replaces `.env`."""
     if os.name == "nt":
-        print("Airflow does not run on Windows; in WSL or under Docker it does.", file=sys.stderr)
+        print("Airflow doesn't run on Windows. Use WSL or Docker.", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, _handle_sigterm)
     env_file = Path(arguments[0]) if arguments else ROOT / ENV_FILE

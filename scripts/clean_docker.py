@@ -1,7 +1,7 @@
-"""Remove from Docker what this project put there: containers and networks of its Compose project, and its images.
+"""Remove this project's containers, networks, and images from Docker.
 
-`python dev.py clean-docker` calls this. With `--volumes` the data too: bundles, results, Airflow's database. What is
-ours is told by labels: Compose's project, and the source in the images. Nothing else is touched, nothing is pruned.
+`python dev.py clean-docker` runs this script. `--volumes` also removes the data: bundles, results, Airflow's
+database. Two labels identify the objects: the Compose project, and the source of the images.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from collections.abc import Sequence
 
 PROJECT_FILTER = "label=com.docker.compose.project=preptime"
 SOURCE_FILTER = "label=org.opencontainers.image.source=https://github.com/preptime/preptime"
-"""A label of every image that deploy/docker/Dockerfile makes."""
+"""The label of every image that deploy/docker/Dockerfile builds."""
 
 
 def docker_output(*arguments: str) -> list[str]:
-    """The lines that Docker answers with. Raises `CalledProcessError`."""
+    """Run Docker, and return its output lines. Raises `CalledProcessError`."""
     program = shutil.which("docker") or "docker"
     completed = subprocess.run([program, *arguments], stdout=subprocess.PIPE, text=True, check=True)
     return completed.stdout.split()
 
 
 def remove_docker_objects(*, volumes: bool) -> list[str]:
-    """Remove it all; a line about each kind."""
+    """Remove the project's objects, and return one line for each kind."""
     containers = {
         container_id
         for label in (PROJECT_FILTER, SOURCE_FILTER)
@@ -42,23 +42,23 @@ def remove_docker_objects(*, volumes: bool) -> list[str]:
         docker_output("image", "rm", "--force", *images)
     if volume_names and volumes:
         docker_output("volume", "rm", *volume_names)
-    lines = [f"Removed: {len(containers)} containers, {len(networks)} networks, {len(images)} images."]
+    lines = [f"Removed {len(containers)} containers, {len(networks)} networks, and {len(images)} images."]
     if volume_names:
-        action = "Removed" if volumes else "Kept, for --volumes to remove"
-        lines.append(f"{action}: {len(volume_names)} volumes ({', '.join(volume_names)}).")
+        names = f"{len(volume_names)} volumes ({', '.join(volume_names)})"
+        lines.append(f"Removed {names}." if volumes else f"Kept {names}. To remove the data too, use --volumes.")
     return lines
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when it is clean, 1 when Docker said no."""
+    """Return 0 on success, or 1 if Docker fails."""
     parser = argparse.ArgumentParser(prog="dev.py clean-docker", description=__doc__.splitlines()[0])
-    parser.add_argument("--volumes", action="store_true", help="the data too")
+    parser.add_argument("--volumes", action="store_true", help="also remove the data")
     options = parser.parse_args(arguments)
     try:
         for line in remove_docker_objects(volumes=options.volumes):
             sys.stdout.write(f"{line}\n")
     except (OSError, subprocess.CalledProcessError) as error:
-        sys.stderr.write(f"Docker does not do it: {error}\n")
+        sys.stderr.write(f"Docker failed: {error}\n")
         return 1
     return 0
 

@@ -1,13 +1,13 @@
-"""Release a revision on Cloud Run: without traffic, tried, then 10 %, then all of it; and one command back.
+"""Release a revision on Cloud Run: without traffic, smoke test, 10%, then 100% of the traffic. Or roll back.
 
     python scripts/cloud_run.py release --service preptime-api --region R --image IMAGE@sha256:… --suffix NAME
-    python scripts/cloud_run.py smoke URL                # SMOKE_KEY: a key of the API's
+    python scripts/cloud_run.py smoke URL                # SMOKE_KEY: an API key
     python scripts/cloud_run.py shift --service preptime-api --region R --suffix NAME --percent 10
     python scripts/cloud_run.py rollback --service preptime-api --region R
     python scripts/cloud_run.py jobs --region R --image IMAGE@sha256:… JOB …
 
-Standard library and `gcloud` alone, so that it runs wherever there is a Python. CI calls it (.github/workflows), and a
-person can. Exit status 1 when something did not go well.
+The script needs the standard library and `gcloud` only. The workflows in .github/workflows call it, and you can too.
+The exit status is 1 on failure.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
 CANDIDATE_TAG = "candidate"
-"""The tag of a revision that is tried: it has an address of its own and no traffic."""
+"""The tag of the new revision. The tag gives it a URL; it has no traffic."""
 PREVIOUS_TAG = "previous"
-"""The tag of the revision that had all traffic before: where `rollback` goes."""
+"""The tag of the revision that had all traffic before. `rollback` sends all traffic to it."""
 SMOKE_ORDER = {
     "order_id": "smoke",
     "order_acknowledged_at": "2015-07-01T19:00:00+01:00",
@@ -35,13 +35,13 @@ SMOKE_ORDER = {
     "restaurant_id": 1,
     "number_of_items": 3,
 }
-"""Any order is answered, of a restaurant nobody knows as well."""
+"""The API predicts any valid order, including one of an unknown restaurant."""
 REQUEST_TIMEOUT_SECONDS = 30.0
-"""How long one answer may take, a cold start included."""
+"""Timeout of a request, including a cold start."""
 
 
 class ReleaseError(Exception):
-    """It did not go well; the message is for whoever released."""
+    """The release failed. The message is for the user."""
 
 
 @dataclass(frozen=True)
@@ -52,38 +52,38 @@ class CloudRunService:
     region: str
 
     def gcloud(self, *arguments: str) -> str:
-        """`gcloud run services WORDS` for this service."""
+        """Run `gcloud run services ARGUMENTS` for this service, and return its output."""
         subcommand, *remaining_arguments = arguments
         return gcloud("run", "services", subcommand, self.name, f"--region={self.region}", *remaining_arguments)
 
     def traffic_targets(self) -> list[dict[str, object]]:
-        """Where requests go: revisions with `percent`, `tag`, `url`."""
+        """Return the traffic targets: revisions with `percent`, `tag`, and `url`."""
         description = json.loads(self.gcloud("describe", "--format=json"))
         targets: list[dict[str, object]] = description["status"]["traffic"]
         return targets
 
     def current_revision(self) -> str:
-        """The revision that most requests go to."""
-        busiest_target = max(self.traffic_targets(), key=lambda one: int(str(one.get("percent", 0))))
+        """Return the revision with the most traffic."""
+        busiest_target = max(self.traffic_targets(), key=lambda target: int(str(target.get("percent", 0))))
         return str(busiest_target["revisionName"])
 
     def revision_tagged(self, tag: str) -> dict[str, object]:
-        """The revision with this tag."""
+        """Return the target with this tag. Raises `ReleaseError` if there is none."""
         for target in self.traffic_targets():
             if target.get("tag") == tag:
                 return target
-        raise ReleaseError(f"{self.name} has no revision tagged {tag!r}. Nothing was changed.")
+        raise ReleaseError(f"{self.name} has no revision tagged {tag!r}. Nothing has changed.")
 
     def set_traffic(self, *traffic_shares: str) -> None:
-        """Send requests to revisions: `NAME=PERCENT`, 100 together."""
+        """Distribute the traffic: `NAME=PERCENT` for each revision, 100 in total."""
         self.gcloud("update-traffic", f"--to-revisions={','.join(traffic_shares)}", "--quiet")
 
 
 def gcloud(*arguments: str) -> str:
-    """What gcloud says on standard output."""
+    """Run gcloud, and return its standard output. Raises `ReleaseError`."""
     program = shutil.which("gcloud")
     if program is None:
-        raise ReleaseError("gcloud is not installed.")
+        raise ReleaseError("gcloud is not installed. Install the Google Cloud CLI.")
     completed = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
     if completed.returncode:
         raise ReleaseError(f"gcloud {' '.join(arguments[:4])} failed:\n{completed.stderr.strip()}")
@@ -91,9 +91,9 @@ def gcloud(*arguments: str) -> str:
 
 
 def deploy_candidate(service: CloudRunService, image: str, suffix: str) -> str:
-    """Deploy an image without traffic, remember what serves, and give the new revision's own address."""
+    """Deploy an image without traffic, tag the current revision, and return the URL of the new one."""
     if "@sha256:" not in image:
-        raise ReleaseError(f"{image}: name the image by its digest, IMAGE@sha256:….")
+        raise ReleaseError(f"{image} has no digest. Use IMAGE@sha256:….")
     current_revision = service.current_revision()
     gcloud(
         *("run", "deploy", service.name, f"--region={service.region}", f"--image={image}"),
@@ -104,7 +104,7 @@ def deploy_candidate(service: CloudRunService, image: str, suffix: str) -> str:
 
 
 def shift_traffic(service: CloudRunService, suffix: str, percent: int) -> None:
-    """Send so many of a hundred requests to the new revision, the others to the one before."""
+    """Send `percent` of the traffic to the new revision, and the remaining traffic to the previous one."""
     candidate_revision, previous_revision = (
         f"{service.name}-{suffix}",
         str(service.revision_tagged(PREVIOUS_TAG)["revisionName"]),
@@ -116,19 +116,19 @@ def shift_traffic(service: CloudRunService, suffix: str, percent: int) -> None:
 
 
 def roll_back(service: CloudRunService) -> str:
-    """Send every request to the revision that had them before; its name."""
+    """Send all traffic to the previous revision, and return its name."""
     previous_revision = str(service.revision_tagged(PREVIOUS_TAG)["revisionName"])
     service.set_traffic(f"{previous_revision}=100")
     return previous_revision
 
 
 def smoke_test(url: str, key: str, request_count: int) -> None:
-    """Ask whether it is ready, and for the prediction of an order, as often as that. Raises `ReleaseError`."""
+    """Check that the API is ready, then request `request_count` predictions. Raises `ReleaseError`."""
     if urlsplit(url).scheme not in {"http", "https"}:
-        raise ReleaseError(f"{url!r} is no address.")
+        raise ReleaseError(f"{url!r} isn't an HTTP or HTTPS URL.")
     readiness = _request_json(f"{url}/ready", {}, None)
     if readiness.get("ready") is not True or "champion_error" in readiness:
-        raise ReleaseError(f"{url} is not ready: {readiness}")
+        raise ReleaseError(f"{url} isn't ready: {readiness}")
     for _ in range(request_count):
         response = _request_json(
             f"{url}/v1/predictions", {"aikey": key, "Content-Type": "application/json"}, SMOKE_ORDER
@@ -139,10 +139,10 @@ def smoke_test(url: str, key: str, request_count: int) -> None:
 def _check_prediction(response: dict[str, object], bundle: str) -> None:
     predictions = response.get("predictions")
     if not isinstance(predictions, list) or len(predictions) != 1 or response.get("bundle") != bundle:
-        raise ReleaseError(f"Not one prediction by {bundle}: {response}")
+        raise ReleaseError(f"Expected one prediction of bundle {bundle}: {response}")
     quantiles = [predictions[0].get(name) for name in ("p10", "p50", "p80", "p90")]
     if any(not isinstance(value, float) for value in quantiles) or quantiles != sorted(quantiles) or quantiles[0] <= 0:
-        raise ReleaseError(f"No distribution: {response}")
+        raise ReleaseError(f"Expected four increasing quantiles above 0: {response}")
 
 
 def _request_json(url: str, headers: dict[str, str], body: object) -> dict[str, object]:
@@ -165,13 +165,13 @@ def _request_json(url: str, headers: dict[str, str], body: object) -> dict[str, 
 
 
 def update_jobs(region: str, image: str, jobs: Sequence[str]) -> None:
-    """Give jobs an image; what runs goes on with the one it has."""
+    """Set the image of jobs. Running executions keep their image."""
     for job in jobs:
         gcloud("run", "jobs", "update", job, f"--region={region}", f"--image={image}", "--quiet")
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """What was asked for."""
+    """Return the parsed arguments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     subparsers = parser.add_subparsers(dest="command", required=True)
     service_parser = argparse.ArgumentParser(add_help=False)
@@ -195,24 +195,24 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def run_command(options: argparse.Namespace) -> str:
-    """Do what was asked for; what is said about it."""
+    """Run the command, and return the line to print. Raises `ReleaseError`."""
     if options.command == "smoke":
         smoke_test(options.url.rstrip("/"), os.environ.get("SMOKE_KEY", ""), options.times)
-        return "It is ready, and it predicts."
+        return "The API is ready and predicts."
     if options.command == "jobs":
         update_jobs(options.region, options.image, options.jobs)
-        return f"{len(options.jobs)} jobs have the image."
+        return f"Updated the image of {len(options.jobs)} jobs."
     service = CloudRunService(options.service, options.region)
     if options.command == "release":
         return deploy_candidate(service, options.image, options.suffix)
     if options.command == "shift":
         shift_traffic(service, options.suffix, options.percent)
-        return f"{options.percent} % of the requests go to {service.name}-{options.suffix}."
-    return f"All requests go to {roll_back(service)}."
+        return f"{options.percent}% of the traffic goes to {service.name}-{options.suffix}."
+    return f"All traffic goes to {roll_back(service)}."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when it went well, 1 when not."""
+    """Return 0 on success, or 1 on failure."""
     try:
         sys.stdout.write(f"{run_command(parse_arguments(arguments))}\n")
     except ReleaseError as error:

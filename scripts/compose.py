@@ -1,8 +1,8 @@
-"""The whole system on one machine by Docker Compose: `up [PROFILE]` and `down [--volumes]`.
+"""Run the whole system on one machine with Docker Compose: `up [PROFILE]` and `down [--volumes]`.
 
-`up` makes what secrets .env does not have and keeps them in .env.secrets, which no commit holds; starts; waits until
-all of it is healthy; says where it is. `down` removes the containers and the network of this project, with
-`--volumes` its data too, and nothing of anybody else's.
+`up` generates the secrets that .env doesn't have, stores them in .env.secrets (which git ignores), starts the services,
+waits until they are healthy, and prints their URLs. `down` removes this project's containers and network. With
+`--volumes`, it also removes the data.
 """
 
 from __future__ import annotations
@@ -34,23 +34,25 @@ SECRET_GENERATORS: dict[str, Callable[[], str]] = {
     "AIRFLOW_FERNET_KEY": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
     "_AIRFLOW_WWW_USER_PASSWORD": lambda: secrets.token_urlsafe(12),
 }
-"""What Compose needs that no two installations may share, and how it is made."""
+"""The secrets of an installation, and the functions that generate them."""
 DASHBOARD_KEY_NAME = "dashboard"
-"""The name of the key that the page asks the API with."""
+"""The name of the dashboard's API key."""
 
 
 def compose_command(client: str) -> list[str]:
-    """The command that speaks Compose: Docker's plugin, or the program of its own. Raises `UsageError`."""
+    """Return the Compose command: Docker's plugin, or the standalone program. Raises `UsageError`."""
     if subprocess.run([client, "compose", "version"], capture_output=True, check=False).returncode == 0:
         return [client, "compose"]
     standalone = shutil.which("docker-compose") or str(ROOT / ".venv-deploy" / "bin" / "docker-compose")
     if Path(standalone).is_file():
         return [standalone]
-    raise UsageError("Docker Compose is not installed.", "Install its plugin, or: python dev.py setup deploy.")
+    raise UsageError(
+        "Docker Compose is not installed.", "Install Docker's Compose plugin, or run: python dev.py setup deploy"
+    )
 
 
 def add_missing_secrets(settings: Mapping[str, str], saved_secrets: Mapping[str, str]) -> dict[str, str]:
-    """What .env.secrets holds from now on: the secrets of before, and new ones for what neither it nor .env has."""
+    """Return the saved secrets, and new ones for those that neither the settings nor .env.secrets have."""
     generated = dict(saved_secrets)
     for name, generate in SECRET_GENERATORS.items():
         if not settings.get(name) and not generated.get(name):
@@ -63,9 +65,9 @@ def add_missing_secrets(settings: Mapping[str, str], saved_secrets: Mapping[str,
 
 
 def compose_environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """What Compose puts into compose.yaml: the environment wins over .env, which wins over what was made here.
+    """Return the variables of compose.yaml. The environment and .env have precedence over generated secrets.
 
-    Raises `UsageError` while the published PostgreSQL is not pinned and none is named.
+    Raises `UsageError` if PostgreSQL's image is neither pinned nor set.
     """
     saved_secrets = read_env_file(SECRETS_FILE) if SECRETS_FILE.is_file() else {}
     all_secrets = add_missing_secrets(settings, saved_secrets)
@@ -73,7 +75,7 @@ def compose_environment(settings: Mapping[str, str]) -> dict[str, str]:
         SECRETS_FILE.touch(mode=0o600)
         SECRETS_FILE.write_text("".join(f"{name}={value}\n" for name, value in all_secrets.items()), encoding="utf-8")
     result = {**all_secrets, **{name: value for name, value in settings.items() if value}}
-    # The page's key is one of the API's, beside those that .env names now: one may be added or taken away at any time.
+    # The API accepts the dashboard's key and the current keys of .env, which can change at any time.
     if "PREPTIME_API_KEYS" in all_secrets:
         result["PREPTIME_API_KEYS"] = ",".join(
             filter(None, (settings.get("PREPTIME_API_KEYS"), all_secrets["PREPTIME_API_KEYS"]))
@@ -99,53 +101,55 @@ def up(profile: str) -> None:
     ]
     if subprocess.run(command, cwd=ROOT, env=environment_values, check=False).returncode:
         raise OperationError(
-            "Not everything is healthy.", "`docker compose logs` says why; `make images` builds the images."
+            "Not all services are healthy.", "Check `docker compose logs`. To build the images, run `make images`."
         )
     for line in describe_addresses(profile, environment_values, settings):
         print(line)
 
 
 def describe_addresses(profile: str, environment_values: Mapping[str, str], settings: Mapping[str, str]) -> list[str]:
-    """Where things are, and what opens them: what was made here is shown, what a person chose is known to them."""
+    """Return lines with URLs and credentials. Generated secrets are shown, secrets from .env aren't."""
 
     def describe_secret(name: str) -> str:
-        return "as in .env" if settings.get(name) else f"{environment_values[name]} (made up, in .env.secrets)"
+        return "from .env" if settings.get(name) else f"{environment_values[name]} (generated, in .env.secrets)"
 
     lines = []
     if profile != "airflow":
-        lines.append(f"The API is at http://localhost:{environment_values.get('PREPTIME_PORT') or 8000}/docs")
+        lines.append(f"API: http://localhost:{environment_values.get('PREPTIME_PORT') or 8000}/docs")
     if profile in {"ui", "all"}:
-        lines.append(f"The page is at http://localhost:{environment_values.get('PREPTIME_UI_PORT') or 8501}")
+        lines.append(f"Dashboard: http://localhost:{environment_values.get('PREPTIME_UI_PORT') or 8501}")
     if lines:
-        lines.append(f"Key of both: {describe_secret('PREPTIME_API_KEY')}")
+        lines.append(f"API key: {describe_secret('PREPTIME_API_KEY')}")
     if profile in {"airflow", "all"}:
         user = environment_values.get("_AIRFLOW_WWW_USER_USERNAME") or "airflow"
-        lines.append(f"Airflow is at http://localhost:{environment_values.get('AIRFLOW_PORT') or 8080}")
-        lines.append(f"User {user}, password: {describe_secret('_AIRFLOW_WWW_USER_PASSWORD')}")
+        lines.append(f"Airflow: http://localhost:{environment_values.get('AIRFLOW_PORT') or 8080}")
+        lines.append(f"Airflow user: {user}, password: {describe_secret('_AIRFLOW_WWW_USER_PASSWORD')}")
     return lines
 
 
 def down(*, volumes: bool) -> None:
-    """Remove what `up` started. Raises `OperationError`."""
-    # Compose wants every variable of the file even to remove; what they are no longer matters.
+    """Remove the services that `up` started. Raises `OperationError`."""
+    # Compose requires a value for every variable of the file, even to remove services.
     environment_values = {
         **os.environ,
-        **dict.fromkeys((*SECRET_GENERATORS, "PREPTIME_API_KEY", "PREPTIME_API_KEYS", "POSTGRES_IMAGE"), "gone"),
+        **dict.fromkeys((*SECRET_GENERATORS, "PREPTIME_API_KEY", "PREPTIME_API_KEYS", "POSTGRES_IMAGE"), "unused"),
     }
     command = [*compose_command(find_docker()), "--profile", "all", "down", "--remove-orphans"]
     if volumes:
         command.append("--volumes")
     if subprocess.run(command, cwd=ROOT, env=environment_values, check=False).returncode:
-        raise OperationError("Not everything could be removed.", "`docker compose ps --all` shows what is left.")
+        raise OperationError("Some services couldn't be removed.", "To list them, run `docker compose ps --all`.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when it is done, 1 when not, 2 for wrong use."""
-    parser = argparse.ArgumentParser(prog="dev.py", description="The whole system on one machine, by Docker Compose.")
+    """Return 0 on success, 1 on failure, or 2 for a usage error."""
+    parser = argparse.ArgumentParser(
+        prog="dev.py", description="Run the whole system on one machine with Docker Compose."
+    )
     subparsers = parser.add_subparsers(dest="command", required=True)
     up_parser = subparsers.add_parser("up")
     up_parser.add_argument("profile", nargs="?", default="all", choices=PROFILES)
-    subparsers.add_parser("down").add_argument("--volumes", action="store_true", help="remove the data too")
+    subparsers.add_parser("down").add_argument("--volumes", action="store_true", help="also remove the data")
     options = parser.parse_args(arguments)
     try:
         if options.command == "up":

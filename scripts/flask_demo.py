@@ -1,7 +1,7 @@
-"""The Flask API of the demo on this machine: `AIKEY` and `FLASK_PORT` from .env, over what `make demo` trained.
+"""Serve the take-home API contract on this machine, with `AIKEY` and `FLASK_PORT` from .env.
 
-`python dev.py serve` calls this. Where there is no key yet one is made and written into .env; where there is no
-PREPTIME_STORE the demo's store is served. Arguments go to `preptime serve`.
+`python dev.py serve` runs this script. Without a key in .env, it generates one and adds it to .env. Without
+PREPTIME_STORE, it serves the store of `make demo`. Arguments go to `preptime serve`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DEMO_STORE = Path("demo") / "models"
 
 
 def ensure_api_key(settings: Mapping[str, str], env_file: Path) -> str | None:
-    """Make a key and add it to the file, unless there is one; the key that was made."""
+    """Generate a key, add it to the file, and return it. Return None if the settings have a key."""
     if settings.get("AIKEY") or settings.get("PREPTIME_API_KEYS"):
         return None
     key = secrets.token_urlsafe(24)
@@ -32,17 +32,17 @@ def ensure_api_key(settings: Mapping[str, str], env_file: Path) -> str | None:
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until SIGTERM or Ctrl-C; the exit status of `preptime serve`."""
+    """Serve until SIGTERM or Ctrl-C, and return the exit status of `preptime serve`."""
     env_file = Path(ENV_FILE)
     settings = (read_env_file(env_file) if env_file.is_file() else {}) | dict(os.environ)
     if not settings.get("PREPTIME_STORE") and "--store" not in arguments:
         if not DEMO_STORE.is_dir():
-            sys.stderr.write(f"There is nothing to serve in {DEMO_STORE}: scripts/00_prepare_demo (make demo) first.\n")
+            sys.stderr.write(f"The store {DEMO_STORE} doesn't exist. Run scripts/00_prepare_demo (make demo) first.\n")
             return 1
         arguments = ["--store", str(DEMO_STORE), *arguments]
     new_key = ensure_api_key(settings, env_file)
     if new_key:
-        sys.stderr.write(f"{env_file} had no AIKEY: one was made and written there.\n")
+        sys.stderr.write(f"Generated an AIKEY and added it to {env_file}.\n")
     return preptime(["serve", *arguments])
 
 

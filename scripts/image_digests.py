@@ -1,4 +1,4 @@
-"""The published images that ours stand on or stand beside, each by digest: deploy/docker/pins.env."""
+"""Digests of the published images that this project uses: deploy/docker/pins.env."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BASE_IMAGES = {"BASE": "python:3.11-slim-bookworm", "POSTGRES_IMAGE": "postgres:
 
 
 def read_digests() -> dict[str, str]:
-    """The published images by name, as pinned. Raises `UsageError` where one is not pinned by digest."""
+    """Return the pinned images by name. Raises `UsageError` if one has no digest."""
     digests = {}
     for line in DIGESTS_FILE.read_text(encoding="utf-8").splitlines() if DIGESTS_FILE.is_file() else ():
         name, _, image = line.partition("=")
@@ -24,15 +24,15 @@ def read_digests() -> dict[str, str]:
     for name, published in BASE_IMAGES.items():
         if not re.fullmatch(r"\S+@sha256:[0-9a-f]{64}", digests.get(name, "")):
             raise UsageError(
-                f"{DIGESTS_FILE.relative_to(ROOT)} names no digest for {name} ({published}).",
-                "`python dev.py images --pin` asks the registry and writes it; `--base IMAGE` builds on another image.",
+                f"{DIGESTS_FILE.relative_to(ROOT)} has no digest for {name} ({published}).",
+                "To write it, run `python dev.py images --pin`. To build on another image, use `--base IMAGE`.",
             )
     return digests
 
 
 def write_digests(client: str) -> None:
-    """Pull the published images and write their digests down."""
-    lines = ["# Published images, by digest. Written by `python dev.py images --pin`; commit it."]
+    """Pull the published images, and write their digests to the file."""
+    lines = ["# Digests of published images. Written by `python dev.py images --pin`. Commit this file."]
     for name, image in BASE_IMAGES.items():
         subprocess.run([client, "pull", image], check=True)
         inspect_command = [client, "image", "inspect", "--format", "{{json .RepoDigests}}", image]

@@ -1,7 +1,7 @@
-"""Build the container images, say how large they are, and write what is in each beside it (CycloneDX).
+"""Build the container images, print their sizes, and write a CycloneDX bill of materials for each.
 
-The base comes from deploy/docker/pins.env, by digest; `--pin` writes that file on a machine that reaches a registry.
-Where pip needs a configuration or certificates of the machine's own, the builds get them as secrets: no layer has them.
+The base image comes from deploy/docker/pins.env, by digest. `--pin` writes that file and needs access to a registry.
+Builds get the machine's pip configuration and certificates as secrets, which are in no layer.
 """
 
 from __future__ import annotations
@@ -33,21 +33,18 @@ SBOM_DIR = ROOT / "build" / "images"
 TARGETS = ("serve", "jobs", "ui", "airflow")
 CERTIFICATES_PATH = "/run/secrets/certificates"
 PIP_NETWORK_OPTIONS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "retries")
-"""pip's settings that say how to reach an index; the others are about the machine that they were written for."""
+"""pip's settings for the connection to an index. A build doesn't get the other settings of the machine."""
 
 
 def find_docker() -> str:
-    """A Docker client that builds with BuildKit: version 23 and later need buildx for it, older ones have it inside.
-
-    Raises `UsageError`.
-    """
+    """Return a Docker client with BuildKit: built in before version 23, otherwise with buildx. Raises `UsageError`."""
     for folder in os.get_exec_path():
         client = shutil.which("docker", path=folder)
         if client and _supports_buildkit(client):
             return client
     raise UsageError(
-        "No Docker client on the PATH builds with BuildKit.",
-        "Install Docker with its buildx plugin, or Debian's docker.io.",
+        "No Docker client on the PATH supports BuildKit.",
+        "Install Docker with its buildx plugin, or Debian's package docker.io.",
     )
 
 
@@ -62,11 +59,11 @@ def _supports_buildkit(client: str) -> bool:
 
 
 def bake_champion(store_url: str) -> None:
-    """Put the champion of a store, alone, where the image `serve` is built with it."""
+    """Copy the champion of a store to the folder that the build copies into the image `serve`. Raises `UsageError`."""
     store, baked_store = Store.open(store_url), Store.open(str(BAKED_STORE))
     entry = ChampionLog(store).current()
     if entry is None:
-        raise UsageError(f"{store.url} has no champion yet.", "Train one first.")
+        raise UsageError(f"The store {store.url} has no champion.", "Train one first: preptime train")
     bundle_folder = fetch_verified(store, entry.bundle).folder
     shutil.rmtree(BAKED_STORE, ignore_errors=True)
     baked_store.write_bundle_files(
@@ -81,7 +78,7 @@ def bake_champion(store_url: str) -> None:
         bundle=entry.bundle,
         date=entry.date,
         action="promote",
-        reason=f"Baked in: number {entry.number} of its store.",
+        reason=f"Baked into the image: champion {entry.number} of {store.url}.",
         by=entry.by,
         at=entry.at,
     )
@@ -89,7 +86,7 @@ def bake_champion(store_url: str) -> None:
 
 
 def build_image(client: str, target: str, tag: str, arguments: Sequence[str]) -> None:
-    """Build one target. What the builder says is shown when it fails. Raises `OperationError`."""
+    """Build one target, and print the builder's output if it fails. Raises `OperationError`."""
     command = [client, "build", "--file", str(DOCKERFILE), "--target", target, "--tag", tag, *arguments, str(ROOT)]
     environ = os.environ | {"DOCKER_BUILDKIT": "1"}
     completed = subprocess.run(
@@ -97,12 +94,12 @@ def build_image(client: str, target: str, tag: str, arguments: Sequence[str]) ->
     )
     if completed.returncode:
         sys.stderr.write(completed.stdout)
-        raise OperationError(f"The image {target} does not build.", "What the builder said stands above.")
+        raise OperationError(f"The build of the image {target} failed.", "For the reason, see the output above.")
 
 
 @contextmanager
 def build_secrets() -> Iterator[list[str]]:
-    """Options that lend a build the machine's way to its package index: pip's configuration and the certificates."""
+    """Yield the build options that pass pip's index settings and certificates to a build as secrets."""
     pip_settings = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
     ).stdout
@@ -127,7 +124,7 @@ def build_secrets() -> Iterator[list[str]]:
 
 
 def git_revision() -> str:
-    """The commit that is built, with a sign where the files differ from it."""
+    """Return the commit of the build, with the suffix `-dirty` if files differ from it."""
     completed = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -135,28 +132,30 @@ def git_revision() -> str:
 
 
 def image_size_mb(client: str, image: str) -> float:
-    """The size of an image, uncompressed."""
+    """Return the uncompressed size of an image in megabytes."""
     inspect_command = [client, "image", "inspect", "--format", "{{.Size}}", image]
     return int(subprocess.run(inspect_command, capture_output=True, text=True, check=True).stdout) / 1e6
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """What was asked for."""
+    """Return the parsed arguments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], prog="dev.py images")
-    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}; all when none is named")
-    parser.add_argument("--base", help="build on this image instead of the pinned one")
-    parser.add_argument("--pin", action="store_true", help="ask the registry for the digests, write pins.env, end")
-    parser.add_argument("--bake", metavar="STORE", help="bake the champion of this store into `serve`")
-    parser.add_argument("--tag", default="local", help="of preptime-TARGET:TAG  [local]")
-    parser.add_argument("--no-sbom", action="store_true", help="write no bill of materials")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"one of {', '.join(TARGETS)}  [default: all]")
+    parser.add_argument("--base", help="base image  [default: the pinned one]")
+    parser.add_argument(
+        "--pin", action="store_true", help="write pins.env with the digests from the registry, and exit"
+    )
+    parser.add_argument("--bake", metavar="STORE", help="copy the champion of this store into the image `serve`")
+    parser.add_argument("--tag", default="local", help="tag of the images preptime-TARGET:TAG  [default: local]")
+    parser.add_argument("--no-sbom", action="store_true", help="don't write bills of materials")
     options = parser.parse_args(arguments)
     if unknown := set(options.targets) - set(TARGETS):
-        parser.error(f"no such target: {', '.join(sorted(unknown))}")
+        parser.error(f"unknown target: {', '.join(sorted(unknown))}")
     return options
 
 
 def build_images(options: argparse.Namespace) -> None:
-    """Build what was asked for. Raises `PreptimeError`."""
+    """Build the images. Raises `PreptimeError`."""
     client = find_docker()
     if options.pin:
         write_digests(client)
@@ -181,7 +180,7 @@ def build_images(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when every image is there, 1 when not, 2 for wrong use."""
+    """Return 0 on success, 1 on failure, or 2 for a usage error."""
     try:
         build_images(parse_arguments(arguments))
     except UsageError as error:

@@ -1,4 +1,4 @@
-"""Resolves `locks/` from pyproject.toml with uv: `python dev.py lock [uv's options]`. Standard library only."""
+"""Resolve `locks/` from pyproject.toml with uv: `python dev.py lock [UV OPTIONS]`. Standard library only."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "locks"
 TOOL_GROUPS = ("airflow", "dvc", "deploy")
-"""Groups of pyproject.toml that have an environment of their own."""
+"""Groups of pyproject.toml with a separate environment."""
 IMAGE_EXTRAS = {
     "serve": ("gcs",),
     "jobs": ("train", "postgres", "gcp"),
     "ui": ("ui", "gcs"),
 }
-"""The extras of each container image, in `locks/images/NAME.lock`: the part of `locks/run.lock` that it needs."""
+"""The extras of each container image. `locks/images/NAME.lock` is the part of `locks/run.lock` that the image needs."""
 
 COMPILE_OPTIONS = ("--universal", "--python-version", "3.11", "--generate-hashes", "--no-header")
 INDEX_OPTIONS = ("--no-emit-index-url", "--no-emit-find-links")
-"""Where packages come from is each machine's own affair."""
+"""Locks contain no index addresses: each machine configures its own index."""
 
 
 def lock_requests() -> dict[str, tuple[str, ...]]:
-    """What uv is asked for each lock, by its name; `-` is what builds the project."""
+    """Return uv's arguments for each lock, by name. `-` stands for the build requirements on standard input."""
     project_arguments = ("--all-extras", "pyproject.toml", "-")
     constraint = ("--constraint", "locks/run.lock")
     images = {
@@ -42,15 +42,15 @@ def lock_requests() -> dict[str, tuple[str, ...]]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write every lock; 1 without uv or when one cannot be resolved."""
+    """Write every lock, and return 0. Return 1 without uv or if uv can't resolve one."""
     uv = shutil.which("uv")
     if uv is None:
-        print("`uv` is not on the PATH; only this task needs it. Install it with: pip install uv", file=sys.stderr)
+        print("uv is not on the PATH. To install it, run: pip install uv", file=sys.stderr)
         return 1
     build_backend_requirements = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"][
         "requires"
     ]
-    # `editables` is what hatchling wants for an editable install.
+    # hatchling needs `editables` for an editable install.
     build_requirements = "\n".join([*build_backend_requirements, "editables"])
     (LOCKS / "images").mkdir(parents=True, exist_ok=True)
     for name, request in lock_requests().items():

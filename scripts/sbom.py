@@ -1,4 +1,4 @@
-"""What is in a container image, as a CycloneDX bill of materials: Python's packages of each environment, Debian's."""
+"""Write a CycloneDX bill of materials (SBOM) of a container image: its Python packages and its Debian packages."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from packageurl import PackageURL
 
 LIST_PACKAGES_SCRIPT = """
 import importlib.metadata, json
-print(json.dumps(sorted({(one.name, one.version) for one in importlib.metadata.distributions()})))
+print(json.dumps(sorted({(package.name, package.version) for package in importlib.metadata.distributions()})))
 """
 IMAGE_PYTHONS = ("/opt/preptime/bin/python", "/opt/airflow/bin/python")
-"""Those that an image may have."""
+"""The Python environments that an image can have."""
 
 
 def write_sbom(client: str, image: str, target: Path) -> None:
-    """Ask the image what it holds and write it to `target`; the same image gives the same components, sorted."""
+    """Write the sorted components of an image to `target`."""
     bom = Bom()
     name, _, tag = image.partition(":")
     bom.metadata.component = Component(name=name, version=tag, type=ComponentType.CONTAINER)
@@ -33,7 +33,7 @@ def write_sbom(client: str, image: str, target: Path) -> None:
 
 
 def iter_components(client: str, image: str) -> Iterator[Component]:
-    """Every package of the image, once."""
+    """Yield every package of the image once."""
     packages: set[tuple[str, str]] = set()
     for python in IMAGE_PYTHONS:
         package_list = run_in_image(client, image, python, "-c", LIST_PACKAGES_SCRIPT)
@@ -53,10 +53,10 @@ def iter_components(client: str, image: str) -> Iterator[Component]:
 
 
 def run_in_image(client: str, image: str, program: str, *arguments: str) -> str | None:
-    """What a program of the image says; nothing when the image has no such program."""
+    """Return the output of a program of the image, or None if the image doesn't have the program."""
     command = [client, "run", "--rm", "--network=none", "--read-only", f"--entrypoint={program}", image, *arguments]
     completed = subprocess.run(command, capture_output=True, text=True, check=False)
-    if completed.returncode == 127:  # what `docker run` says of a program that is not there
+    if completed.returncode == 127:  # `docker run` didn't find the program.
         return None
     completed.check_returncode()
     return completed.stdout

@@ -139,7 +139,7 @@ def test_correlation_of_very_many_orders_is_that_of_a_sample(
     looked: OrderSample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = {(row["a"], row["b"]): float(row["r"]) for row in exploration.correlation(looked, ranks=True)}
-    monkeypatch.setattr(exploration, "CORRELATED_ORDERS", 1_000)
+    monkeypatch.setattr(exploration, "CORRELATION_SAMPLE_SIZE", 1_000)
     sampled = {(row["a"], row["b"]): float(row["r"]) for row in exploration.correlation(looked, ranks=True)}
     assert sampled.keys() == whole.keys()
     assert max(abs(sampled[pair] - whole[pair]) for pair in whole) < 0.15
@@ -167,7 +167,7 @@ def test_restaurants_are_counted_and_the_notebooks_threshold_told(looked: OrderS
 
 
 def test_dots_are_few_and_always_the_same(looked: OrderSample, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exploration, "SAMPLED_ORDERS", 100)
+    monkeypatch.setattr(exploration, "SCATTER_SAMPLE_SIZE", 100)
     dots = exploration.scatter_points(looked, "order_value_gbp")
     assert len(dots) == 100
     assert dots == exploration.scatter_points(looked, "order_value_gbp")

@@ -1,4 +1,4 @@
-"""A part that is missing is never missed where it must be there."""
+"""PREPTIME_REQUIRE: which skipped tests fail."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ import pytest
 from tests.requirements import ROOT
 
 TESTS = """
-from tests.requirements import real_data, requires
+from tests.requirements import NOT_PACKAGED, real_data, requires
 
-def test_part():
+def test_program():
     requires(False, "no such program")
 
 def test_data():
     real_data()
+
+def test_program_without_package():
+    requires(False, f"{NOT_PACKAGED} it")
 """
 
 
 @pytest.mark.parametrize(
-    ("required", "said"), [("", "2 skipped"), ("parts", "1 failed, 1 skipped"), ("all", "2 failed")]
+    ("required", "summary"), [("", "3 skipped"), ("parts", "1 failed, 2 skipped"), ("all", "2 failed, 1 skipped")]
 )
-def test_what_may_be_skipped(tmp_path: Path, required: str, said: str) -> None:
-    """Nothing under `all`; under `parts`, where no part may be missing, the real data alone."""
+def test_require_fails_skipped_tests(tmp_path: Path, required: str, summary: str) -> None:
     (tmp_path / "test_some.py").write_text(TESTS, encoding="utf-8")
-    ran = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", str(tmp_path)],
         cwd=ROOT,
         env=os.environ | {"PREPTIME_REQUIRE": required, "PREPTIME_REAL_DATA": str(tmp_path)},
@@ -36,4 +38,4 @@ def test_what_may_be_skipped(tmp_path: Path, required: str, said: str) -> None:
         text=True,
         check=False,
     )
-    assert said in ran.stdout.splitlines()[-1]
+    assert summary in completed.stdout.splitlines()[-1]

@@ -1,8 +1,9 @@
-"""A client of the online API, on the standard library's HTTP.
+"""A client of the prediction API.
 
-client = preptime.Client("http://127.0.0.1:8000", key)
-for prediction in client.predict(orders):
-    print(prediction.order_id, prediction.prep_time_seconds)
+Example:
+    client = preptime.Client("http://127.0.0.1:8000", key)
+    for prediction in client.predict(orders):
+        print(prediction.order_id, prediction.prep_time_seconds)
 """
 
 from __future__ import annotations
@@ -11,32 +12,38 @@ import datetime as dt
 import re
 import secrets
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from types import TracebackType
 from typing import Literal, Protocol, Self, TypeVar, runtime_checkable
-from urllib.parse import urlsplit
+from urllib.parse import unquote
+from urllib.request import getproxies, proxy_bypass
 
 import msgspec
+from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Retry, make_headers
+from urllib3.exceptions import HTTPError, InvalidHeader, LocationParseError, NewConnectionError, ProtocolError
+from urllib3.exceptions import TimeoutError as HttpTimeoutError
+from urllib3.util import Url, parse_url
 
 from preptime.errors import PreptimeError, UsageError
+from preptime.network import is_loopback
 
 INITIAL_RETRY_DELAY_SECONDS = 0.1
 MAX_RETRY_DELAY_SECONDS = 5.0
-"""Between two tries: twice as long every time, up to this; a random half of it is left out, so that many clients of a
-server that comes back do not all return in one moment."""
+"""The delay doubles after each attempt, up to this value. A random part of up to one half is left out, so that the
+clients of a restarted server don't all return at the same moment."""
 
+MAX_IDLE_CONNECTIONS = 64
+"""Connections that stay open between requests. More threads can share a client; their connections are then closed."""
 
 _KEY_PATTERN = re.compile("([!-~]([ -~]*[!-~])?)?")
-"""What a header carries unchanged: visible ASCII, with spaces inside; nothing is no key."""
+"""Text that a header transports unchanged: visible ASCII, with spaces inside. The empty text means no key."""
 
 T = TypeVar("T")
 
 
 class OrderError(msgspec.Struct, frozen=True):
-    """Why an order cannot be predicted."""
+    """Why an order has no prediction."""
 
     code: str
     field: str
@@ -44,7 +51,7 @@ class OrderError(msgspec.Struct, frozen=True):
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to one order: the numbers, or `error`. Times are in seconds from acknowledgement to ready."""
+    """The prediction for one order, or an `error`. Times are in seconds from acknowledgement to ready."""
 
     order_id: object = None
     prep_time_seconds: int | None = None
@@ -53,15 +60,15 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     p80: float | None = None
     p90: float | None = None
     ready_at: str | None = None
-    """Acknowledgement plus p50, on the restaurant's wall clock with its offset."""
+    """Acknowledgement time plus p50, in the restaurant's local time with its UTC offset."""
     fallback_level: str | None = None
     models: dict[str, float] = {}
-    """Seconds by point model, for those that were asked for."""
+    """Seconds by point model, for the models that you requested."""
     error: OrderError | None = None
 
 
 class PredictionResponse(msgspec.Struct, frozen=True):
-    """Predictions in the orders' places, all from one bundle. Use it like a list."""
+    """Predictions in the order of the request, all from one bundle. Use it like a list."""
 
     bundle: str
     predictions: list[Prediction]
@@ -77,33 +84,33 @@ class PredictionResponse(msgspec.Struct, frozen=True):
 
 
 class _ManifestSummary(msgspec.Struct, frozen=True):
-    """What a client needs of a manifest."""
+    """The fields of a manifest that a client needs."""
 
     date: dt.date
     models: tuple[str, ...]
 
 
 class ActiveBundle(msgspec.Struct, frozen=True):
-    """The bundle that answers at the moment."""
+    """The bundle that serves predictions now."""
 
     id: str
     champion: int
-    """Its number in the log of champions."""
+    """Its number in the champion log."""
     manifest: _ManifestSummary
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Names of its models, the default one among them."""
+        """Names of its models, including the default model."""
         return self.manifest.models
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What the server says of a request that it refuses (RFC 9457)."""
+    """The server's description of a rejected request (RFC 9457)."""
 
     title: str = ""
     detail: str = ""
     row: int | None = None
-    """Place of the order, from 0."""
+    """Index of the order, from 0."""
     field: str | None = None
     value: str | None = None
     expected: str | None = None
@@ -111,82 +118,109 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class ApiStatusError(PreptimeError):
-    """The server refused the request, or could not answer it. `facts` are the server's own."""
+    """The server rejected the request or couldn't process it. `facts` is the server's own text."""
 
     def __init__(self, status: int, problem: Problem, retry_after_seconds: float = 0.0) -> None:
-        super().__init__(problem.detail or problem.title or f"The server answered {status}.")
+        super().__init__(problem.detail or problem.title or f"The server responded with HTTP status {status}.")
         self.status = status
         self.problem = problem
         self.retry_after_seconds = retry_after_seconds
-        """When a busy server (503) wants to be asked again."""
+        """The delay that a busy server (503) asks for."""
 
 
 class InvalidApiKeyError(UsageError):
-    """The key is none that a request could carry. Nothing was sent."""
+    """A request header can't transport the key. Nothing was sent."""
 
 
 class ApiConnectionError(PreptimeError):
-    """No answer came: nobody listens, the connection broke, or the time was over."""
+    """No response arrived: the server isn't reachable, the connection broke, or the request timed out."""
 
 
 class ApiTimeoutError(ApiConnectionError):
-    """The time was over. Not tried again: the server may be at work on it still."""
+    """The request timed out. The client doesn't retry, because the server may still be working on it."""
 
 
 @runtime_checkable
 class PolarsFrame(Protocol):
-    """A data frame of the Polars kind."""
+    """A Polars data frame."""
 
     def to_dicts(self) -> list[dict[str, object]]:
-        """Its rows."""
+        """Return the rows."""
 
 
 @runtime_checkable
 class PandasFrame(Protocol):
-    """A data frame of the pandas kind."""
+    """A pandas data frame."""
 
     def to_dict(self, orient: Literal["records"], /) -> object:
-        """Its rows, for "records"."""
+        """Return the rows, for "records"."""
 
 
 @runtime_checkable
 class NumpyScalar(Protocol):
-    """A number of NumPy's."""
+    """A NumPy number."""
 
     def item(self) -> object:
-        """As Python's own."""
+        """Return it as a Python number."""
 
 
 Orders = Sequence[Mapping[str, object]] | Mapping[str, object] | PolarsFrame | PandasFrame
 
 
 class Client:
-    """Asks a server for predictions. Threads may share it. Connections stay open until `close`, or use it in `with`."""
+    """Requests predictions from a server. Threads can share a client.
+
+    Connections stay open until `close`; or use the client in a `with` statement. The client uses the proxy that the
+    environment names (`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY`), except for a server on this machine's loopback.
+
+    Example:
+        with preptime.Client("http://127.0.0.1:8000", key) as client:
+            response = client.predict(orders, models=["rf"])
+    """
 
     def __init__(self, url: str, key: str, *, timeout_seconds: float = 10.0, max_attempts: int = 5) -> None:
-        """`timeout_seconds` is for one try. An empty key is none: the server says whether it wants one.
+        """Create a client. Nothing is sent yet.
 
-        Raises `UsageError` for a URL that is none, and for a key that is not visible ASCII.
+        Args:
+            url: Base URL of the server.
+            key: API key. If it's empty, the server decides whether a request needs one.
+            timeout_seconds: Limit for connecting and for each wait for data, per attempt.
+            max_attempts: Attempts per request, if the server is busy or the connection breaks. A stale idle
+                connection doesn't count as an attempt.
+
+        Raises:
+            UsageError: The URL is invalid, or the environment names an unsupported kind of proxy.
+            InvalidApiKeyError: The key isn't visible ASCII.
         """
-        parsed_url = urlsplit(url)
-        if parsed_url.scheme not in {"http", "https"} or not parsed_url.hostname:
-            raise UsageError(f"{url!r} is no URL of a server.", "Write it as http://127.0.0.1:8000.")
+        server = _parse_server_url(url)
         if not _KEY_PATTERN.fullmatch(key):
             raise InvalidApiKeyError(
-                "This is no key: it holds a character that is not visible ASCII, or begins or ends with a space.",
-                "Copy it again, whole, as `preptime keys new NAME` printed it.",
+                "Invalid API key: it contains a character that isn't visible ASCII, or starts or ends with a space.",
+                "Copy the whole key again, as `preptime keys new NAME` printed it.",
             )
-        self._url = parsed_url
+        self._server_name = server.netloc or ""
+        self._base_url = f"{server.scheme}://{self._server_name}{(server.path or '').rstrip('/')}"
         self._headers = {"aikey": key, "Content-Type": "application/json", "Accept": "application/json"}
         self._timeout_seconds = timeout_seconds
         self._max_attempts = max(1, max_attempts)
-        self._idle_connections: deque[HTTPConnection] = deque()
+        self._pools = _connection_pools(server)
 
     def predict(self, orders: Orders, *, models: Sequence[str] | None = None) -> PredictionResponse:
-        """Predictions for orders: a dict, several, or a frame (Polars, pandas). `models` names point models to add.
+        """Return predictions for orders.
 
-        A server that is busy (503), and a connection that breaks, are tried again. Raises `RefusedRequestError` with
-        the server's facts, `UnreachableError` when no answer came.
+        The client retries if the server is busy (503) or a connection breaks.
+
+        Args:
+            orders: One order as a dict, several as a list, or a Polars or pandas data frame.
+            models: Names of point models whose predictions are added.
+
+        Returns:
+            One prediction or error per order, in the order of `orders`.
+
+        Raises:
+            ApiStatusError: The server rejected the request. The error has the server's facts.
+            ApiConnectionError: No response arrived.
+            UsageError: An order contains a value that JSON can't represent.
         """
         request: dict[str, object] = {"orders": _order_dicts(orders)}
         if models is not None:
@@ -195,8 +229,20 @@ class Client:
         return self._decode(content, PredictionResponse)
 
     def bundle(self) -> ActiveBundle:
-        """The bundle that answers at the moment. Raises as `predict` does."""
+        """Return the bundle that serves predictions now. Raises the same errors as `predict`."""
         return self._decode(self._request_with_retries("GET", "/v1/bundle", b""), ActiveBundle)
+
+    def close(self) -> None:
+        """Close all idle connections. A later request opens a new one."""
+        self._pools.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def _request_with_retries(self, method: str, path: str, body: bytes) -> bytes:
         for attempt in range(self._max_attempts - 1):
@@ -213,57 +259,98 @@ class Client:
             time.sleep(_retry_delay_seconds(attempt, retry_after_seconds))
         return self._request(method, path, body)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections that no request uses. A later request opens another."""
-        while (connection := self._pop_idle_connection()) is not None:
-            connection.close()
-
     def _request(self, method: str, path: str, body: bytes) -> bytes:
-        connection = self._pop_idle_connection() or self._open_connection()
         try:
-            connection.request(method, f"{self._url.path.rstrip('/')}{path}", body, self._headers)
-            response = connection.getresponse()
-            content = response.read()
-        except TimeoutError as error:
-            connection.close()
-            raise ApiTimeoutError(
-                f"{self._url.netloc} did not answer within {self._timeout_seconds} s.",
-                "Send fewer orders at once, or allow more time.",
+            response = self._send(method, path, body)
+        except HTTPError as error:
+            if isinstance(error, HttpTimeoutError) and not isinstance(error, NewConnectionError):
+                raise ApiTimeoutError(
+                    f"{self._server_name} did not respond within {self._timeout_seconds} s.",
+                    "Send fewer orders per request, or increase the timeout.",
+                ) from error
+            raise ApiConnectionError(
+                f"{self._server_name} cannot be reached: {_describe_cause(error)}.",
+                "Check that the server is running and that the URL is correct.",
             ) from error
-        except (OSError, HTTPException) as error:
-            connection.close()
-            facts = f"{self._url.netloc} cannot be reached: {str(error) or type(error).__name__}."
-            raise ApiConnectionError(facts, "Is the server running, and this its address?") from error
-        self._idle_connections.append(connection)
         if response.status != HTTPStatus.OK:
-            raise ApiStatusError(response.status, _decode_problem(content), _retry_after_seconds(response))
-        return content
+            raise ApiStatusError(response.status, _decode_problem(response.data), _retry_after_seconds(response))
+        return response.data
+
+    def _send(self, method: str, path: str, body: bytes) -> BaseHTTPResponse:
+        """Send a request, a second time if an idle connection turns out to be stale.
+
+        urllib3 replaces an idle connection that the server has closed. It can't see a connection whose server is gone
+        without a goodbye (a killed machine, a forgetful NAT). One such connection is a sign that all idle ones are
+        stale, so they are closed and the request gets a new connection.
+        """
+        pool = self._pools.connection_from_url(self._base_url)
+        opened_connections = pool.num_connections
+        try:
+            return self._send_once(method, path, body)
+        except ProtocolError:
+            if pool.num_connections > opened_connections:  # the connection was new, or another thread needed a new one
+                raise
+        self._pools.clear()
+        return self._send_once(method, path, body)
+
+    def _send_once(self, method: str, path: str, body: bytes) -> BaseHTTPResponse:
+        return self._pools.urlopen(
+            method,
+            self._base_url + path,
+            redirect=False,
+            body=body,
+            headers=self._headers,
+            timeout=self._timeout_seconds,
+            retries=False,
+        )
 
     def _decode(self, content: bytes, kind: type[T]) -> T:
         try:
             return msgspec.json.decode(content, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ApiConnectionError(
-                f"{self._url.netloc} answers, but not as preptime's API does.", "Is this the API's address?"
+                f"{self._server_name} responds, but not as preptime's API does.", "Check that the URL is the API's."
             ) from error
 
-    def _pop_idle_connection(self) -> HTTPConnection | None:
-        try:
-            return self._idle_connections.pop()
-        except IndexError:
-            return None
 
-    def _open_connection(self) -> HTTPConnection:
-        connection_class = HTTPSConnection if self._url.scheme == "https" else HTTPConnection
-        return connection_class(self._url.hostname or "", self._url.port, timeout=self._timeout_seconds)
+def _parse_server_url(url: str) -> Url:
+    """Return the parts of a server's URL. Raises `UsageError` if it isn't one."""
+    try:
+        server = parse_url(url)
+    except LocationParseError:
+        server = Url()
+    if server.scheme not in {"http", "https"} or not server.host:
+        raise UsageError(f"{url!r} isn't the URL of a server.", "Use a URL such as http://127.0.0.1:8000.")
+    return server
+
+
+def _connection_pools(server: Url) -> PoolManager:
+    """Return the connections to a server, through the environment's proxy if it names one for this server."""
+    proxy_url = _proxy_url(server)
+    if not proxy_url:
+        return PoolManager(maxsize=MAX_IDLE_CONNECTIONS)
+    proxy = parse_url(proxy_url if "://" in proxy_url else f"http://{proxy_url}")
+    if proxy.scheme not in {"http", "https"}:
+        raise UsageError(
+            f"The environment names a {proxy.scheme} proxy for {server.host}; only HTTP proxies are supported.",
+            "Set another proxy, or add the host to NO_PROXY.",
+        )
+    headers = make_headers(proxy_basic_auth=unquote(proxy.auth)) if proxy.auth else None
+    return ProxyManager(proxy.url, maxsize=MAX_IDLE_CONNECTIONS, proxy_headers=headers)
+
+
+def _proxy_url(server: Url) -> str | None:
+    host = (server.host or "").strip("[]")
+    if is_loopback(host) or proxy_bypass(server.netloc or host):  # a proxy can't reach this machine's loopback
+        return None
+    proxies = getproxies()
+    return proxies.get(server.scheme or "") or proxies.get("all")
+
+
+def _describe_cause(error: HTTPError) -> str:
+    """Return the operating system's or the protocol's reason, without the object names that urllib3 adds."""
+    cause = error.__cause__ or next((part for part in reversed(error.args) if isinstance(part, Exception)), error)
+    return str(cause) or type(cause).__name__
 
 
 def _retry_delay_seconds(attempt: int, retry_after_seconds: float) -> float:
@@ -273,13 +360,16 @@ def _retry_delay_seconds(attempt: int, retry_after_seconds: float) -> float:
     )
 
 
-def _retry_after_seconds(response: HTTPResponse) -> float:
-    header = response.getheader("Retry-After", "")
-    return float(header) if header.isascii() and header.isdigit() else 0.0
+def _retry_after_seconds(response: BaseHTTPResponse) -> float:
+    """Return the response's `Retry-After`, a number of seconds or a date, in seconds from now."""
+    try:
+        return Retry().get_retry_after(response) or 0.0
+    except InvalidHeader:
+        return 0.0
 
 
 def _decode_problem(content: bytes) -> Problem:
-    """The server's problem document; what is none (a proxy's page) gives its beginning."""
+    """Return the server's problem document. For other content, such as a proxy's page, return its beginning."""
     try:
         return msgspec.json.decode(content, type=Problem)
     except msgspec.DecodeError:
@@ -295,14 +385,16 @@ def _order_dicts(orders: Orders) -> object:
 
 
 def _encode_value(value: object) -> object:
-    """What JSON has no word for: a missing value of pandas is null, its times are text, NumPy's scalars numbers."""
+    """Return a value that JSON can represent: null for a missing value, text for a time, a number for a NumPy scalar."""
     if type(value).__name__ in {"NaTType", "NAType"}:
         return None
     if isinstance(value, dt.datetime):
         return value.isoformat()
     if isinstance(value, NumpyScalar):
         return value.item()
-    raise UsageError(f"An order holds a {type(value).__name__}.", "Give numbers, text, times, or nothing.")
+    raise UsageError(
+        f"An order contains a value of type {type(value).__name__}.", "Use numbers, text, timestamps, or None."
+    )
 
 
 _ENCODER = msgspec.json.Encoder(enc_hook=_encode_value, decimal_format="number")

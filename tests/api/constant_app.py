@@ -69,4 +69,5 @@ def make_real_application(service: Service) -> Application:
 
 
 if __name__ == "__main__":
-    serve(Settings.load(os.environ), "tiny:make_real_application" if "real" in sys.argv else "tiny:make_application")
+    name = "make_real_application" if "real" in sys.argv else "make_application"
+    serve(Settings.load(os.environ), f"constant_app:{name}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-TINY = Path(__file__).with_name("tiny.py")
+CONSTANT_APP = Path(__file__).with_name("constant_app.py")
 REAL = ("-c", "import sys; from preptime.cli import main; sys.exit(main(sys.argv[1:]))", "serve")
 START_SECONDS = 60.0
 PLAIN_KEY = "a plain key"
@@ -86,7 +86,7 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def started(folder: Path, program: tuple[str, ...] = (str(TINY),), **given: str) -> Iterator[Server]:
+def started(folder: Path, program: tuple[str, ...] = (str(CONSTANT_APP),), **given: str) -> Iterator[Server]:
     """A server in `folder`, with its store under `models`. Not yet waited for; killed at the end if it still runs."""
     port = free_port()
     settings = {

@@ -18,7 +18,7 @@ import pytest
 from preptime.api.metrics_store import is_locked
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
-from tests.api.processes import REAL, START_SECONDS, TINY, Server, environment, free_port, started
+from tests.api.processes import REAL, START_SECONDS, CONSTANT_APP, Server, environment, free_port, started
 from tests.bundle.factories import DAY, put_bundle
 from tests.bundle.test_imports import TRAINING_ONLY, loaded_after
 from tests.requirements import requires
@@ -255,7 +255,7 @@ def test_no_champion_then_one_then_a_damaged_one_then_another(tmp_path: Path) ->
 
 def test_the_worker_loads_no_library_of_training(tmp_path: Path) -> None:
     promote(tmp_path)
-    with started(tmp_path, (str(TINY), "real")) as server:
+    with started(tmp_path, (str(CONSTANT_APP), "real")) as server:
         loaded = set(server.wait_until("/test/modules").split())
     assert {"preptime.api.fast_path", "flask", "onnxruntime"} <= loaded
     assert loaded.isdisjoint(TRAINING_ONLY)

@@ -170,7 +170,7 @@ def run_client(server: Server, key: str, rows: list[dict[str, object]]) -> tuple
     """What the program prints: status and answer."""
     known = [row | {"order_ready_at": "2015-06-17 12:40:00+01:00", "prep_time_seconds": 692} for row in rows]
     lines = [",".join(known[0]), *(",".join(str(cell) for cell in row.values()) for row in known)]
-    client = Path(__file__).with_name("demo_client.py")
+    client = Path(__file__).with_name("take_home_client.py")
     said = subprocess.run(
         [sys.executable, str(client), "127.0.0.1", str(server.port), key],
         input="\n".join(lines),

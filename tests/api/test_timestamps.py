@@ -10,10 +10,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from preptime.api.parsing import format_ready_at, parse_timestamp
-from preptime.domain.timestamps import timestamp_to_seconds
 from preptime.errors import DataError
 from preptime.scoring.scorer import TimestampFormatter
 from preptime.validation.parsing import parse_timestamps
+from tests.reference_timestamps import timestamp_to_seconds
 
 ZONES = ("Europe/London", "Europe/Paris", "Asia/Kolkata", "America/St_Johns", "Australia/Lord_Howe", "UTC")
 

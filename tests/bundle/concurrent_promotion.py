@@ -1,4 +1,4 @@
-"""A process that wants its bundle promoted, at a word on standard input: `racer.py STORE BUNDLE ROUNDS`."""
+"""A process that wants its bundle promoted, at a word on standard input: `concurrent_promotion.py STORE BUNDLE ROUNDS`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that publishes a bundle and dies on the way: `crasher.py STORE FILES BUNDLE OLD STEP [BYTES]`.
+"""A process that publishes a bundle and dies on the way: `crash_during_write.py STORE FILES BUNDLE OLD STEP [BYTES]`.
 
 It dies just before its STEP-th operation on the store's files, seen by Python's audit events, so that the code under
 test knows nothing of it; with BYTES, in the middle of writing the first file that is longer. At STEP 0 it lives, and

@@ -241,7 +241,7 @@ def test_arrays_that_are_not_those_of_the_format_are_refused(bundle_folder: Path
     for name, arrays in wrong.items():
         sign(bundle_folder, fields | {"arrays": arrays})
         with pytest.raises(
-            BundleVerificationError, match=rf"history/{name if arrays else 'fallback_level'}\.npy: expected"
+            BundleVerificationError, match=rf"history/{name if arrays else 'city'}\.npy: expected"
         ):
             Bundle.load(bundle_folder)
 

@@ -33,7 +33,7 @@ def answers(racers: list[subprocess.Popen[str]]) -> list[str]:
 
 def test_of_many_processes_one_promotes(folder_store: Store) -> None:
     bundles = [put_placeholder(folder_store, DAY, digit) for digit in "abcdef"]
-    script = str(Path(__file__).with_name("racer.py"))
+    script = str(Path(__file__).with_name("concurrent_promotion.py"))
     racers = [
         subprocess.Popen(
             [sys.executable, script, folder_store.url, bundle, str(ROUNDS)],

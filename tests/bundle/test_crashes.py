@@ -42,7 +42,7 @@ class Scene:
         root = self._folder / name
         if not root.exists():
             shutil.copytree(self.before, root)
-        script = Path(__file__).with_name("crasher.py")
+        script = Path(__file__).with_name("crash_during_write.py")
         words = [sys.executable, str(script), str(root), str(self.source), self.challenger, self.old, str(step)]
         if length is not None:
             words.append(str(length))

@@ -151,7 +151,7 @@ def test_of_many_processes_one_promotes(fake: FakeGoogleStorage) -> None:
     """They take their address from the environment, as the emulator's users do."""
     store = Store.open(f"gs://{BUCKET}")
     bundles = [put_placeholder(store, DAY, digit) for digit in "abc"]
-    script = str(Path(__file__).with_name("racer.py"))
+    script = str(Path(__file__).with_name("concurrent_promotion.py"))
     racers = [
         subprocess.Popen(
             [sys.executable, script, store.url, bundle, "1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

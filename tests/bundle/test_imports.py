@@ -21,7 +21,7 @@ TRAINING_ONLY = (
     "scipy",
     "altair",
 )
-MODULES = "bundle, champions, pruning, store, writing"
+MODULES = "bundle, champion_log, inventory, store, writer"
 
 
 def loaded_after(statement: str) -> set[str]:

@@ -66,7 +66,7 @@ def test_too_few_days_are_refused_unless_the_user_says_otherwise(
     call: tuple[str | Path, ...] = ("train", *few, "--date", DATE, "--store", tmp_path / "models", "--json")
     assert "6 days" in refused(preptime(*call), 1, "DataError").facts
     ran = preptime(*call, "--gate", "min_days=3", "--gate", "min_orders=500").fine()
-    assert {rule.name: rule.threshold for rule in ran.document(TrainDocument).gate.checks}["days"] == 3
+    assert {rule.name: rule.threshold for rule in ran.document(TrainDocument).data_gate.checks}["days"] == 3
 
 
 @pytest.mark.parametrize(

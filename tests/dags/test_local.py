@@ -1,4 +1,4 @@
-"""`make airflow`: scheduler, dag-processor and api-server for real, a DAG triggered through REST, and the end."""
+"""`make airflow`: a real scheduler, DAG processor, and API server, a DAG triggered through REST, and shutdown."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ SCRIPT = ROOT / "scripts" / "airflow_local.py"
 USER, PASSWORD = "cook", "salt and pepper"
 DATE = "2015-06-13"
 DAG = "daily_prediction_run"
-SECONDS = 150
-"""Far more than it takes, for a machine that has much else to do."""
+READY_TEXT = "Press Ctrl-C to stop."
+TIMEOUT_SECONDS = 150
+"""Far more than it takes, for a busy machine."""
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """Return an unused port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -38,28 +39,30 @@ def free_port() -> int:
 
 
 @dataclass(frozen=True)
-class Running:
-    """What was started, and what it said when it was ready."""
+class RunningAirflow:
+    """The started script, and its output until Airflow was ready."""
 
     process: subprocess.Popen[str]
-    said: str
+    output: str
     port: int
 
-    def ask(self, method: str, path: str, body: object = None, token: str = "", status: int = 200) -> dict[str, object]:
-        """One request; its answer, which has this status (or says that something was made)."""
+    def request(
+        self, method: str, path: str, body: object = None, token: str = "", status: int = 200
+    ) -> dict[str, object]:
+        """Send a request, and return the response, which has this status or 201."""
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
-            answer = connection.getresponse()
-            content = answer.read()
-            assert answer.status in {status, 201}, content
-        found: dict[str, object] = json.loads(content)
-        return found
+            response = connection.getresponse()
+            content = response.read()
+            assert response.status in {status, 201}, content
+        document: dict[str, object] = json.loads(content)
+        return document
 
 
-def start(installation: Installation, folder: Path, **told: str) -> subprocess.Popen[str]:
-    """The script, as dev.py calls it, but for the file in which people say what they want."""
-    lines = [f'{name}="{value}"' for name, value in told.items()]
+def start_script(installation: Installation, folder: Path, **settings: str) -> subprocess.Popen[str]:
+    """Start the script as dev.py does, with another `.env`."""
+    lines = [f'{name}="{value}"' for name, value in settings.items()]
     (folder / ".env").write_text("\n".join(lines), encoding="utf-8")
     return subprocess.Popen(
         [sys.executable, str(SCRIPT), str(folder / ".env")],
@@ -71,101 +74,101 @@ def start(installation: Installation, folder: Path, **told: str) -> subprocess.P
 
 
 @pytest.fixture(scope="session")
-def running(migrated: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Started, healthy; ended as Ctrl-C or a supervisor ends it."""
+def running(migrated: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningAirflow]:
+    """A healthy Airflow. SIGTERM stops it."""
     port = free_port()
-    told = {"AIRFLOW_PORT": str(port), "_AIRFLOW_WWW_USER_USERNAME": USER, "_AIRFLOW_WWW_USER_PASSWORD": PASSWORD}
-    process = start(migrated, tmp_path_factory.mktemp("told"), **told)
-    said = ""
+    settings = {"AIRFLOW_PORT": str(port), "_AIRFLOW_WWW_USER_USERNAME": USER, "_AIRFLOW_WWW_USER_PASSWORD": PASSWORD}
+    process = start_script(migrated, tmp_path_factory.mktemp("settings"), **settings)
+    output = ""
     try:
         assert process.stdout is not None
         for line in process.stdout:
-            said += line
-            if "Ctrl-C ends it" in line:
+            output += line
+            if READY_TEXT in line:
                 break
-        assert "Ctrl-C ends it" in said, said
-        yield Running(process, said, port)
+        assert READY_TEXT in output, output
+        yield RunningAirflow(process, output, port)
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
 
 
-def test_it_says_where_it_is_and_for_whom_and_no_password_that_someone_chose(running: Running) -> None:
-    assert f"Airflow is at http://localhost:{running.port}, user {USER}. Ctrl-C ends it." in running.said
-    assert PASSWORD not in running.said
+def test_output_has_url_and_user_without_chosen_password(running: RunningAirflow) -> None:
+    assert f"Airflow: http://localhost:{running.port}, user {USER}. {READY_TEXT}" in running.output
+    assert PASSWORD not in running.output
 
 
-def test_a_dag_unpaused_and_triggered_through_rest_succeeds(running: Running, migrated: Installation) -> None:
-    running.ask("POST", "/auth/token", {"username": USER, "password": "airflow"}, status=401)
-    token = str(running.ask("POST", "/auth/token", {"username": USER, "password": PASSWORD})["access_token"])
-    dags = running.ask("GET", "/api/v2/dags", token=token)["dags"]
+def test_dag_triggered_through_rest_succeeds(running: RunningAirflow, migrated: Installation) -> None:
+    running.request("POST", "/auth/token", {"username": USER, "password": "airflow"}, status=401)
+    token = str(running.request("POST", "/auth/token", {"username": USER, "password": PASSWORD})["access_token"])
+    dags = running.request("GET", "/api/v2/dags", token=token)["dags"]
     assert isinstance(dags, list)
-    assert {one["dag_id"]: one["is_paused"] for one in dags} == {
+    assert {dag["dag_id"]: dag["is_paused"] for dag in dags} == {
         "daily_training_run": True,
         DAG: True,
         "daily_monitoring_run": True,
     }
-    running.ask("PATCH", f"/api/v2/dags/{DAG}", {"is_paused": False}, token)
-    run = running.ask("POST", f"/api/v2/dags/{DAG}/dagRuns", {"logical_date": f"{DATE}T07:00:00Z"}, token)
+    running.request("PATCH", f"/api/v2/dags/{DAG}", {"is_paused": False}, token)
+    run = running.request("POST", f"/api/v2/dags/{DAG}/dagRuns", {"logical_date": f"{DATE}T07:00:00Z"}, token)
     path = f"/api/v2/dags/{DAG}/dagRuns/{run['dag_run_id']}"
-    until = time.monotonic() + SECONDS
-    while (state := running.ask("GET", path, token=token)["state"]) in {"queued", "running"}:
-        assert time.monotonic() < until, f"still {state}; logs are in {migrated.home / 'logs'}"
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while (state := running.request("GET", path, token=token)["state"]) in {"queued", "running"}:
+        assert time.monotonic() < deadline, f"still {state}; logs are in {migrated.home / 'logs'}"
         time.sleep(0.5)
     assert state == "success"
     content = (migrated.results / f"date={DATE}" / "score.json").read_bytes()
     assert msgspec.json.decode(content, type=DayScoreDocument).outcome == "no_champion"
 
 
-def test_it_ends_with_all_it_started(running: Running) -> None:
-    """Last in this file: others need it running."""
+def test_sigterm_stops_every_process(running: RunningAirflow) -> None:
+    """The last test of this file, because the others need Airflow."""
     started = descendants(running.process.pid)
     assert len(started) >= 3
     running.process.send_signal(signal.SIGTERM)
-    rest, _ = running.process.communicate(timeout=60)
-    assert (running.process.returncode, rest.strip()) == (0, "Airflow has ended.")
-    assert [one for one in started if is_running(one)] == []
+    remaining_output, _ = running.process.communicate(timeout=60)
+    assert (running.process.returncode, remaining_output.strip()) == (0, "Airflow stopped.")
+    assert [process_id for process_id in started if is_running(process_id)] == []
 
 
-def descendants(process: int) -> list[int]:
-    """Ids of all processes below one."""
+def descendants(process_id: int) -> list[int]:
+    """Return the ids of all processes below a process."""
     parents = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
             try:
                 parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:  # it has ended meanwhile
+            except OSError:  # The process ended meanwhile.
                 continue
-    found, asked = list[int](), [process]
-    while asked:
-        below = [child for child, parent in parents.items() if parent == asked[-1]]
-        asked.pop()
-        found += below
-        asked += below
-    return found
+    result, pending = list[int](), [process_id]
+    while pending:
+        parent = pending.pop()
+        children = [child for child, its_parent in parents.items() if its_parent == parent]
+        result += children
+        pending += children
+    return result
 
 
-def is_running(process: int) -> bool:
-    """Whether it is there, and not only waiting to be counted."""
+def is_running(process_id: int) -> bool:
+    """Return whether a process exists and isn't a zombie."""
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("settings", "message"),
     [
-        ({"AIRFLOW_HOST": "192.0.2.1"}, "can be reached by others. Set _AIRFLOW_WWW_USER_PASSWORD"),
-        ({"AIRFLOW_HOST": "192.0.2.1", "_AIRFLOW_WWW_USER_PASSWORD": "airflow"}, "to none of admin, airflow"),
+        ({"AIRFLOW_HOST": "192.0.2.1"}, "not a loopback address. Set _AIRFLOW_WWW_USER_PASSWORD"),
+        ({"AIRFLOW_HOST": "192.0.2.1", "_AIRFLOW_WWW_USER_PASSWORD": "airflow"}, "other than admin, airflow, password"),
         ({"AIRFLOW_PORT": "http"}, "AIRFLOW_PORT=http: expected a whole number"),
     ],
 )
-def test_what_is_not_safe_or_cannot_be_does_not_start(
-    told: dict[str, str], said: str, installation: Installation, tmp_path: Path
+def test_unsafe_or_invalid_setting_is_refused(
+    settings: dict[str, str], message: str, installation: Installation, tmp_path: Path
 ) -> None:
-    process = start(installation, tmp_path, **told)
-    out, _ = process.communicate(timeout=60)
+    process = start_script(installation, tmp_path, **settings)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert said in out
-    assert len(out.splitlines()) == 1
+    assert message in output
+    assert len(output.splitlines()) == 1

@@ -25,7 +25,7 @@ def test_exit_status_decides_retry(results: Results) -> None:
 
 
 def test_stopped_task_stops_command_and_children(results: Results) -> None:
-    """A user stops the task, the task times out, or the task is killed. In the first two, the command ignores SIGTERM."""
+    """A user stops the task, it times out, or it's killed. In the first two cases, the command ignores SIGTERM."""
     assert results["stopped"] == "AirflowException: preptime exited with status -9: waiting"
     assert str(results["timeout"]).startswith("AirflowTaskTimeout")
     assert results["ended"] == {"stopped": True, "timeout": True, "killed": True}

@@ -1,4 +1,4 @@
-"""The DAG files, as Airflow's dag-processor reads them: quickly, with no connection, and nothing of ours loaded."""
+"""The DAG files as Airflow's DAG processor parses them: fast, without connections, and without preptime."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.dags.installation import DAGS, Installation
 from tests.requirements import ROOT
 
 FILES = sorted(DAGS.glob("daily_*.py"))
-MOST_SECONDS = 2
-"""Of processor time, for one file."""
+MAX_PARSE_SECONDS = 2
+"""Processor time for one file."""
 
 KUBECONFIG = """\
 apiVersion: v1
@@ -26,66 +26,66 @@ contexts: [{name: none, context: {cluster: none, user: none}}]
 clusters: [{name: none, cluster: {server: "http://127.0.0.1:9"}}]
 users: [{name: none, user: {}}]
 """
-"""A cluster that is not there and not asked."""
+"""A cluster that doesn't exist. Nothing connects to it."""
 
 
 class Pod(msgspec.Struct):
-    """What `inside/parse.py` tells of a task's pod."""
+    """A task's pod in the output of `inside/parse_dags.py`."""
 
     name: str
     namespace: str
     image: str
-    words: list[str]
-    settings: list[str]
+    arguments: list[str]
+    config_maps: list[str]
     read_only: bool
 
 
 class Dag(msgspec.Struct):
-    """What it tells of a DAG."""
+    """A DAG in the output."""
 
     tasks: dict[str, list[str]]
     catchup: bool
     max_active_runs: int
     schedule: str
     retries: list[int]
-    times_longer: list[float]
-    limits: list[bool]
+    backoff_factors: list[float]
+    has_timeout: list[bool]
     pods: dict[str, Pod]
 
 
-class File(msgspec.Struct):
-    """What it tells of a file."""
+class ParsedFile(msgspec.Struct):
+    """A file in the output."""
 
     seconds: float
     errors: list[str]
     dags: dict[str, Dag]
 
 
-class Parsed(msgspec.Struct):
-    """What it tells."""
+class ParseResult(msgspec.Struct):
+    """The output."""
 
-    files: dict[str, File]
+    files: dict[str, ParsedFile]
     loaded: list[str]
 
 
-def parsed(installation: Installation, *files: Path, **more: str) -> Parsed:
-    """The files, read in a process of their own without any database."""
-    nowhere = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql://nobody@127.0.0.1:9/none"}
-    return msgspec.convert(installation.inside("parse", *map(str, files), **nowhere, **more), Parsed)
+def parse_files(installation: Installation, *files: Path, **more: str) -> ParseResult:
+    """Parse the files in a separate process without a database."""
+    no_database = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql://nobody@127.0.0.1:9/none"}
+    return msgspec.convert(installation.run_inside("parse_dags", *map(str, files), **no_database, **more), ParseResult)
 
 
 @pytest.fixture(scope="session")
-def as_commands(installation: Installation) -> Parsed:
-    """What became of the files where nothing is set."""
-    return parsed(installation, *FILES)
+def as_commands(installation: Installation) -> ParseResult:
+    """The files with the default settings."""
+    return parse_files(installation, *FILES)
 
 
 @pytest.fixture(scope="session")
-def as_pods(installation: Installation) -> Parsed:
-    """And with every setting set."""
+def as_pods(installation: Installation) -> ParseResult:
+    """The files with every setting set."""
     kubeconfig = installation.folder / "kube.yaml"
     kubeconfig.write_text(KUBECONFIG, encoding="utf-8")
-    return parsed(
+    return parse_files(
         installation, *FILES,
         KUBECONFIG=str(kubeconfig),
         PREPTIME_RUNNER="kubernetes",
@@ -99,25 +99,26 @@ def as_pods(installation: Installation) -> Parsed:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 @pytest.mark.parametrize("runner", ["as_commands", "as_pods"])
-def test_a_file_is_read_quickly_and_gives_its_dag(runner: str, file: Path, request: pytest.FixtureRequest) -> None:
-    found: Parsed = request.getfixturevalue(runner)
-    of_file = found.files[file.stem]
-    assert of_file.errors == []
-    assert list(of_file.dags) == [file.stem]
-    assert of_file.seconds < MOST_SECONDS
-    dag = of_file.dags[file.stem]
+def test_dag_file_parses_fast_into_its_dag(runner: str, file: Path, request: pytest.FixtureRequest) -> None:
+    result: ParseResult = request.getfixturevalue(runner)
+    parsed_file = result.files[file.stem]
+    assert parsed_file.errors == []
+    assert list(parsed_file.dags) == [file.stem]
+    assert parsed_file.seconds < MAX_PARSE_SECONDS
+    dag = parsed_file.dags[file.stem]
     assert (dag.catchup, dag.max_active_runs) == (False, 1)
-    assert all(dag.limits)
-    final = runner == "as_pods" and "monitor" in dag.tasks  # a pod's operator does not tell an alert from a fault
-    assert sorted(set(dag.retries)) == ([0, 3] if final else [3])
-    assert set(dag.times_longer) == {2}  # Airflow takes True for 1, and waits as long each time
+    assert all(dag.has_timeout)
+    # The pod operator doesn't distinguish an alert from an error, so `monitor` has no retries.
+    without_retries = runner == "as_pods" and "monitor" in dag.tasks
+    assert sorted(set(dag.retries)) == ([0, 3] if without_retries else [3])
+    assert set(dag.backoff_factors) == {2}  # Airflow reads True as 1: the same wait each time.
 
 
-def test_nothing_of_ours_is_loaded(as_commands: Parsed) -> None:
+def test_parsing_loads_no_preptime(as_commands: ParseResult) -> None:
     assert as_commands.loaded == []
 
 
-def test_the_hours_are_the_demos_and_tasks_follow_each_other(as_commands: Parsed) -> None:
+def test_schedules_and_task_order(as_commands: ParseResult) -> None:
     dags = {name: file.dags[name] for name, file in as_commands.files.items()}
     assert {name: (dag.schedule, dag.tasks) for name, dag in dags.items()} == {
         "daily_training_run": (
@@ -130,13 +131,13 @@ def test_the_hours_are_the_demos_and_tasks_follow_each_other(as_commands: Parsed
             },
         ),
         "daily_prediction_run": ("0 7 * * *", {"score": []}),
-        "daily_monitoring_run": ("0 9 * * *", {"monitor": ["quiet", "respond"], "respond": [], "quiet": []}),
+        "daily_monitoring_run": ("0 9 * * *", {"monitor": ["no_alerts", "respond"], "respond": [], "no_alerts": []}),
     }
 
 
-def test_a_pod_is_the_image_the_verb_and_what_the_template_says(as_pods: Parsed) -> None:
+def test_pod_has_image_arguments_and_template(as_pods: ParseResult) -> None:
     date = "{{ as_of_date(logical_date | default(none)) }}"
-    words = {
+    arguments = {
         "synthesize": ["synthesize", "--out", "/data/orders", "--orders", "30000", "--days", "62", "--start",
                        "{{ month_before(logical_date | default(none)) }}"],
         "train": ["train", "--date", date],
@@ -150,20 +151,18 @@ def test_a_pod_is_the_image_the_verb_and_what_the_template_says(as_pods: Parsed)
         task: pod for file in as_pods.files.values() for dag in file.dags.values() for task, pod in dag.pods.items()
     }
     assert pods == {
-        task: Pod(f"preptime-{task.replace('_', '-')}", "preptime", "jobs:1", said, ["preptime-jobs"], True)
-        for task, said in words.items()
+        task: Pod(f"preptime-{task.replace('_', '-')}", "preptime", "jobs:1", task_arguments, ["preptime-jobs"], True)
+        for task, task_arguments in arguments.items()
     }
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [("PREPTIME_RUNNER", "docker", "command or kubernetes"), ("PREPTIME_TIME_ZONE", "Mars", "Mars")],
 )
-def test_a_setting_that_cannot_be_is_an_import_error_that_names_it(
-    installation: Installation, name: str, value: str, said: str
-) -> None:
-    (file,) = parsed(installation, DAGS / "daily_prediction_run.py", **{name: value}).files.values()
-    assert said in file.errors[0]
+def test_invalid_setting_is_an_import_error(installation: Installation, name: str, value: str, message: str) -> None:
+    (file,) = parse_files(installation, DAGS / "daily_prediction_run.py", **{name: value}).files.values()
+    assert message in file.errors[0]
 
 
 def test_dags_import_airflow_and_the_standard_library() -> None:
@@ -178,8 +177,8 @@ def test_dags_import_airflow_and_the_standard_library() -> None:
             assert {name.partition(".")[0] for name in names} <= allowed, path
 
 
-def test_every_setting_that_dags_read_may_stand_in_the_same_file_and_is_explained() -> None:
-    """`.env` is read by both sides: what one knows must be no typo to the other."""
+def test_dag_settings_are_known_and_documented() -> None:
+    """Airflow and preptime read the same `.env`, so preptime has to know the settings of the DAGs."""
     read = {name for path in DAGS.glob("*.py") for name in re.findall(r"\"(PREPTIME_\w+)\"", path.read_text("utf-8"))}
     assert read == DAG_SETTING_NAMES
     page = (ROOT / "docs" / "daily-run.md").read_text(encoding="utf-8")

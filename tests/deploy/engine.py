@@ -1,7 +1,8 @@
-"""A Docker engine for tests, the one that runs or the session's own, and containers locked down as they ship."""
+"""A Docker engine for the tests, and containers with the restrictions that they ship with."""
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import shutil
@@ -14,110 +15,99 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from tests.requirements import requires
+import pytest
 
-USER = 10001
-"""Who the images run as."""
+from preptime.errors import UsageError
+from scripts.images import find_docker
+from tests.requirements import as_root, can_be_root, requires
+
+IMAGE_USER = 10001
+"""The user of the images."""
 START_SECONDS = 30.0
+RESTRICTIONS = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--tmpfs=/tmp")
+"""How every image can run, and runs in Compose and Kubernetes."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A client of a running engine."""
+    """A client with a running engine. `DOCKER_HOST` or the default socket leads to the engine."""
 
     client: str
-    host: str | None
 
     def run(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """A command of the client, with what it said."""
-        ended = subprocess.run(
-            [self.client, *map(str, arguments)], env=self.environ, capture_output=True, text=True, check=False
-        )
-        assert not check or ended.returncode == 0, f"docker {arguments[0]}: {ended.stdout}{ended.stderr}"
-        return ended
-
-    @property
-    def environ(self) -> dict[str, str]:
-        """The environment of anything that talks to this engine."""
-        return os.environ | ({"DOCKER_HOST": self.host} if self.host else {})
+        """Run a Docker command."""
+        completed = subprocess.run([self.client, *map(str, arguments)], capture_output=True, text=True, check=False)
+        assert not check or completed.returncode == 0, f"docker {arguments[0]}: {completed.stdout}{completed.stderr}"
+        return completed
 
     @contextmanager
-    def started(
-        self, image: str, *command: str, options: tuple[str, ...] = (), locked: bool = True
-    ) -> Iterator[Container]:
-        """A container in the background, removed at the end. `locked`: read-only, no capability, no new privilege."""
-        lock = LOCKED if locked else ()
-        name = self.run("run", "--detach", *lock, *options, image, *command).stdout.strip()
+    def container(self, image: str, *command: str, options: tuple[str, ...] = ()) -> Iterator[Container]:
+        """Start a restricted container in the background, and remove it at the end."""
+        container_id = self.run("run", "--detach", *RESTRICTIONS, *options, image, *command).stdout.strip()
         try:
-            yield Container(self, name)
+            yield Container(self, container_id)
         finally:
-            self.run("rm", "--force", "--volumes", name)
-
-
-LOCKED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--tmpfs=/tmp")
-"""How every container of ours can run, and runs in Compose and Kubernetes."""
+            self.run("rm", "--force", "--volumes", container_id)
 
 
 @dataclass(frozen=True)
 class Container:
-    """A container that was started."""
+    """A started container."""
 
     engine: Engine
-    name: str
+    id: str
 
-    def port(self, inside: int) -> int:
-        """Where on loopback a port of the container is published."""
-        return int(self.engine.run("port", self.name, str(inside)).stdout.splitlines()[0].rpartition(":")[2])
+    def port(self, container_port: int) -> int:
+        """Return the loopback port that a port of the container is published on."""
+        return int(self.engine.run("port", self.id, str(container_port)).stdout.splitlines()[0].rpartition(":")[2])
 
     def logs(self) -> str:
-        """What it has said on both streams."""
-        said = self.engine.run("logs", self.name)
-        return said.stdout + said.stderr
+        """Return the container's output on both streams."""
+        completed = self.engine.run("logs", self.id)
+        return completed.stdout + completed.stderr
 
     def state(self) -> dict[str, object]:
-        """What the engine knows of it: Status, ExitCode, OOMKilled, Health."""
-        state: dict[str, object] = json.loads(
-            self.engine.run("inspect", "--format", "{{json .State}}", self.name).stdout
-        )
+        """Return the engine's state of the container: Status, ExitCode, OOMKilled, Health."""
+        state: dict[str, object] = json.loads(self.engine.run("inspect", "--format", "{{json .State}}", self.id).stdout)
         return state
 
     def stop(self, seconds: int = 30) -> tuple[int, float]:
-        """SIGTERM, and SIGKILL after `seconds`; the exit status and how long it took."""
-        began = time.monotonic()
-        self.engine.run("stop", f"--time={seconds}", self.name)
-        took = time.monotonic() - began
+        """Send SIGTERM, and SIGKILL after `seconds`. Return the exit status and the duration."""
+        start = time.monotonic()
+        self.engine.run("stop", f"--time={seconds}", self.id)
+        duration = time.monotonic() - start
         status = self.state()["ExitCode"]
         assert isinstance(status, int)
-        return status, took
+        return status, duration
 
     def wait_until(
         self, path: str, text: str = "", *, port: int, status: int = 200, seconds: float = START_SECONDS
     ) -> str:
-        """The first answer at `path` of that status that holds `text`."""
-        end = time.monotonic() + seconds
-        found = ""
-        while time.monotonic() < end:
+        """Return the first response at `path` with this status that contains `text`."""
+        deadline = time.monotonic() + seconds
+        body = ""
+        while time.monotonic() < deadline:
             try:
-                code, found = ask(port, path)
-                if code == status and text in found:
-                    return found
+                response_status, body = send_request(port, path)
+                if response_status == status and text in body:
+                    return body
             except (OSError, HTTPException) as error:
-                found = repr(error)
+                body = repr(error)
             time.sleep(0.02)
-        raise AssertionError(f"{path} never said {status} {text!r}, but {found!r}. {self.logs()}")
+        raise AssertionError(f"{path}: expected {status} {text!r}, last response: {body!r}. {self.logs()}")
 
     def wait_healthy(self, seconds: float = START_SECONDS) -> None:
-        """Return when the image's own health check is content."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        """Wait until the image's health check succeeds."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
             health = self.state().get("Health")
             if isinstance(health, dict) and health["Status"] == "healthy":
                 return
             time.sleep(0.2)
-        raise AssertionError(f"never healthy: {self.state()} {self.logs()}")
+        raise AssertionError(f"not healthy: {self.state()} {self.logs()}")
 
 
-def ask(
+def send_request(
     port: int,
     path: str,
     body: bytes | None = None,
@@ -126,7 +116,7 @@ def ask(
     method: str = "",
     seconds: float = 30,
 ) -> tuple[int, str]:
-    """Status and body of an answer; a POST when there is a body and no other method is named."""
+    """Send a request, by default a POST if it has a body, and return the response's status and body."""
     connection = HTTPConnection("127.0.0.1", port, timeout=seconds)
     try:
         connection.request(method or ("GET" if body is None else "POST"), path, body, headers or {})
@@ -137,43 +127,62 @@ def ask(
 
 
 @contextmanager
-def an_engine() -> Iterator[Engine]:
-    """The engine that DOCKER_HOST or the default socket leads to; else our own, gone without trace at the end."""
-    from scripts.images import find_docker
+def running_engine() -> Iterator[Engine]:
+    """Yield the engine that `DOCKER_HOST` or the default socket leads to. If none runs, start one.
 
+    An engine that starts here is in `DOCKER_HOST` until the end, so that everything in the session uses it.
+    """
     requires(any(shutil.which("docker", path=folder) for folder in os.get_exec_path()), "Docker is not installed")
-    engine = Engine(find_docker(), None)
+    try:
+        engine = Engine(find_docker())
+    except UsageError as error:
+        pytest.skip(str(error))
     if engine.run("info", check=False).returncode == 0:
         yield engine
         return
-    requires(shutil.which("dockerd"), "no Docker engine runs, and none (dockerd) is installed")
-    requires(os.geteuid() == 0, "no Docker engine runs, and only root can start one")
+    program = shutil.which("dockerd", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
+    requires(program, "no Docker engine is running, and dockerd is not installed")
+    requires(can_be_root(), "no Docker engine is running, and only root can start one")
     folder = Path(tempfile.mkdtemp(prefix="preptime-docker-"))
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                "dockerd",
-                *("--data-root", str(folder / "data"), "--exec-root", str(folder / "exec")),
-                *("--pidfile", str(folder / "pid"), "--host", f"unix://{folder}/socket"),
-            ],
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
     try:
-        engine = Engine(engine.client, f"unix://{folder}/socket")
-        end = time.monotonic() + START_SECONDS
-        while engine.run("info", check=False).returncode:
-            said = (folder / "log").read_text(encoding="utf-8", errors="replace")
-            requires(process.poll() is None, f"a Docker engine cannot be started here: {said[-500:]}")
-            assert time.monotonic() < end, said
-            time.sleep(0.1)
-        yield engine
+        with pytest.MonkeyPatch.context() as monkeypatch, _daemon(str(program), folder) as daemon:
+            monkeypatch.setenv("DOCKER_HOST", f"unix://{folder}/socket")
+            _wait_for_engine(engine, daemon, folder / "log")
+            yield engine
     finally:
-        process.terminate()
+        _remove(folder)
+
+
+@contextmanager
+def _daemon(program: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run dockerd with all its files in `folder`."""
+    options = (
+        *("--data-root", str(folder / "data"), "--exec-root", str(folder / "exec"), "--pidfile", str(folder / "pid")),
+        *("--host", f"unix://{folder}/socket", "--group", grp.getgrgid(os.getgid()).gr_name),
+    )
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(as_root(program, *options), stdout=log, stderr=log, start_new_session=True)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            # By the id of dockerd: a user can't send a signal to a `sudo` that runs as root.
+            subprocess.run(as_root("kill", (folder / "pid").read_text(encoding="utf-8").strip()), check=False)
         process.wait(60)
-        # What it mounted outlives it, and a folder with a mount in it stays.
-        mounts = Path("/proc/mounts").read_text(encoding="utf-8").splitlines()
-        for mounted in sorted((line.split()[1] for line in mounts if f" {folder}/" in line), reverse=True):
-            subprocess.run(["umount", mounted], check=True)
-        shutil.rmtree(folder)
+
+
+def _wait_for_engine(engine: Engine, daemon: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while engine.run("info", check=False).returncode:
+        output = log.read_text(encoding="utf-8", errors="replace")
+        requires(daemon.poll() is None, f"dockerd doesn't start here: {output[-500:]}")
+        assert time.monotonic() < deadline, output
+        time.sleep(0.1)
+
+
+def _remove(folder: Path) -> None:
+    """Remove the engine's folder. Its mounts outlive dockerd, and a folder that contains a mount can't be removed."""
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
+    for mount in sorted((path for path in mounts if path.startswith(f"{folder}/")), reverse=True):
+        subprocess.run(as_root("umount", mount), check=True)
+    subprocess.run(as_root("rm", "-rf", str(folder)), check=True)

@@ -5,8 +5,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from preptime.domain.timestamps import timestamp_to_seconds
 from preptime.errors import DataError
+from tests.reference_timestamps import timestamp_to_seconds
 
 LONDON = ZoneInfo("Europe/London")
 PARIS = ZoneInfo("Europe/Paris")

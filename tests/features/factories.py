@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from preptime.domain.orders import UNKNOWN_CODE, OrderColumns
+from preptime.domain.timestamps import SECONDS_PER_DAY
 from preptime.features.history import History, build_history
 from preptime.features.history_state import CompletedOrders, HistoryState
 from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
-from preptime.features.spec import SECONDS_PER_DAY
 
 FIRST = dt.date(2015, 6, 1)
 MORNING = dt.date(2015, 6, 11)

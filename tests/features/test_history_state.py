@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from preptime.domain.timestamps import SECONDS_PER_DAY
 from preptime.features.history_state import (
     BIN_COUNT,
     LAST_ORDER_COUNT,
@@ -15,7 +16,7 @@ from preptime.features.history_state import (
     HistoryState,
     duration_bins,
 )
-from preptime.features.spec import SECONDS_PER_DAY, local_day
+from preptime.features.spec import local_day
 from tests.features.factories import FIRST, STRANGER, Order, completed, directory, midnight, some_orders, state_bytes
 
 

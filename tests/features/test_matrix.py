@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from preptime.domain.orders import UNKNOWN_CODE, OrderColumns
+from preptime.domain.timestamps import SECONDS_PER_DAY
 from preptime.features.history import History, build_history, feature_matrix
 from preptime.features.history_state import HistoryState
-from preptime.features.spec import FEATURE_NAMES, SECONDS_PER_DAY, time_slot
+from preptime.features.spec import FEATURE_NAMES, time_slot
 from tests.features.factories import MORNING, STRANGER, Order, columns, directory, known_on, midnight, some_orders
 
 

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from preptime.domain.timestamps import SECONDS_PER_DAY
 from preptime.features import shrinkage
 from preptime.features.history import History, build_history
 from preptime.features.history_state import BIN_WIDTH, HistoryState
 from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
-from preptime.features.spec import HISTORY_FEATURES, SECONDS_PER_DAY
+from preptime.features.spec import HISTORY_FEATURES
 from tests.features.factories import FIRST, MORNING, Order, completed, directory, known_on, some_orders
 
 NAMES = [feature.name for feature in HISTORY_FEATURES]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preptime.domain.timestamps import EARLIEST_SECONDS, LATEST_SECONDS, timestamp_to_seconds
+from preptime.domain.timestamps import EARLIEST_SECONDS, LATEST_SECONDS
 from preptime.features.spec import (
     DINNER_START_SECOND,
     TIME_SLOT_COUNT,
@@ -19,6 +19,7 @@ from preptime.features.spec import (
     time_slot,
     weekday,
 )
+from tests.reference_timestamps import timestamp_to_seconds
 
 EPOCH = dt.datetime(1970, 1, 1)
 

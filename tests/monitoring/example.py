@@ -191,7 +191,7 @@ def _document(date: dt.date, london: float) -> MonitoringDocument:
                     orders_on_last_day=28,
                 ),
                 LabelReason(
-                    reason="label_over_cap", description="The label is over 10,800 s", orders=83, orders_on_last_day=6
+                    reason="label_over_cap", description="The label is longer than 10,800 s", orders=83, orders_on_last_day=6
                 ),
             ),
         ),

@@ -51,7 +51,7 @@ def test_the_first_bundle_that_wins_is_the_champion(data: Data, good: Stocked, g
     assert manifest.metrics == to_json_object(told.evaluation)
     assert msgspec.convert(manifest.metrics, BacktestDocument) == told.evaluation
     assert told.parity_seconds.keys() == {"rf", "quantile"}
-    assert told.gate.passed
+    assert told.data_gate.passed
 
 
 def test_history_reaches_the_morning_though_the_latest_days_are_held_out(

@@ -79,7 +79,7 @@ def test_the_sample_is_judged_then_predicted_and_its_wrong_rows_say_why(
     refused = tables(at)[-1]
     assert [row["row"] for row in refused] == [9, 22]
     assert [row["reason"] for row in refused] == [
-        "A number cannot be read, or is not whole where it should be: order_value_gbp 'free'",
+        "A number can't be read, or isn't whole where it must be: order_value_gbp 'free'",
         "A required cell is empty: number_of_items",
     ]
     assert {one.proto.placeholder for one in at.dataframe} == {formatting.EMPTY_CELL}  # where a cell is empty

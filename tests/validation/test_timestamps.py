@@ -8,9 +8,10 @@ import polars as pl
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from preptime.domain.timestamps import MICROSECONDS, timestamp_to_seconds
+from preptime.domain.timestamps import MICROSECONDS
 from preptime.errors import DataError
 from preptime.validation.parsing import ParsedTimestamps, parse_timestamps
+from tests.reference_timestamps import timestamp_to_seconds
 
 ZONES = (
     "Africa/Casablanca",

@@ -21,6 +21,7 @@ from msgspec import UNSET
 from preptime.api.active_model import OrderLookup, OrderRow, rows_to_columns, time_zone_of_country
 from preptime.api.parsing import LocalTimestamp, column_bounds, is_missing, parse_integer, parse_number, parse_timestamp
 from preptime.api.schema import ApiError, Order, PredictionRequest, TakeHomeRequest, VertexParameters, VertexRequest
+from preptime.domain.cells import parse_category_text
 from preptime.domain.data_dictionary import ORDERS_DICTIONARY, order_column, required_columns
 from preptime.domain.orders import UNKNOWN_CODE, OrderColumns
 from preptime.domain.timestamps import MICROSECONDS, WHITESPACE
@@ -172,13 +173,8 @@ def _category_code(cell: object, codes: dict[str, int], default: int) -> int:
 
 def _parse_category_code(cell: object, codes: dict[str, int]) -> int:
     if type(cell) is str:
-        name = cell.strip(WHITESPACE)
-        if name in codes:
-            return codes[name]
-        digits = name.removesuffix(".0")  # pandas writes 3 as 3.0 beside empty cells
-        if digits.isascii() and digits.isdigit() and len(digits) < 10 and int(digits) < len(codes):
-            return int(digits)
-    elif (type(cell) is int or type(cell) is float) and 0 <= cell < len(codes) and cell == int(cell):
+        return parse_category_text(cell, codes)
+    if (type(cell) is int or type(cell) is float) and 0 <= cell < len(codes) and cell == int(cell):
         return int(cell)
     return UNKNOWN_CODE
 

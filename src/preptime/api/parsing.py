@@ -17,28 +17,25 @@ from functools import lru_cache
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
+from preptime.domain.cells import MAX_EXACT_FLOAT, MAX_MISSING_LENGTH, MISSING_TOKENS
 from preptime.domain.data_dictionary import order_column
 from preptime.domain.timestamps import (
     EARLIEST_SECONDS,
     EPOCH_PATTERN,
     LATEST_SECONDS,
     MICROSECONDS,
+    SECONDS_PER_DAY,
     TIMESTAMP_PATTERN,
     WHITESPACE,
     parse_epoch,
     parse_utc_offset,
 )
 from preptime.domain.validation_reasons import ValidationReason
-from preptime.features.spec import SECONDS_PER_DAY
-
-MISSING_TOKENS = frozenset({"", "na", "n/a", "nan", "null", "none", "<na>", "nat"})
-"""Texts that say that there is nothing, in lower case."""
 
 _NUMBER_PATTERN = re.compile(
     r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[iI][nN][fF](?:[iI][nN][iI][tT][yY])?)"
 )
 _INTEGER_PATTERN = re.compile(r"[+-]?[0-9]{1,19}")
-_MAX_EXACT_FLOAT = 2.0**53  # beyond it a float no longer tells whole numbers apart
 _INT64_MAX, _INT64_MIN = 2**63 - 1, -(2**63)
 
 _Value = TypeVar("_Value", int, float)
@@ -60,7 +57,7 @@ def is_missing(cell: object) -> bool:
     if cell is None:
         return True
     if type(cell) is str:
-        return len(cell) <= 8 and cell.strip(WHITESPACE).lower() in MISSING_TOKENS
+        return len(cell) <= MAX_MISSING_LENGTH and cell.strip(WHITESPACE).lower() in MISSING_TOKENS
     return False
 
 
@@ -102,7 +99,7 @@ def _to_integer(cell: object) -> int | None:
     if type(cell) is str and _INTEGER_PATTERN.fullmatch(cell.strip(WHITESPACE)):
         return _to_integer(int(cell))
     value = _to_float(cell)
-    return int(value) if value is not None and abs(value) <= _MAX_EXACT_FLOAT and value == math.floor(value) else None
+    return int(value) if value is not None and abs(value) <= MAX_EXACT_FLOAT and value == math.floor(value) else None
 
 
 def _check_bounds(value: _Value, bounds: Bounds) -> _Value | ValidationReason:

@@ -24,6 +24,7 @@ from typing import BinaryIO, Protocol
 import msgspec
 
 from preptime.api.service import PredictionRecord
+from preptime.domain.timestamps import SECONDS_PER_DAY
 
 STDOUT_LOCK_TIMEOUT_SECONDS = 1.0
 """A worker that was killed while it held the guard of standard output never gives it back."""
@@ -118,7 +119,6 @@ MAX_QUEUED_ORDERS = 50_000
 """Orders that may wait for the writer, some 50 MB: far more than gather between two writes unless the disk stands."""
 MAX_LINES_PER_WRITE = 64
 """A write gives requests their turn, so that none waits while a whole batch is encoded."""
-SECONDS_PER_DAY = 86_400
 _EPOCH_DATE = dt.date(1970, 1, 1)
 logger = logging.getLogger(__name__)
 

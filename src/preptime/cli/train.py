@@ -117,7 +117,7 @@ def render_text(document: TrainDocument, store: str, *, champion_id: str | None)
         "kept": f"{document.bundle} is kept in {store}; the champion is {document.champion or 'none yet'}.",
         "unchanged": f"{document.bundle} already is the champion of {store}.",
     }
-    lines += ["", outcomes[document.outcome], document.reason, *document.gate.notes]
+    lines += ["", outcomes[document.outcome], document.reason, *document.data_gate.notes]
     if champion_id != document.champion:
         lines.append(
             f"That is the morning of {document.date}. By now {champion_id or 'nobody'} is champion of {store}."

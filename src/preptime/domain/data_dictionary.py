@@ -1,8 +1,7 @@
-"""The data dictionary: the one declaration of every column of orders and restaurants.
+"""The data dictionary: every column of orders and restaurants, declared once.
 
-Readers, checks and the generated table in `docs/data-dictionary.md` all take names, ranges and meaning from here.
-
-Names of columns: those a table adds to a file's own, and what is said when one is missing.
+Readers, checks, the API, and the generated page `docs/data-dictionary.md` take names, ranges, and meanings from here.
+The columns that readers add to a file's own are declared here too.
 """
 
 from __future__ import annotations
@@ -18,14 +17,26 @@ UseCase = Literal["scoring", "training"]
 ColumnType = Literal["timestamp", "integer", "number", "text", "category"]
 
 TARGET = "prep_time_seconds"
+"""The column that models predict."""
 OUTCOME_COLUMNS = ("order_ready_at", TARGET)
-"""What is not known yet when an order is acknowledged."""
-"""What is predicted."""
+"""The columns that aren't known yet when an order is acknowledged."""
+
+ROW_COLUMN = "_row"
+"""The row number in its file, counted from 1 without the header."""
+FILE_COLUMN = "_file"
+"""The file that contains the row."""
+SURPLUS_COLUMN = "_surplus"
+"""In a CSV file, the first cell beyond the header's columns, or null. Present only if a line has such a cell."""
+READER_COLUMNS = (ROW_COLUMN, FILE_COLUMN, SURPLUS_COLUMN)
+"""The columns that readers add to a file's own."""
+
+_INT64_MAX = 2**63 - 1
+_ALL_USE_CASES: frozenset[UseCase] = frozenset({"scoring", "training"})
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its meaning and what a cell of it may hold."""
+    """One column: its meaning and the values that its cells can have."""
 
     name: str
     data_type: ColumnType
@@ -38,39 +49,35 @@ class Column:
 
     @property
     def expected_text(self) -> str:
-        """What a cell should hold, in the words of an error message."""
+        """The expected content of a cell, for error messages."""
         if self.data_type == "timestamp":
             return f"a time between 2000 and 2099 such as {self.example}"
         if self.data_type == "text":
             return "text"
         if self.data_type == "category":
-            return "a name of the restaurants file, or its position in the sorted names"
+            return "a name from the restaurants file, or its index in the sorted names"
         noun = "a whole number" if self.data_type == "integer" else "a number"
         return f"{noun} {self.range_text}".strip()
 
     @property
     def range_text(self) -> str:
-        """The declared range for people, or nothing."""
+        """The declared range, such as `from 1 to 10,000`; empty if the column has none."""
         if self.minimum is None or self.maximum is None:
             return ""
-        if self.maximum >= _INT64_MAX:
+        if self.maximum >= _INT64_MAX:  # the limit of 64-bit integers, which means nothing to a reader
             return f"from {self.minimum:,.10g}"
         return f"from {self.minimum:,.10g} to {self.maximum:,.10g}"
 
 
-_INT64_MAX = 2**63 - 1
-"""Of 64 bits: where a range ends there, it ends for machines alone."""
-_ALL_USE_CASES: frozenset[UseCase] = frozenset({"scoring", "training"})
-
-# The ranges are wide on purpose: they keep out what cannot be an order (a value in pence, a telephone number, a time
-# in milliseconds), not what is rare. The largest seen in 32,394 real orders: 711 pounds, 38 items, 255,499 s.
+# The ranges are wide on purpose. They exclude what can't be an order (a value in pence, a telephone number, a time in
+# milliseconds), not what is rare. The largest values in 32,394 real orders are 711 pounds, 38 items, and 255,499 s.
 ORDERS_DICTIONARY: tuple[Column, ...] = (
     Column(
         "order_acknowledged_at",
         "timestamp",
-        "The restaurant acknowledged the order: the moment a prediction is asked for. A time with an offset other than "
-        "UTC, or without any, is the restaurant's wall clock; UTC (`Z`, `+00:00`), epoch and database instants are "
-        "converted to the restaurant's time zone",
+        "When the restaurant acknowledged the order, which is when a prediction is requested. A time with an offset "
+        "other than UTC, or without an offset, is local time at the restaurant. UTC times (`Z`, `+00:00`), epochs, and "
+        "database timestamps are converted to the restaurant's time zone",
         "2015-06-01 12:28:28.952789+01:00",
         required_for=_ALL_USE_CASES,
     ),
@@ -87,10 +94,10 @@ ORDERS_DICTIONARY: tuple[Column, ...] = (
     Column(
         "restaurant_id",
         "integer",
-        "Which restaurant",
+        "Restaurant that received the order",
         "1326",
         minimum=0,
-        maximum=2**63 - 1,
+        maximum=_INT64_MAX,
         required_for=_ALL_USE_CASES,
     ),
     Column(
@@ -106,27 +113,33 @@ ORDERS_DICTIONARY: tuple[Column, ...] = (
     Column(
         "order_ready_at",
         "timestamp",
-        "The food was ready. Training needs this or `prep_time_seconds`; with both they must agree to a second",
+        "When the food was ready. Training needs this column or `prep_time_seconds`. If both are present, they must "
+        "agree within one second",
         "2015-06-01 14:12:09.474896+01:00",
     ),
     Column(
         TARGET,
         "integer",
-        "Ready minus acknowledged, whole seconds rounded down: the target",
+        "The target: ready time minus acknowledgement time, in whole seconds rounded down",
         "820",
         unit="seconds",
         minimum=0,
         maximum=31_536_000,
     ),
-    Column("order_id", "text", "Identifies the order; carried through, and tells duplicates apart", "A-10017"),
-    Column("country", "category", "Country of the restaurant; else taken from the restaurants file", "UK"),
-    Column("city", "category", "City of the restaurant; else taken from the restaurants file", "London"),
-    Column("type_of_food", "category", "What it cooks; else taken from the restaurants file", "italian"),
+    Column("order_id", "text", "Order identifier, copied to the output and used to find duplicates", "A-10017"),
+    Column("country", "category", "Country of the restaurant. By default, the one in the restaurants file", "UK"),
+    Column("city", "category", "City of the restaurant. By default, the one in the restaurants file", "London"),
+    Column(
+        "type_of_food",
+        "category",
+        "Type of food of the restaurant. By default, the one in the restaurants file",
+        "italian",
+    ),
     Column(
         "open_orders",
         "integer",
-        "Orders open in that kitchen when this one was acknowledged. Reserved: checked and carried through, "
-        "not yet read by a model",
+        "Number of open orders in the kitchen when this order was acknowledged. Reserved: checked and copied to the "
+        "output, but not used by any model yet",
         "2",
         unit="orders",
         minimum=0,
@@ -138,19 +151,26 @@ RESTAURANTS_DICTIONARY: tuple[Column, ...] = (
     Column(
         "restaurant_id",
         "integer",
-        "Identifies the restaurant; each once",
+        "Restaurant identifier, unique in the file",
         "1326",
         minimum=0,
-        maximum=2**63 - 1,
+        maximum=_INT64_MAX,
         required_for=_ALL_USE_CASES,
     ),
-    Column("country", "text", "Country, by name or ISO code; decides the time zone", "UK", required_for=_ALL_USE_CASES),
+    Column(
+        "country",
+        "text",
+        "Country name or ISO code. It determines the time zone",
+        "UK",
+        required_for=_ALL_USE_CASES,
+    ),
     Column("city", "text", "City", "London", required_for=_ALL_USE_CASES),
-    Column("type_of_food", "text", "What it cooks", "italian", required_for=_ALL_USE_CASES),
+    Column("type_of_food", "text", "Type of food", "italian", required_for=_ALL_USE_CASES),
     Column(
         "time_zone",
         "text",
-        "IANA time zone; wins over the country's, and is needed where a country is not known or has several",
+        "IANA time zone. It overrides the country's time zone, and is required if the country is unknown or has "
+        "several time zones",
         "Europe/London",
     ),
 )
@@ -159,26 +179,50 @@ DATA_DICTIONARY: dict[str, tuple[Column, ...]] = {"orders": ORDERS_DICTIONARY, "
 
 
 def order_column(name: str) -> Column:
-    """The declaration of one column of orders. Raises `KeyError` for a name that is not declared."""
+    """Return the declaration of a column of orders. Raises `KeyError` for an undeclared name."""
     return {column.name: column for column in ORDERS_DICTIONARY}[name]
 
 
 def required_columns(columns: tuple[Column, ...], use_case: UseCase) -> tuple[str, ...]:
-    """The names that a table must have for `use_case`, in declared order."""
+    """Return the names of the columns that `use_case` requires, in declared order."""
     return tuple(column.name for column in columns if use_case in column.required_for)
 
 
+def require_columns(columns: Sequence[str], required_names: Iterable[str], description: str) -> None:
+    """Check that a data source has all required columns.
+
+    Raises `DataError` that names each missing column and the existing column with the most similar name.
+    """
+    missing = [name for name in required_names if name not in columns]
+    if not missing:
+        return
+    data_columns = [column for column in columns if column not in READER_COLUMNS]
+    matches_by_name = {name: difflib.get_close_matches(name, data_columns, n=1, cutoff=0.6) for name in missing}
+    suggestions = "; ".join(
+        f"{matches[0]!r} is the closest to {name}" for name, matches in matches_by_name.items() if matches
+    )
+    column_list = ", ".join(repr(column) for column in data_columns[:20]) + (", …" if len(data_columns) > 20 else "")
+    if len(missing) > 1:
+        subject, pronoun = f"The columns {', '.join(missing)} are", "them"
+    else:
+        subject, pronoun = f"The column {missing[0]} is", "it"
+    raise DataError(
+        f"{subject} missing from {description}, which has {column_list}.",
+        f"Rename or add {pronoun}{': ' + suggestions if suggestions else ''}.",
+    )
+
+
 def render_markdown() -> str:
-    """The dictionary as the page `docs/data-dictionary.md`."""
+    """Return the page `docs/data-dictionary.md`."""
     lines = [
         "# Data dictionary",
         "",
         "<!-- Generated from src/preptime/domain/data_dictionary.py. Edit that file instead. -->",
         "",
-        "Columns that are not listed are carried through to the output as they are.",
+        "Columns that aren't listed here are copied to the output unchanged.",
     ]
     for table, columns in DATA_DICTIONARY.items():
-        lines += ["", f"## {table}", "", "| column | type | unit | range | required for | meaning | example |"]
+        lines += ["", f"## {table}", "", "| Column | Type | Unit | Range | Required for | Meaning | Example |"]
         lines += ["|---|---|---|---|---|---|---|"]
         for column in columns:
             required_for = ", ".join(sorted(column.required_for)) or "optional"
@@ -192,31 +236,3 @@ def render_markdown() -> str:
             )
             lines.append("| " + " | ".join(cells) + f" | `{column.example}` |")
     return "\n".join(lines) + "\n"
-
-
-ROW_COLUMN = "_row"
-"""Row number in its file, from 1, the header not counted."""
-FILE_COLUMN = "_file"
-"""Name of the file that the row stands in."""
-SURPLUS_COLUMN = "_surplus"
-"""In a csv: the first cell beyond the header's columns, or null. Only there when a line has one."""
-READER_COLUMNS = (ROW_COLUMN, FILE_COLUMN, SURPLUS_COLUMN)
-
-
-def require_columns(columns: Sequence[str], required_names: Iterable[str], description: str) -> None:
-    """Raises `DataError` when one of `names` is not among `columns`, naming the closest match."""
-    missing = [name for name in required_names if name not in columns]
-    if not missing:
-        return
-    data_columns = [column for column in columns if column not in READER_COLUMNS]
-    matches_by_name = {name: difflib.get_close_matches(name, data_columns, n=1, cutoff=0.6) for name in missing}
-    suggestions = "; ".join(
-        f"{suggestions[0]!r} is the closest to {name}" for name, suggestions in matches_by_name.items() if suggestions
-    )
-    column_list = ", ".join(repr(column) for column in data_columns[:20]) + (", …" if len(data_columns) > 20 else "")
-    plural = "s" if len(missing) > 1 else ""
-    verb = "are" if plural else "is"
-    raise DataError(
-        f"The column{plural} {', '.join(missing)} {verb} missing from {description}, which has {column_list}.",
-        f"Rename or add {'them' if plural else 'it'}{': ' + suggestions if suggestions else ''}.",
-    )

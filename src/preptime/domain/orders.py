@@ -1,9 +1,4 @@
-"""Orders as columns: the one shape that features are computed from.
-
-What a prediction says: quantiles beside point predictions, and its basis.
-
-The notebook's outlier fence, the one definition of it.
-"""
+"""Orders and predictions as columns, and the limit above which a label is an outlier."""
 
 from __future__ import annotations
 
@@ -13,20 +8,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNKNOWN_CODE = -1
-"""The code of a category that is not in the vocabulary."""
+"""The code of a category that isn't in the vocabulary."""
+
+QUANTILE_LEVELS = (0.1, 0.5, 0.8, 0.9)
+"""The quantiles of every prediction."""
+
+DEFAULT_MODEL = "quantile"
+"""The default prediction is always the p50 of this model (decision 6)."""
+
+FALLBACK_LEVELS = ("restaurant", "city_food", "food", "city", "global")
+"""The levels of history that a prediction can be based on, finest first."""
+
+OUTLIER_LIMIT_IQRS = 1.5
+"""The outlier limit is the third quartile plus this many interquartile ranges, as in the original notebook. The
+notebook's lower limit is negative for every such column, so only the upper one matters."""
 
 
 @dataclass(frozen=True, slots=True)
 class OrderColumns:
-    """N orders, column by column, as known at the moment of acknowledgement. One order is N = 1."""
+    """N orders as columns, as known when each order is acknowledged. A single order has N = 1."""
 
     acknowledged_at: NDArray[np.int64]
-    """Seconds since 1970-01-01 00:00 on the restaurant's own wall clock (local time, no zone)."""
+    """Local time at the restaurant, in seconds since 1970-01-01 00:00."""
     restaurant_id: NDArray[np.int64]
     order_value_gbp: NDArray[np.float64]
     number_of_items: NDArray[np.int64]
     country: NDArray[np.int32]
-    """Position in the sorted vocabulary of countries, or `UNKNOWN_CODE`. The same for the next two."""
+    """Index in the sorted vocabulary of countries, or `UNKNOWN_CODE`. `city` and `type_of_food` work the same way."""
     city: NDArray[np.int32]
     type_of_food: NDArray[np.int32]
 
@@ -34,7 +42,7 @@ class OrderColumns:
         return len(self.restaurant_id)
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_] | slice) -> OrderColumns:
-        """The same columns at `rows`: positions, a mask, or a slice."""
+        """Return the orders selected by row indexes, a mask, or a slice."""
         return OrderColumns(
             self.acknowledged_at[rows],
             self.restaurant_id[rows],
@@ -46,39 +54,24 @@ class OrderColumns:
         )
 
 
-QUANTILE_LEVELS = (0.1, 0.5, 0.8, 0.9)
-"""The quantiles every prediction carries."""
-
-DEFAULT_MODEL = "quantile"
-"""The default answer is always this model's p50 (D6)."""
-
-FALLBACK_LEVELS = ("restaurant", "city_food", "food", "city", "global")
-"""The level of history behind a prediction, finest first."""
-
-
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Predictions for N orders, in the orders' own places."""
+    """Predictions for N orders, in the order of the input rows."""
 
     points: dict[str, NDArray[np.float32]]
-    """Seconds, [N] per point model (`rf`, `gbr`, ...)."""
+    """Seconds, [N] for each point model (`rf`, `gbr`, ...)."""
     quantiles: NDArray[np.float32]
-    """Seconds, [N, 4] in the order of `QUANTILE_LEVELS`; never crossing, never negative."""
+    """Seconds, [N, 4] in the order of `QUANTILE_LEVELS`. They never cross and are never negative."""
     fallback_level: NDArray[np.int8]
-    """[N] positions in `FALLBACK_LEVELS`."""
+    """[N] indexes in `FALLBACK_LEVELS`."""
 
     @property
     def default(self) -> NDArray[np.float32]:
-        """The default answer, seconds [N]: the p50."""
+        """The default prediction, the p50, in seconds [N]."""
         return self.quantiles[:, QUANTILE_LEVELS.index(0.5)]
 
 
-OUTLIER_LIMIT_IQRS = 1.5
-"""The notebook's: third quartile + 1.5 times the interquartile range. Its lower fence is negative on every such
-column, so the upper one is the fence."""
-
-
 def upper_outlier_limit(values: NDArray[np.float64]) -> float:
-    """The upper outlier fence of at least one value, in their unit."""
+    """Return the limit above which one of at least one value is an outlier, in the unit of the values."""
     first_quartile, third_quartile = np.percentile(values, [25, 75])
     return float(third_quartile + OUTLIER_LIMIT_IQRS * (third_quartile - first_quartile))

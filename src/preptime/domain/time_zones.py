@@ -1,8 +1,8 @@
-"""Which wall clock a restaurant lives by.
+"""The time zone of a restaurant.
 
-A restaurant's own `time_zone` wins. Without it the country decides, by name or ISO 3166 code, in any case. Countries
-with several zones are left out on purpose (a guess would shift every hour feature of a city): their restaurants need
-the `time_zone` column. Spain and Portugal stand for their mainland.
+A restaurant's own `time_zone` takes precedence. Otherwise, its country determines the zone, by name or ISO 3166 code,
+in any case. Countries with several zones are left out on purpose, because a wrong guess would shift every hour feature
+of a city: their restaurants need the `time_zone` column. Spain and Portugal mean their mainland.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from preptime.errors import DataError
 
-# zone: the names and ISO codes of its countries, in lower case
+# By zone: the names and ISO codes of its countries, in lower case.
 _COUNTRIES_BY_ZONE: dict[str, str] = {
     "Africa/Abidjan": "ivory coast|côte d'ivoire|cote d'ivoire|ci|civ",
     "Africa/Accra": "ghana|gh|gha",
@@ -157,34 +157,36 @@ _COUNTRIES_BY_ZONE: dict[str, str] = {
 
 @lru_cache(maxsize=1)
 def zones_by_country() -> dict[str, str]:
-    """IANA zone by country name or ISO code, in lower case."""
+    """Return the IANA zone by country name or ISO code, in lower case."""
     return {name: zone for zone, names in _COUNTRIES_BY_ZONE.items() for name in names.split("|")}
 
 
 def resolve_time_zone(country: str | None, time_zone: str | None) -> str:
-    """The IANA zone of a restaurant with this country and, if given, this `time_zone`.
+    """Return the IANA zone of a restaurant: `time_zone` if it has one, otherwise its country's.
 
-    Raises `DataError` for a zone or country that is not known.
+    Raises `DataError` for an unknown zone or country.
     """
     if time_zone:
         load_time_zone(time_zone)
         return time_zone
     if not country:
-        raise DataError("A restaurant has neither country nor time_zone.", "Add an IANA name, such as Europe/Paris.")
+        raise DataError(
+            "A restaurant has neither country nor time_zone.", "Add an IANA time zone, such as Europe/Paris."
+        )
     country_zone = zones_by_country().get(country.strip().casefold())
     if country_zone is None:
         raise DataError(
-            f"No single time zone is known for the country {country!r}.",
-            "Add a column time_zone to the restaurants file with an IANA name, such as America/New_York, for its rows.",
+            f"The country {country!r} is unknown or has several time zones.",
+            "Add a column time_zone to the restaurants file with an IANA name, such as America/New_York.",
         )
     return country_zone
 
 
 def load_time_zone(name: str) -> ZoneInfo:
-    """The zone of that IANA name (cached by zoneinfo). Raises `DataError` for a name this machine does not know."""
+    """Return the zone with an IANA name (cached by `zoneinfo`). Raises `DataError` for an unknown name."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise DataError(
-            f"The time zone {name!r} is not known.", "Give an IANA name, such as Europe/London or Asia/Tokyo."
+            f"The time zone {name!r} is unknown.", "Use an IANA name, such as Europe/London or Asia/Tokyo."
         ) from error

@@ -1,7 +1,8 @@
-"""Verdicts: every order is kept; a reason says what it is not used for.
+"""Validation reasons: why an order isn't used for some purposes.
 
-A row's verdict is a bit mask, so that an order with three faults counts under all three; the reason shown for it is
-the first in declared order. `VALIDATION_RULES` is the one place that decides what a reason keeps an order out of.
+Every order is kept. Its validation result is a bit mask, so that an order with three errors counts under all three
+reasons. Messages show the first reason in declared order. Only `VALIDATION_RULES` decides which purposes a reason
+excludes an order from.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 MAX_LABEL_SECONDS = 10_800
-"""Three hours. 202 of 32,394 real labels lie above it, up to three days: pickups nobody closed, not cooking."""
+"""Three hours. 202 of 32,394 real labels are longer, up to three days: orders that were never closed, not cooking."""
 
 SHORT_LABEL_SECONDS = 60
+"""Shorter labels are flagged with `LABEL_UNDER_A_MINUTE`."""
 
 
 class Purpose(StrEnum):
-    """What an order can be used for."""
+    """A use of an order."""
 
     FITTING = "fitting"
     HISTORY = "history"
@@ -25,7 +27,7 @@ class Purpose(StrEnum):
 
 
 class ValidationReason(StrEnum):
-    """What can be said against an order, most fundamental first. The position is the bit in the mask."""
+    """A problem of an order, most fundamental first. The position is the bit in the mask."""
 
     MALFORMED_LINE = "malformed_line"
     UNPARSABLE_TIME = "unparsable_time"
@@ -50,7 +52,7 @@ class ValidationReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ValidationRule:
-    """What one reason means and what it keeps an order out of."""
+    """The meaning of a reason and the purposes that it excludes an order from."""
 
     reason: ValidationReason
     excluded_from: frozenset[Purpose]
@@ -68,116 +70,119 @@ VALIDATION_RULES: tuple[ValidationRule, ...] = (
         ValidationReason.MALFORMED_LINE,
         _ALL_PURPOSES,
         "The line has more cells than the header",
-        "Every cell after the surplus one may stand in the wrong column.",
+        "Any of its cells may be in the wrong column.",
     ),
     ValidationRule(
         ValidationReason.UNPARSABLE_TIME,
         _ALL_PURPOSES,
-        "A time cannot be read, or lies outside 2000 to 2099",
-        "Without its moment an order has no hour, no weekday and no place before or after a midnight.",
+        "A time can't be read, or isn't between 2000 and 2099",
+        "Without a time, an order has no hour and no weekday, and can't be assigned to a date.",
     ),
     ValidationRule(
         ValidationReason.UNPARSABLE_NUMBER,
         _ALL_PURPOSES,
-        "A number cannot be read, or is not whole where it should be",
-        "A guess in its place would be a feature value nobody gave.",
+        "A number can't be read, or isn't whole where it must be",
+        "A guess would be an invented feature value.",
     ),
     ValidationRule(
         ValidationReason.MISSING_VALUE,
         _ALL_PURPOSES,
         "A required cell is empty",
-        "A guess in its place would be a feature value nobody gave; an order without label is still open.",
+        "A guess would be an invented feature value. An order without a label is still open.",
     ),
     ValidationRule(
         ValidationReason.NEGATIVE_VALUE,
         _ALL_PURPOSES,
-        "A number is negative that cannot be",
-        "A refund or a sign error describes no food to cook.",
+        "A number is negative where it must not be",
+        "A refund or a sign error isn't an order to cook.",
     ),
     ValidationRule(
         ValidationReason.OUT_OF_RANGE,
         _ALL_PURPOSES,
-        "A number lies outside its declared range (see the data dictionary)",
-        "It is another unit or another column, and one such row moves a mean.",
+        "A number is outside its declared range (see the data dictionary)",
+        "The number has another unit or belongs to another column, and one such row distorts a mean.",
     ),
     ValidationRule(
         ValidationReason.READY_BEFORE_ACKNOWLEDGED,
         _ALL_PURPOSES_EXCEPT_SCORING,
         "The food was ready before the order was acknowledged",
-        "One of the two clocks is wrong, so the label is too.",
+        "One of the two times is wrong, so the label is wrong too.",
     ),
     ValidationRule(
         ValidationReason.LABEL_CONTRADICTS_TIMES,
         _ALL_PURPOSES_EXCEPT_SCORING,
-        "`prep_time_seconds` differs by more than a second from ready minus acknowledged",
-        "One of the two is wrong and nothing says which.",
+        "`prep_time_seconds` differs from the ready time minus the acknowledgement time by more than one second",
+        "One of the two is wrong, and it's unknown which.",
     ),
     ValidationRule(
         ValidationReason.DUPLICATE,
         _ALL_PURPOSES_EXCEPT_SCORING,
         "An earlier row is the same order",
-        "The first one stays; counted twice it would weigh twice.",
+        "The first row is kept. Counted twice, the order would have twice the weight.",
     ),
     ValidationRule(
         ValidationReason.LABEL_ZERO,
         _TRAINING_PURPOSES,
         "The label is zero",
-        "Ready in the second it was acknowledged is a button pressed late, not cooking; it is still evaluated, "
-        "because such orders arrive and are asked for.",
+        "An order that is ready when it's acknowledged was acknowledged late. It's still evaluated, because such "
+        "orders also occur in production.",
     ),
     ValidationRule(
         ValidationReason.LABEL_UNDER_A_MINUTE,
         _NO_PURPOSES,
         "The label is between 1 and 59 seconds",
-        "Some of it is real (a drink, a ready meal) and the quantiles must know that it happens.",
+        "Some of these labels are real (a drink, a ready meal), so the quantiles must include them.",
     ),
     ValidationRule(
         ValidationReason.LABEL_OVER_CAP,
         _ALL_PURPOSES_EXCEPT_SCORING,
-        f"The label is over {MAX_LABEL_SECONDS:,} s",
-        "Three hours is an order nobody closed; up to three days of them would rule every mean.",
+        f"The label is longer than {MAX_LABEL_SECONDS:,} s",
+        "An order that takes three hours was never closed. Labels of up to three days would dominate every mean.",
     ),
     ValidationRule(
         ValidationReason.UNKNOWN_RESTAURANT,
         frozenset({Purpose.HISTORY}),
-        "The restaurant is not in the restaurants file",
-        "It has no place in the directory; the order is predicted from coarser levels, and learned and judged that "
-        "way.",
+        "The restaurant isn't in the restaurants file",
+        "The restaurant has no history of its own. The order is predicted from coarser levels of history, and models "
+        "are fitted and evaluated in the same way.",
     ),
     ValidationRule(
         ValidationReason.BEFORE_OPENING,
         _NO_PURPOSES,
-        "A flag: acknowledged before the restaurant usually opens",
-        "The wait until opening is real and it will happen again; models are told the hour.",
+        "The order was acknowledged before the restaurant usually opens (a flag)",
+        "The wait until opening is real and happens again. Models use the time of day.",
     ),
 )
 
 
 def validation_rule(reason: ValidationReason) -> ValidationRule:
-    """The policy for one reason."""
-    return next(candidate for candidate in VALIDATION_RULES if candidate.reason is reason)
+    """Return the rule for a reason."""
+    return next(rule for rule in VALIDATION_RULES if rule.reason is reason)
 
 
 def exclusion_mask(purpose: Purpose) -> int:
-    """All bits that keep an order out of `purpose`."""
+    """Return the bits of all reasons that exclude an order from `purpose`."""
     return sum(rule.reason.bit for rule in VALIDATION_RULES if purpose in rule.excluded_from)
 
 
 def reasons_in_mask(mask: int) -> tuple[ValidationReason, ...]:
-    """The reasons in a mask, the one to show first."""
+    """Return the reasons in a mask, most fundamental first."""
     return tuple(reason for reason in ValidationReason if mask & reason.bit)
 
 
 def render_markdown() -> str:
-    """The policy as the page `docs/validation-reasons.md`."""
+    """Return the page `docs/validation-reasons.md`."""
     lines = [
         "# Validation reasons",
         "",
         "<!-- Generated from src/preptime/domain/validation_reasons.py. Edit that file instead. -->",
         "",
-        "No order is dropped: each row keeps its place and gets every reason that holds for it.",
+        (
+            "No order is dropped. Each row stays in its position and gets every reason that applies to it. The columns "
+            "in the middle show which purposes the order is still used for."
+        ),
         "",
-        "| reason | meaning | " + " | ".join(Purpose) + " | why |",
+        "| Reason | Meaning | " + " | ".join(purpose.capitalize() for purpose in Purpose) + " | Why |",
         "|---|---|" + "---|" * len(Purpose) + "---|",
     ]
     for rule in VALIDATION_RULES:
@@ -186,10 +191,10 @@ def render_markdown() -> str:
     lines += [
         "",
         (
-            f"Evaluation reports two sets of labels: `up_to_3h` is every order used for evaluation above, so 0 to "
-            f"{MAX_LABEL_SECONDS:,} s with zeros and pre-opening orders included; `within_label_limit` is those of them "
-            "at or under the upper IQR fence (third quartile + 1.5 times the interquartile range) of the training "
-            "window."
+            "Evaluation reports two sets of labels. `up_to_3h` contains every order that is used for evaluation: "
+            f"labels from 0 to {MAX_LABEL_SECONDS:,} s, including zeros and orders before opening. "
+            "`within_label_limit` contains those at or below the outlier limit of the training window, which is the "
+            "third quartile plus 1.5 times the interquartile range."
         ),
     ]
     return "\n".join(lines) + "\n"

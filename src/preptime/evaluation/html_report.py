@@ -1,142 +1,140 @@
-"""The report's pieces of HTML. Everything that came from data passes through `text` on its way here.
+"""HTML reports: Jinja2 templates with autoescape, and Altair charts as inline SVG.
 
-A chart as an SVG element that can stand in a page: its own ids, tips, and colours that follow the theme.
-
-The frame of a self-contained page: static SVG, no script, nothing fetched from anywhere.
+A report is one self-contained file: static SVG, no script, and nothing that a browser has to fetch. The same data gives
+the same bytes on one machine. On another machine, its fonts can move a label.
 """
 
 from __future__ import annotations
 
-import html
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple
-from importlib.resources import files
-from string import Template
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass
+from functools import cache
+from xml.etree import ElementTree
 
 import vl_convert
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from preptime.evaluation.charts import DARK, LIGHT, Chart, Palette
-from preptime.evaluation.documents import Score
-from preptime.evaluation.metrics import BIAS, MAE, MEDIAN_AE, R2, RMSE, WITHIN_5_MIN, PointMetric
-from preptime.evaluation.summary_text import NO_VALUE, format_minutes, format_percent
+from preptime.evaluation.summary_text import format_minutes, format_percent
 
-_COLUMNS = (
-    (MAE, "mean error, min"),
-    (WITHIN_5_MIN, "within 5 min"),
-    (MEDIAN_AE, "half within, min"),
-    (BIAS, "bias, min"),
-    (R2, "R²"),
-    (RMSE, "RMSE, min"),
-)
-_BOLD_BEST_METRICS = (MAE, MEDIAN_AE, RMSE, R2, WITHIN_5_MIN)
+WIDE_PIXELS = 548
+"""Half of a page of 1,280 pixels, without its padding."""
+
+NARROW_PIXELS = 344
+"""A page of 400 pixels, without its padding."""
+
+_MARKS_WITH_TOOLTIP = frozenset({"path", "rect", "line"})
+_ARIA_ATTRIBUTES = ("aria-label", "aria-hidden", "aria-roledescription", "role", "pointer-events")
 
 
-def escape(value: object) -> str:
-    """`value` as text in HTML, quotes included."""
-    return html.escape(str(value), quote=True)
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A large number with its unit and its label."""
+
+    value: str
+    unit: str
+    label: str
 
 
-def tile(value: str, unit: str, label: str) -> str:
-    """A large figure with its label."""
-    return f'<div class="tile"><b>{escape(value)}<small> {escape(unit)}</small></b><span>{escape(label)}</span></div>'
+@dataclass(frozen=True, slots=True)
+class ChartCard:
+    """A chart as SVG for wide and for narrow pages, with a caption that explains it."""
+
+    title: str
+    caption: str
+    wide_svg: str
+    narrow_svg: str
 
 
-def definition_list(entries: Iterable[tuple[str, str]]) -> str:
-    """Name and value, pair by pair."""
-    return "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in entries)
+def chart_card(name: str, title: str, caption: str, chart: Callable[[int], Chart]) -> ChartCard:
+    """Return a card with `chart` drawn at both widths. `name` is unique in the page."""
+    label = f"{title}. {caption}"
+    return ChartCard(
+        title,
+        caption,
+        inline_svg(chart(WIDE_PIXELS), f"{name}-wide", label),
+        inline_svg(chart(NARROW_PIXELS), f"{name}-narrow", label),
+    )
 
 
-def chart_figure(title: str, caption: str, wide: str, narrow: str) -> str:
-    """A picture drawn twice, for wide and for narrow pages, with one sentence that says what it shows."""
+def render_page(
+    template: str,
+    package: str,
+    *,
+    title: str,
+    heading: str,
+    summary: Sequence[str],
+    tiles: Sequence[Tile],
+    facts: Sequence[tuple[str, str]],
+    footer: str,
+    **sections: object,
+) -> str:
+    """Return `template` of `package` as one HTML document. `sections` are the variables of the template itself."""
     return (
-        f'<figure class="card"><h3>{escape(title)}</h3><p class="caption">{escape(caption)}</p>'
-        f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div></figure>'
+        _environment(package)
+        .get_template(template)
+        .render(
+            title=title,
+            heading=heading,
+            summary=summary,
+            tiles=tiles,
+            facts=facts,
+            footer=footer,
+            dark_mode_css=dark_mode_css(),
+            **sections,
+        )
     )
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are HTML already; the first of each row names it."""
-    head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
-    body = "".join(
-        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in other_cells)}</tr>'
-        for first, *other_cells in rows
+@cache
+def _environment(package: str) -> Environment:
+    environment = Environment(
+        # Templates of another package extend `page.html` of this one.
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("preptime.evaluation")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    environment.filters |= {"minutes": format_minutes, "percent": format_percent, "thousands": _format_thousands}
+    return environment
 
 
-def bar_cell(share: float, content: str) -> str:
-    """A cell with a bar behind its content; `share` of the cell's width."""
-    return f'<span class="bar" style="--share:{min(max(share, 0.0), 1.0):.3f}">{content}</span>'
-
-
-def score_table(rows: Sequence[Score], default_model: str) -> str:
-    """Each model beside the baselines; the best figure of a column is bold, the default model is marked."""
-    largest = max((row.mae for row in rows if row.mae is not None), default=0.0)
-    return table(
-        ["model", *(heading for _, heading in _COLUMNS)],
-        (
-            [_model_cell(row, default_model), *(_score_cell(row, metric, rows, largest) for metric, _ in _COLUMNS)]
-            for row in rows
-        ),
-    )
-
-
-def _model_cell(row: Score, default_model: str) -> str:
-    if row.name == default_model:
-        return f'{escape(row.name)} <i class="tag">default</i>'
-    return f"{escape(row.name.replace('_', ' '))}{' <i>baseline</i>' if row.kind == 'baseline' else ''}"
-
-
-def _score_cell(row: Score, metric: PointMetric, rows: Sequence[Score], largest: float) -> str:
-    value = _value(row, metric)
-    formatted = _format_value(value, metric)
-    if (
-        metric in _BOLD_BEST_METRICS
-        and value is not None
-        and not any(metric.is_better(_value(o, metric), value) for o in rows)
-    ):
-        formatted = f"<strong>{formatted}</strong>"
-    return bar_cell(value / largest, formatted) if metric is MAE and value is not None and largest else formatted
-
-
-def _value(row: Score, metric: PointMetric) -> float | None:
-    value: float | None = getattr(row, metric.name)
-    return value
-
-
-def _format_value(value: float | None, metric: PointMetric) -> str:
-    if value is None:
-        return NO_VALUE
-    if metric.unit == "s":
-        sign = "+" if metric is BIAS and value > 0 else ""
-        return f'<span title="{value:.1f} s">{sign}{format_minutes(value, 2)}</span>'.replace("-", "−")
-    return format_percent(value) if metric.unit == "share" else f"{round(value, 3) + 0.0:.3f}".replace("-", "−")
-
-
-_MARK_WITH_TOOLTIP = re.compile(
-    r'<(path|rect|line)\b((?:[^<>"]|"[^"]*")*?) aria-label="([^"]*)"((?:[^<>"]|"[^"]*")*)/>'
-)
-_ARIA_ATTRIBUTES = re.compile(r' (?:aria-label|aria-hidden|aria-roledescription|role|pointer-events)="[^"]*"')
-_ID = re.compile(r'\bid="([^"]*)"')
+def _format_thousands(count: int) -> str:
+    return f"{count:,}"
 
 
 def inline_svg(chart: Chart, name: str, label: str) -> str:
-    """`chart` as an `<svg>` element. `name` (letters and dashes) is unique in the page; `label` says what it shows.
+    """Return `chart` as an `<svg>` element with its own ids, tooltips, and a label for screen readers.
 
-    The same chart gives the same text: ids count from nothing in each picture.
+    `name` consists of letters and dashes and is unique in the page. Ids are numbered from 0 in each chart, so the same
+    chart gives the same text.
     """
-    svg = vl_convert.vegalite_to_svg(chart.to_dict())
-    svg = _MARK_WITH_TOOLTIP.sub(r"<\1\2\4><title>\3</title></\1>", svg)
-    svg = _ARIA_ATTRIBUTES.sub("", svg)
-    for number, identifier in enumerate(dict.fromkeys(_ID.findall(svg))):
-        svg = svg.replace(f'id="{identifier}"', f'id="{name}-{number}"')
-        svg = svg.replace(f"url(#{identifier})", f"url(#{name}-{number})")
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    # The text comes from vl-convert, which writes no document type and no entities.
+    root = ElementTree.XML(vl_convert.vegalite_to_svg(chart.to_dict()))
+    elements = list(root.iter())
+    identifiers = dict.fromkeys(element.attrib["id"] for element in elements if "id" in element.attrib)
+    new_ids = {identifier: f"{name}-{number}" for number, identifier in enumerate(identifiers)}
+    references = {f"url(#{old})": f"url(#{new})" for old, new in new_ids.items()}
+    for element in elements:
+        # An `<svg>` element in HTML needs no namespace.
+        element.tag = element.tag.rpartition("}")[2]
+        tooltip = element.attrib.get("aria-label")
+        for attribute in _ARIA_ATTRIBUTES:
+            element.attrib.pop(attribute, None)
+        if tooltip is not None and element.tag in _MARKS_WITH_TOOLTIP:
+            ElementTree.SubElement(element, "title").text = tooltip
+        for attribute, value in element.attrib.items():
+            element.attrib[attribute] = references.get(value, value)
+        if "id" in element.attrib:
+            element.attrib["id"] = new_ids[element.attrib["id"]]
+    root.attrib |= {"role": "img", "aria-label": label}
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 def dark_mode_css() -> str:
-    """CSS that gives each colour of the light palette its dark counterpart; attributes give way to rules."""
+    """Return CSS rules that replace each color of the light palette with its dark counterpart."""
     return "\n".join(
         f'svg [fill="{light}"] {{ fill: {dark}; }} svg [stroke="{light}"] {{ stroke: {dark}; }}'
         for light, dark in zip(_colors(LIGHT), _colors(DARK), strict=True)
@@ -144,35 +142,5 @@ def dark_mode_css() -> str:
 
 
 def _colors(palette: Palette) -> tuple[str, ...]:
-    *single, groups = astuple(palette)
-    return (*single, *groups)
-
-
-def render_html(
-    *,
-    title: str,
-    heading: str,
-    summary: Iterable[str],
-    tiles: str,
-    facts: Iterable[tuple[str, str]],
-    sections: Iterable[str],
-    footer: str,
-) -> str:
-    """One HTML document. `tiles`, `sections` and `footer` are HTML already, the rest is text."""
-    template = Template(files("preptime.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=escape(title),
-        heading=escape(heading),
-        summary=" ".join(escape(sentence) for sentence in summary),
-        tiles=tiles,
-        facts=definition_list(facts),
-        dark_rules=dark_mode_css(),
-        sections="\n".join(sections),
-        footer=footer,
-    )
-
-
-def section(name: str, title: str, cards: Sequence[str]) -> str:
-    """A part of the page, with a word where there is nothing to draw."""
-    content = "".join(cards) or '<p class="card caption">There are no orders to draw.</p>'
-    return f'<section id="{name}"><h2>{escape(title)}</h2><div class="grid">{content}</div></section>'
+    *single, series = astuple(palette)
+    return (*single, *series)

@@ -82,7 +82,7 @@ MEAL_PERIOD_COUNT = 2
 NEVER_READY = np.iinfo(np.int32).max
 """Value of `first_ready` for a meal period without orders."""
 NO_ORDER = np.iinfo(np.int64).min
-"""Fill value of `latest_orders` for fewer than `LAST_ORDER_COUNT` orders: a multiple of `BIN_COUNT`, so its bin is 0."""
+"""Fill value of `latest_orders` for a missing order: a multiple of `BIN_COUNT`, so its bin is 0."""
 
 
 @dataclass(frozen=True, slots=True)

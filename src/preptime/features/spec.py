@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from preptime.domain.timestamps import SECONDS_PER_DAY
+
 
 @dataclass(frozen=True, slots=True)
 class Feature:
@@ -149,7 +151,6 @@ def render_markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
-SECONDS_PER_DAY = 86_400
 EPOCH_WEEKDAY = 3
 """Weekday of 1970-01-01, a Thursday. Monday is 0."""
 

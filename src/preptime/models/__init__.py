@@ -1,5 +1,5 @@
-"""The catalogue of models, and their export as one ONNX graph.
+"""The prediction models, the catalogue that lists them, and their export as one ONNX graph.
 
-Rule: one vendor, one file. `catboost` is imported in `cat`, `xgboost` in `xgb`, and inside functions, so that the names
-in the catalogue cost nothing to know.
+Rule: one library, one file. `catboost_models.py` imports `catboost`, `xgboost_models.py` imports `xgboost`, and they do
+so inside functions, so that listing the catalogue loads no learning library.
 """

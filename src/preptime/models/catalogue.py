@@ -1,6 +1,6 @@
-"""The models there are. Adding one is a file beside this one and a line here; the conformance suite then covers it.
+"""The catalogue of models. To add a model, add a file to this folder and a line here; the conformance suite covers it.
 
-Importing this loads no learning library: a recipe imports its own when it fits.
+Importing this module loads no learning library: a model imports its library when it fits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from preptime.models.stacking import StackingModel
 from preptime.models.xgboost_models import XGBoostModel
 
 NOTEBOOK_MODELS: tuple[Model, ...] = (RandomForestModel(), GradientBoostingModel(), CatBoostModel(), XGBoostModel())
-"""What `stacking` stands on."""
+"""The base models of `stacking`."""
 
 _MODELS: tuple[Model, ...] = (
     *NOTEBOOK_MODELS,
@@ -25,4 +25,4 @@ _MODELS: tuple[Model, ...] = (
 )
 
 CATALOGUE: Mapping[str, Model] = MappingProxyType({model.name: model for model in _MODELS})
-"""By name, in the order in which tables and documents list them."""
+"""Models by name, in the order in which tables and documents list them."""

@@ -1,4 +1,4 @@
-"""`cat`: the notebook's CatBoost; and the one place that knows this library, for `quantile` too."""
+"""CatBoost: the model `cat` with the notebook's hyperparameters, and the trees that `quantile` uses."""
 
 from __future__ import annotations
 
@@ -21,19 +21,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CatBoostTrees:
-    """CatBoost's hyperparameters, for any of its losses that predict one number."""
+    """CatBoost's hyperparameters for any loss that predicts one number. The defaults are the notebook's."""
 
     loss: str = "RMSE"
+    """CatBoost's `loss_function`."""
     tree_count: int = 100
     learning_rate: float = 0.1
     depth: int = 6
     column_fraction: float = 1.0
-    """Share of the features that each split may choose from (CatBoost's `rsm`)."""
+    """Share of the features that each split can choose from: CatBoost's `rsm`."""
     border_count: int = 254
-    """Thresholds a feature is cut at (the library's default on a CPU)."""
+    """Maximum number of thresholds per feature. The default is the library's on a CPU."""
 
     def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedCatBoostTrees:
-        """Fit without writing files, and with a constant label allowed (a fold of few rows may have one)."""
+        """Return the trees fitted on X [N, F] and y [N] seconds.
+
+        A constant label is allowed, because a fold with few rows can have one. No files are written. Raises `DataError`
+        as `check_training_rows`.
+        """
         from catboost import CatBoostRegressor
 
         check_training_rows(X, y)
@@ -55,25 +60,25 @@ class CatBoostTrees:
 
 @dataclass(frozen=True, slots=True)
 class FittedCatBoostTrees:
-    """One fitted CatBoost model, before anything is made of its numbers."""
+    """One fitted CatBoost model with unclipped predictions."""
 
     estimator: CatBoostRegressor
 
     @property
     def n_features(self) -> int:
-        """F of the matrix it was fitted on."""
+        """The number of feature columns, F."""
         return self.estimator.n_features_in_
 
     def predict_raw(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
-        """What the trees add up to, [N]."""
+        """Return the sum of the trees for each row, [N] seconds, unclipped."""
         return self.estimator.predict(X, thread_count=1)
 
     def importance(self) -> NDArray[np.float64]:
-        """[F], by how much the prediction changes with each feature; sums to 1."""
+        """Return how much the prediction changes with each feature, [F], as shares with the sum 1."""
         return normalized_shares(self.estimator.get_feature_importance())
 
     def to_tree_node(self) -> NodeProto:
-        """The trees as an ONNX node over `features`."""
+        """Return the trees as an ONNX node that reads `features`."""
         from catboost.utils import convert_to_onnx_object
 
         from preptime.models import onnx_export
@@ -83,7 +88,7 @@ class FittedCatBoostTrees:
 
 @dataclass(frozen=True, slots=True)
 class CatBoostModel:
-    """CatBoost with the notebook's hyperparameters, on squared error."""
+    """The model `cat`: CatBoost with squared error and the notebook's hyperparameters."""
 
     libraries: ClassVar[tuple[str, ...]] = ("catboost",)
 
@@ -91,26 +96,26 @@ class CatBoostModel:
     trees: CatBoostTrees = CatBoostTrees()
 
     def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedCatBoostModel:
-        """The number of threads changes nothing but the time."""
+        """Return the fitted model. The number of threads affects only the duration."""
         return FittedCatBoostModel(self.trees.fit(X, y, threads=threads, seed=seed))
 
 
 @dataclass(frozen=True, slots=True)
 class FittedCatBoostModel:
-    """Fitted CatBoost as a point model."""
+    """A fitted CatBoost model as a point model."""
 
     trees: FittedCatBoostTrees
 
     def predict(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Seconds, [N]."""
+        """Return seconds, [N]."""
         return as_seconds(self.trees.predict_raw(X))
 
     def importance(self) -> NDArray[np.float64]:
-        """[F], by how much the prediction changes with each feature."""
+        """Return how much the prediction changes with each feature, [F], as shares with the sum 1."""
         return self.trees.importance()
 
     def to_onnx(self) -> ModelProto:
-        """CatBoost's borders are float32 already: both sides compare the same numbers."""
+        """Return the ONNX model. CatBoost's borders are float32, so both compare the same numbers."""
         from preptime.models import onnx_export
 
         return onnx_export.point_model(self.trees.to_tree_node(), self.trees.n_features)
@@ -118,11 +123,12 @@ class FittedCatBoostModel:
 
 @contextmanager
 def hold_catboost_logger() -> Iterator[None]:
-    """Keep CatBoost's logger as it is while several threads use the library.
+    """Keep CatBoost's process-wide logger set while several threads use the library.
 
-    Each of its calls sets the process's logger and takes it away again, unless another thread has it. When the thread
-    that has it is done first, the others go on without: one of 935 small trainings, five at a time, died of calling
-    nothing (SIGSEGV at address 0 in `_train`). While this thread has it, the others leave it alone.
+    Each call to CatBoost sets the logger and removes it afterwards, unless another thread holds it. If the thread that
+    holds it finishes first, the others run without a logger and can call a null pointer: one of 935 small trainings,
+    five at a time, crashed (SIGSEGV at address 0 in `_train`). While this thread holds the logger, the others don't
+    change it.
     """
     from catboost.core import log_fixup
 
@@ -131,7 +137,7 @@ def hold_catboost_logger() -> Iterator[None]:
 
 
 def notebook_estimator() -> Estimator:
-    """The notebook's CatBoost, unfitted, with the library's own seed as there; for `training.notebook`."""
+    """Return the notebook's CatBoost estimator, unfitted, with the library's default seed, for `training.notebook`."""
     from catboost import CatBoostRegressor
 
     hyperparameters = CatBoostTrees()

@@ -1,7 +1,4 @@
-"""Threads that fit models side by side.
-
-Fitting many models at once, without fitting anything twice.
-"""
+"""Concurrent fitting of several models, without fitting a base model twice."""
 
 from __future__ import annotations
 
@@ -19,9 +16,9 @@ from preptime.models.model import FittedModel, Model, StackedModel, check_traini
 
 @contextmanager
 def fitting_threads(threads: int | None) -> Iterator[ThreadPoolExecutor]:
-    """A pool of `threads` (None: as many as the library likes); every fit that has company runs in one.
+    """Yield a pool of `threads` threads (None: the default of the standard library) for fits that run concurrently.
 
-    The thread that opens it only waits: it fits nothing itself until the pool is gone.
+    The calling thread must not fit a model while the pool is open, because it holds CatBoost's logger.
     """
     with hold_catboost_logger(), ThreadPoolExecutor(threads) as pool:
         yield pool
@@ -36,10 +33,21 @@ def fit_all(
     seed: int,
     on_fitted: Callable[[str], None] = lambda _: None,
 ) -> dict[str, FittedModel]:
-    """Every model fitted on X [N, F] and y [N] seconds, in the order of `models`; `on_fitted` is called with each model's name when its fit ends.
+    """Return every model fitted on the same rows, in the order of `models`.
 
-    Models that stand on others come last and take those as fitted. Each fit has one thread and several run at once, so
-    that the result is the same to the bit for every number of `threads`. Raises DataError as `Model.fit` does.
+    Stacked models are fitted last and reuse the base models that are fitted already. Each fit uses one thread, and
+    several fits run concurrently, so the result is identical for every number of threads.
+
+    Args:
+        models: The models by name.
+        X: Features, float32 [N, F].
+        y: Labels, float64 [N] seconds.
+        threads: How many fits run concurrently.
+        seed: Seed of every model.
+        on_fitted: Called with the name of each model when its fit ends.
+
+    Raises:
+        DataError: As `Model.fit`.
     """
     check_training_rows(X, y)
     _import_libraries(models)
@@ -62,10 +70,10 @@ def fit_all(
 
 
 def _import_libraries(models: Mapping[str, Model]) -> None:
-    """Import the learning libraries, one after the other.
+    """Import the learning libraries one after the other.
 
-    They look for each other (and for Polars) among the modules loaded already, and must not find one half imported by
-    another thread.
+    Each library checks which others (and whether Polars) are in `sys.modules`. Concurrent imports would let it find a
+    partially imported module.
     """
     for library in sorted({library for model in models.values() for library in model.libraries}):
         import_module(library)

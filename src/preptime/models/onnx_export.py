@@ -1,9 +1,7 @@
-"""Small pieces of ONNX that every model's graph is made of.
+"""Export of fitted models as one ONNX graph, and the parity check between the graph and the models.
 
-A library's converter is trusted with its trees only; shapes, clipping and versions are ours. So what CatBoost declares
-wrongly (its output's shape, which makes onnxruntime warn at every call) never gets in.
-
-From fitted models to the one ONNX graph a bundle carries, and the gate that compares the two.
+From a library's converter, only the trees are used. Shapes, clipping, and versions are set here. For example, the
+output shape that CatBoost declares is wrong and makes ONNX Runtime warn at every call.
 """
 
 from __future__ import annotations
@@ -22,23 +20,27 @@ from preptime.models.model import FittedModel, FittedStackedModel
 
 IR_VERSION = 8
 OPSETS = {"": 17, "ai.onnx.ml": 3}
-"""Of 2022, and enough: every onnxruntime since 1.12 reads them, and nothing newer is used."""
+"""Operator versions of 2022: every ONNX Runtime since 1.12 reads them, and no newer operator is needed."""
 
 OUTPUT_NAME = "seconds"
 INPUT_NAME = "features"
 
 _TREE_OP_TYPE = "TreeEnsembleRegressor"
 _UNUSED_TREE_ATTRIBUTES = {"nodes_hitrates", "nodes_missing_value_tracks_true"}
-"""Attributes that change nothing for finite features, and take a sixth of the file."""
+"""Attributes without effect on finite features. They would take one sixth of the file."""
 
 
 def extract_tree_node(converted: ModelProto) -> NodeProto:
-    """The trees of a converter's graph: one node, without what changes nothing. Raises OperationError for anything more."""
+    """Return the trees of a converted model as one node, without unused attributes.
+
+    Raises `OperationError` if the model has other nodes.
+    """
     nodes = converted.graph.node
     if [node.op_type for node in nodes] != [_TREE_OP_TYPE]:
         op_types = ", ".join(node.op_type for node in nodes)
         raise OperationError(
-            f"A converter gave the nodes {op_types}; expected one {_TREE_OP_TYPE}.", "Pin the converter's version."
+            f"The converter returned the nodes {op_types}; expected one {_TREE_OP_TYPE}.",
+            "Install the converter's locked version.",
         )
     kept = [attribute for attribute in nodes[0].attribute if attribute.name not in _UNUSED_TREE_ATTRIBUTES]
     return _make_tree_node(sorted(kept, key=lambda attribute: attribute.name))
@@ -51,19 +53,19 @@ def _make_tree_node(attributes: Sequence[AttributeProto]) -> NodeProto:
 
 
 def with_output_name(trees: NodeProto, output: str) -> NodeProto:
-    """The same trees under another output name: [N, 1]."""
+    """Return the same trees with another name for their output, which is float32 [N, 1]."""
     node = _make_tree_node(trees.attribute)
     node.output[0] = output
     return node
 
 
 def float_constant(name: str, values: Sequence[float]) -> TensorProto:
-    """A float32 constant [len(values)]."""
+    """Return a float32 constant, [len(values)]."""
     return numpy_helper.from_array(np.asarray(values, dtype=np.float32), name)
 
 
 def point_model(trees: NodeProto, n_features: int) -> ModelProto:
-    """Trees over `features` as a point model: [N], never negative."""
+    """Return a point model that reads the trees: seconds, [N], never negative."""
     nodes = [
         with_output_name(trees, "column"),
         helper.make_node("Squeeze", ["column", "axis"], ["raw"]),
@@ -74,17 +76,17 @@ def point_model(trees: NodeProto, n_features: int) -> ModelProto:
 
 
 def features_info(n_features: int) -> ValueInfoProto:
-    """The input all models share: `features`, float32 [N, F]."""
+    """Return the input that all models share: `features`, float32 [N, F]."""
     return helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, ["N", n_features])
 
 
 def vector_info(name: str) -> ValueInfoProto:
-    """A float32 [N]."""
+    """Return the declaration of an input or output, float32 [N]."""
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"])
 
 
 def matrix_info(name: str, columns: int) -> ValueInfoProto:
-    """A float32 [N, columns]."""
+    """Return the declaration of an input or output, float32 [N, columns]."""
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", columns])
 
 
@@ -94,7 +96,7 @@ def make_model(
     inputs: Sequence[ValueInfoProto],
     outputs: Sequence[ValueInfoProto],
 ) -> ModelProto:
-    """A whole model at the versions chosen here."""
+    """Return an ONNX model of these nodes, with the versions `OPSETS` and `IR_VERSION`."""
     graph = helper.make_graph(list(nodes), "preptime", list(inputs), list(outputs), list(constants))
     opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="preptime")
@@ -102,17 +104,20 @@ def make_model(
 
 PARITY_ABSOLUTE_SECONDS = 0.01
 PARITY_RELATIVE = 1e-5
-"""|ONNX − estimator| may be 0.01 s + 1e-5 of the value: what float32 sums of a few hundred trees differ by (D2)."""
+"""The limit of |ONNX − estimator| is 0.01 s + 1e-5 × value: the rounding of float32 sums of a few hundred trees
+(decision 2)."""
 
 CHUNK_ROWS = 8192
-"""Rows compared at a time, so that memory does not grow with the matrix."""
+"""Rows compared at a time, so that memory doesn't grow with the matrix."""
 
 
 def merge_to_onnx(fitted: Mapping[str, FittedModel], n_features: int) -> bytes:
-    """All models as one graph with one `run`; the same models give the same bytes.
+    """Return all models as one ONNX graph. The same models give the same bytes.
 
-    Input `features` float32 [N, n_features]; one output per model, by its name: float32 [N], or [N, 4] for quantiles.
-    A model that others stand on is in it once. Raises OperationError where one stands on another fit than the one given.
+    The input is `features`, float32 [N, n_features]. Each model is one output with its name: float32 [N], or [N, 4] for
+    `quantile`. The graph contains a base model once.
+
+    Raises `OperationError` if a stacked model was fitted with other base models than those in `fitted`.
     """
     nodes: list[onnx.NodeProto] = []
     constants: list[onnx.TensorProto] = []
@@ -122,7 +127,10 @@ def merge_to_onnx(fitted: Mapping[str, FittedModel], n_features: int) -> bytes:
     def add_model(name: str, model: FittedModel) -> None:
         if name in added:
             if added[name] is not model:
-                raise OperationError(f"Two fits of {name} in one graph.", "Fit the models together.")
+                raise OperationError(
+                    f"The models contain two different fits of {name}; expected one.",
+                    "Fit all models together with `fit_all`.",
+                )
             return
         added[name] = model
         if isinstance(model, FittedStackedModel):
@@ -137,12 +145,12 @@ def merge_to_onnx(fitted: Mapping[str, FittedModel], n_features: int) -> bytes:
         add_model(name, model)
     merged = make_model(nodes, constants, [features_info(n_features)], [outputs[name] for name in fitted])
     onnx.checker.check_model(merged)
-    contents: bytes = merged.SerializeToString(deterministic=True)
-    return contents
+    model_bytes: bytes = merged.SerializeToString(deterministic=True)
+    return model_bytes
 
 
 def _prefix_names(model: onnx.ModelProto, name: str) -> onnx.GraphProto:
-    """Its graph with every name below `name/`, but for its inputs (shared) and its output (`name`)."""
+    """Return the model's graph with the prefix `name/`, except for its inputs (unchanged) and its output (`name`)."""
     subgraph = model.graph
     fixed_names = {value.name: value.name for value in subgraph.input} | {OUTPUT_NAME: name}
     for number, node in enumerate(subgraph.node):
@@ -156,9 +164,9 @@ def _prefix_names(model: onnx.ModelProto, name: str) -> onnx.GraphProto:
 
 
 def check_parity(model_bytes: bytes, fitted: Mapping[str, FittedModel], X: NDArray[np.float32]) -> dict[str, float]:
-    """The largest |ONNX − estimator| per model over all rows of X, seconds.
+    """Return the largest |ONNX − estimator| of each model over the rows of X [N, F], in seconds.
 
-    Raises OperationError where one is over 0.01 s + 1e-5 of the value, with the model, the row and both values.
+    Raises `OperationError` if a difference exceeds the limit. The message has the model, the row, and both values.
     """
     session = _create_session(model_bytes)
     largest = dict.fromkeys(fitted, 0.0)
@@ -171,25 +179,25 @@ def check_parity(model_bytes: bytes, fitted: Mapping[str, FittedModel], X: NDArr
 
 
 def _max_difference(name: str, output: NDArray[np.float32], expected: NDArray[np.float32], start: int) -> float:
-    """The largest difference of two predictions for the same rows, the first of which is row `start`."""
+    """Return the largest difference between two predictions for the same rows, the first of which is row `start`."""
     if output.shape != expected.shape:
-        raise OperationError(f"{name}: ONNX gives the shape {output.shape}, the estimator {expected.shape}.")
+        raise OperationError(f"{name}: the ONNX output has shape {output.shape}; expected {expected.shape}.")
     difference = np.abs(output.astype(np.float64) - expected)
-    # `difference > bound` would let a NaN pass, and an infinite value has an infinite bound.
+    # `difference > limit` would accept NaN, and the limit of an infinite value is infinite.
     inside = np.isfinite(difference) & (difference <= PARITY_ABSOLUTE_SECONDS + PARITY_RELATIVE * np.abs(expected))
     if not inside.all():
         index = tuple(np.argwhere(~inside)[0])
         level = f" p{QUANTILE_LEVELS[index[1]] * 100:.0f}" if len(index) > 1 else ""
         raise OperationError(
-            f"{name}{level}, row {start + index[0]}: ONNX says {output[index]:.4f} s, the estimator "
-            f"{expected[index]:.4f} s; at most {PARITY_ABSOLUTE_SECONDS} s + {PARITY_RELATIVE} of the value may lie between.",
-            "Compare the converter's version with the lock.",
+            f"{name}{level}, row {start + index[0]}: ONNX predicts {output[index]:.4f} s, the estimator "
+            f"{expected[index]:.4f} s. The limit is {PARITY_ABSOLUTE_SECONDS} s + {PARITY_RELATIVE} × the value.",
+            "Install the converter's locked version.",
         )
     return float(difference.max())
 
 
 def _create_session(model_bytes: bytes) -> onnxruntime.InferenceSession:
-    """As the bundle's: one thread, since more give other floats (D2)."""
+    """Return a session like the bundle's, with one thread: several threads round differently (decision 2)."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -1,7 +1,7 @@
-"""`quantile`: the default answer, p10, p50, p80 and p90.
+"""The model `quantile`: p10, p50, p80, and p90. Its p50 is the default prediction.
 
-One CatBoost model per level: its MultiQuantile learns no better (p50 MAE 445 s against 446 s) and exports a graph that
-onnxruntime refuses.
+It fits one CatBoost model per level. CatBoost's MultiQuantile loss isn't more accurate (MAE of the p50 445 s compared
+with 446 s), and ONNX Runtime rejects the graph that it exports.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ if TYPE_CHECKING:
 MEDIAN_INDEX = QUANTILE_LEVELS.index(0.5)
 
 MIN_SCALED_SECONDS = 60.0
-"""Calibration moves a quantile by a share of itself, but of at least this: a share of nothing corrects nothing."""
+"""Calibration shifts a quantile by a share of itself or of this value, if larger: a share of 0 s would have no effect.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class QuantileModel:
-    """One CatBoost model per level, on the pinball loss.
+    """One CatBoost model per level, fitted on the pinball loss.
 
-    The hyperparameters are in this one place. They were chosen on the days before 17 June of the public data, by p50
-    MAE over two cut-offs and three seeds: depth 6, rate 0.1, 200 trees 419.0 s; rate 0.05 and 300 trees 417.1; depth 5
-    416.9; half of the columns for each split 416.8; 512 borders instead of 254 416.0 (the time of day wants fine ones:
-    with 64 it is 419.8). The steps are near the noise of a seed (0.5 s), their sum is not.
+    The hyperparameters were chosen on the days before June 17 of the public data, by the MAE of the p50 over two
+    cutoffs and three seeds. Depth 6, rate 0.1, and 200 trees give 419.0 s; rate 0.05 and 300 trees 417.1 s; depth 5
+    416.9 s; half of the columns for each split 416.8 s; 512 borders instead of 254 416.0 s (the time of day needs many:
+    with 64, it's 419.8 s). Each step is close to the noise of a seed (0.5 s), but their sum isn't.
     """
 
     libraries: ClassVar[tuple[str, ...]] = ("catboost",)
@@ -45,7 +46,7 @@ class QuantileModel:
     border_count: int = 512
 
     def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedQuantileModel:
-        """Uncalibrated: `FittedQuantileModel.calibrated` comes after."""
+        """Return the fitted model, uncalibrated. To calibrate it, call `FittedQuantileModel.calibrated`."""
         check_training_rows(X, y)
         levels = (
             CatBoostTrees(
@@ -63,18 +64,22 @@ class QuantileModel:
 
 @dataclass(frozen=True, slots=True)
 class FittedQuantileModel:
-    """A fitted model per level, and how far calibration moves each."""
+    """One fitted model per level, and the calibration of each level."""
 
     levels: tuple[FittedCatBoostTrees, ...]
+    """In the order of `QUANTILE_LEVELS`."""
     scale: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(QUANTILE_LEVELS)))
-    """[4], the share of itself by which each level moves."""
+    """[4] the share of itself by which calibration shifts each level."""
 
     def calibrated(self, scale: NDArray[np.float64]) -> FittedQuantileModel:
-        """The same, with level q moved to q + scale·max(q, `MIN_SCALED_SECONDS`), before levels are ordered and clipped."""
+        """Return the model with another calibration [4], which replaces the current one.
+
+        A quantile q becomes q + scale * max(q, `MIN_SCALED_SECONDS`), before the levels are sorted and clipped.
+        """
         return replace(self, scale=np.asarray(scale, dtype=np.float64))
 
     def predict(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Seconds, [N, 4], never crossing: outward from the median, which is never moved by its neighbours."""
+        """Return seconds, [N, 4], never crossing: p50 stays, and the others are limited outward from it."""
         raw = [level.predict_raw(X).astype(np.float32) for level in self.levels]
         p10, p50, p80, p90 = (
             column + np.float32(shift) * np.maximum(column, np.float32(MIN_SCALED_SECONDS))
@@ -84,11 +89,11 @@ class FittedQuantileModel:
         return as_seconds(np.column_stack([p10, p50, p80, np.maximum(p90, p80)]))
 
     def importance(self) -> NDArray[np.float64]:
-        """[F], that of the median."""
+        """Return the importance of each feature for the p50, [F], as shares with the sum 1."""
         return self.levels[MEDIAN_INDEX].importance()
 
     def to_onnx(self) -> ModelProto:
-        """`predict`, line by line."""
+        """Return `predict` as an ONNX model."""
         from onnx import helper
 
         from preptime.models import onnx_export

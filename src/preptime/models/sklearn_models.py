@@ -1,10 +1,6 @@
-"""Fewer distinct values for a library that tries a split between every two of them.
+"""scikit-learn: the random forest `rf` and the gradient boosting `gbr`, with the notebook's hyperparameters.
 
-What scikit-learn's tree ensembles leave behind: the fitted half of `rf` and `gbr`.
-
-`rf`: the notebook's random forest, its leaves capped.
-
-`gbr`: the notebook's gradient boosting by scikit-learn.
+The forest limits the leaves per tree, and gradient boosting is fitted on rounded feature values.
 """
 
 from __future__ import annotations
@@ -23,11 +19,13 @@ if TYPE_CHECKING:
 
 
 def round_to_ranks(X: NDArray[np.float32], max_values: int) -> NDArray[np.float32]:
-    """X [N, F], each column at the nearest of at most `max_values` (2 or more) of its own values, evenly spaced in rank.
+    """Return X [N, F] with at most `max_values` (2 or more) distinct values per column.
 
-    A column with no more distinct values stays as it is, and none becomes constant: its least and greatest are kept.
-    For fitting only. A split of rounded rows lies halfway between two of the values, and so does the rounding: trees
-    send each of these rows as it stood before the way they sent it when they were fitted.
+    The kept values are evenly spaced in rank, and each value is replaced by the nearest of them. Minimum and maximum
+    are kept, so no column becomes constant. A column with at most `max_values` distinct values doesn't change.
+
+    Use it only for fitting. A threshold between two rounded values is halfway between them, and so is the boundary of
+    rounding. Therefore, the fitted trees send the original rows to the same leaves.
     """
     result = X.copy()
     rank_positions = np.linspace(0, len(X) - 1, max_values).astype(np.intp)
@@ -35,7 +33,7 @@ def round_to_ranks(X: NDArray[np.float32], max_values: int) -> NDArray[np.float3
         ordered = np.sort(column)
         if np.count_nonzero(np.diff(ordered)) >= max_values:
             kept = np.unique(ordered[rank_positions])
-            # In float64 and downward at a tie, as scikit-learn places its thresholds and compares with them.
+            # In float64 and downward at a tie, as scikit-learn computes thresholds and compares values with them.
             halfway = kept[:-1].astype(np.float64) / 2 + kept[1:].astype(np.float64) / 2
             column[:] = kept[np.searchsorted(halfway, column)]
     return result
@@ -43,20 +41,24 @@ def round_to_ranks(X: NDArray[np.float32], max_values: int) -> NDArray[np.float3
 
 @dataclass(frozen=True, slots=True)
 class FittedSklearnTrees:
-    """A fitted tree ensemble of scikit-learn."""
+    """A fitted tree ensemble of scikit-learn, for `rf` and `gbr`."""
 
     estimator: RandomForestRegressor | GradientBoostingRegressor
 
     def predict(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Seconds, [N]."""
+        """Return seconds, [N]."""
         return as_seconds(self.estimator.predict(X))
 
     def importance(self) -> NDArray[np.float64]:
-        """[F], each feature's share of the squared error that splits took away."""
+        """Return how much the splits on each feature reduce the squared error, [F], as shares with the sum 1."""
         return normalized_shares(self.estimator.feature_importances_)
 
     def to_onnx(self) -> ModelProto:
-        """scikit-learn compares float32 to float64 thresholds; skl2onnx finds the float32 that splits alike."""
+        """Return the ONNX model.
+
+        scikit-learn compares float32 values with float64 thresholds. skl2onnx finds the float32 thresholds that split
+        the same.
+        """
         from skl2onnx import to_onnx
 
         from preptime.models import onnx_export
@@ -67,14 +69,14 @@ class FittedSklearnTrees:
 
 
 MAX_LEAF_NODES = 100
-"""Chosen on the days before 17 June of the public data, over seven cut-offs from 8 to 14 June. MAE and R² with 500
-leaves 492.9 s, .315; 350: 487.9, .318; 200: 478.6, .325; 100: 469.2, .330; 60: 465.1, .330; 30: 464.3, .323: below 100
-nothing is gained for sure. What a cap costs in memory is in docs/models.md, by `python -m benchmarks.forest_caps`."""
+"""Chosen on the days before June 17 of the public data, over seven cutoffs from June 8 to 14. MAE and R² with 500
+leaves: 492.9 s, .315; 350: 487.9 s, .318; 200: 478.6 s, .325; 100: 469.2 s, .330; 60: 465.1 s, .330; 30: 464.3 s, .323.
+Below 100, no improvement is significant. For the memory, see docs/models.md (`python -m benchmarks.forest_caps`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class RandomForestModel:
-    """A random forest with the notebook's hyperparameters; only the cap is ours."""
+    """The model `rf`: a random forest with the notebook's hyperparameters, and with a limit on the leaves per tree."""
 
     libraries: ClassVar[tuple[str, ...]] = ("sklearn",)
 
@@ -83,10 +85,10 @@ class RandomForestModel:
     min_samples_split: int = 6
     max_features: Literal["log2"] = "log2"
     max_leaf_nodes: int | None = MAX_LEAF_NODES
-    """None grows the notebook's own, uncapped."""
+    """None: no limit, as in the notebook."""
 
     def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedSklearnTrees:
-        """Each tree has its own seed, so the number of threads changes nothing but the time."""
+        """Return the fitted model. Each tree has its own seed, so the number of threads affects only the duration."""
         from sklearn.ensemble import RandomForestRegressor
 
         check_training_rows(X, y)
@@ -98,21 +100,21 @@ class RandomForestModel:
             n_jobs=threads,
             random_state=seed,
         ).fit(X, y)
-        # With more threads the trees' answers are added up in the order they come in: other bits each time.
+        # With several threads, `predict` sums the trees in the order in which they finish, so its bits would vary.
         estimator.n_jobs = 1
         return FittedSklearnTrees(estimator)
 
 
 MAX_DISTINCT_VALUES = 128
-"""Chosen on the days before 17 June of the public data, over seven cut-offs from 8 to 14 June. With 128 values a
-feature: MAE 471.8 s, R² .333, 2.7 s of processor time a fit; 64 values: 473.6 s, .325, 2.4 s; 255: 472.5 s, .332,
-3.1 s; all of them: 474.7 s, .320, 4.0 s. Thresholds between single orders follow their noise. `rf`, whose trees average
-that out, gains nothing (R² .315 with all values, .312 with 128 or 255) and reads them all."""
+"""Chosen on the days before June 17 of the public data, over seven cutoffs from June 8 to 14. MAE, R², and processor
+time per fit with 128 values per feature: 471.8 s, .333, 2.7 s; 64: 473.6 s, .325, 2.4 s; 255: 472.5 s, .332, 3.1 s; all
+values: 474.7 s, .320, 4.0 s. Thresholds between single orders follow their noise. The trees of `rf` average this noise
+out, so it reads all values (R² .315 with all, .312 with 128 or 255)."""
 
 
 @dataclass(frozen=True, slots=True)
 class GradientBoostingModel:
-    """Gradient boosting with the notebook's hyperparameters; depth 3 is the library's default, as there."""
+    """The model `gbr`: gradient boosting with the notebook's hyperparameters. Depth 3 is the library's default."""
 
     libraries: ClassVar[tuple[str, ...]] = ("sklearn",)
 
@@ -121,10 +123,10 @@ class GradientBoostingModel:
     learning_rate: float = 0.1
     depth: int = 3
     max_distinct_values: int | None = MAX_DISTINCT_VALUES
-    """How many values of each feature it is fitted on; None for all, as in the notebook. Predicting reads all."""
+    """Distinct values per feature for fitting. None: all, as in the notebook. Predictions read the original values."""
 
     def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedSklearnTrees:
-        """One thread, whatever `threads`: each tree corrects the one before."""
+        """Return the fitted model. It uses one thread, because each tree corrects the previous one."""
         from sklearn.ensemble import GradientBoostingRegressor
 
         del threads

@@ -1,4 +1,4 @@
-"""`stacking`: a ridge regression over the four point models' predictions, as in the notebook."""
+"""The model `stacking`: a ridge regression on the predictions of the four point models, as in the notebook."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StackingModel:
-    """The notebook's stacking: weights learned on predictions of rows that a base model has not seen.
+    """The notebook's stacking: the weights are fitted on out-of-fold predictions of the base models.
 
-    A base model fitted on all rows is both itself in the catalogue and part of this, so the whole catalogue costs four
-    fits and four for each of three folds: 16, where fitting each entry for itself would cost 20.
+    A base model fitted on all rows is both an entry of the catalogue and part of this model. The notebook's five models
+    therefore need four fits, plus four for each of three folds: 16, compared with 20 if each were fitted separately.
     """
 
     models: tuple[Model, ...]
@@ -31,11 +31,11 @@ class StackingModel:
 
     @property
     def libraries(self) -> tuple[str, ...]:
-        """scikit-learn for its own regression, and what its base models want."""
+        """scikit-learn for the ridge regression, and the libraries of the base models."""
         return tuple(sorted({"sklearn"}.union(*(model.libraries for model in self.models))))
 
     def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedStackingModel:
-        """Fit the base models too."""
+        """Return the fitted model with its fitted base models."""
         return self.fit_with_bases({}, X, y, threads=threads, seed=seed)
 
     def fit_with_bases(
@@ -47,7 +47,7 @@ class StackingModel:
         threads: int,
         seed: int,
     ) -> FittedStackingModel:
-        """Fit the weights, and those base models that `fitted` lacks."""
+        """Return the fitted model, but reuse the base models in `fitted`, from the same X, y, and seed."""
         from sklearn.linear_model import Ridge
 
         check_training_rows(X, y, min_rows=self.folds)
@@ -62,9 +62,9 @@ class StackingModel:
     def _predict_out_of_fold(
         self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int
     ) -> NDArray[np.float64]:
-        """Each base model's prediction of each row by a fit on the other folds, [N, bases].
+        """Return each base model's prediction of each row by a fit on the other folds, [N, bases].
 
-        Folds are blocks of rows in their order, as scikit-learn's are: with rows in order of time, a block of days.
+        A fold is a block of consecutive rows, as in scikit-learn. With rows sorted by time, it's a block of days.
         """
         out_of_fold = np.empty((len(X), len(self.models)))
         blocks = np.array_split(np.arange(len(X)), self.folds)
@@ -74,7 +74,7 @@ class StackingModel:
             fitted = self.models[column].fit(X[others], y[others], threads=1, seed=seed)
             out_of_fold[block, column] = fitted.predict(X[block])
 
-        # One thread each and several at once: a library's own threads help the slowest of them not at all.
+        # One thread per fit and several fits concurrently: the slowest library can't use several threads.
         with fitting_threads(threads) as pool:
             jobs = [pool.submit(fill, column, block) for column in range(len(self.models)) for block in blocks]
             for job in jobs:
@@ -84,28 +84,28 @@ class StackingModel:
 
 @dataclass(frozen=True, slots=True)
 class FittedStackingModel:
-    """The fitted base models, a weight for each, and a constant."""
+    """The fitted base models, their weights, and the intercept."""
 
     bases: Mapping[str, FittedModel]
     weights: NDArray[np.float32]
-    """[bases], in their order."""
+    """[bases] in the order of `bases`."""
     intercept: float
     """Seconds."""
 
     def predict(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Seconds, [N]."""
+        """Return seconds, [N]."""
         total = np.full(len(X), self.intercept, dtype=np.float32)
         for weight, base in zip(self.weights, self.bases.values(), strict=True):
             total += weight * base.predict(X)
         return as_seconds(total)
 
     def importance(self) -> NDArray[np.float64]:
-        """[F], the base models' shares, by their weights' size."""
+        """Return the mean importance of the base models, weighted by the size of their weights, [F]."""
         weights = normalized_shares(self.weights)
         return normalized_shares(weights @ np.array([base.importance() for base in self.bases.values()]))
 
     def to_onnx(self) -> ModelProto:
-        """One input per base model, float32 [N], by its name."""
+        """Return the ONNX model, which has one input float32 [N] per base model, with its name."""
         from onnx import helper
 
         from preptime.models import onnx_export

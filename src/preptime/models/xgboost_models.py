@@ -1,4 +1,4 @@
-"""`xgb`: the notebook's XGBoost; the one place that knows this library."""
+"""XGBoost: the model `xgb` with the notebook's hyperparameters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class XGBoostModel:
-    """XGBoost with the notebook's hyperparameters."""
+    """The model `xgb`: XGBoost with squared error and the notebook's hyperparameters."""
 
     libraries: ClassVar[tuple[str, ...]] = ("xgboost",)
 
@@ -29,7 +29,7 @@ class XGBoostModel:
     depth: int = 4
 
     def fit(self, X: NDArray[np.float32], y: NDArray[np.float64], *, threads: int, seed: int) -> FittedXGBoostModel:
-        """The number of threads changes nothing but the time."""
+        """Return the fitted model. The number of threads affects only the duration."""
         from xgboost import XGBRegressor
 
         check_training_rows(X, y)
@@ -46,20 +46,20 @@ class XGBoostModel:
 
 @dataclass(frozen=True, slots=True)
 class FittedXGBoostModel:
-    """Fitted XGBoost."""
+    """A fitted XGBoost model."""
 
     estimator: XGBRegressor
 
     def predict(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Seconds, [N]."""
+        """Return seconds, [N]."""
         return as_seconds(self.estimator.predict(X))
 
     def importance(self) -> NDArray[np.float64]:
-        """[F], each feature's share of the gain that splits on it brought, on average."""
+        """Return the mean gain of the splits on each feature, [F], as shares with the sum 1."""
         return normalized_shares(self.estimator.feature_importances_)
 
     def to_onnx(self) -> ModelProto:
-        """XGBoost's thresholds are float32 already: both sides compare the same numbers."""
+        """Return the ONNX model. XGBoost's thresholds are float32, so both compare the same numbers."""
         from onnxmltools import convert_xgboost
         from onnxmltools.convert.common.data_types import FloatTensorType
 
@@ -72,7 +72,10 @@ class FittedXGBoostModel:
 
 
 def notebook_estimator() -> Estimator:
-    """The notebook's XGBoost, unfitted; for `training.notebook`. A second thread mostly waits for the first here."""
+    """Return the notebook's XGBoost estimator, unfitted, for `training.notebook`.
+
+    It uses one thread: with data this small, a second thread mostly waits for the first.
+    """
     from xgboost import XGBRegressor
 
     hyperparameters = XGBoostModel()

@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 
 from preptime.bundle.bundle import Bundle
 from preptime.domain.orders import FALLBACK_LEVELS, QUANTILE_LEVELS, UNKNOWN_CODE, Predictions
-from preptime.domain.timestamps import MICROSECONDS
+from preptime.domain.timestamps import MICROSECONDS, SECONDS_PER_DAY
 from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask, reasons_in_mask
 from preptime.errors import DataError
 from preptime.features.restaurant_index import RestaurantIndex, Vocabularies, recode
-from preptime.features.spec import SECONDS_PER_DAY
 from preptime.sources.source import DataSource
 from preptime.validation.audit import AuditedOrders, audit_orders, to_order_columns
 

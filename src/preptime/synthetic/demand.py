@@ -9,12 +9,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from preptime.domain.timestamps import MICROSECONDS, SECONDS_PER_DAY
 from preptime.synthetic.world import QUARTER_HOUR_VOLUME, TIME_ZONES, WEEKDAY_VOLUME
 
 QUARTERS = 96
 QUARTER_SECONDS = 900.0
-DAY_SECONDS = 86_400.0
-MICROSECONDS = 1_000_000
 
 DAY_NOISE = 0.06
 """Standard deviation of the logarithm of a day's volume around its weekday's."""
@@ -64,7 +63,7 @@ def make_demand_profile(start: dt.date, days: int, rng: np.random.Generator) -> 
         opening_seconds=np.array(OPENING_HOURS) * 3_600,
         zones=zones,
         offset_seconds=np.array([_offsets(dates, ZoneInfo(zone)) for zone in zones], dtype=np.int64),
-        start_seconds=(start - dt.date(1970, 1, 1)).days * int(DAY_SECONDS),
+        start_seconds=(start - dt.date(1970, 1, 1)).days * SECONDS_PER_DAY,
     )
 
 
@@ -86,7 +85,7 @@ def draw_times(demand: DemandProfile, opening_kind: NDArray[np.int8], rng: np.ra
     for kind, share in enumerate(demand.quarter_share):
         rows = opening_kind == kind
         seconds[rows] = np.interp(seconds[rows], np.concatenate(([0.0], np.cumsum(share))), edges)
-    return seconds.clip(0, DAY_SECONDS - 1e-3)
+    return seconds.clip(0, SECONDS_PER_DAY - 1e-3)
 
 
 def wait_seconds(
@@ -102,7 +101,7 @@ def utc_microseconds(
 ) -> NDArray[np.int64]:
     """[N] instants of local times, microseconds since 1970."""
     hour = day * 24 + (seconds // 3_600).astype(np.int64)
-    whole_seconds = demand.start_seconds + day * int(DAY_SECONDS) - demand.offset_seconds[zone, hour]
+    whole_seconds = demand.start_seconds + day * SECONDS_PER_DAY - demand.offset_seconds[zone, hour]
     return whole_seconds * MICROSECONDS + (seconds * MICROSECONDS).astype(np.int64)
 
 

@@ -14,7 +14,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.synthetic.demand import DAY_SECONDS, QUARTERS, DemandProfile, wait_seconds
+from preptime.domain.timestamps import SECONDS_PER_DAY
+from preptime.synthetic.demand import QUARTERS, DemandProfile, wait_seconds
 from preptime.synthetic.world import FORGOTTEN_SECONDS_QUANTILES, REFERENCE_ORDERS
 
 TAIL_WEIGHT = 0.10
@@ -170,7 +171,7 @@ def _round_randomly(count: int, share: float, rng: np.random.Generator) -> int:
 
 
 _STEP_SECONDS = 300.0
-_STEPS = int(DAY_SECONDS / _STEP_SECONDS)
+_STEPS = int(SECONDS_PER_DAY / _STEP_SECONDS)
 _LOG_PACE_GRID = np.linspace(4.5, 8.5, 17)
 _COOKING_LOG_SPREAD = 0.45
 """Spread of the cooking times of one restaurant: its noise, and what its orders contain."""
@@ -268,6 +269,6 @@ def _forgotten_open_share(middle: NDArray[np.floating], share: NDArray[np.float6
     rate = FORGOTTEN_SHARE * weight / (share @ weight)[:, None].mean() * share
     open_now = np.zeros_like(share)
     for days_back in range(4):
-        age = middle[:, None] - middle[None, :] + days_back * DAY_SECONDS
+        age = middle[:, None] - middle[None, :] + days_back * SECONDS_PER_DAY
         open_now += rate @ np.where(age > 0, forgotten_share_longer_than(age), 0.0).T
     return open_now

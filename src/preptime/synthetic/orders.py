@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.synthetic.demand import MICROSECONDS, DemandProfile, draw_days, draw_times, utc_microseconds, wait_seconds
+from preptime.domain.timestamps import MICROSECONDS
+from preptime.synthetic.demand import DemandProfile, draw_days, draw_times, utc_microseconds, wait_seconds
 from preptime.synthetic.ground_truth import (
     ExpectedLoad,
     draw_label_noise,

@@ -14,7 +14,8 @@ import numpy as np
 import polars as pl
 
 from preptime.atomic_write import atomic_path
-from preptime.synthetic.demand import DAY_SECONDS, MICROSECONDS, make_demand_profile
+from preptime.domain.timestamps import MICROSECONDS, SECONDS_PER_DAY
+from preptime.synthetic.demand import make_demand_profile
 from preptime.synthetic.ground_truth import QUANTILE_LEVELS, ExpectedLoad
 from preptime.synthetic.orders import SyntheticOrders, draw_orders
 from preptime.synthetic.restaurants import SyntheticRestaurants, draw_restaurants
@@ -144,7 +145,7 @@ def _draw(plan: SynthesisPlan, report_progress: ProgressCallback) -> tuple[Synth
 
 def _blocks(restaurants: SyntheticRestaurants, days: int) -> Iterator[range]:
     """Runs of restaurants with BLOCK_ORDERS orders, or one that has more; few enough that their times fit 63 bits."""
-    max_restaurants = int(2**62 // ((days + 5) * DAY_SECONDS * MICROSECONDS))
+    max_restaurants = int(2**62 // ((days + 5) * SECONDS_PER_DAY * MICROSECONDS))
     cumulative_orders = np.cumsum(restaurants.orders)
     start = 0
     while start < len(cumulative_orders):

@@ -1,5 +1,5 @@
-"""From audited orders to a promoted bundle: corpus, mornings, fit, calibration, backtest, comparison, refresh.
+"""Training: from audited orders to a promoted bundle, and the backtest.
 
-What happens on a date D is a function of D and the source: no clock is read here, and nothing that was not known on
-that morning is looked at (D5, D8).
+The result for a date D depends only on D and the data. Nothing here reads a clock or uses an event after the as-of
+date (decisions 5 and 8).
 """

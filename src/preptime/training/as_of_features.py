@@ -1,4 +1,4 @@
-"""Walking through days, each with what was known that morning."""
+"""Point-in-time features: for each day, the history and the feature matrix as of that day."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from preptime.training.training_data import TrainingData, date_from_day_number, 
 
 @dataclass(frozen=True, slots=True)
 class DailySnapshot:
-    """One day of a walk."""
+    """The history as of one date, and the orders of that date."""
 
     date: dt.date
     history: History
     rows: slice
-    """The corpus's orders acknowledged on that local day."""
+    """Rows of the training data that were acknowledged on that local date."""
 
 
 def iter_snapshots(data: TrainingData, first_day: dt.date, last_day: dt.date) -> Iterator[DailySnapshot]:
-    """Every day from `first` to `last` (both included) that has orders, with the history of its morning.
+    """Yield a snapshot for each day from `first_day` through `last_day` that has orders.
 
-    The state grows by what became ready on each day, so the walk counts every order once. A day without orders costs
-    nothing, so one order with a date from years ago is only that.
+    The history state grows by the orders that became ready on each day, so each order is counted once. A day without
+    orders costs almost nothing, so a single order that is years older than the others isn't a problem.
     """
     start, end = day_number(first_day), day_number(last_day)
     ready = np.where(data.is_history, data.ready_day, end + 1)
@@ -52,16 +52,19 @@ def iter_snapshots(data: TrainingData, first_day: dt.date, last_day: dt.date) ->
 
 @dataclass(frozen=True, slots=True)
 class FeatureMatrix:
-    """The orders of a run of days, with what was known of each on its morning."""
+    """The N orders of consecutive days, with features and baselines as of each order's day."""
 
     data: TrainingData
     offset: int
-    """Position in the corpus of row 0."""
+    """Index of row 0 in the training data."""
     X: NDArray[np.float32]
+    """[N, F]."""
     lookup_seconds: NDArray[np.float32]
-    """[N] seconds: the shrunken restaurant median of that morning."""
+    """[N] seconds: the shrunken restaurant median as of the order's day."""
     global_median_seconds: NDArray[np.float32]
+    """[N] seconds."""
     fallback_level: NDArray[np.int8]
+    """[N] indices into `FALLBACK_LEVELS`."""
 
     def __len__(self) -> int:
         return len(self.X)
@@ -73,14 +76,14 @@ class FeatureMatrix:
 
     @property
     def rows(self) -> slice:
-        """Where these orders stand in the corpus."""
+        """The rows of the training data."""
         return slice(self.offset, self.offset + len(self.X))
 
 
 def build_feature_matrix(
     data: TrainingData, first_day: dt.date, last_day: dt.date, progress: ProgressCallback = no_progress
 ) -> FeatureMatrix:
-    """The matrix of all orders acknowledged from `first` to `last` (both included), built day by day (D1)."""
+    """Return the features of all orders acknowledged from `first_day` through `last_day`, built day by day."""
     start, end = np.searchsorted(data.acknowledged_day, [day_number(first_day), day_number(last_day) + 1])
     row_count = int(end - start)
     X = np.empty((row_count, len(FEATURES)), np.float32)
@@ -94,5 +97,5 @@ def build_feature_matrix(
         lookup_seconds[target_rows] = snapshot.history.lookup(orders)
         global_median_seconds[target_rows] = snapshot.history.global_median_seconds
         fallback_level[target_rows] = snapshot.history.fallback_level_for(orders)
-        progress("Features, morning by morning", ((snapshot.date - first_day).days + 1) / day_count)
+        progress("Features by day", ((snapshot.date - first_day).days + 1) / day_count)
     return FeatureMatrix(data, int(start), X, lookup_seconds, global_median_seconds, fallback_level)

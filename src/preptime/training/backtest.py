@@ -1,4 +1,4 @@
-"""Walking forward: each day is predicted with what was known that morning."""
+"""Backtest: walks forward through days and predicts each day as of that day."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from preptime.evaluation.segments import SegmentColumns
 from preptime.progress import ProgressCallback, no_progress
 from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix
 from preptime.training.fitting import FitPlan, fit_window
-from preptime.training.training_data import TrainingData, day_number
+from preptime.training.training_data import ONE_DAY, TrainingData, day_number
 
 
 def backtest(
@@ -27,32 +27,30 @@ def backtest(
     retrain_every: int | None = None,
     progress: ProgressCallback = no_progress,
 ) -> EvaluatedOrders:
-    """Fit on what was known on the morning of `first`, then predict every day to `last` (both included).
+    """Fit as of `first_day`, then predict each day from `first_day` through `last_day`.
 
-    With `retrain_every` the models are fitted anew every so many days; the history is that of each morning in any case.
-    Raises `UsageError` for days the corpus does not reach and for less than a day between fits.
+    With `retrain_every`, the models are fitted again after that number of days. The history is as of each day in
+    both cases. Raises `UsageError` for days outside the data, and for `retrain_every` below 1.
     """
     _check_backtest_days(data, first_day, last_day)
     if retrain_every is not None and retrain_every < 1:
-        raise UsageError(f"Models are asked to be fitted every {retrain_every} days.", "Give 1 or more.")
-    first_history_day = data.first_day
-    one_day = dt.timedelta(days=1)
-    features = build_feature_matrix(data, first_history_day, last_day, progress)
+        raise UsageError(f"The retraining interval is {retrain_every} days.", "Set it to 1 or more.")
+    features = build_feature_matrix(data, data.first_day, last_day, progress)
     evaluated_parts = []
     start = first_day
     while start <= last_day:
         end = last_day if retrain_every is None else min(last_day, start + dt.timedelta(days=retrain_every - 1))
-        fitted = fit_window(features, start - one_day, plan, progress)
+        fitted = fit_window(features, start - ONE_DAY, plan, progress)
         test_features = select_days(features, start, end)
         evaluated_parts.append(
             evaluate_graph(test_features, fitted.load_graph(features.X.shape[1]), fitted.label_limit_seconds)
         )
-        start = end + one_day
+        start = end + ONE_DAY
     return concatenate_evaluated(evaluated_parts)
 
 
 def select_days(features: FeatureMatrix, first_day: dt.date, last_day: dt.date) -> FeatureMatrix:
-    """The rows of a matrix acknowledged from `first` to `last`, both included."""
+    """Return the rows of a matrix that were acknowledged from `first_day` through `last_day`."""
     acknowledged = features.data.acknowledged_day[features.rows]
     start, end = np.searchsorted(acknowledged, [day_number(first_day), day_number(last_day) + 1])
     selected = slice(int(start), int(end))
@@ -67,7 +65,7 @@ def select_days(features: FeatureMatrix, first_day: dt.date, last_day: dt.date) 
 
 
 def evaluate_graph(features: FeatureMatrix, graph: OnnxGraph, label_limit_seconds: float) -> EvaluatedOrders:
-    """What a graph says of the orders of `days` that have a label to be measured by."""
+    """Return a graph's predictions for the orders in `features` that have an evaluation label."""
     data = features.data
     points, quantiles = graph.run(features.X)
     predictions = Predictions(points, quantiles, features.fallback_level)
@@ -91,7 +89,7 @@ def evaluate_graph(features: FeatureMatrix, graph: OnnxGraph, label_limit_second
 
 
 def concatenate_evaluated(parts: Sequence[EvaluatedOrders]) -> EvaluatedOrders:
-    """Several stretches of days as one."""
+    """Return the evaluated orders of several windows as one."""
     return EvaluatedOrders(
         actual=np.concatenate([part.actual for part in parts]),
         up_to_3h=np.concatenate([part.up_to_3h for part in parts]),
@@ -111,10 +109,11 @@ def concatenate_evaluated(parts: Sequence[EvaluatedOrders]) -> EvaluatedOrders:
 
 def _check_backtest_days(data: TrainingData, first_day: dt.date, last_day: dt.date) -> None:
     if first_day > last_day:
-        raise UsageError(f"The backtest is asked from {first_day} to {last_day}.", "Give the earlier day first.")
+        raise UsageError(
+            f"The backtest starts on {first_day} and ends on {last_day}.", "Set a start on or before the end."
+        )
     if not data.first_day < first_day or last_day > data.last_day:
         raise UsageError(
-            f"The backtest is asked from {first_day} to {last_day}; the orders reach from {data.first_day} to "
-            f"{data.last_day}.",
-            "Ask for days that have orders, with at least one day before them to learn from.",
+            f"The backtest covers {first_day} to {last_day}. The orders cover {data.first_day} to {data.last_day}.",
+            "Choose days that have orders, and leave at least one earlier day to fit on.",
         )

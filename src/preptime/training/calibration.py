@@ -1,14 +1,14 @@
-"""Conformal calibration of the quantiles on the latest days of the training window (D6).
+"""Conformal calibration of the quantiles on the latest days of the training window (decision 6).
 
-A model fitted on the latest days has seen their labels, and one fitted without them has not seen enough. So the latest
-days are left out a fold at a time (Vovk, "Cross-conformal predictors", 2015): every fold is predicted by a model that
-has seen all but it, and all folds' scores together give the correction of the model that has seen everything. The score
-is relative to the predicted quantile (as in Romano, Patterson and Candès, 2019, scaled): the correction grows with what
-it corrects.
+A model fitted on the latest days has seen their labels. A model fitted without them has seen too little data.
+Cross-conformal prediction (Vovk, "Cross-conformal predictors", 2015) solves this: a model fitted on all other data
+predicts each fold of the latest days. The scores of all folds together correct the model fitted on everything. A score
+is relative to the predicted quantile (a scaled form of Romano, Patterson, and Candès, 2019), so the correction grows
+with the prediction.
 
-Measured on six cut-offs from 10 to 15 June against the days up to the 16th, coverage of p10/p50/p80/p90 in percent:
-uncalibrated 12.0/50.6/79.0/88.8, the last two days held out once 9.4/50.7/80.1/90.7, cross-conformal additive
-9.9/50.9/80.6/90.7, cross-conformal relative 9.9/50.9/80.5/90.6 with the least pinball loss of the four.
+Measured on six cutoffs from 10 to 15 June, evaluated on the days through 16 June. Coverage of p10/p50/p80/p90 in
+percent: uncalibrated 12.0/50.6/79.0/88.8; last two days held out once 9.4/50.7/80.1/90.7; cross-conformal, additive
+9.9/50.9/80.6/90.7; cross-conformal, relative 9.9/50.9/80.5/90.6, with the smallest pinball loss of the four.
 """
 
 from __future__ import annotations
@@ -25,18 +25,21 @@ from preptime.models.quantile import MIN_SCALED_SECONDS, QuantileModel
 CALIBRATION_DAYS = 8
 FOLDS = 4
 MIN_CALIBRATION_ORDERS = 100
-"""Fewer scores leave a quantile's own error above 3 points (standard error of a 90 % coverage from 100: 3.0)."""
+"""With 100 scores, the standard error of a 90% coverage is 3.0 percentage points. With fewer, it's larger."""
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """What was corrected, from what."""
+    """The correction of the quantiles, and the data it was estimated from."""
 
     method: str
     days: int
     folds: int
     orders: int
     scale: tuple[float, ...]
-    """For each of `QUANTILE_LEVELS`: by what share of itself (of at least `FLOOR_SECONDS`) the quantile moves."""
+    """The relative correction for each of `QUANTILE_LEVELS`.
+
+    A quantile changes by this share of itself, or of `MIN_SCALED_SECONDS` if it's smaller.
+    """
 
 
 def calibrate(
@@ -48,20 +51,20 @@ def calibrate(
     threads: int,
     seed: int,
 ) -> Calibration:
-    """The correction for `model` fitted on all of X [N, F], y [N] seconds; `day` [N] are local day numbers.
+    """Return the correction for `model` fitted on all of X [N, F] and y [N], in seconds.
 
-    Raises `DataError` when the latest days have too few orders.
+    `day` [N] has the local day numbers. Raises `DataError` if the latest days have too few orders.
     """
     window_days = int(day.max() - day.min()) + 1
     days = max(min(CALIBRATION_DAYS, window_days // 2), 1)
     is_latest = day > day.max() - days
     if int(is_latest.sum()) < MIN_CALIBRATION_ORDERS:
         raise DataError(
-            f"The latest {days} days of the training window have {int(is_latest.sum())} orders; calibration needs "
+            f"The latest {days} days of the training window have {int(is_latest.sum())} orders. Calibration requires "
             f"{MIN_CALIBRATION_ORDERS}.",
-            "Take a later date, or more orders.",
+            "Choose a later date, or provide more orders.",
         )
-    # Whole days where there are enough, so that a day's own mood is not learned from its other orders.
+    # With enough days, a fold is whole days, so that a model can't learn a day's level from its other orders.
     fold_number = day % FOLDS if days >= FOLDS else np.arange(len(y)) % FOLDS
     held_out_folds = [is_latest & (fold_number == number) for number in range(FOLDS)]
 
@@ -78,7 +81,7 @@ def calibrate(
 
 
 def _conformal_quantile(scores: NDArray[np.float64], level: float) -> float:
-    """The ⌈(n + 1)·level⌉-th smallest score: what a new one is at or below with at least that probability."""
-    # 140 · 0.1 is 14.000000000000002, and no fifteenth.
+    """Return the ⌈(n + 1)·level⌉-th smallest score. A new score is at most this with probability `level` or more."""
+    # The tolerance keeps the rank of 140 · 0.1 = 14.000000000000002 at 14.
     rank = min(int(np.ceil((len(scores) + 1) * level - 1e-9)), len(scores))
     return float(np.partition(scores, rank - 1)[rank - 1])

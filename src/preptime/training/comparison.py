@@ -1,6 +1,7 @@
-"""The comparison that decides whether a challenger becomes champion (D7).
+"""The comparison of a challenger with the champion, and the gate for a promotion (decision 7).
 
-Two bundles on the same orders, neither fitted on any of them: for `train`, and for a person who asks.
+Both bundles predict the same orders, and neither was fitted on any of them. `train` uses it to decide on a promotion,
+and `preptime bundles compare` and the dashboard show it.
 """
 
 from __future__ import annotations
@@ -18,16 +19,17 @@ from preptime.features.restaurant_index import RestaurantIndex
 from preptime.sources.source import DataSource
 from preptime.training.as_of_features import build_feature_matrix
 from preptime.training.backtest import evaluate_graph
-from preptime.training.training_data import TrainingData
+from preptime.training.training_data import ONE_DAY, TrainingData
 from preptime.validation.audit import audit_orders
 
 MIN_SEGMENT_ORDERS = 200
-"""A segment's MAE of fewer orders moves by more than 5 % from one week to the next by chance."""
+"""With fewer orders, a segment's MAE changes by more than 5% from week to week by chance."""
 MAX_SEGMENT_REGRESSION = 0.05
+_MAX_LISTED_SEGMENTS = 5
 
 
 class PromotionCheck(msgspec.Struct, frozen=True):
-    """One condition of a promotion."""
+    """One condition of the promotion gate."""
 
     rule: str
     result: str
@@ -35,33 +37,72 @@ class PromotionCheck(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """A challenger and a champion on the same orders, neither fitted on any of them."""
+    """The evaluation of a challenger and a champion on orders that neither was fitted on."""
 
     challenger: str
     champion: str | None
     first_day: dt.date | None
-    """First and last day compared on; None where there is no day that neither bundle has seen."""
+    """First and last day of the comparison. None if there is no day that neither bundle was fitted on."""
     last_day: dt.date | None
     orders: int
     challenger_mae: float | None
+    """Mean absolute errors, in seconds."""
     champion_mae: float | None
     lookup_mae: float | None
     challenger_coverage: float | None
-    """Share of labels from p10 to p90; 0.8 is promised."""
+    """Share of labels from p10 to p90. The target is 0.8."""
     checks: tuple[PromotionCheck, ...]
 
     @property
     def passed(self) -> bool:
-        """Whether every condition holds."""
+        """Whether all conditions of the gate are met."""
         return bool(self.checks) and all(check.passed for check in self.checks)
 
     @property
     def summary(self) -> str:
-        """Why it was won or lost, for people."""
-        failed_checks = [f"{check.rule}: {check.result}" for check in self.checks if not check.passed]
-        if failed_checks:
-            return "Lost on: " + " ".join(failed_checks)
-        return "Won. " + " ".join(f"{check.rule}: {check.result}" for check in self.checks)
+        """The failed conditions, or all conditions if none failed, as text."""
+        failed_checks = [check for check in self.checks if not check.passed]
+        details = " ".join(f"{check.rule}: {check.result}" for check in failed_checks or self.checks)
+        return f"Failed: {details}" if failed_checks else f"Passed. {details}"
+
+
+def compare_bundles_on_orders(
+    orders: DataSource,
+    restaurants: RestaurantIndex,
+    challenger: Bundle,
+    champion: Bundle,
+    last_day: dt.date | None = None,
+) -> Comparison:
+    """Compare two bundles on the orders of a data source, without a promotion.
+
+    `last_day` defaults to the last day that has orders. Raises `DataError` if the orders can't be read or used.
+    """
+    data = TrainingData.from_orders(audit_orders(orders.frame(), restaurants, need_label=True), restaurants)
+    return compare_bundles(data, challenger, champion, min(last_day or data.last_day, data.last_day))
+
+
+def compare_bundles(data: TrainingData, challenger: Bundle, champion: Bundle, last_day: dt.date) -> Comparison:
+    """Compare two bundles on the days through `last_day` that neither was fitted on, each as of its day."""
+    challenger_manifest, champion_manifest = challenger.manifest, champion.manifest
+    fitted_through = max(challenger_manifest.window.fitted_through, champion_manifest.window.fitted_through)
+    first_day = fitted_through + ONE_DAY
+    if first_day > last_day:
+        return incomparable_bundles(challenger_manifest.id, champion_manifest.id, fitted_through)
+    return compare_evaluations(
+        evaluate_bundle(data, challenger, first_day, last_day),
+        evaluate_bundle(data, champion, first_day, last_day),
+        bundle_ids=(challenger_manifest.id, champion_manifest.id),
+        days=(first_day, last_day),
+    )
+
+
+def evaluate_bundle(data: TrainingData, bundle: Bundle, first_day: dt.date, last_day: dt.date) -> EvaluatedOrders:
+    """Return a bundle's predictions for `first_day` through `last_day`, with the category codes of its fit."""
+    vocabularies = bundle.manifest.vocabularies
+    recoded_data = data.recoded(data.restaurants.recoded(vocabularies))
+    return evaluate_graph(
+        build_feature_matrix(recoded_data, first_day, last_day), bundle.graph, upper_outlier_limit(data.labels)
+    )
 
 
 def compare_evaluations(
@@ -71,9 +112,10 @@ def compare_evaluations(
     bundle_ids: tuple[str, str | None],
     days: tuple[dt.date, dt.date],
 ) -> Comparison:
-    """Judge a challenger by what both answered for the same orders; `names` are challenger's and champion's ids.
+    """Compare the predictions of two bundles for the same orders.
 
-    Without a champion the lookup alone is to be beaten.
+    `bundle_ids` are the challenger's and the champion's. Without a champion, the challenger only has to beat the
+    restaurant lookup and to meet the target coverage.
     """
     actual = challenger.actual
     mae, lookup_mae = MAE(actual, challenger.default_predictions), MAE(actual, challenger.baseline_predictions[LOOKUP])
@@ -82,7 +124,7 @@ def compare_evaluations(
     checks = [
         _check_better("Better than the restaurant lookup", mae, lookup_mae),
         PromotionCheck(
-            "p10 to p90 holds 75 to 85 % of the labels",
+            "p10 to p90 covers 75% to 85% of the labels",
             "no labels." if coverage is None else f"{coverage:.1%}.",
             coverage is not None and coverage_in_band(coverage),
         ),
@@ -105,10 +147,10 @@ def compare_evaluations(
 
 
 def incomparable_bundles(challenger: str, champion: str, fitted_through: dt.date) -> Comparison:
-    """The comparison of two bundles when no day is left that neither has seen; the later fit ended with `through`."""
+    """Return the failed comparison of two bundles that together were fitted on all days through `fitted_through`."""
     check = PromotionCheck(
-        "Days that neither bundle has seen",
-        f"none, one of them was fitted on days up to {fitted_through}.",
+        "Days that neither bundle was fitted on",
+        f"none. One of the bundles was fitted on days through {fitted_through}.",
         passed=False,
     )
     return Comparison(challenger, champion, None, None, 0, None, None, None, None, (check,))
@@ -116,14 +158,16 @@ def incomparable_bundles(challenger: str, champion: str, fitted_through: dt.date
 
 def _check_better(rule: str, challenger_mae: float | None, reference_mae: float | None) -> PromotionCheck:
     if challenger_mae is None or reference_mae is None:
-        return PromotionCheck(rule, "there are no labels to compare on.", passed=False)
+        return PromotionCheck(rule, "no labels.", passed=False)
     return PromotionCheck(
-        rule, f"MAE {challenger_mae:.1f} s against {reference_mae:.1f} s.", MAE.is_better(challenger_mae, reference_mae)
+        rule,
+        f"MAE {challenger_mae:.1f} s compared with {reference_mae:.1f} s.",
+        MAE.is_better(challenger_mae, reference_mae),
     )
 
 
 def _check_segments(challenger: EvaluatedOrders, champion: EvaluatedOrders) -> PromotionCheck:
-    # Both are cut alike, by the challenger's columns: a basis may differ between two vocabularies.
+    # Both use the challenger's segments, because the fallback level can differ between two vocabularies.
     columns, actual, lookup = challenger.segment_columns, challenger.actual, challenger.baseline_predictions[LOOKUP]
     regressions = segment_regressions(
         score_segments(columns, actual, challenger.quantiles, lookup),
@@ -131,54 +175,13 @@ def _check_segments(challenger: EvaluatedOrders, champion: EvaluatedOrders) -> P
         min_orders=MIN_SEGMENT_ORDERS,
         worse_by=MAX_SEGMENT_REGRESSION,
     )
-    rule = f"No segment of {MIN_SEGMENT_ORDERS} orders or more worse by {MAX_SEGMENT_REGRESSION:.0%}"
+    rule = f"No segment with {MIN_SEGMENT_ORDERS} or more orders is more than {MAX_SEGMENT_REGRESSION:.0%} worse"
     if not regressions:
         return PromotionCheck(rule, "none.", passed=True)
     worst_segments = ", ".join(
         f"{regression.segment} {regression.value} ({regression.champion_mae:.0f} to {regression.challenger_mae:.0f} s)"
-        for regression in regressions[:5]
+        for regression in regressions[:_MAX_LISTED_SEGMENTS]
     )
-    remainder = f" and {len(regressions) - 5} more" if len(regressions) > 5 else ""
+    remaining = len(regressions) - _MAX_LISTED_SEGMENTS
+    remainder = f" and {remaining} more" if remaining > 0 else ""
     return PromotionCheck(rule, f"{worst_segments}{remainder}.", passed=False)
-
-
-ONE_DAY = dt.timedelta(days=1)
-
-
-def compare_bundles(data: TrainingData, challenger: Bundle, champion: Bundle, last_day: dt.date) -> Comparison:
-    """Both bundles' models on the days after both were fitted, up to `last`, each day with that morning's history."""
-    challenger_manifest, champion_manifest = challenger.manifest, champion.manifest
-    fitted_through = max(challenger_manifest.window.fitted_through, champion_manifest.window.fitted_through)
-    first_day = fitted_through + ONE_DAY
-    if first_day > last_day:
-        return incomparable_bundles(challenger_manifest.id, champion_manifest.id, fitted_through)
-    return compare_evaluations(
-        evaluate_bundle(data, challenger, first_day, last_day),
-        evaluate_bundle(data, champion, first_day, last_day),
-        bundle_ids=(challenger_manifest.id, champion_manifest.id),
-        days=(first_day, last_day),
-    )
-
-
-def compare_bundles_on_orders(
-    orders: DataSource,
-    restaurants: RestaurantIndex,
-    challenger: Bundle,
-    champion: Bundle,
-    last_day: dt.date | None = None,
-) -> Comparison:
-    """The same from tables; up to `last`, or the last day that has orders. Promotes nothing.
-
-    Raises `DataError` for orders that cannot be read or used.
-    """
-    data = TrainingData.from_orders(audit_orders(orders.frame(), restaurants, need_label=True), restaurants)
-    return compare_bundles(data, challenger, champion, min(last_day or data.last_day, data.last_day))
-
-
-def evaluate_bundle(data: TrainingData, bundle: Bundle, first_day: dt.date, last_day: dt.date) -> EvaluatedOrders:
-    """What the bundle's models answer from `first` to `last`, with categories as they were when it was fitted."""
-    vocabularies = bundle.manifest.vocabularies
-    recoded_data = data.recoded(data.restaurants.recoded(vocabularies))
-    return evaluate_graph(
-        build_feature_matrix(recoded_data, first_day, last_day), bundle.graph, upper_outlier_limit(data.labels)
-    )

@@ -1,4 +1,4 @@
-"""Fitting the catalogue on a window of days, and merging what comes out into one graph."""
+"""Fits the model catalogue on a window of days and merges the models into one ONNX graph."""
 
 from __future__ import annotations
 
@@ -25,50 +25,52 @@ from preptime.training.training_data import day_number
 
 @dataclass(frozen=True)
 class FitPlan:
-    """How to fit. The defaults are what ships."""
+    """Which models to fit, and how."""
 
     models: Mapping[str, Model]
     threads: int
     seed: int = 12
-    """The notebook's."""
+    """The seed of the published notebook."""
 
     @classmethod
     def default(cls, threads: int) -> FitPlan:
-        """The whole catalogue."""
+        """Return the plan for all models of the catalogue."""
         return cls(CATALOGUE, threads)
 
 
 @dataclass(frozen=True)
 class FittedWindow:
-    """The catalogue, fitted on a window of days, as the one graph that predicts."""
+    """The models fitted on a window of days, as one ONNX graph."""
 
     names: tuple[str, ...]
     graph: bytes
+    """The serialized ONNX graph."""
     fitted_through: dt.date
     calibration: Calibration
     label_limit_seconds: float
-    """Upper outlier fence of the window's labels: what `within_label_limit` means."""
+    """Upper outlier limit of the window's labels, in seconds. Defines the label set `within_label_limit`."""
     orders: int
     importance: dict[str, NDArray[np.float64]]
+    """[F] feature importance by model."""
     parity_seconds: dict[str, float]
-    """Largest |ONNX − estimator| over the training matrix, seconds by model."""
+    """Largest |ONNX − estimator| over the training matrix by model, in seconds."""
 
     def load_graph(self, n_features: int) -> OnnxGraph:
-        """The graph, ready to run: the same path that a loaded bundle predicts by."""
+        """Return the graph ready to run, as a loaded bundle runs it."""
         return OnnxGraph(self.graph, n_features, self.names)
 
 
 def fit_window(
     features: FeatureMatrix, through: dt.date, plan: FitPlan, progress: ProgressCallback = no_progress
 ) -> FittedWindow:
-    """Fit on the orders of `days` that were ready by the end of `through`, calibrate, export, check parity.
+    """Fit on the orders that were ready by the end of `through`, then calibrate, export, and check parity.
 
-    Raises `DataError` for too few orders, `OperationError` when the export differs from the estimators.
+    Raises `DataError` if there are too few orders, and `OperationError` if the export differs from the estimators.
     """
     data, rows = features.data, features.rows
     is_fitted = data.is_fitting[rows] & (data.ready_day[rows] <= day_number(through))
     if not is_fitted.any():
-        raise DataError(f"No order that can be fitted was ready by the end of {through}.", "Take a later date.")
+        raise DataError(f"No order usable for fitting was ready by the end of {through}.", "Choose a later date.")
     X = features.X[is_fitted]
     y = data.labels[rows][is_fitted]
     steps = len(plan.models) + 3
@@ -86,9 +88,9 @@ def fit_window(
     fitted, calibration = _calibrate_quantiles(fitted, plan, X, y, acknowledged_day)
     step("quantiles calibrated")
     graph = merge_to_onnx(fitted, X.shape[1])
-    step("written as one graph")
+    step("exported as one graph")
     parity = check_parity(graph, fitted, X)
-    step("graph checked against them")
+    step("parity checked")
     return FittedWindow(
         names=tuple(fitted),
         graph=graph,
@@ -111,7 +113,7 @@ def _calibrate_quantiles(
     model, uncalibrated = plan.models[DEFAULT_MODEL], fitted[DEFAULT_MODEL]
     if not isinstance(model, QuantileModel) or not isinstance(uncalibrated, FittedQuantileModel):
         raise OperationError(
-            f"The catalogue's {DEFAULT_MODEL} is a {type(model).__name__}, which cannot be calibrated."
+            f"The catalogue's {DEFAULT_MODEL} is a {type(model).__name__}, which can't be calibrated."
         )
     calibration = calibrate(model, X, y, acknowledged_day, threads=plan.threads, seed=plan.seed)
     return fitted | {DEFAULT_MODEL: uncalibrated.calibrated(np.array(calibration.scale))}, calibration

@@ -1,4 +1,4 @@
-"""Writing bundles into a store and naming champions: what `train`, `refresh` and a person share."""
+"""Publishes bundles in a store and names the champion, for `train`, `refresh`, and `respond`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from preptime.bundle.champion_log import ChampionLog, LogEntry, LogEntryDraft
 from preptime.bundle.manifest import Manifest, ManifestDraft, to_json_object
 from preptime.bundle.store import Store
 from preptime.bundle.writer import write_bundle
-from preptime.features.history import History
+from preptime.features.history import History, build_history
+from preptime.features.history_state import HistoryState
 from preptime.training.comparison import Comparison
+from preptime.training.training_data import TrainingData
 
 REFRESH_REASON_PREFIX = "New history. "
-"""What the reason of a refresh begins with in the log."""
+"""Start of a refresh's reason in the champion log."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditActor:
-    """Who promotes, and when: only written down, nothing is decided by it."""
+    """Who promotes, and when. The champion log records it, and no decision depends on it."""
 
     by: str
     at: str
@@ -37,7 +39,7 @@ def promote_challenger(
     expected_current: LogEntry | None,
     actor: AuditActor,
 ) -> LogEntry:
-    """Make a challenger that won the champion, once it has been verified as it stands in the store."""
+    """Make a challenger the champion, after verifying it as it is in the store."""
     fetch_verified(store, bundle_id)
     draft = LogEntryDraft(
         bundle=bundle_id,
@@ -61,11 +63,10 @@ def publish_refresh(
     reason: str = "The champion's models.",
     comparison: Comparison | None = None,
 ) -> LogEntry | None:
-    """Publish the champion's models with a newer history: verified, without an MAE gate (D7).
+    """Publish the champion's models with a newer history, verified but without a comparison (decision 7).
 
-    `history` is coded by the champion's vocabularies. The parent is the bundle that was trained, however many refreshes
-    ago, so that refreshing twice on the same morning gives the same bundle. None: a person rolled this very bundle
-    back, so it stays in the store and out of use.
+    `history` uses the champion's vocabularies. Returns None if a user rolled back this bundle earlier: it stays in
+    the store and isn't promoted.
     """
     manifest = write_refreshed_bundle(store, champion, history)
     fetch_verified(store, manifest.id)
@@ -87,9 +88,10 @@ def publish_refresh(
 def write_refreshed_bundle(
     store: Store, champion: Bundle, history: History, *, expected_id: str | None = None
 ) -> Manifest:
-    """Write the champion's models with another history into the store; its golden orders are asked of the new one.
+    """Write the champion's models with another history to the store, with golden orders computed from that history.
 
-    `only`: see `write_bundle`.
+    The parent is the bundle that was trained, regardless of the number of refreshes since then, so that two refreshes
+    for the same date give the same bundle. `expected_id` is passed to `write_bundle`.
     """
     champion_manifest = champion.manifest
     draft = msgspec.structs.replace(
@@ -107,3 +109,10 @@ def write_refreshed_bundle(
         extra_files=champion.training_files(),
         expected_id=expected_id,
     )
+
+
+def build_champion_history(champion: Bundle, data: TrainingData, date: dt.date) -> History:
+    """Return the history as of `date` in the champion's vocabularies, whose codes its models were fitted with."""
+    restaurants = data.restaurants.recoded(champion.manifest.vocabularies)
+    state = HistoryState.from_orders(restaurants, data.completed.take(data.is_history))
+    return build_history(state, restaurants, date)

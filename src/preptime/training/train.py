@@ -81,7 +81,7 @@ class TrainDocument(msgspec.Struct, frozen=True):
     comparison: Comparison | None
     evaluation: BacktestDocument
     """The challenger on the days held out."""
-    gate: GateResult
+    data_gate: GateResult
     orders: int
     """Orders fitted on."""
     parity_seconds: dict[str, float]
@@ -142,7 +142,7 @@ def train(
         champion=champion.bundle if champion else None,
         comparison=decision.comparison,
         evaluation=challenger.evaluation,
-        gate=gate_result,
+        data_gate=gate_result,
         orders=challenger.fitted.orders,
         parity_seconds=challenger.fitted.parity_seconds,
     )

@@ -1,4 +1,4 @@
-"""The completed orders a training run or backtest stands on, in one order whatever order their file had."""
+"""Completed orders for training and backtests, sorted so that the row order of the file doesn't matter."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from preptime.features.spec import local_day
 from preptime.validation.audit import AuditedOrders, audit_orders, to_order_columns, trailing_undated
 
 EPOCH = dt.date(1970, 1, 1)
+ONE_DAY = dt.timedelta(days=1)
 _FINGERPRINT_HEX_DIGITS = 16
 
 
 def day_number(date: dt.date) -> int:
-    """Local days since 1970-01-01, as `preptime.features.spec.day` counts them."""
+    """Return the number of days from 1970-01-01 to `date`, as `preptime.features.spec.local_day` counts them."""
     return (date - EPOCH).days
 
 
 def date_from_day_number(number: int) -> dt.date:
-    """The date of a day number."""
+    """Return the date of a day number."""
     return EPOCH + dt.timedelta(days=number)
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """N completed orders by time of acknowledgement, and what each may be used for."""
+    """N completed orders, sorted by acknowledgement, with masks [N] of what each order is used for."""
 
     restaurants: RestaurantIndex
     completed: CompletedOrders
@@ -44,11 +45,12 @@ class TrainingData:
     is_evaluation: NDArray[np.bool_]
     """The label set `up_to_3h`."""
 
+
     @classmethod
     def from_orders(cls, audited: AuditedOrders, restaurants: RestaurantIndex) -> TrainingData:
-        """Of audited orders: those that can be fitted, counted or evaluated.
+        """Return the orders that can be used for fitting, history, or evaluation.
 
-        Raises `DataError` when there are none.
+        Raises `DataError` if there are none.
         """
         purpose_masks = {
             purpose: audited.usable_for(purpose) for purpose in (Purpose.FITTING, Purpose.HISTORY, Purpose.EVALUATION)
@@ -56,8 +58,8 @@ class TrainingData:
         is_usable = np.logical_or.reduce(list(purpose_masks.values()))
         if not is_usable.any():
             raise DataError(
-                f"None of {len(audited):,} orders has usable times, values and a label.",
-                "Look at what `preptime check` says of the file.",
+                f"None of {len(audited):,} orders has usable times, values, and a label.",
+                "To list the reasons, run `preptime check`.",
             )
         frame = audited.frame.filter(pl.Series(is_usable))
         orders = to_order_columns(frame)
@@ -72,7 +74,7 @@ class TrainingData:
 
     @property
     def orders(self) -> OrderColumns:
-        """What was known at acknowledgement."""
+        """The columns that are known at acknowledgement."""
         return self.completed.orders
 
     @property
@@ -87,27 +89,29 @@ class TrainingData:
 
     @property
     def ready_day(self) -> NDArray[np.int64]:
-        """[N] local day numbers on which the food was ready."""
+        """[N] local day numbers of the ready times."""
         return local_day(self.completed.ready_at)
 
     @property
     def first_day(self) -> dt.date:
-        """The local day of the first acknowledgement."""
+        """The local date of the first acknowledgement."""
         return date_from_day_number(int(self.acknowledged_day[0]))
 
     @property
     def last_day(self) -> dt.date:
-        """The local day of the last acknowledgement."""
+        """The local date of the last acknowledgement."""
         return date_from_day_number(int(self.acknowledged_day[-1]))
 
     def as_of(self, date: dt.date) -> TrainingData:
-        """What was known on the morning of `date`: the orders that were ready before its local midnight."""
+        """Return the orders that were ready before local midnight of `date`. Raises `DataError` if there are none."""
         return self.take(self.ready_day < day_number(date))
 
     def take(self, rows: NDArray[np.bool_]) -> TrainingData:
-        """The orders under a mask. Raises `DataError` when none is left."""
+        """Return the orders selected by a mask [N]. Raises `DataError` if it selects none."""
         if not rows.any():
-            raise DataError("No order is left in the time asked for.", "Take another date, or more orders.")
+            raise DataError(
+                "No completed order is left in the requested time.", "Choose a later date, or provide more orders."
+            )
         return TrainingData(
             self.restaurants,
             self.completed.take(rows),
@@ -117,9 +121,9 @@ class TrainingData:
         )
 
     def recoded(self, restaurants: RestaurantIndex) -> TrainingData:
-        """The same orders with the categories of their restaurants as `directory` codes them.
+        """Return the same orders with country, city, and type of food in the codes of `restaurants`.
 
-        For a champion whose vocabularies are older than the restaurants file.
+        A champion needs this when its vocabularies are older than the restaurants file.
         """
         orders = self.orders
         category_codes = [
@@ -141,7 +145,7 @@ class TrainingData:
         return TrainingData(restaurants, completed, self.is_fitting, self.is_history, self.is_evaluation)
 
     def fingerprint(self) -> str:
-        """A hash of everything fitted, counted or evaluated: the same content gives the same text."""
+        """Return a hash of the orders, restaurants, and masks. Equal content has an equal fingerprint."""
         digest = hashlib.sha256()
         orders, restaurants = self.orders, self.restaurants
         digest.update(repr(restaurants.vocabularies).encode())
@@ -169,11 +173,11 @@ class TrainingData:
 
 
 def rows_as_of(audited: AuditedOrders, restaurants: RestaurantIndex, date: dt.date) -> AuditedOrders:
-    """The audit of what was known on the morning of `date`, and of rows whose times cannot be read.
+    """Return the audit of the rows known as of `date`, including rows without a readable time.
 
-    Judged anew: verdicts lean on other rows (a duplicate on the first of its kind, opening hours on all), and a later
-    one must not speak. Nor must a row without a readable time that stands behind everything known: in a table that
-    grows it came later, and a backfill has to read what the morning read.
+    The remaining rows are audited again, because validation depends on other rows: a duplicate on its first
+    occurrence, opening hours on all orders. Rows without a readable time after the last known row are dropped: in a
+    growing table they arrived later, and a backfill must read the same rows as the original run.
     """
     midnight = dt.datetime.combine(date, dt.time())
     frame = audited.frame
@@ -183,7 +187,7 @@ def rows_as_of(audited: AuditedOrders, restaurants: RestaurantIndex, date: dt.da
 
 
 def _sort_order(completed: CompletedOrders, masks: list[NDArray[np.bool_]]) -> NDArray[np.intp]:
-    """By acknowledgement, and by everything else where two came in the same second."""
+    """Sort by acknowledgement. All other columns break ties within a second."""
     orders = completed.orders
     return np.lexsort(
         (

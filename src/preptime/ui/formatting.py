@@ -72,6 +72,14 @@ def error_message(error: PreptimeError) -> tuple[str, str]:
     return error.facts, error.hint
 
 
+FALLBACK_LEVEL_TITLES = {
+    "restaurant": "restaurant",
+    "city_food": "city and type of food",
+    "food": "type of food",
+    "city": "city",
+    "global": "all orders",
+}
+"""The name of each fallback level, in tables and charts."""
 FALLBACK_LEVEL_DESCRIPTIONS = {
     "restaurant": "this restaurant's own orders",
     "city_food": "orders of this type of food in this city",

@@ -48,7 +48,9 @@ def require_login(keys: Keys | None) -> bool:
             if keys.name_of(entered_key) is not None:
                 st.session_state[_SESSION_KEY] = entered_key
                 st.rerun()
-            show_error("This key isn't configured on this installation.", "Ask the operator of the dashboard for a key.")
+            show_error(
+                "This key isn't configured on this installation.", "Ask the operator of the dashboard for a key."
+            )
     return False
 
 

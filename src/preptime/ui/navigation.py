@@ -25,10 +25,11 @@ _STYLE = """<style>
 .stHtml dl { margin: 0; padding: 0; }
 .metric-cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: .7rem; margin: 0;
   padding: 0; }
-.metric-cards div { border: 1px solid rgba(127, 137, 150, .3); border-radius: .5rem; padding: .6rem .85rem; min-width: 0; }
+.metric-cards div { border: 1px solid rgba(127, 137, 150, .3); border-radius: .5rem; padding: .6rem .85rem;
+  min-width: 0; }
 .metric-cards dt { font-size: .85em; opacity: .75; }
-.metric-cards dd { margin: 0; font-size: 1.5rem; font-weight: 650; line-height: 1.25; font-variant-numeric: tabular-nums;
-  overflow-wrap: anywhere; }
+.metric-cards dd { margin: 0; font-size: 1.5rem; font-weight: 650; line-height: 1.25;
+  font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 .metric-cards dd.long { font-size: 1.05rem; padding: .28rem 0; }
 .metric-cards small { opacity: .75; overflow-wrap: anywhere; }
 .prediction small { display: block; opacity: .75; }

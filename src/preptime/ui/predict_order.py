@@ -1,4 +1,4 @@
-"""One order on the page Predict: a form, the answer on a line of time, and what if."""
+"""The tab "One order" of the page Predict: a form, the prediction on a timeline, and what-if charts."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from preptime.features.restaurant_index import RestaurantIndex
 from preptime.scoring.scorer import FALLBACK_LEVEL, PREDICTED_READY_AT, PREDICTION_REASON
 from preptime.scoring.what_if import VARIABLES, OrderInput, Variable, predict_what_if, predicted_seconds
 from preptime.ui import formatting, prediction_charts
-from preptime.ui.components import caption, prediction_card, show_error, titled_chart
+from preptime.ui.components import caption, prediction_card, show_error, unframed_chart
 from preptime.ui.connections import DashboardContext
 from preptime.ui.predictors import Predictor, explain_api_error, known_restaurants
 from preptime.ui.theme import palette
 
 MAX_LISTED_RESTAURANTS = 5_000
-"""Restaurants that a list to type in may have; with more, a search narrows them first."""
+"""Maximum restaurants in the selection list. With more, a search field filters them first."""
 _QUANTILE_LEVELS = {"p10": 0.1, "p50": 0.5, "p80": 0.8, "p90": 0.9}
 _WHAT_IF_TITLES: dict[Variable, tuple[str, str]] = {
-    "items": ("Items", "If it had more or fewer items."),
-    "value": ("Value", "If it were worth more or less."),
-    "hour": ("Hour", "If it came at another hour of that day."),
-    "day": ("Day", "If it came on another day of that week."),
+    "items": ("Items", "The prediction for more or fewer items."),
+    "value": ("Value", "The prediction for a higher or lower order value."),
+    "hour": ("Hour", "The prediction for another hour of that day."),
+    "day": ("Day", "The prediction for another day of that week."),
 }
 
 
 def draw_single_order(predictor: Predictor | None, context: DashboardContext) -> None:
-    """The form, and below it the answer."""
+    """Draw the form, the prediction, and the what-if charts."""
     left, right = st.columns([2, 3], gap="large")
     with left:
         order = _order_form(known_restaurants(context), context)
@@ -45,18 +45,18 @@ def draw_single_order(predictor: Predictor | None, context: DashboardContext) ->
         reason = what_if_result.prediction[PREDICTION_REASON]
         if reason is not None:
             show_error(
-                "This order cannot be predicted.", f"{validation_rule(ValidationReason(str(reason))).description}."
+                "This order can't be predicted.", f"{validation_rule(ValidationReason(str(reason))).description}."
             )
             return
         _show_prediction(order, what_if_result.prediction)
     st.subheader("What if?")
-    caption("The line is the answer (p50), the band p10 to p90, the dashed line the order as it stands. Minutes.")
+    caption("The line is the prediction (p50) in minutes, the band p10 to p90. The dashed line marks this order.")
     current_values = _current_values(order)
     for pair in (VARIABLES[:2], VARIABLES[2:]):
         for column, varied_input in zip(st.columns(2, gap="large"), pair, strict=True):
             with column:
                 rows = what_if_result.curves.filter(what_if_result.curves["variable"] == varied_input)
-                titled_chart(
+                unframed_chart(
                     *_WHAT_IF_TITLES[varied_input],
                     prediction_charts.what_if_chart(rows, varied_input, current_values[varied_input], palette()),
                 )
@@ -73,7 +73,7 @@ def _order_form(restaurants: RestaurantIndex | None, context: DashboardContext) 
     item_count = items_column.number_input("Items", 1, 10_000, 3, 1, key="order_items")
     day_column, time_column = st.columns(2, wrap=False)
     date = day_column.date_input("Day", _default_order_date(context), key="order_day")
-    local_time = time_column.time_input("Time, restaurant's clock", dt.time(19, 0), key="order_time", step=900)
+    local_time = time_column.time_input("Local time at the restaurant", dt.time(19, 0), key="order_time", step=900)
     if restaurant_id is None or local_time is None:
         return None
     acknowledged_at = dt.datetime.combine(date, local_time)
@@ -85,7 +85,7 @@ def _order_form(restaurants: RestaurantIndex | None, context: DashboardContext) 
 def _choose_listed_restaurant(restaurants: RestaurantIndex) -> tuple[int | None, str | None, str | None]:
     indices = np.arange(len(restaurants))
     if len(restaurants) > MAX_LISTED_RESTAURANTS:
-        query = st.text_input("Search", key="order_search", placeholder="id, city or type of food") or ""
+        query = st.text_input("Search", key="order_search", placeholder="ID, city, or type of food") or ""
         indices = _search_restaurants(restaurants, query)
     labels_by_id = {
         int(restaurants.restaurant_id[index]): _restaurant_label(restaurants, int(index))
@@ -94,11 +94,9 @@ def _choose_listed_restaurant(restaurants: RestaurantIndex) -> tuple[int | None,
     restaurant_id = st.selectbox(
         "Restaurant",
         [*labels_by_id, UNKNOWN_CODE],
-        format_func=lambda listed_id: (
-            "another, not in this list" if listed_id == UNKNOWN_CODE else labels_by_id[listed_id]
-        ),
+        format_func=lambda listed_id: "Another restaurant" if listed_id == UNKNOWN_CODE else labels_by_id[listed_id],
         key="order_restaurant",
-        help="Type an id, a city or a type of food.",
+        help="Type an ID, a city, or a type of food.",
     )
     if restaurant_id == UNKNOWN_CODE:
         return _enter_unlisted_restaurant(restaurants)
@@ -113,7 +111,7 @@ def _choose_listed_restaurant(restaurants: RestaurantIndex) -> tuple[int | None,
 
 
 def _enter_unlisted_restaurant(restaurants: RestaurantIndex | None) -> tuple[int | None, str | None, str | None]:
-    restaurant_id = st.number_input("Restaurant's id", 0, 2**53 - 1, 1, 1, key="order_restaurant_id")
+    restaurant_id = st.number_input("Restaurant ID", 0, 2**53 - 1, 1, 1, key="order_restaurant_id")
     city_column, food_column = st.columns(2, wrap=False)
     if restaurants is None:
         city_text = city_column.text_input("City", key="order_city_text", placeholder="optional")
@@ -122,15 +120,15 @@ def _enter_unlisted_restaurant(restaurants: RestaurantIndex | None) -> tuple[int
     vocabularies = restaurants.vocabularies
     return (
         int(restaurant_id),
-        city_column.selectbox("City", vocabularies.city, index=None, key="order_city", placeholder="not known"),
+        city_column.selectbox("City", vocabularies.city, index=None, key="order_city", placeholder="unknown"),
         food_column.selectbox(
-            "Type of food", vocabularies.type_of_food, index=None, key="order_food", placeholder="not known"
+            "Type of food", vocabularies.type_of_food, index=None, key="order_food", placeholder="unknown"
         ),
     )
 
 
 def _search_restaurants(restaurants: RestaurantIndex, query: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Places of restaurants whose id begins with what is searched, or whose city or food holds it."""
+    """Return indices of restaurants whose ID starts with the query, or whose city or type of food contains it."""
     search_text = query.strip().lower()
     cities = [code for code, name in enumerate(restaurants.vocabularies.city) if search_text in name.lower()]
     foods = [code for code, name in enumerate(restaurants.vocabularies.type_of_food) if search_text in name.lower()]
@@ -149,14 +147,14 @@ def _restaurant_label(restaurants: RestaurantIndex, index: int) -> str:
 
 
 def _category_name(vocabulary: tuple[str, ...], code: np.int32) -> str:
-    return "not known" if code == UNKNOWN_CODE else vocabulary[code]
+    return "unknown" if code == UNKNOWN_CODE else vocabulary[code]
 
 
 def _default_order_date(context: DashboardContext) -> dt.date:
-    """The day whose morning the champion knows, so that the form needs no clock."""
+    """Return the champion's as-of date, or today without a champion."""
     try:
         return context.bundle().manifest.date
-    except PreptimeError:  # a page without a store: the API may still answer
+    except PreptimeError:  # without a store, the API can still predict
         return dt.datetime.now(dt.UTC).date()
 
 
@@ -168,16 +166,17 @@ def _show_prediction(order: OrderInput, prediction: dict[str, object]) -> None:
         clock_times[name] = format_time(order.acknowledged_at + dt.timedelta(seconds=value))
     clock_times["p50"] = formatting.format_clock_time(
         dt.datetime.fromisoformat(str(prediction[PREDICTED_READY_AT]))
-    )  # as the answer rounds its seconds
+    )  # rounded as in the prediction
+    interval = formatting.format_interval(seconds["p10"], seconds["p90"])
     prediction_card(
         clock_times["p50"],
-        f"{formatting.format_duration(seconds['p50'])} after it was acknowledged",
-        f"Eight orders in ten like it are ready {formatting.format_interval(seconds['p10'], seconds['p90'])} after, nine in ten by "
-        f"{clock_times['p90']}. It stands on {formatting.FALLBACK_LEVEL_DESCRIPTIONS[str(prediction[FALLBACK_LEVEL])]}.",
+        f"{formatting.format_duration(seconds['p50'])} after acknowledgement",
+        f"80% of such orders are ready {interval} after acknowledgement, and 90% by {clock_times['p90']}. "
+        f"Based on {formatting.FALLBACK_LEVEL_DESCRIPTIONS[str(prediction[FALLBACK_LEVEL])]}.",
     )
     minutes = {name: value / 60 for name, value in seconds.items()}
     st.altair_chart(prediction_charts.prediction_timeline(minutes, clock_times, palette()), theme=None)
-    caption("The band is p10 to p90; its darker part begins where half are ready and ends at p80, eight in ten.")
+    caption("The band is p10 to p90. Its darker part is p50 to p80.")
 
 
 def _current_values(order: OrderInput) -> dict[Variable, float]:

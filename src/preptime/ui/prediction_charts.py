@@ -1,4 +1,4 @@
-"""The page Predict's pictures. Each fills the width it is given; the sentence above it says what it shows."""
+"""Charts of the page Predict. Each fills the available width."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from preptime.scoring.what_if import Variable
 
 CHART_HEIGHT = 240
 CHART_FONT = '"Source Sans", sans-serif'
-"""The page's own."""
+"""The font of the dashboard."""
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _BAND_OPACITY = 0.22
 
 
 def duration_histogram(bars: pl.DataFrame, title: str, palette: Palette, *, color: str = "") -> Chart:
-    """Orders by minutes: `minutes`, `width`, `orders`."""
+    """Return a histogram of orders by minutes. `bars` has the columns `minutes`, `width`, and `orders`."""
     rows = bars.with_columns(end=pl.col("minutes") + pl.col("width")).to_dicts()
     chart = (
         alt.Chart(alt.InlineData(values=rows))
@@ -40,11 +40,9 @@ def duration_histogram(bars: pl.DataFrame, title: str, palette: Palette, *, colo
 
 
 def prediction_by_hour(rows: pl.DataFrame, palette: Palette) -> Chart:
-    """The answer by hour of the day: the median p50 over the band of the median p10 to p90."""
+    """Return predictions by local hour: the median p50 on a bar from the median p10 to the median p90."""
     base = alt.Chart(_inline_frame(rows)).encode(
-        x=alt.X(
-            "hour:O", title="local hour the order was acknowledged", axis=alt.Axis(labelAngle=0, labelOverlap=True)
-        ),
+        x=alt.X("hour:O", title="local hour of acknowledgement", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
         tooltip=_tooltips("hour:O", "hour"),
     )
     interval_bars = base.mark_bar(
@@ -55,7 +53,7 @@ def prediction_by_hour(rows: pl.DataFrame, palette: Palette) -> Chart:
 
 
 def prediction_by_restaurant(rows: pl.DataFrame, palette: Palette) -> Chart:
-    """The restaurants with most orders: the median p50 as a dot on the median p10 to p90."""
+    """Return predictions by restaurant: the median p50 as a dot on the median p10 to p90."""
     base = alt.Chart(_inline_frame(rows)).encode(
         y=alt.Y("restaurant:N", sort=None, title="restaurant", axis=alt.Axis(labelLimit=110)),
         tooltip=_tooltips("restaurant:N", "restaurant"),
@@ -70,10 +68,10 @@ def prediction_by_restaurant(rows: pl.DataFrame, palette: Palette) -> Chart:
 
 
 def prediction_timeline(minutes: dict[str, float], clock_times: dict[str, str], palette: Palette) -> Chart:
-    """One answer on a line of time: acknowledged, then p10 to p90 with the p50; each with its clock."""
+    """Return a timeline of one prediction: acknowledgement, p10, p50, and p90, each with its clock time."""
     end = max(10.0, minutes["p90"] * 1.08)
     scale = alt.Scale(domain=[0, end], nice=False)
-    x_axis = alt.X("at:Q", title="minutes after the order was acknowledged", scale=scale)
+    x_axis = alt.X("at:Q", title="minutes after acknowledgement", scale=scale)
     full_range = alt.Chart(_inline_rows([{"at": 0.0, "to": minutes["p90"]}])).encode(x=x_axis, x2="to:Q")
     waiting_line = full_range.mark_rule(color=palette.secondary_text, strokeWidth=2, strokeDash=[3, 4])
     interval_rows = [
@@ -90,7 +88,7 @@ def prediction_timeline(minutes: dict[str, float], clock_times: dict[str, str], 
         .mark_point(color=palette.model, filled=True, size=170, opacity=1, stroke=palette.background, strokeWidth=2)
         .encode(x=x_axis)
     )
-    # Labels end at their mark where they would run out of the picture, and keep out of each other's way.
+    # A label ends at its mark where it would otherwise extend beyond the chart. Offsets keep labels apart.
     label_marks = [
         _text_mark(
             x_axis, minutes["p50"], f"p50 {clock_times['p50']}", -40, "left" if minutes["p50"] < end / 2 else "right"
@@ -112,13 +110,13 @@ def _text_mark(axis: alt.X, minutes: float, text: str, dy: int, align: Literal["
 
 
 def what_if_chart(rows: pl.DataFrame, varied_input: Variable, current_value: float, palette: Palette) -> Chart:
-    """What if: p50 as a line over p10 to p90 as one thing changes; the dashed line is the order as it stands."""
+    """Return p50 as a line and p10 to p90 as a band over one varied input. A dashed line marks the current value."""
     if varied_input == "day":
         rows = rows.with_columns(at=pl.col("at").cast(pl.Int64).replace_strict(dict(enumerate(_WEEKDAYS))))
         x_axis = alt.X("at:O", sort=list(_WEEKDAYS), title="day of the week", axis=alt.Axis(labelAngle=0))
         current_x: alt.XDatum = alt.XDatum(_WEEKDAYS[int(current_value)])
     else:
-        title = {"items": "number of items", "value": "value of the order, £", "hour": "local hour"}[varied_input]
+        title = {"items": "number of items", "value": "order value, £", "hour": "local hour"}[varied_input]
         min_value, max_value = float(rows["at"].to_numpy().min()), float(rows["at"].to_numpy().max())
         scale = alt.Scale(domain=[min_value, max_value], nice=False)
         x_axis = alt.X("at:Q", title=title, scale=scale, axis=alt.Axis(tickMinStep=1, grid=False))

@@ -1,6 +1,6 @@
-"""Downloads as streams: a scored file may be larger than what the page may hold in memory.
+"""Upload sessions: each session's uploaded file and its results in a private folder, and downloads as streams.
 
-A visitor's desk: the file they brought and what was made of it, in a folder of their own that goes when they go.
+The folder is deleted when the session ends. Downloads are streamed because a scored file can be larger than memory.
 """
 
 from __future__ import annotations
@@ -30,6 +30,12 @@ from preptime.scoring.preview import Preview
 from preptime.scoring.score_document import ScoreDocument
 from preptime.scoring.summary import ScoreSummary
 
+MAX_UPLOAD_MB = 200
+"""Maximum size of an uploaded file."""
+FOLDER_PREFIX = "preptime-ui-"
+"""Prefix of an upload folder's name. The process ID and a random part follow."""
+_FOLDER_PATTERN = re.compile(re.escape(FOLDER_PREFIX) + r"(\d+)-.+")
+_COPY_BUFFER_BYTES = 1 << 20
 _UNSAFE_NAME_CHARACTERS = re.compile(r"[^A-Za-z0-9 ._-]+")
 _CONTENT_TYPES = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
 _NO_STORE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -37,65 +43,66 @@ _NO_STORE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nos
 
 @dataclass(frozen=True)
 class Download:
-    """A scored parquet file that whoever knows `token` may fetch as `kind`."""
+    """A scored Parquet file that a client with `token` can download in `format`."""
 
     token: str
-    kind: str
+    format: str
+    """`csv` or `parquet`."""
     path: Path
     file_name: str
 
     @property
     def url(self) -> str:
-        """Where the browser fetches it."""
+        """The path of its URL."""
         return f"/downloads/{self.token}"
 
 
 class DownloadRegistry:
-    """What can be fetched at the moment, by a token that only its visitor's page was told."""
+    """The available downloads by token. Only the session that owns a download knows its token."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_token: dict[str, Download] = {}
 
-    def add(self, path: Path, kind: str, source_name: str) -> Download:
-        """Offer a scored file as csv or parquet; it is called after the file `of` that it was made from."""
+    def add(self, path: Path, file_format: str, source_name: str) -> Download:
+        """Register a scored file as a download. Its file name is derived from the name of the uploaded file."""
         stem = _UNSAFE_NAME_CHARACTERS.sub("_", Path(source_name).stem).strip(" .") or "orders"
-        download = Download(secrets.token_urlsafe(32), kind, path, f"{stem[:80]}-predictions.{kind}")
+        download = Download(secrets.token_urlsafe(32), file_format, path, f"{stem[:80]}-predictions.{file_format}")
         with self._lock:
             self._by_token[download.token] = download
         return download
 
     def remove(self, download: Download) -> None:
-        """Offer it no longer."""
+        """Make a download unavailable."""
         with self._lock:
             self._by_token.pop(download.token, None)
 
     def get(self, token: str) -> Download | None:
-        """What this token stands for."""
+        """Return the download with this token, or None."""
         with self._lock:
             return self._by_token.get(token)
 
 
 @st.cache_resource(show_spinner=False)
 def get_download_registry() -> DownloadRegistry:
-    """Those of this process."""
+    """Return the download registry of this process."""
     return DownloadRegistry()
 
 
 def download_route() -> Route:
-    """Where they are fetched."""
+    """Return the route that serves downloads."""
     return Route("/downloads/{token}", _serve_download, methods=["GET"])
 
 
 def _serve_download(request: Request) -> Response:
-    """Plain, so that it runs in a thread: what it reads comes from the disk."""
+    """Serve a download. Starlette runs it in a thread because it isn't async: it reads from disk."""
     download = get_download_registry().get(request.path_params["token"])
     if download is None or not download.path.is_file():
         return PlainTextResponse(
-            "This download is over. Open the page and predict again.", 404, headers=_NO_STORE_HEADERS
+            "This download has expired. Open the dashboard and predict again.", 404, headers=_NO_STORE_HEADERS
         )
     headers = _NO_STORE_HEADERS | {"Content-Disposition": f'attachment; filename="{download.file_name}"'}
-    if download.kind == "parquet":
+    if download.format == "parquet":
         return FileResponse(download.path, headers=headers, media_type=_CONTENT_TYPES["parquet"])
     try:
         chunks: Iterator[bytes] = iter_csv_chunks(download.path)
@@ -104,43 +111,35 @@ def _serve_download(request: Request) -> Response:
     return StreamingResponse(chunks, headers=headers, media_type=_CONTENT_TYPES["csv"])
 
 
-MAX_UPLOAD_MB = 200
-"""Largest file that the page takes."""
-FOLDER_PREFIX = "preptime-ui-"
-"""What the folders of desks are called, then the id of the process and a random name."""
-_FOLDER_PATTERN = re.compile(re.escape(FOLDER_PREFIX) + r"(\d+)-.+")
-_COPY_BUFFER_BYTES = 1 << 20
-
-
 @dataclass
 class ScoredFile:
-    """A scored file: all that is shown of it."""
+    """A scored file with everything that the page shows about it."""
 
     path: Path
     document: ScoreDocument
     summary: ScoreSummary
     models: tuple[str, ...]
     downloads: dict[str, Download]
-    """By the kind of file: csv, parquet."""
+    """By file format: `csv`, `parquet`."""
     csv_error: str = ""
-    """Why there is none, where there is none."""
+    """Why the file can't be written as CSV, or empty."""
 
 
 @dataclass
 class Upload:
-    """A file as somebody brought it."""
+    """An uploaded file."""
 
     name: str
-    """What they call it: shown as text, never used as a path."""
+    """The file name in the browser. It's shown as text and never used as a path."""
     path: Path
     size_bytes: int
     preview: Preview | None = None
     results_by_mode: dict[str, ScoredFile] = field(default_factory=dict)
-    """By who was asked."""
+    """By prediction source, `LOCAL_MODE` or `API_MODE`."""
 
     @contextmanager
     def with_original_name(self) -> Iterator[None]:
-        """Errors inside speak of the file by its visitor's name for it, not of where it lies here."""
+        """Replace the server's path with the original file name in a `DataError` of the body."""
         try:
             yield
         except DataError as error:
@@ -148,14 +147,14 @@ class Upload:
 
 
 class UploadSession:
-    """One visitor's. Nobody else has its paths, and its folder is closed to other users of the machine."""
+    """The upload of one session, in a folder that only the dashboard's operating-system user can read."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))
         self.upload: Upload | None = None
 
     def save(self, name: str, content: BinaryIO) -> Upload:
-        """Put a file on the desk in place of the one before."""
+        """Save an uploaded file. It replaces the previous one."""
         self.clear()
         suffix = ".parquet" if name.lower().endswith(".parquet") else ".csv"
         path = self.folder / f"orders{suffix}"
@@ -166,7 +165,7 @@ class UploadSession:
         return self.upload
 
     def clear(self) -> None:
-        """Nothing on it, nothing to download."""
+        """Delete the upload, its results, and their downloads."""
         for result in self.upload.results_by_mode.values() if self.upload else ():
             for download in result.downloads.values():
                 get_download_registry().remove(download)
@@ -175,7 +174,7 @@ class UploadSession:
             path.unlink()
 
     def close(self) -> None:
-        """Gone, with its folder."""
+        """Delete the upload and the folder. Closing twice is allowed."""
         if self.folder.is_dir():
             self.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -183,12 +182,12 @@ class UploadSession:
 
 @st.cache_resource(scope="session", on_release=UploadSession.close, show_spinner=False)
 def get_upload_session() -> UploadSession:
-    """The desk of this visitor. It is closed when their browser has gone."""
+    """Return the upload session of this browser session. Streamlit closes it when the browser disconnects."""
     return UploadSession()
 
 
 def release_upload_memory(file: UploadedFile) -> None:
-    """Let go of the bytes of what this visitor uploaded: it lies on the desk, and need not be in memory too."""
+    """Release the memory of an uploaded file after it's saved to disk."""
     context = get_script_run_ctx()
     if context is not None:
         context.uploaded_file_mgr.remove_session_files(context.session_id)
@@ -196,7 +195,7 @@ def release_upload_memory(file: UploadedFile) -> None:
 
 
 def remove_orphaned_folders() -> None:
-    """Remove the desks of pages that ended without doing so: those whose process is no more."""
+    """Delete the upload folders of processes that no longer run."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
         match = _FOLDER_PATTERN.fullmatch(folder.name)
         if match and not _is_running(int(match[1])):
@@ -204,14 +203,14 @@ def remove_orphaned_folders() -> None:
 
 
 def remove_own_folders() -> None:
-    """Remove the desks of this process: it is about to end."""
+    """Delete the upload folders of this process before it exits."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}{os.getpid()}-*"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_running(pid: int) -> bool:
     if pid == os.getpid():
-        return False  # a folder from before this one was started under the same number, as in a container
+        return False  # left by an earlier process with the same ID, as in a container
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

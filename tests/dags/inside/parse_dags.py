@@ -1,6 +1,6 @@
 """Parse DAG files in Airflow's environment as the DAG processor does, and print the result as JSON.
 
-`parse_dags.py FILE...`. The processor forks from a process that has loaded Airflow, so the time to load it doesn't count.
+`parse_dags.py FILE...`. The processor forks from a process with Airflow loaded, so that time doesn't count.
 """
 
 from __future__ import annotations

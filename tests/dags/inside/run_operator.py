@@ -1,4 +1,4 @@
-"""Run the operator in Airflow's environment with commands that exit, wait, or are killed, and print the results as JSON.
+"""Run the operator in Airflow's environment with commands that exit or wait, and print the results as JSON.
 
 `run_operator.py FOLDER`.
 """

@@ -1,1 +1,1 @@
-"""The views of the page Data. What they show is counted in `preptime.exploration`."""
+"""The views of the page Data. `preptime.exploration` computes what they show."""

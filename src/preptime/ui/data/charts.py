@@ -1,4 +1,4 @@
-"""The page Data's pictures, from the rows of `preptime.exploration`. Each fills the width it is given."""
+"""Charts of the page Data, from the rows of `preptime.exploration`. Each has the given width in pixels."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from preptime.exploration import Distribution, Row
 _CHART_HEIGHT = 280
 _UTC = alt.Scale(type="utc")
 _DAY_AXIS = alt.Axis(format="%-d %b", labelOverlap=True)
-"""A day is a day: read as UTC and shown as UTC, it is nobody's evening before."""
-_EFFECTS = ["keeps out of something", "only a flag"]
-
+"""Dates are read and shown as UTC. Otherwise, the browser's time zone could shift them to the previous day."""
+EXCLUDES, FLAGS = "excludes orders", "flags orders"
+"""The effect of a validation reason: it excludes orders from a purpose, or it only flags them."""
 AxisKind = Literal["value", "day", "name"]
-"""What a preparation time is shown by: something ordered, a day, or a name."""
+"""The kind of a grouping: an ordered value, a day, or a name."""
 
 
 def measure_histogram(histogram: Distribution, title: str, unit: str, width: int, palette: Palette) -> Chart:
-    """Orders by their measure; those beyond the limit orange, with the fence and the median as lines."""
+    """Return a histogram of a measure, with the median and the outlier limit as lines. Orders beyond it are orange."""
     rows: list[Row] = [
         {
-            **histogram_bin,
-            "where": "beyond the limit" if histogram_bin["is_outlier"] else "inside",
-            "tip": f"{histogram_bin['orders']:,} orders from {histogram_bin['low']:g} to {histogram_bin['high']:g} {unit}",
+            **row,
+            "where": "beyond the limit" if row["is_outlier"] else "inside",
+            "tip": f"{row['orders']:,} orders from {row['low']:g} to {row['high']:g} {unit}",
         }
-        for histogram_bin in histogram.bins
+        for row in histogram.bins
     ]
     x = alt.X("low:Q", title=title, scale=alt.Scale(domain=[rows[0]["low"], histogram.display_limit], nice=False))
     bars = (
@@ -49,7 +49,9 @@ def measure_histogram(histogram: Distribution, title: str, unit: str, width: int
     )
     marker_rows: list[Row] = [{"at": histogram.median, "name": f"median {histogram.median:.1f}", "row": 14}]
     if histogram.outlier_limit < histogram.display_limit:
-        marker_rows.append({"at": histogram.outlier_limit, "name": f"fence {histogram.outlier_limit:.1f}", "row": 14})
+        marker_rows.append(
+            {"at": histogram.outlier_limit, "name": f"outlier limit {histogram.outlier_limit:.1f}", "row": 14}
+        )
     base = alt.Chart(alt.InlineData(values=marker_rows)).encode(x="at:Q")
     lines = base.mark_rule(color=palette.text, strokeDash=[4, 4], opacity=0.75)
     labels = base.mark_text(align="left", baseline="top", dx=5, y=2, color=palette.text, fontSize=11).encode(
@@ -59,7 +61,7 @@ def measure_histogram(histogram: Distribution, title: str, unit: str, width: int
 
 
 def preparation_time_by(rows: Sequence[Row], kind: AxisKind, title: str, width: int, palette: Palette) -> Chart:
-    """Preparation time by a thing, as its kind is best seen."""
+    """Return a chart of preparation time by group, in the form that fits the kind of grouping."""
     if kind == "name":
         return preparation_time_by_name(rows, width, palette)
     return (
@@ -70,14 +72,14 @@ def preparation_time_by(rows: Sequence[Row], kind: AxisKind, title: str, width: 
 
 
 def preparation_time_by_value(rows: Sequence[Row], title: str, width: int, palette: Palette) -> Chart:
-    """Preparation time by an ordered thing (hour, weekday): the middle half as a bar, the median as a tick."""
+    """Return preparation time by an ordered value (hour, weekday): quartiles as a bar, the median as a tick."""
     value_order = [str(row["value"]) for row in rows]
     base = alt.Chart(_rows_with_tooltips(rows)).encode(
         x=alt.X("value:N", sort=value_order, title=title, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
         opacity=_small_group_opacity(),
         tooltip=alt.Tooltip("tip:N"),
     )
-    # Values with few orders don't stretch the picture: they end at its edge.
+    # Groups with few orders don't stretch the scale: their bars are clipped.
     upper_quartiles = [float(row["q3"]) for row in rows if not row["few"]] or [float(row["q3"]) for row in rows]
     scale = alt.Scale(domain=[0, 1.1 * max(upper_quartiles) or 1.0], nice=False)
     bars = base.mark_bar(color=palette.model, width={"band": 0.62}, cornerRadius=3, clip=True).encode(
@@ -90,7 +92,7 @@ def preparation_time_by_value(rows: Sequence[Row], title: str, width: int, palet
 
 
 def preparation_time_by_day(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
-    """Preparation time by local day: the band of the middle half, the median as a line."""
+    """Return preparation time by local day: quartiles as a band, the median as a line."""
     base = alt.Chart(_rows_with_tooltips(rows)).encode(
         x=alt.X("value:T", title="local day", axis=_DAY_AXIS, scale=_UTC)
     )
@@ -105,7 +107,7 @@ def preparation_time_by_day(rows: Sequence[Row], width: int, palette: Palette) -
 
 
 def preparation_time_by_name(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
-    """Preparation time by city or type of food: the middle half as a bar, the median as a tick, largest first."""
+    """Return preparation time by city or type of food, largest first: quartiles as a bar, the median as a tick."""
     base = alt.Chart(_rows_with_tooltips(rows)).encode(
         y=alt.Y("value:N", sort=None, title=None, axis=alt.Axis(labelLimit=130)),
         opacity=_small_group_opacity(),
@@ -119,7 +121,7 @@ def preparation_time_by_name(rows: Sequence[Row], width: int, palette: Palette) 
 
 
 def order_counts(rows: Sequence[Row], kind: AxisKind, title: str, width: int, palette: Palette) -> Chart:
-    """How many orders stand behind each value."""
+    """Return the number of orders of each group."""
     base = alt.Chart(_rows_with_tooltips(rows)).encode(tooltip=alt.Tooltip("tip:N"))
     axis = alt.Axis(format=",d", tickMinStep=1)
     if kind == "name":
@@ -140,7 +142,7 @@ def order_counts(rows: Sequence[Row], kind: AxisKind, title: str, width: int, pa
 
 
 def correlation_matrix(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
-    """A square for each pair: blue together, orange opposed, the stronger the more."""
+    """Return a square per pair of columns: blue for positive, orange for negative correlation."""
     names = list(dict.fromkeys(str(row["a"]) for row in rows))
     tooltip_rows: list[Row] = [{**row, "tip": f"{row['a']} and {row['b']}: {row['r']:.2f}"} for row in rows]
     base = alt.Chart(alt.InlineData(values=tooltip_rows)).encode(
@@ -160,23 +162,21 @@ def correlation_matrix(rows: Sequence[Row], width: int, palette: Palette) -> Cha
 
 
 def restaurant_size_chart(rows: Sequence[Row], measure: str, width: int, palette: Palette) -> Chart:
-    """`what` (restaurants or orders) by the number of orders of a restaurant; those the notebook dropped orange."""
+    """Return `measure` (restaurants or orders) by orders per restaurant. What the notebook dropped is orange."""
+    legend_labels = ["kept by the notebook", "dropped by the notebook"]
     tooltip_rows: list[Row] = [
         {
             **row,
-            "notebook_filter": "kept by the notebook" if row["kept"] else "left out by the notebook",
+            "notebook_filter": legend_labels[0 if row["kept"] else 1],
             "tip": f"{row['restaurants']:,} restaurants with {row['band']} orders: {row['orders']:,} orders",
         }
         for row in rows
     ]
-    legend_labels = ["kept by the notebook", "left out by the notebook"]
     bars = (
         alt.Chart(alt.InlineData(values=tooltip_rows))
         .mark_bar(cornerRadiusEnd=2, width={"band": 0.7})
         .encode(
-            x=alt.X(
-                "band:N", sort=None, title="orders of a restaurant", axis=alt.Axis(labelAngle=0, labelOverlap=True)
-            ),
+            x=alt.X("band:N", sort=None, title="orders per restaurant", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
             y=alt.Y(f"{measure}:Q", title=measure, axis=alt.Axis(format=",d")),
             color=alt.Color(
                 "notebook_filter:N",
@@ -190,7 +190,10 @@ def restaurant_size_chart(rows: Sequence[Row], measure: str, width: int, palette
 
 
 def scatter(rows: Sequence[Row], title: str, limits: tuple[float, float], width: int, palette: Palette) -> Chart:
-    """A sample of orders, a measure against preparation time, each up to twice its fence; beyond the second orange."""
+    """Return a scatter plot of a measure against preparation time. `limits` are the outlier limits of both.
+
+    Values above twice their limit are drawn at the edge. Preparation times above their limit are orange.
+    """
     max_x, max_y = 2 * limits[0], 2 * limits[1]
     points: list[Row] = [
         {
@@ -200,21 +203,21 @@ def scatter(rows: Sequence[Row], title: str, limits: tuple[float, float], width:
         }
         for row in rows
     ]
-    colours = alt.Scale(domain=[False, True], range=[palette.model, palette.lookup])
+    color_scale = alt.Scale(domain=[False, True], range=[palette.model, palette.lookup])
     marks = (
         alt.Chart(alt.InlineData(values=points))
         .mark_circle(size=22, opacity=0.4)
         .encode(
             x=alt.X("x:Q", title=title, scale=alt.Scale(domain=[0, max_x], nice=False)),
             y=alt.Y("minutes:Q", title="preparation time, minutes", scale=alt.Scale(domain=[0, max_y], nice=False)),
-            color=alt.Color("is_outlier:N", scale=colours, legend=None),
+            color=alt.Color("is_outlier:N", scale=color_scale, legend=None),
         )
     )
     return with_theme(with_size(marks, width, _CHART_HEIGHT), palette)
 
 
 def reason_counts(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
-    """Orders by the reason that their audit gave; those that keep an order out of something orange."""
+    """Return orders by validation reason. Reasons that exclude orders are orange."""
     bars = (
         alt.Chart(alt.InlineData(values=list(rows)))
         .mark_bar(cornerRadiusEnd=2, height={"band": 0.62})
@@ -223,9 +226,7 @@ def reason_counts(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
             x=alt.X("orders:Q", title="orders", axis=alt.Axis(format=",d", tickMinStep=1)),
             color=alt.Color(
                 "effect:N",
-                scale=alt.Scale(
-                    domain=["keeps out of something", "only a flag"], range=[palette.lookup, palette.secondary_text]
-                ),
+                scale=alt.Scale(domain=[EXCLUDES, FLAGS], range=[palette.lookup, palette.secondary_text]),
                 legend=alt.Legend(title=None, orient="bottom", columns=1),
             ),
             tooltip=alt.Tooltip("tip:N"),
@@ -238,7 +239,7 @@ def _rows_with_tooltips(rows: Sequence[Row]) -> alt.InlineData:
     tooltip_rows: list[Row] = [
         {
             **row,
-            "tip": f"{row['value']}: median {row['median']:.1f} min, half from {row['q1']:.1f} to {row['q3']:.1f}; "
+            "tip": f"{row['value']}: median {row['median']:.1f} min, middle half {row['q1']:.1f} to {row['q3']:.1f} min, "
             f"{row['orders']:,} orders",
         }
         for row in rows

@@ -1,4 +1,4 @@
-"""Where the orders come from: the configured tables, which everybody sees, or files that one visitor brought."""
+"""The data source of the page Data: the configured tables, which all users see, or files uploaded in one session."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 CACHE_SECONDS = 600
-"""The configured tables are read anew after this, and at once when a file has changed."""
+"""The configured tables are read again after this time, or when a file has changed."""
 
 _FILE_TYPES = ["csv", "parquet"]
 _UPLOADED_DATA_KEY = "data-uploaded"
@@ -31,7 +31,7 @@ _UPLOADED_DATA_KEY = "data-uploaded"
 
 @dataclass(frozen=True)
 class NamedOrders:
-    """Orders to look at, and what they are called."""
+    """Orders to explore, with the name of their source."""
 
     name: str
     data: ExplorationData
@@ -39,7 +39,7 @@ class NamedOrders:
 
 @dataclass(frozen=True)
 class _UploadedData:
-    """What a visitor brought, read: it lives in their session and goes with it."""
+    """Uploaded orders. They're kept in session memory and deleted with the session."""
 
     id: str
     orders: NamedOrders
@@ -47,7 +47,7 @@ class _UploadedData:
 
 @dataclass(frozen=True)
 class _ConfiguredSources:
-    """The configured tables, and when their files were written: a changed file is another one."""
+    """The configured tables and the modification times of their files, as a cache key."""
 
     orders: str
     restaurants: str
@@ -55,17 +55,17 @@ class _ConfiguredSources:
 
 
 def choose_source() -> NamedOrders | None:
-    """The orders that this visitor looks at; nothing, and a sentence, where there are none."""
+    """Return the uploaded or configured orders. Without either, show what to do and return None."""
     settings = get_context().settings
     is_configured = bool(settings.orders and settings.restaurants)
-    with st.expander("Look at your own orders", expanded=not is_configured):
+    with st.expander("Use your own orders", expanded=not is_configured):
         uploaded_source = _upload_source(settings.restaurants)
     if uploaded_source is not None:
         return uploaded_source
     if not is_configured:
         show_info(
-            "No orders are configured, so there is nothing to look at yet.",
-            "Bring a file above, or set PREPTIME_ORDERS and PREPTIME_RESTAURANTS and start the page again.",
+            "No orders are configured.",
+            "Upload a file, or set PREPTIME_ORDERS and PREPTIME_RESTAURANTS and restart the dashboard.",
         )
         return None
     configured_sources = _ConfiguredSources(
@@ -76,13 +76,13 @@ def choose_source() -> NamedOrders | None:
 
 def _upload_source(configured_restaurants: str) -> NamedOrders | None:
     orders_file = st.file_uploader(
-        "Orders with their preparation times",
+        "Orders with preparation times",
         type=_FILE_TYPES,
         key="data-orders",
-        help="csv or parquet, as for `preptime check`. It stays in this session and is not kept on disk.",
+        help="CSV or Parquet, as for `preptime check`. The file stays in this session and isn't kept on disk.",
     )
     restaurants_file = st.file_uploader(
-        "Restaurants" + (" (else the configured ones)" if configured_restaurants else ""),
+        "Restaurants" + (" (optional; default: the configured restaurants)" if configured_restaurants else ""),
         type=_FILE_TYPES,
         key="data-restaurants",
     )
@@ -91,7 +91,8 @@ def _upload_source(configured_restaurants: str) -> NamedOrders | None:
         return None
     if restaurants_file is None and not configured_restaurants:
         show_info(
-            "Restaurants are missing.", "They say where each restaurant is and what it cooks: bring that file too."
+            "The restaurants file is missing.",
+            "Upload it too. It contains the city, the type of food, and the time zone of each restaurant.",
         )
         return None
     upload_id = f"{orders_file.file_id} {restaurants_file.file_id if restaurants_file else ''}"
@@ -127,11 +128,11 @@ def _explore_file(file: UploadedFile, restaurants: RestaurantIndex) -> Explorati
 
 
 class _TemporaryUpload:
-    """An upload as a file, for as long as it is read; errors call it by its visitor's name for it."""
+    """An upload as a temporary file while it's read. A `DataError` of the body shows the original file name."""
 
     def __init__(self, file: UploadedFile) -> None:
         self._file = file
-        # Named as the desks are, so that what a crash leaves is swept with them.
+        # The prefix of upload sessions, so that `remove_orphaned_folders` also deletes it after a crash.
         self._folder = tempfile.TemporaryDirectory(prefix=f"{FOLDER_PREFIX}{os.getpid()}-")
         suffix = ".parquet" if file.name.lower().endswith(".parquet") else ".csv"
         self._path = Path(self._folder.name) / f"upload{suffix}"
@@ -154,12 +155,12 @@ def _explore_configured(sources: _ConfiguredSources) -> ExplorationData:
 
 
 def _modified_time(address: str) -> int | None:
-    """When a file was last written, in nanoseconds; nothing of what is no single file."""
+    """Return the modification time of a file in nanoseconds, or None if the address isn't a file."""
     path = Path(address)
     return path.stat().st_mtime_ns if path.is_file() else None
 
 
 def _display_name(address: str) -> str:
-    """What visitors may read of an address: a file's name without its folders, a database without user and password."""
+    """Return an address without secrets: a file name without folders, or a database URL without user and password."""
     scheme, separator, rest = address.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}" if separator else Path(address).name

@@ -1,7 +1,4 @@
-"""The label audit: orders by reason code, what each keeps them out of, and examples.
-
-What is seen of the orders: distributions, preparation time by this and that, correlation, restaurants.
-"""
+"""The views of the page Data: distributions, time and categories, correlation, restaurants, and the label audit."""
 
 from __future__ import annotations
 
@@ -13,48 +10,245 @@ from preptime.ui.components import Column, caption, chart_card, data_table, show
 from preptime.ui.data import charts
 from preptime.ui.formatting import format_count, format_day, format_duration
 
+_MEASURE_TITLES: dict[Measure, tuple[str, str]] = {
+    "prep_minutes": ("preparation time", "minutes"),
+    "order_value_gbp": ("order value", "pounds"),
+    "number_of_items": ("number of items", "items"),
+}
+_OTHER_MEASURES: tuple[Measure, ...] = ("order_value_gbp", "number_of_items")
+_DIMENSIONS: dict[GroupColumn, tuple[str, charts.AxisKind]] = {
+    "hour": ("local hour", "value"),
+    "weekday": ("weekday", "value"),
+    "day": ("local day", "day"),
+    "city": ("city", "name"),
+    "type_of_food": ("type of food", "name"),
+}
+_GROUP_COLUMNS = (
+    Column("value", "value"),
+    Column("orders", "orders", "count"),
+    Column("median", "median, min", "number"),
+    Column("q1", "first quartile, min", "number"),
+    Column("q3", "third quartile, min", "number"),
+    Column("mean", "mean, min", "number", "Raised by the few long delays"),
+)
+_RESTAURANT_COLUMNS = (
+    Column("restaurant_id", "restaurant"),
+    Column("city", "city"),
+    Column("type_of_food", "type of food"),
+    Column("orders", "orders", "count"),
+    Column("median_minutes", "median, min", "number"),
+    Column("p90_minutes", "p90, min", "number", "Ten percent of the orders take longer"),
+    Column("mean_value_gbp", "mean order value", "pounds"),
+)
 _REASON_COLUMNS = (
     Column("reason", "reason"),
     Column("rows", "orders", "count"),
     Column("share", "share", "percent"),
-    Column("out", "kept out of"),
+    Column("out", "excluded from"),
     Column("meaning", "meaning"),
-    Column("why", "why", "long"),
+    Column("why", "explanation", "long"),
 )
 _EXAMPLE_COLUMNS = (
     Column("reason", "reason"),
     Column("row", "row"),
     Column("column", "column"),
-    Column("value", "found"),
+    Column("value", "value found"),
     Column("expected", "expected"),
 )
 
 
+def summary_metrics(orders: OrderSample) -> list[tuple[str, str, str]]:
+    """Return the metric cards above the views: label, value, and detail."""
+    histogram = exploration.distribution(orders, "prep_minutes")
+    first, last = orders.date_range
+    median_minutes = histogram.median if histogram else 0.0
+    city_count = len(orders.category_values("city"))
+    restaurant_count = orders.frame["restaurant_id"].n_unique()
+    return [
+        ("orders", f"{len(orders):,}", f"{format_day(first)} to {format_day(last)} {last.year}"),
+        ("restaurants", f"{restaurant_count:,}", f"in {city_count} {'city' if city_count == 1 else 'cities'}"),
+        ("median", format_duration(median_minutes * 60), "preparation time"),
+        ("outlier limit", format_duration(orders.outlier_limit_minutes() * 60), "of preparation times"),
+    ]
+
+
+def distributions(orders: OrderSample) -> None:
+    """Show the distributions of preparation time, order value, and items, then the first against the others."""
+    caption(
+        "The outlier limit is the notebook's: the third quartile plus 1.5 times the interquartile range. Orders beyond "
+        "it are orange. Models are still fitted on them, up to three hours, because real orders take that long."
+    )
+    containers = [st.container(), *st.columns(2)]
+    for container, (measure, (title, unit)) in zip(containers, _MEASURE_TITLES.items(), strict=True):
+        histogram = exploration.distribution(orders, measure)
+        if histogram is not None:
+            with container:
+                _distribution_chart(histogram, title, unit)
+    label_limit = orders.outlier_limit_minutes()
+    for container, measure in zip(st.columns(2), _OTHER_MEASURES, strict=True):
+        with container:
+            _scatter_chart(orders, measure, label_limit)
+
+
+def _distribution_chart(histogram: Distribution, title: str, unit: str) -> None:
+    outlier_share_text = (
+        f"{histogram.outliers / histogram.orders:.1%} of {format_count(histogram.orders, 'order')} are beyond the limit"
+    )
+    overflow_text = (
+        f", and {histogram.beyond_display_limit:,} beyond the chart (maximum: {histogram.maximum:,.0f} {unit})"
+        if histogram.beyond_display_limit
+        else ""
+    )
+    description = (
+        f"Half of the orders are between {histogram.q1:.1f} and {histogram.q3:.1f} {unit}. The median is "
+        f"{histogram.median:.1f} {unit}, the mean {histogram.mean:.1f} {unit}. {outlier_share_text}{overflow_text}."
+    )
+    chart_card(
+        title.capitalize(),
+        description,
+        lambda width, palette: charts.measure_histogram(histogram, _axis_title(title, unit), unit, width, palette),
+    )
+
+
+def _scatter_chart(orders: OrderSample, measure: Measure, label_limit: float) -> None:
+    title, unit = _MEASURE_TITLES[measure]
+    rows = exploration.scatter_points(orders, measure)
+    histogram = exploration.distribution(orders, measure)
+    measure_limit = histogram.outlier_limit if histogram else 1.0
+    chart_card(
+        f"Preparation time against {title}",
+        f"A fixed random sample of {len(rows):,} orders. Preparation times above the outlier limit are orange. Values "
+        "above twice their limit are drawn at the edge.",
+        lambda width, palette: charts.scatter(
+            rows, _axis_title(title, unit), (measure_limit, label_limit), width, palette
+        ),
+    )
+
+
+def _axis_title(title: str, unit: str) -> str:
+    return title if title.endswith(unit) else f"{title}, {unit}"
+
+
+def by_time_and_category(orders: OrderSample) -> None:
+    """Show preparation time and orders by the selected dimension."""
+    dimension = st.segmented_control(
+        "By",
+        list(_DIMENSIONS),
+        format_func=lambda option: _DIMENSIONS[option][0],
+        default="hour",
+        required=True,
+        key="data-dimension",
+    )
+    title, kind = _DIMENSIONS[dimension]
+    rows = exploration.summarize_groups(orders, dimension)
+    shown_rows = rows[: exploration.MAX_GROUPS] if kind == "name" else rows
+    left, right = st.columns([3, 2])
+    with left:
+        chart_card(
+            f"Preparation time by {title}",
+            _describe_extremes(rows, title),
+            lambda width, palette: charts.preparation_time_by(shown_rows, kind, title, width, palette),
+        )
+    with right:
+        chart_card(
+            f"Orders by {title}",
+            f"Number of orders. Only the largest {len(shown_rows)} are shown."
+            if kind == "name"
+            else "Number of orders.",
+            lambda width, palette: charts.order_counts(shown_rows, kind, title, width, palette),
+        )
+    data_table(rows, _GROUP_COLUMNS, key=f"groups-{dimension}")
+
+
+def _describe_extremes(rows: list[Row], title: str) -> str:
+    large_groups = [row for row in rows if not row["few"]] or rows
+    slowest = max(large_groups, key=lambda row: float(row["median"]))
+    fastest = min(large_groups, key=lambda row: float(row["median"]))
+    return (
+        f"Bars are the middle half of the orders, marks the median. Groups with fewer than {exploration.FEW_ORDERS} "
+        f"orders are pale. By median, the slowest {title} is {slowest['value']} ({float(slowest['median']):.1f} min). "
+        f"The fastest is {fastest['value']} ({float(fastest['median']):.1f} min)."
+    )
+
+
+def correlation(orders: OrderSample) -> None:
+    """Show the correlation of every pair of numeric columns."""
+    use_ranks = st.toggle(
+        "By rank",
+        value=True,
+        key="use-ranks",
+        help="On: Spearman's correlation, which is robust to outliers. Off: Pearson's, as in the notebook.",
+    )
+    rows = exploration.correlation(orders, ranks=use_ranks)
+    if not rows:
+        show_info("These orders are too similar for a correlation.", "Select more orders.")
+        return
+    label_correlations = [row for row in rows if row["a"] == "preparation time" != row["b"]]
+    strongest = max(label_correlations, key=lambda row: abs(float(row["r"])), default=None)
+    strongest_text = (
+        f" Strongest for the preparation time: {strongest['b']} ({float(strongest['r']):+.2f})." if strongest else ""
+    )
+    chart_card(
+        "Correlation" + (" of ranks" if use_ranks else ""),
+        "Blue: both increase together. Orange: one increases as the other decreases. A stronger color is a stronger "
+        f"correlation. Near 0, there is no linear relation.{strongest_text}",
+        lambda width, palette: charts.correlation_matrix(rows, width, palette),
+    )
+
+
+def restaurants(orders: OrderSample) -> None:
+    """Show orders per restaurant, and which restaurants the notebook dropped."""
+    restaurant_summary = exploration.summarize_restaurants(orders)
+    caption(
+        f"{format_count(restaurant_summary.restaurants, 'restaurant')}. The notebook kept only restaurants with more "
+        f"than {exploration.NOTEBOOK_MIN_ORDERS} orders: {restaurant_summary.kept_by_notebook:,} restaurants with "
+        f"{restaurant_summary.orders_kept_by_notebook / max(1, len(orders)):.0%} of the orders. preptime keeps all."
+    )
+    left, right = st.columns(2)
+    with left:
+        chart_card(
+            "Restaurants by number of orders",
+            "Most restaurants have few orders. Their history is shrunk toward their city and type of food.",
+            lambda width, palette: charts.restaurant_size_chart(
+                restaurant_summary.bands, "restaurants", width, palette
+            ),
+        )
+    with right:
+        chart_card(
+            "Orders by size of the restaurant",
+            "The same groups of restaurants, counted in orders.",
+            lambda width, palette: charts.restaurant_size_chart(restaurant_summary.bands, "orders", width, palette),
+        )
+    if restaurant_summary.restaurants > len(restaurant_summary.table):
+        caption(f"The {len(restaurant_summary.table):,} restaurants with the most orders:")
+    data_table(restaurant_summary.table, _RESTAURANT_COLUMNS, key="restaurants")
+
+
 def label_audit(data: ExplorationData) -> None:
-    """Orders by reason code, what each keeps them out of, and examples."""
+    """Show orders by validation reason, what each reason excludes them from, and examples."""
     report = data.report
     usable_text = ", ".join(f"{rows:,} for {purpose}" for purpose, rows in report.usable.items())
     caption(
-        f"{format_count(report.orders, 'order')} were read and none is dropped; {report.clean:,} are clean. Usable are "
-        f"{usable_text}. This is about all orders, whatever is chosen above."
+        f"All {format_count(report.orders, 'order')} are kept, {report.clean:,} have no validation reason. Usable: "
+        f"{usable_text}. The audit covers all orders and ignores the filters of the other views."
     )
     if data.is_truncated:
-        show_info(f"Only the first {MAX_ROWS:,} orders of this table were read.", "`preptime check` reads them all.")
+        show_info(f"Only the first {MAX_ROWS:,} orders of this table were read.", "`preptime check` reads all orders.")
     if not report.reasons:
-        show_info("Nothing is said against any order.")
+        show_info("All orders passed validation.")
         return
     rows: list[Row] = [
         {
             "reason": str(item.reason),
             "orders": item.rows,
-            "effect": "keeps out of something" if item.excluded_from else "only a flag",
+            "effect": charts.EXCLUDES if item.excluded_from else charts.FLAGS,
             "tip": f"{item.rows:,} orders ({item.share:.2%}): {item.meaning}",
         }
         for item in sorted(report.reasons, key=lambda item: -item.rows)
     ]
     chart_card(
-        "Orders by reason code",
-        "An order with three faults counts under all three. What each reason keeps an order out of is in the table.",
+        "Orders by validation reason",
+        "An order with three reasons counts under each of them. The table shows what each reason excludes orders from.",
         lambda width, palette: charts.reason_counts(rows, width, palette),
     )
     data_table(
@@ -78,199 +272,3 @@ def label_audit(data: ExplorationData) -> None:
         for item in report.examples
     ]
     data_table(examples, _EXAMPLE_COLUMNS, key="examples")
-
-
-_MEASURE_TITLES: dict[Measure, tuple[str, str]] = {
-    "prep_minutes": ("preparation time", "minutes"),
-    "order_value_gbp": ("order value", "pounds"),
-    "number_of_items": ("number of items", "items"),
-}
-_OTHER_MEASURES: tuple[Measure, ...] = ("order_value_gbp", "number_of_items")
-_DIMENSIONS: dict[GroupColumn, tuple[str, charts.AxisKind]] = {
-    "hour": ("local hour", "value"),
-    "weekday": ("weekday", "value"),
-    "day": ("local day", "day"),
-    "city": ("city", "name"),
-    "type_of_food": ("type of food", "name"),
-}
-_GROUP_COLUMNS = (
-    Column("value", "value"),
-    Column("orders", "orders", "count"),
-    Column("median", "median, min", "number"),
-    Column("q1", "quarter under, min", "number"),
-    Column("q3", "quarter over, min", "number"),
-    Column("mean", "mean, min", "number", "Pulled up by the few long delays"),
-)
-_RESTAURANT_COLUMNS = (
-    Column("restaurant_id", "restaurant"),
-    Column("city", "city"),
-    Column("type_of_food", "type of food"),
-    Column("orders", "orders", "count"),
-    Column("median_minutes", "median, min", "number"),
-    Column("p90_minutes", "one in ten over, min", "number"),
-    Column("mean_value_gbp", "mean value", "pounds"),
-)
-
-
-def distributions(orders: OrderSample) -> None:
-    """Preparation time, value and items, each with its outlier limit; then the first against the others."""
-    caption(
-        "The outlier limit is the notebook's: the third quartile and one and a half times the distance between the "
-        "quartiles. What lies beyond is orange. Models are fitted on it all the same, up to three hours: real orders "
-        "do take that long."
-    )
-    containers = [st.container(), *st.columns(2)]
-    for container, (measure, (title, unit)) in zip(containers, _MEASURE_TITLES.items(), strict=True):
-        histogram = exploration.distribution(orders, measure)
-        if histogram is not None:
-            with container:
-                _distribution_chart(histogram, title, unit)
-    label_limit = orders.outlier_limit_minutes()
-    for container, measure in zip(st.columns(2), _OTHER_MEASURES, strict=True):
-        with container:
-            _scatter_chart(orders, measure, label_limit)
-
-
-def _distribution_chart(histogram: Distribution, title: str, unit: str) -> None:
-    outlier_share_text = (
-        f"{histogram.outliers / histogram.orders:.1%} of {format_count(histogram.orders, 'order')} lie beyond the limit"
-    )
-    overflow_text = f", {histogram.beyond_display_limit:,} beyond the picture (the largest at {histogram.maximum:,.0f})"
-    description = (
-        f"Half of the orders lie between {histogram.q1:.1f} and {histogram.q3:.1f} {unit}, the median is {histogram.median:.1f}, "
-        f"the mean {histogram.mean:.1f}; {outlier_share_text}{overflow_text if histogram.beyond_display_limit else ''}."
-    )
-    chart_card(
-        title.capitalize(),
-        description,
-        lambda width, palette: charts.measure_histogram(histogram, _axis_title(title, unit), unit, width, palette),
-    )
-
-
-def _scatter_chart(orders: OrderSample, measure: Measure, label_limit: float) -> None:
-    title, unit = _MEASURE_TITLES[measure]
-    rows = exploration.scatter_points(orders, measure)
-    histogram = exploration.distribution(orders, measure)
-    measure_limit = histogram.outlier_limit if histogram else 1.0
-    chart_card(
-        f"Preparation time against {title}",
-        f"{len(rows):,} orders, drawn at random once and for all. Preparation times beyond their fence are orange; "
-        "both end at twice their fences, at the edges.",
-        lambda width, palette: charts.scatter(
-            rows, _axis_title(title, unit), (measure_limit, label_limit), width, palette
-        ),
-    )
-
-
-def _axis_title(title: str, unit: str) -> str:
-    return title if title.endswith(unit) else f"{title}, {unit}"
-
-
-def by_time_and_category(orders: OrderSample) -> None:
-    """Preparation time by one thing that somebody picks."""
-    dimension = st.segmented_control(
-        "By",
-        list(_DIMENSIONS),
-        format_func=lambda option: _DIMENSIONS[option][0],
-        default="hour",
-        required=True,
-        key="data-dimension",
-    )
-    title, kind = _DIMENSIONS[dimension]
-    rows = exploration.summarize_groups(orders, dimension)
-    shown_rows = rows[: exploration.MAX_GROUPS] if kind == "name" else rows
-    left, right = st.columns([3, 2])
-    with left:
-        chart_card(
-            f"Preparation time by {title}",
-            _describe_extremes(rows, title),
-            lambda width, palette: charts.preparation_time_by(shown_rows, kind, title, width, palette),
-        )
-    with right:
-        chart_card(
-            f"Orders by {title}",
-            f"How many orders stand behind each; the largest {len(shown_rows)}."
-            if kind == "name"
-            else "How many orders stand behind each.",
-            lambda width, palette: charts.order_counts(shown_rows, kind, title, width, palette),
-        )
-    data_table(rows, _GROUP_COLUMNS, key=f"groups-{dimension}")
-
-
-def _describe_extremes(rows: list[Row], title: str) -> str:
-    large_groups = [row for row in rows if not row["few"]] or rows
-    slowest = max(large_groups, key=lambda row: float(row["median"]))
-    fastest = min(large_groups, key=lambda row: float(row["median"]))
-    return (
-        f"Bars hold the middle half of the orders, the mark is the median; under {exploration.FEW_ORDERS} orders pale. By "
-        f"median the slowest {title} is {slowest['value']} ({float(slowest['median']):.1f} min), the fastest "
-        f"{fastest['value']} ({float(fastest['median']):.1f} min)."
-    )
-
-
-def correlation(orders: OrderSample) -> None:
-    """Every pair of numbers."""
-    use_ranks = st.toggle(
-        "By rank",
-        value=True,
-        key="use-ranks",
-        help="Spearman's, which outliers don't rule. Off: Pearson's, the notebook's.",
-    )
-    rows = exploration.correlation(orders, ranks=use_ranks)
-    if not rows:
-        show_info("Nothing varies in these orders, so nothing correlates.", "Choose more of them.")
-        return
-    label_correlations = [row for row in rows if row["a"] == "preparation time" != row["b"]]
-    strongest = max(label_correlations, key=lambda row: abs(float(row["r"])), default=None)
-    strongest_text = (
-        f" Closest to the preparation time comes: {strongest['b']} ({float(strongest['r']):+.2f})." if strongest else ""
-    )
-    chart_card(
-        "Correlation" + (" of ranks" if use_ranks else ""),
-        "Blue: they rise together; orange: one rises as the other falls; the stronger the colour, the more. "
-        f"Near 0 a straight line says nothing.{strongest_text}",
-        lambda width, palette: charts.correlation_matrix(rows, width, palette),
-    )
-
-
-def restaurants(orders: OrderSample) -> None:
-    """Counts per restaurant, with what the notebook left out."""
-    restaurant_summary = exploration.summarize_restaurants(orders)
-    caption(
-        f"{format_count(restaurant_summary.restaurants, 'restaurant')}. The notebook kept those with more than "
-        f"{exploration.NOTEBOOK_MIN_ORDERS} orders: {restaurant_summary.kept_by_notebook:,} of them, with "
-        f"{restaurant_summary.orders_kept_by_notebook / max(1, len(orders)):.0%} of the orders. preptime answers for all."
-    )
-    left, right = st.columns(2)
-    with left:
-        chart_card(
-            "Restaurants by their number of orders",
-            "Most restaurants have few orders: what is known of them is shrunk towards their city and food.",
-            lambda width, palette: charts.restaurant_size_chart(
-                restaurant_summary.bands, "restaurants", width, palette
-            ),
-        )
-    with right:
-        chart_card(
-            "Orders by their restaurant's number of orders",
-            "The same restaurants, counted by the orders they bring.",
-            lambda width, palette: charts.restaurant_size_chart(restaurant_summary.bands, "orders", width, palette),
-        )
-    if restaurant_summary.restaurants > len(restaurant_summary.table):
-        caption(f"The {len(restaurant_summary.table):,} restaurants with most orders:")
-    data_table(restaurant_summary.table, _RESTAURANT_COLUMNS, key="restaurants")
-
-
-def summary_metrics(orders: OrderSample) -> list[tuple[str, str, str]]:
-    """The figures above every view: what it is, the number, a word to it."""
-    histogram = exploration.distribution(orders, "prep_minutes")
-    first, last = orders.date_range
-    median_minutes = histogram.median if histogram else 0.0
-    city_count = len(orders.category_values("city"))
-    restaurant_count = orders.frame["restaurant_id"].n_unique()
-    return [
-        ("orders", f"{len(orders):,}", f"{format_day(first)} to {format_day(last)} {last.year}"),
-        ("restaurants", f"{restaurant_count:,}", f"in {city_count} {'city' if city_count == 1 else 'cities'}"),
-        ("median", format_duration(median_minutes * 60), "preparation time"),
-        ("outlier limit", format_duration(orders.outlier_limit_minutes() * 60), "of the preparation time"),
-    ]

@@ -1,1 +1,1 @@
-"""The views of the page Models. Figures come from manifests, evaluation and the champion log; nothing is decided."""
+"""The views of the page Models. They show manifests, evaluations, and the champion log."""

@@ -1,9 +1,4 @@
-"""What the page reads of the store, kept for a while: bundles never change, the log only grows.
-
-The champion log: a time line of who served, by whose decision and why, and the same as a table.
-
-Every bundle of the store in a table, the champion before all.
-"""
+"""The views "Bundles" and "Champion log" of the page Models, and cached access to the store."""
 
 from __future__ import annotations
 
@@ -22,31 +17,30 @@ from preptime.evaluation.overview import BundleSummary, summarize_bundle
 from preptime.evaluation.report_data import ReportData, read_report_data
 from preptime.evaluation.summary_text import NO_VALUE, format_minutes, format_percent
 from preptime.training.comparison import Comparison
-from preptime.ui.components import Column, caption, data_table, definition_list, show_error, show_info
-from preptime.ui.components import metric_cards as numbers
+from preptime.ui.components import Column, caption, data_table, definition_list, metric_cards, show_error, show_info
 from preptime.ui.formatting import format_count, seconds_to_minutes_in_text
 
 CACHE_SECONDS = 5
-"""Between two looks at the store."""
+"""Interval between two listings of the store."""
 
 
 def read_listing(store: Store) -> StoreListing:
-    """Every bundle and the champion log. Raises `StoreError`."""
+    """Return all bundles and the champion log. Raises `StoreError`."""
     return _load_listing(store.url)
 
 
 def clear_listing_cache() -> None:
-    """Look anew at the next question: somebody has just changed the champion."""
+    """Make the next `read_listing` read the store again, after a change of the champion."""
     _load_listing.clear()
 
 
 def load_report_data(store: Store, manifest: Manifest) -> ReportData | None:
-    """What a bundle's pictures are drawn from, if it keeps that. Raises `StoreError`, `BundleVerificationError`."""
+    """Return the data of a bundle's charts, or None without it. Raises `StoreError`, `BundleVerificationError`."""
     return _load_report_data(store.url, _ManifestKey(manifest))
 
 
 def read_report(store: Store, manifest: Manifest) -> bytes | None:
-    """The report of the training run, if the bundle carries one. Raises likewise."""
+    """Return the training report, or None without one. Raises `StoreError`, `BundleVerificationError`."""
     return store.read_file(manifest, REPORT_FILE) if REPORT_FILE in manifest.files else None
 
 
@@ -66,60 +60,60 @@ def _cached_manifest(store: Store, bundle_id: str) -> Manifest:
 
 @dataclass(frozen=True)
 class _ManifestKey:
-    """A manifest, which its id stands for."""
+    """A manifest that the cache identifies by its bundle ID."""
 
     manifest: Manifest
 
 
-@st.cache_resource(max_entries=20, show_spinner=False, hash_funcs={_ManifestKey: lambda known: known.manifest.id})
+@st.cache_resource(max_entries=20, show_spinner=False, hash_funcs={_ManifestKey: lambda key: key.manifest.id})
 def _load_report_data(store_url: str, manifest_key: _ManifestKey) -> ReportData | None:
     return read_report_data(Store.open(store_url), manifest_key.manifest)
 
 
 ACTION_LABELS: dict[Action, str] = {
     "promote": "won its comparison",
-    "refresh": "today's history",
-    "override": "promoted by a person",
-    "rollback": "rolled back to",
+    "refresh": "newer history",
+    "override": "promoted manually",
+    "rollback": "restored by a rollback",
 }
-"""What each kind of promotion is called."""
+"""The text for each kind of log entry."""
 
 TIMELINE_ENTRIES = 8
-"""How many promotions the time line shows; the table has them all."""
+"""Maximum entries of the timeline. The table shows all entries."""
 
 _LOG_COLUMNS = (
     Column("number", "no.", "count"),
     Column("at", "when"),
-    Column("bundle", "champion from then on"),
-    Column("how", "how"),
+    Column("bundle", "new champion"),
+    Column("action", "action"),
     Column("by", "by"),
     Column("reason", "reason", "long"),
-    Column("date", "logical date", "date", "The morning from which it is the champion"),
-    Column("previous", "instead of"),
+    Column("date", "as-of date", "date", "The date for which the bundle became the champion"),
+    Column("previous", "previous champion"),
 )
 
 
 def show_log(bundles: StoreListing) -> None:
-    """The log, latest first."""
+    """Draw the champion log, newest first."""
     if not bundles.entries:
-        show_info("Nothing has been promoted yet.", "`preptime train` promotes the first bundle that beats the lookup.")
+        show_info("No bundle has been promoted yet.", "`preptime train` promotes the first bundle that beats the lookup.")
         return
-    st.subheader("Who served, and why")
+    st.subheader("Timeline")
     caption(
-        f"The latest of {format_count(len(bundles.entries), 'promotion')}, newest first. Nothing is ever taken out of this log."
+        f"The latest of {format_count(len(bundles.entries), 'promotion')}, newest first. Entries are never deleted."
     )
     _timeline(bundles.entries[-TIMELINE_ENTRIES:][::-1])
-    st.subheader("Every promotion")
+    st.subheader("All promotions")
     data_table([_row(entry) for entry in reversed(bundles.entries)], _LOG_COLUMNS, key="log")
     _comparison_section(bundles.entries)
 
 
 def format_timestamp(timestamp: str) -> str:
-    """A moment of the log as people read it; as it stands where it is none."""
+    """Return a timestamp of the log in UTC, or the original text if it isn't an ISO 8601 timestamp."""
     try:
         return f"{dt.datetime.fromisoformat(timestamp).astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"
     except ValueError:
-        return timestamp or "at an untold time"
+        return timestamp or "unknown time"
 
 
 def _timeline(entries: tuple[LogEntry, ...]) -> None:
@@ -134,20 +128,20 @@ def _timeline(entries: tuple[LogEntry, ...]) -> None:
 
 def _row(entry: LogEntry) -> dict[str, object]:
     return msgspec.structs.asdict(entry) | {
-        "how": ACTION_LABELS[entry.action],
+        "action": ACTION_LABELS[entry.action],
         "at": format_timestamp(entry.at),
         "reason": seconds_to_minutes_in_text(entry.reason),
     }
 
 
 def _comparison_section(log: tuple[LogEntry, ...]) -> None:
-    """The comparison behind a promotion, rule by rule."""
+    """Draw the comparison that led to the selected promotion."""
     comparisons_by_number = {
         entry.number: comparison for entry in reversed(log) if (comparison := read_comparison(entry)) is not None
     }
     if not comparisons_by_number:
         return
-    st.subheader("The comparison behind a promotion")
+    st.subheader("Comparison of a promotion")
     selected_number = st.selectbox(
         "Promotion",
         list(comparisons_by_number),
@@ -158,30 +152,31 @@ def _comparison_section(log: tuple[LogEntry, ...]) -> None:
 
 
 def show_comparison(comparison: Comparison) -> None:
-    """What a comparison was about, and each of its rules."""
+    """Draw what a comparison compared, and the result of each of its rules."""
     baseline_text = (
-        f"the champion {comparison.champion}" if comparison.champion else "the lookup alone: there was no champion"
+        f"the champion {comparison.champion}" if comparison.champion else "the lookup (there was no champion)"
     )
     days_text = f" from {comparison.first_day} to {comparison.last_day}" if comparison.first_day else ""
     caption(
-        f"{comparison.challenger} against {baseline_text}, on {format_count(comparison.orders, 'order')}{days_text} that neither had seen."
+        f"{comparison.challenger} compared with {baseline_text} on {format_count(comparison.orders, 'order')}{days_text}, "
+        "on which neither was trained."
     )
     data_table(
         [
             {
                 "rule": check.rule,
-                "found": seconds_to_minutes_in_text(check.result),
-                "held": "✓ held" if check.passed else "✗ not held",
+                "result": seconds_to_minutes_in_text(check.result),
+                "status": "✓ passed" if check.passed else "✗ failed",
             }
             for check in comparison.checks
         ],
-        (Column("rule", "rule"), Column("found", "found", "long"), Column("held", "")),
+        (Column("rule", "rule"), Column("result", "result", "long"), Column("status", "status")),
         key="checks",
     )
 
 
 def read_comparison(entry: LogEntry) -> Comparison | None:
-    """The comparison that led to a promotion, where there was one that this code can read."""
+    """Return the comparison of a log entry, or None if it has none that this version can read."""
     if entry.comparison is None:
         return None
     try:
@@ -190,60 +185,60 @@ def read_comparison(entry: LogEntry) -> Comparison | None:
         return None
 
 
-_COLUMNS = (
+_BUNDLE_COLUMNS = (
     Column("bundle", "bundle"),
     Column("role", "role"),
     Column("kind", "kind"),
-    Column("mae", "mean error", "minutes", "Of the default answer (p50), on the days its models had not seen"),
-    Column("lookup_mae", "lookup's", "minutes", "Of the restaurant lookup on the same orders: what a model must beat"),
+    Column("mae", "mean error", "minutes", "Of the default prediction (p50), on days not used for training"),
+    Column("lookup_mae", "lookup's mean error", "minutes", "Of the restaurant lookup on the same orders, the baseline"),
     Column("within_5_min", "within 5 min", "percent"),
-    Column("coverage", "inside p10–p90", "percent", "80 % are promised"),
-    Column("fitted_through", "fitted to", "date", "Only later days can compare it with another"),
-    Column("evaluated_days", "figures are of"),
-    Column("parent", "models of"),
+    Column("coverage", "inside p10–p90", "percent", "Expected: 80%"),
+    Column("fitted_through", "fitted through", "date", "Only later days can compare it with another bundle"),
+    Column("evaluated_days", "evaluated on"),
+    Column("parent", "models from"),
 )
 
 
 def show_list(bundles: StoreListing) -> None:
-    """The champion, then all bundles, newest first."""
+    """Draw the champion, then all bundles, newest first."""
     manifests_by_id = {manifest.id: manifest for manifest in bundles.manifests}
     champion = bundles.champion
     if champion is None:
         show_info(
-            "There is no champion yet: nothing serves.",
+            "The store has no champion yet, so nothing is served.",
             "Train one: preptime train --store STORE --orders ORDERS --restaurants RESTAURANTS --date TODAY",
         )
     elif champion.bundle in manifests_by_id:
         _champion_section(champion, summarize_bundle(manifests_by_id[champion.bundle]))
     else:
         show_error(
-            f"The champion {champion.bundle} cannot be read. {bundles.unreadable.get(champion.bundle, '')}".strip(),
-            "Roll back, or promote another one, under “Change the champion”.",
+            f"The champion {champion.bundle} can't be read. {bundles.unreadable.get(champion.bundle, '')}".strip(),
+            "In the view Change the champion, roll back or promote another bundle.",
         )
     rows = [_table_row(summarize_bundle(manifest), bundles) for manifest in reversed(bundles.manifests)]
     if rows:
         st.subheader("All bundles")
         caption(
-            f"{format_count(len(rows), 'bundle')}, newest first. Each bundle's figures are of its own last days, which its "
-            "models had not seen; bundles of other days met other orders."
+            f"{format_count(len(rows), 'bundle')}, newest first. Each bundle is evaluated on its own last days, which "
+            "weren't used for training. Metrics of different days are from different orders."
         )
-        data_table(rows, _COLUMNS, key="bundles")
+        data_table(rows, _BUNDLE_COLUMNS, key="bundles")
     for bundle_id, reason in bundles.unreadable.items():
-        show_error(f"{bundle_id} cannot be read.", reason)
+        show_error(f"The bundle {bundle_id} can't be read.", reason)
 
 
 def bundle_metrics(bundle_overview: BundleSummary) -> None:
-    """The figures that people ask for first."""
-    numbers(
+    """Draw the metric cards of a bundle."""
+    metric_cards(
         [
-            ("mean error", f"{format_minutes(bundle_overview.mae)} min", "of the default answer (p50)"),
+            ("mean error", f"{format_minutes(bundle_overview.mae)} min", "of the default prediction (p50)"),
             (
-                "the lookup's",
+                "lookup's mean error",
                 f"{format_minutes(bundle_overview.lookup_mae)} min",
-                "mean error of the restaurant lookup",
+                "of the restaurant lookup",
             ),
-            ("within five minutes", format_percent(bundle_overview.within_5_min), "of the answers"),
-            ("inside p10–p90", format_percent(bundle_overview.coverage), "of the orders; 80 % are promised"),
+            ("within five minutes", format_percent(bundle_overview.within_5_min), "of the predictions"),
+            ("inside p10–p90", format_percent(bundle_overview.coverage), "of the orders (expected: 80%)"),
         ]
     )
 
@@ -251,17 +246,18 @@ def bundle_metrics(bundle_overview: BundleSummary) -> None:
 def _champion_section(entry: LogEntry, bundle_overview: BundleSummary) -> None:
     st.subheader(f"The champion: {bundle_overview.bundle}")
     caption(
-        f"It answers since {format_timestamp(entry.at)}: {ACTION_LABELS[entry.action]}. {seconds_to_minutes_in_text(entry.reason)}"
+        f"Champion since {format_timestamp(entry.at)}. Reason: {ACTION_LABELS[entry.action]}. "
+        f"{seconds_to_minutes_in_text(entry.reason)}"
     )
     bundle_metrics(bundle_overview)
     details = {
-        "knows what happened before": str(bundle_overview.date),
-        "fitted to": str(bundle_overview.fitted_through),
-        "figures are of": bundle_overview.evaluated_days or NO_VALUE,
+        "as of": str(bundle_overview.date),
+        "fitted through": str(bundle_overview.fitted_through),
+        "evaluated on": bundle_overview.evaluated_days or NO_VALUE,
         "orders": NO_VALUE if bundle_overview.orders is None else f"{bundle_overview.orders:,}",
         "by": entry.by,
     }
-    definition_list(details | ({"models of": bundle_overview.parent} if bundle_overview.parent else {}))
+    definition_list(details | ({"models from": bundle_overview.parent} if bundle_overview.parent else {}))
 
 
 def _table_row(bundle_overview: BundleSummary, bundles: StoreListing) -> dict[str, object]:
@@ -269,5 +265,5 @@ def _table_row(bundle_overview: BundleSummary, bundles: StoreListing) -> dict[st
     if bundles.champion and bundle_overview.bundle == bundles.champion.bundle:
         role = "champion"
     elif bundles.rollback_target and bundle_overview.bundle == bundles.rollback_target.bundle:
-        role = "before it"
+        role = "previous champion"
     return asdict(bundle_overview) | {"role": role}

@@ -1,1 +1,1 @@
-"""One module a page, each with `page()`, which draws it. A page shows; what it shows is worked out below `ui`."""
+"""One module per page. Its `page()` draws the page from results that lower layers compute."""

@@ -1,4 +1,4 @@
-"""The page Data: the notebook's looks at the orders, for whoever wants to choose among them."""
+"""The page Data: the notebook's exploration of the orders, with filters."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from preptime.exploration import OrderFilter, OrderSample
 from preptime.ui.components import caption, metric_cards, show_info
 from preptime.ui.data import views
 from preptime.ui.data.source import NamedOrders, choose_source
-from preptime.ui.data.views import label_audit
 
 VIEWS = ("Distributions", "By time and category", "Correlation", "Restaurants", "Label audit")
 
 
 def page() -> None:
-    """Some orders, and the view of them that somebody picks; only that one is worked out."""
+    """Draw the selected view of the filtered orders. The other views aren't computed."""
     st.title("Data")
     source_data = choose_source()
     if source_data is None:
@@ -24,16 +23,14 @@ def page() -> None:
         "View", VIEWS, default=VIEWS[0], required=True, key="data-view", label_visibility="collapsed"
     )
     if view == "Label audit":
-        label_audit(source_data.data)
+        views.label_audit(source_data.data)
         return
-    selected_orders = (
-        source_data.data.sample.filtered(_choose_orders(source_data.data.sample))
-        if len(source_data.data.sample)
-        else source_data.data.sample
-    )
+    orders = source_data.data.sample
+    selected_orders = orders.filtered(_choose_orders(orders)) if len(orders) else orders
     if not len(selected_orders):
         show_info(
-            "No order with a usable preparation time is left to look at.", "Choose others, or see the label audit."
+            "No order with a usable preparation time matches the filters.",
+            "Change the filters, or see the view Label audit.",
         )
         return
     metric_cards(views.summary_metrics(selected_orders))
@@ -48,18 +45,13 @@ def page() -> None:
 
 
 def _show_source_name(source_data: NamedOrders) -> None:
-    days = (
-        f", {source_data.data.report.first_day} to {source_data.data.report.last_day}"
-        if source_data.data.report.first_day
-        else ""
-    )
-    caption(
-        f"{source_data.name}: {source_data.data.report.orders:,} orders{days}. Hours and days are each restaurant's own."
-    )
+    report = source_data.data.report
+    days_text = f", {report.first_day} to {report.last_day}" if report.first_day else ""
+    caption(f"{source_data.name}: {report.orders:,} orders{days_text}. Hours and days are local to each restaurant.")
 
 
 def _choose_orders(orders: OrderSample) -> OrderFilter:
-    """What somebody chooses above the views."""
+    """Draw the filters above the views and return their values."""
     first, last = orders.date_range
     cities_column, foods_column, days_column = st.columns([2, 2, 3])
     cities = cities_column.multiselect("Cities", orders.category_values("city"), key="data-cities", placeholder="all")
@@ -73,6 +65,6 @@ def _choose_orders(orders: OrderSample) -> OrderFilter:
     without_outliers = st.toggle(
         "Without outliers",
         key="data-without-outliers",
-        help="Leaves out orders over the outlier limit of all preparation times.",
+        help="Excludes orders above the outlier limit of all preparation times.",
     )
     return OrderFilter(tuple(cities), tuple(foods), days, exclude_outliers=without_outliers)

@@ -1,4 +1,4 @@
-"""The page Models: the champion and its challengers, compared, explained, and changed by who may."""
+"""The page Models: the bundles of the store, comparisons, the champion log, and changes of the champion."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import streamlit as st
 
 from preptime.ui.connections import get_context
 from preptime.ui.models import bundle_comparison, bundle_detail, bundle_list, promotion
-from preptime.ui.models.bundle_list import read_listing as read_stock
 
 VIEWS = ("Bundles", "Bundle details", "Compare bundles", "Champion log", "Change the champion")
 
 
 def page() -> None:
-    """The view that somebody picks; only that one is worked out."""
+    """Draw the selected view. The other views aren't computed."""
     st.title("Models")
     context = get_context()
     store = context.store
-    bundles = read_stock(store)
+    bundles = bundle_list.read_listing(store)
     view = st.segmented_control(
         "View", VIEWS, default=VIEWS[0], required=True, key="models-view", label_visibility="collapsed"
     )

@@ -1,4 +1,4 @@
-"""The page Monitoring: how the answers did, morning by morning, as `preptime monitor` saw it."""
+"""The page Monitoring: the results of `preptime monitor` for each as-of date."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from preptime.monitoring.document import MonitoringDocument
 from preptime.sources.results import MONITORING_REPORT_FILE, ResultsFolder
 from preptime.ui.components import show_error, show_info
 from preptime.ui.connections import get_context
-from preptime.ui.formatting import format_day
+from preptime.ui.formatting import format_count, format_day
 from preptime.ui.monitoring import alerts, daily, drift_and_labels
 from preptime.ui.monitoring.daily import load_documents, show_empty_state
 
@@ -18,12 +18,12 @@ VIEWS = ("Alerts and rules", "By day", "Actual vs. predicted", "By segment", "Dr
 
 
 def page() -> None:
-    """One morning, in the view that somebody picks; only that one is drawn."""
+    """Draw the selected view of one as-of date. The other views aren't computed."""
     st.title("Monitoring")
     root = get_context().settings.results
     monitoring_documents = load_documents(root)
     for as_of, reason in monitoring_documents.unreadable.items():
-        show_error(f"The morning of {as_of} cannot be read. {reason}")
+        show_error(f"The monitoring result of {as_of} can't be read. {reason}")
     if not monitoring_documents.documents:
         if not monitoring_documents.unreadable:
             show_empty_state(root)
@@ -39,7 +39,7 @@ def page() -> None:
         key="as-of-date",
     )
     if monitoring_documents.unread_count:
-        show_info(f"{monitoring_documents.unread_count:,} earlier mornings are in {root} and not shown here.")
+        show_info(f"{monitoring_documents.unread_count:,} earlier as-of dates in {root} aren't shown.")
     document = documents_by_date[as_of]
     documents_until = [item for item in monitoring_documents.documents if item.date <= as_of]
     alerts.show_headline(document)
@@ -65,14 +65,14 @@ def _report_download(results: ResultsFolder, document: MonitoringDocument) -> No
     path = results.path(document.date, MONITORING_REPORT_FILE)
     if path.is_file():
         st.download_button(
-            "Download this morning's report",
+            "Download the report",
             path.read_bytes(),
             f"monitoring-{document.date}.html",
             "text/html",
             key="monitoring-report",
-            help="One file with these pictures, to hand on. It needs no network.",
+            help="One HTML file with these charts. It works offline.",
         )
 
 
 def _alert_count_text(count: int) -> str:
-    return "quiet" if not count else "1 alert" if count == 1 else f"{count} alerts"
+    return format_count(count, "alert") if count else "no alerts"

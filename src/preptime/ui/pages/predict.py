@@ -1,4 +1,4 @@
-"""The page Predict: the demo's, grown up. A file of orders, or one order, answered here or by the API."""
+"""The page Predict: predictions for a file or one order, from a bundle in this process or from the API."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from preptime.ui.predict_file import draw_file
 from preptime.ui.predict_order import draw_single_order
 from preptime.ui.predictors import API_MODE, LOCAL_MODE, ApiPredictor, KeyRejectedError, LocalPredictor, Predictor
 
-_TYPED_API_KEY, _API_KEY_FIELD = "typed_api_key", "api_key_field"
-_CREATE_KEY_HINT = "Whoever runs it makes one with `preptime keys new NAME`."
+_ENTERED_API_KEY, _API_KEY_FIELD = "entered_api_key", "api_key_field"
+_CREATE_KEY_HINT = "The operator of the API creates keys with `preptime keys new NAME`."
 _TABS = ("Upload a file", "One order", "Data dictionary")
 
 
 def page() -> None:
-    """Draws it."""
+    """Draw the page."""
     st.title("When will the food be ready?")
-    caption("Upload orders, or describe one. Each gets a time, and how sure it is.")
+    caption("Upload orders, or describe one order. Each gets a predicted time and an interval.")
     mode = _choose_mode()
     context = get_context()
     with ExitStack() as stack:
@@ -31,9 +31,8 @@ def page() -> None:
             predictor = LocalPredictor(context.bundle()) if mode == LOCAL_MODE else _api_predictor(context)
         if predictor is not None:
             stack.callback(predictor.close)
-            caption(
-                f"Bundle {predictor.bundle_id}, asked of {'the store here' if mode == LOCAL_MODE else context.api_url}."
-            )
+            source_text = "loaded from the store" if mode == LOCAL_MODE else f"served by the API at {context.api_url}"
+            caption(f"Bundle {predictor.bundle_id}, {source_text}.")
         _draw_tabs(predictor, mode, context)
 
 
@@ -58,39 +57,39 @@ def _choose_mode() -> str:
 
 
 def _api_predictor(context: DashboardContext) -> Predictor | None:
-    """The API with the key that is typed here, configured, or was shown at the door; asked for until one is known.
+    """Return the API with the entered key, the configured key, or the sign-in key; else show a field for the key.
 
-    Without any the API is asked all the same: it says whether it wants one, or that nobody is there. A typed key
-    leaves its field for this session's memory, so that no page holds it.
+    Without a key, the API is asked too, because it might not require one. An entered key moves from its field to
+    session memory, so that the page doesn't contain it.
     """
-    key = str(st.session_state.get(_TYPED_API_KEY, "")) or context.settings.api_key or session_key()
+    key = str(st.session_state.get(_ENTERED_API_KEY, "")) or context.settings.api_key or session_key()
     try:
         return ApiPredictor.from_context(context, key)
     except KeyRejectedError as error:
-        st.session_state.pop(_TYPED_API_KEY, None)
+        st.session_state.pop(_ENTERED_API_KEY, None)
         if key:
             show_error(error.facts, error.hint)
         else:
-            show_info(f"The API at {context.api_url} asks for a key.", _CREATE_KEY_HINT)
+            show_info(f"The API at {context.api_url} requires a key.", _CREATE_KEY_HINT)
     st.text_input(
-        "Key of the API", type="password", key=_API_KEY_FIELD, autocomplete="off", width=420, on_change=_keep_typed_key
+        "API key", type="password", key=_API_KEY_FIELD, autocomplete="off", width=420, on_change=_keep_entered_key
     )
     return None
 
 
-def _keep_typed_key() -> None:
-    st.session_state[_TYPED_API_KEY] = st.session_state[_API_KEY_FIELD]
+def _keep_entered_key() -> None:
+    st.session_state[_ENTERED_API_KEY] = st.session_state[_API_KEY_FIELD]
     st.session_state[_API_KEY_FIELD] = ""
 
 
 def _data_dictionary() -> None:
-    caption("Columns that are not listed are carried through to the output as they are.")
+    caption("Other columns are copied to the output unchanged.")
     for table, columns in DATA_DICTIONARY.items():
         st.subheader(table)
         rows = [
             {
                 "column": column.name,
-                "needed": "yes" if "scoring" in column.required_for else "no",
+                "required": "yes" if "scoring" in column.required_for else "no",
                 "type": column.data_type,
                 "unit": column.unit,
                 "range": column.range_text,

@@ -1,0 +1,50 @@
+"""The shape of `src/preptime`: number of files, imports, and sizes (CONTRIBUTING.md, "Code").
+
+`python -m tests.layout` prints the figures.
+"""
+
+from __future__ import annotations
+
+from tests.layout import (
+    file_lengths,
+    function_lengths,
+    import_closure,
+    percentile,
+    single_importers,
+    source_files,
+)
+
+SINGLE_IMPORTERS: dict[str, str] = {}
+"""Modules whose only importer is in the same folder, with the reason why they're separate."""
+
+
+def test_source_has_at_most_220_files() -> None:
+    assert len(source_files()) <= 220
+
+
+def test_prediction_request_imports_at_most_26_modules() -> None:
+    modules = import_closure("preptime.api.handler")
+    assert len(modules) <= 26, sorted(modules)
+
+
+def test_training_imports_at_most_60_modules() -> None:
+    modules = import_closure("preptime.training.train")
+    assert len(modules) <= 60, sorted(modules)
+
+
+def test_single_importers_have_a_reason() -> None:
+    assert set(single_importers()) == set(SINGLE_IMPORTERS)
+    assert len(SINGLE_IMPORTERS) <= 15
+    assert all(SINGLE_IMPORTERS.values())
+
+
+def test_files_have_at_most_450_lines() -> None:
+    lengths = file_lengths()
+    assert percentile(list(lengths.values()), 0.9) <= 300
+    assert {path: lines for path, lines in lengths.items() if lines > 450} == {}
+
+
+def test_functions_have_at_most_60_lines() -> None:
+    lengths = function_lengths()
+    assert percentile(list(lengths.values()), 0.5) <= 6
+    assert {name: lines for name, lines in lengths.items() if lines > 60} == {}
