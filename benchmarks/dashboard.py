@@ -25,7 +25,7 @@ from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.store import Store
 from preptime.scoring.preview import sample_orders
 from tests.api.processes import Server
-from tests.ui.browser import CHROMIUM, chromium, looking, page_at
+from tests.ui.browser import CHROMIUM_PATH, launch_chromium, open_page, run_dashboard
 
 MANY = 100_000
 MOST_BYTES = 200_000_000
@@ -39,17 +39,17 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document")
     arguments = parser.parse_args()
     store = Path(arguments.store).resolve()
-    if CHROMIUM is None or ChampionLog(Store.open(str(store))).current() is None:
+    if CHROMIUM_PATH is None or ChampionLog(Store.open(str(store))).current() is None:
         sys.exit(f"This needs chromium and a champion in {store}: `make demo` makes one in demo/models.")
     with tempfile.TemporaryDirectory(prefix="preptime-page-bench-") as name:
         folder = Path(name)
         found: dict[str, float] = {}
-        with page_at(folder, PREPTIME_STORE=str(store)) as page:
+        with run_dashboard(folder, PREPTIME_STORE=str(store)) as page:
             page.wait_until("/_stcore/health")
             found["first_look_seconds"] = _first_look(page)
             found["second_look_seconds"] = _first_look(page)
         for label, orders in (("many", _many(folder)), ("most", _most(folder))):
-            with page_at(folder, PREPTIME_STORE=str(store)) as page:
+            with run_dashboard(folder, PREPTIME_STORE=str(store)) as page:
                 page.wait_until("/_stcore/health")
                 found |= {f"{label}_{what}": value for what, value in _answered(page, orders).items()}
     print(json.dumps(found) if arguments.json else _markdown(found))
@@ -82,7 +82,7 @@ def _orders(rows: int) -> pl.DataFrame:
 
 
 def _first_look(page: Server) -> float:
-    with chromium() as browser:
+    with launch_chromium() as browser:
         context = browser.new_context()
         window = context.new_page()
         started = time.monotonic()
@@ -92,7 +92,7 @@ def _first_look(page: Server) -> float:
 
 
 def _answered(page: Server, orders: Path) -> dict[str, float]:
-    with chromium() as browser, looking(browser, page.url) as window:
+    with launch_chromium() as browser, open_page(browser, page.url) as window:
         window.set_default_timeout(_WAIT_MS)
         before = _peak_bytes(page)
         started = time.monotonic()

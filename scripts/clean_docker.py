@@ -44,8 +44,10 @@ def remove_docker_objects(*, volumes: bool) -> list[str]:
         docker_output("volume", "rm", *volume_names)
     lines = [f"Removed {len(containers)} containers, {len(networks)} networks, and {len(images)} images."]
     if volume_names:
-        names = f"{len(volume_names)} volumes ({', '.join(volume_names)})"
-        lines.append(f"Removed {names}." if volumes else f"Kept {names}. To remove the data too, use --volumes.")
+        names = ", ".join(volume_names)
+        lines.append(
+            f"Removed volumes: {names}." if volumes else f"Kept volumes: {names}. To remove them, use --volumes."
+        )
     return lines
 
 

@@ -1,8 +1,8 @@
-"""Make the bundle of this release that the tests keep for ever: `python scripts/make_release_bundle.py`.
+"""Train this release's test bundle: `python scripts/make_release_bundle.py`.
 
-A few hundred synthetic orders, every model of the catalogue with a few trees, through `train` itself; again on the same
-machine gives the same bytes. It goes to `tests/bundle/releases/<release>/<id>`, once: what a release made is never made
-anew (docs/bundle-format.md, "Changing the format").
+It trains every model of the catalogue with a few trees on a few hundred synthetic orders, with `train`. On one machine,
+repeated runs give the same bytes. It writes the bundle to `tests/bundle/releases/<release>/<id>` once. The bundle of a
+release is never replaced (docs/bundle-format.md, "Changing the format").
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TREE_COUNT = 4
 
 
 def small_models() -> tuple[Model, ...]:
-    """The catalogue, small."""
+    """Return the models of the catalogue with a few trees each."""
     bases: tuple[Model, ...] = (
         RandomForestModel(tree_count=TREE_COUNT, max_leaf_nodes=12),
         GradientBoostingModel(tree_count=TREE_COUNT),
@@ -51,7 +51,7 @@ def small_models() -> tuple[Model, ...]:
 
 
 def train_bundle(store: Store) -> str:
-    """Train the small bundle into a store; its id."""
+    """Train the small bundle, write it to a store, and return its id."""
     orders, restaurants, _ = synthesize_frames(SYNTHESIS_PLAN)
     restaurant_index = read_restaurants(restaurants)
     training = train(
@@ -69,17 +69,17 @@ def train_bundle(store: Store) -> str:
 
 
 def main() -> int:
-    """Write the bundle of the installed release, unless there is one."""
+    """Write the bundle of the installed release, unless it exists."""
     release_folder = RELEASES_DIR / version("preptime")
     if release_folder.exists():
-        sys.stderr.write(f"{release_folder} is there already, and what a release made is never made anew.\n")
+        sys.stderr.write(f"{release_folder} exists. The bundle of a release is never replaced.\n")
         return 1
     with tempfile.TemporaryDirectory() as root:
         store = Store.open(root)
         bundle_folder = store.fetch(train_bundle(store))
         size = sum(path.stat().st_size for path in bundle_folder.rglob("*") if path.is_file())
         if size >= MAX_BUNDLE_BYTES:
-            sys.stderr.write(f"The bundle has {size:,} bytes; the tests keep fewer than {MAX_BUNDLE_BYTES:,}.\n")
+            sys.stderr.write(f"The bundle has {size:,} bytes; expected fewer than {MAX_BUNDLE_BYTES:,}.\n")
             return 1
         shutil.copytree(bundle_folder, release_folder / bundle_folder.name)
     sys.stdout.write(f"{release_folder / bundle_folder.name}: {size:,} bytes\n")

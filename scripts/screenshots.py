@@ -21,8 +21,8 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from tests.ui.browser import CHROMIUM, OPERATOR_KEY, chromium, looking, page_at, setting, settle
-from tests.ui.daily_results import add_challenger, mornings
+from tests.ui.browser import CHROMIUM_PATH, OPERATOR_KEY, launch_chromium, open_page, run_dashboard, key_entry, wait_until_idle
+from tests.ui.daily_results import add_challenger, find_or_make_results
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS_IMAGES_DIR = ROOT / "docs" / "images"
@@ -65,23 +65,23 @@ def main() -> None:
     )
     parser.add_argument("--only", help="only views whose name holds this")
     arguments = parser.parse_args()
-    if CHROMIUM is None or not (arguments.demo / "models").is_dir():
+    if CHROMIUM_PATH is None or not (arguments.demo / "models").is_dir():
         sys.exit(f"This needs chromium, and {arguments.demo}/models, which `make demo` makes.")
     arguments.out.mkdir(parents=True, exist_ok=True)
     demo = arguments.demo.resolve()
     settings = {
         # Whoever promotes is asked for a key first: the pictures show that.
-        "PREPTIME_OPERATOR_KEYS": setting("olga", OPERATOR_KEY),
+        "PREPTIME_OPERATOR_KEYS": key_entry("olga", OPERATOR_KEY),
         "PREPTIME_ORDERS": str(demo / "data" / "orders.csv"),
         "PREPTIME_RESTAURANTS": str(demo / "data" / "restaurants.csv"),
     }
     with tempfile.TemporaryDirectory(prefix="preptime-pictures-") as temporary_folder:
-        settings["PREPTIME_RESULTS"] = str(mornings(demo / "results", Path(temporary_folder) / "watched"))
+        settings["PREPTIME_RESULTS"] = str(find_or_make_results(demo / "results", Path(temporary_folder) / "watched"))
         # A copy of the store, with a second bundle to be compared with: what `make demo` made stays as it is.
         store = shutil.copytree(demo / "models", Path(temporary_folder) / "models")
         add_challenger(store, demo / "data" / "orders.csv", demo / "data" / "restaurants.csv")
         settings["PREPTIME_STORE"] = str(store)
-        with page_at(Path(temporary_folder), **settings) as dashboard, chromium() as browser:
+        with run_dashboard(Path(temporary_folder), **settings) as dashboard, launch_chromium() as browser:
             dashboard.wait_until("/_stcore/health")
             for view in VIEWS:
                 if not arguments.only or arguments.only in view.name:
@@ -98,12 +98,12 @@ def main() -> None:
 def _take_screenshots(browser: Browser, url: str, view: View, out: Path) -> None:
     for width_name, width in VIEWPORT_WIDTHS.items():
         for theme, dark in THEMES.items():
-            with looking(browser, f"{url}{view.path}", width=width, dark=dark) as page:
+            with open_page(browser, f"{url}{view.path}", width=width, dark=dark) as page:
                 view.prepare(page)
-                settle(page)
+                wait_until_idle(page)
                 content_height = int(page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight"))
                 page.set_viewport_size({"width": width, "height": min(max(content_height, 700), MAX_HEIGHT_PIXELS)})
-                settle(page)
+                wait_until_idle(page)
                 page.wait_for_timeout(2_000)  # charts and tables are drawn anew
                 path = out / f"{view.name}-{width_name}-{theme}.png"
                 page.screenshot(path=path)
@@ -112,7 +112,7 @@ def _take_screenshots(browser: Browser, url: str, view: View, out: Path) -> None
 
 def _predict_sample(page: Page) -> None:
     page.get_by_role("button", name="Try the sample").click()
-    settle(page)
+    wait_until_idle(page)
     page.get_by_role("button", name=re.compile("Predict 48 orders")).click()
 
 
@@ -126,7 +126,7 @@ def _open_data_dictionary(page: Page) -> None:
 
 def _open_previews(page: Page) -> None:
     page.get_by_role("button", name="Try the sample").click()
-    settle(page)
+    wait_until_idle(page)
     for label in ("Preview with verdicts", "rows without a prediction"):
         page.locator("summary").filter(has_text=label).click()
 
@@ -138,10 +138,10 @@ def _open_view(view: str) -> Callable[[Page], None]:
 
 def _fill_promotion_form(page: Page) -> None:
     _open_view("Change the champion")(page)
-    settle(page)
+    wait_until_idle(page)
     page.get_by_role("textbox", name="Operator's key").fill(OPERATOR_KEY)
     page.keyboard.press("Enter")
-    settle(page)
+    wait_until_idle(page)
     page.get_by_role("textbox", name="Reason").fill("Riders wait in Leeds.")
 
 

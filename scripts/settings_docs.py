@@ -1,4 +1,4 @@
-"""What the declaration looks like to people: `.env.example` and docs/settings.md."""
+"""Generate `.env.example` and docs/settings.md from the declaration of the settings."""
 
 from __future__ import annotations
 
@@ -6,46 +6,55 @@ import textwrap
 
 from preptime.settings import EXTERNAL_SECTIONS, iter_settings
 
-GENERATED_NOTICE = "Generated from src/preptime/settings.py: run `make docs` after a change there."
+GENERATED_NOTICE = "Generated from src/preptime/settings.py. Run `make docs` after changing it."
 
 
 def env_example() -> str:
-    """The text of `.env.example`: every setting with its default, commented out."""
-    lines = ["# Settings of preptime. Copy this file to .env and uncomment what you change.", f"# {GENERATED_NOTICE}"]
+    """Return the text of `.env.example`: every setting with its default, commented out."""
+    lines = [
+        "# Settings of preptime. Copy this file to .env and uncomment the lines that you change.",
+        f"# {GENERATED_NOTICE}",
+    ]
     for spec in iter_settings():
         text = f"{spec.description} Expected: {spec.expected}."
         lines += ["", *textwrap.wrap(text, 116, initial_indent="# ", subsequent_indent="# ")]
         lines.append(f"#{spec.names[0]}={spec.default}")
     for title, entries in EXTERNAL_SECTIONS.items():
         lines += ["", f"# {title}"]
-        for name, (meaning, default) in entries.items():
-            lines += ["", *textwrap.wrap(meaning, 116, initial_indent="# ", subsequent_indent="# ")]
+        for name, (description, default) in entries.items():
+            lines += ["", *textwrap.wrap(description, 116, initial_indent="# ", subsequent_indent="# ")]
             lines.append(f"#{name}={default}")
     return "\n".join(lines) + "\n"
 
 
 def markdown() -> str:
-    """docs/settings.md."""
+    """Return the text of docs/settings.md."""
     lines = [
         "# Settings",
         "",
         f"<!-- {GENERATED_NOTICE} -->",
         "",
-        "`preptime serve`, `preptime ui` and `preptime.api.wsgi:app` read the environment, then `.env` in the working",
-        "folder; the environment wins. An empty value is none. An unknown name that begins with `PREPTIME_` is",
-        "refused.",
-        "Secrets are never shown or logged. The verbs take `--orders`, `--restaurants`, `--store` and `--results` from",
-        "here where they are not given. What the DAGs read from the same file: [the daily run](daily-run.md).",
+        "The commands, the API (`preptime.api.wsgi:app`), and the dashboard read settings from the environment and",
+        "from `.env` in the working directory. The order of precedence is:",
         "",
-        "| setting | meaning | expected | default |",
+        "1. A command-line option, such as `--store`. `--help` shows the variable of each option.",
+        "2. The environment.",
+        "3. `.env`. The commands `serve`, `ui`, and `doctor` have an option `--env-file` for another file.",
+        "4. The default.",
+        "",
+        "An empty value counts as unset. An unknown name that starts with `PREPTIME_` is an error. Secrets are never",
+        "shown or logged. In `.env`, write `NAME=value` lines. Quotes around a value are removed, variables aren't",
+        "expanded, and ` #` starts a comment. The DAGs read the same file: see [Daily run](daily-run.md).",
+        "",
+        "| setting | description | expected | default |",
         "|---|---|---|---|",
     ]
     for spec in iter_settings():
-        names = ", else ".join(f"`{name}`" for name in spec.names)
+        names = ", then ".join(f"`{name}`" for name in spec.names)
         default = f"`{spec.default}`" if spec.default else "none"
         lines.append(f"| {names} | {spec.description} | {spec.expected} | {default} |")
     for title, entries in EXTERNAL_SECTIONS.items():
-        lines += ["", f"## {title}", "", "| setting | meaning | default |", "|---|---|---|"]
-        for name, (meaning, default) in entries.items():
-            lines.append(f"| `{name}` | {meaning} | {f'`{default}`' if default else 'none'} |")
+        lines += ["", f"## {title}", "", "| setting | description | default |", "|---|---|---|"]
+        for name, (description, default) in entries.items():
+            lines.append(f"| `{name}` | {description} | {f'`{default}`' if default else 'none'} |")
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""Fixtures for all tests, and the check that no test is skipped where nothing may be missing (`tests/requirements.py`)."""
+"""Fixtures for all tests, and the check of skipped tests (see `tests/requirements.py`)."""
 
 from __future__ import annotations
 

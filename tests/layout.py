@@ -70,7 +70,7 @@ def _is_package(module: str) -> bool:
 
 
 def _source_path(module: str) -> Path | None:
-    if module.split(".")[0] != PACKAGE:
+    if module.partition(".")[0] != PACKAGE:
         return None
     base = SOURCE_FOLDER.joinpath(*module.split("."))
     for path in (base.with_suffix(".py"), base / "__init__.py"):

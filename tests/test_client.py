@@ -1,13 +1,14 @@
-"""The client, against real servers: ours, and ones that misbehave as told."""
+"""The client, against `preptime serve` and against servers that misbehave."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,7 +20,7 @@ import pytest
 from preptime import Client
 from preptime.client import ApiConnectionError, ApiStatusError, ApiTimeoutError, PredictionResponse
 from preptime.errors import UsageError
-from tests.api.processes import PLAIN_KEY, REAL, Server, free_port, started
+from tests.api.processes import PLAIN_KEY, SERVE_COMMAND, Server, free_port, running_server
 from tests.api.test_server import promote
 
 ORDER: dict[str, object] = {
@@ -29,7 +30,7 @@ ORDER: dict[str, object] = {
     "restaurant_id": 10,
     "number_of_items": 3,
 }
-FINE = json.dumps({"bundle": "b", "predictions": [{"prep_time_seconds": 600, "p50": 600.2}]}).encode()
+RESPONSE = json.dumps({"bundle": "b", "predictions": [{"prep_time_seconds": 600, "p50": 600.2}]}).encode()
 
 
 @pytest.fixture(scope="module")
@@ -37,23 +38,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`preptime serve` with a champion of three restaurants."""
     folder = tmp_path_factory.mktemp("served")
     promote(folder)
-    with started(folder, REAL) as running:
+    with running_server(folder, SERVE_COMMAND) as running:
         running.wait_until("/readyz")
         yield running
 
 
 @pytest.fixture
 def client(server: Server) -> Iterator[Client]:
-    """A client of it."""
-    with Client(server.url, PLAIN_KEY) as asking:
-        yield asking
+    """Return a client of that server."""
+    with Client(server.url, PLAIN_KEY) as client:
+        yield client
 
 
 @contextmanager
-def misbehaving(*script: tuple[int, bytes] | float | None) -> Iterator[tuple[str, list[bytes]]]:
-    """A server that answers each request by the script: status and body, seconds of silence, or a broken connection.
+def misbehaving_server(*script: tuple[int, bytes] | float | None) -> Iterator[tuple[str, list[bytes]]]:
+    """Run a server that handles each request as scripted: status and body, seconds of silence, or a broken connection.
 
-    Gives its URL and the bodies that it was sent.
+    Yields its URL and the request bodies that it received.
     """
     bodies: list[bytes] = []
 
@@ -74,7 +75,7 @@ def misbehaving(*script: tuple[int, bytes] | float | None) -> Iterator[tuple[str
             self.wfile.write(step[1])
 
         def log_message(self, *_: object, **__: object) -> None:
-            """Nothing."""
+            """Log nothing."""
 
     silence = threading.Event()
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -88,18 +89,59 @@ def misbehaving(*script: tuple[int, bytes] | float | None) -> Iterator[tuple[str
             thread.join()
 
 
-def ask(url: str, *, key: str = "k", timeout_seconds: float = 30.0, tries: int = 5) -> PredictionResponse:
-    """One order, by a client of its own."""
-    with Client(url, key, timeout_seconds=timeout_seconds, max_attempts=tries) as client:
+@contextmanager
+def closing_server() -> Iterator[tuple[str, Callable[[], int]]]:
+    """Run a server whose connections can be closed.
+
+    It holds its first eight responses until eight connections are open. Yields its URL, and a function that closes
+    all connections and returns how many were open.
+    """
+    connections: list[socket.socket] = []
+    all_open = threading.Barrier(8)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            if len(connections) < 8:
+                connections.append(self.connection)
+                all_open.wait(10)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(RESPONSE)))
+            self.end_headers()
+            self.wfile.write(RESPONSE)
+
+        def log_message(self, *_: object, **__: object) -> None:
+            """Log nothing."""
+
+    def close_connections() -> int:
+        for connection in connections:
+            connection.shutdown(socket.SHUT_RDWR)
+        return len(connections)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", close_connections
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def predict_once(url: str, *, key: str = "k", timeout_seconds: float = 30.0, attempts: int = 5) -> PredictionResponse:
+    """Return the prediction for one order, from a new client."""
+    with Client(url, key, timeout_seconds=timeout_seconds, max_attempts=attempts) as client:
         return client.predict([ORDER])
 
 
-def test_dicts_come_back_in_their_places_and_a_bad_one_says_why(client: Client) -> None:
+def test_predict_dicts_returns_predictions_and_errors_in_order(client: Client) -> None:
     orders = [ORDER | {"order_id": "a"}, ORDER | {"order_id": "b", "order_acknowledged_at": "soon"}, ORDER]
-    answer = client.predict(orders, models=["rf"])
-    assert len(answer) == 3
-    assert [one.order_id for one in answer] == ["a", "b", "a"]
-    first, bad = answer[0], answer[1]
+    response = client.predict(orders, models=["rf"])
+    assert len(response) == 3
+    assert [prediction.order_id for prediction in response] == ["a", "b", "a"]
+    first, bad = response[0], response[1]
     assert first.error is None
     assert first.p10 is not None
     assert first.p50 is not None
@@ -113,11 +155,11 @@ def test_dicts_come_back_in_their_places_and_a_bad_one_says_why(client: Client) 
     assert bad.p50 is None
 
 
-def test_one_order_may_stand_alone(client: Client) -> None:
+def test_predict_accepts_a_single_order(client: Client) -> None:
     assert client.predict(ORDER) == client.predict([ORDER])
 
 
-def test_data_frames_of_both_kinds_are_the_same_orders(client: Client) -> None:
+def test_predict_accepts_pandas_and_polars_frames(client: Client) -> None:
     orders = [
         ORDER | {"order_id": str(n), "restaurant_id": 10 * (n % 3 + 1), "number_of_items": n} for n in range(1, 9)
     ]
@@ -127,10 +169,10 @@ def test_data_frames_of_both_kinds_are_the_same_orders(client: Client) -> None:
     as_pandas["order_acknowledged_at"] = pd.to_datetime(as_pandas["order_acknowledged_at"])
     assert client.predict(as_pandas) == expected
     as_polars = pl.DataFrame(orders).with_columns(order_acknowledged_at=pl.lit(dt.datetime(2015, 6, 17, 12, 28, 28)))
-    assert [one.p50 for one in client.predict(as_polars)] == [one.p50 for one in expected]
+    assert [prediction.p50 for prediction in client.predict(as_polars)] == [prediction.p50 for prediction in expected]
 
 
-def test_missing_values_of_pandas_are_missing(client: Client) -> None:
+def test_predict_pandas_missing_values_become_null(client: Client) -> None:
     frame = pd.DataFrame([ORDER, ORDER | {"order_value_gbp": None, "order_acknowledged_at": None}])
     frame["order_acknowledged_at"] = pd.to_datetime(frame["order_acknowledged_at"])
     good, bad = client.predict(frame)
@@ -139,14 +181,14 @@ def test_missing_values_of_pandas_are_missing(client: Client) -> None:
     assert bad.error.code == "missing_value"
 
 
-def test_what_json_cannot_hold_is_refused_before_it_is_sent(client: Client) -> None:
-    with pytest.raises(UsageError, match="holds a complex"):
+def test_predict_value_without_json_form_raises(client: Client) -> None:
+    with pytest.raises(UsageError, match="type complex"):
         client.predict([ORDER | {"order_value_gbp": 1j}])
 
 
-def test_a_wrong_key_and_a_wrong_model_are_errors_with_the_servers_facts(server: Server, client: Client) -> None:
+def test_predict_wrong_key_or_model_raises_server_facts(server: Server, client: Client) -> None:
     with pytest.raises(ApiStatusError, match="key") as refused:
-        ask(server.url, key="wrong")
+        predict_once(server.url, key="wrong")
     assert refused.value.status == 401
     with pytest.raises(ApiStatusError, match="lightgbm") as refused:
         client.predict([ORDER], models=["lightgbm"])
@@ -154,94 +196,143 @@ def test_a_wrong_key_and_a_wrong_model_are_errors_with_the_servers_facts(server:
     assert refused.value.problem.request_id
 
 
-def test_threads_share_a_client(client: Client) -> None:
-    found: dict[int, list[object]] = {}
+def test_client_is_shared_by_threads(client: Client) -> None:
+    order_ids: dict[int, list[object]] = {}
 
-    def asking(thread: int) -> None:
-        found[thread] = [client.predict([ORDER | {"order_id": f"{thread}-{n}"}])[0].order_id for n in range(20)]
+    def request_predictions(thread: int) -> None:
+        order_ids[thread] = [client.predict([ORDER | {"order_id": f"{thread}-{n}"}])[0].order_id for n in range(20)]
 
-    threads = [threading.Thread(target=asking, args=[thread]) for thread in range(4)]
+    threads = [threading.Thread(target=request_predictions, args=[thread]) for thread in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == {thread: [f"{thread}-{n}" for n in range(20)] for thread in range(4)}
+    assert order_ids == {thread: [f"{thread}-{n}" for n in range(20)] for thread in range(4)}
 
 
-def test_a_busy_server_and_a_broken_connection_are_asked_again_with_the_same_body() -> None:
-    with misbehaving((503, b"{}"), None, (503, b""), (200, FINE)) as (url, bodies):
-        assert ask(url).predictions[0].prep_time_seconds == 600
+def test_predict_retries_busy_server_and_broken_connection() -> None:
+    with misbehaving_server((503, b"{}"), None, (503, b""), (200, RESPONSE)) as (url, bodies):
+        assert predict_once(url).predictions[0].prep_time_seconds == 600
     assert len(set(bodies)) == 1
     assert len(bodies) == 4
 
 
-def test_a_server_that_stays_busy_is_an_error_after_the_last_try() -> None:
+def test_predict_busy_server_raises_after_last_attempt() -> None:
     with (
-        misbehaving(*[(503, b'{"detail":"Busy."}')] * 3) as (url, bodies),
+        misbehaving_server(*[(503, b'{"detail":"Busy."}')] * 3) as (url, bodies),
         pytest.raises(ApiStatusError, match=r"Busy\.") as refused,
     ):
-        ask(url, tries=3)
+        predict_once(url, attempts=3)
     assert refused.value.status == 503
     assert len(bodies) == 3
 
 
 @pytest.mark.parametrize("status", [400, 401, 413, 422, 500, 502])
-def test_every_other_refusal_is_final(status: int) -> None:
+def test_predict_other_status_is_not_retried(status: int) -> None:
     with (
-        misbehaving((status, b"<html>a proxy's page</html>")) as (url, bodies),
+        misbehaving_server((status, b"<html>a proxy's page</html>")) as (url, bodies),
         pytest.raises(ApiStatusError, match="a proxy's page") as refused,
     ):
-        ask(url)
+        predict_once(url)
     assert refused.value.status == status
     assert len(bodies) == 1
 
 
-def test_the_time_is_limited_and_not_spent_twice() -> None:
-    with misbehaving(60.0) as (url, bodies), pytest.raises(ApiTimeoutError, match=r"within 0\.2 s"):
-        ask(url, timeout_seconds=0.2)
+def test_predict_timeout_is_not_retried() -> None:
+    with misbehaving_server(60.0) as (url, bodies), pytest.raises(ApiTimeoutError, match=r"within 0\.2 s"):
+        predict_once(url, timeout_seconds=0.2)
     assert len(bodies) == 1
 
 
-def test_a_connection_that_always_breaks_is_an_error() -> None:
-    with misbehaving(None, None) as (url, bodies), pytest.raises(ApiConnectionError, match="cannot be reached"):
-        ask(url, tries=2)
+def test_predict_broken_connection_raises_after_last_attempt() -> None:
+    with misbehaving_server(None, None) as (url, bodies), pytest.raises(ApiConnectionError, match="cannot be reached"):
+        predict_once(url, attempts=2)
     assert len(bodies) == 2
 
 
-def test_nobody_there_is_an_error() -> None:
+def test_predict_connection_refused_raises() -> None:
     with pytest.raises(ApiConnectionError, match="cannot be reached"):
-        ask(f"http://127.0.0.1:{free_port()}", tries=1)
+        predict_once(f"http://127.0.0.1:{free_port()}", attempts=1)
+
+
+def test_predict_closed_idle_connections_cost_no_attempt() -> None:
+    """A restarted server has closed all idle connections. The first attempt succeeds all the same."""
+    with closing_server() as (url, close_connections), Client(url, "k", max_attempts=1) as client:
+        barrier = threading.Barrier(8)
+
+        def open_connection() -> None:
+            barrier.wait()
+            client.predict([ORDER])
+
+        threads = [threading.Thread(target=open_connection) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert close_connections() == 8
+        assert client.predict([ORDER])[0].prep_time_seconds == 600
+
+
+def test_predict_vanished_idle_connection_costs_no_attempt() -> None:
+    """An idle connection breaks when it's used again, as after a reboot that nothing announced."""
+    with (
+        misbehaving_server((200, RESPONSE), None, (200, RESPONSE)) as (url, bodies),
+        Client(url, "k", max_attempts=1) as client,
+    ):
+        assert client.predict([ORDER]) == client.predict([ORDER])
+    assert len(bodies) == 3
+
+
+def test_client_uses_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with misbehaving_server((200, RESPONSE), (200, RESPONSE)) as (url, bodies):
+        monkeypatch.setenv("http_proxy", url)
+        assert len(predict_once("http://preptime.invalid")) == 1
+        monkeypatch.setenv("http_proxy", url.removeprefix("http://"))
+        assert len(predict_once("http://preptime.invalid")) == 1
+    assert len(bodies) == 2
+
+
+def test_client_on_loopback_ignores_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    with misbehaving_server((200, RESPONSE)) as (url, _):
+        assert len(predict_once(url)) == 1
+
+
+def test_client_unsupported_proxy_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1080")
+    with pytest.raises(UsageError, match="socks5 proxy"):
+        Client("http://preptime.invalid", "k")
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://x", "", "http://"])
-def test_a_url_that_is_none_is_refused(url: str) -> None:
-    with pytest.raises(UsageError, match="no URL"):
+def test_client_invalid_url_raises(url: str) -> None:
+    with pytest.raises(UsageError, match="isn't the URL"):
         Client(url, "k")
 
 
 @pytest.mark.parametrize("key", ["abc…", "secret\ny", "secret\x7f", "schlüssel", " secret", "secret\t"])
-def test_a_key_that_no_request_can_carry_is_refused_and_not_repeated(key: str) -> None:
+def test_client_invalid_key_raises_without_repeating_it(key: str) -> None:
     with pytest.raises(UsageError, match="visible ASCII") as refused:
         Client("http://127.0.0.1:8000", key)
     assert not any(part in str(refused.value) for part in ("abc", "…", "secret", "schl"))
 
 
-def test_without_a_key_the_server_says_whether_it_wants_one(server: Server) -> None:
+def test_predict_without_key_raises_server_status(server: Server) -> None:
     with pytest.raises(ApiStatusError) as refused:
-        ask(server.url, key="")
+        predict_once(server.url, key="")
     assert refused.value.status == 401
 
 
-def test_importing_preptime_loads_next_to_nothing() -> None:
-    looking = "import sys, preptime\npreptime.Client\nprint(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", looking], capture_output=True, text=True, check=True)
+def test_import_preptime_loads_few_modules() -> None:
+    with_client = "import sys, preptime\npreptime.Client\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", with_client], capture_output=True, text=True, check=True)
     assert {"numpy", "flask", "onnxruntime", "polars", "click"}.isdisjoint(done.stdout.split())
     light = "import sys, preptime\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", light], capture_output=True, text=True, check=True)
-    assert "preptime.client" not in done.stdout.split()
+    assert {"preptime.client", "urllib3", "msgspec"}.isdisjoint(done.stdout.split())
 
 
-def test_the_package_offers_nothing_else() -> None:
+def test_package_exports_only_the_client() -> None:
     import preptime
 
     with pytest.raises(AttributeError, match="Server"):

@@ -13,7 +13,7 @@ from preptime.errors import UsageError
 from preptime.keys import EXAMPLE_KEY, Keys, load_api_keys, new_key
 
 
-def entry(name: str, key: str) -> str:
+def key_entry(name: str, key: str) -> str:
     return f"{name}:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
@@ -27,7 +27,7 @@ def test_a_new_key_opens_what_its_setting_was_given_to() -> None:
 
 
 def test_old_and_new_key_hold_together_under_one_name() -> None:
-    keys = Keys.from_setting(f" {entry('a', 'old')} , {entry('a', 'new')},{entry('b', 'third')},")
+    keys = Keys.from_setting(f" {key_entry('a', 'old')} , {key_entry('a', 'new')},{key_entry('b', 'third')},")
     assert [keys.name_of(key) for key in ("old", "new", "third", "fourth")] == ["a", "a", "b", None]
 
 
@@ -49,7 +49,7 @@ def test_every_key_is_compared_even_after_one_has_matched(monkeypatch: pytest.Mo
         return compare(one, other)
 
     monkeypatch.setattr(hmac, "compare_digest", counting)
-    assert Keys.from_setting(",".join(entry(name, name) for name in "abcd")).name_of("a") == "a"
+    assert Keys.from_setting(",".join(key_entry(name, name) for name in "abcd")).name_of("a") == "a"
     assert len(compared) == 4
 
 
@@ -63,7 +63,7 @@ def test_an_entry_that_is_none_is_refused_without_being_repeated(wrong: str) -> 
 
 def test_one_key_under_two_names_is_refused() -> None:
     with pytest.raises(UsageError, match="two names"):
-        Keys.from_setting(f"{entry('a', 'x')},{entry('b', 'x')}")
+        Keys.from_setting(f"{key_entry('a', 'x')},{key_entry('b', 'x')}")
 
 
 def test_a_name_is_what_logs_can_carry() -> None:
@@ -74,7 +74,7 @@ def test_a_name_is_what_logs_can_carry() -> None:
 def test_the_plain_key_is_for_loopback() -> None:
     assert load_api_keys("", "plain", loopback=True).name_of("plain") == "aikey"
     with pytest.raises(UsageError, match=r"AIKEY.*preptime keys new") as refused:
-        load_api_keys(entry("a", "x"), "plain", loopback=False)
+        load_api_keys(key_entry("a", "x"), "plain", loopback=False)
     assert "plain'" not in str(refused.value)
 
 
@@ -86,9 +86,9 @@ def test_a_plain_key_that_no_header_carries_is_refused_and_not_repeated(plain: s
 
 
 def test_the_key_of_the_examples_is_refused_beyond_loopback() -> None:
-    assert load_api_keys(entry("a", EXAMPLE_KEY), "", loopback=True)
+    assert load_api_keys(key_entry("a", EXAMPLE_KEY), "", loopback=True)
     with pytest.raises(UsageError, match="key of the examples"):
-        load_api_keys(entry("a", EXAMPLE_KEY), "", loopback=False)
+        load_api_keys(key_entry("a", EXAMPLE_KEY), "", loopback=False)
 
 
 def test_without_a_key_the_start_is_refused_and_says_how_to_make_one() -> None:

@@ -1,4 +1,4 @@
-"""What the repository promises about itself: its locks, its rules on vendors, its docs."""
+"""Checks of the repository itself: lock files, places of vendor libraries, and docs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.requirements import ROOT, requires
 IMAGE_LOCKS = ("images/serve", "images/jobs", "images/ui")
 LOCKS = ("run", "dev", "airflow", "dvc", "deploy", "images/build", *IMAGE_LOCKS)
 
-ANYWHERE_IN = {
+VENDOR_PLACES = {
     "catboost": ("models/catboost_models.py",),
     "xgboost": ("models/xgboost_models.py",),
     "sklearn": ("models/", "training/notebook.py"),
@@ -47,12 +47,12 @@ ANYWHERE_IN = {
     "psycopg": ("sources/postgres/",),
     **dict.fromkeys(("pandas", "joblib", "pickle"), ()),
 }
-"""One vendor, one place: where under src/preptime a library may be imported; nothing for what may not be at all."""
+"""Vendor library to the paths under src/preptime that may import it. An empty tuple means no path."""
 
 
 def tracked_files() -> list[Path]:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
-    requires(listed.returncode == 0, "this is not a git checkout, so nothing says which files are the project's")
+    requires(listed.returncode == 0, "this isn't a git checkout, so the tracked files are unknown")
     return [path for name in listed.stdout.decode().split("\0") if name and (path := ROOT / name).is_file()]
 
 
@@ -61,19 +61,19 @@ def pages() -> list[Path]:
 
 
 def locked(name: str) -> dict[str, list[tuple[Requirement, int]]]:
-    """By package: each requirement of a lock (one per marker), and how many hashes vouch for it."""
+    """Return the requirements of a lock by package (one per marker), with their number of hashes."""
     text = (ROOT / "locks" / f"{name}.lock").read_text(encoding="utf-8")
-    found: dict[str, list[tuple[Requirement, int]]] = {}
+    requirements: dict[str, list[tuple[Requirement, int]]] = {}
     for entry in re.split(r"\n(?=[a-z0-9])", text):
         requirement = Requirement(entry.split("\\")[0].split("\n")[0].strip())
-        found.setdefault(requirement.name, []).append((requirement, entry.count("--hash=sha256:")))
-    return found
+        requirements.setdefault(requirement.name, []).append((requirement, entry.count("--hash=sha256:")))
+    return requirements
 
 
 def declared() -> Iterator[tuple[str, Requirement]]:
-    """Every requirement of pyproject.toml with the lock that must hold it."""
+    """Yield every requirement of pyproject.toml with the lock that must contain it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    extras = [one for extra in project["project"]["optional-dependencies"].values() for one in extra]
+    extras = [text for extra in project["project"]["optional-dependencies"].values() for text in extra]
     for text in (*project["project"]["dependencies"], *extras, *project["build-system"]["requires"]):
         if not text.startswith("preptime["):
             yield "run", Requirement(text)
@@ -83,7 +83,7 @@ def declared() -> Iterator[tuple[str, Requirement]]:
 
 
 def imports(path: Path) -> Iterator[tuple[str, int]]:
-    """Top-level packages that a file imports, anywhere in it, with the line."""
+    """Yield the top-level packages that a file imports, anywhere in it, with their lines."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((alias.name.split(".")[0], node.lineno) for alias in node.names)
@@ -96,7 +96,7 @@ def test_no_tracked_file_is_over_a_megabyte() -> None:
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_a_lock_pins_everything_with_hashes_and_names_no_index(name: str) -> None:
+def test_lock_pins_all_with_hashes_and_names_no_index(name: str) -> None:
     text = (ROOT / "locks" / f"{name}.lock").read_text(encoding="utf-8")
     assert not re.search(r"://|--(extra-)?index|--find-links|--trusted-host| @ ", text)
     for requirement, hashes in (entry for entries in locked(name).values() for entry in entries):
@@ -104,8 +104,8 @@ def test_a_lock_pins_everything_with_hashes_and_names_no_index(name: str) -> Non
         assert hashes > 0, requirement
 
 
-def test_the_locks_answer_to_what_the_project_declares() -> None:
-    """When this fails: `make lock`."""
+def test_locks_satisfy_declared_requirements() -> None:
+    """To fix a failure, run `make lock`."""
     for name, requirement in declared():
         pins = locked(name).get(requirement.name)
         assert pins, f"{requirement} is not in locks/{name}.lock"
@@ -114,35 +114,35 @@ def test_the_locks_answer_to_what_the_project_declares() -> None:
             assert requirement.specifier.contains(version, prereleases=True), f"{requirement}, locked {version}"
 
 
-def test_developers_run_what_users_run() -> None:
-    """The same versions of everything; a tool may want on every platform what users need on one."""
+def test_dev_lock_has_the_versions_of_the_run_lock() -> None:
+    """A development tool can need a package on more platforms than users do."""
     dev = locked("dev")
     versions = {name: {str(pin.specifier) for pin, _ in pins} for name, pins in locked("run").items()}
     assert {name: {str(pin.specifier) for pin, _ in dev.get(name, [])} for name in versions} == versions
 
 
 @pytest.mark.parametrize("image", IMAGE_LOCKS)
-def test_an_image_runs_what_users_run(image: str) -> None:
-    """No package of another version than in locks/run.lock, and none that is not there."""
+def test_image_lock_has_versions_of_the_run_lock(image: str) -> None:
+    """An image has no package that locks/run.lock lacks, and no other versions."""
     run = {name: {str(pin.specifier) for pin, _ in pins} for name, pins in locked("run").items()}
     for name, pins in locked(image).items():
         assert {str(pin.specifier) for pin, _ in pins} <= run[name]
 
 
-@pytest.mark.parametrize("vendor", ANYWHERE_IN)
-def test_a_vendor_is_imported_in_its_own_place_only(vendor: str) -> None:
+@pytest.mark.parametrize("vendor", VENDOR_PLACES)
+def test_vendor_is_imported_only_in_its_place(vendor: str) -> None:
     package = ROOT / "src" / "preptime"
-    found = [
+    places = [
         f"{path.relative_to(package).as_posix()}:{line}"
         for path in sorted(package.rglob("*.py"))
         for name, line in imports(path)
         if name == vendor
     ]
-    allowed = ANYWHERE_IN[vendor]
-    assert [place for place in found if not allowed or not place.startswith(allowed)] == []
+    allowed = VENDOR_PLACES[vendor]
+    assert [place for place in places if not allowed or not place.startswith(allowed)] == []
 
 
-def test_links_between_pages_lead_somewhere() -> None:
+def test_links_between_pages_resolve() -> None:
     broken = []
     for page in pages():
         text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
@@ -150,59 +150,61 @@ def test_links_between_pages_lead_somewhere() -> None:
             path, _, anchor = target.partition("#")
             if "://" in path or path.startswith("mailto:"):
                 continue
-            there = (page.parent / path).resolve() if path else page
-            if not there.exists() or (anchor and anchor not in anchors(there)):
+            linked_page = (page.parent / path).resolve() if path else page
+            if not linked_page.exists() or (anchor and anchor not in anchors(linked_page)):
                 broken.append(f"{page.relative_to(ROOT)}: {target}")
     assert broken == []
 
 
-def test_every_picture_of_the_docs_is_shown_by_a_page() -> None:
+def test_every_docs_image_is_used_by_a_page() -> None:
     shown = {
         (page.parent / target).resolve()
         for page in pages()
         for target in re.findall(r"!\[[^\]]+\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
     }
-    pictures = [path for path in tracked_files() if path.parent == ROOT / "docs" / "images"]
-    assert pictures
-    assert [path.name for path in pictures if path not in shown] == []
+    images = [path for path in tracked_files() if path.parent == ROOT / "docs" / "images"]
+    assert images
+    assert [path.name for path in images if path not in shown] == []
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as the places that show Markdown make them."""
+    """Return the anchors of a page's headings, as GitHub generates them."""
     headings = re.findall(r"^#+ +(.+?) *$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def generated(page: Path) -> list[tuple[str, str]]:
-    """What stands between the markers of a page that something writes: its name, its content."""
+    """Return the name and content of each generated block of a page."""
     text = page.read_text(encoding="utf-8")
-    found = re.findall(r"^<!-- ([\w-]+) -->\n(.*?)^<!-- /\1 -->", text, flags=re.DOTALL | re.MULTILINE)
-    return [(str(name), str(content)) for name, content in found]
+    marked = re.findall(r"^<!-- ([\w-]+) -->\n(.*?)^<!-- /\1 -->", text, flags=re.DOTALL | re.MULTILINE)
+    return [(str(name), str(content)) for name, content in marked]
 
 
-def test_nothing_that_a_page_promises_to_be_generated_is_empty() -> None:
+def test_generated_blocks_are_not_empty() -> None:
     blocks = [(page.name, name, content) for page in pages() for name, content in generated(page)]
     assert blocks
     assert [(page, name) for page, name, content in blocks if not content.strip()] == []
 
 
-def test_every_benchmark_has_a_table_in_a_page_that_it_writes() -> None:
+def test_every_benchmark_has_a_table_in_the_docs() -> None:
     tables = {name for page in benchmarks.PAGES for name, _ in generated(ROOT / page)}
     assert set(benchmarks.NAMES) <= tables
 
 
-def test_python_examples_in_the_docs_run(tmp_path: Path) -> None:
-    """Each page is one program: its blocks run in order, in a folder of its own."""
+def test_python_examples_in_docs_run(tmp_path: Path) -> None:
+    """The blocks of a page run in order as one program, in an empty folder. `tests/test_readme.py` runs the README."""
     for page in pages():
+        if page == ROOT / "README.md":
+            continue
         blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
         if blocks:
             folder = tmp_path / page.relative_to(ROOT).with_suffix("")
             folder.mkdir(parents=True)
             program = [sys.executable, "-W", "error", "-c", "\n".join(blocks)]
-            ended = subprocess.run(program, cwd=folder, capture_output=True, text=True, check=False)
-            assert ended.returncode == 0, f"{page.relative_to(ROOT)}\n{ended.stderr}"
+            completed = subprocess.run(program, cwd=folder, capture_output=True, text=True, check=False)
+            assert completed.returncode == 0, f"{page.relative_to(ROOT)}\n{completed.stderr}"
 
 
-def test_the_changelog_begins_with_what_is_not_yet_released() -> None:
+def test_changelog_starts_with_unreleased() -> None:
     headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert headings[0] == "Unreleased"

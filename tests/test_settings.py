@@ -16,7 +16,7 @@ from scripts import settings_docs
 from tests.requirements import ROOT
 
 
-def env_file(folder: Path, text: str) -> Path:
+def write_env_file(folder: Path, text: str) -> Path:
     path = folder / ".env"
     path.write_text(text, encoding="utf-8")
     return path
@@ -28,7 +28,7 @@ def test_nothing_said_is_the_defaults() -> None:
 
 
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
-    path = env_file(tmp_path, "PREPTIME_PORT=81\nPREPTIME_WORKERS=3\nOTHER=x\n")
+    path = write_env_file(tmp_path, "PREPTIME_PORT=81\nPREPTIME_WORKERS=3\nOTHER=x\n")
     found = Settings.load({"PREPTIME_PORT": "82"}, path)
     assert (found.port, found.workers) == (82, 3)
     assert Settings.load({"PREPTIME_PORT": ""}, path).port == 81
@@ -56,7 +56,7 @@ def test_an_unknown_name_with_our_prefix_is_refused_and_the_nearest_named(tmp_pa
     with pytest.raises(UsageError, match=r"PREPTIME_PROT is no setting.*PREPTIME_PORT\?"):
         Settings.load({"PREPTIME_PROT": "80"})
     with pytest.raises(UsageError, match="PREPTIME_STORES"):
-        Settings.load({}, env_file(tmp_path, "PREPTIME_STORES=models"))
+        Settings.load({}, write_env_file(tmp_path, "PREPTIME_STORES=models"))
     assert Settings.load({"PREPTIME_REQUIRE": "all", "PREPTIME_REAL_DATA": "x"}) == Settings()
 
 
@@ -104,7 +104,7 @@ def test_an_env_file_in_every_manner_people_write_one(tmp_path: Path) -> None:
         "\ufeff# a comment\n\nA=1\nexport B = two words # comment\nC='a # b'\nD=\"x=y\" # comment\n"
         "E=a#b\nF=\nG= # nothing\nH=$A${B}\n"
     )
-    assert read_env_file(env_file(tmp_path, text)) == {
+    assert read_env_file(write_env_file(tmp_path, text)) == {
         "A": "1",
         "B": "two words",
         "C": "a # b",
@@ -119,7 +119,7 @@ def test_an_env_file_in_every_manner_people_write_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", ["geheim", "=geheim", "1A=geheim", "A='geheim", "A='geheim' more"])
 def test_a_line_that_is_none_is_refused_by_its_number_without_being_repeated(tmp_path: Path, line: str) -> None:
     with pytest.raises(UsageError, match="line 2") as refused:
-        read_env_file(env_file(tmp_path, f"A=1\n{line}\n"))
+        read_env_file(write_env_file(tmp_path, f"A=1\n{line}\n"))
     assert "geheim" not in str(refused.value)
 
 
@@ -135,17 +135,17 @@ VALUES = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Zl", "Z
 
 @given(VALUES)
 def test_every_quoted_value_comes_back(tmp_path_factory: pytest.TempPathFactory, value: str) -> None:
-    path = env_file(tmp_path_factory.mktemp("env"), f"A='{value}'\n")
+    path = write_env_file(tmp_path_factory.mktemp("env"), f"A='{value}'\n")
     assert read_env_file(path) == {"A": value}
 
 
 def test_the_example_file_can_be_used_as_it_is_and_with_every_line_uncommented(tmp_path: Path) -> None:
-    assert Settings.load({}, env_file(tmp_path, settings_docs.env_example())) == Settings()
+    assert Settings.load({}, write_env_file(tmp_path, settings_docs.env_example())) == Settings()
     names = {name for setting in iter_settings() for name in setting.names}
     lines = [line.removeprefix("#") for line in settings_docs.env_example().splitlines()]
     settings = "\n".join(line for line in lines if line.partition("=")[0] in names)
     assert len(settings.splitlines()) == len(list(iter_settings()))
-    assert Settings.load({}, env_file(tmp_path, settings)) == Settings()
+    assert Settings.load({}, write_env_file(tmp_path, settings)) == Settings()
 
 
 def test_what_others_read_from_the_same_file_is_all_told() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from benchmarks.api.inside import TimedGraph
-from preptime.api.fast_path import make_application as make_real
+from preptime.api.app import make_application as make_real
 from preptime.api.server import serve
 from preptime.api.service import Service
 from preptime.settings import Settings

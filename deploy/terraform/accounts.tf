@@ -1,13 +1,13 @@
-# A service account for each role, with nothing but what grants.tf says. None has a key: what runs in the project gets
-# its token from the platform, and CI through Workload Identity Federation.
+# A service account for each role, with the permissions in grants.tf. No account has a key: services and jobs get their
+# tokens from Google Cloud, and CI from Workload Identity Federation.
 locals {
   roles = {
-    api       = "Answers orders"
-    ui        = "Shows people what is known, and lets operators promote and roll back"
-    jobs      = "Trains, scores, monitors and responds"
-    keeper    = "Removes what is old"
+    api       = "Predicts orders"
+    ui        = "Shows the dashboard, and lets operators promote and roll back"
+    jobs      = "Trains, scores, monitors, and responds"
+    pruner    = "Removes old bundles and results"
     scheduler = "Starts the daily jobs"
-    deployer  = "Pushes images and deploys them, from CI"
+    deployer  = "Pushes and deploys images, from CI"
   }
 }
 

@@ -1,5 +1,4 @@
-# Who may do what. Each grant stands under one line of English; there are no others, and none on the whole project but
-# the two that can be given nowhere else.
+# All permissions. A comment explains each grant. Two grants are for the whole project, because their roles require it.
 
 locals {
   member = { for role, account in google_service_account.roles : role => "serviceAccount:${account.email}" }
@@ -7,7 +6,7 @@ locals {
 
 # --- The store -------------------------------------------------------------------------------------------------------
 
-# The API, the page and the jobs may read bundles and the champion log.
+# The API, the dashboard, and the jobs may read bundles and the champion log.
 resource "google_storage_bucket_iam_member" "store_readers" {
   for_each = toset(["api", "ui", "jobs"])
 
@@ -16,15 +15,15 @@ resource "google_storage_bucket_iam_member" "store_readers" {
   member = local.member[each.key]
 }
 
-# The training job may add bundles and promotions; it may change and remove nothing.
-resource "google_storage_bucket_iam_member" "jobs_adds" {
+# The jobs may add bundles and promotions, but may not change or remove any.
+resource "google_storage_bucket_iam_member" "jobs_add" {
   bucket = module.store.store_bucket
   role   = "roles/storage.objectCreator"
   member = local.member["jobs"]
 }
 
-# The page may add promotions and rollbacks to the champion log, for an operator with a key; it may add nothing else.
-resource "google_storage_bucket_iam_member" "page_promotes" {
+# The dashboard may add promotions and rollbacks of operators to the champion log, and nothing else.
+resource "google_storage_bucket_iam_member" "ui_promotes" {
   bucket = module.store.store_bucket
   role   = "roles/storage.objectCreator"
   member = local.member["ui"]
@@ -35,47 +34,47 @@ resource "google_storage_bucket_iam_member" "page_promotes" {
   }
 }
 
-# The keeper may remove old bundles.
-resource "google_storage_bucket_iam_member" "keeper_removes_bundles" {
+# The pruner may remove old bundles.
+resource "google_storage_bucket_iam_member" "pruner_removes_bundles" {
   bucket = module.store.store_bucket
   role   = "roles/storage.objectUser"
-  member = local.member["keeper"]
+  member = local.member["pruner"]
 }
 
 # --- Data and results ------------------------------------------------------------------------------------------------
 
-# The jobs may read orders and restaurants that lie in the data bucket.
-resource "google_storage_bucket_iam_member" "jobs_reads_data" {
+# The jobs may read orders and restaurants in the data bucket.
+resource "google_storage_bucket_iam_member" "jobs_read_data" {
   bucket = module.store.data_bucket
   role   = "roles/storage.objectViewer"
   member = local.member["jobs"]
 }
 
-# The jobs may write each day's results, and the keeper may remove old ones.
+# The jobs may write daily results, and the pruner may remove old ones.
 resource "google_storage_bucket_iam_member" "results_writers" {
-  for_each = toset(["jobs", "keeper"])
+  for_each = toset(["jobs", "pruner"])
 
   bucket = module.store.results_bucket
   role   = "roles/storage.objectUser"
   member = local.member[each.key]
 }
 
-# The page may read results.
-resource "google_storage_bucket_iam_member" "page_reads_results" {
+# The dashboard may read results.
+resource "google_storage_bucket_iam_member" "ui_reads_results" {
   bucket = module.store.results_bucket
   role   = "roles/storage.objectViewer"
   member = local.member["ui"]
 }
 
-# The jobs may read orders and outcomes from the warehouse, and write predictions into it.
-resource "google_bigquery_dataset_iam_member" "jobs_edits_tables" {
+# The jobs may read orders and outcomes in BigQuery, and write predictions.
+resource "google_bigquery_dataset_iam_member" "jobs_edit_tables" {
   dataset_id = module.warehouse.dataset
   role       = "roles/bigquery.dataEditor"
   member     = local.member["jobs"]
 }
 
-# The jobs may run queries; a query belongs to a project, so this can be given nowhere else.
-resource "google_project_iam_member" "jobs_queries" {
+# The jobs may run queries. A query belongs to a project, so the grant is for the whole project.
+resource "google_project_iam_member" "jobs_query" {
   project = var.project
   role    = "roles/bigquery.jobUser"
   member  = local.member["jobs"]
@@ -83,15 +82,15 @@ resource "google_project_iam_member" "jobs_queries" {
 
 # --- Keys ------------------------------------------------------------------------------------------------------------
 
-# The API may read the hashes of the keys that it accepts.
+# The API may read the hashes of accepted keys.
 resource "google_secret_manager_secret_iam_member" "api_reads_keys" {
   secret_id = google_secret_manager_secret.secrets["api-keys"].secret_id
   role      = "roles/secretmanager.secretAccessor"
   member    = local.member["api"]
 }
 
-# The page may read the hashes of the keys that it accepts, and the key that it asks the API with.
-resource "google_secret_manager_secret_iam_member" "page_reads_keys" {
+# The dashboard may read the hashes of accepted keys, and its own key for the API.
+resource "google_secret_manager_secret_iam_member" "ui_reads_keys" {
   for_each = toset(local.secrets)
 
   secret_id = google_secret_manager_secret.secrets[each.key].secret_id
@@ -99,21 +98,21 @@ resource "google_secret_manager_secret_iam_member" "page_reads_keys" {
   member    = local.member["ui"]
 }
 
-# --- Doors -----------------------------------------------------------------------------------------------------------
+# --- Access ----------------------------------------------------------------------------------------------------------
 
-# Anybody may reach the API; its own keys say who gets an answer.
-resource "google_cloud_run_v2_service_iam_member" "api_is_reachable" {
+# Everyone may reach the API, which checks its own keys.
+resource "google_cloud_run_v2_service_iam_member" "api_is_public" {
   name     = module.api.name
   location = var.region
   role     = "roles/run.invoker"
   member   = "allUsers"
 }
 
-# The people named may reach the page, and nobody else.
-resource "google_cloud_run_v2_service_iam_member" "page_people" {
-  for_each = toset(var.page_members)
+# Only the members in var.ui_members may reach the dashboard.
+resource "google_cloud_run_v2_service_iam_member" "ui_members" {
+  for_each = toset(var.ui_members)
 
-  name     = module.page.name
+  name     = module.ui.name
   location = var.region
   role     = "roles/run.invoker"
   member   = each.key
@@ -139,9 +138,9 @@ resource "google_artifact_registry_repository_iam_member" "deployer_pushes" {
   member     = local.member["deployer"]
 }
 
-# CI may deploy revisions of the API and the page, and move traffic between them.
+# CI may deploy revisions of the API and the dashboard, and shift traffic between them.
 resource "google_cloud_run_v2_service_iam_member" "deployer_deploys" {
-  for_each = { api = module.api.name, page = module.page.name }
+  for_each = { api = module.api.name, ui = module.ui.name }
 
   name     = each.value
   location = var.region
@@ -149,7 +148,7 @@ resource "google_cloud_run_v2_service_iam_member" "deployer_deploys" {
   member   = local.member["deployer"]
 }
 
-# CI may give the daily jobs a new image.
+# CI may update the image of the daily jobs.
 resource "google_cloud_run_v2_job_iam_member" "deployer_updates_jobs" {
   for_each = module.jobs
 
@@ -159,18 +158,17 @@ resource "google_cloud_run_v2_job_iam_member" "deployer_updates_jobs" {
   member   = local.member["deployer"]
 }
 
-# CI may let what it deploys run as the accounts made for it, and as no other.
+# CI may deploy services and jobs with these service accounts only.
 resource "google_service_account_iam_member" "deployer_deploys_as" {
-  for_each = toset(["api", "ui", "jobs", "keeper"])
+  for_each = toset(["api", "ui", "jobs", "pruner"])
 
   service_account_id = google_service_account.roles[each.key].name
   role               = "roles/iam.serviceAccountUser"
   member             = local.member["deployer"]
 }
 
-# CI may ask how a deployment that it started is going; an operation belongs to a project, so this can be given nowhere
-# else.
-resource "google_project_iam_member" "deployer_watches" {
+# CI may read the state of its deployments. An operation belongs to a project, so the grant is for the whole project.
+resource "google_project_iam_member" "deployer_reads_operations" {
   project = var.project
   role    = "roles/run.viewer"
   member  = local.member["deployer"]

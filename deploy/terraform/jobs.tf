@@ -1,5 +1,5 @@
-# The daily verbs, when they run (in var.time_zone), as whom. Each is a function of its date: RUN_DATE names another day
-# than today's, for a run by hand (docs/deploy-gcp.md).
+# The daily commands, with their schedules (in var.time_zone) and service accounts. Each command depends on its date only.
+# To run a command for another date, set RUN_DATE (see docs/deploy-gcp.md).
 locals {
   date = "\"$${RUN_DATE:-`date +%F`}\""
 
@@ -13,11 +13,11 @@ locals {
       timeout  = "3600s"
       retries  = 2
     }
-    # A losing day makes two bundles, and monitoring looks back 42 days.
+    # A day whose challenger loses creates two bundles, and monitoring reads 42 days.
     prune-bundles = {
       command  = "preptime bundles prune --keep 100"
       schedule = "15 6 * * *"
-      role     = "keeper"
+      role     = "pruner"
       cpu      = 1
       memory   = "1Gi"
       timeout  = "900s"
@@ -26,7 +26,7 @@ locals {
     prune-results = {
       command  = "preptime results prune --days 400"
       schedule = "30 6 * * *"
-      role     = "keeper"
+      role     = "pruner"
       cpu      = 1
       memory   = "1Gi"
       timeout  = "900s"
@@ -41,7 +41,7 @@ locals {
       timeout  = "3600s"
       retries  = 3
     }
-    # An alert is exit status 1: it does not go away by asking again, so the run fails at once and somebody is told.
+    # An alert is exit status 1. A retry doesn't change it, so the run fails immediately and sends a notification.
     monitor = {
       command  = "preptime monitor --date ${local.date}"
       schedule = "0 9 * * *"

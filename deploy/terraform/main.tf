@@ -12,7 +12,7 @@ locals {
   store_url = "gs://${module.store.store_bucket}/models"
   warehouse = "bigquery://${var.project}.${module.warehouse.dataset}?location=${var.region}"
 
-  # What the daily verbs read and write. Each is a setting of docs/settings.md.
+  # Inputs and outputs of the daily commands. For the settings, see docs/settings.md.
   job_settings = {
     PREPTIME_STORE       = local.store_url
     PREPTIME_ORDERS      = coalesce(var.orders, "${local.warehouse}&table=orders")
@@ -33,15 +33,15 @@ resource "google_artifact_registry_repository" "images" {
   repository_id = "preptime"
   location      = var.region
   format        = "DOCKER"
-  description   = "Images of preptime."
+  description   = "preptime images."
 
-  #checkov:skip=CKV_GCP_84:Google's own keys encrypt what is public code anyway; a company with a rule adds kms_key_name.
+  #checkov:skip=CKV_GCP_84:Google's keys encrypt the images, which contain public code. If you need your own key, add kms_key_name.
 
-  # CI deploys digests, so it does not matter where a tag points; tags that cannot be moved could not be cleaned up either.
+  # CI deploys digests, so tags can move. Immutable tags would prevent the cleanup.
   cleanup_policy_dry_run = false
 
   cleanup_policies {
-    id     = "a-month-of-images"
+    id     = "delete-after-a-month"
     action = "DELETE"
 
     condition {
@@ -50,7 +50,7 @@ resource "google_artifact_registry_repository" "images" {
   }
 
   cleanup_policies {
-    id     = "always-the-latest"
+    id     = "keep-latest"
     action = "KEEP"
 
     most_recent_versions {
@@ -98,15 +98,15 @@ module "api" {
   deletion_protection = var.deletion_protection
 
   settings = {
-    PREPTIME_STORE            = local.store_url
-    PREPTIME_HOST             = "0.0.0.0"
-    PREPTIME_PORT             = "8000"
-    PREPTIME_WORKERS          = tostring(var.api.cpu)
+    PREPTIME_STORE                 = local.store_url
+    PREPTIME_HOST                  = "0.0.0.0"
+    PREPTIME_PORT                  = "8000"
+    PREPTIME_WORKERS               = tostring(var.api.cpu)
     PREPTIME_CHAMPION_POLL_SECONDS = "30"
-    PREPTIME_PREDICTION_LOG   = "stdout"
-    # Cloud Run ends a container ten seconds after SIGTERM.
+    PREPTIME_PREDICTION_LOG        = "stdout"
+    # Cloud Run kills a container ten seconds after SIGTERM.
     PREPTIME_SHUTDOWN_TIMEOUT_SECONDS = "8"
-    # /readyz cannot be reached from outside: Cloud Run keeps paths that end in z to itself. This answers the same.
+    # Clients can't reach /readyz, because Cloud Run reserves paths that end in z. This route returns the same response.
     AIP_HEALTH_ROUTE = "/ready"
   }
 
@@ -117,10 +117,10 @@ module "api" {
   depends_on = [google_secret_manager_secret_iam_member.api_reads_keys]
 }
 
-module "page" {
+module "ui" {
   source = "./modules/service"
 
-  name                = "preptime-page"
+  name                = "preptime-ui"
   region              = var.region
   image               = var.images.ui
   account             = google_service_account.roles["ui"].email
@@ -131,7 +131,7 @@ module "page" {
   min_instances       = 0
   max_instances       = 2
   concurrency         = 40
-  timeout             = "3600s" # a browser holds its connection for as long as it is open
+  timeout             = "3600s" # An open browser tab holds its connection.
   session_affinity    = true
   deletion_protection = var.deletion_protection
 
@@ -146,7 +146,7 @@ module "page" {
   secrets = {
     PREPTIME_API_KEYS      = google_secret_manager_secret.secrets["api-keys"].secret_id
     PREPTIME_OPERATOR_KEYS = google_secret_manager_secret.secrets["operator-keys"].secret_id
-    PREPTIME_API_KEY       = google_secret_manager_secret.secrets["page-key"].secret_id
+    PREPTIME_API_KEY       = google_secret_manager_secret.secrets["ui-key"].secret_id
   }
 
   mounts = {
@@ -154,8 +154,8 @@ module "page" {
   }
 
   depends_on = [
-    google_secret_manager_secret_iam_member.page_reads_keys,
-    google_storage_bucket_iam_member.page_reads_results,
+    google_secret_manager_secret_iam_member.ui_reads_keys,
+    google_storage_bucket_iam_member.ui_reads_results,
   ]
 }
 
@@ -205,7 +205,7 @@ module "alerting" {
   ready_path  = "/ready"
   train_job   = module.jobs["train"].name
 
-  # Where the API may sleep nobody asks every minute whether it is awake: that would keep it from sleeping.
+  # With a check every minute, the API would never scale to zero.
   uptime_check = var.api.min_instances > 0
 
   depends_on = [google_project_service.apis]

@@ -1,16 +1,16 @@
 output "api_url" {
   value       = module.api.uri
-  description = "Where orders are asked about."
+  description = "URL of the API."
 }
 
-output "page_url" {
-  value       = module.page.uri
-  description = "Where people look; reached with gcloud run services proxy."
+output "ui_url" {
+  value       = module.ui.uri
+  description = "URL of the dashboard. To open it, use gcloud run services proxy."
 }
 
 output "registry" {
   value       = "${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images.name}"
-  description = "Where images are pushed; the repository's variable GCP_REGISTRY."
+  description = "Registry of the images, for the repository's variable GCP_REGISTRY."
 }
 
 output "store" {
@@ -20,20 +20,20 @@ output "store" {
 
 output "data_bucket" {
   value       = module.store.data_bucket
-  description = "Where orders and restaurants can be put as files."
+  description = "Bucket for orders and restaurants as files."
 }
 
 output "warehouse" {
   value       = local.warehouse
-  description = "The BigQuery dataset of orders, predictions and outcomes, for preptime ingest --to."
+  description = "BigQuery dataset of orders, predictions, and outcomes, for preptime ingest --to."
 }
 
 output "workload_identity_provider" {
   value       = module.federation.provider
-  description = "For the repository's variable GCP_WORKLOAD_IDENTITY_PROVIDER."
+  description = "Workload identity provider, for the repository's variable GCP_WORKLOAD_IDENTITY_PROVIDER."
 }
 
 output "deployer" {
   value       = google_service_account.roles["deployer"].email
-  description = "For the repository's variable GCP_DEPLOYER."
+  description = "Service account of CI, for the repository's variable GCP_DEPLOYER."
 }

@@ -1,7 +1,7 @@
-# Secrets by name, not by content: their versions are added by hand (docs/deploy-gcp.md), so that no key is ever in the
-# state. They come before the services, which do not start without them.
+# Secrets without values. You add their versions (see docs/deploy-gcp.md), so that the state never contains a key. Services
+# don't start without a version, so add them first.
 locals {
-  secrets = ["api-keys", "operator-keys", "page-key"]
+  secrets = ["api-keys", "operator-keys", "ui-key"]
 }
 
 resource "google_secret_manager_secret" "secrets" {

@@ -1,38 +1,38 @@
 variable "project" {
   type        = string
-  description = "Id of the project that all of this lives in. One project for each environment."
+  description = "Project ID. Use one project for each environment."
 }
 
 variable "region" {
   type        = string
-  description = "Where everything runs and lies."
+  description = "Region of all resources."
 }
 
 variable "environment" {
   type        = string
-  description = "staging or production; it becomes a label."
+  description = "Name of the environment, staging or production. It is a label of all resources."
 }
 
 variable "images" {
   type        = object({ serve = string, jobs = string, ui = string })
-  description = "Images of the first apply. Later ones are deployed by CI, and Terraform leaves them alone."
+  description = "Images for the first apply. CI deploys later ones, and Terraform ignores them."
 }
 
 variable "time_zone" {
   type        = string
-  description = "Whose mornings the daily jobs mean, and whose local date they are given."
+  description = "Time zone of the daily jobs: their schedules and their dates."
   default     = "Europe/London"
 }
 
 variable "orders" {
   type        = string
-  description = "Where the daily jobs find orders (PREPTIME_ORDERS). Null: in the BigQuery dataset made here."
+  description = "Orders of the daily jobs (PREPTIME_ORDERS). Null: the table in this project's BigQuery dataset."
   default     = null
 }
 
 variable "restaurants" {
   type        = string
-  description = "Where the daily jobs find restaurants (PREPTIME_RESTAURANTS). Null: in the BigQuery dataset made here."
+  description = "Restaurants of the daily jobs (PREPTIME_RESTAURANTS). Null: the table in this project's BigQuery dataset."
   default     = null
 }
 
@@ -44,27 +44,27 @@ variable "api" {
     max_instances = number
     concurrency   = number
   })
-  description = "Size of the API. How concurrency follows from the benchmark: docs/deploy-gcp.md."
+  description = "Size of the API. For the reason of the concurrency, see docs/deploy-gcp.md."
 }
 
-variable "page_members" {
+variable "ui_members" {
   type        = list(string)
-  description = "Who may open the page: user:…, group:…. Nobody else can reach it."
+  description = "Members who may open the dashboard, for example user:… or group:…."
   default     = []
 }
 
 variable "alert_emails" {
   type        = list(string)
-  description = "Who is told when something is wrong."
+  description = "Email addresses that get alerts."
 }
 
 variable "repository" {
   type        = string
-  description = "The GitHub repository whose workflows deploy, OWNER/NAME."
+  description = "GitHub repository whose workflows deploy, as OWNER/NAME."
 }
 
 variable "deletion_protection" {
   type        = bool
-  description = "Whether Terraform refuses to destroy services, jobs and tables."
+  description = "Whether Terraform refuses to destroy services, jobs, and tables."
   default     = true
 }

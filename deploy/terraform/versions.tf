@@ -4,11 +4,11 @@ terraform {
   required_providers {
     google = {
       source  = "hashicorp/google"
-      version = "~> 7.5" # 7.5 brought mount_options of Cloud Run volumes
+      version = "~> 7.5" # 7.5 added mount_options of Cloud Run volumes.
     }
   }
 
-  # Which bucket is said when it is initialised: docs/deploy-gcp.md.
+  # `terraform init` sets the bucket. See docs/deploy-gcp.md.
   backend "gcs" {
     prefix = "preptime"
   }

@@ -385,7 +385,7 @@ def _order_dicts(orders: Orders) -> object:
 
 
 def _encode_value(value: object) -> object:
-    """Return a value that JSON can represent: null for a missing value, text for a time, a number for a NumPy scalar."""
+    """Return a value that JSON can represent: null if it is missing, text for a time, a number for a NumPy scalar."""
     if type(value).__name__ in {"NaTType", "NAType"}:
         return None
     if isinstance(value, dt.datetime):

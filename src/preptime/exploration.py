@@ -1,9 +1,7 @@
-"""Orders as people look at them: a slim table, and a choice of its rows. `preptime.exploration` says what is seen.
+"""Exploration of orders for the dashboard: a sample with filters, and the notebook's statistics of it.
 
-The notebook's own looks at the orders: distributions, preparation time by this and that, correlation, restaurants.
-
-Everything is counted here, in Polars, so that what a page draws stays small however many orders there are. Minutes and
-pounds; rows are plain dictionaries for charts and tables.
+Polars computes everything here, so that the data behind a chart stays small for any number of orders. Times are minutes
+and values are pounds. Rows are plain dictionaries for charts and tables.
 """
 
 from __future__ import annotations
@@ -11,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -19,16 +17,17 @@ import polars as pl
 from preptime.domain.data_dictionary import TARGET
 from preptime.domain.orders import upper_outlier_limit
 from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask
+from preptime.evaluation.aggregates import MIN_RELIABLE_ORDERS, ChartRow
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.sources.source import DataSource
 from preptime.validation.audit import AuditedOrders, audit_orders
 from preptime.validation.audit_report import CheckReport, summarize_audit
 
 UNKNOWN_LABEL = "(unknown)"
-"""A city, country or type of food that nothing tells."""
+"""Label of an unknown city, country, or type of food."""
 
 MAX_ROWS = 1_000_000
-"""How many orders are looked at: a month of a large city, read in 5 s and within 400 MB (measured, parquet)."""
+"""Maximum number of orders: a month of a large city. Reading them from Parquet takes 5 s and 400 MB (measured)."""
 
 _BATCH_ROWS = 100_000
 _CATEGORIES = ("country", "city", "type_of_food")
@@ -36,22 +35,24 @@ _CATEGORIES = ("country", "city", "type_of_food")
 
 @dataclass(frozen=True)
 class OrderSample:
-    """N orders whose preparation time can be believed or is merely too long: those over three hours are shown, as the
-    notebook shows its outliers; contradictory, unreadable and repeated ones are not.
+    """N orders with a plausible preparation time, or one that is too long.
+
+    Preparation times over three hours are included, as the notebook shows its outliers. Contradictory, unparsable, and
+    duplicate orders are excluded.
     """
 
     frame: pl.DataFrame
     """`restaurant_id`, `country`, `city`, `type_of_food` (text), local `day` (date), `weekday` (1 is Monday), `hour`,
-    `order_value_gbp`, `number_of_items`, `prep_minutes`. About 40 bytes an order."""
+    `order_value_gbp`, `number_of_items`, `prep_minutes`. About 40 bytes per order."""
     excluded: int
-    """Orders that were read and are not here."""
+    """Number of orders that were read and excluded."""
 
     def __len__(self) -> int:
         return len(self.frame)
 
     @classmethod
     def from_audited(cls, audited: AuditedOrders, restaurants: RestaurantIndex) -> OrderSample:
-        """From audited orders with labels."""
+        """Return the sample of audited orders with labels."""
         excluding_mask = exclusion_mask(Purpose.EVALUATION) & ~ValidationReason.LABEL_OVER_CAP.bit
         orders = audited.frame.filter(pl.Series((audited.reasons & np.uint32(excluding_mask)) == 0))
         acknowledged_local = pl.col("acknowledged_local")
@@ -69,23 +70,23 @@ class OrderSample:
 
     @property
     def date_range(self) -> tuple[dt.date, dt.date]:
-        """First and last local day; at least one order."""
+        """The first and the last local day. The sample must have at least one order."""
         date_range: tuple[dt.date, dt.date] = self.frame.select(
             pl.col("day").min().alias("first"), pl.col("day").max().alias("last")
         ).row(0)
         return date_range
 
     def category_values(self, column: str) -> list[str]:
-        """The names in a category, the one with most orders first."""
+        """Return the values of a category, sorted by number of orders, most first."""
         counts = self.frame.group_by(column).len().sort(["len", column], descending=[True, False])
         return [str(name) for name in counts[column]]
 
     def outlier_limit_minutes(self) -> float:
-        """The outlier fence of the preparation times; at least one order."""
+        """Return the outlier limit of the preparation times, minutes. The sample must have at least one order."""
         return upper_outlier_limit(self.frame["prep_minutes"].to_numpy().astype(np.float64))
 
     def filtered(self, order_filter: OrderFilter) -> OrderSample:
-        """The orders of a choice. The fence it leaves out by is that of all orders here."""
+        """Return the orders that match a filter. Outliers are those of this sample, before filtering."""
         is_selected = pl.lit(value=True)
         for column, names in (("city", order_filter.cities), ("type_of_food", order_filter.foods)):
             if names:
@@ -99,17 +100,17 @@ class OrderSample:
 
 @dataclass(frozen=True)
 class ExplorationData:
-    """A table of orders as people look at it."""
+    """The orders of a data source for the dashboard, and the audit of their rows."""
 
     sample: OrderSample
     report: CheckReport
     """The audit of every row that was read."""
     is_truncated: bool
-    """Whether the table has rows beyond those that were read."""
+    """Whether the data source has more rows than were read."""
 
 
 def load_exploration(orders: DataSource, restaurants: RestaurantIndex, max_rows: int = MAX_ROWS) -> ExplorationData:
-    """Read, audit and slim the first `most_rows` orders of a table. Raises `DataError` for what cannot be read."""
+    """Read and audit the first `max_rows` orders of a data source. Raises `DataError` if they can't be read."""
     batches, row_count = list[pl.DataFrame](), 0
     for batch in orders.batches(_BATCH_ROWS):
         batches.append(batch.head(max_rows - row_count))
@@ -124,18 +125,20 @@ def load_exploration(orders: DataSource, restaurants: RestaurantIndex, max_rows:
 
 @dataclass(frozen=True, slots=True)
 class OrderFilter:
-    """What somebody wants to look at; nothing chosen means everything."""
+    """A filter on orders. The default selects all."""
 
     cities: tuple[str, ...] = ()
+    """Empty: all."""
     foods: tuple[str, ...] = ()
+    """Empty: all."""
     date_range: tuple[dt.date, dt.date] | None = None
-    """Both included."""
+    """First and last local day, both included."""
     exclude_outliers: bool = False
-    """Without the outliers of the preparation time."""
+    """Whether to exclude preparation times over the outlier limit."""
 
 
 def _decode_category(column: str, vocabulary: tuple[str, ...]) -> pl.Expr:
-    """Codes as names; one entry a distinct name is kept, however many orders there are."""
+    """Return an expression that decodes a category to an Enum, which stores each value only once."""
     names = [*vocabulary, UNKNOWN_LABEL]
     code = pl.col(column).cast(pl.Int64)
     return code.replace_strict(
@@ -143,36 +146,32 @@ def _decode_category(column: str, vocabulary: tuple[str, ...]) -> pl.Expr:
     ).alias(column)
 
 
-Row: TypeAlias = dict[str, str | int | float | bool]
-
 Measure = Literal["prep_minutes", "order_value_gbp", "number_of_items"]
 GroupColumn = Literal["hour", "weekday", "day", "city", "type_of_food"]
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
-FEW_ORDERS = 30
-"""Under this a group's quartiles are mostly chance; it is drawn paler."""
 MAX_GROUPS = 20
-"""How many cities and types of food are drawn: the largest."""
+"""Number of cities and types of food in a chart: the largest."""
 MAX_RESTAURANTS = 5_000
-"""How many restaurants the table holds: those with most orders."""
+"""Number of restaurants in the table: those with most orders."""
 SCATTER_SAMPLE_SIZE = 2_000
-"""How many orders are drawn as dots; more would be a blot."""
+"""Number of orders in a scatter chart. More points would overlap."""
 CORRELATION_SAMPLE_SIZE = 200_000
-"""How many orders correlations are taken of, drawn at random: their second digit no longer moves."""
+"""Number of sampled orders for correlations. With more, the second digit doesn't change."""
 NOTEBOOK_MIN_ORDERS = 20
 """The notebook kept restaurants with more orders than this."""
 
 DISPLAY_LIMIT_FACTOR = 1.6
-"""How far a distribution is drawn, in outlier fences: the fence is seen, and the bulk still fills the picture."""
+"""End of a distribution chart, relative to the outlier limit: the limit is visible, and the bulk fills the chart."""
 
 _BIN_COUNT = 64
 _ROUND_STEPS = (1, 2, 2.5, 5, 10)
 _SEED = 12
-"""The notebook's."""
+"""The notebook's random seed."""
 
 _COUNT_BANDS = ((1, "1"), (2, "2–4"), (5, "5–9"), (10, "10–20"), (21, "21–50"), (51, "51–100"), (101, "over 100"))
-"""Restaurants by their number of orders. One ends where the notebook's threshold lies."""
+"""Bands of restaurants by number of orders: first number and label. One band ends at the notebook's threshold."""
 
 _CORRELATION_LABELS = {
     "prep_minutes": "preparation time",
@@ -183,12 +182,12 @@ _CORRELATION_LABELS = {
     "day_of_month": "day of month",
     "restaurant_orders": "orders of the restaurant",
 }
-"""The notebook's numeric columns, by what they are called in the picture."""
+"""The notebook's numeric columns, and their labels in the chart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """One measure over N orders, in its own unit."""
+    """The distribution of a measure over N orders, in the unit of the measure."""
 
     orders: int
     mean: float
@@ -200,14 +199,15 @@ class Distribution:
     """Third quartile + 1.5 times the interquartile range."""
     outliers: int
     display_limit: float
-    """Where the picture ends."""
+    """End of the chart."""
     beyond_display_limit: int
-    bins: tuple[Row, ...]
-    """`low`, `high`, `orders`, and whether it lies `is_outlier` the fence."""
+    """Number of orders beyond the end of the chart."""
+    bins: tuple[ChartRow, ...]
+    """`low`, `high`, `orders`, and `is_outlier`: whether the bin is above the outlier limit."""
 
 
 def distribution(orders: OrderSample, measure: Measure) -> Distribution | None:
-    """How a measure is spread; nothing of no orders."""
+    """Return the distribution of a measure, or None without orders."""
     if not len(orders):
         return None
     values = orders.frame[measure].to_numpy().astype(np.float64)
@@ -216,7 +216,7 @@ def distribution(orders: OrderSample, measure: Measure) -> Distribution | None:
     whole_numbers = measure == "number_of_items"
     display_end = min(maximum, DISPLAY_LIMIT_FACTOR * outlier_limit)
     bin_width = _bin_width(display_end, whole_numbers=whole_numbers)
-    # Whole numbers stand in the middle of their bin.
+    # A whole number is the middle of its bin.
     edges = np.arange(math.floor(display_end / bin_width) + 2) * bin_width - (0.5 if whole_numbers else 0.0)
     counts, _ = np.histogram(values, bins=edges)
     return Distribution(
@@ -242,10 +242,11 @@ def distribution(orders: OrderSample, measure: Measure) -> Distribution | None:
     )
 
 
-def summarize_groups(orders: OrderSample, column: GroupColumn) -> list[Row]:
-    """Orders, quartiles and mean of the preparation time (minutes) for each value of a cut, in the order people expect.
+def summarize_groups(orders: OrderSample, column: GroupColumn) -> list[ChartRow]:
+    """Return the orders, quartiles, and mean preparation time (minutes) for each value of a column.
 
-    Of cities and types of food all, the largest first: `[:MAX_GROUPS]` are those to draw.
+    Times are in ascending order. Cities and types of food are sorted by orders, largest first; the first `MAX_GROUPS`
+    are those to draw.
     """
     minutes = pl.col("prep_minutes").cast(pl.Float64)
     groups = orders.frame.group_by(column).agg(
@@ -258,16 +259,16 @@ def summarize_groups(orders: OrderSample, column: GroupColumn) -> list[Row]:
     is_category = column in ("city", "type_of_food")
     groups = groups.sort(["orders", column], descending=[True, False]) if is_category else groups.sort(column)
     return [
-        {"value": _display_value(column, value), "few": row["orders"] < FEW_ORDERS, **row}
+        {"value": _display_value(column, value), "few": row["orders"] < MIN_RELIABLE_ORDERS, **row}
         for row in groups.iter_rows(named=True)
         for value in [row.pop(column)]
     ]
 
 
-def correlation(sample: OrderSample, *, ranks: bool) -> list[Row]:
-    """Each pair of numeric columns with its correlation: Pearson's as in the notebook, or of `ranks` (Spearman).
+def correlation(sample: OrderSample, *, ranks: bool) -> list[ChartRow]:
+    """Return the correlation of each pair of numeric columns: Spearman's if `ranks`, else Pearson's as in the notebook.
 
-    A column whose values are all the same correlates with nothing: its pairs are left out.
+    A constant column has no correlation, so its pairs are omitted.
     """
     if len(sample) < 2:
         return []
@@ -293,20 +294,21 @@ def correlation(sample: OrderSample, *, ranks: bool) -> list[Row]:
 
 @dataclass(frozen=True, slots=True)
 class RestaurantSummary:
-    """How the orders are spread over restaurants."""
+    """The numbers of orders per restaurant."""
 
     restaurants: int
     kept_by_notebook: int
-    """Restaurants with more orders than the notebook asked for."""
+    """Number of restaurants with more orders than `NOTEBOOK_MIN_ORDERS`."""
     orders_kept_by_notebook: int
-    bands: tuple[Row, ...]
-    """`band`, `restaurants`, `orders`, and whether the notebook `kept` it."""
-    table: tuple[Row, ...]
+    """Number of orders of those restaurants."""
+    bands: tuple[ChartRow, ...]
+    """`band`, `restaurants`, `orders`, and whether the notebook `kept` the band."""
+    table: tuple[ChartRow, ...]
     """The restaurants with most orders, largest first; at most `MAX_RESTAURANTS`."""
 
 
 def summarize_restaurants(orders: OrderSample) -> RestaurantSummary:
-    """Counts per restaurant."""
+    """Return the numbers of orders per restaurant."""
     minutes = pl.col("prep_minutes").cast(pl.Float64)
     by_restaurant = (
         orders.frame.group_by("restaurant_id")
@@ -341,8 +343,8 @@ def summarize_restaurants(orders: OrderSample) -> RestaurantSummary:
     )
 
 
-def scatter_points(orders: OrderSample, measure: Measure) -> list[Row]:
-    """Some orders as dots of `measure` against preparation time: always the same ones of the same orders."""
+def scatter_points(orders: OrderSample, measure: Measure) -> list[ChartRow]:
+    """Return a sample of orders as points of a measure and the preparation time. The sample is reproducible."""
     columns = orders.frame.select(measure, "prep_minutes")
     if len(columns) > SCATTER_SAMPLE_SIZE:
         columns = columns.sample(SCATTER_SAMPLE_SIZE, seed=_SEED)
@@ -350,7 +352,7 @@ def scatter_points(orders: OrderSample, measure: Measure) -> list[Row]:
 
 
 def _bin_width(limit: float, *, whole_numbers: bool) -> float:
-    """A round width for about `_BINS` bins up to `limit`."""
+    """Return a round width for about `_BIN_COUNT` bins up to `limit`."""
     exact_width = max(limit, 1e-6) / _BIN_COUNT
     power = 10.0 ** math.floor(math.log10(exact_width))
     width = next(power * round_step for round_step in _ROUND_STEPS if power * round_step >= exact_width - 1e-12)

@@ -1,234 +1,216 @@
-"""Addresses to listen on: whether only this machine reaches them, and whether they are free.
+"""Settings: one declaration, from which `.env.example` and docs/settings.md are also generated.
 
-`.env` files: `NAME=value` lines. Nothing is interpolated and nothing is run.
-
-The settings: one declaration, which is also what `.env.example` and docs/settings.md are written from.
-
-What others read from the same `.env`: the DAGs, and Compose. Told here so that `.env.example` documents it.
+Settings come from the environment and from an `.env` file. The DAGs and Compose read the same file; their settings are
+declared here too, so that they are documented and aren't reported as unknown.
 """
 
 from __future__ import annotations
 
 import difflib
-import errno
-import ipaddress
-import os
 import re
-import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import msgspec
+from dotenv.parser import Binding, parse_stream
 from msgspec import Meta, inspect, structs
 
 from preptime.errors import UsageError
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens there."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def resolve_free_address(host: str, port: int, port_setting: str, host_setting: str = "PREPTIME_HOST") -> str:
-    """The numeric address of `host`, when `port` can be listened on there. Raises `UsageError`.
-
-    Asked before the server starts, because its workers share a port and would share it with a stranger as well.
-    """
-    try:
-        family, socket_type, protocol, _, address = socket.getaddrinfo(
-            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except socket.gaierror as error:
-        raise UsageError(f"{host_setting} {host!r} is no address: {error.strerror}.", "127.0.0.1 is one.") from error
-    with socket.socket(family, socket_type, protocol) as probe:
-        if os.name == "posix":  # past connections of a server that has just ended, not past one that listens
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(address)
-        except OSError as error:
-            problem = "is in use by another program" if error.errno == errno.EADDRINUSE else f"fails: {error.strerror}"
-            raise UsageError(
-                f"Port {port} of {host} {problem}.", f"Stop what listens there, or set another {port_setting}."
-            ) from error
-    return str(address[0])
-
+from preptime.network import is_loopback
 
 _NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_COMMENT_PATTERN = re.compile(r"(?:^|\s)#")
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """Names and values: blank lines and `#` comments are passed over, `export` and quotes around a value dropped.
+    """Return the names and values of an `.env` file. Variables in values aren't expanded.
 
-    A `#` begins a comment only after a blank. Raises `UsageError` with the number of a line that is none of these; the
-    line itself is not repeated, since it may hold a secret.
+    Raises:
+        UsageError: The file isn't readable UTF-8 text, or a line isn't `NAME=value`. The error names the line's number
+            and doesn't repeat the line, because it may contain a secret.
     """
-    values: dict[str, str] = {}
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        with path.open(encoding="utf-8-sig") as stream:
+            return dict(_name_and_value(binding, path) for binding in parse_stream(stream) if not _is_comment(binding))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}.", "Write it in UTF-8.") from error
-    for number, line in enumerate(lines, start=1):
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        values.update([_parse_line(stripped, f"{path}, line {number}")])
-    return values
+        raise UsageError(f"{path} cannot be read: {error}.", "Use UTF-8 text.") from error
 
 
-def _parse_line(line: str, location: str) -> tuple[str, str]:
-    name, separator, raw_value = line.removeprefix("export ").partition("=")
-    name, value = name.strip(), raw_value.strip()
-    if not separator or not _NAME_PATTERN.fullmatch(name):
-        raise UsageError(f"{location}: expected NAME=value.", "Comments begin with #.")
-    if value[:1] in {"'", '"'}:
-        quoted_value, closing_quote, remainder = value[1:].partition(value[0])
-        if not closing_quote or (remainder.strip() and not remainder.lstrip().startswith("#")):
-            raise UsageError(
-                f"{location}: {name}'s quotes do not close where its value ends.", "Quote the whole value."
-            )
-        return name, quoted_value
-    return name, _COMMENT_PATTERN.split(value, maxsplit=1)[0].strip()
+def _is_comment(binding: Binding) -> bool:
+    return binding.key is None and not binding.error
+
+
+def _name_and_value(binding: Binding, path: Path) -> tuple[str, str]:
+    if binding.key is None or binding.value is None or not _NAME_PATTERN.fullmatch(binding.key):
+        text = binding.original.string
+        blank_lines = text[: len(text) - len(text.lstrip())].count("\n")
+        raise UsageError(
+            f"{path}, line {binding.original.line + blank_lines}: expected NAME=value.",
+            "Start comments with #. If a value has quotes, quote the whole value.",
+        )
+    return binding.key, binding.value
 
 
 PREFIX = "PREPTIME_"
 ENV_FILE = ".env"
 TEST_SETTING_NAMES = frozenset({"PREPTIME_REQUIRE", "PREPTIME_REAL_DATA"})
-"""Settings of the project's own tests: with our prefix, and none of the server's business."""
-DAG_SETTING_NAMES = frozenset(
-    f"PREPTIME_{name}"
-    for name in ("RUNNER", "COMMAND", "IMAGE", "POD_TEMPLATE", "TIME_ZONE", "KEEP_BUNDLES", "KEEP_DAYS", "DEMO_ORDERS")
-)
-"""What the DAGs read from the same `.env`, in an environment that never imports this one (docs/daily-run.md)."""
-
+"""Settings of the project's tests. They have the same prefix, but only the tests read them."""
 PortNumber = Annotated[int, Meta(ge=1, le=65_535)]
 RoutePath = Annotated[str, Meta(pattern="^/[^ ]*$")]
 SECRET_EXTRA = {"secret": True}
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the server was told. A field's name is `PREPTIME_` and its own in capitals, or what `names` says."""
+    """The settings of the commands, the API, and the dashboard.
 
-    store: Annotated[str, Meta(description="Folder or URL that holds the bundles and the champion log.")] = "models"
+    A field is set by the variable `PREPTIME_` plus its name in capitals, or by the variables in `names`.
+    """
+
+    store: Annotated[str, Meta(description="Folder or URL of the store: bundles and champion log.")] = "models"
     orders: Annotated[
-        str, Meta(description="Where the daily jobs find orders: a file, a folder, a glob, or a database's URL.")
+        str, Meta(description="Orders that the daily jobs read: a file, a folder, a glob, or a database URL.")
     ] = ""
-    restaurants: Annotated[str, Meta(description="Where the daily jobs find restaurants, likewise.")] = ""
-    results: Annotated[str, Meta(description="Folder of the daily jobs' results, one partition for each date.")] = (
+    restaurants: Annotated[
+        str, Meta(description="Restaurants that the daily jobs read: the same kinds of location.")
+    ] = ""
+    results: Annotated[str, Meta(description="Folder of the daily results, with one partition for each date.")] = (
         "results"
     )
     auto_response: Annotated[
         Literal["off", "retrain", "all"],
         Meta(
-            description="What `preptime respond` may do: nothing, train when an alert asks for it, or also roll back a "
-            "champion that is worse than the models before it."
+            description="What `preptime respond` may do. off: nothing. retrain: train if an alert calls for it. all: "
+            "also roll back a champion that is worse than its predecessor."
         ),
     ] = "all"
     predictions_url: Annotated[
         str,
         Meta(
-            description="Database that `score --date` writes to beside its partition of the results, by URL.",
+            description="URL of a database that `preptime score --date` writes to, in addition to the results folder.",
             extra=SECRET_EXTRA,
         ),
     ] = ""
     host: Annotated[
-        str, Meta(description="Address to listen on. Anything but loopback asks for named keys, and takes no AIKEY.")
+        str,
+        Meta(
+            description="Address that the API listens on. A non-loopback address requires PREPTIME_API_KEYS; AIKEY isn't "
+            "accepted."
+        ),
     ] = "127.0.0.1"
     port: Annotated[
         PortNumber,
         Meta(
-            description="Port of the API. AIP_HTTP_PORT is Vertex AI's name for it, FLASK_PORT the demo's.",
+            description="Port of the API. Vertex AI sets AIP_HTTP_PORT; the take-home API contract uses FLASK_PORT.",
             extra={"names": ("PREPTIME_PORT", "AIP_HTTP_PORT", "FLASK_PORT")},
         ),
     ] = 8000
     health_port: Annotated[
         PortNumber | None,
-        Meta(description="A port for /healthz, /readyz and /metrics alone, beside the API's, where they stay as well."),
+        Meta(
+            description="Additional port that serves only /healthz, /readyz, and /metrics. The port of the API serves "
+            "them too."
+        ),
     ] = None
     api_url: Annotated[
-        str, Meta(description="The API that the page asks. Empty: the one on this machine, at PREPTIME_PORT.")
+        str,
+        Meta(description="URL of the API that the dashboard uses. Default: the API on this machine, at PREPTIME_PORT."),
     ] = ""
     api_key: Annotated[
         str,
-        Meta(description="The key that the page asks the API with, if people needn't type theirs.", extra=SECRET_EXTRA),
+        Meta(
+            description="API key that the dashboard uses, so that users don't need to enter their own.",
+            extra=SECRET_EXTRA,
+        ),
     ] = ""
     ui_host: Annotated[
-        str, Meta(description="Address that the page listens on. Anything but loopback asks visitors for a named key.")
+        str,
+        Meta(
+            description="Address that the dashboard listens on. With a non-loopback address, users sign in with a key."
+        ),
     ] = "127.0.0.1"
-    ui_port: Annotated[PortNumber, Meta(description="Port of the page.")] = 8501
-    workers: Annotated[int, Meta(ge=1, le=256, description="Worker processes; one per core that they may use.")] = 1
-    max_body_bytes: Annotated[int, Meta(ge=1024, description="Largest request body; a larger one is answered 413.")] = (
-        8 * 1024 * 1024
-    )
-    max_orders: Annotated[int, Meta(ge=1, description="Most orders in one request; more are answered 422.")] = 10_000
+    ui_port: Annotated[PortNumber, Meta(description="Port of the dashboard.")] = 8501
+    workers: Annotated[int, Meta(ge=1, le=256, description="Worker processes of the API. Use one for each core.")] = 1
+    max_body_bytes: Annotated[
+        int, Meta(ge=1024, description="Maximum size of a request body. Larger requests get HTTP 413.")
+    ] = 8 * 1024 * 1024
+    max_orders: Annotated[
+        int, Meta(ge=1, description="Maximum number of orders in a request. Larger requests get HTTP 422.")
+    ] = 10_000
     max_concurrent_requests: Annotated[
-        int, Meta(ge=1, description="Most prediction requests that one worker has in hand; one more is answered 503.")
+        int,
+        Meta(ge=1, description="Maximum concurrent prediction requests per worker. Additional requests get HTTP 503."),
     ] = 64
     champion_poll_seconds: Annotated[
-        float, Meta(ge=0.05, le=3600, description="Seconds between two looks at the champion log.")
+        float,
+        Meta(ge=0.05, le=3600, description="Interval, in seconds, at which each worker polls for a new champion."),
     ] = 5.0
     prediction_log: Annotated[
         Literal["folder", "stdout", "off"],
-        Meta(description="Where predictions are remembered: dated files, standard output (containers), nowhere."),
+        Meta(
+            description="Where the API logs predictions. folder: dated files. stdout: standard output, for containers. "
+            "off: nowhere."
+        ),
     ] = "folder"
-    prediction_log_folder: Annotated[str, Meta(description="Folder of the prediction log's files.")] = "predictions"
+    prediction_log_folder: Annotated[str, Meta(description="Folder of the prediction log.")] = "predictions"
     prediction_log_days: Annotated[
-        int, Meta(ge=1, description="Days that the prediction log's files are kept, today included.")
+        int, Meta(ge=1, description="Number of days, including today, for which prediction log files are kept.")
     ] = 30
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="Least level of the server's own log.")
+        Literal["debug", "info", "warning", "error"], Meta(description="Minimum level of the server log.")
     ] = "info"
     shutdown_timeout_seconds: Annotated[
-        int, Meta(ge=1, le=3600, description="Seconds that requests under way have to finish after SIGTERM.")
+        int, Meta(ge=1, le=3600, description="Seconds that running requests have to finish after SIGTERM.")
     ] = 20
     api_keys: Annotated[
         str,
         Meta(
-            description="Keys that may ask for predictions: NAME:SHA256,…; `preptime keys new NAME` makes one.",
+            description="Keys that can request predictions: NAME:SHA256, separated by commas. Create one with "
+            "`preptime keys new NAME`.",
             extra=SECRET_EXTRA,
         ),
     ] = ""
     operator_keys: Annotated[
         str,
-        Meta(description="Keys that may change what is served, likewise. They predict nothing.", extra=SECRET_EXTRA),
+        Meta(
+            description="Keys that can change the champion, in the same format. They can't request predictions.",
+            extra=SECRET_EXTRA,
+        ),
     ] = ""
     aikey: Annotated[
         str,
         Meta(
-            description="The demo's plain key. Accepted by a server on loopback, refused elsewhere.",
+            description="Plain key of the take-home API contract. Accepted only by a server on a loopback address.",
             extra=SECRET_EXTRA | {"names": ("AIKEY",)},
         ),
     ] = ""
     vertex_health_route: Annotated[
         RoutePath | None,
         Meta(
-            description="Where Vertex AI asks whether the container is ready.", extra={"names": ("AIP_HEALTH_ROUTE",)}
+            description="Path at which Vertex AI checks whether the container is ready.",
+            extra={"names": ("AIP_HEALTH_ROUTE",)},
         ),
     ] = None
     vertex_predict_route: Annotated[
         RoutePath | None,
         Meta(
-            description="Where Vertex AI sends instances. No key is asked for there: IAM stands in front of it.",
+            description="Path to which Vertex AI sends instances. It needs no API key, because IAM controls access.",
             extra={"names": ("AIP_PREDICT_ROUTE",)},
         ),
     ] = None
     metrics_folder: Annotated[
         str,
         Meta(
-            description="Folder that workers share their counts through. `preptime serve` makes a temporary one; "
-            "name one when another server imports preptime.api.wsgi with several workers."
+            description="Folder through which workers share metrics. `preptime serve` creates a temporary one. Set it "
+            "if another WSGI server runs preptime.api.wsgi with several workers."
         ),
     ] = ""
 
     @classmethod
     def load(cls, environ: Mapping[str, str], env_file: Path | None = None) -> Self:
-        """The settings in `environ`, else in `env_file`, else their defaults; an empty value is none.
+        """Return the settings from `environ`, then from `env_file`, then the defaults. An empty value counts as unset.
 
-        Raises `UsageError` for an unknown name with our prefix and for a value out of its range.
+        Raises:
+            UsageError: A name that starts with `PREPTIME_` is unknown, or a value is out of its range.
         """
         file_values = read_env_file(env_file) if env_file is not None and env_file.is_file() else {}
         raw_values = {name: value for name, value in file_values.items() if value}
@@ -246,11 +228,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach the server."""
+        """Return whether only this machine can reach the API."""
         return is_loopback(self.host)
 
     def redacted(self) -> dict[str, str]:
-        """Every setting by its first name, as text fit for a log: no secret."""
+        """Return every setting by its first name, as text for a log. Secrets aren't shown."""
         return {
             spec.names[0]: "not set" if value in (None, "") else "set" if spec.secret else str(value)
             for spec in iter_settings()
@@ -262,36 +244,42 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class SettingSpec(msgspec.Struct, frozen=True):
-    """One setting, as declared."""
+    """The declaration of one setting."""
 
     field: str
     names: tuple[str, ...]
-    """What it is called outside; where several are given the first counts."""
+    """Environment variables that set it. If several are set, the first one counts."""
     default: str
     description: str
     expected: str
     secret: bool
+    is_integer: bool = False
+    minimum: int | None = None
+    maximum: int | None = None
+    """Range of an integer."""
+    choices: tuple[str, ...] = ()
+    """All values, if there are only a few."""
 
     def convert(self, name: str, value: str) -> object:
-        """The text `value` of `name` as the field's type. A secret is not repeated in the error."""
+        """Return the text `value` of the variable `name` as the field's type. The error doesn't repeat a secret."""
         try:
             return getattr(msgspec.convert({self.field: value}, Settings, strict=False), self.field)
         except msgspec.ValidationError:
-            value_text = "not that" if self.secret else repr(value)
+            value_text = "another value" if self.secret else repr(value)
             raise UsageError(
                 f"{name}: expected {self.expected}, found {value_text}.", "See docs/settings.md."
             ) from None
 
 
 class _SettingExtra(msgspec.Struct, frozen=True):
-    """What a declaration says beside its type."""
+    """The part of a declaration that isn't in the type."""
 
     names: tuple[str, ...] = ()
     secret: bool = False
 
 
 def iter_settings() -> Iterator[SettingSpec]:
-    """Every setting, in the order of its declaration."""
+    """Yield every setting in the order of declaration."""
     for field in structs.fields(Settings):
         field_type = inspect.type_info(field.type)
         extra: dict[str, object] = {}
@@ -299,6 +287,8 @@ def iter_settings() -> Iterator[SettingSpec]:
         while isinstance(field_type, inspect.Metadata):
             extra, schema = extra | (field_type.extra or {}), schema | (field_type.extra_json_schema or {})
             field_type = field_type.type
+        if isinstance(field_type, inspect.UnionType):  # a type or None
+            field_type = field_type.types[0]
         setting_extra = msgspec.convert(extra, _SettingExtra)
         yield SettingSpec(
             field=field.name,
@@ -307,13 +297,15 @@ def iter_settings() -> Iterator[SettingSpec]:
             description=str(schema["description"]),
             expected=_describe_type(field_type),
             secret=setting_extra.secret,
+            is_integer=isinstance(field_type, inspect.IntType),
+            minimum=field_type.ge if isinstance(field_type, inspect.IntType) else None,
+            maximum=field_type.le if isinstance(field_type, inspect.IntType) else None,
+            choices=tuple(map(str, field_type.values)) if isinstance(field_type, inspect.LiteralType) else (),
         )
 
 
 def _describe_type(field_type: inspect.Type) -> str:
     match field_type:
-        case inspect.UnionType():  # of something and nothing
-            return _describe_type(field_type.types[0])
         case inspect.IntType():
             return f"a whole number {_describe_range(field_type.ge, field_type.le)}"
         case inspect.FloatType():
@@ -321,7 +313,7 @@ def _describe_type(field_type: inspect.Type) -> str:
         case inspect.LiteralType():
             return "one of " + ", ".join(str(value) for value in field_type.values)
         case inspect.StrType() if field_type.pattern:
-            return "a path that begins with /"
+            return "a path that starts with /"
     return "text"
 
 
@@ -329,38 +321,44 @@ def _describe_range(minimum: float | None, maximum: float | None) -> str:
     return f"from {minimum}" + ("" if maximum is None else f" to {maximum}")
 
 
+SETTING_SPECS: dict[str, SettingSpec] = {spec.field: spec for spec in iter_settings()}
+"""Every setting by its field."""
+
+
 def _unknown_setting_error(name: str, known_names: set[str]) -> UsageError:
     closest = difflib.get_close_matches(name, sorted(known_names), n=1, cutoff=0.0)
-    return UsageError(f"{name} is no setting.", f"Did you mean {closest[0]}? docs/settings.md lists them all.")
+    return UsageError(f"{name} isn't a setting.", f"Did you mean {closest[0]}? For all settings, see docs/settings.md.")
 
 
 DAG_SETTINGS: dict[str, tuple[str, str]] = {
-    "PREPTIME_RUNNER": ("command: tasks call a command; kubernetes: each is a pod.", "command"),
-    "PREPTIME_COMMAND": ("With command: what is called, from the folder above dags/.", ".venv/bin/preptime"),
-    "PREPTIME_IMAGE": ("With kubernetes: the pods' image, whose entry point is preptime.", ""),
-    "PREPTIME_POD_TEMPLATE": ("With kubernetes: a file that says all else of a pod.", ""),
-    "PREPTIME_TIME_ZONE": ("Whose 05:00 it is.", "UTC"),
-    "PREPTIME_KEEP_BUNDLES": ("How many of the newest bundles are kept.", "100"),
-    "PREPTIME_KEEP_DAYS": ("How many of the newest days with results are kept.", "400"),
-    "PREPTIME_DEMO_ORDERS": ("For a demonstration: a folder whose orders and restaurants are synthesized first.", ""),
+    "PREPTIME_RUNNER": ("command: tasks run a command. kubernetes: each task runs in a pod.", "command"),
+    "PREPTIME_COMMAND": ("For command: the command, relative to the folder that contains dags/.", ".venv/bin/preptime"),
+    "PREPTIME_IMAGE": ("For kubernetes: the image of the pods. Its entry point is preptime.", ""),
+    "PREPTIME_POD_TEMPLATE": ("For kubernetes: the file with the pod template.", ""),
+    "PREPTIME_TIME_ZONE": ("Time zone of the DAG schedule.", "UTC"),
+    "PREPTIME_KEEP_BUNDLES": ("Number of newest bundles to keep.", "100"),
+    "PREPTIME_KEEP_DAYS": ("Number of newest days with results to keep.", "400"),
+    "PREPTIME_DEMO_ORDERS": ("For demonstrations: a folder in which orders and restaurants are synthesized first.", ""),
 }
-"""Name, meaning and default (docs/daily-run.md)."""
+"""Variable, description, and default (docs/daily-run.md)."""
 
 COMPOSE_SETTINGS: dict[str, tuple[str, str]] = {
-    "IMAGE_TAG": ("Tag of preptime's images.", "local"),
-    "ENV_FILE": ("The file of settings that the containers get.", ".env"),
-    "ORDERS_FOLDER": ("Folder on this machine that holds orders and restaurants.", "orders"),
-    "COMPOSE_ORDERS": ("Orders as the containers see them: a path or a URL.", "/data/orders/orders.csv"),
-    "COMPOSE_RESTAURANTS": ("Restaurants, likewise.", "/data/orders/restaurants.csv"),
-    "COMPOSE_STORE": ("The store as the containers see it.", "/data/models"),
-    "AIRFLOW_PORT": ("Airflow's port on this machine's loopback.", "8080"),
-    "_AIRFLOW_WWW_USER_USERNAME": ("Who signs in to Airflow.", "airflow"),
-    "_AIRFLOW_WWW_USER_PASSWORD": ("Their password. `make up` makes it.", ""),
-    "AIRFLOW_FERNET_KEY": ("Airflow's key for what it stores. `make up` makes it.", ""),
-    "AIRFLOW_SECRET": ("Airflow's secret for sessions. `make up` makes it.", ""),
-    "POSTGRES_PASSWORD": ("The database's password. `make up` makes it.", ""),
-    "POSTGRES_IMAGE": ("The database's image. It stands in deploy/docker/pins.env.", ""),
+    "IMAGE_TAG": ("Tag of the preptime images.", "local"),
+    "ENV_FILE": ("Settings file that the containers get.", ".env"),
+    "ORDERS_FOLDER": ("Folder on this machine that contains orders and restaurants.", "orders"),
+    "COMPOSE_ORDERS": ("Orders in the containers: a path or a URL.", "/data/orders/orders.csv"),
+    "COMPOSE_RESTAURANTS": ("Restaurants in the containers: a path or a URL.", "/data/orders/restaurants.csv"),
+    "COMPOSE_STORE": ("Store in the containers: a path or a URL.", "/data/models"),
+    "AIRFLOW_PORT": ("Port of Airflow on this machine's loopback address.", "8080"),
+    "_AIRFLOW_WWW_USER_USERNAME": ("User name for signing in to Airflow.", "airflow"),
+    "_AIRFLOW_WWW_USER_PASSWORD": ("Password for signing in to Airflow. `make up` creates it.", ""),
+    "AIRFLOW_FERNET_KEY": ("Key with which Airflow encrypts stored secrets. `make up` creates it.", ""),
+    "AIRFLOW_SECRET": ("Secret with which Airflow signs sessions. `make up` creates it.", ""),
+    "POSTGRES_PASSWORD": ("Password of the database. `make up` creates it.", ""),
+    "POSTGRES_IMAGE": ("Image of the database. deploy/docker/pins.env pins it.", ""),
 }
-"""Name, meaning and default (docs/deploy-docker.md); it reads some of preptime's own settings too."""
+"""Variable, description, and default (docs/deploy-docker.md). Compose also reads some of preptime's own settings."""
 
 EXTERNAL_SECTIONS = {"Read by the DAGs": DAG_SETTINGS, "Read by Compose": COMPOSE_SETTINGS}
+DAG_SETTING_NAMES = frozenset(DAG_SETTINGS)
+"""Variables with preptime's prefix that only the DAGs read, in an environment without preptime."""

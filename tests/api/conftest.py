@@ -6,7 +6,7 @@ import pytest
 from werkzeug.test import Client
 
 from preptime.api.active_model import ActiveModel
-from tests.api.factories import Made, client, make, some_serving
+from tests.api.factories import ServiceSetup, http_client, make_service, make_active_model
 
 
 @pytest.fixture(params=["flask", "front"])
@@ -18,16 +18,16 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def serving(tmp_path_factory: pytest.TempPathFactory) -> ActiveModel:
     """A champion."""
-    return some_serving(tmp_path_factory.mktemp("store"))
+    return make_active_model(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture
-def made(serving: ActiveModel) -> Made:
+def made(serving: ActiveModel) -> ServiceSetup:
     """A service with a champion."""
-    return make(serving)
+    return make_service(serving)
 
 
 @pytest.fixture
-def http(made: Made, kind: str) -> Client:
+def http(made: ServiceSetup, kind: str) -> Client:
     """A client of it."""
-    return client(made.service, kind)
+    return http_client(made.service, kind)

@@ -55,7 +55,7 @@ def make_application(service: Service) -> Application:
 
 def make_real_application(service: Service) -> Application:
     """What `preptime serve` runs, and one path more: /test/modules lists what the process has loaded."""
-    from preptime.api.fast_path import make_application as make_real
+    from preptime.api.app import make_application as make_real
 
     real = make_real(service)
 

@@ -12,7 +12,7 @@ from werkzeug.test import Client
 
 from preptime.api.active_model import ActiveModel
 from preptime.api.app import create_app
-from preptime.api.fast_path import PredictionFastPath
+from preptime.api.app import PredictionFastPath
 from preptime.api.metrics import WorkerMetrics
 from preptime.api.service import PredictionRecord, Service
 from preptime.bundle.bundle import Bundle
@@ -36,7 +36,7 @@ ORDER: dict[str, object] = {
 
 
 @dataclass(frozen=True)
-class SomeSettings:
+class FakeSettings:
     """The settings that endpoints read."""
 
     max_body_bytes: int = 200_000
@@ -47,7 +47,7 @@ class SomeSettings:
 
 
 @dataclass
-class SomeChampions:
+class FakeChampionSource:
     """A champion that a test sets."""
 
     model: ActiveModel | None
@@ -63,7 +63,7 @@ class SomeChampions:
 
 
 @dataclass
-class Remembered:
+class RecordingLog:
     """A prediction log to look into."""
 
     records: list[PredictionRecord] = field(default_factory=list)
@@ -74,15 +74,15 @@ class Remembered:
 
 
 @dataclass
-class Made:
+class ServiceSetup:
     """A service and the parts of it that tests look at."""
 
     service: Service
-    champions: SomeChampions
-    log: Remembered
+    champions: FakeChampionSource
+    log: RecordingLog
 
 
-def some_serving(folder: Path, shift: float = 0.0) -> ActiveModel:
+def make_active_model(folder: Path, shift: float = 0.0) -> ActiveModel:
     """A bundle of three restaurants (10 and 20 in London, 30 in Paris) with the models `rf` and `quantile`."""
     store = Store.open(str(folder / "models"))
     bundle_id = put_bundle(store, shift=shift)
@@ -102,19 +102,19 @@ def some_serving(folder: Path, shift: float = 0.0) -> ActiveModel:
     )
 
 
-def make(serving: ActiveModel | None, settings: SomeSettings | None = None) -> Made:
+def make_service(serving: ActiveModel | None, settings: FakeSettings | None = None) -> ServiceSetup:
     """A service with this champion, or without one."""
-    champions, log = SomeChampions(serving), Remembered()
+    champions, log = FakeChampionSource(serving), RecordingLog()
     keys = Keys.from_setting(f"{KEY_NAME}:{hashlib.sha256(KEY.encode()).hexdigest()}")
-    return Made(Service(settings or SomeSettings(), champions, keys, log, WorkerMetrics(None)), champions, log)
+    return ServiceSetup(Service(settings or FakeSettings(), champions, keys, log, WorkerMetrics(None)), champions, log)
 
 
-def application(service: Service, kind: str) -> WSGIApplication:
+def make_wsgi_app(service: Service, kind: str) -> WSGIApplication:
     """The application with the callable in front of Flask's router (`front`) or without (`flask`)."""
     behind = create_app(service).wsgi_app
     return PredictionFastPath(service, behind) if kind == "front" else behind
 
 
-def client(service: Service, kind: str) -> Client:
+def http_client(service: Service, kind: str) -> Client:
     """A client of either."""
-    return Client(application(service, kind))
+    return Client(make_wsgi_app(service, kind))

@@ -14,7 +14,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 CONSTANT_APP = Path(__file__).with_name("constant_app.py")
-REAL = ("-c", "import sys; from preptime.cli import main; sys.exit(main(sys.argv[1:]))", "serve")
+SERVE_COMMAND = ("-c", "import sys; from preptime.cli import main; sys.exit(main(sys.argv[1:]))", "serve")
 START_SECONDS = 60.0
 PLAIN_KEY = "a plain key"
 
@@ -27,7 +27,7 @@ class Server:
     port: int
     folder: Path
 
-    def ask(self, path: str, *, port: int | None = None) -> tuple[int, str]:
+    def get_response(self, path: str, *, port: int | None = None) -> tuple[int, str]:
         """Status and body of an answer."""
         connection = HTTPConnection("127.0.0.1", port or self.port, timeout=30)
         try:
@@ -39,7 +39,7 @@ class Server:
 
     def get(self, path: str) -> str:
         """The body of an answer that is 200."""
-        status, body = self.ask(path)
+        status, body = self.get_response(path)
         assert status == 200, body
         return body
 
@@ -48,7 +48,7 @@ class Server:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
 
-    def errors(self) -> str:
+    def stderr_text(self) -> str:
         """What it has said on standard error."""
         return (self.folder / "errors.txt").read_text(encoding="utf-8")
 
@@ -58,13 +58,13 @@ class Server:
         found = ""
         while time.monotonic() < end and self.process.poll() is None:
             try:
-                code, found = self.ask(path, port=port)
+                code, found = self.get_response(path, port=port)
                 if code == status and text in found:
                     return found
             except (OSError, HTTPException) as error:
                 found = str(error)
             time.sleep(0.02)
-        raise AssertionError(f"{path} never said {status} {text!r}, but {found!r}. {self.errors()}")
+        raise AssertionError(f"{path} never said {status} {text!r}, but {found!r}. {self.stderr_text()}")
 
     def stop(self) -> int:
         """SIGTERM; the exit status."""
@@ -79,14 +79,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def environment(given: Mapping[str, str]) -> dict[str, str]:
+def clean_environment(given: Mapping[str, str]) -> dict[str, str]:
     """The environment here without settings of ours, and those given."""
     ours = ("PREPTIME_", "AIP_", "AIKEY", "FLASK_PORT")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | dict(given)
 
 
 @contextmanager
-def started(folder: Path, program: tuple[str, ...] = (str(CONSTANT_APP),), **given: str) -> Iterator[Server]:
+def running_server(folder: Path, program: tuple[str, ...] = (str(CONSTANT_APP),), **given: str) -> Iterator[Server]:
     """A server in `folder`, with its store under `models`. Not yet waited for; killed at the end if it still runs."""
     port = free_port()
     settings = {
@@ -99,7 +99,7 @@ def started(folder: Path, program: tuple[str, ...] = (str(CONSTANT_APP),), **giv
         process = subprocess.Popen(
             [sys.executable, *program],
             cwd=folder,
-            env=environment(settings),
+            env=clean_environment(settings),
             stderr=errors,
             stdout=output,
         )

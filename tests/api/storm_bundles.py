@@ -25,12 +25,12 @@ _OFFSET_HOURS = {10: 1, 20: 1, 30: 2}
 
 
 @dataclass(frozen=True)
-class Asked:
+class StormOrder:
     """One order: as a client writes it, and as a bundle reads it."""
 
     order_id: str
     restaurant_id: int
-    wall: dt.datetime
+    local_time: dt.datetime
     order_value_gbp: float
     number_of_items: int
 
@@ -41,8 +41,8 @@ class Asked:
 
     def fields(self, *, as_instant: bool) -> dict[str, object]:
         """The order in a request, its time on the wall clock or in UTC."""
-        instant = self.wall - dt.timedelta(hours=_OFFSET_HOURS[self.restaurant_id])
-        time = f"{instant.isoformat()}Z" if as_instant else self.wall.isoformat(" ") + self.offset
+        instant = self.local_time - dt.timedelta(hours=_OFFSET_HOURS[self.restaurant_id])
+        time = f"{instant.isoformat()}Z" if as_instant else self.local_time.isoformat(" ") + self.offset
         return {
             "order_id": self.order_id,
             "order_acknowledged_at": time,
@@ -53,7 +53,7 @@ class Asked:
 
 
 ORDERS = tuple(
-    Asked(
+    StormOrder(
         f"A-{place}",
         (place % 3 + 1) * 10,
         dt.datetime.combine(DAY, dt.time(9 + place, 4 * place, 5)),
@@ -65,10 +65,10 @@ ORDERS = tuple(
 
 
 @dataclass(frozen=True)
-class Question:
+class StormRequest:
     """One request."""
 
-    orders: tuple[Asked, ...]
+    orders: tuple[StormOrder, ...]
     models: tuple[str, ...]
 
     def body(self) -> bytes:
@@ -78,7 +78,7 @@ class Question:
             return json.dumps(fields[0]).encode()
         return json.dumps({"orders": fields, "models": self.models}).encode()
 
-    def answer(self, bundle: Bundle) -> dict[str, object]:
+    def expected_response(self, bundle: Bundle) -> dict[str, object]:
         """What `bundle` has to answer, to the digits that are told."""
         found = bundle.predict(_columns(self.orders), tuple(name for name in self.models if name != "quantile"))
         points = {name: found.default if name == "quantile" else found.points[name] for name in self.models}
@@ -86,7 +86,7 @@ class Question:
         for place, order in enumerate(self.orders):
             p10, p50, p80, p90 = (round(float(value), SECONDS_DECIMALS) for value in found.quantiles[place])
             middle = float(found.default[place])
-            ready = (order.wall + dt.timedelta(seconds=middle + 0.5)).replace(microsecond=0)
+            ready = (order.local_time + dt.timedelta(seconds=middle + 0.5)).replace(microsecond=0)
             one: dict[str, object] = {
                 "order_id": order.order_id,
                 "prep_time_seconds": round(middle),
@@ -103,18 +103,18 @@ class Question:
         return {"bundle": bundle.manifest.id, "predictions": predictions}
 
 
-QUESTIONS = (
-    *(Question((order,), ()) for order in ORDERS),
-    *(Question(ORDERS[place:] + ORDERS[:place], models) for place, models in zip((0, 5, 7), _MODELS, strict=True)),
+REQUESTS = (
+    *(StormRequest((order,), ()) for order in ORDERS),
+    *(StormRequest(ORDERS[place:] + ORDERS[:place], models) for place, models in zip((0, 5, 7), _MODELS, strict=True)),
 )
 
 
-def _columns(orders: tuple[Asked, ...]) -> OrderColumns:
+def _columns(orders: tuple[StormOrder, ...]) -> OrderColumns:
     """The orders of restaurants 10, 20 and 30 (London, London, Paris) with the codes that their directory has."""
     place = np.array([order.restaurant_id // 10 - 1 for order in orders])
     epoch = dt.datetime(1970, 1, 1)
     return OrderColumns(
-        acknowledged_at=np.array([(order.wall - epoch) // dt.timedelta(seconds=1) for order in orders]),
+        acknowledged_at=np.array([(order.local_time - epoch) // dt.timedelta(seconds=1) for order in orders]),
         restaurant_id=np.array([order.restaurant_id for order in orders]),
         order_value_gbp=np.array([order.order_value_gbp for order in orders]),
         number_of_items=np.array([order.number_of_items for order in orders]),

@@ -7,23 +7,23 @@ import time
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 
-from tests.api.storm_bundles import QUESTIONS
+from tests.api.storm_bundles import REQUESTS
 
-ASKS_A_CONNECTION = 40
+REQUESTS_PER_CONNECTION = 40
 """Then a new one, which another worker may get."""
 PAUSE_SECONDS = 0.008
 """Between two requests of a client: the machine is needed by the server too."""
-MOST_ASKS = 20_000
+MAX_REQUESTS = 20_000
 """Of one client."""
 
 
 @dataclass(frozen=True)
-class Given:
+class ReceivedResponse:
     """An answer. Times are `time.monotonic()`."""
 
     request_id: str
     connection: str
-    question: int
+    request_index: int
     began: float
     ended: float
     status: int
@@ -31,14 +31,14 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Failed:
+class FailedRequest:
     """A request that got none."""
 
     request_id: str
     opened: float
     began: float
     ended: float
-    why: str
+    error: str
 
 
 @dataclass
@@ -48,18 +48,18 @@ class Load:
     port: int
     key: str
     clients: int
-    given: list[Given] = field(default_factory=list)
-    failed: list[Failed] = field(default_factory=list)
+    responses: list[ReceivedResponse] = field(default_factory=list)
+    failures: list[FailedRequest] = field(default_factory=list)
     _ending: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
         """Begin to ask."""
         for number in range(self.clients):
-            self._threads.append(threading.Thread(target=self._ask_on, args=(number,), daemon=True))
+            self._threads.append(threading.Thread(target=self._run_client, args=(number,), daemon=True))
             self._threads[-1].start()
 
-    def end_with_server(self) -> float:
+    def stop_at_first_failure(self) -> float:
         """From now on a client stops at its first failure; when that was said."""
         self._ending.set()
         return time.monotonic()
@@ -70,13 +70,13 @@ class Load:
             thread.join(seconds)
             assert not thread.is_alive()
 
-    def _ask_on(self, client: int) -> None:
+    def _run_client(self, client: int) -> None:
         connection, name, opened = self._open(client, 0)
-        for number in range(MOST_ASKS):
-            if number % ASKS_A_CONNECTION == client:
+        for number in range(MAX_REQUESTS):
+            if number % REQUESTS_PER_CONNECTION == client:
                 connection.close()
                 connection, name, opened = self._open(client, number)
-            if not self._ask(connection, name, opened, f"{client}-{number}", (client + 7 * number) % len(QUESTIONS)):
+            if not self._send(connection, name, opened, f"{client}-{number}", (client + 7 * number) % len(REQUESTS)):
                 connection.close()
                 if self._ending.is_set():
                     return
@@ -87,15 +87,15 @@ class Load:
     def _open(self, client: int, number: int) -> tuple[HTTPConnection, str, float]:
         return HTTPConnection("127.0.0.1", self.port, timeout=30), f"{client}/{number}", time.monotonic()
 
-    def _ask(self, connection: HTTPConnection, name: str, opened: float, request_id: str, question: int) -> bool:
+    def _send(self, connection: HTTPConnection, name: str, opened: float, request_id: str, question: int) -> bool:
         began = time.monotonic()
         headers = {"aikey": self.key, "Content-Type": "application/json", "X-Request-ID": request_id}
         try:
-            connection.request("POST", "/v1/predictions", QUESTIONS[question].body(), headers)
+            connection.request("POST", "/v1/predictions", REQUESTS[question].body(), headers)
             response = connection.getresponse()
             body = response.read()
         except (OSError, HTTPException) as error:
-            self.failed.append(Failed(request_id, opened, began, time.monotonic(), repr(error)))
+            self.failures.append(FailedRequest(request_id, opened, began, time.monotonic(), repr(error)))
             return False
-        self.given.append(Given(request_id, name, question, began, time.monotonic(), response.status, body))
+        self.responses.append(ReceivedResponse(request_id, name, question, began, time.monotonic(), response.status, body))
         return True

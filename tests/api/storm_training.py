@@ -24,11 +24,11 @@ from preptime.validation.audit import audit_orders
 from preptime.validation.restaurants import read_restaurants
 
 PLAN = SynthesisPlan(orders=3_000, restaurants=40, days=15)
-MORNING = PLAN.start + dt.timedelta(days=PLAN.days - 2)
+TRAINING_DATE = PLAN.start + dt.timedelta(days=PLAN.days - 2)
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedStore:
     """A store, its champion, and the orders that it was trained on and a few later ones."""
 
     store: Store
@@ -36,7 +36,7 @@ class Trained:
     orders: pl.DataFrame
 
 
-def make_trained(folder: Path) -> Trained:
+def make_trained_store(folder: Path) -> TrainedStore:
     """The whole catalogue with few trees, trained and promoted into `folder`."""
     bases: tuple[Model, ...] = (
         RandomForestModel(tree_count=5, max_leaf_nodes=20),
@@ -51,11 +51,11 @@ def make_trained(folder: Path) -> Trained:
     train(
         audit_orders(orders, directory, need_label=True),
         directory,
-        MORNING,
+        TRAINING_DATE,
         store,
         AuditActor(by="test", at="2015-06-14T05:00:00Z"),
         plan=FitPlan({model.name: model for model in models}, threads=1),
     )
     champion = ChampionLog(store).current()
     assert champion is not None
-    return Trained(store, champion, orders)
+    return TrainedStore(store, champion, orders)

@@ -19,7 +19,7 @@ from preptime.api.predict import (
     read_vertex_request,
 )
 from preptime.api.schema import ApiError
-from tests.api.factories import some_serving
+from tests.api.factories import make_active_model
 from tests.api.test_parity import some_rows
 
 MOST_ORDERS = 4
@@ -55,9 +55,9 @@ def outcome(job: PredictionJob) -> PredictionResult | str:
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 60])
-def test_together_is_as_alone(tmp_path: Path, serving: ActiveModel, size: int) -> None:
+def test_predict_batch_equals_separate_predictions(tmp_path: Path, serving: ActiveModel, size: int) -> None:
     """Also across a change of champion: two bundles in one go."""
-    other = some_serving(tmp_path, shift=100.0)
+    other = make_active_model(tmp_path, shift=100.0)
     jobs = [
         PredictionJob(read, body, (serving, other)[place % 7 == 3], MOST_ORDERS)
         for place, (read, body) in enumerate(bodies(some_rows(60)))

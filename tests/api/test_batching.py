@@ -95,14 +95,14 @@ def turns(do: Doubling) -> RequestBatcher[int, int]:
     return RequestBatcher(do, MOST)
 
 
-def test_those_who_wait_are_done_together_in_their_order(do: Doubling, turns: RequestBatcher[int, int]) -> None:
+def test_batcher_runs_pending_requests_in_one_batch(do: Doubling, turns: RequestBatcher[int, int]) -> None:
     with held_up(do, turns) as put:
         found = [put(10 * one) for one in range(2, 7)]
     assert [one.result(SECONDS) for one in found] == [20 * one for one in range(2, 7)]
     assert do.asked == [[1], [20, 30, 40, 50, 60]]
 
 
-def test_who_does_not_fit_leads_the_next_and_nobody_passes_it(do: Doubling, turns: RequestBatcher[int, int]) -> None:
+def test_batcher_oversized_request_leads_the_next_batch(do: Doubling, turns: RequestBatcher[int, int]) -> None:
     half = MOST // 2 + 1
     with held_up(do, turns) as put:
         found = [put(2, half), put(3, half), put(4)]
@@ -110,14 +110,14 @@ def test_who_does_not_fit_leads_the_next_and_nobody_passes_it(do: Doubling, turn
     assert do.asked[1:] == [[2], [3, 4]]
 
 
-def test_what_is_exactly_as_large_as_fits_is_done_together(do: Doubling, turns: RequestBatcher[int, int]) -> None:
+def test_batcher_fills_a_batch_to_the_exact_limit(do: Doubling, turns: RequestBatcher[int, int]) -> None:
     with held_up(do, turns) as put:
         found = [put(2, MOST - 5), put(3, 5), put(4)]
     assert [one.result(SECONDS) for one in found] == [4, 6, 8]
     assert do.asked[1:] == [[2, 3], [4]]
 
 
-def test_a_large_one_waits_for_nobody(do: Doubling, turns: RequestBatcher[int, int]) -> None:
+def test_batcher_large_request_bypasses_the_queue(do: Doubling, turns: RequestBatcher[int, int]) -> None:
     with held_up(do, turns), ThreadPoolExecutor(1) as pool:
         beside = pool.submit(turns.submit, MANY, MOST)
         until(lambda: len(do.asked) == 2)
@@ -126,7 +126,7 @@ def test_a_large_one_waits_for_nobody(do: Doubling, turns: RequestBatcher[int, i
     assert waiting(turns) == 0
 
 
-def test_the_fault_of_one_is_no_others(
+def test_batcher_error_reaches_only_its_own_request(
     do: Doubling, turns: RequestBatcher[int, int], caplog: pytest.LogCaptureFixture
 ) -> None:
     with held_up(do, turns) as put:
@@ -138,7 +138,7 @@ def test_the_fault_of_one_is_no_others(
     assert turns.submit(5, 1) == 10, "the queue goes on"
 
 
-def test_a_fault_alone_is_raised_and_the_queue_goes_on(do: Doubling, turns: RequestBatcher[int, int]) -> None:
+def test_batcher_continues_after_an_error(do: Doubling, turns: RequestBatcher[int, int]) -> None:
     half = MOST // 2 + 1
     with held_up(do, turns) as put:
         bad, good = put(13, half), put(2, half)
@@ -147,7 +147,7 @@ def test_a_fault_alone_is_raised_and_the_queue_goes_on(do: Doubling, turns: Requ
     assert good.result(SECONDS) == 4
 
 
-def test_many_threads_each_get_their_own(do: Doubling, turns: RequestBatcher[int, int]) -> None:
+def test_batcher_many_threads_get_their_own_results(do: Doubling, turns: RequestBatcher[int, int]) -> None:
     def ask(start: int) -> bool:
         return all(turns.submit(one, one % 7 + 1) == 2 * one for one in range(start, start + 300))
 

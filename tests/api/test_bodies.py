@@ -11,7 +11,7 @@ from werkzeug.test import Client
 
 from preptime.api.active_model import ActiveModel
 from preptime.api.handler import PREDICTIONS_PATH, TAKE_HOME_PATH
-from tests.api.factories import HEADERS, ORDER, SomeSettings, client, make
+from tests.api.factories import HEADERS, ORDER, FakeSettings, http_client, make_service
 
 quick = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
@@ -42,7 +42,7 @@ anything = st.recursive(
 
 @pytest.fixture
 def asked(serving: ActiveModel, kind: str) -> Client:
-    return client(make(serving, SomeSettings(max_body_bytes=2_000_000)).service, kind)
+    return http_client(make_service(serving, FakeSettings(max_body_bytes=2_000_000)).service, kind)
 
 
 def post(http: Client, path: str, body: bytes) -> tuple[int, object]:
@@ -52,7 +52,7 @@ def post(http: Client, path: str, body: bytes) -> tuple[int, object]:
 
 @quick
 @given(rows=st.lists(orders, min_size=1, max_size=6))
-def test_every_row_is_answered_for_itself(asked: Client, rows: list[dict[str, object]]) -> None:
+def test_predictions_any_order_same_result_alone_and_in_a_list(asked: Client, rows: list[dict[str, object]]) -> None:
     tagged = [{**row, "order_id": f"A-{place}"} for place, row in enumerate(rows)]
     alone = [post(asked, PREDICTIONS_PATH, json.dumps(row).encode()) for row in tagged]
     status, together = post(asked, PREDICTIONS_PATH, json.dumps({"orders": tagged[::-1]}).encode())
@@ -76,7 +76,7 @@ def test_every_row_is_answered_for_itself(asked: Client, rows: list[dict[str, ob
 @example(body='{"city": "Köln"}'.encode("latin-1"))
 @example(body=b'{"orders": [' + b"{}," * 600_000 + b"{}]}")
 @example(body=b'{"orders": [' + b"[]," * 500_000 + b"{}]}")
-def test_no_body_is_a_fault_of_ours(asked: Client, body: bytes) -> None:
+def test_post_any_body_never_fails_internally(asked: Client, body: bytes) -> None:
     for path in (PREDICTIONS_PATH, TAKE_HOME_PATH, "/vertex/predict"):
         status, _ = post(asked, path, body)
         assert status in {200, 201, 400, 422}, status
@@ -84,7 +84,7 @@ def test_no_body_is_a_fault_of_ours(asked: Client, body: bytes) -> None:
 
 @quick
 @given(text=st.text(max_size=30) | anything.map(json.dumps) | st.lists(orders, max_size=4).map(json.dumps))
-def test_no_data_frame_is_a_fault_of_ours(asked: Client, text: str) -> None:
+def test_take_home_any_json_data_never_fails_internally(asked: Client, text: str) -> None:
     status, found = post(asked, TAKE_HOME_PATH, json.dumps({"json_data": text}).encode())
     assert status in {201, 400, 422}
     assert isinstance(found, dict)
@@ -93,7 +93,7 @@ def test_no_data_frame_is_a_fault_of_ours(asked: Client, text: str) -> None:
 
 @quick
 @given(table=st.dictionaries(fields, st.dictionaries(st.sampled_from("0123"), odd, max_size=4), max_size=8))
-def test_no_table_by_column_is_a_fault_of_ours(asked: Client, table: dict[str, dict[str, object]]) -> None:
+def test_take_home_any_table_never_fails_internally(asked: Client, table: dict[str, dict[str, object]]) -> None:
     whole = {name: table.get(name, {"0": None}) for name in ORDER} | table
     status, found = post(asked, TAKE_HOME_PATH, json.dumps({"json_data": json.dumps(whole)}).encode())
     assert status == 201
@@ -101,7 +101,7 @@ def test_no_table_by_column_is_a_fault_of_ours(asked: Client, table: dict[str, d
     assert {len(values) for values in found.values()} == {len(next(iter(whole.values())))}
 
 
-def test_a_million_rows_are_too_many(asked: Client) -> None:
+def test_predictions_million_orders_return_413(asked: Client) -> None:
     response = asked.post(
         PREDICTIONS_PATH,
         data=b'{"orders":[' + b"{}," * 10**6 + b"{}]}",
@@ -111,7 +111,7 @@ def test_a_million_rows_are_too_many(asked: Client) -> None:
     assert response.status_code == 413
 
 
-def test_the_last_of_two_equal_keys_counts(asked: Client) -> None:
+def test_predictions_duplicate_json_key_uses_the_last(asked: Client) -> None:
     body = json.dumps(ORDER).encode()
     _, expected = post(asked, PREDICTIONS_PATH, body)
     _, found = post(asked, PREDICTIONS_PATH, b'{"restaurant_id": "x", ' + body[1:])

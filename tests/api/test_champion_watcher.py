@@ -72,7 +72,7 @@ def shop(tmp_path: Path) -> Shop:
     return Shop(tmp_path)
 
 
-def test_no_store_and_no_champion_serve_nothing_until_one_appears(shop: Shop) -> None:
+def test_watcher_without_champion_waits_for_the_first(shop: Shop) -> None:
     assert shop.serves() is None
     assert shop.watcher.champion_error() is None
     first = shop.promote(1.0)
@@ -80,7 +80,7 @@ def test_no_store_and_no_champion_serve_nothing_until_one_appears(shop: Shop) ->
     assert shop.watcher.champion_error() is None
 
 
-def test_a_new_champion_is_swapped_in_and_the_old_one_let_go(shop: Shop) -> None:
+def test_watcher_new_champion_replaces_and_frees_the_old_one(shop: Shop) -> None:
     first = shop.promote(1.0)
     assert shop.serves() == first
     old = shop.watcher.active_model()
@@ -94,13 +94,13 @@ def test_a_new_champion_is_swapped_in_and_the_old_one_let_go(shop: Shop) -> None
     assert gone() is None
 
 
-def test_nothing_is_loaded_twice(shop: Shop) -> None:
+def test_watcher_loads_a_champion_once(shop: Shop) -> None:
     first = shop.promote(1.0)
     assert [shop.serves() for _ in range(3)] == [first] * 3
     assert shop.opened == [first]
 
 
-def test_a_damaged_champion_is_refused_once_and_the_old_one_goes_on(shop: Shop) -> None:
+def test_watcher_damaged_champion_keeps_the_previous_one(shop: Shop) -> None:
     first = shop.promote(1.0)
     assert shop.serves() == first
     second = shop.promote(2.0, damaged=True)
@@ -115,7 +115,7 @@ def test_a_damaged_champion_is_refused_once_and_the_old_one_goes_on(shop: Shop) 
     assert shop.watcher.champion_error() is None
 
 
-def test_a_refused_champion_is_tried_again_ever_more_rarely_and_served_once_it_is_whole(
+def test_watcher_rejected_champion_retries_with_growing_delay(
     shop: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = shop.promote(1.0)
@@ -136,7 +136,7 @@ def test_a_refused_champion_is_tried_again_ever_more_rarely_and_served_once_it_i
     assert shop.watcher.champion_error() is None
 
 
-def test_a_bundle_that_arrives_after_its_promotion_is_served(shop: Shop, tmp_path: Path) -> None:
+def test_watcher_loads_a_bundle_that_arrives_after_promotion(shop: Shop, tmp_path: Path) -> None:
     first = shop.promote(1.0)
     assert shop.serves() == first
     second = put_bundle(shop.store, shift=2.0)
@@ -149,7 +149,7 @@ def test_a_bundle_that_arrives_after_its_promotion_is_served(shop: Shop, tmp_pat
     assert shop.serves() == second
 
 
-def test_a_fault_in_loading_is_a_refusal_and_the_watch_goes_on(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+def test_watcher_unexpected_load_error_rejects_and_continues(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     first = shop.promote(1.0)
     good = champion_loader(shop.store)
 
@@ -172,13 +172,13 @@ def test_a_fault_in_loading_is_a_refusal_and_the_watch_goes_on(shop: Shop, caplo
     assert watcher.champion_error() is None
 
 
-def test_a_refused_first_champion_leaves_nothing_to_serve(shop: Shop) -> None:
+def test_watcher_rejected_first_champion_has_no_active_model(shop: Shop) -> None:
     shop.promote(1.0, damaged=True)
     assert shop.serves() is None
     assert "SHA-256" in (shop.watcher.champion_error() or "")
 
 
-def test_a_rollback_to_what_is_still_served_changes_the_entry_alone(shop: Shop) -> None:
+def test_watcher_rollback_to_the_active_bundle_updates_the_entry(shop: Shop) -> None:
     first = shop.promote(1.0)
     assert shop.serves() == first
     shop.promote(2.0, damaged=True)
@@ -192,7 +192,7 @@ def test_a_rollback_to_what_is_still_served_changes_the_entry_alone(shop: Shop) 
     assert shop.opened.count(first) == 1
 
 
-def test_a_store_that_cannot_be_read_is_said_and_what_is_served_goes_on(shop: Shop) -> None:
+def test_watcher_unreadable_log_keeps_the_active_model(shop: Shop) -> None:
     first = shop.promote(1.0)
     assert shop.serves() == first
     log = shop.folder / "champion"
@@ -207,7 +207,7 @@ def test_a_store_that_cannot_be_read_is_said_and_what_is_served_goes_on(shop: Sh
     assert shop.opened == [first]
 
 
-def test_a_log_that_was_emptied_is_said(shop: Shop) -> None:
+def test_watcher_emptied_log_reports_an_error(shop: Shop) -> None:
     first = shop.promote(1.0)
     assert shop.serves() == first
     shutil.rmtree(shop.folder / "champion")
@@ -215,7 +215,7 @@ def test_a_log_that_was_emptied_is_said(shop: Shop) -> None:
     assert "empty" in (shop.watcher.champion_error() or "")
 
 
-def test_a_champion_promoted_past_and_pruned_while_it_is_read_is_passed_over(shop: Shop) -> None:
+def test_watcher_skips_a_champion_pruned_while_loading(shop: Shop) -> None:
     first, later = put_bundle(shop.store, shift=1.0), list[str]()
     shop.name(first)
     opener = champion_loader(shop.store)
@@ -234,7 +234,7 @@ def test_a_champion_promoted_past_and_pruned_while_it_is_read_is_passed_over(sho
     assert watcher.champion_error() is None
 
 
-def test_the_served_bundle_answers_after_its_folder_was_removed(shop: Shop) -> None:
+def test_active_bundle_predicts_after_its_folder_is_removed(shop: Shop) -> None:
     first = shop.promote(1.0)
     assert shop.serves() == first
     serving = shop.watcher.active_model()
@@ -244,7 +244,7 @@ def test_the_served_bundle_answers_after_its_folder_was_removed(shop: Shop) -> N
     assert (serving.bundle.predict(some_orders()).quantiles == before.quantiles).all()
 
 
-def test_the_thread_looks_by_itself_and_ends(shop: Shop) -> None:
+def test_watcher_thread_polls_and_stops(shop: Shop) -> None:
     first = shop.promote(1.0)
     shop.watcher.start(timeout_seconds=30)
     serving = shop.watcher.active_model()
@@ -254,7 +254,7 @@ def test_the_thread_looks_by_itself_and_ends(shop: Shop) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_watcher_that_died_of_a_fault_says_so(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watcher_unexpected_error_reports_that_it_stopped(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> LogEntry:
         raise ZeroDivisionError
 
@@ -265,7 +265,7 @@ def test_a_watcher_that_died_of_a_fault_says_so(shop: Shop, monkeypatch: pytest.
     assert "until the server is restarted" in (watcher.champion_error() or "")
 
 
-def test_the_moment_of_loading_is_told(shop: Shop) -> None:
+def test_active_model_loaded_at_is_utc(shop: Shop) -> None:
     shop.promote(1.0)
     assert shop.serves()
     serving = shop.watcher.active_model()

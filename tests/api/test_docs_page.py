@@ -23,7 +23,7 @@ def shape(value: object) -> object:
     return [shape(inner) for inner in value] if isinstance(value, list) else type(value).__name__
 
 
-def test_every_example_is_answered_as_shown(http: Client) -> None:
+def test_api_docs_examples_match_the_responses(http: Client) -> None:
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     examples = list(EXAMPLE.finditer(page))
     assert [found["path"] for found in examples] == ["/v1/predictions", "/v1/predictions", "/predict"]
@@ -39,7 +39,7 @@ def test_every_example_is_answered_as_shown(http: Client) -> None:
         assert shape(response.json) == shape(shown)
 
 
-def test_the_example_of_the_readme_is_answered_as_shown(http: Client) -> None:
+def test_readme_example_matches_the_response(http: Client) -> None:
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     found = re.search(r"curl http://\S+:8000(\S+) .*? -d '(.*?)'\n```.*?```json\n(.*?)\n```", page, re.DOTALL)
     assert found is not None
@@ -48,7 +48,7 @@ def test_the_example_of_the_readme_is_answered_as_shown(http: Client) -> None:
     assert shape(response.json) == shape(json.loads(found[3]))
 
 
-def test_every_path_is_on_the_page(http: Client) -> None:
+def test_api_docs_list_every_path_and_status(http: Client) -> None:
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     document = http.get("/openapi.json").json
     assert isinstance(document, dict)

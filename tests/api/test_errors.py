@@ -13,7 +13,7 @@ from werkzeug.test import Client
 from preptime.api.active_model import ActiveModel
 from preptime.api.handler import PREDICTIONS_PATH, TAKE_HOME_PATH
 from preptime.api.schema import PROBLEM_JSON
-from tests.api.factories import HEADERS, KEY, ORDER, Made, SomeSettings, client, make
+from tests.api.factories import HEADERS, KEY, ORDER, ServiceSetup, FakeSettings, http_client, make_service
 
 if TYPE_CHECKING:
     from werkzeug.test import TestResponse
@@ -39,7 +39,7 @@ def problem(response: TestResponse, status: int) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("key", [None, "", "not-this-one", KEY + "x", KEY[:-1], "é", "x" * 10_000])
-def test_a_wrong_key(http: Client, key: str | None) -> None:
+def test_post_wrong_key_returns_401(http: Client, key: str | None) -> None:
     headers = {} if key is None else {"aikey": key.encode().decode("latin-1")}
     response = http.post(PREDICTIONS_PATH, json=ORDER, headers=headers)
     assert "key" in str(problem(response, 401)["detail"])
@@ -51,7 +51,7 @@ def test_a_wrong_key(http: Client, key: str | None) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/bundle", "/v1/data-dictionary"])
-def test_what_describes_the_business_needs_a_key(http: Client, path: str) -> None:
+def test_metadata_endpoints_require_a_key(http: Client, path: str) -> None:
     problem(http.get(path), 401)
     assert http.get(path, headers=HEADERS).status_code == 200
 
@@ -67,7 +67,7 @@ def test_what_describes_the_business_needs_a_key(http: Client, path: str) -> Non
         "x" * 5000,
     ],
 )
-def test_a_type_that_is_not_taken(http: Client, content_type: str) -> None:
+def test_post_unsupported_content_type_returns_415(http: Client, content_type: str) -> None:
     found = problem(post(http, PREDICTIONS_PATH, b"{}", Content_Type=content_type), 415)
     assert found["field"] == "Content-Type"
     response = post(http, TAKE_HOME_PATH, b'{"json_data": "[]"}', Content_Type=content_type)
@@ -75,14 +75,14 @@ def test_a_type_that_is_not_taken(http: Client, content_type: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate"])
-def test_an_encoding_that_is_not_taken(http: Client, encoding: str) -> None:
+def test_post_compressed_body_returns_415(http: Client, encoding: str) -> None:
     assert problem(post(http, PREDICTIONS_PATH, b"{}", Content_Encoding=encoding), 415)["field"] == "Content-Encoding"
 
 
 @BOTH
 @pytest.mark.parametrize("claimed", [True, False])
-def test_a_body_over_the_limit(serving: ActiveModel, kind: str, path: str, claimed: bool) -> None:
-    http = client(make(serving, SomeSettings(max_body_bytes=1000)).service, kind)
+def test_post_body_over_the_limit_returns_413(serving: ActiveModel, kind: str, path: str, claimed: bool) -> None:
+    http = http_client(make_service(serving, FakeSettings(max_body_bytes=1000)).service, kind)
     body = b'{"x": "' + b"y" * 1000 + b'"}'
     if claimed:
         response = post(http, path, body)
@@ -97,7 +97,7 @@ def test_a_body_over_the_limit(serving: ActiveModel, kind: str, path: str, claim
     assert "1,000 bytes" in str(response.json)
 
 
-def test_a_chunked_body_is_read(http: Client) -> None:
+def test_post_chunked_body_returns_200(http: Client) -> None:
     response = http.post(
         PREDICTIONS_PATH,
         input_stream=io.BytesIO(msgspec.json.encode(ORDER)),
@@ -107,8 +107,8 @@ def test_a_chunked_body_is_read(http: Client) -> None:
     assert response.status_code == 200
 
 
-def test_more_orders_than_the_limit(serving: ActiveModel, kind: str) -> None:
-    http = client(make(serving, SomeSettings(max_orders=3)).service, kind)
+def test_post_too_many_orders_returns_422(serving: ActiveModel, kind: str) -> None:
+    http = http_client(make_service(serving, FakeSettings(max_orders=3)).service, kind)
     found = problem(http.post(PREDICTIONS_PATH, json={"orders": [ORDER] * 4}, headers=HEADERS), 422)
     assert (found["field"], found["value"], found["expected"]) == ("orders", "4 orders", "at most 3 orders")
     assert http.post(PREDICTIONS_PATH, json={"orders": [ORDER] * 3}, headers=HEADERS).status_code == 200
@@ -116,7 +116,7 @@ def test_more_orders_than_the_limit(serving: ActiveModel, kind: str) -> None:
     assert demo.status_code == 422
 
 
-def test_a_row_that_is_no_order_is_named_with_its_value(http: Client) -> None:
+def test_post_order_of_wrong_type_names_row_and_value(http: Client) -> None:
     found = problem(post(http, PREDICTIONS_PATH, b'{"orders": [{}, "seven"]}'), 422)
     assert (found["row"], found["field"], found["value"], found["expected"]) == (1, "orders[1]", "'seven'", "object")
     assert str(found["detail"]).startswith("In orders[1]: Expected object, got 'seven'.")
@@ -138,7 +138,7 @@ def test_a_row_that_is_no_order_is_named_with_its_value(http: Client) -> None:
         (b'{"models": ["rf", "nobody"]}', None, "models[1]"),
     ],
 )
-def test_json_that_is_not_orders(http: Client, body: bytes, row: int | None, field: str) -> None:
+def test_post_json_of_wrong_shape_returns_422(http: Client, body: bytes, row: int | None, field: str) -> None:
     found = problem(post(http, PREDICTIONS_PATH, body), 422)
     assert (found.get("row"), found["field"]) == (row, field)
     assert found["expected"]
@@ -162,7 +162,7 @@ def test_json_that_is_not_orders(http: Client, body: bytes, row: int | None, fie
         b'{"x": ' + b"[" * 90000,
     ],
 )
-def test_what_is_no_json(http: Client, body: bytes) -> None:
+def test_post_invalid_json_returns_400(http: Client, body: bytes) -> None:
     assert "is not JSON" in str(problem(post(http, PREDICTIONS_PATH, body), 400)["detail"])
     response = post(http, TAKE_HOME_PATH, body)
     assert response.status_code == 400
@@ -170,9 +170,9 @@ def test_what_is_no_json(http: Client, body: bytes) -> None:
 
 
 @BOTH
-def test_more_waiting_than_the_bound(serving: ActiveModel, kind: str, path: str) -> None:
-    made = make(serving, SomeSettings(max_concurrent_requests=1))
-    http = client(made.service, kind)
+def test_post_over_the_concurrency_limit_returns_503(serving: ActiveModel, kind: str, path: str) -> None:
+    made = make_service(serving, FakeSettings(max_concurrent_requests=1))
+    http = http_client(made.service, kind)
     assert made.service.limiter.try_acquire()
     response = post(http, path, b"{}")
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
@@ -182,9 +182,9 @@ def test_more_waiting_than_the_bound(serving: ActiveModel, kind: str, path: str)
 
 
 @BOTH
-def test_no_champion_yet(kind: str, path: str) -> None:
-    made = make(None)
-    http = client(made.service, kind)
+def test_endpoints_without_champion_return_503(kind: str, path: str) -> None:
+    made = make_service(None)
+    http = http_client(made.service, kind)
     response = post(http, path, msgspec.json.encode(ORDER))
     assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
     assert http.get("/healthz").status_code == 200
@@ -194,7 +194,7 @@ def test_no_champion_yet(kind: str, path: str) -> None:
     assert http.get("/openapi.json").status_code == 200
 
 
-def test_an_unknown_path(http: Client) -> None:
+def test_unknown_path_returns_404(http: Client) -> None:
     found = problem(http.get("/nowhere"), 404)
     assert "/nowhere" in str(found["detail"])
     problem(http.post("/v1/predictions/7", json=ORDER, headers=HEADERS), 404)
@@ -202,7 +202,7 @@ def test_an_unknown_path(http: Client) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
 @BOTH
-def test_a_wrong_method(http: Client, method: str, path: str) -> None:
+def test_wrong_method_returns_405(http: Client, method: str, path: str) -> None:
     response = http.open(path, method=method, headers=HEADERS)
     assert response.status_code == 405
     assert "POST" in response.headers["Allow"]
@@ -212,36 +212,36 @@ def test_a_wrong_method(http: Client, method: str, path: str) -> None:
 
 
 @BOTH
-def test_a_fault_of_ours_says_nothing_of_the_inside(
-    made: Made, kind: str, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_post_unexpected_error_reveals_no_internals(
+    made: ServiceSetup, kind: str, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("secret of the inside")
 
     monkeypatch.setattr("preptime.api.predict.read_orders", broken)
     body = msgspec.json.encode(ORDER if path == PREDICTIONS_PATH else {"json_data": "[]"})
-    response = post(client(made.service, kind), path, body, X_Request_ID="seen")
+    response = post(http_client(made.service, kind), path, body, X_Request_ID="seen")
     assert response.status_code == 500
     assert "secret" not in response.text
     assert "seen" in response.text
     assert "secret of the inside" in caplog.text
     assert [getattr(record, "request_id", "") for record in caplog.records] == ["seen"]
     monkeypatch.undo()
-    assert post(client(made.service, kind), PREDICTIONS_PATH, msgspec.json.encode(ORDER)).status_code == 200
+    assert post(http_client(made.service, kind), PREDICTIONS_PATH, msgspec.json.encode(ORDER)).status_code == 200
 
 
-def test_a_fault_in_another_endpoint(made: Made, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_unexpected_error_reveals_no_internals(made: ServiceSetup, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> bytes:
         raise ZeroDivisionError("secret of the inside")
 
     monkeypatch.setattr(made.service.metrics, "render", broken)
-    response = client(made.service, kind).get("/metrics")
+    response = http_client(made.service, kind).get("/metrics")
     problem(response, 500)
     assert "secret" not in response.text
 
 
 @pytest.mark.parametrize("given", ["", "a b", "x" * 129, "é"])
-def test_a_request_id_that_cannot_be_repeated_is_replaced(http: Client, given: str) -> None:
+def test_post_invalid_request_id_is_replaced(http: Client, given: str) -> None:
     own = [
         post(http, PREDICTIONS_PATH, b"{}", X_Request_ID=given.encode().decode("latin-1")).headers["X-Request-ID"]
         for _ in range(3)

@@ -14,8 +14,8 @@ from preptime.api.runtime import ServiceRuntime, build_runtime
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from preptime.settings import Settings
-from tests.api.factories import HEADERS, KEY, ORDER, client
-from tests.api.processes import REAL, started
+from tests.api.factories import HEADERS, KEY, ORDER, http_client
+from tests.api.processes import SERVE_COMMAND, running_server
 from tests.bundle.factories import DAY, put_bundle
 from tests.bundle.fake_gcs import BUCKET, FakeGoogleStorage, clients_that_end, serving
 
@@ -38,7 +38,7 @@ class Api:
 
     def __init__(self) -> None:
         self.running: ServiceRuntime = build_runtime(Settings(store=URL, aikey=KEY, prediction_log="off"))
-        self.http: Client = client(self.running.service, "front")
+        self.http: Client = http_client(self.running.service, "front")
 
     def look(self) -> None:
         """As the watcher's thread does at every interval."""
@@ -75,7 +75,7 @@ def promote(fake: FakeGoogleStorage, shift: float, *, stuck: str = "") -> str:
     return bundle
 
 
-def test_a_new_champion_is_followed_with_an_account_that_may_only_read(fake: FakeGoogleStorage) -> None:
+def test_api_read_only_account_loads_new_champions(fake: FakeGoogleStorage) -> None:
     first = promote(fake, 1.0)
     api = Api()
     api.look()
@@ -87,7 +87,7 @@ def test_a_new_champion_is_followed_with_an_account_that_may_only_read(fake: Fak
     assert fake.refused_writes == []
 
 
-def test_a_bucket_that_goes_away_costs_no_answer_and_is_said(fake: FakeGoogleStorage) -> None:
+def test_api_unavailable_bucket_keeps_predicting(fake: FakeGoogleStorage) -> None:
     first = promote(fake, 1.0)
     api = Api()
     api.look()
@@ -106,7 +106,7 @@ def test_a_bucket_that_goes_away_costs_no_answer_and_is_said(fake: FakeGoogleSto
     assert api.without_store() == 0
 
 
-def test_a_bucket_that_is_away_at_the_start_is_waited_for(fake: FakeGoogleStorage) -> None:
+def test_api_bucket_unavailable_at_start_is_retried(fake: FakeGoogleStorage) -> None:
     first = promote(fake, 1.0)
     fake.away = True
     api = Api()
@@ -120,7 +120,7 @@ def test_a_bucket_that_is_away_at_the_start_is_waited_for(fake: FakeGoogleStorag
     assert api.predicts_with() == first
 
 
-def test_a_bucket_that_goes_away_in_the_middle_of_a_bundle_is_trouble_not_a_refusal(fake: FakeGoogleStorage) -> None:
+def test_api_interrupted_download_is_retried(fake: FakeGoogleStorage) -> None:
     """A refused bundle is not tried again; one that could not be fetched has to be."""
     first = promote(fake, 1.0)
     api = Api()
@@ -135,7 +135,7 @@ def test_a_bucket_that_goes_away_in_the_middle_of_a_bundle_is_trouble_not_a_refu
     assert api.predicts_with() == second
 
 
-def test_without_credentials_the_server_starts_and_says_what_is_missing(
+def test_api_without_credentials_reports_the_missing_file(
     fake: FakeGoogleStorage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("STORAGE_EMULATOR_HOST")
@@ -147,12 +147,12 @@ def test_without_credentials_the_server_starts_and_says_what_is_missing(
     assert "nothing.json" in str(said["champion_error"])
 
 
-def test_a_server_on_a_bucket_starts_without_it_follows_it_and_ends_in_the_middle_of_a_fetch(
+def test_server_on_a_bucket_starts_follows_and_stops(
     fake: FakeGoogleStorage, tmp_path: Path
 ) -> None:
     first = promote(fake, 1.0)
     fake.away = True
-    with started(tmp_path, REAL, PREPTIME_STORE=URL) as server:
+    with running_server(tmp_path, SERVE_COMMAND, PREPTIME_STORE=URL) as server:
         server.wait_until("/healthz")
         fake.away = False
         assert first in server.wait_until("/readyz", "true")

@@ -24,7 +24,7 @@ def configured() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("configured")
-def test_a_message_is_one_line_of_json_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_message_is_one_json_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     logging.config.dictConfig(log_config("info"))  # once more: the stream is the test's now
     logger = logging.getLogger("preptime.test")
     logger.info("%s is\n“ready”", "bundle", extra=dict.fromkeys(EXTRA_FIELDS, "x"))
@@ -40,7 +40,7 @@ def test_a_message_is_one_line_of_json_on_standard_error(capsys: pytest.CaptureF
 
 
 @pytest.mark.usefixtures("configured")
-def test_the_warning_that_is_meant_to_be_so_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_hides_the_granian_thread_warning(capsys: pytest.CaptureFixture[str]) -> None:
     logging.config.dictConfig(log_config("info"))
     granian = logging.getLogger("_granian")
     granian.warning("Configuration allows spawning up to 68 Python threads, which is many")
@@ -48,7 +48,7 @@ def test_the_warning_that_is_meant_to_be_so_is_not_told(capsys: pytest.CaptureFi
     assert [json.loads(line)["message"] for line in capsys.readouterr().err.splitlines()] == ["Something else"]
 
 
-def test_a_fault_carries_its_trace_and_what_json_does_not_know_is_text() -> None:
+def test_log_exception_has_traceback_and_text_fields() -> None:
     with pytest.raises(ValueError, match="invalid literal") as raised:
         int("what")
     trace = (raised.type, raised.value, raised.tb)

@@ -14,7 +14,7 @@ import pytest
 
 from preptime.api.batching import RESERVED_THREADS
 from tests.api.factories import ORDER
-from tests.api.processes import PLAIN_KEY, REAL, START_SECONDS, Server, started
+from tests.api.processes import PLAIN_KEY, SERVE_COMMAND, START_SECONDS, Server, running_server
 from tests.api.test_server import promote
 from tests.requirements import requires
 
@@ -29,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     requires(os.name == "posix", "the server's threads are as many as requests on POSIX systems only")
     folder = tmp_path_factory.mktemp("pressure")
     promote(folder)
-    with started(folder, REAL, PREPTIME_MAX_CONCURRENT_REQUESTS=str(MOST)) as server:
+    with running_server(folder, SERVE_COMMAND, PREPTIME_MAX_CONCURRENT_REQUESTS=str(MOST)) as server:
         server.wait_until("/readyz")
         yield server
 
@@ -85,7 +85,7 @@ def until_it_refuses(server: Server) -> None:
     pytest.fail("it takes on more than its bound")
 
 
-def test_one_slow_client_holds_up_nobody(server: Server) -> None:
+def test_slow_client_delays_no_other_client(server: Server) -> None:
     with ExitStack() as ending:
         (client,) = slow(server, 1, ending)
         assert {ask(server) for _ in range(20)} == {(200, None)}
@@ -93,23 +93,23 @@ def test_one_slow_client_holds_up_nobody(server: Server) -> None:
         assert client.answer() == (200, None)
 
 
-def test_slow_clients_up_to_the_bound_are_waited_for_and_one_more_is_told_to_come_back(server: Server) -> None:
+def test_slow_clients_over_the_limit_get_503(server: Server) -> None:
     with ExitStack() as ending:
         clients = slow(server, MOST, ending)
         until_it_refuses(server)
         assert ask(server) == (503, "1")
-        assert server.ask("/healthz")[0] == server.ask("/readyz")[0] == server.ask("/metrics")[0] == 200
+        assert server.get_response("/healthz")[0] == server.get_response("/readyz")[0] == server.get_response("/metrics")[0] == 200
         for client in clients:
             client.finish()
         assert [client.answer() for client in clients] == [(200, None)] * MOST
     assert ask(server) == (200, None)
 
 
-def test_more_slow_clients_than_threads_take_neither_health_nor_refusals_away(server: Server) -> None:
+def test_many_slow_clients_leave_health_and_503_responses(server: Server) -> None:
     with ExitStack() as ending:
         clients = slow(server, 2 * (MOST + RESERVED_THREADS), ending)
         until_it_refuses(server)
-        assert server.ask("/healthz")[0] == server.ask("/readyz")[0] == 200
+        assert server.get_response("/healthz")[0] == server.get_response("/readyz")[0] == 200
         found = Counter(outcome(client) for client in clients)
         assert found[200] >= MOST
         assert set(found) <= {200, 503, HUNG_UP}

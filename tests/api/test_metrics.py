@@ -53,7 +53,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
     return tmp_path / "made" if request.param == "shared" else None
 
 
-def test_what_is_counted_comes_out(folder: Path | None) -> None:
+def test_metrics_render_all_counts(folder: Path | None) -> None:
     metrics = WorkerMetrics(folder)
     for seconds in (0.0004, 0.0005, 0.2, 99.0):
         metrics.observe("/v1/predictions", 200, seconds, 3, "dispatch")
@@ -76,7 +76,7 @@ def test_what_is_counted_comes_out(folder: Path | None) -> None:
     assert found['preptime_request_duration_seconds_count{endpoint="/v1/predictions"}'] == 4
 
 
-def test_every_worker_tells_the_sum_of_all_those_included_that_are_gone(tmp_path: Path) -> None:
+def test_metrics_sum_live_and_ended_workers(tmp_path: Path) -> None:
     one, other = WorkerMetrics(tmp_path), WorkerMetrics(tmp_path)
     one.observe("/predict", 200, 0.1, 1, "a")
     other.observe("/predict", 200, 0.2, 2, "a")
@@ -90,7 +90,7 @@ def test_every_worker_tells_the_sum_of_all_those_included_that_are_gone(tmp_path
     assert found["preptime_prediction_log_dropped_total{}"] == 2
 
 
-def test_threads_lose_no_count() -> None:
+def test_metrics_threads_lose_no_count() -> None:
     metrics = WorkerMetrics(None)
 
     def ask() -> None:
@@ -106,7 +106,7 @@ def test_threads_lose_no_count() -> None:
     assert found['preptime_requests_total{endpoint="/predict",status="200",key="a"}'] == 20_000
 
 
-def test_more_combinations_than_there_is_room_for_are_counted_together() -> None:
+def test_metrics_too_many_label_combinations_share_a_row() -> None:
     metrics = WorkerMetrics(None)
     for number in range(MAX_ROWS + 10):
         metrics.observe(f"/{number}", 200, 0.1, 1, "a")
@@ -116,7 +116,7 @@ def test_more_combinations_than_there_is_room_for_are_counted_together() -> None
     assert requests['preptime_requests_total{endpoint="other",status="",key=""}'] == 12
 
 
-def test_a_label_of_any_text_stays_one_label() -> None:
+def test_metrics_label_with_special_characters_is_escaped() -> None:
     metrics = WorkerMetrics(None)
     metrics.observe('/a"b\\c\nd', 200, 0.1, 1, "é" * 300)
     assert any(
@@ -124,7 +124,7 @@ def test_a_label_of_any_text_stays_one_label() -> None:
     )
 
 
-def test_the_champion_the_refusals_and_the_age_of_the_history(folder: Path | None) -> None:
+def test_metrics_render_champion_rejection_and_history_age(folder: Path | None) -> None:
     metrics = WorkerMetrics(folder)
     assert samples(metrics.render())["preptime_workers{}"] == 0
     metrics.publish_state(
@@ -139,7 +139,7 @@ def test_the_champion_the_refusals_and_the_age_of_the_history(folder: Path | Non
     assert found["preptime_history_age_seconds{}"] >= 500
 
 
-def test_workers_that_serve_different_bundles_are_told_apart() -> None:
+def test_metrics_count_workers_by_bundle() -> None:
     states = [
         some_state(0, "b"),
         some_state(0, "b"),
@@ -153,7 +153,7 @@ def test_workers_that_serve_different_bundles_are_told_apart() -> None:
     assert found["preptime_history_age_seconds{}"] == 1000
 
 
-def test_a_worker_that_is_gone_is_not_told_of_though_it_spoke_a_moment_ago(tmp_path: Path) -> None:
+def test_metrics_killed_worker_keeps_counts_but_not_its_state(tmp_path: Path) -> None:
     requires(os.name == "posix", "this system has no locks that end with a process")
     lives = WorkerMetrics(tmp_path)
     lives.publish_state(some_state(time.time(), "new"))
@@ -174,7 +174,7 @@ def test_a_worker_that_is_gone_is_not_told_of_though_it_spoke_a_moment_ago(tmp_p
     assert found['preptime_requests_total{endpoint="/predict",status="200",key="a"}'] == 1
 
 
-def test_a_worker_that_fell_silent_is_no_longer_told_of_but_its_counts_are(tmp_path: Path) -> None:
+def test_metrics_stale_worker_keeps_counts_but_not_its_state(tmp_path: Path) -> None:
     gone, lives = WorkerMetrics(tmp_path), WorkerMetrics(tmp_path)
     gone.observe("/predict", 200, 0.1, 1, "a")
     gone.publish_state(some_state(time.time() - 60, "old"))

@@ -13,7 +13,7 @@ from preptime.api.active_model import ActiveModel
 from preptime.api.handler import PREDICTIONS_PATH, TAKE_HOME_PATH
 from preptime.bundle.manifest import encode_manifest
 from preptime.domain.data_dictionary import ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY
-from tests.api.factories import HEADERS, KEY_NAME, ORDER, Made
+from tests.api.factories import HEADERS, KEY_NAME, ORDER, ServiceSetup
 
 Found = dict[str, object]
 
@@ -26,7 +26,7 @@ def get(http: Client, path: str) -> Found:
     return msgspec.json.decode(response.data, type=Found)
 
 
-def test_the_bundle_in_use(http: Client, serving: ActiveModel) -> None:
+def test_bundle_endpoint_returns_the_active_bundle(http: Client, serving: ActiveModel) -> None:
     found = get(http, "/v1/bundle")
     assert found["manifest"] == msgspec.json.decode(encode_manifest(serving.bundle.manifest))
     assert (found["champion"], found["champion_since"]) == (1, "2015-06-17T04:00:00Z")
@@ -34,7 +34,7 @@ def test_the_bundle_in_use(http: Client, serving: ActiveModel) -> None:
     assert "champion_error" not in found
 
 
-def test_a_refused_champion_is_told(http: Client, made: Made, serving: ActiveModel) -> None:
+def test_readyz_rejected_champion_reports_the_error(http: Client, made: ServiceSetup, serving: ActiveModel) -> None:
     assert get(http, "/readyz") == {
         "ready": True,
         "bundle": serving.bundle.manifest.id,
@@ -45,7 +45,7 @@ def test_a_refused_champion_is_told(http: Client, made: Made, serving: ActiveMod
     assert (get(http, "/readyz")["champion_error"], get(http, "/v1/bundle")["champion_error"]) == ("damaged", "damaged")
 
 
-def test_the_data_dictionary_is_the_declaration(http: Client) -> None:
+def test_data_dictionary_endpoint_matches_the_declaration(http: Client) -> None:
     found = get(http, "/v1/data-dictionary")
     for table, columns in (("orders", ORDERS_DICTIONARY), ("restaurants", RESTAURANTS_DICTIONARY)):
         told = cast(list[Found], found[table])
@@ -54,11 +54,11 @@ def test_the_data_dictionary_is_the_declaration(http: Client) -> None:
         ]
 
 
-def test_health(http: Client) -> None:
+def test_healthz_returns_ok(http: Client) -> None:
     assert http.get("/healthz").json == {"status": "ok"}
 
 
-def test_metrics_count_every_answer_under_its_key_s_name(http: Client) -> None:
+def test_metrics_endpoint_counts_requests_by_key_name(http: Client) -> None:
     http.post(PREDICTIONS_PATH, json={"orders": [ORDER, {}]}, headers=HEADERS)
     http.post(TAKE_HOME_PATH, json={"json_data": "[]"}, headers={"aikey": "wrong one"})
     response = http.get("/metrics")
@@ -71,7 +71,7 @@ def test_metrics_count_every_answer_under_its_key_s_name(http: Client) -> None:
     assert "wrong one" not in response.text
 
 
-def test_every_request_field_is_documented_with_its_unit(http: Client) -> None:
+def test_openapi_documents_every_field_with_its_unit(http: Client) -> None:
     found = get(http, "/openapi.json")
     schemas = cast(dict[str, dict[str, dict[str, Found]]], cast(Found, found["components"])["schemas"])
     request = schemas["PredictionRequest"]["properties"]
@@ -86,7 +86,7 @@ def test_every_request_field_is_documented_with_its_unit(http: Client) -> None:
     assert str(schemas["TakeHomeRequest"]["properties"]["json_data"]["description"]).endswith("At most 1,000 rows.")
 
 
-def test_every_reference_leads_somewhere(http: Client) -> None:
+def test_openapi_references_resolve(http: Client) -> None:
     text = http.get("/openapi.json").text
     found = get(http, "/openapi.json")
     schemas = cast(dict[str, object], cast(Found, found["components"])["schemas"])
@@ -94,7 +94,7 @@ def test_every_reference_leads_somewhere(http: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/", "/docs/index.html"])
-def test_the_api_s_browser_needs_no_network(http: Client, path: str) -> None:
+def test_swagger_ui_needs_no_network(http: Client, path: str) -> None:
     response = http.get(path)
     assert response.status_code == 200
     assert '"/openapi.json"' in response.text
@@ -109,6 +109,6 @@ def test_the_api_s_browser_needs_no_network(http: Client, path: str) -> None:
     assert '"validatorUrl": null' in response.text
 
 
-def test_a_path_out_of_the_assets_is_not_found(http: Client) -> None:
+def test_swagger_ui_path_traversal_returns_404(http: Client) -> None:
     assert http.get("/docs/../app.py").status_code == 404
     assert http.get("/docs/%2e%2e/flask_swagger_ui.py").status_code == 404

@@ -115,7 +115,7 @@ def same_columns(found: ParsedOrders, frame: pl.DataFrame) -> None:
 @example([GOOD | {"restaurant_id": "40", "country": "0", "order_acknowledged_at": "2015-06-17T12:00:00Z"}])
 @example([GOOD | {"restaurant_id": "40", "country": "0.0", "order_acknowledged_at": "2015-06-17T12:00:00Z"}])
 @example([GOOD | {"restaurant_id": "x", "order_value_gbp": "-3", "number_of_items": ""}])
-def test_text_gets_the_audit_s_verdict(cells: list[dict[str, object]]) -> None:
+def test_read_orders_text_matches_the_audit(cells: list[dict[str, object]]) -> None:
     check(cells, pl.DataFrame(cells, schema=dict.fromkeys(cells[0], pl.String)))
 
 
@@ -127,7 +127,7 @@ floats = st.floats(allow_nan=False)
 @pytest.mark.parametrize("number", [st.integers(-2, 20_000), floats])
 @given(data=st.data())
 @settings(max_examples=60)
-def test_numbers_get_the_audit_s_verdict(
+def test_read_orders_numbers_match_the_audit(
     restaurant: st.SearchStrategy[object], number: st.SearchStrategy[object], data: st.DataObject
 ) -> None:
     typed = st.fixed_dictionaries(
@@ -146,7 +146,7 @@ def test_numbers_get_the_audit_s_verdict(
 
 @pytest.mark.parametrize("cell", [[1], {"a": 1}, True, False])
 @pytest.mark.parametrize("name", list(GOOD))
-def test_what_no_file_can_hold_is_unreadable(name: str, cell: object) -> None:
+def test_read_orders_nested_or_boolean_value_is_unparsable(name: str, cell: object) -> None:
     (fault,) = read_orders([Order(**(GOOD | {name: cell}))], LOOKUP).invalid_orders.values()
     time = name == "order_acknowledged_at"
     assert (fault.reason, fault.field) == (
@@ -156,7 +156,7 @@ def test_what_no_file_can_hold_is_unreadable(name: str, cell: object) -> None:
 
 
 @pytest.mark.parametrize("cell", [[1], {"a": 1}, True, 1e308, 10**400, "", "nowhere", float("inf")])
-def test_a_category_that_is_not_understood_is_the_restaurant_s(cell: object) -> None:
+def test_read_orders_unknown_category_uses_the_restaurant(cell: object) -> None:
     found = read_orders([Order(**GOOD, city=cell, country=cell, type_of_food=cell)], LOOKUP)
     plain = read_orders([Order(**GOOD)], LOOKUP)
     assert [getattr(found.columns, name)[0] for name in ("country", "city", "type_of_food")] == [
@@ -164,7 +164,7 @@ def test_a_category_that_is_not_understood_is_the_restaurant_s(cell: object) -> 
     ]
 
 
-def test_numbers_beyond_every_float() -> None:
+def test_read_orders_huge_number_is_invalid() -> None:
     huge = 10**400
     for name, reason in (
         ("order_value_gbp", ValidationReason.OUT_OF_RANGE),
@@ -181,10 +181,10 @@ def test_numbers_beyond_every_float() -> None:
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     )
 )
-def test_a_shown_value_is_short_and_printable(value: object) -> None:
+def test_format_value_is_short_and_printable(value: object) -> None:
     assert len(format_value(value)) <= 700
     assert format_value(value).isprintable()
 
 
-def test_no_orders() -> None:
+def test_read_orders_empty_list_returns_no_columns() -> None:
     assert len(read_orders([], LOOKUP).columns) == 0

@@ -11,7 +11,7 @@ import numpy as np
 from preptime.api.active_model import SECONDS_DECIMALS, ActiveModel
 from preptime.api.handler import PREDICTIONS_PATH
 from preptime.scoring.score_file import score_file
-from tests.api.factories import HEADERS, client, make
+from tests.api.factories import HEADERS, http_client, make_service
 
 COLUMNS = (
     "order_id",
@@ -44,7 +44,7 @@ def some_rows(size: int) -> list[dict[str, str]]:
     return rows
 
 
-def test_the_api_says_what_score_writes(tmp_path: Path, serving: ActiveModel) -> None:
+def test_predictions_equal_the_scored_file(tmp_path: Path, serving: ActiveModel) -> None:
     rows = some_rows(400)
     source, out = tmp_path / "orders.csv", tmp_path / "scored.csv"
     with source.open("w", newline="", encoding="utf-8") as file:
@@ -54,7 +54,7 @@ def test_the_api_says_what_score_writes(tmp_path: Path, serving: ActiveModel) ->
     score_file(str(source), out, serving.bundle)
     with out.open(newline="", encoding="utf-8") as file:
         scored = list(csv.DictReader(file))
-    http = client(make(serving).service, "front")
+    http = http_client(make_service(serving).service, "front")
     response = http.post(PREDICTIONS_PATH, json={"orders": rows, "models": ["rf"]}, headers=HEADERS)
     found = cast(dict[str, list[dict[str, object]]], response.json)["predictions"]
     assert len(found) == len(scored) == len(rows)

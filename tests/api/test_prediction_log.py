@@ -57,7 +57,7 @@ class Stuck:
         """Nothing to close."""
 
 
-def test_a_line_holds_everything_needed_to_join_it_later(tmp_path: Path) -> None:
+def test_prediction_log_line_has_all_fields(tmp_path: Path) -> None:
     log = PredictionLog(DailyFileSink(tmp_path, retention_days=3))
     log.start()
     log.record(record(7))
@@ -74,7 +74,7 @@ def test_a_line_holds_everything_needed_to_join_it_later(tmp_path: Path) -> None
     }
 
 
-def test_everything_taken_is_written_at_the_close_by_many_threads_at_once(tmp_path: Path) -> None:
+def test_prediction_log_close_writes_all_records_of_threads(tmp_path: Path) -> None:
     log = PredictionLog(DailyFileSink(tmp_path / "made" / "here", retention_days=3))
     log.start()
 
@@ -92,7 +92,7 @@ def test_everything_taken_is_written_at_the_close_by_many_threads_at_once(tmp_pa
     assert (log.written, log.dropped) == (4000, 0)
 
 
-def test_days_have_files_of_their_own_and_old_ones_go(tmp_path: Path) -> None:
+def test_prediction_log_has_daily_files_and_deletes_old_ones(tmp_path: Path) -> None:
     (tmp_path / "predictions-2015-06-14-1-abc.jsonl").write_text("", encoding="utf-8")
     (tmp_path / "predictions-2015-06-15-1-abc.jsonl").write_text("", encoding="utf-8")
     (tmp_path / "predictions-2015-06-01-notes.txt").write_text("", encoding="utf-8")
@@ -105,7 +105,7 @@ def test_days_have_files_of_their_own_and_old_ones_go(tmp_path: Path) -> None:
     assert (tmp_path / "predictions-2015-06-01-notes.txt").exists()
 
 
-def test_today_is_one_of_the_days_kept(tmp_path: Path) -> None:
+def test_prediction_log_retention_includes_today(tmp_path: Path) -> None:
     (tmp_path / "predictions-2015-06-14-1-abc.jsonl").write_text("", encoding="utf-8")
     (tmp_path / "predictions-2015-06-15-1-abc.jsonl").write_text("", encoding="utf-8")
     folder = DailyFileSink(tmp_path, retention_days=3)
@@ -114,7 +114,7 @@ def test_today_is_one_of_the_days_kept(tmp_path: Path) -> None:
     assert sorted(path.name[12:22] for path in tmp_path.iterdir()) == ["2015-06-15", "2015-06-17"]
 
 
-def test_two_writers_of_one_process_have_a_file_each(tmp_path: Path) -> None:
+def test_prediction_log_two_sinks_write_two_files(tmp_path: Path) -> None:
     for _ in range(2):
         folder = DailyFileSink(tmp_path, retention_days=1)
         folder.write(b"{}\n", dt.date(2015, 6, 17))
@@ -122,7 +122,7 @@ def test_two_writers_of_one_process_have_a_file_each(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_disk_that_stands_still_blocks_nobody_and_what_is_lost_is_counted() -> None:
+def test_prediction_log_blocked_disk_drops_and_counts_records() -> None:
     disk = Stuck()
     log = PredictionLog(disk)
     log.start()
@@ -137,7 +137,7 @@ def test_a_disk_that_stands_still_blocks_nobody_and_what_is_lost_is_counted() ->
     assert (log.written, log.dropped) == (3, 1)
 
 
-def test_a_request_larger_than_the_bound_is_taken_when_nothing_waits() -> None:
+def test_prediction_log_empty_queue_accepts_an_oversized_record() -> None:
     disk = Stuck()
     disk.free.set()
     log = PredictionLog(disk)
@@ -147,7 +147,7 @@ def test_a_request_larger_than_the_bound_is_taken_when_nothing_waits() -> None:
     assert (log.written, log.dropped) == (1, 0)
 
 
-def test_a_full_disk_is_counted_and_said_once_and_later_lines_begin_a_file(
+def test_prediction_log_full_disk_is_counted_and_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     disk = Stuck()
@@ -162,7 +162,7 @@ def test_a_full_disk_is_counted_and_said_once_and_later_lines_begin_a_file(
     assert [one.levelname for one in caplog.records] == ["ERROR"]
 
 
-def test_a_folder_that_cannot_be_is_counted(tmp_path: Path) -> None:
+def test_prediction_log_invalid_folder_counts_dropped_records(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     log = PredictionLog(DailyFileSink(tmp_path / "file" / "below", retention_days=3))
     log.start()
@@ -171,7 +171,7 @@ def test_a_folder_that_cannot_be_is_counted(tmp_path: Path) -> None:
     assert (log.written, log.dropped) == (0, 1)
 
 
-def test_an_order_that_json_cannot_hold_costs_its_own_line_alone(tmp_path: Path) -> None:
+def test_prediction_log_unencodable_order_drops_only_its_record(tmp_path: Path) -> None:
     log = PredictionLog(DailyFileSink(tmp_path, retention_days=3))
     log.start()
     for number, order in enumerate(({"city": "London"}, {"city": "\ud800"}, {"city": "Paris"})):
@@ -181,7 +181,7 @@ def test_an_order_that_json_cannot_hold_costs_its_own_line_alone(tmp_path: Path)
     assert (log.written, log.dropped) == (2, 1)
 
 
-def test_after_the_close_a_record_is_counted_and_a_second_close_is_nothing(tmp_path: Path) -> None:
+def test_prediction_log_record_after_close_is_dropped(tmp_path: Path) -> None:
     log = PredictionLog(DailyFileSink(tmp_path, retention_days=3))
     log.start()
     log.close(timeout_seconds=30)
@@ -190,7 +190,7 @@ def test_after_the_close_a_record_is_counted_and_a_second_close_is_nothing(tmp_p
     assert (log.written, log.dropped) == (0, 1)
 
 
-def test_switched_off_nothing_is_kept_and_nothing_counted() -> None:
+def test_prediction_log_without_sink_counts_nothing() -> None:
     log = PredictionLog(None)
     log.start()
     log.record(record())
@@ -198,7 +198,7 @@ def test_switched_off_nothing_is_kept_and_nothing_counted() -> None:
     assert (log.written, log.dropped) == (0, 0)
 
 
-def test_standard_output_gets_whole_lines(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_prediction_log_stdout_gets_whole_lines(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     log = PredictionLog(StdoutSink())
     log.start()
     for number in range(100):

@@ -14,7 +14,7 @@ from preptime.api.active_model import ActiveModel
 from preptime.api.handler import PREDICTIONS_PATH
 from preptime.api.order_validation import read_orders
 from preptime.api.schema import Order
-from tests.api.factories import HEADERS, KEY, KEY_NAME, ORDER, Made, SomeSettings, application, client, make
+from tests.api.factories import HEADERS, KEY, KEY_NAME, ORDER, ServiceSetup, FakeSettings, make_wsgi_app, http_client, make_service
 
 Answer = dict[str, object]
 
@@ -29,7 +29,7 @@ def predictions(http: Client, content: object) -> list[Answer]:
     return cast(list[Answer], ask(http, content)["predictions"])
 
 
-def test_one_order_alone(http: Client, made: Made, serving: ActiveModel) -> None:
+def test_predictions_single_order_equals_the_bundle(http: Client, made: ServiceSetup, serving: ActiveModel) -> None:
     answer = ask(http, ORDER)
     found = serving.bundle.predict(read_orders([Order(**ORDER)], serving.lookup).columns)
     p10, p50, p80, p90 = (round(float(one), 4) for one in found.quantiles[0])
@@ -48,7 +48,7 @@ def test_one_order_alone(http: Client, made: Made, serving: ActiveModel) -> None
     assert abs(since / np.timedelta64(1, "s") - p50) <= 0.5
 
 
-def test_the_answer_is_remembered(http: Client, made: Made, serving: ActiveModel) -> None:
+def test_predictions_are_recorded_in_the_log(http: Client, made: ServiceSetup, serving: ActiveModel) -> None:
     response = http.post(
         PREDICTIONS_PATH, json={"orders": [ORDER | {"customer": "Ann"}]}, headers=HEADERS | {"X-Request-ID": "r-1"}
     )
@@ -66,7 +66,7 @@ def test_the_answer_is_remembered(http: Client, made: Made, serving: ActiveModel
     )
 
 
-def test_what_is_nested_too_deeply_to_be_remembered_is_a_null(http: Client, made: Made) -> None:
+def test_record_too_deeply_nested_order_becomes_null(http: Client, made: ServiceSetup) -> None:
     body = msgspec.json.encode(ORDER)[:-1] + b', "order_id": ' + b"[" * 850 + b"]" * 850 + b"}"
     assert http.post(PREDICTIONS_PATH, data=body, headers=HEADERS, content_type="application/json").status_code == 200
     (record,) = made.log.records
@@ -78,19 +78,19 @@ def test_what_is_nested_too_deeply_to_be_remembered_is_a_null(http: Client, made
 
 
 @pytest.mark.parametrize("order_id", ["A-1", "", "é🍕\u2028", 7, -3, 2**63, 10**30, 1.5])
-def test_an_order_id_comes_back_as_it_was(http: Client, order_id: object) -> None:
+def test_predictions_echo_the_order_id(http: Client, order_id: object) -> None:
     (good, bad) = predictions(http, {"orders": [ORDER | {"order_id": order_id}, {"order_id": order_id}]})
     assert (good["order_id"], bad["order_id"]) == (order_id, order_id)
     assert "error" in bad
 
 
 @pytest.mark.parametrize("order_id", [None, [1], {"a": 1}, True])
-def test_what_identifies_nothing_is_left_out(http: Client, order_id: object) -> None:
+def test_predictions_omit_an_invalid_order_id(http: Client, order_id: object) -> None:
     (one,) = predictions(http, ORDER | {"order_id": order_id})
     assert "order_id" not in one
 
 
-def test_models_that_are_asked_for(http: Client) -> None:
+def test_predictions_include_requested_models(http: Client) -> None:
     (one,) = predictions(http, ORDER | {"models": ["rf", "quantile"]})
     models = cast(dict[str, float], one["models"])
     assert list(models) == ["rf", "quantile"]
@@ -100,7 +100,7 @@ def test_models_that_are_asked_for(http: Client) -> None:
     assert same["p50"] == one["p50"]
 
 
-def test_a_row_that_cannot_be_used_is_answered_in_its_place(http: Client) -> None:
+def test_predictions_invalid_order_gets_an_error_in_its_place(http: Client) -> None:
     rows = [ORDER, ORDER | {"order_value_gbp": "abc"}, {}, ORDER | {"number_of_items": 0, "restaurant_id": -1}, ORDER]
     found = predictions(http, {"orders": rows})
     errors = [cast(dict[str, str] | None, one.get("error")) for one in found]
@@ -115,7 +115,7 @@ def test_a_row_that_cannot_be_used_is_answered_in_its_place(http: Client) -> Non
     assert errors[1]["message"] == "order_value_gbp is 'abc'; expected a number from 0 to 100,000."
 
 
-def test_a_number_too_large_for_json_s_readers_spoils_no_other_row(http: Client) -> None:
+def test_predictions_huge_number_affects_only_its_order(http: Client) -> None:
     body = b'{"models": ["rf"], "orders": [%s, {"order_value_gbp": 1e999}, %s, {"restaurant_id": -1e999}]}'
     one = msgspec.json.encode(ORDER)
     alone = ORDER | {"order_id": 1}
@@ -152,19 +152,19 @@ def test_a_number_too_large_for_json_s_readers_spoils_no_other_row(http: Client)
         ("2015-06-17 06:28:28-05:00", "-05:00"),
     ],
 )
-def test_a_time_in_every_form(http: Client, cell: object, expected: str) -> None:
+def test_predictions_accept_every_timestamp_form(http: Client, cell: object, expected: str) -> None:
     (one,) = predictions(http, ORDER | {"order_acknowledged_at": cell})
     assert str(one["ready_at"]).endswith(expected)
 
 
-def test_a_stranger_s_clock_is_its_country_s(http: Client) -> None:
+def test_predictions_unknown_restaurant_uses_its_country_zone(http: Client) -> None:
     stranger = ORDER | {"restaurant_id": 99, "order_acknowledged_at": "2015-06-17T11:00:00Z"}
     japan, usual = predictions(http, {"orders": [stranger | {"country": "Japan"}, stranger]})
     assert (str(japan["ready_at"])[-6:], str(usual["ready_at"])[-6:]) == ("+09:00", "+01:00")
     assert japan["fallback_level"] != "restaurant"
 
 
-def test_shuffled_orders_each_get_their_own_answer(http: Client) -> None:
+def test_predictions_shuffled_orders_get_their_own_result(http: Client) -> None:
     dice = np.random.default_rng(11)
     rows = [
         ORDER
@@ -184,9 +184,9 @@ def test_shuffled_orders_each_get_their_own_answer(http: Client) -> None:
             assert one == alone[cast(str, one["order_id"])]
 
 
-def test_requests_at_the_same_moment_each_get_their_own_answer(serving: ActiveModel, kind: str) -> None:
-    made = make(serving, SomeSettings(max_concurrent_requests=16))
-    app = application(made.service, kind)  # one, as in a worker: making some at once trips over Python's own parser
+def test_predictions_concurrent_requests_get_their_own_result(serving: ActiveModel, kind: str) -> None:
+    made = make_service(serving, FakeSettings(max_concurrent_requests=16))
+    app = make_wsgi_app(made.service, kind)  # one, as in a worker: making some at once trips over Python's own parser
     http = Client(app)
     rows = [
         ORDER | {"order_id": place, "restaurant_id": (10, 20, 30, 40)[place % 4], "number_of_items": place % 23 - 1}
@@ -200,11 +200,11 @@ def test_requests_at_the_same_moment_each_get_their_own_answer(serving: ActiveMo
             assert list(pool.map(lambda one: predictions(Client(app), one), asked)) == alone
 
 
-def test_no_orders_no_answers(http: Client) -> None:
+def test_predictions_empty_list_returns_empty_list(http: Client) -> None:
     assert predictions(http, {"orders": []}) == []
 
 
-def test_a_bearer_token_is_a_key_too(http: Client) -> None:
+def test_predictions_accept_a_bearer_token(http: Client) -> None:
     response = http.post(PREDICTIONS_PATH, json=ORDER, headers={"Authorization": f"Bearer {KEY}"})
     assert response.status_code == 200
 
@@ -218,16 +218,16 @@ def test_a_bearer_token_is_a_key_too(http: Client) -> None:
         "application/vnd.shop+json",
     ],
 )
-def test_json_by_its_other_names(http: Client, content_type: str) -> None:
+def test_predictions_accept_json_content_types(http: Client, content_type: str) -> None:
     response = http.post(PREDICTIONS_PATH, data=msgspec.json.encode(ORDER), headers=HEADERS, content_type=content_type)
     assert response.status_code == 200
 
 
-def test_both_applications_say_the_same(made: Made) -> None:
+def test_predictions_flask_and_fast_path_responses_are_equal(made: ServiceSetup) -> None:
     bodies = [ORDER, {"orders": [ORDER, {}], "models": ["rf"]}, {"orders": 5}, [], {"models": ["x"]}]
     for body in bodies:
         replies = [
-            client(made.service, kind).post(PREDICTIONS_PATH, json=body, headers=HEADERS | {"X-Request-ID": "same"})
+            http_client(made.service, kind).post(PREDICTIONS_PATH, json=body, headers=HEADERS | {"X-Request-ID": "same"})
             for kind in ("flask", "front")
         ]
         assert replies[0].data == replies[1].data
@@ -235,15 +235,15 @@ def test_both_applications_say_the_same(made: Made) -> None:
         assert sorted(replies[0].headers) == sorted(replies[1].headers)
 
 
-def test_a_request_ends_on_the_bundle_it_began_with(
+def test_predictions_use_the_new_champion_after_a_change(
     tmp_path_factory: pytest.TempPathFactory, serving: ActiveModel
 ) -> None:
-    from tests.api.factories import some_serving
+    from tests.api.factories import make_active_model
 
-    made = make(serving)
-    http = Client(application(made.service, "front"))
+    made = make_service(serving)
+    http = Client(make_wsgi_app(made.service, "front"))
     first = ask(http, ORDER)
-    made.champions.model = some_serving(tmp_path_factory.mktemp("next"), shift=50.0)
+    made.champions.model = make_active_model(tmp_path_factory.mktemp("next"), shift=50.0)
     second = ask(http, ORDER)
     assert first["bundle"] != second["bundle"]
     assert cast(list[dict[str, float]], second["predictions"])[0]["p50"] == pytest.approx(
@@ -251,7 +251,7 @@ def test_a_request_ends_on_the_bundle_it_began_with(
     )
 
 
-def test_vertex(http: Client, made: Made, serving: ActiveModel) -> None:
+def test_vertex_routes_predict_and_report_readiness(http: Client, made: ServiceSetup, serving: ActiveModel) -> None:
     response = http.post("/vertex/predict", json={"instances": [ORDER, {}], "parameters": {"models": ["rf"]}})
     assert response.status_code == 200
     good, bad = msgspec.json.decode(response.data)["predictions"]
@@ -265,18 +265,18 @@ def test_vertex(http: Client, made: Made, serving: ActiveModel) -> None:
     assert "instances" in refused.text
 
 
-def test_vertex_may_have_the_demo_s_path(serving: ActiveModel, kind: str) -> None:
-    made = make(serving, SomeSettings(vertex_predict_route="/predict", vertex_health_route="/healthz"))
-    response = client(made.service, kind).post("/predict", json={"instances": [ORDER]})
+def test_vertex_route_can_replace_the_take_home_path(serving: ActiveModel, kind: str) -> None:
+    made = make_service(serving, FakeSettings(vertex_predict_route="/predict", vertex_health_route="/healthz"))
+    response = http_client(made.service, kind).post("/predict", json={"instances": [ORDER]})
     assert response.status_code == 200
     assert len(msgspec.json.decode(response.data)["predictions"]) == 1
 
 
-def test_vertex_may_ask_both_on_one_path(serving: ActiveModel, kind: str) -> None:
-    http = client(make(serving, SomeSettings(vertex_predict_route="/v", vertex_health_route="/v")).service, kind)
+def test_vertex_routes_can_share_one_path(serving: ActiveModel, kind: str) -> None:
+    http = http_client(make_service(serving, FakeSettings(vertex_predict_route="/v", vertex_health_route="/v")).service, kind)
     assert (http.get("/v").status_code, http.post("/v", json={"instances": []}).status_code) == (200, 200)
 
 
-def test_without_vertex_s_settings_there_is_no_such_route(serving: ActiveModel, kind: str) -> None:
-    made = make(serving, SomeSettings(vertex_predict_route=None, vertex_health_route=None))
-    assert client(made.service, kind).post("/vertex/predict", json={"instances": []}).status_code == 404
+def test_vertex_route_without_setting_returns_404(serving: ActiveModel, kind: str) -> None:
+    made = make_service(serving, FakeSettings(vertex_predict_route=None, vertex_health_route=None))
+    assert http_client(made.service, kind).post("/vertex/predict", json={"instances": []}).status_code == 404

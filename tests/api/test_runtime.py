@@ -27,7 +27,7 @@ def settings(folder: Path, **given: str) -> Settings:
     return Settings.load(environ | given)
 
 
-def test_a_started_service_serves_the_champion_and_tells_the_others(tmp_path: Path) -> None:
+def test_runtime_start_loads_champion_and_publishes_state(tmp_path: Path) -> None:
     bundle_id = promote(tmp_path)
     running = build_runtime(settings(tmp_path))
     running.start()
@@ -42,7 +42,7 @@ def test_a_started_service_serves_the_champion_and_tells_the_others(tmp_path: Pa
     running.close(timeout_seconds=30)
 
 
-def test_without_a_champion_it_starts_and_is_not_ready(tmp_path: Path) -> None:
+def test_runtime_without_champion_isnt_ready(tmp_path: Path) -> None:
     running = build_runtime(settings(tmp_path))
     running.start()
     assert running.service.active_model() is None
@@ -50,11 +50,11 @@ def test_without_a_champion_it_starts_and_is_not_ready(tmp_path: Path) -> None:
     running.close(timeout_seconds=30)
 
 
-def test_nobody_ready_is_not_ready(tmp_path: Path) -> None:
+def test_readiness_without_workers_is_false(tmp_path: Path) -> None:
     assert not read_readiness(tmp_path).ready
 
 
-def test_a_metrics_folder_that_is_gone_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_runtime_missing_metrics_folder_logs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     requires(os.name == "posix", "a file in use cannot be removed on this system")
     promote(tmp_path)
     running = build_runtime(settings(tmp_path))
@@ -67,7 +67,7 @@ def test_a_metrics_folder_that_is_gone_stops_nothing(tmp_path: Path, caplog: pyt
     assert "cannot be told" in caplog.text
 
 
-def test_a_server_for_vertex_alone_needs_no_key(tmp_path: Path) -> None:
+def test_configured_api_keys_vertex_route_needs_no_key(tmp_path: Path) -> None:
     given = Settings.load({"AIP_PREDICT_ROUTE": "/p", "PREPTIME_HOST": "192.0.2.1"})
     assert len(configured_api_keys(given)) == 0
     with pytest.raises(UsageError, match="No key"):

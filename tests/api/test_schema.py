@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from preptime.api.active_model import ActiveModel
 from preptime.api.handler import PREDICTIONS_PATH, TAKE_HOME_PATH
-from tests.api.factories import HEADERS, application, make
+from tests.api.factories import HEADERS, make_wsgi_app, make_service
 
 POSTS = (f"POST {PREDICTIONS_PATH}", f"POST {TAKE_HOME_PATH}", "POST /vertex/predict")
 KEYED = ("GET /v1/bundle", "GET /v1/data-dictionary")
@@ -31,12 +31,12 @@ CONFIG = SchemathesisConfig.from_dict({"checks": {"negative_data_rejection": {"e
 
 @pytest.fixture(scope="module", params=["flask", "front"])
 def operations(request: pytest.FixtureRequest, serving: ActiveModel) -> dict[str, Operation]:
-    served = application(make(serving).service, str(request.param))
+    served = make_wsgi_app(make_service(serving).service, str(request.param))
     schema = schemathesis.openapi.from_wsgi("/openapi.json", served, config=CONFIG)
     return {found.ok().label: found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)}
 
 
-def test_every_operation_is_asked(operations: dict[str, Operation]) -> None:
+def test_openapi_lists_every_tested_operation(operations: dict[str, Operation]) -> None:
     assert sorted(operations) == sorted((*POSTS, *KEYED, *OPEN))
 
 
@@ -44,14 +44,14 @@ def test_every_operation_is_asked(operations: dict[str, Operation]) -> None:
 @pytest.mark.parametrize("label", [*POSTS, *KEYED])
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(data=st.data())
-def test_the_server_is_what_the_document_says(
+def test_operation_with_input_conforms_to_openapi(
     operations: dict[str, Operation], label: str, mode: GenerationMode, data: st.DataObject
 ) -> None:
     ask(data.draw(operations[label].as_strategy(generation_mode=mode)))
 
 
 @pytest.mark.parametrize("label", OPEN)
-def test_what_takes_nothing_is_what_the_document_says(operations: dict[str, Operation], label: str) -> None:
+def test_operation_without_input_conforms_to_openapi(operations: dict[str, Operation], label: str) -> None:
     ask(operations[label].Case())
 
 

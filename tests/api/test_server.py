@@ -18,7 +18,7 @@ import pytest
 from preptime.api.metrics_store import is_locked
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
-from tests.api.processes import REAL, START_SECONDS, CONSTANT_APP, Server, environment, free_port, started
+from tests.api.processes import SERVE_COMMAND, START_SECONDS, CONSTANT_APP, Server, clean_environment, free_port, running_server
 from tests.bundle.factories import DAY, put_bundle
 from tests.bundle.test_imports import TRAINING_ONLY, loaded_after
 from tests.requirements import requires
@@ -38,52 +38,52 @@ def promote(folder: Path, shift: float = 1.0, *, damaged: bool = False) -> str:
     return bundle_id
 
 
-def remembered(folder: Path) -> list[str]:
+def logged_request_ids(folder: Path) -> list[str]:
     """The requests in the prediction log; half a line at the end of a killed worker's file is passed over."""
     files = (folder / "predictions").glob("*.jsonl")
     lines = [line for path in files for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
     return sorted((str(json.loads(line)["request_id"]) for line in lines), key=int)
 
 
-def refused_to_start(folder: Path, **given: str) -> str:
+def run_failing_start(folder: Path, **given: str) -> str:
     """What `preptime serve` says when it does not start."""
     ended = subprocess.run(
-        [sys.executable, *REAL], cwd=folder, env=environment(given), capture_output=True, text=True, check=False
+        [sys.executable, *SERVE_COMMAND], cwd=folder, env=clean_environment(given), capture_output=True, text=True, check=False
     )
     assert ended.returncode == 2, ended.stderr
     return ended.stderr
 
 
-def listens(port: int) -> bool:
+def is_listening(port: int) -> bool:
     """Whether somebody does, on loopback."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def signals_are_gentle() -> None:
+def require_posix_signals() -> None:
     requires(os.name == "posix", "this system ends a process without asking it")
 
 
-def test_workers_answer_and_after_sigterm_all_that_was_taken_is_written(tmp_path: Path) -> None:
-    signals_are_gentle()
+def test_server_sigterm_writes_all_recorded_predictions(tmp_path: Path) -> None:
+    require_posix_signals()
     bundle_id = promote(tmp_path)
-    with started(tmp_path, PREPTIME_WORKERS="2") as server:
+    with running_server(tmp_path, PREPTIME_WORKERS="2") as server:
         server.wait_until("/metrics", f'preptime_workers_ready{{bundle="{bundle_id}"}} 2')
         answers = [server.get(f"/record?{number}") for number in range(60)]
         assert server.stop() == 0
     assert {answer.split()[1] for answer in answers} == {bundle_id}
-    assert remembered(tmp_path) == [str(number) for number in range(60)]
-    assert "Traceback" not in server.errors()
-    for line in server.errors().splitlines():
+    assert logged_request_ids(tmp_path) == [str(number) for number in range(60)]
+    assert "Traceback" not in server.stderr_text()
+    for line in server.stderr_text().splitlines():
         assert {"time", "level", "logger", "process", "message"} <= json.loads(line).keys()
 
 
 @pytest.mark.parametrize("to_all", [False, True])
-def test_sigterm_lets_what_is_under_way_finish(tmp_path: Path, to_all: bool) -> None:
+def test_server_sigterm_finishes_running_requests(tmp_path: Path, to_all: bool) -> None:
     """To the main process alone, as a container does it, and to every process at once, as a terminal or systemd."""
-    signals_are_gentle()
+    require_posix_signals()
     promote(tmp_path)
-    with started(tmp_path) as server:
+    with running_server(tmp_path) as server:
         worker = int(server.wait_until("/").split()[0])
         answers: list[str] = []
         asking = threading.Thread(target=lambda: answers.append(server.get("/slow")))
@@ -95,13 +95,13 @@ def test_sigterm_lets_what_is_under_way_finish(tmp_path: Path, to_all: bool) -> 
         asking.join()
         assert answers[0].split()[0] == str(worker)
         with pytest.raises(OSError, match="refused"):
-            server.ask("/")
+            server.get_response("/")
 
 
-def test_what_outlasts_the_grace_time_is_ended(tmp_path: Path) -> None:
-    signals_are_gentle()
+def test_server_sigterm_ends_requests_after_the_timeout(tmp_path: Path) -> None:
+    require_posix_signals()
     promote(tmp_path)
-    with started(tmp_path, PREPTIME_SHUTDOWN_TIMEOUT_SECONDS="1") as server:
+    with running_server(tmp_path, PREPTIME_SHUTDOWN_TIMEOUT_SECONDS="1") as server:
         server.wait_until("/")
 
         def ask() -> None:
@@ -116,9 +116,9 @@ def test_what_outlasts_the_grace_time_is_ended(tmp_path: Path) -> None:
         assert not asking.is_alive()
 
 
-def test_a_killed_server_loses_at_most_the_last_second(tmp_path: Path) -> None:
+def test_killed_server_loses_at_most_one_second_of_log(tmp_path: Path) -> None:
     promote(tmp_path)
-    with started(tmp_path) as server:
+    with running_server(tmp_path) as server:
         worker = int(server.wait_until("/").split()[0])
         for number in range(200):
             server.get(f"/record?{number}")
@@ -127,12 +127,12 @@ def test_a_killed_server_loses_at_most_the_last_second(tmp_path: Path) -> None:
         server.process.kill()
         os.kill(worker, KILL)
         server.process.wait()
-    assert remembered(tmp_path)[:200] == [str(number) for number in range(200)]
+    assert logged_request_ids(tmp_path)[:200] == [str(number) for number in range(200)]
 
 
-def test_a_killed_worker_comes_back_and_no_count_is_lost(tmp_path: Path) -> None:
+def test_killed_worker_is_replaced_and_keeps_counts(tmp_path: Path) -> None:
     promote(tmp_path)
-    with started(tmp_path) as server:
+    with running_server(tmp_path) as server:
         first = int(server.wait_until("/").split()[0])
         for number in range(10):
             server.get(f"/record?{number}")
@@ -142,24 +142,24 @@ def test_a_killed_worker_comes_back_and_no_count_is_lost(tmp_path: Path) -> None
         server.wait_until("/metrics", 'preptime_requests_total{endpoint="/record",status="200",key="test"} 10')
 
 
-def test_a_worker_that_is_killed_again_and_again_takes_no_other_with_it(tmp_path: Path) -> None:
-    signals_are_gentle()
+def test_worker_killed_repeatedly_leaves_other_workers_alive(tmp_path: Path) -> None:
+    require_posix_signals()
     bundle_id = promote(tmp_path)
     both = f'preptime_workers_ready{{bundle="{bundle_id}"}} 2'
-    with started(tmp_path, PREPTIME_WORKERS="2", PREPTIME_HEALTH_PORT=str(health := free_port())) as server:
+    with running_server(tmp_path, PREPTIME_WORKERS="2", PREPTIME_HEALTH_PORT=str(health := free_port())) as server:
         server.wait_until("/metrics", both, port=health)
-        victim, other = two_workers(server)
+        victim, other = worker_ids(server)
         for _ in range(3):
             os.kill(victim, KILL)
             assert "preptime_workers 1\n" in server.wait_until("/metrics", "preptime_workers 1\n", port=health)
             server.wait_until("/metrics", both, port=health)
-            (victim,) = two_workers(server) - {other}
+            (victim,) = worker_ids(server) - {other}
         assert server.stop() == 0
 
 
-def test_the_health_port_answers_two_methods_and_says_nothing_of_the_inside(tmp_path: Path) -> None:
+def test_health_port_accepts_only_get_and_head(tmp_path: Path) -> None:
     promote(tmp_path)
-    with started(tmp_path, PREPTIME_HEALTH_PORT=str(health := free_port())) as server:
+    with running_server(tmp_path, PREPTIME_HEALTH_PORT=str(health := free_port())) as server:
         server.wait_until("/readyz", port=health)
         for method, path, status, length in (
             ("GET", "/healthz", 200, 15),
@@ -178,17 +178,17 @@ def test_the_health_port_answers_two_methods_and_says_nothing_of_the_inside(tmp_
         assert server.stop() == 0
 
 
-def test_a_lone_worker_that_dies_twice_within_seconds_ends_the_server(tmp_path: Path) -> None:
-    signals_are_gentle()
+def test_single_worker_killed_twice_ends_the_server(tmp_path: Path) -> None:
+    require_posix_signals()
     promote(tmp_path)
-    with started(tmp_path) as server:
+    with running_server(tmp_path) as server:
         for _ in range(2):
             first = server.wait_until("/").split()[0]
             os.kill(int(first), KILL)
         assert server.process.wait(START_SECONDS) == 1
 
 
-def two_workers(server: Server) -> set[int]:
+def worker_ids(server: Server) -> set[int]:
     """The processes that answer."""
     found: set[int] = set()
     while len(found) < 2:
@@ -196,23 +196,23 @@ def two_workers(server: Server) -> set[int]:
     return found
 
 
-def test_workers_end_when_their_main_process_was_killed(tmp_path: Path) -> None:
+def test_workers_end_when_the_main_process_is_killed(tmp_path: Path) -> None:
     promote(tmp_path)
-    with started(tmp_path) as server:
+    with running_server(tmp_path) as server:
         server.wait_until("/record?1")
         server.process.kill()
         server.process.wait()
         end = time.monotonic() + START_SECONDS
-        while (listens(server.port) or remembered(tmp_path) != ["1"]) and time.monotonic() < end:
+        while (is_listening(server.port) or logged_request_ids(tmp_path) != ["1"]) and time.monotonic() < end:
             time.sleep(0.05)
-        assert not listens(server.port)
-    assert remembered(tmp_path) == ["1"]
+        assert not is_listening(server.port)
+    assert logged_request_ids(tmp_path) == ["1"]
 
 
-def test_the_next_start_removes_what_a_killed_server_left_and_nothing_of_one_that_lives(tmp_path: Path) -> None:
-    signals_are_gentle()
+def test_server_start_removes_only_orphaned_metrics_folders(tmp_path: Path) -> None:
+    require_posix_signals()
     promote(tmp_path)
-    with started(tmp_path) as killed:
+    with running_server(tmp_path) as killed:
         killed.wait_until("/")
         (left,) = tmp_path.glob("preptime-serve-*")
         killed.process.kill()
@@ -220,11 +220,11 @@ def test_the_next_start_removes_what_a_killed_server_left_and_nothing_of_one_tha
         end = time.monotonic() + START_SECONDS
         while any(is_locked(path) for path in left.iterdir()) and time.monotonic() < end:
             time.sleep(0.05)  # its worker ends by itself
-    with started(tmp_path) as first:
+    with running_server(tmp_path) as first:
         first.wait_until("/")
         (living,) = tmp_path.glob("preptime-serve-*")
         assert living != left
-        with started(tmp_path) as second:
+        with running_server(tmp_path) as second:
             second.wait_until("/")
             assert living.is_dir()
             assert second.stop() == 0
@@ -232,13 +232,13 @@ def test_the_next_start_removes_what_a_killed_server_left_and_nothing_of_one_tha
     assert not list(tmp_path.glob("preptime-*"))
 
 
-def test_no_champion_then_one_then_a_damaged_one_then_another(tmp_path: Path) -> None:
+def test_server_follows_champions_and_rejects_a_damaged_one(tmp_path: Path) -> None:
     health = free_port()
     settings = {"PREPTIME_WORKERS": "2", "PREPTIME_HEALTH_PORT": str(health)}
-    with started(tmp_path, REAL, **settings) as server:
+    with running_server(tmp_path, SERVE_COMMAND, **settings) as server:
         server.wait_until("/healthz")
         server.wait_until("/healthz", port=health)
-        assert server.ask("/readyz")[0] == 503
+        assert server.get_response("/readyz")[0] == 503
         server.wait_until("/readyz", status=503, port=health)
         first = promote(tmp_path, 1.0)
         server.wait_until("/readyz", first)
@@ -250,27 +250,27 @@ def test_no_champion_then_one_then_a_damaged_one_then_another(tmp_path: Path) ->
         third = promote(tmp_path, 3.0)
         server.wait_until("/metrics", f'preptime_workers_ready{{bundle="{third}"}} 2', port=health)
         server.wait_until("/readyz", third)
-        assert server.ask("/elsewhere", port=health)[0] == 404
+        assert server.get_response("/elsewhere", port=health)[0] == 404
 
 
-def test_the_worker_loads_no_library_of_training(tmp_path: Path) -> None:
+def test_worker_loads_no_training_library(tmp_path: Path) -> None:
     promote(tmp_path)
-    with started(tmp_path, (str(CONSTANT_APP), "real")) as server:
+    with running_server(tmp_path, (str(CONSTANT_APP), "real")) as server:
         loaded = set(server.wait_until("/test/modules").split())
-    assert {"preptime.api.fast_path", "flask", "onnxruntime"} <= loaded
+    assert {"preptime.api.app", "flask", "onnxruntime"} <= loaded
     assert loaded.isdisjoint(TRAINING_ONLY)
 
 
-def test_the_main_process_loads_nothing_that_predicts() -> None:
+def test_main_process_loads_no_prediction_library() -> None:
     loaded = loaded_after("import preptime.api.server")
     assert {"granian", "msgspec"} <= loaded
     assert loaded.isdisjoint({"numpy", "onnxruntime", "flask", "preptime.bundle"})
 
 
-def test_standard_output_holds_the_prediction_log_and_nothing_else(tmp_path: Path) -> None:
-    signals_are_gentle()
+def test_stdout_log_setting_keeps_other_output_off_stdout(tmp_path: Path) -> None:
+    require_posix_signals()
     promote(tmp_path)
-    with started(tmp_path, PREPTIME_PREDICTION_LOG="stdout", PREPTIME_WORKERS="2") as server:
+    with running_server(tmp_path, PREPTIME_PREDICTION_LOG="stdout", PREPTIME_WORKERS="2") as server:
         server.wait_until("/")
         for number in range(50):
             server.get(f"/record?{number}")
@@ -281,25 +281,25 @@ def test_standard_output_holds_the_prediction_log_and_nothing_else(tmp_path: Pat
 
 
 @pytest.mark.parametrize("setting", ["PREPTIME_PORT", "PREPTIME_HEALTH_PORT"])
-def test_a_port_in_use_is_one_clear_sentence(tmp_path: Path, setting: str) -> None:
+def test_serve_port_in_use_names_the_setting(tmp_path: Path, setting: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        said = refused_to_start(tmp_path, **{"AIKEY": "x", "PREPTIME_PORT": str(free_port()), setting: str(port)})
+        said = run_failing_start(tmp_path, **{"AIKEY": "x", "PREPTIME_PORT": str(free_port()), setting: str(port)})
     assert said.splitlines() == [
-        f"Port {port} of 127.0.0.1 is in use by another program. Stop what listens there, or set another {setting}."
+        f"Port {port} of 127.0.0.1 is in use by another program. Stop the other program, or set another {setting}."
     ]
 
 
-def test_two_listeners_on_one_port_are_refused(tmp_path: Path) -> None:
+def test_serve_same_port_twice_is_rejected(tmp_path: Path) -> None:
     port = str(free_port())
-    said = refused_to_start(tmp_path, AIKEY="x", PREPTIME_PORT=port, PREPTIME_HEALTH_PORT=port)
+    said = run_failing_start(tmp_path, AIKEY="x", PREPTIME_PORT=port, PREPTIME_HEALTH_PORT=port)
     assert said.splitlines()[0].startswith(f"PREPTIME_HEALTH_PORT is {port}, and so is PREPTIME_PORT.")
 
 
-def test_a_second_server_does_not_share_the_port_of_the_first(tmp_path: Path) -> None:
-    with started(tmp_path) as server:
+def test_serve_port_of_another_server_is_rejected(tmp_path: Path) -> None:
+    with running_server(tmp_path) as server:
         server.wait_until("/")
-        assert "is in use" in refused_to_start(tmp_path, AIKEY="x", PREPTIME_PORT=str(server.port))
+        assert "is in use" in run_failing_start(tmp_path, AIKEY="x", PREPTIME_PORT=str(server.port))
 
 
 @pytest.mark.parametrize(
@@ -312,20 +312,20 @@ def test_a_second_server_does_not_share_the_port_of_the_first(tmp_path: Path) ->
         ({"AIKEY": "x", "PREPTIME_WORKER": "2"}, "Did you mean PREPTIME_WORKERS?"),
     ],
 )
-def test_settings_that_cannot_be_are_refused_before_anything_starts(
+def test_serve_invalid_settings_fail_before_start(
     tmp_path: Path, given: dict[str, str], words: str
 ) -> None:
-    said = refused_to_start(tmp_path, **given)
+    said = run_failing_start(tmp_path, **given)
     assert words in said
     assert "geheim" not in said
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_of_settings_that_was_named_has_to_be_there(tmp_path: Path) -> None:
+def test_serve_missing_env_file_fails(tmp_path: Path) -> None:
     ended = subprocess.run(
-        [sys.executable, *REAL, "--env-file", "none.env"],
+        [sys.executable, *SERVE_COMMAND, "--env-file", "none.env"],
         cwd=tmp_path,
-        env=environment({}),
+        env=clean_environment({}),
         capture_output=True,
         text=True,
         check=False,
@@ -334,11 +334,11 @@ def test_a_file_of_settings_that_was_named_has_to_be_there(tmp_path: Path) -> No
     assert "none.env" in ended.stderr
 
 
-def test_the_settings_are_told_at_the_start_without_secrets(tmp_path: Path) -> None:
+def test_serve_logs_changed_settings_without_secrets(tmp_path: Path) -> None:
     promote(tmp_path)
     (tmp_path / ".env").write_text("AIKEY=geheim\nPREPTIME_WORKERS=1\n", encoding="utf-8")
-    with started(tmp_path, REAL, AIKEY="") as server:
+    with running_server(tmp_path, SERVE_COMMAND, AIKEY="") as server:
         server.wait_until("/readyz")
-    assert "PREPTIME_STORE=models" in server.errors()
-    assert "AIKEY=set" in server.errors()
-    assert "geheim" not in server.errors()
+    assert "PREPTIME_STORE=models" in server.stderr_text()
+    assert "AIKEY=set" in server.stderr_text()
+    assert "geheim" not in server.stderr_text()

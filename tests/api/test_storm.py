@@ -27,11 +27,11 @@ from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from preptime.scoring.score_file import score_file
-from tests.api.factories import HEADERS, client, make
-from tests.api.processes import PLAIN_KEY, REAL, START_SECONDS, Server, started
-from tests.api.storm_bundles import DAMAGES, ORDERS, QUESTIONS, make_bundles, make_damaged
-from tests.api.storm_load import Given, Load
-from tests.api.storm_training import make_trained
+from tests.api.factories import HEADERS, http_client, make_service
+from tests.api.processes import PLAIN_KEY, SERVE_COMMAND, START_SECONDS, Server, running_server
+from tests.api.storm_bundles import DAMAGES, ORDERS, REQUESTS, make_bundles, make_damaged
+from tests.api.storm_load import ReceivedResponse, Load
+from tests.api.storm_training import make_trained_store
 from tests.bundle.factories import DAY
 from tests.requirements import requires
 
@@ -70,14 +70,14 @@ class Reign:
             self.before.append(before)
             self.after.append(time.monotonic())
 
-    def place(self, bundle_id: str, given: Given, earliest: int) -> int:
+    def place(self, bundle_id: str, given: ReceivedResponse, earliest: int) -> int:
         """The first reign from `earliest` on that the answer can be of. There is one, or the answer went back."""
         for place in range(earliest, bisect_right(self.before, given.ended)):
             if self.bundles[place] == bundle_id:
                 return place
         raise AssertionError(f"{given.request_id}: {bundle_id} after {self.bundles[earliest]} on one connection")
 
-    def late_seconds(self, bundle_id: str, given: Given) -> float:
+    def late_seconds(self, bundle_id: str, given: ReceivedResponse) -> float:
         """How long after its last possible reign an answer was begun; below 0 for one that was in time."""
         known = range(bisect_right(self.before, given.ended))
         place = max(place for place in known if self.bundles[place] == bundle_id)
@@ -86,7 +86,7 @@ class Reign:
 
 def process_ids(server: Server) -> set[int]:
     """The workers that have said that they serve something."""
-    lines = [json.loads(line) for line in server.errors().splitlines()]
+    lines = [json.loads(line) for line in server.stderr_text().splitlines()]
     return {int(line["process"]) for line in lines if str(line["message"]).startswith("Serving ")}
 
 
@@ -143,19 +143,19 @@ def remembered(folder: Path) -> dict[str, dict[str, object]]:
     return records
 
 
-def assert_right(given: list[Given], bundles: list[Bundle], reign: Reign) -> None:
+def assert_right(given: list[ReceivedResponse], bundles: list[Bundle], reign: Reign) -> None:
     """Every answer is that of the bundle which it names, and that bundle's time had come and was not over."""
     right = {
-        (bundle.manifest.id, place): question.answer(bundle)
+        (bundle.manifest.id, place): question.expected_response(bundle)
         for bundle in bundles
-        for place, question in enumerate(QUESTIONS)
+        for place, question in enumerate(REQUESTS)
     }
     places: dict[str, int] = defaultdict(int)
     latest = 0.0
     for one in given:
         assert one.status == 200, one.body
         found = json.loads(one.body)
-        assert found == right[found["bundle"], one.question]
+        assert found == right[found["bundle"], one.request_index]
         places[one.connection] = reign.place(found["bundle"], one, places[one.connection])
         latest = max(latest, reign.late_seconds(found["bundle"], one))
     assert {json.loads(one.body)["bundle"] for one in given} == set(reign.bundles)
@@ -165,53 +165,53 @@ def assert_right(given: list[Given], bundles: list[Bundle], reign: Reign) -> Non
 def assert_remembered(folder: Path, load: Load, killed: Kill) -> None:
     """The log has what was answered; only of the killed worker's last second something may lack."""
     records = remembered(folder)
-    for one in load.given:
+    for one in load.responses:
         record = records.get(one.request_id)
         if record is None:
             assert one.began <= killed.ended, one
             assert one.ended >= killed.began - 1.0, one
         else:
             assert record["response"] == json.loads(one.body)
-    asked = {one.request_id for one in load.given} | {one.request_id for one in load.failed}
+    asked = {one.request_id for one in load.responses} | {one.request_id for one in load.failures}
     assert records.keys() <= asked
 
 
 def assert_only_in_flight(load: Load, killed: Kill, ended: float) -> None:
     """What failed was on a connection to the killed worker, one request each, or came after the end."""
-    failed = [one for one in load.failed if one.ended < ended]
+    failed = [one for one in load.failures if one.ended < ended]
     assert len(failed) <= CLIENTS, failed
     assert all(one.opened <= killed.ended and one.ended >= killed.began for one in failed), failed
     assert max(Counter(one.opened for one in failed).values(), default=0) <= 1
 
 
-def test_every_bundle_answers_every_order_otherwise(tmp_path: Path) -> None:
+def test_storm_bundles_predict_every_order_differently(tmp_path: Path) -> None:
     """What makes the storm a test: an answer tells which bundle it is of."""
     bundles = make_bundles(Store.open(str(tmp_path / "models")), BUNDLES)
-    single = [question for question in QUESTIONS if len(question.orders) == 1]
+    single = [question for question in REQUESTS if len(question.orders) == 1]
     assert len(single) == len(ORDERS)
     for question in single:
-        told = [json.dumps(question.answer(bundle)["predictions"]) for bundle in bundles]
+        told = [json.dumps(question.expected_response(bundle)["predictions"]) for bundle in bundles]
         assert len(set(told)) == BUNDLES
 
 
-def test_a_worker_that_comes_back_under_a_refused_champion_serves_the_one_before(tmp_path: Path) -> None:
+def test_restarted_worker_falls_back_from_rejected_champion(tmp_path: Path) -> None:
     requires(os.name == "posix", "this system has no SIGKILL")
     root = tmp_path / "models"
     store, reign = Store.open(str(root)), Reign()
     log, (bundle,) = ChampionLog(store), make_bundles(store, 1)
     reign.promote(log, bundle.manifest.id, good=True)
-    with started(tmp_path, REAL) as server:
+    with running_server(tmp_path, SERVE_COMMAND) as server:
         server.wait_until("/readyz", bundle.manifest.id)
         damaged = make_damaged(root, 0)
         reign.promote(log, damaged, good=False)
         server.wait_until("/metrics", f'preptime_workers_rejecting_champion{{bundle="{damaged}"}} 1\n')
         kill_a_worker(server)
         server.wait_until("/healthz")
-        status, told = server.ask("/readyz")
+        status, told = server.get_response("/readyz")
     assert (status, bundle.manifest.id in told, damaged in told) == (200, True, True)
 
 
-def test_a_storm(tmp_path: Path) -> None:
+def test_storm_of_champions_under_load(tmp_path: Path) -> None:
     requires(os.name == "posix", "this system has no SIGKILL")
     assert CHANGES not in DAMAGED_AT
     assert len(DAMAGED_AT) == len(DAMAGES)
@@ -224,7 +224,7 @@ def test_a_storm(tmp_path: Path) -> None:
         "PREPTIME_CHAMPION_POLL_SECONDS": str(INTERVAL_SECONDS),
         "PREPTIME_SHUTDOWN_TIMEOUT_SECONDS": str(GRACE_SECONDS),
     }
-    with started(tmp_path, REAL, **settings) as server:
+    with running_server(tmp_path, SERVE_COMMAND, **settings) as server:
         server.wait_until("/metrics", f'preptime_workers_ready{{bundle="{bundles[0].manifest.id}"}} {WORKERS}\n')
         load = Load(server.port, PLAIN_KEY, CLIENTS)
         load.start()
@@ -234,18 +234,18 @@ def test_a_storm(tmp_path: Path) -> None:
         assert "preptime_workers_rejecting_champion{" not in told
         assert "preptime_prediction_log_dropped_total 0\n" in told
         assert len(process_ids(server)) == WORKERS + 1
-        ended = load.end_with_server()
+        ended = load.stop_at_first_failure()
         server.process.terminate()
         assert server.process.wait(GRACE_SECONDS + START_SECONDS / 10) == 0
         load.join(START_SECONDS)
-    assert "Traceback" not in server.errors()
+    assert "Traceback" not in server.stderr_text()
     assert_only_in_flight(load, killed, ended)
-    assert_right(load.given, bundles, reign)
+    assert_right(load.responses, bundles, reign)
     assert_remembered(tmp_path, load, killed)
 
 
-def test_the_api_says_what_score_writes_for_a_store_that_train_made(tmp_path: Path) -> None:
-    trained = make_trained(tmp_path / "models")
+def test_predictions_of_trained_store_equal_the_scored_file(tmp_path: Path) -> None:
+    trained = make_trained_store(tmp_path / "models")
     opened = champion_loader(trained.store)(trained.champion)
     assert opened.models == ("rf", "gbr", "cat", "xgb", "stacking")
     rows = asked_rows(trained.orders)
@@ -254,7 +254,7 @@ def test_the_api_says_what_score_writes_for_a_store_that_train_made(tmp_path: Pa
     score_file(str(source), out, opened.bundle)
     with out.open(newline="", encoding="utf-8") as file:
         scored = list(csv.DictReader(file))
-    http = client(make(opened).service, "front")
+    http = http_client(make_service(opened).service, "front")
     found: list[dict[str, object]] = []
     for start in range(0, len(rows), ROWS_A_REQUEST):
         asked = {"orders": rows[start : start + ROWS_A_REQUEST], "models": [*opened.models, "quantile"]}

@@ -14,8 +14,8 @@ from werkzeug.test import Client
 
 from preptime.api.active_model import ActiveModel
 from preptime.api.handler import PREDICTIONS_PATH, TAKE_HOME_PATH
-from tests.api.factories import HEADERS, ORDER, Made
-from tests.api.processes import PLAIN_KEY, REAL, Server, environment, started
+from tests.api.factories import HEADERS, ORDER, ServiceSetup
+from tests.api.processes import PLAIN_KEY, SERVE_COMMAND, Server, clean_environment, running_server
 from tests.api.test_server import promote
 
 # What pandas warns of is what the demo's clients do: moments as epoch milliseconds.
@@ -54,7 +54,7 @@ def expected(http: Client) -> dict[str, list[float | None]]:
 
 
 @pytest.mark.parametrize("orient", [None, "columns", "records"])
-def test_a_data_frame_in_any_of_its_forms(
+def test_take_home_accepts_every_orient_of_a_data_frame(
     http: Client, expected: dict[str, list[float | None]], orient: Literal["columns", "records"] | None
 ) -> None:
     text = frame().to_json() if orient is None else frame().to_json(orient=orient)
@@ -63,7 +63,7 @@ def test_a_data_frame_in_any_of_its_forms(
 
 @pytest.mark.parametrize("date_format", ["iso", None])
 @pytest.mark.parametrize("precision", ["s", "ms", "us", "ns"])
-def test_times_as_pandas_writes_them(
+def test_take_home_accepts_every_pandas_date_format(
     http: Client,
     expected: dict[str, list[float | None]],
     date_format: Literal["iso"] | None,
@@ -72,7 +72,7 @@ def test_times_as_pandas_writes_them(
     assert ask(http, frame().to_json(date_format=date_format, date_unit=precision)) == expected
 
 
-def test_the_notebook_s_integer_codes(
+def test_take_home_accepts_integer_category_codes(
     http: Client, expected: dict[str, list[float | None]], serving: ActiveModel
 ) -> None:
     coded = frame()
@@ -82,13 +82,13 @@ def test_the_notebook_s_integer_codes(
     assert ask(http, coded.to_json()) == expected
 
 
-def test_a_frame_filtered_and_sorted_keeps_its_order(http: Client, expected: dict[str, list[float | None]]) -> None:
+def test_take_home_filtered_frame_keeps_its_order(http: Client, expected: dict[str, list[float | None]]) -> None:
     chosen = frame().iloc[[2, 0]]
     assert list(chosen.index) == [2, 0]
     assert ask(http, chosen.to_json()) == {name: [values[2], values[0]] for name, values in expected.items()}
 
 
-def test_a_row_that_cannot_be_predicted_is_null_in_its_place(
+def test_take_home_invalid_row_is_null_in_its_place(
     http: Client, expected: dict[str, list[float | None]]
 ) -> None:
     holed = frame()
@@ -98,7 +98,7 @@ def test_a_row_that_cannot_be_predicted_is_null_in_its_place(
     assert ask(http, huge) == {"rf": [None], "quantile": [None]}
 
 
-def test_an_empty_frame(http: Client) -> None:
+def test_take_home_empty_frame_returns_empty_lists(http: Client) -> None:
     assert ask(http, frame().iloc[:0].to_json()) == {"rf": [], "quantile": []}
     assert ask(http, "[]") == {"rf": [], "quantile": []}
 
@@ -119,20 +119,20 @@ def test_an_empty_frame(http: Client) -> None:
         "[" * 9000,
     ],
 )
-def test_unusable_data(http: Client, json_data: str) -> None:
+def test_take_home_invalid_json_data_returns_400(http: Client, json_data: str) -> None:
     response = http.post(TAKE_HOME_PATH, json={"json_data": json_data}, headers=HEADERS)
     assert response.status_code == 400, response.text
     assert list(response.json or {}) == ["error"]
 
 
 @pytest.mark.parametrize("content", [{}, [], None, {"json_data": 5}, {"json_data": {"a": 1}}, {"data": "[]"}])
-def test_a_body_without_data(http: Client, content: object) -> None:
+def test_take_home_missing_json_data_returns_400(http: Client, content: object) -> None:
     response = http.post(TAKE_HOME_PATH, data=json.dumps(content), headers=HEADERS, content_type="application/json")
     assert response.status_code == 400, response.text
     assert "json_data" in response.text or "the body" in response.text
 
 
-def test_a_missing_column_is_named(http: Client) -> None:
+def test_take_home_missing_column_is_named(http: Client) -> None:
     response = http.post(
         TAKE_HOME_PATH, json={"json_data": frame().drop(columns="order_value_gbp").to_json()}, headers=HEADERS
     )
@@ -140,16 +140,16 @@ def test_a_missing_column_is_named(http: Client) -> None:
     assert "order_value_gbp" in str((response.json or {})["error"])
 
 
-def test_what_was_asked_is_remembered_as_orders(http: Client, made: Made) -> None:
+def test_take_home_request_is_recorded_as_orders(http: Client, made: ServiceSetup) -> None:
     ask(http, frame().to_json())
     (record,) = made.log.records
     assert b'"restaurant_id":77' in record.to_json_line()
     assert b"prep_time_seconds" not in record.to_json_line()
 
 
-def test_the_demo_s_client_as_a_program_against_a_running_server(tmp_path: Path) -> None:
+def test_take_home_client_program_works_with_a_server(tmp_path: Path) -> None:
     promote(tmp_path)
-    with started(tmp_path, REAL) as server:
+    with running_server(tmp_path, SERVE_COMMAND) as server:
         server.wait_until("/readyz")
         status, answer = run_client(server, PLAIN_KEY, ROWS)
         assert status == 201
@@ -178,7 +178,7 @@ def run_client(server: Server, key: str, rows: list[dict[str, object]]) -> tuple
         text=True,
         check=True,
         cwd=server.folder,
-        env=environment({}),
+        env=clean_environment({}),
     )
     status, answer = said.stdout.splitlines()
     return json.loads(status), json.loads(answer)

@@ -51,7 +51,7 @@ epochs = st.one_of(
 @example(cell="2015-10-25 01:30:00", name="Europe/London")
 @example(cell="2015-03-29 01:30:00", name="Europe/London")
 @example(cell=" 2015-06-01T12:00:00Z\n", name="Europe/Paris")
-def test_a_moment_is_the_domain_s_moment(cell: str | float, name: str) -> None:
+def test_parse_timestamp_matches_the_reference(cell: str | float, name: str) -> None:
     zone = ZoneInfo(name)
     try:
         expected = timestamp_to_seconds(cell, zone)
@@ -64,7 +64,7 @@ def test_a_moment_is_the_domain_s_moment(cell: str | float, name: str) -> None:
 
 
 @given(cells=st.lists(texts, min_size=1, max_size=20), name=st.sampled_from(ZONES))
-def test_a_moment_is_the_column_reader_s_moment_to_the_microsecond(cells: list[str], name: str) -> None:
+def test_parse_timestamp_matches_the_column_parser(cells: list[str], name: str) -> None:
     read = parse_timestamps(pl.Series(cells), np.zeros(len(cells), np.int32), (name,))
     for row, cell in enumerate(cells):
         found = parse_timestamp(cell, ZoneInfo(name))
@@ -74,7 +74,7 @@ def test_a_moment_is_the_column_reader_s_moment_to_the_microsecond(cells: list[s
 
 
 @given(cell=texts, name=st.sampled_from(ZONES), seconds=st.floats(0, 100_000, width=32))
-def test_ready_at_is_what_score_writes(cell: str, name: str, seconds: float) -> None:
+def test_format_ready_at_equals_the_scored_file(cell: str, name: str, seconds: float) -> None:
     moment = parse_timestamp(cell, ZoneInfo(name))
     if moment is None:
         return
@@ -83,7 +83,7 @@ def test_ready_at_is_what_score_writes(cell: str, name: str, seconds: float) -> 
     assert format_ready_at(moment, seconds) == written.replace(" ", "T")
 
 
-def test_what_is_no_moment() -> None:
+def test_parse_timestamp_invalid_value_returns_none() -> None:
     cells: list[object] = [None, True, [], {}, 1e308, float("inf"), float("nan"), 10**400, -(10**400), "", "2015-06-01"]
     for cell in cells:
         assert parse_timestamp(cell, ZoneInfo("UTC")) is None, cell

@@ -36,7 +36,7 @@ print(json.dumps({
 """
 
 
-def test_a_platform_s_import_serves_the_champion(tmp_path: Path) -> None:
+def test_wsgi_import_serves_the_champion(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path / "models"))
     bundle_id = put_bundle(store)
     draft = LogEntryDraft(

@@ -37,8 +37,7 @@ def test_a_bundle_predicts_from_its_history_and_its_graph(bundle_folder: Path) -
     np.testing.assert_allclose(predictions.default, expected, rtol=1e-6)
     assert predictions.quantiles.shape == (30, 4)
     np.testing.assert_array_equal(predictions.fallback_level, some_history().fallback_level_for(orders))
-    assert bundle.report_path is not None
-    assert bundle.report_path.read_bytes() == REPORT
+    assert bundle.training_files()["report.html"] == REPORT
     assert bundle.model_bytes() == some_model()
 
 

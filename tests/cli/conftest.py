@@ -13,12 +13,12 @@ import pytest
 from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.store import Store
 from preptime.training.fitting import FitPlan
-from tests.cli.run_command import Ran, preptime
+from tests.cli.run_command import CommandResult, preptime
 from tests.training.factories import quick_plan
 
 DATE = "2015-06-12"
 """The last of twelve days: what `demo` scores, and the date of its bundle."""
-NEXT = "2015-06-13"
+NEXT_DATE = "2015-06-13"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Demo:
     """The demo's folder and what it said."""
 
     folder: Path
-    ran: Ran
+    result: CommandResult
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -55,7 +55,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """2,500 orders of 1 to 12 June, csv."""
     out = tmp_path_factory.mktemp("data")
-    preptime("synthesize", "--out", out, "--orders", "2500", "--days", "12").fine()
+    preptime("synthesize", "--out", out, "--orders", "2500", "--days", "12").succeeded()
     return Files(out / "orders.csv", out / "restaurants.csv")
 
 
@@ -69,7 +69,7 @@ def orders(files: Files) -> pl.DataFrame:
 def demo(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """`demo` on these files, once: every model as it ships."""
     folder = tmp_path_factory.mktemp("demo")
-    return Demo(folder, preptime("demo", *files.options, "--out", folder, "--json").fine())
+    return Demo(folder, preptime("demo", *files.options, "--out", folder, "--json").succeeded())
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +84,7 @@ def two_bundles(demo: Demo, files: Files, tmp_path_factory: pytest.TempPathFacto
     """A store with the demo's champion, and its refresh as the champion after it."""
     root = tmp_path_factory.mktemp("two") / "models"
     shutil.copytree(demo.folder / "models", root)
-    preptime("refresh", *files.options, "--date", NEXT, "--store", root).fine()
+    preptime("refresh", *files.options, "--date", NEXT_DATE, "--store", root).succeeded()
     return root
 
 
@@ -103,10 +103,10 @@ def two(two_bundles: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings of this test fit two small models instead of the catalogue."""
-    monkeypatch.setattr(FitPlan, "default", quick_plan_of)
+    monkeypatch.setattr(FitPlan, "default", quick_default_plan)
 
 
-def quick_plan_of(threads: int) -> FitPlan:
+def quick_default_plan(threads: int) -> FitPlan:
     """In place of `FitPlan.default`."""
     return quick_plan(threads=threads)
 
@@ -117,7 +117,7 @@ def champion(store: Path) -> str | None:
     return entry.bundle if entry else None
 
 
-def damage(store: Path, bundle: str, name: str = "model.onnx") -> None:
+def damage_file(store: Path, bundle: str, name: str = "model.onnx") -> None:
     """Change the last byte of one of a bundle's files."""
     path = store / "bundles" / bundle / name
     path.chmod(0o644)

@@ -22,7 +22,7 @@ PROGRAM = "import sys; from preptime.cli import main; sys.exit(main())"
 
 
 @dataclass(frozen=True)
-class Ran:
+class CommandResult:
     """One call: its exit status and its two streams."""
 
     status: int
@@ -34,7 +34,7 @@ class Ran:
         assert self.out.count("\n") == 1, self.out
         return msgspec.json.decode(self.out, type=kind)
 
-    def fine(self) -> Ran:
+    def succeeded(self) -> CommandResult:
         """The same, if it ended well."""
         assert self.status == 0, self.err
         return self
@@ -48,7 +48,7 @@ class ErrorDocument(msgspec.Struct, forbid_unknown_fields=True):
     hint: str
 
 
-def preptime(*arguments: str | Path) -> Ran:
+def preptime(*arguments: str | Path) -> CommandResult:
     """Call the entry point in this process."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="") for _ in range(2))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -58,10 +58,10 @@ def preptime(*arguments: str | Path) -> Ran:
         stream.flush()
         stream.seek(0)
         texts.append(stream.read())
-    return Ran(status, *texts)
+    return CommandResult(status, *texts)
 
 
-def process(*arguments: str | Path, program: str = PROGRAM, **environment: str) -> Ran:
+def run_process(*arguments: str | Path, program: str = PROGRAM, **environment: str) -> CommandResult:
     """Call it in a process of its own, its streams pipes."""
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-c", program, *arguments],
@@ -71,10 +71,10 @@ def process(*arguments: str | Path, program: str = PROGRAM, **environment: str) 
         env=os.environ | environment,
         check=False,
     )
-    return Ran(ended.returncode, ended.stdout, ended.stderr)
+    return CommandResult(ended.returncode, ended.stdout, ended.stderr)
 
 
-def refused(ran: Ran, status: int, error: str) -> ErrorDocument:
+def error_document(ran: CommandResult, status: int, error: str) -> ErrorDocument:
     """The document of a `--json` call that failed in this way; its words are on standard error too."""
     assert ran.status == status, ran.err
     document = ran.document(ErrorDocument)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from preptime.bundle.store import Store
-from tests.cli.conftest import DATE, NEXT, Files
-from tests.cli.run_command import Ran, preptime, process, refused
+from tests.cli.conftest import DATE, NEXT_DATE, Files
+from tests.cli.run_command import CommandResult, preptime, run_process, error_document
 
 TRAINING = "altair catboost onnx onnxmltools skl2onnx sklearn vl_convert xgboost"
 
@@ -27,8 +27,8 @@ print(json.dumps([main(verb) for verb in json.loads(sys.argv[2])]))
 """Calls one after the other on a machine that lacks some packages."""
 
 
-def without(packages: str, *calls: list[str]) -> Ran:
-    return process(packages, json.dumps(calls), program=WITHOUT)
+def run_without_packages(packages: str, *calls: list[str]) -> CommandResult:
+    return run_process(packages, json.dumps(calls), program=WITHOUT)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_wrong_use_names_the_option_and_ends_with_2(arguments: list[str], named:
     assert (ran.status, ran.out) == (2, "")
     assert named in ran.err
     assert "--help" in ran.err
-    assert named in refused(preptime(*arguments, "--json"), 2, "UsageError").facts
+    assert named in error_document(preptime(*arguments, "--json"), 2, "UsageError").facts
 
 
 def test_a_verb_without_arguments_shows_its_help() -> None:
@@ -78,7 +78,7 @@ def test_an_unforeseen_error_is_a_fault_with_its_trace(monkeypatch: pytest.Monke
 def test_what_the_system_refuses_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     ran = preptime("synthesize", "--out", tmp_path / "file" / "below", "--orders", "10", "--json")
-    assert "below" in refused(ran, 3, "OperationError").facts
+    assert "below" in error_document(ran, 3, "OperationError").facts
 
 
 def test_an_interruption_ends_as_shells_say_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ def test_an_interruption_ends_as_shells_say_it(monkeypatch: pytest.MonkeyPatch) 
 
 def test_without_polars_reading_verbs_name_the_extra(files: Files, store: Path, tmp_path: Path) -> None:
     place = ["--store", str(store)]
-    ran = without(
+    ran = run_without_packages(
         f"polars {TRAINING}",
         ["score", str(files.orders), "--out", str(tmp_path / "o.csv"), *place],
         ["check", *files.options],
@@ -112,11 +112,11 @@ def test_without_polars_reading_verbs_name_the_extra(files: Files, store: Path, 
 
 def test_without_the_training_libraries_all_that_does_not_fit_works(files: Files, store: Path, tmp_path: Path) -> None:
     place = ["--store", str(store)]
-    ran = without(
+    ran = run_without_packages(
         TRAINING,
         ["check", *files.options],
         ["score", str(files.orders), "--out", str(tmp_path / "o.csv"), *place],
-        ["refresh", *files.options, "--date", NEXT, *place],
+        ["refresh", *files.options, "--date", NEXT_DATE, *place],
         ["bundles", "rollback", "--reason", "a test", *place],
         ["train", *files.options, "--date", DATE, *place],
     )
@@ -130,7 +130,7 @@ def test_what_is_not_given_is_named_with_the_setting_that_could_stand_in_for_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     given = {"orders": ("--restaurants", "r.csv"), "restaurants": ("--orders", "o.csv")}[name]
-    document = refused(preptime("train", *given, "--date", DATE, "--json"), 2, "UsageError")
+    document = error_document(preptime("train", *given, "--date", DATE, "--json"), 2, "UsageError")
     assert f"'--{name}'" in document.facts
     assert f"PREPTIME_{name.upper()}" in document.facts
 
@@ -140,17 +140,17 @@ def test_an_option_wins_over_the_environment_and_that_over_the_file(
 ) -> None:
     """`bundles list` says which store it looked at."""
     monkeypatch.chdir(tmp_path)
-    assert preptime("bundles", "list").fine().out.startswith("models holds")
+    assert preptime("bundles", "list").succeeded().out.startswith("models holds")
     (tmp_path / ".env").write_text("PREPTIME_STORE=of-the-file\n", encoding="utf-8")
-    assert preptime("bundles", "list").fine().out.startswith("of-the-file holds")
+    assert preptime("bundles", "list").succeeded().out.startswith("of-the-file holds")
     monkeypatch.setenv("PREPTIME_STORE", "of-the-environment")
-    assert preptime("bundles", "list").fine().out.startswith("of-the-environment holds")
-    assert preptime("bundles", "list", "--store", "given").fine().out.startswith("given holds")
+    assert preptime("bundles", "list").succeeded().out.startswith("of-the-environment holds")
+    assert preptime("bundles", "list", "--store", "given").succeeded().out.startswith("given holds")
 
 
 def test_the_dags_settings_in_the_same_file_are_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text("PREPTIME_RUNNER=command\nAIRFLOW_PORT=8080\n", encoding="utf-8")
-    preptime("bundles", "list").fine()
+    preptime("bundles", "list").succeeded()
     monkeypatch.setenv("PREPTIME_STORRE", "typo")
-    assert "PREPTIME_STORE" in refused(preptime("bundles", "list", "--json"), 2, "UsageError").hint
+    assert "PREPTIME_STORE" in error_document(preptime("bundles", "list", "--json"), 2, "UsageError").hint

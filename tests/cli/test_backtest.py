@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tests.cli.conftest import Files
-from tests.cli.run_command import preptime, refused
+from tests.cli.run_command import preptime, error_document
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -57,7 +57,7 @@ class Document(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def test_the_document_has_the_keys_that_others_rely_on(files: Files) -> None:
-    ran = preptime("backtest", *files.options, "--from", "2015-06-10", "--to", "2015-06-12", "--json").fine()
+    ran = preptime("backtest", *files.options, "--from", "2015-06-10", "--to", "2015-06-12", "--json").succeeded()
     document = ran.document(Document)
     assert (document.from_, document.to) == ("2015-06-10", "2015-06-12")
     assert document.default_model == "quantile"
@@ -74,7 +74,7 @@ def test_the_document_has_the_keys_that_others_rely_on(files: Files) -> None:
 
 def test_people_get_the_table_with_the_baselines_below_the_line(files: Files) -> None:
     days = ("--from", "2015-06-11", "--to", "2015-06-12", "--retrain-every", "1")
-    said = preptime("backtest", *files.options, *days).fine().out
+    said = preptime("backtest", *files.options, *days).succeeded().out
     assert said.startswith("2015-06-11 to 2015-06-12, ")
     places = [said.index(name) for name in ("quantile (default)", "├", "restaurant_lookup", "global_median")]
     assert places == sorted(places)
@@ -86,4 +86,4 @@ def test_people_get_the_table_with_the_baselines_below_the_line(files: Files) ->
 def test_days_that_cannot_be_walked_are_no_fault(first: str, last: str, files: Files) -> None:
     ran = preptime("backtest", *files.options, "--from", first, "--to", last, "--json")
     assert ran.status in {1, 2}
-    refused(ran, ran.status, {1: "DataError", 2: "UsageError"}[ran.status])
+    error_document(ran, ran.status, {1: "DataError", 2: "UsageError"}[ran.status])

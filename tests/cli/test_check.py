@@ -10,21 +10,21 @@ import pytest
 from preptime.domain.validation_reasons import ValidationReason
 from preptime.validation.audit_report import CheckReport
 from tests.cli.conftest import DATE, Files
-from tests.cli.run_command import preptime, refused
+from tests.cli.run_command import preptime, error_document
 
 
 def test_the_audit_counts_and_shows(files: Files) -> None:
-    ran = preptime("check", *files.options, "--json").fine()
+    ran = preptime("check", *files.options, "--json").succeeded()
     report = ran.document(CheckReport)
     assert report.orders == 2_500
     assert (report.first_day, report.last_day) == ("2015-06-01", DATE)
     assert ValidationReason.LABEL_ZERO in {one.reason for one in report.reasons}
-    assert preptime("check", *files.options).fine().out == ran.err.removeprefix("Reading the orders\n")
+    assert preptime("check", *files.options).succeeded().out == ran.err.removeprefix("Reading the orders\n")
 
 
 def test_rejects_are_written_with_their_reasons(files: Files, tmp_path: Path) -> None:
     rejects = tmp_path / "rejects.csv"
-    report = preptime("check", *files.options, "--rejects", rejects, "--json").fine().document(CheckReport)
+    report = preptime("check", *files.options, "--rejects", rejects, "--json").succeeded().document(CheckReport)
     rows = pl.read_csv(rejects)
     assert len(rows) == report.orders - report.clean > 0
     assert rows["reject_reasons"].is_not_null().all()
@@ -32,10 +32,10 @@ def test_rejects_are_written_with_their_reasons(files: Files, tmp_path: Path) ->
 
 def test_rejects_of_another_kind_are_wrong_use(files: Files, tmp_path: Path) -> None:
     ran = preptime("check", *files.options, "--rejects", tmp_path / "rejects.xlsx", "--json")
-    assert ".xlsx" in refused(ran, 2, "UsageError").facts
+    assert ".xlsx" in error_document(ran, 2, "UsageError").facts
 
 
-def broken(kind: str, text: str) -> bytes | None:
+def broken_file(kind: str, text: str) -> bytes | None:
     """The orders as an export gone wrong leaves them; None: no file at all."""
     lines = text.splitlines()[:50]
     files = {
@@ -67,12 +67,12 @@ def broken(kind: str, text: str) -> bytes | None:
 def test_a_file_that_cannot_be_read_is_refused_in_a_sentence(
     kind: str, said: str, files: Files, tmp_path: Path
 ) -> None:
-    content = broken(kind, files.orders.read_text(encoding="utf-8"))
+    content = broken_file(kind, files.orders.read_text(encoding="utf-8"))
     path = tmp_path / ("orders.parquet" if kind == "not_parquet" else "orders.csv")
     if content is not None:
         path.write_bytes(content)
     options = ("--orders", path, "--restaurants", files.restaurants)
-    document = refused(preptime("check", *options, "--json"), 1, "DataError")
+    document = error_document(preptime("check", *options, "--json"), 1, "DataError")
     assert said in f"{document.facts} {document.hint}"
     assert document.hint
     assert preptime("train", *options, "--date", DATE, "--store", tmp_path / "models").status == 1
@@ -81,4 +81,4 @@ def test_a_file_that_cannot_be_read_is_refused_in_a_sentence(
 
 def test_a_kind_of_table_that_nothing_reads_is_wrong_use(files: Files) -> None:
     ran = preptime("check", "--orders", "ftp://host/orders", "--restaurants", files.restaurants, "--json")
-    assert "ftp" in refused(ran, 2, "UsageError").facts
+    assert "ftp" in error_document(ran, 2, "UsageError").facts

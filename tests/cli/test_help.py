@@ -11,7 +11,7 @@ import pytest
 
 from preptime.cli.app import app
 from scripts import cli_docs
-from tests.cli.run_command import preptime, process
+from tests.cli.run_command import preptime, run_process
 from tests.requirements import ROOT
 
 HEAVY = {"altair", "catboost", "onnx", "pandas", "polars", "scipy", "sklearn", "skl2onnx", "vl_convert", "xgboost"}
@@ -45,7 +45,7 @@ def test_the_verbs_are_those_of_the_readme() -> None:
 @pytest.mark.parametrize("group", ["", "bundles"])
 def test_the_list_of_verbs_reads_whole_on_80_columns(group: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    said = preptime(*group.split(), "--help").fine().out
+    said = preptime(*group.split(), "--help").succeeded().out
     listed = said.partition("Commands:\n")[2].splitlines()
     assert len(listed) == len([name for name in VERBS if name.rpartition(" ")[0] == group])
     assert all(line.endswith(".") and not line.endswith("...") and len(line) <= 80 for line in listed)
@@ -64,7 +64,7 @@ def test_every_verb_and_every_option_says_what_it_is(name: str) -> None:
 
 
 def test_help_loads_no_library_that_reads_or_trains() -> None:
-    ran = process("", *VERBS, program=HELP_OF_EVERY_VERB).fine()
+    ran = run_process("", *VERBS, program=HELP_OF_EVERY_VERB).succeeded()
     statuses, modules = json.loads(ran.err)
     assert statuses == [0] * (len(VERBS) + 1)
     assert HEAVY & {name.partition(".")[0] for name in modules} == set()
@@ -74,7 +74,7 @@ def test_the_console_script_is_the_same_entry_point() -> None:
     (script,) = importlib.metadata.entry_points(group="console_scripts", name="preptime")
     assert script.value == "preptime.cli:main"
     version = importlib.metadata.version("preptime")
-    assert process("--version").fine().out == f"preptime, version {version}\n"
+    assert run_process("--version").succeeded().out == f"preptime, version {version}\n"
 
 
 def test_the_page_in_the_docs_is_current() -> None:

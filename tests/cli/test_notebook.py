@@ -40,7 +40,7 @@ class Document(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def test_the_document_has_the_keys_that_others_rely_on(files: Files) -> None:
-    ran = preptime("notebook", *files.options, "--json").fine()
+    ran = preptime("notebook", *files.options, "--json").succeeded()
     document = ran.document(Document)
     assert [(row.feature_set, row.model) for row in document.rows] == [(1, "rf"), *((2, name) for name in FIVE)]
     assert [row.published_r2 for row in document.rows] == [0.287, 0.337, 0.345, 0.353, 0.343, None]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from preptime.training.refresh import RefreshDocument
-from tests.cli.conftest import DATE, NEXT, Files, champion
-from tests.cli.run_command import preptime, refused
+from tests.cli.conftest import DATE, NEXT_DATE, Files, champion
+from tests.cli.run_command import preptime, error_document
 
 
 def test_the_refreshed_bundle_is_the_champion_and_again_changes_nothing(
     files: Files, store: Path, trained: str
 ) -> None:
-    said = [preptime("refresh", *files.options, "--date", NEXT, "--store", store, "--json").fine() for _ in range(2)]
+    said = [preptime("refresh", *files.options, "--date", NEXT_DATE, "--store", store, "--json").succeeded() for _ in range(2)]
     first, again = (ran.document(RefreshDocument) for ran in said)
     assert first == again
     assert first.parent == trained
@@ -21,16 +21,16 @@ def test_the_refreshed_bundle_is_the_champion_and_again_changes_nothing(
 
 
 def test_without_a_champion_it_is_wrong_use(files: Files, tmp_path: Path) -> None:
-    ran = preptime("refresh", *files.options, "--date", NEXT, "--store", tmp_path / "none", "--json")
-    assert "no champion" in refused(ran, 2, "UsageError").facts
+    ran = preptime("refresh", *files.options, "--date", NEXT_DATE, "--store", tmp_path / "none", "--json")
+    assert "no champion" in error_document(ran, 2, "UsageError").facts
 
 
 def test_a_morning_before_the_champions_is_wrong_use(files: Files, store: Path) -> None:
     ran = preptime("refresh", *files.options, "--date", "2015-06-10", "--store", store, "--json")
-    assert DATE in refused(ran, 2, "UsageError").facts
+    assert DATE in error_document(ran, 2, "UsageError").facts
 
 
 def test_yesterday_must_be_there(files: Files, store: Path, trained: str) -> None:
     ran = preptime("refresh", *files.options, "--date", "2015-06-16", "--store", store, "--json")
-    refused(ran, 1, "DataError")
+    error_document(ran, 1, "DataError")
     assert champion(store) == trained

@@ -11,7 +11,7 @@ import pytest
 from preptime.cli.results import ResultsDay, ResultsListDocument, ResultsPruneDocument
 from preptime.errors import UsageError
 from preptime.sources.results import ResultsFolder
-from tests.cli.run_command import preptime, refused
+from tests.cli.run_command import preptime, error_document
 
 TWO_DAYS_AGO = time.time() - 2 * 24 * 3600
 
@@ -34,7 +34,7 @@ def days(folder: Path) -> list[str]:
 
 
 def test_the_newest_days_with_results_stay_and_what_went_is_said(folder: Path) -> None:
-    ran = preptime("results", "prune", "--days", "3", "--results", folder).fine()
+    ran = preptime("results", "prune", "--days", "3", "--results", folder).succeeded()
     assert "Removed 2015-06-10.\nRemoved 2015-06-11.\n" in ran.out
     assert ran.out.endswith("holds the results of 3 days.\n")
     # One date far ahead, run by mistake, has not cost all the others.
@@ -44,18 +44,18 @@ def test_the_newest_days_with_results_stay_and_what_went_is_said(folder: Path) -
 
 @pytest.mark.parametrize("keep", ["1", "5", "4000"])
 def test_the_newest_is_never_removed(keep: str, folder: Path) -> None:
-    ran = preptime("results", "prune", "--days", keep, "--results", folder, "--json").fine()
+    ran = preptime("results", "prune", "--days", keep, "--results", folder, "--json").succeeded()
     removed = ran.document(ResultsPruneDocument).days
     assert len(removed) == max(0, 5 - int(keep))
     assert days(folder)[-1] == "2099-01-01"
-    assert preptime("results", "prune", "--days", keep, "--results", folder, "--json").fine().document(
+    assert preptime("results", "prune", "--days", keep, "--results", folder, "--json").succeeded().document(
         ResultsPruneDocument
     ) == ResultsPruneDocument([], [])
 
 
 def test_nonsense_is_wrong_use(folder: Path) -> None:
     for days_ in ("0", "-1", "1.5", "all"):
-        assert "--days" in refused(preptime("results", "prune", "--days", days_, "--results", folder, "--json"), 2,
+        assert "--days" in error_document(preptime("results", "prune", "--days", days_, "--results", folder, "--json"), 2,
                                    "UsageError").facts  # fmt: skip
     with pytest.raises(UsageError, match="keep = 0"):
         ResultsFolder(folder).prune(0, 0.0)
@@ -67,7 +67,7 @@ def test_what_killed_writers_left_goes_after_a_day(folder: Path) -> None:
     for path in (old, new):
         path.write_text("{", encoding="utf-8")
     os.utime(old, (TWO_DAYS_AGO, TWO_DAYS_AGO))
-    ran = preptime("results", "prune", "--days", "9", "--results", folder, "--json").fine()
+    ran = preptime("results", "prune", "--days", "9", "--results", folder, "--json").succeeded()
     assert ran.document(ResultsPruneDocument).leftovers == [f"date=2015-06-15/{old.name}"]
     assert (old.exists(), new.exists()) == (False, True)
 
@@ -77,13 +77,13 @@ def test_behind_a_link_nothing_is_removed(folder: Path, tmp_path: Path) -> None:
     elsewhere.mkdir()
     (elsewhere / "score.json").write_text("{}", encoding="utf-8")
     (folder / "date=2015-06-01").symlink_to(elsewhere)
-    preptime("results", "prune", "--days", "5", "--results", folder).fine()
+    preptime("results", "prune", "--days", "5", "--results", folder).succeeded()
     assert days(folder)[0] == "2015-06-10"
     assert (elsewhere / "score.json").exists()
 
 
 def test_a_folder_that_is_not_there_has_no_days(tmp_path: Path) -> None:
-    ran = preptime("results", "prune", "--days", "3", "--results", tmp_path / "none").fine()
+    ran = preptime("results", "prune", "--days", "3", "--results", tmp_path / "none").succeeded()
     assert ran.out == f"{tmp_path / 'none'} holds the results of 0 days.\n"
     assert not (tmp_path / "none").exists()
 
@@ -91,7 +91,7 @@ def test_a_folder_that_is_not_there_has_no_days(tmp_path: Path) -> None:
 def test_list_shows_each_day_with_its_files(folder: Path) -> None:
     (folder / "date=2015-06-15" / ".training.json.00ff.tmp").touch()
     (folder / "date=2015-06-15" / "report.html").touch()
-    ran = preptime("results", "list", "--results", folder, "--json").fine()
+    ran = preptime("results", "list", "--results", folder, "--json").succeeded()
     listed = ran.document(ResultsListDocument).days
     assert [str(day.date) for day in listed] == days(folder)
     assert listed[3] == ResultsDay(listed[3].date, ["report.html", "score.json"])

@@ -10,7 +10,7 @@ import pytest
 from preptime.scoring.score_document import ScoreDocument
 from preptime.synthetic import write_integer_coded_orders
 from tests.cli.conftest import Files
-from tests.cli.run_command import preptime, refused
+from tests.cli.run_command import preptime, error_document
 
 
 def predictions(path: Path) -> pl.DataFrame:
@@ -21,7 +21,7 @@ def predictions(path: Path) -> pl.DataFrame:
 
 def score(source: str | Path, out: Path, store: Path, *more: str) -> ScoreDocument:
     """Score and read the document."""
-    return preptime("score", source, "--out", out, "--store", store, *more, "--json").fine().document(ScoreDocument)
+    return preptime("score", source, "--out", out, "--store", store, *more, "--json").succeeded().document(ScoreDocument)
 
 
 def test_csv_and_parquet_in_and_out_give_the_same(files: Files, orders: pl.DataFrame, store: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_row_that_cannot_be_answered_comes_back_with_its_reason(orders: pl.Dat
     bad, out = store.parent / "bad.csv", store.parent / "out.csv"
     rows = orders.head(3).with_columns(order_acknowledged_at=pl.Series(["soon", *orders["order_acknowledged_at"][1:3]]))
     rows.write_csv(bad)
-    ran = preptime("score", bad, "--out", out, "--store", store).fine()
+    ran = preptime("score", bad, "--out", out, "--store", store).succeeded()
     assert "2 of 3 orders are predicted by" in ran.out
     assert "1 order without a prediction, reason " in ran.out
     assert len(pl.read_csv(out)) == 3
@@ -89,19 +89,19 @@ def test_a_bundle_by_its_id(files: Files, two: Path, trained: str) -> None:
 def test_an_unknown_bundle_is_wrong_use(name: str, files: Files, store: Path) -> None:
     out = store.parent / "o.csv"
     ran = preptime("score", files.orders, "--out", out, "--store", store, "--bundle", name, "--json")
-    assert name in refused(ran, 2, "UsageError").facts
+    assert name in error_document(ran, 2, "UsageError").facts
     assert not out.exists()
 
 
 def test_a_store_without_champion_is_wrong_use(files: Files, tmp_path: Path) -> None:
     ran = preptime("score", files.orders, "--out", tmp_path / "o.csv", "--store", tmp_path / "none", "--json")
-    assert "no champion" in refused(ran, 2, "UsageError").facts
+    assert "no champion" in error_document(ran, 2, "UsageError").facts
     assert not (tmp_path / "none").exists()
 
 
 def test_an_output_of_another_kind_is_wrong_use(files: Files, store: Path) -> None:
     ran = preptime("score", files.orders, "--out", store.parent / "o.xlsx", "--store", store, "--json")
-    assert ".xlsx" in refused(ran, 2, "UsageError").facts
+    assert ".xlsx" in error_document(ran, 2, "UsageError").facts
 
 
 def test_the_input_is_never_the_output(files: Files, store: Path) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 import polars as pl
 
 from preptime.cli.synthesize import SynthesizeDocument
-from tests.cli.run_command import preptime, refused
+from tests.cli.run_command import preptime, error_document
 
 
 def test_every_option_reaches_the_plan(tmp_path: Path) -> None:
     options = ("--restaurants", "50", "--days", "5", "--start", "2016-03-01", "--seed", "7", "--format", "parquet")
-    ran = preptime("synthesize", "--out", tmp_path, "--orders", "400", *options, "--json").fine()
+    ran = preptime("synthesize", "--out", tmp_path, "--orders", "400", *options, "--json").succeeded()
     document = ran.document(SynthesizeDocument)
     orders = pl.read_parquet(document.orders)
     assert len(orders) == document.order_rows == 400
@@ -25,8 +25,8 @@ def test_every_option_reaches_the_plan(tmp_path: Path) -> None:
 
 def test_drift_lengthens_what_is_cooked_in_the_city_from_that_day(tmp_path: Path) -> None:
     plan = ("--orders", "2000", "--days", "6")
-    preptime("synthesize", "--out", tmp_path / "calm", *plan).fine()
-    preptime("synthesize", "--out", tmp_path / "drift", *plan, "--drift", "London:4:+50%").fine()
+    preptime("synthesize", "--out", tmp_path / "calm", *plan).succeeded()
+    preptime("synthesize", "--out", tmp_path / "drift", *plan, "--drift", "London:4:+50%").succeeded()
     truths = [pl.read_csv(tmp_path / name / "truth.csv") for name in ("calm", "drift")]
     orders = pl.read_csv(tmp_path / "calm" / "orders.csv")
     late = orders["order_acknowledged_at"].str.slice(0, 10) >= "2015-06-05"
@@ -36,5 +36,5 @@ def test_drift_lengthens_what_is_cooked_in_the_city_from_that_day(tmp_path: Path
 
 def test_a_drift_that_cannot_be_is_wrong_use(tmp_path: Path) -> None:
     ran = preptime("synthesize", "--out", tmp_path / "out", "--drift", "Atlantis:4:+50%", "--json")
-    assert "Atlantis" in refused(ran, 2, "UsageError").facts
+    assert "Atlantis" in error_document(ran, 2, "UsageError").facts
     assert not (tmp_path / "out").exists()

@@ -10,14 +10,14 @@ import pytest
 
 from preptime.training.fitting import FitPlan
 from preptime.training.train import TrainDocument
-from tests.cli.conftest import DATE, NEXT, Files, champion
-from tests.cli.run_command import preptime, refused
+from tests.cli.conftest import DATE, NEXT_DATE, Files, champion
+from tests.cli.run_command import preptime, error_document
 from tests.training.factories import IDLE_QUANTILE, quick_plan
 
 pytestmark = pytest.mark.usefixtures("quick")
 
 
-def written(orders: pl.DataFrame, files: Files, folder: Path) -> tuple[str, ...]:
+def write_orders(orders: pl.DataFrame, files: Files, folder: Path) -> tuple[str, ...]:
     """Options for these orders and the usual restaurants."""
     orders.write_csv(folder / "orders.csv")
     return "--orders", str(folder / "orders.csv"), "--restaurants", str(files.restaurants)
@@ -25,7 +25,7 @@ def written(orders: pl.DataFrame, files: Files, folder: Path) -> tuple[str, ...]
 
 def test_never_promote_keeps_the_bundle_and_changes_nothing_else(files: Files, tmp_path: Path) -> None:
     store = tmp_path / "models"
-    ran = preptime("train", *files.options, "--date", DATE, "--store", store, "--promote", "never", "--json").fine()
+    ran = preptime("train", *files.options, "--date", DATE, "--store", store, "--promote", "never", "--json").succeeded()
     document = ran.document(TrainDocument)
     assert document.outcome == "kept"
     assert document.champion is None
@@ -39,8 +39,8 @@ def test_never_promote_keeps_the_bundle_and_changes_nothing_else(files: Files, t
 
 def test_a_lost_comparison_is_fine(files: Files, store: Path, trained: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FitPlan, "default", lambda threads: quick_plan(IDLE_QUANTILE, threads=threads))
-    ran = preptime("train", *files.options, "--date", NEXT, "--store", store, "--json")
-    document = ran.fine().document(TrainDocument)
+    ran = preptime("train", *files.options, "--date", NEXT_DATE, "--store", store, "--json")
+    document = ran.succeeded().document(TrainDocument)
     assert document.outcome == "refreshed"
     assert document.comparison is not None
     assert not document.comparison.passed
@@ -52,8 +52,8 @@ def test_a_lost_comparison_is_fine(files: Files, store: Path, trained: str, monk
 def test_half_a_day_must_not_train(files: Files, orders: pl.DataFrame, tmp_path: Path) -> None:
     """An export cut short at noon."""
     cut = orders.filter(pl.col("order_acknowledged_at") < "2015-06-11 13")
-    ran = preptime("train", *written(cut, files, tmp_path), "--date", DATE, "--store", tmp_path / "models", "--json")
-    document = refused(ran, 1, "DataError")
+    ran = preptime("train", *write_orders(cut, files, tmp_path), "--date", DATE, "--store", tmp_path / "models", "--json")
+    document = error_document(ran, 1, "DataError")
     assert "2015-06-11" in document.facts
     assert "last_evening" in document.hint
     assert not (tmp_path / "models").exists()
@@ -62,10 +62,10 @@ def test_half_a_day_must_not_train(files: Files, orders: pl.DataFrame, tmp_path:
 def test_too_few_days_are_refused_unless_the_user_says_otherwise(
     files: Files, orders: pl.DataFrame, tmp_path: Path
 ) -> None:
-    few = written(orders.filter(pl.col("order_acknowledged_at") >= "2015-06-06"), files, tmp_path)
+    few = write_orders(orders.filter(pl.col("order_acknowledged_at") >= "2015-06-06"), files, tmp_path)
     call: tuple[str | Path, ...] = ("train", *few, "--date", DATE, "--store", tmp_path / "models", "--json")
-    assert "6 days" in refused(preptime(*call), 1, "DataError").facts
-    ran = preptime(*call, "--gate", "min_days=3", "--gate", "min_orders=500").fine()
+    assert "6 days" in error_document(preptime(*call), 1, "DataError").facts
+    ran = preptime(*call, "--gate", "min_days=3", "--gate", "min_orders=500").succeeded()
     assert {rule.name: rule.threshold for rule in ran.document(TrainDocument).data_gate.checks}["days"] == 3
 
 
@@ -75,7 +75,7 @@ def test_too_few_days_are_refused_unless_the_user_says_otherwise(
 )
 def test_a_threshold_that_cannot_be_is_wrong_use(setting: str, said: str, files: Files, tmp_path: Path) -> None:
     ran = preptime("train", *files.options, "--date", DATE, "--store", tmp_path / "models", "--gate", setting, "--json")
-    document = refused(ran, 2, "UsageError")
+    document = error_document(ran, 2, "UsageError")
     assert said in f"{document.facts} {document.hint}"
 
 
@@ -89,6 +89,6 @@ def test_parquet_partitions_train_the_same_bundle_as_one_csv(
     for source in (files.orders, tmp_path / "orders-*.parquet"):
         options = ("--orders", source, "--restaurants", files.restaurants, "--date", DATE, "--promote", "never")
         store = tmp_path / "models"
-        bundles.add(preptime("train", *options, "--store", store, "--json").fine().document(TrainDocument).bundle)
+        bundles.add(preptime("train", *options, "--store", store, "--json").succeeded().document(TrainDocument).bundle)
     assert len(bundles) == 1
     assert re.fullmatch(rf"{DATE}-[0-9a-f]{{12}}", bundles.pop())

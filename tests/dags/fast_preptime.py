@@ -12,7 +12,7 @@ if __name__ == "__main__":
         sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
         import pytest
 
-        from tests.daily.fast_training import make_quick
+        from tests.daily.fast_training import use_fast_training
 
-        make_quick(pytest.MonkeyPatch())
+        use_fast_training(pytest.MonkeyPatch())
     sys.exit(main())

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from preptime.synthetic import SynthesisPlan, synthesize_frames
-from tests.daily.factories import LAST, WEEK, Place, until
-from tests.daily.fast_training import make_quick
+from tests.daily.factories import LAST, WEEK, Installation, orders_through
+from tests.daily.fast_training import use_fast_training
 
 PLAN = SynthesisPlan(orders=4_500, restaurants=40, days=21)
 
@@ -19,7 +19,7 @@ PLAN = SynthesisPlan(orders=4_500, restaurants=40, days=21)
 def quick() -> Iterator[None]:
     """Trainings fit two small models, and reports have no pictures."""
     with pytest.MonkeyPatch.context() as patched:
-        make_quick(patched)
+        use_fast_training(patched)
         yield
 
 
@@ -40,19 +40,19 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def week(rows: pl.DataFrame, restaurants: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
+def week(rows: pl.DataFrame, restaurants: Path, tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """A week of daily runs, watched, each on the table as it stood at the end of that day. Nobody writes here."""
     folder = tmp_path_factory.mktemp("week")
-    place = Place.below(folder, folder / "orders.csv", restaurants)
+    place = Installation.in_folder(folder, folder / "orders.csv", restaurants)
     for date in WEEK:
-        until(rows, date).write_csv(place.orders)
-        place.day(date)
-        place.watch(date)
+        orders_through(rows, date).write_csv(place.orders)
+        place.run_day(date)
+        place.run_monitoring(date)
     return place
 
 
 @pytest.fixture
-def place(rows: pl.DataFrame, restaurants: Path, tmp_path: Path) -> Place:
+def place(rows: pl.DataFrame, restaurants: Path, tmp_path: Path) -> Installation:
     """An installation of one's own, its table as it stands at the end of the week."""
-    until(rows, LAST).write_csv(tmp_path / "orders.csv")
-    return Place.below(tmp_path, tmp_path / "orders.csv", restaurants)
+    orders_through(rows, LAST).write_csv(tmp_path / "orders.csv")
+    return Installation.in_folder(tmp_path, tmp_path / "orders.csv", restaurants)

@@ -10,17 +10,17 @@ import polars as pl
 
 from preptime.cli.output import REFUSED_OR_ALERT, SUCCESS
 from preptime.sources.results import MONITORING_FILE, MONITORING_METRICS_FILE, MONITORING_REPORT_FILE, RESPONSE_FILE
-from tests.cli.run_command import Ran, preptime
+from tests.cli.run_command import CommandResult, preptime
 
 FIRST, LAST = dt.date(2015, 6, 11), dt.date(2015, 6, 17)
 WEEK = tuple(FIRST + dt.timedelta(days=day) for day in range(7))
 """A week of mornings; orders are known from 1 June on."""
 
-WATCHED = (MONITORING_FILE, MONITORING_METRICS_FILE, MONITORING_REPORT_FILE, RESPONSE_FILE)
+MONITORING_FILES = (MONITORING_FILE, MONITORING_METRICS_FILE, MONITORING_REPORT_FILE, RESPONSE_FILE)
 
 
 @dataclass(frozen=True)
-class Place:
+class Installation:
     """Where the jobs of one installation read and write."""
 
     orders: Path
@@ -29,33 +29,35 @@ class Place:
     results: Path
 
     @classmethod
-    def below(cls, folder: Path, orders: Path, restaurants: Path) -> Place:
+    def in_folder(cls, folder: Path, orders: Path, restaurants: Path) -> Installation:
         """With an empty store and no results."""
         return cls(orders, restaurants, folder / "models", folder / "results")
 
-    def run(self, verb: str, date: dt.date, *more: str | Path) -> Ran:
+    def run(self, command: str, date: dt.date, *options: str | Path) -> CommandResult:
         """One verb of a date, as the DAGs call it."""
         tables = ("--orders", self.orders, "--restaurants", self.restaurants)
-        return preptime(verb, "--date", str(date), *tables, "--store", self.store, "--results", self.results, *more)
+        return preptime(
+            command, "--date", str(date), *tables, "--store", self.store, "--results", self.results, *options
+        )
 
-    def day(self, date: dt.date) -> None:
+    def run_day(self, date: dt.date) -> None:
         """What a morning does: train, then score."""
-        self.run("train", date).fine()
-        self.run("score", date).fine()
+        self.run("train", date).succeeded()
+        self.run("score", date).succeeded()
 
-    def watch(self, date: dt.date) -> None:
+    def run_monitoring(self, date: dt.date) -> None:
         """What follows at nine: monitor, alert or not, then respond."""
         assert self.run("monitor", date, "--prediction-log-folder", self.results / "no-log").status in {
             SUCCESS,
             REFUSED_OR_ALERT,
         }
-        self.run("respond", date).fine()
+        self.run("respond", date).succeeded()
 
-    def written(self, dates: tuple[dt.date, ...] = WEEK) -> dict[str, bytes]:
+    def daily_files(self, dates: tuple[dt.date, ...] = WEEK) -> dict[str, bytes]:
         """Every file that `day` leaves in these dates' results, by its path."""
-        return {path: content for path, content in self.all_written(dates).items() if not path.endswith(WATCHED)}
+        return {path: content for path, content in self.all_files(dates).items() if not path.endswith(MONITORING_FILES)}
 
-    def all_written(self, dates: tuple[dt.date, ...] = WEEK) -> dict[str, bytes]:
+    def all_files(self, dates: tuple[dt.date, ...] = WEEK) -> dict[str, bytes]:
         """Those of `watch` too."""
         return {
             path.relative_to(self.results).as_posix(): path.read_bytes()
@@ -79,6 +81,6 @@ def local_dates(rows: pl.DataFrame, restaurants: Path) -> pl.Series:
     return moment.dt.offset_by("1h").zip_with(~further, moment.dt.offset_by("2h")).dt.date()
 
 
-def until(rows: pl.DataFrame, date: dt.date) -> pl.DataFrame:
+def orders_through(rows: pl.DataFrame, date: dt.date) -> pl.DataFrame:
     """What a table has by the end of a date in UTC, which is after its end here."""
     return rows.filter(pl.col("order_acknowledged_at") < f"{date + dt.timedelta(days=1)}")

@@ -10,19 +10,19 @@ from preptime.training.fitting import FitPlan
 from tests.training.factories import quick_plan
 
 
-def plan(threads: int) -> FitPlan:
+def fast_plan(threads: int) -> FitPlan:
     """In place of `FitPlan.default`: two small models."""
     return quick_plan(threads=threads)
 
 
-def report(data: ReportContext) -> str:
+def fast_report(data: ReportContext) -> str:
     """In place of the real one, whose pictures take longer than all else: what it would be drawn from."""
     return (
         f"<html>{data.bundle_id} {data.orders_used} {data.data_fingerprint} {data.label_audit} {data.rows_read}</html>"
     )
 
 
-def make_quick(patched: pytest.MonkeyPatch) -> None:
+def use_fast_training(patched: pytest.MonkeyPatch) -> None:
     """Until `patched` is undone."""
-    patched.setattr(FitPlan, "default", plan)
-    patched.setattr(train, "render_report", report)
+    patched.setattr(FitPlan, "default", fast_plan)
+    patched.setattr(train, "render_report", fast_report)

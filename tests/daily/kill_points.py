@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from preptime.cli import main
-from tests.daily.fast_training import make_quick
+from tests.daily.fast_training import use_fast_training
 
 OPERATIONS = {"open", "os.mkdir", "os.rename", "os.link"}
 
@@ -66,7 +66,7 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    make_quick(pytest.MonkeyPatch())
+    use_fast_training(pytest.MonkeyPatch())
     for name in ("catboost", "onnxruntime", "skl2onnx", "sklearn.ensemble"):
         importlib.import_module(name)
     serve()

@@ -12,16 +12,16 @@ from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.store import Store
 from preptime.training.train import TrainDocument
 from tests.cli.run_command import preptime
-from tests.daily.factories import FIRST, LAST, WATCHED, WEEK, Place
+from tests.daily.factories import FIRST, LAST, MONITORING_FILES, WEEK, Installation
 
 LATER_AND_BAD = "soon"
 """A time that no one can read, in a row delivered after the week."""
 
 
-def copy_of(week: Place, folder: Path, orders: Path) -> Place:
+def copy_of(week: Installation, folder: Path, orders: Path) -> Installation:
     """The same store and no results."""
     shutil.copytree(week.store, folder / "models")
-    return Place.below(folder, orders, week.restaurants)
+    return Installation.in_folder(folder, orders, week.restaurants)
 
 
 def grown(rows: pl.DataFrame, path: Path) -> Path:
@@ -31,49 +31,47 @@ def grown(rows: pl.DataFrame, path: Path) -> Path:
     return path
 
 
-def test_a_week_holds_what_happened(week: Place) -> None:
+def test_week_contains_promotions_and_refreshes(week: Installation) -> None:
     """Otherwise the next tests would compare little with little."""
     outcomes = {msgspec.json.decode(week.results.joinpath(f"date={date}/training.json").read_bytes(),
                                     type=TrainDocument).outcome for date in WEEK}  # fmt: skip
     assert {"promoted", "refreshed"} <= outcomes
-    assert set(week.all_written()) == {
+    assert set(week.all_files()) == {
         f"date={date}/{name}"
         for date in WEEK
-        for name in ("predictions.parquet", "report.html", "score.json", "training.json", *WATCHED)
+        for name in ("predictions.parquet", "report.html", "score.json", "training.json", *MONITORING_FILES)
         if date > FIRST or name != "predictions.parquet" or (week.results / f"date={FIRST}" / name).exists()
     }
 
 
-def test_a_backfill_into_an_empty_store_gives_the_same_files(week: Place, rows: pl.DataFrame, tmp_path: Path) -> None:
-    fresh = Place.below(tmp_path, grown(rows, tmp_path / "orders.csv"), week.restaurants)
+def test_backfill_into_empty_store_gives_same_files(week: Installation, rows: pl.DataFrame, tmp_path: Path) -> None:
+    fresh = Installation.in_folder(tmp_path, grown(rows, tmp_path / "orders.csv"), week.restaurants)
     for date in WEEK:
-        fresh.day(date)
-    assert fresh.written() == week.written()
+        fresh.run_day(date)
+    assert fresh.daily_files() == week.daily_files()
 
 
-def test_a_backfill_over_a_store_with_later_champions_gives_the_same_files(
-    week: Place, rows: pl.DataFrame, tmp_path: Path
-) -> None:
+def test_backfill_with_later_champions_gives_same_files(week: Installation, rows: pl.DataFrame, tmp_path: Path) -> None:
     again = copy_of(week, tmp_path, grown(rows, tmp_path / "orders.csv"))
     log = ChampionLog(Store.open(str(again.store))).entries()
     for date in WEEK:
-        again.day(date)
-    assert again.written() == week.written()
+        again.run_day(date)
+    assert again.daily_files() == week.daily_files()
     assert ChampionLog(Store.open(str(again.store))).entries() == log
 
 
-def test_results_tell_no_clock_no_person_and_no_place(week: Place) -> None:
-    told = b"".join(content for name, content in week.written().items() if not name.endswith(".parquet")).decode()
+def test_results_contain_no_time_user_or_path(week: Installation) -> None:
+    told = b"".join(content for name, content in week.daily_files().items() if not name.endswith(".parquet")).decode()
     entry = ChampionLog(Store.open(str(week.store))).entries()[-1]
     for secret in (entry.at[:10], f'"{entry.by}"', str(week.results), str(week.orders), str(week.store)):
         assert secret not in told
 
 
-def test_a_rerun_that_is_behind_says_who_serves_by_now(week: Place, tmp_path: Path) -> None:
+def test_rerun_of_past_date_names_current_champion(week: Installation, tmp_path: Path) -> None:
     again = copy_of(week, tmp_path, week.orders)
-    ran = again.run("train", FIRST).fine()
+    ran = again.run("train", FIRST).succeeded()
     serving = ChampionLog(Store.open(str(again.store))).current()
     assert serving is not None
     assert f"That is the morning of {FIRST}. By now {serving.bundle} is champion" in ran.out
-    assert "By now" not in again.run("train", LAST).fine().out
-    assert preptime("bundles", "list", "--store", again.store).fine().out.count("\n") > len(WEEK)
+    assert "By now" not in again.run("train", LAST).succeeded().out
+    assert preptime("bundles", "list", "--store", again.store).succeeded().out.count("\n") > len(WEEK)

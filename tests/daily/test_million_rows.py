@@ -12,13 +12,15 @@ import pytest
 from preptime.scoring.score_day import DayScoreDocument
 from preptime.validation.audit_report import CheckReport
 from tests.cli.run_command import preptime
-from tests.daily.factories import LAST, Place, local_dates
+from tests.daily.factories import LAST, Installation, local_dates
 
 ROWS = 1_000_000
 
 
 @pytest.fixture(scope="module")
-def million(week: Place, rows: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, int]]:
+def million(
+    week: Installation, rows: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Installation, int]]:
     """The week's orders again and again, each with an id of its own, one of them with a number nobody can read."""
     folder = tmp_path_factory.mktemp("million")
     many = pl.concat([rows] * (ROWS // len(rows) + 1)).head(ROWS)
@@ -29,13 +31,13 @@ def million(week: Place, rows: pl.DataFrame, tmp_path_factory: pytest.TempPathFa
         order_id=place.cast(pl.String),
         number_of_items=pl.when(place == bad).then(pl.lit("three")).otherwise("number_of_items"),
     ).write_csv(folder / "orders.csv")
-    yield Place(folder / "orders.csv", week.restaurants, week.store, folder / "results"), bad
+    yield Installation(folder / "orders.csv", week.restaurants, week.store, folder / "results"), bad
     shutil.rmtree(folder)
 
 
-def test_a_bad_row_in_a_million_is_found_and_named(million: tuple[Place, int]) -> None:
+def test_check_names_one_invalid_row_in_a_million(million: tuple[Installation, int]) -> None:
     place, bad = million
-    told = preptime("check", "--orders", place.orders, "--restaurants", place.restaurants, "--json").fine()
+    told = preptime("check", "--orders", place.orders, "--restaurants", place.restaurants, "--json").succeeded()
     found = told.document(CheckReport)
     assert found.orders == ROWS
     assert found.usable["scoring"] == ROWS - 1
@@ -44,9 +46,9 @@ def test_a_bad_row_in_a_million_is_found_and_named(million: tuple[Place, int]) -
     ]
 
 
-def test_a_bad_row_in_a_million_costs_its_day_one_prediction(million: tuple[Place, int]) -> None:
+def test_score_rejects_one_invalid_row_in_a_million(million: tuple[Installation, int]) -> None:
     place, bad = million
-    place.run("score", LAST).fine()
+    place.run("score", LAST).succeeded()
     told = msgspec.json.decode((place.results / f"date={LAST}" / "score.json").read_bytes(), type=DayScoreDocument)
     assert told.orders > ROWS // 50
     assert (told.predicted, told.rejected) == (told.orders - 1, {"unparsable_number": 1})

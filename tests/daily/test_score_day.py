@@ -16,27 +16,25 @@ from preptime.domain.data_dictionary import OUTCOME_COLUMNS
 from preptime.scoring.score_day import DayScoreDocument, read_day_orders
 from preptime.sources.registry import open_source
 from preptime.validation.restaurants import read_restaurants
-from tests.cli.run_command import refused
-from tests.daily.factories import FIRST, LAST, Place, local_dates, until
+from tests.cli.run_command import error_document
+from tests.daily.factories import FIRST, LAST, Installation, local_dates, orders_through
 
 ONE_DAY = dt.timedelta(days=1)
 NEXT = LAST + ONE_DAY
 
 
-def with_store(week: Place, place: Place) -> Place:
+def with_store(week: Installation, place: Installation) -> Installation:
     """One's own copy of the week's store."""
     shutil.copytree(week.store, place.store)
     return place
 
 
-def document(place: Place, date: dt.date) -> DayScoreDocument:
+def document(place: Installation, date: dt.date) -> DayScoreDocument:
     """`score.json` of a day."""
     return msgspec.json.decode((place.results / f"date={date}" / "score.json").read_bytes(), type=DayScoreDocument)
 
 
-def test_each_order_of_the_day_once_by_time_and_nothing_of_what_is_only_known_later(
-    week: Place, rows: pl.DataFrame
-) -> None:
+def test_predictions_have_each_order_once_without_outcomes(week: Installation, rows: pl.DataFrame) -> None:
     found, expected = week.predictions(LAST), rows.filter(local_dates(rows, week.restaurants) == LAST)
     assert found["order_acknowledged_at"].to_list() == expected["order_acknowledged_at"].to_list()
     assert found.columns[0] == "order_key"
@@ -49,21 +47,23 @@ def test_each_order_of_the_day_once_by_time_and_nothing_of_what_is_only_known_la
     assert told.history_date == LAST
 
 
-def test_the_table_may_have_its_rows_in_any_order_and_in_parts(week: Place, place: Place, rows: pl.DataFrame) -> None:
+def test_score_day_is_independent_of_row_order_and_files(
+    week: Installation, place: Installation, rows: pl.DataFrame
+) -> None:
     with_store(week, place)
-    mixed = until(rows, LAST).sample(fraction=1.0, shuffle=True, seed=5)
+    mixed = orders_through(rows, LAST).sample(fraction=1.0, shuffle=True, seed=5)
     place.orders.unlink()
     folder = place.orders.parent / "parts"
     folder.mkdir()
     mixed[:1_000].write_csv(folder / "a.csv")
     mixed[1_000:].write_csv(folder / "b.csv")
-    parts = Place(folder, place.restaurants, place.store, place.results)
-    parts.run("score", LAST).fine()
+    parts = Installation(folder, place.restaurants, place.store, place.results)
+    parts.run("score", LAST).succeeded()
     assert parts.predictions(LAST).equals(week.predictions(LAST))
 
 
-def test_no_champion_yet_is_said_and_is_no_failure(place: Place) -> None:
-    ran = place.run("score", FIRST).fine()
+def test_score_day_without_champion_succeeds(place: Installation) -> None:
+    ran = place.run("score", FIRST).succeeded()
     assert f"had no champion on the morning of {FIRST}, so nothing is predicted." in ran.out
     told = document(place, FIRST)
     assert (told.outcome, told.bundle, told.history_date, told.predicted) == ("no_champion", None, None, 0)
@@ -71,53 +71,53 @@ def test_no_champion_yet_is_said_and_is_no_failure(place: Place) -> None:
     assert [path.name for path in (place.results / f"date={FIRST}").iterdir()] == ["score.json"]
 
 
-def test_a_day_without_orders_is_said_and_leaves_no_predictions_of_another_run(week: Place, place: Place) -> None:
+def test_score_day_without_orders_deletes_old_predictions(week: Installation, place: Installation) -> None:
     with_store(week, place)
     stale = place.results / f"date={NEXT}" / "predictions.parquet"
     stale.parent.mkdir(parents=True)
     stale.write_bytes(b"of a run when the table still had them")
-    ran = place.run("score", NEXT).fine()
+    ran = place.run("score", NEXT).succeeded()
     assert f"The table has no orders of {NEXT}, so nothing is predicted." in ran.out
     assert (document(place, NEXT).outcome, document(place, NEXT).orders) == ("no_orders", 0)
     assert not stale.exists()
 
 
-def test_when_the_mornings_training_is_missing_the_champion_stays(
-    week: Place, place: Place, rows: pl.DataFrame
+def test_score_day_without_training_uses_previous_champion(
+    week: Installation, place: Installation, rows: pl.DataFrame
 ) -> None:
     with_store(week, place)
-    until(rows, NEXT).write_csv(place.orders)
-    ran = place.run("score", NEXT).fine()
+    orders_through(rows, NEXT).write_csv(place.orders)
+    ran = place.run("score", NEXT).succeeded()
     assert f"Nothing was published on the morning of {NEXT}: the history is of {LAST}." in ran.out
     told = document(place, NEXT)
     assert (told.bundle, told.history_date) == (document(week, LAST).bundle, LAST)
 
 
-def test_a_backfill_is_never_answered_by_a_bundle_that_knows_more(week: Place, place: Place) -> None:
+def test_score_day_backfill_uses_champion_as_of_the_date(week: Installation, place: Installation) -> None:
     with_store(week, place)
-    place.run("score", FIRST).fine()
+    place.run("score", FIRST).succeeded()
     champion = ChampionLog(Store.open(str(place.store))).as_of(FIRST)
     assert document(place, FIRST).bundle == (champion.bundle if champion else None)
     day_before = FIRST - ONE_DAY
-    place.run("score", day_before).fine()
+    place.run("score", day_before).succeeded()
     assert document(place, day_before).outcome == "no_champion"
     later = str(document(week, LAST).bundle)
     ran = place.run("score", FIRST, "--bundle", later, "--json")
-    assert f"{later} is of {LAST} and knows what happened" in refused(ran, 2, "UsageError").facts
+    assert f"{later} is of {LAST} and knows what happened" in error_document(ran, 2, "UsageError").facts
 
 
-def test_a_bundle_of_that_morning_by_its_id(week: Place, place: Place) -> None:
+def test_score_day_with_bundle_id_gives_same_predictions(week: Installation, place: Installation) -> None:
     with_store(week, place)
-    place.run("score", LAST, "--bundle", str(document(week, LAST).bundle)).fine()
+    place.run("score", LAST, "--bundle", str(document(week, LAST).bundle)).succeeded()
     assert (
-        place.written((LAST,))[f"date={LAST}/predictions.parquet"]
-        == (week.written((LAST,))[f"date={LAST}/predictions.parquet"])
+        place.daily_files((LAST,))[f"date={LAST}/predictions.parquet"]
+        == (week.daily_files((LAST,))[f"date={LAST}/predictions.parquet"])
     )
 
 
-def test_with_a_date_the_output_is_a_partition_or_a_database(week: Place, place: Place) -> None:
+def test_score_day_rejects_file_output(week: Installation, place: Installation) -> None:
     with_store(week, place)
-    document = refused(place.run("score", LAST, "--out", "predictions.csv", "--json"), 2, "UsageError")
+    document = error_document(place.run("score", LAST, "--out", "predictions.csv", "--json"), 2, "UsageError")
     assert "--out predictions.csv isn't a database." in document.facts
     assert f"date={LAST}" in document.hint
 
@@ -147,7 +147,7 @@ ZONES = {"London": "Europe/London", "New York": "America/New_York", "Sydney": "A
 
 
 @pytest.mark.parametrize(("month", "clocks"), [(10, CLOCKS), (3, SPRING)], ids=["autumn", "spring"])
-def test_days_begin_at_each_restaurants_midnight_also_when_clocks_are_changed(
+def test_read_day_orders_uses_local_midnight_at_clock_changes(
     month: int, clocks: tuple[tuple[str, str, int], ...], tmp_path: Path
 ) -> None:
     """A day of 25 hours has two 01:30s and both are answered; one of 23 has none."""
@@ -171,7 +171,7 @@ def test_days_begin_at_each_restaurants_midnight_also_when_clocks_are_changed(
     assert [found[items] for items in range(1, len(clocks) + 1)] == [day for _, _, day in clocks]
 
 
-def test_two_half_past_ones_are_two_orders_in_the_order_of_time(tmp_path: Path) -> None:
+def test_read_day_orders_sorts_repeated_hour_by_instant(tmp_path: Path) -> None:
     directory = read_restaurants(
         pl.DataFrame({"restaurant_id": [1], "country": ["UK"], "city": ["London"], "type_of_food": ["thai"]})
     )

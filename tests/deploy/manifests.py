@@ -1,4 +1,4 @@
-"""The Kubernetes manifests as `kubectl kustomize` renders them, and what checks them."""
+"""The Kubernetes manifests as `kubectl kustomize` renders them, and the tools that check them."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ K8S = ROOT / "deploy" / "k8s"
 TOOLS = ROOT / ".venv-deploy" / "bin"
 
 Document = dict[str, object]
-"""A mapping, read from YAML."""
+"""A mapping from YAML."""
 
 
 def tool(name: str) -> str:
-    """A tool of `.venv-deploy`."""
-    requires((TOOLS / name).is_file(), f"no {name}: python dev.py setup deploy")
+    """Return the path of a tool in `.venv-deploy`."""
+    requires((TOOLS / name).is_file(), f"{name} is not installed; run: python dev.py setup deploy")
     return str(TOOLS / name)
 
 
 def promtool() -> str:
-    """Prometheus' checker of rules."""
-    found = shutil.which("promtool")
-    requires(found, "promtool is not installed (Debian's package prometheus)")
-    return str(found)
+    """Return the path of Prometheus' rule checker."""
+    program = shutil.which("promtool")
+    requires(program, "promtool is not installed (Debian package: prometheus)")
+    return str(program)
 
 
-def rendered(folder: Path) -> str:
-    """What `kubectl apply -k` would send."""
-    ended = subprocess.run([tool("kubectl"), "kustomize", folder], capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
+def render(folder: Path) -> str:
+    """Return the documents that `kubectl apply -k` sends."""
+    completed = subprocess.run([tool("kubectl"), "kustomize", folder], capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr
+    return completed.stdout
 
 
-def inside(document: object, name: str) -> Iterator[object]:
-    """Every value under that key, at any depth."""
+def iter_values(document: object, name: str) -> Iterator[object]:
+    """Yield every value under the key `name`, at any depth."""
     if isinstance(document, dict):
         for key, value in document.items():
             if key == name:
                 yield value
-            yield from inside(value, name)
+            yield from iter_values(value, name)
     elif isinstance(document, list):
-        for one in document:
-            yield from inside(one, name)
+        for item in document:
+            yield from iter_values(item, name)

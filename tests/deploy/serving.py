@@ -1,4 +1,4 @@
-"""`serve` in a container: its options, and a store to give it."""
+"""Options of `serve` containers."""
 
 from __future__ import annotations
 
@@ -6,22 +6,27 @@ from pathlib import Path
 
 from tests.deploy.http_requests import KEYS
 
-PUBLISHED = ("--publish", "127.0.0.1::8000")
-INSIDE = 8000
+CONTAINER_PORT = 8000
+PUBLISHED = ("--publish", f"127.0.0.1::{CONTAINER_PORT}")
+"""Publishes the port on an unused port of loopback."""
 
 
-def serving(store: Path, **settings: str) -> tuple[str, ...]:
-    """Options of a `serve` container over a store, its port published on a free one of loopback."""
-    return (*PUBLISHED, *over(store, **settings))
+def serve_options(store: Path, **settings: str) -> tuple[str, ...]:
+    """Return the options of a `serve` container with a store, published on an unused port of loopback."""
+    return (*PUBLISHED, *store_options(store, **settings))
 
 
-def serving_here(store: Path, port: int, **settings: str) -> tuple[str, ...]:
-    """The same on the machine's own loopback: no proxy between that takes connections which nobody answers."""
-    return ("--network=host", *over(store, PREPTIME_HOST="127.0.0.1", PREPTIME_PORT=str(port), **settings))
+def host_network_options(store: Path, port: int, **settings: str) -> tuple[str, ...]:
+    """Return the options of a `serve` container in the host's network.
+
+    Docker's proxy would accept connections that the server doesn't.
+    """
+    listen = {"PREPTIME_HOST": "127.0.0.1", "PREPTIME_PORT": str(port)}
+    return ("--network=host", *store_options(store, **listen, **settings))
 
 
-def over(store: Path, **settings: str) -> tuple[str, ...]:
-    """A store, read-only, and settings."""
-    given = {"PREPTIME_API_KEYS": KEYS, "PREPTIME_CHAMPION_POLL_SECONDS": "0.2"} | settings
-    environment = (f"--env={name}={value}" for name, value in given.items() if value)
+def store_options(store: Path, **settings: str) -> tuple[str, ...]:
+    """Return the options for a read-only store and settings."""
+    all_settings = {"PREPTIME_API_KEYS": KEYS, "PREPTIME_CHAMPION_POLL_SECONDS": "0.2"} | settings
+    environment = (f"--env={name}={value}" for name, value in all_settings.items() if value)
     return (f"--volume={store}:/data/models:ro", *environment)

@@ -1,4 +1,4 @@
-"""What is promised of a build before any engine is asked: pins, locks, secrets, the Dockerfile itself."""
+"""Checks of the build that need no engine: digests, locks, secrets, and the Dockerfile."""
 
 from __future__ import annotations
 
@@ -16,26 +16,28 @@ from tests.requirements import ROOT
 DIGEST = "sha256:" + "0" * 64
 
 
-def test_nothing_is_built_on_a_tag(
+def test_build_without_digests_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without a digest for every published image the build says how to get one, and begins nothing."""
+    """Every published image needs a digest. The message says how to get one."""
     monkeypatch.setattr(image_digests, "DIGESTS_FILE", ROOT / "deploy" / "docker" / "none.env")
     monkeypatch.setattr(images, "find_docker", lambda: "docker")
     assert images.main([]) == 2
     assert "images --pin" in capsys.readouterr().err
-    file = tmp_path / "pins.env"
-    monkeypatch.setattr(image_digests, "DIGESTS_FILE", file)
+    digests_file = tmp_path / "pins.env"
+    monkeypatch.setattr(image_digests, "DIGESTS_FILE", digests_file)
     monkeypatch.setattr(image_digests, "ROOT", tmp_path)
-    file.write_text(f"BASE=python:3.11@{DIGEST}\nPOSTGRES=postgres:17\n", encoding="utf-8")
+    digests_file.write_text(f"BASE=python:3.11@{DIGEST}\nPOSTGRES_IMAGE=postgres:17\n", encoding="utf-8")
     with pytest.raises(UsageError, match="POSTGRES_IMAGE"):
         image_digests.read_digests()
-    file.write_text(f"# by --pin\nBASE=python:3.11@{DIGEST}\nPOSTGRES=postgres:17@{DIGEST}\n", encoding="utf-8")
+    digests_file.write_text(
+        f"# by --pin\nBASE=python:3.11@{DIGEST}\nPOSTGRES_IMAGE=postgres:17@{DIGEST}\n", encoding="utf-8"
+    )
     assert image_digests.read_digests() == {"BASE": f"python:3.11@{DIGEST}", "POSTGRES_IMAGE": f"postgres:17@{DIGEST}"}
 
 
-def test_the_dockerfile_stands_on_the_base_alone() -> None:
-    """No other image comes in, by FROM or by COPY, and the base has no default that could move."""
+def test_dockerfile_uses_only_the_base_image() -> None:
+    """No FROM or COPY uses another image, and the base image has no default tag."""
     text = images.DOCKERFILE.read_text(encoding="utf-8")
     stages = {name for _, name in re.findall(r"^FROM (\S+) AS (\S+)$", text, flags=re.MULTILINE)}
     assert {source for source, _ in re.findall(r"^FROM (\S+) AS (\S+)$", text, flags=re.MULTILINE)} <= {
@@ -47,25 +49,25 @@ def test_the_dockerfile_stands_on_the_base_alone() -> None:
     assert set(images.TARGETS) <= stages
 
 
-def test_linters_find_nothing_but_the_explained() -> None:
-    """Checkov takes a base that is an argument for one without a tag: the argument is a digest, or nothing is built."""
+def test_dockerfile_linters_find_nothing() -> None:
+    """Checkov reports a base image in an argument as one without a tag. The argument always has a digest."""
     hadolint = subprocess.run([tool("hadolint"), images.DOCKERFILE], capture_output=True, text=True, check=False)
     assert (hadolint.returncode, hadolint.stdout) == (0, "")
     options = ("--framework", "dockerfile", "--skip-download", "--compact", "--quiet", "--skip-check", "CKV_DOCKER_7")
-    checked = subprocess.run(
+    completed = subprocess.run(
         [tool("checkov"), *options, "--file", images.DOCKERFILE], capture_output=True, text=True, check=False
     )
-    assert checked.returncode == 0, checked.stdout
+    assert completed.returncode == 0, completed.stdout
 
 
-def test_compose_is_what_its_schema_says() -> None:
+def test_compose_file_matches_schema() -> None:
     command = [tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(ROOT / "compose.yaml")]
-    checked = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert checked.returncode == 0, checked.stdout
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stdout
 
 
-def test_pip_is_lent_the_way_to_an_index_and_nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Folders of this machine mean nothing in a build, and constraints are about this machine."""
+def test_build_secrets_have_index_settings_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A build doesn't have the folders of this machine, and its constraints don't apply."""
     certificates = tmp_path / "certificates.pem"
     certificates.touch()
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
@@ -77,25 +79,25 @@ def test_pip_is_lent_the_way_to_an_index_and_nothing_else(monkeypatch: pytest.Mo
     }.items():
         monkeypatch.setenv(name, value)
     with images.build_secrets() as options:
-        lent = dict(re.findall(r"id=(\w+),src=(\S+)", " ".join(options)))
-        configuration = Path(lent["pip"]).read_text(encoding="utf-8")
-    assert lent["certificates"] == str(certificates)
+        secrets = dict(re.findall(r"id=(\w+),src=(\S+)", " ".join(options)))
+        configuration = Path(secrets["pip"]).read_text(encoding="utf-8")
+    assert secrets["certificates"] == str(certificates)
     assert "index-url = https://index.invalid/simple\n" in configuration
     assert "extra-index-url = https://more.invalid/simple\n" in configuration
     assert f"cert = {images.CERTIFICATES_PATH}\n" in configuration
     assert "/srv" not in configuration
-    assert not Path(lent["pip"]).exists()
+    assert not Path(secrets["pip"]).exists()
 
 
-def test_what_a_build_may_see_is_listed() -> None:
-    """Everything is left out but what .dockerignore lets in: no data, no secret, no environment."""
+def test_build_context_is_an_allowlist() -> None:
+    """.dockerignore excludes everything except the listed paths: no data, secrets, or environments."""
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]
     assert rules[0] == "*"
-    let_in = {rule[1:] for rule in rules if rule.startswith("!")}
+    allowed = {rule[1:] for rule in rules if rule.startswith("!")}
     copied = set(
         re.findall(r"^COPY (?!--from)(.+) \S+$", images.DOCKERFILE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     )
-    for source in (one for line in copied for one in line.split() if not one.startswith(("--", "$"))):
-        assert any(source == name or source.startswith(f"{name}/") for name in let_in), source
+    for source in (word for line in copied for word in line.split() if not word.startswith(("--", "$"))):
+        assert any(source == name or source.startswith(f"{name}/") for name in allowed), source
         assert (ROOT / source).exists(), source

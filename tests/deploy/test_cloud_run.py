@@ -1,4 +1,4 @@
-"""scripts/cloud_run.py: a release step by step on a gcloud that keeps a service's traffic, and the smoke test."""
+"""scripts/cloud_run.py: a release with a fake gcloud that stores the traffic of a service, and the smoke test."""
 
 from __future__ import annotations
 
@@ -15,68 +15,69 @@ import pytest
 from werkzeug.serving import make_server
 
 from scripts import cloud_run
-from tests.api.factories import KEY, SomeSettings, application, make, some_serving
+from tests.api.factories import KEY, FakeSettings, make_active_model, make_service, make_wsgi_app
 
 GCLOUD = '''#!{python}
-"""A gcloud that keeps the traffic of one service in a file, and every call in another."""
+"""A fake gcloud that stores the traffic of one service in a file, and every call in another."""
 import json, pathlib, re, sys
 home = pathlib.Path({home!r})
-words = sys.argv[1:]
+arguments = sys.argv[1:]
 with (home / "calls").open("a") as calls:
-    calls.write(" ".join(words) + "\\n")
+    calls.write(" ".join(arguments) + "\\n")
 state = home / "traffic.json"
 traffic = json.loads(state.read_text())
-options = dict(re.findall(r"--([a-z-]+)=(\\S+)", " ".join(words)))
-def tag(name, revision):
-    for one in traffic:
-        if one.get("tag") == name:
-            del one["tag"]
-    one = next((one for one in traffic if one["revisionName"] == revision and "tag" not in one), None)
-    if one is None:
-        one = {{"revisionName": revision}}
-        traffic.append(one)
-    one |= {{"tag": name, "url": f"https://{{name}}---api.example"}}
-if words[:2] == ["run", "deploy"]:
-    tag(options["tag"], words[2] + "-" + options["revision-suffix"])
-elif words[2] == "update-traffic" and "update-tags" in options:
-    tag(*options["update-tags"].split("="))
-elif words[2] == "update-traffic":
-    shares = dict(one.split("=") for one in options["to-revisions"].split(","))
+options = dict(re.findall(r"--([a-z-]+)=(\\S+)", " ".join(arguments)))
+def set_tag(tag, revision):
+    for target in traffic:
+        if target.get("tag") == tag:
+            del target["tag"]
+    free = (target for target in traffic if target["revisionName"] == revision and "tag" not in target)
+    tagged = next(free, None)
+    if tagged is None:
+        tagged = {{"revisionName": revision}}
+        traffic.append(tagged)
+    tagged |= {{"tag": tag, "url": f"https://{{tag}}---api.example"}}
+if arguments[:2] == ["run", "deploy"]:
+    set_tag(options["tag"], arguments[2] + "-" + options["revision-suffix"])
+elif arguments[2] == "update-traffic" and "update-tags" in options:
+    set_tag(*options["update-tags"].split("="))
+elif arguments[2] == "update-traffic":
+    shares = dict(share.split("=") for share in options["to-revisions"].split(","))
     assert sum(map(int, shares.values())) == 100
-    for one in traffic:
-        one["percent"] = int(shares.pop(one["revisionName"], 0))
+    for target in traffic:
+        target["percent"] = int(shares.pop(target["revisionName"], 0))
     assert not shares, "no such revision"
-elif words[2] == "describe":
+elif arguments[2] == "describe":
     print(json.dumps({{"status": {{"traffic": traffic}}}}))
-elif words[1] != "jobs":
-    sys.exit("ERROR: (gcloud) what is that?")
+elif arguments[1] != "jobs":
+    sys.exit("ERROR: (gcloud) unknown command")
 state.write_text(json.dumps(traffic))
 '''
-OF_THE_API = ("--service", "preptime-api", "--region", "europe-west1")
+API_OPTIONS = ("--service", "preptime-api", "--region", "europe-west1")
 IMAGE = f"registry/serve@sha256:{'a' * 64}"
 
 
-class Cloud(NamedTuple):
-    """The folder of the played gcloud."""
+class FakeCloud(NamedTuple):
+    """The folder of the fake gcloud."""
 
     home: Path
 
     def shares(self) -> dict[str, int]:
-        """Percent of the requests by revision."""
+        """Return the percentage of the traffic by revision."""
         traffic = json.loads((self.home / "traffic.json").read_text(encoding="utf-8"))
-        found: dict[str, int] = {}
-        for one in traffic:
-            found[one["revisionName"]] = found.get(one["revisionName"], 0) + one.get("percent", 0)
-        return {name: percent for name, percent in found.items() if percent}
+        shares: dict[str, int] = {}
+        for target in traffic:
+            shares[target["revisionName"]] = shares.get(target["revisionName"], 0) + target.get("percent", 0)
+        return {name: percent for name, percent in shares.items() if percent}
 
     def calls(self) -> list[str]:
-        """What was asked of it."""
+        """Return the recorded calls."""
         return (self.home / "calls").read_text(encoding="utf-8").splitlines()
 
 
 @pytest.fixture
-def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    """A service with one revision, as Terraform leaves it."""
+def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCloud:
+    """A service with one revision, as Terraform creates it."""
     program = tmp_path / "bin" / "gcloud"
     program.parent.mkdir()
     program.write_text(GCLOUD.format(python=sys.executable, home=str(tmp_path)), encoding="utf-8")
@@ -84,108 +85,108 @@ def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     first = [{"revisionName": "preptime-api-00001-abc", "percent": 100, "latestRevision": True}]
     (tmp_path / "traffic.json").write_text(json.dumps(first), encoding="utf-8")
-    return Cloud(tmp_path)
+    return FakeCloud(tmp_path)
 
 
-def released(suffix: str, capsys: pytest.CaptureFixture[str]) -> str:
-    assert cloud_run.main(["release", *OF_THE_API, "--image", IMAGE, "--suffix", suffix]) == 0
+def release(suffix: str, capsys: pytest.CaptureFixture[str]) -> str:
+    assert cloud_run.main(["release", *API_OPTIONS, "--image", IMAGE, "--suffix", suffix]) == 0
     return capsys.readouterr().out.strip()
 
 
-def shifted(suffix: str, percent: int) -> None:
-    assert cloud_run.main(["shift", *OF_THE_API, "--suffix", suffix, "--percent", str(percent)]) == 0
+def shift(suffix: str, percent: int) -> None:
+    assert cloud_run.main(["shift", *API_OPTIONS, "--suffix", suffix, "--percent", str(percent)]) == 0
 
 
-def test_a_release_gets_no_traffic_then_some_then_all(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
-    assert released("r2", capsys) == "https://candidate---api.example"
+def test_release_gets_traffic_in_steps(cloud: FakeCloud, capsys: pytest.CaptureFixture[str]) -> None:
+    assert release("r2", capsys) == "https://candidate---api.example"
     assert cloud.shares() == {"preptime-api-00001-abc": 100}
     assert any("--no-traffic" in call and IMAGE in call for call in cloud.calls())
-    shifted("r2", 10)
+    shift("r2", 10)
     assert cloud.shares() == {"preptime-api-r2": 10, "preptime-api-00001-abc": 90}
-    shifted("r2", 100)
+    shift("r2", 100)
     assert cloud.shares() == {"preptime-api-r2": 100}
 
 
-def test_one_command_goes_back_from_any_step(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
-    released("r2", capsys)
+def test_rollback_works_after_any_step(cloud: FakeCloud, capsys: pytest.CaptureFixture[str]) -> None:
+    release("r2", capsys)
     for percent in (10, 100):
-        shifted("r2", percent)
-        assert cloud_run.main(["rollback", *OF_THE_API]) == 0
+        shift("r2", percent)
+        assert cloud_run.main(["rollback", *API_OPTIONS]) == 0
         assert cloud.shares() == {"preptime-api-00001-abc": 100}
-    assert "All requests go to preptime-api-00001-abc." in capsys.readouterr().out
+    assert "All traffic goes to preptime-api-00001-abc." in capsys.readouterr().out
 
 
-def test_the_next_release_goes_back_to_the_one_before_it(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rollback_restores_previous_release(cloud: FakeCloud, capsys: pytest.CaptureFixture[str]) -> None:
     for suffix in ("r2", "r3"):
-        released(suffix, capsys)
-        shifted(suffix, 100)
-    assert cloud_run.main(["rollback", *OF_THE_API]) == 0
+        release(suffix, capsys)
+        shift(suffix, 100)
+    assert cloud_run.main(["rollback", *API_OPTIONS]) == 0
     assert cloud.shares() == {"preptime-api-r2": 100}
 
 
-def test_there_is_nothing_to_go_back_to_before_the_first_release(
-    cloud: Cloud, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cloud_run.main(["rollback", *OF_THE_API]) == 1
+def test_rollback_before_first_release_is_refused(cloud: FakeCloud, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cloud_run.main(["rollback", *API_OPTIONS]) == 1
     assert "no revision tagged 'previous'" in capsys.readouterr().err
     assert cloud.shares() == {"preptime-api-00001-abc": 100}
 
 
-def test_an_image_has_to_be_named_by_its_digest(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cloud_run.main(["release", *OF_THE_API, "--image", "registry/serve:latest", "--suffix", "r2"]) == 1
+def test_release_without_digest_is_refused(cloud: FakeCloud, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cloud_run.main(["release", *API_OPTIONS, "--image", "registry/serve:latest", "--suffix", "r2"]) == 1
     assert "digest" in capsys.readouterr().err
 
 
-def test_jobs_get_the_image_one_by_one(cloud: Cloud) -> None:
+def test_jobs_updates_each_image(cloud: FakeCloud) -> None:
     assert cloud_run.main(["jobs", "--region", "r", "--image", IMAGE, "preptime-train", "preptime-score"]) == 0
     assert [call.split()[3] for call in cloud.calls()] == ["preptime-train", "preptime-score"]
 
 
-def test_what_gcloud_says_no_to_is_repeated(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
+def test_gcloud_error_is_repeated(cloud: FakeCloud, capsys: pytest.CaptureFixture[str]) -> None:
     (cloud.home / "traffic.json").write_text("[", encoding="utf-8")
-    assert cloud_run.main(["rollback", *OF_THE_API]) == 1
+    assert cloud_run.main(["rollback", *API_OPTIONS]) == 1
     assert "gcloud run services describe" in capsys.readouterr().err
 
 
-class Api(NamedTuple):
-    """A server of the API in this process."""
+class ApiServer(NamedTuple):
+    """An API server in this process."""
 
     url: str
-    champions: list[bool]
+    has_champion: bool
 
 
 @pytest.fixture(params=[True, False], ids=["champion", "none"])
-def api(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Api]:
-    """One with a champion, and one without."""
-    serving = some_serving(tmp_path) if request.param else None
-    made = make(serving, SomeSettings(vertex_health_route="/ready", vertex_predict_route=None))
-    server = make_server("127.0.0.1", 0, application(made.service, "front"), threaded=True)
+def api(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ApiServer]:
+    """An API server with a champion, and one without."""
+    serving = make_active_model(tmp_path) if request.param else None
+    made = make_service(serving, FakeSettings(vertex_health_route="/ready", vertex_predict_route=None))
+    server = make_server("127.0.0.1", 0, make_wsgi_app(made.service, "front"), threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield Api(f"http://127.0.0.1:{server.server_port}", [bool(request.param)])
+    yield ApiServer(f"http://127.0.0.1:{server.server_port}", bool(request.param))
     server.shutdown()
     server.server_close()
     thread.join()
 
 
-def test_smoke_asks_the_real_api(api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_smoke_test_uses_real_api(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("SMOKE_KEY", KEY)
-    assert cloud_run.main(["smoke", f"{api.url}/"]) == (0 if api.champions[0] else 1)
-    said = capsys.readouterr()
-    assert ("it predicts" in said.out) if api.champions[0] else ("503" in said.err)
+    assert cloud_run.main(["smoke", f"{api.url}/"]) == (0 if api.has_champion else 1)
+    captured = capsys.readouterr()
+    assert ("predicts" in captured.out) if api.has_champion else ("503" in captured.err)
     monkeypatch.setenv("SMOKE_KEY", "wrong")
     assert cloud_run.main(["smoke", api.url]) == 1
-    assert ("401" if api.champions[0] else "503") in capsys.readouterr().err
+    assert ("401" if api.has_champion else "503") in capsys.readouterr().err
 
 
-def test_smoke_says_when_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_smoke_test_reports_unreachable_api(capsys: pytest.CaptureFixture[str]) -> None:
     assert cloud_run.main(["smoke", "http://127.0.0.1:9"]) == 1
     assert cloud_run.main(["smoke", "ftp://127.0.0.1"]) == 1
-    assert "is no address" in capsys.readouterr().err
+    assert "isn't an HTTP or HTTPS URL" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         {"bundle": "b", "predictions": []},
         {"bundle": "another", "predictions": [{"p10": 1.0, "p50": 2.0, "p80": 3.0, "p90": 4.0}]},
@@ -193,6 +194,6 @@ def test_smoke_says_when_nobody_answers(capsys: pytest.CaptureFixture[str]) -> N
         {"bundle": "b", "predictions": [{"error": {"code": "unparsable_time"}}]},
     ],
 )
-def test_an_answer_that_is_no_prediction_is_seen(answer: dict[str, object]) -> None:
+def test_invalid_prediction_fails_smoke_test(response: dict[str, object]) -> None:
     with pytest.raises(cloud_run.ReleaseError):
-        cloud_run._check_prediction(answer, "b")
+        cloud_run._check_prediction(response, "b")

@@ -1,4 +1,4 @@
-"""The demo's doors: each script is run, in a copy of the project whose environments are this one's."""
+"""The numbered scripts of the take-home exercise, run in a copy of the project that shares this one's environment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.bundle.factories import DAY, put_bundle
 from tests.deploy.engine import Engine
 from tests.requirements import ROOT, requires
 
-DOORS = {
+SCRIPT_TASKS = {
     "00_prepare_demo": "demo",
     "02_prepare_airflow_demo": "airflow",
     "03_prepare_flask_demo": "serve",
@@ -40,8 +40,8 @@ READY_SECONDS = 60.0
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of what the doors need. Its environment is made of links to this one, and stamped as current."""
-    requires(shutil.which("sh"), "there is no sh; on Windows the tasks of dev.py are the doors")
+    """A copy of the files that the scripts need. Its environments are links to this one, stamped as current."""
+    requires(shutil.which("sh"), "sh is not installed; on Windows, use the tasks of dev.py")
     home = tmp_path / "project"
     for name in ("dev.py", "pyproject.toml"):
         (home / name).parent.mkdir(parents=True, exist_ok=True)
@@ -50,25 +50,28 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copytree(ROOT / name, home / name)
     monkeypatch.setattr(dev, "ROOT", home)
     monkeypatch.setattr(dev, "LOCKS", home / "locks")
-    for name, which in ((".venv", "run"), (".venv-airflow", "airflow")):
+    for name, environment_name in ((".venv", "run"), (".venv-airflow", "airflow")):
         (home / name).mkdir()
         for part in Path(sys.prefix).iterdir():
             if part.name != "preptime-setup.txt":
                 (home / name / part.name).symlink_to(part)
-        (home / name / "preptime-setup.txt").write_text(dev._setup_stamp(which), encoding="utf-8")
+        (home / name / "preptime-setup.txt").write_text(dev._setup_stamp(environment_name), encoding="utf-8")
     return home
 
 
 def environment(**more: str) -> dict[str, str]:
-    """That of the tests, without settings of its own."""
-    own = {name for setting in iter_settings() for name in setting.names}
-    return {name: value for name, value in os.environ.items() if name not in own} | {"PYTHON": sys.executable, **more}
+    """Return the environment of the tests, without settings of preptime."""
+    setting_names = {name for setting in iter_settings() for name in setting.names}
+    return {name: value for name, value in os.environ.items() if name not in setting_names} | {
+        "PYTHON": sys.executable,
+        **more,
+    }
 
 
-def through(home: Path, door: str, *arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
-    """What a door says, called from elsewhere than the project."""
+def run_script(home: Path, script: str, *arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run a script from outside the project."""
     return subprocess.run(
-        [home / "scripts" / door, *arguments],
+        [home / "scripts" / script, *arguments],
         cwd=home.parent,
         env=environment(**more),
         capture_output=True,
@@ -77,9 +80,9 @@ def through(home: Path, door: str, *arguments: str | Path, **more: str) -> subpr
     )
 
 
-@pytest.mark.parametrize(("door", "task"), DOORS.items())
-def test_a_door_is_a_few_lines_over_a_task(door: str, task: str) -> None:
-    path = ROOT / "scripts" / door
+@pytest.mark.parametrize(("script", "task"), SCRIPT_TASKS.items())
+def test_numbered_script_runs_its_task(script: str, task: str) -> None:
+    path = ROOT / "scripts" / script
     lines = path.read_text(encoding="utf-8").splitlines()
     assert os.access(path, os.X_OK)
     assert lines[0] == "#!/bin/sh"
@@ -89,7 +92,7 @@ def test_a_door_is_a_few_lines_over_a_task(door: str, task: str) -> None:
     assert task in dev.TASKS
 
 
-QUICK = f"""#!{sys.executable}
+FAST_PREPTIME = f"""#!{sys.executable}
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from preptime.cli import demo, main
@@ -99,36 +102,36 @@ sys.modules["preptime.cli.demo"].DEMO_ORDERS, sys.modules["preptime.cli.demo"].D
 FitPlan.default = lambda threads: quick_plan(threads=threads)
 sys.exit(main())
 """
-"""The command line with two small models and twelve days of orders, where the demo has all six and a month."""
+"""The command line with two small models and twelve days of orders. `make demo` has six models and a month."""
 
 
-def test_the_first_door_makes_data_models_and_test_orders(project: Path) -> None:
+def test_00_creates_data_models_and_test_orders(project: Path) -> None:
     tools = project / ".venv" / "bin"
     tools.unlink()
     tools.mkdir()
     (tools / "python").symlink_to(sys.executable)
-    (tools / "preptime").write_text(QUICK, encoding="utf-8")
+    (tools / "preptime").write_text(FAST_PREPTIME, encoding="utf-8")
     (tools / "preptime").chmod(0o755)
-    ended = through(project, "00_prepare_demo")
-    assert ended.returncode == 0, ended.stderr
-    assert "Try next" in ended.stdout
+    completed = run_script(project, "00_prepare_demo")
+    assert completed.returncode == 0, completed.stderr
+    assert "Try next" in completed.stdout
     assert len(Store.open(str(project / "demo" / "models")).bundle_ids()) == 1
     assert (project / "demo" / "predictions.csv").is_file()
     coded = pl.read_csv(project / "demo" / "data" / "test_orders_integer_codes.csv")
     assert all(coded[name].dtype == pl.Int64 for name in ("country", "city", "type_of_food"))
 
 
-def test_the_second_door_starts_airflow_as_the_file_says(project: Path) -> None:
-    """What is started is tested with a real Airflow in tests/dags; here, that it is this and how it is told."""
+def test_02_starts_airflow_with_env_file(project: Path) -> None:
+    """tests/dags test airflow_local.py with a real Airflow. This test checks that the script runs it."""
     (project / "scripts" / "airflow_local.py").write_text(
         "import pathlib, sys\nprint(sys.argv[1:], pathlib.Path('.env').read_text())\n", encoding="utf-8"
     )
     (project / ".env").write_text("AIRFLOW_PORT=8099\n", encoding="utf-8")
-    ended = through(project, "02_prepare_airflow_demo")
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.strip() == "[] AIRFLOW_PORT=8099"
-    told = ast.get_docstring(ast.parse((ROOT / "scripts" / "airflow_local.py").read_text(encoding="utf-8"))) or ""
-    assert all(name in told for name in ("USER_USERNAME", "USER_PASSWORD", "AIRFLOW_PORT", ".env"))
+    completed = run_script(project, "02_prepare_airflow_demo")
+    assert completed.returncode == 0, completed.stderr
+    assert completed.stdout.strip() == "[] AIRFLOW_PORT=8099"
+    docstring = ast.get_docstring(ast.parse((ROOT / "scripts" / "airflow_local.py").read_text(encoding="utf-8"))) or ""
+    assert all(name in docstring for name in ("USER_USERNAME", "USER_PASSWORD", "AIRFLOW_PORT", ".env"))
 
 
 def free_port() -> int:
@@ -138,8 +141,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(home: Path, port: int) -> Iterator[subprocess.Popen[str]]:
-    """The third door, once its API has a champion; at the end SIGTERM, as a person's or a supervisor's."""
+def running_api(home: Path, port: int) -> Iterator[subprocess.Popen[str]]:
+    """Run 03_prepare_flask_demo until the API has a champion. SIGTERM stops it at the end."""
     process = subprocess.Popen(
         [home / "scripts" / "03_prepare_flask_demo"],
         cwd=home.parent,
@@ -150,9 +153,9 @@ def served(home: Path, port: int) -> Iterator[subprocess.Popen[str]]:
     )
     try:
         deadline = time.monotonic() + READY_SECONDS
-        while asked(port, "GET", "/readyz")[0] != 200:
+        while send_request(port, "GET", "/readyz")[0] != 200:
             assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < deadline, "it does not become ready"
+            assert time.monotonic() < deadline, "the API isn't ready in time"
             time.sleep(0.1)
         yield process
         process.send_signal(signal.SIGTERM)
@@ -163,29 +166,29 @@ def served(home: Path, port: int) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def asked(port: int, method: str, path: str, body: object = None, key: str = "") -> tuple[int, str]:
-    """Status and answer; (0, "") while nobody listens."""
+def send_request(port: int, method: str, path: str, body: object = None, key: str = "") -> tuple[int, str]:
+    """Return the status and body of the response, or (0, "") if nothing listens."""
     connection = HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request(
             method, path, json.dumps(body), {"aikey": key, "Content-Type": "application/json"} if body else {}
         )
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
+        response = connection.getresponse()
+        return response.status, response.read().decode()
     except OSError:
         return 0, ""
     finally:
         connection.close()
 
 
-def trained(home: Path) -> None:
-    """As the first door would have left it."""
+def create_demo_store(home: Path) -> None:
+    """Create the store as 00_prepare_demo does, with a small bundle."""
     store = Store.open(str(home / "demo" / "models"))
     draft = LogEntryDraft(bundle=put_bundle(store), date=DAY, action="promote", reason="test", by="test", at="now")
     ChampionLog(store).append(draft, None)
 
 
-ONE = {
+TAKE_HOME_REQUEST = {
     "json_data": json.dumps(
         {
             "order_acknowledged_at": {"0": 1435775308000},
@@ -197,83 +200,82 @@ ONE = {
 }
 
 
-def test_the_third_door_serves_with_the_key_and_port_of_the_file(project: Path) -> None:
-    trained(project)
+def test_03_serves_with_key_and_port_of_env_file(project: Path) -> None:
+    create_demo_store(project)
     port = free_port()
     (project / ".env").write_text(f"AIKEY={EXAMPLE_KEY}\nFLASK_PORT={port}\n", encoding="utf-8")
-    with served(project, port):
-        assert asked(port, "POST", "/predict", ONE, "wrong")[0] == 401
-        status, answer = asked(port, "POST", "/predict", ONE, EXAMPLE_KEY)
+    with running_api(project, port):
+        assert send_request(port, "POST", "/predict", TAKE_HOME_REQUEST, "wrong")[0] == 401
+        status, response = send_request(port, "POST", "/predict", TAKE_HOME_REQUEST, EXAMPLE_KEY)
         assert status == 201
-        assert set(json.loads(answer)) == {"rf", "quantile"}
+        assert set(json.loads(response)) == {"rf", "quantile"}
     assert read_env_file(project / ".env") == {"AIKEY": EXAMPLE_KEY, "FLASK_PORT": str(port)}
 
 
-def test_the_third_door_makes_a_key_where_there_is_none(project: Path) -> None:
-    trained(project)
+def test_03_generates_missing_key(project: Path) -> None:
+    create_demo_store(project)
     port = free_port()
     (project / ".env").write_text(f"FLASK_PORT={port}", encoding="utf-8")
-    with served(project, port):
+    with running_api(project, port):
         key = read_env_file(project / ".env")["AIKEY"]
         assert len(key) > 20
-        assert asked(port, "POST", "/predict", ONE, key)[0] == 201
+        assert send_request(port, "POST", "/predict", TAKE_HOME_REQUEST, key)[0] == 201
 
 
-def test_the_third_door_says_when_the_first_was_not_taken(project: Path) -> None:
-    ended = through(project, "03_prepare_flask_demo")
-    assert ended.returncode == 1
-    assert "00_prepare_demo" in ended.stderr
+def test_03_without_store_names_00(project: Path) -> None:
+    completed = run_script(project, "03_prepare_flask_demo")
+    assert completed.returncode == 1
+    assert "00_prepare_demo" in completed.stderr
     assert not (project / ".env").exists()
 
 
-def test_the_last_door_removes_what_is_ours_and_nothing_else(project: Path, engine: Engine) -> None:
+def test_10_removes_only_objects_of_this_project(project: Path, engine: Engine) -> None:
     archive = project / "empty.tar"
     subprocess.run(["tar", "--create", "--file", archive, "--files-from", "/dev/null"], check=True)
     source = clean_docker.SOURCE_FILTER.removeprefix("label=")
     compose = clean_docker.PROJECT_FILTER.removeprefix("label=")
-    engine.run("import", "--change", f"LABEL {source}", archive, "door-ours:test")
-    engine.run("import", "--change", "LABEL of=others", archive, "door-theirs:test")
-    for name, image in (("ours", "door-ours:test"), ("theirs", "door-theirs:test")):
+    engine.run("import", "--change", f"LABEL {source}", archive, "clean-ours:test")
+    engine.run("import", "--change", "LABEL of=others", archive, "clean-theirs:test")
+    for name, image in (("ours", "clean-ours:test"), ("theirs", "clean-theirs:test")):
         label = ("--label", compose) if name == "ours" else ("--label", "com.docker.compose.project=theirs")
-        engine.run("volume", "create", *label, f"door-{name}")
-        engine.run("network", "create", *label, f"door-{name}")
-        engine.run("create", *label, "--name", f"door-{name}", image, "nothing")
-    # The images that other tests build carry our label too: they are out of the way for as long as this takes.
+        engine.run("volume", "create", *label, f"clean-{name}")
+        engine.run("network", "create", *label, f"clean-{name}")
+        engine.run("create", *label, "--name", f"clean-{name}", image, "nothing")
+    # Other tests build images with the same label. The script must not remove those.
     script = (project / "scripts" / "clean_docker.py").read_text(encoding="utf-8")
-    narrowed = script.replace('"ls", "--all", "--quiet", f"--filter={SOURCE}"', '"ls", "--quiet", "door-ours"')
+    narrowed = script.replace('"ls", "--all", "--quiet", f"--filter={SOURCE_FILTER}"', '"ls", "--quiet", "clean-ours"')
     assert narrowed != script
     (project / "scripts" / "clean_docker.py").write_text(narrowed, encoding="utf-8")
-    here = {"DOCKER_HOST": engine.host} if engine.host else {}
     path = os.pathsep.join([str(Path(engine.client).parent), os.environ["PATH"]])
     try:
-        ended = through(project, "10_clean_docker", PATH=path, **here)
-        assert ended.returncode == 0, ended.stderr
-        assert "Kept, for --volumes to remove: 1 volumes (door-ours)." in ended.stdout
-        assert left(engine) == {"container": ["theirs"], "network": ["theirs"], "volume": ["ours", "theirs"]}
-        assert engine.run("image", "ls", "--quiet", "door-theirs").stdout
-        assert not engine.run("image", "ls", "--quiet", "door-ours").stdout
-        assert through(project, "10_clean_docker", "--volumes", PATH=path, **here).returncode == 0
-        assert left(engine) == {"container": ["theirs"], "network": ["theirs"], "volume": ["theirs"]}
-        assert through(project, "10_clean_docker", PATH=path, **here).returncode == 0  # nothing is left: fine too
+        completed = run_script(project, "10_clean_docker", PATH=path)
+        assert completed.returncode == 0, completed.stderr
+        assert "Kept volumes: clean-ours. To remove them, use --volumes." in completed.stdout
+        assert remaining(engine) == {"container": ["theirs"], "network": ["theirs"], "volume": ["ours", "theirs"]}
+        assert engine.run("image", "ls", "--quiet", "clean-theirs").stdout
+        assert not engine.run("image", "ls", "--quiet", "clean-ours").stdout
+        assert run_script(project, "10_clean_docker", "--volumes", PATH=path).returncode == 0
+        assert remaining(engine) == {"container": ["theirs"], "network": ["theirs"], "volume": ["theirs"]}
+        assert run_script(project, "10_clean_docker", PATH=path).returncode == 0  # Nothing remains, which is no error.
     finally:
-        engine.run("rm", "--force", "door-theirs", "door-ours", check=False)
+        engine.run("rm", "--force", "clean-theirs", "clean-ours", check=False)
         for kind in ("network", "volume"):
-            engine.run(kind, "rm", "door-theirs", "door-ours", check=False)
-        engine.run("image", "rm", "--force", "door-theirs:test", "door-ours:test", check=False)
+            engine.run(kind, "rm", "clean-theirs", "clean-ours", check=False)
+        engine.run("image", "rm", "--force", "clean-theirs:test", "clean-ours:test", check=False)
 
 
-def left(engine: Engine) -> dict[str, list[str]]:
-    """Which of the test's things there still are."""
-    found = {}
+def remaining(engine: Engine) -> dict[str, list[str]]:
+    """Return the remaining objects of the test."""
+    result = {}
     for kind in ("container", "network", "volume"):
-        everything = ("--all",) if kind == "container" else ()
-        form = "{{.Names}}" if kind == "container" else "{{.Name}}"
-        said = engine.run(kind, "ls", *everything, "--filter", "name=door-", "--format", form).stdout.split()
-        found[kind] = sorted(name.removeprefix("door-") for name in said)
-    return found
+        all_option = ("--all",) if kind == "container" else ()
+        format_option = "{{.Names}}" if kind == "container" else "{{.Name}}"
+        names = engine.run(kind, "ls", *all_option, "--filter", "name=clean-", "--format", format_option).stdout.split()
+        result[kind] = sorted(name.removeprefix("clean-") for name in names)
+    return result
 
 
-def test_the_labels_are_those_of_the_images_and_of_compose() -> None:
+def test_clean_docker_uses_label_of_images() -> None:
     dockerfile = (ROOT / "deploy" / "docker" / "Dockerfile").read_text(encoding="utf-8")
     name, _, value = clean_docker.SOURCE_FILTER.removeprefix("label=").partition("=")
     assert f'{name}="{value}"' in dockerfile

@@ -1,4 +1,4 @@
-"""The manifests, as far as they can be checked without a cluster: rendered, validated, and held to the code."""
+"""The Kubernetes manifests without a cluster: rendering, validation, and consistency with the code."""
 
 from __future__ import annotations
 
@@ -22,178 +22,191 @@ from preptime.monitoring.monitor import READ_DAYS
 from preptime.monitoring.prometheus import render
 from preptime.settings import DAG_SETTING_NAMES, iter_settings
 from preptime.sources.bigquery.client import BigQueryAddress
-from tests.deploy.manifests import K8S, Document, inside, promtool, rendered, tool
+from tests.deploy.manifests import K8S, Document, iter_values, promtool, tool
+from tests.deploy.manifests import render as render_manifests
 from tests.monitoring.example import fired
 from tests.requirements import ROOT
 
 OVERLAYS = ("local", "gke")
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
-OF_GOOGLE = ("PodMonitoring", "Rules")
-"""Kinds that only GKE knows: no published schema to check them with."""
+GOOGLE_KINDS = ("PodMonitoring", "Rules")
+"""Kinds of GKE, without a published schema."""
 
 
 @cache
-def text(overlay: str) -> str:
-    """An overlay, rendered."""
-    return rendered(K8S / "overlays" / overlay)
+def overlay_text(overlay: str) -> str:
+    """Return a rendered overlay."""
+    return render_manifests(K8S / "overlays" / overlay)
 
 
 def documents(overlay: str) -> list[Document]:
-    """Its documents."""
-    return msgspec.convert(list(yaml.safe_load_all(text(overlay))), list[Document])
+    """Return the documents of an overlay."""
+    return msgspec.convert(list(yaml.safe_load_all(overlay_text(overlay))), list[Document])
 
 
-def named(overlay: str, kind: str, name: str) -> Document:
-    """One of them."""
-    (found,) = (one for one in documents(overlay) if one["kind"] == kind and plain(one["metadata"])["name"] == name)
-    return found
+def find_document(overlay: str, kind: str, name: str) -> Document:
+    """Return a document by its kind and name."""
+    (document,) = (
+        document
+        for document in documents(overlay)
+        if document["kind"] == kind and as_mapping(document["metadata"])["name"] == name
+    )
+    return document
 
 
-def plain(value: object) -> Document:
-    """A part that is a mapping."""
+def as_mapping(value: object) -> Document:
+    """Return a value that is a mapping."""
     return msgspec.convert(value, Document)
 
 
 def pods(overlay: str) -> Iterator[tuple[str, Document]]:
-    """Every pod that the overlay runs: the name of what runs it, and its spec."""
-    for one in documents(overlay):
-        if one["kind"] in {"Deployment", "CronJob"}:
-            (spec,) = (plain(template)["spec"] for template in inside(one, "template"))
-            yield str(plain(one["metadata"])["name"]), plain(spec)
+    """Yield every pod of the overlay: the name of its Deployment or CronJob, and its spec."""
+    for document in documents(overlay):
+        if document["kind"] in {"Deployment", "CronJob"}:
+            (spec,) = (as_mapping(template)["spec"] for template in iter_values(document, "template"))
+            yield str(as_mapping(document["metadata"])["name"]), as_mapping(spec)
 
 
 def containers(spec: Document) -> list[Document]:
-    """A pod's containers."""
+    """Return the containers of a pod."""
     return msgspec.convert(spec["containers"], list[Document])
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_every_document_is_what_its_schema_says(overlay: str, tmp_path: Path) -> None:
-    kept = [one for one in documents(overlay) if one["kind"] not in OF_GOOGLE]
+def test_documents_match_schema(overlay: str, tmp_path: Path) -> None:
+    validated = [document for document in documents(overlay) if document["kind"] not in GOOGLE_KINDS]
     path = tmp_path / "rendered.yaml"
-    path.write_text("---\n".join(json.dumps(one) + "\n" for one in kept), encoding="utf-8")
-    checked = subprocess.run(
+    path.write_text("---\n".join(json.dumps(document) + "\n" for document in validated), encoding="utf-8")
+    completed = subprocess.run(
         [tool("kubernetes-validate"), "--strict", path], capture_output=True, text=True, check=False
     )
-    assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert len(kept) > 15
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    assert len(validated) > 15
 
 
-def test_the_way_in_that_googles_page_shows_is_valid(tmp_path: Path) -> None:
+def test_internal_load_balancer_in_gke_docs_is_valid(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "deploy-gke.md").read_text(encoding="utf-8")
-    (shown,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
-    path = tmp_path / "shown.yaml"
-    path.write_text(shown, encoding="utf-8")
-    checked = subprocess.run(
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    path = tmp_path / "example.yaml"
+    path.write_text(example, encoding="utf-8")
+    completed = subprocess.run(
         [tool("kubernetes-validate"), "--strict", path], capture_output=True, text=True, check=False
     )
-    assert checked.returncode == 0, checked.stdout + checked.stderr
-    service, policy = msgspec.convert(list(yaml.safe_load_all(shown)), list[Document])
-    deployed = plain(named("gke", "Deployment", "api")["spec"])
-    chosen = plain(plain(deployed["selector"])["matchLabels"])
-    assert plain(service["spec"])["selector"] == chosen
-    assert plain(plain(policy["spec"])["podSelector"])["matchLabels"] == chosen
-    assert [*inside(policy, "cidr")] == plain(service["spec"])["loadBalancerSourceRanges"]
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    service, policy = msgspec.convert(list(yaml.safe_load_all(example)), list[Document])
+    deployed = as_mapping(find_document("gke", "Deployment", "api")["spec"])
+    selector = as_mapping(as_mapping(deployed["selector"])["matchLabels"])
+    assert as_mapping(service["spec"])["selector"] == selector
+    assert as_mapping(as_mapping(policy["spec"])["podSelector"])["matchLabels"] == selector
+    assert [*iter_values(policy, "cidr")] == as_mapping(service["spec"])["loadBalancerSourceRanges"]
 
 
-def test_the_schema_check_can_fail(tmp_path: Path) -> None:
+def test_schema_check_detects_typo(tmp_path: Path) -> None:
     path = tmp_path / "wrong.yaml"
-    path.write_text(text("local").replace("maxUnavailable: 0", "maxUnavailabel: 0"), encoding="utf-8")
+    path.write_text(overlay_text("local").replace("maxUnavailable: 0", "maxUnavailabel: 0"), encoding="utf-8")
     assert subprocess.run([tool("kubernetes-validate"), "--strict", path], capture_output=True, check=False).returncode
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_checkov_finds_nothing_but_the_explained(overlay: str, tmp_path: Path) -> None:
+def test_checkov_finds_nothing_unexplained(overlay: str, tmp_path: Path) -> None:
     path = tmp_path / "rendered.yaml"
-    path.write_text(text(overlay), encoding="utf-8")
-    checked = subprocess.run(
+    path.write_text(overlay_text(overlay), encoding="utf-8")
+    completed = subprocess.run(
         [tool("checkov"), "--config-file", K8S / "checkov.yaml", "--file", path, "--output", "json"],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert json.loads(checked.stdout)["summary"]["passed"] > 300
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    assert json.loads(completed.stdout)["summary"]["passed"] > 300
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_every_pod_is_restricted(overlay: str) -> None:
-    """What Pod Security's `restricted` asks for, and a root that nothing writes to."""
-    labels = plain(plain(named(overlay, "Namespace", "preptime")["metadata"])["labels"])
+def test_pods_are_restricted(overlay: str) -> None:
+    """Pod Security's `restricted`, and a read-only root file system."""
+    labels = as_mapping(as_mapping(find_document(overlay, "Namespace", "preptime")["metadata"])["labels"])
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
     for name, spec in pods(overlay):
-        assert (name, plain(spec["securityContext"])["runAsNonRoot"]) == (name, True)
-        assert plain(spec["securityContext"])["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert (name, as_mapping(spec["securityContext"])["runAsNonRoot"]) == (name, True)
+        assert as_mapping(spec["securityContext"])["seccompProfile"] == {"type": "RuntimeDefault"}
         assert spec["automountServiceAccountToken"] is False
         kinds = {key for volume in msgspec.convert(spec["volumes"], list[Document]) for key in volume} - {"name"}
         assert kinds <= {"emptyDir", "persistentVolumeClaim", "configMap"}
-        for one in containers(spec):
-            assert one["securityContext"] == {
+        for container in containers(spec):
+            assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
                 "capabilities": {"drop": ["ALL"]},
                 "readOnlyRootFilesystem": True,
             }
-            assert plain(plain(one["resources"])["limits"]).keys() == {"memory", "ephemeral-storage"}
+            assert as_mapping(as_mapping(container["resources"])["limits"]).keys() == {"memory", "ephemeral-storage"}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_no_pod_gets_variables_of_services(overlay: str) -> None:
-    """They would begin like settings, and preptime refuses settings that it does not know."""
+def test_service_links_are_disabled(overlay: str) -> None:
+    """Their variables can start like settings, and preptime refuses unknown settings."""
     assert all(spec["enableServiceLinks"] is False for _, spec in pods(overlay))
-    template = plain(yaml.safe_load((K8S / "airflow" / "pod-template.yaml").read_text(encoding="utf-8")))
-    assert plain(template["spec"])["enableServiceLinks"] is False
+    template = as_mapping(yaml.safe_load((K8S / "airflow" / "pod-template.yaml").read_text(encoding="utf-8")))
+    assert as_mapping(template["spec"])["enableServiceLinks"] is False
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_every_setting_named_exists_and_takes_its_value(overlay: str) -> None:
+def test_settings_exist_and_have_valid_values(overlay: str) -> None:
     known = {name: setting for setting in iter_settings() for name in setting.names}
-    given: dict[str, str] = {}
-    for one in documents(overlay):
-        if one["kind"] == "ConfigMap":
-            given |= msgspec.convert(one["data"], dict[str, str])
-    named_alone = {str(name) for _, spec in pods(overlay) for one in containers(spec) for name in named_in(one)}
-    assert len(given) > 10
-    assert len(named_alone) > 3
-    assert (given.keys() | named_alone) - {"TZ"} <= known.keys()
-    for name, value in given.items():
+    values: dict[str, str] = {}
+    for document in documents(overlay):
+        if document["kind"] == "ConfigMap":
+            values |= msgspec.convert(document["data"], dict[str, str])
+    single = {
+        str(name) for _, spec in pods(overlay) for container in containers(spec) for name in variable_names(container)
+    }
+    assert len(values) > 10
+    assert len(single) > 3
+    assert (values.keys() | single) - {"TZ"} <= known.keys()
+    for name, value in values.items():
         known[name].convert(name, value)
-    assert "PREPTIME_API_KEYS" in named_alone
-    # A database's address may hold a password; BigQuery's has no place for one.
-    assert not any(known[name].secret for name, value in given.items() if not value.startswith("bigquery://"))
+    assert "PREPTIME_API_KEYS" in single
+    # The URL of a database can contain a password. A BigQuery URL can't.
+    assert not any(known[name].secret for name, value in values.items() if not value.startswith("bigquery://"))
 
 
-def test_orders_get_where_the_jobs_look_for_them() -> None:
-    """The page's commands: through a pod that may write to the volume, or by a job that a CronJob's is made into."""
+def test_docs_put_orders_where_jobs_read_them() -> None:
+    """The documented commands use a pod that can write to the volume, or a job from a CronJob."""
     page = (ROOT / "docs" / "deploy-kubernetes.md").read_text(encoding="utf-8")
-    settings = plain(named("local", "ConfigMap", "preptime-jobs")["data"])
+    settings = as_mapping(find_document("local", "ConfigMap", "preptime-jobs")["data"])
     assert (settings["PREPTIME_ORDERS"], settings["PREPTIME_RESTAURANTS"]) == (
         "/data/orders/orders.csv",
         "/data/orders/restaurants.csv",
     )
     assert "cat > /data/orders/$name.csv" in page
-    assert {"name": "data", "mountPath": "/data"} in msgspec.convert(opened_by("ui")[0]["volumeMounts"], list[Document])
+    assert {"name": "data", "mountPath": "/data"} in msgspec.convert(
+        deployment_container("ui")[0]["volumeMounts"], list[Document]
+    )
     (program,) = re.findall(r"sed '(s\|[^']*)'", page)
     ((train,),) = (
-        args for args in inside(named("local", "CronJob", "daily-training"), "args") if isinstance(args, list)
+        args
+        for args in iter_values(find_document("local", "CronJob", "daily-training"), "args")
+        if isinstance(args, list)
     )
-    ran = subprocess.run(["sed", program], input=str(train), capture_output=True, text=True, check=True)
-    words = ran.stdout.removeprefix("exec preptime ").split()
-    assert words[:3] == ["synthesize", "--out", "/data/orders"]
-    assert understood(words)
+    completed = subprocess.run(["sed", program], input=str(train), capture_output=True, text=True, check=True)
+    arguments = completed.stdout.removeprefix("exec preptime ").split()
+    assert arguments[:3] == ["synthesize", "--out", "/data/orders"]
+    assert is_valid_command(arguments)
 
 
-def named_in(container: Document) -> list[object]:
-    """The variables that a container is given one by one."""
-    return [plain(one)["name"] for one in msgspec.convert(container.get("env") or [], list[Document])]
+def variable_names(container: Document) -> list[object]:
+    """Return the names of a container's single variables."""
+    return [as_mapping(variable)["name"] for variable in msgspec.convert(container.get("env") or [], list[Document])]
 
 
-def test_airflow_is_told_what_its_dags_read() -> None:
-    values = plain(yaml.safe_load((K8S / "airflow" / "values.yaml").read_text(encoding="utf-8")))
-    given = {str(one["name"]): str(one["value"]) for one in msgspec.convert(values["env"], list[Document])}
-    assert given.keys() <= DAG_SETTING_NAMES
-    assert given["PREPTIME_RUNNER"] == "kubernetes"
-    (mounted,) = msgspec.convert(values["volumeMounts"], list[Document])
-    assert given["PREPTIME_POD_TEMPLATE"] == f"{mounted['mountPath']}/pod-template.yaml"
+def test_airflow_values_set_dag_settings() -> None:
+    values = as_mapping(yaml.safe_load((K8S / "airflow" / "values.yaml").read_text(encoding="utf-8")))
+    settings = {
+        str(variable["name"]): str(variable["value"]) for variable in msgspec.convert(values["env"], list[Document])
+    }
+    assert settings.keys() <= DAG_SETTING_NAMES
+    assert settings["PREPTIME_RUNNER"] == "kubernetes"
+    (mount,) = msgspec.convert(values["volumeMounts"], list[Document])
+    assert settings["PREPTIME_POD_TEMPLATE"] == f"{mount['mountPath']}/pod-template.yaml"
     pinned = re.search(
         r"^apache-airflow==(\S+)", (ROOT / "locks" / "airflow.lock").read_text(encoding="utf-8"), re.MULTILINE
     )
@@ -201,40 +214,42 @@ def test_airflow_is_told_what_its_dags_read() -> None:
     assert values["airflowVersion"] == pinned[1]
 
 
-def test_with_airflow_there_are_no_cron_jobs(tmp_path: Path) -> None:
+def test_airflow_component_removes_cron_jobs(tmp_path: Path) -> None:
     overlay = K8S / "overlays" / "local"
     folder = tmp_path / "overlay"
     folder.mkdir()
     lines = ["kind: Kustomization", f"resources: [{relative(overlay, folder)}]"]
     lines.append(f"components: [{relative(K8S / 'airflow', folder)}]")
     (folder / "kustomization.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    found = rendered(folder)
-    assert "kind: CronJob" not in found
-    assert "airflow-launcher" in found
+    rendered = render_manifests(folder)
+    assert "kind: CronJob" not in rendered
+    assert "airflow-launcher" in rendered
     template = (K8S / "airflow" / "pod-template.yaml").read_text(encoding="utf-8")
     for name in ("preptime-jobs", "results"):
-        assert f"name: {name}\n" in found
+        assert f"name: {name}\n" in rendered
         assert f"ame: {name} }}" in template
 
 
 def relative(target: Path, start: Path) -> str:
-    """A path from one folder to another."""
+    """Return the relative path from `start` to `target`."""
     return str(Path(*[".."] * len(start.resolve().parts[1:])) / target.resolve().relative_to("/"))
 
 
-def opened_by(name: str) -> tuple[Document, dict[str, int], dict[str, str]]:
-    """The container of a Deployment, its ports by name, and the settings that it is given as a map."""
+def deployment_container(name: str) -> tuple[Document, dict[str, int], dict[str, str]]:
+    """Return the container of a Deployment, its ports by name, and its ConfigMap."""
     (spec,) = (spec for pod, spec in pods("local") if pod == name)
     (container,) = containers(spec)
-    ports = {str(one["name"]): one["containerPort"] for one in msgspec.convert(container["ports"], list[Document])}
-    given = next(one["data"] for one in documents("local") if f"preptime-{name}-" in str(one["metadata"]))
-    return container, msgspec.convert(ports, dict[str, int]), msgspec.convert(given, dict[str, str])
+    ports = {str(port["name"]): port["containerPort"] for port in msgspec.convert(container["ports"], list[Document])}
+    config_map = next(
+        document["data"] for document in documents("local") if f"preptime-{name}-" in str(document["metadata"])
+    )
+    return container, msgspec.convert(ports, dict[str, int]), msgspec.convert(config_map, dict[str, str])
 
 
-def test_probes_ask_endpoints_that_exist_on_ports_that_are_open() -> None:
-    serve, ports, settings = opened_by("api")
+def test_api_probes_use_existing_endpoints() -> None:
+    serve, ports, settings = deployment_container("api")
     assert ports == {"http": int(settings["PREPTIME_PORT"]), "health": int(settings["PREPTIME_HEALTH_PORT"])}
-    probes = {kind: plain(serve[kind])["httpGet"] for kind in PROBES}
+    probes = {kind: as_mapping(serve[kind])["httpGet"] for kind in PROBES}
     assert probes == {
         "startupProbe": {"path": "/healthz", "port": "health"},
         "livenessProbe": {"path": "/healthz", "port": "http"},
@@ -242,184 +257,189 @@ def test_probes_ask_endpoints_that_exist_on_ports_that_are_open() -> None:
     }
 
 
-def test_probes_of_the_page_ask_where_streamlit_answers() -> None:
-    page, ports, settings = opened_by("ui")
+def test_dashboard_probes_use_streamlit_endpoint() -> None:
+    container, ports, settings = deployment_container("ui")
     assert ports == {"http": int(settings["PREPTIME_UI_PORT"])}
-    (asked,) = {
+    (endpoint,) = {
         (str(probe["path"]), str(probe["port"]))
         for kind in PROBES
-        for probe in inside(page[kind], "httpGet")
+        for probe in iter_values(container[kind], "httpGet")
         if isinstance(probe, dict)
     }
-    assert asked[1] in ports
+    assert endpoint[1] in ports
     package = find_spec("streamlit")
     assert package is not None
     assert package.origin is not None
     routes = (Path(package.origin).parent / "web" / "server").rglob("*.py")
-    assert any(asked[0].lstrip("/") in source.read_text(encoding="utf-8") for source in routes)
+    assert any(endpoint[0].lstrip("/") in source.read_text(encoding="utf-8") for source in routes)
 
 
-def test_a_pod_has_time_to_end() -> None:
-    """preStop, what the server is given, and something to spare."""
+def test_grace_period_covers_shutdown() -> None:
+    """preStop, the server's shutdown timeout, and a reserve."""
     (spec,) = (spec for name, spec in pods("local") if name == "api")
     (serve,) = containers(spec)
-    (pause,) = inside(serve["lifecycle"], "seconds")
-    grace = next(one["data"] for one in documents("local") if "preptime-api" in str(one["metadata"]))
-    server = int(str(plain(grace)["PREPTIME_SHUTDOWN_TIMEOUT_SECONDS"]))
+    (pause,) = iter_values(serve["lifecycle"], "seconds")
+    settings = next(document["data"] for document in documents("local") if "preptime-api" in str(document["metadata"]))
+    shutdown_seconds = int(str(as_mapping(settings)["PREPTIME_SHUTDOWN_TIMEOUT_SECONDS"]))
     assert isinstance(pause, int)
-    assert msgspec.convert(spec["terminationGracePeriodSeconds"], int) >= pause + server + 5
+    assert msgspec.convert(spec["terminationGracePeriodSeconds"], int) >= pause + shutdown_seconds + 5
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_a_rollout_takes_no_replica_away(overlay: str) -> None:
-    spec = plain(named(overlay, "Deployment", "api")["spec"])
+def test_rollout_keeps_all_replicas(overlay: str) -> None:
+    spec = as_mapping(find_document(overlay, "Deployment", "api")["spec"])
     assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
     assert "replicas" not in spec
-    budget = plain(named(overlay, "PodDisruptionBudget", "api")["spec"])
+    budget = as_mapping(find_document(overlay, "PodDisruptionBudget", "api")["spec"])
     assert (budget["maxUnavailable"], budget["selector"]) == (1, spec["selector"])
-    scaled = plain(named(overlay, "HorizontalPodAutoscaler", "api")["spec"])
-    assert plain(scaled["scaleTargetRef"])["name"] == "api"
+    scaled = as_mapping(find_document(overlay, "HorizontalPodAutoscaler", "api")["spec"])
+    assert as_mapping(scaled["scaleTargetRef"])["name"] == "api"
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_cron_jobs_call_verbs_that_exist_once_at_a_time_with_a_deadline(overlay: str) -> None:
-    jobs = [one for one in documents(overlay) if one["kind"] == "CronJob"]
-    called = []
-    for one in jobs:
-        spec = plain(one["spec"])
+def test_cron_jobs_run_valid_commands_with_deadline(overlay: str) -> None:
+    jobs = [document for document in documents(overlay) if document["kind"] == "CronJob"]
+    commands = []
+    for document in jobs:
+        spec = as_mapping(document["spec"])
         assert (spec["concurrencyPolicy"], spec["timeZone"]) == ("Forbid", "Europe/London")
         assert msgspec.convert(spec["startingDeadlineSeconds"], int) <= 4 * 3600
-        (deadline,) = inside(one, "activeDeadlineSeconds")
+        (deadline,) = iter_values(document, "activeDeadlineSeconds")
         assert isinstance(deadline, int)
-        ((script,),) = (args for args in inside(one, "args") if isinstance(args, list))
-        assert f"{{'name': 'TZ', 'value': '{spec['timeZone']}'}}" in str(one)
+        ((script,),) = (args for args in iter_values(document, "args") if isinstance(args, list))
+        assert f"{{'name': 'TZ', 'value': '{spec['timeZone']}'}}" in str(document)
         lines = re.findall(r"preptime ([^&]+)", str(script))
-        assert all(understood(line.split()) for line in lines)
-        called += [line.split()[0] for line in lines]
+        assert all(is_valid_command(line.split()) for line in lines)
+        commands += [line.split()[0] for line in lines]
         dated = "prune" in str(script) or '--date "$(date +%F)"' in str(script)
         assert dated, script
-    assert called == ["monitor", "score", "respond", "train", "bundles", "results"]
+    assert commands == ["monitor", "score", "respond", "train", "bundles", "results"]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_answers_are_not_asked_for_again_and_late_data_is(overlay: str) -> None:
-    """As in Airflow: an alert and wrong use stand; data that was refused may be whole ten minutes later."""
-    final: dict[str, object] = {}
+def test_only_refused_data_and_errors_are_retried(overlay: str) -> None:
+    """As in Airflow: an alert and a usage error aren't retried. Refused data may be complete ten minutes later."""
+    no_retry: dict[str, object] = {}
     seconds = 0
-    for one in documents(overlay):
-        if one["kind"] == "CronJob":
-            name = str(plain(one["metadata"])["name"])
-            (final[name],) = inside(one, "values")
+    for document in documents(overlay):
+        if document["kind"] == "CronJob":
+            name = str(as_mapping(document["metadata"])["name"])
+            (no_retry[name],) = iter_values(document, "values")
             if name == "daily-training":
-                (tries,) = inside(one, "backoffLimit")
-                seconds = sum(min(10 * 2**again, 600) for again in range(msgspec.convert(tries, int)))
-    assert final.pop("daily-monitoring") == [1, 2]
-    assert len(final) == 4
-    assert all(values == [2] for values in final.values())
+                (tries,) = iter_values(document, "backoffLimit")
+                seconds = sum(min(10 * 2**retry, 600) for retry in range(msgspec.convert(tries, int)))
+    assert no_retry.pop("daily-monitoring") == [1, 2]
+    assert len(no_retry) == 4
+    assert all(values == [2] for values in no_retry.values())
     assert seconds >= 600
 
 
-def test_bundles_are_kept_as_long_as_monitoring_looks_back() -> None:
-    """Two a day (the comparison's challenger and the refreshed champion), wherever they are pruned."""
-    kept = [text("local"), (ROOT / "deploy" / "terraform" / "jobs.tf").read_text(encoding="utf-8")]
-    for place in kept:
-        (count,) = re.findall(r"bundles prune --keep (\d+)", place)
+def test_pruning_keeps_bundles_for_monitoring() -> None:
+    """At most two bundles a day: the challenger and the refreshed champion."""
+    manifests = [overlay_text("local"), (ROOT / "deploy" / "terraform" / "jobs.tf").read_text(encoding="utf-8")]
+    for manifest in manifests:
+        (count,) = re.findall(r"bundles prune --keep (\d+)", manifest)
         assert int(count) >= 2 * READ_DAYS
 
 
-def understood(words: list[str]) -> bool:
-    """Whether the command line has this verb with these options."""
-    command: click.Command = app
+def is_valid_command(arguments: list[str]) -> bool:
+    """Return whether the command line has this command with these options."""
+    command: click.Command | None = app
     while isinstance(command, click.Group):
-        command = command.commands[words.pop(0)]
+        command = command.get_command(click.Context(command), arguments.pop(0))
+    assert command is not None
     known = {name for parameter in command.params for name in parameter.opts}
-    return {word for word in words if word.startswith("--")} <= known
+    return {argument for argument in arguments if argument.startswith("--")} <= known
 
 
 def policies(overlay: str) -> dict[str, Document]:
-    """The network policies, by name."""
+    """Return the network policies by name."""
     return {
-        str(plain(one["metadata"])["name"]): plain(one["spec"])
-        for one in documents(overlay)
-        if one["kind"] == "NetworkPolicy"
+        str(as_mapping(document["metadata"])["name"]): as_mapping(document["spec"])
+        for document in documents(overlay)
+        if document["kind"] == "NetworkPolicy"
     }
 
 
 @pytest.mark.parametrize(
-    ("overlay", "into"),
+    ("overlay", "expected"),
     [
         ("local", {"api": ["http", "health"], "ui": ["http"]}),
         ("gke", {"api": ["http", "health"], "ui": ["http"], "api-metrics": ["health"]}),
     ],
 )
-def test_what_comes_in_is_named(overlay: str, into: dict[str, list[str]]) -> None:
-    """Everything is closed; the API's two ports and the page's one are open to labels, and to nothing else."""
-    found = policies(overlay)
-    assert found["nothing"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-    opened = {name: [*inside(spec.get("ingress") or [], "port")] for name, spec in found.items() if "ingress" in spec}
-    assert opened == into
-    assert all(rule for spec in found.values() for rule in inside(spec, "from"))
+def test_ingress_is_limited_to_labels(overlay: str, expected: dict[str, list[str]]) -> None:
+    """All traffic is denied, except from labels to the API's two ports and the dashboard's port."""
+    all_policies = policies(overlay)
+    assert all_policies["default-deny"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    opened = {
+        name: [*iter_values(spec.get("ingress") or [], "port")]
+        for name, spec in all_policies.items()
+        if "ingress" in spec
+    }
+    assert opened == expected
+    assert all(rule for spec in all_policies.values() for rule in iter_values(spec, "from"))
 
 
-def test_google_is_reached_and_nothing_private_but_what_it_takes() -> None:
-    """Names by the cache of the node or by Cloud DNS; the metadata server; public addresses by TLS."""
-    found = policies("gke")
-    (names,) = msgspec.convert(found["names-of-google"]["egress"], list[Document])
-    assert names["ports"] == [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
-    assert [*inside(names, "cidr")] == ["169.254.20.10/32", "169.254.169.254/32"]
-    assert [*inside(names, "k8s-app")] == ["node-local-dns"]
-    (public, *metadata) = msgspec.convert(found["google"]["egress"], list[Document])
-    assert [*inside(public, "port")] == [443]
-    private = msgspec.convert(next(inside(public, "except")), list[str])
+def test_gke_egress_is_limited_to_google() -> None:
+    """DNS by the node's cache or Cloud DNS, the metadata server, and public addresses by TLS."""
+    all_policies = policies("gke")
+    (dns,) = msgspec.convert(all_policies["google-dns"]["egress"], list[Document])
+    assert dns["ports"] == [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
+    assert [*iter_values(dns, "cidr")] == ["169.254.20.10/32", "169.254.169.254/32"]
+    assert [*iter_values(dns, "k8s-app")] == ["node-local-dns"]
+    (public, *metadata) = msgspec.convert(all_policies["google-apis"]["egress"], list[Document])
+    assert [*iter_values(public, "port")] == [443]
+    private = msgspec.convert(next(iter_values(public, "except")), list[str])
     assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"} == set(private)
-    assert [*inside(metadata, "cidr")] == ["169.254.169.252/32", "169.254.169.254/32"]
-    assert [*inside(found["api-metrics"], "values")] == [["gmp-system", "gke-gmp-system"]]
+    assert [*iter_values(metadata, "cidr")] == ["169.254.169.252/32", "169.254.169.254/32"]
+    assert [*iter_values(all_policies["api-metrics"], "values")] == [["gmp-system", "gke-gmp-system"]]
 
 
-def test_on_google_each_address_is_of_its_own_table() -> None:
-    """The orders, the restaurants, and the dataset that predictions go to; as in Terraform."""
-    given = {
+def test_gke_bigquery_urls_name_their_tables() -> None:
+    """The tables of orders and restaurants, and the dataset of predictions, as in Terraform."""
+    addresses = {
         name: BigQueryAddress.parse(value.replace("PROJECT", "a-project").replace("REGION", "europe-west1"))
-        for one in documents("gke")
-        if one["kind"] == "ConfigMap"
-        for name, value in msgspec.convert(one["data"], dict[str, str]).items()
+        for document in documents("gke")
+        if document["kind"] == "ConfigMap"
+        for name, value in msgspec.convert(document["data"], dict[str, str]).items()
         if value.startswith("bigquery://")
     }
-    assert {name: address.table for name, address in given.items()} == {
+    assert {name: address.table for name, address in addresses.items()} == {
         "PREPTIME_ORDERS": "orders",
         "PREPTIME_RESTAURANTS": "restaurants",
         "PREPTIME_PREDICTIONS_URL": "orders",
     }
-    assert len({(address.project, address.dataset, address.location) for address in given.values()}) == 1
-    database = given["PREPTIME_PREDICTIONS_URL"]
+    assert len({(address.project, address.dataset, address.location) for address in addresses.values()}) == 1
+    database = addresses["PREPTIME_PREDICTIONS_URL"]
     assert database.name == database.database_url
 
 
-def test_images_are_those_that_the_page_pushes() -> None:
+def test_images_match_pushed_tags() -> None:
     pushed = re.findall(r'docker push "\$REGISTRY/\$name:([\w.]+)"', (ROOT / "docs/deploy-gcp.md").read_text("utf-8"))
     values = (K8S / "airflow" / "values.yaml").read_text(encoding="utf-8")
-    named = re.findall(r"docker\.pkg\.dev/PROJECT/preptime/\w+:([\w.]+)", text("gke") + values)
-    assert (len(pushed), set(named)) == (1, set(pushed))
+    used = re.findall(r"docker\.pkg\.dev/PROJECT/preptime/\w+:([\w.]+)", overlay_text("gke") + values)
+    assert (len(pushed), set(used)) == (1, set(pushed))
 
 
-def test_alerts_fire_when_they_should_and_only_then() -> None:
+def test_alert_rules_pass_promtool_tests() -> None:
     program = promtool()
     for command in (["check", "rules", "alerts.yaml"], ["test", "rules", "alerts_test.yaml"]):
-        ended = subprocess.run([program, *command], cwd=K8S / "alerts", capture_output=True, text=True, check=False)
-        assert ended.returncode == 0, ended.stdout + ended.stderr
+        completed = subprocess.run([program, *command], cwd=K8S / "alerts", capture_output=True, text=True, check=False)
+        assert completed.returncode == 0, completed.stdout + completed.stderr
     rules = (K8S / "alerts" / "alerts.yaml").read_text(encoding="utf-8")
     tests = (K8S / "alerts" / "alerts_test.yaml").read_text(encoding="utf-8")
     for name in re.findall(r"alert: (\w+)", rules):
         assert len(re.findall(rf"alertname: {name}\n", tests)) >= 1, name
-        assert f"alertname: {name} }}" in tests, f"{name} has no quiet day"
+        assert f"alertname: {name} }}" in tests, f"{name} has no test without an alert"
 
 
-def test_googles_rules_are_ours() -> None:
-    ours = plain(yaml.safe_load((K8S / "alerts" / "alerts.yaml").read_text(encoding="utf-8")))
-    assert plain(named("gke", "Rules", "preptime")["spec"])["groups"] == ours["groups"]
+def test_gke_rules_match_alerts() -> None:
+    alerts = as_mapping(yaml.safe_load((K8S / "alerts" / "alerts.yaml").read_text(encoding="utf-8")))
+    assert as_mapping(find_document("gke", "Rules", "preptime")["spec"])["groups"] == alerts["groups"]
 
 
-def test_metrics_named_in_rules_exist() -> None:
+def test_metrics_in_rules_exist() -> None:
     state = WorkerState(
         updated_at=0.0,
         ready=True,
@@ -429,9 +449,9 @@ def test_metrics_named_in_rules_exist() -> None:
         rejected_bundle="c",
         champion_error="away",
     )
-    served = set(re.findall(r"# TYPE (\w+)", format_exposition([], [state], 1.0).decode() + render(fired()).decode()))
+    exposed = set(re.findall(r"# TYPE (\w+)", format_exposition([], [state], 1.0).decode() + render(fired()).decode()))
     rules = (K8S / "alerts" / "alerts.yaml").read_text(encoding="utf-8")
-    asked = {re.sub("_bucket$", "", name) for name in re.findall(r"\bpreptime_\w+", rules)}
-    assert asked <= served
-    assert len(asked) > 9
+    used = {re.sub("_bucket$", "", name) for name in re.findall(r"\bpreptime_\w+", rules)}
+    assert used <= exposed
+    assert len(used) > 9
     assert set(re.findall(r"\bkube_\w+", rules)) == {"kube_job_failed"}

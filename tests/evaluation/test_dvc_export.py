@@ -1,3 +1,5 @@
+"""DVC export: metric names, rounding, and identical bytes."""
+
 from __future__ import annotations
 
 import csv
@@ -43,24 +45,24 @@ DOCUMENT = BacktestDocument(
 )
 
 
-def test_the_metrics_are_numbers_by_name_over_the_decisive_labels() -> None:
-    found = dvc_metrics(DOCUMENT)
-    assert found["quantile"]["mae_seconds"] == 432.1235
-    assert found["restaurant_lookup"]["mae_seconds"] is None
-    assert found["interval"] == {"coverage": 0.81, "median_width_seconds": 900.0}
-    assert found["coverage"] == {"p10": 0.1012, "p50": None}
+def test_dvc_metrics_uses_labels_up_to_3h() -> None:
+    metrics = dvc_metrics(DOCUMENT)
+    assert metrics["quantile"]["mae_seconds"] == 432.1235
+    assert metrics["restaurant_lookup"]["mae_seconds"] is None
+    assert metrics["interval"] == {"coverage": 0.81, "median_width_seconds": 900.0}
+    assert metrics["coverage"] == {"p10": 0.1012, "p50": None}
 
 
-def test_the_files_are_the_same_bytes_for_the_same_document(tmp_path: Path) -> None:
-    for name in ("one", "two"):
+def test_write_dvc_files_same_document_gives_same_bytes(tmp_path: Path) -> None:
+    for name in ("first", "second"):
         write_dvc_files(tmp_path / name, DOCUMENT)
     for name in (METRICS_FILE, MODELS_FILE, CALIBRATION_FILE, HOURS_FILE):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    assert json.loads((tmp_path / "one" / METRICS_FILE).read_text(encoding="utf-8")) == dvc_metrics(DOCUMENT)
-    with (tmp_path / "one" / HOURS_FILE).open(encoding="utf-8", newline="") as file:
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+    assert json.loads((tmp_path / "first" / METRICS_FILE).read_text(encoding="utf-8")) == dvc_metrics(DOCUMENT)
+    with (tmp_path / "first" / HOURS_FILE).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["hour"] for row in rows] == ["9", "19"], "in the order of the clock; hours without orders are left out"
-    with (tmp_path / "one" / MODELS_FILE).open(encoding="utf-8", newline="") as file:
+    assert [row["hour"] for row in rows] == ["9", "19"], "sorted by hour, without hours that have no orders"
+    with (tmp_path / "first" / MODELS_FILE).open(encoding="utf-8", newline="") as file:
         assert list(csv.reader(file)) == [
             ["model", "mae_seconds"],
             ["quantile", "432.1235"],

@@ -1,4 +1,4 @@
-"""Bundles beside each other: what each says, which says better, and what is of the same orders."""
+"""Bundle summaries and comparisons of two bundles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.bundle.factories import put_bundle
 from tests.evaluation.factories import HOSTILE, evaluated_orders
 
 
-def told(seed: int, first: str = "2015-06-10", last: str = "2015-06-16") -> BacktestDocument:
+def make_document(seed: int, first: str = "2015-06-10", last: str = "2015-06-16") -> BacktestDocument:
     return build_backtest_document(evaluated_orders(2_000, seed), first, last)
 
 
@@ -26,30 +26,30 @@ def manifest(tmp_path: Path) -> Manifest:
     return store.read_manifest(put_bundle(store))
 
 
-def test_a_bundle_in_a_line_is_its_default_answer_beside_the_lookup(manifest: Manifest) -> None:
-    document = told(1)
-    one = summarize_bundle(msgspec.structs.replace(manifest, metrics=msgspec.to_builtins(document)))
+def test_summarize_bundle_reports_default_and_lookup(manifest: Manifest) -> None:
+    document = make_document(1)
+    summary = summarize_bundle(msgspec.structs.replace(manifest, metrics=msgspec.to_builtins(document)))
     default = next(row for row in document.scores if row.name == "quantile" and row.labels == "up_to_3h")
     lookup = next(row for row in document.scores if row.name == "restaurant_lookup" and row.labels == "up_to_3h")
-    assert (one.mae, one.orders, one.lookup_mae) == (default.mae, default.n, lookup.mae)
-    assert one.coverage == document.interval.coverage
-    assert one.evaluated_days == "2015-06-10 to 2015-06-16"
+    assert (summary.mae, summary.orders, summary.lookup_mae) == (default.mae, default.n, lookup.mae)
+    assert summary.coverage == document.interval.coverage
+    assert summary.evaluated_days == "2015-06-10 to 2015-06-16"
 
 
-def test_a_manifest_without_scores_has_no_figures(manifest: Manifest) -> None:
-    one = summarize_bundle(manifest)
-    assert (one.mae, one.orders, one.coverage, one.evaluated_days) == (None, None, None, "")
-    assert one.bundle == manifest.id
+def test_summarize_bundle_without_metrics_is_empty(manifest: Manifest) -> None:
+    summary = summarize_bundle(manifest)
+    assert (summary.mae, summary.orders, summary.coverage, summary.evaluated_days) == (None, None, None, "")
+    assert summary.bundle == manifest.id
 
 
-def test_the_better_of_two_knows_each_metrics_direction() -> None:
-    first = told(1)
+def test_compare_evaluations_knows_metric_direction() -> None:
+    first = make_document(1)
     scores = tuple(
         msgspec.structs.replace(row, mae=(row.mae or 0) + 5, within_5_min=0.99, bias=-1.0) for row in first.scores
     )
     interval = msgspec.structs.replace(first.interval, coverage=0.95)
     second = msgspec.structs.replace(first, scores=scores, interval=interval)
-    better = {one.metric.name: one.better for one in compare_evaluations(first, second).metrics}
+    better = {comparison.metric.name: comparison.better for comparison in compare_evaluations(first, second).metrics}
     assert better == {
         "mae": "first",
         "median_ae": "neither",
@@ -61,15 +61,15 @@ def test_the_better_of_two_knows_each_metrics_direction() -> None:
     }
 
 
-def test_only_figures_of_the_same_days_are_of_the_same_orders() -> None:
-    assert compare_evaluations(told(1), told(2)).same_days
-    assert not compare_evaluations(told(1), told(2, last="2015-06-17")).same_days
+def test_compare_evaluations_same_days_needs_equal_days() -> None:
+    assert compare_evaluations(make_document(1), make_document(2)).same_days
+    assert not compare_evaluations(make_document(1), make_document(2, last="2015-06-17")).same_days
 
 
-def test_segments_that_both_have_are_paired_the_largest_first() -> None:
-    first, second = told(1), told(2)
-    fewer = tuple(one for one in second.segments if one.value != HOSTILE)
+def test_compare_segments_pairs_common_largest_first() -> None:
+    first, second = make_document(1), make_document(2)
+    fewer = tuple(segment for segment in second.segments if segment.value != HOSTILE)
     pairs = compare_segments(first, msgspec.structs.replace(second, segments=fewer), "city")
-    assert [one.value for one in pairs] == ["London", "Lyon", "Saint-Étienne"]
-    london = next(one for one in first.segments if one.value == "London")
+    assert [pair.value for pair in pairs] == ["London", "Lyon", "Saint-Étienne"]
+    london = next(segment for segment in first.segments if segment.value == "London")
     assert (pairs[0].first, pairs[0].orders[0]) == (london.mae, london.n)

@@ -165,7 +165,8 @@ def test_render_report_with_one_order_draws_all_charts() -> None:
 
 def test_evaluation_without_charts_loads_no_chart_library() -> None:
     program = (
-        "import sys, preptime.evaluation.evaluated_orders, preptime.evaluation.segments, preptime.evaluation.summary_text;"
+        "import sys, preptime.evaluation.evaluated_orders, preptime.evaluation.segments;"
+        "import preptime.evaluation.summary_text;"
         "heavy = {'altair', 'vl_convert', 'polars', 'pandas', 'sklearn'} & set(sys.modules);"
         "sys.exit(f'loaded: {heavy}' if heavy else 0)"
     )

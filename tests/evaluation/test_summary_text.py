@@ -1,3 +1,5 @@
+"""Summary sentences and number formats."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -11,17 +13,15 @@ from preptime.evaluation.summary_text import find_score, format_minutes, format_
 from tests.evaluation.factories import evaluated_orders
 
 
-def told(orders: EvaluatedOrders) -> str:
-    return " ".join(summary_sentences(build_backtest_document(orders, "2015-06-17", "2015-06-23"))).replace(
-        "\N{NO-BREAK SPACE}", " "
-    )
+def summary(orders: EvaluatedOrders) -> str:
+    return " ".join(summary_sentences(build_backtest_document(orders, "2015-06-17", "2015-06-23")))
 
 
-def exact(distance_seconds: float, lookup_distance_seconds: float, width_seconds: float) -> EvaluatedOrders:
-    """Forty orders of twenty minutes; every answer, the lookup's and the interval's ends at fixed distances."""
+def orders_with_errors(error_seconds: float, lookup_error_seconds: float, width_seconds: float) -> EvaluatedOrders:
+    """Return forty orders of twenty minutes with fixed errors of the model, the lookup, and the interval's ends."""
     orders = evaluated_orders(40)
     actual = np.full(40, 1200.0)
-    median = actual + distance_seconds
+    median = actual + error_seconds
     half = width_seconds / 2
     return replace(
         orders,
@@ -30,34 +30,34 @@ def exact(distance_seconds: float, lookup_distance_seconds: float, width_seconds
         within_label_limit=np.ones(40, dtype=bool),
         point_predictions={},
         quantiles=np.stack([median - half, median, median + half / 2, median + half], axis=1),
-        baseline_predictions={LOOKUP: actual - lookup_distance_seconds},
+        baseline_predictions={LOOKUP: actual - lookup_error_seconds},
     )
 
 
-def test_says_what_the_figures_say() -> None:
-    assert told(exact(240, 480, 600)) == (
-        "Half of the answers are within 4.0 minutes of the truth, and 100.0 % are within five. "
-        "An answer is 4.0 minutes off on average, the restaurant lookup 8.0: the model is 50 % closer. "
-        "p10–p90 holds 100.0 % of the orders (promised 80 %) and is typically 10.0 minutes wide: "
-        "the promise is not kept."
+def test_summary_sentences_report_metrics() -> None:
+    assert summary(orders_with_errors(240, 480, 600)) == (
+        "Half of the predictions are within 4.0 minutes of the actual time, and 100.0% are within five minutes. "
+        "The mean error is 4.0 minutes, 50% smaller than the restaurant lookup's (8.0 minutes). "
+        "The p10–p90 interval holds 100.0% of the orders (target: 80%), and its median width is 10.0 minutes. "
+        "It isn't calibrated."
     )
 
 
-def test_a_model_that_loses_to_the_lookup_is_told_so() -> None:
-    text = told(exact(480, 240, 600))
-    assert "100 % farther off than a table of averages, and should not be used" in text
-    assert "Closer on average: restaurant_lookup." in text
-    assert "no difference" in told(exact(240, 240, 600))
+def test_summary_sentences_warn_when_lookup_is_better() -> None:
+    text = summary(orders_with_errors(480, 240, 600))
+    assert "100% larger than the restaurant lookup's (4.0 minutes). Don't use this model." in text
+    assert "These have a smaller mean error: restaurant_lookup." in text
+    assert "equal to the restaurant lookup's" in summary(orders_with_errors(240, 240, 600))
 
 
-def test_a_kept_promise_is_just_told() -> None:
+def test_summary_sentences_accept_calibrated_interval() -> None:
     orders = evaluated_orders(4000)
     coverage = build_backtest_document(orders, "2015-06-17", "2015-06-23").interval.coverage
     assert coverage_in_band(coverage)
-    assert "not kept" not in told(orders)
+    assert "It isn't calibrated" not in summary(orders)
 
 
-def test_the_document_covers_both_sets_of_labels() -> None:
+def test_backtest_document_covers_both_label_sets() -> None:
     orders = evaluated_orders(500)
     document = build_backtest_document(orders, "2015-06-17", "2015-06-23")
     names = ["quantile", "rf", "cat", "restaurant_lookup", "global_median"]
@@ -65,9 +65,9 @@ def test_the_document_covers_both_sets_of_labels() -> None:
         *(("up_to_3h", name) for name in names),
         *(("within_label_limit", name) for name in names),
     ]
-    fenced = find_score(document, "rf", "within_label_limit")
-    assert fenced is not None
-    assert fenced.n == orders.within_label_limit.sum()
+    within_limit = find_score(document, "rf", "within_label_limit")
+    assert within_limit is not None
+    assert within_limit.n == orders.within_label_limit.sum()
     assert find_score(document, "svm") is None
     overall = document.segments[0]
     assert (overall.segment, overall.n) == ("overall", orders.up_to_3h.sum())
@@ -75,13 +75,13 @@ def test_the_document_covers_both_sets_of_labels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("coverage", "kept"), [(0.75, True), (0.85, True), (0.749, False), (0.851, False), (None, False)]
+    ("coverage", "in_band"), [(0.75, True), (0.85, True), (0.749, False), (0.851, False), (None, False)]
 )
-def test_the_promise_has_bounds(coverage: float | None, kept: bool) -> None:
-    assert coverage_in_band(coverage) is kept
+def test_coverage_in_band_includes_bounds(coverage: float | None, in_band: bool) -> None:
+    assert coverage_in_band(coverage) is in_band
 
 
-def test_figures_for_people() -> None:
+def test_format_minutes_and_percent() -> None:
     assert (format_minutes(432.6), format_minutes(432.6, 2), format_minutes(None), format_minutes(-0.1)) == (
         "7.2",
         "7.21",
@@ -89,7 +89,7 @@ def test_figures_for_people() -> None:
         "0.0",
     )
     assert (format_percent(0.7957), format_percent(0.8, 0), format_percent(None)) == (
-        "79.6\N{NO-BREAK SPACE}%",
-        "80\N{NO-BREAK SPACE}%",
+        "79.6%",
+        "80%",
         "–",
     )

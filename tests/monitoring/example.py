@@ -317,7 +317,7 @@ def _label(low: float | None, high: float | None) -> str:
 def _rules(*, fired: bool) -> tuple[RuleReport, ...]:
     return (
         RuleReport(
-            rule="slower_than_predicted",
+            name="slower_than_predicted",
             kind="predictions",
             description="Food takes longer than said, in all, in a city or for a type of food",
             threshold=THRESHOLD,
@@ -329,7 +329,7 @@ def _rules(*, fired: bool) -> tuple[RuleReport, ...]:
             message="London: 15 % longer than said." if fired else "Nothing moved by more than chance.",
         ),
         RuleReport(
-            rule="volume_low",
+            name="volume_low",
             kind="data",
             description="Far fewer orders than the weekday usually has",
             threshold=0.5,

@@ -240,8 +240,8 @@ def look(task: Task) -> Seen:
                 alerts[morning] = document.alerts
             for rule in document.rules:
                 if rule.observed is not None:
-                    nearer = min if rule.rule == "volume_low" else max
-                    largest[rule.rule] = nearer(largest.get(rule.rule, rule.observed), rule.observed)
+                    nearer = min if rule.name == "volume_low" else max
+                    largest[rule.name] = nearer(largest.get(rule.name, rule.observed), rule.observed)
             evaluated = document.metrics.n
     return Seen(task.plan.seed, alerts, largest, evaluated)
 

@@ -16,7 +16,7 @@ from preptime.errors import DataError
 from preptime.monitoring.outcomes import to_day_number
 from preptime.monitoring.recorded_predictions import BUNDLE_COLUMN, FALLBACK_LEVEL_COLUMN, QUANTILE_COLUMNS
 from preptime.scoring import scorer
-from tests.api.factories import some_serving
+from tests.api.factories import make_active_model
 from tests.monitoring.factories import Place, done, known, order
 
 JUNE_20 = dt.date(2015, 6, 20)
@@ -31,7 +31,7 @@ def place(tmp_path: Path) -> Place:
 @pytest.fixture(scope="module")
 def serving(tmp_path_factory: pytest.TempPathFactory) -> ActiveModel:
     """A real bundle that answers."""
-    return some_serving(tmp_path_factory.mktemp("store"))
+    return make_active_model(tmp_path_factory.mktemp("store"))
 
 
 def logged(
@@ -135,7 +135,7 @@ def test_the_api_and_the_batch_answer_the_same_order_and_it_counts_once_with_the
 
 
 def test_asked_twice_the_first_answer_counts(place: Place, serving: ActiveModel, tmp_path: Path) -> None:
-    slower = some_serving(tmp_path, shift=300.0)
+    slower = make_active_model(tmp_path, shift=300.0)
     logged(place, slower, [order(0)], time=2_000.0)
     logged(place, serving, [order(0)], time=1_000.0)
     answers = place.answers()

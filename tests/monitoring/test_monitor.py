@@ -83,7 +83,7 @@ def test_what_went_wrong_is_said(seen: MonitoringDocument) -> None:
     assert slower
     assert {alert.value for alert in slower} <= {"all", "London"}
     assert seen.headline[0].startswith(slower[0].message)
-    assert [rule.status for rule in seen.rules if rule.rule == "slower_than_predicted"] == ["fired"]
+    assert [rule.status for rule in seen.rules if rule.name == "slower_than_predicted"] == ["fired"]
 
 
 def test_the_reference_is_whole_weeks_of_the_training_window(month: Month, seen: MonitoringDocument) -> None:
@@ -108,7 +108,7 @@ def test_orders_of_another_kind_are_named_by_their_feature(
     assert [(alert.segment, alert.value) for alert in drifted] == [("feature", "order_value_gbp")]
     assert "order_value_gbp differs from its reference: PSI" in drifted[0].message
     assert not any(feature.drifted for feature in seen.drift.features)
-    assert {rule.rule: rule.status for rule in seen.rules}["feature_drift"] == "ok"
+    assert {rule.name: rule.status for rule in seen.rules}["feature_drift"] == "ok"
 
 
 def test_a_day_cut_short_and_a_day_without_answers_are_named(month: Month, date: dt.date) -> None:
@@ -140,7 +140,7 @@ def test_a_pruned_store_takes_the_lookup_and_the_drift_along(month: Month, date:
     )
     assert all(one.lookup_mae is None for one in found.segments)
     assert found.drift.unavailable_reason is not None
-    assert {rule.status for rule in found.rules if rule.rule in {"worse_than_lookup", "feature_drift"}} == {
+    assert {rule.status for rule in found.rules if rule.name in {"worse_than_lookup", "feature_drift"}} == {
         "insufficient_data"
     }
 
@@ -179,7 +179,7 @@ def test_the_page_says_what_the_document_says(seen: MonitoringDocument, page: st
     for sentence in seen.headline:
         assert html.escape(sentence) in page
     for rule in seen.rules:
-        assert f">{rule.rule}<" in page
+        assert f">{rule.name}<" in page
     for bundle in seen.bundles:
         assert bundle.bundle in page
     assert page.count('class="wide"') == page.count('class="narrow"') >= 10

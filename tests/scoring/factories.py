@@ -27,7 +27,7 @@ from preptime.validation.audit import audit_orders, to_order_columns
 from preptime.validation.restaurants import read_restaurants
 
 PLAN = SynthesisPlan(orders=1_500, restaurants=60, days=14)
-MORNING = PLAN.start + dt.timedelta(days=PLAN.days + 5)
+AS_OF = PLAN.start + dt.timedelta(days=PLAN.days + 5)
 """Five days after the last order: every order was ready before it."""
 MODELS: tuple[Model, ...] = (
     RandomForestModel(tree_count=10, max_leaf_nodes=30),
@@ -45,13 +45,13 @@ def small_bundle(store: Store, slower_seconds: int = 0) -> Bundle:
     columns = to_order_columns(frame)
     label = frame["prep_time_seconds"].cast(pl.Int64).to_numpy() + slower_seconds
     completed = CompletedOrders(columns, columns.acknowledged_at + label, label)
-    history = build_history(HistoryState.from_orders(directory, completed), directory, MORNING)
+    history = build_history(HistoryState.from_orders(directory, completed), directory, AS_OF)
     X = feature_matrix(columns, history)
     fitted = fit_all({model.name: model for model in MODELS}, X, label.astype(np.float64), threads=1, seed=12)
-    last = MORNING - dt.timedelta(days=1)
+    last = AS_OF - dt.timedelta(days=1)
     draft = ManifestDraft(
         kind="training",
-        date=MORNING,
+        date=AS_OF,
         window=TrainingWindow(first_day=PLAN.start, last_day=last, fitted_through=last, gate_days=0),
         models=tuple(fitted),
         calibration={},
@@ -64,7 +64,7 @@ def small_bundle(store: Store, slower_seconds: int = 0) -> Bundle:
     return Bundle.load(store.fetch(manifest.id))
 
 
-def orders_file(path: Path, rows: pl.DataFrame) -> str:
+def write_orders(path: Path, rows: pl.DataFrame) -> str:
     """Write rows as csv or parquet by the suffix; the path as a source."""
     if path.suffix == ".csv":
         rows.write_csv(path)
@@ -76,36 +76,36 @@ def orders_file(path: Path, rows: pl.DataFrame) -> str:
 HOME = {"restaurant_id": "1", "order_acknowledged_at": "2015-06-20 19:00:00.250000+01:00"}
 
 
-def cells(**changed: str | None) -> dict[str, str | None]:
+def order_cells(**changed: str | None) -> dict[str, str | None]:
     """One good order as csv gives it, with a column of the user's own and some cells replaced."""
     return {"note": "as it is", "order_value_gbp": "21.40", **HOME, "number_of_items": "3"} | changed
 
 
-MIXED: tuple[tuple[dict[str, str | None], str | None], ...] = (
-    (cells(), None),
-    (cells(restaurant_id="17", number_of_items="7"), None),
-    (cells(number_of_items=None), "missing_value"),
-    (cells(order_value_gbp="NaN"), "missing_value"),
-    (cells(order_value_gbp="a lot"), "unparsable_number"),
-    (cells(number_of_items="2.5"), "unparsable_number"),
-    (cells(order_value_gbp="-3"), "negative_value"),
-    (cells(order_value_gbp="inf"), "out_of_range"),
-    (cells(number_of_items="99999"), "out_of_range"),
-    (cells(restaurant_id="999999"), None),
-    (cells(restaurant_id="1326 or so"), "unparsable_number"),
-    (cells(order_acknowledged_at="1969-12-31 23:59:00+01:00"), "unparsable_time"),
-    (cells(order_acknowledged_at="noon"), "unparsable_time"),
-    (cells(order_acknowledged_at=None, number_of_items="many"), "unparsable_number"),
-    (cells(order_acknowledged_at="2015-03-29 01:30:00"), None),  # skipped: London's clocks went forward at one
-    (cells(order_acknowledged_at="2015-10-25 01:30:00"), None),  # twice that night
-    (cells(order_acknowledged_at="2015-10-25T00:59:59Z"), None),
-    (cells(order_acknowledged_at="1434823200"), None),
-    (cells(note='a "quoted", cell\nof two lines', order_value_gbp=" 21.40"), None),
-    (cells(note=None, number_of_items="3.0"), None),
+MIXED_ROWS: tuple[tuple[dict[str, str | None], str | None], ...] = (
+    (order_cells(), None),
+    (order_cells(restaurant_id="17", number_of_items="7"), None),
+    (order_cells(number_of_items=None), "missing_value"),
+    (order_cells(order_value_gbp="NaN"), "missing_value"),
+    (order_cells(order_value_gbp="a lot"), "unparsable_number"),
+    (order_cells(number_of_items="2.5"), "unparsable_number"),
+    (order_cells(order_value_gbp="-3"), "negative_value"),
+    (order_cells(order_value_gbp="inf"), "out_of_range"),
+    (order_cells(number_of_items="99999"), "out_of_range"),
+    (order_cells(restaurant_id="999999"), None),
+    (order_cells(restaurant_id="1326 or so"), "unparsable_number"),
+    (order_cells(order_acknowledged_at="1969-12-31 23:59:00+01:00"), "unparsable_time"),
+    (order_cells(order_acknowledged_at="noon"), "unparsable_time"),
+    (order_cells(order_acknowledged_at=None, number_of_items="many"), "unparsable_number"),
+    (order_cells(order_acknowledged_at="2015-03-29 01:30:00"), None),  # skipped: London's clocks went forward at one
+    (order_cells(order_acknowledged_at="2015-10-25 01:30:00"), None),  # twice that night
+    (order_cells(order_acknowledged_at="2015-10-25T00:59:59Z"), None),
+    (order_cells(order_acknowledged_at="1434823200"), None),
+    (order_cells(note='a "quoted", cell\nof two lines', order_value_gbp=" 21.40"), None),
+    (order_cells(note=None, number_of_items="3.0"), None),
 )
 """Rows, and the reason that each must come back with."""
 
 
-def mixed() -> pl.DataFrame:
+def mixed_rows() -> pl.DataFrame:
     """The rows of `MIXED` as text."""
-    return pl.DataFrame([row for row, _ in MIXED], infer_schema_length=None)
+    return pl.DataFrame([row for row, _ in MIXED_ROWS], infer_schema_length=None)

@@ -12,14 +12,14 @@ from preptime.bundle.bundle import Bundle
 from preptime.scoring.score_document import ScoreDocument
 from preptime.scoring.score_file import score_file
 from tests.requirements import ROOT
-from tests.scoring.factories import mixed, orders_file
+from tests.scoring.factories import mixed_rows, write_orders
 
 PAGE = (ROOT / "docs" / "scoring.md").read_text(encoding="utf-8")
 
 
-def test_it_lists_every_column_with_its_type(tmp_path: Path, bundle: Bundle) -> None:
-    rows = mixed()
-    score_file(orders_file(tmp_path / "orders.csv", rows), tmp_path / "scored.parquet", bundle)
+def test_docs_list_every_prediction_column_with_type(tmp_path: Path, bundle: Bundle) -> None:
+    rows = mixed_rows()
+    score_file(write_orders(tmp_path / "orders.csv", rows), tmp_path / "scored.parquet", bundle)
     appended = pl.read_parquet(tmp_path / "scored.parquet").drop(rows.columns).schema
     models = "|".join(name for name in bundle.manifest.models if name != "quantile")
     kinds = {pl.Float32(): "float32", pl.String(): "text"}
@@ -30,7 +30,7 @@ def test_it_lists_every_column_with_its_type(tmp_path: Path, bundle: Bundle) -> 
     assert listed == list(dict.fromkeys(found))
 
 
-def test_its_document_is_one() -> None:
+def test_docs_json_example_is_valid() -> None:
     (example,) = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
     document = msgspec.json.decode(example, type=ScoreDocument)
     assert document.rows == document.predicted + sum(document.rejected.values())

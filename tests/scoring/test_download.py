@@ -14,27 +14,27 @@ HARMLESS = ["", "plain", "-3.5", "+44", " 12 ", "1e-5", "-.5", "2015-06-01 12:28
 
 
 @pytest.mark.parametrize("text", DANGEROUS)
-def test_what_would_run_becomes_text(text: str) -> None:
+def test_escape_formulas_prefixes_formulas(text: str) -> None:
     assert escape_formulas(pl.DataFrame({"note": [text]}))["note"].to_list() == [f"'{text}"]
 
 
-def test_everything_else_stays_as_it_is() -> None:
+def test_escape_formulas_keeps_other_values() -> None:
     frame = pl.DataFrame({"note": HARMLESS, "number": pl.Series([-1.5] * len(HARMLESS), dtype=pl.Float32)})
     assert escape_formulas(frame).equals(frame)
 
 
-def test_names_of_columns_are_guarded_too_and_stay_apart() -> None:
+def test_escape_formulas_keeps_column_names_unique() -> None:
     frame = pl.DataFrame({"=a": [1], "'=a": [2], "b": [3]})
     assert escape_formulas(frame).columns == ["''=a", "'=a", "b"]
 
 
-def test_categories_are_guarded() -> None:
+def test_escape_formulas_escapes_categories() -> None:
     frame = pl.DataFrame({"kind": pl.Series(["=1", "x", None], dtype=pl.Categorical)})
     assert escape_formulas(frame)["kind"].to_list() == ["'=1", "x", None]
 
 
 @given(st.text(max_size=12))
-def test_no_text_comes_out_that_begins_a_formula(text: str) -> None:
+def test_escape_formulas_leaves_no_formula(text: str) -> None:
     (out,) = escape_formulas(pl.DataFrame({"note": [text]}))["note"]
     if out.lstrip()[:1] in set("=+-@"):
         float(out)  # only a number may begin like that

@@ -15,69 +15,69 @@ from preptime.bundle.bundle import Bundle
 from preptime.errors import DataError, OperationError, UsageError
 from preptime.scoring.score_file import score_file
 from tests.requirements import requires
-from tests.scoring.factories import cells, mixed, orders_file
+from tests.scoring.factories import order_cells, mixed_rows, write_orders
 
 FORMATS = ("csv", "parquet")
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_file_without_rows(tmp_path: Path, bundle: Bundle, kind: str) -> None:
-    source = orders_file(tmp_path / f"orders.{kind}", mixed().clear())
+def test_score_file_rejects_file_without_rows(tmp_path: Path, bundle: Bundle, kind: str) -> None:
+    source = write_orders(tmp_path / f"orders.{kind}", mixed_rows().clear())
     with pytest.raises(DataError, match="has a header and no rows"):
         score_file(source, tmp_path / "scored.csv", bundle)
     assert [path.name for path in tmp_path.iterdir()] == [f"orders.{kind}"]
 
 
-def test_a_file_without_anything(tmp_path: Path, bundle: Bundle) -> None:
+def test_score_file_rejects_empty_file(tmp_path: Path, bundle: Bundle) -> None:
     (tmp_path / "orders.csv").touch()
     with pytest.raises(DataError, match="is empty"):
         score_file(str(tmp_path / "orders.csv"), tmp_path / "scored.csv", bundle)
 
 
-def test_a_missing_column_and_the_closest(tmp_path: Path, bundle: Bundle) -> None:
-    source = orders_file(tmp_path / "orders.csv", mixed().rename({"number_of_items": "number_items"}))
+def test_score_file_missing_column_names_closest(tmp_path: Path, bundle: Bundle) -> None:
+    source = write_orders(tmp_path / "orders.csv", mixed_rows().rename({"number_of_items": "number_items"}))
     with pytest.raises(DataError, match=r"number_of_items is missing.*'number_items' is the closest"):
         score_file(source, tmp_path / "scored.csv", bundle)
 
 
 @pytest.mark.parametrize("name", ["scored.xlsx", "scored"])
-def test_another_suffix(tmp_path: Path, bundle: Bundle, name: str) -> None:
-    source = orders_file(tmp_path / "orders.csv", mixed())
+def test_score_file_rejects_other_suffix(tmp_path: Path, bundle: Bundle, name: str) -> None:
+    source = write_orders(tmp_path / "orders.csv", mixed_rows())
     with pytest.raises(UsageError, match=r"suffix.*\.csv or \.parquet"):
         score_file(source, tmp_path / name, bundle)
     assert not (tmp_path / name).exists()
 
 
-def test_a_folder_that_is_not_there_is_made(tmp_path: Path, bundle: Bundle) -> None:
+def test_score_file_creates_output_folder(tmp_path: Path, bundle: Bundle) -> None:
     out = tmp_path / "by" / "day" / "scored.csv"
-    assert score_file(orders_file(tmp_path / "orders.csv", mixed()), out, bundle).rows == len(mixed())
+    assert score_file(write_orders(tmp_path / "orders.csv", mixed_rows()), out, bundle).rows == len(mixed_rows())
     assert [path.name for path in out.parent.iterdir()] == ["scored.csv"]
 
 
-def test_a_folder_that_cannot_be(tmp_path: Path, bundle: Bundle) -> None:
-    source = orders_file(tmp_path / "orders.csv", mixed())
+def test_score_file_rejects_folder_that_is_a_file(tmp_path: Path, bundle: Bundle) -> None:
+    source = write_orders(tmp_path / "orders.csv", mixed_rows())
     with pytest.raises(DataError, match="cannot be written"):
         score_file(source, tmp_path / "orders.csv" / "scored.csv", bundle)
 
 
 def _itself(folder: Path) -> tuple[str, Path]:
-    return orders_file(folder / "orders.csv", mixed()), folder / "." / "orders.csv"
+    return write_orders(folder / "orders.csv", mixed_rows()), folder / "." / "orders.csv"
 
 
 def _in_the_folder_it_reads(folder: Path) -> tuple[str, Path]:
     (folder / "day").mkdir()
-    orders_file(folder / "day" / "orders.csv", mixed())
+    write_orders(folder / "day" / "orders.csv", mixed_rows())
     return str(folder / "day"), folder / "day" / "scored.csv"
 
 
 def _one_of_a_glob(folder: Path) -> tuple[str, Path]:
-    orders_file(folder / "1.csv", mixed())
-    orders_file(folder / "2.csv", mixed())
+    write_orders(folder / "1.csv", mixed_rows())
+    write_orders(folder / "2.csv", mixed_rows())
     return str(folder / "*.csv"), folder / "2.csv"
 
 
 @pytest.mark.parametrize("case", [_itself, _in_the_folder_it_reads, _one_of_a_glob])
-def test_an_output_that_would_be_an_input(
+def test_score_file_rejects_output_that_is_an_input(
     tmp_path: Path, bundle: Bundle, case: Callable[[Path], tuple[str, Path]]
 ) -> None:
     source, out = case(tmp_path)
@@ -87,14 +87,14 @@ def test_an_output_that_would_be_an_input(
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.csv")} == before
 
 
-def test_a_column_that_csv_has_no_cell_for(tmp_path: Path, bundle: Bundle) -> None:
-    rows = pl.DataFrame([cells()]).with_columns(tags=pl.concat_list(pl.lit("a")))
+def test_score_file_rejects_column_unsupported_by_csv(tmp_path: Path, bundle: Bundle) -> None:
+    rows = pl.DataFrame([order_cells()]).with_columns(tags=pl.concat_list(pl.lit("a")))
     with pytest.raises(DataError, match=r"no cell for the column tags.*\.parquet"):
-        score_file(orders_file(tmp_path / "orders.parquet", rows), tmp_path / "scored.csv", bundle)
+        score_file(write_orders(tmp_path / "orders.parquet", rows), tmp_path / "scored.csv", bundle)
 
 
-def test_partitions_that_hold_different_things(tmp_path: Path, bundle: Bundle) -> None:
-    rows = pl.DataFrame([cells()])
+def test_score_file_rejects_incompatible_partitions(tmp_path: Path, bundle: Bundle) -> None:
+    rows = pl.DataFrame([order_cells()])
     (tmp_path / "day").mkdir()
     rows.write_parquet(tmp_path / "day" / "1.parquet")
     rows.with_columns(note=pl.concat_list(pl.lit("a"))).write_parquet(tmp_path / "day" / "2.parquet")
@@ -103,8 +103,8 @@ def test_partitions_that_hold_different_things(tmp_path: Path, bundle: Bundle) -
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_a_file_that_breaks_off_leaves_what_was_there(tmp_path: Path, bundle: Bundle, to: str) -> None:
-    source = Path(orders_file(tmp_path / "orders.csv", pl.concat([mixed()] * 200)))
+def test_score_file_with_damaged_input_keeps_old_output(tmp_path: Path, bundle: Bundle, to: str) -> None:
+    source = Path(write_orders(tmp_path / "orders.csv", pl.concat([mixed_rows()] * 200)))
     whole = source.read_bytes()
     source.write_bytes(whole[:-2000] + b"\xff\xfe" + whole[-2000:])
     out = tmp_path / f"scored.{to}"
@@ -131,9 +131,9 @@ except OperationError as error:
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_a_disk_that_is_full_leaves_nothing(tmp_path: Path, bundle: Bundle, to: str) -> None:
+def test_score_file_on_full_disk_leaves_no_file(tmp_path: Path, bundle: Bundle, to: str) -> None:
     requires(find_spec("resource"), "this system has no limit on the size of files to stand for a full disk")
-    source = orders_file(tmp_path / "orders.csv", pl.concat([mixed()] * 200))
+    source = write_orders(tmp_path / "orders.csv", pl.concat([mixed_rows()] * 200))
     out = tmp_path / f"scored.{to}"
     command = [sys.executable, "-c", _FULL, str(bundle.folder), source, str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -141,12 +141,12 @@ def test_a_disk_that_is_full_leaves_nothing(tmp_path: Path, bundle: Bundle, to: 
     assert [path.name for path in tmp_path.iterdir()] == ["orders.csv"]
 
 
-def test_what_goes_wrong_while_writing_is_told_once(tmp_path: Path, bundle: Bundle) -> None:
+def test_score_file_reports_write_error_once(tmp_path: Path, bundle: Bundle) -> None:
     def stop(_: str, share: float) -> None:
         if share > 0.5:
             raise OSError(28, "No space left on device")
 
-    source = orders_file(tmp_path / "orders.csv", pl.concat([mixed()] * 20))
+    source = write_orders(tmp_path / "orders.csv", pl.concat([mixed_rows()] * 20))
     for to in FORMATS:
         with pytest.raises(OperationError, match=r"could not be written: No space left on device\. Nothing was left"):
             score_file(source, tmp_path / f"scored.{to}", bundle, chunk_rows=50, progress=stop)

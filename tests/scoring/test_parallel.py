@@ -15,7 +15,7 @@ from preptime.scoring.score_file import map_in_order
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 3), max_size=12), st.integers(1, 5))
-def test_results_keep_the_order_of_chunks(naps: list[int], workers: int) -> None:
+def test_map_in_order_keeps_order_of_chunks(naps: list[int], workers: int) -> None:
     def slowly(chunk: tuple[int, int]) -> int:
         time.sleep(chunk[1] / 1000)
         return chunk[0]
@@ -23,7 +23,7 @@ def test_results_keep_the_order_of_chunks(naps: list[int], workers: int) -> None
     assert list(map_in_order(enumerate(naps), slowly, workers)) == list(range(len(naps)))
 
 
-def test_no_more_chunks_are_read_than_workers_and_one() -> None:
+def test_map_in_order_holds_at_most_workers_plus_one_chunks() -> None:
     read: list[int] = []
 
     def chunks() -> Iterator[int]:
@@ -36,20 +36,20 @@ def test_no_more_chunks_are_read_than_workers_and_one() -> None:
         assert len(read) <= place + 4
 
 
-def test_workers_work_at_the_same_time() -> None:
+def test_map_in_order_runs_workers_concurrently() -> None:
     together = threading.Barrier(2, timeout=30)
     places = map_in_order([together, together], threading.Barrier.wait, 2)
     assert sorted(places) == [0, 1]
 
 
-def test_an_error_comes_after_the_chunks_before_it() -> None:
+def test_map_in_order_raises_after_earlier_results() -> None:
     results = map_in_order(range(5), lambda chunk: 6 // (3 - chunk), 2)
     assert [next(results) for _ in range(3)] == [2, 3, 6]
     with pytest.raises(ZeroDivisionError):
         next(results)
 
 
-def test_an_error_while_reading_is_raised_too() -> None:
+def test_map_in_order_raises_errors_of_the_iterable() -> None:
     def chunks() -> Iterator[int]:
         yield 1
         raise OSError("gone")
@@ -58,7 +58,7 @@ def test_an_error_while_reading_is_raised_too() -> None:
         list(map_in_order(chunks(), lambda chunk: chunk, 2))
 
 
-def test_a_consumer_that_stops_stops_the_work() -> None:
+def test_map_in_order_stops_threads_when_closed() -> None:
     before = threading.active_count()
     results = map_in_order(iter(int, 1), lambda chunk: chunk, 2)
     assert next(results) == 0

@@ -14,12 +14,12 @@ from preptime.scoring import preview as module
 from preptime.scoring.preview import MAX_REJECTED_ROWS, PREDICTABLE, PREVIEW_ROWS, preview_file
 from preptime.scoring.score_file import score_file
 from preptime.scoring.scorer import PREDICTION_REASON
-from tests.scoring.factories import MIXED, cells, mixed, orders_file
+from tests.scoring.factories import MIXED_ROWS, order_cells, mixed_rows, write_orders
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_a_preview_refuses_what_scoring_refuses_for_the_same_reasons(tmp_path: Path, bundle: Bundle, kind: str) -> None:
-    source = orders_file(tmp_path / f"orders.{kind}", mixed())
+def test_preview_rejects_the_same_rows_as_scoring(tmp_path: Path, bundle: Bundle, kind: str) -> None:
+    source = write_orders(tmp_path / f"orders.{kind}", mixed_rows())
     seen = preview_file(source, bundle.history.restaurants)
     document = score_file(source, tmp_path / "out.parquet", bundle)
     assert {str(reason): count for reason, count in seen.rejected.items()} == document.rejected
@@ -32,9 +32,9 @@ def test_a_preview_refuses_what_scoring_refuses_for_the_same_reasons(tmp_path: P
     assert seen.head["validation_result"].to_list() == told
 
 
-def test_each_faulty_cell_is_listed_with_its_row_and_what_was_expected(tmp_path: Path, bundle: Bundle) -> None:
-    seen = preview_file(orders_file(tmp_path / "orders.csv", mixed()), bundle.history.restaurants)
-    refused = [number for number, (_, reason) in enumerate(MIXED, 1) if reason is not None]
+def test_preview_lists_invalid_cells_with_expected_values(tmp_path: Path, bundle: Bundle) -> None:
+    seen = preview_file(write_orders(tmp_path / "orders.csv", mixed_rows()), bundle.history.restaurants)
+    refused = [number for number, (_, reason) in enumerate(MIXED_ROWS, 1) if reason is not None]
     assert sorted(set(seen.rejected_cells["row"])) == refused
     (line,) = seen.rejected_cells.filter(pl.col("row") == 5).to_dicts()
     assert line["column"] == "order_value_gbp"
@@ -44,14 +44,14 @@ def test_each_faulty_cell_is_listed_with_its_row_and_what_was_expected(tmp_path:
     assert sorted(both) == ["number_of_items", "order_acknowledged_at"]
 
 
-def test_a_large_file_is_judged_in_chunks_and_listed_up_to_a_number(
+def test_preview_of_large_file_limits_listed_rows(
     tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CHUNK_ROWS", 700)
-    rows = pl.DataFrame([cells(), cells(number_of_items="none")] * 2500)
+    rows = pl.DataFrame([order_cells(), order_cells(number_of_items="none")] * 2500)
     told: list[float] = []
     seen = preview_file(
-        orders_file(tmp_path / "orders.csv", rows),
+        write_orders(tmp_path / "orders.csv", rows),
         bundle.history.restaurants,
         progress=lambda _, share: told.append(share),
     )
@@ -62,7 +62,7 @@ def test_a_large_file_is_judged_in_chunks_and_listed_up_to_a_number(
     assert told[-1] == pytest.approx(1.0, abs=0.1)
 
 
-def test_a_line_with_a_surplus_cell_and_columns_called_like_ours_are_shown(tmp_path: Path, bundle: Bundle) -> None:
+def test_preview_shows_extra_cells_and_renames_reserved_columns(tmp_path: Path, bundle: Bundle) -> None:
     path = tmp_path / "orders.csv"
     names = ["order_acknowledged_at", "order_value_gbp", "restaurant_id", "number_of_items", "row", "validation_result"]
     line = "2015-06-20 19:00:00,21.4,1,3,mine,my own"
@@ -74,7 +74,7 @@ def test_a_line_with_a_surplus_cell_and_columns_called_like_ours_are_shown(tmp_p
     assert seen.rejected_cells.to_dicts()[0]["value"] == "more"
 
 
-def test_a_column_that_is_missing_is_refused_at_once(tmp_path: Path, bundle: Bundle) -> None:
-    source = orders_file(tmp_path / "orders.csv", mixed().rename({"number_of_items": "number_items"}))
+def test_preview_rejects_missing_column(tmp_path: Path, bundle: Bundle) -> None:
+    source = write_orders(tmp_path / "orders.csv", mixed_rows().rename({"number_of_items": "number_items"}))
     with pytest.raises(DataError, match="'number_items' is the closest to number_of_items"):
         preview_file(source, bundle.history.restaurants)

@@ -16,8 +16,8 @@ from preptime.client import Client
 from preptime.scoring.remote_scoring import RemoteScorer, score_file_remotely
 from preptime.scoring.score_file import score_file
 from preptime.scoring.scorer import PREDICTED_READY_AT, PREDICTION_BUNDLE, PREDICTION_REASON
-from tests.api.processes import PLAIN_KEY, REAL, started
-from tests.scoring.factories import mixed, orders_file, small_bundle
+from tests.api.processes import PLAIN_KEY, SERVE_COMMAND, running_server
+from tests.scoring.factories import mixed_rows, write_orders, small_bundle
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, B
         bundle=bundle.manifest.id, date=bundle.manifest.date, action="promote", reason="test", by="test", at="now"
     )
     ChampionLog(store).append(entry, expected_champion=None)
-    with started(folder, REAL) as server:
+    with running_server(folder, SERVE_COMMAND) as server:
         server.wait_until("/readyz")
         with Client(server.url, PLAIN_KEY) as client:
             yield client, bundle
@@ -52,17 +52,17 @@ def typed() -> pl.DataFrame:
 
 
 SOURCES = {
-    "mixed.csv": mixed(),
-    "mixed.parquet": mixed(),
+    "mixed.csv": mixed_rows(),
+    "mixed.parquet": mixed_rows(),
     "typed.parquet": typed(),
     "naive.parquet": typed().with_columns(pl.col("order_acknowledged_at").dt.replace_time_zone(None)),
 }
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_a_server_writes_what_the_bundle_writes(tmp_path: Path, served: tuple[Client, Bundle], name: str) -> None:
+def test_remote_scoring_equals_local_scoring(tmp_path: Path, served: tuple[Client, Bundle], name: str) -> None:
     client, bundle = served
-    source = orders_file(tmp_path / name, SOURCES[name])
+    source = write_orders(tmp_path / name, SOURCES[name])
     here = score_file(source, tmp_path / "here.parquet", bundle)
     scorer = RemoteScorer(client, client.bundle().models)
     there = score_file_remotely(source, tmp_path / "there.parquet", scorer, orders_per_request=3)
@@ -84,9 +84,7 @@ def test_a_server_writes_what_the_bundle_writes(tmp_path: Path, served: tuple[Cl
     )
 
 
-def test_a_malformed_line_is_refused_though_the_server_sees_only_its_cells(
-    tmp_path: Path, served: tuple[Client, Bundle]
-) -> None:
+def test_remote_scoring_rejects_malformed_line(tmp_path: Path, served: tuple[Client, Bundle]) -> None:
     client, _ = served
     path = tmp_path / "orders.csv"
     line = "2015-06-20 19:00:00,21.4,1,3"
@@ -98,7 +96,7 @@ def test_a_malformed_line_is_refused_though_the_server_sees_only_its_cells(
     assert document.predicted == 1
 
 
-def test_the_client_says_which_bundle_answers(served: tuple[Client, Bundle]) -> None:
+def test_client_bundle_returns_served_bundle(served: tuple[Client, Bundle]) -> None:
     client, bundle = served
     found = client.bundle()
     assert (found.id, found.models, found.manifest.date) == (

@@ -25,7 +25,7 @@ from preptime.scoring.scorer import (
 from preptime.synthetic import synthesize_frames
 from preptime.validation.audit import audit_orders, to_order_columns
 from preptime.validation.restaurants import read_restaurants
-from tests.scoring.factories import MIXED, PLAN, cells, mixed, orders_file
+from tests.scoring.factories import MIXED_ROWS, PLAN, order_cells, mixed_rows, write_orders
 
 FORMATS = ("csv", "parquet")
 
@@ -40,7 +40,7 @@ def score(
     workers: int | None = None,
 ) -> pl.DataFrame:
     """The scored rows, by way of files; csv comes back as text."""
-    source = orders_file(folder / f"orders.{to}", rows)
+    source = write_orders(folder / f"orders.{to}", rows)
     score_file(source, folder / f"scored.{to}", bundle, chunk_rows=chunk_rows, workers=workers)
     return read(folder / f"scored.{to}")
 
@@ -59,25 +59,25 @@ def synthetic() -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_every_row_comes_back_with_a_prediction_or_a_reason(tmp_path: Path, bundle: Bundle, to: str) -> None:
-    rows = mixed()
+def test_score_file_returns_prediction_or_reason_for_every_row(tmp_path: Path, bundle: Bundle, to: str) -> None:
+    rows = mixed_rows()
     scored = score(tmp_path, rows, bundle, to)
     assert scored.select(rows.columns).equals(rows)
     assert scored.columns[: len(rows.columns)] == rows.columns
-    assert scored[PREDICTION_REASON].to_list() == [reason for _, reason in MIXED]
+    assert scored[PREDICTION_REASON].to_list() == [reason for _, reason in MIXED_ROWS]
     predicted = scored[PREDICTION_REASON].is_null().to_list()
     for name in appended(scored, rows).drop(PREDICTION_REASON, PREDICTION_BUNDLE).columns:
         assert scored[name].is_not_null().to_list() == predicted, name
     assert set(scored[PREDICTION_BUNDLE]) == {bundle.manifest.id}
 
 
-def test_the_document_counts_them(tmp_path: Path, bundle: Bundle) -> None:
-    source = orders_file(tmp_path / "orders.csv", mixed())
+def test_score_document_matches_output(tmp_path: Path, bundle: Bundle) -> None:
+    source = write_orders(tmp_path / "orders.csv", mixed_rows())
     out = tmp_path / "scored.csv"
     document = score_file(source, out, bundle, chunk_rows=3)
     scored = read(out)
     good = scored.filter(pl.col(PREDICTION_REASON).is_null())
-    assert (document.rows, document.predicted) == (len(MIXED), len(good))
+    assert (document.rows, document.predicted) == (len(MIXED_ROWS), len(good))
     refused = scored[PREDICTION_REASON].drop_nulls().value_counts()
     assert document.rejected == dict(refused.rows())
     assert {name: count for name, count in document.fallback_level.items() if count} == dict(
@@ -88,7 +88,7 @@ def test_the_document_counts_them(tmp_path: Path, bundle: Bundle) -> None:
     assert (document.source, document.out, document.bundle) == (source, str(out), bundle.manifest.id)
 
 
-def test_the_numbers_are_the_bundles_own(tmp_path: Path, bundle: Bundle) -> None:
+def test_score_file_values_equal_bundle_predictions(tmp_path: Path, bundle: Bundle) -> None:
     rows = synthetic()
     scored = score(tmp_path, rows, bundle, chunk_rows=400)
     audited = audit_orders(rows, bundle.history.restaurants, need_label=False)
@@ -106,27 +106,27 @@ def test_the_numbers_are_the_bundles_own(tmp_path: Path, bundle: Bundle) -> None
 def alone(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pl.DataFrame]:
     """The rows of `MIXED`, scored one at a time."""
     folder = tmp_path_factory.mktemp("alone")
-    return {to: score(folder, mixed(), bundle, to, chunk_rows=1, workers=1) for to in FORMATS}
+    return {to: score(folder, mixed_rows(), bundle, to, chunk_rows=1, workers=1) for to in FORMATS}
 
 
 @settings(max_examples=25, deadline=None)
 @given(
-    chosen=st.lists(st.integers(0, len(MIXED) - 1), min_size=1, max_size=30),
+    chosen=st.lists(st.integers(0, len(MIXED_ROWS) - 1), min_size=1, max_size=30),
     chunk_rows=st.sampled_from([1, 2, 7, 1000]),
     workers=st.integers(1, 3),
     to=st.sampled_from(FORMATS),
 )
-def test_one_by_one_is_all_at_once_is_any_order(
+def test_score_file_is_independent_of_chunks_and_order(
     *, bundle: Bundle, alone: dict[str, pl.DataFrame], chosen: list[int], chunk_rows: int, workers: int, to: str
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        scored = score(Path(folder), mixed()[chosen], bundle, to, chunk_rows=chunk_rows, workers=workers)
+        scored = score(Path(folder), mixed_rows()[chosen], bundle, to, chunk_rows=chunk_rows, workers=workers)
         assert scored.equals(alone[to][chosen])
 
 
-def test_csv_and_parquet_say_the_same(tmp_path: Path, bundle: Bundle) -> None:
+def test_score_file_csv_and_parquet_give_equal_values(tmp_path: Path, bundle: Bundle) -> None:
     rows = synthetic().with_columns(pl.when(pl.col("order_id") % 9 > 0).then("order_value_gbp"))
-    source = orders_file(tmp_path / "orders.parquet", rows)
+    source = write_orders(tmp_path / "orders.parquet", rows)
     score_file(source, tmp_path / "typed.parquet", bundle)
     score_file(source, tmp_path / "once.csv", bundle)
     score_file(str(tmp_path / "once.csv"), tmp_path / "text.parquet", bundle)
@@ -135,8 +135,8 @@ def test_csv_and_parquet_say_the_same(tmp_path: Path, bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_scored_twice_the_columns_are_replaced_where_they_stand(tmp_path: Path, bundle: Bundle, to: str) -> None:
-    source = orders_file(tmp_path / f"orders.{to}", synthetic().head(200))
+def test_score_file_twice_replaces_columns_in_place(tmp_path: Path, bundle: Bundle, to: str) -> None:
+    source = write_orders(tmp_path / f"orders.{to}", synthetic().head(200))
     first, second = tmp_path / f"first.{to}", tmp_path / f"second.{to}"
     score_file(source, first, bundle)
     moved = (
@@ -144,12 +144,12 @@ def test_scored_twice_the_columns_are_replaced_where_they_stand(tmp_path: Path, 
         .select(PREDICTED_SECONDS, pl.exclude(PREDICTED_SECONDS))
         .with_columns(pl.lit("stale").alias(PREDICTION_BUNDLE))
     )
-    score_file(orders_file(tmp_path / f"moved.{to}", moved), second, bundle)
+    score_file(write_orders(tmp_path / f"moved.{to}", moved), second, bundle)
     assert read(second).columns == moved.columns
     assert read(second).select(read(first).columns).equals(read(first))
 
 
-def test_a_csv_cell_comes_back_as_it_was_written(tmp_path: Path, bundle: Bundle) -> None:
+def test_score_file_keeps_csv_cells_unchanged(tmp_path: Path, bundle: Bundle) -> None:
     lines = [
         "number_of_items,price,order_value_gbp,mine,order_acknowledged_at,restaurant_id",
         '3,007.50,21.40,"a, ""b""",2015-06-20 19:00:00+01:00,1',
@@ -166,7 +166,7 @@ def test_a_csv_cell_comes_back_as_it_was_written(tmp_path: Path, bundle: Bundle)
     assert answers[0][0] != ""
 
 
-def test_parquet_columns_keep_their_types(tmp_path: Path, bundle: Bundle) -> None:
+def test_score_file_keeps_parquet_types(tmp_path: Path, bundle: Bundle) -> None:
     rows = (
         synthetic()
         .head(90)
@@ -177,7 +177,7 @@ def test_parquet_columns_keep_their_types(tmp_path: Path, bundle: Bundle) -> Non
     assert scored.select(rows.columns).schema == rows.schema
 
 
-def test_partitions_of_other_widths_are_one_file(tmp_path: Path, bundle: Bundle) -> None:
+def test_score_file_merges_partitions_of_different_widths(tmp_path: Path, bundle: Bundle) -> None:
     rows = synthetic().head(60)
     (tmp_path / "day").mkdir()
     rows[:30].with_columns(pl.col("number_of_items").cast(pl.Int16)).write_parquet(tmp_path / "day" / "1.parquet")
@@ -195,14 +195,14 @@ def test_partitions_of_other_widths_are_one_file(tmp_path: Path, bundle: Bundle)
 
 
 @pytest.mark.parametrize("as_text", [False, True])
-def test_integer_codes_are_the_names(tmp_path: Path, bundle: Bundle, as_text: bool) -> None:
+def test_score_file_treats_integer_codes_as_names(tmp_path: Path, bundle: Bundle, as_text: bool) -> None:
     names = bundle.history.vocabularies
     strangers = {
         "country": [names.country[k % len(names.country)] for k in range(40)],
         "city": [names.city[k % len(names.city)] for k in range(40)],
         "type_of_food": [names.type_of_food[k % len(names.type_of_food)] for k in range(40)],
     }
-    rows = pl.DataFrame([cells(restaurant_id=str(900_000 + k)) for k in range(40)]).with_columns(
+    rows = pl.DataFrame([order_cells(restaurant_id=str(900_000 + k)) for k in range(40)]).with_columns(
         pl.Series(name, values) for name, values in strangers.items()
     )
     coded = rows.with_columns(
@@ -215,11 +215,11 @@ def test_integer_codes_are_the_names(tmp_path: Path, bundle: Bundle, as_text: bo
     assert appended(score(tmp_path, coded, bundle), coded).equals(appended(said, rows))
 
 
-def test_a_new_restaurant_is_predicted_from_what_is_said_of_it(tmp_path: Path, bundle: Bundle) -> None:
+def test_unknown_restaurant_uses_given_city_and_food(tmp_path: Path, bundle: Bundle) -> None:
     city, food = bundle.history.vocabularies.city, bundle.history.vocabularies.type_of_food
     known = bundle.history.restaurants
     london = [city[known.city[0]], food[known.type_of_food[0]]]
-    rows = pl.DataFrame([cells(restaurant_id="900001"), cells(restaurant_id="1")])
+    rows = pl.DataFrame([order_cells(restaurant_id="900001"), order_cells(restaurant_id="1")])
     told = rows.with_columns(pl.Series("city", [london[0]] * 2), pl.Series("type_of_food", [london[1]] * 2))
     nothing, something = score(tmp_path, rows, bundle), score(tmp_path, told, bundle)
     assert nothing[FALLBACK_LEVEL].to_list() == ["global", "restaurant"]
@@ -227,24 +227,24 @@ def test_a_new_restaurant_is_predicted_from_what_is_said_of_it(tmp_path: Path, b
     listed = read_restaurants(
         pl.DataFrame({"restaurant_id": [900_001], "country": ["UK"], "city": [london[0]], "type_of_food": [london[1]]})
     )
-    source = orders_file(tmp_path / "bare.csv", rows)
+    source = write_orders(tmp_path / "bare.csv", rows)
     score_file(source, tmp_path / "listed.parquet", bundle, restaurants=listed)
     assert appended(read(tmp_path / "listed.parquet"), rows).equals(appended(something, told))
 
 
-def test_the_ready_time_is_on_the_restaurants_clock(tmp_path: Path, bundle: Bundle) -> None:
+def test_predicted_ready_at_is_in_restaurant_time_zone(tmp_path: Path, bundle: Bundle) -> None:
     paris = bundle.history.vocabularies.time_zone.index("Europe/Paris")
     place = bundle.history.restaurants.time_zone.tolist().index(paris)
     restaurant = str(bundle.history.restaurants.restaurant_id[place])
     written = ("2015-06-20T19:00:00Z", "2015-06-20 21:00:00", "2015-06-20 21:00:00+02:00", "1434826800")
-    rows = pl.DataFrame([cells(restaurant_id=restaurant, order_acknowledged_at=one) for one in written])
+    rows = pl.DataFrame([order_cells(restaurant_id=restaurant, order_acknowledged_at=one) for one in written])
     ready = score(tmp_path, rows, bundle)["predicted_ready_at"]
     assert ready.n_unique() == 1
     assert ready[0].startswith("2015-06-20 21:")
     assert ready[0].endswith("+02:00")
 
 
-def test_labels_are_neither_needed_nor_read(tmp_path: Path, bundle: Bundle) -> None:
+def test_score_file_ignores_labels(tmp_path: Path, bundle: Bundle) -> None:
     rows = synthetic().head(50)
     bare = rows.drop("order_ready_at", "prep_time_seconds")
     nonsense = rows.with_columns(pl.lit("?").alias("prep_time_seconds"), pl.lit("?").alias("order_ready_at"))
@@ -253,9 +253,9 @@ def test_labels_are_neither_needed_nor_read(tmp_path: Path, bundle: Bundle) -> N
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_progress_grows_to_one(tmp_path: Path, bundle: Bundle, to: str) -> None:
+def test_score_file_progress_increases_to_one(tmp_path: Path, bundle: Bundle, to: str) -> None:
     told: list[float] = []
-    source = orders_file(tmp_path / f"orders.{to}", synthetic())
+    source = write_orders(tmp_path / f"orders.{to}", synthetic())
     out = tmp_path / f"scored.{to}"
     score_file(source, out, bundle, chunk_rows=100, progress=lambda _, share: told.append(share))
     assert told == sorted(told)

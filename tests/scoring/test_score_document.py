@@ -26,7 +26,7 @@ def tally(*chunks: list[float]) -> ScoreCounts:
 
 
 @given(SECONDS, SECONDS)
-def test_the_median_is_the_lower_one_to_the_second(one: list[float], other: list[float]) -> None:
+def test_score_counts_median_is_lower_median(one: list[float], other: list[float]) -> None:
     document = tally(one, other).to_document("in.csv", Path("out.csv"), "b")
     values = np.sort(np.minimum(np.rint(np.array(one + other, np.float32)), 86_400))
     assert document.median_predicted_seconds == (int(values[(len(values) - 1) // 2]) if len(values) else None)
@@ -34,7 +34,7 @@ def test_the_median_is_the_lower_one_to_the_second(one: list[float], other: list
     assert document.predicted == sum(document.fallback_level.values())
 
 
-def test_the_json_is_stable() -> None:
+def test_score_document_json_is_stable() -> None:
     counted = ScoreCounts()
     later, earlier = ValidationReason.OUT_OF_RANGE, ValidationReason.MISSING_VALUE
     counted.add(5, np.array([600, 900], np.float32), np.array([0, 4], np.int8), {later: 1, earlier: 2})

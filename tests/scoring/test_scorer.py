@@ -19,7 +19,7 @@ offsets = st.integers(-14 * 4, 14 * 4).map(lambda quarters: quarters * 15)
 
 
 @given(st.lists(st.tuples(moments, offsets, st.floats(0, 86_400, width=32)), min_size=1, max_size=20))
-def test_ready_is_acknowledgement_plus_the_answer_to_the_second(rows: list[tuple[datetime, int, float]]) -> None:
+def test_format_ready_at_adds_prediction_to_acknowledgement(rows: list[tuple[datetime, int, float]]) -> None:
     local = np.array([(moment - datetime(1970, 1, 1)) // timedelta(microseconds=1) for moment, _, _ in rows])
     utc = local - np.array([minutes * 60 * SECOND for _, minutes, _ in rows])
     ready = CLOCK.format_ready_at(np.array([seconds for *_, seconds in rows], np.float32), local, utc)
@@ -30,7 +30,7 @@ def test_ready_is_acknowledgement_plus_the_answer_to_the_second(rows: list[tuple
         assert found.utcoffset() == exact.utcoffset()
 
 
-def test_it_is_written_like_the_orders_file() -> None:
+def test_format_ready_at_uses_format_of_the_orders_file() -> None:
     local = np.array([(datetime(2015, 6, 1, 23, 50, 0, 250_000) - datetime(1970, 1, 1)) // timedelta(microseconds=1)])
     assert CLOCK.format_ready_at(np.array([900], np.float32), local, local - 3600 * SECOND).to_list() == [
         "2015-06-02 00:05:00+01:00"
@@ -40,7 +40,7 @@ def test_it_is_written_like_the_orders_file() -> None:
     ]
 
 
-def test_the_columns_are_the_documented_ones() -> None:
+def test_prediction_columns_are_the_documented_ones() -> None:
     none = np.empty(0, np.int64)
     empty = Predictions({"rf": np.empty(0, np.float32)}, np.empty((0, 4), np.float32), np.empty(0, np.int8))
     frame = prediction_columns(empty, none, none, CLOCK, "bundle")

@@ -33,7 +33,7 @@ def words(of: RestaurantIndex, restaurant_id: int) -> list[str | None]:
     return found
 
 
-def test_new_restaurants_are_found_in_the_bundles_codes() -> None:
+def test_merge_restaurants_uses_known_category_codes() -> None:
     both = merge_restaurants(KNOWN, GIVEN)
     assert both.restaurant_id.tolist() == [5, 10, 20, 30, 40]
     assert words(both, 40) == ["UK", "London", "sushi", "Europe/London"]
@@ -43,11 +43,11 @@ def test_new_restaurants_are_found_in_the_bundles_codes() -> None:
         assert getattr(both.vocabularies, name) == getattr(KNOWN.vocabularies, name)
 
 
-def test_a_restaurant_the_bundle_knows_stays_where_it_was() -> None:
+def test_merge_restaurants_keeps_known_restaurants() -> None:
     assert words(merge_restaurants(KNOWN, GIVEN), 10) == words(KNOWN, 10)
 
 
-def test_nothing_new_changes_nothing() -> None:
+def test_merge_restaurants_with_itself_changes_nothing() -> None:
     same = merge_restaurants(KNOWN, KNOWN)
     assert same.vocabularies == KNOWN.vocabularies
     for name in ("restaurant_id", "country", "city", "type_of_food", "time_zone"):
@@ -55,6 +55,6 @@ def test_nothing_new_changes_nothing() -> None:
         assert getattr(same, name).dtype == getattr(KNOWN, name).dtype
 
 
-def test_a_bundle_that_knows_no_restaurant_can_be_told_some() -> None:
+def test_merge_restaurants_extends_empty_index() -> None:
     nobody = directory().recoded(KNOWN.vocabularies)
     assert words(merge_restaurants(nobody, KNOWN), 30) == ["France", "Paris", "sushi", "Europe/Paris"]

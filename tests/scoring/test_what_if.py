@@ -14,7 +14,7 @@ from preptime.scoring.what_if import VARIABLES, OrderInput, predict_what_if, pre
 ORDER = OrderInput(1, dt.datetime(2015, 6, 20, 19, 12, 30), 21.4, 3)
 
 
-def test_every_curve_passes_through_the_answer(bundle: Bundle) -> None:
+def test_what_if_curves_contain_the_prediction(bundle: Bundle) -> None:
     found = predict_what_if(ORDER, BundleScorer(bundle).predict)
     answer = predicted_seconds(found.prediction)
     assert answer is not None
@@ -26,7 +26,7 @@ def test_every_curve_passes_through_the_answer(bundle: Bundle) -> None:
     assert (found.curves["p10"] <= found.curves["p90"]).all()
 
 
-def test_a_point_of_a_curve_is_what_that_order_would_get(bundle: Bundle) -> None:
+def test_what_if_point_equals_prediction_of_that_order(bundle: Bundle) -> None:
     ask = BundleScorer(bundle).predict
     curves = predict_what_if(ORDER, ask).curves
     other = predict_what_if(OrderInput(1, ORDER.acknowledged_at.replace(hour=13), 21.4, 3), ask).prediction
@@ -34,7 +34,7 @@ def test_a_point_of_a_curve_is_what_that_order_would_get(bundle: Bundle) -> None
     assert p90 * 60 == pytest.approx(predicted_seconds(other, 0.9), abs=1e-3)
 
 
-def test_an_order_that_cannot_be_predicted_has_a_reason_and_curves_of_what_can(bundle: Bundle) -> None:
+def test_what_if_invalid_order_has_reason_and_valid_curves(bundle: Bundle) -> None:
     found = predict_what_if(OrderInput(1, ORDER.acknowledged_at, 21.4, 99_999), BundleScorer(bundle).predict)
     assert found.prediction[PREDICTION_REASON] == "out_of_range"
     assert predicted_seconds(found.prediction) is None

@@ -131,8 +131,8 @@ def test_drift_is_read() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("London:20", "not of the form"),
-        ("London:20:15", "not of the form"),
+        ("London:20", "not in the form"),
+        ("London:20:15", "not in the form"),
         ("London:x:+15%", "not a number"),
         ("London:2:+a%", "not a number"),
         ("Rome:2:+15%", "Rome"),

@@ -12,19 +12,28 @@ from fsspec.implementations.memory import MemoryFileSystem
 from preptime.bundle.store import Store
 from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix
 from preptime.training.fitting import FittedWindow, fit_window
-from tests.training.factories import IDLE_QUANTILE, Data, Stocked, june, make_data, override, quick_plan, run
+from tests.training.factories import (
+    IDLE_QUANTILE,
+    SyntheticData,
+    TrainedStore,
+    june,
+    make_synthetic_data,
+    override_champion,
+    quick_plan,
+    run_training,
+)
 
 
 @pytest.fixture(scope="session")
-def data() -> Data:
+def data() -> SyntheticData:
     """1 to 15 June, 3,000 orders."""
-    return make_data()
+    return make_synthetic_data()
 
 
 @pytest.fixture(scope="session")
-def days(data: Data) -> FeatureMatrix:
+def days(data: SyntheticData) -> FeatureMatrix:
     """The matrix of all fifteen days."""
-    return build_feature_matrix(data.corpus, june(1), june(15))
+    return build_feature_matrix(data.training_data, june(1), june(15))
 
 
 @pytest.fixture(scope="session")
@@ -50,29 +59,29 @@ def memory_store(tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="session")
-def good(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Stocked:
+def good(data: SyntheticData, tmp_path_factory: pytest.TempPathFactory) -> TrainedStore:
     """A store in which the quick recipes' bundle of 13 June won its first comparison."""
     root = tmp_path_factory.mktemp("good") / "models"
-    return Stocked(root, run(data, june(13), Store.open(str(root))))
+    return TrainedStore(root, run_training(data, june(13), Store.open(str(root))))
 
 
 @pytest.fixture(scope="session")
-def weak(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Stocked:
+def weak(data: SyntheticData, tmp_path_factory: pytest.TempPathFactory) -> TrainedStore:
     """A store in which a person made a bundle of 13 June champion that has learned next to nothing."""
     root = tmp_path_factory.mktemp("weak") / "models"
     store = Store.open(str(root))
-    document = run(data, june(13), store, plan=quick_plan(IDLE_QUANTILE))
-    override(store, document.bundle, june(13))
-    return Stocked(root, document)
+    document = run_training(data, june(13), store, plan=quick_plan(IDLE_QUANTILE))
+    override_champion(store, document.bundle, june(13))
+    return TrainedStore(root, document)
 
 
 @pytest.fixture
-def good_store(good: Stocked, tmp_path: Path) -> Store:
+def good_store(good: TrainedStore, tmp_path: Path) -> Store:
     """A copy of the store of `good`."""
     return good.copy(tmp_path / "good")
 
 
 @pytest.fixture
-def weak_store(weak: Stocked, tmp_path: Path) -> Store:
+def weak_store(weak: TrainedStore, tmp_path: Path) -> Store:
     """A copy of the store of `weak`."""
     return weak.copy(tmp_path / "weak")

@@ -33,7 +33,7 @@ from preptime.validation.data_gate import GateThresholds
 from preptime.validation.restaurants import read_restaurants
 
 PLAN = SynthesisPlan(orders=3_000, restaurants=40, days=15)
-WHO = AuditActor(by="test", at="2015-06-17T05:00:00Z")
+ACTOR = AuditActor(by="test", at="2015-06-17T05:00:00Z")
 
 QUANTILE = QuantileModel(tree_count=30, learning_rate=0.2, depth=4, border_count=32)
 IDLE_QUANTILE = QuantileModel(tree_count=1, learning_rate=0.001, depth=1, border_count=8)
@@ -46,40 +46,40 @@ def june(day: int) -> dt.date:
 
 
 @dataclass(frozen=True)
-class Data:
+class SyntheticData:
     """The orders and restaurants as tables, and read."""
 
     orders: pl.DataFrame
     restaurants: pl.DataFrame
-    directory: RestaurantIndex
+    restaurant_index: RestaurantIndex
     audited: AuditedOrders
-    corpus: TrainingData
+    training_data: TrainingData
 
     @classmethod
-    def of(cls, orders: pl.DataFrame, restaurants: pl.DataFrame) -> Data:
+    def from_frames(cls, orders: pl.DataFrame, restaurants: pl.DataFrame) -> SyntheticData:
         """Read the two tables."""
         directory = read_restaurants(restaurants)
         audited = audit_orders(orders, directory, need_label=True)
         return cls(orders, restaurants, directory, audited, TrainingData.from_orders(audited, directory))
 
-    def known_on(self, date: dt.date) -> Data:
+    def as_of(self, date: dt.date) -> SyntheticData:
         """The tables as they stood on the morning of `date`: orders that were ready by then."""
-        return Data.of(self.orders.filter(self.audited.frame["ready_local"] < dt.datetime.combine(date, dt.time())),
+        return SyntheticData.from_frames(self.orders.filter(self.audited.frame["ready_local"] < dt.datetime.combine(date, dt.time())),
                        self.restaurants)  # fmt: skip
 
 
-def refresh_with(data: Data, date: dt.date, store: Store) -> RefreshDocument:
+def run_refresh(data: SyntheticData, date: dt.date, store: Store) -> RefreshDocument:
     """Refresh from a file of these orders."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "orders.parquet"
         data.orders.write_parquet(path)
-        return refresh_champion(open_source(path), data.directory, date, store, WHO)
+        return refresh_champion(open_source(path), data.restaurant_index, date, store, ACTOR)
 
 
-def make_data(plan: SynthesisPlan = PLAN) -> Data:
+def make_synthetic_data(plan: SynthesisPlan = PLAN) -> SyntheticData:
     """Draw and read."""
     orders, restaurants, _ = synthesize_frames(plan)
-    return Data.of(orders, restaurants)
+    return SyntheticData.from_frames(orders, restaurants)
 
 
 def quick_plan(quantile: QuantileModel = QUANTILE, seed: int = 12, threads: int = 1) -> FitPlan:
@@ -87,7 +87,7 @@ def quick_plan(quantile: QuantileModel = QUANTILE, seed: int = 12, threads: int 
     return _plan((RandomForestModel(tree_count=5, max_leaf_nodes=20), quantile), threads, seed)
 
 
-def whole_plan(threads: int = 1) -> FitPlan:
+def full_plan(threads: int = 1) -> FitPlan:
     """The whole catalogue, each with few trees."""
     bases: tuple[Model, ...] = (
         RandomForestModel(tree_count=5, max_leaf_nodes=20),
@@ -98,31 +98,31 @@ def whole_plan(threads: int = 1) -> FitPlan:
     return _plan((*bases, StackingModel(bases), QUANTILE), threads, seed=12)
 
 
-def run(
-    data: Data,
+def run_training(
+    data: SyntheticData,
     date: dt.date,
     store: Store,
     *,
     plan: FitPlan | None = None,
-    may_promote: bool = True,
-    report: bool = False,
+    allow_promotion: bool = True,
+    with_report: bool = False,
     thresholds: GateThresholds | None = None,
 ) -> TrainDocument:
     """`train` with the quick recipes, and without the pictures that take longer than all else."""
     return train(
         data.audited,
-        data.directory,
+        data.restaurant_index,
         date,
         store,
-        WHO,
+        ACTOR,
         plan=plan or quick_plan(),
         thresholds=thresholds,
-        allow_promotion=may_promote,
-        with_report=report,
+        allow_promotion=allow_promotion,
+        with_report=with_report,
     )
 
 
-def override(store: Store, bundle_id: str, date: dt.date) -> LogEntry:
+def override_champion(store: Store, bundle_id: str, date: dt.date) -> LogEntry:
     """What a person does who knows better."""
     draft = LogEntryDraft(bundle=bundle_id, date=date, action="override", reason="I know better.", by="me", at="")
     log = ChampionLog(store)
@@ -130,7 +130,7 @@ def override(store: Store, bundle_id: str, date: dt.date) -> LogEntry:
 
 
 @dataclass(frozen=True)
-class Stocked:
+class TrainedStore:
     """A store in a folder, to be copied, and what the training said that filled it."""
 
     root: Path
@@ -148,7 +148,7 @@ def bundle_bytes(store: Store, bundle_id: str) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def same(one: TrainingData, other: TrainingData) -> bool:
+def equal_training_data(one: TrainingData, other: TrainingData) -> bool:
     """Whether two corpora hold the same arrays."""
     return all(np.array_equal(*both) for both in zip(_arrays(one), _arrays(other), strict=True))
 

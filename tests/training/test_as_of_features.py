@@ -13,7 +13,7 @@ from preptime.features.history import History, build_history, feature_matrix
 from preptime.features.history_state import HistoryState
 from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix, iter_snapshots
 from preptime.training.training_data import TrainingData, day_number
-from tests.training.factories import Data, june
+from tests.training.factories import SyntheticData, june
 
 
 def from_scratch(corpus: TrainingData, date: dt.date) -> History:
@@ -28,53 +28,53 @@ def alike(one: History, other: History) -> bool:
     return one.date == other.date and all(np.array_equal(arrays[name], others[name]) for name in arrays)
 
 
-def test_every_morning_has_the_history_built_from_scratch(data: Data) -> None:
-    walked = list(iter_snapshots(data.corpus, june(1), june(15)))
+def test_iter_snapshots_matches_history_built_from_scratch(data: SyntheticData) -> None:
+    walked = list(iter_snapshots(data.training_data, june(1), june(15)))
     assert [morning.date for morning in walked] == [june(day) for day in range(1, 16)]
     # Compared after the walk: what came later must not have got into an earlier morning's arrays.
     for morning in walked:
-        assert alike(morning.history, from_scratch(data.corpus, morning.date))
-        assert (data.corpus.acknowledged_day[morning.rows] == day_number(morning.date)).all()
-    assert sum(len(data.corpus.labels[morning.rows]) for morning in walked) == len(data.corpus)
+        assert alike(morning.history, from_scratch(data.training_data, morning.date))
+        assert (data.training_data.acknowledged_day[morning.rows] == day_number(morning.date)).all()
+    assert sum(len(data.training_data.labels[morning.rows]) for morning in walked) == len(data.training_data)
 
 
-def test_a_walk_may_begin_on_any_day(data: Data) -> None:
-    (only,) = iter_snapshots(data.corpus, june(9), june(9))
-    assert alike(only.history, from_scratch(data.corpus, june(9)))
+def test_iter_snapshots_can_start_on_any_day(data: SyntheticData) -> None:
+    (only,) = iter_snapshots(data.training_data, june(9), june(9))
+    assert alike(only.history, from_scratch(data.training_data, june(9)))
 
 
-def test_the_matrix_is_each_days_features_with_its_mornings_history(data: Data, days: FeatureMatrix) -> None:
-    assert len(days) == len(data.corpus)
+def test_feature_matrix_uses_history_as_of_each_day(data: SyntheticData, days: FeatureMatrix) -> None:
+    assert len(days) == len(data.training_data)
     for date in (june(1), june(6), june(15)):
-        rows = data.corpus.acknowledged_day == day_number(date)
-        history, orders = from_scratch(data.corpus, date), data.corpus.orders.take(rows)
+        rows = data.training_data.acknowledged_day == day_number(date)
+        history, orders = from_scratch(data.training_data, date), data.training_data.orders.take(rows)
         assert np.array_equal(days.X[rows], feature_matrix(orders, history))
         assert np.array_equal(days.lookup_seconds[rows], history.lookup(orders))
         assert np.array_equal(days.fallback_level[rows], history.fallback_level_for(orders))
         assert (days.global_median_seconds[rows] == history.global_median_seconds).all()
 
 
-def test_a_matrix_of_some_days_is_that_part_of_the_whole(data: Data, days: FeatureMatrix) -> None:
-    part = build_feature_matrix(data.corpus, june(5), june(7))
+def test_feature_matrix_of_some_days_equals_slice_of_all(data: SyntheticData, days: FeatureMatrix) -> None:
+    part = build_feature_matrix(data.training_data, june(5), june(7))
     assert np.array_equal(part.X, days.X[part.rows])
-    assert np.array_equal(part.orders.restaurant_id, data.corpus.orders.restaurant_id[part.rows])
+    assert np.array_equal(part.orders.restaurant_id, data.training_data.orders.restaurant_id[part.rows])
 
 
-def with_ready(data: Data, row: int, ready: dt.datetime) -> TrainingData:
+def with_ready(data: SyntheticData, row: int, ready: dt.datetime) -> TrainingData:
     """The corpus with one order ready at that local moment."""
-    ready_at = data.corpus.completed.ready_at.copy()
+    ready_at = data.training_data.completed.ready_at.copy()
     ready_at[row] = int((ready - dt.datetime(1970, 1, 1)).total_seconds())
-    return replace(data.corpus, completed=replace(data.corpus.completed, ready_at=ready_at))
+    return replace(data.training_data, completed=replace(data.training_data.completed, ready_at=ready_at))
 
 
 @pytest.mark.parametrize(
     ("ready", "known"),
     [(dt.datetime(2015, 6, 5, 23, 59, 59), True), (dt.datetime(2015, 6, 6), False)],
 )
-def test_an_order_ready_at_midnight_is_not_in_that_mornings_history(
-    data: Data, ready: dt.datetime, known: bool
-) -> None:
-    row = int(np.flatnonzero((data.corpus.acknowledged_day == day_number(june(5))) & data.corpus.is_history)[-1])
+def test_snapshot_excludes_order_ready_at_midnight(data: SyntheticData, ready: dt.datetime, known: bool) -> None:
+    row = int(
+        np.flatnonzero((data.training_data.acknowledged_day == day_number(june(5))) & data.training_data.is_history)[-1]
+    )
     corpus = with_ready(data, row, ready)
     without = replace(corpus, is_history=corpus.is_history & (np.arange(len(corpus)) != row))
     there, not_there = (next(iter_snapshots(one, june(6), june(6))).history for one in (corpus, without))
@@ -83,27 +83,27 @@ def test_an_order_ready_at_midnight_is_not_in_that_mornings_history(
     assert not alike(*(next(iter_snapshots(one, june(7), june(7))).history for one in (corpus, without)))
 
 
-def test_what_happens_on_a_day_or_after_it_changes_no_row_of_that_day(data: Data, days: FeatureMatrix) -> None:
+def test_feature_matrix_ignores_labels_from_same_day_on(data: SyntheticData, days: FeatureMatrix) -> None:
     day = day_number(june(8))
-    label = data.corpus.completed.prep_time_seconds
-    later = data.corpus.ready_day >= day
-    changed = replace(data.corpus.completed, prep_time_seconds=np.where(later, 3 * label + 60, label))
-    other = build_feature_matrix(replace(data.corpus, completed=changed), june(1), june(15))
-    until = data.corpus.acknowledged_day <= day
+    label = data.training_data.completed.prep_time_seconds
+    later = data.training_data.ready_day >= day
+    changed = replace(data.training_data.completed, prep_time_seconds=np.where(later, 3 * label + 60, label))
+    other = build_feature_matrix(replace(data.training_data, completed=changed), june(1), june(15))
+    until = data.training_data.acknowledged_day <= day
     assert np.array_equal(other.X[until], days.X[until])
     assert np.array_equal(other.lookup_seconds[until], days.lookup_seconds[until])
     # The control: the next day does know.
-    next_day = data.corpus.acknowledged_day == day + 1
+    next_day = data.training_data.acknowledged_day == day + 1
     assert not np.array_equal(other.X[next_day], days.X[next_day])
 
 
-def test_days_without_orders_are_passed_over(data: Data) -> None:
+def test_iter_snapshots_skips_days_without_orders(data: SyntheticData) -> None:
     stray = data.orders.head(1).with_columns(
         order_id=pl.lit(999_999, pl.Int64),
         order_acknowledged_at=pl.col("order_acknowledged_at") - dt.timedelta(days=5_000),
         order_ready_at=pl.col("order_ready_at") - dt.timedelta(days=5_000),
     )
-    corpus = Data.of(pl.concat([stray, data.orders]), data.restaurants).corpus
+    corpus = SyntheticData.from_frames(pl.concat([stray, data.orders]), data.restaurants).training_data
     walked = [morning.date for morning in iter_snapshots(corpus, corpus.first_day, june(15))]
     assert walked == [corpus.first_day, *(june(day) for day in range(1, 16))]
     told: list[float] = []

@@ -19,24 +19,24 @@ from preptime.training.backtest import backtest, evaluate_graph, select_days
 from preptime.training.fitting import FittedWindow, fit_window
 from preptime.training.train import train_challenger
 from preptime.training.training_data import day_number
-from tests.training.factories import Data, june, quick_plan, whole_plan
+from tests.training.factories import SyntheticData, june, quick_plan, full_plan
 
 
 @pytest.fixture(scope="module")
-def walked(data: Data) -> EvaluatedOrders:
-    return backtest(data.corpus, june(11), june(14), quick_plan())
+def walked(data: SyntheticData) -> EvaluatedOrders:
+    return backtest(data.training_data, june(11), june(14), quick_plan())
 
 
-def asked(data: Data, first: dt.date, last: dt.date) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    days = data.corpus.acknowledged_day
-    return (days >= day_number(first)) & (days <= day_number(last)) & data.corpus.is_evaluation
+def asked(data: SyntheticData, first: dt.date, last: dt.date) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    days = data.training_data.acknowledged_day
+    return (days >= day_number(first)) & (days <= day_number(last)) & data.training_data.is_evaluation
 
 
-def test_every_labelled_order_of_the_days_is_answered(
-    data: Data, days: FeatureMatrix, walked: EvaluatedOrders, fitted: FittedWindow
+def test_backtest_predicts_every_labelled_order_as_of_its_day(
+    data: SyntheticData, days: FeatureMatrix, walked: EvaluatedOrders, fitted: FittedWindow
 ) -> None:
     rows = asked(data, june(11), june(14))
-    assert np.array_equal(walked.actual, data.corpus.labels[rows])
+    assert np.array_equal(walked.actual, data.training_data.labels[rows])
     assert walked.up_to_3h.all()
     assert np.array_equal(walked.within_label_limit, walked.actual <= fitted.label_limit_seconds)
     # Fitted on what was known on the morning of the 11th, and each day with its own morning's history.
@@ -48,9 +48,9 @@ def test_every_labelled_order_of_the_days_is_answered(
     assert np.array_equal(walked.segment_columns.fallback_level, days.fallback_level[rows])
 
 
-def test_fitting_anew_every_other_day_is_two_walks(data: Data, walked: EvaluatedOrders) -> None:
-    anew = backtest(data.corpus, june(11), june(14), quick_plan(), retrain_every=2)
-    one, two = (backtest(data.corpus, june(day), june(day + 1), quick_plan()) for day in (11, 13))
+def test_backtest_retraining_every_two_days_equals_two_backtests(data: SyntheticData, walked: EvaluatedOrders) -> None:
+    anew = backtest(data.training_data, june(11), june(14), quick_plan(), retrain_every=2)
+    one, two = (backtest(data.training_data, june(day), june(day + 1), quick_plan()) for day in (11, 13))
     assert np.array_equal(anew.quantiles, np.concatenate([one.quantiles, two.quantiles]))
     assert np.array_equal(anew.within_label_limit, np.concatenate([one.within_label_limit, two.within_label_limit]))
     assert np.array_equal(anew.actual, walked.actual)
@@ -58,40 +58,40 @@ def test_fitting_anew_every_other_day_is_two_walks(data: Data, walked: Evaluated
 
 
 @pytest.mark.parametrize(("every", "fits"), [(None, 1), (4, 1), (3, 2), (1, 4), (99, 1)])
-def test_the_last_stretch_may_be_shorter(data: Data, every: int | None, fits: int) -> None:
+def test_backtest_last_retraining_window_can_be_shorter(data: SyntheticData, every: int | None, fits: int) -> None:
     stages: list[str] = []
-    backtest(data.corpus, june(11), june(14), quick_plan(), retrain_every=every,
+    backtest(data.training_data, june(11), june(14), quick_plan(), retrain_every=every,
              progress=lambda stage, _: stages.append(stage))  # fmt: skip
     assert stages.count("Models: rf fitted") == fits
 
 
-def test_the_answers_are_those_of_the_bundle_that_training_writes(
-    data: Data, walked: EvaluatedOrders, folder_store: Store
+def test_backtest_equals_predictions_of_trained_bundle(
+    data: SyntheticData, walked: EvaluatedOrders, folder_store: Store
 ) -> None:
     """`train` on the 15th holds out three days, so it too is fitted on what was known on the morning of the 12th."""
-    known = data.known_on(june(15))
+    known = data.as_of(june(15))
     challenger = train_challenger(
-        known.audited, known.corpus, june(15), folder_store, plan=quick_plan(), with_report=False
+        known.audited, known.training_data, june(15), folder_store, plan=quick_plan(), with_report=False
     )
-    mine = backtest(known.corpus, june(12), june(14), quick_plan())
+    mine = backtest(known.training_data, june(12), june(14), quick_plan())
     assert np.array_equal(challenger.evaluated.quantiles, mine.quantiles)
     bundle = Bundle.load(folder_store.fetch(challenger.manifest.id))
-    rows = select_days(build_feature_matrix(known.corpus, june(1), june(14)), june(12), june(14))
+    rows = select_days(build_feature_matrix(known.training_data, june(1), june(14)), june(12), june(14))
     again = evaluate_graph(rows, bundle.graph, challenger.fitted.label_limit_seconds)
     assert np.array_equal(again.quantiles, mine.quantiles)
     assert np.array_equal(again.point_predictions["rf"], mine.point_predictions["rf"])
 
 
-def test_part_of_a_matrix_is_the_matrix_of_those_days(data: Data, days: FeatureMatrix) -> None:
-    part, alone = select_days(days, june(4), june(6)), build_feature_matrix(data.corpus, june(4), june(6))
+def test_select_days_equals_matrix_built_for_those_days(data: SyntheticData, days: FeatureMatrix) -> None:
+    part, alone = select_days(days, june(4), june(6)), build_feature_matrix(data.training_data, june(4), june(6))
     assert part.rows == alone.rows
     assert np.array_equal(part.X, alone.X)
     assert np.array_equal(part.lookup_seconds, alone.lookup_seconds)
     assert len(select_days(days, june(20), june(22))) == 0
 
 
-def test_the_document_has_the_fields_that_are_promised(data: Data, days: FeatureMatrix) -> None:
-    fitted = fit_window(days, june(10), whole_plan())
+def test_backtest_document_has_documented_fields(data: SyntheticData, days: FeatureMatrix) -> None:
+    fitted = fit_window(days, june(10), full_plan())
     orders = evaluate_graph(
         select_days(days, june(11), june(12)), fitted.load_graph(days.X.shape[1]), fitted.label_limit_seconds
     )
@@ -126,12 +126,12 @@ def test_the_document_has_the_fields_that_are_promised(data: Data, days: Feature
         (12, 11, "asked from 2015-06-12 to 2015-06-11"),
     ],
 )
-def test_days_that_cannot_be_asked_about_are_refused(data: Data, first: int, last: int, said: str) -> None:
+def test_backtest_rejects_days_outside_the_data(data: SyntheticData, first: int, last: int, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        backtest(data.corpus, june(first), june(last), quick_plan())
+        backtest(data.training_data, june(first), june(last), quick_plan())
 
 
 @pytest.mark.parametrize("every", [0, -1])
-def test_fitting_more_than_daily_is_refused(data: Data, every: int) -> None:
+def test_backtest_rejects_retraining_interval_below_one_day(data: SyntheticData, every: int) -> None:
     with pytest.raises(UsageError, match=f"every {every} days"):
-        backtest(data.corpus, june(12), june(13), quick_plan(), retrain_every=every)
+        backtest(data.training_data, june(12), june(13), quick_plan(), retrain_every=every)

@@ -30,7 +30,7 @@ def world(n: int, days: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np
     return X, y, np.sort(rng.integers(0, days, n))
 
 
-def test_calibrated_quantiles_cover_later_days_as_promised() -> None:
+def test_calibrate_covers_later_days_at_each_level() -> None:
     """Fitted and calibrated on twelve days, asked about the next; the raw quantiles are badly off beforehand."""
     n, asked = 3_000, 20_000
     X, y, day = world(n, 12, seed=1)
@@ -44,7 +44,7 @@ def test_calibrated_quantiles_cover_later_days_as_promised() -> None:
         assert abs(float(np.mean(later_y <= calibrated[:, column])) - level) <= bound
 
 
-def test_quantiles_that_are_off_by_far_are_brought_back() -> None:
+def test_calibrate_corrects_overfitted_quantiles() -> None:
     """Trees that know their rows by heart are too sure of themselves about others."""
     by_heart = QuantileModel(tree_count=150, learning_rate=0.5, depth=7, border_count=64)
     X, y, day = world(2_000, 12, seed=3)
@@ -62,7 +62,7 @@ def test_quantiles_that_are_off_by_far_are_brought_back() -> None:
     assert after <= bound < before
 
 
-def test_the_scale_is_the_conformal_quantile_of_relative_scores() -> None:
+def test_calibrate_scale_equals_quantile_of_relative_scores() -> None:
     """Every step by hand: four fits, each blind to a quarter of the latest days."""
     X, y, day = world(800, 12, seed=5)
     found = calibrate(SMALL, X, y, day, threads=1, seed=12)
@@ -82,34 +82,34 @@ def test_the_scale_is_the_conformal_quantile_of_relative_scores() -> None:
     assert (found.days, found.folds, found.orders) == (6, FOLDS, n)
 
 
-def test_at_most_the_latest_eight_days_are_looked_at() -> None:
+def test_calibrate_uses_at_most_the_latest_eight_days() -> None:
     X, y, day = world(1_000, 30, seed=6)
     found = calibrate(SMALL, X, y, day, threads=1, seed=12)
     assert (found.days, found.orders) == (CALIBRATION_DAYS, int((day >= 22).sum()))
 
 
-def test_threads_change_nothing() -> None:
+def test_calibrate_is_equal_for_any_number_of_threads() -> None:
     X, y, day = world(800, 12, seed=7)
     one, two = (calibrate(SMALL, X, y, day, threads=threads, seed=12) for threads in (1, 2))
     assert one == two
 
 
 @pytest.mark.parametrize("days", [1, 4])
-def test_windows_of_few_days_are_cut_by_orders(days: int) -> None:
+def test_calibrate_short_window_splits_folds_by_order(days: int) -> None:
     X, y, day = world(900, days, seed=8)
     found = calibrate(SMALL, X, y, day, threads=1, seed=12)
     assert found.orders == int((day > day.max() - found.days).sum())
     assert found.days == max(days // 2, 1)
 
 
-def test_a_day_without_orders_among_the_latest_does_no_harm() -> None:
+def test_calibrate_accepts_latest_days_without_orders() -> None:
     X, y, day = world(900, 12, seed=9)
     there = day % 4 != 3
     found = calibrate(SMALL, X[there], y[there], day[there], threads=1, seed=12)
     assert found.orders == int((there & (day > day[there].max() - found.days)).sum())
 
 
-def test_too_few_orders_are_refused() -> None:
+def test_calibrate_rejects_too_few_orders() -> None:
     X, y, _ = world(600, 12, seed=10)
     day = np.repeat([0, 11], [600 - MIN_CALIBRATION_ORDERS + 1, MIN_CALIBRATION_ORDERS - 1])
     with pytest.raises(
@@ -120,7 +120,7 @@ def test_too_few_orders_are_refused() -> None:
 
 @pytest.mark.parametrize("level", QUANTILE_LEVELS)
 @pytest.mark.parametrize("n", [9, 99, 100, 139, 1_000])
-def test_the_rank_is_the_least_that_promises_the_level(n: int, level: float) -> None:
+def test_conformal_quantile_has_smallest_sufficient_rank(n: int, level: float) -> None:
     """A new score is equally likely to fall into any of the n + 1 gaps, so rank k promises k / (n + 1)."""
     scores = np.random.default_rng(n).permutation(n).astype(np.float64) + 1.0  # the k-th smallest is k
     rank = _conformal_quantile(scores, level)
@@ -128,5 +128,5 @@ def test_the_rank_is_the_least_that_promises_the_level(n: int, level: float) -> 
     assert rank - 1 < (n + 1) * level - 1e-6
 
 
-def test_when_there_are_too_few_scores_for_a_level_it_is_the_largest() -> None:
+def test_conformal_quantile_with_few_scores_is_the_largest() -> None:
     assert _conformal_quantile(np.array([5.0, 1.0, 3.0]), 0.9) == 5.0

@@ -14,20 +14,30 @@ from preptime.bundle.store import Store
 from preptime.errors import BundleVerificationError, StoreError, UsageError
 from preptime.training import champion_review as reviewing
 from preptime.training.champion_review import ChampionReview, review_champion, training_bundle_of
-from tests.training.factories import IDLE_QUANTILE, WHO, Data, Stocked, june, override, quick_plan, refresh_with, run
+from tests.training.factories import (
+    IDLE_QUANTILE,
+    ACTOR,
+    SyntheticData,
+    TrainedStore,
+    june,
+    override_champion,
+    quick_plan,
+    run_refresh,
+    run_training,
+)
 
 REVIEWED = june(16)
 """Orders of the 14th and 15th are known, which neither was fitted on."""
 
 
 @pytest.fixture(scope="session")
-def mistaken(data: Data, good: Stocked, tmp_path_factory: pytest.TempPathFactory) -> Stocked:
+def mistaken(data: SyntheticData, good: TrainedStore, tmp_path_factory: pytest.TempPathFactory) -> TrainedStore:
     """A store whose good champion of the 13th was replaced on the 14th by models that have learned next to nothing."""
     root = tmp_path_factory.mktemp("mistaken") / "models"
     store = good.copy(root)
-    document = run(data, june(14), store, plan=quick_plan(IDLE_QUANTILE), may_promote=False)
+    document = run_training(data, june(14), store, plan=quick_plan(IDLE_QUANTILE), allow_promotion=False)
     promote(store, document.bundle, 14)
-    return Stocked(root, document)
+    return TrainedStore(root, document)
 
 
 def promote(store: Store, bundle: str, day: int) -> None:
@@ -39,17 +49,17 @@ def promote(store: Store, bundle: str, day: int) -> None:
 
 
 @pytest.fixture
-def store(mistaken: Stocked, tmp_path: Path) -> Store:
+def store(mistaken: TrainedStore, tmp_path: Path) -> Store:
     """A copy of it."""
     return mistaken.copy(tmp_path / "mistaken")
 
 
-def ran(data: Data, store: Store, *, may: bool = True, day: int = 16) -> ChampionReview:
-    return review_champion(data.corpus, store, june(day), WHO, allow_rollback=may)
+def ran(data: SyntheticData, store: Store, *, may: bool = True, day: int = 16) -> ChampionReview:
+    return review_champion(data.training_data, store, june(day), ACTOR, allow_rollback=may)
 
 
-def test_worse_models_give_way_to_those_before_with_this_mornings_history(
-    data: Data, store: Store, good: Stocked, mistaken: Stocked
+def test_review_rolls_back_worse_models_with_new_history(
+    data: SyntheticData, store: Store, good: TrainedStore, mistaken: TrainedStore
 ) -> None:
     found = ran(data, store)
     assert (found.outcome, found.champion, found.previous) == (
@@ -68,26 +78,26 @@ def test_worse_models_give_way_to_those_before_with_this_mornings_history(
     assert store.read_manifest(refreshed.bundle).date == REVIEWED
 
 
-def test_running_again_says_the_same_and_does_nothing(data: Data, store: Store) -> None:
+def test_review_rerun_returns_same_result_without_new_entries(data: SyntheticData, store: Store) -> None:
     first = ran(data, store)
     entries = ChampionLog(store).entries()
     assert msgspec.json.encode(ran(data, store)) == msgspec.json.encode(first)
     assert ChampionLog(store).entries() == entries
 
 
-def test_a_refresh_of_the_worse_models_is_undone_too(data: Data, store: Store, good: Stocked) -> None:
-    refresh_with(data.known_on(june(15)), june(15), store)
+def test_review_rolls_back_refreshes_of_worse_models(data: SyntheticData, store: Store, good: TrainedStore) -> None:
+    run_refresh(data.as_of(june(15)), june(15), store)
     assert ran(data, store).outcome == "rolled_back"
     current = ChampionLog(store).current()
     assert current is not None
     assert training_bundle_of(store, current.bundle) == good.document.bundle
 
 
-def test_a_review_that_was_killed_is_ended_by_the_next(
-    data: Data, store: Store, good: Stocked, monkeypatch: pytest.MonkeyPatch
+def test_review_rerun_completes_interrupted_review(
+    data: SyntheticData, store: Store, good: TrainedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed after the first of two steps back, and again before the history was published."""
-    refresh_with(data.known_on(june(15)), june(15), store)
+    run_refresh(data.as_of(june(15)), june(15), store)
     real = ChampionLog.rollback
     calls: list[int] = []
 
@@ -125,7 +135,7 @@ def test_a_review_that_was_killed_is_ended_by_the_next(
     assert [entry.action for entry in ChampionLog(store).entries()].count("rollback") == 2
 
 
-def test_a_forbidden_rollback_is_said_and_not_done(data: Data, store: Store) -> None:
+def test_review_without_permission_keeps_champion_and_reports(data: SyntheticData, store: Store) -> None:
     entries = ChampionLog(store).entries()
     found = ran(data, store, may=False)
     assert found.outcome == "kept"
@@ -133,8 +143,8 @@ def test_a_forbidden_rollback_is_said_and_not_done(data: Data, store: Store) -> 
     assert ChampionLog(store).entries() == entries
 
 
-def test_better_models_stay(data: Data, weak_store: Store) -> None:
-    told = run(data, june(14), weak_store)
+def test_review_keeps_better_champion(data: SyntheticData, weak_store: Store) -> None:
+    told = run_training(data, june(14), weak_store)
     assert told.outcome == "promoted"
     promoted = ChampionLog(weak_store).entries()
     found = ran(data, weak_store)
@@ -142,15 +152,15 @@ def test_better_models_stay(data: Data, weak_store: Store) -> None:
     assert ChampionLog(weak_store).entries() == promoted
 
 
-def test_what_a_person_chose_is_left_alone(data: Data, good_store: Store) -> None:
-    document = run(data, june(14), good_store, plan=quick_plan(IDLE_QUANTILE), may_promote=False)
-    override(good_store, document.bundle, june(14))
+def test_review_keeps_champion_promoted_by_override(data: SyntheticData, good_store: Store) -> None:
+    document = run_training(data, june(14), good_store, plan=quick_plan(IDLE_QUANTILE), allow_promotion=False)
+    override_champion(good_store, document.bundle, june(14))
     found = ran(data, good_store)
     assert (found.outcome, found.comparison) == ("kept", None)
     assert "chosen by a person" in found.reason
 
 
-def test_after_a_rollback_nothing_further_back_is_gone_to(data: Data, store: Store, good: Stocked) -> None:
+def test_review_after_rollback_keeps_champion(data: SyntheticData, store: Store, good: TrainedStore) -> None:
     """Another date's review finds the models that returned, and leaves them."""
     assert ran(data, store).outcome == "rolled_back"
     entries = ChampionLog(store).entries()
@@ -163,27 +173,32 @@ def test_after_a_rollback_nothing_further_back_is_gone_to(data: Data, store: Sto
     ("day", "reason"),
     [(14, "no order yet that neither has seen since it serves"), (13, "There are no other models to go back to.")],
 )
-def test_without_orders_of_its_own_time_nobody_is_judged(data: Data, store: Store, day: int, reason: str) -> None:
+def test_review_without_new_orders_keeps_champion(data: SyntheticData, store: Store, day: int, reason: str) -> None:
     found = ran(data, store, day=day)
     assert found.outcome == "kept"
     assert reason in found.reason
 
 
-def test_few_orders_say_too_little(data: Data, store: Store) -> None:
-    few = replace(data.corpus, is_evaluation=data.corpus.is_evaluation & (data.corpus.orders.restaurant_id % 7 == 0))
-    found = review_champion(few, store, REVIEWED, WHO, allow_rollback=True)
+def test_review_with_too_few_orders_keeps_champion(data: SyntheticData, store: Store) -> None:
+    few = replace(
+        data.training_data,
+        is_evaluation=data.training_data.is_evaluation & (data.training_data.orders.restaurant_id % 7 == 0),
+    )
+    found = review_champion(few, store, REVIEWED, ACTOR, allow_rollback=True)
     assert found.outcome == "kept"
     assert "too few" in found.reason
 
 
-def test_without_a_champion_or_another_there_is_nothing_to_review(
-    data: Data, folder_store: Store, good_store: Store
+def test_review_without_previous_models_keeps_champion(
+    data: SyntheticData, folder_store: Store, good_store: Store
 ) -> None:
     assert ran(data, folder_store).reason == "There is no champion yet."
     assert ran(data, good_store).reason == "There are no other models to go back to."
 
 
-def test_damaged_models_never_return(data: Data, store: Store, good: Stocked, tmp_path: Path) -> None:
+def test_review_rejects_damaged_previous_bundle(
+    data: SyntheticData, store: Store, good: TrainedStore, tmp_path: Path
+) -> None:
     entries = ChampionLog(store).entries()
     path = tmp_path / "mistaken" / "bundles" / good.document.bundle / MODEL_FILE
     assert path.is_file()
@@ -193,25 +208,25 @@ def test_damaged_models_never_return(data: Data, store: Store, good: Stocked, tm
     assert ChampionLog(store).entries() == entries
 
 
-def followed(data: Data, store: Store, mistaken: Stocked) -> None:
+def followed(data: SyntheticData, store: Store, mistaken: TrainedStore) -> None:
     """A refresh on the reviewed date, and a champion of the day after."""
-    refresh_with(data.known_on(REVIEWED), REVIEWED, store)
+    run_refresh(data.as_of(REVIEWED), REVIEWED, store)
     promote(store, mistaken.document.bundle, 17)
 
 
-def test_a_champion_that_stays_for_long_is_reviewed_though_its_first_bundles_are_pruned(
-    data: Data, store: Store, good: Stocked, mistaken: Stocked
+def test_review_works_after_older_refreshes_are_pruned(
+    data: SyntheticData, store: Store, good: TrainedStore, mistaken: TrainedStore
 ) -> None:
-    lost = refresh_with(data.known_on(june(15)), june(15), store).bundle
-    refresh_with(data.known_on(june(16)), june(16), store)
+    lost = run_refresh(data.as_of(june(15)), june(15), store).bundle
+    run_refresh(data.as_of(june(16)), june(16), store)
     store.delete(lost)
     found = ran(data, store, may=False)
     assert (found.previous, found.comparison is not None) == (good.document.bundle, True)
     assert training_bundle_of(store, lost) == mistaken.document.bundle
 
 
-def test_models_that_were_pruned_are_not_gone_back_to(
-    data: Data, store: Store, good: Stocked, mistaken: Stocked
+def test_review_keeps_champion_if_previous_is_pruned(
+    data: SyntheticData, store: Store, good: TrainedStore, mistaken: TrainedStore
 ) -> None:
     store.delete(good.document.bundle)
     found = ran(data, store)
@@ -223,8 +238,8 @@ def test_models_that_were_pruned_are_not_gone_back_to(
     assert caught.value.hint == "Run preptime train --date 2015-06-13 again first."
 
 
-def test_a_past_date_reviews_the_champion_of_then_and_changes_nothing(
-    data: Data, store: Store, good: Stocked, mistaken: Stocked
+def test_review_of_past_date_changes_nothing(
+    data: SyntheticData, store: Store, good: TrainedStore, mistaken: TrainedStore
 ) -> None:
     followed(data, store, mistaken)
     entries = ChampionLog(store).entries()

@@ -57,7 +57,7 @@ def lost(comparison: Comparison) -> list[str]:
     return [check.rule.split(",")[0] for check in comparison.checks if not check.passed]
 
 
-def test_what_is_better_in_everything_wins() -> None:
+def test_comparison_passes_if_all_checks_pass() -> None:
     found = judge(answers(LABEL + 100), answers(LABEL + 150))
     assert found.passed
     assert (found.challenger_mae, found.champion_mae, found.lookup_mae) == (100.0, 150.0, 300.0)
@@ -70,7 +70,7 @@ def test_what_is_better_in_everything_wins() -> None:
 
 
 @pytest.mark.parametrize("theirs", [100.0, 99.0])
-def test_it_loses_by_not_being_better_than_the_champion(theirs: float) -> None:
+def test_comparison_fails_if_not_better_than_champion(theirs: float) -> None:
     found = judge(answers(LABEL + 100), answers(LABEL + theirs))
     assert lost(found) == ["Better than the champion"]
     assert not found.passed
@@ -78,13 +78,13 @@ def test_it_loses_by_not_being_better_than_the_champion(theirs: float) -> None:
 
 
 @pytest.mark.parametrize("lookup", [100.0, 99.0])
-def test_it_loses_by_not_being_better_than_the_lookup(lookup: float) -> None:
+def test_comparison_fails_if_not_better_than_lookup(lookup: float) -> None:
     both = (answers(LABEL + shift, lookup=LABEL + lookup) for shift in (100, 150))
     assert lost(judge(*both)) == ["Better than the restaurant lookup"]
 
 
 @pytest.mark.parametrize(("covered", "holds"), [(749, False), (750, True), (850, True), (851, False)])
-def test_it_loses_by_an_interval_that_does_not_keep_its_promise(covered: int, holds: bool) -> None:
+def test_comparison_fails_if_coverage_is_outside_band(covered: int, holds: bool) -> None:
     found = judge(answers(covered=covered), answers(LABEL + 150))
     assert found.passed is holds
     assert lost(found) == ([] if holds else ["p10 to p90 holds 75 to 85 % of the labels"])
@@ -102,21 +102,21 @@ def evening(size: int, mine: float, theirs: float) -> Comparison:
     )
 
 
-def test_it_loses_by_one_segment_that_is_worse_by_more_than_a_twentieth() -> None:
+def test_comparison_fails_if_segment_is_over_5_percent_worse() -> None:
     found = evening(MIN_SEGMENT_ORDERS, mine=211, theirs=200)
     assert lost(found) == ["No segment of 200 orders or more worse by 5%"]
     assert "hour 20 (200 to 211 s)" in found.summary
 
 
-def test_a_twentieth_worse_is_still_allowed() -> None:
+def test_comparison_passes_if_segment_is_5_percent_worse() -> None:
     assert evening(MIN_SEGMENT_ORDERS, mine=210, theirs=200).passed
 
 
-def test_segments_of_fewer_orders_are_left_to_chance() -> None:
+def test_comparison_ignores_segments_with_few_orders() -> None:
     assert evening(MIN_SEGMENT_ORDERS - 1, mine=400, theirs=200).passed
 
 
-def test_many_worse_segments_are_counted_not_listed() -> None:
+def test_comparison_summary_lists_at_most_five_segments() -> None:
     """Two hundred orders of each of five cities and more: the sentence stays one that a person can read."""
     both = []
     for shift in (300.0, 200.0):
@@ -127,7 +127,7 @@ def test_many_worse_segments_are_counted_not_listed() -> None:
     assert sentence.count(" to 300 s)") == 5
 
 
-def test_the_first_bundle_has_the_lookup_to_beat() -> None:
+def test_comparison_without_champion_requires_beating_lookup() -> None:
     found = judge(answers(), None)
     assert found.passed
     assert (found.champion, found.champion_mae) == (None, None)
@@ -139,7 +139,7 @@ def test_the_first_bundle_has_the_lookup_to_beat() -> None:
     assert not judge(answers(covered=500), None).passed
 
 
-def test_without_orders_nothing_is_won() -> None:
+def test_comparison_without_orders_fails() -> None:
     nothing = answers().take(np.zeros(N, bool))
     for champion in (nothing, None):
         found = judge(nothing, champion)
@@ -148,7 +148,7 @@ def test_without_orders_nothing_is_won() -> None:
         assert (found.orders, found.challenger_mae, found.challenger_coverage) == (0, None, None)
 
 
-def test_bundles_without_a_day_in_common_cannot_be_compared() -> None:
+def test_incomparable_bundles_fails_with_reason() -> None:
     found = incomparable_bundles("mine", "theirs", june(14))
     assert not found.passed
     assert found.summary == (
@@ -158,6 +158,6 @@ def test_bundles_without_a_day_in_common_cannot_be_compared() -> None:
 
 
 @given(mine=st.floats(0, 5_000), theirs=st.floats(0, 5_000))
-def test_of_two_bundles_at_most_one_beats_the_other(mine: float, theirs: float) -> None:
+def test_comparison_passes_in_at_most_one_direction(mine: float, theirs: float) -> None:
     one, other = (answers(LABEL + shift, lookup=LABEL + 9_999) for shift in (mine, theirs))
     assert not (judge(one, other).passed and judge(other, one).passed)

@@ -98,7 +98,7 @@ def column(rows: NotebookRows, name: str) -> NDArray[np.float64]:
     return rows.feature_set_2[:, FEATURE_SET_2.index(name)]
 
 
-def test_preparation_time_is_trimmed_before_order_value(restaurants: pl.DataFrame) -> None:
+def test_rows_trim_preparation_time_before_order_value(restaurants: pl.DataFrame) -> None:
     orders = orders_of(np.repeat(1, 200))
     # The expensive orders are also the slow ones: once those are gone, the fence of the value has moved.
     slow = orders.head(20).with_columns(prep_time_seconds=pl.lit(90_000, pl.Int64), order_value_gbp=pl.lit(60.0))
@@ -111,7 +111,7 @@ def test_preparation_time_is_trimmed_before_order_value(restaurants: pl.DataFram
     assert rows.prep_time_seconds.max() <= upper
 
 
-def test_restaurants_and_foods_are_counted_before_either_filter(restaurants: pl.DataFrame) -> None:
+def test_rows_count_restaurants_and_foods_before_filtering(restaurants: pl.DataFrame) -> None:
     # Restaurants 1 and 4 cook the same food: 1 has 21 orders, 4 has 20 and goes. Restaurant 2 has 20 and goes.
     orders = orders_of(np.repeat([1, 4, 2], [21, 20, 20])).with_columns(
         prep_time_seconds=pl.lit(600), order_value_gbp=pl.lit(20.0)
@@ -122,7 +122,7 @@ def test_restaurants_and_foods_are_counted_before_either_filter(restaurants: pl.
     assert set(column(rows, "r_counts")) == {21}
 
 
-def test_hour_weekday_and_day_of_month_are_utc(restaurants: pl.DataFrame) -> None:
+def test_rows_hour_weekday_and_day_of_month_are_utc(restaurants: pl.DataFrame) -> None:
     zone = dt.timezone(dt.timedelta(hours=2))
     at = dt.datetime(2015, 6, 15, 0, 30, tzinfo=zone)  # Monday in Paris, still Sunday the 14th, 22:30, in UTC
     orders = orders_of(np.repeat(2, 30)).with_columns(order_acknowledged_at=pl.lit(at.isoformat(sep=" ")))
@@ -133,7 +133,7 @@ def test_hour_weekday_and_day_of_month_are_utc(restaurants: pl.DataFrame) -> Non
     assert set(column(rows, "weekday")) == {6}
 
 
-def test_the_two_sets_hold_the_published_columns_in_their_order(restaurants: pl.DataFrame) -> None:
+def test_feature_sets_have_published_columns_in_order(restaurants: pl.DataFrame) -> None:
     orders = orders_of(np.repeat(1, 30))
     rows = prepare_notebook_rows(audited(orders, restaurants))
     first = orders.row(0, named=True)
@@ -147,7 +147,7 @@ def test_the_two_sets_hold_the_published_columns_in_their_order(restaurants: pl.
     assert sorted(FEATURE_SET_1) == sorted(FEATURE_SET_2)
 
 
-def test_the_restaurant_mean_sees_the_training_rows_only(orders: pl.DataFrame, restaurants: pl.DataFrame) -> None:
+def test_restaurant_mean_uses_training_rows_only(orders: pl.DataFrame, restaurants: pl.DataFrame) -> None:
     rows = prepare_notebook_rows(audited(orders, restaurants))
     train = np.flatnonzero(rows.restaurant_id != 2)[::2]
     mean = with_restaurant_mean(rows, train)[:, -1]
@@ -159,9 +159,7 @@ def test_the_restaurant_mean_sees_the_training_rows_only(orders: pl.DataFrame, r
         assert mean[mine] == pytest.approx(expected)
 
 
-def test_incomplete_orders_and_unknown_restaurants_are_counted_out(
-    orders: pl.DataFrame, restaurants: pl.DataFrame
-) -> None:
+def test_rows_exclude_incomplete_and_unlisted_orders(orders: pl.DataFrame, restaurants: pl.DataFrame) -> None:
     broken = orders.with_columns(
         prep_time_seconds=pl.when(pl.int_range(pl.len()) < 3).then(None).otherwise(pl.col("prep_time_seconds")),
         restaurant_id=pl.when(pl.int_range(pl.len()) == 50).then(999).otherwise(pl.col("restaurant_id")),
@@ -172,14 +170,14 @@ def test_incomplete_orders_and_unknown_restaurants_are_counted_out(
     ]
 
 
-def test_too_few_orders_are_refused_with_the_numbers(restaurants: pl.DataFrame) -> None:
+def test_rows_reject_too_few_orders(restaurants: pl.DataFrame) -> None:
     with pytest.raises(DataError, match=r"more than 20 orders among the 40 .* more days"):
         prepare_notebook_rows(audited(orders_of(np.repeat([1, 2], 20)), restaurants))
     with pytest.raises(DataError, match="among the 0"):
         prepare_notebook_rows(audited(orders_of(np.repeat(999, 40)), restaurants))
 
 
-def test_hyperparameters_are_the_published_ones() -> None:
+def test_estimators_have_published_hyperparameters() -> None:
     made = {name: params(make()) for name, make in estimators().items()}
 
     assert list(made) == ["rf", "gbr", "cat", "xgb", "stacking"]
@@ -197,7 +195,7 @@ def test_hyperparameters_are_the_published_ones() -> None:
     assert [name for name, _ in members] == ["rf", "gbr", "cat", "xgb"]
 
 
-def test_the_document_has_the_promised_keys_and_the_published_column(reproduction: Reproduction) -> None:
+def test_document_has_documented_fields_and_published_r2(reproduction: Reproduction) -> None:
     document = msgspec.to_builtins(reproduction.document)
 
     assert list(document) == ["n", "rows", "cross_validation_scores"]
@@ -221,7 +219,7 @@ def test_the_document_has_the_promised_keys_and_the_published_column(reproductio
     assert all(set(f) == {"model", "r2_mean", "r2_std", "published_r2"} for f in document["cross_validation_scores"])
 
 
-def test_scores_are_those_of_the_protocol_written_out(reproduction: Reproduction) -> None:
+def test_scores_match_protocol_computed_with_sklearn(reproduction: Reproduction) -> None:
     """Gradient boosting once more, straight from the library's own parts."""
     rows = reproduction.rows
     y = rows.prep_time_seconds
@@ -239,7 +237,7 @@ def test_scores_are_those_of_the_protocol_written_out(reproduction: Reproduction
     assert (fold.r2_mean, fold.r2_std) == pytest.approx((folds.mean(), folds.std()))
 
 
-def test_the_same_orders_give_the_same_bytes_and_no_library_leaves_files(
+def test_run_notebook_is_deterministic_and_leaves_no_files(
     orders: pl.DataFrame,
     restaurants: pl.DataFrame,
     reproduction: Reproduction,
@@ -258,7 +256,7 @@ def test_the_same_orders_give_the_same_bytes_and_no_library_leaves_files(
     assert said == [("Notebook", fit / 11) for fit in range(1, 12)]
 
 
-def test_the_text_says_what_differs_and_on_which_data(
+def test_render_text_explains_differences(
     reproduction: Reproduction, orders: pl.DataFrame, restaurants: pl.DataFrame
 ) -> None:
     text = render_text(reproduction)
@@ -276,7 +274,7 @@ def test_the_text_says_what_differs_and_on_which_data(
     assert "2016-06-01" in other
 
 
-def test_on_the_real_orders_the_published_figures_come_back() -> None:
+def test_real_orders_reproduce_published_scores() -> None:
     """Three of the four published weeks: other test rows, so bands; R² of a test has a standard error of .017."""
     folder = real_data()
     document = run_notebook(folder / "orders.csv", folder / "restaurants.csv")

@@ -20,22 +20,22 @@ from preptime.training.promotion import BACKFILL_REASON
 from preptime.training.train import TrainDocument
 from tests.training.factories import (
     IDLE_QUANTILE,
-    Data,
-    Stocked,
+    SyntheticData,
+    TrainedStore,
     bundle_bytes,
     june,
-    override,
+    override_champion,
     quick_plan,
-    refresh_with,
-    run,
+    run_refresh,
+    run_training,
 )
 
 IDLE = quick_plan(IDLE_QUANTILE)
 """What loses against anything."""
 
 
-def test_a_better_challenger_replaces_the_champion(data: Data, weak: Stocked, weak_store: Store) -> None:
-    told = run(data, june(14), weak_store)
+def test_better_challenger_is_promoted(data: SyntheticData, weak: TrainedStore, weak_store: Store) -> None:
+    told = run_training(data, june(14), weak_store)
     assert (told.outcome, told.champion) == ("promoted", told.bundle)
     assert told.comparison is not None
     # Only days after both were fitted are compared on: the champion through the 9th, the challenger through the 10th.
@@ -48,18 +48,18 @@ def test_a_better_challenger_replaces_the_champion(data: Data, weak: Stocked, we
     assert msgspec.convert(entry.comparison, Comparison, strict=False) == told.comparison
 
 
-def test_a_challenger_that_does_not_beat_the_lookup_is_no_first_champion(data: Data, folder_store: Store) -> None:
-    told = run(data, june(13), folder_store, plan=IDLE)
+def test_first_challenger_worse_than_lookup_is_kept(data: SyntheticData, folder_store: Store) -> None:
+    told = run_training(data, june(13), folder_store, plan=IDLE)
     assert (told.outcome, told.champion) == ("kept", None)
     assert told.reason.startswith("Lost on: Better than the restaurant lookup")
     assert folder_store.bundle_ids() == [told.bundle]
     assert folder_store.log_file_names() == []
 
 
-def test_a_loser_is_kept_and_the_champions_models_get_this_mornings_history(
-    data: Data, good: Stocked, good_store: Store
+def test_losing_challenger_is_kept_and_champion_refreshed(
+    data: SyntheticData, good: TrainedStore, good_store: Store
 ) -> None:
-    told = run(data, june(14), good_store, plan=IDLE)
+    told = run_training(data, june(14), good_store, plan=IDLE)
     assert told.outcome == "refreshed"
     assert told.reason.startswith("Lost on: Better than the champion")
     assert told.champion is not None
@@ -74,29 +74,29 @@ def test_a_loser_is_kept_and_the_champions_models_get_this_mornings_history(
     assert entry.comparison is not None
     assert msgspec.convert(entry.comparison, Comparison, strict=False) == told.comparison
 
-    again = run(data, june(14), good_store, plan=IDLE)
+    again = run_training(data, june(14), good_store, plan=IDLE)
     assert (again.outcome, again.bundle, again.champion) == ("refreshed", told.bundle, told.champion)
     assert good_store.log_file_names() == ["000001.json", "000002.json"]
 
-    next_day = run(data, june(15), good_store, plan=IDLE)
+    next_day = run_training(data, june(15), good_store, plan=IDLE)
     assert next_day.outcome == "refreshed"
     assert next_day.champion is not None
     # However many refreshes ago: the parent is the bundle that was trained.
     assert good_store.read_manifest(next_day.champion).parent == good.document.bundle
 
 
-def test_a_lost_comparison_leaves_what_refresh_would(
-    data: Data, good: Stocked, good_store: Store, tmp_path: Path
+def test_losing_challenger_publishes_same_bundle_as_refresh(
+    data: SyntheticData, good: TrainedStore, good_store: Store, tmp_path: Path
 ) -> None:
     other = good.copy(tmp_path / "other")
-    told = run(data, june(14), good_store, plan=IDLE)
-    assert refresh_with(data, june(14), other).bundle == told.champion
+    told = run_training(data, june(14), good_store, plan=IDLE)
+    assert run_refresh(data, june(14), other).bundle == told.champion
     assert told.champion is not None
     assert bundle_bytes(other, told.champion) == bundle_bytes(good_store, told.champion)
 
 
-def test_a_backfill_never_replaces_a_champion_of_a_later_date(data: Data, weak: Stocked, weak_store: Store) -> None:
-    told = run(data, june(12), weak_store)
+def test_backfill_keeps_champion_with_later_date(data: SyntheticData, weak: TrainedStore, weak_store: Store) -> None:
+    told = run_training(data, june(12), weak_store)
     # As of the 12th there was no champion, and compared with none it won.
     assert (told.outcome, told.champion) == ("kept", None)
     assert told.comparison is not None
@@ -106,26 +106,28 @@ def test_a_backfill_never_replaces_a_champion_of_a_later_date(data: Data, weak: 
     assert weak_store.log_file_names() == ["000001.json"]
 
 
-def test_promotion_that_is_not_asked_for_does_not_happen(
-    data: Data, weak: Stocked, weak_store: Store, folder_store: Store
+def test_disabled_promotion_keeps_challenger(
+    data: SyntheticData, weak: TrainedStore, weak_store: Store, folder_store: Store
 ) -> None:
-    against = run(data, june(14), weak_store, may_promote=False)
+    against = run_training(data, june(14), weak_store, allow_promotion=False)
     assert (against.outcome, against.champion) == ("kept", weak.document.bundle)
     assert against.reason.startswith("Promotion was not asked for. Won. ")
     assert weak_store.log_file_names() == ["000001.json"]
-    first = run(data, june(13), folder_store, may_promote=False)
+    first = run_training(data, june(13), folder_store, allow_promotion=False)
     assert (first.outcome, first.champion) == ("kept", None)
     assert first.comparison is not None
     assert first.comparison.passed
     assert folder_store.log_file_names() == []
 
 
-def test_what_a_person_rolled_back_does_not_come_back_by_itself(data: Data, weak: Stocked, weak_store: Store) -> None:
-    promoted = run(data, june(14), weak_store)
+def test_rolled_back_bundle_is_not_promoted_by_rerun(
+    data: SyntheticData, weak: TrainedStore, weak_store: Store
+) -> None:
+    promoted = run_training(data, june(14), weak_store)
     log = ChampionLog(weak_store)
     log.rollback(reason="Riders wait.", by="me", at="")
 
-    again = run(data, june(14), weak_store)
+    again = run_training(data, june(14), weak_store)
     assert (again.bundle, again.outcome) == (promoted.bundle, "refreshed")
     assert again.reason == f"A person rolled {promoted.bundle} back before."
     assert again.champion is not None
@@ -134,21 +136,23 @@ def test_what_a_person_rolled_back_does_not_come_back_by_itself(data: Data, weak
 
     # Nor does the refresh, when that is rolled back as well.
     log.rollback(reason="The history too.", by="me", at="")
-    third = run(data, june(14), weak_store)
+    third = run_training(data, june(14), weak_store)
     assert (third.outcome, third.champion) == ("kept", weak.document.bundle)
     assert third.reason.endswith("A person rolled this morning's refresh back before.")
     with pytest.raises(UsageError, match="A person rolled back the history of 2015-06-14"):
-        refresh_with(data, june(14), weak_store)
+        run_refresh(data, june(14), weak_store)
     assert log.entries()[-1].action == "rollback"
 
 
-def test_a_damaged_champion_stays_and_the_challenger_is_kept(data: Data, weak: Stocked, weak_store: Store) -> None:
+def test_damaged_champion_raises_and_keeps_challenger(
+    data: SyntheticData, weak: TrainedStore, weak_store: Store
+) -> None:
     model = weak_store.fetch(weak.document.bundle) / MODEL_FILE
     content = bytearray(model.read_bytes())
     content[len(content) // 2] ^= 1
     model.write_bytes(content)
     with pytest.raises(BundleVerificationError) as caught:
-        run(data, june(14), weak_store)
+        run_training(data, june(14), weak_store)
     (kept,) = set(weak_store.bundle_ids()) - {weak.document.bundle}
     facts = caught.value.facts
     assert facts.startswith(
@@ -160,14 +164,14 @@ def test_a_damaged_champion_stays_and_the_challenger_is_kept(data: Data, weak: S
     Bundle.load(weak_store.fetch(kept))
 
 
-def test_a_champion_that_is_gone_stays_and_the_morning_that_makes_it_again_is_named(
-    data: Data, weak: Stocked, weak_store: Store
+def test_missing_champion_raises_and_names_training_date(
+    data: SyntheticData, weak: TrainedStore, weak_store: Store
 ) -> None:
     weak_store.delete(weak.document.bundle)
     with pytest.raises(
         UsageError, match=f"The champion {weak.document.bundle} is not in .* It stays champion"
     ) as caught:
-        run(data, june(14), weak_store)
+        run_training(data, june(14), weak_store)
     assert caught.value.hint.startswith("Run preptime train --date 2015-06-13 again first.")
     assert len(weak_store.bundle_ids()) == 1
     assert weak_store.log_file_names() == ["000001.json"]
@@ -183,17 +187,15 @@ class Interrupted(Store):
     def fetch(self, bundle_id: str) -> Path:
         """Fetching the challenger is when it happens."""
         if bundle_id.startswith("2015-06-14"):
-            override(Store.open(self.url), self.other, june(13))
+            override_champion(Store.open(self.url), self.other, june(13))
         return super().fetch(bundle_id)
 
 
-def test_a_decision_made_against_a_champion_that_has_gone_by_is_not_carried_out(
-    data: Data, weak: Stocked, tmp_path: Path
-) -> None:
+def test_decision_against_replaced_champion_raises(data: SyntheticData, weak: TrainedStore, tmp_path: Path) -> None:
     store = weak.copy(tmp_path / "models")
-    other = run(data, june(13), store, may_promote=False).bundle
+    other = run_training(data, june(13), store, allow_promotion=False).bundle
     with pytest.raises(StoreError, match=f"Someone else promoted first: {other}"):
-        run(data, june(14), Interrupted(tmp_path / "models", other))
+        run_training(data, june(14), Interrupted(tmp_path / "models", other))
     assert [entry.bundle for entry in ChampionLog(store).entries()] == [weak.document.bundle, other]
     assert len(store.bundle_ids()) == 3
 
@@ -211,13 +213,13 @@ class Together(Store):
         return super().create_log(name, content)
 
 
-def both(data: Data, root: Path, seeds: tuple[int, int]) -> list[TrainDocument | PreptimeError]:
+def both(data: SyntheticData, root: Path, seeds: tuple[int, int]) -> list[TrainDocument | PreptimeError]:
     """What two trainings of 14 June make of it that decide at the same moment."""
     store = Together(root)
 
     def one(seed: int) -> TrainDocument | PreptimeError:
         try:
-            return run(data, june(14), store, plan=quick_plan(seed=seed))
+            return run_training(data, june(14), store, plan=quick_plan(seed=seed))
         except PreptimeError as error:
             return error
 
@@ -225,7 +227,7 @@ def both(data: Data, root: Path, seeds: tuple[int, int]) -> list[TrainDocument |
         return list(pool.map(one, seeds))
 
 
-def test_of_two_trainings_at_once_one_wins(data: Data, weak: Stocked, tmp_path: Path) -> None:
+def test_concurrent_trainings_promote_one_challenger(data: SyntheticData, weak: TrainedStore, tmp_path: Path) -> None:
     weak.copy(tmp_path / "models")
     found = both(data, tmp_path / "models", (12, 13))
     (won,) = [one for one in found if isinstance(one, TrainDocument)]
@@ -240,7 +242,7 @@ def test_of_two_trainings_at_once_one_wins(data: Data, weak: Stocked, tmp_path: 
     assert len(store.bundle_ids()) == 3
 
 
-def test_two_trainings_of_the_same_at_once_agree(data: Data, weak: Stocked, tmp_path: Path) -> None:
+def test_concurrent_equal_trainings_agree(data: SyntheticData, weak: TrainedStore, tmp_path: Path) -> None:
     weak.copy(tmp_path / "models")
     one, other = both(data, tmp_path / "models", (12, 12))
     assert one == other

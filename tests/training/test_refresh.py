@@ -14,27 +14,29 @@ from preptime.domain.orders import UNKNOWN_CODE
 from preptime.errors import BundleVerificationError, DataError, UsageError
 from preptime.features.history import build_history
 from preptime.features.history_state import HistoryState
-from tests.training.factories import Data, Stocked, bundle_bytes, june, refresh_with
+from tests.training.factories import SyntheticData, TrainedStore, bundle_bytes, june, run_refresh
 
 
-def moved(data: Data, city: str, ids: list[int]) -> Data:
+def moved(data: SyntheticData, city: str, ids: list[int]) -> SyntheticData:
     """The same orders; some restaurants have moved to another city since."""
     there = pl.col("restaurant_id").is_in(ids)
     restaurants = data.restaurants.with_columns(city=pl.when(there).then(pl.lit(city)).otherwise("city"))
-    return Data.of(data.orders, restaurants)
+    return SyntheticData.from_frames(data.orders, restaurants)
 
 
-def test_the_new_champion_has_the_old_models_and_this_mornings_history(
-    data: Data, good: Stocked, good_store: Store
+def test_refresh_publishes_champion_models_with_new_history(
+    data: SyntheticData, good: TrainedStore, good_store: Store
 ) -> None:
-    told = refresh_with(data, june(15), good_store)
+    told = run_refresh(data, june(15), good_store)
     assert (told.date, told.parent, told.champion_number) == (june(15), good.document.bundle, 2)
-    known = data.corpus.as_of(june(15))
+    known = data.training_data.as_of(june(15))
     assert (told.orders, told.unknown_values) == (int(known.is_history.sum()), {})
     fresh, parent = fetch_verified(good_store, told.bundle), fetch_verified(good_store, good.document.bundle)
     assert fresh.model_bytes() == parent.model_bytes()
     expected = build_history(
-        HistoryState.from_orders(data.directory, known.completed.take(known.is_history)), data.directory, june(15)
+        HistoryState.from_orders(data.restaurant_index, known.completed.take(known.is_history)),
+        data.restaurant_index,
+        june(15),
     )
     arrays = fresh.history.arrays()
     assert all(np.array_equal(arrays[name], array) for name, array in expected.arrays().items())
@@ -44,40 +46,40 @@ def test_the_new_champion_has_the_old_models_and_this_mornings_history(
     assert entry.reason == "New history. The champion's models."
 
 
-def test_refreshing_again_changes_nothing(data: Data, good_store: Store) -> None:
-    first = refresh_with(data, june(14), good_store)
+def test_refresh_rerun_changes_nothing(data: SyntheticData, good_store: Store) -> None:
+    first = run_refresh(data, june(14), good_store)
     before = bundle_bytes(good_store, first.bundle)
-    assert refresh_with(data, june(14), good_store) == first
+    assert run_refresh(data, june(14), good_store) == first
     assert bundle_bytes(good_store, first.bundle) == before
     assert good_store.log_file_names() == ["000001.json", "000002.json"]
 
 
-def test_a_refresh_of_a_refresh_has_the_trained_bundle_as_parent(data: Data, good: Stocked, good_store: Store) -> None:
-    first = refresh_with(data, june(14), good_store)
-    second = refresh_with(data, june(15), good_store)
+def test_refresh_of_refresh_has_trained_bundle_as_parent(
+    data: SyntheticData, good: TrainedStore, good_store: Store
+) -> None:
+    first = run_refresh(data, june(14), good_store)
+    second = run_refresh(data, june(15), good_store)
     assert second.bundle != first.bundle
     assert (first.parent, second.parent) == (good.document.bundle, good.document.bundle)
     assert second.champion_number == 3
 
 
-def test_corrected_orders_of_the_same_morning_make_another_history(data: Data, good_store: Store) -> None:
-    first = refresh_with(data, june(14), good_store)
-    corrected = Data.of(data.orders.slice(50), data.restaurants)
-    second = refresh_with(corrected, june(14), good_store)
+def test_refresh_with_corrected_orders_publishes_other_bundle(data: SyntheticData, good_store: Store) -> None:
+    first = run_refresh(data, june(14), good_store)
+    corrected = SyntheticData.from_frames(data.orders.slice(50), data.restaurants)
+    second = run_refresh(corrected, june(14), good_store)
     assert (second.bundle != first.bundle, second.champion_number) == (True, 3)
 
 
-def test_a_city_that_the_models_have_never_seen_is_unknown_to_them(
-    data: Data, good: Stocked, good_store: Store
-) -> None:
+def test_refresh_encodes_new_city_as_unknown(data: SyntheticData, good: TrainedStore, good_store: Store) -> None:
     """It sorts before every other, so every code but for the champion's own would be another city's."""
     ids = data.restaurants["restaurant_id"].head(3).to_list()
     now = moved(data, "Aachen", ids)
-    assert now.directory.vocabularies.city[0] == "Aachen"
-    told = refresh_with(now, june(14), good_store)
+    assert now.restaurant_index.vocabularies.city[0] == "Aachen"
+    told = run_refresh(now, june(14), good_store)
     assert told.unknown_values == {"city": 3}
     bundle = fetch_verified(good_store, told.bundle)
-    history, old = bundle.history, data.directory
+    history, old = bundle.history, data.restaurant_index
     assert history.vocabularies.city == old.vocabularies.city
     there = np.isin(history.restaurants.restaurant_id, ids)
     assert (history.restaurants.city[there] == UNKNOWN_CODE).all()
@@ -88,28 +90,28 @@ def test_a_city_that_the_models_have_never_seen_is_unknown_to_them(
     )
 
 
-def test_without_a_champion_there_is_nothing_to_refresh(data: Data, folder_store: Store) -> None:
+def test_refresh_without_champion_raises(data: SyntheticData, folder_store: Store) -> None:
     with pytest.raises(UsageError, match="has no champion"):
-        refresh_with(data, june(14), folder_store)
+        run_refresh(data, june(14), folder_store)
 
 
-def test_an_earlier_morning_than_the_champions_is_refused(data: Data, good_store: Store) -> None:
+def test_refresh_rejects_date_before_champion(data: SyntheticData, good_store: Store) -> None:
     with pytest.raises(UsageError, match="is of 2015-06-13, later than 2015-06-12"):
-        refresh_with(data, june(12), good_store)
+        run_refresh(data, june(12), good_store)
     assert good_store.log_file_names() == ["000001.json"]
 
 
-def test_orders_of_later_days_alone_are_refused(data: Data, good_store: Store) -> None:
-    later = Data.of(
+def test_refresh_rejects_orders_after_the_date_only(data: SyntheticData, good_store: Store) -> None:
+    later = SyntheticData.from_frames(
         data.orders.filter(data.audited.frame["acknowledged_local"].dt.date() >= june(15)), data.restaurants
     )
-    with pytest.raises(DataError, match=r"The last order was acknowledged never"):
-        refresh_with(later, june(14), good_store)
+    with pytest.raises(DataError, match=r"There is no order before"):
+        run_refresh(later, june(14), good_store)
 
 
-def test_a_damaged_champion_is_refused_and_stays(data: Data, good: Stocked, good_store: Store) -> None:
+def test_refresh_rejects_damaged_champion(data: SyntheticData, good: TrainedStore, good_store: Store) -> None:
     (good_store.fetch(good.document.bundle) / "golden.json").write_bytes(b"{}")
     with pytest.raises(BundleVerificationError, match=r"golden\.json: expected"):
-        refresh_with(data, june(14), good_store)
+        run_refresh(data, june(14), good_store)
     assert good_store.bundle_ids() == [good.document.bundle]
     assert good_store.log_file_names() == ["000001.json"]

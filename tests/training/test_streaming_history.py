@@ -99,12 +99,12 @@ NAMED = st.builds(
 @given(
     st.one_of(*(st.lists(st.lists(rows, min_size=1, max_size=4), min_size=1, max_size=10) for rows in (ROWS, NAMED)))
 )
-def test_batch_by_batch_is_the_whole_frame_on_dirty_orders(parts: list[list[Row]]) -> None:
+def test_stream_equals_whole_frame_on_invalid_orders(parts: list[list[Row]]) -> None:
     table = frames(*parts)
     assert state_bytes(counted(table)) == state_bytes(whole(table))
 
 
-def test_what_comes_again_and_again_counts_once() -> None:
+def test_stream_counts_repeated_duplicates_once() -> None:
     """Near its first, near a later one, and far from both."""
     others = [[order(order_id=f"{count}", restaurant_id="20")] for count in range(3 * RECENT_BATCHES)]
     for places in ((1, 2, 3), (0, 3, 6, 9), (0, 11), (2, 3, 10, 11)):
@@ -112,13 +112,13 @@ def test_what_comes_again_and_again_counts_once() -> None:
         assert counted(frames(*parts)).orders.tolist() == [1, len(others), 0, 0], places
 
 
-def test_the_first_of_its_kind_stays_in_whatever_batch() -> None:
+def test_stream_keeps_first_of_duplicates_in_any_batch() -> None:
     one, other = order(order_id="1"), order(order_id="2", restaurant_id="20")
     table = frames([one], [other, one], [one | {"restaurant_id": "20"}, other])
     assert counted(table).orders.tolist() == [1, 1, 0, 0]
 
 
-def test_an_order_that_came_again_soon_costs_no_second_reading() -> None:
+def test_stream_reads_twice_only_for_distant_duplicates() -> None:
     one, other = order(order_id="1"), order(order_id="2", restaurant_id="20")
     told: list[str] = []
 
@@ -134,25 +134,25 @@ def test_an_order_that_came_again_soon_costs_no_second_reading() -> None:
     assert told[4:] == ["History"] * batches + ["History, again without duplicates"] * batches
 
 
-def test_a_first_that_is_of_no_use_still_makes_the_second_a_duplicate() -> None:
+def test_stream_drops_duplicate_of_unusable_order() -> None:
     useless = order(order_id="1", order_value_gbp="a lot")
     assert counted(frames([useless], [order(order_id="1")])).orders.sum() == 0
     assert counted(frames([useless], [order(order_id="2")])).orders.sum() == 1
 
 
-def test_a_first_that_comes_after_the_midnight_makes_nothing_a_duplicate() -> None:
+def test_stream_ignores_duplicate_after_as_of_date() -> None:
     later = order(order_id="1", order_acknowledged_at="2015-06-03 19:00:00+01:00", order_ready_at=None)
     assert counted(frames([later], [order(order_id="1")])).orders.sum() == 1
 
 
-def test_keys_that_collide_cost_no_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stream_keeps_orders_with_colliding_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     table = frames(*([order(order_id=str(name))] for name in (1, 2, 3, 2)))
     monkeypatch.setattr(pl.DataFrame, "hash_rows", lambda self: pl.Series(np.zeros(len(self), np.uint64)))
     assert counted(table).orders.tolist() == [3, 0, 0, 0]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_partitions_in_files_are_the_whole_and_progress_is_told(tmp_path: Path, suffix: str) -> None:
+def test_stream_reads_partitioned_files_with_progress(tmp_path: Path, suffix: str) -> None:
     made = month(days=6)
     days = made.with_columns(day=pl.col("order_acknowledged_at").dt.date()).partition_by("day", include_key=False)
     again = [pl.concat([later, earlier.head(2)]) for earlier, later in pairwise(days)]
@@ -172,7 +172,7 @@ def test_partitions_in_files_are_the_whole_and_progress_is_told(tmp_path: Path, 
     assert [done for _, done in told] == [(count + 1) / 6 for count in range(6)] * 2
 
 
-def test_parts_of_other_widths_have_the_same_ids(tmp_path: Path) -> None:
+def test_stream_matches_ids_of_different_integer_widths(tmp_path: Path) -> None:
     made = month(days=1).with_columns(order_id=pl.int_range(pl.len()))
     made.with_columns(pl.col("order_id", "restaurant_id").cast(pl.Int32)).write_parquet(tmp_path / "a.parquet")
     made.write_parquet(tmp_path / "b.parquet")
@@ -181,11 +181,11 @@ def test_parts_of_other_widths_have_the_same_ids(tmp_path: Path) -> None:
     assert state_bytes(counted(table)) == state_bytes(whole(table))
 
 
-def test_nothing_known_yet_is_an_empty_state() -> None:
+def test_stream_before_first_order_is_empty_state() -> None:
     assert state_bytes(counted(frames([order()]), dt.date(2015, 6, 1))) == state_bytes(HistoryState.empty(4))
 
 
-def test_what_the_audit_refuses_is_refused() -> None:
+def test_stream_raises_audit_errors() -> None:
     with pytest.raises(DataError, match="number_of_items"):
         counted(Frames((orders(order()).drop("number_of_items"),)))
 
@@ -209,7 +209,7 @@ LAST_SECOND = st.builds(timed, st.just(-1), st.integers(60, 10_000))
 
 @settings(max_examples=40, deadline=None)
 @given(LATE, LATE, LAST_SECOND, st.data())
-def test_nothing_at_or_after_the_midnight_matters_and_what_is_before_it_does(
+def test_stream_features_use_only_orders_before_midnight(
     late: Row, changed: Row, last_second: Row, data: st.DataObject
 ) -> None:
     """From files' cells to the features of the day, with the control beside it."""

@@ -22,7 +22,16 @@ from preptime.training.comparison import Comparison
 from preptime.training.train import holdout_days, train_challenger
 from preptime.training.training_data import TrainingData
 from preptime.validation.data_gate import GateThresholds
-from tests.training.factories import WHO, Data, Stocked, bundle_bytes, june, make_data, quick_plan, run
+from tests.training.factories import (
+    ACTOR,
+    SyntheticData,
+    TrainedStore,
+    bundle_bytes,
+    june,
+    make_synthetic_data,
+    quick_plan,
+    run_training,
+)
 
 
 def assert_history_of(store: Store, bundle_id: str, corpus: TrainingData, date: dt.date) -> None:
@@ -34,7 +43,9 @@ def assert_history_of(store: Store, bundle_id: str, corpus: TrainingData, date: 
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
 
 
-def test_the_first_bundle_that_wins_is_the_champion(data: Data, good: Stocked, good_store: Store) -> None:
+def test_train_first_passing_bundle_becomes_champion(
+    data: SyntheticData, good: TrainedStore, good_store: Store
+) -> None:
     told = good.document
     assert (told.outcome, told.champion, told.date) == ("promoted", told.bundle, june(13))
     assert told.comparison is not None
@@ -42,66 +53,64 @@ def test_the_first_bundle_that_wins_is_the_champion(data: Data, good: Stocked, g
     assert told.reason == told.comparison.summary
     (entry,) = ChampionLog(good_store).entries()
     assert (entry.bundle, entry.action, entry.by, entry.at, entry.date) == (
-        told.bundle, "promote", WHO.by, WHO.at, june(13),
+        told.bundle, "promote", ACTOR.by, ACTOR.at, june(13),
     )  # fmt: skip
     assert msgspec.convert(entry.comparison, Comparison, strict=False) == told.comparison
     manifest = fetch_verified(good_store, told.bundle).manifest
     assert (manifest.kind, manifest.parent, manifest.models) == ("training", None, ("rf", "quantile"))
-    assert manifest.data_fingerprint == data.corpus.as_of(june(13)).fingerprint()
+    assert manifest.data_fingerprint == data.training_data.as_of(june(13)).fingerprint()
     assert manifest.metrics == to_json_object(told.evaluation)
     assert msgspec.convert(manifest.metrics, BacktestDocument) == told.evaluation
     assert told.parity_seconds.keys() == {"rf", "quantile"}
     assert told.data_gate.passed
 
 
-def test_history_reaches_the_morning_though_the_latest_days_are_held_out(
-    data: Data, good: Stocked, good_store: Store
-) -> None:
+def test_train_history_includes_holdout_days(data: SyntheticData, good: TrainedStore, good_store: Store) -> None:
     manifest = good_store.read_manifest(good.document.bundle)
     window = manifest.window
     assert (window.first_day, window.last_day, window.fitted_through) == (june(1), june(9), june(9))
     assert window.gate_days == 3
     assert (good.document.evaluation.first_day, good.document.evaluation.last_day) == ("2015-06-10", "2015-06-12")
-    assert_history_of(good_store, manifest.id, data.corpus, june(13))
+    assert_history_of(good_store, manifest.id, data.training_data, june(13))
 
 
-def test_with_four_weeks_a_whole_week_is_held_out(folder_store: Store) -> None:
-    month = make_data(SynthesisPlan(orders=3_000, restaurants=40, days=29))
+def test_train_with_four_weeks_holds_out_a_week(folder_store: Store) -> None:
+    month = make_synthetic_data(SynthesisPlan(orders=3_000, restaurants=40, days=29))
     challenger = train_challenger(
-        month.audited, month.corpus.as_of(june(29)), june(29), folder_store, plan=quick_plan(), with_report=False
+        month.audited, month.training_data.as_of(june(29)), june(29), folder_store, plan=quick_plan(), with_report=False
     )
     window = challenger.manifest.window
     assert (window.fitted_through, window.gate_days) == (june(21), 7)
-    assert_history_of(folder_store, challenger.manifest.id, month.corpus, june(29))
+    assert_history_of(folder_store, challenger.manifest.id, month.training_data, june(29))
 
 
 @pytest.mark.parametrize(("day", "held_out"), [(28, 3), (29, 7)])
-def test_days_held_out(data: Data, day: int, held_out: int) -> None:
+def test_holdout_days_depends_on_days_of_data(data: SyntheticData, day: int, held_out: int) -> None:
     """Days of data: 27 before the 28th of June, 28 before the 29th."""
-    assert holdout_days(data.corpus, june(day)) == held_out
+    assert holdout_days(data.training_data, june(day)) == held_out
 
 
-def test_another_kind_of_store_gets_the_same_bytes(
-    data: Data, good: Stocked, good_store: Store, memory_store: Store
+def test_train_is_byte_identical_in_other_store(
+    data: SyntheticData, good: TrainedStore, good_store: Store, memory_store: Store
 ) -> None:
-    told = run(data, june(13), memory_store)
+    told = run_training(data, june(13), memory_store)
     assert told == good.document
     assert bundle_bytes(memory_store, told.bundle) == bundle_bytes(good_store, told.bundle)
 
 
-def test_what_is_not_known_that_morning_changes_no_byte(data: Data, folder_store: Store, memory_store: Store) -> None:
+def test_train_ignores_orders_after_the_date(data: SyntheticData, folder_store: Store, memory_store: Store) -> None:
     """With the report, which also says what the audit found."""
-    whole = run(data, june(11), folder_store, report=True)
-    known = run(data.known_on(june(11)), june(11), memory_store, report=True)
+    whole = run_training(data, june(11), folder_store, with_report=True)
+    known = run_training(data.as_of(june(11)), june(11), memory_store, with_report=True)
     assert whole.bundle == known.bundle
     files = bundle_bytes(folder_store, whole.bundle)
     assert files == bundle_bytes(memory_store, known.bundle)
     assert b"<html" in files["report.html"]
 
 
-def test_running_it_again_changes_nothing(data: Data, good: Stocked, good_store: Store) -> None:
+def test_train_rerun_changes_nothing(data: SyntheticData, good: TrainedStore, good_store: Store) -> None:
     before = bundle_bytes(good_store, good.document.bundle)
-    again = run(data, june(13), good_store)
+    again = run_training(data, june(13), good_store)
     assert again == good.document
     assert again.outcome == "promoted"
     assert good_store.bundle_ids() == [good.document.bundle]
@@ -109,47 +118,47 @@ def test_running_it_again_changes_nothing(data: Data, good: Stocked, good_store:
     assert good_store.log_file_names() == ["000001.json"]
 
 
-def test_the_document_is_json_and_back(good: Stocked) -> None:
+def test_train_document_round_trips_as_json(good: TrainedStore) -> None:
     assert msgspec.json.decode(msgspec.json.encode(good.document), type=type(good.document)) == good.document
 
 
-def test_half_a_day_does_not_train(data: Data, folder_store: Store) -> None:
+def test_train_rejects_half_a_day_of_orders(data: SyntheticData, folder_store: Store) -> None:
     local = data.audited.frame["acknowledged_local"]
-    half = Data.of(data.orders.filter(local < dt.datetime(2015, 6, 12, 15)), data.restaurants)
+    half = SyntheticData.from_frames(data.orders.filter(local < dt.datetime(2015, 6, 12, 15)), data.restaurants)
     with pytest.raises(DataError, match="refused") as caught:
-        run(half, june(13), folder_store)
+        run_training(half, june(13), folder_store)
     assert "2015-06-12" in caught.value.facts
     assert folder_store.bundle_ids() == []
     assert folder_store.log_file_names() == []
 
 
-def test_thresholds_can_be_set(data: Data, folder_store: Store) -> None:
+def test_train_uses_given_gate_thresholds(data: SyntheticData, folder_store: Store) -> None:
     with pytest.raises(DataError, match="at least 9,999"):
-        run(data, june(13), folder_store, thresholds=GateThresholds(min_orders=9_999))
+        run_training(data, june(13), folder_store, thresholds=GateThresholds(min_orders=9_999))
     assert folder_store.bundle_ids() == []
 
 
-def test_days_that_are_all_held_out_leave_none_to_learn_from(data: Data, folder_store: Store) -> None:
+def test_train_rejects_data_with_only_holdout_days(data: SyntheticData, folder_store: Store) -> None:
     lenient = GateThresholds(min_days=1, min_orders=1, max_unusable_share=1.0)
     with pytest.raises(DataError, match="leaves none to learn from"):
-        run(data, june(5), folder_store, thresholds=lenient)
+        run_training(data, june(5), folder_store, thresholds=lenient)
     assert folder_store.bundle_ids() == []
 
 
-def test_days_held_out_without_an_order_are_refused(data: Data, folder_store: Store) -> None:
+def test_train_rejects_holdout_without_labels(data: SyntheticData, folder_store: Store) -> None:
     lenient = GateThresholds(max_days_behind=10)
     with pytest.raises(DataError, match="No order from 2015-06-16 to 2015-06-18 has a label"):
-        run(data, june(19), folder_store, thresholds=lenient)
+        run_training(data, june(19), folder_store, thresholds=lenient)
     assert folder_store.bundle_ids() == []
 
 
-def test_orders_of_restaurants_that_nobody_listed_are_answered_too(data: Data, folder_store: Store) -> None:
+def test_train_evaluates_orders_of_unknown_restaurants(data: SyntheticData, folder_store: Store) -> None:
     strangers = data.orders.with_columns(
         restaurant_id=pl.when(pl.int_range(pl.len()) % 20 == 0).then(10_000 + pl.int_range(pl.len())).otherwise(
             "restaurant_id"
         )
     )  # fmt: skip
-    told = run(Data.of(strangers, data.restaurants), june(13), folder_store)
+    told = run_training(SyntheticData.from_frames(strangers, data.restaurants), june(13), folder_store)
     bases = {row.value: row.n for row in told.evaluation.segments if row.segment == "fallback_level"}
     assert bases.keys() - {"restaurant"}
     assert sum(bases.values()) == told.evaluation.scores[0].n

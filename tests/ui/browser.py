@@ -1,4 +1,4 @@
-"""The real page and the real API, each a process of its own, and Debian's Chromium to look at them."""
+"""Starts the dashboard and the API as processes, and Debian's Chromium to use them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
-from tests.api.processes import REAL, Server, environment, free_port, started
+from tests.api.processes import SERVE_COMMAND, Server, clean_environment, free_port, running_server
 from tests.scoring.factories import small_bundle
 
-CHROMIUM = shutil.which("chromium")
-_FLAGS = (
+CHROMIUM_PATH = shutil.which("chromium")
+_BROWSER_FLAGS = (
     "--no-sandbox",  # the tests may run as root
     "--disable-gpu",
     "--disable-background-networking",
@@ -28,34 +28,34 @@ _FLAGS = (
     "--disable-sync",
     "--no-first-run",
 )
-_PAGE = (*REAL[:2], "ui")
+_UI_COMMAND = (*SERVE_COMMAND[:2], "ui")
 API_KEY = "the dispatcher's key"
 OPERATOR_KEY = "the operator's key"
-ANSWER_MS = 60_000
-"""A machine that does other things as well still answers by then."""
+TIMEOUT_MS = 60_000
+"""Long enough for a busy machine."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """One store, the API that serves it, and the page that shows it."""
+    """An API and a dashboard with the same store."""
 
     folder: Path
     api: Server
-    page: Server
+    dashboard: Server
 
     @property
     def store(self) -> Store:
-        """The store of both."""
+        """The store that both use."""
         return Store.open(str(self.folder / "models"))
 
 
-def setting(name: str, key: str) -> str:
-    """What makes `key` a key of that name."""
+def key_entry(name: str, key: str) -> str:
+    """Return the entry of a settings variable that allows `key` under this name."""
     return f"{name}:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def promote(store: Store, bundle: Bundle, reason: str = "a test") -> None:
-    """Make it the champion."""
+    """Make a bundle the champion."""
     log = ChampionLog(store)
     day = bundle.manifest.date
     draft = LogEntryDraft(bundle=bundle.manifest.id, date=day, action="promote", reason=reason, by="test", at="now")
@@ -63,31 +63,31 @@ def promote(store: Store, bundle: Bundle, reason: str = "a test") -> None:
 
 
 def make_store(folder: Path) -> Bundle:
-    """A store in `folder` with a real small bundle as its champion."""
+    """Create a store in `folder` with a small real bundle as its champion. Return the bundle."""
     store = Store.open(str(folder / "models"))
     bundle = small_bundle(store)
     promote(store, bundle)
     return bundle
 
 
-def other_bundle(store: Store) -> Bundle:
-    """Another bundle of that morning, not yet champion: the same models with another history."""
+def make_second_bundle(store: Store) -> Bundle:
+    """Add a bundle for the same as-of date to the store: the same models with another history. Not the champion."""
     return small_bundle(store, slower_seconds=120)
 
 
 @contextmanager
-def site_at(folder: Path, **given: str) -> Iterator[Site]:
-    """Both servers on the store under `folder`, ready to be asked. `given` are settings of the page."""
+def run_site(folder: Path, **ui_settings: str) -> Iterator[Site]:
+    """Run both servers on the store in `folder` until they're ready. `ui_settings` apply to the dashboard."""
     keys = {
-        "PREPTIME_API_KEYS": setting("dispatch", API_KEY),
-        "PREPTIME_OPERATOR_KEYS": setting("olga", OPERATOR_KEY),
+        "PREPTIME_API_KEYS": key_entry("dispatch", API_KEY),
+        "PREPTIME_OPERATOR_KEYS": key_entry("olga", OPERATOR_KEY),
     }
     api_folder = folder / "api"
     api_folder.mkdir()
-    at = {"PREPTIME_STORE": str(folder / "models"), "PREPTIME_PREDICTION_LOG": "off", "AIKEY": ""}
+    api_settings = {"PREPTIME_STORE": str(folder / "models"), "PREPTIME_PREDICTION_LOG": "off", "AIKEY": ""}
     with (
-        started(api_folder, REAL, **keys, **at) as api,
-        page_at(folder, **keys, PREPTIME_API_URL=f"http://127.0.0.1:{api.port}", **given) as page,
+        running_server(api_folder, SERVE_COMMAND, **keys, **api_settings) as api,
+        run_dashboard(folder, **keys, PREPTIME_API_URL=f"http://127.0.0.1:{api.port}", **ui_settings) as page,
     ):
         api.wait_until("/readyz")
         page.wait_until("/_stcore/health")
@@ -95,22 +95,22 @@ def site_at(folder: Path, **given: str) -> Iterator[Site]:
 
 
 @contextmanager
-def page_at(folder: Path, **given: str) -> Iterator[Server]:
-    """The page, with `folder`'s store and its temporary files in `folder`. Not yet waited for."""
+def run_dashboard(folder: Path, **ui_settings: str) -> Iterator[Server]:
+    """Start the dashboard with the store and temporary files in `folder`, without waiting until it's ready."""
     port = free_port()
     settings = {
         "PREPTIME_STORE": str(folder / "models"),
         "PREPTIME_UI_PORT": str(port),
         "TMPDIR": str(folder / "temporary"),
-        # Streamlit looks there for a user's own options, which are none of the tests' business.
+        # Streamlit reads a user's options from there. Tests must not depend on them.
         "HOME": str(folder),
     }
     (folder / "temporary").mkdir(exist_ok=True)
     with (folder / "errors.txt").open("wb") as errors, (folder / "output.txt").open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-W", "error", *_PAGE],
+            [sys.executable, "-W", "error", *_UI_COMMAND],
             cwd=folder,
-            env=environment(settings | given) | {"PYTHONDONTWRITEBYTECODE": "1"},
+            env=clean_environment(settings | ui_settings) | {"PYTHONDONTWRITEBYTECODE": "1"},
             stderr=errors,
             stdout=output,
         )
@@ -123,44 +123,44 @@ def page_at(folder: Path, **given: str) -> Iterator[Server]:
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """A browser, without any state."""
+def launch_chromium() -> Iterator[Browser]:
+    """Launch a browser without any state."""
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_FLAGS))
+        browser = playwright.chromium.launch(executable_path=CHROMIUM_PATH, args=list(_BROWSER_FLAGS))
         try:
-            yield found
+            yield browser
         finally:
-            found.close()
+            browser.close()
 
 
 @contextmanager
-def looking(browser: Browser, url: str, *, width: int = 1280, dark: bool = False) -> Iterator[Page]:
-    """A window of its own at `url`, which the page has been drawn in. Fails when anything but this machine is asked."""
+def open_page(browser: Browser, url: str, *, width: int = 1280, dark: bool = False) -> Iterator[Page]:
+    """Open `url` in a new window and wait until it's drawn. Fails if the page requests another host."""
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", accept_downloads=True
     )
-    context.set_default_timeout(ANSWER_MS)
-    elsewhere: list[str] = []
+    context.set_default_timeout(TIMEOUT_MS)
+    external_urls: list[str] = []
     page = context.new_page()
-    page.on("request", lambda request: None if _is_here(request.url) else elsewhere.append(request.url))
+    page.on("request", lambda request: None if _is_local_url(request.url) else external_urls.append(request.url))
     try:
         page.goto(url)
         page.wait_for_selector("h1")
-        settle(page)
+        wait_until_idle(page)
         yield page
-        assert elsewhere == []
+        assert external_urls == []
     finally:
         context.close()
 
 
-def settle(page: Page) -> None:
-    """Wait until Streamlit has nothing under way."""
+def wait_until_idle(page: Page) -> None:
+    """Wait until Streamlit has finished drawing."""
     page.wait_for_timeout(300)
     page.wait_for_function("!document.querySelector('[data-testid=stStatusWidget]')")
     page.wait_for_function("!document.querySelector('[data-stale=true]')")
-    page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')")  # what stands where a chart will
+    page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')")  # the placeholder of a chart
     page.wait_for_timeout(200)
 
 
-def _is_here(url: str) -> bool:
+def _is_local_url(url: str) -> bool:
     return url.startswith(("http://127.0.0.1:", "data:", "blob:"))

@@ -1,4 +1,4 @@
-"""What the page's tests share: one site, one browser."""
+"""Fixtures of the dashboard's tests."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.requirements import requires
-from tests.ui.browser import CHROMIUM, Site, chromium, make_store, site_at
-from tests.ui.stores import forget, stock
+from tests.ui.browser import CHROMIUM_PATH, Site, launch_chromium, make_store, run_site
+from tests.ui.stores import clear_caches, fill_store
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The API and the page, both serving a real small bundle. What a test promotes it takes back."""
+    """The API and the dashboard with a small real bundle. A test that promotes also rolls back."""
     folder = tmp_path_factory.mktemp("site")
     make_store(folder)
-    with site_at(folder) as found:
-        yield found
+    with run_site(folder) as running_site:
+        yield running_site
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium."""
-    requires(CHROMIUM, "there is no chromium here (Debian: chromium, fonts-dejavu-core)")
-    with chromium() as found:
-        yield found
+    requires(CHROMIUM_PATH, "Chromium isn't installed (Debian packages: chromium, fonts-dejavu-core)")
+    with launch_chromium() as running_browser:
+        yield running_browser
 
 
 @pytest.fixture(scope="session")
 def trained_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two trained bundles, the second the champion by a person's word, and one of the first release. To be copied."""
-    root = tmp_path_factory.mktemp("stocked") / "models"
-    stock(root)
+    """A store with two trained bundles, the second promoted manually, and a bundle of release 0.1.0. Read-only."""
+    root = tmp_path_factory.mktemp("trained") / "models"
+    fill_store(root)
     return root
 
 
 @pytest.fixture
-def stocked(trained_store: Path, tmp_path: Path) -> Path:
-    """A copy of that store, one's own."""
+def store_copy(trained_store: Path, tmp_path: Path) -> Path:
+    """A copy of the trained store that a test can change."""
     return Path(shutil.copytree(trained_store, tmp_path / "models"))
 
 
 @pytest.fixture
-def fresh() -> Iterator[None]:
-    """What the pages keep between questions is forgotten before and after: each test has its own settings."""
-    forget()
+def empty_caches() -> Iterator[None]:
+    """Clears the caches of the pages before and after a test, because each test has its own settings."""
+    clear_caches()
     yield
-    forget()
+    clear_caches()

@@ -1,7 +1,7 @@
-"""What the pages' pictures show beside the demo: mornings that were answered and looked at, and a second bundle.
+"""Creates results of the daily run and a second bundle, for screenshots of the dashboard.
 
-Mornings as the daily run has them, with few trees: one training on synthetic weeks, then each morning the history anew
-and the day's orders scored, and for the last ones a look at how it went.
+One small bundle is trained on synthetic weeks. Then each date gets a refreshed history and scored orders, and the last
+dates are monitored.
 """
 
 from __future__ import annotations
@@ -31,69 +31,78 @@ from preptime.training.train import train
 from preptime.validation.audit import audit_orders
 from preptime.validation.restaurants import read_restaurants
 
-LOOKED_AT = 10
-"""Mornings with a document."""
+MONITORED_DATES = 10
+"""Number of dates with a monitoring document."""
 PLAN = SynthesisPlan(orders=36_000, restaurants=400, days=51, drift=Drift("London", 50, 1.15))
-"""London takes 15 % longer in the last two days: the last morning fires."""
+"""Preparation in London takes 15% longer on the last two days, so the last date has an alert."""
 TRAINED_DAYS = 14
-"""Days before the first answer: the first morning that is looked at has four weeks of answers behind it."""
-FEW_TREES = FitPlan(
+"""Days before the first prediction. The first monitored date then has four weeks of predictions."""
+FAST_FIT_PLAN = FitPlan(
     {
         model.name: model
         for model in (RandomForestModel(tree_count=10, max_leaf_nodes=30), QuantileModel(tree_count=120))
     },
     1,
 )
-"""One point model and the quantiles, as good as a minute allows."""
+"""One point model and the quantile model, with few trees."""
 ONE_DAY = dt.timedelta(days=1)
-_WHO = AuditActor(by="example", at="2015-06-22T05:00:00Z")
+_ACTOR = AuditActor(by="example", at="2015-06-22T05:00:00Z")
 
 
-def mornings(own: Path, folder: Path) -> Path:
-    """The folder of results to show: `own` where it has a monitored morning, else one made in `folder`."""
-    return own if ResultsFolder(own).days(MONITORING_FILE) else make_mornings(folder, PLAN)
+def find_or_make_results(existing: Path, folder: Path) -> Path:
+    """Return `existing` if it has a monitored date, or else results created in `folder`."""
+    return existing if ResultsFolder(existing).days(MONITORING_FILE) else make_results(folder, PLAN)
 
 
-def make_mornings(folder: Path, plan: SynthesisPlan, looked_at: int = LOOKED_AT) -> Path:
-    """Results in `folder`, of orders drawn by the plan; the latest `looked_at` mornings have a document."""
+def make_results(folder: Path, plan: SynthesisPlan, monitored_dates: int = MONITORED_DATES) -> Path:
+    """Create results of synthetic orders in `folder`. The latest `monitored_dates` dates have a document."""
     orders, restaurants, _ = synthesize_frames(plan)
     folder.mkdir(parents=True, exist_ok=True)
     orders.write_parquet(folder / "orders.parquet")
-    table, directory = open_source(folder / "orders.parquet"), read_restaurants(restaurants)
+    source, restaurant_index = open_source(folder / "orders.parquet"), read_restaurants(restaurants)
     store, results = Store.open(str(folder / "models")), ResultsFolder(folder / "results")
-    days = [plan.start + place * ONE_DAY for place in range(TRAINED_DAYS, plan.days)]
+    days = [plan.start + offset * ONE_DAY for offset in range(TRAINED_DAYS, plan.days)]
     train(
-        audit_orders(orders, directory, need_label=True),
-        directory,
+        audit_orders(orders, restaurant_index, need_label=True),
+        restaurant_index,
         days[0],
         store,
-        _WHO,
-        plan=FEW_TREES,
+        _ACTOR,
+        plan=FAST_FIT_PLAN,
         with_report=False,
     )
-    _answer(table, directory, store, results, days)
-    watch = MonitoringInputs(table, directory, results, StoreBundleSource(store))
-    for back in range(looked_at):
-        date = days[-1] + (1 - back) * ONE_DAY
-        results.write(date, MONITORING_FILE, encode(monitor_day(watch, date)))
+    _score_days(source, restaurant_index, store, results, days)
+    inputs = MonitoringInputs(source, restaurant_index, results, StoreBundleSource(store))
+    for days_back in range(monitored_dates):
+        date = days[-1] + (1 - days_back) * ONE_DAY
+        results.write(date, MONITORING_FILE, encode(monitor_day(inputs, date)))
     return results.root
 
 
 def add_challenger(root: Path, orders: Path, restaurants: Path) -> None:
-    """Put a second bundle of the champion's morning, with few trees, into the store at `root`. It does not serve."""
-    store, directory = Store.open(str(root)), read_restaurants(open_source(restaurants).frame())
+    """Add a small bundle for the champion's as-of date to the store at `root`, without promoting it."""
+    store, restaurant_index = Store.open(str(root)), read_restaurants(open_source(restaurants).frame())
     champion = ChampionLog(store).current()
     if champion is None:
-        raise UsageError(f"{root} has no champion.", "Make one: make demo")
-    read = audit_orders(open_source(orders).frame(), directory, need_label=True)
-    train(read, directory, champion.date, store, _WHO, plan=FEW_TREES, allow_promotion=False, with_report=False)
+        raise UsageError(f"{root} has no champion.", "Create one: make demo")
+    audited = audit_orders(open_source(orders).frame(), restaurant_index, need_label=True)
+    train(
+        audited,
+        restaurant_index,
+        champion.date,
+        store,
+        _ACTOR,
+        plan=FAST_FIT_PLAN,
+        allow_promotion=False,
+        with_report=False,
+    )
 
 
-def _answer(
-    table: DataSource, directory: RestaurantIndex, store: Store, results: ResultsFolder, days: Sequence[dt.date]
+def _score_days(
+    source: DataSource, restaurants: RestaurantIndex, store: Store, results: ResultsFolder, days: Sequence[dt.date]
 ) -> None:
-    """Score these days, each by the champion with that morning's history; the champion is of the first."""
+    """Score each day with the champion as of that day. The champion is trained for the first day."""
     for date in days:
         if date > days[0]:
-            refresh_champion(table, directory, date, store, _WHO)
-        score_day(table, date, select_champion(store, date, results), directory, results)
+            refresh_champion(source, restaurants, date, store, _ACTOR)
+        score_day(source, date, select_champion(store, date, results), restaurants, results)

@@ -1,4 +1,4 @@
-"""How the pages speak."""
+"""Tests of the dashboard's text formats."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import datetime as dt
 import pytest
 
 from preptime.domain.orders import FALLBACK_LEVELS
+from preptime.features.spec import FEATURE_TITLES, FEATURES
+from preptime.formatting import format_count
 from preptime.ui import formatting
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "expected"),
     [
         (None, "–"),
         (0, "0 s"),
@@ -22,14 +24,14 @@ from preptime.ui import formatting
         (3900, "1 h 05 min"),
     ],
 )
-def test_durations_are_said_as_people_say_them(seconds: float | None, said: str) -> None:
-    assert formatting.format_duration(seconds) == said
+def test_format_duration_uses_natural_units(seconds: float | None, expected: str) -> None:
+    assert formatting.format_duration(seconds) == expected
 
 
-def test_moments_sizes_and_numbers_are_said_as_people_say_them() -> None:
+def test_format_interval_count_and_size_are_readable() -> None:
     assert formatting.format_interval(130, 785) == "2 to 13 min"
-    assert formatting.format_count(1, "order") == "1 order"
-    assert formatting.format_count(1204, "order") == "1,204 orders"
+    assert format_count(1, "order") == "1 order"
+    assert format_count(1204, "order") == "1,204 orders"
     assert (formatting.format_size(0), formatting.format_size(1), formatting.format_size(312)) == (
         "0 bytes",
         "1 byte",
@@ -39,7 +41,7 @@ def test_moments_sizes_and_numbers_are_said_as_people_say_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("moment", "nearest", "by"),
+    ("timestamp", "nearest", "rounded_up"),
     [
         ("2015-07-01 19:07:00+01:00", "19:07", "19:07"),
         ("2015-07-01 19:07:17+01:00", "19:07", "19:08"),
@@ -48,10 +50,18 @@ def test_moments_sizes_and_numbers_are_said_as_people_say_them() -> None:
         ("2015-07-01 23:59:57", "00:00", "00:00"),
     ],
 )
-def test_a_clock_says_the_nearest_minute_and_a_promise_the_first_that_holds(moment: str, nearest: str, by: str) -> None:
-    at = dt.datetime.fromisoformat(moment)
-    assert (formatting.format_clock_time(at), formatting.format_clock_time_rounded_up(at)) == (nearest, by)
+def test_format_clock_time_rounds_to_nearest_or_up(timestamp: str, nearest: str, rounded_up: str) -> None:
+    parsed = dt.datetime.fromisoformat(timestamp)
+    assert (formatting.format_clock_time(parsed), formatting.format_clock_time_rounded_up(parsed)) == (
+        nearest,
+        rounded_up,
+    )
 
 
-def test_every_basis_has_words() -> None:
+def test_every_fallback_level_has_a_title_and_a_description() -> None:
     assert set(formatting.FALLBACK_LEVEL_DESCRIPTIONS) == set(FALLBACK_LEVELS)
+    assert set(formatting.FALLBACK_LEVEL_TITLES) == set(FALLBACK_LEVELS)
+
+
+def test_every_feature_has_its_own_title() -> None:
+    assert len(set(FEATURE_TITLES.values())) == len(FEATURES)

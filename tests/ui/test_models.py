@@ -1,4 +1,4 @@
-"""The page Models: what it shows of a store, what it says of an empty or damaged one, and who may change it."""
+"""Tests of the page Models: its views, empty and damaged stores, and changes of the champion."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from preptime.evaluation.overview import summarize_bundle
 from preptime.evaluation.summary_text import format_minutes
 from preptime.settings import Settings
 from preptime.ui.login import allowed_keys
-from tests.cli.conftest import damage
-from tests.ui.browser import API_KEY, OPERATOR_KEY, setting
-from tests.ui.chart_rendering import bodies, column, drawn, said
-from tests.ui.stores import FIRST_RELEASE, ORDERS, RESTAURANTS
+from tests.cli.conftest import damage_file
+from tests.ui.browser import API_KEY, OPERATOR_KEY, key_entry
+from tests.ui.page_rendering import html_bodies, page_text, render_page, table_column
+from tests.ui.stores import FIRST_RELEASE_BUNDLE, ORDERS, RESTAURANTS
 
-pytestmark = pytest.mark.usefixtures("fresh")
+pytestmark = pytest.mark.usefixtures("empty_caches")
 
-OPERATORS = setting("olga", OPERATOR_KEY)
+OPERATOR_ENTRY = key_entry("olga", OPERATOR_KEY)
 
 
-class Open(Protocol):
-    """Opens the page at a view."""
+class OpenView(Protocol):
+    """Renders the page with a view selected."""
 
     def __call__(self, view: str, **settings: str) -> AppTest: ...
 
 
 @pytest.fixture
-def open_at(stocked: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
-    """The page with that store, at a view."""
+def open_view(store_copy: Path, monkeypatch: pytest.MonkeyPatch) -> OpenView:
+    """Returns a function that renders the page with the trained store."""
 
-    def opened(view: str, **settings: str) -> AppTest:
-        given = {"PREPTIME_STORE": str(stocked), "PREPTIME_OPERATOR_KEYS": OPERATORS} | settings
-        at = drawn(monkeypatch, "models", **given)
-        return look(at, view)
+    def open_with(view: str, **settings: str) -> AppTest:
+        all_settings = {"PREPTIME_STORE": str(store_copy), "PREPTIME_OPERATOR_KEYS": OPERATOR_ENTRY} | settings
+        at = render_page(monkeypatch, "models", **all_settings)
+        return select_view(at, view)
 
-    return opened
+    return open_with
 
 
-def look(at: AppTest, view: str) -> AppTest:
+def select_view(at: AppTest, view: str) -> AppTest:
     at.session_state["models-view"] = view
     at.run()
     assert not at.exception, at.exception
@@ -56,97 +56,99 @@ def log_of(root: Path) -> ChampionLog:
     return ChampionLog(Store.open(str(root)))
 
 
-def serving(root: Path) -> str:
+def champion_of(root: Path) -> str:
     entry = log_of(root).current()
     assert entry is not None
     return entry.bundle
 
 
-def test_bundles_are_listed_with_the_champion_before_all(open_at: Open, stocked: Path) -> None:
-    found = list_store(Store.open(str(stocked)))
-    at = open_at("Bundles")
-    champion = serving(stocked)
-    shown = said(at)
-    assert f"The champion: {champion}" in [one.value for one in at.subheader]
-    champion_manifest = next(one for one in found.manifests if one.id == champion)
+def test_bundle_list_starts_with_the_champion(open_view: OpenView, store_copy: Path) -> None:
+    listing = list_store(Store.open(str(store_copy)))
+    at = open_view("Bundles")
+    champion = champion_of(store_copy)
+    shown = page_text(at)
+    assert f"The champion: {champion}" in [heading.value for heading in at.subheader]
+    champion_manifest = next(manifest for manifest in listing.manifests if manifest.id == champion)
     assert f"{format_minutes(summarize_bundle(champion_manifest).mae)} min" in shown
-    assert column(at, "bundle", having="role") == [one.id for one in reversed(found.manifests)]
-    roles = dict(zip(column(at, "bundle", having="role"), column(at, "role", having="role"), strict=True))
+    assert table_column(at, "bundle", having="role") == [manifest.id for manifest in reversed(listing.manifests)]
+    roles = dict(zip(table_column(at, "bundle", having="role"), table_column(at, "role", having="role"), strict=True))
     assert roles[champion] == "champion"
-    assert sorted(str(role) for role in roles.values()) == ["", "before it", "champion"]
+    assert sorted(str(role) for role in roles.values()) == ["", "champion", "previous champion"]
 
 
-def test_one_bundle_shows_its_table_and_all_its_pictures(open_at: Open, stocked: Path) -> None:
-    at = open_at("Bundle details")
-    shown = said(at)
+def test_bundle_details_show_the_table_and_all_charts(open_view: OpenView, store_copy: Path) -> None:
+    at = open_view("Bundle details")
+    shown = page_text(at)
     for title in (
         "Mean error",
-        "Predicted against actual",
-        "How far off, and to which side",
+        "Predicted vs. actual",
+        "Distribution of errors",
         "Mean error by local hour",
-        "Calibration: what a quantile claims and what it keeps",
+        "Calibration of the quantiles",
         "Mean error by city",
         "Coverage of p10–p90 by city",
         "Feature importance",
     ):
         assert title in shown
     assert len(at.get("vega_lite_chart")) == 8
-    assert column(at, "answer", having="R²") == ["quantile", "rf", "restaurant lookup", "global median"]
-    assert "Download its report" in [one.proto.label for one in at.get("download_button")]
+    assert table_column(at, "model", having="R²") == ["quantile", "rf", "restaurant lookup", "global median"]
+    assert "Download the report" in [button.proto.label for button in at.get("download_button")]
     at.session_state["segment-dimension"] = "fallback_level"
-    assert "Coverage of p10–p90 by fallback level" in said(at.run())
+    assert "Coverage of p10–p90 by fallback level" in page_text(at.run())
     at.session_state["labels"] = "within_label_limit"
     assert not at.run().exception
 
 
-def test_a_bundle_of_the_first_release_is_shown_with_what_it_has(open_at: Open) -> None:
-    at = open_at("Bundle details")
-    at.selectbox("bundle").set_value(FIRST_RELEASE).run()
-    shown = said(at)
-    assert "An earlier release made it" in shown
+def test_bundle_of_the_first_release_shows_available_data(open_view: OpenView) -> None:
+    at = open_view("Bundle details")
+    at.selectbox("bundle").set_value(FIRST_RELEASE_BUNDLE).run()
+    shown = page_text(at)
+    assert "An earlier release trained it" in shown
     assert "Mean error by local hour" in shown
-    assert "Predicted against actual ." not in shown
+    assert "Predicted vs. actual ." not in shown
     assert not at.get("download_button")
-    assert column(at, "kind", having="R²")[-1] == "baseline"
+    assert table_column(at, "kind", having="R²")[-1] == "baseline"
 
 
-def test_two_bundles_stand_side_by_side_and_other_days_are_told(open_at: Open, stocked: Path) -> None:
-    at = open_at("Compare bundles")
+def test_comparison_of_two_bundles_names_different_days(open_view: OpenView, store_copy: Path) -> None:
+    at = open_view("Compare bundles")
     first, second = (at.selectbox(key).value for key in ("first", "second"))
-    assert (first, second) == (serving(stocked), log_of(stocked).entries()[0].bundle)
-    shown = said(at)
-    assert "Mind the days" in shown
+    assert (first, second) == (champion_of(store_copy), log_of(store_copy).entries()[0].bundle)
+    shown = page_text(at)
+    assert "The evaluation days differ" in shown
     assert "preptime bundles compare" in shown
-    assert len(column(at, "figure", having="closer to the best")) == 7
+    assert len(table_column(at, "metric", having="better bundle")) == 7
     at.selectbox("second").set_value(first).run()
-    assert "These are the same bundle." in said(at)
+    assert "You selected the same bundle twice." in page_text(at)
 
 
-def test_two_that_never_met_are_compared_when_somebody_asks(open_at: Open, stocked: Path, trained_store: Path) -> None:
+def test_bundles_without_a_comparison_are_compared_on_request(
+    open_view: OpenView, store_copy: Path, trained_store: Path
+) -> None:
     folder = trained_store.parent
-    tables = {"PREPTIME_ORDERS": str(folder / ORDERS), "PREPTIME_RESTAURANTS": str(folder / RESTAURANTS)}
-    at = open_at("Compare bundles", **tables)
-    press(at, "Compare on orders neither has seen")
+    sources = {"PREPTIME_ORDERS": str(folder / ORDERS), "PREPTIME_RESTAURANTS": str(folder / RESTAURANTS)}
+    at = open_view("Compare bundles", **sources)
+    press(at, "Compare on the configured orders")
     first, second = (at.selectbox(key).value for key in ("first", "second"))
-    shown = said(at)
-    assert f"{first} against the champion {second}, on " in shown
-    assert "Nothing was promoted." in shown
-    assert "Better than the restaurant lookup" in column(at, "rule", having="rule")
-    assert len(log_of(stocked).entries()) == 2
+    shown = page_text(at)
+    assert f"{first} compared with the champion {second}: " in shown
+    assert "The champion didn't change." in shown
+    assert "Better than the restaurant lookup" in table_column(at, "rule", having="rule")
+    assert len(log_of(store_copy).entries()) == 2
 
 
-def test_the_log_is_a_time_line_whose_words_are_text(open_at: Open, stocked: Path) -> None:
-    at = open_at("Champion log")
-    shown = said(at)
-    assert "promoted by a person 2015-06-14 05:00 UTC · olga · no. 2 riders *wait* in <b>Leeds</b>" in shown
-    assert not any("<b>Leeds" in body for body in bodies(at))
-    assert column(at, "no.", having="logical date") == [2, 1]
-    assert "Better than the restaurant lookup" in column(at, "rule", having="rule")
-    assert all(" s" not in str(found) for found in column(at, "found", having="rule"))
+def test_champion_log_shows_reasons_as_text(open_view: OpenView, store_copy: Path) -> None:
+    at = open_view("Champion log")
+    shown = page_text(at)
+    assert "promoted manually 2015-06-14 05:00 UTC · olga · no. 2 riders *wait* in <b>Leeds</b>" in shown
+    assert not any("<b>Leeds" in body for body in html_bodies(at))
+    assert table_column(at, "no.", having="as-of date") == [2, 1]
+    assert "Better than the restaurant lookup" in table_column(at, "rule", having="rule")
+    assert all(" s" not in str(result) for result in table_column(at, "result", having="rule"))
 
 
 def press(at: AppTest, label: str) -> None:
-    next(one for one in at.button if one.label == label).click().run()
+    next(button for button in at.button if button.label == label).click().run()
 
 
 def promote(at: AppTest, bundle: str, reason: str) -> AppTest:
@@ -157,14 +159,14 @@ def promote(at: AppTest, bundle: str, reason: str) -> AppTest:
     return at
 
 
-def test_an_operator_promotes_with_a_reason_after_a_second_look_and_rolls_back(open_at: Open, stocked: Path) -> None:
-    before, other = serving(stocked), log_of(stocked).entries()[0].bundle
-    at = promote(open_at("Change the champion"), other, "it was better on Fridays")
-    assert f"Promote {other}?" in [one.value for one in at.subheader]
-    assert f"instead of {before}" in said(at)
-    assert serving(stocked) == before
+def test_operator_promotes_after_confirmation_and_rolls_back(open_view: OpenView, store_copy: Path) -> None:
+    before, other = champion_of(store_copy), log_of(store_copy).entries()[0].bundle
+    at = promote(open_view("Change the champion"), other, "it was better on Fridays")
+    assert f"Promote {other}?" in [heading.value for heading in at.subheader]
+    assert f"It replaces {before} on" in page_text(at)
+    assert champion_of(store_copy) == before
     at.button("change-confirm").click().run()
-    entry = log_of(stocked).current()
+    entry = log_of(store_copy).current()
     assert entry is not None
     assert (entry.bundle, entry.action, entry.by, entry.reason) == (
         other,
@@ -172,115 +174,117 @@ def test_an_operator_promotes_with_a_reason_after_a_second_look_and_rolls_back(o
         "olga",
         "it was better on Fridays",
     )
-    assert f"{other} is the champion now: no. 3 of the log." in said(at)
+    assert f"{other} is the champion now (log entry 3)." in page_text(at)
     at.session_state["change-kind"] = "rollback"
     at.run()
     at.text_area("rollback-reason").set_value("it was not")
     press(at, "Roll back…")
     at.button("change-confirm").click().run()
-    entry = log_of(stocked).current()
+    entry = log_of(store_copy).current()
     assert entry is not None
     assert (entry.bundle, entry.action, entry.by) == (before, "rollback", "olga")
 
 
-def test_a_second_thought_changes_nothing(open_at: Open, stocked: Path) -> None:
-    other = log_of(stocked).entries()[0].bundle
-    at = promote(open_at("Change the champion"), other, "why not")
+def test_cancel_changes_nothing(open_view: OpenView, store_copy: Path) -> None:
+    other = log_of(store_copy).entries()[0].bundle
+    at = promote(open_view("Change the champion"), other, "why not")
     at.button("change-cancel").click().run()
-    assert "Promote a bundle past the comparison" in [one.value for one in at.subheader]
-    assert len(log_of(stocked).entries()) == 2
+    assert "Promote a bundle manually" in [heading.value for heading in at.subheader]
+    assert len(log_of(store_copy).entries()) == 2
 
 
-def test_without_a_reason_nothing_is_even_asked(open_at: Open, stocked: Path) -> None:
-    at = promote(open_at("Change the champion"), log_of(stocked).entries()[0].bundle, "  ")
-    assert "No reason is given." in said(at)
-    assert len(log_of(stocked).entries()) == 2
+def test_promotion_without_a_reason_is_rejected(open_view: OpenView, store_copy: Path) -> None:
+    at = promote(open_view("Change the champion"), log_of(store_copy).entries()[0].bundle, "  ")
+    assert "The reason is missing." in page_text(at)
+    assert len(log_of(store_copy).entries()) == 2
 
 
-def test_who_was_overtaken_is_told_and_changes_nothing(open_at: Open, stocked: Path) -> None:
-    log = log_of(stocked)
+def test_promotion_fails_after_a_concurrent_promotion(open_view: OpenView, store_copy: Path) -> None:
+    log = log_of(store_copy)
     other = log.entries()[0].bundle
-    at = promote(open_at("Change the champion"), FIRST_RELEASE, "I looked at number 2")
+    at = promote(open_view("Change the champion"), FIRST_RELEASE_BUNDLE, "I looked at number 2")
     log.override(other, reason="quicker", by="paul", at="")
     at.button("change-confirm").click().run()
-    assert "Someone else promoted first" in said(at)
-    assert serving(stocked) == other
+    assert "Someone else promoted first" in page_text(at)
+    assert champion_of(store_copy) == other
 
 
-def test_a_damaged_bundle_is_refused_in_a_sentence(open_at: Open, stocked: Path) -> None:
-    other = log_of(stocked).entries()[0].bundle
-    damage(stocked, other)
-    at = promote(open_at("Change the champion"), other, "I know better")
+def test_promotion_of_a_damaged_bundle_shows_an_error(open_view: OpenView, store_copy: Path) -> None:
+    other = log_of(store_copy).entries()[0].bundle
+    damage_file(store_copy, other)
+    at = promote(open_view("Change the champion"), other, "I know better")
     at.button("change-confirm").click().run()
-    assert "model.onnx: expected SHA-256" in said(at)
-    assert len(log_of(stocked).entries()) == 2
+    assert "model.onnx: expected SHA-256" in page_text(at)
+    assert len(log_of(store_copy).entries()) == 2
 
 
-def test_only_an_operators_key_opens_the_forms_and_no_key_is_shown(open_at: Open) -> None:
-    at = open_at("Change the champion", PREPTIME_API_KEYS=setting("dispatch", API_KEY))
-    assert "Who may change the champion has an operator's key." in said(at)
-    for wrong in ("guess", API_KEY):
-        at.text_input("operator-key").set_value(wrong).run()
-        assert "That is no operator's key." in said(at)
+def test_only_an_operator_key_opens_the_forms(open_view: OpenView) -> None:
+    at = open_view("Change the champion", PREPTIME_API_KEYS=key_entry("dispatch", API_KEY))
+    assert "Changing the champion requires an operator key." in page_text(at)
+    for wrong_key in ("guess", API_KEY):
+        at.text_input("operator-key").set_value(wrong_key).run()
+        assert "This key isn't an operator key." in page_text(at)
         assert not at.button
     assert at.text_input("operator-key").proto.type == at.text_input("operator-key").proto.PASSWORD
     at.text_input("operator-key").set_value(OPERATOR_KEY).run()
-    assert "You act as olga" in said(at)
-    assert OPERATOR_KEY not in said(at)
-    look(look(at, "Champion log"), "Change the champion")
-    assert "You act as olga" in said(at)
+    assert "Signed in as olga" in page_text(at)
+    assert OPERATOR_KEY not in page_text(at)
+    select_view(select_view(at, "Champion log"), "Change the champion")
+    assert "Signed in as olga" in page_text(at)
     at.button("operator-sign-out").click().run()
     assert not at.button
-    assert "Who may change the champion has an operator's key." in said(at)
+    assert "Changing the champion requires an operator key." in page_text(at)
 
 
-def test_without_a_configured_key_nobody_changes_anything(open_at: Open) -> None:
-    at = open_at("Change the champion", PREPTIME_OPERATOR_KEYS="")
-    assert "No operator's key is configured" in said(at)
+def test_without_operator_keys_the_champion_cannot_change(open_view: OpenView) -> None:
+    at = open_view("Change the champion", PREPTIME_OPERATOR_KEYS="")
+    assert "No operator key is configured" in page_text(at)
     assert not at.text_input
     assert not at.button
 
 
-def test_the_examples_key_is_no_operators_where_others_can_reach_the_page() -> None:
-    known = setting("olga", "change-me")
-    assert allowed_keys(Settings(operator_keys=known)) is None
-    with pytest.raises(UsageError, match="the key of the examples"):
-        allowed_keys(Settings(operator_keys=known, ui_host="192.0.2.1"))
+def test_example_key_is_rejected_on_a_public_address() -> None:
+    entry = key_entry("olga", "change-me")
+    assert allowed_keys(Settings(operator_keys=entry)) is None
+    with pytest.raises(UsageError, match="the example key from the documentation"):
+        allowed_keys(Settings(operator_keys=entry, ui_host="192.0.2.1"))
 
 
 @pytest.mark.parametrize(
     "view", ["Bundles", "Bundle details", "Compare bundles", "Champion log", "Change the champion"]
 )
-def test_an_empty_store_says_what_fills_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, view: str) -> None:
+def test_empty_store_shows_the_train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, view: str) -> None:
     store = str(tmp_path / "nothing")
-    at = look(drawn(monkeypatch, "models", PREPTIME_STORE=store, PREPTIME_OPERATOR_KEYS=OPERATORS), view)
+    at = select_view(
+        render_page(monkeypatch, "models", PREPTIME_STORE=store, PREPTIME_OPERATOR_KEYS=OPERATOR_ENTRY), view
+    )
     if view == "Change the champion":
         at.text_input("operator-key").set_value(OPERATOR_KEY).run()
-    assert "preptime train" in said(at)
+    assert "preptime train" in page_text(at)
 
 
-def test_a_bundle_that_cannot_be_read_hides_no_other(open_at: Open, stocked: Path) -> None:
-    champion = serving(stocked)
-    path = stocked / "bundles" / champion / "manifest.json"
+def test_unreadable_bundle_does_not_hide_others(open_view: OpenView, store_copy: Path) -> None:
+    champion = champion_of(store_copy)
+    path = store_copy / "bundles" / champion / "manifest.json"
     path.chmod(0o644)
     path.write_bytes(b"{}")
-    at = open_at("Bundles")
-    assert f"The champion {champion} cannot be read." in said(at)
-    assert len(column(at, "bundle", having="role")) == 2
+    at = open_view("Bundles")
+    assert f"The champion {champion} can't be read." in page_text(at)
+    assert len(table_column(at, "bundle", having="role")) == 2
 
 
-def test_a_damaged_evaluation_is_told_and_the_rest_is_shown(open_at: Open, stocked: Path) -> None:
-    path = stocked / "bundles" / serving(stocked) / "evaluation.json"
+def test_damaged_evaluation_shows_an_error_and_the_rest(open_view: OpenView, store_copy: Path) -> None:
+    path = store_copy / "bundles" / champion_of(store_copy) / "evaluation.json"
     path.chmod(0o644)
     path.write_bytes(b"{}")
-    shown = said(open_at("Bundle details"))
+    shown = page_text(open_view("Bundle details"))
     assert "evaluation.json: expected SHA-256" in shown
     assert "Mean error by local hour" in shown
 
 
-def test_a_store_that_cannot_be_read_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_store_shows_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "bundles").write_text("no folder")
-    at = drawn(monkeypatch, "models", PREPTIME_STORE=str(tmp_path / "models"))
-    assert "Check that it exists" in said(at)
+    at = render_page(monkeypatch, "models", PREPTIME_STORE=str(tmp_path / "models"))
+    assert "Check that it exists" in page_text(at)
     shutil.rmtree(tmp_path / "models")

@@ -1,4 +1,4 @@
-"""The page Monitoring: a morning in every view, many mornings together, and the honest nothing before the first."""
+"""Tests of the page Monitoring: all views, several as-of dates, and no results."""
 
 from __future__ import annotations
 
@@ -13,156 +13,157 @@ from streamlit.testing.v1 import AppTest
 from preptime.monitoring.document import Day, MonitoringDocument, encode
 from preptime.sources.results import MONITORING_FILE, MONITORING_REPORT_FILE, PREDICTIONS_FILE, ResultsFolder
 from tests.monitoring.example import DATE, fired, first_morning, quiet
-from tests.ui.chart_rendering import axes, bodies, column, drawn, said
+from tests.ui.page_rendering import chart_axes, html_bodies, page_text, render_page, table_column
 
-pytestmark = pytest.mark.usefixtures("fresh")
+pytestmark = pytest.mark.usefixtures("empty_caches")
 
 VIEWS = ("Alerts and rules", "By day", "Actual vs. predicted", "By segment", "Drift", "Predictions and labels")
-PICTURES = {"Alerts and rules": 1, "By day": 3, "Actual vs. predicted": 1, "By segment": 2, "Drift": 2,
+CHART_COUNTS = {"Alerts and rules": 1, "By day": 3, "Actual vs. predicted": 1, "By segment": 2, "Drift": 2,
             "Predictions and labels": 1}  # fmt: skip
 ONE_DAY = dt.timedelta(days=1)
 HOSTILE = "<b>London</b> **loud**"
 
 
-class Open(Protocol):
-    """Opens the page on these mornings, at a view."""
+class OpenView(Protocol):
+    """Renders the page with these documents and a view selected."""
 
     def __call__(self, *documents: MonitoringDocument, view: str = "Alerts and rules") -> AppTest: ...
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> ResultsFolder:
-    """An empty folder of results."""
+    """An empty results folder."""
     return ResultsFolder(tmp_path / "results")
 
 
 @pytest.fixture
-def open_at(results: ResultsFolder, monkeypatch: pytest.MonkeyPatch) -> Open:
-    """The page on what is written there first."""
+def open_view(results: ResultsFolder, monkeypatch: pytest.MonkeyPatch) -> OpenView:
+    """Returns a function that writes documents and renders the page."""
 
-    def opened(*documents: MonitoringDocument, view: str = "Alerts and rules") -> AppTest:
+    def open_with(*documents: MonitoringDocument, view: str = "Alerts and rules") -> AppTest:
         for document in documents:
             results.write(document.date, MONITORING_FILE, encode(document))
-        at = drawn(monkeypatch, "monitoring", PREPTIME_RESULTS=str(results.root))
+        at = render_page(monkeypatch, "monitoring", PREPTIME_RESULTS=str(results.root))
         at.session_state["monitoring-view"] = view
         at.run()
         assert not at.exception, at.exception
         return at
 
-    return opened
+    return open_with
 
 
-def test_before_the_first_morning_it_says_which_command_fills_it(open_at: Open, results: ResultsFolder) -> None:
-    shown = said(open_at())
-    assert "There is nothing to monitor yet" in shown
+def test_page_without_results_shows_the_monitor_command(open_view: OpenView, results: ResultsFolder) -> None:
+    shown = page_text(open_view())
+    assert "There are no predictions to monitor yet." in shown
     assert "preptime monitor --date" in shown
     results.write(DATE, PREDICTIONS_FILE, b"a day")
-    shown = said(open_at())
+    shown = page_text(open_view())
     assert f"predictions for 1 day ({DATE} to {DATE})" in shown
     assert "preptime monitor --date" in shown
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_view_of_a_morning_that_fired(open_at: Open, view: str) -> None:
-    at = open_at(quiet(DATE - ONE_DAY), fired(), view=view)
-    shown = said(at)
+def test_every_view_of_a_date_with_alerts(open_view: OpenView, view: str) -> None:
+    at = open_view(quiet(DATE - ONE_DAY), fired(), view=view)
+    shown = page_text(at)
     assert "Orders in London take 15 % longer than said" in shown
-    assert "7.2 min 7.1 min promised" in shown
-    assert len(at.get("vega_lite_chart")) == PICTURES[view]
-    assert {title for field, title in axes(at) if "day" in field} <= {"day"}
+    assert "7.2 min backtest: 7.1 min" in shown
+    assert len(at.get("vega_lite_chart")) == CHART_COUNTS[view]
+    assert {title for field, title in chart_axes(at) if "day" in field} <= {"day"}
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_view_of_a_first_morning_says_that_nothing_is_known(open_at: Open, view: str) -> None:
-    at = open_at(first_morning(), view=view)
-    assert "Nothing was answered in the days before this morning" in said(at)
+def test_every_view_of_a_date_without_predictions(open_view: OpenView, view: str) -> None:
+    at = open_view(first_morning(), view=view)
+    assert "Nothing was answered in the days before this morning" in page_text(at)
     assert not at.get("vega_lite_chart")
 
 
-def test_the_sentence_about_orders_counts_the_days_that_are_drawn(open_at: Open) -> None:
-    earlier = msgspec.structs.replace(quiet(DATE - 40 * ONE_DAY), days=_days(DATE - 41 * ONE_DAY, 7))
-    at = open_at(earlier, msgspec.structs.replace(quiet(), days=_days(DATE - ONE_DAY, 11)), view="By day")
+def test_order_counts_cover_the_days_in_the_chart(open_view: OpenView) -> None:
+    earlier = msgspec.structs.replace(quiet(DATE - 40 * ONE_DAY), days=_one_day(DATE - 41 * ONE_DAY, 7))
+    at = open_view(earlier, msgspec.structs.replace(quiet(), days=_one_day(DATE - ONE_DAY, 11)), view="By day")
     first = DATE - 41 * ONE_DAY
-    assert f"From {first} to {DATE - ONE_DAY}, 18 of 200 orders have no answer, and 8 answers no outcome yet." in said(
-        at
+    assert (
+        f"From {first} to {DATE - ONE_DAY}, 18 of 200 orders have no prediction, and 8 predictions have no outcome yet."
+        in page_text(at)
     )
 
 
-def _days(date: dt.date, unanswered: int) -> tuple[Day, ...]:
-    """One day of a hundred orders."""
+def _one_day(date: dt.date, without_prediction: int) -> tuple[Day, ...]:
+    """Return one day with a hundred orders."""
     (*_, day) = quiet().days
-    answered = 100 - unanswered + 4  # four of them without an order that is known
-    return (msgspec.structs.replace(day, date=date, orders=100, predictions=answered, without_outcome=4),)
+    predictions = 100 - without_prediction + 4  # four predictions have no known order
+    return (msgspec.structs.replace(day, date=date, orders=100, predictions=predictions, without_outcome=4),)
 
 
-def test_a_quiet_morning_is_told_as_good(open_at: Open) -> None:
-    at = open_at(quiet())
-    assert any('class="callout success" role="status"' in body and "Nothing fired." in body for body in bodies(at))
-    assert "Nothing has fired on any morning" in said(at)
-    assert set(column(at, "this morning", having="fires at")) == {"● quiet"}
+def test_date_without_alerts_shows_success(open_view: OpenView) -> None:
+    at = open_view(quiet())
+    assert any('class="callout success" role="status"' in body and "Nothing fired." in body for body in html_bodies(at))
+    assert "There are no alerts on the monitored dates." in page_text(at)
+    assert set(table_column(at, "status", having="threshold")) == {"● ok"}
 
 
-def test_an_earlier_morning_is_looked_at_with_what_was_known_then(open_at: Open) -> None:
-    at = open_at(quiet(DATE - ONE_DAY), fired())
-    assert [str(one) for one in column(at, "morning", having="since")] == [f"{DATE} 00:00:00"] or column(
-        at, "morning", having="since"
-    ) == [DATE]
+def test_earlier_date_shows_only_what_was_known_then(open_view: OpenView) -> None:
+    at = open_view(quiet(DATE - ONE_DAY), fired())
+    assert [str(date) for date in table_column(at, "as-of date", having="since")] == [
+        f"{DATE} 00:00:00"
+    ] or table_column(at, "as-of date", having="since") == [DATE]
     at.selectbox("as-of-date").set_value(DATE - ONE_DAY).run()
-    assert "Nothing fired." in said(at)
-    assert "Nothing has fired on any morning" in said(at)
+    assert "Nothing fired." in page_text(at)
+    assert "There are no alerts on the monitored dates." in page_text(at)
 
 
-def test_a_document_written_anew_is_read_anew(open_at: Open, results: ResultsFolder) -> None:
-    at = open_at(quiet())
-    assert "Nothing fired." in said(at)
+def test_changed_document_is_read_again(open_view: OpenView, results: ResultsFolder) -> None:
+    at = open_view(quiet())
+    assert "Nothing fired." in page_text(at)
     results.write(DATE, MONITORING_FILE, encode(fired()) + b" ")
-    assert "Orders in London" in said(at.run())
+    assert "Orders in London" in page_text(at.run())
 
 
-def test_a_mornings_report_is_there_to_download(open_at: Open, results: ResultsFolder) -> None:
-    at = open_at(fired())
+def test_report_is_downloadable(open_view: OpenView, results: ResultsFolder) -> None:
+    at = open_view(fired())
     assert not at.get("download_button")
     results.write(DATE, MONITORING_REPORT_FILE, b"<html>")
     at.run()
-    assert [one.proto.label for one in at.get("download_button")] == ["Download this morning's report"]
+    assert [button.proto.label for button in at.get("download_button")] == ["Download the report"]
 
 
-def test_seconds_are_said_in_minutes(open_at: Open) -> None:
-    found = fired()
+def test_seconds_in_messages_are_shown_as_minutes(open_view: OpenView) -> None:
+    document = fired()
     rule = msgspec.structs.replace(
-        found.rules[0], message="The mean error of the week is 508 s; 488.4 s were promised."
+        document.rules[0], message="The mean error of the week is 508 s; 488.4 s were promised."
     )
-    at = open_at(msgspec.structs.replace(found, rules=(rule,)))
-    assert column(at, "in words", having="fires at") == [
+    at = open_view(msgspec.structs.replace(document, rules=(rule,)))
+    assert table_column(at, "result", having="threshold") == [
         "The mean error of the week is 8.47 min; 8.14 min were promised."
     ]
 
 
-def test_a_damaged_morning_hides_no_other(open_at: Open, results: ResultsFolder) -> None:
+def test_damaged_document_does_not_hide_others(open_view: OpenView, results: ResultsFolder) -> None:
     results.write(DATE - ONE_DAY, MONITORING_FILE, b"{}")
-    shown = said(open_at(fired()))
-    assert f"The morning of {DATE - ONE_DAY} cannot be read." in shown
+    shown = page_text(open_view(fired()))
+    assert f"The monitoring result of {DATE - ONE_DAY} can't be read." in shown
     assert "Orders in London" in shown
 
 
-def test_names_are_text(open_at: Open) -> None:
-    found = fired()
-    alert = msgspec.structs.replace(found.alerts[0], value=HOSTILE, message=f"Orders in {HOSTILE} take longer.")
-    trail = msgspec.structs.replace(found.ratio_series[1], value=HOSTILE)
+def test_segment_names_are_shown_as_text(open_view: OpenView) -> None:
+    document = fired()
+    alert = msgspec.structs.replace(document.alerts[0], value=HOSTILE, message=f"Orders in {HOSTILE} take longer.")
+    series = msgspec.structs.replace(document.ratio_series[1], value=HOSTILE)
     hostile = msgspec.structs.replace(
-        found, alerts=(alert,), ratio_series=(found.ratio_series[0], trail), headline=(alert.message, "")
+        document, alerts=(alert,), ratio_series=(document.ratio_series[0], series), headline=(alert.message, "")
     )
-    at = open_at(hostile, view="Actual vs. predicted")
-    assert f"Actual ÷ predicted: {HOSTILE}" in said(at)
-    assert not any("<b>London" in body for body in bodies(at))
+    at = open_view(hostile, view="Actual vs. predicted")
+    assert f"Actual ÷ predicted: {HOSTILE}" in page_text(at)
+    assert not any("<b>London" in body for body in html_bodies(at))
 
 
-def test_segments_without_a_lookup_are_shown_without_it(open_at: Open) -> None:
-    found = fired()
-    segments = tuple(msgspec.structs.replace(one, lookup_mae=None) for one in found.segments)
-    at = open_at(msgspec.structs.replace(found, segments=segments), view="By segment")
-    for cut in ("hour", "fallback_level"):
-        at.session_state["monitoring-dimension"] = cut
+def test_segments_without_a_lookup_are_shown(open_view: OpenView) -> None:
+    document = fired()
+    segments = tuple(msgspec.structs.replace(segment, lookup_mae=None) for segment in document.segments)
+    at = open_view(msgspec.structs.replace(document, segments=segments), view="By segment")
+    for dimension in ("hour", "fallback_level"):
+        at.session_state["monitoring-dimension"] = dimension
         at.run()
         assert not at.exception
         assert len(at.get("vega_lite_chart")) == 2

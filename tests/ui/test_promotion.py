@@ -1,4 +1,4 @@
-"""The page Models as an operator uses it: the running API changes what it serves, and changes back."""
+"""Test of a promotion and a rollback in the browser, with a running API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from preptime.bundle.manifest import ManifestDraft
 from preptime.bundle.store import Store
 from preptime.bundle.writer import write_bundle
 from preptime.client import Client
-from tests.ui.browser import ANSWER_MS, API_KEY, OPERATOR_KEY, Site, looking, settle
+from tests.ui.browser import API_KEY, OPERATOR_KEY, TIMEOUT_MS, Site, open_page, wait_until_idle
 
 ORDER = {
     "order_id": "a1",
@@ -24,35 +24,33 @@ ORDER = {
 }
 
 
-def test_an_operator_promotes_in_the_browser_and_the_running_api_changes_and_goes_back(
-    site: Site, browser: Browser
-) -> None:
+def test_promotion_and_rollback_in_the_browser_change_the_api(site: Site, browser: Browser) -> None:
     before = resolve_bundle_id(site.store, None)
-    challenger = _twin(site.store, before)
-    assert _serving(site) == before
-    with looking(browser, f"{site.page.url}/models") as page:
-        _open(page, "Change the champion")
-        page.get_by_role("textbox", name="Operator's key").fill(OPERATOR_KEY)
+    challenger = _write_copy(site.store, before)
+    assert _served_bundle(site) == before
+    with open_page(browser, f"{site.dashboard.url}/models") as page:
+        _select_view(page, "Change the champion")
+        page.get_by_role("textbox", name="Operator key").fill(OPERATOR_KEY)
         page.keyboard.press("Enter")
-        settle(page)
+        wait_until_idle(page)
         page.get_by_role("textbox", name="Reason").fill("riders wait in Leeds")
         page.get_by_role("button", name="Promote…").click()
-        settle(page)
-        assert _serving(site) == before
+        wait_until_idle(page)
+        assert _served_bundle(site) == before
         page.get_by_role("button", name="Yes, promote it").click()
         expect(page.get_by_text(f"{challenger} is the champion now")).to_be_visible()
-        _wait_until(site, challenger)
-        _open(page, "Champion log")
+        _wait_until_served(site, challenger)
+        _select_view(page, "Champion log")
         expect(page.locator(".timeline li").first).to_contain_text("olga · no.")
         expect(page.locator(".timeline li").first).to_contain_text("riders wait in Leeds")
-        _open(page, "Change the champion")
+        _select_view(page, "Change the champion")
         page.get_by_text("Roll back", exact=True).click()
-        settle(page)
+        wait_until_idle(page)
         page.get_by_role("textbox", name="Reason").fill("they do not")
         page.get_by_role("button", name="Roll back…").click()
-        page.get_by_role("button", name="Yes, go back to it").click()
+        page.get_by_role("button", name="Yes, roll back to it").click()
         expect(page.get_by_text(f"{before} is the champion now")).to_be_visible()
-        _wait_until(site, before)
+        _wait_until_served(site, before)
         assert OPERATOR_KEY not in page.url
         assert OPERATOR_KEY not in page.content()
     latest = ChampionLog(site.store).entries()[-2:]
@@ -60,11 +58,11 @@ def test_an_operator_promotes_in_the_browser_and_the_running_api_changes_and_goe
         ("override", "olga", "riders wait in Leeds"),
         ("rollback", "olga", "they do not"),
     ]
-    assert OPERATOR_KEY not in site.page.errors()
+    assert OPERATOR_KEY not in site.dashboard.stderr_text()
 
 
-def _twin(store: Store, bundle_id: str) -> str:
-    """Another bundle with the same models."""
+def _write_copy(store: Store, bundle_id: str) -> str:
+    """Write another bundle with the same models. Return its ID."""
     bundle = fetch_verified(store, bundle_id)
     draft = msgspec.convert(bundle.manifest, ManifestDraft, from_attributes=True)
     return write_bundle(
@@ -76,19 +74,19 @@ def _twin(store: Store, bundle_id: str) -> str:
     ).id
 
 
-def _open(page: Page, view: str) -> None:
+def _select_view(page: Page, view: str) -> None:
     page.get_by_role("radio", name=view).click()
-    settle(page)
+    wait_until_idle(page)
 
 
-def _serving(site: Site) -> str:
-    """The bundle that answers an order."""
+def _served_bundle(site: Site) -> str:
+    """Return the ID of the bundle that the API uses for a prediction."""
     with Client(site.api.url, API_KEY) as client:
         return client.predict([ORDER]).bundle
 
 
-def _wait_until(site: Site, bundle_id: str) -> None:
-    end = time.monotonic() + ANSWER_MS / 1000
-    while _serving(site) != bundle_id:
-        assert time.monotonic() < end, f"The API still answers with {_serving(site)}."
+def _wait_until_served(site: Site, bundle_id: str) -> None:
+    end = time.monotonic() + TIMEOUT_MS / 1000
+    while _served_bundle(site) != bundle_id:
+        assert time.monotonic() < end, f"The API still answers with {_served_bundle(site)}."
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""The page's server: what is done before anybody is let in."""
+"""Tests of the dashboard's server."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 
-def test_nobody_is_let_in_before_the_first_page_is_loaded(tmp_path: Path) -> None:
-    looking = (
+def test_lifespan_imports_the_default_page_before_serving(tmp_path: Path) -> None:
+    script = (
         "import asyncio, sys; from preptime.settings import Settings; from preptime.ui import server\n"
-        "async def look():\n"
+        "async def start():\n"
         "    async with server._lifespan(Settings.read({}), server.App('app.py')):\n"
         "        print('preptime.ui.pages.predict' in sys.modules)\n"
-        "asyncio.run(look())"
+        "asyncio.run(start())"
     )
-    done = subprocess.run([sys.executable, "-c", looking], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout == "True\n"
+    result = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert result.stdout == "True\n"

@@ -1,4 +1,4 @@
-"""What lies on a visitor's desk is theirs, and goes."""
+"""Tests of upload sessions and downloads."""
 
 from __future__ import annotations
 
@@ -12,53 +12,60 @@ from pathlib import Path
 import pytest
 
 from preptime.errors import DataError
-from preptime.ui import upload_session as module
-from preptime.ui.upload_session import DownloadRegistry, UploadSession, remove_orphaned_folders, remove_own_folders
+from preptime.ui.upload_session import (
+    FOLDER_PREFIX,
+    DownloadRegistry,
+    UploadSession,
+    remove_orphaned_folders,
+    remove_own_folders,
+)
 
 
 @pytest.fixture(autouse=True)
-def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _temporary_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
 
-def test_a_desk_is_closed_to_others_and_a_file_on_it_has_a_name_of_ours(tmp_path: Path) -> None:
-    desk = UploadSession()
-    assert stat.S_IMODE(desk.folder.stat().st_mode) == 0o700
-    upload = desk.save("../../etc/passwd.csv", io.BytesIO(b"a,b\n"))
-    assert upload.path == desk.folder / "orders.csv"
+def test_upload_session_is_private_and_ignores_the_file_name(tmp_path: Path) -> None:
+    session = UploadSession()
+    assert stat.S_IMODE(session.folder.stat().st_mode) == 0o700
+    upload = session.save("../../etc/passwd.csv", io.BytesIO(b"a,b\n"))
+    assert upload.path == session.folder / "orders.csv"
     assert upload.path.read_bytes() == b"a,b\n"
-    assert desk.save("ORDERS.PARQUET", io.BytesIO(b"PAR1")).path.name == "orders.parquet"
-    assert [path.name for path in desk.folder.iterdir()] == ["orders.parquet"]
-    desk.close()
+    assert session.save("ORDERS.PARQUET", io.BytesIO(b"PAR1")).path.name == "orders.parquet"
+    assert [path.name for path in session.folder.iterdir()] == ["orders.parquet"]
+    session.close()
     assert list(tmp_path.iterdir()) == []
-    desk.close()  # its visitor may go twice
+    session.close()  # closing twice is allowed
 
 
-def test_errors_speak_of_a_file_by_its_visitors_name() -> None:
+def test_with_original_name_replaces_the_path_in_errors() -> None:
     upload = UploadSession().save("mine.csv", io.BytesIO(b""))
     with pytest.raises(DataError, match=r"^mine\.csv is empty\. Fill it\.$"), upload.with_original_name():
         raise DataError(f"{upload.path} is empty.", "Fill it.")
 
 
-def test_desks_of_pages_that_live_are_left_alone(tmp_path: Path) -> None:
-    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    dead = tmp_path / f"{module.FOLDER_PREFIX}{int(ended.stdout)}-abc"
-    alive = tmp_path / f"{module.FOLDER_PREFIX}{os.getppid()}-abc"
-    other = tmp_path / f"{module.FOLDER_PREFIX}notes"
-    for folder in (dead, alive, other):
+def test_remove_orphaned_folders_keeps_running_processes(tmp_path: Path) -> None:
+    ended_process = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    orphaned = tmp_path / f"{FOLDER_PREFIX}{int(ended_process.stdout)}-abc"
+    used = tmp_path / f"{FOLDER_PREFIX}{os.getppid()}-abc"
+    other = tmp_path / f"{FOLDER_PREFIX}notes"
+    for folder in (orphaned, used, other):
         folder.mkdir()
     remove_orphaned_folders()
-    assert sorted(tmp_path.iterdir()) == sorted([alive, other])
+    assert sorted(tmp_path.iterdir()) == sorted([used, other])
 
 
-def test_all_desks_of_this_process_are_closed_when_it_ends(tmp_path: Path) -> None:
+def test_remove_own_folders_removes_all_of_this_process(tmp_path: Path) -> None:
     UploadSession()
     UploadSession().save("a.csv", io.BytesIO(b"a"))
     remove_own_folders()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_download_is_found_by_its_token_alone_until_it_is_withdrawn(tmp_path: Path) -> None:
+def test_download_registry_finds_a_download_only_by_its_token(tmp_path: Path) -> None:
     downloads = DownloadRegistry()
     first, second = (downloads.add(tmp_path / "x.parquet", "csv", name) for name in ('a"\r\n;b/c<d>.csv', "..."))
     assert first.token != second.token

@@ -44,7 +44,7 @@ def test_small_but_whole_data_raises_no_alarm(seed: int) -> None:
 def test_fewer_days_pass_and_say_what_they_cost() -> None:
     result = evaluate_gate(_audited(month(days=10, per_day=150)), date(2015, 6, 11), GateThresholds())
     assert result.passed
-    assert "three days are held out instead of seven" in result.notes[0]
+    assert "Three days are held out instead of seven" in result.notes[0]
     assert "weekday" in result.notes[1]
 
 
@@ -103,6 +103,6 @@ def test_a_refusal_names_each_rule_its_value_and_the_threshold() -> None:
     result = evaluate_gate(_audited(month(days=5, per_day=60)), date(2015, 6, 6), GateThresholds())
     error = gate_error(result)
     assert isinstance(error, DataError)
-    assert "There are 5 days with orders; at least 7 are needed." in error.facts
-    assert "at least 1,000 are needed" in error.facts
+    assert "There are 5 days with orders; the minimum is 7." in error.facts
+    assert "the minimum is 1,000" in error.facts
     assert "(days, orders)" in error.hint

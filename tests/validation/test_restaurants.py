@@ -52,7 +52,7 @@ def test_a_restaurant_listed_twice_is_refused_with_its_rows() -> None:
 @pytest.mark.parametrize("bad", ["x", "", None, "-4", "1.5"])
 def test_an_id_that_cannot_be_read_is_refused_with_its_row(bad: str | None) -> None:
     ids = pl.Series("restaurant_id", ["30", bad, "20", "40"])
-    with pytest.raises(DataError, match=r"1 rows without a readable restaurant_id \(row 2"):
+    with pytest.raises(DataError, match=r"1 rows with an invalid restaurant_id \(row 2"):
         read_restaurants(RESTAURANTS.with_columns(ids))
 
 

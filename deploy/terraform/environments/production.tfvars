@@ -8,11 +8,11 @@ images = {
   ui    = "europe-west1-docker.pkg.dev/preptime-production/preptime/ui:first"
 }
 
-page_members = ["group:preptime@example.com"]
+ui_members   = ["group:preptime@example.com"]
 alert_emails = ["preptime@example.com"]
 repository   = "example/preptime"
 
-# Two, so that one may be replaced; one answers some 300,000 orders a minute (docs/benchmarks-api.md).
+# Two instances, so that one can be replaced. One predicts about 300,000 orders a minute (docs/benchmarks-api.md).
 api = {
   cpu           = 1
   memory        = "1Gi"

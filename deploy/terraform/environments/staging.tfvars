@@ -8,7 +8,7 @@ images = {
   ui    = "europe-west1-docker.pkg.dev/preptime-staging/preptime/ui:first"
 }
 
-# Nobody waits for staging: it may sleep, and its first answer takes a start.
+# Staging scales to zero. The first request waits for a start.
 api = {
   cpu           = 1
   memory        = "1Gi"
@@ -17,7 +17,7 @@ api = {
   concurrency   = 32
 }
 
-page_members = ["group:preptime@example.com"]
+ui_members   = ["group:preptime@example.com"]
 alert_emails = ["preptime@example.com"]
 repository   = "example/preptime"
 

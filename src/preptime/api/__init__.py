@@ -1,5 +1,5 @@
-"""The online API. HTTP is translated here and nothing is decided: bytes in, `predict`, bytes out (D9).
+"""The online API: translates HTTP to calls of the pure functions in `predict`, and decides nothing itself (D9).
 
-What answers a request imports `errors`, `domain`, `features` and `bundle`, and no library of training (D3). Flask stays
-in this folder, in front of nothing that a prediction needs: `hot` answers predictions before Flask's router is asked.
+Modules that handle a prediction import `errors`, `domain`, `features`, and `bundle`, but no training library (D3). Only
+`app` imports Flask, and predictions are handled before Flask's router.
 """

@@ -1,10 +1,15 @@
-"""The Flask application: every endpoint of the API."""
+"""The WSGI application: a fast path for predictions in front of a Flask application with all endpoints.
+
+Flask costs about 95 µs per request, more than a prediction. Therefore `PredictionFastPath` handles predictions before
+Flask's router. Both use `handle_prediction`, and the same tests run with and without the fast path.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import msgspec
 from flask import Flask, Response, request
@@ -25,6 +30,7 @@ from preptime.api.handler import (
     prediction_endpoints,
     require_key,
 )
+from preptime.api.metrics import METRICS_CONTENT_TYPE
 from preptime.api.openapi import build_openapi
 from preptime.api.schema import (
     JSON,
@@ -43,15 +49,43 @@ from preptime.api.service import Service
 from preptime.domain.data_dictionary import ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY, Column
 from preptime.domain.orders import DEFAULT_MODEL
 
-METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_STATUS_LINES = {status: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+
+class PredictionFastPath:
+    """A WSGI application that handles predictions and passes other requests to `next_app`."""
+
+    def __init__(self, service: Service, next_app: WSGIApplication) -> None:
+        self._service = service
+        self._next_app = next_app
+        self._endpoints = {
+            endpoint.path: endpoint for endpoint in prediction_endpoints(service.settings.vertex_predict_route)
+        }
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Handle one request."""
+        endpoint = self._endpoints.get(environ["PATH_INFO"])
+        if endpoint is None or environ["REQUEST_METHOD"] != "POST":
+            return self._next_app(environ, start_response)
+        response = handle_prediction(endpoint, environ, self._service)
+        start_response(_STATUS_LINES[response.status], response.headers)
+        # Granian is faster for a list (2.2 µs) than for a tuple (8.7 µs).
+        return [response.body]
+
+
+def make_application(service: Service) -> WSGIApplication:
+    """Return the application that a worker runs: Flask behind `PredictionFastPath`."""
+    return PredictionFastPath(service, create_app(service).wsgi_app)
 
 
 def create_app(service: Service) -> Flask:
-    """All endpoints over these parts."""
+    """Return a Flask application with all endpoints of the API."""
     app = Flask("preptime.api", static_folder=None)
     app.url_map.strict_slashes = False
-    routes = prediction_endpoints(service.settings.vertex_predict_route)
-    for endpoint in routes:
+    for endpoint in prediction_endpoints(service.settings.vertex_predict_route):
         _add_route(app, endpoint.path, "POST", partial(_predict, endpoint, service))
     _add_route(app, "/v1/bundle", "GET", partial(_require_key, partial(_bundle, service), service))
     _add_route(app, "/v1/data-dictionary", "GET", partial(_require_key, _data_dictionary, service))
@@ -62,7 +96,7 @@ def create_app(service: Service) -> Flask:
     health_route = service.settings.vertex_health_route
     if health_route is not None and health_route not in {"/readyz", "/healthz"}:
         _add_route(app, health_route, "GET", partial(_readyz, service))
-    # The validator's badge would be asked of a server on the internet.
+    # Swagger UI would otherwise load a validator badge from the internet.
     docs = get_swaggerui_blueprint("/docs", "/openapi.json", {"app_name": "preptime", "validatorUrl": None})
     app.register_blueprint(docs)
     app.register_error_handler(HTTPException, _handle_http_exception)
@@ -116,8 +150,8 @@ def _data_dictionary() -> Response:
 def _describe_column(column: Column) -> ColumnDescription:
     return ColumnDescription(
         name=column.name,
-        kind=column.data_type,
-        meaning=column.description,
+        data_type=column.data_type,
+        description=column.description,
         unit=column.unit,
         minimum=column.minimum,
         maximum=column.maximum,
@@ -170,12 +204,12 @@ def _handle_api_error(error: ApiError) -> Response:
 
 
 def _handle_http_exception(error: HTTPException) -> ResponseReturnValue:
-    """What Flask's router refuses: an unknown path, a wrong method. A redirect of its stays one."""
+    """Return the response to a request that Flask's router rejects. A redirect stays a redirect."""
     if error.code is None or error.code < HTTPStatus.BAD_REQUEST:
         return error.get_response(request.environ)
     status = HTTPStatus(error.code)
     message = f"{request.method} {request.path[:200]}: {status.phrase.lower()}."
-    response = _handle_api_error(ApiError(status, message, "/docs lists what there is."))
+    response = _handle_api_error(ApiError(status, message, "For the available endpoints, see /docs."))
     allowed_methods = getattr(error, "valid_methods", None)
     if allowed_methods:
         response.headers["Allow"] = ", ".join(sorted(allowed_methods))

@@ -1,4 +1,7 @@
-"""The champion in use: watched in the store, loaded beside the old one, swapped when it has passed every check."""
+"""The champion watcher: polls the champion log, verifies a new champion, and replaces the active model.
+
+A new champion is loaded while the previous one stays in use. It becomes active after it passes every check.
+"""
 
 from __future__ import annotations
 
@@ -19,54 +22,52 @@ from preptime.domain.orders import UNKNOWN_CODE, OrderColumns
 from preptime.errors import BundleVerificationError, StoreError, UsageError
 
 _WARM_UP_RUNS = 3
-"""The first run of a graph allocates what the later ones use again."""
+"""The first run of a graph allocates memory that later runs reuse."""
 
 MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 60.0, 600.0
-"""A refused bundle is tried again after the first, then after twice as long each time, up to the second.
+"""Delay before a rejected bundle is retried: the minimum at first, then twice the previous delay, up to the maximum.
 
-A bundle never changes, but what hindered it may: a folder that is still being copied, a disk that misread, a file that
-was restored. To load one costs about a second of one core, so that it isn't done at every look.
+A bundle never changes, but the cause of the failure can disappear: an unfinished copy, a read error, a missing file.
+Loading a bundle takes about a second of one core, so it isn't retried at every poll.
 """
 
-_WATCHER_DIED = (
-    "A fault ended the watcher of the champion log: no later champion is seen until the server is restarted."
-)
-_LOG_EMPTIED = "The champion log is empty; it was not when this champion was loaded."
+_WATCHER_DIED = "The champion watcher stopped because of an unexpected error. Restart the server to load new champions."
+_LOG_EMPTIED = "The champion log is empty, but it had an entry when the active champion was loaded."
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedChampion:
-    """A promotion that this worker did not follow."""
+    """A champion that this worker failed to load."""
 
     champion_number: int
-    """The entry in the champion log; another entry is another chance at once."""
+    """Number of the entry in the champion log. A new entry is tried immediately."""
     bundle: str
     reason: str
     retry_delay_seconds: float
-    """Between this try and the next."""
+    """Delay between this attempt and the next."""
     retry_at: float
-    """When it is tried next, by the watcher's clock."""
+    """Time of the next attempt, on the watcher's clock."""
 
     @property
     def identity(self) -> tuple[int, str, str]:
-        """What there is to say of it."""
+        """The values that identify this rejection in the log: it's logged once, not at every attempt."""
         return self.champion_number, self.bundle, self.reason
 
 
 @dataclass(frozen=True, slots=True)
 class WatcherState:
-    """What a worker knows of the champion. Replaced as a whole, so that a reader never sees half of a change."""
+    """What a worker knows about the champion. Replaced as a whole, so that readers never see a partial change."""
 
     active_model: ActiveModel | None = None
     rejected: RejectedChampion | None = None
     store_error: str | None = None
-    """Why the store could not be asked; what is served then goes on."""
+    """Why the store is unavailable. The active model stays in use."""
 
 
 class ChampionWatcher:
-    """Looks at the champion log every `poll_seconds` in a thread of its own, and once at `start`."""
+    """Polls the champion log every `poll_seconds` in its own thread, and once at `start`."""
 
     def __init__(
         self,
@@ -87,31 +88,31 @@ class ChampionWatcher:
 
     @property
     def state(self) -> WatcherState:
-        """All that is known."""
+        """The current state."""
         return self._state
 
     def active_model(self) -> ActiveModel | None:
-        """The champion in use, or nothing before the first one."""
+        """Return the active model, or None before the first champion is loaded."""
         return self._state.active_model
 
     def champion_error(self) -> str | None:
-        """Why the latest champion is not the one in use, or may not be; nothing when it is."""
+        """Return why the latest champion isn't active or may not be, or None if it is active."""
         state = self._state
         return state.rejected.reason if state.rejected else state.store_error
 
     def start(self, *, timeout_seconds: float) -> None:
-        """Begin to watch; wait until the first look is over, but no longer than that."""
+        """Start the thread. Wait until the first poll is done, at most `timeout_seconds`."""
         self._thread.start()
         self._first_poll_done.wait(timeout_seconds)
 
     def stop(self) -> None:
-        """End the thread. What is served stays served."""
+        """Stop the thread. The active model stays in use."""
         self._stop_requested.set()
         if self._thread.is_alive():
             self._thread.join(self._poll_seconds)
 
     def poll(self) -> None:
-        """Ask the log once, and follow it."""
+        """Read the champion log once and load a new champion if there is one."""
         previous = self._state
         try:
             current = self._next_state(previous, self._log.current())
@@ -145,7 +146,7 @@ class ChampionWatcher:
         if isinstance(loaded, ActiveModel):
             return WatcherState(loaded)
         latest = self._log.current()
-        if latest is not None and latest.number != entry.number:  # promoted past, and pruned, while it was read
+        if latest is not None and latest.number != entry.number:  # superseded and pruned while it was loading
             return self._next_state(state, latest)
         retry_delay = (
             MIN_RETRY_SECONDS
@@ -156,18 +157,21 @@ class ChampionWatcher:
         return WatcherState(state.active_model or self._load_previous(entry), rejected)
 
     def _load_previous(self, rejected: LogEntry) -> ActiveModel | None:
-        """The newest champion before a refused one that opens: for a worker that starts and has none to go on with."""
+        """Return the newest earlier champion that loads, for a worker that has no active model yet."""
         for entry in reversed(self._log.entries()):
             if entry.number >= rejected.number or entry.bundle == rejected.bundle:
                 continue
             loaded = self._try_load(entry)
             if isinstance(loaded, ActiveModel):
                 return loaded
-            logger.warning("Nor can %s be served, champion number %d: %s", entry.bundle, entry.number, loaded)
+            logger.warning("Fallback bundle %s (champion %d) failed to load: %s", entry.bundle, entry.number, loaded)
         return None
 
     def _try_load(self, entry: LogEntry) -> ActiveModel | str:
-        """What is to be served, or why it cannot be. Raises `StoreError` and `OSError`: then it is the store."""
+        """Return the loaded model, or why it can't be loaded.
+
+        Raises `StoreError` or `OSError` if the store is unavailable.
+        """
         try:
             return self._load(entry)
         except (BundleVerificationError, UsageError) as error:
@@ -175,12 +179,12 @@ class ChampionWatcher:
         except (StoreError, OSError):
             raise
         except Exception as error:
-            logger.exception("A fault of ours in loading %s", entry.bundle)
-            return f"loading it failed unexpectedly ({type(error).__name__}); the server's log has the story."
+            logger.exception("Unexpected error while loading bundle %s", entry.bundle)
+            return f"Loading failed unexpectedly ({type(error).__name__}). For details, see the server log."
 
 
 def champion_loader(store: Store) -> Callable[[LogEntry], ActiveModel]:
-    """How a champion becomes what is served: fetched, verified (golden orders too), warmed, prepared."""
+    """Return a function that fetches, verifies (including golden orders), warms up, and prepares a champion."""
 
     def load_champion(entry: LogEntry) -> ActiveModel:
         bundle = fetch_verified(store, entry.bundle)
@@ -191,7 +195,7 @@ def champion_loader(store: Store) -> Callable[[LogEntry], ActiveModel]:
 
 
 def warm_up(bundle: Bundle) -> None:
-    """Ask for one order a few times, so that the first real one is answered as quickly as the later ones."""
+    """Predict one order a few times, so that the first real order is as fast as later ones."""
     unknown = np.array([UNKNOWN_CODE], np.int32)
     order = OrderColumns(
         acknowledged_at=np.array([0]),
@@ -208,23 +212,23 @@ def warm_up(bundle: Bundle) -> None:
 
 
 def _log_changes(previous: WatcherState, current: WatcherState) -> None:
-    """Say what changed, and nothing when nothing did."""
+    """Log what changed between two states."""
     if current.active_model is not None and (
         previous.active_model is None or previous.active_model.bundle is not current.active_model.bundle
     ):
         entry = current.active_model.entry
-        logger.info("Serving %s, champion number %d (%s)", entry.bundle, entry.number, entry.action)
+        logger.info("Serving bundle %s (champion %d, %s)", entry.bundle, entry.number, entry.action)
     if current.rejected is not None and (
         previous.rejected is None or current.rejected.identity != previous.rejected.identity
     ):
         logger.error(
-            "Refused %s, champion number %d: %s",
+            "Rejected bundle %s (champion %d): %s",
             current.rejected.bundle,
             current.rejected.champion_number,
             current.rejected.reason,
         )
     if current.store_error != previous.store_error:
         if current.store_error is None:
-            logger.info("The store answers again")
+            logger.info("The store is available again.")
         else:
-            logger.warning("What is served goes on; the store does not answer: %s", current.store_error)
+            logger.warning("The store is unavailable. The active bundle stays in use. %s", current.store_error)

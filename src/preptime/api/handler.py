@@ -1,6 +1,6 @@
-"""One prediction request over HTTP: who asks, what they send, what they get; everything around the pure function.
+"""The handler of a prediction request over HTTP: limits, body, API key, prediction, response, log, and metrics.
 
-It works on a WSGI environment, so that Flask's view and the callable in front of Flask's router do the very same.
+It works on a WSGI environment, so that Flask's view and `PredictionFastPath` share it.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ if TYPE_CHECKING:
 
 PREDICTIONS_PATH, TAKE_HOME_PATH = "/v1/predictions", "/predict"
 NO_CHAMPION_RETRY_SECONDS, BUSY_RETRY_SECONDS = 5, 1
-"""What `Retry-After` says: a look at the champion log, and a moment."""
+"""Values of `Retry-After`: the default poll interval of the champion log, and a short delay."""
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 _JSON_TYPE = re.compile(
     r'application/(?:json|[!#$&^_.+a-z0-9-]+\+json)\s*(?:;\s*charset="?utf-?8"?\s*)?', re.IGNORECASE
 )
 _REQUEST_ID_PREFIX, _request_numbers = secrets.token_hex(8), count()
-"""Of this process alone, and a number: an id for a tenth of what randomness costs."""
+"""A random prefix per process and a counter make request IDs ten times faster than a random ID per request."""
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A route that predicts."""
+    """A route that returns predictions."""
 
     path: str
     name: str
-    """What metrics and the prediction log call it."""
+    """Its name in metrics and in the prediction log."""
     reader: RequestReader
     format_error: ErrorFormatter
     default_key_name: str | None = None
-    """Who asks where no key is asked for."""
+    """Name of the caller for a route that requires no API key."""
 
 
 class HttpResponse(msgspec.Struct, frozen=True, gc=False):
-    """What goes back."""
+    """An HTTP response."""
 
     status: HTTPStatus
     headers: list[tuple[str, str]]
@@ -66,7 +66,7 @@ class HttpResponse(msgspec.Struct, frozen=True, gc=False):
 
 
 def prediction_endpoints(vertex_route: str | None) -> tuple[Endpoint, ...]:
-    """The routes that predict. Vertex AI's is where its settings say, whatever else would be there."""
+    """Return the routes that predict. Vertex AI's route replaces another route with the same path."""
     default_endpoints = (
         Endpoint(PREDICTIONS_PATH, PREDICTIONS_PATH, read_request, format_problem),
         Endpoint(TAKE_HOME_PATH, TAKE_HOME_PATH, read_take_home_request, format_take_home_error),
@@ -78,14 +78,14 @@ def prediction_endpoints(vertex_route: str | None) -> tuple[Endpoint, ...]:
 
 
 def handle_prediction(endpoint: Endpoint, environ: WSGIEnvironment, service: Service) -> HttpResponse:
-    """Answer one POST. Never raises: a fault of ours is a 500 with the request's id, and its story in the log."""
+    """Handle one POST. Never raises: an unexpected error is logged and becomes a 500 response with the request ID."""
     started_at = time.perf_counter()
     request_id = get_request_id(environ)
     key_name, orders = endpoint.default_key_name, 0
     try:
         _acquire_slot(environ, service)
         try:
-            # Read before anything is refused: an answer over an unread body breaks the connection that it came by.
+            # Read the body before rejecting a request: a response to an unread body breaks the connection.
             body = _read_body_or_error(environ, service.settings.max_body_bytes)
             if key_name is None:
                 key_name = require_key(environ, service)
@@ -97,7 +97,7 @@ def handle_prediction(endpoint: Endpoint, environ: WSGIEnvironment, service: Ser
         service.record(_build_record(endpoint, active_model, request_id, key_name, result))
     except ApiError as error:
         response = error_response(error, endpoint.format_error, request_id)
-    except Exception:  # the edge: whatever it is, a client gets an answer and the log gets the story
+    except Exception:  # The outermost layer: every client gets a response.
         logger.exception("A prediction failed.", extra={"request_id": request_id})
         response = error_response(internal_error(), endpoint.format_error, request_id)
     service.metrics.observe(endpoint.name, response.status.value, time.perf_counter() - started_at, orders, key_name)
@@ -105,7 +105,7 @@ def handle_prediction(endpoint: Endpoint, environ: WSGIEnvironment, service: Ser
 
 
 def _acquire_slot(environ: WSGIEnvironment, service: Service) -> None:
-    """Take a place among the requests in hand. Raises `ApiError` when there is none."""
+    """Acquire a permit for a concurrent request. Raises `ApiError` if none is available."""
     if service.limiter.try_acquire():
         return
     if service.rejecting.try_acquire():
@@ -115,8 +115,8 @@ def _acquire_slot(environ: WSGIEnvironment, service: Service) -> None:
             service.rejecting.release()
     raise ApiError(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        "More requests are in hand than this server takes on.",
-        "Ask again after Retry-After seconds.",
+        "Too many concurrent requests.",
+        "Retry after the number of seconds in the Retry-After header.",
         retry_after_seconds=BUSY_RETRY_SECONDS,
     )
 
@@ -135,7 +135,7 @@ def _predict(endpoint: Endpoint, body: bytes | ApiError, service: Service) -> tu
 
 
 def error_response(error: ApiError, formatter: ErrorFormatter, request_id: str) -> HttpResponse:
-    """A refusal as a reply."""
+    """Return the HTTP response for an error."""
     content_type, body = formatter(error, request_id)
     headers = _headers(content_type, body, request_id)
     if error.retry_after_seconds is not None:
@@ -146,7 +146,7 @@ def error_response(error: ApiError, formatter: ErrorFormatter, request_id: str) 
 
 
 def get_request_id(environ: WSGIEnvironment) -> str:
-    """The client's `X-Request-ID` where it can be repeated in a header and a log, else a new one."""
+    """Return the client's `X-Request-ID` if it's valid in a header and a log, otherwise a new ID."""
     client_request_id = environ.get("HTTP_X_REQUEST_ID", "")
     return (
         client_request_id
@@ -156,7 +156,10 @@ def get_request_id(environ: WSGIEnvironment) -> str:
 
 
 def require_key(environ: WSGIEnvironment, service: Service) -> str:
-    """The name of the key in the header `aikey`, or in `Authorization: Bearer`. Raises `ApiError`."""
+    """Return the name of the API key in the header `aikey` or `Authorization: Bearer`.
+
+    Raises `ApiError` if the key is missing or unknown.
+    """
     key = environ.get("HTTP_AIKEY")
     if key is None:
         scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
@@ -165,24 +168,24 @@ def require_key(environ: WSGIEnvironment, service: Service) -> str:
     if name is None:
         raise ApiError(
             HTTPStatus.UNAUTHORIZED,
-            "The key is wrong." if key else "The request has no key.",
-            "Send it as the header aikey, or as Authorization: Bearer KEY.",
+            "The API key is invalid." if key else "The request has no API key.",
+            "Send the key in the header aikey, or as Authorization: Bearer KEY.",
         )
     return name
 
 
 def no_champion_error(champion_error: str | None) -> ApiError:
-    """Nothing can be predicted yet."""
+    """Return the error for a server without an active model."""
     return ApiError(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        "No bundle is loaded." if champion_error is None else "No bundle is loaded: the champion was refused.",
-        "Train or promote one; the server picks it up by itself.",
+        "No bundle is loaded." if champion_error is None else "No bundle is loaded: the champion can't be loaded.",
+        "Train or promote a bundle. The server loads it automatically. For details, see /readyz.",
         retry_after_seconds=NO_CHAMPION_RETRY_SECONDS,
     )
 
 
 def _read_body_or_error(environ: WSGIEnvironment, max_bytes: int) -> bytes | ApiError:
-    """The request's body, or why it is not taken: its size, its type, its encoding."""
+    """Return the request's body, or the error if its size, content type, or encoding isn't accepted."""
     try:
         body = _read_body(environ, max_bytes)
         _check_content_type(environ)
@@ -197,11 +200,11 @@ def _check_content_type(environ: WSGIEnvironment) -> None:
         raise _unsupported_media_error("Content-Type", content_type, "application/json in UTF-8")
     encoding = environ.get("HTTP_CONTENT_ENCODING", "identity")
     if encoding.lower() != "identity":
-        raise _unsupported_media_error("Content-Encoding", encoding, "a body that is not compressed")
+        raise _unsupported_media_error("Content-Encoding", encoding, "an uncompressed body")
 
 
 def _read_body(environ: WSGIEnvironment, max_bytes: int) -> bytes:
-    """All that was sent. Raises `ApiError` when that is more than `max_bytes` bytes."""
+    """Return the whole body. Raises `ApiError` if it has more than `max_bytes` bytes."""
     length = environ.get("CONTENT_LENGTH") or ""
     if length.isdigit():
         if len(length) > 15 or int(length) > max_bytes:
@@ -218,7 +221,7 @@ def _read_body(environ: WSGIEnvironment, max_bytes: int) -> bytes:
 def _unsupported_media_error(header: str, value: str, expected: str) -> ApiError:
     return ApiError(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        f"{header} is {value[:60]!r}." if value else f"There is no {header}.",
+        f"{header} is {value[:60]!r}." if value else f"The header {header} is missing.",
         f"Send {expected}.",
         field=header,
         value=value[:60],
@@ -229,8 +232,8 @@ def _unsupported_media_error(header: str, value: str, expected: str) -> ApiError
 def _too_large_error(max_bytes: int) -> ApiError:
     return ApiError(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        f"The body is larger than {max_bytes:,} bytes.",
-        "Send fewer orders at once, or score the file with `preptime score`.",
+        f"The request body is larger than {max_bytes:,} bytes.",
+        "Send fewer orders per request, or use `preptime score` for a file.",
         expected=f"at most {max_bytes} bytes",
     )
 

@@ -1,4 +1,4 @@
-"""Health and metrics on a port of their own, answered by the main process from what the workers tell."""
+"""Health and metrics on a separate port, served by the main process from the state that the workers publish."""
 
 from __future__ import annotations
 
@@ -15,39 +15,38 @@ from socketserver import BaseServer, ThreadingTCPServer
 
 import msgspec
 
-from preptime.api.metrics import STALE_SECONDS, render_metrics
+from preptime.api.metrics import METRICS_CONTENT_TYPE, STALE_SECONDS, render_metrics
 from preptime.api.metrics_store import read_live_states
 
-METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SOCKET_TIMEOUT_SECONDS = 10.0
-"""A client that says nothing for so long is hung up on."""
+"""Connections without data for this time are closed."""
 
 
 class ServerReadiness(msgspec.Struct, frozen=True):
-    """The document of `/readyz` on this port."""
+    """The response of `/readyz` on this port."""
 
     ready: bool
-    """Whether every worker that lives predicts, and one does."""
+    """Whether at least one worker is alive and every live worker is ready."""
     workers: int
     bundles: list[str]
-    """What they serve: one bundle, but for the seconds of a change."""
+    """IDs of the active bundles. Usually there's one, except while the workers load a new champion."""
     errors: list[str]
-    """Why what is served may not be the latest champion."""
+    """Why the active bundles may not be the latest champion."""
 
 
 class HealthHandler(BaseHTTPRequestHandler):
-    """Three pages, and nothing else."""
+    """Responds to `/healthz`, `/readyz`, and `/metrics`."""
 
     timeout = SOCKET_TIMEOUT_SECONDS
     server_version = "preptime"
     sys_version = ""
 
     def __init__(self, metrics_folder: Path, request: socket, client: tuple[str, int], server: BaseServer) -> None:
-        self._metrics_folder = metrics_folder  # first: what it is made of also answers the request
+        self._metrics_folder = metrics_folder  # Before `super().__init__`, which already handles the request.
         super().__init__(request, client, server)
 
     def do_GET(self) -> None:
-        """Answer one request."""
+        """Respond to one GET request."""
         match self.path.partition("?")[0]:
             case "/healthz":
                 self._respond(200, "application/json", b'{"status":"ok"}')
@@ -57,21 +56,23 @@ class HealthHandler(BaseHTTPRequestHandler):
             case "/metrics":
                 self._respond(200, METRICS_CONTENT_TYPE, render_metrics(self._metrics_folder))
             case _:
-                self._respond(404, "text/plain; charset=utf-8", b"Here are /healthz, /readyz and /metrics.\n")
+                self._respond(404, "text/plain; charset=utf-8", b"Not found. Available: /healthz, /readyz, /metrics.\n")
 
     def do_HEAD(self) -> None:
-        """The same without its body."""
+        """Respond to one HEAD request."""
         self.do_GET()
 
     def send_error(self, code: int, *_: object, **__: object) -> None:
-        """What the library itself refuses, in our own words: a method that is not there, a line that is no request."""
+        """Respond to an unsupported method or a malformed request, without details of the implementation."""
         if code == HTTPStatus.NOT_IMPLEMENTED:
-            self._respond(405, "text/plain; charset=utf-8", b"Here GET and HEAD are answered.\n", Allow="GET, HEAD")
+            self._respond(
+                405, "text/plain; charset=utf-8", b"Method not allowed. Use GET or HEAD.\n", Allow="GET, HEAD"
+            )
         else:
-            self._respond(code, "text/plain; charset=utf-8", b"This is no request.\n")
+            self._respond(code, "text/plain; charset=utf-8", b"Malformed HTTP request.\n")
 
     def log_message(self, *_: object, **__: object) -> None:
-        """Nothing: probes come every few seconds."""
+        """Log nothing, because probes arrive every few seconds."""
 
     def _respond(self, status: int, content_type: str, body: bytes, **headers: str) -> None:
         self.send_response(status)
@@ -85,7 +86,7 @@ class HealthHandler(BaseHTTPRequestHandler):
 
 
 class HealthServer(ThreadingTCPServer):
-    """A thread for each request. Not the library's HTTP server, which asks for its own name when it starts."""
+    """Handles each request in its own thread. Not `http.server.HTTPServer`, which resolves its host name at start."""
 
     daemon_threads = True
     allow_reuse_address = os.name == "posix"
@@ -96,7 +97,7 @@ class HealthServer(ThreadingTCPServer):
 
 
 def read_readiness(metrics_folder: Path) -> ServerReadiness:
-    """What the workers that live say together."""
+    """Return the combined readiness of all live workers."""
     states = read_live_states(metrics_folder, stale_seconds=STALE_SECONDS)
     return ServerReadiness(
         ready=bool(states) and all(state.ready for state in states),
@@ -108,7 +109,7 @@ def read_readiness(metrics_folder: Path) -> ServerReadiness:
 
 @contextmanager
 def run_health_server(address: str, port: int, metrics_folder: Path) -> Iterator[None]:
-    """Answer in a thread for as long as the context lasts."""
+    """Serve in a thread while the context is active."""
     server = HealthServer(address, port, metrics_folder)
     thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
     thread.start()

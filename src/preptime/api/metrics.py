@@ -1,11 +1,16 @@
-"""Metrics of all workers, in Prometheus' text format (version 0.0.4)."""
+"""The metrics of all workers in the Prometheus text format (version 0.0.4).
+
+`prometheus_client` is imported on the first call that renders metrics, because the import takes about 50 ms. Requests
+are counted in `metrics_store`.
+"""
 
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from preptime.api.metrics_store import (
     BUCKETS_SECONDS,
@@ -16,6 +21,7 @@ from preptime.api.metrics_store import (
     REQUESTS,
     SECONDS,
     WRITTEN,
+    MetricLabels,
     MetricsRow,
     MetricsStore,
     WorkerState,
@@ -23,145 +29,158 @@ from preptime.api.metrics_store import (
     read_shared_rows,
 )
 
-STALE_SECONDS = 10.0
-"""A worker tells of itself once a second."""
+if TYPE_CHECKING:
+    from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 
-Samples = Iterable[tuple[Mapping[str, str], float]]
+METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+STALE_SECONDS = 10.0
+"""Age at which a worker's state is ignored. A worker publishes its state once per second."""
+
+_BUCKET_LABELS = (*(str(bound) for bound in BUCKETS_SECONDS), "+Inf")
 
 
 class WorkerMetrics(MetricsStore):
-    """One worker's counts, and everybody's when asked."""
+    """One worker's metrics store, which can render the metrics of all workers."""
 
     def __init__(self, folder: Path | None, *, stale_seconds: float = STALE_SECONDS) -> None:
-        """Without a `folder` a worker knows of itself alone. One silent for `stale_seconds` is taken for gone."""
+        """Without a `folder`, the worker renders only its own metrics."""
         super().__init__(folder)
         self._shared_folder = folder
         self._stale_seconds = stale_seconds
 
     def render(self) -> bytes:
-        """Everything counted by all workers."""
+        """Return the metrics of all workers as Prometheus text."""
         if self._shared_folder is not None:
             return render_metrics(self._shared_folder, stale_seconds=self._stale_seconds)
         return format_exposition(self.own_rows(), [self.state] if self.state else [], time.time())
 
 
 def render_metrics(folder: Path, *, stale_seconds: float = STALE_SECONDS) -> bytes:
-    """What all workers of `folder` counted and say."""
+    """Return the metrics of all workers that share `folder` as Prometheus text."""
     return format_exposition(
         read_shared_rows(folder), read_live_states(folder, stale_seconds=stale_seconds), time.time()
     )
 
 
 def format_exposition(rows: Iterable[MetricsRow], states: Iterable[WorkerState], now: float) -> bytes:
-    """The page of metrics at `now`, seconds since 1970."""
-    sums = _sum_rows(rows)
-    log = sums.pop(PREDICTION_LOG_LABELS, (0.0,) * 2)
-    lines = [
-        *_request_lines(sums),
-        *_prediction_log_lines(log[WRITTEN], log[DROPPED]),
-        *_worker_lines(list(states), now),
-    ]
-    return "\n".join([*lines, ""]).encode()
+    """Return these counts and worker states as Prometheus text. `now` is in seconds since 1970."""
+    from prometheus_client.exposition import generate_latest
+
+    return generate_latest(_MetricsCollector(_sum_rows(rows), list(states), now))
 
 
-def _sum_rows(rows: Iterable[MetricsRow]) -> dict[tuple[str, str, str], tuple[float, ...]]:
-    sums: dict[tuple[str, str, str], tuple[float, ...]] = {}
+class _MetricsCollector:
+    """A Prometheus collector over summed counts and worker states."""
+
+    def __init__(self, sums: dict[MetricLabels, tuple[float, ...]], states: Sequence[WorkerState], now: float) -> None:
+        log_counts = sums.pop(PREDICTION_LOG_LABELS, (0.0, 0.0))
+        self._written, self._dropped = log_counts[WRITTEN], log_counts[DROPPED]
+        self._requests = {labels: sums[labels] for labels in sorted(sums)}
+        self._states = states
+        self._now = now
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric family."""
+        yield from self._request_counters()
+        yield self._duration_histogram()
+        yield from self._prediction_log_counters()
+        yield from self._bundle_gauges()
+        yield from self._worker_gauges()
+
+    def _request_counters(self) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily
+
+        names = ("endpoint", "status", "key")
+        requests = CounterMetricFamily("preptime_requests_total", "Prediction requests with a response.", labels=names)
+        orders = CounterMetricFamily("preptime_orders_total", "Orders in prediction requests.", labels=names)
+        for labels, values in self._requests.items():
+            requests.add_metric(labels, values[REQUESTS])
+            orders.add_metric(labels, values[ORDERS])
+        yield requests
+        yield orders
+
+    def _duration_histogram(self) -> HistogramMetricFamily:
+        from prometheus_client.core import HistogramMetricFamily
+
+        by_endpoint: dict[str, tuple[float, ...]] = {}
+        for (endpoint, _, _), values in self._requests.items():
+            by_endpoint[endpoint] = _add_values(by_endpoint.get(endpoint), values)
+        histogram = HistogramMetricFamily(
+            "preptime_request_duration_seconds",
+            "Seconds from the first byte of a request in the worker to its response.",
+            labels=["endpoint"],
+        )
+        for endpoint, values in by_endpoint.items():
+            buckets: list[tuple[str, float]] = []
+            total = 0.0
+            for label, count in zip(_BUCKET_LABELS, values[FIRST_BUCKET:], strict=True):
+                total += count
+                buckets.append((label, total))
+            histogram.add_metric([endpoint], buckets, sum_value=values[SECONDS])
+        return histogram
+
+    def _prediction_log_counters(self) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily
+
+        yield CounterMetricFamily(
+            "preptime_prediction_log_written_total", "Requests written to the prediction log.", value=self._written
+        )
+        yield CounterMetricFamily(
+            "preptime_prediction_log_dropped_total",
+            "Requests that couldn't be written to the prediction log.",
+            value=self._dropped,
+        )
+
+    def _bundle_gauges(self) -> Iterator[Metric]:
+        ready = [state for state in self._states if state.ready]
+        champion_numbers: dict[str, int] = {}
+        for state in ready:
+            champion_numbers[state.bundle] = max(champion_numbers.get(state.bundle, 0), state.champion_number)
+        rejected = Counter(state.rejected_bundle for state in self._states if state.rejected_bundle)
+        yield _gauge_by_bundle(
+            "preptime_workers_ready", "Ready workers, by bundle.", Counter(state.bundle for state in ready)
+        )
+        yield _gauge_by_bundle(
+            "preptime_champion_number", "Number of the active champion, by bundle.", champion_numbers
+        )
+        yield _gauge_by_bundle(
+            "preptime_workers_rejecting_champion", "Workers that rejected the latest champion, by its bundle.", rejected
+        )
+
+    def _worker_gauges(self) -> Iterator[Metric]:
+        from prometheus_client.core import GaugeMetricFamily
+
+        without_store = sum(1 for state in self._states if state.champion_error and not state.rejected_bundle)
+        yield GaugeMetricFamily("preptime_workers", "Running workers.", value=len(self._states))
+        yield GaugeMetricFamily(
+            "preptime_workers_without_store", "Workers that can't reach the store.", value=without_store
+        )
+        age = GaugeMetricFamily(
+            "preptime_history_age_seconds", "Age of the oldest active history, from midnight (UTC) of its date."
+        )
+        midnights = [state.history_timestamp for state in self._states if state.ready]
+        if midnights:
+            age.add_metric([], self._now - min(midnights))
+        yield age
+
+
+def _gauge_by_bundle(name: str, description: str, values: dict[str, int]) -> GaugeMetricFamily:
+    from prometheus_client.core import GaugeMetricFamily
+
+    gauge = GaugeMetricFamily(name, description, labels=["bundle"])
+    for bundle, value in sorted(values.items()):
+        gauge.add_metric([bundle], value)
+    return gauge
+
+
+def _sum_rows(rows: Iterable[MetricsRow]) -> dict[MetricLabels, tuple[float, ...]]:
+    """Return the sums over all workers, without combinations of labels that have no requests."""
+    sums: dict[MetricLabels, tuple[float, ...]] = {}
     for row in rows:
-        total = sums.get(row.labels)
-        sums[row.labels] = row.values if total is None else _add_values(total, row.values)
-    return {labels: numbers for labels, numbers in sums.items() if labels == PREDICTION_LOG_LABELS or numbers[REQUESTS]}
+        sums[row.labels] = _add_values(sums.get(row.labels), row.values)
+    return {labels: values for labels, values in sums.items() if labels == PREDICTION_LOG_LABELS or values[REQUESTS]}
 
 
-def _add_values(left: tuple[float, ...], right: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(left_value + right_value for left_value, right_value in zip(left, right, strict=True))
-
-
-def _request_lines(sums: Mapping[tuple[str, str, str], tuple[float, ...]]) -> Iterator[str]:
-    labeled_values = [
-        ({"endpoint": endpoint, "status": status, "key": key}, sums[endpoint, status, key])
-        for endpoint, status, key in sorted(sums)
-    ]
-    name = "preptime_requests_total"
-    yield from _metric_family(
-        name,
-        "counter",
-        "Answered requests for predictions.",
-        [(labels, values[REQUESTS]) for labels, values in labeled_values],
-    )
-    name = "preptime_orders_total"
-    yield from _metric_family(
-        name, "counter", "Orders asked for.", [(labels, values[ORDERS]) for labels, values in labeled_values]
-    )
-    by_endpoint: dict[str, tuple[float, ...]] = {}
-    for labels, numbers in labeled_values:
-        previous = by_endpoint.get(labels["endpoint"])
-        by_endpoint[labels["endpoint"]] = numbers if previous is None else _add_values(previous, numbers)
-    name = "preptime_request_duration_seconds"
-    yield from _metric_header(name, "histogram", "Seconds from a request's first byte in the worker to its answer.")
-    for endpoint, numbers in by_endpoint.items():
-        total = 0.0
-        for bound, count in zip((*BUCKETS_SECONDS, "+Inf"), numbers[FIRST_BUCKET:], strict=True):
-            total += count
-            yield _format_sample(f"{name}_bucket", {"endpoint": endpoint, "le": str(bound)}, total)
-        yield _format_sample(f"{name}_sum", {"endpoint": endpoint}, numbers[SECONDS])
-        yield _format_sample(f"{name}_count", {"endpoint": endpoint}, total)
-
-
-def _prediction_log_lines(written: float, dropped: float) -> Iterator[str]:
-    name = "preptime_prediction_log_written_total"
-    yield from _metric_family(name, "counter", "Requests written to the prediction log.", [({}, written)])
-    name = "preptime_prediction_log_dropped_total"
-    yield from _metric_family(name, "counter", "Requests that the prediction log could not keep.", [({}, dropped)])
-
-
-def _worker_lines(states: list[WorkerState], now: float) -> Iterator[str]:
-    def gauge(name: str, help_text: str, samples: Samples) -> Iterator[str]:
-        return _metric_family(f"preptime_{name}", "gauge", help_text, samples)
-
-    ready = [state for state in states if state.ready]
-    champion_numbers = defaultdict[str, int](int)
-    for state in ready:
-        champion_numbers[state.bundle] = max(champion_numbers[state.bundle], state.champion_number)
-    yield from gauge("workers", "Workers that live.", [({}, len(states))])
-    yield from gauge(
-        "workers_ready", "Workers that predict, by bundle.", _count_by_bundle(state.bundle for state in ready)
-    )
-    yield from gauge(
-        "champion_number",
-        "Number in the champion log of what is served, by bundle.",
-        [({"bundle": bundle}, number) for bundle, number in sorted(champion_numbers.items())],
-    )
-    yield from gauge(
-        "workers_rejecting_champion",
-        "Workers that refused the latest champion, by that bundle.",
-        _count_by_bundle(state.rejected_bundle for state in states if state.rejected_bundle),
-    )
-    without_store = sum(1 for state in states if state.champion_error and not state.rejected_bundle)
-    yield from gauge("workers_without_store", "Workers that cannot ask the store.", [({}, without_store)])
-    ages: Samples = [({}, now - min(state.history_timestamp for state in ready))] if ready else []
-    yield from gauge("history_age_seconds", "Age of the oldest history served, from its date's midnight (UTC).", ages)
-
-
-def _count_by_bundle(bundles: Iterable[str]) -> Samples:
-    return [({"bundle": bundle}, count) for bundle, count in sorted(Counter(bundles).items())]
-
-
-def _metric_family(name: str, metric_type: str, help_text: str, samples: Samples) -> Iterator[str]:
-    yield from _metric_header(name, metric_type, help_text)
-    for labels, value in samples:
-        yield _format_sample(name, labels, value)
-
-
-def _metric_header(name: str, metric_type: str, help_text: str) -> Iterator[str]:
-    yield f"# HELP {name} {help_text}"
-    yield f"# TYPE {name} {metric_type}"
-
-
-def _format_sample(name: str, labels: Mapping[str, str], value: float) -> str:
-    label_text = ",".join(f'{label}="{_escape_label_value(text)}"' for label, text in labels.items())
-    number = int(value) if float(value).is_integer() else value
-    return f"{name}{{{label_text}}} {number}" if label_text else f"{name} {number}"
-
-
-def _escape_label_value(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+def _add_values(total: tuple[float, ...] | None, values: tuple[float, ...]) -> tuple[float, ...]:
+    return values if total is None else tuple(left + right for left, right in zip(total, values, strict=True))

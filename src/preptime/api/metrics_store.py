@@ -1,12 +1,9 @@
-"""Whether a process still lives, told by a lock that ends with it: at once, whatever it died of.
+"""Metrics and state of the workers, in files that all workers can read.
 
-The folder that workers share their counts through, and what servers that were killed left of theirs.
-
-What the workers count, and say of themselves, where all of them can read it.
-
-Every worker counts in a file of its own, mapped into memory; whoever is asked adds up the files of all. A file outlives
-its worker, so a counter never goes back when one is killed. An `observe` costs about 1.5 µs; the usual client library
-costs 8 to 16 µs in its mode for several processes.
+Every worker counts in its own memory-mapped file. Metrics are the sums over the files of all workers. A file outlives
+its worker, so a counter never decreases when a worker is killed. An `observe` takes 1.5 µs; `prometheus_client` in
+multiprocess mode takes 8 to 16 µs. A file lock shows whether a worker is alive, because the system releases the lock
+when the process ends for any reason.
 """
 
 from __future__ import annotations
@@ -30,11 +27,153 @@ import msgspec
 
 from preptime.atomic_write import write_bytes
 
+FOLDER_PREFIX = "preptime-serve-"
+LOCK_NAME = "main.lock"
+"""The main process locks this file while it's alive. Each worker locks its own file in the same folder."""
+
+METRICS_SUFFIX, STATE_SUFFIX = ".counts", ".state"
+MAX_ROWS = 1024
+"""Maximum number of combinations of endpoint, status, and key name. Further ones are counted as `OVERFLOW_LABELS`."""
+LABEL_BYTES = 192
+BUCKETS_SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+REQUESTS, SECONDS, ORDERS, FIRST_BUCKET = range(4)
+_ROW_VALUES = struct.Struct(f"={FIRST_BUCKET + len(BUCKETS_SECONDS) + 1}d")
+ROW_BYTES = LABEL_BYTES + _ROW_VALUES.size
+"""A multiple of 8, so that numbers are aligned and reads and writes are atomic."""
+
+MetricLabels = tuple[str, str, str]
+"""Endpoint, status, and name of the API key, which is empty if there's none."""
+OVERFLOW_LABELS: MetricLabels = ("other", "", "")
+PREDICTION_LOG_LABELS: MetricLabels = ("prediction log", "", "")
+"""The first values of this row are the counts of the prediction log."""
+WRITTEN, DROPPED = range(2)
+
+
+class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
+    """State that a worker publishes once per second."""
+
+    updated_at: float
+    """Seconds since 1970-01-01 00:00 UTC."""
+    ready: bool
+    bundle: str = ""
+    champion_number: int = 0
+    history_timestamp: float = 0.0
+    """Midnight (UTC) of the bundle's as-of date, in seconds since 1970. The history has events before it."""
+    rejected_bundle: str = ""
+    """The latest champion's bundle, if this worker rejected it."""
+    champion_error: str = ""
+    """Why the active bundle may not be the latest champion."""
+
+
+class MetricsRow(msgspec.Struct, frozen=True):
+    """Values for one combination of labels: requests, seconds, orders, and requests by bucket."""
+
+    labels: MetricLabels
+    values: tuple[float, ...]
+
+
+class MetricsStore:
+    """One worker's counts and state. Safe to use from several threads."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """Without a `folder`, the counts stay in this process."""
+        self._folder = folder
+        self._name = f"{os.getpid()}-{secrets.token_hex(3)}"
+        self._buffer = _create_buffer(None if folder is None else folder / f"{self._name}{METRICS_SUFFIX}")
+        self._values = memoryview(self._buffer).cast("d")
+        self._offset_cache: dict[tuple[str, int, str | None], int] = {}
+        self._offsets: dict[MetricLabels, int] = {}
+        self._lock = threading.Lock()
+        self._state: WorkerState | None = None
+        self._log_offset = self._offset_of(PREDICTION_LOG_LABELS)
+        self._offset_of(OVERFLOW_LABELS)
+
+    def observe(self, endpoint: str, status: int, seconds: float, orders: int, key_name: str | None) -> None:
+        """Count one request with its response."""
+        cache_key = (endpoint, status, key_name)
+        bucket = FIRST_BUCKET + bisect_left(BUCKETS_SECONDS, seconds)
+        values = self._values
+        with self._lock:
+            offset = self._offset_cache.get(cache_key)
+            if offset is None:
+                offset = self._offset_cache[cache_key] = self._offset_of((endpoint, str(status), key_name or ""))
+            values[offset] += 1
+            values[offset + SECONDS] += seconds
+            values[offset + ORDERS] += orders
+            values[offset + bucket] += 1
+
+    def set_log_counts(self, written: int, dropped: int) -> None:
+        """Set how many requests this worker's prediction log has written and dropped."""
+        self._values[self._log_offset + WRITTEN] = written
+        self._values[self._log_offset + DROPPED] = dropped
+
+    def publish_state(self, state: WorkerState) -> None:
+        """Publish this worker's state. Raises `OSError` if the file can't be written."""
+        self._state = state
+        if self._folder is not None:
+            write_bytes(self._folder / f"{self._name}{STATE_SUFFIX}", msgspec.json.encode(state))
+
+    def own_rows(self) -> Iterator[MetricsRow]:
+        """Return this worker's counts."""
+        return parse_rows(self._buffer[:])
+
+    @property
+    def state(self) -> WorkerState | None:
+        """The state that this worker last published."""
+        return self._state
+
+    def _offset_of(self, labels: MetricLabels) -> int:
+        """Return the offset of the values for these labels. New labels get a row until all rows are in use."""
+        if labels in self._offsets:
+            return self._offsets[labels]
+        row = len(self._offsets)
+        if row == MAX_ROWS:
+            return self._offsets[OVERFLOW_LABELS]
+        name = "\0".join(labels).encode()[:LABEL_BYTES]
+        self._buffer[row * ROW_BYTES : row * ROW_BYTES + len(name)] = name
+        self._offsets[labels] = (row * ROW_BYTES + LABEL_BYTES) // 8
+        return self._offsets[labels]
+
+
+def read_shared_rows(folder: Path) -> Iterator[MetricsRow]:
+    """Yield the counts of all workers that share `folder`, including workers that have ended."""
+    for path in folder.glob(f"*{METRICS_SUFFIX}"):
+        yield from parse_rows(path.read_bytes())
+
+
+def read_live_states(folder: Path, *, stale_seconds: float) -> list[WorkerState]:
+    """Return the states of live workers, without those older than `stale_seconds`."""
+    live_paths = (path for path in folder.glob(f"*{STATE_SUFFIX}") if is_locked(path.with_suffix(METRICS_SUFFIX)))
+    states = (msgspec.json.decode(path.read_bytes(), type=WorkerState) for path in live_paths)
+    min_updated_at = time.time() - stale_seconds
+    return [state for state in states if state.updated_at >= min_updated_at]
+
+
+def _create_buffer(path: Path | None) -> mmap.mmap:
+    """Return memory for the counts, mapped to a file if there's a `path`. The file stays locked while it's mapped."""
+    if path is None:
+        return mmap.mmap(-1, MAX_ROWS * ROW_BYTES)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("x+b") as file:
+        lock_file(file)
+        file.truncate(MAX_ROWS * ROW_BYTES)
+        return mmap.mmap(file.fileno(), MAX_ROWS * ROW_BYTES)
+
+
+def parse_rows(content: bytes) -> Iterator[MetricsRow]:
+    """Yield the rows in the content of a metrics file."""
+    for start in range(0, len(content), ROW_BYTES):
+        name = content[start : start + LABEL_BYTES].rstrip(b"\0")
+        if not name:
+            return
+        endpoint, status, key = (*name.decode(errors="replace").split("\0"), "", "")[:3]
+        yield MetricsRow((endpoint, status, key), _ROW_VALUES.unpack_from(content, start + LABEL_BYTES))
+
 
 def lock_file(file: BinaryIO) -> None:
-    """Lock the file until every handle of it is closed, those included that were duplicated, or this process ends.
+    """Lock the file until all its handles, including duplicates, are closed or this process ends.
 
-    Where a system has no such locks nothing happens, and `is_locked` knows nothing.
+    On Windows, this does nothing.
     """
     if sys.platform != "win32":
         import fcntl
@@ -43,7 +182,7 @@ def lock_file(file: BinaryIO) -> None:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether somebody holds the file; True where that cannot be known."""
+    """Return whether a process has locked the file. On Windows, it's always True."""
     if sys.platform == "win32":
         return True
     import fcntl
@@ -58,19 +197,14 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-FOLDER_PREFIX = "preptime-serve-"
-LOCK_NAME = "main.lock"
-"""Held by the main process for as long as it lives; what workers hold lies beside it."""
-
-
 @contextmanager
 def temporary_metrics_folder() -> Iterator[Path]:
-    """A folder of this server's own, removed at the end; those of servers that are gone are removed first."""
+    """Create a temporary folder for this server's metrics. Removes the folders of servers that have ended."""
     _remove_orphans()
     created = Path(tempfile.mkdtemp(prefix="preptime-"))
     with (created / LOCK_NAME).open("wb") as file:
         lock_file(file)
-        # Only now does it get a name that others sweep: there is no moment at which it looks left behind.
+        # Other servers remove unlocked folders with `FOLDER_PREFIX`, so it gets this prefix after the lock.
         folder = created.rename(created.with_name(FOLDER_PREFIX + created.name.removeprefix("preptime-")))
         try:
             yield folder
@@ -79,150 +213,11 @@ def temporary_metrics_folder() -> Iterator[Path]:
 
 
 def _remove_orphans() -> None:
-    """Remove the folders that no process holds a file in. Where a system has no such locks, they all stay."""
+    """Remove the metrics folders without a locked file. On Windows, this removes nothing."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
         try:
             is_orphan = (folder / LOCK_NAME).exists() and not any(is_locked(path) for path in folder.iterdir())
         except (PermissionError, FileNotFoundError):
-            continue  # another user's, or another server has just removed it
+            continue  # It belongs to another user, or another server has just removed it.
         if is_orphan:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-METRICS_SUFFIX, STATE_SUFFIX = ".counts", ".state"
-MAX_ROWS = 1024
-"""Most combinations of endpoint, status and key name; what comes after is counted as `OVERFLOW_LABELS`."""
-LABEL_BYTES = 192
-BUCKETS_SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-REQUESTS, SECONDS, ORDERS, FIRST_BUCKET = range(4)
-_ROW_VALUES = struct.Struct(f"={FIRST_BUCKET + len(BUCKETS_SECONDS) + 1}d")
-ROW_BYTES = LABEL_BYTES + _ROW_VALUES.size
-"""A multiple of 8, so that a number is read and written whole."""
-
-MetricLabels = tuple[str, str, str]
-"""Endpoint, status, name of the key ("" for none)."""
-OVERFLOW_LABELS: MetricLabels = ("other", "", "")
-PREDICTION_LOG_LABELS: MetricLabels = ("prediction log", "", "")
-"""This row's first numbers are the prediction log's."""
-WRITTEN, DROPPED = range(2)
-
-
-class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker tells the others of itself, once a second."""
-
-    updated_at: float
-    """Seconds since 1970-01-01 00:00 UTC."""
-    ready: bool
-    bundle: str = ""
-    champion_number: int = 0
-    history_timestamp: float = 0.0
-    """The midnight (UTC) that begins the bundle's date: what happened before it is known. Seconds since 1970."""
-    rejected_bundle: str = ""
-    """The bundle that it did not follow."""
-    champion_error: str = ""
-    """Why what it serves may not be the latest champion."""
-
-
-class MetricsRow(msgspec.Struct, frozen=True):
-    """One combination's numbers: requests, seconds, orders, and requests by bucket."""
-
-    labels: MetricLabels
-    values: tuple[float, ...]
-
-
-class MetricsStore:
-    """One worker's numbers. Threads may share them."""
-
-    def __init__(self, folder: Path | None) -> None:
-        """Without a `folder` nothing is shared."""
-        self._folder = folder
-        self._name = f"{os.getpid()}-{secrets.token_hex(3)}"
-        self._buffer = _create_buffer(None if folder is None else folder / f"{self._name}{METRICS_SUFFIX}")
-        self._values = memoryview(self._buffer).cast("d")
-        self._offset_cache: dict[tuple[str, int, str | None], int] = {}
-        self._offsets: dict[MetricLabels, int] = {}
-        self._lock = threading.Lock()
-        self._state: WorkerState | None = None
-        self._log_offset = self._offset_of(PREDICTION_LOG_LABELS)
-        self._offset_of(OVERFLOW_LABELS)
-
-    def observe(self, endpoint: str, status: int, seconds: float, orders: int, key_name: str | None) -> None:
-        """Count one answered request."""
-        cache_key = (endpoint, status, key_name)
-        bucket = FIRST_BUCKET + bisect_left(BUCKETS_SECONDS, seconds)
-        values = self._values
-        with self._lock:
-            offset = self._offset_cache.get(cache_key)
-            if offset is None:
-                offset = self._offset_cache[cache_key] = self._offset_of((endpoint, str(status), key_name or ""))
-            values[offset] += 1
-            values[offset + SECONDS] += seconds
-            values[offset + ORDERS] += orders
-            values[offset + bucket] += 1
-
-    def set_log_counts(self, written: int, dropped: int) -> None:
-        """How many predictions this worker's log has written and dropped so far."""
-        self._values[self._log_offset + WRITTEN] = written
-        self._values[self._log_offset + DROPPED] = dropped
-
-    def publish_state(self, state: WorkerState) -> None:
-        """What this worker says of itself from now on. Raises `OSError` when the folder does not take it."""
-        self._state = state
-        if self._folder is not None:
-            write_bytes(self._folder / f"{self._name}{STATE_SUFFIX}", msgspec.json.encode(state))
-
-    def own_rows(self) -> Iterator[MetricsRow]:
-        """What this worker counted."""
-        return parse_rows(self._buffer[:])
-
-    @property
-    def state(self) -> WorkerState | None:
-        """What this worker said last."""
-        return self._state
-
-    def _offset_of(self, labels: MetricLabels) -> int:
-        """Where the numbers of these labels stand; a place of their own while there are some."""
-        if labels in self._offsets:
-            return self._offsets[labels]
-        row = len(self._offsets)
-        if row == MAX_ROWS:
-            return self._offsets[OVERFLOW_LABELS]
-        name = "\0".join(labels).encode()[:LABEL_BYTES]
-        self._buffer[row * ROW_BYTES : row * ROW_BYTES + len(name)] = name
-        self._offsets[labels] = (row * ROW_BYTES + LABEL_BYTES) // 8
-        return self._offsets[labels]
-
-
-def read_shared_rows(folder: Path) -> Iterator[MetricsRow]:
-    """What all workers of `folder` counted, those included that are gone."""
-    for path in folder.glob(f"*{METRICS_SUFFIX}"):
-        yield from parse_rows(path.read_bytes())
-
-
-def read_live_states(folder: Path, *, stale_seconds: float) -> list[WorkerState]:
-    """What the workers that live say of themselves; one that was silent for `stale_seconds` is taken for gone too."""
-    live_paths = (path for path in folder.glob(f"*{STATE_SUFFIX}") if is_locked(path.with_suffix(METRICS_SUFFIX)))
-    states = (msgspec.json.decode(path.read_bytes(), type=WorkerState) for path in live_paths)
-    min_updated_at = time.time() - stale_seconds
-    return [state for state in states if state.updated_at >= min_updated_at]
-
-
-def _create_buffer(path: Path | None) -> mmap.mmap:
-    """Memory, with a file behind it that is held for as long as it is mapped: that tells that this worker lives."""
-    if path is None:
-        return mmap.mmap(-1, MAX_ROWS * ROW_BYTES)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("x+b") as file:
-        lock_file(file)
-        file.truncate(MAX_ROWS * ROW_BYTES)
-        return mmap.mmap(file.fileno(), MAX_ROWS * ROW_BYTES)
-
-
-def parse_rows(content: bytes) -> Iterator[MetricsRow]:
-    """The rows of a file of counts."""
-    for start in range(0, len(content), ROW_BYTES):
-        name = content[start : start + LABEL_BYTES].rstrip(b"\0")
-        if not name:
-            return
-        endpoint, status, key = (*name.decode(errors="replace").split("\0"), "", "")[:3]
-        yield MetricsRow((endpoint, status, key), _ROW_VALUES.unpack_from(content, start + LABEL_BYTES))

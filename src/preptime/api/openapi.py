@@ -1,4 +1,4 @@
-"""`/openapi.json`: written from the types that decode requests and encode answers."""
+"""The OpenAPI document, generated from the types that decode requests and encode responses."""
 
 from __future__ import annotations
 
@@ -28,30 +28,39 @@ from preptime.api.service import ApiSettings
 from preptime.errors import OperationError
 
 _SCHEMA_TYPES: tuple[type[msgspec.Struct], ...] = (
-    *(
-        PredictionRequest,
-        PredictionResponse,
-        Prediction,
-        PredictionError,
-        TakeHomeRequest,
-        TakeHomeResponse,
-        TakeHomeError,
-    ),
-    *(VertexRequest, VertexResponse, Problem, HealthStatus, Readiness, ActiveBundle, DataDictionary),
+    PredictionRequest,
+    PredictionResponse,
+    Prediction,
+    PredictionError,
+    TakeHomeRequest,
+    TakeHomeResponse,
+    TakeHomeError,
+    VertexRequest,
+    VertexResponse,
+    Problem,
+    HealthStatus,
+    Readiness,
+    ActiveBundle,
+    DataDictionary,
+)
+_TAGS = (
+    {"name": "predictions", "description": "Predict the preparation time of orders."},
+    {"name": "metadata", "description": "Describe the active bundle and the columns of the data."},
+    {"name": "monitoring", "description": "Check the health of the server and read its metrics."},
 )
 _SECURITY = ({"aikey": list[str]()}, {"bearer": list[str]()})
 _ERROR_DESCRIPTIONS = {
-    400: "The body is not JSON.",
-    401: "The key is missing or wrong.",
-    413: "The body is over the limit.",
-    415: "A type or an encoding that is not taken.",
-    422: "JSON, but not orders; more orders than the limit; an unknown model.",
-    500: "A fault of the server's. The request id finds it in the log.",
-    503: "No champion yet, or too many requests waiting: `Retry-After` says when to ask again.",
+    400: "The body isn't valid JSON.",
+    401: "The API key is missing or invalid.",
+    413: "The body is larger than the limit.",
+    415: "The content type or the content encoding isn't supported.",
+    422: "The JSON doesn't match the schema, has more orders than the limit, or names an unknown model.",
+    500: "Unexpected error. The server log has details for the request ID.",
+    503: "No bundle is loaded, or too many concurrent requests. Retry after the seconds in `Retry-After`.",
 }
 _TAKE_HOME_ERROR_DESCRIPTIONS = _ERROR_DESCRIPTIONS | {
-    400: "Not JSON, or a column is missing.",
-    422: "More rows than the limit.",
+    400: "The body or `json_data` isn't valid JSON, or a column is missing.",
+    422: "There are more rows than the limit.",
 }
 _EXAMPLE_ORDER = {
     "order_id": "A-10017",
@@ -65,7 +74,7 @@ JsonObject = dict[str, object]
 
 
 def build_openapi(settings: ApiSettings, models: Sequence[str]) -> JsonObject:
-    """The OpenAPI document of a server with these limits, whose bundle has these `models` (none: not known yet)."""
+    """Return the OpenAPI document of a server with these limits and models. No models: they aren't known yet."""
     _, components = msgspec.json.schema_components(
         _SCHEMA_TYPES, ref_template="#/components/schemas/{name}", schema_hook=_any_value_schema
     )
@@ -74,9 +83,13 @@ def build_openapi(settings: ApiSettings, models: Sequence[str]) -> JsonObject:
         "info": {
             "title": "preptime",
             "version": version("preptime"),
-            "summary": "When will the food be ready?",
-            "description": "Times in seconds; moments as text with an offset. Keys go in the header `aikey`.",
+            "summary": "Predicts how long restaurants take to prepare orders.",
+            "description": (
+                "Durations are in seconds. Timestamps are text with a UTC offset. "
+                "Send the API key in the header `aikey`, or as a bearer token."
+            ),
         },
+        "tags": list(_TAGS),
         "paths": _path_items(settings),
         "components": {
             "schemas": _apply_limits(components, settings, models),
@@ -89,14 +102,14 @@ def build_openapi(settings: ApiSettings, models: Sequence[str]) -> JsonObject:
 
 
 def _any_value_schema(field_type: type) -> JsonObject:
-    """The schema of a field that takes any value."""
+    """Return the schema of a field that accepts any value."""
     if field_type is object:
         return {"type": ["string", "number", "boolean", "object", "array", "null"]}
-    raise OperationError(f"A field of type {field_type} has no schema.")
+    raise OperationError(f"The type {field_type} has no JSON schema.")
 
 
 def _apply_limits(components: dict[str, JsonObject], settings: ApiSettings, models: Sequence[str]) -> JsonObject:
-    """The schemas with what only a running server knows: its limits, and its bundle's models."""
+    """Return the schemas with the limits of the server and the models of the active bundle."""
     for type_name, name in (("PredictionRequest", "orders"), ("VertexRequest", "instances")):
         _property_schema(components[type_name], name)["maxItems"] = settings.max_orders
     json_data = _property_schema(components["TakeHomeRequest"], "json_data")
@@ -118,12 +131,12 @@ def _property_schema(schema: JsonObject, name: str) -> JsonObject:
 def _path_items(settings: ApiSettings) -> JsonObject:
     paths: JsonObject = {
         PREDICTIONS_PATH: {
-            "post": _post_operation("predictions", "Predict orders", "PredictionRequest", "PredictionResponse")
+            "post": _post_operation("predict", "Predict preparation times", "PredictionRequest", "PredictionResponse")
         },
         TAKE_HOME_PATH: {
             "post": _post_operation(
-                "take_home",
-                "The demo's contract, kept",
+                "predict_take_home",
+                "Predict in the take-home API contract",
                 "TakeHomeRequest",
                 "TakeHomeResponse",
                 status=201,
@@ -132,32 +145,38 @@ def _path_items(settings: ApiSettings) -> JsonObject:
         },
         "/v1/bundle": {
             "get": _get_operation(
-                "bundle", "The bundle in use", "ActiveBundle", requires_key=True, error_statuses=(401, 500, 503)
+                "get_active_bundle",
+                "Get the active bundle",
+                "ActiveBundle",
+                tag="metadata",
+                error_statuses=(401, 500, 503),
             )
         },
         "/v1/data-dictionary": {
             "get": _get_operation(
-                "data_dictionary",
-                "Columns of orders and restaurants",
+                "get_data_dictionary",
+                "Get the columns of orders and restaurants",
                 "DataDictionary",
-                requires_key=True,
+                tag="metadata",
                 error_statuses=(401, 500),
             )
         },
-        "/healthz": {"get": _get_operation("healthz", "The process lives", "HealthStatus", error_statuses=(500,))},
-        "/readyz": {
-            "get": _get_operation("readyz", "A verified bundle is loaded", "Readiness", not_ready_schema="Readiness")
+        "/healthz": {
+            "get": _get_operation(
+                "check_liveness", "Check that the process is alive", "HealthStatus", error_statuses=(500,)
+            )
         },
+        "/readyz": {"get": _readiness_operation("check_readiness")},
         "/metrics": {"get": _metrics_operation()},
     }
     if settings.vertex_predict_route is not None:
-        vertex = _post_operation("vertex", "Vertex AI's contract", "VertexRequest", "VertexResponse")
+        vertex = _post_operation(
+            "predict_vertex", "Predict in the format of Vertex AI", "VertexRequest", "VertexResponse"
+        )
         del vertex["security"]
         paths[settings.vertex_predict_route] = {"post": vertex}
     if settings.vertex_health_route is not None and settings.vertex_health_route not in paths:
-        paths[settings.vertex_health_route] = {
-            "get": _get_operation("vertex_health", "As /readyz", "Readiness", not_ready_schema="Readiness")
-        }
+        paths[settings.vertex_health_route] = {"get": _readiness_operation("check_vertex_readiness")}
     return paths
 
 
@@ -168,39 +187,53 @@ def _post_operation(
     if request == "PredictionRequest":
         media["examples"] = {
             "one order": {"value": _EXAMPLE_ORDER},
-            "several": {"value": {"orders": [_EXAMPLE_ORDER, _EXAMPLE_ORDER], "models": []}},
+            "several orders": {"value": {"orders": [_EXAMPLE_ORDER, _EXAMPLE_ORDER], "models": []}},
         }
     return {
         "operationId": operation_id,
         "summary": summary,
+        "tags": ["predictions"],
         "security": list(_SECURITY),
         "requestBody": {"required": True, "content": {"application/json": media}},
-        "responses": {str(status): _json_response("An answer to every order.", response)}
+        "responses": {str(status): _json_response("A prediction or an error for every order.", response)}
         | _error_responses(error_schema, tuple(_ERROR_DESCRIPTIONS)),
     }
 
 
 def _get_operation(
-    operation_id: str,
-    summary: str,
-    response: str,
-    *,
-    requires_key: bool = False,
-    error_statuses: tuple[int, ...] = (),
-    not_ready_schema: str | None = None,
+    operation_id: str, summary: str, response: str, *, tag: str = "monitoring", error_statuses: tuple[int, ...]
 ) -> JsonObject:
-    operation: JsonObject = {"operationId": operation_id, "summary": summary}
-    if requires_key:
+    operation: JsonObject = {
+        "operationId": operation_id,
+        "summary": summary,
+        "tags": [tag],
+        "responses": {"200": _json_response("Success.", response)} | _error_responses("Problem", error_statuses),
+    }
+    if 401 in error_statuses:
         operation["security"] = list(_SECURITY)
-    responses = {"200": _json_response(summary, response)} | _error_responses("Problem", error_statuses)
-    if not_ready_schema:
-        responses["503"] = _json_response("No bundle is loaded yet.", not_ready_schema)
-    return operation | {"responses": responses}
+    return operation
+
+
+def _readiness_operation(operation_id: str) -> JsonObject:
+    return {
+        "operationId": operation_id,
+        "summary": "Check that a bundle is loaded",
+        "tags": ["monitoring"],
+        "responses": {
+            "200": _json_response("A verified bundle is loaded.", "Readiness"),
+            "503": _json_response("No bundle is loaded yet.", "Readiness"),
+        },
+    }
 
 
 def _metrics_operation() -> JsonObject:
-    text = {"description": "Prometheus' text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
-    return {"operationId": "metrics", "summary": "Counts of all workers", "responses": {"200": text}}
+    text = {"description": "Prometheus text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    return {
+        "operationId": "get_metrics",
+        "summary": "Get the metrics of all workers",
+        "tags": ["monitoring"],
+        "responses": {"200": text},
+    }
 
 
 def _error_responses(schema: str, statuses: Sequence[int]) -> dict[str, JsonObject]:
@@ -208,7 +241,9 @@ def _error_responses(schema: str, statuses: Sequence[int]) -> dict[str, JsonObje
     descriptions = _TAKE_HOME_ERROR_DESCRIPTIONS if schema == "TakeHomeError" else _ERROR_DESCRIPTIONS
     responses = {str(status): _json_response(descriptions[status], schema, media) for status in statuses}
     if "503" in responses:
-        responses["503"]["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+        responses["503"]["headers"] = {
+            "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}
+        }
     return responses
 
 

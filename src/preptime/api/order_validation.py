@@ -1,8 +1,8 @@
-"""Orders of a request, row by row: columns to predict from, or what is wrong with the row. No row is dropped (D4).
+"""Decoding and validation of the orders in a request (D4).
 
-The verdicts are those of `preptime.validation.audit`, to which the tests hold them.
-
-Request bytes as orders. What is wrong with one order never hides the others; what is wrong with all is refused.
+Decoding turns the body of each API contract into `Order` objects. An error in the body rejects the whole request.
+Validation then checks every order separately: an invalid order never affects the other orders, and no order is dropped.
+The results match those of `preptime.validation.audit` for the same rows in a file, which the tests verify.
 """
 
 from __future__ import annotations
@@ -30,179 +30,34 @@ from preptime.domain.validation_reasons import ValidationReason
 _VALUE_BOUNDS, _RESTAURANT_BOUNDS, _ITEMS_BOUNDS, _OPEN_ORDERS_BOUNDS = (
     column_bounds(name) for name in ("order_value_gbp", "restaurant_id", "number_of_items", "open_orders")
 )
-_MAX_SHOWN_CHARS = 60
-
-
-@dataclass(frozen=True, slots=True)
-class InvalidOrder:
-    """Why an order cannot be predicted: the first reason in declared order, and the field that it stands in."""
-
-    reason: ValidationReason
-    field: str
-    value: object
-
-    @property
-    def message(self) -> str:
-        """The field, its value, and what was expected."""
-        expected = order_column(self.field).expected_text
-        problem = "is missing" if self.reason is ValidationReason.MISSING_VALUE else f"is {format_value(self.value)}"
-        return f"{self.field} {problem}; expected {expected}."
-
-
-class ParsedOrders(msgspec.Struct, frozen=True, gc=False):
-    """N orders as read."""
-
-    rows: list[OrderRow]
-    """Those that can be predicted, in order."""
-    timestamps: list[LocalTimestamp]
-    """When each of those was acknowledged, to the microsecond."""
-    invalid_orders: dict[int, InvalidOrder]
-    """By the place among all N: why the others cannot."""
-
-    @property
-    def columns(self) -> OrderColumns:
-        """Those that can be predicted, as columns."""
-        return rows_to_columns(self.rows)
-
-
-def read_orders(orders: Sequence[Order], lookup: OrderLookup) -> ParsedOrders:
-    """Read and judge N orders."""
-    invalid_orders: dict[int, InvalidOrder] = {}
-    timestamps: list[LocalTimestamp] = []
-    rows: list[OrderRow] = []
-    for index, order in enumerate(orders):
-        parsed = _read_order(order, lookup)
-        if isinstance(parsed, InvalidOrder):
-            invalid_orders[index] = parsed
-        else:
-            timestamps.append(parsed[0])
-            rows.append(parsed[1])
-    return ParsedOrders(rows, timestamps, invalid_orders)
-
-
-def format_value(value: object) -> str:
-    """A value in a message: at most sixty characters of it, nothing unprintable, nothing of what is nested."""
-    if isinstance(value, str):
-        return repr(value) if len(value) <= _MAX_SHOWN_CHARS else f"{value[:_MAX_SHOWN_CHARS]!r}…"
-    if isinstance(value, list | dict):
-        return "a list" if isinstance(value, list) else "an object"
-    text = str(value)
-    return text if len(text) <= _MAX_SHOWN_CHARS else f"{text[:_MAX_SHOWN_CHARS]}…"
-
-
 _REASON_ORDER = {reason: position for position, reason in enumerate(ValidationReason)}
-
-
-def _read_order(order: Order, lookup: OrderLookup) -> tuple[LocalTimestamp, OrderRow] | InvalidOrder:
-    restaurant = parse_integer(order.restaurant_id, _RESTAURANT_BOUNDS)
-    restaurant_index = lookup.restaurant_index(restaurant) if type(restaurant) is int else UNKNOWN_CODE
-    zone = lookup.zones[lookup.zone_index.item(restaurant_index)]
-    if restaurant_index == UNKNOWN_CODE and order.country is not None:
-        zone = _zone_of_unknown_restaurant(order.country, lookup) or zone
-    timestamp = parse_timestamp(order.order_acknowledged_at, zone)
-    order_value = parse_number(order.order_value_gbp, _VALUE_BOUNDS)
-    items = parse_integer(order.number_of_items, _ITEMS_BOUNDS)
-    # By type: `isinstance` of an enumeration asks its class, which takes four times as long.
-    if (
-        timestamp is None
-        or type(restaurant) is not int
-        or type(order_value) is not float
-        or type(items) is not int
-        or (order.open_orders is not None and _check_open_orders(order) is not None)
-    ):
-        return _invalid_order(order, restaurant, timestamp, order_value, items)
-    countries, cities, foods = lookup.restaurant_categories
-    country, city, food = countries.item(restaurant_index), cities.item(restaurant_index), foods.item(restaurant_index)
-    if order.country is not None or order.city is not None or order.type_of_food is not None:
-        country_codes, city_codes, food_codes = lookup.category_codes
-        country = _category_code(order.country, country_codes, country)
-        city = _category_code(order.city, city_codes, city)
-        food = _category_code(order.type_of_food, food_codes, food)
-    return timestamp, (timestamp[0] // MICROSECONDS, restaurant, order_value, items, country, city, food)
-
-
-def _zone_of_unknown_restaurant(country: object, lookup: OrderLookup) -> ZoneInfo | None:
-    """The zone of a restaurant that is not listed, by the country its order names; a code means a listed country."""
-    code = _category_code(country, lookup.category_codes[0], UNKNOWN_CODE)
-    if code != UNKNOWN_CODE:
-        return time_zone_of_country(lookup.country_names[code])
-    return time_zone_of_country(country.strip(WHITESPACE)) if type(country) is str else None
-
-
-def _check_open_orders(order: Order) -> ValidationReason | None:
-    """What is against a column that may be empty."""
-    parsed = parse_integer(order.open_orders, _OPEN_ORDERS_BOUNDS)
-    return parsed if isinstance(parsed, ValidationReason) and parsed is not ValidationReason.MISSING_VALUE else None
-
-
-def _invalid_order(
-    order: Order,
-    restaurant: int | ValidationReason,
-    timestamp: LocalTimestamp | None,
-    order_value: float | ValidationReason,
-    items: int | ValidationReason,
-) -> InvalidOrder:
-    time_reason = None
-    if timestamp is None:
-        time_reason = (
-            ValidationReason.MISSING_VALUE
-            if is_missing(order.order_acknowledged_at)
-            else ValidationReason.UNPARSABLE_TIME
-        )
-    checks = (
-        (restaurant, "restaurant_id"),
-        (time_reason, "order_acknowledged_at"),
-        (order_value, "order_value_gbp"),
-        (items, "number_of_items"),
-        (_check_open_orders(order), "open_orders"),
-    )
-    failures = [(reason, field) for reason, field in checks if isinstance(reason, ValidationReason)]
-    reason, field = min(failures, key=lambda one: _REASON_ORDER[one[0]])
-    return InvalidOrder(reason, field, getattr(order, field))
-
-
-def _category_code(cell: object, codes: dict[str, int], default: int) -> int:
-    """The order's own category where it is understood, by name or by position; else its restaurant's."""
-    if cell is None:
-        return default
-    code = codes.get(cell, UNKNOWN_CODE) if type(cell) is str else UNKNOWN_CODE
-    if code == UNKNOWN_CODE:
-        code = _parse_category_code(cell, codes)
-    return default if code == UNKNOWN_CODE else code
-
-
-def _parse_category_code(cell: object, codes: dict[str, int]) -> int:
-    if type(cell) is str:
-        return parse_category_text(cell, codes)
-    if (type(cell) is int or type(cell) is float) and 0 <= cell < len(codes) and cell == int(cell):
-        return int(cell)
-    return UNKNOWN_CODE
+_MAX_SHOWN_CHARS = 60
 
 
 _T = TypeVar("_T")
 
 
 class DecodedRequest(msgspec.Struct, frozen=True, gc=False):
-    """What a request asks for."""
+    """The orders of a request, and the names of the requested models."""
 
     orders: Sequence[Order]
     models: Sequence[str]
 
 
 def decode_request(body: bytes) -> DecodedRequest:
-    """The orders of `POST /v1/predictions`. Raises `ApiError`."""
+    """Decode the body of `POST /v1/predictions`. Raises `ApiError`."""
     request = _decode_with_fallback(body, _REQUEST_DECODER.decode, _decode_request_leniently)
     return DecodedRequest([request] if request.orders is UNSET else request.orders, request.models or ())
 
 
 def decode_vertex_request(body: bytes) -> DecodedRequest:
-    """The orders of a request as Vertex AI passes it on. Raises `ApiError`."""
+    """Decode the body of a request from Vertex AI. Raises `ApiError`."""
     request = _decode_with_fallback(body, _VERTEX_DECODER.decode, _decode_vertex_leniently)
     return DecodedRequest(request.instances, (request.parameters and request.parameters.models) or ())
 
 
 def decode_take_home_request(body: bytes) -> DecodedRequest:
-    """The orders of the demo's request: JSON within JSON. Raises `ApiError`, 400 as the demo did."""
+    """Decode a request in the take-home API contract: JSON within JSON. Raises `ApiError`, with its status 400."""
     bad_request = HTTPStatus.BAD_REQUEST
     text = _decode_with_fallback(
         body, _TAKE_HOME_DECODER.decode, _TAKE_HOME_DECODER.decode, status=bad_request
@@ -248,7 +103,7 @@ def _decode_with_fallback(
     parent_field: str = "",
     status: HTTPStatus = HTTPStatus.UNPROCESSABLE_ENTITY,
 ) -> _T:
-    """`decode`, or `fallback` where a value does not fit its type; what is no JSON at all is refused."""
+    """Return the result of `decode`, or of `fallback` if a value doesn't fit its type. Raises `ApiError`."""
     location = f"the text in {parent_field}" if parent_field else "the body"
     try:
         try:
@@ -258,23 +113,23 @@ def _decode_with_fallback(
     except msgspec.ValidationError as error:
         raise _schema_error(str(error), parent_field, status) from error
     except UnicodeDecodeError as error:
-        raise _malformed_json_error(location, "it is not UTF-8", "Encode it as UTF-8.") from error
+        raise _malformed_json_error(location, "it isn't UTF-8", "Encode it as UTF-8.") from error
     except RecursionError as error:
         raise _malformed_json_error(
-            location, "it is nested too deeply", "An order is an object of plain values."
+            location, "it's nested too deeply", "An order is an object without nested values."
         ) from error
     except msgspec.DecodeError as error:
         raise _malformed_json_error(
-            location, str(error), "NaN and Infinity are no JSON; null says that there is nothing."
+            location, str(error), "NaN and Infinity aren't valid JSON. For a missing value, use null."
         ) from error
 
 
 def _malformed_json_error(location: str, reason: str, hint: str) -> ApiError:
-    return ApiError(HTTPStatus.BAD_REQUEST, f"{location.capitalize()} is not JSON: {reason}.", hint)
+    return ApiError(HTTPStatus.BAD_REQUEST, f"{location.capitalize()} isn't valid JSON: {reason}.", hint)
 
 
 def _schema_error(message: str, parent_field: str, status: HTTPStatus) -> ApiError:
-    """What msgspec says of a value in the wrong place, as facts: row, field, expected."""
+    """Return the row, field, value, and expected type in a message of msgspec, as an `ApiError`."""
     path_match = _ERROR_PATH.search(message)
     path = (path_match[1] if path_match else "").removeprefix(".")
     row_match = _ROW_INDEX.match(path)
@@ -283,7 +138,7 @@ def _schema_error(message: str, parent_field: str, status: HTTPStatus) -> ApiErr
     return ApiError(
         status,
         f"In {field}: {_ERROR_PATH.sub('', message).replace('`', '')}.",
-        "/docs describes what is taken.",
+        "For the request schema, see /docs.",
         row=int(row_match[1]) if row_match else None,
         field=field,
         value=value or None,
@@ -292,7 +147,7 @@ def _schema_error(message: str, parent_field: str, status: HTTPStatus) -> ApiErr
 
 
 def _decode_request_leniently(body: bytes) -> PredictionRequest:
-    """The request, with infinity for every number that is too large for one."""
+    """Decode the request with infinity for numbers that are too large for a float."""
     fields = _raw_fields(body)
     models = _MODELS_DECODER.decode(body).models
     orders = fields.pop("orders", None)
@@ -357,14 +212,157 @@ def _decode_value_leniently(raw: msgspec.Raw | bytes) -> object:
 
 
 def _orders_from_table(columns: _ColumnTable) -> list[Order]:
-    """A table by column as orders. Rows are those of the first column, as pandas writes every column's."""
+    """Return the rows of a table by column. The row labels are those of the first column, because pandas writes all."""
     missing = [name for name in required_columns(ORDERS_DICTIONARY, "scoring") if name not in columns]
     if missing:
         raise ApiError(
             HTTPStatus.BAD_REQUEST,
-            f"json_data has no column {', '.join(missing)}; it has {format_value(', '.join(columns))}.",
+            f"json_data lacks columns: {', '.join(missing)}. Its columns are {format_value(', '.join(columns))}.",
             "Send DataFrame.to_json() of the orders.",
         )
     known_columns = {name: columns[name] for name in _ORDER_FIELDS if name in columns}
     labels = list(next(iter(columns.values())))
     return [Order(**{name: cells.get(label) for name, cells in known_columns.items()}) for label in labels]
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidOrder:
+    """An order that can't be predicted: the first validation reason in declared order, and its field and value."""
+
+    reason: ValidationReason
+    field: str
+    value: object
+
+    @property
+    def message(self) -> str:
+        """The field, its value, and the expected value."""
+        expected = order_column(self.field).expected_text
+        problem = "is missing" if self.reason is ValidationReason.MISSING_VALUE else f"is {format_value(self.value)}"
+        return f"{self.field} {problem}; expected {expected}."
+
+
+class ParsedOrders(msgspec.Struct, frozen=True, gc=False):
+    """The result of validating N orders."""
+
+    rows: list[OrderRow]
+    """The valid orders, in order."""
+    timestamps: list[LocalTimestamp]
+    """Acknowledgement time of each valid order, in microseconds."""
+    invalid_orders: dict[int, InvalidOrder]
+    """The invalid orders by index among all N."""
+
+    @property
+    def columns(self) -> OrderColumns:
+        """The valid orders as columns."""
+        return rows_to_columns(self.rows)
+
+
+def read_orders(orders: Sequence[Order], lookup: OrderLookup) -> ParsedOrders:
+    """Parse and validate N orders."""
+    invalid_orders: dict[int, InvalidOrder] = {}
+    timestamps: list[LocalTimestamp] = []
+    rows: list[OrderRow] = []
+    for index, order in enumerate(orders):
+        parsed = _read_order(order, lookup)
+        if isinstance(parsed, InvalidOrder):
+            invalid_orders[index] = parsed
+        else:
+            timestamps.append(parsed[0])
+            rows.append(parsed[1])
+    return ParsedOrders(rows, timestamps, invalid_orders)
+
+
+def format_value(value: object) -> str:
+    """Return a value for a message: at most 60 printable characters, without the contents of lists and objects."""
+    if isinstance(value, str):
+        return repr(value) if len(value) <= _MAX_SHOWN_CHARS else f"{value[:_MAX_SHOWN_CHARS]!r}…"
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    text = str(value)
+    return text if len(text) <= _MAX_SHOWN_CHARS else f"{text[:_MAX_SHOWN_CHARS]}…"
+
+
+def _read_order(order: Order, lookup: OrderLookup) -> tuple[LocalTimestamp, OrderRow] | InvalidOrder:
+    restaurant = parse_integer(order.restaurant_id, _RESTAURANT_BOUNDS)
+    restaurant_index = lookup.restaurant_index(restaurant) if type(restaurant) is int else UNKNOWN_CODE
+    zone = lookup.zones[lookup.zone_index.item(restaurant_index)]
+    if restaurant_index == UNKNOWN_CODE and order.country is not None:
+        zone = _zone_of_unknown_restaurant(order.country, lookup) or zone
+    timestamp = parse_timestamp(order.order_acknowledged_at, zone)
+    order_value = parse_number(order.order_value_gbp, _VALUE_BOUNDS)
+    items = parse_integer(order.number_of_items, _ITEMS_BOUNDS)
+    # Not `isinstance`, which takes four times as long for an enumeration.
+    if (
+        timestamp is None
+        or type(restaurant) is not int
+        or type(order_value) is not float
+        or type(items) is not int
+        or (order.open_orders is not None and _check_open_orders(order) is not None)
+    ):
+        return _invalid_order(order, restaurant, timestamp, order_value, items)
+    countries, cities, foods = lookup.restaurant_categories
+    country, city, food = countries.item(restaurant_index), cities.item(restaurant_index), foods.item(restaurant_index)
+    if order.country is not None or order.city is not None or order.type_of_food is not None:
+        country_codes, city_codes, food_codes = lookup.category_codes
+        country = _category_code(order.country, country_codes, country)
+        city = _category_code(order.city, city_codes, city)
+        food = _category_code(order.type_of_food, food_codes, food)
+    return timestamp, (timestamp[0] // MICROSECONDS, restaurant, order_value, items, country, city, food)
+
+
+def _zone_of_unknown_restaurant(country: object, lookup: OrderLookup) -> ZoneInfo | None:
+    """Return the time zone of an unknown restaurant from its order's country, which is a name or a code."""
+    code = _category_code(country, lookup.category_codes[0], UNKNOWN_CODE)
+    if code != UNKNOWN_CODE:
+        return time_zone_of_country(lookup.country_names[code])
+    return time_zone_of_country(country.strip(WHITESPACE)) if type(country) is str else None
+
+
+def _check_open_orders(order: Order) -> ValidationReason | None:
+    """Return why the optional value is invalid, or None."""
+    parsed = parse_integer(order.open_orders, _OPEN_ORDERS_BOUNDS)
+    return parsed if isinstance(parsed, ValidationReason) and parsed is not ValidationReason.MISSING_VALUE else None
+
+
+def _invalid_order(
+    order: Order,
+    restaurant: int | ValidationReason,
+    timestamp: LocalTimestamp | None,
+    order_value: float | ValidationReason,
+    items: int | ValidationReason,
+) -> InvalidOrder:
+    time_reason = None
+    if timestamp is None:
+        time_reason = (
+            ValidationReason.MISSING_VALUE
+            if is_missing(order.order_acknowledged_at)
+            else ValidationReason.UNPARSABLE_TIME
+        )
+    checks = (
+        (restaurant, "restaurant_id"),
+        (time_reason, "order_acknowledged_at"),
+        (order_value, "order_value_gbp"),
+        (items, "number_of_items"),
+        (_check_open_orders(order), "open_orders"),
+    )
+    failures = [(reason, field) for reason, field in checks if isinstance(reason, ValidationReason)]
+    reason, field = min(failures, key=lambda failure: _REASON_ORDER[failure[0]])
+    return InvalidOrder(reason, field, getattr(order, field))
+
+
+def _category_code(cell: object, codes: dict[str, int], default: int) -> int:
+    """Return the code of the order's category, given as name or code, or `default` if it's unknown."""
+    if cell is None:
+        return default
+    code = codes.get(cell, UNKNOWN_CODE) if type(cell) is str else UNKNOWN_CODE
+    if code == UNKNOWN_CODE:
+        code = _parse_category_code(cell, codes)
+    return default if code == UNKNOWN_CODE else code
+
+
+def _parse_category_code(cell: object, codes: dict[str, int]) -> int:
+    if type(cell) is str:
+        return parse_category_text(cell, codes)
+    if (type(cell) is int or type(cell) is float) and 0 <= cell < len(codes) and cell == int(cell):
+        return int(cell)
+    return UNKNOWN_CODE

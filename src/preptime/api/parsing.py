@@ -1,11 +1,8 @@
-"""Numbers in orders, as JSON numbers or as text: the rules of the data dictionary for one cell.
+"""Parsing of single values in orders: numbers, whole numbers, and timestamps, as JSON values or as text.
 
-The same verdicts as reading a file gives (`preptime.tables`), to which the tests hold it.
-
-When an order was acknowledged, one order at a time, at a speed an endpoint can pay for every row.
-
-The grammar and its meaning are `preptime.domain.timestamps`; this reads it to the microsecond, as `score` does, and
-remembers days and offsets. The tests hold it to both, for every form and zone.
+The rules are those of the data dictionary and of `preptime.domain.timestamps`. The results match those of
+`preptime.validation` for the same cell in a file, which the tests verify for every form and time zone. This version
+parses one value at a time and caches days and offsets, because an endpoint does it for every row.
 """
 
 from __future__ import annotations
@@ -44,7 +41,7 @@ Bounds = tuple[float, float]
 
 
 def column_bounds(name: str) -> Bounds:
-    """The declared range of a column of orders."""
+    """Return the declared minimum and maximum of a column of orders."""
     column = order_column(name)
     return (
         -math.inf if column.minimum is None else column.minimum,
@@ -53,7 +50,7 @@ def column_bounds(name: str) -> Bounds:
 
 
 def is_missing(cell: object) -> bool:
-    """Whether a cell says that there is nothing."""
+    """Return whether a cell means a missing value."""
     if cell is None:
         return True
     if type(cell) is str:
@@ -62,7 +59,7 @@ def is_missing(cell: object) -> bool:
 
 
 def parse_number(cell: object, bounds: Bounds) -> float | ValidationReason:
-    """The number in a cell, or what is to be said against it."""
+    """Return the number in a cell, or the reason why it's invalid."""
     if (type(cell) is float or type(cell) is int) and bounds[0] <= cell <= bounds[1]:
         return float(cell)
     if is_missing(cell):
@@ -72,7 +69,7 @@ def parse_number(cell: object, bounds: Bounds) -> float | ValidationReason:
 
 
 def parse_integer(cell: object, bounds: Bounds) -> int | ValidationReason:
-    """The whole number in a cell (`3.0` is 3, as pandas writes it), or what is to be said against it."""
+    """Return the whole number in a cell, or the reason why it's invalid. `3.0` is 3, because pandas writes it so."""
     if type(cell) is int and bounds[0] <= cell <= bounds[1]:
         return cell
     if is_missing(cell):
@@ -112,24 +109,24 @@ _TIMESTAMP_PATTERN = re.compile(TIMESTAMP_PATTERN)
 _EPOCH_PATTERN = re.compile(EPOCH_PATTERN)
 _EARLIEST, _LATEST = EARLIEST_SECONDS * MICROSECONDS, LATEST_SECONDS * MICROSECONDS
 _MAX_EPOCH = 10**19
-"""Beyond every epoch, nanoseconds included."""
+"""Larger than every valid epoch, including nanoseconds."""
 _MINUTE_MICROSECONDS = 60 * MICROSECONDS
 _DAY_MICROSECONDS = SECONDS_PER_DAY * MICROSECONDS
 _TWO_DIGITS = tuple(f"{number:02d}" for number in range(60))
 _CLOCK_TEXTS = tuple(f"{hour:02d}:{minute}" for hour in range(24) for minute in _TWO_DIGITS)
 _CLOCK_TO_MICROSECONDS = {clock: number * _MINUTE_MICROSECONDS for number, clock in enumerate(_CLOCK_TEXTS)}
 _SECOND_TO_MICROSECONDS = {text: number * MICROSECONDS for number, text in enumerate(_TWO_DIGITS)}
-"""What a clock shows, both ways: looked up in a tenth of the time that it takes to compute."""
+"""Lookup tables for clock times in both directions. A lookup takes a tenth of the time of the computation."""
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _UTC_EPOCH, _NAIVE_EPOCH = datetime(1970, 1, 1, tzinfo=UTC), datetime(1970, 1, 1)
 _ONE_MICROSECOND = timedelta(microseconds=1)
 
 LocalTimestamp = tuple[int, int]
-"""Microseconds since 1970-01-01 00:00 on the restaurant's wall clock, and in UTC."""
+"""Microseconds since 1970-01-01 00:00 in the restaurant's local time, and in UTC."""
 
 
 def parse_timestamp(cell: object, zone: ZoneInfo) -> LocalTimestamp | None:
-    """The moment that a JSON value stands for, on the wall clock of `zone` unless it brings its own; None for none."""
+    """Return the timestamp in a JSON value, or None if it's invalid. Text without an offset is local time in `zone`."""
     if type(cell) is str:
         return _parse_text(cell, zone)
     if (type(cell) is int or type(cell) is float) and -_MAX_EPOCH < cell < _MAX_EPOCH:
@@ -138,9 +135,9 @@ def parse_timestamp(cell: object, zone: ZoneInfo) -> LocalTimestamp | None:
 
 
 def format_ready_at(timestamp: LocalTimestamp, seconds: float) -> str:
-    """`timestamp` plus `seconds`, to the second: `2015-06-01T12:28:28+01:00`, with the offset of `timestamp`.
+    """Return `timestamp` plus `seconds` as text, rounded to the second: `2015-06-01T12:28:28+01:00`.
 
-    Where clocks are changed in between this is still the right moment, said with the offset from before the change.
+    The offset is that of `timestamp`. If the clocks change in between, the result is still the correct instant.
     """
     wall, utc = timestamp
     ready_seconds = (wall + round(seconds * MICROSECONDS) + MICROSECONDS // 2) // MICROSECONDS
@@ -193,7 +190,7 @@ def _utc_offset_at_wall_time(wall: int, zone: ZoneInfo) -> int:
 
 @lru_cache(maxsize=4096)
 def _parse_day(text: str) -> int | None:
-    """The midnight at which a day begins, microseconds; None for a day that no calendar has."""
+    """Return the first midnight of a day in microseconds since 1970, or None if the day doesn't exist."""
     try:
         return (date.fromisoformat(text).toordinal() - _EPOCH_ORDINAL) * _DAY_MICROSECONDS
     except ValueError:
@@ -202,7 +199,7 @@ def _parse_day(text: str) -> int | None:
 
 @lru_cache(maxsize=4096)
 def _format_day(days: int) -> str:
-    """A day, counted from 1970-01-01, as ISO text."""
+    """Return a day, counted from 1970-01-01, as ISO text."""
     return date.fromordinal(_EPOCH_ORDINAL + days).isoformat()
 
 

@@ -1,7 +1,7 @@
-"""The pure functions: request bytes and a champion in, status and response bytes out (D9).
+"""Pure functions from request bytes and an active model to status and response bytes (D9).
 
-Requests in hand are answered together, in one run of the graph (`preptime.api.batching`). An order's numbers don't depend
-on those beside it: the tests hold features and graph to that, bit by bit.
+Concurrent requests share one run of the ONNX graph (`preptime.api.batching`). An order's prediction doesn't depend on
+the other orders in the run: the tests verify that features and graph give identical bits.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ from preptime.api.schema import (
 from preptime.domain.orders import DEFAULT_MODEL, FALLBACK_LEVELS
 
 MAX_BATCH_BYTES = 16_384
-"""Bytes of bodies that are answered together: some hundred orders, 5 ms. Beyond 32 orders in a run of the graph nothing
-more is saved."""
+"""Maximum size of the bodies in a batch: about 100 orders, which take 5 ms. A run of the graph with more than 32 orders
+saves no more time per order."""
 
 _P10, _P50, _P80, _P90 = range(FIRST_QUANTILE_COLUMN, FIRST_POINT_COLUMN)
 _encode = msgspec.json.Encoder().encode
@@ -56,7 +56,7 @@ _ResponseItem = Prediction | PredictionError
 
 
 class PredictionResult(msgspec.Struct, frozen=True, gc=False):
-    """What goes back, and what it was asked for."""
+    """The response to a request, and the orders of the request."""
 
     status: HTTPStatus
     body: bytes
@@ -64,20 +64,20 @@ class PredictionResult(msgspec.Struct, frozen=True, gc=False):
 
 
 class PreparedRequest(msgspec.Struct, frozen=True, gc=False):
-    """A request as read: what the bundle is to be asked, and how what it tells becomes the answer."""
+    """A parsed request: the rows to predict, and a function that builds the response from the predictions."""
 
     rows: list[OrderRow]
     with_point_models: bool
-    """Whether the point models are wanted too."""
+    """Whether the request needs the point models."""
     build_result: Callable[[Sequence[PredictionRow]], PredictionResult]
 
 
 RequestReader = Callable[[bytes, ActiveModel, int], PreparedRequest]
-"""Reads a body of at most so many orders. Raises `ApiError` for one that cannot be answered as a whole."""
+"""Parses a body with a maximum number of orders. Raises `ApiError` if the whole request is invalid."""
 
 
 class PredictionJob(msgspec.Struct, frozen=True, gc=False):
-    """A request to be answered."""
+    """A request to predict."""
 
     reader: RequestReader
     body: bytes
@@ -86,19 +86,19 @@ class PredictionJob(msgspec.Struct, frozen=True, gc=False):
 
 
 def read_request(body: bytes, active_model: ActiveModel, max_orders: int) -> PreparedRequest:
-    """`POST /v1/predictions`."""
+    """Parse a request to `POST /v1/predictions`."""
     return _prepare(
         decode_request(body), active_model, max_orders, partial(PredictionResponse, active_model.bundle.manifest.id)
     )
 
 
 def read_vertex_request(body: bytes, active_model: ActiveModel, max_orders: int) -> PreparedRequest:
-    """The route that Vertex AI calls."""
+    """Parse a request to the route that Vertex AI calls."""
     return _prepare(decode_vertex_request(body), active_model, max_orders, VertexResponse)
 
 
 def read_take_home_request(body: bytes, active_model: ActiveModel, max_orders: int) -> PreparedRequest:
-    """`POST /predict`: seconds by model, a list each, null where a row cannot be predicted."""
+    """Parse a request to `POST /predict`. The response has a list of seconds per model, null for an invalid row."""
     decoded = decode_take_home_request(body)
     parsed = _read_orders(decoded, active_model, max_orders)
 
@@ -115,7 +115,7 @@ def read_take_home_request(body: bytes, active_model: ActiveModel, max_orders: i
 def predict(
     body: bytes, active_model: ActiveModel, max_orders: int, reader: RequestReader = read_request
 ) -> PredictionResult:
-    """Answer one request. Raises `ApiError`."""
+    """Return the result of one request. Raises `ApiError`."""
     (result,) = predict_batch([PredictionJob(reader, body, active_model, max_orders)])
     if isinstance(result, ApiError):
         raise result
@@ -123,7 +123,7 @@ def predict(
 
 
 def predict_batch(jobs: Sequence[PredictionJob]) -> list[PredictionResult | ApiError]:
-    """An answer to each, or why there is none. Those that ask the same of the same bundle share a run of the graph."""
+    """Return the result or the error of each job. Jobs for the same bundle and models share a run of the graph."""
     results: dict[int, PredictionResult | ApiError] = {}
     groups: dict[tuple[int, bool], list[tuple[int, PreparedRequest]]] = {}
     for index, job in enumerate(jobs):
@@ -149,7 +149,7 @@ def _prepare(
     max_orders: int,
     build_body: Callable[[list[_ResponseItem]], object],
 ) -> PreparedRequest:
-    """A question after a prediction of every order."""
+    """Validate the orders of a request that gets one item per order."""
     _check_models(decoded.models, active_model)
     parsed = _read_orders(decoded, active_model, max_orders)
 
@@ -184,8 +184,8 @@ def _read_orders(decoded: DecodedRequest, active_model: ActiveModel, max_orders:
     if len(decoded.orders) > max_orders:
         raise ApiError(
             HTTPStatus.UNPROCESSABLE_ENTITY,
-            f"The request has {len(decoded.orders):,} orders; {max_orders:,} are the most.",
-            "Send them in several requests, or score the file with `preptime score`.",
+            f"The request has {len(decoded.orders):,} orders. The maximum is {max_orders:,}.",
+            "Send several smaller requests, or use `preptime score` for a file.",
             field="orders",
             value=f"{len(decoded.orders)} orders",
             expected=f"at most {max_orders} orders",
@@ -209,7 +209,7 @@ def _check_models(models: Sequence[str], active_model: ActiveModel) -> None:
 def _build_prediction(
     prediction_row: PredictionRow, timestamp: LocalTimestamp, model_columns: Sequence[tuple[str, int]]
 ) -> Prediction:
-    """What is answered to one order, without its `order_id`."""
+    """Return the prediction of one order, without its `order_id`."""
     fallback_level, seconds = prediction_row
     p50 = seconds[DEFAULT_COLUMN]
     return Prediction(
@@ -229,7 +229,7 @@ def _build_error(invalid_order: InvalidOrder) -> PredictionError:
 
 
 def _fill_gaps(values: list[float], parsed: ParsedOrders, row_count: int) -> list[float | None]:
-    """Values of the rows that can be predicted, in their places among all."""
+    """Return one value per row of the request: the predictions of valid rows in order, and None for invalid rows."""
     if not parsed.invalid_orders:
         return list(values)
     remaining = iter(values)
@@ -237,7 +237,7 @@ def _fill_gaps(values: list[float], parsed: ParsedOrders, row_count: int) -> lis
 
 
 def _echo_order_id(order_id: object) -> object:
-    """An identifier as it came: text or a number. What else somebody puts there identifies nothing."""
+    """Return the identifier unchanged if it's text or a number. Other values are omitted from the response."""
     if type(order_id) is str or type(order_id) is int:
         return order_id
     return order_id if type(order_id) is float and math.isfinite(order_id) else UNSET

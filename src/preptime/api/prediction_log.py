@@ -1,10 +1,8 @@
-"""Where the prediction log goes: dated files, or standard output.
+"""The prediction log: records requests with their predictions, to compare them with actual preparation times later.
 
-The prediction log: what was asked and answered, so that it can be joined with what happened later.
-
-A request hands its record over and goes on; a thread writes what has gathered, ten times a second. Each worker writes
-files of its own, one a day (UTC): lines of several processes never mix. Bytes are given to the operating system at
-every write, so that a killed process loses at most what it took since the last one.
+A request adds its record to a queue. A thread writes the queue ten times per second, to dated files or to standard
+output. Each worker writes its own files, one per day (UTC), so that lines of several processes don't mix. Every write
+goes to the operating system immediately. A killed process loses at most the records since the last write.
 """
 
 from __future__ import annotations
@@ -26,34 +24,44 @@ import msgspec
 from preptime.api.service import PredictionRecord
 from preptime.domain.timestamps import SECONDS_PER_DAY
 
-STDOUT_LOCK_TIMEOUT_SECONDS = 1.0
-"""A worker that was killed while it held the guard of standard output never gives it back."""
+FLUSH_INTERVAL_SECONDS = 0.1
+"""Interval between writes. The documented limit is one second, which leaves time for a slow disk."""
+MAX_QUEUED_ORDERS = 50_000
+"""Maximum number of queued orders, about 50 MB. The queue reaches it only if the disk doesn't respond."""
+MAX_LINES_PER_WRITE = 64
+"""Records per write. Between writes, request threads can run."""
 
+STDOUT_LOCK_TIMEOUT_SECONDS = 1.0
+"""A worker that's killed while it holds the lock never releases it."""
+
+_EPOCH_DATE = dt.date(1970, 1, 1)
 _FILE_NAME = re.compile(r"predictions-(\d{4}-\d{2}-\d{2})-[\w-]+\.jsonl")
+
+logger = logging.getLogger(__name__)
 
 
 class LogSink(Protocol):
-    """Where lines go."""
+    """Destination of the lines of the prediction log."""
 
     def write(self, lines: bytes, day: dt.date, /) -> None:
-        """Give whole lines to the operating system. Raises `OSError` when it does not take them."""
+        """Write whole lines to the operating system. Raises `OSError` if that fails."""
 
     def close(self) -> None:
-        """End it."""
+        """Close the destination."""
 
 
 class StdoutLock(Protocol):
-    """A lock: that of several processes which share standard output."""
+    """A lock between processes that share standard output."""
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
-        """Take it, or give up after `timeout` seconds."""
+        """Acquire the lock. Return False if that takes longer than `timeout` seconds."""
 
     def release(self) -> None:
-        """Give it back."""
+        """Release the lock."""
 
 
 class DailyFileSink:
-    """Dated files in a folder, kept for some days."""
+    """Dated files in a folder, which are deleted after `retention_days`."""
 
     def __init__(self, folder: Path, retention_days: int) -> None:
         self._folder = folder
@@ -62,7 +70,7 @@ class DailyFileSink:
         self._file: BinaryIO | None = None
 
     def write(self, lines: bytes, day: dt.date, /) -> None:
-        """Append to the file of `day`, and clear what is too old when the day is new."""
+        """Append to the file of `day`. Deletes old files when it opens the file of a new day."""
         if self._file is None or day != self._day:
             self.close()
             self._file = self._open_file(day)
@@ -72,11 +80,11 @@ class DailyFileSink:
             while remaining:
                 remaining = remaining[self._file.write(remaining) :]
         except OSError:
-            self.close()  # half a line may stand at its end; the next line begins another file
+            self.close()  # Its last line may be incomplete. The next write opens another file.
             raise
 
     def close(self) -> None:
-        """Close the open file."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -88,13 +96,13 @@ class DailyFileSink:
             name_match = _FILE_NAME.fullmatch(path.name)
             if name_match is not None and name_match[1] < oldest_kept:
                 path.unlink(missing_ok=True)
-        # A process id comes back when a container is restarted, and two writers must never share a file.
+        # Process IDs repeat after a container restart, but two writers must never share a file.
         name = f"predictions-{day}-{os.getpid()}-{secrets.token_hex(3)}.jsonl"
         return (self._folder / name).open("xb", buffering=0)
 
 
 class StdoutSink:
-    """Standard output, for containers. The `stdout_lock` keeps the lines of several workers apart."""
+    """Standard output, for containers. The lock keeps the lines of several workers apart."""
 
     def __init__(self, lock: StdoutLock | None = None) -> None:
         self._lock = lock
@@ -110,24 +118,14 @@ class StdoutSink:
                 self._lock.release()
 
     def close(self) -> None:
-        """Nothing to end: it belongs to the process."""
-
-
-FLUSH_INTERVAL_SECONDS = 0.1
-"""Between two writes. The promise is a second; this leaves room for a slow disk."""
-MAX_QUEUED_ORDERS = 50_000
-"""Orders that may wait for the writer, some 50 MB: far more than gather between two writes unless the disk stands."""
-MAX_LINES_PER_WRITE = 64
-"""A write gives requests their turn, so that none waits while a whole batch is encoded."""
-_EPOCH_DATE = dt.date(1970, 1, 1)
-logger = logging.getLogger(__name__)
+        """Do nothing: standard output belongs to the process."""
 
 
 class PredictionLog:
-    """Takes records from requests and writes them in a thread of its own."""
+    """Queues the records of requests and writes them in its own thread."""
 
     def __init__(self, sink: LogSink | None) -> None:
-        """Without a `sink` nothing is kept."""
+        """Without a `sink`, records are discarded."""
         self._sink = sink
         self._queue: deque[PredictionRecord] = deque()
         self._queued_orders = 0
@@ -136,18 +134,18 @@ class PredictionLog:
         self._stop_requested = threading.Event()
         self._write_failing = False
         self.written = 0
-        """Records given to the operating system."""
+        """Number of records written to the operating system."""
         self.dropped = 0
-        """Records that could not be."""
+        """Number of records that couldn't be written."""
         self._thread = threading.Thread(target=self._write_loop, name="prediction-log", daemon=True)
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start the thread."""
         if self._sink is not None:
             self._thread.start()
 
     def record(self, record: PredictionRecord) -> None:
-        """Take a record. Never blocks and never raises; what cannot be kept is counted."""
+        """Queue a record. Never blocks and never raises. A record that can't be queued is counted in `dropped`."""
         if self._sink is None:
             return
         orders = len(record.orders)
@@ -159,7 +157,7 @@ class PredictionLog:
             self._queue.append(record)
 
     def close(self, *, timeout_seconds: float) -> None:
-        """Write all that was taken, within that time. A second call does nothing."""
+        """Write all queued records, for at most `timeout_seconds`. A second call does nothing."""
         with self._lock:
             self._closed = True
         self._stop_requested.set()
@@ -193,18 +191,21 @@ class PredictionLog:
             written = len(lines)
             self._write_failing = False
         except OSError as error:
-            if not self._write_failing:
-                logger.error("The prediction log cannot be written: %s", error)
-            self._write_failing = True
+            self._log_first_failure(error)
         self.written += written
         with self._lock:
             self.dropped += len(records) - written
 
+    def _log_first_failure(self, error: OSError) -> None:
+        if not self._write_failing:
+            logger.error("The prediction log can't be written: %s", error)
+        self._write_failing = True
+
 
 def _encode_record(record: PredictionRecord) -> bytes | None:
-    """The record as a line, or None for one that JSON cannot hold."""
+    """Return the record as a line, or None if JSON can't represent it."""
     try:
         return record.to_json_line() + b"\n"
     except (msgspec.MsgspecError, ValueError, TypeError, OverflowError):
-        logger.exception("A prediction could not be logged (request %s)", record.request_id)
+        logger.exception("Request %s can't be written to the prediction log.", record.request_id)
         return None

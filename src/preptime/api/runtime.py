@@ -1,7 +1,4 @@
-"""The keys that the settings name: who may ask.
-
-A service put together from settings, with the threads that keep it current: one per worker.
-"""
+"""The service of one worker, built from settings, with the threads that keep it current."""
 
 from __future__ import annotations
 
@@ -19,35 +16,20 @@ from preptime.api.prediction_log import DailyFileSink, LogSink, PredictionLog, S
 from preptime.api.service import Service
 from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.store import Store
-from preptime.keys import Keys, load_api_keys
+from preptime.keys import Keys
 from preptime.settings import Settings
 
-
-def configured_api_keys(settings: Settings) -> Keys:
-    """The keys that may ask; the operators' are read as well, so that a wrong one is found at the start.
-
-    A server that answers Vertex AI alone needs none. Raises `UsageError`.
-    """
-    Keys.from_setting(settings.operator_keys, "PREPTIME_OPERATOR_KEYS")
-    return load_api_keys(
-        settings.api_keys,
-        settings.aikey,
-        loopback=settings.is_loopback,
-        required=settings.vertex_predict_route is None,
-    )
-
-
 HEARTBEAT_SECONDS = 1.0
-"""Between two times that a worker tells the others of itself."""
+"""Interval at which a worker publishes its state."""
 FIRST_POLL_TIMEOUT_SECONDS = 10.0
-"""How long a start waits for the first champion; a store that is slower is waited for in the background."""
+"""How long the start waits for the first champion. If the store is slower, the worker starts without a champion."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class ServiceRuntime:
-    """The service and what stands behind it."""
+    """The service and its background parts."""
 
     service: Service
     watcher: ChampionWatcher
@@ -56,14 +38,14 @@ class ServiceRuntime:
     _stopping: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
 
     def start(self) -> None:
-        """Begin to watch, to write and to tell. Returns when the first look at the store is over."""
+        """Start all threads. Returns when the first poll of the champion log is done."""
         self.log.start()
         self.watcher.start(timeout_seconds=FIRST_POLL_TIMEOUT_SECONDS)
         self._publish_state()
         threading.Thread(target=self._heartbeat, name="heartbeat", daemon=True).start()
 
     def close(self, *, timeout_seconds: float) -> None:
-        """End it: every prediction taken so far is written, within that time. A second call does nothing."""
+        """Stop the threads and write all recorded predictions within the timeout. A second call does nothing."""
         self._stopping.set()
         self.log.close(timeout_seconds=timeout_seconds)
         self.watcher.stop()
@@ -78,15 +60,14 @@ class ServiceRuntime:
         try:
             self.metrics.publish_state(_worker_state(self.watcher))
         except OSError as error:
-            logger.warning("The other workers cannot be told how this one is: %s", error)
+            logger.warning("Can't publish the state of this worker in the metrics folder: %s", error)
 
 
-def build_runtime(settings: Settings, *, stdout_lock: StdoutLock | None = None) -> ServiceRuntime:
-    """The parts that the settings ask for, not yet started. `stdout_lock` keeps several workers' standard output apart.
+def build_runtime(settings: Settings, keys: Keys, *, stdout_lock: StdoutLock | None = None) -> ServiceRuntime:
+    """Return the configured service and its parts, not yet started.
 
-    Raises `UsageError` for keys that cannot be, or when there is none.
+    `stdout_lock` keeps the lines of several workers on standard output apart.
     """
-    keys = configured_api_keys(settings)
     store = Store.open(settings.store)
     watcher = ChampionWatcher(ChampionLog(store), champion_loader(store), poll_seconds=settings.champion_poll_seconds)
     log = PredictionLog(_open_sink(settings, stdout_lock))

@@ -1,10 +1,7 @@
-"""An order as a request brings it: the types that the decoder fills and that `/openapi.json` is made from.
+"""Request and response types of the API, and its errors.
 
-What is answered to an order: the types that the encoder writes and that `/openapi.json` is made from.
-
-What is said to a client whose request cannot be answered: facts first, as RFC 9457 problem documents.
-
-The demo's clients read `{"error": …}` instead, and get the same facts that way.
+`msgspec` decodes requests into these types and encodes responses from them. `/openapi.json` is generated from the same
+types. Errors are RFC 9457 problem documents. The take-home API contract uses `{"error": …}` instead.
 """
 
 from __future__ import annotations
@@ -21,22 +18,25 @@ from preptime.domain.data_dictionary import order_column
 from preptime.errors import PreptimeError
 
 
-def column_meta(name: str) -> msgspec.Meta:
-    """What the data dictionary says of a column of orders, for the schema."""
+def column_meta(name: str) -> Meta:
+    """Return the data dictionary's description of a column of orders, as schema metadata."""
     column = order_column(name)
     unit = f", {column.unit}" if column.unit else ""
     requirement = "Required for a prediction" if column.required_for else "Optional"
-    return msgspec.Meta(
-        description=f"{column.description}{unit}. {requirement}; expected: {column.expected_text}. A number may be given as text.",
+    return Meta(
+        description=(
+            f"{column.description}{unit}. {requirement}; expected: {column.expected_text}. "
+            "A number can be sent as text."
+        ),
         examples=[column.example],
     )
 
 
 class Order(msgspec.Struct, gc=False, omit_defaults=True):
-    """One order, as known at its acknowledgement. Fields that are not listed are ignored.
+    """One order, as known at its acknowledgement. Unknown fields are ignored.
 
-    The schema takes any value, because every order is answered: one that cannot be used gets an error in its place,
-    which names the field and says what was expected.
+    The schema accepts any value, because every order gets a result. An invalid order gets an error that names the field
+    and the expected value.
     """
 
     order_acknowledged_at: Annotated[object, column_meta("order_acknowledged_at")] = None
@@ -51,28 +51,30 @@ class Order(msgspec.Struct, gc=False, omit_defaults=True):
 
 
 class PredictionRequest(Order, gc=False):
-    """Orders to predict: in `orders`, or one alone, its fields in the request itself."""
+    """Orders to predict: a list in `orders`, or the fields of a single order."""
 
     orders: Annotated[
         list[Order] | UnsetType,
-        msgspec.Meta(description="The orders, answered in this order. Without it the request is one."),
+        Meta(description="The orders. Predictions have the same order. Without this field, the request is one order."),
     ] = UNSET
     models: Annotated[
         list[str] | None,
-        msgspec.Meta(description="Point models whose answers are wanted beside the default one. By default none."),
+        Meta(
+            description="Names of point models to predict with, in addition to the default model. The default is none."
+        ),
     ] = None
 
 
 class VertexParameters(msgspec.Struct):
-    """What Vertex AI passes on beside instances."""
+    """Parameters that Vertex AI passes with the instances."""
 
     models: list[str] | None = None
 
 
 class VertexRequest(msgspec.Struct):
-    """Vertex AI's contract for custom containers."""
+    """A request in the format of Vertex AI custom containers."""
 
-    instances: Annotated[list[Order], msgspec.Meta(description="The orders, answered in this order.")]
+    instances: Annotated[list[Order], Meta(description="The orders. Predictions have the same order.")]
     parameters: VertexParameters | None = None
 
 
@@ -83,12 +85,12 @@ EXAMPLE_DATA_FRAME_JSON = (
 
 
 class TakeHomeRequest(msgspec.Struct):
-    """The demo's contract."""
+    """A request in the take-home API contract."""
 
     json_data: Annotated[
         str,
-        msgspec.Meta(
-            description="`DataFrame.to_json()` of the orders: by column (pandas' default) or a list of records.",
+        Meta(
+            description="`DataFrame.to_json()` of the orders: by column (the pandas default) or as a list of records.",
             examples=[EXAMPLE_DATA_FRAME_JSON],
             extra_json_schema={"contentMediaType": "application/json"},
         ),
@@ -96,87 +98,91 @@ class TakeHomeRequest(msgspec.Struct):
 
 
 Seconds = Annotated[float, Meta(description="Seconds from acknowledgement to ready.", ge=0)]
-OrderId = Annotated[object, Meta(description="The order's own `order_id`, as it came; left out when it had none.")]
+OrderId = Annotated[
+    object, Meta(description="The `order_id` of the request, unchanged. Omitted if the order has none.")
+]
 
 
 class Prediction(msgspec.Struct, gc=False, kw_only=True):
-    """When the food will be ready."""
+    """The prediction for one order."""
 
     order_id: OrderId | UnsetType = UNSET
-    prep_time_seconds: Annotated[int, Meta(description="The answer: the p50 in whole seconds.", ge=0)]
-    p10: Annotated[float, Meta(description="Seconds; one order in ten is ready sooner.", ge=0)]
-    p50: Annotated[float, Meta(description="Seconds; half of the orders are ready sooner.", ge=0)]
-    p80: Annotated[float, Meta(description="Seconds; eight orders in ten are ready sooner.", ge=0)]
-    p90: Annotated[float, Meta(description="Seconds; nine orders in ten are ready sooner.", ge=0)]
+    prep_time_seconds: Annotated[
+        int, Meta(description="Predicted preparation time: the p50, rounded to whole seconds.", ge=0)
+    ]
+    p10: Annotated[float, Meta(description="Seconds. 10% of orders are ready sooner.", ge=0)]
+    p50: Annotated[float, Meta(description="Seconds. 50% of orders are ready sooner.", ge=0)]
+    p80: Annotated[float, Meta(description="Seconds. 80% of orders are ready sooner.", ge=0)]
+    p90: Annotated[float, Meta(description="Seconds. 90% of orders are ready sooner.", ge=0)]
     ready_at: Annotated[
         str,
         Meta(
-            description="Acknowledgement plus p50, to the second, on the restaurant's wall clock with its offset.",
+            description="Acknowledgement time plus p50, in the restaurant's local time with UTC offset, to the second.",
             examples=["2015-06-01T12:42:01+01:00"],
         ),
     ]
     fallback_level: Annotated[
         str,
         Meta(
-            description="The finest level of history with a completed order behind the prediction.",
+            description="The most specific level of history that has a completed order for this prediction.",
             extra_json_schema={"enum": ["restaurant", "city_food", "food", "city", "global"]},
         ),
     ]
     models: Annotated[
-        dict[str, Seconds] | UnsetType, Meta(description="Seconds by point model, for those that were asked for.")
+        dict[str, Seconds] | UnsetType, Meta(description="Seconds by point model, for the requested models.")
     ] = UNSET
 
 
 class RowError(msgspec.Struct, gc=False):
-    """Why an order cannot be predicted."""
+    """The reason why an order can't be predicted."""
 
     code: Annotated[
         str,
         Meta(
-            description="The reason, as in docs/validation-reasons.md.",
+            description="Validation reason. See docs/validation-reasons.md.",
             examples=["unparsable_time", "missing_value", "out_of_range"],
         ),
     ]
-    field: Annotated[str, Meta(description="The field that it stands in.")]
-    message: Annotated[str, Meta(description="The field, its value, and what was expected.")]
+    field: Annotated[str, Meta(description="The invalid field.")]
+    message: Annotated[str, Meta(description="The field, its value, and the expected value.")]
 
 
 class PredictionError(msgspec.Struct, gc=False, kw_only=True):
-    """An order that cannot be predicted, in its place."""
+    """The error for one order that can't be predicted."""
 
     order_id: OrderId | UnsetType = UNSET
     error: RowError
 
 
 PREDICTION_OR_ERROR = Meta(
-    description="For every order a prediction or an error, in the orders' places.",
+    description="One prediction or error per order, in the order of the request.",
     extra_json_schema={
         "items": {"anyOf": [{"$ref": f"#/components/schemas/{schema}"} for schema in ("Prediction", "PredictionError")]}
     },
 )
-"""A union of two structs says nothing to msgspec's schemas, which have to be able to decode what they describe."""
+"""msgspec can't describe a union of two structs, because it couldn't decode it. Therefore the schema is explicit."""
 
 
 class PredictionResponse(msgspec.Struct, gc=False):
-    """An answer to every order, in the orders' places."""
+    """One prediction or error for every order, in the order of the request."""
 
-    bundle: Annotated[str, Meta(description="The bundle that all of these answers are from.")]
+    bundle: Annotated[str, Meta(description="ID of the bundle that made all predictions of this response.")]
     predictions: Annotated[Sequence[object], PREDICTION_OR_ERROR]
 
 
 class VertexResponse(msgspec.Struct, gc=False):
-    """The same answers as Vertex AI wants them."""
+    """The same predictions in the format of Vertex AI custom containers."""
 
     predictions: Annotated[Sequence[object], PREDICTION_OR_ERROR]
 
 
 class TakeHomeResponse(msgspec.Struct):
-    """Seconds by model, a list each: a number for every row in its place, null where a row cannot be predicted.
+    """One list of seconds per model: a number for every row in request order, or null for an invalid row.
 
-    It describes what is written, for the schema; the lists are those of the bundle's models.
+    This type only describes the response for the schema. The response has a list for each model of the bundle.
     """
 
-    quantile: Annotated[list[Seconds | None], Meta(description="Seconds: the default answer, the p50.")]
+    quantile: Annotated[list[Seconds | None], Meta(description="Seconds: the default prediction, which is the p50.")]
     rf: list[Seconds | None] | UnsetType = UNSET
     gbr: list[Seconds | None] | UnsetType = UNSET
     cat: list[Seconds | None] | UnsetType = UNSET
@@ -185,52 +191,50 @@ class TakeHomeResponse(msgspec.Struct):
 
 
 class HealthStatus(msgspec.Struct):
-    """The process lives."""
+    """Liveness of the process."""
 
     status: str
 
 
 class Readiness(msgspec.Struct, omit_defaults=True):
-    """Which bundle answers."""
+    """Readiness of the worker, and the bundle it serves."""
 
     ready: Annotated[bool, Meta(description="Whether a verified bundle is loaded.")]
-    bundle: Annotated[str | UnsetType, Meta(description="The bundle in use.")] = UNSET
-    champion: Annotated[int | UnsetType, Meta(description="Its number in the log of champions.")] = UNSET
-    loaded_at: Annotated[str | UnsetType, Meta(description="UTC time at which this worker put it to use.")] = UNSET
-    champion_error: Annotated[str | UnsetType, Meta(description="Why the latest champion is not the one in use.")] = (
-        UNSET
-    )
+    bundle: Annotated[str | UnsetType, Meta(description="ID of the active bundle.")] = UNSET
+    champion: Annotated[int | UnsetType, Meta(description="Its number in the champion log.")] = UNSET
+    loaded_at: Annotated[str | UnsetType, Meta(description="UTC time at which this worker loaded it.")] = UNSET
+    champion_error: Annotated[str | UnsetType, Meta(description="Why the latest champion isn't active.")] = UNSET
 
 
 class ActiveBundle(msgspec.Struct, omit_defaults=True):
-    """The bundle that answers, and since when."""
+    """The active bundle and its promotion."""
 
     id: str
-    champion: Annotated[int, Meta(description="Its number in the log of champions.")]
-    champion_since: Annotated[str, Meta(description="UTC time of its promotion, as the promoting side told it.")]
-    champion_from: Annotated[str, Meta(description="Logical date from which it is the champion.")]
-    loaded_at: Annotated[str, Meta(description="UTC time at which this worker put it to use.")]
-    metrics: Annotated[dict[str, object], Meta(description="What was measured when it was made.")]
-    manifest: Annotated[Manifest, Meta(description="Everything it says of itself: docs/bundle-format.md.")]
-    champion_error: Annotated[str | UnsetType, Meta(description="Why a later champion is not the one in use.")] = UNSET
+    champion: Annotated[int, Meta(description="Its number in the champion log.")]
+    champion_since: Annotated[str, Meta(description="UTC time of its promotion, as recorded in the champion log.")]
+    champion_from: Annotated[str, Meta(description="As-of date from which it is the champion.")]
+    loaded_at: Annotated[str, Meta(description="UTC time at which this worker loaded it.")]
+    metrics: Annotated[dict[str, object], Meta(description="Metrics measured when the bundle was created.")]
+    manifest: Annotated[Manifest, Meta(description="The manifest of the bundle. See docs/bundle-format.md.")]
+    champion_error: Annotated[str | UnsetType, Meta(description="Why a later champion isn't active.")] = UNSET
 
 
 class ColumnDescription(msgspec.Struct):
     """One column of the data dictionary."""
 
     name: str
-    kind: str
-    meaning: str
+    data_type: str
+    description: str
     unit: str
     minimum: float | None
     maximum: float | None
-    required: Annotated[bool, Meta(description="Whether a prediction needs it.")]
+    required: Annotated[bool, Meta(description="Whether a prediction requires it.")]
     expected: str
     example: str
 
 
 class DataDictionary(msgspec.Struct):
-    """What orders and restaurants are made of."""
+    """The columns of orders and restaurants."""
 
     orders: list[ColumnDescription]
     restaurants: list[ColumnDescription]
@@ -244,26 +248,26 @@ class Problem(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A problem document (RFC 9457)."""
 
     type: str = "about:blank"
-    title: Annotated[str, msgspec.Meta(description="The status in words.")]
-    status: Annotated[int, msgspec.Meta(description="The HTTP status.", ge=400, le=599)]
-    detail: Annotated[str, msgspec.Meta(description="What was found, what was expected, and what to do.")]
-    row: Annotated[int | UnsetType, msgspec.Meta(description="Place of the order among those asked for, from 0.")] = (
-        UNSET
-    )
-    field: Annotated[str | UnsetType, msgspec.Meta(description="The field that it is about.")] = UNSET
-    value: Annotated[str | UnsetType, msgspec.Meta(description="What was found there, as text.")] = UNSET
-    expected: Annotated[str | UnsetType, msgspec.Meta(description="What belongs there.")] = UNSET
-    request_id: Annotated[str | UnsetType, msgspec.Meta(description="To name in a report about this request.")] = UNSET
+    title: Annotated[str, Meta(description="The reason phrase of the HTTP status.")]
+    status: Annotated[int, Meta(description="The HTTP status.", ge=400, le=599)]
+    detail: Annotated[str, Meta(description="The actual value, the expected value, and how to fix it.")]
+    row: Annotated[int | UnsetType, Meta(description="Zero-based index of the order in the request.")] = UNSET
+    field: Annotated[str | UnsetType, Meta(description="The field with the error.")] = UNSET
+    value: Annotated[str | UnsetType, Meta(description="The actual value, as text.")] = UNSET
+    expected: Annotated[str | UnsetType, Meta(description="The expected value.")] = UNSET
+    request_id: Annotated[
+        str | UnsetType, Meta(description="ID of this request in the server log and in the prediction log.")
+    ] = UNSET
 
 
 class TakeHomeError(msgspec.Struct):
-    """An error as the demo's clients know it."""
+    """An error in the take-home API contract."""
 
     error: str
 
 
 class ApiError(PreptimeError):
-    """A request that cannot be answered: its status, and where in it the fault lies as far as that can be said."""
+    """A rejected request: the HTTP status, and the location of the error if it's known."""
 
     def __init__(
         self,
@@ -287,11 +291,11 @@ class ApiError(PreptimeError):
 
 
 ErrorFormatter = Callable[[ApiError, str], tuple[str, bytes]]
-"""A refusal and the request's id as (content type, body)."""
+"""Takes an error and the request ID. Returns the content type and the body."""
 
 
 def format_problem(error: ApiError, request_id: str) -> tuple[str, bytes]:
-    """The problem document of a refusal."""
+    """Return the content type and the problem document of an error."""
     problem = Problem(
         title=error.status.phrase,
         status=error.status.value,
@@ -306,21 +310,21 @@ def format_problem(error: ApiError, request_id: str) -> tuple[str, bytes]:
 
 
 def format_take_home_error(error: ApiError, request_id: str) -> tuple[str, bytes]:
-    """A refusal as the demo's clients know it. Their two sentences are kept to the letter."""
+    """Return the content type and body of an error in the take-home API contract, with its two original messages."""
     text = str(error)
     if error.status is HTTPStatus.UNAUTHORIZED:
         text = "Wrong key"
     elif error.status is HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
         text = "Request must be JSON"
     elif error.status is HTTPStatus.INTERNAL_SERVER_ERROR:
-        text = f"{text} Request id: {request_id}."
+        text = f"{text} Request ID: {request_id}."
     return JSON, msgspec.json.encode(TakeHomeError(text))
 
 
 def internal_error() -> ApiError:
-    """An unexpected fault: nothing of the inside is told; the server's log has it under the request's id."""
+    """Return the error for an unexpected exception. It reveals no internals; the server log has them by request ID."""
     return ApiError(
         HTTPStatus.INTERNAL_SERVER_ERROR,
-        "Something went wrong on the server's side.",
-        "Give the request id to whoever runs it.",
+        "Internal server error.",
+        "For details, search the server log for the request ID.",
     )

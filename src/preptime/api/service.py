@@ -1,4 +1,7 @@
-"""What every endpoint leans on: the champion, the keys, the queue, the log, the metrics. Parts are given, not made."""
+"""The service that all endpoints use: active model, API keys, batcher, limits, prediction log, and metrics.
+
+Its parts are protocols and are passed in. `preptime.api.runtime` builds them from settings.
+"""
 
 from __future__ import annotations
 
@@ -15,81 +18,81 @@ from preptime.api.schema import ApiError
 
 
 class ApiSettings(Protocol):
-    """The settings that endpoints read."""
+    """The settings that the endpoints read."""
 
     @property
     def max_body_bytes(self) -> int:
-        """The largest request body."""
+        """Maximum size of a request body."""
 
     @property
     def max_orders(self) -> int:
-        """The most orders in one request."""
+        """Maximum number of orders in a request."""
 
     @property
     def max_concurrent_requests(self) -> int:
-        """The most prediction requests that one worker has in hand at once; one more is told to come back."""
+        """Maximum number of concurrent prediction requests per worker. Additional requests get HTTP 503."""
 
     @property
     def vertex_health_route(self) -> str | None:
-        """`AIP_HEALTH_ROUTE`: where Vertex AI asks whether the container is ready."""
+        """`AIP_HEALTH_ROUTE`: the path that Vertex AI uses to check readiness."""
 
     @property
     def vertex_predict_route(self) -> str | None:
-        """`AIP_PREDICT_ROUTE`: where Vertex AI sends instances. No key is asked for: IAM stands in front of it."""
+        """`AIP_PREDICT_ROUTE`: the path that Vertex AI sends instances to. It needs no API key: IAM protects it."""
 
 
 class ChampionSource(Protocol):
-    """What watches the store."""
+    """Provides the active model."""
 
     def active_model(self) -> ActiveModel | None:
-        """The champion in use, or nothing before the first one."""
+        """Return the active model, or None before the first champion is loaded."""
 
     def champion_error(self) -> str | None:
-        """Why the latest champion is not the one in use, or nothing when it is."""
+        """Return why the latest champion isn't active, or None if it is."""
 
 
 class Keys(Protocol):
-    """The keys that the server knows."""
+    """The API keys that the server accepts."""
 
     def name_of(self, presented: str) -> str | None:
-        """The name of a presented key, in constant time; None for a key that is not known."""
+        """Return the name of a key in constant time, or None if it's unknown."""
 
 
 class PredictionRecorder(Protocol):
-    """Where predictions are remembered."""
+    """Records predictions."""
 
     def record(self, record: PredictionRecord) -> None:
-        """Take a record. Never blocks and never raises; what cannot be kept is counted."""
+        """Queue a record. Never blocks and never raises."""
 
 
 class RequestMetrics(Protocol):
-    """What is counted."""
+    """Counts requests."""
 
     def observe(self, endpoint: str, status: int, seconds: float, orders: int, key_name: str | None) -> None:
-        """Count one answered request. `orders` are those that it asked for, `key_name` None where no key was known."""
+        """Count one request with its number of orders. `key_name` is None if the request has no valid key."""
 
     def render(self) -> bytes:
-        """Everything counted by all workers, in Prometheus' text format."""
+        """Return the metrics of all workers in the Prometheus text format."""
 
 
 class PredictionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One answered request, as the prediction log keeps it: one line of JSON."""
+    """One request with its response, as the prediction log stores it: one line of JSON."""
 
     time: float
-    """When it was answered, seconds since 1970-01-01 00:00 UTC."""
+    """Time of the response, in seconds since 1970-01-01 00:00 UTC."""
     request_id: str
     key_name: str | None
     endpoint: str
     bundle: str
     orders: Sequence[object]
-    """The orders asked for, in order, as decoded: only the fields that a prediction reads, and `order_id`."""
+    """The orders of the request as decoded: only the fields that a prediction reads, and `order_id`."""
     response: bytes
-    """The response's body."""
+    """The body of the response."""
 
     def to_json_line(self) -> bytes:
-        """One line of JSON without its end. For the writer's thread: an answer does not wait for it.
+        """Return the record as JSON without a newline. Called by the writer's thread, so that no response waits for it.
 
-        An order nested so deeply that this thread cannot write what another could read is a null.
+        If an order is nested too deeply to encode in this thread, all orders of the record are null.
         """
         try:
             return self._encode(self.orders)
@@ -112,7 +115,7 @@ class PredictionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 @dataclass(frozen=True)
 class Service:
-    """The parts together. One per worker."""
+    """The parts that a worker needs to handle requests. There's one service per worker."""
 
     settings: ApiSettings
     champion_source: ChampionSource
@@ -120,11 +123,11 @@ class Service:
     log: PredictionRecorder
     metrics: RequestMetrics
     batcher: RequestBatcher[PredictionJob, PredictionResult | ApiError] = field(init=False, repr=False)
-    """What answers requests, for all threads."""
+    """Batches the predictions of all threads."""
     limiter: ConcurrencyLimiter = field(init=False, repr=False)
-    """Of requests in hand."""
+    """Limits concurrent requests."""
     rejecting: ConcurrencyLimiter = field(init=False, repr=False)
-    """Of those that are heard out before they are refused."""
+    """Limits rejected requests whose bodies are read."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "batcher", RequestBatcher(predict_batch, MAX_BATCH_BYTES))
@@ -132,17 +135,17 @@ class Service:
         object.__setattr__(self, "rejecting", ConcurrencyLimiter(MAX_CONCURRENT_REJECTIONS))
 
     def active_model(self) -> ActiveModel | None:
-        """The champion in use. Ask once per request, so that a request ends on the bundle it began with."""
+        """Return the active model. Call it once per request, so that the whole request uses the same bundle."""
         return self.champion_source.active_model()
 
     def champion_error(self) -> str | None:
-        """Why the latest champion is not the one in use."""
+        """Return why the latest champion isn't active, or None if it is."""
         return self.champion_source.champion_error()
 
     def key_name(self, key: str) -> str | None:
-        """The name of a presented key, or None."""
+        """Return the name of a key, or None if it's unknown."""
         return self.keys.name_of(key)
 
     def record(self, record: PredictionRecord) -> None:
-        """Remember an answered request."""
+        """Add a request to the prediction log."""
         self.log.record(record)

@@ -1,8 +1,8 @@
-"""What a platform imports, as `preptime.api.wsgi:app`: the whole service of one process, from its environment.
+"""The entry point for other WSGI servers: import `preptime.api.wsgi:app`.
 
-The one module where importing does something: a WSGI server asks for a name, not for a call. It reads the settings
-(environment, `.env` in the working directory), looks at the store, and starts to watch it. `preptime serve` calls the
-same parts without this module.
+This is the only module with effects at import, because a WSGI server imports a name instead of calling a function. It
+reads the settings (environment, and `.env` in the working directory), loads the champion, and starts the service's
+threads. `preptime serve` uses the same parts without this module.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from preptime.api.fast_path import make_application
+from preptime.api.app import make_application
 from preptime.api.worker import start_worker
 from preptime.settings import ENV_FILE, Settings
 

@@ -1,5 +1,5 @@
-"""The only thing that predicts, and where it is kept.
+"""Bundles: the only objects that predict, the store that keeps them, and the champion log.
 
-Rule: NumPy, onnxruntime, msgspec, fsspec and the standard library.
-Whatever is imported here is imported by the service.
+Rule: modules here import NumPy, ONNX Runtime, msgspec, fsspec, platformdirs, and the standard library. The prediction
+service imports everything that they import.
 """

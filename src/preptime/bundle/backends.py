@@ -1,9 +1,9 @@
-"""A place for bundles and the log that is a folder: what becomes visible is whole, whatever happens on the way.
+"""Storage backends of a store: a local folder, an fsspec URL, and `memory://`.
 
-A place for bundles behind an fsspec URL: objects appear whole, and nothing can be moved at once.
+Files and bundles appear complete or not at all, also after a crash. `gs://` has its own backend (`gcs.py`), because
+fsspec's drivers check whether a name exists before they write, so two concurrent promotions could both succeed.
 
-`gs://` has a place of its own (`google.py`): fsspec's drivers look whether a name is taken and write then, and two
-promotions could both win.
+Only `open_fsspec_backend` and `MemoryBackend` import fsspec, so that a store in a folder doesn't load it.
 """
 
 from __future__ import annotations
@@ -14,28 +14,29 @@ import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-
-from fsspec.core import url_to_fs
-from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
-from fsspec.spec import AbstractFileSystem
+from typing import TYPE_CHECKING
 
 from preptime.bundle.manifest import MANIFEST_FILE, is_bundle_id
 from preptime.errors import StoreError
 
+if TYPE_CHECKING:
+    from fsspec.implementations.memory import MemoryFileSystem
+    from fsspec.spec import AbstractFileSystem
+
 TEMPORARY_PREFIX = ".tmp-"
-"""What a name starts with while its content is on its way in or out. Nobody reads these; `remove_abandoned` clears them."""
+"""Prefix of files and folders that are being written or deleted. Reads ignore them; `remove_abandoned` deletes them."""
 
 _HARD_LINK_UNSUPPORTED_ERRNOS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 class LocalBackend:
-    """Names are relative to `root`, with `/` between folders. Every method raises `OSError` as the system does."""
+    """A local folder. Names are relative to `root`, with `/` between folders. Methods raise `OSError`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def list_names(self, folder: str) -> list[str]:
-        """Sorted names of what lies directly in `folder`; none when it does not exist."""
+        """Return the sorted names directly in `folder`, or none if it doesn't exist."""
         try:
             entry_names = [path.name for path in (self.root / folder).iterdir()]
         except FileNotFoundError:
@@ -43,15 +44,15 @@ class LocalBackend:
         return sorted(name for name in entry_names if not name.startswith(TEMPORARY_PREFIX))
 
     def file_exists(self, name: str) -> bool:
-        """Whether there is such a file."""
+        """Return whether the file exists."""
         return (self.root / name).is_file()
 
     def read(self, name: str) -> bytes:
-        """The whole content."""
+        """Return the content of the file."""
         return (self.root / name).read_bytes()
 
     def create_exclusive(self, name: str, content: bytes) -> bool:
-        """Write a file that did not exist, whole or not at all. False: someone else had created it first."""
+        """Create a file atomically and return True. If the file exists, return False and don't change it."""
         final = self.root / name
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary = final.parent / _temporary_name()
@@ -66,7 +67,7 @@ class LocalBackend:
         return True
 
     def write_folder(self, folder: str, files: Mapping[str, bytes]) -> None:
-        """Write a bundle's folder under a temporary name, then move it. One that is there already stays."""
+        """Write a bundle's folder under a temporary name, then rename it. An existing bundle doesn't change."""
         final = self.root / folder
         if (final / MANIFEST_FILE).is_file():
             return
@@ -80,7 +81,7 @@ class LocalBackend:
                 _sync_folder(inner)
             temporary.rename(final)
         except OSError:
-            # A rename onto a folder with content fails, on every system. Was it someone writing the same bundle?
+            # Renaming to a folder with content fails on every system. That's fine if another process wrote the bundle.
             if not (final / MANIFEST_FILE).is_file():
                 raise
         finally:
@@ -88,14 +89,17 @@ class LocalBackend:
         _sync_folder(final.parent)
 
     def remove_folder(self, folder: str) -> None:
-        """Make a folder vanish at once; its files then go one by one."""
+        """Remove a folder in one step by renaming it, then delete its files."""
         final = self.root / folder
         temporary = final.parent / _temporary_name()
         final.rename(temporary)
         shutil.rmtree(temporary)
 
     def remove_abandoned(self, folder: str, modified_before: float) -> list[str]:
-        """Clear what a crash left in `folder` and nobody has touched since `modified_before` (seconds since 1970); its names."""
+        """Delete what a crash left in `folder` and return the names.
+
+        Only files and folders that were last modified before `modified_before` (seconds since 1970) are deleted.
+        """
         base = self.root / folder
         leftovers = sorted(base.glob(f"{TEMPORARY_PREFIX}*"))
         removed: list[str] = []
@@ -109,19 +113,18 @@ class LocalBackend:
         return removed
 
     def modified_at(self, name: str) -> float:
-        """When the file was written, by the clock of whoever holds the file system (seconds since 1970)."""
+        """Return when the file was written, seconds since 1970, by the clock of the file system."""
         return (self.root / name).stat().st_mtime
 
     def is_writable(self) -> bool:
-        """Whether this user may write here, or make the folder where it is not there yet. Nothing is written."""
+        """Return whether this user can write to the folder, or create it if it doesn't exist. Nothing is written."""
         ancestors = (self.root.absolute(), *self.root.absolute().parents)
-        nearest_existing = next(
-            path for path in ancestors if os.access(path, os.F_OK)
-        )  # Path.exists raises where it may not look
+        # `Path.exists` would raise an error for a path that this user can't access.
+        nearest_existing = next(path for path in ancestors if os.access(path, os.F_OK))
         return nearest_existing.is_dir() and os.access(nearest_existing, os.W_OK | os.X_OK)
 
     def storage_time(self) -> float | None:
-        """A folder has no clock but this machine's."""
+        """Return None: a folder has no clock other than this machine's."""
         return None
 
 
@@ -137,20 +140,22 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _publish_file(temporary: Path, final: Path) -> None:
-    """Give a finished file its name, failing when the name is taken. Both ways are one step of the file system."""
+    """Give a complete file its final name in one step. Raises `FileExistsError` if the name exists."""
     if os.name == "nt":
-        temporary.rename(final)  # refuses to replace on Windows; on other systems it would
+        temporary.rename(final)  # on Windows, this doesn't replace an existing file
     else:
         try:
             final.hardlink_to(temporary)
         except OSError as error:
             if error.errno not in _HARD_LINK_UNSUPPORTED_ERRNOS:
                 raise
-            raise OSError(error.errno, "this file system has no hard links, which the log needs", str(final)) from error
+            raise OSError(
+                error.errno, "this file system has no hard links, which the champion log needs", str(final)
+            ) from error
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make names in `folder` survive a power cut. Windows has no such call and needs none."""
+    """Flush the names in `folder` to disk, so that they survive a power failure. Windows doesn't need it."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -165,9 +170,9 @@ def _last_modified(path: Path) -> float:
 
 
 class FsspecBackend:
-    """Names are relative to the URL. A bundle exists once its manifest does: written last, removed first.
+    """Storage behind an fsspec driver. Names are relative to the URL. Methods raise `OSError`.
 
-    Every method raises `OSError` as the driver does.
+    A bundle exists if its manifest exists. The manifest is therefore written last and deleted first.
     """
 
     def __init__(self, fs: AbstractFileSystem, root: str) -> None:
@@ -175,8 +180,8 @@ class FsspecBackend:
         self._root = root.rstrip("/")
 
     def list_names(self, folder: str) -> list[str]:
-        """Sorted names of what lies directly in `folder`; none when it does not exist."""
-        self._fs.invalidate_cache()  # drivers remember listings; a champion promoted elsewhere must be seen
+        """Return the sorted names directly in `folder`, or none if it doesn't exist."""
+        self._fs.invalidate_cache()  # drivers cache listings, which would hide a promotion by another machine
         try:
             object_paths = self._fs.ls(self._path(folder), detail=False)
         except FileNotFoundError:
@@ -184,36 +189,39 @@ class FsspecBackend:
         return sorted({path.rstrip("/").rsplit("/", 1)[-1] for path in object_paths})
 
     def file_exists(self, name: str) -> bool:
-        """Whether there is such an object."""
+        """Return whether the object exists."""
         self._fs.invalidate_cache()
         return self._fs.exists(self._path(name))
 
     def read(self, name: str) -> bytes:
-        """The whole content."""
+        """Return the content of the object."""
         return self._fs.cat_file(self._path(name))
 
     def create_exclusive(self, name: str, content: bytes) -> bool:
-        """Refuse: raises `StoreError`, since between a look and a write someone else may write."""
+        """Raise `StoreError`: another process could write between the check and the write."""
         raise StoreError(
             f"{self._root}/{name}: {self._protocol()} storage cannot create a file ({len(content)} bytes) exclusively.",
-            "Keep the store in a folder or under gs://.",
+            "Use a store in a folder or at a gs:// URL.",
         )
 
     def write_folder(self, folder: str, files: Mapping[str, bytes]) -> None:
-        """Write a bundle's folder, the manifest last. What a crash left there before is written over."""
+        """Write a bundle's folder, the manifest last. Files that a crash left there are overwritten."""
         if self.file_exists(f"{folder}/{MANIFEST_FILE}"):
             return
         for name in sorted(files, key=lambda name: (name == MANIFEST_FILE, name)):
             self._fs.pipe_file(self._path(f"{folder}/{name}"), files[name])
 
     def remove_folder(self, folder: str) -> None:
-        """Remove the manifest, then the rest."""
+        """Delete the manifest, then the other files."""
         self._fs.rm_file(self._path(f"{folder}/{MANIFEST_FILE}"))
         for path in self._list_files(folder):
             self._fs.rm_file(path)
 
     def remove_abandoned(self, folder: str, modified_before: float) -> list[str]:
-        """Clear bundles in `folder` without a manifest that nobody has touched since `modified_before` (seconds since 1970)."""
+        """Delete bundles without a manifest in `folder` and return their names.
+
+        Only bundles that were last modified before `modified_before` (seconds since 1970) are deleted.
+        """
         removed: list[str] = []
         for name in filter(is_bundle_id, self.list_names(folder)):
             paths = self._list_files(f"{folder}/{name}")
@@ -225,15 +233,15 @@ class FsspecBackend:
         return removed
 
     def modified_at(self, name: str) -> float:
-        """When the object was written (seconds since 1970)."""
+        """Return when the object was written, seconds since 1970."""
         return self._fs.modified(self._path(name)).timestamp()
 
     def is_writable(self) -> bool:
-        """Never: the log cannot be written here."""
+        """Return False: this storage can't hold the champion log."""
         return False
 
     def storage_time(self) -> float | None:
-        """Its clock is not known."""
+        """Return None: the clock of the storage isn't known."""
         return None
 
     def _list_files(self, folder: str) -> list[str]:
@@ -249,7 +257,7 @@ class FsspecBackend:
 
 
 class MemoryBackend(FsspecBackend):
-    """`memory://`, for tests and demonstrations, with the two steps that its driver does not make atomic."""
+    """`memory://` storage, for tests and examples. Reads and exclusive creation are atomic, unlike in its driver."""
 
     def __init__(self, fs: MemoryFileSystem, root: str) -> None:
         super().__init__(fs, root)
@@ -257,27 +265,32 @@ class MemoryBackend(FsspecBackend):
         self._memory = fs
 
     def read(self, name: str) -> bytes:
-        """The whole content, without moving the position that all readers of a memory file share."""
+        """Return the content without moving the position, which all readers of a memory file share."""
         try:
             return self._objects[self._path(name)].getvalue()
         except KeyError:
             raise FileNotFoundError(self._path(name)) from None
 
     def create_exclusive(self, name: str, content: bytes) -> bool:
-        """Write an object that did not exist. False: someone else had created it first."""
+        """Create an object and return True. If the object exists, return False and don't change it."""
+        from fsspec.implementations.memory import MemoryFile
+
         path = self._path(name)
         new_file = MemoryFile(self._memory, path, content)
-        return self._objects.setdefault(path, new_file) is new_file  # one step under the interpreter's lock
+        return self._objects.setdefault(path, new_file) is new_file  # atomic under the global interpreter lock
 
     def is_writable(self) -> bool:
-        """Always: it is this process's memory."""
+        """Return True: the storage is the memory of this process."""
         return True
 
 
 def open_fsspec_backend(url: str) -> FsspecBackend:
-    """The place behind an fsspec URL. Raises `StoreError` when its driver is unknown or not installed."""
+    """Return the backend for an fsspec URL. Raises `StoreError` if its driver is unknown or isn't installed."""
+    from fsspec.core import url_to_fs
+    from fsspec.implementations.memory import MemoryFileSystem
+
     try:
         fs, root = url_to_fs(url)
     except (ImportError, ValueError) as error:
-        raise StoreError(f"{url}: {error}.", "A store is a folder or a gs:// URL.") from error
+        raise StoreError(f"{url}: {error}.", "Use a folder or a gs:// URL.") from error
     return MemoryBackend(fs, root) if isinstance(fs, MemoryFileSystem) else FsspecBackend(fs, root)

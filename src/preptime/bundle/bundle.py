@@ -1,8 +1,7 @@
-"""Golden orders: what a bundle answered when it was made, so that code which answers otherwise is found out.
+"""A bundle: models, history, and manifest. It's the only object that predicts.
 
-A folder is looked at before anything is built from it.
-
-A bundle: models, history and manifest, opened. The only thing that predicts.
+Loading verifies the folder before anything is built from it. It then predicts the golden orders, whose features and
+predictions are stored in the bundle, and compares the results. This detects code that computes other values.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from preptime.bundle.manifest import (
     HISTORY_FOLDER,
     MANIFEST_FILE,
     MODEL_FILE,
-    REPORT_FILE,
     TRAINING_FILES,
     FileInfo,
     Manifest,
@@ -38,15 +36,15 @@ from preptime.features.spec import FEATURE_NAMES
 GOLDEN_ORDER_COUNT = 50
 ABSOLUTE_TOLERANCE_SECONDS = 0.01
 RELATIVE_TOLERANCE = 1e-5
-"""The export's parity bound (D2), which is also what another processor's arithmetic may differ by."""
+"""The parity limit of the ONNX export (decision 2). The arithmetic of another processor stays within it."""
 
 _UNKNOWN_RESTAURANT_COUNT = 8
 _UNKNOWN_RESTAURANT_ID = -1
-"""A restaurant id that no directory holds."""
+"""An id that isn't in any restaurant index."""
 
 
 class GoldenOrders(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`OrderColumns` as lists."""
+    """The golden orders: the columns of `OrderColumns` as lists."""
 
     acknowledged_at: tuple[int, ...]
     restaurant_id: tuple[int, ...]
@@ -58,7 +56,7 @@ class GoldenOrders(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class GoldenDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`golden.json`. Every number is finite; float32 values are written in full, so they come back bit for bit."""
+    """The content of `golden.json`. Numbers are finite, and reading restores every bit of a float32."""
 
     orders: GoldenOrders
     features: tuple[tuple[float, ...], ...]
@@ -68,10 +66,10 @@ class GoldenDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 def choose_golden_orders(orders: OrderColumns) -> OrderColumns:
-    """50 orders evenly from `orders` (at least one), the last eight made strangers to the history.
+    """Return 50 orders, evenly sampled from `orders` (at least one), the last eight with an unknown restaurant.
 
-    Those eight are of a restaurant nobody knows, in turn also of an unknown city, food and both, so that every level a
-    prediction can fall back to is pinned down.
+    Some of those eight also have an unknown city, an unknown type of food, or both, so that the golden orders cover
+    every fallback level.
     """
     rows = np.linspace(0, len(orders) - 1, GOLDEN_ORDER_COUNT).round().astype(np.intp)
     sampled = orders.take(rows)
@@ -89,7 +87,7 @@ def choose_golden_orders(orders: OrderColumns) -> OrderColumns:
 
 
 def encode_golden(orders: OrderColumns, features: NDArray[np.float32], predictions: Predictions) -> bytes:
-    """`golden.json` for orders [N], their features [N, F] and what was predicted from them."""
+    """Return the content of `golden.json` for N orders, their features [N, F], and their predictions."""
     columns = {name: getattr(orders, name).tolist() for name in GoldenOrders.__struct_fields__}
     points = {name: values.tolist() for name, values in sorted(predictions.points.items())}
     return msgspec.json.encode(
@@ -104,7 +102,7 @@ def encode_golden(orders: OrderColumns, features: NDArray[np.float32], predictio
 
 
 def decode_golden(raw: bytes) -> GoldenDocument:
-    """Read `golden.json`. Raises `BundleVerificationError`."""
+    """Return the decoded content of `golden.json`. Raises `BundleVerificationError` if it's invalid."""
     try:
         return msgspec.json.decode(raw, type=GoldenDocument)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -112,7 +110,7 @@ def decode_golden(raw: bytes) -> GoldenDocument:
 
 
 def to_order_columns(orders: GoldenOrders) -> OrderColumns:
-    """The stored orders as the columns that features are computed from."""
+    """Return the golden orders as columns."""
     return OrderColumns(
         acknowledged_at=np.array(orders.acknowledged_at, np.int64),
         restaurant_id=np.array(orders.restaurant_id, np.int64),
@@ -127,9 +125,13 @@ def to_order_columns(orders: GoldenOrders) -> OrderColumns:
 def check_golden(
     golden: GoldenDocument, feature_names: tuple[str, ...], features: NDArray[np.float32], predictions: Predictions
 ) -> None:
-    """Refuse (`BundleVerificationError`) unless the features are equal and the predictions within the bound.
+    """Raise `BundleVerificationError` unless the stored features are equal and the predictions within the tolerance.
 
-    `names` are the features' names; `features` [N, F] and `found` are what this code computes for the stored orders.
+    Args:
+        golden: The stored golden orders.
+        feature_names: Names of the F features.
+        features: The features that this code computes for the golden orders, [N, F].
+        predictions: The predictions that this code computes for the golden orders.
     """
     stored_features = np.array(golden.features, np.float32)
     if stored_features.shape != features.shape:
@@ -163,14 +165,14 @@ def check_golden(
 
 
 _CODE_CHANGED_HINT = (
-    "This preptime computes features otherwise than the one that made the bundle: train or refresh with it."
+    "This preptime release computes different features than the one that made the bundle. Train or refresh with it."
 )
 
 
 def _check_seconds(name: str, stored: NDArray[np.float32], predicted: NDArray[np.float32]) -> None:
     if stored.shape != predicted.shape:
         raise refused_bundle_error(GOLDEN_FILE, f"{len(predicted)} predictions of {name}", str(len(stored)))
-    # Written so that a NaN on either side counts as a difference.
+    # The negation makes NaN on either side a difference.
     differs = ~(np.abs(stored - predicted) <= ABSOLUTE_TOLERANCE_SECONDS + RELATIVE_TOLERANCE * np.abs(stored))
     if differs.any():
         row = int(np.flatnonzero(differs)[0])
@@ -180,17 +182,18 @@ def _check_seconds(name: str, stored: NDArray[np.float32], predicted: NDArray[np
 
 
 def verify_folder(folder: Path, *, hashes: bool) -> Manifest:
-    """The manifest of a folder that holds exactly the files it names, each of its size and, with `hashes`, its hash.
+    """Verify the files of a bundle's folder and return its manifest.
 
-    The arrays it names are those of this format, with a file each.
+    The folder must contain exactly the files in the manifest, with their sizes and, if `hashes` is true, their hashes.
+    The arrays must be those of this format.
 
-    Raises `BundleVerificationError`, or `UsageError` when there is no bundle at all.
+    Raises `BundleVerificationError`, or `UsageError` if the folder isn't a bundle.
     """
     try:
         manifest = decode_manifest((folder / MANIFEST_FILE).read_bytes())
     except FileNotFoundError:
         raise UsageError(
-            f"{folder} is not a bundle: it has no {MANIFEST_FILE}.", "Give the folder of one bundle."
+            f"{folder} is not a bundle: it has no {MANIFEST_FILE}.", "Pass the folder of one bundle."
         ) from None
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()} - {MANIFEST_FILE}
     for name in sorted(present ^ manifest.files.keys()):
@@ -206,12 +209,15 @@ def verify_folder(folder: Path, *, hashes: bool) -> Manifest:
 
 
 def open_arrays(folder: Path, manifest: Manifest) -> dict[str, NDArray[np.generic]]:
-    """The history's arrays, mapped from their files; each of the type and shape that the manifest names."""
+    """Return the arrays of the history, memory-mapped, by name.
+
+    Raises `BundleVerificationError` unless each has the type and shape in the manifest.
+    """
     arrays: dict[str, NDArray[np.generic]] = {}
     for name, expected in manifest.arrays.items():
         file = f"{HISTORY_FOLDER}/{name}.npy"
         try:
-            # A mapping of nothing is an error on every system: an empty array is read.
+            # Mapping an empty file is an error on every system, so an empty array is read instead.
             empty = 0 in expected.shape
             array: NDArray[np.generic] = np.load(folder / file, mmap_mode=None if empty else "r", allow_pickle=False)
         except (ValueError, EOFError, OSError) as error:
@@ -241,7 +247,12 @@ def _sha256(path: Path) -> str:
 
 
 class Bundle:
-    """A verified, opened bundle. Threads may share it."""
+    """A verified, loaded bundle. Threads can share it.
+
+    Example:
+        bundle = Bundle.load(store.fetch(bundle_id))
+        predictions = bundle.predict(orders)
+    """
 
     def __init__(self, folder: Path, manifest: Manifest, history: History, graph: OnnxGraph) -> None:
         self.folder = folder
@@ -251,10 +262,16 @@ class Bundle:
 
     @classmethod
     def load(cls, folder: Path, *, verify: bool = True) -> Bundle:
-        """Inspect `folder`, open it, and ask it the golden orders.
+        """Verify and load the bundle in a folder, and check its golden orders.
 
-        Without `verify` the files' hashes are taken on trust (their names and sizes are not): for a folder that this
-        machine has verified before. Raises `BundleVerificationError`, `UsageError` when `folder` is no bundle.
+        Args:
+            folder: The folder of one bundle.
+            verify: Whether to check the files' hashes. Pass False only for a folder that this machine has verified
+                already. Names, sizes, and golden orders are always checked.
+
+        Raises:
+            BundleVerificationError: The bundle is damaged, or this release can't use it.
+            UsageError: The folder isn't a bundle.
         """
         try:
             return cls._open(folder, verify_folder(folder, hashes=verify))
@@ -269,7 +286,7 @@ class Bundle:
                 MANIFEST_FILE,
                 f"the features {FEATURE_NAMES}",
                 str(feature_names),
-                "Train or refresh with this preptime.",
+                "Train or refresh with this preptime release.",
             )
         arrays = open_arrays(folder, manifest)
         history = History.from_arrays(manifest.date.isoformat(), manifest.vocabularies, arrays)
@@ -283,55 +300,58 @@ class Bundle:
         if not np.allclose(
             default_only, predictions.quantiles, rtol=RELATIVE_TOLERANCE, atol=ABSOLUTE_TOLERANCE_SECONDS
         ):
-            raise refused_bundle_error(MODEL_FILE, "the same quantiles with and without the other models", "others")
+            raise refused_bundle_error(
+                MODEL_FILE, "the same quantiles with and without the other models", "different quantiles"
+            )
         return bundle
 
     def features(self, orders: OrderColumns) -> NDArray[np.float32]:
-        """The matrix [N, F] that the models read for these orders."""
+        """Return the features of the orders, float32 [N, F]."""
         return feature_matrix(orders, self.history)
 
     def predict(self, orders: OrderColumns, models: Collection[str] | None = None) -> Predictions:
-        """Predictions for N orders, in their places. N may be 0.
+        """Return predictions for N orders, in the same order. N can be 0.
 
-        `models` names the point models wanted, all by default; the quantiles are always there, and alone they take a
-        third less time. A name that the bundle does not have is a `KeyError`.
+        Args:
+            orders: N orders, as known at acknowledgement.
+            models: Names of the point models to compute. None computes all of them. The quantiles are always computed;
+                without point models, a prediction takes one third less time.
+
+        Raises:
+            KeyError: The bundle doesn't contain a model of that name.
         """
         row_index = self.history.row_index(orders)
-        features, fallback_level = (
-            feature_matrix(orders, self.history, row_index),
-            self.history.fallback_level[row_index],
-        )
+        features = feature_matrix(orders, self.history, row_index)
+        fallback_level = self.history.fallback_level[row_index]
         if models is not None and not models:
             return Predictions({}, self.graph.run_default(features), fallback_level)
         points, quantiles = self.graph.run(features)
-        return Predictions(
-            points if models is None else {name: points[name] for name in models}, quantiles, fallback_level
-        )
-
-    @property
-    def report_path(self) -> Path | None:
-        """The report of the training run, when the bundle carries one."""
-        return self.folder / REPORT_FILE if REPORT_FILE in self.manifest.files else None
+        if models is not None:
+            points = {name: points[name] for name in models}
+        return Predictions(points, quantiles, fallback_level)
 
     def training_files(self) -> dict[str, bytes]:
-        """What it carries of the training run (report and evaluation), by file name, for a refresh."""
+        """Return the report and the evaluation of the training run by file name, as far as the bundle has them."""
         return {name: (self.folder / name).read_bytes() for name in TRAINING_FILES if name in self.manifest.files}
 
     def golden_orders(self) -> OrderColumns:
-        """The orders that every load asks, for a refresh."""
+        """Return the golden orders."""
         return to_order_columns(decode_golden((self.folder / GOLDEN_FILE).read_bytes()).orders)
 
     def model_bytes(self) -> bytes:
-        """The ONNX graph, for a refresh."""
+        """Return the ONNX graph as bytes."""
         return (self.folder / MODEL_FILE).read_bytes()
 
 
 def fetch_verified(store: Store, bundle_id: str) -> Bundle:
-    """Fetch a bundle and load it with every check. Raises `UsageError`, `BundleVerificationError`, `StoreError`."""
+    """Fetch a bundle from the store, and load it with every check.
+
+    Raises `UsageError` for an unknown bundle, `BundleVerificationError`, or `StoreError`.
+    """
     try:
         bundle = Bundle.load(store.fetch(bundle_id))
     except BundleVerificationError:
-        store.drop_cached_copy(bundle_id)  # the damage may be the copy's alone
+        store.drop_cached_copy(bundle_id)  # maybe only the cached copy is damaged
         raise
     if bundle.manifest.id != bundle_id:
         raise refused_bundle_error(f"{bundle_id}/{MANIFEST_FILE}", f"id {bundle_id}", bundle.manifest.id)

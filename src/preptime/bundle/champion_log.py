@@ -1,4 +1,4 @@
-"""The append-only log of champions. Why it is made this way: docs/decisions/0007-promotion-log.md."""
+"""The champion log: an append-only record of promotions. For the design, see docs/decisions/0007-promotion-log.md."""
 
 from __future__ import annotations
 
@@ -16,49 +16,55 @@ from preptime.errors import StoreError, UsageError
 Action = Literal["promote", "refresh", "override", "rollback"]
 
 LOG_FORMAT = 1
-"""The format of an entry this code writes and reads: docs/bundle-format.md, "Changing the format"."""
+"""The entry format that this code writes and reads. To change it, see docs/bundle-format.md, "Changing the format"."""
 
 _ENTRY_FILE_PATTERN = re.compile(r"(\d{6})\.json")
 
 
 class LogEntryDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the promoting side knows of a promotion."""
+    """The fields of an entry that the caller provides."""
 
     bundle: str
     date: date
-    """Logical date: from this morning on, the bundle is the champion."""
+    """Logical date: the bundle is the champion as of this date."""
     action: Action
     reason: str
     by: str
     at: str
-    """UTC time of the promotion as text, told by the caller; nothing is decided by it."""
+    """UTC time of the promotion as text, from the caller. No decision depends on it."""
     comparison: JsonObject | None = None
 
 
 class LogEntry(LogEntryDraft, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One promotion, as it stands in the log."""
+    """One promotion in the log."""
 
     format: int = LOG_FORMAT
     number: int
     previous: str | None
-    """The champion that this one replaced."""
+    """The champion that this promotion replaced."""
     rollback_to: int | None
-    """Number of the entry that a rollback of this one goes back to."""
+    """Number of the entry whose bundle a rollback of this promotion restores."""
 
 
 class ChampionLog:
-    """Entries 1, 2, 3, …; the champion is the highest-numbered. Numbers and logical dates only ever go up."""
+    """The entries 1, 2, 3, and so on. The champion is the bundle of the entry with the highest number.
+
+    Numbers increase, and logical dates never decrease.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def current(self) -> LogEntry | None:
-        """The champion, or nothing before the first promotion."""
+        """Return the champion's entry, or None before the first promotion."""
         number = self._latest_number()
         return self._read_entry(number) if number else None
 
     def as_of(self, day: date) -> LogEntry | None:
-        """The champion as of the logical date `day`: the highest-numbered entry of that date or an earlier one."""
+        """Return the champion's entry as of the logical date `day`, or None.
+
+        It's the entry with the highest number among those of that date and earlier dates.
+        """
         for number in range(self._latest_number(), 0, -1):
             entry = self._read_entry(number)
             if entry.date <= day:
@@ -66,7 +72,7 @@ class ChampionLog:
         return None
 
     def entries_of_date(self, day: date) -> list[LogEntry]:
-        """The entries of the logical date `day`, first to last. Reads none of an earlier date but the last."""
+        """Return the entries of the logical date `day`, first to last."""
         entries = list[LogEntry]()
         for number in range(self._latest_number(), 0, -1):
             entry = self._read_entry(number)
@@ -77,23 +83,30 @@ class ChampionLog:
         return entries[::-1]
 
     def rollback_target(self, entry: LogEntry) -> LogEntry | None:
-        """The entry that a rollback of this one goes back to."""
+        """Return the entry whose bundle a rollback of `entry` restores, or None."""
         return self._read_entry(entry.rollback_to) if entry.rollback_to else None
 
     def entries(self) -> list[LogEntry]:
-        """Every entry, first to last."""
+        """Return every entry, first to last."""
         return [self._read_entry(number) for number in range(1, self._latest_number() + 1)]
 
     def append(self, draft: LogEntryDraft, expected_champion: LogEntry | None) -> LogEntry:
-        """Make a bundle the champion. `expected_champion` is the champion that the decision was made against.
+        """Make a bundle the champion and return the entry.
 
-        A bundle that already is the champion stays it, without a new entry. An override takes effect no earlier than
-        the champion it replaces. Raises `StoreError` when another promotion came first, `UsageError` when the bundle
-        is not in the store or `draft.date` is before the champion's: a backfilled training never replaces a champion
-        of a later date.
+        If the bundle is the champion already, return its entry without writing a new one. An override takes effect no
+        earlier than the champion that it replaces.
+
+        Args:
+            draft: The promotion.
+            expected_champion: The champion that the decision is based on.
+
+        Raises:
+            StoreError: Another promotion came first.
+            UsageError: The bundle isn't in the store, or `draft.date` is before the champion's date. A backfilled
+                training never replaces a champion of a later date.
         """
         if draft.action == "rollback":
-            raise UsageError("A rollback cannot be appended as such.", "Call `rollback`.")
+            raise UsageError('`append` doesn\'t accept the action "rollback".', "Call `rollback`.")
         return self._append(
             draft, expected_champion, rollback_to=expected_champion.number if expected_champion else None
         )
@@ -101,18 +114,29 @@ class ChampionLog:
     def rollback(
         self, *, reason: str, by: str, at: str, expected_number: int | None = None, comparison: JsonObject | None = None
     ) -> LogEntry:
-        """Undo the latest promotion that has not been undone: the champion before it is champion again.
+        """Undo the latest promotion that hasn't been undone yet, and return the new entry.
 
-        As of its own logical date the undone bundle then never was champion. `expected_number` is the number of the champion that
-        was looked at before deciding, `comparison` what it was decided by. Raises `UsageError` without a reason or a
-        champion to go back to, `StoreError` when another one was promoted since, `BundleVerificationError` when the one
-        before fails verification.
+        The previous champion becomes the champion again. As of its logical date, the undone bundle then isn't the
+        champion.
+
+        Args:
+            reason: Why, for the log.
+            by: Who, for the log.
+            at: UTC time as text, for the log.
+            expected_number: Number of the champion that the decision is based on.
+            comparison: The comparison that the decision is based on.
+
+        Raises:
+            UsageError: The reason is empty, or there is no earlier champion.
+            StoreError: Another promotion came first.
+            BundleVerificationError: The previous champion fails verification.
         """
         _require_reason(reason)
         current = self._require_current(expected_number)
         if current is None or current.rollback_to is None:
             raise UsageError(
-                f"{self._store.url}: there is no earlier champion to go back to.", "Promote one by its id."
+                f"{self._store.url}: there is no earlier champion to go back to.",
+                "Promote a bundle: preptime bundles promote BUNDLE.",
             )
         target = self._read_entry(current.rollback_to)
         fetch_verified(self._store, target.bundle)
@@ -128,7 +152,7 @@ class ChampionLog:
         return self._append(draft, current, rollback_to=target.rollback_to)
 
     def _require_current(self, expected_number: int | None) -> LogEntry | None:
-        """The champion, which must still be the one of this number when one is given (0: none)."""
+        """Return the champion. Raises `StoreError` if `expected_number` is given (0: no champion) and differs."""
         current = self.current()
         if current is not None and expected_number is not None and current.number != expected_number:
             raise _promotion_conflict(current)
@@ -137,10 +161,19 @@ class ChampionLog:
     def override(
         self, bundle_id: str, *, reason: str, by: str, at: str, expected_number: int | None = None
     ) -> LogEntry:
-        """Make a bundle champion because a person says so, past the comparison and never past verification.
+        """Make a bundle the champion without a comparison, but with verification, and return the new entry.
 
-        `expected_number` as in `rollback`; 0 when there was no champion. Raises `StoreError` likewise, `UsageError` without a
-        reason or for a bundle that is not there, `BundleVerificationError` for one that fails verification.
+        Args:
+            bundle_id: A bundle of the store.
+            reason: Why, for the log.
+            by: Who, for the log.
+            at: UTC time as text, for the log.
+            expected_number: Number of the champion that the decision is based on. 0: there was no champion.
+
+        Raises:
+            UsageError: The reason is empty, or the store doesn't have the bundle.
+            StoreError: Another promotion came first.
+            BundleVerificationError: The bundle fails verification.
         """
         _require_reason(reason)
         current = self._require_current(expected_number)
@@ -150,13 +183,13 @@ class ChampionLog:
         )
 
     def was_rolled_back(self, bundle_id: str) -> bool:
-        """Whether a person has rolled this bundle back. Running its job again must not bring it back by itself."""
+        """Return whether this bundle was rolled back. A job that runs again must not promote it again."""
         return any(entry.action == "rollback" and entry.previous == bundle_id for entry in self.entries())
 
     def training_by_refresh(self) -> dict[str, str]:
-        """Of every refresh that was champion, the bundle that was trained, however many mornings before.
+        """Return the trained bundle of each refresh that was champion, by the id of the refresh.
 
-        Out of the log alone: the bundles themselves, whose manifests name their parents, may have been pruned.
+        It reads only the log, because the bundles, whose manifests name their parents, may have been pruned.
         """
         trained = dict[str, str]()
         for entry in self.entries():
@@ -165,7 +198,7 @@ class ChampionLog:
         return trained
 
     def rollback_chain(self, steps: int) -> list[str]:
-        """The champion's bundle and those that up to `steps` rollbacks would return to, in that order."""
+        """Return the champion's bundle, and the bundles that up to `steps` rollbacks would restore, in that order."""
         entry, bundle_ids = self.current(), list[str]()
         while entry is not None and len(bundle_ids) <= steps:
             bundle_ids.append(entry.bundle)
@@ -182,13 +215,14 @@ class ChampionLog:
         if expected_champion is not None and day < expected_champion.date:
             if draft.action != "override":
                 raise UsageError(
-                    f"{draft.bundle} of {day} cannot replace {expected_champion.bundle}, champion from {expected_champion.date} on.",
-                    "A backfilled bundle is kept, not promoted; a person can override with a reason.",
+                    f"{draft.bundle} of {day} cannot replace {expected_champion.bundle}, "
+                    f"the champion as of {expected_champion.date}.",
+                    "The bundle is stored, but not promoted. To promote it: preptime bundles promote BUNDLE.",
                 )
             day = expected_champion.date
         if not self._store.has_bundle(draft.bundle):
             raise UsageError(
-                f"{self._store.url} has no bundle {draft.bundle!r}.", "Write it there before promoting it."
+                f"{self._store.url} has no bundle {draft.bundle!r}.", "Write it to the store before you promote it."
             )
         entry = LogEntry(
             bundle=draft.bundle,
@@ -210,7 +244,8 @@ class ChampionLog:
             winner = self._read_entry(entry.number)
             if winner.bundle != entry.bundle:
                 raise _promotion_conflict(winner)
-            return winner  # a twin promoted the same, or our own request was sent twice because its answer was lost
+            # Another process promoted the same bundle, or this request was repeated because its response was lost.
+            return winner
         return entry
 
     def _latest_number(self) -> int:
@@ -223,31 +258,34 @@ class ChampionLog:
             entry_format = msgspec.json.decode(raw, type=FormatHeader).format
             if entry_format != LOG_FORMAT:
                 raise StoreError(
-                    f"{self._store.url}: champion/{_entry_file_name(number)} has format {entry_format}, expected {LOG_FORMAT}.",
+                    f"{self._store.url}: champion/{_entry_file_name(number)} has format {entry_format}, "
+                    f"expected {LOG_FORMAT}.",
                     "Use the preptime release that wrote it, or a newer one.",
                 )
             entry = msgspec.json.decode(raw, type=LogEntry)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise StoreError(
                 f"{self._store.url}: champion/{_entry_file_name(number)} cannot be read: {error}.",
-                "Entries are written whole; restore the file from a copy of the store.",
+                "Restore the file from a backup of the store.",
             ) from error
         if entry.number != number:
             raise StoreError(
-                f"{self._store.url}: champion/{_entry_file_name(number)} says it is number {entry.number}."
+                f"{self._store.url}: champion/{_entry_file_name(number)} contains entry {entry.number}; "
+                f"expected entry {number}.",
+                "Restore the file from a backup of the store.",
             )
         return entry
 
 
 def _require_reason(reason: str) -> None:
     if not reason.strip():
-        raise UsageError("No reason is given.", "Say why: it stays in the log of champions.")
+        raise UsageError("No reason is given.", "Enter a reason. The champion log keeps it.")
 
 
 def _promotion_conflict(winner: LogEntry) -> StoreError:
     return StoreError(
         f"Someone else promoted first: {winner.bundle} is champion number {winner.number} (by {winner.by}).",
-        "Compare with the new champion and decide again.",
+        "Compare the bundle with the new champion, and decide again.",
     )
 
 
@@ -256,12 +294,12 @@ def _entry_file_name(number: int) -> str:
 
 
 def resolve_bundle_id(store: Store, bundle_id: str | None) -> str:
-    """The bundle asked for, or the champion. Raises `UsageError` when neither is there."""
+    """Return `bundle_id`, or the champion's id if None. Raises `UsageError` if the store has no such bundle."""
     if bundle_id is not None:
         if not store.has_bundle(bundle_id):
-            raise UsageError(f"{store.url} has no bundle {bundle_id!r}.", "List them: preptime bundles list.")
+            raise UsageError(f"{store.url} has no bundle {bundle_id!r}.", "To list its bundles: preptime bundles list.")
         return bundle_id
     entry = ChampionLog(store).current()
     if entry is None:
-        raise UsageError(f"{store.url} has no champion yet.", "Train one (preptime train) or name a bundle.")
+        raise UsageError(f"{store.url} has no champion yet.", "Run `preptime train`, or specify a bundle.")
     return entry.bundle

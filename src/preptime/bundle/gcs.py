@@ -1,8 +1,8 @@
-"""`gs://`: a place for bundles and the log in a bucket of Google Cloud Storage.
+"""The storage backend for `gs://`: a bucket in Google Cloud Storage.
 
-Nothing in a bucket is ever written over: every upload has the precondition of generation 0, which the storage itself
-decides. That makes the log's promotion exclusive, every upload safe to repeat, and an account that may create objects
-but not delete them enough for everything except pruning. Reading writes nothing, so it takes an account that may read.
+Objects are never overwritten: every upload has the precondition that the object doesn't exist (generation 0), which the
+server enforces. Promotions are therefore exclusive, and every upload is safe to repeat. An account that can create
+objects, but not delete them, can do everything except prune. To read, an account needs only read access.
 """
 
 from __future__ import annotations
@@ -26,29 +26,30 @@ from preptime.errors import StoreError
 
 BUCKET_METADATA_OPT_OUT = "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"
 TIMEOUT_SECONDS = (5.0, 30.0)
-"""To connect, and between two pieces of an answer: a bucket that hangs is a bucket that is away."""
+"""Limits for connecting, and for the time between two parts of a response."""
 
-# Random waits up to 0.5, 1, 2, 4, 8 s, for connections that fail and the statuses 408, 429, 500, 502, 503 and 504.
+# Random waits of up to 0.5, 1, 2, 4, and 8 s after connection errors and the statuses 408, 429, 500, 502, 503, and 504.
 _RETRY = DEFAULT_RETRY.with_delay(initial=0.5, maximum=8.0, multiplier=2.0)
 READ_RETRY_SECONDS = 15.0
-"""What serves asks again at every interval anyway, and should soon say that the bucket is away."""
+"""A server polls at every interval anyway, and must report soon that it can't reach the bucket."""
 WRITE_RETRY_SECONDS = 60.0
-"""A job that has trained for minutes waits for a minute before it gives up."""
+"""A job that has trained for minutes retries for a minute before it fails."""
 READ_RETRY = _RETRY.with_timeout(READ_RETRY_SECONDS)
 WRITE_RETRY = _RETRY.with_timeout(WRITE_RETRY_SECONDS)
 
 
 class GcsBackend:
-    """Names are relative to the URL. A bundle exists once its manifest does: written last, removed first.
+    """A bucket, or a folder in a bucket. Names are relative to the URL. Methods raise `OSError`.
 
-    The client is made at the first use and credentials are looked for then: a server starts while they, or the
-    bucket, are away. Every method raises `OSError`.
+    A bundle exists if its manifest exists. The manifest is therefore written last and deleted first.
+    The first use creates the client and finds the credentials, so a server can start while they or the bucket aren't
+    available.
     """
 
     def __init__(self, url: str, connect: Callable[[], storage.Client] | None = None) -> None:
         parts = urlsplit(url)
         if not parts.netloc:
-            raise StoreError(f"{url} names no bucket.", "Write gs://BUCKET or gs://BUCKET/FOLDER.")
+            raise StoreError(f"{url} names no bucket.", "Use gs://BUCKET or gs://BUCKET/FOLDER.")
         self._bucket_name = parts.netloc
         self._root = parts.path.strip("/")
         self._connect = connect or _create_client
@@ -56,7 +57,7 @@ class GcsBackend:
         self._lock = threading.Lock()
 
     def list_names(self, folder: str) -> list[str]:
-        """Sorted names of what lies directly in `folder`; none when there is none. A missing bucket is an error."""
+        """Return the sorted names directly in `folder`, or none if it doesn't exist. A missing bucket is an error."""
         prefix = f"{self._path(folder)}/"
         with _as_os_errors():
             blobs = self._get_bucket().list_blobs(
@@ -66,20 +67,21 @@ class GcsBackend:
         return sorted(name.removeprefix(prefix).rstrip("/") for name in paths - {prefix})
 
     def file_exists(self, name: str) -> bool:
-        """Whether there is such an object."""
+        """Return whether the object exists."""
         with _as_os_errors():
             return self._get_bucket().blob(self._path(name)).exists(timeout=TIMEOUT_SECONDS, retry=READ_RETRY)
 
     def read(self, name: str) -> bytes:
-        """The whole content, its checksum checked."""
+        """Return the content of the object. The client verifies its checksum."""
         with _as_os_errors():
             blob = self._get_bucket().blob(self._path(name))
             return blob.download_as_bytes(raw_download=True, timeout=TIMEOUT_SECONDS, retry=READ_RETRY)
 
     def create_exclusive(self, name: str, content: bytes) -> bool:
-        """Write an object that did not exist. False: it was there, also when a lost answer had hidden that it is ours.
+        """Create an object and return True. If the object exists, return False and don't change it.
 
-        (Whose it is, the log's caller can tell from its content.)
+        After a lost response, the result is False although this call created the object. The champion log recognizes
+        its own entry by the content.
         """
         with _as_os_errors():
             try:
@@ -95,14 +97,14 @@ class GcsBackend:
         return True
 
     def write_folder(self, folder: str, files: Mapping[str, bytes]) -> None:
-        """Write a bundle's folder, the manifest last. What a crash left there is the same content and stays."""
+        """Write a bundle's folder, the manifest last. Files that a crash left there have the same content and stay."""
         if self.file_exists(f"{folder}/{MANIFEST_FILE}"):
             return
         for name in sorted(files, key=lambda name: (name == MANIFEST_FILE, name)):
             self.create_exclusive(f"{folder}/{name}", files[name])
 
     def remove_folder(self, folder: str) -> None:
-        """Remove the manifest, then the rest."""
+        """Delete the manifest, then the other files."""
         with _as_os_errors():
             bucket = self._get_bucket()
             _delete(bucket, self._path(f"{folder}/{MANIFEST_FILE}"))
@@ -110,7 +112,10 @@ class GcsBackend:
                 _delete(bucket, blob.name)
 
     def remove_abandoned(self, folder: str, modified_before: float) -> list[str]:
-        """Clear bundles in `folder` without a manifest that nobody has touched since `modified_before` (seconds since 1970)."""
+        """Delete bundles without a manifest in `folder` and return their names.
+
+        Only bundles that were last modified before `modified_before` (seconds since 1970) are deleted.
+        """
         removed: list[str] = []
         for name in filter(is_bundle_id, self.list_names(folder)):
             with _as_os_errors():
@@ -123,7 +128,7 @@ class GcsBackend:
         return removed
 
     def modified_at(self, name: str) -> float:
-        """When the object was written, by the storage's clock (seconds since 1970)."""
+        """Return when the object was written, seconds since 1970, by the clock of the storage."""
         with _as_os_errors():
             blob = self._get_bucket().get_blob(self._path(name), timeout=TIMEOUT_SECONDS, retry=READ_RETRY)
         if blob is None:
@@ -131,7 +136,7 @@ class GcsBackend:
         return blob.updated.timestamp()
 
     def is_writable(self) -> bool:
-        """Whether this account may create objects. Nothing is written to find out."""
+        """Return whether this account can create objects. Nothing is written."""
         permissions = ["storage.objects.create"]
         with _as_os_errors():
             return permissions == self._get_bucket().test_iam_permissions(
@@ -139,7 +144,7 @@ class GcsBackend:
             )
 
     def storage_time(self) -> float | None:
-        """The storage's clock (seconds since 1970), from the date that any of its answers carries."""
+        """Return the clock of the storage, seconds since 1970, from the `Date` header of a response."""
         with _as_os_errors():
             endpoint = urlsplit(self._get_bucket().client.api_endpoint)
         connection_class = HTTPSConnection if endpoint.scheme == "https" else HTTPConnection
@@ -170,23 +175,23 @@ class GcsBackend:
 
 
 def _create_client() -> storage.Client:
-    """By the account that the machine runs as; anonymously when `STORAGE_EMULATOR_HOST` names an emulator."""
-    # The client would ask, in a thread of its own, where the bucket lies, to say so in traces that nobody collects; an
-    # account that may read objects may not ask that.
+    """Return a client with the machine's default credentials, or an anonymous one if `STORAGE_EMULATOR_HOST` is set."""
+    # By default, the client requests the location of the bucket in a background thread, for traces that aren't
+    # collected here. An account with read access to objects isn't allowed to request it.
     os.environ.setdefault(BUCKET_METADATA_OPT_OUT, "true")
-    return storage.Client(project=None)  # objects belong to buckets; which project pays is no question of ours
+    return storage.Client(project=None)  # access to objects doesn't need a project
 
 
 def _delete(bucket: storage.Bucket, name: str) -> None:
     try:
         bucket.delete_blob(name, timeout=TIMEOUT_SECONDS, retry=WRITE_RETRY)
     except NotFound:
-        return  # gone is gone: by another's pruning, or by our own request, whose answer was lost
+        return  # another process deleted it, or the response to this deletion was lost and it was repeated
 
 
 @contextmanager
 def _as_os_errors() -> Iterator[None]:
-    """What the client raises becomes the `OSError` that a place raises; a lost network's errors are such already."""
+    """Convert the client's errors to `OSError`. Network errors are `OSError` already."""
     try:
         yield
     except NotFound as error:

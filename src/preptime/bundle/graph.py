@@ -1,10 +1,9 @@
-"""The part of an ONNX model that one output needs, as a model of its own.
+"""The ONNX graph of a bundle: features in, the predictions of every model out, in one `run`.
 
-ONNX Runtime computes every output of a graph whichever of them it is asked for, so whoever wants the default answer
-alone would wait for all six models. The `onnx` library belongs to training (D3); what is needed of protocol buffers
-here is to tell fields apart, drop some, and copy the others as they are. Field numbers are those of `onnx.proto`.
-
-The models as one ONNX graph: features in, every model's answer out, in one `run`.
+ONNX Runtime computes every output of a graph, even if only one is requested. A second session therefore contains only
+the part of the graph that `quantile` needs. `extract_output` cuts it out at the level of protocol buffers: it reads
+fields, drops some, and copies the others unchanged. The `onnx` library isn't used, because it belongs to training
+(decision 3). Field numbers are those of `onnx.proto`.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ _NODE_INPUT, _NODE_OUTPUT = 1, 2
 _INITIALIZER_NAME, _OUTPUT_NAME = 8, 1
 
 Field = tuple[int, int, int, int]
-"""Number; where the field starts, where its content starts, where both end."""
+"""Field number, start of the field, start of its content, and end of both, in bytes."""
 
 
 def extract_output(model: bytes, output: str) -> bytes:
-    """`model` with the nodes, initializers and outputs that `output` depends on, and no others.
+    """Return the serialized model with only those nodes, initializers, and outputs that `output` depends on.
 
-    Raises `ValueError` for bytes that are no protocol buffer, which a model that ONNX Runtime has opened never is.
+    Raises `ValueError` if the bytes aren't a protocol buffer. A model that ONNX Runtime has loaded always is one.
     """
     parts = list[bytes]()
     for number, start, content, end in _fields(model, 0, len(model)):
@@ -47,7 +46,7 @@ def extract_output(model: bytes, output: str) -> bytes:
 def _prune_graph(model: bytes, start: int, end: int, output: bytes) -> bytes:
     fields = list(_fields(model, start, end))
     needed, kept = {output}, set[int]()
-    for number, first, content, last in reversed(fields):  # nodes stand in the order they are computed in
+    for number, first, content, last in reversed(fields):  # nodes are in the order of computation
         if number == _NODE and needed & _field_values(model, content, last, _NODE_OUTPUT):
             needed |= _field_values(model, content, last, _NODE_INPUT)
             kept.add(first)
@@ -68,7 +67,7 @@ def _field_values(model: bytes, start: int, end: int, field_number: int) -> set[
 
 
 def _fields(model: bytes, start: int, end: int) -> Iterator[Field]:
-    """The fields of the message between two places."""
+    """Yield the fields of the message between two byte offsets."""
     offset = start
     while offset < end:
         first = offset
@@ -112,7 +111,7 @@ def _encode_varint(value: int) -> bytes:
 
 
 INPUT_NAME = "features"
-"""The graph's one input, float32[N, F]. Outputs bear the models' names: `quantile` [N, 4], the others [N]."""
+"""The only input, float32 [N, F]. Each output has the name of its model: `quantile` [N, 4], the others [N]."""
 
 _FLOAT_TENSOR = "tensor(float)"
 _LOAD_ERRORS = (
@@ -126,7 +125,7 @@ _LOAD_ERRORS = (
 
 
 class OnnxGraph:
-    """One session over a graph that is what the manifest says. Raises `BundleVerificationError` when it is not."""
+    """An ONNX Runtime session. Raises `BundleVerificationError` unless the graph matches the manifest."""
 
     def __init__(self, model: bytes, feature_count: int, models: tuple[str, ...]) -> None:
         self._models = models
@@ -145,13 +144,13 @@ class OnnxGraph:
             self._default_session = _create_session(extract_output(model, DEFAULT_MODEL))
         except ValueError as error:
             raise refused_bundle_error(
-                MODEL_FILE, f"a graph whose {DEFAULT_MODEL!r} can be taken out", f"({error})"
+                MODEL_FILE, f"a graph from which {DEFAULT_MODEL!r} can be extracted", f"({error})"
             ) from error
 
     def run(self, features: NDArray[np.float32]) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
-        """Seconds per point model, [N] each, and the quantiles, [N, 4], for features [N, F]. N may be 0."""
+        """Return the seconds of each point model, [N], and the quantiles, [N, 4], for features [N, F]. N can be 0."""
         row_count = len(features)
-        if row_count == 0:  # not every operator accepts an empty batch
+        if row_count == 0:  # some operators don't accept an empty batch
             points = {name: np.empty(0, np.float32) for name in self._models if name != DEFAULT_MODEL}
             return points, np.empty((0, len(QUANTILE_LEVELS)), np.float32)
         outputs = dict(zip(self._models, self._session.run(self._models, {INPUT_NAME: features}), strict=True))
@@ -162,7 +161,7 @@ class OnnxGraph:
         )
 
     def run_default(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The quantiles alone, [N, 4], the same as `run` gives, without computing the other models."""
+        """Return the same quantiles as `run`, [N, 4], without computing the other models."""
         row_count = len(features)
         if row_count == 0:
             return np.empty((0, len(QUANTILE_LEVELS)), np.float32)
@@ -184,12 +183,12 @@ def _check_shape(output: NDArray[np.float32], name: str, shape: tuple[int, ...])
 
 
 def _session_options() -> SessionOptions:
-    """One thread: several give other floats (D2), and callers run sessions side by side."""
+    """Return options for one thread: several threads round differently (decision 2), and callers run in parallel."""
     options = SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.execution_mode = ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    options.log_severity_level = 3  # errors; what they say is raised as well
+    options.log_severity_level = 3  # errors only, which are raised as well
     return options

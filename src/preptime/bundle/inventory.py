@@ -1,6 +1,6 @@
-"""What a store holds, for people: every bundle that can be read, and why the others cannot.
+"""The inventory of a store: listing bundles and the champion log, and pruning old bundles.
 
-Room in the store: old bundles go, but none that serves or that a rollback may need.
+Pruning never deletes a bundle that is the champion or that a rollback may need.
 """
 
 from __future__ import annotations
@@ -16,60 +16,74 @@ from preptime.errors import BundleVerificationError, UsageError
 
 @dataclass(frozen=True, slots=True)
 class StoreListing:
-    """A store at one moment. Only manifests are read: hashes and golden orders are checked by `fetch_verified`."""
+    """The content of a store at one moment. Hashes and golden orders aren't checked (see `fetch_verified`)."""
 
     manifests: tuple[Manifest, ...]
-    """Oldest date first."""
+    """Sorted by date, oldest first."""
     unreadable: dict[str, str]
-    """Why a bundle's manifest cannot be read, by its id."""
+    """The error for each bundle whose manifest can't be read, by id."""
     entries: tuple[LogEntry, ...]
     """Every promotion, first to last."""
 
     @property
     def champion(self) -> LogEntry | None:
-        """The entry that serves."""
+        """The champion's entry, or None before the first promotion."""
         return self.entries[-1] if self.entries else None
 
     @property
     def rollback_target(self) -> LogEntry | None:
-        """The entry that a rollback would go back to."""
+        """The entry whose bundle a rollback would restore, or None."""
         current = self.champion
         return self.entries[current.rollback_to - 1] if current and current.rollback_to else None
 
 
 def list_store(store: Store, read_manifest: Callable[[Store, str], Manifest] = Store.read_manifest) -> StoreListing:
-    """Read every manifest and the log. `read_manifest` is for who keeps manifests, which never change. Raises `StoreError`."""
+    """Return every manifest and the champion log of a store.
+
+    A caller that caches manifests, which never change, can pass its own `read_manifest`. Raises `StoreError`.
+    """
     manifests, unreadable = list[Manifest](), dict[str, str]()
     for bundle_id in store.bundle_ids():
         try:
             manifests.append(read_manifest(store, bundle_id))
-        except BundleVerificationError as error:  # the others are as good as they were
+        except BundleVerificationError as error:  # list the other bundles nevertheless
             unreadable[bundle_id] = str(error)
     return StoreListing(tuple(manifests), unreadable, tuple(ChampionLog(store).entries()))
 
 
 ROLLBACKS_KEPT = 3
-"""How many rollbacks in a row stay possible. A bad promotion is noticed within days; at one promotion a day, three of
-them reach back over a weekend."""
+"""Number of consecutive rollbacks that stay possible. A bad promotion is noticed within days. With one promotion per
+day, three rollbacks cover a weekend."""
 
 
 @dataclass(frozen=True, slots=True)
 class PruneResult:
-    """What was removed: bundles by id, and what crashes had left."""
+    """What was deleted."""
 
     bundles: list[str]
+    """Ids of the deleted bundles."""
     leftovers: list[str]
+    """Names of incomplete bundles and temporary files that crashes had left."""
 
 
 def prune(store: Store, *, keep: int, abandoned_before: float) -> PruneResult:
-    """Keep the `keep` newest bundles (by date), the champion, those that three rollbacks may return to, and parents.
+    """Delete old bundles and what crashes left, and return what was deleted.
 
-    The parent of a kept refresh stays as long as that does: the next refresh is checked against it.
-    `abandoned_before`, seconds since 1970: a half-written bundle that nobody touched since then is cleared; give a time
-    at least as long ago as the longest upload. Raises `UsageError` for a negative `keep`.
+    The newest bundles, the champion, the bundles that `ROLLBACKS_KEPT` rollbacks can restore, and the parents of all of
+    them stay. A refresh needs its parent, because the next refresh is checked against it.
+
+    Args:
+        store: The store to prune.
+        keep: How many of the newest bundles, by date, to keep.
+        abandoned_before: Seconds since 1970. Incomplete bundles that were last modified before it are deleted. The time
+            must be earlier than the start of any upload that still runs.
+
+    Raises:
+        UsageError: `keep` is negative.
+        StoreError: The storage failed.
     """
     if keep < 0:
-        raise UsageError(f"keep = {keep}: expected 0 or more.")
+        raise UsageError(f"keep = {keep}: expected 0 or more.", "Pass how many of the newest bundles to keep.")
     ids = store.bundle_ids()
     newest = ids[len(ids) - keep :] if keep < len(ids) else ids
     kept = _with_parents(store, {*newest, *ChampionLog(store).rollback_chain(ROLLBACKS_KEPT)})
@@ -80,7 +94,7 @@ def prune(store: Store, *, keep: int, abandoned_before: float) -> PruneResult:
 
 
 def _with_parents(store: Store, bundle_ids: set[str]) -> set[str]:
-    """These, and every parent that one of them names."""
+    """Return these bundles, their parents, and so on."""
     visited, pending = set[str](), set(bundle_ids)
     while pending:
         visited |= pending
@@ -93,5 +107,5 @@ def _parent_of(store: Store, bundle_id: str) -> str | None:
         return None
     try:
         return store.read_manifest(bundle_id).parent
-    except BundleVerificationError:  # nothing can be refreshed from it, so nothing will ask for its parent
+    except BundleVerificationError:  # it can't be refreshed, so its parent isn't needed
         return None

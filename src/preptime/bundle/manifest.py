@@ -1,6 +1,6 @@
-"""What a bundle says of itself. The written form, field by field, is docs/bundle-format.md.
+"""The manifest of a bundle: its fields, its id, and the files and arrays of the format.
 
-The arrays of a history in this format: which there are, of what type and shape. Others are not opened.
+docs/bundle-format.md describes every field.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from preptime.features.restaurant_index import Vocabularies
 from preptime.features.spec import HISTORY_FEATURES, TIME_SLOT_COUNT
 
 BUNDLE_FORMAT = 1
-"""The format this code writes and reads. How to change it: docs/bundle-format.md, "Changing the format"."""
+"""The format that this code writes and reads. To change it, see docs/bundle-format.md, "Changing the format"."""
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
@@ -27,12 +27,11 @@ GOLDEN_FILE = "golden.json"
 REPORT_FILE = "report.html"
 EVALUATION_FILE = "evaluation.json"
 TRAINING_FILES = (REPORT_FILE, EVALUATION_FILE)
-"""Files that tell of the training run. Loading only checks their hashes, a bundle may lack them, a refresh carries
-them."""
+"""Optional files that describe the training run. Loading only checks their hashes. A refresh copies its parent's."""
 HISTORY_FOLDER = "history"
 
 JsonObject = dict[str, object]
-"""A JSON object whose shape belongs to a higher layer (`msgspec.convert(document, Type)` gives it back its type)."""
+"""A JSON object whose fields a higher layer defines. To restore its type, call `msgspec.convert(document, Type)`."""
 
 _FILE_NAME_PATTERN = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)*\.[a-z]+")
 _ID_HEX_DIGITS = 12
@@ -40,7 +39,7 @@ _ID_PATTERN = re.compile(r"\d{4}-\d{2}-\d{2}-[0-9a-f]{12}")
 
 
 class FormatHeader(msgspec.Struct):
-    """All that is read of a document before its format is known."""
+    """The only field that is read before the format of a document is known."""
 
     format: int
 
@@ -53,18 +52,18 @@ class FeatureInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class TrainingWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The days a bundle learned from; both ends included."""
+    """The days of the training data, first and last included."""
 
     first_day: date
     last_day: date
     fitted_through: date
-    """The last day used for fitting or calibration. Only days after it can compare this bundle with another."""
+    """The last day used for fitting or calibration. Only later days can compare this bundle with another."""
     gate_days: int
-    """How many days after `fitted_through` were held out for the comparison; the history reaches over them."""
+    """Days after `fitted_through` that were held out for the comparison. The history includes them."""
 
 
 class ArrayInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One array of the history, as in the header of its `.npy` file."""
+    """The type and shape of one array of the history, as in the header of its `.npy` file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -78,16 +77,16 @@ class FileInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class ManifestDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What only the maker of a bundle knows; the rest of the manifest follows from the files."""
+    """The fields that the caller of `write_bundle` provides. The other fields follow from the files."""
 
     kind: Literal["training", "refresh"]
     date: date
-    """D: the bundle knows what happened before this morning."""
+    """As-of date of the history."""
     parent: str | None = None
-    """Of a refresh: the bundle whose models these are."""
+    """For a refresh, the bundle whose models it uses."""
     window: TrainingWindow
     models: tuple[str, ...]
-    """Output names of the graph, in order; `quantile` among them."""
+    """Output names of the graph, in order. `quantile` is one of them."""
     calibration: JsonObject
     data_fingerprint: str
     dvc_revision: str | None = None
@@ -103,16 +102,16 @@ class ManifestDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 class Manifest(ManifestDraft, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything a bundle says of itself. No clock and no measured time: same content, same bytes, same id."""
+    """The manifest. It contains no time of day and no duration, so the same content gives the same bytes and id."""
 
     format: int = BUNDLE_FORMAT
     id: str
     features: tuple[FeatureInfo, ...]
     vocabularies: Vocabularies
     arrays: dict[str, ArrayInfo]
-    """By the name of the array; its file is `history/<name>.npy`."""
+    """By name. The file of an array is `history/<name>.npy`."""
     files: dict[str, FileInfo]
-    """By path inside the bundle, `/` between folders; every file except the manifest."""
+    """Every file except the manifest, by path in the bundle with `/` between folders."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -122,27 +121,27 @@ class Manifest(ManifestDraft, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 def to_json_object(value: object) -> JsonObject:
-    """`value` (a Struct, a mapping) as the JSON object that reading it back would give: NaN becomes null, dates text.
+    """Return a Struct or a mapping as a JSON object: NaN becomes None, and dates become text.
 
-    Raises `msgspec.ValidationError` when it is not an object.
+    Raises `msgspec.ValidationError` if the value isn't an object in JSON.
     """
     return msgspec.json.decode(msgspec.json.encode(value), type=JsonObject)
 
 
 def is_bundle_id(name: str) -> bool:
-    """Whether a folder of this name can be a bundle."""
+    """Return whether the name has the form of a bundle id."""
     return _ID_PATTERN.fullmatch(name) is not None
 
 
 def bundle_date(bundle_id: str) -> date:
-    """The date that stands in a bundle's id: the morning that trained or refreshed it."""
+    """Return the as-of date in a bundle id."""
     return date.fromisoformat(bundle_id[: len("2015-06-24")])
 
 
 def compute_bundle_id(manifest: Manifest) -> str:
-    """The id that belongs to this content: the date and a hash over everything else in the manifest.
+    """Return the id of the manifest: its date and a hash of every field except `id`.
 
-    The files' own hashes are in it, so the id stands for the whole bundle.
+    The manifest contains the hashes of the files, so the id covers the whole bundle.
     """
     fields = _manifest_fields(manifest)
     del fields["id"]
@@ -150,13 +149,16 @@ def compute_bundle_id(manifest: Manifest) -> str:
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """`manifest.json`: sorted, indented, ending in a newline."""
+    """Return the content of `manifest.json`: keys sorted, indented, with a final newline."""
     text = json.dumps(_manifest_fields(manifest), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
     return f"{text}\n".encode()
 
 
 def decode_manifest(raw: bytes) -> Manifest:
-    """Read `manifest.json`. Raises `BundleVerificationError` for anything this code would not have written."""
+    """Return the decoded `manifest.json`.
+
+    Raises `BundleVerificationError` for another format, and for bytes that this code wouldn't write.
+    """
     try:
         manifest_format = msgspec.json.decode(raw, type=FormatHeader).format
         if manifest_format != BUNDLE_FORMAT:
@@ -164,7 +166,7 @@ def decode_manifest(raw: bytes) -> Manifest:
                 MANIFEST_FILE,
                 f"format {BUNDLE_FORMAT}",
                 f"format {manifest_format}",
-                "Use the preptime release that made it.",
+                "Use the preptime release that made the bundle.",
             )
         manifest = msgspec.json.decode(raw, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -172,8 +174,8 @@ def decode_manifest(raw: bytes) -> Manifest:
     if raw != encode_manifest(manifest):
         raise refused_bundle_error(
             MANIFEST_FILE,
-            f"format {BUNDLE_FORMAT} byte for byte as preptime writes it",
-            "something edited or cut short",
+            f"the bytes that preptime writes for format {BUNDLE_FORMAT}",
+            "an edited or truncated file",
         )
     if manifest.id != compute_bundle_id(manifest):
         raise refused_bundle_error(MANIFEST_FILE, f"the id of its content, {compute_bundle_id(manifest)}", manifest.id)
@@ -181,7 +183,7 @@ def decode_manifest(raw: bytes) -> Manifest:
 
 
 def describe_files(files: Mapping[str, bytes]) -> dict[str, FileInfo]:
-    """The manifest's entry for each file."""
+    """Return the manifest's entry for each file, by name."""
     return {
         name: FileInfo(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
         for name, content in sorted(files.items())
@@ -189,9 +191,9 @@ def describe_files(files: Mapping[str, bytes]) -> dict[str, FileInfo]:
 
 
 def refused_bundle_error(
-    file: str, expected: str, actual: str, hint: str = "Take another bundle, or make this one anew."
+    file: str, expected: str, actual: str, hint: str = "Use another bundle, or train this one again."
 ) -> BundleVerificationError:
-    """The refusal, in the words every refusal uses: the file, what was expected, what was found."""
+    """Return the error for a bundle that fails verification: the file, the expected value, and the actual value."""
     return BundleVerificationError(f"{file}: expected {expected}, found {actual}.", hint)
 
 
@@ -200,12 +202,15 @@ def _manifest_fields(manifest: Manifest) -> dict[str, object]:
 
 
 def _canonical_json(value: object) -> bytes:
-    # The standard library's JSON on purpose: `repr` of floats has not changed since 3.1, and ids must not either.
+    # Ids must never change. The standard library writes floats with `repr`, which hasn't changed since Python 3.1.
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def expected_arrays(restaurant_count: int, vocabularies: Vocabularies) -> dict[str, ArrayInfo]:
-    """By name; little-endian. Subjects are the restaurants, then every (city, food) with one more of each: unknown."""
+    """Return the arrays of a history by name, all little-endian.
+
+    Rows are the restaurants, then every (city, food) group, with one more city and food for unknown ones.
+    """
     row_count = restaurant_count + (len(vocabularies.city) + 1) * (len(vocabularies.type_of_food) + 1)
     return {
         "restaurant_id": ArrayInfo(dtype="<i8", shape=(restaurant_count,)),
@@ -221,7 +226,7 @@ def expected_arrays(restaurant_count: int, vocabularies: Vocabularies) -> dict[s
 
 
 def check_arrays(arrays: dict[str, ArrayInfo], vocabularies: Vocabularies) -> None:
-    """Raise `BundleVerificationError` unless these are the arrays of this format, for however many restaurants."""
+    """Raise `BundleVerificationError` unless these are the arrays of this format, for any number of restaurants."""
     restaurant_count = (
         arrays["restaurant_id"].shape[0] if "restaurant_id" in arrays and arrays["restaurant_id"].shape else 0
     )

@@ -1,8 +1,7 @@
-"""Where bundles and the log of champions are kept: a folder, or any fsspec URL, by the same code."""
+"""The store of bundles and the champion log: a folder, a bucket in Google Cloud Storage, or an fsspec URL."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +10,9 @@ from typing import Protocol
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from preptime.bundle.backends import LocalBackend
+import platformdirs
+
+from preptime.bundle.backends import LocalBackend, open_fsspec_backend
 from preptime.bundle.manifest import (
     MANIFEST_FILE,
     Manifest,
@@ -25,12 +26,12 @@ from preptime.errors import StoreError, UsageError
 BUNDLES_FOLDER = "bundles"
 LOG_FOLDER = "champion"
 MAX_CACHED_BUNDLES = 4
-"""Copies of a remote store's bundles: what is served, what is loaded beside it, and two to roll back to."""
-_STORAGE_ERROR_HINT = "Check that it exists, and that this account may read it, or write to it if that was asked."
+"""Cached copies of a remote store's bundles: the active one, the one being loaded, and two for rollbacks."""
+_STORAGE_ERROR_HINT = "Check that the store exists, and that this account can read it and, for changes, write to it."
 
 
 class StorageBackend(Protocol):
-    """What a store needs of storage. `write_folder` shows a folder whole or not at all; `create_exclusive` never overwrites."""
+    """The storage operations of a store. `write_folder` is atomic, and `create_exclusive` never overwrites."""
 
     def list_names(self, folder: str) -> list[str]: ...
     def file_exists(self, name: str) -> bool: ...
@@ -45,7 +46,12 @@ class StorageBackend(Protocol):
 
 
 class Store:
-    """Bundles by id, and the files of the log. Raises `StoreError` when storage fails."""
+    """The bundles by id, and the files of the champion log. Methods raise `StoreError` if the storage fails.
+
+    Example:
+        store = Store.open("gs://my-bucket/models")
+        folder = store.fetch(store.bundle_ids()[-1])
+    """
 
     def __init__(self, url: str, backend: StorageBackend, cache: Path | None = None) -> None:
         self.url = url
@@ -54,10 +60,15 @@ class Store:
 
     @classmethod
     def open(cls, url: str, *, cache: Path | None = None) -> Store:
-        """The store at `url`: a path, `file://`, `memory://`, `gs://`. Nothing is read or made yet.
+        """Return the store at a URL. Nothing is read or created yet.
 
-        The bundles of a remote store that were fetched last are kept in the folder `cache` (default: `preptime` in
-        `$XDG_CACHE_HOME`, else in `~/.cache`).
+        Args:
+            url: A path, or a URL that starts with `file://`, `gs://`, or `memory://`.
+            cache: Folder for the latest bundles fetched from a remote store. The default is the user's cache folder,
+                for example, `~/.cache/preptime` on Linux, where you can set `XDG_CACHE_HOME`.
+
+        Raises:
+            StoreError: The URL is invalid, or the package for it isn't installed.
         """
         scheme, separator, _ = url.partition("://")
         if not separator:
@@ -66,25 +77,26 @@ class Store:
             return cls(url, LocalBackend(Path(url2pathname(urlsplit(url).path))))
         if scheme in {"gs", "gcs"}:
             return cls(url, _open_gcs_backend(url), cache)
-        from preptime.bundle.backends import open_fsspec_backend
-
         return cls(url, open_fsspec_backend(url), cache)
 
     def bundle_ids(self) -> list[str]:
-        """Every whole bundle, oldest date first."""
+        """Return the ids of all complete bundles, oldest date first."""
         with self._storage_errors():
             ids = [name for name in self._backend.list_names(BUNDLES_FOLDER) if is_bundle_id(name)]
             return [name for name in ids if self._backend.file_exists(f"{BUNDLES_FOLDER}/{name}/{MANIFEST_FILE}")]
 
     def has_bundle(self, bundle_id: str) -> bool:
-        """Whether this bundle is here, whole."""
+        """Return whether the store has this bundle, complete."""
         with self._storage_errors():
             return is_bundle_id(bundle_id) and self._backend.file_exists(
                 f"{BUNDLES_FOLDER}/{bundle_id}/{MANIFEST_FILE}"
             )
 
     def read_manifest(self, bundle_id: str) -> Manifest:
-        """What a bundle says of itself, without fetching it. Raises `BundleVerificationError`, `UsageError`."""
+        """Return the manifest of a bundle without fetching its other files.
+
+        Raises `UsageError` for an unknown bundle, or `BundleVerificationError` for a damaged manifest.
+        """
         self._require_bundle(bundle_id)
         with self._storage_errors():
             manifest = decode_manifest(self._backend.read(f"{BUNDLES_FOLDER}/{bundle_id}/{MANIFEST_FILE}"))
@@ -93,12 +105,12 @@ class Store:
         return manifest
 
     def read_file(self, manifest: Manifest, name: str) -> bytes:
-        """One file of a bundle, without fetching the others, checked against the manifest.
+        """Return the content of one file of a bundle without fetching the others.
 
-        Raises `UsageError` where it has none of that name, `BundleVerificationError` for a damaged one.
+        Raises `UsageError` for an unknown file, or `BundleVerificationError` if its hash isn't that in the manifest.
         """
         if name not in manifest.files:
-            raise UsageError(f"{manifest.id} has no {name}.", "`preptime bundles show` lists its files.")
+            raise UsageError(f"{manifest.id} has no {name}.", "To list its files: preptime bundles show BUNDLE.")
         with self._storage_errors():
             content = self._backend.read(f"{BUNDLES_FOLDER}/{manifest.id}/{name}")
         actual, expected = describe_files({name: content})[name], manifest.files[name]
@@ -107,12 +119,12 @@ class Store:
         return content
 
     def write_bundle_files(self, bundle_id: str, files: Mapping[str, bytes]) -> None:
-        """Keep a bundle, whole or not at all. One that is already here stays: same id, same bytes."""
+        """Write a bundle atomically. An existing bundle doesn't change: the same id means the same bytes."""
         with self._storage_errors():
             self._backend.write_folder(f"{BUNDLES_FOLDER}/{bundle_id}", files)
 
     def has_same_files(self, bundle_id: str, files: Mapping[str, bytes]) -> bool:
-        """Whether the store has these files of a bundle as they are here, byte for byte."""
+        """Return whether the bundle in the store has these files, byte for byte."""
         with self._storage_errors():
             try:
                 return all(self._backend.read(f"{BUNDLES_FOLDER}/{bundle_id}/{name}") == files[name] for name in files)
@@ -120,9 +132,10 @@ class Store:
                 return False
 
     def fetch(self, bundle_id: str) -> Path:
-        """A local folder with this bundle: the store's own, or a copy of a remote one, checked file by file.
+        """Return a local folder with the bundle: the store's own, or a cached copy from a remote store.
 
-        Raises `UsageError` when there is no such bundle, `BundleVerificationError` when it arrived damaged.
+        A copy is verified file by file when it's downloaded. Raises `UsageError` for an unknown bundle, or
+        `BundleVerificationError` if the download is damaged.
         """
         if isinstance(self._backend, LocalBackend):
             self._require_bundle(bundle_id)
@@ -136,18 +149,21 @@ class Store:
         return folder
 
     def drop_cached_copy(self, bundle_id: str) -> None:
-        """Drop the copy of a remote bundle, so that it is fetched anew. A store that is a folder has no copies."""
+        """Delete the cached copy of a remote bundle, so that it's fetched again. A store in a folder has no copies."""
         if not isinstance(self._backend, LocalBackend):
             shutil.rmtree((self._cache or _default_cache_folder()) / BUNDLES_FOLDER / bundle_id, ignore_errors=True)
 
     def delete(self, bundle_id: str) -> None:
-        """Remove a bundle. Whether something still names it is the caller's question (`prune` asks it)."""
+        """Delete a bundle. The caller must check that no log entry or refresh needs it, as `prune` does."""
         self._require_bundle(bundle_id)
         with self._storage_errors():
             self._backend.remove_folder(f"{BUNDLES_FOLDER}/{bundle_id}")
 
     def remove_abandoned(self, modified_before: float) -> list[str]:
-        """Clear what crashes left behind and nobody touched since `modified_before` (seconds since 1970); what was cleared."""
+        """Delete what crashes left and return the names.
+
+        Only files and folders that were last modified before `modified_before` (seconds since 1970) are deleted.
+        """
         with self._storage_errors():
             removed = self._backend.remove_abandoned(BUNDLES_FOLDER, modified_before)
             if isinstance(self._backend, LocalBackend):
@@ -155,38 +171,38 @@ class Store:
             return removed
 
     def log_file_names(self) -> list[str]:
-        """Names in the folder of the log, sorted."""
+        """Return the sorted names of the files of the champion log."""
         with self._storage_errors():
             return self._backend.list_names(LOG_FOLDER)
 
     def read_log(self, name: str) -> bytes:
-        """One file of the log."""
+        """Return the content of one file of the champion log."""
         with self._storage_errors():
             return self._backend.read(f"{LOG_FOLDER}/{name}")
 
     def create_log(self, name: str, content: bytes) -> bool:
-        """Add a file to the log, whole. False: that name is taken."""
+        """Add a file to the champion log atomically and return True. Return False if the name exists."""
         with self._storage_errors():
             return self._backend.create_exclusive(f"{LOG_FOLDER}/{name}", content)
 
     def log_written_at(self, name: str) -> float:
-        """When a file of the log was written, by the storage's clock (seconds since 1970)."""
+        """Return when a file of the champion log was written, seconds since 1970, by the clock of the storage."""
         with self._storage_errors():
             return self._backend.modified_at(f"{LOG_FOLDER}/{name}")
 
     def is_writable(self) -> bool:
-        """Whether this account may write here. Nothing is written to find out."""
+        """Return whether this account can write to the store. Nothing is written."""
         with self._storage_errors():
             return self._backend.is_writable()
 
     def storage_time(self) -> float | None:
-        """The storage's own clock (seconds since 1970), where it has one and tells it."""
+        """Return the clock of the storage, seconds since 1970, or None if it isn't known."""
         with self._storage_errors():
             return self._backend.storage_time()
 
     def _require_bundle(self, bundle_id: str) -> None:
         if not self.has_bundle(bundle_id):
-            raise UsageError(f"{self.url} has no bundle {bundle_id!r}.", "`preptime bundles list` shows what it has.")
+            raise UsageError(f"{self.url} has no bundle {bundle_id!r}.", "To list its bundles: preptime bundles list.")
 
     def _download(self, bundle_id: str, cache: LocalBackend) -> None:
         manifest = self.read_manifest(bundle_id)
@@ -215,22 +231,25 @@ def _open_gcs_backend(url: str) -> StorageBackend:
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("google"):
             raise
-        raise StoreError(f"{url}: google-cloud-storage is not installed.", "Install preptime[gcs].") from error
+        raise StoreError(
+            f"{url}: google-cloud-storage is not installed.", "To install it: pip install 'preptime[gcs]'."
+        ) from error
     return GcsBackend(url)
 
 
 def _evict_old_copies(fetched: Path) -> None:
-    """Remove the copies that are older than the latest few: a server fetches a bundle a day, for ever."""
+    """Delete all cached copies except the latest, because a server fetches a new bundle every day."""
     copies = [path for path in fetched.parent.iterdir() if is_bundle_id(path.name) and path != fetched]
     for path in sorted(copies, key=lambda path: path.stat().st_mtime)[: -MAX_CACHED_BUNDLES + 1]:
-        shutil.rmtree(path, ignore_errors=True)  # on Windows one that is still served stays, until the next time
+        shutil.rmtree(path, ignore_errors=True)  # on Windows, a copy that is in use stays until the next download
 
 
 def _default_cache_folder() -> Path:
-    cache_home = os.environ.get("XDG_CACHE_HOME")
-    if cache_home:
-        return Path(cache_home) / "preptime"
-    try:
-        return Path.home() / ".cache" / "preptime"
-    except RuntimeError as error:  # a container's user without a home
-        raise StoreError(f"No folder for fetched bundles: {error}", "Name one in XDG_CACHE_HOME.") from error
+    """Return the user's cache folder for preptime. Raises `StoreError` for a user without a home folder."""
+    folder = platformdirs.user_cache_path("preptime", appauthor=False)
+    if not folder.is_absolute():  # for example, an arbitrary user id in a container
+        raise StoreError(
+            f"No cache folder for bundles: {folder} is not an absolute path.",
+            "Set XDG_CACHE_HOME to an absolute path.",
+        )
+    return folder

@@ -1,4 +1,4 @@
-"""Making a bundle: content in, files out, whole or not at all."""
+"""Writing a bundle to a store."""
 
 from __future__ import annotations
 
@@ -42,14 +42,24 @@ def write_bundle(
     extra_files: Mapping[str, bytes] | None = None,
     expected_id: str | None = None,
 ) -> Manifest:
-    """Write a bundle into `store`: the same content gives the same id, and one that is there already stays.
+    """Write a bundle to a store and return its manifest. The same content gives the same id.
 
-    Unless it was damaged there: the right bytes are at hand, so that training a morning again mends its bundle.
+    An existing bundle doesn't change, unless its files are damaged: then it's replaced, so that training a date again
+    repairs its bundle.
 
-    `model` is the graph (`graph.py` says its inputs and outputs), `golden_orders` at least one order (see `choose_golden_orders`),
-    `extra_files` further files by name (`report.html`). With `expected_id`, nothing is written unless that is the id that comes out:
-    the caller compares. Raises `OperationError` when the parts don't fit each other (a refresh: its parent),
-    `BundleVerificationError` when the graph or the arrays are not what they must be, `StoreError`.
+    Args:
+        store: The store.
+        draft: The fields of the manifest that don't follow from the files.
+        model: The ONNX graph. For its input and outputs, see `preptime.bundle.graph`.
+        history: The history as of the bundle's date.
+        golden_orders: At least one order, usually from `choose_golden_orders`.
+        extra_files: Additional files by name, for example, `report.html`.
+        expected_id: If given, the bundle is written only if it has this id. The caller must compare the ids.
+
+    Raises:
+        OperationError: The parts don't match each other or, for a refresh, its parent.
+        BundleVerificationError: The graph or the arrays don't match the format.
+        StoreError: The storage failed.
     """
     if draft.parent is not None:
         _check_parent(store.read_manifest(draft.parent), model, history)
@@ -73,9 +83,9 @@ def build_bundle_files(
     golden_orders: OrderColumns,
     extra_files: Mapping[str, bytes] | None = None,
 ) -> tuple[Manifest, dict[str, bytes]]:
-    """The manifest and every file of a bundle by path, `manifest.json` among them. See `write_bundle`."""
+    """Return the manifest and all files of a bundle by path, including `manifest.json`. See `write_bundle`."""
     if history.date != draft.date.isoformat():
-        raise OperationError(f"The history is of {history.date}, the bundle of {draft.date}.")
+        raise OperationError(f"The history is as of {history.date}, but the bundle as of {draft.date}.")
     if not len(golden_orders):
         raise OperationError("A bundle needs at least one golden order.")
     arrays = {name: np.ascontiguousarray(array) for name, array in sorted(history.arrays().items())}
@@ -96,14 +106,14 @@ def build_bundle_files(
 
 
 def _check_parent(parent: Manifest, model: bytes, history: History) -> None:
-    """A refresh has its parent's models, and the codes those were fitted with."""
+    """Raise `OperationError` unless a refresh has its parent's models and the category codes they were fitted with."""
     if describe_files({MODEL_FILE: model})[MODEL_FILE] != parent.files[MODEL_FILE]:
-        raise OperationError(f"The models of the refresh are not those of its parent {parent.id}.")
+        raise OperationError(f"The models of the refresh differ from those of its parent {parent.id}.")
     for name in ("country", "city", "type_of_food"):
         if getattr(history.vocabularies, name) != getattr(parent.vocabularies, name):
             raise OperationError(
-                f"The history numbers {name} otherwise than the models of {parent.id} know it.",
-                "Name the directory by the parent's vocabularies first.",
+                f"The codes of {name} in the history differ from those in the models of {parent.id}.",
+                "Recode the restaurants with the parent's vocabularies first.",
             )
 
 
@@ -112,7 +122,7 @@ def _golden_content(draft: ManifestDraft, model: bytes, history: History, orders
     points, quantiles = OnnxGraph(model, features.shape[1], draft.models).run(features)
     predictions = Predictions(points, quantiles, history.fallback_level_for(orders))
     content = encode_golden(orders, features, predictions)
-    # What loading will ask is asked now: a feature that is not a finite number must not get into a store.
+    # Run the check of `Bundle.load` now, so that a feature that isn't finite never gets into a store.
     check_golden(decode_golden(content), tuple(feature.name for feature in FEATURES), features, predictions)
     return content
 

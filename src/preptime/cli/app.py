@@ -1,4 +1,4 @@
-"""`preptime`: the verbs, and what an error becomes on the way out."""
+"""The `preptime` program: its commands, and what an error becomes for the user."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import version
 from types import TracebackType
 from typing import Self, TextIO
@@ -13,26 +14,30 @@ from typing import Self, TextIO
 import click
 import msgspec
 
-from preptime.cli.backtest import backtest
-from preptime.cli.bundles import bundles
-from preptime.cli.check import check
-from preptime.cli.demo import demo
-from preptime.cli.doctor import doctor
-from preptime.cli.ingest import ingest
-from preptime.cli.keys import keys
-from preptime.cli.monitor import monitor
-from preptime.cli.notebook import notebook
-from preptime.cli.output import FAILURE, INTERRUPTED, REFUSED_OR_ALERT, SUCCESS, USAGE_ERROR
-from preptime.cli.refresh import refresh
-from preptime.cli.respond import respond
-from preptime.cli.results import results
-from preptime.cli.score import score
-from preptime.cli.serve import serve
-from preptime.cli.snapshot import snapshot
-from preptime.cli.synthesize import synthesize
-from preptime.cli.train import train
-from preptime.cli.ui import ui
+from preptime.cli.output import EXIT_STATUSES, FAILURE, INTERRUPTED, REFUSED_OR_ALERT, SUCCESS, USAGE_ERROR
 from preptime.errors import DataError, OperationError, PreptimeError, UsageError
+
+COMMAND_MODULES = {
+    "demo": "preptime.cli.demo",
+    "synthesize": "preptime.cli.synthesize",
+    "check": "preptime.cli.check",
+    "ingest": "preptime.cli.ingest",
+    "snapshot": "preptime.cli.snapshot",
+    "train": "preptime.cli.train",
+    "backtest": "preptime.cli.backtest",
+    "score": "preptime.cli.score",
+    "monitor": "preptime.cli.monitor",
+    "respond": "preptime.cli.respond",
+    "refresh": "preptime.cli.refresh",
+    "serve": "preptime.cli.servers",
+    "ui": "preptime.cli.servers",
+    "bundles": "preptime.cli.bundles",
+    "results": "preptime.cli.results",
+    "keys": "preptime.cli.keys",
+    "doctor": "preptime.cli.doctor",
+    "notebook": "preptime.cli.notebook",
+}
+"""The module of each command, in the order of `--help`. The module's function has the command's name."""
 
 EXTRA_BY_PACKAGE = {
     "polars": "batch",
@@ -48,61 +53,62 @@ EXTRA_BY_PACKAGE = {
     "psycopg": "postgres",
     "google": "gcp",
 }
-"""Which extra brings a package that the core does without."""
+"""The extra that installs a package that the core doesn't need."""
 
 TRAINING_COMMANDS = {"backtest", "demo", "notebook", "respond", "train"}
-"""They need `train` whatever they miss first; it brings what `batch` does."""
+"""Commands that need the extra `train`, which includes `batch`, whichever package is missing first."""
+
+_EXIT_STATUS_LINES = "\n".join(f"  {status:<3}  {meaning}" for status, meaning in EXIT_STATUSES.items())
+HELP = f"""\
+Predict when food will be ready.
+
+Train models of preparation times on past orders, promote the better model, and predict.
+
+Every command except serve and ui takes --json, which prints one JSON document on standard output. Text and progress
+then go to standard error.
+
+\b
+Exit status:
+{_EXIT_STATUS_LINES}
+"""
 
 
 class ErrorDocument(msgspec.Struct, frozen=True):
-    """What `--json` prints instead of a verb's document."""
+    """The document that `--json` prints if a command fails."""
 
     error: str
-    """The kind of the error, as in `preptime.errors`."""
+    """The class of the error in `preptime.errors`."""
     facts: str
     hint: str
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands in the order of `--help`."""
+        del ctx
+        return list(COMMAND_MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, or None if there is no such command."""
+        del ctx
+        if cmd_name not in COMMAND_MODULES:
+            return None
+        command: click.Command = getattr(import_module(COMMAND_MODULES[cmd_name]), cmd_name)
+        return command
+
+
+@click.group(
+    cls=LazyGroup, help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(version("preptime"), prog_name="preptime")
 def app() -> None:
-    """When will the food be ready?
-
-    Learns preparation times from orders, keeps what is better, and predicts.
-
-    Every verb but serve and ui takes --json for one JSON document on standard output; words and progress then go to
-    standard error.
-    Exit status: 0 fine (a lost comparison included), 1 the data was refused or an alert fired, 2 wrong
-    use, 3 a fault.
-    """
-
-
-COMMANDS = (
-    demo,
-    synthesize,
-    check,
-    ingest,
-    snapshot,
-    train,
-    backtest,
-    score,
-    monitor,
-    respond,
-    refresh,
-    serve,
-    ui,
-    bundles,
-    results,
-    keys,
-    doctor,
-    notebook,
-)
-for command in COMMANDS:
-    app.add_command(command)
+    """The program without a command. click shows its help."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit status."""
+    """Run one command and return the exit status."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         _replace_unencodable_characters(stream)
@@ -112,13 +118,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _replace_unencodable_characters(stream: TextIO) -> None:
-    """A pipe may speak an encoding without ² or a city's letters: then they become ?, and the verb still ends well."""
+    """Print ? for a character that the stream can't encode, such as ² or a letter of a city, instead of failing."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")
 
 
 class _UnexpectedErrorHandler:
-    """What nobody foresaw: the trace for a developer, a sentence for the user, and an exit status of its own."""
+    """Reports an unexpected error with a traceback, a sentence for the user, and the exit status of a failure."""
 
     exit_status = FAILURE
 
@@ -137,7 +143,7 @@ class _UnexpectedErrorHandler:
         summary = "".join(traceback.format_exception_only(error)).strip()
         _report_error(
             OperationError(
-                f"Unforeseen: {summary}.", "This is a fault of preptime, not of your data: please report it."
+                f"Unexpected error: {summary}.", "This is a bug in preptime, not in your data. Please report it."
             ),
             self._argv,
         )
@@ -150,7 +156,7 @@ def _run_command(argv: list[str]) -> int:
     except click.ClickException as error:
         return _report_usage_error(error, argv)
     except click.Abort:
-        click.echo("Interrupted; nothing half-written is left.", err=True)
+        click.echo("Interrupted. No partial files are left.", err=True)
         return INTERRUPTED
     except PreptimeError as error:
         return _report_error(error, argv)
@@ -158,11 +164,11 @@ def _run_command(argv: list[str]) -> int:
         return _report_error(_missing_extra_error(error, argv), argv)
     except OSError as error:
         return _report_error(_operating_system_error(error), argv)
-    return result if isinstance(result, int) else SUCCESS  # an int is what a verb gave to `Context.exit`
+    return result if isinstance(result, int) else SUCCESS  # an int is the argument of `Context.exit`
 
 
 def _report_usage_error(error: click.ClickException, argv: Sequence[str]) -> int:
-    """What click says no to, in click's own words, which name the option and the verb's --help."""
+    """Report an error of click, whose text names the option and the command's --help."""
     if "--json" in argv:
         _print_error_document(ErrorDocument(UsageError.__name__, error.format_message(), "See --help."))
     error.show()
@@ -189,13 +195,15 @@ def _missing_extra_error(error: ModuleNotFoundError, argv: Sequence[str]) -> Usa
         raise error
     if extra == "batch" and TRAINING_COMMANDS & set(argv[:1]):
         extra = "train"
-    return UsageError(f"This verb needs {package}, which is not installed.", f"Install preptime[{extra}].")
+    return UsageError(
+        f"This command needs the package {package}, which isn't installed.", f"Install preptime[{extra}]."
+    )
 
 
 def _operating_system_error(error: OSError) -> OperationError:
-    """What the operating system refused: a full disk, a folder without permission."""
+    """Return an error for a failed system call, such as a full disk or a folder without permission."""
     if error.strerror is None or error.filename is None:
         raise error
     return OperationError(
-        f"{error.filename}: {error.strerror}.", "Look at the path, its permissions and the room left."
+        f"{error.filename}: {error.strerror}.", "Check the path, its permissions, and the free space."
     )

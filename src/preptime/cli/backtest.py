@@ -1,4 +1,4 @@
-"""`preptime backtest`."""
+"""The command `preptime backtest`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from preptime.cli.output import Output, interval_summary, score_table, with_outp
 @options.restaurants
 @click.option("--from", "first_day", type=options.DATE, required=True, help="First day to predict.")
 @click.option("--to", "last_day", type=options.DATE, required=True, help="Last day to predict.")
-@click.option("--retrain-every", type=click.IntRange(1), help="Days between fits.  [default: one fit]")
+@click.option("--retrain-every", type=click.IntRange(1), help="Number of days between fits.  [default: one fit]")
 @options.threads
 @options.dvc_metrics
 @with_output
@@ -31,10 +31,10 @@ def backtest(
     threads: int,
     dvc_metrics: Path | None,
 ) -> None:
-    """Predict day after day with what was known that morning.
+    """Backtest all models on past days.
 
-    Fits once on what was known on the morning of --from (or anew every --retrain-every days) and walks forward. Ends
-    with every model beside both baselines, and how well the interval p10 to p90 held.
+    Fits the models as of --from, or again every --retrain-every days, and predicts each day as of that day. Prints the
+    metrics of every model and both baselines, and the coverage of the interval p10 to p90.
     """
     from preptime.evaluation.dvc_export import write_dvc_files
     from preptime.evaluation.evaluated_orders import build_backtest_document

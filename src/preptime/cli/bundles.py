@@ -1,4 +1,4 @@
-"""`preptime bundles`: the registry."""
+"""The command `preptime bundles`: list, compare, and promote the bundles of a store."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ import click
 import msgspec
 from rich.table import Table
 
-from preptime.bundle.bundle import fetch_verified as load_bundle
+from preptime.bundle.bundle import fetch_verified
 from preptime.bundle.champion_log import Action, ChampionLog, LogEntry
 from preptime.bundle.inventory import list_store
-from preptime.bundle.inventory import prune as remove
+from preptime.bundle.inventory import prune as prune_store
 from preptime.bundle.manifest import Manifest
 from preptime.bundle.store import Store
 from preptime.cli import inputs, options
-from preptime.cli.output import FAILURE, Output, comparison_table, format_count, manifest_table, with_output
+from preptime.cli.output import FAILURE, Output, comparison_table, manifest_table, with_output
 from preptime.errors import BundleVerificationError
+from preptime.formatting import format_count
 
 ABANDONED_HOURS = 24
-"""A half-written bundle that nobody touched for a day belongs to nobody any more."""
+"""Age after which a partly written bundle is removed."""
 
 
 ACTION_TEXT: dict[Action, str] = {
     "promote": "promoted",
     "refresh": "refreshed the champion as",
-    "override": "promoted, past the comparison,",
-    "rollback": "went back to",
+    "override": "promoted without comparison",
+    "rollback": "rolled back to",
 }
-"""What somebody did, in the lines of the log."""
+"""Text for an action in the champion log."""
 
 
 class BundleRow(msgspec.Struct, frozen=True):
-    """One bundle of `bundles list --json`."""
+    """One bundle in `bundles list --json`."""
 
     bundle: str
     kind: str
@@ -43,18 +44,18 @@ class BundleRow(msgspec.Struct, frozen=True):
 
 
 class VerificationResult(msgspec.Struct, frozen=True):
-    """A bundle and why it is refused; null when it is not."""
+    """A bundle, and why it failed verification, or null."""
 
     bundle: str
     error: str | None
 
 
 class BundleListDocument(msgspec.Struct, frozen=True):
-    """The document of `bundles list --json`: bundles by date, and the champion log, first to last."""
+    """The document of `bundles list --json`: bundles by date, and the champion log, oldest entry first."""
 
     bundles: tuple[BundleRow, ...]
     unreadable: tuple[VerificationResult, ...]
-    """Bundles whose manifest cannot be read. Hashes and golden orders are `verify`'s matter."""
+    """Bundles with an unreadable manifest. `verify` also checks hashes and golden orders."""
     log: tuple[LogEntry, ...]
 
 
@@ -63,7 +64,7 @@ class BundleShowDocument(msgspec.Struct, frozen=True):
 
     manifest: Manifest
     champion_since: tuple[LogEntry, ...]
-    """The log's entries that made it champion."""
+    """The log entries that made it the champion."""
 
 
 class BundleVerifyDocument(msgspec.Struct, frozen=True):
@@ -81,14 +82,14 @@ class BundlePruneDocument(msgspec.Struct, frozen=True):
 
 @click.group()
 def bundles() -> None:
-    """List, compare, promote and roll back bundles."""
+    """List, compare, promote, and roll back bundles."""
 
 
 @bundles.command("list")
 @options.store
 @with_output
 def list_bundles(output: Output, store: str) -> None:
-    """Show every bundle, which one serves, and the log of champions."""
+    """List all bundles, the champion, and the champion log."""
     bundle_listing = list_store(Store.open(store))
     champion_id = bundle_listing.champion.bundle if bundle_listing.champion else None
     rows = [
@@ -99,16 +100,16 @@ def list_bundles(output: Output, store: str) -> None:
     output.finish(
         BundleListDocument(tuple(rows), tuple(unreadable), bundle_listing.entries),
         *([_bundle_table(rows)] if rows else []),
-        *(f"{item.bundle} cannot be read. {item.error}" for item in unreadable),
-        f"{store} holds {format_count(len(rows) + len(unreadable), 'bundle')}. "
-        + (f"The champion is {champion_id}." if champion_id else "It has no champion yet."),
+        *(f"Can't read {item.bundle}: {item.error}" for item in unreadable),
+        f"{store}: {format_count(len(rows) + len(unreadable), 'bundle')}. "
+        + (f"The champion is {champion_id}." if champion_id else "There is no champion yet."),
         *(_format_log_entry(entry) for entry in bundle_listing.entries),
     )
 
 
 def _bundle_table(rows: list[BundleRow]) -> Table:
     table = Table()
-    for name in ("bundle", "kind", "fitted to", "parent"):  # fits 80 columns
+    for name in ("bundle", "kind", "fitted to", "parent"):  # fits in 80 columns
         table.add_column(name, no_wrap=True)
     for row in rows:
         table.add_row(row.bundle, row.kind, str(row.fitted_through), row.parent or "")
@@ -120,9 +121,9 @@ def _bundle_table(rows: list[BundleRow]) -> Table:
 @options.store
 @with_output
 def show(output: Output, bundle: str, store: str) -> None:
-    """Show what a bundle says of itself.
+    """Show the main properties of a bundle.
 
-    BUNDLE is its id. With --json the whole manifest.
+    BUNDLE is its ID. --json prints the whole manifest.
     """
     bundle_store = Store.open(store)
     manifest = bundle_store.read_manifest(bundle)
@@ -140,7 +141,9 @@ def show(output: Output, bundle: str, store: str) -> None:
 @options.store
 @options.orders
 @options.restaurants
-@click.option("--to", "last_day", type=options.DATE, help="Last day to compare on.  [default: the last with orders]")
+@click.option(
+    "--to", "last_day", type=options.DATE, help="Last day of the comparison.  [default: the last day with orders]"
+)
 @with_output
 def compare(
     output: Output,
@@ -152,10 +155,9 @@ def compare(
     restaurants: str,
     last_day: dt.date | None,
 ) -> None:
-    """Compare two bundles on days that neither has seen.
+    """Compare two bundles on days that neither was fitted on.
 
-    CHALLENGER and CHAMPION are ids of bundles; without CHAMPION the champion of the store is meant. Nothing is
-    promoted.
+    CHALLENGER and CHAMPION are bundle IDs. The default for CHAMPION is the champion of the store. Nothing is promoted.
     """
     from preptime.bundle.champion_log import resolve_bundle_id
     from preptime.training.comparison import compare_bundles
@@ -164,8 +166,8 @@ def compare(
     training_data = inputs.read_training_data(output, orders, restaurants)
     comparison = compare_bundles(
         training_data,
-        load_bundle(bundle_store, resolve_bundle_id(bundle_store, challenger)),
-        load_bundle(bundle_store, resolve_bundle_id(bundle_store, champion)),
+        fetch_verified(bundle_store, resolve_bundle_id(bundle_store, challenger)),
+        fetch_verified(bundle_store, resolve_bundle_id(bundle_store, champion)),
         min(last_day or training_data.last_day, training_data.last_day),
     )
     output.finish(comparison, comparison_table(comparison), comparison.summary)
@@ -177,9 +179,9 @@ def compare(
 @options.reason
 @with_output
 def promote(output: Output, bundle: str, store: str, reason: str) -> None:
-    """Make a bundle the champion, whatever the comparison said.
+    """Make a bundle the champion without a comparison.
 
-    BUNDLE is its id. Verification comes first: a damaged bundle is refused whatever the reason.
+    BUNDLE is its ID. The bundle is verified first. A damaged bundle can't be promoted.
     """
     entry = ChampionLog(Store.open(store)).override(
         bundle, reason=reason, by=options.current_user(), at=options.utc_now()
@@ -192,9 +194,9 @@ def promote(output: Output, bundle: str, store: str, reason: str) -> None:
 @options.reason
 @with_output
 def rollback(output: Output, store: str, reason: str) -> None:
-    """Undo the latest promotion.
+    """Roll back the latest promotion.
 
-    The champion before it serves again, once it has been verified.
+    The previous champion is verified, then serves again.
     """
     entry = ChampionLog(Store.open(store)).rollback(reason=reason, by=options.current_user(), at=options.utc_now())
     output.finish(entry, _format_log_entry(entry))
@@ -205,15 +207,15 @@ def rollback(output: Output, store: str, reason: str) -> None:
 @options.store
 @with_output
 def verify(output: Output, bundle: tuple[str, ...], store: str) -> None:
-    """Check files, hashes and golden orders of bundles.
+    """Verify files, hashes, and golden orders of bundles.
 
-    BUNDLE is an id; without one every bundle is checked. Exit status 3 when one is refused.
+    BUNDLE is an ID. The default is all bundles. The exit status is 3 if a bundle fails verification.
     """
     bundle_store = Store.open(store)
     results = []
     for bundle_id in bundle or bundle_store.bundle_ids():
         try:
-            load_bundle(bundle_store, bundle_id)
+            fetch_verified(bundle_store, bundle_id)
             results.append(VerificationResult(bundle_id, None))
         except BundleVerificationError as error:
             results.append(VerificationResult(bundle_id, str(error)))
@@ -221,26 +223,26 @@ def verify(output: Output, bundle: tuple[str, ...], store: str) -> None:
         BundleVerifyDocument(tuple(results)), *(f"{result.bundle}: {result.error or 'ok'}" for result in results)
     )
     if any(result.error for result in results):
-        # The document is printed: an error's document beside it would be one too many.
+        # Not an exception: it would print a second JSON document.
         click.get_current_context().exit(FAILURE)
 
 
 @bundles.command()
 @options.store
-@click.option("--keep", type=click.IntRange(0), required=True, help="How many of the newest bundles stay.")
+@click.option("--keep", type=click.IntRange(0), required=True, help="Number of newest bundles to keep.")
 @with_output
 def prune(output: Output, store: str, keep: int) -> None:
-    """Remove old bundles, never one that is needed.
+    """Remove old bundles that aren't needed.
 
-    The champion stays, those that the next three rollbacks may return to, and the parents of what stays.
+    Keeps the champion, the bundles that the next three rollbacks can return to, and the parents of kept bundles.
     """
     bundle_store = Store.open(store)
     abandoned_before = dt.datetime.now(dt.UTC) - dt.timedelta(hours=ABANDONED_HOURS)
-    removed = remove(bundle_store, keep=keep, abandoned_before=abandoned_before.timestamp())
+    removed = prune_store(bundle_store, keep=keep, abandoned_before=abandoned_before.timestamp())
     output.finish(
         BundlePruneDocument(removed.bundles, removed.leftovers),
         *(f"Removed {name}." for name in (*removed.bundles, *removed.leftovers)),
-        f"Bundles that stay: {len(bundle_store.bundle_ids()):,}.",
+        f"Bundles kept: {len(bundle_store.bundle_ids()):,}.",
     )
 
 

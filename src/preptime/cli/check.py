@@ -1,4 +1,4 @@
-"""`preptime check`."""
+"""The command `preptime check`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ import click
 
 from preptime.cli import inputs, options
 from preptime.cli.output import Output, with_output
+from preptime.formatting import format_count
 
 
 @click.command()
 @options.orders
 @options.restaurants
-@click.option("--rejects", type=click.Path(path_type=Path), help="Write the rejected rows here, with their reasons.")
+@click.option(
+    "--rejects", type=click.Path(path_type=Path), help="CSV or Parquet file for rejected rows with their reasons."
+)
 @with_output
 def check(output: Output, orders: str, restaurants: str, rejects: Path | None) -> None:
-    """Audit orders and restaurants; nothing is changed.
+    """Validate orders and restaurants without changing them.
 
-    Counts by reason code, with examples and their row numbers, and what each reason keeps an order out of.
+    Prints counts by validation reason, examples with row numbers, and what each reason excludes an order from.
     """
     from preptime.sources.ingest import write_rejects
     from preptime.validation.audit_report import render_text, summarize_audit
@@ -27,5 +30,5 @@ def check(output: Output, orders: str, restaurants: str, rejects: Path | None) -
     report = summarize_audit(audited, len(restaurant_index))
     lines = [render_text(report)]
     if rejects is not None:
-        lines.append(f"{write_rejects(audited, rejects):,} rejected rows are in {rejects}.")
+        lines.append(f"Wrote {format_count(write_rejects(audited, rejects), 'rejected row')} to {rejects}.")
     output.finish(report, *lines)

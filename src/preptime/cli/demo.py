@@ -1,8 +1,10 @@
-"""`preptime demo`: the main job from beginning to end, on synthetic orders or on the user's own."""
+"""The command `preptime demo`: create data, train, backtest, promote, and score, then write settings for the result."""
 
 from __future__ import annotations
 
 import datetime as dt
+import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -16,6 +18,8 @@ from preptime.cli.output import Output, with_output
 from preptime.cli.score import render_text as score_text
 from preptime.cli.train import render_text as train_text
 from preptime.errors import UsageError
+from preptime.keys import new_key
+from preptime.settings import ENV_FILE
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
     from preptime.validation.audit import AuditedOrders
 
 DEMO_ORDER_COUNT = 33_474
-"""A month as in the public data (32,394 orders in 30 days) and one day more, which is scored."""
+"""A month as in the public data (32,394 orders in 30 days), plus one day, which is scored."""
 DEMO_DAY_COUNT = 31
 TEST_ORDER_COUNT = 200
 
@@ -35,31 +39,33 @@ class DemoDocument(msgspec.Struct, frozen=True):
     """The document of `demo --json`."""
 
     date: dt.date
-    """The day scored; everything before it was learned from."""
+    """The scored day. The models are trained on the days before it."""
     bundle: str
     outcome: str
     backtest: BacktestDocument
-    """Every model beside both baselines, on the last days before `date`, which no model was fitted on."""
+    """Every model and both baselines, on the last days before `date`, which no model was fitted on."""
     score: ScoreDocument
     files: dict[str, str]
 
 
 @click.command()
-@click.option("--orders", help="Your own orders.  [default: synthetic ones]")
-@click.option("--restaurants", help="Your own restaurants, with your own orders.")
+@click.option("--orders", help="Your own orders.  [default: synthetic orders]")
+@click.option("--restaurants", help="The restaurants of your own orders.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("demo"),
     show_default=True,
-    help="Folder for the data, the bundles and the predictions.",
+    help="Folder for the data, the store, and the predictions.",
 )
 @options.threads
 @with_output
 def demo(output: Output, *, orders: str | None, restaurants: str | None, out: Path, threads: int) -> None:
-    """Do all of it once, on synthetic orders or on yours.
+    """Run the main tasks once, on synthetic or your own orders.
 
-    Synthesizes a month of orders (or takes yours), trains every model, backtests, promotes, and scores the next day.
+    Synthesizes a month of orders or uses yours, trains all models, backtests, promotes, and scores the next day. Then
+    writes settings for the result, including new keys, to .env in the working directory. An existing .env isn't
+    changed.
     """
     from preptime.bundle.bundle import fetch_verified
     from preptime.bundle.champion_log import resolve_bundle_id
@@ -70,7 +76,7 @@ def demo(output: Output, *, orders: str | None, restaurants: str | None, out: Pa
     from preptime.training.train import train
 
     if (orders is None) != (restaurants is None):
-        raise UsageError("Orders and restaurants belong together.", "Give both --orders and --restaurants, or neither.")
+        raise UsageError("--orders and --restaurants belong together.", "Use both, or neither.")
     files = {"store": str(out / "models")}
     if orders is None or restaurants is None:
         orders, restaurants = _synthesize(output, out / "data", files)
@@ -95,12 +101,15 @@ def demo(output: Output, *, orders: str | None, restaurants: str | None, out: Pa
         "next_day": str(next_day_file),
         "predictions": score.out,
     }
+    settings_text = _settings_text(out, orders, restaurants)
+    if _write_new_file(Path(ENV_FILE), settings_text):
+        files["settings"] = ENV_FILE
     document = DemoDocument(date, training.bundle, training.outcome, training.evaluation, score, files)
-    output.finish(document, *_render_text(training, document))
+    output.finish(document, *_render_text(training, document, settings_text))
 
 
 def _synthesize(output: Output, folder: Path, files: dict[str, str]) -> tuple[str, str]:
-    """A month and a day of synthetic orders, and test orders with integer-coded categories."""
+    """Write a month and a day of synthetic orders, and test orders with integer-coded categories."""
     from preptime.sources.registry import open_source
     from preptime.synthetic import SynthesisPlan, synthesize, write_integer_coded_orders
 
@@ -115,15 +124,15 @@ def _synthesize(output: Output, folder: Path, files: dict[str, str]) -> tuple[st
 
 
 def _last_day(audited: AuditedOrders) -> dt.date:
-    """The last local day that has orders."""
+    """Return the last local day with orders."""
     last_day = audited.frame["acknowledged_local"].dt.date().max()
     if not isinstance(last_day, dt.date):
-        raise UsageError("No order has a time that can be read.", "Look at what `preptime check` says of the file.")
+        raise UsageError("No order has a readable acknowledgement time.", "For details, run `preptime check`.")
     return last_day
 
 
 def _write_next_day(audited: AuditedOrders, date: dt.date, path: Path) -> None:
-    """The day's orders as they are when they are acknowledged: without what is only known later."""
+    """Write the orders of a day as they are when they're acknowledged, without columns that are known only later."""
     from preptime.domain.data_dictionary import OUTCOME_COLUMNS, READER_COLUMNS
     from preptime.sources.writer import write_table
 
@@ -132,7 +141,7 @@ def _write_next_day(audited: AuditedOrders, date: dt.date, path: Path) -> None:
 
 
 def _program_path() -> str:
-    """How a shell calls this program from here: by its name in an environment that is active, else by its path."""
+    """Return the command that starts this program in a shell: its name if it's on the PATH, else its path."""
     program = Path(sys.executable).with_name("preptime.exe" if sys.platform == "win32" else "preptime")
     program_on_path = shutil.which("preptime")
     if not program.is_file() or (program_on_path is not None and Path(program_on_path).samefile(program)):
@@ -140,23 +149,91 @@ def _program_path() -> str:
     return str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program)
 
 
-def _render_text(training: TrainDocument, document: DemoDocument) -> list[RenderableType]:
-    """The table, where the files are, what to try next."""
-    store = document.files["store"]
-    backtest = document.backtest
+def _settings_text(out: Path, orders: str, restaurants: str) -> str:
+    """Return the lines of an `.env` file with the locations that the demo used, and new keys."""
+    api_key, operator_key = new_key("demo"), new_key("demo-operator")
+    return "\n".join(
+        [
+            "# Settings that `preptime demo` created. For all settings, see docs/settings.md.",
+            f"PREPTIME_STORE={_quote(str(out / 'models'))}",
+            f"PREPTIME_ORDERS={_quote(orders)}",
+            f"PREPTIME_RESTAURANTS={_quote(restaurants)}",
+            f"PREPTIME_RESULTS={_quote(str(out / 'results'))}",
+            f"PREPTIME_PREDICTION_LOG_FOLDER={_quote(str(out / 'prediction-log'))}",
+            "# The API key: its hash for the server, the key itself for clients such as the dashboard.",
+            f"PREPTIME_API_KEYS={api_key.setting}",
+            f"PREPTIME_API_KEY={api_key.key}",
+            "# The operator key, for changes of the champion in the dashboard. Only its hash is a setting; the key is:",
+            f"# {operator_key.key}",
+            f"PREPTIME_OPERATOR_KEYS={operator_key.setting}",
+            "",
+        ]
+    )
+
+
+def _quote(value: str) -> str:
+    """Return a value for an `.env` file. Quotes are added only if the value needs them."""
+    if re.fullmatch(r"[\w./:?&=%@+,*~-]*", value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _write_new_file(path: Path, text: str) -> bool:
+    """Write a file that only this user can read. Return False if the path exists."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return False
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    return True
+
+
+def _render_text(training: TrainDocument, document: DemoDocument, settings_text: str) -> list[RenderableType]:
+    """Return the result as text: metrics, files, settings, and the next steps."""
     width = max(len(label) for label in document.files)
-    program_path = _program_path()
     return [
-        f"Learned from all orders before {document.date}. The models were fitted on days before {backtest.first_day}.",
-        *train_text(training, store, champion_id=training.champion),
+        f"Trained as of {document.date}. The models were fitted on days before {document.backtest.first_day}.",
+        *train_text(training, document.files["store"], champion_id=training.champion),
         "",
         *score_text(document.score),
         "",
-        "Where things are:",
+        "Files:",
         *(f"  {label.replace('_', ' '):<{width}}  {path}" for label, path in document.files.items()),
         "",
-        "Try next:",
-        f"  {program_path} bundles list --store {store}",
-        f"  {program_path} score {document.files['next_day']} --out scored.parquet --store {store}",
-        "  make demo ORDERS=your_orders.csv RESTAURANTS=your_restaurants.csv",
+        *_settings_lines(document, settings_text),
+        "",
+        *_next_steps(document),
+    ]
+
+
+def _settings_lines(document: DemoDocument, settings_text: str) -> list[str]:
+    if "settings" in document.files:
+        return [f"Wrote settings and new keys to {ENV_FILE}. Commands in this folder use them."]
+    return [
+        f"{ENV_FILE} exists, so it wasn't changed. The settings for this demo are:",
+        *(f"  {line}" for line in settings_text.splitlines()),
+    ]
+
+
+def _next_steps(document: DemoDocument) -> list[str]:
+    """Return commands to try. Without the settings of the demo, they name the store and the orders."""
+    program_path = _program_path()
+    if "settings" not in document.files:
+        store, orders = document.files["store"], document.files["next_day"]
+        return [
+            "Next steps:",
+            f"  {program_path} bundles list --store {store}",
+            f"  {program_path} score {orders} --out scored.parquet --store {store}",
+        ]
+    next_date = document.date + dt.timedelta(days=1)
+    return [
+        "Next steps:",
+        f"  {program_path} bundles list",
+        f"  {program_path} score --date {document.date}",
+        f"  {program_path} monitor --date {next_date}",
+        f"  {program_path} train --date {next_date}",
+        f"  {program_path} serve",
+        f"  {program_path} ui",
     ]

@@ -1,4 +1,4 @@
-"""`preptime doctor`: what is wrong with this environment, and how to mend it."""
+"""The command `preptime doctor`: check the environment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class DoctorDocument(msgspec.Struct, frozen=True):
     """The document of `doctor --json`."""
 
     healthy: bool
-    """No finding is a fault."""
+    """Whether no check has the state `error`."""
     checks: list[CheckResult]
 
 
@@ -32,25 +32,21 @@ class DoctorDocument(msgspec.Struct, frozen=True):
     type=click.Choice(["serve", "jobs"]),
     default="serve",
     show_default=True,
-    help="What runs here: the API, which reads the store, or the daily jobs, which write to it.",
+    help="What runs here. serve: the API, which reads the store. jobs: the daily jobs, which write to it.",
 )
-@click.option("--store", help="Folder or URL that holds the bundles (PREPTIME_STORE).")
+@click.option("--store", envvar="PREPTIME_STORE", show_envvar=True, help="Folder or URL of the store.")
+@options.env_file
 @click.option(
-    "--env-file",
-    type=click.Path(exists=True, path_type=Path, dir_okay=False),
-    help="File of settings (default: .env, where there is one); the environment wins over it.",
+    "--date", type=options.DATE, help="Date that the history should be as of.  [default: today on this machine]"
 )
-@click.option("--date", type=options.DATE, help="The day that history should be of.  [default: this machine's]")
 @with_output
 def doctor(output: Output, *, role: Role, store: str | None, env_file: Path | None, date: dt.date | None) -> None:
-    """Check the environment: what is wrong, and how to mend it.
+    """Check settings, store, and machine without changing anything.
 
-    Looks at settings, keys and ports (for the jobs: orders and restaurants), store, champion, history, libraries,
-    clock, time zones and disks, and changes nothing. Exit status 3 when something will not work; warnings alone are
-    fine.
+    Checks settings, keys, and ports (for jobs: orders and restaurants), store, champion, history, libraries, clock,
+    time zones, and disks. The exit status is 3 if a check fails. Warnings don't change it.
     """
-    # Everywhere else a date is given, so that a run can be repeated. What is examined here is this machine now, its
-    # clock among it: a finding is of its moment and of no use later.
+    # Other commands need a date, so that a run can be repeated. This one checks the current state of this machine.
     today = date or dt.datetime.now().astimezone().date()
     environ = {**os.environ, **({"PREPTIME_STORE": store} if store else {})}
     checks = run_checks(environ, env_file or Path(ENV_FILE), role, today)
@@ -72,9 +68,7 @@ def _summary(checks: list[CheckResult]) -> str:
     error_count = sum(check.state == "error" for check in checks)
     warning_count = sum(check.state == "warning" for check in checks)
     if error_count:
-        return f"{error_count} of {len(checks)} checks found a fault; mend the first one first."
-    return (
-        "All is well."
-        if not warning_count
-        else f"It will work; {warning_count} of {len(checks)} checks have a warning."
-    )
+        return f"{error_count} of {len(checks)} checks failed. Fix the first failure, then run doctor again."
+    if warning_count:
+        return f"No check failed; {warning_count} of {len(checks)} checks have a warning."
+    return "All checks passed."

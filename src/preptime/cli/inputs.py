@@ -1,4 +1,4 @@
-"""Reading orders and restaurants for a verb."""
+"""Read the orders and restaurants of a command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def read_restaurants(url: str) -> RestaurantIndex:
-    """The restaurants at an address."""
+    """Return the restaurants at a location."""
     from preptime.sources.registry import open_source
     from preptime.validation.restaurants import read_restaurants as index_restaurants
 
@@ -20,7 +20,7 @@ def read_restaurants(url: str) -> RestaurantIndex:
 
 
 def read_audited_orders(output: Output, orders: str, restaurants: str) -> tuple[AuditedOrders, RestaurantIndex]:
-    """Completed orders with a verdict for each, and the restaurants."""
+    """Return completed orders with their validation results, and the restaurants."""
     from preptime.sources.registry import open_source
     from preptime.validation.audit import audit_orders
 
@@ -32,7 +32,7 @@ def read_audited_orders(output: Output, orders: str, restaurants: str) -> tuple[
 
 
 def read_training_data(output: Output, orders: str, restaurants: str) -> TrainingData:
-    """Completed orders that can be fitted, counted or evaluated."""
+    """Return the completed orders that can be used for fitting, history, or evaluation."""
     from preptime.training.training_data import TrainingData
 
     return TrainingData.from_orders(*read_audited_orders(output, orders, restaurants))

@@ -1,4 +1,4 @@
-"""`preptime keys`: keys for the online API."""
+"""The command `preptime keys`: create API keys."""
 
 from __future__ import annotations
 
@@ -14,26 +14,29 @@ class KeyDocument(msgspec.Struct, frozen=True):
 
     name: str
     key: str
-    """What the client sends in the header `aikey`. It is shown this once and kept nowhere."""
+    """The value of the header `aikey`. It's shown once and not stored."""
     sha256: str
     setting: str
-    """The entry for `PREPTIME_API_KEYS` or `PREPTIME_OPERATOR_KEYS`."""
+    """The hashed entry for `PREPTIME_API_KEYS` or `PREPTIME_OPERATOR_KEYS`."""
 
 
 @click.group()
 def keys() -> None:
-    """Keys for the online API."""
+    """Create API keys."""
 
 
 @keys.command()
 @click.argument("name")
 @with_output
 def new(output: Output, name: str) -> None:
-    """Make a key for the client NAME: printed once; the server gets its hash."""
+    """Create an API key for the client NAME.
+
+    Prints the key once, and the hashed entry for the settings of the server.
+    """
     new_api_key = new_key(name)
     output.finish(
         KeyDocument(new_api_key.name, new_api_key.key, new_api_key.sha256, new_api_key.setting),
-        f"The key, shown this once; the client sends it in the header `aikey`:\n  {new_api_key.key}",
-        "For the server's environment or .env (several are separated by commas; both hold while a key is changed):",
+        f"API key, shown only once. The client sends it in the header `aikey`:\n  {new_api_key.key}",
+        "Add its hashed entry to .env or the environment of the server. Separate several entries with commas:",
         f"  PREPTIME_API_KEYS={new_api_key.setting}",
     )

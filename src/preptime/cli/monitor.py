@@ -1,4 +1,4 @@
-"""`preptime monitor`."""
+"""The command `preptime monitor`."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def monitor(
     results: str,
     prediction_log_folder: str,
 ) -> None:
-    """Look at how it went: answers beside outcomes, drift, alerts.
+    """Compare predictions with outcomes, and detect drift.
 
-    Reads what was known on the morning of the date and looks at the 28 days before it, late outcomes included. Writes
-    monitoring.json, monitoring.html and monitoring.prom into the date's partition of the results. Exit status 1 when
-    an alert fired; the alerts are said.
+    Uses the data as of the date and evaluates the 28 days before it, including late outcomes. Writes monitoring.json,
+    monitoring.html, and monitoring.prom to the partition of the date in the results. Prints alerts. The exit status is
+    1 if an alert fired.
     """
     from preptime.bundle.store import Store
     from preptime.monitoring.bundles import StoreBundleSource
@@ -50,7 +50,7 @@ def monitor(
     from preptime.sources.results import MONITORING_FILE, MONITORING_METRICS_FILE, MONITORING_REPORT_FILE, ResultsFolder
 
     daily_results = ResultsFolder(Path(results))
-    output.progress("Answers and outcomes", 0.0)
+    output.progress("Predictions and outcomes", 0.0)
     document = run_monitoring(
         MonitoringInputs(
             orders=open_source(orders),
@@ -61,19 +61,19 @@ def monitor(
         ),
         date,
     )
-    output.progress("Page", 0.8)
+    output.progress("Report", 0.8)
     daily_results.write(date, MONITORING_REPORT_FILE, render_report(document).encode())
     daily_results.write(date, MONITORING_METRICS_FILE, render(document))
-    # The document comes last: who finds it finds the others beside it.
+    # The document comes last: if it exists, the other files do too.
     document_path = daily_results.write(date, MONITORING_FILE, encode(document))
-    output.progress("Page", 1.0)
+    output.progress("Report", 1.0)
     output.finish(document, *render_text(document), f"The results are in {document_path.parent}.")
     if document.alerts:
-        # The document is printed: an error's document beside it would be one too many.
+        # Not an exception: it would print a second JSON document.
         click.get_current_context().exit(REFUSED_OR_ALERT)
 
 
 def render_text(document: MonitoringDocument) -> list[str]:
-    """What monitoring says to people: each alert on a line, then how the week went."""
+    """Return the alerts, one per line, and a summary of the last week."""
     alerts = [f"Alert {alert.rule}: {alert.message}" for alert in document.alerts]
     return [*(alerts or [document.headline[0]]), *document.headline[1:]]

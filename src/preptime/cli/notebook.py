@@ -1,4 +1,4 @@
-"""`preptime notebook`."""
+"""The command `preptime notebook`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from preptime.cli.output import Output, with_output
 @options.restaurants
 @with_output
 def notebook(output: Output, orders: str, restaurants: str) -> None:
-    """Reproduce the notebook beside its published figures.
+    """Reproduce the take-home notebook.
 
-    The data scientist's own protocol, step by step: its cleaning, its two feature sets, its random split, its five
-    models, and what differs here and why.
+    Runs the notebook's steps: its cleaning, two feature sets, random split, and five models. Compares the results with
+    the published metrics, and explains the differences.
     """
     from preptime.training.notebook import render_text, reproduce_notebook
 

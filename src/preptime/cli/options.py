@@ -1,4 +1,7 @@
-"""Options that several verbs share, each with one meaning."""
+"""Options that several commands share. Each has one meaning.
+
+A setting option gets its value from the command line, the environment, `.env`, or the setting's default, in this order.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,10 @@ from typing import TypeVar
 import click
 
 from preptime.errors import UsageError
-from preptime.settings import ENV_FILE, Settings
+from preptime.settings import ENV_FILE, SETTING_SPECS, Settings, SettingSpec, read_env_file
 
 CommandFunction = TypeVar("CommandFunction", bound=Callable[..., object])
+CommandDecorator = Callable[[CommandFunction], CommandFunction]
 
 
 class IsoDate(click.ParamType[dt.date]):
@@ -23,100 +27,146 @@ class IsoDate(click.ParamType[dt.date]):
     name = "date"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> dt.date:
-        """`YYYY-MM-DD` as a date."""
+        """Return the date of the text `YYYY-MM-DD`."""
         if isinstance(value, dt.date):
             return value
         try:
             return dt.date.fromisoformat(str(value))
         except ValueError:
-            self.fail(f"{value!r} is not a date like 2015-06-17", param, ctx)
+            self.fail(f"{value!r} isn't a date such as 2015-06-17", param, ctx)
+
+
+class NonEmptyText(click.ParamType[str]):
+    """Text. An empty text, such as an unset shell variable, is an error."""
+
+    name = "text"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text."""
+        return str(value) or self.fail("it must not be empty", param, ctx)
 
 
 DATE = IsoDate()
 
 
-def setting_option(field: str, help_text: str) -> Callable[[CommandFunction], CommandFunction]:
-    """An option that a setting stands in for: what is given, else the environment, else `.env`, else its default.
+def setting_option(
+    field: str, help_text: str, *, flag: str | None = None, required: bool = False
+) -> Callable[[CommandFunction], CommandFunction]:
+    """Return an option whose value can also come from a setting.
 
-    Without any of them the call is wrong use that names both.
+    Args:
+        field: Name of the setting in `Settings`. It also determines the variable, the type, and the range.
+        help_text: The option's help.
+        flag: The option's name. Default: the name of the setting.
+        required: Whether the command fails if neither the option nor the setting has a value.
     """
-    default = str(getattr(Settings(), field))
-    default_text = f"{_variable_name(field)}, else {default}" if default else _variable_name(field)
+    spec = SETTING_SPECS[field]
+    return click.option(
+        flag or f"--{field.replace('_', '-')}",
+        type=_parameter_type(spec),
+        envvar=spec.names[0],
+        show_envvar=True,
+        default=lambda: read_setting(field),  # click calls it if the command line and the environment have no value
+        show_default=spec.default or False,
+        required=required,
+        help=help_text,
+    )
 
-    def resolve(context: click.Context, _: click.Parameter, value: str | None) -> str:
-        return require_setting(field, value, context)
 
-    return click.option(_option_name(field), show_default=default_text, callback=resolve, help=help_text)
+def _parameter_type(spec: SettingSpec) -> click.ParamType[object]:
+    if spec.choices:
+        return click.Choice(spec.choices)
+    return click.IntRange(spec.minimum, spec.maximum) if spec.is_integer else NonEmptyText()
+
+
+def read_setting(field: str) -> object:
+    """Return a setting from the environment, else from `.env`, else its default. Return None for an empty value.
+
+    If the command has the option `--env-file`, that file is read instead of `.env`.
+    """
+    env_file = click.get_current_context().params.get("env_file") or Path(ENV_FILE)
+    return getattr(Settings.load(os.environ, env_file), field) or None
 
 
 def require_setting(field: str, option_value: str | None, context: click.Context) -> str:
-    """The value of the option `--FIELD`: what is given, else the setting. Wrong use when there is neither."""
-    resolved = option_value or read_setting(field)
-    if not resolved:
+    """Return the value of the option `--FIELD` if it's given, else the setting. Without either, it's wrong use."""
+    value = option_value or read_setting(field)
+    if not value:
         raise click.UsageError(
-            f"Missing option '{_option_name(field)}': give it, or set {_variable_name(field)} in the environment or in .env.",
+            f"Missing option '--{field}'. Use the option, or set {SETTING_SPECS[field].names[0]} in the environment "
+            f"or in {ENV_FILE}.",
             context,
         )
-    return resolved
+    return str(value)
 
 
-def _option_name(field: str) -> str:
-    return f"--{field.replace('_', '-')}"
+def server_environment(env_file: Path | None, option_values: dict[str, object]) -> dict[str, str]:
+    """Return the variables of `.env`, of the environment, and of the options, by setting, in ascending priority."""
+    path = env_file or Path(ENV_FILE)
+    file_variables = read_env_file(path) if path.is_file() else {}
+    variables = file_variables | {name: value for name, value in os.environ.items() if value}
+    return variables | {
+        SETTING_SPECS[field].names[0]: str(value) for field, value in option_values.items() if value is not None
+    }
 
 
-def read_setting(field: str) -> str:
-    """What the environment, else `.env`, says; else the default."""
-    return str(getattr(Settings.load(os.environ, Path(ENV_FILE)), field))
-
-
-def _variable_name(field: str) -> str:
-    return f"PREPTIME_{field.upper()}"
-
-
-orders = setting_option("orders", "Orders: a csv or parquet file, a folder, a glob, or a database's address.")
-restaurants = setting_option("restaurants", "Restaurants, likewise.")
-store = setting_option("store", "Folder or URL that holds the bundles.")
+orders = setting_option("orders", "Orders: a CSV or Parquet file, a folder, a glob, or a database URL.", required=True)
+restaurants = setting_option("restaurants", "Restaurants: the same kinds of location as for orders.", required=True)
+store = setting_option("store", "Folder or URL of the store.")
 prediction_log_folder = setting_option(
-    "prediction_log_folder", "Folder of the API's prediction log; it need not be there."
+    "prediction_log_folder", "Folder of the prediction log of the API. It may be missing."
 )
-results = setting_option("results", "Folder of the daily results, one partition for each date.")
+results = setting_option("results", "Folder of the daily results, with one partition for each date.")
+env_file = click.option(
+    "--env-file",
+    type=click.Path(exists=True, path_type=Path, dir_okay=False),
+    is_eager=True,
+    help="Settings file. The environment takes precedence, and options take precedence over both.  [default: .env]",
+)
 date = click.option(
-    "--date", type=DATE, required=True, help="A morning: what happened before its local midnight is known."
+    "--date",
+    type=DATE,
+    required=True,
+    help="As-of date. Only events before local midnight of this date are used.",
 )
 dvc_metrics = click.option(
     "--dvc-metrics",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write the figures here too, as small files that DVC compares (docs/data-versions.md).",
+    help="Folder to which metrics are also written, as small files for DVC (docs/data-versions.md).",
 )
 gate = click.option(
-    "--gate", multiple=True, metavar="NAME=NUMBER", help="Another threshold of the data gate, e.g. min_days=5."
+    "--gate", multiple=True, metavar="NAME=NUMBER", help="A different threshold for the data gate, such as min_days=5."
 )
-reason = click.option("--reason", required=True, help="Why. It stays in the log of champions.")
+reason = click.option("--reason", required=True, help="The reason, for the champion log.")
 threads = click.option(
-    "--threads", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="all cores", help="Cores to fit on."
+    "--threads",
+    type=click.IntRange(1),
+    default=os.cpu_count() or 1,
+    show_default="all cores",
+    help="Number of cores to train on.",
 )
 
 
 def current_user() -> str:
-    """Who is asking, for the champion log."""
+    """Return the name of the user, for the champion log."""
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # a container may run as a user that has no name
+    except (OSError, KeyError):  # a container may run as a user without a name
         return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
 
 def utc_now() -> str:
-    """The present moment in UTC, for the champion log; no decision depends on it."""
+    """Return the current time in UTC, for the champion log. No decision depends on it."""
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
 def parse_thresholds(assignments: tuple[str, ...]) -> dict[str, float]:
-    """`name=value` settings as numbers. Raises `UsageError`."""
+    """Return `NAME=NUMBER` assignments as numbers by name. Raises `UsageError`."""
     values = {}
     for assignment in assignments:
         name, _, value = assignment.partition("=")
         try:
             values[name] = float(value)
         except ValueError as error:
-            raise UsageError(f"--gate {assignment!r} is no setting.", "Write it as NAME=NUMBER.") from error
+            raise UsageError(f"--gate {assignment!r} isn't a threshold.", "Write it as NAME=NUMBER.") from error
     return values

@@ -1,10 +1,6 @@
-"""How a verb may end: its exit status.
+"""What a command prints: its JSON document, text, progress, and tables; and its exit status.
 
-How a verb speaks: its document, its words for people, and where it is.
-
-With `--json` standard output holds one JSON document and nothing else; words and progress go to standard error.
-
-Tables for people: seconds as minutes where a person reads them.
+With `--json`, standard output contains one JSON document and nothing else. Text and progress go to standard error.
 """
 
 from __future__ import annotations
@@ -22,38 +18,44 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from preptime.formatting import format_count
+
 if TYPE_CHECKING:
     from preptime.bundle.manifest import Manifest
     from preptime.evaluation.documents import BacktestDocument, Score
     from preptime.training.comparison import Comparison
 
 SUCCESS = 0
-"""A lost comparison included."""
 REFUSED_OR_ALERT = 1
-"""The data was refused, or an alert fired."""
 USAGE_ERROR = 2
 FAILURE = 3
-"""Something that should hold did not, in preptime, in a bundle or on the machine."""
 INTERRUPTED = 130
-"""As a shell reports SIGINT."""
+"""The status that shells use for SIGINT."""
 
+EXIT_STATUSES = {
+    SUCCESS: "success, including a lost comparison",
+    REFUSED_OR_ALERT: "the data was refused, or an alert fired",
+    USAGE_ERROR: "wrong use: an unknown option or bundle, no champion, or a missing extra",
+    FAILURE: "failure: a damaged bundle, a full disk, or an unexpected error",
+    INTERRUPTED: "interrupted",
+}
 
 PIPE_WIDTH = 120
-"""Columns of a table that goes to a file or pipe."""
+"""Width, in columns, of a table that goes to a file or a pipe."""
 
 STAGE_COLUMN_WIDTH = 30
-"""Columns of a step's name before its bar; the whole line fits 80."""
+"""Width, in columns, of the stage before its progress bar. The whole line fits in 80 columns."""
 
 P = ParamSpec("P")
 
 
 class Output:
-    """What a verb says, to whom. Use as a context: progress ends with it."""
+    """Prints the output of one command. Use it in a `with` statement, which also ends the progress bars."""
 
     def __init__(self, *, json: bool) -> None:
         self._json = json
         self._error_console = _plain_console(stderr=True)
-        # FORCE_COLOR makes a console of any pipe; bars are for what can move its cursor.
+        # FORCE_COLOR makes any pipe look like a console, but a bar needs a terminal that can move its cursor.
         self._shows_progress_bars = self._error_console.is_interactive and sys.stderr.isatty()
         text_console = _plain_console(stderr=json)
         self._text_console = text_console if text_console.is_terminal else _plain_console(stderr=json, width=PIPE_WIDTH)
@@ -63,7 +65,7 @@ class Output:
             TimeElapsedColumn(),
             console=self._error_console,
             transient=True,
-            redirect_stdout=False,  # a document on standard output is no matter of the bars on standard error
+            redirect_stdout=False,  # bars on standard error must not change a document on standard output
         )
         self._progress_tasks: dict[str, TaskID] = {}
         self._last_stage = ""
@@ -77,13 +79,13 @@ class Output:
         self._stop_progress_bars()
 
     def progress(self, stage: str, fraction: float) -> None:
-        """A step is at `done` of 1: a bar on a terminal, elsewhere one line when a step is new."""
+        """Show the progress of a stage, from 0 to 1: as a bar on a terminal, else as one line for each new stage."""
         if not self._shows_progress_bars:
             if stage != self._last_stage:
                 self._error_console.print(stage, soft_wrap=True)
                 self._last_stage = stage
             return
-        self._progress_bars.start()  # once; a verb without steps leaves the terminal alone
+        self._progress_bars.start()  # starts once; a command without stages leaves the terminal unchanged
         stage_group = stage.partition(":")[0]
         if stage_group not in self._progress_tasks:
             self._progress_tasks[stage_group] = self._progress_bars.add_task(stage, total=1.0)
@@ -94,12 +96,12 @@ class Output:
             self._progress_bars.stop()
 
     def print_text(self, *parts: RenderableType) -> None:
-        """Words for people. Lines are broken for a terminal only: what reads a pipe wants them whole."""
+        """Print text for people. Lines are wrapped only for a terminal; a pipe gets whole lines."""
         for part in parts:
             self._text_console.print(part, soft_wrap=isinstance(part, str) and not self._text_console.is_terminal)
 
     def finish(self, document: object, *parts: RenderableType) -> None:
-        """The verb's result: the document with `--json`, and the words for people."""
+        """Print the result of the command: text for people, and the document if `--json` is set."""
         self._stop_progress_bars()
         self.print_text(*parts)
         if self._json:
@@ -107,12 +109,12 @@ class Output:
 
 
 def _plain_console(*, stderr: bool, width: int | None = None) -> Console:
-    """Text is shown as it is: nothing in a path or a city's name is read as markup, and no :word: as a picture."""
+    """Return a console that prints text unchanged: no markup and no emoji codes in a path or the name of a city."""
     return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
 
 def with_output(command: Callable[Concatenate[Output, P], None]) -> Callable[P, None]:
-    """Give a verb its `--json` and its `Speaker`."""
+    """Give a command its option `--json` and its `Output`."""
 
     @wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -126,17 +128,12 @@ def with_output(command: Callable[Concatenate[Output, P], None]) -> Callable[P, 
 METRIC_COLUMNS = ("MAE s", "median s", "RMSE s", "R²", "bias s", "in 5 min")
 
 
-def format_count(count: int, noun: str) -> str:
-    """`1 order`, `2,500 orders`."""
-    return f"{count:,} {noun if count == 1 else noun + 's'}"
-
-
 def score_table(document: BacktestDocument, labels: str = "up_to_3h") -> Table:
-    """Every model, best MAE first, and below a line both baselines. It fits 80 columns."""
+    """Return a table of all models, lowest MAE first, then both baselines. It fits in 80 columns."""
     rows = [row for row in document.scores if row.labels == labels]
     order_count = rows[0].n if rows else 0
     title = f"{document.first_day} to {document.last_day}, {format_count(order_count, 'order')}"
-    table = Table(title=f"{title} (below the line: baselines)", title_justify="left")
+    table = Table(title=f"{title} (baselines below the line)", title_justify="left")
     table.add_column("model", no_wrap=True)
     for name in METRIC_COLUMNS:
         table.add_column(name, justify="right")
@@ -150,44 +147,44 @@ def score_table(document: BacktestDocument, labels: str = "up_to_3h") -> Table:
 
 
 def interval_summary(document: BacktestDocument) -> str:
-    """What the interval promised and held."""
+    """Return a sentence about the nominal and the actual coverage of the interval."""
     interval = document.interval
     if interval.coverage is None or interval.median_width_seconds is None:
-        return "There are no labels to check the interval on."
+        return "No labels, so the interval can't be checked."
     return (
-        f"p10 to p90 holds {interval.coverage:.1%} of the labels ({interval.level:.0%} is promised); half of the intervals "
-        f"are narrower than {interval.median_width_seconds / 60:.0f} minutes."
+        f"The interval p10 to p90 covers {interval.coverage:.1%} of the labels (nominal: {interval.level:.0%}). "
+        f"Its median width is {interval.median_width_seconds / 60:.0f} minutes."
     )
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """The conditions of a promotion, and which of them held."""
-    versus = f"against {comparison.champion}" if comparison.champion else "(there is no champion to beat)"
+    """Return a table of the conditions for a promotion, their results, and whether they are met."""
+    versus = f"compared with {comparison.champion}" if comparison.champion else "(the store has no champion)"
     table = Table(title=f"{comparison.challenger} {versus}", title_justify="left")
     table.add_column("condition")
-    table.add_column("found")
-    table.add_column("held")
+    table.add_column("result")
+    table.add_column("met")
     for check in comparison.checks:
         table.add_row(check.rule, check.result, "yes" if check.passed else "no")
     return table
 
 
 def manifest_table(manifest: Manifest) -> Table:
-    """What a person asks of a bundle first; the rest is for programs."""
+    """Return a table of the main properties of a bundle. `--json` has the whole manifest."""
     window = manifest.window
     megabytes = sum(file.size_bytes for file in manifest.files.values()) / 1e6
     properties = {
         "bundle": manifest.id,
         "kind": f"refresh of {manifest.parent}" if manifest.parent else manifest.kind,
-        "knows": f"what happened before the morning of {manifest.date}",
-        "learned from": f"{window.first_day} to {window.last_day}, fitted to {window.fitted_through}",
+        "as-of date": f"{manifest.date} (uses events before local midnight)",
+        "training data": f"{window.first_day} to {window.last_day}, fitted through {window.fitted_through}",
         "models": ", ".join(manifest.models),
         "features": f"{len(manifest.features)}",
-        "data": manifest.data_fingerprint,
+        "data fingerprint": manifest.data_fingerprint,
         **({"dvc": manifest.dvc_revision} if manifest.dvc_revision else {}),
         **({"git": manifest.git_revision} if manifest.git_revision else {}),
         "size": f"{megabytes:.1f} MB in {format_count(len(manifest.files), 'file')}",
-        "made with": ", ".join(f"{name} {version}" for name, version in sorted(manifest.libraries.items())),
+        "libraries": ", ".join(f"{name} {version}" for name, version in sorted(manifest.libraries.items())),
     }
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(no_wrap=True)

@@ -1,4 +1,4 @@
-"""`preptime refresh`."""
+"""The command `preptime refresh`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import datetime as dt
 import click
 
 from preptime.cli import inputs, options
-from preptime.cli.output import Output, format_count, with_output
+from preptime.cli.output import Output, with_output
+from preptime.formatting import format_count
 
 
 @click.command()
@@ -18,17 +19,17 @@ from preptime.cli.output import Output, format_count, with_output
 @options.gate
 @with_output
 def refresh(output: Output, *, orders: str, restaurants: str, date: dt.date, store: str, gate: tuple[str, ...]) -> None:
-    """Give the champion's models this morning's history.
+    """Update the history of the champion without training.
 
-    Nothing is fitted: the models stay, a new bundle has the new history, and once verified it is the champion.
+    Creates a bundle with the champion's models and history as of the date. The verified bundle becomes the champion.
     """
     from preptime.bundle.store import Store
     from preptime.sources.registry import open_source
     from preptime.training.publishing import AuditActor
-    from preptime.training.refresh import refresh_champion as run
+    from preptime.training.refresh import refresh_champion
     from preptime.validation.data_gate import thresholds_from_settings
 
-    document = run(
+    document = refresh_champion(
         open_source(orders),
         inputs.read_restaurants(restaurants),
         date,
@@ -42,7 +43,7 @@ def refresh(output: Output, *, orders: str, restaurants: str, date: dt.date, sto
         f"It has the models of {document.parent} and a history of {format_count(document.orders, 'order')}.",
     ]
     lines += [
-        f"{format_count(count, 'restaurant')} with a {name} that these models do not know: train to teach them."
+        f"{format_count(count, 'restaurant')} with a {name} that these models don't know. To add it, train new models."
         for name, count in document.unknown_values.items()
     ]
     output.finish(document, *lines)

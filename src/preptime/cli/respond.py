@@ -1,9 +1,8 @@
-"""`preptime respond`: what follows from a morning's look."""
+"""The command `preptime respond`: roll back or retrain, depending on the monitoring of a date."""
 
 from __future__ import annotations
 
 import datetime as dt
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,6 @@ import msgspec
 from preptime.cli import inputs, options
 from preptime.cli.output import REFUSED_OR_ALERT, Output, with_output
 from preptime.errors import DataError, UsageError
-from preptime.settings import ENV_FILE, Settings
 
 if TYPE_CHECKING:
     from preptime.bundle.store import Store
@@ -29,16 +27,16 @@ if TYPE_CHECKING:
 AllowedActions = Literal["off", "retrain", "all"]
 
 ACTOR_NAME = "preptime respond"
-"""Who promotes and rolls back here, in the champion log."""
+"""Name in the champion log for promotions and rollbacks by this command."""
 
 
 class RetrainingResult(msgspec.Struct, frozen=True):
-    """What came of the wish to train."""
+    """Whether an alert called for training, and the result."""
 
     outcome: Literal["not_needed", "not_allowed", "refused", "trained"]
-    """trained: there is a training of this date, this one's or the daily run's. refused: the data gate said no."""
+    """trained: a training of this date exists, from this command or the daily run. refused: the data gate failed."""
     triggered_by: tuple[str, ...]
-    """The alerts that ask for a training: `slower_than_predicted: London`."""
+    """The alerts that call for training, such as `slower_than_predicted: London`."""
     bundle: str | None
     reason: str
 
@@ -50,7 +48,7 @@ class RespondDocument(msgspec.Struct, frozen=True):
     allowed: AllowedActions
     """PREPTIME_AUTO_RESPONSE."""
     review: ChampionReview | None
-    """Null when rolling back is not allowed: then nobody was reviewed."""
+    """Null if rollback isn't allowed, because then the champion isn't reviewed."""
     training: RetrainingResult
 
 
@@ -60,10 +58,10 @@ class RespondDocument(msgspec.Struct, frozen=True):
 @options.restaurants
 @options.store
 @options.results
-@click.option(
-    "--allow",
-    type=click.Choice(["off", "retrain", "all"]),
-    help="What may be done: nothing, train, or also roll back.  [default: PREPTIME_AUTO_RESPONSE, else all]",
+@options.setting_option(
+    "auto_response",
+    "Allowed actions. off: none. retrain: training. all: training and rollback.",
+    flag="--allow",
 )
 @options.threads
 @with_output
@@ -75,36 +73,35 @@ def respond(
     restaurants: str,
     store: str,
     results: str,
-    allow: AllowedActions | None,
+    allow: AllowedActions,
     threads: int,
 ) -> None:
-    """Do what the morning's monitoring asks for.
+    """Respond to alerts by retraining or rolling back.
 
-    Goes back to the models before when the champion is worse than they are, on orders that neither has seen, since it
-    serves; and trains when an alert asks for it and the date has no training yet. Running it again does nothing twice.
-    PREPTIME_AUTO_RESPONSE or --allow forbid either. Needs the date's monitoring.json.
+    Rolls back the champion if its predecessor is better on the orders since the promotion, which neither was fitted
+    on. Trains if an alert calls for it and the date has no training yet. Running the command again changes nothing.
+    Needs the monitoring.json of the date. To disable actions, use --allow or PREPTIME_AUTO_RESPONSE.
     """
     from preptime.bundle.store import Store
     from preptime.sources.results import RESPONSE_FILE, ResultsFolder
 
-    allowed = allow or Settings.load(os.environ, Path(ENV_FILE)).auto_response
     daily_results, bundle_store = ResultsFolder(Path(results)), Store.open(store)
     alerts = training_alerts(_read_monitoring(daily_results, date))
     response = _DailyResponse(output, date, bundle_store, orders, restaurants, threads)
-    review = response.review() if allowed == "all" else None
-    training = response.retrain(alerts, daily_results, allowed=allowed != "off")
-    document = RespondDocument(date, allowed, review, training)
+    review = response.review() if allow == "all" else None
+    training = response.retrain(alerts, daily_results, allowed=allow != "off")
+    document = RespondDocument(date, allow, review, training)
     document_path = daily_results.write(
         date, RESPONSE_FILE, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
     )
     output.finish(document, *render_text(document, store), f"The results are in {document_path.parent}.")
     if training.outcome == "refused":
-        # The document is printed: an error's document beside it would be one too many.
+        # Not an exception: it would print a second JSON document.
         click.get_current_context().exit(REFUSED_OR_ALERT)
 
 
 def training_alerts(monitoring: MonitoringDocument) -> tuple[str, ...]:
-    """The alerts that new models may help against."""
+    """Return the alerts that new models may resolve."""
     from preptime.monitoring.rules import find_rule
 
     return tuple(
@@ -115,28 +112,30 @@ def training_alerts(monitoring: MonitoringDocument) -> tuple[str, ...]:
 
 
 def render_text(document: RespondDocument, store: str) -> list[str]:
-    """What was found and done, for people."""
+    """Return the result as text."""
     lines = []
     review = document.review
     if document.allowed == "off":
-        lines.append("Nothing may be done here: PREPTIME_AUTO_RESPONSE or --allow is off.")
+        lines.append("No action is allowed: --allow (PREPTIME_AUTO_RESPONSE) is off.")
     elif review is None:
-        lines.append("Rolling back is not allowed here (PREPTIME_AUTO_RESPONSE or --allow), so nobody was reviewed.")
+        lines.append("Rollback isn't allowed by --allow (PREPTIME_AUTO_RESPONSE), so the champion wasn't reviewed.")
     elif review.outcome == "rolled_back":
-        lines.append(f"{review.champion} was undone: the models of {review.previous} are champion of {store} again.")
+        lines.append(
+            f"Rolled back {review.champion}. The models of {review.previous} are the champion of {store} again."
+        )
         lines.append(review.reason)
     else:
-        lines.append(f"The champion of {store} stays. {review.reason}")
+        lines.append(f"The champion of {store} is unchanged. {review.reason}")
     return [*lines, *_training_text(document.training)]
 
 
 def _training_text(training: RetrainingResult) -> list[str]:
     alerts = ", ".join(training.triggered_by)
     return {
-        "not_needed": ["No alert asks for a training."],
-        "not_allowed": [f"A training is asked for by {alerts}, and is not allowed here."],
-        "refused": [f"A training is asked for by {alerts}; the data was refused. {training.reason}"],
-        "trained": [f"A training is asked for by {alerts}: {training.bundle}. {training.reason}"],
+        "not_needed": ["No alert calls for training."],
+        "not_allowed": [f"Training isn't allowed. These alerts call for it: {alerts}."],
+        "refused": [f"Training was refused. These alerts call for it: {alerts}. {training.reason}"],
+        "trained": [f"Trained {training.bundle} because of alerts: {alerts}. {training.reason}"],
     }[training.outcome]
 
 
@@ -149,14 +148,14 @@ def _read_monitoring(daily_results: ResultsFolder, date: dt.date) -> MonitoringD
         raw = path.read_bytes()
     except FileNotFoundError:
         raise UsageError(
-            f"{path} is not there, so nothing says how it went.", f"Run preptime monitor --date {date} first."
+            f"{path} doesn't exist, so there are no monitoring results.", f"Run preptime monitor --date {date} first."
         ) from None
     return decode(raw, str(path))
 
 
 @dataclass
 class _DailyResponse:
-    """One date's work; orders are read once, and only when they are needed."""
+    """The response for one date. Orders are read once, and only if they're needed."""
 
     output: Output
     date: dt.date
@@ -176,7 +175,7 @@ class _DailyResponse:
         return AuditActor(ACTOR_NAME, options.utc_now())
 
     def review(self) -> ChampionReview:
-        """Look at the champion, and go back where it was a mistake."""
+        """Review the champion, and roll it back if its predecessor is better."""
         from preptime.training.champion_review import review_champion
         from preptime.training.training_data import TrainingData
 
@@ -185,12 +184,12 @@ class _DailyResponse:
         )
 
     def retrain(self, alerts: tuple[str, ...], daily_results: ResultsFolder, *, allowed: bool) -> RetrainingResult:
-        """Train, when it is wanted, allowed, and not yet done this morning."""
+        """Train if an alert calls for it, it's allowed, and the date has no training yet."""
         if not alerts:
             return RetrainingResult("not_needed", (), None, "")
         existing_bundle = self._existing_training()
         if existing_bundle is not None:
-            return RetrainingResult("trained", alerts, existing_bundle, "It is this morning's training.")
+            return RetrainingResult("trained", alerts, existing_bundle, "This is the training of the date.")
         if not allowed:
             return RetrainingResult("not_allowed", alerts, None, "")
         return self._run_training(alerts, daily_results)
@@ -212,10 +211,10 @@ class _DailyResponse:
         except DataError as error:
             return RetrainingResult("refused", alerts, None, str(error))
         write_results(document, self.store, daily_results)
-        return RetrainingResult("trained", alerts, document.bundle, "It is this morning's training.")
+        return RetrainingResult("trained", alerts, document.bundle, "This is the training of the date.")
 
     def _existing_training(self) -> str | None:
-        """The training of this date, whoever made it."""
+        """Return the ID of the bundle that was trained for the date, if there is one."""
         manifests = (
             self.store.read_manifest(bundle_id)
             for bundle_id in self.store.bundle_ids()

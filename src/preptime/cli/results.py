@@ -1,4 +1,4 @@
-"""`preptime results`: the folder of the daily results."""
+"""The command `preptime results`: list and prune the daily results."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import click
 import msgspec
 
 from preptime.cli import options
-from preptime.cli.output import Output, format_count, with_output
+from preptime.cli.output import Output, with_output
+from preptime.formatting import format_count
 
 ABANDONED_HOURS = 24
-"""A half-written file that nobody touched for a day belongs to nobody any more."""
+"""Age after which a partly written file is removed."""
 
 
 class ResultsDay(msgspec.Struct, frozen=True):
-    """One day of `results list --json`."""
+    """One day in `results list --json`."""
 
     date: dt.date
     files: list[str]
-    """Names in its partition, sorted."""
+    """Names of the files in its partition, sorted."""
 
 
 class ResultsListDocument(msgspec.Struct, frozen=True):
@@ -33,39 +34,39 @@ class ResultsPruneDocument(msgspec.Struct, frozen=True):
     """The document of `results prune --json`."""
 
     days: list[dt.date]
-    """The days whose partitions were removed, oldest first."""
+    """Days whose partitions were removed, oldest first."""
     leftovers: list[str]
 
 
 @click.group()
 def results() -> None:
-    """Look after the folder of daily results."""
+    """List and prune the daily results."""
 
 
 @results.command("list")
 @options.results
 @with_output
 def list_results(output: Output, results: str) -> None:
-    """Show the days that have results, and what each has."""
+    """List the days with results, and their files."""
     from preptime.sources.results import ResultsFolder
 
     daily_results = ResultsFolder(Path(results))
     days = [ResultsDay(day, daily_results.files(day)) for day in daily_results.days()]
     output.finish(
         ResultsListDocument(days),
-        *(f"{day.date}  {', '.join(day.files) or 'nothing'}" for day in days),
-        f"{results} holds the results of {format_count(len(days), 'day')}.",
+        *(f"{day.date}  {', '.join(day.files) or 'no files'}" for day in days),
+        f"{results}: results of {format_count(len(days), 'day')}.",
     )
 
 
 @results.command()
 @options.results
-@click.option("--days", type=click.IntRange(1), required=True, help="How many of the newest days with results stay.")
+@click.option("--days", type=click.IntRange(1), required=True, help="Number of newest days with results to keep.")
 @with_output
 def prune(output: Output, results: str, days: int) -> None:
-    """Remove the results of old days, never the newest.
+    """Remove the results of old days.
 
-    Days are counted by their partitions, so a day without results costs none.
+    Counts only days with results.
     """
     from preptime.sources.results import ResultsFolder
 
@@ -75,5 +76,5 @@ def prune(output: Output, results: str, days: int) -> None:
     output.finish(
         ResultsPruneDocument(removed.days, removed.leftovers),
         *(f"Removed {name}." for name in (*removed.days, *removed.leftovers)),
-        f"{results} holds the results of {format_count(len(daily_results.days()), 'day')}.",
+        f"{results}: results of {format_count(len(daily_results.days()), 'day')}.",
     )

@@ -1,4 +1,4 @@
-"""`preptime synthesize`."""
+"""The command `preptime synthesize`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import click
 import msgspec
 
 from preptime.cli import options
-from preptime.cli.output import Output, format_count, with_output
+from preptime.cli.output import Output, with_output
+from preptime.formatting import format_count
 
 
 class SynthesizeDocument(msgspec.Struct, frozen=True):
-    """The document of `synthesize --json`: the files written."""
+    """The document of `synthesize --json`: the written files and their numbers of rows."""
 
     orders: str
     restaurants: str
@@ -24,24 +25,28 @@ class SynthesizeDocument(msgspec.Struct, frozen=True):
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write into.")
-@click.option("--orders", type=click.IntRange(1), default=32_394, show_default=True, help="How many orders.")
-@click.option("--restaurants", type=click.IntRange(1), help="How many restaurants.  [default: grows with the orders]")
-@click.option("--days", type=click.IntRange(1), default=30, show_default=True, help="Over how many days.")
-@click.option("--start", type=options.DATE, default="2015-06-01", show_default=True, help="The first day.")
-@click.option("--seed", type=click.IntRange(0), help="Same seed, same bytes.  [default: the documented one]")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to.")
+@click.option("--orders", type=click.IntRange(1), default=32_394, show_default=True, help="Number of orders.")
+@click.option(
+    "--restaurants", type=click.IntRange(1), help="Number of restaurants.  [default: depends on the number of orders]"
+)
+@click.option("--days", type=click.IntRange(1), default=30, show_default=True, help="Number of days.")
+@click.option("--start", type=options.DATE, default="2015-06-01", show_default=True, help="First day.")
+@click.option(
+    "--seed", type=click.IntRange(0), help="Seed. The same seed gives the same bytes.  [default: the documented seed]"
+)
 @click.option(
     "--format",
     "file_format",
     type=click.Choice(["csv", "parquet"]),
     default="csv",
     show_default=True,
-    help="Kind of files to write.",
+    help="Format of the files.",
 )
 @click.option(
     "--drift",
     metavar="CITY:DAY:±PERCENT%",
-    help="From that day on, cooking in a city takes so much longer or shorter, such as London:20:+15%.",
+    help="A change of preparation times in a city from a day on, such as London:20:+15%.",
 )
 @with_output
 def synthesize(
@@ -56,12 +61,12 @@ def synthesize(
     file_format: Literal["csv", "parquet"],
     drift: str | None,
 ) -> None:
-    """Write orders and restaurants whose truth is known.
+    """Write synthetic orders and restaurants with known truth.
 
-    Three files: orders, restaurants, and truth (each order's true p10, p50, p80 and p90).
+    Writes three files: orders, restaurants, and truth (the true p10, p50, p80, and p90 of each order).
     """
     from preptime.synthetic import Drift, SynthesisPlan
-    from preptime.synthetic import synthesize as write
+    from preptime.synthetic import synthesize as synthesize_files
 
     plan = SynthesisPlan(
         orders=orders,
@@ -71,7 +76,7 @@ def synthesize(
         seed=SynthesisPlan().seed if seed is None else seed,
         drift=None if drift is None else Drift.parse(drift),
     )
-    synthesized = write(plan, out, file_format, output.progress)
+    synthesized = synthesize_files(plan, out, file_format, output.progress)
     document = SynthesizeDocument(
         str(synthesized.orders),
         str(synthesized.restaurants),
@@ -79,8 +84,10 @@ def synthesize(
         synthesized.order_rows,
         synthesized.restaurant_rows,
     )
+    order_count = format_count(synthesized.order_rows, "order")
+    restaurant_count = format_count(synthesized.restaurant_rows, "restaurant")
     output.finish(
         document,
-        f"{format_count(synthesized.order_rows, 'order')} of {format_count(synthesized.restaurant_rows, 'restaurant')}: "
-        f"{synthesized.orders}, {synthesized.restaurants}, and what is true of them: {synthesized.truth}.",
+        f"{order_count} of {restaurant_count}: {synthesized.orders}, {synthesized.restaurants}. "
+        f"True quantiles: {synthesized.truth}.",
     )

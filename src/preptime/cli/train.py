@@ -1,4 +1,4 @@
-"""`preptime train`."""
+"""The command `preptime train`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "never"]),
     default="auto",
     show_default=True,
-    help="auto: the better bundle serves. never: keep the new one, change nothing else.",
+    help="auto: promote the bundle if it's better than the champion. never: only store it.",
 )
 @options.gate
 @options.threads
@@ -50,11 +50,12 @@ def train(
     threads: int,
     dvc_metrics: Path | None,
 ) -> None:
-    """Train on what was known that morning, promote what is better.
+    """Train models as of a date, and promote them if they're better.
 
-    A gate on the data comes first. The new bundle is compared with the champion on days that neither has seen; when it
-    loses it is kept, and the champion's models get this morning's history. What was decided, and the report, go into
-    the date's partition of --results; for a date that was decided before, the same again.
+    The data gate checks the orders first. Then the new bundle is compared with the champion on days that neither was
+    fitted on. If the new bundle loses, it's stored but not promoted, and the champion is republished with updated
+    history. The decision and the report go to the partition of the date in the results. Rerunning a date reproduces
+    its decision.
     """
     from preptime.bundle.champion_log import ChampionLog
     from preptime.bundle.store import Store
@@ -63,13 +64,13 @@ def train(
     from preptime.sources.results import ResultsFolder
     from preptime.training.fitting import FitPlan
     from preptime.training.publishing import AuditActor
-    from preptime.training.train import train as run
+    from preptime.training.train import train as run_training
     from preptime.validation.data_gate import thresholds_from_settings
 
     thresholds = thresholds_from_settings(options.parse_thresholds(gate))
     audited_orders, restaurant_index = inputs.read_audited_orders(output, orders, restaurants)
     bundle_store = Store.open(store)
-    document = run(
+    document = run_training(
         audited_orders,
         restaurant_index,
         date,
@@ -93,7 +94,7 @@ def train(
 
 
 def write_results(document: TrainDocument, store: Store, daily_results: ResultsFolder) -> Path:
-    """Put what was decided, and the report, into the date's partition; returns the file that was written last."""
+    """Write the report and the decision to the partition of the date. Return the path of the decision."""
     from preptime.sources.results import REPORT_FILE, TRAINING_FILE
 
     report = store.fetch(document.bundle) / REPORT_FILE
@@ -104,7 +105,7 @@ def write_results(document: TrainDocument, store: Store, daily_results: ResultsF
 
 
 def render_text(document: TrainDocument, store: str, *, champion_id: str | None) -> list[RenderableType]:
-    """What a training run says to people; `serving` is the champion by now."""
+    """Return the result of a training run as text. `champion_id` is the current champion."""
     lines: list[RenderableType] = [
         score_table(document.evaluation),
         interval_summary(document.evaluation),
@@ -113,13 +114,15 @@ def render_text(document: TrainDocument, store: str, *, champion_id: str | None)
         lines += ["", comparison_table(document.comparison)]
     outcomes = {
         "promoted": f"{document.bundle} is the new champion of {store}.",
-        "refreshed": f"{document.bundle} is kept; {document.champion} is the champion's models with new history.",
-        "kept": f"{document.bundle} is kept in {store}; the champion is {document.champion or 'none yet'}.",
-        "unchanged": f"{document.bundle} already is the champion of {store}.",
+        "refreshed": f"{document.bundle} is stored but not promoted. {document.champion} has the champion's models "
+        "and updated history.",
+        "kept": f"{document.bundle} is stored in {store} but not promoted. "
+        + (f"The champion is {document.champion}." if document.champion else "There is no champion yet."),
+        "unchanged": f"{document.bundle} is already the champion of {store}.",
     }
     lines += ["", outcomes[document.outcome], document.reason, *document.data_gate.notes]
     if champion_id != document.champion:
         lines.append(
-            f"That is the morning of {document.date}. By now {champion_id or 'nobody'} is champion of {store}."
+            f"This decision is as of {document.date}. The current champion of {store} is {champion_id or 'none'}."
         )
     return lines

@@ -1,5 +1,5 @@
-"""What is wrong with the environment that preptime runs in, and how to mend it.
+"""Checks of the environment: what is wrong with it, and how to fix it.
 
-Rule: a check looks and changes nothing: no file is written, no bundle fetched that serving would not fetch. Each gives
-findings, and raises nothing that it can say.
+Rule: a check changes nothing. It writes no file, and fetches no bundle that serving wouldn't fetch. It returns results,
+and raises nothing that it can report as a result.
 """

@@ -1,4 +1,4 @@
-"""All checks, in the order in which a person would mend what they find."""
+"""Run all checks, in the order in which you would fix their errors."""
 
 from __future__ import annotations
 
@@ -9,26 +9,25 @@ from pathlib import Path
 
 from preptime.bundle.store import Store
 from preptime.doctor import checks
-from preptime.doctor import checks as stores
-from preptime.doctor.checks import CheckResult, Role, check_sources, error_result, skipped_result
+from preptime.doctor.checks import CheckResult, Role, error_result, skipped_result
 from preptime.domain.data_dictionary import DATA_DICTIONARY
 from preptime.errors import StoreError
 from preptime.settings import Settings
 
 
 def run_checks(environ: Mapping[str, str], env_file: Path, role: Role, today: date) -> list[CheckResult]:
-    """Everything that can be looked at here, for this role, on this day."""
+    """Return the results of all checks for a role. `today` is the date that the history should be as of."""
     clock = checks.ClockCheck()
     settings_check, settings = checks.check_settings(environ, env_file)
     results = [checks.check_python(), settings_check]
     if settings is None:
         remaining = ["store", "champion", "history", "libraries", "clock", "time zones", "disk"]
         remaining = [*(("keys", "port") if role == "serve" else DATA_DICTIONARY), *remaining]
-        return [*results, *(skipped_result(check, "The settings come first.") for check in remaining)]
+        return [*results, *(skipped_result(check, "Fix the settings first.") for check in remaining)]
     if role == "serve":
         results += [checks.check_key_settings(settings), checks.check_ports(settings)]
     else:
-        results += check_sources(settings)
+        results += checks.check_sources(settings)
     return [
         *results,
         *_store_checks(settings, role, today, clock),
@@ -44,25 +43,25 @@ def _store_checks(settings: Settings, role: Role, today: date, clock: checks.Clo
         remaining = ("champion", "history", "libraries", "clock")
         return [
             error_result("store", error.facts, error.hint),
-            *(skipped_result(check, "The store comes first.") for check in remaining),
+            *(skipped_result(check, "Fix the store first.") for check in remaining),
             checks.check_time_zones(zones),
         ]
-    store_check = stores.check_store(bundle_store, role)
-    champion_check, entry, bundle = stores.check_champion(bundle_store, role)
+    store_check = checks.check_store(bundle_store, role)
+    champion_check, entry, bundle = checks.check_champion(bundle_store, role)
     if bundle is not None:
         zones.extend(bundle.manifest.vocabularies.time_zone)
     return [
         store_check,
         champion_check,
-        stores.check_history(bundle, today),
-        stores.check_libraries(bundle),
-        stores.check_clock(bundle_store, entry, clock),
+        checks.check_history(bundle, today),
+        checks.check_libraries(bundle),
+        checks.check_clock(bundle_store, entry, clock),
         checks.check_time_zones(zones),
     ]
 
 
 def _writable_folders(settings: Settings, role: Role) -> dict[str, Path]:
-    """What is written on this machine, and where."""
+    """Return the folders on this machine that are written to, by purpose."""
     folders = {"temporary files": Path(tempfile.gettempdir())}
     if role == "serve" and settings.prediction_log == "folder":
         folders["the prediction log"] = Path(settings.prediction_log_folder)

@@ -1,5 +1,6 @@
-"""How good the answers are: metrics, segments, documents, and the report people look at.
+"""Prediction accuracy: metrics, segments, JSON documents, charts, and the training report.
 
-Arrays come in, documents and one HTML file go out: nothing here reads a table, loads a bundle or predicts.
-Altair and vl-convert are imported by `charts`, `day_charts` and `svg` alone.
+This package takes arrays and returns documents, charts, and one HTML file. It reads no tables, loads no models, and
+predicts nothing. Only `charts`, `daily_charts`, and `html_report` import chart libraries, so that other code doesn't
+pay for them.
 """

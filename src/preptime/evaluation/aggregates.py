@@ -1,6 +1,6 @@
-"""What charts draw, counted in NumPy first so that a chart stays small however many orders it stands for.
+"""The rows that charts draw, aggregated in NumPy, so that a chart stays small for any number of orders.
 
-Rows are plain dictionaries, times in minutes, shares between 0 and 1.
+Rows are plain dictionaries. Times are in minutes, and shares are between 0 and 1.
 """
 
 from __future__ import annotations
@@ -19,42 +19,42 @@ from preptime.evaluation.segments import DIMENSIONS
 ChartRow: TypeAlias = dict[str, str | int | float | bool]
 
 DensityCell: TypeAlias = tuple[int, int, int]
-"""Minutes predicted and minutes actual at which a square of the grid begins, and the orders in it."""
+"""The lower edges of a grid cell in predicted and in actual minutes, and the number of orders in it."""
 
 SECONDS_PER_MINUTE = 60.0
 DENSITY_BIN_MINUTES = 2
 ERROR_LIMIT_MINUTES = 30
 MIN_RELIABLE_ORDERS = 30
-"""Under this a segment's figure is mostly chance; it is drawn paler."""
+"""Metrics of smaller segments are mostly chance. Charts draw them paler."""
 
 MAX_SEGMENT_VALUES = 8
-"""How many cities and types of food are drawn: the largest."""
+"""How many cities and types of food a chart shows, largest first."""
 
 _WILSON_Z = 1.96
 
 
 def to_minutes(seconds: Seconds) -> NDArray[np.float64]:
-    """Seconds as minutes, float64."""
+    """Return `seconds` in minutes, as float64."""
     return np.asarray(seconds, dtype=np.float64) / SECONDS_PER_MINUTE
 
 
 def density_limit_minutes(actual: Seconds, predicted: Seconds) -> int:
-    """The end of both axes: nearly all orders lie within it, in steps of ten minutes, at most two hours."""
-    farthest = max(np.quantile(to_minutes(actual), 0.97), np.quantile(to_minutes(predicted), 0.99), 10.0)
-    return int(min(120, np.ceil(farthest / 10) * 10))
+    """Return the end of both axes: a multiple of ten minutes that holds nearly all orders, at most two hours."""
+    upper_quantile = max(np.quantile(to_minutes(actual), 0.97), np.quantile(to_minutes(predicted), 0.99), 10.0)
+    return int(min(120, np.ceil(upper_quantile / 10) * 10))
 
 
 def count_density(actual: Seconds, predicted: Seconds, limit_minutes: int) -> tuple[DensityCell, ...]:
-    """Orders counted on a grid of predicted × actual, empty cells left out."""
+    """Return the number of orders in each cell of a grid of predicted × actual minutes, without empty cells."""
     edges = np.arange(0, limit_minutes + 1, DENSITY_BIN_MINUTES)
     counts, _, _ = np.histogram2d(to_minutes(predicted), to_minutes(actual), bins=(edges, edges))
     return tuple((int(edges[i]), int(edges[j]), int(counts[i, j])) for i, j in zip(*np.nonzero(counts), strict=True))
 
 
 def density_rows(density: Iterable[DensityCell]) -> list[ChartRow]:
-    """Cells as rows. `weight` is √(share of the fullest)."""
+    """Return the cells as rows. `weight` is the square root of a cell's share of the largest cell."""
     density = list(density)
-    fullest = max((orders for _, _, orders in density), default=1)
+    largest = max((orders for _, _, orders in density), default=1)
     step = DENSITY_BIN_MINUTES
     return [
         {
@@ -63,7 +63,7 @@ def density_rows(density: Iterable[DensityCell]) -> list[ChartRow]:
             "actual": actual,
             "actual_end": actual + step,
             "orders": orders,
-            "weight": round(math.sqrt(orders / fullest), 4),
+            "weight": round(math.sqrt(orders / largest), 4),
             "tip": f"{orders:,} orders: predicted {predicted}–{predicted + step}, actual {actual}–{actual + step}",
         }
         for predicted, actual, orders in density
@@ -71,14 +71,14 @@ def density_rows(density: Iterable[DensityCell]) -> list[ChartRow]:
 
 
 def actual_quartile_rows(actual: Seconds, predicted: Seconds, limit_minutes: int) -> list[ChartRow]:
-    """For each two minutes of prediction with enough orders: the quartiles of what really happened."""
+    """Return the quartiles of the actual times for each two minutes of prediction that have enough orders."""
     edges = np.arange(0, limit_minutes + 1, DENSITY_BIN_MINUTES)
     bin_indices = np.digitize(to_minutes(predicted), edges) - 1
     rows: list[ChartRow] = []
     for bin_index in range(len(edges) - 1):
         actual_in_bin = to_minutes(actual)[bin_indices == bin_index]
         if len(actual_in_bin) >= MIN_RELIABLE_ORDERS:
-            # What lies beyond the picture ends at its edge.
+            # Clip to the chart.
             low, median, high = np.minimum(np.quantile(actual_in_bin, (0.25, 0.5, 0.75)), limit_minutes)
             center = float(edges[bin_index] + DENSITY_BIN_MINUTES / 2)
             rows.append({"predicted": center, "low": float(low), "median": float(median), "high": float(high)})
@@ -86,14 +86,14 @@ def actual_quartile_rows(actual: Seconds, predicted: Seconds, limit_minutes: int
 
 
 def count_errors(predicted: Seconds, actual: Seconds) -> tuple[int, ...]:
-    """Orders per whole minute of error (predicted − actual), from -30 up to 30 minutes."""
+    """Return the number of orders per whole minute of error (predicted − actual), from -30 to 30 minutes."""
     edges = np.arange(-ERROR_LIMIT_MINUTES, ERROR_LIMIT_MINUTES + 1)
     counts, _ = np.histogram(to_minutes(predicted) - to_minutes(actual), bins=edges)
     return tuple(counts.tolist())
 
 
 def error_rows(counts: Mapping[str, Iterable[int]], orders: int) -> list[ChartRow]:
-    """Share of `orders` per whole minute of error, for each answer of `counts` (see `count_errors`)."""
+    """Return the share of `orders` per whole minute of error for each model in `counts` (see `count_errors`)."""
     return [
         {
             "model": name,
@@ -108,10 +108,9 @@ def error_rows(counts: Mapping[str, Iterable[int]], orders: int) -> list[ChartRo
 
 
 def segment_rows(segments: Iterable[Segment], dimensions: tuple[SegmentDimension, ...]) -> list[ChartRow]:
-    """The segments of the cuts `names` as rows: MAE, the lookup's MAE (left out where it is not known), coverage with
-    the bounds chance allows.
+    """Return the segments of `dimensions` as rows: MAE, the lookup's MAE if known, and coverage with its 95% interval.
 
-    Of cities and types of food only the largest, largest first.
+    Of cities and types of food, only the largest are included, largest first.
     """
     labels = {definition.name: definition.label for definition in DIMENSIONS}
     rows: list[ChartRow] = []
@@ -139,7 +138,7 @@ def _segment_row(segment: Segment, label: str) -> ChartRow:
         "coverage": coverage,
         "coverage_low": low,
         "coverage_high": high,
-        "coverage_tip": f"{name}: {coverage:.1%}, could be {low:.0%}–{high:.0%}",
+        "coverage_tip": f"{name}: {coverage:.1%}, 95% interval {low:.0%}–{high:.0%}",
     }
     if segment.lookup_mae is None:
         return row
@@ -148,22 +147,22 @@ def _segment_row(segment: Segment, label: str) -> ChartRow:
 
 
 def wilson_interval(share: float, n: int) -> tuple[float, float]:
-    """Where the true share lies with 95 % confidence, given the share seen in `n` ≥ 1 orders (Wilson 1927)."""
+    """Return the 95% confidence interval of a share observed in `n` ≥ 1 orders (Wilson, 1927)."""
     z2 = _WILSON_Z**2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    center = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _WILSON_Z * np.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+    return max(0.0, float(center - half)), min(1.0, float(center + half))
 
 
 def calibration_rows(segments: Iterable[Segment], min_orders: int) -> list[ChartRow]:
-    """Claimed and observed share per quantile: all orders, then each basis with `min_orders` or more."""
+    """Return nominal and observed coverage per quantile: all orders, then each fallback level with enough orders."""
     return [
         {
             "group": "all orders" if segment.segment == "overall" else segment.value,
             "orders": segment.n,
             "nominal": quantile.p,
             "observed": quantile.coverage,
-            "tip": f"{segment.value}, {segment.n:,} orders: {quantile.p:.0%} claimed, {quantile.coverage:.1%} observed",
+            "tip": f"{segment.value}, {segment.n:,} orders: {quantile.p:.0%} nominal, {quantile.coverage:.1%} observed",
         }
         for segment in segments
         if segment.segment == "overall" or (segment.segment == "fallback_level" and segment.n >= min_orders)
@@ -173,7 +172,7 @@ def calibration_rows(segments: Iterable[Segment], min_orders: int) -> list[Chart
 
 
 def importance_rows(importances: Mapping[str, float], limit: int = 15) -> list[ChartRow]:
-    """The `most` important features with their share of the whole, largest first."""
+    """Return the `limit` most important features with their shares of the total, largest first."""
     total = sum(importances.values()) or 1.0
     largest = sorted(importances.items(), key=lambda entry: (-entry[1], entry[0]))[:limit]
     return [{"feature": name, "share": value / total, "tip": f"{name}: {value / total:.1%}"} for name, value in largest]

@@ -1,6 +1,7 @@
-"""The pictures, as Altair charts over small rows. Nothing else imports Altair; the report and a web page draw these.
+"""Altair charts of an evaluation, for the training report and the dashboard.
 
-Each function takes the rows of `aggregates`, the width in pixels that the whole picture may take, and a palette.
+Each function takes rows from `aggregates`, the width of the whole chart in pixels, and a palette. Besides this module,
+only `daily_charts` and the dashboard import Altair.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Chart: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """Colours by role. Model, lookup, band and groups are Okabe and Ito's (2008), told apart by every kind of eye."""
+    """Colors by role. Data colors follow Okabe and Ito (2008), which people with color blindness can distinguish."""
 
     text: str
     secondary_text: str
@@ -51,15 +52,15 @@ DARK = Palette(
     band="#19b98b",
     series=("#57b5ea", "#1abb8d", "#ff8a3d", "#e39cc4", "#f0e442"),
 )
-"""Each colour of `LIGHT` has its counterpart here, so that a drawn picture can be recoloured role by role."""
+"""Each color of `LIGHT` has its counterpart here, so that CSS can recolor a rendered chart."""
 
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 
 
 def hour_errors(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
-    """Mean error by local hour: a bar for the model, a tick for the lookup.
+    """Return mean error by local hour: a bar for the model and a tick for the lookup.
 
-    Hours with few orders don't stretch the picture: they end at its edge.
+    The axis fits hours with enough orders. Values of other hours are clipped.
     """
     metric_names = ("mae", "lookup_mae")
     reliable_values = [
@@ -69,8 +70,8 @@ def hour_errors(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
     clipped_rows: list[ChartRow] = [
         row | {name: min(float(row[name]), axis_limit) for name in metric_names if name in row} for row in rows
     ]
-    x = alt.X("value:O", sort=[str(hour) for hour in range(24)], title="local hour the order was acknowledged")
-    base = alt.Chart(_data(clipped_rows)).encode(x=x.axis(labelOverlap=True, labelAngle=0))
+    x = alt.X("value:O", sort=[str(hour) for hour in range(24)], title="local hour of acknowledgement")
+    base = alt.Chart(inline_data(clipped_rows)).encode(x=x.axis(labelOverlap=True, labelAngle=0))
     bars = base.mark_bar(color=palette.model, cornerRadiusEnd=2).encode(
         y=alt.Y("mae:Q", title="mean error, minutes"),
         opacity=_opacity_by_sample_size(),
@@ -81,22 +82,22 @@ def hour_errors(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
 
 
 def segment_errors(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
-    """Mean error by segment, one block per cut: a bar for the model, a tick for the lookup."""
+    """Return mean error by segment, one block per dimension: a bar for the model and a tick for the lookup."""
     return with_theme(_faceted(_segment_bars(palette), rows, width), palette)
 
 
 def dimension_errors(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
-    """The same for the segments of one cut, without a block's heading."""
+    """Return `segment_errors` for one dimension, without a block heading."""
     return with_theme(_unfaceted(_segment_bars(palette), rows, width), palette)
 
 
 def segment_coverage(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
-    """Coverage of p10–p90 by segment with the bounds that chance allows, over the band the gate accepts."""
+    """Return coverage of p10–p90 by segment with 95% intervals, over the band that the gate accepts."""
     return with_theme(_faceted(_segment_intervals(rows, palette), rows, width), palette)
 
 
 def dimension_coverage(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
-    """The same for the segments of one cut, without a block's heading."""
+    """Return `segment_coverage` for one dimension, without a block heading."""
     return with_theme(_unfaceted(_segment_intervals(rows, palette), rows, width), palette)
 
 
@@ -115,29 +116,29 @@ def _segment_intervals(rows: list[ChartRow], palette: Palette) -> alt.LayerChart
     base = alt.Chart().encode(y=_segment_axis())
     low = min([COVERAGE_BAND[0], *(float(row["coverage_low"]) for row in rows)])
     scale = alt.Scale(domain=[max(0.0, round(low - 0.05, 1)), 1.0], nice=False)
-    x_axis = alt.Axis(format=".0%", title="orders inside p10–p90")
-    # Rows of their own: drawn once per block, not once per segment.
-    gate = alt.Chart(_data([{"low": COVERAGE_BAND[0], "target": INTERVAL_LEVEL, "high": COVERAGE_BAND[1]}]))
+    x_axis = alt.Axis(format=".0%", title="orders within p10–p90")
+    # A separate data set, drawn once per block and not once per segment.
+    gate = alt.Chart(inline_data([{"low": COVERAGE_BAND[0], "target": INTERVAL_LEVEL, "high": COVERAGE_BAND[1]}]))
     band = gate.mark_rect(color=palette.band, opacity=0.16).encode(
         x=alt.X("low:Q", axis=x_axis, scale=scale), x2="high:Q"
     )
     nominal = gate.mark_rule(color=palette.band, strokeWidth=1.5).encode(x="target:Q")
-    chance = base.mark_rule(color=palette.model, strokeWidth=2, opacity=0.45).encode(
+    interval = base.mark_rule(color=palette.model, strokeWidth=2, opacity=0.45).encode(
         x="coverage_low:Q", x2="coverage_high:Q"
     )
     dots = base.mark_point(color=palette.model, filled=True, size=60, opacity=1).encode(
         x="coverage:Q", description=alt.Description("coverage_tip:N")
     )
-    return _layered(band, nominal, chance, dots)
+    return _layered(band, nominal, interval, dots)
 
 
 def predicted_vs_actual(
     density_rows: list[ChartRow], quartiles: list[ChartRow], limit_minutes: int, width: int, palette: Palette
 ) -> Chart:
-    """Orders on a grid of predicted × actual minutes; dots and lines are the middle half of what really happened."""
+    """Return a grid of predicted × actual minutes, with the median and the quartiles of the actual times."""
     scale = alt.Scale(domain=[0, limit_minutes], nice=False)
     density = (
-        alt.Chart(_data(density_rows))
+        alt.Chart(inline_data(density_rows))
         .mark_rect(color=palette.model)
         .encode(
             x=alt.X("predicted:Q", title="predicted (p50), minutes", scale=scale),
@@ -148,9 +149,9 @@ def predicted_vs_actual(
             description=alt.Description("tip:N"),
         )
     )
-    ends = _data([{"x": 0, "y": 0}, {"x": limit_minutes, "y": limit_minutes}])
+    ends = inline_data([{"x": 0, "y": 0}, {"x": limit_minutes, "y": limit_minutes}])
     diagonal = alt.Chart(ends).mark_line(color=palette.text, strokeDash=[4, 4], opacity=0.7).encode(x="x:Q", y="y:Q")
-    summary = alt.Chart(_data(quartiles)).encode(x="predicted:Q")
+    summary = alt.Chart(inline_data(quartiles)).encode(x="predicted:Q")
     quartile_lines = summary.mark_rule(color=palette.lookup, strokeWidth=2).encode(y="low:Q", y2="high:Q")
     dots = summary.mark_point(
         filled=True, size=45, opacity=1, color=palette.lookup, stroke=palette.background, strokeWidth=1
@@ -159,17 +160,17 @@ def predicted_vs_actual(
 
 
 def calibration(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
-    """Claimed against observed share for each quantile: all orders as a line, each basis as a mark."""
+    """Return observed against nominal coverage of each quantile: all orders as a line, fallback levels as marks."""
     scale = alt.Scale(domain=[0, 1])
     x = alt.X("nominal:Q", axis=alt.Axis(format=".0%", title="nominal", values=[0, 0.1, 0.5, 0.8, 0.9, 1]), scale=scale)
-    y = alt.Y("observed:Q", axis=alt.Axis(format=".0%", title="observed: orders at or under it"), scale=scale)
-    ends = _data([{"x": 0, "low": -0.03, "y": 0, "high": 0.03}, {"x": 1, "low": 0.97, "y": 1, "high": 1.03}])
+    y = alt.Y("observed:Q", axis=alt.Axis(format=".0%", title="observed: orders at or under the quantile"), scale=scale)
+    ends = inline_data([{"x": 0, "low": -0.03, "y": 0, "high": 0.03}, {"x": 1, "low": 0.97, "y": 1, "high": 1.03}])
     ideal = alt.Chart(ends).encode(x="x:Q")
     corridor = ideal.mark_area(color=palette.band, opacity=0.16, clip=True).encode(y="low:Q", y2="high:Q")
     line = ideal.mark_line(color=palette.band, strokeWidth=1.5).encode(y="y:Q")
     groups = list(dict.fromkeys(str(row["group"]) for row in rows))
-    base = alt.Chart(_data(rows)).encode(x=x, y=y)
-    overall = alt.Chart(_data([row for row in rows if row["group"] == groups[0]])).encode(x=x, y=y)
+    base = alt.Chart(inline_data(rows)).encode(x=x, y=y)
+    overall = alt.Chart(inline_data([row for row in rows if row["group"] == groups[0]])).encode(x=x, y=y)
     legend = alt.Legend(title=None, orient="bottom", columns=3)
     marks = base.mark_point(filled=True, size=80, opacity=0.9).encode(
         color=alt.Color(
@@ -189,16 +190,19 @@ def calibration(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
 
 
 def error_distribution(rows: list[ChartRow], model: str, width: int, palette: Palette) -> Chart:
-    """Share of orders per minute of error: bars for the model (within five minutes darker), a line for the lookup."""
+    """Return the share of orders per minute of error: bars for the model, and a line for the lookup.
+
+    Bars within five minutes are darker.
+    """
     limit = ERROR_LIMIT_MINUTES
     x = alt.X(
         "error:Q",
-        title="predicted − actual, minutes (left: food came later than said)",
+        title="predicted − actual, minutes (left: later than predicted)",
         scale=alt.Scale(domain=[-limit, limit], nice=False),
     )
     y = alt.Y("share:Q", axis=alt.Axis(format=".0%", title="orders"), stack=None)
     bars = (
-        alt.Chart(_data([row for row in rows if row["model"] == model]))
+        alt.Chart(inline_data([row for row in rows if row["model"] == model]))
         .mark_rect(color=palette.model, stroke=palette.background, strokeWidth=0.5)
         .encode(
             x=x,
@@ -210,7 +214,7 @@ def error_distribution(rows: list[ChartRow], model: str, width: int, palette: Pa
         )
     )
     lookup = (
-        alt.Chart(_data([row for row in rows if row["model"] != model]))
+        alt.Chart(inline_data([row for row in rows if row["model"] != model]))
         .mark_line(color=palette.lookup, interpolate="step-after", strokeWidth=2)
         .encode(x="error:Q", y=y)
     )
@@ -219,11 +223,11 @@ def error_distribution(rows: list[ChartRow], model: str, width: int, palette: Pa
 
 
 def importance(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
-    """What the model leans on, as shares of the whole."""
-    # Room for the widest of the fonts that a reader's browser may choose.
+    """Return feature importance as shares of the total."""
+    # Leaves room for the widest font that a browser may choose.
     labels = min(200, 7 * max(len(str(row["feature"])) for row in rows))
     bars = (
-        alt.Chart(_data(rows))
+        alt.Chart(inline_data(rows))
         .mark_bar(color=palette.model, cornerRadiusEnd=2)
         .encode(
             x=alt.X("share:Q", axis=alt.Axis(format=".0%", title="share of the importance")),
@@ -235,7 +239,7 @@ def importance(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
 
 
 def with_theme(chart: Chart, palette: Palette) -> Chart:
-    """`chart` in the palette: transparent ground, quiet axes."""
+    """Return `chart` in the palette, with a transparent background and plain axes."""
     return chart.properties(
         config=alt.Config(
             background="transparent",
@@ -263,7 +267,8 @@ def _plot_height(width: int) -> int:
     return min(width, 390)
 
 
-def _data(rows: list[ChartRow]) -> alt.InlineData:
+def inline_data(rows: list[ChartRow]) -> alt.InlineData:
+    """Return `rows` as the data of a chart."""
     return alt.InlineData(values=rows)
 
 
@@ -272,7 +277,7 @@ def _layered(*charts: alt.Chart) -> alt.LayerChart:
 
 
 def with_size(chart: alt.Chart | alt.LayerChart, width: int, height: int) -> alt.Chart | alt.LayerChart:
-    """`chart` in so many pixels, axes and titles included."""
+    """Return `chart` in the given size in pixels, including axes and titles."""
     return chart.properties(
         width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"), padding=4
     )
@@ -280,12 +285,12 @@ def with_size(chart: alt.Chart | alt.LayerChart, width: int, height: int) -> alt
 
 def _faceted(layers: alt.LayerChart, rows: list[ChartRow], width: int) -> alt.FacetChart:
     header = alt.Header(title=None, labelOrient="top", labelAnchor="start", labelPadding=4)
-    cuts = list(dict.fromkeys(str(row["dimension"]) for row in rows))
+    dimensions = list(dict.fromkeys(str(row["dimension"]) for row in rows))
     sized = layers.properties(width=max(120, width - 170), height=alt.Step(19))
     return alt.FacetChart(
-        data=_data(rows),
+        data=inline_data(rows),
         spec=sized,
-        facet=alt.FacetMapping(row=alt.Row("dimension:N", sort=cuts, header=header)),
+        facet=alt.FacetMapping(row=alt.Row("dimension:N", sort=dimensions, header=header)),
         resolve=alt.Resolve(scale=alt.ScaleResolveMap(y="independent")),
         spacing=12,
         padding=4,
@@ -294,7 +299,7 @@ def _faceted(layers: alt.LayerChart, rows: list[ChartRow], width: int) -> alt.Fa
 
 def _unfaceted(layers: alt.LayerChart, rows: list[ChartRow], width: int) -> alt.LayerChart:
     return layers.properties(
-        data=_data(rows),
+        data=inline_data(rows),
         width=width,
         height=alt.Step(22),
         autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),

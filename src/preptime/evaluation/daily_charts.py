@@ -1,7 +1,7 @@
-"""Pictures of days that went by, as Altair charts over small rows: what the monitoring report and the page draw.
+"""Altair charts of daily metrics, for the monitoring report and the dashboard.
 
-As in `charts`: each function takes rows (plain dictionaries; times in minutes, shares from 0 to 1, days as ISO text),
-the width in pixels that the whole picture may take, and a palette.
+Each function takes rows, the width of the whole chart in pixels, and a palette. Rows are plain dictionaries: times in
+minutes, shares from 0 to 1, and days as ISO text.
 """
 
 from __future__ import annotations
@@ -9,71 +9,71 @@ from __future__ import annotations
 import altair as alt
 
 from preptime.evaluation.aggregates import ChartRow
-from preptime.evaluation.charts import Chart, Palette, with_theme
+from preptime.evaluation.charts import Chart, Palette, inline_data, with_size, with_theme
 from preptime.evaluation.metrics import COVERAGE_BAND, INTERVAL_LEVEL
 
 HEIGHT = 240
 RATIO_STRIP_HEIGHT = 84
 PSI_SHIFT_THRESHOLD = 0.25
-"""By custom a PSI above this is another population."""
+"""By convention, a PSI above this value means a different population."""
 
 
 def daily_errors(rows: list[ChartRow], backtest_mae: float | None, width: int, palette: Palette) -> Chart:
-    """Mean error by day: a bar for the model, a tick for the lookup, a line for what the backtest promised.
+    """Return mean error by day: a bar for the model, a tick for the lookup, and a line for the backtest.
 
-    Rows: `day`, `mae`, `lookup_mae` (left out where not known), `tip`.
+    Rows: `day`, `mae`, `lookup_mae` (only where known), `tip`.
     """
-    base = alt.Chart(_data(rows)).encode(x=_day_axis(rows, width))
+    base = alt.Chart(inline_data(rows)).encode(x=_day_axis(rows, width))
     bars = base.mark_bar(color=palette.model, cornerRadiusEnd=2).encode(
         y=alt.Y("mae:Q", title="mean error, minutes"), description=alt.Description("tip:N")
     )
     ticks = (
-        alt.Chart(_data([row for row in rows if "lookup_mae" in row]))
+        alt.Chart(inline_data([row for row in rows if "lookup_mae" in row]))
         .mark_tick(color=palette.lookup, thickness=3)
         .encode(x=_day_axis(rows, width), y="lookup_mae:Q")
     )
     layers = [bars, ticks]
     if backtest_mae is not None:
         layers.append(
-            alt.Chart(_data([{"target": backtest_mae}]))
+            alt.Chart(inline_data([{"target": backtest_mae}]))
             .mark_rule(color=palette.text, strokeDash=[4, 4], opacity=0.8)
             .encode(y="target:Q")
         )
-    return with_theme(_with_size(alt.LayerChart(layer=layers), width), palette)
+    return with_theme(with_size(alt.LayerChart(layer=layers), width, HEIGHT), palette)
 
 
 def daily_coverage(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
-    """Coverage of p10–p90 by day with what chance allows, over the band the gate accepts.
+    """Return coverage of p10–p90 by day with 95% intervals, over the band that the gate accepts.
 
     Rows: `day`, `coverage`, `coverage_low`, `coverage_high`, `tip`.
     """
     low = min([COVERAGE_BAND[0], *(float(row["coverage_low"]) for row in rows)])
     scale = alt.Scale(domain=[max(0.0, round(low - 0.05, 1)), 1.0], nice=False)
-    base = alt.Chart(_data(rows)).encode(x=_day_axis(rows, width))
-    gate = alt.Chart(_data([{"low": COVERAGE_BAND[0], "target": INTERVAL_LEVEL, "high": COVERAGE_BAND[1]}]))
-    y_axis = alt.Axis(format=".0%", title="orders inside p10–p90")
+    base = alt.Chart(inline_data(rows)).encode(x=_day_axis(rows, width))
+    gate = alt.Chart(inline_data([{"low": COVERAGE_BAND[0], "target": INTERVAL_LEVEL, "high": COVERAGE_BAND[1]}]))
+    y_axis = alt.Axis(format=".0%", title="orders within p10–p90")
     band = gate.mark_rect(color=palette.band, opacity=0.16).encode(
         y=alt.Y("low:Q", axis=y_axis, scale=scale), y2="high:Q"
     )
     nominal = gate.mark_rule(color=palette.band, strokeWidth=1.5).encode(y="target:Q")
-    chance = base.mark_rule(color=palette.model, strokeWidth=2, opacity=0.45).encode(
+    interval = base.mark_rule(color=palette.model, strokeWidth=2, opacity=0.45).encode(
         y="coverage_low:Q", y2="coverage_high:Q"
     )
     dots = base.mark_point(color=palette.model, filled=True, size=60, opacity=1).encode(
         y="coverage:Q", description=alt.Description("tip:N")
     )
-    return with_theme(_with_size(alt.LayerChart(layer=[band, nominal, chance, dots]), width), palette)
+    return with_theme(with_size(alt.LayerChart(layer=[band, nominal, interval, dots]), width, HEIGHT), palette)
 
 
 def daily_counts(rows: list[ChartRow], title: str, width: int, palette: Palette) -> Chart:
-    """Counts by day, stacked by `group`; groups keep the order in which they come.
+    """Return counts by day, stacked by `group` in the order of the rows.
 
-    Rows: `day`, `group`, `orders`, `tip`.
+    Rows: `day`, `group`, `stack_order`, `orders`, `tip`.
     """
     groups = list(dict.fromkeys(str(row["group"]) for row in rows))
     colors = (palette.model, palette.lookup, palette.band, *palette.series[3:], palette.secondary_text)
     chart = (
-        alt.Chart(_data(rows))
+        alt.Chart(inline_data(rows))
         .mark_bar(stroke=palette.background, strokeWidth=0.5)
         .encode(
             x=_day_axis(rows, width),
@@ -89,20 +89,20 @@ def daily_counts(rows: list[ChartRow], title: str, width: int, palette: Palette)
             description=alt.Description("tip:N"),
         )
     )
-    return with_theme(_with_size(chart, width), palette)
+    return with_theme(with_size(chart, width, HEIGHT), palette)
 
 
 def daily_ratios(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
-    """Actual ÷ predicted by day, a strip for each part of the orders; what fired stands out in shape and colour.
+    """Return actual ÷ predicted by day, one strip per segment. Days that fired have another shape and color.
 
-    Rows: `part`, `day`, `shown` (the ratio), `said` (1), `fired`, `tip`; all parts on one scale.
+    Rows: `part` (the segment), `day`, `clipped` (the ratio), `expected` (1), `fired`, `tip`. All strips share a scale.
     """
     parts = list(dict.fromkeys(str(row["part"]) for row in rows))
     values = [float(row["clipped"]) for row in rows]
     scale = alt.Scale(domain=[min([0.9, *values]), max([1.1, *values])], nice=False)
     base = alt.Chart().encode(x=_day_axis(rows, width))
     y = alt.Y("clipped:Q", title=None, scale=scale, axis=alt.Axis(format=".1f", tickCount=3))
-    # A datum of 1 would have a scale of its own, from nought on.
+    # A datum of 1 would get a separate scale that starts at 0.
     reference_line = base.mark_line(color=palette.text, strokeDash=[4, 4], strokeWidth=1, opacity=0.6).encode(
         y=alt.Y("expected:Q", title=None, scale=scale)
     )
@@ -118,7 +118,7 @@ def daily_ratios(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
     )
     header = alt.Header(title=None, labelOrient="top", labelAnchor="start", labelPadding=2)
     chart = alt.FacetChart(
-        data=_data(rows),
+        data=inline_data(rows),
         spec=alt.LayerChart(layer=[reference_line, line, marks]).properties(
             width=max(120, width - 60), height=RATIO_STRIP_HEIGHT
         ),
@@ -130,9 +130,9 @@ def daily_ratios(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
 
 
 def feature_psi(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
-    """PSI of each feature, as a bar of `shown`; paler where it is not tested, another colour where it drifted.
+    """Return the PSI of each feature: paler if it isn't tested, and in another color if it drifted.
 
-    Rows: `feature`, `psi`, `shown`, `tested`, `drifted`, `tip`.
+    Rows: `feature`, `psi`, `clipped` (the length of the bar), `tested`, `drifted`, `tip`.
     """
     labels = min(200, 7 * max(len(str(row["feature"])) for row in rows))
     x = alt.X(
@@ -141,7 +141,7 @@ def feature_psi(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
         scale=alt.Scale(domain=[0, max([0.3, *(float(row["clipped"]) for row in rows)])], nice=False),
     )
     bars = (
-        alt.Chart(_data(rows))
+        alt.Chart(inline_data(rows))
         .mark_bar(cornerRadiusEnd=2)
         .encode(
             x=x,
@@ -154,31 +154,31 @@ def feature_psi(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
         )
     )
     threshold = (
-        alt.Chart(_data([{"threshold": PSI_SHIFT_THRESHOLD}]))
+        alt.Chart(inline_data([{"threshold": PSI_SHIFT_THRESHOLD}]))
         .mark_rule(color=palette.text, strokeDash=[4, 4], opacity=0.7)
         .encode(x="threshold:Q")
     )
-    return with_theme(_with_size(alt.LayerChart(layer=[bars, threshold]), width, 19 * len(rows) + 50), palette)
+    return with_theme(with_size(alt.LayerChart(layer=[bars, threshold]), width, 19 * len(rows) + 50), palette)
 
 
 def distribution(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
-    """Two distributions over the same bins: bars are the latest days, ticks the reference.
+    """Return two distributions over the same bins: bars for the latest days, and ticks for the reference.
 
     Rows: `bin`, `reference`, `recent`, `tip`.
     """
-    base = alt.Chart(_data(rows)).encode(
+    base = alt.Chart(inline_data(rows)).encode(
         y=alt.Y("bin:N", sort=None, title=None, axis=alt.Axis(labelLimit=150, minExtent=110))
     )
     bars = base.mark_bar(color=palette.model, cornerRadiusEnd=2, height={"band": 0.7}).encode(
-        x=alt.X("recent:Q", axis=alt.Axis(format=".0%", title="share of the orders")),
+        x=alt.X("recent:Q", axis=alt.Axis(format=".0%", title="share of orders")),
         description=alt.Description("tip:N"),
     )
     ticks = base.mark_tick(color=palette.lookup, thickness=3).encode(x="reference:Q")
-    return with_theme(_with_size(alt.LayerChart(layer=[bars, ticks]), width, 21 * len(rows) + 50), palette)
+    return with_theme(with_size(alt.LayerChart(layer=[bars, ticks]), width, 21 * len(rows) + 50), palette)
 
 
 def _day_axis(rows: list[ChartRow], width: int) -> alt.X:
-    """Days as they are named: every week's first has its label where there is no room for all."""
+    """Return an axis of days. Where there is no room for all labels, it keeps every n-th, counted from the last day."""
     days = sorted({str(row["day"]) for row in rows})
     step = max(1, -(-len(days) * 44 // max(width - 60, 1)))
     axis = alt.Axis(
@@ -189,13 +189,3 @@ def _day_axis(rows: list[ChartRow], width: int) -> alt.X:
         labelOverlap=False,
     )
     return alt.X("day:O", axis=axis, scale=alt.Scale(domain=days))
-
-
-def _data(rows: list[ChartRow]) -> alt.InlineData:
-    return alt.InlineData(values=rows)
-
-
-def _with_size(chart: alt.Chart | alt.LayerChart, width: int, height: int = HEIGHT) -> alt.Chart | alt.LayerChart:
-    return chart.properties(
-        width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"), padding=4
-    )

@@ -1,4 +1,4 @@
-"""The documents of an evaluation: typed, frozen, and stable as JSON. A figure that has no value is `null`."""
+"""JSON documents of an evaluation. A metric without a value is `null`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SegmentDimension = Literal["overall", "city", "type_of_food", "hour", "items", "
 
 
 class Score(msgspec.Struct, frozen=True):
-    """One row of the table: a model or a baseline, over one set of labels. Seconds and shares; see docs/metrics.md."""
+    """The scores of one model or baseline over one label set, in seconds and shares. See docs/metrics.md."""
 
     name: str
     kind: Literal["model", "baseline"]
@@ -25,7 +25,7 @@ class Score(msgspec.Struct, frozen=True):
 
 
 class Interval(msgspec.Struct, frozen=True):
-    """The interval p10–p90: promised and kept."""
+    """The p10–p90 interval: nominal level and observed coverage."""
 
     level: float
     coverage: float | None
@@ -33,7 +33,7 @@ class Interval(msgspec.Struct, frozen=True):
 
 
 class QuantileScore(msgspec.Struct, frozen=True):
-    """One quantile: the share of labels at or under it (promised: `p`) and its pinball loss in seconds."""
+    """One quantile: the share of labels at or under it (nominal: `p`) and its pinball loss in seconds."""
 
     p: float
     coverage: float | None
@@ -41,7 +41,7 @@ class QuantileScore(msgspec.Struct, frozen=True):
 
 
 class Segment(msgspec.Struct, frozen=True):
-    """The default model on the orders of one segment, beside the restaurant lookup. `coverage` is that of p10–p90."""
+    """The default model and the restaurant lookup on the orders of one segment. `coverage` is that of p10–p90."""
 
     segment: SegmentDimension
     value: str
@@ -55,7 +55,7 @@ class Segment(msgspec.Struct, frozen=True):
 
 
 class BacktestDocument(msgspec.Struct, frozen=True):
-    """What `preptime backtest --json` prints. Days are ISO dates, both included."""
+    """The output of `preptime backtest --json`. Days are ISO dates, both included."""
 
     first_day: str = msgspec.field(name="from")
     last_day: str = msgspec.field(name="to")
@@ -67,7 +67,7 @@ class BacktestDocument(msgspec.Struct, frozen=True):
 
 
 class SegmentRegression(msgspec.Struct, frozen=True):
-    """A segment on which the challenger is worse than the champion by more than is allowed. MAE in seconds."""
+    """A segment in which the challenger is worse than the champion by more than the tolerance. MAE is in seconds."""
 
     segment: SegmentDimension
     value: str

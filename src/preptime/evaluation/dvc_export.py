@@ -1,4 +1,4 @@
-"""An evaluation as small files that a tool for experiments compares: numbers by name, and tables to plot."""
+"""Export of an evaluation for DVC: metrics by name, and CSV tables to plot."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ CALIBRATION_FILE = "calibration.csv"
 HOURS_FILE = "hours.csv"
 
 _DIGITS = 4
-"""Seconds to a tenth of a millisecond: what is left differs between no two machines that fit the same."""
+"""Rounds seconds to a tenth of a millisecond, so that machines that fit the same model write the same bytes."""
 
 MetricValues = dict[str, float | None]
 
 
 def dvc_metrics(document: BacktestDocument) -> dict[str, MetricValues]:
-    """Figures by model or baseline, over labels up to 3 h; the interval and the quantiles beside them."""
+    """Return metrics over labels up to 3 h by model or baseline, and those of the interval and the quantiles."""
     values = {score.name: _score_metrics(score) for score in document.scores if score.labels == "up_to_3h"}
     values["interval"] = {
         "coverage": _rounded(document.interval.coverage),
@@ -34,7 +34,7 @@ def dvc_metrics(document: BacktestDocument) -> dict[str, MetricValues]:
 
 
 def write_dvc_files(folder: Path, document: BacktestDocument) -> None:
-    """Write the metrics and the tables into `folder`. The same document gives the same bytes."""
+    """Write metrics and tables to `folder`. The same document gives the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(dvc_metrics(document), indent=1, sort_keys=True)
     (folder / METRICS_FILE).write_text(f"{text}\n", encoding="utf-8", newline="\n")

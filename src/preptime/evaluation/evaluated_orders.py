@@ -1,4 +1,4 @@
-"""Orders that were answered and have a label: what a backtest, a training run and the report evaluate."""
+"""Orders with predictions and labels, which backtests, training runs, and reports evaluate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from preptime.evaluation.metrics import Seconds, compute_interval, compute_score
 from preptime.evaluation.segments import SegmentColumns, score_segments
 
 LOOKUP = "restaurant_lookup"
-"""The baseline that a model must beat to be promoted."""
+"""A model must beat this baseline to be promoted."""
 
 GLOBAL_MEDIAN = "global_median"
 
@@ -25,19 +25,19 @@ LABEL_SETS: tuple[LabelSet, ...] = ("up_to_3h", "within_label_limit")
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedOrders:
-    """N answered orders with a parsable label, one entry per order in every array."""
+    """N predicted orders with a valid label. Every array has one entry per order."""
 
     actual: Seconds
     """The labels."""
     up_to_3h: NDArray[np.bool_]
-    """Which labels belong to `up_to_3h`: those that the interval, the quantiles and the segments are about."""
+    """Which labels belong to `up_to_3h`. The interval, the quantiles, and the segments use only these."""
     within_label_limit: NDArray[np.bool_]
     point_predictions: Mapping[str, Seconds]
-    """Answers of each point model, in the order they are to be shown."""
+    """Predictions of each point model, in display order."""
     quantiles: NDArray[np.floating]
-    """[N, 4] seconds in the order of `QUANTILE_LEVELS`; the p50 is the default model's answer."""
+    """[N, 4] seconds in the order of `QUANTILE_LEVELS`. p50 is the prediction of the default model."""
     baseline_predictions: Mapping[str, Seconds]
-    """Answers of `LOOKUP` and `GLOBAL_MEDIAN`."""
+    """Predictions of `LOOKUP` and `GLOBAL_MEDIAN`."""
     segment_columns: SegmentColumns
 
     def __len__(self) -> int:
@@ -45,11 +45,11 @@ class EvaluatedOrders:
 
     @property
     def default_predictions(self) -> NDArray[np.floating]:
-        """The default model's answers, seconds [N]."""
+        """Return the predictions of the default model, [N] seconds."""
         return self.quantiles[:, QUANTILE_LEVELS.index(0.5)]
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> EvaluatedOrders:
-        """The same orders at `rows`: positions or a mask."""
+        """Return the orders at `rows`, which are indices or a mask."""
         return EvaluatedOrders(
             actual=self.actual[rows],
             up_to_3h=self.up_to_3h[rows],
@@ -62,7 +62,7 @@ class EvaluatedOrders:
 
 
 def build_backtest_document(orders: EvaluatedOrders, first_day: str, last_day: str) -> BacktestDocument:
-    """Everything that is said about `orders`, as one document. Days are ISO dates, both included."""
+    """Return the evaluation of `orders` as one document. Days are ISO dates, both included."""
     eligible = orders.take(orders.up_to_3h)
     return BacktestDocument(
         first_day=first_day,

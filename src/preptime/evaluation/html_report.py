@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from functools import cache
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import vl_convert
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -112,7 +112,7 @@ def inline_svg(chart: Chart, name: str, label: str) -> str:
     chart gives the same text.
     """
     # The text comes from vl-convert, which writes no document type and no entities.
-    root = ElementTree.XML(vl_convert.vegalite_to_svg(chart.to_dict()))
+    root = ET.XML(vl_convert.vegalite_to_svg(chart.to_dict()))
     elements = list(root.iter())
     identifiers = dict.fromkeys(element.attrib["id"] for element in elements if "id" in element.attrib)
     new_ids = {identifier: f"{name}-{number}" for number, identifier in enumerate(identifiers)}
@@ -124,13 +124,13 @@ def inline_svg(chart: Chart, name: str, label: str) -> str:
         for attribute in _ARIA_ATTRIBUTES:
             element.attrib.pop(attribute, None)
         if tooltip is not None and element.tag in _MARKS_WITH_TOOLTIP:
-            ElementTree.SubElement(element, "title").text = tooltip
+            ET.SubElement(element, "title").text = tooltip
         for attribute, value in element.attrib.items():
             element.attrib[attribute] = references.get(value, value)
         if "id" in element.attrib:
             element.attrib["id"] = new_ids[element.attrib["id"]]
     root.attrib |= {"role": "img", "aria-label": label}
-    return ElementTree.tostring(root, encoding="unicode")
+    return ET.tostring(root, encoding="unicode")
 
 
 def dark_mode_css() -> str:

@@ -1,4 +1,4 @@
-"""Bundles beside each other: what each says of its own training run, and which of two says better."""
+"""Bundle summaries and comparisons, from the evaluations in their manifests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from preptime.evaluation.summary_text import find_score
 
 @dataclass(frozen=True, slots=True)
 class BundleSummary:
-    """One bundle in a line. Seconds and shares; None where its manifest does not say."""
+    """One bundle in a list. Values are seconds and shares, and None if the manifest has no value."""
 
     bundle: str
     kind: Literal["training", "refresh"]
@@ -24,7 +24,7 @@ class BundleSummary:
     fitted_through: dt.date
     parent: str | None
     evaluated_days: str
-    """The days its figures are of, as text; empty where there are none."""
+    """The evaluated days as text. Empty if there are none."""
     orders: int | None
     mae: float | None
     lookup_mae: float | None
@@ -34,7 +34,7 @@ class BundleSummary:
 
 
 def summarize_bundle(manifest: Manifest) -> BundleSummary:
-    """A bundle in a line; the figures are those of the default answer over labels up to 3 h."""
+    """Return the summary of a bundle. Metrics are those of the default prediction over labels up to 3 h."""
     document = backtest_of(manifest)
     default = find_score(document, document.default_model) if document else None
     lookup = find_score(document, LOOKUP) if document else None
@@ -56,7 +56,7 @@ def summarize_bundle(manifest: Manifest) -> BundleSummary:
 
 @dataclass(frozen=True, slots=True)
 class MetricComparison:
-    """One figure of two bundles, in the metric's unit."""
+    """One metric of two bundles, in the metric's unit."""
 
     metric: Metric
     first: float | None
@@ -64,7 +64,7 @@ class MetricComparison:
 
     @property
     def better(self) -> Literal["first", "second", "neither"]:
-        """Which one is closer to what is best."""
+        """Return which value is closer to the metric's best value."""
         if self.metric.is_better(self.first, self.second):
             return "first"
         return "second" if self.metric.is_better(self.second, self.first) else "neither"
@@ -72,7 +72,7 @@ class MetricComparison:
 
 @dataclass(frozen=True, slots=True)
 class SegmentComparison:
-    """The default answer's mean error (seconds) in one segment, said by two bundles of their own days."""
+    """The mean error of the default prediction in one segment, in seconds. Each bundle evaluates its own days."""
 
     value: str
     first: float | None
@@ -82,16 +82,16 @@ class SegmentComparison:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationComparison:
-    """Two bundles' own evaluations."""
+    """The evaluations of two bundles, metric by metric."""
 
     same_days: bool
-    """Only then are the figures of the same orders."""
+    """Whether both evaluate the same days. Otherwise their metrics are about different orders."""
     metrics: tuple[MetricComparison, ...]
-    """The metrics of the default answer, then the coverage of its interval."""
+    """The metrics of the default prediction, then the coverage of its interval."""
 
 
 def compare_evaluations(first: BacktestDocument, second: BacktestDocument) -> EvaluationComparison:
-    """Two evaluations beside each other. Where they are of different days they compare nothing but themselves."""
+    """Return the metrics of two evaluations, paired."""
     scores = [find_score(document, document.default_model) for document in (first, second)]
     points = [MetricComparison(metric, *(_metric_value(score, metric) for score in scores)) for metric in POINT_METRICS]
     coverage = MetricComparison(interval_coverage(INTERVAL_LEVEL), first.interval.coverage, second.interval.coverage)
@@ -104,7 +104,7 @@ def compare_evaluations(first: BacktestDocument, second: BacktestDocument) -> Ev
 def compare_segments(
     first: BacktestDocument, second: BacktestDocument, dimension: SegmentDimension
 ) -> list[SegmentComparison]:
-    """The segments of one cut that both evaluations have, those with most orders first."""
+    """Return the segments of one dimension that both evaluations have, those with the most orders first."""
     second_by_value = {segment.value: segment for segment in second.segments if segment.segment == dimension}
     comparisons = [
         SegmentComparison(
@@ -116,7 +116,7 @@ def compare_segments(
         for first_segment in first.segments
         if first_segment.segment == dimension and first_segment.value in second_by_value
     ]
-    return sorted(comparisons, key=lambda one: -sum(one.orders))
+    return sorted(comparisons, key=lambda comparison: -sum(comparison.orders))
 
 
 def _metric_value(score: Score | None, metric: Metric) -> float | None:

@@ -42,16 +42,16 @@ _LABEL_TITLES = {"up_to_3h": "Labels up to 3 h", "within_label_limit": "Labels w
 _SCORE_COLUMNS = (
     (MAE, "mean error, min"),
     (WITHIN_5_MIN, "within 5 min"),
-    (MEDIAN_AE, "half within, min"),
+    (MEDIAN_AE, "median error, min"),
     (BIAS, "bias, min"),
     (R2, "R²"),
     (RMSE, "RMSE, min"),
 )
 _BOLD_BEST_METRICS = (MAE, MEDIAN_AE, RMSE, R2, WITHIN_5_MIN)
 _FOOTER = (
-    "Times are in minutes. Hours are in the restaurant's time zone. “Labels up to 3 h” includes every order with a label "
-    "from 0 to 180 minutes. “Labels within the outlier limit” leaves out the long tail, as the notebook does. The "
-    "restaurant lookup predicts the restaurant's own past median. Hover over a mark to see its values."
+    "Times are in minutes. Hours are in the restaurant's time zone. “Labels up to 3 h” includes every order with a "
+    "label from 0 to 180 minutes. “Labels within the outlier limit” leaves out the long tail, as the notebook does. "
+    "The restaurant lookup predicts the restaurant's own past median. Hover over a mark to see its values."
 )
 
 

@@ -1,6 +1,6 @@
-"""`evaluation.json`: what the pictures of a training run are drawn from, kept in its bundle beside the report.
+"""`evaluation.json`: the chart data of a training run, which the bundle stores next to the report.
 
-Counts, never orders: it stays small however many there were. The same data gives the same bytes.
+It holds counts and no orders, so its size doesn't grow with them. The same data gives the same bytes.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from preptime.evaluation.evaluated_orders import LOOKUP, EvaluatedOrders
 from preptime.evaluation.metrics import FIVE_MINUTES_SECONDS
 
 FORMAT = 1
-"""Another number means that other code wrote it: the pictures are then not drawn, and everything else is shown."""
+"""A file with another format number is ignored: the dashboard then shows the bundle without charts."""
 
 _DIGITS = 6
 
 
 class ActualQuartiles(msgspec.Struct, frozen=True):
-    """The middle half of what happened to orders with about this prediction; minutes."""
+    """Quartiles of the actual times of orders with about this prediction, in minutes."""
 
     predicted: float
     low: float
@@ -35,47 +35,48 @@ class ActualQuartiles(msgspec.Struct, frozen=True):
 
 
 class PredictionSummary(msgspec.Struct, frozen=True):
-    """The default model's answers against the truth, over labels up to 3 h."""
+    """Predictions of the default model and actual times, over labels up to 3 h."""
 
     orders: int
     axis_limit_minutes: int
-    """Where both axes end."""
+    """The end of both axes."""
     density: tuple[DensityCell, ...]
     actual_quartiles: tuple[ActualQuartiles, ...]
     error_counts: dict[str, tuple[int, ...]]
-    """Orders per minute of error, -30 to 30, by answer: the default model and the restaurant lookup."""
+    """Orders per minute of error, from -30 to 30, for the default model and the restaurant lookup."""
     share_over_5_min_late: float
-    """Share of orders whose food came more than five minutes later than said; likewise earlier."""
+    """Share of orders that were ready more than five minutes later than predicted."""
     share_over_5_min_early: float
+    """Share of orders that were ready more than five minutes earlier than predicted."""
 
     @property
     def share_beyond_axes(self) -> float:
-        """Share of orders outside the picture."""
+        """Return the share of orders outside the chart."""
         return 1 - sum(orders for _, _, orders in self.density) / self.orders
 
 
 class LabelCount(msgspec.Struct, frozen=True):
-    """How many of the orders read carried a reason code."""
+    """The number of orders with a reason code."""
 
     reason: str
     orders: int
 
 
 class ReportData(msgspec.Struct, frozen=True, kw_only=True):
-    """The document."""
+    """The contents of `evaluation.json`."""
 
     format: int = FORMAT
     predictions: PredictionSummary | None
-    """None where no order held out has a label."""
+    """None if no held-out order has a label."""
     importance: dict[str, dict[str, float]]
-    """By model and feature, shares of the whole."""
+    """By model and feature, as shares of the total."""
     orders_fitted: int
     rows_read: int
     label_counts: tuple[LabelCount, ...]
 
 
 def summarize_predictions(orders: EvaluatedOrders) -> PredictionSummary | None:
-    """Count the answers to orders with labels up to 3 h; nothing of no orders."""
+    """Return the counts for orders with labels up to 3 h, or None without such orders."""
     eligible = orders.take(orders.up_to_3h)
     if not len(eligible):
         return None
@@ -98,18 +99,18 @@ def summarize_predictions(orders: EvaluatedOrders) -> PredictionSummary | None:
 
 
 def importance_shares(importance: Mapping[str, float]) -> dict[str, float]:
-    """Importances on any scale as shares of the whole."""
+    """Return importances of any scale as shares of their total."""
     total = sum(importance.values()) or 1.0
     return {name: round(value / total, _DIGITS) for name, value in importance.items()}
 
 
 def encode(report_data: ReportData) -> bytes:
-    """The file."""
+    """Return the file's bytes."""
     return msgspec.json.encode(report_data, order="sorted") + b"\n"
 
 
 def decode(content: bytes) -> ReportData | None:
-    """The document, or nothing where other code wrote it otherwise."""
+    """Return the contents, or None if the format is unknown."""
     try:
         if msgspec.json.decode(content, type=FormatHeader).format != FORMAT:
             return None
@@ -119,15 +120,15 @@ def decode(content: bytes) -> ReportData | None:
 
 
 def read_report_data(store: Store, manifest: Manifest) -> ReportData | None:
-    """What a bundle's pictures are drawn from; nothing for bundles of releases that did not keep it.
+    """Return the chart data of a bundle, or None if the bundle has none.
 
-    Raises `StoreError` when the store cannot be read, `BundleVerificationError` for a damaged file.
+    Raises `StoreError` if the store can't be read, and `BundleVerificationError` if the file is damaged.
     """
     return decode(store.read_file(manifest, EVALUATION_FILE)) if EVALUATION_FILE in manifest.files else None
 
 
 def backtest_of(manifest: Manifest) -> BacktestDocument | None:
-    """The scores of the training run, or nothing where the manifest tells them in another shape or not at all."""
+    """Return the backtest of the training run, or None if the manifest has none or an unknown form."""
     try:
         return msgspec.convert(manifest.metrics, BacktestDocument)
     except msgspec.ValidationError:

@@ -1,4 +1,4 @@
-"""The cuts through the orders that every evaluation looks at, declared in one table."""
+"""Segments of orders that every evaluation reports, declared in one table."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from preptime.evaluation.metrics import (
 from preptime.features.restaurant_index import Vocabularies
 
 UNKNOWN_VALUE = "(unknown)"
-"""The value of a city or type of food that is not in the vocabulary."""
+"""The segment of orders whose city or type of food isn't in the vocabulary."""
 
 ITEM_BINS = ((1, "1"), (2, "2"), (3, "3"), (4, "4–5"), (6, "6–8"), (9, "9+"))
-"""(least number of items, label). Half of the orders have 3 items or fewer, so those stand alone."""
+"""(minimum number of items, label). Half of the orders have 3 items or fewer, so these counts get separate bins."""
 
 _SECONDS_PER_HOUR = 3600
 _HOURS_PER_DAY = 24
@@ -33,21 +33,21 @@ _HOURS_PER_DAY = 24
 
 @dataclass(frozen=True, slots=True)
 class SegmentColumns:
-    """What the segments are made from, one entry per order."""
+    """The columns that define segments, one entry per order."""
 
     city: NDArray[np.str_]
     type_of_food: NDArray[np.str_]
     hour: NDArray[np.int64]
-    """0–23, on the restaurant's own wall clock."""
+    """0–23, in the restaurant's time zone."""
     number_of_items: NDArray[np.int64]
     fallback_level: NDArray[np.int8]
-    """Positions in `FALLBACK_LEVELS`."""
+    """Indices into `FALLBACK_LEVELS`."""
 
     def __len__(self) -> int:
         return len(self.hour)
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_] | slice) -> SegmentColumns:
-        """The same columns at `rows`: positions, a mask, or a slice."""
+        """Return the columns at `rows`, which are indices, a mask, or a slice."""
         return SegmentColumns(
             self.city[rows],
             self.type_of_food[rows],
@@ -60,7 +60,7 @@ class SegmentColumns:
     def from_orders(
         cls, orders: OrderColumns, vocabularies: Vocabularies, fallback_level: NDArray[np.int8]
     ) -> SegmentColumns:
-        """From orders with coded categories, and the basis of their predictions."""
+        """Return the columns of orders with coded categories and the fallback levels of their predictions."""
         return cls(
             city=_decode_categories(orders.city, vocabularies.city),
             type_of_food=_decode_categories(orders.type_of_food, vocabularies.type_of_food),
@@ -71,7 +71,7 @@ class SegmentColumns:
 
     @classmethod
     def concatenate(cls, parts: list[SegmentColumns]) -> SegmentColumns:
-        """The days of a backtest, one after the other; at least one part."""
+        """Return the days of a backtest, concatenated. Requires at least one part."""
         return cls(
             np.concatenate([part.city for part in parts]),
             np.concatenate([part.type_of_food for part in parts]),
@@ -83,7 +83,7 @@ class SegmentColumns:
 
 @dataclass(frozen=True, slots=True)
 class Segmentation:
-    """Orders cut into segments: order i belongs to `values[codes[i]]`. Values stand in the order people expect."""
+    """Orders split into segments: order i belongs to `values[codes[i]]`. Values are in display order."""
 
     codes: NDArray[np.intp]
     values: tuple[str, ...]
@@ -91,7 +91,7 @@ class Segmentation:
 
 @dataclass(frozen=True, slots=True)
 class DimensionDefinition:
-    """One way to cut: its name in documents, its label for people, and how it is made."""
+    """One dimension: its name in documents, its display label, and the function that splits orders by it."""
 
     name: SegmentDimension
     label: str
@@ -99,7 +99,7 @@ class DimensionDefinition:
 
 
 def _decode_categories(codes: NDArray[np.int32], vocabulary: tuple[str, ...]) -> NDArray[np.str_]:
-    # UNKNOWN_CODE is -1, which is the last place.
+    # UNKNOWN_CODE is -1, which selects the last element.
     return np.array([*vocabulary, UNKNOWN_VALUE], dtype=np.str_)[codes]
 
 
@@ -110,7 +110,7 @@ def _split_by_name(names: NDArray[np.str_]) -> Segmentation:
 
 def _split_by_items(number_of_items: NDArray[np.int64]) -> Segmentation:
     starts = np.array([start for start, _ in ITEM_BINS])
-    # An order of 0 items is a defect of the data; it is answered, and counted with the smallest.
+    # An order with 0 items is invalid data. It gets a prediction, so it counts in the first bin.
     codes = np.maximum(np.searchsorted(starts, number_of_items, side="right") - 1, 0)
     return Segmentation(codes, tuple(label for _, label in ITEM_BINS))
 
@@ -133,15 +133,15 @@ DIMENSIONS = (
         lambda columns: Segmentation(columns.fallback_level.astype(np.intp), FALLBACK_LEVELS),
     ),
 )
-"""Every cut. Within one, each order is in exactly one segment; segments without an order are left out."""
+"""Every dimension. Within a dimension, each order is in exactly one segment. Empty segments are left out."""
 
 
 def score_segments(
     columns: SegmentColumns, actual: Seconds, quantiles: NDArray[np.floating], lookup: Seconds
 ) -> tuple[Segment, ...]:
-    """The default model (p50) in every segment, beside the restaurant lookup; all [N] seconds, `quantiles` [N, 4].
+    """Return the scores of the default model (p50) and of the restaurant lookup in every segment.
 
-    No orders, no segments.
+    All arrays are [N] seconds; `quantiles` is [N, 4]. Without orders, there are no segments.
     """
     results: list[Segment] = []
     if not len(columns):

@@ -99,7 +99,7 @@ class RestaurantIndex:
     def group_index(self, city: NDArray[np.int32], type_of_food: NDArray[np.int32]) -> NDArray[np.int64]:
         """Return the number, [N], of each (city, food) pair, from 0 to `group_count - 1`.
 
-        There are (cities + 1) × (foods + 1) pairs. The last city and the last food stand for an unknown one.
+        There are (cities + 1) × (foods + 1) pairs. The last city and the last food are for unknown ones.
         """
         cities, foods = len(self.vocabularies.city), len(self.vocabularies.type_of_food)
         return np.where(city < 0, cities, city).astype(np.int64) * (foods + 1) + np.where(

@@ -1,1 +1,1 @@
-"""How a day went: predictions joined with outcomes, drift, alerts, and what should follow from them."""
+"""Daily monitoring: predictions joined with outcomes, metrics, drift, and alerts."""

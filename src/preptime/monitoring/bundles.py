@@ -1,56 +1,97 @@
-"""What monitoring asks of the store: who was champion, what a bundle promised, and what it knew each morning."""
+"""Bundles as monitoring uses them: champions, manifests, histories, and backtests."""
 
 from __future__ import annotations
 
 import datetime as dt
 from typing import Protocol
 
+import msgspec
+
 from preptime.bundle.bundle import open_arrays, verify_folder
 from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.manifest import Manifest
 from preptime.bundle.store import Store
+from preptime.errors import BundleVerificationError
+from preptime.evaluation.documents import BacktestDocument
+from preptime.evaluation.evaluated_orders import LABEL_SETS, LOOKUP
+from preptime.evaluation.summary_text import find_score
 from preptime.features.history import History
+from preptime.monitoring.document import BacktestBaseline, DateRange, PredictionMetrics
 
 
 class BundleSource(Protocol):
-    """Bundles as monitoring needs them. A bundle that has been pruned is no error: it can't be asked any more."""
+    """A source of bundles. A pruned bundle is no error: its manifest and its history are None."""
 
     def champion_as_of(self, date: dt.date, /) -> str | None:
-        """The champion as of `date`, if there was one."""
+        """Return the champion as of `date`, or None."""
         ...
 
     def manifest(self, bundle: str, /) -> Manifest | None:
-        """What a bundle says of itself, or nothing when it is gone."""
+        """Return the manifest of a bundle, or None if it was pruned."""
         ...
 
     def history(self, bundle: str, /) -> History | None:
-        """What a bundle knew, likewise."""
+        """Return the history of a bundle, or None if it was pruned."""
         ...
 
 
 class StoreBundleSource:
-    """A store's bundles. Histories are mapped, not read: of each only the rows asked for come into memory."""
+    """The bundles of a store. Histories are memory-mapped, so only requested rows are loaded."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._ids = frozenset(store.bundle_ids())
 
     def champion_as_of(self, date: dt.date) -> str | None:
-        """The champion log's word."""
+        """Return the champion as of `date` from the champion log."""
         entry = ChampionLog(self._store).as_of(date)
         return None if entry is None else entry.bundle
 
     def manifest(self, bundle: str) -> Manifest | None:
-        """Raises `BundleVerificationError` for a damaged one."""
+        """Return the manifest. Raises `BundleVerificationError` if the bundle is damaged."""
         return self._store.read_manifest(bundle) if bundle in self._ids else None
 
     def history(self, bundle: str) -> History | None:
-        """Names and sizes of its files are checked, hashes are `bundles verify`'s matter: nothing is predicted here.
+        """Return the history. Raises `BundleVerificationError` if the bundle is damaged.
 
-        Raises `BundleVerificationError` for a damaged one.
+        Checks the names and sizes of files, but no hashes: `preptime bundles verify` does, and monitoring predicts
+        nothing.
         """
         if bundle not in self._ids:
             return None
         folder = self._store.fetch(bundle)
         manifest = verify_folder(folder, hashes=False)
         return History.from_arrays(manifest.date.isoformat(), manifest.vocabularies, open_arrays(folder, manifest))
+
+
+def backtest_baseline(manifest: Manifest) -> BacktestBaseline | None:
+    """Return the backtest in a manifest, or None if it has none.
+
+    Raises `BundleVerificationError` if its metrics aren't a backtest.
+    """
+    if not manifest.metrics:
+        return None
+    try:
+        backtest = msgspec.convert(manifest.metrics, BacktestDocument)
+    except msgspec.ValidationError as error:
+        raise BundleVerificationError(
+            f"{manifest.id}/manifest.json: its metrics aren't a backtest: {error}.",
+            "Run `preptime train` or `preptime refresh` with this version of preptime.",
+        ) from error
+    default, lookup = (find_score(backtest, name, LABEL_SETS[0]) for name in (backtest.default_model, LOOKUP))
+    if default is None:
+        return None
+    return BacktestBaseline(
+        bundle=manifest.id,
+        days=DateRange(first=dt.date.fromisoformat(backtest.first_day), last=dt.date.fromisoformat(backtest.last_day)),
+        metrics=PredictionMetrics(
+            n=default.n,
+            mae=default.mae,
+            bias=default.bias,
+            within_5_min=default.within_5_min,
+            coverage=backtest.interval.coverage,
+            lookup_mae=None if lookup is None else lookup.mae,
+            lookup_n=0 if lookup is None else lookup.n,
+            quantiles=backtest.quantiles,
+        ),
+    )

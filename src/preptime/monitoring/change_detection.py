@@ -1,18 +1,17 @@
-"""Actual ÷ predicted, day by day: what is kept of the orders to watch it.
+"""Change detection in the ratio of actual to predicted time, for many segments and days together.
 
-Whether food takes longer, or less long, than said: for many parts of the orders at once, morning after morning.
+The input is the logarithm of actual ÷ predicted, clipped at 2 and 1/2. An order whose time was recorded hours late then
+counts as an error by a factor of two.
 
-Watched is the logarithm of actual ÷ predicted, clipped at twice and half: an order tapped at once, or forgotten for
-hours, counts as one that was off by a factor of two. A part (a city, say) is compared with **its own past**, so that
-what is usual there is no alarm, and days are compared, not orders: beside the orders' own scatter, every day has an
-error that its orders share (weather, weekday, a busy night), and without it thousands of orders would make an alarm of
-any ordinary day.
+Each segment, such as a city, is compared with its own past, so a constant bias raises no alarm. The test compares days,
+not orders: besides the variation of orders, every day has an error that its orders share (weather, weekday, a busy
+evening). Without this error, thousands of orders would raise an alarm on any ordinary day.
 
-Each morning the latest stretch of 1 to 7 days is compared with up to 28 days before it; the stretch that differs most
-is the morning's evidence: how many standard errors the difference is beyond what is tolerated anyway. Where it fires,
-the stretch stops counting as usual, and what follows has to show the same again on its own days: a chance excursion
-fires once, a real shift as long as it lasts. This is a scan for a change point (Page's CUSUM looks at the same
-stretches); its threshold is calibrated by simulation, see docs/monitoring.md, "How often it is wrong".
+On each day, windows of the latest 1 to 7 days are compared with up to 28 days before them. The window that differs most
+gives the test statistic: the standard errors by which the difference exceeds the tolerance. When a segment fires, the
+window leaves the reference, and only later days can fire again. A chance deviation therefore fires once, and a real
+shift fires while it lasts. This is a scan for a change point over the same windows as Page's CUSUM (1954). Its
+threshold is calibrated by simulation: see "False alarms and detection time" in docs/monitoring.md.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_LOG_RATIO = float(np.log(2.0))
-"""Ratios beyond twice and half weigh no more. Clips between 0.5 and 1.5 made little difference (docs/monitoring.md)."""
+"""Larger ratios count as 2, and smaller ones as 1/2. Clips from 0.5 to 1.5 made little difference (decision 10)."""
 
 
 @dataclass(frozen=True, slots=True)
 class DailyRatios:
-    """What is kept of the orders of S parts on D days: [S, D] each. Memory doesn't grow with orders."""
+    """Sums over the orders of S segments on D days, [S, D] each. Memory doesn't grow with orders."""
 
     orders: NDArray[np.float64]
     sum_log_ratio: NDArray[np.float64]
-    """Sum of clipped log ratios."""
+    """Sums of clipped log ratios."""
     sum_squared_log_ratio: NDArray[np.float64]
     unclipped_orders: NDArray[np.float64]
-    """Orders that were not clipped."""
+    """The number of orders that weren't clipped."""
 
     @classmethod
     def from_orders(
@@ -46,96 +45,96 @@ class DailyRatios:
         log_ratio: NDArray[np.float64],
         is_unclipped: NDArray[np.bool_] | None = None,
     ) -> DailyRatios:
-        """Of N orders: each one's part and day, below the (S, D) of `shape`, and clipped log ratio.
+        """Return the sums of N orders from their segments, days, and clipped log ratios. `shape` is (S, D).
 
-        `inside` says which were not clipped, where that cannot be seen from the values.
+        Pass `is_unclipped` if the values don't show which orders were clipped.
         """
         cell = np.asarray(group, np.int64) * shape[1] + day
         unclipped = np.abs(log_ratio) < MAX_LOG_RATIO if is_unclipped is None else is_unclipped
 
-        def summed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        def sum_by_cell(values: NDArray[np.float64]) -> NDArray[np.float64]:
             sums = np.bincount(cell, weights=values, minlength=shape[0] * shape[1])
             return sums.astype(np.float64).reshape(shape)
 
         return cls(
-            summed(np.ones(len(log_ratio))),
-            summed(log_ratio),
-            summed(log_ratio**2),
-            summed(unclipped.astype(np.float64)),
+            sum_by_cell(np.ones(len(log_ratio))),
+            sum_by_cell(log_ratio),
+            sum_by_cell(log_ratio**2),
+            sum_by_cell(unclipped.astype(np.float64)),
         )
 
     def ratio(self) -> NDArray[np.float64]:
-        """[S, D] typical actual ÷ predicted, NaN without an order: one step from 1 to Huber's estimate of location."""
+        """Return the typical actual ÷ predicted, [S, D], NaN without orders: one step to Huber's location estimate."""
         ratio: NDArray[np.float64] = np.exp(location(self.sum_log_ratio, self.unclipped_orders))
         return ratio
 
 
 def clipped_log_ratio(actual: NDArray[np.floating], predicted: NDArray[np.floating]) -> NDArray[np.float64]:
-    """[N] log of actual ÷ predicted seconds, clipped; both count as a second at least."""
+    """Return the clipped log of actual ÷ predicted, [N]. Both times count as at least one second."""
     ratio = np.maximum(actual, 1.0).astype(np.float64) / np.maximum(predicted, 1.0)
     clipped: NDArray[np.float64] = np.clip(np.log(ratio), -MAX_LOG_RATIO, MAX_LOG_RATIO)
     return clipped
 
 
 def location(total: NDArray[np.float64], unclipped: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The location of log ratios from the sum of clipped ones; NaN where all are clipped or there are none."""
+    """Return the location of log ratios from their clipped sum. NaN if all are clipped or there are none."""
     estimate: NDArray[np.float64] = np.where(unclipped > 0, total / np.maximum(unclipped, 1.0), np.nan)
     return estimate
 
 
 MAX_WINDOW_DAYS = 7
-"""A change smaller than seven days can show is left to the figures."""
+"""Smaller changes that need more than seven days are left to the daily metrics."""
 MAX_REFERENCE_DAYS = 28
-"""What is older may have been another season, other models."""
+"""Older days can belong to another season or other models."""
 MIN_REFERENCE_DAYS = 7
-"""A whole week: weekdays differ."""
+"""A whole week, because weekdays differ."""
 MIN_ORDERS = 30
-"""In a stretch: with fewer, clipped ratios are not yet near a normal distribution."""
+"""In a window. With fewer orders, the mean of clipped ratios isn't close to a normal distribution."""
 RATIO_TOLERANCE = 0.02
-"""A ratio within 2 % of the usual one is nobody's concern, however sure it is."""
+"""Changes of the ratio within 2% are ignored."""
 PRIOR_DAY_SD = 0.01
-"""Standard deviation that the orders of a day share, until a part's own days say otherwise: 0.0115 in quiet months."""
+"""Prior standard deviation of the error that the orders of a day share. In quiet months, it is 0.0115."""
 PRIOR_WEIGHT_DAYS = 10.0
-"""How many days that first guess weighs."""
+"""The weight of the prior in days."""
 MIN_DAY_SD_SHARE = 0.5
-"""Of `USUAL_DAY_ERROR`: a few days that happen to agree don't make the next one certain."""
+"""Lower bound as a share of `PRIOR_DAY_SD`, because a few days can agree by chance."""
 POOLING_WEIGHT_ORDERS = 50.0
-"""How many orders of all parts are added to each part's own scatter, so that ten orders don't decide it."""
+"""The number of orders of all segments that are pooled into the variance of each segment."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """What the mornings after D days said of S parts: [S, D] each."""
+    """Results of S segments as of the end of each of D days, [S, D] each."""
 
     statistic: NDArray[np.float64]
-    """Standard errors beyond what is tolerated, above 0 slower; 0 also where too little is known."""
+    """Standard errors beyond the tolerance. Above 0 is slower. 0 if there is too little data."""
     has_enough_data: NDArray[np.bool_]
-    """Whether there were days and orders enough to judge by."""
+    """Whether there are enough days and orders."""
     window_start: NDArray[np.int64]
-    """The first day of the stretch that differs most."""
+    """The first day of the window that differs most."""
     reference_ratio: NDArray[np.float64]
-    """The ratio of the days it was compared with; NaN where nothing is known."""
+    """The ratio in the reference window. NaN if there is too little data."""
     recent_ratio: NDArray[np.float64]
-    """The ratio of the stretch."""
+    """The ratio in the recent window."""
     fired: NDArray[np.bool_]
 
 
 def scan_for_shifts(daily: DailyRatios, threshold: float) -> ScanResult:
-    """Every morning's evidence; where it reaches `threshold`, the morning fires."""
-    parts, days = daily.orders.shape
-    order_variance, inside_share = _order_variance(daily)
-    tolerance = np.log1p(RATIO_TOLERANCE) * inside_share
+    """Return the statistics of every segment and day. A day fires if its statistic reaches `threshold`."""
+    segments, days = daily.orders.shape
+    order_variance, unclipped_share = _order_variance(daily)
+    tolerance = np.log1p(RATIO_TOLERANCE) * unclipped_share
     result = ScanResult(
-        np.zeros((parts, days)),
-        np.zeros((parts, days), np.bool_),
-        np.zeros((parts, days), np.int64),
-        np.full((parts, days), np.nan),
-        np.full((parts, days), np.nan),
-        np.zeros((parts, days), np.bool_),
+        np.zeros((segments, days)),
+        np.zeros((segments, days), np.bool_),
+        np.zeros((segments, days), np.int64),
+        np.full((segments, days), np.nan),
+        np.full((segments, days), np.nan),
+        np.zeros((segments, days), np.bool_),
     )
-    excluded_days = np.zeros((parts, days), np.bool_)
-    restart_day = np.zeros(parts, np.int64)
-    all_sums = _CumulativeSums.from_daily(daily, order_variance, np.zeros((parts, days), np.bool_))
+    excluded_days = np.zeros((segments, days), np.bool_)
+    restart_day = np.zeros(segments, np.int64)
+    all_sums = _CumulativeSums.from_daily(daily, order_variance, np.zeros((segments, days), np.bool_))
     reference_sums = all_sums
     for day in range(MIN_REFERENCE_DAYS, days):
         for first in range(day, max(day - MAX_WINDOW_DAYS, MIN_REFERENCE_DAYS - 1), -1):
@@ -154,9 +153,9 @@ def scan_for_shifts(daily: DailyRatios, threshold: float) -> ScanResult:
         fired = np.abs(result.statistic[:, day]) >= threshold
         if fired.any():
             result.fired[:, day] = fired
-            for part in np.flatnonzero(fired):
-                excluded_days[part, result.window_start[part, day] : day + 1] = True
-                restart_day[part] = day + 1
+            for segment in np.flatnonzero(fired):
+                excluded_days[segment, result.window_start[segment, day] : day + 1] = True
+                restart_day[segment] = day + 1
             reference_sums = _CumulativeSums.from_daily(daily, order_variance, excluded_days)
     return result
 
@@ -168,7 +167,7 @@ def _keep_larger_shift(
     window: _WindowSums,
     reference: _WindowSums,
 ) -> None:
-    """Put a stretch down, first and last day, where it differs more than those looked at before; NaN tells nothing."""
+    """Store the window where it differs more than the windows before it. NaN marks too little data."""
     first, day = days
     better = ~np.isnan(statistic) & (
         ~result.has_enough_data[:, day] | (np.abs(statistic) > np.abs(result.statistic[:, day]))
@@ -183,9 +182,9 @@ def _keep_larger_shift(
 def _shift_statistic(
     window: _WindowSums, reference: _WindowSums, order_variance: NDArray[np.float64], tolerance: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """[S] standard errors by which both means differ more than tolerated.
+    """Return the standard errors by which the difference of both means exceeds the tolerance, [S].
 
-    The error is made of the scatter of orders and of what a day's orders share.
+    The error combines the variation of orders and the error that the orders of a day share.
     """
     order_error = order_variance * (1 / np.maximum(window.orders, 1.0) + 1 / np.maximum(reference.orders, 1.0))
     day_error = reference.day_variance() * (1 / np.maximum(window.days, 1.0) + 1 / np.maximum(reference.days, 1.0))
@@ -196,7 +195,7 @@ def _shift_statistic(
 
 @dataclass(frozen=True, slots=True)
 class _WindowSums:
-    """Sums over some days, [S] each. The weighted ones are for the day variance."""
+    """Sums over a range of days, [S] each. The weighted sums are for the day variance."""
 
     orders: NDArray[np.float64]
     sum_log_ratio: NDArray[np.float64]
@@ -209,11 +208,11 @@ class _WindowSums:
 
     @property
     def mean(self) -> NDArray[np.float64]:
-        """[S] of the clipped log ratios; 0 without an order."""
+        """Return the mean of the clipped log ratios, [S]. 0 without orders."""
         return self.sum_log_ratio / np.maximum(self.orders, 1.0)
 
     def day_variance(self) -> NDArray[np.float64]:
-        """[S] variance that the orders of a day share: the scatter of the days' means beyond their orders' own."""
+        """Return the variance that the orders of a day share, [S]: that of daily means beyond that of orders."""
         mean = self.mean
         scatter: NDArray[np.float64] = self.weighted_square - 2 * mean * self.weighted_mean + mean**2 * self.weight
         prior_variance = PRIOR_DAY_SD**2
@@ -224,7 +223,7 @@ class _WindowSums:
 
 @dataclass(frozen=True, slots=True)
 class _CumulativeSums:
-    """Running sums over the days, [8, S, D + 1], so that any range is one subtraction."""
+    """Cumulative sums over the days, [8, S, D + 1], so that any range is one subtraction."""
 
     cumulative: NDArray[np.float64]
 
@@ -235,7 +234,7 @@ class _CumulativeSums:
         has_orders = (daily.orders > 0) & ~excluded
         orders = np.where(has_orders, daily.orders, 1.0)
         mean = daily.sum_log_ratio / orders
-        # A day tells of the variance that days share as far as its own orders don't drown it.
+        # The more orders a day has, the more it says about the variance between days.
         share = orders / (orders + order_variance[:, None] / PRIOR_DAY_SD**2)
         weight = share**2
         order_error = order_variance[:, None] / orders
@@ -258,14 +257,15 @@ class _CumulativeSums:
 
 
 def _order_variance(daily: DailyRatios) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """[S] variance of clipped log ratios within each part, and the share that is not clipped; both pooled a little."""
+    """Return the variance of clipped log ratios and the unclipped share of each segment, [S], both partly pooled."""
     orders, total = daily.orders.sum(axis=1), daily.sum_log_ratio.sum(axis=1)
     total_orders = max(orders.sum(), 1.0)
     variance = max(daily.sum_squared_log_ratio.sum() / total_orders - (total.sum() / total_orders) ** 2, 1e-6)
-    inside = max(daily.unclipped_orders.sum() / total_orders, 1e-6)
+    unclipped_share = max(daily.unclipped_orders.sum() / total_orders, 1e-6)
     mean = total / np.maximum(orders, 1.0)
     scatter = daily.sum_squared_log_ratio.sum(axis=1) - orders * mean**2
     return (
         (scatter + POOLING_WEIGHT_ORDERS * variance) / (orders + POOLING_WEIGHT_ORDERS),
-        (daily.unclipped_orders.sum(axis=1) + POOLING_WEIGHT_ORDERS * inside) / (orders + POOLING_WEIGHT_ORDERS),
+        (daily.unclipped_orders.sum(axis=1) + POOLING_WEIGHT_ORDERS * unclipped_share)
+        / (orders + POOLING_WEIGHT_ORDERS),
     )

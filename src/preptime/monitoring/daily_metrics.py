@@ -1,8 +1,7 @@
-"""The figures of docs/metrics.md for many groups of orders at once: every order is looked at once, then groups add up.
+"""Metrics and counts of the window by day, bundle, and segment.
 
-The tests hold them to `preptime.evaluation.metrics`, group by group.
-
-The window day by day, bundle by bundle, and what the audit says of its rows: from arrays to the document's parts.
+Each order is read once, and groups are sums over orders. Tests compare the results with `preptime.evaluation.metrics`,
+group by group.
 """
 
 from __future__ import annotations
@@ -29,22 +28,21 @@ from preptime.monitoring.document import (
 )
 from preptime.monitoring.joined_predictions import JoinedOrders
 from preptime.monitoring.outcomes import AuditedOutcomes, to_date
-from preptime.monitoring.recorded_predictions import UniquePredictions as Read
+from preptime.monitoring.recorded_predictions import UniquePredictions
 
 
 @dataclass(frozen=True)
 class OrderMetrics:
-    """What each of M evaluated orders adds to its group's figures."""
+    """The contributions of M evaluated orders to the metrics of their groups."""
 
     rows: NDArray[np.intp]
-    """Positions among the joined orders."""
+    """[M] indices of the joined orders."""
     columns: dict[str, NDArray[np.float64]]
-    """[M] by name. A figure that an order doesn't have (no interval was told, no lookup is known) adds nothing to it,
-    and nothing to its count."""
+    """[M] by name. A missing value (no interval, no lookup) contributes neither to the sum nor to its count."""
 
     @classmethod
     def from_joined(cls, joined: JoinedOrders) -> OrderMetrics:
-        """The evaluated orders."""
+        """Return the contributions of the evaluated orders."""
         rows = np.flatnonzero(joined.evaluated)
         actual, quantiles, lookup = joined.actual[rows], joined.quantiles[rows], joined.lookup[rows]
         error: NDArray[np.float64] = joined.predicted[rows] - actual
@@ -68,7 +66,7 @@ class OrderMetrics:
         return cls(rows, columns)
 
     def group_by(self, group: NDArray[np.integer], n_groups: int) -> GroupMetrics:
-        """Added up: `group` is each joined order's, from 0 to `groups` - 1; below 0 it is left out."""
+        """Return the sums by group. `group` has a value from 0 to `n_groups` - 1 per joined order; below 0 excludes it."""
         row_groups = np.asarray(group)[self.rows]
         kept = row_groups >= 0
         return GroupMetrics(
@@ -79,7 +77,7 @@ class OrderMetrics:
         )
 
     def total(self, rows: NDArray[np.bool_]) -> PredictionMetrics:
-        """The figures of the joined orders under a mask."""
+        """Return the metrics of the joined orders in a mask."""
         return self.group_by(np.where(rows, 0, -1), 1).metrics(0)
 
 
@@ -89,21 +87,21 @@ def _as_counts(rows: NDArray[np.bool_] | np.bool_) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class GroupMetrics:
-    """Sums by group."""
+    """Sums by column and group."""
 
     sums: dict[str, NDArray[np.float64]]
 
     def mean(self, name: str, group: int, count: str = "n") -> float | None:
-        """The sum of a column over its count; nothing of nothing."""
+        """Return the mean of a column, or None without orders."""
         n = self.sums[count][group]
         return float(self.sums[name][group] / n) if n else None
 
     def count(self, group: int, name: str = "n") -> int:
-        """How many orders."""
+        """Return the number of orders."""
         return int(self.sums[name][group])
 
     def quantiles(self, group: int) -> tuple[QuantileScore, ...]:
-        """Share at or under, and pinball loss, of each quantile."""
+        """Return coverage and pinball loss of each quantile."""
         return tuple(
             QuantileScore(
                 p=p,
@@ -114,7 +112,7 @@ class GroupMetrics:
         )
 
     def metrics(self, group: int) -> PredictionMetrics:
-        """All of a group's."""
+        """Return all metrics of a group."""
         return PredictionMetrics(
             n=self.count(group),
             mae=self.mean("mae", group),
@@ -128,7 +126,7 @@ class GroupMetrics:
 
 
 def segment_metrics(joined: JoinedOrders, order_metrics: OrderMetrics, rows: NDArray[np.bool_]) -> tuple[Segment, ...]:
-    """Every cut of the evaluated orders under a mask; segments without an order are left out."""
+    """Return the segments of the evaluated orders in a mask, without empty segments."""
     results = []
     for definition in DIMENSIONS:
         segmentation = definition.split(joined.segment_columns)
@@ -153,32 +151,32 @@ def segment_metrics(joined: JoinedOrders, order_metrics: OrderMetrics, rows: NDA
 
 
 FALLBACK_LEVEL_NAMES: tuple[FallbackLevel, ...] = ("restaurant", "city_food", "food", "city", "global")
-"""`FALLBACK_LEVELS`, as the document's type names them."""
+"""`FALLBACK_LEVELS`, typed as in the document."""
 
 
 @dataclass(frozen=True)
 class DailyCounts:
-    """What is counted of each of D days from `first_day` on: [D] each, or [FALLBACK_LEVELS, D]."""
+    """Counts of each of D days from `first_day`: [D] each, or [fallback levels, D]."""
 
     first_day: int
     orders: NDArray[np.float64]
     with_prediction: NDArray[np.float64]
-    """Open ones included, as in `fallback_level` and `open`."""
+    """Includes orders without an outcome, as does `by_fallback_level`."""
     without_outcome: NDArray[np.float64]
     without_prediction: NDArray[np.float64]
     by_fallback_level: NDArray[np.float64]
     unknown_restaurant: NDArray[np.float64]
     unknown_category: NDArray[np.float64]
     with_outcome: NDArray[np.float64]
-    """Answered orders that have one."""
+    """Orders with a prediction and an outcome."""
     by_city: NDArray[np.float64]
-    """[cities, D] orders, as the restaurants file codes them."""
+    """[cities, D] orders, by the city codes of the restaurants file."""
     audited: NDArray[np.float64]
     invalid_labels: NDArray[np.float64]
 
     @classmethod
     def from_joined(cls, joined: JoinedOrders, outcomes: AuditedOutcomes, first_day: int, days: int) -> DailyCounts:
-        """Count."""
+        """Return the counts."""
         day = joined.outcomes.day - first_day
 
         def per_day(rows: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -234,7 +232,7 @@ _INVALID_LABEL_MASK = sum(
 def day_documents(
     joined: JoinedOrders, counts: DailyCounts, daily_metrics: GroupMetrics, ratio: NDArray[np.float64], window: range
 ) -> tuple[Day, ...]:
-    """Every day of `window` (positions from the first day looked at) that has an order or an answer."""
+    """Return every day of `window` with an order or a prediction. `window` counts from `counts.first_day`."""
     day = joined.outcomes.day - counts.first_day
     open_day = joined.without_outcome["day"].to_numpy() - counts.first_day
     documents = []
@@ -268,7 +266,7 @@ def day_documents(
 def bundle_documents(
     joined: JoinedOrders, order_metrics: OrderMetrics, window: NDArray[np.bool_]
 ) -> tuple[BundleMetrics, ...]:
-    """Every bundle that answered an order of the window which has an outcome, by id."""
+    """Return every bundle with a prediction in the window that has an outcome, by ID."""
     in_window = joined.has_prediction & window
     grouped = order_metrics.group_by(np.where(in_window, joined.bundle_code, -1), len(joined.bundle_ids))
     days = joined.outcomes.day
@@ -285,9 +283,9 @@ def bundle_documents(
 
 
 def count_predictions(
-    joined: JoinedOrders, predictions: Read, window: NDArray[np.bool_], first_day: int
+    joined: JoinedOrders, predictions: UniquePredictions, window: NDArray[np.bool_], first_day: int
 ) -> PredictionCounts:
-    """What was answered in the window, by whom, and what became of it."""
+    """Return the counts of predictions and outcomes in the window."""
     still_open = joined.without_outcome.filter(joined.without_outcome["day"] >= first_day)
     with_prediction = joined.has_prediction & window
     by_api = int((with_prediction & joined.from_api).sum()) + int(still_open["api"].sum())
@@ -308,18 +306,17 @@ def count_predictions(
 
 
 def label_audit(outcomes: AuditedOutcomes, first_day: int, last_day: int) -> LabelAudit:
-    """Reasons of the rows of the window, those whose time cannot be read among them."""
+    """Return the validation reasons of the rows in the window, including rows whose time can't be parsed."""
     within = (outcomes.audited_days >= first_day) | (outcomes.audited_days < 0)
     reasons, on_last_day = outcomes.audited_reasons[within], outcomes.audited_days[within] == last_day
     label_reasons = []
     for reason in ValidationReason:
         has_reason = (reasons & np.uint32(reason.bit)) != 0
         if has_reason.any():
-            meaning = validation_rule(reason).description
             label_reasons.append(
                 LabelReason(
                     reason=str(reason),
-                    description=meaning,
+                    description=validation_rule(reason).description,
                     orders=int(has_reason.sum()),
                     orders_on_last_day=int((has_reason & on_last_day).sum()),
                 )

@@ -1,10 +1,8 @@
-"""`monitoring.json`: what was known on the morning of D of how the answers did. Typed, frozen, stable as JSON.
+"""`monitoring.json`: the results of `preptime monitor` as of one date, and reading them back.
 
-A figure that has no value (no orders) is `null`. Seconds, shares (0 to 1) and counts; days are ISO dates, both ends of
-a range included. Nothing in it is a clock's time or a path, so the same contents give the same bytes. How to change
-the format: docs/monitoring.md, "The document".
-
-What `monitor` wrote, morning by morning, for who shows it: nothing is worked out anew.
+A metric without a value (no orders) is `null`. Values are seconds, shares (0 to 1), and counts. Days are ISO dates, and
+ranges include both ends. The document holds no clock times and no paths, so the same inputs give the same bytes. To
+change the format, see "The document" in docs/monitoring.md.
 """
 
 from __future__ import annotations
@@ -21,16 +19,16 @@ from preptime.evaluation.documents import QuantileScore, Segment
 from preptime.sources.results import MONITORING_FILE, ResultsFolder
 
 FORMAT = 1
-"""The format this code writes and reads."""
+"""The format that this code writes and reads."""
 
 RuleStatus = Literal["ok", "fired", "insufficient_data"]
-"""quiet: looked at, nothing to say. fired: `alerts` has one of this rule. unknown: too little to judge by."""
+"""ok: evaluated without an alert. fired: `alerts` has one of this rule. insufficient_data: too little data."""
 
 RuleKind = Literal["predictions", "inputs", "data"]
-"""What a rule is about: answers against outcomes, what the models are given, what the data brings."""
+"""The subject of a rule: predictions against outcomes, inputs of the models, or the data itself."""
 
 DimensionName = Literal["overall", "city", "type_of_food"]
-"""The parts of the orders whose ratio of actual to predicted is watched day by day."""
+"""Dimensions whose ratio of actual to predicted time is monitored daily."""
 
 FallbackLevel = Literal["restaurant", "city_food", "food", "city", "global"]
 
@@ -43,57 +41,57 @@ class DateRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class PredictionMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The answers of some days against what happened, as docs/metrics.md defines them; labels up to 3 h."""
+    """Metrics of predictions over a range of days, for labels up to 3 h. See docs/metrics.md."""
 
     n: int
-    """Answered orders with an outcome that may be evaluated."""
+    """Predicted orders with an evaluable outcome."""
     mae: float | None
     bias: float | None
-    """Seconds, predicted minus actual: above 0 the food came sooner than said."""
+    """Seconds, predicted minus actual. Above 0, orders were ready earlier than predicted."""
     within_5_min: float | None
     coverage: float | None
-    """Share of outcomes inside p10 to p90; 0.8 was promised."""
+    """Share of outcomes within p10–p90. The target is 0.8."""
     lookup_mae: float | None
-    """Of the restaurant lookup on those of these orders for which there is one: `lookup_n`."""
+    """MAE of the restaurant lookup, over the `lookup_n` orders for which it is known."""
     lookup_n: int
     quantiles: tuple[QuantileScore, ...]
-    """p10, p50, p80, p90: the share of outcomes at or under each, and its pinball loss in seconds."""
+    """p10, p50, p80, p90: the share of outcomes at or under each, and the pinball loss in seconds."""
 
 
 class BacktestBaseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the backtest of the champion's training said: its figures on days its models had not seen."""
+    """The backtest of the training run behind the predictions: its metrics on held-out days."""
 
     bundle: str
-    """The bundle that was trained: the champion, or the parent of a refresh."""
+    """The trained bundle: the champion, or the parent of a refresh."""
     days: DateRange
     metrics: PredictionMetrics
 
 
 class PredictionCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How many orders of the window were answered, by whom, and what became of them. Each order counts once."""
+    """How many orders of the window have predictions and outcomes. Each order counts once."""
 
     orders: int
-    """Orders in the table acknowledged in the window and ready before the morning of D, duplicates left out."""
+    """Orders acknowledged in the window and ready as of the date, without duplicates."""
     with_prediction: int
-    """Of those, the ones that an answer was found for."""
+    """Orders with a prediction."""
     without_prediction: int
-    """The others: an outcome without a prediction."""
+    """Orders with an outcome and without a prediction."""
     without_outcome: int
-    """Answers without an outcome as yet: not ready, ready later than this morning, or never delivered."""
+    """Predictions without an outcome as of the date: not ready yet, or missing from the orders."""
     evaluated: int
-    """Answered, with an outcome that may be evaluated."""
+    """Orders with a prediction and an evaluable outcome."""
     from_batch: int
-    """Of the orders answered (open ones included), those whose answer is the one of `score --date`."""
+    """Predicted orders, including open ones, whose prediction is from `score --date`."""
     from_api: int
-    """Those whose answer is the API's: where both answered an order, this is the one that counts."""
+    """Predicted orders whose prediction is from the API. If an order has both, the API's counts."""
     in_both: int
-    """Orders answered by both."""
+    """Orders with predictions from both."""
     duplicates: int
-    """Answers to an order that had been answered the same way before: the first one counts."""
+    """Repeated predictions of the same kind. The first one counts."""
     unreadable_log_lines: int
-    """Lines of the API's log that hold no record, such as the half line of a killed process."""
+    """Lines of the API's log that can't be parsed, such as a truncated line of a killed process."""
     without_order_key: int
-    """Answers to orders that nothing tells apart, so that no outcome can be found for them."""
+    """Predictions without an order key, which can't be joined with an outcome."""
 
 
 class Day(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -101,61 +99,61 @@ class Day(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     date: dt.date
     predictions: int
-    """Orders answered, with an outcome by now or without."""
+    """Orders with a prediction, with or without an outcome."""
     without_outcome: int
-    """Of those, without an outcome by now."""
+    """Orders with a prediction and without an outcome."""
     orders: int
-    """Orders in the table that were ready before the morning of D."""
+    """Orders that were ready as of the date."""
     bundles: tuple[str, ...]
-    """Whose answers these are."""
+    """The bundles that made the predictions."""
     by_fallback_level: dict[FallbackLevel, int]
-    """Orders answered, by the level of history behind the answer; every level is there."""
+    """Orders with a prediction, by fallback level. Every level is present."""
     unknown_restaurants: int
-    """Orders of restaurants that the restaurants file doesn't have."""
+    """Orders of restaurants that aren't in the restaurants file."""
     unknown_categories: int
-    """Orders whose city or type of food the answering bundle didn't know."""
+    """Orders whose city or type of food the bundle didn't know."""
     median_predicted_seconds: float | None
     actual_to_predicted_ratio: float | None
-    """Typical actual ÷ predicted: 1.15 is food that takes 15 % longer than said. exp of the mean clipped log ratio."""
+    """Typical actual ÷ predicted: exp of the mean clipped log ratio. 1.15 means 15% longer than predicted."""
     metrics: PredictionMetrics
 
 
 class BundleMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One bundle that answered in the window."""
+    """One bundle with predictions in the window."""
 
     bundle: str
     orders: int
     days: DateRange
-    """First and last day with an answer of it."""
+    """The first and last day with its predictions."""
     metrics: PredictionMetrics
 
 
 class RatioDay(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One day of a trail."""
+    """One day of a `RatioSeries`."""
 
     date: dt.date
     n: int
     ratio: float
     """Typical actual ÷ predicted of the day."""
     statistic: float
-    """How sure it was on the morning after that day that the ratio had moved: standard errors beyond what is
-    tolerated, above 0 slower, below 0 faster. At `Trail.threshold` it fires."""
+    """The test statistic as of the next day: standard errors by which the ratio's change exceeds the tolerance. Above 0
+    is slower, below 0 is faster. The rule fires at `RatioSeries.threshold`."""
     fired: bool
 
 
 class RatioSeries(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How actual ÷ predicted of one part of the orders went, day by day: what the rules `slower_than_predicted` and `faster_than_predicted` watch."""
+    """Actual ÷ predicted of one segment by day, as input of `slower_than_predicted` and `faster_than_predicted`."""
 
     segment: DimensionName
     value: str
     n: int
     """Orders in the window."""
     reference_ratio: float | None
-    """Its usual ratio before the latest days; null while there are too few days to know."""
+    """The ratio in the reference window, or null with too few days."""
     recent_ratio: float | None
-    """Of the stretch of latest days that differs most."""
+    """The ratio in the recent window that differs most."""
     recent_days: int
-    """How long that stretch is."""
+    """The length of that window in days."""
     threshold: float
     days: tuple[RatioDay, ...]
     """Days with an evaluated order."""
@@ -167,28 +165,27 @@ class Bin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     label: str
     """For people: `12.5 to 16.1`, or the category's name."""
     low: float | None
-    """At or above this; null where the bin has no end, and for a category. Likewise `high`: under it."""
+    """The lower end, included. Null without a lower end and for categories."""
     high: float | None
+    """The upper end, not included. Null without an upper end and for categories."""
     reference: float
-    """Share of the reference's orders, weekdays weighing alike."""
+    """Share of the reference orders, with equal weights for weekdays."""
     recent: float
 
 
 class FeatureDrift(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How a feature, or the prediction (`predicted_seconds`), of the latest days differs from its reference."""
+    """How the latest days of a feature, or of the prediction (`predicted_seconds`), differ from the reference."""
 
     name: str
     unit: str
     psi: float | None
-    """Population stability index. By custom under 0.1 is the same, above 0.25 another population."""
+    """Population stability index. By convention, under 0.1 is the same population, and above 0.25 a different one."""
     p_value: float | None
-    """Probability of such a difference between days, were nothing different: days are compared, not orders. Null for
-    too few days."""
+    """Probability of such a difference by chance. The test compares days, not orders. Null with too few days."""
     adjusted_p_value: float | None
-    """The same, after Holm, over all features that are tested."""
+    """`p_value` with Holm's adjustment over all tested features."""
     tested: bool
-    """Whether the rule `feature_drift` looks at it; a feature that grows with time by its nature is shown, not
-    tested."""
+    """Whether `feature_drift` tests the feature. Features that grow with time by definition aren't tested."""
     drifted: bool
     reference_median: float | None
     recent_median: float | None
@@ -196,156 +193,164 @@ class FeatureDrift(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class Drift(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the models are given lately, beside what they were trained on."""
+    """Distributions of the features and of the prediction, compared with their references."""
 
     reference: DateRange | None
-    """The latest whole weeks of the training window of the models that answer; null when there is none."""
+    """The latest whole weeks of the training window behind the predictions, or null."""
     prediction_reference: DateRange | None
-    """The prediction is compared with the answers of the whole weeks before; null when there is none."""
+    """The whole weeks of predictions before the recent days, or null."""
     recent: DateRange | None
     reference_orders: int
     recent_orders: int
     features: tuple[FeatureDrift, ...]
     """Every feature in the order of docs/features.md, then the prediction."""
     unavailable_reason: str | None
-    """Why there is nothing to compare, in a sentence."""
+    """A sentence that says why there is no comparison, or null."""
 
 
 class LabelReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How many orders carry one reason of docs/validation-reasons.md."""
+    """The number of orders with one reason of docs/validation-reasons.md."""
 
     reason: str
     description: str
     orders: int
     """In the window."""
     orders_on_last_day: int
-    """On its last day."""
+    """On the last day of the window."""
 
 
 class LabelAudit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the audit says of the window's orders."""
+    """Validation results of the orders in the window."""
 
     rows: int
-    """Rows of the table acknowledged in the window and known this morning; rows whose times cannot be read too."""
+    """Rows acknowledged in the window and known as of the date, including rows whose times can't be parsed."""
     evaluable: int
     reasons: tuple[LabelReason, ...]
-    """Those that occurred, in declared order."""
+    """The reasons that occurred, in the order of docs/validation-reasons.md."""
 
 
 class Alert(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Something that should not be left unseen."""
+    """One alert."""
 
     rule: str
     segment: str
-    """What part of the orders: `overall`, `city`, `type_of_food`, `feature`."""
+    """The kind of segment: `overall`, `city`, `type_of_food`, `feature`."""
     value: str
-    """Which one: `London`; `all` for overall."""
+    """The segment's value, such as `London`. `all` for overall."""
     observed: float
-    """What was found, in the rule's unit."""
+    """The observed value, in the rule's unit."""
     threshold: float
     since: dt.date
-    """The first day of what it is about."""
+    """The first affected day."""
     message: str
-    """For people: what, where, since when, how much."""
+    """A sentence that says what changed, where, since when, and by how much."""
 
 
-class RuleReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One declared rule, and how it stands this morning."""
+class RuleDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A rule: its meaning, its threshold, and the reason of the threshold."""
 
-    rule: str
+    name: str = msgspec.field(name="rule")
     kind: RuleKind
     description: str
     threshold: float
     unit: str
     threshold_reason: str
-    """Why this threshold."""
     false_alarm_rate: str
-    """How often it fires without a cause, as measured."""
+    """How often the rule fires without a cause, as measured."""
+
+
+class RuleReport(RuleDefinition, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A rule and its result."""
+
     status: RuleStatus
     observed: float | None
-    """The value nearest to the threshold, or beyond it."""
+    """The value closest to the threshold, or beyond it. Null with too little data."""
     message: str
 
 
 class MonitoringDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The document of one morning."""
+    """The results as of one date."""
 
     format: int = FORMAT
     date: dt.date
-    """D: known is what was ready before its local midnight."""
+    """The as-of date. Only events before local midnight of this date are used."""
     window: DateRange
-    """The days looked at: `figures`, `segments` and `answers` are about these."""
+    """The days that `metrics`, `segments`, and `prediction_counts` cover."""
     headline: tuple[str, ...]
-    """The whole in a few sentences; the first says whether anything fired."""
+    """A summary in sentences. The first says whether a rule fired."""
     champion: str | None
-    """As of D; null when there was none."""
+    """The champion as of the date, or null."""
     backtest_baseline: BacktestBaseline | None
     alerts: tuple[Alert, ...]
-    """What fired this morning; `monitor` ends with exit status 1 when there is one."""
+    """The alerts. With at least one, `monitor` exits with status 1."""
     rules: tuple[RuleReport, ...]
-    """Every declared rule, fired or not."""
+    """Every rule, fired or not."""
     metrics: PredictionMetrics
     recent_metrics: PredictionMetrics
-    """The latest seven days of the window."""
+    """Metrics of `recent_days`, the latest seven days of the window."""
     recent_days: DateRange
     prediction_counts: PredictionCounts
     days: tuple[Day, ...]
-    """Every day of the window that has an order or an answer, oldest first."""
+    """Every day of the window with an order or a prediction, oldest first."""
     bundles: tuple[BundleMetrics, ...]
     segments: tuple[Segment, ...]
-    """By city, type of food, hour, items and basis, as in a training's report; `lookup_mae` is null where a lookup is
-    not known for all of a segment's orders."""
+    """By city, type of food, hour, items, and fallback level, as in the training report. `lookup_mae` is null unless
+    the lookup is known for all orders of the segment."""
     ratio_series: tuple[RatioSeries, ...]
-    """All orders, the largest cities and types of food, and everything that fired."""
+    """All orders, the largest cities and types of food, and every segment that fired."""
     drift: Drift
     label_audit: LabelAudit
 
 
 class _FormatHeader(msgspec.Struct):
-    """All that is read before the format is known."""
+    """The only field that is read before the format is known."""
 
     format: int
 
 
 def encode(document: MonitoringDocument) -> bytes:
-    """`monitoring.json`: sorted, indented, ending in a newline."""
+    """Return the bytes of `monitoring.json`: sorted, indented, with a final newline."""
     return msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=1) + b"\n"
 
 
 def decode(raw: bytes, name: str = "monitoring.json") -> MonitoringDocument:
-    """Read `monitoring.json`; `name` is what an error calls it. Raises `DataError` for what is none of this format."""
+    """Return the document in `raw`. Errors call it `name`.
+
+    Raises `DataError` if it isn't a monitoring document of this format.
+    """
     try:
         format_number = msgspec.json.decode(raw, type=_FormatHeader).format
         if format_number != FORMAT:
             raise DataError(
-                f"{name} has format {format_number}; this preptime reads format {FORMAT}.",
-                "Run `preptime monitor` for that date again.",
+                f"{name} has format {format_number}, but this version of preptime reads format {FORMAT}.",
+                "To rewrite it, run `preptime monitor` for that date.",
             )
         return msgspec.json.decode(raw, type=MonitoringDocument)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{name} cannot be read as a monitoring document: {error}.", "Run `preptime monitor` for that date again."
+            f"{name} isn't a valid monitoring document: {error}.",
+            "To rewrite it, run `preptime monitor` for that date.",
         ) from error
 
 
 MAX_DOCUMENTS = 60
-"""How many are read at most: two months of alerts, and with the first one's window three months of days."""
+"""Two months of alerts. With the window of the first document, three months of days."""
 
 
 @dataclass(frozen=True)
 class MonitoringHistory:
-    """The latest mornings that `monitor` looked at."""
+    """The latest monitoring documents."""
 
     documents: tuple[MonitoringDocument, ...]
     """Oldest first."""
     unreadable: dict[dt.date, str]
-    """Why a morning's document cannot be read."""
+    """Error messages of documents that can't be read, by date."""
     unread_count: int
-    """Earlier mornings that are there and were not read."""
+    """The number of earlier documents that weren't read."""
 
 
 def read_monitoring_history(results: ResultsFolder, limit: int = MAX_DOCUMENTS) -> MonitoringHistory:
-    """The latest `most` documents. Raises nothing for a damaged one: it is told beside the others."""
+    """Return the latest `limit` documents. A damaged document is reported in `unreadable` and raises nothing."""
     days = results.days(MONITORING_FILE)
     documents, unreadable = list[MonitoringDocument](), dict[dt.date, str]()
     for day in days[-limit:]:
@@ -358,8 +363,8 @@ def read_monitoring_history(results: ResultsFolder, limit: int = MAX_DOCUMENTS) 
 
 
 def latest_days(documents: Sequence[MonitoringDocument]) -> tuple[Day, ...]:
-    """Every day that one of these mornings speaks of, as the latest of them knows it; oldest first."""
+    """Return every day of the documents as the latest of them reports it, oldest first."""
     days_by_date: dict[dt.date, Day] = {}
-    for document in sorted(documents, key=lambda one: one.date):
+    for document in sorted(documents, key=lambda document: document.date):
         days_by_date |= {day.date: day for day in document.days}
     return tuple(days_by_date[date] for date in sorted(days_by_date))

@@ -1,16 +1,13 @@
-"""The few statistics that drift is told by, in NumPy alone; the tests hold them to SciPy's.
+"""Drift: how the features and the predictions of the latest days differ from their references.
 
-What the models are given lately beside what they were trained on, and what they answer beside what they answered.
-
-PSI says how much a distribution has moved, a test whether days differ by so much anyway. Days are compared, not orders:
-the orders of a day share its weather and its promotions, so that thousands of them would make a difference of any two
-weeks. Both sides are whole weeks, so that weekdays weigh alike.
+PSI measures how much a distribution differs. A test decides whether days differ by more than chance. It compares days,
+not orders: the orders of a day share weather and promotions, so with thousands of orders any two weeks would differ.
+Both sides are whole weeks, so weekdays have equal weights.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,44 +32,47 @@ from preptime.monitoring.reference import (
 from preptime.monitoring.rules import FEATURE_DRIFT
 
 MIN_SHARE = 1e-4
-"""An empty bin counts as this share in a PSI, which would be infinite otherwise."""
-_MAX_ITERATIONS = 300
-_TINY = 1e-300
+"""The share of an empty bin in a PSI, which would be infinite otherwise."""
+PREDICTION_FEATURE = "predicted_seconds"
+MIN_ORDERS_PER_DAY = 30
+"""With fewer orders, the shares of a day are mostly chance."""
+P_VALUE_LIMIT = 0.01
+"""Without any drift, at most 1 of 100 independent days reports a drifted feature."""
+
+TRENDING_FEATURES = ("restaurant_orders", "restaurant_first_lunch_second", "restaurant_first_dinner_second")
+"""These change with time by definition: the count of all past orders, and the earliest times so far."""
+WEEKDAY = "weekday"
+"""Every whole week has the same weekdays, so there is nothing to test."""
+CATEGORICAL_FEATURES = ("weekday", "city", "type_of_food")
 
 
 def psi(reference: NDArray[np.float64], recent: NDArray[np.float64]) -> float:
-    """Population stability index of two sets of shares over the same bins: Σ (b - a) ln(b / a)."""
+    """Return the population stability index of two sets of shares over the same bins: Σ (b - a) ln(b / a)."""
     a, b = np.maximum(reference, MIN_SHARE), np.maximum(recent, MIN_SHARE)
     return float(np.sum((b - a) * np.log(b / a)))
 
 
 def welch_p_values(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[K] two-sided p-values of Welch's t-test for columns of [n, K] and [m, K], two rows or more in each.
+    """Return two-sided p-values of Welch's t-test for the columns of [n, K] and [m, K], with at least two rows each.
 
-    Columns that don't vary in either are 1 where their means agree and 0 where they don't.
+    A column without variance has 1 if both means are equal and 0 otherwise.
     """
+    from scipy.special import stdtr
+
     na, nb = len(a), len(b)
     va, vb = a.var(axis=0, ddof=1) / na, b.var(axis=0, ddof=1) / nb
     difference = np.abs(a.mean(axis=0) - b.mean(axis=0))
-    spread = va + vb
-    p = np.where(difference > 1e-12, 0.0, 1.0)
-    for column in np.flatnonzero(spread > 1e-24):
-        degrees_of_freedom = spread[column] ** 2 / (va[column] ** 2 / (na - 1) + vb[column] ** 2 / (nb - 1))
-        p[column] = two_sided_p_value(float(difference[column] / math.sqrt(spread[column])), float(degrees_of_freedom))
-    return p
-
-
-def two_sided_p_value(t: float, degrees_of_freedom: float) -> float:
-    """The probability that Student's t with so many degrees of freedom is at least |t| away from 0."""
-    denominator = degrees_of_freedom + t * t
-    return _incomplete_beta(degrees_of_freedom / 2, 0.5, degrees_of_freedom / denominator, t * t / denominator)
+    variance = va + vb
+    p_values = np.where(difference > 1e-12, 0.0, 1.0)
+    varies = variance > 1e-24
+    va, vb, variance = va[varies], vb[varies], variance[varies]
+    degrees_of_freedom = variance**2 / (va**2 / (na - 1) + vb**2 / (nb - 1))
+    p_values[varies] = 2 * stdtr(degrees_of_freedom, -difference[varies] / np.sqrt(variance))
+    return p_values
 
 
 def holm_adjust(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[K] p-values adjusted after Holm (1979): whatever is true of the others, at most α of all families get one ≤ α.
-
-    It holds however the K depend on each other.
-    """
+    """Return K p-values with Holm's adjustment (1979), which bounds the family-wise error rate under any dependence."""
     order = np.argsort(p_values, kind="stable")
     stepped = np.maximum.accumulate((len(p_values) - np.arange(len(p_values))) * p_values[order])
     adjusted = np.empty(len(p_values))
@@ -80,56 +80,9 @@ def holm_adjust(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
     return adjusted
 
 
-def _incomplete_beta(a: float, b: float, x: float, complement: float) -> float:
-    """The regularized incomplete beta function at `x`, by Lentz's continued fraction (DLMF 8.17.22).
-
-    `rest` is 1 - x, which the caller knows to more digits.
-    """
-    if x <= 0.0 or complement <= 0.0:
-        return 0.0 if x <= 0.0 else 1.0
-    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log(complement))
-    if x < (a + 1) / (a + b + 2):
-        return front * _beta_continued_fraction(a, b, x) / a
-    return 1.0 - front * _beta_continued_fraction(b, a, complement) / b
-
-
-def _beta_continued_fraction(a: float, b: float, x: float) -> float:
-    c, d = 1.0, _away_from_zero(1.0 - (a + b) * x / (a + 1))
-    d = 1.0 / d
-    value = d
-    for m in range(1, _MAX_ITERATIONS):
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        d, c = 1.0 / _away_from_zero(1.0 + even * d), _away_from_zero(1.0 + even / c)
-        value *= d * c
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        d, c = 1.0 / _away_from_zero(1.0 + odd * d), _away_from_zero(1.0 + odd / c)
-        step = d * c
-        value *= step
-        if abs(step - 1.0) < 1e-15:
-            break
-    return value
-
-
-def _away_from_zero(value: float) -> float:
-    return value if abs(value) > _TINY else _TINY
-
-
-PREDICTION_FEATURE = "predicted_seconds"
-MIN_ORDERS_PER_DAY = 30
-"""With fewer a day's shares are mostly chance."""
-P_VALUE_LIMIT = 0.01
-"""A family of features that are all the same is called drifted on at most 1 of 100 independent mornings."""
-
-TRENDING_FEATURES = ("restaurant_orders", "restaurant_first_lunch_second", "restaurant_first_dinner_second")
-"""These change with time by what they are: a count of all orders so far, and the earliest moment so far."""
-WEEKDAY = "weekday"
-"""Every week has seven days: with days weighing alike there is nothing to compare."""
-CATEGORICAL_FEATURES = ("weekday", "city", "type_of_food")
-
-
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    """One feature's comparison, before it is seen beside the others."""
+    """The comparison of one feature, before the adjustment for multiple tests."""
 
     psi: float
     p_value: float
@@ -138,7 +91,7 @@ class _Comparison:
 
 
 def drift_unavailable(reason: str) -> Drift:
-    """Nothing to compare, and why."""
+    """Return a document without a comparison, with the reason."""
     return Drift(
         reference=None,
         prediction_reference=None,
@@ -151,14 +104,17 @@ def drift_unavailable(reason: str) -> Drift:
 
 
 def measure_drift(joined: JoinedOrders, reference: DriftReference | None, date: dt.date) -> Drift:
-    """Every feature of the latest seven days against `reference`, and the answers against those of the weeks before."""
+    """Return the drift of the latest seven days.
+
+    Features are compared with `reference`, and predictions with those of the weeks before.
+    """
     last = to_day_number(date) - 1
     first = last - DAYS_PER_WEEK + 1
     rows = joined.has_prediction & joined.outcomes.usable_for(Purpose.FITTING)
     recent = _rows_of_days(joined, rows, range(first, last + 1))
     if min(map(len, recent)) < MIN_ORDERS_PER_DAY:
         return drift_unavailable(
-            f"One of the seven days before {date} has fewer than {MIN_ORDERS_PER_DAY} answered orders."
+            f"One of the seven days before {date} has fewer than {MIN_ORDERS_PER_DAY} orders with predictions."
         )
     result = _compare_features(joined, reference, recent)
     unavailable_reason = result if isinstance(result, str) else None
@@ -166,7 +122,7 @@ def measure_drift(joined: JoinedOrders, reference: DriftReference | None, date: 
     before = _days_before(joined, rows, first)
     if before:
         reference_logs, recent_logs = (
-            [np.log(np.maximum(joined.predicted[day_rows], 1.0)) for day_rows in side] for side in (before, recent)
+            [np.log(np.maximum(joined.predicted[day_rows], 1.0)) for day_rows in days] for days in (before, recent)
         )
         comparisons[PREDICTION_FEATURE] = _from_log_seconds(_compare(BinnedDays.from_days(reference_logs), recent_logs))
     usable = reference if unavailable_reason is None else None
@@ -187,15 +143,15 @@ def measure_drift(joined: JoinedOrders, reference: DriftReference | None, date: 
 def _compare_features(
     joined: JoinedOrders, reference: DriftReference | None, recent: list[NDArray[np.intp]]
 ) -> dict[str, _Comparison] | str:
-    """Every feature, or why they cannot be compared."""
+    """Return the comparison of every feature, or the reason why there is none."""
     if reference is None:
-        return "The training window of the models that answer has no whole week to compare with."
+        return "The training window of the models has no whole week to compare with."
     daily_matrices = [
         _feature_matrix(joined, rows[evenly_spaced(len(rows))], reference.vocabularies) for rows in recent
     ]
     matrices = [matrix for matrix in daily_matrices if matrix is not None]
     if len(matrices) < len(daily_matrices):
-        return "Bundles that answered are no longer in the store, so what they were given is not known."
+        return "Bundles behind the predictions are no longer in the store, so their features aren't known."
     return {
         feature.name: _compare(reference.features[feature.name], [matrix[:, index] for matrix in matrices])
         for index, feature in enumerate(FEATURES)
@@ -210,7 +166,10 @@ def _rows_of_days(joined: JoinedOrders, rows: NDArray[np.bool_], days: range) ->
 def _feature_matrix(
     joined: JoinedOrders, rows: NDArray[np.intp], reference_vocabularies: Vocabularies
 ) -> NDArray[np.float32] | None:
-    """[n, F] what the models were given of these orders, categories as `trained` codes them; None when not known."""
+    """Return the features that the models got for these orders, [n, F], or None if a bundle is missing.
+
+    Categories have the codes of `reference_vocabularies`.
+    """
     orders, vocabularies = joined.orders.take(rows), joined.restaurants.vocabularies
     feature_names = [feature.name for feature in FEATURES]
     matrix = np.empty((len(rows), len(FEATURES)), np.float32)
@@ -229,7 +188,7 @@ def _feature_matrix(
 
 
 def _days_before(joined: JoinedOrders, rows: NDArray[np.bool_], end: int) -> list[NDArray[np.intp]]:
-    """The rows of each of the days before `end`, as many whole weeks as have orders enough on every day."""
+    """Return the rows of each day before `end`, for as many whole weeks as have enough orders on every day."""
     day_rows = list[NDArray[np.intp]]()
     for week in range(1, MAX_WEEKS + 1):
         start = end - week * DAYS_PER_WEEK
@@ -241,7 +200,7 @@ def _days_before(joined: JoinedOrders, rows: NDArray[np.bool_], end: int) -> lis
 
 
 def _compare(reference: BinnedDays, recent: Sequence[NDArray[np.floating]]) -> _Comparison:
-    """Days of values against the reference's days."""
+    """Return the comparison of daily values with the reference."""
     a, b = reference.shares, reference.shares_of(recent)
     shares = a.mean(axis=0), b.mean(axis=0)
     p_value = float(min(1.0, welch_p_values(a, b).min() * len(reference.labels)))
@@ -253,7 +212,7 @@ def _compare(reference: BinnedDays, recent: Sequence[NDArray[np.floating]]) -> _
 
 
 def _from_log_seconds(comparison: _Comparison) -> _Comparison:
-    """A comparison of logarithms of seconds as one of seconds."""
+    """Return a comparison of log seconds, converted to seconds."""
 
     def seconds(value: float | None) -> float | None:
         return None if value is None else float(np.exp(value))
@@ -269,7 +228,7 @@ def _from_log_seconds(comparison: _Comparison) -> _Comparison:
 def _adjust_for_multiple_tests(
     comparisons: dict[str, _Comparison], *, history_is_filled: bool
 ) -> tuple[FeatureDrift, ...]:
-    """Every feature; those that are tested share one probability of being wrong (Holm)."""
+    """Return every feature, with p-values adjusted over the tested ones."""
     units = {feature.name: feature.unit for feature in FEATURES} | {PREDICTION_FEATURE: "s"}
     always_tested = {feature.name for feature in ORDER_FEATURES} | {PREDICTION_FEATURE}
     tested = [

@@ -1,7 +1,8 @@
-"""Answers and outcomes of the days looked at, joined by order key."""
+"""Predictions and outcomes, joined by order key."""
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from preptime.bundle.manifest import Manifest
 from preptime.domain.orders import FALLBACK_LEVELS, QUANTILE_LEVELS, OrderColumns
 from preptime.evaluation.segments import SegmentColumns
 from preptime.features.history import History
@@ -27,64 +29,64 @@ NO_BUNDLE = -1
 
 @dataclass(frozen=True)
 class JoinedOrders:
-    """Everything known of the days looked at. N are the outcomes, answered or not, in their own order."""
+    """N outcomes in the order of `outcomes`, with their predictions if any, and predictions without an outcome."""
 
     restaurants: RestaurantIndex
     outcomes: Outcomes
     has_prediction: NDArray[np.bool_]
-    """[N]"""
+    """[N] which orders have a prediction."""
     quantiles: NDArray[np.float64]
-    """[N, 4] seconds in the order of `QUANTILE_LEVELS`; NaN where not answered, or not told."""
+    """[N, 4] seconds in the order of `QUANTILE_LEVELS`. NaN marks a missing value."""
     fallback_level: NDArray[np.int8]
-    """[N] positions in `FALLBACK_LEVELS`; of an answer that doesn't say, its bundle's."""
+    """[N] indices into `FALLBACK_LEVELS`. If the prediction has none, it's computed from the bundle's history."""
     bundle_code: NDArray[np.int64]
-    """[N] positions in `bundles`, `NO_BUNDLE` where not answered."""
+    """[N] indices into `bundle_ids`, or `NO_BUNDLE` without a prediction."""
     bundle_ids: tuple[str, ...]
     from_api: NDArray[np.bool_]
-    """[N] answered by the API."""
+    """[N] whether the prediction is from the API."""
     lookup: NDArray[np.float64]
-    """[N] seconds: the restaurant lookup of the answering bundle's history, the one of that morning; NaN where that
-    is not known any more."""
+    """[N] seconds: the restaurant lookup in the history of the bundle behind the prediction. NaN if the bundle was
+    pruned."""
     unknown_category: NDArray[np.bool_]
-    """[N] the answering bundle did not know the order's city or type of food."""
+    """[N] whether the bundle didn't know the order's city or type of food."""
     without_outcome: pl.DataFrame
-    """The answers without an outcome: `day`, `fallback_level`, `bundle`, `api`, `p50`."""
+    """Predictions without an outcome: `day`, `fallback_level`, `bundle`, `api`, `p50`."""
     histories: dict[str, History]
-    """Of the answering bundles, those that are still there."""
+    """Histories of the bundles behind the predictions, except pruned ones."""
 
     def __len__(self) -> int:
         return len(self.outcomes)
 
     @cached_property
     def evaluated(self) -> NDArray[np.bool_]:
-        """[N] answered, and the outcome may be evaluated."""
+        """Which orders have a prediction and an evaluable outcome, [N]."""
         return self.has_prediction & self.outcomes.is_evaluable
 
     @property
     def actual(self) -> NDArray[np.float64]:
-        """[N] labels, seconds."""
+        """Labels, [N] seconds."""
         return self.outcomes.completed.prep_time_seconds.astype(np.float64)
 
     @property
     def predicted(self) -> NDArray[np.float64]:
-        """[N] the default answers, seconds."""
+        """Default predictions, [N] seconds."""
         return self.quantiles[:, QUANTILE_LEVELS.index(0.5)]
 
     @property
     def orders(self) -> OrderColumns:
-        """[N] categories as the restaurants file codes them."""
+        """Orders with the category codes of the restaurants file, [N]."""
         return self.outcomes.completed.orders
 
     @cached_property
     def segment_columns(self) -> SegmentColumns:
-        """[N] what segments are cut by."""
+        """Columns that define segments, [N]."""
         return SegmentColumns.from_orders(self.orders, self.restaurants.vocabularies, self.fallback_level)
 
 
 def join(
     outcomes: Outcomes, predictions: UniquePredictions, restaurants: RestaurantIndex, bundle_source: BundleSource
 ) -> JoinedOrders:
-    """Every outcome with its answer, and the answers that are left."""
+    """Return every outcome with its prediction, and the predictions without an outcome."""
     codes, bundle_ids = bundle_codes(predictions.frame)
     frame = predictions.frame.with_columns(code=pl.Series(codes, dtype=pl.Int64))
     rows = pl.DataFrame({"key": outcomes.key_hash}).with_row_index("row")
@@ -124,7 +126,7 @@ def join(
 
 @dataclass(frozen=True, slots=True)
 class _HistoryLookups:
-    """What the answering bundles knew of [N] orders."""
+    """Lookups of N orders in the histories of the bundles behind their predictions."""
 
     lookup: NDArray[np.float64]
     fallback_level: NDArray[np.int8]
@@ -152,8 +154,25 @@ class _HistoryLookups:
         return cls(lookup, fallback_level, unknown_category)
 
 
+def training_behind_predictions(joined: JoinedOrders, bundle_source: BundleSource, date: dt.date) -> Manifest | None:
+    """Return the manifest of the training run behind most predictions of the latest day.
+
+    Without predictions, return that of the champion as of `date`, if there is one.
+    """
+    bundle = bundle_source.champion_as_of(date)
+    has_prediction = joined.has_prediction
+    if has_prediction.any():
+        latest = has_prediction & (joined.outcomes.day == joined.outcomes.day[has_prediction].max())
+        bundle = joined.bundle_ids[int(np.bincount(joined.bundle_code[latest]).argmax())]
+    manifest = None if bundle is None else bundle_source.manifest(bundle)
+    if manifest is None or manifest.parent is None:
+        return manifest
+    # A refresh has the window and the metrics of its parent, so it replaces a pruned parent.
+    return bundle_source.manifest(manifest.parent) or manifest
+
+
 def recode_orders(orders: OrderColumns, source: Vocabularies, target: Vocabularies) -> OrderColumns:
-    """The orders with categories as other vocabularies code them."""
+    """Return the orders with category codes of `target` instead of `source`."""
     return OrderColumns(
         orders.acknowledged_at,
         orders.restaurant_id,

@@ -1,4 +1,4 @@
-"""`monitor`: one morning's look at how it went, a function of the orders, the results, the log and the store."""
+"""`preptime monitor`: the monitoring document of one date from orders, results, the API log, and the store."""
 
 from __future__ import annotations
 
@@ -10,13 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preptime.features.restaurant_index import RestaurantIndex
-from preptime.monitoring import daily_metrics as counted
-from preptime.monitoring.baseline import RecentWeek, backtest_baseline, headline, training_behind_predictions
-from preptime.monitoring.bundles import BundleSource
-from preptime.monitoring.daily_metrics import GroupMetrics, OrderMetrics, segment_metrics
+from preptime.monitoring.bundles import BundleSource, backtest_baseline
+from preptime.monitoring.daily_metrics import (
+    DailyCounts,
+    GroupMetrics,
+    OrderMetrics,
+    bundle_documents,
+    count_predictions,
+    day_documents,
+    label_audit,
+    segment_metrics,
+)
 from preptime.monitoring.document import BacktestBaseline, DateRange, Drift, MonitoringDocument
 from preptime.monitoring.drift import drift_unavailable, measure_drift
-from preptime.monitoring.joined_predictions import JoinedOrders, join
+from preptime.monitoring.headline import RecentWeek, headline
+from preptime.monitoring.joined_predictions import JoinedOrders, join, training_behind_predictions
 from preptime.monitoring.outcomes import AuditedOutcomes, read_outcomes, to_day_number
 from preptime.monitoring.recorded_predictions import UniquePredictions, read_predictions
 from preptime.monitoring.reference import ReferenceCache
@@ -42,29 +50,29 @@ from preptime.sources.results import ResultsFolder
 from preptime.sources.source import DataSource
 
 WINDOW_DAYS = 28
-"""Days that figures, segments and counts are about, redone every morning since outcomes come late."""
+"""The days that metrics, segments, and counts cover. Each run recomputes them, because outcomes arrive late."""
 READ_DAYS = 42
-"""Days that are read: a morning four weeks into them still has its past to be compared with."""
+"""The days that are read. The additional days are the reference of the first days in the window."""
 RECENT_DAYS = 7
 ONE_DAY = dt.timedelta(days=1)
 
 
 @dataclass(frozen=True)
 class MonitoringInputs:
-    """Where everything is that a morning is a function of."""
+    """The inputs of monitoring."""
 
     orders: DataSource
     restaurants: RestaurantIndex
     results: ResultsFolder
     bundle_source: BundleSource
     log_dir: Path | None = None
-    """The folder of the API's prediction log; None when there is none."""
+    """The folder of the API's prediction log, or None."""
     references: ReferenceCache = field(default_factory=ReferenceCache)
 
 
 @dataclass(frozen=True)
 class _Analysis:
-    """Everything that was looked at."""
+    """Intermediate results, which rules and the document use."""
 
     date: dt.date
     champion: str | None
@@ -74,25 +82,25 @@ class _Analysis:
     baseline: BacktestBaseline | None
     order_metrics: OrderMetrics
     daily_metrics: GroupMetrics
-    counts: counted.DailyCounts
+    counts: DailyCounts
     shifts: ShiftScan
     drift: Drift
 
     @property
     def window(self) -> DateRange:
-        """The days that figures are about."""
+        """Return the days that metrics cover."""
         return _days_before(self.date, WINDOW_DAYS)
 
     def in_last_days(self, days: int) -> NDArray[np.bool_]:
-        """[N] which outcomes are of the last `days` days."""
+        """Return which outcomes are of the last `days` days, [N]."""
         within: NDArray[np.bool_] = self.joined.outcomes.day >= to_day_number(self.date) - days
         return within
 
 
 def monitor_day(inputs: MonitoringInputs, date: dt.date) -> MonitoringDocument:
-    """What was known on the morning of `date`. Writes nothing.
+    """Return the monitoring document as of `date`. Writes nothing.
 
-    Raises `DataError` for orders or results that cannot be read, `BundleVerificationError` for a damaged bundle.
+    Raises `DataError` if orders or results can't be read, and `BundleVerificationError` if a bundle is damaged.
     """
     analysis = _analyze(inputs, date)
     return _build_document(analysis, _evaluate_rules(analysis))
@@ -114,7 +122,7 @@ def _analyze(inputs: MonitoringInputs, date: dt.date) -> _Analysis:
         reference = None if manifest is None else inputs.references.get(manifest, inputs.orders, inputs.restaurants)
         drift_result = measure_drift(joined, reference, date)
     else:
-        drift_result = drift_unavailable("Nothing was answered in the days looked at.")
+        drift_result = drift_unavailable("There are no predictions in the monitored days.")
     start = to_day_number(read_range.first)
     order_metrics = OrderMetrics.from_joined(joined)
     return _Analysis(
@@ -126,14 +134,14 @@ def _analyze(inputs: MonitoringInputs, date: dt.date) -> _Analysis:
         baseline=None if manifest is None else backtest_baseline(manifest),
         order_metrics=order_metrics,
         daily_metrics=order_metrics.group_by(joined.outcomes.day - start, READ_DAYS),
-        counts=counted.DailyCounts.from_joined(joined, audited, start, READ_DAYS),
+        counts=DailyCounts.from_joined(joined, audited, start, READ_DAYS),
         shifts=scan_shifts(joined, start, READ_DAYS),
         drift=drift_result,
     )
 
 
 def _evaluate_rules(analysis: _Analysis) -> list[RuleResult]:
-    """Every rule, in the order of `RULES`."""
+    """Return the results of all rules, in the order of `RULES`."""
     last_day = analysis.window.last
     results = [
         *evaluate_shifts(analysis.shifts),
@@ -141,7 +149,7 @@ def _evaluate_rules(analysis: _Analysis) -> list[RuleResult]:
         *evaluate_drift(analysis.drift),
         *_evaluate_count_rules(analysis.counts, analysis.joined, last_day),
     ]
-    return sorted(results, key=lambda one: RULES.index(one.rule))
+    return sorted(results, key=lambda result: RULES.index(result.rule))
 
 
 def _build_document(analysis: _Analysis, results: list[RuleResult]) -> MonitoringDocument:
@@ -153,7 +161,7 @@ def _build_document(analysis: _Analysis, results: list[RuleResult]) -> Monitorin
         order_metrics.total(analysis.in_last_days(RECENT_DAYS)),
     )
     ratio_series, ratio = build_ratio_series(analysis.shifts), analysis.shifts.dimensions[0].daily_ratios.ratio()[0]
-    prediction_counts = counted.count_predictions(joined, analysis.predictions, in_window, to_day_number(window.first))
+    prediction_counts = count_predictions(joined, analysis.predictions, in_window, to_day_number(window.first))
     window_days = range(READ_DAYS - WINDOW_DAYS, READ_DAYS)
     return MonitoringDocument(
         date=analysis.date,
@@ -169,20 +177,20 @@ def _build_document(analysis: _Analysis, results: list[RuleResult]) -> Monitorin
         recent_metrics=recent_metrics,
         recent_days=recent_days,
         prediction_counts=prediction_counts,
-        days=counted.day_documents(joined, counts, analysis.daily_metrics, ratio, window_days),
-        bundles=counted.bundle_documents(joined, order_metrics, in_window),
+        days=day_documents(joined, counts, analysis.daily_metrics, ratio, window_days),
+        bundles=bundle_documents(joined, order_metrics, in_window),
         segments=segment_metrics(joined, order_metrics, in_window),
         ratio_series=ratio_series,
         drift=analysis.drift,
-        label_audit=counted.label_audit(analysis.audited, to_day_number(window.first), to_day_number(window.last)),
+        label_audit=label_audit(analysis.audited, to_day_number(window.first), to_day_number(window.last)),
     )
 
 
-def _evaluate_count_rules(counts: counted.DailyCounts, joined: JoinedOrders, last_day: dt.date) -> list[RuleResult]:
+def _evaluate_count_rules(counts: DailyCounts, joined: JoinedOrders, last_day: dt.date) -> list[RuleResult]:
     names = joined.restaurants.vocabularies.city
     volume = evaluate_volume(np.vstack([counts.orders, counts.by_city]), ("all", *names), to_day_number(last_day))
     fallback_predictions = counts.with_prediction - counts.by_fallback_level[0]
-    # Before the first answer nobody was asked.
+    # Orders before the first prediction don't count as missing.
     since = slice(int(np.argmax(counts.with_prediction > 0)), None)
     return [
         *volume,
@@ -190,7 +198,7 @@ def _evaluate_count_rules(counts: counted.DailyCounts, joined: JoinedOrders, las
             FALLBACK_RATE,
             DailyShare(fallback_predictions, counts.with_prediction),
             last_day,
-            "answers without an order of their restaurant",
+            "predictions without restaurant history",
         ),
         evaluate_share(
             UNKNOWN_CATEGORIES,
@@ -202,24 +210,24 @@ def _evaluate_count_rules(counts: counted.DailyCounts, joined: JoinedOrders, las
             UNKNOWN_RESTAURANTS,
             DailyShare(counts.unknown_restaurant, counts.orders),
             last_day,
-            "orders of restaurants that the restaurants file lacks",
+            "orders of restaurants that aren't in the restaurants file",
         ),
         evaluate_share(
             INVALID_LABELS,
             DailyShare(counts.invalid_labels, counts.audited),
             last_day,
-            "labels that are no preparation times",
+            "invalid labels",
         ),
         evaluate_share(
             MISSING_PREDICTIONS,
             DailyShare(counts.without_prediction[since], counts.orders[since]),
             last_day,
-            "orders without an answer",
+            "orders without a prediction",
         ),
         evaluate_share(
             MISSING_OUTCOMES,
             DailyShare(counts.without_outcome, counts.with_prediction),
             last_day,
-            "answers without an outcome",
+            "predictions without an outcome",
         ),
     ]

@@ -1,4 +1,4 @@
-"""What happened, as it was known on the morning of D: one pass over the orders, keeping the days that are looked at."""
+"""Outcomes of orders as of a date, read in one pass over the orders."""
 
 from __future__ import annotations
 
@@ -22,35 +22,38 @@ from preptime.validation.duplicates import order_keys
 
 EPOCH = dt.date(1970, 1, 1)
 BATCH_ROWS = 400_000
-"""Orders read at a time; as many as a refresh reads."""
+"""Rows per batch, the same as for a refresh."""
 NO_KEY_HASH = 0
-"""The key of an order that nothing tells from another."""
+"""The hash of an order without a key."""
 
 
 def to_day_number(date: dt.date) -> int:
-    """Local days since 1970-01-01, as `preptime.features.spec.day` counts them."""
+    """Return the number of local days since 1970-01-01, as `preptime.features.spec.local_day` counts them."""
     return (date - EPOCH).days
 
 
 def to_date(number: int) -> dt.date:
-    """The date of a day number."""
+    """Return the date of a day number."""
     return EPOCH + dt.timedelta(days=number)
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """N orders that were ready before the morning, each once, by day of acknowledgement; about 80 bytes an order."""
+    """N orders that were ready as of the date, without duplicates, by day of acknowledgement.
+
+    An order takes about 80 bytes.
+    """
 
     key_hash: NDArray[np.uint64]
-    """Hash of the order key; `NO_KEY` for those without. Two of ten million orders share one with probability 3e-6."""
+    """Hash of the order key, or `NO_KEY_HASH`. Two of ten million orders collide with probability 3e-6."""
     completed: CompletedOrders
-    """Categories are codes of the restaurants file."""
+    """Categories have the codes of the restaurants file."""
     reasons: NDArray[np.uint32]
-    """Bit masks of `preptime.domain.validation_reasons.Reason`."""
+    """Bit masks of `preptime.domain.validation_reasons.ValidationReason`."""
 
     @classmethod
     def empty(cls) -> Outcomes:
-        """Not one."""
+        """Return an instance without orders."""
         integers, codes = np.empty(0, np.int64), np.empty(0, np.int32)
         orders = OrderColumns(integers, integers, np.empty(0, np.float64), integers, codes, codes, codes)
         return cls(np.empty(0, np.uint64), CompletedOrders(orders, integers, integers), np.empty(0, np.uint32))
@@ -60,51 +63,51 @@ class Outcomes:
 
     @property
     def day(self) -> NDArray[np.int64]:
-        """[N] local day of acknowledgement."""
+        """The local day of acknowledgement, [N]."""
         return local_day(self.completed.orders.acknowledged_at)
 
     @property
     def is_evaluable(self) -> NDArray[np.bool_]:
-        """[N] the label set `up_to_3h`."""
+        """Which orders are in the label set `up_to_3h`, [N]."""
         return self.usable_for(Purpose.EVALUATION)
 
     def usable_for(self, purpose: Purpose) -> NDArray[np.bool_]:
-        """[N] which may be used for `purpose`."""
+        """Return which orders can be used for `purpose`, [N]."""
         kept: NDArray[np.bool_] = (self.reasons & np.uint32(exclusion_mask(purpose))) == 0
         return kept
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Outcomes:
-        """The same at `rows`."""
+        """Return the orders at `rows`, which are indices or a mask."""
         return Outcomes(self.key_hash[rows], self.completed.take(rows), self.reasons[rows])
 
 
 @dataclass(frozen=True)
 class AuditedOutcomes:
-    """Everything one pass over the table gives."""
+    """The results of one pass over the orders."""
 
     outcomes: Outcomes
-    """Those acknowledged on the days asked for."""
+    """Outcomes of orders acknowledged on the requested days."""
     audited_days: NDArray[np.int64]
-    """[M] local day of every row that was judged, duplicates and rows without a usable label too; -1 for a row whose
-    time cannot be read."""
+    """[M] local day of every validated row, including duplicates and rows without a usable label. -1 if the time can't
+    be parsed."""
     audited_reasons: NDArray[np.uint32]
-    """[M]"""
+    """[M] bit masks of validation reasons."""
 
 
 def read_outcomes(source: DataSource, restaurants: RestaurantIndex, date: dt.date, first: dt.date) -> AuditedOutcomes:
-    """The orders acknowledged from `first` to the day before `date` and ready before the midnight of `date`.
+    """Return the orders acknowledged from `first` to the day before `date` and ready before midnight of `date`.
 
-    Memory holds one batch and the days asked for, however long the table is. Of an order delivered twice the first
-    row that has an outcome counts.
+    Memory holds one batch and the requested days for any number of orders. If an order occurs twice, its first row with
+    an outcome counts.
     """
     parts, days, reasons = list[Outcomes](), list[NDArray[np.int64]](), list[NDArray[np.uint32]]()
     for batch in batches_as_of(source, restaurants, date, first):
         frame = batch.frame
         acknowledged = _day_numbers(frame["acknowledged_local"])
-        wanted = (acknowledged >= to_day_number(first)) | (acknowledged < 0)
-        days.append(acknowledged[wanted])
-        reasons.append(batch.reasons[wanted])
-        usable = wanted & (acknowledged >= 0) & frame["prep_time_seconds"].is_not_null().to_numpy()
+        requested = (acknowledged >= to_day_number(first)) | (acknowledged < 0)
+        days.append(acknowledged[requested])
+        reasons.append(batch.reasons[requested])
+        usable = requested & (acknowledged >= 0) & frame["prep_time_seconds"].is_not_null().to_numpy()
         usable &= (batch.reasons & np.uint32(exclusion_mask(Purpose.SCORING) | ValidationReason.DUPLICATE.bit)) == 0
         parts.append(_to_outcomes(batch, usable))
     if not parts:
@@ -115,13 +118,13 @@ def read_outcomes(source: DataSource, restaurants: RestaurantIndex, date: dt.dat
 def batches_as_of(
     source: DataSource, restaurants: RestaurantIndex, date: dt.date, first: dt.date | None = None
 ) -> Iterator[AuditedOrders]:
-    """The table's rows as they were known on the morning of `date`, batch by batch: neither open nor ready later.
+    """Yield the rows known as of `date`, in batches, without orders that are open or ready later.
 
-    Judged without the others, so that a row which came before its outcome makes no duplicate of the one that has it.
-    With `first` a table that knows days may leave those before it unread.
+    Each batch is validated without these orders, so an open row doesn't make the later row with an outcome a duplicate.
+    With `first`, a source that is partitioned by day can skip earlier days.
     """
     midnight = dt.datetime.combine(date, dt.time())
-    # Opening hours are a flag that keeps nothing out of an evaluation, so none are inferred.
+    # Opening hours exclude no orders from evaluation, so they aren't inferred.
     opening = np.full(len(restaurants), np.nan)
     last = date - dt.timedelta(days=1)
     rows = source.batches(BATCH_ROWS) if first is None else batches_for_dates(source, first, last, BATCH_ROWS)
@@ -142,7 +145,7 @@ def batches_as_of(
 
 
 def hash_keys(keys: pl.Series) -> NDArray[np.uint64]:
-    """[N] order keys as numbers; `NO_KEY` where there is none."""
+    """Return the hashes of order keys, [N]. `NO_KEY_HASH` marks a missing key."""
     numbers = keys.hash().to_numpy()
     return np.where(keys.is_null().to_numpy(), np.uint64(NO_KEY_HASH), np.maximum(numbers, np.uint64(1)))
 
@@ -157,7 +160,7 @@ def _to_outcomes(batch: AuditedOrders, usable: NDArray[np.bool_]) -> Outcomes:
 
 
 def _merge_without_duplicates(parts: list[Outcomes]) -> Outcomes:
-    """The parts as one, in an order that does not depend on the table's, the first of each key."""
+    """Return the first order of each key from all parts, sorted independently of the order of rows."""
     orders = [part.completed.orders for part in parts]
     columns = {
         field.name: np.concatenate([getattr(part, field.name) for part in orders]) for field in fields(OrderColumns)

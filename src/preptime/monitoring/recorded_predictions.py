@@ -1,13 +1,11 @@
-"""The API's prediction log, read back: docs/operations.md, "The prediction log", says what a line holds.
+"""Recorded predictions: partitions of the daily batch and the API's prediction log, without duplicates.
 
-The API's own types are out of reach here (no layer imports a sibling or what is above it); the tests hold these to what
-the API writes. A line that is no record (a killed process leaves half of one) is counted and passed over.
+If an order has a prediction from both, the **API's prediction** counts, because dispatch used it. Of several
+predictions of one kind, the **first** counts. The order of rows in this module implements both rules.
 
-What was answered: the daily batch's partitions and the API's log, each order once.
-
-An order that both answered counts with **the API's answer**: that is what somebody was told when it mattered. Of
-several answers of one kind the **first** counts: the one that was acted on. Both rules are the order in which rows
-stand here.
+For the log's format, see "The prediction log" in docs/operations.md. The layers don't allow importing the API's types
+here, so tests compare this module's types with the API's output. A line that isn't a record, such as a truncated line
+of a killed process, is counted and skipped.
 """
 
 from __future__ import annotations
@@ -44,14 +42,14 @@ ORDER_FIELDS = (
     "type_of_food",
     "order_id",
 )
-"""What of a logged order names it."""
+"""The fields of a logged order that its key and its day need."""
 
 _FILE_NAME = re.compile(r"predictions-(\d{4}-\d{2}-\d{2})-[\w-]+\.jsonl")
 _MAX_EXACT_INTEGER = 2**53
 
 
 class LogPrediction(msgspec.Struct):
-    """One answer of `/v1/predictions` or of Vertex AI's route; `error` where the order could not be predicted."""
+    """One prediction of `/v1/predictions` or of the Vertex AI route. `error` is set if the order was rejected."""
 
     p10: float | None = None
     p50: float | None = None
@@ -62,14 +60,14 @@ class LogPrediction(msgspec.Struct):
 
 
 class LogResponse(msgspec.Struct):
-    """The body that was sent: a list of answers, or for the demo's route seconds by model."""
+    """A response body: a list of predictions, or seconds by model for the take-home route."""
 
     predictions: list[LogPrediction] | None = None
     quantile: list[float | None] | None = None
 
 
 class LogRecord(msgspec.Struct):
-    """One line."""
+    """One line of the log."""
 
     time: float
     bundle: str
@@ -79,10 +77,10 @@ class LogRecord(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class LoggedOrder:
-    """One order that the API answered."""
+    """One order with a prediction of the API."""
 
     time: float
-    """Seconds since 1970, UTC."""
+    """The time of the response, in seconds since 1970-01-01 UTC."""
     bundle: str
     order: Mapping[str, object]
     prediction: LogPrediction
@@ -90,13 +88,13 @@ class LoggedOrder:
 
 @dataclass(slots=True)
 class LogReader:
-    """Reads a folder of logs; afterwards knows what could not be read."""
+    """Reads a folder of logs and counts unreadable lines."""
 
     log_dir: Path
     unreadable_lines: int = field(default=0, init=False)
 
     def iter_orders(self, first: dt.date, last: dt.date) -> Iterator[LoggedOrder]:
-        """Every answer of the files of those days (UTC), by file name and line. A folder that isn't there has none."""
+        """Yield every prediction in the files of those UTC days, by file name and line. A missing folder has none."""
         if not self.log_dir.is_dir():
             return
         for path in sorted(self.log_dir.iterdir()):
@@ -131,7 +129,7 @@ def _predicted_orders(record: LogRecord) -> Iterator[LoggedOrder]:
 
 
 def to_text(name: str, value: object) -> str | None:
-    """A logged cell as a file would hold it, None for what names nothing: text and numbers, of any spelling."""
+    """Return a logged value as text, as in a CSV file. Other types than text and numbers give None."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -152,12 +150,12 @@ def _format_utc(microseconds: int) -> str:
 QUANTILE_COLUMNS = ("predicted_p10_seconds", "predicted_p50_seconds", "predicted_p80_seconds", "predicted_p90_seconds")
 FALLBACK_LEVEL_COLUMN = "prediction_fallback_level"
 BUNDLE_COLUMN = "prediction_bundle"
-"""What `score` writes; the tests hold these names to `preptime.scoring.scorer`."""
+"""Columns that `score` writes. A test compares these names with `preptime.scoring.scorer`."""
 
 NO_FALLBACK_LEVEL = -1
-"""Of an answer that doesn't say its basis, as the demo's route."""
+"""Marks a prediction without a fallback level, as from the take-home route."""
 LOG_BATCH_ORDERS = 50_000
-"""Logged orders that are read together."""
+"""Logged orders per batch."""
 
 _PATH = "path"
 _SCHEMA: dict[str, type[pl.DataType]] = {
@@ -171,15 +169,20 @@ _SCHEMA: dict[str, type[pl.DataType]] = {
 
 @dataclass(frozen=True)
 class UniquePredictions:
-    """N answered orders, each once."""
+    """N predictions of different orders."""
 
     frame: pl.DataFrame
-    """`key`, `day` (local day number of acknowledgement), the quantiles in seconds (NaN where not told), `fallback_level`
-    (position in `FALLBACK_LEVELS`, or `NO_BASIS`), `bundle`, `api` (whether the answer is the API's)."""
+    """Columns: `key`, `day` (local day number of acknowledgement), the quantiles in seconds (NaN if missing),
+    `fallback_level` (index into `FALLBACK_LEVELS`, or `NO_FALLBACK_LEVEL`), `bundle`, and `api` (whether the prediction
+    is from the API)."""
     in_both: int
+    """Orders with predictions from the batch and from the API."""
     repeated: int
+    """Later predictions of the same kind for the same order."""
     unidentified: int
+    """Predictions without an order key."""
     unreadable_lines: int
+    """Lines of the log that can't be parsed."""
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -193,9 +196,9 @@ def read_predictions(
     *,
     count_from: dt.date | None = None,
 ) -> UniquePredictions:
-    """Every order acknowledged on those days that was answered; counts are of the days from `counted_from` on.
+    """Return the predictions of orders acknowledged on `days`. Counts cover the days from `count_from`.
 
-    Raises `DataError` for a damaged partition.
+    Raises `DataError` if a partition is damaged.
     """
     batch = _read_partitions(
         results, [date for date in results.days(PREDICTIONS_FILE) if days.first <= date <= days.last]
@@ -207,27 +210,27 @@ def read_predictions(
     unique = combined.unique("key", keep="first", maintain_order=True)
     start = to_day_number(count_from or days.first)
 
-    def counted(*frames: pl.DataFrame) -> int:
+    def count(*frames: pl.DataFrame) -> int:
         return sum(int((frame["day"] >= start).sum()) for frame in frames)
 
     return UniquePredictions(
         frame=unique,
-        in_both=counted(combined) - counted(unique),
-        repeated=counted(*identified) - counted(*deduplicated),
-        unidentified=counted(api, batch) - counted(*identified),
+        in_both=count(combined) - count(unique),
+        repeated=count(*identified) - count(*deduplicated),
+        unidentified=count(api, batch) - count(*identified),
         unreadable_lines=unreadable,
     )
 
 
 def _read_partitions(results: ResultsFolder, days: list[dt.date]) -> pl.DataFrame:
-    """The predictions of those days; rows that were refused are no answers."""
+    """Return the predictions of those days, without rejected rows."""
     if not days:
         return pl.DataFrame(schema=_SCHEMA)
     paths = {str(results.path(date, PREDICTIONS_FILE)): to_day_number(date) for date in days}
     try:
         frame = _read_parquet(list(paths))
     except (pl.exceptions.PolarsError, OSError):
-        # One of them is damaged; read alone, each says so of itself.
+        # One of them is damaged. Reading them one by one gives an error that names it.
         frame = pl.concat([_read_partition(path, date) for path, date in zip(paths, days, strict=True)])
     predicted = frame.filter(pl.col(QUANTILE_COLUMNS[1]).is_not_null())
     level_index = {name: index for index, name in enumerate(FALLBACK_LEVELS)}
@@ -258,19 +261,19 @@ def _read_partition(path: str, date: dt.date) -> pl.DataFrame:
         return _read_parquet([path])
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(
-            f"{path} cannot be read as predictions ({str(error).splitlines()[0]}).",
-            f"Score that day again: preptime score --date {date}.",
+            f"{path} isn't a valid predictions file: {str(error).splitlines()[0]}.",
+            f"To rewrite it, run `preptime score --date {date}`.",
         ) from error
 
 
 def _read_log(
     log_dir: Path | None, restaurants: RestaurantIndex, first: dt.date, last: dt.date
 ) -> tuple[pl.DataFrame, int]:
-    """The API's answers to orders of those local days, by time of the answer; and how many lines were no record."""
+    """Return the API's predictions for orders of those local days, by time, and the number of unreadable lines."""
     if log_dir is None:
         return pl.DataFrame(schema=_SCHEMA), 0
     reader = LogReader(log_dir)
-    # Local days reach into the UTC days beside them, and an order may be asked a day ahead of its morning.
+    # Local days overlap the neighboring UTC days.
     one_day = dt.timedelta(days=1)
     parts, pending = list[pl.DataFrame](), list[LoggedOrder]()
     for logged_order in reader.iter_orders(first - one_day, last + one_day):
@@ -288,7 +291,7 @@ def _read_log(
 
 
 def _logged_frame(logged: list[LoggedOrder], restaurants: RestaurantIndex) -> pl.DataFrame:
-    """Logged answers as rows; orders are read as `score` would read them from a file."""
+    """Return logged predictions as rows. Orders are parsed as `score` parses them from a file."""
     orders = pl.DataFrame(
         {name: [to_text(name, item.order.get(name)) for item in logged] for name in ORDER_FIELDS},
         schema=dict.fromkeys(ORDER_FIELDS, pl.String),
@@ -320,7 +323,7 @@ def _nan_if_none(seconds: float | None) -> float:
 
 
 def bundle_codes(predictions: pl.DataFrame) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """[N] which bundle answered, as a position among their sorted ids."""
+    """Return the bundle of each prediction as an index, [N], and the sorted bundle IDs."""
     names = tuple(sorted(set(predictions["bundle"].to_list())))
     code_by_name = {name: code for code, name in enumerate(names)}
     return predictions["bundle"].replace_strict(code_by_name, default=0, return_dtype=pl.Int64).to_numpy(), names

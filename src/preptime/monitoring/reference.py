@@ -1,9 +1,8 @@
-"""Distributions as shares of bins, day by day: what drift compares.
+"""References of drift: the daily distributions of the features that the models were trained on.
 
-What the models that answer were trained on: the features of the latest whole weeks of their training window.
-
-A bundle does not keep them, and need not: its manifest names the window, the table has the orders, and `feature_matrix`
-is a function of both. Each day is given that morning's history, as training gave it (D1).
+The reference covers the latest whole weeks of the training window. Bundles don't store it: the manifest names the
+window, the data source has the orders, and `feature_matrix` is a function of both. As in training, each day uses the
+history as of that day (D1).
 """
 
 from __future__ import annotations
@@ -32,20 +31,38 @@ from preptime.sources.source import DataSource
 from preptime.validation.audit import AuditedOrders, to_order_columns
 
 MAX_BINS = 10
-"""Deciles of the reference; of categories the nine most frequent and the rest."""
+"""Deciles of the reference. For categories, the nine most frequent and the rest."""
+DAYS_PER_WEEK = 7
+MAX_WEEKS = 4
+"""More weeks give a more sensitive test, but reach into other seasons."""
+SKIPPED_DAYS = 7
+"""The first days of the orders are skipped. With almost no history, all restaurants have the same features."""
+MAX_ORDERS_PER_DAY = 20_000
+"""An even sample of larger days. It estimates shares within 0.3 percentage points, less than days differ."""
+
+_WEEKDAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_COLUMNS = (
+    "acknowledged_local",
+    "restaurant_id",
+    "order_value_gbp",
+    "number_of_items",
+    "country",
+    "city",
+    "type_of_food",
+)
 
 BinLabel: TypeAlias = tuple[str, float | None, float | None]
-"""A bin: what it is called, and where it begins and ends, None where it has no end."""
+"""A bin: its label, its lower end, and its upper end. None marks a missing end."""
 
 
 @dataclass(frozen=True, slots=True)
 class BinnedDays:
-    """Days of values, counted in bins of their own."""
+    """Daily shares of values in bins that are derived from all days."""
 
     edges: NDArray[np.float64] | None
-    """Of numbers, where one bin ends and the next begins; None for categories."""
+    """For numbers, the edges between bins. None for categories."""
     bin_of_code: NDArray[np.intp] | None
-    """Of categories, the bin of each code; the last place serves the unknown, which is -1."""
+    """For categories, the bin of each code. The last element is for unknown values, which have code -1."""
     labels: tuple[BinLabel, ...]
     shares: NDArray[np.float64]
     """[days, bins]"""
@@ -53,7 +70,7 @@ class BinnedDays:
 
     @classmethod
     def from_days(cls, days: Sequence[NDArray[np.floating]], categories: tuple[str, ...] | None = None) -> BinnedDays:
-        """Deciles of all the days together; of codes of `words` the most frequent and the rest."""
+        """Return bins and shares of numbers, or of codes of `categories`."""
         all_values = np.concatenate(days)
         if categories is None:
             edges = np.unique(np.quantile(all_values, np.linspace(0, 1, MAX_BINS + 1)[1:-1])).astype(np.float64)
@@ -64,7 +81,7 @@ class BinnedDays:
         return cls(empty.edges, empty.bin_of_code, empty.labels, empty.shares_of(days), empty.median)
 
     def shares_of(self, days: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
-        """[days, bins] of other days, in these bins."""
+        """Return the shares of other days in these bins, [days, bins]."""
         bin_indices = (self._bin_indices(values) for values in days)
         return np.array(
             [np.bincount(values, minlength=len(self.labels)) / max(len(values), 1) for values in bin_indices]
@@ -77,7 +94,7 @@ class BinnedDays:
 
 
 def range_label(low: float | None, high: float | None) -> str:
-    """A range of numbers for people."""
+    """Return the label of a range of numbers."""
     if low is None:
         return "all" if high is None else f"under {high:.4g}"
     return f"{low:.4g} or more" if high is None else f"{low:.4g} to {high:.4g}"
@@ -91,7 +108,7 @@ def _range_labels(edges: NDArray[np.float64]) -> tuple[BinLabel, ...]:
 def _category_bins(
     codes: NDArray[np.floating], categories: tuple[str, ...]
 ) -> tuple[NDArray[np.intp], tuple[BinLabel, ...]]:
-    """Where each code is counted (the last place serves the unknown, which is -1), and the names of the bins."""
+    """Return the bin of each code, with the bin of unknown values last, and the labels of the bins."""
     counts = np.bincount(np.where(codes < 0, len(categories), codes).astype(np.intp), minlength=len(categories) + 1)
     most_frequent = sorted(np.argsort(-counts[:-1], kind="stable")[: MAX_BINS - 1].tolist())
     other_bin = len(most_frequent)
@@ -100,44 +117,24 @@ def _category_bins(
     return bin_of_code, (*((categories[code], None, None) for code in most_frequent), ("all others", None, None))
 
 
-DAYS_PER_WEEK = 7
-MAX_WEEKS = 4
-"""More would be another season; the more days, the surer the test."""
-SKIPPED_DAYS = 7
-"""Of a table are left out: with next to no history every restaurant looks alike."""
-MAX_ORDERS_PER_DAY = 20_000
-"""Evenly chosen of a day that has more: a share is known to 0.3 points then, better than days differ."""
-
-_WEEKDAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_COLUMNS = (
-    "acknowledged_local",
-    "restaurant_id",
-    "order_value_gbp",
-    "number_of_items",
-    "country",
-    "city",
-    "type_of_food",
-)
-
-
 @dataclass(frozen=True)
 class DriftReference:
-    """What training gave the models."""
+    """The distributions of the features in the training data."""
 
     days: DateRange
     features: dict[str, BinnedDays]
-    """Each feature by its name, counted day by day."""
+    """Daily shares by feature name."""
     orders: int
-    """How many orders stand for it, at most `MOST_ORDERS_A_DAY` of each day."""
+    """The number of sampled orders, at most `MAX_ORDERS_PER_DAY` per day."""
     vocabularies: Vocabularies
-    """What codes of categories stand for."""
+    """The vocabularies of the category codes."""
     history_is_filled: bool
-    """Whether the history reached back `RECENT_DAYS` on the first of these days. Before that what it says of a
-    restaurant changes from week to week by itself."""
+    """Whether the history covered `RECENT_DAYS` on the first of these days. Before that, restaurant features change
+    from week to week without drift."""
 
 
 def reference_days(manifest: Manifest) -> DateRange | None:
-    """The latest whole weeks of a training window, its first seven days left out; None when that leaves no week."""
+    """Return the latest whole weeks of a training window without its first seven days, or None."""
     window = manifest.window
     first = window.first_day + dt.timedelta(days=SKIPPED_DAYS)
     weeks = min(((window.last_day - first).days + 1) // DAYS_PER_WEEK, MAX_WEEKS)
@@ -148,12 +145,12 @@ def reference_days(manifest: Manifest) -> DateRange | None:
 
 @dataclass
 class ReferenceCache:
-    """Reads references and remembers them, for a caller that looks at many mornings."""
+    """Caches references, for callers that monitor many dates."""
 
     _by_bundle: dict[str, DriftReference | None] = field(default_factory=dict)
 
     def get(self, manifest: Manifest, source: DataSource, restaurants: RestaurantIndex) -> DriftReference | None:
-        """The reference of a trained bundle; None when its window has no whole week."""
+        """Return the reference of a trained bundle, or None if its window has no whole week."""
         if manifest.id not in self._by_bundle:
             days = reference_days(manifest)
             self._by_bundle[manifest.id] = None if days is None else read_reference(manifest, days, source, restaurants)
@@ -163,9 +160,9 @@ class ReferenceCache:
 def read_reference(
     manifest: Manifest, days: DateRange, source: DataSource, restaurants: RestaurantIndex
 ) -> DriftReference:
-    """The features of those days, from what was known when the bundle was trained.
+    """Return the distributions of the features on `days`, with the orders known when the bundle was trained.
 
-    One pass over the table. Memory holds the state of the history, and the orders of those days.
+    Makes one pass over the orders. Memory holds the state of the history and the orders of those days.
     """
     first, last = to_day_number(days.first), to_day_number(days.last)
     state = HistoryState.empty(len(restaurants))
@@ -210,7 +207,7 @@ def _bin_features(daily_matrices: list[NDArray[np.float32]], vocabularies: Vocab
 
 
 def evenly_spaced(size: int) -> NDArray[np.intp]:
-    """Positions of at most `MOST_ORDERS_A_DAY` of `size` rows, evenly chosen."""
+    """Return evenly spaced indices of at most `MAX_ORDERS_PER_DAY` of `size` rows."""
     if size <= MAX_ORDERS_PER_DAY:
         return np.arange(size)
     return np.linspace(0, size - 1, MAX_ORDERS_PER_DAY).astype(np.intp)
@@ -223,7 +220,7 @@ def _completed_orders(batch: AuditedOrders, purpose: Purpose) -> CompletedOrders
 
 
 def _fitting_orders(batch: AuditedOrders, first: int, last: int) -> pl.DataFrame:
-    """What was fitted on of the days wanted."""
+    """Return the orders of those days that models are fitted on."""
     frame = batch.frame.select(_COLUMNS).filter(pl.Series(batch.usable_for(Purpose.FITTING)))
     acknowledged = local_day(frame["acknowledged_local"].to_physical().to_numpy() // MICROSECONDS)
     return frame.filter(pl.Series((acknowledged >= first) & (acknowledged <= last)))

@@ -1,6 +1,6 @@
-"""What the pictures of a morning draw: plain rows from the document, for the report here and for a page elsewhere.
+"""Chart rows from the monitoring document, for the report and the dashboard.
 
-Times in minutes, shares from 0 to 1, days as ISO text, as `preptime.evaluation.daily_charts` wants them.
+Times are in minutes, shares are from 0 to 1, and days are ISO text, as `preptime.evaluation.daily_charts` expects.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from preptime.evaluation.aggregates import SECONDS_PER_MINUTE, ChartRow, wilson_
 from preptime.monitoring.document import FallbackLevel, FeatureDrift, MonitoringDocument
 
 MAX_PSI_DRAWN = 1.0
-"""A bar ends here; features that grow by their nature would flatten all others."""
+"""Bars are clipped at this value, because features that grow by definition would flatten all others."""
 RATIO_LIMITS = (0.5, 1.6)
-"""Days of a few orders don't stretch the strips: they end at these edges."""
+"""Ratios are clipped to this range, so that days with few orders don't stretch the axis."""
 MIN_RATIO_ORDERS = 10
-"""A day of a part with fewer has no dot: its ratio is chance."""
+"""Days of a segment with fewer orders aren't drawn, because their ratio is chance."""
 
 
 def error_rows(document: MonitoringDocument) -> list[ChartRow]:
-    """For `daily_errors`."""
+    """Return the rows of `daily_errors`."""
     rows = list[ChartRow]()
     for day in document.days:
         metrics = day.metrics
@@ -34,13 +34,13 @@ def error_rows(document: MonitoringDocument) -> list[ChartRow]:
 
 
 def coverage_rows(document: MonitoringDocument) -> list[ChartRow]:
-    """For `daily_coverage`."""
+    """Return the rows of `daily_coverage`."""
     rows = list[ChartRow]()
     for day in document.days:
         coverage, n = day.metrics.coverage, day.metrics.n
         if coverage is not None and n:
             low, high = wilson_interval(coverage, n)
-            tip = f"{day.date}: {coverage:.1%} of {n:,} orders, could be {low:.0%}–{high:.0%}"
+            tip = f"{day.date}: {coverage:.1%} of {n:,} orders, 95% interval {low:.0%}–{high:.0%}"
             rows.append(
                 {
                     "day": day.date.isoformat(),
@@ -54,13 +54,13 @@ def coverage_rows(document: MonitoringDocument) -> list[ChartRow]:
 
 
 def volume_rows(document: MonitoringDocument) -> list[ChartRow]:
-    """For `counted_days`: orders of each day by whether they have an answer, an outcome, or both."""
+    """Return the rows of `daily_counts`: orders of each day with a prediction, an outcome, or both."""
     rows = list[ChartRow]()
     for day in document.days:
         with_both = day.predictions - day.without_outcome
         counts = (
-            ("answer and outcome", with_both),
-            ("no answer", day.orders - with_both),
+            ("prediction and outcome", with_both),
+            ("no prediction", day.orders - with_both),
             ("no outcome yet", day.without_outcome),
         )
         rows += [
@@ -77,12 +77,12 @@ def volume_rows(document: MonitoringDocument) -> list[ChartRow]:
 
 
 def fallback_level_rows(document: MonitoringDocument) -> list[ChartRow]:
-    """For `counted_days`: answers without an order of their restaurant behind them, by the level that was."""
+    """Return the rows of `daily_counts`: predictions without restaurant history, by fallback level."""
     labels: dict[FallbackLevel, str] = {
-        "city_food": "its city and food",
-        "food": "its food",
-        "city": "its city",
-        "global": "nothing of its own",
+        "city_food": "city and food",
+        "food": "food",
+        "city": "city",
+        "global": "all orders",
     }
     return [
         {
@@ -90,7 +90,7 @@ def fallback_level_rows(document: MonitoringDocument) -> list[ChartRow]:
             "group": label,
             "stack_order": stack_order,
             "orders": day.by_fallback_level.get(name, 0),
-            "tip": f"{day.date}: {day.by_fallback_level.get(name, 0):,} answers from {label}",
+            "tip": f"{day.date}: {day.by_fallback_level.get(name, 0):,} predictions from {label}",
         }
         for day in document.days
         for stack_order, (name, label) in enumerate(labels.items())
@@ -100,11 +100,16 @@ def fallback_level_rows(document: MonitoringDocument) -> list[ChartRow]:
 def ratio_rows(
     document: MonitoringDocument, dimensions: tuple[str, ...] = ("overall", "city"), limit: int = 7
 ) -> list[ChartRow]:
-    """For `ratios`: all orders, what fired, then the largest, `most` in all."""
+    """Return the rows of `daily_ratios`: all orders, segments that fired, then the largest, up to `limit` series."""
     selected = [series for series in document.ratio_series if series.segment in dimensions]
     alerted = {(alert.segment, alert.value) for alert in document.alerts}
     selected.sort(
-        key=lambda one: (one.segment != "overall", (one.segment, one.value) not in alerted, -one.n, one.value)
+        key=lambda series: (
+            series.segment != "overall",
+            (series.segment, series.value) not in alerted,
+            -series.n,
+            series.value,
+        )
     )
     window_dates = {day.date for day in document.days}
     low, high = RATIO_LIMITS
@@ -125,7 +130,7 @@ def ratio_rows(
 
 
 def psi_rows(document: MonitoringDocument) -> list[ChartRow]:
-    """For `stability`: every feature and the prediction."""
+    """Return the rows of `feature_psi`: every feature and the prediction."""
     return [
         {
             "feature": feature.name,
@@ -143,19 +148,19 @@ def psi_rows(document: MonitoringDocument) -> list[ChartRow]:
 
 
 def distribution_rows(feature: FeatureDrift) -> list[ChartRow]:
-    """For `distribution`."""
+    """Return the rows of `distribution`."""
     return [
         {
             "bin": bin_.label,
             "reference": bin_.reference,
             "recent": bin_.recent,
-            "tip": f"{bin_.label}: {bin_.recent:.1%} lately, {bin_.reference:.1%} in the reference",
+            "tip": f"{bin_.label}: {bin_.recent:.1%} recently, {bin_.reference:.1%} in the reference",
         }
         for bin_ in feature.bins
     ]
 
 
 def most_drifted(document: MonitoringDocument) -> FeatureDrift | None:
-    """The tested feature, or the prediction, whose distribution has moved most."""
+    """Return the tested feature or prediction whose distribution changed most, or None."""
     tested = [feature for feature in document.drift.features if feature.tested and feature.psi is not None]
     return max(tested, key=lambda feature: (feature.drifted, feature.psi or 0.0), default=None)

@@ -1,8 +1,6 @@
-"""The rules about the latest day: how many orders came, and shares that may jump from one day to the next.
+"""Rules on daily counts, weekly metrics, and drift.
 
-The rules about the last seven days' figures: the interval's promise, the backtest's, and the lookup's.
-
-The rules `feature_drift` and `prediction_drift`.
+The rules `slower_than_predicted` and `faster_than_predicted` are in `shift_rules`.
 """
 
 from __future__ import annotations
@@ -36,21 +34,31 @@ from preptime.monitoring.rules import (
 MIN_PAST_DAYS = 7
 MAX_PAST_DAYS = 28
 MIN_ORDERS = 30
-"""Of the latest day, for a share to be judged."""
+"""On the latest day, to test a share."""
 MIN_EXPECTED_ORDERS = 30
-"""A day of a city, for its volume to be judged by itself."""
+"""Per day, to test the volume of a single city."""
 SHARE_TOLERANCE = 0.05
-"""A share may rise by five points whatever the past days say."""
+"""A share can rise by 5 percentage points without an alert."""
 PRIOR_SHARE_SD = 0.01
-"""Standard deviation by which days' shares differ beyond chance, until they tell; weighs `USUAL_DAYS` days."""
+"""Prior standard deviation of daily shares beyond chance."""
 PRIOR_WEIGHT_DAYS = 10.0
+"""The weight of the prior in days."""
 NOISE_SIGMAS = 4.0
-"""What chance may do to a count, as in the data gate."""
+"""The allowance for chance in a count, as in the data gate."""
+WINDOW_DAYS = 7
+MIN_DAYS = 4
+"""Of the seven, with enough orders. Fewer days give no estimate of their variance."""
+MIN_ORDERS_PER_DAY = 30
+LOOKUP_TOLERANCE = 0.01
+"""The lookup can be better by 1% without an alert."""
+BACKTEST_TOLERANCE = 0.25
+"""The mean error of a week can be 25% above the backtest's without an alert."""
+_TOO_FEW_DAYS = f"Fewer than {MIN_DAYS} of the last {WINDOW_DAYS} days have {MIN_ORDERS_PER_DAY} evaluated orders."
 
 
 @dataclass(frozen=True, slots=True)
 class DailyShare:
-    """A part of the orders of each of D days: [D] each, oldest first, the last the day before this morning."""
+    """A count and its total on each of D days, [D] each, oldest first."""
 
     count: NDArray[np.float64]
     total: NDArray[np.float64]
@@ -58,19 +66,22 @@ class DailyShare:
 
 @dataclass(frozen=True, slots=True)
 class _ClosestVolume:
-    """The part whose volume is nearest to the threshold."""
+    """The segment whose volume is closest to the threshold."""
 
     ratio: float
-    sentence: str
+    message: str
 
 
 def evaluate_share(rule: Rule, share: DailyShare, last_day: dt.date, description: str) -> RuleResult:
-    """Whether the last day's share is above what its past days lead to expect. `what`: `orders without an answer`."""
+    """Return whether the share of the last day is above that of past days.
+
+    `description` names the counted items, such as `orders without a prediction`.
+    """
     n, k = share.total, share.count
     past = np.flatnonzero(n[:-1] > 0)[-MAX_PAST_DAYS:]
     if len(past) < MIN_PAST_DAYS or n[-1] < MIN_ORDERS:
         return insufficient_data(
-            rule, f"Fewer than {MIN_PAST_DAYS} days before, or fewer than {MIN_ORDERS} on {last_day}."
+            rule, f"There are fewer than {MIN_PAST_DAYS} past days, or fewer than {MIN_ORDERS} orders on {last_day}."
         )
     past_share, current_share = k[past].sum() / n[past].sum(), k[-1] / n[-1]
     pooled = (k[past].sum() + k[-1] + 1) / (n[past].sum() + n[-1] + 2)
@@ -81,7 +92,10 @@ def evaluate_share(rule: Rule, share: DailyShare, last_day: dt.date, description
     )
     error = math.sqrt(binomial_variance * (1 / n[-1] + 1 / n[past].sum()) + day_variance * (1 + 1 / len(past)))
     statistic = max(current_share - past_share - SHARE_TOLERANCE, 0.0) / error
-    message = f"{format_percent(current_share)} of {n[-1]:,.0f} are {description} on {last_day}, where {format_percent(past_share)} are usual."
+    message = (
+        f"On {last_day}, {format_percent(current_share)} of {n[-1]:,.0f} are {description}. "
+        f"Normally, {format_percent(past_share)} are."
+    )
     if statistic < rule.threshold:
         return RuleResult(rule, float(statistic), message)
     alert = Alert(
@@ -99,11 +113,14 @@ def evaluate_share(rule: Rule, share: DailyShare, last_day: dt.date, description
 def evaluate_volume(
     orders: NDArray[np.float64], names: tuple[str, ...], last_day: int
 ) -> tuple[RuleResult, RuleResult]:
-    """`volume_low` and `volume_high` from orders a day, [S, D]; the first row is all orders, the others are cities."""
+    """Return the results of `volume_low` and `volume_high`.
+
+    `orders` are orders per day, [S, D]. The first row is all orders, and the others are cities.
+    """
     days_with_orders = np.flatnonzero(orders[0] > 0)
     start = int(days_with_orders[0]) if len(days_with_orders) else orders.shape[1]
     if orders.shape[1] - 1 - start < MIN_PAST_DAYS:
-        reason = f"Orders are known for fewer than {MIN_PAST_DAYS} days before {to_date(last_day)}."
+        reason = f"There are fewer than {MIN_PAST_DAYS} days with orders before {to_date(last_day)}."
         return insufficient_data(VOLUME_LOW, reason), insufficient_data(VOLUME_HIGH, reason)
     return _evaluate_volume_rule(VOLUME_LOW, orders[:, start:], names, last_day), _evaluate_volume_rule(
         VOLUME_HIGH, orders[:, start:], names, last_day
@@ -120,23 +137,28 @@ def _evaluate_volume_rule(rule: Rule, orders: NDArray[np.float64], names: tuple[
             continue
         ratio = float(orders[row, -1] / expected)
         location = "" if row == 0 else f" in {name}"
-        prefix = f"{orders[row, -1]:,.0f} orders{location} on {to_date(last_day)}"
-        message = f"{prefix}, where {expected:,.0f} are usual ({format_percent(ratio, 0)})."
+        message = (
+            f"There are {orders[row, -1]:,.0f} orders{location} on {to_date(last_day)}, {format_percent(ratio, 0)} of "
+            f"the normal {expected:,.0f}."
+        )
         if _exceeds_noise(float(orders[row, -1]), rule.threshold * expected, low=low):
             alerts.append(_alert(rule, name if row else "all", ratio, last_day, message, is_overall=row == 0))
         if closest is None or (ratio < closest.ratio if low else ratio > closest.ratio):
             closest = _ClosestVolume(ratio, message)
     if closest is None:
-        return insufficient_data(rule, "No day before has an order.")
+        return insufficient_data(rule, "No past day has orders.")
     if alerts and alerts[0].segment == "overall":
-        alerts = alerts[:1]  # what holds of all orders need not be said of every city
+        alerts = alerts[:1]  # an alert on all orders covers every city
     if alerts:
         return RuleResult(rule, alerts[0].observed, alerts[0].message, tuple(alerts))
-    return RuleResult(rule, closest.ratio, closest.sentence)
+    return RuleResult(rule, closest.ratio, closest.message)
 
 
 def _expected_orders(orders: NDArray[np.float64], *, low: bool) -> float:
-    """The median of the same weekday in the four weeks before; without one, of the quietest (busiest) other day."""
+    """Return the median of the same weekday in the past four weeks.
+
+    Without such a day, return the minimum of all past days for `low`, and the maximum otherwise.
+    """
     last = len(orders) - 1
     same_weekday = [orders[last - 7 * week] for week in range(1, 5) if last - 7 * week >= 0]
     if same_weekday:
@@ -149,7 +171,7 @@ def _exceeds_noise(orders: float, threshold: float, *, low: bool) -> bool:
     return orders + noise < threshold if low else orders - noise > threshold
 
 
-def _alert(rule: Rule, value: str, ratio: float, last_day: int, sentence: str, *, is_overall: bool) -> Alert:
+def _alert(rule: Rule, value: str, ratio: float, last_day: int, message: str, *, is_overall: bool) -> Alert:
     return Alert(
         rule=rule.name,
         segment="overall" if is_overall else "city",
@@ -157,25 +179,17 @@ def _alert(rule: Rule, value: str, ratio: float, last_day: int, sentence: str, *
         observed=ratio,
         threshold=rule.threshold,
         since=to_date(last_day),
-        message=sentence,
+        message=message,
     )
-
-
-WINDOW_DAYS = 7
-MIN_DAYS = 4
-"""Of the seven, with orders enough: fewer tell nothing of how days scatter."""
-MIN_ORDERS_PER_DAY = 30
-"""A day's."""
-LOOKUP_TOLERANCE = 0.01
-"""How much closer the lookup may be before it is worth a word."""
-BACKTEST_TOLERANCE = 0.25
-"""How far above the backtest's a week's mean error may lie."""
 
 
 def evaluate_metrics(
     daily_metrics: GroupMetrics, baseline: BacktestBaseline | None, last_day: dt.date
 ) -> tuple[RuleResult, ...]:
-    """`coverage`, `worse_than_backtest`, `worse_than_lookup`; `by_day` ends with the day before this morning."""
+    """Return the results of `coverage`, `worse_than_backtest`, and `worse_than_lookup`.
+
+    `daily_metrics` ends with `last_day`.
+    """
     return (
         _evaluate_coverage(_Week(daily_metrics, "has_interval"), last_day),
         _evaluate_against_backtest(_Week(daily_metrics, "n"), baseline, last_day),
@@ -184,7 +198,7 @@ def evaluate_metrics(
 
 
 class _Week:
-    """The last seven days with at least `LEAST_ORDERS` of a count."""
+    """Those of the last seven days in which a count reaches `MIN_ORDERS_PER_DAY`."""
 
     def __init__(self, daily_metrics: GroupMetrics, count: str) -> None:
         n = daily_metrics.sums[count][-WINDOW_DAYS:]
@@ -194,15 +208,15 @@ class _Week:
 
     @property
     def has_enough_days(self) -> bool:
-        """Whether there is something to judge by."""
+        """Whether enough days have enough orders."""
         return len(self.n) >= MIN_DAYS
 
     def sums(self, name: str) -> NDArray[np.float64]:
-        """[days] of a column."""
+        """Return the daily sums of a column, [days]."""
         return self._daily_metrics.sums[name][-WINDOW_DAYS:][self._has_enough_orders]
 
     def mean_and_error(self, sums: NDArray[np.float64], min_variance: float = 0.0) -> tuple[float, float]:
-        """The mean an order, and its standard error as the days' means scatter; at least what chance makes it."""
+        """Return the mean per order and its standard error from the variance of days, or from chance if larger."""
         mean = float(sums.sum() / self.n.sum())
         weights = self.n / self.n.sum()
         scatter = float(np.sum(weights**2 * (sums / self.n - mean) ** 2)) * len(self.n) / (len(self.n) - 1)
@@ -215,40 +229,39 @@ def _evaluate_coverage(week: _Week, last_day: dt.date) -> RuleResult:
     coverage, error = week.mean_and_error(week.sums("in_interval"), INTERVAL_LEVEL * (1 - INTERVAL_LEVEL))
     statistic = max(abs(coverage - INTERVAL_LEVEL) - COVERAGE_TOLERANCE, 0.0) / error
     message = (
-        f"p10 to p90 held {format_percent(coverage)} of the orders of the week to {last_day}; "
-        f"{format_percent(INTERVAL_LEVEL, 0)} are promised."
+        f"The p10–p90 interval held {format_percent(coverage)} of the orders in the seven days to {last_day}. "
+        f"The target is {format_percent(INTERVAL_LEVEL, 0)}."
     )
     return _result(COVERAGE, statistic, message, last_day)
 
 
 def _evaluate_against_backtest(week: _Week, baseline: BacktestBaseline | None, last_day: dt.date) -> RuleResult:
     if baseline is None or not baseline.metrics.mae:
-        return insufficient_data(WORSE_THAN_BACKTEST, "The backtest of the models that answer is not known.")
+        return insufficient_data(WORSE_THAN_BACKTEST, "The bundles behind the predictions have no backtest.")
     if not week.has_enough_days:
         return insufficient_data(WORSE_THAN_BACKTEST, _TOO_FEW_DAYS)
     mae, error = week.mean_and_error(week.sums("mae"))
     backtest_mae = baseline.metrics.mae
     statistic = max(mae - (1 + BACKTEST_TOLERANCE) * backtest_mae, 0.0) / error
-    message = f"The mean error of the week to {last_day} is {mae:.0f} s; the backtest promised {backtest_mae:.0f} s."
+    message = f"The mean error of the seven days to {last_day} is {mae:.0f} s. The backtest's is {backtest_mae:.0f} s."
     return _result(WORSE_THAN_BACKTEST, statistic, message, last_day)
 
 
 def _evaluate_against_lookup(week: _Week, last_day: dt.date) -> RuleResult:
     if not week.has_enough_days:
         return insufficient_data(WORSE_THAN_LOOKUP, _TOO_FEW_DAYS)
-    # The error of the orders without a lookup is in the model's sum alone; where some are, days tell no difference.
+    # The sums of the model include orders without a lookup, so both are comparable only if no such orders exist.
     if not np.array_equal(week.n, week.sums("n")):
         return insufficient_data(
-            WORSE_THAN_LOOKUP, "The lookup is not known for every order: bundles have been pruned."
+            WORSE_THAN_LOOKUP, "The restaurant lookup isn't known for every order, because bundles were pruned."
         )
     difference, error = week.mean_and_error(week.sums("mae") - week.sums("lookup_error"))
     mae, lookup = (float(week.sums(name).sum() / week.n.sum()) for name in ("mae", "lookup_error"))
-    message = f"The mean error of the week to {last_day} is {mae:.0f} s; the restaurant lookup's is {lookup:.0f} s."
+    message = (
+        f"The mean error of the seven days to {last_day} is {mae:.0f} s. The restaurant lookup's is {lookup:.0f} s."
+    )
     statistic = max(difference - LOOKUP_TOLERANCE * lookup, 0.0) / error
     return _result(WORSE_THAN_LOOKUP, statistic, message, last_day)
-
-
-_TOO_FEW_DAYS = f"Fewer than {MIN_DAYS} of the last {WINDOW_DAYS} days have {MIN_ORDERS_PER_DAY} evaluated orders."
 
 
 def _result(rule: Rule, statistic: float, message: str, last_day: dt.date) -> RuleResult:
@@ -267,7 +280,7 @@ def _result(rule: Rule, statistic: float, message: str, last_day: dt.date) -> Ru
 
 
 def evaluate_drift(drift: Drift) -> tuple[RuleResult, RuleResult]:
-    """`feature_drift` and `prediction_drift`."""
+    """Return the results of `feature_drift` and `prediction_drift`."""
     return _evaluate_drift_rule(drift, FEATURE_DRIFT), _evaluate_drift_rule(drift, PREDICTION_DRIFT)
 
 
@@ -277,7 +290,7 @@ def _evaluate_drift_rule(drift: Drift, rule: Rule) -> RuleResult:
     ]
     tested = [feature for feature in candidates if feature.tested and feature.psi is not None]
     if not tested or drift.recent is None:
-        return insufficient_data(rule, drift.unavailable_reason or "Too few whole weeks have been answered.")
+        return insufficient_data(rule, drift.unavailable_reason or "There are too few whole weeks with predictions.")
     alerts = tuple(
         Alert(
             rule=rule.name,
@@ -286,7 +299,8 @@ def _evaluate_drift_rule(drift: Drift, rule: Rule) -> RuleResult:
             observed=feature.psi or 0.0,
             threshold=rule.threshold,
             since=drift.recent.first,
-            message=f"{feature.name} differs from its reference: PSI {feature.psi:.2f} in the week to {drift.recent.last}.",
+            message=f"The distribution of {feature.name} differs from its reference: PSI {feature.psi:.2f} in the "
+            f"seven days to {drift.recent.last}.",
         )
         for feature in sorted(tested, key=lambda feature: -(feature.psi or 0.0))
         if feature.drifted
@@ -295,5 +309,7 @@ def _evaluate_drift_rule(drift: Drift, rule: Rule) -> RuleResult:
     if alerts:
         return RuleResult(rule, alerts[0].observed, alerts[0].message, alerts)
     return RuleResult(
-        rule, largest.psi, f"The largest is {largest.name}: PSI {largest.psi:.3f}, p {largest.adjusted_p_value:.2g}."
+        rule,
+        largest.psi,
+        f"The largest change is in {largest.name}: PSI {largest.psi:.3f}, p {largest.adjusted_p_value:.2g}.",
     )

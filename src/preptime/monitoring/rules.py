@@ -1,184 +1,183 @@
-"""Every rule that may raise an alert: one table. Nothing else decides what is too much.
+"""The table of all alert rules. Every threshold of an alert is here.
 
-Thresholds were set on quiet synthetic months of seeds 1000 to 1059 and measured anew on others: docs/monitoring.md,
-"How often it is wrong", holds the table of `python -m benchmarks alerts`.
+Thresholds were set on quiet synthetic months with seeds 1000 to 1059 and measured on other seeds. For the results of
+`python -m benchmarks alerts`, see "False alarms and detection time" in docs/monitoring.md.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from preptime.monitoring.document import Alert, RuleKind, RuleReport
+from preptime.monitoring.document import Alert, RuleDefinition, RuleReport
 
 STANDARD_ERRORS = "standard errors"
-SCAN_THRESHOLD_REASON = (
-    "Each morning tries some hundred parts of the orders and seven lengths of time. The largest of all in 80 quiet "
-    "months is 4.6; at 5 a city of most orders that slows down by 15 % is seen a day later."
+SHIFT_THRESHOLD_REASON = (
+    "Each day compares about a hundred segments over seven window lengths. The largest statistic in 80 quiet months is "
+    "4.6. At 5, a 15% slowdown in the city with the most orders is detected a day later."
 )
 DAILY_SHARE_THRESHOLD_REASON = (
-    "One figure a morning, against the scatter of its own past days, beyond what is tolerated."
+    "Each day compares one share with the variation of its own past days, beyond a tolerance."
 )
 NO_FALSE_ALARMS = "none in 80 quiet months"
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule: what it looks at, and from where on it fires."""
+class Rule(RuleDefinition, frozen=True, kw_only=True):
+    """One rule."""
 
-    name: str
-    kind: RuleKind
-    description: str
-    threshold: float
-    unit: str
-    threshold_reason: str
-    """Why this threshold."""
-    false_alarm_rate: str
-    """As measured."""
     triggers_training: bool = False
-    """Whether `respond` answers it with a training: new models may help. They don't where the data is at fault."""
+    """Whether `respond` trains new models when the rule fires. New models don't help if the data is wrong."""
 
 
 SLOWER_THAN_PREDICTED = Rule(
-    "slower_than_predicted",
-    "predictions",
-    "Food takes longer than said: in all, in a city or for a type of food, against its own past",
-    4.7,
-    STANDARD_ERRORS,
-    SCAN_THRESHOLD_REASON,
-    NO_FALSE_ALARMS,
+    name="slower_than_predicted",
+    kind="predictions",
+    description="Actual preparation times are longer than predicted, for all orders, in a city, or for a type of "
+    "food, relative to the segment's baseline",
+    threshold=4.7,
+    unit=STANDARD_ERRORS,
+    threshold_reason=SHIFT_THRESHOLD_REASON,
+    false_alarm_rate=NO_FALSE_ALARMS,
     triggers_training=True,
 )
 FASTER_THAN_PREDICTED = Rule(
-    "faster_than_predicted",
-    "predictions",
-    "Food is ready sooner than said, likewise",
-    4.7,
-    STANDARD_ERRORS,
-    SCAN_THRESHOLD_REASON,
-    NO_FALSE_ALARMS,
+    name="faster_than_predicted",
+    kind="predictions",
+    description="Actual preparation times are shorter than predicted, for all orders, in a city, or for a type of "
+    "food, relative to the segment's baseline",
+    threshold=4.7,
+    unit=STANDARD_ERRORS,
+    threshold_reason=SHIFT_THRESHOLD_REASON,
+    false_alarm_rate=NO_FALSE_ALARMS,
     triggers_training=True,
 )
 COVERAGE = Rule(
-    "coverage",
-    "predictions",
-    "p10 to p90 holds fewer than 75 % or more than 85 % of the last seven days' orders",
-    5.0,
-    STANDARD_ERRORS,
-    "The band is the promotion gate's (D7); days scatter, so the band's edge alone would fire every other month.",
-    NO_FALSE_ALARMS,
+    name="coverage",
+    kind="predictions",
+    description="The p10–p90 interval holds fewer than 75% or more than 85% of the orders of the last seven days",
+    threshold=5.0,
+    unit=STANDARD_ERRORS,
+    threshold_reason="The band is that of the promotion gate (D7). Days vary, so a rule without standard errors would "
+    "fire every other month.",
+    false_alarm_rate=NO_FALSE_ALARMS,
     triggers_training=True,
 )
 WORSE_THAN_BACKTEST = Rule(
-    "worse_than_backtest",
-    "predictions",
-    "The mean error of the last seven days is more than 25 % above the backtest's",
-    5.0,
-    STANDARD_ERRORS,
-    "A week's mean error differs from another's by up to 10 % on its own; a quarter is what people notice.",
-    NO_FALSE_ALARMS,
+    name="worse_than_backtest",
+    kind="predictions",
+    description="The mean error of the last seven days is more than 25% above the backtest's",
+    threshold=5.0,
+    unit=STANDARD_ERRORS,
+    threshold_reason="The mean errors of two weeks differ by up to 10% by chance. Users notice a difference of 25%.",
+    false_alarm_rate=NO_FALSE_ALARMS,
     triggers_training=True,
 )
 WORSE_THAN_LOOKUP = Rule(
-    "worse_than_lookup",
-    "predictions",
-    "The restaurant lookup is closer than the model over the last seven days, by more than 1 %",
-    5.0,
-    STANDARD_ERRORS,
-    "Both answer the same orders, so that days scatter little; below it the model has nothing to offer.",
-    NO_FALSE_ALARMS,
+    name="worse_than_lookup",
+    kind="predictions",
+    description="The mean error of the last seven days is more than 1% above the restaurant lookup's",
+    threshold=5.0,
+    unit=STANDARD_ERRORS,
+    threshold_reason="Both predict the same orders, so days vary little. A model that is worse is useless.",
+    false_alarm_rate=NO_FALSE_ALARMS,
     triggers_training=True,
 )
 FEATURE_DRIFT = Rule(
-    "feature_drift",
-    "inputs",
-    "What the models are given differs from what they were trained on",
-    0.25,
-    "PSI, of a feature whose days differ too (Holm, p ≤ 0.01)",
-    "By custom above 0.25 is another population. The test alone would fire at differences nobody needs to know of.",
-    NO_FALSE_ALARMS,
+    name="feature_drift",
+    kind="inputs",
+    description="The distribution of a feature differs from the training data",
+    threshold=0.25,
+    unit="PSI, of a feature whose days also differ (Holm, p ≤ 0.01)",
+    threshold_reason="By convention, a PSI above 0.25 means a different population. The test alone would fire at "
+    "differences without consequences.",
+    false_alarm_rate=NO_FALSE_ALARMS,
     triggers_training=True,
 )
 PREDICTION_DRIFT = Rule(
-    "prediction_drift",
-    "inputs",
-    "What is answered differs from what was answered in the weeks before",
-    0.25,
-    "PSI, if days differ too (Holm, p ≤ 0.01)",
-    "As for features.",
-    NO_FALSE_ALARMS,
+    name="prediction_drift",
+    kind="inputs",
+    description="The distribution of predictions differs from the weeks before",
+    threshold=0.25,
+    unit="PSI, if days also differ (Holm, p ≤ 0.01)",
+    threshold_reason="The same as for `feature_drift`.",
+    false_alarm_rate=NO_FALSE_ALARMS,
 )
 FALLBACK_RATE = Rule(
-    "fallback_rate",
-    "inputs",
-    "More answers than usual have no order of their restaurant behind them, by 5 points or more",
-    5.0,
-    STANDARD_ERRORS,
-    DAILY_SHARE_THRESHOLD_REASON,
-    NO_FALSE_ALARMS,
+    name="fallback_rate",
+    kind="inputs",
+    description="The share of predictions without restaurant history is at least 5 percentage points above normal",
+    threshold=5.0,
+    unit=STANDARD_ERRORS,
+    threshold_reason=DAILY_SHARE_THRESHOLD_REASON,
+    false_alarm_rate=NO_FALSE_ALARMS,
 )
 UNKNOWN_RESTAURANTS = Rule(
-    "unknown_restaurants",
-    "data",
-    "More orders than usual are of restaurants that the restaurants file doesn't have, by 5 points or more",
-    5.0,
-    STANDARD_ERRORS,
-    DAILY_SHARE_THRESHOLD_REASON,
-    NO_FALSE_ALARMS,
+    name="unknown_restaurants",
+    kind="data",
+    description="The share of orders whose restaurant isn't in the restaurants file is at least 5 percentage points "
+    "above normal",
+    threshold=5.0,
+    unit=STANDARD_ERRORS,
+    threshold_reason=DAILY_SHARE_THRESHOLD_REASON,
+    false_alarm_rate=NO_FALSE_ALARMS,
 )
 UNKNOWN_CATEGORIES = Rule(
-    "unknown_categories",
-    "inputs",
-    "More orders than usual are of a city or type of food that the models don't know, by 5 points or more",
-    5.0,
-    STANDARD_ERRORS,
-    DAILY_SHARE_THRESHOLD_REASON,
-    NO_FALSE_ALARMS,
+    name="unknown_categories",
+    kind="inputs",
+    description="The share of orders whose city or type of food the models don't know is at least 5 percentage points "
+    "above normal",
+    threshold=5.0,
+    unit=STANDARD_ERRORS,
+    threshold_reason=DAILY_SHARE_THRESHOLD_REASON,
+    false_alarm_rate=NO_FALSE_ALARMS,
     triggers_training=True,
 )
 VOLUME_LOW = Rule(
-    "volume_low",
-    "data",
-    "Fewer orders than half of what the weekday usually has, in all or in a city of 30 a day, chance allowed for",
-    0.5,
-    "share of the usual",
-    "The data gate's threshold: half a day's orders is what an export cut short looks like.",
-    NO_FALSE_ALARMS,
+    name="volume_low",
+    kind="data",
+    description="A day has fewer than half of the normal orders of its weekday, in total or in a city with at least 30 "
+    "orders a day",
+    threshold=0.5,
+    unit="share of normal",
+    threshold_reason="This is the threshold of the data gate. A truncated export looks like half a day of orders.",
+    false_alarm_rate=NO_FALSE_ALARMS,
 )
 VOLUME_HIGH = Rule(
-    "volume_high",
-    "data",
-    "More orders than twice what the weekday usually has, likewise",
-    2.0,
-    "share of the usual",
-    "Twice is what a day delivered twice under new ids looks like.",
-    NO_FALSE_ALARMS,
+    name="volume_high",
+    kind="data",
+    description="A day has more than twice the normal orders of its weekday, in total or in a city with at least 30 "
+    "orders a day",
+    threshold=2.0,
+    unit="share of normal",
+    threshold_reason="A day that was delivered twice under new IDs has twice the orders.",
+    false_alarm_rate=NO_FALSE_ALARMS,
 )
 INVALID_LABELS = Rule(
-    "invalid_labels",
-    "data",
-    "More labels than usual are no preparation times (zero, under a minute, over three hours, contradictory)",
-    5.0,
-    STANDARD_ERRORS,
-    DAILY_SHARE_THRESHOLD_REASON,
-    NO_FALSE_ALARMS,
+    name="invalid_labels",
+    kind="data",
+    description="The share of invalid labels (zero, under a minute, over three hours, contradictory) is at least "
+    "5 percentage points above normal",
+    threshold=5.0,
+    unit=STANDARD_ERRORS,
+    threshold_reason=DAILY_SHARE_THRESHOLD_REASON,
+    false_alarm_rate=NO_FALSE_ALARMS,
 )
 MISSING_PREDICTIONS = Rule(
-    "missing_predictions",
-    "data",
-    "More orders than usual have no answer, by 5 points or more",
-    5.0,
-    STANDARD_ERRORS,
-    DAILY_SHARE_THRESHOLD_REASON,
-    NO_FALSE_ALARMS,
+    name="missing_predictions",
+    kind="data",
+    description="The share of orders without a prediction is at least 5 percentage points above normal",
+    threshold=5.0,
+    unit=STANDARD_ERRORS,
+    threshold_reason=DAILY_SHARE_THRESHOLD_REASON,
+    false_alarm_rate=NO_FALSE_ALARMS,
 )
 MISSING_OUTCOMES = Rule(
-    "missing_outcomes",
-    "data",
-    "More answers than usual have no outcome, by 5 points or more",
-    5.0,
-    STANDARD_ERRORS,
-    DAILY_SHARE_THRESHOLD_REASON,
-    NO_FALSE_ALARMS,
+    name="missing_outcomes",
+    kind="data",
+    description="The share of predictions without an outcome is at least 5 percentage points above normal",
+    threshold=5.0,
+    unit=STANDARD_ERRORS,
+    threshold_reason=DAILY_SHARE_THRESHOLD_REASON,
+    false_alarm_rate=NO_FALSE_ALARMS,
 )
 
 RULES = (
@@ -198,30 +197,24 @@ RULES = (
     MISSING_PREDICTIONS,
     MISSING_OUTCOMES,
 )
-"""In the order in which alerts are told."""
+"""In the order in which alerts are reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class RuleResult:
-    """How a rule stands this morning."""
+    """The result of a rule on one day."""
 
     rule: Rule
     observed: float | None
-    """The value nearest to the threshold, or beyond; None where there is too little to judge by."""
+    """The value closest to the threshold, or beyond it. None if there is too little data."""
     message: str
     alerts: tuple[Alert, ...] = ()
 
     def to_report(self) -> RuleReport:
-        """As the document says it."""
-        rule = self.rule
+        """Return the result as part of the monitoring document."""
+        definition = {name: getattr(self.rule, name) for name in RuleDefinition.__struct_fields__}
         return RuleReport(
-            rule=rule.name,
-            kind=rule.kind,
-            description=rule.description,
-            threshold=rule.threshold,
-            unit=rule.unit,
-            threshold_reason=rule.threshold_reason,
-            false_alarm_rate=rule.false_alarm_rate,
+            **definition,
             status="fired" if self.alerts else "insufficient_data" if self.observed is None else "ok",
             observed=self.observed,
             message=self.message,
@@ -229,10 +222,10 @@ class RuleResult:
 
 
 def insufficient_data(rule: Rule, reason: str) -> RuleResult:
-    """Too little to judge by."""
+    """Return a result that says why there is too little data."""
     return RuleResult(rule, None, reason)
 
 
 def find_rule(name: str) -> Rule | None:
-    """The rule of that name, if this preptime has one."""
+    """Return the rule with that name, or None."""
     return next((rule for rule in RULES if rule.name == name), None)

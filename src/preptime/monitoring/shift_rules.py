@@ -1,4 +1,7 @@
-"""The rules `slower_than_predicted` and `faster_than_predicted`: actual ÷ predicted of all orders, of every city, of every type of food."""
+"""The rules `slower_than_predicted` and `faster_than_predicted`.
+
+They compare actual ÷ predicted of all orders, of every city, and of every type of food with the segment's own past.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +28,13 @@ from preptime.monitoring.outcomes import to_date
 from preptime.monitoring.rules import FASTER_THAN_PREDICTED, SLOWER_THAN_PREDICTED, Rule, RuleResult, insufficient_data
 
 MAX_SERIES = 8
-"""Cities and types of food whose trail is in the document: the largest, and all that fired."""
-_TOO_FEW_DAYS = f"Fewer than {MIN_REFERENCE_DAYS + 1} days with orders enough have been answered."
+"""The number of cities and types of food whose series are in the document, besides all that fired."""
+_TOO_FEW_DAYS = f"Fewer than {MIN_REFERENCE_DAYS + 1} days have enough orders with predictions."
 
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """One way to cut the orders, and what was seen of its S parts."""
+    """One dimension with the daily ratios and the scan of its S segments."""
 
     name: DimensionName
     values: tuple[str, ...]
@@ -40,71 +43,73 @@ class Dimension:
     scan_result: ScanResult
 
     def latest_statistic(self) -> NDArray[np.float64]:
-        """[S] the evidence of this morning."""
+        """Return the test statistics of the last day, [S]."""
         return self.scan_result.statistic[:, -1]
 
     def fired_on_last_day(self) -> NDArray[np.bool_]:
-        """[S] what fires this morning."""
+        """Return which segments fired on the last day, [S]."""
         return self.scan_result.fired[:, -1]
 
 
 @dataclass(frozen=True, slots=True)
 class ShiftScan:
-    """Everything watched, and where it was seen that all orders moved beyond what single cities explain."""
+    """The scans of all dimensions."""
 
     dimensions: tuple[Dimension, ...]
     overall_without_fired_cities: Dimension | None
-    """All orders but those of the cities that fired in the last days; None where none did."""
+    """All orders except those of cities that fired in the last days. None if no city did."""
 
     @property
     def cities(self) -> Dimension:
-        """By city."""
+        """Return the scan by city."""
         return self.dimensions[1]
 
 
 def scan_shifts(joined: JoinedOrders, first_day: int, days: int) -> ShiftScan:
-    """Watch the evaluated orders of `days` days from `first_day` on; the last is the day before this morning."""
+    """Return the scan of the evaluated orders of `days` days from `first_day`."""
     rows = np.flatnonzero(joined.evaluated)
     day = (joined.outcomes.day[rows] - first_day).astype(np.int64)
     ratio = clipped_log_ratio(joined.actual[rows], joined.predicted[rows])
-    inside = np.abs(ratio) < MAX_LOG_RATIO
+    is_unclipped = np.abs(ratio) < MAX_LOG_RATIO
     vocabularies = joined.restaurants.vocabularies
     orders = joined.orders
     city = _keep_large_segments(orders.city[rows], vocabularies.city)
     food = _keep_large_segments(orders.type_of_food[rows], vocabularies.type_of_food)
 
-    def cut(
-        name: DimensionName, part: _SegmentCodes, values: NDArray[np.float64], kept: NDArray[np.bool_] | None = None
+    def scan(
+        name: DimensionName, segments: _SegmentCodes, values: NDArray[np.float64], kept: NDArray[np.bool_] | None = None
     ) -> Dimension:
-        mask = part.codes >= 0 if kept is None else kept & (part.codes >= 0)
-        shape = (len(part.values), days)
-        daily = DailyRatios.from_orders(part.codes[mask], day[mask], shape, values[mask], inside[mask])
-        return Dimension(name, part.values, first_day, daily, scan_for_shifts(daily, SLOWER_THAN_PREDICTED.threshold))
+        mask = segments.codes >= 0 if kept is None else kept & (segments.codes >= 0)
+        shape = (len(segments.values), days)
+        daily = DailyRatios.from_orders(segments.codes[mask], day[mask], shape, values[mask], is_unclipped[mask])
+        return Dimension(
+            name, segments.values, first_day, daily, scan_for_shifts(daily, SLOWER_THAN_PREDICTED.threshold)
+        )
 
     overall = _SegmentCodes(np.zeros(len(rows), np.int64), ("all",))
-    cities = cut("city", city, ratio)
-    # What a city has in common on a day is the city's; a type of food answers for what is left.
+    cities = scan("city", city, ratio)
+    # Daily changes of a whole city belong to the city. Types of food are tested on the rest.
     residual_ratio = ratio - _daily_segment_means(city.codes, day, ratio, days)
     fired = np.flatnonzero(cities.scan_result.fired[:, -MAX_WINDOW_DAYS:].any(axis=1))
-    overall_without_fired_cities = cut("overall", overall, ratio, ~np.isin(city.codes, fired)) if len(fired) else None
+    overall_without_fired_cities = scan("overall", overall, ratio, ~np.isin(city.codes, fired)) if len(fired) else None
     return ShiftScan(
-        (cut("overall", overall, ratio), cities, cut("type_of_food", food, residual_ratio)),
+        (scan("overall", overall, ratio), cities, scan("type_of_food", food, residual_ratio)),
         overall_without_fired_cities,
     )
 
 
 def evaluate_shifts(shift_scan: ShiftScan) -> tuple[RuleResult, RuleResult]:
-    """`slower_than_predicted` and `faster_than_predicted`."""
+    """Return the results of `slower_than_predicted` and `faster_than_predicted`."""
     return _evaluate_shift_rule(shift_scan, SLOWER_THAN_PREDICTED, 1), _evaluate_shift_rule(
         shift_scan, FASTER_THAN_PREDICTED, -1
     )
 
 
 def build_ratio_series(shift_scan: ShiftScan) -> tuple[RatioSeries, ...]:
-    """All orders, then the largest parts of each cut and those that fired at any time, by number of orders."""
+    """Return the series of all orders, and of the largest segments and those that fired, by number of orders."""
     series = []
     for dimension in shift_scan.dimensions:
-        # Where a city fired lately, all orders move with it.
+        # If a city fired recently, it also moves the ratio of all orders.
         not_explained_by_city = (
             ~_fired_recently(shift_scan.cities.scan_result.fired)
             if dimension.name == "overall"
@@ -125,14 +130,14 @@ def build_ratio_series(shift_scan: ShiftScan) -> tuple[RatioSeries, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _SegmentCodes:
-    """[N] which part each order belongs to, -1 for parts that are too small ever to be judged."""
+    """The segment of each of N orders. -1 marks segments that are too small to test."""
 
     codes: NDArray[np.int64]
     values: tuple[str, ...]
 
 
 def _keep_large_segments(codes: NDArray[np.int32], vocabulary: tuple[str, ...]) -> _SegmentCodes:
-    counts = np.bincount(codes + 1, minlength=len(vocabulary) + 1)  # the unknown is -1
+    counts = np.bincount(codes + 1, minlength=len(vocabulary) + 1)  # unknown values have code -1
     large = np.flatnonzero(counts >= 2 * MIN_ORDERS)
     index_of_code = np.full(len(counts), -1, np.int64)
     index_of_code[large] = np.arange(len(large))
@@ -143,7 +148,7 @@ def _keep_large_segments(codes: NDArray[np.int32], vocabulary: tuple[str, ...]) 
 def _daily_segment_means(
     segment: NDArray[np.int64], day: NDArray[np.int64], values: NDArray[np.float64], days: int
 ) -> NDArray[np.float64]:
-    """[N] the mean of the part's orders of that day."""
+    """Return for each of N orders the mean of its segment on its day."""
     cell = (segment + 1) * days + day
     total, orders = np.bincount(cell, weights=values), np.bincount(cell)
     means: NDArray[np.float64] = (total / np.maximum(orders, 1))[cell]
@@ -181,7 +186,9 @@ def _evaluate_shift_rule(shift_scan: ShiftScan, rule: Rule, sign: int) -> RuleRe
     if alerts:
         return RuleResult(rule, max(alert.observed for alert in alerts), alerts[0].message, tuple(alerts))
     return RuleResult(
-        rule, closest[0], f"Nearest is {closest[1]}: {closest[0]:.1f} of {rule.threshold:.1f} {rule.unit}."
+        rule,
+        closest[0],
+        f"The largest change is in {closest[1]}: {closest[0]:.1f} of {rule.threshold:.1f} {rule.unit}.",
     )
 
 
@@ -192,8 +199,11 @@ def _alert(rule: Rule, dimension: Dimension, segment: int, *, excludes_fired_cit
     relative_change = abs(recent_ratio / reference_ratio - 1)
     days = result.statistic.shape[1] - start
     orders = int(dimension.daily_ratios.orders[segment, start:].sum())
-    location = "all other orders" if excludes_fired_cities else _segment_name(dimension.name, dimension.values[segment])
-    direction = "longer" if rule is SLOWER_THAN_PREDICTED else "less long"
+    name = "all other orders" if excludes_fired_cities else _segment_name(dimension.name, dimension.values[segment])
+    direction = "longer" if rule is SLOWER_THAN_PREDICTED else "shorter"
+    baseline = {"overall": "the baseline", "city": "this city's baseline"}.get(
+        dimension.name, "the baseline of this type of food"
+    )
     since = to_date(dimension.first_day + start)
     return Alert(
         rule=rule.name,
@@ -202,23 +212,18 @@ def _alert(rule: Rule, dimension: Dimension, segment: int, *, excludes_fired_cit
         observed=abs(float(result.statistic[segment, -1])),
         threshold=rule.threshold,
         since=since,
-        message=f"{location[0].upper()}{location[1:]}: food takes {format_percent(relative_change, 0)} {direction} than said, against what is "
-        f"usual there, since {since} ({days} {'day' if days == 1 else 'days'}, {orders:,} orders).",
+        message=f"{name[0].upper()}{name[1:]}: actual preparation times are {format_percent(relative_change, 0)} "
+        f"{direction} than predicted, relative to {baseline}, since {since} ({days} {'day' if days == 1 else 'days'}, "
+        f"{orders:,} orders).",
     )
 
 
 def _segment_name(dimension: DimensionName, value: str) -> str:
-    return (
-        "all orders"
-        if dimension == "overall"
-        else f"the type of food {value}"
-        if dimension == "type_of_food"
-        else value
-    )
+    return "all orders" if dimension == "overall" else f"type of food {value}" if dimension == "type_of_food" else value
 
 
 def _fired_recently(fired: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """[D] whether any of the parts fired on that day or within the `LONGEST_STRETCH_DAYS` up to it."""
+    """Return for each of D days whether a segment fired within the last `MAX_WINDOW_DAYS` days, [D]."""
     days = fired.shape[1]
     return np.array([fired[:, max(0, day - MAX_WINDOW_DAYS + 1) : day + 1].any() for day in range(days)])
 

@@ -1,1 +1,1 @@
-"""Files of orders in, the same rows with predictions out: in bounded memory, in order, none dropped (D4)."""
+"""Batch scoring: adds predictions to every row of a file or a day, in order and in bounded memory (decision 4)."""

@@ -1,7 +1,4 @@
-"""Csv that a spreadsheet opens without running anything: what it would take for a formula becomes text.
-
-A scored file on its way to a person's spreadsheet.
-"""
+"""CSV download of a scored file, with cells escaped so that a spreadsheet doesn't run them as formulas."""
 
 from __future__ import annotations
 
@@ -15,16 +12,16 @@ from preptime.scoring.scorer import PassthroughColumns
 from preptime.sources.registry import open_source
 
 _FORMULA_PATTERN = r"^\s*[=+\-@＝＋－＠\t\r\n]"
-"""What Excel, LibreOffice and Google Sheets begin a formula with, also after blanks and in full width."""
+"""First characters of a formula in Excel, LibreOffice, and Google Sheets, also after spaces and in full width."""
 _NUMBER_PATTERN = r"^\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*$"
 _ESCAPE = "'"
-"""Shown by no spreadsheet as part of the cell when typed; in a file it keeps the cell text."""
+"""Makes a spreadsheet treat the cell as text."""
 
 
 def escape_formulas(frame: pl.DataFrame) -> pl.DataFrame:
-    """The same rows with an apostrophe before every text, and every column's name, that would run as a formula.
+    """Return the rows with an apostrophe before each text and column name that a spreadsheet would run as a formula.
 
-    Numbers written as text stay as they are, `-3.5` too.
+    Numbers written as text, such as `-3.5`, are unchanged.
     """
     text_columns = [
         name for name, dtype in frame.schema.items() if isinstance(dtype, pl.String | pl.Categorical | pl.Enum)
@@ -37,7 +34,7 @@ def escape_formulas(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _unique_name(new: str, old: str, names: list[str]) -> str:
-    """`new` as it is, or with one apostrophe more where the table has a column of that very name."""
+    """Return `new`, with more apostrophes if the table already has a column of that name."""
     while new != old and new in names:
         new = _ESCAPE + new
     return new
@@ -50,9 +47,9 @@ def _escaped(name: str) -> pl.Expr:
 
 
 def iter_csv_chunks(scored: Path) -> Iterator[bytes]:
-    """The parquet file as csv, chunk by chunk, with nothing in it that a spreadsheet would run.
+    """Yield a scored Parquet file as escaped CSV, chunk by chunk.
 
-    Raises `DataError` before the first chunk when a column holds what csv has no cell for.
+    Raises `DataError` before the first chunk if CSV can't represent a column.
     """
     source = open_source(scored)
     passthrough = PassthroughColumns.from_source(source, for_csv=True)

@@ -1,6 +1,6 @@
-"""A small file of orders to try scoring with: most are well, two are wrong on purpose.
+"""Preview of a file before scoring: its first rows, counts by validation reason, and the rejected rows.
 
-A look at a file before it is scored: its first rows, the verdict on every row, and what is wrong with the rest.
+Also makes a sample file of orders.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.domain.data_dictionary import ORDERS_DICTIONARY, ROW_COLUMN, require_columns, required_columns
+from preptime.domain.data_dictionary import ROW_COLUMN
 from preptime.domain.validation_reasons import (
     Purpose,
     ValidationReason,
@@ -22,20 +22,30 @@ from preptime.domain.validation_reasons import (
     validation_rule,
 )
 from preptime.features.restaurant_index import RestaurantIndex
-from preptime.scoring.score_file import CHUNK_ROWS, ProgressCallback
-from preptime.sources.registry import open_source
-from preptime.sources.source import estimate_rows
+from preptime.progress import ProgressCallback
+from preptime.scoring.score_file import CHUNK_ROWS, open_orders, row_progress
 from preptime.validation.audit import AuditedOrders, audit_orders
 
 SAMPLE_ROWS = 50
 _SEED = 12
-"""The notebook's."""
+"""The seed of the published notebook."""
 _ORDER_HOURS = (12, 12, 13, 13, 17, 18, 18, 19, 19, 19, 20, 20, 21)
-"""Hours as orders come."""
+"""Local hours, repeated in proportion to their orders."""
+
+PREVIEW_ROWS = 200
+"""Rows in the preview. More take longer to display and aren't read."""
+MAX_REJECTED_ROWS = 2_000
+"""Rejected rows that are listed individually. The counts include all rows."""
+
+VALIDATION_RESULT = "validation_result"
+PREDICTABLE = "can be predicted"
 
 
 def sample_orders(restaurants: RestaurantIndex | None, day: dt.date) -> pl.DataFrame:
-    """Orders of `day` at the directory's first restaurants, or at restaurants 1 to 20; always the same ones."""
+    """Return sample orders of `day`, two of them invalid on purpose. The same arguments give the same orders.
+
+    They're from the first of `restaurants`, or from restaurants 1 to 20 without any.
+    """
     rng = np.random.default_rng(_SEED)
     has_restaurants = restaurants is not None and len(restaurants) > 0
     ids = restaurants.restaurant_id[:40].tolist() if restaurants is not None and has_restaurants else list(range(1, 21))
@@ -62,53 +72,43 @@ def sample_orders(restaurants: RestaurantIndex | None, day: dt.date) -> pl.DataF
     )
 
 
-PREVIEW_ROWS = 200
-"""Rows of the preview: more than anybody reads, few enough to be there at once."""
-MAX_REJECTED_ROWS = 2_000
-"""Refused rows that are listed one by one. The counts are of all."""
-
-VALIDATION_RESULT = "validation_result"
-PREDICTABLE = "can be predicted"
-
-
 @dataclass(frozen=True)
 class Preview:
-    """What can be said of N rows before anything is predicted."""
+    """The validation result of a file's rows, before any prediction."""
 
     columns: tuple[str, ...]
-    """The file's own, in its order."""
+    """The file's columns, in order."""
     rows: int
     rejected: dict[ValidationReason, int]
-    """Rows that no prediction can be made for, by the reason that is shown: the most fundamental one."""
+    """Rows that can't be predicted, by their first reason in the order of `ValidationReason`."""
     unknown_restaurant_rows: int
-    """Rows that can be predicted, of a restaurant that the directory does not list: from coarser levels."""
+    """Rows that can be predicted but are from an unknown restaurant, so with a coarser fallback level."""
     head: pl.DataFrame
-    """The first rows as they came, `row` (from 1) and `validation_result` before the file's own columns."""
+    """The first rows: `row` (from 1) and `validation_result`, then the file's columns."""
     rejected_cells: pl.DataFrame
-    """The first refused rows, one line a faulty cell: `row`, `reason`, `column`, `value`, `expected`."""
+    """The invalid cells of the first rejected rows: `row`, `reason`, `column`, `value`, `expected`."""
 
     @property
     def predictable(self) -> int:
-        """Rows that will get a prediction."""
+        """Number of rows that can be predicted."""
         return self.rows - sum(self.rejected.values())
 
 
 def preview_file(source: str, restaurants: RestaurantIndex, *, progress: ProgressCallback | None = None) -> Preview:
-    """Judge every row of `source` as scoring will, in bounded memory.
+    """Validate all rows of `source` as scoring does, in bounded memory.
 
-    Raises `DataError` for a source that cannot be read, is empty, or lacks a column.
+    Raises `DataError` if the source can't be read, is empty, or lacks a column.
     """
-    data_source = open_source(source)
-    require_columns(data_source.columns, required_columns(ORDERS_DICTIONARY, "scoring"), data_source.name)
-    expected_rows = estimate_rows(data_source) if progress else 0
+    orders = open_orders(source)
+    report_rows = row_progress(orders, "Checking", progress)
     rows = unknown_restaurant_rows = 0
     rejected: dict[ValidationReason, int] = {}
     heads, rejected_parts, listed_rows = list[pl.DataFrame](), list[pl.DataFrame](), 0
-    for chunk in data_source.batches(CHUNK_ROWS):
+    for chunk in orders.batches(CHUNK_ROWS):
         audited = audit_orders(chunk, restaurants, need_label=False)
         first_reasons = _first_reasons(audited)
         if rows < PREVIEW_ROWS:
-            heads.append(_head(audited, first_reasons, data_source.columns, PREVIEW_ROWS - rows))
+            heads.append(_head(audited, first_reasons, orders.columns, PREVIEW_ROWS - rows))
         for reason, count in _count_reasons(first_reasons):
             rejected[reason] = rejected.get(reason, 0) + count
         is_unknown = (audited.reasons & np.uint32(ValidationReason.UNKNOWN_RESTAURANT.bit)) != 0
@@ -118,11 +118,10 @@ def preview_file(source: str, restaurants: RestaurantIndex, *, progress: Progres
             listed_rows += len({row for part in new_parts for row in part["row"]})
             rejected_parts += new_parts
         rows += len(chunk)
-        if progress and expected_rows:
-            progress("Checking", min(rows / expected_rows, 1.0))
+        report_rows(rows)
     rejected_cells = pl.concat([_NO_REJECTED_CELLS, *rejected_parts]).sort("row", maintain_order=True)
     return Preview(
-        columns=data_source.columns,
+        columns=orders.columns,
         rows=rows,
         rejected={reason: rejected[reason] for reason in ValidationReason if reason in rejected},
         unknown_restaurant_rows=unknown_restaurant_rows,
@@ -137,7 +136,7 @@ _NO_REJECTED_CELLS = pl.DataFrame(
 
 
 def _first_reasons(audited: AuditedOrders) -> list[tuple[ValidationReason | None, NDArray[np.bool_]]]:
-    """For each reason to refuse that occurs, and for None: the rows [N] that it is shown for."""
+    """Return a mask [N] of the rows for each first rejecting reason that occurs, and for None (not rejected)."""
     rejecting_bits = audited.reasons & np.uint32(exclusion_mask(Purpose.SCORING))
     masks, mask_index = np.unique(rejecting_bits, return_inverse=True)
     shown_reasons = [reasons_in_mask(int(bits))[0] if bits else None for bits in masks]
@@ -178,7 +177,7 @@ def _head(
 
 
 def _rename_reserved(name: str) -> str:
-    """A column of the file that is called like one of ours."""
+    """Return another name for a column of the file whose name the preview uses itself."""
     return f"{name} (file)" if name in {"row", VALIDATION_RESULT} else name
 
 

@@ -1,4 +1,4 @@
-"""Scoring a file by asking a server: the same rows and columns out as `score_file` writes."""
+"""Scores a file through the prediction API, with the same output as `score_file`."""
 
 from __future__ import annotations
 
@@ -11,17 +11,12 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from preptime.domain.data_dictionary import (
-    ORDERS_DICTIONARY,
-    OUTCOME_COLUMNS,
-    SURPLUS_COLUMN,
-    require_columns,
-    required_columns,
-)
+from preptime.domain.data_dictionary import ORDERS_DICTIONARY, OUTCOME_COLUMNS, SURPLUS_COLUMN
 from preptime.domain.orders import DEFAULT_MODEL, FALLBACK_LEVELS, QUANTILE_LEVELS
 from preptime.domain.validation_reasons import ValidationReason
+from preptime.progress import ProgressCallback
 from preptime.scoring.score_document import ScoreCounts, ScoreDocument
-from preptime.scoring.score_file import ProgressCallback, map_in_order
+from preptime.scoring.score_file import map_in_order, open_orders, row_progress
 from preptime.scoring.scorer import (
     FALLBACK_LEVEL,
     PREDICTED_READY_AT,
@@ -32,12 +27,10 @@ from preptime.scoring.scorer import (
     model_column,
     quantile_column,
 )
-from preptime.sources.registry import open_source
-from preptime.sources.source import estimate_rows
 from preptime.sources.writer import write_table
 
 MAX_CONCURRENT_REQUESTS = 2
-"""Requests on their way side by side: one is read or written here while the other is answered there."""
+"""With two, the client reads and writes one chunk while the server predicts another."""
 
 _REQUEST_COLUMNS = tuple(
     column.name for column in ORDERS_DICTIONARY if column.name not in {*OUTCOME_COLUMNS, "order_id"}
@@ -45,14 +38,14 @@ _REQUEST_COLUMNS = tuple(
 
 
 class RemoteError(Protocol):
-    """Why an order cannot be predicted."""
+    """The reason why an order can't be predicted."""
 
     @property
     def code(self) -> str: ...
 
 
 class RemotePrediction(Protocol):
-    """The answer to one order: the numbers, or `error`. Seconds."""
+    """The prediction for one order in seconds, or an `error`."""
 
     @property
     def p10(self) -> float | None: ...
@@ -73,7 +66,7 @@ class RemotePrediction(Protocol):
 
 
 class RemotePredictions(Protocol):
-    """Answers in the orders' places, all from one bundle."""
+    """Predictions in the order of the request, all from one bundle."""
 
     @property
     def bundle(self) -> str: ...
@@ -82,7 +75,7 @@ class RemotePredictions(Protocol):
 
 
 class PredictionClient(Protocol):
-    """Who is asked: `preptime.client.Client`. Threads share it."""
+    """A thread-safe client of the prediction API: `preptime.client.Client`."""
 
     def predict(
         self, orders: Sequence[Mapping[str, object]], *, models: Sequence[str] | None = None
@@ -91,19 +84,19 @@ class PredictionClient(Protocol):
 
 @dataclass(frozen=True)
 class RemoteScorer:
-    """A server, and the point models that are asked for."""
+    """Predicts orders through the API, including these point models."""
 
     client: PredictionClient
     models: tuple[str, ...]
 
     def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """[N] the columns of `preptime.scoring.scorer` for N orders as a table gives them."""
+        """Return the prediction columns (see `preptime.scoring.scorer`) for N orders as a data source yields them."""
         points = tuple(name for name in self.models if name != DEFAULT_MODEL)
         response = self.client.predict(request_rows(rows).to_dicts(), models=points)
         columns = _prediction_columns(response, points)
         if SURPLUS_COLUMN not in rows.columns:
             return columns
-        # The server sees cells, not lines: that a line had one too many is known here alone.
+        # A request has cells instead of lines, so the server can't detect a line with too many cells.
         is_malformed = rows[SURPLUS_COLUMN].is_not_null()
         values = [pl.when(is_malformed).then(None).otherwise(pl.col(name)).alias(name) for name in columns.columns]
         reason = (
@@ -118,16 +111,15 @@ class RemoteScorer:
 def score_file_remotely(
     source: str, out: Path, scorer: RemoteScorer, *, orders_per_request: int, progress: ProgressCallback | None = None
 ) -> ScoreDocument:
-    """Score the orders at `source` into `out` as `score_file` does, `orders_at_once` in a request.
+    """Score the orders at `source` into `out` like `score_file`, with `orders_per_request` in each request.
 
-    Should another bundle become champion meanwhile, each row says which one answered; the document names the last.
-    Raises `DataError` for a source that cannot be read, and what the server raises.
+    If the champion changes during the run, `prediction_bundle` names the bundle of each row, and the document names the
+    last one. Raises `DataError` if the source can't be read, and the client's errors.
     """
-    data_source = open_source(source)
-    require_columns(data_source.columns, required_columns(ORDERS_DICTIONARY, "scoring"), data_source.name)
-    passthrough = PassthroughColumns.from_source(data_source, for_csv=out.suffix.lower() == ".csv")
+    orders = open_orders(source)
+    passthrough = PassthroughColumns.from_source(orders, for_csv=out.suffix.lower() == ".csv")
     counts = ScoreCounts()
-    expected_rows = estimate_rows(data_source) if progress else 0
+    report_rows = row_progress(orders, "Predicting with the API", progress)
     bundle = ""
 
     def score_chunk(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -135,25 +127,22 @@ def score_file_remotely(
 
     def iter_scored() -> Iterator[pl.DataFrame]:
         nonlocal bundle
-        with closing(
-            map_in_order(data_source.batches(orders_per_request), score_chunk, MAX_CONCURRENT_REQUESTS)
-        ) as chunks:
+        with closing(map_in_order(orders.batches(orders_per_request), score_chunk, MAX_CONCURRENT_REQUESTS)) as chunks:
             for passthrough_columns, predictions in chunks:
                 _count_predictions(counts, predictions)
                 bundle = str(predictions[PREDICTION_BUNDLE][-1])
-                if progress and expected_rows:
-                    progress("Asking the API", min(counts.rows / expected_rows, 1.0))
+                report_rows(counts.rows)
                 yield passthrough_columns.with_columns(predictions)
 
     write_table(out, iter_scored())
-    return counts.to_document(data_source.name, out, bundle)
+    return counts.to_document(orders.name, out, bundle)
 
 
 def request_rows(rows: pl.DataFrame) -> pl.DataFrame:
-    """What a server is asked of N orders: the declared columns that they have, as text that it reads as a table does.
+    """Return the declared columns of N orders as text, which the API parses as `score_file` parses a file.
 
-    An instant is told in UTC, so that it is converted to the restaurant's clock there as it would be here; a naive
-    moment stays the restaurant's wall clock.
+    An instant is sent in UTC, so that the server converts it to the restaurant's time zone. A naive timestamp is sent
+    as local time.
     """
     return rows.select(_as_text(rows[name]) for name in _REQUEST_COLUMNS if name in rows.columns)
 
@@ -165,7 +154,7 @@ def _as_text(cells: pl.Series) -> pl.Series:
             return cells.dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
         return cells.dt.strftime("%Y-%m-%dT%H:%M:%S%.6f")
     if dtype == pl.Float32:
-        cells = cells.cast(pl.Float64)  # else its text would be a number that the table does not hold
+        cells = cells.cast(pl.Float64)  # as text, a Float32 would become another number
     return cells.cast(pl.String)
 
 

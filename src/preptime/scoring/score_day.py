@@ -1,7 +1,4 @@
-"""Which bundle answers for a day: the champion as of its logical date, or the newest before it that opens (D8).
-
-Scoring a day: the orders of one local date that a table has, answered by the champion of that morning (D8).
-"""
+"""Scores a day: the orders of one local date, predicted by the champion as of that date (decision 8)."""
 
 from __future__ import annotations
 
@@ -22,19 +19,56 @@ from preptime.bundle.store import Store
 from preptime.domain.data_dictionary import ORDERS_DICTIONARY, OUTCOME_COLUMNS, require_columns, required_columns
 from preptime.errors import BundleVerificationError, OperationError, UsageError
 from preptime.features.restaurant_index import RestaurantIndex
+from preptime.progress import ProgressCallback
 from preptime.scoring.score_document import ScoreCounts
-from preptime.scoring.score_file import CHUNK_ROWS, ProgressCallback, map_in_order, worker_count
+from preptime.scoring.score_file import CHUNK_ROWS, map_in_order, row_progress, worker_count
 from preptime.scoring.scorer import ChunkScorer, PassthroughColumns, TimestampFormatter, restaurants_for
 from preptime.sources.results import PREDICTIONS_FILE, SCORE_FILE, ResultsFolder
-from preptime.sources.source import DataSource, batches_for_dates, estimate_rows
+from preptime.sources.source import DataSource, batches_for_dates
 from preptime.validation.audit import audit_orders
-from preptime.validation.duplicates import ORDER_KEY as KEY
-from preptime.validation.duplicates import order_keys
+from preptime.validation.duplicates import ORDER_KEY, order_keys
+
+FORMAT = 1
+"""The format of `score.json` (docs/daily-run.md)."""
+
+DayScoreOutcome = Literal["scored", "no_orders", "no_champion"]
+
+WritePredictions = Callable[[dt.date, str, pl.DataFrame], int]
+"""Replaces a day's predictions by a bundle in a database, and returns the number of rows written."""
+
+
+class DayScoreDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The content of `score.json` and the output of `preptime score --date D --json`.
+
+    It has no time of day and no path, so equal inputs give equal bytes.
+    """
+
+    format: int = FORMAT
+    date: dt.date
+    outcome: DayScoreOutcome
+    """scored: `predictions.parquet` exists. no_orders, no_champion: it doesn't, which isn't an error."""
+    bundle: str | None
+    """The bundle that predicted: the champion as of `date`, or an earlier one (see `skipped_bundles`)."""
+    history_date: dt.date | None
+    """As-of date of the bundle's history. It's before `date` if no bundle was published for `date`."""
+    skipped_bundles: tuple[str, ...]
+    """Newer champions as of `date` that failed verification, newest first."""
+    orders: int
+    """Orders acknowledged on the local date, without duplicates."""
+    duplicate_rows: int
+    """Rows that duplicate one of these orders."""
+    predicted: int
+    rejected: dict[str, int]
+    """Orders without a prediction, by `prediction_reason`."""
+    fallback_level: dict[str, int]
+    """Predictions by fallback level, finest first."""
+    median_predicted_seconds: int | None
+    """Median of the p50 in whole seconds. Null without predictions."""
 
 
 @dataclass(frozen=True, slots=True)
 class SkippedBundle:
-    """A champion of the day that does not open, and why."""
+    """A champion that failed verification, and the reason."""
 
     bundle: str
     reason: str
@@ -42,51 +76,51 @@ class SkippedBundle:
 
 @dataclass(frozen=True, slots=True)
 class SelectedBundle:
-    """The bundle that answers; None where nobody was champion by then."""
+    """The bundle that predicts a day, or None if there was no champion as of that day."""
 
     bundle: Bundle | None
     skipped: tuple[SkippedBundle, ...] = ()
 
 
 class _ScoredBundle(msgspec.Struct):
-    """All that is read of a day's `score.json`."""
+    """The part of `score.json` that is needed to find out which bundle predicted a day."""
 
     bundle: str | None
 
 
 def select_champion(store: Store, day: dt.date, results: ResultsFolder) -> SelectedBundle:
-    """The champion of the morning of `day`, whatever was promoted for later mornings.
+    """Return the champion as of `day`, regardless of champions with later dates.
 
-    While it is the newest champion, one that does not open is passed over for the one that a rollback would return to:
-    this morning's orders with answers of yesterday's champion are better than without, and what was passed over is
-    said. Not so where `results` has answers of another bundle for the day, nor where champions of later mornings
-    followed: there it can only have been pruned or damaged since, nobody is waiting, and training its morning again
-    gives the same bundle back. Raises `UsageError` then, `BundleVerificationError` when none of them opens.
+    If it's the newest champion and fails verification, the bundle that a rollback would return to is used instead and
+    the failed one is reported: predictions by yesterday's champion are better than none. There is no such fallback if
+    `results` has predictions of another bundle for the day, or if champions with later dates followed. Then the bundle
+    was pruned or damaged later, and training for its date gives the same bundle again.
+
+    Raises `UsageError` in these two cases, and `BundleVerificationError` if all champions fail verification.
     """
     log, skipped = ChampionLog(store), list[SkippedBundle]()
     newest = entry = log.as_of(day)
     while entry is not None:
         try:
             bundle = fetch_verified(store, entry.bundle)
-        except (BundleVerificationError, UsageError) as error:  # the latter: it is gone from the store
+        except (BundleVerificationError, UsageError) as error:  # UsageError: the bundle isn't in the store
             current = log.current()
+            failed = SkippedBundle(entry.bundle, error.facts)
             if current is not None and current != newest:
-                failed = SkippedBundle(entry.bundle, error.facts)
-                raise _other_bundle_error(
-                    day, failed, f"{current.bundle} is champion by now, so that day is past"
-                ) from error
-            if entry.bundle not in {skipped_bundle.bundle for skipped_bundle in skipped}:
-                skipped.append(SkippedBundle(entry.bundle, error.facts))
+                raise _other_bundle_error(day, failed, f"the champion {current.bundle} has a later date") from error
+            if failed.bundle not in {item.bundle for item in skipped}:
+                skipped.append(failed)
             entry = log.rollback_target(entry)
             continue
         if skipped:
             scored_by = _scored_by(results, day)
             if scored_by not in {None, entry.bundle}:
-                raise _other_bundle_error(day, skipped[0], f"the results of that day are answers of {scored_by}")
+                raise _other_bundle_error(day, skipped[0], f"the results of that day are predictions of {scored_by}")
         return SelectedBundle(bundle, tuple(skipped))
     if skipped:
+        reasons = " ".join(f"{item.bundle}: {item.reason}" for item in skipped)
         raise BundleVerificationError(
-            f"No champion up to {day} opens. {' '.join(f'{skipped_bundle.bundle}: {skipped_bundle.reason}' for skipped_bundle in skipped)}",
+            f"All champions as of {day} failed verification. {reasons}",
             "Restore the bundle from a copy of the store, or run preptime train --date "
             f"{bundle_date(skipped[0].bundle)} again.",
         )
@@ -95,15 +129,15 @@ def select_champion(store: Store, day: dt.date, results: ResultsFolder) -> Selec
 
 def _other_bundle_error(day: dt.date, failed: SkippedBundle, reason: str) -> UsageError:
     return UsageError(
-        f"{failed.bundle}, the champion of the morning of {day}, does not open: {failed.reason} Another bundle's answers are "
-        f"not put in its place: {reason}.",
-        f"Run preptime train --date {bundle_date(failed.bundle)} again first: the same content has the same id. Or name "
-        "another bundle that shall answer (--bundle).",
+        f"{failed.bundle}, the champion as of {day}, failed verification: {failed.reason} No other bundle is used "
+        f"instead, because {reason}.",
+        f"Run preptime train --date {bundle_date(failed.bundle)} again, which gives the same bundle. Or choose another "
+        "bundle: --bundle.",
     )
 
 
 def _scored_by(results: ResultsFolder, day: dt.date) -> str | None:
-    """The bundle of the day's results, if it has any."""
+    """Return the bundle of the day's results, or None without results."""
     path = results.path(day, SCORE_FILE)
     try:
         return msgspec.json.decode(path.read_bytes(), type=_ScoredBundle).bundle
@@ -111,65 +145,32 @@ def _scored_by(results: ResultsFolder, day: dt.date) -> str | None:
         return None
     except (OSError, msgspec.DecodeError) as error:
         raise OperationError(
-            f"{path} cannot be read, so it is not known whose answers the day has: {error}.",
-            "Repair or remove it, then run again.",
+            f"{path} can't be read, so the bundle that predicted {day} is unknown: {error}.",
+            "Repair or delete the file, then run the command again.",
         ) from error
 
 
 def select_bundle(store: Store, bundle_id: str, day: dt.date) -> SelectedBundle:
-    """The bundle that a person names for a day. Raises `UsageError` when it knows more than that morning did."""
+    """Return a bundle that a user chose for a day. Raises `UsageError` if its date is later than the day."""
     bundle = fetch_verified(store, bundle_id)
     if bundle.manifest.date > day:
         raise UsageError(
-            f"{bundle_id} is of {bundle.manifest.date} and knows what happened after the morning of {day}.",
-            "Take a bundle of that morning or an earlier one.",
+            f"{bundle_id} has the date {bundle.manifest.date}, so it knows events after {day}.",
+            f"Choose a bundle with the date {day} or earlier: --bundle.",
         )
     return SelectedBundle(bundle)
 
 
-FORMAT = 1
-"""The format of `score.json`: docs/daily-run.md."""
-
-DayScoreOutcome = Literal["scored", "no_orders", "no_champion"]
-
-WritePredictions = Callable[[dt.date, str, pl.DataFrame], int]
-"""Replaces a day's predictions by a bundle somewhere else; the rows written."""
-
-
-class DayScoreDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`score.json`, and the document of `score --date --json`. No clock, no path: the same contents, the same bytes."""
-
-    format: int = FORMAT
-    date: dt.date
-    outcome: DayScoreOutcome
-    """scored: predictions.parquet is there. no_orders, no_champion: it is not, and that is no failure."""
-    bundle: str | None
-    """The champion as of `date` that answers."""
-    history_date: dt.date | None
-    """The morning whose history the answers stand on; before `date` when that morning's training is missing."""
-    skipped_bundles: tuple[str, ...]
-    """Champions as of `date`, newest first, that failed verification, so that an earlier one answers."""
-    orders: int
-    """Orders acknowledged on the local date, each once."""
-    duplicate_rows: int
-    """Rows that were one of these orders again."""
-    predicted: int
-    rejected: dict[str, int]
-    """Orders without a prediction, by the reason written beside them."""
-    fallback_level: dict[str, int]
-    """Predictions by the level of history behind them, finest first."""
-    median_predicted_seconds: int | None
-
-
 @dataclass(frozen=True)
 class DayOrders:
-    """The orders of one local date, by moment of acknowledgement, then key; what the date's rows looked like."""
+    """The orders of one local date, sorted by acknowledgement and order key."""
 
     rows: pl.DataFrame
     keys: pl.Series
     duplicate_rows: int
+    """Rows of the date that duplicate one of the orders."""
     unreadable_time_rows: int
-    """Rows of the table whose time cannot be read: they are of no day."""
+    """Rows of the source whose time can't be read, so that their date is unknown."""
 
 
 def score_day(
@@ -182,11 +183,11 @@ def score_day(
     write_predictions: WritePredictions | None = None,
     progress: ProgressCallback | None = None,
 ) -> tuple[DayScoreDocument, DayOrders]:
-    """Write the partition of `day`: `predictions.parquet`, then `score.json`, each whole or not at all.
+    """Write the results of `day` atomically: `predictions.parquet`, then `score.json`.
 
-    An order that the table has twice is answered once. Without a champion or without orders there are no predictions,
-    and an earlier run's are removed. `write` gets the same rows. Raises `DataError` for a table that cannot be read,
-    `OperationError` when the partition cannot be written.
+    Duplicate orders are predicted once. Without a champion or without orders, there are no predictions, and those of an
+    earlier run are deleted. `write_predictions` gets the same rows. Raises `DataError` if the source can't be read, and
+    `OperationError` if the results can't be written.
     """
     require_columns(source.columns, required_columns(ORDERS_DICTIONARY, "scoring"), source.name)
     bundle = selected.bundle
@@ -210,9 +211,10 @@ def score_day(
 def read_day_orders(
     source: DataSource, day: dt.date, restaurants: RestaurantIndex, progress: ProgressCallback | None = None
 ) -> DayOrders:
-    """The orders acknowledged on a local date, by the clocks of the restaurants of `directory`; in bounded memory."""
+    """Return the orders acknowledged on a date in the time zones of `restaurants`, reading in bounded memory."""
     day_parts, instants, keys = list[pl.DataFrame](), list[pl.Series](), list[pl.Series]()
-    unreadable_time_rows, rows_read, expected_rows = 0, 0, estimate_rows(source) if progress else 0
+    unreadable_time_rows = rows_read = 0
+    report_rows = row_progress(source, f"Reading the orders of {day}", progress)
     for rows in batches_for_dates(source, day, day, CHUNK_ROWS):
         frame = audit_orders(rows, restaurants, need_label=False).frame
         acknowledged_local = frame["acknowledged_local"]
@@ -224,18 +226,17 @@ def read_day_orders(
             instants.append(parsed_rows["acknowledged_utc"])
             keys.append(order_keys(day_rows, parsed_rows))
         rows_read += len(rows)
-        if progress and expected_rows:
-            progress(f"Looking for the orders of {day}", min(rows_read / expected_rows, 1.0))
+        report_rows(rows_read)
     if not day_parts:
-        return DayOrders(pl.DataFrame(), pl.Series(KEY, [], pl.String), 0, unreadable_time_rows)
+        return DayOrders(pl.DataFrame(), pl.Series(ORDER_KEY, [], pl.String), 0, unreadable_time_rows)
     all_rows = pl.concat(day_parts, how="diagonal_relaxed")
-    order_index = pl.DataFrame({"utc": pl.concat(instants), KEY: pl.concat(keys)}).with_row_index("position")
-    # What nothing identifies is no repetition of anything.
-    unique_orders = order_index.filter(pl.col(KEY).is_null() | pl.col(KEY).is_first_distinct())
-    unique_orders = unique_orders.sort("utc", KEY, "position", nulls_last=True)
+    order_index = pl.DataFrame({"utc": pl.concat(instants), ORDER_KEY: pl.concat(keys)}).with_row_index("position")
+    # Orders without a key can't be recognized as duplicates.
+    unique_orders = order_index.filter(pl.col(ORDER_KEY).is_null() | pl.col(ORDER_KEY).is_first_distinct())
+    unique_orders = unique_orders.sort("utc", ORDER_KEY, "position", nulls_last=True)
     return DayOrders(
         all_rows[unique_orders["position"]],
-        unique_orders[KEY],
+        unique_orders[ORDER_KEY],
         len(order_index) - len(unique_orders),
         unreadable_time_rows,
     )
@@ -244,8 +245,8 @@ def read_day_orders(
 def _predict_orders(
     orders: DayOrders, bundle: Bundle, restaurants: RestaurantIndex, counts: ScoreCounts, *, columns: tuple[str, ...]
 ) -> pl.DataFrame:
-    """Key, the declared columns known at acknowledgement that the table has, and the answers."""
-    # Never of what is only known later: a backfill would give other bytes than the morning gave.
+    """Return the order key, the source's declared columns that are known at acknowledgement, and the predictions."""
+    # Columns that are known later are left out, because they would change the bytes of a backfill.
     names = [
         column.name for column in ORDERS_DICTIONARY if column.name in columns and column.name not in OUTCOME_COLUMNS
     ]
@@ -257,7 +258,7 @@ def _predict_orders(
         for chunk in chunks:
             counts.add(len(chunk.frame), chunk.p50_seconds, chunk.fallback_level, chunk.rejected)
             scored_parts.append(chunk.frame)
-    return pl.concat(scored_parts).insert_column(0, orders.keys.alias(KEY))
+    return pl.concat(scored_parts).insert_column(0, orders.keys.alias(ORDER_KEY))
 
 
 def _build_document(day: dt.date, selected: SelectedBundle, orders: DayOrders, counts: ScoreCounts) -> DayScoreDocument:
@@ -268,7 +269,7 @@ def _build_document(day: dt.date, selected: SelectedBundle, orders: DayOrders, c
         outcome=outcome,
         bundle=manifest.id if manifest else None,
         history_date=manifest.date if manifest else None,
-        skipped_bundles=tuple(skipped_bundle.bundle for skipped_bundle in selected.skipped),
+        skipped_bundles=tuple(item.bundle for item in selected.skipped),
         orders=len(orders.rows),
         duplicate_rows=orders.duplicate_rows,
         predicted=counts.predicted,

@@ -1,4 +1,4 @@
-"""What a scoring run says of itself: the document of `score --json`, counted chunk by chunk."""
+"""Counts of a scoring run, and the output of `preptime score --json`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from preptime.domain.orders import FALLBACK_LEVELS
 from preptime.domain.validation_reasons import ValidationReason
 
 _HISTOGRAM_BINS = 86_401
-"""Places of the median's histogram. A preparation of a day or more counts as a day."""
+"""One bin per second of a day, for the median. Longer preparations count as a day."""
 
 
 class ScoreDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One scored file. `rows` = `predicted` + the sum of `rejected`, and `predicted` is the sum of `fallback_level`."""
+    """The result of scoring a file.
+
+    `rows` is `predicted` plus the sum of `rejected`. `predicted` is the sum of `fallback_level`.
+    """
 
     source: str
     out: str
@@ -24,15 +27,15 @@ class ScoreDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     rows: int
     predicted: int
     rejected: dict[str, int]
-    """Rows without a prediction, by the reason written beside them; only reasons that occurred."""
+    """Rows without a prediction, by `prediction_reason`. Only reasons that occur."""
     fallback_level: dict[str, int]
-    """Predictions by the level of history behind them, all five levels, finest first."""
+    """Predictions by fallback level: all five levels, finest first."""
     median_predicted_seconds: int | None
-    """Median of the p50s in whole seconds; null when nothing was predicted."""
+    """Median of the p50 in whole seconds. Null without predictions."""
 
 
 class ScoreCounts:
-    """Counts of what has been scored so far. Memory does not grow with rows."""
+    """Counts of the scored rows, in constant memory."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -47,7 +50,7 @@ class ScoreCounts:
         fallback_level: NDArray[np.int8],
         rejected: dict[ValidationReason, int],
     ) -> None:
-        """Count a chunk: its rows, its predictions' p50 and basis, and how many were refused for which reason."""
+        """Count a chunk: its rows, the p50 and fallback level of its predictions, and the rejected rows by reason."""
         self.rows += rows
         seconds = np.minimum(np.rint(p50_seconds), _HISTOGRAM_BINS - 1).astype(np.int64)
         self._seconds_histogram += np.bincount(seconds, minlength=_HISTOGRAM_BINS)
@@ -56,7 +59,7 @@ class ScoreCounts:
             self._rejected[reason] = self._rejected.get(reason, 0) + count
 
     def to_document(self, source: str, out: Path, bundle: str) -> ScoreDocument:
-        """Everything counted."""
+        """Return the counts as a document."""
         return ScoreDocument(
             source=source,
             out=str(out),
@@ -75,16 +78,16 @@ class ScoreCounts:
 
     @property
     def rejected(self) -> dict[str, int]:
-        """Rows without one, by reason; only reasons that occurred."""
+        """Rows without a prediction, by reason. Only reasons that occur."""
         return {str(reason): self._rejected[reason] for reason in ValidationReason if reason in self._rejected}
 
     @property
     def fallback_level(self) -> dict[str, int]:
-        """Predictions by the level of history behind them, finest first."""
+        """Predictions by fallback level, finest first."""
         return dict(zip(FALLBACK_LEVELS, self._fallback_level.tolist(), strict=True))
 
     @property
     def median_predicted_seconds(self) -> int | None:
-        """Median of the p50s, whole seconds; None when nothing was predicted."""
+        """Median of the p50 in whole seconds, or None without predictions."""
         cumulative = np.cumsum(self._seconds_histogram)
         return int(np.searchsorted(cumulative, (cumulative[-1] + 1) // 2)) if cumulative[-1] else None

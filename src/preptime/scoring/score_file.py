@@ -1,7 +1,4 @@
-"""Chunks side by side, results in order, memory bounded.
-
-Scoring a file: every row comes back in its place, with a prediction or with a reason (D4).
-"""
+"""Scores a file: each row is written in order, with a prediction or a reason (decision 4)."""
 
 from __future__ import annotations
 
@@ -20,6 +17,7 @@ from preptime.bundle.bundle import Bundle
 from preptime.domain.data_dictionary import ORDERS_DICTIONARY, require_columns, required_columns
 from preptime.errors import OperationError, UsageError
 from preptime.features.restaurant_index import RestaurantIndex
+from preptime.progress import ProgressCallback
 from preptime.scoring.score_document import ScoreCounts, ScoreDocument
 from preptime.scoring.scorer import ChunkScorer, PassthroughColumns, TimestampFormatter, restaurants_for
 from preptime.sources.registry import open_source
@@ -29,12 +27,94 @@ from preptime.sources.writer import write_table
 In = TypeVar("In")
 Out = TypeVar("Out")
 
+CHUNK_ROWS = 50_000
+"""Large enough that the cost per chunk is negligible, small enough to keep memory low."""
+MAX_WORKERS = 16
+"""One reader and one writer can't keep more workers busy. Each worker holds a chunk."""
+
+_OS_ERROR = re.compile(r"([^:\s][^:]*) \(os error \d+\)")
+
+
+def score_file(
+    source: str,
+    out: Path,
+    bundle: Bundle,
+    *,
+    restaurants: RestaurantIndex | None = None,
+    progress: ProgressCallback | None = None,
+    chunk_rows: int = CHUNK_ROWS,
+    workers: int | None = None,
+) -> ScoreDocument:
+    """Score the orders at `source` into the file `out`.
+
+    `out` has the rows and columns of `source`, unchanged and in order, followed by the prediction columns. Prediction
+    columns that `source` already has, because it was scored before, are replaced in place. `out` is written atomically.
+    `chunk_rows` and `workers` don't change any value. Memory holds `workers` + 1 chunks.
+
+    Args:
+        source: Path, folder, or glob of CSV or Parquet files.
+        out: CSV or Parquet file, by its suffix.
+        bundle: The bundle that predicts.
+        restaurants: Describes restaurants that the bundle doesn't know.
+        progress: Called with the share of rows, possibly from another thread.
+        chunk_rows: Rows scored at a time.
+        workers: Number of threads. Default: the number of CPUs, from 2 to `MAX_WORKERS`.
+
+    Returns:
+        The counts of the run.
+
+    Raises:
+        DataError: The source can't be read, is empty, or lacks a column.
+        UsageError: The output has another suffix, or is one of the inputs.
+        OperationError: Writing failed.
+    """
+    orders = open_orders(source)
+    _check_output_is_not_input(orders, out)
+    scorer = ChunkScorer(
+        bundle,
+        PassthroughColumns.from_source(orders, for_csv=out.suffix.lower() == ".csv"),
+        TimestampFormatter(),
+        restaurants_for(bundle, restaurants),
+    )
+    counts = ScoreCounts()
+    report_rows = row_progress(orders, "Scoring", progress)
+
+    def iter_scored() -> Iterator[pl.DataFrame]:
+        with closing(map_in_order(orders.batches(chunk_rows), scorer.score, worker_count(workers))) as chunks:
+            for chunk in chunks:
+                counts.add(len(chunk.frame), chunk.p50_seconds, chunk.fallback_level, chunk.rejected)
+                report_rows(counts.rows)
+                yield chunk.frame
+
+    _write_scored(out, iter_scored())
+    if progress:
+        progress("Scoring", 1.0)
+    return counts.to_document(orders.name, out, bundle.manifest.id)
+
+
+def open_orders(source: str) -> DataSource:
+    """Open orders for scoring. Raises `DataError` if they can't be read or lack a column that scoring requires."""
+    orders = open_source(source)
+    require_columns(orders.columns, required_columns(ORDERS_DICTIONARY, "scoring"), orders.name)
+    return orders
+
+
+def row_progress(source: DataSource, stage: str, progress: ProgressCallback | None) -> Callable[[int], None]:
+    """Return a function that reports a number of rows of `source` as a share of all of them."""
+    expected_rows = estimate_rows(source) if progress else 0
+
+    def report_rows(rows: int) -> None:
+        if progress and expected_rows:
+            progress(stage, min(rows / expected_rows, 1.0))
+
+    return report_rows
+
 
 def map_in_order(chunks: Iterable[In], function: Callable[[In], Out], workers: int) -> Generator[Out]:
-    """`work` of every chunk, in the chunks' order, by `workers` threads; at most `workers` + 1 chunks are held.
+    """Yield the result of `function` for each chunk, in order, from `workers` threads. Hold `workers` + 1 chunks.
 
-    Threads, because nearly all the work (ONNX Runtime, Polars, NumPy) lets go of the interpreter's lock. What reading
-    or `work` raises is raised here, after the chunks before it.
+    Threads are enough, because most of the work (ONNX Runtime, Polars, NumPy) releases the interpreter lock. An error
+    in `chunks` or `function` is raised here, after the results of the chunks before it.
     """
     with ThreadPoolExecutor(workers) as pool:
         pending: deque[Future[Out]] = deque()
@@ -50,78 +130,25 @@ def map_in_order(chunks: Iterable[In], function: Callable[[In], Out], workers: i
                 future.cancel()
 
 
-CHUNK_ROWS = 50_000
-"""Large enough that the work per chunk vanishes beside the work per row, small enough to keep memory low."""
-MAX_WORKERS = 16
-"""Each holds a chunk; one reader and one writer don't feed more."""
-
-_OS_ERROR = re.compile(r"([^:\s][^:]*) \(os error \d+\)")
-
-ProgressCallback = Callable[[str, float], None]
-"""Told the name of the stage and the share of it that is done, 0 to 1."""
+def worker_count(requested: int | None) -> int:
+    """Return the number of scoring threads: `requested`, or a default for this machine."""
+    return requested or max(2, min(os.cpu_count() or 1, MAX_WORKERS))
 
 
-def score_file(
-    source: str,
-    out: Path,
-    bundle: Bundle,
-    *,
-    restaurants: RestaurantIndex | None = None,
-    progress: ProgressCallback | None = None,
-    chunk_rows: int = CHUNK_ROWS,
-    workers: int | None = None,
-) -> ScoreDocument:
-    """Score the orders at `source` (a path, folder or glob of csv or parquet) into `out` (csv or parquet, by suffix).
-
-    `out` has the rows and columns of `source`, unchanged and in order, and the columns of `preptime.scoring.scorer`
-    behind them; those that are there already (a file scored twice) are replaced where they stand. It appears whole or
-    not at all. `directory` describes restaurants that the bundle does not know. Memory holds `workers` + 1 chunks;
-    neither `chunk_rows` nor `workers` changes a value. `progress` may be told from another thread.
-
-    Raises `DataError` for a source that cannot be read, is empty or lacks a column, `UsageError` for an output that
-    cannot be, `OperationError` when writing fails on the way.
-    """
-    data_source = open_source(source)
-    require_columns(data_source.columns, required_columns(ORDERS_DICTIONARY, "scoring"), data_source.name)
-    _check_output_is_not_input(data_source, out)
-    scorer = ChunkScorer(
-        bundle,
-        PassthroughColumns.from_source(data_source, for_csv=out.suffix.lower() == ".csv"),
-        TimestampFormatter(),
-        restaurants_for(bundle, restaurants),
-    )
-    counts = ScoreCounts()
-    expected_rows = estimate_rows(data_source) if progress else 0
-
-    def iter_scored() -> Iterator[pl.DataFrame]:
-        with closing(map_in_order(data_source.batches(chunk_rows), scorer.score, worker_count(workers))) as chunks:
-            for chunk in chunks:
-                counts.add(len(chunk.frame), chunk.p50_seconds, chunk.fallback_level, chunk.rejected)
-                if progress and expected_rows:
-                    progress("Scoring", min(counts.rows / expected_rows, 1.0))
-                yield chunk.frame
-
+def _write_scored(out: Path, chunks: Iterator[pl.DataFrame]) -> None:
     try:
-        write_table(out, iter_scored())
-    except (OSError, pl.exceptions.PolarsError) as error:  # what reading raises is a DataError already
+        write_table(out, chunks)
+    except (OSError, pl.exceptions.PolarsError) as error:  # an error while reading is a DataError
         reason = _os_error_message(error)
         if reason is None:
             raise
         raise OperationError(
-            f"{out} could not be written: {reason}.", "Nothing was left behind; make room and score again."
+            f"{out} could not be written: {reason}.", "No partial file was left. Free up disk space, then score again."
         ) from error
-    if progress:
-        progress("Scoring", 1.0)
-    return counts.to_document(data_source.name, out, bundle.manifest.id)
-
-
-def worker_count(requested: int | None) -> int:
-    """How many threads score side by side."""
-    return requested or max(2, min(os.cpu_count() or 1, MAX_WORKERS))
 
 
 def _os_error_message(error: Exception) -> str | None:
-    """What the operating system said, also where Polars passes it on; None when it said nothing."""
+    """Return the operating system's message, also from a Polars error, or None if there is none."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     matched = _OS_ERROR.search(str(error))
@@ -129,9 +156,11 @@ def _os_error_message(error: Exception) -> str | None:
 
 
 def _check_output_is_not_input(source: DataSource, out: Path) -> None:
-    """The output may not be an input, nor stand where the next run would read it as one."""
+    """Raise `UsageError` if the output is an input, or is in a folder that the next run would read."""
     target = out.resolve()
     inputs = {Path(part.name).resolve() for part in source.partitions()}
     folder = Path(source.name)
     if target in inputs or (folder.is_dir() and target.is_relative_to(folder.resolve())):
-        raise UsageError(f"The output {out} would be one of the inputs of {source.name}.", "Write to another place.")
+        raise UsageError(
+            f"The output {out} would be one of the inputs of {source.name}.", "Write to another folder: --out."
+        )

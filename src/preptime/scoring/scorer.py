@@ -1,13 +1,4 @@
-"""The columns that scoring appends, and how predictions become them.
-
-The input's own columns on their way to the output.
-
-Restaurants that a bundle has never heard of: a restaurants file says where they are and what they cook.
-
-One chunk of orders and the answers to them, whatever it came from and wherever it goes.
-
-Orders at hand, answered by a bundle: for a form, where `score_file` is for files.
-"""
+"""Scores chunks of orders with a bundle: input columns, then prediction columns, or a reason for each rejected row."""
 
 from __future__ import annotations
 
@@ -28,7 +19,7 @@ from preptime.sources.source import DataSource
 from preptime.validation.audit import AuditedOrders, audit_orders, to_order_columns
 
 PREDICTED_SECONDS = "predicted_seconds"
-"""The default answer: the p50."""
+"""The default prediction, which is the p50."""
 PREDICTED_READY_AT = "predicted_ready_at"
 FALLBACK_LEVEL = "prediction_fallback_level"
 PREDICTION_REASON = "prediction_reason"
@@ -38,12 +29,12 @@ _MINUTE_SECONDS = 60
 
 
 def quantile_column(level: float) -> str:
-    """The column of one quantile, such as `predicted_p10_seconds`."""
+    """Return the column name of a quantile, such as `predicted_p10_seconds`."""
     return f"predicted_p{level * 100:.0f}_seconds"
 
 
 def model_column(name: str) -> str:
-    """The column of one point model, such as `predicted_rf_seconds`."""
+    """Return the column name of a point model, such as `predicted_rf_seconds`."""
     return f"predicted_{name}_seconds"
 
 
@@ -54,7 +45,7 @@ def prediction_columns(
     formatter: TimestampFormatter,
     bundle_id: str,
 ) -> pl.DataFrame:
-    """N predictions as columns; `local` and `utc` are the orders' acknowledgements, microseconds."""
+    """Return N predictions as columns. `local_us` and `utc_us` [N] are the acknowledgements, in microseconds."""
     columns = {PREDICTED_SECONDS: pl.Series(predictions.default)}
     columns |= {
         quantile_column(level): pl.Series(predictions.quantiles[:, index])
@@ -72,7 +63,7 @@ def prediction_columns(
 
 
 class TimestampFormatter:
-    """Moments as text, `2015-06-01 12:28:28+01:00`, put together from parts: six times quicker than formatting each."""
+    """Formats timestamps like `2015-06-01 12:28:28+01:00` from cached parts, six times faster than one by one."""
 
     def __init__(self) -> None:
         seconds = pl.Series(np.arange(SECONDS_PER_DAY) * MICROSECONDS).cast(pl.Datetime("us"))
@@ -81,9 +72,9 @@ class TimestampFormatter:
     def format_ready_at(
         self, seconds: NDArray[np.float32], local_us: NDArray[np.int64], utc_us: NDArray[np.int64]
     ) -> pl.Series:
-        """[N] acknowledgement plus `seconds`, to the second, on the wall clock of the acknowledgement.
+        """Return the acknowledgements [N] plus `seconds`, rounded to the second, with the acknowledgement's UTC offset.
 
-        Where clocks are changed in between this is still the right moment, said with the offset from before the change.
+        If the clocks change during the preparation, the instant is correct and has the offset from before the change.
         """
         ready_seconds = (
             local_us + np.rint(seconds * np.float64(MICROSECONDS)).astype(np.int64) + MICROSECONDS // 2
@@ -109,34 +100,34 @@ _TYPES_NOT_IN_CSV = (pl.List, pl.Array, pl.Struct, pl.Binary, pl.Object)
 
 @dataclass(frozen=True)
 class PassthroughColumns:
-    """A table's own columns, of the same types in every chunk; for csv, moments are text as in the orders file."""
+    """The input's columns, with the same types in every chunk. For CSV output, timestamps are text."""
 
     schema: pl.Schema
     for_csv: bool
 
     @classmethod
     def from_source(cls, source: DataSource, *, for_csv: bool) -> PassthroughColumns:
-        """Looks at the first row of each partition, since partitions may differ in types.
+        """Return the columns of a source, with types that fit all partitions.
 
-        Raises `DataError` when their types cannot be told together, or csv has no cell for one.
+        Raises `DataError` if the types of a column are incompatible, or if CSV can't represent one.
         """
         try:
             schema = pl.concat(_first_rows(source), how="vertical_relaxed").schema
         except pl.exceptions.PolarsError as error:
             raise DataError(
-                f"The partitions of {source.name} hold different things ({str(error).splitlines()[0]}).",
+                f"The partitions of {source.name} have incompatible column types ({str(error).splitlines()[0]}).",
                 "Write each column with the same type in every partition.",
             ) from error
         unsupported = [name for name, dtype in schema.items() if isinstance(dtype, _TYPES_NOT_IN_CSV)]
         if for_csv and unsupported:
             raise DataError(
-                f"csv has no cell for the column {unsupported[0]} ({schema[unsupported[0]]}).",
-                "Name the output .parquet.",
+                f"CSV can't represent the column {unsupported[0]} ({schema[unsupported[0]]}).",
+                "Choose a .parquet file as the output.",
             )
         return cls(schema, for_csv)
 
     def select(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The carried columns of a chunk."""
+        """Return the passthrough columns of a chunk."""
         columns = rows.select(self.schema.names())
         if columns.schema != self.schema:
             columns = columns.cast(self.schema)
@@ -150,7 +141,7 @@ class PassthroughColumns:
 
 
 def _first_rows(source: DataSource) -> list[pl.DataFrame]:
-    """One row of each partition. Of several some may be empty, and what is wrong with one is said when it is read."""
+    """Return one row of each partition. Skip empty or invalid partitions, because reading them reports the error."""
     first_rows = []
     for partition in source.partitions():
         with suppress(DataError):
@@ -159,10 +150,10 @@ def _first_rows(source: DataSource) -> list[pl.DataFrame]:
 
 
 def merge_restaurants(known: RestaurantIndex, extra: RestaurantIndex) -> RestaurantIndex:
-    """`known` and those restaurants of `given` that it lacks, by ascending id, in `known`'s codes.
+    """Return `known` and the restaurants of `extra` that it lacks, by ascending id, with the category codes of `known`.
 
-    A restaurant that the bundle knows stays as the bundle knows it: its history was counted in that place. Zones are
-    numbered anew, since no model reads them.
+    A restaurant that `known` contains is unchanged, because its history was counted in that city and type of food.
+    Time zones get new codes, which is safe because no model reads them.
     """
     recoded = extra.recoded(known.vocabularies)
     new_rows = np.flatnonzero(known.positions(recoded.restaurant_id) == UNKNOWN_CODE)
@@ -185,14 +176,14 @@ def merge_restaurants(known: RestaurantIndex, extra: RestaurantIndex) -> Restaur
 
 
 def restaurants_for(bundle: Bundle, extra: RestaurantIndex | None) -> RestaurantIndex:
-    """The restaurants as the bundle knows them, and those of `given` that it lacks."""
+    """Return the bundle's restaurants, and those of `extra` that it lacks."""
     known = bundle.history.restaurants
     return known if extra is None else merge_restaurants(known, extra)
 
 
 @dataclass(frozen=True)
 class ScoredChunk:
-    """One chunk: what is written of it and what is counted."""
+    """The output rows of one chunk, and the values that are counted."""
 
     frame: pl.DataFrame
     p50_seconds: NDArray[np.float32]
@@ -202,7 +193,7 @@ class ScoredChunk:
 
 @dataclass(frozen=True)
 class ChunkScorer:
-    """Everything that all chunks share; threads call it side by side."""
+    """Scores chunks with one bundle. Threads can share it."""
 
     bundle: Bundle
     passthrough: PassthroughColumns
@@ -210,7 +201,7 @@ class ChunkScorer:
     restaurants: RestaurantIndex
 
     def score(self, rows: pl.DataFrame) -> ScoredChunk:
-        """The rows in their places, with the columns of `preptime.scoring.scorer` behind them."""
+        """Return the rows in order, followed by the prediction columns."""
         audited = audit_orders(rows, self.restaurants, need_label=False)
         is_scored = audited.usable_for(Purpose.SCORING)
         all_scored = bool(is_scored.all())
@@ -236,7 +227,7 @@ class ChunkScorer:
 def _align_with_rows(
     columns: pl.DataFrame, audited: AuditedOrders, is_scored: NDArray[np.bool_]
 ) -> tuple[pl.DataFrame, dict[ValidationReason, int]]:
-    """The answers to the kept rows, in their places among all rows, and the refused rows by their first reason."""
+    """Return the predictions of the scored rows aligned with all rows, and the rejected rows by their first reason."""
     positions = pl.Series(np.cumsum(is_scored) - 1).set(pl.Series(~is_scored), None)
     aligned = columns.select(pl.all().gather(positions))
     rejecting_bits = audited.reasons & np.uint32(exclusion_mask(Purpose.SCORING))
@@ -254,12 +245,12 @@ def _align_with_rows(
 
 @dataclass(frozen=True)
 class BundleScorer:
-    """A bundle on this machine."""
+    """Predicts orders in memory with a bundle."""
 
     bundle: Bundle
 
     def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """[N] the columns of `preptime.scoring.scorer` for N orders, which have none of these columns themselves."""
+        """Return the prediction columns for N orders, which must not have such columns themselves."""
         passthrough = PassthroughColumns(rows.schema, for_csv=False)
         scored_chunk = ChunkScorer(
             self.bundle, passthrough, TimestampFormatter(), self.bundle.history.restaurants

@@ -1,7 +1,4 @@
-"""Durations counted by the second, for each of some groups: medians of any number of rows in bounded memory.
-
-What a scored file looks like as a whole: small tables for pictures, gathered in bounded memory.
-"""
+"""Summary of a scored file: small tables for the dashboard's charts, computed in bounded memory."""
 
 from __future__ import annotations
 
@@ -25,11 +22,20 @@ from preptime.scoring.scorer import (
 from preptime.sources.writer import ROW_GROUP_ROWS
 
 MAX_SECONDS = 6 * 3600
-"""What takes longer is counted as this: no median of predictions lies there."""
+"""Longer durations are counted as this. No median of predictions is that long."""
+MAX_MINUTES = 120
+"""End of the charts. The last bar includes longer durations."""
+BAR_MINUTES = 2
+MAX_RESTAURANTS = 20
+
+_MINUTE_SECONDS = 60
+_HOURS = 24
+P10_COLUMN, P90_COLUMN = quantile_column(0.1), quantile_column(0.9)
+RESTAURANT_COLUMN = "restaurant_id"
 
 
 class DurationHistogram:
-    """Counts and sums of seconds. Memory does not grow with rows."""
+    """Histograms of durations by the second, one for each group, in constant memory."""
 
     def __init__(self, groups: int) -> None:
         self._groups = groups
@@ -44,12 +50,12 @@ class DurationHistogram:
         self._sums += np.bincount(group, weights=seconds.astype(np.float64), minlength=self._groups)
 
     def counts(self) -> NDArray[np.int64]:
-        """[groups] how many were counted."""
+        """Return the number of durations in each group, [groups]."""
         total: NDArray[np.int64] = self._counts.sum(axis=1)
         return total
 
     def medians(self) -> NDArray[np.float64]:
-        """[groups] seconds, to the second (the lower of two in the middle); NaN for a group without any."""
+        """Return the lower median of each group in whole seconds, [groups]. NaN for an empty group."""
         cumulative = np.cumsum(self._counts, axis=1)
         middle = (cumulative[:, -1:] + 1) // 2
         medians: NDArray[np.float64] = np.argmax(cumulative >= middle, axis=1).astype(np.float64)
@@ -57,54 +63,43 @@ class DurationHistogram:
         return medians
 
     def means(self) -> NDArray[np.float64]:
-        """[groups] seconds; NaN for a group without any."""
+        """Return the mean of each group in seconds, [groups]. NaN for an empty group."""
         counts = self.counts()
         means = np.full(self._groups, np.nan)
         np.divide(self._sums, counts, out=means, where=counts > 0)
         return means
 
     def bars(self, group: int, width_seconds: int, bar_count: int) -> NDArray[np.int64]:
-        """[bars] how many of a group fall into each `width_seconds`; the last takes all beyond."""
+        """Return the number of durations of a group in each bar of `width_seconds`, [bars]. The last bar is open."""
         starts = np.arange(bar_count) * width_seconds
         bar_counts: NDArray[np.int64] = np.add.reduceat(self._counts[group], starts)
         return bar_counts
 
 
-MAX_MINUTES = 120
-"""Where the pictures end; what lies beyond is counted in their last bar."""
-BAR_MINUTES = 2
-MAX_RESTAURANTS = 20
-
-_MINUTE_SECONDS = 60
-_HOURS = 24
-P10_COLUMN, P90_COLUMN = quantile_column(0.1), quantile_column(0.9)
-RESTAURANT_COLUMN = "restaurant_id"
-
-
 @dataclass(frozen=True)
 class ScoreSummary:
-    """Small tables over the predicted rows of a scored file. Minutes; medians to the second."""
+    """Tables over the predicted rows of a scored file. Durations are in minutes. Medians are exact to the second."""
 
     predicted: int
     distribution: pl.DataFrame
-    """`minutes` (the bar's low end), `width`, `orders`."""
+    """Histogram of predictions: `minutes` (start of the bar), `width`, `orders`."""
     by_hour: pl.DataFrame
-    """`hour` (0 to 23, the restaurant's clock at acknowledgement), `orders`, `median`, `low` and `high`: the median
-    p10 and p90."""
+    """By local hour of acknowledgement: `hour` (0 to 23), `orders`, `median`, and the median p10 and p90 as `low` and
+    `high`."""
     by_restaurant: pl.DataFrame
-    """Those with most orders: `restaurant`, `orders`, `median`, `low`, `high`."""
+    """The restaurants with the most orders: `restaurant`, `orders`, `median`, `low`, `high`."""
     widths: pl.DataFrame
-    """How wide p10 to p90 is: `minutes`, `width`, `orders`."""
+    """Histogram of the width from p10 to p90: `minutes`, `width`, `orders`."""
     fallback_level: pl.DataFrame
     """`fallback_level`, `orders`."""
     models: pl.DataFrame
-    """`model`, `median`, `mean`; the default answer first, as `p50`."""
+    """`model`, `median`, `mean`. The default prediction comes first, as `p50`."""
     ready_days: tuple[str, str] | None
-    """First and last local day on which an order is ready; None where no row is predicted."""
+    """First and last local date of the predicted ready times. None without predictions."""
 
 
 def summarize(scored: Path, point_models: Sequence[str]) -> ScoreSummary:
-    """The summary of a parquet file that scoring wrote with these point models."""
+    """Return the summary of a scored Parquet file with predictions of `point_models`."""
     models = {"p50": PREDICTED_SECONDS} | {name: model_column(name) for name in point_models}
     model_histogram, width_histogram = DurationHistogram(len(models)), DurationHistogram(1)
     hours = _QuantileHistograms(_HOURS)
@@ -119,7 +114,7 @@ def summarize(scored: Path, point_models: Sequence[str]) -> ScoreSummary:
         restaurants.update(dict(rows[RESTAURANT_COLUMN].value_counts().iter_rows()))
         fallback_levels.update(dict(rows[FALLBACK_LEVEL].value_counts().iter_rows()))
         ready_days.update(rows[PREDICTED_READY_AT].str.head(10).unique())
-    # Ties by name, so that the same file has the same picture.
+    # Ties are sorted by name, so that the same file gives the same chart.
     busiest = [name for name, _ in sorted(restaurants.items(), key=lambda item: (-item[1], item[0]))[:MAX_RESTAURANTS]]
     medians, means = model_histogram.medians() / _MINUTE_SECONDS, model_histogram.means() / _MINUTE_SECONDS
     return ScoreSummary(
@@ -138,7 +133,7 @@ def summarize(scored: Path, point_models: Sequence[str]) -> ScoreSummary:
 
 
 class _QuantileHistograms:
-    """Histograms of p50, p10 and p90 for each of some groups."""
+    """Histograms of p50, p10, and p90 for each group."""
 
     def __init__(self, groups: int) -> None:
         self._histograms = {name: DurationHistogram(groups) for name in (PREDICTED_SECONDS, P10_COLUMN, P90_COLUMN)}
@@ -159,7 +154,7 @@ class _QuantileHistograms:
 
 
 def _restaurant_histograms(scored: Path, names: list[str]) -> _QuantileHistograms:
-    """A second look at the file, for the few restaurants that are shown."""
+    """Read the file a second time for the few restaurants that are shown."""
     histograms = _QuantileHistograms(len(names))
     if names:
         group_by_name = dict(zip(names, range(len(names)), strict=True))
@@ -171,20 +166,20 @@ def _restaurant_histograms(scored: Path, names: list[str]) -> _QuantileHistogram
 
 
 def _read_predicted_rows(scored: Path, columns: list[str]) -> Iterator[pl.DataFrame]:
-    """The predicted rows; restaurants as text without blanks around it."""
+    """Yield `columns` of the predicted rows, with restaurants as text without surrounding spaces."""
     table = pl.scan_parquet(scored, glob=False)
     other_columns = [pl.col(name) for name in columns if name != RESTAURANT_COLUMN]
     restaurant_columns = (
         [pl.col(RESTAURANT_COLUMN).cast(pl.String).str.strip_chars()] if RESTAURANT_COLUMN in columns else []
     )
-    # Row group by row group: left to itself, the reader runs ahead and holds several hundred MB.
+    # Reading by row group limits memory. A streaming reader prefetches several hundred MB.
     for start in range(0, int(table.select(pl.len()).collect().item()), ROW_GROUP_ROWS):
         rows = table.slice(start, ROW_GROUP_ROWS).filter(pl.col(PREDICTION_REASON).is_null())
         yield rows.select(*other_columns, *restaurant_columns).collect()
 
 
 def _local_hours(rows: pl.DataFrame) -> NDArray[np.int64]:
-    """[N] local hour of the acknowledgement: when it is ready, less how long that takes."""
+    """Return the local hour of acknowledgement [N]: the ready time minus the prediction."""
     ready = (
         rows[PREDICTED_READY_AT].str.head(19).str.to_datetime("%Y-%m-%d %H:%M:%S").to_physical().to_numpy() // 1_000_000
     )
@@ -194,7 +189,7 @@ def _local_hours(rows: pl.DataFrame) -> NDArray[np.int64]:
 
 
 def _bar_table(histogram: DurationHistogram, group: int) -> pl.DataFrame:
-    """Orders by two minutes, the last bar open, bars without orders left out."""
+    """Return the bars that have orders. The last bar is open."""
     orders = histogram.bars(group, BAR_MINUTES * _MINUTE_SECONDS, MAX_MINUTES // BAR_MINUTES)
     minutes = pl.int_range(0, MAX_MINUTES, BAR_MINUTES, eager=True)
     table = pl.DataFrame([minutes.alias("minutes"), pl.Series("orders", orders)])

@@ -1,4 +1,4 @@
-"""What if: one order, asked again with one thing changed at a time."""
+"""What-if charts: predictions for an order and for variations of one property at a time."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _MINUTE_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class OrderInput:
-    """An order as a person describes it."""
+    """An order from the dashboard's form."""
 
     restaurant_id: int
     acknowledged_at: dt.datetime
-    """On the restaurant's clock, without zone."""
+    """Local time at the restaurant, without a time zone."""
     order_value_gbp: float
     number_of_items: int
     city: str | None = None
-    """Of a restaurant that is not listed; else nothing, and likewise the type of food."""
+    """City and type of food of an unknown restaurant. None for a known one."""
     type_of_food: str | None = None
 
     def to_row(self) -> dict[str, str | None]:
-        """The order as a table gives it."""
+        """Return the order as a row of text cells."""
         return {
             "order_acknowledged_at": f"{self.acknowledged_at:%Y-%m-%d %H:%M:%S}",
             "order_value_gbp": repr(self.order_value_gbp),
@@ -45,16 +45,16 @@ class OrderInput:
 
 @dataclass(frozen=True)
 class WhatIf:
-    """The answer to an order, and to its variations."""
+    """The predictions for an order and its variations."""
 
     prediction: dict[str, object]
-    """The columns of `preptime.scoring.scorer`."""
+    """The prediction columns by name (see `preptime.scoring.scorer`)."""
     curves: pl.DataFrame
-    """`variable`, `at` (items, pounds, hour, day from 0 for Monday), `p10`, `p50`, `p80`, `p90` in minutes."""
+    """`variable`, `at` (items, GBP, hour, or weekday from 0 for Monday), and `p10`, `p50`, `p80`, `p90` in minutes."""
 
 
 def predict_what_if(order: OrderInput, predict: Callable[[pl.DataFrame], pl.DataFrame]) -> WhatIf:
-    """Ask everything at once; `ask` gives the columns of `preptime.scoring.scorer` for orders."""
+    """Predict an order and its variations in one call of `predict`, which returns the prediction columns of orders."""
     variations = [(variable, at, row) for variable in VARIABLES for at, row in _vary_order(order, variable)]
     rows = pl.DataFrame(
         [order.to_row(), *(row for _, _, row in variations)], schema=dict.fromkeys(order.to_row(), pl.String)
@@ -73,7 +73,7 @@ def predict_what_if(order: OrderInput, predict: Callable[[pl.DataFrame], pl.Data
 
 
 def predicted_seconds(prediction: dict[str, object], level: float | None = None) -> float | None:
-    """Seconds of an answer: the default one, or a quantile; None where there is no prediction."""
+    """Return the default prediction or a quantile in seconds, or None without a prediction."""
     seconds = prediction[PREDICTED_SECONDS if level is None else quantile_column(level)]
     return float(seconds) if isinstance(seconds, float | int) else None
 

@@ -1,9 +1,7 @@
-"""Which version of the data a run reads, where DVC keeps its versions: what a manifest says beside the fingerprint.
+"""Data versions: the DVC and git revisions of the orders, and snapshots of a database as files to version.
 
-Only where DVC has recorded exactly these contents. A database, or a file that nobody versions, has no revision, so a
-daily run's bundle never depends on the commit that it happens to be run at.
-
-A snapshot: the orders of some days and the restaurants as they are now, as files that can be versioned.
+Only an orders file that DVC has recorded with exactly these contents has revisions. A database or an unversioned file
+has none, so the bundle of a daily run never depends on the checked-out commit. See docs/data-versions.md.
 """
 
 from __future__ import annotations
@@ -27,24 +25,28 @@ from preptime.sources.writer import write_table
 from preptime.validation.audit import audit_orders
 from preptime.validation.audit_report import CheckReport, summarize_audit
 
+ORDERS_FILE = "orders.parquet"
+RESTAURANTS_FILE = "restaurants.parquet"
+VALIDATION_FILE = "validation.json"
 DIRTY_SUFFIX = "+changes"
-"""Behind a git revision: tracked files differed from it, other than what DVC itself writes while it runs."""
+"""Appended to a git revision if tracked files are modified, except for files that DVC itself writes while it runs."""
 _DVC_PATHSPECS = (":(exclude)*dvc.lock", ":(exclude)*.dvc", ":(exclude)figures")
-_BLOCK = 1 << 20
+_BLOCK_BYTES = 1 << 20
+_CHUNK_ROWS = 250_000
 
 
 @dataclass(frozen=True)
 class DataRevisions:
-    """Where data and code stood; None where nothing says so."""
+    """The revisions of data and code, or None where they are unknown."""
 
     dvc: str | None = None
-    """`md5:` and what DVC calls the orders' contents by, in its cache and its remotes."""
+    """`md5:` and the hash that identifies the orders file in the cache and the remotes of DVC."""
     git: str | None = None
-    """The commit that was checked out."""
+    """The checked-out commit."""
 
 
 def find_revisions(orders: str) -> DataRevisions:
-    """The revisions of the orders at an address: none unless it is a file that DVC knows with these contents."""
+    """Return the revisions of the orders at an address, if it's a file that DVC has recorded with these contents."""
     path = Path(orders)
     if "://" in orders or not path.is_file():
         return DataRevisions()
@@ -58,16 +60,16 @@ def find_revisions(orders: str) -> DataRevisions:
 
 
 def _dvc_records(path: Path, root: Path) -> list[str]:
-    """What DVC has written about a file: beside it, or in a pipeline's lock above it."""
+    """Return the records of DVC that can contain a file: `NAME.dvc`, and `dvc.lock` in the folders above."""
     folders = [folder for folder in path.parents if folder.is_relative_to(root)]
     files = [path.with_name(f"{path.name}.dvc"), *(folder / "dvc.lock" for folder in folders)]
     return [file.read_text(encoding="utf-8") for file in files if file.is_file()]
 
 
 def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)  # DVC's choice; it names contents, it guards nothing
+    digest = hashlib.md5(usedforsecurity=False)  # DVC uses MD5 to identify contents, not for security
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
+        while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
 
@@ -88,22 +90,17 @@ def _git_output(git: str, root: Path, *arguments: str) -> str | None:
     return process.stdout.strip() if process.returncode == 0 else None
 
 
-ORDERS_FILE = "orders.parquet"
-RESTAURANTS_FILE = "restaurants.parquet"
-VALIDATION_FILE = "validation.json"
-_CHUNK_ROWS = 250_000
-
-
 class SnapshotDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a snapshot holds."""
+    """The contents of a snapshot."""
 
     orders: int
     restaurants: int
     first_day: dt.date
-    """Local days that were asked for, both included; likewise the last."""
+    """The first requested local day."""
     last_day: dt.date
+    """The last requested local day, included."""
     undated: int
-    """Orders without a readable time, which are of no day: kept, for the audit to count."""
+    """Number of orders without a valid time. They belong to no day, but are kept so that the audit counts them."""
     out: str
 
 
@@ -116,23 +113,23 @@ def write_snapshot(
     last: dt.date,
     out: Path,
 ) -> SnapshotDocument:
-    """Write the orders of the local days `first` to `last`, the restaurants and the audit's verdicts below `out`.
+    """Write the orders of the local days `first` to `last`, the restaurants, and the audit report to the folder `out`.
 
-    Rows and columns as they came, in the table's order: the same contents give the same bytes. Each file appears whole
-    or not at all. Raises `DataError` when there are no orders of these days.
+    Rows and columns are unchanged and in the order of the source, so the same contents produce the same bytes. Each
+    file is written atomically. Raises `DataError` if there are no orders on these days.
     """
     undated = 0
 
-    def chosen() -> Iterator[pl.DataFrame]:
+    def selected_orders() -> Iterator[pl.DataFrame]:
         nonlocal undated
         for rows in batches_for_dates(order_source, first, last, _CHUNK_ROWS):
             order_dates = audit_orders(rows, restaurants, need_label=False).frame["acknowledged_local"].dt.date()
             undated += order_dates.null_count()
             yield _data_columns(rows.filter(order_dates.is_between(first, last).fill_null(value=True)))
 
-    chunks = [chunk for chunk in chosen() if len(chunk)]
+    chunks = [chunk for chunk in selected_orders() if len(chunk)]
     if not chunks:
-        raise DataError(f"{order_source.name} has no orders from {first} to {last}.", "Ask for days that have orders.")
+        raise DataError(f"{order_source.name} has no orders from {first} to {last}.", "Choose days that have orders.")
     all_orders = pl.concat(chunks, how="vertical_relaxed")
     write_table(out / ORDERS_FILE, [all_orders])
     restaurant_rows = _data_columns(restaurant_source.frame())
@@ -156,5 +153,5 @@ def _data_columns(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _without_examples(report: CheckReport) -> CheckReport:
-    """Counts alone: examples are for people, and a versioned file of metrics should not hold anybody's orders."""
+    """Remove the examples, because a versioned file of metrics must not contain orders of customers."""
     return msgspec.structs.replace(report, examples=())

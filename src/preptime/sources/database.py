@@ -1,47 +1,50 @@
-"""What addresses of databases may name: a table, and local days.
+"""The parts that all databases share: addresses, reading by local day, and loading with a merge.
 
-What every kind of database can do beside being read as tables.
-
-What reading from any database has in common: days are read one after the other, and a table knows which it has.
+Each database has a folder of its own with an address, a reader, and a staging table. The classes here use them, so that
+every database reads and loads in the same way.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import ClassVar, NamedTuple, Protocol, Self
 
 import msgspec
 import polars as pl
 
-from preptime.domain.data_dictionary import ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY
+from preptime.domain.data_dictionary import FILE_COLUMN, ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY, ROW_COLUMN
 from preptime.errors import DataError, UsageError
+from preptime.progress import ProgressCallback, no_progress
+from preptime.sources.database_schema import EXTRA, ORDER_SCHEMA, RESTAURANT_COLUMNS, encode_extra
 
-if TYPE_CHECKING:
-    import polars as pl
-
-TABLE_NAMES = ("orders", "restaurants", "predictions")
-"""The first is meant where none is named."""
+ORDERS_TABLE = "orders"
+RESTAURANTS_TABLE = "restaurants"
+PREDICTIONS_TABLE = "predictions"
+TABLE_NAMES = (ORDERS_TABLE, RESTAURANTS_TABLE, PREDICTIONS_TABLE)
+"""The tables that an address can name. The first is the default."""
 
 
 @dataclass(frozen=True)
 class DateRange:
-    """Local days from the first to the last."""
+    """Local days, first and last included."""
 
     first: dt.date
     last: dt.date
 
     @classmethod
     def parse(cls, text: str) -> DateRange:
-        """`2015-06-24`, or `2015-06-01..2015-06-07`. Raises `UsageError`."""
+        """Parse `2015-06-24` or `2015-06-01..2015-06-07`. Raises `UsageError`."""
         first_text, separator, last_text = text.partition("..")
         try:
             return cls(dt.date.fromisoformat(first_text), dt.date.fromisoformat(last_text if separator else first_text))
         except ValueError as error:
             raise UsageError(
-                f"day={text} is no day.", "Write day=2015-06-24, or day=2015-06-01..2015-06-07."
+                f"day={text} isn't a date or a range of dates.", "Use day=2015-06-24 or day=2015-06-01..2015-06-07."
             ) from error
 
     def __str__(self) -> str:
@@ -51,107 +54,92 @@ class DateRange:
         return self.first <= date <= self.last
 
     def intersection(self, other: DateRange | None) -> DateRange:
-        """The days that are also among `others`; all of them when there are none to compare with."""
+        """Return the days in both ranges, or this range if `other` is None."""
         return self if other is None else DateRange(max(self.first, other.first), min(self.last, other.last))
 
 
 def resolve_table_name(name: str | None) -> str:
-    """The table that an address means. Raises `UsageError` for one that there is not."""
+    """Return the table that an address names, or the default. Raises `UsageError` for an unknown table."""
     table = name or TABLE_NAMES[0]
     if table not in TABLE_NAMES:
         raise UsageError(f"There is no table={table}.", f"The tables are {', '.join(TABLE_NAMES)}.")
     return table
 
 
-class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a load did. `rows` = `new` + `updated` + `unchanged` + `repeated`."""
+@dataclass(frozen=True)
+class DatabaseAddress(ABC):
+    """The address of a table in a database."""
 
-    rows: int
-    """Rows that were given and could be stored."""
-    inserted: int
-    updated: int
-    """Rows that were there and got what was not known of them, or was known otherwise."""
-    unchanged: int
-    duplicates: int
-    """Rows of an order that the same delivery holds more than once, beyond its first."""
+    table: str
+    days: DateRange | None
+    """The days that the address is limited to, or None for all."""
 
+    @abstractmethod
+    def table_url(self, table: str, days: DateRange | None = None) -> str:
+        """Return the address of a table of this database, without secrets."""
 
-class NoStorableRowsError(DataError):
-    """Not one row of a delivery could be stored."""
-
-    def __init__(self) -> None:
-        super().__init__("No row could be stored.", "Repair the refused rows and load them again.")
-
-
-class Database(Protocol):
-    """Where `preptime ingest` loads to."""
+    def table_url_with_password(self, table: str) -> str:
+        """Return the address of a table of this database, with any secrets of the given address. Never show it."""
+        return self.table_url(table)
 
     @property
     def name(self) -> str:
-        """How people call it: its address without secrets."""
-        ...
+        """The address without secrets, to show and to open again."""
+        return self.table_url(self.table, self.days)
 
     @property
-    def restaurants(self) -> str:
-        """The address of its restaurants, to open as a table."""
-        ...
-
-    def prepare(self) -> tuple[str, ...]:
-        """Make or bring up to date the tables; what was applied."""
-        ...
-
-    def load_restaurants(self, restaurants: pl.DataFrame) -> LoadResult:
-        """Add or replace these restaurants, all or nothing. Those that are not named stay as they are."""
-        ...
-
-    def load_orders(
-        self, chunks: Iterable[pl.DataFrame], columns: Sequence[str], progress: Callable[[str, float], None] | None
-    ) -> LoadResult:
-        """Add or complete orders, all or nothing: also when `chunks` raises.
-
-        Chunks have the columns of `preptime.sources.database_schema.ORDER_SCHEMA`; `columns` are those of the file.
-        """
-        ...
-
-
-ORDERS_TABLE = "orders"
-_PREDICTIONS_TABLE = "predictions"
-
-
-class DatabaseAddress(Protocol):
-    """An address of a table in a database."""
-
-    @property
-    def name(self) -> str:
-        """The address for people, and to open again: without secrets."""
-
-    @property
-    def table(self) -> str:
-        """Which of the database's tables."""
-
-    @property
-    def days(self) -> DateRange | None:
-        """The days that it is limited to."""
+    def database_url(self) -> str:
+        """The address of the database without secrets, table, or days."""
+        return self.table_url(TABLE_NAMES[0])
 
     @property
     def shell_quoted_url(self) -> str:
-        """The database's own address as a shell takes it, for commands in hints."""
+        """The address of the database, quoted for a shell, for commands in hints."""
+        return shlex.quote(self.database_url)
 
     def for_days(self, days: DateRange) -> Self:
-        """The same table on these days only."""
+        """Return the address of the same table, limited to these days."""
+        return replace(self, days=days)
 
 
-AddressT = TypeVar("AddressT", bound=DatabaseAddress)
+def first_message_line(error: Exception) -> str:
+    """Return the first line of an error message without its final period, for use in a sentence."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def readable_columns(table: str) -> tuple[str, ...]:
+    """Return the columns of a table that is still empty. Raises `UsageError` for a table that isn't a data source."""
+    if table == PREDICTIONS_TABLE:
+        raise UsageError(
+            "Predictions can't be read as orders or restaurants.", "Use table=orders or table=restaurants."
+        )
+    return tuple(column.name for column in (ORDERS_DICTIONARY if table == ORDERS_TABLE else RESTAURANTS_DICTIONARY))
+
+
+class DatabaseReader(Protocol):
+    """One consistent view of a table, whatever is loaded meanwhile."""
+
+    def days(self) -> list[dt.date]:
+        """Return the local days that have orders, in order."""
+        ...
+
+    def iter_rows(self, day: dt.date | None, chunk_rows: int) -> Iterator[pl.DataFrame]:
+        """Yield the orders of a day, or all restaurants if `day` is None, in chunks of at most `chunk_rows`."""
+        ...
 
 
 @dataclass(frozen=True)
-class DatabaseSource(ABC, Generic[AddressT]):
-    """Orders in the order of their local days, then moments, then keys; or restaurants by their ids."""
+class DatabaseSource(ABC):
+    """A table of a database as a `preptime.sources.source.DataSource`.
+
+    Orders are sorted by local day, acknowledgement time, and key. Restaurants are sorted by ID.
+    """
 
     default_chunk_rows: ClassVar[int]
-    """Rows of a chunk when all are wanted at once."""
+    """Rows in a chunk when all rows are read into one frame."""
 
-    address: AddressT
+    address: DatabaseAddress
     columns: tuple[str, ...]
 
     @property
@@ -160,11 +148,14 @@ class DatabaseSource(ABC, Generic[AddressT]):
         return self.address.name
 
     def frame(self) -> pl.DataFrame:
-        """All rows. Raises `DataError` when there are none."""
+        """Return all rows. Raises `DataError` if there are none."""
         return pl.concat(self.batches(self.default_chunk_rows))
 
     def batches(self, rows: int) -> Iterator[pl.DataFrame]:
-        """The same rows in chunks of at most `rows`; each chunk is of one day. All are of one moment's database."""
+        """Yield all rows in chunks of at most `rows`, each with rows of one day, as of one point in time.
+
+        Raises `DataError` if there are none.
+        """
         is_empty = True
         for chunk in self._chunks(self.address.days, rows):
             is_empty = False
@@ -173,32 +164,154 @@ class DatabaseSource(ABC, Generic[AddressT]):
             command_arguments = "ORDERS" if self.address.table == ORDERS_TABLE else "--restaurants RESTAURANTS"
             raise DataError(
                 f"{self.name} has no rows.",
-                f"Load some: preptime ingest {command_arguments} --to {self.address.shell_quoted_url}",
+                f"To load rows, run: preptime ingest {command_arguments} --to {self.address.shell_quoted_url}",
             )
 
     def batches_for_dates(self, first: dt.date, last: dt.date, rows: int) -> Iterator[pl.DataFrame]:
-        """The orders of these local days: no other partition is read. No chunk when there are none."""
+        """Yield the orders of these local days, in chunks, without reading other partitions. There can be no chunk."""
         return self._chunks(DateRange(first, last).intersection(self.address.days), rows)
 
     def partitions(self) -> tuple[Self, ...]:
-        """One table for each day."""
+        """Return one data source for each day."""
         if self.address.table != ORDERS_TABLE:
             return (self,)
-        return tuple(replace(self, address=self.address.for_days(DateRange(day, day))) for day in self._days()) or (
-            self,
+        with self._open_reader() as reader:
+            days = _select_days(reader, self.address.days)
+        return tuple(replace(self, address=self.address.for_days(DateRange(day, day))) for day in days) or (self,)
+
+    def _chunks(self, selected_days: DateRange | None, rows: int) -> Iterator[pl.DataFrame]:
+        with self._open_reader() as reader:
+            names: dict[dt.date | None, str] = {None: self.name}
+            if self.address.table == ORDERS_TABLE:
+                names = {
+                    day: self.address.table_url(ORDERS_TABLE, DateRange(day, day))
+                    for day in _select_days(reader, selected_days)
+                }
+            file_names = pl.Enum(list(names.values()))
+            for day, name in names.items():
+                yield from _number_rows(reader.iter_rows(day, rows), pl.lit(name, file_names).alias(FILE_COLUMN))
+
+    @abstractmethod
+    def _open_reader(self) -> AbstractContextManager[DatabaseReader]:
+        """Open a connection, and translate its errors to `UsageError`, `DataError`, or `OperationError`."""
+
+
+def _select_days(reader: DatabaseReader, selected_days: DateRange | None) -> list[dt.date]:
+    return [day for day in reader.days() if selected_days is None or day in selected_days]
+
+
+def _number_rows(chunks: Iterator[pl.DataFrame], file_expr: pl.Expr) -> Iterator[pl.DataFrame]:
+    rows_before = 0
+    for chunk in chunks:
+        yield chunk.with_row_index(ROW_COLUMN, rows_before + 1).with_columns(file_expr)
+        rows_before += len(chunk)
+
+
+class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a load. `rows` is the sum of the other counts."""
+
+    rows: int
+    """Rows that were delivered and could be stored."""
+    inserted: int
+    updated: int
+    """Existing rows that got new or changed values."""
+    unchanged: int
+    duplicates: int
+    """Rows beyond the first of an order within this delivery."""
+
+
+class MergeCounts(NamedTuple):
+    """The effect of merging a staging table into its table."""
+
+    inserted: int
+    updated: int
+    duplicates: int = 0
+
+    def to_result(self, rows: int) -> LoadResult:
+        """Return the result of a load of `rows` rows."""
+        return LoadResult(
+            rows=rows,
+            inserted=self.inserted,
+            updated=self.updated,
+            unchanged=rows - sum(self),
+            duplicates=self.duplicates,
         )
 
-    @abstractmethod
-    def _chunks(self, selected_days: DateRange | None, rows: int) -> Iterator[pl.DataFrame]:
-        """The rows of those days, or all, in chunks of at most `rows`."""
+
+class NoStorableRowsError(DataError):
+    """No row of a delivery could be stored."""
+
+    def __init__(self) -> None:
+        super().__init__("No row could be stored.", "Repair the rejected rows and load them again.")
+
+
+class StagingTable(Protocol):
+    """A table that holds the rows of one load until they are merged."""
+
+    def append(self, rows: pl.DataFrame) -> None:
+        """Add rows."""
+        ...
+
+    def merge_restaurants(self, columns: Sequence[str], file_columns: Sequence[str]) -> MergeCounts:
+        """Insert new restaurants, replace `columns` of existing ones, and record the names of the file's columns."""
+        ...
+
+    def merge_orders(self, file_columns: Sequence[str], progress: ProgressCallback) -> MergeCounts:
+        """Insert new orders, complete existing ones, and record the names of the file's columns."""
+        ...
+
+
+@dataclass(frozen=True)
+class Database(ABC):
+    """A database that `preptime ingest` loads into."""
+
+    address: DatabaseAddress
+
+    @property
+    def name(self) -> str:
+        """The address without secrets."""
+        return self.address.database_url
+
+    @property
+    def restaurants(self) -> str:
+        """The address of the restaurants, to open as a data source. It can contain a password: never show it."""
+        return self.address.table_url_with_password(RESTAURANTS_TABLE)
 
     @abstractmethod
-    def _days(self) -> list[dt.date]:
-        """The days of the address that have orders, in order."""
+    def prepare(self) -> tuple[str, ...]:
+        """Create or upgrade the tables, and return the names of the applied changes."""
 
+    def load_restaurants(self, restaurants: pl.DataFrame) -> LoadResult:
+        """Add or replace these restaurants, all or nothing. Columns that aren't given keep their values."""
+        declared_columns = [name for name in RESTAURANT_COLUMNS if name in restaurants.columns]
+        extra_columns = [name for name in restaurants.columns if name not in declared_columns]
+        rows = restaurants.select(declared_columns).with_columns(encode_extra(restaurants, extra_columns))
+        with self._open_staging(RESTAURANTS_TABLE, rows.schema) as staging:
+            staging.append(rows)
+            columns = [*declared_columns, EXTRA] if extra_columns else declared_columns
+            counts = staging.merge_restaurants(columns, restaurants.columns)
+        return counts.to_result(len(rows))
 
-def readable_columns(table: str) -> tuple[str, ...]:
-    """The columns of a table that nobody has put a row into. Raises `UsageError` for one that is not read so."""
-    if table == _PREDICTIONS_TABLE:
-        raise UsageError("Predictions are not read as orders are.", "Name table=orders or table=restaurants.")
-    return tuple(column.name for column in (ORDERS_DICTIONARY if table == ORDERS_TABLE else RESTAURANTS_DICTIONARY))
+    def load_orders(
+        self, chunks: Iterable[pl.DataFrame], columns: Sequence[str], progress: ProgressCallback = no_progress
+    ) -> LoadResult:
+        """Add or complete orders, all or nothing, also if `chunks` raises an error.
+
+        Chunks have the columns of `preptime.sources.database_schema.ORDER_SCHEMA`. `columns` are the file's columns.
+        Raises `NoStorableRowsError` if there are no rows.
+        """
+        rows = 0
+        with self._open_staging(ORDERS_TABLE, ORDER_SCHEMA) as staging:
+            for chunk in chunks:
+                staging.append(chunk)
+                rows += len(chunk)
+            if not rows:
+                raise NoStorableRowsError
+            progress("Merging", 0.0)
+            counts = staging.merge_orders(columns, progress)
+        progress("Merging", 1.0)
+        return counts.to_result(rows)
+
+    @abstractmethod
+    def _open_staging(self, table: str, schema: pl.Schema) -> AbstractContextManager[StagingTable]:
+        """Open an empty staging table for `table`. An error in the block leaves the database unchanged."""

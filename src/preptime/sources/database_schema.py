@@ -1,6 +1,6 @@
-"""What a database keeps of an order: one declaration, whichever database.
+"""The columns that databases store for orders and restaurants, and the conversion of rows to these columns.
 
-Restaurants on their way into a database.
+There is one declaration for all databases.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from preptime.validation.duplicates import ORDER_KEY
 from preptime.validation.parsing import is_missing_text, parse_integers
 
 ORDER_DATE = "order_date"
-"""Local day of the acknowledgement, at the restaurant: what orders are partitioned by."""
+"""The local day of the acknowledgement at the restaurant. Orders are partitioned by this column."""
 EXTRA = "extra"
-"""JSON object of the columns that the data dictionary does not know, as text."""
+"""A JSON object with the columns that aren't in the data dictionary, as text."""
 
 _TYPES_BY_KIND: dict[str, pl.DataType] = {
-    "timestamp": pl.String(),  # as it came, so that its offset is kept
+    "timestamp": pl.String(),  # unparsed, so that its offset is kept
     "integer": pl.Int64(),
     "number": pl.Float64(),
     "text": pl.String(),
@@ -44,25 +44,25 @@ DERIVED_COLUMNS: dict[str, pl.DataType] = {
     "acknowledged_local": pl.Datetime("us"),
     "ready_at": pl.Datetime("us", "UTC"),
 }
-"""What is worked out of an order when it is loaded, and stored beside its own columns."""
+"""Columns that are computed when an order is loaded, and stored in addition to its own columns."""
 ORDER_SCHEMA = pl.Schema(DERIVED_COLUMNS | ORDER_COLUMNS | {EXTRA: pl.String()})
-"""A stored order, in this order."""
+"""The columns of a stored order, in order."""
 
 
 def stored_type(table: str, column: str) -> pl.DataType:
-    """The type that a stored column is read as; text for one that is not declared."""
+    """Return the type of a stored column when it is read. An undeclared column is text."""
     return (ORDER_COLUMNS if table == "orders" else RESTAURANT_COLUMNS).get(column, pl.String())
 
 
 def is_declared(table: str, column: str) -> bool:
-    """Whether a column has a place of its own in the database, rather than in `extra`."""
+    """Return whether a column is a database column of its own, rather than part of `extra`."""
     return column in (ORDER_COLUMNS if table == "orders" else RESTAURANT_COLUMNS)
 
 
 def encode_extra(rows: pl.DataFrame, names: Sequence[str]) -> pl.Series:
-    """[N] the columns `names` as one JSON object of texts each; null where there are none.
+    """Return [N] the columns `names` of each row as one JSON object of texts, or null without names.
 
-    Raises `DataError` for a column that has no text, such as one of lists.
+    Raises `DataError` for a column that can't be converted to text, such as lists.
     """
     if not names:
         return pl.Series(EXTRA, [None] * len(rows), pl.String)
@@ -71,12 +71,12 @@ def encode_extra(rows: pl.DataFrame, names: Sequence[str]) -> pl.Series:
 
 
 def json_keys(cells: pl.Series) -> list[str]:
-    """The names in a column of JSON objects, sorted."""
+    """Return the sorted names in a column of JSON objects."""
     return sorted({name for text in cells.drop_nulls() for name in msgspec.json.decode(text, type=dict[str, object])})
 
 
 def expand_json(cells: pl.Series, names: Sequence[str], dtype: pl.DataType) -> list[pl.Series]:
-    """A column of JSON objects as one column for each of `names`."""
+    """Convert a column of JSON objects to one column for each of `names`."""
     if not names:
         return []
     decoded = cells.str.json_decode(pl.Struct(dict.fromkeys(names, dtype)))
@@ -88,13 +88,14 @@ def _to_text(cells: pl.Series) -> pl.Series:
         return timestamps_as_text(cells)
     if isinstance(cells.dtype, (pl.List, pl.Array, pl.Struct, pl.Binary, pl.Object)):
         raise DataError(
-            f"A database has no cell for the column {cells.name} ({cells.dtype}).", "Leave it out, or write it as text."
+            f"The column {cells.name} has the type {cells.dtype}, which can't be stored.",
+            "Remove it or convert it to text.",
         )
     return cells.cast(pl.String)
 
 
 def timestamps_as_text(cells: pl.Series) -> pl.Series:
-    """Datetimes in the grammar of `preptime.domain.timestamps`, to the microsecond; aware ones in UTC."""
+    """Format datetimes in the grammar of `preptime.domain.timestamps`, in microseconds. With a time zone, use UTC."""
     if not isinstance(cells.dtype, pl.Datetime):
         raise TypeError(cells.dtype)
     is_aware = cells.dtype.time_zone is not None
@@ -103,7 +104,7 @@ def timestamps_as_text(cells: pl.Series) -> pl.Series:
 
 
 def encode_restaurants(restaurants: pl.DataFrame) -> pl.DataFrame:
-    """The rows that `preptime.validation.restaurants.read_restaurants` has accepted, each declared column in its type."""
+    """Convert the declared columns of valid restaurants to their types."""
     columns = [pl.Series("restaurant_id", parse_integers(restaurants["restaurant_id"]).values)]
     for name in restaurants.columns:
         if name in READER_COLUMNS or name == "restaurant_id":

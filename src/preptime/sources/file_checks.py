@@ -1,4 +1,4 @@
-"""A look at a file before it is read: what it is, its columns, and what is wrong with it in one sentence."""
+"""Checks of a file before it's read: its format, its columns, and the cause of an error in one sentence."""
 
 from __future__ import annotations
 
@@ -28,23 +28,25 @@ _FORMATS_BY_MAGIC = {
     b"\xff\xfe": "text in UTF-16",
     b"\xfe\xff": "text in UTF-16",
 }
-_DELIMITER_NAMES = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_DELIMITER_NAMES = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether this is a parquet file, by its first bytes. Raises `DataError` when it cannot be read or is empty."""
+    """Return whether a file is Parquet, by its first bytes. Raises `DataError` if it can't be read or is empty."""
     head = _read_head(path)
     if not head.strip():
-        raise DataError(f"{path} is empty.", "Give a file with a header and rows.")
+        raise DataError(f"{path} is empty.", "Use a file with a header and rows.")
     if head.startswith(_PARQUET_MAGIC):
         return True
     if path.suffix.lower() == ".parquet":
-        raise DataError(f"{path} is called parquet but does not begin like it.", "Write it again as parquet or csv.")
+        raise DataError(
+            f"{path} has the suffix .parquet, but isn't a Parquet file.", "Export it again as Parquet, or rename it."
+        )
     return False
 
 
 def parquet_columns(path: Path) -> tuple[str, ...]:
-    """The columns of a parquet file. Raises `DataError` when it is damaged."""
+    """Return the columns of a Parquet file. Raises `DataError` if it's damaged."""
     try:
         return _check_column_names(path, pl.read_parquet_schema(path))
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -52,63 +54,65 @@ def parquet_columns(path: Path) -> tuple[str, ...]:
 
 
 def csv_columns(path: Path) -> tuple[str, ...]:
-    """The columns of a csv file in UTF-8, separated by commas. Raises `DataError` when it is anything else."""
+    """Return the columns of a comma-separated file in UTF-8. Raises `DataError` for any other file."""
     head = _read_head(path)
     file_format = next((name for magic, name in _FORMATS_BY_MAGIC.items() if head.startswith(magic)), None)
     if file_format is None and b"\x00" in head:
         file_format = "binary"
     if file_format:
-        raise DataError(f"{path} is {file_format}, not csv.", "Write it as csv in UTF-8 or as parquet.")
+        raise DataError(f"{path} is {file_format}, not CSV.", "Export it as CSV in UTF-8 or as Parquet.")
     text = head.decode("utf-8-sig", errors="replace")
     if "�" in text.splitlines()[0]:
         raise read_error(path, ValueError("the header is not UTF-8"))
     try:
-        # Lines end in a line feed here, as they do for the reader of the whole file.
+        # Lines end in a line feed, as in the reader of the whole file.
         names = tuple(next(csv.reader(io.StringIO(text, newline="\n"))))
     except csv.Error as error:
         raise DataError(
-            f"The header of {path} cannot be read ({error}).", "Write it as csv with a line feed after every row."
+            f"The header of {path} can't be read ({error}).", "Export it as CSV with a line feed after every row."
         ) from error
     if len(names) == 1:
         delimiter_name = next(
             (delimiter_word for delimiter, delimiter_word in _DELIMITER_NAMES.items() if delimiter in names[0]), None
         )
         if delimiter_name:
-            raise DataError(f"{path} seems to be separated by {delimiter_name}, not commas.", "Write it with commas.")
+            raise DataError(
+                f"{path} is separated by {delimiter_name}, not by commas.", "Export it with commas as the separator."
+            )
     return _check_column_names(path, names)
 
 
 def read_error(path: Path, error: Exception) -> DataError:
-    """What is wrong with a file that a reader gave up on."""
+    """Return an error that describes why a file can't be read."""
     first_line = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
     if path.suffix.lower() == ".parquet" or _read_head(path).startswith(_PARQUET_MAGIC):
         return DataError(
-            f"{path} is a damaged parquet file ({first_line}).", "Write it again; it may have been cut short."
+            f"{path} is a damaged Parquet file ({first_line}).", "Export it again. It's possibly truncated."
         )
     invalid = _find_invalid_utf8(path)
     if invalid is not None:
         offset, line, byte = invalid
         return DataError(
             f"{path} is not UTF-8: byte {offset:,} (line {line:,}) is 0x{byte:02x}.",
-            "Write it in UTF-8; spreadsheets call it 'CSV UTF-8'.",
+            "Export it in UTF-8. In spreadsheet programs, choose 'CSV UTF-8'.",
         )
     return DataError(
-        f"{path} cannot be read as csv ({first_line}).", "Look for a quotation mark that is opened and never closed."
+        f"{path} can't be read as CSV ({first_line}).", "Check for a quotation mark without a closing one."
     )
 
 
 def _check_column_names(path: Path, names: Iterable[str]) -> tuple[str, ...]:
-    """The names, refused when one appears twice or is kept for the reader's own columns."""
+    """Return the names. Raises `DataError` if one appears twice or is reserved for reader columns."""
     columns = tuple(names)
     duplicated = sorted({name for name in columns if columns.count(name) > 1})
     if duplicated:
         raise DataError(
             f"{path} has the column {', '.join(duplicated) or 'without a name'} more than once.",
-            "Give each column its own name.",
+            "Give each column a unique name.",
         )
     reserved = [name for name in columns if name in READER_COLUMNS]
     if reserved:
-        raise DataError(f"{path} has the column {', '.join(reserved)}, a name kept for the reader.", "Rename it.")
+        raise DataError(f"{path} has the column {', '.join(reserved)}, which is reserved.", "Rename the column.")
     return columns
 
 
@@ -118,12 +122,12 @@ def _read_head(path: Path) -> bytes:
             return file.read(_HEAD_BYTES)
     except OSError as error:
         raise DataError(
-            f"{path} cannot be read ({error.strerror}).", "Check that it exists and may be read."
+            f"{path} can't be read ({error.strerror}).", "Check that the file exists and that you can read it."
         ) from error
 
 
 def _find_invalid_utf8(path: Path) -> tuple[int, int, int] | None:
-    """(byte offset, line, the byte) where a file stops being UTF-8, reading in blocks; None when it never does."""
+    """Return (byte offset, line, byte) of the first byte that isn't valid UTF-8, or None. Reads the file in blocks."""
     offset, line, remainder = 0, 1, b""
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):

@@ -1,9 +1,8 @@
-"""A large csv file in pieces of whole rows, so that reading it takes the memory of a piece.
+"""Data sources that are files: one CSV or Parquet file, a folder of partitions, or a glob.
 
-Polars' own reader in batches keeps the file in memory and runs ahead of who asks: for 200 MB it takes 420 MB, this 120
-(`python -m benchmarks page` measures it within a whole upload).
-
-Tables that are files: one csv or parquet file, a folder of partitions, or a glob.
+A large CSV file is read in chunks of whole rows, so that memory holds one chunk. Polars' own batch reader keeps the
+file in memory and reads ahead: it takes 420 MB for a file of 200 MB, and chunks take 120 MB.
+`python -m benchmarks dashboard` measures this in a whole upload.
 """
 
 from __future__ import annotations
@@ -20,13 +19,15 @@ from preptime.errors import DataError
 from preptime.sources.file_checks import csv_columns, is_parquet, parquet_columns, read_error
 
 CHUNK_BYTES = 8 << 20
+_SUFFIXES = (".csv", ".parquet")
 _QUOTE, _LINE_FEED = b'"', b"\n"
 
 
 def iter_csv_chunks(path: Path, size: int = CHUNK_BYTES) -> Iterator[bytes]:
-    """The file's bytes, cut after rows; the first piece begins with the header. One row larger than `size` stays whole.
+    """Yield the file's bytes in chunks that end after a row. The first chunk starts with the header.
 
-    A line feed inside a quoted cell ends no row: rows end where the quotes before are even in number.
+    A row that is larger than `size` isn't split. A line feed inside a quoted cell doesn't end a row: a row ends where
+    the number of quotation marks before it is even.
     """
     with path.open("rb") as file:
         remainder = b""
@@ -41,7 +42,7 @@ def iter_csv_chunks(path: Path, size: int = CHUNK_BYTES) -> Iterator[bytes]:
 
 
 def _last_row_end(chunk: bytes) -> int:
-    """Just after the last line feed that is outside quotes; 0 when there is none."""
+    """Return the index after the last line feed outside quotes, or 0 if there is none."""
     end = chunk.rfind(_LINE_FEED)
     is_inside_quotes = chunk.count(_QUOTE, 0, max(end, 0)) % 2
     while end >= 0 and is_inside_quotes:
@@ -51,12 +52,9 @@ def _last_row_end(chunk: bytes) -> int:
     return end + 1
 
 
-_SUFFIXES = (".csv", ".parquet")
-
-
 @dataclass(frozen=True)
 class FileSource:
-    """Files of one kind with the same columns, read one after the other in the order of their names."""
+    """Files of one format with the same columns, in the order of their names."""
 
     name: str
     paths: tuple[Path, ...]
@@ -64,33 +62,33 @@ class FileSource:
     parquet: bool
 
     def frame(self) -> pl.DataFrame:
-        """All rows. Raises `DataError` when there are none or a file cannot be read."""
+        """Return all rows. Raises `DataError` if there are none or if a file can't be read."""
         frames = []
         for path in self.paths:
             try:
                 frames.append(self._scan(path).collect())
             except (pl.exceptions.PolarsError, OSError) as error:
                 raise read_error(path, error) from error
-        # The columns are the same; in parquet their types may differ in width from part to part.
+        # The names of the columns are the same. In Parquet, types can have different widths in different partitions.
         combined = pl.concat(frames, how="vertical_relaxed")
         if combined.is_empty():
             raise self._no_rows_error()
         return _drop_empty_surplus(combined)
 
     def batches(self, rows: int) -> Iterator[pl.DataFrame]:
-        """The same rows in chunks of at most `rows`; each chunk stands in one file."""
-        empty = True
+        """Yield all rows in chunks of at most `rows`, each from one file. Raises `DataError` as `frame` does."""
+        is_empty = True
         for path in self.paths:
             chunks = self._parquet_chunks(path, rows) if self.parquet else self._csv_chunks(path, rows)
             while (chunk := _next_batch(chunks, path)) is not None:
                 if len(chunk):
-                    empty = False
+                    is_empty = False
                     yield _drop_empty_surplus(chunk)
-        if empty:
+        if is_empty:
             raise self._no_rows_error()
 
     def partitions(self) -> tuple[FileSource, ...]:
-        """One table per file."""
+        """Return one source for each file."""
         return tuple(FileSource(str(path), (path,), self.columns, self.parquet) for path in self.paths)
 
     def _parquet_chunks(self, path: Path, rows: int) -> Iterator[pl.DataFrame]:
@@ -110,9 +108,9 @@ class FileSource:
         return self._with_file_column(rows.select(ROW_COLUMN, *self.columns), path)
 
     def _scan_csv(self, source: Path | bytes, *, has_header: bool = True, row_offset: int = 0) -> pl.LazyFrame:
-        """Every line as text, so that a bad cell is a verdict on its row and not a failed read.
+        """Scan all cells as text, so that an invalid cell becomes a validation reason and doesn't fail the file.
 
-        One column more than the header has shows which lines have too many cells. `before`: how many lines came before.
+        One column more than the header shows which lines have too many cells. `row_offset` rows come before this scan.
         """
         return pl.scan_csv(
             source,
@@ -126,7 +124,7 @@ class FileSource:
         )
 
     def _with_file_column(self, rows: pl.LazyFrame, path: Path) -> pl.LazyFrame:
-        """With the file's name, and of a csv without its blank lines, which are no rows."""
+        """Add the file name. Blank lines of a CSV file aren't rows and are removed."""
         if not self.parquet:
             rows = rows.filter(~pl.all_horizontal(pl.col(self.columns).is_null()))
         return rows.with_columns(
@@ -134,20 +132,22 @@ class FileSource:
         )
 
     def _no_rows_error(self) -> DataError:
-        return DataError(f"{self.name} has a header and no rows.", "Give a file with at least one row.")
+        return DataError(f"{self.name} has a header and no rows.", "Use a file with at least one row.")
 
 
 def open_files(location: str) -> FileSource:
-    """The table at a path, a folder (all csv or all parquet files below it) or a glob.
+    """Open a file, the CSV or Parquet files below a folder, or the files that match a glob.
 
-    Raises `DataError` when there is nothing, when a file is no csv or parquet, or when partitions differ in columns.
+    Raises `DataError` if there is no file, if a file isn't CSV or Parquet, or if partitions have different columns.
     """
     paths = _resolve_paths(location)
     parquet_by_path = {path: is_parquet(path) for path in paths}
     first = paths[0]
     mismatched = next((path for path in paths if parquet_by_path[path] != parquet_by_path[first]), None)
     if mismatched is not None:
-        raise DataError(f"{location} mixes csv and parquet files ({first.name}, {mismatched.name}).", "Give one kind.")
+        raise DataError(
+            f"{location} contains CSV and Parquet files ({first.name}, {mismatched.name}).", "Use one format."
+        )
     read_columns = parquet_columns if parquet_by_path[first] else csv_columns
     columns = read_columns(first)
     for path in paths[1:]:
@@ -160,11 +160,11 @@ def open_files(location: str) -> FileSource:
                 else f"adds {', '.join(sorted(set(partition_columns) - set(columns)))}"
             )
             raise DataError(
-                f"The partition {path} {difference}, unlike {first}.", "Give partitions with the same columns."
+                f"The partition {path} {difference}, compared with {first}.", "Use partitions with the same columns."
             )
         if partition_columns != columns and not parquet_by_path[first]:
             raise DataError(
-                f"The partition {path} has the columns of {first} in another order.", "Write both in the same order."
+                f"The partition {path} has the columns of {first} in another order.", "Use the same order in both."
             )
     return FileSource(location, paths, columns, parquet_by_path[first])
 
@@ -174,16 +174,16 @@ def _resolve_paths(location: str) -> tuple[Path, ...]:
     if path.is_file():
         return (path,)
     if path.is_dir():
-        # Names that begin with a dot or underscore are markers and temporary files, by every engine's custom.
+        # By convention, names that start with a dot or an underscore are markers and temporary files.
         candidates = [
             candidate
             for candidate in path.rglob("*")
             if candidate.suffix.lower() in _SUFFIXES and candidate.name[0] not in "._"
         ]
-        hint = "Give a folder with .csv or .parquet files in it."
+        hint = "Use a folder that contains .csv or .parquet files."
     elif has_magic(location):
         candidates = _glob_paths(path)
-        hint = "Check the pattern; ** stands for any folders."
+        hint = "Check the pattern. ** matches any number of folders."
     else:
         raise _missing_file_error(path)
     files = tuple(sorted(candidate for candidate in candidates if candidate.is_file()))
@@ -193,7 +193,7 @@ def _resolve_paths(location: str) -> tuple[Path, ...]:
 
 
 def _glob_paths(pattern: Path) -> list[Path]:
-    """What a pattern finds below its last folder without wildcards."""
+    """Return the matches of a pattern below its last folder without wildcards."""
     base = Path(pattern.anchor)
     for part in pattern.relative_to(pattern.anchor).parts:
         if has_magic(part):
@@ -203,7 +203,7 @@ def _glob_paths(pattern: Path) -> list[Path]:
 
 
 def _folder_name(folder: Path) -> str:
-    return "This folder" if folder == Path() else str(folder)
+    return "The current folder" if folder == Path() else str(folder)
 
 
 def _missing_file_error(path: Path) -> DataError:
@@ -215,7 +215,7 @@ def _missing_file_error(path: Path) -> DataError:
         if folder.is_dir()
         else []
     )
-    hint = f"{_folder_name(folder)} holds {', '.join(nearby_names)}." if nearby_names else "Check the path."
+    hint = f"{_folder_name(folder)} contains {', '.join(nearby_names)}." if nearby_names else "Check the path."
     return DataError(f"There is no file {path}.", hint)
 
 
@@ -227,7 +227,7 @@ def _next_batch(chunks: Iterator[pl.DataFrame], path: Path) -> pl.DataFrame | No
 
 
 def _drop_empty_surplus(frame: pl.DataFrame) -> pl.DataFrame:
-    """Without the surplus column when no line has a surplus cell."""
+    """Remove the surplus column if no line has a surplus cell."""
     if SURPLUS_COLUMN in frame.columns and not frame[SURPLUS_COLUMN].is_not_null().any():
         return frame.drop(SURPLUS_COLUMN)
     return frame

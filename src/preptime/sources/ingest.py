@@ -1,12 +1,12 @@
-"""The file of rows that could not be stored: written chunk by chunk, there when it is whole, never when it is empty.
+"""Load orders of files into a database: separate rows that can be stored from rows that must be repaired first.
 
-Orders of files on their way into a database: what can be stored, and what has to be repaired first.
+Rejected rows are written to a CSV file, chunk by chunk. The file appears when it's complete, unless it would be empty.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,7 @@ from preptime.domain.orders import UNKNOWN_CODE
 from preptime.domain.validation_reasons import ValidationReason, reasons_in_mask
 from preptime.errors import OperationError
 from preptime.features.restaurant_index import RestaurantIndex
+from preptime.progress import ProgressCallback, no_progress
 from preptime.sources.database import Database, LoadResult, NoStorableRowsError
 from preptime.sources.database_schema import ORDER_COLUMNS, ORDER_SCHEMA, encode_extra, timestamps_as_text
 from preptime.sources.source import DataSource, estimate_rows
@@ -33,32 +34,44 @@ from preptime.validation.parsing import ParsedTimestamps, parse_integers, parse_
 from preptime.validation.restaurants import order_time_zones
 from preptime.validation.row_checks import READY_COLUMN, Finding, FindingCollector
 
+CHUNK_ROWS = 50_000
+
+_UNSTORABLE_REASONS = (
+    ValidationReason.MALFORMED_LINE,
+    ValidationReason.UNPARSABLE_TIME,
+    ValidationReason.UNPARSABLE_NUMBER,
+)
+"""The reasons of rows that typed columns can't store. All other rows are stored, and checked whenever they are read."""
+_ACKNOWLEDGED_AT = "order_acknowledged_at"
+_OR_UNKNOWN = "or an empty cell if it isn't known yet"
+_EXPECTED_KEY = "an order_id, or all of restaurant, time, value, and items"
+
 
 def write_rejects(audited: AuditedOrders, path: Path) -> int:
-    """Write the rejected rows unchanged, each with its file, row, reasons, and the expected value.
+    """Write the rejected rows unchanged, each with its file, row, reasons, and expected content.
 
-    Returns the number of rows. The file can be repaired and read again: its four columns are passed through.
+    Returns the number of rows. You can repair the file and read it again: readers ignore its four additional columns.
     """
     return write_table(path, iter_rejects(audited, rejected_rows(audited)))
 
 
 class RejectsWriter:
-    """A csv of refused rows as they came, each with its file, row, reasons and what was expected.
+    """A CSV file of rejected rows, unchanged, each with its file, row, reasons, and expected content.
 
-    A context: the file gets its name when the block ends well, or ends because every row is in it. Raises `OperationError`
-    when it cannot be written.
+    Use it in a `with` statement. The file appears when the block ends without an error or with `NoStorableRowsError`,
+    which means that every row was rejected. Raises `OperationError` if the file can't be written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.reason_counts: Counter[ValidationReason] = Counter()
-        """Rows by their first reason."""
+        """Number of rows by their first reason."""
         self._temporary_path = temporary_sibling(path)
         self._columns: list[str] = []
 
     @property
     def row_count(self) -> int:
-        """Rows so far."""
+        """Number of rows so far."""
         return self.reason_counts.total()
 
     def __enter__(self) -> Self:
@@ -72,7 +85,7 @@ class RejectsWriter:
         self._temporary_path.unlink(missing_ok=True)
 
     def add(self, audited: AuditedOrders) -> None:
-        """Write the rows that have a reason."""
+        """Write the rows that have a validation reason."""
         rows = np.flatnonzero(audited.reasons)
         if not len(rows):
             return
@@ -87,33 +100,19 @@ class RejectsWriter:
                     self._columns = frame.columns
         except OSError as error:
             raise OperationError(
-                f"The refused rows could not be written to {self.path}: {error.strerror}.",
-                "Nothing was loaded; name another file with --rejects.",
+                f"The rejected rows couldn't be written to {self.path}: {error.strerror}.",
+                "Nothing was loaded. Choose another file with --rejects.",
             ) from error
-
-
-CHUNK_ROWS = 50_000
-
-ProgressCallback = Callable[[str, float], None]
-
-_UNSTORABLE_REASONS = (
-    ValidationReason.MALFORMED_LINE,
-    ValidationReason.UNPARSABLE_TIME,
-    ValidationReason.UNPARSABLE_NUMBER,
-)
-"""What no typed column can hold. Everything else is stored, and judged whenever it is read."""
-_ACKNOWLEDGED_AT = "order_acknowledged_at"
-_EXPECTED_KEY = "an order_id, or all of restaurant, time, value and items"
 
 
 @dataclass(frozen=True)
 class PreparedChunk:
-    """A chunk of N rows, parted."""
+    """A chunk of N rows, separated into rows that can and can't be stored."""
 
     storable: pl.DataFrame
     """Rows of `preptime.sources.database_schema.ORDER_SCHEMA`."""
     rejected: AuditedOrders
-    """All N rows, with only those reasons that keep a row out of the database."""
+    """All N rows, with only the reasons that prevent a row from being stored."""
 
 
 def ingest_orders(
@@ -121,15 +120,16 @@ def ingest_orders(
     restaurants: RestaurantIndex,
     database: Database,
     rejects: RejectsWriter,
-    progress: ProgressCallback | None = None,
+    progress: ProgressCallback = no_progress,
 ) -> LoadResult:
-    """Load every order of `table` that can be stored, all or nothing; the others go to `rejects`.
+    """Load all orders of `source` that can be stored, all or nothing. Write the others to `rejects`.
 
-    The same rows again change nothing; an order that comes again, perhaps with what was not known before, is one row:
-    the last cell that is not empty counts. Raises `DataError` when no row can be stored, and what `database` raises.
+    Loading the same rows again changes nothing. An order that is delivered again, possibly with values that weren't
+    known before, is one row: the last non-empty cell of each column counts. Raises `NoStorableRowsError` if no row can
+    be stored, and the errors of `database`.
     """
     require_columns(source.columns, required_columns(ORDERS_DICTIONARY, "scoring"), source.name)
-    expected_rows = estimate_rows(source) if progress else 0
+    expected_rows = estimate_rows(source)
 
     def prepared() -> Iterator[pl.DataFrame]:
         rows_done = 0
@@ -137,7 +137,7 @@ def ingest_orders(
             chunk = prepare_chunk(rows, restaurants)
             rejects.add(chunk.rejected)
             rows_done += len(rows)
-            if progress and expected_rows:
+            if expected_rows:
                 progress("Reading and copying", min(rows_done / expected_rows, 1.0))
             yield chunk.storable
 
@@ -145,7 +145,7 @@ def ingest_orders(
 
 
 def prepare_chunk(rows: pl.DataFrame, restaurants: RestaurantIndex) -> PreparedChunk:
-    """Part the rows of a chunk into what can be stored and what cannot."""
+    """Separate the rows of a chunk into rows that can and can't be stored."""
     audited = audit_orders(rows, restaurants, need_label=False)
     ready_times = _parse_ready_times(rows, audited, restaurants)
     keys = order_keys(rows, audited.frame)
@@ -174,24 +174,30 @@ def _parse_ready_times(
 def _find_storage_problems(
     rows: pl.DataFrame, audited: AuditedOrders, ready: ParsedTimestamps | None, keys: pl.Series
 ) -> FindingCollector:
-    """What keeps rows out of the database."""
+    """Return the findings that prevent rows from being stored."""
     findings = FindingCollector(len(rows))
     for finding in audited.findings:
         if finding.reason in _UNSTORABLE_REASONS:
             findings.add(finding.reason, finding.column, _row_mask(finding, len(rows)), finding.expected)
     if ready is not None:
         findings.add(
-            ValidationReason.UNPARSABLE_TIME, READY_COLUMN, ready.invalid, "a time, or nothing while it is not known"
+            ValidationReason.UNPARSABLE_TIME,
+            READY_COLUMN,
+            ready.invalid,
+            "a time, or an empty cell if it isn't known yet",
         )
     if TARGET in rows.columns:
         is_invalid = parse_integers(rows[TARGET]).invalid
         findings.add(
-            ValidationReason.UNPARSABLE_NUMBER, TARGET, is_invalid, "a whole number, or nothing while it is not known"
+            ValidationReason.UNPARSABLE_NUMBER,
+            TARGET,
+            is_invalid,
+            "a whole number, or an empty cell if it isn't known yet",
         )
     has_no_reason = findings.reason_masks == 0
     is_undated = audited.frame["acknowledged_utc"].is_null().to_numpy() & has_no_reason
     findings.add(
-        ValidationReason.MISSING_VALUE, _ACKNOWLEDGED_AT, is_undated, "the moment that decides the order's day"
+        ValidationReason.MISSING_VALUE, _ACKNOWLEDGED_AT, is_undated, "a time, which determines the order's day"
     )
     id_column = "order_id" if "order_id" in rows.columns else "restaurant_id"
     findings.add(
@@ -232,7 +238,7 @@ def _utc_timestamps(ready: ParsedTimestamps | None, row_count: int) -> pl.Series
 
 
 def _declared_columns(rows: pl.DataFrame, audited: AuditedOrders) -> dict[str, pl.Series]:
-    """The declared columns, each in its type; what the audit has read is taken from there."""
+    """Return the declared columns in their types. Columns that the audit has parsed are reused."""
     columns = {}
     for name, dtype in ORDER_COLUMNS.items():
         if name not in rows.columns:
@@ -250,7 +256,7 @@ def _declared_columns(rows: pl.DataFrame, audited: AuditedOrders) -> dict[str, p
 
 
 def _timestamp_text(cells: pl.Series) -> pl.Series:
-    """Moments as text with the same meaning: texts and epochs as they are, datetimes in ISO form."""
+    """Return timestamps as text with the same meaning: texts and epochs unchanged, datetimes in ISO format."""
     if isinstance(cells.dtype, pl.Date):
         cells = cells.cast(pl.Datetime("us"))
     if isinstance(cells.dtype, pl.Datetime):
@@ -262,5 +268,5 @@ def _timestamp_text(cells: pl.Series) -> pl.Series:
 
 
 def data_columns(names: Sequence[str]) -> list[str]:
-    """The columns that go into the database: not those of a repaired file of rejects, nor those a table adds."""
+    """Return the columns to store: without reader columns and the additional columns of a file of rejected rows."""
     return [name for name in names if name not in (*READER_COLUMNS, *REJECT_COLUMNS)]

@@ -1,17 +1,19 @@
-"""Predictions kept in a database, by order key, date and bundle."""
+"""Predictions in a database, by order key, date, and bundle."""
 
 from __future__ import annotations
 
 import datetime as dt
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
 
 import polars as pl
 
 from preptime.domain.data_dictionary import OUTCOME_COLUMNS
 from preptime.domain.orders import QUANTILE_LEVELS
 from preptime.errors import UsageError
+from preptime.sources.database import PREDICTIONS_TABLE, DatabaseAddress
 from preptime.sources.database_schema import (
     EXTRA,
     ORDER_COLUMNS,
@@ -26,9 +28,9 @@ from preptime.validation.parsing import parse_floats, parse_integers
 DATE_COLUMN = "prediction_date"
 BUNDLE_COLUMN = "prediction_bundle"
 MODELS_COLUMN = "models"
-"""JSON object: seconds by point model."""
+"""A JSON object with the seconds of each point model."""
 POSITION_COLUMN = "position"
-"""The row's place in what was written, from 0."""
+"""The index of the row in the written frame, from 0."""
 
 _PREDICTION_COLUMNS: dict[str, pl.DataType] = {
     "predicted_seconds": pl.Float32(),
@@ -44,46 +46,62 @@ TYPED_COLUMNS: dict[str, pl.DataType] = {
     **{name: kind for name, kind in ORDER_COLUMNS.items() if name not in OUTCOME_COLUMNS},
     **_PREDICTION_COLUMNS,
 }
-"""The columns with a place of their own, and their types."""
+"""The prediction columns that have their own database column, and their types."""
 STORED_SCHEMA = pl.Schema(
     {DATE_COLUMN: pl.Date(), BUNDLE_COLUMN: pl.String(), POSITION_COLUMN: pl.Int32(), **TYPED_COLUMNS}
     | {MODELS_COLUMN: pl.String(), EXTRA: pl.String()}
 )
 
 
-class PredictionStore(Protocol):
-    """Where `score --date` writes to, and monitoring reads from."""
+@dataclass(frozen=True)
+class PredictionStore(ABC):
+    """The predictions of a database. `score --date` writes them, and monitoring reads them."""
+
+    address: DatabaseAddress
 
     @property
     def name(self) -> str:
-        """Its address, without secrets."""
-        ...
+        """The address without secrets."""
+        return self.address.table_url(PREDICTIONS_TABLE)
 
     def write(self, day: dt.date, bundle: str, frame: pl.DataFrame) -> int:
-        """Put `frame` in the place of what is there for this date and bundle, all or nothing; the rows written.
+        """Replace the predictions of this date and bundle by `frame`, all or nothing. Returns the number of rows.
 
-        `frame` has `order_key` and what scoring gives. Of rows with the same key the first counts; a row without one
-        (an order that cannot be identified) is kept.
+        `frame` has the column `order_key` and the columns of scored orders. Of rows with the same key, only the first
+        is kept. Rows without a key (orders that can't be identified) are all kept.
         """
-        ...
+        rows = encode_predictions(day, bundle, frame)
+        self._replace(day, bundle, rows)
+        return len(rows)
 
     def read(self, day: dt.date, bundle: str | None = None) -> pl.DataFrame:
-        """What was written for a date, by one bundle or by all, in the order of bundles and as it was written.
+        """Return the predictions of a date, of one bundle or of all, sorted by bundle and then in written order.
 
-        The columns of `TYPED_COLUMNS`, then one per point model, then any others as text, then `prediction_bundle`. No
-        rows where nothing was written.
+        The columns are `TYPED_COLUMNS`, one for each point model, other columns as text, and `prediction_bundle`. The
+        frame has no rows if there are no predictions.
         """
-        ...
+        return decode_predictions(self._select(day, bundle))
 
+    @abstractmethod
     def days(self) -> list[dt.date]:
-        """The dates that have predictions, oldest first."""
-        ...
+        """Return the dates that have predictions, oldest first."""
+
+    @abstractmethod
+    def _replace(self, day: dt.date, bundle: str, rows: pl.DataFrame) -> None:
+        """Replace the predictions of this date and bundle by rows of `STORED_SCHEMA`."""
+
+    @abstractmethod
+    def _select(self, day: dt.date, bundle: str | None) -> pl.DataFrame:
+        """Return rows of `STORED_SCHEMA`."""
 
 
 def encode_predictions(day: dt.date, bundle: str, frame: pl.DataFrame) -> pl.DataFrame:
-    """Rows of `STORED_SCHEMA` for a frame of predictions. Raises `UsageError` for one without `order_key`."""
+    """Convert predictions to rows of `STORED_SCHEMA`. Raises `UsageError` for a frame without `order_key`."""
     if ORDER_KEY not in frame.columns:
-        raise UsageError(f"The predictions have no column {ORDER_KEY}.", "See preptime.validation.duplicates.")
+        raise UsageError(
+            f"The predictions have no column {ORDER_KEY}.",
+            "Add it with preptime.validation.duplicates.order_keys.",
+        )
     unique_rows = frame.filter(pl.col(ORDER_KEY).is_null() | pl.col(ORDER_KEY).is_first_distinct())
     model_columns = [name for name in unique_rows.columns if _is_model_column(name)]
     other_columns = [
@@ -106,8 +124,8 @@ def encode_predictions(day: dt.date, bundle: str, frame: pl.DataFrame) -> pl.Dat
 
 
 def decode_predictions(stored: pl.DataFrame) -> pl.DataFrame:
-    """What `PredictionStore.read` gives, from rows of `STORED_SCHEMA`."""
-    # The rows of one bundle were written at once, so the first of them has the names of all.
+    """Convert rows of `STORED_SCHEMA` to the columns that `PredictionStore.read` returns."""
+    # The rows of a bundle were written together, so the first row has the names of all models and extra columns.
     first_rows = stored.unique(BUNDLE_COLUMN, keep="first")
     model_columns = expand_json(stored[MODELS_COLUMN], json_keys(first_rows[MODELS_COLUMN]), pl.Float32())
     other_columns = expand_json(stored[EXTRA], json_keys(first_rows[EXTRA]), pl.String())
@@ -124,7 +142,7 @@ def _typed_column(rows: pl.DataFrame, name: str, dtype: pl.DataType) -> pl.Serie
     if isinstance(cells.dtype, pl.Datetime) and dtype == pl.String:
         return timestamps_as_text(cells)
     if dtype in (pl.Int64, pl.Float64):
-        # Text of a csv may hold what is no number; scoring has said so in the row's reason.
+        # Text from a CSV file can be an invalid number. The row's prediction_reason says so.
         parsed = parse_integers(cells) if dtype == pl.Int64 else parse_floats(cells)
         return pl.Series(name, parsed.values).set(pl.Series(parsed.missing | parsed.invalid), None)
     return cells.cast(dtype)

@@ -1,4 +1,8 @@
-"""Which kind of table an address means. A new kind is a file or folder beside this one, and a line in each dict."""
+"""Open data sources, databases, and prediction stores by address.
+
+To add a kind, add a file or folder next to this one, and a line to each dictionary that applies. The modules of a
+database are imported only when one of its addresses is opened.
+"""
 
 from __future__ import annotations
 
@@ -59,51 +63,51 @@ SOURCE_OPENERS: dict[str, Callable[[str], DataSource]] = {
     "postgres": _open_postgres,
     "bigquery": _open_bigquery,
 }
-"""How to open an address, by its scheme; no scheme means files."""
+"""Opens a data source, by the scheme of its address. An address without a scheme is a path."""
 
 DATABASE_OPENERS: dict[str, Callable[[str], Database]] = {
     "postgresql": _open_postgres_database,
     "postgres": _open_postgres_database,
     "bigquery": _open_bigquery_database,
 }
-"""How to open what can be loaded into."""
+"""Opens a database to load into, by the scheme of its address."""
 
 PREDICTION_STORE_OPENERS: dict[str, Callable[[str], PredictionStore]] = {
     "postgresql": _open_postgres_predictions,
     "postgres": _open_postgres_predictions,
     "bigquery": _open_bigquery_predictions,
 }
-"""How to open what predictions can be written to."""
+"""Opens the predictions of a database, by the scheme of its address."""
 
 
 def open_source(location: str | Path) -> DataSource:
-    """The table at a path, a folder or glob of partitions, or an address with a known scheme.
+    """Open the data source at a path, a folder or glob of partitions, or a URL.
 
-    Raises `DataError` when nothing readable is there and `UsageError` for an unknown scheme.
+    Raises `DataError` if it can't be read, and `UsageError` for an unknown scheme.
     """
     address = str(location)
     scheme, separator, _ = address.partition("://")
     opener = SOURCE_OPENERS.get(scheme if separator else "")
     if opener is None:
         raise UsageError(
-            f"Nothing here reads {scheme}:// addresses.",
-            "Give a path, a folder or a glob of csv or parquet files, or a postgresql:// or bigquery:// address.",
+            f"The scheme {scheme}:// isn't supported.",
+            "Use a path, a folder, or a glob of CSV or Parquet files, or a postgresql:// or bigquery:// URL.",
         )
     return opener(address)
 
 
 def is_database(location: str | Path) -> bool:
-    """Whether an address is a database's, rather than that of files."""
+    """Return whether an address is the URL of a database, rather than a path."""
     return str(location).partition("://")[0] in DATABASE_OPENERS and "://" in str(location)
 
 
 def open_database(url: str) -> Database:
-    """The database at an address, to load into. Raises `UsageError` for what is none."""
+    """Open the database at a URL to load into it. Raises `UsageError` for any other address."""
     return _find_opener(url, DATABASE_OPENERS)(url)
 
 
 def open_prediction_store(url: str) -> PredictionStore:
-    """The predictions of the database at an address. Raises `UsageError` for what is none."""
+    """Open the predictions of the database at a URL. Raises `UsageError` for any other address."""
     return _find_opener(url, PREDICTION_STORE_OPENERS)(url)
 
 
@@ -112,5 +116,5 @@ def _find_opener(url: str, openers: Mapping[str, OpenerT]) -> OpenerT:
     opener = openers.get(scheme if separator else "")
     if opener is None:
         known_schemes = " or ".join(f"{scheme}://" for scheme in openers)
-        raise UsageError(f"{url} isn't a database.", f"Give an address that begins with {known_schemes}.")
+        raise UsageError(f"{url} isn't the URL of a database.", f"Use a URL that starts with {known_schemes}.")
     return opener

@@ -1,8 +1,11 @@
-"""The folder of results: one partition for each date, which a daily job writes whole or not at all (D8).
+"""The results folder: one partition for each date, in which daily jobs write files atomically (decision 8).
 
-`results/date=2015-06-24/` holds `predictions.parquet` and `score.json` (`score --date`; the latter also says that there
-was no champion), `training.json` and `report.html` (`train --results`), and `monitoring.json`, `.html`, `.prom` once
-outcomes are known (`monitor`), and `response.json` (`respond`: what followed).
+Files in `results/date=2015-06-24/`:
+
+- `score --date` writes `predictions.parquet` and `score.json`. `score.json` also reports that there was no champion.
+- `train --results` writes `training.json` and `report.html`.
+- `monitor` writes `monitoring.json`, `monitoring.html`, and `monitoring.prom` when the outcomes are known.
+- `respond` writes `response.json`, which describes the response to alerts.
 """
 
 from __future__ import annotations
@@ -30,16 +33,16 @@ _PARTITION_PATTERN = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
 
 @dataclass(frozen=True)
 class ResultsFolder:
-    """The results below a folder, which need not exist yet."""
+    """The results in a folder. The folder doesn't need to exist."""
 
     root: Path
 
     def path(self, day: dt.date, name: str) -> Path:
-        """Where the file `name` of a day is, whether it is there or not."""
+        """Return the path of the file `name` of a day. The file doesn't need to exist."""
         return self.root / f"date={day.isoformat()}" / name
 
     def days(self, name: str | None = None) -> list[dt.date]:
-        """The days that have results, or the file `name`, oldest first."""
+        """Return the days that have results, or that have the file `name`, oldest first."""
         days = []
         for folder in self.root.glob("date=*"):
             day = _partition_date(folder.name)
@@ -48,34 +51,35 @@ class ResultsFolder:
         return sorted(days)
 
     def files(self, day: dt.date) -> list[str]:
-        """The names of a day's files, sorted; none of them half-written."""
+        """Return the sorted names of a day's complete files."""
         return sorted(path.name for path in self.path(day, "").glob("*") if path.name[0] != ".")
 
     def write(self, day: dt.date, name: str, content: bytes) -> Path:
-        """Write a file of a day: it appears complete or the one before stays. Raises `OperationError`."""
+        """Write a file of a day atomically and return its path. Raises `OperationError`."""
         path = self.path(day, name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(path, content)
         except OSError as error:
             raise OperationError(
-                f"{path} could not be written: {error.strerror}.", "What was there before is still there; run again."
+                f"{path} couldn't be written: {error.strerror}.",
+                "A previous file is unchanged. Fix the cause, and then run the command again.",
             ) from error
         return path
 
     def remove(self, day: dt.date, name: str) -> None:
-        """Remove a file of a day, which need not be there: another run of the day no longer has it."""
+        """Remove a file of a day, if it exists. A rerun of the day can lack a file of the previous run."""
         self.path(day, name).unlink(missing_ok=True)
 
     def prune(self, keep: int, abandoned_before: float) -> PruneResult:
-        """Keep the `keep` newest days that have results, the newest in any case; what else is there is not touched.
+        """Remove all but the `keep` newest days that have results. Other files in the folder aren't changed.
 
-        By their number, not by the calendar: one partition of a mistaken date far ahead must not cost all others. What
-        killed writers left and nobody touched since `abandoned_before` (seconds since 1970) goes as well. Raises
-        `UsageError` for a `keep` below 1, `OperationError` when the folder cannot be changed.
+        Days are counted, not compared with a date: a single partition with a wrong date in the future must not remove
+        all others. Temporary files of killed writers are removed too, if they weren't modified after `abandoned_before`
+        (seconds since 1970). Raises `UsageError` for a `keep` below 1, and `OperationError` if a file can't be removed.
         """
         if keep < 1:
-            raise UsageError(f"keep = {keep}: expected 1 or more.", "The newest day always stays.")
+            raise UsageError(f"keep is {keep}; expected 1 or more.", "The newest day is always kept.")
         removed_days, leftovers = self.days()[:-keep], list[str]()
         try:
             for path in sorted(
@@ -88,12 +92,13 @@ class ResultsFolder:
                 self._remove_day(day)
         except OSError as error:
             raise OperationError(
-                f"{error.filename or self.root} could not be removed: {error.strerror}.", "Run again once it can."
+                f"{error.filename or self.root} couldn't be removed: {error.strerror}.",
+                "Fix the cause, and then run the command again.",
             ) from error
         return PruneResult(removed_days, leftovers)
 
     def _remove_day(self, day: dt.date) -> None:
-        """A day vanishes at once; its files then go one by one."""
+        """Remove a day in one step by renaming its folder, and then delete the files."""
         folder = self.root / f"date={day.isoformat()}"
         removal_path = temporary_sibling(folder)
         folder.rename(removal_path)
@@ -102,7 +107,7 @@ class ResultsFolder:
 
 @dataclass(frozen=True, slots=True)
 class PruneResult:
-    """What was removed: days, and what killed writers had left."""
+    """The removed days, and the removed temporary files of killed writers."""
 
     days: list[dt.date]
     leftovers: list[str]
@@ -112,12 +117,12 @@ def _partition_date(name: str) -> dt.date | None:
     partition = _PARTITION_PATTERN.fullmatch(name)
     try:
         return dt.date.fromisoformat(partition[1]) if partition else None
-    except ValueError:  # date=2015-02-30 is somebody else's folder
+    except ValueError:  # for example, date=2015-02-30: not a partition
         return None
 
 
 def _remove(path: Path) -> None:
-    """A file, a folder with what is in it, or a link and nothing behind it."""
+    """Remove a file, a folder with its contents, or a link without its target."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

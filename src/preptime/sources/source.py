@@ -1,6 +1,6 @@
-"""What every kind of table can do. `tests/sources/test_conformance.py` holds each kind to it.
+"""The interface of data sources, and an estimate of their size for progress reports.
 
-How much there is to read, roughly and without reading it, for progress.
+`tests/sources/test_conformance.py` checks every kind of data source.
 """
 
 from __future__ import annotations
@@ -12,58 +12,60 @@ from typing import Protocol, runtime_checkable
 
 import polars as pl
 
+_HEAD_BYTES = 1 << 16
+
 
 class DataSource(Protocol):
-    """Rows to read, in their own order. Frames carry the table's columns and those of `preptime.domain.data_dictionary`."""
+    """Rows to read, in a fixed order.
+
+    Frames have the source's own columns and the reader columns of `preptime.domain.data_dictionary`.
+    """
 
     @property
     def name(self) -> str:
-        """How people call it: the path or URL without secrets."""
+        """The path, or the URL without secrets."""
         ...
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The table's own columns, in order."""
+        """The source's own columns, in order."""
         ...
 
     def frame(self) -> pl.DataFrame:
-        """All rows. Raises `DataError` when there are none."""
+        """Return all rows. Raises `DataError` if there are none."""
         ...
 
     def batches(self, rows: int) -> Iterator[pl.DataFrame]:
-        """The same rows in chunks of at most `rows`, in bounded memory. Raises `DataError` when there are none."""
+        """Yield all rows in chunks of at most `rows`, in bounded memory. Raises `DataError` if there are none."""
         ...
 
     def partitions(self) -> tuple[DataSource, ...]:
-        """The tables this one is made of (one per file), in order; a single one stands for itself."""
+        """Return one source for each partition, such as a file, in order. An unpartitioned source returns itself."""
         ...
 
 
 @runtime_checkable
 class SupportsDateRange(Protocol):
-    """A table of orders that can read some days without reading the others."""
+    """A source of orders that can read some days without reading the others."""
 
     def batches_for_dates(self, first: dt.date, last: dt.date, rows: int) -> Iterator[pl.DataFrame]:
-        """As `DataSource.batches`, the orders of these local days only; no chunk when there are none."""
+        """Yield the orders of these local days, in chunks of at most `rows`. There can be no chunk."""
         ...
 
 
 def batches_for_dates(source: DataSource, first: dt.date, last: dt.date, rows: int) -> Iterator[pl.DataFrame]:
-    """At least the orders of these local days, in chunks of at most `rows`.
+    """Yield at least the orders of these local days, in chunks of at most `rows`.
 
-    A table that keeps days apart reads only those and may give no chunk at all; any other gives all it has, and
-    raises `DataError` when it has nothing. Which rows are of which day is for the reader to say.
+    A source that is partitioned by day reads only these days, and can yield no chunk. Any other source yields all its
+    rows, and raises `DataError` if it has none. The caller filters the rows by day.
     """
     if isinstance(source, SupportsDateRange):
         return source.batches_for_dates(first, last, rows)
     return source.batches(rows)
 
 
-_HEAD_BYTES = 1 << 16
-
-
 def estimate_rows(source: DataSource) -> int:
-    """Rows in the table: exact for parquet, by the length of its first lines for csv, 0 where nothing tells."""
+    """Return the number of rows: exact for Parquet, estimated from the first lines for CSV, and 0 for databases."""
     return sum(_estimate_file_rows(Path(partition.name)) for partition in source.partitions())
 
 

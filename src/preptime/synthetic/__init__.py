@@ -1,8 +1,7 @@
-"""Orders from a world whose truth is known, so that claims about models can be measured exactly.
+"""Synthetic orders with known true quantiles, so that statements about models can be measured exactly.
 
-`world` holds the aggregate facts, everything else is drawn from them: restaurants, times, baskets, kitchens.
-Nothing here reads a file, and no row of anybody's data is in it. What it models and what it doesn't:
-docs/synthetic-data.md.
+Rule: `world` holds the aggregate facts, and everything else is drawn from them: restaurants, times, order contents, and
+kitchens. Modules here read no file and contain no row of real data. For what is modeled, see docs/synthetic-data.md.
 """
 
 from __future__ import annotations

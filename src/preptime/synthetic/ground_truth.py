@@ -1,8 +1,7 @@
-"""The shapes of chance: normal scores, the kitchen's heavy-tailed noise, and its mixture over the kitchen's load.
+"""The distributions of labels: heavy-tailed kitchen noise, label noise, and the true quantiles of each order.
 
-Labels that are not preparation times: "ready" tapped at once, or forgotten for hours.
-
-What could be known: the true quantiles of an honest label, with and without a look into the kitchen.
+Label noise means labels that aren't preparation times: "ready" is tapped too early, or forgotten for hours. The true
+quantiles are those of a label without label noise, with and without knowledge of the open orders.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from preptime.synthetic.demand import QUARTERS, DemandProfile, wait_seconds
 from preptime.synthetic.world import FORGOTTEN_SECONDS_QUANTILES, REFERENCE_ORDERS
 
 TAIL_WEIGHT = 0.10
-"""Weight of the tails: fits the spread of labels around their restaurant's level between 1 % and 99 %."""
+"""Weight of the tails (Tukey's h). It fits the spread of labels around their restaurant's level from 1% to 99%."""
 
 MAX_SCORE = 3.2
-"""Scores are cut here, one order in 700: beyond it the tail would give days of cooking."""
+"""Limit of the scores, which affects one order in 700. Without it, the tail would give days of cooking."""
 
 LOAD_EFFECTS = (0.0, 0.098, 0.336, 0.580, 0.830, 1.07, 1.27)
-"""What 0, 1, 2 … orders open in the kitchen add to the logarithm of the cooking time, in units of the kitchen's noise
-scale; the last counts for more as well. Calibrated: the medians of the deviations come out at +8, +83, +173, +304 s."""
+"""Effect of 0, 1, 2, … open orders on the logarithm of the cooking time, in units of the kitchen's noise scale. The
+last value also applies to more open orders. Calibrated so that the median deviations are +8, +83, +173, and +304 s."""
 
 QUANTILE_LEVELS = (0.1, 0.5, 0.8, 0.9)
 
@@ -34,72 +33,75 @@ _MAX_MEAN_LOAD = 40.0
 
 
 def normal_score(p: float) -> float:
-    """Below it lies the share `p` of a standard normal."""
+    """Return the quantile `p` of the standard normal distribution."""
     return NormalDist().inv_cdf(p)
 
 
 def heavy_tailed_noise(score: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A standard normal score with its tails stretched (Tukey's h). Monotone, so quantiles go through it."""
+    """Return standard normal scores with stretched tails (Tukey's h distribution).
+
+    The function is monotone, so it maps quantiles to quantiles.
+    """
     clipped = score.clip(-MAX_SCORE, MAX_SCORE)
     stretched: NDArray[np.float64] = clipped * np.exp(0.5 * TAIL_WEIGHT * clipped * clipped)
     return stretched
 
 
 def load_effect(open_orders: NDArray[np.int64]) -> NDArray[np.float64]:
-    """[N] what the load adds, in units of the noise scale."""
+    """Return the effect of the open orders, [N], in units of the noise scale."""
     return np.array(LOAD_EFFECTS)[np.minimum(open_orders, len(LOAD_EFFECTS) - 1)]
 
 
 def noise_cdf(value: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of the noise below each value."""
+    """Return the share of the noise below each value."""
     stretched, cumulative = _noise_distribution()
     cdf: NDArray[np.float64] = np.interp(value, stretched, cumulative, left=0.0, right=1.0)
     return cdf
 
 
 def noise_quantiles() -> NDArray[np.float64]:
-    """[4] the noise's own quantiles."""
+    """Return the quantiles of the noise, [4], at `QUANTILE_LEVELS`."""
     return heavy_tailed_noise(np.array([normal_score(p) for p in QUANTILE_LEVELS]))
 
 
 class LoadMixture:
-    """Quantiles of load and noise together when only the expected number of open orders is known.
+    """Quantiles of load effect plus noise if only the expected number of open orders is known.
 
-    The number is taken as Poisson (arrivals are, given their rate; a queue with unlimited servers keeps that). As the
-    load counts in units of the noise scale, one table over the expected number serves every kitchen.
+    The number of open orders is assumed to be Poisson: arrivals are Poisson given their rate, and a queue with
+    unlimited servers preserves that. The load effect is in units of the noise scale, so one table over the expected
+    number is valid for every kitchen.
     """
 
     def __init__(self) -> None:
-        """Tabulate."""
+        """Compute the tables."""
         self._sqrt_load_grid = np.linspace(0.0, np.sqrt(_MAX_MEAN_LOAD), 256)
         x = np.linspace(-5.0, 8.0, 2_601)
         cdf_by_load = np.array([noise_cdf(x - step) for step in LOAD_EFFECTS])
         probability = _poisson_probabilities(self._sqrt_load_grid**2, len(LOAD_EFFECTS))
         self._mean_effect = probability @ np.array(LOAD_EFFECTS)
-        self._mean_effect = probability @ np.array(LOAD_EFFECTS)
         mixture_cdf = probability @ cdf_by_load
         self._quantile_table = np.array([[np.interp(p, row, x) for row in mixture_cdf] for p in QUANTILE_LEVELS])
 
     def quantiles(self, expected_open: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
-        """[N] each: the QUANTILE_LEVELS of load effect plus noise, in units of the noise scale."""
+        """Yield the quantiles of load effect plus noise at `QUANTILE_LEVELS`, [N] each, in units of the noise scale."""
         root = np.sqrt(expected_open)
         return (np.interp(root, self._sqrt_load_grid, row) for row in self._quantile_table)
 
     def mean_effect(self, expected_open: NDArray[np.float64]) -> NDArray[np.float64]:
-        """[N] what the load adds on average, in units of the noise scale."""
+        """Return the mean load effect, [N], in units of the noise scale."""
         effect: NDArray[np.float64] = np.interp(np.sqrt(expected_open), self._sqrt_load_grid, self._mean_effect)
         return effect
 
 
 @cache
 def _noise_distribution() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The noise at a fine grid of scores, and the share below it."""
+    """Return the noise on a fine grid of scores, and the share below each value."""
     scores = np.linspace(-MAX_SCORE, MAX_SCORE, 3_001)
     return heavy_tailed_noise(scores), np.array([NormalDist().cdf(score) for score in scores])
 
 
 def _poisson_probabilities(mean: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
-    """[M, steps] probability of 0, 1 … and, last, of `steps - 1` or more."""
+    """Return the probabilities of 0, 1, …, and `steps - 1` or more events, [M, steps], for means [M]."""
     term = np.exp(-mean)
     columns = []
     for k in range(steps - 1):
@@ -110,24 +112,26 @@ def _poisson_probabilities(mean: NDArray[np.float64], steps: int) -> NDArray[np.
 
 
 ZERO_LABEL_SHARE = 103 / REFERENCE_ORDERS
+"""Share of labels of zero seconds."""
 FORGOTTEN_SHARE = 0.0047
-"""With the honest labels over 3 hours (before opening, mostly) it makes 202 of 32,394."""
+"""Share of orders that are forgotten. With the true labels over 3 hours (mostly before opening), this gives 202 labels
+over 3 hours in 32,394 orders."""
 
 FORGOTTEN_HOURS = (13.0, 18.0)
 FORGOTTEN_HOURS_WEIGHT = 10.0
-"""An afternoon's order is forgotten that many times as often as another: nobody comes by until the evening."""
+"""In these local hours, an order is forgotten this many times as often, because the kitchen is quiet until evening."""
 
 _LOG_TAP_SECONDS, _LOG_TAP_SPREAD = np.log(22.0), 0.75
 
 
 def forgotten_weight(seconds_of_day: NDArray[np.floating]) -> NDArray[np.float64]:
-    """[N] how likely an order acknowledged then is forgotten, relatively."""
+    """Return the relative probability that an order acknowledged at this time of day is forgotten, [N]."""
     first, last = (hour * 3_600 for hour in FORGOTTEN_HOURS)
     return np.where((seconds_of_day >= first) & (seconds_of_day < last), FORGOTTEN_HOURS_WEIGHT, 1.0)
 
 
 def forgotten_share_longer_than(seconds: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Share of forgotten orders whose label is larger."""
+    """Return the share of forgotten orders whose label is larger, elementwise."""
     share, label = zip(*FORGOTTEN_SECONDS_QUANTILES, strict=True)
     cumulative_share: NDArray[np.float64] = np.interp(np.log(np.maximum(seconds, 1.0)), np.log(label), share)
     return 1 - cumulative_share
@@ -139,10 +143,16 @@ def draw_label_noise(
     before_opening: NDArray[np.bool_],
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """[N] whether a label is dirty, and the seconds it then says.
+    """Draw which labels are noisy, [N], and the seconds of a noisy label, [N].
 
-    `early_tap` is the restaurant's probability of tapping at once. Orders before opening are clean. Zeros and forgotten
-    orders are as many as their share says: of such rare ones chance would give another figure each time.
+    Orders before opening aren't noisy. The numbers of zeros and forgotten orders are fixed by their shares, because
+    independent draws of such rare events would vary too much.
+
+    Args:
+        early_tap: Probability that the restaurant taps "ready" too early, [N].
+        seconds_of_day: Local time of acknowledgement, [N].
+        before_opening: Whether the kitchen wasn't open yet, [N].
+        rng: Random generator.
     """
     count = len(early_tap)
     noisy_seconds = np.exp(_LOG_TAP_SECONDS + _LOG_TAP_SPREAD * rng.standard_normal(count)).clip(3.0, 59.0)
@@ -166,7 +176,7 @@ def draw_label_noise(
 
 
 def _round_randomly(count: int, share: float, rng: np.random.Generator) -> int:
-    """`count * share`, its fraction left to chance."""
+    """Return `count * share`, rounded up or down at random so that the mean is exact."""
     return int(count * share + rng.random())
 
 
@@ -174,27 +184,27 @@ _STEP_SECONDS = 300.0
 _STEPS = int(SECONDS_PER_DAY / _STEP_SECONDS)
 _LOG_PACE_GRID = np.linspace(4.5, 8.5, 17)
 _COOKING_LOG_SPREAD = 0.45
-"""Spread of the cooking times of one restaurant: its noise, and what its orders contain."""
+"""Spread of the logarithm of the cooking times of one restaurant, from noise and from the contents of orders."""
 
 
 LOAD_ITERATIONS = 2
-"""How often the expected load is fed back into the pace; more changes nothing."""
+"""How often the expected load is fed back into the pace. More iterations have no effect."""
 
 
 class ExpectedLoad:
-    """The number of open orders to expect from what is known without looking: the restaurant's rate, pace and the time.
+    """The expected number of open orders, given the restaurant's order rate, its pace, and the time of day.
 
-    Tables give, per order that a restaurant gets on that day, how many are open at each time of the day, for each kind
-    of opening hours and each pace: arrivals until then, times the probability to be still cooking (or waiting for the
-    kitchen to open, or forgotten).
+    Tables contain, for one order per day, how many are open at each time of day, for each kind of opening hours and
+    each pace. It's the sum of the arrivals until then, times the probability that they are still open: waiting for the
+    kitchen to open, cooking, or forgotten.
     """
 
     def __init__(self, demand: DemandProfile) -> None:
-        """Tabulate for the clock's opening hours."""
+        """Compute the tables for the opening hours of a demand profile."""
         self.mixture = LoadMixture()
         midpoints = (np.arange(_STEPS) + 0.5) * _STEP_SECONDS
         share = np.repeat(demand.quarter_share, _STEPS // QUARTERS, axis=1) / (_STEPS // QUARTERS)
-        # Half of a step's own arrivals come before its middle, a quarter of a step earlier on average.
+        # Half of a step's own arrivals are before its midpoint, on average a quarter of a step earlier.
         age = midpoints[:, None] - midpoints[None, :]
         arrival_weight = np.where(age > 0, 1.0, np.where(age == 0, 0.5, 0.0))
         self._cooking_open_share = np.array(
@@ -213,7 +223,7 @@ class ExpectedLoad:
         seconds_of_day: NDArray[np.float64],
         daily_orders: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        """[N] expected number of open orders; the load that it means slows the kitchen down, which adds to it."""
+        """Return the expected number of open orders, [N], including the slowdown that this load causes."""
         step = (seconds_of_day / _STEP_SECONDS).astype(np.int64)
         forgotten = self._forgotten_open_share[opening_kind, step]
         expected = daily_orders * (self._open_share(opening_kind, log_pace_seconds, step) + forgotten)
@@ -241,9 +251,17 @@ def true_quantiles(
     open_orders: NDArray[np.int64],
     mixture_quantiles: Iterable[NDArray[np.float64]],
 ) -> NDArray[np.float32]:
-    """[8, N] seconds: p10, p50, p80, p90 of an honest label given the open orders, then given only their expectation.
+    """Return the true quantiles of labels without label noise, [8, N] seconds.
 
-    `mixture_quantiles` are the latter's quantiles of load effect and noise together, see LoadMixture.
+    The first four rows are p10, p50, p80, and p90 given the open orders. The last four are given only their expected
+    number.
+
+    Args:
+        wait: Seconds until the kitchen opens, [N].
+        location: Logarithm of the median cooking time in seconds without open orders, [N].
+        scale: Noise scale of the kitchen, [N].
+        open_orders: Open orders at acknowledgement, [N].
+        mixture_quantiles: `LoadMixture.quantiles` of the expected number of open orders.
     """
     load_shift = load_effect(open_orders)
     load_quantiles = (load_shift + quantile for quantile in noise_quantiles())
@@ -253,7 +271,7 @@ def true_quantiles(
 
 
 def _open_probability(middle: NDArray[np.floating], opening: float, level: float) -> NDArray[np.float64]:
-    """[time, arrival] probability that an arrival is still open at a time."""
+    """Return the probability that an order that arrives at one time is open at another, [time, arrival]."""
     starts = middle + wait_seconds(opening, middle)
     cooking = middle[:, None] - starts[None, :]
     same_step = np.eye(len(middle), dtype=bool) & (cooking >= 0)
@@ -264,7 +282,7 @@ def _open_probability(middle: NDArray[np.floating], opening: float, level: float
 
 
 def _forgotten_open_share(middle: NDArray[np.floating], share: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[opening kinds, time] forgotten orders still open, per order a day; they come from up to three days back."""
+    """Return the open forgotten orders for one order per day, [opening kinds, time], from up to three days before."""
     weight = forgotten_weight(middle)
     rate = FORGOTTEN_SHARE * weight / (share @ weight)[:, None].mean() * share
     open_now = np.zeros_like(share)

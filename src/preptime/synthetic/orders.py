@@ -1,14 +1,12 @@
-"""What is in an order: number of items and value, which depend on each other and on the restaurant.
+"""The orders of a block of restaurants: times, value and items, cooking times that depend on the load, and labels.
 
-The kitchen: orders that are open slow down the next one, and each preparation decides what is open later.
+The *open orders* of an order are the earlier orders of the same restaurant whose recorded `order_ready_at` is after its
+acknowledgement. Open orders slow the next order down, and its preparation time decides what is open later.
 
-**Open orders** of an order: those of the same restaurant acknowledged before it whose `order_ready_at`, as recorded, is
-after its acknowledgement; the order itself does not count. On the real orders this definition gives the published
-deviations (+8, +83, +173, +304 s at 1, 2, 3, 4) as medians of label minus the median of all the restaurant's labels,
-over restaurants with 30 orders or more, as far as its noise lets one tell (+8, +66, +188, +374 s on the first 23 days);
-with smaller restaurants the median at 1 shrinks towards 0, because an order is often its restaurant's own median.
-
-The orders of a block of restaurants: when, what is in them, how long they take, and what is recorded of that.
+The published deviations are +8, +83, +173, and +304 s at 1, 2, 3, and 4 open orders. A deviation is the median of the
+label minus the median of all labels of the restaurant. With this definition, the first 23 days of the real orders give
++8, +66, +188, and +374 s over restaurants with at least 30 orders, which agrees within the noise. With smaller
+restaurants, the median at 1 is closer to 0, because an order often is the median of its restaurant.
 """
 
 from __future__ import annotations
@@ -35,19 +33,19 @@ from preptime.synthetic.world import CITIES, NUMBER_OF_ITEMS_SHARE, ORDER_VALUE_
 
 BASKET_LEVEL_SHARE = 0.15
 PRICE_LEVEL_SHARE = 0.16
-"""Share of the variance of the scores of items and value that lies between restaurants."""
+"""Share of the variance of the scores of items and value between restaurants."""
 
 ITEMS_VALUE_CORRELATION = 0.72
-"""Within a restaurant."""
+"""Correlation of the scores of items and value within a restaurant."""
 
 GBP_PER_EUR = 0.7167
-"""Euro prices are whole tens of cents, converted at one rate, as in the real file; pounds come in steps of 5 pence."""
+"""Prices in euros are multiples of 10 cents, converted at this rate, as in the real file. Pounds have 5-pence steps."""
 
 
 def draw_baskets(
     restaurants: SyntheticRestaurants, restaurant_index: NDArray[np.int64], rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.int16]]:
-    """[N] value in pounds and number of items, for orders of the restaurants at positions `restaurant_index`."""
+    """Draw the value in pounds, [N], and the number of items, [N], of one order of each of these restaurants [N]."""
     basket_score, price_score = rng.standard_normal(len(restaurant_index)), rng.standard_normal(len(restaurant_index))
     price_score = ITEMS_VALUE_CORRELATION * basket_score + (1 - ITEMS_VALUE_CORRELATION**2) ** 0.5 * price_score
     items_score = (
@@ -64,7 +62,7 @@ def draw_baskets(
     items = 1 + np.searchsorted([normal_score(share) for share in cumulative_share[:-1]], items_score)
     priced_in_pounds = np.array([city.country == "UK" for city in CITIES])[restaurants.city[restaurant_index]]
     value_from_euros = np.maximum(np.round(value / GBP_PER_EUR, 1), 0.1) * GBP_PER_EUR
-    # Through whole numbers, so that 21.40 is the float nearest to it and prints as such.
+    # Rounding to a whole number first makes 21.40 the nearest float, which prints as 21.4.
     return np.where(
         priced_in_pounds, np.round(value * 20) * 5 / 100, np.round(value_from_euros * 1e5) / 1e5
     ), items.astype(np.int16)
@@ -73,17 +71,18 @@ def draw_baskets(
 def count_open_orders(
     restaurant: NDArray[np.int64], acknowledged: NDArray[np.int64], ready: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """[N] open orders at each acknowledgement.
+    """Return the number of open orders at each acknowledgement, [N].
 
-    Rows are sorted by restaurant, then strictly by acknowledgement. Of the earlier orders of a restaurant those are not
-    open that were ready by now, and an order that is ready by now is an earlier one, so sorted times answer it.
+    Rows must be sorted by restaurant and then by acknowledgement, without ties. The open orders are the earlier orders
+    minus those that are ready. Every order that is ready is an earlier one, so a search in the sorted ready times is
+    enough.
     """
     if len(restaurant) == 0:
         return np.zeros(0, dtype=np.int64)
     first_acknowledged = acknowledged.min()
     period = int(acknowledged.max() - first_acknowledged) + 2
     restaurant_offset = np.cumsum(np.diff(restaurant, prepend=restaurant[:1]) != 0) * period
-    # What is ready at the microsecond of its acknowledgement is open for no other order either way.
+    # An order that is ready in the microsecond of its acknowledgement is never open for another order.
     ready_after_acknowledged = np.maximum(ready, acknowledged + 1)
     sorted_ready = np.sort(restaurant_offset + np.minimum(ready_after_acknowledged - first_acknowledged, period - 1))
     open_count: NDArray[np.int64] = np.arange(len(restaurant)) - np.searchsorted(
@@ -97,11 +96,16 @@ def solve_open_orders(
     acknowledged: NDArray[np.int64],
     ready_given_load: Callable[[NDArray[np.intp], NDArray[np.int64]], NDArray[np.int64]],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Open orders and ready times that agree with each other; rows sorted as for `count_open_orders`.
+    """Return open orders, [N], and ready times, [N], that are consistent with each other.
 
-    `ready_given_load(rows, open_orders)` gives the ready times of those rows. Starting from empty kitchens both are
-    recounted until nothing changes. An order depends on earlier ones only, so each round settles at least one more
-    order of a restaurant, and what is settled is what a simulation order by order gives. A few rounds do.
+    It starts without open orders and recounts until nothing changes. An order depends only on earlier orders, so each
+    iteration settles at least one more order per restaurant. The result equals a simulation order by order. A few
+    iterations are enough.
+
+    Args:
+        restaurant: Restaurant of each order, sorted as for `count_open_orders`.
+        acknowledged: Acknowledgement of each order.
+        ready_given_load: Function of rows and their open orders that returns their ready times.
     """
     rows = np.arange(len(restaurant))
     open_orders = np.zeros(len(restaurant), dtype=np.int64)
@@ -117,33 +121,33 @@ def solve_open_orders(
 
 
 LOG_BASE_SECONDS = math.log(775.0)
-"""Logarithm of the median cooking time in an empty kitchen, all else average. Calibrated on the published quartiles."""
+"""Logarithm of the median cooking time without open orders, everything else average. From the published quartiles."""
 
 VALUE_EXPONENT = 0.26
 ITEMS_EXPONENT = 0.08
-"""Cooking time grows with these powers of value and items; measured within restaurants."""
+"""Cooking time is proportional to these powers of value and items, measured within restaurants."""
 
 REFERENCE_VALUE_GBP = 21.4
 REFERENCE_ITEMS = 3.5
 
 HOUR_EFFECT = ((0.0, -0.15), (11.0, 0.05), (13.0, 0.06), (14.5, -0.02), (15.5, -0.07), (17.5, 0.0), (20.0, 0.02),
                (21.5, -0.03), (22.5, -0.06), (23.5, -0.16), (24.0, -0.16))  # fmt: skip
-"""Added to the logarithm of the cooking time at these local hours, linear in between; measured within restaurants."""
+"""Effect of the local hour on the logarithm of the cooking time, interpolated linearly, measured within restaurants."""
 
 
 @dataclass(frozen=True, slots=True)
 class SyntheticOrders:
-    """N orders, column by column, sorted by restaurant and acknowledgement; instants in microseconds since 1970."""
+    """N orders as columns, sorted by restaurant and acknowledgement. Instants are microseconds since 1970."""
 
     restaurant_index: NDArray[np.int32]
-    """Position in the directory."""
+    """Position in `SyntheticRestaurants`."""
     acknowledged: NDArray[np.int64]
     ready: NDArray[np.int64]
     order_value_gbp: NDArray[np.float64]
     number_of_items: NDArray[np.int16]
     open_orders: NDArray[np.int32]
     quantiles: NDArray[np.float32]
-    """[8, N] seconds: QUANTILE_LEVELS given the load, then without knowing it."""
+    """[8, N] seconds: the quantiles at `QUANTILE_LEVELS` given the load, then without it."""
     noisy_label: NDArray[np.bool_]
     before_opening: NDArray[np.bool_]
 
@@ -157,7 +161,7 @@ def draw_orders(
     drift: Drift | None,
     seed: np.random.SeedSequence,
 ) -> SyntheticOrders:
-    """All orders of the restaurants at positions `block`; nothing of it depends on other restaurants."""
+    """Draw all orders of the restaurants at positions `block`, independently of other restaurants."""
     time_rng, basket_rng, noise_rng, label_noise_rng = (
         np.random.Generator(np.random.PCG64(child)) for child in seed.spawn(4)
     )
@@ -165,7 +169,7 @@ def draw_orders(
     day = draw_days(demand, restaurants.first_day[restaurant_index], time_rng)
     seconds = draw_times(demand, restaurants.opening_kind[restaurant_index], time_rng)
     acknowledged = utc_microseconds(demand, restaurants.zone[restaurant_index], day, seconds)
-    time_order = np.lexsort((acknowledged, restaurant_index))  # `restaurant_index` is sorted already and stays as it is
+    time_order = np.lexsort((acknowledged, restaurant_index))  # `restaurant_index` is sorted already and doesn't change
     day, seconds, acknowledged = (
         day[time_order],
         seconds[time_order],
@@ -208,7 +212,7 @@ def draw_orders(
 
 
 def _make_strictly_increasing(restaurant: NDArray[np.int64], acknowledged: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A kitchen acknowledges one order at a time: a microsecond apart at least, so that "earlier" has one meaning."""
+    """Separate equal acknowledgements of a restaurant by a microsecond, so that "earlier" is well defined."""
     same = restaurant[1:] == restaurant[:-1]
     while (tied := same & (acknowledged[1:] <= acknowledged[:-1])).any():
         acknowledged[1:][tied] = acknowledged[:-1][tied] + 1

@@ -1,4 +1,4 @@
-"""The directory: where each restaurant is, what it cooks, how much it is asked for and how its kitchen works."""
+"""The synthetic restaurants: city, type of food, popularity, opening, and the pace and habits of the kitchen."""
 
 from __future__ import annotations
 
@@ -11,62 +11,67 @@ from preptime.synthetic.demand import NEW_RESTAURANT_SHARE, OPENING_HOURS_SHARES
 from preptime.synthetic.world import CITIES, FOODS, MIN_DEFAULT_RESTAURANTS, TIME_ZONES, SynthesisPlan
 
 POPULARITY_SPREAD_BELOW, POPULARITY_SPREAD_ABOVE = 1.15, 1.18
-"""Standard deviation of the logarithm of a restaurant's popularity, below and above the median: 74 % of restaurants get
-20 orders or fewer."""
+"""Standard deviation of the logarithm of popularity below and above the median. 74% of restaurants get 20 orders or
+fewer."""
 
 MAX_POPULARITY_SCORE = 2.7
-"""No restaurant is larger than this, however many there are: a larger one is another kind of kitchen."""
+"""Limit of the popularity score for any number of restaurants. A larger restaurant would be another kind of kitchen."""
 
 LATE_CITY_START = 0.8
-"""Share of the period that is over before a city that opens late has its first order."""
+"""Share of the period before the first order of a city that opens late."""
 
 KITCHEN_SPREAD = 0.275
-"""Standard deviation, between restaurants of one city and food, of the logarithm of the cooking time."""
+"""Standard deviation of the logarithm of the cooking time between restaurants of one city and food."""
 
 NOISE_SCALE = 0.38
 NOISE_SCALE_SPREAD = 0.25
 MAX_NOISE_SCALE = 0.7
-"""Median, spread of the logarithm, and upper end of a kitchen's own irregularity."""
+"""Median, standard deviation of the logarithm, and maximum of the noise scale of kitchens."""
 
 EARLY_TAP_SPREAD = 1.6
 EARLY_TAP_PARIS_FACTOR = 20.0
-"""A few kitchens tap "ready" at once as a habit, in Paris many: a quarter of its labels are under a minute."""
+"""Some kitchens habitually tap "ready" right after the acknowledgement. In Paris, many do: a quarter of its labels are
+under a minute."""
 
 MAX_EARLY_TAP_PROBABILITY = 0.6
 EARLY_TAP_PACE_EFFECT = 1.0
-"""What a habit of tapping early in all its orders takes from the logarithm of a kitchen's honest labels."""
+"""Reduction of the logarithm of a kitchen's other labels, per probability of an early tap."""
 
 EARLY_TAP_SHARE = 0.0335
-"""Of all orders; with the fastest honest labels 3.4 % are under a minute."""
+"""Share of early taps in all orders. With the fastest true labels, 3.4% are under a minute."""
 
 
 @dataclass(frozen=True, slots=True)
 class SyntheticRestaurants:
-    """R restaurants, column by column; restaurant_id is the position plus one. Only place and food are told."""
+    """R restaurants as columns [R]. The id of a restaurant is its position plus one. Files have only city and food."""
 
     city: NDArray[np.int64]
-    """Position in CITIES; likewise `food` in FOODS and `zone` in the clock's zones."""
+    """Position in `CITIES`."""
     food: NDArray[np.int64]
+    """Position in `FOODS`."""
     zone: NDArray[np.int8]
+    """Position in `DemandProfile.zones`."""
     opening_kind: NDArray[np.int8]
-    """Kind of opening hours, see DemandProfile."""
+    """Position in `OPENING_HOURS`."""
     first_day: NDArray[np.int64]
+    """Day of the period, from 0, on which the restaurant opens."""
     orders: NDArray[np.int64]
-    """How many it gets in the period."""
+    """Number of orders in the period."""
     expected_orders: NDArray[np.float64]
-    """How many it would get on average, were it open for the whole period."""
+    """Expected number of orders if the restaurant were open for the whole period."""
     log_pace: NDArray[np.float64]
-    """Its kitchen, food and city together, added to the logarithm of the cooking time."""
+    """Effect of kitchen, food, and city on the logarithm of the cooking time."""
     noise_scale: NDArray[np.float64]
     price_level: NDArray[np.float64]
+    """Effect on the normal score of the order value, standardized."""
     basket_level: NDArray[np.float64]
-    """Added, standardised, to the normal scores of value and items."""
+    """Effect on the normal score of the number of items, standardized."""
     early_tap: NDArray[np.float64]
-    """Probability that "ready" is tapped within a minute of the acknowledgement, whatever the food does."""
+    """Probability that "ready" is tapped within a minute of the acknowledgement, independent of the food."""
 
 
 def draw_restaurants(plan: SynthesisPlan, demand: DemandProfile, rng: np.random.Generator) -> SyntheticRestaurants:
-    """The directory of a plan, in the order of opening."""
+    """Draw the restaurants of a plan, sorted by opening day."""
     count = plan.restaurant_count
     city = rng.permutation(_allocate_proportionally(count, np.array([city.restaurants for city in CITIES])))
     food = rng.permutation(_allocate_proportionally(count, np.array([food.restaurants for food in FOODS])))
@@ -78,7 +83,7 @@ def draw_restaurants(plan: SynthesisPlan, demand: DemandProfile, rng: np.random.
     weight = expected / expected.sum()
 
     city_price_level = np.array([city_entry.price_level for city_entry in CITIES])[city]
-    # A kitchen that taps early as a habit is also early, if less so, with its other orders.
+    # A kitchen that habitually taps early also taps its other orders somewhat early.
     tap_habit = np.exp(EARLY_TAP_SPREAD * rng.standard_normal(count))
     in_france = np.array([city_entry.country == "France" for city_entry in CITIES])[city]
     city_and_food_effect = (
@@ -116,15 +121,15 @@ def _popularity(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _standard_effect(weight: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """[R] normal scores with mean 0 and variance 1 over the orders, so that no big restaurant moves the totals."""
+    """Draw normal scores, [R], with mean 0 and variance 1 over the orders, so that totals don't shift."""
     scores = rng.standard_normal(len(weight))
     scores -= weight @ scores
-    # A handful of restaurants have no variance worth the name: they keep what they drew.
+    # With few restaurants, the variance is too uncertain to divide by.
     return scores / np.sqrt(weight @ scores**2) if len(scores) >= MIN_DEFAULT_RESTAURANTS else scores
 
 
 def _allocate_proportionally(count: int, shares: NDArray[np.generic]) -> NDArray[np.int64]:
-    """`count` positions in proportion to `shares`, by largest remainder: no city is missing by bad luck."""
+    """Return `count` positions in proportion to `shares`, by largest remainder: no city is missing by chance."""
     exact = count * shares / shares.sum()
     counts = np.floor(exact).astype(np.int64)
     counts[np.argsort(counts - exact, kind="stable")[: count - counts.sum()]] += 1
@@ -141,13 +146,13 @@ def _first_days(days: int, city: NDArray[np.int64], rng: np.random.Generator) ->
 def _order_by_opening(
     city: NDArray[np.int64], food: NDArray[np.int64], first_day: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Numbers are given as restaurants join."""
+    """Sort the restaurants by opening day, because ids are assigned when restaurants join."""
     by_opening = np.argsort(first_day, kind="stable")
     return city[by_opening], food[by_opening], first_day[by_opening]
 
 
 def _rake_weights(weight: NDArray[np.float64], city: NDArray[np.int64], food: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Share of all orders per restaurant: popularity, stretched to the given shares of foods and cities."""
+    """Return each restaurant's share of all orders, [R]: popularity, raked to the shares of foods and cities."""
     shares = (
         (food, np.array([food_entry.orders_per_thousand for food_entry in FOODS])),
         (city, np.array([city_entry.order_share for city_entry in CITIES])),
@@ -163,7 +168,7 @@ def _rake_weights(weight: NDArray[np.float64], city: NDArray[np.int64], food: ND
 def _draw_orders(
     total: int, expected: NDArray[np.float64], city: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Orders per restaurant; each city gets exactly its share."""
+    """Draw the number of orders per restaurant, [R]. Each city gets exactly its share."""
     per_city = np.bincount(
         _allocate_proportionally(total, np.bincount(city, expected, minlength=len(CITIES))), minlength=len(CITIES)
     )
@@ -175,7 +180,10 @@ def _draw_orders(
 
 
 def _scale_early_tap(tap_habit: NDArray[np.float64], orders: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Probabilities in proportion to `tap_habit`, cut at MAX_EARLY_TAP_PROBABILITY, that make EARLY_TAP_SHARE of all orders."""
+    """Return probabilities of an early tap, [R], that give `EARLY_TAP_SHARE` of all orders.
+
+    They are proportional to `tap_habit`, up to `MAX_EARLY_TAP_PROBABILITY`.
+    """
     probability = np.zeros(len(tap_habit))
     scale = EARLY_TAP_SHARE / tap_habit.mean()
     for _ in range(40):

@@ -1,11 +1,11 @@
-"""Files of synthetic tables: whole or not at all, the same bytes for the same rows.
+"""Synthesis of a plan: draw orders block by block, sort them by time, and write them to CSV or Parquet files.
 
-From a plan to tables: draw block by block, put in order of time, write.
+Files are written atomically. The same rows give the same bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,7 @@ import polars as pl
 
 from preptime.atomic_write import atomic_path
 from preptime.domain.timestamps import MICROSECONDS, SECONDS_PER_DAY
+from preptime.progress import ProgressCallback, no_progress
 from preptime.synthetic.demand import make_demand_profile
 from preptime.synthetic.ground_truth import QUANTILE_LEVELS, ExpectedLoad
 from preptime.synthetic.orders import SyntheticOrders, draw_orders
@@ -26,10 +27,10 @@ INTEGER_CODED_COLUMNS = ("country", "city", "type_of_food")
 
 
 def write_table(table: pl.DataFrame, restaurants: pl.DataFrame, path: Path) -> None:
-    """Write csv or parquet, by the suffix of `path`.
+    """Write a table as CSV or Parquet, depending on the suffix of `path`.
 
-    In csv instants become text of the restaurant's wall clock with its offset, as in the real file
-    (`2015-06-01 12:28:28.952789+01:00`); `restaurants` says where it is.
+    In CSV, instants become local times of the restaurant with a UTC offset, as in the real file
+    (`2015-06-01 12:28:28.952789+01:00`). `restaurants` has the country of each restaurant.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary_path:
@@ -42,9 +43,10 @@ def write_table(table: pl.DataFrame, restaurants: pl.DataFrame, path: Path) -> N
 def write_integer_coded_orders(
     orders: pl.DataFrame, restaurants: pl.DataFrame, path: Path, rows: int | None = None
 ) -> int:
-    """Write the first `rows` orders (all by default) as the notebook's demo page wants them; returns how many.
+    """Write the first `rows` orders (all by default) in the take-home API's format, and return their number.
 
-    Nothing that is known only later, and a category's code is its position in the sorted values of `restaurants`.
+    The file has only the columns known at acknowledgement. The code of a category is its position in the sorted values
+    of `restaurants`.
     """
     codes = [pl.col(name).rank("dense").cast(pl.Int64) - 1 for name in INTEGER_CODED_COLUMNS]
     first_orders = orders.head(rows) if rows is not None else orders
@@ -77,15 +79,12 @@ def _with_wall_clock(table: pl.DataFrame, restaurants: pl.DataFrame) -> pl.DataF
 
 
 BLOCK_ORDERS = 500_000
-"""Orders drawn at once; what is drawn depends on it, so it is no option."""
-
-ProgressCallback = Callable[[str, float], None]
-"""Told the step and the share of it that is done."""
+"""Orders drawn per block. The random numbers depend on it, so it's a constant."""
 
 
 @dataclass(frozen=True, slots=True)
 class SynthesisReport:
-    """What was written where."""
+    """The written files and their numbers of rows."""
 
     orders: Path
     restaurants: Path
@@ -98,34 +97,39 @@ def synthesize(
     plan: SynthesisPlan,
     output_dir: Path,
     file_format: Literal["csv", "parquet"] = "csv",
-    progress: ProgressCallback | None = None,
+    progress: ProgressCallback = no_progress,
 ) -> SynthesisReport:
-    """Write `orders`, `restaurants` and `truth` into the folder `output_dir`; each file appears whole or not at all."""
-    report_progress = progress if progress is not None else _ignore_progress
-    restaurants, orders = _draw(plan, report_progress)
+    """Write the files `orders`, `restaurants`, and `truth` to a folder.
+
+    Args:
+        plan: What to draw.
+        output_dir: The folder, which is created if it doesn't exist.
+        file_format: Format of the three files.
+        progress: Called with the name of the step and its progress, 0 to 1.
+    """
+    restaurants, orders = _draw(plan, progress)
     output_dir.mkdir(parents=True, exist_ok=True)
     paths = {name: output_dir / f"{name}.{file_format}" for name in ("orders", "restaurants", "truth")}
     restaurants_frame = _restaurants_frame(restaurants)
     write_table(restaurants_frame, restaurants_frame, paths["restaurants"])
-    report_progress("Writing files", 0.1)
+    progress("Writing files", 0.1)
     write_table(_orders_frame(orders), restaurants_frame, paths["orders"])
-    report_progress("Writing files", 0.7)
+    progress("Writing files", 0.7)
     write_table(_truth_frame(orders), restaurants_frame, paths["truth"])
-    report_progress("Writing files", 1.0)
+    progress("Writing files", 1.0)
     return SynthesisReport(paths["orders"], paths["restaurants"], paths["truth"], plan.orders, restaurants_frame.height)
 
 
 def synthesize_frames(plan: SynthesisPlan) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Orders, restaurants and truth; orders and truth row by row the same orders, in order of acknowledgement (UTC)."""
-    restaurants, orders = _draw(plan, _ignore_progress)
+    """Return the orders, restaurants, and truth of a plan.
+
+    Orders are sorted by acknowledgement, in UTC. Row i of the truth belongs to row i of the orders.
+    """
+    restaurants, orders = _draw(plan, no_progress)
     return _orders_frame(orders), _restaurants_frame(restaurants), _truth_frame(orders)
 
 
-def _ignore_progress(_step: str, _share: float) -> None:
-    return None
-
-
-def _draw(plan: SynthesisPlan, report_progress: ProgressCallback) -> tuple[SyntheticRestaurants, SyntheticOrders]:
+def _draw(plan: SynthesisPlan, progress: ProgressCallback) -> tuple[SyntheticRestaurants, SyntheticOrders]:
     world_seed, orders_seed = np.random.SeedSequence(plan.seed).spawn(2)
     rng = np.random.Generator(np.random.PCG64(world_seed))
     demand = make_demand_profile(plan.start, plan.days, rng)
@@ -139,12 +143,15 @@ def _draw(plan: SynthesisPlan, report_progress: ProgressCallback) -> tuple[Synth
             draw_orders(restaurants, block, demand=demand, expected_load=expected_load, drift=plan.drift, seed=seed)
         )
         drawn_orders += len(drawn_blocks[-1].restaurant_index)
-        report_progress("Drawing orders", drawn_orders / plan.orders)
+        progress("Drawing orders", drawn_orders / plan.orders)
     return restaurants, _sort_by_time(drawn_blocks)
 
 
 def _blocks(restaurants: SyntheticRestaurants, days: int) -> Iterator[range]:
-    """Runs of restaurants with BLOCK_ORDERS orders, or one that has more; few enough that their times fit 63 bits."""
+    """Yield ranges of restaurants with up to `BLOCK_ORDERS` orders, or one restaurant with more.
+
+    The number of restaurants is limited so that their times fit in 63 bits.
+    """
     max_restaurants = int(2**62 // ((days + 5) * SECONDS_PER_DAY * MICROSECONDS))
     cumulative_orders = np.cumsum(restaurants.orders)
     start = 0
@@ -157,7 +164,7 @@ def _blocks(restaurants: SyntheticRestaurants, days: int) -> Iterator[range]:
 
 
 def _sort_by_time(blocks: list[SyntheticOrders]) -> SyntheticOrders:
-    """One table of all blocks, in order of acknowledgement; ties (of different restaurants) by restaurant."""
+    """Return the orders of all blocks, sorted by acknowledgement, then by restaurant."""
     time_order = np.argsort(np.concatenate([block.acknowledged for block in blocks]), kind="stable")
     columns = {
         field.name: np.concatenate([getattr(block, field.name) for block in blocks], axis=-1)[..., time_order]

@@ -1,10 +1,8 @@
-"""The aggregate facts that the synthetic world is made of.
+"""The aggregate facts behind synthetic orders, and the plan of what to synthesize.
 
-Source: published summary figures of a public take-home exercise on preparation time (32,394 orders, June 2015), and
-shares, medians and counts per city, type of food and quarter of an hour measured on its first 23 days. Aggregates only,
-rounded; names of rare types of food and everything about them are made up.
-
-What to synthesize: how many orders, from when, with which drift.
+Sources: published summary figures of a public take-home exercise on preparation time (32,394 orders, June 2015), and
+shares, medians, and counts per city, type of food, and quarter of an hour from its first 23 days. All are rounded
+aggregates. The names and numbers of rare types of food are invented.
 """
 
 from __future__ import annotations
@@ -22,18 +20,18 @@ REFERENCE_RESTAURANTS = 1_697
 
 @dataclass(frozen=True, slots=True)
 class City:
-    """A city: restaurants in the directory, share of orders, and how its kitchens and prices differ from London's."""
+    """A city: its restaurants, its share of orders, and how its kitchens and prices differ from London's."""
 
     name: str
     country: str
     restaurants: int
     order_share: float
     log_pace: float = 0.0
-    """Added to the logarithm of the cooking time."""
+    """Effect on the logarithm of the cooking time."""
     price_level: float = 0.0
-    """Added to the normal score of the order value."""
+    """Effect on the normal score of the order value."""
     opens_late: bool = False
-    """The service came to this city in the last week of the period."""
+    """Whether the first orders are in the last week of the period."""
 
 
 TIME_ZONES = {"UK": "Europe/London", "France": "Europe/Paris", "Ireland": "Europe/Dublin", "Germany": "Europe/Berlin"}
@@ -66,12 +64,13 @@ CITIES = (
 
 @dataclass(frozen=True, slots=True)
 class Food:
-    """A type of food: restaurants in the directory, orders per thousand, and its kitchens' pace against the average."""
+    """A type of food: its restaurants, its orders per thousand, and the pace of its kitchens."""
 
     name: str
     restaurants: int
     orders_per_thousand: float
     log_pace: float = 0.0
+    """Effect on the logarithm of the cooking time."""
 
 
 FOODS = (
@@ -138,7 +137,7 @@ FOODS = (
 )  # fmt: skip
 
 WEEKDAY_VOLUME = (936.0, 916.0, 957.0, 891.0, 1_205.0, 1_271.0, 1_334.0)
-"""Orders a day, Monday to Sunday."""
+"""Orders per day, Monday to Sunday."""
 
 QUARTER_HOUR_VOLUME = {
     0: (5, 4, 1, 0),
@@ -158,7 +157,7 @@ QUARTER_HOUR_VOLUME = {
     22: (840, 725, 595, 480),
     23: (395, 320, 225, 131),
 }
-"""Orders in each quarter of a local hour over 23 days; hours left out have none."""
+"""Orders in each quarter of a local hour over 23 days. Other hours have no orders."""
 
 NUMBER_OF_ITEMS_SHARE = (
     0.0427, 0.1945, 0.2750, 0.1980, 0.1130, 0.0695, 0.0385, 0.0236, 0.0152, 0.0089, 0.0066, 0.0045, 0.0036, 0.0029,
@@ -173,48 +172,48 @@ ORDER_VALUE_QUANTILES = (
     (0.85, 36.9), (0.9, 42.7), (0.95, 55.0), (0.98, 77.0), (0.99, 98.0), (0.995, 130.0), (0.998, 172.0),
     (0.9995, 276.0), (0.99997, 711.0),
 )  # fmt: skip
-"""Pounds at each share of the orders."""
+"""Quantiles of the order value: share of orders and pounds."""
 
 FORGOTTEN_SECONDS_QUANTILES = (
     (0.0, 10_900.0), (0.25, 13_900.0), (0.5, 17_500.0), (0.60, 23_000.0), (0.66, 46_000.0), (0.72, 72_000.0),
     (0.87, 90_000.0), (0.96, 110_000.0), (1.0, 255_499.0),
 )  # fmt: skip
-"""Labels of orders that nobody marked as ready in time: hours later, or the next day."""
+"""Quantiles of the labels of forgotten orders, which are marked as ready hours or days later: share and seconds."""
 
 
 MIN_DEFAULT_RESTAURANTS = 40
-"""Below this the shares of cities and foods mean nothing; a plan may still ask for fewer."""
+"""With fewer restaurants, the shares of cities and foods can't be met. A plan can request fewer nevertheless."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """From the morning of `start_day` (1 is the first day) cooking in `city` takes `factor` times as long."""
+    """As of day `start_day` (1 is the first day), cooking in `city` takes `factor` times as long."""
 
     city: str
     start_day: int
     factor: float
 
     def __post_init__(self) -> None:
-        """Refuse what could only be a slip."""
+        """Raise `UsageError` for an unknown city, a day before the first, and a factor outside 0.1 to 10."""
         if self.city not in {city.name for city in CITIES}:
             raise UsageError(
-                f"Drift in the city {self.city!r}, which the synthesizer doesn't have.",
+                f"Drift in the unknown city {self.city!r}.",
                 f"Use one of {', '.join(sorted(city.name for city in CITIES))}.",
             )
         if self.start_day < 1:
-            raise UsageError(f"Drift from day {self.start_day}.", "Days count from 1, the first day of the period.")
+            raise UsageError(f"Drift from day {self.start_day}.", "Use day 1, the first day of the period, or later.")
         if not (math.isfinite(self.factor) and 0.1 <= self.factor <= 10):
             raise UsageError(
-                f"Drift by the factor {self.factor:g}.", "Stay between 0.1 and 10, that is -90% and +900%."
+                f"Drift by the factor {self.factor:g}.", "Use a factor from 0.1 to 10, which is -90% to +900%."
             )
 
     @classmethod
     def parse(cls, text: str) -> Drift:
-        """Read `CITY:DAY:±PERCENT%`, such as `London:20:+15%`."""
+        """Return the drift in the form `CITY:DAY:±PERCENT%`, for example, `London:20:+15%`. Raises `UsageError`."""
         parts = text.split(":")
-        hint = "Write CITY:DAY:±PERCENT%, such as London:20:+15%."
+        hint = "Use CITY:DAY:±PERCENT%, for example, London:20:+15%."
         if len(parts) != 3 or not parts[2].strip().endswith("%"):
-            raise UsageError(f"Drift {text!r} is not of the form CITY:DAY:±PERCENT%.", hint)
+            raise UsageError(f"Drift {text!r} is not in the form CITY:DAY:±PERCENT%.", hint)
         city, day, percent = (part.strip() for part in parts)
         try:
             return cls(city, int(day), 1 + float(percent[:-1]) / 100)
@@ -226,40 +225,40 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class SynthesisPlan:
-    """What to draw. The same plan gives the same rows, and the same bytes on one machine.
+    """What to draw. The same plan gives the same rows and, on one machine, the same bytes.
 
-    Without `restaurants` there are so many that a restaurant gets as many orders a day as in the published data.
-    The default seed is one whose 32,394 orders have the published median delays per open order, which at that size
-    scatter by as much as they are (docs/synthetic-data.md).
+    The median delays per open order vary between seeds by as much as their size (docs/synthetic-data.md). With the
+    default seed, the 32,394 orders of the default plan have the published median delays.
     """
 
     orders: int = REFERENCE_ORDERS
     restaurants: int | None = None
+    """None: as many as give each restaurant the orders per day of the published data."""
     days: int = REFERENCE_DAYS
     start: dt.date = dt.date(2015, 6, 1)
     seed: int = 459
     drift: Drift | None = None
 
     def __post_init__(self) -> None:
-        """Refuse plans that nothing can be drawn from."""
+        """Raise `UsageError` for a plan that can't be drawn."""
         for name, value in (("orders", self.orders), ("restaurants", self.restaurants), ("days", self.days)):
             if value is not None and value < 1:
-                raise UsageError(f"A plan of {value} {name}.", f"Ask for at least one of the {name}.")
+                raise UsageError(f"The plan has {value} {name}.", "Use 1 or more.")
         if self.seed < 0:
-            raise UsageError(f"The seed {self.seed} is negative.", "Give a whole number from 0 up.")
+            raise UsageError(f"The seed {self.seed} is negative.", "Use a whole number, 0 or more.")
         if self.days > 3_660 or self.start.year + self.days // 365 > 2_200:
             raise UsageError(
-                f"A period of {self.days:,} days from {self.start}.", "Ask for ten years or less, before 2200."
+                f"The period is {self.days:,} days from {self.start}.", "Use at most 3,660 days that end before 2200."
             )
         if self.drift is not None and self.drift.start_day > self.days:
             raise UsageError(
-                f"Drift from day {self.drift.start_day} of a period of {self.days} days.",
-                "Let it begin inside the period.",
+                f"Drift from day {self.drift.start_day}, but the period has {self.days} days.",
+                "Use a day in the period.",
             )
 
     @property
     def restaurant_count(self) -> int:
-        """Restaurants in the directory; as in the published one a few of them get no order."""
+        """The number of restaurants. As in the published data, some of them get no order."""
         if self.restaurants is not None:
             return self.restaurants
         orders_per_restaurant = REFERENCE_ORDERS / REFERENCE_DAYS * self.days / REFERENCE_RESTAURANTS

@@ -1,4 +1,7 @@
-"""Whether the champion was a mistake: worse than the models before it on orders neither has seen, since it serves."""
+"""Reviews the champion: rolls it back if it's worse than the previous champion's models.
+
+Both are compared on the orders since the promotion that neither was fitted on.
+"""
 
 from __future__ import annotations
 
@@ -18,47 +21,45 @@ from preptime.errors import DataError, UsageError
 from preptime.evaluation.evaluated_orders import LOOKUP, EvaluatedOrders
 from preptime.evaluation.metrics import MAE, compute_interval
 from preptime.training.comparison import Comparison, PromotionCheck, evaluate_bundle
-from preptime.training.promotion import ONE_DAY
-from preptime.training.publishing import AuditActor, publish_refresh
-from preptime.training.refresh import build_champion_history
-from preptime.training.training_data import TrainingData
+from preptime.training.publishing import AuditActor, build_champion_history, publish_refresh
+from preptime.training.training_data import ONE_DAY, TrainingData
 
 MIN_REVIEW_ORDERS = 200
-"""As for a segment at the promotion gate (D7): fewer say too little."""
+"""The same minimum as for a segment in the promotion gate (decision 7)."""
 MIN_RELATIVE_REGRESSION = 0.02
-"""Share of the other's mean error. Going back costs everybody the newer models; a hundredth is not worth it."""
+"""Share of the previous models' mean absolute error. For a smaller difference, a rollback isn't worth it."""
 MIN_STANDARD_ERRORS = 3.0
-"""Of the difference on the same orders: by chance alone once in 700 reviews."""
+"""Standard errors of the paired difference. By chance alone, it's exceeded once in 700 reviews."""
 
 ReviewOutcome = Literal["rolled_back", "kept"]
 
 
 class ChampionReview(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the review of a morning found, and what was done about it."""
+    """The result of a review, and the action that followed."""
 
     outcome: ReviewOutcome
     champion: str | None
     """The champion that was reviewed."""
     previous: str | None
-    """The latest champion before it with other models."""
+    """The latest earlier champion with different models."""
     comparison: Comparison | None
-    """Both on the days since it serves that neither was fitted on: it as `challenger`, the one before as `champion`.
-    Null without such days."""
+    """The reviewed champion as `challenger`, and the previous one as `champion`, on the days since the promotion that
+    neither was fitted on. Null without such days."""
     reason: str
 
 
 def review_champion(
     data: TrainingData, store: Store, date: dt.date, actor: AuditActor, *, allow_rollback: bool
 ) -> ChampionReview:
-    """Review the champion on the morning of `date`; where it is worse and `may_roll_back`, the one before returns.
+    """Review the champion as of `date`, and roll it back if it's worse and `allow_rollback` is set.
 
-    `corpus` holds completed orders; only what was known that morning is looked at. The champion log says what was
-    done: a second run on the same date ends what the first began, and does nothing twice. Reviewed is the champion of
-    that morning; where later ones followed nothing is done about it, and one that a person promoted past the comparison
-    is left alone. What returns is verified, and published with this morning's history.
+    `data` has completed orders, and only those known as of `date` are used. The champion log records the result, so a
+    second run for the same date completes the first one and repeats nothing. There is no rollback if the champion was
+    promoted by override, or if a champion with a later date followed. The bundle that a rollback returns to is
+    verified, and published with the history as of `date`.
 
-    Raises `BundleVerificationError` for a bundle that fails verification, `UsageError` for one that a past morning needs and
-    the store no longer has, `StoreError` when someone else promoted meanwhile.
+    Raises `BundleVerificationError` if a bundle fails verification, `UsageError` if a bundle that a past date requires
+    is missing in the store, and `StoreError` if another process promoted a bundle at the same time.
     """
     log = ChampionLog(store)
     earlier = _earlier_review(log, date)
@@ -77,49 +78,46 @@ def review_champion(
     )
     if result.outcome == "rolled_back":
         if _has_later_champion(log, date):
-            explanation = "A champion of a later date followed; a backfill changes nothing."
+            explanation = "A champion with a later date followed, and a backfill changes nothing."
             return msgspec.structs.replace(result, outcome="kept", reason=f"{explanation} {result.reason}")
         if not allow_rollback:
-            return msgspec.structs.replace(result, outcome="kept", reason=f"Rolling back is forbidden. {result.reason}")
+            return msgspec.structs.replace(result, outcome="kept", reason=f"Rollback is disabled. {result.reason}")
         _roll_back(result, data, store, date, actor)
     return result
 
 
 @dataclass(frozen=True, slots=True)
 class _ReviewCandidate:
-    """A champion that may be reviewed, and what it would give way to."""
+    """A champion that can be reviewed, and the bundle that a rollback would return to."""
 
     champion: str
     previous: str
     serving_since: dt.date
-    """The date from which its models serve."""
+    """The first date on which its models were the champion's."""
 
 
 def _find_candidate(log: ChampionLog, store: Store, date: dt.date) -> _ReviewCandidate | ChampionReview:
-    """The champion of that morning and the models before it, or why it is left alone."""
+    """Return the champion as of `date` and its predecessor, or the result if it isn't reviewed."""
     entry = log.as_of(date)
     if entry is None:
         return _keep_champion(None, None, "There is no champion yet.")
     first_entry = _first_entry_with_models(log, entry)
     previous_entry = log.rollback_target(first_entry)
     if previous_entry is None:
-        return _keep_champion(entry.bundle, None, "There are no other models to go back to.")
+        return _keep_champion(entry.bundle, None, "There are no previous models to return to.")
     if first_entry.action in {"override", "rollback"}:
-        action_text = "by a person" if first_entry.action == "override" else "by a rollback"
         return _keep_champion(
             entry.bundle,
             previous_entry.bundle,
-            f"The champion's models were chosen {action_text}; that is not undone here.",
+            f"The champion's models were promoted by {first_entry.action}, which a review doesn't undo.",
         )
     if not store.has_bundle(previous_entry.bundle):
         if _has_later_champion(log, date):
             raise UsageError(
-                f"{previous_entry.bundle}, which served before, is not in {store.url} any more.",
-                _retrain_hint(previous_entry),
+                f"The previous champion {previous_entry.bundle} isn't in {store.url}.",
+                f"First, run preptime train --date {bundle_date(previous_entry.bundle)} again.",
             )
-        return _keep_champion(
-            entry.bundle, previous_entry.bundle, "The models before it are not in the store any more."
-        )
+        return _keep_champion(entry.bundle, previous_entry.bundle, "The previous models aren't in the store.")
     return _ReviewCandidate(entry.bundle, previous_entry.bundle, first_entry.date)
 
 
@@ -128,22 +126,18 @@ def _has_later_champion(log: ChampionLog, date: dt.date) -> bool:
     return current is not None and current.date > date
 
 
-def _retrain_hint(entry: LogEntry) -> str:
-    return f"Run preptime train --date {bundle_date(entry.bundle)} again first."
-
-
 def training_bundle_of(store: Store, bundle_id: str) -> str:
-    """The training whose models a champion has: its parent's, or its own. Neither need be in the store any more."""
+    """Return the trained bundle whose models a champion has: its parent, or itself. Both can be pruned."""
     return ChampionLog(store).training_by_refresh().get(bundle_id, bundle_id)
 
 
 def _reason_prefix(date: dt.date) -> str:
-    """How the reason of a rollback begins that a review made: by it a second run knows the first."""
+    """Return the start of the reason of a review's rollback. A second run finds the first by it."""
     return f"Review of {date}. "
 
 
 def _earlier_review(log: ChampionLog, date: dt.date) -> ChampionReview | None:
-    """The review of this date, if it ended in a rollback before: the log keeps all of it."""
+    """Return the earlier review of this date from the log, if it ended in a rollback."""
     prefix = _reason_prefix(date)
     for entry in log.entries():
         if entry.action == "rollback" and entry.reason.startswith(prefix) and entry.comparison is not None:
@@ -159,9 +153,9 @@ def _earlier_review(log: ChampionLog, date: dt.date) -> ChampionReview | None:
 
 
 def _roll_back(result: ChampionReview, data: TrainingData, store: Store, date: dt.date, actor: AuditActor) -> None:
-    """Roll back until the models before serve, then give them this morning's history; what is done is not done again.
+    """Roll back to the previous models, then publish them with the history as of `date`. Skip completed steps.
 
-    A refresh of the worse models is undone as well as their promotion, so it may take several steps.
+    Refreshes of the worse models are rolled back as well as their promotion, so it can take several steps.
     """
     if result.champion is None or result.previous is None or result.comparison is None:
         return
@@ -189,7 +183,7 @@ def _roll_back(result: ChampionReview, data: TrainingData, store: Store, date: d
 
 
 def _first_entry_with_models(log: ChampionLog, entry: LogEntry) -> LogEntry:
-    """The entry that brought the champion's models: refreshes stand on it."""
+    """Return the entry that first made the champion's models the champion's, before any refresh."""
     training_bundles = log.training_by_refresh()
     models = training_bundles.get(entry.bundle, entry.bundle)
     while (previous_entry := log.rollback_target(entry)) is not None and training_bundles.get(
@@ -215,7 +209,9 @@ def _evaluate_candidate(
         return _keep_champion(champion_manifest.id, previous_manifest.id, f"No order was ready before {date}.")
     if first_day > min(last_day, known_data.last_day):
         return _keep_champion(
-            champion_manifest.id, previous_manifest.id, "There is no order yet that neither has seen since it serves."
+            champion_manifest.id,
+            previous_manifest.id,
+            "Since the promotion, there are no orders yet that neither bundle was fitted on.",
         )
     champion_orders, previous_orders = (
         evaluate_bundle(known_data, bundle, first_day, last_day) for bundle in (champion, previous)
@@ -243,22 +239,26 @@ def _evaluate_candidate(
 
 
 def _check_not_worse(champion_orders: EvaluatedOrders, previous_orders: EvaluatedOrders) -> PromotionCheck:
-    """Whether the champion is no worse than the models before: by little, or by what chance may make of it."""
+    """Check whether the champion is worse than the previous models by a relevant and significant amount."""
     rule = (
-        f"Not worse than the models before by {MIN_RELATIVE_REGRESSION:.0%} and {MIN_STANDARD_ERRORS:g} standard errors"
+        f"Not worse than the previous models by {MIN_RELATIVE_REGRESSION:.0%} and "
+        f"{MIN_STANDARD_ERRORS:g} standard errors"
     )
     if len(champion_orders) < MIN_REVIEW_ORDERS:
         return PromotionCheck(
-            rule, f"{len(champion_orders):,} orders are too few, {MIN_REVIEW_ORDERS} are needed.", passed=True
+            rule, f"{len(champion_orders):,} orders, but a review requires {MIN_REVIEW_ORDERS}.", passed=True
         )
     previous_errors = np.abs(previous_orders.default_predictions - previous_orders.actual)
     differences = np.abs(champion_orders.default_predictions - champion_orders.actual) - previous_errors
     difference, previous_mae = float(differences.mean()), float(previous_errors.mean())
     standard_error = float(differences.std(ddof=1)) / math.sqrt(len(differences))
     is_worse = difference > MIN_RELATIVE_REGRESSION * previous_mae and difference > MIN_STANDARD_ERRORS * standard_error
-    mae_text = f"MAE {previous_mae + difference:.1f} s against {previous_mae:.1f} s on the same {len(champion_orders):,} orders"
+    mae_text = f"MAE {previous_mae + difference:.1f} s compared with {previous_mae:.1f} s"
     return PromotionCheck(
-        rule, f"{mae_text} ({difference:+.1f} s, standard error {standard_error:.1f} s).", passed=not is_worse
+        rule,
+        f"{mae_text} on the same {len(champion_orders):,} orders "
+        f"({difference:+.1f} s, standard error {standard_error:.1f} s).",
+        passed=not is_worse,
     )
 
 

@@ -112,8 +112,6 @@ def _calibrate_quantiles(
 ) -> tuple[dict[str, FittedModel], Calibration]:
     model, uncalibrated = plan.models[DEFAULT_MODEL], fitted[DEFAULT_MODEL]
     if not isinstance(model, QuantileModel) or not isinstance(uncalibrated, FittedQuantileModel):
-        raise OperationError(
-            f"The catalogue's {DEFAULT_MODEL} is a {type(model).__name__}, which can't be calibrated."
-        )
+        raise OperationError(f"The catalogue's {DEFAULT_MODEL} is a {type(model).__name__}, which can't be calibrated.")
     calibration = calibrate(model, X, y, acknowledged_day, threads=plan.threads, seed=plan.seed)
     return fitted | {DEFAULT_MODEL: uncalibrated.calibrated(np.array(calibration.scale))}, calibration

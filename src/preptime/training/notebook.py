@@ -1,13 +1,7 @@
-"""The rows of the published notebook: its cleaning, its counts and its two matrices, step by step.
+"""Reproduction of the published notebook: its cleaning, features, models, and scores (docs/notebook.md).
 
-It drops orders, which preptime itself never does (D4), because the notebook did.
-
-The data scientist's notebook, its published protocol reproduced to the letter (docs/notebook.md).
-
-It is here to be compared with, not to be used: its random split and its restaurant means leak, which is why what
-preptime itself claims is measured by `backtest`.
-
-The notebook's reproduction in words: ours beside the published figures, and why they differ.
+It's for comparison only. The notebook's random split and restaurant means leak, and it drops orders, which preptime
+never does (decision 4). preptime's own accuracy is measured by `backtest`.
 """
 
 from __future__ import annotations
@@ -41,11 +35,11 @@ from preptime.validation.audit import AuditedOrders, audit_orders
 from preptime.validation.restaurants import read_restaurants
 
 IQR_MULTIPLIER = 1.5
-"""Tukey's multiple of the interquartile range. Both fences are applied; with data like the published one the lower
-fence is negative for both columns and only the upper one bites, so one- and two-sided trimming give the same rows."""
+"""Tukey's multiple of the interquartile range. On data like the published one, the lower limit of both columns is
+negative, so one-sided and two-sided trimming give the same rows."""
 
 ORDER_COUNT_THRESHOLD = 20
-"""A restaurant, and a type of food, needs more than this many orders to stay."""
+"""Restaurants and types of food with more orders than this are kept."""
 
 FEATURE_SET_1 = (
     *("order_value_gbp", "number_of_items", "r_counts", "monthday", "hour", "weekday"),
@@ -55,14 +49,32 @@ FEATURE_SET_2 = (
     *("monthday", "hour", "weekday", "city", "country", "type_of_food", "restaurant_id"),
     *("r_counts", "order_value_gbp", "number_of_items"),
 )
-"""Without its last feature, the restaurant's mean, which needs to know the training rows (`with_restaurant_mean`)."""
+"""Without the last feature, the restaurant's mean, which depends on the training rows (`with_restaurant_mean`)."""
 
 REQUIRED_COLUMNS = ("acknowledged_utc", "order_value_gbp", "number_of_items", "restaurant_id", TARGET)
+
+SPLIT_SEED = 12
+"""The only seed that the notebook names: that of `train_test_split`."""
+ESTIMATOR_SEED = 12
+"""Our seed for the estimators whose seeds aren't published. CatBoost keeps its library's default."""
+CROSS_VALIDATION_FOLDS = 3
+_BOOTSTRAP_SAMPLES = 200
+
+PUBLISHED_ORDERS = 32_394
+PUBLISHED_DAYS = ("2015-06-01", "2015-06-30")
+PUBLISHED_SET_1 = {"rf": 0.287}
+PUBLISHED_SET_2 = {"rf": 0.337, "gbr": 0.345, "cat": 0.353, "xgb": 0.343}
+PUBLISHED_CAT_MSE = 129_220
+PUBLISHED_CROSS_VALIDATED = {"rf": 0.336, "gbr": 0.352, "cat": 0.360, "xgb": 0.352, "stacking": 0.360}
+
+LIBRARIES = ("scikit-learn", "catboost", "xgboost-cpu", "xgboost", "numpy")
+
+EstimatorFactory = Callable[[], Estimator]
 
 
 @dataclass(frozen=True, slots=True)
 class CleaningStep:
-    """One step of the cleaning and the orders left after it."""
+    """One step of the cleaning, and the number of orders left after it."""
 
     description: str
     orders: int
@@ -70,35 +82,35 @@ class CleaningStep:
 
 @dataclass(frozen=True, slots=True)
 class NotebookRows:
-    """The orders the notebook's protocol keeps, N of them, as its matrices."""
+    """The N orders left after the notebook's cleaning, as its feature matrices."""
 
     feature_set_1: NDArray[np.float64]
-    """[N, 10] in the order of `SET_1`."""
+    """[N, 10] in the order of `FEATURE_SET_1`."""
     feature_set_2: NDArray[np.float64]
-    """[N, 10] in the order of `SET_2`."""
+    """[N, 10] in the order of `FEATURE_SET_2`."""
     restaurant_id: NDArray[np.int64]
     prep_time_seconds: NDArray[np.float64]
     steps: tuple[CleaningStep, ...]
-    """What each step left, the orders as read first."""
+    """The steps of the cleaning. The first one is reading."""
     first_day: str
     last_day: str
-    """Of the orders as read, UTC, ISO format."""
+    """First and last UTC date of the complete orders before trimming, in ISO format."""
 
     def __len__(self) -> int:
         return len(self.restaurant_id)
 
 
 def prepare_notebook_rows(audited: AuditedOrders) -> NotebookRows:
-    """Clean and encode labelled orders as the notebook did.
+    """Clean and encode labelled orders as the notebook does.
 
-    Hour, weekday and day of month are UTC, not the restaurant's own; a category's code is its position among the
-    sorted values of the restaurants file. Raises DataError when no restaurant has enough orders.
+    Hour, weekday, and day of month are UTC instead of local time. A category's code is its index in the sorted values
+    of the restaurants file. Raises `DataError` if no restaurant has enough orders.
     """
     is_unlisted = (pl.col("reasons") & ValidationReason.UNKNOWN_RESTAURANT.bit) != 0
     usable = audited.frame.filter(~is_unlisted).drop_nulls(list(REQUIRED_COLUMNS))
     steps = [
         CleaningStep("orders read", len(audited)),
-        CleaningStep("complete, and of a known restaurant", len(usable)),
+        CleaningStep("complete, and from a known restaurant", len(usable)),
     ]
     kept = usable
     for column in (TARGET, "order_value_gbp"):
@@ -106,13 +118,12 @@ def prepare_notebook_rows(audited: AuditedOrders) -> NotebookRows:
         steps.append(CleaningStep(f"{column} from {lower:,.2f} to {upper:,.2f}", len(kept)))
     kept = kept.with_columns(r_counts=pl.len().over("restaurant_id"), f_counts=pl.len().over("type_of_food"))
     kept = kept.filter((pl.col("r_counts") > ORDER_COUNT_THRESHOLD) & (pl.col("f_counts") > ORDER_COUNT_THRESHOLD))
-    steps.append(
-        CleaningStep(f"restaurant and type of food with more than {ORDER_COUNT_THRESHOLD} of these", len(kept))
-    )
+    steps.append(CleaningStep(f"restaurant and type of food with more than {ORDER_COUNT_THRESHOLD} orders", len(kept)))
     if kept.is_empty():
         raise DataError(
-            f"No restaurant has more than {ORDER_COUNT_THRESHOLD} orders among the {len(usable):,} complete ones.",
-            "The notebook's protocol keeps only such restaurants; give it more days of orders.",
+            f"None of the {len(usable):,} complete orders is from a restaurant with more than {ORDER_COUNT_THRESHOLD} "
+            "orders.",
+            "The notebook's protocol keeps only such restaurants. Provide more days of orders.",
         )
     acknowledged_at = pl.col("acknowledged_utc")
     kept = kept.with_columns(
@@ -131,9 +142,9 @@ def prepare_notebook_rows(audited: AuditedOrders) -> NotebookRows:
 
 
 def with_restaurant_mean(rows: NotebookRows, train: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Set 2 whole: [N, 11], the last column the mean preparation time of the restaurant over the `train` rows.
+    """Return the complete feature set 2, [N, 11]. The last column is the restaurant's mean over the `train` rows.
 
-    A restaurant with no row among them gets the mean of all training rows.
+    A restaurant without training rows gets the mean of all training rows.
     """
     _, restaurant = np.unique(rows.restaurant_id, return_inverse=True)
     labels = rows.prep_time_seconds[train]
@@ -144,30 +155,15 @@ def with_restaurant_mean(rows: NotebookRows, train: NDArray[np.intp]) -> NDArray
 
 
 def _within_outlier_limits(orders: pl.DataFrame, column: str) -> tuple[pl.DataFrame, tuple[float, float]]:
-    """The rows inside Tukey's fences of `column`, fences included, and the fences."""
+    """Return the rows whose `column` is within Tukey's outlier limits, and the limits."""
     lower_quartile, upper_quartile = np.quantile(orders[column].to_numpy(), [0.25, 0.75]) if len(orders) else (0.0, 0.0)
     margin = IQR_MULTIPLIER * (upper_quartile - lower_quartile)
     limits = (float(lower_quartile - margin), float(upper_quartile + margin))
     return orders.filter(pl.col(column).is_between(*limits)), limits
 
 
-SPLIT_SEED = 12
-"""The one seed the notebook names: that of `train_test_split`."""
-ESTIMATOR_SEED = 12
-"""Ours for the estimators whose seeds the notebook does not name; CatBoost keeps its library's default, as there."""
-CROSS_VALIDATION_FOLDS = 3
-
-PUBLISHED_ORDERS = 32_394
-PUBLISHED_SET_1 = {"rf": 0.287}
-PUBLISHED_SET_2 = {"rf": 0.337, "gbr": 0.345, "cat": 0.353, "xgb": 0.343}
-PUBLISHED_CAT_MSE = 129_220
-PUBLISHED_CROSS_VALIDATED = {"rf": 0.336, "gbr": 0.352, "cat": 0.360, "xgb": 0.352, "stacking": 0.360}
-
-EstimatorFactory = Callable[[], Estimator]
-
-
 class TestScore(msgspec.Struct, frozen=True):
-    """One model on the test quarter of the random split."""
+    """One model's scores on the test rows, a quarter of the orders."""
 
     feature_set: int
     model: str
@@ -178,10 +174,10 @@ class TestScore(msgspec.Struct, frozen=True):
 
 
 class CrossValidatedScore(msgspec.Struct, frozen=True):
-    """One model's R² over three folds of the training rows, set 2: `cross_val_score(cv=3)`.
+    """One model's R² over three folds of the training rows, feature set 2: `cross_val_score(cv=3)`.
 
-    Not of all rows: on those the folds are blocks of the file, which is grouped by restaurant, and R² comes out .014
-    lower than published; on the training rows, which the split has shuffled, within .002 for all five.
+    The folds are of the training rows, which the split shuffled: R² is within .002 of the published value for all five
+    models. On all rows, the folds are blocks of a file grouped by restaurant, and R² is .014 lower than published.
     """
 
     model: str
@@ -191,28 +187,28 @@ class CrossValidatedScore(msgspec.Struct, frozen=True):
 
 
 class NotebookDocument(msgspec.Struct, frozen=True):
-    """What `preptime notebook --json` prints."""
+    """The output of `preptime notebook --json`."""
 
     n: int
-    """Orders left after the notebook's cleaning: training and test rows together."""
+    """Orders after the notebook's cleaning: training and test rows."""
     rows: list[TestScore]
     cross_validation_scores: list[CrossValidatedScore]
 
 
 @dataclass(frozen=True, slots=True)
 class Reproduction:
-    """The document, and the facts that explain why it differs from the published figures."""
+    """The scores, and the facts that explain how they differ from the published ones."""
 
     document: NotebookDocument
     rows: NotebookRows
     r2_standard_error: float
-    """Of CatBoost's test R²: what another draw of the test rows would change, by bootstrap."""
+    """Standard error of CatBoost's test R² over draws of the test rows (bootstrap)."""
 
 
 def run_notebook(
     orders: str | Path, restaurants: str | Path, progress: ProgressCallback = no_progress
 ) -> NotebookDocument:
-    """Run the protocol on two tables (paths, globs, addresses); `reproduce` also keeps the facts for people."""
+    """Run the notebook's protocol on two data sources: paths, globs, or database URLs."""
     restaurant_index = read_restaurants(open_source(restaurants).frame())
     return reproduce_notebook(
         audit_orders(open_source(orders).frame(), restaurant_index, need_label=True), progress
@@ -220,9 +216,9 @@ def run_notebook(
 
 
 def reproduce_notebook(audited: AuditedOrders, progress: ProgressCallback = no_progress) -> Reproduction:
-    """Run the notebook's protocol on labelled orders: clean, split at random, fit, score, cross-validate.
+    """Run the notebook's protocol on labelled orders: clean, split at random, fit, score, and cross-validate.
 
-    Raises DataError when the cleaning leaves nothing.
+    Raises `DataError` if no orders are left after the cleaning.
     """
     rows = prepare_notebook_rows(audited)
     labels = rows.prep_time_seconds
@@ -237,7 +233,7 @@ def reproduce_notebook(audited: AuditedOrders, progress: ProgressCallback = no_p
         return cross_val_score(factory(), matrices[2][train], labels[train], cv=CROSS_VALIDATION_FOLDS)
 
     factories = estimators()
-    # One fit is one thread's work (see `forest`), and no fit reads another's result.
+    # Each fit uses one thread (see `random_forest`), and no fit depends on another.
     with fitting_threads(os.cpu_count()) as pool:
         set_1_forest = pool.submit(predict, 1, lambda: random_forest(min_samples_split=4))
         fold_scores = {name: pool.submit(cross_validate, factory) for name, factory in reversed(factories.items())}
@@ -260,9 +256,9 @@ def reproduce_notebook(audited: AuditedOrders, progress: ProgressCallback = no_p
 
 
 def random_forest(min_samples_split: int) -> Estimator:
-    """The notebook's random forest: uncapped, unlike the one that `train` exports.
+    """Return the notebook's random forest, without the limit on leaves of the one that `train` exports.
 
-    One thread: with more, the trees' answers are added up in the order they come in, other bits each time.
+    It uses one thread: with more, the order in which the trees' predictions are added varies, and so do the last bits.
     """
     return RandomForestRegressor(
         n_estimators=100,
@@ -274,7 +270,7 @@ def random_forest(min_samples_split: int) -> Estimator:
 
 
 def estimators() -> dict[str, EstimatorFactory]:
-    """The notebook's five by name, unfitted, with its published hyperparameters; no grid search."""
+    """Return factories of the notebook's five models by name, with the published hyperparameters."""
     base_factories: dict[str, EstimatorFactory] = {
         "rf": lambda: random_forest(min_samples_split=6),
         "gbr": lambda: GradientBoostingRegressor(n_estimators=100, learning_rate=0.1, random_state=ESTIMATOR_SEED),
@@ -305,29 +301,21 @@ def _cross_validated_score(name: str, r2: NDArray[np.float64]) -> CrossValidated
 
 
 def _r2_standard_error(labels: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
-    """The standard error of R² over draws of the test rows: 200 bootstrap samples."""
-    draws = np.random.default_rng(ESTIMATOR_SEED).integers(0, len(labels), size=(200, len(labels)))
+    """Return the standard error of R² over bootstrap samples of the test rows."""
+    draws = np.random.default_rng(ESTIMATOR_SEED).integers(0, len(labels), size=(_BOOTSTRAP_SAMPLES, len(labels)))
     return float(np.std([r2_score(labels[rows], predicted[rows]) for rows in draws]))
 
 
-PUBLISHED_DAYS = ("2015-06-01", "2015-06-30")
-LIBRARIES = ("scikit-learn", "catboost", "xgboost-cpu", "xgboost", "numpy")
-
-
 def render_text(reproduction: Reproduction) -> str:
-    """Tables, then a sentence per difference; every number in it is of this run or published."""
-    return (
-        "\n".join(
-            [
-                *_render_cleaning(reproduction),
-                "",
-                *_render_score_tables(reproduction),
-                "",
-                *_explain_differences(reproduction),
-            ]
-        )
-        + "\n"
-    )
+    """Return the scores next to the published ones as tables, and a sentence for each reason why they differ."""
+    lines = [
+        *_render_cleaning(reproduction),
+        "",
+        *_render_score_tables(reproduction),
+        "",
+        *_explain_differences(reproduction),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _render_cleaning(reproduction: Reproduction) -> Iterator[str]:
@@ -350,7 +338,7 @@ def _render_score_tables(reproduction: Reproduction) -> Iterator[str]:
 
 
 def _explain_differences(reproduction: Reproduction) -> Iterator[str]:
-    yield "What differs from the published run, and why:"
+    yield "Differences from the published run:"
     yield f"- {_explain_orders(reproduction)}"
     largest = max(
         abs(reproduced - published)
@@ -361,15 +349,15 @@ def _explain_differences(reproduction: Reproduction) -> Iterator[str]:
         if published is not None
     )
     yield (
-        f"- The largest difference of R² is {largest:.3f}; another draw of the test rows alone moves a test R² by "
-        f"about {reproduction.r2_standard_error:.3f} (standard error, bootstrap of the test rows)."
+        f"- The largest difference in R² is {largest:.3f}. For comparison, the standard error of a test R² is "
+        f"{reproduction.r2_standard_error:.3f} (bootstrap of the test rows)."
     )
     yield (
-        f"- The published run names one seed, the split's ({SPLIT_SEED}), and CatBoost's is its library's default; "
-        f"those of the forest, the boosting and the stacking are unknown, here they are {ESTIMATOR_SEED}."
+        f"- The published run names only the split's seed ({SPLIT_SEED}). CatBoost uses its library's default. The "
+        f"seeds of the forest, the boosting, and the stacking are unknown. This run uses {ESTIMATOR_SEED}."
     )
-    yield f"- The published run's library versions are unknown; here: {', '.join(_library_versions())}."
-    yield f"- Stacking's test row was not published. CatBoost's MSE was: {PUBLISHED_CAT_MSE:,} s²."
+    yield f"- The published run's library versions are unknown. This run uses {', '.join(_library_versions())}."
+    yield f"- The test score of stacking wasn't published. The published MSE of CatBoost is {PUBLISHED_CAT_MSE:,} s²."
 
 
 def _explain_orders(reproduction: Reproduction) -> str:
@@ -381,15 +369,18 @@ def _explain_orders(reproduction: Reproduction) -> str:
     description = f"{orders_read:,} orders of {rows.first_day} to {rows.last_day}"
     if not is_subset:
         return (
-            f"The published figures are of other data ({PUBLISHED_ORDERS:,} orders of {' to '.join(PUBLISHED_DAYS)}; "
-            f"here {description}): they are shown for orientation and say nothing about this run."
+            f"This run has other data ({description}) than the published run ({PUBLISHED_ORDERS:,} orders of "
+            f"{' to '.join(PUBLISHED_DAYS)}), so the scores aren't comparable."
         )
     if orders_read == PUBLISHED_ORDERS:
-        return f"As many orders as published, {description}: if they are the same ones, so is the split."
-    missing_text = f"{PUBLISHED_ORDERS - orders_read:,} fewer than the published {PUBLISHED_ORDERS:,}"
+        return (
+            f"This run has as many orders as the published run: {description}. On the same orders, the split is equal."
+        )
     return (
-        f"Here {description}, {missing_text}. If these are among those, other restaurants pass {ORDER_COUNT_THRESHOLD} orders and the same seed "
-        "deals other test rows; on any other data the published column says nothing."
+        f"This run has {description}, {PUBLISHED_ORDERS - orders_read:,} fewer than the published "
+        f"{PUBLISHED_ORDERS:,}. If they're a part of the published orders, fewer restaurants have more than "
+        f"{ORDER_COUNT_THRESHOLD} orders, and the same seed selects other test rows. Otherwise, the scores aren't "
+        "comparable."
     )
 
 
@@ -399,7 +390,7 @@ def _library_versions() -> Iterator[str]:
         try:
             yield f"{library} {version(library)}"
         except PackageNotFoundError:
-            continue  # xgboost-cpu and xgboost stand in for each other
+            continue  # only one of xgboost-cpu and xgboost is installed
 
 
 def _format_r2(value: float | None) -> str:

@@ -1,6 +1,6 @@
-"""The history's state of more orders than memory holds: batch after batch, audited side by side, counted in order.
+"""Refresh: publishes the champion's models with the history as of a date (decision 7).
 
-`refresh`: the champion's models with this morning's history, so that history is never stale (D7).
+The history can be built from more orders than fit in memory. Batches are audited in parallel and counted in order.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from preptime.domain.data_dictionary import FILE_COLUMN
 from preptime.domain.timestamps import MICROSECONDS
 from preptime.domain.validation_reasons import Purpose, ValidationReason
 from preptime.errors import UsageError
-from preptime.features.history import History, build_history
+from preptime.features.history import build_history
 from preptime.features.history_state import CompletedOrders, HistoryState
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.progress import ProgressCallback, no_progress
 from preptime.sources.source import DataSource
 from preptime.training.publishing import AuditActor, publish_refresh
-from preptime.training.training_data import TrainingData, date_from_day_number, rows_as_of
+from preptime.training.training_data import date_from_day_number, rows_as_of
 from preptime.validation.audit import audit_orders, to_order_columns
 from preptime.validation.data_gate import GateThresholds, evaluate_daily_counts, gate_error
 from preptime.validation.duplicates import find_later_duplicates, isin_sorted, key_columns, repeated_values
 
 BATCH_ROWS = 400_000
-"""Orders in a batch. Half as many save 50 MB and take a second more for 10 million orders."""
+"""Orders in a batch. With half as many, 10 million orders take 50 MB less memory and one second more."""
 RECENT_BATCHES = 3
-"""Batches in which an order is looked for that came before; of 10 million orders in a month they are three days."""
+"""Batches that are searched for duplicates right away. With 10 million orders in a month, they cover three days."""
 AUDIT_THREADS = 2
-"""Audits at a time. Counting is one thread's work and keeps up with two of them."""
+"""Concurrent audits. Counting uses one thread and keeps up with two audits."""
 
 _HISTORY_COLUMNS = (
     "acknowledged_local",
@@ -58,46 +58,48 @@ _HISTORY_COLUMNS = (
 def stream_history_state(
     source: DataSource, restaurants: RestaurantIndex, as_of: dt.date, progress: ProgressCallback = no_progress
 ) -> HistoryState:
-    """The state of all orders of a table that may be used for history and were ready before the morning of `before`.
+    """Return the history state of all usable orders that were ready before local midnight of `as_of`.
 
-    The same, to the bit, as `audit` of the whole table gives of what was known then. Memory holds the state, a few
-    batches and 8 bytes an order: a key by which to find an order that came in an earlier batch. What came within the
-    last `NEAR_BATCHES`, as an order sent twice does, is found at once; when a key came in batches farther apart, the
-    table is read once more. Equal keys are always compared in full, so that no chance collision costs an order.
+    The result is bit-identical to an audit of the whole data source. Memory holds the state, a few batches, and 8 bytes
+    per order: a hash to find duplicates in earlier batches. A duplicate within `RECENT_BATCHES`, the usual case, is
+    found immediately. If equal hashes are farther apart, the source is read a second time. Orders with equal hashes
+    are always compared in full, so a hash collision never drops an order.
 
-    Raises `DataError` as `audit` and the table do.
+    Raises `DataError` if the source can't be read or audited.
     """
     state, suspect_keys = _count_batches(source, restaurants, as_of, np.empty(0, np.uint64), progress)
     if len(suspect_keys):
-        del state  # two of them would be the largest thing in memory
+        del state  # two states would dominate the memory use
         state, _ = _count_batches(source, restaurants, as_of, suspect_keys, progress)
     return state
 
 
 @dataclass(frozen=True, slots=True)
 class _BatchKeys:
-    """What tells the orders of a batch from others."""
+    """The identities of a batch's orders, to find duplicates in other batches."""
 
     identities: pl.DataFrame
+    """The key columns of all rows of the batch."""
     rows: NDArray[np.intp]
-    """Rows that have an identity, duplicates within the batch left out."""
+    """[K] rows that have a complete identity, without duplicates within the batch."""
     keys: NDArray[np.uint64]
-    """Of the named rows."""
+    """[K] hashes of the identities."""
 
     def find_rows(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.intp], pl.DataFrame]:
-        """The rows that have one of these ascending keys, and their identity."""
+        """Return the rows whose key is one of these ascending keys, and their identities."""
         matching_rows = self.rows[isin_sorted(self.keys, keys)]
         return matching_rows, self.identities[matching_rows]
 
 
 @dataclass(frozen=True, slots=True)
 class _CompletedBatch:
-    """What one batch gives to count."""
+    """The completed orders of one batch."""
 
     file: str
+    """Name of the file they were read from, or an empty string."""
     completed: CompletedOrders
     rows: NDArray[np.intp]
-    """Where each of them stood in the batch."""
+    """Their rows in the batch."""
     batch_keys: _BatchKeys
 
 
@@ -108,9 +110,9 @@ def _count_batches(
     suspect_keys: NDArray[np.uint64],
     progress: ProgressCallback,
 ) -> tuple[HistoryState, NDArray[np.uint64]]:
-    """The state without what `suspects` prove to be duplicates, and the keys that came in batches farther apart."""
+    """Return the state without duplicates among `suspect_keys`, and the keys that occur in batches farther apart."""
     state = HistoryState.empty(len(restaurants))
-    read = partial(_read_batch, directory=restaurants, before=as_of)
+    read = partial(_read_batch, restaurants=restaurants, as_of=as_of)
     partition_names = [part.name for part in source.partitions()]
     progress_by_partition = {name: (count + 1) / len(partition_names) for count, name in enumerate(partition_names)}
     stage = "History, again without duplicates" if len(suspect_keys) else "History"
@@ -133,7 +135,7 @@ def _count_batches(
 
 
 def _find_duplicates(recent: Iterable[_BatchKeys], batch_keys: _BatchKeys) -> NDArray[np.intp]:
-    """The rows that came in one of the batches before."""
+    """Return the rows that also occur in one of the recent batches."""
     duplicate_keys = repeated_values(np.concatenate([*(recent_batch.keys for recent_batch in recent), batch_keys.keys]))
     if not len(duplicate_keys):
         return np.empty(0, np.intp)
@@ -145,15 +147,15 @@ def _find_duplicates(recent: Iterable[_BatchKeys], batch_keys: _BatchKeys) -> ND
 def _find_later_duplicates(
     earlier: list[pl.DataFrame], rows: NDArray[np.intp], identities: pl.DataFrame
 ) -> NDArray[np.intp]:
-    """Which of `rows`, whose identity is `own`, came earlier too."""
+    """Return the `rows`, with `identities`, that also occur in `earlier`."""
     combined = pl.concat([*earlier, identities], how="vertical_relaxed")
     return rows[find_later_duplicates(combined)[len(combined) - len(identities) :]]
 
 
-def _read_batch(batch: pl.DataFrame, *, directory: RestaurantIndex, before: dt.date) -> _CompletedBatch:
-    # Opening hours are a flag that keeps nothing out of a history, so none are inferred.
-    audited_batch = audit_orders(batch, directory, need_label=True, opening_times=np.full(len(directory), np.nan))
-    audited = rows_as_of(audited_batch, directory, before)
+def _read_batch(batch: pl.DataFrame, *, restaurants: RestaurantIndex, as_of: dt.date) -> _CompletedBatch:
+    # No opening hours are inferred, because they exclude no order from the history.
+    audited_batch = audit_orders(batch, restaurants, need_label=True, opening_times=np.full(len(restaurants), np.nan))
+    audited = rows_as_of(audited_batch, restaurants, as_of)
     is_history = audited.usable_for(Purpose.HISTORY)
     known = audited.frame.select(_HISTORY_COLUMNS).filter(pl.Series(is_history))
     ready = known["ready_local"].to_physical().to_numpy() // MICROSECONDS
@@ -174,7 +176,7 @@ def _read_batch(batch: pl.DataFrame, *, directory: RestaurantIndex, before: dt.d
 def _map_in_order(
     read: Callable[[pl.DataFrame], _CompletedBatch], batches: Iterator[pl.DataFrame]
 ) -> Iterator[_CompletedBatch]:
-    """What `read` makes of each batch, in their order, a few at a time."""
+    """Yield the result of `read` for each batch, in order, reading a few batches concurrently."""
     with ThreadPoolExecutor(AUDIT_THREADS) as pool:
         pending: deque[Future[_CompletedBatch]] = deque()
         for batch in batches:
@@ -186,17 +188,18 @@ def _map_in_order(
 
 
 class RefreshDocument(msgspec.Struct, frozen=True):
-    """The document of `refresh --json`."""
+    """The output of `preptime refresh --json`."""
 
     date: dt.date
     bundle: str
     parent: str
-    """The bundle whose models these are."""
+    """The trained bundle whose models it has."""
     champion_number: int
+    """Number of the entry in the champion log."""
     orders: int
-    """Completed orders that the history counts."""
+    """Completed orders in the history."""
     unknown_values: dict[str, int]
-    """Restaurants whose country, city or food the champion's models do not know, by column."""
+    """Restaurants whose country, city, or type of food is unknown to the champion's models, by column."""
 
 
 def refresh_champion(
@@ -209,14 +212,14 @@ def refresh_champion(
     thresholds: GateThresholds | None = None,
     progress: ProgressCallback = no_progress,
 ) -> RefreshDocument:
-    """Publish the history of the morning of `date` with the champion's models, from a table of any size.
+    """Publish the champion's models with the history as of `date`, from a data source of any size.
 
-    Raises `UsageError` without a champion, for a date before the champion's, and for a refresh that a person rolled
-    back; `DataError` when yesterday's orders are missing or too few; `BundleVerificationError` for a champion that fails
-    verification, `StoreError` when someone else promoted meanwhile.
+    Raises `UsageError` if there is no champion, if its date is later, or if a user rolled back this refresh;
+    `DataError` if the latest day's orders are missing or too few; `BundleVerificationError` if the champion fails
+    verification; and `StoreError` if another process promoted a bundle at the same time.
     """
     entry, champion = champion_to_refresh(store, date)
-    # The champion's models know the codes they were fitted with.
+    # The champion's models require the codes they were fitted with.
     recoded = restaurants.recoded(champion.manifest.vocabularies)
     state = stream_history_state(orders, recoded, date, progress)
     orders_by_date = {date_from_day_number(number): int(sums[0].sum()) for number, sums in state.recent_days.items()}
@@ -228,8 +231,8 @@ def refresh_champion(
     )
     if refresh_entry is None:
         raise UsageError(
-            f"A person rolled back the history of {date} under the models of {entry.bundle}.",
-            "Repair the orders, or promote that bundle by its id with a reason: preptime bundles promote.",
+            f"A user rolled back the refresh of {entry.bundle} for {date}.",
+            "Correct the orders, or promote the refreshed bundle with a reason: preptime bundles promote.",
         )
     return RefreshDocument(
         date=date,
@@ -241,22 +244,15 @@ def refresh_champion(
     )
 
 
-def build_champion_history(champion: Bundle, data: TrainingData, date: dt.date) -> History:
-    """The history of a morning in the champion's vocabularies: its models know the codes they were fitted with."""
-    restaurants = data.restaurants.recoded(champion.manifest.vocabularies)
-    state = HistoryState.from_orders(restaurants, data.completed.take(data.is_history))
-    return build_history(state, restaurants, date)
-
-
 def champion_to_refresh(store: Store, date: dt.date) -> tuple[LogEntry, Bundle]:
-    """The champion that the morning of `date` may replace, verified."""
+    """Return the verified champion and its log entry. Raises `UsageError` if a refresh for `date` can't replace it."""
     entry = ChampionLog(store).current()
     if entry is None:
-        raise UsageError(f"{store.url} has no champion.", "Train and promote one first: preptime train.")
+        raise UsageError(f"{store.url} has no champion.", "First, train and promote a bundle: preptime train.")
     if entry.date > date:
         raise UsageError(
-            f"The champion {entry.bundle} is of {entry.date}, later than {date}.",
-            "A refresh of an earlier morning would give it an older history.",
+            f"The champion {entry.bundle} has the date {entry.date}, which is later than {date}.",
+            f"Set --date to {entry.date} or later. A refresh for an earlier date would publish an older history.",
         )
     return entry, fetch_verified(store, entry.bundle)
 

@@ -1,4 +1,4 @@
-"""`train`: gate on the data, history, features, fit, calibrate, export, compare, then promote or refresh."""
+"""`preptime train`: data gate, features, fit, evaluation on the holdout, bundle, comparison, promotion or refresh."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ from preptime.training.as_of_features import build_feature_matrix
 from preptime.training.backtest import evaluate_graph, select_days
 from preptime.training.comparison import Comparison
 from preptime.training.fitting import FitPlan, FittedWindow, fit_window
-from preptime.training.promotion import ONE_DAY, PromotionOutcome, decide_promotion
+from preptime.training.promotion import PromotionOutcome, decide_promotion
 from preptime.training.publishing import AuditActor
-from preptime.training.training_data import TrainingData, rows_as_of
+from preptime.training.training_data import ONE_DAY, TrainingData, rows_as_of
 from preptime.validation.audit import AuditedOrders
 from preptime.validation.audit_report import summarize_audit
 from preptime.validation.data_gate import GateResult, GateThresholds, evaluate_gate, gate_error
 
 HOLDOUT_DAYS = 7
-"""A whole week: weekdays and weekends differ."""
+"""A whole week, because weekdays and weekends differ."""
 SHORT_HOLDOUT_DAYS = 3
-"""With fewer than `LONG_WINDOW_DAYS` of data a week held out would cost more than it tells."""
+"""The holdout for less than `LONG_WINDOW_DAYS` of data, where a week would be too large a share."""
 LONG_WINDOW_DAYS = 28
 
 RECORDED_LIBRARIES = (
@@ -64,34 +64,37 @@ RECORDED_LIBRARIES = (
     "xgboost-cpu",
 )
 
-
 FORMAT = 1
-"""The format of `training.json`: docs/daily-run.md."""
+"""The format of `training.json` (docs/daily-run.md)."""
 
 
 class TrainDocument(msgspec.Struct, frozen=True):
-    """`training.json`, and the document of `train --json`. No clock, no path: the same contents, the same bytes."""
+    """The content of `training.json` and the output of `preptime train --json`.
+
+    It has no time of day and no path, so equal inputs give equal bytes.
+    """
 
     date: dt.date
     bundle: str
+    """The challenger."""
     outcome: PromotionOutcome
     reason: str
     champion: str | None
-    """The champion of the morning of `date` afterwards, whoever serves by now."""
+    """The champion as of `date` after this run. The current champion can have a later date."""
     comparison: Comparison | None
     evaluation: BacktestDocument
-    """The challenger on the days held out."""
+    """The challenger's metrics on the holdout."""
     data_gate: GateResult
     orders: int
-    """Orders fitted on."""
+    """Orders that the models were fitted on."""
     parity_seconds: dict[str, float]
-    """Largest |ONNX − estimator| over the training matrix, by model."""
+    """Largest |ONNX − estimator| over the training matrix by model, in seconds."""
     format: int = FORMAT
 
 
 @dataclass(frozen=True)
 class Challenger:
-    """A trained bundle in the store, and what it answered on the days held out."""
+    """A trained bundle in the store, and its predictions for the holdout."""
 
     manifest: Manifest
     fitted: FittedWindow
@@ -113,14 +116,14 @@ def train(
     revisions: DataRevisions | None = None,
     progress: ProgressCallback = no_progress,
 ) -> TrainDocument:
-    """Train on what was known on the morning of `date`, and let the comparison decide what serves.
+    """Train a challenger on the orders known as of `date`, and decide on its promotion.
 
-    Without `report` the bundle carries no pictures, and a small training is done in half the time. `revisions` are
-    those of the orders, for the manifest.
+    Without `with_report`, the bundle has no HTML report, which halves the duration of a small training. `revisions`
+    are those of the orders, for the manifest.
 
-    Raises `DataError` when the data gate refuses or too few days are known (nothing is written then), `OperationError` when
-    the export differs from the estimators, `BundleVerificationError` when the champion fails verification and `StoreError`
-    when someone else promoted meanwhile (the challenger is kept then).
+    Raises `DataError` if the data gate fails or there are too few days (then nothing is written), `OperationError` if
+    the export differs from the estimators, `BundleVerificationError` if the champion fails verification, and
+    `StoreError` if another process promoted a bundle at the same time (then the challenger stays in the store).
     """
     gate_result = evaluate_gate(audited, date, thresholds or GateThresholds())
     if not gate_result.passed:
@@ -159,35 +162,72 @@ def train_challenger(
     revisions: DataRevisions | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Challenger:
-    """Fit, evaluate on the days held out, and write the bundle; its history reaches `date`.
+    """Fit, evaluate on the holdout, and write the bundle with the history as of `date`.
 
-    `corpus` is what was known on that morning, `audited` the rows it is of. Raises as `train` does.
+    `data` has the orders known as of `date`, and `audited` the rows they come from. Raises the same errors as `train`.
     """
     last_day = date - ONE_DAY
     last_fitted_day = _last_fitted_day(data, date)
     features = build_feature_matrix(data, data.first_day, last_day, progress)
-    held_out = select_days(features, last_fitted_day + ONE_DAY, last_day)
-    if not data.is_evaluation[held_out.rows].any():
+    holdout = select_days(features, last_fitted_day + ONE_DAY, last_day)
+    if not data.is_evaluation[holdout.rows].any():
         raise DataError(
-            f"No order from {last_fitted_day + ONE_DAY} to {last_day} has a label to evaluate on.",
-            "Take an earlier date, or the orders of those days.",
+            f"No order from {last_fitted_day + ONE_DAY} to {last_day} has a label for the evaluation.",
+            "Choose an earlier date, or provide the outcomes of those days.",
         )
     fitted = fit_window(features, last_fitted_day, plan, progress)
-    evaluated = evaluate_graph(held_out, fitted.load_graph(features.X.shape[1]), fitted.label_limit_seconds)
-    history = build_history(
-        HistoryState.from_orders(data.restaurants, data.completed.take(data.is_history)), data.restaurants, date
-    )
-    window = TrainingWindow(
-        first_day=data.first_day,
-        last_day=last_fitted_day,
-        fitted_through=last_fitted_day,
-        gate_days=(last_day - last_fitted_day).days,
-    )
+    evaluated = evaluate_graph(holdout, fitted.load_graph(features.X.shape[1]), fitted.label_limit_seconds)
     evaluation = build_backtest_document(evaluated, (last_fitted_day + ONE_DAY).isoformat(), last_day.isoformat())
-    draft = ManifestDraft(
+    draft = _draft_manifest(data, date, fitted, evaluation, revisions)
+    extra_files = {EVALUATION_FILE: encode(_build_report_data(audited, fitted, evaluated))}
+    if with_report:
+        extra_files[REPORT_FILE] = _render_training_report(audited, draft, fitted, evaluated).encode()
+    progress("Report", 1.0)
+    state = HistoryState.from_orders(data.restaurants, data.completed.take(data.is_history))
+    manifest = write_bundle(
+        store,
+        draft,
+        model=fitted.graph,
+        history=build_history(state, data.restaurants, date),
+        golden_orders=choose_golden_orders(holdout.orders),
+        extra_files=extra_files,
+    )
+    return Challenger(manifest, fitted, evaluated, evaluation)
+
+
+def holdout_days(data: TrainingData, date: dt.date) -> int:
+    """Return the number of latest days that aren't fitted on, so that bundles can be compared on them."""
+    return HOLDOUT_DAYS if (date - data.first_day).days >= LONG_WINDOW_DAYS else SHORT_HOLDOUT_DAYS
+
+
+def _last_fitted_day(data: TrainingData, date: dt.date) -> dt.date:
+    """Return the day before the holdout. Raises `DataError` if the data has no earlier day to fit on."""
+    last_fitted_day = date - (1 + holdout_days(data, date)) * ONE_DAY
+    if data.first_day >= last_fitted_day:
+        raise DataError(
+            f"The orders start on {data.first_day}. The holdout is the {holdout_days(data, date)} days before {date}, "
+            "which leaves no days to fit on.",
+            "Choose a later date, or provide more orders.",
+        )
+    return last_fitted_day
+
+
+def _draft_manifest(
+    data: TrainingData,
+    date: dt.date,
+    fitted: FittedWindow,
+    evaluation: BacktestDocument,
+    revisions: DataRevisions | None,
+) -> ManifestDraft:
+    return ManifestDraft(
         kind="training",
         date=date,
-        window=window,
+        window=TrainingWindow(
+            first_day=data.first_day,
+            last_day=fitted.fitted_through,
+            fitted_through=fitted.fitted_through,
+            gate_days=holdout_days(data, date),
+        ),
         models=fitted.names,
         calibration=to_json_object(fitted.calibration),
         data_fingerprint=data.fingerprint(),
@@ -196,36 +236,6 @@ def train_challenger(
         metrics=to_json_object(evaluation),
         libraries=_library_versions(),
     )
-    extra = {EVALUATION_FILE: encode(_build_report_data(audited, fitted, evaluated))}
-    if with_report:
-        extra[REPORT_FILE] = _render_training_report(audited, draft, fitted, evaluated).encode()
-    progress("Report", 1.0)
-    manifest = write_bundle(
-        store,
-        draft,
-        model=fitted.graph,
-        history=history,
-        golden_orders=choose_golden_orders(held_out.orders),
-        extra_files=extra,
-    )
-    return Challenger(manifest, fitted, evaluated, evaluation)
-
-
-def holdout_days(data: TrainingData, date: dt.date) -> int:
-    """How many of the latest days are left out of fitting, so that a comparison has orders nobody has seen."""
-    return HOLDOUT_DAYS if (date - data.first_day).days >= LONG_WINDOW_DAYS else SHORT_HOLDOUT_DAYS
-
-
-def _last_fitted_day(data: TrainingData, date: dt.date) -> dt.date:
-    """The day before those that are held out. Raises `DataError` when no day is before it."""
-    last_fitted_day = date - dt.timedelta(days=1 + holdout_days(data, date))
-    if data.first_day >= last_fitted_day:
-        raise DataError(
-            f"Orders are known from {data.first_day} on, and the {holdout_days(data, date)} days before {date} "
-            "are held out for the comparison, which leaves none to learn from.",
-            "Take a later date, or more orders.",
-        )
-    return last_fitted_day
 
 
 def _render_training_report(
@@ -233,7 +243,6 @@ def _render_training_report(
 ) -> str:
     first_day, last_day = draft.window.fitted_through + ONE_DAY, draft.date - ONE_DAY
     importance = fitted.importance[DEFAULT_MODEL]
-    reasons = summarize_audit(audited, 0).reasons
     return render_report(
         ReportContext(
             bundle_id=f"trained for {draft.date}",
@@ -248,7 +257,7 @@ def _render_training_report(
                 LabelAuditRow(
                     reason_row.reason, reason_row.rows, reason_row.meaning, ", ".join(reason_row.excluded_from)
                 )
-                for reason_row in reasons
+                for reason_row in summarize_audit(audited, 0).reasons
             ),
             rows_read=len(audited),
         )
@@ -271,7 +280,7 @@ def _build_report_data(audited: AuditedOrders, fitted: FittedWindow, evaluated: 
 
 
 def _library_versions() -> dict[str, str]:
-    """The versions of the libraries that decide what a bundle holds, of those that are installed."""
+    """Return the versions of the installed libraries that affect the content of a bundle."""
 
     def installed() -> Iterator[tuple[str, str]]:
         for name in RECORDED_LIBRARIES:

@@ -45,7 +45,6 @@ class TrainingData:
     is_evaluation: NDArray[np.bool_]
     """The label set `up_to_3h`."""
 
-
     @classmethod
     def from_orders(cls, audited: AuditedOrders, restaurants: RestaurantIndex) -> TrainingData:
         """Return the orders that can be used for fitting, history, or evaluation.

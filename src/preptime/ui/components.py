@@ -21,7 +21,7 @@ from preptime.evaluation import aggregates, charts
 from preptime.evaluation.documents import Segment, SegmentDimension
 from preptime.evaluation.summary_text import segment_coverage_caption, segment_errors_caption
 from preptime.progress import ProgressCallback
-from preptime.ui.formatting import EMPTY_CELL, error_message
+from preptime.ui.formatting import EMPTY_CELL, FALLBACK_LEVEL_TITLES, error_message
 from preptime.ui.theme import palette
 
 if TYPE_CHECKING:
@@ -282,7 +282,7 @@ def choose_dimension(dimensions: Sequence[SegmentDimension], *, key: str) -> Seg
 
 def segment_charts(segments: Sequence[Segment], dimension: SegmentDimension) -> None:
     """Show error and coverage of the segments of a dimension. It must have at least one segment."""
-    rows = aggregates.segment_rows(segments, (dimension,))
+    rows = aggregates.segment_rows(_with_level_titles(segments), (dimension,))
     left, right = st.columns(2)
     with left:
         chart_card(
@@ -301,7 +301,16 @@ def segment_charts(segments: Sequence[Segment], dimension: SegmentDimension) -> 
 def segment_table(segments: Sequence[Segment], dimension: SegmentDimension, *, key: str) -> None:
     """Show every segment of a dimension in a table."""
     data_table(
-        [msgspec.structs.asdict(segment) for segment in segments if segment.segment == dimension],
+        [msgspec.structs.asdict(segment) for segment in _with_level_titles(segments) if segment.segment == dimension],
         _SEGMENT_COLUMNS,
         key=key,
     )
+
+
+def _with_level_titles(segments: Sequence[Segment]) -> list[Segment]:
+    return [
+        msgspec.structs.replace(segment, value=FALLBACK_LEVEL_TITLES.get(segment.value, segment.value))
+        if segment.segment == "fallback_level"
+        else segment
+        for segment in segments
+    ]

@@ -6,6 +6,7 @@ import datetime as dt
 import re
 
 from preptime.errors import PreptimeError
+from preptime.formatting import format_count
 
 _SECONDS_PATTERN = re.compile(r"(?:(?P<low>\d+(?:\.\d+)?) to )?(?P<high>\d+(?:\.\d+)?) s\b")
 
@@ -42,11 +43,6 @@ def format_clock_time_rounded_up(moment: dt.datetime) -> str:
 def format_day(date: dt.date) -> str:
     """Return a date without its year: `7 Jun`."""
     return f"{date.day} {date:%b}"
-
-
-def format_count(count: int, noun: str) -> str:
-    """`1 order`, `1,204 orders`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def format_size(size_bytes: int) -> str:

@@ -6,7 +6,8 @@ import streamlit as st
 
 from preptime.errors import UsageError
 from preptime.keys import EXAMPLE_KEY, Keys, load_api_keys
-from preptime.settings import Settings, is_loopback
+from preptime.network import is_loopback
+from preptime.settings import Settings
 from preptime.ui.components import show_error
 
 _SESSION_KEY = "login_key"

@@ -14,6 +14,7 @@ from preptime.domain.orders import FALLBACK_LEVELS
 from preptime.domain.validation_reasons import ValidationReason, validation_rule
 from preptime.errors import DataError, PreptimeError
 from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
+from preptime.formatting import format_count
 from preptime.scoring.download import iter_csv_chunks
 from preptime.scoring.preview import (
     MAX_REJECTED_ROWS,
@@ -86,7 +87,7 @@ def draw_file(predictor: Predictor | None, mode: str, context: DashboardContext)
         with st.container(horizontal=True):
             is_predict_clicked = False
             if result is None and predictor is not None and file_preview.predictable:
-                label = f"Predict {formatting.format_count(file_preview.predictable, 'order')}"
+                label = f"Predict {format_count(file_preview.predictable, 'order')}"
                 is_predict_clicked = st.button(label, type="primary", key="predict", icon=":material/timer:")
             st.button("Remove file", key="remove_file", on_click=get_upload_session().clear)
         if is_predict_clicked and predictor is not None:
@@ -137,10 +138,10 @@ def _preview_once(upload: Upload, restaurants: RestaurantIndex | None) -> Previe
 def _show_validation(upload: Upload, file_preview: Preview, *, knows_restaurants: bool) -> None:
     size_text = formatting.format_size(upload.size_bytes)
     rejected_count = file_preview.rows - file_preview.predictable
-    summary_text = f"{upload.name}: {formatting.format_count(file_preview.rows, 'order')}, {size_text}."
+    summary_text = f"{upload.name}: {format_count(file_preview.rows, 'order')}, {size_text}."
     unknown_restaurants_text = ""
     if knows_restaurants and file_preview.unknown_restaurant_rows:
-        order_count = formatting.format_count(file_preview.unknown_restaurant_rows, "order")
+        order_count = format_count(file_preview.unknown_restaurant_rows, "order")
         unknown_restaurants_text = f"{order_count} of unknown restaurants: predicted from coarser history."
     if not rejected_count:
         show_success(f"{summary_text} All orders can be predicted.", unknown_restaurants_text)
@@ -166,9 +167,7 @@ def _show_validation(upload: Upload, file_preview: Preview, *, knows_restaurants
     if rejected_count:
         shown_count = file_preview.rejected_cells["row"].n_unique()
         limit_text = "" if shown_count == rejected_count else f", the first {MAX_REJECTED_ROWS:,}"
-        with st.expander(
-            f"{formatting.format_count(rejected_count, 'row')} without a prediction{limit_text}", key="rejected"
-        ):
+        with st.expander(f"{format_count(rejected_count, 'row')} without a prediction{limit_text}", key="rejected"):
             st.dataframe(file_preview.rejected_cells, hide_index=True, placeholder=formatting.EMPTY_CELL)
 
 
@@ -235,7 +234,7 @@ def _summary_cards(result: ScoredFile) -> None:
             (
                 "Predicted",
                 f"{document.predicted:,}",
-                f"of {formatting.format_count(document.rows, 'row')}; {rejected_count:,} without",
+                f"of {format_count(document.rows, 'row')}; {rejected_count:,} without",
             ),
             (
                 "Median preparation time",

@@ -16,7 +16,8 @@ from types import FrameType
 from streamlit.starlette import App
 
 from preptime.errors import PreptimeError
-from preptime.settings import Settings, resolve_free_address
+from preptime.network import resolve_free_address
+from preptime.settings import Settings
 from preptime.ui import theme
 from preptime.ui.login import allowed_keys
 from preptime.ui.upload_session import MAX_UPLOAD_MB, download_route, remove_orphaned_folders, remove_own_folders

@@ -1,4 +1,6 @@
-"""Checks of the input: every row gets its validation reasons, and the data gate decides whether a day can be trained on.
+"""Validation of orders and restaurants.
 
-Nothing here reads a file or a database: see `preptime.sources`.
+The audit gives every row its validation reasons. The data gate decides whether a model can be trained on the data.
+
+Rule of this folder: it works on frames. To read or write files and databases, use `preptime.sources`.
 """

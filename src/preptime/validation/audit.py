@@ -1,4 +1,4 @@
-"""The audit: every row is read, every fault gets a reason, no row is dropped (D4)."""
+"""The audit: parse every order and record every error as a validation reason. No row is dropped (decision 4)."""
 
 from __future__ import annotations
 
@@ -47,27 +47,28 @@ CATEGORY_COLUMNS = ("country", "city", "type_of_food")
 
 @dataclass(frozen=True)
 class AuditedOrders:
-    """N orders as read, in their own places."""
+    """N orders, parsed and checked, in the order of the input rows."""
 
     raw: pl.DataFrame
-    """The rows as they came, with the columns a table adds (`_row`, `_file`)."""
+    """The unparsed rows, with the columns that readers add (`_row`, `_file`)."""
     frame: pl.DataFrame
-    """Parsed columns, null where a cell could not be used: `restaurant_id`, `acknowledged_local`, `acknowledged_utc`
-    (microseconds, no zone), `order_value_gbp`, `number_of_items`, codes `country`, `city`, `type_of_food`, the mask
-    `reasons`; with labels also `ready_local` and `prep_time_seconds` (whole seconds)."""
+    """Parsed columns, null where a cell is missing or invalid: `restaurant_id`, `acknowledged_local`,
+    `acknowledged_utc` (microseconds, no zone), `order_value_gbp`, `number_of_items`, the codes `country`, `city`, and
+    `type_of_food`, and the bit masks `reasons`. With labels, also `ready_local` and `prep_time_seconds` (whole
+    seconds)."""
     findings: tuple[Finding, ...]
-    """What the reasons stand on: rows, column, what was expected."""
+    """The evidence for the reasons: rows, column, and expected content."""
 
     def __len__(self) -> int:
         return len(self.frame)
 
     @cached_property
     def reasons(self) -> NDArray[np.uint32]:
-        """[N] bit masks of `preptime.domain.validation_reasons.ValidationReason`."""
+        """[N] bit masks of validation reasons (`preptime.domain.validation_reasons.ValidationReason`)."""
         return self.frame["reasons"].to_numpy()
 
     def usable_for(self, purpose: Purpose) -> NDArray[np.bool_]:
-        """[N] which orders may be used for `purpose`."""
+        """Return [N] which orders can be used for `purpose`."""
         is_usable: NDArray[np.bool_] = (self.reasons & np.uint32(exclusion_mask(purpose))) == 0
         return is_usable
 
@@ -79,11 +80,13 @@ def audit_orders(
     need_label: bool,
     opening_times: NDArray[np.float64] | None = None,
 ) -> AuditedOrders:
-    """Read and judge orders.
+    """Parse and check orders.
 
-    With `need_label` (training, evaluation, `check`) labels, duplicates and opening hours are judged too; without it
-    label columns are not even looked at. `opening` [R] says when each restaurant of the directory opens (see
-    `preptime.validation.row_checks`); by default it is inferred from these orders. Raises `DataError` for a missing column.
+    With `need_label` (training, evaluation, `check`), labels, duplicates, and opening hours are checked too. Without
+    it, label columns aren't read. `opening_times` [R] are the opening times of the restaurants in `restaurants` (see
+    `preptime.validation.row_checks`). By default, they are inferred from these orders.
+
+    Raises `DataError` for a missing column.
     """
     _require_order_columns(orders, need_label=need_label)
     findings = FindingCollector(len(orders))
@@ -92,14 +95,14 @@ def audit_orders(
             ValidationReason.MALFORMED_LINE,
             SURPLUS_COLUMN,
             orders[SURPLUS_COLUMN].is_not_null().to_numpy(),
-            "as many cells as names",
+            "as many cells as the header has",
         )
     restaurant_ids = parse_integers(orders["restaurant_id"])
     has_restaurant_id = ~(restaurant_ids.missing | restaurant_ids.invalid)
     restaurant_index = np.where(has_restaurant_id, restaurants.positions(restaurant_ids.values), UNKNOWN_CODE)
     is_unknown = (restaurant_index == UNKNOWN_CODE) & has_restaurant_id
     findings.add(
-        ValidationReason.UNKNOWN_RESTAURANT, "restaurant_id", is_unknown, "a restaurant_id of the restaurants file"
+        ValidationReason.UNKNOWN_RESTAURANT, "restaurant_id", is_unknown, "a restaurant_id from the restaurants file"
     )
     zone_codes, zone_names = order_time_zones(orders, restaurant_index, restaurants)
     acknowledged = parse_timestamps(orders["order_acknowledged_at"], zone_codes, zone_names)
@@ -133,20 +136,20 @@ def audit_orders(
         )
         is_early = is_before_opening(acknowledged.local, restaurant_index, opening_by_restaurant) & ~is_undated
         findings.add(
-            ValidationReason.BEFORE_OPENING, "order_acknowledged_at", is_early, "a time at which the restaurant is open"
+            ValidationReason.BEFORE_OPENING, "order_acknowledged_at", is_early, "a time when the restaurant is open"
         )
         id_column = "order_id" if "order_id" in orders.columns else "order_acknowledged_at"
         is_duplicate = find_later_duplicates(key_columns(orders, pl.DataFrame(columns)))
-        findings.add(ValidationReason.DUPLICATE, id_column, is_duplicate, "each order once")
+        findings.add(ValidationReason.DUPLICATE, id_column, is_duplicate, "one row for each order")
     passthrough = {name: orders[name] for name in ("order_id", ROW_COLUMN, FILE_COLUMN) if name in orders.columns}
     frame = pl.DataFrame(passthrough | columns | {"reasons": pl.Series(findings.reason_masks)})
     return AuditedOrders(orders, frame, findings.sorted_findings())
 
 
 def to_order_columns(frame: pl.DataFrame) -> OrderColumns:
-    """Audited rows as the columns features are computed from; without a copy where nothing is null.
+    """Convert audited rows to the columns that features are computed from, without a copy where nothing is null.
 
-    Rows that scoring is kept out of have nulls; they become zeros here and their predictions mean nothing.
+    Rows that are excluded from scoring have nulls. They become zeros here, and their predictions have no meaning.
     """
     local = frame["acknowledged_local"].to_physical().fill_null(0).to_numpy()
     return OrderColumns(
@@ -161,7 +164,10 @@ def to_order_columns(frame: pl.DataFrame) -> OrderColumns:
 
 
 def trailing_undated(frame: pl.DataFrame, is_known: pl.Series) -> pl.Series:
-    """[N] which audited rows have no readable time and stand behind the last `known` one (nowhere, if none is)."""
+    """Return [N] which audited rows have no valid time and come after the last row where `is_known` is true.
+
+    If no row is known, no row counts.
+    """
     is_undated = frame["acknowledged_local"].is_null()
     known_rows = is_known.arg_true()
     last_known_row = len(is_known) if known_rows.is_empty() else known_rows[-1]
@@ -175,14 +181,14 @@ def _require_order_columns(orders: pl.DataFrame, *, need_label: bool) -> None:
     if need_label and TARGET not in orders.columns and "order_ready_at" not in orders.columns:
         raise DataError(
             f"The orders have neither order_ready_at nor {TARGET}.",
-            "Add one of them: without it there is no label to learn from.",
+            "Add one of them. Without it, the orders have no labels to train on.",
         )
 
 
 def _category_codes(
     orders: pl.DataFrame, category: str, restaurant_index: NDArray[np.int64], restaurants: RestaurantIndex
 ) -> NDArray[np.int32]:
-    """[N] the order's own category where it is understood, else its restaurant's."""
+    """Return [N] the code of the order's own category where it's valid, otherwise its restaurant's."""
     restaurant_codes: NDArray[np.int32] = np.append(getattr(restaurants, category), np.int32(UNKNOWN_CODE))[
         restaurant_index
     ]
@@ -199,7 +205,7 @@ def _infer_opening(
     city_codes: NDArray[np.int32],
     restaurant_count: int,
 ) -> NDArray[np.float64]:
-    # An order left open for a night says nothing about the hour its food was ready.
+    # An order that was left open overnight carries no information about when its food was ready.
     is_trusted = (findings.reason_masks & np.uint32(exclusion_mask(Purpose.EVALUATION))) == 0
     ready_local = columns["ready_local"].to_physical().fill_null(0).to_numpy()
     label_seconds = columns[TARGET].fill_null(0).to_numpy()

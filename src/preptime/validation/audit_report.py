@@ -1,4 +1,4 @@
-"""What `check` says: counts by reason, a few examples, and the rejected rows as a file to repair."""
+"""The report of the `check` command: counts by reason, examples, and the rejected rows as a file to repair."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from preptime.validation.row_checks import Finding
 
 EXAMPLES_PER_REASON = 3
 REJECT_COLUMNS = ("reject_file", "reject_row", "reject_reasons", "reject_expected")
-"""What a file of rejected rows has beside their own columns."""
+"""The columns that a file of rejected rows has in addition to the rows' own columns."""
 _MAX_VALUE_CHARACTERS = 60
 _CHUNK_ROWS = 100_000
 
 
 class ReasonCount(msgspec.Struct, frozen=True):
-    """How many orders have one reason, and what it keeps them out of."""
+    """The number of orders with a reason, and the purposes that they are excluded from."""
 
     reason: ValidationReason
     rows: int
@@ -40,63 +40,55 @@ class ReasonCount(msgspec.Struct, frozen=True):
 
 
 class FindingExample(msgspec.Struct, frozen=True):
-    """One cell that has a reason."""
+    """One cell with a validation reason."""
 
     reason: ValidationReason
     file: str
     row: int
-    """From 1, the header not counted."""
+    """Counted from 1, without the header."""
     column: str
     value: str | None
     expected: str
 
 
 class CheckReport(msgspec.Struct, frozen=True):
-    """The document of `check --json`."""
+    """The output of `check --json`."""
 
     orders: int
     restaurants: int
     first_day: str | None
-    """Local day of the first acknowledgement that can be read; likewise the last."""
+    """Local date of the first valid acknowledgement time."""
     last_day: str | None
+    """Local date of the last valid acknowledgement time."""
     clean: int
-    """Orders without a reason that keeps them out of anything."""
+    """Number of orders that aren't excluded from any purpose."""
     usable: dict[str, int]
-    """How many orders may be used for each purpose."""
+    """Number of orders that can be used, by purpose."""
     reasons: tuple[ReasonCount, ...]
-    """Those that occur, the most fundamental first."""
+    """The reasons that occur, most fundamental first."""
     examples: tuple[FindingExample, ...]
 
 
 def summarize_audit(
     audited: AuditedOrders, restaurant_count: int, examples_per_reason: int = EXAMPLES_PER_REASON
 ) -> CheckReport:
-    """The report of an audit; its size depends on the number of reasons, not of rows."""
+    """Return the report of an audit. Its size depends on the number of reasons, not on the number of rows."""
     counts = []
-    for policy_rule in VALIDATION_RULES:
-        rows = int(np.count_nonzero(audited.reasons & np.uint32(policy_rule.reason.bit)))
+    for rule in VALIDATION_RULES:
+        rows = int(np.count_nonzero(audited.reasons & np.uint32(rule.reason.bit)))
         if rows:
-            excluded_purposes = tuple(purpose for purpose in Purpose if purpose in policy_rule.excluded_from)
-            counts.append(
-                ReasonCount(
-                    policy_rule.reason,
-                    rows,
-                    rows / len(audited),
-                    excluded_purposes,
-                    policy_rule.description,
-                    policy_rule.rationale,
-                )
-            )
+            excluded_purposes = tuple(purpose for purpose in Purpose if purpose in rule.excluded_from)
+            share = rows / len(audited)
+            counts.append(ReasonCount(rule.reason, rows, share, excluded_purposes, rule.description, rule.rationale))
     local = audited.frame["acknowledged_local"]
     days = [local.dt.date().min(), local.dt.date().max()]
     first_day, last_day = (None if day is None else str(day) for day in days)
-    flag_mask = sum(policy_rule.reason.bit for policy_rule in VALIDATION_RULES if not policy_rule.excluded_from)
     return CheckReport(
         orders=len(audited),
         restaurants=restaurant_count,
         first_day=first_day,
         last_day=last_day,
-        clean=int(np.count_nonzero((audited.reasons & np.uint32(0xFFFFFFFF ^ flag_mask)) == 0)),
+        clean=len(audited) - len(rejected_rows(audited)),
         usable={str(purpose): int(np.count_nonzero(audited.usable_for(purpose))) for purpose in Purpose},
         reasons=tuple(counts),
         examples=tuple(_iter_examples(audited, examples_per_reason)),
@@ -104,13 +96,13 @@ def summarize_audit(
 
 
 def render_text(report: CheckReport) -> str:
-    """The report for people."""
+    """Return the report as text for a terminal."""
     days = f", {report.first_day} to {report.last_day}" if report.first_day else ""
     lines = [f"{report.orders:,} orders of {report.restaurants:,} restaurants{days}; {report.clean:,} are clean."]
-    lines.append("Usable for " + ", ".join(f"{purpose}: {rows:,}" for purpose, rows in report.usable.items()) + ".")
+    lines.append("Usable orders: " + ", ".join(f"{purpose} {rows:,}" for purpose, rows in report.usable.items()) + ".")
     for count in report.reasons:
         excluded_purposes = ", ".join(count.excluded_from) or "nothing"
-        lines += ["", f"{count.reason}: {count.rows:,} orders ({count.share:.2%}), kept out of {excluded_purposes}"]
+        lines += ["", f"{count.reason}: {count.rows:,} orders ({count.share:.2%}), excluded from {excluded_purposes}"]
         lines.append(f"  {count.meaning}. {count.why}")
         for example in report.examples:
             if example.reason == count.reason:
@@ -121,19 +113,19 @@ def render_text(report: CheckReport) -> str:
 
 
 def _display_location(file: str) -> str:
-    """A file by its name; a day of a database, whose address ends with it, by that."""
+    """Return the name of a file, or the day of a database address, which ends with it."""
     address, separator, query = file.partition("?") if "://" in file else (file, "", "")
     return query.rpartition("&")[2].replace("day=", "day ") if separator else Path(address).name
 
 
 def rejected_rows(audited: AuditedOrders) -> NDArray[np.intp]:
-    """Positions of the orders that are kept out of something."""
-    rejecting_mask = sum(policy_rule.reason.bit for policy_rule in VALIDATION_RULES if policy_rule.excluded_from)
+    """Return the row indexes of the orders that are excluded from at least one purpose."""
+    rejecting_mask = sum(rule.reason.bit for rule in VALIDATION_RULES if rule.excluded_from)
     return np.flatnonzero(audited.reasons & np.uint32(rejecting_mask))
 
 
 def iter_rejects(audited: AuditedOrders, rows: NDArray[np.intp]) -> Iterator[pl.DataFrame]:
-    """The orders at `rows` as they came, with their file, row, reasons and expectations; at least one chunk."""
+    """Yield the orders at `rows` unparsed, with `REJECT_COLUMNS`, in chunks. There is at least one chunk."""
     text_index, expected_texts = _expectation_texts(audited, rows)
     raw = audited.raw
     for start in range(0, max(len(rows), 1), _CHUNK_ROWS):
@@ -150,7 +142,7 @@ def iter_rejects(audited: AuditedOrders, rows: NDArray[np.intp]) -> Iterator[pl.
 
 
 def _expectation_texts(audited: AuditedOrders, rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], pl.Series]:
-    """Which findings each rejected row has, as a position in the list of distinct texts about what was expected."""
+    """Return ([M] the index of each rejected row's text, the distinct texts about the expected content)."""
     bits = np.zeros(len(audited), np.uint64)
     excluding_findings = [finding for finding in audited.findings if validation_rule(finding.reason).excluded_from]
     for index, finding in enumerate(excluding_findings):
@@ -168,7 +160,7 @@ def _expectation_texts(audited: AuditedOrders, rows: NDArray[np.intp]) -> tuple[
 
 
 def _iter_examples(audited: AuditedOrders, max_per_reason: int) -> Iterator[FindingExample]:
-    """The first few cells of each reason, columns in turn, so that a common fault in one column hides no other."""
+    """Yield the first cells of each reason, alternating between columns, so that every affected column appears."""
     for reason in ValidationReason:
         reason_findings = [finding for finding in audited.findings if finding.reason is reason]
         candidates = [
@@ -190,7 +182,7 @@ def _make_example(raw: pl.DataFrame, finding: Finding, row_index: int) -> Findin
 
 
 def _row_numbers(raw: pl.DataFrame, rows: NDArray[np.intp]) -> pl.Series:
-    """The numbers of the rows at these positions, in their file."""
+    """Return the row numbers, within their file, of the rows at these indexes."""
     return raw[ROW_COLUMN].gather(rows).cast(pl.Int64) if ROW_COLUMN in raw.columns else pl.Series(rows + 1)
 
 

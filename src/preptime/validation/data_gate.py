@@ -1,4 +1,4 @@
-"""The gate before training: is this data worth a model of date D?"""
+"""The data gate: checks before training whether the data is complete and recent enough for a model."""
 
 from __future__ import annotations
 
@@ -16,49 +16,57 @@ from preptime.errors import DataError, UsageError
 from preptime.validation.audit import AuditedOrders, trailing_undated
 
 FULL_WINDOW_DAYS = 28
-"""From here on seven days are held out instead of three (D7) and every weekday has been seen four times."""
+"""From this number of days, seven days are held out instead of three (decision 7), and every weekday occurs four
+times."""
 NOISE_SIGMAS = 2.0
-"""A day's count is only called low when chance (Poisson: its own square root) would not explain it."""
+"""A count is low only if it's this many standard deviations below the minimum. The standard deviation of a Poisson
+count is its square root."""
 
 
 @dataclass(frozen=True, slots=True)
 class GateThresholds:
-    """What the data must reach. Each can be set; the defaults say why."""
+    """The thresholds of the data gate. Each can be set."""
 
     min_days: int = 7
-    """Three are held out, and four are the least to learn an evening from; every weekday has been seen once."""
+    """Days with orders. Three are held out, and four is the minimum for fitting. Every weekday occurs once."""
     min_orders: int = 1_000
-    """A tenth of three held-out days must be enough orders (about 40) to place the outer quantiles."""
+    """Orders that can be used for fitting. A tenth of three held-out days must be enough orders (about 40) to estimate
+    the outer quantiles."""
     max_days_behind: int = 1
-    """Days between D and the last order: 1 means that yesterday is there. An older history is stale every evening."""
+    """Days between the as-of date and the last order: 1 means that yesterday is present. An older history makes the
+    predictions of every evening stale."""
     recent_days: int = 3
-    """How many of the last days are looked at for volume: those that the gate of promotion will judge by."""
+    """Number of most recent days whose volume is checked. The promotion gate evaluates models on these days."""
     min_recent_volume: float = 0.6
-    """Against the usual count of the same weekday. Real days lie between 0.8 and 1.2 of it; half an export does not."""
+    """Orders of a day divided by the usual number for its weekday. It's between 0.8 and 1.2 on real days, and lower for
+    half an export."""
     max_evening_gap_hours: float = 3.0
-    """How much earlier than usual the last order of yesterday may come: an export at 18:00 has no evening."""
+    """How much earlier than usual the last order of yesterday can be. An export at 18:00 has no evening orders."""
     max_unknown_restaurant_share: float = 0.1
-    """Share of orders. In a week about 5 % come from new restaurants; more means that the restaurants file is old."""
+    """Share of orders from unknown restaurants. About 5% of a week's orders come from new restaurants. A higher share
+    means that the restaurants file is outdated."""
     max_unusable_share: float = 0.1
-    """Share of orders kept out of fitting. It is 0.9 % in real data; a tenth is a broken export, not bad luck."""
+    """Share of orders excluded from fitting. It's 0.9% in real data. A tenth indicates a broken export."""
 
 
 def thresholds_from_settings(settings: Mapping[str, float]) -> GateThresholds:
-    """The declared thresholds with some of them set otherwise. Raises `UsageError` for a name that is none of them."""
+    """Return the default thresholds with `settings` applied. Raises `UsageError` for an unknown name or a bad value."""
     defaults = asdict(GateThresholds())
     unknown = sorted(settings.keys() - defaults.keys())
     if unknown:
-        raise UsageError(f"The data gate has no threshold {unknown[0]!r}.", f"It has {', '.join(defaults)}.")
+        raise UsageError(
+            f"The data gate has no threshold {unknown[0]!r}.", f"The thresholds are {', '.join(defaults)}."
+        )
     try:
         return msgspec.convert(defaults | dict(settings), GateThresholds, strict=False)
     except msgspec.ValidationError as error:
         raise UsageError(
-            f"A threshold of the data gate cannot be read: {error}.", "Counts are whole numbers."
+            f"A threshold of the data gate has an invalid value: {error}.", "Use a whole number for a count."
         ) from error
 
 
 class GateCheck(msgspec.Struct, frozen=True):
-    """One threshold and how the data stands to it."""
+    """The result of one check: the value compared with the threshold."""
 
     name: str
     value: float
@@ -68,7 +76,7 @@ class GateCheck(msgspec.Struct, frozen=True):
 
 
 class GateResult(msgspec.Struct, frozen=True):
-    """The gate's document: every rule, and what to expect less of although it passed."""
+    """The result of the data gate: every check, and notes about limits of data that passed."""
 
     date: str
     passed: bool
@@ -77,51 +85,63 @@ class GateResult(msgspec.Struct, frozen=True):
 
 
 def evaluate_gate(audited: AuditedOrders, as_of: date, thresholds: GateThresholds) -> GateResult:
-    """Judge the orders acknowledged before the morning of `day`, by the restaurants' wall clocks."""
+    """Check the orders that were acknowledged before local midnight of `as_of`."""
     midnight = datetime.combine(as_of, time())
     is_known = (audited.frame["acknowledged_local"] < midnight).fill_null(value=False).to_numpy()
     known_orders = audited.frame.filter(pl.Series(is_known))
+    known_count = len(known_orders)
     counts = _daily_counts(known_orders)
     usable_count = int(np.count_nonzero(audited.usable_for(Purpose.FITTING) & is_known))
-    # An order whose time cannot be read may be of any day, so it counts as dirty; behind all others it came later.
+    # An order without a valid time can belong to any day, so it counts as unusable. After all others, it came later.
     is_undated = audited.frame["acknowledged_local"].is_null() & ~trailing_undated(audited.frame, pl.Series(is_known))
-    checked_count = int(np.count_nonzero(is_known)) + int(is_undated.sum())
+    checked_count = known_count + int(is_undated.sum())
     checks = (
         _check_minimum("days", counts["day"].n_unique(), thresholds.min_days, "days with orders"),
-        _check_minimum("orders", usable_count, thresholds.min_orders, "orders that can be learned from"),
+        _check_minimum("orders", usable_count, thresholds.min_orders, "orders that can be used for fitting"),
         _check_freshness(counts, as_of, thresholds),
         _check_volume(counts, as_of, thresholds),
         _check_last_evening(counts, as_of, thresholds),
-        _check_share("unknown_restaurants", _count_with_reason(known_orders, ValidationReason.UNKNOWN_RESTAURANT), len(known_orders),
-               thresholds.max_unknown_restaurant_share, "of a restaurant that is not in the restaurants file"),
-        _check_share("unusable_orders", checked_count - usable_count, checked_count, thresholds.max_unusable_share, "kept out of fitting by their verdicts"),
-    )  # fmt: skip
+        _check_share(
+            "unknown_restaurants",
+            _count_with_reason(known_orders, ValidationReason.UNKNOWN_RESTAURANT),
+            known_count,
+            thresholds.max_unknown_restaurant_share,
+            "come from a restaurant that isn't in the restaurants file",
+        ),
+        _check_share(
+            "unusable_orders",
+            checked_count - usable_count,
+            checked_count,
+            thresholds.max_unusable_share,
+            "are excluded from fitting by their validation reasons",
+        ),
+    )
     return GateResult(str(as_of), all(check.passed for check in checks), checks, _notes(counts))
 
 
 def evaluate_daily_counts(orders_by_day: Mapping[date, int], as_of: date, thresholds: GateThresholds) -> GateResult:
-    """Judge completed orders by day alone, before they become a history: is yesterday there, and whole?"""
+    """Check only the freshness and volume of completed orders, before they are used as history."""
     days = sorted(orders_by_day)
     counts = pl.DataFrame(
         {"day": days, "orders": [orders_by_day[day] for day in days]}, {"day": pl.Date, "orders": pl.Int64}
     )
     checks = (_check_freshness(counts, as_of, thresholds), _check_volume(counts, as_of, thresholds))
-    return GateResult(str(as_of), all(day.passed for day in checks), checks, ())
+    return GateResult(str(as_of), all(check.passed for check in checks), checks, ())
 
 
 def gate_error(result: GateResult) -> DataError:
-    """The error for data that did not pass, naming every rule that failed."""
+    """Return the error for data that didn't pass. It names every failed check."""
     failed_checks = [check for check in result.checks if not check.passed]
     messages = " ".join(check.message for check in failed_checks)
     names = ", ".join(check.name for check in failed_checks)
     return DataError(
-        f"The data known on the morning of {result.date} was refused. {messages}",
-        f"Repair the data, or set another threshold if this is how it should be ({names}).",
+        f"The data as of {result.date} didn't pass the data gate. {messages}",
+        f"Repair the data. If it's correct, set another threshold ({names}).",
     )
 
 
 def _daily_counts(orders: pl.DataFrame) -> pl.DataFrame:
-    """Per local day: how many orders, and the hour of the last."""
+    """Return the number of orders and the second of the last order, for each local day."""
     local = pl.col("acknowledged_local")
     return (
         orders.group_by(local.dt.date().alias("day"))
@@ -131,34 +151,38 @@ def _daily_counts(orders: pl.DataFrame) -> pl.DataFrame:
 
 
 def _check_minimum(name: str, value: int, threshold: int, description: str) -> GateCheck:
-    message = f"There are {value:,} {description}; at least {threshold:,} are needed."
+    message = f"There are {value:,} {description}; the minimum is {threshold:,}."
     return GateCheck(name, value, threshold, value >= threshold, message)
 
 
 def _check_share(name: str, count: int, total: int, threshold: float, description: str) -> GateCheck:
     share = count / total if total else 1.0
-    message = f"{share:.1%} of the orders ({count:,}) are {description}; at most {threshold:.0%} may be."
+    message = f"{share:.1%} of the orders ({count:,}) {description}; the maximum is {threshold:.0%}."
     return GateCheck(name, share, threshold, share <= threshold, message)
 
 
 def _check_freshness(counts: pl.DataFrame, as_of: date, thresholds: GateThresholds) -> GateCheck:
     last_day = _last_day(counts)
     days_behind = (as_of - last_day).days if last_day else 10_000
-    when = f"on {last_day}, {days_behind} days before {as_of}" if last_day else "never"
-    message = f"The last order was acknowledged {when}; at most {thresholds.max_days_behind} may lie between."
+    message = (
+        f"The last order was acknowledged on {last_day}, {days_behind} days before {as_of}; "
+        f"the maximum is {thresholds.max_days_behind}."
+        if last_day
+        else f"There is no order before {as_of}."
+    )
     return GateCheck(
         "freshness", days_behind, thresholds.max_days_behind, days_behind <= thresholds.max_days_behind, message
     )
 
 
 def _check_volume(counts: pl.DataFrame, as_of: date, thresholds: GateThresholds) -> GateCheck:
-    """The worst of the last days against what its weekday usually has, chance allowed for."""
+    """Compare the recent days with the usual number of orders of their weekdays, allowing for random variation."""
     orders_by_day: dict[date, int] = dict(zip(counts["day"].to_list(), counts["orders"].to_list(), strict=True))
     worst_description, worst_ratio, passed = "", math.inf, True
     for days_back in range(thresholds.recent_days, 0, -1):
         day = as_of - timedelta(days=days_back)
         if days_back < thresholds.max_days_behind:
-            continue  # the caller allows for that day not to be there
+            continue  # the freshness threshold allows this day to be missing
         expected = _expected_orders(orders_by_day, day)
         if expected is None:
             continue
@@ -167,19 +191,22 @@ def _check_volume(counts: pl.DataFrame, as_of: date, thresholds: GateThresholds)
         if orders / expected < worst_ratio:
             worst_ratio, worst_description = (
                 orders / expected,
-                f"{day} has {orders:,} orders where {expected:,.0f} are usual",
+                f"{day} has {orders:,} orders, and the usual number is {expected:,.0f}",
             )
         passed &= orders + NOISE_SIGMAS * math.sqrt(max(minimum, 1.0)) >= minimum
     if not worst_description:
-        return GateCheck("volume", 1.0, thresholds.min_recent_volume, True, "There is no other day to compare with.")
-    message = f"{worst_description} ({worst_ratio:.0%}); at least {thresholds.min_recent_volume:.0%} are needed, chance allowed for."
+        return GateCheck("volume", 1.0, thresholds.min_recent_volume, True, "There is no earlier day to compare with.")
+    message = (
+        f"{worst_description} ({worst_ratio:.0%}); the minimum is {thresholds.min_recent_volume:.0%}, "
+        "minus random variation."
+    )
     return GateCheck("volume", worst_ratio, thresholds.min_recent_volume, passed, message)
 
 
 def _expected_orders(orders_by_day: dict[date, int], day: date) -> float | None:
-    """The median count of the same weekday in the four weeks before; without one, of the quietest other day.
+    """Return the median count of the same weekday in the four weeks before, or else the lowest count of an earlier day.
 
-    Fridays to Sundays have half as many orders again as other days, so other weekdays only tell a lower bound.
+    Fridays to Sundays have 50% more orders than other days, so other weekdays provide only a lower bound.
     """
     same_weekday = [
         orders_by_day[other_day] for week in range(1, 5) if (other_day := day - timedelta(weeks=week)) in orders_by_day
@@ -191,16 +218,16 @@ def _expected_orders(orders_by_day: dict[date, int], day: date) -> float | None:
 
 
 def _check_last_evening(counts: pl.DataFrame, as_of: date, thresholds: GateThresholds) -> GateCheck:
-    """Whether yesterday ran to its end: an export cut short in the afternoon may still have a normal count."""
+    """Check that yesterday is complete. An export that ends in the afternoon can still have a normal count."""
     last_day = _last_day(counts)
     if last_day is None or len(counts) < 2 or (as_of - last_day).days > thresholds.max_days_behind:
-        message = "There is no last day whose evening could be looked at."
+        message = "There is no recent day whose evening could be checked."
         return GateCheck("last_evening", 0.0, thresholds.max_evening_gap_hours, True, message)
     usual_last_second = float(np.median(counts["last"].to_numpy()[:-1]))
     gap_hours = max(0.0, (usual_last_second - float(counts["last"][-1])) / 3600)
     message = (
-        f"The last order of {last_day} came {gap_hours:.1f} h earlier than a day's last order usually does; "
-        f"at most {thresholds.max_evening_gap_hours:g} h are allowed."
+        f"The last order of {last_day} came {gap_hours:.1f} h earlier than the last order of a day usually does; "
+        f"the maximum is {thresholds.max_evening_gap_hours:g} h."
     )
     return GateCheck(
         "last_evening",
@@ -221,14 +248,14 @@ def _count_with_reason(orders: pl.DataFrame, reason: ValidationReason) -> int:
 
 
 def _notes(counts: pl.DataFrame) -> tuple[str, ...]:
-    """What to expect less of with this much data."""
+    """Return the limits of a model that is trained on so few days."""
     days = counts["day"].n_unique()
     notes = []
     if days < FULL_WINDOW_DAYS:
         notes.append(
-            f"{days} days are fewer than {FULL_WINDOW_DAYS}: three days are held out instead of seven, so calibration "
-            "and the comparison with the champion stand on fewer orders."
+            f"The data has {days} days, fewer than {FULL_WINDOW_DAYS}. Three days are held out instead of seven, so "
+            "calibration and the comparison with the champion use fewer orders."
         )
     if days < 14:
-        notes.append("No weekday has been seen twice: what the weekday does is hardly told from chance.")
+        notes.append("No weekday occurs twice, so weekday effects can't be distinguished from random variation.")
     return tuple(notes)

@@ -1,11 +1,10 @@
-"""Which orders appear twice.
+"""Order keys and duplicates.
 
-What an order is called wherever rows meet: a prediction and its outcome, a delivery and the one before it.
-
-An order's key is its `order_id` where it has one, else 32 hexadecimal digits of what is known of it when it is
-acknowledged: restaurant, moment, value, items. Never of what is only known later, so that an order that was predicted
-in the morning still has its key when its ready time arrives. The digits depend on values, not on how a file writes
-them: text, numbers, parquet, csv and a database give the same key.
+The order key identifies an order across files and databases, for example a prediction and its outcome, or an order that
+is delivered again. It's the `order_id`, if the order has one. Otherwise, it's 32 hexadecimal digits that depend on
+restaurant, acknowledgement time, value, and items. The key never depends on values that become known later, so an order
+keeps its key when its ready time arrives. It depends on values, not on their format: text, numbers, Parquet, CSV, and
+databases produce the same key.
 """
 
 from __future__ import annotations
@@ -21,13 +20,21 @@ from preptime.domain.timestamps import WHITESPACE
 from preptime.validation.parsing import decode_text
 
 NATURAL_KEY = ("restaurant_id", "acknowledged_utc", "order_value_gbp", "number_of_items", TARGET)
-"""What tells orders apart that have no `order_id`: everything else."""
+"""The columns that distinguish orders without an `order_id`."""
+
+ORDER_KEY = "order_key"
+"""The name of the column with order keys, in files and databases."""
+KEY_DIGITS = 32
+
+_HASHED_COLUMNS = tuple(name for name in NATURAL_KEY if name != TARGET)
+_HASH_RECORD = np.dtype({"names": list(_HASHED_COLUMNS), "formats": ["<i8", "<i8", "<f8", "<i8"]})
+"""The layout of the hashed bytes, which is the same on every machine."""
 
 
 def key_columns(orders: pl.DataFrame, parsed: pl.DataFrame) -> pl.DataFrame:
-    """The columns that tell orders apart: the id as it came in `orders`, or without ids all else as it was `read`.
+    """Return the columns that distinguish orders: the ID from `orders`, or `NATURAL_KEY` from `parsed` without IDs.
 
-    Text loses its blanks and whole numbers their width, so that parts of one table compare.
+    Text is stripped and integers are widened, so that the partitions of one data source are comparable.
     """
     if "order_id" not in orders.columns:
         return parsed.select(NATURAL_KEY)
@@ -40,8 +47,8 @@ def key_columns(orders: pl.DataFrame, parsed: pl.DataFrame) -> pl.DataFrame:
 
 
 def find_later_duplicates(keys: pl.DataFrame) -> NDArray[np.bool_]:
-    """[N] true where an earlier row has the same values in all columns; a row with a null among them is never one."""
-    # Hashes find the few candidates quickly; only those are compared in full, so that a collision costs no order.
+    """Return [N] which rows equal an earlier row in all columns. A row with a null is never a duplicate."""
+    # Hashes find the few candidates quickly. Only those are compared in full, so a hash collision has no effect.
     hashes = keys.hash_rows().to_numpy()
     is_duplicate = np.zeros(len(keys), np.bool_)
     candidate_rows = np.flatnonzero(isin_sorted(hashes, repeated_values(hashes)))
@@ -54,14 +61,14 @@ def find_later_duplicates(keys: pl.DataFrame) -> NDArray[np.bool_]:
 
 
 def repeated_values(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The values that stand more than once in `hashes`, ascending."""
-    # NumPy sorts ten million of them in 0.14 s; every other way to find out takes several times as long.
+    """Return the values that occur more than once, ascending."""
+    # NumPy sorts ten million hashes in 0.14 s. Every alternative takes several times as long.
     sorted_values = np.sort(values)
     return np.unique(sorted_values[1:][sorted_values[1:] == sorted_values[:-1]])
 
 
 def isin_sorted(values: NDArray[np.uint64], sorted_values: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """[N] which hashes are among a few ascending ones: `np.isin`, without sorting the many."""
+    """Return [N] which values are among a few ascending ones: `np.isin` without sorting `values`."""
     if not len(sorted_values):
         return np.zeros(len(values), np.bool_)
     index = np.minimum(np.searchsorted(sorted_values, values), len(sorted_values) - 1)
@@ -69,20 +76,11 @@ def isin_sorted(values: NDArray[np.uint64], sorted_values: NDArray[np.uint64]) -
     return is_member
 
 
-ORDER_KEY = "order_key"
-"""The column of keys, wherever they are written."""
-KEY_DIGITS = 32
-
-_HASHED_COLUMNS = tuple(name for name in NATURAL_KEY if name != TARGET)
-_HASH_RECORD = np.dtype({"names": list(_HASHED_COLUMNS), "formats": ["<i8", "<i8", "<f8", "<i8"]})
-"""The bytes that are hashed: the same on every machine."""
-
-
 def order_keys(orders: pl.DataFrame, parsed: pl.DataFrame) -> pl.Series:
-    """[N] the key of each order, null where nothing tells it from another.
+    """Return [N] the key of each order, or null for an order that can't be identified.
 
-    `orders` are rows as they came, `read` the same rows parsed (`preptime.validation.audit.AuditedOrders.frame`). An order
-    without `order_id` needs all four of restaurant, moment, value and items.
+    `orders` are unparsed rows and `parsed` the same rows parsed (`preptime.validation.audit.AuditedOrders.frame`). An
+    order without an `order_id` needs all four of restaurant, acknowledgement time, value, and items.
     """
     keys = key_columns(orders, parsed)["order_id"].cast(pl.String) if "order_id" in orders.columns else None
     if keys is None:
@@ -100,7 +98,7 @@ def _hash_keys(parsed: pl.DataFrame) -> pl.Series:
     records = np.zeros(len(hashed_values), _HASH_RECORD)
     for name in _HASHED_COLUMNS:
         records[name] = hashed_values[name].to_physical().fill_null(0).to_numpy()
-    records["order_value_gbp"] += 0.0  # -0.0 is 0.0 with other bytes
+    records["order_value_gbp"] += 0.0  # -0.0 equals 0.0, but has different bytes
     buffer, record_size = records.tobytes(), _HASH_RECORD.itemsize
     hash_function, digest_bytes = hashlib.blake2b, KEY_DIGITS // 2
     digits = [

@@ -1,8 +1,7 @@
-"""Columns of numbers, typed or as text: a bad cell is marked and never fails the column.
+"""Parse columns of cells: numbers, timestamps, and categories, typed or as text.
 
-Columns of timestamps: `preptime.domain.timestamps` for a million cells at once, with the same answers.
-
-Categories in orders: names, or the positions of names in the sorted vocabulary, as numbers or as text.
+An invalid cell is marked and never fails the column. The rules are in `preptime.domain.cells` and
+`preptime.domain.timestamps`. `preptime.api.parsing` applies the same rules to single orders, and tests compare the two.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from preptime.domain.cells import MAX_EXACT_FLOAT, MAX_MISSING_LENGTH, MISSING_TOKENS, parse_category_text
 from preptime.domain.orders import UNKNOWN_CODE
 from preptime.domain.time_zones import load_time_zone
 from preptime.domain.timestamps import (
@@ -26,18 +26,20 @@ from preptime.domain.timestamps import (
     EPOCH_SCALES,
     LATEST_SECONDS,
     MICROSECONDS,
+    SECONDS_PER_DAY,
     TIMESTAMP_PATTERN,
     WHITESPACE,
     parse_utc_offset,
 )
 
-_MISSING_TEXTS = ["", "na", "n/a", "nan", "null", "none", "<na>", "nat"]
-_MAX_EXACT_INTEGER = 2.0**53  # beyond it a float no longer tells whole numbers apart
+_ZONE_KEY_SPAN = 2**33
+"""Seconds. Larger than any time here, so that (zone, second) fits into one sortable integer."""
+_WALL_CLOCK, _UTC_INSTANT, _WITH_OFFSET, _INVALID = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedFloats:
-    """N numbers; where `missing` or `bad` the value is 0 and means nothing."""
+    """N numbers. Where `missing` or `invalid` is true, the value is 0 and has no meaning."""
 
     values: NDArray[np.float64]
     missing: NDArray[np.bool_]
@@ -46,33 +48,46 @@ class ParsedFloats:
 
 @dataclass(frozen=True, slots=True)
 class ParsedIntegers:
-    """N whole numbers; where `missing` or `bad` the value is 0 and means nothing."""
+    """N whole numbers. Where `missing` or `invalid` is true, the value is 0 and has no meaning."""
 
     values: NDArray[np.int64]
     missing: NDArray[np.bool_]
     invalid: NDArray[np.bool_]
 
 
+@dataclass(frozen=True, slots=True)
+class ParsedTimestamps:
+    """N timestamps. Where `missing` or `invalid` is true, the values have no meaning."""
+
+    local: NDArray[np.int64]
+    """Local time at the restaurant, in microseconds since 1970-01-01 00:00."""
+    utc: NDArray[np.int64]
+    missing: NDArray[np.bool_]
+    invalid: NDArray[np.bool_]
+
+
 def is_missing_text(cells: pl.Series) -> NDArray[np.bool_]:
-    """Which texts say that there is nothing: blank, `NA`, `null`, `NaN` and the like."""
-    # No such word is longer than four letters; the rest needs no lower case.
-    is_short = cells.str.len_bytes().fill_null(0) <= 8
+    """Return [N] which texts mean a missing value (`preptime.domain.cells.MISSING_TOKENS`)."""
+    is_short = cells.str.len_bytes().fill_null(0) <= MAX_MISSING_LENGTH
     if not is_short.any():
         return np.zeros(len(cells), np.bool_)
     return (
-        (is_short & cells.str.strip_chars(WHITESPACE).str.to_lowercase().is_in(_MISSING_TEXTS))
+        (is_short & cells.str.strip_chars(WHITESPACE).str.to_lowercase().is_in(list(MISSING_TOKENS)))
         .fill_null(value=True)
         .to_numpy()
     )
 
 
 def decode_text(cells: pl.Series) -> pl.Series:
-    """Dictionary-encoded text as plain text; anything else as it is."""
+    """Return dictionary-encoded text as plain text, and any other column unchanged."""
     return cells.cast(pl.String) if isinstance(cells.dtype, pl.Categorical | pl.Enum) else cells
 
 
 def parse_floats(cells: pl.Series) -> ParsedFloats:
-    """Read numbers. NaN counts as missing (it is how pandas writes it); infinity is a number, out of any range."""
+    """Parse numbers.
+
+    NaN means missing, because pandas writes missing values as NaN. Infinity is a number outside any range.
+    """
     cells = decode_text(cells)
     if cells.dtype == pl.String:
         parsed = cells.str.strip_chars(WHITESPACE).cast(pl.Float64, strict=False)
@@ -92,7 +107,10 @@ def parse_floats(cells: pl.Series) -> ParsedFloats:
 
 
 def parse_integers(cells: pl.Series) -> ParsedIntegers:
-    """Read whole numbers; `3.0` is 3 (it is how pandas writes integers beside missing ones), `3.5` is bad."""
+    """Parse whole numbers.
+
+    `3.0` is 3, because pandas writes integers this way in a column with missing values. `3.5` is invalid.
+    """
     cells = decode_text(cells)
     if cells.dtype.is_integer():
         parsed = cells.cast(pl.Int64, strict=False)
@@ -105,7 +123,7 @@ def parse_integers(cells: pl.Series) -> ParsedIntegers:
         if not parsed_text.has_nulls():
             return ParsedIntegers(parsed_text.to_numpy(), (all_false := np.zeros(len(cells), np.bool_)), all_false)
     floats = parse_floats(cells)
-    is_integral = (np.abs(floats.values) <= _MAX_EXACT_INTEGER) & (np.floor(floats.values) == floats.values)
+    is_integral = (np.abs(floats.values) <= MAX_EXACT_FLOAT) & (np.floor(floats.values) == floats.values)
     values = np.where(is_integral, floats.values, 0.0).astype(np.int64)
     is_invalid = floats.invalid | (~is_integral & ~floats.missing)
     if parsed_text is not None:
@@ -120,31 +138,18 @@ def _all_invalid(cells: pl.Series) -> ParsedFloats:
     return ParsedFloats(np.zeros(len(cells)), missing, ~missing)
 
 
-_DAY_SECONDS = 86_400
-_ZONE_KEY_SPAN = 2**33  # seconds; wider than any time here, so that (zone, second) packs into one sortable integer
-_WALL_CLOCK, _UTC_INSTANT, _WITH_OFFSET, _INVALID = 0, 1, 2, 3
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedTimestamps:
-    """N moments; where `missing` or `bad` the values mean nothing."""
-
-    local: NDArray[np.int64]
-    """Microseconds since 1970-01-01 00:00 on the restaurant's wall clock."""
-    utc: NDArray[np.int64]
-    missing: NDArray[np.bool_]
-    invalid: NDArray[np.bool_]
-
-
 def parse_timestamps(cells: pl.Series, zone_codes: NDArray[np.int32], zone_names: Sequence[str]) -> ParsedTimestamps:
-    """Read a column of texts, epochs, dates or datetimes; `zones` are positions in the IANA `names`, one per row."""
+    """Parse a column of texts, epochs, dates, or datetimes.
+
+    `zone_codes` [N] are the rows' indexes in the IANA names `zone_names`.
+    """
     cells = decode_text(cells)
     missing = cells.is_null().to_numpy()
     if cells.dtype == pl.String:
         missing = missing | is_missing_text(cells)
     microseconds, offset, kind = _parse_cells(cells)
-    is_plausible = (microseconds >= (EARLIEST_SECONDS - _DAY_SECONDS) * MICROSECONDS) & (
-        microseconds < (LATEST_SECONDS + _DAY_SECONDS) * MICROSECONDS
+    is_plausible = (microseconds >= (EARLIEST_SECONDS - SECONDS_PER_DAY) * MICROSECONDS) & (
+        microseconds < (LATEST_SECONDS + SECONDS_PER_DAY) * MICROSECONDS
     )
     kind = np.where(is_plausible, kind, np.int8(_INVALID))
     microseconds = np.where(kind == _INVALID, np.int64(EARLIEST_SECONDS * MICROSECONDS), microseconds)
@@ -162,7 +167,7 @@ def parse_timestamps(cells: pl.Series, zone_codes: NDArray[np.int32], zone_names
 
 
 def _parse_cells(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int8]]:
-    """(microseconds, offset in microseconds, which of the four kinds) per cell."""
+    """Return (microseconds, offset in microseconds, one of the four kinds) for each cell."""
     if cells.dtype == pl.String:
         return _parse_text(cells)
     no_offset = np.zeros(1, np.int64)
@@ -209,7 +214,7 @@ def _parse_text(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int64],
 
 
 def _parse_epochs(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Microseconds of epochs, and which of them are epochs of a declared magnitude."""
+    """Return (microseconds, whether the cell is an epoch in one of the declared units) for each cell."""
     typed_cells = cells.cast(pl.Float64) if cells.dtype.is_float() or cells.dtype.is_decimal() else cells.cast(pl.Int64)
     epoch_values = typed_cells.fill_null(0).to_numpy()
     if typed_cells.dtype == pl.Float64:
@@ -230,7 +235,10 @@ def _parse_epochs(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.bool_
 
 @dataclass(frozen=True, slots=True)
 class _OffsetTable:
-    """UTC offsets of several zones as steps over packed (zone, second) keys: one binary search for any mix of zones."""
+    """UTC offsets of several zones as steps over packed (zone, second) keys.
+
+    One binary search finds the offsets of a column, whatever zones it mixes.
+    """
 
     utc_keys: NDArray[np.int64]
     wall_keys: NDArray[np.int64]
@@ -252,14 +260,14 @@ class _OffsetTable:
 
 
 def _build_offset_table(microseconds: NDArray[np.int64], zone_names: Sequence[str]) -> _OffsetTable:
-    """The steps of every zone from two days before the first value to two days after the last."""
-    first = int(microseconds.min()) // MICROSECONDS - 2 * _DAY_SECONDS
-    last = int(microseconds.max()) // MICROSECONDS + 2 * _DAY_SECONDS
+    """Return the steps of every zone from two days before the first value to two days after the last."""
+    first = int(microseconds.min()) // MICROSECONDS - 2 * SECONDS_PER_DAY
+    last = int(microseconds.max()) // MICROSECONDS + 2 * SECONDS_PER_DAY
     utc_keys, wall_keys, offsets = [], [], []
     for code, name in enumerate(zone_names):
         previous_offset = None
         for start, offset in _offset_steps(name, first, last):
-            # On the wall the old offset lasts through a skipped hour and through the first pass of a repeated one.
+            # In local time, the old offset lasts through a skipped hour and through the first pass of a repeated hour.
             wall_second = start if previous_offset is None else start + max(previous_offset, offset)
             utc_keys.append(code * _ZONE_KEY_SPAN + (0 if previous_offset is None else start))
             wall_keys.append(code * _ZONE_KEY_SPAN + (0 if previous_offset is None else wall_second))
@@ -269,7 +277,7 @@ def _build_offset_table(microseconds: NDArray[np.int64], zone_names: Sequence[st
 
 
 def _offset_steps(zone_key: str, first: int, last: int) -> list[tuple[int, int]]:
-    """(UTC second, offset in seconds) wherever the offset of a zone changes, the first step at `first`."""
+    """Return (UTC second, offset in seconds) of each change of a zone's offset. The first step is at `first`."""
     years = range(datetime.fromtimestamp(first, UTC).year, datetime.fromtimestamp(last, UTC).year + 1)
     changes = [change for year in years for change in _offset_changes(zone_key, year)]
     return [
@@ -280,50 +288,40 @@ def _offset_steps(zone_key: str, first: int, last: int) -> list[tuple[int, int]]
 
 @lru_cache(maxsize=4096)
 def _offset_changes(zone_key: str, year: int) -> tuple[tuple[int, int], ...]:
-    """(UTC second, offset from then on) of each change of a zone's offset in a year."""
-    tz = load_time_zone(zone_key)
+    """Return (UTC second, new offset in seconds) of each change of a zone's offset in a year."""
+    zone = load_time_zone(zone_key)
     changes = []
     low, last = (int(datetime(start_year, 1, 1, tzinfo=UTC).timestamp()) - 1 for start_year in (year, year + 1))
-    offset = _offset_seconds_at(tz, low)
+    offset = _offset_seconds_at(zone, low)
     while low < last:
-        # A day is short enough: no zone changes twice within one.
-        high = min(low + _DAY_SECONDS, last)
-        if _offset_seconds_at(tz, high) != offset:
+        # No zone changes its offset twice within a day.
+        high = min(low + SECONDS_PER_DAY, last)
+        if _offset_seconds_at(zone, high) != offset:
             left, right = low, high
             while right - left > 1:
                 middle = (left + right) // 2
-                left, right = (middle, right) if _offset_seconds_at(tz, middle) == offset else (left, middle)
-            offset = _offset_seconds_at(tz, right)
+                left, right = (middle, right) if _offset_seconds_at(zone, middle) == offset else (left, middle)
+            offset = _offset_seconds_at(zone, right)
             changes.append((right, offset))
         low = high
     return tuple(changes)
 
 
-def _offset_seconds_at(tz: ZoneInfo, second: int) -> int:
-    utc_offset = datetime.fromtimestamp(second, UTC).astimezone(tz).utcoffset()
+def _offset_seconds_at(zone: ZoneInfo, second: int) -> int:
+    utc_offset = datetime.fromtimestamp(second, UTC).astimezone(zone).utcoffset()
     return 0 if utc_offset is None else int(utc_offset.total_seconds())
 
 
 def parse_categories(cells: pl.Series, vocabulary: Sequence[str]) -> NDArray[np.int32]:
-    """[N] positions in `vocabulary`; `UNKNOWN_CODE` for an empty cell and for what is neither a name nor a position."""
+    """Return [N] indexes in `vocabulary`, or `UNKNOWN_CODE` for an empty cell, an unknown name, or an invalid index."""
     if cells.dtype.is_numeric():
         numeric_cells = cells.cast(pl.Float64).fill_null(UNKNOWN_CODE).fill_nan(UNKNOWN_CODE).to_numpy()
         is_code = (numeric_cells >= 0) & (numeric_cells < len(vocabulary)) & (np.floor(numeric_cells) == numeric_cells)
         return np.where(is_code, numeric_cells, UNKNOWN_CODE).astype(np.int32)
     texts = cells.cast(pl.String)
-    # A column has few distinct names, so each is understood once.
+    # A column has few distinct names, so each of them is parsed once.
     distinct = texts.drop_nulls().unique().to_list()
     codes_by_name = {name: code for code, name in enumerate(vocabulary)}
-    codes = [_parse_code(name, codes_by_name) for name in distinct]
+    codes = [parse_category_text(name, codes_by_name) for name in distinct]
     mapped_codes = texts.replace_strict(distinct, codes, default=UNKNOWN_CODE, return_dtype=pl.Int32)
     return cast(NDArray[np.int32], mapped_codes.fill_null(UNKNOWN_CODE).to_numpy())
-
-
-def _parse_code(text: str, codes_by_name: dict[str, int]) -> int:
-    name = text.strip(WHITESPACE)
-    if name in codes_by_name:
-        return codes_by_name[name]
-    digits = name.removesuffix(".0")  # pandas writes 3 as 3.0 beside empty cells
-    if digits.isascii() and digits.isdigit() and len(digits) < 10 and int(digits) < len(codes_by_name):
-        return int(digits)
-    return UNKNOWN_CODE

@@ -1,6 +1,7 @@
-"""Reading the restaurants file as a directory: what is known of a restaurant before its first order.
+"""Read the restaurants file into a restaurant index, and find the time zone of each order.
 
-The time zone of each order: its restaurant's, else its own country's, else the one most restaurants live in.
+The time zone of an order is its restaurant's. For an unknown restaurant, it's the zone of the order's own country, or
+else the most common zone of all restaurants.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ _MAX_LISTED_ROWS = 5
 
 
 def read_restaurants(frame: pl.DataFrame) -> RestaurantIndex:
-    """The directory of a restaurants table.
+    """Return the index of the restaurants in a frame.
 
-    Raises `DataError` for a missing column, an id that cannot be read or appears twice, and a country whose time zone
-    is not known.
+    Raises `DataError` for a missing column, for an ID that is invalid or appears twice, and for a country whose time
+    zone is unknown.
     """
     require_columns(frame.columns, required_columns(RESTAURANTS_DICTIONARY, "training"), "the restaurants file")
     ids = _restaurant_ids(frame)
@@ -57,9 +58,9 @@ def _restaurant_ids(frame: pl.DataFrame) -> NDArray[np.int64]:
     if len(invalid_rows):
         cell = frame["restaurant_id"][int(invalid_rows[0])]
         raise DataError(
-            f"The restaurants file has {len(invalid_rows):,} rows without a readable restaurant_id "
+            f"The restaurants file has {len(invalid_rows):,} rows with an invalid restaurant_id "
             f"(row {rows[invalid_rows[0]]}: {cell!r}).",
-            "Give every restaurant a whole number.",
+            "Give every restaurant a whole number of 0 or more.",
         )
     ids, counts = np.unique(numbers.values, return_counts=True)
     duplicated = np.flatnonzero(counts > 1)
@@ -67,7 +68,8 @@ def _restaurant_ids(frame: pl.DataFrame) -> NDArray[np.int64]:
         restaurant_id = int(ids[duplicated[0]])
         row_list = ", ".join(str(row) for row in rows[numbers.values == restaurant_id][:_MAX_LISTED_ROWS])
         raise DataError(
-            f"The restaurants file lists {len(duplicated):,} restaurants more than once (restaurant_id {restaurant_id} in rows {row_list}).",
+            f"The restaurants file lists {len(duplicated):,} restaurants more than once "
+            f"(restaurant_id {restaurant_id} in rows {row_list}).",
             "Keep one row for each restaurant.",
         )
     return numbers.values
@@ -87,7 +89,7 @@ def _text_column(frame: pl.DataFrame, name: str) -> pl.Series:
 
 
 def _time_zones(country: pl.Series, time_zone: pl.Series) -> pl.Series:
-    """The IANA name of each restaurant, resolved once per distinct pair."""
+    """Return the IANA name of each restaurant's time zone. Each distinct pair is resolved once."""
     pairs = pl.DataFrame({"country": country, "time_zone": time_zone})
     distinct = pairs.unique(maintain_order=True)
     names = [resolve_time_zone(pair["country"], pair["time_zone"]) for pair in distinct.iter_rows(named=True)]
@@ -106,7 +108,10 @@ def _category_codes(texts: pl.Series, vocabulary: tuple[str, ...]) -> NDArray[np
 def order_time_zones(
     orders: pl.DataFrame, restaurant_index: NDArray[np.int64], restaurants: RestaurantIndex
 ) -> tuple[NDArray[np.int32], tuple[str, ...]]:
-    """([N] positions, the IANA names they stand for). `position` is each order's restaurant in the directory."""
+    """Return ([N] indexes, the IANA names that they refer to).
+
+    `restaurant_index` is the index of each order's restaurant, or `UNKNOWN_CODE`.
+    """
     zone_names = list(restaurants.vocabularies.time_zone) or ["UTC"]
     zone_codes: NDArray[np.int32] = np.append(restaurants.time_zone, np.int32(restaurants.most_common_time_zone))[
         restaurant_index
@@ -133,4 +138,4 @@ def _country_zone(country: str) -> str | None:
     try:
         return resolve_time_zone(country, None)
     except DataError:
-        return None  # an order's own country is a courtesy; the usual zone stands in
+        return None  # the order's own country is optional: the most common zone is used instead

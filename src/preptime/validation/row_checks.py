@@ -1,15 +1,13 @@
-"""What an audit found: which rows, in which column, against which expectation.
+"""Row checks of the audit: declared columns, labels, and orders before opening.
 
-What any column can have against it: missing, unreadable, negative, outside its declared range.
+**Columns**: a cell can be missing, unparsable, negative, or outside its declared range.
 
-Labels: whole seconds from acknowledged to ready, from `prep_time_seconds`, from the timestamps, or from both.
+**Labels**: whole seconds from acknowledged to ready, from `prep_time_seconds`, from the two times, or from both.
 
-The flag "acknowledged before opening": when a restaurant usually opens, read off its own orders.
-
-Opening is the low end of the times of day at which its food was ready, less its usual preparation time; an order
-acknowledged more than a quarter of an hour before that is flagged. Measured on 24,377 real orders: 839 are flagged
-(most between 11 and 13 h); their median preparation is 3,251 s against 801 s for the others, and 41 % of them take over
-an hour against 2.2 %. The flag excludes nothing.
+**Opening hours**: a restaurant usually opens at the low end of the times of day at which its food is ready, minus its
+usual preparation time. An order that is acknowledged more than 15 minutes earlier is flagged. Of 24,377 real orders,
+839 are flagged, most of them between 11:00 and 13:00. Their median preparation time is 3,251 s, compared with 801 s for
+the others, and 41% of them take more than an hour, compared with 2.2%. The flag excludes an order from nothing.
 """
 
 from __future__ import annotations
@@ -21,32 +19,48 @@ import polars as pl
 from numpy.typing import NDArray
 
 from preptime.domain.data_dictionary import TARGET, order_column
-from preptime.domain.timestamps import MICROSECONDS
+from preptime.domain.timestamps import MICROSECONDS, SECONDS_PER_DAY
 from preptime.domain.validation_reasons import MAX_LABEL_SECONDS, SHORT_LABEL_SECONDS, ValidationReason
 from preptime.validation.parsing import ParsedFloats, ParsedIntegers, ParsedTimestamps, parse_integers, parse_timestamps
+
+READY_COLUMN = "order_ready_at"
+_TOLERANCE_SECONDS = 1
+"""`prep_time_seconds` is a difference in microseconds truncated to whole seconds. Some systems round instead."""
+_MAX_LABEL_SECONDS = 2**32
+"""Much longer than any label. Limits absurd labels, so that the ready time can't overflow."""
+
+DAY_START_SECONDS = 5 * 3600
+"""The day of a kitchen starts at 05:00, so that food that is ready after midnight belongs to the evening before."""
+MIN_ORDERS = 5
+"""With fewer orders, the opening time of the city is used, and that of all orders for a small city."""
+OPENING_QUANTILE = 0.02
+"""Not the minimum: a single order with a wrong time would make a restaurant open at dawn."""
+MARGIN_SECONDS = 900
+"""Kitchens start before the restaurant opens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One reason in one column."""
+    """The rows that have one reason in one column."""
 
     reason: ValidationReason
     column: str
     rows: NDArray[np.intp]
-    """Positions, ascending."""
+    """Row indexes, ascending."""
     expected: str
+    """The expected content, for messages."""
 
 
 class FindingCollector:
-    """Collects findings over N rows; memory grows with faults, not with rows times checks."""
+    """Collect findings for N rows. Memory grows with the number of errors, not with rows times checks."""
 
     def __init__(self, row_count: int) -> None:
         self.reason_masks = np.zeros(row_count, np.uint32)
-        """[N] the reasons so far, one bit each."""
+        """[N] bit masks of the reasons found so far."""
         self._findings: list[Finding] = []
 
     def add(self, reason: ValidationReason, column: str, is_affected: NDArray[np.bool_], expected: str) -> None:
-        """Give `reason` to the rows where `where` is true."""
+        """Add `reason` to the rows where `is_affected` is true."""
         if not is_affected.any():
             return
         rows = np.flatnonzero(is_affected)
@@ -54,9 +68,9 @@ class FindingCollector:
         self._findings.append(Finding(reason, column, rows, expected))
 
     def sorted_findings(self) -> tuple[Finding, ...]:
-        """All findings, the most fundamental reason first."""
+        """Return all findings, most fundamental reason first."""
         order = list(ValidationReason)
-        return tuple(sorted(self._findings, key=lambda found: order.index(found.reason)))
+        return tuple(sorted(self._findings, key=lambda finding: order.index(finding.reason)))
 
 
 def check_column(
@@ -66,7 +80,7 @@ def check_column(
     *,
     optional: bool = False,
 ) -> None:
-    """Add the findings of one declared column of orders; an optional one may be empty."""
+    """Add the findings of one declared column of orders. Cells of an optional column can be empty."""
     column = order_column(name)
     if not optional:
         findings.add(ValidationReason.MISSING_VALUE, name, parsed.missing, column.expected_text)
@@ -79,25 +93,18 @@ def check_column(
     maximum = np.inf if column.maximum is None else column.maximum
     is_outside = parsed.values > maximum
     if minimum > 0:
-        # Unusable cells are 0, and what is negative has its own reason.
+        # Missing and invalid cells are 0, and negative values have their own reason.
         is_outside |= (parsed.values < minimum) & (parsed.values >= 0) & ~(parsed.missing | parsed.invalid)
     findings.add(ValidationReason.OUT_OF_RANGE, name, is_outside, column.expected_text)
 
 
-READY_COLUMN = "order_ready_at"
-_TOLERANCE_SECONDS = 1
-"""`prep_time_seconds` is a difference of microseconds cut to whole seconds, and some writers round instead."""
-_MAX_LABEL_SECONDS = 2**32
-"""Far beyond any label; keeps an absurd one from overflowing the clock."""
-
-
 @dataclass(frozen=True, slots=True)
 class ParsedLabels:
-    """N labels; where `known` is false the values mean nothing."""
+    """N labels. Where `is_known` is false, the values have no meaning."""
 
     seconds: NDArray[np.int64]
     ready_local: NDArray[np.int64]
-    """Microseconds since 1970 on the restaurant's wall clock."""
+    """Local time at the restaurant, in microseconds since 1970-01-01 00:00."""
     is_known: NDArray[np.bool_]
 
 
@@ -108,7 +115,7 @@ def parse_labels(
     zone_codes: NDArray[np.int32],
     zone_names: tuple[str, ...],
 ) -> ParsedLabels:
-    """Read and judge the labels of orders; `prep_time_seconds` wins where both are there."""
+    """Parse and check the labels of orders. `prep_time_seconds` takes precedence over the two times."""
     no_start = acknowledged.missing | acknowledged.invalid
     ready = (
         parse_timestamps(orders[READY_COLUMN], zone_codes, zone_names)
@@ -161,21 +168,9 @@ def _missing_integers(row_count: int) -> ParsedIntegers:
     return ParsedIntegers(np.zeros(row_count, np.int64), np.ones(row_count, np.bool_), np.zeros(row_count, np.bool_))
 
 
-DAY_START_SECONDS = 5 * 3600
-"""A kitchen's day begins at 05:00, so that food ready after midnight belongs to the evening before."""
-MIN_ORDERS = 5
-"""With fewer the city's opening stands in, and the whole table's for a small city."""
-OPENING_QUANTILE = 0.02
-"""Not the minimum: one order with a wrong clock would open a restaurant at dawn for good."""
-MARGIN_SECONDS = 900
-"""Kitchens start before the doors open."""
-
-_DAY_SECONDS = 86_400
-
-
 def seconds_since_day_start(local: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Seconds since 05:00 on the wall clock, from microseconds since 1970."""
-    return ((local // MICROSECONDS - DAY_START_SECONDS) % _DAY_SECONDS).astype(np.int32)
+    """Return the seconds since 05:00 local time, from microseconds since 1970-01-01 00:00 local time."""
+    return ((local // MICROSECONDS - DAY_START_SECONDS) % SECONDS_PER_DAY).astype(np.int32)
 
 
 def infer_opening_times(
@@ -185,25 +180,27 @@ def infer_opening_times(
     ready_local: NDArray[np.int64],
     label_seconds: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """[R] seconds since 05:00 at which each restaurant of the directory opens; NaN where nothing tells.
+    """Return [R] the usual opening time of each restaurant, in seconds since 05:00; NaN where it's unknown.
 
-    `position` is each order's restaurant in the directory; give only orders whose label can be trusted.
+    `restaurant_index` is each order's index in the restaurant index. Pass only orders whose label is reliable.
     """
     orders = pl.DataFrame(
         {
-            "position": restaurant_index,
+            "restaurant_index": restaurant_index,
             "city": city_codes,
             "ready": seconds_since_day_start(ready_local),
             "label": label_seconds,
         }
     )
     opening_expr = (pl.col("ready").quantile(OPENING_QUANTILE) - pl.col("label").median()).alias("opening")
-    by_restaurant = orders.group_by("position").agg(opening_expr, pl.col("city").first(), pl.len().alias("orders"))
+    by_restaurant = orders.group_by("restaurant_index").agg(
+        opening_expr, pl.col("city").first(), pl.len().alias("orders")
+    )
     by_city = orders.group_by("city").agg(opening_expr.alias("city_opening"), pl.len().alias("city_orders"))
     overall_opening = orders.select(opening_expr).item()
-    joined = by_restaurant.filter(pl.col("position") >= 0).join(by_city, on="city", how="left")
-    chosen = joined.select(
-        "position",
+    joined = by_restaurant.filter(pl.col("restaurant_index") >= 0).join(by_city, on="city", how="left")
+    openings = joined.select(
+        "restaurant_index",
         pl.when(pl.col("orders") >= MIN_ORDERS)
         .then("opening")
         .when(pl.col("city_orders") >= MIN_ORDERS)
@@ -212,13 +209,13 @@ def infer_opening_times(
         .alias("opening"),
     )
     opening_times = np.full(restaurant_count, np.nan)
-    opening_times[chosen["position"].to_numpy()] = chosen["opening"].to_numpy()
+    opening_times[openings["restaurant_index"].to_numpy()] = openings["opening"].to_numpy()
     return opening_times
 
 
 def is_before_opening(
     acknowledged_local: NDArray[np.int64], restaurant_index: NDArray[np.int64], opening_times: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """[N] which orders were acknowledged before their restaurant usually opens; never where that is not known."""
-    padded_times = np.append(opening_times, np.nan)  # position -1, a restaurant that is not listed, reads the last
+    """Return [N] which orders were acknowledged before their restaurant usually opens; false where that is unknown."""
+    padded_times = np.append(opening_times, np.nan)  # index -1, an unknown restaurant, reads the last element
     return seconds_since_day_start(acknowledged_local) < padded_times[restaurant_index] - MARGIN_SECONDS

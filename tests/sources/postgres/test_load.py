@@ -171,7 +171,7 @@ def test_a_load_that_breaks_off_leaves_what_was_there(url: str) -> None:
         raise OperationError("The disk is gone.")
 
     with pytest.raises(OperationError, match="The disk is gone"):
-        open_database(url).load_orders(breaking(), DAY.columns, None)
+        open_database(url).load_orders(breaking(), DAY.columns)
     assert _contents(url) == before
     assert len(open_source(url).partitions()) == 1
 
@@ -191,7 +191,7 @@ def test_a_server_that_goes_in_the_middle_is_said_and_leaves_what_was_there(url:
         yield more
 
     with pytest.raises(OperationError) as lost:
-        open_database(url).load_orders(interrupted(), DAY.columns, None)
+        open_database(url).load_orders(interrupted(), DAY.columns)
     assert "was lost while it was written" in lost.value.facts
     assert lost.value.hint == "Nothing was lost and nothing half-written; run again when the server answers."
     assert _contents(url) == before

@@ -1,7 +1,7 @@
-# Who is told of what. Each policy says what it means and where to look.
+# Notifications. Each policy has a description with the next step.
 
 locals {
-  runbook = "docs/operations.md and docs/deploy-gcp.md say what to do."
+  runbook = "See docs/operations.md and docs/deploy-gcp.md."
 
   service = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"${var.api_service}\""
 }
@@ -44,13 +44,13 @@ resource "google_monitoring_uptime_check_config" "api" {
 resource "google_monitoring_alert_policy" "unavailable" {
   count = var.uptime_check ? 1 : 0
 
-  display_name          = "preptime: the API does not answer, or has no champion"
+  display_name          = "preptime: the API is unavailable or has no champion"
   combiner              = "OR"
   notification_channels = local.channels
   severity              = "CRITICAL"
 
   conditions {
-    display_name = "Checks fail from more than one place"
+    display_name = "Checks fail from more than one location"
 
     condition_threshold {
       filter          = "resource.type=\"uptime_url\" AND metric.type=\"monitoring.googleapis.com/uptime_check/check_passed\" AND metric.labels.check_id=\"${google_monitoring_uptime_check_config.api[0].uptime_check_id}\""
@@ -68,18 +68,18 @@ resource "google_monitoring_alert_policy" "unavailable" {
   }
 
   documentation {
-    content = "Ask ${var.api_host}${var.ready_path} what is wrong. ${local.runbook}"
+    content = "For the reason, request ${var.api_host}${var.ready_path}. ${local.runbook}"
   }
 }
 
 resource "google_monitoring_alert_policy" "errors" {
-  display_name          = "preptime: the API answers with errors of its own"
+  display_name          = "preptime: the API returns server errors"
   combiner              = "OR"
   notification_channels = local.channels
   severity              = "ERROR"
 
   conditions {
-    display_name = "More than 1 % of requests end with 5xx, for five minutes"
+    display_name = "More than 1% of responses are 5xx for five minutes"
 
     condition_threshold {
       filter             = "${local.service} AND metric.type=\"run.googleapis.com/request_count\" AND metric.labels.response_code_class=\"5xx\""
@@ -103,18 +103,18 @@ resource "google_monitoring_alert_policy" "errors" {
   }
 
   documentation {
-    content = "Look for level error in the log of ${var.api_service}. ${local.runbook}"
+    content = "Check the log of ${var.api_service} for entries with level error. ${local.runbook}"
   }
 }
 
-resource "google_monitoring_alert_policy" "slow" {
-  display_name          = "preptime: the API is slow"
+resource "google_monitoring_alert_policy" "latency" {
+  display_name          = "preptime: the API has a high latency"
   combiner              = "OR"
   notification_channels = local.channels
   severity              = "WARNING"
 
   conditions {
-    display_name = "One request in a hundred takes over 250 ms, for ten minutes"
+    display_name = "The 99th percentile of the latency is over 250 ms for ten minutes"
 
     condition_threshold {
       filter          = "${local.service} AND metric.type=\"run.googleapis.com/request_latencies\""
@@ -131,20 +131,20 @@ resource "google_monitoring_alert_policy" "slow" {
   }
 
   documentation {
-    content = "Are there more orders than instances may be started for? ${local.runbook}"
+    content = "Check whether the API has reached its maximum number of instances. ${local.runbook}"
   }
 }
 
-resource "google_monitoring_alert_policy" "refused" {
-  display_name          = "preptime: the latest champion is not served"
+resource "google_monitoring_alert_policy" "champion_rejected" {
+  display_name          = "preptime: the API rejects the latest champion"
   combiner              = "OR"
   notification_channels = local.channels
   severity              = "ERROR"
 
   conditions {
-    display_name = "A worker refused it, cannot ask the store, or has stopped to watch"
+    display_name = "A worker rejects the champion, can't read the store, or has stopped polling"
 
-    # Logged once when it begins, not at every look: src/preptime/api/champion_watcher.py.
+    # The watcher logs a change of state once, not at every poll: src/preptime/api/champion_watcher.py.
     condition_matched_log {
       filter = "${local.service} AND logName=\"projects/${var.project}/logs/run.googleapis.com%2Fstderr\" AND jsonPayload.logger=\"preptime.api.champion_watcher\" AND jsonPayload.level=(\"warning\" OR \"error\" OR \"critical\")"
     }
@@ -159,7 +159,7 @@ resource "google_monitoring_alert_policy" "refused" {
   }
 
   documentation {
-    content = "What was served goes on. The log and ${var.ready_path} say why. ${local.runbook}"
+    content = "The previous champion still predicts. For the reason, see the log and ${var.ready_path}. ${local.runbook}"
   }
 }
 
@@ -170,7 +170,7 @@ resource "google_monitoring_alert_policy" "job_failed" {
   severity              = "ERROR"
 
   conditions {
-    display_name = "An execution ended badly: data was refused, an alert fired, or a fault"
+    display_name = "An execution failed: refused data, an alert, or an error"
 
     condition_threshold {
       filter          = "resource.type=\"cloud_run_job\" AND resource.labels.job_name=starts_with(\"preptime-\") AND metric.type=\"run.googleapis.com/job/completed_execution_count\" AND metric.labels.result=\"failed\""
@@ -188,12 +188,12 @@ resource "google_monitoring_alert_policy" "job_failed" {
   }
 
   documentation {
-    content = "The execution's log ends with a sentence that says why. ${local.runbook}"
+    content = "The execution's log ends with the reason. ${local.runbook}"
   }
 }
 
-resource "google_monitoring_alert_policy" "stale" {
-  display_name          = "preptime: nothing was trained or refreshed this morning"
+resource "google_monitoring_alert_policy" "training_missing" {
+  display_name          = "preptime: today's training is missing"
   combiner              = "OR"
   notification_channels = local.channels
   severity              = "WARNING"
@@ -217,7 +217,7 @@ resource "google_monitoring_alert_policy" "stale" {
   }
 
   documentation {
-    content = "What is served goes on, with the history of an earlier morning. ${local.runbook}"
+    content = "The champion still predicts, with the history of an earlier date. ${local.runbook}"
   }
 }
 

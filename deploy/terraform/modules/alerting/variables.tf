@@ -1,16 +1,16 @@
 variable "project" {
   type        = string
-  description = "Id of the project."
+  description = "Project ID."
 }
 
 variable "emails" {
   type        = list(string)
-  description = "Who is told."
+  description = "Email addresses that get alerts."
 }
 
 variable "api_host" {
   type        = string
-  description = "The API's host name."
+  description = "Host name of the API."
 }
 
 variable "api_service" {
@@ -20,15 +20,15 @@ variable "api_service" {
 
 variable "ready_path" {
   type        = string
-  description = "Answers 200 when the API has a champion."
+  description = "Path that returns 200 if the API has a champion."
 }
 
 variable "uptime_check" {
   type        = bool
-  description = "Whether the API is asked every minute, from several places, if it is ready."
+  description = "Whether to check every minute, from several locations, that the API is ready."
 }
 
 variable "train_job" {
   type        = string
-  description = "Name of the job that trains."
+  description = "Name of the training job."
 }

@@ -1,4 +1,4 @@
-# How CI proves who it is: GitHub signs a token for each run, and Google takes it. There is no key to lose.
+# Authentication of CI without keys: GitHub signs a token for each run, and Google accepts it.
 
 resource "google_iam_workload_identity_pool" "ci" {
   workload_identity_pool_id = "preptime-ci"
@@ -10,10 +10,10 @@ resource "google_iam_workload_identity_pool_provider" "github" {
   workload_identity_pool_provider_id = "github"
   display_name                       = "GitHub Actions"
 
-  #checkov:skip=CKV_GCP_125:The condition names repository, environment and branch; the check cannot read variables in it.
+  #checkov:skip=CKV_GCP_125:The condition checks the repository, environment, and branch. The check doesn't resolve its variables.
 
-  # Only runs of this repository's main branch, in the GitHub environment of this name, which may ask for an approval: a
-  # pull request from a fork has no way in.
+  # Accepts only runs of the main branch in this GitHub environment, which can require an approval. A pull request from a
+  # fork has no access.
   attribute_condition = "assertion.sub == 'repo:${var.repository}:environment:${var.environment}' && assertion.ref == 'refs/heads/main'"
 
   attribute_mapping = {

@@ -1,14 +1,14 @@
 variable "repository" {
   type        = string
-  description = "OWNER/NAME on GitHub."
+  description = "GitHub repository, as OWNER/NAME."
 }
 
 variable "environment" {
   type        = string
-  description = "The GitHub environment that deploys."
+  description = "GitHub environment that deploys."
 }
 
 variable "account" {
   type        = string
-  description = "Full name of the service account that workflows act as."
+  description = "Full name of the workflows' service account."
 }

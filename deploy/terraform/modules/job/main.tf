@@ -1,4 +1,4 @@
-# A Cloud Run job that runs one verb, and the schedule that starts it.
+# A Cloud Run job that runs one command, and its schedule.
 
 resource "google_cloud_run_v2_job" "job" {
   name                = var.name
@@ -56,7 +56,7 @@ resource "google_cloud_run_v2_job" "job" {
             bucket    = volumes.value.bucket
             read_only = volumes.value.read_only
 
-            # The images' user (deploy/docker/Dockerfile).
+            # The user of the images (deploy/docker/Dockerfile).
             mount_options = ["uid=10001", "gid=10001"]
           }
         }

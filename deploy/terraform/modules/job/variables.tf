@@ -5,70 +5,70 @@ variable "name" {
 
 variable "region" {
   type        = string
-  description = "Where it runs."
+  description = "Region."
 }
 
 variable "image" {
   type        = string
-  description = "Image of the first apply."
+  description = "Image for the first apply."
 }
 
 variable "account" {
   type        = string
-  description = "Email of the service account that it runs as."
+  description = "Email address of the job's service account."
 }
 
 variable "scheduler_account" {
   type        = string
-  description = "Email of the service account that starts it."
+  description = "Email address of the service account that starts the job."
 }
 
 variable "command" {
   type        = string
-  description = "The verb and its options, for a shell."
+  description = "Shell command."
 }
 
 variable "schedule" {
   type        = string
-  description = "When it runs, as cron says it."
+  description = "Schedule in cron format."
 }
 
 variable "time_zone" {
   type        = string
-  description = "Whose hours the schedule means."
+  description = "Time zone of the schedule."
 }
 
 variable "cpu" {
   type        = number
-  description = "Cores."
+  description = "Number of CPUs."
 }
 
 variable "memory" {
   type        = string
-  description = "Memory, the temporary files in it included."
+  description = "Memory, including temporary files."
 }
 
 variable "timeout" {
   type        = string
-  description = "How long one try may take."
+  description = "Timeout of one try."
 }
 
 variable "retries" {
   type        = number
-  description = "Tries after the first."
+  description = "Number of retries."
 }
 
 variable "settings" {
   type        = map(string)
-  description = "Environment, by name."
+  description = "Environment variables."
 }
 
 variable "mounts" {
   type        = map(object({ bucket = string, read_only = bool }))
-  description = "Buckets as folders, by path."
+  description = "Mounted buckets, by path."
 }
 
 variable "deletion_protection" {
   type        = bool
-  description = "Whether Terraform refuses to destroy it."
+  description = "Whether Terraform refuses to destroy the job."
 }

@@ -1,4 +1,4 @@
-# A Cloud Run service: one container, its settings, its secrets, its buckets. Who may reach it is said in grants.tf.
+# A Cloud Run service: one container with settings, secrets, and buckets. For its permissions, see grants.tf.
 
 resource "google_cloud_run_v2_service" "service" {
   name                = var.name
@@ -31,7 +31,7 @@ resource "google_cloud_run_v2_service" "service" {
           memory = var.memory
         }
 
-        # The champion log is watched and predictions are written between requests too.
+        # The API polls the champion log and writes predictions between requests too.
         cpu_idle          = false
         startup_cpu_boost = true
       }
@@ -102,7 +102,7 @@ resource "google_cloud_run_v2_service" "service" {
           bucket    = volumes.value.bucket
           read_only = volumes.value.read_only
 
-          # The images' user (deploy/docker/Dockerfile).
+          # The user of the images (deploy/docker/Dockerfile).
           mount_options = ["uid=10001", "gid=10001"]
         }
       }
@@ -110,7 +110,7 @@ resource "google_cloud_run_v2_service" "service" {
   }
 
   lifecycle {
-    # CI deploys images and moves traffic (.github/workflows/deploy.yml).
+    # CI deploys images and shifts traffic (.github/workflows/deploy.yml).
     ignore_changes = [
       client,
       client_version,

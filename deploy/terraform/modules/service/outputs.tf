@@ -5,5 +5,5 @@ output "name" {
 
 output "uri" {
   value       = google_cloud_run_v2_service.service.uri
-  description = "Its address."
+  description = "URL of the service."
 }

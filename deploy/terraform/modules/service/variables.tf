@@ -5,17 +5,17 @@ variable "name" {
 
 variable "region" {
   type        = string
-  description = "Where it runs."
+  description = "Region."
 }
 
 variable "image" {
   type        = string
-  description = "Image of the first revision."
+  description = "Image for the first apply."
 }
 
 variable "account" {
   type        = string
-  description = "Email of the service account that it runs as."
+  description = "Email address of the service's service account."
 }
 
 variable "port" {
@@ -25,64 +25,64 @@ variable "port" {
 
 variable "health_path" {
   type        = string
-  description = "Answers 200 while the process lives."
+  description = "Path that returns 200 while the process is live."
 }
 
 variable "cpu" {
   type        = number
-  description = "Cores of an instance."
+  description = "Number of CPUs of an instance."
 }
 
 variable "memory" {
   type        = string
-  description = "Memory of an instance, the temporary files in it included."
+  description = "Memory of an instance, including temporary files."
 }
 
 variable "min_instances" {
   type        = number
-  description = "Instances that always run."
+  description = "Minimum number of instances."
 }
 
 variable "max_instances" {
   type        = number
-  description = "Instances at most."
+  description = "Maximum number of instances."
 }
 
 variable "concurrency" {
   type        = number
-  description = "Requests that one instance is given at a time."
+  description = "Maximum number of concurrent requests of an instance."
 }
 
 variable "timeout" {
   type        = string
-  description = "How long a request, or a browser's connection, may last."
+  description = "Timeout of a request or of a browser's connection."
   default     = "60s"
 }
 
 variable "session_affinity" {
   type        = bool
-  description = "Whether a browser stays with one instance."
+  description = "Whether a browser keeps its instance."
   default     = false
 }
 
 variable "settings" {
   type        = map(string)
-  description = "Environment, by name."
+  description = "Environment variables."
 }
 
 variable "secrets" {
   type        = map(string)
-  description = "Environment from Secret Manager: the secret's id, by name."
+  description = "Environment variables from Secret Manager: secret IDs by variable name."
   default     = {}
 }
 
 variable "mounts" {
   type        = map(object({ bucket = string, read_only = bool }))
-  description = "Buckets as folders, by path."
+  description = "Mounted buckets, by path."
   default     = {}
 }
 
 variable "deletion_protection" {
   type        = bool
-  description = "Whether Terraform refuses to destroy it."
+  description = "Whether Terraform refuses to destroy the service."
 }

@@ -1,7 +1,7 @@
-# Three buckets: bundles and the champion log; orders and restaurants as files; the results of each day.
+# Three buckets: the store (bundles and the champion log), orders and restaurants as files, and daily results.
 
 locals {
-  # One project's names are in the same room as everybody's.
+  # Bucket names are globally unique, so they start with the project ID.
   names = {
     store = "${var.project}-preptime-store"
     data  = "${var.project}-preptime-data"
@@ -16,13 +16,13 @@ resource "google_storage_bucket" "versioned" {
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
 
-  #checkov:skip=CKV_GCP_62:Who read or wrote which object is in Cloud Audit Logs, which are switched on for a project.
+  #checkov:skip=CKV_GCP_62:Cloud Audit Logs record reads and writes of objects, if they are enabled for the project.
 
   versioning {
     enabled = true
   }
 
-  # What was removed or overwritten can be brought back for a month.
+  # You can restore removed or overwritten objects for a month.
   lifecycle_rule {
     action {
       type = "Delete"
@@ -45,16 +45,16 @@ resource "google_storage_bucket" "versioned" {
   }
 }
 
-# The jobs mount this one as a folder and rename what they have finished writing: folders that can be renamed need a
-# hierarchical namespace, which in turn knows no versions. A day's results can be made again, to the byte.
+# The jobs mount this bucket as a folder and rename folders. This needs a hierarchical namespace, which doesn't support
+# versions. You can recreate the results of any day byte for byte.
 resource "google_storage_bucket" "results" {
   name                        = "${var.project}-preptime-results"
   location                    = var.region
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
 
-  #checkov:skip=CKV_GCP_62:Who read or wrote which object is in Cloud Audit Logs, which are switched on for a project.
-  #checkov:skip=CKV_GCP_78:A hierarchical namespace has no versions; results can be made again, and deletion is soft.
+  #checkov:skip=CKV_GCP_62:Cloud Audit Logs record reads and writes of objects, if they are enabled for the project.
+  #checkov:skip=CKV_GCP_78:A hierarchical namespace has no versions. You can recreate results, and deletion is soft.
 
   hierarchical_namespace {
     enabled = true

@@ -1,9 +1,9 @@
 variable "project" {
   type        = string
-  description = "Id of the project; bucket names begin with it."
+  description = "Project ID. Bucket names start with it."
 }
 
 variable "region" {
   type        = string
-  description = "Where the buckets lie."
+  description = "Region of the buckets."
 }

@@ -1,24 +1,24 @@
-# BigQuery: orders, predictions and outcomes in one dataset; what the API was asked and answered in another.
+# BigQuery: one dataset for orders, predictions, and outcomes, and one for the API's prediction log.
 
 resource "google_bigquery_dataset" "preptime" {
-  #checkov:skip=CKV_GCP_81:Google's own keys encrypt it; a company with a rule adds default_encryption_configuration.
+  #checkov:skip=CKV_GCP_81:Google's keys encrypt the data. If you need your own key, add default_encryption_configuration.
   dataset_id                 = "preptime"
   location                   = var.region
-  description                = "Orders, restaurants, predictions and outcomes. preptime ingest makes the tables."
+  description                = "Orders, restaurants, predictions, and outcomes. preptime ingest creates the tables."
   delete_contents_on_destroy = !var.deletion_protection
 }
 
 resource "google_bigquery_dataset" "prediction_log" {
-  #checkov:skip=CKV_GCP_81:Google's own keys encrypt it; a company with a rule adds default_encryption_configuration.
+  #checkov:skip=CKV_GCP_81:Google's keys encrypt the data. If you need your own key, add default_encryption_configuration.
   dataset_id                      = "preptime_prediction_log"
   location                        = var.region
-  description                     = "Every answered request, as the API wrote it (docs/operations.md)."
+  description                     = "Prediction log of the API (docs/operations.md)."
   default_partition_expiration_ms = 400 * 24 * 60 * 60 * 1000
   delete_contents_on_destroy      = !var.deletion_protection
 }
 
 locals {
-  # The prediction log is standard output, one line of JSON a request; the server's own log is standard error.
+  # The prediction log is on standard output, one JSON line for each request. The server's log is on standard error.
   predictions = join(" AND ", [
     "resource.type=\"cloud_run_revision\"",
     "resource.labels.service_name=\"${var.api_service}\"",
@@ -29,7 +29,7 @@ locals {
 
 resource "google_logging_project_sink" "predictions" {
   name                   = "preptime-predictions"
-  description            = "The prediction log, into BigQuery."
+  description            = "Prediction log, to BigQuery."
   destination            = "bigquery.googleapis.com/${google_bigquery_dataset.prediction_log.id}"
   filter                 = local.predictions
   unique_writer_identity = true
@@ -39,18 +39,18 @@ resource "google_logging_project_sink" "predictions" {
   }
 }
 
-# They would be kept, and paid for, a second time: orders belong into one place.
+# Without this exclusion, Cloud Logging would store the prediction log, with its orders, a second time.
 resource "google_logging_project_exclusion" "predictions" {
   name        = "preptime-predictions"
-  description = "The prediction log goes to BigQuery alone."
+  description = "The prediction log goes to BigQuery only."
   filter      = local.predictions
 }
 
-# Of requests that went well one in a hundred stays in the log: the prediction log has them all, and each would cost as
-# much as the answer itself. Refusals and errors all stay.
+# Keeps 1% of the successful requests, because the prediction log has all of them and an entry costs as much as the
+# prediction. Keeps all refusals and errors.
 resource "google_logging_project_exclusion" "requests" {
   name        = "preptime-requests"
-  description = "Requests that were answered well, but for one in a hundred."
+  description = "Successful requests, except 1%."
 
   filter = join(" AND ", [
     "resource.type=\"cloud_run_revision\"",

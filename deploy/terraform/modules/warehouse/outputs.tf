@@ -1,9 +1,9 @@
 output "dataset" {
   value       = google_bigquery_dataset.preptime.dataset_id
-  description = "Orders, restaurants, predictions and outcomes."
+  description = "Dataset of orders, restaurants, predictions, and outcomes."
 }
 
 output "prediction_log" {
   value       = google_bigquery_dataset.prediction_log.dataset_id
-  description = "What the API was asked and answered."
+  description = "Dataset of the prediction log."
 }

@@ -1,19 +1,19 @@
 variable "project" {
   type        = string
-  description = "Id of the project."
+  description = "Project ID."
 }
 
 variable "region" {
   type        = string
-  description = "Where the datasets lie."
+  description = "Region of the datasets."
 }
 
 variable "api_service" {
   type        = string
-  description = "Name of the Cloud Run service whose standard output is the prediction log."
+  description = "Name of the Cloud Run service that writes the prediction log."
 }
 
 variable "deletion_protection" {
   type        = bool
-  description = "Whether datasets with tables in them stay."
+  description = "Whether Terraform refuses to destroy datasets that contain tables."
 }

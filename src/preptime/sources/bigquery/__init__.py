@@ -1,5 +1,7 @@
-"""Tables in BigQuery: orders by local day, restaurants, predictions, outcomes. Only this folder imports `google`.
+"""BigQuery: orders by local day, restaurants, predictions, and outcomes.
 
-Not yet run against the cloud: docs/databases.md says what the tests hold it to instead. What a database keeps of an
-order is declared in `preptime.sources.database_schema`, for every kind.
+Rule of this folder: only it imports `google`.
+
+It hasn't been run against the cloud yet. For what the tests check instead, see docs/databases.md. The stored columns
+are declared in `preptime.sources.database_schema`, for every database.
 """

@@ -1,4 +1,4 @@
-"""Every statement that BigQuery is given, as text. Values go in as parameters."""
+"""All SQL statements for BigQuery. Values are passed as query parameters."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from preptime.sources.predictions import STORED_SCHEMA as PREDICTIONS
 
 _TABLE_NAMES = ("columns", "restaurants", "orders", "outcomes", "predictions")
 LINE_NUMBER = "line"
-"""The row's place in what was delivered: the last one of an order counts."""
+"""The index of a row in its delivery. The last value of an order counts."""
 RESTAURANT_SCHEMA = pl.Schema(RESTAURANT_COLUMNS | {EXTRA: pl.String()})
-STAGED_ORDERS_SCHEMA = pl.Schema(dict(ORDER_SCHEMA) | {LINE_NUMBER: pl.Int64()})
 BIGQUERY_TYPES: tuple[tuple[pl.DataType, str], ...] = (
     (pl.String(), "STRING"),
     (pl.Int64(), "INT64"),
@@ -29,55 +28,56 @@ BIGQUERY_TYPES: tuple[tuple[pl.DataType, str], ...] = (
 
 
 def bigquery_type(data_type: pl.DataType) -> str:
-    """BigQuery's name of a type."""
+    """Return the name of a type in BigQuery."""
     return next(name for polars_type, name in BIGQUERY_TYPES if polars_type == data_type)
 
 
 def table_definitions(address: BigQueryAddress) -> dict[str, str]:
-    """The statement that makes each table or view, where it is not there yet."""
+    """Return the statement that creates each table or view, by name."""
     texts = {
         "columns": "CREATE TABLE IF NOT EXISTS $columns "
         "(table_name STRING NOT NULL, position INT64 NOT NULL, column_name STRING NOT NULL)",
-        "restaurants": "CREATE TABLE IF NOT EXISTS $restaurants ($of_restaurants)",
-        "orders": "CREATE TABLE IF NOT EXISTS $orders ($of_orders) PARTITION BY order_date CLUSTER BY order_key",
+        "restaurants": "CREATE TABLE IF NOT EXISTS $restaurants ($columns_of_restaurants)",
+        "orders": "CREATE TABLE IF NOT EXISTS $orders ($columns_of_orders) "
+        "PARTITION BY order_date CLUSTER BY order_key",
         "outcomes": "CREATE OR REPLACE VIEW $outcomes AS SELECT order_key, order_date, acknowledged_at, ready_at, "
         "COALESCE(prep_time_seconds, TIMESTAMP_DIFF(ready_at, acknowledged_at, SECOND)) AS prep_time_seconds "
         "FROM $orders WHERE ready_at IS NOT NULL OR prep_time_seconds IS NOT NULL",
-        "predictions": "CREATE TABLE IF NOT EXISTS $predictions ($of_predictions) "
+        "predictions": "CREATE TABLE IF NOT EXISTS $predictions ($columns_of_predictions) "
         "PARTITION BY prediction_date CLUSTER BY prediction_bundle",
     }
     columns = {
-        "of_restaurants": _column_definitions(RESTAURANT_SCHEMA),
-        "of_orders": _column_definitions(ORDER_SCHEMA),
-        "of_predictions": _column_definitions(PREDICTIONS),
+        "columns_of_restaurants": _column_definitions(RESTAURANT_SCHEMA),
+        "columns_of_orders": _column_definitions(ORDER_SCHEMA),
+        "columns_of_predictions": _column_definitions(PREDICTIONS),
     }
     return {name: _render(address, text, **columns) for name, text in texts.items()}
 
 
 def select_column_names(address: BigQueryAddress) -> str:
-    """The columns that people have given `@table`, in the order in which they came."""
+    """Return the columns of the files that were loaded into `@table`, in the order in which they first appeared."""
     return _render(address, "SELECT column_name FROM $columns WHERE table_name = @table ORDER BY position")
 
 
 def insert_column_names(address: BigQueryAddress, count: int) -> str:
-    """Remember `@name0` at `@position0` and so on of `@table`."""
+    """Record `@name0` at `@position0` and so on for `@table`."""
     values = ", ".join(f"(@table, @position{index}, @name{index})" for index in range(count))
     return _render(address, "INSERT INTO $columns (table_name, position, column_name) VALUES $values", values=values)
 
 
 def select_days(address: BigQueryAddress, table: str, column: str) -> str:
-    """The days that a table has rows of."""
+    """Return the days that a table has rows for."""
     text = "SELECT DISTINCT $column FROM $table ORDER BY $column"
     return _render(address, text, table=address.sql_name(table), column=column)
 
 
 def select_restaurants(address: BigQueryAddress, names: Sequence[str]) -> str:
-    """All restaurants, by their ids."""
+    """Return all restaurants, sorted by ID."""
     return _render(address, "SELECT $names FROM $restaurants ORDER BY restaurant_id", names=", ".join(names))
 
 
 def select_orders(address: BigQueryAddress, names: Sequence[str]) -> str:
-    """The orders of `@day` as they were at `@as_of`. The filter is on the partitioning column: others cost nothing."""
+    """Return the orders of `@day` as of `@as_of`. Only one partition is read, because the filter is on its column."""
     text = (
         "SELECT $names FROM $orders FOR SYSTEM_TIME AS OF @as_of "
         "WHERE order_date = @day ORDER BY acknowledged_at, order_key"
@@ -86,8 +86,10 @@ def select_orders(address: BigQueryAddress, names: Sequence[str]) -> str:
 
 
 def merge_orders(address: BigQueryAddress, staging: str) -> str:
-    """Add or complete orders in one atomic statement. Of several rows of an order each cell's last one counts that is
-    not empty, and an empty cell says nothing of an order that is there.
+    """Add or complete orders in one atomic statement.
+
+    If an order has several rows, the last non-empty value of each column counts. An empty value doesn't change an
+    existing one.
     """
     values = [name for name in ORDER_SCHEMA if name != "order_key"]
     text = (
@@ -108,7 +110,7 @@ def merge_orders(address: BigQueryAddress, staging: str) -> str:
 
 
 def merge_restaurants(address: BigQueryAddress, staging: str, names: Sequence[str]) -> str:
-    """Add or replace restaurants; of one that is there only the columns `names` change."""
+    """Add or replace restaurants. Only the columns `names` of existing ones change."""
     values = [name for name in names if name != "restaurant_id"]
     text = (
         "MERGE INTO $restaurants AS T USING $staging AS S ON T.restaurant_id = S.restaurant_id "
@@ -126,13 +128,13 @@ def merge_restaurants(address: BigQueryAddress, staging: str, names: Sequence[st
 
 
 def count_duplicates(address: BigQueryAddress, staging: str) -> str:
-    """How many rows were delivered beyond the first of each order."""
+    """Count the rows beyond the first of each order."""
     text = "SELECT COUNT(*) - COUNT(DISTINCT order_key) AS duplicates FROM $staging"
     return _render(address, text, staging=address.sql_name(staging))
 
 
 def replace_predictions(address: BigQueryAddress, staging: str) -> str:
-    """Put what was delivered in the place of `@day` and `@bundle`, in one atomic statement."""
+    """Replace the predictions of `@day` and `@bundle` in one atomic statement."""
     text = (
         "MERGE INTO $predictions AS T USING $staging AS S ON FALSE WHEN NOT MATCHED BY SOURCE "
         "AND T.prediction_date = @day AND T.prediction_bundle = @bundle THEN DELETE "
@@ -145,14 +147,14 @@ def replace_predictions(address: BigQueryAddress, staging: str) -> str:
 
 
 def select_predictions(address: BigQueryAddress, *, for_bundle: bool) -> str:
-    """The predictions of `@day`, of all bundles or of `@bundle`."""
+    """Return the predictions of `@day`, of all bundles or of `@bundle`."""
     bundle = " AND prediction_bundle = @bundle" if for_bundle else ""
     text = "SELECT $names FROM $predictions WHERE prediction_date = @day$bundle ORDER BY prediction_bundle, position"
     return _render(address, text, names=", ".join(PREDICTIONS), bundle=bundle)
 
 
 def _render(address: BigQueryAddress, template: str, **parts: str) -> str:
-    """A statement with its tables' and columns' names in it: nothing that came from outside."""
+    """Insert names of tables and columns into a statement. User input never goes in here."""
     tables = {name: address.sql_name(name) for name in _TABLE_NAMES}
     return Template(template).substitute(tables | parts)
 

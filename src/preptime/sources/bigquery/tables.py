@@ -1,8 +1,7 @@
-"""Rows out of BigQuery as frames, and frames into a table that a statement then merges.
+"""Reading and loading of orders and restaurants in BigQuery.
 
-Reading orders and restaurants from BigQuery, day by day, in pages.
-
-Loading into BigQuery: into a table of this load's own, then merged by one atomic statement.
+Rows are read by local day, page by page. A load writes its rows to a staging table of its own, and one atomic statement
+merges them.
 """
 
 from __future__ import annotations
@@ -10,43 +9,36 @@ from __future__ import annotations
 import datetime as dt
 import io
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import polars as pl
 from google.cloud import bigquery
 
-from preptime.domain.data_dictionary import FILE_COLUMN, ROW_COLUMN
+from preptime.progress import ProgressCallback
 from preptime.sources.bigquery import statements
 from preptime.sources.bigquery.client import BigQueryAddress, QueryParameters, open_client, query_config
 from preptime.sources.bigquery.statements import bigquery_type
 from preptime.sources.database import (
     ORDERS_TABLE,
+    RESTAURANTS_TABLE,
+    Database,
     DatabaseSource,
-    DateRange,
-    LoadResult,
-    NoStorableRowsError,
+    MergeCounts,
     readable_columns,
 )
-from preptime.sources.database_schema import (
-    EXTRA,
-    ORDER_DATE,
-    RESTAURANT_COLUMNS,
-    encode_extra,
-    expand_json,
-    is_declared,
-    stored_type,
-)
+from preptime.sources.database_schema import EXTRA, ORDER_DATE, expand_json, is_declared, stored_type
 
 _STAGING_EXPIRY_HOURS = 24
-"""A table that a killed load has left behind goes by itself after this long."""
+"""BigQuery deletes a staging table of a killed load after this time."""
+_PAGE_ROWS = 50_000
 
 
 def iter_pages(
     client: bigquery.Client, statement: str, parameters: QueryParameters, schema: pl.Schema, page_rows: int
 ) -> Iterator[pl.DataFrame]:
-    """What a query gives, in the server's pages: at most `rows`, fewer where they would be too many bytes."""
+    """Yield the result of a query in pages of at most `page_rows`. The server sends fewer rows if they are large."""
     result = client.query_and_wait(statement, job_config=query_config(parameters), page_size=page_rows)
     for page in result.pages:
         values = [row.values() for row in page]
@@ -57,25 +49,24 @@ def iter_pages(
 def query_frame(
     client: bigquery.Client, statement: str, parameters: QueryParameters, schema: pl.Schema
 ) -> pl.DataFrame:
-    """Everything that a query gives."""
-    frames = list(iter_pages(client, statement, parameters, schema, 50_000))
+    """Return the result of a query."""
+    frames = list(iter_pages(client, statement, parameters, schema, _PAGE_ROWS))
     return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
 
 
-def execute_dml(client: bigquery.Client, statement: str, parameters: QueryParameters) -> tuple[int, int]:
-    """Run a statement that changes a table; how many rows it has added and changed."""
+def execute_dml(client: bigquery.Client, statement: str, parameters: QueryParameters) -> MergeCounts:
+    """Run a statement that changes a table, and return the number of inserted and updated rows."""
     job = client.query(statement, job_config=query_config(parameters))
     job.result()
     stats = job.dml_stats
-    return (stats.inserted_row_count or 0, stats.updated_row_count or 0) if stats is not None else (0, 0)
+    return MergeCounts(stats.inserted_row_count or 0, stats.updated_row_count or 0) if stats else MergeCounts(0, 0)
 
 
 @contextmanager
 def staging_table(client: bigquery.Client, address: BigQueryAddress, schema: pl.Schema) -> Iterator[str]:
-    """The name of an empty table of this load's own, which goes with the block."""
+    """Create an empty staging table, yield its name, and delete it when the block ends."""
     name = f"staging_{secrets.token_hex(8)}"
-    fields = [bigquery.SchemaField(column, bigquery_type(data_type)) for column, data_type in schema.items()]
-    table = bigquery.Table(f"{address.project}.{address.dataset}.{name}", schema=fields)
+    table = bigquery.Table(f"{address.project}.{address.dataset}.{name}", schema=_schema_fields(schema))
     table.expires = dt.datetime.now(dt.UTC) + dt.timedelta(hours=_STAGING_EXPIRY_HOURS)
     client.create_table(table)
     try:
@@ -84,86 +75,74 @@ def staging_table(client: bigquery.Client, address: BigQueryAddress, schema: pl.
         client.delete_table(table, not_found_ok=True)
 
 
-def append_rows(client: bigquery.Client, address: BigQueryAddress, table: str, chunks: Iterable[pl.DataFrame]) -> int:
-    """Load frames into a table, one job each; the rows."""
-    rows = 0
-    for chunk in chunks:
-        if chunk.is_empty():
-            continue
-        buffer = io.BytesIO()
-        chunk.write_parquet(buffer)
-        size = buffer.tell()
-        config = bigquery.LoadJobConfig(
-            source_format=bigquery.SourceFormat.PARQUET,
-            write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
-            schema=[bigquery.SchemaField(name, bigquery_type(data_type)) for name, data_type in chunk.schema.items()],
-        )
-        target = f"{address.project}.{address.dataset}.{table}"
-        client.load_table_from_file(buffer, target, rewind=True, size=size, job_config=config).result()
-        rows += len(chunk)
-    return rows
-
-
-class BigQuerySource(DatabaseSource[BigQueryAddress]):
-    """The rows of an address, in pages."""
-
-    default_chunk_rows = 50_000
-
-    def _days(self) -> list[dt.date]:
-        with open_client(self.address) as client:
-            return _list_days(client, self.address, self.address.days)
-
-    def _chunks(self, selected_days: DateRange | None, rows: int) -> Iterator[pl.DataFrame]:
-        with open_client(self.address) as client:
-            if self.address.table != ORDERS_TABLE:
-                statement = statements.select_restaurants(self.address, self._selected_columns())
-                yield from self._iter_partition(
-                    iter_pages(client, statement, {}, self._query_schema(), rows), self.name, (self.name,)
-                )
-                return
-            snapshot_time = dt.datetime.now(dt.UTC)
-            statement = statements.select_orders(self.address, self._selected_columns())
-            days = {
-                day: self.address.table_url(ORDERS_TABLE, DateRange(day, day))
-                for day in _list_days(client, self.address, selected_days)
-            }
-            for day, name in days.items():
-                result_pages = iter_pages(
-                    client, statement, {"day": day, "as_of": snapshot_time}, self._query_schema(), rows
-                )
-                yield from self._iter_partition(result_pages, name, tuple(days.values()))
-
-    def _iter_partition(
-        self, result_pages: Iterator[pl.DataFrame], file_name: str, file_names: tuple[str, ...]
-    ) -> Iterator[pl.DataFrame]:
-        rows_before = 0
-        extra_columns = [column for column in self.columns if not is_declared(self.address.table, column)]
-        for page in result_pages:
-            chunk = page.with_columns(expand_json(page[EXTRA], extra_columns, pl.String())) if extra_columns else page
-            numbered = chunk.select(self.columns).with_row_index(ROW_COLUMN, rows_before + 1)
-            yield numbered.with_columns(pl.lit(file_name, pl.Enum(file_names)).alias(FILE_COLUMN))
-            rows_before += len(page)
-
-    def _selected_columns(self) -> list[str]:
-        return self._query_schema().names()
-
-    def _query_schema(self) -> pl.Schema:
-        table = self.address.table
-        schema = {name: stored_type(table, name) for name in self.columns if is_declared(table, name)}
-        if len(schema) < len(self.columns):
-            schema[EXTRA] = pl.String()
-        return pl.Schema(schema)
-
-
-def _list_days(client: bigquery.Client, address: BigQueryAddress, selected_days: DateRange | None) -> list[dt.date]:
-    days = query_frame(
-        client, statements.select_days(address, ORDERS_TABLE, ORDER_DATE), {}, pl.Schema({ORDER_DATE: pl.Date()})
+def append_rows(client: bigquery.Client, address: BigQueryAddress, table: str, rows: pl.DataFrame) -> None:
+    """Append rows to a table with one load job."""
+    if rows.is_empty():
+        return
+    buffer = io.BytesIO()
+    rows.write_parquet(buffer)
+    size = buffer.tell()
+    config = bigquery.LoadJobConfig(
+        source_format=bigquery.SourceFormat.PARQUET,
+        write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
+        schema=_schema_fields(rows.schema),
     )
-    return [day for day in days[ORDER_DATE] if selected_days is None or day in selected_days]
+    target = f"{address.project}.{address.dataset}.{table}"
+    client.load_table_from_file(buffer, target, rewind=True, size=size, job_config=config).result()
+
+
+def _schema_fields(schema: pl.Schema) -> list[bigquery.SchemaField]:
+    return [bigquery.SchemaField(name, bigquery_type(data_type)) for name, data_type in schema.items()]
+
+
+@dataclass(frozen=True)
+class BigQueryReader:
+    """Queries of a table as of one point in time (`preptime.sources.database.DatabaseReader`)."""
+
+    client: bigquery.Client
+    address: BigQueryAddress
+    columns: tuple[str, ...]
+    snapshot_time: dt.datetime
+
+    def days(self) -> list[dt.date]:
+        """Return the local days that have orders, in order."""
+        statement = statements.select_days(self.address, ORDERS_TABLE, ORDER_DATE)
+        return list(query_frame(self.client, statement, {}, pl.Schema({ORDER_DATE: pl.Date()}))[ORDER_DATE])
+
+    def iter_rows(self, day: dt.date | None, chunk_rows: int) -> Iterator[pl.DataFrame]:
+        """Yield the orders of a day, or all restaurants if `day` is None, in chunks of at most `chunk_rows`."""
+        table = self.address.table
+        schema = pl.Schema({name: stored_type(table, name) for name in self.columns if is_declared(table, name)})
+        extra_columns = [name for name in self.columns if name not in schema]
+        if extra_columns:
+            schema[EXTRA] = pl.String()
+        parameters: QueryParameters = {}
+        if day is None:
+            statement = statements.select_restaurants(self.address, schema.names())
+        else:
+            statement = statements.select_orders(self.address, schema.names())
+            parameters = {"day": day, "as_of": self.snapshot_time}
+        for page in iter_pages(self.client, statement, parameters, schema, chunk_rows):
+            rows = page.with_columns(expand_json(page[EXTRA], extra_columns, pl.String())) if extra_columns else page
+            yield rows.select(self.columns)
+
+
+@dataclass(frozen=True)
+class BigQuerySource(DatabaseSource):
+    """A table of a BigQuery dataset as a data source."""
+
+    default_chunk_rows = _PAGE_ROWS
+
+    address: BigQueryAddress
+
+    @contextmanager
+    def _open_reader(self) -> Iterator[BigQueryReader]:
+        with open_client(self.address) as client:
+            yield BigQueryReader(client, self.address, self.columns, dt.datetime.now(dt.UTC))
 
 
 def open_bigquery_source(url: str) -> BigQuerySource:
-    """The table at an address. Raises `UsageError`, `DataError` or `OperationError` when it is not there to be read."""
+    """Open the table at a URL. Raises `UsageError`, `DataError`, or `OperationError` if it can't be read."""
     address = BigQueryAddress.parse(url)
     declared = readable_columns(address.table)
     with open_client(address) as client:
@@ -172,32 +151,61 @@ def open_bigquery_source(url: str) -> BigQuerySource:
 
 
 def read_column_names(client: bigquery.Client, address: BigQueryAddress, table: str) -> tuple[str, ...]:
-    """The columns that people have given a table, in the order in which they came."""
+    """Return the columns of the files that were loaded into a table, in the order in which they first appeared."""
     schema = pl.Schema({"column_name": pl.String()})
     return tuple(query_frame(client, statements.select_column_names(address), {"table": table}, schema)["column_name"])
 
 
-ProgressCallback = Callable[[str, float], None]
+def record_column_names(client: bigquery.Client, address: BigQueryAddress, table: str, names: Sequence[str]) -> None:
+    """Record the columns of a file that is loaded into a table."""
+    recorded = read_column_names(client, address, table)
+    missing = [name for name in names if name not in recorded]
+    if not missing:
+        return
+    parameters: QueryParameters = {"table": table}
+    for index, name in enumerate(missing):
+        parameters |= {f"position{index}": len(recorded) + index, f"name{index}": name}
+    execute_dml(client, statements.insert_column_names(address, len(missing)), parameters)
+
+
+class BigQueryStaging:
+    """The staging table of one load (`preptime.sources.database.StagingTable`)."""
+
+    def __init__(self, client: bigquery.Client, address: BigQueryAddress, name: str) -> None:
+        self._client = client
+        self._address = address
+        self._name = name
+        self._row_count = 0
+
+    def append(self, rows: pl.DataFrame) -> None:
+        """Add rows."""
+        line_numbers = (pl.int_range(pl.len()) + self._row_count).alias(statements.LINE_NUMBER)
+        append_rows(self._client, self._address, self._name, rows.with_columns(line_numbers))
+        self._row_count += len(rows)
+
+    def merge_restaurants(self, columns: Sequence[str], file_columns: Sequence[str]) -> MergeCounts:
+        """Insert new restaurants, replace `columns` of existing ones, and record the names of the file's columns."""
+        record_column_names(self._client, self._address, RESTAURANTS_TABLE, file_columns)
+        return execute_dml(self._client, statements.merge_restaurants(self._address, self._name, columns), {})
+
+    def merge_orders(self, file_columns: Sequence[str], progress: ProgressCallback) -> MergeCounts:
+        """Insert new orders, complete existing ones, and record the names of the file's columns."""
+        del progress  # BigQuery queues concurrent merges itself and doesn't report progress
+        statement = statements.count_duplicates(self._address, self._name)
+        duplicates = query_frame(self._client, statement, {}, pl.Schema({"duplicates": pl.Int64()})).item()
+        record_column_names(self._client, self._address, ORDERS_TABLE, file_columns)
+        counts = execute_dml(self._client, statements.merge_orders(self._address, self._name), {})
+        return counts._replace(duplicates=duplicates)
 
 
 @dataclass(frozen=True)
-class BigQueryDatabase:
-    """The dataset of an address, which has to be there: where its data lies is its owner's choice."""
+class BigQueryDatabase(Database):
+    """A BigQuery dataset to load into. It must exist, because its owner chooses its location."""
 
     address: BigQueryAddress
 
-    @property
-    def name(self) -> str:
-        """Its address."""
-        return self.address.database_url
-
-    @property
-    def restaurants(self) -> str:
-        """The address of its restaurants."""
-        return self.address.table_url("restaurants")
-
     def prepare(self) -> tuple[str, ...]:
-        """Make the tables that are missing; their names."""
+        """Create the missing tables and views, and return their names."""
         with open_client(self.address) as client:
             existing = {
                 table.table_id for table in client.list_tables(f"{self.address.project}.{self.address.dataset}")
@@ -211,65 +219,14 @@ class BigQueryDatabase:
                 execute_dml(client, statement, {})
         return tuple(missing)
 
-    def load_restaurants(self, restaurants: pl.DataFrame) -> LoadResult:
-        """Add or replace these restaurants; of one that is there only the columns that are given change."""
-        declared_columns = [name for name in RESTAURANT_COLUMNS if name in restaurants.columns]
-        extra_columns = [name for name in restaurants.columns if name not in declared_columns]
-        rows = restaurants.select(declared_columns).with_columns(encode_extra(restaurants, extra_columns))
-        with open_client(self.address) as client, staging_table(client, self.address, rows.schema) as staging:
-            append_rows(client, self.address, staging, [rows])
-            columns = [*declared_columns, EXTRA] if extra_columns else declared_columns
-            self._record_column_names(client, "restaurants", restaurants.columns)
-            new, updated = execute_dml(client, statements.merge_restaurants(self.address, staging, columns), {})
-        return LoadResult(
-            rows=len(rows), inserted=new, updated=updated, unchanged=len(rows) - new - updated, duplicates=0
-        )
-
-    def load_orders(
-        self, chunks: Iterable[pl.DataFrame], columns: Sequence[str], progress: ProgressCallback | None
-    ) -> LoadResult:
-        """Add or complete orders: everything that `chunks` gives, or nothing."""
-        with (
-            open_client(self.address) as client,
-            staging_table(client, self.address, statements.STAGED_ORDERS_SCHEMA) as staging,
-        ):
-            rows = append_rows(client, self.address, staging, _with_line_numbers(chunks))
-            if not rows:
-                raise NoStorableRowsError
-            if progress:
-                progress("Merging", 0.0)
-            duplicate_counts = query_frame(
-                client,
-                statements.count_duplicates(self.address, staging),
-                {},
-                pl.Schema({"duplicates": pl.Int64()}),
-            )
-            repeated = int(duplicate_counts["duplicates"][0])
-            self._record_column_names(client, "orders", columns)
-            new, updated = execute_dml(client, statements.merge_orders(self.address, staging), {})
-        if progress:
-            progress("Merging", 1.0)
-        unchanged = rows - repeated - new - updated
-        return LoadResult(rows=rows, inserted=new, updated=updated, unchanged=unchanged, duplicates=repeated)
-
-    def _record_column_names(self, client: bigquery.Client, table: str, names: Sequence[str]) -> None:
-        recorded = read_column_names(client, self.address, table)
-        missing = [name for name in names if name not in recorded]
-        if not missing:
-            return
-        parameters: QueryParameters = {"table": table}
-        for index, name in enumerate(missing):
-            parameters |= {f"position{index}": len(recorded) + index, f"name{index}": name}
-        execute_dml(client, statements.insert_column_names(self.address, len(missing)), parameters)
+    @contextmanager
+    def _open_staging(self, table: str, schema: pl.Schema) -> Iterator[BigQueryStaging]:
+        del table  # only the schema matters
+        numbered_schema = pl.Schema({**schema, statements.LINE_NUMBER: pl.Int64()})
+        with open_client(self.address) as client, staging_table(client, self.address, numbered_schema) as name:
+            yield BigQueryStaging(client, self.address, name)
 
 
 def open_bigquery_database(url: str) -> BigQueryDatabase:
-    """The dataset of an address; nothing is asked of it yet."""
+    """Return the dataset at a URL, without connecting to it."""
     return BigQueryDatabase(BigQueryAddress.parse(url))
-
-
-def _with_line_numbers(chunks: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    rows_before = 0
-    for chunk in chunks:
-        yield chunk.with_columns((pl.int_range(pl.len()) + rows_before).alias(statements.LINE_NUMBER))
-        rows_before += len(chunk)

@@ -1,5 +1,7 @@
-"""Tables in PostgreSQL: orders by local day, restaurants, predictions, outcomes. Only this folder imports `psycopg`.
+"""PostgreSQL: orders by local day, restaurants, predictions, and outcomes.
 
-Everything lies in the schema `preptime`, which the numbered files in `migrations/` make and which `preptime ingest`
-applies. What a database keeps of an order, whichever database, is declared in `preptime.sources.database_schema`.
+Rule of this folder: only it imports `psycopg`.
+
+All tables are in the schema `preptime`. The numbered files in `migrations/` create them, and `preptime ingest` applies
+these files. The stored columns are declared in `preptime.sources.database_schema`, for every database.
 """

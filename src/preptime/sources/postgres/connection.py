@@ -1,17 +1,15 @@
-"""Addresses of tables in PostgreSQL: libpq's own, with what we add to them taken out.
+"""Addresses and connections of PostgreSQL, and `COPY` of frames.
 
-Connections, and what a server says translated into our errors.
-
-COPY in and out, in csv, which Polars and PostgreSQL both write and read quickly and exactly.
+Errors of the server are translated to errors of preptime. `COPY` uses CSV, which both Polars and PostgreSQL read and
+write quickly and exactly.
 """
 
 from __future__ import annotations
 
 import io
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -21,39 +19,32 @@ from psycopg import errors, sql
 from psycopg.conninfo import make_conninfo
 
 from preptime.errors import DataError, OperationError, PreptimeError, UsageError
-from preptime.sources.database import TABLE_NAMES, DateRange, resolve_table_name
+from preptime.sources.database import TABLE_NAMES, DatabaseAddress, DateRange, first_message_line, resolve_table_name
 
 _OWN_PARAMETERS = ("table", "day")
 _SECRET_PARAMETERS = ("password", "sslpassword")
 
 
 @dataclass(frozen=True)
-class PostgresAddress:
-    """`postgresql://user@host/database?table=orders&day=2015-06-24`: whatever libpq understands, and `table`, `day`."""
+class PostgresAddress(DatabaseAddress):
+    """A libpq URL with the parameters `table` and `day`: `postgresql://user@host/database?table=orders&day=2015-06-24`."""
 
     conninfo: str
-    """For libpq. May hold a password: never shown."""
-    table: str
-    days: DateRange | None
+    """The URL for libpq. It can contain a password: never show it."""
 
     @classmethod
     def parse(cls, url: str) -> PostgresAddress:
-        """Raises `UsageError` for a table or day that cannot be."""
+        """Parse a URL. Raises `UsageError` for an unknown table or an invalid day."""
         parts = urlsplit(url)
         parameters = parse_qsl(parts.query, keep_blank_values=True)
         own_parameters = {name: value for name, value in parameters if name in _OWN_PARAMETERS}
         table = resolve_table_name(own_parameters.get("table"))
         day = own_parameters.get("day")
         libpq_parameters = [(name, value) for name, value in parameters if name not in _OWN_PARAMETERS]
-        return cls(_build_url(parts, libpq_parameters), table, None if day is None else DateRange.parse(day))
-
-    @property
-    def name(self) -> str:
-        """The address for people, and to open again: without password."""
-        return self.table_url(self.table, self.days)
+        return cls(table, None if day is None else DateRange.parse(day), _build_url(parts, libpq_parameters))
 
     def table_url(self, table: str, days: DateRange | None = None) -> str:
-        """The address of a table of this database, without password."""
+        """Return the address of a table of this database, without a password."""
         parts = urlsplit(self.conninfo)
         user, separator, host = parts.netloc.rpartition("@")
         parts_without_password = parts._replace(netloc=user.partition(":")[0] + separator + host)
@@ -64,38 +55,24 @@ class PostgresAddress:
             query.append(("day", str(days)))
         return _build_url(parts_without_password, query)
 
-    def for_days(self, days: DateRange) -> PostgresAddress:
-        """The same table on these days only."""
-        return replace(self, days=days)
-
     def table_url_with_password(self, table: str) -> str:
-        """The address of a table of this database as it was given, password and all."""
+        """Return the address of a table of this database, with the password if there is one."""
         parts = urlsplit(self.conninfo)
         return _build_url(parts, [*parse_qsl(parts.query, keep_blank_values=True), ("table", table)])
 
     @property
-    def database_url(self) -> str:
-        """The database's own address, without password, table or day."""
-        return self.table_url(TABLE_NAMES[0])
-
-    @property
-    def shell_quoted_url(self) -> str:
-        """The database's address as a shell takes it, for commands in hints."""
-        return shlex.quote(self.database_url)
-
-    @property
     def connection_parameters(self) -> dict[str, str]:
-        """What the address says to libpq beside where, by name."""
+        """The connection parameters in the query of the URL, by name."""
         return dict(parse_qsl(urlsplit(self.conninfo).query))
 
     @property
     def database_name(self) -> str:
-        """The database's name, or nothing where libpq has to know it."""
+        """The name of the database, or an empty string if libpq uses its default."""
         return unquote(urlsplit(self.conninfo).path.lstrip("/"))
 
 
 def _build_url(parts: SplitResult, query: list[tuple[str, str]]) -> str:
-    # Not `geturl`, which leaves out the // of an address without host.
+    # `geturl` would omit the // of a URL without a host.
     text = urlencode(query, quote_via=quote, safe="/")
     return f"postgresql://{parts.netloc}{parts.path}" + (f"?{text}" if text else "")
 
@@ -103,17 +80,17 @@ def _build_url(parts: SplitResult, query: list[tuple[str, str]]) -> str:
 Connection = psycopg.Connection[tuple[object, ...]]
 
 _CONNECT_TIMEOUT_SECONDS = 10
-"""A server that takes longer is down or behind a wall; libpq by itself would wait for minutes."""
+"""A server that takes longer is down or behind a firewall. By default, libpq waits for minutes."""
 LOCK_TIMEOUT = "10min"
-"""How long a load waits for another one, in PostgreSQL's words: a large one takes a minute or two."""
+"""How long a load waits for another one, as a PostgreSQL setting. A large load takes one or two minutes."""
 
 
 @contextmanager
 def open_transaction(address: PostgresAddress, *, write: bool = False) -> Iterator[Connection]:
-    """A transaction: committed at the end, rolled back by any exception.
+    """Open a transaction that is committed when the block ends and rolled back by any exception.
 
-    A reading one sees the database as it was at its first look, whatever others commit meanwhile.
-    Raises `UsageError`, `DataError` or `OperationError` for whatever the server or the way to it says no to.
+    A transaction without `write` sees the database as of its first query, whatever is committed meanwhile. Raises
+    `UsageError`, `DataError`, or `OperationError` for errors of the server or the connection.
     """
     with _translate_errors(address, "written" if write else "read"), _open_connection(address) as connection:
         if not write:
@@ -132,7 +109,8 @@ def _open_connection(address: PostgresAddress) -> Iterator[Connection]:
         connection = psycopg.connect(make_conninfo(address.conninfo, client_encoding="utf8", **settings))
     except psycopg.ProgrammingError as error:
         raise UsageError(
-            f"{address.name} is no address: {_first_message_line(error)}.", "See docs/databases.md."
+            f"{address.name} isn't a valid address: {first_message_line(error)}.",
+            "For the format of addresses, see docs/databases.md.",
         ) from error
     except psycopg.OperationalError as error:
         raise _connection_error(address, error) from error
@@ -141,21 +119,22 @@ def _open_connection(address: PostgresAddress) -> Iterator[Connection]:
 
 
 def _connection_error(address: PostgresAddress, error: psycopg.Error) -> PreptimeError:
-    message = _first_message_line(error)
+    message = first_message_line(error)
     if "password" in message:
         return UsageError(
-            f"{address.database_url} refused the password: {message}.",
-            "Give it in the address, in PGPASSWORD or in ~/.pgpass.",
+            f"{address.database_url} rejected the password: {message}.",
+            "Set the password in ~/.pgpass, in PGPASSWORD, or in the address.",
         )
     if f'database "{address.database_name}" does not exist' in message:
         return UsageError(
-            f"There is no database {address.database_name!r} at {address.database_url}.", "Make it: createdb."
+            f"There is no database {address.database_name!r} at {address.database_url}.",
+            f"To create it, run: createdb {address.database_name}",
         )
     if 'role "' in message and "does not exist" in message:
-        return UsageError(f"{address.database_url}: {message}.", "Name a user that the server knows.")
+        return UsageError(f"{address.database_url}: {message}.", "Use the name of an existing user.")
     return OperationError(
-        f"{address.database_url} cannot be reached: {message}.",
-        "Nothing was changed; run again when the server answers.",
+        f"{address.database_url} can't be reached: {message}.",
+        "Nothing was changed. Start the server or check the address, and then run the command again.",
     )
 
 
@@ -167,53 +146,49 @@ def _translate_errors(address: PostgresAddress, action: str) -> Iterator[None]:
         raise missing_schema_error(address) from error
     except errors.InsufficientPrivilege as error:
         raise UsageError(
-            f"{address.database_url}: {_first_message_line(error)}.", "Ask its owner for the permission."
+            f"{address.database_url}: {first_message_line(error)}.",
+            "Ask the owner of the database for the permission.",
         ) from error
     except (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable) as error:
         raise OperationError(
-            f"{address.database_url} is being changed by someone else ({_first_message_line(error)}).",
-            "Nothing of this run was kept; run again.",
+            f"{address.database_url} is being changed by another process ({first_message_line(error)}).",
+            "Nothing was stored. Run the command again.",
         ) from error
     except errors.DiskFull as error:
         raise OperationError(
-            f"{address.database_url}: {_first_message_line(error)}.",
-            "Nothing of this run was kept; make room and run again.",
+            f"{address.database_url}: {first_message_line(error)}.",
+            "Nothing was stored. Free disk space on the server, and then run the command again.",
         ) from error
     except psycopg.DataError as error:
         raise DataError(
-            f"{address.database_url} refused a value: {_first_message_line(error)}.", "Nothing was kept."
+            f"{address.database_url} rejected a value: {first_message_line(error)}.",
+            "Nothing was stored. Correct the value and run the command again.",
         ) from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise OperationError(
-            f"The connection to {address.database_url} was lost while it was {action}: {_first_message_line(error)}.",
-            "Nothing was lost and nothing half-written; run again when the server answers.",
+            f"The connection to {address.database_url} was lost while it was {action}: {first_message_line(error)}.",
+            "No data was lost or partially written. Run the command again when the server is available.",
         ) from error
     except psycopg.Error as error:
         raise OperationError(
-            f"{address.database_url} could not be {action}: {_first_message_line(error)}.",
-            "Nothing of this run was kept.",
+            f"{address.database_url} couldn't be {action}: {first_message_line(error)}.",
+            "Nothing was stored. Run the command again.",
         ) from error
 
 
 def missing_schema_error(address: PostgresAddress) -> DataError:
-    """What is said of a database that has not got our tables."""
+    """Return the error for a database without the tables of preptime."""
     return DataError(
         f"{address.database_url} has no tables of preptime.",
-        f"Make and fill them: preptime ingest ORDERS --restaurants RESTAURANTS --to {address.shell_quoted_url}",
+        f"To create them, run: preptime ingest ORDERS --restaurants RESTAURANTS --to {address.shell_quoted_url}",
     )
-
-
-def _first_message_line(error: psycopg.Error) -> str:
-    """The server's own words, one sentence of them."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 _TIMESTAMP_FORMAT = "%Y-%m-%d %H:%M:%S%.6f"
 
 
 def copy_in(connection: Connection, table: sql.Composable, rows: pl.DataFrame) -> None:
-    """Append rows to a table, by the names of their columns."""
+    """Append rows to a table. Columns are matched by name."""
     names = sql.SQL(", ").join(map(sql.Identifier, rows.columns))
     command = sql.SQL("COPY {table} ({names}) FROM STDIN (FORMAT csv)").format(table=table, names=names)
     text = rows.write_csv(include_header=False, datetime_format=_TIMESTAMP_FORMAT, quote_style="non_numeric")
@@ -224,17 +199,17 @@ def copy_in(connection: Connection, table: sql.Composable, rows: pl.DataFrame) -
 def copy_out(
     connection: Connection, query: sql.Composed, schema: Mapping[str, pl.DataType], chunk_rows: int
 ) -> Iterator[pl.DataFrame]:
-    """What a query gives, in chunks of at most `rows`. Memory holds one chunk: the server waits while it is used."""
+    """Yield the rows of a query in chunks of at most `chunk_rows`. Memory holds one chunk while the server waits."""
     command = sql.SQL("COPY ({query}) TO STDOUT (FORMAT csv)").format(query=query)
     with connection.cursor() as cursor, cursor.copy(command) as copy:
         messages = iter(copy)
-        # The protocol promises one message for each row.
+        # The protocol guarantees one message for each row.
         while lines := list(islice(messages, chunk_rows)):
             yield pl.read_csv(io.BytesIO(b"".join(lines)), has_header=False, schema=pl.Schema(schema))
 
 
 def read_column_names(connection: Connection, table: str) -> tuple[str, ...]:
-    """The columns that people have given a table, in the order in which they came."""
+    """Return the columns of the files that were loaded into a table, in the order in which they first appeared."""
     rows = connection.execute(
         "SELECT column_name FROM preptime.columns WHERE table_name = %s ORDER BY position", [table]
     )
@@ -242,7 +217,7 @@ def read_column_names(connection: Connection, table: str) -> tuple[str, ...]:
 
 
 def record_column_names(connection: Connection, table: str, names: Sequence[str]) -> None:
-    """Remember that a table has these columns."""
+    """Record the columns of a file that is loaded into a table."""
     recorded = read_column_names(connection, table)
     missing = [name for name in names if name not in recorded]
     for position, name in enumerate(missing, start=len(recorded)):

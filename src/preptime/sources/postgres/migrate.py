@@ -1,6 +1,6 @@
-"""The schema, as numbered files that are applied once, in order, by whoever comes first.
+"""Schema migrations and daily partitions of PostgreSQL.
 
-Partitions: one table for each day, made when its first row comes.
+Migrations are numbered files that are applied once, in order. A partition is created when its day gets its first row.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from preptime.errors import DataError
 from preptime.sources.postgres.connection import Connection, PostgresAddress, missing_schema_error, open_transaction
 
 SCHEMA_LOCK_KEY = 0x70726570
-"""The advisory lock under which one at a time changes the schema or loads."""
+"""The key of the advisory lock: only one process at a time changes the schema or loads."""
 
 
 @dataclass(frozen=True)
 class Migration:
-    """One numbered file."""
+    """A numbered file of SQL."""
 
     number: int
     name: str
@@ -31,25 +31,25 @@ class Migration:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of its text: a file that was applied may not change any more."""
+        """The SHA-256 hash of the text. A file must not change after it was applied."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
 def list_migrations() -> tuple[Migration, ...]:
-    """All of them, in order."""
+    """Return all migrations, in order."""
     folder = resources.files("preptime.sources.postgres") / "migrations"
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
     return tuple(Migration(int(file.name[:4]), file.name, file.read_text(encoding="utf-8")) for file in files)
 
 
 def migrate(address: PostgresAddress) -> tuple[str, ...]:
-    """Apply what the database has not got yet, all or nothing; the names of what was applied.
+    """Apply the missing migrations, all or nothing, and return their names.
 
-    Raises `DataError` when it was made by a newer preptime or from other files.
+    Raises `DataError` if the database was created by a newer version of preptime or from other files.
     """
     with open_transaction(address, write=True) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [SCHEMA_LOCK_KEY])
-        # Asked first: `IF NOT EXISTS` wants the right to make what is there already.
+        # `CREATE SCHEMA IF NOT EXISTS` requires the permission to create it even if it exists.
         if _is_null(connection, "to_regnamespace('preptime')"):
             connection.execute("CREATE SCHEMA preptime")
         connection.execute(
@@ -69,7 +69,7 @@ def migrate(address: PostgresAddress) -> tuple[str, ...]:
 
 
 def require_current_schema(connection: Connection, address: PostgresAddress) -> None:
-    """Raises `DataError` unless the database has exactly the schema of this preptime."""
+    """Check that the database has exactly the schema of this version. Raises `DataError` otherwise."""
     if _is_null(connection, "to_regclass('preptime.migrations')"):
         raise missing_schema_error(address)
     applied = _read_applied(connection)
@@ -78,7 +78,7 @@ def require_current_schema(connection: Connection, address: PostgresAddress) -> 
     if missing:
         raise DataError(
             f"{address.database_url} lacks the migration{'s' if len(missing) > 1 else ''} {', '.join(missing)}.",
-            f"Apply them: preptime ingest --to {address.shell_quoted_url}",
+            f"To apply them, run: preptime ingest --to {address.shell_quoted_url}",
         )
 
 
@@ -96,8 +96,9 @@ def _require_known_migrations(address: PostgresAddress, applied: dict[int, str])
     unknown = sorted(applied.keys() - known.keys())
     if unknown:
         raise DataError(
-            f"{address.database_url} was made by a newer preptime (migration {unknown[-1]}; this one knows {max(known)}).",
-            "Use that version.",
+            f"{address.database_url} was created by a newer version of preptime: it has migration {unknown[-1]}, and "
+            f"this version has {max(known)}.",
+            "Upgrade preptime to that version.",
         )
     changed = next(
         (
@@ -109,18 +110,18 @@ def _require_known_migrations(address: PostgresAddress, applied: dict[int, str])
     )
     if changed is not None:
         raise DataError(
-            f"{address.database_url} was made from another {changed} than this preptime has.",
-            "A migration never changes once it is applied: use an unchanged copy of preptime.",
+            f"{address.database_url} was created from a different version of {changed}.",
+            "Applied migrations must not change. Install an unmodified copy of preptime.",
         )
 
 
 def partition_name(table: str, day: dt.date) -> str:
-    """The name of a day's partition."""
+    """Return the name of the partition of a day."""
     return f"{table}_{day:%Y%m%d}"
 
 
 def partition_dates(connection: Connection, table: str) -> list[dt.date]:
-    """The days that a table has partitions for, oldest first. Asks the catalogue, so no row is looked at."""
+    """Return the days that a table has partitions for, oldest first, from the catalog and without reading rows."""
     rows = connection.execute(
         "SELECT right(child.relname, 8) FROM pg_inherits "
         "JOIN pg_class child ON child.oid = inhrelid WHERE inhparent = to_regclass(%s) ORDER BY 1",
@@ -130,10 +131,10 @@ def partition_dates(connection: Connection, table: str) -> list[dt.date]:
 
 
 def create_partitions(connection: Connection, table: str, days: Iterable[dt.date]) -> None:
-    """Make the partitions that are missing.
+    """Create the missing partitions.
 
-    A table is made and then attached, which lets those who are reading the others go on; `CREATE … PARTITION OF` would
-    wait for them and keep everybody else waiting behind itself.
+    A table is created and then attached, which doesn't block readers of other partitions. `CREATE … PARTITION OF` waits
+    for them and blocks all other queries meanwhile.
     """
     existing = set(partition_dates(connection, table))
     for day in sorted(set(days) - existing):

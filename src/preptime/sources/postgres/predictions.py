@@ -1,4 +1,4 @@
-"""Predictions in PostgreSQL, a partition for each date."""
+"""Predictions in PostgreSQL, with one partition for each date."""
 
 from __future__ import annotations
 
@@ -8,50 +8,41 @@ from dataclasses import dataclass
 import polars as pl
 from psycopg import sql
 
+from preptime.sources.database import PREDICTIONS_TABLE
 from preptime.sources.postgres.connection import Connection, PostgresAddress, copy_in, copy_out, open_transaction
 from preptime.sources.postgres.migrate import create_partitions, partition_dates, require_current_schema
-from preptime.sources.predictions import (
-    BUNDLE_COLUMN,
-    DATE_COLUMN,
-    POSITION_COLUMN,
-    STORED_SCHEMA,
-    decode_predictions,
-    encode_predictions,
-)
+from preptime.sources.predictions import BUNDLE_COLUMN, DATE_COLUMN, POSITION_COLUMN, STORED_SCHEMA, PredictionStore
 
 PREDICTIONS_LOCK_KEY = 0x70726571
-"""One writer at a time: two that score the same date must leave one of the two, whole."""
+"""The key of an advisory lock: only one process writes at a time, so that a date has the predictions of one of them."""
 _CHUNK_ROWS = 250_000
-_PREDICTIONS_TABLE = sql.Identifier("preptime", "predictions")
+_PREDICTIONS_IDENTIFIER = sql.Identifier("preptime", PREDICTIONS_TABLE)
 
 
 @dataclass(frozen=True)
-class PostgresPredictionStore:
-    """The predictions of a database: `preptime.sources.predictions.PredictionStore`."""
+class PostgresPredictionStore(PredictionStore):
+    """The predictions of a PostgreSQL database."""
 
     address: PostgresAddress
 
-    @property
-    def name(self) -> str:
-        """The address without password."""
-        return self.address.table_url("predictions")
+    def days(self) -> list[dt.date]:
+        """Return the dates that have predictions, oldest first."""
+        with open_transaction(self.address) as connection:
+            require_current_schema(connection, self.address)
+            return [day for day in partition_dates(connection, PREDICTIONS_TABLE) if _has_rows(connection, day)]
 
-    def write(self, day: dt.date, bundle: str, frame: pl.DataFrame) -> int:
-        """Replace what is there for this date and bundle; the rows written."""
-        rows = encode_predictions(day, bundle, frame)
+    def _replace(self, day: dt.date, bundle: str, rows: pl.DataFrame) -> None:
         with open_transaction(self.address, write=True) as connection:
             require_current_schema(connection, self.address)
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [PREDICTIONS_LOCK_KEY])
-            create_partitions(connection, "predictions", [day])
+            create_partitions(connection, PREDICTIONS_TABLE, [day])
             connection.execute(
                 _build_query(sql.SQL("DELETE FROM {table} WHERE {date} = {day}{bundle_filter}"), day, bundle)
             )
             for chunk in rows.iter_slices(_CHUNK_ROWS):
-                copy_in(connection, _PREDICTIONS_TABLE, chunk)
-        return len(rows)
+                copy_in(connection, _PREDICTIONS_IDENTIFIER, chunk)
 
-    def read(self, day: dt.date, bundle: str | None = None) -> pl.DataFrame:
-        """What was written for a date."""
+    def _select(self, day: dt.date, bundle: str | None) -> pl.DataFrame:
         columns = sql.SQL(", ").join(map(sql.Identifier, STORED_SCHEMA))
         query = _build_query(
             sql.SQL("SELECT {columns} FROM {table} WHERE {date} = {day}{bundle_filter}"), day, bundle, columns
@@ -60,17 +51,11 @@ class PostgresPredictionStore:
         with open_transaction(self.address) as connection:
             require_current_schema(connection, self.address)
             chunks = list(copy_out(connection, query, STORED_SCHEMA, _CHUNK_ROWS))
-        return decode_predictions(pl.concat(chunks) if chunks else pl.DataFrame(schema=STORED_SCHEMA))
-
-    def days(self) -> list[dt.date]:
-        """The dates that have predictions, oldest first."""
-        with open_transaction(self.address) as connection:
-            require_current_schema(connection, self.address)
-            return [day for day in partition_dates(connection, "predictions") if _has_rows(connection, day)]
+        return pl.concat(chunks) if chunks else pl.DataFrame(schema=STORED_SCHEMA)
 
 
 def open_postgres_prediction_store(url: str) -> PostgresPredictionStore:
-    """The predictions of the database at an address; nothing is asked of it yet."""
+    """Return the predictions of the database at a URL, without connecting to it."""
     return PostgresPredictionStore(PostgresAddress.parse(url))
 
 
@@ -82,7 +67,7 @@ def _build_query(
     )
     return template.format(
         columns=columns or sql.SQL(""),
-        table=_PREDICTIONS_TABLE,
+        table=_PREDICTIONS_IDENTIFIER,
         date=sql.Identifier(DATE_COLUMN),
         day=sql.Literal(day),
         bundle_filter=bundle_filter,

@@ -1,35 +1,29 @@
-"""Reading orders and restaurants from PostgreSQL, day by day, in bounded memory.
+"""Reading and loading of orders and restaurants in PostgreSQL.
 
-Loading into PostgreSQL: by COPY into a table of this connection's own, then merged in one transaction.
+Rows are read by local day with `COPY`, in bounded memory. A load copies its rows to a temporary table and merges them
+in one transaction.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import polars as pl
 from psycopg import sql
 
-from preptime.domain.data_dictionary import FILE_COLUMN, ROW_COLUMN
+from preptime.progress import ProgressCallback, no_progress
 from preptime.sources.database import (
     ORDERS_TABLE,
+    RESTAURANTS_TABLE,
+    Database,
     DatabaseSource,
-    DateRange,
-    LoadResult,
-    NoStorableRowsError,
+    MergeCounts,
     readable_columns,
 )
-from preptime.sources.database_schema import (
-    EXTRA,
-    ORDER_DATE,
-    ORDER_SCHEMA,
-    RESTAURANT_COLUMNS,
-    encode_extra,
-    is_declared,
-    stored_type,
-)
+from preptime.sources.database_schema import EXTRA, ORDER_DATE, ORDER_SCHEMA, is_declared, stored_type
 from preptime.sources.postgres.connection import (
     Connection,
     PostgresAddress,
@@ -47,42 +41,32 @@ from preptime.sources.postgres.migrate import (
     require_current_schema,
 )
 
+_MEMORY_SETTINGS = (b"SET LOCAL work_mem = '128MB'", b"SET LOCAL temp_buffers = '64MB'")
+"""For one transaction. The defaults, 4 and 8 MB, sort and join a million orders on disk, which takes 25% longer."""
+_ORDER_COLUMNS = tuple(ORDER_SCHEMA)
+_VALUE_COLUMNS = tuple(name for name in _ORDER_COLUMNS if name != "order_key")
+_STAGING_TABLE = sql.Identifier("pg_temp", "staging")
 
-class PostgresSource(DatabaseSource[PostgresAddress]):
-    """The rows of an address."""
 
-    default_chunk_rows = 250_000
+@dataclass(frozen=True)
+class PostgresReader:
+    """A transaction that reads a table (`preptime.sources.database.DatabaseReader`)."""
 
-    def _days(self) -> list[dt.date]:
-        with open_transaction(self.address) as connection:
-            return _list_days(connection, self.address.days)
+    connection: Connection
+    table: str
+    columns: tuple[str, ...]
 
-    def _chunks(self, selected_days: DateRange | None, rows: int) -> Iterator[pl.DataFrame]:
-        with open_transaction(self.address) as connection:
-            if self.address.table != ORDERS_TABLE:
-                yield from self._iter_partition(connection, None, self.name, pl.Enum([self.name]), rows)
-                return
-            days = {
-                day: self.address.table_url(ORDERS_TABLE, DateRange(day, day))
-                for day in _list_days(connection, selected_days)
-            }
-            names = pl.Enum(list(days.values()))
-            for day, name in days.items():
-                yield from self._iter_partition(connection, day, name, names, rows)
+    def days(self) -> list[dt.date]:
+        """Return the local days that have a partition, in order."""
+        return partition_dates(self.connection, ORDERS_TABLE)
 
-    def _iter_partition(
-        self, connection: Connection, day: dt.date | None, file_name: str, file_names: pl.Enum, rows: int
-    ) -> Iterator[pl.DataFrame]:
-        schema = {column: stored_type(self.address.table, column) for column in self.columns}
-        rows_before = 0
-        for chunk in copy_out(connection, self._query(day), schema, rows):
-            yield chunk.with_row_index(ROW_COLUMN, rows_before + 1).with_columns(
-                pl.lit(file_name, file_names).alias(FILE_COLUMN)
-            )
-            rows_before += len(chunk)
+    def iter_rows(self, day: dt.date | None, chunk_rows: int) -> Iterator[pl.DataFrame]:
+        """Yield the orders of a day, or all restaurants if `day` is None, in chunks of at most `chunk_rows`."""
+        schema = {column: stored_type(self.table, column) for column in self.columns}
+        return copy_out(self.connection, self._query(day), schema, chunk_rows)
 
     def _query(self, day: dt.date | None) -> sql.Composed:
-        table = self.address.table
+        table = self.table
         cells = [
             sql.Identifier(name) if is_declared(table, name) else sql.SQL("extra ->> {}").format(sql.Literal(name))
             for name in self.columns
@@ -96,12 +80,22 @@ class PostgresSource(DatabaseSource[PostgresAddress]):
         return query + day_filter.format(column=sql.Identifier(ORDER_DATE), day=sql.Literal(day))
 
 
-def _list_days(connection: Connection, selected_days: DateRange | None) -> list[dt.date]:
-    return [day for day in partition_dates(connection, ORDERS_TABLE) if selected_days is None or day in selected_days]
+@dataclass(frozen=True)
+class PostgresSource(DatabaseSource):
+    """A table of a PostgreSQL database as a data source."""
+
+    default_chunk_rows = 250_000
+
+    address: PostgresAddress
+
+    @contextmanager
+    def _open_reader(self) -> Iterator[PostgresReader]:
+        with open_transaction(self.address) as connection:
+            yield PostgresReader(connection, self.address.table, self.columns)
 
 
 def open_postgres_source(url: str) -> PostgresSource:
-    """The table at an address. Raises `UsageError`, `DataError` or `OperationError` when it is not there to be read."""
+    """Open the table at a URL. Raises `UsageError`, `DataError`, or `OperationError` if it can't be read."""
     address = PostgresAddress.parse(url)
     declared = readable_columns(address.table)
     with open_transaction(address) as connection:
@@ -110,98 +104,72 @@ def open_postgres_source(url: str) -> PostgresSource:
     return PostgresSource(address, columns or declared)
 
 
-ProgressCallback = Callable[[str, float], None]
+@dataclass(frozen=True)
+class PostgresStaging:
+    """A temporary table of one transaction (`preptime.sources.database.StagingTable`)."""
 
-_MEMORY_SETTINGS = (b"SET LOCAL work_mem = '128MB'", b"SET LOCAL temp_buffers = '64MB'")
-"""For this transaction alone: the defaults, 4 and 8 MB, sort and join a million orders on disk (a quarter slower)."""
-_ORDER_COLUMNS = tuple(ORDER_SCHEMA)
-_VALUE_COLUMNS = tuple(name for name in _ORDER_COLUMNS if name != "order_key")
-_STAGING_TABLE = sql.Identifier("pg_temp", "staging")
+    connection: Connection
+
+    def append(self, rows: pl.DataFrame) -> None:
+        """Add rows."""
+        copy_in(self.connection, _STAGING_TABLE, rows)
+
+    def merge_restaurants(self, columns: Sequence[str], file_columns: Sequence[str]) -> MergeCounts:
+        """Insert new restaurants, replace `columns` of existing ones, and record the names of the file's columns."""
+        _acquire_load_lock(self.connection, no_progress)
+        counts = _merge_restaurants(self.connection, columns)
+        record_column_names(self.connection, RESTAURANTS_TABLE, file_columns)
+        return counts
+
+    def merge_orders(self, file_columns: Sequence[str], progress: ProgressCallback) -> MergeCounts:
+        """Insert new orders, complete existing ones, and record the names of the file's columns."""
+        duplicates = _merge_duplicate_rows(self.connection)
+        _acquire_load_lock(self.connection, progress)
+        inserted, updated = _merge_orders(self.connection)
+        record_column_names(self.connection, ORDERS_TABLE, file_columns)
+        return MergeCounts(inserted, updated, duplicates)
 
 
 @dataclass(frozen=True)
-class PostgresDatabase:
-    """The database of an address."""
+class PostgresDatabase(Database):
+    """A PostgreSQL database to load into."""
 
     address: PostgresAddress
 
-    @property
-    def name(self) -> str:
-        """Its address without password."""
-        return self.address.database_url
-
-    @property
-    def restaurants(self) -> str:
-        """The address of its restaurants, password and all: it is opened, not shown."""
-        return self.address.table_url_with_password("restaurants")
-
     def prepare(self) -> tuple[str, ...]:
-        """Apply the migrations that are missing; their names."""
+        """Apply the missing migrations and return their names."""
         return migrate(self.address)
 
-    def load_restaurants(self, restaurants: pl.DataFrame) -> LoadResult:
-        """Add or replace these restaurants; of one that is there only the columns that are given change."""
-        declared_columns = [name for name in RESTAURANT_COLUMNS if name in restaurants.columns]
-        extra_columns = [name for name in restaurants.columns if name not in declared_columns]
-        rows = restaurants.select(declared_columns).with_columns(encode_extra(restaurants, extra_columns))
-        with open_transaction(self.address, write=True) as connection:
-            _acquire_load_lock(connection, None)
-            connection.execute("CREATE TEMP TABLE staging (LIKE preptime.restaurants) ON COMMIT DROP")
-            copy_in(connection, _STAGING_TABLE, rows)
-            columns = [*declared_columns, EXTRA] if extra_columns else declared_columns
-            new, updated = _merge_restaurants(connection, columns)
-            record_column_names(connection, "restaurants", restaurants.columns)
-        return LoadResult(
-            rows=len(rows), inserted=new, updated=updated, unchanged=len(rows) - new - updated, duplicates=0
-        )
-
-    def load_orders(
-        self, chunks: Iterable[pl.DataFrame], columns: Sequence[str], progress: ProgressCallback | None
-    ) -> LoadResult:
-        """Add or complete orders: everything that `chunks` gives, or nothing."""
+    @contextmanager
+    def _open_staging(self, table: str, schema: pl.Schema) -> Iterator[PostgresStaging]:
+        del schema  # the staging table copies the columns of the table
         with open_transaction(self.address, write=True) as connection:
             require_current_schema(connection, self.address)
             for setting in _MEMORY_SETTINGS:
                 connection.execute(setting)
             connection.execute(
-                "CREATE TEMP TABLE staging (LIKE preptime.orders, line bigint GENERATED ALWAYS AS IDENTITY) "
-                "ON COMMIT DROP"
+                sql.SQL(
+                    "CREATE TEMP TABLE staging (LIKE {table}, line bigint GENERATED ALWAYS AS IDENTITY) ON COMMIT DROP"
+                ).format(table=sql.Identifier("preptime", table))
             )
-            rows = 0
-            for chunk in chunks:
-                copy_in(connection, _STAGING_TABLE, chunk)
-                rows += len(chunk)
-            if not rows:
-                raise NoStorableRowsError
-            if progress:
-                progress("Merging", 0.0)
-            repeated = _merge_duplicate_rows(connection)
-            _acquire_load_lock(connection, progress)
-            new, updated = _merge_orders(connection)
-            record_column_names(connection, "orders", columns)
-        if progress:
-            progress("Merging", 1.0)
-        unchanged = rows - repeated - new - updated
-        return LoadResult(rows=rows, inserted=new, updated=updated, unchanged=unchanged, duplicates=repeated)
+            yield PostgresStaging(connection)
 
 
 def open_postgres_database(url: str) -> PostgresDatabase:
-    """The database of an address; nothing is asked of it yet."""
+    """Return the database at a URL, without connecting to it."""
     return PostgresDatabase(PostgresAddress.parse(url))
 
 
-def _acquire_load_lock(connection: Connection, progress: ProgressCallback | None) -> None:
-    """One load at a time: two that bring the same order must not both find that it is new."""
+def _acquire_load_lock(connection: Connection, progress: ProgressCallback) -> None:
+    """Wait for other loads: two loads of the same order must not both find that it's new."""
     acquired = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [SCHEMA_LOCK_KEY]).fetchall()[0][0]
-    if acquired:
-        return
-    if progress:
+    if not acquired:
         progress("Waiting for another load", 0.0)
-    connection.execute("SELECT pg_advisory_xact_lock(%s)", [SCHEMA_LOCK_KEY])
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [SCHEMA_LOCK_KEY])
 
 
 def _merge_duplicate_rows(connection: Connection) -> int:
-    """Make one row of several of the same order, each cell the last that is not empty; how many rows went."""
+    """Merge rows of the same order, keeping each column's last non-empty value. Returns how many rows were removed."""
     connection.execute("ANALYZE pg_temp.staging")
     last_values = sql.SQL(", ").join(
         sql.SQL("(array_agg({name} ORDER BY line DESC) FILTER (WHERE {name} IS NOT NULL))[1] AS {name}").format(
@@ -230,14 +198,14 @@ def _merge_duplicate_rows(connection: Connection) -> int:
 
 
 def _merge_orders(connection: Connection) -> tuple[int, int]:
-    """(new, updated)."""
+    """Return (inserted, updated)."""
     connection.execute(
         "CREATE TEMP TABLE known ON COMMIT DROP AS SELECT order_key, order_days.order_date AS old_date "
         "FROM pg_temp.staging JOIN preptime.order_days USING (order_key)"
     )
     connection.execute("ANALYZE pg_temp.known")
     old_dates = _query_dates(connection, "SELECT DISTINCT old_date FROM pg_temp.known")
-    # A partition may have been dropped, to keep fewer days: its orders are new when they come again.
+    # A partition can have been dropped to keep fewer days. Its orders are new if they are delivered again.
     connection.execute(
         "DELETE FROM pg_temp.known WHERE NOT EXISTS (SELECT FROM preptime.orders WHERE orders.order_key = "
         "known.order_key AND orders.order_date = known.old_date AND orders.order_date = ANY(%s))",
@@ -245,7 +213,7 @@ def _merge_orders(connection: Connection) -> tuple[int, int]:
     )
     create_partitions(connection, "orders", _query_dates(connection, "SELECT DISTINCT order_date FROM pg_temp.staging"))
     updated = _update_existing_orders(connection, old_dates)
-    new = connection.execute(
+    inserted = connection.execute(
         sql.SQL(
             "INSERT INTO preptime.orders ({names}) SELECT {names} FROM pg_temp.staging "
             "WHERE NOT EXISTS (SELECT FROM pg_temp.known WHERE known.order_key = staging.order_key) "
@@ -258,11 +226,11 @@ def _merge_orders(connection: Connection) -> tuple[int, int]:
         "LEFT JOIN pg_temp.known USING (order_key) WHERE known.old_date IS DISTINCT FROM staging.order_date "
         "ORDER BY order_key ON CONFLICT (order_key) DO UPDATE SET order_date = EXCLUDED.order_date"
     )
-    return new, updated
+    return inserted, updated
 
 
 def _update_existing_orders(connection: Connection, old_dates: list[dt.date]) -> int:
-    """Give the orders that are there, on the days `old`, what is new of them; the rows that changed."""
+    """Update existing orders, which are on the days `old_dates`. Returns the number of changed rows."""
     assignments = [(sql.Identifier(name), _coalesced_value(name)) for name in _VALUE_COLUMNS]
     return connection.execute(
         sql.SQL(
@@ -279,7 +247,7 @@ def _update_existing_orders(connection: Connection, old_dates: list[dt.date]) ->
 
 
 def _coalesced_value(name: str) -> sql.Composable:
-    """An empty cell says nothing: what is known stays."""
+    """Return the new value, or the existing one if the new one is empty."""
     expression = sql.SQL("coalesce(staging.{name}, orders.{name})")
     if name == EXTRA:
         expression = sql.SQL(
@@ -288,8 +256,7 @@ def _coalesced_value(name: str) -> sql.Composable:
     return expression.format(name=sql.Identifier(name))
 
 
-def _merge_restaurants(connection: Connection, columns: Sequence[str]) -> tuple[int, int]:
-    """(new, updated)."""
+def _merge_restaurants(connection: Connection, columns: Sequence[str]) -> MergeCounts:
     values = [name for name in columns if name != "restaurant_id"]
     updated = connection.execute(
         sql.SQL(
@@ -303,13 +270,13 @@ def _merge_restaurants(connection: Connection, columns: Sequence[str]) -> tuple[
             after=sql.SQL(", ").join(sql.SQL("staging.{}").format(sql.Identifier(name)) for name in values),
         )
     ).rowcount
-    new = connection.execute(
+    inserted = connection.execute(
         sql.SQL(
             "INSERT INTO preptime.restaurants ({names}) SELECT {names} FROM pg_temp.staging "
             "ON CONFLICT (restaurant_id) DO NOTHING"
         ).format(names=_identifier_list(columns))
     ).rowcount
-    return new, updated
+    return MergeCounts(inserted, updated)
 
 
 def _query_dates(connection: Connection, query: str) -> list[dt.date]:

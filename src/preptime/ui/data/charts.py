@@ -7,8 +7,9 @@ from typing import Literal
 
 import altair as alt
 
+from preptime.evaluation.aggregates import ChartRow
 from preptime.evaluation.charts import Chart, Palette, with_size, with_theme
-from preptime.exploration import Distribution, Row
+from preptime.exploration import Distribution
 
 _CHART_HEIGHT = 280
 _UTC = alt.Scale(type="utc")
@@ -22,7 +23,7 @@ AxisKind = Literal["value", "day", "name"]
 
 def measure_histogram(histogram: Distribution, title: str, unit: str, width: int, palette: Palette) -> Chart:
     """Return a histogram of a measure, with the median and the outlier limit as lines. Orders beyond it are orange."""
-    rows: list[Row] = [
+    rows: list[ChartRow] = [
         {
             **row,
             "where": "beyond the limit" if row["is_outlier"] else "inside",
@@ -47,7 +48,7 @@ def measure_histogram(histogram: Distribution, title: str, unit: str, width: int
             tooltip=alt.Tooltip("tip:N"),
         )
     )
-    marker_rows: list[Row] = [{"at": histogram.median, "name": f"median {histogram.median:.1f}", "row": 14}]
+    marker_rows: list[ChartRow] = [{"at": histogram.median, "name": f"median {histogram.median:.1f}", "row": 14}]
     if histogram.outlier_limit < histogram.display_limit:
         marker_rows.append(
             {"at": histogram.outlier_limit, "name": f"outlier limit {histogram.outlier_limit:.1f}", "row": 14}
@@ -60,7 +61,7 @@ def measure_histogram(histogram: Distribution, title: str, unit: str, width: int
     return with_theme(with_size(alt.LayerChart(layer=[bars, lines, labels]), width, _CHART_HEIGHT), palette)
 
 
-def preparation_time_by(rows: Sequence[Row], kind: AxisKind, title: str, width: int, palette: Palette) -> Chart:
+def preparation_time_by(rows: Sequence[ChartRow], kind: AxisKind, title: str, width: int, palette: Palette) -> Chart:
     """Return a chart of preparation time by group, in the form that fits the kind of grouping."""
     if kind == "name":
         return preparation_time_by_name(rows, width, palette)
@@ -71,7 +72,7 @@ def preparation_time_by(rows: Sequence[Row], kind: AxisKind, title: str, width: 
     )
 
 
-def preparation_time_by_value(rows: Sequence[Row], title: str, width: int, palette: Palette) -> Chart:
+def preparation_time_by_value(rows: Sequence[ChartRow], title: str, width: int, palette: Palette) -> Chart:
     """Return preparation time by an ordered value (hour, weekday): quartiles as a bar, the median as a tick."""
     value_order = [str(row["value"]) for row in rows]
     base = alt.Chart(_rows_with_tooltips(rows)).encode(
@@ -91,7 +92,7 @@ def preparation_time_by_value(rows: Sequence[Row], title: str, width: int, palet
     return with_theme(with_size(alt.LayerChart(layer=[bars, median_ticks]), width, _CHART_HEIGHT), palette)
 
 
-def preparation_time_by_day(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
+def preparation_time_by_day(rows: Sequence[ChartRow], width: int, palette: Palette) -> Chart:
     """Return preparation time by local day: quartiles as a band, the median as a line."""
     base = alt.Chart(_rows_with_tooltips(rows)).encode(
         x=alt.X("value:T", title="local day", axis=_DAY_AXIS, scale=_UTC)
@@ -106,7 +107,7 @@ def preparation_time_by_day(rows: Sequence[Row], width: int, palette: Palette) -
     return with_theme(with_size(alt.LayerChart(layer=[band, line, dots]), width, _CHART_HEIGHT), palette)
 
 
-def preparation_time_by_name(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
+def preparation_time_by_name(rows: Sequence[ChartRow], width: int, palette: Palette) -> Chart:
     """Return preparation time by city or type of food, largest first: quartiles as a bar, the median as a tick."""
     base = alt.Chart(_rows_with_tooltips(rows)).encode(
         y=alt.Y("value:N", sort=None, title=None, axis=alt.Axis(labelLimit=130)),
@@ -120,7 +121,7 @@ def preparation_time_by_name(rows: Sequence[Row], width: int, palette: Palette) 
     return with_theme(with_size(alt.LayerChart(layer=[bars, median_ticks]), width, 22 * len(rows) + 50), palette)
 
 
-def order_counts(rows: Sequence[Row], kind: AxisKind, title: str, width: int, palette: Palette) -> Chart:
+def order_counts(rows: Sequence[ChartRow], kind: AxisKind, title: str, width: int, palette: Palette) -> Chart:
     """Return the number of orders of each group."""
     base = alt.Chart(_rows_with_tooltips(rows)).encode(tooltip=alt.Tooltip("tip:N"))
     axis = alt.Axis(format=",d", tickMinStep=1)
@@ -141,10 +142,10 @@ def order_counts(rows: Sequence[Row], kind: AxisKind, title: str, width: int, pa
     return with_theme(with_size(bars, width, _CHART_HEIGHT), palette)
 
 
-def correlation_matrix(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
+def correlation_matrix(rows: Sequence[ChartRow], width: int, palette: Palette) -> Chart:
     """Return a square per pair of columns: blue for positive, orange for negative correlation."""
     names = list(dict.fromkeys(str(row["a"]) for row in rows))
-    tooltip_rows: list[Row] = [{**row, "tip": f"{row['a']} and {row['b']}: {row['r']:.2f}"} for row in rows]
+    tooltip_rows: list[ChartRow] = [{**row, "tip": f"{row['a']} and {row['b']}: {row['r']:.2f}"} for row in rows]
     base = alt.Chart(alt.InlineData(values=tooltip_rows)).encode(
         x=alt.X("a:N", sort=names, title=None, axis=alt.Axis(labelAngle=-40, labelLimit=140)),
         y=alt.Y("b:N", sort=names, title=None, axis=alt.Axis(labelLimit=140)),
@@ -161,10 +162,10 @@ def correlation_matrix(rows: Sequence[Row], width: int, palette: Palette) -> Cha
     return with_theme(with_size(alt.LayerChart(layer=[squares, labels]), width, 46 * len(names) + 110), palette)
 
 
-def restaurant_size_chart(rows: Sequence[Row], measure: str, width: int, palette: Palette) -> Chart:
+def restaurant_size_chart(rows: Sequence[ChartRow], measure: str, width: int, palette: Palette) -> Chart:
     """Return `measure` (restaurants or orders) by orders per restaurant. What the notebook dropped is orange."""
     legend_labels = ["kept by the notebook", "dropped by the notebook"]
-    tooltip_rows: list[Row] = [
+    tooltip_rows: list[ChartRow] = [
         {
             **row,
             "notebook_filter": legend_labels[0 if row["kept"] else 1],
@@ -189,13 +190,13 @@ def restaurant_size_chart(rows: Sequence[Row], measure: str, width: int, palette
     return with_theme(with_size(bars, width, _CHART_HEIGHT), palette)
 
 
-def scatter(rows: Sequence[Row], title: str, limits: tuple[float, float], width: int, palette: Palette) -> Chart:
+def scatter(rows: Sequence[ChartRow], title: str, limits: tuple[float, float], width: int, palette: Palette) -> Chart:
     """Return a scatter plot of a measure against preparation time. `limits` are the outlier limits of both.
 
     Values above twice their limit are drawn at the edge. Preparation times above their limit are orange.
     """
     max_x, max_y = 2 * limits[0], 2 * limits[1]
-    points: list[Row] = [
+    points: list[ChartRow] = [
         {
             "x": min(float(row["x"]), max_x),
             "minutes": min(float(row["minutes"]), max_y),
@@ -216,7 +217,7 @@ def scatter(rows: Sequence[Row], title: str, limits: tuple[float, float], width:
     return with_theme(with_size(marks, width, _CHART_HEIGHT), palette)
 
 
-def reason_counts(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
+def reason_counts(rows: Sequence[ChartRow], width: int, palette: Palette) -> Chart:
     """Return orders by validation reason. Reasons that exclude orders are orange."""
     bars = (
         alt.Chart(alt.InlineData(values=list(rows)))
@@ -235,11 +236,11 @@ def reason_counts(rows: Sequence[Row], width: int, palette: Palette) -> Chart:
     return with_theme(with_size(bars, width, 26 * len(rows) + 80), palette)
 
 
-def _rows_with_tooltips(rows: Sequence[Row]) -> alt.InlineData:
-    tooltip_rows: list[Row] = [
+def _rows_with_tooltips(rows: Sequence[ChartRow]) -> alt.InlineData:
+    tooltip_rows: list[ChartRow] = [
         {
             **row,
-            "tip": f"{row['value']}: median {row['median']:.1f} min, middle half {row['q1']:.1f} to {row['q3']:.1f} min, "
+            "tip": f"{row['value']}: median {row['median']:.1f} min, middle half {row['q1']:.1f} to {row['q3']:.1f}; "
             f"{row['orders']:,} orders",
         }
         for row in rows

@@ -5,10 +5,12 @@ from __future__ import annotations
 import streamlit as st
 
 from preptime import exploration
-from preptime.exploration import MAX_ROWS, Distribution, ExplorationData, GroupColumn, Measure, OrderSample, Row
+from preptime.evaluation.aggregates import MIN_RELIABLE_ORDERS, ChartRow
+from preptime.exploration import MAX_ROWS, Distribution, ExplorationData, GroupColumn, Measure, OrderSample
+from preptime.formatting import format_count
 from preptime.ui.components import Column, caption, chart_card, data_table, show_info
 from preptime.ui.data import charts
-from preptime.ui.formatting import format_count, format_day, format_duration
+from preptime.ui.formatting import format_day, format_duration
 
 _MEASURE_TITLES: dict[Measure, tuple[str, str]] = {
     "prep_minutes": ("preparation time", "minutes"),
@@ -160,12 +162,12 @@ def by_time_and_category(orders: OrderSample) -> None:
     data_table(rows, _GROUP_COLUMNS, key=f"groups-{dimension}")
 
 
-def _describe_extremes(rows: list[Row], title: str) -> str:
+def _describe_extremes(rows: list[ChartRow], title: str) -> str:
     large_groups = [row for row in rows if not row["few"]] or rows
     slowest = max(large_groups, key=lambda row: float(row["median"]))
     fastest = min(large_groups, key=lambda row: float(row["median"]))
     return (
-        f"Bars are the middle half of the orders, marks the median. Groups with fewer than {exploration.FEW_ORDERS} "
+        f"Bars are the middle half of the orders, marks the median. Groups with fewer than {MIN_RELIABLE_ORDERS} "
         f"orders are pale. By median, the slowest {title} is {slowest['value']} ({float(slowest['median']):.1f} min). "
         f"The fastest is {fastest['value']} ({float(fastest['median']):.1f} min)."
     )
@@ -237,7 +239,7 @@ def label_audit(data: ExplorationData) -> None:
     if not report.reasons:
         show_info("All orders passed validation.")
         return
-    rows: list[Row] = [
+    rows: list[ChartRow] = [
         {
             "reason": str(item.reason),
             "orders": item.rows,

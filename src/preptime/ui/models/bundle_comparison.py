@@ -1,4 +1,4 @@
-"""Two bundles side by side: what each says of itself, and a comparison on the same orders where the log has one."""
+"""The view "Compare bundles" of the page Models: two bundles' details, metrics, segments, and comparison."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from preptime.ui.models.bundle_list import read_comparison, show_comparison
 
 _METRIC_TITLES = {
     "mae": "mean error",
-    "median_ae": "half within",
+    "median_ae": "median error",
     "rmse": "RMSE",
     "r2": "R²",
     "bias": "bias",
@@ -43,7 +43,7 @@ _MAX_SHOWN_SEGMENTS = 16
 
 
 def show(context: DashboardContext, bundles: StoreListing) -> None:
-    """Two bundles that somebody picks."""
+    """Draw two selected bundles side by side."""
     left, right = st.columns(2)
     with left:
         first = choose_bundle(bundles, "First bundle", "first")
@@ -56,20 +56,20 @@ def show(context: DashboardContext, bundles: StoreListing) -> None:
     if first is None or second is None:
         return
     if first.id == second.id:
-        show_info("These are the same bundle.", "Pick another one beside it, or train a second one: preptime train.")
+        show_info("You selected the same bundle twice.", "Select another bundle, or train one with `preptime train`.")
         return
     _same_orders_comparison(context, bundles, first, second)
     backtests = backtest_of(first), backtest_of(second)
     _detail_table(first, second)
     if backtests[0] is None or backtests[1] is None:
-        show_info("One of them tells no scores that this preptime can read.", "Only their facts are compared.")
+        show_info("This version of preptime can't read the metrics of one bundle.", "Only the details are compared.")
         return
     _metric_table(backtests[0], backtests[1], (first.id, second.id))
     _segment_section(backtests[0], backtests[1], (first.id, second.id))
 
 
 def _default_second_bundle(bundles: StoreListing) -> str | None:
-    """What the champion is first looked at beside: the one before it, else the newest other."""
+    """Return the default for the second bundle: the previous champion, or else the newest other bundle."""
     if bundles.rollback_target:
         return bundles.rollback_target.bundle
     champion_id = bundles.champion.bundle if bundles.champion else None
@@ -79,9 +79,9 @@ def _default_second_bundle(bundles: StoreListing) -> str | None:
 def _same_orders_comparison(
     context: DashboardContext, bundles: StoreListing, first: Manifest, second: Manifest
 ) -> None:
-    """How the two did on the same orders: as the log has it, or as somebody asks for it now."""
+    """Draw a comparison on the same orders, from the champion log or computed on request."""
     if (first.parent or first.id) == (second.parent or second.id):
-        show_info("Their models are the same: one is a refresh of the other's, with another morning's history.")
+        show_info("Both bundles have the same models. One is a refresh of the other with a different history.")
         return
     logged_comparisons = [
         (entry.number, logged_comparison)
@@ -92,14 +92,14 @@ def _same_orders_comparison(
         entry_number, comparison = logged_comparisons[-1]
         show_callout = show_success if comparison.passed else show_info
         show_callout(
-            f"They met on {comparison.orders:,} orders that neither had seen (no. {entry_number} of the log). "
+            f"Compared on {comparison.orders:,} orders that neither was fitted on (log entry {entry_number}). "
             f"{seconds_to_minutes_in_text(comparison.summary)}"
         )
     elif context.settings.orders and context.settings.restaurants:
         _run_comparison(context, first, second)
     else:
         show_info(
-            "The log holds no comparison of these two on the same orders.",
+            "The champion log has no comparison of these bundles on the same orders.",
             f"preptime bundles compare {first.id} {second.id} --orders ORDERS --restaurants RESTAURANTS",
         )
 
@@ -109,15 +109,15 @@ def _is_between(comparison: Comparison, first: Manifest, second: Manifest) -> bo
 
 
 def _run_comparison(context: DashboardContext, first: Manifest, second: Manifest) -> None:
-    """A comparison on the configured orders, made when somebody asks: it takes a moment."""
-    caption("The log holds no comparison of these two on the same orders; the configured orders can tell.")
-    if not st.button("Compare on orders neither has seen", key=f"compare-{first.id}-{second.id}"):
+    """Offer a comparison on the configured orders. It takes a while, so it starts with a button."""
+    caption("The champion log has no comparison of these bundles on the same orders. You can run one now.")
+    if not st.button("Compare on the configured orders", key=f"compare-{first.id}-{second.id}"):
         return
     from preptime.sources.registry import open_source
     from preptime.training.comparison import compare_bundles_on_orders
     from preptime.validation.restaurants import read_restaurants
 
-    with show_failures(), st.spinner("Asking both bundles, day by day"):
+    with show_failures(), st.spinner("Predicting with both bundles, day by day"):
         comparison = compare_bundles_on_orders(
             open_source(context.settings.orders),
             read_restaurants(open_source(context.settings.restaurants).frame()),
@@ -125,7 +125,7 @@ def _run_comparison(context: DashboardContext, first: Manifest, second: Manifest
             context.bundle(second.id),
         )
         show_callout = show_success if comparison.passed else show_info
-        show_callout(seconds_to_minutes_in_text(comparison.summary), "Nothing was promoted.")
+        show_callout(seconds_to_minutes_in_text(comparison.summary), "The champion didn't change.")
         show_comparison(comparison)
 
 
@@ -133,43 +133,47 @@ def _detail_table(first: Manifest, second: Manifest) -> None:
     first_overview, second_overview = summarize_bundle(first), summarize_bundle(second)
     detail_rows = (
         ("kind", first_overview.kind, second_overview.kind),
-        ("models of", first_overview.parent or first_overview.bundle, second_overview.parent or second_overview.bundle),
-        ("knows what happened before", str(first_overview.date), str(second_overview.date)),
         (
-            "learned from",
+            "models from",
+            first_overview.parent or first_overview.bundle,
+            second_overview.parent or second_overview.bundle,
+        ),
+        ("as of", str(first_overview.date), str(second_overview.date)),
+        (
+            "training window",
             *(f"{manifest.window.first_day} to {manifest.window.last_day}" for manifest in (first, second)),
         ),
-        ("figures are of", first_overview.evaluated_days or NO_VALUE, second_overview.evaluated_days or NO_VALUE),
+        ("evaluated on", first_overview.evaluated_days or NO_VALUE, second_overview.evaluated_days or NO_VALUE),
         ("models", ", ".join(first.models), ", ".join(second.models)),
         ("features", str(len(first.features)), str(len(second.features))),
         ("data", first.data_fingerprint, second.data_fingerprint),
     )
-    st.subheader("What they are")
+    st.subheader("Details")
     data_table(
         [
-            {"fact": name, "first": first_value, "second": second_value}
+            {"detail": name, "first": first_value, "second": second_value}
             for name, first_value, second_value in detail_rows
         ],
-        (Column("fact", "fact"), Column("first", first.id), Column("second", second.id)),
+        (Column("detail", "detail"), Column("first", first.id), Column("second", second.id)),
         key="pair-details",
     )
 
 
 def _metric_table(first: BacktestDocument, second: BacktestDocument, bundle_ids: tuple[str, str]) -> None:
     metric_pair = compare_evaluations(first, second)
-    st.subheader("What they say of themselves")
+    st.subheader("Metrics from training")
     if metric_pair.same_days:
-        caption("Both figures are of the same days, which neither had seen.")
+        caption("Both bundles were evaluated on the same days, which neither was fitted on.")
     else:
         caption(
-            f"Mind the days: the figures of {bundle_ids[0]} are of {first.first_day} to {first.last_day}, those of "
-            f"{bundle_ids[1]} of {second.first_day} to {second.last_day}. They met other orders, so this says which week "
-            "was easier as much as which bundle is better."
+            f"The evaluation days differ: {first.first_day} to {first.last_day} for {bundle_ids[0]}, and "
+            f"{second.first_day} to {second.last_day} for {bundle_ids[1]}. Differences can come from the days as well "
+            "as from the bundles."
         )
     data_table(
         [
             {
-                "figure": _METRIC_TITLES.get(difference.metric.name, difference.metric.name),
+                "metric": _METRIC_TITLES.get(difference.metric.name, difference.metric.name),
                 "first": _format_value(difference, difference.first),
                 "second": _format_value(difference, difference.second),
                 "better": {"first": bundle_ids[0], "second": bundle_ids[1], "neither": NO_VALUE}[difference.better],
@@ -178,10 +182,10 @@ def _metric_table(first: BacktestDocument, second: BacktestDocument, bundle_ids:
             for difference in metric_pair.metrics
         ],
         (
-            Column("figure", "figure"),
+            Column("metric", "metric"),
             Column("first", bundle_ids[0]),
             Column("second", bundle_ids[1]),
-            Column("better", "closer to the best"),
+            Column("better", "better bundle"),
             Column("meaning", "meaning"),
         ),
         key="pair-metrics",
@@ -192,12 +196,12 @@ def _segment_section(first: BacktestDocument, second: BacktestDocument, bundle_i
     dimension = choose_dimension(_DIMENSIONS, key="pair-dimension")
     rows = compare_segments(first, second, dimension)[:_MAX_SHOWN_SEGMENTS]
     if not rows:
-        show_info(f"There is no {DIMENSION_TITLES[dimension]} that both have figures of.")
+        show_info(f"No {DIMENSION_TITLES[dimension]} has metrics of both bundles.")
         return
     chart_card(
         f"Mean error by {DIMENSION_TITLES[dimension]}",
-        f"Two marks a row, one a bundle; the farther left, the closer its answers; under {MIN_RELIABLE_ORDERS} orders pale. The "
-        f"{len(rows)} with most orders.",
+        f"One mark per bundle; lower is better. Segments with fewer than {MIN_RELIABLE_ORDERS} orders are pale. The "
+        f"{len(rows)} segments with the most orders.",
         lambda width, palette: bundle_detail.segment_error_pairs(rows, bundle_ids, width, palette),
     )
 

@@ -1,13 +1,8 @@
-"""Pictures that only this page draws; those of a training run are `preptime.evaluation.charts`.
-
-What a bundle learned from: the features each of its models leans on, and the labels that came in.
-
-One bundle: its backtest table with both baselines, and the pictures of its training run.
-"""
+"""The view "Bundle details" of the page Models: a bundle's backtest, charts, feature importance, and labels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import altair as alt
 import msgspec
@@ -35,6 +30,8 @@ from preptime.evaluation.summary_text import (
     quartile_rows,
     summary_sentences,
 )
+from preptime.features.spec import FEATURE_TITLES
+from preptime.formatting import format_count
 from preptime.ui.components import (
     DIMENSION_TITLES,
     Column,
@@ -48,27 +45,253 @@ from preptime.ui.components import (
     show_failures,
     show_info,
 )
-from preptime.ui.formatting import format_count, format_size
+from preptime.ui.formatting import format_size
 from preptime.ui.models.bundle_list import bundle_metrics, load_report_data, read_report
 
+_DEFAULT_LABEL = "default prediction"
 _KIND_LABELS = {"model": "other models", "baseline": "baselines"}
+_LABEL_SET_TITLES: dict[LabelSet, str] = {
+    "up_to_3h": "labels up to 3 h",
+    "within_label_limit": "labels within the outlier limit",
+}
+_DIMENSIONS: tuple[SegmentDimension, ...] = ("city", "type_of_food", "items", "fallback_level")
+_SCORE_COLUMNS = (
+    Column("name", "model"),
+    Column("kind", "kind"),
+    Column("mae", "mean error", "minutes"),
+    Column("within_5_min", "within 5 min", "percent", "Predictions with an error of at most five minutes"),
+    Column("median_ae", "median error", "minutes", "Half of the predictions have a smaller error"),
+    Column("bias", "bias", "minutes", "Mean of predicted minus actual. Below 0, food was ready later than predicted"),
+    Column("r2", "R²", "r", "Share of the variance of the labels that is explained"),
+    Column("rmse", "RMSE", "minutes", "Root mean squared error. Long delays dominate it"),
+)
+
+
+def choose_bundle(bundles: StoreListing, label: str, key: str, *, preferred_id: str | None = None) -> Manifest | None:
+    """Return the selected bundle. The default is `preferred_id` or the champion. Return None without bundles."""
+    champion_id = bundles.champion.bundle if bundles.champion else None
+    sorted_manifests = sorted(
+        bundles.manifests,
+        key=lambda manifest: (manifest.id == preferred_id, manifest.id == champion_id, manifest.date),
+        reverse=True,
+    )
+    if not sorted_manifests:
+        show_info("The store has no bundle yet.", "Train one with `preptime train`.")
+        return None
+    bundle_ids = [manifest.id for manifest in sorted_manifests]
+    selected_id = st.selectbox(
+        label,
+        bundle_ids,
+        format_func=lambda bundle_id: f"{bundle_id} (champion)" if bundle_id == champion_id else bundle_id,
+        key=key,
+    )
+    return sorted_manifests[bundle_ids.index(selected_id)]
+
+
+def show(store: Store, bundles: StoreListing) -> None:
+    """Draw the details of the selected bundle."""
+    manifest = choose_bundle(bundles, "Bundle", "bundle")
+    if manifest is None:
+        return
+    backtest, report_data = backtest_of(manifest), None
+    with show_failures():
+        report_data = load_report_data(store, manifest)
+    _bundle_summary(store, manifest, backtest)
+    if backtest is None:
+        show_info("This version of preptime can't read the metrics of this bundle.", "Its predictions aren't affected.")
+    else:
+        _score_section(backtest)
+    _prediction_charts(manifest, report_data)
+    if backtest is not None and backtest.segments:
+        _hour_and_calibration_charts(backtest)
+        _segment_section(backtest)
+    if report_data is not None:
+        _training_summary(report_data)
+
+
+def _bundle_summary(store: Store, manifest: Manifest, backtest: BacktestDocument | None) -> None:
+    bundle_overview = summarize_bundle(manifest)
+    bundle_metrics(bundle_overview)
+    if backtest is not None:
+        caption(" ".join(summary_sentences(backtest)))
+    window = manifest.window
+    total_bytes = sum(file.size_bytes for file in manifest.files.values())
+    details = {
+        "training window": f"{window.first_day} to {window.last_day}",
+        "evaluated on": bundle_overview.evaluated_days or "nothing",
+        "models": ", ".join(manifest.models),
+        "features": str(len(manifest.features)),
+        "data": manifest.data_fingerprint,
+        "size": f"{format_size(total_bytes)} in {format_count(len(manifest.files), 'file')}",
+    }
+    if manifest.parent:
+        details = {
+            "kind": f"refresh: models and metrics from {manifest.parent}, history as of {manifest.date}"
+        } | details
+    definition_list(details)
+    with show_failures():
+        report_bytes = read_report(store, manifest)
+        if report_bytes is not None:
+            st.download_button(
+                "Download the report",
+                report_bytes,
+                f"{manifest.id}-{REPORT_FILE}",
+                "text/html",
+                key="report",
+                help="One HTML file with these charts. It works offline.",
+            )
+
+
+def _with_titles(importances: Mapping[str, float]) -> dict[str, float]:
+    return {FEATURE_TITLES.get(name, name): importance for name, importance in importances.items()}
+
+
+def _score_section(backtest: BacktestDocument) -> None:
+    st.subheader("Models and baselines")
+    label_set = st.segmented_control(
+        "Labels",
+        LABEL_SETS,
+        format_func=_LABEL_SET_TITLES.__getitem__,
+        default=LABEL_SETS[0],
+        required=True,
+        key="labels",
+    )
+    rows = [row for row in backtest.scores if row.labels == label_set]
+    orders = rows[0].n if rows else 0
+    caption(
+        f"{format_count(orders, 'order')} from {backtest.first_day} to {backtest.last_day}. No model was fitted on "
+        f"them. The default prediction is the p50 of {backtest.default_model}."
+    )
+    left, right = st.columns([3, 2])
+    with left:
+        table_rows = [msgspec.structs.asdict(row) | {"name": row.name.replace("_", " ")} for row in rows]
+        data_table(table_rows, _SCORE_COLUMNS, key="scores")
+    with right:
+        chart_card(
+            "Mean error",
+            "Lower is better. A useful model has a lower error than both baselines.",
+            lambda width, palette: model_errors(rows, backtest.default_model, width, palette),
+        )
+
+
+def _prediction_charts(manifest: Manifest, report_data: ReportData | None) -> None:
+    if report_data is None or report_data.predictions is None:
+        report_hint = " Its report contains these charts." if REPORT_FILE in manifest.files else ""
+        show_info(
+            "This bundle has no data for the charts of predictions, errors, and feature importance.",
+            f"An earlier release trained it. Bundles trained with this release contain the data.{report_hint}",
+        )
+        return
+    predictions = report_data.predictions
+    left, right = st.columns(2)
+    with left:
+        chart_card(
+            "Predicted vs. actual",
+            density_caption(predictions),
+            lambda width, palette: charts.predicted_vs_actual(
+                aggregates.density_rows(predictions.density),
+                quartile_rows(predictions),
+                predictions.axis_limit_minutes,
+                width,
+                palette,
+            ),
+        )
+    with right:
+        chart_card(
+            "Distribution of errors",
+            errors_caption(predictions),
+            lambda width, palette: charts.error_distribution(
+                aggregates.error_rows(predictions.error_counts, predictions.orders),
+                next(iter(predictions.error_counts)),
+                width,
+                palette,
+            ),
+        )
+
+
+def _hour_and_calibration_charts(backtest: BacktestDocument) -> None:
+    hour_rows = aggregates.segment_rows(backtest.segments, ("hour",))
+    calibration_rows = aggregates.calibration_rows(backtest.segments, REGRESSION_MIN_ORDERS)
+    left, right = st.columns(2)
+    with left:
+        chart_card(
+            "Mean error by local hour",
+            hours_caption(hour_rows),
+            lambda width, palette: charts.hour_errors(hour_rows, width, palette),
+        )
+    with right:
+        chart_card(
+            "Calibration of the quantiles",
+            calibration_caption(calibration_rows),
+            lambda width, palette: charts.calibration(calibration_rows, width, palette),
+        )
+
+
+def _segment_section(backtest: BacktestDocument) -> None:
+    st.subheader("By segment")
+    dimension = choose_dimension(_DIMENSIONS, key="segment-dimension")
+    segment_charts(backtest.segments, dimension)
+    with st.expander(f"Table by {DIMENSION_TITLES[dimension]}"):
+        segment_table(backtest.segments, dimension, key="segments")
+
+
+def _training_summary(report_data: ReportData) -> None:
+    st.subheader("Feature importance and labels")
+    left, right = st.columns(2)
+    with left:
+        models = sorted(report_data.importance, key=lambda name: name != DEFAULT_MODEL)
+        model = st.selectbox("Model", models, key="importance-model")
+        rows = aggregates.importance_rows(_with_titles(report_data.importance[model]))
+        chart_card(
+            "Feature importance",
+            importance_caption(rows, model),
+            lambda width, palette: charts.importance(rows, width, palette),
+        )
+    with right:
+        caption(
+            f"Of {format_count(report_data.rows_read, 'row')}, {format_count(report_data.orders_fitted, 'order')} were "
+            "used to fit the models. The table counts the rows by validation reason."
+        )
+        known_reasons = {str(item) for item in ValidationReason}
+        data_table(
+            [
+                {
+                    "reason": item.reason,
+                    "orders": item.orders,
+                    "meaning": validation_rule(ValidationReason(item.reason)).description
+                    if item.reason in known_reasons
+                    else "",
+                    "out": ", ".join(sorted(validation_rule(ValidationReason(item.reason)).excluded_from))
+                    if item.reason in known_reasons
+                    else "",
+                }
+                for item in report_data.label_counts
+            ],
+            (
+                Column("reason", "reason"),
+                Column("orders", "orders", "count"),
+                Column("out", "excluded from"),
+                Column("meaning", "meaning"),
+            ),
+            key="label-reasons",
+        )
 
 
 def model_errors(rows: Sequence[Score], default: str, width: int, palette: Palette) -> Chart:
-    """Mean error of every answer, best first: models blue (the default strong), baselines orange."""
+    """Return the mean error of every model, best first: default model blue, other models gray, baselines orange."""
     sorted_scores = sorted((row for row in rows if row.mae is not None), key=lambda row: row.mae or 0.0)
     chart_rows = [
         {
             "name": row.name.replace("_", " "),
             "minutes": minutes,
-            "kind": "the default answer" if row.name == default else _KIND_LABELS[row.kind],
+            "kind": _DEFAULT_LABEL if row.name == default else _KIND_LABELS[row.kind],
             "label": f"{minutes:.2f}",
             "tip": f"{row.name}: {minutes:.2f} min mean error over {row.n:,} orders",
         }
         for row in sorted_scores
         for minutes in [(row.mae or 0.0) / 60]
     ]
-    legend_labels = ["the default answer", *_KIND_LABELS.values()]
+    legend_labels = [_DEFAULT_LABEL, *_KIND_LABELS.values()]
     max_minutes = max((float(str(row["minutes"])) for row in chart_rows), default=1.0)
     base = alt.Chart(alt.InlineData(values=chart_rows)).encode(
         y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=140)),
@@ -89,7 +312,7 @@ def model_errors(rows: Sequence[Score], default: str, width: int, palette: Palet
 def segment_error_pairs(
     rows: Sequence[SegmentComparison], names: tuple[str, str], width: int, palette: Palette
 ) -> Chart:
-    """Mean error of two bundles in each segment: two dots and the line between them."""
+    """Return the mean error of two bundles in each segment, as two marks and a line between them."""
     chart_rows = [
         {
             "segment": row.value,
@@ -113,231 +336,10 @@ def segment_error_pairs(
     )
     shape = alt.Shape("bundle:N", scale=alt.Scale(domain=list(names), range=["circle", "square"]), legend=None)
     x = alt.X("minutes:Q", title="mean error, minutes", scale=alt.Scale(zero=False, nice=True))
-    # The second is hollow and larger, so that both are seen where they agree.
+    # The second mark is hollow and larger, so that both are visible if they coincide.
     points = base.encode(x=x, color=color, shape=shape, tooltip=alt.Tooltip("tip:N"))
     first_points = points.transform_filter(f"datum.bundle === '{names[0]}'").mark_point(filled=True, size=60)
     second_points = points.transform_filter(f"datum.bundle === '{names[1]}'").mark_point(size=150, strokeWidth=2)
     return with_theme(
         with_size(alt.LayerChart(layer=[lines, first_points, second_points]), width, 24 * len(rows) + 100), palette
     )
-
-
-def show_training_summary(report_data: ReportData) -> None:
-    st.subheader("What it learned from")
-    left, right = st.columns(2)
-    with left:
-        models = sorted(report_data.importance, key=lambda name: name != DEFAULT_MODEL)
-        model = st.selectbox("Model", models, key="importance-model")
-        rows = aggregates.importance_rows(report_data.importance[model])
-        chart_card(
-            "Feature importance",
-            importance_caption(rows, model),
-            lambda width, palette: charts.importance(rows, width, palette),
-        )
-    with right:
-        caption(
-            f"{format_count(report_data.rows_read, 'row')} were read and {format_count(report_data.orders_fitted, 'order')} fitted on; each "
-            "keeps its verdict, and none is dropped without one."
-        )
-        known_reasons = {str(item) for item in ValidationReason}
-        data_table(
-            [
-                {
-                    "reason": item.reason,
-                    "orders": item.orders,
-                    "meaning": validation_rule(ValidationReason(item.reason)).description
-                    if item.reason in known_reasons
-                    else "",
-                    "out": ", ".join(sorted(validation_rule(ValidationReason(item.reason)).excluded_from))
-                    if item.reason in known_reasons
-                    else "",
-                }
-                for item in report_data.label_counts
-            ],
-            (
-                Column("reason", "reason"),
-                Column("orders", "orders", "count"),
-                Column("out", "kept out of"),
-                Column("meaning", "meaning"),
-            ),
-            key="label-reasons",
-        )
-
-
-_LABEL_SET_TITLES: dict[LabelSet, str] = {
-    "up_to_3h": "labels up to 3 h",
-    "within_label_limit": "labels inside the outlier limit",
-}
-_DIMENSIONS: tuple[SegmentDimension, ...] = ("city", "type_of_food", "items", "fallback_level")
-_SCORE_COLUMNS = (
-    Column("name", "answer"),
-    Column("kind", "kind"),
-    Column("mae", "mean error", "minutes"),
-    Column("within_5_min", "within 5 min", "percent", "Answers at most five minutes off, either way"),
-    Column("median_ae", "half within", "minutes", "Half of the answers are closer than this"),
-    Column("bias", "bias", "minutes", "Mean of predicted minus actual: below 0 the food came later than said"),
-    Column("r2", "R²", "r", "Share of the labels' variance explained"),
-    Column("rmse", "RMSE", "minutes", "Root of the mean squared error: the long delays decide it"),
-)
-
-
-def choose_bundle(bundles: StoreListing, label: str, key: str, *, preferred_id: str | None = None) -> Manifest | None:
-    """A bundle that somebody picks, `first` or the champion before all; nothing where no manifest can be read."""
-    champion_id = bundles.champion.bundle if bundles.champion else None
-    sorted_manifests = sorted(
-        bundles.manifests,
-        key=lambda manifest: (manifest.id == preferred_id, manifest.id == champion_id, manifest.date),
-        reverse=True,
-    )
-    if not sorted_manifests:
-        show_info("There is no bundle to look at yet.", "`preptime train` makes one.")
-        return None
-    bundle_ids = [manifest.id for manifest in sorted_manifests]
-    selected_id = st.selectbox(
-        label,
-        bundle_ids,
-        format_func=lambda bundle_id: f"{bundle_id} (champion)" if bundle_id == champion_id else bundle_id,
-        key=key,
-    )
-    return sorted_manifests[bundle_ids.index(selected_id)]
-
-
-def show(store: Store, bundles: StoreListing) -> None:
-    """Everything a bundle says of its training run."""
-    manifest = choose_bundle(bundles, "Bundle", "bundle")
-    if manifest is None:
-        return
-    backtest, report_data = backtest_of(manifest), None
-    with show_failures():
-        report_data = load_report_data(store, manifest)
-    _bundle_summary(store, manifest, backtest)
-    if backtest is None:
-        show_info("This bundle's manifest tells no scores that this preptime can read.", "Its models are not affected.")
-    else:
-        _score_section(backtest)
-    _prediction_charts(manifest, report_data)
-    if backtest is not None and backtest.segments:
-        _hour_and_calibration_charts(backtest)
-        _segment_section(backtest)
-    if report_data is not None:
-        show_training_summary(report_data)
-
-
-def _bundle_summary(store: Store, manifest: Manifest, backtest: BacktestDocument | None) -> None:
-    bundle_overview = summarize_bundle(manifest)
-    bundle_metrics(bundle_overview)
-    if backtest is not None:
-        caption(" ".join(summary_sentences(backtest)))
-    window = manifest.window
-    total_bytes = sum(file.size_bytes for file in manifest.files.values())
-    details = {
-        "learned from": f"{window.first_day} to {window.last_day}",
-        "evaluated on": bundle_overview.evaluated_days or "nothing",
-        "models": ", ".join(manifest.models),
-        "features": str(len(manifest.features)),
-        "data": manifest.data_fingerprint,
-        "size": f"{format_size(total_bytes)} in {format_count(len(manifest.files), 'file')}",
-    }
-    if manifest.parent:
-        details = {"kind": f"refresh: models and figures of {manifest.parent}, history of {manifest.date}"} | details
-    definition_list(details)
-    with show_failures():
-        report_bytes = read_report(store, manifest)
-        if report_bytes is not None:
-            st.download_button(
-                "Download its report",
-                report_bytes,
-                f"{manifest.id}-{REPORT_FILE}",
-                "text/html",
-                key="report",
-                help="One file with these pictures, to hand on. It needs no network.",
-            )
-
-
-def _score_section(backtest: BacktestDocument) -> None:
-    st.subheader("Each model beside both baselines")
-    label_set = st.segmented_control(
-        "Labels",
-        LABEL_SETS,
-        format_func=_LABEL_SET_TITLES.__getitem__,
-        default=LABEL_SETS[0],
-        required=True,
-        key="labels",
-    )
-    rows = [row for row in backtest.scores if row.labels == label_set]
-    orders = rows[0].n if rows else 0
-    caption(
-        f"{format_count(orders, 'order')} from {backtest.first_day} to {backtest.last_day}, which no model had seen. The "
-        f"default answer is {backtest.default_model}'s p50."
-    )
-    left, right = st.columns([3, 2])
-    with left:
-        table_rows = [msgspec.structs.asdict(row) | {"name": row.name.replace("_", " ")} for row in rows]
-        data_table(table_rows, _SCORE_COLUMNS, key="scores")
-    with right:
-        chart_card(
-            "Mean error",
-            "The shorter the bar, the closer the answers; a model that does not beat both baselines is no use.",
-            lambda width, palette: model_errors(rows, backtest.default_model, width, palette),
-        )
-
-
-def _prediction_charts(manifest: Manifest, report_data: ReportData | None) -> None:
-    if report_data is None or report_data.predictions is None:
-        report_hint = " Its report has these pictures." if REPORT_FILE in manifest.files else ""
-        show_info(
-            "What predicted against actual, the errors and the importance are drawn from is not in this bundle.",
-            f"An earlier release made it; bundles trained from now on keep it.{report_hint}",
-        )
-        return
-    predictions = report_data.predictions
-    left, right = st.columns(2)
-    with left:
-        chart_card(
-            "Predicted against actual",
-            density_caption(predictions),
-            lambda width, palette: charts.predicted_vs_actual(
-                aggregates.density_rows(predictions.density),
-                quartile_rows(predictions),
-                predictions.axis_limit_minutes,
-                width,
-                palette,
-            ),
-        )
-    with right:
-        chart_card(
-            "How far off, and to which side",
-            errors_caption(predictions),
-            lambda width, palette: charts.error_distribution(
-                aggregates.error_rows(predictions.error_counts, predictions.orders),
-                next(iter(predictions.error_counts)),
-                width,
-                palette,
-            ),
-        )
-
-
-def _hour_and_calibration_charts(backtest: BacktestDocument) -> None:
-    hour_rows = aggregates.segment_rows(backtest.segments, ("hour",))
-    calibration_rows = aggregates.calibration_rows(backtest.segments, REGRESSION_MIN_ORDERS)
-    left, right = st.columns(2)
-    with left:
-        chart_card(
-            "Mean error by local hour",
-            hours_caption(hour_rows),
-            lambda width, palette: charts.hour_errors(hour_rows, width, palette),
-        )
-    with right:
-        chart_card(
-            "Calibration: what a quantile claims and what it keeps",
-            calibration_caption(calibration_rows),
-            lambda width, palette: charts.calibration(calibration_rows, width, palette),
-        )
-
-
-def _segment_section(backtest: BacktestDocument) -> None:
-    st.subheader("By segment")
-    dimension = choose_dimension(_DIMENSIONS, key="segment-dimension")
-    segment_charts(backtest.segments, dimension)
-    with st.expander(f"Every {DIMENSION_TITLES[dimension]} as a table"):
-        segment_table(backtest.segments, dimension, key="segments")

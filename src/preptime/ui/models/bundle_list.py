@@ -16,9 +16,10 @@ from preptime.bundle.store import Store
 from preptime.evaluation.overview import BundleSummary, summarize_bundle
 from preptime.evaluation.report_data import ReportData, read_report_data
 from preptime.evaluation.summary_text import NO_VALUE, format_minutes, format_percent
+from preptime.formatting import format_count
 from preptime.training.comparison import Comparison
 from preptime.ui.components import Column, caption, data_table, definition_list, metric_cards, show_error, show_info
-from preptime.ui.formatting import format_count, seconds_to_minutes_in_text
+from preptime.ui.formatting import seconds_to_minutes_in_text
 
 CACHE_SECONDS = 5
 """Interval between two listings of the store."""
@@ -71,10 +72,10 @@ def _load_report_data(store_url: str, manifest_key: _ManifestKey) -> ReportData 
 
 
 ACTION_LABELS: dict[Action, str] = {
-    "promote": "won its comparison",
-    "refresh": "newer history",
+    "promote": "promoted after its comparison",
+    "refresh": "refreshed with newer history",
     "override": "promoted manually",
-    "rollback": "restored by a rollback",
+    "rollback": "rolled back to",
 }
 """The text for each kind of log entry."""
 
@@ -96,7 +97,9 @@ _LOG_COLUMNS = (
 def show_log(bundles: StoreListing) -> None:
     """Draw the champion log, newest first."""
     if not bundles.entries:
-        show_info("No bundle has been promoted yet.", "`preptime train` promotes the first bundle that beats the lookup.")
+        show_info(
+            "No bundle has been promoted yet.", "`preptime train` promotes the first bundle that beats the lookup."
+        )
         return
     st.subheader("Timeline")
     caption(
@@ -158,8 +161,8 @@ def show_comparison(comparison: Comparison) -> None:
     )
     days_text = f" from {comparison.first_day} to {comparison.last_day}" if comparison.first_day else ""
     caption(
-        f"{comparison.challenger} compared with {baseline_text} on {format_count(comparison.orders, 'order')}{days_text}, "
-        "on which neither was trained."
+        f"{comparison.challenger} compared with {baseline_text}: {format_count(comparison.orders, 'order')}{days_text} "
+        "that neither was fitted on."
     )
     data_table(
         [
@@ -246,7 +249,7 @@ def bundle_metrics(bundle_overview: BundleSummary) -> None:
 def _champion_section(entry: LogEntry, bundle_overview: BundleSummary) -> None:
     st.subheader(f"The champion: {bundle_overview.bundle}")
     caption(
-        f"Champion since {format_timestamp(entry.at)}. Reason: {ACTION_LABELS[entry.action]}. "
+        f"Champion since {format_timestamp(entry.at)} ({ACTION_LABELS[entry.action]}). "
         f"{seconds_to_minutes_in_text(entry.reason)}"
     )
     bundle_metrics(bundle_overview)

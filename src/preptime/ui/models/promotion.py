@@ -1,4 +1,4 @@
-"""Promote and roll back: with an operator's key, a reason and a second look, as the command line does it."""
+"""The view "Change the champion": promotion and rollback with an operator key, a reason, and a confirmation."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ _CHANGE_TITLES: dict[ChangeKind, str] = {"promote": "Promote a bundle", "rollbac
 
 @dataclass(frozen=True, slots=True)
 class ChampionChange:
-    """What somebody wants, until they say so a second time."""
+    """A requested change that isn't confirmed yet."""
 
     kind: ChangeKind
     bundle: str
     """The champion afterwards."""
     reason: str
     seen_entry: int
-    """Number of the champion they looked at; 0 for none."""
+    """Number of the last log entry when the change was requested, 0 for an empty log."""
 
 
 def show(context: DashboardContext, bundles: StoreListing) -> None:
-    """The forms, for an operator; what is missing, for everybody else."""
+    """Draw the forms for an operator, and the key field for other users."""
     result_message = st.session_state.pop(_CHANGE_RESULT, None)
     if result_message is not None:
         show_success(*result_message)
@@ -55,11 +55,11 @@ def show(context: DashboardContext, bundles: StoreListing) -> None:
 
 
 def _require_operator(context: DashboardContext) -> str | None:
-    """The operator's name, by the key at the door or the one given here."""
+    """Return the operator's name from the sign-in key or the key entered here; else show a field for the key."""
     if not context.settings.operator_keys:
         show_info(
-            "No operator's key is configured, so nobody can change the champion from this page.",
-            "`preptime keys new NAME` makes one; its line goes into PREPTIME_OPERATOR_KEYS. "
+            "No operator key is configured, so you can't change the champion here.",
+            "Create one with `preptime keys new NAME` and add its entry to PREPTIME_OPERATOR_KEYS. "
             "Or use the command line: preptime bundles promote, preptime bundles rollback.",
         )
         return None
@@ -68,23 +68,23 @@ def _require_operator(context: DashboardContext) -> str | None:
     )
     if operator_name is not None:
         with st.container(horizontal=True, vertical_alignment="center"):
-            caption(f"You act as {operator_name}: the log will say so.")
+            caption(f"Signed in as {operator_name}. The champion log records this name.")
             if _OPERATOR_KEY in st.session_state and st.button("Sign out", key="operator-sign-out"):
                 del st.session_state[_OPERATOR_KEY]
                 st.rerun()
         return operator_name
     entered_key = st.text_input(
-        "Operator's key",
+        "Operator key",
         type="password",
         key="operator-key",
         autocomplete="off",
         width=420,
-        help="It stays in this session's memory and is neither shown, logged nor put into the address.",
+        help="The key stays in this session's memory. It isn't shown, logged, or added to the URL.",
     )
     if not entered_key:
-        show_info("Who may change the champion has an operator's key.", "Give it above; the log will hold its name.")
+        show_info("Changing the champion requires an operator key.", "Enter it above. The log records its name.")
     elif context.operator_name(entered_key) is None:
-        show_error("That is no operator's key.", "A key that asks for predictions does not change what is served.")
+        show_error("This key isn't an operator key.", "An API key for predictions can't change the champion.")
     else:
         st.session_state[_OPERATOR_KEY] = entered_key
         st.rerun()
@@ -94,7 +94,7 @@ def _require_operator(context: DashboardContext) -> str | None:
 def _choose_change(bundles: StoreListing) -> None:
     champion = bundles.champion
     kind = st.segmented_control(
-        "What to do",
+        "Action",
         list(_CHANGE_TITLES),
         format_func=_CHANGE_TITLES.__getitem__,
         default="promote",
@@ -111,12 +111,12 @@ def _promotion_form(champion: LogEntry | None, bundles: StoreListing) -> None:
     champion_id = champion.bundle if champion else None
     candidates = [summarize_bundle(item) for item in reversed(bundles.manifests) if item.id != champion_id]
     if not candidates:
-        show_info("There is no other bundle to promote.", "`preptime train` makes one.")
+        show_info("There is no other bundle to promote.", "Train one with `preptime train`.")
         return
-    st.subheader("Promote a bundle past the comparison")
+    st.subheader("Promote a bundle manually")
     caption(
-        "A person may know more than the comparison. Verification is never passed over: hashes and golden orders are "
-        "checked first, and a damaged bundle is refused whatever the reason."
+        "A manual promotion ignores the result of the comparison, but not verification. Hashes and golden orders are "
+        "checked first, and a damaged bundle is rejected."
     )
     errors_by_bundle = {item.bundle: item.mae for item in candidates}
     with st.form("promotion", border=False):
@@ -126,26 +126,26 @@ def _promotion_form(champion: LogEntry | None, bundles: StoreListing) -> None:
             format_func=lambda bundle_id: f"{bundle_id} · mean error {format_minutes(errors_by_bundle[bundle_id])} min",
             key="promotion-bundle",
         )
-        reason = st.text_area("Reason", key="promotion-reason", max_chars=500, help="It stays in the champion log.")
+        reason = st.text_area("Reason", key="promotion-reason", max_chars=500, help="The champion log records it.")
         if st.form_submit_button("Promote…", type="primary"):
             _store_pending_change(ChampionChange("promote", bundle, reason.strip(), champion.number if champion else 0))
 
 
 def _rollback_form(champion: LogEntry | None, target: LogEntry | None) -> None:
     if champion is None or target is None:
-        show_info("There is no earlier champion to go back to.", "Promote a bundle instead.")
+        show_info("There is no previous champion to roll back to.", "Promote a bundle instead.")
         return
     st.subheader("Undo the latest promotion")
-    caption(f"{champion.bundle} serves now; {target.bundle}, the champion before it, would serve again.")
+    caption(f"The champion is {champion.bundle}. After a rollback, it's {target.bundle}, its predecessor.")
     with st.form("rollback", border=False):
-        reason = st.text_area("Reason", key="rollback-reason", max_chars=500, help="It stays in the champion log.")
+        reason = st.text_area("Reason", key="rollback-reason", max_chars=500, help="The champion log records it.")
         if st.form_submit_button("Roll back…", type="primary"):
             _store_pending_change(ChampionChange("rollback", target.bundle, reason.strip(), champion.number))
 
 
 def _store_pending_change(change: ChampionChange) -> None:
     if not change.reason:
-        show_error("No reason is given.", "Say why: it stays in the log of champions.")
+        show_error("The reason is missing.", "Enter a reason. The champion log records it.")
         return
     st.session_state[_PENDING_CHANGE] = change
     st.rerun()
@@ -154,12 +154,12 @@ def _store_pending_change(change: ChampionChange) -> None:
 def _confirmation_form(
     context: DashboardContext, bundles: StoreListing, change: ChampionChange, operator_name: str
 ) -> None:
-    champion_id = bundles.champion.bundle if bundles.champion else "nothing"
-    action_label = "Promote" if change.kind == "promote" else "Go back to"
+    champion_id = bundles.champion.bundle if bundles.champion else "no bundle"
+    action_label = "Promote" if change.kind == "promote" else "Roll back to"
     with st.container(border=True):
         st.subheader(f"{action_label} {change.bundle}?")
         caption(
-            f"It will serve instead of {champion_id}, everywhere, within seconds and without a restart. The log will say: "
+            f"It replaces {champion_id} on all servers within seconds, without a restart. The log records: "
             f"{operator_name}, “{change.reason}”."
         )
         confirm_column, cancel_column = st.columns(2)
@@ -167,7 +167,7 @@ def _confirmation_form(
             f"Yes, {action_label.lower()} it", type="primary", key="change-confirm", width="stretch"
         ):
             _apply_change(context, change, operator_name)
-        if cancel_column.button("No, leave it as it is", key="change-cancel", width="stretch"):
+        if cancel_column.button("Cancel", key="change-cancel", width="stretch"):
             del st.session_state[_PENDING_CHANGE]
             st.rerun()
 
@@ -197,7 +197,7 @@ def _apply_change(context: DashboardContext, change: ChampionChange, operator_na
         clear_champion_cache()
         clear_listing_cache()
     st.session_state[_CHANGE_RESULT] = (
-        f"{entry.bundle} is the champion now: no. {entry.number} of the log.",
-        "Servers pick it up by themselves within seconds.",
+        f"{entry.bundle} is the champion now (log entry {entry.number}).",
+        "Servers load it within seconds.",
     )
     st.rerun()

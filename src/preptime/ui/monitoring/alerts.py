@@ -1,6 +1,6 @@
-"""Pictures that only this page draws; those of a morning's report are `preptime.evaluation.daily_charts`.
+"""The view "Alerts and rules" of the page Monitoring, and the charts that only this page has.
 
-What fired on a morning and before, and how every rule stands.
+The charts of the monitoring report are in `preptime.evaluation.daily_charts`.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _DAY_AXIS = alt.Axis(format="%-d %b", labelOverlap=True, title="day")
 
 
 def ratio_chart(series: RatioSeries, width: int, palette: Palette) -> Chart:
-    """Actual ÷ predicted of one part of the orders by day; what fired stands out in colour and shape."""
+    """Return actual ÷ predicted of one segment by day. Days with an alert have another color and shape."""
     rows = [
         {
             "day": day.date.isoformat(),
             "ratio": day.ratio,
             "fired": day.fired,
-            "tip": f"{day.date}: {day.ratio:.2f} over {day.n:,} orders, evidence {day.statistic:+.1f} "
-            f"(fires at {series.threshold:g})",
+            "tip": f"{day.date}: {day.ratio:.2f} over {day.n:,} orders, test statistic {day.statistic:+.1f} "
+            f"(threshold: {series.threshold:g})",
         }
         for day in series.days
     ]
@@ -65,12 +65,12 @@ def ratio_chart(series: RatioSeries, width: int, palette: Palette) -> Chart:
 
 
 def alert_counts(documents: Sequence[MonitoringDocument], width: int, palette: Palette) -> Chart:
-    """Alerts of each morning, and mornings that looked and found nothing."""
+    """Return the number of alerts by as-of date. A dot marks a date without alerts."""
     rows = [
         {
             "day": document.date.isoformat(),
             "alerts": len(document.alerts),
-            "tip": f"{document.date}: " + ("; ".join(alert.message for alert in document.alerts) or "nothing fired"),
+            "tip": f"{document.date}: " + ("; ".join(alert.message for alert in document.alerts) or "no alerts"),
         }
         for document in documents
     ]
@@ -93,75 +93,84 @@ def alert_counts(documents: Sequence[MonitoringDocument], width: int, palette: P
     return with_theme(with_size(alt.LayerChart(layer=[bars, quiet_points]), width, 150), palette)
 
 
-_STATE_LABELS = {"fired": "▲ fired", "ok": "● quiet", "insufficient_data": "– too little to judge by"}
+_STATUS_LABELS = {"fired": "▲ alert", "ok": "● ok", "insufficient_data": "– not enough data"}
 _RULE_COLUMNS = (
     Column("rule", "rule"),
     Column("status", "status"),
     Column("observed", "observed", "r"),
-    Column("threshold", "fires at", "r"),
+    Column("threshold", "threshold", "r"),
     Column("unit", "unit"),
-    Column("message", "in words", "long"),
-    Column("description", "what it watches", "long"),
-    Column("threshold_reason", "why there", "long"),
-    Column("false_alarm_rate", "how often it is wrong", "long"),
+    Column("message", "result", "long"),
+    Column("description", "what it checks", "long"),
+    Column("threshold_reason", "reason for the threshold", "long"),
+    Column("false_alarm_rate", "false alarms", "long"),
 )
 _ALERT_COLUMNS = (
     Column("as_of", "as-of date", "date"),
     Column("rule", "rule"),
-    Column("value", "where"),
+    Column("value", "segment"),
     Column("since", "since", "date"),
-    Column("message", "what", "long"),
+    Column("message", "message", "long"),
 )
 
 
 def show_headline(document: MonitoringDocument) -> None:
-    """Whether anything fired, in words, and the figures of the last seven days."""
+    """Draw the headline and the metrics of the last seven days."""
     show_callout = show_error if document.alerts else show_success if document.metrics.n else show_info
     show_callout(
         seconds_to_minutes_in_text(document.headline[0]), seconds_to_minutes_in_text(" ".join(document.headline[1:]))
     )
     recent, baseline = document.recent_metrics, document.backtest_baseline
-    baseline_text = f"{format_minutes(baseline.metrics.mae)} min promised" if baseline else "nothing promised"
+    baseline_text = f"backtest: {format_minutes(baseline.metrics.mae)} min" if baseline else "no backtest baseline"
     metric_cards(
         [
-            ("mean error", _format_minutes(recent.mae), baseline_text),
-            ("the lookup's", _format_minutes(recent.lookup_mae), "mean error of the restaurant lookup"),
-            ("within five minutes", format_percent(recent.within_5_min), "of the answers"),
-            ("inside p10–p90", format_percent(recent.coverage), "of the orders; 80 % are promised"),
+            ("mean error", _minutes_text(recent.mae), baseline_text),
+            ("lookup's mean error", _minutes_text(recent.lookup_mae), "of the restaurant lookup"),
+            ("within five minutes", format_percent(recent.within_5_min), "of the predictions"),
+            ("inside p10–p90", format_percent(recent.coverage), "of the orders (expected: 80%)"),
         ]
     )
     window = document.recent_days
     caption(
-        f"Of the last seven days, {window.first} to {window.last}; {recent.n:,} answered orders with an outcome. "
+        f"Last seven days, {window.first} to {window.last}: {recent.n:,} orders with a prediction and an outcome. "
         f"Champion: {document.champion or 'none'}."
     )
 
 
 def alerts_and_rules(document: MonitoringDocument, documents: Sequence[MonitoringDocument]) -> None:
-    """What fired, every rule, and the alerts of the mornings before."""
+    """Draw the alerts up to this date, and every rule with its status."""
     if len(documents) > 1:
         chart_card(
             "Alerts by as-of date",
-            "Bars are what fired; a dot is a morning that looked and found nothing.",
+            "Bars are the number of alerts. A dot is a date without alerts.",
             lambda width, palette: alert_counts(documents, width, palette),
         )
     alert_rows = [
-        {"as_of": item.date, "rule": alert.rule, "value": group_name(alert.segment, alert.value), "since": alert.since,
-         "message": seconds_to_minutes_in_text(alert.message)}
+        {
+            "as_of": item.date,
+            "rule": _rule_title(alert.rule),
+            "value": segment_name(alert.segment, alert.value),
+            "since": alert.since,
+            "message": seconds_to_minutes_in_text(alert.message),
+        }
         for item in reversed(documents)
         for alert in item.alerts
-    ]  # fmt: skip
+    ]
     st.subheader("Alerts")
     if alert_rows:
         data_table(alert_rows, _ALERT_COLUMNS, key="alerts")
     else:
-        caption("Nothing has fired on any morning that was looked at.")
+        caption("There are no alerts on the monitored dates.")
     st.subheader("Rules")
-    caption("Every rule, whether it fired or not, with its threshold and how often it is wrong.")
+    caption("Every rule with its status, its threshold, and its rate of false alarms.")
     data_table(
         [
-            struct_to_dict(item)
-            | {"status": _STATE_LABELS[item.status], "message": seconds_to_minutes_in_text(item.message)}
+            msgspec.structs.asdict(item)
+            | {
+                "rule": _rule_title(item.name),
+                "status": _STATUS_LABELS[item.status],
+                "message": seconds_to_minutes_in_text(item.message),
+            }
             for item in document.rules
         ],
         _RULE_COLUMNS,
@@ -169,13 +178,14 @@ def alerts_and_rules(document: MonitoringDocument, documents: Sequence[Monitorin
     )
 
 
-def _format_minutes(seconds: float | None) -> str:
+def _rule_title(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _minutes_text(seconds: float | None) -> str:
     return NO_VALUE if seconds is None else f"{format_minutes(seconds)} min"
 
 
-def group_name(segment: str, value: str) -> str:
+def segment_name(segment: str, value: str) -> str:
+    """Return the name of a segment for people."""
     return "all orders" if segment == "overall" else value
-
-
-def struct_to_dict(struct: msgspec.Struct) -> dict[str, object]:
-    return msgspec.structs.asdict(struct)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import streamlit as st
 
+from preptime.formatting import format_count
 from preptime.monitoring.document import MonitoringDocument
 from preptime.sources.results import MONITORING_REPORT_FILE, ResultsFolder
 from preptime.ui.components import show_error, show_info
 from preptime.ui.connections import get_context
-from preptime.ui.formatting import format_count, format_day
+from preptime.ui.formatting import format_day
 from preptime.ui.monitoring import alerts, daily, drift_and_labels
 from preptime.ui.monitoring.daily import load_documents, show_empty_state
 
