@@ -55,33 +55,21 @@ def setup(environment: str = "dev", *_: str) -> None:
     """Create an environment from its lock: dev (default) or run in .venv; airflow, dvc, or deploy in .venv-NAME."""
     lock_file = LOCKS / f"{environment}.lock"
     if not lock_file.is_file():
-        raise TaskError(
-            f"Unknown environment {environment!r}. Use one of: {', '.join(sorted(p.stem for p in LOCKS.glob('*.lock')))}."
-        )
+        known = ", ".join(sorted(path.stem for path in LOCKS.glob("*.lock")))
+        raise TaskError(f"Unknown environment {environment!r}. Use one of: {known}.")
     venv_path = ROOT / f".venv-{environment}" if environment in TOOL_ENVIRONMENTS else VENV
     stamp_file = venv_path / "preptime-setup.txt"
-    python = _venv_python(venv_path)
-    accepted_stamps = (
-        {_setup_stamp(environment)}
-        if environment in TOOL_ENVIRONMENTS
-        else {_setup_stamp(environment), _setup_stamp("dev")}
-    )
-    if python.exists() and stamp_file.is_file() and stamp_file.read_text(encoding="utf-8") in accepted_stamps:
+    # The lock `dev` contains the lock `run`.
+    sufficient = (environment,) if environment in TOOL_ENVIRONMENTS else (environment, "dev")
+    stamp = stamp_file.read_text(encoding="utf-8") if stamp_file.is_file() else ""
+    if _venv_python(venv_path).exists() and stamp in {_setup_stamp(name) for name in sufficient}:
         return
     _make_venv(venv_path)
     stamp_file.unlink(missing_ok=True)  # Until the end, the environment is incomplete.
     print(
-        f"Installing locks/{environment}.lock into {venv_path.name}. The first time takes a minute or two.",
-        flush=True,
+        f"Installing locks/{environment}.lock into {venv_path.name}. The first time takes a minute or two.", flush=True
     )
-    pip = (python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--no-deps", "--no-compile")
-    _run_or_fail(*pip, "--require-hashes", "--only-binary", ":all:", "-r", lock_file)
-    if venv_path == VENV:
-        # The project itself, built by the hatchling of the lock, so that pip downloads nothing without a hash.
-        _run_or_fail(*pip, "--no-index", "--no-build-isolation", "--editable", ROOT)
-    # pip compiles one file at a time, including the libraries' tests: 22 s, compared with 10 s here.
-    compile_arguments = ("-m", "compileall", "-q", "-q", "-j", "0", "-x", r"[/\\]tests?[/\\]")
-    _run(python, *compile_arguments, *(path for path in venv_path.rglob("site-packages") if path.is_dir()), echo=False)
+    _install(venv_path, lock_file)
     stamp_file.write_text(_setup_stamp(environment), encoding="utf-8")
 
 
@@ -253,10 +241,23 @@ def _make_venv(venv_path: Path) -> None:
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
         raise TaskError(
             f"{sys.executable} lacks the modules venv or ensurepip. "
-            f"On Debian and Ubuntu, install them: apt-get install python{sys.version_info[0]}.{sys.version_info[1]}-venv"
+            f"On Debian and Ubuntu, run: apt-get install python{sys.version_info[0]}.{sys.version_info[1]}-venv"
         )
     print(f"Creating {venv_path.name} with {sys.executable}", flush=True)
     _run_or_fail(sys.executable, "-m", "venv", "--clear", venv_path)
+
+
+def _install(venv_path: Path, lock_file: Path) -> None:
+    """Install a lock, and in .venv also the project. Raises `TaskError`."""
+    python = _venv_python(venv_path)
+    pip = (python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--no-deps", "--no-compile")
+    _run_or_fail(*pip, "--require-hashes", "--only-binary", ":all:", "-r", lock_file)
+    if venv_path == VENV:
+        # The project itself, built by the hatchling of the lock, so that pip downloads nothing without a hash.
+        _run_or_fail(*pip, "--no-index", "--no-build-isolation", "--editable", ROOT)
+    # pip compiles one file at a time, including the libraries' tests: 22 s, compared with 10 s here.
+    compile_arguments = ("-m", "compileall", "-q", "-q", "-j", "0", "-x", r"[/\\]tests?[/\\]")
+    _run(python, *compile_arguments, *(path for path in venv_path.rglob("site-packages") if path.is_dir()), echo=False)
 
 
 def _setup_stamp(environment: str) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from preptime.monitoring.rules import RULES
 from preptime.synthetic import SynthesisPlan
 from preptime.synthetic.world import Drift
-from tests.monitoring.synthetic_months import Seen, Task, look_at_all
+from tests.monitoring.synthetic_months import MonthResult, MonthTask, monitor_months
 
 QUIET_SEEDS = range(5_000, 5_020)
 DRIFT_SEEDS = range(6_000, 6_004)
@@ -49,26 +49,26 @@ def _plan(seed: int, days: int, drift: Drift | None = None) -> SynthesisPlan:
     return SynthesisPlan(orders=round(ORDERS_A_DAY * days), days=days, seed=seed, drift=drift)
 
 
-def _quiet() -> list[Seen]:
+def _quiet() -> list[MonthResult]:
     first = TRAINED_DAYS + 2
-    return look_at_all(
-        [Task(_plan(seed, TRAINED_DAYS + MORNINGS), first, first + MORNINGS - 1, TRAINED_DAYS) for seed in QUIET_SEEDS]
+    return monitor_months(
+        [MonthTask(_plan(seed, TRAINED_DAYS + MORNINGS), first, first + MORNINGS - 1, TRAINED_DAYS) for seed in QUIET_SEEDS]
     )
 
 
-def _drifting() -> dict[tuple[str, int], list[Seen]]:
+def _drifting() -> dict[tuple[str, int], list[MonthResult]]:
     cases = [(city, percent) for city in CITIES for percent in PERCENTS]
     tasks = [
-        Task(_plan(seed, 30, Drift(city, DRIFT_DAY, 1 + percent / 100)), DRIFT_DAY, LAST_MORNING, trained_days=7)
+        MonthTask(_plan(seed, 30, Drift(city, DRIFT_DAY, 1 + percent / 100)), DRIFT_DAY, LAST_MORNING, trained_days=7)
         for city, percent in cases
         for seed in DRIFT_SEEDS
     ]
-    seen = look_at_all(tasks)
+    seen = monitor_months(tasks)
     size = len(DRIFT_SEEDS)
     return {case: seen[place * size : (place + 1) * size] for place, case in enumerate(cases)}
 
 
-def _named(seen: Seen, city: str) -> int | None:
+def _named(seen: MonthResult, city: str) -> int | None:
     """The first morning that names the city."""
     named = (
         morning
@@ -78,7 +78,7 @@ def _named(seen: Seen, city: str) -> int | None:
     return next(named, None)
 
 
-def _quiet_figures(quiet: list[Seen]) -> dict[str, object]:
+def _quiet_figures(quiet: list[MonthResult]) -> dict[str, object]:
     fired = Counter(alert.rule for seen in quiet for alerts in seen.alerts.values() for alert in alerts)
     return {
         "months": len(quiet),
@@ -87,9 +87,9 @@ def _quiet_figures(quiet: list[Seen]) -> dict[str, object]:
     }
 
 
-def _quiet_table(quiet: list[Seen]) -> str:
+def _quiet_table(quiet: list[MonthResult]) -> str:
     lines = [
-        f"{len(quiet)} quiet months of {MORNINGS} mornings: {sum(bool(seen.alerts) for seen in quiet)} fired.",
+        f"{len(quiet)} quiet months of {MORNINGS} bundles: {sum(bool(seen.alerts) for seen in quiet)} fired.",
         "",
         "| rule | fires at | unit | nearest in half of the months | in any | alerts |",
         "|---|---:|---|---:|---:|---:|",
@@ -106,14 +106,14 @@ def _quiet_table(quiet: list[Seen]) -> str:
     return "\n".join(lines)
 
 
-def _drift_figures(drifting: dict[tuple[str, int], list[Seen]]) -> list[dict[str, object]]:
+def _drift_figures(drifting: dict[tuple[str, int], list[MonthResult]]) -> list[dict[str, object]]:
     return [
         {"city": city, "percent": percent, "first_mornings": [_named(seen, city) for seen in months]}
         for (city, percent), months in drifting.items()
     ]
 
 
-def _drift_table(drifting: dict[tuple[str, int], list[Seen]]) -> str:
+def _drift_table(drifting: dict[tuple[str, int], list[MonthResult]]) -> str:
     lines = [
         f"Slower from day {DRIFT_DAY} on, {len(DRIFT_SEEDS)} months each: how many name the city by which morning.",
         "",

@@ -1,17 +1,18 @@
-"""What the page costs: the first look, a hundred thousand orders, and a file of 200 MB (Linux, needs chromium).
+"""Measures the dashboard: page loads, a file of 100,000 orders, and a file of 200 MB. Requires Linux and Chromium.
 
-    python -m benchmarks.dashboard                       on demo/models, which `make demo` makes
+    python -m benchmarks.dashboard                       with the store demo/models from `make demo`
     python -m benchmarks.dashboard --store models
-    python -m benchmarks.dashboard --json                one document instead of the table
+    python -m benchmarks.dashboard --json                a JSON document instead of the table
 
-A real page and a real browser. The first look is from the address to the drawn page, in a new browser, of a page that
-has just started. Answers are timed from the file's upload, and from the button, to the numbers on the page; memory is
-the largest that the page's process held, beyond what it held before the upload.
+The dashboard and the browser are real processes. A page load is measured in a new browser, from the request to the
+drawn page. Validation is measured from the upload to the button, prediction from the button to the metrics. Memory is
+the peak of the dashboard's process, minus its peak before the upload.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import json
 import re
 import sys
@@ -27,111 +28,109 @@ from preptime.scoring.preview import sample_orders
 from tests.api.processes import Server
 from tests.ui.browser import CHROMIUM_PATH, launch_chromium, open_page, run_dashboard
 
-MANY = 100_000
-MOST_BYTES = 200_000_000
+LARGE_FILE_ORDERS = 100_000
+MAX_FILE_BYTES = 200_000_000
 _WAIT_MS = 600_000
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", default="demo/models", help="a store with a champion (default: demo/models)")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     arguments = parser.parse_args()
     store = Path(arguments.store).resolve()
     if CHROMIUM_PATH is None or ChampionLog(Store.open(str(store))).current() is None:
-        sys.exit(f"This needs chromium and a champion in {store}: `make demo` makes one in demo/models.")
-    with tempfile.TemporaryDirectory(prefix="preptime-page-bench-") as name:
-        folder = Path(name)
-        found: dict[str, float] = {}
-        with run_dashboard(folder, PREPTIME_STORE=str(store)) as page:
-            page.wait_until("/_stcore/health")
-            found["first_look_seconds"] = _first_look(page)
-            found["second_look_seconds"] = _first_look(page)
-        for label, orders in (("many", _many(folder)), ("most", _most(folder))):
-            with run_dashboard(folder, PREPTIME_STORE=str(store)) as page:
-                page.wait_until("/_stcore/health")
-                found |= {f"{label}_{what}": value for what, value in _answered(page, orders).items()}
-    print(json.dumps(found) if arguments.json else _markdown(found))
+        sys.exit(f"Chromium or a champion in {store} is missing. To create a champion in demo/models, run `make demo`.")
+    with tempfile.TemporaryDirectory(prefix="preptime-dashboard-benchmark-") as temporary_folder:
+        folder = Path(temporary_folder)
+        results: dict[str, float] = {}
+        with run_dashboard(folder, PREPTIME_STORE=str(store)) as dashboard:
+            dashboard.wait_until("/_stcore/health")
+            results["first_load_seconds"] = _load_seconds(dashboard)
+            results["second_load_seconds"] = _load_seconds(dashboard)
+        for label, orders in (("large", _write_large_file(folder)), ("maximum", _write_maximum_file(folder))):
+            with run_dashboard(folder, PREPTIME_STORE=str(store)) as dashboard:
+                dashboard.wait_until("/_stcore/health")
+                results |= {f"{label}_{name}": value for name, value in _measure_file(dashboard, orders).items()}
+    print(json.dumps(results) if arguments.json else _render_table(results))
 
 
-def _many(folder: Path) -> Path:
-    path = folder / "many.csv"
-    _orders(MANY).write_csv(path)
+def _write_large_file(folder: Path) -> Path:
+    path = folder / "large.csv"
+    _make_orders(LARGE_FILE_ORDERS).write_csv(path)
     return path
 
 
-def _most(folder: Path) -> Path:
-    path = folder / "most.csv"
-    block = _orders(MANY)
+def _write_maximum_file(folder: Path) -> Path:
+    path = folder / "maximum.csv"
+    block = _make_orders(LARGE_FILE_ORDERS)
     header, rows = block.head(0).write_csv().encode(), block.write_csv(include_header=False).encode()
     with path.open("wb") as file:
         file.write(header)
-        while file.tell() + len(rows) <= MOST_BYTES:
+        while file.tell() + len(rows) <= MAX_FILE_BYTES:
             file.write(rows)
     return path
 
 
-def _orders(rows: int) -> pl.DataFrame:
-    """The sample again and again, each order with an id of its own."""
-    import datetime as dt
-
+def _make_orders(rows: int) -> pl.DataFrame:
+    """Return the sample orders repeatedly, each with its own ID."""
     sample = sample_orders(None, dt.date(2015, 7, 1))
-    many = pl.concat([sample] * (rows // len(sample)))
-    return many.with_columns(order_id=pl.int_range(pl.len()).cast(pl.String))
+    orders = pl.concat([sample] * (rows // len(sample)))
+    return orders.with_columns(order_id=pl.int_range(pl.len()).cast(pl.String))
 
 
-def _first_look(page: Server) -> float:
+def _load_seconds(dashboard: Server) -> float:
     with launch_chromium() as browser:
         context = browser.new_context()
         window = context.new_page()
         started = time.monotonic()
-        window.goto(page.url)
+        window.goto(dashboard.url)
         window.get_by_role("button", name="Try the sample").wait_for()
         return time.monotonic() - started
 
 
-def _answered(page: Server, orders: Path) -> dict[str, float]:
-    with launch_chromium() as browser, open_page(browser, page.url) as window:
+def _measure_file(dashboard: Server, orders: Path) -> dict[str, float]:
+    with launch_chromium() as browser, open_page(browser, dashboard.url) as window:
         window.set_default_timeout(_WAIT_MS)
-        before = _peak_bytes(page)
+        idle_bytes = _peak_bytes(dashboard)
         started = time.monotonic()
         window.set_input_files("input[type=file]", orders)
         button = window.get_by_role("button", name=re.compile(r"Predict [\d,]+ orders"))
         button.wait_for()
-        judged = time.monotonic()
+        validated = time.monotonic()
         button.click()
         window.locator(".metric-cards").wait_for()
-        done = time.monotonic()
+        predicted = time.monotonic()
         return {
             "rows": float(pl.scan_csv(orders).select(pl.len()).collect().item()),
             "bytes": float(orders.stat().st_size),
-            "judged_seconds": judged - started,
-            "answered_seconds": done - judged,
-            "memory_bytes": _peak_bytes(page) - before,
-            "idle_bytes": before,
+            "validation_seconds": validated - started,
+            "prediction_seconds": predicted - validated,
+            "memory_bytes": _peak_bytes(dashboard) - idle_bytes,
+            "idle_bytes": idle_bytes,
         }
 
 
-def _peak_bytes(page: Server) -> float:
-    """The most that the process has held."""
-    status = Path(f"/proc/{page.process.pid}/status").read_text(encoding="ascii")
+def _peak_bytes(dashboard: Server) -> float:
+    """Return the peak memory of the process."""
+    status = Path(f"/proc/{dashboard.process.pid}/status").read_text(encoding="ascii")
     return 1024 * float(re.findall(r"VmHWM:\s+(\d+) kB", status)[0])
 
 
-def _markdown(found: dict[str, float]) -> str:
+def _render_table(results: dict[str, float]) -> str:
     lines = [
-        "| what | measured | bound |",
+        "| Measurement | Result | Limit |",
         "|---|---:|---:|",
-        f"| first look at a page that has just started | {found['first_look_seconds']:.1f} s | 3 s |",
-        f"| a look after that, in a new browser | {found['second_look_seconds']:.1f} s | 3 s |",
+        f"| First page load after the start | {results['first_load_seconds']:.1f} s | 3 s |",
+        f"| Page load in a new browser | {results['second_load_seconds']:.1f} s | 3 s |",
     ]
-    for label, bound in (("many", "20 s"), ("most", "")):
-        size = f"{found[f'{label}_rows']:,.0f} orders ({found[f'{label}_bytes'] / 1e6:,.0f} MB)"
-        lines.append(f"| {size}: uploaded and judged | {found[f'{label}_judged_seconds']:.1f} s | |")
-        lines.append(f"| {size}: answered, from the button | {found[f'{label}_answered_seconds']:.1f} s | {bound} |")
-    memory, size_mb = found["most_memory_bytes"] / 1e6, found["most_bytes"] / 1e6
-    lines.append(f"| memory beyond the idle page's, {size_mb:,.0f} MB | {memory:,.0f} MB | {size_mb + 300:,.0f} MB |")
+    for label, limit in (("large", "20 s"), ("maximum", "")):
+        size = f"{results[f'{label}_rows']:,.0f} orders ({results[f'{label}_bytes'] / 1e6:,.0f} MB)"
+        lines.append(f"| {size}: upload and validation | {results[f'{label}_validation_seconds']:.1f} s | |")
+        lines.append(f"| {size}: prediction | {results[f'{label}_prediction_seconds']:.1f} s | {limit} |")
+    memory, size_mb = results["maximum_memory_bytes"] / 1e6, results["maximum_bytes"] / 1e6
+    lines.append(f"| Additional memory for {size_mb:,.0f} MB | {memory:,.0f} MB | {size_mb + 300:,.0f} MB |")
     return "\n".join(lines)
 
 

@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 from preptime.sources.registry import open_source
-from tests.postgres import running
+from tests.postgres import run_postgres
 
 ROWS = 1_000_000
 DAYS = 60
@@ -56,7 +56,7 @@ def _measured(folder: Path, rows: int) -> dict[str, float]:
     """Seconds by step."""
     _preptime("synthesize", "--out", str(folder), "--orders", str(rows), "--days", str(DAYS))
     orders, found = str(folder / "orders.csv"), {}
-    with running(folder / "postgres", durable=True) as server:
+    with run_postgres(folder / "postgres", durable=True) as server:
         url = server.create()
         _preptime("ingest", "--restaurants", str(folder / "restaurants.csv"), "--to", url)
         load = ("ingest", orders, "--to", url, "--rejects", str(folder / "rejects.csv"))

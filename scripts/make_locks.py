@@ -25,7 +25,7 @@ INDEX_OPTIONS = ("--no-emit-index-url", "--no-emit-find-links")
 
 
 def lock_requests() -> dict[str, tuple[str, ...]]:
-    """Return uv's arguments for each lock, by name. `-` stands for the build requirements on standard input."""
+    """Return uv's arguments for each lock, by name. `-` means the build requirements on standard input."""
     project_arguments = ("--all-extras", "pyproject.toml", "-")
     constraint = ("--constraint", "locks/run.lock")
     images = {

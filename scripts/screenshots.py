@@ -1,9 +1,9 @@
-"""Pictures of the page in a real browser: every page, wide and narrow, light and dark, for looking at.
+"""Takes screenshots of every dashboard page in a real browser: wide and narrow, light and dark.
 
-    python -m scripts.screenshots                 into build/screenshots, of demo/ (which `make demo` makes)
-    python -m scripts.screenshots --docs          and the few that the README and docs/dashboard.md show into docs/images
+    python -m scripts.screenshots                 writes them to build/screenshots, from demo/ (see `make demo`)
+    python -m scripts.screenshots --docs          also updates the images of the README and docs/dashboard.md
 
-Chromium is the machine's own (Debian: chromium, fonts-dejavu-core).
+Requires Chromium (Debian packages: chromium, fonts-dejavu-core).
 """
 
 from __future__ import annotations
@@ -21,7 +21,15 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from tests.ui.browser import CHROMIUM_PATH, OPERATOR_KEY, launch_chromium, open_page, run_dashboard, key_entry, wait_until_idle
+from tests.ui.browser import (
+    CHROMIUM_PATH,
+    OPERATOR_KEY,
+    key_entry,
+    launch_chromium,
+    open_page,
+    run_dashboard,
+    wait_until_idle,
+)
 from tests.ui.daily_results import add_challenger, find_or_make_results
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,15 +37,15 @@ DOCS_IMAGES_DIR = ROOT / "docs" / "images"
 VIEWPORT_WIDTHS = {"wide": 1280, "narrow": 400}
 THEMES = {"light": False, "dark": True}
 MAX_HEIGHT_PIXELS = 9_000
-"""Height of a picture; a page is not longer."""
+"""Maximum height of a screenshot. No page is longer."""
 COLOR_COUNT = 256
-"""Enough for a page of text and charts; a third of the size."""
+"""Colors of an image in the docs. Enough for text and charts, at a third of the size."""
 MAX_IMAGE_BYTES = 300_000
 
 
 @dataclass(frozen=True)
 class View:
-    """A page, and what is done there before its picture is taken."""
+    """A page, and the actions before its screenshot."""
 
     name: str
     path: str
@@ -46,7 +54,7 @@ class View:
 
 @dataclass(frozen=True)
 class DocsImage:
-    """A picture of the README or docs/dashboard.md: which view, how wide, on which ground, and how much of its height."""
+    """An image of the README or docs/dashboard.md: a screenshot, cropped to `height` pixels."""
 
     file: str
     view: str
@@ -56,28 +64,30 @@ class DocsImage:
 
 
 def main() -> None:
-    """Take them all."""
+    """Take all screenshots."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--demo", type=Path, default=ROOT / "demo", help="what `make demo` made (default: demo)")
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "screenshots", help="folder of the pictures")
+    parser.add_argument("--demo", type=Path, default=ROOT / "demo", help="the folder from `make demo` (default: demo)")
     parser.add_argument(
-        "--docs", action="store_true", help="write the pictures of the README and docs/dashboard.md too"
+        "--out", type=Path, default=ROOT / "build" / "screenshots", help="output folder (default: build/screenshots)"
     )
-    parser.add_argument("--only", help="only views whose name holds this")
+    parser.add_argument(
+        "--docs", action="store_true", help="also update the images of the README and docs/dashboard.md"
+    )
+    parser.add_argument("--only", help="only views whose name contains this text")
     arguments = parser.parse_args()
     if CHROMIUM_PATH is None or not (arguments.demo / "models").is_dir():
-        sys.exit(f"This needs chromium, and {arguments.demo}/models, which `make demo` makes.")
+        sys.exit(f"Chromium or {arguments.demo}/models is missing. To create the store, run `make demo`.")
     arguments.out.mkdir(parents=True, exist_ok=True)
     demo = arguments.demo.resolve()
     settings = {
-        # Whoever promotes is asked for a key first: the pictures show that.
+        # The screenshots show the operator key field.
         "PREPTIME_OPERATOR_KEYS": key_entry("olga", OPERATOR_KEY),
         "PREPTIME_ORDERS": str(demo / "data" / "orders.csv"),
         "PREPTIME_RESTAURANTS": str(demo / "data" / "restaurants.csv"),
     }
-    with tempfile.TemporaryDirectory(prefix="preptime-pictures-") as temporary_folder:
-        settings["PREPTIME_RESULTS"] = str(find_or_make_results(demo / "results", Path(temporary_folder) / "watched"))
-        # A copy of the store, with a second bundle to be compared with: what `make demo` made stays as it is.
+    with tempfile.TemporaryDirectory(prefix="preptime-screenshots-") as temporary_folder:
+        settings["PREPTIME_RESULTS"] = str(find_or_make_results(demo / "results", Path(temporary_folder) / "monitored"))
+        # A copy of the demo store, with a second bundle for comparisons.
         store = shutil.copytree(demo / "models", Path(temporary_folder) / "models")
         add_challenger(store, demo / "data" / "orders.csv", demo / "data" / "restaurants.csv")
         settings["PREPTIME_STORE"] = str(store)
@@ -104,7 +114,7 @@ def _take_screenshots(browser: Browser, url: str, view: View, out: Path) -> None
                 content_height = int(page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight"))
                 page.set_viewport_size({"width": width, "height": min(max(content_height, 700), MAX_HEIGHT_PIXELS)})
                 wait_until_idle(page)
-                page.wait_for_timeout(2_000)  # charts and tables are drawn anew
+                page.wait_for_timeout(2_000)  # charts and tables are drawn again
                 path = out / f"{view.name}-{width_name}-{theme}.png"
                 page.screenshot(path=path)
                 print(path)
@@ -127,31 +137,31 @@ def _open_data_dictionary(page: Page) -> None:
 def _open_previews(page: Page) -> None:
     page.get_by_role("button", name="Try the sample").click()
     wait_until_idle(page)
-    for label in ("Preview with verdicts", "rows without a prediction"):
+    for label in ("Preview with validation results", "rows without a prediction"):
         page.locator("summary").filter(has_text=label).click()
 
 
 def _open_view(view: str) -> Callable[[Page], None]:
-    """At one of the views that a page offers below its title."""
+    """Return an action that selects a view."""
     return lambda page: page.get_by_role("radio", name=view, exact=True).click()
 
 
 def _fill_promotion_form(page: Page) -> None:
     _open_view("Change the champion")(page)
     wait_until_idle(page)
-    page.get_by_role("textbox", name="Operator's key").fill(OPERATOR_KEY)
+    page.get_by_role("textbox", name="Operator key").fill(OPERATOR_KEY)
     page.keyboard.press("Enter")
     wait_until_idle(page)
-    page.get_by_role("textbox", name="Reason").fill("Riders wait in Leeds.")
+    page.get_by_role("textbox", name="Reason").fill("Couriers wait in Leeds.")
 
 
 def _open_bundle_comparison(page: Page) -> None:
     _open_view("Compare bundles")(page)
-    page.wait_for_selector(".vega-embed")  # there are two, and they are compared
+    page.wait_for_selector(".vega-embed")  # the store has two bundles to compare
 
 
 def _no_action(_: Page) -> None:
-    """As it arrives."""
+    """Do nothing."""
 
 
 VIEWS = (
@@ -160,8 +170,8 @@ VIEWS = (
     View("one-order", "/", _open_single_order),
     View("dictionary", "/", _open_data_dictionary),
     View("models", "/models", _no_action),
-    View("one-bundle", "/models", _open_view("Bundle details")),
-    View("side-by-side", "/models", _open_bundle_comparison),
+    View("bundle-details", "/models", _open_view("Bundle details")),
+    View("bundle-comparison", "/models", _open_bundle_comparison),
     View("champion-log", "/models", _open_view("Champion log")),
     View("change-the-champion", "/models", _fill_promotion_form),
     View("data", "/data", _no_action),
@@ -174,20 +184,20 @@ VIEWS = (
     View("monitoring-ratio", "/monitoring", _open_view("Actual vs. predicted")),
     View("monitoring-segments", "/monitoring", _open_view("By segment")),
     View("monitoring-drift", "/monitoring", _open_view("Drift")),
-    View("monitoring-answers", "/monitoring", _open_view("Predictions and labels")),
+    View("monitoring-predictions", "/monitoring", _open_view("Predictions and labels")),
 )
 DOCS_IMAGES = (
     DocsImage("dashboard-predict.png", "predict", "wide", "light", 1300),
     DocsImage("dashboard-one-order.png", "one-order", "wide", "dark", 1300),
     DocsImage("dashboard-narrow.png", "one-order", "narrow", "light", 1100),
-    DocsImage("dashboard-models.png", "one-bundle", "wide", "light", 1500),
+    DocsImage("dashboard-models.png", "bundle-details", "wide", "light", 1500),
     DocsImage("dashboard-data.png", "data", "wide", "dark", 1300),
     DocsImage("dashboard-monitoring.png", "monitoring-by-day", "wide", "light", 1300),
 )
 
 
 def _write_docs_image(screenshot: Path, target: Path, height: int) -> None:
-    """The upper part of a picture, with fewer colours. Fails when it is still too large for a repository."""
+    """Write the upper part of a screenshot with fewer colors. Fails if it's larger than `MAX_IMAGE_BYTES`."""
     with Image.open(screenshot) as image:
         cropped = image.convert("RGB").crop((0, 0, image.width, min(image.height, height)))
     png = io.BytesIO()
@@ -195,7 +205,7 @@ def _write_docs_image(screenshot: Path, target: Path, height: int) -> None:
         png, "PNG", optimize=True
     )
     if png.tell() > MAX_IMAGE_BYTES:
-        sys.exit(f"{target} would have {png.tell():,} bytes; {MAX_IMAGE_BYTES:,} are the most.")
+        sys.exit(f"{target} would have {png.tell():,} bytes. The maximum is {MAX_IMAGE_BYTES:,}.")
     target.write_bytes(png.getvalue())
     print(target)
 

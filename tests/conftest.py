@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import Postgres, running
+from tests.postgres import Postgres, run_postgres
 from tests.requirements import is_allowed_skip
 
 
@@ -17,7 +17,7 @@ from tests.requirements import is_allowed_skip
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server for this session."""
     # Not below pytest's folder: only its owner can open that folder, and as root, the server runs as another user.
-    with tempfile.TemporaryDirectory(prefix="preptime-postgres-") as folder, running(Path(folder)) as server:
+    with tempfile.TemporaryDirectory(prefix="preptime-postgres-") as folder, run_postgres(Path(folder)) as server:
         yield server
 
 

@@ -1,4 +1,4 @@
-"""The developer's entry points: dev.py, the Makefile over it, and what both say when something is missing."""
+"""dev.py and the Makefile: tasks, environments, and error messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEV = ROOT / "dev.py"
 
 @pytest.fixture
 def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """dev.py, its project moved to an empty folder with two locks."""
+    """dev.py with an empty project folder that contains the locks."""
     spec = importlib.util.spec_from_file_location("dev", DEV)
     assert spec is not None
     assert spec.loader is not None
@@ -27,7 +27,7 @@ def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec.loader.exec_module(module)
     (tmp_path / "locks").mkdir()
     (tmp_path / "pyproject.toml").write_text("", encoding="utf-8")
-    for lock in ("run", "dev"):
+    for lock in ("run", "dev", "airflow", "dvc", "deploy"):
         (tmp_path / "locks" / f"{lock}.lock").write_text(f"{lock} packages", encoding="utf-8")
     venv = tmp_path / ".venv"
     monkeypatch.setattr(module, "ROOT", tmp_path)
@@ -39,32 +39,33 @@ def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def commands(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What would have been run; making the environment is played."""
-    run: list[str] = []
+    """The commands that the tasks would run. Creating an environment creates its Python."""
+    recorded: list[str] = []
 
     def record(*command: str | Path, echo: bool = True) -> bool:
-        run.append(" ".join(str(word) for word in command))
+        recorded.append(" ".join(map(str, command)))
         if "venv" in command:
-            python: Path = dev.PYTHON
+            python: Path = dev._venv_python(Path(command[-1]))
             python.parent.mkdir(parents=True)
             python.touch()
         return True
 
     monkeypatch.setattr(dev, "_run", record)
-    return run
+    return recorded
 
 
-def said(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_dev(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, DEV, *arguments], capture_output=True, text=True, encoding="utf-8", check=False
     )
 
 
 def tasks() -> list[str]:
-    return [line.split()[0] for line in said("help").stdout.splitlines()]
+    """Return the names of all tasks."""
+    return [line.split()[0] for line in run_dev("help").stdout.splitlines()]
 
 
-def test_help_lists_every_task_with_a_line() -> None:
+def test_help_lists_every_task() -> None:
     assert {
         "help",
         "setup",
@@ -86,20 +87,20 @@ def test_help_lists_every_task_with_a_line() -> None:
         "lock",
         "clean",
     } == set(tasks())
-    assert all(len(line.split(maxsplit=1)) == 2 for line in said("help").stdout.splitlines())
-    assert said().stdout == said("help").stdout
+    assert all(len(line.split(maxsplit=1)) == 2 for line in run_dev("help").stdout.splitlines())
+    assert run_dev().stdout == run_dev("help").stdout
 
 
-def test_an_unknown_task_is_wrong_use() -> None:
-    answer = said("tset")
-    assert answer.returncode == 2
-    assert "'tset'" in answer.stderr
+def test_unknown_task_is_a_usage_error() -> None:
+    completed = run_dev("tset")
+    assert completed.returncode == 2
+    assert "Unknown task 'tset'" in completed.stderr
 
 
-def test_the_makefile_has_a_target_for_each_task_and_each_calls_it() -> None:
+def test_makefile_targets_run_their_tasks() -> None:
     requires(shutil.which("make"), "make is not installed")
     for task in tasks():
-        shown = subprocess.run(
+        completed = subprocess.run(
             ["make", "--no-print-directory", "-n", task, "PYTHON=python", "ORDERS=o.csv", "RESTAURANTS=r r.csv"],
             cwd=ROOT,
             capture_output=True,
@@ -107,10 +108,10 @@ def test_the_makefile_has_a_target_for_each_task_and_each_calls_it() -> None:
             check=True,
         )
         files = ' --orders "o.csv" --restaurants "r r.csv"' if task == "demo" else ""
-        assert shown.stdout.strip() == f"python dev.py {task}{files}"
+        assert completed.stdout.strip() == f"python dev.py {task}{files}"
 
 
-def test_dev_imports_nothing_but_the_standard_library() -> None:
+def test_dev_imports_only_the_standard_library() -> None:
     names = set()
     for node in ast.walk(ast.parse(DEV.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -120,37 +121,33 @@ def test_dev_imports_nothing_but_the_standard_library() -> None:
     assert names <= sys.stdlib_module_names
 
 
-def test_an_old_python_gets_as_far_as_the_sentence() -> None:
-    """Its parser must read the whole file, and the check must come before the first definition."""
+def test_old_python_prints_the_version_message() -> None:
+    """An old parser has to read the whole file, and the check has to precede the first definition."""
     tree = ast.parse(DEV.read_text(encoding="utf-8"), feature_version=(3, 7))
     kinds = [type(node) for node in tree.body]
     assert ast.If in kinds
     assert kinds.index(ast.If) < min(kinds.index(ast.FunctionDef), kinds.index(ast.ClassDef))
 
 
-def test_setup_installs_from_the_lock_by_hash_and_the_project_without_the_index(
-    dev: ModuleType, commands: list[str]
-) -> None:
+def test_setup_checks_hashes_and_installs_project_offline(dev: ModuleType, commands: list[str]) -> None:
     dev.setup("run")
-    made, locked, project, _ = commands
-    assert "-m venv --clear" in made
-    assert "--require-hashes --only-binary :all: -r" in locked
-    assert locked.endswith("run.lock")
-    assert "--no-index --no-build-isolation --editable" in project
+    create, install_lock, install_project, _ = commands
+    assert "-m venv --clear" in create
+    assert "--require-hashes --only-binary :all: -r" in install_lock
+    assert install_lock.endswith("run.lock")
+    assert "--no-index --no-build-isolation --editable" in install_project
 
 
-def test_setup_does_nothing_when_the_lock_is_the_one_installed(dev: ModuleType, commands: list[str]) -> None:
+def test_setup_with_current_lock_does_nothing(dev: ModuleType, commands: list[str]) -> None:
     dev.setup("dev")
     commands.clear()
     dev.setup("dev")
-    dev.setup("run")  # what a developer has installed holds all that a user needs
+    dev.setup("run")  # The lock `dev` contains the lock `run`.
     assert commands == []
 
 
 @pytest.mark.parametrize("changed", ["locks/run.lock", "pyproject.toml"])
-def test_setup_starts_again_when_what_it_stands_on_has_changed(
-    dev: ModuleType, commands: list[str], changed: str, tmp_path: Path
-) -> None:
+def test_setup_reinstalls_after_a_change(dev: ModuleType, commands: list[str], changed: str, tmp_path: Path) -> None:
     dev.setup("run")
     commands.clear()
     (tmp_path / changed).write_text("something else", encoding="utf-8")
@@ -158,20 +155,18 @@ def test_setup_starts_again_when_what_it_stands_on_has_changed(
     assert any("--require-hashes" in command for command in commands)
 
 
-def test_a_users_setup_is_not_enough_for_a_developer(dev: ModuleType, commands: list[str]) -> None:
+def test_setup_dev_after_run_installs_dev_lock(dev: ModuleType, commands: list[str]) -> None:
     dev.setup("run")
     commands.clear()
     dev.setup("dev")
     assert any(command.endswith("dev.lock") for command in commands)
 
 
-def test_an_interrupted_setup_does_not_count(
-    dev: ModuleType, commands: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_setup_is_repeated(dev: ModuleType, commands: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     dev.setup("run")
     (dev.LOCKS / "run.lock").write_text("newer", encoding="utf-8")
-    with monkeypatch.context() as broken:
-        broken.setattr(dev, "_run", lambda *command, **_: "-c" in command)
+    with monkeypatch.context() as failing:
+        failing.setattr(dev, "_run", lambda *command, **_: "-c" in command)
         with pytest.raises(dev.TaskError):
             dev.setup("run")
     (dev.LOCKS / "run.lock").write_text("run packages", encoding="utf-8")
@@ -181,7 +176,7 @@ def test_an_interrupted_setup_does_not_count(
 
 
 @pytest.mark.parametrize("module", ["venv", "ensurepip"])
-def test_a_python_that_cannot_make_environments_says_what_to_install(
+def test_python_without_venv_names_debian_package(
     dev: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str
 ) -> None:
     find_spec = importlib.util.find_spec
@@ -190,8 +185,32 @@ def test_a_python_that_cannot_make_environments_says_what_to_install(
     assert "-venv" in capsys.readouterr().err
 
 
-def test_lock_says_that_it_needs_uv(tmp_path: Path) -> None:
-    asked = [sys.executable, str(ROOT / "scripts" / "make_locks.py")]
-    ended = subprocess.run(asked, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
-    assert ended.returncode == 1
-    assert "`uv` is not on the PATH" in ended.stderr
+def test_lock_without_uv_names_it(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "make_locks.py")]
+    completed = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert completed.returncode == 1
+    assert "uv is not on the PATH" in completed.stderr
+
+
+def test_test_task_creates_every_environment(dev: ModuleType, commands: list[str], tmp_path: Path) -> None:
+    dev.test("tests/api")
+    installed = {command.rpartition("/")[2] for command in commands if "--require-hashes" in command}
+    assert installed == {f"{name}.lock" for name in dev.TEST_ENVIRONMENTS}
+    assert set(dev.TEST_ENVIRONMENTS) == {"dev", "airflow", "dvc", "deploy"}
+    assert all((tmp_path / f".venv-{name}").is_dir() for name in ("airflow", "dvc", "deploy"))
+    assert commands[-1].endswith("-m pytest tests/api")
+
+
+def test_clean_removes_generated_files_only(dev: ModuleType, tmp_path: Path) -> None:
+    for name in ("build", "demo", "predictions", "models", "results", ".venv"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".env").write_text("AIKEY=a key", encoding="utf-8")
+    dev.clean()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".env",
+        ".venv",
+        "locks",
+        "models",
+        "pyproject.toml",
+        "results",
+    ]

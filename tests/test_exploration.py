@@ -1,4 +1,4 @@
-"""The looks at the orders: every number against one worked out by hand or another way."""
+"""Exploration of orders: every number compared with one computed in another way."""
 
 from __future__ import annotations
 
@@ -15,168 +15,170 @@ from preptime import exploration
 from preptime.domain.orders import upper_outlier_limit
 from preptime.exploration import UNKNOWN_LABEL, OrderFilter, OrderSample
 from preptime.validation.audit import audit_orders
-from tests.validation.factories import directory, month, order, orders
+from tests.validation.factories import make_month, make_order, make_orders, make_restaurant_index
 
 
-def looked_at(frame: pl.DataFrame) -> OrderSample:
-    known = directory()
+def sample_of(frame: pl.DataFrame) -> OrderSample:
+    known = make_restaurant_index()
     return OrderSample.from_audited(audit_orders(frame, known, need_label=True), known)
 
 
 @pytest.fixture(scope="module")
-def looked() -> OrderSample:
-    return looked_at(month())
+def sample() -> OrderSample:
+    return sample_of(make_month())
 
 
-def test_the_fence_is_the_notebooks() -> None:
+def test_upper_outlier_limit_matches_notebook() -> None:
     assert upper_outlier_limit(np.array([100.0, 200.0, 300.0, 400.0, 500.0])) == 700.0
 
 
-def test_orders_are_looked_at_by_the_restaurants_clock_with_names() -> None:
-    paris = order(
+def test_order_sample_has_local_times_and_names() -> None:
+    paris = make_order(
         order_acknowledged_at="2015-06-01T21:30:00Z",
         order_ready_at="2015-06-01T21:40:00Z",
         restaurant_id="30",
         prep_time_seconds="600",
     )
-    (row,) = looked_at(orders(paris)).frame.iter_rows(named=True)
+    (row,) = sample_of(make_orders(paris)).frame.iter_rows(named=True)
     assert (row["city"], row["type_of_food"], row["country"]) == ("Paris", "thai", "France")
     assert (row["hour"], row["weekday"], row["day"]) == (23, 1, dt.date(2015, 6, 1))
     assert row["prep_minutes"] == 10
 
 
-def test_outliers_are_looked_at_and_impossible_labels_are_not() -> None:
-    days = order(order_ready_at="2015-06-03 19:00:00.250000+01:00", prep_time_seconds="172800")
-    early = order(order_ready_at="2015-06-01 18:00:00+01:00", prep_time_seconds=None)
-    unreadable = order(order_value_gbp="much")
-    looked = looked_at(orders(order(), days, early, unreadable, order()))
-    assert looked.frame["prep_minutes"].to_list() == [10.0, 2880.0]
-    assert looked.excluded == 3
+def test_order_sample_includes_outliers_not_impossible_labels() -> None:
+    days = make_order(order_ready_at="2015-06-03 19:00:00.250000+01:00", prep_time_seconds="172800")
+    early = make_order(order_ready_at="2015-06-01 18:00:00+01:00", prep_time_seconds=None)
+    unreadable = make_order(order_value_gbp="much")
+    sample = sample_of(make_orders(make_order(), days, early, unreadable, make_order()))
+    assert sample.frame["prep_minutes"].to_list() == [10.0, 2880.0]
+    assert sample.excluded == 3
 
 
-def test_an_unlisted_restaurant_has_no_city_and_is_there() -> None:
-    looked = looked_at(orders(order(restaurant_id="99"), order()))
-    assert looked.category_values("city") == ["London", UNKNOWN_LABEL]
+def test_order_sample_of_unknown_restaurant_has_unknown_city() -> None:
+    sample = sample_of(make_orders(make_order(restaurant_id="99"), make_order()))
+    assert sample.category_values("city") == ["London", UNKNOWN_LABEL]
 
 
-def test_a_choice_takes_cities_foods_and_days(looked: OrderSample) -> None:
+def test_filtered_selects_cities_foods_and_days(sample: OrderSample) -> None:
     day = dt.date(2015, 6, 4)
-    chosen = looked.filtered(OrderFilter(cities=("Leeds", "Paris"), foods=("thai",), date_range=(day, day)))
+    chosen = sample.filtered(OrderFilter(cities=("Leeds", "Paris"), foods=("thai",), date_range=(day, day)))
     assert 0 < len(chosen) < 60
     assert set(chosen.frame["city"].cast(pl.String)) == {"Leeds", "Paris"}
     assert chosen.date_range == (day, day)
-    assert len(looked.filtered(OrderFilter())) == len(looked)
-    assert len(looked.filtered(OrderFilter(cities=("Nowhere",)))) == 0
+    assert len(sample.filtered(OrderFilter())) == len(sample)
+    assert len(sample.filtered(OrderFilter(cities=("Nowhere",)))) == 0
 
 
-def test_inside_the_fence_means_that_of_all_orders(looked: OrderSample) -> None:
-    inside = looked.filtered(OrderFilter(cities=("London",), exclude_outliers=True)).frame["prep_minutes"]
-    assert max(inside.to_list()) <= looked.outlier_limit_minutes()
-    everything = exploration.distribution(looked, "prep_minutes")
+def test_filtered_outliers_use_limit_of_all_orders(sample: OrderSample) -> None:
+    inside = sample.filtered(OrderFilter(cities=("London",), exclude_outliers=True)).frame["prep_minutes"]
+    assert max(inside.to_list()) <= sample.outlier_limit_minutes()
+    everything = exploration.distribution(sample, "prep_minutes")
     assert everything is not None
-    assert len(looked) - len(looked.filtered(OrderFilter(exclude_outliers=True))) == everything.outliers > 0
+    assert len(sample) - len(sample.filtered(OrderFilter(exclude_outliers=True))) == everything.outliers > 0
 
 
 @pytest.mark.parametrize("measure", ["prep_minutes", "order_value_gbp", "number_of_items"])
-def test_a_distribution_loses_no_order(looked: OrderSample, measure: exploration.Measure) -> None:
-    found = exploration.distribution(looked, measure)
-    assert found is not None
-    values = looked.frame[measure].to_list()
-    assert sum(int(one["orders"]) for one in found.bins) + found.beyond_display_limit == found.orders == len(values)
-    assert found.median == pytest.approx(median(values))
-    assert found.q1 <= found.median <= found.q3 <= found.outlier_limit
-    assert found.outliers == sum(value > found.outlier_limit for value in values)
-    assert 10 <= len(found.bins) <= 110 or measure == "number_of_items"
+def test_distribution_counts_every_order(sample: OrderSample, measure: exploration.Measure) -> None:
+    result = exploration.distribution(sample, measure)
+    assert result is not None
+    values = sample.frame[measure].to_list()
+    assert (
+        sum(int(item["orders"]) for item in result.bins) + result.beyond_display_limit == result.orders == len(values)
+    )
+    assert result.median == pytest.approx(median(values))
+    assert result.q1 <= result.median <= result.q3 <= result.outlier_limit
+    assert result.outliers == sum(value > result.outlier_limit for value in values)
+    assert 10 <= len(result.bins) <= 110 or measure == "number_of_items"
 
 
 @given(st.lists(st.floats(0, 1e5, allow_nan=False, width=32), min_size=1, max_size=50))
-def test_any_orders_have_a_distribution(values: list[float]) -> None:
+def test_distribution_works_for_any_orders(values: list[float]) -> None:
     frame = pl.DataFrame({"prep_minutes": pl.Series(values, dtype=pl.Float32)})
-    found = exploration.distribution(OrderSample(frame, 0), "prep_minutes")
-    assert found is not None
-    assert sum(int(one["orders"]) for one in found.bins) + found.beyond_display_limit == len(values)
-    assert len(found.bins) <= 140
+    result = exploration.distribution(OrderSample(frame, 0), "prep_minutes")
+    assert result is not None
+    assert sum(int(item["orders"]) for item in result.bins) + result.beyond_display_limit == len(values)
+    assert len(result.bins) <= 140
 
 
-def test_whole_numbers_stand_in_the_middle_of_their_bins(looked: OrderSample) -> None:
-    found = exploration.distribution(looked, "number_of_items")
-    assert found is not None
-    assert [found.bins[3]["low"], found.bins[3]["high"]] == [2.5, 3.5]
-    assert found.bins[3]["orders"] == looked.frame["number_of_items"].to_list().count(3)
+def test_distribution_centers_bins_on_whole_numbers(sample: OrderSample) -> None:
+    result = exploration.distribution(sample, "number_of_items")
+    assert result is not None
+    assert [result.bins[3]["low"], result.bins[3]["high"]] == [2.5, 3.5]
+    assert result.bins[3]["orders"] == sample.frame["number_of_items"].to_list().count(3)
 
 
-@pytest.mark.parametrize("cut", ["hour", "weekday", "day", "city", "type_of_food"])
-def test_groups_hold_every_order_and_their_own_quartiles(looked: OrderSample, cut: exploration.GroupColumn) -> None:
-    rows = exploration.summarize_groups(looked, cut)
-    assert sum(int(row["orders"]) for row in rows) == len(looked)
+@pytest.mark.parametrize("column", ["hour", "weekday", "day", "city", "type_of_food"])
+def test_summarize_groups_counts_every_order(sample: OrderSample, column: exploration.GroupColumn) -> None:
+    rows = exploration.summarize_groups(sample, column)
+    assert sum(int(row["orders"]) for row in rows) == len(sample)
     first = rows[0]
-    value = 1 if cut == "weekday" else first["value"]
-    of_first = looked.frame.filter(pl.col(cut).cast(pl.String) == str(value))["prep_minutes"].to_numpy()
+    value = 1 if column == "weekday" else first["value"]
+    of_first = sample.frame.filter(pl.col(column).cast(pl.String) == str(value))["prep_minutes"].to_numpy()
     assert [first["q1"], first["median"], first["q3"]] == pytest.approx(np.percentile(of_first, [25, 50, 75]))
     assert first["mean"] == pytest.approx(of_first.mean(), rel=1e-5)
 
 
-def test_weekdays_are_named_in_order_and_cities_by_size(looked: OrderSample) -> None:
-    assert [row["value"] for row in exploration.summarize_groups(looked, "weekday")] == list(exploration.WEEKDAYS)
-    sizes = [int(row["orders"]) for row in exploration.summarize_groups(looked, "city")]
+def test_summarize_groups_sorts_weekdays_and_cities(sample: OrderSample) -> None:
+    assert [row["value"] for row in exploration.summarize_groups(sample, "weekday")] == list(exploration.WEEKDAYS)
+    sizes = [int(row["orders"]) for row in exploration.summarize_groups(sample, "city")]
     assert sizes == sorted(sizes, reverse=True)
 
 
-def test_correlation_is_pearsons_and_of_ranks_spearmans() -> None:
-    known = month()
+def test_correlation_matches_pearson_and_spearman() -> None:
+    known = make_month()
     frame = known.with_columns(order_value_gbp=pl.col("prep_time_seconds").cast(pl.Float64) ** 3 / 1e9)
-    looked = looked_at(frame)
-    by_pair = {(row["a"], row["b"]): row["r"] for row in exploration.correlation(looked, ranks=False)}
-    minutes, value = (looked.frame[name].to_numpy().astype(float) for name in ("prep_minutes", "order_value_gbp"))
+    sample = sample_of(frame)
+    by_pair = {(row["a"], row["b"]): row["r"] for row in exploration.correlation(sample, ranks=False)}
+    minutes, value = (sample.frame[name].to_numpy().astype(float) for name in ("prep_minutes", "order_value_gbp"))
     assert by_pair["preparation time", "order value"] == pytest.approx(np.corrcoef(minutes, value)[0, 1], abs=1e-4)
     assert by_pair["preparation time", "order value"] == by_pair["order value", "preparation time"]
-    ranked = {(row["a"], row["b"]): row["r"] for row in exploration.correlation(looked, ranks=True)}
+    ranked = {(row["a"], row["b"]): row["r"] for row in exploration.correlation(sample, ranks=True)}
     assert ranked["preparation time", "order value"] == pytest.approx(1.0)
     assert ranked["hour", "hour"] == 1.0
 
 
-def test_correlation_of_very_many_orders_is_that_of_a_sample(
-    looked: OrderSample, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = {(row["a"], row["b"]): float(row["r"]) for row in exploration.correlation(looked, ranks=True)}
+def test_correlation_of_many_orders_uses_a_sample(sample: OrderSample, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = {(row["a"], row["b"]): float(row["r"]) for row in exploration.correlation(sample, ranks=True)}
     monkeypatch.setattr(exploration, "CORRELATION_SAMPLE_SIZE", 1_000)
-    sampled = {(row["a"], row["b"]): float(row["r"]) for row in exploration.correlation(looked, ranks=True)}
+    sampled = {(row["a"], row["b"]): float(row["r"]) for row in exploration.correlation(sample, ranks=True)}
     assert sampled.keys() == whole.keys()
     assert max(abs(sampled[pair] - whole[pair]) for pair in whole) < 0.15
     assert sampled != whole
 
 
-def test_what_never_varies_correlates_with_nothing() -> None:
-    twice = orders(order(), order(order_acknowledged_at="2015-06-01 19:00:01+01:00", prep_time_seconds="599"))
-    names = {row["a"] for row in exploration.correlation(looked_at(twice), ranks=False)}
+def test_correlation_omits_constant_columns() -> None:
+    twice = make_orders(
+        make_order(), make_order(order_acknowledged_at="2015-06-01 19:00:01+01:00", prep_time_seconds="599")
+    )
+    names = {row["a"] for row in exploration.correlation(sample_of(twice), ranks=False)}
     assert "items" not in names
-    assert exploration.correlation(looked_at(orders(order())), ranks=False) == []
+    assert exploration.correlation(sample_of(make_orders(make_order())), ranks=False) == []
 
 
-def test_restaurants_are_counted_and_the_notebooks_threshold_told(looked: OrderSample) -> None:
-    found = exploration.summarize_restaurants(looked)
-    assert found.restaurants == 4
-    assert sum(int(band["restaurants"]) for band in found.bands) == 4
-    assert sum(int(band["orders"]) for band in found.bands) == len(looked)
-    assert found.kept_by_notebook == sum(int(band["restaurants"]) for band in found.bands if band["kept"])
-    assert found.orders_kept_by_notebook == sum(int(band["orders"]) for band in found.bands if band["kept"])
-    top = found.table[0]
-    one = looked.frame.filter(pl.col("restaurant_id") == top["restaurant_id"])["prep_minutes"]
-    assert top["orders"] == len(one)
-    assert top["median_minutes"] == pytest.approx(median(one.to_list()))
+def test_summarize_restaurants_matches_direct_counts(sample: OrderSample) -> None:
+    result = exploration.summarize_restaurants(sample)
+    assert result.restaurants == 4
+    assert sum(int(band["restaurants"]) for band in result.bands) == 4
+    assert sum(int(band["orders"]) for band in result.bands) == len(sample)
+    assert result.kept_by_notebook == sum(int(band["restaurants"]) for band in result.bands if band["kept"])
+    assert result.orders_kept_by_notebook == sum(int(band["orders"]) for band in result.bands if band["kept"])
+    top = result.table[0]
+    item = sample.frame.filter(pl.col("restaurant_id") == top["restaurant_id"])["prep_minutes"]
+    assert top["orders"] == len(item)
+    assert top["median_minutes"] == pytest.approx(median(item.to_list()))
 
 
-def test_dots_are_few_and_always_the_same(looked: OrderSample, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scatter_points_are_a_reproducible_sample(sample: OrderSample, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exploration, "SCATTER_SAMPLE_SIZE", 100)
-    dots = exploration.scatter_points(looked, "order_value_gbp")
+    dots = exploration.scatter_points(sample, "order_value_gbp")
     assert len(dots) == 100
-    assert dots == exploration.scatter_points(looked, "order_value_gbp")
+    assert dots == exploration.scatter_points(sample, "order_value_gbp")
 
 
-def test_no_orders_are_no_looks(looked: OrderSample) -> None:
-    nothing = looked.filtered(OrderFilter(cities=("Nowhere",)))
-    assert exploration.distribution(nothing, "prep_minutes") is None
-    assert exploration.summarize_groups(nothing, "hour") == []
-    assert exploration.correlation(nothing, ranks=True) == []
-    assert exploration.summarize_restaurants(nothing).restaurants == 0
-    assert exploration.scatter_points(nothing, "number_of_items") == []
+def test_exploration_without_orders_is_empty(sample: OrderSample) -> None:
+    empty = sample.filtered(OrderFilter(cities=("Nowhere",)))
+    assert exploration.distribution(empty, "prep_minutes") is None
+    assert exploration.summarize_groups(empty, "hour") == []
+    assert exploration.correlation(empty, ranks=True) == []
+    assert exploration.summarize_restaurants(empty).restaurants == 0
+    assert exploration.scatter_points(empty, "number_of_items") == []

@@ -1,4 +1,4 @@
-"""The entry point of Airflow's image: writes the file of users that Airflow reads, then becomes `airflow`."""
+"""The entry point of the Airflow image: writes Airflow's file of users, then runs `airflow`."""
 
 import json
 import os
@@ -9,7 +9,7 @@ AIRFLOW = "/opt/airflow/bin/airflow"
 
 
 def main() -> None:
-    """Who may log in comes from the demo's variables; without a password nobody is written down."""
+    """Write the user and password from the environment, if there is a password, and run Airflow."""
     password = os.environ.get("_AIRFLOW_WWW_USER_PASSWORD")
     passwords_file = os.environ.get("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE")
     if password and passwords_file:
@@ -17,7 +17,7 @@ def main() -> None:
         Path(passwords_file).write_text(
             json.dumps({os.environ["_AIRFLOW_WWW_USER_USERNAME"]: password}), encoding="utf-8"
         )
-    os.execv(AIRFLOW, [AIRFLOW, *sys.argv[1:]])  # one program, with the arguments that Docker was given
+    os.execv(AIRFLOW, [AIRFLOW, *sys.argv[1:]])  # The program is a constant.
 
 
 if __name__ == "__main__":

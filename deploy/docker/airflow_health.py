@@ -1,4 +1,4 @@
-"""The health check of Airflow's parts: `airflow_health.py PART` ends with 0 when the api-server says it is healthy."""
+"""The health check of an Airflow component: `airflow_health.py COMPONENT` exits with 0 if the component is healthy."""
 
 import json
 import sys
@@ -8,9 +8,9 @@ HEALTH_URL = "http://airflow-api-server:8080/api/v2/monitor/health"
 
 
 def main(component: str) -> int:
-    """0 when healthy, 1 when not, or when nobody answers."""
+    """Return 0 if the API server reports the component as healthy, otherwise 1."""
     try:
-        with urllib.request.urlopen(HEALTH_URL, timeout=4) as response:  # the address is this file's own
+        with urllib.request.urlopen(HEALTH_URL, timeout=4) as response:  # The URL is a constant.
             status = (json.load(response).get(component) or {}).get("status")
     except (OSError, ValueError) as error:
         sys.stderr.write(f"{HEALTH_URL}: {error}\n")

@@ -1,7 +1,7 @@
-"""The images' health check: `health.py PATH PORT [SETTING...]` ends with 0 when PATH answers 200 on this machine.
+"""The health check of the images: `health.py PATH PORT [SETTING...]` exits with 0 if PATH returns 200 on loopback.
 
-The port is the first of the settings that is set, else PORT. Sockets alone, since an HTTP library takes longer to
-import than the answer takes to come.
+The port is the first SETTING in the environment, otherwise PORT. The check uses a socket, because importing an HTTP
+library takes longer than the request.
 """
 
 import os
@@ -10,7 +10,7 @@ import sys
 
 
 def main(path: str, port: str, *port_settings: str) -> int:
-    """0 for an answer of 200, 1 for another, or for none in two seconds."""
+    """Return 0 for a response with status 200, or 1 for another one or none within two seconds."""
     listening_port = next((os.environ[name] for name in port_settings if os.environ.get(name)), port)
     try:
         with socket.create_connection(("127.0.0.1", int(listening_port)), timeout=2) as connection:

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what /opt/lock names into an environment that has no pip, each file checked against its hash, and compiles
-# it. What nothing of ours imports stays outside: the libraries' own tests, ONNX Runtime's tools for converting models.
+# Installs /opt/lock into an environment without pip, checks every hash, and compiles the packages. Removes files that
+# preptime doesn't import: the libraries' tests, and ONNX Runtime's conversion tools.
 set -eu
 environment="$1"
 /opt/tools/bin/pip --python "$environment/bin/python" --quiet install \
@@ -9,5 +9,5 @@ find "$environment/lib" -type d -name tests -prune -exec rm -rf {} +
 for unused in transformers tools quantization datasets; do
   rm -rf "$environment"/lib/python3*/site-packages/onnxruntime/"$unused"
 done
-# Some libraries carry files that are no Python of this version; they are reported and stay as they are.
+# Some libraries contain files for other Python versions, which don't compile.
 "$environment/bin/python" -m compileall -q -q -j 0 "$environment/lib" || true

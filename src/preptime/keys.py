@@ -1,7 +1,7 @@
-"""Keys by name, known by their hash alone.
+"""API keys by name, stored as hashes.
 
-A key has 256 random bits, so plain SHA-256 cannot be searched backwards; a slow password hash would only cost every
-request its time.
+A key has 256 random bits, so plain SHA-256 can't be reversed by search. A slow password hash would only slow down every
+request.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from dataclasses import dataclass
 from preptime.errors import UsageError
 
 UNNAMED_KEY_NAME = "aikey"
-"""What logs and metrics call the demo's plain key."""
+"""Name of the plain key of the take-home API contract, in logs and metrics."""
 EXAMPLE_KEY = "change-me"
-"""The key that examples show. Everybody knows it."""
+"""The key in the examples. It isn't secret."""
 
 _KEY_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 _HEADER_VALUE_PATTERN = re.compile("[!-~]([ -~]*[!-~])?")
-"""What a header carries unchanged."""
+"""Text that a header transports unchanged."""
 _CREATE_KEY_HINT = (
-    "Make one with `preptime keys new NAME` and put the line that it prints into the environment or .env."
+    "Create a key with `preptime keys new NAME`, and add the line that it prints to .env or the environment."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys that may ask, each as (name, SHA-256). One name may have two keys while it changes them."""
+    """The accepted keys, each as (name, SHA-256). A name can have two keys while they are being replaced."""
 
     entries: tuple[tuple[str, bytes], ...]
 
     @classmethod
     def from_setting(cls, setting: str, setting_name: str = "PREPTIME_API_KEYS") -> Keys:
-        """Keys from `name:hash,name:hash`. Raises `UsageError`, which repeats no hash: it may be a key put there."""
+        """Return the keys of `name:hash,name:hash`. Raises `UsageError`, but never repeats a hash: it may be a key."""
         entries = tuple(_parse_entry(part.strip(), setting_name) for part in setting.split(",") if part.strip())
         if len({digest for _, digest in entries}) < len(entries):
             raise UsageError(
-                f"{setting_name}: one key is there under two names.", "Remove one: logs could not tell them."
+                f"{setting_name}: one key has two names.", "Remove one of them, because logs couldn't distinguish them."
             )
         return cls(entries)
 
@@ -48,7 +48,7 @@ class Keys:
         return len(self.entries)
 
     def name_of(self, key: str) -> str | None:
-        """The name of the key that a request shows, or None. The time taken says nothing about the keys."""
+        """Return the name of a request's key, or None. The time taken doesn't depend on the keys."""
         digest = _hash_key(key)
         matched_name = None
         for name, key_digest in self.entries:
@@ -59,7 +59,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key that was just made. Nobody keeps `key` but the one who asked for it."""
+    """A new key. Only its hash is stored."""
 
     name: str
     key: str
@@ -67,38 +67,49 @@ class NewKey:
 
     @property
     def setting(self) -> str:
-        """What goes into `PREPTIME_API_KEYS` or `PREPTIME_OPERATOR_KEYS`."""
+        """The entry for `PREPTIME_API_KEYS` or `PREPTIME_OPERATOR_KEYS`."""
         return f"{self.name}:{self.sha256}"
 
 
 def new_key(name: str) -> NewKey:
-    """A random key of that name. Raises `UsageError` for a name that logs and metrics could not carry."""
+    """Return a new random key. Raises `UsageError` for a name that isn't suitable for logs and metrics."""
     if not _KEY_NAME_PATTERN.fullmatch(name):
-        raise UsageError(f"{name!r} is no name for a key.", "Use up to 63 letters, digits, dots, dashes, underscores.")
+        raise UsageError(
+            f"{name!r} isn't a valid key name.", "Use up to 63 letters, digits, dots, hyphens, and underscores."
+        )
     key = secrets.token_urlsafe(32)
     return NewKey(name, key, _hash_key(key).hex())
 
 
 def load_api_keys(api_keys: str, aikey: str, *, loopback: bool, required: bool = True) -> Keys:
-    """The keys that may ask for predictions.
+    """Return the keys that can request predictions.
 
-    `aikey` is the demo's plain key: it, and a named key that is the examples', are refused unless the server listens
-    on loopback. Raises `UsageError`; also where a key is `required` and there is none.
+    Args:
+        api_keys: Named keys, as in `PREPTIME_API_KEYS`.
+        aikey: The plain key of the take-home API contract, or an empty text.
+        loopback: Whether the server listens only on a loopback address. Otherwise, `aikey` and the example key are
+            rejected.
+        required: Whether there must be a key.
+
+    Raises:
+        UsageError: An entry is invalid, a key isn't allowed, or a required key is missing.
     """
     named_keys = Keys.from_setting(api_keys)
     if not loopback and aikey:
         raise UsageError(
-            "AIKEY is a plain key, for a server on loopback, and this one listens beyond it.", _CREATE_KEY_HINT
+            "AIKEY is only for servers on a loopback address, but this server listens on another address.",
+            _CREATE_KEY_HINT,
         )
     if not loopback and named_keys.name_of(EXAMPLE_KEY):
-        raise UsageError(f"PREPTIME_API_KEYS holds {EXAMPLE_KEY!r}, the key of the examples.", _CREATE_KEY_HINT)
+        raise UsageError(f"PREPTIME_API_KEYS contains {EXAMPLE_KEY!r}, the key of the examples.", _CREATE_KEY_HINT)
     if aikey and not _HEADER_VALUE_PATTERN.fullmatch(aikey):
         raise UsageError(
-            "AIKEY is not visible ASCII, or begins or ends with a space: no client could send it.", _CREATE_KEY_HINT
+            "AIKEY contains a character that isn't visible ASCII, or starts or ends with a space. It can't be sent.",
+            _CREATE_KEY_HINT,
         )
     keys = Keys((*named_keys.entries, (UNNAMED_KEY_NAME, _hash_key(aikey)))) if aikey else named_keys
     if required and not keys:
-        raise UsageError("No key is configured, so nobody could ask for a prediction.", _CREATE_KEY_HINT)
+        raise UsageError("No key is configured, so no client could request a prediction.", _CREATE_KEY_HINT)
     return keys
 
 
@@ -107,11 +118,11 @@ def _parse_entry(entry: str, setting_name: str) -> tuple[str, bytes]:
     if not separator or not _KEY_NAME_PATTERN.fullmatch(name) or not _SHA256_PATTERN.fullmatch(digest.lower()):
         name_text = f"of {name!r} " if separator and _KEY_NAME_PATTERN.fullmatch(name) else ""
         raise UsageError(
-            f"{setting_name}: an entry {name_text}is not NAME:SHA256 (64 hexadecimal digits).", _CREATE_KEY_HINT
+            f"{setting_name}: an entry {name_text}isn't NAME:SHA256 (64 hexadecimal digits).", _CREATE_KEY_HINT
         )
     return name, bytes.fromhex(digest)
 
 
 def _hash_key(key: str) -> bytes:
-    """A header's text as WSGI gives it: one character a byte. What is none of a header's is no key either."""
+    """Return the hash of a header as WSGI passes it: one character per byte. Other characters never match a key."""
     return hashlib.sha256(key.encode("latin-1", "replace")).digest()

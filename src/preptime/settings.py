@@ -93,8 +93,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     host: Annotated[
         str,
         Meta(
-            description="Address that the API listens on. A non-loopback address requires PREPTIME_API_KEYS; AIKEY isn't "
-            "accepted."
+            description="Address that the API listens on. A non-loopback address requires PREPTIME_API_KEYS; AIKEY "
+            "isn't accepted."
         ),
     ] = "127.0.0.1"
     port: Annotated[

@@ -1,4 +1,4 @@
-"""Every test of an endpoint runs twice: through Flask alone, and with the callable in front of its router."""
+"""Fixtures of the endpoint tests. Every test runs twice: with Flask alone, and with the fast path before Flask."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import pytest
 from werkzeug.test import Client
 
 from preptime.api.active_model import ActiveModel
-from tests.api.factories import ServiceSetup, http_client, make_service, make_active_model
+from tests.api.factories import ServiceSetup, http_client, make_active_model, make_service
 
 
-@pytest.fixture(params=["flask", "front"])
-def kind(request: pytest.FixtureRequest) -> str:
-    """Which application is asked."""
+@pytest.fixture(params=["flask", "fast_path"])
+def app_kind(request: pytest.FixtureRequest) -> str:
+    """Return which application the test uses."""
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
-def serving(tmp_path_factory: pytest.TempPathFactory) -> ActiveModel:
-    """A champion."""
+def active_model(tmp_path_factory: pytest.TempPathFactory) -> ActiveModel:
+    """Return a loaded champion."""
     return make_active_model(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture
-def made(serving: ActiveModel) -> ServiceSetup:
-    """A service with a champion."""
-    return make_service(serving)
+def setup(active_model: ActiveModel) -> ServiceSetup:
+    """Return a service with a champion."""
+    return make_service(active_model)
 
 
 @pytest.fixture
-def http(made: ServiceSetup, kind: str) -> Client:
-    """A client of it."""
-    return http_client(made.service, kind)
+def http(setup: ServiceSetup, app_kind: str) -> Client:
+    """Return a client of the service."""
+    return http_client(setup.service, app_kind)

@@ -1,6 +1,6 @@
-"""A tiny WSGI application over a service, and the real one with a window in it; `python tiny.py` serves the tiny one.
+"""Test applications: one with constant responses, and the real one with an extra path.
 
-With the argument `real` the program serves the real application. Settings are the environment's.
+`python constant_app.py` serves the first, `python constant_app.py real` the second. Settings come from the environment.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 
 
 def make_application(service: Service) -> Application:
-    """Paths: /record logs one prediction, /slow takes a second, /metrics; every other tells process and bundle."""
+    """Return an application that responds with the process ID and the bundle ID.
+
+    /record logs one prediction, /slow takes one second, /forever takes 30 seconds, and /metrics returns the metrics.
+    """
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
-        serving = service.active_model()
-        bundle = serving.bundle.manifest.id if serving else ""
-        answer = f"{os.getpid()} {bundle}"
+        active_model = service.active_model()
+        bundle = active_model.bundle.manifest.id if active_model else ""
+        body = f"{os.getpid()} {bundle}"
         if path == "/record":
             service.record(
                 PredictionRecord(
@@ -45,23 +48,23 @@ def make_application(service: Service) -> Application:
         if path == "/slow":
             time.sleep(1.0)
         if path == "/metrics":
-            answer = service.metrics.render().decode()
+            body = service.metrics.render().decode()
         service.metrics.observe(path, 200, 0.001, 1, "test")
         start_response("200 OK", [("Content-Type", "text/plain")])
-        return [answer.encode()]
+        return [body.encode()]
 
     return application
 
 
 def make_real_application(service: Service) -> Application:
-    """What `preptime serve` runs, and one path more: /test/modules lists what the process has loaded."""
-    from preptime.api.app import make_application as make_real
+    """Return the application of `preptime serve`, with a path /test/modules that lists the loaded modules."""
+    from preptime.api.app import make_application as make_app
 
-    real = make_real(service)
+    app = make_app(service)
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] != "/test/modules":
-            return real(environ, start_response)
+            return app(environ, start_response)
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [" ".join(sys.modules).encode()]
 
@@ -69,5 +72,5 @@ def make_real_application(service: Service) -> Application:
 
 
 if __name__ == "__main__":
-    name = "make_real_application" if "real" in sys.argv else "make_application"
-    serve(Settings.load(os.environ), f"constant_app:{name}")
+    factory = "make_real_application" if "real" in sys.argv else "make_application"
+    serve(Settings.load(os.environ), f"constant_app:{factory}")

@@ -1,4 +1,4 @@
-"""A service to test with: a real bundle of three restaurants, a real key, a log that is a list."""
+"""Factories for endpoint tests: a service with a real bundle, a real API key, and a prediction log in memory."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from werkzeug.test import Client
 
 from preptime.api.active_model import ActiveModel
-from preptime.api.app import create_app
-from preptime.api.app import PredictionFastPath
+from preptime.api.app import PredictionFastPath, create_app
 from preptime.api.metrics import WorkerMetrics
 from preptime.api.service import PredictionRecord, Service
 from preptime.bundle.bundle import Bundle
@@ -37,7 +36,7 @@ ORDER: dict[str, object] = {
 
 @dataclass(frozen=True)
 class FakeSettings:
-    """The settings that endpoints read."""
+    """The settings that the endpoints read."""
 
     max_body_bytes: int = 200_000
     max_orders: int = 1000
@@ -48,34 +47,34 @@ class FakeSettings:
 
 @dataclass
 class FakeChampionSource:
-    """A champion that a test sets."""
+    """Provides an active model that a test sets."""
 
     model: ActiveModel | None
     error: str | None = None
 
     def active_model(self) -> ActiveModel | None:
-        """The champion in use."""
+        """Return the active model."""
         return self.model
 
     def champion_error(self) -> str | None:
-        """Why the latest is not."""
+        """Return why the latest champion isn't active."""
         return self.error
 
 
 @dataclass
 class RecordingLog:
-    """A prediction log to look into."""
+    """A prediction log in memory."""
 
     records: list[PredictionRecord] = field(default_factory=list)
 
     def record(self, record: PredictionRecord) -> None:
-        """Keep it."""
+        """Store the record."""
         self.records.append(record)
 
 
 @dataclass
 class ServiceSetup:
-    """A service and the parts of it that tests look at."""
+    """A service, and the parts of it that tests change or inspect."""
 
     service: Service
     champions: FakeChampionSource
@@ -83,7 +82,7 @@ class ServiceSetup:
 
 
 def make_active_model(folder: Path, shift: float = 0.0) -> ActiveModel:
-    """A bundle of three restaurants (10 and 20 in London, 30 in Paris) with the models `rf` and `quantile`."""
+    """Return a bundle with restaurants 10 and 20 in London and 30 in Paris, and the models `rf` and `quantile`."""
     store = Store.open(str(folder / "models"))
     bundle_id = put_bundle(store, shift=shift)
     entry = LogEntry(
@@ -102,19 +101,19 @@ def make_active_model(folder: Path, shift: float = 0.0) -> ActiveModel:
     )
 
 
-def make_service(serving: ActiveModel | None, settings: FakeSettings | None = None) -> ServiceSetup:
-    """A service with this champion, or without one."""
-    champions, log = FakeChampionSource(serving), RecordingLog()
+def make_service(active_model: ActiveModel | None, settings: FakeSettings | None = None) -> ServiceSetup:
+    """Return a service with or without a champion."""
+    champions, log = FakeChampionSource(active_model), RecordingLog()
     keys = Keys.from_setting(f"{KEY_NAME}:{hashlib.sha256(KEY.encode()).hexdigest()}")
     return ServiceSetup(Service(settings or FakeSettings(), champions, keys, log, WorkerMetrics(None)), champions, log)
 
 
-def make_wsgi_app(service: Service, kind: str) -> WSGIApplication:
-    """The application with the callable in front of Flask's router (`front`) or without (`flask`)."""
-    behind = create_app(service).wsgi_app
-    return PredictionFastPath(service, behind) if kind == "front" else behind
+def make_wsgi_app(service: Service, app_kind: str) -> WSGIApplication:
+    """Return the application with the fast path before Flask (`fast_path`) or without it (`flask`)."""
+    flask_app = create_app(service).wsgi_app
+    return PredictionFastPath(service, flask_app) if app_kind == "fast_path" else flask_app
 
 
-def http_client(service: Service, kind: str) -> Client:
-    """A client of either."""
-    return Client(make_wsgi_app(service, kind))
+def http_client(service: Service, app_kind: str) -> Client:
+    """Return a client of the application."""
+    return Client(make_wsgi_app(service, app_kind))

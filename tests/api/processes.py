@@ -1,4 +1,4 @@
-"""A server as a process of its own, on a free port of loopback."""
+"""Servers in their own process, on a free port of the loopback interface."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ PLAIN_KEY = "a plain key"
 
 @dataclass
 class Server:
-    """A server that was started."""
+    """A running server."""
 
     process: subprocess.Popen[bytes]
     port: int
     folder: Path
 
     def get_response(self, path: str, *, port: int | None = None) -> tuple[int, str]:
-        """Status and body of an answer."""
+        """Return the status and body of a response to GET."""
         connection = HTTPConnection("127.0.0.1", port or self.port, timeout=30)
         try:
             connection.request("GET", path)
@@ -38,68 +38,75 @@ class Server:
             connection.close()
 
     def get(self, path: str) -> str:
-        """The body of an answer that is 200."""
+        """Return the body of a response with status 200."""
         status, body = self.get_response(path)
         assert status == 200, body
         return body
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL of the server."""
         return f"http://127.0.0.1:{self.port}"
 
+    def stdout_text(self) -> str:
+        """Return its standard output so far."""
+        return (self.folder / "output.txt").read_text(encoding="utf-8")
+
     def stderr_text(self) -> str:
-        """What it has said on standard error."""
+        """Return its standard error so far."""
         return (self.folder / "errors.txt").read_text(encoding="utf-8")
 
     def wait_until(self, path: str, text: str = "", *, status: int = 200, port: int | None = None) -> str:
-        """The first answer of that status that holds `text`."""
+        """Send requests until a response has this status and contains `text`. Return its body."""
         end = time.monotonic() + START_SECONDS
-        found = ""
+        body = ""
         while time.monotonic() < end and self.process.poll() is None:
             try:
-                code, found = self.get_response(path, port=port)
-                if code == status and text in found:
-                    return found
+                code, body = self.get_response(path, port=port)
+                if code == status and text in body:
+                    return body
             except (OSError, HTTPException) as error:
-                found = str(error)
+                body = str(error)
             time.sleep(0.02)
-        raise AssertionError(f"{path} never said {status} {text!r}, but {found!r}. {self.stderr_text()}")
+        raise AssertionError(f"{path} never returned {status} with {text!r}, but {body!r}. {self.stderr_text()}")
 
     def stop(self) -> int:
-        """SIGTERM; the exit status."""
+        """Send SIGTERM and return the exit status."""
         self.process.terminate()
         return self.process.wait(START_SECONDS)
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def clean_environment(given: Mapping[str, str]) -> dict[str, str]:
-    """The environment here without settings of ours, and those given."""
-    ours = ("PREPTIME_", "AIP_", "AIKEY", "FLASK_PORT")
-    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | dict(given)
+def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the tests with these settings instead of its own."""
+    prefixes = ("PREPTIME_", "AIP_", "AIKEY", "FLASK_PORT")
+    return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)} | dict(settings)
 
 
 @contextmanager
-def running_server(folder: Path, program: tuple[str, ...] = (str(CONSTANT_APP),), **given: str) -> Iterator[Server]:
-    """A server in `folder`, with its store under `models`. Not yet waited for; killed at the end if it still runs."""
+def running_server(folder: Path, program: tuple[str, ...] = (str(CONSTANT_APP),), **settings: str) -> Iterator[Server]:
+    """Start a server in `folder`, with its store in `models`. Doesn't wait until it's ready. Stops it at the end."""
     port = free_port()
-    settings = {
-        "AIKEY": PLAIN_KEY,
-        "TMPDIR": str(folder),
-        "PREPTIME_PORT": str(port),
-        "PREPTIME_CHAMPION_POLL_SECONDS": "0.1",
-    } | given
+    environment = clean_environment(
+        {
+            "AIKEY": PLAIN_KEY,
+            "TMPDIR": str(folder),
+            "PREPTIME_PORT": str(port),
+            "PREPTIME_CHAMPION_POLL_SECONDS": "0.1",
+        }
+        | settings
+    )
     with (folder / "errors.txt").open("wb") as errors, (folder / "output.txt").open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, *program],
             cwd=folder,
-            env=clean_environment(settings),
+            env=environment,
             stderr=errors,
             stdout=output,
         )

@@ -14,7 +14,7 @@ from preptime.bundle.bundle import Bundle
 from preptime.bundle.manifest import GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, decode_manifest
 from preptime.bundle.store import BUNDLES_FOLDER, Store
 from preptime.domain.orders import FALLBACK_LEVELS, OrderColumns
-from tests.bundle.factories import DAY, forge, put_bundle, some_model
+from tests.bundle.factories import DAY, put_bundle, replace_files, some_model
 
 SHIFT_SECONDS = 37.0
 """Between the answers of one bundle and the next: more than any rounding, less than any two orders differ by."""
@@ -149,7 +149,7 @@ def make_damaged(root: Path, number: int) -> str:
         case "missing":
             array.unlink()
         case "forged":  # every hash is right, and so is the id: only the golden orders tell
-            forge(folder, {MODEL_FILE: some_model(shift - 1.0)})
+            replace_files(folder, {MODEL_FILE: some_model(shift - 1.0)})
             bundle_id = decode_manifest((folder / MANIFEST_FILE).read_bytes()).id
             folder.rename(folder.with_name(bundle_id))
     return bundle_id

@@ -97,5 +97,7 @@ class Load:
         except (OSError, HTTPException) as error:
             self.failures.append(FailedRequest(request_id, opened, began, time.monotonic(), repr(error)))
             return False
-        self.responses.append(ReceivedResponse(request_id, name, question, began, time.monotonic(), response.status, body))
+        self.responses.append(
+            ReceivedResponse(request_id, name, question, began, time.monotonic(), response.status, body)
+        )
         return True

@@ -1,7 +1,7 @@
-"""The demo's client, as its users have it: `python demo_client.py HOST PORT KEY`. It knows nothing of preptime.
+"""A client of the take-home API contract, independent of preptime: `python take_home_client.py HOST PORT KEY`.
 
-Reads orders as csv from standard input, sends them as the demo's notebook does, and writes status and answer, one line
-of JSON each.
+It reads orders as CSV from standard input, sends them as the take-home notebook does, and writes the status and the
+response, one line of JSON each.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import pandas as pd
 
 
 def main(host: str, port: str, key: str) -> None:
-    """Ask once."""
-    # pandas 3 warns of what the demo relies on: moments as epoch milliseconds.
+    """Send one request."""
+    # pandas 3 warns about timestamps as epoch milliseconds, which the take-home contract uses.
     warnings.simplefilter("ignore", DeprecationWarning)
     orders = pd.read_csv(sys.stdin)
     for name in ("order_acknowledged_at", "order_ready_at"):

@@ -1,4 +1,4 @@
-"""Requests answered together get, to the byte, what each gets alone."""
+"""Batched requests get the same response bytes as separate requests."""
 
 from __future__ import annotations
 
@@ -22,32 +22,31 @@ from preptime.api.schema import ApiError
 from tests.api.factories import make_active_model
 from tests.api.test_parity import some_rows
 
-MOST_ORDERS = 4
+MAX_ORDERS = 4
 
 
-def bodies(rows: list[dict[str, str]]) -> list[tuple[RequestReader, bytes]]:
-    """One to five of these orders in every contract, and what nobody can read."""
-    sizes = [rows[start : start + start % 5 + 1] for start in range(len(rows))]
-    made: list[tuple[RequestReader, bytes]] = []
-    for place, some in enumerate(sizes):
-        kind = place % 5
-        if kind == 0:
-            made.append(
-                (read_take_home_request, msgspec.json.encode({"json_data": msgspec.json.encode(some).decode()}))
-            )
-        elif kind == 1:
-            made.append((read_vertex_request, msgspec.json.encode({"instances": some})))
-        elif kind == 2:
-            made.append((read_request, msgspec.json.encode({"orders": some, "models": ["rf"]})))
-        elif kind == 3:
-            made.append((read_request, msgspec.json.encode(some[0])))
+def make_requests(rows: list[dict[str, str]]) -> list[tuple[RequestReader, bytes]]:
+    """Return requests with one to five of these orders in every contract, and invalid requests."""
+    groups = [rows[start : start + start % 5 + 1] for start in range(len(rows))]
+    requests: list[tuple[RequestReader, bytes]] = []
+    for index, orders in enumerate(groups):
+        contract = index % 5
+        if contract == 0:
+            body = msgspec.json.encode({"json_data": msgspec.json.encode(orders).decode()})
+            requests.append((read_take_home_request, body))
+        elif contract == 1:
+            requests.append((read_vertex_request, msgspec.json.encode({"instances": orders})))
+        elif contract == 2:
+            requests.append((read_request, msgspec.json.encode({"orders": orders, "models": ["rf"]})))
+        elif contract == 3:
+            requests.append((read_request, msgspec.json.encode(orders[0])))
         else:
-            made.append((read_request, b"{" if place % 2 else b'{"orders": [], "models": ["none"]}'))
-    return made
+            requests.append((read_request, b"{" if index % 2 else b'{"orders": [], "models": ["none"]}'))
+    return requests
 
 
 def outcome(job: PredictionJob) -> PredictionResult | str:
-    """What becomes of a job alone: the answer, or the refusal's words."""
+    """Return the result of a separate job, or the text of its error."""
     try:
         return predict(job.body, job.active_model, job.max_orders, job.reader)
     except ApiError as error:
@@ -55,13 +54,14 @@ def outcome(job: PredictionJob) -> PredictionResult | str:
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 60])
-def test_predict_batch_equals_separate_predictions(tmp_path: Path, serving: ActiveModel, size: int) -> None:
-    """Also across a change of champion: two bundles in one go."""
-    other = make_active_model(tmp_path, shift=100.0)
+def test_predict_batch_equals_separate_predictions(tmp_path: Path, active_model: ActiveModel, size: int) -> None:
+    """The jobs are for two bundles, as during a change of the champion."""
+    other_model = make_active_model(tmp_path, shift=100.0)
     jobs = [
-        PredictionJob(read, body, (serving, other)[place % 7 == 3], MOST_ORDERS)
-        for place, (read, body) in enumerate(bodies(some_rows(60)))
+        PredictionJob(reader, body, (active_model, other_model)[index % 7 == 3], MAX_ORDERS)
+        for index, (reader, body) in enumerate(make_requests(some_rows(60)))
     ]
-    found = [one for start in range(0, len(jobs), size) for one in predict_batch(jobs[start : start + size])]
-    assert [one if isinstance(one, PredictionResult) else str(one) for one in found] == [outcome(job) for job in jobs]
-    assert 5 < sum(isinstance(one, ApiError) for one in found) < 40
+    results = [result for start in range(0, len(jobs), size) for result in predict_batch(jobs[start : start + size])]
+    outcomes = [result if isinstance(result, PredictionResult) else str(result) for result in results]
+    assert outcomes == [outcome(job) for job in jobs]
+    assert 5 < sum(isinstance(result, ApiError) for result in results) < 40

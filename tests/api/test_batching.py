@@ -1,4 +1,4 @@
-"""Requests that are in hand together: one thread does the work of all, and every one gets its own answer."""
+"""Batching of concurrent requests: one thread runs a batch, and every request gets its own result."""
 
 from __future__ import annotations
 
@@ -12,145 +12,151 @@ import pytest
 from preptime.api.batching import RequestBatcher
 
 SECONDS = 20.0
-"""No test waits longer for a thread."""
-MOST = 64
+"""Maximum time that a test waits for a thread."""
+MAX_BYTES = 64
 
 
-class Doubling:
-    """Work that doubles, remembers what it was asked together, and can be held up."""
+class DoublingFunction:
+    """A batch function that doubles numbers, records its batches, and can be paused."""
 
     def __init__(self) -> None:
-        self.asked: list[list[int]] = []
+        self.batches: list[list[int]] = []
         self.running = threading.Event()
-        self.go_on = threading.Event()
-        self.go_on.set()
-        self._one = threading.Lock()
+        self.unpaused = threading.Event()
+        self.unpaused.set()
+        self._single = threading.Lock()
 
-    def __call__(self, asked: Sequence[int]) -> list[int]:
-        small = asked[0] < MANY
-        if small:
-            assert self._one.acquire(blocking=False), "two at once"
+    def __call__(self, numbers: Sequence[int]) -> list[int]:
+        in_batch = numbers[0] < FIRST_LARGE_JOB
+        if in_batch:
+            assert self._single.acquire(blocking=False), "two batches run at the same time"
         try:
-            self.asked.append(list(asked))
+            self.batches.append(list(numbers))
             self.running.set()
-            assert self.go_on.wait(SECONDS)
-            if 13 in asked:
+            assert self.unpaused.wait(SECONDS)
+            if 13 in numbers:
                 raise ValueError("thirteen")
-            return [2 * one for one in asked]
+            return [2 * number for number in numbers]
         finally:
-            if small:
-                self._one.release()
+            if in_batch:
+                self._single.release()
 
 
-MANY = 1_000_000
-"""Jobs from here on are larger than what is done together."""
+FIRST_LARGE_JOB = 1_000_000
+"""Jobs from this number on are larger than a batch."""
 
 
-def waiting(turns: RequestBatcher[int, int]) -> int:
-    """How many requests are in the queue."""
-    return len(turns._pending)
+def pending_count(batcher: RequestBatcher[int, int]) -> int:
+    """Return the number of requests in the queue."""
+    return len(batcher._pending)
 
 
-def until(true: Callable[[], bool]) -> None:
-    """Wait for another thread."""
-    ended = threading.Event()
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait until another thread makes the condition true."""
+    timer = threading.Event()
     for _ in range(int(SECONDS * 1000)):
-        if true():
+        if condition():
             return
-        ended.wait(0.001)
-    pytest.fail("what was waited for did not happen")
+        timer.wait(0.001)
+    pytest.fail("the condition didn't become true")
 
 
-Put = Callable[..., Future[int]]
+Submit = Callable[..., Future[int]]
 
 
 @contextmanager
-def held_up(do: Doubling, turns: RequestBatcher[int, int]) -> Iterator[Put]:
-    """A first request holds the work up; others are put behind it, in order; at the end all go on."""
-    do.go_on.clear()
+def paused_batch(double: DoublingFunction, batcher: RequestBatcher[int, int]) -> Iterator[Submit]:
+    """Pause the batch of a first request. Yields a function that submits requests after it. Resumes at the end."""
+    double.unpaused.clear()
     with ThreadPoolExecutor(32) as pool:
-        first = pool.submit(turns.submit, 1, 1)
-        assert do.running.wait(SECONDS)
+        first = pool.submit(batcher.submit, 1, 1)
+        assert double.running.wait(SECONDS)
 
-        def put(job: int, size: int = 1) -> Future[int]:
-            before = waiting(turns)
-            future = pool.submit(turns.submit, job, size)
-            until(lambda: waiting(turns) == before + 1)
+        def submit(job: int, size: int = 1) -> Future[int]:
+            before = pending_count(batcher)
+            future = pool.submit(batcher.submit, job, size)
+            wait_until(lambda: pending_count(batcher) == before + 1)
             return future
 
         try:
-            yield put
+            yield submit
         finally:
-            do.go_on.set()
+            double.unpaused.set()
         assert first.result(SECONDS) == 2
 
 
 @pytest.fixture
-def do() -> Doubling:
-    return Doubling()
+def double() -> DoublingFunction:
+    return DoublingFunction()
 
 
 @pytest.fixture
-def turns(do: Doubling) -> RequestBatcher[int, int]:
-    return RequestBatcher(do, MOST)
+def batcher(double: DoublingFunction) -> RequestBatcher[int, int]:
+    return RequestBatcher(double, MAX_BYTES)
 
 
-def test_batcher_runs_pending_requests_in_one_batch(do: Doubling, turns: RequestBatcher[int, int]) -> None:
-    with held_up(do, turns) as put:
-        found = [put(10 * one) for one in range(2, 7)]
-    assert [one.result(SECONDS) for one in found] == [20 * one for one in range(2, 7)]
-    assert do.asked == [[1], [20, 30, 40, 50, 60]]
+def test_batcher_runs_pending_requests_in_one_batch(
+    double: DoublingFunction, batcher: RequestBatcher[int, int]
+) -> None:
+    with paused_batch(double, batcher) as submit:
+        futures = [submit(10 * number) for number in range(2, 7)]
+    assert [future.result(SECONDS) for future in futures] == [20 * number for number in range(2, 7)]
+    assert double.batches == [[1], [20, 30, 40, 50, 60]]
 
 
-def test_batcher_oversized_request_leads_the_next_batch(do: Doubling, turns: RequestBatcher[int, int]) -> None:
-    half = MOST // 2 + 1
-    with held_up(do, turns) as put:
-        found = [put(2, half), put(3, half), put(4)]
-    assert [one.result(SECONDS) for one in found] == [4, 6, 8]
-    assert do.asked[1:] == [[2], [3, 4]]
+def test_batcher_oversized_request_leads_the_next_batch(
+    double: DoublingFunction, batcher: RequestBatcher[int, int]
+) -> None:
+    half = MAX_BYTES // 2 + 1
+    with paused_batch(double, batcher) as submit:
+        futures = [submit(2, half), submit(3, half), submit(4)]
+    assert [future.result(SECONDS) for future in futures] == [4, 6, 8]
+    assert double.batches[1:] == [[2], [3, 4]]
 
 
-def test_batcher_fills_a_batch_to_the_exact_limit(do: Doubling, turns: RequestBatcher[int, int]) -> None:
-    with held_up(do, turns) as put:
-        found = [put(2, MOST - 5), put(3, 5), put(4)]
-    assert [one.result(SECONDS) for one in found] == [4, 6, 8]
-    assert do.asked[1:] == [[2, 3], [4]]
+def test_batcher_fills_a_batch_to_the_exact_limit(double: DoublingFunction, batcher: RequestBatcher[int, int]) -> None:
+    with paused_batch(double, batcher) as submit:
+        futures = [submit(2, MAX_BYTES - 5), submit(3, 5), submit(4)]
+    assert [future.result(SECONDS) for future in futures] == [4, 6, 8]
+    assert double.batches[1:] == [[2, 3], [4]]
 
 
-def test_batcher_large_request_bypasses_the_queue(do: Doubling, turns: RequestBatcher[int, int]) -> None:
-    with held_up(do, turns), ThreadPoolExecutor(1) as pool:
-        beside = pool.submit(turns.submit, MANY, MOST)
-        until(lambda: len(do.asked) == 2)
-        do.go_on.set()
-        assert beside.result(SECONDS) == 2 * MANY
-    assert waiting(turns) == 0
+def test_batcher_large_request_bypasses_the_queue(double: DoublingFunction, batcher: RequestBatcher[int, int]) -> None:
+    with paused_batch(double, batcher), ThreadPoolExecutor(1) as pool:
+        large_result = pool.submit(batcher.submit, FIRST_LARGE_JOB, MAX_BYTES)
+        wait_until(lambda: len(double.batches) == 2)
+        double.unpaused.set()
+        assert large_result.result(SECONDS) == 2 * FIRST_LARGE_JOB
+    assert pending_count(batcher) == 0
 
 
 def test_batcher_error_reaches_only_its_own_request(
-    do: Doubling, turns: RequestBatcher[int, int], caplog: pytest.LogCaptureFixture
+    double: DoublingFunction, batcher: RequestBatcher[int, int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with held_up(do, turns) as put:
-        good, bad, also_good = put(2), put(13), put(4)
+    with paused_batch(double, batcher) as submit:
+        good, bad, also_good = submit(2), submit(13), submit(4)
     assert (good.result(SECONDS), also_good.result(SECONDS)) == (4, 8)
     with pytest.raises(ValueError, match="thirteen"):
         bad.result(SECONDS)
-    assert "3 requests together failed" in caplog.text
-    assert turns.submit(5, 1) == 10, "the queue goes on"
+    assert "A batch of 3 requests failed" in caplog.text
+    assert batcher.submit(5, 1) == 10, "the queue continues"
 
 
-def test_batcher_continues_after_an_error(do: Doubling, turns: RequestBatcher[int, int]) -> None:
-    half = MOST // 2 + 1
-    with held_up(do, turns) as put:
-        bad, good = put(13, half), put(2, half)
+def test_batcher_continues_after_an_error(double: DoublingFunction, batcher: RequestBatcher[int, int]) -> None:
+    half = MAX_BYTES // 2 + 1
+    with paused_batch(double, batcher) as submit:
+        bad, good = submit(13, half), submit(2, half)
     with pytest.raises(ValueError, match="thirteen"):
         bad.result(SECONDS)
     assert good.result(SECONDS) == 4
 
 
-def test_batcher_many_threads_get_their_own_results(do: Doubling, turns: RequestBatcher[int, int]) -> None:
+def test_batcher_many_threads_get_their_own_results(
+    double: DoublingFunction, batcher: RequestBatcher[int, int]
+) -> None:
     def ask(start: int) -> bool:
-        return all(turns.submit(one, one % 7 + 1) == 2 * one for one in range(start, start + 300))
+        return all(batcher.submit(number, number % 7 + 1) == 2 * number for number in range(start, start + 300))
 
     with ThreadPoolExecutor(12) as pool:
         assert all(pool.map(ask, range(10_000, 130_000, 10_000)))
-    assert sum(len(asked) for asked in do.asked) == 12 * 300
+    assert sum(len(batch) for batch in double.batches) == 12 * 300

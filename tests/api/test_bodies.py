@@ -1,4 +1,4 @@
-"""Whatever is sent: an answer to every row or a refusal, never a fault, never another row's answer."""
+"""Property tests of request bodies: every order gets its own result, and no body causes an internal error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from preptime.api.active_model import ActiveModel
 from preptime.api.handler import PREDICTIONS_PATH, TAKE_HOME_PATH
 from tests.api.factories import HEADERS, ORDER, FakeSettings, http_client, make_service
 
-quick = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+few_examples = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 NUMBERS = (1e308, -1e308, 5e-324, -0.0, 10**18, 10**30, 10**400, -(10**400), 2**63, -1, 0)
 TEXTS = ("", "NaN", "nan", "1e309", "\x00", "\x00\x01", "🍕", "é", "\u202e", "\uff12")
@@ -22,7 +22,7 @@ TIMES = (
     *("2015-03-29 01:30:00", "2015-06-17T12:00:00+14:00"),
 )
 
-odd = st.one_of(
+unusual_values = st.one_of(
     st.sampled_from((*NUMBERS, *TEXTS, *TIMES, None, True, [], {})),
     st.text(max_size=20),
     st.integers(),
@@ -32,7 +32,9 @@ odd = st.one_of(
 )
 fields = st.sampled_from([*ORDER, "order_id", "country", "city", "type_of_food", "open_orders", "models_", "é"])
 orders = st.one_of(
-    st.dictionaries(fields, odd), st.builds(lambda name, cell: ORDER | {name: cell}, fields, odd), st.just(ORDER)
+    st.dictionaries(fields, unusual_values),
+    st.builds(lambda name, value: ORDER | {name: value}, fields, unusual_values),
+    st.just(ORDER),
 )
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
@@ -41,8 +43,8 @@ anything = st.recursive(
 
 
 @pytest.fixture
-def asked(serving: ActiveModel, kind: str) -> Client:
-    return http_client(make_service(serving, FakeSettings(max_body_bytes=2_000_000)).service, kind)
+def large_body_http(active_model: ActiveModel, app_kind: str) -> Client:
+    return http_client(make_service(active_model, FakeSettings(max_body_bytes=2_000_000)).service, app_kind)
 
 
 def post(http: Client, path: str, body: bytes) -> tuple[int, object]:
@@ -50,21 +52,23 @@ def post(http: Client, path: str, body: bytes) -> tuple[int, object]:
     return response.status_code, json.loads(response.data)
 
 
-@quick
+@few_examples
 @given(rows=st.lists(orders, min_size=1, max_size=6))
-def test_predictions_any_order_same_result_alone_and_in_a_list(asked: Client, rows: list[dict[str, object]]) -> None:
-    tagged = [{**row, "order_id": f"A-{place}"} for place, row in enumerate(rows)]
-    alone = [post(asked, PREDICTIONS_PATH, json.dumps(row).encode()) for row in tagged]
-    status, together = post(asked, PREDICTIONS_PATH, json.dumps({"orders": tagged[::-1]}).encode())
+def test_predictions_any_order_same_result_alone_and_in_a_list(
+    large_body_http: Client, rows: list[dict[str, object]]
+) -> None:
+    tagged = [{**row, "order_id": f"A-{index}"} for index, row in enumerate(rows)]
+    separate = [post(large_body_http, PREDICTIONS_PATH, json.dumps(row).encode()) for row in tagged]
+    status, together = post(large_body_http, PREDICTIONS_PATH, json.dumps({"orders": tagged[::-1]}).encode())
     assert status == 200
     assert isinstance(together, dict)
-    assert {one for one, _ in alone} == {200}
-    singles = [found["predictions"][0] for _, found in alone if isinstance(found, dict)]
+    assert {response_status for response_status, _ in separate} == {200}
+    singles = [response["predictions"][0] for _, response in separate if isinstance(response, dict)]
     assert together["predictions"] == singles[::-1]
-    assert [one["order_id"] for one in singles] == [row["order_id"] for row in tagged]
+    assert [single["order_id"] for single in singles] == [row["order_id"] for row in tagged]
 
 
-@quick
+@few_examples
 @given(body=st.binary(max_size=60) | anything.map(lambda value: json.dumps(value).encode()))
 @example(body=b'{"orders":' * 50_000)
 @example(body=b'{"orders": [{"a":' + b'{"a":' * 100_000)
@@ -76,33 +80,35 @@ def test_predictions_any_order_same_result_alone_and_in_a_list(asked: Client, ro
 @example(body='{"city": "Köln"}'.encode("latin-1"))
 @example(body=b'{"orders": [' + b"{}," * 600_000 + b"{}]}")
 @example(body=b'{"orders": [' + b"[]," * 500_000 + b"{}]}")
-def test_post_any_body_never_fails_internally(asked: Client, body: bytes) -> None:
+def test_post_any_body_never_fails_internally(large_body_http: Client, body: bytes) -> None:
     for path in (PREDICTIONS_PATH, TAKE_HOME_PATH, "/vertex/predict"):
-        status, _ = post(asked, path, body)
+        status, _ = post(large_body_http, path, body)
         assert status in {200, 201, 400, 422}, status
 
 
-@quick
+@few_examples
 @given(text=st.text(max_size=30) | anything.map(json.dumps) | st.lists(orders, max_size=4).map(json.dumps))
-def test_take_home_any_json_data_never_fails_internally(asked: Client, text: str) -> None:
-    status, found = post(asked, TAKE_HOME_PATH, json.dumps({"json_data": text}).encode())
+def test_take_home_any_json_data_never_fails_internally(large_body_http: Client, text: str) -> None:
+    status, response = post(large_body_http, TAKE_HOME_PATH, json.dumps({"json_data": text}).encode())
     assert status in {201, 400, 422}
-    assert isinstance(found, dict)
-    assert (status == 201) == ("error" not in found)
+    assert isinstance(response, dict)
+    assert (status == 201) == ("error" not in response)
 
 
-@quick
-@given(table=st.dictionaries(fields, st.dictionaries(st.sampled_from("0123"), odd, max_size=4), max_size=8))
-def test_take_home_any_table_never_fails_internally(asked: Client, table: dict[str, dict[str, object]]) -> None:
-    whole = {name: table.get(name, {"0": None}) for name in ORDER} | table
-    status, found = post(asked, TAKE_HOME_PATH, json.dumps({"json_data": json.dumps(whole)}).encode())
+@few_examples
+@given(table=st.dictionaries(fields, st.dictionaries(st.sampled_from("0123"), unusual_values, max_size=4), max_size=8))
+def test_take_home_any_table_never_fails_internally(
+    large_body_http: Client, table: dict[str, dict[str, object]]
+) -> None:
+    columns = {name: table.get(name, {"0": None}) for name in ORDER} | table
+    status, response = post(large_body_http, TAKE_HOME_PATH, json.dumps({"json_data": json.dumps(columns)}).encode())
     assert status == 201
-    assert isinstance(found, dict)
-    assert {len(values) for values in found.values()} == {len(next(iter(whole.values())))}
+    assert isinstance(response, dict)
+    assert {len(values) for values in response.values()} == {len(next(iter(columns.values())))}
 
 
-def test_predictions_million_orders_return_413(asked: Client) -> None:
-    response = asked.post(
+def test_predictions_million_orders_return_413(large_body_http: Client) -> None:
+    response = large_body_http.post(
         PREDICTIONS_PATH,
         data=b'{"orders":[' + b"{}," * 10**6 + b"{}]}",
         headers=HEADERS,
@@ -111,8 +117,8 @@ def test_predictions_million_orders_return_413(asked: Client) -> None:
     assert response.status_code == 413
 
 
-def test_predictions_duplicate_json_key_uses_the_last(asked: Client) -> None:
+def test_predictions_duplicate_json_key_uses_the_last(large_body_http: Client) -> None:
     body = json.dumps(ORDER).encode()
-    _, expected = post(asked, PREDICTIONS_PATH, body)
-    _, found = post(asked, PREDICTIONS_PATH, b'{"restaurant_id": "x", ' + body[1:])
-    assert found == expected
+    _, expected = post(large_body_http, PREDICTIONS_PATH, body)
+    _, response = post(large_body_http, PREDICTIONS_PATH, b'{"restaurant_id": "x", ' + body[1:])
+    assert response == expected

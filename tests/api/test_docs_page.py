@@ -1,4 +1,4 @@
-"""The examples of docs/api.md and of the README are true: what they send is answered, with what they show."""
+"""The examples in docs/api.md and in the README: the API accepts the requests and returns the shown responses."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tests.api.factories import HEADERS
 from tests.requirements import ROOT
 
 EXAMPLE = re.compile(
-    r"```sh\ncurl -s http://localhost:8000(?P<path>\S+) .*?-d '\n(?P<body>.*?)'\n```.*?```json\n(?P<answer>.*?)\n```",
+    r"```sh\ncurl -s http://localhost:8000(?P<path>\S+) .*?-d '\n(?P<body>.*?)'\n```.*?```json\n(?P<response>.*?)\n```",
     re.DOTALL,
 )
 
 
 def shape(value: object) -> object:
-    """Names and kinds, without the values that another bundle gives."""
+    """Return the field names and types, without values, because these depend on the bundle."""
     if isinstance(value, dict):
         return {name: shape(inner) for name, inner in value.items()}
     return [shape(inner) for inner in value] if isinstance(value, list) else type(value).__name__
@@ -26,14 +26,14 @@ def shape(value: object) -> object:
 def test_api_docs_examples_match_the_responses(http: Client) -> None:
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     examples = list(EXAMPLE.finditer(page))
-    assert [found["path"] for found in examples] == ["/v1/predictions", "/v1/predictions", "/predict"]
-    for found in examples:
-        # The bundle of the tests has two models, `rf` and `quantile`.
-        body, answer = (found[name].replace('"stacking"', '"quantile"') for name in ("body", "answer"))
-        response = http.post(found["path"], data=body, headers=HEADERS, content_type="application/json")
+    assert [example["path"] for example in examples] == ["/v1/predictions", "/v1/predictions", "/predict"]
+    for example in examples:
+        # The test bundle has two models, `rf` and `quantile`.
+        body, expected = (example[name].replace('"stacking"', '"quantile"') for name in ("body", "response"))
+        response = http.post(example["path"], data=body, headers=HEADERS, content_type="application/json")
         assert response.status_code in {200, 201}, response.text
-        shown = json.loads(answer)
-        if found["path"] == "/predict":
+        shown = json.loads(expected)
+        if example["path"] == "/predict":
             shown = {name: shown[name] for name in ("rf", "quantile")}
             assert response.status_code == 201
         assert shape(response.json) == shape(shown)
@@ -41,18 +41,18 @@ def test_api_docs_examples_match_the_responses(http: Client) -> None:
 
 def test_readme_example_matches_the_response(http: Client) -> None:
     page = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = re.search(r"curl http://\S+:8000(\S+) .*? -d '(.*?)'\n```.*?```json\n(.*?)\n```", page, re.DOTALL)
-    assert found is not None
-    response = http.post(found[1], data=found[2], headers=HEADERS, content_type="application/json")
+    example = re.search(r"curl [^`]*?http://\S+:8000(\S+)\s.*? -d '(.*?)'\n```.*?```json\n(.*?)\n```", page, re.DOTALL)
+    assert example is not None
+    response = http.post(example[1], data=example[2], headers=HEADERS, content_type="application/json")
     assert response.status_code == 200, response.text
-    assert shape(response.json) == shape(json.loads(found[3]))
+    assert shape(response.json) == shape(json.loads(example[3]))
 
 
 def test_api_docs_list_every_path_and_status(http: Client) -> None:
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     document = http.get("/openapi.json").json
     assert isinstance(document, dict)
-    ours = [path for path in document["paths"] if not path.startswith("/vertex")]
-    assert [path for path in ours if f"{path}`" not in page] == []
+    paths = [path for path in document["paths"] if not path.startswith("/vertex")]
+    assert [path for path in paths if f"{path}`" not in page] == []
     for status in document["paths"]["/v1/predictions"]["post"]["responses"]:
         assert status == "200" or re.search(rf"^\| .*\b{status}\b", page, re.MULTILINE), status

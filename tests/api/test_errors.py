@@ -1,4 +1,4 @@
-"""What cannot be answered: statuses, problem documents, and nothing of the inside."""
+"""Error responses: statuses, problem documents, and no internals."""
 
 from __future__ import annotations
 
@@ -13,29 +13,28 @@ from werkzeug.test import Client
 from preptime.api.active_model import ActiveModel
 from preptime.api.handler import PREDICTIONS_PATH, TAKE_HOME_PATH
 from preptime.api.schema import PROBLEM_JSON
-from tests.api.factories import HEADERS, KEY, ORDER, ServiceSetup, FakeSettings, http_client, make_service
+from tests.api.factories import HEADERS, KEY, ORDER, FakeSettings, ServiceSetup, http_client, make_service
 
 if TYPE_CHECKING:
     from werkzeug.test import TestResponse
 
-BOTH = pytest.mark.parametrize("path", [PREDICTIONS_PATH, TAKE_HOME_PATH])
+BOTH_CONTRACTS = pytest.mark.parametrize("path", [PREDICTIONS_PATH, TAKE_HOME_PATH])
 
 
 def post(http: Client, path: str, body: bytes, **headers: str) -> TestResponse:
-    given = (
-        HEADERS | {"Content-Type": "application/json"} | {name.replace("_", "-"): it for name, it in headers.items()}
-    )
-    return http.post(path, data=body, headers=given)
+    named_headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    all_headers = HEADERS | {"Content-Type": "application/json"} | named_headers
+    return http.post(path, data=body, headers=all_headers)
 
 
 def problem(response: TestResponse, status: int) -> dict[str, object]:
     assert response.status_code == status, response.text
     assert response.content_type == PROBLEM_JSON
-    found = response.json
-    assert isinstance(found, dict)
-    assert found["status"] == status
-    assert found["request_id"] == response.headers["X-Request-ID"]
-    return found
+    document = response.json
+    assert isinstance(document, dict)
+    assert document["status"] == status
+    assert document["request_id"] == response.headers["X-Request-ID"]
+    return document
 
 
 @pytest.mark.parametrize("key", [None, "", "not-this-one", KEY + "x", KEY[:-1], "é", "x" * 10_000])
@@ -68,8 +67,8 @@ def test_metadata_endpoints_require_a_key(http: Client, path: str) -> None:
     ],
 )
 def test_post_unsupported_content_type_returns_415(http: Client, content_type: str) -> None:
-    found = problem(post(http, PREDICTIONS_PATH, b"{}", Content_Type=content_type), 415)
-    assert found["field"] == "Content-Type"
+    document = problem(post(http, PREDICTIONS_PATH, b"{}", Content_Type=content_type), 415)
+    assert document["field"] == "Content-Type"
     response = post(http, TAKE_HOME_PATH, b'{"json_data": "[]"}', Content_Type=content_type)
     assert (response.status_code, response.json) == (415, {"error": "Request must be JSON"})
 
@@ -79,12 +78,14 @@ def test_post_compressed_body_returns_415(http: Client, encoding: str) -> None:
     assert problem(post(http, PREDICTIONS_PATH, b"{}", Content_Encoding=encoding), 415)["field"] == "Content-Encoding"
 
 
-@BOTH
-@pytest.mark.parametrize("claimed", [True, False])
-def test_post_body_over_the_limit_returns_413(serving: ActiveModel, kind: str, path: str, claimed: bool) -> None:
-    http = http_client(make_service(serving, FakeSettings(max_body_bytes=1000)).service, kind)
+@BOTH_CONTRACTS
+@pytest.mark.parametrize("with_length", [True, False])
+def test_post_body_over_the_limit_returns_413(
+    active_model: ActiveModel, app_kind: str, path: str, with_length: bool
+) -> None:
+    http = http_client(make_service(active_model, FakeSettings(max_body_bytes=1000)).service, app_kind)
     body = b'{"x": "' + b"y" * 1000 + b'"}'
-    if claimed:
+    if with_length:
         response = post(http, path, body)
     else:
         response = http.post(
@@ -107,19 +108,24 @@ def test_post_chunked_body_returns_200(http: Client) -> None:
     assert response.status_code == 200
 
 
-def test_post_too_many_orders_returns_422(serving: ActiveModel, kind: str) -> None:
-    http = http_client(make_service(serving, FakeSettings(max_orders=3)).service, kind)
-    found = problem(http.post(PREDICTIONS_PATH, json={"orders": [ORDER] * 4}, headers=HEADERS), 422)
-    assert (found["field"], found["value"], found["expected"]) == ("orders", "4 orders", "at most 3 orders")
+def test_post_too_many_orders_returns_422(active_model: ActiveModel, app_kind: str) -> None:
+    http = http_client(make_service(active_model, FakeSettings(max_orders=3)).service, app_kind)
+    document = problem(http.post(PREDICTIONS_PATH, json={"orders": [ORDER] * 4}, headers=HEADERS), 422)
+    assert (document["field"], document["value"], document["expected"]) == ("orders", "4 orders", "at most 3 orders")
     assert http.post(PREDICTIONS_PATH, json={"orders": [ORDER] * 3}, headers=HEADERS).status_code == 200
-    demo = http.post(TAKE_HOME_PATH, json={"json_data": msgspec.json.encode([ORDER] * 4).decode()}, headers=HEADERS)
-    assert demo.status_code == 422
+    response = http.post(TAKE_HOME_PATH, json={"json_data": msgspec.json.encode([ORDER] * 4).decode()}, headers=HEADERS)
+    assert response.status_code == 422
 
 
 def test_post_order_of_wrong_type_names_row_and_value(http: Client) -> None:
-    found = problem(post(http, PREDICTIONS_PATH, b'{"orders": [{}, "seven"]}'), 422)
-    assert (found["row"], found["field"], found["value"], found["expected"]) == (1, "orders[1]", "'seven'", "object")
-    assert str(found["detail"]).startswith("In orders[1]: Expected object, got 'seven'.")
+    document = problem(post(http, PREDICTIONS_PATH, b'{"orders": [{}, "seven"]}'), 422)
+    assert (document["row"], document["field"], document["value"], document["expected"]) == (
+        1,
+        "orders[1]",
+        "'seven'",
+        "object",
+    )
+    assert str(document["detail"]).startswith("In orders[1]: Expected object, got 'seven'.")
 
 
 @pytest.mark.parametrize(
@@ -135,13 +141,13 @@ def test_post_order_of_wrong_type_names_row_and_value(http: Client) -> None:
         (b'{"orders": [{"restaurant_id": 1e999}, 7]}', 1, "orders[1]"),
         (b'{"orders": [], "models": "rf"}', None, "models"),
         (b'{"orders": [], "models": [3]}', None, "models[0]"),
-        (b'{"models": ["rf", "nobody"]}', None, "models[1]"),
+        (b'{"models": ["rf", "unknown"]}', None, "models[1]"),
     ],
 )
 def test_post_json_of_wrong_shape_returns_422(http: Client, body: bytes, row: int | None, field: str) -> None:
-    found = problem(post(http, PREDICTIONS_PATH, body), 422)
-    assert (found.get("row"), found["field"]) == (row, field)
-    assert found["expected"]
+    document = problem(post(http, PREDICTIONS_PATH, body), 422)
+    assert (document.get("row"), document["field"]) == (row, field)
+    assert document["expected"]
 
 
 @pytest.mark.parametrize(
@@ -163,28 +169,28 @@ def test_post_json_of_wrong_shape_returns_422(http: Client, body: bytes, row: in
     ],
 )
 def test_post_invalid_json_returns_400(http: Client, body: bytes) -> None:
-    assert "is not JSON" in str(problem(post(http, PREDICTIONS_PATH, body), 400)["detail"])
+    assert "isn't valid JSON" in str(problem(post(http, PREDICTIONS_PATH, body), 400)["detail"])
     response = post(http, TAKE_HOME_PATH, body)
     assert response.status_code == 400
     assert list(response.json or {}) == ["error"]
 
 
-@BOTH
-def test_post_over_the_concurrency_limit_returns_503(serving: ActiveModel, kind: str, path: str) -> None:
-    made = make_service(serving, FakeSettings(max_concurrent_requests=1))
-    http = http_client(made.service, kind)
-    assert made.service.limiter.try_acquire()
+@BOTH_CONTRACTS
+def test_post_over_the_concurrency_limit_returns_503(active_model: ActiveModel, app_kind: str, path: str) -> None:
+    setup = make_service(active_model, FakeSettings(max_concurrent_requests=1))
+    http = http_client(setup.service, app_kind)
+    assert setup.service.limiter.try_acquire()
     response = post(http, path, b"{}")
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
-    made.service.limiter.release()
+    setup.service.limiter.release()
     for _ in range(3):
         assert post(http, PREDICTIONS_PATH, msgspec.json.encode(ORDER)).status_code == 200
 
 
-@BOTH
-def test_endpoints_without_champion_return_503(kind: str, path: str) -> None:
-    made = make_service(None)
-    http = http_client(made.service, kind)
+@BOTH_CONTRACTS
+def test_endpoints_without_champion_return_503(app_kind: str, path: str) -> None:
+    setup = make_service(None)
+    http = http_client(setup.service, app_kind)
     response = post(http, path, msgspec.json.encode(ORDER))
     assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
     assert http.get("/healthz").status_code == 200
@@ -195,13 +201,13 @@ def test_endpoints_without_champion_return_503(kind: str, path: str) -> None:
 
 
 def test_unknown_path_returns_404(http: Client) -> None:
-    found = problem(http.get("/nowhere"), 404)
-    assert "/nowhere" in str(found["detail"])
+    document = problem(http.get("/nowhere"), 404)
+    assert "/nowhere" in str(document["detail"])
     problem(http.post("/v1/predictions/7", json=ORDER, headers=HEADERS), 404)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
-@BOTH
+@BOTH_CONTRACTS
 def test_wrong_method_returns_405(http: Client, method: str, path: str) -> None:
     response = http.open(path, method=method, headers=HEADERS)
     assert response.status_code == 405
@@ -211,40 +217,42 @@ def test_wrong_method_returns_405(http: Client, method: str, path: str) -> None:
     )
 
 
-@BOTH
+@BOTH_CONTRACTS
 def test_post_unexpected_error_reveals_no_internals(
-    made: ServiceSetup, kind: str, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    setup: ServiceSetup, app_kind: str, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(*_: object) -> None:
-        raise ZeroDivisionError("secret of the inside")
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("internal detail")
 
-    monkeypatch.setattr("preptime.api.predict.read_orders", broken)
+    monkeypatch.setattr("preptime.api.predict.read_orders", fail)
     body = msgspec.json.encode(ORDER if path == PREDICTIONS_PATH else {"json_data": "[]"})
-    response = post(http_client(made.service, kind), path, body, X_Request_ID="seen")
+    response = post(http_client(setup.service, app_kind), path, body, X_Request_ID="seen")
     assert response.status_code == 500
-    assert "secret" not in response.text
+    assert "internal" not in response.text
     assert "seen" in response.text
-    assert "secret of the inside" in caplog.text
+    assert "internal detail" in caplog.text
     assert [getattr(record, "request_id", "") for record in caplog.records] == ["seen"]
     monkeypatch.undo()
-    assert post(http_client(made.service, kind), PREDICTIONS_PATH, msgspec.json.encode(ORDER)).status_code == 200
+    assert post(http_client(setup.service, app_kind), PREDICTIONS_PATH, msgspec.json.encode(ORDER)).status_code == 200
 
 
-def test_metrics_unexpected_error_reveals_no_internals(made: ServiceSetup, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> bytes:
-        raise ZeroDivisionError("secret of the inside")
+def test_metrics_unexpected_error_reveals_no_internals(
+    setup: ServiceSetup, app_kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> bytes:
+        raise ZeroDivisionError("internal detail")
 
-    monkeypatch.setattr(made.service.metrics, "render", broken)
-    response = http_client(made.service, kind).get("/metrics")
+    monkeypatch.setattr(setup.service.metrics, "render", fail)
+    response = http_client(setup.service, app_kind).get("/metrics")
     problem(response, 500)
-    assert "secret" not in response.text
+    assert "internal" not in response.text
 
 
-@pytest.mark.parametrize("given", ["", "a b", "x" * 129, "é"])
-def test_post_invalid_request_id_is_replaced(http: Client, given: str) -> None:
-    own = [
-        post(http, PREDICTIONS_PATH, b"{}", X_Request_ID=given.encode().decode("latin-1")).headers["X-Request-ID"]
+@pytest.mark.parametrize("request_id", ["", "a b", "x" * 129, "é"])
+def test_post_invalid_request_id_is_replaced(http: Client, request_id: str) -> None:
+    new_ids = [
+        post(http, PREDICTIONS_PATH, b"{}", X_Request_ID=request_id.encode().decode("latin-1")).headers["X-Request-ID"]
         for _ in range(3)
     ]
-    assert len({*own, given}) == 4
-    assert all(re.fullmatch("[0-9a-f]{24}", one) for one in own)
+    assert len({*new_ids, request_id}) == 4
+    assert all(re.fullmatch("[0-9a-f]{24}", new_id) for new_id in new_ids)

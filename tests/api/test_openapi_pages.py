@@ -1,4 +1,4 @@
-"""Endpoints that describe: the bundle, the dictionary, health, metrics, and the API itself."""
+"""The endpoints for metadata, health, metrics, and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -15,41 +15,43 @@ from preptime.bundle.manifest import encode_manifest
 from preptime.domain.data_dictionary import ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY
 from tests.api.factories import HEADERS, KEY_NAME, ORDER, ServiceSetup
 
-Found = dict[str, object]
+Document = dict[str, object]
 
 
-def get(http: Client, path: str) -> Found:
+def get(http: Client, path: str) -> Document:
     response = http.get(path, headers=HEADERS)
     assert response.status_code == 200, response.text
     assert response.content_type == "application/json"
     assert response.headers["X-Request-ID"]
-    return msgspec.json.decode(response.data, type=Found)
+    return msgspec.json.decode(response.data, type=Document)
 
 
-def test_bundle_endpoint_returns_the_active_bundle(http: Client, serving: ActiveModel) -> None:
-    found = get(http, "/v1/bundle")
-    assert found["manifest"] == msgspec.json.decode(encode_manifest(serving.bundle.manifest))
-    assert (found["champion"], found["champion_since"]) == (1, "2015-06-17T04:00:00Z")
-    assert found["metrics"] == serving.bundle.manifest.metrics
-    assert "champion_error" not in found
+def test_bundle_endpoint_returns_the_active_bundle(http: Client, active_model: ActiveModel) -> None:
+    document = get(http, "/v1/bundle")
+    assert document["manifest"] == msgspec.json.decode(encode_manifest(active_model.bundle.manifest))
+    assert (document["champion"], document["champion_since"]) == (1, "2015-06-17T04:00:00Z")
+    assert document["metrics"] == active_model.bundle.manifest.metrics
+    assert "champion_error" not in document
 
 
-def test_readyz_rejected_champion_reports_the_error(http: Client, made: ServiceSetup, serving: ActiveModel) -> None:
+def test_readyz_rejected_champion_reports_the_error(
+    http: Client, setup: ServiceSetup, active_model: ActiveModel
+) -> None:
     assert get(http, "/readyz") == {
         "ready": True,
-        "bundle": serving.bundle.manifest.id,
+        "bundle": active_model.bundle.manifest.id,
         "champion": 1,
-        "loaded_at": serving.loaded_at,
+        "loaded_at": active_model.loaded_at,
     }
-    made.champions.error = "damaged"
+    setup.champions.error = "damaged"
     assert (get(http, "/readyz")["champion_error"], get(http, "/v1/bundle")["champion_error"]) == ("damaged", "damaged")
 
 
 def test_data_dictionary_endpoint_matches_the_declaration(http: Client) -> None:
-    found = get(http, "/v1/data-dictionary")
+    document = get(http, "/v1/data-dictionary")
     for table, columns in (("orders", ORDERS_DICTIONARY), ("restaurants", RESTAURANTS_DICTIONARY)):
-        told = cast(list[Found], found[table])
-        assert [(one["name"], one["meaning"], one["unit"], one["expected"]) for one in told] == [
+        described = cast(list[Document], document[table])
+        assert [(item["name"], item["description"], item["unit"], item["expected"]) for item in described] == [
             (column.name, column.description, column.unit, column.expected_text) for column in columns
         ]
 
@@ -60,20 +62,20 @@ def test_healthz_returns_ok(http: Client) -> None:
 
 def test_metrics_endpoint_counts_requests_by_key_name(http: Client) -> None:
     http.post(PREDICTIONS_PATH, json={"orders": [ORDER, {}]}, headers=HEADERS)
-    http.post(TAKE_HOME_PATH, json={"json_data": "[]"}, headers={"aikey": "wrong one"})
+    http.post(TAKE_HOME_PATH, json={"json_data": "[]"}, headers={"aikey": "wrong key"})
     response = http.get("/metrics")
     assert response.content_type.startswith("text/plain; version=0.0.4")
-    counted = [line for line in response.text.splitlines() if "_total" in line and not line.startswith("#")]
+    counters = [line for line in response.text.splitlines() if "_total" in line and not line.startswith("#")]
     assert any(
-        PREDICTIONS_PATH in line and "200" in line and KEY_NAME in line and line.endswith(" 1") for line in counted
+        PREDICTIONS_PATH in line and "200" in line and KEY_NAME in line and line.endswith(" 1.0") for line in counters
     )
-    assert any(TAKE_HOME_PATH in line and "401" in line for line in counted)
-    assert "wrong one" not in response.text
+    assert any(TAKE_HOME_PATH in line and "401" in line for line in counters)
+    assert "wrong key" not in response.text
 
 
 def test_openapi_documents_every_field_with_its_unit(http: Client) -> None:
-    found = get(http, "/openapi.json")
-    schemas = cast(dict[str, dict[str, dict[str, Found]]], cast(Found, found["components"])["schemas"])
+    document = get(http, "/openapi.json")
+    schemas = cast(dict[str, dict[str, dict[str, Document]]], cast(Document, document["components"])["schemas"])
     request = schemas["PredictionRequest"]["properties"]
     for column in ORDERS_DICTIONARY:
         if column.name not in {"order_ready_at", "prep_time_seconds"}:
@@ -88,8 +90,8 @@ def test_openapi_documents_every_field_with_its_unit(http: Client) -> None:
 
 def test_openapi_references_resolve(http: Client) -> None:
     text = http.get("/openapi.json").text
-    found = get(http, "/openapi.json")
-    schemas = cast(dict[str, object], cast(Found, found["components"])["schemas"])
+    document = get(http, "/openapi.json")
+    schemas = cast(dict[str, object], cast(Document, document["components"])["schemas"])
     assert set(re.findall(r"#/components/schemas/(\w+)", text)) <= schemas.keys()
 
 
@@ -98,12 +100,12 @@ def test_swagger_ui_needs_no_network(http: Client, path: str) -> None:
     response = http.get(path)
     assert response.status_code == 200
     assert '"/openapi.json"' in response.text
-    loaded = re.findall(r'(?:src|href)="([^"]+)"', response.text)
-    assert loaded
-    assert all(one.startswith("/docs/") for one in loaded)
-    for one in loaded:
-        asset = http.get(one)
-        assert asset.status_code == 200, one
+    assets = re.findall(r'(?:src|href)="([^"]+)"', response.text)
+    assert assets
+    assert all(path.startswith("/docs/") for path in assets)
+    for asset_path in assets:
+        asset = http.get(asset_path)
+        assert asset.status_code == 200, asset_path
         assert len(asset.data) > 100
         asset.close()
     assert '"validatorUrl": null' in response.text

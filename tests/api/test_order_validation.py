@@ -1,4 +1,4 @@
-"""One by one, orders get the verdicts and the columns that the audit of a file gives them."""
+"""Orders in a request get the same validation reasons and columns as in the audit of a file."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from preptime.validation.audit import audit_orders, to_order_columns
 from preptime.validation.row_checks import Finding
 from tests.bundle.factories import some_history
 
-DIRECTORY = some_history().restaurants
-LOOKUP = OrderLookup.from_restaurants(DIRECTORY)
-GOOD = {
+RESTAURANTS = some_history().restaurants
+LOOKUP = OrderLookup.from_restaurants(RESTAURANTS)
+VALID_ORDER = {
     "order_acknowledged_at": "2015-06-17 12:00:00",
     "order_value_gbp": "20",
     "restaurant_id": "10",
     "number_of_items": "3",
 }
 
-ODD_NUMBERS = (
+UNUSUAL_NUMBERS = (
     *("1e3", "1E+3", "1_000", "1,000", "+7", "007", ".5", "5.", ".", "-", "inf", "-inf", "Infinity", "1e400", "1e-400"),
     *(
         "9223372036854775807",
@@ -41,15 +41,15 @@ ODD_NUMBERS = (
     *("100000", "100000.01", "10000", "10001", "0", "-1", "\x003"),
 )
 
-blank = st.sampled_from(
+missing = st.sampled_from(
     ["", " ", "NA", "nan", "NaN", "None", "null", "n/a", "<NA>", "NaT", "     nan ", "+nan", "-nan"]
 )
 numbers = st.one_of(
     st.integers(-5, 50).map(str),
     st.integers().map(str),
     st.floats(allow_nan=False, width=32).map(str),
-    st.sampled_from(ODD_NUMBERS),
-    blank,
+    st.sampled_from(UNUSUAL_NUMBERS),
+    missing,
     st.text(max_size=5),
 )
 times = st.one_of(
@@ -57,13 +57,13 @@ times = st.one_of(
     st.sampled_from(
         ["2015-06-17T12:00:00Z", "2015-06-17 12:00:00+02:00", "1434542400", "1434542400000", "12:00", "2015-06-17"]
     ),
-    blank,
+    missing,
 )
 categories = st.one_of(
     st.sampled_from(
         ["UK", "France", "London", "Paris", "thai", "sushi", " thai ", "0", "1", "2", "2.0", "3", "-1", "Japan", "jp"]
     ),
-    blank,
+    missing,
     st.text(max_size=3),
 )
 rows = st.fixed_dictionaries(
@@ -81,56 +81,58 @@ rows = st.fixed_dictionaries(
 
 
 def check(cells: list[dict[str, object]], frame: pl.DataFrame) -> None:
-    audited = audit_orders(frame, DIRECTORY, need_label=False)
-    found = read_orders([Order(**cell) for cell in cells], LOOKUP)
+    audited = audit_orders(frame, RESTAURANTS, need_label=False)
+    parsed = read_orders([Order(**cell) for cell in cells], LOOKUP)
     kept = audited.usable_for(Purpose.SCORING)
-    assert sorted(found.invalid_orders) == np.flatnonzero(~kept).tolist()
-    for place, fault in found.invalid_orders.items():
-        against = reasons_in_mask(int(audited.reasons[place]) & exclusion_mask(Purpose.SCORING))
-        assert fault.reason is against[0]
-        column, expected = first_finding(audited.findings, fault.reason, place)
-        assert fault.field == column
-        assert fault.message.endswith(f"expected {expected}.")
-    same_columns(found, audited.frame.filter(pl.Series(kept)))
+    assert sorted(parsed.invalid_orders) == np.flatnonzero(~kept).tolist()
+    for index, invalid in parsed.invalid_orders.items():
+        reasons = reasons_in_mask(int(audited.reasons[index]) & exclusion_mask(Purpose.SCORING))
+        assert invalid.reason is reasons[0]
+        column, expected = first_finding(audited.findings, invalid.reason, index)
+        assert invalid.field == column
+        assert invalid.message.endswith(f"expected {expected}.")
+    assert_same_columns(parsed, audited.frame.filter(pl.Series(kept)))
 
 
-def first_finding(findings: tuple[Finding, ...], reason: ValidationReason, place: int) -> tuple[str, str]:
-    return next((one.column, one.expected) for one in findings if one.reason is reason and place in one.rows)
+def first_finding(findings: tuple[Finding, ...], reason: ValidationReason, index: int) -> tuple[str, str]:
+    return next(
+        (finding.column, finding.expected) for finding in findings if finding.reason is reason and index in finding.rows
+    )
 
 
-def same_columns(found: ParsedOrders, frame: pl.DataFrame) -> None:
+def assert_same_columns(parsed: ParsedOrders, frame: pl.DataFrame) -> None:
     expected = to_order_columns(frame)
     for name in expected.__slots__:
-        assert getattr(found.columns, name).tolist() == getattr(expected, name).tolist(), name
-        assert getattr(found.columns, name).dtype == getattr(expected, name).dtype, name
-    moments = zip(
+        assert getattr(parsed.columns, name).tolist() == getattr(expected, name).tolist(), name
+        assert getattr(parsed.columns, name).dtype == getattr(expected, name).dtype, name
+    timestamps = zip(
         *(frame[name].to_physical().to_list() for name in ("acknowledged_local", "acknowledged_utc")), strict=True
     )
-    assert found.timestamps == list(moments)
+    assert parsed.timestamps == list(timestamps)
 
 
 @settings(max_examples=300)
 @given(st.lists(rows, min_size=1, max_size=8))
-@example([GOOD | {"restaurant_id": "99", "country": "Japan", "order_acknowledged_at": "2015-06-17T12:00:00Z"}])
-@example([GOOD | {"restaurant_id": "40", "country": "0", "order_acknowledged_at": "2015-06-17T12:00:00Z"}])
-@example([GOOD | {"restaurant_id": "40", "country": "0.0", "order_acknowledged_at": "2015-06-17T12:00:00Z"}])
-@example([GOOD | {"restaurant_id": "x", "order_value_gbp": "-3", "number_of_items": ""}])
+@example([VALID_ORDER | {"restaurant_id": "99", "country": "Japan", "order_acknowledged_at": "2015-06-17T12:00:00Z"}])
+@example([VALID_ORDER | {"restaurant_id": "40", "country": "0", "order_acknowledged_at": "2015-06-17T12:00:00Z"}])
+@example([VALID_ORDER | {"restaurant_id": "40", "country": "0.0", "order_acknowledged_at": "2015-06-17T12:00:00Z"}])
+@example([VALID_ORDER | {"restaurant_id": "x", "order_value_gbp": "-3", "number_of_items": ""}])
 def test_read_orders_text_matches_the_audit(cells: list[dict[str, object]]) -> None:
     check(cells, pl.DataFrame(cells, schema=dict.fromkeys(cells[0], pl.String)))
 
 
-whole = st.integers(-(2**63), 2**63 - 1)
+int64_numbers = st.integers(-(2**63), 2**63 - 1)
 floats = st.floats(allow_nan=False)
 
 
-@pytest.mark.parametrize("restaurant", [st.sampled_from([10, 20, 99]), whole, floats, st.booleans()])
+@pytest.mark.parametrize("restaurant", [st.sampled_from([10, 20, 99]), int64_numbers, floats, st.booleans()])
 @pytest.mark.parametrize("number", [st.integers(-2, 20_000), floats])
 @given(data=st.data())
 @settings(max_examples=60)
 def test_read_orders_numbers_match_the_audit(
     restaurant: st.SearchStrategy[object], number: st.SearchStrategy[object], data: st.DataObject
 ) -> None:
-    typed = st.fixed_dictionaries(
+    typed_rows = st.fixed_dictionaries(
         {
             "order_acknowledged_at": st.integers(1_400_000_000, 1_500_000_000),
             "order_value_gbp": number,
@@ -140,27 +142,27 @@ def test_read_orders_numbers_match_the_audit(
             "type_of_food": st.floats(-2, 5),
         }
     )
-    cells = data.draw(st.lists(typed, min_size=1, max_size=6))
+    cells = data.draw(st.lists(typed_rows, min_size=1, max_size=6))
     check(cells, pl.DataFrame(cells))
 
 
 @pytest.mark.parametrize("cell", [[1], {"a": 1}, True, False])
-@pytest.mark.parametrize("name", list(GOOD))
+@pytest.mark.parametrize("name", list(VALID_ORDER))
 def test_read_orders_nested_or_boolean_value_is_unparsable(name: str, cell: object) -> None:
-    (fault,) = read_orders([Order(**(GOOD | {name: cell}))], LOOKUP).invalid_orders.values()
-    time = name == "order_acknowledged_at"
-    assert (fault.reason, fault.field) == (
-        ValidationReason.UNPARSABLE_TIME if time else ValidationReason.UNPARSABLE_NUMBER,
+    (invalid,) = read_orders([Order(**(VALID_ORDER | {name: cell}))], LOOKUP).invalid_orders.values()
+    is_time = name == "order_acknowledged_at"
+    assert (invalid.reason, invalid.field) == (
+        ValidationReason.UNPARSABLE_TIME if is_time else ValidationReason.UNPARSABLE_NUMBER,
         name,
     )
 
 
-@pytest.mark.parametrize("cell", [[1], {"a": 1}, True, 1e308, 10**400, "", "nowhere", float("inf")])
+@pytest.mark.parametrize("cell", [[1], {"a": 1}, True, 1e308, 10**400, "", "unknown", float("inf")])
 def test_read_orders_unknown_category_uses_the_restaurant(cell: object) -> None:
-    found = read_orders([Order(**GOOD, city=cell, country=cell, type_of_food=cell)], LOOKUP)
-    plain = read_orders([Order(**GOOD)], LOOKUP)
-    assert [getattr(found.columns, name)[0] for name in ("country", "city", "type_of_food")] == [
-        getattr(plain.columns, name)[0] for name in ("country", "city", "type_of_food")
+    parsed = read_orders([Order(**VALID_ORDER, city=cell, country=cell, type_of_food=cell)], LOOKUP)
+    default = read_orders([Order(**VALID_ORDER)], LOOKUP)
+    assert [getattr(parsed.columns, name)[0] for name in ("country", "city", "type_of_food")] == [
+        getattr(default.columns, name)[0] for name in ("country", "city", "type_of_food")
     ]
 
 
@@ -170,9 +172,9 @@ def test_read_orders_huge_number_is_invalid() -> None:
         ("order_value_gbp", ValidationReason.OUT_OF_RANGE),
         ("number_of_items", ValidationReason.UNPARSABLE_NUMBER),
     ):
-        (fault,) = read_orders([Order(**(GOOD | {name: huge}))], LOOKUP).invalid_orders.values()
-        assert fault == InvalidOrder(reason, name, huge)
-        assert len(fault.message) < 250
+        (invalid,) = read_orders([Order(**(VALID_ORDER | {name: huge}))], LOOKUP).invalid_orders.values()
+        assert invalid == InvalidOrder(reason, name, huge)
+        assert len(invalid.message) < 250
 
 
 @given(

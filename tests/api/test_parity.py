@@ -1,4 +1,4 @@
-"""The API's numbers are those that `score` writes for the same rows, to the last digit that is told."""
+"""The API's predictions equal those that `preptime score` writes for the same rows, to the last returned digit."""
 
 from __future__ import annotations
 
@@ -22,56 +22,56 @@ COLUMNS = (
     "country",
     "city",
 )
-TIMES = ("2015-06-17 {}:30:59.{}+01:00", "2015-06-17T{}:30:59.{}Z", "2015-06-17 {}:30:59.{}")
+TIMESTAMP_FORMATS = ("2015-06-17 {}:30:59.{}+01:00", "2015-06-17T{}:30:59.{}Z", "2015-06-17 {}:30:59.{}")
 
 
 def some_rows(size: int) -> list[dict[str, str]]:
-    """Orders of a file: known and unknown restaurants, times in three forms, a hole and a mistake here and there."""
-    dice = np.random.default_rng(3)
+    """Return orders with known and unknown restaurants, three forms of timestamps, and some invalid values."""
+    rng = np.random.default_rng(3)
     rows = []
-    for place in range(size):
-        time = TIMES[place % 3].format(f"{dice.integers(0, 24):02d}", f"{dice.integers(0, 1_000_000):06d}")
+    for index in range(size):
+        time = TIMESTAMP_FORMATS[index % 3].format(f"{rng.integers(0, 24):02d}", f"{rng.integers(0, 1_000_000):06d}")
         cells = (
-            f"A-{place}",
+            f"A-{index}",
             time,
-            f"{dice.gamma(2, 13):.2f}",
-            str(dice.choice([10, 20, 30, 77])),
-            str(dice.integers(0, 9)),
+            f"{rng.gamma(2, 13):.2f}",
+            str(rng.choice([10, 20, 30, 77])),
+            str(rng.integers(0, 9)),
         )
-        rows.append(dict(zip(COLUMNS, (*cells, ("France", "")[place % 2], ("", "Paris", "0")[place % 3]), strict=True)))
-        if place % 17 == 5:
-            rows[-1]["order_value_gbp"] = ("", "abc", "-4")[place % 3]
+        rows.append(dict(zip(COLUMNS, (*cells, ("France", "")[index % 2], ("", "Paris", "0")[index % 3]), strict=True)))
+        if index % 17 == 5:
+            rows[-1]["order_value_gbp"] = ("", "abc", "-4")[index % 3]
     return rows
 
 
-def test_predictions_equal_the_scored_file(tmp_path: Path, serving: ActiveModel) -> None:
+def test_predictions_equal_the_scored_file(tmp_path: Path, active_model: ActiveModel) -> None:
     rows = some_rows(400)
-    source, out = tmp_path / "orders.csv", tmp_path / "scored.csv"
+    source, output = tmp_path / "orders.csv", tmp_path / "scored.csv"
     with source.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-    score_file(str(source), out, serving.bundle)
-    with out.open(newline="", encoding="utf-8") as file:
+    score_file(str(source), output, active_model.bundle)
+    with output.open(newline="", encoding="utf-8") as file:
         scored = list(csv.DictReader(file))
-    http = http_client(make_service(serving).service, "front")
+    http = http_client(make_service(active_model).service, "fast_path")
     response = http.post(PREDICTIONS_PATH, json={"orders": rows, "models": ["rf"]}, headers=HEADERS)
-    found = cast(dict[str, list[dict[str, object]]], response.json)["predictions"]
-    assert len(found) == len(scored) == len(rows)
-    assert 20 < sum("error" in one for one in found) < 100
-    for one, written in zip(found, scored, strict=True):
-        assert one["order_id"] == written["order_id"]
-        if "error" in one:
-            assert cast(dict[str, str], one["error"])["code"] == written["prediction_reason"]
+    predictions = cast(dict[str, list[dict[str, object]]], response.json)["predictions"]
+    assert len(predictions) == len(scored) == len(rows)
+    assert 20 < sum("error" in prediction for prediction in predictions) < 100
+    for prediction, written in zip(predictions, scored, strict=True):
+        assert prediction["order_id"] == written["order_id"]
+        if "error" in prediction:
+            assert cast(dict[str, str], prediction["error"])["code"] == written["prediction_reason"]
             continue
-        assert one["fallback_level"] == written["prediction_fallback_level"]
-        assert one["ready_at"] == written["predicted_ready_at"].replace(" ", "T")
-        assert cast(dict[str, float], one["models"])["rf"] == told(written["predicted_rf_seconds"])
+        assert prediction["fallback_level"] == written["prediction_fallback_level"]
+        assert prediction["ready_at"] == written["predicted_ready_at"].replace(" ", "T")
+        assert cast(dict[str, float], prediction["models"])["rf"] == rounded_seconds(written["predicted_rf_seconds"])
         for level in ("p10", "p50", "p80", "p90"):
-            assert one[level] == told(written[f"predicted_{level}_seconds"])
-        assert one["prep_time_seconds"] == round(float(np.float32(written["predicted_seconds"])))
+            assert prediction[level] == rounded_seconds(written[f"predicted_{level}_seconds"])
+        assert prediction["prep_time_seconds"] == round(float(np.float32(written["predicted_seconds"])))
 
 
-def told(cell: str) -> float:
-    """A float32 as csv has it, with the digits that the API tells."""
+def rounded_seconds(cell: str) -> float:
+    """Return a float32 of the file with the decimals of the API."""
     return round(float(np.float32(cell)), SECONDS_DECIMALS)

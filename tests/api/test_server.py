@@ -1,4 +1,4 @@
-"""The server as processes: how it starts, ends, is killed, and what it leaves."""
+"""The server as processes: start, stop, kill, and cleanup."""
 
 from __future__ import annotations
 
@@ -18,16 +18,24 @@ import pytest
 from preptime.api.metrics_store import is_locked
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
-from tests.api.processes import SERVE_COMMAND, START_SECONDS, CONSTANT_APP, Server, clean_environment, free_port, running_server
+from tests.api.processes import (
+    CONSTANT_APP,
+    SERVE_COMMAND,
+    START_SECONDS,
+    Server,
+    clean_environment,
+    free_port,
+    running_server,
+)
 from tests.bundle.factories import DAY, put_bundle
-from tests.bundle.test_imports import TRAINING_ONLY, loaded_after
+from tests.bundle.test_imports import TRAINING_ONLY, modules_loaded_after
 from tests.requirements import requires
 
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
 
 def promote(folder: Path, shift: float = 1.0, *, damaged: bool = False) -> str:
-    """A new bundle is champion of the store in `folder`."""
+    """Put a new bundle into the store in `folder` and make it the champion. Return its ID."""
     store = Store.open(str(folder / "models"))
     bundle_id = put_bundle(store, shift=shift)
     if damaged:
@@ -39,29 +47,34 @@ def promote(folder: Path, shift: float = 1.0, *, damaged: bool = False) -> str:
 
 
 def logged_request_ids(folder: Path) -> list[str]:
-    """The requests in the prediction log; half a line at the end of a killed worker's file is passed over."""
+    """Return the request IDs in the prediction log. Ignores an incomplete line at the end of a killed worker's file."""
     files = (folder / "predictions").glob("*.jsonl")
     lines = [line for path in files for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
     return sorted((str(json.loads(line)["request_id"]) for line in lines), key=int)
 
 
-def run_failing_start(folder: Path, **given: str) -> str:
-    """What `preptime serve` says when it does not start."""
-    ended = subprocess.run(
-        [sys.executable, *SERVE_COMMAND], cwd=folder, env=clean_environment(given), capture_output=True, text=True, check=False
+def run_failing_start(folder: Path, **settings: str) -> str:
+    """Return the standard error of `preptime serve` when it fails to start."""
+    completed = subprocess.run(
+        [sys.executable, *SERVE_COMMAND],
+        cwd=folder,
+        env=clean_environment(settings),
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert ended.returncode == 2, ended.stderr
-    return ended.stderr
+    assert completed.returncode == 2, completed.stderr
+    return completed.stderr
 
 
 def is_listening(port: int) -> bool:
-    """Whether somebody does, on loopback."""
+    """Return whether a server listens on the port of the loopback interface."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def require_posix_signals() -> None:
-    requires(os.name == "posix", "this system ends a process without asking it")
+    requires(os.name == "posix", "on this system, a process can't handle its termination")
 
 
 def test_server_sigterm_writes_all_recorded_predictions(tmp_path: Path) -> None:
@@ -69,9 +82,9 @@ def test_server_sigterm_writes_all_recorded_predictions(tmp_path: Path) -> None:
     bundle_id = promote(tmp_path)
     with running_server(tmp_path, PREPTIME_WORKERS="2") as server:
         server.wait_until("/metrics", f'preptime_workers_ready{{bundle="{bundle_id}"}} 2')
-        answers = [server.get(f"/record?{number}") for number in range(60)]
+        bodies = [server.get(f"/record?{number}") for number in range(60)]
         assert server.stop() == 0
-    assert {answer.split()[1] for answer in answers} == {bundle_id}
+    assert {body.split()[1] for body in bodies} == {bundle_id}
     assert logged_request_ids(tmp_path) == [str(number) for number in range(60)]
     assert "Traceback" not in server.stderr_text()
     for line in server.stderr_text().splitlines():
@@ -80,20 +93,20 @@ def test_server_sigterm_writes_all_recorded_predictions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("to_all", [False, True])
 def test_server_sigterm_finishes_running_requests(tmp_path: Path, to_all: bool) -> None:
-    """To the main process alone, as a container does it, and to every process at once, as a terminal or systemd."""
+    """Containers send SIGTERM to the main process. A terminal or systemd sends it to all processes."""
     require_posix_signals()
     promote(tmp_path)
     with running_server(tmp_path) as server:
         worker = int(server.wait_until("/").split()[0])
-        answers: list[str] = []
-        asking = threading.Thread(target=lambda: answers.append(server.get("/slow")))
-        asking.start()
+        bodies: list[str] = []
+        client = threading.Thread(target=lambda: bodies.append(server.get("/slow")))
+        client.start()
         time.sleep(0.3)
         if to_all:
             os.kill(worker, signal.SIGTERM)
         assert server.stop() == 0
-        asking.join()
-        assert answers[0].split()[0] == str(worker)
+        client.join()
+        assert bodies[0].split()[0] == str(worker)
         with pytest.raises(OSError, match="refused"):
             server.get_response("/")
 
@@ -104,16 +117,16 @@ def test_server_sigterm_ends_requests_after_the_timeout(tmp_path: Path) -> None:
     with running_server(tmp_path, PREPTIME_SHUTDOWN_TIMEOUT_SECONDS="1") as server:
         server.wait_until("/")
 
-        def ask() -> None:
+        def send_request() -> None:
             with pytest.raises((OSError, HTTPException)):
                 server.get("/forever")
 
-        asking = threading.Thread(target=ask)
-        asking.start()
+        client = threading.Thread(target=send_request)
+        client.start()
         time.sleep(0.3)
         assert server.stop() == 0
-        asking.join(START_SECONDS)
-        assert not asking.is_alive()
+        client.join(START_SECONDS)
+        assert not client.is_alive()
 
 
 def test_killed_server_loses_at_most_one_second_of_log(tmp_path: Path) -> None:
@@ -139,20 +152,20 @@ def test_killed_worker_is_replaced_and_keeps_counts(tmp_path: Path) -> None:
         os.kill(first, KILL)
         second = int(server.wait_until("/").split()[0])
         assert second != first
-        server.wait_until("/metrics", 'preptime_requests_total{endpoint="/record",status="200",key="test"} 10')
+        server.wait_until("/metrics", 'preptime_requests_total{endpoint="/record",key="test",status="200"} 10')
 
 
 def test_worker_killed_repeatedly_leaves_other_workers_alive(tmp_path: Path) -> None:
     require_posix_signals()
     bundle_id = promote(tmp_path)
-    both = f'preptime_workers_ready{{bundle="{bundle_id}"}} 2'
+    both_ready = f'preptime_workers_ready{{bundle="{bundle_id}"}} 2'
     with running_server(tmp_path, PREPTIME_WORKERS="2", PREPTIME_HEALTH_PORT=str(health := free_port())) as server:
-        server.wait_until("/metrics", both, port=health)
+        server.wait_until("/metrics", both_ready, port=health)
         victim, other = worker_ids(server)
         for _ in range(3):
             os.kill(victim, KILL)
-            assert "preptime_workers 1\n" in server.wait_until("/metrics", "preptime_workers 1\n", port=health)
-            server.wait_until("/metrics", both, port=health)
+            assert "preptime_workers 1.0\n" in server.wait_until("/metrics", "preptime_workers 1.0\n", port=health)
+            server.wait_until("/metrics", both_ready, port=health)
             (victim,) = worker_ids(server) - {other}
         assert server.stop() == 0
 
@@ -165,8 +178,8 @@ def test_health_port_accepts_only_get_and_head(tmp_path: Path) -> None:
             ("GET", "/healthz", 200, 15),
             ("HEAD", "/healthz", 200, 0),
             ("HEAD", "/nothing", 404, 0),
-            ("POST", "/healthz", 405, 32),
-            ("DELETE", "/metrics", 405, 32),
+            ("POST", "/healthz", 405, 37),
+            ("DELETE", "/metrics", 405, 37),
         ):
             connection = HTTPConnection("127.0.0.1", health, timeout=START_SECONDS)
             connection.request(method, path)
@@ -189,11 +202,11 @@ def test_single_worker_killed_twice_ends_the_server(tmp_path: Path) -> None:
 
 
 def worker_ids(server: Server) -> set[int]:
-    """The processes that answer."""
-    found: set[int] = set()
-    while len(found) < 2:
-        found.add(int(server.get("/").split()[0]))
-    return found
+    """Return the process IDs of both workers."""
+    ids: set[int] = set()
+    while len(ids) < 2:
+        ids.add(int(server.get("/").split()[0]))
+    return ids
 
 
 def test_workers_end_when_the_main_process_is_killed(tmp_path: Path) -> None:
@@ -214,16 +227,16 @@ def test_server_start_removes_only_orphaned_metrics_folders(tmp_path: Path) -> N
     promote(tmp_path)
     with running_server(tmp_path) as killed:
         killed.wait_until("/")
-        (left,) = tmp_path.glob("preptime-serve-*")
+        (orphan,) = tmp_path.glob("preptime-serve-*")
         killed.process.kill()
         killed.process.wait()
         end = time.monotonic() + START_SECONDS
-        while any(is_locked(path) for path in left.iterdir()) and time.monotonic() < end:
-            time.sleep(0.05)  # its worker ends by itself
+        while any(is_locked(path) for path in orphan.iterdir()) and time.monotonic() < end:
+            time.sleep(0.05)  # The worker stops after its main process.
     with running_server(tmp_path) as first:
         first.wait_until("/")
         (living,) = tmp_path.glob("preptime-serve-*")
-        assert living != left
+        assert living != orphan
         with running_server(tmp_path) as second:
             second.wait_until("/")
             assert living.is_dir()
@@ -262,7 +275,7 @@ def test_worker_loads_no_training_library(tmp_path: Path) -> None:
 
 
 def test_main_process_loads_no_prediction_library() -> None:
-    loaded = loaded_after("import preptime.api.server")
+    loaded = modules_loaded_after("import preptime.api.server")
     assert {"granian", "msgspec"} <= loaded
     assert loaded.isdisjoint({"numpy", "onnxruntime", "flask", "preptime.bundle"})
 
@@ -284,16 +297,16 @@ def test_stdout_log_setting_keeps_other_output_off_stdout(tmp_path: Path) -> Non
 def test_serve_port_in_use_names_the_setting(tmp_path: Path, setting: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        said = run_failing_start(tmp_path, **{"AIKEY": "x", "PREPTIME_PORT": str(free_port()), setting: str(port)})
-    assert said.splitlines() == [
+        stderr = run_failing_start(tmp_path, **{"AIKEY": "x", "PREPTIME_PORT": str(free_port()), setting: str(port)})
+    assert stderr.splitlines() == [
         f"Port {port} of 127.0.0.1 is in use by another program. Stop the other program, or set another {setting}."
     ]
 
 
 def test_serve_same_port_twice_is_rejected(tmp_path: Path) -> None:
     port = str(free_port())
-    said = run_failing_start(tmp_path, AIKEY="x", PREPTIME_PORT=port, PREPTIME_HEALTH_PORT=port)
-    assert said.splitlines()[0].startswith(f"PREPTIME_HEALTH_PORT is {port}, and so is PREPTIME_PORT.")
+    stderr = run_failing_start(tmp_path, AIKEY="x", PREPTIME_PORT=port, PREPTIME_HEALTH_PORT=port)
+    assert stderr.splitlines()[0].startswith(f"PREPTIME_HEALTH_PORT and PREPTIME_PORT are both {port}.")
 
 
 def test_serve_port_of_another_server_is_rejected(tmp_path: Path) -> None:
@@ -303,26 +316,24 @@ def test_serve_port_of_another_server_is_rejected(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("settings", "text"),
     [
         ({}, "No key is configured"),
-        ({"AIKEY": "x", "PREPTIME_HOST": "192.0.2.1"}, "AIKEY is a plain key"),
-        ({"AIKEY": "x", "PREPTIME_HOST": "no.such.host.invalid"}, "AIKEY is a plain key"),
-        ({"AIKEY": "x", "PREPTIME_OPERATOR_KEYS": "geheim"}, "PREPTIME_OPERATOR_KEYS: an entry"),
+        ({"AIKEY": "x", "PREPTIME_HOST": "192.0.2.1"}, "AIKEY is only for servers on a loopback"),
+        ({"AIKEY": "x", "PREPTIME_HOST": "no.such.host.invalid"}, "AIKEY is only for servers on a loopback"),
+        ({"AIKEY": "x", "PREPTIME_OPERATOR_KEYS": "hidden-value"}, "PREPTIME_OPERATOR_KEYS: an entry"),
         ({"AIKEY": "x", "PREPTIME_WORKER": "2"}, "Did you mean PREPTIME_WORKERS?"),
     ],
 )
-def test_serve_invalid_settings_fail_before_start(
-    tmp_path: Path, given: dict[str, str], words: str
-) -> None:
-    said = run_failing_start(tmp_path, **given)
-    assert words in said
-    assert "geheim" not in said
+def test_serve_invalid_settings_fail_before_start(tmp_path: Path, settings: dict[str, str], text: str) -> None:
+    stderr = run_failing_start(tmp_path, **settings)
+    assert text in stderr
+    assert "hidden-value" not in stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_serve_missing_env_file_fails(tmp_path: Path) -> None:
-    ended = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, *SERVE_COMMAND, "--env-file", "none.env"],
         cwd=tmp_path,
         env=clean_environment({}),
@@ -330,15 +341,46 @@ def test_serve_missing_env_file_fails(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert ended.returncode == 2
-    assert "none.env" in ended.stderr
+    assert completed.returncode == 2
+    assert "none.env" in completed.stderr
 
 
 def test_serve_logs_changed_settings_without_secrets(tmp_path: Path) -> None:
     promote(tmp_path)
-    (tmp_path / ".env").write_text("AIKEY=geheim\nPREPTIME_WORKERS=1\n", encoding="utf-8")
+    (tmp_path / ".env").write_text("AIKEY=hidden-value\nPREPTIME_MAX_ORDERS=77\n", encoding="utf-8")
     with running_server(tmp_path, SERVE_COMMAND, AIKEY="") as server:
         server.wait_until("/readyz")
-    assert "PREPTIME_STORE=models" in server.stderr_text()
-    assert "AIKEY=set" in server.stderr_text()
-    assert "geheim" not in server.stderr_text()
+    messages = [str(json.loads(line)["message"]) for line in server.stderr_text().splitlines()]
+    (settings,) = [message for message in messages if message.startswith("Settings: ")]
+    changed = {
+        f"PREPTIME_PORT={server.port}",
+        "PREPTIME_MAX_ORDERS=77",
+        "PREPTIME_CHAMPION_POLL_SECONDS=0.1",
+        "AIKEY=set",
+    }
+    assert set(settings.removeprefix("Settings: ").split(", ")) == changed
+    assert "hidden-value" not in server.stderr_text()
+
+
+def test_serve_prints_one_ready_line_with_the_bundle(tmp_path: Path) -> None:
+    bundle_id = promote(tmp_path)
+    with running_server(tmp_path, SERVE_COMMAND, PREPTIME_WORKERS="2") as server:
+        server.wait_until("/metrics", f'preptime_workers_ready{{bundle="{bundle_id}"}} 2')
+        lines = wait_for_stdout(server)
+        assert lines == [f"Ready: {server.url} (bundle {bundle_id}), docs at {server.url}/docs"]
+        assert server.get_response("/docs")[0] == 200
+
+
+def test_serve_without_champion_prints_the_reason(tmp_path: Path) -> None:
+    with running_server(tmp_path, SERVE_COMMAND) as server:
+        (line,) = wait_for_stdout(server)
+    assert line == f"Ready: {server.url} (no champion yet: the champion log is empty), docs at {server.url}/docs"
+
+
+def wait_for_stdout(server: Server) -> list[str]:
+    """Wait until the server writes to standard output, and half a second more. Return the lines."""
+    end = time.monotonic() + START_SECONDS
+    while not server.stdout_text() and time.monotonic() < end:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    return server.stdout_text().splitlines()

@@ -1,4 +1,4 @@
-"""What stands and falls with real stores: a storm of champions, and parity with `score` for what `train` made.
+"""What stands and falls with real stores: a storm of champions, and parity with `score` for what `train` setup.
 
 The storm: load on four workers while champions change, some of them damaged, and a worker is killed.
 """
@@ -30,7 +30,7 @@ from preptime.scoring.score_file import score_file
 from tests.api.factories import HEADERS, http_client, make_service
 from tests.api.processes import PLAIN_KEY, SERVE_COMMAND, START_SECONDS, Server, running_server
 from tests.api.storm_bundles import DAMAGES, ORDERS, REQUESTS, make_bundles, make_damaged
-from tests.api.storm_load import ReceivedResponse, Load
+from tests.api.storm_load import Load, ReceivedResponse
 from tests.api.storm_training import make_trained_store
 from tests.bundle.factories import DAY
 from tests.requirements import requires
@@ -254,7 +254,7 @@ def test_predictions_of_trained_store_equal_the_scored_file(tmp_path: Path) -> N
     score_file(str(source), out, opened.bundle)
     with out.open(newline="", encoding="utf-8") as file:
         scored = list(csv.DictReader(file))
-    http = http_client(make_service(opened).service, "front")
+    http = http_client(make_service(opened).service, "fast_path")
     found: list[dict[str, object]] = []
     for start in range(0, len(rows), ROWS_A_REQUEST):
         asked = {"orders": rows[start : start + ROWS_A_REQUEST], "models": [*opened.models, "quantile"]}

@@ -1,4 +1,4 @@
-"""`POST /predict`: the contract of the demo's clients, asked as they ask, with pandas."""
+"""`POST /predict`: the take-home API contract, with requests that pandas creates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.api.factories import HEADERS, ORDER, ServiceSetup
 from tests.api.processes import PLAIN_KEY, SERVE_COMMAND, Server, clean_environment, running_server
 from tests.api.test_server import promote
 
-# What pandas warns of is what the demo's clients do: moments as epoch milliseconds.
+# pandas warns about timestamps as epoch milliseconds, which the clients of this contract send.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The default formatting of datetime:DeprecationWarning", "ignore:.epoch. date format is:DeprecationWarning"
 )
@@ -30,15 +30,15 @@ ROWS = [
 ]
 
 
-def frame() -> pd.DataFrame:
-    found = pd.DataFrame(ROWS)
-    found["order_acknowledged_at"] = pd.to_datetime(found["order_acknowledged_at"])
-    found["order_ready_at"] = found["order_acknowledged_at"] + pd.Timedelta(minutes=9)
-    found["prep_time_seconds"] = 540
-    return found
+def orders_frame() -> pd.DataFrame:
+    frame = pd.DataFrame(ROWS)
+    frame["order_acknowledged_at"] = pd.to_datetime(frame["order_acknowledged_at"])
+    frame["order_ready_at"] = frame["order_acknowledged_at"] + pd.Timedelta(minutes=9)
+    frame["prep_time_seconds"] = 540
+    return frame
 
 
-def ask(http: Client, json_data: str) -> dict[str, list[float | None]]:
+def post_json_data(http: Client, json_data: str) -> dict[str, list[float | None]]:
     response = http.post(TAKE_HOME_PATH, json={"json_data": json_data}, headers=HEADERS)
     assert response.status_code == 201, response.text
     assert isinstance(response.json, dict)
@@ -49,16 +49,16 @@ def ask(http: Client, json_data: str) -> dict[str, list[float | None]]:
 def expected(http: Client) -> dict[str, list[float | None]]:
     response = http.post(PREDICTIONS_PATH, json={"orders": ROWS, "models": ["rf", "quantile"]}, headers=HEADERS)
     assert isinstance(response.json, dict)
-    found = [one["models"] for one in response.json["predictions"]]
-    return {name: [one[name] for one in found] for name in ("rf", "quantile")}
+    models = [prediction["models"] for prediction in response.json["predictions"]]
+    return {name: [seconds[name] for seconds in models] for name in ("rf", "quantile")}
 
 
 @pytest.mark.parametrize("orient", [None, "columns", "records"])
 def test_take_home_accepts_every_orient_of_a_data_frame(
     http: Client, expected: dict[str, list[float | None]], orient: Literal["columns", "records"] | None
 ) -> None:
-    text = frame().to_json() if orient is None else frame().to_json(orient=orient)
-    assert ask(http, text) == expected
+    text = orders_frame().to_json() if orient is None else orders_frame().to_json(orient=orient)
+    assert post_json_data(http, text) == expected
 
 
 @pytest.mark.parametrize("date_format", ["iso", None])
@@ -69,38 +69,40 @@ def test_take_home_accepts_every_pandas_date_format(
     date_format: Literal["iso"] | None,
     precision: Literal["s", "ms", "us", "ns"],
 ) -> None:
-    assert ask(http, frame().to_json(date_format=date_format, date_unit=precision)) == expected
+    assert post_json_data(http, orders_frame().to_json(date_format=date_format, date_unit=precision)) == expected
 
 
 def test_take_home_accepts_integer_category_codes(
-    http: Client, expected: dict[str, list[float | None]], serving: ActiveModel
+    http: Client, expected: dict[str, list[float | None]], active_model: ActiveModel
 ) -> None:
-    coded = frame()
+    coded = orders_frame()
     for name in ("country", "city", "type_of_food"):
-        words = getattr(serving.bundle.history.vocabularies, name)
-        coded[name] = coded[name].map({word: code for code, word in enumerate(words)})
-    assert ask(http, coded.to_json()) == expected
+        names = getattr(active_model.bundle.history.vocabularies, name)
+        coded[name] = coded[name].map({category: code for code, category in enumerate(names)})
+    assert post_json_data(http, coded.to_json()) == expected
 
 
 def test_take_home_filtered_frame_keeps_its_order(http: Client, expected: dict[str, list[float | None]]) -> None:
-    chosen = frame().iloc[[2, 0]]
-    assert list(chosen.index) == [2, 0]
-    assert ask(http, chosen.to_json()) == {name: [values[2], values[0]] for name, values in expected.items()}
+    selected = orders_frame().iloc[[2, 0]]
+    assert list(selected.index) == [2, 0]
+    assert post_json_data(http, selected.to_json()) == {
+        name: [values[2], values[0]] for name, values in expected.items()
+    }
 
 
-def test_take_home_invalid_row_is_null_in_its_place(
-    http: Client, expected: dict[str, list[float | None]]
-) -> None:
-    holed = frame()
-    holed.loc[1, "order_value_gbp"] = None
-    assert ask(http, holed.to_json()) == {name: [values[0], None, values[2]] for name, values in expected.items()}
+def test_take_home_invalid_row_is_null_in_its_place(http: Client, expected: dict[str, list[float | None]]) -> None:
+    frame = orders_frame()
+    frame.loc[1, "order_value_gbp"] = None
+    assert post_json_data(http, frame.to_json()) == {
+        name: [values[0], None, values[2]] for name, values in expected.items()
+    }
     huge = '[{"order_value_gbp": 1e999}]'
-    assert ask(http, huge) == {"rf": [None], "quantile": [None]}
+    assert post_json_data(http, huge) == {"rf": [None], "quantile": [None]}
 
 
 def test_take_home_empty_frame_returns_empty_lists(http: Client) -> None:
-    assert ask(http, frame().iloc[:0].to_json()) == {"rf": [], "quantile": []}
-    assert ask(http, "[]") == {"rf": [], "quantile": []}
+    assert post_json_data(http, orders_frame().iloc[:0].to_json()) == {"rf": [], "quantile": []}
+    assert post_json_data(http, "[]") == {"rf": [], "quantile": []}
 
 
 @pytest.mark.parametrize(
@@ -134,15 +136,15 @@ def test_take_home_missing_json_data_returns_400(http: Client, content: object) 
 
 def test_take_home_missing_column_is_named(http: Client) -> None:
     response = http.post(
-        TAKE_HOME_PATH, json={"json_data": frame().drop(columns="order_value_gbp").to_json()}, headers=HEADERS
+        TAKE_HOME_PATH, json={"json_data": orders_frame().drop(columns="order_value_gbp").to_json()}, headers=HEADERS
     )
     assert response.status_code == 400
     assert "order_value_gbp" in str((response.json or {})["error"])
 
 
-def test_take_home_request_is_recorded_as_orders(http: Client, made: ServiceSetup) -> None:
-    ask(http, frame().to_json())
-    (record,) = made.log.records
+def test_take_home_request_is_recorded_as_orders(http: Client, setup: ServiceSetup) -> None:
+    post_json_data(http, orders_frame().to_json())
+    (record,) = setup.log.records
     assert b'"restaurant_id":77' in record.to_json_line()
     assert b"prep_time_seconds" not in record.to_json_line()
 
@@ -151,27 +153,27 @@ def test_take_home_client_program_works_with_a_server(tmp_path: Path) -> None:
     promote(tmp_path)
     with running_server(tmp_path, SERVE_COMMAND) as server:
         server.wait_until("/readyz")
-        status, answer = run_client(server, PLAIN_KEY, ROWS)
+        status, response = run_client(server, PLAIN_KEY, ROWS)
         assert status == 201
-        assert sorted(answer) == ["quantile", "rf"], "a list for each of the bundle's models"
-        for seconds in answer.values():
+        assert sorted(response) == ["quantile", "rf"], "one list per model of the bundle"
+        for seconds in response.values():
             assert len(seconds) == len(ROWS)
-            assert all(type(one) is float and one >= 0 for one in seconds)
-        shuffled = [ROWS[place] for place in (2, 0, 1)]
-        found = run_client(server, PLAIN_KEY, shuffled)[1]
-        assert found == {name: [seconds[place] for place in (2, 0, 1)] for name, seconds in answer.items()}
-        holed = run_client(server, PLAIN_KEY, [ROWS[0], ROWS[1] | {"order_value_gbp": ""}, ROWS[2]])[1]
-        assert holed == {name: [seconds[0], None, seconds[2]] for name, seconds in answer.items()}
-        refused = run_client(server, "another key", ROWS)
-        assert json.dumps(refused) == '[401, {"error": "Wrong key"}]'
+            assert all(type(value) is float and value >= 0 for value in seconds)
+        shuffled = [ROWS[index] for index in (2, 0, 1)]
+        reordered = run_client(server, PLAIN_KEY, shuffled)[1]
+        assert reordered == {name: [seconds[index] for index in (2, 0, 1)] for name, seconds in response.items()}
+        with_gap = run_client(server, PLAIN_KEY, [ROWS[0], ROWS[1] | {"order_value_gbp": ""}, ROWS[2]])[1]
+        assert with_gap == {name: [seconds[0], None, seconds[2]] for name, seconds in response.items()}
+        rejected = run_client(server, "another key", ROWS)
+        assert json.dumps(rejected) == '[401, {"error": "Wrong key"}]'
 
 
 def run_client(server: Server, key: str, rows: list[dict[str, object]]) -> tuple[int, dict[str, list[float | None]]]:
-    """What the program prints: status and answer."""
-    known = [row | {"order_ready_at": "2015-06-17 12:40:00+01:00", "prep_time_seconds": 692} for row in rows]
-    lines = [",".join(known[0]), *(",".join(str(cell) for cell in row.values()) for row in known)]
+    """Run the client program and return the status and response that it prints."""
+    labeled = [row | {"order_ready_at": "2015-06-17 12:40:00+01:00", "prep_time_seconds": 692} for row in rows]
+    lines = [",".join(labeled[0]), *(",".join(str(cell) for cell in row.values()) for row in labeled)]
     client = Path(__file__).with_name("take_home_client.py")
-    said = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, str(client), "127.0.0.1", str(server.port), key],
         input="\n".join(lines),
         capture_output=True,
@@ -180,5 +182,5 @@ def run_client(server: Server, key: str, rows: list[dict[str, object]]) -> tuple
         cwd=server.folder,
         env=clean_environment({}),
     )
-    status, answer = said.stdout.splitlines()
-    return json.loads(status), json.loads(answer)
+    status, response = completed.stdout.splitlines()
+    return json.loads(status), json.loads(response)

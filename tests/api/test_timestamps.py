@@ -1,4 +1,4 @@
-"""Moments read one by one are what the grammar's two other readers make of them."""
+"""Timestamps parsed one by one equal those of the reference and of the column parser."""
 
 from __future__ import annotations
 
@@ -58,29 +58,29 @@ def test_parse_timestamp_matches_the_reference(cell: str | float, name: str) -> 
     except DataError:
         assert parse_timestamp(cell, zone) is None
         return
-    found = parse_timestamp(cell, zone)
-    assert found is not None
-    assert (found[0] // 1_000_000, found[1] // 1_000_000) == expected
+    parsed = parse_timestamp(cell, zone)
+    assert parsed is not None
+    assert (parsed[0] // 1_000_000, parsed[1] // 1_000_000) == expected
 
 
 @given(cells=st.lists(texts, min_size=1, max_size=20), name=st.sampled_from(ZONES))
 def test_parse_timestamp_matches_the_column_parser(cells: list[str], name: str) -> None:
-    read = parse_timestamps(pl.Series(cells), np.zeros(len(cells), np.int32), (name,))
+    column = parse_timestamps(pl.Series(cells), np.zeros(len(cells), np.int32), (name,))
     for row, cell in enumerate(cells):
-        found = parse_timestamp(cell, ZoneInfo(name))
-        assert (found is None) == bool(read.invalid[row] | read.missing[row]), cell
-        if found is not None:
-            assert found == (read.local[row], read.utc[row]), cell
+        parsed = parse_timestamp(cell, ZoneInfo(name))
+        assert (parsed is None) == bool(column.invalid[row] | column.missing[row]), cell
+        if parsed is not None:
+            assert parsed == (column.local[row], column.utc[row]), cell
 
 
 @given(cell=texts, name=st.sampled_from(ZONES), seconds=st.floats(0, 100_000, width=32))
 def test_format_ready_at_equals_the_scored_file(cell: str, name: str, seconds: float) -> None:
-    moment = parse_timestamp(cell, ZoneInfo(name))
-    if moment is None:
+    timestamp = parse_timestamp(cell, ZoneInfo(name))
+    if timestamp is None:
         return
-    local, utc = (np.array([one]) for one in moment)
+    local, utc = (np.array([microseconds]) for microseconds in timestamp)
     written = TimestampFormatter().format_ready_at(np.array([seconds], np.float32), local, utc)[0]
-    assert format_ready_at(moment, seconds) == written.replace(" ", "T")
+    assert format_ready_at(timestamp, seconds) == written.replace(" ", "T")
 
 
 def test_parse_timestamp_invalid_value_returns_none() -> None:

@@ -1,4 +1,4 @@
-"""A process that wants its bundle promoted, at a word on standard input: `concurrent_promotion.py STORE BUNDLE ROUNDS`."""
+"""A process that promotes its bundle on a signal from standard input: `concurrent_promotion.py STORE BUNDLE ROUNDS`."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from preptime.bundle.store import Store
 from preptime.errors import StoreError
 
 
-def say(word: str) -> None:
-    """One word to whoever started this process."""
+def reply(word: str) -> None:
+    """Write one line to standard output."""
     sys.stdout.write(f"{word}\n")
     sys.stdout.flush()
 
 
 def main(url: str, bundle: str, rounds: int) -> None:
-    """Look who is champion, wait, then try to replace it; `rounds` times."""
+    """Read the champion, wait for the signal, and try to replace it, `rounds` times."""
     log = ChampionLog(Store.open(url))
     draft = LogEntryDraft(
         bundle=bundle, date=dt.date(2015, 6, 17), action="promote", reason="race", by=bundle, at="2015-06-17T05:00:00Z"
     )
-    say("ready")
+    reply("ready")
     for _ in range(rounds):
         sys.stdin.readline()
         champion = log.current()
-        say("set")
+        reply("set")
         sys.stdin.readline()
         try:
             log.append(draft, champion)
-            say("won")
+            reply("won")
         except StoreError:
-            say("lost")
+            reply("lost")
 
 
 if __name__ == "__main__":

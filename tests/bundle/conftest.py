@@ -1,4 +1,4 @@
-"""Stores to test with: the same tests run on a folder and on `memory://`."""
+"""Stores for tests. The same tests run with a folder and with `memory://`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.bundle.factories import put_bundle
 
 @pytest.fixture(params=["folder", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """An empty store."""
+    """Return an empty store."""
     if request.param == "folder":
         yield Store.open(str(tmp_path / "models"))
         return
@@ -28,11 +28,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def folder_store(tmp_path: Path) -> Store:
-    """An empty store in a folder."""
+    """Return an empty store in a folder."""
     return Store.open(str(tmp_path / "models"))
 
 
 @pytest.fixture
 def bundle_folder(folder_store: Store) -> Path:
-    """The folder of a whole bundle."""
+    """Return the folder of a complete bundle."""
     return folder_store.fetch(put_bundle(folder_store))

@@ -1,8 +1,8 @@
-"""A process that publishes a bundle and dies on the way: `crash_during_write.py STORE FILES BUNDLE OLD STEP [BYTES]`.
+"""A process that crashes while it publishes a bundle: `crash_during_write.py STORE FILES BUNDLE OLD STEP [BYTES]`.
 
-It dies just before its STEP-th operation on the store's files, seen by Python's audit events, so that the code under
-test knows nothing of it; with BYTES, in the middle of writing the first file that is longer. At STEP 0 it lives, and
-says how many operations there were.
+It exits just before its STEP-th operation on the store's files. Python's audit events detect operations, so the tested
+code doesn't need to cooperate. With BYTES, it's killed while it writes the first file that is larger. With STEP 0, it
+completes and prints the number of operations.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 
 OPERATIONS = {"open", "os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir", "os.scandir", "shutil.rmtree"}
-DIED = 9
+EXIT_CODE = 9
 
 
-def die_at(root: str, step: int) -> list[int]:
-    """Die before the `step`-th operation on a path under `root`. The list holds how many there have been."""
+def exit_before_operation(root: str, step: int) -> list[int]:
+    """Exit before the `step`-th operation on a path under `root`. Return a list with the number of operations."""
     count = [0]
 
     def watch(event: str, arguments: tuple[object, ...]) -> None:
         if event in OPERATIONS and any(isinstance(path, str | Path) and root in str(path) for path in arguments):
             count[0] += 1
             if count[0] == step:
-                os._exit(DIED)
+                os._exit(EXIT_CODE)
 
     sys.addaudithook(watch)
     return count
 
 
-def die_beyond(length: int) -> None:
-    """Let the kernel end this process when a file grows beyond `length` bytes. Not on Windows."""
+def limit_file_size(length: int) -> None:
+    """Make the kernel kill this process when a file becomes larger than `length` bytes. Not on Windows."""
     import resource
     import signal
 
@@ -42,9 +42,9 @@ def die_beyond(length: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (length, length))
 
 
-def main(root: str, source: str, bundle: str, old: str, *when: str) -> None:
-    """Publish `bundle`, promote it, delete `old`."""
-    step, *length = (int(word) for word in when)
+def main(root: str, source: str, bundle: str, old: str, *crash: str) -> None:
+    """Publish `bundle`, promote it, and delete `old`."""
+    step, *length = (int(argument) for argument in crash)
     files = {path.relative_to(source).as_posix(): path.read_bytes() for path in Path(source).rglob("*.*")}
     store = Store.open(root)
     log = ChampionLog(store)
@@ -53,8 +53,8 @@ def main(root: str, source: str, bundle: str, old: str, *when: str) -> None:
         bundle=bundle, date=dt.date(2015, 6, 18), action="promote", reason="crash", by="test", at="2015-06-18T05:00:00Z"
     )
     if length:
-        die_beyond(length[0])
-    count = die_at(root, step)
+        limit_file_size(length[0])
+    count = exit_before_operation(root, step)
     store.write_bundle_files(bundle, files)
     log.append(draft, champion)
     if store.has_bundle(old):

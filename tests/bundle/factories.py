@@ -1,4 +1,4 @@
-"""Small bundles to test with: a real graph, a real history, orders of three restaurants."""
+"""Small bundles for tests: an ONNX graph, a history, and orders of three restaurants."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ from preptime.features.spec import FEATURE_NAMES
 
 DAY = dt.date(2015, 6, 17)
 MODELS = ("rf", "quantile")
-REPORT = b"<html>what it knows</html>"
-TOLD = {"report.html": REPORT, "evaluation.json": b'{"format":1}'}
+REPORT = b"<html>training report</html>"
+TRAINING_FILES = {"report.html": REPORT, "evaluation.json": b'{"format":1}'}
 
 
 def some_orders(n: int = 200, seed: int = 5) -> OrderColumns:
-    """Orders of restaurants 10, 20 and 30, of 1-11 June 2015."""
+    """Return orders of restaurants 10, 20, and 30, from June 1 to 11, 2015."""
     rng = np.random.default_rng(seed)
-    place = rng.integers(0, 3, n)
+    index = rng.integers(0, 3, n)
     return OrderColumns(
         acknowledged_at=rng.integers(1_433_116_800, 1_434_060_000, n),
-        restaurant_id=(place + 1) * 10,
+        restaurant_id=(index + 1) * 10,
         order_value_gbp=rng.gamma(2.0, 13.0, n),
         number_of_items=rng.integers(1, 9, n),
-        country=(1 - place // 2).astype(np.int32),
-        city=(place // 2).astype(np.int32),
-        type_of_food=place.astype(np.int32),
+        country=(1 - index // 2).astype(np.int32),
+        city=(index // 2).astype(np.int32),
+        type_of_food=index.astype(np.int32),
     )
 
 
 def some_history(day: dt.date = DAY, slower_seconds: int = 0) -> History:
-    """The morning of `day`, after forty orders of restaurants 10 and 20; 30 has had none."""
+    """Return a history as of `day` with forty orders of restaurants 10 and 20, and none of 30."""
     foods = ("burgers", "sushi", "thai")
-    directory = RestaurantIndex(
+    restaurants = RestaurantIndex(
         Vocabularies(("France", "UK"), ("London", "Paris"), foods, ("Europe/London", "Europe/Paris")),
         np.array([10, 20, 30]),
         *(np.array(codes, np.int32) for codes in ([1, 1, 0], [0, 0, 1], [0, 1, 2], [0, 0, 1])),
@@ -62,14 +62,14 @@ def some_history(day: dt.date = DAY, slower_seconds: int = 0) -> History:
     orders = orders.take(orders.restaurant_id < 30)
     seconds = 600 + 40 * orders.number_of_items + slower_seconds
     completed = CompletedOrders(orders, orders.acknowledged_at + seconds, seconds)
-    return build_history(HistoryState.from_orders(directory, completed), directory, day)
+    return build_history(HistoryState.from_orders(restaurants, completed), restaurants, day)
 
 
 WEIGHTS = {"restaurant_mean_seconds": 1.0, "number_of_items": 10.0}
 
 
 def some_model(shift: float = 0.0, source: str = "features", outputs: tuple[str, ...] = MODELS) -> bytes:
-    """A graph that answers with the restaurant's mean and 10 s an item, plus `shift` for the quantiles around it."""
+    """Return a graph that predicts the restaurant's mean plus 10 s per item, and quantiles around it plus `shift`."""
     weights = np.array([[WEIGHTS.get(name, 0.0)] for name in FEATURE_NAMES], np.float32)
     steps = np.array([[-200.0, 0.0, 200.0, 400.0]], np.float32) + np.float32(shift)
     shapes: dict[str, list[str | int | None]] = {name: ["N", 4] if name == "quantile" else ["N"] for name in outputs}
@@ -95,7 +95,7 @@ def some_model(shift: float = 0.0, source: str = "features", outputs: tuple[str,
 
 
 def some_draft(day: dt.date = DAY) -> ManifestDraft:
-    """What a training of that morning would say."""
+    """Return the draft of a manifest for a training as of `day`."""
     last = day - dt.timedelta(days=1)
     return ManifestDraft(
         kind="training",
@@ -115,47 +115,47 @@ def some_draft(day: dt.date = DAY) -> ManifestDraft:
 
 
 def some_files(day: dt.date = DAY, shift: float = 0.0) -> tuple[Manifest, dict[str, bytes]]:
-    """The manifest and files of a small bundle; another `shift` makes another bundle."""
+    """Return the manifest and the files of a small bundle. Another `shift` gives another bundle."""
     return build_bundle_files(
         some_draft(day),
         model=some_model(shift),
         history=some_history(day),
         golden_orders=choose_golden_orders(some_orders()),
-        extra_files=TOLD,
+        extra_files=TRAINING_FILES,
     )
 
 
 def put_bundle(store: Store, day: dt.date = DAY, shift: float = 0.0) -> str:
-    """Write a small bundle into the store; its id."""
+    """Write a small bundle to the store and return its id."""
     manifest = write_bundle(
         store,
         some_draft(day),
         model=some_model(shift),
         history=some_history(day),
         golden_orders=choose_golden_orders(some_orders()),
-        extra_files=TOLD,
+        extra_files=TRAINING_FILES,
     )
     return manifest.id
 
 
 def put_placeholder(store: Store, day: dt.date, digit: str) -> str:
-    """Something the store takes for a bundle, for tests that only need its name."""
+    """Write a folder that the store lists as a bundle, and return its id. It can't be loaded."""
     bundle_id = f"{day.isoformat()}-{digit * 12}"
     store.write_bundle_files(bundle_id, {"model.onnx": b"model", MANIFEST_FILE: b"{}"})
     return bundle_id
 
 
-def forge(folder: Path, changed: dict[str, bytes]) -> None:
-    """Replace files of a bundle and make the manifest agree, as a person with a text editor and patience could."""
+def replace_files(folder: Path, changed: dict[str, bytes]) -> None:
+    """Replace files of a bundle and update its manifest, so that hashes and id are consistent."""
     manifest = decode_manifest((folder / MANIFEST_FILE).read_bytes())
     for name, content in changed.items():
         (folder / name).write_bytes(content)
     files = manifest.files | describe_files(changed)
-    sign(folder, json.loads(encode_manifest(msgspec.structs.replace(manifest, files=files))))
+    write_manifest(folder, json.loads(encode_manifest(msgspec.structs.replace(manifest, files=files))))
 
 
-def sign(folder: Path, fields: dict[str, object]) -> None:
-    """Write a manifest with the id that belongs to `fields`."""
+def write_manifest(folder: Path, fields: dict[str, object]) -> None:
+    """Write a manifest with these fields and the id that matches them."""
     manifest = msgspec.convert(fields, Manifest)
     manifest = msgspec.structs.replace(manifest, id=compute_bundle_id(manifest))
     (folder / MANIFEST_FILE).write_bytes(encode_manifest(manifest))

@@ -1,4 +1,4 @@
-"""The log of champions: what is appended, what it says, and what it refuses."""
+"""The champion log: appending, reading, rolling back, and errors."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from preptime.errors import BundleVerificationError, StoreError, UsageError
 from tests.bundle.factories import DAY, put_bundle, put_placeholder
 
 
-class How(TypedDict):
-    """Why, who and when."""
+class Audit(TypedDict):
+    """Why, who, and when."""
 
     reason: str
     by: str
     at: str
 
 
-HOW = How(reason="better by 5 s", by="train", at="2015-06-17T05:00:00Z")
-NEXT = DAY + dt.timedelta(days=1)
-LATER = DAY + dt.timedelta(days=9)
+AUDIT = Audit(reason="better by 5 s", by="train", at="2015-06-17T05:00:00Z")
+NEXT_DAY = DAY + dt.timedelta(days=1)
+LATER_DAY = DAY + dt.timedelta(days=9)
 
 
-def promoted(bundle: str, day: dt.date = DAY, action: Action = "promote", by: str = "train") -> LogEntryDraft:
+def promotion_draft(bundle: str, day: dt.date = DAY, action: Action = "promote", by: str = "train") -> LogEntryDraft:
     return LogEntryDraft(
         bundle=bundle,
         date=day,
         action=action,
-        reason=HOW["reason"],
+        reason=AUDIT["reason"],
         by=by,
-        at=HOW["at"],
+        at=AUDIT["at"],
         comparison={"mae": {"champion": 440.0, "challenger": 435.0}},
     )
 
 
-def numbers(log: ChampionLog) -> list[tuple[int, str]]:
+def numbered_bundles(log: ChampionLog) -> list[tuple[int, str]]:
     return [(entry.number, entry.bundle) for entry in log.entries()]
 
 
-def test_a_new_log_has_no_champion(store: Store) -> None:
+def test_champion_log_new_has_no_champion(store: Store) -> None:
     log = ChampionLog(store)
     assert log.current() is None
     assert log.as_of(DAY) is None
@@ -53,11 +53,11 @@ def test_a_new_log_has_no_champion(store: Store) -> None:
     assert log.rollback_chain(3) == []
 
 
-def test_entries_are_numbered_and_the_highest_is_the_champion(store: Store) -> None:
+def test_append_numbers_entries_and_highest_is_champion(store: Store) -> None:
     log = ChampionLog(store)
-    a, b = put_placeholder(store, DAY, "a"), put_placeholder(store, NEXT, "b")
-    first = log.append(promoted(a), expected_champion=None)
-    second = log.append(promoted(b, NEXT, "refresh"), expected_champion=first)
+    a, b = put_placeholder(store, DAY, "a"), put_placeholder(store, NEXT_DAY, "b")
+    first = log.append(promotion_draft(a), expected_champion=None)
+    second = log.append(promotion_draft(b, NEXT_DAY, "refresh"), expected_champion=first)
 
     assert store.log_file_names() == ["000001.json", "000002.json"]
     assert log.current() == second == ChampionLog(store).current()
@@ -67,130 +67,130 @@ def test_entries_are_numbered_and_the_highest_is_the_champion(store: Store) -> N
     assert first.previous is None
 
 
-def test_the_entries_of_a_date_are_found_among_earlier_and_later_ones(store: Store) -> None:
+def test_entries_of_date_returns_only_that_date(store: Store) -> None:
     log = ChampionLog(store)
     assert log.entries_of_date(DAY) == []
     entries = list[LogEntry]()
-    for name, day in (("a", DAY), ("b", NEXT), ("c", NEXT), ("d", LATER)):
-        draft = promoted(put_placeholder(store, day, name), day)
+    for name, day in (("a", DAY), ("b", NEXT_DAY), ("c", NEXT_DAY), ("d", LATER_DAY)):
+        draft = promotion_draft(put_placeholder(store, day, name), day)
         entries.append(log.append(draft, expected_champion=entries[-1] if entries else None))
     assert log.entries_of_date(DAY) == entries[:1]
-    assert log.entries_of_date(NEXT) == entries[1:3]
-    assert log.entries_of_date(LATER) == entries[3:]
-    assert log.entries_of_date(NEXT + dt.timedelta(days=1)) == []
+    assert log.entries_of_date(NEXT_DAY) == entries[1:3]
+    assert log.entries_of_date(LATER_DAY) == entries[3:]
+    assert log.entries_of_date(NEXT_DAY + dt.timedelta(days=1)) == []
     assert log.rollback_target(entries[2]) == entries[1]
     assert log.rollback_target(entries[0]) is None
 
 
-def test_the_champion_as_of_a_day_goes_by_logical_date(store: Store) -> None:
+def test_as_of_uses_logical_date(store: Store) -> None:
     log = ChampionLog(store)
-    a, b, c = (put_placeholder(store, day, name) for day, name in ((DAY, "a"), (LATER, "b"), (LATER, "c")))
-    first = log.append(promoted(a), expected_champion=None)
-    second = log.append(promoted(b, LATER), expected_champion=first)
-    third = log.append(promoted(c, LATER), expected_champion=second)
+    a, b, c = (put_placeholder(store, day, name) for day, name in ((DAY, "a"), (LATER_DAY, "b"), (LATER_DAY, "c")))
+    first = log.append(promotion_draft(a), expected_champion=None)
+    second = log.append(promotion_draft(b, LATER_DAY), expected_champion=first)
+    third = log.append(promotion_draft(c, LATER_DAY), expected_champion=second)
 
     assert log.as_of(DAY - dt.timedelta(days=1)) is None
-    assert log.as_of(DAY) == log.as_of(LATER - dt.timedelta(days=1)) == first
-    assert log.as_of(LATER) == log.as_of(LATER + dt.timedelta(days=400)) == third
+    assert log.as_of(DAY) == log.as_of(LATER_DAY - dt.timedelta(days=1)) == first
+    assert log.as_of(LATER_DAY) == log.as_of(LATER_DAY + dt.timedelta(days=400)) == third
 
 
-def test_a_backfilled_training_never_replaces_a_champion_of_a_later_date(store: Store) -> None:
+def test_append_backfilled_bundle_before_champion_raises(store: Store) -> None:
     log = ChampionLog(store)
-    late, backfilled = put_placeholder(store, LATER, "a"), put_placeholder(store, DAY, "b")
-    champion = log.append(promoted(late, LATER), expected_champion=None)
+    late, backfilled = put_placeholder(store, LATER_DAY, "a"), put_placeholder(store, DAY, "b")
+    champion = log.append(promotion_draft(late, LATER_DAY), expected_champion=None)
     actions: tuple[Action, ...] = ("promote", "refresh")
     for action in actions:
         with pytest.raises(UsageError, match=f"{backfilled} of 2015-06-17 cannot replace {late}"):
-            log.append(promoted(backfilled, DAY, action), expected_champion=champion)
+            log.append(promotion_draft(backfilled, DAY, action), expected_champion=champion)
     assert log.entries() == [champion]
 
 
-def test_a_person_can_override_with_an_older_bundle_from_now_on(store: Store) -> None:
+def test_append_override_with_older_bundle_takes_effect_now(store: Store) -> None:
     log = ChampionLog(store)
-    late, old = put_placeholder(store, LATER, "a"), put_placeholder(store, DAY, "b")
-    champion = log.append(promoted(late, LATER), expected_champion=None)
-    override = log.append(promoted(old, DAY, "override"), expected_champion=champion)
-    assert override.date == LATER
+    late, old = put_placeholder(store, LATER_DAY, "a"), put_placeholder(store, DAY, "b")
+    champion = log.append(promotion_draft(late, LATER_DAY), expected_champion=None)
+    override = log.append(promotion_draft(old, DAY, "override"), expected_champion=champion)
+    assert override.date == LATER_DAY
     assert log.as_of(DAY) is None
-    assert log.as_of(LATER) == log.current() == override
+    assert log.as_of(LATER_DAY) == log.current() == override
 
 
-def test_promoting_the_champion_again_changes_nothing(store: Store) -> None:
+def test_append_champion_again_changes_nothing(store: Store) -> None:
     log = ChampionLog(store)
     a = put_placeholder(store, DAY, "a")
-    first = log.append(promoted(a), expected_champion=None)
-    assert log.append(promoted(a), expected_champion=first) == first
-    assert log.append(promoted(a, by="someone else"), expected_champion=None) == first
+    first = log.append(promotion_draft(a), expected_champion=None)
+    assert log.append(promotion_draft(a), expected_champion=first) == first
+    assert log.append(promotion_draft(a, by="someone else"), expected_champion=None) == first
     assert log.entries() == [first]
 
 
-def test_a_decision_against_a_champion_that_is_no_more_is_refused(store: Store) -> None:
+def test_append_with_outdated_champion_raises(store: Store) -> None:
     log = ChampionLog(store)
     a, b, c = (put_placeholder(store, DAY, name) for name in "abc")
-    first = log.append(promoted(a), expected_champion=None)
-    log.append(promoted(b), expected_champion=first)
+    first = log.append(promotion_draft(a), expected_champion=None)
+    log.append(promotion_draft(b), expected_champion=first)
     for stale in (first, None):
         with pytest.raises(StoreError, match=f"Someone else promoted first: {b} is champion number 2"):
-            log.append(promoted(c), expected_champion=stale)
-    assert numbers(log) == [(1, a), (2, b)]
+            log.append(promotion_draft(c), expected_champion=stale)
+    assert numbered_bundles(log) == [(1, a), (2, b)]
 
 
-def test_a_bundle_that_is_not_in_the_store_is_not_promoted(store: Store) -> None:
+def test_append_unknown_bundle_raises(store: Store) -> None:
     with pytest.raises(UsageError, match="has no bundle"):
-        ChampionLog(store).append(promoted("2015-06-17-000000000000"), expected_champion=None)
+        ChampionLog(store).append(promotion_draft("2015-06-17-000000000000"), expected_champion=None)
     assert store.log_file_names() == []
 
 
-def test_rollbacks_go_back_one_promotion_at_a_time_and_skip_what_was_undone(store: Store) -> None:
+def test_rollback_skips_promotions_that_were_undone(store: Store) -> None:
     log = ChampionLog(store)
     a, b, c = (put_bundle(store, DAY, shift) for shift in (0.0, 1.0, 2.0))
-    first = log.append(promoted(a), expected_champion=None)
-    log.append(promoted(b), expected_champion=first)
-    assert log.rollback(**HOW).bundle == a
+    first = log.append(promotion_draft(a), expected_champion=None)
+    log.append(promotion_draft(b), expected_champion=first)
+    assert log.rollback(**AUDIT).bundle == a
     undone = log.current()
     assert undone is not None
     assert (undone.action, undone.previous, undone.date) == ("rollback", b, DAY)
-    log.append(promoted(c), expected_champion=undone)
+    log.append(promotion_draft(c), expected_champion=undone)
     assert log.rollback_chain(5) == [c, a]
     assert log.rollback_chain(0) == [c]
 
-    assert log.rollback(**HOW).bundle == a
+    assert log.rollback(**AUDIT).bundle == a
     with pytest.raises(UsageError, match="no earlier champion"):
-        log.rollback(**HOW)
-    assert numbers(log) == [(1, a), (2, b), (3, a), (4, c), (5, a)]
+        log.rollback(**AUDIT)
+    assert numbered_bundles(log) == [(1, a), (2, b), (3, a), (4, c), (5, a)]
     assert [log.was_rolled_back(bundle) for bundle in (a, b, c)] == [False, True, True]
 
 
-def test_several_rollbacks_in_a_row(store: Store) -> None:
+def test_rollback_several_times_restores_earlier_champions(store: Store) -> None:
     log = ChampionLog(store)
     days = [DAY + dt.timedelta(days=day) for day in range(4)]
     bundles = [put_bundle(store, day) for day in days]
     entry: LogEntry | None = None
     for bundle, day in zip(bundles, days, strict=True):
-        entry = log.append(promoted(bundle, day), expected_champion=entry)
+        entry = log.append(promotion_draft(bundle, day), expected_champion=entry)
     assert log.rollback_chain(3) == bundles[::-1]
-    assert [log.rollback(**HOW).bundle for _ in range(3)] == bundles[2::-1]
+    assert [log.rollback(**AUDIT).bundle for _ in range(3)] == bundles[2::-1]
     assert [entry.date for entry in log.entries()[4:]] == [days[3]] * 3
     as_of = [log.as_of(day) for day in days]
     assert [entry.bundle for entry in as_of if entry] == [*bundles[:3], bundles[0]]
 
 
-def test_a_rollback_never_goes_back_to_a_bundle_that_fails_verification(folder_store: Store, tmp_path: Path) -> None:
+def test_rollback_to_damaged_bundle_raises(folder_store: Store, tmp_path: Path) -> None:
     log = ChampionLog(folder_store)
     a, b = put_bundle(folder_store), put_bundle(folder_store, shift=1.0)
-    champion = log.append(promoted(b), expected_champion=log.append(promoted(a), expected_champion=None))
+    champion = log.append(promotion_draft(b), expected_champion=log.append(promotion_draft(a), expected_champion=None))
     model = folder_store.fetch(a) / "model.onnx"
     model.write_bytes(model.read_bytes()[:-1])
     with pytest.raises(BundleVerificationError, match=r"model\.onnx"):
-        log.rollback(**HOW)
+        log.rollback(**AUDIT)
     assert log.current() == champion
     with pytest.raises(UsageError, match="Call `rollback`"):
-        log.append(promoted(a, action="rollback"), expected_champion=champion)
+        log.append(promotion_draft(a, action="rollback"), expected_champion=champion)
 
 
-def test_nothing_but_entries_is_read(folder_store: Store, tmp_path: Path) -> None:
+def test_champion_log_ignores_other_files(folder_store: Store, tmp_path: Path) -> None:
     log = ChampionLog(folder_store)
-    first = log.append(promoted(put_placeholder(folder_store, DAY, "a")), expected_champion=None)
+    first = log.append(promotion_draft(put_placeholder(folder_store, DAY, "a")), expected_champion=None)
     folder = tmp_path / "models" / "champion"
     for name in ("README.md", "000002.json.bak", ".tmp-0123", "2.json"):
         (folder / name).write_text("not an entry", encoding="utf-8")
@@ -198,23 +198,23 @@ def test_nothing_but_entries_is_read(folder_store: Store, tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows renames exclusively and needs no links")
-def test_a_file_system_without_hard_links_is_refused(folder_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(final: Path, target: Path) -> None:
+def test_append_without_hard_links_raises(folder_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def raise_not_permitted(final: Path, target: Path) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
     bundle = put_placeholder(folder_store, DAY, "a")
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "hardlink_to", refuse)
+        patched.setattr(Path, "hardlink_to", raise_not_permitted)
         with pytest.raises(StoreError, match="no hard links, which the champion log needs"):
-            ChampionLog(folder_store).append(promoted(bundle), expected_champion=None)
+            ChampionLog(folder_store).append(promotion_draft(bundle), expected_champion=None)
     assert ChampionLog(folder_store).current() is None
     assert list((Path(folder_store.url) / "champion").iterdir()) == []
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"number": 1}'])
-def test_a_damaged_entry_is_named_not_skipped(folder_store: Store, tmp_path: Path, content: str) -> None:
+def test_current_with_damaged_entry_raises_with_its_name(folder_store: Store, tmp_path: Path, content: str) -> None:
     log = ChampionLog(folder_store)
-    first = log.append(promoted(put_placeholder(folder_store, DAY, "a")), expected_champion=None)
+    first = log.append(promotion_draft(put_placeholder(folder_store, DAY, "a")), expected_champion=None)
     (tmp_path / "models" / "champion" / "000002.json").write_text(content, encoding="utf-8")
     with pytest.raises(StoreError, match=r"champion/000002\.json cannot be read"):
         log.current()
@@ -229,22 +229,22 @@ def test_a_damaged_entry_is_named_not_skipped(folder_store: Store, tmp_path: Pat
     assert log.current() == first
 
 
-def test_a_person_overrides_what_they_saw_and_nothing_else(store: Store) -> None:
+def test_override_with_outdated_number_raises(store: Store) -> None:
     log = ChampionLog(store)
     first, second = put_bundle(store, DAY), put_bundle(store, DAY, shift=1.0)
-    by_hand = How(reason="riders wait", by="anna", at=HOW["at"])
-    entry = log.override(first, **by_hand, expected_number=0)
+    manual_audit = Audit(reason="riders wait", by="anna", at=AUDIT["at"])
+    entry = log.override(first, **manual_audit, expected_number=0)
     assert (entry.number, entry.action, entry.by, entry.reason) == (1, "override", "anna", "riders wait")
-    assert log.override(second, **by_hand, expected_number=1).rollback_to == 1
+    assert log.override(second, **manual_audit, expected_number=1).rollback_to == 1
     with pytest.raises(StoreError, match="Someone else promoted first"):
-        log.override(first, **by_hand, expected_number=1)
+        log.override(first, **manual_audit, expected_number=1)
     with pytest.raises(StoreError, match="Someone else promoted first"):
-        log.rollback(**by_hand, expected_number=1)
-    assert log.rollback(**by_hand, expected_number=2).bundle == first
-    assert numbers(log) == [(1, first), (2, second), (3, first)]
+        log.rollback(**manual_audit, expected_number=1)
+    assert log.rollback(**manual_audit, expected_number=2).bundle == first
+    assert numbered_bundles(log) == [(1, first), (2, second), (3, first)]
 
 
-def test_a_person_gives_a_reason(store: Store) -> None:
+def test_override_and_rollback_without_reason_raise(store: Store) -> None:
     log = ChampionLog(store)
     bundle = put_bundle(store)
     with pytest.raises(UsageError, match="No reason is given"):

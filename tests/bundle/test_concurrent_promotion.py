@@ -1,4 +1,4 @@
-"""Two promotions at once can't both win: processes on a folder, threads on a folder and on `memory://`."""
+"""Concurrent promotions by processes and threads: exactly one succeeds."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from preptime.bundle.store import Store
 from preptime.errors import StoreError
 from tests.bundle.factories import DAY, put_placeholder, some_files
 
-RACERS = 6
+PROCESS_COUNT = 6
 ROUNDS = 10
 
 
-def start(racers: list[subprocess.Popen[str]]) -> None:
-    for racer in racers:
-        assert racer.stdin is not None
-        racer.stdin.write("go\n")
-        racer.stdin.flush()
+def signal_processes(processes: list[subprocess.Popen[str]]) -> None:
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
 
 
-def answers(racers: list[subprocess.Popen[str]]) -> list[str]:
-    return [racer.stdout.readline().strip() for racer in racers if racer.stdout is not None]
+def read_replies(processes: list[subprocess.Popen[str]]) -> list[str]:
+    return [process.stdout.readline().strip() for process in processes if process.stdout is not None]
 
 
-def test_of_many_processes_one_promotes(folder_store: Store) -> None:
+def test_concurrent_processes_promote_exactly_one_bundle(folder_store: Store) -> None:
     bundles = [put_placeholder(folder_store, DAY, digit) for digit in "abcdef"]
     script = str(Path(__file__).with_name("concurrent_promotion.py"))
-    racers = [
+    processes = [
         subprocess.Popen(
             [sys.executable, script, folder_store.url, bundle, str(ROUNDS)],
             stdin=subprocess.PIPE,
@@ -45,38 +45,38 @@ def test_of_many_processes_one_promotes(folder_store: Store) -> None:
     ]
     log = ChampionLog(folder_store)
     try:
-        assert answers(racers) == ["ready"] * RACERS
+        assert read_replies(processes) == ["ready"] * PROCESS_COUNT
         for number in range(1, ROUNDS + 1):
             before = log.current()
-            start(racers)
-            assert answers(racers) == ["set"] * RACERS
-            start(racers)
-            outcomes = dict(zip(bundles, answers(racers), strict=True))
+            signal_processes(processes)
+            assert read_replies(processes) == ["set"] * PROCESS_COUNT
+            signal_processes(processes)
+            outcomes = dict(zip(bundles, read_replies(processes), strict=True))
             if before is not None and outcomes[before.bundle] == "won":
-                del outcomes[before.bundle]  # it was the champion already when it asked, and nothing was written
+                del outcomes[before.bundle]  # it was the champion already, so nothing was written
             after = log.current()
             assert after is not None
             assert [bundle for bundle, outcome in outcomes.items() if outcome == "won"] == [after.bundle]
             assert after.number == number
     finally:
-        for racer in racers:
-            racer.communicate()
+        for process in processes:
+            process.communicate()
     assert [entry.number for entry in log.entries()] == list(range(1, ROUNDS + 1))
 
 
-def all_at_once(calls: list[Callable[[], str]]) -> list[str]:
-    """What each call returns, all started at the same moment."""
+def call_concurrently(calls: list[Callable[[], str]]) -> list[str]:
+    """Return the results of calls that start at the same moment."""
     barrier = threading.Barrier(len(calls))
 
-    def wait_and(call: Callable[[], str]) -> str:
+    def wait_and_call(call: Callable[[], str]) -> str:
         barrier.wait()
         return call()
 
     with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(wait_and, calls))
+        return list(pool.map(wait_and_call, calls))
 
 
-def challenge(store: Store, bundle: str, champion: LogEntry | None) -> str:
+def try_to_promote(store: Store, bundle: str, champion: LogEntry | None) -> str:
     draft = LogEntryDraft(
         bundle=bundle, date=DAY, action="promote", reason="race", by=bundle, at="2015-06-17T05:00:00Z"
     )
@@ -86,26 +86,26 @@ def challenge(store: Store, bundle: str, champion: LogEntry | None) -> str:
         return "lost"
 
 
-def test_of_many_threads_one_promotes(store: Store) -> None:
+def test_concurrent_threads_promote_exactly_one_bundle(store: Store) -> None:
     log = ChampionLog(store)
-    bundles = [put_placeholder(store, DAY, f"{digit:x}") for digit in range(RACERS + 1)]
+    bundles = [put_placeholder(store, DAY, f"{digit:x}") for digit in range(PROCESS_COUNT + 1)]
     for number in range(1, ROUNDS + 1):
         champion = log.current()
-        challengers = [bundle for bundle in bundles if champion is None or bundle != champion.bundle][:RACERS]
-        outcomes = all_at_once([partial(challenge, store, bundle, champion) for bundle in challengers])
+        challengers = [bundle for bundle in bundles if champion is None or bundle != champion.bundle][:PROCESS_COUNT]
+        outcomes = call_concurrently([partial(try_to_promote, store, bundle, champion) for bundle in challengers])
         after = log.current()
         assert after is not None
         assert after.number == number
-        assert sorted(outcomes) == sorted([after.bundle] + ["lost"] * (RACERS - 1))
+        assert sorted(outcomes) == sorted([after.bundle] + ["lost"] * (PROCESS_COUNT - 1))
 
 
-def test_many_may_write_the_same_bundle_at_once(store: Store) -> None:
+def test_concurrent_writes_of_same_bundle_all_succeed(store: Store) -> None:
     manifest, files = some_files()
 
     def write() -> str:
         store.write_bundle_files(manifest.id, files)
         return fetch_verified(store, manifest.id).manifest.id
 
-    assert all_at_once([write] * RACERS) == [manifest.id] * RACERS
+    assert call_concurrently([write] * PROCESS_COUNT) == [manifest.id] * PROCESS_COUNT
     assert store.bundle_ids() == [manifest.id]
     assert store.remove_abandoned(1e12) == []

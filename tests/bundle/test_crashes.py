@@ -1,4 +1,4 @@
-"""Killed at any point, publishing leaves nothing or a whole bundle, and doing it again finishes it."""
+"""Crashes while publishing: the store stays consistent, and repeating the command completes it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.requirements import requires
 OLDEST, CHAMPION, CHALLENGER = DAY - dt.timedelta(days=1), DAY, DAY + dt.timedelta(days=1)
 
 
-class Scene:
-    """A store with an old bundle and a champion, and the files of a challenger beside it."""
+class CrashScenario:
+    """A store with an old bundle and a champion, and the files of a challenger."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -31,37 +31,37 @@ class Scene:
         self.champion = put_bundle(store, CHAMPION)
         draft = LogEntryDraft(bundle=self.champion, date=CHAMPION, action="promote", reason="first", by="test", at="")
         ChampionLog(store).append(draft, None)
-        aside = Store.open(str(folder / "aside"))
-        self.challenger = put_bundle(aside, CHALLENGER)
-        self.source = aside.fetch(self.challenger)
+        challenger_store = Store.open(str(folder / "aside"))
+        self.challenger = put_bundle(challenger_store, CHALLENGER)
+        self.source = challenger_store.fetch(self.challenger)
 
     def publish(
         self, name: str, step: int = 0, length: int | None = None
     ) -> tuple[Store, subprocess.CompletedProcess[str]]:
-        """Run the crasher on a fresh copy of the store, or go on with the one of that name."""
+        """Run the crashing process on a copy of the store, which is created if it doesn't exist."""
         root = self._folder / name
         if not root.exists():
             shutil.copytree(self.before, root)
         script = Path(__file__).with_name("crash_during_write.py")
-        words = [sys.executable, str(script), str(root), str(self.source), self.challenger, self.old, str(step)]
+        command = [sys.executable, str(script), str(root), str(self.source), self.challenger, self.old, str(step)]
         if length is not None:
-            words.append(str(length))
-        return Store.open(str(root)), subprocess.run(words, capture_output=True, text=True, check=False)
+            command.append(str(length))
+        return Store.open(str(root)), subprocess.run(command, capture_output=True, text=True, check=False)
 
-    def check_whole(self, store: Store) -> None:
-        """All that can be seen is whole, and the champion is one of the two."""
-        seen = store.bundle_ids()
-        for bundle_id in seen:
+    def assert_consistent(self, store: Store) -> None:
+        """Assert that all listed bundles are complete, and that the champion is one of the two."""
+        bundle_ids = store.bundle_ids()
+        for bundle_id in bundle_ids:
             assert fetch_verified(store, bundle_id).manifest.id == bundle_id
-        assert self.champion in seen
+        assert self.champion in bundle_ids
         current = ChampionLog(store).current()
         assert current is not None
         assert (current.number, current.bundle) in {(1, self.champion), (2, self.challenger)}
-        assert current.bundle in seen
+        assert current.bundle in bundle_ids
 
-    def check_done(self, store: Store) -> None:
-        """The challenger is champion, and sweeping leaves nothing that does not belong there."""
-        self.check_whole(store)
+    def assert_published(self, store: Store) -> None:
+        """Assert that the challenger is the champion, and that no temporary files remain after cleaning up."""
+        self.assert_consistent(store)
         assert store.bundle_ids() == [self.champion, self.challenger]
         assert [entry.bundle for entry in ChampionLog(store).entries()] == [self.champion, self.challenger]
         store.remove_abandoned(1e12)
@@ -69,55 +69,55 @@ class Scene:
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Scene:
-    """Where it happens."""
-    return Scene(tmp_path)
+def scenario(tmp_path: Path) -> CrashScenario:
+    """Return a new scenario."""
+    return CrashScenario(tmp_path)
 
 
-def test_killed_before_every_single_operation(scene: Scene) -> None:
-    store, finished = scene.publish("whole")
+def test_crash_before_each_operation_leaves_consistent_store(scenario: CrashScenario) -> None:
+    store, finished = scenario.publish("whole")
     assert finished.returncode == 0, finished.stderr
-    scene.check_done(store)
+    scenario.assert_published(store)
     operations = int(finished.stdout)
     assert operations > 30
 
-    def killed_then_again(step: int) -> None:
-        store, died = scene.publish(f"step{step}", step)
-        assert died.returncode == 9, died.stderr
-        scene.check_whole(store)
-        if step % 8 == 0:  # each again costs a process; what it meets differs little from step to step
-            _, finished = scene.publish(f"step{step}")
+    def crash_and_retry(step: int) -> None:
+        store, crashed = scenario.publish(f"step{step}", step)
+        assert crashed.returncode == 9, crashed.stderr
+        scenario.assert_consistent(store)
+        if step % 8 == 0:  # repeating takes a process, and neighboring steps leave similar states
+            _, finished = scenario.publish(f"step{step}")
             assert finished.returncode == 0, finished.stderr
-            scene.check_done(store)
+            scenario.assert_published(store)
 
     with ThreadPoolExecutor(2) as pool:
-        assert len(list(pool.map(killed_then_again, range(1, operations + 1)))) == operations
+        assert len(list(pool.map(crash_and_retry, range(1, operations + 1)))) == operations
 
 
 @pytest.mark.parametrize("length", [0, 60, 200, 700, 3000])
-def test_killed_in_the_middle_of_a_write(scene: Scene, length: int) -> None:
+def test_crash_during_bundle_write_leaves_consistent_store(scenario: CrashScenario, length: int) -> None:
     requires(sys.platform != "win32", "Windows cannot end a process at a file's length")
-    assert max(path.stat().st_size for path in scene.source.rglob("*.*")) > length
-    store, died = scene.publish("torn", length=length)
-    assert died.returncode < 0, died.stdout + died.stderr
+    assert max(path.stat().st_size for path in scenario.source.rglob("*.*")) > length
+    store, crashed = scenario.publish("torn", length=length)
+    assert crashed.returncode < 0, crashed.stdout + crashed.stderr
     assert len(list(Path(store.url).rglob(".tmp-*"))) == 1
-    scene.check_whole(store)
-    assert scene.challenger not in store.bundle_ids()
-    _, finished = scene.publish("torn")
+    scenario.assert_consistent(store)
+    assert scenario.challenger not in store.bundle_ids()
+    _, finished = scenario.publish("torn")
     assert finished.returncode == 0, finished.stderr
-    scene.check_done(store)
+    scenario.assert_published(store)
 
 
 @pytest.mark.parametrize("length", [0, 60, 200])
-def test_killed_in_the_middle_of_writing_the_log(scene: Scene, length: int) -> None:
+def test_crash_during_log_write_leaves_consistent_log(scenario: CrashScenario, length: int) -> None:
     requires(sys.platform != "win32", "Windows cannot end a process at a file's length")
-    before = Store.open(str(scene.before))
-    assert put_bundle(before, CHALLENGER) == scene.challenger  # so that the entry is the first file to be written
-    store, died = scene.publish("torn", length=length)
-    assert died.returncode < 0, died.stdout + died.stderr
+    before = Store.open(str(scenario.before))
+    assert put_bundle(before, CHALLENGER) == scenario.challenger  # so that the entry is the first file that is written
+    store, crashed = scenario.publish("torn", length=length)
+    assert crashed.returncode < 0, crashed.stdout + crashed.stderr
     assert len(list((Path(store.url) / "champion").glob(".tmp-*"))) == 1
-    scene.check_whole(store)
+    scenario.assert_consistent(store)
     assert len(ChampionLog(store).entries()) == 1
-    _, finished = scene.publish("torn")
+    _, finished = scenario.publish("torn")
     assert finished.returncode == 0, finished.stderr
-    scene.check_done(store)
+    scenario.assert_published(store)

@@ -1,4 +1,4 @@
-"""Bundles that earlier releases made: they stay here for ever, and this code reads them or says which release does."""
+"""Bundles of earlier releases, which never change: this code loads them, or rejects them by their format."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from preptime.errors import BundleVerificationError
 from tests.requirements import requires
 
 RELEASES = Path(__file__).parent / "releases"
-LARGEST_BYTES = 300_000
+MAX_BUNDLE_BYTES = 300_000
 
 
-def test_bundles_of_earlier_releases_are_read_or_refused_by_their_format() -> None:
+def test_release_bundles_load_or_raise_for_their_format() -> None:
     folders = sorted(path.parent for path in RELEASES.glob(f"*/*/{MANIFEST_FILE}"))
-    requires(folders, f"no bundle of an earlier release under {RELEASES} yet (docs/bundle-format.md says how)")
+    requires(folders, f"no bundle of an earlier release in {RELEASES} yet (see docs/bundle-format.md)")
     for folder in folders:
-        assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < LARGEST_BYTES
+        assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < MAX_BUNDLE_BYTES
         format_ = msgspec.json.decode((folder / MANIFEST_FILE).read_bytes(), type=FormatHeader).format
         if format_ == BUNDLE_FORMAT:
             assert Bundle.load(folder).manifest.id == folder.name

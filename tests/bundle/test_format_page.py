@@ -1,4 +1,4 @@
-"""The page of the format says what the code does."""
+"""docs/bundle-format.md matches the code."""
 
 from __future__ import annotations
 
@@ -25,41 +25,41 @@ PAGE = Path(__file__).parents[2] / "docs" / "bundle-format.md"
 
 
 def section(title: str) -> str:
-    found = re.search(rf"^## {title}$(.*?)(?=^## |\Z)", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    assert found is not None, title
-    return found[1]
+    match = re.search(rf"^## {title}$(.*?)(?=^## |\Z)", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert match is not None, title
+    return match[1]
 
 
-def named(text: str) -> set[str]:
-    """What stands between backticks in the first column of the tables."""
+def first_column_names(text: str) -> set[str]:
+    """Return the names in backticks in the first column of the tables."""
     return {name for row in re.findall(r"^\|([^|]*)\|", text, re.MULTILINE) for name in re.findall("`([a-z_]+)`", row)}
 
 
-def test_every_field_of_a_manifest_is_on_the_page_and_no_other() -> None:
+def test_format_page_has_exactly_the_manifest_fields() -> None:
     fields = {*Manifest.__struct_fields__, *TrainingWindow.__struct_fields__, *FeatureInfo.__struct_fields__}
-    assert named(section("The manifest")) == fields
+    assert first_column_names(section("The manifest")) == fields
 
 
 @pytest.mark.parametrize(
     ("title", "struct"), [("An entry of the log", LogEntry), ("Golden orders", GoldenDocument)], ids=["entry", "golden"]
 )
-def test_every_field_of_other_documents_is_on_the_page(title: str, struct: type[msgspec.Struct]) -> None:
-    assert named(section(title)) == set(struct.__struct_fields__)
+def test_format_page_has_fields_of_log_and_golden_orders(title: str, struct: type[msgspec.Struct]) -> None:
+    assert first_column_names(section(title)) == set(struct.__struct_fields__)
 
 
 @pytest.mark.parametrize("struct", [ArrayInfo, FileInfo, GoldenOrders])
-def test_fields_of_small_objects_are_on_the_page(struct: type[msgspec.Struct]) -> None:
+def test_format_page_has_fields_of_small_objects(struct: type[msgspec.Struct]) -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert all(f"`{name}`" in text for name in struct.__struct_fields__)
 
 
-def test_files_and_arrays_are_on_the_page() -> None:
+def test_format_page_has_files_and_arrays() -> None:
     text = section("The files of a bundle")
-    assert set(expected_arrays(3, some_history().vocabularies)) <= named(text)
+    assert set(expected_arrays(3, some_history().vocabularies)) <= first_column_names(text)
     files = {re.sub("history/.*", "history/*.npy", name) for name in some_files()[1]}
     assert files == set(re.findall(r"^\| `([a-z/*.]+\.[a-z]+)`", text, re.MULTILINE))
 
 
-def test_the_number_is_on_the_page() -> None:
+def test_format_page_has_format_numbers() -> None:
     assert f"This page is format **{BUNDLE_FORMAT}**" in PAGE.read_text(encoding="utf-8")
     assert f"| `format` | integer | {LOG_FORMAT} |" in section("An entry of the log")

@@ -1,4 +1,4 @@
-"""A store in a bucket: against a fake that enforces preconditions, and read and written with the emulator."""
+"""A store in a bucket, with a fake server that enforces preconditions, and with the emulator."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ from preptime.bundle.inventory import prune
 from preptime.bundle.store import Store
 from preptime.errors import StoreError
 from tests.bundle.factories import DAY, put_bundle, put_placeholder, some_files
-from tests.bundle.fake_gcs import BUCKET, FakeGoogleStorage, clients_that_end, serving
+from tests.bundle.fake_gcs import BUCKET, FakeGcs, closing_clients, run_fake_gcs
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-"""The client leaves the streamed answers of downloads that failed to the garbage collector."""
+"""The client doesn't close the streams of failed downloads."""
 
-RACERS = 4
+PROMOTER_COUNT = 4
 ROUNDS = 5
 
 
 @pytest.fixture(autouse=True)
-def _clients_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with clients_that_end(monkeypatch):
+def _close_clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with closing_clients(monkeypatch):
         yield
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGoogleStorage]:
-    """The bucket."""
-    with serving(monkeypatch) as found:
-        yield found
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGcs]:
+    """Return a fake server with one bucket."""
+    with run_fake_gcs(monkeypatch) as server:
+        yield server
 
 
 @pytest.fixture
-def store(fake: FakeGoogleStorage, tmp_path: Path) -> Store:
-    """An empty store in a folder of the bucket."""
+def store(fake: FakeGcs, tmp_path: Path) -> Store:
+    """Return an empty store in a folder of the bucket."""
     return Store.open(f"gs://{BUCKET}/models", cache=tmp_path / "cache")
 
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[str]:
-    """An emulator's address; it has the bucket."""
+    """Return the address of an emulator with the bucket."""
     server = create_server("127.0.0.1", 0, in_memory=True, default_bucket=BUCKET)
     server.start()
     try:
@@ -66,15 +66,17 @@ def draft(bundle: str, by: str = "test") -> LogEntryDraft:
 
 
 def promote(store: Store, shift: float = 0.0) -> str:
-    """A new bundle becomes the champion."""
+    """Write a new bundle, make it the champion, and return its id."""
     bundle = put_bundle(store, shift=shift)
     log = ChampionLog(store)
     log.append(draft(bundle), log.current())
     return bundle
 
 
-def test_a_store_lives_in_the_emulators_bucket(emulator: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Everything that a store does: the emulator takes what the client sends, though it checks no precondition."""
+def test_store_in_emulator_supports_all_operations(
+    emulator: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The emulator accepts all requests of the client, but doesn't check preconditions."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator)
     store = Store.open(f"gs://{BUCKET}/a/b", cache=tmp_path / "cache")
     log = ChampionLog(store)
@@ -89,10 +91,10 @@ def test_a_store_lives_in_the_emulators_bucket(emulator: str, monkeypatch: pytes
     assert store.bundle_ids() == [first]
 
 
-def test_a_bundle_over_eight_megabytes_goes_up_in_pieces(
-    emulator: str, monkeypatch: pytest.MonkeyPatch, store: Store, fake: FakeGoogleStorage
+def test_create_log_over_8_mb_uses_resumable_upload(
+    emulator: str, monkeypatch: pytest.MonkeyPatch, store: Store, fake: FakeGcs
 ) -> None:
-    """From there on the client uses another kind of upload, also under a precondition."""
+    """For larger files, the client uses resumable uploads, which also have a precondition."""
     large = b"history" * 1_500_000
     assert store.create_log("large.bin", large)
     assert not store.create_log("large.bin", b"other" * 2_000_000)
@@ -103,9 +105,7 @@ def test_a_bundle_over_eight_megabytes_goes_up_in_pieces(
     assert emulated.read_log("large.bin") == large
 
 
-def test_a_bundle_is_uploaded_before_the_champions_file_and_its_manifest_last(
-    store: Store, fake: FakeGoogleStorage
-) -> None:
+def test_promotion_uploads_manifest_last_before_log_entry(store: Store, fake: FakeGcs) -> None:
     bundle = promote(store)
     written = list(fake.objects)
     assert written[-2:] == [f"models/bundles/{bundle}/manifest.json", "models/champion/000001.json"]
@@ -113,7 +113,7 @@ def test_a_bundle_is_uploaded_before_the_champions_file_and_its_manifest_last(
     assert fetch_verified(store, bundle).manifest.id == bundle
 
 
-def test_nothing_in_the_bucket_is_written_over(store: Store, fake: FakeGoogleStorage) -> None:
+def test_store_never_overwrites_objects(store: Store, fake: FakeGcs) -> None:
     manifest, files = some_files()
     left = f"models/bundles/{manifest.id}/model.onnx"
     fake.objects[left] = files["model.onnx"]
@@ -125,119 +125,119 @@ def test_nothing_in_the_bucket_is_written_over(store: Store, fake: FakeGoogleSto
     assert store.bundle_ids() == [manifest.id]
 
 
-def test_of_many_threads_one_promotes(fake: FakeGoogleStorage) -> None:
+def test_concurrent_threads_promote_exactly_one_bundle(fake: FakeGcs) -> None:
     store = Store.open(f"gs://{BUCKET}")
-    bundles = [put_placeholder(store, DAY, f"{digit:x}") for digit in range(RACERS + 1)]
+    bundles = [put_placeholder(store, DAY, f"{digit:x}") for digit in range(PROMOTER_COUNT + 1)]
 
-    def challenge(bundle: str, champion: LogEntry | None) -> str:
+    def try_to_promote(bundle: str, champion: LogEntry | None) -> str:
         try:
             return ChampionLog(Store.open(f"gs://{BUCKET}")).append(draft(bundle, bundle), champion).bundle
         except StoreError as error:
             return "lost" if "Someone else promoted first" in error.facts else error.facts
 
     log = ChampionLog(store)
-    with ThreadPoolExecutor(RACERS) as pool:
+    with ThreadPoolExecutor(PROMOTER_COUNT) as pool:
         for number in range(1, ROUNDS + 1):
             champion = log.current()
-            others = [bundle for bundle in bundles if champion is None or bundle != champion.bundle][:RACERS]
-            outcomes = list(pool.map(challenge, others, [champion] * RACERS))
+            others = [bundle for bundle in bundles if champion is None or bundle != champion.bundle][:PROMOTER_COUNT]
+            outcomes = list(pool.map(try_to_promote, others, [champion] * PROMOTER_COUNT))
             after = log.current()
             assert after is not None
             assert after.number == number
-            assert sorted(outcomes) == sorted([after.bundle] + ["lost"] * (RACERS - 1))
+            assert sorted(outcomes) == sorted([after.bundle] + ["lost"] * (PROMOTER_COUNT - 1))
 
 
-def test_of_many_processes_one_promotes(fake: FakeGoogleStorage) -> None:
-    """They take their address from the environment, as the emulator's users do."""
+def test_concurrent_processes_promote_exactly_one_bundle(fake: FakeGcs) -> None:
+    """The processes read the address of the server from the environment."""
     store = Store.open(f"gs://{BUCKET}")
     bundles = [put_placeholder(store, DAY, digit) for digit in "abc"]
     script = str(Path(__file__).with_name("concurrent_promotion.py"))
-    racers = [
+    processes = [
         subprocess.Popen(
             [sys.executable, script, store.url, bundle, "1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         for bundle in bundles
     ]
     try:
-        assert said(racers) == ["ready"] * 3
-        tell(racers)
-        assert said(racers) == ["set"] * 3
-        tell(racers)
-        outcomes = said(racers)
+        assert read_replies(processes) == ["ready"] * 3
+        signal_processes(processes)
+        assert read_replies(processes) == ["set"] * 3
+        signal_processes(processes)
+        outcomes = read_replies(processes)
     finally:
-        for racer in racers:
-            racer.communicate()
+        for process in processes:
+            process.communicate()
     assert sorted(outcomes) == ["lost", "lost", "won"]
     (entry,) = ChampionLog(store).entries()
     assert outcomes[bundles.index(entry.bundle)] == "won"
 
 
-def tell(racers: list[subprocess.Popen[str]]) -> None:
-    for racer in racers:
-        assert racer.stdin is not None
-        racer.stdin.write("go\n")
-        racer.stdin.flush()
+def signal_processes(processes: list[subprocess.Popen[str]]) -> None:
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
 
 
-def said(racers: list[subprocess.Popen[str]]) -> list[str]:
-    return [racer.stdout.readline().strip() for racer in racers if racer.stdout is not None]
+def read_replies(processes: list[subprocess.Popen[str]]) -> list[str]:
+    return [process.stdout.readline().strip() for process in processes if process.stdout is not None]
 
 
-def test_reading_goes_on_through_failures_that_pass(store: Store, fake: FakeGoogleStorage) -> None:
+def test_read_retries_temporary_failures(store: Store, fake: FakeGcs) -> None:
     bundle = promote(store)
-    for ask in (store.log_file_names, store.bundle_ids, lambda: store.read_log("000001.json")):
-        fake.troubles.extend(["503", "hang up", "429"])
-        assert ask()
-    fake.troubles.extend(["503"] * 2)
+    for operation in (store.log_file_names, store.bundle_ids, lambda: store.read_log("000001.json")):
+        fake.failures.extend(["503", "hang up", "429"])
+        assert operation()
+    fake.failures.extend(["503"] * 2)
     assert fetch_verified(store, bundle).manifest.id == bundle
-    assert not fake.troubles
+    assert not fake.failures
 
 
-def test_writing_goes_on_through_failures_that_pass(store: Store, fake: FakeGoogleStorage) -> None:
+def test_write_retries_temporary_failures(store: Store, fake: FakeGcs) -> None:
     manifest, files = some_files()
-    fake.troubles.extend(["503", "429", "hang up", "503", "hang up after"])
+    fake.failures.extend(["503", "429", "hang up", "503", "hang up after"])
     store.write_bundle_files(manifest.id, files)
     assert fetch_verified(store, manifest.id).manifest.id == manifest.id
 
 
-def test_a_promotion_whose_answer_was_lost_is_still_ours(store: Store, fake: FakeGoogleStorage) -> None:
-    """The entry got written, the client heard nothing, asked again and was told that the name is taken."""
+def test_append_with_lost_response_succeeds(store: Store, fake: FakeGcs) -> None:
+    """The entry is written, but the response is lost, and the repeated request gets the error that the name exists."""
     first, second = promote(store), put_bundle(store, shift=1.0)
     log = ChampionLog(store)
-    fake.write_troubles.append("hang up after")
+    fake.write_failures.append("hang up after")
     assert log.append(draft(second), log.current()).bundle == second
-    assert [one.bundle for one in log.entries()] == [first, second]
+    assert [entry.bundle for entry in log.entries()] == [first, second]
 
 
-def test_a_bucket_that_stays_away_is_said_within_the_patience(store: Store, fake: FakeGoogleStorage) -> None:
+def test_read_from_unreachable_bucket_raises_within_timeout(store: Store, fake: FakeGcs) -> None:
     promote(store)
-    fake.away = True
+    fake.is_unreachable = True
     began = time.monotonic()
     with pytest.raises(StoreError, match=f"gs://{BUCKET}/models"):
         store.log_file_names()
     assert time.monotonic() - began < 10
 
 
-def test_waits_are_random() -> None:
-    """Two that failed at the same moment must not come back at the same moment; what serves gives up sooner."""
+def test_retry_waits_are_random() -> None:
+    """Clients that fail at the same moment must not retry at the same moment. Reading stops earlier than writing."""
     assert gcs.READ_RETRY_SECONDS < gcs.WRITE_RETRY_SECONDS
     waits = {round(next(exponential_sleep_generator(0.5, 8.0, 2.0)), 6) for _ in range(20)}
     assert len(waits) > 15
     assert all(0 <= wait <= 0.5 for wait in waits)
 
 
-def test_a_bucket_that_is_not_there_is_no_empty_store(fake: FakeGoogleStorage) -> None:
-    for ask in (Store.open("gs://another").bundle_ids, ChampionLog(Store.open("gs://another")).current):
+def test_read_from_missing_bucket_raises(fake: FakeGcs) -> None:
+    for operation in (Store.open("gs://another").bundle_ids, ChampionLog(Store.open("gs://another")).current):
         with pytest.raises(StoreError, match="bucket does not exist"):
-            ask()
+            operation()
 
 
-def test_an_address_without_a_bucket_is_refused() -> None:
+def test_open_url_without_bucket_raises() -> None:
     with pytest.raises(StoreError, match="names no bucket"):
         Store.open("gs://")
 
 
-def reading_of(store: Store) -> list[Callable[[], object]]:
+def read_operations(store: Store) -> list[Callable[[], object]]:
     log = ChampionLog(store)
     return [
         store.bundle_ids,
@@ -250,22 +250,22 @@ def reading_of(store: Store) -> list[Callable[[], object]]:
     ]
 
 
-def test_reading_writes_nothing(store: Store, fake: FakeGoogleStorage) -> None:
-    """What serves has an account that may only read: the fake refuses every write, and none is even tried."""
+def test_read_with_read_only_account_writes_nothing(store: Store, fake: FakeGcs) -> None:
+    """A server's account has only read access. The fake rejects every write, and none is attempted."""
     promote(store)
     fake.read_only = True
     fake.requests.clear()
-    for ask in reading_of(store):
-        assert ask()
-    assert fake.refused_writes == []
-    asked = {request.partition("?")[0] for request in fake.requests}
-    assert all(f"/b/{BUCKET}/o" in request for request in asked), "nothing but objects may be asked about either"
+    for operation in read_operations(store):
+        assert operation()
+    assert fake.rejected_writes == []
+    request_paths = {request.partition("?")[0] for request in fake.requests}
+    assert all(f"/b/{BUCKET}/o" in request for request in request_paths), "only requests for objects are allowed"
     with pytest.raises(StoreError, match=r"storage\.objects\.create"):
         put_bundle(store, shift=1.0)
-    assert len(fake.refused_writes) == 1
+    assert len(fake.rejected_writes) == 1
 
 
-def test_a_crashed_upload_is_swept_when_nobody_touched_it_for_long(store: Store, fake: FakeGoogleStorage) -> None:
+def test_remove_abandoned_deletes_old_incomplete_upload(store: Store, fake: FakeGcs) -> None:
     bundle = put_bundle(store)
     del fake.objects[f"models/bundles/{bundle}/manifest.json"]
     assert store.bundle_ids() == []
@@ -275,25 +275,25 @@ def test_a_crashed_upload_is_swept_when_nobody_touched_it_for_long(store: Store,
     assert fake.objects == {}
 
 
-def test_removing_what_another_removes_at_the_same_time_is_no_error(store: Store, fake: FakeGoogleStorage) -> None:
+def test_delete_ignores_objects_deleted_concurrently(store: Store, fake: FakeGcs) -> None:
     bundle = put_bundle(store)
-    fake.vanishing = {f"models/bundles/{bundle}/golden.json"}
+    fake.deleted_concurrently = {f"models/bundles/{bundle}/golden.json"}
     store.delete(bundle)
     assert fake.objects == {}
 
 
-def test_whether_it_may_be_written_to_is_asked_without_writing(store: Store, fake: FakeGoogleStorage) -> None:
+def test_is_writable_writes_nothing(store: Store, fake: FakeGcs) -> None:
     assert store.is_writable()
     fake.read_only = True
     assert not store.is_writable()
     assert fake.objects == {}
-    assert fake.refused_writes == []
+    assert fake.rejected_writes == []
 
 
-def test_the_storage_tells_its_time(store: Store, fake: FakeGoogleStorage) -> None:
-    told = store.storage_time()
-    assert told is not None
-    assert abs(told - time.time()) < 60
+def test_storage_time_returns_server_clock(store: Store, fake: FakeGcs) -> None:
+    server_time = store.storage_time()
+    assert server_time is not None
+    assert abs(server_time - time.time()) < 60
     promote(store)
     assert store.log_written_at("000001.json") == fake.updated.timestamp()
     with pytest.raises(StoreError, match="no such object"):

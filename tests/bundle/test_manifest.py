@@ -1,4 +1,4 @@
-"""A manifest reads back as it was written, or is refused."""
+"""Encoding, decoding, and verifying manifests."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from preptime.bundle.manifest import (
     to_json_object,
 )
 from preptime.errors import BundleVerificationError
-from tests.bundle.factories import DAY, sign, some_draft, some_files
+from tests.bundle.factories import DAY, some_draft, some_files, write_manifest
 
 
-def test_it_reads_back_as_written_and_its_id_is_its_dates_and_contents() -> None:
+def test_manifest_round_trip_keeps_fields_and_id() -> None:
     manifest, files = some_files()
     assert decode_manifest(files[MANIFEST_FILE]) == manifest
     assert encode_manifest(manifest) == files[MANIFEST_FILE]
@@ -31,7 +31,7 @@ def test_it_reads_back_as_written_and_its_id_is_its_dates_and_contents() -> None
     assert set(manifest.files) == set(files) - {MANIFEST_FILE}
 
 
-def test_same_content_same_bytes_and_every_difference_another_id() -> None:
+def test_bundle_id_changes_with_any_content() -> None:
     assert some_files()[1] == some_files()[1]
     ids = {some_files()[0].id, some_files(shift=1.0)[0].id, some_files(DAY + dt.timedelta(days=1))[0].id}
     assert len(ids) == 3
@@ -40,45 +40,51 @@ def test_same_content_same_bytes_and_every_difference_another_id() -> None:
     assert compute_bundle_id(other) != manifest.id
 
 
-def test_the_order_of_a_dictionary_makes_no_other_bundle() -> None:
+def test_bundle_id_is_independent_of_dictionary_order() -> None:
     manifest = some_files()[0]
-    turned = msgspec.structs.replace(manifest, libraries=dict(reversed(manifest.libraries.items())))
-    assert encode_manifest(turned) == encode_manifest(manifest)
-    assert compute_bundle_id(turned) == manifest.id
+    reordered = msgspec.structs.replace(manifest, libraries=dict(reversed(manifest.libraries.items())))
+    assert encode_manifest(reordered) == encode_manifest(manifest)
+    assert compute_bundle_id(reordered) == manifest.id
 
 
-def test_an_unknown_format_is_refused_before_anything_else_is_read() -> None:
-    with pytest.raises(BundleVerificationError, match="expected format 1, found format 2") as refusal:
+def test_decode_manifest_with_unknown_format_raises_first() -> None:
+    with pytest.raises(BundleVerificationError, match="expected format 1, found format 2") as error:
         decode_manifest(b'{"format": 2, "whatever": []}')
-    assert "release" in refusal.value.hint
+    assert "release" in error.value.hint
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"{}", b'{"format": "1"}', b'{"format": 1}', b'"\xff"', b"\xff\xfe"])
-def test_what_is_no_manifest_is_refused(raw: bytes) -> None:
+def test_decode_manifest_with_invalid_content_raises(raw: bytes) -> None:
     with pytest.raises(BundleVerificationError, match=r"manifest\.json: expected"):
         decode_manifest(raw)
 
 
-def edited(place: tuple[str | int, ...], value: object) -> bytes:
+def edited_manifest(path: tuple[str | int, ...], value: object) -> bytes:
     fields = json.loads(some_files()[1][MANIFEST_FILE])
     inner = fields
-    for key in place[:-1]:
+    for key in path[:-1]:
         inner = inner[key]
-    inner[place[-1]] = value
+    inner[path[-1]] = value
     return json.dumps(fields, sort_keys=True, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
 @pytest.mark.parametrize(
-    "place",
-    [("mood",), ("window", "mood"), ("features", 0, "mood"), ("files", "model.onnx", "mood"), ("vocabularies", "mood")],
+    "path",
+    [
+        ("unknown_field",),
+        ("window", "unknown_field"),
+        ("features", 0, "unknown_field"),
+        ("files", "model.onnx", "unknown_field"),
+        ("vocabularies", "unknown_field"),
+    ],
 )
-def test_a_field_of_the_future_in_this_format_is_refused_wherever_it_stands(place: tuple[str | int, ...]) -> None:
+def test_decode_manifest_with_unknown_field_raises(path: tuple[str | int, ...]) -> None:
     with pytest.raises(BundleVerificationError):
-        decode_manifest(edited(place, "good"))
+        decode_manifest(edited_manifest(path, "good"))
 
 
 @pytest.mark.parametrize(
-    ("place", "value"),
+    ("path", "value"),
     [
         (("id",), "2015-06-17-000000000000"),
         (("data_fingerprint",), "sha256:4567"),
@@ -87,25 +93,25 @@ def test_a_field_of_the_future_in_this_format_is_refused_wherever_it_stands(plac
         (("files", "model.onnx", "sha256"), "0" * 64),
     ],
 )
-def test_an_edited_field_no_longer_fits_the_id(place: tuple[str | int, ...], value: object) -> None:
+def test_decode_manifest_with_edited_field_raises(path: tuple[str | int, ...], value: object) -> None:
     with pytest.raises(BundleVerificationError, match="the id of its content"):
-        decode_manifest(edited(place, value))
+        decode_manifest(edited_manifest(path, value))
 
 
 @pytest.mark.parametrize("name", ["../outside.npy", "/etc/passwd", "history\\rows.npy", "", "Model.onnx", "a//b.npy"])
-def test_a_file_name_that_could_leave_the_folder_is_refused(name: str) -> None:
+def test_decode_manifest_with_unsafe_file_name_raises(name: str) -> None:
     with pytest.raises(BundleVerificationError, match="is not a file name of a bundle"):
-        decode_manifest(edited(("files", name), {"sha256": "0" * 64, "size_bytes": 1}))
+        decode_manifest(edited_manifest(("files", name), {"sha256": "0" * 64, "size_bytes": 1}))
 
 
-def test_figures_without_a_value_are_null_and_read_back_the_same() -> None:
+def test_to_json_object_converts_nan_and_dates() -> None:
     metrics = to_json_object({"mae": float("nan"), "day": dt.date(2015, 6, 1), "n": 3, "share": 1.0})
     assert metrics == {"mae": None, "day": "2015-06-01", "n": 3, "share": 1.0}
     with pytest.raises(msgspec.ValidationError):
         to_json_object([1, 2])
 
 
-def test_a_draft_that_contradicts_itself_is_refused() -> None:
+def test_manifest_draft_with_contradiction_raises() -> None:
     draft = some_draft()
     with pytest.raises(ValueError, match="a refresh names its parent"):
         msgspec.structs.replace(draft, kind="refresh")
@@ -115,9 +121,9 @@ def test_a_draft_that_contradicts_itself_is_refused() -> None:
         msgspec.structs.replace(draft, date=draft.window.last_day)
 
 
-def test_a_signed_manifest_of_this_format_loads(bundle_folder: Path) -> None:
-    """The control of the refusals above: the same way of editing, with nothing wrong, is accepted."""
+def test_bundle_load_with_consistently_edited_manifest_works(bundle_folder: Path) -> None:
+    """The control of the tests above: the same way of editing, without an error, is accepted."""
     fields = json.loads((bundle_folder / MANIFEST_FILE).read_bytes())
-    sign(bundle_folder, fields | {"git_revision": "0123abc"})
+    write_manifest(bundle_folder, fields | {"git_revision": "0123abc"})
     assert Bundle.load(bundle_folder).manifest.git_revision == "0123abc"
     assert isinstance(Bundle.load(bundle_folder).manifest, Manifest)

@@ -1,4 +1,4 @@
-"""Old bundles go; what serves and what a rollback needs stays."""
+"""Pruning a store: old bundles are deleted, except the champion and the bundles that a rollback or refresh needs."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def promote(log: ChampionLog, bundle: str, when: dt.date, after: LogEntry | None
 
 
 def put_refresh(store: Store, parent: str, when: dt.date) -> str:
-    """Write the models of a bundle of `put_bundle` with the history of another morning; its id."""
+    """Write a refresh of a bundle from `put_bundle` as of another date, and return its id."""
     draft = msgspec.structs.replace(some_draft(), kind="refresh", date=when, parent=parent)
     golden = choose_golden_orders(some_orders())
     return write_bundle(store, draft, model=some_model(), history=some_history(when), golden_orders=golden).id
 
 
-def test_the_newest_stay(store: Store) -> None:
+def test_prune_keeps_newest_bundles(store: Store) -> None:
     ids = [put_placeholder(store, day(n), "a") for n in range(6)]
     assert prune(store, keep=10, abandoned_before=0.0) == PruneResult([], [])
     assert prune(store, keep=2, abandoned_before=0.0) == PruneResult(ids[:4], [])
@@ -44,7 +44,7 @@ def test_the_newest_stay(store: Store) -> None:
     assert store.bundle_ids() == []
 
 
-def test_the_champion_and_what_rollbacks_return_to_stay_however_old(store: Store) -> None:
+def test_prune_keeps_champion_and_rollback_targets(store: Store) -> None:
     log = ChampionLog(store)
     entry: LogEntry | None = None
     promoted = [put_bundle(store, day(n)) for n in range(ROLLBACKS_KEPT + 3)]
@@ -59,7 +59,7 @@ def test_the_champion_and_what_rollbacks_return_to_stay_however_old(store: Store
         assert log.rollback(reason="bad", by="me", at="").bundle == expected
 
 
-def test_an_undone_bundle_is_not_kept_for_its_own_sake(store: Store) -> None:
+def test_prune_deletes_rolled_back_bundle(store: Store) -> None:
     log = ChampionLog(store)
     good, bad = put_bundle(store), put_bundle(store, shift=1.0)
     promote(log, bad, DAY, promote(log, good, DAY, None))
@@ -67,7 +67,7 @@ def test_an_undone_bundle_is_not_kept_for_its_own_sake(store: Store) -> None:
     assert prune(store, keep=0, abandoned_before=0.0).bundles == [bad]
 
 
-def test_what_crashes_left_goes_once_it_is_old_enough(folder_store: Store, tmp_path: Path) -> None:
+def test_prune_deletes_old_leftovers_of_crashes(folder_store: Store, tmp_path: Path) -> None:
     kept = put_bundle(folder_store)
     ChampionLog(folder_store).append(
         LogEntryDraft(bundle=kept, date=DAY, action="promote", reason="first", by="train", at=""), None
@@ -87,19 +87,19 @@ def test_what_crashes_left_goes_once_it_is_old_enough(folder_store: Store, tmp_p
     assert folder_store.log_file_names() == ["000001.json"]
 
 
-def test_a_folder_still_being_written_into_is_not_old(folder_store: Store, tmp_path: Path) -> None:
+def test_prune_keeps_folder_that_is_being_written(folder_store: Store, tmp_path: Path) -> None:
     writing = tmp_path / "models" / "bundles" / ".tmp-writing"
     (writing / "history").mkdir(parents=True)
     os.utime(writing, (1.0, 1.0))
     assert prune(folder_store, keep=1, abandoned_before=time.time() - 60).leftovers == []
 
 
-def test_keeping_fewer_than_none_is_refused(store: Store) -> None:
+def test_prune_with_negative_keep_raises(store: Store) -> None:
     with pytest.raises(UsageError, match="keep = -1"):
         prune(store, keep=-1, abandoned_before=0.0)
 
 
-def test_the_bundle_whose_models_a_kept_refresh_has_stays_so_that_it_can_be_refreshed_again(store: Store) -> None:
+def test_prune_keeps_parent_of_kept_refresh(store: Store) -> None:
     log = ChampionLog(store)
     trained = put_bundle(store)
     refreshed = [put_refresh(store, trained, day(n)) for n in (1, 2)]

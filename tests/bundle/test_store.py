@@ -1,4 +1,4 @@
-"""Bundles go in and out whole, in a folder as on any fsspec URL."""
+"""Reading and writing bundles in a store, in a folder and at an fsspec URL."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.bundle.factories import DAY, put_bundle, some_files
 FAR_FUTURE = 1e12
 
 
-def test_an_empty_store_is_empty_and_reading_it_makes_nothing(tmp_path: Path, store: Store) -> None:
+def test_empty_store_reads_create_nothing(tmp_path: Path, store: Store) -> None:
     assert store.bundle_ids() == []
     assert store.log_file_names() == []
     assert not store.has_bundle("2015-06-17-000000000000")
     assert not (tmp_path / "models").exists()
 
 
-def test_bundles_are_listed_by_date(store: Store) -> None:
+def test_bundle_ids_are_sorted_by_date(store: Store) -> None:
     later = put_bundle(store, DAY + dt.timedelta(days=20))
     earlier = put_bundle(store)
     assert store.bundle_ids() == [earlier, later]
@@ -37,12 +37,12 @@ def test_bundles_are_listed_by_date(store: Store) -> None:
     assert Bundle.load(store.fetch(later)).manifest.id == later
 
 
-def test_fetching_twice_gives_the_same_folder(store: Store) -> None:
+def test_fetch_twice_returns_same_folder(store: Store) -> None:
     bundle_id = put_bundle(store)
     assert store.fetch(bundle_id) == store.fetch(bundle_id)
 
 
-def test_a_deleted_bundle_is_gone_and_can_come_back(store: Store) -> None:
+def test_delete_removes_bundle_until_written_again(store: Store) -> None:
     bundle_id = put_bundle(store)
     store.delete(bundle_id)
     assert store.bundle_ids() == []
@@ -52,13 +52,13 @@ def test_a_deleted_bundle_is_gone_and_can_come_back(store: Store) -> None:
 
 
 @pytest.mark.parametrize("bundle_id", ["2015-06-17-000000000000", "../elsewhere", "", "champion"])
-def test_a_bundle_that_is_not_there_is_named(store: Store, bundle_id: str) -> None:
-    for ask in (store.fetch, store.read_manifest, store.delete):
+def test_store_with_unknown_bundle_raises_with_its_id(store: Store, bundle_id: str) -> None:
+    for method in (store.fetch, store.read_manifest, store.delete):
         with pytest.raises(UsageError, match=f"has no bundle '{bundle_id}'"):
-            ask(bundle_id)
+            method(bundle_id)
 
 
-def test_other_files_in_the_store_are_nobodys_business(folder_store: Store, tmp_path: Path) -> None:
+def test_store_ignores_other_files(folder_store: Store, tmp_path: Path) -> None:
     bundle_id = put_bundle(folder_store)
     bundles = tmp_path / "models" / "bundles"
     (bundles / "README.txt").write_text("mine", encoding="utf-8")
@@ -68,17 +68,17 @@ def test_other_files_in_the_store_are_nobodys_business(folder_store: Store, tmp_
     assert (bundles / "README.txt").exists()
 
 
-def test_a_file_url_is_a_folder(tmp_path: Path) -> None:
+def test_open_file_url_is_a_folder(tmp_path: Path) -> None:
     bundle_id = put_bundle(Store.open((tmp_path / "a store").as_uri()))
     assert Store.open(str(tmp_path / "a store")).bundle_ids() == [bundle_id]
 
 
-def test_a_url_nobody_knows_is_refused_with_its_name() -> None:
+def test_open_unknown_url_raises() -> None:
     with pytest.raises(StoreError, match="nowhere://x"):
         Store.open("nowhere://x")
 
 
-def test_storage_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+def test_unusable_folder_raises_store_error(tmp_path: Path) -> None:
     (tmp_path / "models").write_bytes(b"a file, not a folder")
     store = Store.open(str(tmp_path / "models"))
     with pytest.raises(StoreError, match="models"):
@@ -87,7 +87,7 @@ def test_storage_that_cannot_be_written_says_so(tmp_path: Path) -> None:
         store.bundle_ids()
 
 
-def test_a_bundle_damaged_on_its_way_is_refused_and_not_kept(tmp_path: Path) -> None:
+def test_fetch_with_damaged_download_raises_and_caches_nothing(tmp_path: Path) -> None:
     root = secrets.token_hex(4)
     store = Store.open(f"memory://{root}", cache=tmp_path / "cache")
     bundle_id = put_bundle(store)
@@ -101,12 +101,12 @@ def test_a_bundle_damaged_on_its_way_is_refused_and_not_kept(tmp_path: Path) -> 
     assert fetch_verified(store, bundle_id).manifest.id == bundle_id
 
 
-def remote(tmp_path: Path) -> Store:
+def remote_store(tmp_path: Path) -> Store:
     return Store.open(f"memory://{secrets.token_hex(4)}", cache=tmp_path / "cache")
 
 
-def test_a_copy_damaged_on_this_machine_is_refused_once_and_fetched_anew(tmp_path: Path) -> None:
-    store = remote(tmp_path)
+def test_fetch_verified_replaces_damaged_cached_copy(tmp_path: Path) -> None:
+    store = remote_store(tmp_path)
     bundle_id = put_bundle(store)
     (store.fetch(bundle_id) / "model.onnx").write_bytes(b"damaged")
     with pytest.raises(BundleVerificationError, match=r"model\.onnx"):
@@ -114,9 +114,9 @@ def test_a_copy_damaged_on_this_machine_is_refused_once_and_fetched_anew(tmp_pat
     assert fetch_verified(store, bundle_id).manifest.id == bundle_id
 
 
-def test_a_bundle_a_day_fills_no_disk(tmp_path: Path) -> None:
-    """The latest copies stay, whatever their dates: a rollback to them fetches nothing."""
-    store = remote(tmp_path)
+def test_fetch_keeps_only_latest_cached_copies(tmp_path: Path) -> None:
+    """The latest copies stay, independent of their dates, so a rollback to them downloads nothing."""
+    store = remote_store(tmp_path)
     fetched = [put_bundle(store, DAY - dt.timedelta(days=back)) for back in range(MAX_CACHED_BUNDLES + 2)]
     for moment, bundle_id in enumerate(fetched):
         os.utime(store.fetch(bundle_id), (moment, moment))
@@ -124,14 +124,24 @@ def test_a_bundle_a_day_fills_no_disk(tmp_path: Path) -> None:
     assert kept == set(fetched[-MAX_CACHED_BUNDLES:])
 
 
-def test_copies_are_kept_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_caches_in_xdg_cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "named"))
     store = Store.open(f"memory://{secrets.token_hex(4)}")
     assert store.fetch(put_bundle(store)).is_relative_to(tmp_path / "named" / "preptime")
 
 
+def test_fetch_without_home_folder_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container can run as a user id without a home folder."""
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    store = Store.open(f"memory://{secrets.token_hex(4)}")
+    bundle_id = put_bundle(store)
+    with pytest.raises(StoreError, match="No cache folder for bundles"):
+        store.fetch(bundle_id)
+
+
 class FailingStorage(MemoryFileSystem):
-    """Storage whose network goes down after some uploads."""
+    """Storage whose network fails after some uploads."""
 
     cachable = False
     uploads_left = 0
@@ -143,18 +153,18 @@ class FailingStorage(MemoryFileSystem):
         super().pipe_file(path, value, mode)
 
 
-def test_an_upload_that_breaks_off_shows_nothing_until_it_is_done_again() -> None:
+def test_interrupted_upload_is_invisible_until_repeated() -> None:
     manifest, files = some_files()
-    for survives in range(len(files)):
+    for upload_count in range(len(files)):
         root = f"/{secrets.token_hex(4)}"
         fs = FailingStorage()
-        fs.uploads_left = survives
+        fs.uploads_left = upload_count
         store = Store(root, FsspecBackend(fs, root))
         with pytest.raises(StoreError, match="the network is down"):
             store.write_bundle_files(manifest.id, files)
         assert store.bundle_ids() == []
         assert store.remove_abandoned(0.0) == []
-        if survives % 2:
+        if upload_count % 2:
             assert store.remove_abandoned(FAR_FUTURE) == [manifest.id]
         fs.uploads_left = len(files)
         store.write_bundle_files(manifest.id, files)
@@ -162,26 +172,26 @@ def test_an_upload_that_breaks_off_shows_nothing_until_it_is_done_again() -> Non
         assert store.remove_abandoned(FAR_FUTURE) == []
 
 
-def test_storage_that_cannot_create_exclusively_keeps_bundles_but_no_log() -> None:
+def test_fsspec_backend_create_exclusive_raises() -> None:
     url = f"memory://{secrets.token_hex(4)}"
     fs = MemoryFileSystem()
-    place = FsspecBackend(fs, url.removeprefix("memory:/"))
+    backend = FsspecBackend(fs, url.removeprefix("memory:/"))
     with pytest.raises(StoreError, match=r"memory storage cannot create a file \(2 bytes\) exclusively"):
-        place.create_exclusive("champion/000001.json", b"{}")
+        backend.create_exclusive("champion/000001.json", b"{}")
     assert open_fsspec_backend(url).create_exclusive("champion/000001.json", b"{}")
 
 
-def test_the_manifest_goes_last_into_storage_without_renames() -> None:
+def test_fsspec_backend_writes_manifest_last() -> None:
     manifest, files = some_files()
-    order: list[str] = []
+    written_names: list[str] = []
 
     class Recording(MemoryFileSystem):
         cachable = False
 
         def pipe_file(self, path: str, value: bytes, mode: Literal["overwrite", "create"] = "overwrite") -> None:
-            order.append(path.rsplit("/", 1)[-1])
+            written_names.append(path.rsplit("/", 1)[-1])
             super().pipe_file(path, value, mode)
 
     FsspecBackend(Recording(), f"/{secrets.token_hex(4)}").write_folder(f"bundles/{manifest.id}", files)
-    assert order[-1] == MANIFEST_FILE
-    assert len(order) == len(files)
+    assert written_names[-1] == MANIFEST_FILE
+    assert len(written_names) == len(files)

@@ -1,4 +1,4 @@
-"""The default answer without the other models: the same numbers from a part of the graph."""
+"""The default prediction from a part of the graph equals that from the whole graph."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from preptime.features.spec import FEATURE_NAMES
 from tests.bundle.factories import MODELS, some_model, some_orders
 
 
-def test_what_other_outputs_need_is_left_out() -> None:
-    part = onnx.load_from_string(extract_output(some_model(), "quantile"))
-    onnx.checker.check_model(part)
-    assert [node.op_type for node in part.graph.node] == ["MatMul", "Add", "Relu"]
-    assert [tensor.name for tensor in part.graph.initializer] == ["weights", "steps"]
-    assert [value.name for value in part.graph.output] == ["quantile"]
+def test_extract_output_drops_nodes_of_other_outputs() -> None:
+    extracted = onnx.load_from_string(extract_output(some_model(), "quantile"))
+    onnx.checker.check_model(extracted)
+    assert [node.op_type for node in extracted.graph.node] == ["MatMul", "Add", "Relu"]
+    assert [tensor.name for tensor in extracted.graph.initializer] == ["weights", "steps"]
+    assert [value.name for value in extracted.graph.output] == ["quantile"]
     whole = onnx.load_from_string(some_model())
-    assert (part.ir_version, list(part.opset_import)) == (whole.ir_version, list(whole.opset_import))
+    assert (extracted.ir_version, list(extracted.opset_import)) == (whole.ir_version, list(whole.opset_import))
 
 
-def test_every_output_alone_says_what_it_says_among_all() -> None:
+def test_run_default_equals_run() -> None:
     features = np.random.default_rng(4).normal(500, 200, (20, len(FEATURE_NAMES))).astype(np.float32)
     graph = OnnxGraph(some_model(), len(FEATURE_NAMES), MODELS)
     _, quantiles = graph.run(features)
@@ -32,20 +32,24 @@ def test_every_output_alone_says_what_it_says_among_all() -> None:
     assert graph.run_default(features[:0]).shape == (0, 4)
 
 
-def test_a_bundle_predicts_the_models_asked_for(bundle_folder: Path) -> None:
+def test_bundle_predict_returns_requested_models(bundle_folder: Path) -> None:
     bundle = Bundle.load(bundle_folder)
     orders = some_orders(30)
-    everything, nothing, one = bundle.predict(orders), bundle.predict(orders, ()), bundle.predict(orders, ("rf",))
-    assert list(everything.points) == ["rf"]
-    assert nothing.points == {}
-    assert np.array_equal(nothing.quantiles, everything.quantiles)
-    assert np.array_equal(one.points["rf"], everything.points["rf"])
-    assert np.array_equal(nothing.fallback_level, everything.fallback_level)
+    all_models, no_models, one_model = (
+        bundle.predict(orders),
+        bundle.predict(orders, ()),
+        bundle.predict(orders, ("rf",)),
+    )
+    assert list(all_models.points) == ["rf"]
+    assert no_models.points == {}
+    assert np.array_equal(no_models.quantiles, all_models.quantiles)
+    assert np.array_equal(one_model.points["rf"], all_models.points["rf"])
+    assert np.array_equal(no_models.fallback_level, all_models.fallback_level)
     with pytest.raises(KeyError):
-        bundle.predict(orders, ("nobody",))
+        bundle.predict(orders, ("unknown",))
 
 
 @pytest.mark.parametrize("cut", [1, 5, 100])
-def test_half_a_model_is_an_error(cut: int) -> None:
+def test_extract_output_of_truncated_model_raises(cut: int) -> None:
     with pytest.raises(ValueError, match="byte"):
         extract_output(some_model()[:-cut], "quantile")

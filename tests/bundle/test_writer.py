@@ -1,4 +1,4 @@
-"""Same content, same bundle; parts that don't fit each other make none."""
+"""Writing bundles: the same content gives the same bundle, and inconsistent parts are errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from preptime.errors import BundleVerificationError, OperationError, UsageError
 from tests.bundle.factories import (
     DAY,
     REPORT,
-    TOLD,
+    TRAINING_FILES,
     put_bundle,
     some_draft,
     some_files,
@@ -27,7 +27,7 @@ from tests.bundle.factories import (
 )
 
 
-def test_writing_again_changes_nothing(store: Store) -> None:
+def test_write_bundle_again_changes_nothing(store: Store) -> None:
     first = put_bundle(store)
     assert put_bundle(store) == first
     assert store.bundle_ids() == [first]
@@ -36,11 +36,11 @@ def test_writing_again_changes_nothing(store: Store) -> None:
 
 @pytest.mark.parametrize("name", ["model.onnx", "golden.json", "history/rows.npy"])
 @pytest.mark.parametrize("content", [b"damaged", None], ids=["changed", "gone"])
-def test_writing_again_mends_what_was_damaged_meanwhile(name: str, content: bytes | None, store: Store) -> None:
+def test_write_bundle_again_repairs_damaged_bundle(name: str, content: bytes | None, store: Store) -> None:
     bundle, (_, files) = put_bundle(store), some_files()
     assert store.has_same_files(bundle, files)
     store.delete(bundle)
-    damaged = {other: one for other, one in files.items() if other != name}
+    damaged = {other: file_content for other, file_content in files.items() if other != name}
     store.write_bundle_files(bundle, damaged if content is None else damaged | {name: content})
     assert not store.has_same_files(bundle, files)
     assert put_bundle(store) == bundle
@@ -48,7 +48,7 @@ def test_writing_again_mends_what_was_damaged_meanwhile(name: str, content: byte
     assert fetch_verified(store, bundle).manifest == some_files()[0]
 
 
-def test_a_refresh_is_the_parents_models_over_a_new_history(store: Store) -> None:
+def test_refresh_has_parent_models_and_new_history(store: Store) -> None:
     parent = fetch_verified(store, put_bundle(store))
     day = DAY + dt.timedelta(days=1)
     origin = msgspec.convert(parent.manifest, ManifestDraft, from_attributes=True)
@@ -71,24 +71,24 @@ def test_a_refresh_is_the_parents_models_over_a_new_history(store: Store) -> Non
     assert (refreshed.predict(orders).default > parent.predict(orders).default).all()
 
 
-def test_a_refresh_keeps_its_parents_models_and_codes(store: Store) -> None:
+def test_refresh_with_other_models_or_codes_raises(store: Store) -> None:
     parent = fetch_verified(store, put_bundle(store)).manifest
     draft = msgspec.structs.replace(some_draft(), kind="refresh", parent=parent.id)
     golden = choose_golden_orders(some_orders())
     with pytest.raises(OperationError, match=f"models of the refresh differ from those of its parent {parent.id}"):
         write_bundle(store, draft, model=some_model(1.0), history=some_history(), golden_orders=golden)
     history = some_history()
-    words = dataclasses.replace(history.vocabularies, city=("Berlin", "London", "Paris"))
-    renamed = dataclasses.replace(history, restaurants=history.restaurants.recoded(words))
+    vocabularies = dataclasses.replace(history.vocabularies, city=("Berlin", "London", "Paris"))
+    renamed = dataclasses.replace(history, restaurants=history.restaurants.recoded(vocabularies))
     with pytest.raises(OperationError, match="codes of city in the history differ"):
         write_bundle(store, draft, model=some_model(), history=renamed, golden_orders=golden)
-    stranger = msgspec.structs.replace(draft, parent="2015-06-01-000000000000")
+    unknown_parent = msgspec.structs.replace(draft, parent="2015-06-01-000000000000")
     with pytest.raises(UsageError, match="has no bundle"):
-        write_bundle(store, stranger, model=some_model(), history=some_history(), golden_orders=golden)
+        write_bundle(store, unknown_parent, model=some_model(), history=some_history(), golden_orders=golden)
     assert store.bundle_ids() == [parent.id]
 
 
-def test_a_history_of_another_day_makes_no_bundle(store: Store) -> None:
+def test_write_bundle_with_history_of_other_date_raises(store: Store) -> None:
     with pytest.raises(OperationError, match="history is as of 2015-06-16, but the bundle as of 2015-06-17"):
         write_bundle(
             store,
@@ -100,7 +100,7 @@ def test_a_history_of_another_day_makes_no_bundle(store: Store) -> None:
     assert store.bundle_ids() == []
 
 
-def test_a_graph_without_the_drafts_models_makes_no_bundle(store: Store) -> None:
+def test_write_bundle_with_graph_unlike_draft_raises(store: Store) -> None:
     draft = msgspec.structs.replace(some_draft(), models=("cat", "quantile"))
     with pytest.raises(BundleVerificationError, match="outputs cat, quantile"):
         write_bundle(
@@ -110,7 +110,7 @@ def test_a_graph_without_the_drafts_models_makes_no_bundle(store: Store) -> None
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_golden_order_without_a_finite_value_makes_no_bundle(store: Store, value: float) -> None:
+def test_write_bundle_with_unusable_golden_orders_raises(store: Store, value: float) -> None:
     golden = choose_golden_orders(some_orders())
     golden.order_value_gbp[3] = value
     with pytest.raises(BundleVerificationError, match=r"golden\.json"):
@@ -122,7 +122,7 @@ def test_a_golden_order_without_a_finite_value_makes_no_bundle(store: Store, val
     assert store.bundle_ids() == []
 
 
-def test_a_handful_of_orders_still_makes_fifty_golden_ones() -> None:
+def test_choose_golden_orders_returns_50_from_any_number() -> None:
     for n in (1, 3, 50, 777):
         golden = choose_golden_orders(some_orders(n))
         assert len(golden) == 50
@@ -131,7 +131,7 @@ def test_a_handful_of_orders_still_makes_fifty_golden_ones() -> None:
         assert set(golden.restaurant_id[:-8].tolist()) <= {10, 20, 30}
 
 
-def test_what_tells_of_the_training_travels_along(store: Store) -> None:
+def test_bundle_training_files_match_written_files(store: Store) -> None:
     bundle = fetch_verified(store, put_bundle(store))
     assert bundle.training_files()["report.html"] == REPORT
-    assert bundle.training_files() == TOLD
+    assert bundle.training_files() == TRAINING_FILES

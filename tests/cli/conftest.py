@@ -1,7 +1,8 @@
-"""One month's beginning of orders and one demo on them, the real catalogue; other trainings use quick recipes."""
+"""Twelve days of orders, and one demo on them with all models. Other trainings use small models."""
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,26 +18,26 @@ from tests.cli.run_command import CommandResult, preptime
 from tests.training.factories import quick_plan
 
 DATE = "2015-06-12"
-"""The last of twelve days: what `demo` scores, and the date of its bundle."""
+"""The last of twelve days. `demo` scores it, and its bundle is as of this date."""
 NEXT_DATE = "2015-06-13"
 
 
 @dataclass(frozen=True)
 class Files:
-    """Orders and restaurants, as options."""
+    """Orders and restaurants, as files and as options."""
 
     orders: Path
     restaurants: Path
 
     @property
     def options(self) -> tuple[str, ...]:
-        """For any verb that reads both."""
+        """Options of any command that reads both."""
         return "--orders", str(self.orders), "--restaurants", str(self.restaurants)
 
 
 @dataclass(frozen=True)
 class Demo:
-    """The demo's folder and what it said."""
+    """The folder and the result of `demo`."""
 
     folder: Path
     result: CommandResult
@@ -44,7 +45,7 @@ class Demo:
 
 @pytest.fixture(scope="session", autouse=True)
 def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where these tests' trainings leave their results when no option says otherwise: not in the working folder."""
+    """Return the default results folder of these tests, outside the working directory."""
     with pytest.MonkeyPatch.context() as patched:
         folder = tmp_path_factory.mktemp("results")
         patched.setenv("PREPTIME_RESULTS", str(folder))
@@ -53,7 +54,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    """2,500 orders of 1 to 12 June, csv."""
+    """Return CSV files with 2,500 orders of 1 to 12 June."""
     out = tmp_path_factory.mktemp("data")
     preptime("synthesize", "--out", out, "--orders", "2500", "--days", "12").succeeded()
     return Files(out / "orders.csv", out / "restaurants.csv")
@@ -61,64 +62,65 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 @pytest.fixture(scope="session")
 def orders(files: Files) -> pl.DataFrame:
-    """The orders as text, as they stand in the file."""
+    """Return the orders as text, as they are in the file."""
     return pl.read_csv(files.orders, infer_schema=False)
 
 
 @pytest.fixture(scope="session")
-def demo(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """`demo` on these files, once: every model as it ships."""
+def demo_run(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """Run `demo` on these files once, with the models of a release."""
     folder = tmp_path_factory.mktemp("demo")
-    return Demo(folder, preptime("demo", *files.options, "--out", folder, "--json").succeeded())
+    with contextlib.chdir(folder):  # `demo` writes .env to the working directory
+        return Demo(folder, preptime("demo", *files.options, "--out", folder, "--json").succeeded())
 
 
 @pytest.fixture(scope="session")
-def trained(demo: Demo) -> str:
-    """The id of the bundle that the demo trained."""
-    (bundle,) = Store.open(str(demo.folder / "models")).bundle_ids()
+def trained_bundle(demo_run: Demo) -> str:
+    """Return the ID of the bundle that `demo` trained."""
+    (bundle,) = Store.open(str(demo_run.folder / "models")).bundle_ids()
     return bundle
 
 
 @pytest.fixture(scope="session")
-def two_bundles(demo: Demo, files: Files, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with the demo's champion, and its refresh as the champion after it."""
+def two_bundle_template(demo_run: Demo, files: Files, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store with the bundle of `demo`, and a refreshed bundle as champion."""
     root = tmp_path_factory.mktemp("two") / "models"
-    shutil.copytree(demo.folder / "models", root)
+    shutil.copytree(demo_run.folder / "models", root)
     preptime("refresh", *files.options, "--date", NEXT_DATE, "--store", root).succeeded()
     return root
 
 
 @pytest.fixture
-def store(demo: Demo, tmp_path: Path) -> Path:
-    """A store of one's own with the demo's bundle as its champion."""
-    return Path(shutil.copytree(demo.folder / "models", tmp_path / "models"))
+def store(demo_run: Demo, tmp_path: Path) -> Path:
+    """Return a copy of a store whose champion is the bundle of `demo`."""
+    return Path(shutil.copytree(demo_run.folder / "models", tmp_path / "models"))
 
 
 @pytest.fixture
-def two(two_bundles: Path, tmp_path: Path) -> Path:
-    """A store of one's own with two bundles."""
-    return Path(shutil.copytree(two_bundles, tmp_path / "two"))
+def two(two_bundle_template: Path, tmp_path: Path) -> Path:
+    """Return a copy of a store with two bundles."""
+    return Path(shutil.copytree(two_bundle_template, tmp_path / "two"))
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trainings of this test fit two small models instead of the catalogue."""
+def quick_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let trainings of this test fit two small models instead of the catalogue."""
     monkeypatch.setattr(FitPlan, "default", quick_default_plan)
 
 
 def quick_default_plan(threads: int) -> FitPlan:
-    """In place of `FitPlan.default`."""
+    """Return a plan with small models, instead of `FitPlan.default`."""
     return quick_plan(threads=threads)
 
 
 def champion(store: Path) -> str | None:
-    """The bundle that serves."""
+    """Return the ID of the champion."""
     entry = ChampionLog(Store.open(str(store))).current()
     return entry.bundle if entry else None
 
 
 def damage_file(store: Path, bundle: str, name: str = "model.onnx") -> None:
-    """Change the last byte of one of a bundle's files."""
+    """Change the last byte of a file in a bundle."""
     path = store / "bundles" / bundle / name
     path.chmod(0o644)
     content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""The command line as a person or a scheduler calls it, and what came out of it."""
+"""Run commands as a user or a scheduler does, and check their output."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from preptime.cli import main
 T = TypeVar("T")
 
 PROGRAM = "import sys; from preptime.cli import main; sys.exit(main())"
-"""What the console script does."""
+"""The program of the console script."""
 
 
 @dataclass(frozen=True)
 class CommandResult:
-    """One call: its exit status and its two streams."""
+    """The exit status and the output of a command."""
 
     status: int
     out: str
     err: str
 
     def document(self, kind: type[T]) -> T:
-        """Standard output as the one JSON document that it must be."""
+        """Return the JSON document on standard output. It must be the only output."""
         assert self.out.count("\n") == 1, self.out
         return msgspec.json.decode(self.out, type=kind)
 
     def succeeded(self) -> CommandResult:
-        """The same, if it ended well."""
+        """Return this result if the command succeeded."""
         assert self.status == 0, self.err
         return self
 
 
 class ErrorDocument(msgspec.Struct, forbid_unknown_fields=True):
-    """What `--json` says when a verb fails."""
+    """The document that `--json` prints if a command fails."""
 
     error: str
     facts: str
@@ -49,10 +49,10 @@ class ErrorDocument(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def preptime(*arguments: str | Path) -> CommandResult:
-    """Call the entry point in this process."""
+    """Run a command in this process."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="") for _ in range(2))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = main([str(one) for one in arguments])
+        status = main([str(argument) for argument in arguments])
     texts = []
     for stream in (out, err):
         stream.flush()
@@ -62,7 +62,7 @@ def preptime(*arguments: str | Path) -> CommandResult:
 
 
 def run_process(*arguments: str | Path, program: str = PROGRAM, **environment: str) -> CommandResult:
-    """Call it in a process of its own, its streams pipes."""
+    """Run a command in a new process, with pipes as streams."""
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-c", program, *arguments],
         capture_output=True,
@@ -74,11 +74,11 @@ def run_process(*arguments: str | Path, program: str = PROGRAM, **environment: s
     return CommandResult(ended.returncode, ended.stdout, ended.stderr)
 
 
-def error_document(ran: CommandResult, status: int, error: str) -> ErrorDocument:
-    """The document of a `--json` call that failed in this way; its words are on standard error too."""
-    assert ran.status == status, ran.err
-    document = ran.document(ErrorDocument)
+def error_document(result: CommandResult, status: int, error: str) -> ErrorDocument:
+    """Return the document of a failed `--json` call. Its text must also be on standard error."""
+    assert result.status == status, result.err
+    document = result.document(ErrorDocument)
     assert document.error == error
-    assert document.facts in ran.err.replace("\n", " ")
-    assert "Traceback" not in ran.err
+    assert document.facts in result.err.replace("\n", " ")
+    assert "Traceback" not in result.err
     return document

@@ -1,4 +1,4 @@
-"""How a call ends that does not end well: exit statuses, documents, sentences."""
+"""Failed commands: exit statuses, documents, and messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from preptime.bundle.store import Store
 from tests.cli.conftest import DATE, NEXT_DATE, Files
-from tests.cli.run_command import CommandResult, preptime, run_process, error_document
+from tests.cli.run_command import CommandResult, error_document, preptime, run_process
 
 TRAINING = "altair catboost onnx onnxmltools skl2onnx sklearn vl_convert xgboost"
 
@@ -22,9 +22,9 @@ class Missing(MetaPathFinder):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Missing())
 from preptime.cli import main
-print(json.dumps([main(verb) for verb in json.loads(sys.argv[2])]))
+print(json.dumps([main(command) for command in json.loads(sys.argv[2])]))
 """
-"""Calls one after the other on a machine that lacks some packages."""
+"""Runs commands in turn, on a machine without some packages."""
 
 
 def run_without_packages(packages: str, *calls: list[str]) -> CommandResult:
@@ -32,7 +32,7 @@ def run_without_packages(packages: str, *calls: list[str]) -> CommandResult:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("arguments", "expected_text"),
     [
         (["tarin"], "tarin"),
         (["train", "--oder", "x"], "--oder"),
@@ -49,106 +49,102 @@ def run_without_packages(packages: str, *calls: list[str]) -> CommandResult:
         (["results", "prune"], "--days"),
     ],
 )
-def test_wrong_use_names_the_option_and_ends_with_2(arguments: list[str], named: str) -> None:
-    ran = preptime(*arguments)
-    assert (ran.status, ran.out) == (2, "")
-    assert named in ran.err
-    assert "--help" in ran.err
-    assert named in error_document(preptime(*arguments, "--json"), 2, "UsageError").facts
+def test_usage_error_names_the_option(arguments: list[str], expected_text: str) -> None:
+    result = preptime(*arguments)
+    assert (result.status, result.out) == (2, "")
+    assert expected_text in result.err
+    assert "--help" in result.err
+    assert expected_text in error_document(preptime(*arguments, "--json"), 2, "UsageError").facts
 
 
-def test_a_verb_without_arguments_shows_its_help() -> None:
+def test_command_without_arguments_shows_help() -> None:
     assert preptime().status == 2
     assert preptime("bundles").status == 2
 
 
-def test_an_unforeseen_error_is_a_fault_with_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: str) -> Store:
-        raise RuntimeError("the sky fell")
+def test_unexpected_error_prints_traceback_and_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raise_error(_: str) -> Store:
+        raise RuntimeError("unknown state")
 
-    monkeypatch.setattr(Store, "open", broken)
-    ran = preptime("bundles", "list", "--json")
-    assert ran.status == 3
-    assert "the sky fell" in ran.out
-    assert '"error":"OperationError"' in ran.out
-    assert "Traceback" in ran.err
-    assert "report it" in ran.err
+    monkeypatch.setattr(Store, "open", raise_error)
+    result = preptime("bundles", "list", "--json")
+    assert result.status == 3
+    assert "unknown state" in result.out
+    assert '"error":"OperationError"' in result.out
+    assert "Traceback" in result.err
+    assert "report it" in result.err
 
 
-def test_what_the_system_refuses_is_a_sentence(tmp_path: Path) -> None:
+def test_operating_system_error_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    ran = preptime("synthesize", "--out", tmp_path / "file" / "below", "--orders", "10", "--json")
-    assert "below" in error_document(ran, 3, "OperationError").facts
+    result = preptime("synthesize", "--out", tmp_path / "file" / "below", "--orders", "10", "--json")
+    assert "below" in error_document(result, 3, "OperationError").facts
 
 
-def test_an_interruption_ends_as_shells_say_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_: str) -> Store:
+def test_interrupt_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: str) -> Store:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Store, "open", interrupted)
-    ran = preptime("bundles", "list")
-    assert ran.status == 130
-    assert "Interrupted" in ran.err
+    monkeypatch.setattr(Store, "open", interrupt)
+    result = preptime("bundles", "list")
+    assert result.status == 130
+    assert "Interrupted" in result.err
 
 
-def test_without_polars_reading_verbs_name_the_extra(files: Files, store: Path, tmp_path: Path) -> None:
-    place = ["--store", str(store)]
-    ran = run_without_packages(
+def test_missing_polars_names_the_extra(files: Files, store: Path, tmp_path: Path) -> None:
+    store_option = ["--store", str(store)]
+    result = run_without_packages(
         f"polars {TRAINING}",
-        ["score", str(files.orders), "--out", str(tmp_path / "o.csv"), *place],
+        ["score", str(files.orders), "--out", str(tmp_path / "o.csv"), *store_option],
         ["check", *files.options],
-        ["train", *files.options, "--date", DATE, *place],
-        ["bundles", "list", *place],
-        ["bundles", "verify", *place],
+        ["train", *files.options, "--date", DATE, *store_option],
+        ["bundles", "list", *store_option],
+        ["bundles", "verify", *store_option],
     )
-    assert json.loads(ran.out.splitlines()[-1]) == [2, 2, 2, 0, 0]
-    sentences = [line for line in ran.err.splitlines() if "Install" in line]
-    assert [line.rpartition("Install ")[2] for line in sentences] == [
+    assert json.loads(result.out.splitlines()[-1]) == [2, 2, 2, 0, 0]
+    hints = [line for line in result.err.splitlines() if "Install" in line]
+    assert [line.rpartition("Install ")[2] for line in hints] == [
         "preptime[batch].",
         "preptime[batch].",
         "preptime[train].",
     ]
 
 
-def test_without_the_training_libraries_all_that_does_not_fit_works(files: Files, store: Path, tmp_path: Path) -> None:
-    place = ["--store", str(store)]
-    ran = run_without_packages(
+def test_missing_training_libraries_affect_only_training(files: Files, store: Path, tmp_path: Path) -> None:
+    store_option = ["--store", str(store)]
+    result = run_without_packages(
         TRAINING,
         ["check", *files.options],
-        ["score", str(files.orders), "--out", str(tmp_path / "o.csv"), *place],
-        ["refresh", *files.options, "--date", NEXT_DATE, *place],
-        ["bundles", "rollback", "--reason", "a test", *place],
-        ["train", *files.options, "--date", DATE, *place],
+        ["score", str(files.orders), "--out", str(tmp_path / "o.csv"), *store_option],
+        ["refresh", *files.options, "--date", NEXT_DATE, *store_option],
+        ["bundles", "rollback", "--reason", "a test", *store_option],
+        ["train", *files.options, "--date", DATE, *store_option],
     )
-    assert json.loads(ran.out.splitlines()[-1]) == [0, 0, 0, 0, 2], ran.err
-    assert "preptime[train]" in ran.err
+    assert json.loads(result.out.splitlines()[-1]) == [0, 0, 0, 0, 2], result.err
+    assert "preptime[train]" in result.err
 
 
 @pytest.mark.parametrize("name", ["orders", "restaurants"])
-def test_what_is_not_given_is_named_with_the_setting_that_could_stand_in_for_it(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_option_names_option_and_setting(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    given = {"orders": ("--restaurants", "r.csv"), "restaurants": ("--orders", "o.csv")}[name]
-    document = error_document(preptime("train", *given, "--date", DATE, "--json"), 2, "UsageError")
+    other_option = {"orders": ("--restaurants", "r.csv"), "restaurants": ("--orders", "o.csv")}[name]
+    document = error_document(preptime("train", *other_option, "--date", DATE, "--json"), 2, "UsageError")
     assert f"'--{name}'" in document.facts
     assert f"PREPTIME_{name.upper()}" in document.facts
 
 
-def test_an_option_wins_over_the_environment_and_that_over_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`bundles list` says which store it looked at."""
+def test_option_precedes_environment_precedes_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`bundles list` prints the store that it uses."""
     monkeypatch.chdir(tmp_path)
-    assert preptime("bundles", "list").succeeded().out.startswith("models holds")
+    assert preptime("bundles", "list").succeeded().out.startswith("models: 0 bundles")
     (tmp_path / ".env").write_text("PREPTIME_STORE=of-the-file\n", encoding="utf-8")
-    assert preptime("bundles", "list").succeeded().out.startswith("of-the-file holds")
+    assert preptime("bundles", "list").succeeded().out.startswith("of-the-file: 0 bundles")
     monkeypatch.setenv("PREPTIME_STORE", "of-the-environment")
-    assert preptime("bundles", "list").succeeded().out.startswith("of-the-environment holds")
-    assert preptime("bundles", "list", "--store", "given").succeeded().out.startswith("given holds")
+    assert preptime("bundles", "list").succeeded().out.startswith("of-the-environment: 0 bundles")
+    assert preptime("bundles", "list", "--store", "given").succeeded().out.startswith("given: 0 bundles")
 
 
-def test_the_dags_settings_in_the_same_file_are_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_env_file_may_contain_dag_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text("PREPTIME_RUNNER=command\nAIRFLOW_PORT=8080\n", encoding="utf-8")
     preptime("bundles", "list").succeeded()

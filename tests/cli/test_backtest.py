@@ -1,4 +1,4 @@
-"""`backtest`: the document that others read, key by key."""
+"""`backtest`: its document, key by key, and its table."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from tests.cli.conftest import Files
-from tests.cli.run_command import preptime, error_document
+from tests.cli.run_command import error_document, preptime
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("quick_models")
 
 
 class Score(msgspec.Struct, forbid_unknown_fields=True):
-    """As issue 2 has it."""
+    """The metrics of a model or a baseline."""
 
     name: str
     kind: Literal["model", "baseline"]
@@ -29,7 +29,7 @@ class Score(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Interval(msgspec.Struct, forbid_unknown_fields=True):
-    """As issue 2 has it."""
+    """The coverage of the interval."""
 
     level: float
     coverage: float
@@ -37,7 +37,7 @@ class Interval(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Quantile(msgspec.Struct, forbid_unknown_fields=True):
-    """As issue 2 has it."""
+    """The calibration of a quantile."""
 
     p: float
     coverage: float
@@ -45,7 +45,7 @@ class Quantile(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Document(msgspec.Struct, forbid_unknown_fields=True):
-    """As issue 2 has it: every key must be there, and no other may be."""
+    """The document of `backtest --json`. All keys are required, and there are no others."""
 
     from_: str = msgspec.field(name="from")
     to: str
@@ -56,34 +56,34 @@ class Document(msgspec.Struct, forbid_unknown_fields=True):
     segments: list[dict[str, object]]
 
 
-def test_the_document_has_the_keys_that_others_rely_on(files: Files) -> None:
-    ran = preptime("backtest", *files.options, "--from", "2015-06-10", "--to", "2015-06-12", "--json").succeeded()
-    document = ran.document(Document)
+def test_backtest_document_has_required_keys(files: Files) -> None:
+    result = preptime("backtest", *files.options, "--from", "2015-06-10", "--to", "2015-06-12", "--json").succeeded()
+    document = result.document(Document)
     assert (document.from_, document.to) == ("2015-06-10", "2015-06-12")
     assert document.default_model == "quantile"
     kinds = {"quantile": "model", "rf": "model", "restaurant_lookup": "baseline", "global_median": "baseline"}
-    assert {(one.name, one.kind) for one in document.scores} == set(kinds.items())
+    assert {(score.name, score.kind) for score in document.scores} == set(kinds.items())
     assert len(document.scores) == 2 * len(kinds)
     assert document.interval.level == 0.8
-    assert [one.p for one in document.quantiles] == [0.1, 0.5, 0.8, 0.9]
-    assert {"overall", "city", "type_of_food", "hour"} <= {one["segment"] for one in document.segments}
+    assert [quantile.p for quantile in document.quantiles] == [0.1, 0.5, 0.8, 0.9]
+    assert {"overall", "city", "type_of_food", "hour"} <= {segment["segment"] for segment in document.segments}
     wide = {score.n for score in document.scores if score.labels == "up_to_3h"}
     assert len(wide) == 1
     assert all(score.n <= min(wide) for score in document.scores)
 
 
-def test_people_get_the_table_with_the_baselines_below_the_line(files: Files) -> None:
+def test_backtest_table_has_baselines_below_the_line(files: Files) -> None:
     days = ("--from", "2015-06-11", "--to", "2015-06-12", "--retrain-every", "1")
-    said = preptime("backtest", *files.options, *days).succeeded().out
-    assert said.startswith("2015-06-11 to 2015-06-12, ")
-    places = [said.index(name) for name in ("quantile (default)", "├", "restaurant_lookup", "global_median")]
-    assert places == sorted(places)
-    assert "(80% is promised)" in said
-    assert max(len(line) for line in said.splitlines() if line.startswith("│")) <= 80
+    text = preptime("backtest", *files.options, *days).succeeded().out
+    assert text.startswith("2015-06-11 to 2015-06-12, ")
+    positions = [text.index(name) for name in ("quantile (default)", "├", "restaurant_lookup", "global_median")]
+    assert positions == sorted(positions)
+    assert "(nominal: 80%)" in text
+    assert max(len(line) for line in text.splitlines() if line.startswith("│")) <= 80
 
 
 @pytest.mark.parametrize(("first", "last"), [("2015-06-12", "2015-06-10"), ("2016-06-10", "2016-06-12")])
-def test_days_that_cannot_be_walked_are_no_fault(first: str, last: str, files: Files) -> None:
-    ran = preptime("backtest", *files.options, "--from", first, "--to", last, "--json")
-    assert ran.status in {1, 2}
-    error_document(ran, ran.status, {1: "DataError", 2: "UsageError"}[ran.status])
+def test_backtest_invalid_days_is_reported(first: str, last: str, files: Files) -> None:
+    result = preptime("backtest", *files.options, "--from", first, "--to", last, "--json")
+    assert result.status in {1, 2}
+    error_document(result, result.status, {1: "DataError", 2: "UsageError"}[result.status])

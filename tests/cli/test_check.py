@@ -1,4 +1,4 @@
-"""`check`, and what every reading verb says of a file that it cannot read."""
+"""`check`, and the messages of commands that can't read a file."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import pytest
 from preptime.domain.validation_reasons import ValidationReason
 from preptime.validation.audit_report import CheckReport
 from tests.cli.conftest import DATE, Files
-from tests.cli.run_command import preptime, error_document
+from tests.cli.run_command import error_document, preptime
 
 
-def test_the_audit_counts_and_shows(files: Files) -> None:
-    ran = preptime("check", *files.options, "--json").succeeded()
-    report = ran.document(CheckReport)
+def test_check_counts_validation_reasons(files: Files) -> None:
+    result = preptime("check", *files.options, "--json").succeeded()
+    report = result.document(CheckReport)
     assert report.orders == 2_500
     assert (report.first_day, report.last_day) == ("2015-06-01", DATE)
-    assert ValidationReason.LABEL_ZERO in {one.reason for one in report.reasons}
-    assert preptime("check", *files.options).succeeded().out == ran.err.removeprefix("Reading the orders\n")
+    assert ValidationReason.LABEL_ZERO in {count.reason for count in report.reasons}
+    assert preptime("check", *files.options).succeeded().out == result.err.removeprefix("Reading the orders\n")
 
 
-def test_rejects_are_written_with_their_reasons(files: Files, tmp_path: Path) -> None:
+def test_check_writes_rejects_with_reasons(files: Files, tmp_path: Path) -> None:
     rejects = tmp_path / "rejects.csv"
     report = preptime("check", *files.options, "--rejects", rejects, "--json").succeeded().document(CheckReport)
     rows = pl.read_csv(rejects)
@@ -30,13 +30,13 @@ def test_rejects_are_written_with_their_reasons(files: Files, tmp_path: Path) ->
     assert rows["reject_reasons"].is_not_null().all()
 
 
-def test_rejects_of_another_kind_are_wrong_use(files: Files, tmp_path: Path) -> None:
-    ran = preptime("check", *files.options, "--rejects", tmp_path / "rejects.xlsx", "--json")
-    assert ".xlsx" in error_document(ran, 2, "UsageError").facts
+def test_check_unsupported_rejects_is_usage_error(files: Files, tmp_path: Path) -> None:
+    result = preptime("check", *files.options, "--rejects", tmp_path / "rejects.xlsx", "--json")
+    assert ".xlsx" in error_document(result, 2, "UsageError").facts
 
 
 def broken_file(kind: str, text: str) -> bytes | None:
-    """The orders as an export gone wrong leaves them; None: no file at all."""
+    """Return the orders as a faulty export writes them. None means that there is no file."""
     lines = text.splitlines()[:50]
     files = {
         "missing": None,
@@ -52,7 +52,7 @@ def broken_file(kind: str, text: str) -> bytes | None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "expected_text"),
     [
         ("missing", "no file"),
         ("empty", "empty"),
@@ -64,21 +64,19 @@ def broken_file(kind: str, text: str) -> bytes | None:
         ("not_parquet", "parquet"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_refused_in_a_sentence(
-    kind: str, said: str, files: Files, tmp_path: Path
-) -> None:
+def test_check_unreadable_file_is_data_error(kind: str, expected_text: str, files: Files, tmp_path: Path) -> None:
     content = broken_file(kind, files.orders.read_text(encoding="utf-8"))
     path = tmp_path / ("orders.parquet" if kind == "not_parquet" else "orders.csv")
     if content is not None:
         path.write_bytes(content)
     options = ("--orders", path, "--restaurants", files.restaurants)
     document = error_document(preptime("check", *options, "--json"), 1, "DataError")
-    assert said in f"{document.facts} {document.hint}"
+    assert expected_text in f"{document.facts} {document.hint}"
     assert document.hint
     assert preptime("train", *options, "--date", DATE, "--store", tmp_path / "models").status == 1
     assert not (tmp_path / "models").exists()
 
 
-def test_a_kind_of_table_that_nothing_reads_is_wrong_use(files: Files) -> None:
-    ran = preptime("check", "--orders", "ftp://host/orders", "--restaurants", files.restaurants, "--json")
-    assert "ftp" in error_document(ran, 2, "UsageError").facts
+def test_check_unknown_url_scheme_is_usage_error(files: Files) -> None:
+    result = preptime("check", "--orders", "ftp://host/orders", "--restaurants", files.restaurants, "--json")
+    assert "ftp" in error_document(result, 2, "UsageError").facts

@@ -1,4 +1,4 @@
-"""`preptime doctor`: one environment that is well, and one fault after another, each named with its remedy."""
+"""`doctor`: a healthy environment, and one error after another, each with a hint."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ from preptime.domain.data_dictionary import DATA_DICTIONARY, TARGET
 from preptime.keys import new_key
 from preptime.settings import iter_settings
 from tests.bundle.factories import DAY, some_draft, some_history, some_model, some_orders
-from tests.bundle.fake_gcs import BUCKET, FakeGoogleStorage, clients_that_end, serving
+from tests.bundle.fake_gcs import BUCKET, FakeGcs, closing_clients, run_fake_gcs
 from tests.cli.run_command import preptime, run_process
 
 LIBRARIES = {name: version(name) for name in ("numpy", "onnxruntime")}
 CHECKS = ["python", "settings", "keys", "port", "store", "champion", "history", "libraries", "clock", "time zones"]
-FAR = dt.datetime(2015, 6, 17, 5, tzinfo=dt.UTC)
+PROMOTED_AT = dt.datetime(2015, 6, 17, 5, tzinfo=dt.UTC)
 
 
 class Environment(NamedTuple):
-    """A folder with a store in it, for settings to name."""
+    """A working directory with a store."""
 
     folder: Path
     store: Store
     bundle: str
 
 
-def promote_bundle(store: Store, at: dt.datetime = FAR, libraries: dict[str, str] = LIBRARIES) -> str:
-    """A bundle made with these libraries becomes the champion at that moment."""
-    made = write_bundle(
+def promote_bundle(store: Store, at: dt.datetime = PROMOTED_AT, libraries: dict[str, str] = LIBRARIES) -> str:
+    """Write a bundle made with these libraries, and promote it at this time. Return its ID."""
+    manifest = write_bundle(
         store,
         msgspec.structs.replace(some_draft(), libraries=libraries),
         model=some_model(),
@@ -56,15 +56,15 @@ def promote_bundle(store: Store, at: dt.datetime = FAR, libraries: dict[str, str
     )
     log = ChampionLog(store)
     log.append(
-        LogEntryDraft(bundle=made.id, date=DAY, action="promote", reason="test", by="test", at=at.isoformat()),
+        LogEntryDraft(bundle=manifest.id, date=DAY, action="promote", reason="test", by="test", at=at.isoformat()),
         log.current(),
     )
-    return made.id
+    return manifest.id
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
-    """Everything as it should be: a working folder with a store, a key, a port that is free."""
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
+    """Set up a healthy environment: a working directory with a store, a key, and a free port."""
     for setting in iter_settings():
         for name in setting.names:
             monkeypatch.delenv(name, raising=False)
@@ -83,141 +83,143 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
 
 
 def run_doctor(*options: str | Path, status: int = 0) -> dict[str, CheckResult]:
-    """The findings by check, of a call that ended with this status."""
-    ran = preptime("doctor", "--json", "--date", str(DAY), *options)
-    assert ran.status == status, ran.out + ran.err
-    document = ran.document(DoctorDocument)
+    """Run `doctor`, check its exit status, and return the results by check."""
+    result = preptime("doctor", "--json", "--date", str(DAY), *options)
+    assert result.status == status, result.out + result.err
+    document = result.document(DoctorDocument)
     assert document.healthy == (status == 0)
-    assert len({finding.name for finding in document.checks}) == len(document.checks)
-    return {finding.name: finding for finding in document.checks}
+    assert len({check_result.name for check_result in document.checks}) == len(document.checks)
+    return {check_result.name: check_result for check_result in document.checks}
 
 
 def only_error(check: str, *options: str | Path) -> str:
-    """Fact and remedy of the one fault found."""
-    findings = run_doctor(*options, status=3)
-    faults = [name for name, finding in findings.items() if finding.state == "error"]
-    assert faults == [check], findings
-    assert findings[check].hint
-    return f"{findings[check].message} {findings[check].hint}"
+    """Return the message and the hint of the only error."""
+    results = run_doctor(*options, status=3)
+    errors = [name for name, check_result in results.items() if check_result.state == "error"]
+    assert errors == [check], results
+    assert results[check].hint
+    return f"{results[check].message} {results[check].hint}"
 
 
 def only_warning(check: str, *options: str | Path) -> str:
-    """Fact and remedy of the one warning found."""
-    findings = run_doctor(*options)
-    assert [name for name, finding in findings.items() if finding.state == "warning"] == [check], findings
-    return f"{findings[check].message} {findings[check].hint}"
+    """Return the message and the hint of the only warning."""
+    results = run_doctor(*options)
+    assert [name for name, check_result in results.items() if check_result.state == "warning"] == [check], results
+    return f"{results[check].message} {results[check].hint}"
 
 
-def test_an_environment_that_is_well(place: Environment) -> None:
-    findings = run_doctor()
-    assert {finding.state for finding in findings.values()} == {"ok"}
-    assert list(findings)[: len(CHECKS)] == CHECKS
-    assert place.bundle in findings["champion"].message
-    assert "dispatch" in findings["keys"].message
+def test_doctor_healthy_environment_is_ok(environment: Environment) -> None:
+    results = run_doctor()
+    assert {check_result.state for check_result in results.values()} == {"ok"}
+    assert list(results)[: len(CHECKS)] == CHECKS
+    assert environment.bundle in results["champion"].message
+    assert "dispatch" in results["keys"].message
 
 
-def test_jobs_are_asked_for_other_things(place: Environment) -> None:
-    findings = run_doctor("--role", "jobs")
-    assert not {"keys", "port"} & set(findings)
-    assert {"orders", "restaurants", "disk: results"} <= set(findings)
-    assert {finding.state for finding in findings.values()} == {"ok"}
+def test_doctor_role_jobs_checks_sources(environment: Environment) -> None:
+    results = run_doctor("--role", "jobs")
+    assert not {"keys", "port"} & set(results)
+    assert {"orders", "restaurants", "disk: results"} <= set(results)
+    assert {check_result.state for check_result in results.values()} == {"ok"}
 
 
 @pytest.mark.parametrize("name", ["orders", "restaurants"])
-def test_a_table_that_is_not_there(place: Environment, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setenv(f"PREPTIME_{name.upper()}", "nowhere.csv")
-    told = only_error(name, "--role", "jobs")
-    assert "nowhere.csv" in told
-    assert f"PREPTIME_{name.upper()} names it." in told
+def test_doctor_missing_source_is_error(environment: Environment, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"PREPTIME_{name.upper()}", "missing.csv")
+    text = only_error(name, "--role", "jobs")
+    assert "missing.csv" in text
+    assert f"The location is set by PREPTIME_{name.upper()}." in text
     monkeypatch.delenv(f"PREPTIME_{name.upper()}")
     assert f"--{name}" in only_warning(name, "--role", "jobs")
     assert name not in run_doctor()
 
 
 @pytest.mark.parametrize(("name", "lost"), [("orders", "restaurant_id"), ("restaurants", "city")])
-def test_a_table_without_a_column(place: Environment, name: str, lost: str) -> None:
-    path = place.folder / f"{name}.csv"
+def test_doctor_missing_column_is_error(environment: Environment, name: str, lost: str) -> None:
+    path = environment.folder / f"{name}.csv"
     path.write_text(path.read_text(encoding="utf-8").replace(lost, "other"), encoding="utf-8")
     assert f"The column {lost} is missing" in only_error(name, "--role", "jobs")
 
 
-def test_orders_are_not_restaurants(place: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_same_source_twice_is_error(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREPTIME_RESTAURANTS", os.environ["PREPTIME_ORDERS"])
     assert "?table=restaurants" in only_error("restaurants", "--role", "jobs")
 
 
-def test_orders_without_a_label(place: Environment) -> None:
-    path = place.folder / "orders.csv"
+def test_doctor_orders_without_label_is_error(environment: Environment) -> None:
+    path = environment.folder / "orders.csv"
     header = path.read_text(encoding="utf-8").replace(TARGET, "a").replace("order_ready_at", "b")
     path.write_text(header, encoding="utf-8")
     assert f"neither order_ready_at nor {TARGET}" in only_error("orders", "--role", "jobs")
 
 
-def test_a_table_whose_library_is_not_installed(place: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in an image that serves, asked for the jobs."""
+def test_doctor_missing_library_is_error(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the serving image, which has no Polars."""
 
-    def missing(*_: object) -> None:
+    def raise_missing_module(*_: object) -> None:
         raise ModuleNotFoundError("No module named 'polars'", name="polars")
 
-    monkeypatch.setattr("preptime.sources.registry.open_source", missing)
-    findings = run_doctor("--role", "jobs", status=3)
-    assert "polars" in findings["orders"].message
-    assert "extra" in findings["orders"].hint
+    monkeypatch.setattr("preptime.sources.registry.open_source", raise_missing_module)
+    results = run_doctor("--role", "jobs", status=3)
+    assert "polars" in results["orders"].message
+    assert "extra" in results["orders"].hint
 
 
-def test_it_changes_nothing(place: Environment) -> None:
-    def files() -> dict[Path, float]:
-        return {path: path.stat().st_mtime for path in place.folder.rglob("*")}
+def test_doctor_changes_no_file(environment: Environment) -> None:
+    def modification_times() -> dict[Path, float]:
+        return {path: path.stat().st_mtime for path in environment.folder.rglob("*")}
 
-    before = files()
+    before = modification_times()
     run_doctor()
     run_doctor("--role", "jobs")
-    assert files() == before
+    assert modification_times() == before
 
 
-def test_people_read_a_table_and_a_sentence(place: Environment) -> None:
-    ran = run_process("doctor", "--date", "2015-06-17", "--store", place.store.url).succeeded()
-    assert "All is well." in ran.out
-    assert all(check in ran.out for check in CHECKS)
-    assert "Traceback" not in ran.err
+def test_doctor_prints_table_and_summary(environment: Environment) -> None:
+    result = run_process("doctor", "--date", "2015-06-17", "--store", environment.store.url).succeeded()
+    assert "All checks passed." in result.out
+    assert all(check in result.out for check in CHECKS)
+    assert "Traceback" not in result.err
 
 
-def test_an_unknown_setting(place: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rest is not asked: it would be about other settings than those meant."""
+def test_doctor_unknown_setting_is_error(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later checks are skipped, because they would use wrong settings."""
     monkeypatch.setenv("PREPTIME_STOER", "models")
     assert "PREPTIME_STORE" in only_error("settings")
     assert run_doctor(status=3)["store"].state == "skipped"
 
 
-def test_a_file_of_settings_is_read(place: Environment) -> None:
-    file = place.folder / "other.env"
+def test_doctor_reads_env_file_option(environment: Environment) -> None:
+    file = environment.folder / "other.env"
     file.write_text("PREPTIME_STORE=nowhere\n", encoding="utf-8")
     assert "nowhere" in run_doctor("--env-file", file, status=3)["store"].message
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "expected_text"),
     [
-        ("PREPTIME_API_KEYS", "", "No key is configured"),  # a secret that is missing
+        ("PREPTIME_API_KEYS", "", "No key is configured"),  # a missing secret
         ("PREPTIME_API_KEYS", "dispatch:0123", "64 hexadecimal digits"),  # a wrong hash
         ("PREPTIME_OPERATOR_KEYS", "ops", "PREPTIME_OPERATOR_KEYS"),
     ],
 )
-def test_keys_that_cannot_be(place: Environment, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
+def test_doctor_invalid_keys_is_error(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected_text: str
+) -> None:
     monkeypatch.setenv(name, value)
-    told = only_error("keys")
-    assert said in told
-    assert "preptime keys new" in told
+    text = only_error("keys")
+    assert expected_text in text
+    assert "preptime keys new" in text
 
 
-def test_the_plain_key_outside_loopback(place: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_aikey_outside_loopback_is_error(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIKEY", "demo")
     assert "aikey" in run_doctor()["keys"].message
     monkeypatch.setenv("PREPTIME_HOST", str(ipaddress.IPv4Address(0)))  # every address of this machine
     assert "AIKEY" in only_error("keys")
 
 
-def test_a_key_for_two_purposes_and_the_examples_key(place: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_shared_or_example_key_is_warning(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREPTIME_OPERATOR_KEYS", os.environ["PREPTIME_API_KEYS"])
     assert "One key is for both" in only_warning("keys")
     monkeypatch.delenv("PREPTIME_OPERATOR_KEYS")
@@ -225,7 +227,7 @@ def test_a_key_for_two_purposes_and_the_examples_key(place: Environment, monkeyp
     assert "examples" in only_warning("keys")
 
 
-def test_a_port_in_use(place: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_port_in_use_is_error(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -233,7 +235,7 @@ def test_a_port_in_use(place: Environment, monkeypatch: pytest.MonkeyPatch) -> N
         assert str(other.getsockname()[1]) in only_error("port")
 
 
-def test_a_port_for_health_that_is_in_use(place: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_health_port_in_use_is_error(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         monkeypatch.setenv("PREPTIME_HEALTH_PORT", str(other.getsockname()[1]))
@@ -241,163 +243,163 @@ def test_a_port_for_health_that_is_in_use(place: Environment, monkeypatch: pytes
         assert "another PREPTIME_HEALTH_PORT" in only_error("port")
     assert os.environ["PREPTIME_HEALTH_PORT"] in run_doctor()["port"].message
     monkeypatch.setenv("PREPTIME_HEALTH_PORT", os.environ["PREPTIME_PORT"])
-    assert "Give it another" in only_error("port")
+    assert "Set another port" in only_error("port")
 
 
-def test_a_store_without_a_champion(place: Environment, tmp_path: Path) -> None:
-    """What serves has nothing to answer with; the jobs make the first one."""
+def test_doctor_store_without_champion(environment: Environment, tmp_path: Path) -> None:
+    """The API needs a champion. The jobs create the first one."""
     empty = tmp_path / "empty"
     assert "preptime train" in only_error("champion", "--store", empty)
     assert "preptime train" in only_warning("champion", "--role", "jobs", "--store", empty)
     assert not empty.exists()
 
 
-def test_a_store_that_cannot_be_reached(place: Environment, tmp_path: Path) -> None:
+def test_doctor_unreachable_store_is_error(environment: Environment, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder", encoding="utf-8")
-    findings = run_doctor("--store", tmp_path / "file", status=3)
-    assert findings["store"].state == "error"
+    results = run_doctor("--store", tmp_path / "file", status=3)
+    assert results["store"].state == "error"
     assert run_doctor("--store", "nowhere://x", status=3)["champion"].state == "skipped"
 
 
-def test_a_store_that_the_jobs_may_not_write_to(place: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_read_only_store_is_error_for_jobs(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "has no log" not in run_doctor()["store"].message
     writable = os.access
 
     def read_only(path: Path, mode: int) -> bool:
-        """As on a disk that is mounted read-only, where not even root may write."""
+        """Behave as a read-only disk, where root can't write either."""
         return (mode == os.F_OK or "models" not in str(path)) and writable(path, mode)
 
     monkeypatch.setattr(os, "access", read_only)
     assert run_doctor()["store"].state == "ok"
-    findings = run_doctor("--role", "jobs", status=3)
-    assert findings["store"].state == findings["disk: the store"].state == "error"
+    results = run_doctor("--role", "jobs", status=3)
+    assert results["store"].state == results["disk: the store"].state == "error"
 
 
-def test_a_damaged_champion(place: Environment) -> None:
-    model = place.store.fetch(place.bundle) / "model.onnx"
+def test_doctor_damaged_champion_is_error(environment: Environment) -> None:
+    model = environment.store.fetch(environment.bundle) / "model.onnx"
     model.write_bytes(model.read_bytes()[:-1] + b"!")
-    told = only_error("champion")
-    assert "SHA-256" in told
-    assert "preptime bundles rollback" in told
+    text = only_error("champion")
+    assert "SHA-256" in text
+    assert "preptime bundles rollback" in text
 
 
-def test_a_bundle_newer_than_the_code(place: Environment) -> None:
-    path = place.store.fetch(place.bundle) / MANIFEST_FILE
+def test_doctor_newer_bundle_format_is_error(environment: Environment) -> None:
+    path = environment.store.fetch(environment.bundle) / MANIFEST_FILE
     path.write_bytes(path.read_bytes().replace(b'"format": 1', b'"format": 2'))
-    told = only_error("champion")
-    assert f"expected format {manifests.BUNDLE_FORMAT}, found format 2" in told
-    assert "release that made it" in told
+    text = only_error("champion")
+    assert f"expected format {manifests.BUNDLE_FORMAT}, found format 2" in text
+    assert "release that made the bundle" in text
 
 
-def test_a_champion_that_may_not_be_read(place: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As for a user who is not root, with a file of root's."""
+def test_doctor_unreadable_champion_is_error(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a file of root that another user reads."""
     read = Path.read_bytes
 
-    def forbidden(path: Path) -> bytes:
+    def deny_model(path: Path) -> bytes:
         if path.name == "model.onnx":
             raise PermissionError(13, "Permission denied", str(path))
         return read(path)
 
-    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    monkeypatch.setattr(Path, "read_bytes", deny_model)
     assert "model.onnx: Permission denied" in only_error("champion")
 
 
-def test_a_champion_that_is_gone(place: Environment) -> None:
-    shutil.rmtree(place.store.fetch(place.bundle))
-    assert place.bundle in only_error("champion")
+def test_doctor_missing_champion_is_error(environment: Environment) -> None:
+    shutil.rmtree(environment.store.fetch(environment.bundle))
+    assert environment.bundle in only_error("champion")
 
 
 @pytest.mark.parametrize(("days", "state"), [(0, "ok"), (1, "ok"), (2, "warning"), (-1, "error")])
-def test_the_age_of_the_history(place: Environment, days: int, state: str) -> None:
+def test_doctor_history_age(environment: Environment, days: int, state: str) -> None:
     today = DAY + dt.timedelta(days=days)
     history = run_doctor("--date", str(today), status=3 if state == "error" else 0)["history"]
     assert history.state == state
     assert str(DAY) in history.message
 
 
-def test_without_a_date_the_machines_day_counts(place: Environment) -> None:
-    findings = preptime("doctor", "--json").document(DoctorDocument).checks
-    (history,) = [finding for finding in findings if finding.name == "history"]
+def test_doctor_default_date_is_today(environment: Environment) -> None:
+    results = preptime("doctor", "--json").document(DoctorDocument).checks
+    (history,) = [check_result for check_result in results if check_result.name == "history"]
     assert history.state == "warning"
     assert "days old" in history.message
 
 
-def test_libraries_other_than_the_bundles(place: Environment, tmp_path: Path) -> None:
+def test_doctor_different_libraries_is_warning(environment: Environment, tmp_path: Path) -> None:
     store = Store.open(str(tmp_path / "other"))
     promote_bundle(store, libraries=LIBRARIES | {"onnxruntime": "1.0", "catboost": "0.1"})
-    told = only_warning("libraries", "--store", store.url)
-    assert f"onnxruntime {LIBRARIES['onnxruntime']} (the bundle: 1.0)" in told
-    assert "catboost" not in told
+    text = only_warning("libraries", "--store", store.url)
+    assert f"onnxruntime {LIBRARIES['onnxruntime']} (bundle: 1.0)" in text
+    assert "catboost" not in text
 
 
-def test_a_clock_an_hour_behind(place: Environment, tmp_path: Path) -> None:
+def test_doctor_clock_behind_promotion_is_error(environment: Environment, tmp_path: Path) -> None:
     store = Store.open(str(tmp_path / "other"))
     promote_bundle(store, at=dt.datetime.now(dt.UTC) + dt.timedelta(minutes=61))
-    told = only_error("clock", "--store", store.url)
-    assert "minutes behind: the champion's promotion" in told
-    assert "NTP" in told
+    text = only_error("clock", "--store", store.url)
+    assert "minutes behind: the promotion of the champion" in text
+    assert "NTP" in text
 
 
-def test_a_clock_behind_the_file_servers(place: Environment) -> None:
+def test_doctor_clock_behind_file_time_is_error(environment: Environment) -> None:
     ahead = time.time() + 3600
-    os.utime(place.folder / "models" / "champion" / "000001.json", (ahead, ahead))
-    assert "the champion's file" in only_error("clock")
+    os.utime(environment.folder / "models" / "champion" / "000001.json", (ahead, ahead))
+    assert "the write of the champion's log entry" in only_error("clock")
 
 
-def test_a_clock_that_jumps(place: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_clock_jump_is_error(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     began, clock = time.monotonic(), time.time
     monkeypatch.setattr(time, "time", lambda: clock() + 3600 * (time.monotonic() - began))
     assert "jumped" in only_error("clock")
 
 
-def test_a_disk_that_is_full_or_read_only(place: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    (place.folder / "file").write_text("in the way", encoding="utf-8")
+def test_doctor_full_or_read_only_disk(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    (environment.folder / "file").write_text("in the way", encoding="utf-8")
     monkeypatch.setenv("PREPTIME_PREDICTION_LOG_FOLDER", "file/predictions")
-    assert "cannot be written to" in only_error("disk: the prediction log")
+    assert "isn't writable" in only_error("disk: the prediction log")
     monkeypatch.setenv("PREPTIME_PREDICTION_LOG", "off")
     monkeypatch.setattr(checks, "LOW_DISK_SPACE_BYTES", 1 << 60)
     assert "GiB free" in only_warning("disk: temporary files")
     monkeypatch.setattr(checks, "CRITICAL_DISK_SPACE_BYTES", 1 << 60)
-    assert "Make room" in only_error("disk: temporary files")
+    assert "Free some space" in only_error("disk: temporary files")
 
 
-def test_a_machine_without_time_zones() -> None:
-    finding = checks.check_time_zones(["Europe/London", "Europe/Nowhere"])
-    assert finding.state == "error"
-    assert "Europe/Nowhere" in finding.message
-    assert "tzdata" in finding.hint
+def test_doctor_missing_time_zone_data_is_error() -> None:
+    check_result = checks.check_time_zones(["Europe/London", "Europe/Nowhere"])
+    assert check_result.state == "error"
+    assert "Europe/Nowhere" in check_result.message
+    assert "tzdata" in check_result.hint
 
 
 @pytest.fixture
-def bucket(place: Environment, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGoogleStorage]:
-    """A bucket with a champion, as the settings' store."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(place.folder / "cache"))
+def bucket(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGcs]:
+    """Set a bucket with a champion as the store."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(environment.folder / "cache"))
     monkeypatch.setenv("PREPTIME_STORE", f"gs://{BUCKET}")
-    with clients_that_end(monkeypatch), serving(monkeypatch) as fake:
+    with closing_clients(monkeypatch), run_fake_gcs(monkeypatch) as fake:
         promote_bundle(Store.open(f"gs://{BUCKET}"))
         yield fake
 
 
-def test_a_bucket_is_for_reading_where_it_serves_and_for_writing_where_jobs_run(bucket: FakeGoogleStorage) -> None:
+def test_doctor_bucket_permissions_depend_on_role(bucket: FakeGcs) -> None:
     assert "safer" in only_warning("store")
     assert run_doctor("--role", "jobs")["store"].state == "ok"
     bucket.read_only = True
     assert run_doctor()["store"].state == "ok"
-    assert "right to create" in only_error("store", "--role", "jobs")
-    assert bucket.refused_writes == []
+    assert "create objects" in only_error("store", "--role", "jobs")
+    assert bucket.rejected_writes == []
 
 
-def test_the_clock_is_held_to_the_buckets(bucket: FakeGoogleStorage) -> None:
+def test_doctor_compares_clock_with_bucket(bucket: FakeGcs) -> None:
     bucket.read_only = True
-    assert "the storage's clock" in run_doctor()["clock"].message
-    bucket.clock_ahead = -3600
-    told = only_error("clock")
-    assert "60 minutes ahead of the storage's clock" in told
+    assert "the clock of the storage" in run_doctor()["clock"].message
+    bucket.clock_offset_seconds = -3600
+    text = only_error("clock")
+    assert "60 minutes ahead of the clock of the storage" in text
 
 
-def test_a_bucket_that_is_away(bucket: FakeGoogleStorage) -> None:
-    bucket.away = True
-    findings = run_doctor(status=3)
-    assert findings["store"].state == findings["champion"].state == "error"
-    assert findings["clock"].state == findings["history"].state == "skipped"
-    assert f"gs://{BUCKET}" in findings["store"].message
+def test_doctor_unreachable_bucket_is_error(bucket: FakeGcs) -> None:
+    bucket.is_unreachable = True
+    results = run_doctor(status=3)
+    assert results["store"].state == results["champion"].state == "error"
+    assert results["clock"].state == results["history"].state == "skipped"
+    assert f"gs://{BUCKET}" in results["store"].message

@@ -1,4 +1,4 @@
-"""`notebook`: the document that others read, key by key."""
+"""`notebook`: its document, key by key."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import msgspec
 from tests.cli.conftest import Files
 from tests.cli.run_command import preptime
 
-FIVE = ["rf", "gbr", "cat", "xgb", "stacking"]
+MODELS = ["rf", "gbr", "cat", "xgb", "stacking"]
 
 
 class Row(msgspec.Struct, forbid_unknown_fields=True):
-    """As issue 2 has it."""
+    """The metrics of a model."""
 
     feature_set: Literal[1, 2]
     model: str
@@ -23,7 +23,7 @@ class Row(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class CrossValidated(msgspec.Struct, forbid_unknown_fields=True):
-    """As issue 2 has it."""
+    """The cross-validation score of a model."""
 
     model: str
     r2_mean: float
@@ -32,18 +32,18 @@ class CrossValidated(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Document(msgspec.Struct, forbid_unknown_fields=True):
-    """As issue 2 has it: every key must be there, and no other may be."""
+    """The document of `notebook --json`. All keys are required, and there are no others."""
 
     n: int
     rows: list[Row]
     cross_validation_scores: list[CrossValidated]
 
 
-def test_the_document_has_the_keys_that_others_rely_on(files: Files) -> None:
-    ran = preptime("notebook", *files.options, "--json").succeeded()
-    document = ran.document(Document)
-    assert [(row.feature_set, row.model) for row in document.rows] == [(1, "rf"), *((2, name) for name in FIVE)]
+def test_notebook_document_has_required_keys(files: Files) -> None:
+    result = preptime("notebook", *files.options, "--json").succeeded()
+    document = result.document(Document)
+    assert [(row.feature_set, row.model) for row in document.rows] == [(1, "rf"), *((2, name) for name in MODELS)]
     assert [row.published_r2 for row in document.rows] == [0.287, 0.337, 0.345, 0.353, 0.343, None]
-    assert [fold.model for fold in document.cross_validation_scores] == FIVE
-    assert ran.err.startswith("Reading the orders\nFitting the notebook's models\n")
-    assert "What differs from the published run, and why:" in ran.err
+    assert [fold.model for fold in document.cross_validation_scores] == MODELS
+    assert result.err.startswith("Reading the orders\nFitting the notebook's models\n")
+    assert "What differs from the published run, and why:" in result.err

@@ -1,4 +1,4 @@
-"""`results`: what is there, and what goes when there is too much of it."""
+"""`results`: listing and pruning the daily results."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 from preptime.cli.results import ResultsDay, ResultsListDocument, ResultsPruneDocument
 from preptime.errors import UsageError
 from preptime.sources.results import ResultsFolder
-from tests.cli.run_command import preptime, error_document
+from tests.cli.run_command import error_document, preptime
 
 TWO_DAYS_AGO = time.time() - 2 * 24 * 3600
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Five days of results with a gap, one of a mistaken year, and what is somebody else's."""
+    """Return a folder with five days of results, one of them in a wrong year, and with unrelated folders."""
     root = tmp_path / "results"
     for name in ("2015-06-10", "2015-06-11", "2015-06-14", "2015-06-15", "2099-01-01"):
         (root / f"date={name}").mkdir(parents=True)
@@ -29,23 +29,23 @@ def folder(tmp_path: Path) -> Path:
 
 
 def days(folder: Path) -> list[str]:
-    """What the folder's days are now."""
+    """Return the days that have results."""
     return [str(day) for day in ResultsFolder(folder).days()]
 
 
-def test_the_newest_days_with_results_stay_and_what_went_is_said(folder: Path) -> None:
-    ran = preptime("results", "prune", "--days", "3", "--results", folder).succeeded()
-    assert "Removed 2015-06-10.\nRemoved 2015-06-11.\n" in ran.out
-    assert ran.out.endswith("holds the results of 3 days.\n")
-    # One date far ahead, run by mistake, has not cost all the others.
+def test_results_prune_keeps_newest_days(folder: Path) -> None:
+    result = preptime("results", "prune", "--days", "3", "--results", folder).succeeded()
+    assert "Removed 2015-06-10.\nRemoved 2015-06-11.\n" in result.out
+    assert result.out.endswith(": results of 3 days.\n")
+    # One date in the far future, run by mistake, doesn't remove all others.
     assert days(folder) == ["2015-06-14", "2015-06-15", "2099-01-01"]
     assert {path.name for path in folder.iterdir()} >= {"date=2015-02-30", "date=yesterday", "notes"}
 
 
 @pytest.mark.parametrize("keep", ["1", "5", "4000"])
-def test_the_newest_is_never_removed(keep: str, folder: Path) -> None:
-    ran = preptime("results", "prune", "--days", keep, "--results", folder, "--json").succeeded()
-    removed = ran.document(ResultsPruneDocument).days
+def test_results_prune_never_removes_newest_day(keep: str, folder: Path) -> None:
+    result = preptime("results", "prune", "--days", keep, "--results", folder, "--json").succeeded()
+    removed = result.document(ResultsPruneDocument).days
     assert len(removed) == max(0, 5 - int(keep))
     assert days(folder)[-1] == "2099-01-01"
     assert preptime("results", "prune", "--days", keep, "--results", folder, "--json").succeeded().document(
@@ -53,26 +53,26 @@ def test_the_newest_is_never_removed(keep: str, folder: Path) -> None:
     ) == ResultsPruneDocument([], [])
 
 
-def test_nonsense_is_wrong_use(folder: Path) -> None:
+def test_results_prune_invalid_days_is_usage_error(folder: Path) -> None:
     for days_ in ("0", "-1", "1.5", "all"):
-        assert "--days" in error_document(preptime("results", "prune", "--days", days_, "--results", folder, "--json"), 2,
-                                   "UsageError").facts  # fmt: skip
-    with pytest.raises(UsageError, match="keep = 0"):
+        result = preptime("results", "prune", "--days", days_, "--results", folder, "--json")
+        assert "--days" in error_document(result, 2, "UsageError").facts
+    with pytest.raises(UsageError, match="keep is 0"):
         ResultsFolder(folder).prune(0, 0.0)
     assert len(days(folder)) == 5
 
 
-def test_what_killed_writers_left_goes_after_a_day(folder: Path) -> None:
+def test_results_prune_removes_old_temporary_files(folder: Path) -> None:
     old, new = (folder / "date=2015-06-15" / f".score.json.{name}.tmp" for name in ("00ff00ff00ff", "11ee11ee11ee"))
     for path in (old, new):
         path.write_text("{", encoding="utf-8")
     os.utime(old, (TWO_DAYS_AGO, TWO_DAYS_AGO))
-    ran = preptime("results", "prune", "--days", "9", "--results", folder, "--json").succeeded()
-    assert ran.document(ResultsPruneDocument).leftovers == [f"date=2015-06-15/{old.name}"]
+    result = preptime("results", "prune", "--days", "9", "--results", folder, "--json").succeeded()
+    assert result.document(ResultsPruneDocument).leftovers == [f"date=2015-06-15/{old.name}"]
     assert (old.exists(), new.exists()) == (False, True)
 
 
-def test_behind_a_link_nothing_is_removed(folder: Path, tmp_path: Path) -> None:
+def test_results_prune_does_not_follow_links(folder: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "score.json").write_text("{}", encoding="utf-8")
@@ -82,17 +82,17 @@ def test_behind_a_link_nothing_is_removed(folder: Path, tmp_path: Path) -> None:
     assert (elsewhere / "score.json").exists()
 
 
-def test_a_folder_that_is_not_there_has_no_days(tmp_path: Path) -> None:
-    ran = preptime("results", "prune", "--days", "3", "--results", tmp_path / "none").succeeded()
-    assert ran.out == f"{tmp_path / 'none'} holds the results of 0 days.\n"
+def test_results_prune_missing_folder_has_no_days(tmp_path: Path) -> None:
+    result = preptime("results", "prune", "--days", "3", "--results", tmp_path / "none").succeeded()
+    assert result.out == f"{tmp_path / 'none'}: results of 0 days.\n"
     assert not (tmp_path / "none").exists()
 
 
-def test_list_shows_each_day_with_its_files(folder: Path) -> None:
+def test_results_list_shows_days_and_files(folder: Path) -> None:
     (folder / "date=2015-06-15" / ".training.json.00ff.tmp").touch()
     (folder / "date=2015-06-15" / "report.html").touch()
-    ran = preptime("results", "list", "--results", folder, "--json").succeeded()
-    listed = ran.document(ResultsListDocument).days
+    result = preptime("results", "list", "--results", folder, "--json").succeeded()
+    listed = result.document(ResultsListDocument).days
     assert [str(day.date) for day in listed] == days(folder)
     assert listed[3] == ResultsDay(listed[3].date, ["report.html", "score.json"])
-    assert "2015-06-15  report.html, score.json" in ran.err
+    assert "2015-06-15  report.html, score.json" in result.err

@@ -1,4 +1,4 @@
-"""`synthesize`."""
+"""`synthesize`: its options and its drift."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 import polars as pl
 
 from preptime.cli.synthesize import SynthesizeDocument
-from tests.cli.run_command import preptime, error_document
+from tests.cli.run_command import error_document, preptime
 
 
-def test_every_option_reaches_the_plan(tmp_path: Path) -> None:
+def test_synthesize_applies_every_option(tmp_path: Path) -> None:
     options = ("--restaurants", "50", "--days", "5", "--start", "2016-03-01", "--seed", "7", "--format", "parquet")
-    ran = preptime("synthesize", "--out", tmp_path, "--orders", "400", *options, "--json").succeeded()
-    document = ran.document(SynthesizeDocument)
+    result = preptime("synthesize", "--out", tmp_path, "--orders", "400", *options, "--json").succeeded()
+    document = result.document(SynthesizeDocument)
     orders = pl.read_parquet(document.orders)
     assert len(orders) == document.order_rows == 400
     assert len(pl.read_parquet(document.restaurants)) == document.restaurant_rows == 50
@@ -23,7 +23,7 @@ def test_every_option_reaches_the_plan(tmp_path: Path) -> None:
     assert str(days.max()) <= "2016-03-06"
 
 
-def test_drift_lengthens_what_is_cooked_in_the_city_from_that_day(tmp_path: Path) -> None:
+def test_synthesize_drift_changes_preparation_times(tmp_path: Path) -> None:
     plan = ("--orders", "2000", "--days", "6")
     preptime("synthesize", "--out", tmp_path / "calm", *plan).succeeded()
     preptime("synthesize", "--out", tmp_path / "drift", *plan, "--drift", "London:4:+50%").succeeded()
@@ -34,7 +34,7 @@ def test_drift_lengthens_what_is_cooked_in_the_city_from_that_day(tmp_path: Path
     assert all(after > before for before, after in zip(calm.row(0), drift.row(0), strict=True) if before)
 
 
-def test_a_drift_that_cannot_be_is_wrong_use(tmp_path: Path) -> None:
-    ran = preptime("synthesize", "--out", tmp_path / "out", "--drift", "Atlantis:4:+50%", "--json")
-    assert "Atlantis" in error_document(ran, 2, "UsageError").facts
+def test_synthesize_invalid_drift_is_usage_error(tmp_path: Path) -> None:
+    result = preptime("synthesize", "--out", tmp_path / "out", "--drift", "Atlantis:4:+50%", "--json")
+    assert "Atlantis" in error_document(result, 2, "UsageError").facts
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""`train`: what it refuses, what it promotes, and that losing is no failure."""
+"""`train`: what it refuses and what it promotes. A lost comparison is a normal result."""
 
 from __future__ import annotations
 
@@ -11,77 +11,81 @@ import pytest
 from preptime.training.fitting import FitPlan
 from preptime.training.train import TrainDocument
 from tests.cli.conftest import DATE, NEXT_DATE, Files, champion
-from tests.cli.run_command import preptime, error_document
+from tests.cli.run_command import error_document, preptime
 from tests.training.factories import IDLE_QUANTILE, quick_plan
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("quick_models")
 
 
 def write_orders(orders: pl.DataFrame, files: Files, folder: Path) -> tuple[str, ...]:
-    """Options for these orders and the usual restaurants."""
+    """Write orders to a file, and return the options for them."""
     orders.write_csv(folder / "orders.csv")
     return "--orders", str(folder / "orders.csv"), "--restaurants", str(files.restaurants)
 
 
-def test_never_promote_keeps_the_bundle_and_changes_nothing_else(files: Files, tmp_path: Path) -> None:
+def test_train_promote_never_only_stores_bundle(files: Files, tmp_path: Path) -> None:
     store = tmp_path / "models"
-    ran = preptime("train", *files.options, "--date", DATE, "--store", store, "--promote", "never", "--json").succeeded()
-    document = ran.document(TrainDocument)
+    result = preptime(
+        "train", *files.options, "--date", DATE, "--store", store, "--promote", "never", "--json"
+    ).succeeded()
+    document = result.document(TrainDocument)
     assert document.outcome == "kept"
     assert document.champion is None
     assert champion(store) is None
     assert (store / "bundles" / document.bundle / "report.html").is_file()
-    assert f"{document.bundle} is kept in {store}; the champion is none yet." in ran.err
-    steps = ran.err.partition("\n20")[0].splitlines()
+    assert f"{document.bundle} is stored in {store} but not promoted. There was no champion." in result.err
+    steps = result.err.partition("\n20")[0].splitlines()
     assert steps[0] == "Reading the orders"
     assert len(steps) == len(set(steps)) > 3
 
 
-def test_a_lost_comparison_is_fine(files: Files, store: Path, trained: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_lost_comparison_succeeds(
+    files: Files, store: Path, trained_bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(FitPlan, "default", lambda threads: quick_plan(IDLE_QUANTILE, threads=threads))
-    ran = preptime("train", *files.options, "--date", NEXT_DATE, "--store", store, "--json")
-    document = ran.succeeded().document(TrainDocument)
+    result = preptime("train", *files.options, "--date", NEXT_DATE, "--store", store, "--json")
+    document = result.succeeded().document(TrainDocument)
     assert document.outcome == "refreshed"
     assert document.comparison is not None
     assert not document.comparison.passed
-    assert document.champion not in {trained, document.bundle}
+    assert document.champion not in {trained_bundle, document.bundle}
     assert champion(store) == document.champion
-    assert "the champion's models with new history" in ran.err
+    assert "the champion's models and updated history" in result.err
 
 
-def test_half_a_day_must_not_train(files: Files, orders: pl.DataFrame, tmp_path: Path) -> None:
-    """An export cut short at noon."""
+def test_train_incomplete_last_day_is_data_error(files: Files, orders: pl.DataFrame, tmp_path: Path) -> None:
+    """An export that ends at noon."""
     cut = orders.filter(pl.col("order_acknowledged_at") < "2015-06-11 13")
-    ran = preptime("train", *write_orders(cut, files, tmp_path), "--date", DATE, "--store", tmp_path / "models", "--json")
-    document = error_document(ran, 1, "DataError")
+    result = preptime(
+        "train", *write_orders(cut, files, tmp_path), "--date", DATE, "--store", tmp_path / "models", "--json"
+    )
+    document = error_document(result, 1, "DataError")
     assert "2015-06-11" in document.facts
     assert "last_evening" in document.hint
     assert not (tmp_path / "models").exists()
 
 
-def test_too_few_days_are_refused_unless_the_user_says_otherwise(
-    files: Files, orders: pl.DataFrame, tmp_path: Path
-) -> None:
+def test_train_gate_option_changes_threshold(files: Files, orders: pl.DataFrame, tmp_path: Path) -> None:
     few = write_orders(orders.filter(pl.col("order_acknowledged_at") >= "2015-06-06"), files, tmp_path)
     call: tuple[str | Path, ...] = ("train", *few, "--date", DATE, "--store", tmp_path / "models", "--json")
     assert "6 days" in error_document(preptime(*call), 1, "DataError").facts
-    ran = preptime(*call, "--gate", "min_days=3", "--gate", "min_orders=500").succeeded()
-    assert {rule.name: rule.threshold for rule in ran.document(TrainDocument).data_gate.checks}["days"] == 3
+    result = preptime(*call, "--gate", "min_days=3", "--gate", "min_orders=500").succeeded()
+    assert {rule.name: rule.threshold for rule in result.document(TrainDocument).data_gate.checks}["days"] == 3
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("setting", "expected_text"),
     [("min_dogs=3", "min_dogs"), ("min_days", "min_days"), ("min_days=many", "many"), ("min_days=3.5", "whole")],
 )
-def test_a_threshold_that_cannot_be_is_wrong_use(setting: str, said: str, files: Files, tmp_path: Path) -> None:
-    ran = preptime("train", *files.options, "--date", DATE, "--store", tmp_path / "models", "--gate", setting, "--json")
-    document = error_document(ran, 2, "UsageError")
-    assert said in f"{document.facts} {document.hint}"
+def test_train_invalid_threshold_is_usage_error(setting: str, expected_text: str, files: Files, tmp_path: Path) -> None:
+    result = preptime(
+        "train", *files.options, "--date", DATE, "--store", tmp_path / "models", "--gate", setting, "--json"
+    )
+    document = error_document(result, 2, "UsageError")
+    assert expected_text in f"{document.facts} {document.hint}"
 
 
-def test_parquet_partitions_train_the_same_bundle_as_one_csv(
-    files: Files, orders: pl.DataFrame, tmp_path: Path
-) -> None:
+def test_train_parquet_partitions_equal_one_csv(files: Files, orders: pl.DataFrame, tmp_path: Path) -> None:
     days = orders.with_columns(day=pl.col("order_acknowledged_at").str.slice(0, 10))
     for (day,), part in days.partition_by("day", as_dict=True, include_key=False).items():
         part.write_parquet(tmp_path / f"orders-{day}.parquet")

@@ -1,4 +1,4 @@
-"""`preptime ui` as a person or a container starts it."""
+"""`preptime ui` as a user or a container starts it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.cli.run_command import preptime
-from tests.ui.browser import API_KEY, run_dashboard, key_entry
+from tests.ui.browser import API_KEY, key_entry, run_dashboard
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_it_prints_its_address_and_ends_well_when_told_to(tmp_path: Path, how: signal.Signals) -> None:
+def test_ui_prints_url_and_stops_on_signal(tmp_path: Path, how: signal.Signals) -> None:
     with run_dashboard(tmp_path) as page:
         page.wait_until("/_stcore/health")
         assert page.get_response("/")[0] == 200
@@ -26,7 +26,7 @@ def test_it_prints_its_address_and_ends_well_when_told_to(tmp_path: Path, how: s
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
-def test_it_is_not_shown_to_other_machines_without_a_key(tmp_path: Path) -> None:
+def test_ui_non_loopback_requires_a_key(tmp_path: Path) -> None:
     with run_dashboard(tmp_path, PREPTIME_UI_HOST="::") as page:
         assert page.process.wait(30) == 2
         assert "where other machines reach it, and no key is configured" in page.stderr_text()
@@ -35,16 +35,16 @@ def test_it_is_not_shown_to_other_machines_without_a_key(tmp_path: Path) -> None
         page.wait_until("/_stcore/health")
 
 
-def test_a_port_in_use_is_said_before_anything_starts() -> None:
+def test_ui_port_in_use_is_usage_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        ran = preptime("ui", "--port", str(port))
-    assert ran.status == 2
-    assert f"Port {port} of 127.0.0.1 is in use by another program. Stop the other program" in ran.err
-    assert "PREPTIME_UI_PORT" in ran.err
+        result = preptime("ui", "--port", str(port))
+    assert result.status == 2
+    assert f"Port {port} of 127.0.0.1 is in use by another program. Stop the other program" in result.err
+    assert "PREPTIME_UI_PORT" in result.err
 
 
-def test_what_an_earlier_page_left_when_it_was_killed_is_swept(tmp_path: Path) -> None:
+def test_ui_removes_folders_of_killed_server(tmp_path: Path) -> None:
     with run_dashboard(tmp_path) as page:
         page.wait_until("/_stcore/health")
         left = tmp_path / "temporary" / f"preptime-ui-{page.process.pid}-x"

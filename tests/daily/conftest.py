@@ -1,4 +1,4 @@
-"""The table is drawn once, and a week of daily runs is done once."""
+"""Session fixtures: synthetic orders, and an installation after a week of daily runs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ PLAN = SynthesisPlan(orders=4_500, restaurants=40, days=21)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def quick() -> Iterator[None]:
-    """Trainings fit two small models, and reports have no pictures."""
+def fast_training() -> Iterator[None]:
+    """Fit two small models in each training, and skip the charts of the report."""
     with pytest.MonkeyPatch.context() as patched:
         use_fast_training(patched)
         yield
@@ -25,7 +25,7 @@ def quick() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def restaurants(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The restaurants file."""
+    """Return the restaurants file."""
     path = tmp_path_factory.mktemp("restaurants") / "restaurants.csv"
     synthesize_frames(PLAN)[1].write_csv(path)
     return path
@@ -33,7 +33,7 @@ def restaurants(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
-    """1 to 21 June as a csv has them: text, in order."""
+    """Return the orders of 1 to 21 June as text cells, sorted by acknowledgement."""
     path = tmp_path_factory.mktemp("rows") / "orders.csv"
     synthesize_frames(PLAN)[0].write_csv(path)
     return pl.read_csv(path, infer_schema=False).sort("order_acknowledged_at")
@@ -41,18 +41,18 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
 
 @pytest.fixture(scope="session")
 def week(rows: pl.DataFrame, restaurants: Path, tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    """A week of daily runs, watched, each on the table as it stood at the end of that day. Nobody writes here."""
+    """Return an installation after a week of daily runs, each with the orders known at that time. Read only."""
     folder = tmp_path_factory.mktemp("week")
-    place = Installation.in_folder(folder, folder / "orders.csv", restaurants)
+    installation = Installation.in_folder(folder, folder / "orders.csv", restaurants)
     for date in WEEK:
-        orders_through(rows, date).write_csv(place.orders)
-        place.run_day(date)
-        place.run_monitoring(date)
-    return place
+        orders_through(rows, date).write_csv(installation.orders)
+        installation.run_day(date)
+        installation.run_monitoring(date)
+    return installation
 
 
 @pytest.fixture
-def place(rows: pl.DataFrame, restaurants: Path, tmp_path: Path) -> Installation:
-    """An installation of one's own, its table as it stands at the end of the week."""
+def installation(rows: pl.DataFrame, restaurants: Path, tmp_path: Path) -> Installation:
+    """Return an empty installation with the orders through the end of the week."""
     orders_through(rows, LAST).write_csv(tmp_path / "orders.csv")
     return Installation.in_folder(tmp_path, tmp_path / "orders.csv", restaurants)

@@ -1,4 +1,4 @@
-"""Trainings that are done in a second: what is tested is what becomes of them."""
+"""Replaces slow parts of a training, for tests of what happens before and after it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from tests.training.factories import quick_plan
 
 
 def fast_plan(threads: int) -> FitPlan:
-    """In place of `FitPlan.default`: two small models."""
+    """Return a plan with two small models, instead of `FitPlan.default`."""
     return quick_plan(threads=threads)
 
 
 def fast_report(data: ReportContext) -> str:
-    """In place of the real one, whose pictures take longer than all else: what it would be drawn from."""
+    """Return a report without the slow charts."""
     return (
         f"<html>{data.bundle_id} {data.orders_used} {data.data_fingerprint} {data.label_audit} {data.rows_read}</html>"
     )
 
 
 def use_fast_training(patched: pytest.MonkeyPatch) -> None:
-    """Until `patched` is undone."""
+    """Use the fast replacements until `patched` is undone."""
     patched.setattr(FitPlan, "default", fast_plan)
     patched.setattr(train, "render_report", fast_report)

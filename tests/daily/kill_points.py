@@ -1,8 +1,8 @@
-"""Daily verbs in processes of their own, some of which die on the way; see `Processes` in `processes.py`.
+"""Runs daily commands in forked processes and can kill them at a chosen file operation (see `processes.py`).
 
-Loading what trains takes longer than a quick training, so it is loaded once, and each call is a fork. A call is
-`{"before": FRAGMENT, "words": [VERB, …], "said": FILE}`: it is killed (SIGKILL, nothing is cleaned up) before it
-touches a path with FRAGMENT in it, as Python's audit events see it, so that the code under test knows nothing of it.
+Loading the training libraries takes longer than a fast training, so they're loaded once, and each command is a fork. A
+call is `{"kill_before": TEXT, "arguments": [COMMAND, …], "output_file": FILE}`. The process is killed with SIGKILL
+before it accesses a path that contains TEXT. Python's audit events report the access, so the tested code needs no hook.
 """
 
 from __future__ import annotations
@@ -19,47 +19,47 @@ import pytest
 from preptime.cli import main
 from tests.daily.fast_training import use_fast_training
 
-OPERATIONS = {"open", "os.mkdir", "os.rename", "os.link"}
+FILE_OPERATIONS = {"open", "os.mkdir", "os.rename", "os.link"}
 
 
 class Call(msgspec.Struct):
-    """One verb."""
+    """One command to run."""
 
-    before: str | None
-    words: list[str]
-    said: str
+    kill_before: str | None
+    arguments: list[str]
+    output_file: str
 
 
-def die_before(fragment: str) -> None:
-    """From now on."""
+def kill_before_access(text: str) -> None:
+    """Kill this process when it accesses a path that contains `text`."""
 
-    def watch(event: str, arguments: tuple[object, ...]) -> None:
-        if event in OPERATIONS and any(fragment in str(path) for path in arguments[:2]):
+    def audit(event: str, arguments: tuple[object, ...]) -> None:
+        if event in FILE_OPERATIONS and any(text in str(path) for path in arguments[:2]):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    sys.addaudithook(watch)
+    sys.addaudithook(audit)
 
 
-def forked(call: Call) -> int:
-    """The id of a process that makes the call."""
+def fork(call: Call) -> int:
+    """Run the command in a new process, and return its id."""
     process = os.fork()
     if process:
         return process
-    said = os.open(call.said, os.O_WRONLY | os.O_CREAT)
-    os.dup2(said, 1)
-    os.dup2(said, 2)
-    if call.before is not None:
-        die_before(call.before)
-    status = main(call.words)
+    output = os.open(call.output_file, os.O_WRONLY | os.O_CREAT)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    if call.kill_before is not None:
+        kill_before_access(call.kill_before)
+    status = main(call.arguments)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
 
 
 def serve() -> None:
-    """Calls of a line at the same time; a line with their exit statuses, below 0 what they died of."""
+    """Run the calls of each input line at the same time, and write their exit statuses. A signal is negative."""
     for line in sys.stdin:
-        processes = [forked(call) for call in msgspec.json.decode(line, type=list[Call])]
+        processes = [fork(call) for call in msgspec.json.decode(line, type=list[Call])]
         statuses = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes]
         sys.stdout.write(f"{json.dumps(statuses)}\n")
         sys.stdout.flush()

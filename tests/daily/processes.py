@@ -1,4 +1,4 @@
-"""Verbs in processes of their own, all at once, and how they ended."""
+"""Runs preptime commands in forked processes, several at the same time, and returns their exit statuses."""
 
 from __future__ import annotations
 
@@ -14,45 +14,52 @@ import msgspec
 
 from tests.requirements import ROOT
 
-DYING = Path(__file__).parent / "dying.py"
+KILL_POINTS_SCRIPT = Path(__file__).parent / "kill_points.py"
 
 
 @dataclass(frozen=True)
 class Processes:
-    """A process that has everything loaded, and forks."""
+    """A process that has loaded all libraries and forks for each command."""
 
-    loaded: subprocess.Popen[str]
+    parent: subprocess.Popen[str]
     folder: Path
 
-    def run(self, *calls: tuple[str | Path, ...], before: str | None = None) -> list[int]:
-        """The exit statuses of calls made at the same time; each is killed before it touches a path with `before`."""
-        assert self.loaded.stdin is not None
-        assert self.loaded.stdout is not None
-        told = [
-            {"before": before, "words": [str(word) for word in words], "said": str(self.folder / f"said-{place}.txt")}
-            for place, words in enumerate(calls)
+    def run(self, *commands: tuple[str | Path, ...], kill_before: str | None = None) -> list[int]:
+        """Return the exit statuses of commands that run at the same time.
+
+        With `kill_before`, each is killed before it accesses a path that contains this text.
+        """
+        assert self.parent.stdin is not None
+        assert self.parent.stdout is not None
+        calls = [
+            {
+                "kill_before": kill_before,
+                "arguments": [str(argument) for argument in arguments],
+                "output_file": str(self.folder / f"output-{index}.txt"),
+            }
+            for index, arguments in enumerate(commands)
         ]
-        self.loaded.stdin.write(f"{json.dumps(told)}\n")
-        self.loaded.stdin.flush()
-        return msgspec.json.decode(self.loaded.stdout.readline(), type=list[int])
+        self.parent.stdin.write(f"{json.dumps(calls)}\n")
+        self.parent.stdin.flush()
+        return msgspec.json.decode(self.parent.stdout.readline(), type=list[int])
 
     @property
-    def said(self) -> str:
-        """What the latest calls said."""
-        return "\n".join(path.read_text(encoding="utf-8") for path in sorted(self.folder.glob("said-*.txt")))
+    def output(self) -> str:
+        """The output of the latest commands."""
+        return "\n".join(path.read_text(encoding="utf-8") for path in sorted(self.folder.glob("output-*.txt")))
 
 
 @contextmanager
-def processes(folder: Path) -> Iterator[Processes]:
-    """Started, and ended."""
+def start_processes(folder: Path) -> Iterator[Processes]:
+    """Start the parent process, and stop it at the end."""
     with subprocess.Popen(
-        [sys.executable, str(DYING)],
+        [sys.executable, str(KILL_POINTS_SCRIPT)],
         cwd=ROOT,
         env={"PYTHONPATH": str(ROOT), "PATH": "", "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",
-    ) as loaded:
-        yield Processes(loaded, folder)
-        assert loaded.stdin is not None
-        loaded.stdin.close()
+    ) as parent:
+        yield Processes(parent, folder)
+        assert parent.stdin is not None
+        parent.stdin.close()

@@ -1,6 +1,6 @@
-"""What goes wrong in a morning: each time a clear message, nothing lost, and the rerun right.
+"""Tests of failures in a daily run: a clear message, no lost data, and a correct rerun.
 
-Right means: the bytes of a week in which nothing went wrong.
+A correct rerun gives the same bytes as a week without failures.
 """
 
 from __future__ import annotations
@@ -22,37 +22,37 @@ from preptime.bundle.store import Store
 from preptime.scoring.score_day import DayScoreDocument
 from preptime.training.train import TrainDocument
 from tests.cli.conftest import damage_file
-from tests.cli.run_command import preptime, error_document
+from tests.cli.run_command import error_document, preptime
 from tests.daily.factories import FIRST, WEEK, Installation, local_dates, orders_through
-from tests.daily.processes import Processes, processes
+from tests.daily.processes import Processes, start_processes
 from tests.requirements import small_disk
 
 SECOND, THIRD = WEEK[1:3]
 
 
 @pytest.fixture(scope="module")
-def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
-    """Processes of their own."""
-    with processes(tmp_path_factory.mktemp("apart")) as started:
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """Yield a way to run commands in their own processes."""
+    with start_processes(tmp_path_factory.mktemp("processes")) as started:
         yield started
 
 
-def options(place: Installation) -> tuple[str | Path, ...]:
-    """Everything but verb and date."""
-    tables = ("--orders", place.orders, "--restaurants", place.restaurants)
-    return (*tables, "--store", place.store, "--results", place.results)
+def options(installation: Installation) -> tuple[str | Path, ...]:
+    """Return all options except command and date."""
+    tables = ("--orders", installation.orders, "--restaurants", installation.restaurants)
+    return (*tables, "--store", installation.store, "--results", installation.results)
 
 
-def log_of(place: Installation) -> list[str]:
-    """The bundles of the champion log, first to last."""
-    return [entry.bundle for entry in ChampionLog(Store.open(str(place.store))).entries()]
+def champion_bundles(installation: Installation) -> list[str]:
+    """Return the bundles of the champion log, first to last."""
+    return [entry.bundle for entry in ChampionLog(Store.open(str(installation.store))).entries()]
 
 
 @contextmanager
-def room(bytes_: int) -> Iterator[None]:
-    """A disk on which no file can grow beyond so much: the kernel says no in the middle of writing it."""
+def file_size_limit(limit: int) -> Iterator[None]:
+    """Limit the size of files: the kernel fails a write beyond it."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
         yield
     finally:
@@ -61,157 +61,182 @@ def room(bytes_: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("where", ["/bundles/", "/champion/", "training.json"])
 def test_killed_training_leaves_no_partial_files(
-    where: str, week: Installation, place: Installation, apart: Processes
+    where: str, week: Installation, installation: Installation, processes: Processes
 ) -> None:
-    """Before its bundle is written, before it is champion, before it is told."""
-    place.run_day(FIRST)
-    before = log_of(place)
-    assert apart.run(("train", "--date", str(SECOND), *options(place)), before=where) == [-signal.SIGKILL], apart.said
-    assert not (place.results / f"date={SECOND}" / "training.json").exists()
-    assert len(log_of(place)) == len(before) + (where == "training.json")
-    assert all("fine" in line for line in preptime("bundles", "verify", "--store", place.store).succeeded().out.splitlines())
-    place.run_day(SECOND)
-    assert place.daily_files(WEEK[:2]) == week.daily_files(WEEK[:2])
+    """The training is killed before it writes the bundle, the champion log, or `training.json`."""
+    installation.run_day(FIRST)
+    before = champion_bundles(installation)
+    assert processes.run(("train", "--date", str(SECOND), *options(installation)), kill_before=where) == [
+        -signal.SIGKILL
+    ], processes.output
+    assert not (installation.results / f"date={SECOND}" / "training.json").exists()
+    assert len(champion_bundles(installation)) == len(before) + (where == "training.json")
+    assert all(
+        ": ok" in line
+        for line in preptime("bundles", "verify", "--store", installation.store).succeeded().out.splitlines()
+    )
+    installation.run_day(SECOND)
+    assert installation.daily_files(WEEK[:2]) == week.daily_files(WEEK[:2])
 
 
-def test_file_size_limit_fails_and_keeps_existing_files(week: Installation, place: Installation) -> None:
-    place.run_day(FIRST)
-    before = place.daily_files((FIRST,))
-    with room(20_000):
-        document = error_document(place.run("train", SECOND, "--json"), 3, "StoreError")
+def test_file_size_limit_fails_and_keeps_existing_files(week: Installation, installation: Installation) -> None:
+    installation.run_day(FIRST)
+    before = installation.daily_files((FIRST,))
+    with file_size_limit(20_000):
+        document = error_document(installation.run("train", SECOND, "--json"), 3, "StoreError")
     assert "File too large" in document.facts
-    assert log_of(place) == [log_of(place)[0]]
-    with room(4_000):
-        document = error_document(place.run("score", FIRST, "--json"), 3, "OperationError")
-    assert document.facts.startswith(f"{place.results}/date={FIRST}/predictions.parquet could not be written: File too")
-    assert place.daily_files((FIRST,)) == before
-    place.run_day(SECOND)
-    assert place.daily_files(WEEK[:2]) == week.daily_files(WEEK[:2])
+    assert champion_bundles(installation) == [champion_bundles(installation)[0]]
+    with file_size_limit(4_000):
+        document = error_document(installation.run("score", FIRST, "--json"), 3, "OperationError")
+    assert document.facts.startswith(
+        f"{installation.results}/date={FIRST}/predictions.parquet could not be written: File too"
+    )
+    assert installation.daily_files((FIRST,)) == before
+    installation.run_day(SECOND)
+    assert installation.daily_files(WEEK[:2]) == week.daily_files(WEEK[:2])
 
 
 def test_full_disk_fails_and_keeps_existing_files(week: Installation, tmp_path: Path) -> None:
-    """No limit of a process but a file system that is full: ENOSPC."""
+    """The file system is full (ENOSPC)."""
     with small_disk(tmp_path, "1m") as disk:
-        place = Installation(week.orders, week.restaurants, week.store, disk / "results")
-        place.run("score", SECOND).succeeded()
-        before = place.daily_files((SECOND,))
-        taken = disk / "taken"
-        with contextlib.suppress(OSError), taken.open("wb", buffering=0) as file:
+        installation = Installation(week.orders, week.restaurants, week.store, disk / "results")
+        installation.run("score", SECOND).succeeded()
+        before = installation.daily_files((SECOND,))
+        filler = disk / "filler"
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
             while file.write(bytes(4096)):
                 pass
         for date in (SECOND, THIRD):
-            document = error_document(place.run("score", date, "--json"), 3, "OperationError")
-            assert document.facts.startswith(f"{place.results}/date={date}/predictions.parquet could not be written")
+            document = error_document(installation.run("score", date, "--json"), 3, "OperationError")
+            assert document.facts.startswith(
+                f"{installation.results}/date={date}/predictions.parquet could not be written"
+            )
             assert "No space left on device" in document.facts
-        assert place.daily_files(WEEK[1:3]) == before
-        assert not list(place.results.rglob(".*"))
-        taken.unlink()
+        assert installation.daily_files(WEEK[1:3]) == before
+        assert not list(installation.results.rglob(".*"))
+        filler.unlink()
         for date in (SECOND, THIRD):
-            place.run("score", date).succeeded()
-        answers = week.daily_files(WEEK[1:3])
-        assert place.daily_files(WEEK[1:3]) == {
-            path: answers[path] for path in answers if path.endswith(("predictions.parquet", "score.json"))
+            installation.run("score", date).succeeded()
+        predictions = week.daily_files(WEEK[1:3])
+        assert installation.daily_files(WEEK[1:3]) == {
+            path: predictions[path] for path in predictions if path.endswith(("predictions.parquet", "score.json"))
         }
 
 
-def test_concurrent_runs_of_one_date_both_succeed(week: Installation, place: Installation, apart: Processes) -> None:
-    for verb in ("train", "score"):
-        call = (verb, "--date", str(FIRST), *options(place))
-        assert apart.run(call, call) == [0, 0], apart.said
-    assert len(log_of(place)) == 1
-    assert place.daily_files((FIRST,)) == week.daily_files((FIRST,))
+def test_concurrent_runs_of_one_date_both_succeed(
+    week: Installation, installation: Installation, processes: Processes
+) -> None:
+    for command in ("train", "score"):
+        call = (command, "--date", str(FIRST), *options(installation))
+        assert processes.run(call, call) == [0, 0], processes.output
+    assert len(champion_bundles(installation)) == 1
+    assert installation.daily_files((FIRST,)) == week.daily_files((FIRST,))
 
 
 def test_train_rejects_half_a_day_until_it_is_complete(
-    week: Installation, place: Installation, rows: pl.DataFrame
+    week: Installation, installation: Installation, rows: pl.DataFrame
 ) -> None:
-    place.run_day(FIRST)
+    installation.run_day(FIRST)
     cut = rows.filter(pl.col("order_acknowledged_at") < f"{FIRST}T13")
-    cut.write_csv(place.orders)
-    document = error_document(place.run("train", SECOND, "--json"), 1, "DataError")
+    cut.write_csv(installation.orders)
+    document = error_document(installation.run("train", SECOND, "--json"), 1, "DataError")
     assert str(FIRST) in document.facts
-    assert not (place.results / f"date={SECOND}").exists()
-    orders_through(rows, SECOND).write_csv(place.orders)
-    place.run_day(SECOND)
-    assert place.daily_files(WEEK[:2]) == week.daily_files(WEEK[:2])
+    assert not (installation.results / f"date={SECOND}").exists()
+    orders_through(rows, SECOND).write_csv(installation.orders)
+    installation.run_day(SECOND)
+    assert installation.daily_files(WEEK[:2]) == week.daily_files(WEEK[:2])
 
 
-def test_late_day_fails_training_but_is_scored(week: Installation, place: Installation, rows: pl.DataFrame) -> None:
-    place.run_day(FIRST)
-    dates = local_dates(rows, place.restaurants)
-    rows.filter((dates < FIRST) | (dates == SECOND)).write_csv(place.orders)
-    document = error_document(place.run("train", SECOND, "--json"), 1, "DataError")
+def test_late_day_fails_training_but_is_scored(
+    week: Installation, installation: Installation, rows: pl.DataFrame
+) -> None:
+    installation.run_day(FIRST)
+    dates = local_dates(rows, installation.restaurants)
+    rows.filter((dates < FIRST) | (dates == SECOND)).write_csv(installation.orders)
+    document = error_document(installation.run("train", SECOND, "--json"), 1, "DataError")
     assert str(FIRST) in document.facts
-    place.run("score", SECOND).succeeded()
-    told = msgspec.json.decode((place.results / f"date={SECOND}" / "score.json").read_bytes(), type=DayScoreDocument)
-    assert (told.outcome, told.history_date) == ("scored", FIRST)
-    late = pl.concat([rows.filter((dates < FIRST) | (dates == SECOND)), rows.filter(dates == FIRST)])
-    late.write_csv(place.orders)
-    place.run_day(SECOND)
-    assert place.predictions(SECOND).equals(week.predictions(SECOND))
-
-
-def test_day_delivered_twice_is_used_once(week: Installation, place: Installation, rows: pl.DataFrame) -> None:
-    of_days = local_dates(rows, place.restaurants)
-    again = rows.filter((of_days == FIRST) | (of_days == SECOND))
-    pl.concat([orders_through(rows, SECOND), again]).write_csv(place.orders)
-    for date in WEEK[:2]:
-        place.run_day(date)
-    for date, count in ((FIRST, (of_days == FIRST).sum()), (SECOND, (of_days == SECOND).sum())):
-        told = msgspec.json.decode((place.results / f"date={date}" / "score.json").read_bytes(), type=DayScoreDocument)
-        assert (told.orders, told.duplicate_rows) == (count, count)
-        answers = place.predictions(date).drop("prediction_bundle")
-        assert answers.equals(week.predictions(date).drop("prediction_bundle"))
-
-
-def test_invalid_row_affects_only_itself(week: Installation, place: Installation, rows: pl.DataFrame) -> None:
-    """One in three thousand, and all others as ever, to the byte; one in a million: test_million.py."""
-    of_day = (local_dates(rows, place.restaurants) == SECOND).arg_true()
-    bad = rows.with_row_index().with_columns(
-        number_of_items=pl.when(pl.col("index") == of_day[7]).then(pl.lit("three")).otherwise("number_of_items")
+    installation.run("score", SECOND).succeeded()
+    scored = msgspec.json.decode(
+        (installation.results / f"date={SECOND}" / "score.json").read_bytes(), type=DayScoreDocument
     )
-    orders_through(bad.drop("index"), SECOND).write_csv(place.orders)
+    assert (scored.outcome, scored.history_date) == ("scored", FIRST)
+    late = pl.concat([rows.filter((dates < FIRST) | (dates == SECOND)), rows.filter(dates == FIRST)])
+    late.write_csv(installation.orders)
+    installation.run_day(SECOND)
+    assert installation.predictions(SECOND).equals(week.predictions(SECOND))
+
+
+def test_day_delivered_twice_is_used_once(week: Installation, installation: Installation, rows: pl.DataFrame) -> None:
+    dates = local_dates(rows, installation.restaurants)
+    duplicates = rows.filter((dates == FIRST) | (dates == SECOND))
+    pl.concat([orders_through(rows, SECOND), duplicates]).write_csv(installation.orders)
     for date in WEEK[:2]:
-        place.run_day(date)
-    told = msgspec.json.decode((place.results / f"date={SECOND}" / "score.json").read_bytes(), type=DayScoreDocument)
-    assert (told.orders, told.predicted, told.rejected) == (len(of_day), len(of_day) - 1, {"unparsable_number": 1})
-    refused_row = place.predictions(SECOND).filter(pl.col("prediction_reason").is_not_null())
-    assert refused_row["order_id"].to_list() == [rows["order_id"][of_day[7]]]
-    good = place.predictions(SECOND).filter(pl.col("prediction_reason").is_null())
-    assert good.equals(week.predictions(SECOND).filter(pl.col("order_id") != rows["order_id"][of_day[7]]))
+        installation.run_day(date)
+    for date, count in ((FIRST, (dates == FIRST).sum()), (SECOND, (dates == SECOND).sum())):
+        scored = msgspec.json.decode(
+            (installation.results / f"date={date}" / "score.json").read_bytes(), type=DayScoreDocument
+        )
+        assert (scored.orders, scored.duplicate_rows) == (count, count)
+        predictions = installation.predictions(date).drop("prediction_bundle")
+        assert predictions.equals(week.predictions(date).drop("prediction_bundle"))
 
 
-def test_damaged_new_champion_is_skipped_and_rebuilt(week: Installation, place: Installation) -> None:
-    place.run_day(FIRST)
-    place.run("train", SECOND).succeeded()
-    first, second = log_of(place)
-    damage_file(place.store, second)
-    ran = place.run("score", SECOND).succeeded()
-    assert f"{second} was champion and is refused: {second}/model.onnx: expected SHA-256" in ran.out
-    told = msgspec.json.decode((place.results / f"date={SECOND}" / "score.json").read_bytes(), type=DayScoreDocument)
-    assert (told.bundle, told.skipped_bundles) == (first, (second,))
-    document = error_document(place.run("train", THIRD, "--json"), 3, "BundleVerificationError")
-    assert f"The champion {second} is refused" in document.facts
-    assert "is kept" in document.facts
-    place.run_day(SECOND)  # the same content has the same id: training that morning again mends its bundle
-    place.run_day(THIRD)
-    assert place.daily_files(WEEK[:3]) == week.daily_files(WEEK[:3])
+def test_invalid_row_affects_only_itself(week: Installation, installation: Installation, rows: pl.DataFrame) -> None:
+    """All other rows are byte-identical. For one row in a million, see `test_million_rows.py`."""
+    day_rows = (local_dates(rows, installation.restaurants) == SECOND).arg_true()
+    with_invalid_row = rows.with_row_index().with_columns(
+        number_of_items=pl.when(pl.col("index") == day_rows[7]).then(pl.lit("three")).otherwise("number_of_items")
+    )
+    orders_through(with_invalid_row.drop("index"), SECOND).write_csv(installation.orders)
+    for date in WEEK[:2]:
+        installation.run_day(date)
+    scored = msgspec.json.decode(
+        (installation.results / f"date={SECOND}" / "score.json").read_bytes(), type=DayScoreDocument
+    )
+    assert (scored.orders, scored.predicted, scored.rejected) == (
+        len(day_rows),
+        len(day_rows) - 1,
+        {"unparsable_number": 1},
+    )
+    rejected = installation.predictions(SECOND).filter(pl.col("prediction_reason").is_not_null())
+    assert rejected["order_id"].to_list() == [rows["order_id"][day_rows[7]]]
+    predicted = installation.predictions(SECOND).filter(pl.col("prediction_reason").is_null())
+    assert predicted.equals(week.predictions(SECOND).filter(pl.col("order_id") != rows["order_id"][day_rows[7]]))
 
 
-def test_score_fails_if_all_champions_are_damaged(week: Installation, place: Installation) -> None:
-    shutil.copytree(week.store, place.store)
-    for bundle in Store.open(str(place.store)).bundle_ids():
-        damage_file(place.store, bundle)
-    document = error_document(place.run("score", WEEK[-1], "--json"), 3, "BundleVerificationError")
-    assert document.facts.startswith(f"No champion up to {WEEK[-1]} opens.")
-    assert not place.results.exists()
+def test_damaged_new_champion_is_skipped_and_rebuilt(week: Installation, installation: Installation) -> None:
+    installation.run_day(FIRST)
+    installation.run("train", SECOND).succeeded()
+    first, second = champion_bundles(installation)
+    damage_file(installation.store, second)
+    ran = installation.run("score", SECOND).succeeded()
+    assert f"Skipped {second}, which was the champion: {second}/model.onnx: expected SHA-256" in ran.out
+    scored = msgspec.json.decode(
+        (installation.results / f"date={SECOND}" / "score.json").read_bytes(), type=DayScoreDocument
+    )
+    assert (scored.bundle, scored.skipped_bundles) == (first, (second,))
+    document = error_document(installation.run("train", THIRD, "--json"), 3, "BundleVerificationError")
+    assert f"The champion {second} failed verification" in document.facts
+    assert "stays in the store" in document.facts
+    installation.run_day(SECOND)  # the same content has the same id, so the training rebuilds the bundle
+    installation.run_day(THIRD)
+    assert installation.daily_files(WEEK[:3]) == week.daily_files(WEEK[:3])
+
+
+def test_score_fails_if_all_champions_are_damaged(week: Installation, installation: Installation) -> None:
+    shutil.copytree(week.store, installation.store)
+    for bundle in Store.open(str(installation.store)).bundle_ids():
+        damage_file(installation.store, bundle)
+    document = error_document(installation.run("score", WEEK[-1], "--json"), 3, "BundleVerificationError")
+    assert document.facts.startswith(f"All champions as of {WEEK[-1]} failed verification.")
+    assert not installation.results.exists()
 
 
 def test_failed_comparison_is_a_successful_run(week: Installation) -> None:
-    told = [
+    documents = [
         msgspec.json.decode((week.results / f"date={date}/training.json").read_bytes(), type=TrainDocument)
         for date in WEEK
     ]
-    lost = [one for one in told if one.outcome == "refreshed"]
-    assert lost
-    assert all(one.reason.startswith("Lost on: ") and one.champion != one.bundle for one in lost)
+    failed = [document for document in documents if document.outcome == "refreshed"]
+    assert failed
+    assert all(document.reason.startswith("Failed: ") and document.champion != document.bundle for document in failed)

@@ -1,4 +1,4 @@
-"""What pruning took: a past morning makes its champion again, and nothing answers in a lost champion's place."""
+"""Tests of pruned bundles: a rerun rebuilds them, and no other bundle replaces a pruned champion."""
 
 from __future__ import annotations
 
@@ -14,38 +14,40 @@ from preptime.bundle.store import Store
 from preptime.sources.results import RESPONSE_FILE
 from preptime.training.train import TrainDocument
 from tests.cli.conftest import damage_file
-from tests.cli.run_command import preptime, error_document
+from tests.cli.run_command import error_document, preptime
 from tests.daily.factories import LAST, WEEK, Installation
 
 
 @pytest.fixture
 def pruned(week: Installation, tmp_path: Path) -> Installation:
-    """The week, its results too, with little left in the store."""
-    place = Installation.in_folder(tmp_path, week.orders, week.restaurants)
-    shutil.copytree(week.store, place.store)
-    shutil.copytree(week.results, place.results)
-    preptime("bundles", "prune", "--keep", "1", "--store", place.store).succeeded()
-    return place
+    """Return a copy of the week with a pruned store."""
+    installation = Installation.in_folder(tmp_path, week.orders, week.restaurants)
+    shutil.copytree(week.store, installation.store)
+    shutil.copytree(week.results, installation.results)
+    preptime("bundles", "prune", "--keep", "1", "--store", installation.store).succeeded()
+    return installation
 
 
-def entries(place: Installation) -> list[LogEntry]:
-    """The champion log."""
-    return ChampionLog(Store.open(str(place.store))).entries()
+def entries(installation: Installation) -> list[LogEntry]:
+    """Return the champion log."""
+    return ChampionLog(Store.open(str(installation.store))).entries()
 
 
-def bundles(place: Installation) -> set[str]:
-    """What the store has."""
-    return set(Store.open(str(place.store)).bundle_ids())
+def bundles(installation: Installation) -> set[str]:
+    """Return the bundles in the store."""
+    return set(Store.open(str(installation.store)).bundle_ids())
 
 
-def gone(place: Installation, action: str) -> LogEntry:
-    """The first champion made by `action` that the store no longer has."""
-    return next(one for one in entries(place) if one.action == action and one.bundle not in bundles(place))
+def first_pruned(installation: Installation, action: str) -> LogEntry:
+    """Return the entry of the first champion with this action whose bundle was pruned."""
+    return next(
+        entry for entry in entries(installation) if entry.action == action and entry.bundle not in bundles(installation)
+    )
 
 
-def models_of(place: Installation, refresh: LogEntry) -> LogEntry:
-    """The promotion whose models a refresh has."""
-    return [one for one in entries(place) if one.number < refresh.number and one.action == "promote"][-1]
+def promotion_of(installation: Installation, refresh: LogEntry) -> LogEntry:
+    """Return the promotion entry of the models that a refresh has."""
+    return [entry for entry in entries(installation) if entry.number < refresh.number and entry.action == "promote"][-1]
 
 
 def test_rerun_after_pruning_restores_files_and_bundles(week: Installation, pruned: Installation) -> None:
@@ -62,45 +64,45 @@ def test_rerun_after_pruning_restores_files_and_bundles(week: Installation, prun
 
 
 def test_rerun_of_pruned_promotion_restores_it(week: Installation, pruned: Installation) -> None:
-    date = gone(pruned, "promote").date
+    date = first_pruned(pruned, "promote").date
     pruned.run_day(date)
     assert pruned.daily_files() == week.daily_files()
 
 
 def test_pruned_refresh_requires_its_training_first(week: Installation, pruned: Installation) -> None:
-    lost = gone(pruned, "refresh")
-    trained = models_of(pruned, lost)
+    missing = first_pruned(pruned, "refresh")
+    trained = promotion_of(pruned, missing)
     shutil.rmtree(pruned.store / "bundles" / trained.bundle, ignore_errors=True)
-    document = error_document(pruned.run("train", lost.date, "--json"), 2, "UsageError")
-    assert f"{lost.bundle}, the champion of the morning of {lost.date}, does not open" in document.facts
-    assert f"the models of {trained.bundle}, which does not open there either" in document.facts
-    assert document.hint.startswith(f"Run preptime train --date {trained.date} again first.")
+    document = error_document(pruned.run("train", missing.date, "--json"), 2, "UsageError")
+    assert f"{missing.bundle}, the champion as of {missing.date}, is missing or damaged" in document.facts
+    assert f"and so is {trained.bundle}, which has its models" in document.facts
+    assert document.hint.startswith(f"First, run preptime train --date {trained.date} again.")
     assert pruned.daily_files() == week.daily_files()
     pruned.run("train", trained.date).succeeded()
-    pruned.run_day(lost.date)
-    assert lost.bundle in bundles(pruned)
+    pruned.run_day(missing.date)
+    assert missing.bundle in bundles(pruned)
     assert pruned.daily_files() == week.daily_files()
 
 
 def test_rerun_rebuilds_damaged_refresh(week: Installation, pruned: Installation) -> None:
-    lost = gone(pruned, "refresh")
-    pruned.run("train", models_of(pruned, lost).date).succeeded()
-    pruned.run("train", lost.date).succeeded()
-    damage_file(pruned.store, lost.bundle)
-    pruned.run_day(lost.date)
+    missing = first_pruned(pruned, "refresh")
+    pruned.run("train", promotion_of(pruned, missing).date).succeeded()
+    pruned.run("train", missing.date).succeeded()
+    damage_file(pruned.store, missing.bundle)
+    pruned.run_day(missing.date)
     assert pruned.daily_files() == week.daily_files()
 
 
 def test_score_never_replaces_pruned_champion_of_past_day(week: Installation, pruned: Installation) -> None:
-    for lost in (gone(pruned, "refresh"), gone(pruned, "promote")):
-        document = error_document(pruned.run("score", lost.date, "--json"), 2, "UsageError")
-        assert document.facts.startswith(f"{lost.bundle}, the champion of the morning of {lost.date}, does not open: ")
+    for missing in (first_pruned(pruned, "refresh"), first_pruned(pruned, "promote")):
+        document = error_document(pruned.run("score", missing.date, "--json"), 2, "UsageError")
+        assert document.facts.startswith(f"{missing.bundle}, the champion as of {missing.date}, failed verification: ")
         assert "has no bundle" in document.facts
-        assert document.hint.startswith(f"Run preptime train --date {lost.date} again first")
+        assert document.hint.startswith(f"Run preptime train --date {missing.date} again")
         assert pruned.daily_files() == week.daily_files()
-    # Nor where the results were pruned as well: the backfill would give what the morning did not.
+    # The same applies without results: another bundle would give other predictions than the original run.
     shutil.rmtree(pruned.results)
-    error_document(pruned.run("score", lost.date, "--json"), 2, "UsageError")
+    error_document(pruned.run("score", missing.date, "--json"), 2, "UsageError")
     assert not pruned.results.exists()
 
 
@@ -108,13 +110,13 @@ def test_score_keeps_results_of_damaged_champion(week: Installation, pruned: Ins
     newest = entries(pruned)[-1]
     damage_file(pruned.store, newest.bundle)
     document = error_document(pruned.run("score", LAST, "--json"), 2, "UsageError")
-    assert f"the results of that day are answers of {newest.bundle}" in document.facts
+    assert f"the results of that day are predictions of {newest.bundle}" in document.facts
     assert pruned.daily_files() == week.daily_files()
-    # A morning that nobody answered is better answered by the one before.
+    # A day without results is predicted by the previous champion.
     shutil.rmtree(pruned.results / f"date={LAST}")
     ran = pruned.run("score", LAST).succeeded()
-    assert f"{newest.bundle} was champion and is refused" in ran.out
-    pruned.run("score", LAST).succeeded()  # and again: those answers are its own
+    assert f"Skipped {newest.bundle}, which was the champion" in ran.out
+    pruned.run("score", LAST).succeeded()  # a rerun accepts the results of the same bundle
 
 
 def test_score_keeps_results_with_unreadable_document(pruned: Installation) -> None:
@@ -122,7 +124,7 @@ def test_score_keeps_results_with_unreadable_document(pruned: Installation) -> N
     (pruned.results / f"date={LAST}" / "score.json").write_text("{")
     before = pruned.daily_files()
     document = error_document(pruned.run("score", LAST, "--json"), 3, "OperationError")
-    assert "it is not known whose answers the day has" in document.facts
+    assert f"the bundle that predicted {LAST} is unknown" in document.facts
     assert pruned.daily_files() == before
 
 
@@ -130,24 +132,24 @@ def test_score_keeps_results_with_unreadable_document(pruned: Installation) -> N
 def test_rerun_with_changed_orders_is_rejected(
     action: str, rows: pl.DataFrame, week: Installation, pruned: Installation, tmp_path: Path
 ) -> None:
-    """An order of the first day has gone from the table since."""
-    lost = gone(pruned, action)
+    """An order of the first day was deleted from the table."""
+    missing = first_pruned(pruned, action)
     if action == "refresh":
-        pruned.run("train", models_of(pruned, lost).date).succeeded()
+        pruned.run("train", promotion_of(pruned, missing).date).succeeded()
     changed = Installation.in_folder(tmp_path, tmp_path / "orders.csv", week.restaurants)
     rows[1:].write_csv(changed.orders)
-    document = error_document(changed.run("train", lost.date, "--json"), 2, "UsageError")
-    assert lost.bundle in document.facts
-    assert document.hint.startswith("The orders known that morning, or the release")
-    assert lost.bundle not in bundles(changed)
+    document = error_document(changed.run("train", missing.date, "--json"), 2, "UsageError")
+    assert missing.bundle in document.facts
+    assert document.hint.startswith("The orders of that date, or the versions of preptime")
+    assert missing.bundle not in bundles(changed)
     assert changed.daily_files() == week.daily_files()
 
 
 def test_week_has_pruned_promotion_and_refresh(week: Installation, pruned: Installation) -> None:
-    """Otherwise the tests above would ask less than they say."""
-    assert gone(pruned, "promote").date < gone(pruned, "refresh").date < LAST
-    told = {
+    """Check that the week has the cases that the other tests use."""
+    assert first_pruned(pruned, "promote").date < first_pruned(pruned, "refresh").date < LAST
+    outcomes = {
         msgspec.json.decode((week.results / f"date={date}/training.json").read_bytes(), type=TrainDocument).outcome
-        for date in (gone(pruned, "promote").date, gone(pruned, "refresh").date)
+        for date in (first_pruned(pruned, "promote").date, first_pruned(pruned, "refresh").date)
     }
-    assert told == {"promoted", "refreshed"}
+    assert outcomes == {"promoted", "refreshed"}

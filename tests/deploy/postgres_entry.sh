@@ -1,6 +1,6 @@
 #!/bin/sh
-# What the published image's entry point does of what our Compose file asks: a database of that name and owner, its
-# password from a variable or a file, made once in PGDATA.
+# The part of the published image's entry point that the Compose file needs: creates the database and its owner in PGDATA
+# once, with the password from a variable or a file.
 set -eu
 export PGDATA="${PGDATA:-/var/lib/postgresql/data}"
 user="${POSTGRES_USER:-postgres}"

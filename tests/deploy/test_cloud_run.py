@@ -33,7 +33,7 @@ def set_tag(tag, revision):
             del target["tag"]
     free = (target for target in traffic if target["revisionName"] == revision and "tag" not in target)
     tagged = next(free, None)
-    if tagged is None:
+    if not tagged:
         tagged = {{"revisionName": revision}}
         traffic.append(tagged)
     tagged |= {{"tag": tag, "url": f"https://{{tag}}---api.example"}}
@@ -158,7 +158,7 @@ def api(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ApiServer]:
     """An API server with a champion, and one without."""
     serving = make_active_model(tmp_path) if request.param else None
     made = make_service(serving, FakeSettings(vertex_health_route="/ready", vertex_predict_route=None))
-    server = make_server("127.0.0.1", 0, make_wsgi_app(made.service, "front"), threaded=True)
+    server = make_server("127.0.0.1", 0, make_wsgi_app(made.service, "fast_path"), threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield ApiServer(f"http://127.0.0.1:{server.server_port}", bool(request.param))

@@ -256,7 +256,7 @@ def test_10_removes_only_objects_of_this_project(project: Path, engine: Engine) 
         assert not engine.run("image", "ls", "--quiet", "clean-ours").stdout
         assert run_script(project, "10_clean_docker", "--volumes", PATH=path).returncode == 0
         assert remaining(engine) == {"container": ["theirs"], "network": ["theirs"], "volume": ["theirs"]}
-        assert run_script(project, "10_clean_docker", PATH=path).returncode == 0  # Nothing remains, which is no error.
+        assert run_script(project, "10_clean_docker", PATH=path).returncode == 0  # Nothing remains.
     finally:
         engine.run("rm", "--force", "clean-theirs", "clean-ours", check=False)
         for kind in ("network", "volume"):

@@ -200,7 +200,7 @@ def test_airflow_trains_and_dashboard_uses_api(running: RunningSystem) -> None:
         expect(page.get_by_test_id("stDownloadButton").first).to_be_visible()
     _, metrics = send_request(running.api, "/metrics")
     assert re.search(
-        r'preptime_requests_total\{endpoint="/v1/predictions",status="200",key="dashboard"\} [1-9]', metrics
+        r'preptime_requests_total\{endpoint="/v1/predictions",key="dashboard",status="200"\} [1-9]', metrics
     )
 
 

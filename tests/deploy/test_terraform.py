@@ -107,7 +107,7 @@ def test_routes_exist_in_api(tmp_path: Path) -> None:
     assert blocks_of_kind("module")["alerting"].text("ready_path") == ready
     assert not ready.endswith("z")
     made = make_service(make_active_model(tmp_path), FakeSettings(vertex_health_route=ready, vertex_predict_route=None))
-    http = http_client(made.service, "front")
+    http = http_client(made.service, "fast_path")
     assert json.loads(http.get(ready).text)["ready"] is True
     assert http.get(api.text("health_path")).status_code == 200
     assert http.post("/v1/predictions", json={}).status_code == 401  # A health route gives no access to other routes.

@@ -14,12 +14,12 @@ from preptime.domain.data_dictionary import (
 from tests.requirements import ROOT
 
 
-def test_the_page_in_the_docs_is_what_the_declaration_says() -> None:
+def test_render_markdown_equals_the_page_in_docs() -> None:
     assert (ROOT / "docs/data-dictionary.md").read_text(encoding="utf-8") == render_markdown()
 
 
 @pytest.mark.parametrize("table", list(DATA_DICTIONARY))
-def test_every_column_is_declared_once_with_meaning_and_example(table: str) -> None:
+def test_dictionary_columns_are_unique_and_complete(table: str) -> None:
     columns = DATA_DICTIONARY[table]
     assert len({column.name for column in columns}) == len(columns)
     for column in columns:
@@ -29,7 +29,7 @@ def test_every_column_is_declared_once_with_meaning_and_example(table: str) -> N
         assert column.required_for <= {"scoring", "training"}
 
 
-def test_scoring_needs_only_what_is_known_at_acknowledgement() -> None:
+def test_required_columns_for_scoring_exclude_outcomes() -> None:
     assert set(required_columns(ORDERS_DICTIONARY, "scoring")) == {
         "order_acknowledged_at",
         "order_value_gbp",
@@ -39,7 +39,7 @@ def test_scoring_needs_only_what_is_known_at_acknowledgement() -> None:
     assert required_columns(RESTAURANTS_DICTIONARY, "training") == ("restaurant_id", "country", "city", "type_of_food")
 
 
-def test_what_is_expected_of_a_cell_names_its_range() -> None:
+def test_expected_text_contains_the_range() -> None:
     assert order_column("order_value_gbp").expected_text == "a number from 0 to 100,000"
     assert order_column("number_of_items").expected_text == "a whole number from 1 to 10,000"
     assert order_column(TARGET).unit == "seconds"

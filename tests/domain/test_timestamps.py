@@ -3,20 +3,32 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
+import numpy as np
+import polars as pl
 import pytest
 
+from preptime.domain.timestamps import MICROSECONDS
 from preptime.errors import DataError
+from preptime.validation.parsing import parse_timestamps
 from tests.reference_timestamps import timestamp_to_seconds
 
 LONDON = ZoneInfo("Europe/London")
 PARIS = ZoneInfo("Europe/Paris")
 
 
-def _read(value: str | float | datetime, zone: ZoneInfo = LONDON) -> tuple[str, str]:
-    local, utc = (
-        datetime.fromtimestamp(one, UTC).strftime("%Y-%m-%d %H:%M:%S") for one in timestamp_to_seconds(value, zone)
-    )
+def _parse(value: str | float | datetime, zone: ZoneInfo = LONDON) -> tuple[str, str]:
+    """Return (local time, UTC). The parser of columns and the reference parser must agree."""
+    column = parse_timestamps(_as_column(value), np.zeros(1, np.int32), [zone.key])
+    seconds = tuple(int(times[0]) // MICROSECONDS for times in (column.local, column.utc))
+    assert seconds == timestamp_to_seconds(value, zone)
+    local, utc = (datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S") for second in seconds)
     return local, utc
+
+
+def _as_column(value: str | float | datetime) -> pl.Series:
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        value = value.astimezone(UTC)
+    return pl.Series([value])
 
 
 @pytest.mark.parametrize(
@@ -47,18 +59,18 @@ def _read(value: str | float | datetime, zone: ZoneInfo = LONDON) -> tuple[str, 
         ),
     ],
 )
-def test_each_way_of_writing_a_time_has_one_meaning(written: str | float | datetime, local: str, utc: str) -> None:
-    assert _read(written) == (local, utc)
+def test_parse_timestamps_every_format_has_one_meaning(written: str | float | datetime, local: str, utc: str) -> None:
+    assert _parse(written) == (local, utc)
 
 
-def test_the_first_of_two_half_past_ones_is_meant() -> None:
-    assert _read("2015-10-25 01:30") == ("2015-10-25 01:30:00", "2015-10-25 00:30:00")
-    assert _read("2015-10-25T00:30Z") == _read("2015-10-25 01:30")
-    assert _read("2015-10-25T01:30Z") == ("2015-10-25 01:30:00", "2015-10-25 01:30:00")
+def test_parse_timestamps_repeated_hour_means_the_first() -> None:
+    assert _parse("2015-10-25 01:30") == ("2015-10-25 01:30:00", "2015-10-25 00:30:00")
+    assert _parse("2015-10-25T00:30Z") == _parse("2015-10-25 01:30")
+    assert _parse("2015-10-25T01:30Z") == ("2015-10-25 01:30:00", "2015-10-25 01:30:00")
 
 
-def test_a_skipped_half_past_two_stays_as_written() -> None:
-    assert _read("2015-03-29 02:30", PARIS) == ("2015-03-29 02:30:00", "2015-03-29 01:30:00")
+def test_parse_timestamps_skipped_hour_stays_as_written() -> None:
+    assert _parse("2015-03-29 02:30", PARIS) == ("2015-03-29 02:30:00", "2015-03-29 01:30:00")
 
 
 @pytest.mark.parametrize(
@@ -69,6 +81,8 @@ def test_a_skipped_half_past_two_stays_as_written() -> None:
         True, float("nan"), float("inf"), "2015-06-01 12:00:00.+01:00", "２015-06-01 12:00",
     ],
 )  # fmt: skip
-def test_what_is_no_time_is_refused_with_what_was_found(written: str | float) -> None:
+def test_parse_timestamps_invalid_time_is_rejected(written: str | float) -> None:
+    column = parse_timestamps(_as_column(written), np.zeros(1, np.int32), [LONDON.key])
+    assert (column.invalid | column.missing).all()
     with pytest.raises(DataError, match="is not a time"):
         timestamp_to_seconds(written, LONDON)

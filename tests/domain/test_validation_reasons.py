@@ -14,22 +14,22 @@ from preptime.domain.validation_reasons import (
 from tests.requirements import ROOT
 
 
-def test_the_page_in_the_docs_is_what_the_policy_says() -> None:
+def test_render_markdown_equals_the_page_in_docs() -> None:
     assert (ROOT / "docs/validation-reasons.md").read_text(encoding="utf-8") == render_markdown()
 
 
-def test_every_reason_has_one_rule_in_its_own_place() -> None:
-    assert [one.reason for one in VALIDATION_RULES] == list(ValidationReason)
-    assert all(one.description and one.rationale for one in VALIDATION_RULES)
+def test_rules_follow_the_order_of_reasons() -> None:
+    assert [rule.reason for rule in VALIDATION_RULES] == list(ValidationReason)
+    assert all(rule.description and rule.rationale for rule in VALIDATION_RULES)
 
 
-def test_bits_are_apart_and_fit_32() -> None:
+def test_bits_are_distinct_and_fit_into_32() -> None:
     bits = [reason.bit for reason in ValidationReason]
     assert len({*bits}) == len(bits)
     assert sum(bits) < 2**32
 
 
-def test_a_mask_gives_its_reasons_back_the_most_fundamental_first() -> None:
+def test_reasons_in_mask_most_fundamental_first() -> None:
     bits = ValidationReason.LABEL_ZERO.bit | ValidationReason.MISSING_VALUE.bit
     assert reasons_in_mask(bits) == (ValidationReason.MISSING_VALUE, ValidationReason.LABEL_ZERO)
     assert reasons_in_mask(0) == ()
@@ -38,14 +38,12 @@ def test_a_mask_gives_its_reasons_back_the_most_fundamental_first() -> None:
 @pytest.mark.parametrize(
     "reason", [ValidationReason.LABEL_ZERO, ValidationReason.LABEL_UNDER_A_MINUTE, ValidationReason.BEFORE_OPENING]
 )
-def test_evaluation_looks_at_zeros_short_labels_and_pre_opening(reason: ValidationReason) -> None:
+def test_evaluation_includes_zero_short_and_early_orders(reason: ValidationReason) -> None:
     assert not exclusion_mask(Purpose.EVALUATION) & reason.bit
 
 
-def test_a_label_never_keeps_an_order_from_being_scored() -> None:
-    scoring = exclusion_mask(Purpose.SCORING)
-    kept_out = set(reasons_in_mask(scoring))
-    assert kept_out == {
+def test_scoring_excludes_no_label_reason() -> None:
+    assert set(reasons_in_mask(exclusion_mask(Purpose.SCORING))) == {
         ValidationReason.MALFORMED_LINE,
         ValidationReason.UNPARSABLE_TIME,
         ValidationReason.UNPARSABLE_NUMBER,
@@ -55,5 +53,5 @@ def test_a_label_never_keeps_an_order_from_being_scored() -> None:
     }
 
 
-def test_the_flag_excludes_nothing() -> None:
+def test_before_opening_excludes_nothing() -> None:
     assert validation_rule(ValidationReason.BEFORE_OPENING).excluded_from == frozenset()

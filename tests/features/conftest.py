@@ -1,4 +1,4 @@
-"""Examples are not timed: the machine that runs the tests may be busy."""
+"""Hypothesis settings: examples have no time limit, because the test machine may be busy."""
 
 from __future__ import annotations
 

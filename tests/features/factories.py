@@ -1,4 +1,4 @@
-"""Small directories and orders for the tests of this folder, and Hypothesis strategies for them."""
+"""Small restaurant indexes and orders for tests, and Hypothesis strategies for them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from preptime.features.history import History, build_history
 from preptime.features.history_state import CompletedOrders, HistoryState
 from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
 
-FIRST = dt.date(2015, 6, 1)
-MORNING = dt.date(2015, 6, 11)
-"""The morning that most tests stand on: ten days after `FIRST`."""
+FIRST_DAY = dt.date(2015, 6, 1)
+AS_OF = dt.date(2015, 6, 11)
+"""The as-of date of most tests: ten days after `FIRST_DAY`."""
 
 VOCABULARIES = Vocabularies(
     country=("France", "UK"),
@@ -26,12 +26,12 @@ VOCABULARIES = Vocabularies(
     type_of_food=("burgers", "italian", "thai"),
     time_zone=("Europe/London", "Europe/Paris"),
 )
-STRANGER = 99
-"""An id that the directory does not list."""
+UNKNOWN_RESTAURANT = 99
+"""An id that isn't in the restaurant index."""
 
 
 class Order(NamedTuple):
-    """One completed order; `at` and `ready` are seconds since the midnight that begins `FIRST`."""
+    """One completed order. `at` and `ready` are seconds since midnight at the start of `FIRST_DAY`."""
 
     restaurant: int
     at: int
@@ -46,8 +46,8 @@ class Order(NamedTuple):
         return self.at + self.label
 
 
-def directory() -> RestaurantIndex:
-    """Five restaurants: two Italians in London, a Thai in Leeds, burgers in Paris, and one of which nothing is said."""
+def example_restaurants() -> RestaurantIndex:
+    """Return five restaurants: two Italian in London, one Thai in Leeds, one burger in Paris, and one without data."""
     return RestaurantIndex(
         VOCABULARIES,
         np.array([3, 5, 8, 12, 20], np.int64),
@@ -58,53 +58,55 @@ def directory() -> RestaurantIndex:
     )
 
 
-def midnight(date: dt.date) -> int:
-    """Local seconds since 1970 at which a day begins."""
+def midnight_seconds(date: dt.date) -> int:
+    """Return the start of a day in local seconds since 1970."""
     return (date - dt.date(1970, 1, 1)).days * SECONDS_PER_DAY
 
 
-def columns(orders: Sequence[Order]) -> OrderColumns:
-    """What was known of orders at acknowledgement; categories are the restaurant's where it is listed."""
-    of = directory()
+def order_columns(orders: Sequence[Order]) -> OrderColumns:
+    """Return orders as columns. The categories of a known restaurant are those of the index."""
+    restaurants = example_restaurants()
     ids = np.array([order.restaurant for order in orders], np.int64)
-    position = of.positions(ids)
+    position = restaurants.positions(ids)
 
     def codes(listed: NDArray[np.int32], own: list[int]) -> NDArray[np.int32]:
         return np.where(position == UNKNOWN_CODE, np.array(own, np.int32), listed[position]).astype(np.int32)
 
     return OrderColumns(
-        np.array([order.at for order in orders], np.int64) + midnight(FIRST),
+        np.array([order.at for order in orders], np.int64) + midnight_seconds(FIRST_DAY),
         ids,
         np.array([order.pence for order in orders], np.float64) / 100,
         np.array([order.items for order in orders], np.int64),
-        codes(of.country, [UNKNOWN_CODE for _ in orders]),
-        codes(of.city, [order.city for order in orders]),
-        codes(of.type_of_food, [order.food for order in orders]),
+        codes(restaurants.country, [UNKNOWN_CODE for _ in orders]),
+        codes(restaurants.city, [order.city for order in orders]),
+        codes(restaurants.type_of_food, [order.food for order in orders]),
     )
 
 
-def completed(orders: Sequence[Order]) -> CompletedOrders:
-    """The same orders with how they ended."""
+def completed_orders(orders: Sequence[Order]) -> CompletedOrders:
+    """Return orders as completed orders."""
     return CompletedOrders(
-        columns(orders),
-        np.array([order.ready for order in orders], np.int64) + midnight(FIRST),
+        order_columns(orders),
+        np.array([order.ready for order in orders], np.int64) + midnight_seconds(FIRST_DAY),
         np.array([order.label for order in orders], np.int64),
     )
 
 
-def known_on(orders: Sequence[Order], date: dt.date = MORNING) -> History:
-    """The history of a morning, of whichever orders were ready before its midnight."""
-    known = [order for order in orders if midnight(FIRST) + order.ready < midnight(date)]
-    return build_history(HistoryState.from_orders(directory(), completed(known)), directory(), date)
+def history_as_of(orders: Sequence[Order], date: dt.date = AS_OF) -> History:
+    """Return the history as of a date, from those orders that were ready before its midnight."""
+    included = [order for order in orders if midnight_seconds(FIRST_DAY) + order.ready < midnight_seconds(date)]
+    return build_history(
+        HistoryState.from_orders(example_restaurants(), completed_orders(included)), example_restaurants(), date
+    )
 
 
 def history_bytes(history: History) -> dict[str, bytes]:
-    """Every array of a history, to the bit."""
+    """Return the bytes of every array of a history."""
     return {name: array.tobytes() for name, array in history.arrays().items()}
 
 
 def state_bytes(state: HistoryState) -> tuple[object, ...]:
-    """Every field of a state, to the bit."""
+    """Return the bytes of every field of a state."""
     arrays = (
         state.bin_orders,
         state.slot_orders,
@@ -122,10 +124,10 @@ def state_bytes(state: HistoryState) -> tuple[object, ...]:
 def some_orders(
     *, first_day: int = 0, last_day: int = 12, min_size: int = 0, max_size: int = 40
 ) -> st.SearchStrategy[list[Order]]:
-    """Orders of all restaurants and of a stranger, between two days counted from `FIRST` (both included)."""
+    """Return a strategy for orders of all restaurants and an unknown one, between two days from `FIRST_DAY`."""
     order = st.builds(
         Order,
-        restaurant=st.sampled_from([3, 5, 8, 12, 20, STRANGER]),
+        restaurant=st.sampled_from([3, 5, 8, 12, 20, UNKNOWN_RESTAURANT]),
         at=st.integers(first_day * SECONDS_PER_DAY, (last_day + 1) * SECONDS_PER_DAY - 1),
         label=st.integers(0, 10_800),
         pence=st.integers(0, 20_000),

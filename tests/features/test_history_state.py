@@ -17,69 +17,76 @@ from preptime.features.history_state import (
     duration_bins,
 )
 from preptime.features.spec import local_day
-from tests.features.factories import FIRST, STRANGER, Order, completed, directory, midnight, some_orders, state_bytes
+from tests.features.factories import (
+    FIRST_DAY,
+    UNKNOWN_RESTAURANT,
+    Order,
+    completed_orders,
+    example_restaurants,
+    midnight_seconds,
+    some_orders,
+    state_bytes,
+)
 
 
 def state_of(orders: list[Order]) -> HistoryState:
-    return HistoryState.from_orders(directory(), completed(orders))
+    return HistoryState.from_orders(example_restaurants(), completed_orders(orders))
 
 
-# Sixty days, so that some orders are older than what is kept by day.
+# Sixty days, so that some orders are older than the days with separate sums.
 LONG = some_orders(last_day=60)
 
 
 @given(LONG, st.data())
-def test_the_order_of_rows_is_nothing(orders: list[Order], data: st.DataObject) -> None:
+def test_state_is_independent_of_row_order(orders: list[Order], data: st.DataObject) -> None:
     mixed = data.draw(st.permutations(orders))
     assert state_bytes(state_of(mixed)) == state_bytes(state_of(orders))
 
 
 @given(LONG, st.lists(st.integers(0, 40), max_size=4), st.data())
-def test_any_partitions_in_any_order_add_up_to_the_whole(
-    orders: list[Order], cuts: list[int], data: st.DataObject
-) -> None:
+def test_state_of_any_partitions_equals_whole(orders: list[Order], cuts: list[int], data: st.DataObject) -> None:
     bounds = sorted({0, len(orders), *(min(cut, len(orders)) for cut in cuts)})
     parts = data.draw(st.permutations([orders[low:high] for low, high in pairwise(bounds)] or [[]]))
     whole = state_bytes(state_of(orders))
 
-    merged = HistoryState.empty(len(directory()))
-    added = HistoryState.empty(len(directory()))
-    counted = HistoryState.empty(len(directory()))
+    merged = HistoryState.empty(len(example_restaurants()))
+    added = HistoryState.empty(len(example_restaurants()))
+    counted = HistoryState.empty(len(example_restaurants()))
     for part in parts:
         merged = merged.merge(state_of(part))
-        added = added.with_orders(directory(), completed(part))
-        counted.add_orders(directory(), completed(part))
+        added = added.with_orders(example_restaurants(), completed_orders(part))
+        counted.add_orders(example_restaurants(), completed_orders(part))
     assert state_bytes(merged) == whole
     assert state_bytes(added) == whole
     assert state_bytes(counted) == whole
 
 
 @given(LONG, LONG, LONG)
-def test_merging_is_associative_and_commutative(one: list[Order], two: list[Order], three: list[Order]) -> None:
-    a, b, c = state_of(one), state_of(two), state_of(three)
+def test_merge_is_associative_and_commutative(first: list[Order], second: list[Order], third: list[Order]) -> None:
+    a, b, c = state_of(first), state_of(second), state_of(third)
     assert state_bytes(a.merge(b)) == state_bytes(b.merge(a))
     assert state_bytes(a.merge(b).merge(c)) == state_bytes(a.merge(b.merge(c)))
 
 
 @given(LONG, LONG)
-def test_what_is_made_from_a_state_leaves_it_as_it_was(orders: list[Order], more: list[Order]) -> None:
+def test_derived_states_do_not_change_the_original(orders: list[Order], more: list[Order]) -> None:
     state, other = state_of(orders), state_of(more)
     before, other_before = state_bytes(state), state_bytes(other)
-    made = [
-        state.with_orders(directory(), completed(more)),
-        state.with_orders(directory(), completed([])),
+    derived_states = [
+        state.with_orders(example_restaurants(), completed_orders(more)),
+        state.with_orders(example_restaurants(), completed_orders([])),
         state.merge(other),
     ]
-    for one in made:
-        one.add_orders(directory(), completed([Order(3, 0, 600), *more]))
+    for derived in derived_states:
+        derived.add_orders(example_restaurants(), completed_orders([Order(3, 0, 600), *more]))
     assert state_bytes(state) == before
     assert state_bytes(other) == other_before
 
 
 @given(LONG)
-def test_sums_are_what_counting_by_hand_gives(orders: list[Order]) -> None:
+def test_state_sums_match_direct_counts(orders: list[Order]) -> None:
     state = state_of(orders)
-    for position, restaurant in enumerate(directory().restaurant_id.tolist()):
+    for position, restaurant in enumerate(example_restaurants().restaurant_id.tolist()):
         own = [order for order in orders if order.restaurant == restaurant]
         bins = duration_bins(np.array([order.label for order in own], np.int64)).tolist()
         assert state.bin_orders[position].tolist() == np.bincount(bins, minlength=BIN_COUNT).tolist()
@@ -94,56 +101,57 @@ def test_sums_are_what_counting_by_hand_gives(orders: list[Order]) -> None:
         lunches = [order.ready % SECONDS_PER_DAY for order, late in zip(own, dinner, strict=True) if not late]
         assert state.first_ready[position, 0] == min(lunches, default=NEVER_READY)
         latest = sorted(
-            (midnight(FIRST) + order.ready) * BIN_COUNT + bin_ for order, bin_ in zip(own, bins, strict=True)
+            (midnight_seconds(FIRST_DAY) + order.ready) * BIN_COUNT + bin_
+            for order, bin_ in zip(own, bins, strict=True)
         )
         kept = latest[-LAST_ORDER_COUNT:]
         assert state.latest_orders[position].tolist() == [NO_ORDER] * (LAST_ORDER_COUNT - len(kept)) + kept
 
 
 @given(LONG)
-def test_days_are_kept_apart_as_long_as_they_are_recent(orders: list[Order]) -> None:
+def test_state_keeps_separate_sums_for_recent_days(orders: list[Order]) -> None:
     state = state_of(orders)
-    known = [order for order in orders if order.restaurant != STRANGER]
-    days = {midnight(FIRST) // SECONDS_PER_DAY + order.ready // SECONDS_PER_DAY for order in known}
+    known = [order for order in orders if order.restaurant != UNKNOWN_RESTAURANT]
+    days = {midnight_seconds(FIRST_DAY) // SECONDS_PER_DAY + order.ready // SECONDS_PER_DAY for order in known}
     last = max(days, default=None)
     assert state.last_day == last
-    assert set(state.recent_days) == {one for one in days if last is not None and one > last - RECENT_DAYS}
+    assert set(state.recent_days) == {day for day in days if last is not None and day > last - RECENT_DAYS}
     for when, (counts, bins) in state.recent_days.items():
-        rows = completed(known).take(local_day(completed(known).ready_at) == when)
+        rows = completed_orders(known).take(local_day(completed_orders(known).ready_at) == when)
         assert counts.sum() == len(rows)
         assert bins.sum() == duration_bins(rows.prep_time_seconds).sum()
 
 
-def test_strangers_are_not_counted() -> None:
-    assert state_bytes(state_of([Order(STRANGER, 0, 600)])) == state_bytes(HistoryState.empty(5))
+def test_state_ignores_unknown_restaurants() -> None:
+    assert state_bytes(state_of([Order(UNKNOWN_RESTAURANT, 0, 600)])) == state_bytes(HistoryState.empty(5))
 
 
-def test_after_midnight_opens_no_service() -> None:
+def test_first_ready_ignores_orders_after_midnight() -> None:
     state = state_of([Order(3, SECONDS_PER_DAY + 600, 600)])
     assert state.first_ready[0].tolist() == [NEVER_READY, NEVER_READY]
     assert state.meal_period_orders[0].tolist() == [0, 1]
 
 
-def test_orders_spread_too_far_to_sort_as_one_number_are_counted_alike() -> None:
-    far = completed([Order(3, 0, 600), Order(5, 10, 700), Order(3, 20, 800)])
+def test_latest_orders_with_large_time_span_are_correct() -> None:
+    far = completed_orders([Order(3, 0, 600), Order(5, 10, 700), Order(3, 20, 800)])
     far.ready_at[1] = 2**56
-    state = HistoryState.from_orders(directory(), far)
+    state = HistoryState.from_orders(example_restaurants(), far)
     assert state.latest_orders[0, -2:].tolist() == [
-        (midnight(FIRST) + order.ready) * BIN_COUNT + int(duration_bins(np.array([order.label]))[0])
+        (midnight_seconds(FIRST_DAY) + order.ready) * BIN_COUNT + int(duration_bins(np.array([order.label]))[0])
         for order in (Order(3, 0, 600), Order(3, 20, 800))
     ]
     assert state.latest_orders[1, -1] == 2**56 * BIN_COUNT + int(duration_bins(np.array([700]))[0])
 
 
-def test_a_part_is_the_state_of_those_restaurants() -> None:
+def test_slice_restaurants_returns_their_state() -> None:
     orders = [Order(3, 100, 600), Order(8, 200, 700), Order(8, 300, 800)]
     part = state_of(orders).slice_restaurants(slice(2, 4))
     assert part.orders.tolist() == [2, 0]
     assert [sums[0].tolist() for sums in part.recent_days.values()] == [[2, 0]]
 
 
-def test_a_restaurant_takes_as_many_bytes_as_is_said() -> None:
-    busy = state_of([Order(restaurant, 0, 600) for restaurant in directory().restaurant_id.tolist()])
+def test_state_needs_documented_bytes_per_restaurant() -> None:
+    busy = state_of([Order(restaurant, 0, 600) for restaurant in example_restaurants().restaurant_id.tolist()])
     fields = [getattr(busy, name) for name in HistoryState.__dataclass_fields__ if name != "recent_days"]
-    assert sum(array.nbytes for array in fields) / len(directory()) == 412
-    assert [sums.nbytes / len(directory()) for sums in busy.recent_days.values()] == [8]
+    assert sum(array.nbytes for array in fields) / len(example_restaurants()) == 412
+    assert [sums.nbytes / len(example_restaurants()) for sums in busy.recent_days.values()] == [8]

@@ -12,15 +12,15 @@ from preptime.features.spec import (
 from tests.requirements import ROOT
 
 
-def test_the_page_in_the_docs_is_what_the_declaration_says() -> None:
+def test_features_page_matches_declaration() -> None:
     assert (ROOT / "docs/features.md").read_text(encoding="utf-8") == render_markdown()
 
 
-def test_every_feature_has_its_own_name_a_unit_and_a_meaning() -> None:
+def test_features_have_unique_names_units_and_meanings() -> None:
     assert len(set(FEATURE_NAMES)) == len(FEATURES)
     assert all(feature.name and feature.unit and feature.meaning for feature in FEATURES)
 
 
-def test_columns_used_by_position_are_those_meant() -> None:
+def test_column_constants_point_to_their_features() -> None:
     names = [HISTORY_FEATURES[column].name for column in (MEDIAN_COLUMN, FIRST_LUNCH_COLUMN, FIRST_DINNER_COLUMN)]
     assert names == ["restaurant_p50_seconds", "restaurant_first_lunch_second", "restaurant_first_dinner_second"]

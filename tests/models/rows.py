@@ -1,4 +1,4 @@
-"""Rows to fit on, made up: a label that features explain partly, and the columns that trip trees up."""
+"""Synthetic training rows with columns that are difficult for trees, and rows on their thresholds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SEED = 7
 
 
 def training_rows(n: int, n_features: int = 8, seed: int = SEED) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """X [n, n_features] and y [n] seconds, heavy-tailed; one column holds few whole numbers, one is constant."""
+    """Return X [n, n_features] and heavy-tailed y [n] seconds, with a column of few values and a constant one."""
     rng = np.random.default_rng(seed)
     X = rng.gamma(2.0, 1.0, (n, n_features)).astype(np.float32)
     X[:, 1] = np.round(X[:, 1] * 3)
@@ -19,7 +19,7 @@ def training_rows(n: int, n_features: int = 8, seed: int = SEED) -> tuple[NDArra
 
 
 def edge_rows(X: NDArray[np.float32], splits: list[tuple[int, float]], n: int) -> NDArray[np.float32]:
-    """Rows [n, F] that sit on the thresholds of `splits` (feature, threshold), or one float32 to either side."""
+    """Return rows [n, F] on the thresholds of `splits` (feature, threshold), or one float32 next to them."""
     rng = np.random.default_rng(SEED)
     rows = X[rng.integers(0, len(X), n)].copy()
     thresholds: dict[int, list[float]] = {}

@@ -6,12 +6,12 @@ import sys
 from preptime.models.catalogue import CATALOGUE
 
 
-def test_names_in_the_order_of_documents() -> None:
+def test_catalogue_lists_models_in_documented_order() -> None:
     assert list(CATALOGUE) == ["rf", "gbr", "cat", "xgb", "stacking", "quantile"]
     assert all(model.name == name for name, model in CATALOGUE.items())
 
 
-def test_knowing_the_names_loads_no_learning_library() -> None:
+def test_catalogue_import_loads_no_learning_library() -> None:
     heavy = {"sklearn", "catboost", "xgboost", "onnx", "onnxruntime", "skl2onnx", "onnxmltools", "polars", "pandas"}
     look = "import sys; import preptime.models.catalogue; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout.split()
@@ -19,16 +19,16 @@ def test_knowing_the_names_loads_no_learning_library() -> None:
     assert heavy.isdisjoint(loaded)
 
 
-def test_the_notebooks_hyperparameters() -> None:
-    said = {name: repr(model) for name, model in CATALOGUE.items()}
+def test_catalogue_has_the_notebooks_hyperparameters() -> None:
+    representation = {name: repr(model) for name, model in CATALOGUE.items()}
     assert (
-        said["rf"]
+        representation["rf"]
         == "RandomForestModel(name='rf', tree_count=100, min_samples_split=6, max_features='log2', max_leaf_nodes=100)"
     )
     assert (
-        said["gbr"]
+        representation["gbr"]
         == "GradientBoostingModel(name='gbr', tree_count=100, learning_rate=0.1, depth=3, max_distinct_values=128)"
     )
-    assert "tree_count=100, learning_rate=0.1, depth=6" in said["cat"]
-    assert said["xgb"] == "XGBoostModel(name='xgb', tree_count=100, learning_rate=0.1, depth=4)"
-    assert said["stacking"].endswith("name='stacking', alpha=0.3, folds=3)")
+    assert "tree_count=100, learning_rate=0.1, depth=6" in representation["cat"]
+    assert representation["xgb"] == "XGBoostModel(name='xgb', tree_count=100, learning_rate=0.1, depth=4)"
+    assert representation["stacking"].endswith("name='stacking', alpha=0.3, folds=3)")

@@ -34,32 +34,32 @@ def merged(fitted: Mapping[str, FittedModel]) -> bytes:
     return merge_to_onnx(fitted, F)
 
 
-def test_one_run_answers_for_every_model(fitted: Mapping[str, FittedModel], merged: bytes) -> None:
-    answers = run(merged, X)
-    assert list(answers) == list(CATALOGUE)
+def test_merged_graph_predicts_every_model_in_one_run(fitted: Mapping[str, FittedModel], merged: bytes) -> None:
+    outputs = run(merged, X)
+    assert list(outputs) == list(CATALOGUE)
     for name, model in fitted.items():
-        assert answers[name].shape == model.predict(X).shape
-        assert answers[name].dtype == np.float32
+        assert outputs[name].shape == model.predict(X).shape
+        assert outputs[name].dtype == np.float32
 
 
-def test_the_whole_graph_agrees_on_the_very_thresholds(fitted: Mapping[str, FittedModel], merged: bytes) -> None:
+def test_merged_graph_matches_on_thresholds(fitted: Mapping[str, FittedModel], merged: bytes) -> None:
     largest = check_parity(merged, fitted, edge_rows(X, splits(merged), 3000))
     assert list(largest) == list(CATALOGUE)
 
 
-def test_base_models_are_in_it_once(merged: bytes) -> None:
+def test_merged_graph_contains_base_models_once(merged: bytes) -> None:
     assert [node.name.split("/")[0] for node in tree_nodes(merged)] == ["rf", "gbr", "cat", "xgb", *["quantile"] * 4]
 
 
-def test_stacking_alone_brings_what_it_stands_on(fitted: Mapping[str, FittedModel]) -> None:
-    alone = {"stacking": fitted["stacking"]}
-    contents = merge_to_onnx(alone, F)
+def test_export_of_stacking_includes_base_models(fitted: Mapping[str, FittedModel]) -> None:
+    models = {"stacking": fitted["stacking"]}
+    contents = merge_to_onnx(models, F)
     assert len(tree_nodes(contents)) == 4
     assert list(run(contents, X)) == ["stacking"]
-    check_parity(contents, alone, X)
+    check_parity(contents, models, X)
 
 
-def test_names_begin_with_their_model_and_are_unique(merged: bytes) -> None:
+def test_merged_graph_names_have_model_prefix_and_are_unique(merged: bytes) -> None:
     inside = onnx.load_from_string(merged).graph
     names = [node.name for node in inside.node] + [constant.name for constant in inside.initializer]
     assert len(set(names)) == len(names)
@@ -68,43 +68,45 @@ def test_names_begin_with_their_model_and_are_unique(merged: bytes) -> None:
     assert {tensor.split("/")[0] for tensor in tensors} == set(CATALOGUE)
 
 
-def test_versions_are_those_chosen(merged: bytes) -> None:
+def test_merged_graph_has_declared_versions(merged: bytes) -> None:
     model = onnx.load_from_string(merged)
     assert model.ir_version == onnx_export.IR_VERSION
     assert {opset.domain: opset.version for opset in model.opset_import} == onnx_export.OPSETS
 
 
-def test_the_same_models_give_the_same_bytes(fitted: Mapping[str, FittedModel], merged: bytes) -> None:
+def test_merge_to_onnx_is_deterministic(fitted: Mapping[str, FittedModel], merged: bytes) -> None:
     assert merge_to_onnx(fitted, F) == merged
 
 
-def test_onnxruntime_has_nothing_to_warn_of(merged: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+def test_merged_graph_causes_no_onnxruntime_warning(merged: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     run(merged, X)
     assert capfd.readouterr() == ("", "")
     wrong = onnx.load_from_string(merged)
     wrong.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 7
     run(wrong.SerializeToString(), X)
-    assert "shape" in capfd.readouterr().err, "this is where a warning would be seen"
+    assert "shape" in capfd.readouterr().err, "a warning must be captured"
 
 
-def test_two_fits_of_a_base_model_are_refused(fitted: Mapping[str, FittedModel]) -> None:
+def test_merge_to_onnx_with_two_fits_of_base_model_raises(fitted: Mapping[str, FittedModel]) -> None:
     other = CATALOGUE["xgb"].fit(X, Y, threads=1, seed=SEED)
     for mixed in ({"xgb": other, "stacking": fitted["stacking"]}, {"stacking": fitted["stacking"], "xgb": other}):
         with pytest.raises(OperationError, match="two different fits of xgb"):
             merge_to_onnx(mixed, F)
 
 
-def test_a_graph_that_differs_is_refused_with_model_row_and_values() -> None:
+def test_check_parity_with_difference_raises_with_row_and_values() -> None:
     quantile = QuantileModel(tree_count=5).fit(X, Y, threads=1, seed=SEED)
     contents = merge_to_onnx({"quantile": quantile.calibrated(np.array([0, 0, 0, 0.1]))}, F)
     value = quantile.predict(X)[0, 3]
-    with pytest.raises(OperationError, match=rf"quantile p90, row 0: ONNX predicts [\d.]+ s, .* {value:.4f} s") as error:
+    with pytest.raises(
+        OperationError, match=rf"quantile p90, row 0: ONNX predicts [\d.]+ s, .* {value:.4f} s"
+    ) as error:
         check_parity(contents, {"quantile": quantile}, X)
     onnx_seconds = float(str(error.value).split("ONNX predicts ")[1].split(" s")[0])
     assert onnx_seconds == pytest.approx(value * 1.1, abs=0.001)
 
 
-def test_rows_are_counted_across_chunks() -> None:
+def test_check_parity_reports_row_across_chunks() -> None:
     fitted = {"xgb": XGBoostModel(tree_count=3).fit(X, Y, threads=1, seed=SEED)}
     contents = merge_to_onnx(fitted, F)
     row = CHUNK_ROWS + 5
@@ -112,36 +114,36 @@ def test_rows_are_counted_across_chunks() -> None:
     assert check_parity(contents, fitted, many)["xgb"] < 0.01
     many[row] = X[np.argmax(np.abs(fitted["xgb"].predict(X) - fitted["xgb"].predict(X[:1])))]
     with pytest.raises(OperationError, match=f"xgb, row {row}:"):
-        check_parity(contents, {"xgb": AlwaysTheSame(fitted["xgb"], fitted["xgb"].predict(X[:1])[0])}, many)
+        check_parity(contents, {"xgb": ConstantModel(fitted["xgb"], fitted["xgb"].predict(X[:1])[0])}, many)
 
 
-@pytest.mark.parametrize("said", [np.nan, np.inf])
-def test_what_is_no_number_never_passes(said: float) -> None:
+@pytest.mark.parametrize("constant", [np.nan, np.inf])
+def test_check_parity_with_nan_or_infinity_raises(constant: float) -> None:
     fitted = XGBoostModel(tree_count=3).fit(X, Y, threads=1, seed=SEED)
     with pytest.raises(OperationError, match="xgb, row 0"):
-        check_parity(merge_to_onnx({"xgb": fitted}, F), {"xgb": AlwaysTheSame(fitted, np.float32(said))}, X)
+        check_parity(merge_to_onnx({"xgb": fitted}, F), {"xgb": ConstantModel(fitted, np.float32(constant))}, X)
 
 
-def test_a_converter_that_brings_more_than_trees_is_refused() -> None:
+def test_extract_tree_node_with_other_nodes_raises() -> None:
     with pytest.raises(OperationError, match=r"nodes TreeEnsembleRegressor, Squeeze, Relu; expected one"):
         onnx_export.extract_tree_node(RandomForestModel(tree_count=2).fit(X, Y, threads=1, seed=SEED).to_onnx())
 
 
-def test_all_models_together_stay_under_16_mb() -> None:
-    """At 2,000 rows each tree is as large as it may get: 100 leaves, or its full depth."""
+def test_export_of_all_models_is_under_16_mb() -> None:
+    """With 2,000 rows, each tree has its maximum size: 100 leaves, or full depth."""
     many, labels = training_rows(2000, 25)
-    alone = {name: model for name, model in CATALOGUE.items() if name != "stacking"}
+    models = {name: model for name, model in CATALOGUE.items() if name != "stacking"}
     size = {
         name: len(merge_to_onnx({name: fit}, 25))
-        for name, fit in fit_all(alone, many, labels, threads=2, seed=SEED).items()
+        for name, fit in fit_all(models, many, labels, threads=2, seed=SEED).items()
     }
-    assert size["rf"] > 500_000, "the forest is at its cap"
+    assert size["rf"] > 500_000, "the forest must have its maximum size"
     assert sum(size.values()) < 16_000_000
 
 
 @dataclass(frozen=True)
-class AlwaysTheSame:
-    """An estimator whose graph says something else."""
+class ConstantModel:
+    """A fitted model whose predictions differ from its graph."""
 
     fitted: FittedModel
     seconds: np.float32

@@ -22,13 +22,13 @@ NOTEBOOK = {name: model for name, model in CATALOGUE.items() if name != "quantil
 
 
 @pytest.fixture
-def fits(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Counts the libraries' own fits from here on, by estimator."""
-    counted: Counter[str] = Counter()
+def fit_counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count the calls to the libraries' own `fit`, by estimator."""
+    counts: Counter[str] = Counter()
 
     def count(name: str, fit: Callable[..., object]) -> Callable[..., object]:
         def counting(*arguments: object, **named: object) -> object:
-            counted[name] += 1
+            counts[name] += 1
             return fit(*arguments, **named)
 
         return counting
@@ -37,23 +37,23 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     monkeypatch.setattr(GradientBoostingRegressor, "fit", count("gbr", GradientBoostingRegressor.fit))
     monkeypatch.setattr(CatBoostRegressor, "fit", count("cat", CatBoostRegressor.fit))
     monkeypatch.setattr(XGBRegressor, "fit", count("xgb", XGBRegressor.fit))
-    return counted
+    return counts
 
 
-def test_the_notebooks_five_cost_sixteen_base_fits(fits: Counter[str]) -> None:
+def test_fit_all_of_notebook_models_needs_16_base_fits(fit_counts: Counter[str]) -> None:
     fitted = fit_all(NOTEBOOK, X, Y, threads=1, seed=SEED)
-    assert fits == {"rf": 4, "gbr": 4, "cat": 4, "xgb": 4}
+    assert fit_counts == {"rf": 4, "gbr": 4, "cat": 4, "xgb": 4}
     stacking = fitted["stacking"]
     assert isinstance(stacking, FittedStackedModel)
     assert all(base is fitted[name] for name, base in stacking.bases.items())
 
 
-def test_stacking_alone_fits_what_it_stands_on(fits: Counter[str]) -> None:
+def test_stacking_fit_fits_its_base_models(fit_counts: Counter[str]) -> None:
     CATALOGUE["stacking"].fit(X, Y, threads=1, seed=SEED)
-    assert fits.total() == 16
+    assert fit_counts.total() == 16
 
 
-def test_another_recipe_of_the_same_name_is_not_taken(fits: Counter[str]) -> None:
+def test_fit_all_does_not_reuse_other_model_with_same_name(fit_counts: Counter[str]) -> None:
     fit_all(
         {"rf": RandomForestModel(tree_count=3), "stacking": StackingModel((RandomForestModel(),))},
         X,
@@ -61,20 +61,20 @@ def test_another_recipe_of_the_same_name_is_not_taken(fits: Counter[str]) -> Non
         threads=1,
         seed=SEED,
     )
-    assert fits == {"rf": 5}
+    assert fit_counts == {"rf": 5}
 
 
-def test_together_is_each_alone_for_any_number_of_threads() -> None:
-    told: list[str] = []
-    together = fit_all(CATALOGUE, X, Y, threads=3, seed=SEED, on_fitted=told.append)
-    assert list(together) == list(CATALOGUE)
-    assert sorted(told) == sorted(CATALOGUE)
+def test_fit_all_equals_separate_fits_for_any_threads() -> None:
+    reported_names: list[str] = []
+    fitted = fit_all(CATALOGUE, X, Y, threads=3, seed=SEED, on_fitted=reported_names.append)
+    assert list(fitted) == list(CATALOGUE)
+    assert sorted(reported_names) == sorted(CATALOGUE)
     for name, model in CATALOGUE.items():
-        alone = model.fit(X, Y, threads=1, seed=SEED)
-        np.testing.assert_array_equal(together[name].predict(X), alone.predict(X), err_msg=name)
+        separate = model.fit(X, Y, threads=1, seed=SEED)
+        np.testing.assert_array_equal(fitted[name].predict(X), separate.predict(X), err_msg=name)
 
 
-def test_refuses_before_it_fits(fits: Counter[str]) -> None:
+def test_fit_all_with_invalid_rows_raises_before_fitting(fit_counts: Counter[str]) -> None:
     with pytest.raises(DataError, match="1 rows to fit on"):
         fit_all(CATALOGUE, X[:1], Y[:1], threads=1, seed=SEED)
-    assert not fits
+    assert not fit_counts

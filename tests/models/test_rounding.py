@@ -20,13 +20,13 @@ MATRICES = arrays(
 
 @settings(deadline=None)
 @given(MATRICES, st.integers(2, 12))
-def test_few_own_values_least_and_greatest_among_them_in_the_same_order(X: NDArray[np.float32], values: int) -> None:
+def test_round_to_ranks_keeps_order_minimum_and_maximum(X: NDArray[np.float32], values: int) -> None:
     before = X.copy()
-    less = round_to_ranks(X, values)
+    rounded = round_to_ranks(X, values)
     np.testing.assert_array_equal(X, before)
-    assert less.dtype == np.float32
-    assert less.shape == X.shape
-    for raw, column in zip(X.T, less.T, strict=True):
+    assert rounded.dtype == np.float32
+    assert rounded.shape == X.shape
+    for raw, column in zip(X.T, rounded.T, strict=True):
         distinct, kept = np.unique(raw), np.unique(column)
         assert np.isin(kept, distinct).all()
         assert (kept[0], kept[-1]) == (distinct[0], distinct[-1])
@@ -39,21 +39,21 @@ def test_few_own_values_least_and_greatest_among_them_in_the_same_order(X: NDArr
 
 @settings(deadline=None)
 @given(MATRICES, st.integers(2, 12))
-def test_to_the_nearest_that_is_kept(X: NDArray[np.float32], values: int) -> None:
-    less = round_to_ranks(X, values).astype(np.float64)
-    for raw, column in zip(X.T.astype(np.float64), less.T, strict=True):
+def test_round_to_ranks_uses_nearest_kept_value(X: NDArray[np.float32], values: int) -> None:
+    rounded = round_to_ranks(X, values).astype(np.float64)
+    for raw, column in zip(X.T.astype(np.float64), rounded.T, strict=True):
         nearest = np.abs(raw[:, None] - np.unique(column)).min(axis=1)
         np.testing.assert_array_equal(np.abs(raw - column), nearest)
 
 
-def test_rows_in_another_order_are_rounded_alike() -> None:
+def test_round_to_ranks_is_independent_of_row_order() -> None:
     X, _ = training_rows(300)
     order = np.random.default_rng(SEED).permutation(len(X))
     np.testing.assert_array_equal(round_to_ranks(X[order], 16), round_to_ranks(X, 16)[order])
 
 
-def test_values_stand_where_the_rows_are() -> None:
-    """Each stands for about as many rows as any other, however far apart they lie."""
+def test_round_to_ranks_values_represent_equal_row_counts() -> None:
+    """Each kept value represents about the same number of rows, for any distance between values."""
     X = np.random.default_rng(SEED).lognormal(sigma=2, size=(3000, 1)).astype(np.float32)
     _, counts = np.unique(round_to_ranks(X, 31), return_counts=True)
     assert len(counts) == 31
@@ -62,11 +62,11 @@ def test_values_stand_where_the_rows_are() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(MATRICES, st.integers(2, 12), st.integers(0, 2**32 - 1))
-def test_trees_send_rows_where_they_sent_them_rounded(X: NDArray[np.float32], values: int, seed: int) -> None:
+def test_trees_predict_rounded_and_original_rows_equally(X: NDArray[np.float32], values: int, seed: int) -> None:
     y = np.random.default_rng(seed).gamma(2, 500, len(X))
-    less = round_to_ranks(X, values)
-    trees = GradientBoostingRegressor(n_estimators=5, max_depth=6, random_state=SEED).fit(less, y)
-    np.testing.assert_array_equal(trees.predict(X), trees.predict(less))
+    rounded = round_to_ranks(X, values)
+    trees = GradientBoostingRegressor(n_estimators=5, max_depth=6, random_state=SEED).fit(rounded, y)
+    np.testing.assert_array_equal(trees.predict(X), trees.predict(rounded))
 
 
 def test_gradient_boosting_is_fitted_on_rounded_rows() -> None:
@@ -74,7 +74,7 @@ def test_gradient_boosting_is_fitted_on_rounded_rows() -> None:
     by_hand = GradientBoostingModel(tree_count=10, max_distinct_values=None).fit(
         round_to_ranks(X, 128), y, threads=1, seed=SEED
     )
-    ours = GradientBoostingModel(tree_count=10).fit(X, y, threads=1, seed=SEED)
-    np.testing.assert_array_equal(ours.predict(X), by_hand.predict(X))
+    fitted = GradientBoostingModel(tree_count=10).fit(X, y, threads=1, seed=SEED)
+    np.testing.assert_array_equal(fitted.predict(X), by_hand.predict(X))
     raw = GradientBoostingModel(tree_count=10, max_distinct_values=None).fit(X, y, threads=1, seed=SEED)
-    assert (ours.predict(X) != raw.predict(X)).any()
+    assert (fitted.predict(X) != raw.predict(X)).any()

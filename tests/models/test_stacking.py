@@ -12,19 +12,21 @@ from tests.models.rows import SEED, training_rows
 X, Y = training_rows(301)
 
 
-def test_is_the_librarys_stacking_without_its_second_fits() -> None:
-    ours = StackingModel((XGBoostModel(), XGBoostModel(name="deep", depth=8)), folds=3).fit(X, Y, threads=2, seed=SEED)
+def test_stacking_matches_scikit_learn() -> None:
+    stacking = StackingModel((XGBoostModel(), XGBoostModel(name="deep", depth=8)), folds=3).fit(
+        X, Y, threads=2, seed=SEED
+    )
     deep = notebook_estimator()
     assert hasattr(deep, "set_params")
     deep.set_params(max_depth=8)
     members = [("xgb", notebook_estimator()), ("deep", deep)]
-    theirs = StackingRegressor(members, final_estimator=Ridge(alpha=0.3), cv=3).fit(X, Y)
-    # Theirs does not clip what the base models say; the labels are far from 0, so little is clipped.
-    np.testing.assert_allclose(ours.predict(X), np.maximum(theirs.predict(X), 0), rtol=0.01, atol=10)
+    reference = StackingRegressor(members, final_estimator=Ridge(alpha=0.3), cv=3).fit(X, Y)
+    # scikit-learn doesn't clip the predictions of base models. Labels are far from 0, so clipping has little effect.
+    np.testing.assert_allclose(stacking.predict(X), np.maximum(reference.predict(X), 0), rtol=0.01, atol=10)
 
 
-def test_weights_come_from_rows_the_base_models_have_not_seen() -> None:
-    """A model that knows its rows by heart would otherwise get all the weight, and noise for it."""
+def test_stacking_weights_use_out_of_fold_predictions() -> None:
+    """Otherwise, an overfitted model would get all the weight."""
     noise = np.random.default_rng(SEED).gamma(2, 500, len(X))
     fitted = StackingModel((RandomForestModel(min_samples_split=2, max_leaf_nodes=None),)).fit(
         X, noise, threads=1, seed=SEED
@@ -32,7 +34,7 @@ def test_weights_come_from_rows_the_base_models_have_not_seen() -> None:
     assert abs(fitted.weights[0]) < 0.5
 
 
-def test_importance_follows_the_weights() -> None:
+def test_stacking_importance_is_weighted_by_coefficients() -> None:
     fitted = StackingModel((XGBoostModel(), RandomForestModel())).fit(X, Y, threads=1, seed=SEED)
     shares = np.abs(fitted.weights) / np.abs(fitted.weights).sum()
     mixed = sum(share * base.importance() for share, base in zip(shares, fitted.bases.values(), strict=True))

@@ -1,4 +1,4 @@
-"""Monitoring documents made up for tests of what reads them: a fired one, a quiet one, and one of a first morning."""
+"""Example monitoring documents: one with an alert, one without, and one of the first day."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from preptime.monitoring.document import (
 DATE = dt.date(2015, 6, 22)
 ONE_DAY = dt.timedelta(days=1)
 THRESHOLD = 5.0
-NOTHING = PredictionMetrics(
+NO_METRICS = PredictionMetrics(
     n=0, mae=None, bias=None, within_5_min=None, coverage=None, lookup_mae=None, lookup_n=0, quantiles=()
 )
 
 
-def figures(n: int, mae: float, bias: float = -120.0, coverage: float = 0.8) -> PredictionMetrics:
-    """Figures that hang together."""
+def make_metrics(n: int, mae: float, bias: float = -120.0, coverage: float = 0.8) -> PredictionMetrics:
+    """Return consistent metrics."""
     return PredictionMetrics(
         n=n,
         mae=mae,
@@ -54,31 +54,29 @@ def figures(n: int, mae: float, bias: float = -120.0, coverage: float = 0.8) -> 
 
 
 def fired(date: dt.date = DATE) -> MonitoringDocument:
-    """London has been 15 % slower for two days."""
+    """Return a document with an alert: London has been 15% slower for two days."""
     return _document(date, london=1.15)
 
 
 def quiet(date: dt.date = DATE) -> MonitoringDocument:
-    """Nothing to say."""
+    """Return a document without alerts."""
     return _document(date, london=1.0)
 
 
-def first_morning(date: dt.date = DATE) -> MonitoringDocument:
-    """No champion yet, no answers, hence nothing known of anything."""
-    blank = quiet(date)
+def first_day(date: dt.date = DATE) -> MonitoringDocument:
+    """Return a document without a champion and without predictions."""
+    document = quiet(date)
     return msgspec.structs.replace(
-        blank,
-        headline=("Nothing was answered in the days before this morning, so nothing can be said.",),
+        document,
+        headline=("There are no predictions in the monitored days.",),
         champion=None,
         backtest_baseline=None,
         rules=tuple(
-            msgspec.structs.replace(
-                rule, status="insufficient_data", observed=None, message="Too few days to judge by."
-            )
-            for rule in blank.rules
+            msgspec.structs.replace(rule, status="insufficient_data", observed=None, message="There are too few days.")
+            for rule in document.rules
         ),
-        metrics=NOTHING,
-        recent_metrics=NOTHING,
+        metrics=NO_METRICS,
+        recent_metrics=NO_METRICS,
         prediction_counts=PredictionCounts(
             orders=0,
             with_prediction=0,
@@ -103,7 +101,7 @@ def first_morning(date: dt.date = DATE) -> MonitoringDocument:
             reference_orders=0,
             recent_orders=0,
             features=(),
-            unavailable_reason="There is no champion whose training could be compared with.",
+            unavailable_reason="The training window of the models has no whole week to compare with.",
         ),
         label_audit=LabelAudit(rows=0, evaluable=0, reasons=()),
     )
@@ -113,7 +111,7 @@ def _document(date: dt.date, london: float) -> MonitoringDocument:
     rng = np.random.default_rng(7)
     dates = [date - back * ONE_DAY for back in range(14, 0, -1)]
     window = DateRange(first=dates[0], last=dates[-1])
-    bundles = tuple(f"{one}-0123456789ab" for one in dates)
+    bundles = tuple(f"{day}-0123456789ab" for day in dates)
     drifting = london != 1.0
     alerts = (
         Alert(
@@ -123,30 +121,32 @@ def _document(date: dt.date, london: float) -> MonitoringDocument:
             observed=7.9,
             threshold=THRESHOLD,
             since=dates[-2],
-            message=f"Orders in London take 15 % longer than said, against their usual ratio, since {dates[-2]}.",
+            message=f"London: actual preparation times are 15% longer than predicted, relative to this city's "
+            f"baseline, since {dates[-2]}.",
         ),
     )
     days = tuple(
-        _day(one, bundle, rng, london if one in dates[-2:] else 1.0) for one, bundle in zip(dates, bundles, strict=True)
+        _day(date, bundle, rng, london if date in dates[-2:] else 1.0)
+        for date, bundle in zip(dates, bundles, strict=True)
     )
-    n = sum(one.metrics.n for one in days)
+    n = sum(day.metrics.n for day in days)
     return MonitoringDocument(
         date=date,
         window=window,
         headline=(
-            alerts[0].message if drifting else "Nothing fired.",
-            "Answers were 7.2 minutes off on average over the last seven days; 7.1 were promised.",
+            alerts[0].message if drifting else "No alerts.",
+            "In the last seven days, the mean error was 7.2 minutes (backtest: 7.1).",
         ),
         champion=bundles[-1],
         backtest_baseline=BacktestBaseline(
             bundle=bundles[0],
             days=DateRange(first=dates[0] - 7 * ONE_DAY, last=dates[0] - ONE_DAY),
-            metrics=figures(7_700, 428.0),
+            metrics=make_metrics(7_700, 428.0),
         ),
         alerts=alerts if drifting else (),
         rules=_rules(fired=drifting),
-        metrics=figures(n, 431.0),
-        recent_metrics=figures(n // 2, 434.0),
+        metrics=make_metrics(n, 431.0),
+        recent_metrics=make_metrics(n // 2, 434.0),
         recent_days=DateRange(first=dates[-7], last=dates[-1]),
         prediction_counts=PredictionCounts(
             orders=n + 310,
@@ -164,19 +164,19 @@ def _document(date: dt.date, london: float) -> MonitoringDocument:
         days=days,
         bundles=tuple(
             BundleMetrics(
-                bundle=one.bundles[0],
-                orders=one.predictions,
-                days=DateRange(first=one.date, last=one.date),
-                metrics=one.metrics,
+                bundle=day.bundles[0],
+                orders=day.predictions,
+                days=DateRange(first=day.date, last=day.date),
+                metrics=day.metrics,
             )
-            for one in days
+            for day in days
         ),
         segments=_segments(n),
         ratio_series=(
-            _trail("overall", "all", dates, rng, 1 + (london - 1) * 0.8),
-            _trail("city", "London", dates, rng, london),
-            _trail("city", "Paris", dates, rng, 1.0),
-            _trail("type_of_food", "italian", dates, rng, 1.0),
+            _ratio_series("overall", "all", dates, rng, 1 + (london - 1) * 0.8),
+            _ratio_series("city", "London", dates, rng, london),
+            _ratio_series("city", "Paris", dates, rng, 1.0),
+            _ratio_series("type_of_food", "italian", dates, rng, 1.0),
         ),
         drift=_drift(dates, rng),
         label_audit=LabelAudit(
@@ -191,7 +191,10 @@ def _document(date: dt.date, london: float) -> MonitoringDocument:
                     orders_on_last_day=28,
                 ),
                 LabelReason(
-                    reason="label_over_cap", description="The label is longer than 10,800 s", orders=83, orders_on_last_day=6
+                    reason="label_over_cap",
+                    description="The label is longer than 10,800 s",
+                    orders=83,
+                    orders_on_last_day=6,
                 ),
             ),
         ),
@@ -200,19 +203,25 @@ def _document(date: dt.date, london: float) -> MonitoringDocument:
 
 def _day(date: dt.date, bundle: str, rng: np.random.Generator, ratio: float) -> Day:
     n = int(rng.normal(1_050, 90))
-    basis: dict[FallbackLevel, int] = {"restaurant": n - 40, "city_food": 40, "food": 0, "city": 0, "global": 5}
+    by_fallback_level: dict[FallbackLevel, int] = {
+        "restaurant": n - 40,
+        "city_food": 40,
+        "food": 0,
+        "city": 0,
+        "global": 5,
+    }
     return Day(
         date=date,
         predictions=n + 5,
         without_outcome=2,
         orders=n + 20,
         bundles=(bundle,),
-        by_fallback_level=basis,
+        by_fallback_level=by_fallback_level,
         unknown_restaurants=4,
         unknown_categories=0,
         median_predicted_seconds=803.5,
         actual_to_predicted_ratio=float(ratio * rng.normal(1.0, 0.01)),
-        metrics=figures(n, float(rng.normal(430, 9)) * ratio),
+        metrics=make_metrics(n, float(rng.normal(430, 9)) * ratio),
     )
 
 
@@ -221,7 +230,7 @@ def _quantiles(mae: float) -> tuple[QuantileScore, ...]:
 
 
 def _segments(n: int) -> tuple[Segment, ...]:
-    cuts: dict[SegmentDimension, dict[str, float]] = {
+    shares: dict[SegmentDimension, dict[str, float]] = {
         "overall": {"all": 1.0},
         "city": {"London": 0.79, "Paris": 0.063, "Manchester": 0.03, "München": 0.0005},
         "type_of_food": {"italian": 0.15, "burgers": 0.12, "thai": 0.09},
@@ -241,25 +250,25 @@ def _segments(n: int) -> tuple[Segment, ...]:
             lookup_mae=500.0,
             quantiles=_quantiles(430.0),
         )
-        for name, values in cuts.items()
+        for name, values in shares.items()
         for value, share in values.items()
     )
 
 
-def _trail(
+def _ratio_series(
     segment: DimensionName, value: str, dates: list[dt.date], rng: np.random.Generator, ratio: float
 ) -> RatioSeries:
     days = []
-    for one in dates:
-        late = one in dates[-2:]
-        evidence = 7.9 if late and ratio > 1.1 else float(rng.normal(0, 0.8))
+    for date in dates:
+        is_recent = date in dates[-2:]
+        statistic = 7.9 if is_recent and ratio > 1.1 else float(rng.normal(0, 0.8))
         days.append(
             RatioDay(
-                date=one,
+                date=date,
                 n=800,
-                ratio=float((ratio if late else 1.0) * rng.normal(1.02, 0.02)),
-                statistic=evidence,
-                fired=evidence > THRESHOLD,
+                ratio=float((ratio if is_recent else 1.0) * rng.normal(1.02, 0.02)),
+                statistic=statistic,
+                fired=statistic > THRESHOLD,
             )
         )
     return RatioSeries(
@@ -275,10 +284,10 @@ def _trail(
 
 
 def _drift(dates: list[dt.date], rng: np.random.Generator) -> Drift:
-    named = [(feature.name, feature.unit) for feature in FEATURES] + [("predicted_seconds", "s")]
+    features_and_units = [(feature.name, feature.unit) for feature in FEATURES] + [("predicted_seconds", "s")]
     edges = [None, 1.0, 2.0, 3.0, 4.0, None]
     features = []
-    for name, unit in named:
+    for name, unit in features_and_units:
         shares = rng.dirichlet(np.full(5, 50.0))
         features.append(
             FeatureDrift(
@@ -319,25 +328,25 @@ def _rules(*, fired: bool) -> tuple[RuleReport, ...]:
         RuleReport(
             name="slower_than_predicted",
             kind="predictions",
-            description="Food takes longer than said, in all, in a city or for a type of food",
+            description="Actual preparation times are longer than predicted, relative to the segment's baseline",
             threshold=THRESHOLD,
             unit="standard errors",
             threshold_reason="Calibrated on quiet synthetic months.",
             false_alarm_rate="1 in 100 months",
             status="fired" if fired else "ok",
             observed=7.9 if fired else 1.2,
-            message="London: 15 % longer than said." if fired else "Nothing moved by more than chance.",
+            message="London: 15% longer than predicted." if fired else "The largest change is in London: 1.2 of 5.0.",
         ),
         RuleReport(
             name="volume_low",
             kind="data",
-            description="Far fewer orders than the weekday usually has",
+            description="A day has fewer than half of the normal orders of its weekday",
             threshold=0.5,
-            unit="share of the usual",
-            threshold_reason="Half a day's orders is what an export cut short looks like.",
+            unit="share of normal",
+            threshold_reason="A truncated export looks like half a day of orders.",
             false_alarm_rate="none in 100 months",
             status="ok",
             observed=0.97,
-            message="1,020 orders where 1,050 are usual.",
+            message="There are 1,020 orders, 97% of the normal 1,050.",
         ),
     )

@@ -1,10 +1,10 @@
-"""A handful of orders, their answers and their outcomes, to be joined in every way they can be."""
+"""Orders, predictions, and outcomes for tests of the join."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from preptime.sources.results import ResultsFolder
 from preptime.validation.audit import audit_orders
 from preptime.validation.duplicates import order_keys
 from preptime.validation.restaurants import read_restaurants
-from tests.monitoring.synthetic_months import Frame, write_partition
+from tests.monitoring.synthetic_months import FrameSource, write_partition
 
 DATE = dt.date(2015, 6, 22)
 FIRST = DATE - dt.timedelta(days=7)
@@ -32,84 +32,85 @@ RESTAURANTS = pl.DataFrame(
         "type_of_food": ["burgers", "sushi", "thai"],
     }
 )
-DIRECTORY: RestaurantIndex = read_restaurants(RESTAURANTS)
+RESTAURANT_INDEX: RestaurantIndex = read_restaurants(RESTAURANTS)
 
 
-class NoStore:
-    """A store from which every bundle has been pruned."""
+class EmptyBundleSource:
+    """A source from which every bundle was pruned."""
 
     def champion_as_of(self, _date: dt.date) -> str | None:
-        """Nobody."""
+        """Return no champion."""
         return None
 
     def manifest(self, _bundle: str) -> None:
-        """Gone."""
+        """Return no manifest."""
 
     def history(self, _bundle: str) -> History | None:
-        """Gone."""
+        """Return no history."""
         return None
 
 
 @dataclass
-class Place:
-    """A folder of results and one of the API's log."""
+class PredictionFolders:
+    """A results folder and a folder of the API's log."""
 
     root: Path
-    orders: list[dict[str, object]] = field(default_factory=list)
 
     @property
     def results(self) -> ResultsFolder:
-        """The results."""
+        """Return the results folder."""
         return ResultsFolder(self.root / "results")
 
     @property
     def log(self) -> Path:
-        """The log's folder."""
+        """Return the folder of the log."""
         return self.root / "predictions"
 
-    def predicted(self, date: dt.date, orders: Sequence[dict[str, object]], seconds: float = 600.0) -> None:
-        """A partition of the batch: p50 is `seconds`, the other quantiles half, double and triple."""
+    def write_predictions(self, date: dt.date, orders: Sequence[dict[str, object]], seconds: float = 600.0) -> None:
+        """Write a partition of the batch. p50 is `seconds`; the other quantiles are half, double, and triple."""
         rows = pl.DataFrame(list(orders))
-        read = audit_orders(rows, DIRECTORY, need_label=False).frame
-        told = np.tile(seconds * np.array([0.5, 1.0, 2.0, 3.0]), (len(rows), 1))
+        audited = audit_orders(rows, RESTAURANT_INDEX, need_label=False).frame
+        quantiles = np.tile(seconds * np.array([0.5, 1.0, 2.0, 3.0]), (len(rows), 1))
         frame = pl.DataFrame(
             {
-                "order_key": order_keys(rows, read),
-                **{name: told[:, place] for place, name in enumerate(QUANTILE_COLUMNS)},
+                "order_key": order_keys(rows, audited),
+                **{name: quantiles[:, index] for index, name in enumerate(QUANTILE_COLUMNS)},
                 "prediction_fallback_level": ["restaurant"] * len(rows),
                 "prediction_bundle": ["2015-06-15-0123456789ab"] * len(rows),
             }
         )
         write_partition(self.results, date, frame)
 
-    def answers(self) -> UniquePredictions:
-        """Everything answered in the week before `DATE`."""
+    def predictions(self) -> UniquePredictions:
+        """Return all predictions of the week before `DATE`."""
         return read_predictions(
-            self.results, self.log, DIRECTORY, DateRange(first=FIRST, last=DATE - dt.timedelta(days=1))
+            self.results, self.log, RESTAURANT_INDEX, DateRange(first=FIRST, last=DATE - dt.timedelta(days=1))
         )
 
-    def joined(self, orders: pl.DataFrame, date: dt.date = DATE) -> JoinedOrders:
-        """The answers beside what these orders say happened."""
-        return join(known(orders, date).outcomes, self.answers(), DIRECTORY, NoStore())
+    def join_orders(self, orders: pl.DataFrame, date: dt.date = DATE) -> JoinedOrders:
+        """Return the predictions joined with the outcomes of `orders`."""
+        return join(
+            read_known_outcomes(orders, date).outcomes, self.predictions(), RESTAURANT_INDEX, EmptyBundleSource()
+        )
 
 
-def known(orders: pl.DataFrame, date: dt.date = DATE) -> AuditedOutcomes:
-    """What these orders say on that morning."""
-    return read_outcomes(Frame(orders), DIRECTORY, date, FIRST)
+def read_known_outcomes(orders: pl.DataFrame, date: dt.date = DATE) -> AuditedOutcomes:
+    """Return the outcomes of `orders` as of `date`."""
+    return read_outcomes(FrameSource(orders), RESTAURANT_INDEX, date, FIRST)
 
 
-def order(minute: int, restaurant: int = 10, day: int = 20, **more: object) -> dict[str, object]:
-    """An order of a June evening, as it is known when it is acknowledged."""
+def make_order(minute: int, restaurant: int = 10, day: int = 20, **fields: object) -> dict[str, object]:
+    """Return an order of a June evening as it is at acknowledgement."""
     at = f"2015-06-{day:02d} {19 + minute // 60:02d}:{minute % 60:02d}:00"
-    known: dict[str, object] = {
+    base: dict[str, object] = {
         "order_acknowledged_at": at,
         "order_value_gbp": 20.5,
         "restaurant_id": restaurant,
         "number_of_items": 2,
     }
-    return {**known, **more}
+    return {**base, **fields}
 
 
-def done(one: dict[str, object], seconds: int | None = 700) -> dict[str, object]:
-    """The same with its outcome, or still open."""
-    return {**one, "prep_time_seconds": seconds}
+def with_outcome(order: dict[str, object], seconds: int | None = 700) -> dict[str, object]:
+    """Return the order with an outcome, or open if `seconds` is None."""
+    return {**order, "prep_time_seconds": seconds}

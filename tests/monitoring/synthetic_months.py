@@ -1,9 +1,9 @@
-"""Synthetic months that are answered every morning, for monitoring to look at.
+"""Synthetic months with daily predictions, as inputs of monitoring.
 
-What is simplified, and why: the answers are those of the restaurant lookup (its shrunken quantiles on that morning's
-history), not of trained models, so that a month is made in a second. Everything else is as in production: the
-synthesizer's orders with their dirt, partitions as `score --date` writes them, a history for every morning, the order
-key, and `monitor` itself, morning by morning, on a table that holds what was known.
+One part is simplified: the predictions are those of the restaurant lookup (its shrunken quantiles in the history of the
+day) and not of trained models, so that a month takes a second. Everything else is as in production: synthetic orders
+with invalid rows, partitions as `score --date` writes them, a history for every day, the order key, and `monitor`
+itself, day by day, on the orders that were known.
 """
 
 from __future__ import annotations
@@ -50,57 +50,57 @@ from preptime.validation.restaurants import read_restaurants
 
 ONE_DAY = dt.timedelta(days=1)
 TRAINED_DAYS = 14
-"""Days of orders before the first answers."""
+"""Days of orders before the first predictions."""
 _NAMES = [feature.name for feature in HISTORY_FEATURES]
 _P10, _P50, _P75, _P90 = (_NAMES.index(f"restaurant_p{level}_seconds") for level in (10, 50, 75, 90))
 
 
 @dataclass(frozen=True)
-class Frame:
-    """A table in memory."""
+class FrameSource:
+    """A data source in memory."""
 
     rows: pl.DataFrame
     name: str = "orders"
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The table's own columns."""
+        """Return the columns."""
         return tuple(self.rows.columns)
 
     def frame(self) -> pl.DataFrame:
-        """All rows."""
+        """Return all rows."""
         return self.rows
 
     def batches(self, rows: int) -> Iterator[pl.DataFrame]:
-        """In chunks."""
+        """Yield chunks of rows."""
         yield from self.rows.iter_slices(rows)
 
     def partitions(self) -> tuple[DataSource, ...]:
-        """Itself."""
+        """Return this source as the only partition."""
         return (self,)
 
 
-class Mornings:
-    """The bundles of a month, without their graphs: one trained, and a refresh of it each morning."""
+class SyntheticBundles:
+    """The bundles of a month without their models: one training run, and a refresh of it for each day."""
 
     def __init__(self) -> None:
         self.manifests: dict[str, Manifest] = {}
         self.histories: dict[str, History] = {}
 
     def champion_as_of(self, date: dt.date) -> str | None:
-        """The latest of that date or before."""
-        return max((one.id for one in self.manifests.values() if one.date <= date), default=None)
+        """Return the latest bundle of that date or before."""
+        return max((manifest.id for manifest in self.manifests.values() if manifest.date <= date), default=None)
 
     def manifest(self, bundle: str) -> Manifest | None:
-        """What it says of itself."""
+        """Return the manifest."""
         return self.manifests.get(bundle)
 
     def history(self, bundle: str) -> History | None:
-        """What it knew."""
+        """Return the history."""
         return self.histories.get(bundle)
 
     def add(self, history: History, window: TrainingWindow, metrics: JsonObject) -> str:
-        """One more, of the history's morning."""
+        """Add a bundle with that history, and return its ID."""
         parent = min(self.manifests, default=None)
         draft = ManifestDraft(
             kind="training" if parent is None else "refresh",
@@ -113,7 +113,7 @@ class Mornings:
             metrics=metrics,
             libraries={},
         )
-        blank = Manifest(
+        without_id = Manifest(
             **{name: getattr(draft, name) for name in ManifestDraft.__struct_fields__},
             id="",
             features=(),
@@ -121,9 +121,9 @@ class Mornings:
             arrays={},
             files={},
         )
-        bundle = compute_bundle_id(blank)
+        bundle = compute_bundle_id(without_id)
         self.manifests[bundle] = Manifest(
-            **{name: getattr(blank, name) for name in Manifest.__struct_fields__ if name != "id"}, id=bundle
+            **{name: getattr(without_id, name) for name in Manifest.__struct_fields__ if name != "id"}, id=bundle
         )
         self.histories[bundle] = history
         return bundle
@@ -131,135 +131,135 @@ class Mornings:
 
 @dataclass(frozen=True)
 class Month:
-    """Orders, and answers to those from `first_answer` on."""
+    """Orders, with predictions from `first_predicted`."""
 
     orders: pl.DataFrame
     ready_day: NDArray[np.int64]
-    """[N] of the orders; far ahead where it is never."""
+    """[N] local day of each order's ready time, or a day far in the future."""
     acknowledged_day: NDArray[np.int64]
-    directory: RestaurantIndex
-    mornings: Mornings
+    restaurants: RestaurantIndex
+    bundles: SyntheticBundles
     results: ResultsFolder
     start: dt.date
-    first_answer: dt.date
+    first_predicted: dt.date
     last: dt.date
     """The last day with orders."""
 
-    def known(self, date: dt.date) -> Frame:
-        """The orders as the table holds them on the morning of `date`."""
-        return Frame(self.orders.filter(pl.Series(self.ready_day < to_day_number(date))))
+    def known_orders(self, date: dt.date) -> FrameSource:
+        """Return the orders that are known as of `date`."""
+        return FrameSource(self.orders.filter(pl.Series(self.ready_day < to_day_number(date))))
 
-    def watch(self, date: dt.date) -> MonitoringInputs:
-        """What `monitor` is given on that morning."""
-        return MonitoringInputs(self.known(date), self.directory, self.results, self.mornings)
+    def inputs(self, date: dt.date) -> MonitoringInputs:
+        """Return the inputs of monitoring as of `date`."""
+        return MonitoringInputs(self.known_orders(date), self.restaurants, self.results, self.bundles)
 
 
 def make_month(
     plan: SynthesisPlan, root: Path, *, trained_days: int = TRAINED_DAYS, slower: tuple[int, float] | None = None
 ) -> Month:
-    """Draw a month, answer it morning by morning from the day after `trained_days`.
+    """Return a synthetic month with predictions for each day after `trained_days`.
 
-    With `slower` (day counted from 1, factor) the models go wrong from then on: their answers are divided by the
-    factor.
+    With `slower` (day counted from 1, factor), predictions from that day are divided by the factor.
     """
     orders, restaurants, _ = synthesize_frames(plan)
-    directory = read_restaurants(restaurants)
-    audited = audit_orders(orders, directory, need_label=True)
+    restaurants = read_restaurants(restaurants)
+    audited = audit_orders(orders, restaurants, need_label=True)
     frame = audited.frame
     start = to_day_number(plan.start)
     acknowledged = frame["acknowledged_local"].dt.epoch("d").to_numpy()
     ready = frame["ready_local"].dt.epoch("d").fill_null(2**30).to_numpy()
     keys = order_keys(orders, frame)
     columns = to_order_columns(frame)
-    counted = audited.usable_for(Purpose.HISTORY)
+    in_history = audited.usable_for(Purpose.HISTORY)
     completed = CompletedOrders(
         columns,
         columns.acknowledged_at + frame["prep_time_seconds"].fill_null(0).to_numpy(),
         frame["prep_time_seconds"].fill_null(0).cast(pl.Int64).to_numpy(),
     )
-    state = HistoryState.from_orders(directory, completed.take(counted & (ready < start + trained_days)))
-    results, mornings = ResultsFolder(root), Mornings()
+    state = HistoryState.from_orders(restaurants, completed.take(in_history & (ready < start + trained_days)))
+    results, bundles = ResultsFolder(root), SyntheticBundles()
     through = plan.start + (trained_days - 1) * ONE_DAY
     window = TrainingWindow(first_day=plan.start, last_day=through, fitted_through=through, gate_days=0)
     metrics: JsonObject = {}
-    for place in range(trained_days, plan.days):
-        number = start + place
-        date = plan.start + place * ONE_DAY
-        history = build_history(state, directory, date)
-        mine = acknowledged == number
-        asked = columns.take(mine)
-        quantiles = _quantiles(history.rows[history.row_index(asked)])
-        if slower is not None and place + 1 >= slower[0]:
+    for offset in range(trained_days, plan.days):
+        number = start + offset
+        date = plan.start + offset * ONE_DAY
+        history = build_history(state, restaurants, date)
+        on_day = acknowledged == number
+        orders_on_day = columns.take(on_day)
+        quantiles = _quantiles(history.rows[history.row_index(orders_on_day)])
+        if slower is not None and offset + 1 >= slower[0]:
             quantiles = (quantiles / slower[1]).astype(np.float32)
         if not metrics:
-            metrics = _backtest(asked, completed.prep_time_seconds[mine], quantiles, history, date)
-        bundle = mornings.add(history, window, metrics)
-        asked_keys = keys.filter(pl.Series(mine))
-        write_partition(results, date, _partition(asked_keys, quantiles, history.fallback_level_for(asked), bundle))
-        state.add_orders(directory, completed.take(counted & (ready == number)))
+            metrics = _backtest(orders_on_day, completed.prep_time_seconds[on_day], quantiles, history, date)
+        bundle = bundles.add(history, window, metrics)
+        day_keys = keys.filter(pl.Series(on_day))
+        fallback_level = history.fallback_level_for(orders_on_day)
+        write_partition(results, date, _partition(day_keys, quantiles, fallback_level, bundle))
+        state.add_orders(restaurants, completed.take(in_history & (ready == number)))
     first = plan.start + trained_days * ONE_DAY
     last = plan.start + (plan.days - 1) * ONE_DAY
-    return Month(orders, ready, acknowledged, directory, mornings, results, plan.start, first, last)
+    return Month(orders, ready, acknowledged, restaurants, bundles, results, plan.start, first, last)
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """A month to be made and looked at, from one morning to another (days of the month, counted from 1)."""
+class MonthTask:
+    """A month to create and to monitor as of each day in a range. Days are counted from 1."""
 
     plan: SynthesisPlan
-    first_morning: int
-    last_morning: int
+    first_day: int
+    last_day: int
     trained_days: int = TRAINED_DAYS
     slower: tuple[int, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What a month's mornings said."""
+class MonthResult:
+    """The alerts and statistics of a month."""
 
     seed: int
     alerts: dict[int, tuple[Alert, ...]]
-    """By morning, those with one."""
+    """By as-of day, for days with alerts."""
     largest: dict[str, float]
-    """By rule, the value that came nearest to its threshold, or went beyond it."""
+    """By rule, the value closest to its threshold, or beyond it."""
     evaluated: int
-    """Orders behind the last morning's figures."""
+    """Evaluated orders on the last day."""
 
 
-def look(task: Task) -> Seen:
-    """Make the month in a folder of its own and look at it; for a process pool too."""
+def monitor_month(task: MonthTask) -> MonthResult:
+    """Create and monitor a month in a temporary folder. Runs in a process pool."""
     alerts = dict[int, tuple[Alert, ...]]()
     largest = dict[str, float]()
     references, evaluated = ReferenceCache(), 0
     with tempfile.TemporaryDirectory() as folder:
         month = make_month(task.plan, Path(folder), trained_days=task.trained_days, slower=task.slower)
-        for morning in range(task.first_morning, task.last_morning + 1):
-            date = month.start + (morning - 1) * ONE_DAY
-            document = monitor_day(replace(month.watch(date), references=references), date)
+        for day in range(task.first_day, task.last_day + 1):
+            date = month.start + (day - 1) * ONE_DAY
+            document = monitor_day(replace(month.inputs(date), references=references), date)
             if document.alerts:
-                alerts[morning] = document.alerts
+                alerts[day] = document.alerts
             for rule in document.rules:
                 if rule.observed is not None:
-                    nearer = min if rule.name == "volume_low" else max
-                    largest[rule.name] = nearer(largest.get(rule.name, rule.observed), rule.observed)
+                    closest = min if rule.name == "volume_low" else max
+                    largest[rule.name] = closest(largest.get(rule.name, rule.observed), rule.observed)
             evaluated = document.metrics.n
-    return Seen(task.plan.seed, alerts, largest, evaluated)
+    return MonthResult(task.plan.seed, alerts, largest, evaluated)
 
 
-def look_at_all(tasks: Sequence[Task], processes: int = 2) -> list[Seen]:
-    """Side by side, in processes that share nothing."""
+def monitor_months(tasks: Sequence[MonthTask], processes: int = 2) -> list[MonthResult]:
+    """Return the results of all tasks, computed in separate processes."""
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        return list(pool.map(look, tasks))
+        return list(pool.map(monitor_month, tasks))
 
 
 def _quantiles(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[N, 4] p10, p50, p80, p90 of the restaurant; the lookup keeps no p80."""
+    """Return p10, p50, p80, p90 of the restaurant, [N, 4]. The lookup has no p80, so it's interpolated."""
     p75, p90 = rows[:, _P75], rows[:, _P90]
     return np.column_stack([rows[:, _P10], rows[:, _P50], p75 + (p90 - p75) / 3, p90])
 
 
 def _backtest(
-    asked: OrderColumns, label: NDArray[np.int64], quantiles: NDArray[np.float32], history: History, date: dt.date
+    orders: OrderColumns, label: NDArray[np.int64], quantiles: NDArray[np.float32], history: History, date: dt.date
 ) -> JsonObject:
     actual = label.astype(np.float64)
     evaluated = EvaluatedOrders(
@@ -269,27 +269,31 @@ def _backtest(
         point_predictions={},
         quantiles=quantiles,
         baseline_predictions={
-            LOOKUP: history.lookup(asked).astype(np.float64),
+            LOOKUP: history.lookup(orders).astype(np.float64),
             GLOBAL_MEDIAN: np.full(len(actual), float(history.global_median_seconds)),
         },
-        segment_columns=SegmentColumns.from_orders(asked, history.vocabularies, history.fallback_level_for(asked)),
+        segment_columns=SegmentColumns.from_orders(orders, history.vocabularies, history.fallback_level_for(orders)),
     )
     return to_json_object(build_backtest_document(evaluated, date.isoformat(), date.isoformat()))
 
 
-def _partition(keys: pl.Series, quantiles: NDArray[np.float32], basis: NDArray[np.int8], bundle: str) -> pl.DataFrame:
-    """The columns of a partition that monitoring reads."""
+def _partition(
+    keys: pl.Series, quantiles: NDArray[np.float32], fallback_level: NDArray[np.int8], bundle: str
+) -> pl.DataFrame:
+    """Return the columns of a partition that monitoring reads."""
     return pl.DataFrame(
         {
             "order_key": keys,
-            **{name: quantiles[:, place] for place, name in enumerate(QUANTILE_COLUMNS)},
-            "prediction_fallback_level": pl.Series(FALLBACK_LEVELS, dtype=pl.String).gather(basis.astype(np.uint32)),
+            **{name: quantiles[:, index] for index, name in enumerate(QUANTILE_COLUMNS)},
+            "prediction_fallback_level": pl.Series(FALLBACK_LEVELS, dtype=pl.String).gather(
+                fallback_level.astype(np.uint32)
+            ),
         }
     ).with_columns(prediction_bundle=pl.lit(bundle))
 
 
 def write_partition(results: ResultsFolder, date: dt.date, frame: pl.DataFrame) -> None:
-    """Put a partition where `score --date` does."""
+    """Write a partition to the path that `score --date` uses."""
     path = results.path(date, PREDICTIONS_FILE)
     path.parent.mkdir(parents=True, exist_ok=True)
     frame.write_parquet(path)

@@ -1,4 +1,4 @@
-"""The document comes back as it was written, and another format is refused."""
+"""The monitoring document: round trip and unknown formats."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import pytest
 
 from preptime.errors import DataError
 from preptime.monitoring.document import MonitoringDocument, decode, encode
-from tests.monitoring.example import fired, first_morning, quiet
+from tests.monitoring.example import fired, first_day, quiet
 
 
-@pytest.mark.parametrize("document", [fired(), quiet(), first_morning()], ids=["fired", "quiet", "first morning"])
-def test_a_document_comes_back_as_it_was_written(document: MonitoringDocument) -> None:
+@pytest.mark.parametrize("document", [fired(), quiet(), first_day()], ids=["fired", "quiet", "first day"])
+def test_decode_round_trips(document: MonitoringDocument) -> None:
     raw = encode(document)
     assert decode(raw) == document
     assert encode(decode(raw)) == raw
 
 
-def test_another_format_is_refused_by_its_number() -> None:
+def test_decode_rejects_other_format() -> None:
     raw = encode(msgspec.structs.replace(quiet(), format=2))
-    with pytest.raises(DataError, match=r"results/date=2015-06-22/monitoring\.json has format 2.*reads format 1"):
+    with pytest.raises(DataError, match=r"results/date=2015-06-22/monitoring\.json has format 2, but.*reads format 1"):
         decode(raw, "results/date=2015-06-22/monitoring.json")
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}", b'{"format": 1}', b"\xff\xfe", encode(quiet())[:-40]])
-def test_what_is_no_document_is_refused(raw: bytes) -> None:
-    with pytest.raises(DataError, match="cannot be read as a monitoring document"):
+def test_decode_rejects_invalid_document(raw: bytes) -> None:
+    with pytest.raises(DataError, match="isn't a valid monitoring document"):
         decode(raw)

@@ -1,4 +1,4 @@
-"""A whole morning: a function of its date, whatever came later or in what order; and what is said when things lack."""
+"""Monitoring of one date: reproducible, independent of the order of rows, and correct with missing data."""
 
 from __future__ import annotations
 
@@ -18,184 +18,181 @@ from preptime.monitoring.monitor import MonitoringInputs, monitor_day
 from preptime.monitoring.prometheus import render
 from preptime.monitoring.report import render_report
 from preptime.synthetic import SynthesisPlan
-from tests.monitoring.example import fired, first_morning
-from tests.monitoring.factories import NoStore
-from tests.monitoring.synthetic_months import ONE_DAY, Frame, Month, make_month
+from tests.monitoring.example import fired, first_day
+from tests.monitoring.factories import EmptyBundleSource
+from tests.monitoring.synthetic_months import ONE_DAY, FrameSource, Month, make_month
 
 DAYS = 38
-SLOWER_FROM = 36
+SLOWER_FROM_DAY = 36
 
 
 @pytest.fixture(scope="module")
 def month(tmp_path_factory: pytest.TempPathFactory) -> Month:
-    """38 small days, answered after 23; models that answer 40 % too little from day 36 on."""
+    """38 small days with predictions after day 23. From day 36, predictions are too small by a factor of 1.4."""
     plan = SynthesisPlan(orders=9_000, restaurants=150, days=DAYS)
-    return make_month(plan, tmp_path_factory.mktemp("month"), trained_days=23, slower=(SLOWER_FROM, 1.4))
+    return make_month(plan, tmp_path_factory.mktemp("month"), trained_days=23, slower=(SLOWER_FROM_DAY, 1.4))
 
 
 @pytest.fixture(scope="module")
 def date(month: Month) -> dt.date:
-    """The morning after day 37."""
+    """The as-of date after day 37."""
     return month.start + (DAYS - 1) * ONE_DAY
 
 
 @pytest.fixture(scope="module")
-def seen(month: Month, date: dt.date) -> MonitoringDocument:
-    """What that morning says."""
-    return monitor_day(month.watch(date), date)
+def document(month: Month, date: dt.date) -> MonitoringDocument:
+    """The monitoring document of that date."""
+    return monitor_day(month.inputs(date), date)
 
 
-def test_running_again_gives_the_same_bytes(month: Month, date: dt.date, seen: MonitoringDocument) -> None:
-    assert encode(monitor_day(month.watch(date), date)) == encode(seen)
+def test_monitor_day_rerun_gives_same_bytes(month: Month, date: dt.date, document: MonitoringDocument) -> None:
+    assert encode(monitor_day(month.inputs(date), date)) == encode(document)
 
 
-def test_the_order_of_rows_changes_nothing(month: Month, date: dt.date, seen: MonitoringDocument) -> None:
-    shuffled = Frame(month.known(date).rows.sample(fraction=1.0, shuffle=True, seed=9))
-    assert encode(monitor_day(replace(month.watch(date), orders=shuffled), date)) == encode(seen)
+def test_monitor_day_ignores_row_order(month: Month, date: dt.date, document: MonitoringDocument) -> None:
+    shuffled = FrameSource(month.known_orders(date).rows.sample(fraction=1.0, shuffle=True, seed=9))
+    assert encode(monitor_day(replace(month.inputs(date), orders=shuffled), date)) == encode(document)
 
 
-def test_a_backfill_says_what_the_morning_said(month: Month, date: dt.date, seen: MonitoringDocument) -> None:
-    """Today's table holds later days, and so do the results."""
-    assert encode(monitor_day(replace(month.watch(date), orders=Frame(month.orders)), date)) == encode(seen)
+def test_monitor_day_backfill_gives_same_bytes(month: Month, date: dt.date, document: MonitoringDocument) -> None:
+    """The orders and the results contain later days."""
+    assert encode(monitor_day(replace(month.inputs(date), orders=FrameSource(month.orders)), date)) == encode(document)
 
 
-def test_everything_adds_up(seen: MonitoringDocument) -> None:
-    counts = seen.prediction_counts
+def test_monitor_day_counts_add_up(document: MonitoringDocument) -> None:
+    counts = document.prediction_counts
     assert counts.with_prediction + counts.without_prediction == counts.orders
     assert counts.with_prediction + counts.without_outcome == counts.from_api + counts.from_batch
-    assert sum(day.orders for day in seen.days) == counts.orders
-    assert sum(day.predictions for day in seen.days) == counts.with_prediction + counts.without_outcome
-    assert sum(day.without_outcome for day in seen.days) == counts.without_outcome
-    assert sum(day.metrics.n for day in seen.days) == counts.evaluated == seen.metrics.n
-    assert all(sum(day.by_fallback_level.values()) == day.predictions for day in seen.days)
-    for cut in ("overall", "city", "type_of_food", "hour", "items", "fallback_level"):
-        assert sum(one.n for one in seen.segments if one.segment == cut) == seen.metrics.n
-    for feature in seen.drift.features:
-        assert sum(one.recent for one in feature.bins) == pytest.approx(1.0)
-        assert sum(one.reference for one in feature.bins) == pytest.approx(1.0)
-    assert seen.backtest_baseline is not None
-    assert seen.backtest_baseline.metrics.n > 100
+    assert sum(day.orders for day in document.days) == counts.orders
+    assert sum(day.predictions for day in document.days) == counts.with_prediction + counts.without_outcome
+    assert sum(day.without_outcome for day in document.days) == counts.without_outcome
+    assert sum(day.metrics.n for day in document.days) == counts.evaluated == document.metrics.n
+    assert all(sum(day.by_fallback_level.values()) == day.predictions for day in document.days)
+    for dimension in ("overall", "city", "type_of_food", "hour", "items", "fallback_level"):
+        assert sum(segment.n for segment in document.segments if segment.segment == dimension) == document.metrics.n
+    for feature in document.drift.features:
+        assert sum(bin_.recent for bin_ in feature.bins) == pytest.approx(1.0)
+        assert sum(bin_.reference for bin_ in feature.bins) == pytest.approx(1.0)
+    assert document.backtest_baseline is not None
+    assert document.backtest_baseline.metrics.n > 100
 
 
-def test_what_went_wrong_is_said(seen: MonitoringDocument) -> None:
-    """The models, not the kitchens, changed; every city is meant, so all orders are named."""
-    slower = [alert for alert in seen.alerts if alert.rule == "slower_than_predicted"]
+def test_monitor_day_names_slower_segment(document: MonitoringDocument) -> None:
+    """The predictions of every city changed, so the alert is on all orders."""
+    slower = [alert for alert in document.alerts if alert.rule == "slower_than_predicted"]
     assert slower
     assert {alert.value for alert in slower} <= {"all", "London"}
-    assert seen.headline[0].startswith(slower[0].message)
-    assert [rule.status for rule in seen.rules if rule.name == "slower_than_predicted"] == ["fired"]
+    assert document.headline[0].startswith(slower[0].message)
+    assert [rule.status for rule in document.rules if rule.name == "slower_than_predicted"] == ["fired"]
 
 
-def test_the_reference_is_whole_weeks_of_the_training_window(month: Month, seen: MonitoringDocument) -> None:
-    reference = seen.drift.reference
+def test_monitor_day_drift_reference_is_whole_weeks(month: Month, document: MonitoringDocument) -> None:
+    reference = document.drift.reference
     assert reference is not None
     assert (reference.first, reference.last) == (month.start + 9 * ONE_DAY, month.start + 22 * ONE_DAY)
-    assert [feature.name for feature in seen.drift.features][-1] == "predicted_seconds"
-    assert len(seen.drift.features) == len(FEATURES) + 1
+    assert [feature.name for feature in document.drift.features][-1] == "predicted_seconds"
+    assert len(document.drift.features) == len(FEATURES) + 1
 
 
-def test_orders_of_another_kind_are_named_by_their_feature(
-    month: Month, date: dt.date, seen: MonitoringDocument
-) -> None:
-    """In the last week every order is worth twice as much: the one feature is named, and nothing else drifts."""
-    late = pl.col("order_acknowledged_at") >= dt.datetime.combine(date - 7 * ONE_DAY, dt.time(), dt.UTC)
+def test_monitor_day_names_drifted_feature(month: Month, date: dt.date, document: MonitoringDocument) -> None:
+    """In the last week, every order value doubles. The alert names this feature and no other."""
+    is_recent = pl.col("order_acknowledged_at") >= dt.datetime.combine(date - 7 * ONE_DAY, dt.time(), dt.UTC)
     value = pl.col("order_value_gbp")
-    dearer = month.known(date).rows.with_columns(
-        pl.when(late).then(2 * value).otherwise(value).alias("order_value_gbp")
+    doubled = month.known_orders(date).rows.with_columns(
+        pl.when(is_recent).then(2 * value).otherwise(value).alias("order_value_gbp")
     )
-    found = monitor_day(replace(month.watch(date), orders=Frame(dearer)), date)
-    drifted = [alert for alert in found.alerts if alert.rule == "feature_drift"]
+    result = monitor_day(replace(month.inputs(date), orders=FrameSource(doubled)), date)
+    drifted = [alert for alert in result.alerts if alert.rule == "feature_drift"]
     assert [(alert.segment, alert.value) for alert in drifted] == [("feature", "order_value_gbp")]
-    assert "order_value_gbp differs from its reference: PSI" in drifted[0].message
-    assert not any(feature.drifted for feature in seen.drift.features)
-    assert {rule.name: rule.status for rule in seen.rules}["feature_drift"] == "ok"
+    assert "The distribution of order_value_gbp differs from its reference: PSI" in drifted[0].message
+    assert not any(feature.drifted for feature in document.drift.features)
+    assert {rule.name: rule.status for rule in document.rules}["feature_drift"] == "ok"
 
 
-def test_a_day_cut_short_and_a_day_without_answers_are_named(month: Month, date: dt.date) -> None:
-    """An export that ends at noon, and a day that nobody scored."""
-    rows = month.known(date).rows
+def test_monitor_day_names_truncated_and_unscored_day(month: Month, date: dt.date) -> None:
+    """An export ends at noon, and a day has no predictions."""
+    rows = month.known_orders(date).rows
     noon = dt.datetime.combine(date - ONE_DAY, dt.time(13), dt.UTC)
-    cut = monitor_day(
-        replace(month.watch(date), orders=Frame(rows.filter(pl.col("order_acknowledged_at") < noon))), date
+    truncated = monitor_day(
+        replace(month.inputs(date), orders=FrameSource(rows.filter(pl.col("order_acknowledged_at") < noon))), date
     )
-    assert {"volume_low", "missing_outcomes"} <= {alert.rule for alert in cut.alerts}
+    assert {"volume_low", "missing_outcomes"} <= {alert.rule for alert in truncated.alerts}
     path = month.results.path(date - ONE_DAY, "predictions.parquet")
-    aside = path.rename(path.with_name("aside"))
+    moved = path.rename(path.with_name("moved"))
     try:
-        unscored = monitor_day(month.watch(date), date)
+        unscored = monitor_day(month.inputs(date), date)
     finally:
-        aside.rename(path)
-    named = {alert.rule: alert for alert in unscored.alerts}
-    assert named["missing_predictions"].message.startswith("100.0\N{NO-BREAK SPACE}% of ")
+        moved.rename(path)
+    alerts = {alert.rule: alert for alert in unscored.alerts}
+    assert alerts["missing_predictions"].message.startswith(f"On {date - ONE_DAY}, 100.0% of ")
 
 
-def test_a_pruned_store_takes_the_lookup_and_the_drift_along(month: Month, date: dt.date) -> None:
-    found = monitor_day(replace(month.watch(date), bundle_source=NoStore()), date)
-    assert found.metrics.n > 0
-    assert (found.metrics.lookup_mae, found.metrics.lookup_n, found.champion, found.backtest_baseline) == (
+def test_monitor_day_pruned_store_has_no_lookup_or_drift(month: Month, date: dt.date) -> None:
+    result = monitor_day(replace(month.inputs(date), bundle_source=EmptyBundleSource()), date)
+    assert result.metrics.n > 0
+    assert (result.metrics.lookup_mae, result.metrics.lookup_n, result.champion, result.backtest_baseline) == (
         None,
         0,
         None,
         None,
     )
-    assert all(one.lookup_mae is None for one in found.segments)
-    assert found.drift.unavailable_reason is not None
-    assert {rule.status for rule in found.rules if rule.name in {"worse_than_lookup", "feature_drift"}} == {
+    assert all(segment.lookup_mae is None for segment in result.segments)
+    assert result.drift.unavailable_reason is not None
+    assert {rule.status for rule in result.rules if rule.name in {"worse_than_lookup", "feature_drift"}} == {
         "insufficient_data"
     }
 
 
-def test_a_first_morning_without_any_answer_is_no_failure(month: Month, tmp_path: Path) -> None:
+def test_monitor_day_without_predictions_succeeds(month: Month, tmp_path: Path) -> None:
     date = month.start + 3 * ONE_DAY
-    found = monitor_day(replace(month.watch(date), results=type(month.results)(tmp_path / "none")), date)
-    assert not found.alerts
-    assert "Nothing was answered" in found.headline[1]
-    for document in (found, first_morning()):
-        assert "Nothing was answered" in render_report(document)
+    result = monitor_day(replace(month.inputs(date), results=type(month.results)(tmp_path / "none")), date)
+    assert not result.alerts
+    assert "There are no predictions" in result.headline[1]
+    for document in (result, first_day()):
+        assert "There are no predictions" in render_report(document)
         assert b"preptime_monitor_alerts 0.0\n" in render(document)
 
 
-def test_a_table_without_a_known_order_is_no_failure(month: Month) -> None:
+def test_monitor_day_without_known_orders_succeeds(month: Month) -> None:
     date = month.start
-    watch = MonitoringInputs(Frame(month.orders), month.directory, month.results, month.mornings)
-    found = monitor_day(watch, date)
-    assert (found.prediction_counts.orders, found.alerts) == (0, ())
+    inputs = MonitoringInputs(FrameSource(month.orders), month.restaurants, month.results, month.bundles)
+    result = monitor_day(inputs, date)
+    assert (result.prediction_counts.orders, result.alerts) == (0, ())
 
 
 @pytest.fixture(scope="module")
-def page(seen: MonitoringDocument) -> str:
-    """The morning's page."""
-    return render_report(seen)
+def page(document: MonitoringDocument) -> str:
+    """The monitoring report."""
+    return render_report(document)
 
 
-def test_the_page_needs_nothing_from_anywhere(page: str) -> None:
-    without_names = page.replace("http://www.w3.org/2000/svg", "").replace("http://www.w3.org/1999/xlink", "")
-    assert not re.search(r"https?://|@import|<script|<link|src=|url\((?!#)", without_names)
+def test_monitoring_report_is_self_contained(page: str) -> None:
+    assert not re.search(r"https?://|@import|<script|<link|src=|url\((?!#)", page)
     identifiers = re.findall(r'\bid="([^"]*)"', page)
     assert len(identifiers) == len(set(identifiers))
 
 
-def test_the_page_says_what_the_document_says(seen: MonitoringDocument, page: str) -> None:
-    for sentence in seen.headline:
-        assert html.escape(sentence) in page
-    for rule in seen.rules:
+def test_monitoring_report_shows_document(document: MonitoringDocument, page: str) -> None:
+    for sentence in document.headline:
+        assert sentence in html.unescape(page)
+    for rule in document.rules:
         assert f">{rule.name}<" in page
-    for bundle in seen.bundles:
+    for bundle in document.bundles:
         assert bundle.bundle in page
     assert page.count('class="wide"') == page.count('class="narrow"') >= 10
 
 
-def test_the_same_document_gives_the_same_page(seen: MonitoringDocument, page: str) -> None:
-    assert render_report(seen) == page
+def test_monitoring_report_same_document_gives_same_bytes(document: MonitoringDocument, page: str) -> None:
+    assert render_report(document) == page
 
 
-def test_names_from_data_are_text_on_the_page() -> None:
-    bad = '<script>alert("x")</script>'
+def test_monitoring_report_escapes_names() -> None:
+    hostile = '<script>alert("x")</script>'
     document = fired()
-    alert = msgspec.structs.replace(document.alerts[0], value=bad, message=f"{bad} is slower.")
-    shown = render_report(msgspec.structs.replace(document, alerts=(alert,), headline=(alert.message,)))
-    assert "<script" not in shown
-    assert html.escape(bad) in shown
+    alert = msgspec.structs.replace(document.alerts[0], value=hostile, message=f"{hostile} is slower.")
+    page = render_report(msgspec.structs.replace(document, alerts=(alert,), headline=(alert.message,)))
+    assert "<script" not in page
+    assert hostile in html.unescape(page)
 
 
 SAMPLE = re.compile(
@@ -203,37 +200,37 @@ SAMPLE = re.compile(
 )
 
 
-def test_the_prometheus_file_is_one(seen: MonitoringDocument) -> None:
-    """Each metric told once, with its help and type before its samples, and the values of the document."""
-    lines = render(seen).decode().splitlines()
-    told = list[str]()
+def test_prometheus_render_is_valid_text_format(document: MonitoringDocument) -> None:
+    """Each metric occurs once, with help and type before its samples, and with the document's values."""
+    lines = render(document).decode().splitlines()
+    names = list[str]()
     for line in lines:
         if line.startswith("# HELP "):
-            told.append(line.split(" ")[2])
+            names.append(line.split(" ")[2])
         elif not line.startswith("# TYPE "):
-            found = SAMPLE.fullmatch(line)
-            assert found, line
-            assert found[1] == told[-1]
-            float(found[3])
-    assert len(told) == len(set(told))
-    assert f'preptime_monitor_mae_seconds{{days="7d"}} {seen.recent_metrics.mae!r}' in lines
-    assert f"preptime_monitor_alerts {float(len(seen.alerts))!r}" in lines
+            sample = SAMPLE.fullmatch(line)
+            assert sample, line
+            assert sample[1] == names[-1]
+            float(sample[3])
+    assert len(names) == len(set(names))
+    assert f'preptime_monitor_mae_seconds{{days="7d"}} {document.recent_metrics.mae!r}' in lines
+    assert f"preptime_monitor_alerts {float(len(document.alerts))!r}" in lines
 
 
-def test_every_metric_is_documented(seen: MonitoringDocument) -> None:
+def test_monitoring_page_documents_every_metric(document: MonitoringDocument) -> None:
     page = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text(encoding="utf-8")
-    names = set(re.findall(r"# HELP (\S+)", render(seen).decode()))
+    names = set(re.findall(r"# HELP (\S+)", render(document).decode()))
     assert names == set(re.findall(r"`(preptime_monitor_[a-z0-9_]+)", page))
 
 
-def test_labels_are_escaped() -> None:
+def test_prometheus_render_escapes_labels() -> None:
     document = fired()
     alert = msgspec.structs.replace(document.alerts[0], value='a "b" \\ c\nd')
     text = render(msgspec.structs.replace(document, alerts=(alert,))).decode()
     assert r'value="a \"b\" \\ c\nd"' in text
 
 
-def test_no_column_of_the_later_kind_is_needed_of_a_partition(month: Month) -> None:
-    """Guards the harness: what it writes is what monitoring asks for, no more."""
-    path = month.results.path(month.first_answer, "predictions.parquet")
+def test_synthetic_partition_has_only_required_columns(month: Month) -> None:
+    """The test helper writes exactly the columns that monitoring reads."""
+    path = month.results.path(month.first_predicted, "predictions.parquet")
     assert len(pl.read_parquet_schema(path)) == 7

@@ -1,4 +1,4 @@
-"""What was known on a morning: whatever the order of rows, on days when clocks are changed, and never the future."""
+"""Outcomes as of a date: independent of the order of rows, correct at clock changes, and without the future."""
 
 from __future__ import annotations
 
@@ -13,99 +13,113 @@ from preptime.monitoring import outcomes
 from preptime.monitoring.outcomes import read_outcomes, to_day_number
 from preptime.synthetic import SynthesisPlan, synthesize_frames
 from preptime.validation.restaurants import read_restaurants
-from tests.monitoring.factories import DIRECTORY, done, known, order
-from tests.monitoring.synthetic_months import Frame
+from tests.monitoring.factories import RESTAURANT_INDEX, make_order, read_known_outcomes, with_outcome
+from tests.monitoring.synthetic_months import FrameSource
 
-SPRING = dt.date(2015, 3, 29)
-AUTUMN = dt.date(2015, 10, 25)
-
-
-def of(rows: list[dict[str, object]], date: dt.date, first: dt.date) -> outcomes.Outcomes:
-    return read_outcomes(Frame(pl.DataFrame(rows)), DIRECTORY, date, first).outcomes
+SPRING_CHANGE = dt.date(2015, 3, 29)
+AUTUMN_CHANGE = dt.date(2015, 10, 25)
 
 
-def test_both_half_past_ones_of_autumn_are_orders_of_that_day() -> None:
-    """01:30 in London comes twice; the offset says which is which, and both are the 25th."""
-    twice = [
-        done(order(0, order_acknowledged_at="2015-10-25T01:30:00+01:00")),
-        done(order(0, order_acknowledged_at="2015-10-25T00:30:00Z", number_of_items=3)),
-        done(order(0, order_acknowledged_at="2015-10-25T01:30:00Z")),
+def outcomes_of(rows: list[dict[str, object]], date: dt.date, first: dt.date) -> outcomes.Outcomes:
+    return read_outcomes(FrameSource(pl.DataFrame(rows)), RESTAURANT_INDEX, date, first).outcomes
+
+
+def test_read_outcomes_repeated_hour_keeps_both_orders() -> None:
+    """01:30 in London occurs twice. The offset distinguishes both times, and both are on October 25."""
+    orders = [
+        with_outcome(make_order(0, order_acknowledged_at="2015-10-25T01:30:00+01:00")),
+        with_outcome(make_order(0, order_acknowledged_at="2015-10-25T00:30:00Z", number_of_items=3)),
+        with_outcome(make_order(0, order_acknowledged_at="2015-10-25T01:30:00Z")),
     ]
-    found = of(twice, AUTUMN + dt.timedelta(days=1), AUTUMN)
-    assert found.day.tolist() == [to_day_number(AUTUMN)] * 3
-    assert len(set(found.key_hash.tolist())) == 3
+    outcomes_as_of = outcomes_of(orders, AUTUMN_CHANGE + dt.timedelta(days=1), AUTUMN_CHANGE)
+    assert outcomes_as_of.day.tolist() == [to_day_number(AUTUMN_CHANGE)] * 3
+    assert len(set(outcomes_as_of.key_hash.tolist())) == 3
 
 
-def test_the_half_past_two_that_spring_skips_is_still_an_order_of_that_day() -> None:
-    found = of([done(order(0, order_acknowledged_at="2015-03-29 01:30:00"))], SPRING + dt.timedelta(days=1), SPRING)
-    assert found.day.tolist() == [to_day_number(SPRING)]
+def test_read_outcomes_skipped_hour_keeps_day() -> None:
+    outcomes_as_of = outcomes_of(
+        [with_outcome(make_order(0, order_acknowledged_at="2015-03-29 01:30:00"))],
+        SPRING_CHANGE + dt.timedelta(days=1),
+        SPRING_CHANGE,
+    )
+    assert outcomes_as_of.day.tolist() == [to_day_number(SPRING_CHANGE)]
 
 
-def test_a_short_day_and_a_long_day_end_at_their_own_midnights() -> None:
-    """An hour before midnight, half an hour of cooking: known the next morning; two hours: not yet."""
-    for day in (SPRING, AUTUMN):
-        late = f"{day} 23:00:00"
+def test_read_outcomes_short_and_long_days_end_at_midnight() -> None:
+    """At 23:00, an order of 30 minutes is known the next day, and an order of two hours isn't."""
+    for day in (SPRING_CHANGE, AUTUMN_CHANGE):
+        acknowledged = f"{day} 23:00:00"
         rows = [
-            done(order(0, order_acknowledged_at=late), 1_800),
-            done(order(0, 20, order_acknowledged_at=late), 7_200),
+            with_outcome(make_order(0, order_acknowledged_at=acknowledged), 1_800),
+            with_outcome(make_order(0, 20, order_acknowledged_at=acknowledged), 7_200),
         ]
-        assert len(of(rows, day + dt.timedelta(days=1), day)) == 1
-        assert len(of(rows, day + dt.timedelta(days=2), day)) == 2
+        assert len(outcomes_of(rows, day + dt.timedelta(days=1), day)) == 1
+        assert len(outcomes_of(rows, day + dt.timedelta(days=2), day)) == 2
 
 
-def test_what_is_acknowledged_or_ready_later_is_not_known() -> None:
-    rows = [done(order(0, day=21), 600), done(order(0, 20, day=22), 600), done(order(299, day=21), 600)]
-    found = known(pl.DataFrame(rows))
-    assert len(found.outcomes) == 1
-    assert len(found.audited_days) == 1
+def test_read_outcomes_excludes_later_orders() -> None:
+    rows = [
+        with_outcome(make_order(0, day=21), 600),
+        with_outcome(make_order(0, 20, day=22), 600),
+        with_outcome(make_order(299, day=21), 600),
+    ]
+    outcomes_as_of = read_known_outcomes(pl.DataFrame(rows))
+    assert len(outcomes_as_of.outcomes) == 1
+    assert len(outcomes_as_of.audited_days) == 1
 
 
-def test_rows_whose_time_cannot_be_read_are_counted_and_no_outcome() -> None:
-    found = known(pl.DataFrame([done(order(0)), done(order(0, order_acknowledged_at="yesterday"))]))
-    assert len(found.outcomes) == 1
-    assert sorted(found.audited_days.tolist()) == [-1, to_day_number(dt.date(2015, 6, 20))]
+def test_read_outcomes_counts_unparsable_times() -> None:
+    outcomes_as_of = read_known_outcomes(
+        pl.DataFrame([with_outcome(make_order(0)), with_outcome(make_order(0, order_acknowledged_at="yesterday"))])
+    )
+    assert len(outcomes_as_of.outcomes) == 1
+    assert sorted(outcomes_as_of.audited_days.tolist()) == [-1, to_day_number(dt.date(2015, 6, 20))]
 
 
-def test_a_bad_label_is_counted_and_not_evaluated() -> None:
-    found = known(pl.DataFrame([done(order(0), 20_000), done(order(1), 0)]))
-    assert found.outcomes.is_evaluable.tolist() == [False, True]
-    assert sum(bool(one & ValidationReason.LABEL_ZERO.bit) for one in found.audited_reasons.tolist()) == 1
+def test_read_outcomes_counts_invalid_labels() -> None:
+    outcomes_as_of = read_known_outcomes(
+        pl.DataFrame([with_outcome(make_order(0), 20_000), with_outcome(make_order(1), 0)])
+    )
+    assert outcomes_as_of.outcomes.is_evaluable.tolist() == [False, True]
+    assert (
+        sum(bool(reasons & ValidationReason.LABEL_ZERO.bit) for reasons in outcomes_as_of.audited_reasons.tolist()) == 1
+    )
 
 
 @pytest.fixture(scope="module")
-def drawn() -> tuple[pl.DataFrame, pl.DataFrame]:
+def synthetic() -> tuple[pl.DataFrame, pl.DataFrame]:
     """Ten synthetic days."""
     orders, restaurants, _ = synthesize_frames(SynthesisPlan(orders=1_500, restaurants=40, days=10))
     return orders, restaurants
 
 
 @pytest.mark.parametrize("with_id", [True, False], ids=["ids", "no ids"])
-def test_the_order_of_rows_and_the_size_of_batches_are_nothing(
-    drawn: tuple[pl.DataFrame, pl.DataFrame], monkeypatch: pytest.MonkeyPatch, *, with_id: bool
+def test_read_outcomes_ignores_row_order_and_batches(
+    synthetic: tuple[pl.DataFrame, pl.DataFrame], monkeypatch: pytest.MonkeyPatch, *, with_id: bool
 ) -> None:
-    """Whole or in batches, as it came or shuffled, with rows repeated in another batch."""
-    orders, restaurants = drawn
+    """The result is the same in one batch or several, shuffled, and with rows repeated in another batch."""
+    orders, restaurants = synthetic
     orders = orders if with_id else orders.drop("order_id")
-    directory = read_restaurants(restaurants)
+    restaurants = read_restaurants(restaurants)
     date, first = dt.date(2015, 6, 9), dt.date(2015, 6, 2)
-    whole = read_outcomes(Frame(orders), directory, date, first).outcomes
+    whole = read_outcomes(FrameSource(orders), restaurants, date, first).outcomes
     shuffled = pl.concat([orders.sample(fraction=1.0, shuffle=True, seed=4), orders[:200]])
     monkeypatch.setattr(outcomes, "BATCH_ROWS", 170)
-    batched = read_outcomes(Frame(shuffled), directory, date, first).outcomes
+    batched = read_outcomes(FrameSource(shuffled), restaurants, date, first).outcomes
     assert len(whole) > 900
     np.testing.assert_array_equal(whole.key_hash, batched.key_hash)
     np.testing.assert_array_equal(whole.completed.ready_at, batched.completed.ready_at)
     np.testing.assert_array_equal(whole.completed.orders.order_value_gbp, batched.completed.orders.order_value_gbp)
 
 
-def test_what_the_table_got_later_changes_nothing(drawn: tuple[pl.DataFrame, pl.DataFrame]) -> None:
-    """The table of that morning and today's say the same of it."""
-    orders, restaurants = drawn
-    directory = read_restaurants(restaurants)
+def test_read_outcomes_ignores_later_rows(synthetic: tuple[pl.DataFrame, pl.DataFrame]) -> None:
+    """The orders known then and today's orders give the same outcomes."""
+    orders, restaurants = synthetic
+    restaurants = read_restaurants(restaurants)
     date, first = dt.date(2015, 6, 9), dt.date(2015, 6, 2)
-    as_it_was = orders.filter(pl.col("order_ready_at") < dt.datetime(2015, 6, 8, 21, tzinfo=dt.UTC))
+    known_then = orders.filter(pl.col("order_ready_at") < dt.datetime(2015, 6, 8, 21, tzinfo=dt.UTC))
     later = orders.filter(pl.col("order_ready_at") >= dt.datetime(2015, 6, 8, 23, tzinfo=dt.UTC))
-    then = read_outcomes(Frame(as_it_was), directory, date, first)
-    now = read_outcomes(Frame(pl.concat([later, as_it_was])), directory, date, first)
-    np.testing.assert_array_equal(then.outcomes.key_hash, now.outcomes.key_hash)
-    np.testing.assert_array_equal(np.sort(then.audited_reasons), np.sort(now.audited_reasons))
+    outcomes_then = read_outcomes(FrameSource(known_then), restaurants, date, first)
+    outcomes_now = read_outcomes(FrameSource(pl.concat([later, known_then])), restaurants, date, first)
+    np.testing.assert_array_equal(outcomes_then.outcomes.key_hash, outcomes_now.outcomes.key_hash)
+    np.testing.assert_array_equal(np.sort(outcomes_then.audited_reasons), np.sort(outcomes_now.audited_reasons))

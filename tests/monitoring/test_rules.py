@@ -1,4 +1,4 @@
-"""The rules about days, figures and distributions, one by one: what is ordinary stays quiet, what is not is named."""
+"""Rules on counts, metrics, and distributions: quiet by chance, and alerts for real changes."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from preptime.monitoring.rule_evaluation import DailyShare, evaluate_metrics, ev
 from preptime.monitoring.rules import FALLBACK_RATE, RULES, VOLUME_HIGH, VOLUME_LOW, find_rule
 
 LAST = dt.date(2015, 6, 21)
-WEEK = np.array([940.0, 920, 950, 890, 1_200, 1_270, 1_330])
+ORDERS_BY_WEEKDAY = np.array([940.0, 920, 950, 890, 1_200, 1_270, 1_330])
 
 
-def a_month(days: int = 28) -> NDArray[np.float64]:
-    """Orders of days that end with a Sunday, weekdays as they differ."""
-    return np.tile(WEEK, -(-days // 7))[-days:]
+def orders_per_day(days: int = 28) -> NDArray[np.float64]:
+    """Return orders of days that end with a Sunday, with a weekly pattern."""
+    return np.tile(ORDERS_BY_WEEKDAY, -(-days // 7))[-days:]
 
 
-def test_every_rule_has_a_reason_a_measured_rate_and_one_name() -> None:
+def test_rules_have_reason_rate_and_unique_name() -> None:
     assert len({rule.name for rule in RULES}) == len(RULES)
     for rule in RULES:
         assert rule.description
@@ -40,84 +40,82 @@ def test_every_rule_has_a_reason_a_measured_rate_and_one_name() -> None:
 
 @settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(8, 42))
-def test_ordinary_days_are_neither_few_nor_many(seed: int, days: int) -> None:
-    """Poisson counts with a day's error of 8 %, weekdays as they differ, however long the table is."""
+def test_evaluate_volume_by_chance_is_quiet(seed: int, days: int) -> None:
+    """Poisson counts with a weekly pattern and a day error of 8% raise no alert, for any number of days."""
     rng = np.random.default_rng(seed)
-    orders = np.stack([a_month(days), 0.06 * a_month(days)]) * rng.normal(1, 0.08, days)
+    orders = np.stack([orders_per_day(days), 0.06 * orders_per_day(days)]) * rng.normal(1, 0.08, days)
     low, high = evaluate_volume(rng.poisson(orders).astype(float), ("all", "Paris"), to_day_number(LAST))
     assert (low.to_report().status, high.to_report().status) == ("ok", "ok")
 
 
 @pytest.mark.parametrize("days", [8, 14, 42])
-def test_half_a_days_orders_and_a_day_delivered_twice_fire(days: int) -> None:
-    half, twice = a_month(days), a_month(days)
-    half[-1] *= 0.3
-    twice[-1] *= 2.4
-    low, _ = evaluate_volume(half[None], ("all",), to_day_number(LAST))
+def test_evaluate_volume_truncated_and_doubled_day_fire(days: int) -> None:
+    truncated, doubled = orders_per_day(days), orders_per_day(days)
+    truncated[-1] *= 0.3
+    doubled[-1] *= 2.4
+    low, _ = evaluate_volume(truncated[None], ("all",), to_day_number(LAST))
     assert [alert.rule for alert in low.alerts] == [VOLUME_LOW.name]
     assert "on 2015-06-21" in low.message
-    _, high = evaluate_volume(twice[None], ("all",), to_day_number(LAST))
+    _, high = evaluate_volume(doubled[None], ("all",), to_day_number(LAST))
     assert [alert.rule for alert in high.alerts] == [VOLUME_HIGH.name]
 
 
-def test_no_orders_at_all_fire_and_a_city_that_falls_silent_is_named() -> None:
-    nothing, paris = a_month(), 0.06 * a_month()
-    nothing[-1] = 0
-    low, _ = evaluate_volume(np.stack([nothing, 0.9 * nothing]), ("all", "London"), to_day_number(LAST))
+def test_evaluate_volume_without_orders_names_segment() -> None:
+    no_orders, paris = orders_per_day(), 0.06 * orders_per_day()
+    no_orders[-1] = 0
+    low, _ = evaluate_volume(np.stack([no_orders, 0.9 * no_orders]), ("all", "London"), to_day_number(LAST))
     assert [(alert.segment, alert.value) for alert in low.alerts] == [("overall", "all")]
     paris[-1] = 0
-    low, _ = evaluate_volume(np.stack([a_month(), paris]), ("all", "Paris"), to_day_number(LAST))
+    low, _ = evaluate_volume(np.stack([orders_per_day(), paris]), ("all", "Paris"), to_day_number(LAST))
     assert [(alert.segment, alert.value) for alert in low.alerts] == [("city", "Paris")]
     assert "in Paris" in low.message
 
 
-def test_a_weekday_that_never_has_orders_is_not_missed() -> None:
+def test_evaluate_volume_closed_weekday_is_quiet() -> None:
     closed = np.tile([940.0, 920, 950, 890, 1_200, 1_270, 0], 4)
     low, high = evaluate_volume(closed[None], ("all",), to_day_number(LAST))
     assert low.to_report().status != "fired"
     assert high.to_report().status != "fired"
 
 
-def test_the_first_week_says_too_little() -> None:
-    low, high = evaluate_volume(a_month(7)[None], ("all",), to_day_number(LAST))
+def test_evaluate_volume_first_week_has_insufficient_data() -> None:
+    low, high = evaluate_volume(orders_per_day(7)[None], ("all",), to_day_number(LAST))
     assert (low.to_report().status, high.to_report().status) == ("insufficient_data", "insufficient_data")
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0, 0.5), st.integers(30, 20_000))
-def test_an_ordinary_share_stays_quiet(seed: int, share: float, orders: int) -> None:
-    """Shares whose days differ by a point beyond chance."""
+def test_evaluate_share_by_chance_is_quiet(seed: int, share: float, orders: int) -> None:
+    """Daily shares vary by one percentage point beyond chance."""
     rng = np.random.default_rng(seed)
-    whole = rng.poisson(orders, 20).clip(30).astype(float)
-    part = rng.binomial(whole.astype(int), np.clip(rng.normal(share, 0.01, 20), 0, 1)).astype(float)
-    assert not evaluate_share(FALLBACK_RATE, DailyShare(part, whole), LAST, "predictions").alerts
+    totals = rng.poisson(orders, 20).clip(30).astype(float)
+    counts = rng.binomial(totals.astype(int), np.clip(rng.normal(share, 0.01, 20), 0, 1)).astype(float)
+    assert not evaluate_share(FALLBACK_RATE, DailyShare(counts, totals), LAST, "predictions").alerts
 
 
-def test_a_share_that_jumps_fires_and_says_from_what_to_what() -> None:
-    whole = np.full(20, 1_000.0)
-    part = np.full(20, 20.0)
-    part[-1] = 200.0
-    judged = evaluate_share(
-        FALLBACK_RATE, DailyShare(part, whole), LAST, "answers without an order of their restaurant"
-    )
-    assert [alert.rule for alert in judged.alerts] == ["fallback_rate"]
-    assert "20.0\N{NO-BREAK SPACE}% of 1,000" in judged.message
-    assert "2.0\N{NO-BREAK SPACE}% are usual" in judged.message
+def test_evaluate_share_jump_fires_with_both_shares() -> None:
+    totals = np.full(20, 1_000.0)
+    counts = np.full(20, 20.0)
+    counts[-1] = 200.0
+    result = evaluate_share(FALLBACK_RATE, DailyShare(counts, totals), LAST, "predictions without restaurant history")
+    assert [alert.rule for alert in result.alerts] == ["fallback_rate"]
+    assert "20.0% of 1,000" in result.message
+    assert "Normally, 2.0% are" in result.message
     assert (
-        evaluate_share(FALLBACK_RATE, DailyShare(part[-6:], whole[-6:]), LAST, "predictions").to_report().status
+        evaluate_share(FALLBACK_RATE, DailyShare(counts[-6:], totals[-6:]), LAST, "predictions").to_report().status
         == "insufficient_data"
     )
 
 
-def promise(mae: float) -> BacktestBaseline:
-    figures = PredictionMetrics(
+def make_baseline(mae: float) -> BacktestBaseline:
+    metrics = PredictionMetrics(
         n=900, mae=mae, bias=0.0, within_5_min=0.5, coverage=0.8, lookup_mae=mae, lookup_n=900, quantiles=()
     )
-    return BacktestBaseline(bundle="b", days=DateRange(first=LAST, last=LAST), metrics=figures)
+    return BacktestBaseline(bundle="b", days=DateRange(first=LAST, last=LAST), metrics=metrics)
 
 
-def week(mae: float, lookup: float, coverage: float, seed: int = 3) -> GroupMetrics:
-    """Seven days of 1,000 orders, days differing by some percent."""
+def make_week(mae: float, lookup: float, coverage: float, seed: int = 3) -> GroupMetrics:
+    """Return seven days of 1,000 orders with a shared error per day."""
     rng = np.random.default_rng(seed)
     n = np.full(7, 1_000.0)
     shared = rng.normal(1, 0.04, 7)
@@ -133,73 +131,73 @@ def week(mae: float, lookup: float, coverage: float, seed: int = 3) -> GroupMetr
     )
 
 
-def test_a_week_as_promised_stays_quiet() -> None:
-    judged = evaluate_metrics(week(440, 500, 0.79), promise(430), LAST)
-    assert [one.to_report().status for one in judged] == ["ok"] * 3
+def test_evaluate_metrics_as_in_backtest_is_quiet() -> None:
+    results = evaluate_metrics(make_week(440, 500, 0.79), make_baseline(430), LAST)
+    assert [result.to_report().status for result in results] == ["ok"] * 3
 
 
 @pytest.mark.parametrize(
-    ("found", "rule"),
+    ("daily_metrics", "rule"),
     [
-        (week(440, 500, 0.6), "coverage"),
-        (week(440, 500, 0.97), "coverage"),
-        (week(700, 800, 0.8), "worse_than_backtest"),
-        (week(440, 400, 0.8), "worse_than_lookup"),
+        (make_week(440, 500, 0.6), "coverage"),
+        (make_week(440, 500, 0.97), "coverage"),
+        (make_week(700, 800, 0.8), "worse_than_backtest"),
+        (make_week(440, 400, 0.8), "worse_than_lookup"),
     ],
 )
-def test_a_week_that_breaks_a_promise_is_named(found: GroupMetrics, rule: str) -> None:
-    judged = evaluate_metrics(found, promise(430), LAST)
-    assert [one.rule.name for one in judged if one.alerts] == [rule]
+def test_evaluate_metrics_worse_week_fires(daily_metrics: GroupMetrics, rule: str) -> None:
+    results = evaluate_metrics(daily_metrics, make_baseline(430), LAST)
+    assert [result.rule.name for result in results if result.alerts] == [rule]
 
 
-def test_without_a_promise_or_a_lookup_nothing_is_said_of_them() -> None:
-    found = week(440, 400, 0.8)
-    pruned = GroupMetrics({**found.sums, "has_lookup": found.sums["n"] / 2})
-    judged = evaluate_metrics(pruned, None, LAST)
-    assert [one.to_report().status for one in judged] == ["ok", "insufficient_data", "insufficient_data"]
+def test_evaluate_metrics_without_baseline_or_lookup() -> None:
+    daily_metrics = make_week(440, 400, 0.8)
+    pruned = GroupMetrics({**daily_metrics.sums, "has_lookup": daily_metrics.sums["n"] / 2})
+    results = evaluate_metrics(pruned, None, LAST)
+    assert [result.to_report().status for result in results] == ["ok", "insufficient_data", "insufficient_data"]
 
 
-def weeks(rng: np.random.Generator, days: int, shift: float = 0.0) -> list[NDArray[np.float64]]:
-    """Days of 1,000 values each whose means differ by a tenth of their scatter from day to day."""
+def make_days(rng: np.random.Generator, days: int, shift: float = 0.0) -> list[NDArray[np.float64]]:
+    """Return days of 1,000 values each. Daily means vary by a tenth of the standard deviation."""
     return [rng.normal(shift + rng.normal(0, 0.1), 1.0, 1_000) for _ in range(days)]
 
 
-def test_weeks_of_the_same_making_differ_by_chance_alone_in_a_hundredth_of_all_cases() -> None:
-    """What a test of 7,000 independent orders would get wrong nearly always."""
+def test_compare_equal_distributions_rarely_differ() -> None:
+    """A test that assumes 7,000 independent orders would almost always fire."""
     rng = np.random.default_rng(2)
-    p = np.array([_compare(BinnedDays.from_days(weeks(rng, 14)), weeks(rng, 7)).p_value for _ in range(300)])
+    p = np.array([_compare(BinnedDays.from_days(make_days(rng, 14)), make_days(rng, 7)).p_value for _ in range(300)])
     assert np.mean(p <= 0.01) <= 0.02
     assert np.mean(p <= 0.1) <= 0.13
 
 
-def test_a_week_that_differs_is_seen() -> None:
+def test_compare_different_distributions_differ() -> None:
     rng = np.random.default_rng(2)
-    found = _compare(BinnedDays.from_days(weeks(rng, 14)), weeks(rng, 7, shift=0.8))
-    assert found.psi > 0.25
-    assert found.p_value < 1e-3
+    comparison = _compare(BinnedDays.from_days(make_days(rng, 14)), make_days(rng, 7, shift=0.8))
+    assert comparison.psi > 0.25
+    assert comparison.p_value < 1e-3
 
 
-def test_categories_are_the_most_frequent_and_the_rest() -> None:
-    words = tuple(f"food {place}" for place in range(20))
+def test_binned_days_keeps_most_frequent_categories() -> None:
+    categories = tuple(f"food {index}" for index in range(20))
     rng = np.random.default_rng(4)
     days = [rng.choice(20, 500, p=np.arange(20, 0, -1) / 210).astype(float) for _ in range(7)]
-    binned = BinnedDays.from_days(days, words)
-    assert [name for name, _, _ in binned.labels] == [*words[:9], "all others"]
+    binned = BinnedDays.from_days(days, categories)
+    assert [label for label, _, _ in binned.labels] == [*categories[:9], "all others"]
     np.testing.assert_allclose(binned.shares.sum(axis=1), 1.0)
     unknown = binned.shares_of([np.full(10, -1.0)])
     assert unknown[0].tolist() == [0.0] * 9 + [1.0]
 
 
-def test_a_feature_that_never_varies_has_one_bin_and_no_drift() -> None:
-    same = [np.full(50, 3.0) for _ in range(7)]
-    found = _compare(BinnedDays.from_days(same), same)
-    assert (found.psi, found.p_value) == (0.0, 1.0)
+def test_compare_constant_feature_has_no_drift() -> None:
+    days = [np.full(50, 3.0) for _ in range(7)]
+    comparison = _compare(BinnedDays.from_days(days), days)
+    assert (comparison.psi, comparison.p_value) == (0.0, 1.0)
 
 
-def test_the_page_lists_every_rule_and_whether_it_asks_for_a_training() -> None:
+def test_monitoring_page_lists_every_rule() -> None:
     page = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text(encoding="utf-8")
     table = page.partition("| rule | fires when |")[2].partition("\n\n")[0]
-    told = [line.split("|") for line in table.splitlines() if line.startswith("| `")]
-    assert [(row[1].strip(" `"), row[3].strip() == "yes") for row in told] == [
+    rows = [line.split("|") for line in table.splitlines() if line.startswith("| `")]
+    assert [(row[1].strip(" `"), row[3].strip() == "yes") for row in rows] == [
         (rule.name, rule.triggers_training) for rule in RULES
     ]

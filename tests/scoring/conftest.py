@@ -1,4 +1,4 @@
-"""The bundle is made once: fitting takes longer than all that is asked of it."""
+"""A bundle for all tests of this folder, because fitting takes longer than the tests."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from tests.scoring.factories import small_bundle
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A small bundle of `rf`, `xgb` and `quantile`."""
+    """Return a small bundle of `rf`, `xgb`, and `quantile`."""
     return small_bundle(Store.open(str(tmp_path_factory.mktemp("store"))))

@@ -1,4 +1,4 @@
-"""A small real bundle, and orders of its restaurants, for the tests of this folder."""
+"""A small bundle with fitted models, and orders of its restaurants."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from preptime.validation.restaurants import read_restaurants
 
 PLAN = SynthesisPlan(orders=1_500, restaurants=60, days=14)
 AS_OF = PLAN.start + dt.timedelta(days=PLAN.days + 5)
-"""Five days after the last order: every order was ready before it."""
+"""Five days after the last order, so that all orders are known."""
 MODELS: tuple[Model, ...] = (
     RandomForestModel(tree_count=10, max_leaf_nodes=30),
     XGBoostModel(tree_count=10),
@@ -37,15 +37,18 @@ MODELS: tuple[Model, ...] = (
 
 
 def small_bundle(store: Store, slower_seconds: int = 0) -> Bundle:
-    """A bundle of three small models, fitted on fourteen synthetic days; where all was slower, another bundle."""
+    """Return a bundle of three small models, fitted on fourteen synthetic days.
+
+    `slower_seconds` is added to all labels, so that another value gives another bundle.
+    """
     orders, restaurants, _ = synthesize_frames(PLAN)
-    directory = read_restaurants(restaurants)
-    audited = audit_orders(orders, directory, need_label=True)
+    restaurant_index = read_restaurants(restaurants)
+    audited = audit_orders(orders, restaurant_index, need_label=True)
     frame = audited.frame.filter(pl.Series(audited.usable_for(Purpose.FITTING) & audited.usable_for(Purpose.HISTORY)))
     columns = to_order_columns(frame)
     label = frame["prep_time_seconds"].cast(pl.Int64).to_numpy() + slower_seconds
     completed = CompletedOrders(columns, columns.acknowledged_at + label, label)
-    history = build_history(HistoryState.from_orders(directory, completed), directory, AS_OF)
+    history = build_history(HistoryState.from_orders(restaurant_index, completed), restaurant_index, AS_OF)
     X = feature_matrix(columns, history)
     fitted = fit_all({model.name: model for model in MODELS}, X, label.astype(np.float64), threads=1, seed=12)
     last = AS_OF - dt.timedelta(days=1)
@@ -65,7 +68,7 @@ def small_bundle(store: Store, slower_seconds: int = 0) -> Bundle:
 
 
 def write_orders(path: Path, rows: pl.DataFrame) -> str:
-    """Write rows as csv or parquet by the suffix; the path as a source."""
+    """Write rows as CSV or Parquet by the suffix, and return the path as a source."""
     if path.suffix == ".csv":
         rows.write_csv(path)
     else:
@@ -77,7 +80,7 @@ HOME = {"restaurant_id": "1", "order_acknowledged_at": "2015-06-20 19:00:00.2500
 
 
 def order_cells(**changed: str | None) -> dict[str, str | None]:
-    """One good order as csv gives it, with a column of the user's own and some cells replaced."""
+    """Return the cells of a valid order in a CSV file, with an additional column and some cells replaced."""
     return {"note": "as it is", "order_value_gbp": "21.40", **HOME, "number_of_items": "3"} | changed
 
 
@@ -96,16 +99,19 @@ MIXED_ROWS: tuple[tuple[dict[str, str | None], str | None], ...] = (
     (order_cells(order_acknowledged_at="1969-12-31 23:59:00+01:00"), "unparsable_time"),
     (order_cells(order_acknowledged_at="noon"), "unparsable_time"),
     (order_cells(order_acknowledged_at=None, number_of_items="many"), "unparsable_number"),
-    (order_cells(order_acknowledged_at="2015-03-29 01:30:00"), None),  # skipped: London's clocks went forward at one
-    (order_cells(order_acknowledged_at="2015-10-25 01:30:00"), None),  # twice that night
+    (
+        order_cells(order_acknowledged_at="2015-03-29 01:30:00"),
+        None,
+    ),  # doesn't exist, because London's clocks go forward at 01:00
+    (order_cells(order_acknowledged_at="2015-10-25 01:30:00"), None),  # exists twice
     (order_cells(order_acknowledged_at="2015-10-25T00:59:59Z"), None),
     (order_cells(order_acknowledged_at="1434823200"), None),
     (order_cells(note='a "quoted", cell\nof two lines', order_value_gbp=" 21.40"), None),
     (order_cells(note=None, number_of_items="3.0"), None),
 )
-"""Rows, and the reason that each must come back with."""
+"""Rows, and the expected `prediction_reason` of each."""
 
 
 def mixed_rows() -> pl.DataFrame:
-    """The rows of `MIXED` as text."""
+    """Return the rows of `MIXED_ROWS` as text."""
     return pl.DataFrame([row for row, _ in MIXED_ROWS], infer_schema_length=None)

@@ -1,4 +1,4 @@
-"""The page about scoring says what scoring does."""
+"""Tests that docs/scoring.md matches the code."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ def test_docs_list_every_prediction_column_with_type(tmp_path: Path, bundle: Bun
     score_file(write_orders(tmp_path / "orders.csv", rows), tmp_path / "scored.parquet", bundle)
     appended = pl.read_parquet(tmp_path / "scored.parquet").drop(rows.columns).schema
     models = "|".join(name for name in bundle.manifest.models if name != "quantile")
-    kinds = {pl.Float32(): "float32", pl.String(): "text"}
-    found = [
-        (re.sub(f"predicted_({models})_", "predicted_<model>_", name), kinds[kind]) for name, kind in appended.items()
+    type_names = {pl.Float32(): "float32", pl.String(): "text"}
+    documented = [
+        (re.sub(f"predicted_({models})_", "predicted_<model>_", name), type_names[dtype])
+        for name, dtype in appended.items()
     ]
     listed = re.findall(r"^\| `(pred[^`]+)` \| (\w+) \|", PAGE, re.MULTILINE)
-    assert listed == list(dict.fromkeys(found))
+    assert listed == list(dict.fromkeys(documented))
 
 
 def test_docs_json_example_is_valid() -> None:

@@ -1,4 +1,4 @@
-"""What cannot be scored is refused in a sentence, and nothing half-written is left behind."""
+"""Tests that invalid inputs are rejected with a message, and that no partial file is left."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from preptime.bundle.bundle import Bundle
 from preptime.errors import DataError, OperationError, UsageError
 from preptime.scoring.score_file import score_file
 from tests.requirements import requires
-from tests.scoring.factories import order_cells, mixed_rows, write_orders
+from tests.scoring.factories import mixed_rows, order_cells, write_orders
 
 FORMATS = ("csv", "parquet")
 
@@ -56,27 +56,27 @@ def test_score_file_creates_output_folder(tmp_path: Path, bundle: Bundle) -> Non
 
 def test_score_file_rejects_folder_that_is_a_file(tmp_path: Path, bundle: Bundle) -> None:
     source = write_orders(tmp_path / "orders.csv", mixed_rows())
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(DataError, match="can't be written"):
         score_file(source, tmp_path / "orders.csv" / "scored.csv", bundle)
 
 
-def _itself(folder: Path) -> tuple[str, Path]:
+def _same_file(folder: Path) -> tuple[str, Path]:
     return write_orders(folder / "orders.csv", mixed_rows()), folder / "." / "orders.csv"
 
 
-def _in_the_folder_it_reads(folder: Path) -> tuple[str, Path]:
+def _in_input_folder(folder: Path) -> tuple[str, Path]:
     (folder / "day").mkdir()
     write_orders(folder / "day" / "orders.csv", mixed_rows())
     return str(folder / "day"), folder / "day" / "scored.csv"
 
 
-def _one_of_a_glob(folder: Path) -> tuple[str, Path]:
+def _in_input_glob(folder: Path) -> tuple[str, Path]:
     write_orders(folder / "1.csv", mixed_rows())
     write_orders(folder / "2.csv", mixed_rows())
     return str(folder / "*.csv"), folder / "2.csv"
 
 
-@pytest.mark.parametrize("case", [_itself, _in_the_folder_it_reads, _one_of_a_glob])
+@pytest.mark.parametrize("case", [_same_file, _in_input_folder, _in_input_glob])
 def test_score_file_rejects_output_that_is_an_input(
     tmp_path: Path, bundle: Bundle, case: Callable[[Path], tuple[str, Path]]
 ) -> None:
@@ -89,7 +89,7 @@ def test_score_file_rejects_output_that_is_an_input(
 
 def test_score_file_rejects_column_unsupported_by_csv(tmp_path: Path, bundle: Bundle) -> None:
     rows = pl.DataFrame([order_cells()]).with_columns(tags=pl.concat_list(pl.lit("a")))
-    with pytest.raises(DataError, match=r"no cell for the column tags.*\.parquet"):
+    with pytest.raises(DataError, match=r"CSV can't represent the column tags.*\.parquet"):
         score_file(write_orders(tmp_path / "orders.parquet", rows), tmp_path / "scored.csv", bundle)
 
 
@@ -98,15 +98,15 @@ def test_score_file_rejects_incompatible_partitions(tmp_path: Path, bundle: Bund
     (tmp_path / "day").mkdir()
     rows.write_parquet(tmp_path / "day" / "1.parquet")
     rows.with_columns(note=pl.concat_list(pl.lit("a"))).write_parquet(tmp_path / "day" / "2.parquet")
-    with pytest.raises(DataError, match="hold different things"):
+    with pytest.raises(DataError, match="incompatible column types"):
         score_file(str(tmp_path / "day"), tmp_path / "scored.parquet", bundle)
 
 
 @pytest.mark.parametrize("to", FORMATS)
 def test_score_file_with_damaged_input_keeps_old_output(tmp_path: Path, bundle: Bundle, to: str) -> None:
     source = Path(write_orders(tmp_path / "orders.csv", pl.concat([mixed_rows()] * 200)))
-    whole = source.read_bytes()
-    source.write_bytes(whole[:-2000] + b"\xff\xfe" + whole[-2000:])
+    content = source.read_bytes()
+    source.write_bytes(content[:-2000] + b"\xff\xfe" + content[-2000:])
     out = tmp_path / f"scored.{to}"
     out.write_text("yesterday's", encoding="utf-8")
     with pytest.raises(DataError, match="is not UTF-8"):
@@ -132,22 +132,22 @@ except OperationError as error:
 
 @pytest.mark.parametrize("to", FORMATS)
 def test_score_file_on_full_disk_leaves_no_file(tmp_path: Path, bundle: Bundle, to: str) -> None:
-    requires(find_spec("resource"), "this system has no limit on the size of files to stand for a full disk")
+    requires(find_spec("resource"), "this system has no file size limit to simulate a full disk")
     source = write_orders(tmp_path / "orders.csv", pl.concat([mixed_rows()] * 200))
     out = tmp_path / f"scored.{to}"
     command = [sys.executable, "-c", _FULL, str(bundle.folder), source, str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "could not be written: File too large" in done.stdout
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "could not be written: File too large" in process.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["orders.csv"]
 
 
 def test_score_file_reports_write_error_once(tmp_path: Path, bundle: Bundle) -> None:
-    def stop(_: str, share: float) -> None:
-        if share > 0.5:
+    def stop(_: str, fraction: float) -> None:
+        if fraction > 0.5:
             raise OSError(28, "No space left on device")
 
     source = write_orders(tmp_path / "orders.csv", pl.concat([mixed_rows()] * 20))
     for to in FORMATS:
-        with pytest.raises(OperationError, match=r"could not be written: No space left on device\. Nothing was left"):
+        with pytest.raises(OperationError, match=r"could not be written: No space left on device\. No partial file"):
             score_file(source, tmp_path / f"scored.{to}", bundle, chunk_rows=50, progress=stop)
         assert [path.name for path in tmp_path.iterdir()] == ["orders.csv"]

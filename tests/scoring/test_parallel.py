@@ -1,4 +1,4 @@
-"""Chunks side by side come back in order, few at a time."""
+"""Tests of `map_in_order`: concurrent chunks, ordered results, bounded memory."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from preptime.scoring.score_file import map_in_order
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 3), max_size=12), st.integers(1, 5))
-def test_map_in_order_keeps_order_of_chunks(naps: list[int], workers: int) -> None:
-    def slowly(chunk: tuple[int, int]) -> int:
+def test_map_in_order_keeps_order_of_chunks(delays: list[int], workers: int) -> None:
+    def sleep_and_return(chunk: tuple[int, int]) -> int:
         time.sleep(chunk[1] / 1000)
         return chunk[0]
 
-    assert list(map_in_order(enumerate(naps), slowly, workers)) == list(range(len(naps)))
+    assert list(map_in_order(enumerate(delays), sleep_and_return, workers)) == list(range(len(delays)))
 
 
 def test_map_in_order_holds_at_most_workers_plus_one_chunks() -> None:
@@ -31,15 +31,15 @@ def test_map_in_order_holds_at_most_workers_plus_one_chunks() -> None:
             read.append(chunk)
             yield chunk
 
-    for place, result in enumerate(map_in_order(chunks(), lambda chunk: chunk, 3)):
-        assert result == place
-        assert len(read) <= place + 4
+    for index, result in enumerate(map_in_order(chunks(), lambda chunk: chunk, 3)):
+        assert result == index
+        assert len(read) <= index + 4
 
 
 def test_map_in_order_runs_workers_concurrently() -> None:
-    together = threading.Barrier(2, timeout=30)
-    places = map_in_order([together, together], threading.Barrier.wait, 2)
-    assert sorted(places) == [0, 1]
+    barrier = threading.Barrier(2, timeout=30)
+    results = map_in_order([barrier, barrier], threading.Barrier.wait, 2)
+    assert sorted(results) == [0, 1]
 
 
 def test_map_in_order_raises_after_earlier_results() -> None:

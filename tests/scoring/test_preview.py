@@ -1,4 +1,4 @@
-"""The look at a file before it is scored says what scoring will do."""
+"""Tests that the preview of a file matches the result of scoring it."""
 
 from __future__ import annotations
 
@@ -10,56 +10,56 @@ import pytest
 from preptime.bundle.bundle import Bundle
 from preptime.domain.validation_reasons import ValidationReason, validation_rule
 from preptime.errors import DataError
-from preptime.scoring import preview as module
+from preptime.scoring import preview as preview_module
 from preptime.scoring.preview import MAX_REJECTED_ROWS, PREDICTABLE, PREVIEW_ROWS, preview_file
 from preptime.scoring.score_file import score_file
 from preptime.scoring.scorer import PREDICTION_REASON
-from tests.scoring.factories import MIXED_ROWS, order_cells, mixed_rows, write_orders
+from tests.scoring.factories import MIXED_ROWS, mixed_rows, order_cells, write_orders
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_preview_rejects_the_same_rows_as_scoring(tmp_path: Path, bundle: Bundle, kind: str) -> None:
     source = write_orders(tmp_path / f"orders.{kind}", mixed_rows())
-    seen = preview_file(source, bundle.history.restaurants)
+    preview = preview_file(source, bundle.history.restaurants)
     document = score_file(source, tmp_path / "out.parquet", bundle)
-    assert {str(reason): count for reason, count in seen.rejected.items()} == document.rejected
-    assert (seen.rows, seen.predictable) == (document.rows, document.predicted)
-    assert seen.unknown_restaurant_rows == 1
+    assert {str(reason): count for reason, count in preview.rejected.items()} == document.rejected
+    assert (preview.rows, preview.predictable) == (document.rows, document.predicted)
+    assert preview.unknown_restaurant_rows == 1
     reasons = pl.read_parquet(tmp_path / "out.parquet")[PREDICTION_REASON].to_list()
-    told = [
+    expected = [
         PREDICTABLE if reason is None else validation_rule(ValidationReason(reason)).description for reason in reasons
     ]
-    assert seen.head["validation_result"].to_list() == told
+    assert preview.head["validation_result"].to_list() == expected
 
 
 def test_preview_lists_invalid_cells_with_expected_values(tmp_path: Path, bundle: Bundle) -> None:
-    seen = preview_file(write_orders(tmp_path / "orders.csv", mixed_rows()), bundle.history.restaurants)
-    refused = [number for number, (_, reason) in enumerate(MIXED_ROWS, 1) if reason is not None]
-    assert sorted(set(seen.rejected_cells["row"])) == refused
-    (line,) = seen.rejected_cells.filter(pl.col("row") == 5).to_dicts()
+    preview = preview_file(write_orders(tmp_path / "orders.csv", mixed_rows()), bundle.history.restaurants)
+    rejected = [number for number, (_, reason) in enumerate(MIXED_ROWS, 1) if reason is not None]
+    assert sorted(set(preview.rejected_cells["row"])) == rejected
+    (line,) = preview.rejected_cells.filter(pl.col("row") == 5).to_dicts()
     assert line["column"] == "order_value_gbp"
     assert line["value"] == "a lot"
     assert "a number from 0" in line["expected"]
-    both = seen.rejected_cells.filter(pl.col("row") == 14)["column"].to_list()
+    both = preview.rejected_cells.filter(pl.col("row") == 14)["column"].to_list()
     assert sorted(both) == ["number_of_items", "order_acknowledged_at"]
 
 
 def test_preview_of_large_file_limits_listed_rows(
     tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CHUNK_ROWS", 700)
+    monkeypatch.setattr(preview_module, "CHUNK_ROWS", 700)
     rows = pl.DataFrame([order_cells(), order_cells(number_of_items="none")] * 2500)
-    told: list[float] = []
-    seen = preview_file(
+    fractions: list[float] = []
+    preview = preview_file(
         write_orders(tmp_path / "orders.csv", rows),
         bundle.history.restaurants,
-        progress=lambda _, share: told.append(share),
+        progress=lambda _, fraction: fractions.append(fraction),
     )
-    assert (seen.rows, seen.predictable) == (5000, 2500)
-    assert len(seen.head) == PREVIEW_ROWS
-    assert seen.rejected_cells["row"].to_list() == list(range(2, 2 * MAX_REJECTED_ROWS + 1, 2))
-    assert told == sorted(told)
-    assert told[-1] == pytest.approx(1.0, abs=0.1)
+    assert (preview.rows, preview.predictable) == (5000, 2500)
+    assert len(preview.head) == PREVIEW_ROWS
+    assert preview.rejected_cells["row"].to_list() == list(range(2, 2 * MAX_REJECTED_ROWS + 1, 2))
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == pytest.approx(1.0, abs=0.1)
 
 
 def test_preview_shows_extra_cells_and_renames_reserved_columns(tmp_path: Path, bundle: Bundle) -> None:
@@ -67,11 +67,11 @@ def test_preview_shows_extra_cells_and_renames_reserved_columns(tmp_path: Path, 
     names = ["order_acknowledged_at", "order_value_gbp", "restaurant_id", "number_of_items", "row", "validation_result"]
     line = "2015-06-20 19:00:00,21.4,1,3,mine,my own"
     path.write_text(f"{','.join(names)}\n{line}\n{line},more\n", encoding="utf-8")
-    seen = preview_file(str(path), bundle.history.restaurants)
-    assert seen.head.columns == ["row", "validation_result", *names[:4], "row (file)", "validation_result (file)"]
-    assert seen.head["row (file)"].to_list() == ["mine", "mine"]
-    assert seen.rejected == {ValidationReason.MALFORMED_LINE: 1}
-    assert seen.rejected_cells.to_dicts()[0]["value"] == "more"
+    preview = preview_file(str(path), bundle.history.restaurants)
+    assert preview.head.columns == ["row", "validation_result", *names[:4], "row (file)", "validation_result (file)"]
+    assert preview.head["row (file)"].to_list() == ["mine", "mine"]
+    assert preview.rejected == {ValidationReason.MALFORMED_LINE: 1}
+    assert preview.rejected_cells.to_dicts()[0]["value"] == "more"
 
 
 def test_preview_rejects_missing_column(tmp_path: Path, bundle: Bundle) -> None:

@@ -1,4 +1,4 @@
-"""Files scored through a server come back as `score_file` writes them."""
+"""Tests that scoring through the API writes the same file as `score_file`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from preptime.scoring.remote_scoring import RemoteScorer, score_file_remotely
 from preptime.scoring.score_file import score_file
 from preptime.scoring.scorer import PREDICTED_READY_AT, PREDICTION_BUNDLE, PREDICTION_REASON
 from tests.api.processes import PLAIN_KEY, SERVE_COMMAND, running_server
-from tests.scoring.factories import mixed_rows, write_orders, small_bundle
+from tests.scoring.factories import mixed_rows, small_bundle, write_orders
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Bundle]]:
-    """A server of a small bundle, and that bundle."""
+    """Yield a client of a running server, and the server's bundle."""
     folder = tmp_path_factory.mktemp("served")
     store = Store.open(str(folder / "models"))
     bundle = small_bundle(store)
@@ -36,8 +36,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, B
             yield client, bundle
 
 
-def typed() -> pl.DataFrame:
-    """Orders as a database gives them: instants in several zones, naive moments' microseconds, floats, a category."""
+def typed_rows() -> pl.DataFrame:
+    """Return orders with typed columns: timestamps with time zone and microseconds, floats, and a category."""
     first = dt.datetime(2015, 6, 20, 18, 30, 0, 250_000, tzinfo=dt.UTC)
     return pl.DataFrame(
         {
@@ -54,8 +54,8 @@ def typed() -> pl.DataFrame:
 SOURCES = {
     "mixed.csv": mixed_rows(),
     "mixed.parquet": mixed_rows(),
-    "typed.parquet": typed(),
-    "naive.parquet": typed().with_columns(pl.col("order_acknowledged_at").dt.replace_time_zone(None)),
+    "typed.parquet": typed_rows(),
+    "naive.parquet": typed_rows().with_columns(pl.col("order_acknowledged_at").dt.replace_time_zone(None)),
 }
 
 
@@ -63,24 +63,24 @@ SOURCES = {
 def test_remote_scoring_equals_local_scoring(tmp_path: Path, served: tuple[Client, Bundle], name: str) -> None:
     client, bundle = served
     source = write_orders(tmp_path / name, SOURCES[name])
-    here = score_file(source, tmp_path / "here.parquet", bundle)
+    local = score_file(source, tmp_path / "local.parquet", bundle)
     scorer = RemoteScorer(client, client.bundle().models)
-    there = score_file_remotely(source, tmp_path / "there.parquet", scorer, orders_per_request=3)
-    expected, found = (pl.read_parquet(tmp_path / f"{where}.parquet") for where in ("here", "there"))
-    assert found.schema == expected.schema
-    own = SOURCES[name].columns
-    assert found.select(own).equals(expected.select(own))
+    remote = score_file_remotely(source, tmp_path / "remote.parquet", scorer, orders_per_request=3)
+    expected, actual = (pl.read_parquet(tmp_path / f"{name}.parquet") for name in ("local", "remote"))
+    assert actual.schema == expected.schema
+    input_columns = SOURCES[name].columns
+    assert actual.select(input_columns).equals(expected.select(input_columns))
     for column in (PREDICTED_READY_AT, PREDICTION_REASON, PREDICTION_BUNDLE, "prediction_fallback_level"):
-        assert found[column].to_list() == expected[column].to_list(), column
+        assert actual[column].to_list() == expected[column].to_list(), column
     for column in expected.columns:
         if column.startswith("predicted_") and column.endswith("_seconds"):
-            apart = (found[column] - expected[column]).abs().max()
-            assert apart is None or float(str(apart)) <= 0.001, column
-    assert (there.rows, there.predicted, there.rejected, there.fallback_level) == (
-        here.rows,
-        here.predicted,
-        here.rejected,
-        here.fallback_level,
+            difference = (actual[column] - expected[column]).abs().max()
+            assert difference is None or float(str(difference)) <= 0.001, column
+    assert (remote.rows, remote.predicted, remote.rejected, remote.fallback_level) == (
+        local.rows,
+        local.predicted,
+        local.rejected,
+        local.fallback_level,
     )
 
 
@@ -98,8 +98,8 @@ def test_remote_scoring_rejects_malformed_line(tmp_path: Path, served: tuple[Cli
 
 def test_client_bundle_returns_served_bundle(served: tuple[Client, Bundle]) -> None:
     client, bundle = served
-    found = client.bundle()
-    assert (found.id, found.models, found.manifest.date) == (
+    response = client.bundle()
+    assert (response.id, response.models, response.manifest.date) == (
         bundle.manifest.id,
         bundle.manifest.models,
         bundle.manifest.date,

@@ -1,4 +1,4 @@
-"""Every row comes back in its place, with the bundle's own answer or a reason, however the file is cut (D4)."""
+"""Tests that every row is returned in order with a prediction or a reason, for any chunks (decision 4)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from preptime.scoring.scorer import (
 from preptime.synthetic import synthesize_frames
 from preptime.validation.audit import audit_orders, to_order_columns
 from preptime.validation.restaurants import read_restaurants
-from tests.scoring.factories import MIXED_ROWS, PLAN, order_cells, mixed_rows, write_orders
+from tests.scoring.factories import MIXED_ROWS, PLAN, mixed_rows, order_cells, write_orders
 
 FORMATS = ("csv", "parquet")
 
@@ -39,7 +39,7 @@ def score(
     chunk_rows: int = CHUNK_ROWS,
     workers: int | None = None,
 ) -> pl.DataFrame:
-    """The scored rows, by way of files; csv comes back as text."""
+    """Write rows to a file, score it, and read the output. CSV is read as text."""
     source = write_orders(folder / f"orders.{to}", rows)
     score_file(source, folder / f"scored.{to}", bundle, chunk_rows=chunk_rows, workers=workers)
     return read(folder / f"scored.{to}")
@@ -50,7 +50,7 @@ def read(path: Path) -> pl.DataFrame:
 
 
 def appended(scored: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """Only what scoring added."""
+    """Return only the prediction columns."""
     return scored.drop(rows.columns)
 
 
@@ -76,14 +76,14 @@ def test_score_document_matches_output(tmp_path: Path, bundle: Bundle) -> None:
     out = tmp_path / "scored.csv"
     document = score_file(source, out, bundle, chunk_rows=3)
     scored = read(out)
-    good = scored.filter(pl.col(PREDICTION_REASON).is_null())
-    assert (document.rows, document.predicted) == (len(MIXED_ROWS), len(good))
-    refused = scored[PREDICTION_REASON].drop_nulls().value_counts()
-    assert document.rejected == dict(refused.rows())
+    predicted_rows = scored.filter(pl.col(PREDICTION_REASON).is_null())
+    assert (document.rows, document.predicted) == (len(MIXED_ROWS), len(predicted_rows))
+    rejected = scored[PREDICTION_REASON].drop_nulls().value_counts()
+    assert document.rejected == dict(rejected.rows())
     assert {name: count for name, count in document.fallback_level.items() if count} == dict(
-        good[FALLBACK_LEVEL].value_counts().rows()
+        predicted_rows[FALLBACK_LEVEL].value_counts().rows()
     )
-    p50 = good[PREDICTED_SECONDS].cast(pl.Float64).round()
+    p50 = predicted_rows[PREDICTED_SECONDS].cast(pl.Float64).round()
     assert document.median_predicted_seconds == p50.quantile(0.5, "lower")
     assert (document.source, document.out, document.bundle) == (source, str(out), bundle.manifest.id)
 
@@ -92,19 +92,19 @@ def test_score_file_values_equal_bundle_predictions(tmp_path: Path, bundle: Bund
     rows = synthetic()
     scored = score(tmp_path, rows, bundle, chunk_rows=400)
     audited = audit_orders(rows, bundle.history.restaurants, need_label=False)
-    said = bundle.predict(to_order_columns(audited.frame))
-    np.testing.assert_array_equal(scored[PREDICTED_SECONDS].to_numpy(), said.default)
-    for place, level in enumerate(QUANTILE_LEVELS):
-        np.testing.assert_array_equal(scored[quantile_column(level)].to_numpy(), said.quantiles[:, place])
-    assert said.points.keys() == {"rf", "xgb"}
-    for name, seconds in said.points.items():
+    predictions = bundle.predict(to_order_columns(audited.frame))
+    np.testing.assert_array_equal(scored[PREDICTED_SECONDS].to_numpy(), predictions.default)
+    for index, level in enumerate(QUANTILE_LEVELS):
+        np.testing.assert_array_equal(scored[quantile_column(level)].to_numpy(), predictions.quantiles[:, index])
+    assert predictions.points.keys() == {"rf", "xgb"}
+    for name, seconds in predictions.points.items():
         np.testing.assert_array_equal(scored[model_column(name)].to_numpy(), seconds)
-    assert scored[FALLBACK_LEVEL].to_list() == [FALLBACK_LEVELS[code] for code in said.fallback_level]
+    assert scored[FALLBACK_LEVEL].to_list() == [FALLBACK_LEVELS[code] for code in predictions.fallback_level]
 
 
 @pytest.fixture(scope="module")
 def alone(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pl.DataFrame]:
-    """The rows of `MIXED`, scored one at a time."""
+    """Return `MIXED_ROWS` scored one row at a time."""
     folder = tmp_path_factory.mktemp("alone")
     return {to: score(folder, mixed_rows(), bundle, to, chunk_rows=1, workers=1) for to in FORMATS}
 
@@ -158,12 +158,14 @@ def test_score_file_keeps_csv_cells_unchanged(tmp_path: Path, bundle: Bundle) ->
     ]
     (tmp_path / "orders.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     score_file(str(tmp_path / "orders.csv"), tmp_path / "scored.csv", bundle)
-    found = (tmp_path / "scored.csv").read_text(encoding="utf-8").splitlines()
-    assert len(found) == len(lines)
-    assert all(back.startswith(f"{line},") for back, line in zip(found, lines, strict=True))
-    answers = [back[len(line) :].split(",")[1:] for back, line in zip(found[1:3], lines[1:3], strict=True)]
-    assert answers[0] == answers[1]
-    assert answers[0][0] != ""
+    output_lines = (tmp_path / "scored.csv").read_text(encoding="utf-8").splitlines()
+    assert len(output_lines) == len(lines)
+    assert all(output_line.startswith(f"{line},") for output_line, line in zip(output_lines, lines, strict=True))
+    appended_cells = [
+        output_line[len(line) :].split(",")[1:] for output_line, line in zip(output_lines[1:3], lines[1:3], strict=True)
+    ]
+    assert appended_cells[0] == appended_cells[1]
+    assert appended_cells[0][0] != ""
 
 
 def test_score_file_keeps_parquet_types(tmp_path: Path, bundle: Bundle) -> None:
@@ -197,22 +199,22 @@ def test_score_file_merges_partitions_of_different_widths(tmp_path: Path, bundle
 @pytest.mark.parametrize("as_text", [False, True])
 def test_score_file_treats_integer_codes_as_names(tmp_path: Path, bundle: Bundle, as_text: bool) -> None:
     names = bundle.history.vocabularies
-    strangers = {
+    categories = {
         "country": [names.country[k % len(names.country)] for k in range(40)],
         "city": [names.city[k % len(names.city)] for k in range(40)],
         "type_of_food": [names.type_of_food[k % len(names.type_of_food)] for k in range(40)],
     }
     rows = pl.DataFrame([order_cells(restaurant_id=str(900_000 + k)) for k in range(40)]).with_columns(
-        pl.Series(name, values) for name, values in strangers.items()
+        pl.Series(name, values) for name, values in categories.items()
     )
     coded = rows.with_columns(
-        pl.Series(name, [getattr(names, name).index(value) for value in values]) for name, values in strangers.items()
+        pl.Series(name, [getattr(names, name).index(value) for value in values]) for name, values in categories.items()
     )
     if as_text:
-        coded = coded.with_columns(pl.col(*strangers).cast(pl.String))
-    said = score(tmp_path, rows, bundle)
-    assert said[PREDICTED_SECONDS].n_unique() > 5, "they are told apart by city and food"
-    assert appended(score(tmp_path, coded, bundle), coded).equals(appended(said, rows))
+        coded = coded.with_columns(pl.col(*categories).cast(pl.String))
+    by_name = score(tmp_path, rows, bundle)
+    assert by_name[PREDICTED_SECONDS].n_unique() > 5, "predictions differ by city and food"
+    assert appended(score(tmp_path, coded, bundle), coded).equals(appended(by_name, rows))
 
 
 def test_unknown_restaurant_uses_given_city_and_food(tmp_path: Path, bundle: Bundle) -> None:
@@ -220,24 +222,24 @@ def test_unknown_restaurant_uses_given_city_and_food(tmp_path: Path, bundle: Bun
     known = bundle.history.restaurants
     london = [city[known.city[0]], food[known.type_of_food[0]]]
     rows = pl.DataFrame([order_cells(restaurant_id="900001"), order_cells(restaurant_id="1")])
-    told = rows.with_columns(pl.Series("city", [london[0]] * 2), pl.Series("type_of_food", [london[1]] * 2))
-    nothing, something = score(tmp_path, rows, bundle), score(tmp_path, told, bundle)
-    assert nothing[FALLBACK_LEVEL].to_list() == ["global", "restaurant"]
-    assert something[FALLBACK_LEVEL].to_list() == ["city_food", "restaurant"]
+    described = rows.with_columns(pl.Series("city", [london[0]] * 2), pl.Series("type_of_food", [london[1]] * 2))
+    without_city, with_city_and_food = score(tmp_path, rows, bundle), score(tmp_path, described, bundle)
+    assert without_city[FALLBACK_LEVEL].to_list() == ["global", "restaurant"]
+    assert with_city_and_food[FALLBACK_LEVEL].to_list() == ["city_food", "restaurant"]
     listed = read_restaurants(
         pl.DataFrame({"restaurant_id": [900_001], "country": ["UK"], "city": [london[0]], "type_of_food": [london[1]]})
     )
     source = write_orders(tmp_path / "bare.csv", rows)
     score_file(source, tmp_path / "listed.parquet", bundle, restaurants=listed)
-    assert appended(read(tmp_path / "listed.parquet"), rows).equals(appended(something, told))
+    assert appended(read(tmp_path / "listed.parquet"), rows).equals(appended(with_city_and_food, described))
 
 
 def test_predicted_ready_at_is_in_restaurant_time_zone(tmp_path: Path, bundle: Bundle) -> None:
     paris = bundle.history.vocabularies.time_zone.index("Europe/Paris")
-    place = bundle.history.restaurants.time_zone.tolist().index(paris)
-    restaurant = str(bundle.history.restaurants.restaurant_id[place])
-    written = ("2015-06-20T19:00:00Z", "2015-06-20 21:00:00", "2015-06-20 21:00:00+02:00", "1434826800")
-    rows = pl.DataFrame([order_cells(restaurant_id=restaurant, order_acknowledged_at=one) for one in written])
+    index = bundle.history.restaurants.time_zone.tolist().index(paris)
+    restaurant = str(bundle.history.restaurants.restaurant_id[index])
+    timestamps = ("2015-06-20T19:00:00Z", "2015-06-20 21:00:00", "2015-06-20 21:00:00+02:00", "1434826800")
+    rows = pl.DataFrame([order_cells(restaurant_id=restaurant, order_acknowledged_at=text) for text in timestamps])
     ready = score(tmp_path, rows, bundle)["predicted_ready_at"]
     assert ready.n_unique() == 1
     assert ready[0].startswith("2015-06-20 21:")
@@ -246,18 +248,18 @@ def test_predicted_ready_at_is_in_restaurant_time_zone(tmp_path: Path, bundle: B
 
 def test_score_file_ignores_labels(tmp_path: Path, bundle: Bundle) -> None:
     rows = synthetic().head(50)
-    bare = rows.drop("order_ready_at", "prep_time_seconds")
-    nonsense = rows.with_columns(pl.lit("?").alias("prep_time_seconds"), pl.lit("?").alias("order_ready_at"))
-    said = appended(score(tmp_path, bare, bundle), bare)
-    assert appended(score(tmp_path, nonsense, bundle), nonsense).equals(said)
+    without_labels = rows.drop("order_ready_at", "prep_time_seconds")
+    invalid_labels = rows.with_columns(pl.lit("?").alias("prep_time_seconds"), pl.lit("?").alias("order_ready_at"))
+    expected = appended(score(tmp_path, without_labels, bundle), without_labels)
+    assert appended(score(tmp_path, invalid_labels, bundle), invalid_labels).equals(expected)
 
 
 @pytest.mark.parametrize("to", FORMATS)
 def test_score_file_progress_increases_to_one(tmp_path: Path, bundle: Bundle, to: str) -> None:
-    told: list[float] = []
+    fractions: list[float] = []
     source = write_orders(tmp_path / f"orders.{to}", synthetic())
     out = tmp_path / f"scored.{to}"
-    score_file(source, out, bundle, chunk_rows=100, progress=lambda _, share: told.append(share))
-    assert told == sorted(told)
-    assert told[-1] == 1.0
-    assert len([share for share in told if 0 < share < 1]) > 10
+    score_file(source, out, bundle, chunk_rows=100, progress=lambda _, fraction: fractions.append(fraction))
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    assert len([fraction for fraction in fractions if 0 < fraction < 1]) > 10

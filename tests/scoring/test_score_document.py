@@ -1,4 +1,4 @@
-"""The document counts what was written, however it was cut into chunks."""
+"""Tests that the counts don't depend on the chunks."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from preptime.scoring.score_document import ScoreCounts, ScoreDocument
 SECONDS = st.lists(st.floats(0, 90_000, width=32), max_size=30)
 
 
-def tally(*chunks: list[float]) -> ScoreCounts:
-    counted = ScoreCounts()
+def count_chunks(*chunks: list[float]) -> ScoreCounts:
+    counts = ScoreCounts()
     for chunk in chunks:
-        counted.add(
+        counts.add(
             len(chunk) + 1, np.array(chunk, np.float32), np.zeros(len(chunk), np.int8), {ValidationReason.DUPLICATE: 1}
         )
-    return counted
+    return counts
 
 
 @given(SECONDS, SECONDS)
-def test_score_counts_median_is_lower_median(one: list[float], other: list[float]) -> None:
-    document = tally(one, other).to_document("in.csv", Path("out.csv"), "b")
-    values = np.sort(np.minimum(np.rint(np.array(one + other, np.float32)), 86_400))
+def test_score_counts_median_is_lower_median(first: list[float], second: list[float]) -> None:
+    document = count_chunks(first, second).to_document("in.csv", Path("out.csv"), "b")
+    values = np.sort(np.minimum(np.rint(np.array(first + second, np.float32)), 86_400))
     assert document.median_predicted_seconds == (int(values[(len(values) - 1) // 2]) if len(values) else None)
     assert document.rows == document.predicted + sum(document.rejected.values())
     assert document.predicted == sum(document.fallback_level.values())
 
 
 def test_score_document_json_is_stable() -> None:
-    counted = ScoreCounts()
+    counts = ScoreCounts()
     later, earlier = ValidationReason.OUT_OF_RANGE, ValidationReason.MISSING_VALUE
-    counted.add(5, np.array([600, 900], np.float32), np.array([0, 4], np.int8), {later: 1, earlier: 2})
-    document = counted.to_document("in.csv", Path("out.csv"), "2015-06-20-0123456789ab")
+    counts.add(5, np.array([600, 900], np.float32), np.array([0, 4], np.int8), {later: 1, earlier: 2})
+    document = counts.to_document("in.csv", Path("out.csv"), "2015-06-20-0123456789ab")
     assert msgspec.json.encode(document) == (
         b'{"source":"in.csv","out":"out.csv","bundle":"2015-06-20-0123456789ab","rows":5,"predicted":2,'
         b'"rejected":{"missing_value":2,"out_of_range":1},'

@@ -1,4 +1,4 @@
-"""What every kind of table must do. A new kind joins by adding itself to `KINDS`."""
+"""Tests that every kind of data source must pass. To add a kind, add it to `KINDS` or `DATABASE_FIXTURES`."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from preptime.errors import DataError
 from preptime.sources.registry import open_source
 from preptime.sources.source import DataSource
 from preptime.validation.audit import audit_orders
-from tests.sources.loading import load, prepared
-from tests.validation.factories import directory, month
+from tests.sources.loading import load_rows, prepare_database
+from tests.validation.factories import make_month, make_restaurant_index
 
 
-def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
-    """By day and moment: the order in which a database gives them."""
-    return rows[audit_orders(rows, directory(), need_label=False).frame["acknowledged_utc"].arg_sort()]
+def _sort_as_database(rows: pl.DataFrame) -> pl.DataFrame:
+    """Sort by day and time, as a database does."""
+    return rows[audit_orders(rows, make_restaurant_index(), need_label=False).frame["acknowledged_utc"].arg_sort()]
 
 
-ROWS = _in_order(month(days=5, per_day=50)).with_columns(
-    note=pl.lit("kept, as it is"), order_id=pl.int_range(pl.len()) + 1
+ROWS = _sort_as_database(make_month(days=5, per_day=50)).with_columns(
+    note=pl.lit("kept, unchanged"), order_id=pl.int_range(pl.len()) + 1
 )
 
 
-def _one_csv(folder: Path, rows: pl.DataFrame) -> str:
+def _write_csv(folder: Path, rows: pl.DataFrame) -> str:
     rows.write_csv(folder / "orders.csv")
     return str(folder / "orders.csv")
 
 
-def _one_parquet(folder: Path, rows: pl.DataFrame) -> str:
+def _write_parquet(folder: Path, rows: pl.DataFrame) -> str:
     rows.write_parquet(folder / "orders.parquet", row_group_size=40)
     return str(folder / "orders.parquet")
 
 
-def _parts(folder: Path, rows: pl.DataFrame, suffix: str) -> list[Path]:
+def _write_partitions(folder: Path, rows: pl.DataFrame, suffix: str) -> list[Path]:
     cuts = (0, len(rows) // 3, len(rows) // 2, len(rows))
     paths = []
     for index, (start, end) in enumerate(itertools.pairwise(cuts)):
@@ -51,107 +51,107 @@ def _parts(folder: Path, rows: pl.DataFrame, suffix: str) -> list[Path]:
     return paths
 
 
-def _glob_of_csv(folder: Path, rows: pl.DataFrame) -> str:
-    _parts(folder, rows, "csv")
+def _csv_glob(folder: Path, rows: pl.DataFrame) -> str:
+    _write_partitions(folder, rows, "csv")
     return str(folder / "day=*" / "*.csv")
 
 
-def _glob_of_parquet(folder: Path, rows: pl.DataFrame) -> str:
-    _parts(folder, rows, "parquet")
+def _parquet_glob(folder: Path, rows: pl.DataFrame) -> str:
+    _write_partitions(folder, rows, "parquet")
     return str(folder / "**" / "*.parquet")
 
 
-def _folder_of_parquet(folder: Path, rows: pl.DataFrame) -> str:
-    _parts(folder, rows, "parquet")
+def _parquet_folder(folder: Path, rows: pl.DataFrame) -> str:
+    _write_partitions(folder, rows, "parquet")
     (folder / "_SUCCESS").touch()
     (folder / ".part.parquet.tmp").touch()
     return str(folder)
 
 
 def _file_url(folder: Path, rows: pl.DataFrame) -> str:
-    return f"file://{_one_csv(folder, rows)}"
+    return f"file://{_write_csv(folder, rows)}"
 
 
-def _database(url: str, folder: Path, rows: pl.DataFrame) -> str:
-    prepared(url)
+def _load_database(url: str, folder: Path, rows: pl.DataFrame) -> str:
+    prepare_database(url)
     if len(rows):
-        load(url, rows, "parquet")
+        load_rows(url, rows, "parquet")
     return url
 
 
 Kind = Callable[[Path, pl.DataFrame], str]
 KINDS: dict[str, Kind] = {
-    "csv": _one_csv,
-    "parquet": _one_parquet,
-    "glob of csv": _glob_of_csv,
-    "glob of parquet": _glob_of_parquet,
-    "folder of parquet": _folder_of_parquet,
+    "csv": _write_csv,
+    "parquet": _write_parquet,
+    "glob of csv": _csv_glob,
+    "glob of parquet": _parquet_glob,
+    "folder of parquet": _parquet_folder,
     "file url": _file_url,
 }
-DATABASES = {"postgres": "database", "bigquery, faked": "dataset"}
-"""Each with the fixture that gives the address of an empty one."""
+DATABASE_FIXTURES = {"postgres": "database", "fake bigquery": "dataset"}
+"""Databases, each with the fixture that returns the address of an empty one."""
 
 
-@pytest.fixture(params=[*KINDS, *DATABASES])
+@pytest.fixture(params=[*KINDS, *DATABASE_FIXTURES])
 def kind(request: pytest.FixtureRequest) -> Kind:
     if request.param in KINDS:
         return KINDS[request.param]
-    return partial(_database, request.getfixturevalue(DATABASES[request.param]))
+    return partial(_load_database, request.getfixturevalue(DATABASE_FIXTURES[request.param]))
 
 
 @pytest.fixture
-def table(kind: Kind, tmp_path: Path) -> DataSource:
+def source(kind: Kind, tmp_path: Path) -> DataSource:
     return open_source(kind(tmp_path, ROWS))
 
 
 def _texts(rows: pl.DataFrame) -> list[tuple[object, ...]]:
-    """The rows as csv would write them, without the columns a table adds."""
-    own = rows.select(name for name in rows.columns if name not in READER_COLUMNS)
-    return own.with_columns(pl.col(pl.Datetime).dt.strftime("%Y-%m-%dT%H:%M:%S%.6f")).cast(pl.String).rows()
+    """Return the rows as text, without reader columns."""
+    data = rows.select(name for name in rows.columns if name not in READER_COLUMNS)
+    return data.with_columns(pl.col(pl.Datetime).dt.strftime("%Y-%m-%dT%H:%M:%S%.6f")).cast(pl.String).rows()
 
 
-def test_the_frame_has_every_row_and_column_in_order(table: DataSource) -> None:
-    frame = table.frame()
-    assert table.columns == tuple(ROWS.columns)
+def test_frame_has_all_rows_and_columns_in_order(source: DataSource) -> None:
+    frame = source.frame()
+    assert source.columns == tuple(ROWS.columns)
     assert _texts(frame) == _texts(ROWS)
 
 
-def test_each_row_says_where_it_stands(table: DataSource) -> None:
-    frame = table.frame()
+def test_frame_has_file_and_row_of_each_row(source: DataSource) -> None:
+    frame = source.frame()
     for (file,), rows in frame.group_by([FILE_COLUMN], maintain_order=True):
         assert rows[ROW_COLUMN].to_list() == list(range(1, len(rows) + 1))
         assert open_source(str(file)).frame().height == len(rows)
 
 
 @pytest.mark.parametrize("rows", [1_000_000, 97, 7])
-def test_batches_are_the_frame_in_bounded_pieces(table: DataSource, rows: int) -> None:
-    batches = list(table.batches(rows))
+def test_batches_are_bounded_and_equal_the_frame(source: DataSource, rows: int) -> None:
+    batches = list(source.batches(rows))
     assert all(0 < len(batch) <= rows for batch in batches)
-    assert pl.concat(batches).equals(table.frame())
+    assert pl.concat(batches).equals(source.frame())
 
 
-def test_partitions_add_up(table: DataSource) -> None:
-    parts = [part.frame() for part in table.partitions()]
-    assert [row for part in parts for row in _texts(part)] == _texts(ROWS)
-    assert all(part.columns == table.columns for part in table.partitions())
+def test_partitions_together_equal_the_source(source: DataSource) -> None:
+    frames = [partition.frame() for partition in source.partitions()]
+    assert [row for frame in frames for row in _texts(frame)] == _texts(ROWS)
+    assert all(partition.columns == source.columns for partition in source.partitions())
 
 
-def test_reading_twice_gives_the_same(table: DataSource) -> None:
-    assert table.frame().equals(table.frame())
+def test_frame_twice_returns_the_same(source: DataSource) -> None:
+    assert source.frame().equals(source.frame())
 
 
-def test_every_kind_is_audited_alike(table: DataSource) -> None:
-    expected = audit_orders(ROWS, directory(), need_label=True).frame.drop("order_id")
+def test_audit_of_every_kind_is_equal(source: DataSource) -> None:
+    expected = audit_orders(ROWS, make_restaurant_index(), need_label=True).frame.drop("order_id")
     assert (
-        audit_orders(table.frame(), directory(), need_label=True)
+        audit_orders(source.frame(), make_restaurant_index(), need_label=True)
         .frame.drop("order_id", ROW_COLUMN, FILE_COLUMN)
         .equals(expected)
     )
 
 
-def test_a_table_without_rows_is_refused(kind: Kind, tmp_path: Path) -> None:
-    table = open_source(kind(tmp_path, ROWS[:0]))
+def test_source_without_rows_raises(kind: Kind, tmp_path: Path) -> None:
+    source = open_source(kind(tmp_path, ROWS[:0]))
     with pytest.raises(DataError, match="no rows"):
-        table.frame()
+        source.frame()
     with pytest.raises(DataError, match="no rows"):
-        list(table.batches(10))
+        list(source.batches(10))

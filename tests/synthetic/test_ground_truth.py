@@ -1,4 +1,4 @@
-"""What the synthesizer claims to know is true: load, quantiles, drift."""
+"""The truth of synthetic orders: load, quantiles, and drift."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ QUANTILES = {"p10": 0.1, "p50": 0.5, "p80": 0.8, "p90": 0.9}
 
 
 @pytest.fixture(scope="module")
-def honest() -> pl.DataFrame:
-    """300,000 orders with their truth and place, clean labels only."""
+def clean_orders() -> pl.DataFrame:
+    """Return 300,000 orders with their truth and restaurants, without label noise."""
     orders, restaurants, truth = synthesize_frames(SynthesisPlan(orders=300_000, seed=3))
     return (
         pl.concat([orders, truth.drop("order_id")], how="horizontal")
@@ -30,11 +30,11 @@ def honest() -> pl.DataFrame:
     )
 
 
-def _brute_force(orders: pl.DataFrame) -> list[int]:
+def _count_open_orders_directly(orders: pl.DataFrame) -> list[int]:
     rows = orders.select("restaurant_id", "order_acknowledged_at", "order_ready_at").rows()
     return [
-        sum(other[0] == mine[0] and other[1] < mine[1] < other[2] for other in rows[:position])
-        for position, mine in enumerate(rows)
+        sum(other[0] == index[0] and other[1] < index[1] < other[2] for other in rows[:position])
+        for position, index in enumerate(rows)
     ]
 
 
@@ -47,9 +47,9 @@ def _brute_force(orders: pl.DataFrame) -> list[int]:
     ],
     ids=str,
 )
-def test_open_orders_are_those_of_the_file(plan: SynthesisPlan) -> None:
+def test_open_orders_match_direct_count(plan: SynthesisPlan) -> None:
     orders, _, truth = synthesize_frames(plan)
-    counted = _brute_force(orders)
+    counted = _count_open_orders_directly(orders)
     assert truth["open_orders"].to_list() == counted
     assert max(counted) > 1
 
@@ -58,7 +58,7 @@ def test_open_orders_are_those_of_the_file(plan: SynthesisPlan) -> None:
     st.lists(st.tuples(st.integers(0, 2), st.integers(1, 40), st.integers(0, 60)), min_size=1, max_size=25),
     st.integers(0, 9),
 )
-def test_settled_load_is_that_of_a_simulation_order_by_order(drawn: list[tuple[int, int, int]], slowing: int) -> None:
+def test_solve_open_orders_equals_order_by_order_simulation(drawn: list[tuple[int, int, int]], slowing: int) -> None:
     drawn.sort(key=lambda order: order[0])
     restaurant = np.array([order[0] for order in drawn])
     acknowledged = np.cumsum([order[1] for order in drawn])
@@ -70,30 +70,30 @@ def test_settled_load_is_that_of_a_simulation_order_by_order(drawn: list[tuple[i
 
     open_orders, ready = solve_open_orders(restaurant, acknowledged, ready_given_load)
     simulated: list[int] = []
-    for mine in range(len(drawn)):
+    for index in range(len(drawn)):
         load = sum(
-            restaurant[other] == restaurant[mine] and simulated[other] > acknowledged[mine] for other in range(mine)
+            restaurant[other] == restaurant[index] and simulated[other] > acknowledged[index] for other in range(index)
         )
-        assert load == open_orders[mine]
-        simulated.append(int(acknowledged[mine] + base[mine] + slowing * min(load, 5)))
+        assert load == open_orders[index]
+        simulated.append(int(acknowledged[index] + base[index] + slowing * min(load, 5)))
     assert simulated == ready.tolist()
 
 
-def test_no_orders_no_load() -> None:
-    nothing = np.zeros(0, dtype=np.int64)
-    assert len(count_open_orders(nothing, nothing, nothing)) == 0
+def test_count_open_orders_without_orders_is_empty() -> None:
+    empty = np.zeros(0, dtype=np.int64)
+    assert len(count_open_orders(empty, empty, empty)) == 0
 
 
-def _shares_below(honest: pl.DataFrame, suffix: str, by: pl.Expr) -> pl.DataFrame:
+def _shares_below(clean_orders: pl.DataFrame, suffix: str, by: pl.Expr) -> pl.DataFrame:
     label = pl.col("prep_time_seconds")
-    return honest.group_by(by.alias("group")).agg(
+    return clean_orders.group_by(by.alias("group")).agg(
         pl.len().alias("n"), *((label < pl.col(name + suffix)).mean().alias(name) for name in QUANTILES)
     )
 
 
 @pytest.mark.parametrize("suffix", ["", "_without_load"])
-def test_quantiles_hold_over_all_orders(honest: pl.DataFrame, suffix: str) -> None:
-    everything = _shares_below(honest, suffix, pl.lit(0))
+def test_true_quantiles_hold_over_all_orders(clean_orders: pl.DataFrame, suffix: str) -> None:
+    everything = _shares_below(clean_orders, suffix, pl.lit(0))
     for name, p in QUANTILES.items():
         assert everything[name].item() == pytest.approx(p, abs=0.01)
 
@@ -111,8 +111,8 @@ LOAD_FREE = {
 
 @pytest.mark.parametrize("by", LOAD_FREE)
 @pytest.mark.parametrize("suffix", ["", "_without_load"])
-def test_quantiles_hold_in_groups_that_do_not_depend_on_load(honest: pl.DataFrame, suffix: str, by: str) -> None:
-    groups = _shares_below(honest, suffix, LOAD_FREE[by]).filter(pl.col("n") >= 1_000)
+def test_true_quantiles_hold_in_groups_independent_of_load(clean_orders: pl.DataFrame, suffix: str, by: str) -> None:
+    groups = _shares_below(clean_orders, suffix, LOAD_FREE[by]).filter(pl.col("n") >= 1_000)
     assert groups.height > 1
     for name, p in QUANTILES.items():
         noise = 4 * math.sqrt(p * (1 - p))  # four standard errors of a share, times the root of n
@@ -122,39 +122,39 @@ def test_quantiles_hold_in_groups_that_do_not_depend_on_load(honest: pl.DataFram
 
 
 @pytest.mark.parametrize("load", [0, 1, 2, 3])
-def test_quantiles_given_the_load_hold_at_each_load(honest: pl.DataFrame, load: int) -> None:
-    loaded = honest.filter(pl.col("open_orders") == load)
+def test_true_quantiles_given_load_hold_at_each_load(clean_orders: pl.DataFrame, load: int) -> None:
+    loaded = clean_orders.filter(pl.col("open_orders") == load)
     for name, p in QUANTILES.items():
         share = (loaded["prep_time_seconds"] < loaded[name]).mean()
         assert share == pytest.approx(p, abs=0.01 + 4 * math.sqrt(p * (1 - p) / loaded.height))
 
 
-def test_not_knowing_a_heavy_load_costs_coverage(honest: pl.DataFrame) -> None:
-    loaded = honest.filter(pl.col("open_orders") >= 2)
+def test_quantiles_without_load_lose_coverage_at_heavy_load(clean_orders: pl.DataFrame) -> None:
+    loaded = clean_orders.filter(pl.col("open_orders") >= 2)
     share = (loaded["prep_time_seconds"] < loaded["p50_without_load"]).mean()
     assert isinstance(share, float)
     assert share < 0.45
 
 
-def test_quantiles_never_cross(honest: pl.DataFrame) -> None:
+def test_true_quantiles_never_cross(clean_orders: pl.DataFrame) -> None:
     for suffix in ("", "_without_load"):
         ordered = [pl.col(name + suffix) for name in QUANTILES]
-        assert honest.select(pl.all_horizontal(low < high for low, high in pairwise(ordered))).to_series().all()
+        assert clean_orders.select(pl.all_horizontal(low < high for low, high in pairwise(ordered))).to_series().all()
 
 
-def test_drift_multiplies_cooking_in_its_city_from_its_day_on() -> None:
+def test_drift_scales_cooking_in_its_city_from_its_day() -> None:
     plan = SynthesisPlan(orders=20_000, seed=4)
     orders, restaurants, truth = synthesize_frames(plan)
     drifted, _, drifted_truth = synthesize_frames(replace(plan, drift=Drift("London", 20, 1.5)))
     london = orders.join(restaurants, on="restaurant_id", how="left", maintain_order="left")["city"] == "London"
     british_day = pl.col("order_acknowledged_at").dt.convert_time_zone("Europe/London").dt.day()
-    hit = london & orders.select(british_day >= 20).to_series()
+    is_drifted = london & orders.select(british_day >= 20).to_series()
     same = [name for name in orders.columns if name not in {"order_ready_at", "prep_time_seconds"}]
     assert orders.select(same).equals(drifted.select(same))
 
-    # A forgotten order may still be open on the next day, so elsewhere the load is the same as well.
-    assert orders.filter(~hit).equals(drifted.filter(~hit))
-    cooked = hit & ~truth["before_opening"] & (truth["open_orders"] == drifted_truth["open_orders"])
+    # Restaurants in other cities have the same load, including forgotten orders that are still open on later days.
+    assert orders.filter(~is_drifted).equals(drifted.filter(~is_drifted))
+    cooked = is_drifted & ~truth["before_opening"] & (truth["open_orders"] == drifted_truth["open_orders"])
     for name in ("p10", "p50", "p90"):
         ratio = (drifted_truth[name] / truth[name]).filter(cooked)
         assert ratio.to_numpy() == pytest.approx(1.5, rel=1e-5)

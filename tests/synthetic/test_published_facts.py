@@ -1,4 +1,4 @@
-"""The default plan against the published figures of the real orders; the sources are in docs/synthetic-data.md."""
+"""The default plan compared with the published figures of the real orders. For sources, see docs/synthetic-data.md."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ LAST_WEEK = dt.date(2015, 6, 24)
 
 @dataclass(frozen=True)
 class Published:
-    """A published figure, how it is computed from the orders, and how far off ours may be."""
+    """A published figure, how it's computed from orders, and the relative tolerance."""
 
     value: float
     compute: pl.Expr
-    within: float = 0.10
+    tolerance: float = 0.10
 
 
 def _share(condition: pl.Expr) -> pl.Expr:
@@ -63,13 +63,13 @@ FIGURES = {
     "labels of zero": Published(103, (LABEL == 0).sum()),
     "labels under a minute": Published(0.034, _share(LABEL < 60)),
     "labels over 3 hours": Published(202, (LABEL > 10_800).sum()),
-    "label acknowledged at 10 h": Published(8_764, _label_at(10), within=0.15),
+    "label acknowledged at 10 h": Published(8_764, _label_at(10), tolerance=0.15),
     "label acknowledged at 11 h": Published(6_245, _label_at(11)),
     "label acknowledged at 15 h": Published(800, _label_at(15)),
     "orders a day, Monday to Thursday": Published(925, (WEEKDAY <= 4).sum() / 18),
     "orders a day, Friday to Sunday": Published(1_290, (WEEKDAY >= 5).sum() / 12),
     "last week, new restaurants": Published(
-        0.054, (FIRST_SEEN >= LAST_WEEK).filter(pl.col("local").dt.date() >= LAST_WEEK).mean(), within=0.15
+        0.054, (FIRST_SEEN >= LAST_WEEK).filter(pl.col("local").dt.date() >= LAST_WEEK).mean(), tolerance=0.15
     ),
     "restaurants with 20 orders or fewer": Published(
         0.74, (pl.len().over("restaurant_id") <= 20).filter(pl.col("restaurant_id").is_first_distinct()).mean()
@@ -78,7 +78,7 @@ FIGURES = {
 DEVIATIONS = {1: 8, 2: 83, 3: 173, 4: 304}
 
 
-def _with_places(plan: SynthesisPlan) -> pl.DataFrame:
+def _orders_with_restaurants(plan: SynthesisPlan) -> pl.DataFrame:
     orders, restaurants, truth = synthesize_frames(plan)
     hours = pl.when(pl.col("country").is_in(["UK", "Ireland"])).then(1).otherwise(2)  # summer time, June 2015
     return (
@@ -89,41 +89,41 @@ def _with_places(plan: SynthesisPlan) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def default() -> pl.DataFrame:
-    return _with_places(SynthesisPlan())
+def default_orders() -> pl.DataFrame:
+    return _orders_with_restaurants(SynthesisPlan())
 
 
 @pytest.fixture(scope="module")
-def million() -> pl.DataFrame:
-    return _with_places(SynthesisPlan(orders=1_000_000, seed=1))
+def million_orders() -> pl.DataFrame:
+    return _orders_with_restaurants(SynthesisPlan(orders=1_000_000, seed=1))
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_default_plan_is_like_the_published_orders(default: pl.DataFrame, name: str) -> None:
+def test_default_plan_matches_published_figures(default_orders: pl.DataFrame, name: str) -> None:
     figure = FIGURES[name]
-    assert default.select(figure.compute.first()).item() == pytest.approx(figure.value, rel=figure.within)
+    assert default_orders.select(figure.compute.first()).item() == pytest.approx(figure.value, rel=figure.tolerance)
 
 
-def _deviation(orders: pl.DataFrame, load: int, fewest: int) -> object:
-    """Median of label minus the restaurant's own median, at this load; restaurants with `fewest` orders or more."""
-    own = LABEL.median().over("restaurant_id")
-    busy = pl.len().over("restaurant_id") >= fewest
-    return orders.select((LABEL - own).filter(busy & (pl.col("open_orders") == load)).median()).item()
+def _deviation(orders: pl.DataFrame, load: int, min_orders: int) -> object:
+    """Median of label minus the restaurant's own median, at this load; restaurants with `min_orders` orders or more."""
+    restaurant_median = LABEL.median().over("restaurant_id")
+    busy = pl.len().over("restaurant_id") >= min_orders
+    return orders.select((LABEL - restaurant_median).filter(busy & (pl.col("open_orders") == load)).median()).item()
 
 
 @pytest.mark.parametrize("load", DEVIATIONS)
-@pytest.mark.parametrize("fewest", [1, 30])
-def test_load_slows_the_kitchen_as_published(
-    default: pl.DataFrame, million: pl.DataFrame, load: int, fewest: int
+@pytest.mark.parametrize("min_orders", [1, 30])
+def test_load_deviations_match_published_figures(
+    default_orders: pl.DataFrame, million_orders: pl.DataFrame, load: int, min_orders: int
 ) -> None:
-    for orders in (default, million):
-        assert _deviation(orders, load, fewest) == pytest.approx(DEVIATIONS[load], rel=0.30)
+    for orders in (default_orders, million_orders):
+        assert _deviation(orders, load, min_orders) == pytest.approx(DEVIATIONS[load], rel=0.30)
 
 
-def test_cities_and_foods_are_as_many_as_published(default: pl.DataFrame, million: pl.DataFrame) -> None:
-    assert million["city"].n_unique() == 22
-    assert million["type_of_food"].n_unique() == 83
-    shares = default["type_of_food"].value_counts(normalize=True, sort=True)
+def test_cities_and_foods_match_published_counts(default_orders: pl.DataFrame, million_orders: pl.DataFrame) -> None:
+    assert million_orders["city"].n_unique() == 22
+    assert million_orders["type_of_food"].n_unique() == 83
+    shares = default_orders["type_of_food"].value_counts(normalize=True, sort=True)
     assert shares["type_of_food"].head(3).to_list() == ["italian", "burgers", "thai"]
 
 
@@ -134,7 +134,7 @@ def _trimmed(orders: pl.DataFrame, name: str) -> pl.DataFrame:
 
 
 def _notebook_features(orders: pl.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The published protocol's cleaning and ten features, before the restaurant's mean; and the labels."""
+    """Return the features of the published protocol, without the restaurant's mean, and the labels, after cleaning."""
     utc = pl.col("order_acknowledged_at").dt
     codes = (pl.col(name).rank("dense") - 1 for name in ("city", "country", "type_of_food"))
     kept = _trimmed(_trimmed(orders, "prep_time_seconds"), "order_value_gbp")
@@ -148,8 +148,8 @@ def _notebook_features(orders: pl.DataFrame) -> tuple[NDArray[np.float64], NDArr
     return features.cast(pl.Float64).to_numpy(), kept["prep_time_seconds"].cast(pl.Float64).to_numpy()
 
 
-def test_the_notebook_protocol_finds_as_much_signal_as_in_the_real_orders(default: pl.DataFrame) -> None:
-    features, label = _notebook_features(default)
+def test_notebook_protocol_has_published_r2(default_orders: pl.DataFrame) -> None:
+    features, label = _notebook_features(default_orders)
     train, test = train_test_split(np.arange(len(label)), random_state=12)
     restaurant = features[:, 6].astype(np.int64)
     count = np.bincount(restaurant[train], minlength=restaurant.max() + 1)

@@ -1,4 +1,4 @@
-"""The synthesizer: plans, files, bytes, and what a drawn period is made of."""
+"""The synthesizer: plans, files, reproducibility, and the contents of orders."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("file_format", ["csv", "parquet"])
-def test_same_plan_gives_same_bytes_and_another_seed_others(
-    tmp_path: Path, file_format: Literal["csv", "parquet"]
-) -> None:
+def test_synthesize_is_deterministic_per_plan_and_seed(tmp_path: Path, file_format: Literal["csv", "parquet"]) -> None:
     plan = SynthesisPlan(orders=3_000, seed=5)
     for folder in ("once", "again"):
         synthesize(plan, tmp_path / folder, file_format)
@@ -42,7 +40,7 @@ def test_same_plan_gives_same_bytes_and_another_seed_others(
     assert all(digest != once[name] for name, digest in _digests(tmp_path / "other").items())
 
 
-def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:
+def test_synthesize_csv_and_parquet_are_equal(tmp_path: Path) -> None:
     plan = SynthesisPlan(orders=2_000)
     steps: list[tuple[str, float]] = []
     csv = synthesize(plan, tmp_path, "csv", lambda step, share: steps.append((step, share)))
@@ -62,7 +60,7 @@ def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:
     assert truth["order_id"].equals(instants["order_id"])
 
 
-def test_orders_are_well_formed() -> None:
+def test_synthesize_frames_are_well_formed() -> None:
     orders, restaurants, truth = synthesize_frames(SynthesisPlan(orders=5_000))
     assert orders.columns == COLUMNS
     assert restaurants.columns == ["restaurant_id", "country", "city", "type_of_food"]
@@ -79,7 +77,7 @@ def test_orders_are_well_formed() -> None:
 @pytest.mark.parametrize(
     ("start", "days"), [(dt.date(2024, 10, 25), 4), (dt.date(2024, 3, 30), 2), (dt.date(2024, 2, 29), 1)]
 )
-def test_local_days_are_the_days_of_the_period(tmp_path: Path, start: dt.date, days: int) -> None:
+def test_synthesize_local_days_match_period(tmp_path: Path, start: dt.date, days: int) -> None:
     report = synthesize(SynthesisPlan(orders=400, days=days, start=start), tmp_path)
     local = pl.read_csv(report.orders)["order_acknowledged_at"].str.slice(0, 10).str.to_date()
     assert local.min() == start
@@ -99,7 +97,7 @@ def test_local_days_are_the_days_of_the_period(tmp_path: Path, start: dt.date, d
     ],
     ids=str,
 )
-def test_small_and_odd_plans(plan: SynthesisPlan, tmp_path: Path) -> None:
+def test_synthesize_works_for_small_and_unusual_plans(plan: SynthesisPlan, tmp_path: Path) -> None:
     report = synthesize(plan, tmp_path)
     orders = pl.read_csv(report.orders)
     assert orders.height == plan.orders == report.order_rows
@@ -107,7 +105,7 @@ def test_small_and_odd_plans(plan: SynthesisPlan, tmp_path: Path) -> None:
     assert orders.null_count().sum_horizontal().item() == 0
 
 
-def test_restaurants_grow_with_orders_and_shrink_with_days() -> None:
+def test_plan_restaurant_count_scales_with_orders_and_days() -> None:
     assert SynthesisPlan().restaurant_count == 1_697
     assert SynthesisPlan(orders=323_940).restaurant_count == 16_970
     assert SynthesisPlan(orders=323_940, days=300).restaurant_count == 1_697
@@ -118,18 +116,18 @@ def test_restaurants_grow_with_orders_and_shrink_with_days() -> None:
     ("orders", "restaurants", "days", "seed"),
     [(0, None, 30, 1), (-5, None, 30, 1), (10, 0, 30, 1), (10, None, 0, 1), (10, None, 30, -1), (10, None, 40_000, 1)],
 )
-def test_impossible_plans_are_refused(orders: int, restaurants: int | None, days: int, seed: int) -> None:
+def test_plan_with_invalid_values_raises(orders: int, restaurants: int | None, days: int, seed: int) -> None:
     with pytest.raises(UsageError):
         SynthesisPlan(orders=orders, restaurants=restaurants, days=days, seed=seed)
 
 
-def test_drift_is_read() -> None:
+def test_drift_parse_returns_drift() -> None:
     assert Drift.parse("London:20:+15%") == Drift("London", 20, 1.15)
     assert Drift.parse(" Paris : 3 : -10 % ") == Drift("Paris", 3, 0.9)
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("London:20", "not in the form"),
         ("London:20:15", "not in the form"),
@@ -141,17 +139,17 @@ def test_drift_is_read() -> None:
         ("London:2:nan%", "factor"),
     ],
 )
-def test_drift_that_makes_no_sense_is_refused(text: str, says: str) -> None:
-    with pytest.raises(UsageError, match=says):
+def test_drift_parse_with_invalid_text_raises(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         Drift.parse(text)
 
 
-def test_drift_after_the_period_is_refused() -> None:
+def test_plan_with_drift_after_period_raises() -> None:
     with pytest.raises(UsageError, match="31"):
         SynthesisPlan(drift=Drift("London", 31, 1.2))
 
 
-def test_integer_coded_orders(tmp_path: Path) -> None:
+def test_integer_coded_orders_use_sorted_vocabularies(tmp_path: Path) -> None:
     orders, restaurants, _ = synthesize_frames(SynthesisPlan(orders=500))
     path = tmp_path / "coded.csv"
     assert write_integer_coded_orders(orders, restaurants, path, rows=120) == 120
@@ -165,7 +163,7 @@ def test_integer_coded_orders(tmp_path: Path) -> None:
         assert [vocabulary[code] for code in coded[name]] == named[name].to_list()
 
 
-def test_a_write_that_fails_leaves_nothing_and_keeps_the_old_file(tmp_path: Path) -> None:
+def test_write_table_failure_keeps_old_file(tmp_path: Path) -> None:
     report = synthesize(SynthesisPlan(orders=50), tmp_path)
     before = _digests(tmp_path)
     orders, restaurants, _ = synthesize_frames(SynthesisPlan(orders=50, seed=2))

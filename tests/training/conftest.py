@@ -1,4 +1,4 @@
-"""The data is drawn, and a window fitted, once."""
+"""Session fixtures: synthetic data, fitted models, and stores with a champion."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ from tests.training.factories import (
 
 @pytest.fixture(scope="session")
 def data() -> SyntheticData:
-    """1 to 15 June, 3,000 orders."""
+    """Return 3,000 orders from 1 to 15 June."""
     return make_synthetic_data()
 
 
 @pytest.fixture(scope="session")
-def days(data: SyntheticData) -> FeatureMatrix:
-    """The matrix of all fifteen days."""
+def features(data: SyntheticData) -> FeatureMatrix:
+    """Return the features of all fifteen days."""
     return build_feature_matrix(data.training_data, june(1), june(15))
 
 
 @pytest.fixture(scope="session")
-def fitted(days: FeatureMatrix) -> FittedWindow:
-    """The quick recipes, fitted through 10 June."""
-    return fit_window(days, june(10), quick_plan())
+def fitted(features: FeatureMatrix) -> FittedWindow:
+    """Return two small models fitted through 10 June."""
+    return fit_window(features, june(10), quick_plan())
 
 
 @pytest.fixture
 def folder_store(tmp_path: Path) -> Store:
-    """An empty store in a folder."""
+    """Return an empty store in a folder."""
     return Store.open(str(tmp_path / "models"))
 
 
 @pytest.fixture
 def memory_store(tmp_path: Path) -> Iterator[Store]:
-    """An empty store that is no folder."""
+    """Yield an empty store in memory."""
     root = secrets.token_hex(4)
     yield Store.open(f"memory://{root}/models", cache=tmp_path / "cache")
     objects = MemoryFileSystem().store
@@ -60,14 +60,14 @@ def memory_store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture(scope="session")
 def good(data: SyntheticData, tmp_path_factory: pytest.TempPathFactory) -> TrainedStore:
-    """A store in which the quick recipes' bundle of 13 June won its first comparison."""
+    """Return a store in which a bundle of 13 June was promoted."""
     root = tmp_path_factory.mktemp("good") / "models"
     return TrainedStore(root, run_training(data, june(13), Store.open(str(root))))
 
 
 @pytest.fixture(scope="session")
 def weak(data: SyntheticData, tmp_path_factory: pytest.TempPathFactory) -> TrainedStore:
-    """A store in which a person made a bundle of 13 June champion that has learned next to nothing."""
+    """Return a store in which an inaccurate bundle of 13 June was promoted by override."""
     root = tmp_path_factory.mktemp("weak") / "models"
     store = Store.open(str(root))
     document = run_training(data, june(13), store, plan=quick_plan(IDLE_QUANTILE))
@@ -77,11 +77,11 @@ def weak(data: SyntheticData, tmp_path_factory: pytest.TempPathFactory) -> Train
 
 @pytest.fixture
 def good_store(good: TrainedStore, tmp_path: Path) -> Store:
-    """A copy of the store of `good`."""
+    """Return a copy of the store of `good`."""
     return good.copy(tmp_path / "good")
 
 
 @pytest.fixture
 def weak_store(weak: TrainedStore, tmp_path: Path) -> Store:
-    """A copy of the store of `weak`."""
+    """Return a copy of the store of `weak`."""
     return weak.copy(tmp_path / "weak")

@@ -1,4 +1,4 @@
-"""Fifteen synthetic days of forty restaurants, and recipes that fit in a moment."""
+"""Synthetic data of fifteen days and forty restaurants, small models, and helpers to train and promote them."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ ACTOR = AuditActor(by="test", at="2015-06-17T05:00:00Z")
 
 QUANTILE = QuantileModel(tree_count=30, learning_rate=0.2, depth=4, border_count=32)
 IDLE_QUANTILE = QuantileModel(tree_count=1, learning_rate=0.001, depth=1, border_count=8)
-"""Learns next to nothing: what loses every comparison."""
+"""Barely fits the data, so it loses every comparison."""
 
 
 def june(day: int) -> dt.date:
-    """A day of the synthetic month; its first is PLAN.start."""
+    """Return a date in the synthetic month, which starts on `PLAN.start`."""
     return dt.date(2015, 6, day)
 
 
 @dataclass(frozen=True)
 class SyntheticData:
-    """The orders and restaurants as tables, and read."""
+    """Synthetic orders and restaurants, as tables and parsed."""
 
     orders: pl.DataFrame
     restaurants: pl.DataFrame
@@ -57,19 +57,19 @@ class SyntheticData:
 
     @classmethod
     def from_frames(cls, orders: pl.DataFrame, restaurants: pl.DataFrame) -> SyntheticData:
-        """Read the two tables."""
-        directory = read_restaurants(restaurants)
-        audited = audit_orders(orders, directory, need_label=True)
-        return cls(orders, restaurants, directory, audited, TrainingData.from_orders(audited, directory))
+        """Parse the two tables."""
+        restaurant_index = read_restaurants(restaurants)
+        audited = audit_orders(orders, restaurant_index, need_label=True)
+        return cls(orders, restaurants, restaurant_index, audited, TrainingData.from_orders(audited, restaurant_index))
 
     def as_of(self, date: dt.date) -> SyntheticData:
-        """The tables as they stood on the morning of `date`: orders that were ready by then."""
-        return SyntheticData.from_frames(self.orders.filter(self.audited.frame["ready_local"] < dt.datetime.combine(date, dt.time())),
-                       self.restaurants)  # fmt: skip
+        """Return the data with only the orders that were ready before local midnight of `date`."""
+        is_ready = self.audited.frame["ready_local"] < dt.datetime.combine(date, dt.time())
+        return SyntheticData.from_frames(self.orders.filter(is_ready), self.restaurants)
 
 
 def run_refresh(data: SyntheticData, date: dt.date, store: Store) -> RefreshDocument:
-    """Refresh from a file of these orders."""
+    """Refresh the champion from a file of these orders."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "orders.parquet"
         data.orders.write_parquet(path)
@@ -77,18 +77,18 @@ def run_refresh(data: SyntheticData, date: dt.date, store: Store) -> RefreshDocu
 
 
 def make_synthetic_data(plan: SynthesisPlan = PLAN) -> SyntheticData:
-    """Draw and read."""
+    """Synthesize and parse orders and restaurants."""
     orders, restaurants, _ = synthesize_frames(plan)
     return SyntheticData.from_frames(orders, restaurants)
 
 
 def quick_plan(quantile: QuantileModel = QUANTILE, seed: int = 12, threads: int = 1) -> FitPlan:
-    """One point model and the quantiles."""
+    """Return a plan with one small point model and the quantile model."""
     return _plan((RandomForestModel(tree_count=5, max_leaf_nodes=20), quantile), threads, seed)
 
 
 def full_plan(threads: int = 1) -> FitPlan:
-    """The whole catalogue, each with few trees."""
+    """Return a plan with all models of the catalogue, each with few trees."""
     bases: tuple[Model, ...] = (
         RandomForestModel(tree_count=5, max_leaf_nodes=20),
         GradientBoostingModel(tree_count=5),
@@ -108,7 +108,7 @@ def run_training(
     with_report: bool = False,
     thresholds: GateThresholds | None = None,
 ) -> TrainDocument:
-    """`train` with the quick recipes, and without the pictures that take longer than all else."""
+    """Run `train` with small models and without the slow HTML report."""
     return train(
         data.audited,
         data.restaurant_index,
@@ -123,46 +123,46 @@ def run_training(
 
 
 def override_champion(store: Store, bundle_id: str, date: dt.date) -> LogEntry:
-    """What a person does who knows better."""
-    draft = LogEntryDraft(bundle=bundle_id, date=date, action="override", reason="I know better.", by="me", at="")
+    """Make a bundle the champion by override."""
+    draft = LogEntryDraft(bundle=bundle_id, date=date, action="override", reason="Test.", by="user", at="")
     log = ChampionLog(store)
     return log.append(draft, log.current())
 
 
 @dataclass(frozen=True)
 class TrainedStore:
-    """A store in a folder, to be copied, and what the training said that filled it."""
+    """A store in a folder that can be copied, and the document of the training that filled it."""
 
     root: Path
     document: TrainDocument
 
     def copy(self, root: Path) -> Store:
-        """A store of one's own with the same content."""
+        """Copy the store to `root`."""
         shutil.copytree(self.root, root)
         return Store.open(str(root))
 
 
 def bundle_bytes(store: Store, bundle_id: str) -> dict[str, bytes]:
-    """Every file of a bundle, by its path."""
+    """Return the files of a bundle by relative path."""
     folder: Path = store.fetch(bundle_id)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def equal_training_data(one: TrainingData, other: TrainingData) -> bool:
-    """Whether two corpora hold the same arrays."""
-    return all(np.array_equal(*both) for both in zip(_arrays(one), _arrays(other), strict=True))
+def equal_training_data(first: TrainingData, second: TrainingData) -> bool:
+    """Return whether two data sets have equal arrays."""
+    return all(np.array_equal(*pair) for pair in zip(_arrays(first), _arrays(second), strict=True))
 
 
-def _arrays(corpus: TrainingData) -> list[NDArray[np.generic]]:
-    orders = corpus.orders
+def _arrays(data: TrainingData) -> list[NDArray[np.generic]]:
+    orders = data.orders
     columns = [getattr(orders, field.name) for field in fields(orders)]
     return [
         *columns,
-        corpus.completed.ready_at,
-        corpus.labels,
-        corpus.is_fitting,
-        corpus.is_history,
-        corpus.is_evaluation,
+        data.completed.ready_at,
+        data.labels,
+        data.is_fitting,
+        data.is_history,
+        data.is_evaluation,
     ]
 
 

@@ -1,4 +1,4 @@
-"""Walking forward: each day is asked of what was known that morning, and of models fitted before it."""
+"""Tests of the backtest: each day is predicted as of that day, by models fitted before it."""
 
 from __future__ import annotations
 
@@ -19,42 +19,44 @@ from preptime.training.backtest import backtest, evaluate_graph, select_days
 from preptime.training.fitting import FittedWindow, fit_window
 from preptime.training.train import train_challenger
 from preptime.training.training_data import day_number
-from tests.training.factories import SyntheticData, june, quick_plan, full_plan
+from tests.training.factories import SyntheticData, full_plan, june, quick_plan
 
 
 @pytest.fixture(scope="module")
-def walked(data: SyntheticData) -> EvaluatedOrders:
+def evaluated(data: SyntheticData) -> EvaluatedOrders:
     return backtest(data.training_data, june(11), june(14), quick_plan())
 
 
-def asked(data: SyntheticData, first: dt.date, last: dt.date) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def evaluated_rows(data: SyntheticData, first: dt.date, last: dt.date) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     days = data.training_data.acknowledged_day
     return (days >= day_number(first)) & (days <= day_number(last)) & data.training_data.is_evaluation
 
 
 def test_backtest_predicts_every_labelled_order_as_of_its_day(
-    data: SyntheticData, days: FeatureMatrix, walked: EvaluatedOrders, fitted: FittedWindow
+    data: SyntheticData, features: FeatureMatrix, evaluated: EvaluatedOrders, fitted: FittedWindow
 ) -> None:
-    rows = asked(data, june(11), june(14))
-    assert np.array_equal(walked.actual, data.training_data.labels[rows])
-    assert walked.up_to_3h.all()
-    assert np.array_equal(walked.within_label_limit, walked.actual <= fitted.label_limit_seconds)
-    # Fitted on what was known on the morning of the 11th, and each day with its own morning's history.
-    points, quantiles = fitted.load_graph(days.X.shape[1]).run(days.X[rows])
-    assert np.array_equal(walked.quantiles, quantiles)
-    assert np.array_equal(walked.point_predictions["rf"], points["rf"].astype(np.float64))
-    assert np.array_equal(walked.baseline_predictions["restaurant_lookup"], days.lookup_seconds[rows])
-    assert np.array_equal(walked.baseline_predictions["global_median"], days.global_median_seconds[rows])
-    assert np.array_equal(walked.segment_columns.fallback_level, days.fallback_level[rows])
+    rows = evaluated_rows(data, june(11), june(14))
+    assert np.array_equal(evaluated.actual, data.training_data.labels[rows])
+    assert evaluated.up_to_3h.all()
+    assert np.array_equal(evaluated.within_label_limit, evaluated.actual <= fitted.label_limit_seconds)
+    # The models are fitted as of the 11th, and the history is as of each day.
+    points, quantiles = fitted.load_graph(features.X.shape[1]).run(features.X[rows])
+    assert np.array_equal(evaluated.quantiles, quantiles)
+    assert np.array_equal(evaluated.point_predictions["rf"], points["rf"].astype(np.float64))
+    assert np.array_equal(evaluated.baseline_predictions["restaurant_lookup"], features.lookup_seconds[rows])
+    assert np.array_equal(evaluated.baseline_predictions["global_median"], features.global_median_seconds[rows])
+    assert np.array_equal(evaluated.segment_columns.fallback_level, features.fallback_level[rows])
 
 
-def test_backtest_retraining_every_two_days_equals_two_backtests(data: SyntheticData, walked: EvaluatedOrders) -> None:
-    anew = backtest(data.training_data, june(11), june(14), quick_plan(), retrain_every=2)
-    one, two = (backtest(data.training_data, june(day), june(day + 1), quick_plan()) for day in (11, 13))
-    assert np.array_equal(anew.quantiles, np.concatenate([one.quantiles, two.quantiles]))
-    assert np.array_equal(anew.within_label_limit, np.concatenate([one.within_label_limit, two.within_label_limit]))
-    assert np.array_equal(anew.actual, walked.actual)
-    assert not np.array_equal(anew.quantiles, walked.quantiles)
+def test_backtest_with_retraining_equals_two_backtests(data: SyntheticData, evaluated: EvaluatedOrders) -> None:
+    retrained = backtest(data.training_data, june(11), june(14), quick_plan(), retrain_every=2)
+    first, second = (backtest(data.training_data, june(day), june(day + 1), quick_plan()) for day in (11, 13))
+    assert np.array_equal(retrained.quantiles, np.concatenate([first.quantiles, second.quantiles]))
+    assert np.array_equal(
+        retrained.within_label_limit, np.concatenate([first.within_label_limit, second.within_label_limit])
+    )
+    assert np.array_equal(retrained.actual, evaluated.actual)
+    assert not np.array_equal(retrained.quantiles, evaluated.quantiles)
 
 
 @pytest.mark.parametrize(("every", "fits"), [(None, 1), (4, 1), (3, 2), (1, 4), (99, 1)])
@@ -66,34 +68,37 @@ def test_backtest_last_retraining_window_can_be_shorter(data: SyntheticData, eve
 
 
 def test_backtest_equals_predictions_of_trained_bundle(
-    data: SyntheticData, walked: EvaluatedOrders, folder_store: Store
+    data: SyntheticData, evaluated: EvaluatedOrders, folder_store: Store
 ) -> None:
-    """`train` on the 15th holds out three days, so it too is fitted on what was known on the morning of the 12th."""
+    """`train` for the 15th holds out three days, so it's fitted as of the 12th as well."""
     known = data.as_of(june(15))
     challenger = train_challenger(
         known.audited, known.training_data, june(15), folder_store, plan=quick_plan(), with_report=False
     )
-    mine = backtest(known.training_data, june(12), june(14), quick_plan())
-    assert np.array_equal(challenger.evaluated.quantiles, mine.quantiles)
+    expected = backtest(known.training_data, june(12), june(14), quick_plan())
+    assert np.array_equal(challenger.evaluated.quantiles, expected.quantiles)
     bundle = Bundle.load(folder_store.fetch(challenger.manifest.id))
     rows = select_days(build_feature_matrix(known.training_data, june(1), june(14)), june(12), june(14))
-    again = evaluate_graph(rows, bundle.graph, challenger.fitted.label_limit_seconds)
-    assert np.array_equal(again.quantiles, mine.quantiles)
-    assert np.array_equal(again.point_predictions["rf"], mine.point_predictions["rf"])
+    reevaluated = evaluate_graph(rows, bundle.graph, challenger.fitted.label_limit_seconds)
+    assert np.array_equal(reevaluated.quantiles, expected.quantiles)
+    assert np.array_equal(reevaluated.point_predictions["rf"], expected.point_predictions["rf"])
 
 
-def test_select_days_equals_matrix_built_for_those_days(data: SyntheticData, days: FeatureMatrix) -> None:
-    part, alone = select_days(days, june(4), june(6)), build_feature_matrix(data.training_data, june(4), june(6))
-    assert part.rows == alone.rows
-    assert np.array_equal(part.X, alone.X)
-    assert np.array_equal(part.lookup_seconds, alone.lookup_seconds)
-    assert len(select_days(days, june(20), june(22))) == 0
+def test_select_days_equals_matrix_built_for_those_days(data: SyntheticData, features: FeatureMatrix) -> None:
+    selected, built = (
+        select_days(features, june(4), june(6)),
+        build_feature_matrix(data.training_data, june(4), june(6)),
+    )
+    assert selected.rows == built.rows
+    assert np.array_equal(selected.X, built.X)
+    assert np.array_equal(selected.lookup_seconds, built.lookup_seconds)
+    assert len(select_days(features, june(20), june(22))) == 0
 
 
-def test_backtest_document_has_documented_fields(data: SyntheticData, days: FeatureMatrix) -> None:
-    fitted = fit_window(days, june(10), full_plan())
+def test_backtest_document_has_documented_fields(data: SyntheticData, features: FeatureMatrix) -> None:
+    fitted = fit_window(features, june(10), full_plan())
     orders = evaluate_graph(
-        select_days(days, june(11), june(12)), fitted.load_graph(days.X.shape[1]), fitted.label_limit_seconds
+        select_days(features, june(11), june(12)), fitted.load_graph(features.X.shape[1]), fitted.label_limit_seconds
     )
     document = json.loads(msgspec.json.encode(build_backtest_document(orders, "2015-06-11", "2015-06-12")))
     assert list(document) == ["from", "to", "default_model", "scores", "interval", "quantiles", "segments"]
@@ -107,7 +112,7 @@ def test_backtest_document_has_documented_fields(data: SyntheticData, days: Feat
     ]
     for row in document["scores"]:
         assert list(row) == ["name", "kind", "labels", "n", "mae", "median_ae", "rmse", "r2", "bias", "within_5_min"]
-    assert document["scores"][0]["n"] == asked(data, june(11), june(12)).sum()
+    assert document["scores"][0]["n"] == evaluated_rows(data, june(11), june(12)).sum()
     assert document["interval"].keys() == {"level", "coverage", "median_width_seconds"}
     assert document["interval"]["level"] == 0.8
     assert [row["p"] for row in document["quantiles"]] == [0.1, 0.5, 0.8, 0.9]
@@ -119,19 +124,19 @@ def test_backtest_document_has_documented_fields(data: SyntheticData, days: Feat
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "said"),
+    ("first", "last", "message"),
     [
-        (1, 5, "orders reach from 2015-06-01"),
+        (1, 5, "orders cover 2015-06-01 to 2015-06-15"),
         (12, 16, "to 2015-06-15"),
-        (12, 11, "asked from 2015-06-12 to 2015-06-11"),
+        (12, 11, "starts on 2015-06-12 and ends on 2015-06-11"),
     ],
 )
-def test_backtest_rejects_days_outside_the_data(data: SyntheticData, first: int, last: int, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_backtest_rejects_days_outside_the_data(data: SyntheticData, first: int, last: int, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         backtest(data.training_data, june(first), june(last), quick_plan())
 
 
 @pytest.mark.parametrize("every", [0, -1])
 def test_backtest_rejects_retraining_interval_below_one_day(data: SyntheticData, every: int) -> None:
-    with pytest.raises(UsageError, match=f"every {every} days"):
+    with pytest.raises(UsageError, match=f"interval is {every} days"):
         backtest(data.training_data, june(12), june(13), quick_plan(), retrain_every=every)

@@ -1,4 +1,4 @@
-"""Conformal calibration: what is promised of labels nobody has seen."""
+"""Tests of the conformal calibration on labels that the models weren't fitted on."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from preptime.training.calibration import (
 SMALL = QuantileModel(tree_count=20, learning_rate=0.3, depth=3, border_count=32)
 
 
-def world(n: int, days: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.int64]]:
-    """Labels of a known distribution: log-normal around a level that two features decide; days in their order."""
+def make_orders(n: int, days: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.int64]]:
+    """Return X, y, and days. Labels are log-normal around a level that depends on two features."""
     rng = np.random.default_rng(seed)
     X = rng.uniform(0, 1, (n, 3)).astype(np.float32)
     y = 600 * np.exp(X[:, 0] + 0.5 * (X[:, 1] > 0.5) + rng.normal(0, 0.5, n))
@@ -31,26 +31,26 @@ def world(n: int, days: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np
 
 
 def test_calibrate_covers_later_days_at_each_level() -> None:
-    """Fitted and calibrated on twelve days, asked about the next; the raw quantiles are badly off beforehand."""
-    n, asked = 3_000, 20_000
-    X, y, day = world(n, 12, seed=1)
-    later_X, later_y, _ = world(asked, 5, seed=2)
+    """Models fitted and calibrated on twelve days predict later days. Their raw quantiles are far off."""
+    n, later = 3_000, 20_000
+    X, y, day = make_orders(n, 12, seed=1)
+    later_X, later_y, _ = make_orders(later, 5, seed=2)
     calibration = calibrate(SMALL, X, y, day, threads=1, seed=12)
     raw = SMALL.fit(X, y, threads=1, seed=12)
     calibrated = raw.calibrated(np.array(calibration.scale)).predict(later_X)
     for column, level in enumerate(QUANTILE_LEVELS):
-        # Two independent samples decide: those calibrated on and those asked about; four standard errors.
-        bound = 4 * math.sqrt(level * (1 - level) * (1 / calibration.orders + 1 / asked))
+        # Four standard errors from two independent samples: the calibration orders and the later orders.
+        bound = 4 * math.sqrt(level * (1 - level) * (1 / calibration.orders + 1 / later))
         assert abs(float(np.mean(later_y <= calibrated[:, column])) - level) <= bound
 
 
 def test_calibrate_corrects_overfitted_quantiles() -> None:
-    """Trees that know their rows by heart are too sure of themselves about others."""
-    by_heart = QuantileModel(tree_count=150, learning_rate=0.5, depth=7, border_count=64)
-    X, y, day = world(2_000, 12, seed=3)
-    later_X, later_y, _ = world(10_000, 5, seed=4)
-    calibration = calibrate(by_heart, X, y, day, threads=1, seed=12)
-    raw = by_heart.fit(X, y, threads=1, seed=12)
+    """Overfitted trees predict intervals that are too narrow for other orders."""
+    overfitted = QuantileModel(tree_count=150, learning_rate=0.5, depth=7, border_count=64)
+    X, y, day = make_orders(2_000, 12, seed=3)
+    later_X, later_y, _ = make_orders(10_000, 5, seed=4)
+    calibration = calibrate(overfitted, X, y, day, threads=1, seed=12)
+    raw = overfitted.fit(X, y, threads=1, seed=12)
     before, after = (
         max(
             abs(float(np.mean(later_y <= column)) - level)
@@ -63,57 +63,57 @@ def test_calibrate_corrects_overfitted_quantiles() -> None:
 
 
 def test_calibrate_scale_equals_quantile_of_relative_scores() -> None:
-    """Every step by hand: four fits, each blind to a quarter of the latest days."""
-    X, y, day = world(800, 12, seed=5)
-    found = calibrate(SMALL, X, y, day, threads=1, seed=12)
-    latest = day > day.max() - 6  # half of twelve days, which is fewer than the eight looked at at most
+    """Compute the scale directly: four fits, each without a quarter of the latest days."""
+    X, y, day = make_orders(800, 12, seed=5)
+    calibration = calibrate(SMALL, X, y, day, threads=1, seed=12)
+    latest = day > day.max() - 6  # half of twelve days, which is below the maximum of eight
     scores = []
     for fold in range(4):
-        out = latest & (day % 4 == fold)
-        predicted = SMALL.fit(X[~out], y[~out], threads=1, seed=12).predict(X[out]).astype(np.float64)
+        held_out = latest & (day % 4 == fold)
+        predicted = SMALL.fit(X[~held_out], y[~held_out], threads=1, seed=12).predict(X[held_out]).astype(np.float64)
         scores += [
             [(label - q) / max(q, MIN_SCALED_SECONDS) for q in row]
-            for label, row in zip(y[out], predicted, strict=True)
+            for label, row in zip(y[held_out], predicted, strict=True)
         ]
     n = len(scores)
     for column, level in enumerate(QUANTILE_LEVELS):
         ordered = sorted(row[column] for row in scores)
-        assert found.scale[column] == ordered[min(math.ceil(round((n + 1) * level, 6)), n) - 1]
-    assert (found.days, found.folds, found.orders) == (6, FOLDS, n)
+        assert calibration.scale[column] == ordered[min(math.ceil(round((n + 1) * level, 6)), n) - 1]
+    assert (calibration.days, calibration.folds, calibration.orders) == (6, FOLDS, n)
 
 
 def test_calibrate_uses_at_most_the_latest_eight_days() -> None:
-    X, y, day = world(1_000, 30, seed=6)
-    found = calibrate(SMALL, X, y, day, threads=1, seed=12)
-    assert (found.days, found.orders) == (CALIBRATION_DAYS, int((day >= 22).sum()))
+    X, y, day = make_orders(1_000, 30, seed=6)
+    calibration = calibrate(SMALL, X, y, day, threads=1, seed=12)
+    assert (calibration.days, calibration.orders) == (CALIBRATION_DAYS, int((day >= 22).sum()))
 
 
 def test_calibrate_is_equal_for_any_number_of_threads() -> None:
-    X, y, day = world(800, 12, seed=7)
-    one, two = (calibrate(SMALL, X, y, day, threads=threads, seed=12) for threads in (1, 2))
-    assert one == two
+    X, y, day = make_orders(800, 12, seed=7)
+    single, double = (calibrate(SMALL, X, y, day, threads=threads, seed=12) for threads in (1, 2))
+    assert single == double
 
 
 @pytest.mark.parametrize("days", [1, 4])
 def test_calibrate_short_window_splits_folds_by_order(days: int) -> None:
-    X, y, day = world(900, days, seed=8)
-    found = calibrate(SMALL, X, y, day, threads=1, seed=12)
-    assert found.orders == int((day > day.max() - found.days).sum())
-    assert found.days == max(days // 2, 1)
+    X, y, day = make_orders(900, days, seed=8)
+    calibration = calibrate(SMALL, X, y, day, threads=1, seed=12)
+    assert calibration.orders == int((day > day.max() - calibration.days).sum())
+    assert calibration.days == max(days // 2, 1)
 
 
 def test_calibrate_accepts_latest_days_without_orders() -> None:
-    X, y, day = world(900, 12, seed=9)
-    there = day % 4 != 3
-    found = calibrate(SMALL, X[there], y[there], day[there], threads=1, seed=12)
-    assert found.orders == int((there & (day > day[there].max() - found.days)).sum())
+    X, y, day = make_orders(900, 12, seed=9)
+    has_orders = day % 4 != 3
+    calibration = calibrate(SMALL, X[has_orders], y[has_orders], day[has_orders], threads=1, seed=12)
+    assert calibration.orders == int((has_orders & (day > day[has_orders].max() - calibration.days)).sum())
 
 
 def test_calibrate_rejects_too_few_orders() -> None:
-    X, y, _ = world(600, 12, seed=10)
+    X, y, _ = make_orders(600, 12, seed=10)
     day = np.repeat([0, 11], [600 - MIN_CALIBRATION_ORDERS + 1, MIN_CALIBRATION_ORDERS - 1])
     with pytest.raises(
-        DataError, match=f"have {MIN_CALIBRATION_ORDERS - 1} orders; calibration needs {MIN_CALIBRATION_ORDERS}"
+        DataError, match=f"have {MIN_CALIBRATION_ORDERS - 1} orders. Calibration requires {MIN_CALIBRATION_ORDERS}"
     ):
         calibrate(SMALL, X, y, day, threads=1, seed=12)
 
@@ -121,7 +121,7 @@ def test_calibrate_rejects_too_few_orders() -> None:
 @pytest.mark.parametrize("level", QUANTILE_LEVELS)
 @pytest.mark.parametrize("n", [9, 99, 100, 139, 1_000])
 def test_conformal_quantile_has_smallest_sufficient_rank(n: int, level: float) -> None:
-    """A new score is equally likely to fall into any of the n + 1 gaps, so rank k promises k / (n + 1)."""
+    """A new score falls into each of the n + 1 gaps with equal probability, so rank k covers k / (n + 1)."""
     scores = np.random.default_rng(n).permutation(n).astype(np.float64) + 1.0  # the k-th smallest is k
     rank = _conformal_quantile(scores, level)
     assert rank >= (n + 1) * level - 1e-6

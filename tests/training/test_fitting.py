@@ -1,4 +1,4 @@
-"""Fitting a window: the same bits, nothing from after it, and the export's own word for how near it comes."""
+"""Tests of fitting a window: identical bytes, no later data, and the reported parity."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from preptime.models.sklearn_models import RandomForestModel
 from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix
 from preptime.training.fitting import FitPlan, FittedWindow, fit_window
 from preptime.training.training_data import day_number
-from tests.training.factories import SyntheticData, june, quick_plan, full_plan
+from tests.training.factories import SyntheticData, full_plan, june, quick_plan
 
 
-def test_fit_window_is_byte_identical_for_any_threads(days: FeatureMatrix) -> None:
-    one, again, two = (fit_window(days, june(10), full_plan(threads)) for threads in (1, 1, 2))
-    assert one.graph == again.graph == two.graph
-    assert one.calibration == again.calibration == two.calibration
-    assert one.names == tuple(CATALOGUE)
+def test_fit_window_is_byte_identical_for_any_threads(features: FeatureMatrix) -> None:
+    first, again, two_threads = (fit_window(features, june(10), full_plan(threads)) for threads in (1, 1, 2))
+    assert first.graph == again.graph == two_threads.graph
+    assert first.calibration == again.calibration == two_threads.calibration
+    assert first.names == tuple(CATALOGUE)
 
 
-def test_fit_window_other_seed_gives_other_graph(days: FeatureMatrix, fitted: FittedWindow) -> None:
-    assert fit_window(days, june(10), quick_plan(seed=13)).graph != fitted.graph
+def test_fit_window_other_seed_gives_other_graph(features: FeatureMatrix, fitted: FittedWindow) -> None:
+    assert fit_window(features, june(10), quick_plan(seed=13)).graph != fitted.graph
 
 
-def test_fit_window_reports_parity_of_each_model(days: FeatureMatrix, fitted: FittedWindow) -> None:
+def test_fit_window_reports_parity_of_each_model(features: FeatureMatrix, fitted: FittedWindow) -> None:
     assert fitted.parity_seconds.keys() == {"rf", "quantile"}
     assert all(0 <= seconds <= 0.1 for seconds in fitted.parity_seconds.values())
-    points, quantiles = fitted.load_graph(days.X.shape[1]).run(days.X)
-    assert points["rf"].shape == (len(days),)
+    points, quantiles = fitted.load_graph(features.X.shape[1]).run(features.X)
+    assert points["rf"].shape == (len(features),)
     assert (np.diff(quantiles, axis=1) >= 0).all()
     assert {name: round(float(shares.sum()), 9) for name, shares in fitted.importance.items()} == {
         "rf": 1.0,
@@ -41,7 +41,7 @@ def test_fit_window_reports_parity_of_each_model(days: FeatureMatrix, fitted: Fi
 
 
 def test_fit_window_uses_usable_orders_ready_by_the_last_day(
-    data: SyntheticData, days: FeatureMatrix, fitted: FittedWindow
+    data: SyntheticData, features: FeatureMatrix, fitted: FittedWindow
 ) -> None:
     usable = data.training_data.is_fitting & (data.training_data.ready_day <= day_number(june(10)))
     assert fitted.orders == int(usable.sum())
@@ -65,20 +65,20 @@ def test_fit_window_ignores_labels_after_the_window(data: SyntheticData, fitted:
     later = data.training_data.ready_day > day_number(june(10))
     label = data.training_data.completed.prep_time_seconds
     changed = replace(data.training_data.completed, prep_time_seconds=np.where(later, label + 1_000, label))
-    other = build_feature_matrix(replace(data.training_data, completed=changed), june(1), june(15))
-    assert fit_window(other, june(10), quick_plan()).graph == fitted.graph
-    # The control: the day after the window is the first that would.
+    changed_features = build_feature_matrix(replace(data.training_data, completed=changed), june(1), june(15))
+    assert fit_window(changed_features, june(10), quick_plan()).graph == fitted.graph
+    # Control: with a window that ends one day later, the graph changes.
     assert (
-        fit_window(other, june(11), quick_plan()).graph
+        fit_window(changed_features, june(11), quick_plan()).graph
         != fit_window(build_feature_matrix(data.training_data, june(1), june(15)), june(11), quick_plan()).graph
     )
 
 
-def test_fit_window_reports_progress(days: FeatureMatrix) -> None:
-    told: list[tuple[str, float]] = []
-    fit_window(days, june(10), quick_plan(), lambda stage, done: told.append((stage, done)))
-    assert [done for _, done in told] == [0.2, 0.4, 0.6, 0.8, 1.0]
-    assert {stage for stage, _ in told} >= {
+def test_fit_window_reports_progress(features: FeatureMatrix) -> None:
+    reports: list[tuple[str, float]] = []
+    fit_window(features, june(10), quick_plan(), lambda stage, fraction: reports.append((stage, fraction)))
+    assert [fraction for _, fraction in reports] == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert {stage for stage, _ in reports} >= {
         "Models: rf fitted",
         "Models: quantile fitted",
         "Models: quantiles calibrated",
@@ -90,12 +90,12 @@ def test_upper_outlier_limit_matches_the_notebook() -> None:
     assert upper_outlier_limit(np.array([100.0, 200.0, 300.0, 400.0, 500.0])) == 700.0
 
 
-def test_fit_window_rejects_window_without_ready_orders(days: FeatureMatrix) -> None:
-    with pytest.raises(DataError, match="No order that can be fitted was ready by the end of 2015-05-31"):
-        fit_window(days, june(1) - (june(2) - june(1)), quick_plan())
+def test_fit_window_rejects_window_without_ready_orders(features: FeatureMatrix) -> None:
+    with pytest.raises(DataError, match="No order usable for fitting was ready by the end of 2015-05-31"):
+        fit_window(features, june(1) - (june(2) - june(1)), quick_plan())
 
 
-def test_fit_window_rejects_uncalibratable_default_model(days: FeatureMatrix) -> None:
-    impostor = RandomForestModel(name="quantile", tree_count=2, max_leaf_nodes=4)
-    with pytest.raises(OperationError, match="cannot be calibrated"):
-        fit_window(days, june(10), FitPlan({"quantile": impostor}, 1))
+def test_fit_window_rejects_uncalibratable_default_model(features: FeatureMatrix) -> None:
+    forest = RandomForestModel(name="quantile", tree_count=2, max_leaf_nodes=4)
+    with pytest.raises(OperationError, match="can't be calibrated"):
+        fit_window(features, june(10), FitPlan({"quantile": forest}, 1))

@@ -1,4 +1,4 @@
-"""The notebook's protocol, step by step, against small orders whose right answer is known."""
+"""Tests of the notebook's protocol on small data with known results."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def restaurants_of(ids: list[int]) -> pl.DataFrame:
 
 
 def orders_of(restaurant_id: NDArray[np.int64], seed: int = 3, year: int = 2015) -> pl.DataFrame:
-    """Orders whose preparation time depends on the restaurant, the items and chance."""
+    """Return orders whose preparation time depends on the restaurant, the items, and a random part."""
     rng = np.random.default_rng(seed)
     n = len(restaurant_id)
     items = rng.integers(1, 9, n)
@@ -65,7 +65,7 @@ def orders_of(restaurant_id: NDArray[np.int64], seed: int = 3, year: int = 2015)
 
 @runtime_checkable
 class HasParams(Protocol):
-    """What every library's estimator has."""
+    """An estimator of any of the libraries."""
 
     def get_params(self) -> dict[str, object]: ...
 
@@ -100,10 +100,10 @@ def column(rows: NotebookRows, name: str) -> NDArray[np.float64]:
 
 def test_rows_trim_preparation_time_before_order_value(restaurants: pl.DataFrame) -> None:
     orders = orders_of(np.repeat(1, 200))
-    # The expensive orders are also the slow ones: once those are gone, the fence of the value has moved.
+    # Some expensive orders are slow as well. Removing them changes the outlier limit of the value.
     slow = orders.head(20).with_columns(prep_time_seconds=pl.lit(90_000, pl.Int64), order_value_gbp=pl.lit(60.0))
-    dear = orders.tail(2).with_columns(order_value_gbp=pl.lit(900.0))
-    rows = prepare_notebook_rows(audited(pl.concat([orders, slow, dear]), restaurants))
+    expensive = orders.tail(2).with_columns(order_value_gbp=pl.lit(900.0))
+    rows = prepare_notebook_rows(audited(pl.concat([orders, slow, expensive]), restaurants))
 
     assert [step.orders for step in rows.steps] == [222, 222, 202, 200, 200]
     lower, upper = np.quantile(orders["prep_time_seconds"], [0.0, 1.0])
@@ -112,7 +112,7 @@ def test_rows_trim_preparation_time_before_order_value(restaurants: pl.DataFrame
 
 
 def test_rows_count_restaurants_and_foods_before_filtering(restaurants: pl.DataFrame) -> None:
-    # Restaurants 1 and 4 cook the same food: 1 has 21 orders, 4 has 20 and goes. Restaurant 2 has 20 and goes.
+    # Restaurants 1 and 4 have the same food. Restaurant 1 has 21 orders. Restaurants 2 and 4 have 20, and are removed.
     orders = orders_of(np.repeat([1, 4, 2], [21, 20, 20])).with_columns(
         prep_time_seconds=pl.lit(600), order_value_gbp=pl.lit(20.0)
     )
@@ -138,7 +138,7 @@ def test_feature_sets_have_published_columns_in_order(restaurants: pl.DataFrame)
     rows = prepare_notebook_rows(audited(orders, restaurants))
     first = orders.row(0, named=True)
     at = first["order_acknowledged_at"]
-    # Codes are positions among the sorted values: France < UK, London < Paris, chinese < italian < thai.
+    # Codes are indices in the sorted values: France < UK, London < Paris, chinese < italian < thai.
     value, items, day, hour, weekday = first["order_value_gbp"], first["number_of_items"], at.day, at.hour, at.weekday()
     food = sorted(FOODS).index(FOODS[1])
 
@@ -153,44 +153,44 @@ def test_restaurant_mean_uses_training_rows_only(orders: pl.DataFrame, restauran
     mean = with_restaurant_mean(rows, train)[:, -1]
 
     for restaurant in np.unique(rows.restaurant_id):
-        mine = rows.restaurant_id == restaurant
-        known = rows.prep_time_seconds[train][mine[train]]
+        is_restaurant = rows.restaurant_id == restaurant
+        known = rows.prep_time_seconds[train][is_restaurant[train]]
         expected = known.mean() if len(known) else rows.prep_time_seconds[train].mean()
-        assert mean[mine] == pytest.approx(expected)
+        assert mean[is_restaurant] == pytest.approx(expected)
 
 
 def test_rows_exclude_incomplete_and_unlisted_orders(orders: pl.DataFrame, restaurants: pl.DataFrame) -> None:
-    broken = orders.with_columns(
+    invalid = orders.with_columns(
         prep_time_seconds=pl.when(pl.int_range(pl.len()) < 3).then(None).otherwise(pl.col("prep_time_seconds")),
         restaurant_id=pl.when(pl.int_range(pl.len()) == 50).then(999).otherwise(pl.col("restaurant_id")),
     )
-    assert [step.orders for step in prepare_notebook_rows(audited(broken, restaurants)).steps][:2] == [
+    assert [step.orders for step in prepare_notebook_rows(audited(invalid, restaurants)).steps][:2] == [
         len(orders),
         len(orders) - 4,
     ]
 
 
 def test_rows_reject_too_few_orders(restaurants: pl.DataFrame) -> None:
-    with pytest.raises(DataError, match=r"more than 20 orders among the 40 .* more days"):
+    with pytest.raises(DataError, match=r"None of the 40 complete orders .* more than 20 orders.* more days"):
         prepare_notebook_rows(audited(orders_of(np.repeat([1, 2], 20)), restaurants))
-    with pytest.raises(DataError, match="among the 0"):
+    with pytest.raises(DataError, match="None of the 0"):
         prepare_notebook_rows(audited(orders_of(np.repeat(999, 40)), restaurants))
 
 
 def test_estimators_have_published_hyperparameters() -> None:
-    made = {name: params(make()) for name, make in estimators().items()}
+    models = {name: params(factory()) for name, factory in estimators().items()}
 
-    assert list(made) == ["rf", "gbr", "cat", "xgb", "stacking"]
+    assert list(models) == ["rf", "gbr", "cat", "xgb", "stacking"]
     shared = {"n_estimators": 100, "max_features": "log2", "max_leaf_nodes": None, "max_depth": None}
-    assert made["rf"].items() >= {**shared, "min_samples_split": 6}.items()
+    assert models["rf"].items() >= {**shared, "min_samples_split": 6}.items()
     assert params(random_forest(min_samples_split=4)).items() >= {**shared, "min_samples_split": 4}.items()
-    assert made["gbr"].items() >= {"n_estimators": 100, "learning_rate": 0.1, "max_depth": 3}.items()
-    assert made["cat"].items() >= {"depth": 6, "iterations": 100, "learning_rate": 0.1}.items()
-    assert "random_seed" not in made["cat"]
-    assert made["xgb"].items() >= {"n_estimators": 100, "learning_rate": 0.1, "max_depth": 4}.items()
-    assert made["stacking"]["cv"] == 3
-    assert params(made["stacking"]["final_estimator"])["alpha"] == 0.3
-    members = made["stacking"]["estimators"]
+    assert models["gbr"].items() >= {"n_estimators": 100, "learning_rate": 0.1, "max_depth": 3}.items()
+    assert models["cat"].items() >= {"depth": 6, "iterations": 100, "learning_rate": 0.1}.items()
+    assert "random_seed" not in models["cat"]
+    assert models["xgb"].items() >= {"n_estimators": 100, "learning_rate": 0.1, "max_depth": 4}.items()
+    assert models["stacking"]["cv"] == 3
+    assert params(models["stacking"]["final_estimator"])["alpha"] == 0.3
+    members = models["stacking"]["estimators"]
     assert isinstance(members, list)
     assert [name for name, _ in members] == ["rf", "gbr", "cat", "xgb"]
 
@@ -220,7 +220,7 @@ def test_document_has_documented_fields_and_published_r2(reproduction: Reproduct
 
 
 def test_scores_match_protocol_computed_with_sklearn(reproduction: Reproduction) -> None:
-    """Gradient boosting once more, straight from the library's own parts."""
+    """Compute the scores of gradient boosting directly with scikit-learn."""
     rows = reproduction.rows
     y = rows.prep_time_seconds
     train, test = train_test_split(np.arange(len(y)), random_state=12)
@@ -244,16 +244,16 @@ def test_run_notebook_is_deterministic_and_leaves_no_files(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """From files this time: csv keeps less than a frame does, but all that counts."""
-    monkeypatch.chdir(tmp_path)  # CatBoost likes to write a folder where it is run
+    """Read the orders from CSV files instead of frames."""
+    monkeypatch.chdir(tmp_path)  # by default, CatBoost writes a folder to the working directory
     orders.write_csv("orders.csv")
     restaurants.write_csv("restaurants.csv")
-    said: list[tuple[str, float]] = []
-    again = run_notebook("orders.csv", "restaurants.csv", lambda stage, done: said.append((stage, done)))
+    reports: list[tuple[str, float]] = []
+    again = run_notebook("orders.csv", "restaurants.csv", lambda stage, fraction: reports.append((stage, fraction)))
 
     assert msgspec.json.encode(again) == msgspec.json.encode(reproduction.document)
     assert {path.name for path in tmp_path.iterdir()} == {"orders.csv", "restaurants.csv"}
-    assert said == [("Notebook", fit / 11) for fit in range(1, 12)]
+    assert reports == [("Notebook", fit / 11) for fit in range(1, 12)]
 
 
 def test_render_text_explains_differences(
@@ -269,19 +269,19 @@ def test_render_text_explains_differences(
     later = prepare_notebook_rows(
         audited(orders.with_columns(pl.col("order_acknowledged_at").dt.offset_by("1y")), restaurants)
     )
-    other = render_text(Reproduction(reproduction.document, later, reproduction.r2_standard_error))
-    assert "of other data" in other
-    assert "2016-06-01" in other
+    text_of_other_data = render_text(Reproduction(reproduction.document, later, reproduction.r2_standard_error))
+    assert "has other data" in text_of_other_data
+    assert "2016-06-01" in text_of_other_data
 
 
 def test_real_orders_reproduce_published_scores() -> None:
-    """Three of the four published weeks: other test rows, so bands; R² of a test has a standard error of .017."""
+    """The data has three of the four published weeks, so R² has tolerances. Its standard error is .017."""
     folder = real_data()
     document = run_notebook(folder / "orders.csv", folder / "restaurants.csv")
 
     assert document.n == 13_451
     for row in document.rows:
-        published = row.published_r2 or 0.356  # stacking, by a reproduction on all four weeks
+        published = row.published_r2 or 0.356  # stacking, from a reproduction on all four weeks
         assert row.r2 == pytest.approx(published, abs=0.025)
     for fold in document.cross_validation_scores:
         assert fold.r2_mean == pytest.approx(fold.published_r2, abs=0.01)

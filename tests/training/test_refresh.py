@@ -1,4 +1,4 @@
-"""The champion's models with this morning's history."""
+"""Tests of the refresh: the champion's models with new history."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from preptime.features.history_state import HistoryState
 from tests.training.factories import SyntheticData, TrainedStore, bundle_bytes, june, run_refresh
 
 
-def moved(data: SyntheticData, city: str, ids: list[int]) -> SyntheticData:
-    """The same orders; some restaurants have moved to another city since."""
-    there = pl.col("restaurant_id").is_in(ids)
-    restaurants = data.restaurants.with_columns(city=pl.when(there).then(pl.lit(city)).otherwise("city"))
+def move_restaurants(data: SyntheticData, city: str, ids: list[int]) -> SyntheticData:
+    """Return the same orders with some restaurants in another city."""
+    is_moved = pl.col("restaurant_id").is_in(ids)
+    restaurants = data.restaurants.with_columns(city=pl.when(is_moved).then(pl.lit(city)).otherwise("city"))
     return SyntheticData.from_frames(data.orders, restaurants)
 
 
 def test_refresh_publishes_champion_models_with_new_history(
     data: SyntheticData, good: TrainedStore, good_store: Store
 ) -> None:
-    told = run_refresh(data, june(15), good_store)
-    assert (told.date, told.parent, told.champion_number) == (june(15), good.document.bundle, 2)
+    document = run_refresh(data, june(15), good_store)
+    assert (document.date, document.parent, document.champion_number) == (june(15), good.document.bundle, 2)
     known = data.training_data.as_of(june(15))
-    assert (told.orders, told.unknown_values) == (int(known.is_history.sum()), {})
-    fresh, parent = fetch_verified(good_store, told.bundle), fetch_verified(good_store, good.document.bundle)
+    assert (document.orders, document.unknown_values) == (int(known.is_history.sum()), {})
+    fresh, parent = fetch_verified(good_store, document.bundle), fetch_verified(good_store, good.document.bundle)
     assert fresh.model_bytes() == parent.model_bytes()
     expected = build_history(
         HistoryState.from_orders(data.restaurant_index, known.completed.take(known.is_history)),
@@ -42,7 +42,7 @@ def test_refresh_publishes_champion_models_with_new_history(
     assert all(np.array_equal(arrays[name], array) for name, array in expected.arrays().items())
     entry = ChampionLog(good_store).current()
     assert entry is not None
-    assert (entry.bundle, entry.action, entry.comparison) == (told.bundle, "refresh", None)
+    assert (entry.bundle, entry.action, entry.comparison) == (document.bundle, "refresh", None)
     assert entry.reason == "New history. The champion's models."
 
 
@@ -72,20 +72,20 @@ def test_refresh_with_corrected_orders_publishes_other_bundle(data: SyntheticDat
 
 
 def test_refresh_encodes_new_city_as_unknown(data: SyntheticData, good: TrainedStore, good_store: Store) -> None:
-    """It sorts before every other, so every code but for the champion's own would be another city's."""
+    """The new city sorts first, so without the champion's codes, all cities would be wrong."""
     ids = data.restaurants["restaurant_id"].head(3).to_list()
-    now = moved(data, "Aachen", ids)
-    assert now.restaurant_index.vocabularies.city[0] == "Aachen"
-    told = run_refresh(now, june(14), good_store)
-    assert told.unknown_values == {"city": 3}
-    bundle = fetch_verified(good_store, told.bundle)
+    changed = move_restaurants(data, "Aachen", ids)
+    assert changed.restaurant_index.vocabularies.city[0] == "Aachen"
+    document = run_refresh(changed, june(14), good_store)
+    assert document.unknown_values == {"city": 3}
+    bundle = fetch_verified(good_store, document.bundle)
     history, old = bundle.history, data.restaurant_index
     assert history.vocabularies.city == old.vocabularies.city
-    there = np.isin(history.restaurants.restaurant_id, ids)
-    assert (history.restaurants.city[there] == UNKNOWN_CODE).all()
-    assert np.array_equal(history.restaurants.city[~there], old.city[~np.isin(old.restaurant_id, ids)])
+    is_moved = np.isin(history.restaurants.restaurant_id, ids)
+    assert (history.restaurants.city[is_moved] == UNKNOWN_CODE).all()
+    assert np.array_equal(history.restaurants.city[~is_moved], old.city[~np.isin(old.restaurant_id, ids)])
     assert (
-        good_store.read_manifest(told.bundle).files[MODEL_FILE]
+        good_store.read_manifest(document.bundle).files[MODEL_FILE]
         == good_store.read_manifest(good.document.bundle).files[MODEL_FILE]
     )
 
@@ -96,7 +96,7 @@ def test_refresh_without_champion_raises(data: SyntheticData, folder_store: Stor
 
 
 def test_refresh_rejects_date_before_champion(data: SyntheticData, good_store: Store) -> None:
-    with pytest.raises(UsageError, match="is of 2015-06-13, later than 2015-06-12"):
+    with pytest.raises(UsageError, match="has the date 2015-06-13, which is later than 2015-06-12"):
         run_refresh(data, june(12), good_store)
     assert good_store.log_file_names() == ["000001.json"]
 

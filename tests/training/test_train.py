@@ -1,4 +1,4 @@
-"""A training run from audited orders to what serves, on a folder and on `memory://`."""
+"""Tests of a training run from audited orders to the champion, in a folder and in memory."""
 
 from __future__ import annotations
 
@@ -34,35 +34,35 @@ from tests.training.factories import (
 )
 
 
-def assert_history_of(store: Store, bundle_id: str, corpus: TrainingData, date: dt.date) -> None:
-    """The bundle's history is that of every order ready before `date`."""
-    known = corpus.as_of(date)
+def assert_history_as_of(store: Store, bundle_id: str, data: TrainingData, date: dt.date) -> None:
+    """Check that the bundle's history has all orders that were ready before `date`."""
+    known = data.as_of(date)
     state = HistoryState.from_orders(known.restaurants, known.completed.take(known.is_history))
     expected = build_history(state, known.restaurants, date).arrays()
-    found = fetch_verified(store, bundle_id).history.arrays()
-    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    history = fetch_verified(store, bundle_id).history.arrays()
+    assert all(np.array_equal(history[name], expected[name]) for name in expected)
 
 
 def test_train_first_passing_bundle_becomes_champion(
     data: SyntheticData, good: TrainedStore, good_store: Store
 ) -> None:
-    told = good.document
-    assert (told.outcome, told.champion, told.date) == ("promoted", told.bundle, june(13))
-    assert told.comparison is not None
-    assert told.comparison.passed
-    assert told.reason == told.comparison.summary
+    document = good.document
+    assert (document.outcome, document.champion, document.date) == ("promoted", document.bundle, june(13))
+    assert document.comparison is not None
+    assert document.comparison.passed
+    assert document.reason == document.comparison.summary
     (entry,) = ChampionLog(good_store).entries()
     assert (entry.bundle, entry.action, entry.by, entry.at, entry.date) == (
-        told.bundle, "promote", ACTOR.by, ACTOR.at, june(13),
+        document.bundle, "promote", ACTOR.by, ACTOR.at, june(13),
     )  # fmt: skip
-    assert msgspec.convert(entry.comparison, Comparison, strict=False) == told.comparison
-    manifest = fetch_verified(good_store, told.bundle).manifest
+    assert msgspec.convert(entry.comparison, Comparison, strict=False) == document.comparison
+    manifest = fetch_verified(good_store, document.bundle).manifest
     assert (manifest.kind, manifest.parent, manifest.models) == ("training", None, ("rf", "quantile"))
     assert manifest.data_fingerprint == data.training_data.as_of(june(13)).fingerprint()
-    assert manifest.metrics == to_json_object(told.evaluation)
-    assert msgspec.convert(manifest.metrics, BacktestDocument) == told.evaluation
-    assert told.parity_seconds.keys() == {"rf", "quantile"}
-    assert told.data_gate.passed
+    assert manifest.metrics == to_json_object(document.evaluation)
+    assert msgspec.convert(manifest.metrics, BacktestDocument) == document.evaluation
+    assert document.parity_seconds.keys() == {"rf", "quantile"}
+    assert document.data_gate.passed
 
 
 def test_train_history_includes_holdout_days(data: SyntheticData, good: TrainedStore, good_store: Store) -> None:
@@ -71,7 +71,7 @@ def test_train_history_includes_holdout_days(data: SyntheticData, good: TrainedS
     assert (window.first_day, window.last_day, window.fitted_through) == (june(1), june(9), june(9))
     assert window.gate_days == 3
     assert (good.document.evaluation.first_day, good.document.evaluation.last_day) == ("2015-06-10", "2015-06-12")
-    assert_history_of(good_store, manifest.id, data.training_data, june(13))
+    assert_history_as_of(good_store, manifest.id, data.training_data, june(13))
 
 
 def test_train_with_four_weeks_holds_out_a_week(folder_store: Store) -> None:
@@ -81,29 +81,29 @@ def test_train_with_four_weeks_holds_out_a_week(folder_store: Store) -> None:
     )
     window = challenger.manifest.window
     assert (window.fitted_through, window.gate_days) == (june(21), 7)
-    assert_history_of(folder_store, challenger.manifest.id, month.training_data, june(29))
+    assert_history_as_of(folder_store, challenger.manifest.id, month.training_data, june(29))
 
 
 @pytest.mark.parametrize(("day", "held_out"), [(28, 3), (29, 7)])
 def test_holdout_days_depends_on_days_of_data(data: SyntheticData, day: int, held_out: int) -> None:
-    """Days of data: 27 before the 28th of June, 28 before the 29th."""
+    """There are 27 days of data as of 28 June, and 28 as of 29 June."""
     assert holdout_days(data.training_data, june(day)) == held_out
 
 
 def test_train_is_byte_identical_in_other_store(
     data: SyntheticData, good: TrainedStore, good_store: Store, memory_store: Store
 ) -> None:
-    told = run_training(data, june(13), memory_store)
-    assert told == good.document
-    assert bundle_bytes(memory_store, told.bundle) == bundle_bytes(good_store, told.bundle)
+    document = run_training(data, june(13), memory_store)
+    assert document == good.document
+    assert bundle_bytes(memory_store, document.bundle) == bundle_bytes(good_store, document.bundle)
 
 
 def test_train_ignores_orders_after_the_date(data: SyntheticData, folder_store: Store, memory_store: Store) -> None:
-    """With the report, which also says what the audit found."""
-    whole = run_training(data, june(11), folder_store, with_report=True)
+    """The report is included, because it shows the audit."""
+    all_orders = run_training(data, june(11), folder_store, with_report=True)
     known = run_training(data.as_of(june(11)), june(11), memory_store, with_report=True)
-    assert whole.bundle == known.bundle
-    files = bundle_bytes(folder_store, whole.bundle)
+    assert all_orders.bundle == known.bundle
+    files = bundle_bytes(folder_store, all_orders.bundle)
     assert files == bundle_bytes(memory_store, known.bundle)
     assert b"<html" in files["report.html"]
 
@@ -125,7 +125,7 @@ def test_train_document_round_trips_as_json(good: TrainedStore) -> None:
 def test_train_rejects_half_a_day_of_orders(data: SyntheticData, folder_store: Store) -> None:
     local = data.audited.frame["acknowledged_local"]
     half = SyntheticData.from_frames(data.orders.filter(local < dt.datetime(2015, 6, 12, 15)), data.restaurants)
-    with pytest.raises(DataError, match="refused") as caught:
+    with pytest.raises(DataError, match="didn't pass the data gate") as caught:
         run_training(half, june(13), folder_store)
     assert "2015-06-12" in caught.value.facts
     assert folder_store.bundle_ids() == []
@@ -133,14 +133,14 @@ def test_train_rejects_half_a_day_of_orders(data: SyntheticData, folder_store: S
 
 
 def test_train_uses_given_gate_thresholds(data: SyntheticData, folder_store: Store) -> None:
-    with pytest.raises(DataError, match="at least 9,999"):
+    with pytest.raises(DataError, match="the minimum is 9,999"):
         run_training(data, june(13), folder_store, thresholds=GateThresholds(min_orders=9_999))
     assert folder_store.bundle_ids() == []
 
 
 def test_train_rejects_data_with_only_holdout_days(data: SyntheticData, folder_store: Store) -> None:
     lenient = GateThresholds(min_days=1, min_orders=1, max_unusable_share=1.0)
-    with pytest.raises(DataError, match="leaves none to learn from"):
+    with pytest.raises(DataError, match="leaves no days to fit on"):
         run_training(data, june(5), folder_store, thresholds=lenient)
     assert folder_store.bundle_ids() == []
 
@@ -153,12 +153,12 @@ def test_train_rejects_holdout_without_labels(data: SyntheticData, folder_store:
 
 
 def test_train_evaluates_orders_of_unknown_restaurants(data: SyntheticData, folder_store: Store) -> None:
-    strangers = data.orders.with_columns(
+    unknown_restaurants = data.orders.with_columns(
         restaurant_id=pl.when(pl.int_range(pl.len()) % 20 == 0).then(10_000 + pl.int_range(pl.len())).otherwise(
             "restaurant_id"
         )
     )  # fmt: skip
-    told = run_training(SyntheticData.from_frames(strangers, data.restaurants), june(13), folder_store)
-    bases = {row.value: row.n for row in told.evaluation.segments if row.segment == "fallback_level"}
-    assert bases.keys() - {"restaurant"}
-    assert sum(bases.values()) == told.evaluation.scores[0].n
+    document = run_training(SyntheticData.from_frames(unknown_restaurants, data.restaurants), june(13), folder_store)
+    counts = {row.value: row.n for row in document.evaluation.segments if row.segment == "fallback_level"}
+    assert counts.keys() - {"restaurant"}
+    assert sum(counts.values()) == document.evaluation.scores[0].n

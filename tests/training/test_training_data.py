@@ -1,4 +1,4 @@
-"""The corpus: one order of rows whatever the file's, and what each may be used for."""
+"""Tests of the training data: its sort order, and the masks of what each order is used for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from preptime.domain.validation_reasons import VALIDATION_RULES, Purpose, Valida
 from preptime.errors import DataError
 from preptime.training.training_data import TrainingData, date_from_day_number, day_number, rows_as_of
 from preptime.validation.audit import audit_orders
-from tests.training.factories import SyntheticData, june, equal_training_data
+from tests.training.factories import SyntheticData, equal_training_data, june
 
 QUICK = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -23,29 +23,29 @@ QUICK = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCh
 @given(seed=st.integers(0, 2**32 - 1))
 @QUICK
 def test_training_data_is_independent_of_row_order(data: SyntheticData, seed: int) -> None:
-    # Without ids, so that rows alike in every column are told apart by nothing.
+    # Without order IDs, some rows are equal in all columns.
     orders = pl.concat([data.orders.head(300), data.orders.head(20)]).drop("order_id")
     shuffled = orders.sample(fraction=1.0, shuffle=True, seed=seed)
-    one, other = (
+    first, second = (
         TrainingData.from_orders(audit_orders(rows, data.restaurant_index, need_label=True), data.restaurant_index)
         for rows in (orders, shuffled)
     )
-    assert equal_training_data(one, other)
-    assert one.fingerprint() == other.fingerprint()
+    assert equal_training_data(first, second)
+    assert first.fingerprint() == second.fingerprint()
 
 
 def test_training_data_sorts_rows_that_differ_only_in_city(data: SyntheticData) -> None:
-    twins = pl.concat(
+    similar = pl.concat(
         [data.orders.head(3).with_columns(city=pl.lit(city)) for city in data.restaurant_index.vocabularies.city[:2]]
     )
-    twins = twins.with_columns(order_id=pl.Series(range(6)))
-    prints = {
+    similar = similar.with_columns(order_id=pl.Series(range(6)))
+    fingerprints = {
         TrainingData.from_orders(
             audit_orders(rows, data.restaurant_index, need_label=True), data.restaurant_index
         ).fingerprint()
-        for rows in (twins, twins.reverse())
+        for rows in (similar, similar.reverse())
     }
-    assert len(prints) == 1
+    assert len(fingerprints) == 1
 
 
 def test_training_data_is_sorted_by_acknowledgement(data: SyntheticData) -> None:
@@ -60,8 +60,8 @@ def test_training_data_masks_follow_validation_rules(data: SyntheticData) -> Non
         (Purpose.HISTORY, data.training_data.is_history),
         (Purpose.EVALUATION, data.training_data.is_evaluation),
     ):
-        forbidden = [rule.reason.bit for rule in VALIDATION_RULES if purpose in rule.excluded_from]
-        expected = sum(not any(int(bits) & bit for bit in forbidden) for bits in reasons)
+        excluding_bits = [rule.reason.bit for rule in VALIDATION_RULES if purpose in rule.excluded_from]
+        expected = sum(not any(int(bits) & bit for bit in excluding_bits) for bits in reasons)
         assert int(mask.sum()) == expected
     zeros = data.training_data.labels == 0
     assert zeros.any()
@@ -73,31 +73,31 @@ def test_training_data_masks_follow_validation_rules(data: SyntheticData) -> Non
 
 def test_unknown_restaurant_is_fitted_but_not_in_history(data: SyntheticData) -> None:
     orders = data.orders.head(50).with_columns(restaurant_id=pl.lit(999_999))
-    found = TrainingData.from_orders(
+    training_data = TrainingData.from_orders(
         audit_orders(orders, data.restaurant_index, need_label=True), data.restaurant_index
     )
-    assert found.is_evaluation.all()
-    assert found.is_fitting.sum() == (found.labels > 0).sum()
-    assert not found.is_history.any()
+    assert training_data.is_evaluation.all()
+    assert training_data.is_fitting.sum() == (training_data.labels > 0).sum()
+    assert not training_data.is_history.any()
 
 
 def test_as_of_keeps_orders_ready_before_midnight(data: SyntheticData) -> None:
     known = data.training_data.as_of(june(8))
     assert (known.ready_day < day_number(june(8))).all()
     assert len(known) == (data.training_data.ready_day < day_number(june(8))).sum()
-    with pytest.raises(DataError, match="No order is left"):
+    with pytest.raises(DataError, match="No completed order is left"):
         data.training_data.as_of(june(1))
 
 
 def test_rows_as_of_ignores_later_rows(data: SyntheticData) -> None:
-    """A duplicate that came later, and a restaurant that opens earlier than it did, change no verdict."""
+    """A later duplicate and a later change of opening hours don't change earlier validation results."""
     first = data.orders.row(0, named=True)
     late = june(14)
     again = data.orders.head(1).with_columns(
         order_acknowledged_at=first["order_acknowledged_at"] + dt.timedelta(days=13),
         order_ready_at=first["order_ready_at"] + dt.timedelta(days=13),
     )
-    # The file has the later row of that id first, so by itself it is the earlier one that counts as the duplicate.
+    # The file has the later order first, so without the date, the earlier one is the duplicate.
     orders = pl.concat([again, data.orders])
     audited = audit_orders(orders, data.restaurant_index, need_label=True)
     assert int(audited.reasons[1]) & ValidationReason.DUPLICATE.bit
@@ -125,23 +125,25 @@ def test_training_data_rejects_orders_without_usable_rows(data: SyntheticData) -
 
 
 def test_recoded_uses_codes_of_other_vocabulary(data: SyntheticData) -> None:
-    words = data.restaurant_index.vocabularies
-    without = words.city[1:]
-    older = data.restaurant_index.recoded(replace(words, city=without))
+    vocabularies = data.restaurant_index.vocabularies
+    without = vocabularies.city[1:]
+    older = data.restaurant_index.recoded(replace(vocabularies, city=without))
     recoded = data.training_data.recoded(older)
     assert recoded.restaurants is older
-    for mine, theirs in zip(data.training_data.orders.city.tolist(), recoded.orders.city.tolist(), strict=True):
-        assert theirs == (-1 if words.city[mine] not in without else without.index(words.city[mine]))
+    for code, older_code in zip(data.training_data.orders.city.tolist(), recoded.orders.city.tolist(), strict=True):
+        assert older_code == (-1 if vocabularies.city[code] not in without else without.index(vocabularies.city[code]))
     assert np.array_equal(recoded.orders.type_of_food, data.training_data.orders.type_of_food)
     assert np.array_equal(recoded.labels, data.training_data.labels)
 
 
 def test_fingerprint_changes_with_any_value(data: SyntheticData) -> None:
-    other = data.training_data.completed.prep_time_seconds.copy()
-    other[17] += 1
+    changed_labels = data.training_data.completed.prep_time_seconds.copy()
+    changed_labels[17] += 1
     changed = TrainingData(
         data.restaurant_index,
-        type(data.training_data.completed)(data.training_data.orders, data.training_data.completed.ready_at, other),
+        type(data.training_data.completed)(
+            data.training_data.orders, data.training_data.completed.ready_at, changed_labels
+        ),
         data.training_data.is_fitting,
         data.training_data.is_history,
         data.training_data.is_evaluation,

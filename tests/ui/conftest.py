@@ -33,7 +33,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def trained_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with two trained bundles, the second promoted manually, and a bundle of release 0.1.0. Read-only."""
+    """A store with two trained bundles, the second promoted manually, and one without a report. Read-only."""
     root = tmp_path_factory.mktemp("trained") / "models"
     fill_store(root)
     return root

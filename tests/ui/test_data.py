@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from preptime.exploration import WEEKDAYS
 from tests.ui.page_rendering import html_bodies, page_text, render_page, table_column
-from tests.validation.factories import RESTAURANTS, month, order, orders
+from tests.validation.factories import RESTAURANTS, make_month, make_order, make_orders
 
 pytestmark = pytest.mark.usefixtures("empty_caches")
 
@@ -31,7 +31,7 @@ class OpenView(Protocol):
 def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Settings with four weeks of orders of four restaurants. One city name contains HTML."""
     folder = tmp_path_factory.mktemp("tables")
-    month().write_csv(folder / "orders.csv")
+    make_month().write_csv(folder / "orders.csv")
     RESTAURANTS.with_columns(pl.col("city").replace(CITIES)).write_csv(folder / "restaurants.csv")
     return {
         "PREPTIME_ORDERS": str(folder / "orders.csv"),
@@ -131,7 +131,7 @@ def test_correlation_is_available_by_rank_and_by_value(open_view: OpenView) -> N
 
 
 def test_label_audit_counts_validation_reasons(open_view: OpenView) -> None:
-    at = upload(open_view(), csv_of(orders(order(), order(prep_time_seconds="0"), order(order_value_gbp="a lot"))))
+    at = upload(open_view(), csv_of(make_orders(make_order(), make_order(prep_time_seconds="0"), make_order(order_value_gbp="a lot"))))
     at = select_view(at, "Label audit")
     assert "mine.csv: 3 orders" in page_text(at)
     counts = dict(
@@ -147,7 +147,7 @@ def test_label_audit_counts_validation_reasons(open_view: OpenView) -> None:
 
 
 def test_upload_replaces_the_configured_orders_until_removed(open_view: OpenView) -> None:
-    at = upload(open_view(), csv_of(month(days=3)))
+    at = upload(open_view(), csv_of(make_month(days=3)))
     assert "mine.csv" in page_text(at)
     assert "2015-06-01 to 2015-06-03" in page_text(at)
     at.file_uploader[0].set_value([])
@@ -156,16 +156,16 @@ def test_upload_replaces_the_configured_orders_until_removed(open_view: OpenView
 
 def test_uploaded_restaurants_are_used(open_view: OpenView) -> None:
     restaurants = RESTAURANTS.with_columns(city=pl.lit("Brest"))
-    at = upload(open_view(), csv_of(month(days=3)), csv_of(restaurants))
+    at = upload(open_view(), csv_of(make_month(days=3)), csv_of(restaurants))
     assert "in 1 city" in page_text(at)
 
 
 def test_missing_configuration_shows_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     at = render_page(monkeypatch, "data", PREPTIME_ORDERS="", PREPTIME_RESTAURANTS="")
     assert "set PREPTIME_ORDERS and PREPTIME_RESTAURANTS" in page_text(at)
-    at = upload(at, csv_of(month(days=3)))
+    at = upload(at, csv_of(make_month(days=3)))
     assert "The restaurants file is missing." in page_text(at)
-    at = upload(at, csv_of(month(days=3)), csv_of(RESTAURANTS))
+    at = upload(at, csv_of(make_month(days=3)), csv_of(RESTAURANTS))
     assert "mine.csv" in page_text(at)
     assert at.get("vega_lite_chart")
 
@@ -195,12 +195,12 @@ def test_missing_configured_file_shows_an_error(open_view: OpenView, tmp_path: P
 
 
 def test_orders_without_usable_labels_have_an_audit(open_view: OpenView) -> None:
-    at = upload(open_view(), csv_of(orders(order(order_value_gbp="?"))))
+    at = upload(open_view(), csv_of(make_orders(make_order(order_value_gbp="?"))))
     assert "No order with a usable preparation time matches the filters." in page_text(at)
     assert "unparsable_number" in table_column(select_view(at, "Label audit"), "reason", having="explanation")
 
 
 def test_orders_of_one_day_have_no_date_filter(open_view: OpenView) -> None:
-    at = upload(open_view(), csv_of(month(days=1)))
+    at = upload(open_view(), csv_of(make_month(days=1)))
     assert not at.slider
     assert at.get("vega_lite_chart")

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from preptime.monitoring.document import Day, MonitoringDocument, encode
 from preptime.sources.results import MONITORING_FILE, MONITORING_REPORT_FILE, PREDICTIONS_FILE, ResultsFolder
-from tests.monitoring.example import DATE, fired, first_morning, quiet
+from tests.monitoring.example import DATE, fired, first_day, quiet
 from tests.ui.page_rendering import chart_axes, html_bodies, page_text, render_page, table_column
 
 pytestmark = pytest.mark.usefixtures("empty_caches")
@@ -66,7 +66,7 @@ def test_page_without_results_shows_the_monitor_command(open_view: OpenView, res
 def test_every_view_of_a_date_with_alerts(open_view: OpenView, view: str) -> None:
     at = open_view(quiet(DATE - ONE_DAY), fired(), view=view)
     shown = page_text(at)
-    assert "Orders in London take 15 % longer than said" in shown
+    assert "London: actual preparation times are 15% longer than predicted" in shown
     assert "7.2 min backtest: 7.1 min" in shown
     assert len(at.get("vega_lite_chart")) == CHART_COUNTS[view]
     assert {title for field, title in chart_axes(at) if "day" in field} <= {"day"}
@@ -74,8 +74,8 @@ def test_every_view_of_a_date_with_alerts(open_view: OpenView, view: str) -> Non
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_every_view_of_a_date_without_predictions(open_view: OpenView, view: str) -> None:
-    at = open_view(first_morning(), view=view)
-    assert "Nothing was answered in the days before this morning" in page_text(at)
+    at = open_view(first_day(), view=view)
+    assert "There are no predictions in the monitored days" in page_text(at)
     assert not at.get("vega_lite_chart")
 
 
@@ -98,7 +98,7 @@ def _one_day(date: dt.date, without_prediction: int) -> tuple[Day, ...]:
 
 def test_date_without_alerts_shows_success(open_view: OpenView) -> None:
     at = open_view(quiet())
-    assert any('class="callout success" role="status"' in body and "Nothing fired." in body for body in html_bodies(at))
+    assert any('class="callout success" role="status"' in body and "No alerts." in body for body in html_bodies(at))
     assert "There are no alerts on the monitored dates." in page_text(at)
     assert set(table_column(at, "status", having="threshold")) == {"● ok"}
 
@@ -109,15 +109,15 @@ def test_earlier_date_shows_only_what_was_known_then(open_view: OpenView) -> Non
         f"{DATE} 00:00:00"
     ] or table_column(at, "as-of date", having="since") == [DATE]
     at.selectbox("as-of-date").set_value(DATE - ONE_DAY).run()
-    assert "Nothing fired." in page_text(at)
+    assert "No alerts." in page_text(at)
     assert "There are no alerts on the monitored dates." in page_text(at)
 
 
 def test_changed_document_is_read_again(open_view: OpenView, results: ResultsFolder) -> None:
     at = open_view(quiet())
-    assert "Nothing fired." in page_text(at)
+    assert "No alerts." in page_text(at)
     results.write(DATE, MONITORING_FILE, encode(fired()) + b" ")
-    assert "Orders in London" in page_text(at.run())
+    assert "London: actual preparation times" in page_text(at.run())
 
 
 def test_report_is_downloadable(open_view: OpenView, results: ResultsFolder) -> None:
@@ -143,7 +143,7 @@ def test_damaged_document_does_not_hide_others(open_view: OpenView, results: Res
     results.write(DATE - ONE_DAY, MONITORING_FILE, b"{}")
     shown = page_text(open_view(fired()))
     assert f"The monitoring result of {DATE - ONE_DAY} can't be read." in shown
-    assert "Orders in London" in shown
+    assert "London: actual preparation times" in shown
 
 
 def test_segment_names_are_shown_as_text(open_view: OpenView) -> None:

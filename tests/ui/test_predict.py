@@ -171,11 +171,11 @@ def test_filters_narrow_the_table(monkeypatch: pytest.MonkeyPatch, store: str) -
             b"order_acknowledged_at,order_value_gbp,restaurant_id,number_of_items\n",
             "header.csv has a header",
         ),
-        ("book.csv", b"PK\x03\x04" + b"\0" * 99, "book.csv is an Excel workbook or zip archive, not csv."),
-        ("noise.csv", bytes(range(256)) * 9, "noise.csv is binary, not csv."),
-        ("cut.parquet", b"PAR1" + b"\0" * 99, "cut.parquet is a damaged parquet file"),
-        ("no.parquet", b"a,b\n1,2\n", "no.parquet is called parquet but does not begin like it."),
-        ("semi.csv", b"order_acknowledged_at;order_value_gbp\n1;2\n", "semi.csv seems to be separated by semicolons"),
+        ("book.csv", b"PK\x03\x04" + b"\0" * 99, "book.csv is an Excel workbook or zip archive, not CSV."),
+        ("noise.csv", bytes(range(256)) * 9, "noise.csv is binary, not CSV."),
+        ("cut.parquet", b"PAR1" + b"\0" * 99, "cut.parquet is a damaged Parquet file"),
+        ("no.parquet", b"a,b\n1,2\n", "no.parquet has the suffix .parquet, but isn't a Parquet file."),
+        ("semi.csv", b"order_acknowledged_at;order_value_gbp\n1;2\n", "semi.csv is separated by semicolons, not by commas."),
         (
             "close.csv",
             b"order_acknowledged,order_value_gbp,restaurant,items\n1,2,3,4\n",
@@ -368,7 +368,7 @@ def test_parquet_only_columns_are_downloadable_as_parquet(monkeypatch: pytest.Mo
     at.button("predict").click().run()
     assert "Download as Parquet" in page_text(at)
     assert "Download as CSV" not in page_text(at)
-    assert "csv has no cell for the column tags" in page_text(at)
+    assert "CSV can't represent the column tags" in page_text(at)
 
 
 def test_dashboard_on_a_public_address_requires_sign_in(monkeypatch: pytest.MonkeyPatch, store: str) -> None:

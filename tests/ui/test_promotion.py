@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import time
 
-import msgspec
 from playwright.sync_api import Browser, Page, expect
 
-from preptime.bundle.bundle import fetch_verified
 from preptime.bundle.champion_log import ChampionLog, resolve_bundle_id
-from preptime.bundle.manifest import ManifestDraft
-from preptime.bundle.store import Store
-from preptime.bundle.writer import write_bundle
 from preptime.client import Client
 from tests.ui.browser import API_KEY, OPERATOR_KEY, TIMEOUT_MS, Site, open_page, wait_until_idle
+from tests.ui.stores import copy_bundle
 
 ORDER = {
     "order_id": "a1",
@@ -26,7 +22,7 @@ ORDER = {
 
 def test_promotion_and_rollback_in_the_browser_change_the_api(site: Site, browser: Browser) -> None:
     before = resolve_bundle_id(site.store, None)
-    challenger = _write_copy(site.store, before)
+    challenger = copy_bundle(site.store, before, "another")
     assert _served_bundle(site) == before
     with open_page(browser, f"{site.dashboard.url}/models") as page:
         _select_view(page, "Change the champion")
@@ -59,19 +55,6 @@ def test_promotion_and_rollback_in_the_browser_change_the_api(site: Site, browse
         ("rollback", "olga", "they do not"),
     ]
     assert OPERATOR_KEY not in site.dashboard.stderr_text()
-
-
-def _write_copy(store: Store, bundle_id: str) -> str:
-    """Write another bundle with the same models. Return its ID."""
-    bundle = fetch_verified(store, bundle_id)
-    draft = msgspec.convert(bundle.manifest, ManifestDraft, from_attributes=True)
-    return write_bundle(
-        store,
-        msgspec.structs.replace(draft, data_fingerprint="another"),
-        model=bundle.model_bytes(),
-        history=bundle.history,
-        golden_orders=bundle.golden_orders(),
-    ).id
 
 
 def _select_view(page: Page, view: str) -> None:

@@ -11,7 +11,7 @@ def test_lifespan_imports_the_default_page_before_serving(tmp_path: Path) -> Non
     script = (
         "import asyncio, sys; from preptime.settings import Settings; from preptime.ui import server\n"
         "async def start():\n"
-        "    async with server._lifespan(Settings.read({}), server.App('app.py')):\n"
+        "    async with server._lifespan(Settings.load({}), server.App('app.py')):\n"
         "        print('preptime.ui.pages.predict' in sys.modules)\n"
         "asyncio.run(start())"
     )

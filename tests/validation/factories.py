@@ -1,4 +1,4 @@
-"""Small orders and restaurants for the tests of this folder."""
+"""Small frames of orders and restaurants for the tests."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
+from preptime.domain.timestamps import SECONDS_PER_DAY
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.validation.restaurants import read_restaurants
 
@@ -20,13 +21,14 @@ RESTAURANTS = pl.DataFrame(
 )
 
 
-def directory() -> RestaurantIndex:
+def make_restaurant_index() -> RestaurantIndex:
+    """Return the index of `RESTAURANTS`."""
     return read_restaurants(RESTAURANTS)
 
 
-def order(**cells: str | None) -> dict[str, str | None]:
-    """One good order as csv gives it, with some cells replaced."""
-    good: dict[str, str | None] = {
+def make_order(**cells: str | None) -> dict[str, str | None]:
+    """Return a valid order as text cells, as read from CSV, with some cells replaced."""
+    valid: dict[str, str | None] = {
         "order_acknowledged_at": "2015-06-01 19:00:00.250000+01:00",
         "order_ready_at": "2015-06-01 19:10:00.750000+01:00",
         "order_value_gbp": "21.40",
@@ -34,22 +36,24 @@ def order(**cells: str | None) -> dict[str, str | None]:
         "number_of_items": "3",
         "prep_time_seconds": "600",
     }
-    return good | cells
+    return valid | cells
 
 
-def orders(*rows: dict[str, str | None]) -> pl.DataFrame:
-    """Rows of text as csv gives them."""
+def make_orders(*rows: dict[str, str | None]) -> pl.DataFrame:
+    """Return a frame of text cells, as read from CSV."""
     return pl.DataFrame(list(rows), infer_schema_length=None)
 
 
-def month(*, days: int = 28, per_day: int = 60, start: datetime = datetime(2015, 6, 1), seed: int = 1) -> pl.DataFrame:
-    """Typed orders over `days`, Poisson around `per_day`, in the evenings, of the four restaurants."""
+def make_month(
+    *, days: int = 28, per_day: int = 60, start: datetime = datetime(2015, 6, 1), seed: int = 1
+) -> pl.DataFrame:
+    """Return typed orders of the four restaurants in the evenings of `days`, about `per_day` on each (Poisson)."""
     rng = np.random.default_rng(seed)
     counts = rng.poisson(per_day, days)
     day = np.repeat(np.arange(days), counts)
     seconds = np.clip(rng.normal(19.5, 1.8, len(day)), 12, 23.9) * 3600
     start_us = int((start - datetime(1970, 1, 1)) / timedelta(microseconds=1))
-    acknowledged = start_us + ((day * 86_400 + seconds) * 1e6).astype(np.int64)
+    acknowledged = start_us + ((day * SECONDS_PER_DAY + seconds) * 1e6).astype(np.int64)
     label = rng.gamma(3, 280, len(day)).astype(np.int64) + 60
     return pl.DataFrame(
         {

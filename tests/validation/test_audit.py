@@ -13,15 +13,17 @@ from preptime.domain.orders import UNKNOWN_CODE
 from preptime.domain.validation_reasons import Purpose, ValidationReason, reasons_in_mask
 from preptime.errors import DataError
 from preptime.validation.audit import audit_orders, to_order_columns
-from tests.validation.factories import directory, month, order, orders
+from tests.validation.factories import make_month, make_order, make_orders, make_restaurant_index
 
-DIRECTORY = directory()
+DIRECTORY = make_restaurant_index()
 FLAGS = ValidationReason.BEFORE_OPENING.bit
 
 
 def _reasons(**cells: str | None) -> tuple[ValidationReason, ...]:
     """The reasons of one order with these cells, beside a good one."""
-    frame = orders(order(), order(order_acknowledged_at="2015-06-01 19:00:00+01:00", order_ready_at=None) | cells)
+    frame = make_orders(
+        make_order(), make_order(order_acknowledged_at="2015-06-01 19:00:00+01:00", order_ready_at=None) | cells
+    )
     audited = audit_orders(frame, DIRECTORY, need_label=True)
     assert reasons_in_mask(int(audited.reasons[0])) == ()
     return reasons_in_mask(int(audited.reasons[1]) & ~FLAGS)
@@ -72,7 +74,12 @@ def test_each_fault_gets_its_reason(cells: dict[str, str | None], expected: tupl
 
 
 def test_no_order_is_dropped_and_each_keeps_its_place() -> None:
-    frame = orders(order(restaurant_id="x"), order(), order(order_acknowledged_at=None), order(restaurant_id="99"))
+    frame = make_orders(
+        make_order(restaurant_id="x"),
+        make_order(),
+        make_order(order_acknowledged_at=None),
+        make_order(restaurant_id="99"),
+    )
     audited = audit_orders(frame, DIRECTORY, need_label=True)
     assert audited.frame["restaurant_id"].to_list() == [None, 10, 10, 99]
     assert audited.frame["acknowledged_local"].to_list()[2] is None
@@ -80,7 +87,9 @@ def test_no_order_is_dropped_and_each_keeps_its_place() -> None:
 
 
 def test_the_label_is_what_is_given_or_the_whole_seconds_between() -> None:
-    frame = orders(order(prep_time_seconds="601"), order(prep_time_seconds=None), order(order_ready_at=None))
+    frame = make_orders(
+        make_order(prep_time_seconds="601"), make_order(prep_time_seconds=None), make_order(order_ready_at=None)
+    )
     audited = audit_orders(frame, DIRECTORY, need_label=True).frame
     assert audited["prep_time_seconds"].to_list() == [601, 600, 600]
     assert audited["ready_local"].to_list() == [
@@ -92,23 +101,23 @@ def test_the_label_is_what_is_given_or_the_whole_seconds_between() -> None:
 
 @pytest.mark.parametrize("dropped", ["order_ready_at", "prep_time_seconds"])
 def test_either_label_column_will_do(dropped: str) -> None:
-    audited = audit_orders(orders(order()).drop(dropped), DIRECTORY, need_label=True)
+    audited = audit_orders(make_orders(make_order()).drop(dropped), DIRECTORY, need_label=True)
     assert audited.frame["prep_time_seconds"].to_list() == [600]
     assert audited.reasons.tolist() == [0]
 
 
 def test_a_label_counts_real_seconds_where_the_clock_is_put_back() -> None:
-    row = order(
+    row = make_order(
         order_acknowledged_at="2015-10-25T00:50:00Z", order_ready_at="2015-10-25T01:10:00Z", prep_time_seconds=None
     )
-    audited = audit_orders(orders(row), DIRECTORY, need_label=True).frame
+    audited = audit_orders(make_orders(row), DIRECTORY, need_label=True).frame
     assert audited["prep_time_seconds"].to_list() == [1200]
     assert audited["acknowledged_local"].to_list() == [datetime(2015, 10, 25, 1, 50)]
     assert audited["ready_local"].to_list() == [datetime(2015, 10, 25, 1, 10)]
 
 
 def test_without_any_label_column_there_is_nothing_to_learn_from() -> None:
-    frame = orders(order()).drop("order_ready_at", "prep_time_seconds")
+    frame = make_orders(make_order()).drop("order_ready_at", "prep_time_seconds")
     with pytest.raises(DataError, match=r"neither order_ready_at nor prep_time_seconds"):
         audit_orders(frame, DIRECTORY, need_label=True)
     assert audit_orders(frame, DIRECTORY, need_label=False).reasons.tolist() == [0]
@@ -117,21 +126,21 @@ def test_without_any_label_column_there_is_nothing_to_learn_from() -> None:
 @pytest.mark.parametrize("name", required_columns(ORDERS_DICTIONARY, "scoring"))
 def test_a_missing_column_is_named_with_the_closest(name: str) -> None:
     with pytest.raises(DataError, match=f"{name} is missing .*'{name}s' is the closest"):
-        audit_orders(orders(order()).rename({name: f"{name}s"}), DIRECTORY, need_label=False)
+        audit_orders(make_orders(make_order()).rename({name: f"{name}s"}), DIRECTORY, need_label=False)
 
 
 def test_labels_are_not_looked_at_in_scoring() -> None:
-    frame = orders(order(order_ready_at="nonsense", prep_time_seconds="-1"))
+    frame = make_orders(make_order(order_ready_at="nonsense", prep_time_seconds="-1"))
     assert audit_orders(frame, DIRECTORY, need_label=False).reasons.tolist() == [0]
 
 
 def test_categories_in_orders_win_and_unread_ones_fall_back_to_the_directory() -> None:
-    frame = orders(
-        order(city="Leeds"),
-        order(city="0"),
-        order(city=""),
-        order(city="Atlantis"),
-        order(restaurant_id="99", city="1"),
+    frame = make_orders(
+        make_order(city="Leeds"),
+        make_order(city="0"),
+        make_order(city=""),
+        make_order(city="Atlantis"),
+        make_order(restaurant_id="99", city="1"),
     )
     audited = audit_orders(frame, DIRECTORY, need_label=False).frame
     assert audited["city"].to_list() == [1, 0, 2, 2, 1]
@@ -141,11 +150,11 @@ def test_categories_in_orders_win_and_unread_ones_fall_back_to_the_directory() -
 
 def test_instants_are_shown_on_the_restaurants_wall_clock() -> None:
     at = "2015-06-01T18:00:00Z"
-    frame = orders(
-        order(order_acknowledged_at=at),
-        order(order_acknowledged_at=at, restaurant_id="30"),
-        order(order_acknowledged_at=at, restaurant_id="99"),
-        order(order_acknowledged_at=at, restaurant_id="99", country="Japan"),
+    frame = make_orders(
+        make_order(order_acknowledged_at=at),
+        make_order(order_acknowledged_at=at, restaurant_id="30"),
+        make_order(order_acknowledged_at=at, restaurant_id="99"),
+        make_order(order_acknowledged_at=at, restaurant_id="99", country="Japan"),
     )
     audited = audit_orders(frame, DIRECTORY, need_label=False).frame
     # A restaurant that is not listed is read in the zone most are in, unless its order names a country.
@@ -154,15 +163,15 @@ def test_instants_are_shown_on_the_restaurants_wall_clock() -> None:
 
 
 def test_the_first_of_two_equal_orders_stays() -> None:
-    one, other = order(), order(order_value_gbp="3")
-    audited = audit_orders(orders(one, other, one, other | {"restaurant_id": None}), DIRECTORY, need_label=True)
+    one, other = make_order(), make_order(order_value_gbp="3")
+    audited = audit_orders(make_orders(one, other, one, other | {"restaurant_id": None}), DIRECTORY, need_label=True)
     bit = np.uint32(ValidationReason.DUPLICATE.bit)
     assert (audited.reasons & bit > 0).tolist() == [False, False, True, False]
 
 
 def test_an_order_id_decides_what_a_duplicate_is() -> None:
-    frame = orders(order(order_id="a"), order(order_id="b"), order(order_id="a", order_value_gbp="1"),
-                   order(order_id=" "), order(order_id=" "))  # fmt: skip
+    frame = make_orders(make_order(order_id="a"), make_order(order_id="b"), make_order(order_id="a", order_value_gbp="1"),
+                   make_order(order_id=" "), make_order(order_id=" "))  # fmt: skip
     audited = audit_orders(frame, DIRECTORY, need_label=True)
     assert (audited.reasons & np.uint32(ValidationReason.DUPLICATE.bit) > 0).tolist() == [
         False,
@@ -175,14 +184,14 @@ def test_an_order_id_decides_what_a_duplicate_is() -> None:
 
 
 def test_open_orders_are_read_when_given_and_may_be_empty() -> None:
-    frame = orders(order(open_orders="3"), order(open_orders=""), order(open_orders="-1"))
+    frame = make_orders(make_order(open_orders="3"), make_order(open_orders=""), make_order(open_orders="-1"))
     audited = audit_orders(frame, DIRECTORY, need_label=False)
     assert audited.frame["open_orders"].to_list() == [3, None, -1]
     assert [reasons_in_mask(int(bits)) for bits in audited.reasons] == [(), (), (ValidationReason.NEGATIVE_VALUE,)]
 
 
 def test_an_order_long_before_the_restaurant_opens_is_flagged_and_kept() -> None:
-    frame = month()
+    frame = make_month()
     early = frame[:1].with_columns(
         order_acknowledged_at=pl.lit(datetime(2015, 6, 10, 9)).cast(pl.Datetime("us")),
         order_ready_at=pl.lit(datetime(2015, 6, 10, 11)).cast(pl.Datetime("us")),
@@ -198,14 +207,14 @@ def test_an_order_long_before_the_restaurant_opens_is_flagged_and_kept() -> None
 def test_known_opening_hours_replace_the_inferred_ones() -> None:
     # Seconds since 05:00: all open at 20:00 but the last, of which nothing is known.
     opening = np.array([54_000.0, 54_000.0, 54_000.0, np.nan])
-    frame = orders(order(), order(restaurant_id="40"), order(restaurant_id="99"))
+    frame = make_orders(make_order(), make_order(restaurant_id="40"), make_order(restaurant_id="99"))
     audited = audit_orders(frame, DIRECTORY, need_label=True, opening_times=opening)
     assert (audited.reasons & np.uint32(FLAGS) > 0).tolist() == [True, False, False]
 
 
 @given(st.permutations(range(6)))
 def test_text_and_typed_orders_are_judged_alike_in_any_order(places: list[int]) -> None:
-    typed = month(days=1, per_day=6)[:6].with_columns(pl.col("prep_time_seconds").cast(pl.Int64))[places]
+    typed = make_month(days=1, per_day=6)[:6].with_columns(pl.col("prep_time_seconds").cast(pl.Int64))[places]
     text = typed.with_columns(
         pl.col("order_acknowledged_at", "order_ready_at").dt.strftime("%Y-%m-%dT%H:%M:%S%.6f")
     ).cast(pl.String)
@@ -214,8 +223,8 @@ def test_text_and_typed_orders_are_judged_alike_in_any_order(places: list[int]) 
 
 
 def test_columns_for_features_hold_zeros_where_a_row_cannot_be_scored() -> None:
-    frame = orders(
-        order(), order(order_acknowledged_at="?", order_value_gbp="?", number_of_items="?", restaurant_id="?")
+    frame = make_orders(
+        make_order(), make_order(order_acknowledged_at="?", order_value_gbp="?", number_of_items="?", restaurant_id="?")
     )
     columns = to_order_columns(audit_orders(frame, DIRECTORY, need_label=False).frame)
     assert columns.acknowledged_at.tolist() == [1433185200, 0]
@@ -227,6 +236,6 @@ def test_columns_for_features_hold_zeros_where_a_row_cannot_be_scored() -> None:
 
 
 def test_no_rows_are_no_fault() -> None:
-    audited = audit_orders(orders(order())[:0], DIRECTORY, need_label=True)
+    audited = audit_orders(make_orders(make_order())[:0], DIRECTORY, need_label=True)
     assert len(audited) == 0
     assert len(to_order_columns(audited.frame)) == 0

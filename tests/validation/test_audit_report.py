@@ -12,15 +12,15 @@ from preptime.sources.ingest import write_rejects
 from preptime.sources.registry import open_source
 from preptime.validation.audit import AuditedOrders, audit_orders
 from preptime.validation.audit_report import CheckReport, rejected_rows, render_text, summarize_audit
-from tests.validation.factories import directory, order, orders
+from tests.validation.factories import make_order, make_orders, make_restaurant_index
 
 
 def _audited(*rows: dict[str, str | None]) -> AuditedOrders:
-    return audit_orders(orders(*rows), directory(), need_label=True)
+    return audit_orders(make_orders(*rows), make_restaurant_index(), need_label=True)
 
 
 def test_counts_and_examples_name_row_column_value_and_expectation() -> None:
-    rows = [order(order_value_gbp=str(index)) for index in range(10)]
+    rows = [make_order(order_value_gbp=str(index)) for index in range(10)]
     rows[4]["number_of_items"] = "lots"
     rows[7]["order_value_gbp"] = "-3"
     report = summarize_audit(_audited(*rows), restaurant_count=4)
@@ -41,13 +41,13 @@ def test_counts_and_examples_name_row_column_value_and_expectation() -> None:
 
 
 def test_the_document_survives_json() -> None:
-    report = summarize_audit(_audited(order(), order(order_acknowledged_at=None)), restaurant_count=4)
+    report = summarize_audit(_audited(make_order(), make_order(order_acknowledged_at=None)), restaurant_count=4)
     assert msgspec.json.decode(msgspec.json.encode(report), type=CheckReport) == report
     assert Purpose.FITTING in report.reasons[0].excluded_from
 
 
 def test_a_common_fault_in_one_column_hides_no_other() -> None:
-    rows = [order(order_value_gbp="x") for _ in range(50)] + [order(number_of_items="y")]
+    rows = [make_order(order_value_gbp="x") for _ in range(50)] + [make_order(number_of_items="y")]
     report = summarize_audit(_audited(*rows), restaurant_count=4)
     assert {one.column for one in report.examples if one.reason is ValidationReason.UNPARSABLE_NUMBER} == {
         "order_value_gbp",
@@ -56,20 +56,20 @@ def test_a_common_fault_in_one_column_hides_no_other() -> None:
 
 
 def test_a_report_of_unreadable_times_has_no_days() -> None:
-    report = summarize_audit(_audited(order(order_acknowledged_at="?")), restaurant_count=4)
+    report = summarize_audit(_audited(make_order(order_acknowledged_at="?")), restaurant_count=4)
     assert report.first_day is None
     assert report.clean == 0
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_rejects_are_the_rows_as_they_came_with_what_was_expected(tmp_path: Path, suffix: str) -> None:
-    rows = [order(order_id=str(index)) for index in range(6)]
+    rows = [make_order(order_id=str(index)) for index in range(6)]
     rows[1] |= {"order_value_gbp": " £4 ", "number_of_items": "0"}
     rows[4] |= {"prep_time_seconds": "59", "order_ready_at": None}  # a reason that keeps it out of nothing: no reject
     rows[5] |= {"order_ready_at": "2015-06-01 18:00:00+01:00", "prep_time_seconds": ""}
     source = tmp_path / "orders.csv"
-    orders(*rows).write_csv(source)
-    audited = audit_orders(open_source(source).frame(), directory(), need_label=True)
+    make_orders(*rows).write_csv(source)
+    audited = audit_orders(open_source(source).frame(), make_restaurant_index(), need_label=True)
     path = tmp_path / f"rejects.{suffix}"
     assert write_rejects(audited, path) == 2
     table = open_source(path)
@@ -87,16 +87,16 @@ def test_rejects_are_the_rows_as_they_came_with_what_was_expected(tmp_path: Path
 
 
 def test_without_rejects_there_is_a_header(tmp_path: Path) -> None:
-    audited = _audited(order())
+    audited = _audited(make_order())
     assert write_rejects(audited, tmp_path / "rejects.csv") == 0
     assert (tmp_path / "rejects.csv").read_text(encoding="utf-8").strip().endswith("reject_reasons,reject_expected")
 
 
 def test_a_million_bad_rows_give_a_short_answer_in_bounded_memory(tmp_path: Path) -> None:
     rows = 1_000_000
-    bad = orders(order(order_value_gbp="?", restaurant_id="77")).select(pl.all().repeat_by(rows).explode())
+    bad = make_orders(make_order(order_value_gbp="?", restaurant_id="77")).select(pl.all().repeat_by(rows).explode())
     bad = bad.with_columns(order_acknowledged_at=pl.lit("on day ") + pl.int_range(rows).cast(pl.String))
-    audited = audit_orders(bad, directory(), need_label=True)
+    audited = audit_orders(bad, make_restaurant_index(), need_label=True)
     tracemalloc.start()
     report = summarize_audit(audited, restaurant_count=4)
     said = render_text(report)

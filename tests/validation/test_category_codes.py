@@ -24,9 +24,9 @@ FOODS = ("burgers", "italian", "thai")
         (pl.Series([], dtype=pl.String), []),
     ],
 )
-def test_names_and_positions_are_understood(cells: pl.Series, codes: list[int]) -> None:
+def test_parse_categories_names_and_codes(cells: pl.Series, codes: list[int]) -> None:
     assert parse_categories(cells, FOODS).tolist() == codes
 
 
-def test_a_name_that_looks_like_a_number_is_a_name() -> None:
+def test_parse_categories_name_precedes_code() -> None:
     assert parse_categories(pl.Series(["42", "0"]), ("1", "42")).tolist() == [1, 0]

@@ -9,13 +9,13 @@ import pytest
 from preptime.errors import DataError
 from preptime.validation.audit import AuditedOrders, audit_orders
 from preptime.validation.data_gate import GateResult, GateThresholds, evaluate_gate, gate_error
-from tests.validation.factories import directory, month
+from tests.validation.factories import make_month, make_restaurant_index
 
 DAY = date(2015, 6, 29)  # the morning after 28 days
 
 
 def _audited(frame: pl.DataFrame) -> AuditedOrders:
-    return audit_orders(frame, directory(), need_label=True)
+    return audit_orders(frame, make_restaurant_index(), need_label=True)
 
 
 def _failed(frame: pl.DataFrame, day: date = DAY, thresholds: GateThresholds | None = None) -> set[str]:
@@ -26,7 +26,7 @@ def _failed(frame: pl.DataFrame, day: date = DAY, thresholds: GateThresholds | N
 
 @pytest.fixture(scope="module")
 def good() -> pl.DataFrame:
-    return month(per_day=100)
+    return make_month(per_day=100)
 
 
 def test_a_good_month_passes_without_notes(good: pl.DataFrame) -> None:
@@ -38,19 +38,19 @@ def test_a_good_month_passes_without_notes(good: pl.DataFrame) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_small_but_whole_data_raises_no_alarm(seed: int) -> None:
-    assert _failed(month(days=10, per_day=200, seed=seed), date(2015, 6, 11)) == set()
+    assert _failed(make_month(days=10, per_day=200, seed=seed), date(2015, 6, 11)) == set()
 
 
 def test_fewer_days_pass_and_say_what_they_cost() -> None:
-    result = evaluate_gate(_audited(month(days=10, per_day=150)), date(2015, 6, 11), GateThresholds())
+    result = evaluate_gate(_audited(make_month(days=10, per_day=150)), date(2015, 6, 11), GateThresholds())
     assert result.passed
     assert "Three days are held out instead of seven" in result.notes[0]
     assert "weekday" in result.notes[1]
 
 
 def test_too_few_days_and_too_few_orders_are_told_apart() -> None:
-    assert _failed(month(days=6, per_day=300), date(2015, 6, 7)) == {"days"}
-    assert _failed(month(per_day=30)) == {"orders"}
+    assert _failed(make_month(days=6, per_day=300), date(2015, 6, 7)) == {"days"}
+    assert _failed(make_month(per_day=30)) == {"orders"}
 
 
 @pytest.mark.parametrize("last_hour", [12, 18])
@@ -100,7 +100,7 @@ def test_no_order_before_the_day_fails_and_does_not_crash(good: pl.DataFrame) ->
 
 
 def test_a_refusal_names_each_rule_its_value_and_the_threshold() -> None:
-    result = evaluate_gate(_audited(month(days=5, per_day=60)), date(2015, 6, 6), GateThresholds())
+    result = evaluate_gate(_audited(make_month(days=5, per_day=60)), date(2015, 6, 6), GateThresholds())
     error = gate_error(result)
     assert isinstance(error, DataError)
     assert "There are 5 days with orders; the minimum is 7." in error.facts

@@ -12,9 +12,9 @@ from preptime.domain.data_dictionary import OUTCOME_COLUMNS
 from preptime.sources.registry import open_source
 from preptime.validation.audit import audit_orders
 from preptime.validation.duplicates import order_keys
-from tests.validation.factories import directory, month, order, orders
+from tests.validation.factories import make_month, make_order, make_orders, make_restaurant_index
 
-DIRECTORY = directory()
+DIRECTORY = make_restaurant_index()
 
 
 def _keys(frame: pl.DataFrame) -> list[str | None]:
@@ -23,12 +23,12 @@ def _keys(frame: pl.DataFrame) -> list[str | None]:
 
 def test_a_key_is_a_promise() -> None:
     """Predictions of the past lie under these digits: they may never change."""
-    assert _keys(orders(order())) == ["4791e74e8b5bb18754ee80d657cd5a71"]
+    assert _keys(make_orders(make_order())) == ["4791e74e8b5bb18754ee80d657cd5a71"]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_every_way_to_write_an_order_gives_its_key(suffix: str, tmp_path: Path) -> None:
-    rows = month(days=3)
+    rows = make_month(days=3)
     path = tmp_path / f"orders.{suffix}"
     rows.write_csv(path) if suffix == "csv" else rows.write_parquet(path)
     found = _keys(open_source(path).frame())
@@ -50,7 +50,7 @@ def test_every_way_to_write_an_order_gives_its_key(suffix: str, tmp_path: Path) 
     ],
 )
 def test_the_same_order_written_otherwise_has_the_same_key(cells: dict[str, str | None]) -> None:
-    assert _keys(orders(order(**cells))) == _keys(orders(order()))
+    assert _keys(make_orders(make_order(**cells))) == _keys(make_orders(make_order()))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_the_same_order_written_otherwise_has_the_same_key(cells: dict[str, str 
     ],
 )
 def test_another_order_has_another_key(cells: dict[str, str | None]) -> None:
-    assert _keys(orders(order(**cells))) != _keys(orders(order()))
+    assert _keys(make_orders(make_order(**cells))) != _keys(make_orders(make_order()))
 
 
 @pytest.mark.parametrize(
@@ -76,35 +76,37 @@ def test_another_order_has_another_key(cells: dict[str, str | None]) -> None:
     ],
 )
 def test_an_order_that_nothing_identifies_has_none(cells: dict[str, str | None]) -> None:
-    good, bad = _keys(orders(order(), order(**cells)))
+    good, bad = _keys(make_orders(make_order(), make_order(**cells)))
     assert good is not None
     assert bad is None
 
 
 def test_an_order_is_called_by_its_id_where_it_has_one() -> None:
-    frame = orders(order(order_id=" A-1 "), order(order_id="A-2", order_value_gbp="?"), order(order_id=" "))
-    assert _keys(frame) == ["A-1", "A-2", *_keys(orders(order()))]
+    frame = make_orders(
+        make_order(order_id=" A-1 "), make_order(order_id="A-2", order_value_gbp="?"), make_order(order_id=" ")
+    )
+    assert _keys(frame) == ["A-1", "A-2", *_keys(make_orders(make_order()))]
 
 
 @pytest.mark.parametrize("kind", [pl.String, pl.Int16, pl.Int64, pl.UInt64, pl.Categorical])
 def test_an_id_is_the_same_in_every_type(kind: type[pl.DataType]) -> None:
     ids = pl.Series(["17", "4"]).cast(pl.Int64) if kind.is_integer() else pl.Series(["17", "4"])
-    assert _keys(orders(order(), order()).with_columns(order_id=ids.cast(kind))) == ["17", "4"]
+    assert _keys(make_orders(make_order(), make_order()).with_columns(order_id=ids.cast(kind))) == ["17", "4"]
 
 
 def test_a_column_of_ids_without_any_is_as_good_as_none() -> None:
-    assert _keys(orders(order()).with_columns(order_id=None)) == _keys(orders(order()))
+    assert _keys(make_orders(make_order()).with_columns(order_id=None)) == _keys(make_orders(make_order()))
 
 
 @given(st.integers(0, 2**40), st.integers(0, 10_799))
 def test_what_is_known_later_never_matters(seed: int, seconds: int) -> None:
-    frame = month(days=1, per_day=5, seed=seed % 1000)
+    frame = make_month(days=1, per_day=5, seed=seed % 1000)
     late = frame.with_columns(prep_time_seconds=pl.lit(seconds), order_ready_at=pl.lit(None))
     assert _keys(late) == _keys(frame) == _keys(frame.drop(OUTCOME_COLUMNS))
 
 
 def test_a_hundred_thousand_keys_are_a_matter_of_a_moment() -> None:
-    frame = month(days=1, per_day=100_000)
+    frame = make_month(days=1, per_day=100_000)
     read = audit_orders(frame, DIRECTORY, need_label=False).frame
     start = time.process_time()
     assert order_keys(frame, read).n_unique() == len(frame)

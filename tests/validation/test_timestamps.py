@@ -25,9 +25,9 @@ ZONES = (
     "UTC",
 )
 
-_walls = st.one_of(
+_local_times = st.one_of(
     st.datetimes(datetime(2000, 1, 2), datetime(2037, 12, 31)),
-    # Around the changes of the clock, where 01:30 comes twice and 02:30 not at all.
+    # Around the changes of clocks, when 01:30 occurs twice or 02:30 is skipped.
     *(
         st.datetimes(day, day + timedelta(days=1))
         for day in (datetime(2015, 3, 29), datetime(2015, 10, 25), datetime(2024, 3, 10), datetime(2011, 12, 30))
@@ -39,10 +39,10 @@ _fractions = st.sampled_from(["", ".5", ",25", ".952789", ".123456789", ":00"])
 
 @st.composite
 def _texts(draw: st.DrawFn) -> str:
-    wall = draw(_walls)
-    sign = draw(st.sampled_from("T "))
+    local = draw(_local_times)
+    separator = draw(st.sampled_from("T "))
     clock = draw(st.sampled_from(["%H:%M:%S", "%H:%M"]))
-    return f"{wall:%Y-%m-%d}{sign}{wall:{clock}}{draw(_fractions)}{draw(_offsets)}"
+    return f"{local:%Y-%m-%d}{separator}{local:{clock}}{draw(_fractions)}{draw(_offsets)}"
 
 
 _epochs = st.integers(0, 2**63 - 1) | st.builds(
@@ -55,22 +55,22 @@ _cells = st.one_of(
 )
 
 
-def _scalar(cell: str | float | datetime, zone: str) -> tuple[int, int] | None:
+def _reference(cell: str | float | datetime, zone: str) -> tuple[int, int] | None:
     try:
         return timestamp_to_seconds(cell, ZoneInfo(zone))
     except DataError:
         return None
 
 
-def _column(times: ParsedTimestamps) -> list[tuple[int, int] | None]:
-    unusable = times.missing | times.invalid
+def _to_pairs(times: ParsedTimestamps) -> list[tuple[int, int] | None]:
+    is_unusable = times.missing | times.invalid
     return [
-        None if no else (int(local) // MICROSECONDS, int(utc) // MICROSECONDS)
-        for local, utc, no in zip(times.local, times.utc, unusable, strict=True)
+        None if unusable else (int(local) // MICROSECONDS, int(utc) // MICROSECONDS)
+        for local, utc, unusable in zip(times.local, times.utc, is_unusable, strict=True)
     ]
 
 
-def _zones(names: list[str]) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+def _zone_codes(names: list[str]) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
     return np.array([ZONES.index(name) for name in names], np.int32)
 
 
@@ -81,56 +81,59 @@ _rows = st.lists(st.tuples(_cells, st.sampled_from(ZONES)), min_size=1, max_size
 @given(_rows)
 @example([("2015-10-25 01:30", "Europe/London"), ("2015-03-29 02:30", "Europe/Paris"), ("1", "UTC")])
 @example([("2011-12-30 12:00", "Pacific/Apia"), ("2011-12-31T11:00Z", "Pacific/Apia")])
-def test_a_column_of_text_reads_as_each_text_alone(rows: list[tuple[str, str]]) -> None:
+def test_parse_timestamps_text_equals_reference(rows: list[tuple[str, str]]) -> None:
     cells, names = zip(*rows, strict=True)
-    times = parse_timestamps(pl.Series(list(cells), dtype=pl.String), _zones(list(names)), ZONES)
-    assert _column(times) == [_scalar(cell, name) for cell, name in rows]
+    times = parse_timestamps(pl.Series(list(cells), dtype=pl.String), _zone_codes(list(names)), ZONES)
+    assert _to_pairs(times) == [_reference(cell, name) for cell, name in rows]
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(_epochs, st.sampled_from(ZONES)), min_size=1, max_size=12))
-def test_a_column_of_epochs_reads_as_each_epoch_alone(rows: list[tuple[int, str]]) -> None:
+def test_parse_timestamps_epochs_equal_reference(rows: list[tuple[int, str]]) -> None:
     cells, names = zip(*rows, strict=True)
-    times = parse_timestamps(pl.Series(list(cells), dtype=pl.Int64), _zones(list(names)), ZONES)
-    assert _column(times) == [_scalar(cell, name) for cell, name in rows]
+    times = parse_timestamps(pl.Series(list(cells), dtype=pl.Int64), _zone_codes(list(names)), ZONES)
+    assert _to_pairs(times) == [_reference(cell, name) for cell, name in rows]
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 5e18) | st.just(float("nan")), st.sampled_from(ZONES)), min_size=1, max_size=9))
-def test_a_column_of_float_epochs_reads_as_each_alone(rows: list[tuple[float, str]]) -> None:
+def test_parse_timestamps_float_epochs_equal_reference(rows: list[tuple[float, str]]) -> None:
     cells, names = zip(*rows, strict=True)
-    times = parse_timestamps(pl.Series(list(cells), dtype=pl.Float64), _zones(list(names)), ZONES)
-    assert _column(times) == [_scalar(cell, name) for cell, name in rows]
+    times = parse_timestamps(pl.Series(list(cells), dtype=pl.Float64), _zone_codes(list(names)), ZONES)
+    assert _to_pairs(times) == [_reference(cell, name) for cell, name in rows]
 
 
 @settings(deadline=None)
-@given(rows=st.lists(st.tuples(_walls, st.sampled_from(ZONES)), min_size=1, max_size=12), aware=st.booleans())
-def test_a_column_of_datetimes_reads_as_each_alone(rows: list[tuple[datetime, str]], *, aware: bool) -> None:
+@given(rows=st.lists(st.tuples(_local_times, st.sampled_from(ZONES)), min_size=1, max_size=12), aware=st.booleans())
+def test_parse_timestamps_datetimes_equal_reference(rows: list[tuple[datetime, str]], *, aware: bool) -> None:
     cells = [cell.replace(tzinfo=UTC) if aware else cell for cell, _ in rows]
     kind = pl.Datetime("us", "UTC" if aware else None)
-    times = parse_timestamps(pl.Series(cells, dtype=kind), _zones([name for _, name in rows]), ZONES)
-    assert _column(times) == [_scalar(cell, name) for cell, (_, name) in zip(cells, rows, strict=True)]
+    times = parse_timestamps(pl.Series(cells, dtype=kind), _zone_codes([name for _, name in rows]), ZONES)
+    assert _to_pairs(times) == [_reference(cell, name) for cell, (_, name) in zip(cells, rows, strict=True)]
 
 
-def test_an_aware_column_is_instants_whatever_zone_it_is_shown_in() -> None:
-    moments = pl.Series([datetime(2015, 6, 1, 12)]).dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Tokyo")
-    times = parse_timestamps(moments, _zones(["Europe/London"]), ZONES)
-    assert _column(times) == [timestamp_to_seconds("2015-06-01T12:00Z", ZoneInfo("Europe/London"))]
+def test_parse_timestamps_aware_datetimes_are_instants() -> None:
+    instants = pl.Series([datetime(2015, 6, 1, 12)]).dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Tokyo")
+    times = parse_timestamps(instants, _zone_codes(["Europe/London"]), ZONES)
+    assert _to_pairs(times) == [timestamp_to_seconds("2015-06-01T12:00Z", ZoneInfo("Europe/London"))]
 
 
-def test_dates_nanoseconds_and_dictionary_text_are_read_too() -> None:
-    zones = _zones(["Europe/London"])
+def test_parse_timestamps_dates_nanoseconds_categories() -> None:
+    zone_codes = _zone_codes(["Europe/London"])
     expected = [timestamp_to_seconds("2015-06-01 00:00", ZoneInfo("Europe/London"))]
     midnight = datetime(2015, 6, 1)
-    assert _column(parse_timestamps(pl.Series([midnight.date()]), zones, ZONES)) == expected
-    assert _column(parse_timestamps(pl.Series([midnight], dtype=pl.Datetime("ns")), zones, ZONES)) == expected
-    assert _column(parse_timestamps(pl.Series(["2015-06-01 00:00"], dtype=pl.Categorical), zones, ZONES)) == expected
+    assert _to_pairs(parse_timestamps(pl.Series([midnight.date()]), zone_codes, ZONES)) == expected
+    assert _to_pairs(parse_timestamps(pl.Series([midnight], dtype=pl.Datetime("ns")), zone_codes, ZONES)) == expected
+    assert (
+        _to_pairs(parse_timestamps(pl.Series(["2015-06-01 00:00"], dtype=pl.Categorical), zone_codes, ZONES))
+        == expected
+    )
 
 
-def test_nothing_is_missing_and_nonsense_is_bad() -> None:
+def test_parse_timestamps_missing_and_invalid_cells() -> None:
     cells = pl.Series([None, "", " NaT ", "null", "soon", "2015-06-31 12:00"])
-    times = parse_timestamps(cells, _zones(["UTC"] * 6), ZONES)
+    times = parse_timestamps(cells, _zone_codes(["UTC"] * 6), ZONES)
     assert times.missing.tolist() == [True, True, True, True, False, False]
     assert times.invalid.tolist() == [False, False, False, False, True, True]
-    truth = parse_timestamps(pl.Series([True, None]), _zones(["UTC"] * 2), ZONES)
-    assert (truth.missing.tolist(), truth.invalid.tolist()) == ([False, True], [True, False])
+    booleans = parse_timestamps(pl.Series([True, None]), _zone_codes(["UTC"] * 2), ZONES)
+    assert (booleans.missing.tolist(), booleans.invalid.tolist()) == ([False, True], [True, False])

@@ -247,12 +247,7 @@ def _sha256(path: Path) -> str:
 
 
 class Bundle:
-    """A verified, loaded bundle. Threads can share it.
-
-    Example:
-        bundle = Bundle.load(store.fetch(bundle_id))
-        predictions = bundle.predict(orders)
-    """
+    """A verified, loaded bundle. Threads can share it."""
 
     def __init__(self, folder: Path, manifest: Manifest, history: History, graph: OnnxGraph) -> None:
         self.folder = folder

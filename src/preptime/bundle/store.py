@@ -49,8 +49,9 @@ class Store:
     """The bundles by id, and the files of the champion log. Methods raise `StoreError` if the storage fails.
 
     Example:
-        store = Store.open("gs://my-bucket/models")
-        folder = store.fetch(store.bundle_ids()[-1])
+        >>> store = Store.open("memory://example")
+        >>> store.bundle_ids()
+        []
     """
 
     def __init__(self, url: str, backend: StorageBackend, cache: Path | None = None) -> None:
@@ -246,10 +247,7 @@ def _evict_old_copies(fetched: Path) -> None:
 
 def _default_cache_folder() -> Path:
     """Return the user's cache folder for preptime. Raises `StoreError` for a user without a home folder."""
-    folder = platformdirs.user_cache_path("preptime", appauthor=False)
-    if not folder.is_absolute():  # for example, an arbitrary user id in a container
-        raise StoreError(
-            f"No cache folder for bundles: {folder} is not an absolute path.",
-            "Set XDG_CACHE_HOME to an absolute path.",
-        )
-    return folder
+    try:
+        return platformdirs.user_cache_path("preptime", appauthor=False)
+    except RuntimeError as error:  # for example, an arbitrary user id in a container
+        raise StoreError(f"No cache folder for bundles: {error}.", "Set XDG_CACHE_HOME to an absolute path.") from error

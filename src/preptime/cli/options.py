@@ -84,7 +84,8 @@ def read_setting(field: str) -> object:
 
     If the command has the option `--env-file`, that file is read instead of `.env`.
     """
-    env_file = click.get_current_context().params.get("env_file") or Path(ENV_FILE)
+    option_value = click.get_current_context().params.get("env_file")
+    env_file = option_value if isinstance(option_value, Path) else Path(ENV_FILE)  # click has its own missing value
     return getattr(Settings.load(os.environ, env_file), field) or None
 
 

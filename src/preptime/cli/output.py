@@ -159,7 +159,7 @@ def interval_summary(document: BacktestDocument) -> str:
 
 def comparison_table(comparison: Comparison) -> Table:
     """Return a table of the conditions for a promotion, their results, and whether they are met."""
-    versus = f"compared with {comparison.champion}" if comparison.champion else "(the store has no champion)"
+    versus = f"compared with {comparison.champion}" if comparison.champion else "(no champion to compare with)"
     table = Table(title=f"{comparison.challenger} {versus}", title_justify="left")
     table.add_column("condition")
     table.add_column("result")

@@ -117,7 +117,7 @@ def render_text(document: TrainDocument, store: str, *, champion_id: str | None)
         "refreshed": f"{document.bundle} is stored but not promoted. {document.champion} has the champion's models "
         "and updated history.",
         "kept": f"{document.bundle} is stored in {store} but not promoted. "
-        + (f"The champion is {document.champion}." if document.champion else "There is no champion yet."),
+        + (f"The champion is {document.champion}." if document.champion else "There was no champion."),
         "unchanged": f"{document.bundle} is already the champion of {store}.",
     }
     lines += ["", outcomes[document.outcome], document.reason, *document.data_gate.notes]

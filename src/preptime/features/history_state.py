@@ -41,7 +41,12 @@ def duration_bins(seconds: NDArray[np.int64]) -> NDArray[np.int8]:
 
 
 def position_to_seconds(position: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the seconds at positions on the scale, elementwise."""
+    """Return the seconds at positions on the scale, elementwise.
+
+    Example:
+        >>> position_to_seconds(np.array([-0.5, 63.5])).round().tolist()
+        [30.0, 10800.0]
+    """
     seconds: NDArray[np.float64] = MIN_SCALE_SECONDS * np.exp(BIN_WIDTH * (position + 0.5))
     return seconds
 

@@ -195,7 +195,12 @@ def _compute_rows(
 
 
 def shrink(total: _Number, n: _Number, parent: _Number, k: float) -> NDArray[np.float64]:
-    """Return the mean of `n` values with the sum `total`, shrunken to `parent` with the weight of `k` values."""
+    """Return the mean of `n` values with the sum `total`, shrunken to `parent` with the weight of `k` values.
+
+    Example:
+        >>> float(shrink(total=1_800.0, n=3.0, parent=900.0, k=6.0))
+        800.0
+    """
     return np.asarray((total + k * np.asarray(parent)) / (n + k))
 
 

@@ -26,6 +26,10 @@ def round_to_ranks(X: NDArray[np.float32], max_values: int) -> NDArray[np.float3
 
     Use it only for fitting. A threshold between two rounded values is halfway between them, and so is the boundary of
     rounding. Therefore, the fitted trees send the original rows to the same leaves.
+
+    Example:
+        >>> round_to_ranks(np.array([[1], [2], [4], [8]], np.float32), 2).ravel().tolist()
+        [1.0, 1.0, 1.0, 8.0]
     """
     result = X.copy()
     rank_positions = np.linspace(0, len(X) - 1, max_values).astype(np.intp)

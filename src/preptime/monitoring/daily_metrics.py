@@ -66,7 +66,7 @@ class OrderMetrics:
         return cls(rows, columns)
 
     def group_by(self, group: NDArray[np.integer], n_groups: int) -> GroupMetrics:
-        """Return the sums by group. `group` has a value from 0 to `n_groups` - 1 per joined order; below 0 excludes it."""
+        """Return the sums by group. `group` is [N], from 0 to `n_groups` - 1. A negative group excludes the order."""
         row_groups = np.asarray(group)[self.rows]
         kept = row_groups >= 0
         return GroupMetrics(

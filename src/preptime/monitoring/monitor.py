@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from preptime.evaluation.metrics import INTERVAL_LEVEL, MAE
+from preptime.evaluation.summary_text import format_minutes, format_percent
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.monitoring.bundles import BundleSource, backtest_baseline
 from preptime.monitoring.daily_metrics import (
@@ -21,9 +23,17 @@ from preptime.monitoring.daily_metrics import (
     label_audit,
     segment_metrics,
 )
-from preptime.monitoring.document import BacktestBaseline, DateRange, Drift, MonitoringDocument
+from preptime.monitoring.document import (
+    Alert,
+    BacktestBaseline,
+    DateRange,
+    Drift,
+    MonitoringDocument,
+    PredictionCounts,
+    PredictionMetrics,
+    RatioSeries,
+)
 from preptime.monitoring.drift import drift_unavailable, measure_drift
-from preptime.monitoring.headline import RecentWeek, headline
 from preptime.monitoring.joined_predictions import JoinedOrders, join, training_behind_predictions
 from preptime.monitoring.outcomes import AuditedOutcomes, read_outcomes, to_day_number
 from preptime.monitoring.recorded_predictions import UniquePredictions, read_predictions
@@ -97,6 +107,14 @@ class _Analysis:
         return within
 
 
+@dataclass(frozen=True, slots=True)
+class _RecentWeek:
+    """The latest seven days."""
+
+    days: DateRange
+    metrics: PredictionMetrics
+
+
 def monitor_day(inputs: MonitoringInputs, date: dt.date) -> MonitoringDocument:
     """Return the monitoring document as of `date`. Writes nothing.
 
@@ -166,8 +184,8 @@ def _build_document(analysis: _Analysis, results: list[RuleResult]) -> Monitorin
     return MonitoringDocument(
         date=analysis.date,
         window=window,
-        headline=headline(
-            alerts, ratio_series, RecentWeek(recent_days, recent_metrics), analysis.baseline, prediction_counts
+        headline=_headline(
+            alerts, ratio_series, _RecentWeek(recent_days, recent_metrics), analysis.baseline, prediction_counts
         ),
         champion=analysis.champion,
         backtest_baseline=analysis.baseline,
@@ -231,3 +249,69 @@ def _evaluate_count_rules(counts: DailyCounts, joined: JoinedOrders, last_day: d
             "predictions without an outcome",
         ),
     ]
+
+
+def _headline(
+    alerts: tuple[Alert, ...],
+    ratio_series: tuple[RatioSeries, ...],
+    recent: _RecentWeek,
+    baseline: BacktestBaseline | None,
+    counts: PredictionCounts,
+) -> tuple[str, ...]:
+    """Return a sentence about alerts, then sentences about the last seven days."""
+    first = (_alert_sentence(alerts), *_recent_alert_sentences(ratio_series, recent.days))
+    if not counts.with_prediction and not counts.without_outcome:
+        return (*first, "There are no predictions in the monitored days.")
+    return (*first, *_metric_sentences(recent.metrics, recent.days, baseline), *_missing_data_sentences(counts))
+
+
+def _recent_alert_sentences(ratio_series: tuple[RatioSeries, ...], days: DateRange) -> list[str]:
+    """Return alerts of the days before, because a lasting shift doesn't fire every day."""
+    fired = [
+        (series, [day.date for day in series.days if day.fired and days.first <= day.date < days.last])
+        for series in ratio_series
+    ]
+    descriptions = [
+        f"{'all orders' if series.segment == 'overall' else series.value} ({dates[-1]})"
+        for series, dates in fired
+        if dates
+    ]
+    return [f"Alerts on the days before: {', '.join(descriptions)}."] if descriptions else []
+
+
+def _alert_sentence(alerts: tuple[Alert, ...]) -> str:
+    if not alerts:
+        return "No alerts."
+    other_count = len(alerts) - 1
+    if not other_count:
+        return alerts[0].message
+    return f"{alerts[0].message} There {'is 1 more alert' if other_count == 1 else f'are {other_count} more alerts'}."
+
+
+def _metric_sentences(metrics: PredictionMetrics, days: DateRange, baseline: BacktestBaseline | None) -> list[str]:
+    if metrics.mae is None:
+        return [f"No prediction from {days.first} to {days.last} has an outcome yet."]
+    sentence = f"From {days.first} to {days.last}, the mean error was {format_minutes(metrics.mae)} minutes"
+    if baseline is not None and baseline.metrics.mae is not None:
+        sentence += f" (backtest: {format_minutes(baseline.metrics.mae)})"
+    sentence += f", and {format_percent(metrics.within_5_min, 0)} of the predictions were within five minutes."
+    sentences = [sentence]
+    if metrics.lookup_mae is not None and metrics.lookup_n == metrics.n:
+        comparison = "smaller" if MAE.is_better(metrics.mae, metrics.lookup_mae) else "not smaller"
+        lookup = f"the restaurant lookup's ({format_minutes(metrics.lookup_mae)} minutes)"
+        sentences.append(f"The mean error is {comparison} than {lookup}.")
+    if metrics.coverage is not None:
+        sentences.append(
+            f"The p10–p90 interval held {format_percent(metrics.coverage)} of the orders "
+            f"(target: {format_percent(INTERVAL_LEVEL, 0)})."
+        )
+    return sentences
+
+
+def _missing_data_sentences(counts: PredictionCounts) -> list[str]:
+    sentences = []
+    if counts.without_prediction:
+        sentences.append(f"{counts.without_prediction:,} of {counts.orders:,} orders have no prediction.")
+    if counts.without_outcome:
+        sentences.append(f"{counts.without_outcome:,} predictions have no outcome yet.")
+    return sentences

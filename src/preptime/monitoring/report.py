@@ -1,110 +1,172 @@
-"""The pictures of a morning, each with the sentence that says what it shows. Nothing to draw, no picture.
-
-`monitoring.html`: a morning in one file that people would rather look at than read.
-"""
+"""`monitoring.html`: the monitoring document as a page with charts, tables, and captions."""
 
 from __future__ import annotations
 
-from preptime.evaluation import aggregates, charts, daily_charts, html_report, report
+from preptime.evaluation import aggregates, charts, daily_charts
 from preptime.evaluation.documents import SegmentDimension
-from preptime.evaluation.html_report import render_html, section
-from preptime.evaluation.metrics import COVERAGE_BAND
-from preptime.evaluation.summary_text import NO_VALUE, format_minutes, format_percent
+from preptime.evaluation.html_report import ChartCard, Tile, chart_card, render_page
+from preptime.evaluation.metrics import COVERAGE_BAND, INTERVAL_LEVEL
+from preptime.evaluation.summary_text import format_minutes, format_percent
 from preptime.monitoring import report_rows
-from preptime.monitoring.document import MonitoringDocument, PredictionMetrics, RuleReport
+from preptime.monitoring.document import MonitoringDocument
 
 _DIMENSIONS: tuple[SegmentDimension, ...] = ("city", "type_of_food", "items", "fallback_level")
+_STATUS_LABELS = {"fired": ("no", "fired"), "ok": ("yes", "ok"), "insufficient_data": ("", "insufficient data")}
+"""CSS class and label of each status of a rule."""
+
+_FOOTER = (
+    "Times are in minutes. A ratio is the typical actual time divided by the predicted time of a day. The restaurant "
+    "lookup predicts the restaurant's own past median. Days are local days of acknowledgement. For the rules, their "
+    "thresholds, and their false alarm rates, see docs/monitoring.md. Hover over a mark to see its values."
+)
 
 
-def day_charts_html(document: MonitoringDocument) -> list[str]:
-    """Error, coverage, number and basis of the answers, day by day."""
-    return [*_error_charts(document), *_coverage_charts(document), *_volume_charts(document)]
+def render_report(document: MonitoringDocument) -> str:
+    """Return the document as one HTML file."""
+    label_audit = document.label_audit
+    return render_page(
+        "monitoring_report.html",
+        "preptime.monitoring",
+        title=f"preptime monitoring as of {document.date}",
+        heading=f"Monitoring as of {document.date}",
+        summary=document.headline,
+        tiles=_tiles(document),
+        facts=_facts(document),
+        footer=_FOOTER,
+        document=document,
+        status_labels=_STATUS_LABELS,
+        alerts_caption="Rules that fired." if document.alerts else "No rule fired.",
+        label_audit_caption=f"{label_audit.evaluable:,} of {label_audit.rows:,} rows can be evaluated.",
+        prediction_sources=_prediction_sources(document),
+        daily_charts=[*_error_chart(document), *_coverage_chart(document), *_volume_charts(document)],
+        ratio_charts=_ratio_charts(document),
+        segment_charts=_segment_charts(document),
+        drift_charts=_drift_charts(document),
+    )
 
 
-def _error_charts(document: MonitoringDocument) -> list[str]:
-    error_rows, baseline = report_rows.error_rows(document), document.backtest_baseline
-    if not error_rows:
+def _tiles(document: MonitoringDocument) -> list[Tile]:
+    recent, baseline = document.recent_metrics, document.backtest_baseline
+    backtest_text = "" if baseline is None else f"; backtest: {format_minutes(baseline.metrics.mae)}"
+    target = format_percent(INTERVAL_LEVEL, 0)
+    return [
+        Tile(format_minutes(recent.mae), "min", f"mean error of the last seven days{backtest_text}"),
+        Tile(format_minutes(recent.lookup_mae), "min", "mean error of the restaurant lookup"),
+        Tile(format_percent(recent.within_5_min), "", "of the predictions within five minutes"),
+        Tile(format_percent(recent.coverage), "", f"of the orders within p10–p90; the target is {target}"),
+    ]
+
+
+def _facts(document: MonitoringDocument) -> list[tuple[str, str]]:
+    counts = document.prediction_counts
+    return [
+        ("as-of date", str(document.date)),
+        ("monitored days", f"{document.window.first} to {document.window.last}"),
+        ("champion", document.champion or "none"),
+        ("orders", f"{counts.orders:,}"),
+        ("with prediction", f"{counts.with_prediction:,}"),
+        ("evaluated", f"{counts.evaluated:,}"),
+        ("alerts", str(len(document.alerts))),
+    ]
+
+
+def _prediction_sources(document: MonitoringDocument) -> list[tuple[str, str]]:
+    counts = document.prediction_counts
+    return [
+        ("predictions from the API", f"{counts.from_api:,}"),
+        ("predictions from the daily batch", f"{counts.from_batch:,}"),
+        ("orders with both (the API's prediction counts)", f"{counts.in_both:,}"),
+        ("repeated predictions (the first one counts)", f"{counts.duplicates:,}"),
+        ("predictions without an order key", f"{counts.without_order_key:,}"),
+        ("unreadable lines of the API's log", f"{counts.unreadable_log_lines:,}"),
+    ]
+
+
+def _error_chart(document: MonitoringDocument) -> list[ChartCard]:
+    rows, baseline = report_rows.error_rows(document), document.backtest_baseline
+    if not rows:
         return []
     backtest_mae = None if baseline is None else baseline.metrics.mae
     backtest_minutes = None if backtest_mae is None else backtest_mae / aggregates.SECONDS_PER_MINUTE
-    worst_day = max(error_rows, key=lambda row: float(row["mae"]))
-    line = "" if backtest_minutes is None else " The dashed line is what the backtest promised."
+    worst_day = max(rows, key=lambda row: float(row["mae"]))
+    backtest_text = "" if backtest_minutes is None else " The dashed line is the backtest."
     return [
-        report.chart_card(
+        chart_card(
             "daily-errors",
             "Mean error by day",
-            f"Bars are the model, ticks the restaurant lookup.{line} The worst day is {worst_day['day']}: "
-            f"{float(worst_day['mae']):.1f} minutes.",
-            lambda width: daily_charts.daily_errors(error_rows, backtest_minutes, width, charts.LIGHT),
+            f"Bars are the model, and ticks are the restaurant lookup.{backtest_text} The largest error is on "
+            f"{worst_day['day']}: {float(worst_day['mae']):.1f} minutes.",
+            lambda width: daily_charts.daily_errors(rows, backtest_minutes, width, charts.LIGHT),
         )
     ]
 
 
-def _coverage_charts(document: MonitoringDocument) -> list[str]:
-    coverage_rows = report_rows.coverage_rows(document)
-    if not coverage_rows:
+def _coverage_chart(document: MonitoringDocument) -> list[ChartCard]:
+    rows = report_rows.coverage_rows(document)
+    if not rows:
         return []
     low, high = COVERAGE_BAND
     return [
-        report.chart_card(
+        chart_card(
             "daily-coverage",
             "Coverage of p10–p90 by day",
-            "Dots are the share of orders inside, lines what chance allows; green is what was promised and its "
-            f"band, {format_percent(low, 0)} to {format_percent(high, 0)}.",
-            lambda width: daily_charts.daily_coverage(coverage_rows, width, charts.LIGHT),
+            "Dots are the share of orders within the interval, with a 95% confidence interval. Green marks the target "
+            f"and its band, {format_percent(low, 0)} to {format_percent(high, 0)}.",
+            lambda width: daily_charts.daily_coverage(rows, width, charts.LIGHT),
         )
     ]
 
 
-def _volume_charts(document: MonitoringDocument) -> list[str]:
-    volume_rows, counts = report_rows.volume_rows(document), document.prediction_counts
-    if not volume_rows:
+def _volume_charts(document: MonitoringDocument) -> list[ChartCard]:
+    rows, counts = report_rows.volume_rows(document), document.prediction_counts
+    if not rows:
         return []
     return [
-        report.chart_card(
+        chart_card(
             "volume",
             "Orders by day",
-            f"Of {counts.orders:,} orders {counts.without_prediction:,} have no answer; {counts.without_outcome:,} answers have no "
-            "outcome yet.",
-            lambda width: daily_charts.daily_counts(volume_rows, "orders", width, charts.LIGHT),
+            f"{counts.without_prediction:,} of {counts.orders:,} orders have no prediction, and "
+            f"{counts.without_outcome:,} predictions have no outcome yet.",
+            lambda width: daily_charts.daily_counts(rows, "orders", width, charts.LIGHT),
         ),
         _fallback_level_chart(document),
     ]
 
 
-def _fallback_level_chart(document: MonitoringDocument) -> str:
-    level_rows = report_rows.fallback_level_rows(document)
-    fallback_predictions = sum(int(row["orders"]) for row in level_rows)
+def _fallback_level_chart(document: MonitoringDocument) -> ChartCard:
+    rows = report_rows.fallback_level_rows(document)
+    fallback_predictions = sum(int(row["orders"]) for row in rows)
     predictions = sum(day.predictions for day in document.days)
-    return report.chart_card(
-        "fallback_level",
-        "Answers without an order of their restaurant",
-        f"{fallback_predictions:,} of {predictions:,} answers ({format_percent(fallback_predictions / max(predictions, 1))}) stand on something coarser "
-        "than their restaurant's own past.",
-        lambda width: daily_charts.daily_counts(level_rows, "predictions", width, charts.LIGHT),
+    share = format_percent(fallback_predictions / max(predictions, 1))
+    return chart_card(
+        "fallback-level",
+        "Predictions without restaurant history",
+        f"{fallback_predictions:,} of {predictions:,} predictions ({share}) use the history of a city, a type of food, "
+        "or all orders.",
+        lambda width: daily_charts.daily_counts(rows, "predictions", width, charts.LIGHT),
     )
 
 
-def ratio_charts(document: MonitoringDocument) -> list[str]:
-    """Actual ÷ predicted of all orders and the cities, and of the types of food."""
+def _ratio_charts(document: MonitoringDocument) -> list[ChartCard]:
     cities = report_rows.ratio_rows(document)
     foods = report_rows.ratio_rows(document, ("type_of_food",))
     cards = []
     if cities:
         cards.append(
-            report.chart_card(
+            chart_card(
                 "ratio-cities",
                 "Actual ÷ predicted, by city",
-                f"The typical ratio of each day; on the dashed line food took as long as said. {_fired_caption(cities)}",
+                "The typical ratio of each day. On the dashed line, orders take as long as predicted. "
+                f"{_fired_caption(cities)}",
                 lambda width: daily_charts.daily_ratios(cities, width, charts.LIGHT),
             )
         )
     if foods:
         cards.append(
-            report.chart_card(
+            chart_card(
                 "ratio-foods",
                 "Actual ÷ predicted, by type of food",
-                f"Likewise, what a city has in common on a day taken out. {_fired_caption(foods)}",
+                f"The typical ratio of each day, without the daily mean of the city. {_fired_caption(foods)}",
                 lambda width: daily_charts.daily_ratios(foods, width, charts.LIGHT),
             )
         )
@@ -113,212 +175,58 @@ def ratio_charts(document: MonitoringDocument) -> list[str]:
 
 def _fired_caption(ratios: list[aggregates.ChartRow]) -> str:
     fired = len([row for row in ratios if row["fired"]])
-    return f"Triangles fired: {fired}." if fired else "No day fired."
+    return f"Triangles mark days with an alert ({fired})." if fired else "No day has an alert."
 
 
-def segment_charts(document: MonitoringDocument) -> list[str]:
-    """Error and coverage by segment."""
-    segment_rows = aggregates.segment_rows(document.segments, _DIMENSIONS)
-    if not segment_rows:
+def _segment_charts(document: MonitoringDocument) -> list[ChartCard]:
+    rows = aggregates.segment_rows(document.segments, _DIMENSIONS)
+    if not rows:
         return []
     return [
-        report.chart_card(
+        chart_card(
             "segment-errors",
             "Mean error by segment",
-            "Bars are the model, ticks the restaurant lookup, with the number of orders; the largest cities and foods.",
-            lambda width: charts.segment_errors(segment_rows, width, charts.LIGHT),
+            "Bars are the model, and ticks are the restaurant lookup. Labels show the number of orders. Only the "
+            "largest cities and types of food are shown.",
+            lambda width: charts.segment_errors(rows, width, charts.LIGHT),
         ),
-        report.chart_card(
+        chart_card(
             "segment-coverage",
             "Coverage of p10–p90 by segment",
-            "Dots are the share of orders inside, lines what chance allows; green is what was promised and its band.",
-            lambda width: charts.segment_coverage(segment_rows, width, charts.LIGHT),
+            "Dots are the share of orders within the interval, with a 95% confidence interval. Green marks the target "
+            "and its band.",
+            lambda width: charts.segment_coverage(rows, width, charts.LIGHT),
         ),
     ]
 
 
-def drift_charts(document: MonitoringDocument) -> list[str]:
-    """How far every feature has moved, and the one that moved most; or why that is not known."""
-    psi_rows, drift = report_rows.psi_rows(document), document.drift
-    cards = []
-    if drift.unavailable_reason:
-        cards.append(f'<p class="card caption">{html_report.escape(drift.unavailable_reason)}</p>')
-    if not psi_rows:
-        return cards
-    reference = (
-        f" against {drift.reference.first} to {drift.reference.last}, which was trained on" if drift.reference else ""
-    )
-    recent = f"{drift.recent.first} to {drift.recent.last}" if drift.recent else "The last days"
-    cards.append(
-        report.chart_card(
-            "stability",
-            "How far features have moved",
-            f"{recent}{reference}. Pale: not tested, since it changes by itself. Right of the dashed line is another "
-            "population by custom.",
-            lambda width: daily_charts.feature_psi(psi_rows, width, charts.LIGHT),
+def _drift_charts(document: MonitoringDocument) -> list[ChartCard]:
+    rows, drift = report_rows.psi_rows(document), document.drift
+    if not rows:
+        return []
+    recent = f"{drift.recent.first} to {drift.recent.last}" if drift.recent else "The latest days"
+    reference = ""
+    if drift.reference:
+        reference = f" compared with the training days {drift.reference.first} to {drift.reference.last}"
+    cards = [
+        chart_card(
+            "feature-psi",
+            "Population stability index by feature",
+            f"{recent}{reference}. Pale features aren't tested, because they change with time. By convention, values "
+            "beyond the dashed line mean a different population.",
+            lambda width: daily_charts.feature_psi(rows, width, charts.LIGHT),
         )
-    )
-    moved = report_rows.most_drifted(document)
-    if moved is not None:
-        bins = report_rows.distribution_rows(moved)
+    ]
+    feature = report_rows.most_drifted(document)
+    if feature is not None:
+        bins = report_rows.distribution_rows(feature)
         cards.append(
-            report.chart_card(
-                "moved",
-                f"The one that moved most: {moved.name}",
-                f"Bars are the last seven days, ticks the reference; PSI {moved.psi:.3f}, unit {moved.unit}.",
+            chart_card(
+                "most-drifted",
+                f"Largest drift: {feature.name}",
+                f"Bars are the last seven days, and ticks are the reference. PSI: {feature.psi:.3f}, "
+                f"unit: {feature.unit}.",
                 lambda width: daily_charts.distribution(bins, width, charts.LIGHT),
             )
         )
     return cards
-
-
-_FOOTER = (
-    "Times are minutes. A ratio is what an order took over what was said, the typical one of a day. The restaurant "
-    "lookup is what a table of averages answers. Days are those of acknowledgement on the restaurants' own clocks. "
-    "Every rule, with its threshold and how often it is wrong: docs/monitoring.md. Hover over a mark for its figures."
-)
-_STATUS_LABELS = {"fired": ("no", "fired"), "ok": ("yes", "ok"), "insufficient_data": ("", "not yet known")}
-
-
-def render_report(document: MonitoringDocument) -> str:
-    """The document as one HTML file."""
-    return render_html(
-        title=f"preptime on the morning of {document.date}",
-        heading=f"How it went, as of the morning of {document.date}",
-        summary=document.headline,
-        tiles=_tiles(document),
-        facts=_facts(document),
-        sections=[
-            section("alerts", "Alerts and rules", [_alerts_card(document), _rules_card(document)]),
-            section("days", "Day by day", day_charts_html(document)),
-            section("shifts", "Longer or shorter than said", ratio_charts(document)),
-            section("segments", "Error and coverage by segment, four weeks", segment_charts(document)),
-            section("drift", "What the models are given", drift_charts(document)),
-            section("data", "Answers, outcomes and labels", _data_cards(document)),
-        ],
-        footer=html_report.escape(_FOOTER),
-    )
-
-
-def _tiles(document: MonitoringDocument) -> str:
-    recent, baseline = document.recent_metrics, document.backtest_baseline
-    backtest_text = "" if baseline is None else f"; {format_minutes(baseline.metrics.mae)} promised"
-    return "".join(
-        (
-            html_report.tile(format_minutes(recent.mae), "min", f"mean error of the last seven days{backtest_text}"),
-            html_report.tile(format_minutes(recent.lookup_mae), "min", "mean error of the restaurant lookup"),
-            html_report.tile(format_percent(recent.within_5_min), "", "of the answers within five minutes"),
-            html_report.tile(format_percent(recent.coverage), "", "of the orders inside p10–p90; promised 80 %"),
-        )
-    )
-
-
-def _facts(document: MonitoringDocument) -> list[tuple[str, str]]:
-    counts = document.prediction_counts
-    return [
-        ("date D", str(document.date)),
-        ("days looked at", f"{document.window.first} to {document.window.last}"),
-        ("champion", document.champion or "none"),
-        ("orders", f"{counts.orders:,}"),
-        ("answered", f"{counts.with_prediction:,}"),
-        ("evaluated", f"{counts.evaluated:,}"),
-        ("alerts", str(len(document.alerts))),
-    ]
-
-
-def _alerts_card(document: MonitoringDocument) -> str:
-    caption = "What fired this morning, the rule and the value." if document.alerts else "Nothing fired this morning."
-    table_html = html_report.table(
-        ["rule", "where", "since", "what"],
-        (
-            [
-                f"<code>{html_report.escape(alert.rule)}</code>",
-                html_report.escape(alert.value if alert.segment != "overall" else "all orders"),
-                html_report.escape(alert.since),
-                html_report.escape(alert.message),
-            ]
-            for alert in document.alerts
-        ),
-    )
-    content = table_html.replace("<table>", '<table class="lines">') if document.alerts else ""
-    return _card("Alerts", caption, content, full=True)
-
-
-def _rules_card(document: MonitoringDocument) -> str:
-    table_html = html_report.table(
-        ["rule", "status", "observed", "threshold", "message"],
-        (
-            [
-                f'<code title="{html_report.escape(rule.description)}">{html_report.escape(rule.rule)}</code>',
-                _status_html(rule),
-                NO_VALUE if rule.observed is None else f"{rule.observed:.2f}",
-                f'<span title="{html_report.escape(rule.threshold_reason)}">{rule.threshold:g} {html_report.escape(_short_unit(rule))}</span>',
-                html_report.escape(rule.message),
-            ]
-            for rule in document.rules
-        ),
-    ).replace("<table>", '<table class="lines">')
-    caption = "Every rule, whether it fired or not. Hover over a rule for its meaning, over a threshold for its reason."
-    return _card("Rules", caption, table_html, full=True)
-
-
-def _short_unit(rule: RuleReport) -> str:
-    return rule.unit.partition(",")[0]
-
-
-def _status_html(rule: RuleReport) -> str:
-    style, label = _STATUS_LABELS[rule.status]
-    return f'<span class="{style}">{label}</span>'
-
-
-def _data_cards(document: MonitoringDocument) -> list[str]:
-    counts, label_audit = document.prediction_counts, document.label_audit
-    definitions = [
-        ("answers that count from the API", f"{counts.from_api:,}"),
-        ("from the daily batch", f"{counts.from_batch:,}"),
-        ("orders answered by both (the API's counts)", f"{counts.in_both:,}"),
-        ("repeated answers (the first counts)", f"{counts.duplicates:,}"),
-        ("answers that no order can be found for", f"{counts.without_order_key:,}"),
-        ("unreadable lines of the API's log", f"{counts.unreadable_log_lines:,}"),
-    ]
-    audit = html_report.table(
-        ["reason", "orders", "latest day", "meaning"],
-        (
-            [
-                f"<code>{html_report.escape(item.reason)}</code>",
-                f"{item.orders:,}",
-                f"{item.orders_on_last_day:,}",
-                html_report.escape(item.description),
-            ]
-            for item in label_audit.reasons
-        ),
-    ).replace("<table>", '<table class="lines">')
-    bundles = html_report.table(
-        ["bundle", "days", "orders", "mean error, min", "within 5 min", "p10–p90"],
-        (
-            [
-                f"<code>{html_report.escape(item.bundle)}</code>",
-                html_report.escape(
-                    item.days.first if item.days.first == item.days.last else f"{item.days.first} – {item.days.last}"
-                ),
-                f"{item.orders:,}",
-                *_metric_cells(item.metrics),
-            ]
-            for item in document.bundles
-        ),
-    )
-    return [
-        _card("Who answered", "Each order counts once.", f"<dl>{html_report.definition_list(definitions)}</dl>"),
-        _card("Label audit", f"{label_audit.evaluable:,} of {label_audit.rows:,} rows can be evaluated.", audit),
-        _card("Bundles that answered", "Each on the orders it answered.", bundles, full=True),
-    ]
-
-
-def _card(title: str, caption: str, content: str, *, full: bool = False) -> str:
-    """`content` is HTML already."""
-    style = "card full" if full else "card"
-    return f'<div class="{style}"><h3>{html_report.escape(title)}</h3><p class="caption">{html_report.escape(caption)}</p>{content}</div>'
-
-
-def _metric_cells(metrics: PredictionMetrics) -> tuple[str, str, str]:
-    return format_minutes(metrics.mae), format_percent(metrics.within_5_min), format_percent(metrics.coverage)

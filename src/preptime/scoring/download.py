@@ -11,8 +11,8 @@ from preptime.scoring.score_file import CHUNK_ROWS
 from preptime.scoring.scorer import PassthroughColumns
 from preptime.sources.registry import open_source
 
-_FORMULA_PATTERN = r"^\s*[=+\-@＝＋－＠\t\r\n]"
-"""First characters of a formula in Excel, LibreOffice, and Google Sheets, also after spaces and in full width."""
+_FORMULA_PATTERN = r"^[\s\x1c-\x1f]*[=+\-@＝＋－＠\t\r\n]"
+"""Start of a formula in Excel, LibreOffice, or Google Sheets. It can follow spaces, and be in full width."""
 _NUMBER_PATTERN = r"^\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*$"
 _ESCAPE = "'"
 """Makes a spreadsheet treat the cell as text."""

@@ -47,8 +47,8 @@ def sample_orders(restaurants: RestaurantIndex | None, day: dt.date) -> pl.DataF
     They're from the first of `restaurants`, or from restaurants 1 to 20 without any.
     """
     rng = np.random.default_rng(_SEED)
-    has_restaurants = restaurants is not None and len(restaurants) > 0
-    ids = restaurants.restaurant_id[:40].tolist() if restaurants is not None and has_restaurants else list(range(1, 21))
+    listed_ids = [] if restaurants is None else restaurants.restaurant_id[:40].tolist()
+    ids = listed_ids or list(range(1, 21))
     hours = np.sort(rng.choice(_ORDER_HOURS, SAMPLE_ROWS))
     minutes, seconds = rng.integers(0, 60, SAMPLE_ROWS), rng.integers(0, 60, SAMPLE_ROWS)
     items = 1 + rng.poisson(2.2, SAMPLE_ROWS)

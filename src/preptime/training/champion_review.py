@@ -58,8 +58,10 @@ def review_champion(
     promoted by override, or if a champion with a later date followed. The bundle that a rollback returns to is
     verified, and published with the history as of `date`.
 
-    Raises `BundleVerificationError` if a bundle fails verification, `UsageError` if a bundle that a past date requires
-    is missing in the store, and `StoreError` if another process promoted a bundle at the same time.
+    Raises:
+        BundleVerificationError: A bundle failed verification.
+        UsageError: A bundle that a past date requires is missing in the store.
+        StoreError: Another process promoted a bundle at the same time.
     """
     log = ChampionLog(store)
     earlier = _earlier_review(log, date)

@@ -59,8 +59,10 @@ def decide_promotion(
     a date repeats the earlier decision from the champion log. If the champion as of the date is missing in the store,
     it's rebuilt. When the current champion has a later date, nothing is promoted or refreshed.
 
-    Raises `BundleVerificationError` if the champion fails verification, `UsageError` if it's missing and can't be
-    rebuilt for this date, and `StoreError` if another process promoted a bundle at the same time.
+    Raises:
+        BundleVerificationError: The champion failed verification.
+        UsageError: The champion is missing in the store and can't be rebuilt for this date.
+        StoreError: Another process promoted a bundle at the same time.
     """
     log = ChampionLog(store)
     entry, current = log.as_of(challenger.date), log.current()

@@ -214,9 +214,11 @@ def refresh_champion(
 ) -> RefreshDocument:
     """Publish the champion's models with the history as of `date`, from a data source of any size.
 
-    Raises `UsageError` if there is no champion, if its date is later, or if a user rolled back this refresh;
-    `DataError` if the latest day's orders are missing or too few; `BundleVerificationError` if the champion fails
-    verification; and `StoreError` if another process promoted a bundle at the same time.
+    Raises:
+        UsageError: There is no champion, its date is later, or a user rolled back this refresh.
+        DataError: The latest day's orders are missing or too few.
+        BundleVerificationError: The champion failed verification.
+        StoreError: Another process promoted a bundle at the same time.
     """
     entry, champion = champion_to_refresh(store, date)
     # The champion's models require the codes they were fitted with.

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -32,7 +33,6 @@ from preptime.features.history_state import HistoryState
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.features.spec import FEATURE_NAMES
 from preptime.progress import ProgressCallback, no_progress
-from preptime.sources.data_versions import DataRevisions
 from preptime.training.as_of_features import build_feature_matrix
 from preptime.training.backtest import evaluate_graph, select_days
 from preptime.training.comparison import Comparison
@@ -43,6 +43,9 @@ from preptime.training.training_data import ONE_DAY, TrainingData, rows_as_of
 from preptime.validation.audit import AuditedOrders
 from preptime.validation.audit_report import summarize_audit
 from preptime.validation.data_gate import GateResult, GateThresholds, evaluate_gate, gate_error
+
+if TYPE_CHECKING:
+    from preptime.sources.data_versions import DataRevisions
 
 HOLDOUT_DAYS = 7
 """A whole week, because weekdays and weekends differ."""
@@ -121,9 +124,12 @@ def train(
     Without `with_report`, the bundle has no HTML report, which halves the duration of a small training. `revisions`
     are those of the orders, for the manifest.
 
-    Raises `DataError` if the data gate fails or there are too few days (then nothing is written), `OperationError` if
-    the export differs from the estimators, `BundleVerificationError` if the champion fails verification, and
-    `StoreError` if another process promoted a bundle at the same time (then the challenger stays in the store).
+    Raises:
+        DataError: The data gate failed, or there are too few days. Nothing is written.
+        OperationError: The export differs from the estimators.
+        BundleVerificationError: The champion failed verification. The challenger stays in the store.
+        UsageError: The champion is missing in the store. The challenger stays in the store.
+        StoreError: Another process promoted a bundle at the same time. The challenger stays in the store.
     """
     gate_result = evaluate_gate(audited, date, thresholds or GateThresholds())
     if not gate_result.passed:

@@ -1,8 +1,8 @@
-"""A fake of BigQuery's REST service, for the real client library to talk to.
+"""A fake of BigQuery's REST service for the real client library.
 
-What is real in these tests: the client library with its requests, paging, retries and types, and our statements, whose
-meaning is tried by translating them (sqlglot) and running them on the tests' PostgreSQL. What is not: Google's service,
-its limits, its prices, its permissions, and whatever the translation smooths over.
+These tests use the real client library with its requests, paging, retries, and types. They also use the real
+statements, which are translated by sqlglot and run on PostgreSQL. They don't test Google's service, its limits, prices,
+and permissions, or any differences that the translation hides.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ import psycopg
 from psycopg import sql
 from sqlglot.errors import SqlglotError
 
-from tests.sources.bigquery.sql_translation import translated
+from tests.sources.bigquery.sql_translation import translate_to_postgres
 
 Document = dict[str, object]
 
-_TYPES = {
+_POSTGRES_TYPES = {
     "STRING": "text",
     "INT64": "bigint",
     "INTEGER": "bigint",
@@ -38,7 +38,15 @@ _TYPES = {
     "TIMESTAMP": "timestamptz",
     "DATETIME": "timestamp",
 }
-_NAMES = {25: "STRING", 20: "INTEGER", 23: "INTEGER", 701: "FLOAT", 1082: "DATE", 1184: "TIMESTAMP", 1114: "DATETIME"}
+_TYPE_NAMES = {
+    25: "STRING",
+    20: "INTEGER",
+    23: "INTEGER",
+    701: "FLOAT",
+    1082: "DATE",
+    1184: "TIMESTAMP",
+    1114: "DATETIME",
+}
 
 
 @dataclass
@@ -58,13 +66,13 @@ class FakeBigQuery:
 
     database: str
     page_rows: int = 1_000_000
-    """The most rows in a page, whatever was asked for: the service cuts pages by bytes."""
+    """The maximum number of rows in a page, whatever is requested. The service limits pages by bytes."""
     fail: list[tuple[int, str, str]] = field(default_factory=list)
-    """Answers to give, each once, instead of running a job: status, reason, message."""
+    """Errors to return instead of running a job, each once: status, reason, message."""
     statements: list[str] = field(default_factory=list)
-    """Every statement that was run, as it came."""
+    """All statements that were run."""
     pages: list[int] = field(default_factory=list)
-    """How many rows each page had."""
+    """The number of rows of each page."""
     jobs: dict[str, Job] = field(default_factory=dict)
 
     def query(self, request: Document) -> Job:
@@ -74,21 +82,21 @@ class FakeBigQuery:
         with psycopg.connect(self.database) as connection:
             connection.execute("SET TIME ZONE 'UTC'")
             connection.execute("SET search_path TO pg_catalog")
-            cursor = connection.execute(translated(text, _parameters(request)).encode())
+            cursor = connection.execute(translate_to_postgres(text, _parameters(request)).encode())
             job = Job("query")
             if cursor.description is None:
                 return job
-            found = cursor.fetchall()
+            rows = cursor.fetchall()
             if text.startswith("MERGE"):
-                done = [str(row[0]) for row in found]
-                job.inserted, job.updated = done.count("INSERT"), done.count("UPDATE")
+                actions = [str(row[0]) for row in rows]
+                job.inserted, job.updated = actions.count("INSERT"), actions.count("UPDATE")
                 return job
-            job.schema = [{"name": one.name, "type": _NAMES[one.type_code]} for one in cursor.description]
-            job.rows = [{"f": [{"v": _cell(value)} for value in row]} for row in found]
+            job.schema = [{"name": column.name, "type": _TYPE_NAMES[column.type_code]} for column in cursor.description]
+            job.rows = [{"f": [{"v": _encode_cell(value)} for value in row]} for row in rows]
             return job
 
     def load(self, config: Document, content: bytes) -> Job:
-        """Append a parquet file to a table."""
+        """Append a Parquet file to a table."""
         target = _dict(config, "destinationTable")
         rows = pl.read_parquet(io.BytesIO(content))
         with psycopg.connect(self.database) as connection:
@@ -101,13 +109,13 @@ class FakeBigQuery:
         return Job("load")
 
     def create(self, dataset: str, request: Document) -> Document:
-        """Make a table."""
+        """Create a table."""
         name = str(_dict(request, "tableReference")["tableId"])
         fields = _dict(request, "schema")["fields"]
         assert isinstance(fields, list)
         columns = [
-            sql.SQL("{} {}").format(sql.Identifier(one["name"]), sql.SQL(_TYPES[one["type"]]))  # type names of ours
-            for one in fields
+            sql.SQL("{} {}").format(sql.Identifier(column["name"]), sql.SQL(_POSTGRES_TYPES[column["type"]]))
+            for column in fields
         ]
         with psycopg.connect(self.database) as connection:
             text = sql.SQL("CREATE TABLE {} ({})").format(sql.Identifier(dataset, name), sql.SQL(", ").join(columns))
@@ -121,44 +129,44 @@ class FakeBigQuery:
         return {}
 
     def tables(self, dataset: str) -> Document:
-        """Its tables and views."""
+        """List the tables and views of a dataset."""
         with psycopg.connect(self.database) as connection:
-            names = "SELECT table_name FROM information_schema.tables WHERE table_schema = %s"
-            found = [str(name) for (name,) in connection.execute(names, [dataset]).fetchall()]
+            query = "SELECT table_name FROM information_schema.tables WHERE table_schema = %s"
+            names = [str(name) for (name,) in connection.execute(query, [dataset]).fetchall()]
         reference = {"projectId": "our-project", "datasetId": dataset}
-        return {"tables": [{"tableReference": reference | {"tableId": one}} for one in found]}
+        return {"tables": [{"tableReference": reference | {"tableId": name}} for name in names]}
 
-    def page(self, job_id: str, asked: int, start: int) -> Document:
-        """One page of a query's rows."""
+    def page(self, job_id: str, max_rows: int, start: int) -> Document:
+        """Return one page of the rows of a query."""
         job = self.jobs[job_id]
-        rows = job.rows[start : start + min(asked, self.page_rows)]
+        rows = job.rows[start : start + min(max_rows, self.page_rows)]
         self.pages.append(len(rows))
         end = start + len(rows)
-        answer: Document = {
+        document: Document = {
             "jobReference": {"projectId": "our-project", "jobId": job_id, "location": "EU"},
             "jobComplete": True,
             "schema": {"fields": job.schema},
             "totalRows": str(len(job.rows)),
             "rows": rows,
         }
-        return answer | ({"pageToken": str(end)} if end < len(job.rows) else {})
+        return document | ({"pageToken": str(end)} if end < len(job.rows) else {})
 
 
 def _dict(document: Document, name: str) -> Document:
-    found = document[name]
-    assert isinstance(found, dict)
-    return found
+    value = document[name]
+    assert isinstance(value, dict)
+    return value
 
 
 def _parameters(request: Document) -> dict[str, tuple[str, str]]:
-    """(type, value) by name."""
-    given = request.get("queryParameters", [])
-    assert isinstance(given, list)
-    return {one["name"]: (one["parameterType"]["type"], one["parameterValue"]["value"]) for one in given}
+    """Return (type, value) by parameter name."""
+    parameters = request.get("queryParameters", [])
+    assert isinstance(parameters, list)
+    return {item["name"]: (item["parameterType"]["type"], item["parameterValue"]["value"]) for item in parameters}
 
 
-def _cell(value: object) -> object:
-    """A value as the service writes it: everything is text."""
+def _encode_cell(value: object) -> object:
+    """Encode a value as the service does: every value is text."""
     if value is None:
         return None
     if isinstance(value, dt.datetime):
@@ -181,107 +189,107 @@ _ROUTES = (
 
 
 class Handler(BaseHTTPRequestHandler):
-    """The few requests of the service that we make."""
+    """Handle the requests that preptime makes."""
 
     protocol_version = "HTTP/1.1"
-    wbufsize = 1 << 16  # head and body in one packet: two would wait for each other
+    wbufsize = 1 << 16  # send head and body in one packet: two packets would wait for each other
     fake: FakeBigQuery
 
-    def do_GET(self) -> None:  # the names that http.server calls
-        self._answer()
+    def do_GET(self) -> None:  # `http.server` calls these names
+        self._respond()
 
     def do_POST(self) -> None:
-        self._answer()
+        self._respond()
 
     def do_DELETE(self) -> None:
-        self._answer()
+        self._respond()
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Say nothing."""
+        """Log nothing."""
 
-    def _answer(self) -> None:
+    def _respond(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         try:
-            status, answer = 200, self._routed(body)
-        except _RefusedError as error:
-            status, answer = error.status, error.document
+            status, document = 200, self._route(body)
+        except _ServiceError as error:
+            status, document = error.status, error.document
         except psycopg.errors.UndefinedTable as error:
-            status, answer = 404, _error(404, "notFound", f"Not found: {error.diag.message_primary}")
+            status, document = 404, _error_document(404, "notFound", f"Not found: {error.diag.message_primary}")
         except psycopg.errors.InvalidSchemaName as error:
-            status, answer = 404, _error(404, "notFound", f"Not found: Dataset {error.diag.message_primary}")
+            status, document = 404, _error_document(404, "notFound", f"Not found: Dataset {error.diag.message_primary}")
         except (LookupError, ValueError, AssertionError, psycopg.Error, SqlglotError) as error:
-            # Whatever the fake does not know must fail the test, and not be tried again.
-            status, answer = 400, _error(400, "invalid", f"the fake: {error!r}")
-        content = json.dumps(answer).encode()
+            # A request that the fake doesn't support must fail the test, and must not be retried.
+            status, document = 400, _error_document(400, "invalid", f"the fake: {error!r}")
+        content = json.dumps(document).encode()
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
 
-    def _routed(self, body: bytes) -> Document:
+    def _route(self, body: bytes) -> Document:
         parts = urlsplit(self.path)
         query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         for method, path, name in _ROUTES:
-            found = path.fullmatch(parts.path)
-            if method == self.command and found:
-                return self._done(name, found.groupdict(), query, body)
-        raise AssertionError(f"the fake does not know {self.command} {self.path}")
+            match = path.fullmatch(parts.path)
+            if method == self.command and match:
+                return self._respond_to(name, match.groupdict(), query, body)
+        raise AssertionError(f"the fake doesn't support {self.command} {self.path}")
 
-    def _done(self, name: str, names: dict[str, str], query: dict[str, str], body: bytes) -> Document:
+    def _respond_to(self, name: str, names: dict[str, str], query: dict[str, str], body: bytes) -> Document:
         fake = self.fake
         if name in {"query", "insert", "upload"} and fake.fail:
             status, reason, message = fake.fail.pop(0)
-            raise _RefusedError(status, _error(status, reason, message))
+            raise _ServiceError(status, _error_document(status, reason, message))
         if name in {"query", "insert", "upload"}:
             return self._run(name, body)
-        answers: dict[str, Callable[[], Document]] = {
+        responses: dict[str, Callable[[], Document]] = {
             "page": lambda: fake.page(
                 names["job"], int(query.get("maxResults", 10**9)), int(query.get("pageToken", 0))
             ),
-            "status": lambda: _status(names["job"], fake.jobs[names["job"]]),
+            "status": lambda: _status_document(names["job"], fake.jobs[names["job"]]),
             "create": lambda: fake.create(names["dataset"], json.loads(body)),
             "drop": lambda: fake.drop(names["dataset"], names["table"]),
             "list": lambda: fake.tables(names["dataset"]),
         }
-        return answers[name]()
+        return responses[name]()
 
     def _run(self, name: str, body: bytes) -> Document:
         fake, job_id = self.fake, str(uuid.uuid4())
         if name == "upload":
-            fake.jobs[job_id] = fake.load(*_parts(body))
-            return _status(job_id, fake.jobs[job_id])
+            fake.jobs[job_id] = fake.load(*_split_upload(body))
+            return _status_document(job_id, fake.jobs[job_id])
         request: Document = json.loads(body)
         if name == "query":
             fake.jobs[job_id] = fake.query(request)
             return fake.page(job_id, int(str(request.get("maxResults", 10**9))), 0)
         job_id = str(_dict(request, "jobReference")["jobId"])
         fake.jobs[job_id] = fake.query(_dict(_dict(request, "configuration"), "query"))
-        return _status(job_id, fake.jobs[job_id])
+        return _status_document(job_id, fake.jobs[job_id])
 
 
-class _RefusedError(Exception):
+class _ServiceError(Exception):
     def __init__(self, status: int, document: Document) -> None:
         super().__init__(status)
         self.status, self.document = status, document
 
 
-def _error(status: int, reason: str, message: str) -> Document:
+def _error_document(status: int, reason: str, message: str) -> Document:
     return {"error": {"code": status, "message": message, "errors": [{"reason": reason, "message": message}]}}
 
 
-def _status(job_id: str, job: Job) -> Document:
-    done: Document = {"insertedRowCount": str(job.inserted), "updatedRowCount": str(job.updated)}
+def _status_document(job_id: str, job: Job) -> Document:
+    dml_stats: Document = {"insertedRowCount": str(job.inserted), "updatedRowCount": str(job.updated)}
     return {
         "jobReference": {"projectId": "our-project", "jobId": job_id, "location": "EU"},
         "configuration": {job.kind: {}, "jobType": job.kind.upper()},
         "status": {"state": "DONE"},
-        "statistics": {"query": {"dmlStats": done, "statementType": "MERGE"}} if job.kind == "query" else {},
+        "statistics": {"query": {"dmlStats": dml_stats, "statementType": "MERGE"}} if job.kind == "query" else {},
     }
 
 
-def _parts(body: bytes) -> tuple[Document, bytes]:
-    """The configuration and the file of a multipart upload."""
+def _split_upload(body: bytes) -> tuple[Document, bytes]:
+    """Return the configuration and the file of a multipart upload."""
     boundary = body[: body.index(b"\r\n")]
     first, second = body.split(boundary)[1:3]
     config = json.loads(first.partition(b"\r\n\r\n")[2])
@@ -289,12 +297,12 @@ def _parts(body: bytes) -> tuple[Document, bytes]:
 
 
 @contextmanager
-def serving(database: str) -> Iterator[tuple[str, FakeBigQuery]]:
-    """A running fake with the empty dataset `food`; its address for `BIGQUERY_EMULATOR_HOST`."""
+def serve_fake_bigquery(database: str) -> Iterator[tuple[str, FakeBigQuery]]:
+    """Run a fake with the empty dataset `food`. Yields its address for `BIGQUERY_EMULATOR_HOST`, and the fake."""
     with psycopg.connect(database) as connection:
         connection.execute("CREATE SCHEMA food")
     fake = FakeBigQuery(database)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("OneFake", (Handler,), {"fake": fake}))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("FakeHandler", (Handler,), {"fake": fake}))
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -1,4 +1,4 @@
-"""BigQuery: statements that BigQuery's grammar accepts, pages, types, errors; by the real client, from a fake."""
+"""Tests of BigQuery with the real client and a fake service: statements, pages, types, and errors."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from preptime.sources.registry import open_database, open_prediction_store, open
 from preptime.sources.source import batches_for_dates
 from preptime.validation.audit import audit_orders
 from tests.sources.bigquery.fake_bigquery import FakeBigQuery
-from tests.sources.loading import load, prepared
-from tests.validation.factories import directory, month, order, orders
+from tests.sources.loading import load_rows, prepare_database
+from tests.validation.factories import make_month, make_order, make_orders, make_restaurant_index
 
 ADDRESS = BigQueryAddress.parse("bigquery://our-project.food?location=EU")
 STATEMENTS = {
-    **{f"make {name}": text for name, text in statements.table_definitions(ADDRESS).items()},
+    **{f"create {name}": text for name, text in statements.table_definitions(ADDRESS).items()},
     "columns": statements.select_column_names(ADDRESS),
     "add columns": statements.insert_column_names(ADDRESS, 3),
     "days": statements.select_days(ADDRESS, "orders", "order_date"),
@@ -37,54 +37,60 @@ STATEMENTS = {
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
-def test_a_statement_is_bigquery_sql_and_names_only_our_tables(name: str) -> None:
+def test_statement_is_valid_and_names_only_own_tables(name: str) -> None:
     tree = sqlglot.parse_one(STATEMENTS[name], read="bigquery", error_level=sqlglot.ErrorLevel.RAISE)
     tables = [table for table in tree.find_all(exp.Table) if table.db]
     assert tables
     assert {(table.catalog, table.db) for table in tables} == {("our-project", "food")}
 
 
-def test_every_statement_is_checked() -> None:
-    made = [
-        one for one in vars(statements).values() if inspect.isfunction(one) and one.__module__ == statements.__name__
+def test_every_statement_function_is_tested() -> None:
+    functions = [
+        member
+        for member in vars(statements).values()
+        if inspect.isfunction(member) and member.__module__ == statements.__name__
     ]
-    public = [one for one in made if not one.__name__.startswith("_") and one is not statements.bigquery_type]
+    public = [
+        function
+        for function in functions
+        if not function.__name__.startswith("_") and function is not statements.bigquery_type
+    ]
     assert len(public) == len(STATEMENTS) - len(statements.table_definitions(ADDRESS)) + 1
 
 
-def test_a_days_orders_are_asked_for_by_the_partitioning_column() -> None:
+def test_select_orders_filters_by_partition_column() -> None:
     tree = sqlglot.parse_one(STATEMENTS["orders"], read="bigquery")
     where = tree.args["where"].this
     assert isinstance(where, exp.EQ)
     assert where.this.name == "order_date"
-    assert "PARTITION BY order_date" in STATEMENTS["make orders"]
+    assert "PARTITION BY order_date" in STATEMENTS["create orders"]
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
-        ("bigquery://food", "names no project and dataset"),
-        ("bigquery://our-project.food/orders", "names no project and dataset"),
-        ("bigquery://our-project.food`; DROP", "names no project and dataset"),
-        ("bigquery://our-project.food?tabel=orders", "tabel is nothing that it can say"),
+        ("bigquery://food", "doesn't have a project and a dataset"),
+        ("bigquery://our-project.food/orders", "doesn't have a project and a dataset"),
+        ("bigquery://our-project.food`; DROP", "doesn't have a project and a dataset"),
+        ("bigquery://our-project.food?tabel=orders", "tabel isn't a parameter"),
         ("bigquery://our-project.food?table=order", "There is no table=order"),
-        ("bigquery://our-project.food?table=predictions", "are not read as orders are"),
+        ("bigquery://our-project.food?table=predictions", "Predictions can't be read"),
     ],
 )
-def test_an_address_that_is_none(url: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_open_source_invalid_address_raises(url: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         open_source(url)
 
 
-def test_an_address_opens_the_same_by_its_name() -> None:
+def test_address_name_is_equivalent() -> None:
     for query in ("", "?table=restaurants", "?day=2015-06-24", "?day=2015-06-01..2015-06-07&location=EU"):
         address = BigQueryAddress.parse(f"bigquery://our-project.food{query}")
         assert BigQueryAddress.parse(address.name) == address
 
 
-def test_pages_are_followed_to_the_end(dataset: str, fake: FakeBigQuery) -> None:
-    rows = month(days=2, per_day=60)
-    load(prepared(dataset), rows)
+def test_batches_read_all_pages(dataset: str, fake: FakeBigQuery) -> None:
+    rows = make_month(days=2, per_day=60)
+    load_rows(prepare_database(dataset), rows)
     fake.page_rows = 7
     fake.pages.clear()
     assert len(open_source(dataset).frame()) == len(rows)
@@ -95,40 +101,47 @@ def test_pages_are_followed_to_the_end(dataset: str, fake: FakeBigQuery) -> None
     assert max(fake.pages) == 20
 
 
-def test_every_type_comes_back_as_it_went(dataset: str) -> None:
-    rows = orders(
-        order(order_id="1", order_value_gbp="0.1", open_orders="3", note='a "quoted" ☕', city=""),
-        order(order_id="2", order_value_gbp="inf", restaurant_id=str(2**62 + 1), number_of_items=None, note=None),
-        order(order_id="3", order_ready_at=None, prep_time_seconds=None, order_value_gbp="-1e-300"),
+def test_load_every_type_round_trips(dataset: str) -> None:
+    rows = make_orders(
+        make_order(order_id="1", order_value_gbp="0.1", open_orders="3", note='a "quoted" ☕', city=""),
+        make_order(order_id="2", order_value_gbp="inf", restaurant_id=str(2**62 + 1), number_of_items=None, note=None),
+        make_order(order_id="3", order_ready_at=None, prep_time_seconds=None, order_value_gbp="-1e-300"),
     )
-    load(prepared(dataset), rows)
+    load_rows(prepare_database(dataset), rows)
     back = open_source(dataset).frame().sort("order_id")
     assert back["order_value_gbp"].to_list() == [0.1, float("inf"), -1e-300]
     assert back["restaurant_id"].to_list() == [10, 2**62 + 1, 10]
     assert back["number_of_items"].to_list() == [3, None, 3]
     assert back["note"].to_list() == ['a "quoted" ☕', None, None]
     assert back.schema["open_orders"] == pl.Int64
-    reasons = audit_orders(rows, directory(), need_label=True).reasons.tolist()
-    assert audit_orders(back, directory(), need_label=True).reasons.tolist() == reasons
+    reasons = audit_orders(rows, make_restaurant_index(), need_label=True).reasons.tolist()
+    assert audit_orders(back, make_restaurant_index(), need_label=True).reasons.tolist() == reasons
 
 
-def test_a_clock_that_shows_an_hour_twice(dataset: str) -> None:
-    moments = ["2015-10-25 01:30:00+01:00", "2015-10-25 01:30:00+00:00", "2015-10-25T01:30:00Z", "2015-10-25 01:30:00"]
-    rows = orders(*(order(order_id=str(n), order_acknowledged_at=one) for n, one in enumerate(moments)))
-    load(prepared(dataset), rows)
+def test_load_repeated_hour_round_trips(dataset: str) -> None:
+    timestamps = [
+        "2015-10-25 01:30:00+01:00",
+        "2015-10-25 01:30:00+00:00",
+        "2015-10-25T01:30:00Z",
+        "2015-10-25 01:30:00",
+    ]
+    rows = make_orders(
+        *(make_order(order_id=str(n), order_acknowledged_at=timestamp) for n, timestamp in enumerate(timestamps))
+    )
+    load_rows(prepare_database(dataset), rows)
     back = open_source(dataset).frame().sort("order_id")
-    assert back["order_acknowledged_at"].to_list() == moments
+    assert back["order_acknowledged_at"].to_list() == timestamps
     names = ["acknowledged_local", "acknowledged_utc"]
-    expected = audit_orders(rows, directory(), need_label=False).frame.select(names)
-    assert audit_orders(back, directory(), need_label=False).frame.select(names).equals(expected)
+    expected = audit_orders(rows, make_restaurant_index(), need_label=False).frame.select(names)
+    assert audit_orders(back, make_restaurant_index(), need_label=False).frame.select(names).equals(expected)
 
 
-def test_loading_again_late_and_twice_leaves_one_row_an_order(dataset: str) -> None:
-    rows = month(days=2, per_day=20)
+def test_load_repeatedly_keeps_one_row_per_order(dataset: str) -> None:
+    rows = make_month(days=2, per_day=20)
     known = rows.drop("order_ready_at", "prep_time_seconds")
-    prepared(dataset)
-    counts = [load(dataset, one) for one in (known, rows, rows, known, pl.concat([rows, rows]))]
-    assert [(one.inserted, one.updated, one.unchanged, one.duplicates) for one in counts] == [
+    prepare_database(dataset)
+    results = [load_rows(dataset, frame) for frame in (known, rows, rows, known, pl.concat([rows, rows]))]
+    assert [(result.inserted, result.updated, result.unchanged, result.duplicates) for result in results] == [
         (len(rows), 0, 0, 0),
         (0, len(rows), 0, 0),
         (0, 0, len(rows), 0),
@@ -138,17 +151,17 @@ def test_loading_again_late_and_twice_leaves_one_row_an_order(dataset: str) -> N
     assert open_source(dataset).frame()["prep_time_seconds"].null_count() == 0
 
 
-def test_restaurants_are_replaced_by_column(dataset: str) -> None:
-    prepared(dataset)
-    moved = pl.DataFrame({"restaurant_id": [10, 50], "city": ["York", "Bath"]})
-    loaded = open_database(dataset).load_restaurants(moved)
+def test_load_restaurants_replaces_only_given_columns(dataset: str) -> None:
+    prepare_database(dataset)
+    changed = pl.DataFrame({"restaurant_id": [10, 50], "city": ["York", "Bath"]})
+    loaded = open_database(dataset).load_restaurants(changed)
     assert (loaded.inserted, loaded.updated, loaded.unchanged) == (1, 1, 0)
     frame = open_source(f"{dataset}?table=restaurants").frame()
     assert frame.filter(restaurant_id=10).select("country", "city").row(0) == ("UK", "York")
 
 
-def test_only_the_days_asked_for_are_read(dataset: str, fake: FakeBigQuery) -> None:
-    load(prepared(dataset), month(days=3, per_day=20))
+def test_batches_for_dates_reads_only_these_days(dataset: str, fake: FakeBigQuery) -> None:
+    load_rows(prepare_database(dataset), make_month(days=3, per_day=20))
     fake.statements.clear()
     chunks = list(batches_for_dates(open_source(dataset), dt.date(2015, 6, 2), dt.date(2015, 6, 2), 1000))
     assert len(chunks) == 1
@@ -156,9 +169,9 @@ def test_only_the_days_asked_for_are_read(dataset: str, fake: FakeBigQuery) -> N
     assert list(batches_for_dates(open_source(dataset), dt.date(2015, 7, 2), dt.date(2015, 7, 2), 1000)) == []
 
 
-def test_predictions_are_replaced_by_date_and_bundle(dataset: str) -> None:
-    prepared(dataset)
-    table, day = open_prediction_store(dataset), dt.date(2015, 6, 1)
+def test_write_predictions_replaces_date_and_bundle(dataset: str) -> None:
+    prepare_database(dataset)
+    predictions, day = open_prediction_store(dataset), dt.date(2015, 6, 1)
     frame = pl.DataFrame(
         {
             "order_key": ["a", "b", "c"],
@@ -168,59 +181,59 @@ def test_predictions_are_replaced_by_date_and_bundle(dataset: str) -> None:
         }
     )
     for bundle in ("b1", "b2", "b1"):
-        assert table.write(day, bundle, frame) == 3
-    assert table.write(day, "b1", frame[:2]) == 2
-    back = table.read(day, "b1")
+        assert predictions.write(day, bundle, frame) == 3
+    assert predictions.write(day, "b1", frame[:2]) == 2
+    back = predictions.read(day, "b1")
     assert back.select(frame.columns).equals(frame[:2])
-    assert len(table.read(day)) == 5
-    assert table.days() == [day]
+    assert len(predictions.read(day)) == 5
+    assert predictions.days() == [day]
 
 
-def _refused(kind: type[PreptimeError], url: str) -> str:
-    with pytest.raises(kind) as refused:
+def _open_error(kind: type[PreptimeError], url: str) -> str:
+    with pytest.raises(kind) as caught:
         open_source(url)
-    return str(refused.value)
+    return str(caught.value)
 
 
-def test_a_dataset_without_our_tables_says_which_command_makes_them(dataset: str) -> None:
-    said = _refused(DataError, dataset)
-    assert "preptime ingest ORDERS --restaurants RESTAURANTS --to bigquery://our-project.food" in said
+def test_open_source_without_tables_raises_with_command(dataset: str) -> None:
+    message = _open_error(DataError, dataset)
+    assert "preptime ingest ORDERS --restaurants RESTAURANTS --to bigquery://our-project.food" in message
 
 
 @pytest.mark.parametrize(
-    ("answer", "kind", "said"),
+    ("response", "kind", "message"),
     [
-        ((403, "accessDenied", "Access Denied: Dataset our-project:food"), UsageError, "Ask for the roles"),
-        ((400, "invalidQuery", "Could not serialize access to table"), OperationError, "by someone else"),
-        ((400, "invalidQuery", "Syntax error"), OperationError, "could not be used"),
+        ((403, "accessDenied", "Access Denied: Dataset our-project:food"), UsageError, "For the required roles"),
+        ((400, "invalidQuery", "Could not serialize access to table"), OperationError, "by another process"),
+        ((400, "invalidQuery", "Syntax error"), OperationError, "couldn't be used"),
     ],
 )
-def test_what_the_service_says_no_to(
-    answer: tuple[int, str, str], kind: type[PreptimeError], said: str, dataset: str, fake: FakeBigQuery
+def test_open_source_service_error_is_translated(
+    response: tuple[int, str, str], kind: type[PreptimeError], message: str, dataset: str, fake: FakeBigQuery
 ) -> None:
-    prepared(dataset)
-    fake.fail.append(answer)
-    assert said in _refused(kind, dataset)
+    prepare_database(dataset)
+    fake.fail.append(response)
+    assert message in _open_error(kind, dataset)
 
 
-def test_a_load_that_fails_leaves_nothing(dataset: str, fake: FakeBigQuery) -> None:
-    prepared(dataset)
-    rows = month(days=1, per_day=20)
+def test_load_error_leaves_no_staging_table(dataset: str, fake: FakeBigQuery) -> None:
+    prepare_database(dataset)
+    rows = make_month(days=1, per_day=20)
     fake.fail += [(400, "invalid", "Parquet column is odd")]
     with pytest.raises(OperationError, match="Parquet column is odd"):
-        load(dataset, rows)
-    assert not [name for name in _tables(fake) if name.startswith("staging_")]
+        load_rows(dataset, rows)
+    assert not [name for name in _table_names(fake) if name.startswith("staging_")]
     with pytest.raises(DataError, match="has no rows"):
         open_source(dataset).frame()
 
 
-def _tables(fake: FakeBigQuery) -> list[str]:
-    listed = fake.tables("food")["tables"]
-    assert isinstance(listed, list)
-    return [str(one["tableReference"]["tableId"]) for one in listed]
+def _table_names(fake: FakeBigQuery) -> list[str]:
+    tables = fake.tables("food")["tables"]
+    assert isinstance(tables, list)
+    return [str(table["tableReference"]["tableId"]) for table in tables]
 
 
-def test_without_credentials_it_says_how_to_log_in(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+def test_open_source_without_credentials_raises_with_command(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     monkeypatch.delenv(EMULATOR_VARIABLE, raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", f"{tmp_path}/none.json")
-    assert "gcloud auth application-default login" in _refused(UsageError, "bigquery://our-project.food")
+    assert "gcloud auth application-default login" in _open_error(UsageError, "bigquery://our-project.food")

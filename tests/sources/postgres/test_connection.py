@@ -24,29 +24,29 @@ from preptime.sources.postgres.connection import PostgresAddress
         ("postgresql://", "postgresql://"),
     ],
 )
-def test_the_name_opens_the_same_and_tells_no_secret(url: str, name: str) -> None:
+def test_address_name_is_equivalent_and_has_no_secret(url: str, name: str) -> None:
     address = PostgresAddress.parse(url)
     assert address.name == name
-    again = PostgresAddress.parse(address.name)
-    assert (again.name, again.table, again.days) == (address.name, address.table, address.days)
+    reparsed = PostgresAddress.parse(address.name)
+    assert (reparsed.name, reparsed.table, reparsed.days) == (address.name, address.table, address.days)
     assert "s3cret" not in address.name + address.database_url + address.table_url("restaurants")
 
 
-def test_what_is_ours_does_not_reach_the_server() -> None:
+def test_address_removes_own_parameters_for_libpq() -> None:
     address = PostgresAddress.parse("postgresql://db/food?table=orders&day=2015-06-24&sslmode=require")
     assert address.conninfo == "postgresql://db/food?sslmode=require"
     assert address.days == DateRange(dt.date(2015, 6, 24), dt.date(2015, 6, 24))
 
 
 @pytest.mark.parametrize(
-    ("query", "said"),
+    ("query", "message"),
     [
         ("table=order", "There is no table=order. The tables are orders, restaurants, predictions."),
-        ("day=today", "day=today is no day. Write day=2015-06-24, or day=2015-06-01..2015-06-07."),
-        ("day=2015-06-24..", "day=2015-06-24.. is no day."),
+        ("day=today", "day=today isn't a date or a range of dates. Use day=2015-06-24 or day=2015-06-01..2015-06-07."),
+        ("day=2015-06-24..", "day=2015-06-24.. isn't a date or a range of dates."),
     ],
 )
-def test_a_table_or_day_that_cannot_be_is_refused(query: str, said: str) -> None:
-    with pytest.raises(UsageError) as refused:
+def test_address_invalid_table_or_day_raises(query: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
         PostgresAddress.parse(f"postgresql://db/food?{query}")
-    assert str(refused.value).startswith(said)
+    assert str(caught.value).startswith(message)
