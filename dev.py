@@ -110,7 +110,7 @@ def types(*_: str) -> None:
 def docs(*arguments: str) -> None:
     """Generate the generated parts of the docs. With --check, only check that they are current."""
     setup()
-    _run_or_fail(PYTHON, ROOT / "scripts" / "generate_docs.py", *arguments)
+    _run_or_fail(PYTHON, "-m", "scripts.generate_docs", *arguments)
 
 
 def bench(*arguments: str) -> None:
@@ -212,7 +212,7 @@ def _failed_checks() -> list[str]:
         "mypy": (PYTHON, "-m", "mypy", *_code_paths()),
         "lint-imports": (VENV_BIN / "lint-imports",),
         "deptry": (PYTHON, "-m", "deptry", "src"),
-        "generated docs": (PYTHON, ROOT / "scripts" / "generate_docs.py", "--check"),
+        "generated docs": (PYTHON, "-m", "scripts.generate_docs", "--check"),
     }
     return [name for name, command in checks.items() if not _run(*command)]
 

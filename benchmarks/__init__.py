@@ -1,4 +1,4 @@
-"""Figures, each from a command: `python -m benchmarks.NAME [--json]`, or `python -m benchmarks` for all in one run.
+"""Benchmarks: `python -m benchmarks.NAME [--json]` runs one, `python -m benchmarks` runs all.
 
-A benchmark prints a Markdown table, with --json one JSON document. It asserts nothing: what must hold is in tests/.
+A benchmark prints a Markdown table, or one JSON document with --json. It asserts nothing; tests do.
 """

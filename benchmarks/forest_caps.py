@@ -1,11 +1,10 @@
-"""What the cap on the forest's leaves costs and brings: error, size, memory, time to load.
+"""Effect of the maximum number of leaves per tree on the random forest: error, size, memory, and load time.
 
-    python -m benchmarks.forest_caps          caps of 100, 500, 1,500 leaves, and none
-    python -m benchmarks.forest_caps --json   one document instead of the table
+    python -m benchmarks.forest_caps          maximum of 100, 500, and 1,500 leaves, and no maximum
+    python -m benchmarks.forest_caps --json   one JSON document instead of the table
 
-Error: as in `benchmarks.accuracy`, fitted on what was known on the morning of the first day and asked about the days.
-Size: the forest alone as ONNX, fitted on 32,394 synthetic orders, loaded in a process of its own that has loaded
-onnxruntime before.
+Error: as in `benchmarks.accuracy`, fitted as of the first day. Size: the forest alone as ONNX, fitted on 32,394
+synthetic orders, loaded in a new process that has already imported onnxruntime.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ CAPS = (100, 500, 1500, None)
 SEED = 12
 
 
-class Cap(msgspec.Struct, frozen=True):
-    """One cap's figures; memory is null where the system does not tell it."""
+class CapResult(msgspec.Struct, frozen=True):
+    """The results of one maximum. Memory is null if the system doesn't report it."""
 
     leaves: int | None
     mae: float | None
@@ -38,16 +37,16 @@ class Cap(msgspec.Struct, frozen=True):
 
 
 class CapsDocument(msgspec.Struct, frozen=True):
-    """What `--json` prints."""
+    """The document of `--json`."""
 
     days: str
     orders: int
     resident_mb_without_a_model: float | None
-    caps: list[Cap]
+    caps: list[CapResult]
 
 
-class Loaded(msgspec.Struct, frozen=True):
-    """What a process of its own says of a graph it loaded and ran once."""
+class LoadResult(msgspec.Struct, frozen=True):
+    """Load time and memory of a process that loaded a graph and ran it once."""
 
     seconds: float
     before_mb: float | None
@@ -55,7 +54,7 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print."""
+    """Measure all maximums, and print the table."""
     from benchmarks.real_data import add_options
     from preptime.errors import PreptimeError
 
@@ -70,15 +69,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         document = measure(arguments)
     except PreptimeError as error:
-        print(f"{error} PREPTIME_REAL_DATA names the folder of the real data.", file=sys.stderr)
+        print(f"{error} Set PREPTIME_REAL_DATA to the folder of the real data.", file=sys.stderr)
         return 1
     print(msgspec.json.encode(document).decode() if arguments.json else _markdown(document))
     return 0
 
 
 def measure(arguments: argparse.Namespace) -> CapsDocument:
-    """Fit each cap on both data sets."""
-    from benchmarks.real_data import asked
+    """Fit a forest with each maximum on both data sets."""
+    from benchmarks.real_data import load_data
     from preptime.models.onnx_export import merge_to_onnx
     from preptime.models.sklearn_models import RandomForestModel
     from preptime.synthetic import SynthesisPlan, synthesize_frames
@@ -87,59 +86,65 @@ def measure(arguments: argparse.Namespace) -> CapsDocument:
     from preptime.validation.audit import audit_orders
     from preptime.validation.restaurants import read_restaurants
 
-    data = asked(arguments)
-    corpus = TrainingData.from_orders(data.audited, data.directory)
-    real = build_feature_matrix(corpus, corpus.first_day, data.last)
-    label, first = corpus.labels[real.rows], day_number(data.first)
-    learned = corpus.is_fitting[real.rows] & (corpus.ready_day[real.rows] < first)
-    week = corpus.is_evaluation[real.rows] & (corpus.acknowledged_day[real.rows] >= first)
+    data = load_data(arguments)
+    training_data = TrainingData.from_orders(data.audited, data.restaurant_index)
+    real = build_feature_matrix(training_data, training_data.first_day, data.last)
+    label, first = training_data.labels[real.rows], day_number(data.first)
+    is_training = training_data.is_fitting[real.rows] & (training_data.ready_day[real.rows] < first)
+    is_test = training_data.is_evaluation[real.rows] & (training_data.acknowledged_day[real.rows] >= first)
 
     orders, restaurants, _ = synthesize_frames(SynthesisPlan())
-    directory = read_restaurants(restaurants)
-    many = TrainingData.from_orders(audit_orders(orders, directory, need_label=True), directory)
-    X = build_feature_matrix(many, many.first_day, many.last_day).X[many.is_fitting]
+    restaurant_index = read_restaurants(restaurants)
+    synthetic_data = TrainingData.from_orders(audit_orders(orders, restaurant_index, need_label=True), restaurant_index)
+    X = build_feature_matrix(synthetic_data, synthetic_data.first_day, synthetic_data.last_day).X[
+        synthetic_data.is_fitting
+    ]
 
-    found, before = [], None
+    results, resident_mb_before = [], None
     with tempfile.TemporaryDirectory(prefix="preptime-caps-") as folder:
         path = Path(folder) / "rf.onnx"
         for leaves in CAPS:
             forest = RandomForestModel(max_leaf_nodes=leaves)
-            answers = forest.fit(real.X[learned], label[learned], threads=1, seed=SEED).predict(real.X[week])
-            fitted = forest.fit(X, many.labels[many.is_fitting], threads=1, seed=SEED)
+            predictions = forest.fit(real.X[is_training], label[is_training], threads=1, seed=SEED).predict(
+                real.X[is_test]
+            )
+            fitted = forest.fit(X, synthetic_data.labels[synthetic_data.is_fitting], threads=1, seed=SEED)
             path.write_bytes(merge_to_onnx({forest.name: fitted}, X.shape[1]))
             command = [sys.executable, "-m", "benchmarks.forest_caps", "--load", str(path)]
-            said = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
-            loaded = msgspec.json.decode(said, type=Loaded)
-            found.append(_cap(leaves, label[week], answers, path.stat().st_size, loaded))
-            before = loaded.before_mb
-    return CapsDocument(data.days, len(orders), before, found)
+            output = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+            loaded = msgspec.json.decode(output, type=LoadResult)
+            results.append(_cap_result(leaves, label[is_test], predictions, path.stat().st_size, loaded))
+            resident_mb_before = loaded.before_mb
+    return CapsDocument(data.days, len(orders), resident_mb_before, results)
 
 
-def _cap(
-    leaves: int | None, actual: NDArray[np.float64], answers: NDArray[np.float32], size: int, loaded: Loaded
-) -> Cap:
+def _cap_result(
+    leaves: int | None, actual: NDArray[np.float64], predictions: NDArray[np.float32], size: int, loaded: LoadResult
+) -> CapResult:
     from preptime.evaluation.metrics import MAE, R2
 
-    return Cap(leaves, MAE(actual, answers), R2(actual, answers), size / 1e6, loaded.resident_mb, loaded.seconds)
+    return CapResult(
+        leaves, MAE(actual, predictions), R2(actual, predictions), size / 1e6, loaded.resident_mb, loaded.seconds
+    )
 
 
-def _load(path: Path) -> Loaded:
-    """Load a graph as a bundle's is and answer one order."""
+def _load(path: Path) -> LoadResult:
+    """Load a graph as in a bundle, and predict one order."""
     from onnxruntime import InferenceSession, SessionOptions
 
     from preptime.features.spec import FEATURES
 
     options = SessionOptions()
     options.intra_op_num_threads = 1
-    before, start = _resident_mb(), time.perf_counter()
+    resident_mb_before, start = _resident_mb(), time.perf_counter()
     session = InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     seconds = time.perf_counter() - start
     session.run(None, {"features": np.zeros((1, len(FEATURES)), np.float32)})
-    return Loaded(seconds, before, _resident_mb())
+    return LoadResult(seconds, resident_mb_before, _resident_mb())
 
 
 def _resident_mb() -> float | None:
-    """Memory this process holds now; only Linux says so without a library."""
+    """Return the current memory of this process, or None. Only Linux reports it without a library."""
     status = Path("/proc/self/status")
     if not status.is_file():
         return None
@@ -152,14 +157,14 @@ def _markdown(document: CapsDocument) -> str:
         return "–" if value is None else f"{value:.0f}"
 
     lines = [
-        f"MAE and R² on {document.days}; the rest fitted on {document.orders:,} synthetic orders. Before a model is",
-        f"loaded the process holds {mb(document.resident_mb_without_a_model)} MB.",
+        f"MAE and R² on {document.days}. The other columns are for {document.orders:,} synthetic orders. Before it",
+        f"loads a model, the process uses {mb(document.resident_mb_without_a_model)} MB.",
         "",
-        "| leaves a tree | MAE s | R² | ONNX MB | resident MB | load s |",
+        "| leaves per tree | MAE s | R² | ONNX MB | resident MB | load s |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     for cap in document.caps:
-        leaves = "uncapped" if cap.leaves is None else f"{cap.leaves:,}"
+        leaves = "no maximum" if cap.leaves is None else f"{cap.leaves:,}"
         accuracy = "– | –" if cap.mae is None or cap.r2 is None else f"{cap.mae:.0f} | {cap.r2:.3f}"
         lines.append(
             f"| {leaves} | {accuracy} | {cap.megabytes:.1f} | {mb(cap.resident_mb)} | {cap.load_seconds:.2f} |"

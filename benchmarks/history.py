@@ -1,13 +1,13 @@
-"""What a history of many orders costs: from parquet partitions, one a day, to the finished history.
+"""Time and memory for building a history of many orders from daily Parquet partitions.
 
     python benchmarks/history.py                    10,000,000 orders
     python benchmarks/history.py --orders 1000000   another number
-    python benchmarks/history.py --json             one document instead of the table
+    python benchmarks/history.py --json             one JSON document instead of the table
 
-Orders are synthesized into a temporary folder; the synthesizer's default gives 10 million of them 524,000 restaurants.
-Each case is measured in a process of its own, so that its peak memory is its own. "repeated" has one order in a
-thousand again in the next day's partition; "far apart" has one of the first day's in the last one as well, for which
-the table is read twice (see `preptime.training.refresh`).
+Orders are synthesized to a temporary folder. 10 million orders have 524,000 restaurants by default. Each case runs in a
+new process, so that its peak memory is its own. In "repeated", one order in a thousand is repeated in the partition of
+the next day. In "far apart", the last partition also contains an order of the first day, so the partitions are read
+twice (see `preptime.training.refresh`).
 """
 
 from __future__ import annotations
@@ -20,41 +20,41 @@ import sys
 import tempfile
 from pathlib import Path
 
-# Only the standard library up here: a process's peak memory counts from what its parent held when starting it.
+# Only the standard library here: the peak memory of a process includes the memory of its parent when it starts.
 
 ORDERS = 10_000_000
 REPEATED = 1_000
-"""One order in so many comes again the day after."""
+"""One order in this many is repeated on the next day."""
 CASES = ("once", "repeated", "far apart")
 
 
 def main() -> None:
-    """Measure every case and print what came out."""
+    """Measure every case, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--orders", type=int, default=ORDERS, help="how many orders (default: %(default)s)")
+    parser.add_argument("--orders", type=int, default=ORDERS, help="number of orders (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     parser.add_argument("--step", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.step:
-        name, folder, *more = arguments.step
+        name, folder, *step_arguments = arguments.step
         if name == "make":
-            _make(Path(folder), int(more[0]))
+            _write_inputs(Path(folder), int(step_arguments[0]))
         else:
-            print(json.dumps(_measure(Path(folder), more[0])))
+            print(json.dumps(_measure(Path(folder), step_arguments[0])))
         return
     with tempfile.TemporaryDirectory(prefix="preptime-history-") as name:
-        _in_a_process("make", name, str(arguments.orders))
-        results = [json.loads(_in_a_process("measure", name, case)) for case in CASES]
+        _run_step("make", name, str(arguments.orders))
+        results = [json.loads(_run_step("measure", name, case)) for case in CASES]
     print(json.dumps({"cpus": os.cpu_count(), "results": results}) if arguments.json else _markdown(results))
 
 
-def _in_a_process(*step: str) -> str:
+def _run_step(*step: str) -> str:
     command = [sys.executable, __file__, "--step", *step]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
 
 
-def _make(folder: Path, rows: int) -> None:
-    """`restaurants.parquet` and for each case a folder of partitions, one a day of acknowledgement (UTC)."""
+def _write_inputs(folder: Path, rows: int) -> None:
+    """Write `restaurants.parquet`, and for each case a folder of partitions by day of acknowledgement (UTC)."""
     import polars as pl
 
     from preptime.synthetic import SynthesisPlan, synthesize_frames
@@ -62,21 +62,21 @@ def _make(folder: Path, rows: int) -> None:
     orders, restaurants, _ = synthesize_frames(SynthesisPlan(orders=rows))
     restaurants.write_parquet(folder / "restaurants.parquet")
     days = orders.with_columns(day=pl.col("order_acknowledged_at").dt.date()).partition_by("day", include_key=False)
-    again = pl.DataFrame(schema=orders.schema)
+    repeated_orders = pl.DataFrame(schema=orders.schema)
     for case in CASES:
         (folder / case).mkdir()
     for number, day in enumerate(days):
         name = f"{number:03}.parquet"
         day.write_parquet(folder / CASES[0] / name, compression="zstd", compression_level=1)
-        more = pl.concat([again, day])
-        more.write_parquet(folder / CASES[1] / name, compression="zstd", compression_level=1)
+        partition = pl.concat([repeated_orders, day])
+        partition.write_parquet(folder / CASES[1] / name, compression="zstd", compression_level=1)
         far = days[0].head(1) if number == len(days) - 1 else days[0].clear()
-        pl.concat([more, far]).write_parquet(folder / CASES[2] / name, compression="zstd", compression_level=1)
-        again = day.gather_every(REPEATED)
+        pl.concat([partition, far]).write_parquet(folder / CASES[2] / name, compression="zstd", compression_level=1)
+        repeated_orders = day.gather_every(REPEATED)
 
 
 def _measure(folder: Path, case: str) -> dict[str, str | float]:
-    """Build the history of the morning after the last order once, from files, with everything imported."""
+    """Build the history as of the day after the last order, from files, with all modules imported."""
     import datetime as dt
     import time
 
@@ -86,20 +86,20 @@ def _measure(folder: Path, case: str) -> dict[str, str | float]:
     from preptime.training.refresh import stream_history_state
     from preptime.validation.restaurants import read_restaurants
 
-    # Past every order, labels of days included, and near enough that recency counts.
-    morning = SynthesisPlan().start + dt.timedelta(days=SynthesisPlan().days + 5)
+    # After every order, including labels of days, and close enough that recent orders have weight.
+    as_of = SynthesisPlan().start + dt.timedelta(days=SynthesisPlan().days + 5)
     wall, cpu = time.perf_counter(), time.process_time()
-    directory = read_restaurants(open_source(folder / "restaurants.parquet").frame())
-    table = open_source(folder / case)
-    state = stream_history_state(table, directory, morning)
+    restaurant_index = read_restaurants(open_source(folder / "restaurants.parquet").frame())
+    source = open_source(folder / case)
+    state = stream_history_state(source, restaurant_index, as_of)
     counted = time.perf_counter()
-    history = build_history(state, directory, morning)
+    history = build_history(state, restaurant_index, as_of)
     end = time.perf_counter()
     return {
         "case": case,
         "orders": int(state.orders.sum()),
-        "restaurants": len(directory),
-        "partitions": len(table.partitions()),
+        "restaurants": len(restaurant_index),
+        "partitions": len(source.partitions()),
         "count_seconds": round(counted - wall, 2),
         "finish_seconds": round(end - counted, 2),
         "seconds": round(end - wall, 2),
@@ -110,7 +110,7 @@ def _measure(folder: Path, case: str) -> dict[str, str | float]:
 
 
 def _peak_mb() -> float:
-    """Peak resident memory of this process; NaN where the system does not tell (Windows)."""
+    """Return the peak resident memory of this process, or NaN if the system doesn't report it (Windows)."""
     try:
         import resource
     except ImportError:
@@ -121,16 +121,16 @@ def _peak_mb() -> float:
 
 def _markdown(results: list[dict[str, str | float]]) -> str:
     lines = [
-        f"From parquet partitions to a finished history, {os.cpu_count()} processors.",
+        f"From Parquet partitions to a history, {os.cpu_count()} processors.",
         "",
-        "| orders | restaurants | partitions | each order | read, count | finish | all | processor | peak memory |",
+        "| orders | restaurants | partitions | case | read and count | finish | total | CPU | peak memory |",
         "|---:|---:|---:|---|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {one['orders']:,} | {one['restaurants']:,} | {one['partitions']} | {one['case']} "
-        f"| {one['count_seconds']:.1f} s | {one['finish_seconds']:.1f} s | {one['seconds']:.1f} s "
-        f"| {one['cpu_seconds']:.1f} s | {one['peak_mb']:,} MB |"
-        for one in results
+        f"| {result['orders']:,} | {result['restaurants']:,} | {result['partitions']} | {result['case']} "
+        f"| {result['count_seconds']:.1f} s | {result['finish_seconds']:.1f} s | {result['seconds']:.1f} s "
+        f"| {result['cpu_seconds']:.1f} s | {result['peak_mb']:,} MB |"
+        for result in results
     ]
     return "\n".join(lines)
 

@@ -1,13 +1,13 @@
-"""What the orders that are still open at midnight do to the morning's history: the bias of the latest evening.
+"""Effect of orders that are still open at midnight on the history as of the next day.
 
     python benchmarks/open_orders.py --orders orders.csv --restaurants restaurants.csv
     python benchmarks/open_orders.py --orders O --restaurants R --json
 
-First, by local hour of acknowledgement: how many orders of a day were not ready by its midnight and so are not in the
-next morning's history, and the mean label of the known ones beside that of all. Then, morning by morning, what the
-missing ones would have done to `restaurant_recent_mean_seconds`: the history beside one that counts the open orders as
-if they had been ready in the last second before midnight. The last day of the data is left out; nobody knows which of
-its orders are missing.
+The first table is by local hour of acknowledgement. It has the number of orders that weren't ready by midnight, which
+are missing in the history as of the next day, and the mean label of the known orders and of all orders. The second
+result is the effect of the missing orders on `restaurant_recent_mean_seconds`: the history of each as-of date compared
+with a history that counts the open orders as ready in the last second before midnight. The last day of the data is
+excluded, because its missing orders are unknown.
 """
 
 from __future__ import annotations
@@ -44,86 +44,91 @@ class Hours(msgspec.Struct, frozen=True):
 
 
 class Effect(msgspec.Struct, frozen=True):
-    """What open orders would have done to the histories of all mornings."""
+    """The effect of open orders on the histories of all as-of dates."""
 
-    mornings: int
-    restaurants_a_morning: float
-    """With an order in the history, on average."""
-    touched: int
-    """Pairs of a morning and a restaurant that had an order open at its midnight."""
+    dates: int
+    restaurants_per_date: float
+    """Mean number of restaurants with an order in the history."""
+    affected: int
+    """Number of pairs of an as-of date and a restaurant that had an open order at its midnight."""
     mean_change_seconds: float
-    """Of `restaurant_recent_mean_seconds` of those, with the open orders minus without."""
+    """Change of `restaurant_recent_mean_seconds` of these pairs: with open orders minus without."""
     largest_change_seconds: float
     mean_change_of_all_seconds: float
-    """The same over every pair."""
+    """The same for all pairs."""
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure the effect, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--orders", required=True, help="a path, folder or glob")
-    parser.add_argument("--restaurants", required=True, help="a path")
+    parser.add_argument("--orders", required=True, help="path, folder, or glob")
+    parser.add_argument("--restaurants", required=True, help="path")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     arguments = parser.parse_args()
-    directory = read_restaurants(open_source(arguments.restaurants).frame())
-    corpus = TrainingData.from_orders(
-        audit_orders(open_source(arguments.orders).frame(), directory, need_label=True), directory
+    restaurant_index = read_restaurants(open_source(arguments.restaurants).frame())
+    training_data = TrainingData.from_orders(
+        audit_orders(open_source(arguments.orders).frame(), restaurant_index, need_label=True), restaurant_index
     )
-    completed = corpus.completed.take(corpus.is_history)
-    hours, effect = _hours(completed), _effect(completed, directory)
+    completed = training_data.completed.take(training_data.is_history)
+    hours, effect = _hours(completed), _effect(completed, restaurant_index)
     document = {"hours": msgspec.to_builtins(hours), "recent_mean": msgspec.to_builtins(effect)}
     print(json.dumps(document) if arguments.json else _markdown(hours, effect))
 
 
 def _hours(completed: CompletedOrders) -> list[Hours]:
-    asked = local_day(completed.orders.acknowledged_at)
-    whole = completed.take(asked < asked.max())
-    hour = second_of_day(whole.orders.acknowledged_at) // 3600
-    runs = [("0 to 18", hour < EVENING[0]), *((str(one), hour == one) for one in EVENING)]
-    return [_of_hours(name, whole.take(rows)) for name, rows in (*runs, ("all", hour >= 0)) if rows.any()]
+    acknowledged_day = local_day(completed.orders.acknowledged_at)
+    complete_days = completed.take(acknowledged_day < acknowledged_day.max())
+    hour = second_of_day(complete_days.orders.acknowledged_at) // 3600
+    groups = [("0 to 18", hour < EVENING[0]), *((str(value), hour == value) for value in EVENING)]
+    return [
+        _summarize_hours(name, complete_days.take(rows)) for name, rows in (*groups, ("all", hour >= 0)) if rows.any()
+    ]
 
 
-def _of_hours(name: str, orders: CompletedOrders) -> Hours:
-    late = _open(orders)
+def _summarize_hours(name: str, orders: CompletedOrders) -> Hours:
+    is_open = _is_open_at_midnight(orders)
     label = orders.prep_time_seconds
     return Hours(
         hours=name,
         orders=len(orders),
-        open_at_midnight=int(late.sum()),
-        mean_known_seconds=None if late.all() else float(label[~late].mean()),
+        open_at_midnight=int(is_open.sum()),
+        mean_known_seconds=None if is_open.all() else float(label[~is_open].mean()),
         mean_all_seconds=float(label.mean()),
     )
 
 
-def _open(orders: CompletedOrders) -> NDArray[np.bool_]:
-    """[N] which orders were not ready by the midnight after their acknowledgement."""
+def _is_open_at_midnight(orders: CompletedOrders) -> NDArray[np.bool_]:
+    """Return [N]: whether each order wasn't ready by the midnight after its acknowledgement."""
     return local_day(orders.ready_at) > local_day(orders.orders.acknowledged_at)
 
 
-def _effect(completed: CompletedOrders, directory: RestaurantIndex) -> Effect:
-    asked, ready = local_day(completed.orders.acknowledged_at), local_day(completed.ready_at)
+def _effect(completed: CompletedOrders, restaurant_index: RestaurantIndex) -> Effect:
+    acknowledged_day, ready_day = local_day(completed.orders.acknowledged_at), local_day(completed.ready_at)
     changes, all_changes, restaurants = [], [], 0
-    mornings = range(int(asked.min()) + 1, int(asked.max()) + 1)
-    for today in mornings:
-        state = HistoryState.from_orders(directory, completed.take(ready < today))
-        still_open = completed.take((asked < today) & (ready >= today))
-        in_time = np.full(len(still_open), today * SECONDS_PER_DAY - 1)
-        more = state.with_orders(directory, CompletedOrders(still_open.orders, in_time, still_open.prep_time_seconds))
-        known, full = (
-            build_history(one, directory, date_from_day_number(today)).rows[:, RECENT] for one in (state, more)
+    dates = range(int(acknowledged_day.min()) + 1, int(acknowledged_day.max()) + 1)
+    for as_of_day in dates:
+        state = HistoryState.from_orders(restaurant_index, completed.take(ready_day < as_of_day))
+        still_open = completed.take((acknowledged_day < as_of_day) & (ready_day >= as_of_day))
+        in_time = np.full(len(still_open), as_of_day * SECONDS_PER_DAY - 1)
+        state_with_open = state.with_orders(
+            restaurant_index, CompletedOrders(still_open.orders, in_time, still_open.prep_time_seconds)
         )
-        change = (full - known)[: len(directory)].astype(np.float64)
-        touched = directory.positions(np.unique(still_open.orders.restaurant_id))
-        changes.append(change[touched[touched >= 0]])
+        known, full = (
+            build_history(history_state, restaurant_index, date_from_day_number(as_of_day)).rows[:, RECENT]
+            for history_state in (state, state_with_open)
+        )
+        change = (full - known)[: len(restaurant_index)].astype(np.float64)
+        positions = restaurant_index.positions(np.unique(still_open.orders.restaurant_id))
+        changes.append(change[positions[positions >= 0]])
         all_changes.append(change[state.orders > 0])
         restaurants += int((state.orders > 0).sum())
-    together = np.concatenate(changes)
+    all_affected = np.concatenate(changes)
     return Effect(
-        mornings=len(mornings),
-        restaurants_a_morning=restaurants / len(mornings),
-        touched=len(together),
-        mean_change_seconds=float(together.mean()) if len(together) else 0.0,
-        largest_change_seconds=float(np.abs(together).max(initial=0.0)),
+        dates=len(dates),
+        restaurants_per_date=restaurants / len(dates),
+        affected=len(all_affected),
+        mean_change_seconds=float(all_affected.mean()) if len(all_affected) else 0.0,
+        largest_change_seconds=float(np.abs(all_affected).max(initial=0.0)),
         mean_change_of_all_seconds=float(np.concatenate(all_changes).mean()),
     )
 
@@ -133,22 +138,23 @@ def _markdown(hours: list[Hours], effect: Effect) -> str:
         "| acknowledged at (local hour) | orders | open at midnight | share | mean label, known | mean label, all |",
         "|---|---:|---:|---:|---:|---:|",
     ]
-    for one in hours:
-        known = "" if one.mean_known_seconds is None else f"{one.mean_known_seconds:,.0f} s"
-        share = one.open_at_midnight / one.orders
+    for row in hours:
+        known = "" if row.mean_known_seconds is None else f"{row.mean_known_seconds:,.0f} s"
+        share = row.open_at_midnight / row.orders
         lines.append(
-            f"| {one.hours} | {one.orders:,} | {one.open_at_midnight:,} | {share:.2%} | {known} "
-            f"| {one.mean_all_seconds:,.0f} s |"
+            f"| {row.hours} | {row.orders:,} | {row.open_at_midnight:,} | {share:.2%} | {known} "
+            f"| {row.mean_all_seconds:,.0f} s |"
         )
-    return "\n".join([*lines, "", _sentences(effect)])
+    return "\n".join([*lines, "", _effect_text(effect)])
 
 
-def _sentences(effect: Effect) -> str:
+def _effect_text(effect: Effect) -> str:
     return (
-        f"{effect.mornings} mornings, on average with {effect.restaurants_a_morning:,.0f} restaurants in the history; "
-        f"{effect.touched:,} times one of them had an order open at midnight. Counting it changes that restaurant's "
-        f"recent mean by {effect.mean_change_seconds:+.1f} s on average and {effect.largest_change_seconds:.0f} s at "
-        f"most; over all restaurants and mornings it is {effect.mean_change_of_all_seconds:+.3f} s."
+        f"{effect.dates} as-of dates, with {effect.restaurants_per_date:,.0f} restaurants in the history on average. "
+        f"In {effect.affected:,} cases, a restaurant had an open order at midnight. Counting it changes its recent "
+        f"mean by {effect.mean_change_seconds:+.1f} s on average and by at most "
+        f"{effect.largest_change_seconds:.0f} s. Over all restaurants and dates, the mean change is "
+        f"{effect.mean_change_of_all_seconds:+.3f} s."
     )
 
 

@@ -1,4 +1,4 @@
-"""Where the benchmarks that need it find the real data, no row of which is in the project."""
+"""The real data, which is not in the repository, for the benchmarks that need it."""
 
 from __future__ import annotations
 
@@ -17,32 +17,38 @@ from preptime.validation.restaurants import read_restaurants
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Orders, and the days that models fitted on those before are asked about, both included."""
+class BenchmarkData:
+    """Orders, and the first and the last day to predict. Models are fitted on the days before."""
 
     source: pl.DataFrame
-    directory: RestaurantIndex
+    restaurant_index: RestaurantIndex
     audited: AuditedOrders
     first: dt.date
     last: dt.date
 
     @property
     def days(self) -> str:
-        """The days as people write them."""
+        """Return the days as text."""
         return f"{self.first} to {self.last}"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """`--orders --restaurants --from --to`, by default the real data and its last week."""
+    """Add `--orders`, `--restaurants`, `--from`, and `--to`. The default is the last week of the real data."""
     folder = Path(os.environ.get("PREPTIME_REAL_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
-    parser.add_argument("--orders", default=str(folder / "orders.csv"), help="a path or glob (default: %(default)s)")
-    parser.add_argument("--restaurants", default=str(folder / "restaurants.csv"), help="a path (default: %(default)s)")
+    parser.add_argument("--orders", default=str(folder / "orders.csv"), help="path or glob (default: %(default)s)")
+    parser.add_argument("--restaurants", default=str(folder / "restaurants.csv"), help="path (default: %(default)s)")
     parser.add_argument("--from", dest="first", type=dt.date.fromisoformat, default=dt.date(2015, 6, 17))
     parser.add_argument("--to", dest="last", type=dt.date.fromisoformat, default=dt.date(2015, 6, 23))
 
 
-def asked(arguments: argparse.Namespace) -> Asked:
-    """The orders, read and judged. Raises `DataError` where a file is not there."""
-    directory = read_restaurants(open_source(arguments.restaurants).frame())
+def load_data(arguments: argparse.Namespace) -> BenchmarkData:
+    """Return the orders with their validation results. Raises `DataError` if a file is missing."""
+    restaurant_index = read_restaurants(open_source(arguments.restaurants).frame())
     source = open_source(arguments.orders).frame()
-    return Asked(source, directory, audit_orders(source, directory, need_label=True), arguments.first, arguments.last)
+    return BenchmarkData(
+        source,
+        restaurant_index,
+        audit_orders(source, restaurant_index, need_label=True),
+        arguments.first,
+        arguments.last,
+    )

@@ -1,15 +1,13 @@
-"""What scoring costs: time inside and outside ONNX Runtime, and memory, by number of orders.
+"""Time of scoring inside and outside ONNX Runtime, and memory, by number of orders.
 
     python benchmarks/score.py             100,000 and 1,000,000 orders
-    python benchmarks/score.py --all       10,000,000 too (a few minutes, 4 GB on disk)
-    python benchmarks/score.py --json      one document instead of the table
+    python benchmarks/score.py --all       also 10,000,000 (a few minutes, 4 GB on disk)
+    python benchmarks/score.py --json      one JSON document instead of the table
 
-Orders are synthesized into a temporary folder and go from parquet to parquet. The models are the whole catalogue,
-fitted on 8,000 orders: what a row costs depends on their trees, which number what they always do. Each size is
-measured in a process of its own, so that its peak memory is its own. "Inside ONNX" is the processor time of the
-threads that are inside `Graph.run`; "outside" is everything else that the process's threads do while scoring: reading,
-judging, features, text, compression, writing. Both are processor time, so neither hides behind the other on a second
-core.
+Orders are synthesized to a temporary folder, and scored from Parquet to Parquet. The models are the whole catalogue,
+fitted on 8,000 orders. The time per row depends on the number of trees, which is always the same. Each size runs in a
+new process, so that its peak memory is its own. "Inside ONNX" is the CPU time of the threads in `OnnxGraph.run`.
+"Outside" is the CPU time of everything else: reading, validation, features, formatting, compression, and writing.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
     from preptime.features.history_state import CompletedOrders
     from preptime.features.restaurant_index import RestaurantIndex
 
-# Only the standard library up here: a process's peak memory counts from what its parent held when starting it.
+# Only the standard library here: the peak memory of a process includes the memory of its parent when it starts.
 
 SIZES = (100_000, 1_000_000)
 ALL_SIZES = (*SIZES, 10_000_000)
@@ -41,10 +39,10 @@ HISTORY_ORDERS = 100_000
 
 
 def main() -> None:
-    """Measure every size and print what came out."""
+    """Measure every size, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--all", action="store_true", help="10 million orders too")
-    parser.add_argument("--rows", type=int, nargs="+", help="these numbers of orders instead")
+    parser.add_argument("--all", action="store_true", help="also 10 million orders")
+    parser.add_argument("--rows", type=int, nargs="+", help="numbers of orders to measure instead")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     parser.add_argument("--step", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -54,15 +52,15 @@ def main() -> None:
     results = []
     with tempfile.TemporaryDirectory(prefix="preptime-score-") as name:
         folder = Path(name)
-        _in_a_process("fit", folder)
+        _run_step("fit", folder)
         for rows in arguments.rows or (ALL_SIZES if arguments.all else SIZES):
-            _in_a_process("make", folder, str(rows))
-            results.append(json.loads(_in_a_process("measure", folder)))
+            _run_step("make", folder, str(rows))
+            results.append(json.loads(_run_step("measure", folder)))
     print(json.dumps({"cpus": os.cpu_count(), "results": results}) if arguments.json else _markdown(results))
 
 
-def _in_a_process(step: str, folder: Path, *more: str) -> str:
-    command = [sys.executable, __file__, "--step", step, str(folder), *more]
+def _run_step(step: str, folder: Path, *arguments: str) -> str:
+    command = [sys.executable, __file__, "--step", step, str(folder), *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
 
 
@@ -70,13 +68,13 @@ def _step(name: str, folder: str, rows: str = "0") -> None:
     if name == "fit":
         _fit(Path(folder))
     elif name == "make":
-        _make(Path(folder), int(rows))
+        _write_inputs(Path(folder), int(rows))
     else:
         print(json.dumps(_measure(Path(folder))))
 
 
 def _fit(folder: Path) -> None:
-    """The catalogue as one graph, in `model.onnx`."""
+    """Write all models as one graph to `model.onnx`."""
     from preptime.domain.validation_reasons import Purpose
     from preptime.features.history import build_history, feature_matrix
     from preptime.features.history_state import HistoryState
@@ -86,15 +84,15 @@ def _fit(folder: Path) -> None:
     from preptime.synthetic import SynthesisPlan, synthesize_frames
 
     orders, restaurants, _ = synthesize_frames(SynthesisPlan(orders=FITTED_ORDERS))
-    directory, completed, morning = _completed(orders, restaurants, Purpose.FITTING)
-    history = build_history(HistoryState.from_orders(directory, completed), directory, morning)
+    restaurant_index, completed, as_of = _completed_orders(orders, restaurants, Purpose.FITTING)
+    history = build_history(HistoryState.from_orders(restaurant_index, completed), restaurant_index, as_of)
     X = feature_matrix(completed.orders, history)
     fitted = fit_all(CATALOGUE, X, completed.prep_time_seconds.astype("float64"), threads=os.cpu_count() or 1, seed=12)
     (folder / "model.onnx").write_bytes(merge_to_onnx(fitted, X.shape[1]))
 
 
-def _make(folder: Path, rows: int) -> None:
-    """`orders.parquet`, and a bundle that knows their restaurants."""
+def _write_inputs(folder: Path, rows: int) -> None:
+    """Write `orders.parquet`, and a bundle with their restaurants."""
     import datetime as dt
 
     import polars as pl
@@ -110,13 +108,13 @@ def _make(folder: Path, rows: int) -> None:
     from preptime.synthetic import SynthesisPlan, synthesize
 
     plan = SynthesisPlan(orders=rows)
-    written = synthesize(plan, folder, "parquet")
-    some = pl.scan_parquet(written.orders).gather_every(max(1, rows // HISTORY_ORDERS)).collect()
-    directory, completed, morning = _completed(some, pl.read_parquet(written.restaurants), Purpose.HISTORY)
-    last = morning - dt.timedelta(days=1)
+    files = synthesize(plan, folder, "parquet")
+    sample = pl.scan_parquet(files.orders).gather_every(max(1, rows // HISTORY_ORDERS)).collect()
+    restaurant_index, completed, as_of = _completed_orders(sample, pl.read_parquet(files.restaurants), Purpose.HISTORY)
+    last = as_of - dt.timedelta(days=1)
     draft = ManifestDraft(
         kind="training",
-        date=morning,
+        date=as_of,
         window=TrainingWindow(first_day=plan.start, last_day=last, fitted_through=last, gate_days=0),
         models=tuple(CATALOGUE),
         calibration={},
@@ -124,18 +122,18 @@ def _make(folder: Path, rows: int) -> None:
         metrics={},
         libraries={},
     )
-    history = build_history(HistoryState.from_orders(directory, completed), directory, morning)
+    history = build_history(HistoryState.from_orders(restaurant_index, completed), restaurant_index, as_of)
     model = (folder / "model.onnx").read_bytes()
     store = Store.open(str(folder / "store"))
-    for old in store.bundle_ids():
-        store.delete(old)
+    for bundle_id in store.bundle_ids():
+        store.delete(bundle_id)
     write_bundle(store, draft, model=model, history=history, golden_orders=choose_golden_orders(completed.orders))
 
 
-def _completed(
+def _completed_orders(
     orders: pl.DataFrame, restaurants: pl.DataFrame, purpose: Purpose
 ) -> tuple[RestaurantIndex, CompletedOrders, dt.date]:
-    """The restaurants, those of the orders that may be used for `purpose`, and a morning after all of them."""
+    """Return the restaurants, the orders that can be used for `purpose`, and an as-of date after all of them."""
     import datetime as dt
 
     import polars as pl
@@ -144,18 +142,18 @@ def _completed(
     from preptime.validation.audit import audit_orders, to_order_columns
     from preptime.validation.restaurants import read_restaurants
 
-    directory = read_restaurants(restaurants)
-    audited = audit_orders(orders, directory, need_label=True)
+    restaurant_index = read_restaurants(restaurants)
+    audited = audit_orders(orders, restaurant_index, need_label=True)
     frame = audited.frame.filter(pl.Series(audited.usable_for(purpose)))
     columns = to_order_columns(frame)
     label = frame["prep_time_seconds"].cast(pl.Int64).to_numpy()
     ready = columns.acknowledged_at + label
-    morning = dt.date(1970, 1, 1) + dt.timedelta(days=int(ready.max()) // 86_400 + 1)
-    return directory, CompletedOrders(columns, ready, label), morning
+    as_of = dt.date(1970, 1, 1) + dt.timedelta(days=int(ready.max()) // 86_400 + 1)
+    return restaurant_index, CompletedOrders(columns, ready, label), as_of
 
 
 def _measure(folder: Path) -> dict[str, float]:
-    """Score `orders.parquet` once, with as many workers as scoring takes by itself."""
+    """Score `orders.parquet` once, with the default number of workers."""
     import threading
     import time
 
@@ -169,25 +167,25 @@ def _measure(folder: Path) -> dict[str, float]:
     from preptime.scoring.score_file import score_file
 
     class TimedGraph(OnnxGraph):
-        """A graph that adds up the processor time of its runs: one thread each, so a thread's time is all of it."""
+        """A graph that adds up the CPU time of its runs. Each run uses one thread."""
 
         seconds = 0.0
         lock = threading.Lock()
 
         def run(self, features: NDArray[float32]) -> tuple[dict[str, NDArray[float32]], NDArray[float32]]:
             start = time.thread_time()
-            answers = super().run(features)
+            predictions = super().run(features)
             spent = time.thread_time() - start
             with self.lock:
                 self.seconds += spent
-            return answers
+            return predictions
 
     store = Store.open(str(folder / "store"))
     bundle = Bundle.load(store.fetch(store.bundle_ids()[0]))
     graph = TimedGraph(bundle.model_bytes(), len(FEATURES), bundle.manifest.models)
-    timed = Bundle(bundle.folder, bundle.manifest, bundle.history, graph)
+    timed_bundle = Bundle(bundle.folder, bundle.manifest, bundle.history, graph)
     wall, cpu = time.perf_counter(), time.process_time()
-    document = score_file(str(folder / "orders.parquet"), folder / "scored.parquet", timed)
+    document = score_file(str(folder / "orders.parquet"), folder / "scored.parquet", timed_bundle)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     per_row = 1e6 / document.rows
     return {
@@ -202,7 +200,7 @@ def _measure(folder: Path) -> dict[str, float]:
 
 
 def _peak_mb() -> float:
-    """Peak resident memory of this process; NaN where the system does not tell (Windows)."""
+    """Return the peak resident memory of this process, or NaN if the system doesn't report it (Windows)."""
     try:
         import resource
     except ImportError:
@@ -213,15 +211,16 @@ def _peak_mb() -> float:
 
 def _markdown(results: list[dict[str, float]]) -> str:
     lines = [
-        f"Parquet to parquet, all six models, {os.cpu_count()} processors; processor time per row, in microseconds.",
+        f"Parquet to Parquet, all six models, {os.cpu_count()} processors. CPU time per row, in microseconds.",
         "",
         "| orders | restaurants | wall | orders/s | inside ONNX | outside ONNX | peak memory |",
         "|---:|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {one['rows']:,} | {one['restaurants']:,} | {one['wall_seconds']:.1f} s | {one['rows_per_second']:,} "
-        f"| {one['inside_onnx_us_per_row']:.2f} | {one['outside_onnx_us_per_row']:.2f} | {one['peak_mb']:,} MB |"
-        for one in results
+        f"| {result['rows']:,} | {result['restaurants']:,} | {result['wall_seconds']:.1f} s "
+        f"| {result['rows_per_second']:,} | {result['inside_onnx_us_per_row']:.2f} "
+        f"| {result['outside_onnx_us_per_row']:.2f} | {result['peak_mb']:,} MB |"
+        for result in results
     ]
     return "\n".join(lines)
 

@@ -1,11 +1,12 @@
-"""How hard a group's mean should be pulled to its parent's: the constants of `preptime.features.shrinkage`, measured.
+"""Measured values of the shrinkage constants in `preptime.features.shrinkage`.
 
     python benchmarks/shrinkage.py --orders orders.csv --restaurants restaurants.csv --through 2015-06-16
     python benchmarks/shrinkage.py --orders O --restaurants R --json
 
-One-way analysis of variance on log preparation times: k is the variance within groups over the variance between them,
-which is how many orders of its own weigh as much as its parent's mean (Efron and Morris, 1975). Restaurants are taken
-around the mean of their city and food, slots around the mean of their restaurant and of the slot.
+Uses a one-way analysis of variance on log preparation times. k is the variance within groups divided by the variance
+between groups: the number of a group's own orders that have the same weight as the mean of its parent (Efron and
+Morris, 1975). Restaurants are relative to the mean of their city and food, time slots to the means of their restaurant
+and of the slot.
 """
 
 from __future__ import annotations
@@ -30,56 +31,58 @@ Groups = NDArray[np.int64]
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure the constants, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--orders", required=True, help="a path, folder or glob")
-    parser.add_argument("--restaurants", required=True, help="a path")
-    parser.add_argument("--through", type=dt.date.fromisoformat, help="the last day to look at; by default all of them")
+    parser.add_argument("--orders", required=True, help="path, folder, or glob")
+    parser.add_argument("--restaurants", required=True, help="path")
+    parser.add_argument(
+        "--through", type=dt.date.fromisoformat, help="last day to use (default: the last day of the data)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document")
     arguments = parser.parse_args()
-    directory = read_restaurants(open_source(arguments.restaurants).frame())
-    corpus = TrainingData.from_orders(
-        audit_orders(open_source(arguments.orders).frame(), directory, need_label=True), directory
+    restaurant_index = read_restaurants(open_source(arguments.restaurants).frame())
+    training_data = TrainingData.from_orders(
+        audit_orders(open_source(arguments.orders).frame(), restaurant_index, need_label=True), restaurant_index
     )
     if arguments.through:
-        corpus = corpus.as_of(arguments.through + dt.timedelta(days=1))
-    measured = _measured(corpus.completed.take(corpus.is_history), directory)
+        training_data = training_data.as_of(arguments.through + dt.timedelta(days=1))
+    measured = _measure(training_data.completed.take(training_data.is_history), restaurant_index)
     rows = [{"constant": name, "measured": k, "used": used} for name, k, used in measured]
     print(json.dumps(rows) if arguments.json else _markdown(measured))
 
 
-def _measured(completed: CompletedOrders, directory: RestaurantIndex) -> list[tuple[str, float | None, float]]:
-    """(constant, measured or None when groups differ by nothing that can be measured, used)."""
+def _measure(completed: CompletedOrders, restaurant_index: RestaurantIndex) -> list[tuple[str, float | None, float]]:
+    """Return (constant, measured value, used value). Groups that don't differ have the measured value None."""
     orders = completed.orders
     label = np.log(np.maximum(completed.prep_time_seconds, 1))
-    restaurant = directory.positions(orders.restaurant_id)
+    restaurant = restaurant_index.positions(orders.restaurant_id)
     city, food = (codes.astype(np.int64) for codes in (orders.city, orders.type_of_food))
-    place = directory.group_index(orders.city, orders.type_of_food)
-    in_slot = time_slot(second_of_day(orders.acknowledged_at))
-    of_slot = _without(_without(label, restaurant), in_slot)
+    city_food = restaurant_index.group_index(orders.city, orders.type_of_food)
+    slot = time_slot(second_of_day(orders.acknowledged_at))
+    slot_label = _centered(_centered(label, restaurant), slot)
     return [
-        ("K_RESTAURANT", _ratio(_without(label, place), restaurant), K_RESTAURANT),
+        ("K_RESTAURANT", _ratio(_centered(label, city_food), restaurant), K_RESTAURANT),
         ("K_CITY", _ratio(label, city), K_CITY),
         ("K_FOOD", _ratio(label, food), K_FOOD),
-        ("K_CITY_FOOD", _ratio(label, place), K_CITY_FOOD),
-        ("K_SLOT", _ratio(of_slot, restaurant * TIME_SLOT_COUNT + in_slot), K_SLOT),
+        ("K_CITY_FOOD", _ratio(label, city_food), K_CITY_FOOD),
+        ("K_SLOT", _ratio(slot_label, restaurant * TIME_SLOT_COUNT + slot), K_SLOT),
     ]
 
 
-def _without(label: NDArray[np.float64], group: Groups) -> NDArray[np.float64]:
-    """Labels less their group's mean."""
-    _, at = np.unique(group, return_inverse=True)
-    mean = np.bincount(at, label) / np.bincount(at)
-    return label - mean[at]
+def _centered(label: NDArray[np.float64], group: Groups) -> NDArray[np.float64]:
+    """Return labels minus the mean of their group."""
+    _, group_of_order = np.unique(group, return_inverse=True)
+    mean = np.bincount(group_of_order, label) / np.bincount(group_of_order)
+    return label - mean[group_of_order]
 
 
 def _ratio(label: NDArray[np.float64], group: Groups) -> float | None:
-    """Variance within groups over variance between them, by the moments of an unbalanced one-way layout."""
-    _, at = np.unique(group, return_inverse=True)
-    n = np.bincount(at).astype(np.float64)
-    mean = np.bincount(at, label) / n
+    """Return the variance within groups divided by the variance between them, for an unbalanced one-way layout."""
+    _, group_of_order = np.unique(group, return_inverse=True)
+    n = np.bincount(group_of_order).astype(np.float64)
+    mean = np.bincount(group_of_order, label) / n
     groups, total = len(n), n.sum()
-    within = ((label - mean[at]) ** 2).sum() / (total - groups)
+    within = ((label - mean[group_of_order]) ** 2).sum() / (total - groups)
     among = (n * (mean - label.mean()) ** 2).sum() / (groups - 1)
     usual_size = (total - (n**2).sum() / total) / (groups - 1)
     between = (among - within) / usual_size

@@ -1,11 +1,11 @@
-"""What training costs: seconds and processor seconds of each step of `train`.
+"""Time and CPU time of each step of `train`.
 
     python -m benchmarks.training_time                  32,394 synthetic orders
     python -m benchmarks.training_time --orders 100000  another number
-    python -m benchmarks.training_time --json           one document instead of the table
+    python -m benchmarks.training_time --json           one JSON document instead of the table
 
-`train` runs as a user runs it, into an empty store that is thrown away; it holds the last week out of fitting. So the
-models are fitted once more on every order, which is the figure that 60 s are promised for.
+`train` runs with an empty temporary store. It holds out the last week, so the models are fitted once more on all
+orders. The target of 60 s is for that fit.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FITTING = "Models: "
 
 
 class Step(msgspec.Struct):
-    """What a step took."""
+    """The time of a step."""
 
     name: str
     seconds: float
@@ -43,7 +43,7 @@ class Step(msgspec.Struct):
 
 
 class TrainingTime(msgspec.Struct, frozen=True):
-    """What `--json` prints."""
+    """The document of `--json`."""
 
     cpus: int | None
     orders: int
@@ -54,20 +54,20 @@ class TrainingTime(msgspec.Struct, frozen=True):
 
 
 class Stopwatch:
-    """Steps one after the other; time belongs to the step whose end is told next."""
+    """Measures consecutive steps. Time counts for the step that ends next."""
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
     def stage(self, stage: str, _done: float) -> None:
-        """Take what `preptime.training` tells of its progress: a stage's share is told when that share is done."""
-        # Models are fitted several at once: whose end is told says nothing of what the time went into.
+        """Count the time since the last report for a stage. Training reports progress when a part is done."""
+        # Several models are fitted at the same time, so the time can't be assigned to one of them.
         model = stage.startswith(FITTING) and stage.endswith(" fitted")
         self.end(f"{FITTING}all fitted" if model else stage)
 
     def end(self, name: str) -> None:
-        """Everything since the last end was this step's."""
+        """Count the time since the last end for this step."""
         wall, cpu = time.perf_counter(), time.process_time()
         if not self.steps or self.steps[-1].name != name:
             self.steps.append(Step(name, 0.0, 0.0))
@@ -77,9 +77,11 @@ class Stopwatch:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print."""
+    """Measure the steps, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--orders", type=int, default=SynthesisPlan().orders, help="how many (default: %(default)s)")
+    parser.add_argument(
+        "--orders", type=int, default=SynthesisPlan().orders, help="number of orders (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document")
     arguments = parser.parse_args(argv)
     document = measure(SynthesisPlan(orders=arguments.orders))
@@ -88,48 +90,51 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure(plan: SynthesisPlan) -> TrainingTime:
-    """Train on a plan's orders on the morning after the last of them, then fit on all of them."""
+    """Train on a plan's orders as of the day after the last one, then fit on all of them."""
     orders, restaurants, _ = synthesize_frames(plan)
-    morning = plan.start + dt.timedelta(days=plan.days)
+    as_of = plan.start + dt.timedelta(days=plan.days)
     cpus = os.cpu_count()
     fit_plan = FitPlan.default(cpus or 1)
-    watch = Stopwatch()
-    directory = read_restaurants(restaurants)
-    audited = audit_orders(orders, directory, need_label=True)
-    watch.end("Audit")
+    train_stopwatch = Stopwatch()
+    restaurant_index = read_restaurants(restaurants)
+    audited = audit_orders(orders, restaurant_index, need_label=True)
+    train_stopwatch.end("Audit")
     with tempfile.TemporaryDirectory(prefix="preptime-train-") as folder:
-        who = AuditActor("benchmark", "")
-        trained = train(audited, directory, morning, Store.open(folder), who, plan=fit_plan, progress=watch.stage)
-        watch.end("Bundle, comparison, promotion")
-    again = Stopwatch()
-    corpus = TrainingData.from_orders(audited, directory).as_of(morning)
-    days = build_feature_matrix(corpus, corpus.first_day, morning - ONE_DAY, again.stage)
-    fitted = fit_window(days, morning - ONE_DAY, fit_plan, again.stage)
-    return TrainingTime(cpus, plan.orders, trained.orders, watch.steps, fitted.orders, again.steps)
+        actor = AuditActor("benchmark", "")
+        trained = train(
+            audited, restaurant_index, as_of, Store.open(folder), actor, plan=fit_plan, progress=train_stopwatch.stage
+        )
+        train_stopwatch.end("Bundle, comparison, promotion")
+    fit_stopwatch = Stopwatch()
+    training_data = TrainingData.from_orders(audited, restaurant_index).as_of(as_of)
+    features = build_feature_matrix(training_data, training_data.first_day, as_of - ONE_DAY, fit_stopwatch.stage)
+    fitted = fit_window(features, as_of - ONE_DAY, fit_plan, fit_stopwatch.stage)
+    return TrainingTime(cpus, plan.orders, trained.orders, train_stopwatch.steps, fitted.orders, fit_stopwatch.steps)
 
 
 def _markdown(document: TrainingTime) -> str:
     lines = [
-        f"{document.orders:,} synthetic orders. `train` holds a week out and fits on {document.fitted_orders:,};",
-        f"beside it the steps of fitting on all {document.all_fitted_orders:,} that can be fitted.",
+        f"{document.orders:,} synthetic orders. `train` holds out a week and fits on {document.fitted_orders:,}. The",
+        f"other columns are for a fit on all {document.all_fitted_orders:,} orders that can be used for fitting.",
         "",
-        "| step | `train` s | processor s | all orders s | processor s |",
+        "| step | `train` s | CPU s | all orders s | CPU s |",
         "|---|---:|---:|---:|---:|",
     ]
-    beside = {step.name: step for step in document.all}
-    lines += [_row(step, beside.get(step.name)) for step in document.train]
+    all_orders_steps = {step.name: step for step in document.all}
+    lines += [_row(step, all_orders_steps.get(step.name)) for step in document.train]
     lines.append(_row(_total(document.train), _total(document.all)))
     return "\n".join(lines)
 
 
-def _row(step: Step, beside: Step | None) -> str:
-    figures = [figure for one in (step, beside) if one is not None for figure in (one.seconds, one.cpu_seconds)]
-    cells = [f"{figure:.1f}" for figure in figures] + ["–"] * (4 - len(figures))
+def _row(step: Step, all_orders_step: Step | None) -> str:
+    steps = [step] if all_orders_step is None else [step, all_orders_step]
+    cells = [f"{seconds:.1f}" for item in steps for seconds in (item.seconds, item.cpu_seconds)]
+    cells += ["–"] * (4 - len(cells))
     return f"| {step.name} | " + " | ".join(cells) + " |"
 
 
 def _total(steps: Sequence[Step]) -> Step:
-    return Step("together", sum(step.seconds for step in steps), sum(step.cpu_seconds for step in steps))
+    return Step("total", sum(step.seconds for step in steps), sum(step.cpu_seconds for step in steps))
 
 
 if __name__ == "__main__":

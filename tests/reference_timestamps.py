@@ -1,4 +1,4 @@
-"""A reference parser for timestamps: one value at a time, with the standard library, for the tests of the fast parsers."""
+"""A reference parser for the tests of the fast parsers: one timestamp at a time, with the standard library."""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from preptime import exploration
 from preptime.domain.orders import upper_outlier_limit
-from preptime.exploration import UNKNOWN_LABEL, OrderFilter, OrderSample
+from preptime.evaluation.segments import UNKNOWN_VALUE
+from preptime.exploration import OrderFilter, OrderSample
 from preptime.validation.audit import audit_orders
 from tests.validation.factories import make_month, make_order, make_orders, make_restaurant_index
 
@@ -56,7 +57,7 @@ def test_order_sample_includes_outliers_not_impossible_labels() -> None:
 
 def test_order_sample_of_unknown_restaurant_has_unknown_city() -> None:
     sample = sample_of(make_orders(make_order(restaurant_id="99"), make_order()))
-    assert sample.category_values("city") == ["London", UNKNOWN_LABEL]
+    assert sample.category_values("city") == ["London", UNKNOWN_VALUE]
 
 
 def test_filtered_selects_cities_foods_and_days(sample: OrderSample) -> None:

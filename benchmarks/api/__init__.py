@@ -1,1 +1,1 @@
-"""What the online API costs, beside servers that are built otherwise."""
+"""Benchmarks of the API, compared with reference servers."""

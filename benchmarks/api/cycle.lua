@@ -1,4 +1,5 @@
--- wrk: POST the lines of a file in turn; one line of JSON at the end. Arguments: path of the URL, file, key.
+-- wrk script: POST the lines of a file in turn, and print one line of JSON at the end.
+-- Arguments: URL path, file, API key.
 local requests, at = {}, 0
 
 function init(arguments)

@@ -1,8 +1,8 @@
-"""What a request costs in ONNX Runtime and in the pure function around it.
+"""The processor time of a request in ONNX Runtime and in the pure function around it.
 
     python -m benchmarks.api.inside STORE BODIES ROUNDS
 
-Prints the processor time in µs a request: {"graph": …, "outside": …}, medians over requests.
+Prints the median processor time per request in µs: {"graph": …, "outside": …}.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from preptime.bundle.graph import OnnxGraph
 
 
 class TimedGraph(OnnxGraph):
-    """A graph that adds up the processor time of its runs."""
+    """A graph that sums the processor time of its runs."""
 
     def __init__(self, bundle: Bundle) -> None:
         manifest = bundle.manifest
@@ -31,38 +31,38 @@ class TimedGraph(OnnxGraph):
         self.seconds = 0.0
 
     def run(self, features: NDArray[np.float32]) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
-        """As the graph's."""
-        began = time.thread_time()
+        """Run the graph and add the processor time."""
+        started_at = time.thread_time()
         try:
             return super().run(features)
         finally:
-            self.seconds += time.thread_time() - began
+            self.seconds += time.thread_time() - started_at
 
     def run_default(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """As the graph's."""
-        began = time.thread_time()
+        """Run the graph and add the processor time."""
+        started_at = time.thread_time()
         try:
             return super().run_default(features)
         finally:
-            self.seconds += time.thread_time() - began
+            self.seconds += time.thread_time() - started_at
 
 
 def measure(store: str, bodies: Path, rounds: int) -> dict[str, float]:
-    """Ask every body `rounds` times and once before."""
-    serving = open_active_model(store)
-    graph = TimedGraph(serving.bundle)
-    serving.bundle.graph = graph
+    """Predict every body once to warm up, then `rounds` times. Return the medians."""
+    active_model = open_active_model(store)
+    graph = TimedGraph(active_model.bundle)
+    active_model.bundle.graph = graph
     lines = bodies.read_bytes().splitlines()
     for line in lines:
-        predict(line, serving, MAX_ORDERS)
-    inside, outside = [], []
+        predict(line, active_model, MAX_ORDERS)
+    graph_times, outside_times = [], []
     for line in lines * rounds:
-        graph.seconds, began = 0.0, time.thread_time()
-        predict(line, serving, MAX_ORDERS)
-        whole = time.thread_time() - began
-        inside.append(graph.seconds * 1e6)
-        outside.append((whole - graph.seconds) * 1e6)
-    return {"graph": statistics.median(inside), "outside": statistics.median(outside)}
+        graph.seconds, started_at = 0.0, time.thread_time()
+        predict(line, active_model, MAX_ORDERS)
+        total = time.thread_time() - started_at
+        graph_times.append(graph.seconds * 1e6)
+        outside_times.append((total - graph.seconds) * 1e6)
+    return {"graph": statistics.median(graph_times), "outside": statistics.median(outside_times)}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The load generator: wrk on a core of its own, its bodies in turn."""
+"""The load generator: wrk on its own core, which sends the bodies of a file in turn."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ SCRIPT = Path(__file__).with_name("cycle.lua")
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What one run of wrk saw."""
+    """The result of one run of wrk."""
 
     requests: int
     seconds: float
     failed: int
-    """Connections, reads and writes that failed, answers of 400 and above, timeouts."""
+    """Failed connections, reads, and writes, responses with status 400 or higher, and timeouts."""
     p50_us: float
     p99_us: float
 
@@ -30,26 +30,26 @@ class Load(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to send what."""
+    """The URL and bodies of a load."""
 
     url: str
     path: str
     bodies: Path
-    """A file with one body a line."""
+    """A file with one body per line."""
     key: str
 
 
-def missing() -> str | None:
-    """Which program the load needs and this machine does not have."""
+def missing_program() -> str | None:
+    """Return the name of a required program that this machine lacks, or None."""
     return next((name for name in ("wrk", "taskset") if shutil.which(name) is None), None)
 
 
 def load(target: Target, connections: int, seconds: int, core: int) -> Load:
-    """Run wrk on `core`."""
+    """Run wrk on `core` and return its result."""
     command = [
         *("taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s"),
         *("-s", str(SCRIPT), target.url, "--", target.path, str(target.bodies), target.key),
     ]
-    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
-    line = next(line for line in said.splitlines() if line.startswith("RESULT "))
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
+    line = next(line for line in output.splitlines() if line.startswith("RESULT "))
     return msgspec.json.decode(line.removeprefix("RESULT "), type=Load)

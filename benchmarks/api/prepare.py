@@ -1,4 +1,4 @@
-"""What a run needs: synthetic orders, a store with two bundles, bodies."""
+"""The inputs of a run: synthetic orders, a store with two bundles, and request bodies."""
 
 from __future__ import annotations
 
@@ -16,81 +16,88 @@ from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.store import Store
 
 ORDERS = 32_394
-FIRST_MORNING = dt.date(2015, 7, 1)
-"""The day after the last of the synthetic orders."""
+TRAINING_DATE = dt.date(2015, 7, 1)
+"""The day after the last synthetic order."""
 BODIES = 256
-MANY = 1_000
+BATCH_ORDERS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Files of a run, all in its temporary folder."""
+    """The files of a run in its temporary folder."""
 
     folder: Path
     orders: Path
     restaurants: Path
     store: Path
     bundles: tuple[str, str]
-    """Two that the champion log is switched between, the one in use first."""
+    """Two bundles to switch between. The first one is the champion."""
     models: tuple[str, ...]
 
 
 def prepare(folder: Path, store: Path | None) -> Prepared:
-    """Synthesize the demo's month, train on it (or copy `store`), and refresh for a second bundle."""
+    """Synthesize a month of orders, train on it or copy `store`, and refresh to get a second bundle."""
     data = folder / "data"
     preptime("synthesize", "--out", str(data), "--orders", str(ORDERS))
-    orders, restaurants, ours = data / "orders.csv", data / "restaurants.csv", folder / "models"
-    tables = ("--orders", str(orders), "--restaurants", str(restaurants), "--store", str(ours))
+    orders, restaurants, models = data / "orders.csv", data / "restaurants.csv", folder / "models"
+    arguments = ("--orders", str(orders), "--restaurants", str(restaurants), "--store", str(models))
     if store is None:
-        preptime("train", *tables, "--date", str(FIRST_MORNING), "--results", str(folder / "results"))
+        preptime("train", *arguments, "--date", str(TRAINING_DATE), "--results", str(folder / "results"))
     else:
-        shutil.copytree(store, ours)
-    log = ChampionLog(Store.open(str(ours)))
+        shutil.copytree(store, models)
+    log = ChampionLog(Store.open(str(models)))
     first = log.current()
     if first is None:
-        raise SystemExit(f"{store or ours} has no champion.")
+        raise SystemExit(f"{store or models} has no champion.")
     next_day = str(first.date + dt.timedelta(days=1))
-    # The orders end a day before: only another bundle is wanted, not a fresh one.
-    preptime("refresh", *tables, "--date", next_day, "--gate", "max_days_behind=2")
+    # The orders end a day before this date, which is fine here: only a second bundle is needed.
+    preptime("refresh", *arguments, "--date", next_day, "--gate", "max_days_behind=2")
     second = log.current()
     if second is None or second.bundle == first.bundle:
-        raise SystemExit("The refresh made no second champion.")
-    manifest = json.loads((ours / "bundles" / second.bundle / "manifest.json").read_text(encoding="utf-8"))
-    return Prepared(folder, orders, restaurants, ours, (second.bundle, first.bundle), tuple(manifest["models"]))
+        raise SystemExit("The refresh created no second champion.")
+    manifest = json.loads((models / "bundles" / second.bundle / "manifest.json").read_text(encoding="utf-8"))
+    return Prepared(folder, orders, restaurants, models, (second.bundle, first.bundle), tuple(manifest["models"]))
 
 
 def preptime(*arguments: str) -> None:
-    """Run a verb of the command line."""
+    """Run a command of preptime."""
     program = "import sys; from preptime.cli import main; sys.exit(main(sys.argv[1:]))"
-    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"preptime {arguments[0]}: {done.stderr[-2000:]}")
+    completed = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+    if completed.returncode:
+        raise SystemExit(f"preptime {arguments[0]}: {completed.stderr[-2000:]}")
 
 
 def write_bodies(prepared: Prepared) -> dict[str, Path]:
-    """Files of bodies, one a line: `default`, `six`, `demo` of one order each; `many` and `many_six` of 1,000."""
-    orders = _usable(prepared.orders, BODIES + MANY)
-    few, size = orders[:BODIES], len(orders)
-    batches = [[orders[(start + place) % size] for place in range(MANY)] for start in range(0, size, size // 5)]
+    """Write files with one body per line and return them by name.
+
+    `default`, `six`, and `take_home` have one order per body. `many` and `many_six` have 1,000.
+    """
+    orders = _usable(prepared.orders, BODIES + BATCH_ORDERS)
+    single_orders, size = orders[:BODIES], len(orders)
+    batches = [
+        [orders[(start + offset) % size] for offset in range(BATCH_ORDERS)] for start in range(0, size, size // 5)
+    ]
     models = list(prepared.models)
     bodies: dict[str, list[object]] = {
-        "default": list(few),
-        "six": [order | {"models": models} for order in few],
-        "demo": [{"json_data": json.dumps({name: {"0": cell} for name, cell in order.items()})} for order in few],
+        "default": list(single_orders),
+        "six": [order | {"models": models} for order in single_orders],
+        "take_home": [
+            {"json_data": json.dumps({name: {"0": value} for name, value in order.items()})} for order in single_orders
+        ],
         "many": [{"orders": batch} for batch in batches],
         "many_six": [{"orders": batch, "models": models} for batch in batches],
     }
     files = {}
     for name, documents in bodies.items():
         files[name] = prepared.folder / f"{name}.txt"
-        files[name].write_text("".join(f"{json.dumps(one)}\n" for one in documents), encoding="utf-8")
+        files[name].write_text("".join(f"{json.dumps(document)}\n" for document in documents), encoding="utf-8")
     return files
 
 
 def _usable(orders: Path, count: int) -> list[dict[str, object]]:
-    """The last orders of the file that have everything, as a client sends them."""
+    """Return the last complete orders of the file, as a client sends them."""
     with orders.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if _is_whole(row)]
+        rows = [row for row in csv.DictReader(file) if _is_complete(row)]
     return [
         {
             "order_id": row["order_id"],
@@ -103,9 +110,9 @@ def _usable(orders: Path, count: int) -> list[dict[str, object]]:
     ]
 
 
-def _is_whole(row: dict[str, str]) -> bool:
+def _is_complete(row: dict[str, str]) -> bool:
     try:
-        moment = dt.datetime.fromisoformat(row["order_acknowledged_at"])
-        return moment.tzinfo is not None and float(row["order_value_gbp"]) > 0 and int(row["number_of_items"]) > 0
+        timestamp = dt.datetime.fromisoformat(row["order_acknowledged_at"])
+        return timestamp.tzinfo is not None and float(row["order_value_gbp"]) > 0 and int(row["number_of_items"]) > 0
     except ValueError:
         return False

@@ -1,4 +1,4 @@
-"""Servers as processes on one core, and what they take of the machine. Linux: it reads /proc."""
+"""Servers as processes on one core, and their use of memory and processor time. Reads /proc of Linux."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 READY_SECONDS = 240.0
-OURS = ("PREPTIME_", "AIP_", "AIKEY", "FLASK_PORT")
+SETTING_PREFIXES = ("PREPTIME_", "AIP_", "AIKEY", "FLASK_PORT")
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that answers."""
+    """A running server."""
 
     process: subprocess.Popen[bytes]
     port: int
     ready_seconds: float
-    """From the start of its first process to the first answer of 200."""
+    """Seconds from the start of its first process to the first response with status 200."""
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL of the server."""
         return f"http://127.0.0.1:{self.port}"
 
     def worker(self) -> int:
-        """The process that answers: the largest of the server's own."""
+        """Return the ID of the worker process, which is the largest process of the server."""
         return max((self.process.pid, *_children(self.process.pid)), key=resident_mb)
 
 
 @contextmanager
 def serving(command: Sequence[str], port: int, core: int, environ: Mapping[str, str], folder: Path) -> Iterator[Server]:
-    """Start a server on `core`, wait until it is ready, end it at last. What it says goes to `folder`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    with (folder / f"server-{port}.txt").open("wb") as said:
-        began = time.perf_counter()
-        pinned = ["taskset", "-c", str(core), *command]
-        process = subprocess.Popen(pinned, env=kept | dict(environ), stdout=said, stderr=said)
+    """Start a server on `core`, wait until it's ready, and stop it at the end. Its output goes to `folder`."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(SETTING_PREFIXES)}
+    with (folder / f"server-{port}.txt").open("wb") as output:
+        started_at = time.perf_counter()
+        pinned_command = ["taskset", "-c", str(core), *command]
+        process = subprocess.Popen(pinned_command, env=environment | dict(environ), stdout=output, stderr=output)
         try:
-            _wait(process, port, Path(said.name))
-            yield Server(process, port, time.perf_counter() - began)
+            _wait(process, port, Path(output.name))
+            yield Server(process, port, time.perf_counter() - started_at)
         finally:
             process.terminate()
             try:
@@ -56,14 +56,14 @@ def serving(command: Sequence[str], port: int, core: int, environ: Mapping[str, 
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def resident_mb(process: int) -> float:
-    """Resident memory of a process, in 10^6 bytes; shared pages count in full."""
+    """Return the resident memory of a process in 10^6 bytes. Shared pages count in full."""
     try:
         lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -72,7 +72,7 @@ def resident_mb(process: int) -> float:
 
 
 def graph_seconds(server: Server) -> float:
-    """Processor time of the graph so far, of a server that has a clock around it (`benchmarks.api.timed`)."""
+    """Return the processor time of the graph so far, from a server of `benchmarks.api.timed`."""
     connection = HTTPConnection("127.0.0.1", server.port, timeout=30)
     try:
         connection.request("GET", "/bench/graph")
@@ -82,17 +82,17 @@ def graph_seconds(server: Server) -> float:
 
 
 def processor_seconds(process: int) -> float:
-    """Processor time that a process has taken, all its threads."""
+    """Return the processor time of all threads of a process."""
     fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _children(process: int) -> list[int]:
-    listed = Path(f"/proc/{process}/task/{process}/children")
-    return [int(child) for child in listed.read_text(encoding="utf-8").split()]
+    children = Path(f"/proc/{process}/task/{process}/children")
+    return [int(child) for child in children.read_text(encoding="utf-8").split()]
 
 
-def _wait(process: subprocess.Popen[bytes], port: int, said: Path) -> None:
+def _wait(process: subprocess.Popen[bytes], port: int, output: Path) -> None:
     end = time.monotonic() + READY_SECONDS
     while time.monotonic() < end and process.poll() is None:
         connection = HTTPConnection("127.0.0.1", port, timeout=5)
@@ -101,8 +101,8 @@ def _wait(process: subprocess.Popen[bytes], port: int, said: Path) -> None:
             if connection.getresponse().status == 200:
                 return
         except (OSError, HTTPException):
-            pass  # not yet
+            pass  # The server isn't ready yet.
         finally:
             connection.close()
         time.sleep(0.01)
-    raise SystemExit(f"A server did not become ready:\n{said.read_text(encoding='utf-8')[-2000:]}")
+    raise SystemExit(f"A server didn't become ready:\n{output.read_text(encoding='utf-8')[-2000:]}")

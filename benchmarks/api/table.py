@@ -1,4 +1,4 @@
-"""The figures of a run, beside their bounds."""
+"""The results of a run and their limits, as Markdown."""
 
 from __future__ import annotations
 
@@ -6,199 +6,227 @@ import msgspec
 
 from benchmarks.api.load import Load
 
+SIX_MODELS, DEFAULT_MODEL = "preptime, six models", "preptime, default model"
+FLASK_SERVER = "a: Flask's development server, pandas, native models"
+FASTAPI_SERVER = "b: FastAPI, pydantic, uvicorn, six models"
+BARE_SIX_MODELS, BARE_DEFAULT_MODEL = "c: bare WSGI, six models", "c: bare WSGI, default model"
+CONSTANT_RESPONSE = "d: constant response"
+"""Names of the servers in the table."""
+
 
 class Row(msgspec.Struct, frozen=True):
-    """A figure and, where there is one, its bound."""
+    """A result and, if it has one, its limit."""
 
-    what: str
-    found: float
+    name: str
+    value: float
     unit: str
-    bound: float | None = None
-    at_most: bool = True
-    """Whether the bound is the largest good value or the smallest."""
+    limit: float | None = None
+    is_maximum: bool = True
+    """Whether the limit is a maximum or a minimum."""
 
     @property
     def met(self) -> bool | None:
-        """Whether the bound is kept; None where there is none."""
-        if self.bound is None:
+        """Whether the limit is met, or None without a limit."""
+        if self.limit is None:
             return None
-        return self.found <= self.bound if self.at_most else self.found >= self.bound
+        return self.value <= self.limit if self.is_maximum else self.value >= self.limit
 
 
-class Outside(msgspec.Struct, frozen=True):
-    """What one of 1,000 orders costs in a whole server."""
+class ServerTime(msgspec.Struct, frozen=True):
+    """Processor time per order of a request with 1,000 orders, in a whole server."""
 
     graph_us: float
-    """In the graph."""
+    """Processor time in the graph, µs."""
     outside_us: float
-    """In everything else: HTTP, JSON, features, prediction log."""
+    """Processor time in everything else, µs: HTTP, JSON, features, prediction log."""
 
 
-class Measured(msgspec.Struct, frozen=True):
-    """Everything that a run measured."""
+class Measurements(msgspec.Struct, frozen=True):
+    """All measurements of a run."""
 
     cores: tuple[int, int]
-    """The servers' and the load generator's."""
+    """The cores of the servers and of the load generator."""
     load_average: tuple[float, float]
-    """Of the machine before and after; 2 is what the run itself brings."""
+    """Load average of the machine before and after. The run itself adds 2."""
     rounds: dict[str, list[Load]]
-    """By server and body: 16 connections, unless the name says one."""
+    """Loads by server and body, with 16 connections unless the name has another number."""
     missing: dict[str, str]
-    """Servers that could not be measured, and why."""
-    inside: dict[str, dict[str, float]]
-    """By body: µs a request in the graph and outside, in the pure function alone."""
-    outside: dict[str, Outside]
-    """By body of 1,000, of the whole server process."""
+    """Servers that couldn't be measured, and the reasons."""
+    function_times: dict[str, dict[str, float]]
+    """By body: µs per request in the graph and outside, in the pure function."""
+    server_times: dict[str, ServerTime]
+    """By body with 1,000 orders: times in the server process."""
     ready_seconds: list[float]
     resident_mb: float
     resident_mb_changing: float
-    """The most that was seen while champions changed."""
-    changes: int
+    """Maximum while champions changed."""
+    champion_changes: int
 
 
-def worst(loads: list[Load]) -> Load:
-    """The round with the largest p99 beside its p50."""
-    return max(loads, key=lambda one: one.p99_us / one.p50_us)
+def slowest_tail(loads: list[Load]) -> Load:
+    """Return the round with the largest p99 / p50."""
+    return max(loads, key=lambda load: load.p99_us / load.p50_us)
 
 
 def fastest(loads: list[Load]) -> Load:
-    """The round that the rest of the machine disturbed least."""
-    return max(loads, key=lambda one: one.rate)
+    """Return the round with the highest rate, which other load on the machine disturbed least."""
+    return max(loads, key=lambda load: load.rate)
 
 
-def rows(measured: Measured) -> list[Row]:
-    """Every figure; what could not be measured is not among them."""
-    found = {name: worst(loads) for name, loads in measured.rounds.items()}
+def rows(measurements: Measurements) -> list[Row]:
+    """Return all results, without those that couldn't be measured."""
     return [
         *(
-            Row(f"{name}: fastest round (slowest {min(one.rate for one in loads):,.0f})", fastest(loads).rate, "1/s")
-            for name, loads in measured.rounds.items()
+            Row(f"{name}: fastest round (slowest {min(load.rate for load in loads):,.0f})", fastest(loads).rate, "1/s")
+            for name, loads in measurements.rounds.items()
         ),
-        *_ratios({name: fastest(loads) for name, loads in measured.rounds.items()}),
-        *_tails(found),
-        *_many(measured),
-        Row("start of `preptime serve` to ready", sorted(measured.ready_seconds)[1], "s", 1.5),
-        Row("resident memory of one worker after the load", measured.resident_mb, "MB", 250),
-        Row(f"the most while champions change ({measured.changes} times)", measured.resident_mb_changing, "MB", 350),
-        Row("failed requests, every run of ours", float(_failed(measured)), "", 0),
-    ]
-
-
-def _ratios(found: dict[str, Load]) -> list[Row]:
-    asked = (
-        ("ours, six models", "a: Flask's development server, pandas, native models", 200.0, "×"),
-        ("ours, six models", "b: FastAPI, pydantic, uvicorn, six models", 1.5, "×"),
-        ("ours, six models", "c: bare WSGI, six models", None, "%"),
-        ("ours, six models", "d: a constant", 10.0, "%"),
-        ("ours, default answer", "c: bare WSGI, default answer", None, "%"),
-        ("ours, default answer", "d: a constant", 12.0, "%"),
-    )
-    checked = (
-        ("a: Flask's development server, pandas, native models", "c: bare WSGI, six models", "0.12 %"),
-        ("b: FastAPI, pydantic, uvicorn, six models", "c: bare WSGI, six models", "25 %"),
-        ("c: bare WSGI, default answer", "d: a constant", "26–44 %"),
-    )
-    ratios = [
+        *_ratios({name: fastest(loads) for name, loads in measurements.rounds.items()}),
+        *_latencies({name: slowest_tail(loads) for name, loads in measurements.rounds.items()}),
+        *_processor_times(measurements),
+        Row("start of `preptime serve` to ready", sorted(measurements.ready_seconds)[1], "s", 1.5),
+        Row("resident memory of one worker after the load", measurements.resident_mb, "MB", 250),
         Row(
-            f"{ours}, of {name[:1]}",
-            found[ours].rate / found[name].rate * (100 if unit == "%" else 1),
+            f"maximum resident memory while champions change ({measurements.champion_changes} times)",
+            measurements.resident_mb_changing,
+            "MB",
+            350,
+        ),
+        Row("failed requests in all runs of preptime", float(_failed(measurements)), "", 0),
+    ]
+
+
+def _ratios(loads: dict[str, Load]) -> list[Row]:
+    ratios = (
+        (SIX_MODELS, FLASK_SERVER, 200.0, "×"),
+        (SIX_MODELS, FASTAPI_SERVER, 1.5, "×"),
+        (SIX_MODELS, BARE_SIX_MODELS, None, "%"),
+        (SIX_MODELS, CONSTANT_RESPONSE, 10.0, "%"),
+        (DEFAULT_MODEL, BARE_DEFAULT_MODEL, None, "%"),
+        (DEFAULT_MODEL, CONSTANT_RESPONSE, 12.0, "%"),
+    )
+    checks = (
+        (FLASK_SERVER, BARE_SIX_MODELS, "0.12 %"),
+        (FASTAPI_SERVER, BARE_SIX_MODELS, "25 %"),
+        (BARE_DEFAULT_MODEL, CONSTANT_RESPONSE, "26–44 %"),
+    )
+    rows = [
+        Row(
+            f"{name}, compared with {reference[:1]}",
+            loads[name].rate / loads[reference].rate * (100 if unit == "%" else 1),
             unit,
-            bound,
-            at_most=False,
+            limit,
+            is_maximum=False,
         )
-        for ours, name, bound, unit in asked
-        if ours in found and name in found
+        for name, reference, limit, unit in ratios
+        if name in loads and reference in loads
     ]
-    demo = "a: Flask's development server, pandas, native models"
-    wanted = [Row("what 200 × a would be", 200 * found[demo].rate, "1/s")] if demo in found else []
-    return [*ratios, *wanted] + [
-        Row(f"check of the references: {one[:1]} of {name[:1]}; the design's was {design}", share, "%")
-        for one, name, design in checked
-        if one in found and name in found
-        for share in (found[one].rate / found[name].rate * 100,)
+    if FLASK_SERVER in loads:
+        rows.append(Row("200 times the rate of a", 200 * loads[FLASK_SERVER].rate, "1/s"))
+    rows += [
+        Row(
+            f"reference check: {name[:1]} compared with {reference[:1]} (design estimate: {estimate})",
+            loads[name].rate / loads[reference].rate * 100,
+            "%",
+        )
+        for name, reference, estimate in checks
+        if name in loads and reference in loads
     ]
+    return rows
 
 
-def _tails(found: dict[str, Load]) -> list[Row]:
+def _latencies(loads: dict[str, Load]) -> list[Row]:
     rows = []
-    for name, many in found.items():
-        # The demo's contract is six models too, and the bounds are not about six loads of a bundle in a dozen seconds.
-        bound = name.startswith("ours, ") and "(" not in name and "change" not in name
+    for name, load in loads.items():
+        # The take-home contract has six models too, and loading six bundles in 14 seconds isn't typical.
+        has_limit = name.startswith("preptime, ") and "(" not in name and "change" not in name
         if "one connection" in name:
             rows += [
-                Row(f"{name}: p50", many.p50_us / 1e3, "ms"),
-                Row(f"{name}: p99", many.p99_us / 1e3, "ms", 2 if bound else None),
+                Row(f"{name}: p50", load.p50_us / 1e3, "ms"),
+                Row(f"{name}: p99", load.p99_us / 1e3, "ms", 2 if has_limit else None),
             ]
         else:
             rows += [
-                Row(f"{name}: p50, 16 connections", many.p50_us / 1e3, "ms"),
-                Row(f"{name}: p99, 16 connections", many.p99_us / 1e3, "ms"),
-                Row(f"{name}: p99 / p50, 16 connections", many.p99_us / many.p50_us, "×", 3 if bound else None),
+                Row(f"{name}: p50, 16 connections", load.p50_us / 1e3, "ms"),
+                Row(f"{name}: p99, 16 connections", load.p99_us / 1e3, "ms"),
+                Row(f"{name}: p99 / p50, 16 connections", load.p99_us / load.p50_us, "×", 3 if has_limit else None),
             ]
     return rows
 
 
-def _many(measured: Measured) -> list[Row]:
+def _processor_times(measurements: Measurements) -> list[Row]:
     rows = []
-    for body, words in (("default", "default answer"), ("six", "six models")):
-        inside = measured.inside[body]
+    for body, models in (("default", "default model"), ("six", "six models")):
+        function = measurements.function_times[body]
         rows += [
-            Row(f"one order, {words}: ONNX", inside["graph"], "µs"),
-            Row(f"one order, {words}: the pure function outside ONNX", inside["outside"], "µs"),
+            Row(f"one order, {models}: ONNX", function["graph"], "µs"),
+            Row(f"one order, {models}: the pure function outside ONNX", function["outside"], "µs"),
         ]
-    for body, words in (("many", "default answer"), ("many_six", "six models")):
-        inside, server = measured.inside[body], measured.outside[body]
+    for body, models in (("many", "default model"), ("many_six", "six models")):
+        function, server = measurements.function_times[body], measurements.server_times[body]
+        name = f"1,000 orders, {models}"
         rows += [
-            Row(f"1,000 orders, {words}: ONNX, an order", server.graph_us, "µs"),
-            Row(f"1,000 orders, {words}: the pure function outside ONNX, an order", inside["outside"] / 1e3, "µs", 10),
-            Row(f"1,000 orders, {words}: the whole server outside ONNX, an order", server.outside_us, "µs", 10),
+            Row(f"{name}: ONNX, per order", server.graph_us, "µs"),
+            Row(f"{name}: the pure function outside ONNX, per order", function["outside"] / 1e3, "µs", 10),
+            Row(f"{name}: the whole server outside ONNX, per order", server.outside_us, "µs", 10),
         ]
     return rows
 
 
-def _failed(measured: Measured) -> int:
-    return sum(one.failed for name, loads in measured.rounds.items() if name.startswith("ours") for one in loads)
+def _failed(measurements: Measurements) -> int:
+    preptime_rounds = [loads for name, loads in measurements.rounds.items() if name.startswith("preptime")]
+    return sum(load.failed for loads in preptime_rounds for load in loads)
 
 
-def summary(measured: Measured) -> str:
-    """What has a bound, and the rates of ours, shortly."""
-    told = [row for row in rows(measured) if row.bound is not None or (row.unit == "1/s" and "ours" in row.what)]
-    return "\n".join([*_table(told), "", _verdict(measured), _where(measured)])
-
-
-def markdown(measured: Measured) -> str:
-    """The table, with what it was measured on."""
-    missing = [f"| {name} | not measured: {why} | | |" for name, why in measured.missing.items()]
-    return "\n".join([_verdict(measured), "", *_table(rows(measured)), *missing, "", _where(measured)])
-
-
-def _verdict(measured: Measured) -> str:
-    told = [row for row in rows(measured) if row.bound is not None]
-    missed = [row.what for row in told if not row.met]
-    if not missed:
-        return f"All {len(told)} bounds are met."
-    return f"**{len(missed)} of {len(told)} bounds missed**: {'; '.join(missed)}."
-
-
-def _table(told: list[Row]) -> list[str]:
-    lines = ["| what | measured | bound | |", "|---|---:|---:|---|"]
-    for row in told:
-        sign = "≤" if row.at_most else "≥"
-        bound = "" if row.bound is None else f"{sign} {row.bound:g} {row.unit}".strip()
-        verdict = {True: "met", False: "**missed**", None: ""}[row.met]
-        lines.append(f"| {row.what} | {f'{_number(row.found)} {row.unit}'.strip()} | {bound} | {verdict} |")
-    return lines
-
-
-def _where(measured: Measured) -> str:
-    before, after = measured.load_average
-    most = max(len(loads) for loads in measured.rounds.values())
-    return (
-        f"Servers on core {measured.cores[0]}, wrk on core {measured.cores[1]}; load average of the machine "
-        f"{before:.1f} before and {after:.1f} after (the run itself brings up to 2). {most} rounds: rates and their "
-        "ratios are those of each server's fastest, p50 and p99 those of the one with the largest p99 beside its p50."
+def key_figures(measurements: Measurements) -> str:
+    """Return the key figures of the README as a Markdown table."""
+    single_connection = slowest_tail(measurements.rounds[f"{SIX_MODELS}, one connection"])
+    return "\n".join(
+        [
+            "| What | Measured |",
+            "|---|---:|",
+            f"| Requests per second, six models, one worker | {fastest(measurements.rounds[SIX_MODELS]).rate:,.0f} |",
+            f"| p99 latency at one connection | {single_connection.p99_us / 1e3:.2f} ms |",
+            f"| Start to ready | {sorted(measurements.ready_seconds)[1]:.2f} s |",
+            f"| Memory of one worker | {measurements.resident_mb:.0f} MB |",
+        ]
     )
 
 
-def _number(found: float) -> str:
-    return f"{found:,.0f}" if found >= 100 else f"{found:.3g}"
+def markdown(measurements: Measurements) -> str:
+    """Return all results and the conditions of the run as Markdown."""
+    missing = [f"| {name} | not measured: {reason} | | |" for name, reason in measurements.missing.items()]
+    all_rows = rows(measurements)
+    return "\n".join([_summary(all_rows), "", *_table(all_rows), *missing, "", _conditions(measurements)])
+
+
+def _summary(all_rows: list[Row]) -> str:
+    limited = [row for row in all_rows if row.limit is not None]
+    missed = [row.name for row in limited if not row.met]
+    if not missed:
+        return f"All {len(limited)} limits are met."
+    return f"**{len(missed)} of {len(limited)} limits missed**: {'; '.join(missed)}."
+
+
+def _table(all_rows: list[Row]) -> list[str]:
+    lines = ["| What | Measured | Limit | |", "|---|---:|---:|---|"]
+    for row in all_rows:
+        sign = "≤" if row.is_maximum else "≥"
+        limit = "" if row.limit is None else f"{sign} {row.limit:g} {row.unit}".strip()
+        result = {True: "met", False: "**missed**", None: ""}[row.met]
+        lines.append(f"| {row.name} | {f'{_number(row.value)} {row.unit}'.strip()} | {limit} | {result} |")
+    return lines
+
+
+def _conditions(measurements: Measurements) -> str:
+    before, after = measurements.load_average
+    rounds = max(len(loads) for loads in measurements.rounds.values())
+    return (
+        f"The servers ran on core {measurements.cores[0]} and wrk on core {measurements.cores[1]}. The load average of "
+        f"the machine was {before:.1f} before and {after:.1f} after; the run itself adds up to 2. Of {rounds} rounds, "
+        "rates and their ratios are from the fastest one of each server. p50 and p99 are from the one with the largest "
+        "p99 / p50."
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

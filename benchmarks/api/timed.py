@@ -1,8 +1,8 @@
-"""The server as it is, with a clock around the graph: what it costs outside is then measured in one and the same run.
+"""The API server with a timer around the graph, to measure the time in and outside of the graph in one run.
 
-    python -m benchmarks.api.timed          serves, by the environment's settings
+    python -m benchmarks.api.timed          serve with settings from the environment
 
-`GET /bench/graph` tells the processor seconds that the graph has taken so far.
+`GET /bench/graph` returns the processor time of the graph so far, in seconds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from benchmarks.api.inside import TimedGraph
-from preptime.api.app import make_application as make_real
+from preptime.api.app import make_application as make_api
 from preptime.api.server import serve
 from preptime.api.service import Service
 from preptime.settings import Settings
@@ -24,16 +24,16 @@ PATH = "/bench/graph"
 
 
 def make_application(service: Service) -> WSGIApplication:
-    """Made in the worker, which has its champion by then."""
-    serving = service.active_model()
-    if serving is None:
+    """Return the application. Called in the worker, which has loaded its champion."""
+    active_model = service.active_model()
+    if active_model is None:
         raise SystemExit("The store has no champion.")
-    graph = serving.bundle.graph = TimedGraph(serving.bundle)
-    real = make_real(service)
+    graph = active_model.bundle.graph = TimedGraph(active_model.bundle)
+    api = make_api(service)
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] != PATH:
-            return real(environ, start_response)
+            return api(environ, start_response)
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [str(graph.seconds).encode()]
 

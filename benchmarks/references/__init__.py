@@ -1,1 +1,1 @@
-"""Servers that the API is measured against. Each is a program: `python -m benchmarks.references.NAME PORT …`."""
+"""Reference servers for the API benchmark. Each is a program: `python -m benchmarks.references.NAME PORT …`."""

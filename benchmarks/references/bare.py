@@ -1,4 +1,4 @@
-"""The same pure function as a bare WSGI callable on Granian: no key, no log, no metrics.
+"""The same pure function as a bare WSGI callable on Granian, without API key, log, and metrics.
 
 python -m benchmarks.references.bare PORT STORE
 """
@@ -24,7 +24,7 @@ MAX_ORDERS = 10_000
 
 
 def open_active_model(store_url: str) -> ActiveModel:
-    """The champion of a store, verified."""
+    """Return the verified champion of a store."""
     store = Store.open(store_url)
     entry = ChampionLog(store).current()
     if entry is None:
@@ -33,7 +33,7 @@ def open_active_model(store_url: str) -> ActiveModel:
 
 
 def make_app(store: str) -> WSGIApplication:
-    """Made in the worker."""
+    """Return the application. Called in the worker."""
     active_model = open_active_model(store)
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -1,4 +1,4 @@
-"""A WSGI callable that answers a constant, on Granian: what the server alone can do. The body is not read.
+"""A WSGI callable with a constant response on Granian, which measures the server alone. It doesn't read the body.
 
 python -m benchmarks.references.constant PORT
 """
@@ -14,16 +14,16 @@ from benchmarks.references.hosting import host
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-ANSWER = b'{"prep_time_seconds":1112}'
-HEADERS = [("Content-Type", "application/json"), ("Content-Length", str(len(ANSWER)))]
+RESPONSE = b'{"prep_time_seconds":1112}'
+HEADERS = [("Content-Type", "application/json"), ("Content-Length", str(len(RESPONSE)))]
 
 
 def make_app() -> WSGIApplication:
-    """Made in the worker."""
+    """Return the application. Called in the worker."""
 
     def app(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", HEADERS)
-        return (ANSWER,)
+        return (RESPONSE,)
 
     return app
 

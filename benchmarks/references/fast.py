@@ -1,8 +1,8 @@
-"""FastAPI and pydantic on uvicorn, over the same bundle: the same features, the same ONNX graph, the same key.
+"""FastAPI and pydantic on uvicorn, with the same bundle, features, ONNX graph, and API key.
 
     python -m benchmarks.references.fast PORT STORE
 
-Answered in the event loop: handing each request to a thread, as a plain `def` would, is slower here.
+It handles requests in the event loop. A plain `def` would pass each request to a thread, which is slower here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ KEY = os.environ.get("AIKEY", "")
 
 
 class Order(BaseModel):
-    """One order and what is asked of it."""
+    """One order, with the requested models."""
 
     order_acknowledged_at: dt.datetime
     order_value_gbp: float
@@ -34,7 +34,7 @@ class Order(BaseModel):
 
 
 class Prediction(BaseModel):
-    """One answer."""
+    """One prediction."""
 
     order_id: str | int | None
     prep_time_seconds: int
@@ -48,16 +48,16 @@ class Prediction(BaseModel):
 
 
 class PredictionResponse(BaseModel):
-    """What goes back."""
+    """The response."""
 
     bundle: str
     predictions: list[Prediction]
 
 
 def make_app(store: str) -> FastAPI:
-    """The application over the store's champion."""
+    """Return the application with the champion of the store."""
     bundle = open_active_model(store).bundle
-    directory = bundle.history.restaurants
+    restaurants = bundle.history.restaurants
     app = FastAPI()
 
     @app.get("/readyz")
@@ -69,10 +69,10 @@ def make_app(store: str) -> FastAPI:
         if aikey != KEY:
             raise HTTPException(401)
         local = int(order.order_acknowledged_at.replace(tzinfo=dt.UTC).timestamp())
-        found = int(np.searchsorted(directory.restaurant_id, order.restaurant_id))
-        known = found < len(directory.restaurant_id) and directory.restaurant_id[found] == order.restaurant_id
-        codes = (directory.country, directory.city, directory.type_of_food)
-        country, city, food = (np.array([of[found] if known else UNKNOWN_CODE], np.int32) for of in codes)
+        index = int(np.searchsorted(restaurants.restaurant_id, order.restaurant_id))
+        is_known = index < len(restaurants.restaurant_id) and restaurants.restaurant_id[index] == order.restaurant_id
+        codes = (restaurants.country, restaurants.city, restaurants.type_of_food)
+        country, city, food = (np.array([values[index] if is_known else UNKNOWN_CODE], np.int32) for values in codes)
         columns = OrderColumns(
             np.array([local], np.int64),
             np.array([order.restaurant_id], np.int64),
@@ -82,8 +82,8 @@ def make_app(store: str) -> FastAPI:
             city,
             food,
         )
-        answer = bundle.predict(columns, [name for name in order.models if name != "quantile"])
-        p10, p50, p80, p90 = answer.quantiles[0].tolist()
+        predictions = bundle.predict(columns, [name for name in order.models if name != "quantile"])
+        p10, p50, p80, p90 = predictions.quantiles[0].tolist()
         prediction = Prediction(
             order_id=order.order_id,
             prep_time_seconds=round(p50),
@@ -92,8 +92,8 @@ def make_app(store: str) -> FastAPI:
             p80=p80,
             p90=p90,
             ready_at=order.order_acknowledged_at + dt.timedelta(seconds=p50),
-            fallback_level=FALLBACK_LEVELS[int(answer.fallback_level[0])],
-            models={name: float(seconds[0]) for name, seconds in answer.points.items()},
+            fallback_level=FALLBACK_LEVELS[int(predictions.fallback_level[0])],
+            models={name: float(seconds[0]) for name, seconds in predictions.points.items()},
         )
         return PredictionResponse(bundle=bundle.manifest.id, predictions=[prediction])
 

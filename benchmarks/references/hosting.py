@@ -1,4 +1,4 @@
-"""Granian as the references use it: one worker, one thread, which is where it is fastest; no log."""
+"""Granian for the reference servers: one worker and one thread, which is its fastest configuration, without a log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def host(port: int, make_app: Callable[[], WSGIApplication], threads: int = 1) -> None:
-    """Serve until the process is ended. `make_app` is called in the worker."""
+    """Serve until the process ends. The worker calls `make_app`."""
     multiprocessing.set_start_method("spawn", force=True)
     server = Granian(
         "benchmarks.references:app",

@@ -1,10 +1,10 @@
-"""The demo's way: Flask's development server, pandas, and the libraries' own models, one after the other.
+"""The method of the take-home demo: Flask's development server, pandas, and native models, one after the other.
 
     python -m benchmarks.references.take_home PORT ORDERS RESTAURANTS
 
-The notebook's five estimators with its hyperparameters, fitted at the start and kept in memory: the five numbers that
-the demo answered. Its stacking is scikit-learn's, which asks the other four once more for itself. The server does what
-one does without second thoughts: a table per request, joined with the restaurants.
+The notebook's five estimators with its hyperparameters are fitted at the start and kept in memory. The stacking is
+scikit-learn's, which runs the other four models again. Each request becomes a DataFrame that's joined with the
+restaurants.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from preptime.training.notebook import estimators
 pandas = importlib.import_module("pandas")
 
 Frame = Any
-"""A DataFrame: pandas comes without types."""
+"""A DataFrame, because pandas has no types here."""
 FITTED = ("rf", "gbr", "cat", "xgb")
 LABEL = "prep_time_seconds"
 COLUMNS = [
@@ -36,8 +36,8 @@ COLUMNS = [
 ]
 
 
-class Demo:
-    """Restaurants as a table, and the fitted models."""
+class TakeHomeModels:
+    """The restaurants as a table, and the fitted models."""
 
     def __init__(self, orders: str, restaurants: str) -> None:
         frame = pandas.read_csv(orders).dropna(subset=[LABEL, "restaurant_id", "order_acknowledged_at"])
@@ -47,33 +47,33 @@ class Demo:
             self.restaurants[name] = self.restaurants[name].astype("category").cat.codes
         means = frame.groupby("restaurant_id")[LABEL].mean().rename("restaurant_mean_seconds")
         self.restaurants = self.restaurants.merge(means, on="restaurant_id", how="left")
-        features, made = self.features(frame), estimators()
+        features, factories = self.features(frame), estimators()
         label = frame.loc[features.index, LABEL].to_numpy()
-        fitted = {name: made[name]().fit(features, label) for name in FITTED}
-        # Weights from predictions of rows that were learned: as quick to ask as the notebook's, in a fifth of the fits.
+        fitted = {name: factories[name]().fit(features, label) for name in FITTED}
+        # The weights come from predictions on training rows, which needs a fifth of the fits and predicts as fast.
         stacking = StackingRegressor(list(fitted.items()), final_estimator=Ridge(alpha=0.3), cv="prefit", n_jobs=1)
         self.models: Mapping[str, Estimator] = {**fitted, "stacking": stacking.fit(features, label)}
 
     def predict(self, text: str) -> dict[str, list[float]]:
-        """Seconds by model for `DataFrame.to_json()` of orders: the features are made anew for each, as there."""
+        """Return seconds by model for `DataFrame.to_json()` of orders. Computes the features again for each model."""
         frame = pandas.DataFrame(json.loads(text))
         return {name: model.predict(self.features(frame)).tolist() for name, model in self.models.items()}
 
     def features(self, frame: Frame) -> Frame:
-        """The demo's columns of every order that has them all."""
-        moments = [pandas.to_datetime(frame["order_acknowledged_at"], utc=True) for _ in range(3)]
-        clock = [moments[0].dt.hour, moments[1].dt.weekday, moments[2].dt.day]
+        """Return the columns of the demo for every order that has all of them."""
+        timestamps = [pandas.to_datetime(frame["order_acknowledged_at"], utc=True) for _ in range(3)]
+        clock = [timestamps[0].dt.hour, timestamps[1].dt.weekday, timestamps[2].dt.day]
         seen = frame["restaurant_id"].map(frame["restaurant_id"].value_counts())
         known = pandas.concat([*clock, seen], axis=1, keys=["hour", "weekday", "day", "times_seen"])
-        joined = pandas.concat([known, frame], axis=1).merge(self.restaurants, on="restaurant_id", how="left")
-        return joined.set_axis(frame.index)[COLUMNS].dropna()
+        merged = pandas.concat([known, frame], axis=1).merge(self.restaurants, on="restaurant_id", how="left")
+        return merged.set_axis(frame.index)[COLUMNS].dropna()
 
 
 def main(port: str, orders: str, restaurants: str) -> None:
-    """Fit, then serve until the process is ended."""
-    demo = Demo(orders, restaurants)
+    """Fit the models, then serve until the process ends."""
+    models = TakeHomeModels(orders, restaurants)
     key = os.environ["AIKEY"]
-    app = Flask("demo")
+    app = Flask("take_home")
 
     @app.get("/readyz")
     def ready() -> ResponseReturnValue:
@@ -83,7 +83,7 @@ def main(port: str, orders: str, restaurants: str) -> None:
     def predict() -> ResponseReturnValue:
         if request.headers.get("aikey") != key:
             abort(401)
-        return demo.predict(request.get_json()["json_data"]), 201
+        return models.predict(request.get_json()["json_data"]), 201
 
     app.run(port=int(port))
 

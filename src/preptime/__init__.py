@@ -1,12 +1,12 @@
-"""preptime: when will the food be ready?"""
+"""preptime: predict when food will be ready."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
-# ONNX Runtime reports to its maker from Linux too since 1.29, models' names and hashes among it, unless it finds this
-# when it is first loaded. Whoever sets it otherwise has decided so.
+# Since 1.29, ONNX Runtime sends telemetry on Linux too, including names and hashes of models, unless this variable is
+# set before its first import. A value that the user sets is kept.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ __all__ = ["Client"]
 
 
 def __getattr__(name: str) -> type[Client]:
-    """`preptime.Client`, loaded when it is asked for."""
+    """Import `preptime.Client` when it's first used."""
     if name != "Client":
         raise AttributeError(f"module 'preptime' has no attribute {name!r}")
     from preptime.client import Client

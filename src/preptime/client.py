@@ -9,7 +9,6 @@ Example:
 from __future__ import annotations
 
 import datetime as dt
-import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from urllib3.exceptions import TimeoutError as HttpTimeoutError
 from urllib3.util import Url, parse_url
 
 from preptime.errors import PreptimeError, UsageError
-from preptime.network import is_loopback
+from preptime.network import HEADER_VALUE_PATTERN, is_loopback
 
 INITIAL_RETRY_DELAY_SECONDS = 0.1
 MAX_RETRY_DELAY_SECONDS = 5.0
@@ -35,9 +34,6 @@ clients of a restarted server don't all return at the same moment."""
 
 MAX_IDLE_CONNECTIONS = 64
 """Connections that stay open between requests. More threads can share a client; their connections are then closed."""
-
-_KEY_PATTERN = re.compile("([!-~]([ -~]*[!-~])?)?")
-"""Text that a header transports unchanged: visible ASCII, with spaces inside. The empty text means no key."""
 
 T = TypeVar("T")
 
@@ -193,7 +189,7 @@ class Client:
             InvalidApiKeyError: The key isn't visible ASCII.
         """
         server = _parse_server_url(url)
-        if not _KEY_PATTERN.fullmatch(key):
+        if key and not HEADER_VALUE_PATTERN.fullmatch(key):
             raise InvalidApiKeyError(
                 "Invalid API key: it contains a character that isn't visible ASCII, or starts or ends with a space.",
                 "Copy the whole key again, as `preptime keys new NAME` printed it.",

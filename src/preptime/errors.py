@@ -1,15 +1,15 @@
-"""One family of errors: facts first, then one sentence about what to do.
+"""The errors of preptime: facts first, then a hint what to do.
 
-Nothing here knows of exit codes or HTTP; the edges (`cli`, `api`) translate.
+They are independent of exit codes and HTTP. The command line (`cli`) and the API (`api`) translate them.
 """
 
 from __future__ import annotations
 
 
 class PreptimeError(Exception):
-    """Anything preptime says no to.
+    """Base class of all errors that preptime raises on purpose.
 
-    `facts` names what was found (row, column, value) and what was expected; `hint` is one sentence about what to do.
+    `facts` names the row, column, or value, and what was expected. `hint` says what to do.
     """
 
     def __init__(self, facts: str, hint: str = "") -> None:
@@ -22,20 +22,20 @@ class PreptimeError(Exception):
 
 
 class DataError(PreptimeError):
-    """The data was refused: unreadable, incomplete, or short of a declared threshold."""
+    """The data can't be used: it's unreadable, incomplete, or below a declared threshold."""
 
 
 class UsageError(PreptimeError):
-    """The caller asked for something that cannot be: an unknown bundle, a date out of range, a missing extra."""
+    """The request is invalid: for example, an unknown bundle, a date out of range, or a missing extra."""
 
 
 class BundleVerificationError(PreptimeError):
-    """A bundle failed verification: a damaged file, a wrong hash, an unknown format, a golden order that differs."""
+    """A bundle failed verification: a damaged file, a wrong hash, an unknown format, or a different golden order."""
 
 
 class StoreError(PreptimeError):
-    """The store could not be read or written, or someone else promoted first."""
+    """The store can't be read or written, or another process promoted first."""
 
 
 class OperationError(PreptimeError):
-    """Something that should hold did not: an export outside its parity bound, a step that died."""
+    """An operation failed: for example, an export exceeded its parity limit, or a process died."""

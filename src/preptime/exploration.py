@@ -18,19 +18,69 @@ from preptime.domain.data_dictionary import TARGET
 from preptime.domain.orders import upper_outlier_limit
 from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask
 from preptime.evaluation.aggregates import MIN_RELIABLE_ORDERS, ChartRow
+from preptime.evaluation.segments import UNKNOWN_VALUE
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.sources.source import DataSource
 from preptime.validation.audit import AuditedOrders, audit_orders
 from preptime.validation.audit_report import CheckReport, summarize_audit
 
-UNKNOWN_LABEL = "(unknown)"
-"""Label of an unknown city, country, or type of food."""
-
 MAX_ROWS = 1_000_000
 """Maximum number of orders: a month of a large city. Reading them from Parquet takes 5 s and 400 MB (measured)."""
 
+Measure = Literal["prep_minutes", "order_value_gbp", "number_of_items"]
+GroupColumn = Literal["hour", "weekday", "day", "city", "type_of_food"]
+
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+MAX_GROUPS = 20
+"""Number of cities and types of food in a chart: the largest."""
+MAX_RESTAURANTS = 5_000
+"""Number of restaurants in the table: those with most orders."""
+SCATTER_SAMPLE_SIZE = 2_000
+"""Number of orders in a scatter chart. More points would overlap."""
+CORRELATION_SAMPLE_SIZE = 200_000
+"""Number of sampled orders for correlations. With more, the second digit doesn't change."""
+NOTEBOOK_MIN_ORDERS = 20
+"""The notebook kept restaurants with more orders than this."""
+
+DISPLAY_LIMIT_FACTOR = 1.6
+"""End of a distribution chart, relative to the outlier limit: the limit is visible, and the bulk fills the chart."""
+
 _BATCH_ROWS = 100_000
 _CATEGORIES = ("country", "city", "type_of_food")
+
+_BIN_COUNT = 64
+_ROUND_STEPS = (1, 2, 2.5, 5, 10)
+_SEED = 12
+"""The notebook's random seed."""
+
+_COUNT_BANDS = ((1, "1"), (2, "2–4"), (5, "5–9"), (10, "10–20"), (21, "21–50"), (51, "51–100"), (101, "over 100"))
+"""Bands of restaurants by number of orders: first number and label. One band ends at the notebook's threshold."""
+
+_CORRELATION_LABELS = {
+    "prep_minutes": "preparation time",
+    "order_value_gbp": "order value",
+    "number_of_items": "items",
+    "hour": "hour",
+    "weekday": "weekday",
+    "day_of_month": "day of month",
+    "restaurant_orders": "orders of the restaurant",
+}
+"""The notebook's numeric columns, and their labels in the chart."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFilter:
+    """A filter on orders. The default selects all."""
+
+    cities: tuple[str, ...] = ()
+    """Empty: all."""
+    foods: tuple[str, ...] = ()
+    """Empty: all."""
+    date_range: tuple[dt.date, dt.date] | None = None
+    """First and last local day, both included."""
+    exclude_outliers: bool = False
+    """Whether to exclude preparation times over the outlier limit."""
 
 
 @dataclass(frozen=True)
@@ -121,68 +171,6 @@ def load_exploration(orders: DataSource, restaurants: RestaurantIndex, max_rows:
     return ExplorationData(
         OrderSample.from_audited(audited, restaurants), summarize_audit(audited, len(restaurants)), row_count > max_rows
     )
-
-
-@dataclass(frozen=True, slots=True)
-class OrderFilter:
-    """A filter on orders. The default selects all."""
-
-    cities: tuple[str, ...] = ()
-    """Empty: all."""
-    foods: tuple[str, ...] = ()
-    """Empty: all."""
-    date_range: tuple[dt.date, dt.date] | None = None
-    """First and last local day, both included."""
-    exclude_outliers: bool = False
-    """Whether to exclude preparation times over the outlier limit."""
-
-
-def _decode_category(column: str, vocabulary: tuple[str, ...]) -> pl.Expr:
-    """Return an expression that decodes a category to an Enum, which stores each value only once."""
-    names = [*vocabulary, UNKNOWN_LABEL]
-    code = pl.col(column).cast(pl.Int64)
-    return code.replace_strict(
-        [*range(len(vocabulary)), -1], names, return_dtype=pl.Enum(list(dict.fromkeys(names)))
-    ).alias(column)
-
-
-Measure = Literal["prep_minutes", "order_value_gbp", "number_of_items"]
-GroupColumn = Literal["hour", "weekday", "day", "city", "type_of_food"]
-
-WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-
-MAX_GROUPS = 20
-"""Number of cities and types of food in a chart: the largest."""
-MAX_RESTAURANTS = 5_000
-"""Number of restaurants in the table: those with most orders."""
-SCATTER_SAMPLE_SIZE = 2_000
-"""Number of orders in a scatter chart. More points would overlap."""
-CORRELATION_SAMPLE_SIZE = 200_000
-"""Number of sampled orders for correlations. With more, the second digit doesn't change."""
-NOTEBOOK_MIN_ORDERS = 20
-"""The notebook kept restaurants with more orders than this."""
-
-DISPLAY_LIMIT_FACTOR = 1.6
-"""End of a distribution chart, relative to the outlier limit: the limit is visible, and the bulk fills the chart."""
-
-_BIN_COUNT = 64
-_ROUND_STEPS = (1, 2, 2.5, 5, 10)
-_SEED = 12
-"""The notebook's random seed."""
-
-_COUNT_BANDS = ((1, "1"), (2, "2–4"), (5, "5–9"), (10, "10–20"), (21, "21–50"), (51, "51–100"), (101, "over 100"))
-"""Bands of restaurants by number of orders: first number and label. One band ends at the notebook's threshold."""
-
-_CORRELATION_LABELS = {
-    "prep_minutes": "preparation time",
-    "order_value_gbp": "order value",
-    "number_of_items": "items",
-    "hour": "hour",
-    "weekday": "weekday",
-    "day_of_month": "day of month",
-    "restaurant_orders": "orders of the restaurant",
-}
-"""The notebook's numeric columns, and their labels in the chart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +337,15 @@ def scatter_points(orders: OrderSample, measure: Measure) -> list[ChartRow]:
     if len(columns) > SCATTER_SAMPLE_SIZE:
         columns = columns.sample(SCATTER_SAMPLE_SIZE, seed=_SEED)
     return [{"x": float(x), "minutes": round(float(minutes), 2)} for x, minutes in columns.iter_rows()]
+
+
+def _decode_category(column: str, vocabulary: tuple[str, ...]) -> pl.Expr:
+    """Return an expression that decodes a category to an Enum, which stores each value only once."""
+    names = [*vocabulary, UNKNOWN_VALUE]
+    code = pl.col(column).cast(pl.Int64)
+    return code.replace_strict(
+        [*range(len(vocabulary)), -1], names, return_dtype=pl.Enum(list(dict.fromkeys(names)))
+    ).alias(column)
 
 
 def _bin_width(limit: float, *, whole_numbers: bool) -> float:

@@ -13,6 +13,7 @@ import secrets
 from dataclasses import dataclass
 
 from preptime.errors import UsageError
+from preptime.network import HEADER_VALUE_PATTERN
 
 UNNAMED_KEY_NAME = "aikey"
 """Name of the plain key of the take-home API contract, in logs and metrics."""
@@ -21,8 +22,6 @@ EXAMPLE_KEY = "change-me"
 
 _KEY_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
-_HEADER_VALUE_PATTERN = re.compile("[!-~]([ -~]*[!-~])?")
-"""Text that a header transports unchanged."""
 _CREATE_KEY_HINT = (
     "Create a key with `preptime keys new NAME`, and add the line that it prints to .env or the environment."
 )
@@ -102,7 +101,7 @@ def load_api_keys(api_keys: str, aikey: str, *, loopback: bool, required: bool =
         )
     if not loopback and named_keys.name_of(EXAMPLE_KEY):
         raise UsageError(f"PREPTIME_API_KEYS contains {EXAMPLE_KEY!r}, the key of the examples.", _CREATE_KEY_HINT)
-    if aikey and not _HEADER_VALUE_PATTERN.fullmatch(aikey):
+    if aikey and not HEADER_VALUE_PATTERN.fullmatch(aikey):
         raise UsageError(
             "AIKEY contains a character that isn't visible ASCII, or starts or ends with a space. It can't be sent.",
             _CREATE_KEY_HINT,

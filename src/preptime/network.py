@@ -1,13 +1,17 @@
-"""Network addresses: which ones only this machine can reach, and whether a port is free."""
+"""Network facts: which addresses only this machine can reach, whether a port is free, and the text of a header."""
 
 from __future__ import annotations
 
 import errno
 import ipaddress
 import os
+import re
 import socket
 
 from preptime.errors import UsageError
+
+HEADER_VALUE_PATTERN = re.compile("[!-~]([ -~]*[!-~])?")
+"""Text that an HTTP header transports unchanged: visible ASCII, with spaces inside."""
 
 
 def is_loopback(host: str) -> bool:

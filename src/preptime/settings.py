@@ -55,6 +55,7 @@ PREFIX = "PREPTIME_"
 ENV_FILE = ".env"
 TEST_SETTING_NAMES = frozenset({"PREPTIME_REQUIRE", "PREPTIME_REAL_DATA"})
 """Settings of the project's tests. They have the same prefix, but only the tests read them."""
+
 PortNumber = Annotated[int, Meta(ge=1, le=65_535)]
 RoutePath = Annotated[str, Meta(pattern="^/[^ ]*$")]
 SECRET_EXTRA = {"secret": True}

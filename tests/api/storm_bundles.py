@@ -1,4 +1,4 @@
-"""Bundles that answer every order differently, what each of them answers, and ways to damage one."""
+"""Bundles with different predictions for every order, their expected responses, and damaged bundles."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from preptime.domain.orders import FALLBACK_LEVELS, OrderColumns
 from tests.bundle.factories import DAY, put_bundle, replace_files, some_model
 
 SHIFT_SECONDS = 37.0
-"""Between the answers of one bundle and the next: more than any rounding, less than any two orders differ by."""
+"""Difference between the predictions of two bundles: more than any rounding, less than between any two orders."""
 DAMAGES = ("another file", "cut short", "one bit", "golden", "missing", "forged")
 _MODELS: tuple[tuple[str, ...], ...] = ((), ("rf",), ("rf", "quantile"))
 _OFFSET_HOURS = {10: 1, 20: 1, 30: 2}
-"""London's and Paris' in June."""
+"""UTC offsets of London and Paris in June, by restaurant."""
 
 
 @dataclass(frozen=True)
 class StormOrder:
-    """One order: as a client writes it, and as a bundle reads it."""
+    """One order, as a client sends it and as a bundle reads it."""
 
     order_id: str
     restaurant_id: int
@@ -36,16 +36,16 @@ class StormOrder:
 
     @property
     def offset(self) -> str:
-        """The restaurant's, as text."""
+        """The UTC offset of the restaurant, as text."""
         return f"+0{_OFFSET_HOURS[self.restaurant_id]}:00"
 
-    def fields(self, *, as_instant: bool) -> dict[str, object]:
-        """The order in a request, its time on the wall clock or in UTC."""
-        instant = self.local_time - dt.timedelta(hours=_OFFSET_HOURS[self.restaurant_id])
-        time = f"{instant.isoformat()}Z" if as_instant else self.local_time.isoformat(" ") + self.offset
+    def fields(self, *, in_utc: bool) -> dict[str, object]:
+        """Return the order in a request, with its timestamp in local time or in UTC."""
+        utc_time = self.local_time - dt.timedelta(hours=_OFFSET_HOURS[self.restaurant_id])
+        timestamp = f"{utc_time.isoformat()}Z" if in_utc else self.local_time.isoformat(" ") + self.offset
         return {
             "order_id": self.order_id,
-            "order_acknowledged_at": time,
+            "order_acknowledged_at": timestamp,
             "order_value_gbp": self.order_value_gbp,
             "restaurant_id": self.restaurant_id,
             "number_of_items": self.number_of_items,
@@ -54,13 +54,13 @@ class StormOrder:
 
 ORDERS = tuple(
     StormOrder(
-        f"A-{place}",
-        (place % 3 + 1) * 10,
-        dt.datetime.combine(DAY, dt.time(9 + place, 4 * place, 5)),
-        11.5 + place,
-        place + 1,
+        f"A-{index}",
+        (index % 3 + 1) * 10,
+        dt.datetime.combine(DAY, dt.time(9 + index, 4 * index, 5)),
+        11.5 + index,
+        index + 1,
     )
-    for place in range(12)
+    for index in range(12)
 )
 
 
@@ -72,65 +72,67 @@ class StormRequest:
     models: tuple[str, ...]
 
     def body(self) -> bytes:
-        """What is sent: one order alone where nothing else is asked for."""
-        fields = [order.fields(as_instant=place % 2 == 1) for place, order in enumerate(self.orders)]
+        """Return the body: a single order if there's one order and no model, otherwise a list."""
+        fields = [order.fields(in_utc=index % 2 == 1) for index, order in enumerate(self.orders)]
         if len(fields) == 1 and not self.models:
             return json.dumps(fields[0]).encode()
         return json.dumps({"orders": fields, "models": self.models}).encode()
 
     def expected_response(self, bundle: Bundle) -> dict[str, object]:
-        """What `bundle` has to answer, to the digits that are told."""
-        found = bundle.predict(_columns(self.orders), tuple(name for name in self.models if name != "quantile"))
-        points = {name: found.default if name == "quantile" else found.points[name] for name in self.models}
+        """Return the response that `bundle` must give, with the decimals of the API."""
+        predicted = bundle.predict(_columns(self.orders), tuple(name for name in self.models if name != "quantile"))
+        points = {name: predicted.default if name == "quantile" else predicted.points[name] for name in self.models}
         predictions = []
-        for place, order in enumerate(self.orders):
-            p10, p50, p80, p90 = (round(float(value), SECONDS_DECIMALS) for value in found.quantiles[place])
-            middle = float(found.default[place])
-            ready = (order.local_time + dt.timedelta(seconds=middle + 0.5)).replace(microsecond=0)
-            one: dict[str, object] = {
+        for index, order in enumerate(self.orders):
+            p10, p50, p80, p90 = (round(float(value), SECONDS_DECIMALS) for value in predicted.quantiles[index])
+            p50_seconds = float(predicted.default[index])
+            ready = (order.local_time + dt.timedelta(seconds=p50_seconds + 0.5)).replace(microsecond=0)
+            prediction: dict[str, object] = {
                 "order_id": order.order_id,
-                "prep_time_seconds": round(middle),
+                "prep_time_seconds": round(p50_seconds),
                 "p10": p10,
                 "p50": p50,
                 "p80": p80,
                 "p90": p90,
                 "ready_at": ready.isoformat() + order.offset,
-                "fallback_level": FALLBACK_LEVELS[found.fallback_level[place]],
+                "fallback_level": FALLBACK_LEVELS[predicted.fallback_level[index]],
             }
             if self.models:
-                one["models"] = {name: round(float(values[place]), SECONDS_DECIMALS) for name, values in points.items()}
-            predictions.append(one)
+                prediction["models"] = {
+                    name: round(float(values[index]), SECONDS_DECIMALS) for name, values in points.items()
+                }
+            predictions.append(prediction)
         return {"bundle": bundle.manifest.id, "predictions": predictions}
 
 
 REQUESTS = (
     *(StormRequest((order,), ()) for order in ORDERS),
-    *(StormRequest(ORDERS[place:] + ORDERS[:place], models) for place, models in zip((0, 5, 7), _MODELS, strict=True)),
+    *(StormRequest(ORDERS[index:] + ORDERS[:index], models) for index, models in zip((0, 5, 7), _MODELS, strict=True)),
 )
 
 
 def _columns(orders: tuple[StormOrder, ...]) -> OrderColumns:
-    """The orders of restaurants 10, 20 and 30 (London, London, Paris) with the codes that their directory has."""
-    place = np.array([order.restaurant_id // 10 - 1 for order in orders])
+    """Return the orders as columns, with the category codes of restaurants 10, 20, and 30 (London, London, Paris)."""
+    index = np.array([order.restaurant_id // 10 - 1 for order in orders])
     epoch = dt.datetime(1970, 1, 1)
     return OrderColumns(
         acknowledged_at=np.array([(order.local_time - epoch) // dt.timedelta(seconds=1) for order in orders]),
         restaurant_id=np.array([order.restaurant_id for order in orders]),
         order_value_gbp=np.array([order.order_value_gbp for order in orders]),
         number_of_items=np.array([order.number_of_items for order in orders]),
-        country=(1 - place // 2).astype(np.int32),
-        city=(place // 2).astype(np.int32),
-        type_of_food=place.astype(np.int32),
+        country=(1 - index // 2).astype(np.int32),
+        city=(index // 2).astype(np.int32),
+        type_of_food=index.astype(np.int32),
     )
 
 
 def make_bundles(store: Store, count: int) -> list[Bundle]:
-    """Bundles in the store, no two of which answer any order alike."""
-    return [Bundle.load(store.fetch(put_bundle(store, shift=SHIFT_SECONDS * place))) for place in range(count)]
+    """Put bundles into the store whose predictions differ for every order."""
+    return [Bundle.load(store.fetch(put_bundle(store, shift=SHIFT_SECONDS * index))) for index in range(count)]
 
 
 def make_damaged(root: Path, number: int) -> str:
-    """A bundle in the store at `root` that must be refused; its id."""
+    """Put a bundle that must be rejected into the store at `root`. Return its ID."""
     shift = -SHIFT_SECONDS * (number + 1)
     bundle_id = put_bundle(Store.open(str(root)), shift=shift)
     folder = root / BUNDLES_FOLDER / bundle_id
@@ -148,7 +150,7 @@ def make_damaged(root: Path, number: int) -> str:
             (folder / GOLDEN_FILE).write_bytes((folder / GOLDEN_FILE).read_bytes().replace(b"1", b"2"))
         case "missing":
             array.unlink()
-        case "forged":  # every hash is right, and so is the id: only the golden orders tell
+        case "forged":  # All hashes and the ID are correct. Only the golden orders differ.
             replace_files(folder, {MODEL_FILE: some_model(shift - 1.0)})
             bundle_id = decode_manifest((folder / MANIFEST_FILE).read_bytes()).id
             folder.rename(folder.with_name(bundle_id))

@@ -1,4 +1,4 @@
-"""A store that the real `train` filled, from synthetic orders that are kept beside it."""
+"""A store that `train` filled, with the synthetic orders of the training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TRAINING_DATE = PLAN.start + dt.timedelta(days=PLAN.days - 2)
 
 @dataclass(frozen=True)
 class TrainedStore:
-    """A store, its champion, and the orders that it was trained on and a few later ones."""
+    """A store, its champion, and the synthetic orders up to some days after the training date."""
 
     store: Store
     champion: LogEntry
@@ -37,7 +37,7 @@ class TrainedStore:
 
 
 def make_trained_store(folder: Path) -> TrainedStore:
-    """The whole catalogue with few trees, trained and promoted into `folder`."""
+    """Train all models with few trees, and promote the bundle in the store `folder`."""
     bases: tuple[Model, ...] = (
         RandomForestModel(tree_count=5, max_leaf_nodes=20),
         GradientBoostingModel(tree_count=5),
@@ -45,12 +45,12 @@ def make_trained_store(folder: Path) -> TrainedStore:
         XGBoostModel(tree_count=5),
     )
     models = (*bases, StackingModel(bases), QuantileModel(tree_count=30, learning_rate=0.2, depth=4, border_count=32))
-    orders, restaurants, _ = synthesize_frames(PLAN)
-    directory = read_restaurants(restaurants)
+    orders, restaurant_rows, _ = synthesize_frames(PLAN)
+    restaurants = read_restaurants(restaurant_rows)
     store = Store.open(str(folder))
     train(
-        audit_orders(orders, directory, need_label=True),
-        directory,
+        audit_orders(orders, restaurants, need_label=True),
+        restaurants,
         TRAINING_DATE,
         store,
         AuditActor(by="test", at="2015-06-14T05:00:00Z"),

@@ -111,7 +111,7 @@ def assert_same_columns(parsed: ParsedOrders, frame: pl.DataFrame) -> None:
     assert parsed.timestamps == list(timestamps)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(rows, min_size=1, max_size=8))
 @example([VALID_ORDER | {"restaurant_id": "99", "country": "Japan", "order_acknowledged_at": "2015-06-17T12:00:00Z"}])
 @example([VALID_ORDER | {"restaurant_id": "40", "country": "0", "order_acknowledged_at": "2015-06-17T12:00:00Z"}])
@@ -128,7 +128,7 @@ floats = st.floats(allow_nan=False)
 @pytest.mark.parametrize("restaurant", [st.sampled_from([10, 20, 99]), int64_numbers, floats, st.booleans()])
 @pytest.mark.parametrize("number", [st.integers(-2, 20_000), floats])
 @given(data=st.data())
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_read_orders_numbers_match_the_audit(
     restaurant: st.SearchStrategy[object], number: st.SearchStrategy[object], data: st.DataObject
 ) -> None:

@@ -10,14 +10,18 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
-from preptime.api.metrics_store import is_locked
+from preptime.api.metrics_store import MetricsStore, WorkerState, is_locked
+from preptime.api.server import format_ready_line
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
+from preptime.settings import Settings
 from tests.api.processes import (
     CONSTANT_APP,
     SERVE_COMMAND,
@@ -287,6 +291,7 @@ def test_stdout_log_setting_keeps_other_output_off_stdout(tmp_path: Path) -> Non
         server.wait_until("/")
         for number in range(50):
             server.get(f"/record?{number}")
+        wait_for(lambda: '"Ready: ' in server.stderr_text())
         assert server.stop() == 0
     lines = (tmp_path / "output.txt").read_bytes().splitlines()
     assert sorted(int(json.loads(line)["request_id"]) for line in lines) == list(range(50))
@@ -377,10 +382,37 @@ def test_serve_without_champion_prints_the_reason(tmp_path: Path) -> None:
     assert line == f"Ready: {server.url} (no champion yet: the champion log is empty), docs at {server.url}/docs"
 
 
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        (str(IPv4Address(0)), "http://localhost:8000"),
+        ("::", "http://localhost:8000"),
+        ("[::1]", "http://[::1]:8000"),
+        ("api.example", "http://api.example:8000"),
+    ],
+)
+def test_ready_line_has_a_url_for_every_host(tmp_path: Path, host: str, url: str) -> None:
+    line = format_ready_line(Settings(host=host), tmp_path)
+    assert line == f"Ready: {url} (no champion yet: the champion log is empty), docs at {url}/docs"
+
+
+def test_ready_line_without_champion_has_the_error_of_a_worker(tmp_path: Path) -> None:
+    store = MetricsStore(tmp_path)
+    store.publish_state(WorkerState(updated_at=time.time(), ready=False, champion_error="No store."))
+    assert "(no champion yet: No store)" in format_ready_line(Settings(), tmp_path)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until a condition is true, for at most `START_SECONDS`."""
+    end = time.monotonic() + START_SECONDS
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert condition()
+
+
 def wait_for_stdout(server: Server) -> list[str]:
     """Wait until the server writes to standard output, and half a second more. Return the lines."""
-    end = time.monotonic() + START_SECONDS
-    while not server.stdout_text() and time.monotonic() < end:
-        time.sleep(0.05)
+    wait_for(lambda: bool(server.stdout_text()))
     time.sleep(0.5)
     return server.stdout_text().splitlines()

@@ -123,7 +123,7 @@ def test_bundle_load_with_damaged_file_raises_with_its_name(bundle_folder: Path,
 def test_bundle_load_with_additional_file_raises(bundle_folder: Path, stray: str) -> None:
     (bundle_folder / stray).parent.mkdir(exist_ok=True)
     (bundle_folder / stray).write_bytes(b"")
-    with pytest.raises(BundleVerificationError, match=f"{stray}: expected no such file, found one"):
+    with pytest.raises(BundleVerificationError, match=f"{stray}: expected no file, found a file"):
         Bundle.load(bundle_folder)
 
 
@@ -261,7 +261,7 @@ def test_bundle_load_with_missing_part_raises(bundle_folder: Path, name: str) ->
     del fields["files"][name]
     (bundle_folder / name).unlink()
     write_manifest(bundle_folder, fields)
-    with pytest.raises(BundleVerificationError, match=f"{name}: expected a file, found none"):
+    with pytest.raises(BundleVerificationError, match=f"{name}: expected a file, found no file"):
         Bundle.load(bundle_folder)
 
 

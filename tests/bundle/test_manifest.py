@@ -100,7 +100,7 @@ def test_decode_manifest_with_edited_field_raises(path: tuple[str | int, ...], v
 
 @pytest.mark.parametrize("name", ["../outside.npy", "/etc/passwd", "history\\rows.npy", "", "Model.onnx", "a//b.npy"])
 def test_decode_manifest_with_unsafe_file_name_raises(name: str) -> None:
-    with pytest.raises(BundleVerificationError, match="is not a file name of a bundle"):
+    with pytest.raises(BundleVerificationError, match="is not a valid file name in a bundle"):
         decode_manifest(edited_manifest(("files", name), {"sha256": "0" * 64, "size_bytes": 1}))
 
 
@@ -113,9 +113,9 @@ def test_to_json_object_converts_nan_and_dates() -> None:
 
 def test_manifest_draft_with_contradiction_raises() -> None:
     draft = some_draft()
-    with pytest.raises(ValueError, match="a refresh names its parent"):
+    with pytest.raises(ValueError, match="a refresh needs a parent"):
         msgspec.structs.replace(draft, kind="refresh")
-    with pytest.raises(ValueError, match="a refresh names its parent"):
+    with pytest.raises(ValueError, match="a refresh needs a parent"):
         msgspec.structs.replace(draft, parent="2015-06-16-000000000000")
     with pytest.raises(ValueError, match="must end before"):
         msgspec.structs.replace(draft, date=draft.window.last_day)

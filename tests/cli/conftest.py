@@ -97,7 +97,7 @@ def store(demo_run: Demo, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def two(two_bundle_template: Path, tmp_path: Path) -> Path:
+def two_bundle_store(two_bundle_template: Path, tmp_path: Path) -> Path:
     """Return a copy of a store with two bundles."""
     return Path(shutil.copytree(two_bundle_template, tmp_path / "two"))
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import sys
+from pathlib import Path
 
 import msgspec
 import polars as pl
+import pytest
 
+from preptime.cli.demo import quote_value
 from preptime.evaluation.documents import BacktestDocument
+from preptime.keys import Keys
 from preptime.models.catalogue import CATALOGUE
 from preptime.scoring.score_document import ScoreDocument
+from preptime.settings import Settings, read_env_file
 from tests.cli.conftest import DATE, Demo, Files, champion
 from tests.cli.run_command import error_document, preptime
 
@@ -51,10 +58,43 @@ def test_demo_prints_files_and_next_steps(demo_run: Demo) -> None:
     assert set(files) == {"store", "report", "next_day", "predictions", "settings"}
     assert all((demo_run.folder / path).exists() for path in files.values())
     next_steps = demo_run.result.err.rpartition("Next steps:")[2]
-    command = next(line for line in next_steps.splitlines() if " bundles list " in line)
+    command = next(line for line in next_steps.splitlines() if line.endswith(" bundles list"))
     assert command.endswith(" bundles list")
     listed = subprocess.run(command.split(), cwd=demo_run.folder, capture_output=True, text=True, check=True)
     assert demo_run.result.document(Document).bundle in listed.stdout + listed.stderr
+
+
+def test_demo_writes_private_settings_with_working_keys(demo_run: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = demo_run.folder / ".env"
+    settings = Settings.load({}, path)
+    assert Path(settings.store) == demo_run.folder / "models"
+    assert (demo_run.folder / settings.orders).is_file()
+    assert (demo_run.folder / settings.restaurants).is_file()
+    assert Path(settings.results) == demo_run.folder / "results"
+    assert Keys.from_setting(settings.api_keys).name_of(settings.api_key) == "demo"
+    operator_key = next(line for line in path.read_text().splitlines() if re.fullmatch(r"# [\w-]{43}", line))[2:]
+    assert Keys.from_setting(settings.operator_keys).name_of(operator_key) == "demo-operator"
+    assert sys.platform == "win32" or path.stat().st_mode & 0o777 == 0o600
+    monkeypatch.chdir(demo_run.folder)
+    assert f" orders of {DATE}." in preptime("score", "--date", DATE).succeeded().out
+
+
+@pytest.mark.usefixtures("quick_models")
+def test_demo_does_not_change_existing_env_file(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("OTHER=1\n", encoding="utf-8")
+    result = preptime("demo", *files.options, "--out", "out").succeeded()
+    assert (tmp_path / ".env").read_text(encoding="utf-8") == "OTHER=1\n"
+    assert ".env exists, so it wasn't changed." in result.out
+    assert f"  PREPTIME_STORE={Path('out') / 'models'}\n" in result.out
+    assert "bundles list --store" in result.out
+
+
+@pytest.mark.parametrize("value", ["models", "gs://a/b?c=d&e", "a folder/#1/o'clock", "C:\\data\\new"])
+def test_demo_quotes_values_for_the_env_file(value: str, tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text(f"A={quote_value(value)}\n", encoding="utf-8")
+    assert read_env_file(path) == {"A": value}
 
 
 def test_demo_orders_without_restaurants_is_usage_error(files: Files) -> None:

@@ -30,9 +30,11 @@ def options(files: Files, store: Path, results: Path) -> tuple[str | Path, ...]:
     return (*files.options, "--store", store, "--results", results)
 
 
-def run_monitor(files: Files, store: Path, results: Path, date: str, *more: str) -> CommandResult:
+def run_monitor(files: Files, store: Path, results: Path, date: str, *extra_options: str) -> CommandResult:
     log = results.parent / "predictions"
-    return preptime("monitor", *options(files, store, results), "--date", date, "--prediction-log-folder", log, *more)
+    return preptime(
+        "monitor", *options(files, store, results), "--date", date, "--prediction-log-folder", log, *extra_options
+    )
 
 
 def contents(results: Path, date: str) -> dict[str, bytes]:
@@ -47,10 +49,10 @@ def test_monitor_is_idempotent(files: Files, store: Path, results: Path) -> None
     assert f"The results are in {results}/date={NEXT_DATE}." in result.out
     first = contents(results, NEXT_DATE)
     assert tuple(sorted(first)) == FILES
-    again = run_monitor(files, store, results, NEXT_DATE, "--json").succeeded()
+    second_result = run_monitor(files, store, results, NEXT_DATE, "--json").succeeded()
     assert contents(results, NEXT_DATE) == first
     document = decode(first["monitoring.json"])
-    assert again.document(MonitoringDocument) == document
+    assert second_result.document(MonitoringDocument) == document
     assert document.prediction_counts.evaluated > 100
     assert document.metrics.lookup_n == document.metrics.n
     assert document.backtest_baseline is not None
@@ -61,7 +63,7 @@ def test_monitor_alert_exits_with_1(files: Files, store: Path, results: Path) ->
     """There are no orders on the 18th, a Thursday, nor since the 12th."""
     result = run_monitor(files, store, results, "2015-06-19")
     assert result.status == 1
-    assert "Alert volume_low: 0 orders on 2015-06-18, where " in result.out
+    assert "Alert volume_low: There are 0 orders on 2015-06-18, " in result.out
     assert tuple(sorted(contents(results, "2015-06-19"))) == FILES
     json_result = run_monitor(files, store, results, "2015-06-19", "--json")
     assert (json_result.status, len(json_result.document(MonitoringDocument).alerts)) == (1, 1)
@@ -73,8 +75,8 @@ def test_monitor_missing_orders_is_data_error(files: Files, store: Path, results
     assert not results.exists()
 
 
-def run_respond(files: Files, store: Path, results: Path, date: str, *more: str) -> CommandResult:
-    return preptime("respond", *options(files, store, results), "--date", date, *more)
+def run_respond(files: Files, store: Path, results: Path, date: str, *extra_options: str) -> CommandResult:
+    return preptime("respond", *options(files, store, results), "--date", date, *extra_options)
 
 
 def write_monitoring(results: Path, document: MonitoringDocument) -> None:
@@ -148,8 +150,8 @@ def test_respond_off_changes_nothing(
     before = {path: path.stat().st_mtime_ns for path in store.rglob("*")}
     if source == "setting":
         monkeypatch.setenv("PREPTIME_AUTO_RESPONSE", "off")
-    more = ("--allow", "off") if source == "option" else ()
-    result = run_respond(files, store, results, NEXT_DATE, *more, "--json").succeeded()
+    extra_options = ("--allow", "off") if source == "option" else ()
+    result = run_respond(files, store, results, NEXT_DATE, *extra_options, "--json").succeeded()
     document = result.document(Response)
     assert (document.allowed, document.review, document.training.outcome) == ("off", None, "not_allowed")
     assert "Training isn't allowed. These alerts call for it: slower_than_predicted: London." in result.err
@@ -199,6 +201,6 @@ def test_monitor_database_equals_file(files: Files, store: Path, results: Path, 
     of_file = contents(results, NEXT_DATE)
     preptime("ingest", files.orders, "--restaurants", files.restaurants, "--to", database).succeeded()
     tables = ("--orders", database, "--restaurants", f"{database}&table=restaurants")
-    more = ("--store", store, "--results", results, "--prediction-log-folder", tmp_path / "none")
-    preptime("monitor", *tables, *more, "--date", NEXT_DATE).succeeded()
+    extra_options = ("--store", store, "--results", results, "--prediction-log-folder", tmp_path / "none")
+    preptime("monitor", *tables, *extra_options, "--date", NEXT_DATE).succeeded()
     assert contents(results, NEXT_DATE) == of_file

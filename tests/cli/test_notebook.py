@@ -46,4 +46,4 @@ def test_notebook_document_has_required_keys(files: Files) -> None:
     assert [row.published_r2 for row in document.rows] == [0.287, 0.337, 0.345, 0.353, 0.343, None]
     assert [fold.model for fold in document.cross_validation_scores] == MODELS
     assert result.err.startswith("Reading the orders\nFitting the notebook's models\n")
-    assert "What differs from the published run, and why:" in result.err
+    assert "Differences from the published run:" in result.err

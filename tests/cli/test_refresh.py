@@ -14,8 +14,8 @@ def test_refresh_is_idempotent(files: Files, store: Path, trained_bundle: str) -
         preptime("refresh", *files.options, "--date", NEXT_DATE, "--store", store, "--json").succeeded()
         for _ in range(2)
     ]
-    first, again = (result.document(RefreshDocument) for result in results)
-    assert first == again
+    first, second = (result.document(RefreshDocument) for result in results)
+    assert first == second
     assert first.parent == trained_bundle
     assert champion(store) == first.bundle
     assert f"{first.bundle} is the champion of {store}." in results[0].err

@@ -19,10 +19,12 @@ def predictions(path: Path) -> pl.DataFrame:
     return frame.select(pl.col(r"^predicted_.*_seconds$")).cast(pl.Float64)
 
 
-def score(source: str | Path, out: Path, store: Path, *more: str) -> ScoreDocument:
+def score(source: str | Path, out: Path, store: Path, *options: str) -> ScoreDocument:
     """Run `score` and return its document."""
     return (
-        preptime("score", source, "--out", out, "--store", store, *more, "--json").succeeded().document(ScoreDocument)
+        preptime("score", source, "--out", out, "--store", store, *options, "--json")
+        .succeeded()
+        .document(ScoreDocument)
     )
 
 

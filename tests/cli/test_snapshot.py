@@ -19,8 +19,8 @@ def test_snapshot_can_be_read(files: Files, tmp_path: Path) -> None:
         preptime("snapshot", *files.options, *DAYS, "--out", tmp_path, "--json").succeeded().document(SnapshotDocument)
     )
     assert 0 < document.orders < 2_500
-    again = preptime("snapshot", *files.options, *DAYS, "--out", tmp_path).succeeded()
-    assert again.out.startswith(f"{document.orders:,} orders from 2015-06-01 to 2015-06-05 and ")
+    second_result = preptime("snapshot", *files.options, *DAYS, "--out", tmp_path).succeeded()
+    assert second_result.out.startswith(f"{document.orders:,} orders from 2015-06-01 to 2015-06-05 and ")
     options = ("--orders", tmp_path / "orders.parquet", "--restaurants", tmp_path / "restaurants.parquet")
     preptime("check", *options).succeeded()
 

@@ -89,7 +89,7 @@ def test_file_size_limit_fails_and_keeps_existing_files(week: Installation, inst
     with file_size_limit(4_000):
         document = error_document(installation.run("score", FIRST, "--json"), 3, "OperationError")
     assert document.facts.startswith(
-        f"{installation.results}/date={FIRST}/predictions.parquet could not be written: File too"
+        f"{installation.results}/date={FIRST}/predictions.parquet couldn't be written: File too"
     )
     assert installation.daily_files((FIRST,)) == before
     installation.run_day(SECOND)
@@ -109,7 +109,7 @@ def test_full_disk_fails_and_keeps_existing_files(week: Installation, tmp_path: 
         for date in (SECOND, THIRD):
             document = error_document(installation.run("score", date, "--json"), 3, "OperationError")
             assert document.facts.startswith(
-                f"{installation.results}/date={date}/predictions.parquet could not be written"
+                f"{installation.results}/date={date}/predictions.parquet couldn't be written"
             )
             assert "No space left on device" in document.facts
         assert installation.daily_files(WEEK[1:3]) == before

@@ -127,7 +127,7 @@ def test_score_day_with_bundle_id_gives_same_predictions(week: Installation, ins
 def test_score_day_rejects_file_output(week: Installation, installation: Installation) -> None:
     copy_store(week, installation)
     document = error_document(installation.run("score", LAST, "--out", "predictions.csv", "--json"), 2, "UsageError")
-    assert "--out predictions.csv isn't a database." in document.facts
+    assert "--out predictions.csv isn't a database URL." in document.facts
     assert f"date={LAST}" in document.hint
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from preptime.ui.predictors import API_MODE
 from scripts import compose
 from tests.api.processes import free_port
 from tests.deploy import base_images
@@ -188,12 +189,12 @@ def test_airflow_trains_and_dashboard_uses_api(running: RunningSystem) -> None:
     assert state == "success", running.airflow.task_log("daily_training_run", "train")
     assert is_ready_within(running.api, PROMOTION_TIMEOUT_SECONDS)
     with launch_chromium() as browser, open_page(browser, f"http://127.0.0.1:{running.ui}") as page:
-        page.get_by_label("Your key", exact=True).fill(running.key)
-        page.get_by_role("button", name="Log in").click()
+        page.get_by_label("Key", exact=True).fill(running.key)
+        page.get_by_role("button", name="Sign in").click()
         wait_until_idle(page)
         page.set_input_files("input[type=file]", running.orders)
         wait_until_idle(page)
-        page.get_by_text("Call Flask API").click()
+        page.get_by_text(API_MODE).click()
         wait_until_idle(page)
         page.get_by_role("button", name=re.compile(r"Predict [\d,]+ orders")).click()
         wait_until_idle(page)

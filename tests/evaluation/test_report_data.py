@@ -16,7 +16,7 @@ from preptime.evaluation.report_data import (
     FORMAT,
     LabelCount,
     ReportData,
-    backtest_of,
+    backtest_from_manifest,
     decode,
     encode,
     importance_shares,
@@ -78,18 +78,18 @@ def test_importance_shares_add_up_to_one() -> None:
 def test_backtest_of_manifest_without_metrics_is_none(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
     manifest = store.read_manifest(put_bundle(store))
-    assert backtest_of(manifest) is None
+    assert backtest_from_manifest(manifest) is None
     assert read_report_data(store, manifest) is None
     document = build_backtest_document(evaluated_orders(100), "2015-06-10", "2015-06-16")
     with_metrics = msgspec.structs.replace(manifest, metrics=msgspec.to_builtins(document))
-    assert backtest_of(with_metrics) == document
+    assert backtest_from_manifest(with_metrics) == document
     assert some_draft().metrics
 
 
 def test_read_report_data_of_release_bundle(tmp_path: Path) -> None:
     (path,) = RELEASES_DIR.glob("0.1.0/*/manifest.json")
     manifest = decode_manifest(path.read_bytes())
-    evaluation = backtest_of(manifest)
+    evaluation = backtest_from_manifest(manifest)
     assert evaluation is not None
     assert evaluation.scores
     report_data = decode((path.parent / EVALUATION_FILE).read_bytes())

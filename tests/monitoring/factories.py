@@ -112,5 +112,5 @@ def make_order(minute: int, restaurant: int = 10, day: int = 20, **fields: objec
 
 
 def with_outcome(order: dict[str, object], seconds: int | None = 700) -> dict[str, object]:
-    """Return the order with an outcome, or open if `seconds` is None."""
+    """Return the order with an outcome, or an open order without `seconds`."""
     return {**order, "prep_time_seconds": seconds}

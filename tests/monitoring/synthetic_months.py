@@ -161,8 +161,8 @@ def make_month(
 
     With `slower` (day counted from 1, factor), predictions from that day are divided by the factor.
     """
-    orders, restaurants, _ = synthesize_frames(plan)
-    restaurants = read_restaurants(restaurants)
+    orders, restaurant_rows, _ = synthesize_frames(plan)
+    restaurants = read_restaurants(restaurant_rows)
     audited = audit_orders(orders, restaurants, need_label=True)
     frame = audited.frame
     start = to_day_number(plan.start)

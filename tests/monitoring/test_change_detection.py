@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from preptime.monitoring import change_detection
-from preptime.monitoring.change_detection import MAX_LOG_RATIO, DailyRatios, clipped_log_ratio, scan_for_shifts
+from preptime.monitoring.change_detection import MAX_LOG_RATIO, DailyRatios, clipped_log_ratio, detect_changes
 
 THRESHOLD = 5.0
 DAYS = 30
@@ -65,26 +65,26 @@ def reference_statistic(daily: DailyRatios, segment: int, day: int) -> float:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1))
-def test_scan_for_shifts_matches_definition(seed: int) -> None:
+def test_detect_changes_matches_definition(seed: int) -> None:
     rng = np.random.default_rng(seed)
     orders = rng.poisson(rng.choice([0.5, 8, 60], (4, 1)), (4, 20))
     daily = make_daily_ratios(rng, orders, np.zeros((4, 20)))
     if not daily.orders.sum(axis=1).all():
         return
-    result = scan_for_shifts(daily, threshold=np.inf)
+    result = detect_changes(daily, threshold=np.inf)
     for segment in range(4):
         for day in range(20):
             assert result.statistic[segment, day] == pytest.approx(reference_statistic(daily, segment, day), abs=1e-9)
 
 
-def test_scan_for_shifts_rarely_fires_by_chance() -> None:
+def test_detect_changes_rarely_fires_by_chance() -> None:
     """60 months of 100 segments, with heavier tails and larger day errors than quiet months, fire at most once."""
     rng = np.random.default_rng(11)
     sizes = np.geomspace(2, 900, 100)[:, None]
     fired = 0
     for _ in range(60):
         daily = make_daily_ratios(rng, rng.poisson(sizes, (100, DAYS)), np.zeros((100, DAYS)), day_error=0.015)
-        fired += bool(scan_for_shifts(daily, THRESHOLD).fired.any())
+        fired += bool(detect_changes(daily, THRESHOLD).fired.any())
     assert fired <= 1
 
 
@@ -99,14 +99,14 @@ def test_comparing_orders_instead_of_days_fires_often() -> None:
         fired += bool((np.abs(mean[1:] - mean[:-1]) / (error[1:] * np.sqrt(2)) > THRESHOLD).any())
     assert fired >= 15
     quiet = make_daily_ratios(rng, np.full((1, DAYS), 20_000), np.zeros((1, DAYS)), day_error=0.015)
-    assert not scan_for_shifts(quiet, THRESHOLD).fired.any()
+    assert not detect_changes(quiet, THRESHOLD).fired.any()
 
 
 @pytest.mark.parametrize(
     ("orders_per_day", "factor", "max_days", "tolerance"),
     [(900, 1.15, 2, 0.1), (900, 0.85, 2, 0.1), (150, 1.3, 3, 0.2), (60, 1.3, 7, 0.35)],
 )
-def test_scan_for_shifts_detects_shift_and_size(
+def test_detect_changes_detects_shift_and_size(
     orders_per_day: int, factor: float, max_days: int, tolerance: float
 ) -> None:
     """With few orders, the size is overestimated, because chance helped to reach the threshold."""
@@ -114,7 +114,7 @@ def test_scan_for_shifts_detects_shift_and_size(
     shift = np.zeros((1, DAYS))
     shift[:, 19:] = np.log(factor)
     for _ in range(10):
-        result = scan_for_shifts(make_daily_ratios(rng, np.full((1, DAYS), orders_per_day), shift), THRESHOLD)
+        result = detect_changes(make_daily_ratios(rng, np.full((1, DAYS), orders_per_day), shift), THRESHOLD)
         day = int(np.argmax(result.fired[0]))
         assert result.fired[0].any()
         assert 19 <= day < 19 + max_days
@@ -122,35 +122,35 @@ def test_scan_for_shifts_detects_shift_and_size(
         assert result.recent_ratio[0, day] / result.reference_ratio[0, day] == pytest.approx(factor, rel=tolerance)
 
 
-def test_scan_for_shifts_after_alert_needs_new_days() -> None:
+def test_detect_changes_after_alert_needs_new_days() -> None:
     """A single deviating day fires once. A lasting shift keeps firing, compared with the days before it."""
     rng = np.random.default_rng(6)
     single, lasting = np.zeros((1, DAYS)), np.zeros((1, DAYS))
     single[:, 19] = np.log(1.3)
     lasting[:, 19:] = np.log(1.3)
     orders = np.full((1, DAYS), 900)
-    assert np.flatnonzero(scan_for_shifts(make_daily_ratios(rng, orders, single), THRESHOLD).fired[0]).tolist() == [19]
-    result = scan_for_shifts(make_daily_ratios(rng, orders, lasting), THRESHOLD)
+    assert np.flatnonzero(detect_changes(make_daily_ratios(rng, orders, single), THRESHOLD).fired[0]).tolist() == [19]
+    result = detect_changes(make_daily_ratios(rng, orders, lasting), THRESHOLD)
     assert result.fired[0, 19:].all()
     assert result.reference_ratio[0, -1] == pytest.approx(1.0, abs=0.05)
 
 
-def test_scan_for_shifts_return_to_baseline_is_quiet() -> None:
+def test_detect_changes_return_to_baseline_is_quiet() -> None:
     rng = np.random.default_rng(8)
     shift = np.zeros((1, DAYS))
     shift[:, 15:20] = np.log(1.3)
-    result = scan_for_shifts(make_daily_ratios(rng, np.full((1, DAYS), 900), shift), THRESHOLD)
+    result = detect_changes(make_daily_ratios(rng, np.full((1, DAYS), 900), shift), THRESHOLD)
     assert set(np.flatnonzero(result.fired[0]).tolist()) == set(range(15, 20))
 
 
-def test_scan_for_shifts_needs_a_week_and_enough_orders() -> None:
+def test_detect_changes_needs_a_week_and_enough_orders() -> None:
     rng = np.random.default_rng(7)
-    result = scan_for_shifts(make_daily_ratios(rng, np.full((1, DAYS), 900), np.zeros((1, DAYS))), THRESHOLD)
+    result = detect_changes(make_daily_ratios(rng, np.full((1, DAYS), 900), np.zeros((1, DAYS))), THRESHOLD)
     assert not result.has_enough_data[0, :7].any()
     assert result.has_enough_data[0, 7:].all()
-    few = scan_for_shifts(make_daily_ratios(rng, np.full((1, DAYS), 1), np.full((1, DAYS), 5.0)), THRESHOLD)
+    few = detect_changes(make_daily_ratios(rng, np.full((1, DAYS), 1), np.full((1, DAYS), 5.0)), THRESHOLD)
     assert not few.has_enough_data.any()
-    no_orders = scan_for_shifts(make_daily_ratios(rng, np.zeros((2, DAYS), np.int64), np.zeros((2, DAYS))), THRESHOLD)
+    no_orders = detect_changes(make_daily_ratios(rng, np.zeros((2, DAYS), np.int64), np.zeros((2, DAYS))), THRESHOLD)
     assert not no_orders.has_enough_data.any()
 
 

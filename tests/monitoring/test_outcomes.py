@@ -98,9 +98,9 @@ def test_read_outcomes_ignores_row_order_and_batches(
     synthetic: tuple[pl.DataFrame, pl.DataFrame], monkeypatch: pytest.MonkeyPatch, *, with_id: bool
 ) -> None:
     """The result is the same in one batch or several, shuffled, and with rows repeated in another batch."""
-    orders, restaurants = synthetic
+    orders, restaurant_rows = synthetic
     orders = orders if with_id else orders.drop("order_id")
-    restaurants = read_restaurants(restaurants)
+    restaurants = read_restaurants(restaurant_rows)
     date, first = dt.date(2015, 6, 9), dt.date(2015, 6, 2)
     whole = read_outcomes(FrameSource(orders), restaurants, date, first).outcomes
     shuffled = pl.concat([orders.sample(fraction=1.0, shuffle=True, seed=4), orders[:200]])
@@ -114,8 +114,8 @@ def test_read_outcomes_ignores_row_order_and_batches(
 
 def test_read_outcomes_ignores_later_rows(synthetic: tuple[pl.DataFrame, pl.DataFrame]) -> None:
     """The orders known then and today's orders give the same outcomes."""
-    orders, restaurants = synthetic
-    restaurants = read_restaurants(restaurants)
+    orders, restaurant_rows = synthetic
+    restaurants = read_restaurants(restaurant_rows)
     date, first = dt.date(2015, 6, 9), dt.date(2015, 6, 2)
     known_then = orders.filter(pl.col("order_ready_at") < dt.datetime(2015, 6, 8, 21, tzinfo=dt.UTC))
     later = orders.filter(pl.col("order_ready_at") >= dt.datetime(2015, 6, 8, 23, tzinfo=dt.UTC))

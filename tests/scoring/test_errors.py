@@ -137,7 +137,7 @@ def test_score_file_on_full_disk_leaves_no_file(tmp_path: Path, bundle: Bundle, 
     out = tmp_path / f"scored.{to}"
     command = [sys.executable, "-c", _FULL, str(bundle.folder), source, str(out)]
     process = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "could not be written: File too large" in process.stdout
+    assert "couldn't be written: File too large" in process.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["orders.csv"]
 
 
@@ -148,6 +148,6 @@ def test_score_file_reports_write_error_once(tmp_path: Path, bundle: Bundle) -> 
 
     source = write_orders(tmp_path / "orders.csv", pl.concat([mixed_rows()] * 20))
     for to in FORMATS:
-        with pytest.raises(OperationError, match=r"could not be written: No space left on device\. No partial file"):
+        with pytest.raises(OperationError, match=r"couldn't be written: No space left on device\. No partial file"):
             score_file(source, tmp_path / f"scored.{to}", bundle, chunk_rows=50, progress=stop)
         assert [path.name for path in tmp_path.iterdir()] == ["orders.csv"]

@@ -15,18 +15,18 @@ from preptime.errors import DataError
 from preptime.validation.audit import audit_orders, to_order_columns
 from tests.validation.factories import make_month, make_order, make_orders, make_restaurant_index
 
-DIRECTORY = make_restaurant_index()
-FLAGS = ValidationReason.BEFORE_OPENING.bit
+RESTAURANT_INDEX = make_restaurant_index()
+FLAG_BIT = ValidationReason.BEFORE_OPENING.bit
 
 
 def _reasons(**cells: str | None) -> tuple[ValidationReason, ...]:
-    """The reasons of one order with these cells, beside a good one."""
+    """Return the reasons of an order with these cells, which is audited together with a valid order."""
     frame = make_orders(
         make_order(), make_order(order_acknowledged_at="2015-06-01 19:00:00+01:00", order_ready_at=None) | cells
     )
-    audited = audit_orders(frame, DIRECTORY, need_label=True)
+    audited = audit_orders(frame, RESTAURANT_INDEX, need_label=True)
     assert reasons_in_mask(int(audited.reasons[0])) == ()
-    return reasons_in_mask(int(audited.reasons[1]) & ~FLAGS)
+    return reasons_in_mask(int(audited.reasons[1]) & ~FLAG_BIT)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,10 @@ def _reasons(**cells: str | None) -> tuple[ValidationReason, ...]:
         ({"prep_time_seconds": "60"}, ()),
         ({"prep_time_seconds": "10800"}, ()),
         ({"prep_time_seconds": "10801"}, (ValidationReason.LABEL_OVER_CAP,)),
-        ({"prep_time_seconds": "9000000000000000000"}, (ValidationReason.OUT_OF_RANGE, ValidationReason.LABEL_OVER_CAP)),
+        (
+            {"prep_time_seconds": "9000000000000000000"},
+            (ValidationReason.OUT_OF_RANGE, ValidationReason.LABEL_OVER_CAP),
+        ),
         ({"order_ready_at": "2015-06-01 19:10:00.9+01:00"}, ()),
         ({"order_ready_at": "2015-06-01 19:09:59+01:00"}, ()),
         ({"order_ready_at": "2015-06-01 19:10:02+01:00"}, (ValidationReason.LABEL_CONTRADICTS_TIMES,)),
@@ -69,28 +72,30 @@ def _reasons(**cells: str | None) -> tuple[ValidationReason, ...]:
          (ValidationReason.UNPARSABLE_NUMBER, ValidationReason.NEGATIVE_VALUE, ValidationReason.LABEL_ZERO)),
     ],
 )  # fmt: skip
-def test_each_fault_gets_its_reason(cells: dict[str, str | None], expected: tuple[ValidationReason, ...]) -> None:
+def test_audit_orders_error_has_its_reason(
+    cells: dict[str, str | None], expected: tuple[ValidationReason, ...]
+) -> None:
     assert _reasons(**cells) == expected
 
 
-def test_no_order_is_dropped_and_each_keeps_its_place() -> None:
+def test_audit_orders_keeps_every_row_in_position() -> None:
     frame = make_orders(
         make_order(restaurant_id="x"),
         make_order(),
         make_order(order_acknowledged_at=None),
         make_order(restaurant_id="99"),
     )
-    audited = audit_orders(frame, DIRECTORY, need_label=True)
+    audited = audit_orders(frame, RESTAURANT_INDEX, need_label=True)
     assert audited.frame["restaurant_id"].to_list() == [None, 10, 10, 99]
     assert audited.frame["acknowledged_local"].to_list()[2] is None
     assert audited.usable_for(Purpose.SCORING).tolist() == [False, True, False, True]
 
 
-def test_the_label_is_what_is_given_or_the_whole_seconds_between() -> None:
+def test_audit_orders_label_is_given_or_computed() -> None:
     frame = make_orders(
         make_order(prep_time_seconds="601"), make_order(prep_time_seconds=None), make_order(order_ready_at=None)
     )
-    audited = audit_orders(frame, DIRECTORY, need_label=True).frame
+    audited = audit_orders(frame, RESTAURANT_INDEX, need_label=True).frame
     assert audited["prep_time_seconds"].to_list() == [601, 600, 600]
     assert audited["ready_local"].to_list() == [
         datetime(2015, 6, 1, 19, 10, 0, 750_000),
@@ -100,41 +105,41 @@ def test_the_label_is_what_is_given_or_the_whole_seconds_between() -> None:
 
 
 @pytest.mark.parametrize("dropped", ["order_ready_at", "prep_time_seconds"])
-def test_either_label_column_will_do(dropped: str) -> None:
-    audited = audit_orders(make_orders(make_order()).drop(dropped), DIRECTORY, need_label=True)
+def test_audit_orders_one_label_column_is_enough(dropped: str) -> None:
+    audited = audit_orders(make_orders(make_order()).drop(dropped), RESTAURANT_INDEX, need_label=True)
     assert audited.frame["prep_time_seconds"].to_list() == [600]
     assert audited.reasons.tolist() == [0]
 
 
-def test_a_label_counts_real_seconds_where_the_clock_is_put_back() -> None:
+def test_audit_orders_label_across_clock_change() -> None:
     row = make_order(
         order_acknowledged_at="2015-10-25T00:50:00Z", order_ready_at="2015-10-25T01:10:00Z", prep_time_seconds=None
     )
-    audited = audit_orders(make_orders(row), DIRECTORY, need_label=True).frame
+    audited = audit_orders(make_orders(row), RESTAURANT_INDEX, need_label=True).frame
     assert audited["prep_time_seconds"].to_list() == [1200]
     assert audited["acknowledged_local"].to_list() == [datetime(2015, 10, 25, 1, 50)]
     assert audited["ready_local"].to_list() == [datetime(2015, 10, 25, 1, 10)]
 
 
-def test_without_any_label_column_there_is_nothing_to_learn_from() -> None:
+def test_audit_orders_without_label_column_raises() -> None:
     frame = make_orders(make_order()).drop("order_ready_at", "prep_time_seconds")
     with pytest.raises(DataError, match=r"neither order_ready_at nor prep_time_seconds"):
-        audit_orders(frame, DIRECTORY, need_label=True)
-    assert audit_orders(frame, DIRECTORY, need_label=False).reasons.tolist() == [0]
+        audit_orders(frame, RESTAURANT_INDEX, need_label=True)
+    assert audit_orders(frame, RESTAURANT_INDEX, need_label=False).reasons.tolist() == [0]
 
 
 @pytest.mark.parametrize("name", required_columns(ORDERS_DICTIONARY, "scoring"))
-def test_a_missing_column_is_named_with_the_closest(name: str) -> None:
+def test_audit_orders_missing_column_raises_with_closest(name: str) -> None:
     with pytest.raises(DataError, match=f"{name} is missing .*'{name}s' is the closest"):
-        audit_orders(make_orders(make_order()).rename({name: f"{name}s"}), DIRECTORY, need_label=False)
+        audit_orders(make_orders(make_order()).rename({name: f"{name}s"}), RESTAURANT_INDEX, need_label=False)
 
 
-def test_labels_are_not_looked_at_in_scoring() -> None:
+def test_audit_orders_for_scoring_ignores_labels() -> None:
     frame = make_orders(make_order(order_ready_at="nonsense", prep_time_seconds="-1"))
-    assert audit_orders(frame, DIRECTORY, need_label=False).reasons.tolist() == [0]
+    assert audit_orders(frame, RESTAURANT_INDEX, need_label=False).reasons.tolist() == [0]
 
 
-def test_categories_in_orders_win_and_unread_ones_fall_back_to_the_directory() -> None:
+def test_audit_orders_valid_category_takes_precedence() -> None:
     frame = make_orders(
         make_order(city="Leeds"),
         make_order(city="0"),
@@ -142,37 +147,44 @@ def test_categories_in_orders_win_and_unread_ones_fall_back_to_the_directory() -
         make_order(city="Atlantis"),
         make_order(restaurant_id="99", city="1"),
     )
-    audited = audit_orders(frame, DIRECTORY, need_label=False).frame
+    audited = audit_orders(frame, RESTAURANT_INDEX, need_label=False).frame
     assert audited["city"].to_list() == [1, 0, 2, 2, 1]
     assert audited["country"].to_list() == [2, 2, 2, 2, UNKNOWN_CODE]
     assert audited["type_of_food"].to_list() == [1, 1, 1, 1, UNKNOWN_CODE]
 
 
-def test_instants_are_shown_on_the_restaurants_wall_clock() -> None:
-    at = "2015-06-01T18:00:00Z"
+def test_audit_orders_instants_become_local_time() -> None:
+    timestamp = "2015-06-01T18:00:00Z"
     frame = make_orders(
-        make_order(order_acknowledged_at=at),
-        make_order(order_acknowledged_at=at, restaurant_id="30"),
-        make_order(order_acknowledged_at=at, restaurant_id="99"),
-        make_order(order_acknowledged_at=at, restaurant_id="99", country="Japan"),
+        make_order(order_acknowledged_at=timestamp),
+        make_order(order_acknowledged_at=timestamp, restaurant_id="30"),
+        make_order(order_acknowledged_at=timestamp, restaurant_id="99"),
+        make_order(order_acknowledged_at=timestamp, restaurant_id="99", country="Japan"),
     )
-    audited = audit_orders(frame, DIRECTORY, need_label=False).frame
-    # A restaurant that is not listed is read in the zone most are in, unless its order names a country.
+    audited = audit_orders(frame, RESTAURANT_INDEX, need_label=False).frame
+    # An unknown restaurant is in the most common time zone, unless its order has a country.
     assert audited["acknowledged_local"].dt.hour().to_list() == [19, 20, 19, 3]
     assert audited["acknowledged_utc"].n_unique() == 1
 
 
-def test_the_first_of_two_equal_orders_stays() -> None:
-    one, other = make_order(), make_order(order_value_gbp="3")
-    audited = audit_orders(make_orders(one, other, one, other | {"restaurant_id": None}), DIRECTORY, need_label=True)
+def test_audit_orders_second_equal_order_is_duplicate() -> None:
+    order, other = make_order(), make_order(order_value_gbp="3")
+    audited = audit_orders(
+        make_orders(order, other, order, other | {"restaurant_id": None}), RESTAURANT_INDEX, need_label=True
+    )
     bit = np.uint32(ValidationReason.DUPLICATE.bit)
     assert (audited.reasons & bit > 0).tolist() == [False, False, True, False]
 
 
-def test_an_order_id_decides_what_a_duplicate_is() -> None:
-    frame = make_orders(make_order(order_id="a"), make_order(order_id="b"), make_order(order_id="a", order_value_gbp="1"),
-                   make_order(order_id=" "), make_order(order_id=" "))  # fmt: skip
-    audited = audit_orders(frame, DIRECTORY, need_label=True)
+def test_audit_orders_duplicates_by_order_id() -> None:
+    frame = make_orders(
+        make_order(order_id="a"),
+        make_order(order_id="b"),
+        make_order(order_id="a", order_value_gbp="1"),
+        make_order(order_id=" "),
+        make_order(order_id=" "),
+    )
+    audited = audit_orders(frame, RESTAURANT_INDEX, need_label=True)
     assert (audited.reasons & np.uint32(ValidationReason.DUPLICATE.bit) > 0).tolist() == [
         False,
         False,
@@ -183,50 +195,51 @@ def test_an_order_id_decides_what_a_duplicate_is() -> None:
     assert audited.frame["order_id"].to_list() == ["a", "b", "a", " ", " "]
 
 
-def test_open_orders_are_read_when_given_and_may_be_empty() -> None:
+def test_audit_orders_open_orders_is_optional() -> None:
     frame = make_orders(make_order(open_orders="3"), make_order(open_orders=""), make_order(open_orders="-1"))
-    audited = audit_orders(frame, DIRECTORY, need_label=False)
+    audited = audit_orders(frame, RESTAURANT_INDEX, need_label=False)
     assert audited.frame["open_orders"].to_list() == [3, None, -1]
     assert [reasons_in_mask(int(bits)) for bits in audited.reasons] == [(), (), (ValidationReason.NEGATIVE_VALUE,)]
 
 
-def test_an_order_long_before_the_restaurant_opens_is_flagged_and_kept() -> None:
+def test_audit_orders_before_opening_is_only_a_flag() -> None:
     frame = make_month()
     early = frame[:1].with_columns(
         order_acknowledged_at=pl.lit(datetime(2015, 6, 10, 9)).cast(pl.Datetime("us")),
         order_ready_at=pl.lit(datetime(2015, 6, 10, 11)).cast(pl.Datetime("us")),
         prep_time_seconds=pl.lit(7200, pl.Int64),
     )
-    audited = audit_orders(pl.concat([frame, early]), DIRECTORY, need_label=True)
+    audited = audit_orders(pl.concat([frame, early]), RESTAURANT_INDEX, need_label=True)
     flagged = audited.reasons & np.uint32(ValidationReason.BEFORE_OPENING.bit) > 0
     assert flagged[-1]
     assert flagged.mean() < 0.03
     assert all(audited.usable_for(purpose)[-1] for purpose in Purpose)
 
 
-def test_known_opening_hours_replace_the_inferred_ones() -> None:
-    # Seconds since 05:00: all open at 20:00 but the last, of which nothing is known.
-    opening = np.array([54_000.0, 54_000.0, 54_000.0, np.nan])
+def test_audit_orders_given_opening_times_are_used() -> None:
+    # Seconds since 05:00. All restaurants open at 20:00, except the last, whose opening time is unknown.
+    opening_times = np.array([54_000.0, 54_000.0, 54_000.0, np.nan])
     frame = make_orders(make_order(), make_order(restaurant_id="40"), make_order(restaurant_id="99"))
-    audited = audit_orders(frame, DIRECTORY, need_label=True, opening_times=opening)
-    assert (audited.reasons & np.uint32(FLAGS) > 0).tolist() == [True, False, False]
+    audited = audit_orders(frame, RESTAURANT_INDEX, need_label=True, opening_times=opening_times)
+    assert (audited.reasons & np.uint32(FLAG_BIT) > 0).tolist() == [True, False, False]
 
 
 @given(st.permutations(range(6)))
-def test_text_and_typed_orders_are_judged_alike_in_any_order(places: list[int]) -> None:
-    typed = make_month(days=1, per_day=6)[:6].with_columns(pl.col("prep_time_seconds").cast(pl.Int64))[places]
+def test_audit_orders_text_equals_typed_in_any_order(order: list[int]) -> None:
+    typed = make_month(days=1, per_day=6)[:6].with_columns(pl.col("prep_time_seconds").cast(pl.Int64))[order]
     text = typed.with_columns(
         pl.col("order_acknowledged_at", "order_ready_at").dt.strftime("%Y-%m-%dT%H:%M:%S%.6f")
     ).cast(pl.String)
-    one, other = audit_orders(typed, DIRECTORY, need_label=True), audit_orders(text, DIRECTORY, need_label=True)
-    assert one.frame.equals(other.frame)
+    audited_typed = audit_orders(typed, RESTAURANT_INDEX, need_label=True)
+    audited_text = audit_orders(text, RESTAURANT_INDEX, need_label=True)
+    assert audited_typed.frame.equals(audited_text.frame)
 
 
-def test_columns_for_features_hold_zeros_where_a_row_cannot_be_scored() -> None:
+def test_to_order_columns_unusable_cells_are_zero() -> None:
     frame = make_orders(
         make_order(), make_order(order_acknowledged_at="?", order_value_gbp="?", number_of_items="?", restaurant_id="?")
     )
-    columns = to_order_columns(audit_orders(frame, DIRECTORY, need_label=False).frame)
+    columns = to_order_columns(audit_orders(frame, RESTAURANT_INDEX, need_label=False).frame)
     assert columns.acknowledged_at.tolist() == [1433185200, 0]
     assert columns.restaurant_id.tolist() == [10, 0]
     assert columns.order_value_gbp.tolist() == [21.4, 0]
@@ -235,7 +248,7 @@ def test_columns_for_features_hold_zeros_where_a_row_cannot_be_scored() -> None:
     assert [column.dtype for column in (columns.country, columns.city, columns.type_of_food)] == [np.int32] * 3
 
 
-def test_no_rows_are_no_fault() -> None:
-    audited = audit_orders(make_orders(make_order())[:0], DIRECTORY, need_label=True)
+def test_audit_orders_without_rows_succeeds() -> None:
+    audited = audit_orders(make_orders(make_order())[:0], RESTAURANT_INDEX, need_label=True)
     assert len(audited) == 0
     assert len(to_order_columns(audited.frame)) == 0

@@ -19,7 +19,7 @@ def _audited(*rows: dict[str, str | None]) -> AuditedOrders:
     return audit_orders(make_orders(*rows), make_restaurant_index(), need_label=True)
 
 
-def test_counts_and_examples_name_row_column_value_and_expectation() -> None:
+def test_summarize_audit_has_counts_and_examples() -> None:
     rows = [make_order(order_value_gbp=str(index)) for index in range(10)]
     rows[4]["number_of_items"] = "lots"
     rows[7]["order_value_gbp"] = "-3"
@@ -27,54 +27,57 @@ def test_counts_and_examples_name_row_column_value_and_expectation() -> None:
     assert (report.orders, report.restaurants, report.clean) == (10, 4, 8)
     assert (report.first_day, report.last_day) == ("2015-06-01", "2015-06-01")
     assert report.usable == {"fitting": 8, "history": 8, "evaluation": 8, "scoring": 8}
-    assert [(one.reason, one.rows, one.share) for one in report.reasons] == [
+    assert [(count.reason, count.rows, count.share) for count in report.reasons] == [
         (ValidationReason.UNPARSABLE_NUMBER, 1, 0.1),
         (ValidationReason.NEGATIVE_VALUE, 1, 0.1),
     ]
-    one, other = report.examples
-    assert (one.row, one.column, one.value) == (5, "number_of_items", "lots")
-    assert one.expected == "a whole number from 1 to 10,000"
-    assert (other.row, other.column, other.value) == (8, "order_value_gbp", "-3")
-    said = render_text(report)
-    assert "10 orders of 4 restaurants, 2015-06-01 to 2015-06-01; 8 are clean." in said
-    assert "row 5: number_of_items is 'lots', expected a whole number from 1 to 10,000" in said
+    first, second = report.examples
+    assert (first.row, first.column, first.value) == (5, "number_of_items", "lots")
+    assert first.expected == "a whole number from 1 to 10,000"
+    assert (second.row, second.column, second.value) == (8, "order_value_gbp", "-3")
+    text = render_text(report)
+    assert "10 orders of 4 restaurants, 2015-06-01 to 2015-06-01; 8 are clean." in text
+    assert "row 5: number_of_items is 'lots', expected a whole number from 1 to 10,000" in text
 
 
-def test_the_document_survives_json() -> None:
+def test_check_report_round_trips_as_json() -> None:
     report = summarize_audit(_audited(make_order(), make_order(order_acknowledged_at=None)), restaurant_count=4)
     assert msgspec.json.decode(msgspec.json.encode(report), type=CheckReport) == report
     assert Purpose.FITTING in report.reasons[0].excluded_from
 
 
-def test_a_common_fault_in_one_column_hides_no_other() -> None:
+def test_examples_include_every_affected_column() -> None:
     rows = [make_order(order_value_gbp="x") for _ in range(50)] + [make_order(number_of_items="y")]
     report = summarize_audit(_audited(*rows), restaurant_count=4)
-    assert {one.column for one in report.examples if one.reason is ValidationReason.UNPARSABLE_NUMBER} == {
+    assert {example.column for example in report.examples if example.reason is ValidationReason.UNPARSABLE_NUMBER} == {
         "order_value_gbp",
         "number_of_items",
     }
 
 
-def test_a_report_of_unreadable_times_has_no_days() -> None:
+def test_summarize_audit_without_valid_times_has_no_days() -> None:
     report = summarize_audit(_audited(make_order(order_acknowledged_at="?")), restaurant_count=4)
     assert report.first_day is None
     assert report.clean == 0
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_rejects_are_the_rows_as_they_came_with_what_was_expected(tmp_path: Path, suffix: str) -> None:
+def test_write_rejects_writes_unchanged_rows_with_reasons(tmp_path: Path, suffix: str) -> None:
     rows = [make_order(order_id=str(index)) for index in range(6)]
     rows[1] |= {"order_value_gbp": " £4 ", "number_of_items": "0"}
-    rows[4] |= {"prep_time_seconds": "59", "order_ready_at": None}  # a reason that keeps it out of nothing: no reject
+    rows[4] |= {
+        "prep_time_seconds": "59",
+        "order_ready_at": None,
+    }  # this reason excludes it from nothing, so the row isn't rejected
     rows[5] |= {"order_ready_at": "2015-06-01 18:00:00+01:00", "prep_time_seconds": ""}
     source = tmp_path / "orders.csv"
     make_orders(*rows).write_csv(source)
     audited = audit_orders(open_source(source).frame(), make_restaurant_index(), need_label=True)
     path = tmp_path / f"rejects.{suffix}"
     assert write_rejects(audited, path) == 2
-    table = open_source(path)
-    assert table.columns[:-4] == tuple(rows[0])
-    frame = table.frame()
+    rejects = open_source(path)
+    assert rejects.columns[:-4] == tuple(rows[0])
+    frame = rejects.frame()
     assert frame["order_id"].to_list() == ["1", "5"]
     assert frame["order_value_gbp"].to_list() == [" £4 ", "21.40"]
     assert [int(row) for row in frame["reject_row"]] == [2, 6]
@@ -86,27 +89,27 @@ def test_rejects_are_the_rows_as_they_came_with_what_was_expected(tmp_path: Path
     ]
 
 
-def test_without_rejects_there_is_a_header(tmp_path: Path) -> None:
+def test_write_rejects_without_rejects_writes_a_header(tmp_path: Path) -> None:
     audited = _audited(make_order())
     assert write_rejects(audited, tmp_path / "rejects.csv") == 0
     assert (tmp_path / "rejects.csv").read_text(encoding="utf-8").strip().endswith("reject_reasons,reject_expected")
 
 
-def test_a_million_bad_rows_give_a_short_answer_in_bounded_memory(tmp_path: Path) -> None:
+def test_report_of_million_bad_rows_is_short_and_bounded(tmp_path: Path) -> None:
     rows = 1_000_000
     bad = make_orders(make_order(order_value_gbp="?", restaurant_id="77")).select(pl.all().repeat_by(rows).explode())
     bad = bad.with_columns(order_acknowledged_at=pl.lit("on day ") + pl.int_range(rows).cast(pl.String))
     audited = audit_orders(bad, make_restaurant_index(), need_label=True)
     tracemalloc.start()
     report = summarize_audit(audited, restaurant_count=4)
-    said = render_text(report)
+    text = render_text(report)
     assert len(rejected_rows(audited)) == rows
     assert write_rejects(audited, tmp_path / "rejects.parquet") == rows
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert {one.rows for one in report.reasons} == {rows}
-    assert len(said) < 4_000
+    assert {count.rows for count in report.reasons} == {rows}
+    assert len(text) < 4_000
     assert len(msgspec.json.encode(report)) < 8_000
-    # NumPy's arrays are counted: some twenty bytes a row, and no Python object for any.
+    # This includes NumPy arrays: about 20 bytes for each row, and no Python objects.
     assert peak < 100 * rows
     assert open_source(tmp_path / "rejects.parquet").frame()["reject_row"].max() == rows

@@ -14,26 +14,26 @@ from preptime.validation.audit import audit_orders
 from preptime.validation.duplicates import order_keys
 from tests.validation.factories import make_month, make_order, make_orders, make_restaurant_index
 
-DIRECTORY = make_restaurant_index()
+RESTAURANT_INDEX = make_restaurant_index()
 
 
 def _keys(frame: pl.DataFrame) -> list[str | None]:
-    return order_keys(frame, audit_orders(frame, DIRECTORY, need_label=False).frame).to_list()
+    return order_keys(frame, audit_orders(frame, RESTAURANT_INDEX, need_label=False).frame).to_list()
 
 
-def test_a_key_is_a_promise() -> None:
-    """Predictions of the past lie under these digits: they may never change."""
+def test_order_keys_never_change() -> None:
+    """Stored predictions have these keys, so keys must never change."""
     assert _keys(make_orders(make_order())) == ["4791e74e8b5bb18754ee80d657cd5a71"]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_every_way_to_write_an_order_gives_its_key(suffix: str, tmp_path: Path) -> None:
+def test_order_keys_are_equal_in_csv_and_parquet(suffix: str, tmp_path: Path) -> None:
     rows = make_month(days=3)
     path = tmp_path / f"orders.{suffix}"
     rows.write_csv(path) if suffix == "csv" else rows.write_parquet(path)
-    found = _keys(open_source(path).frame())
-    assert found == _keys(rows)
-    assert len(set(found)) == len(rows)
+    keys = _keys(open_source(path).frame())
+    assert keys == _keys(rows)
+    assert len(set(keys)) == len(rows)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_every_way_to_write_an_order_gives_its_key(suffix: str, tmp_path: Path) 
         {"order_ready_at": "2015-06-01 22:00:00+01:00", "prep_time_seconds": "10800"},
     ],
 )
-def test_the_same_order_written_otherwise_has_the_same_key(cells: dict[str, str | None]) -> None:
+def test_order_keys_other_format_has_the_same_key(cells: dict[str, str | None]) -> None:
     assert _keys(make_orders(make_order(**cells))) == _keys(make_orders(make_order()))
 
 
@@ -62,7 +62,7 @@ def test_the_same_order_written_otherwise_has_the_same_key(cells: dict[str, str 
         {"number_of_items": "4"},
     ],
 )
-def test_another_order_has_another_key(cells: dict[str, str | None]) -> None:
+def test_order_keys_other_value_has_another_key(cells: dict[str, str | None]) -> None:
     assert _keys(make_orders(make_order(**cells))) != _keys(make_orders(make_order()))
 
 
@@ -75,13 +75,13 @@ def test_another_order_has_another_key(cells: dict[str, str | None]) -> None:
         {"number_of_items": ""},
     ],
 )
-def test_an_order_that_nothing_identifies_has_none(cells: dict[str, str | None]) -> None:
-    good, bad = _keys(make_orders(make_order(), make_order(**cells)))
-    assert good is not None
-    assert bad is None
+def test_order_keys_unidentifiable_order_has_no_key(cells: dict[str, str | None]) -> None:
+    valid_key, missing_key = _keys(make_orders(make_order(), make_order(**cells)))
+    assert valid_key is not None
+    assert missing_key is None
 
 
-def test_an_order_is_called_by_its_id_where_it_has_one() -> None:
+def test_order_keys_use_the_order_id_if_present() -> None:
     frame = make_orders(
         make_order(order_id=" A-1 "), make_order(order_id="A-2", order_value_gbp="?"), make_order(order_id=" ")
     )
@@ -89,25 +89,25 @@ def test_an_order_is_called_by_its_id_where_it_has_one() -> None:
 
 
 @pytest.mark.parametrize("kind", [pl.String, pl.Int16, pl.Int64, pl.UInt64, pl.Categorical])
-def test_an_id_is_the_same_in_every_type(kind: type[pl.DataType]) -> None:
+def test_order_keys_are_equal_for_every_id_type(kind: type[pl.DataType]) -> None:
     ids = pl.Series(["17", "4"]).cast(pl.Int64) if kind.is_integer() else pl.Series(["17", "4"])
     assert _keys(make_orders(make_order(), make_order()).with_columns(order_id=ids.cast(kind))) == ["17", "4"]
 
 
-def test_a_column_of_ids_without_any_is_as_good_as_none() -> None:
+def test_order_keys_empty_ids_equal_no_id_column() -> None:
     assert _keys(make_orders(make_order()).with_columns(order_id=None)) == _keys(make_orders(make_order()))
 
 
 @given(st.integers(0, 2**40), st.integers(0, 10_799))
-def test_what_is_known_later_never_matters(seed: int, seconds: int) -> None:
+def test_order_keys_do_not_depend_on_outcomes(seed: int, seconds: int) -> None:
     frame = make_month(days=1, per_day=5, seed=seed % 1000)
-    late = frame.with_columns(prep_time_seconds=pl.lit(seconds), order_ready_at=pl.lit(None))
-    assert _keys(late) == _keys(frame) == _keys(frame.drop(OUTCOME_COLUMNS))
+    with_outcomes = frame.with_columns(prep_time_seconds=pl.lit(seconds), order_ready_at=pl.lit(None))
+    assert _keys(with_outcomes) == _keys(frame) == _keys(frame.drop(OUTCOME_COLUMNS))
 
 
-def test_a_hundred_thousand_keys_are_a_matter_of_a_moment() -> None:
+def test_order_keys_of_100000_orders_are_fast() -> None:
     frame = make_month(days=1, per_day=100_000)
-    read = audit_orders(frame, DIRECTORY, need_label=False).frame
+    parsed = audit_orders(frame, RESTAURANT_INDEX, need_label=False).frame
     start = time.process_time()
-    assert order_keys(frame, read).n_unique() == len(frame)
+    assert order_keys(frame, parsed).n_unique() == len(frame)
     assert time.process_time() - start < 3

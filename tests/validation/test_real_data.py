@@ -1,4 +1,4 @@
-"""The real orders, where they are (see `tests/requirements.py`): facts that their README states, and verdicts."""
+"""Tests with the real orders, if they are available (see `tests/requirements.py`): documented facts and reasons."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def audited() -> AuditedOrders:
     return audit_orders(open_source(folder / "orders.csv").frame(), restaurants, need_label=True)
 
 
-def test_every_order_is_read_and_few_have_a_reason(audited: AuditedOrders) -> None:
+def test_real_orders_have_the_documented_reasons(audited: AuditedOrders) -> None:
     report = summarize_audit(audited, 1_697)
     assert report.orders == 24_377
-    assert {one.reason: one.rows for one in report.reasons} == {
+    assert {count.reason: count.rows for count in report.reasons} == {
         ValidationReason.LABEL_ZERO: 70,
         ValidationReason.LABEL_UNDER_A_MINUTE: 772,
         ValidationReason.LABEL_OVER_CAP: 142,
@@ -34,18 +34,18 @@ def test_every_order_is_read_and_few_have_a_reason(audited: AuditedOrders) -> No
     }
 
 
-def test_the_week_that_is_evaluated_has_the_stated_labels(audited: AuditedOrders) -> None:
+def test_real_evaluation_week_has_documented_labels(audited: AuditedOrders) -> None:
     day = pl.Series(audited.frame["acknowledged_local"].dt.date())
     week = ((day >= date(2015, 6, 17)) & (day <= date(2015, 6, 23))).to_numpy()
     assert int((week & audited.usable_for(Purpose.EVALUATION)).sum()) == 7_729
 
 
-def test_local_days_are_those_of_the_file(audited: AuditedOrders) -> None:
+def test_real_orders_have_the_documented_local_days(audited: AuditedOrders) -> None:
     report = summarize_audit(audited, 1_697)
     assert (report.first_day, report.last_day) == ("2015-06-01", "2015-06-23")
 
 
 @pytest.mark.parametrize("days", range(17))
-def test_the_gate_lets_every_morning_pass(audited: AuditedOrders, days: int) -> None:
+def test_data_gate_passes_on_every_real_date(audited: AuditedOrders, days: int) -> None:
     result = evaluate_gate(audited, date(2015, 6, 8) + timedelta(days=days), GateThresholds())
-    assert [rule.message for rule in result.checks if not rule.passed] == []
+    assert [check.message for check in result.checks if not check.passed] == []

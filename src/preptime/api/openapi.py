@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
+from inspect import cleandoc
 
 import msgspec
 
@@ -110,6 +111,8 @@ def _any_value_schema(field_type: type) -> JsonObject:
 
 def _apply_limits(components: dict[str, JsonObject], settings: ApiSettings, models: Sequence[str]) -> JsonObject:
     """Return the schemas with the limits of the server and the models of the active bundle."""
+    for component in components.values():
+        component["description"] = cleandoc(str(component.get("description", "")))
     for type_name, name in (("PredictionRequest", "orders"), ("VertexRequest", "instances")):
         _property_schema(components[type_name], name)["maxItems"] = settings.max_orders
     json_data = _property_schema(components["TakeHomeRequest"], "json_data")

@@ -21,11 +21,11 @@ from preptime.errors import PreptimeError
 def column_meta(name: str) -> Meta:
     """Return the data dictionary's description of a column of orders, as schema metadata."""
     column = order_column(name)
-    unit = f", {column.unit}" if column.unit else ""
-    requirement = "Required for a prediction" if column.required_for else "Optional"
+    unit = f" Unit: {column.unit}." if column.unit else ""
+    requirement = "Required" if column.required_for else "Optional"
     return Meta(
         description=(
-            f"{column.description}{unit}. {requirement}; expected: {column.expected_text}. "
+            f"{column.description}.{unit} {requirement}. Expected: {column.expected_text}. "
             "A number can be sent as text."
         ),
         examples=[column.example],

@@ -190,7 +190,7 @@ def _print_when_ready(settings: Settings, address: str, metrics_folder: Path, st
     while not _responds("localhost" if _is_unspecified(address) else address, settings.port):
         if stopping.wait(READY_POLL_SECONDS):
             return
-    line = _ready_line(settings, metrics_folder)
+    line = format_ready_line(settings, metrics_folder)
     if settings.prediction_log == "stdout":  # Standard output then has only the lines of the prediction log.
         logger.info(line)
         return
@@ -211,7 +211,8 @@ def _responds(address: str, port: int) -> bool:
     return True
 
 
-def _ready_line(settings: Settings, metrics_folder: Path) -> str:
+def format_ready_line(settings: Settings, metrics_folder: Path) -> str:
+    """Return the server's URL with its bundle, or with the reason why it has none. Uses the states of the workers."""
     host = "localhost" if _is_unspecified(settings.host) else settings.host.strip("[]")
     url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
     states = read_live_states(metrics_folder, stale_seconds=STALE_SECONDS)

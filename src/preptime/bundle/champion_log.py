@@ -277,6 +277,18 @@ class ChampionLog:
         return entry
 
 
+def resolve_bundle_id(store: Store, bundle_id: str | None) -> str:
+    """Return `bundle_id`, or the champion's id if None. Raises `UsageError` if the store has no such bundle."""
+    if bundle_id is not None:
+        if not store.has_bundle(bundle_id):
+            raise UsageError(f"{store.url} has no bundle {bundle_id!r}.", "To list its bundles: preptime bundles list.")
+        return bundle_id
+    entry = ChampionLog(store).current()
+    if entry is None:
+        raise UsageError(f"{store.url} has no champion yet.", "Run `preptime train`, or specify a bundle.")
+    return entry.bundle
+
+
 def _require_reason(reason: str) -> None:
     if not reason.strip():
         raise UsageError("No reason is given.", "Enter a reason. The champion log keeps it.")
@@ -291,15 +303,3 @@ def _promotion_conflict(winner: LogEntry) -> StoreError:
 
 def _entry_file_name(number: int) -> str:
     return f"{number:06d}.json"
-
-
-def resolve_bundle_id(store: Store, bundle_id: str | None) -> str:
-    """Return `bundle_id`, or the champion's id if None. Raises `UsageError` if the store has no such bundle."""
-    if bundle_id is not None:
-        if not store.has_bundle(bundle_id):
-            raise UsageError(f"{store.url} has no bundle {bundle_id!r}.", "To list its bundles: preptime bundles list.")
-        return bundle_id
-    entry = ChampionLog(store).current()
-    if entry is None:
-        raise UsageError(f"{store.url} has no champion yet.", "Run `preptime train`, or specify a bundle.")
-    return entry.bundle

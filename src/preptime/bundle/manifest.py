@@ -96,7 +96,7 @@ class ManifestDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     def __post_init__(self) -> None:
         if (self.kind == "refresh") != (self.parent is not None):
-            raise ValueError("a refresh names its parent, a training has none")
+            raise ValueError("a refresh needs a parent, and a training can't have one")
         if not self.window.first_day <= self.window.last_day < self.date:
             raise ValueError("the training window must end before the bundle's date")
 
@@ -117,7 +117,7 @@ class Manifest(ManifestDraft, frozen=True, forbid_unknown_fields=True, kw_only=T
         super().__post_init__()
         for name in self.files:
             if _FILE_NAME_PATTERN.fullmatch(name) is None:
-                raise ValueError(f"{name!r} is not a file name of a bundle")
+                raise ValueError(f"{name!r} is not a valid file name in a bundle")
 
 
 def to_json_object(value: object) -> JsonObject:
@@ -190,22 +190,6 @@ def describe_files(files: Mapping[str, bytes]) -> dict[str, FileInfo]:
     }
 
 
-def refused_bundle_error(
-    file: str, expected: str, actual: str, hint: str = "Use another bundle, or train this one again."
-) -> BundleVerificationError:
-    """Return the error for a bundle that fails verification: the file, the expected value, and the actual value."""
-    return BundleVerificationError(f"{file}: expected {expected}, found {actual}.", hint)
-
-
-def _manifest_fields(manifest: Manifest) -> dict[str, object]:
-    return msgspec.convert(msgspec.to_builtins(manifest), dict[str, object])
-
-
-def _canonical_json(value: object) -> bytes:
-    # Ids must never change. The standard library writes floats with `repr`, which hasn't changed since Python 3.1.
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-
-
 def expected_arrays(restaurant_count: int, vocabularies: Vocabularies) -> dict[str, ArrayInfo]:
     """Return the arrays of a history by name, all little-endian.
 
@@ -238,5 +222,21 @@ def check_arrays(arrays: dict[str, ArrayInfo], vocabularies: Vocabularies) -> No
             )
 
 
+def refused_bundle_error(
+    file: str, expected: str, actual: str, hint: str = "Use another bundle, or train this one again."
+) -> BundleVerificationError:
+    """Return the error for a bundle that fails verification: the file, the expected value, and the actual value."""
+    return BundleVerificationError(f"{file}: expected {expected}, found {actual}.", hint)
+
+
+def _manifest_fields(manifest: Manifest) -> dict[str, object]:
+    return msgspec.convert(msgspec.to_builtins(manifest), dict[str, object])
+
+
+def _canonical_json(value: object) -> bytes:
+    # Ids must never change. The standard library writes floats with `repr`, which hasn't changed since Python 3.1.
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
 def _describe_array(array: ArrayInfo | None) -> str:
-    return "no such array" if array is None else f"{array.dtype}{list(array.shape)}"
+    return "no array" if array is None else f"{array.dtype}{list(array.shape)}"

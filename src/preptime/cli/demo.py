@@ -155,11 +155,11 @@ def _settings_text(out: Path, orders: str, restaurants: str) -> str:
     return "\n".join(
         [
             "# Settings that `preptime demo` created. For all settings, see docs/settings.md.",
-            f"PREPTIME_STORE={_quote(str(out / 'models'))}",
-            f"PREPTIME_ORDERS={_quote(orders)}",
-            f"PREPTIME_RESTAURANTS={_quote(restaurants)}",
-            f"PREPTIME_RESULTS={_quote(str(out / 'results'))}",
-            f"PREPTIME_PREDICTION_LOG_FOLDER={_quote(str(out / 'prediction-log'))}",
+            f"PREPTIME_STORE={quote_value(str(out / 'models'))}",
+            f"PREPTIME_ORDERS={quote_value(orders)}",
+            f"PREPTIME_RESTAURANTS={quote_value(restaurants)}",
+            f"PREPTIME_RESULTS={quote_value(str(out / 'results'))}",
+            f"PREPTIME_PREDICTION_LOG_FOLDER={quote_value(str(out / 'prediction-log'))}",
             "# The API key: its hash for the server, the key itself for clients such as the dashboard.",
             f"PREPTIME_API_KEYS={api_key.setting}",
             f"PREPTIME_API_KEY={api_key.key}",
@@ -171,7 +171,7 @@ def _settings_text(out: Path, orders: str, restaurants: str) -> str:
     )
 
 
-def _quote(value: str) -> str:
+def quote_value(value: str) -> str:
     """Return a value for an `.env` file. Quotes are added only if the value needs them."""
     if re.fullmatch(r"[\w./:?&=%@+,*~-]*", value):
         return value

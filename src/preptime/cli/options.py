@@ -69,8 +69,16 @@ def setting_option(
         default=lambda: read_setting(field),  # click calls it if the command line and the environment have no value
         show_default=spec.default or False,
         required=required,
+        callback=_require_value if required else None,
         help=help_text,
     )
+
+
+def _require_value(context: click.Context, parameter: click.Parameter, value: object) -> object:
+    """Return the value. click itself doesn't check a value from a default."""
+    if value is None:
+        raise click.MissingParameter(ctx=context, param=parameter)
+    return value
 
 
 def _parameter_type(spec: SettingSpec) -> click.ParamType[object]:
@@ -79,14 +87,15 @@ def _parameter_type(spec: SettingSpec) -> click.ParamType[object]:
     return click.IntRange(spec.minimum, spec.maximum) if spec.is_integer else NonEmptyText()
 
 
-def read_setting(field: str) -> object:
+def read_setting(field: str) -> str | None:
     """Return a setting from the environment, else from `.env`, else its default. Return None for an empty value.
 
     If the command has the option `--env-file`, that file is read instead of `.env`.
     """
     option_value = click.get_current_context().params.get("env_file")
     env_file = option_value if isinstance(option_value, Path) else Path(ENV_FILE)  # click has its own missing value
-    return getattr(Settings.load(os.environ, env_file), field) or None
+    value = getattr(Settings.load(os.environ, env_file), field)
+    return None if value in ("", None) else str(value)
 
 
 def require_setting(field: str, option_value: str | None, context: click.Context) -> str:
@@ -98,7 +107,7 @@ def require_setting(field: str, option_value: str | None, context: click.Context
             f"or in {ENV_FILE}.",
             context,
         )
-    return str(value)
+    return value
 
 
 def server_environment(env_file: Path | None, option_values: dict[str, object]) -> dict[str, str]:

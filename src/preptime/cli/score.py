@@ -52,8 +52,9 @@ def score(
     INPUT is a CSV or Parquet file, a folder, or a glob. The output has every row in the same order, with a prediction
     or a reason. --restaurants describes restaurants that the bundle may not know.
 
-    With --date instead of INPUT, the command scores the orders of that local date with the champion as of that date,
-    and writes them to the partition of the date in the results. It also succeeds if there is no champion or no order.
+    With --date instead of INPUT, the command scores the orders of a local date with the champion as of that date. It
+    writes the predictions to the partition of the date in the results. It also succeeds if there is no champion or no
+    order.
     """
     context = click.get_current_context()
     if date is not None and input_path is None:

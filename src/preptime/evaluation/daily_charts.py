@@ -95,9 +95,9 @@ def daily_counts(rows: list[ChartRow], title: str, width: int, palette: Palette)
 def daily_ratios(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
     """Return actual ÷ predicted by day, one strip per segment. Days that fired have another shape and color.
 
-    Rows: `part` (the segment), `day`, `clipped` (the ratio), `expected` (1), `fired`, `tip`. All strips share a scale.
+    Rows: `segment`, `day`, `clipped` (the ratio), `expected` (1), `fired`, `tip`. All strips share one scale.
     """
-    parts = list(dict.fromkeys(str(row["part"]) for row in rows))
+    segments = list(dict.fromkeys(str(row["segment"]) for row in rows))
     values = [float(row["clipped"]) for row in rows]
     scale = alt.Scale(domain=[min([0.9, *values]), max([1.1, *values])], nice=False)
     base = alt.Chart().encode(x=_day_axis(rows, width))
@@ -122,7 +122,7 @@ def daily_ratios(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
         spec=alt.LayerChart(layer=[reference_line, line, marks]).properties(
             width=max(120, width - 60), height=RATIO_STRIP_HEIGHT
         ),
-        facet=alt.FacetMapping(row=alt.Row("part:N", sort=parts, header=header)),
+        facet=alt.FacetMapping(row=alt.Row("segment:N", sort=segments, header=header)),
         spacing=10,
         padding=4,
     )

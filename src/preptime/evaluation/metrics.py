@@ -99,20 +99,14 @@ def pinball(p: float) -> QuantileMetric:
 
 def quantile_coverage(p: float) -> QuantileMetric:
     """Return the share of labels at or under the predicted quantile, which is `p` if calibrated."""
-
-    def compute(actual: NDArray[np.float64], quantile: NDArray[np.float64]) -> float:
-        return float(np.mean(actual <= quantile))
-
-    return QuantileMetric("quantile_coverage", "share", "labels at or under the predicted quantile", p, p, compute)
+    description = "labels at or under the predicted quantile"
+    return QuantileMetric("quantile_coverage", "share", description, p, p, _share_at_or_under)
 
 
 def interval_coverage(level: float) -> IntervalMetric:
     """Return the share of labels within the interval, which is `level` if calibrated. Higher isn't better."""
-
-    def compute(actual: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> float:
-        return float(np.mean((low <= actual) & (actual <= high)))
-
-    return IntervalMetric("coverage", "share", "labels within the p10–p90 interval, ends included", level, compute)
+    description = "labels within the p10–p90 interval, ends included"
+    return IntervalMetric("coverage", "share", description, level, _share_within)
 
 
 def _compute_or_none(compute: Callable[..., float], *columns: NDArray[np.float64]) -> float | None:
@@ -162,6 +156,14 @@ def _bias(actual: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
 
 def _within_5_min(actual: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
     return float(np.mean(np.abs(predicted - actual) <= FIVE_MINUTES_SECONDS))
+
+
+def _share_at_or_under(actual: NDArray[np.float64], quantile: NDArray[np.float64]) -> float:
+    return float(np.mean(actual <= quantile))
+
+
+def _share_within(actual: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> float:
+    return float(np.mean((low <= actual) & (actual <= high)))
 
 
 def _median_width(_actual: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> float:

@@ -10,7 +10,7 @@ from preptime.bundle.manifest import Manifest
 from preptime.evaluation.documents import BacktestDocument, Score, SegmentDimension
 from preptime.evaluation.evaluated_orders import LOOKUP
 from preptime.evaluation.metrics import INTERVAL_LEVEL, POINT_METRICS, Metric, interval_coverage
-from preptime.evaluation.report_data import backtest_of
+from preptime.evaluation.report_data import backtest_from_manifest
 from preptime.evaluation.summary_text import find_score
 
 
@@ -35,7 +35,7 @@ class BundleSummary:
 
 def summarize_bundle(manifest: Manifest) -> BundleSummary:
     """Return the summary of a bundle. Metrics are those of the default prediction over labels up to 3 h."""
-    document = backtest_of(manifest)
+    document = backtest_from_manifest(manifest)
     default = find_score(document, document.default_model) if document else None
     lookup = find_score(document, LOOKUP) if document else None
     return BundleSummary(

@@ -127,7 +127,7 @@ def read_report_data(store: Store, manifest: Manifest) -> ReportData | None:
     return decode(store.read_file(manifest, EVALUATION_FILE)) if EVALUATION_FILE in manifest.files else None
 
 
-def backtest_of(manifest: Manifest) -> BacktestDocument | None:
+def backtest_from_manifest(manifest: Manifest) -> BacktestDocument | None:
     """Return the backtest of the training run, or None if the manifest has none or an unknown form."""
     try:
         return msgspec.convert(manifest.metrics, BacktestDocument)

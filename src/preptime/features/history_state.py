@@ -28,57 +28,6 @@ BIN_COUNT = 64
 BIN_WIDTH = float(np.log(MAX_SCALE_SECONDS / MIN_SCALE_SECONDS) / BIN_COUNT)
 """Width of a bin in log units. A *position* is a point on the scale of bins: 3.0 is the middle of bin 3."""
 
-_Counts = TypeVar("_Counts", np.int32, np.int64)
-
-_BIN_UPPER_SECONDS = np.floor(MIN_SCALE_SECONDS * np.exp(BIN_WIDTH * np.arange(1, BIN_COUNT))).astype(np.int64)
-# The bin of every whole second. The edges are whole seconds, so that the bins are the same on every machine.
-_BIN_BY_SECOND = np.searchsorted(_BIN_UPPER_SECONDS, np.arange(MAX_SCALE_SECONDS + 1), side="left").astype(np.int8)
-
-
-def duration_bins(seconds: NDArray[np.int64]) -> NDArray[np.int8]:
-    """Return the bin, [N], of each preparation time in whole seconds. Values outside the scale get the nearest bin."""
-    return _BIN_BY_SECOND[np.clip(seconds, 0, MAX_SCALE_SECONDS)]
-
-
-def position_to_seconds(position: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the seconds at positions on the scale, elementwise.
-
-    Example:
-        >>> position_to_seconds(np.array([-0.5, 63.5])).round().tolist()
-        [30.0, 10800.0]
-    """
-    seconds: NDArray[np.float64] = MIN_SCALE_SECONDS * np.exp(BIN_WIDTH * (position + 0.5))
-    return seconds
-
-
-def quantile_positions(counts: NDArray[_Counts], levels: tuple[float, ...]) -> NDArray[np.float64]:
-    """Return the quantiles of R histograms [R, BIN_COUNT] as positions, [R, levels].
-
-    They are linear within a bin, and 0 for an empty histogram.
-    """
-    cumulative = np.cumsum(counts, axis=1, dtype=counts.dtype)
-    positions = np.zeros((len(counts), len(levels)))
-    nonempty = np.flatnonzero(cumulative[:, -1])
-    nonempty_cumulative = cumulative[nonempty]
-    for column, level in enumerate(levels):
-        rank = level * nonempty_cumulative[:, -1]
-        bin_ = (nonempty_cumulative < np.ceil(rank).astype(nonempty_cumulative.dtype)[:, None]).sum(axis=1)
-        bin_orders = counts[nonempty, bin_]
-        orders_below = nonempty_cumulative[np.arange(len(nonempty)), bin_] - bin_orders
-        positions[nonempty, column] = bin_ - 0.5 + (rank - orders_below) / np.maximum(bin_orders, 1)
-    return positions
-
-
-def squared_deviations(counts: NDArray[_Counts]) -> NDArray[np.float64]:
-    """Return the sum of squared deviations from each histogram's mean, [R], in squared positions."""
-    bin_positions = np.arange(BIN_COUNT)
-    total = counts.sum(axis=1)
-    # As an integer, the square of the first moment would overflow 63 bits at 90 million orders.
-    first_moment = (counts @ bin_positions).astype(np.float64)
-    deviations: NDArray[np.float64] = counts @ bin_positions**2 - first_moment * first_moment / np.maximum(total, 1)
-    return deviations
-
-
 LAST_ORDER_COUNT = 5
 """Number of latest orders per restaurant for the mean of the last orders."""
 RECENT_DAYS = 28
@@ -88,6 +37,12 @@ NEVER_READY = np.iinfo(np.int32).max
 """Value of `first_ready` for a meal period without orders."""
 NO_ORDER = np.iinfo(np.int64).min
 """Fill value of `latest_orders` for a missing order: a multiple of `BIN_COUNT`, so its bin is 0."""
+
+_Integers = TypeVar("_Integers", np.int32, np.int64)
+
+_BIN_UPPER_SECONDS = np.floor(MIN_SCALE_SECONDS * np.exp(BIN_WIDTH * np.arange(1, BIN_COUNT))).astype(np.int64)
+# The bin of every whole second. The edges are whole seconds, so that the bins are the same on every machine.
+_BIN_BY_SECOND = np.searchsorted(_BIN_UPPER_SECONDS, np.arange(MAX_SCALE_SECONDS + 1), side="left").astype(np.int8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,14 +211,55 @@ class HistoryState:
         return total
 
 
-_Sums = TypeVar("_Sums", np.int32, np.int64)
+def duration_bins(seconds: NDArray[np.int64]) -> NDArray[np.int8]:
+    """Return the bin, [N], of each preparation time in whole seconds. Values outside the scale get the nearest bin."""
+    return _BIN_BY_SECOND[np.clip(seconds, 0, MAX_SCALE_SECONDS)]
 
 
-def _flat(sums: NDArray[_Sums]) -> NDArray[_Sums]:
+def position_to_seconds(position: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the seconds at positions on the scale, elementwise.
+
+    Example:
+        >>> position_to_seconds(np.array([-0.5, 63.5])).round().tolist()
+        [30.0, 10800.0]
+    """
+    seconds: NDArray[np.float64] = MIN_SCALE_SECONDS * np.exp(BIN_WIDTH * (position + 0.5))
+    return seconds
+
+
+def quantile_positions(counts: NDArray[_Integers], levels: tuple[float, ...]) -> NDArray[np.float64]:
+    """Return the quantiles of R histograms [R, BIN_COUNT] as positions, [R, levels].
+
+    They are linear within a bin, and 0 for an empty histogram.
+    """
+    cumulative = np.cumsum(counts, axis=1, dtype=counts.dtype)
+    positions = np.zeros((len(counts), len(levels)))
+    nonempty = np.flatnonzero(cumulative[:, -1])
+    nonempty_cumulative = cumulative[nonempty]
+    for column, level in enumerate(levels):
+        rank = level * nonempty_cumulative[:, -1]
+        bin_ = (nonempty_cumulative < np.ceil(rank).astype(nonempty_cumulative.dtype)[:, None]).sum(axis=1)
+        bin_orders = counts[nonempty, bin_]
+        orders_below = nonempty_cumulative[np.arange(len(nonempty)), bin_] - bin_orders
+        positions[nonempty, column] = bin_ - 0.5 + (rank - orders_below) / np.maximum(bin_orders, 1)
+    return positions
+
+
+def squared_deviations(counts: NDArray[_Integers]) -> NDArray[np.float64]:
+    """Return the sum of squared deviations from each histogram's mean, [R], in squared positions."""
+    bin_positions = np.arange(BIN_COUNT)
+    total = counts.sum(axis=1)
+    # As an integer, the square of the first moment would overflow 63 bits at 90 million orders.
+    first_moment = (counts @ bin_positions).astype(np.float64)
+    deviations: NDArray[np.float64] = counts @ bin_positions**2 - first_moment * first_moment / np.maximum(total, 1)
+    return deviations
+
+
+def _flat(sums: NDArray[_Integers]) -> NDArray[_Integers]:
     return sums.reshape(-1, copy=False)
 
 
-def _add_at(sums: NDArray[_Sums], cell: NDArray[np.int64], values: NDArray[np.generic] | None = None) -> None:
+def _add_at(sums: NDArray[_Integers], cell: NDArray[np.int64], values: NDArray[np.generic] | None = None) -> None:
     """Add `values` (or 1) at the flat positions `cell`, which may repeat."""
     # NumPy is forty times faster if the types are equal.
     np.add.at(_flat(sums), cell, sums.dtype.type(1) if values is None else values.astype(sums.dtype))

@@ -9,6 +9,18 @@ from numpy.typing import NDArray
 
 from preptime.domain.timestamps import SECONDS_PER_DAY
 
+EPOCH_WEEKDAY = 3
+"""Weekday of 1970-01-01, a Thursday. Monday is 0."""
+
+TIME_SLOT_STARTS = np.array([0, 12.5, 14.5, 17, 19, 21, 22.5]) * 3600
+"""Start of each time slot, seconds of the day: before opening, lunch, afternoon, three evening slots, and late."""
+TIME_SLOT_COUNT = len(TIME_SLOT_STARTS)
+
+DINNER_START_SECOND = 16 * 3600 + 2700
+"""16:45, the quietest quarter of an hour between lunch and dinner. Orders ready before it are lunch, from it dinner."""
+NIGHT_END_SECOND = 5 * 3600
+"""05:00. Orders ready before it belong to the dinner of the previous day."""
+
 
 @dataclass(frozen=True, slots=True)
 class Feature:
@@ -132,38 +144,6 @@ _DOC_SECTIONS = (
 )
 
 
-def render_markdown() -> str:
-    """Return the content of `docs/features.md`."""
-    lines = [
-        "# Features",
-        "",
-        "<!-- Generated from src/preptime/features/spec.py. Edit that file instead. -->",
-        "",
-        f"A model reads {len(FEATURES)} float32 columns per order, in this order. Every value is finite.",
-        "`feature_matrix(orders, history)` computes them for training, backtest, batch, and online predictions.",
-    ]
-    position = 0
-    for title, source, features in _DOC_SECTIONS:
-        lines += ["", f"## {title}", "", source, "", "| column | feature | unit | meaning |", "|---|---|---|---|"]
-        for feature in features:
-            lines.append(f"| {position} | `{feature.name}` | {feature.unit} | {feature.meaning} |")
-            position += 1
-    return "\n".join(lines) + "\n"
-
-
-EPOCH_WEEKDAY = 3
-"""Weekday of 1970-01-01, a Thursday. Monday is 0."""
-
-TIME_SLOT_STARTS = np.array([0, 12.5, 14.5, 17, 19, 21, 22.5]) * 3600
-"""Start of each time slot, seconds of the day: before opening, lunch, afternoon, three evening slots, and late."""
-TIME_SLOT_COUNT = len(TIME_SLOT_STARTS)
-
-DINNER_START_SECOND = 16 * 3600 + 2700
-"""16:45, the quietest quarter of an hour between lunch and dinner. Orders ready before it are lunch, from it dinner."""
-NIGHT_END_SECOND = 5 * 3600
-"""05:00. Orders ready before it belong to the dinner of the previous day."""
-
-
 def local_day(local_seconds: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the local days since 1970-01-01, [N], of local seconds since 1970-01-01 00:00."""
     return local_seconds // SECONDS_PER_DAY
@@ -187,3 +167,22 @@ def time_slot(seconds_of_day: NDArray[np.int64]) -> NDArray[np.int64]:
 def meal_period(seconds_of_day: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the meal period, [N], of each second of the day: 0 for lunch, 1 for dinner, including after midnight."""
     return ((seconds_of_day >= DINNER_START_SECOND) | (seconds_of_day < NIGHT_END_SECOND)).astype(np.int64)
+
+
+def render_markdown() -> str:
+    """Return the content of `docs/features.md`."""
+    lines = [
+        "# Features",
+        "",
+        "<!-- Generated from src/preptime/features/spec.py. Edit that file instead. -->",
+        "",
+        f"A model reads {len(FEATURES)} float32 columns per order, in this order. Every value is finite.",
+        "`feature_matrix(orders, history)` computes them for training, backtest, batch, and online predictions.",
+    ]
+    position = 0
+    for title, source, features in _DOC_SECTIONS:
+        lines += ["", f"## {title}", "", source, "", "| column | feature | unit | meaning |", "|---|---|---|---|"]
+        for feature in features:
+            lines.append(f"| {position} | `{feature.name}` | {feature.unit} | {feature.meaning} |")
+            position += 1
+    return "\n".join(lines) + "\n"

@@ -18,51 +18,8 @@ from preptime.errors import DataError
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-
-class Estimator(Protocol):
-    """The part of scikit-learn's estimator interface that `training.notebook` uses."""
-
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Fit on rows X [N, F] and labels y [N]."""
-        ...
-
-    def predict(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return one unclipped number per row, [N]."""
-        ...
-
-
 MIN_ROWS = 2
 """The number of rows that every library can fit. A model that needs more passes `min_rows`."""
-
-
-class FittedModel(Protocol):
-    """A fitted model: it predicts, reports feature importance, and exports to ONNX."""
-
-    def predict(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return seconds, [N] or [N, 4]. A row gets the same bits in every call and in every batch."""
-        ...
-
-    def importance(self) -> NDArray[np.float64]:
-        """Return the importance of each feature, [F], as shares with the sum 1."""
-        ...
-
-    def to_onnx(self) -> ModelProto:
-        """Return the same prediction as an ONNX model with one output, `seconds`, [N] or [N, 4].
-
-        The input is `features`, float32 [N, F]. A `FittedStackedModel` has one input float32 [N] per base model
-        instead, with the base model's name.
-        """
-        ...
-
-
-@runtime_checkable
-class FittedStackedModel(FittedModel, Protocol):
-    """A fitted model that reads the predictions of base models instead of features."""
-
-    @property
-    def bases(self) -> Mapping[str, FittedModel]:
-        """The fitted base models by name."""
-        ...
 
 
 class Model(Protocol):
@@ -86,6 +43,26 @@ class Model(Protocol):
         ...
 
 
+class FittedModel(Protocol):
+    """A fitted model: it predicts, reports feature importance, and exports to ONNX."""
+
+    def predict(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return seconds, [N] or [N, 4]. A row gets the same bits in every call and in every batch."""
+        ...
+
+    def importance(self) -> NDArray[np.float64]:
+        """Return the importance of each feature, [F], as shares with the sum 1."""
+        ...
+
+    def to_onnx(self) -> ModelProto:
+        """Return the same prediction as an ONNX model with one output, `seconds`, [N] or [N, 4].
+
+        The input is `features`, float32 [N, F]. A `FittedStackedModel` has one input float32 [N] per base model
+        instead, with the base model's name.
+        """
+        ...
+
+
 @runtime_checkable
 class StackedModel(Model, Protocol):
     """A model that reads the predictions of base models, and can reuse base models that are fitted already."""
@@ -105,6 +82,28 @@ class StackedModel(Model, Protocol):
         seed: int,
     ) -> FittedModel:
         """Return the same as `fit`, but reuse the base models in `fitted`, from the same X, y, and seed."""
+        ...
+
+
+@runtime_checkable
+class FittedStackedModel(FittedModel, Protocol):
+    """A fitted model that reads the predictions of base models instead of features."""
+
+    @property
+    def bases(self) -> Mapping[str, FittedModel]:
+        """The fitted base models by name."""
+        ...
+
+
+class Estimator(Protocol):
+    """The part of scikit-learn's estimator interface that `training.notebook` uses."""
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Fit on rows X [N, F] and labels y [N]."""
+        ...
+
+    def predict(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return one unclipped number per row, [N]."""
         ...
 
 

@@ -22,86 +22,6 @@ IR_VERSION = 8
 OPSETS = {"": 17, "ai.onnx.ml": 3}
 """Operator versions of 2022: every ONNX Runtime since 1.12 reads them, and no newer operator is needed."""
 
-OUTPUT_NAME = "seconds"
-INPUT_NAME = "features"
-
-_TREE_OP_TYPE = "TreeEnsembleRegressor"
-_UNUSED_TREE_ATTRIBUTES = {"nodes_hitrates", "nodes_missing_value_tracks_true"}
-"""Attributes without effect on finite features. They would take one sixth of the file."""
-
-
-def extract_tree_node(converted: ModelProto) -> NodeProto:
-    """Return the trees of a converted model as one node, without unused attributes.
-
-    Raises `OperationError` if the model has other nodes.
-    """
-    nodes = converted.graph.node
-    if [node.op_type for node in nodes] != [_TREE_OP_TYPE]:
-        op_types = ", ".join(node.op_type for node in nodes)
-        raise OperationError(
-            f"The converter returned the nodes {op_types}; expected one {_TREE_OP_TYPE}.",
-            "Install the converter's locked version.",
-        )
-    kept = [attribute for attribute in nodes[0].attribute if attribute.name not in _UNUSED_TREE_ATTRIBUTES]
-    return _make_tree_node(sorted(kept, key=lambda attribute: attribute.name))
-
-
-def _make_tree_node(attributes: Sequence[AttributeProto]) -> NodeProto:
-    node = helper.make_node(_TREE_OP_TYPE, [INPUT_NAME], ["trees"], domain="ai.onnx.ml")
-    node.attribute.extend(attributes)
-    return node
-
-
-def with_output_name(trees: NodeProto, output: str) -> NodeProto:
-    """Return the same trees with another name for their output, which is float32 [N, 1]."""
-    node = _make_tree_node(trees.attribute)
-    node.output[0] = output
-    return node
-
-
-def float_constant(name: str, values: Sequence[float]) -> TensorProto:
-    """Return a float32 constant, [len(values)]."""
-    return numpy_helper.from_array(np.asarray(values, dtype=np.float32), name)
-
-
-def point_model(trees: NodeProto, n_features: int) -> ModelProto:
-    """Return a point model that reads the trees: seconds, [N], never negative."""
-    nodes = [
-        with_output_name(trees, "column"),
-        helper.make_node("Squeeze", ["column", "axis"], ["raw"]),
-        helper.make_node("Relu", ["raw"], [OUTPUT_NAME]),
-    ]
-    axis = numpy_helper.from_array(np.array([1], dtype=np.int64), "axis")
-    return make_model(nodes, [axis], [features_info(n_features)], [vector_info(OUTPUT_NAME)])
-
-
-def features_info(n_features: int) -> ValueInfoProto:
-    """Return the input that all models share: `features`, float32 [N, F]."""
-    return helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, ["N", n_features])
-
-
-def vector_info(name: str) -> ValueInfoProto:
-    """Return the declaration of an input or output, float32 [N]."""
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"])
-
-
-def matrix_info(name: str, columns: int) -> ValueInfoProto:
-    """Return the declaration of an input or output, float32 [N, columns]."""
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", columns])
-
-
-def make_model(
-    nodes: Sequence[NodeProto],
-    constants: Sequence[TensorProto],
-    inputs: Sequence[ValueInfoProto],
-    outputs: Sequence[ValueInfoProto],
-) -> ModelProto:
-    """Return an ONNX model of these nodes, with the versions `OPSETS` and `IR_VERSION`."""
-    graph = helper.make_graph(list(nodes), "preptime", list(inputs), list(outputs), list(constants))
-    opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="preptime")
-
-
 PARITY_ABSOLUTE_SECONDS = 0.01
 PARITY_RELATIVE = 1e-5
 """The limit of |ONNX − estimator| is 0.01 s + 1e-5 × value: the rounding of float32 sums of a few hundred trees
@@ -109,6 +29,13 @@ PARITY_RELATIVE = 1e-5
 
 CHUNK_ROWS = 8192
 """Rows compared at a time, so that memory doesn't grow with the matrix."""
+
+OUTPUT_NAME = "seconds"
+INPUT_NAME = "features"
+
+_TREE_OP_TYPE = "TreeEnsembleRegressor"
+_UNUSED_TREE_ATTRIBUTES = {"nodes_hitrates", "nodes_missing_value_tracks_true"}
+"""Attributes without effect on finite features. They would take one sixth of the file."""
 
 
 def merge_to_onnx(fitted: Mapping[str, FittedModel], n_features: int) -> bytes:
@@ -149,20 +76,6 @@ def merge_to_onnx(fitted: Mapping[str, FittedModel], n_features: int) -> bytes:
     return model_bytes
 
 
-def _prefix_names(model: onnx.ModelProto, name: str) -> onnx.GraphProto:
-    """Return the model's graph with the prefix `name/`, except for its inputs (unchanged) and its output (`name`)."""
-    subgraph = model.graph
-    fixed_names = {value.name: value.name for value in subgraph.input} | {OUTPUT_NAME: name}
-    for number, node in enumerate(subgraph.node):
-        node.name = f"{name}/{number}_{node.op_type}"
-        for tensors in (node.input, node.output):
-            tensors[:] = [fixed_names.get(tensor, f"{name}/{tensor}") for tensor in tensors]
-    for constant in subgraph.initializer:
-        constant.name = f"{name}/{constant.name}"
-    subgraph.output[0].name = name
-    return subgraph
-
-
 def check_parity(model_bytes: bytes, fitted: Mapping[str, FittedModel], X: NDArray[np.float32]) -> dict[str, float]:
     """Return the largest |ONNX − estimator| of each model over the rows of X [N, F], in seconds.
 
@@ -176,6 +89,86 @@ def check_parity(model_bytes: bytes, fitted: Mapping[str, FittedModel], X: NDArr
         for (name, model), output in zip(fitted.items(), outputs, strict=True):
             largest[name] = max(largest[name], _max_difference(name, output, model.predict(rows), start))
     return largest
+
+
+def extract_tree_node(converted: ModelProto) -> NodeProto:
+    """Return the trees of a converted model as one node, without unused attributes.
+
+    Raises `OperationError` if the model has other nodes.
+    """
+    nodes = converted.graph.node
+    if [node.op_type for node in nodes] != [_TREE_OP_TYPE]:
+        op_types = ", ".join(node.op_type for node in nodes)
+        raise OperationError(
+            f"The converter returned the nodes {op_types}; expected one {_TREE_OP_TYPE}.",
+            "Install the converter's locked version.",
+        )
+    kept = [attribute for attribute in nodes[0].attribute if attribute.name not in _UNUSED_TREE_ATTRIBUTES]
+    return _make_tree_node(sorted(kept, key=lambda attribute: attribute.name))
+
+
+def with_output_name(trees: NodeProto, output: str) -> NodeProto:
+    """Return the same trees with another name for their output, which is float32 [N, 1]."""
+    node = _make_tree_node(trees.attribute)
+    node.output[0] = output
+    return node
+
+
+def point_model(trees: NodeProto, n_features: int) -> ModelProto:
+    """Return a point model that reads the trees: seconds, [N], never negative."""
+    nodes = [
+        with_output_name(trees, "column"),
+        helper.make_node("Squeeze", ["column", "axis"], ["raw"]),
+        helper.make_node("Relu", ["raw"], [OUTPUT_NAME]),
+    ]
+    axis = numpy_helper.from_array(np.array([1], dtype=np.int64), "axis")
+    return make_model(nodes, [axis], [features_info(n_features)], [vector_info(OUTPUT_NAME)])
+
+
+def make_model(
+    nodes: Sequence[NodeProto],
+    constants: Sequence[TensorProto],
+    inputs: Sequence[ValueInfoProto],
+    outputs: Sequence[ValueInfoProto],
+) -> ModelProto:
+    """Return an ONNX model of these nodes, with the versions `OPSETS` and `IR_VERSION`."""
+    graph = helper.make_graph(list(nodes), "preptime", list(inputs), list(outputs), list(constants))
+    opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="preptime")
+
+
+def float_constant(name: str, values: Sequence[float]) -> TensorProto:
+    """Return a float32 constant, [len(values)]."""
+    return numpy_helper.from_array(np.asarray(values, dtype=np.float32), name)
+
+
+def features_info(n_features: int) -> ValueInfoProto:
+    """Return the input that all models share: `features`, float32 [N, F]."""
+    return helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, ["N", n_features])
+
+
+def vector_info(name: str) -> ValueInfoProto:
+    """Return the declaration of an input or output, float32 [N]."""
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"])
+
+
+def matrix_info(name: str, columns: int) -> ValueInfoProto:
+    """Return the declaration of an input or output, float32 [N, columns]."""
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", columns])
+
+
+def _prefix_names(model: onnx.ModelProto, name: str) -> onnx.GraphProto:
+    """Return the model's graph with the prefix `name/`, except for its inputs (unchanged) and its output (`name`)."""
+    subgraph = model.graph
+    fixed_names = {value.name: value.name for value in subgraph.input} | {OUTPUT_NAME: name}
+    for number, node in enumerate(subgraph.node):
+        node.name = f"{name}/{number}_{node.op_type}"
+        for tensors in (node.input, node.output):
+            tensors[:] = [fixed_names.get(tensor, f"{name}/{tensor}") for tensor in tensors]
+    for constant in subgraph.initializer:
+        constant.name = f"{name}/{constant.name}"
+    subgraph.output[0].name = name
+    return subgraph
 
 
 def _max_difference(name: str, output: NDArray[np.float32], expected: NDArray[np.float32], start: int) -> float:
@@ -203,3 +196,9 @@ def _create_session(model_bytes: bytes) -> onnxruntime.InferenceSession:
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     return onnxruntime.InferenceSession(model_bytes, options, providers=["CPUExecutionProvider"])
+
+
+def _make_tree_node(attributes: Sequence[AttributeProto]) -> NodeProto:
+    node = helper.make_node(_TREE_OP_TYPE, [INPUT_NAME], ["trees"], domain="ai.onnx.ml")
+    node.attribute.extend(attributes)
+    return node

@@ -20,7 +20,7 @@ from preptime.monitoring.document import BacktestBaseline, DateRange, Prediction
 
 
 class BundleSource(Protocol):
-    """A source of bundles. A pruned bundle is no error: its manifest and its history are None."""
+    """A source of bundles. A pruned bundle isn't an error: both of its methods return None."""
 
     def champion_as_of(self, date: dt.date, /) -> str | None:
         """Return the champion as of `date`, or None."""

@@ -119,7 +119,7 @@ class ScanResult:
     fired: NDArray[np.bool_]
 
 
-def scan_for_shifts(daily: DailyRatios, threshold: float) -> ScanResult:
+def detect_changes(daily: DailyRatios, threshold: float) -> ScanResult:
     """Return the statistics of every segment and day. A day fires if its statistic reaches `threshold`."""
     segments, days = daily.orders.shape
     order_variance, unclipped_share = _order_variance(daily)

@@ -55,7 +55,7 @@ from preptime.monitoring.rules import (
     UNKNOWN_RESTAURANTS,
     RuleResult,
 )
-from preptime.monitoring.shift_rules import ShiftScan, build_ratio_series, evaluate_shifts, scan_shifts
+from preptime.monitoring.shift_rules import ShiftScan, build_ratio_series, evaluate_shift_rules, scan_ratios
 from preptime.sources.results import ResultsFolder
 from preptime.sources.source import DataSource
 
@@ -93,7 +93,7 @@ class _Analysis:
     order_metrics: OrderMetrics
     daily_metrics: GroupMetrics
     counts: DailyCounts
-    shifts: ShiftScan
+    shift_scan: ShiftScan
     drift: Drift
 
     @property
@@ -116,10 +116,7 @@ class _RecentWeek:
 
 
 def monitor_day(inputs: MonitoringInputs, date: dt.date) -> MonitoringDocument:
-    """Return the monitoring document as of `date`. Writes nothing.
-
-    Raises `DataError` if orders or results can't be read, and `BundleVerificationError` if a bundle is damaged.
-    """
+    """Return the document as of `date`. Raises `DataError` (orders, results) or `BundleVerificationError` (bundles)."""
     analysis = _analyze(inputs, date)
     return _build_document(analysis, _evaluate_rules(analysis))
 
@@ -153,7 +150,7 @@ def _analyze(inputs: MonitoringInputs, date: dt.date) -> _Analysis:
         order_metrics=order_metrics,
         daily_metrics=order_metrics.group_by(joined.outcomes.day - start, READ_DAYS),
         counts=DailyCounts.from_joined(joined, audited, start, READ_DAYS),
-        shifts=scan_shifts(joined, start, READ_DAYS),
+        shift_scan=scan_ratios(joined, start, READ_DAYS),
         drift=drift_result,
     )
 
@@ -162,7 +159,7 @@ def _evaluate_rules(analysis: _Analysis) -> list[RuleResult]:
     """Return the results of all rules, in the order of `RULES`."""
     last_day = analysis.window.last
     results = [
-        *evaluate_shifts(analysis.shifts),
+        *evaluate_shift_rules(analysis.shift_scan),
         *evaluate_metrics(analysis.daily_metrics, analysis.baseline, last_day),
         *evaluate_drift(analysis.drift),
         *_evaluate_count_rules(analysis.counts, analysis.joined, last_day),
@@ -174,11 +171,12 @@ def _build_document(analysis: _Analysis, results: list[RuleResult]) -> Monitorin
     alerts = tuple(alert for result in results for alert in result.alerts)
     window, recent_days = analysis.window, _days_before(analysis.date, RECENT_DAYS)
     joined, order_metrics, counts = analysis.joined, analysis.order_metrics, analysis.counts
-    in_window, recent_metrics = (
-        analysis.in_last_days(WINDOW_DAYS),
-        order_metrics.total(analysis.in_last_days(RECENT_DAYS)),
+    in_window = analysis.in_last_days(WINDOW_DAYS)
+    recent_metrics = order_metrics.total(analysis.in_last_days(RECENT_DAYS))
+    ratio_series, ratio = (
+        build_ratio_series(analysis.shift_scan),
+        analysis.shift_scan.dimensions[0].daily_ratios.ratio()[0],
     )
-    ratio_series, ratio = build_ratio_series(analysis.shifts), analysis.shifts.dimensions[0].daily_ratios.ratio()[0]
     prediction_counts = count_predictions(joined, analysis.predictions, in_window, to_day_number(window.first))
     window_days = range(READ_DAYS - WINDOW_DAYS, READ_DAYS)
     return MonitoringDocument(
@@ -210,44 +208,27 @@ def _evaluate_count_rules(counts: DailyCounts, joined: JoinedOrders, last_day: d
     fallback_predictions = counts.with_prediction - counts.by_fallback_level[0]
     # Orders before the first prediction don't count as missing.
     since = slice(int(np.argmax(counts.with_prediction > 0)), None)
-    return [
-        *volume,
-        evaluate_share(
-            FALLBACK_RATE,
-            DailyShare(fallback_predictions, counts.with_prediction),
-            last_day,
-            "predictions without restaurant history",
-        ),
-        evaluate_share(
+    shares = (
+        (FALLBACK_RATE, fallback_predictions, counts.with_prediction, "predictions without restaurant history"),
+        (
             UNKNOWN_CATEGORIES,
-            DailyShare(counts.unknown_category, counts.with_outcome),
-            last_day,
+            counts.unknown_category,
+            counts.with_outcome,
             "orders of a city or type of food that the models don't know",
         ),
-        evaluate_share(
+        (
             UNKNOWN_RESTAURANTS,
-            DailyShare(counts.unknown_restaurant, counts.orders),
-            last_day,
+            counts.unknown_restaurant,
+            counts.orders,
             "orders of restaurants that aren't in the restaurants file",
         ),
-        evaluate_share(
-            INVALID_LABELS,
-            DailyShare(counts.invalid_labels, counts.audited),
-            last_day,
-            "invalid labels",
-        ),
-        evaluate_share(
-            MISSING_PREDICTIONS,
-            DailyShare(counts.without_prediction[since], counts.orders[since]),
-            last_day,
-            "orders without a prediction",
-        ),
-        evaluate_share(
-            MISSING_OUTCOMES,
-            DailyShare(counts.without_outcome, counts.with_prediction),
-            last_day,
-            "predictions without an outcome",
-        ),
+        (INVALID_LABELS, counts.invalid_labels, counts.audited, "invalid labels"),
+        (MISSING_PREDICTIONS, counts.without_prediction[since], counts.orders[since], "orders without a prediction"),
+        (MISSING_OUTCOMES, counts.without_outcome, counts.with_prediction, "predictions without an outcome"),
+    )
+    return [
+        *volume,
+        *(evaluate_share(rule, DailyShare(count, total), last_day, items) for rule, count, total, items in shares),
     ]
 
 
@@ -280,12 +261,10 @@ def _recent_alert_sentences(ratio_series: tuple[RatioSeries, ...], days: DateRan
 
 
 def _alert_sentence(alerts: tuple[Alert, ...]) -> str:
-    if not alerts:
-        return "No alerts."
-    other_count = len(alerts) - 1
-    if not other_count:
-        return alerts[0].message
-    return f"{alerts[0].message} There {'is 1 more alert' if other_count == 1 else f'are {other_count} more alerts'}."
+    if len(alerts) < 2:
+        return alerts[0].message if alerts else "No alerts."
+    others = "is 1 more alert" if len(alerts) == 2 else f"are {len(alerts) - 1} more alerts"
+    return f"{alerts[0].message} There {others}."
 
 
 def _metric_sentences(metrics: PredictionMetrics, days: DateRange, baseline: BacktestBaseline | None) -> list[str]:
@@ -309,9 +288,8 @@ def _metric_sentences(metrics: PredictionMetrics, days: DateRange, baseline: Bac
 
 
 def _missing_data_sentences(counts: PredictionCounts) -> list[str]:
-    sentences = []
-    if counts.without_prediction:
-        sentences.append(f"{counts.without_prediction:,} of {counts.orders:,} orders have no prediction.")
-    if counts.without_outcome:
-        sentences.append(f"{counts.without_outcome:,} predictions have no outcome yet.")
-    return sentences
+    sentences = (
+        (counts.without_prediction, f"{counts.without_prediction:,} of {counts.orders:,} orders have no prediction."),
+        (counts.without_outcome, f"{counts.without_outcome:,} predictions have no outcome yet."),
+    )
+    return [sentence for count, sentence in sentences if count]

@@ -115,7 +115,7 @@ def ratio_rows(
     low, high = RATIO_LIMITS
     return [
         {
-            "part": "all orders" if series.segment == "overall" else series.value,
+            "segment": "all orders" if series.segment == "overall" else series.value,
             "day": day.date.isoformat(),
             "expected": 1.0,
             "clipped": min(max(day.ratio, low), high),

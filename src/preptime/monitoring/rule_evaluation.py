@@ -96,18 +96,7 @@ def evaluate_share(rule: Rule, share: DailyShare, last_day: dt.date, description
         f"On {last_day}, {format_percent(current_share)} of {n[-1]:,.0f} are {description}. "
         f"Normally, {format_percent(past_share)} are."
     )
-    if statistic < rule.threshold:
-        return RuleResult(rule, float(statistic), message)
-    alert = Alert(
-        rule=rule.name,
-        segment="overall",
-        value="all",
-        observed=float(statistic),
-        threshold=rule.threshold,
-        since=last_day,
-        message=message,
-    )
-    return RuleResult(rule, float(statistic), message, (alert,))
+    return _overall_result(rule, float(statistic), message, last_day)
 
 
 def evaluate_volume(
@@ -122,9 +111,8 @@ def evaluate_volume(
     if orders.shape[1] - 1 - start < MIN_PAST_DAYS:
         reason = f"There are fewer than {MIN_PAST_DAYS} days with orders before {to_date(last_day)}."
         return insufficient_data(VOLUME_LOW, reason), insufficient_data(VOLUME_HIGH, reason)
-    return _evaluate_volume_rule(VOLUME_LOW, orders[:, start:], names, last_day), _evaluate_volume_rule(
-        VOLUME_HIGH, orders[:, start:], names, last_day
-    )
+    low, high = (_evaluate_volume_rule(rule, orders[:, start:], names, last_day) for rule in (VOLUME_LOW, VOLUME_HIGH))
+    return low, high
 
 
 def _evaluate_volume_rule(rule: Rule, orders: NDArray[np.float64], names: tuple[str, ...], last_day: int) -> RuleResult:
@@ -232,7 +220,7 @@ def _evaluate_coverage(week: _Week, last_day: dt.date) -> RuleResult:
         f"The p10–p90 interval held {format_percent(coverage)} of the orders in the seven days to {last_day}. "
         f"The target is {format_percent(INTERVAL_LEVEL, 0)}."
     )
-    return _result(COVERAGE, statistic, message, last_day)
+    return _overall_result(COVERAGE, statistic, message, _first_day(last_day))
 
 
 def _evaluate_against_backtest(week: _Week, baseline: BacktestBaseline | None, last_day: dt.date) -> RuleResult:
@@ -244,7 +232,7 @@ def _evaluate_against_backtest(week: _Week, baseline: BacktestBaseline | None, l
     backtest_mae = baseline.metrics.mae
     statistic = max(mae - (1 + BACKTEST_TOLERANCE) * backtest_mae, 0.0) / error
     message = f"The mean error of the seven days to {last_day} is {mae:.0f} s. The backtest's is {backtest_mae:.0f} s."
-    return _result(WORSE_THAN_BACKTEST, statistic, message, last_day)
+    return _overall_result(WORSE_THAN_BACKTEST, statistic, message, _first_day(last_day))
 
 
 def _evaluate_against_lookup(week: _Week, last_day: dt.date) -> RuleResult:
@@ -261,10 +249,14 @@ def _evaluate_against_lookup(week: _Week, last_day: dt.date) -> RuleResult:
         f"The mean error of the seven days to {last_day} is {mae:.0f} s. The restaurant lookup's is {lookup:.0f} s."
     )
     statistic = max(difference - LOOKUP_TOLERANCE * lookup, 0.0) / error
-    return _result(WORSE_THAN_LOOKUP, statistic, message, last_day)
+    return _overall_result(WORSE_THAN_LOOKUP, statistic, message, _first_day(last_day))
 
 
-def _result(rule: Rule, statistic: float, message: str, last_day: dt.date) -> RuleResult:
+def _first_day(last_day: dt.date) -> dt.date:
+    return last_day - dt.timedelta(days=WINDOW_DAYS - 1)
+
+
+def _overall_result(rule: Rule, statistic: float, message: str, since: dt.date) -> RuleResult:
     if statistic < rule.threshold:
         return RuleResult(rule, statistic, message)
     alert = Alert(
@@ -273,7 +265,7 @@ def _result(rule: Rule, statistic: float, message: str, last_day: dt.date) -> Ru
         value="all",
         observed=statistic,
         threshold=rule.threshold,
-        since=last_day - dt.timedelta(days=WINDOW_DAYS - 1),
+        since=since,
         message=message,
     )
     return RuleResult(rule, statistic, message, (alert,))

@@ -20,7 +20,7 @@ from preptime.monitoring.change_detection import (
     DailyRatios,
     ScanResult,
     clipped_log_ratio,
-    scan_for_shifts,
+    detect_changes,
 )
 from preptime.monitoring.document import Alert, DimensionName, RatioDay, RatioSeries
 from preptime.monitoring.joined_predictions import JoinedOrders
@@ -29,6 +29,11 @@ from preptime.monitoring.rules import FASTER_THAN_PREDICTED, SLOWER_THAN_PREDICT
 
 MAX_SERIES = 8
 """The number of cities and types of food whose series are in the document, besides all that fired."""
+_BASELINE_NAMES: dict[DimensionName, str] = {
+    "overall": "the baseline",
+    "city": "this city's baseline",
+    "type_of_food": "the baseline of this type of food",
+}
 _TOO_FEW_DAYS = f"Fewer than {MIN_REFERENCE_DAYS + 1} days have enough orders with predictions."
 
 
@@ -65,7 +70,7 @@ class ShiftScan:
         return self.dimensions[1]
 
 
-def scan_shifts(joined: JoinedOrders, first_day: int, days: int) -> ShiftScan:
+def scan_ratios(joined: JoinedOrders, first_day: int, days: int) -> ShiftScan:
     """Return the scan of the evaluated orders of `days` days from `first_day`."""
     rows = np.flatnonzero(joined.evaluated)
     day = (joined.outcomes.day[rows] - first_day).astype(np.int64)
@@ -83,7 +88,7 @@ def scan_shifts(joined: JoinedOrders, first_day: int, days: int) -> ShiftScan:
         shape = (len(segments.values), days)
         daily = DailyRatios.from_orders(segments.codes[mask], day[mask], shape, values[mask], is_unclipped[mask])
         return Dimension(
-            name, segments.values, first_day, daily, scan_for_shifts(daily, SLOWER_THAN_PREDICTED.threshold)
+            name, segments.values, first_day, daily, detect_changes(daily, SLOWER_THAN_PREDICTED.threshold)
         )
 
     overall = _SegmentCodes(np.zeros(len(rows), np.int64), ("all",))
@@ -98,11 +103,10 @@ def scan_shifts(joined: JoinedOrders, first_day: int, days: int) -> ShiftScan:
     )
 
 
-def evaluate_shifts(shift_scan: ShiftScan) -> tuple[RuleResult, RuleResult]:
+def evaluate_shift_rules(shift_scan: ShiftScan) -> tuple[RuleResult, RuleResult]:
     """Return the results of `slower_than_predicted` and `faster_than_predicted`."""
-    return _evaluate_shift_rule(shift_scan, SLOWER_THAN_PREDICTED, 1), _evaluate_shift_rule(
-        shift_scan, FASTER_THAN_PREDICTED, -1
-    )
+    slower = _evaluate_shift_rule(shift_scan, SLOWER_THAN_PREDICTED, 1)
+    return slower, _evaluate_shift_rule(shift_scan, FASTER_THAN_PREDICTED, -1)
 
 
 def build_ratio_series(shift_scan: ShiftScan) -> tuple[RatioSeries, ...]:
@@ -201,9 +205,6 @@ def _alert(rule: Rule, dimension: Dimension, segment: int, *, excludes_fired_cit
     orders = int(dimension.daily_ratios.orders[segment, start:].sum())
     name = "all other orders" if excludes_fired_cities else _segment_name(dimension.name, dimension.values[segment])
     direction = "longer" if rule is SLOWER_THAN_PREDICTED else "shorter"
-    baseline = {"overall": "the baseline", "city": "this city's baseline"}.get(
-        dimension.name, "the baseline of this type of food"
-    )
     since = to_date(dimension.first_day + start)
     return Alert(
         rule=rule.name,
@@ -213,8 +214,8 @@ def _alert(rule: Rule, dimension: Dimension, segment: int, *, excludes_fired_cit
         threshold=rule.threshold,
         since=since,
         message=f"{name[0].upper()}{name[1:]}: actual preparation times are {format_percent(relative_change, 0)} "
-        f"{direction} than predicted, relative to {baseline}, since {since} ({days} {'day' if days == 1 else 'days'}, "
-        f"{orders:,} orders).",
+        f"{direction} than predicted, relative to {_BASELINE_NAMES[dimension.name]}, since {since} "
+        f"({days} {'day' if days == 1 else 'days'}, {orders:,} orders).",
     )
 
 

@@ -16,7 +16,7 @@ from preptime.domain.orders import DEFAULT_MODEL, FALLBACK_LEVELS, QUANTILE_LEVE
 from preptime.domain.validation_reasons import ValidationReason
 from preptime.progress import ProgressCallback
 from preptime.scoring.score_document import ScoreCounts, ScoreDocument
-from preptime.scoring.score_file import map_in_order, open_orders, row_progress
+from preptime.scoring.score_file import open_orders, row_progress
 from preptime.scoring.scorer import (
     FALLBACK_LEVEL,
     PREDICTED_READY_AT,
@@ -27,6 +27,7 @@ from preptime.scoring.scorer import (
     model_column,
     quantile_column,
 )
+from preptime.sources.parallel import map_in_order
 from preptime.sources.writer import write_table
 
 MAX_CONCURRENT_REQUESTS = 2

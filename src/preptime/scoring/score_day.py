@@ -21,8 +21,9 @@ from preptime.errors import BundleVerificationError, OperationError, UsageError
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.progress import ProgressCallback
 from preptime.scoring.score_document import ScoreCounts
-from preptime.scoring.score_file import CHUNK_ROWS, map_in_order, row_progress, worker_count
+from preptime.scoring.score_file import CHUNK_ROWS, row_progress, worker_count
 from preptime.scoring.scorer import ChunkScorer, PassthroughColumns, TimestampFormatter, restaurants_for
+from preptime.sources.parallel import map_in_order
 from preptime.sources.results import PREDICTIONS_FILE, SCORE_FILE, ResultsFolder
 from preptime.sources.source import DataSource, batches_for_dates
 from preptime.validation.audit import audit_orders

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TypeVar
 
 import polars as pl
 
@@ -20,12 +17,10 @@ from preptime.features.restaurant_index import RestaurantIndex
 from preptime.progress import ProgressCallback
 from preptime.scoring.score_document import ScoreCounts, ScoreDocument
 from preptime.scoring.scorer import ChunkScorer, PassthroughColumns, TimestampFormatter, restaurants_for
+from preptime.sources.parallel import map_in_order
 from preptime.sources.registry import open_source
 from preptime.sources.source import DataSource, estimate_rows
 from preptime.sources.writer import write_table
-
-In = TypeVar("In")
-Out = TypeVar("Out")
 
 CHUNK_ROWS = 50_000
 """Large enough that the cost per chunk is negligible, small enough to keep memory low."""
@@ -110,26 +105,6 @@ def row_progress(source: DataSource, stage: str, progress: ProgressCallback | No
     return report_rows
 
 
-def map_in_order(chunks: Iterable[In], function: Callable[[In], Out], workers: int) -> Generator[Out]:
-    """Yield the result of `function` for each chunk, in order, from `workers` threads. Hold `workers` + 1 chunks.
-
-    Threads are enough, because most of the work (ONNX Runtime, Polars, NumPy) releases the interpreter lock. An error
-    in `chunks` or `function` is raised here, after the results of the chunks before it.
-    """
-    with ThreadPoolExecutor(workers) as pool:
-        pending: deque[Future[Out]] = deque()
-        try:
-            for chunk in chunks:
-                pending.append(pool.submit(function, chunk))
-                if len(pending) > workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
-
-
 def worker_count(requested: int | None) -> int:
     """Return the number of scoring threads: `requested`, or a default for this machine."""
     return requested or max(2, min(os.cpu_count() or 1, MAX_WORKERS))
@@ -143,7 +118,7 @@ def _write_scored(out: Path, chunks: Iterator[pl.DataFrame]) -> None:
         if reason is None:
             raise
         raise OperationError(
-            f"{out} could not be written: {reason}.", "No partial file was left. Free up disk space, then score again."
+            f"{out} couldn't be written: {reason}.", "No partial file was left. Free up disk space, then score again."
         ) from error
 
 

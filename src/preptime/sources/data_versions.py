@@ -30,7 +30,7 @@ RESTAURANTS_FILE = "restaurants.parquet"
 VALIDATION_FILE = "validation.json"
 DIRTY_SUFFIX = "+changes"
 """Appended to a git revision if tracked files are modified, except for files that DVC itself writes while it runs."""
-_DVC_PATHSPECS = (":(exclude)*dvc.lock", ":(exclude)*.dvc", ":(exclude)figures")
+_DVC_PATHSPECS = (":(exclude)*dvc.lock", ":(exclude)*.dvc", ":(exclude)metrics")
 _BLOCK_BYTES = 1 << 20
 _CHUNK_ROWS = 250_000
 

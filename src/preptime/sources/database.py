@@ -54,7 +54,7 @@ class DateRange:
         return self.first <= date <= self.last
 
     def intersection(self, other: DateRange | None) -> DateRange:
-        """Return the days in both ranges, or this range if `other` is None."""
+        """Return the days in both ranges, or this range without another one."""
         return self if other is None else DateRange(max(self.first, other.first), min(self.last, other.last))
 
 
@@ -125,7 +125,7 @@ class DatabaseReader(Protocol):
         ...
 
     def iter_rows(self, day: dt.date | None, chunk_rows: int) -> Iterator[pl.DataFrame]:
-        """Yield the orders of a day, or all restaurants if `day` is None, in chunks of at most `chunk_rows`."""
+        """Yield the orders of a day, or all restaurants without a day, in chunks of at most `chunk_rows`."""
         ...
 
 

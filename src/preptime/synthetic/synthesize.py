@@ -22,64 +22,11 @@ from preptime.synthetic.orders import SyntheticOrders, draw_orders
 from preptime.synthetic.restaurants import SyntheticRestaurants, draw_restaurants
 from preptime.synthetic.world import CITIES, FOODS, TIME_ZONES, SynthesisPlan
 
-ROW_GROUP_ROWS = 262_144
-INTEGER_CODED_COLUMNS = ("country", "city", "type_of_food")
-
-
-def write_table(table: pl.DataFrame, restaurants: pl.DataFrame, path: Path) -> None:
-    """Write a table as CSV or Parquet, depending on the suffix of `path`.
-
-    In CSV, instants become local times of the restaurant with a UTC offset, as in the real file
-    (`2015-06-01 12:28:28.952789+01:00`). `restaurants` has the country of each restaurant.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary_path:
-        if path.suffix == ".parquet":
-            table.write_parquet(temporary_path, compression="zstd", compression_level=1, row_group_size=ROW_GROUP_ROWS)
-        else:
-            _with_wall_clock(table, restaurants).write_csv(temporary_path)
-
-
-def write_integer_coded_orders(
-    orders: pl.DataFrame, restaurants: pl.DataFrame, path: Path, rows: int | None = None
-) -> int:
-    """Write the first `rows` orders (all by default) in the take-home API's format, and return their number.
-
-    The file has only the columns known at acknowledgement. The code of a category is its position in the sorted values
-    of `restaurants`.
-    """
-    codes = [pl.col(name).rank("dense").cast(pl.Int64) - 1 for name in INTEGER_CODED_COLUMNS]
-    first_orders = orders.head(rows) if rows is not None else orders
-    coded = first_orders.join(
-        restaurants.with_columns(codes), on="restaurant_id", how="left", maintain_order="left"
-    ).select("order_acknowledged_at", "order_value_gbp", "restaurant_id", "number_of_items", *INTEGER_CODED_COLUMNS)
-    write_table(coded, restaurants, path)
-    return coded.height
-
-
-def _with_wall_clock(table: pl.DataFrame, restaurants: pl.DataFrame) -> pl.DataFrame:
-    instant_columns = [
-        name for name, kind in table.schema.items() if isinstance(kind, pl.Datetime) and kind.time_zone == "UTC"
-    ]
-    if not instant_columns:
-        return table
-    country = table.select("restaurant_id").join(
-        restaurants.select("restaurant_id", "country"), on="restaurant_id", how="left", maintain_order="left"
-    )["country"]
-    zone = country.replace_strict(TIME_ZONES, default="UTC", return_dtype=pl.String)
-    parts = []
-    numbered = table.with_columns(zone.alias("_zone")).with_row_index("_row")
-    for (name,), part in numbered.group_by("_zone", maintain_order=True):
-        wall_clock_columns = [
-            pl.col(column).dt.convert_time_zone(str(name)).dt.strftime("%Y-%m-%d %H:%M:%S%.6f%:z")
-            for column in instant_columns
-        ]
-        parts.append(part.with_columns(wall_clock_columns))
-    return pl.concat(parts).sort("_row").drop("_row", "_zone")
-
-
 BLOCK_ORDERS = 500_000
 """Orders drawn per block. The random numbers depend on it, so it's a constant."""
+
+ROW_GROUP_ROWS = 262_144
+INTEGER_CODED_COLUMNS = ("country", "city", "type_of_food")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +74,58 @@ def synthesize_frames(plan: SynthesisPlan) -> tuple[pl.DataFrame, pl.DataFrame, 
     """
     restaurants, orders = _draw(plan, no_progress)
     return _orders_frame(orders), _restaurants_frame(restaurants), _truth_frame(orders)
+
+
+def write_integer_coded_orders(
+    orders: pl.DataFrame, restaurants: pl.DataFrame, path: Path, rows: int | None = None
+) -> int:
+    """Write the first `rows` orders (all by default) in the take-home API's format, and return their number.
+
+    The file has only the columns known at acknowledgement. The code of a category is its position in the sorted values
+    of `restaurants`.
+    """
+    codes = [pl.col(name).rank("dense").cast(pl.Int64) - 1 for name in INTEGER_CODED_COLUMNS]
+    first_orders = orders.head(rows) if rows is not None else orders
+    coded = first_orders.join(
+        restaurants.with_columns(codes), on="restaurant_id", how="left", maintain_order="left"
+    ).select("order_acknowledged_at", "order_value_gbp", "restaurant_id", "number_of_items", *INTEGER_CODED_COLUMNS)
+    write_table(coded, restaurants, path)
+    return coded.height
+
+
+def write_table(table: pl.DataFrame, restaurants: pl.DataFrame, path: Path) -> None:
+    """Write a table as CSV or Parquet, depending on the suffix of `path`.
+
+    In CSV, instants become local times of the restaurant with a UTC offset, as in the real file
+    (`2015-06-01 12:28:28.952789+01:00`). `restaurants` has the country of each restaurant.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary_path:
+        if path.suffix == ".parquet":
+            table.write_parquet(temporary_path, compression="zstd", compression_level=1, row_group_size=ROW_GROUP_ROWS)
+        else:
+            _with_wall_clock(table, restaurants).write_csv(temporary_path)
+
+
+def _with_wall_clock(table: pl.DataFrame, restaurants: pl.DataFrame) -> pl.DataFrame:
+    instant_columns = [
+        name for name, kind in table.schema.items() if isinstance(kind, pl.Datetime) and kind.time_zone == "UTC"
+    ]
+    if not instant_columns:
+        return table
+    country = table.select("restaurant_id").join(
+        restaurants.select("restaurant_id", "country"), on="restaurant_id", how="left", maintain_order="left"
+    )["country"]
+    zone = country.replace_strict(TIME_ZONES, default="UTC", return_dtype=pl.String)
+    parts = []
+    numbered = table.with_columns(zone.alias("_zone")).with_row_index("_row")
+    for (name,), part in numbered.group_by("_zone", maintain_order=True):
+        wall_clock_columns = [
+            pl.col(column).dt.convert_time_zone(str(name)).dt.strftime("%Y-%m-%d %H:%M:%S%.6f%:z")
+            for column in instant_columns
+        ]
+        parts.append(part.with_columns(wall_clock_columns))
+    return pl.concat(parts).sort("_row").drop("_row", "_zone")
 
 
 def _draw(plan: SynthesisPlan, progress: ProgressCallback) -> tuple[SyntheticRestaurants, SyntheticOrders]:

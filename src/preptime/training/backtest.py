@@ -46,7 +46,7 @@ def backtest(
             evaluate_graph(test_features, fitted.load_graph(features.X.shape[1]), fitted.label_limit_seconds)
         )
         start = end + ONE_DAY
-    return concatenate_evaluated(evaluated_parts)
+    return _concatenate_evaluated(evaluated_parts)
 
 
 def select_days(features: FeatureMatrix, first_day: dt.date, last_day: dt.date) -> FeatureMatrix:
@@ -88,7 +88,7 @@ def evaluate_graph(features: FeatureMatrix, graph: OnnxGraph, label_limit_second
     return evaluated.take(is_evaluated)
 
 
-def concatenate_evaluated(parts: Sequence[EvaluatedOrders]) -> EvaluatedOrders:
+def _concatenate_evaluated(parts: Sequence[EvaluatedOrders]) -> EvaluatedOrders:
     """Return the evaluated orders of several windows as one."""
     return EvaluatedOrders(
         actual=np.concatenate([part.actual for part in parts]),

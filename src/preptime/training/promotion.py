@@ -67,7 +67,7 @@ def decide_promotion(
     log = ChampionLog(store)
     entry, current = log.as_of(challenger.date), log.current()
     if entry is not None:
-        restore_champion(store, entry.bundle, data, challenger.date)
+        _restore_champion(store, entry.bundle, data, challenger.date)
     if allow_promotion and (earlier := _earlier_decision(log, challenger)) is not None:
         return earlier
     if entry is not None and entry.bundle == challenger.id:
@@ -97,7 +97,7 @@ def decide_promotion(
     )
 
 
-def restore_champion(store: Store, bundle_id: str, data: TrainingData, date: dt.date) -> None:
+def _restore_champion(store: Store, bundle_id: str, data: TrainingData, date: dt.date) -> None:
     """Rebuild the champion as of `date` if it's a refresh of that date and is missing or damaged in the store.
 
     A champion that was trained on that date needs no rebuild here, because training has just written it. `data` has
@@ -114,18 +114,18 @@ def restore_champion(store: Store, bundle_id: str, data: TrainingData, date: dt.
         raise UsageError(
             f"{bundle_id}, the champion as of {date}, is missing or damaged in {store.url}, and so is {training_id}, "
             "which has its models.",
-            retrain_hint(training_id),
+            _retrain_hint(training_id),
         )
     restored = write_refreshed_bundle(store, parent, build_champion_history(parent, data, date), expected_id=bundle_id)
     if restored.id != bundle_id:
         raise UsageError(
             f"{bundle_id}, the champion as of {date}, is missing or damaged in {store.url}. A rebuild from the models "
             f"of {training_id} gives another bundle, {restored.id}, so nothing was replaced.",
-            different_bundle_hint(bundle_id),
+            _different_bundle_hint(bundle_id),
         )
 
 
-def retrain_hint(bundle_id: str) -> str:
+def _retrain_hint(bundle_id: str) -> str:
     """Return the hint for a missing bundle of an earlier date."""
     return (
         f"First, run preptime train --date {bundle_date(bundle_id)} again. If that gives another bundle, restore "
@@ -133,7 +133,7 @@ def retrain_hint(bundle_id: str) -> str:
     )
 
 
-def different_bundle_hint(bundle_id: str) -> str:
+def _different_bundle_hint(bundle_id: str) -> str:
     """Return the hint for a bundle whose date now gives another bundle."""
     return (
         "The orders of that date, or the versions of preptime or its libraries, have changed. Restore "
@@ -201,9 +201,9 @@ def _fetch_champion(store: Store, bundle_id: str, *, challenger_id: str) -> Bund
     if not store.has_bundle(bundle_id):
         raise UsageError(
             f"The champion {bundle_id} isn't in {store.url}. {consequence}",
-            different_bundle_hint(bundle_id)
+            _different_bundle_hint(bundle_id)
             if bundle_date(bundle_id) == bundle_date(challenger_id)
-            else retrain_hint(bundle_id),
+            else _retrain_hint(bundle_id),
         )
     try:
         return fetch_verified(store, bundle_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,8 +15,10 @@ from preptime.bundle.store import Store
 from preptime.bundle.writer import write_bundle
 from preptime.features.history import History, build_history
 from preptime.features.history_state import HistoryState
-from preptime.training.comparison import Comparison
 from preptime.training.training_data import TrainingData
+
+if TYPE_CHECKING:  # the comparison imports the libraries that train, which a refresh does without
+    from preptime.training.comparison import Comparison
 
 REFRESH_REASON_PREFIX = "New history. "
 """Start of a refresh's reason in the champion log."""

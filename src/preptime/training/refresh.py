@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -28,6 +27,7 @@ from preptime.features.history import build_history
 from preptime.features.history_state import CompletedOrders, HistoryState
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.progress import ProgressCallback, no_progress
+from preptime.sources.parallel import map_in_order
 from preptime.sources.source import DataSource
 from preptime.training.publishing import AuditActor, publish_refresh
 from preptime.training.training_data import date_from_day_number, rows_as_of
@@ -53,6 +53,86 @@ _HISTORY_COLUMNS = (
     "type_of_food",
     "prep_time_seconds",
 )
+
+
+class RefreshDocument(msgspec.Struct, frozen=True):
+    """The output of `preptime refresh --json`."""
+
+    date: dt.date
+    bundle: str
+    parent: str
+    """The trained bundle whose models it has."""
+    champion_number: int
+    """Number of the entry in the champion log."""
+    orders: int
+    """Completed orders in the history."""
+    unknown_values: dict[str, int]
+    """Restaurants whose country, city, or type of food is unknown to the champion's models, by column."""
+
+
+def refresh_champion(
+    orders: DataSource,
+    restaurants: RestaurantIndex,
+    date: dt.date,
+    store: Store,
+    actor: AuditActor,
+    *,
+    thresholds: GateThresholds | None = None,
+    progress: ProgressCallback = no_progress,
+) -> RefreshDocument:
+    """Publish the champion's models with the history as of `date`, from a data source of any size.
+
+    Raises:
+        UsageError: There is no champion, its date is later, or a user rolled back this refresh.
+        DataError: The latest day's orders are missing or too few.
+        BundleVerificationError: The champion failed verification.
+        StoreError: Another process promoted a bundle at the same time.
+    """
+    entry, champion = _champion_to_refresh(store, date)
+    # The champion's models require the codes they were fitted with.
+    recoded = restaurants.recoded(champion.manifest.vocabularies)
+    state = stream_history_state(orders, recoded, date, progress)
+    orders_by_date = {date_from_day_number(number): int(sums[0].sum()) for number, sums in state.recent_days.items()}
+    gate_result = evaluate_daily_counts(orders_by_date, date, thresholds or GateThresholds())
+    if not gate_result.passed:
+        raise gate_error(gate_result)
+    refresh_entry = publish_refresh(
+        store, champion, build_history(state, recoded, date), expected_current=entry, actor=actor
+    )
+    if refresh_entry is None:
+        raise UsageError(
+            f"A user rolled back the refresh of {entry.bundle} for {date}.",
+            "Correct the orders, or promote the refreshed bundle with a reason: preptime bundles promote.",
+        )
+    return RefreshDocument(
+        date=date,
+        bundle=refresh_entry.bundle,
+        parent=champion.manifest.parent or champion.manifest.id,
+        champion_number=refresh_entry.number,
+        orders=int(state.orders.sum()),
+        unknown_values=_count_unknown_values(restaurants, recoded),
+    )
+
+
+def _champion_to_refresh(store: Store, date: dt.date) -> tuple[LogEntry, Bundle]:
+    """Return the verified champion and its log entry. Raises `UsageError` if a refresh for `date` can't replace it."""
+    entry = ChampionLog(store).current()
+    if entry is None:
+        raise UsageError(f"{store.url} has no champion.", "First, train and promote a bundle: preptime train.")
+    if entry.date > date:
+        raise UsageError(
+            f"The champion {entry.bundle} has the date {entry.date}, which is later than {date}.",
+            f"Set --date to {entry.date} or later. A refresh for an earlier date would publish an older history.",
+        )
+    return entry, fetch_verified(store, entry.bundle)
+
+
+def _count_unknown_values(restaurants: RestaurantIndex, recoded: RestaurantIndex) -> dict[str, int]:
+    unknown_counts = {
+        name: int(((getattr(recoded, name) < 0) & (getattr(restaurants, name) >= 0)).sum())
+        for name in ("country", "city", "type_of_food")
+    }
+    return {name: count for name, count in unknown_counts.items() if count}
 
 
 def stream_history_state(
@@ -119,7 +199,7 @@ def _count_batches(
     keys = []
     recent: deque[_BatchKeys] = deque(maxlen=RECENT_BATCHES)
     earlier_identities: list[pl.DataFrame] = []
-    for batch in _map_in_order(read, source.batches(BATCH_ROWS)):
+    for batch in map_in_order(source.batches(BATCH_ROWS), read, AUDIT_THREADS, max_pending=AUDIT_THREADS):
         batch_keys = batch.batch_keys
         duplicates = _find_duplicates(recent, batch_keys)
         if len(suspect_keys):
@@ -171,97 +251,3 @@ def _read_batch(batch: pl.DataFrame, *, restaurants: RestaurantIndex, as_of: dt.
         rows=np.flatnonzero(is_history),
         batch_keys=_BatchKeys(identities, identified_rows, identities.hash_rows().to_numpy()[identified_rows]),
     )
-
-
-def _map_in_order(
-    read: Callable[[pl.DataFrame], _CompletedBatch], batches: Iterator[pl.DataFrame]
-) -> Iterator[_CompletedBatch]:
-    """Yield the result of `read` for each batch, in order, reading a few batches concurrently."""
-    with ThreadPoolExecutor(AUDIT_THREADS) as pool:
-        pending: deque[Future[_CompletedBatch]] = deque()
-        for batch in batches:
-            pending.append(pool.submit(read, batch))
-            if len(pending) == AUDIT_THREADS:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-
-
-class RefreshDocument(msgspec.Struct, frozen=True):
-    """The output of `preptime refresh --json`."""
-
-    date: dt.date
-    bundle: str
-    parent: str
-    """The trained bundle whose models it has."""
-    champion_number: int
-    """Number of the entry in the champion log."""
-    orders: int
-    """Completed orders in the history."""
-    unknown_values: dict[str, int]
-    """Restaurants whose country, city, or type of food is unknown to the champion's models, by column."""
-
-
-def refresh_champion(
-    orders: DataSource,
-    restaurants: RestaurantIndex,
-    date: dt.date,
-    store: Store,
-    actor: AuditActor,
-    *,
-    thresholds: GateThresholds | None = None,
-    progress: ProgressCallback = no_progress,
-) -> RefreshDocument:
-    """Publish the champion's models with the history as of `date`, from a data source of any size.
-
-    Raises:
-        UsageError: There is no champion, its date is later, or a user rolled back this refresh.
-        DataError: The latest day's orders are missing or too few.
-        BundleVerificationError: The champion failed verification.
-        StoreError: Another process promoted a bundle at the same time.
-    """
-    entry, champion = champion_to_refresh(store, date)
-    # The champion's models require the codes they were fitted with.
-    recoded = restaurants.recoded(champion.manifest.vocabularies)
-    state = stream_history_state(orders, recoded, date, progress)
-    orders_by_date = {date_from_day_number(number): int(sums[0].sum()) for number, sums in state.recent_days.items()}
-    gate_result = evaluate_daily_counts(orders_by_date, date, thresholds or GateThresholds())
-    if not gate_result.passed:
-        raise gate_error(gate_result)
-    refresh_entry = publish_refresh(
-        store, champion, build_history(state, recoded, date), expected_current=entry, actor=actor
-    )
-    if refresh_entry is None:
-        raise UsageError(
-            f"A user rolled back the refresh of {entry.bundle} for {date}.",
-            "Correct the orders, or promote the refreshed bundle with a reason: preptime bundles promote.",
-        )
-    return RefreshDocument(
-        date=date,
-        bundle=refresh_entry.bundle,
-        parent=champion.manifest.parent or champion.manifest.id,
-        champion_number=refresh_entry.number,
-        orders=int(state.orders.sum()),
-        unknown_values=_count_unknown_values(restaurants, recoded),
-    )
-
-
-def champion_to_refresh(store: Store, date: dt.date) -> tuple[LogEntry, Bundle]:
-    """Return the verified champion and its log entry. Raises `UsageError` if a refresh for `date` can't replace it."""
-    entry = ChampionLog(store).current()
-    if entry is None:
-        raise UsageError(f"{store.url} has no champion.", "First, train and promote a bundle: preptime train.")
-    if entry.date > date:
-        raise UsageError(
-            f"The champion {entry.bundle} has the date {entry.date}, which is later than {date}.",
-            f"Set --date to {entry.date} or later. A refresh for an earlier date would publish an older history.",
-        )
-    return entry, fetch_verified(store, entry.bundle)
-
-
-def _count_unknown_values(restaurants: RestaurantIndex, recoded: RestaurantIndex) -> dict[str, int]:
-    unknown_counts = {
-        name: int(((getattr(recoded, name) < 0) & (getattr(restaurants, name) >= 0)).sum())
-        for name in ("country", "city", "type_of_food")
-    }
-    return {name: count for name, count in unknown_counts.items() if count}

@@ -176,7 +176,7 @@ def _with_tooltips(node: object) -> object:
     return tipped_node
 
 
-ColumnFormat = Literal["text", "long", "count", "minutes", "percent", "points", "r", "pounds", "number", "date"]
+ColumnFormat = Literal["text", "long", "count", "minutes", "percent", "decimal", "pounds", "number", "date"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +236,7 @@ _NUMBER_FORMATS: dict[ColumnFormat, str] = {
     "count": "localized",
     "minutes": "%.1f min",
     "percent": "%.1f %%",
-    "points": "%+.1f",
-    "r": "%.3f",
+    "decimal": "%.3f",
     "pounds": "£%.2f",
     "number": "%.1f",
 }

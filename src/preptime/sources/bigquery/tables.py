@@ -110,7 +110,7 @@ class BigQueryReader:
         return list(query_frame(self.client, statement, {}, pl.Schema({ORDER_DATE: pl.Date()}))[ORDER_DATE])
 
     def iter_rows(self, day: dt.date | None, chunk_rows: int) -> Iterator[pl.DataFrame]:
-        """Yield the orders of a day, or all restaurants if `day` is None, in chunks of at most `chunk_rows`."""
+        """Yield the orders of a day, or all restaurants without a day, in chunks of at most `chunk_rows`."""
         table = self.address.table
         schema = pl.Schema({name: stored_type(table, name) for name in self.columns if is_declared(table, name)})
         extra_columns = [name for name in self.columns if name not in schema]

@@ -61,7 +61,7 @@ class PostgresReader:
         return partition_dates(self.connection, ORDERS_TABLE)
 
     def iter_rows(self, day: dt.date | None, chunk_rows: int) -> Iterator[pl.DataFrame]:
-        """Yield the orders of a day, or all restaurants if `day` is None, in chunks of at most `chunk_rows`."""
+        """Yield the orders of a day, or all restaurants without a day, in chunks of at most `chunk_rows`."""
         schema = {column: stored_type(self.table, column) for column in self.columns}
         return copy_out(self.connection, self._query(day), schema, chunk_rows)
 

@@ -9,7 +9,7 @@ from preptime.bundle.manifest import Manifest
 from preptime.evaluation.aggregates import MIN_RELIABLE_ORDERS
 from preptime.evaluation.documents import BacktestDocument, SegmentDimension
 from preptime.evaluation.overview import MetricComparison, compare_evaluations, compare_segments, summarize_bundle
-from preptime.evaluation.report_data import backtest_of
+from preptime.evaluation.report_data import backtest_from_manifest
 from preptime.evaluation.summary_text import NO_VALUE, format_minutes, format_percent
 from preptime.training.comparison import Comparison
 from preptime.ui.components import (
@@ -59,7 +59,7 @@ def show(context: DashboardContext, bundles: StoreListing) -> None:
         show_info("You selected the same bundle twice.", "Select another bundle, or train one with `preptime train`.")
         return
     _same_orders_comparison(context, bundles, first, second)
-    backtests = backtest_of(first), backtest_of(second)
+    backtests = backtest_from_manifest(first), backtest_from_manifest(second)
     _detail_table(first, second)
     if backtests[0] is None or backtests[1] is None:
         show_info("This version of preptime can't read the metrics of one bundle.", "Only the details are compared.")

@@ -20,7 +20,7 @@ from preptime.evaluation.documents import BacktestDocument, Score, SegmentDimens
 from preptime.evaluation.evaluated_orders import LABEL_SETS, LabelSet
 from preptime.evaluation.metrics import REGRESSION_MIN_ORDERS
 from preptime.evaluation.overview import SegmentComparison, summarize_bundle
-from preptime.evaluation.report_data import ReportData, backtest_of
+from preptime.evaluation.report_data import ReportData, backtest_from_manifest
 from preptime.evaluation.summary_text import (
     calibration_caption,
     density_caption,
@@ -62,7 +62,7 @@ _SCORE_COLUMNS = (
     Column("within_5_min", "within 5 min", "percent", "Predictions with an error of at most five minutes"),
     Column("median_ae", "median error", "minutes", "Half of the predictions have a smaller error"),
     Column("bias", "bias", "minutes", "Mean of predicted minus actual. Below 0, food was ready later than predicted"),
-    Column("r2", "R²", "r", "Share of the variance of the labels that is explained"),
+    Column("r2", "R²", "decimal", "Share of the variance of the labels that is explained"),
     Column("rmse", "RMSE", "minutes", "Root mean squared error. Long delays dominate it"),
 )
 
@@ -93,7 +93,7 @@ def show(store: Store, bundles: StoreListing) -> None:
     manifest = choose_bundle(bundles, "Bundle", "bundle")
     if manifest is None:
         return
-    backtest, report_data = backtest_of(manifest), None
+    backtest, report_data = backtest_from_manifest(manifest), None
     with show_failures():
         report_data = load_report_data(store, manifest)
     _bundle_summary(store, manifest, backtest)

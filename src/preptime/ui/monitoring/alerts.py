@@ -97,8 +97,8 @@ _STATUS_LABELS = {"fired": "▲ alert", "ok": "● ok", "insufficient_data": "�
 _RULE_COLUMNS = (
     Column("rule", "rule"),
     Column("status", "status"),
-    Column("observed", "observed", "r"),
-    Column("threshold", "threshold", "r"),
+    Column("observed", "observed", "decimal"),
+    Column("threshold", "threshold", "decimal"),
     Column("unit", "unit"),
     Column("message", "result", "long"),
     Column("description", "what it checks", "long"),

@@ -16,8 +16,10 @@ _FEATURE_TITLES = FEATURE_TITLES | {PREDICTED_SECONDS: "prediction"}
 _FEATURE_COLUMNS = (
     Column("name", "feature"),
     Column("unit", "unit"),
-    Column("psi", "PSI", "r", "Population stability index. By convention, more than 0.25 is a different distribution"),
-    Column("adjusted_p_value", "p-value (Holm)", "r", "Probability of such a difference without any drift"),
+    Column(
+        "psi", "PSI", "decimal", "Population stability index. By convention, more than 0.25 is a different distribution"
+    ),
+    Column("adjusted_p_value", "p-value (Holm)", "decimal", "Probability of such a difference without any drift"),
     Column("drifted", "drifted"),
     Column("reference_median", "reference median", "number"),
     Column("recent_median", "recent median", "number"),

@@ -1,6 +1,6 @@
--- Orders by local day, the restaurants they are of, and what happened.
+-- Orders by local day, restaurants, and outcomes.
 
--- Which columns the tables have for those who read them, in what order: those of the files that were loaded.
+-- The columns of the loaded files, in order. Readers get these columns.
 CREATE TABLE preptime.columns (
     table_name text NOT NULL,
     position integer NOT NULL,
@@ -17,8 +17,8 @@ CREATE TABLE preptime.restaurants (
     extra jsonb
 );
 
--- A timestamptz keeps only the instant. What the kitchen's clock said is kept beside it, and the cell as it came, so
--- that an order read from here is the order of the file, its offset included.
+-- A timestamptz stores only the instant. The local time and the delivered text are stored in addition, so that an order
+-- from the database equals the order in the file, including its offset.
 CREATE TABLE preptime.orders (
     order_key text COLLATE "C" NOT NULL,
     order_date date NOT NULL,
@@ -40,13 +40,13 @@ CREATE TABLE preptime.orders (
     PRIMARY KEY (order_date, order_key)
 ) PARTITION BY LIST (order_date);
 
-COMMENT ON COLUMN preptime.orders.order_date IS 'Local day of the acknowledgement, at the restaurant; the partition';
-COMMENT ON COLUMN preptime.orders.acknowledged_local IS 'The restaurant''s wall clock at the acknowledgement';
-COMMENT ON COLUMN preptime.orders.order_acknowledged_at IS 'The acknowledgement as it was delivered';
-COMMENT ON COLUMN preptime.orders.extra IS 'Columns that the data dictionary does not know, as text';
+COMMENT ON COLUMN preptime.orders.order_date IS 'Local day of the acknowledgement at the restaurant, and the partition';
+COMMENT ON COLUMN preptime.orders.acknowledged_local IS 'Local time of the acknowledgement at the restaurant';
+COMMENT ON COLUMN preptime.orders.order_acknowledged_at IS 'Acknowledgement time as delivered';
+COMMENT ON COLUMN preptime.orders.extra IS 'Columns that aren''t in the data dictionary, as text';
 
--- The day of every order: a partitioned table can't keep a key unique across its days, and an order whose time is
--- corrected to another day must stay one row.
+-- The day of every order. A partitioned table can't enforce unique keys across partitions, and an order must stay one
+-- row when its time is corrected to another day.
 CREATE TABLE preptime.order_days (
     order_key text COLLATE "C" PRIMARY KEY,
     order_date date NOT NULL

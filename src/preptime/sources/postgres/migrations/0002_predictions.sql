@@ -1,4 +1,4 @@
--- What was predicted, by day and bundle. `position` is the row's place in what was written.
+-- Predictions by day and bundle. `position` is the index of the row in the written frame.
 CREATE TABLE preptime.predictions (
     prediction_date date NOT NULL,
     prediction_bundle text COLLATE "C" NOT NULL,
@@ -27,9 +27,9 @@ CREATE TABLE preptime.predictions (
     UNIQUE (prediction_date, prediction_bundle, order_key)
 ) PARTITION BY LIST (prediction_date);
 
-COMMENT ON COLUMN preptime.predictions.models IS 'Seconds by point model';
+COMMENT ON COLUMN preptime.predictions.models IS 'Seconds of each point model';
 
--- Each prediction beside what happened; one row for each bundle that predicted the order.
+-- Each prediction with its outcome. There is one row for each bundle that predicted the order.
 CREATE VIEW preptime.prediction_outcomes AS
 SELECT predictions.*, outcomes.prep_time_seconds, outcomes.ready_at
 FROM preptime.predictions

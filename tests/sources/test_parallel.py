@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preptime.scoring.score_file import map_in_order
+from preptime.sources.parallel import map_in_order
 
 
 @settings(max_examples=30, deadline=None)
