@@ -1,88 +1,114 @@
-"""Imports between the modules of the `preptime` package, from its source alone."""
+"""Figures of the source tree's shape: `python -m tests.layout [FOLDER]`."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import math
+import sys
+from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
-SOURCE_FOLDER = Path(__file__).resolve().parent.parent / "src"
-PACKAGE = "preptime"
+SOURCE = Path(__file__).resolve().parent.parent / "src"
 
 
-def import_closure(module: str) -> set[str]:
-    """Return the modules of this project that an import of `module` and calls of its functions can load.
-
-    The result includes `module` itself, but no package. Imports inside functions count. Imports under
-    `if TYPE_CHECKING:` don't, and neither do lazy imports of a package that's only loaded as the parent of a module.
-    Raises `ValueError` if the project has no such module.
-    """
-    if _source_path(module) is None:
-        raise ValueError(f"The project has no module {module}.")
-    reached: set[str] = set()
-    remaining = [module]
-    while remaining:
-        current = remaining.pop()
-        if current in reached:
-            continue
-        reached.add(current)
-        remaining.extend(imported_modules(current))
-        for package in _parent_packages(current):
-            remaining.extend(imported_modules(package, lazy=False))
-    return {name for name in reached if not _is_package(name)}
+def source_files(source: Path = SOURCE) -> list[Path]:
+    """Every file of the package, including templates and SQL."""
+    return [path for path in (source / "preptime").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
 
 
-def imported_modules(module: str, *, lazy: bool = True) -> set[str]:
-    """Return the modules and packages of this project that a module imports, with or without imports in functions."""
-    path = _source_path(module)
-    if path is None:
-        raise ValueError(f"The project has no module {module}.")
-    imported: set[str] = set()
-    for node in _runtime_nodes(ast.parse(path.read_text(encoding="utf-8")), lazy):
-        if isinstance(node, ast.Import):
-            imported.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = _absolute_name(module, node)
-            imported.update((base, *(f"{base}.{alias.name}" for alias in node.names)))
-    return {name for name in imported if name != module and _source_path(name) is not None}
+@cache
+def modules(source: Path = SOURCE) -> dict[str, Path]:
+    """Dotted names of all modules except packages' `__init__`, with their files."""
+    files = (path for path in source_files(source) if path.suffix == ".py" and path.name != "__init__.py")
+    return {".".join(path.relative_to(source).with_suffix("").parts): path for path in files}
 
 
-def _runtime_nodes(tree: ast.AST, lazy: bool) -> Iterator[ast.AST]:
-    """Yield every node except those under `if TYPE_CHECKING:`, and except function bodies unless `lazy`."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not lazy:
-            continue
-        if isinstance(node, ast.If) and ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}:
-            for statement in node.orelse:
-                yield statement
-                yield from _runtime_nodes(statement, lazy)
-            continue
-        yield node
-        yield from _runtime_nodes(node, lazy)
+def _is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-def _absolute_name(module: str, node: ast.ImportFrom) -> str:
-    """Return the absolute name of the module in a `from … import`."""
-    if not node.level:
-        return node.module or ""
-    parts = module.split(".")
-    base = parts[: len(parts) - node.level + _is_package(module)]
-    return ".".join((*base, node.module) if node.module else base)
+def _runtime_nodes(node: ast.AST) -> list[ast.AST]:
+    """All nodes below, except those that only type checkers see."""
+    nodes = []
+    for child in ast.iter_child_nodes(node):
+        if not _is_type_checking(child):
+            nodes += [child, *_runtime_nodes(child)]
+    return nodes
 
 
-def _parent_packages(module: str) -> Iterator[str]:
-    while module := module.rpartition(".")[0]:
-        yield module
+@cache
+def imports(module: str, source: Path = SOURCE) -> frozenset[str]:
+    """The package's own modules that a module imports, anywhere in it."""
+    known = modules(source)
+    found = set()
+    for node in _runtime_nodes(ast.parse(known[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return frozenset((found & set(known)) - {module})
 
 
-def _is_package(module: str) -> bool:
-    path = _source_path(module)
-    return path is not None and path.name == "__init__.py"
+def import_closure(module: str, source: Path = SOURCE) -> set[str]:
+    """A module and all modules of the package that it imports, directly or not, lazily or not."""
+    reached, waiting = set(), [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting += imports(name, source)
+    return reached
 
 
-def _source_path(module: str) -> Path | None:
-    if module.partition(".")[0] != PACKAGE:
-        return None
-    base = SOURCE_FOLDER.joinpath(*module.split("."))
-    candidates = (base.with_suffix(".py"), base / "__init__.py")
-    return next((path for path in candidates if path.is_file()), None)
+def single_importers(source: Path = SOURCE) -> dict[str, str]:
+    """Modules with exactly one importer, which is in the same folder, and that importer."""
+    importers = defaultdict(set)
+    for name in modules(source):
+        for target in imports(name, source):
+            importers[target].add(name)
+    return {
+        target: next(iter(names))
+        for target, names in sorted(importers.items())
+        if len(names) == 1 and next(iter(names)).rpartition(".")[0] == target.rpartition(".")[0]
+    }
+
+
+def file_lengths(source: Path = SOURCE) -> dict[str, int]:
+    """Lines of each Python file."""
+    return {
+        path.relative_to(source).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
+        for path in source_files(source)
+        if path.suffix == ".py"
+    }
+
+
+def function_lengths(source: Path = SOURCE) -> dict[str, int]:
+    """Lines of each function and method, without decorators."""
+    lengths = {}
+    for name, path in modules(source).items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
+                lengths[f"{name}:{node.lineno} {node.name}"] = node.end_lineno - node.lineno + 1
+    return lengths
+
+
+def percentile(values: list[int], share: float) -> int:
+    """The smallest value that at least `share` of the values don't exceed."""
+    return sorted(values)[math.ceil(share * len(values)) - 1]
+
+
+def main(source: Path) -> None:
+    """Print the figures of a source folder."""
+    files, functions = list(file_lengths(source).values()), list(function_lengths(source).values())
+    entry = "preptime.api.handler" if "preptime.api.handler" in modules(source) else "preptime.api.front"
+    print(f"files under src/preptime: {len(source_files(source))}")
+    print(f"modules imported by a prediction request ({entry}): {len(import_closure(entry, source))}")
+    print(f"modules imported by training: {len(import_closure('preptime.training.train', source))}")
+    print(f"modules whose only importer is in the same folder: {len(single_importers(source))}")
+    print(f"lines per file: median {percentile(files, 0.5)}, p90 {percentile(files, 0.9)}, maximum {max(files)}")
+    print(f"lines per function: median {percentile(functions, 0.5)}, maximum {max(functions)}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else SOURCE)

@@ -28,7 +28,7 @@ BANNED = {
     r"verdicts?": "validation reason, summary, or headline",
     r"mend(s|ed|ing)?": "fix or repair",
     r"faults?": "error or failure",
-    r"(?<!there )(is|are|was|were) (no(?! longer| more| less| such)|none)": "isn't a, or there's no",
+    r"(?<!there )(is|are|was|were) no(?! longer| more| less| such)": "isn't a, or there's no",
     r"stands? (in|on|behind|beside|for|by)": "is in, is based on, or means",
     r"looked at|a look|takes? a look": "read, examine, or open",
     r"at once": "immediately, or at the same time",

@@ -141,6 +141,7 @@ def test_option_precedes_environment_precedes_env_file(tmp_path: Path, monkeypat
     assert preptime("bundles", "list").succeeded().out.startswith("of-the-file: 0 bundles")
     monkeypatch.setenv("PREPTIME_STORE", "of-the-environment")
     assert preptime("bundles", "list").succeeded().out.startswith("of-the-environment: 0 bundles")
+    assert preptime("bundles", "list", "--store", "").succeeded().out.startswith("of-the-environment: 0 bundles")
     assert preptime("bundles", "list", "--store", "given").succeeded().out.startswith("given: 0 bundles")
 
 

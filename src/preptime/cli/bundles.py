@@ -19,10 +19,6 @@ from preptime.cli.output import FAILURE, Output, comparison_table, manifest_tabl
 from preptime.errors import BundleVerificationError
 from preptime.formatting import format_count
 
-ABANDONED_HOURS = 24
-"""Age after which a partly written bundle is removed."""
-
-
 ACTION_TEXT: dict[Action, str] = {
     "promote": "promoted",
     "refresh": "refreshed the champion as",
@@ -237,8 +233,7 @@ def prune(output: Output, store: str, keep: int) -> None:
     Keeps the champion, the bundles that the next three rollbacks can return to, and the parents of kept bundles.
     """
     bundle_store = Store.open(store)
-    abandoned_before = dt.datetime.now(dt.UTC) - dt.timedelta(hours=ABANDONED_HOURS)
-    removed = prune_store(bundle_store, keep=keep, abandoned_before=abandoned_before.timestamp())
+    removed = prune_store(bundle_store, keep=keep, abandoned_before=options.abandoned_before())
     output.finish(
         BundlePruneDocument(removed.bundles, removed.leftovers),
         *(f"Removed {name}." for name in (*removed.bundles, *removed.leftovers)),

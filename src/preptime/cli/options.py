@@ -17,8 +17,10 @@ import click
 from preptime.errors import UsageError
 from preptime.settings import ENV_FILE, SETTING_SPECS, Settings, SettingSpec, read_env_file
 
+ABANDONED_HOURS = 24
+"""Age after which a partly written file or bundle is removed."""
+
 CommandFunction = TypeVar("CommandFunction", bound=Callable[..., object])
-CommandDecorator = Callable[[CommandFunction], CommandFunction]
 
 
 class IsoDate(click.ParamType[dt.date]):
@@ -36,16 +38,6 @@ class IsoDate(click.ParamType[dt.date]):
             self.fail(f"{value!r} isn't a date such as 2015-06-17", param, ctx)
 
 
-class NonEmptyText(click.ParamType[str]):
-    """Text. An empty text, such as an unset shell variable, is an error."""
-
-    name = "text"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the text."""
-        return str(value) or self.fail("it must not be empty", param, ctx)
-
-
 DATE = IsoDate()
 
 
@@ -61,6 +53,13 @@ def setting_option(
         required: Whether the command fails if neither the option nor the setting has a value.
     """
     spec = SETTING_SPECS[field]
+
+    def resolve_value(context: click.Context, parameter: click.Parameter, value: object) -> object:
+        resolved = value or read_setting(field)  # an empty option, such as an unset shell variable, counts as not given
+        if resolved is None and required:
+            raise click.MissingParameter(ctx=context, param=parameter)
+        return resolved
+
     return click.option(
         flag or f"--{field.replace('_', '-')}",
         type=_parameter_type(spec),
@@ -69,22 +68,15 @@ def setting_option(
         default=lambda: read_setting(field),  # click calls it if the command line and the environment have no value
         show_default=spec.default or False,
         required=required,
-        callback=_require_value if required else None,
+        callback=resolve_value,
         help=help_text,
     )
-
-
-def _require_value(context: click.Context, parameter: click.Parameter, value: object) -> object:
-    """Return the value. click itself doesn't check a value from a default."""
-    if value is None:
-        raise click.MissingParameter(ctx=context, param=parameter)
-    return value
 
 
 def _parameter_type(spec: SettingSpec) -> click.ParamType[object]:
     if spec.choices:
         return click.Choice(spec.choices)
-    return click.IntRange(spec.minimum, spec.maximum) if spec.is_integer else NonEmptyText()
+    return click.IntRange(spec.minimum, spec.maximum) if spec.is_integer else click.STRING
 
 
 def read_setting(field: str) -> str | None:
@@ -168,6 +160,11 @@ def current_user() -> str:
 def utc_now() -> str:
     """Return the current time in UTC, for the champion log. No decision depends on it."""
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+
+
+def abandoned_before() -> float:
+    """Return the time, in seconds since 1970, before which a partly written file or bundle counts as abandoned."""
+    return (dt.datetime.now(dt.UTC) - dt.timedelta(hours=ABANDONED_HOURS)).timestamp()
 
 
 def parse_thresholds(assignments: tuple[str, ...]) -> dict[str, float]:

@@ -12,9 +12,6 @@ from preptime.cli import options
 from preptime.cli.output import Output, with_output
 from preptime.formatting import format_count
 
-ABANDONED_HOURS = 24
-"""Age after which a partly written file is removed."""
-
 
 class ResultsDay(msgspec.Struct, frozen=True):
     """One day in `results list --json`."""
@@ -71,8 +68,7 @@ def prune(output: Output, results: str, days: int) -> None:
     from preptime.sources.results import ResultsFolder
 
     daily_results = ResultsFolder(Path(results))
-    abandoned_before = dt.datetime.now(dt.UTC) - dt.timedelta(hours=ABANDONED_HOURS)
-    removed = daily_results.prune(days, abandoned_before.timestamp())
+    removed = daily_results.prune(days, options.abandoned_before())
     output.finish(
         ResultsPruneDocument(removed.days, removed.leftovers),
         *(f"Removed {name}." for name in (*removed.days, *removed.leftovers)),

@@ -98,13 +98,13 @@ def pinball(p: float) -> QuantileMetric:
 
 
 def quantile_coverage(p: float) -> QuantileMetric:
-    """Return the share of labels at or under the predicted quantile, which is `p` if calibrated."""
+    """Return the metric for the share of labels at or under a predicted quantile. Its best value is `p`."""
     description = "labels at or under the predicted quantile"
     return QuantileMetric("quantile_coverage", "share", description, p, p, _share_at_or_under)
 
 
 def interval_coverage(level: float) -> IntervalMetric:
-    """Return the share of labels within the interval, which is `level` if calibrated. Higher isn't better."""
+    """Return the metric for the share of labels within an interval. Its best value is `level`: more isn't better."""
     description = "labels within the p10–p90 interval, ends included"
     return IntervalMetric("coverage", "share", description, level, _share_within)
 
