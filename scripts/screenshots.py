@@ -111,13 +111,25 @@ def _take_screenshots(browser: Browser, url: str, view: View, out: Path) -> None
             with open_page(browser, f"{url}{view.path}", width=width, dark=dark) as page:
                 view.prepare(page)
                 wait_until_idle(page)
-                content_height = int(page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight"))
+                content_height = _wait_for_content_height(page)
                 page.set_viewport_size({"width": width, "height": min(max(content_height, 700), MAX_HEIGHT_PIXELS)})
                 wait_until_idle(page)
                 page.wait_for_timeout(2_000)  # charts and tables are drawn again
                 path = out / f"{view.name}-{width_name}-{theme}.png"
                 page.screenshot(path=path)
                 print(path)
+
+
+def _wait_for_content_height(page: Page) -> int:
+    """Return the height of the content when it no longer changes. On a busy machine, charts appear late."""
+    previous_height, height = -1, 0
+    while height != previous_height:
+        page.wait_for_timeout(2_000)
+        previous_height, height = (
+            height,
+            int(page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")),
+        )
+    return height
 
 
 def _predict_sample(page: Page) -> None:

@@ -27,10 +27,10 @@ def timestamp_to_seconds(value: str | float | datetime, zone: ZoneInfo) -> tuple
 
     Raises `DataError` for a value that isn't a time between 2000 and 2099.
     """
-    wall, instant = _parse_microseconds(value, zone)
+    local_time, instant = _parse_microseconds(value, zone)
     if not EARLIEST_SECONDS * MICROSECONDS <= instant < LATEST_SECONDS * MICROSECONDS:
         raise _invalid_timestamp_error(value)
-    return wall // MICROSECONDS, instant // MICROSECONDS
+    return local_time // MICROSECONDS, instant // MICROSECONDS
 
 
 def _parse_microseconds(value: str | float | datetime, zone: ZoneInfo) -> tuple[int, int]:
@@ -39,7 +39,7 @@ def _parse_microseconds(value: str | float | datetime, zone: ZoneInfo) -> tuple[
         return _parse_text(value, zone)
     if isinstance(value, datetime):
         if value.tzinfo is None:
-            return _from_wall_clock(value, zone)
+            return _from_local_time(value, zone)
         return _from_instant((value - _UTC_EPOCH) // timedelta(microseconds=1), zone)
     epoch = None if isinstance(value, bool) else parse_epoch(value)
     if epoch is None:
@@ -56,19 +56,19 @@ def _parse_text(text: str, zone: ZoneInfo) -> tuple[int, int]:
         return _parse_microseconds(int(stripped), zone)
     date, time_of_day, seconds, fraction, offset = match.groups()
     try:
-        wall = datetime.fromisoformat(f"{date}T{time_of_day}:{seconds or '00'}.{(fraction or '')[:6]:0<6}")
+        local_time = datetime.fromisoformat(f"{date}T{time_of_day}:{seconds or '00'}.{(fraction or '')[:6]:0<6}")
     except ValueError as error:
         raise _invalid_timestamp_error(text) from error
     if offset is None:
-        return _from_wall_clock(wall, zone)
-    local = (wall - _LOCAL_EPOCH) // timedelta(microseconds=1)
+        return _from_local_time(local_time, zone)
+    local = (local_time - _LOCAL_EPOCH) // timedelta(microseconds=1)
     utc_offset = parse_utc_offset(offset)
     return _from_instant(local, zone) if utc_offset == 0 else (local, local - utc_offset * MICROSECONDS)
 
 
-def _from_wall_clock(wall: datetime, zone: ZoneInfo) -> tuple[int, int]:
-    local = (wall.replace(fold=0) - _LOCAL_EPOCH) // timedelta(microseconds=1)
-    return local, local - _utc_offset_microseconds(wall.replace(tzinfo=zone, fold=0))
+def _from_local_time(local_time: datetime, zone: ZoneInfo) -> tuple[int, int]:
+    local = (local_time.replace(fold=0) - _LOCAL_EPOCH) // timedelta(microseconds=1)
+    return local, local - _utc_offset_microseconds(local_time.replace(tzinfo=zone, fold=0))
 
 
 def _from_instant(instant: int, zone: ZoneInfo) -> tuple[int, int]:

@@ -41,7 +41,7 @@ VENDOR_PLACES = {
     "flask_swagger_ui": ("api/",),
     "werkzeug": ("api/",),
     "granian": ("api/",),
-    "google": ("bundle/gcs.py", "sources/bigquery/"),
+    "google": ("bundle/backends/gcs.py", "sources/bigquery/"),
     "streamlit": ("ui/",),
     "starlette": ("ui/",),
     "psycopg": ("sources/postgres/",),

@@ -20,7 +20,7 @@ from preptime.api.predict import (
 )
 from preptime.api.schema import ApiError
 from tests.api.factories import make_active_model
-from tests.api.test_parity import some_rows
+from tests.api.test_parity import make_rows
 
 MAX_ORDERS = 4
 
@@ -59,7 +59,7 @@ def test_predict_batch_equals_separate_predictions(tmp_path: Path, active_model:
     other_model = make_active_model(tmp_path, shift=100.0)
     jobs = [
         PredictionJob(reader, body, (active_model, other_model)[index % 7 == 3], MAX_ORDERS)
-        for index, (reader, body) in enumerate(make_requests(some_rows(60)))
+        for index, (reader, body) in enumerate(make_requests(make_rows(60)))
     ]
     results = [result for start in range(0, len(jobs), size) for result in predict_batch(jobs[start : start + size])]
     outcomes = [result if isinstance(result, PredictionResult) else str(result) for result in results]

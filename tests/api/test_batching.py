@@ -154,9 +154,9 @@ def test_batcher_continues_after_an_error(double: DoublingFunction, batcher: Req
 def test_batcher_many_threads_get_their_own_results(
     double: DoublingFunction, batcher: RequestBatcher[int, int]
 ) -> None:
-    def ask(start: int) -> bool:
+    def submit_numbers(start: int) -> bool:
         return all(batcher.submit(number, number % 7 + 1) == 2 * number for number in range(start, start + 300))
 
     with ThreadPoolExecutor(12) as pool:
-        assert all(pool.map(ask, range(10_000, 130_000, 10_000)))
+        assert all(pool.map(submit_numbers, range(10_000, 130_000, 10_000)))
     assert sum(len(batch) for batch in double.batches) == 12 * 300

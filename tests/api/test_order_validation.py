@@ -80,9 +80,9 @@ rows = st.fixed_dictionaries(
 )
 
 
-def check(cells: list[dict[str, object]], frame: pl.DataFrame) -> None:
+def assert_same_as_audit(order_rows: list[dict[str, object]], frame: pl.DataFrame) -> None:
     audited = audit_orders(frame, RESTAURANTS, need_label=False)
-    parsed = read_orders([Order(**cell) for cell in cells], LOOKUP)
+    parsed = read_orders([Order(**row) for row in order_rows], LOOKUP)
     kept = audited.usable_for(Purpose.SCORING)
     assert sorted(parsed.invalid_orders) == np.flatnonzero(~kept).tolist()
     for index, invalid in parsed.invalid_orders.items():
@@ -117,8 +117,8 @@ def assert_same_columns(parsed: ParsedOrders, frame: pl.DataFrame) -> None:
 @example([VALID_ORDER | {"restaurant_id": "40", "country": "0", "order_acknowledged_at": "2015-06-17T12:00:00Z"}])
 @example([VALID_ORDER | {"restaurant_id": "40", "country": "0.0", "order_acknowledged_at": "2015-06-17T12:00:00Z"}])
 @example([VALID_ORDER | {"restaurant_id": "x", "order_value_gbp": "-3", "number_of_items": ""}])
-def test_read_orders_text_matches_the_audit(cells: list[dict[str, object]]) -> None:
-    check(cells, pl.DataFrame(cells, schema=dict.fromkeys(cells[0], pl.String)))
+def test_read_orders_text_matches_the_audit(order_rows: list[dict[str, object]]) -> None:
+    assert_same_as_audit(order_rows, pl.DataFrame(order_rows, schema=dict.fromkeys(order_rows[0], pl.String)))
 
 
 int64_numbers = st.integers(-(2**63), 2**63 - 1)
@@ -142,8 +142,8 @@ def test_read_orders_numbers_match_the_audit(
             "type_of_food": st.floats(-2, 5),
         }
     )
-    cells = data.draw(st.lists(typed_rows, min_size=1, max_size=6))
-    check(cells, pl.DataFrame(cells))
+    order_rows = data.draw(st.lists(typed_rows, min_size=1, max_size=6))
+    assert_same_as_audit(order_rows, pl.DataFrame(order_rows))
 
 
 @pytest.mark.parametrize("cell", [[1], {"a": 1}, True, False])

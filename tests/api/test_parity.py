@@ -25,7 +25,7 @@ COLUMNS = (
 TIMESTAMP_FORMATS = ("2015-06-17 {}:30:59.{}+01:00", "2015-06-17T{}:30:59.{}Z", "2015-06-17 {}:30:59.{}")
 
 
-def some_rows(size: int) -> list[dict[str, str]]:
+def make_rows(size: int) -> list[dict[str, str]]:
     """Return orders with known and unknown restaurants, three forms of timestamps, and some invalid values."""
     rng = np.random.default_rng(3)
     rows = []
@@ -45,7 +45,7 @@ def some_rows(size: int) -> list[dict[str, str]]:
 
 
 def test_predictions_equal_the_scored_file(tmp_path: Path, active_model: ActiveModel) -> None:
-    rows = some_rows(400)
+    rows = make_rows(400)
     source, output = tmp_path / "orders.csv", tmp_path / "scored.csv"
     with source.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)

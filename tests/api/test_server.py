@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from preptime.api.metrics_store import MetricsStore, WorkerState, is_locked
-from preptime.api.server import format_ready_line
+from preptime.api.server import NO_CHAMPION_REASON, format_ready_line
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from preptime.settings import Settings
@@ -379,7 +379,7 @@ def test_serve_prints_one_ready_line_with_the_bundle(tmp_path: Path) -> None:
 def test_serve_without_champion_prints_the_reason(tmp_path: Path) -> None:
     with running_server(tmp_path, SERVE_COMMAND) as server:
         (line,) = wait_for_stdout(server)
-    assert line == f"Ready: {server.url} (no champion yet: the champion log is empty), docs at {server.url}/docs"
+    assert line == f"Ready: {server.url} (no champion yet: {NO_CHAMPION_REASON}), docs at {server.url}/docs"
 
 
 @pytest.mark.parametrize(
@@ -394,7 +394,7 @@ def test_serve_without_champion_prints_the_reason(tmp_path: Path) -> None:
 )
 def test_ready_line_has_a_url_for_every_host(tmp_path: Path, host: str, url: str) -> None:
     line = format_ready_line(Settings(host=host), tmp_path)
-    assert line == f"Ready: {url} (no champion yet: the champion log is empty), docs at {url}/docs"
+    assert line == f"Ready: {url} (no champion yet: {NO_CHAMPION_REASON}), docs at {url}/docs"
 
 
 def test_ready_line_without_champion_has_the_error_of_a_worker(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ import pytest
 from google.cloud.storage import Client
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from preptime.bundle import gcs
+from preptime.bundle.backends import gcs
 
 BUCKET = "a-bucket"
 

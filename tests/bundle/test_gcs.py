@@ -14,7 +14,7 @@ import pytest
 from gcp_storage_emulator.server import create_server
 from google.api_core.retry import exponential_sleep_generator
 
-from preptime.bundle import gcs
+from preptime.bundle.backends import gcs
 from preptime.bundle.bundle import fetch_verified
 from preptime.bundle.champion_log import ChampionLog, LogEntry, LogEntryDraft
 from preptime.bundle.inventory import prune

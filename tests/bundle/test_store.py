@@ -11,7 +11,7 @@ from typing import Literal
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from preptime.bundle.backends import FsspecBackend, open_fsspec_backend
+from preptime.bundle.backends.objects import FsspecBackend, open_fsspec_backend
 from preptime.bundle.bundle import Bundle, fetch_verified
 from preptime.bundle.manifest import MANIFEST_FILE
 from preptime.bundle.store import MAX_CACHED_BUNDLES, Store

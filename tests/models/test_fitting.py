@@ -13,8 +13,7 @@ from preptime.errors import DataError
 from preptime.models.catalogue import CATALOGUE
 from preptime.models.fitting import fit_all
 from preptime.models.model import FittedStackedModel
-from preptime.models.sklearn_models import RandomForestModel
-from preptime.models.stacking import StackingModel
+from preptime.models.sklearn_models import RandomForestModel, StackingModel
 from tests.models.rows import SEED, training_rows
 
 X, Y = training_rows(120)

@@ -4,8 +4,7 @@ import numpy as np
 from sklearn.ensemble import StackingRegressor
 from sklearn.linear_model import Ridge
 
-from preptime.models.sklearn_models import RandomForestModel
-from preptime.models.stacking import StackingModel
+from preptime.models.sklearn_models import RandomForestModel, StackingModel
 from preptime.models.xgboost_models import XGBoostModel, notebook_estimator
 from tests.models.rows import SEED, training_rows
 

@@ -18,8 +18,7 @@ from preptime.features.restaurant_index import RestaurantIndex
 from preptime.models.catboost_models import CatBoostModel, CatBoostTrees
 from preptime.models.model import Model
 from preptime.models.quantile import QuantileModel
-from preptime.models.sklearn_models import GradientBoostingModel, RandomForestModel
-from preptime.models.stacking import StackingModel
+from preptime.models.sklearn_models import GradientBoostingModel, RandomForestModel, StackingModel
 from preptime.models.xgboost_models import XGBoostModel
 from preptime.sources.registry import open_source
 from preptime.synthetic import SynthesisPlan, synthesize_frames

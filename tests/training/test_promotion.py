@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from preptime.bundle.backends import LocalBackend
+from preptime.bundle.backends.local import LocalBackend
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.manifest import MODEL_FILE

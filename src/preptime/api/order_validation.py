@@ -33,7 +33,6 @@ _VALUE_BOUNDS, _RESTAURANT_BOUNDS, _ITEMS_BOUNDS, _OPEN_ORDERS_BOUNDS = (
 _REASON_ORDER = {reason: position for position, reason in enumerate(ValidationReason)}
 _MAX_SHOWN_CHARS = 60
 
-
 _T = TypeVar("_T")
 
 

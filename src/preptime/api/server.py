@@ -42,6 +42,7 @@ RESPAWN_DELAY_SECONDS = 1.0
 """Delay before a worker that exited early is replaced."""
 READY_POLL_SECONDS = 0.05
 """Interval of the checks for the first response of a worker."""
+NO_CHAMPION_REASON = "train or promote a bundle, and the server loads it automatically"
 
 EXTRA_FIELDS = ("request_id", "endpoint", "status", "key_name", "bundle")
 """Fields that a log message can have in addition to its text: `logger.error("…", extra={"request_id": …})`."""
@@ -219,7 +220,7 @@ def format_ready_line(settings: Settings, metrics_folder: Path) -> str:
     bundle = next((state.bundle for state in states if state.ready), None)
     if bundle is not None:
         return f"Ready: {url} (bundle {bundle}), docs at {url}/docs"
-    reason = next((state.champion_error for state in states if state.champion_error), "the champion log is empty")
+    reason = next((state.champion_error for state in states if state.champion_error), NO_CHAMPION_REASON)
     return f"Ready: {url} (no champion yet: {reason.rstrip('.')}), docs at {url}/docs"
 
 

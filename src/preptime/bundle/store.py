@@ -12,7 +12,8 @@ from urllib.request import url2pathname
 
 import platformdirs
 
-from preptime.bundle.backends import LocalBackend, open_fsspec_backend
+from preptime.bundle.backends.local import LocalBackend
+from preptime.bundle.backends.objects import open_fsspec_backend
 from preptime.bundle.manifest import (
     MANIFEST_FILE,
     Manifest,
@@ -228,7 +229,7 @@ class Store:
 
 def _open_gcs_backend(url: str) -> StorageBackend:
     try:
-        from preptime.bundle.gcs import GcsBackend
+        from preptime.bundle.backends.gcs import GcsBackend
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("google"):
             raise

@@ -11,8 +11,7 @@ from types import MappingProxyType
 from preptime.models.catboost_models import CatBoostModel
 from preptime.models.model import Model
 from preptime.models.quantile import QuantileModel
-from preptime.models.sklearn_models import GradientBoostingModel, RandomForestModel
-from preptime.models.stacking import StackingModel
+from preptime.models.sklearn_models import GradientBoostingModel, RandomForestModel, StackingModel
 from preptime.models.xgboost_models import XGBoostModel
 
 NOTEBOOK_MODELS: tuple[Model, ...] = (RandomForestModel(), GradientBoostingModel(), CatBoostModel(), XGBoostModel())

@@ -23,6 +23,24 @@ from numpy.typing import NDArray
 
 MAX_LOG_RATIO = float(np.log(2.0))
 """Larger ratios count as 2, and smaller ones as 1/2. Clips from 0.5 to 1.5 made little difference (decision 10)."""
+MAX_WINDOW_DAYS = 7
+"""Smaller changes that need more than seven days are left to the daily metrics."""
+MAX_REFERENCE_DAYS = 28
+"""Older days can belong to another season or other models."""
+MIN_REFERENCE_DAYS = 7
+"""A whole week, because weekdays differ."""
+MIN_ORDERS = 30
+"""In a window. With fewer orders, the mean of clipped ratios isn't close to a normal distribution."""
+RATIO_TOLERANCE = 0.02
+"""Changes of the ratio within 2% are ignored."""
+PRIOR_DAY_SD = 0.01
+"""Prior standard deviation of the error that the orders of a day share. In quiet months, it is 0.0115."""
+PRIOR_WEIGHT_DAYS = 10.0
+"""The weight of the prior in days."""
+MIN_DAY_SD_SHARE = 0.5
+"""Lower bound as a share of `PRIOR_DAY_SD`, because a few days can agree by chance."""
+POOLING_WEIGHT_ORDERS = 50.0
+"""The number of orders of all segments that are pooled into the variance of each segment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,26 +98,6 @@ def location(total: NDArray[np.float64], unclipped: NDArray[np.float64]) -> NDAr
     """Return the location of log ratios from their clipped sum. NaN if all are clipped or there are none."""
     estimate: NDArray[np.float64] = np.where(unclipped > 0, total / np.maximum(unclipped, 1.0), np.nan)
     return estimate
-
-
-MAX_WINDOW_DAYS = 7
-"""Smaller changes that need more than seven days are left to the daily metrics."""
-MAX_REFERENCE_DAYS = 28
-"""Older days can belong to another season or other models."""
-MIN_REFERENCE_DAYS = 7
-"""A whole week, because weekdays differ."""
-MIN_ORDERS = 30
-"""In a window. With fewer orders, the mean of clipped ratios isn't close to a normal distribution."""
-RATIO_TOLERANCE = 0.02
-"""Changes of the ratio within 2% are ignored."""
-PRIOR_DAY_SD = 0.01
-"""Prior standard deviation of the error that the orders of a day share. In quiet months, it is 0.0115."""
-PRIOR_WEIGHT_DAYS = 10.0
-"""The weight of the prior in days."""
-MIN_DAY_SD_SHARE = 0.5
-"""Lower bound as a share of `PRIOR_DAY_SD`, because a few days can agree by chance."""
-POOLING_WEIGHT_ORDERS = 50.0
-"""The number of orders of all segments that are pooled into the variance of each segment."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,19 @@ from preptime.monitoring.joined_predictions import JoinedOrders
 from preptime.monitoring.outcomes import AuditedOutcomes, to_date
 from preptime.monitoring.recorded_predictions import UniquePredictions
 
+FALLBACK_LEVEL_NAMES: tuple[FallbackLevel, ...] = ("restaurant", "city_food", "food", "city", "global")
+"""`FALLBACK_LEVELS`, typed as in the document."""
+_INVALID_LABEL_MASK = sum(
+    reason.bit
+    for reason in (
+        ValidationReason.READY_BEFORE_ACKNOWLEDGED,
+        ValidationReason.LABEL_CONTRADICTS_TIMES,
+        ValidationReason.LABEL_ZERO,
+        ValidationReason.LABEL_UNDER_A_MINUTE,
+        ValidationReason.LABEL_OVER_CAP,
+    )
+)
+
 
 @dataclass(frozen=True)
 class OrderMetrics:
@@ -150,10 +163,6 @@ def segment_metrics(joined: JoinedOrders, order_metrics: OrderMetrics, rows: NDA
     return tuple(results)
 
 
-FALLBACK_LEVEL_NAMES: tuple[FallbackLevel, ...] = ("restaurant", "city_food", "food", "city", "global")
-"""`FALLBACK_LEVELS`, typed as in the document."""
-
-
 @dataclass(frozen=True)
 class DailyCounts:
     """Counts of each of D days from `first_day`: [D] each, or [fallback levels, D]."""
@@ -215,18 +224,6 @@ class DailyCounts:
             audited=np.bincount(audited_day, minlength=days).astype(np.float64),
             invalid_labels=np.bincount(audited_day[invalid], minlength=days).astype(np.float64),
         )
-
-
-_INVALID_LABEL_MASK = sum(
-    reason.bit
-    for reason in (
-        ValidationReason.READY_BEFORE_ACKNOWLEDGED,
-        ValidationReason.LABEL_CONTRADICTS_TIMES,
-        ValidationReason.LABEL_ZERO,
-        ValidationReason.LABEL_UNDER_A_MINUTE,
-        ValidationReason.LABEL_OVER_CAP,
-    )
-)
 
 
 def day_documents(

@@ -21,6 +21,9 @@ from preptime.sources.results import MONITORING_FILE, ResultsFolder
 FORMAT = 1
 """The format that this code writes and reads."""
 
+MAX_DOCUMENTS = 60
+"""Two months of alerts. With the window of the first document, three months of days."""
+
 RuleStatus = Literal["ok", "fired", "insufficient_data"]
 """ok: evaluated without an alert. fired: `alerts` has one of this rule. insufficient_data: too little data."""
 
@@ -331,10 +334,6 @@ def decode(raw: bytes, name: str = "monitoring.json") -> MonitoringDocument:
             f"{name} isn't a valid monitoring document: {error}.",
             "To rewrite it, run `preptime monitor` for that date.",
         ) from error
-
-
-MAX_DOCUMENTS = 60
-"""Two months of alerts. With the window of the first document, three months of days."""
 
 
 @dataclass(frozen=True)

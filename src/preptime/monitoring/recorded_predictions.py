@@ -44,6 +44,24 @@ ORDER_FIELDS = (
 )
 """The fields of a logged order that its key and its day need."""
 
+QUANTILE_COLUMNS = ("predicted_p10_seconds", "predicted_p50_seconds", "predicted_p80_seconds", "predicted_p90_seconds")
+FALLBACK_LEVEL_COLUMN = "prediction_fallback_level"
+BUNDLE_COLUMN = "prediction_bundle"
+"""Columns that `score` writes. A test compares these names with `preptime.scoring.scorer`."""
+
+NO_FALLBACK_LEVEL = -1
+"""Marks a prediction without a fallback level, as from the take-home route."""
+LOG_BATCH_ORDERS = 50_000
+"""Logged orders per batch."""
+
+_PATH = "path"
+_SCHEMA: dict[str, type[pl.DataType]] = {
+    "key": pl.UInt64,
+    "day": pl.Int64,
+    **dict.fromkeys(QUANTILE_COLUMNS, pl.Float64),
+    "fallback_level": pl.Int8,
+    "bundle": pl.String,
+}
 _FILE_NAME = re.compile(r"predictions-(\d{4}-\d{2}-\d{2})-[\w-]+\.jsonl")
 _MAX_EXACT_INTEGER = 2**53
 
@@ -145,26 +163,6 @@ def to_text(name: str, value: object) -> str | None:
 def _format_utc(microseconds: int) -> str:
     seconds, remainder = divmod(microseconds, MICROSECONDS)
     return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%dT%H:%M:%S}.{remainder:06d}Z"
-
-
-QUANTILE_COLUMNS = ("predicted_p10_seconds", "predicted_p50_seconds", "predicted_p80_seconds", "predicted_p90_seconds")
-FALLBACK_LEVEL_COLUMN = "prediction_fallback_level"
-BUNDLE_COLUMN = "prediction_bundle"
-"""Columns that `score` writes. A test compares these names with `preptime.scoring.scorer`."""
-
-NO_FALLBACK_LEVEL = -1
-"""Marks a prediction without a fallback level, as from the take-home route."""
-LOG_BATCH_ORDERS = 50_000
-"""Logged orders per batch."""
-
-_PATH = "path"
-_SCHEMA: dict[str, type[pl.DataType]] = {
-    "key": pl.UInt64,
-    "day": pl.Int64,
-    **dict.fromkeys(QUANTILE_COLUMNS, pl.Float64),
-    "fallback_level": pl.Int8,
-    "bundle": pl.String,
-}
 
 
 @dataclass(frozen=True)

@@ -97,9 +97,9 @@ class FileSource:
     def _csv_chunks(self, path: Path, rows: int) -> Iterator[pl.DataFrame]:
         row_offset = 0
         for index, content in enumerate(iter_csv_chunks(path)):
-            rows_of_chunk = self._scan_csv(content, has_header=index == 0, row_offset=row_offset).collect()
-            row_offset += len(rows_of_chunk)
-            yield from self._with_file_column(rows_of_chunk.lazy(), path).collect().iter_slices(rows)
+            chunk_rows = self._scan_csv(content, has_header=index == 0, row_offset=row_offset).collect()
+            row_offset += len(chunk_rows)
+            yield from self._with_file_column(chunk_rows.lazy(), path).collect().iter_slices(rows)
 
     def _scan(self, path: Path) -> pl.LazyFrame:
         if not self.parquet:

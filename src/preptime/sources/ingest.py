@@ -180,20 +180,10 @@ def _find_storage_problems(
         if finding.reason in _UNSTORABLE_REASONS:
             findings.add(finding.reason, finding.column, _row_mask(finding, len(rows)), finding.expected)
     if ready is not None:
-        findings.add(
-            ValidationReason.UNPARSABLE_TIME,
-            READY_COLUMN,
-            ready.invalid,
-            "a time, or an empty cell if it isn't known yet",
-        )
+        findings.add(ValidationReason.UNPARSABLE_TIME, READY_COLUMN, ready.invalid, f"a time, {_OR_UNKNOWN}")
     if TARGET in rows.columns:
         is_invalid = parse_integers(rows[TARGET]).invalid
-        findings.add(
-            ValidationReason.UNPARSABLE_NUMBER,
-            TARGET,
-            is_invalid,
-            "a whole number, or an empty cell if it isn't known yet",
-        )
+        findings.add(ValidationReason.UNPARSABLE_NUMBER, TARGET, is_invalid, f"a whole number, {_OR_UNKNOWN}")
     has_no_reason = findings.reason_masks == 0
     is_undated = audited.frame["acknowledged_utc"].is_null().to_numpy() & has_no_reason
     findings.add(

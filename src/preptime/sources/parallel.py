@@ -1,4 +1,4 @@
-"""Processes batches of rows in threads, with the results in order and bounded memory."""
+"""Process batches of rows in threads, with results in order and bounded memory."""
 
 from __future__ import annotations
 

@@ -235,7 +235,7 @@ def _cell_value(value: object, column_format: ColumnFormat) -> object:
 _NUMBER_FORMATS: dict[ColumnFormat, str] = {
     "count": "localized",
     "minutes": "%.1f min",
-    "percent": "%.1f %%",
+    "percent": "%.1f%%",
     "decimal": "%.3f",
     "pounds": "£%.2f",
     "number": "%.1f",

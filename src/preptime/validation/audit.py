@@ -90,20 +90,9 @@ def audit_orders(
     """
     _require_order_columns(orders, need_label=need_label)
     findings = FindingCollector(len(orders))
-    if SURPLUS_COLUMN in orders.columns:
-        findings.add(
-            ValidationReason.MALFORMED_LINE,
-            SURPLUS_COLUMN,
-            orders[SURPLUS_COLUMN].is_not_null().to_numpy(),
-            "as many cells as the header has",
-        )
+    _check_line_length(findings, orders)
     restaurant_ids = parse_integers(orders["restaurant_id"])
-    has_restaurant_id = ~(restaurant_ids.missing | restaurant_ids.invalid)
-    restaurant_index = np.where(has_restaurant_id, restaurants.positions(restaurant_ids.values), UNKNOWN_CODE)
-    is_unknown = (restaurant_index == UNKNOWN_CODE) & has_restaurant_id
-    findings.add(
-        ValidationReason.UNKNOWN_RESTAURANT, "restaurant_id", is_unknown, "a restaurant_id from the restaurants file"
-    )
+    restaurant_index = _find_restaurants(findings, restaurant_ids, restaurants)
     zone_codes, zone_names = order_time_zones(orders, restaurant_index, restaurants)
     acknowledged = parse_timestamps(orders["order_acknowledged_at"], zone_codes, zone_names)
     order_values = parse_floats(orders["order_value_gbp"])
@@ -120,8 +109,8 @@ def audit_orders(
         "order_value_gbp": _to_series(order_values),
         "number_of_items": _to_series(item_counts),
     }
-    codes = {name: _category_codes(orders, name, restaurant_index, restaurants) for name in CATEGORY_COLUMNS}
-    columns |= {name: pl.Series(category_codes) for name, category_codes in codes.items()}
+    for name in CATEGORY_COLUMNS:
+        columns[name] = pl.Series(_category_codes(orders, name, restaurant_index, restaurants))
     if "open_orders" in orders.columns:
         columns["open_orders"] = _to_series(open_orders := parse_integers(orders["open_orders"]))
         check_column(findings, "open_orders", open_orders, optional=True)
@@ -129,18 +118,13 @@ def audit_orders(
         labels = parse_labels(findings, orders, acknowledged, zone_codes, zone_names)
         columns[TARGET] = _null_where(pl.Series(labels.seconds), ~labels.is_known)
         columns["ready_local"] = _to_datetimes(labels.ready_local, ~labels.is_known | is_undated)
-        opening_by_restaurant = (
-            _infer_opening(findings, columns, restaurant_index, codes["city"], len(restaurants))
-            if opening_times is None
-            else opening_times
-        )
-        is_early = is_before_opening(acknowledged.local, restaurant_index, opening_by_restaurant) & ~is_undated
+        if opening_times is None:
+            opening_times = _infer_opening(findings, columns, restaurant_index, len(restaurants))
+        is_early = is_before_opening(acknowledged.local, restaurant_index, opening_times) & ~is_undated
         findings.add(
             ValidationReason.BEFORE_OPENING, "order_acknowledged_at", is_early, "a time when the restaurant is open"
         )
-        id_column = "order_id" if "order_id" in orders.columns else "order_acknowledged_at"
-        is_duplicate = find_later_duplicates(key_columns(orders, pl.DataFrame(columns)))
-        findings.add(ValidationReason.DUPLICATE, id_column, is_duplicate, "one row for each order")
+        _check_duplicates(findings, orders, columns)
     passthrough = {name: orders[name] for name in ("order_id", ROW_COLUMN, FILE_COLUMN) if name in orders.columns}
     frame = pl.DataFrame(passthrough | columns | {"reasons": pl.Series(findings.reason_masks)})
     return AuditedOrders(orders, frame, findings.sorted_findings())
@@ -185,6 +169,31 @@ def _require_order_columns(orders: pl.DataFrame, *, need_label: bool) -> None:
         )
 
 
+def _check_line_length(findings: FindingCollector, orders: pl.DataFrame) -> None:
+    if SURPLUS_COLUMN in orders.columns:
+        has_surplus = orders[SURPLUS_COLUMN].is_not_null().to_numpy()
+        findings.add(ValidationReason.MALFORMED_LINE, SURPLUS_COLUMN, has_surplus, "as many cells as the header has")
+
+
+def _find_restaurants(
+    findings: FindingCollector, restaurant_ids: ParsedIntegers, restaurants: RestaurantIndex
+) -> NDArray[np.int64]:
+    """Return [N] the index of each order's restaurant, or `UNKNOWN_CODE`."""
+    is_valid = ~(restaurant_ids.missing | restaurant_ids.invalid)
+    restaurant_index = np.where(is_valid, restaurants.positions(restaurant_ids.values), UNKNOWN_CODE)
+    is_unknown = (restaurant_index == UNKNOWN_CODE) & is_valid
+    findings.add(
+        ValidationReason.UNKNOWN_RESTAURANT, "restaurant_id", is_unknown, "a restaurant_id from the restaurants file"
+    )
+    return restaurant_index
+
+
+def _check_duplicates(findings: FindingCollector, orders: pl.DataFrame, columns: dict[str, pl.Series]) -> None:
+    id_column = "order_id" if "order_id" in orders.columns else "order_acknowledged_at"
+    is_duplicate = find_later_duplicates(key_columns(orders, pl.DataFrame(columns)))
+    findings.add(ValidationReason.DUPLICATE, id_column, is_duplicate, "one row for each order")
+
+
 def _category_codes(
     orders: pl.DataFrame, category: str, restaurant_index: NDArray[np.int64], restaurants: RestaurantIndex
 ) -> NDArray[np.int32]:
@@ -202,13 +211,13 @@ def _infer_opening(
     findings: FindingCollector,
     columns: dict[str, pl.Series],
     restaurant_index: NDArray[np.int64],
-    city_codes: NDArray[np.int32],
     restaurant_count: int,
 ) -> NDArray[np.float64]:
     # An order that was left open overnight carries no information about when its food was ready.
     is_trusted = (findings.reason_masks & np.uint32(exclusion_mask(Purpose.EVALUATION))) == 0
     ready_local = columns["ready_local"].to_physical().fill_null(0).to_numpy()
     label_seconds = columns[TARGET].fill_null(0).to_numpy()
+    city_codes = columns["city"].to_numpy()
     return infer_opening_times(
         restaurant_count,
         restaurant_index[is_trusted],

@@ -34,7 +34,7 @@ from preptime.domain.timestamps import (
 
 _ZONE_KEY_SPAN = 2**33
 """Seconds. Larger than any time here, so that (zone, second) fits into one sortable integer."""
-_WALL_CLOCK, _UTC_INSTANT, _WITH_OFFSET, _INVALID = 0, 1, 2, 3
+_LOCAL_TIME, _UTC_INSTANT, _WITH_OFFSET, _INVALID = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +154,12 @@ def parse_timestamps(cells: pl.Series, zone_codes: NDArray[np.int32], zone_names
     kind = np.where(is_plausible, kind, np.int8(_INVALID))
     microseconds = np.where(kind == _INVALID, np.int64(EARLIEST_SECONDS * MICROSECONDS), microseconds)
     local, utc = microseconds, microseconds
-    if (kind == _UTC_INSTANT).any() or (kind == _WALL_CLOCK).any():
+    if (kind == _UTC_INSTANT).any() or (kind == _LOCAL_TIME).any():
         offsets = _build_offset_table(microseconds, zone_names)
         if (is_instant := kind == _UTC_INSTANT).any():
             local = np.where(is_instant, microseconds + offsets.offset_at_utc(zone_codes, microseconds), local)
-        if (is_wall := kind == _WALL_CLOCK).any():
-            utc = np.where(is_wall, microseconds - offsets.offset_at_wall(zone_codes, microseconds), utc)
+        if (is_local := kind == _LOCAL_TIME).any():
+            utc = np.where(is_local, microseconds - offsets.offset_at_local(zone_codes, microseconds), utc)
     if (kind == _WITH_OFFSET).any():
         utc = np.where(kind == _WITH_OFFSET, microseconds - offset, utc)
     is_in_range = (utc >= EARLIEST_SECONDS * MICROSECONDS) & (utc < LATEST_SECONDS * MICROSECONDS)
@@ -173,11 +173,11 @@ def _parse_cells(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int64]
     no_offset = np.zeros(1, np.int64)
     if isinstance(cells.dtype, pl.Datetime):
         microseconds = cells.dt.cast_time_unit("us").to_physical().fill_null(0).to_numpy()
-        kind = _WALL_CLOCK if cells.dtype.time_zone is None else _UTC_INSTANT
+        kind = _LOCAL_TIME if cells.dtype.time_zone is None else _UTC_INSTANT
         return microseconds, no_offset, np.full(len(cells), kind, np.int8)
     if cells.dtype == pl.Date:
         microseconds = cells.cast(pl.Datetime("us")).to_physical().fill_null(0).to_numpy()
-        return microseconds, no_offset, np.full(len(cells), _WALL_CLOCK, np.int8)
+        return microseconds, no_offset, np.full(len(cells), _LOCAL_TIME, np.int8)
     if cells.dtype.is_numeric():
         microseconds, is_valid = _parse_epochs(cells)
         return microseconds, no_offset, np.where(is_valid, np.int8(_UTC_INSTANT), np.int8(_INVALID))
@@ -188,8 +188,8 @@ def _parse_text(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int64],
     text = cells.str.strip_chars(WHITESPACE)
     parts = text.str.extract_groups(TIMESTAMP_PATTERN).struct.unnest()
     day, hour_minute, seconds, fraction, offset = (parts.to_series(index) for index in range(5))
-    wall = day + " " + hour_minute + ":" + seconds.fill_null("00")
-    parsed = wall.str.strptime(pl.Datetime("us"), "%Y-%m-%d %H:%M:%S", strict=False)
+    local_text = day + " " + hour_minute + ":" + seconds.fill_null("00")
+    parsed = local_text.str.strptime(pl.Datetime("us"), "%Y-%m-%d %H:%M:%S", strict=False)
     microsecond = fraction.fill_null("0").str.pad_end(6, "0").str.head(6).cast(pl.Int64, strict=False)
     microseconds = (parsed.to_physical() + microsecond).fill_null(0).to_numpy()
     offset_texts = offset.drop_nulls().unique().to_list()
@@ -201,7 +201,7 @@ def _parse_text(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int64],
     )
     offset_values = offset_microseconds.fill_null(0).to_numpy()
     kind = np.where(
-        offset_microseconds.is_null().to_numpy(), _WALL_CLOCK, np.where(offset_values == 0, _UTC_INSTANT, _WITH_OFFSET)
+        offset_microseconds.is_null().to_numpy(), _LOCAL_TIME, np.where(offset_values == 0, _UTC_INSTANT, _WITH_OFFSET)
     ).astype(np.int8)
     is_unparsed = parsed.is_null().to_numpy()
     if is_unparsed.any():
@@ -241,14 +241,14 @@ class _OffsetTable:
     """
 
     utc_keys: NDArray[np.int64]
-    wall_keys: NDArray[np.int64]
+    local_keys: NDArray[np.int64]
     microseconds: NDArray[np.int64]
 
     def offset_at_utc(self, zone_codes: NDArray[np.int32], utc: NDArray[np.int64]) -> NDArray[np.int64]:
         return self._lookup(self.utc_keys, zone_codes, utc)
 
-    def offset_at_wall(self, zone_codes: NDArray[np.int32], local: NDArray[np.int64]) -> NDArray[np.int64]:
-        return self._lookup(self.wall_keys, zone_codes, local)
+    def offset_at_local(self, zone_codes: NDArray[np.int32], local: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self._lookup(self.local_keys, zone_codes, local)
 
     def _lookup(
         self, step_keys: NDArray[np.int64], zone_codes: NDArray[np.int32], microseconds_since_epoch: NDArray[np.int64]
@@ -263,17 +263,17 @@ def _build_offset_table(microseconds: NDArray[np.int64], zone_names: Sequence[st
     """Return the steps of every zone from two days before the first value to two days after the last."""
     first = int(microseconds.min()) // MICROSECONDS - 2 * SECONDS_PER_DAY
     last = int(microseconds.max()) // MICROSECONDS + 2 * SECONDS_PER_DAY
-    utc_keys, wall_keys, offsets = [], [], []
+    utc_keys, local_keys, offsets = [], [], []
     for code, name in enumerate(zone_names):
         previous_offset = None
         for start, offset in _offset_steps(name, first, last):
             # In local time, the old offset lasts through a skipped hour and through the first pass of a repeated hour.
-            wall_second = start if previous_offset is None else start + max(previous_offset, offset)
+            local_second = start if previous_offset is None else start + max(previous_offset, offset)
             utc_keys.append(code * _ZONE_KEY_SPAN + (0 if previous_offset is None else start))
-            wall_keys.append(code * _ZONE_KEY_SPAN + (0 if previous_offset is None else wall_second))
+            local_keys.append(code * _ZONE_KEY_SPAN + (0 if previous_offset is None else local_second))
             offsets.append(offset * MICROSECONDS)
             previous_offset = offset
-    return _OffsetTable(np.array(utc_keys, np.int64), np.array(wall_keys, np.int64), np.array(offsets, np.int64))
+    return _OffsetTable(np.array(utc_keys, np.int64), np.array(local_keys, np.int64), np.array(offsets, np.int64))
 
 
 def _offset_steps(zone_key: str, first: int, last: int) -> list[tuple[int, int]]:

@@ -160,7 +160,7 @@ def _score_section(backtest: BacktestDocument) -> None:
     orders = rows[0].n if rows else 0
     caption(
         f"{format_count(orders, 'order')} from {backtest.first_day} to {backtest.last_day}. No model was fitted on "
-        f"them. The default prediction is the p50 of {backtest.default_model}."
+        f"them. The default prediction is the p50 of the model {backtest.default_model}."
     )
     left, right = st.columns([3, 2])
     with left:
