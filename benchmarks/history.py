@@ -80,7 +80,7 @@ def _measure(folder: Path, case: str) -> dict[str, str | float]:
     import datetime as dt
     import time
 
-    from preptime.features.history import build_history
+    from preptime.features.shrinkage import build_history
     from preptime.sources.registry import open_source
     from preptime.synthetic import SynthesisPlan
     from preptime.training.refresh import stream_history_state

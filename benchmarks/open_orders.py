@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preptime.domain.timestamps import SECONDS_PER_DAY
-from preptime.features.history import build_history
 from preptime.features.history_state import CompletedOrders, HistoryState
 from preptime.features.restaurant_index import RestaurantIndex
+from preptime.features.shrinkage import build_history
 from preptime.features.spec import HISTORY_FEATURES, local_day, second_of_day
 from preptime.sources.registry import open_source
 from preptime.training.training_data import TrainingData, date_from_day_number

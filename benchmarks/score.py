@@ -76,8 +76,9 @@ def _step(name: str, folder: str, rows: str = "0") -> None:
 def _fit(folder: Path) -> None:
     """Write all models as one graph to `model.onnx`."""
     from preptime.domain.validation_reasons import Purpose
-    from preptime.features.history import build_history, feature_matrix
+    from preptime.features.history import feature_matrix
     from preptime.features.history_state import HistoryState
+    from preptime.features.shrinkage import build_history
     from preptime.models.catalogue import CATALOGUE
     from preptime.models.fitting import fit_all
     from preptime.models.onnx_export import merge_to_onnx
@@ -102,8 +103,8 @@ def _write_inputs(folder: Path, rows: int) -> None:
     from preptime.bundle.store import Store
     from preptime.bundle.writer import write_bundle
     from preptime.domain.validation_reasons import Purpose
-    from preptime.features.history import build_history
     from preptime.features.history_state import HistoryState
+    from preptime.features.shrinkage import build_history
     from preptime.models.catalogue import CATALOGUE
     from preptime.synthetic import SynthesisPlan, synthesize
 

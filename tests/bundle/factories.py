@@ -24,9 +24,10 @@ from preptime.bundle.manifest import (
 from preptime.bundle.store import Store
 from preptime.bundle.writer import build_bundle_files, write_bundle
 from preptime.domain.orders import OrderColumns
-from preptime.features.history import History, build_history
+from preptime.features.history import History
 from preptime.features.history_state import CompletedOrders, HistoryState
 from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
+from preptime.features.shrinkage import build_history
 from preptime.features.spec import FEATURE_NAMES
 
 DAY = dt.date(2015, 6, 17)

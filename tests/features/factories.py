@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from preptime.domain.orders import UNKNOWN_CODE, OrderColumns
 from preptime.domain.timestamps import SECONDS_PER_DAY
-from preptime.features.history import History, build_history
+from preptime.features.history import History
 from preptime.features.history_state import CompletedOrders, HistoryState
 from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
+from preptime.features.shrinkage import build_history
 
 FIRST_DAY = dt.date(2015, 6, 1)
 AS_OF = dt.date(2015, 6, 11)

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from preptime.domain.orders import UNKNOWN_CODE, OrderColumns
 from preptime.domain.timestamps import SECONDS_PER_DAY
-from preptime.features.history import History, build_history, feature_matrix
+from preptime.features.history import History, feature_matrix
 from preptime.features.history_state import HistoryState
+from preptime.features.shrinkage import build_history
 from preptime.features.spec import FEATURE_NAMES, time_slot
 from tests.features.factories import (
     AS_OF,

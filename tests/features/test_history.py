@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from preptime.domain.orders import FALLBACK_LEVELS, UNKNOWN_CODE
 from preptime.domain.timestamps import SECONDS_PER_DAY
 from preptime.errors import UsageError
-from preptime.features.history import History, build_history, feature_matrix
+from preptime.features.history import History, feature_matrix
 from preptime.features.history_state import HistoryState
 from preptime.features.restaurant_index import RestaurantIndex
+from preptime.features.shrinkage import build_history
 from preptime.features.spec import FEATURE_NAMES, HISTORY_FEATURES, TIME_SLOT_COUNT
 from tests.features.factories import (
     AS_OF,

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from preptime.domain.timestamps import SECONDS_PER_DAY
 from preptime.features import shrinkage
-from preptime.features.history import History, build_history
+from preptime.features.history import History
 from preptime.features.history_state import BIN_WIDTH, HistoryState
 from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
+from preptime.features.shrinkage import build_history
 from preptime.features.spec import HISTORY_FEATURES
 from tests.features.factories import (
     AS_OF,

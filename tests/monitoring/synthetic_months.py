@@ -32,9 +32,10 @@ from preptime.domain.orders import FALLBACK_LEVELS, OrderColumns
 from preptime.domain.validation_reasons import Purpose
 from preptime.evaluation.evaluated_orders import GLOBAL_MEDIAN, LOOKUP, EvaluatedOrders, build_backtest_document
 from preptime.evaluation.segments import SegmentColumns
-from preptime.features.history import History, build_history
+from preptime.features.history import History
 from preptime.features.history_state import CompletedOrders, HistoryState
 from preptime.features.restaurant_index import RestaurantIndex
+from preptime.features.shrinkage import build_history
 from preptime.features.spec import HISTORY_FEATURES
 from preptime.monitoring.document import Alert
 from preptime.monitoring.monitor import MonitoringInputs, monitor_day

@@ -13,8 +13,9 @@ from preptime.bundle.manifest import ManifestDraft, TrainingWindow
 from preptime.bundle.store import Store
 from preptime.bundle.writer import write_bundle
 from preptime.domain.validation_reasons import Purpose
-from preptime.features.history import build_history, feature_matrix
+from preptime.features.history import feature_matrix
 from preptime.features.history_state import CompletedOrders, HistoryState
+from preptime.features.shrinkage import build_history
 from preptime.features.spec import FEATURES
 from preptime.models.fitting import fit_all
 from preptime.models.model import Model

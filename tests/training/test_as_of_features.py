@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from preptime.features.history import History, build_history, feature_matrix
+from preptime.features.history import History, feature_matrix
 from preptime.features.history_state import HistoryState
+from preptime.features.shrinkage import build_history
 from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix, iter_snapshots
 from preptime.training.training_data import TrainingData, day_number
 from tests.training.factories import SyntheticData, june

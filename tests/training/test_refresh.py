@@ -12,8 +12,8 @@ from preptime.bundle.manifest import MODEL_FILE
 from preptime.bundle.store import Store
 from preptime.domain.orders import UNKNOWN_CODE
 from preptime.errors import BundleVerificationError, DataError, UsageError
-from preptime.features.history import build_history
 from preptime.features.history_state import HistoryState
+from preptime.features.shrinkage import build_history
 from tests.training.factories import SyntheticData, TrainedStore, bundle_bytes, june, run_refresh
 
 

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from preptime.domain.timestamps import MICROSECONDS
 from preptime.domain.validation_reasons import Purpose
 from preptime.errors import DataError
-from preptime.features.history import build_history, feature_matrix
+from preptime.features.history import feature_matrix
 from preptime.features.history_state import CompletedOrders, HistoryState
+from preptime.features.shrinkage import build_history
 from preptime.sources.files import open_files
 from preptime.sources.source import DataSource
 from preptime.training.refresh import RECENT_BATCHES, stream_history_state

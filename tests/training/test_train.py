@@ -15,8 +15,8 @@ from preptime.bundle.manifest import to_json_object
 from preptime.bundle.store import Store
 from preptime.errors import DataError
 from preptime.evaluation.documents import BacktestDocument
-from preptime.features.history import build_history
 from preptime.features.history_state import HistoryState
+from preptime.features.shrinkage import build_history
 from preptime.synthetic import SynthesisPlan
 from preptime.training.comparison import Comparison
 from preptime.training.train import holdout_days, train_challenger

@@ -19,7 +19,7 @@ def render_page(monkeypatch: pytest.MonkeyPatch, page: str = "predict", **settin
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     script = f"""
-from preptime.ui.pages import {page}
+from preptime.ui.app_pages import {page}
 from preptime.ui.components import show_failures
 with show_failures():
     {page}.page()

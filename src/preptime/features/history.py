@@ -5,18 +5,14 @@ A history holds one float32 row per restaurant, and one per (city, food) group f
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.domain.orders import FALLBACK_LEVELS, UNKNOWN_CODE, OrderColumns
-from preptime.errors import UsageError
-from preptime.features.history_state import HistoryState
+from preptime.domain.orders import UNKNOWN_CODE, OrderColumns
 from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
-from preptime.features.shrinkage import fit_global_prior, group_levels, group_orders, history_rows
 from preptime.features.spec import (
     FEATURES,
     FIRST_DINNER_COLUMN,
@@ -107,47 +103,6 @@ class History:
             arrays["fallback_level"].view(np.int8),
             arrays["global_median_seconds"].view(np.float32)[0],
         )
-
-
-def build_history(state: HistoryState, restaurants: RestaurantIndex, date: dt.date) -> History:
-    """Return the history as of `date`.
-
-    Raises `UsageError` if the state contains an order that was ready on or after that date, because the features would
-    then contain information from the future.
-    """
-    today = (date - dt.date(1970, 1, 1)).days
-    if state.last_day is not None and state.last_day >= today:
-        latest = dt.date(1970, 1, 1) + dt.timedelta(days=state.last_day)
-        raise UsageError(
-            f"Can't build the history as of {date}: it would include an order that was ready on {latest}.",
-            "Count only orders that were ready before that date.",
-        )
-    prior = fit_global_prior(state)
-    rows, slots = history_rows(state, restaurants, prior, group_levels(state, restaurants, prior), today)
-    median = float(rows[len(restaurants) + restaurants.group_count - 1, MEDIAN_COLUMN])
-    return History(date.isoformat(), restaurants, rows, slots, _fallback_levels(state, restaurants), np.float32(median))
-
-
-def _fallback_levels(state: HistoryState, restaurants: RestaurantIndex) -> NDArray[np.int8]:
-    """Return the finest level with at least one order, [R + groups]."""
-    orders = group_orders(state, restaurants)
-    has_orders = {
-        "city_food": orders > 0,
-        "food": np.broadcast_to(orders.sum(axis=0) > 0, orders.shape),
-        "city": np.broadcast_to((orders.sum(axis=1) > 0)[:, None], orders.shape),
-    }
-    # The last row and column collect unknown cities and foods, which have no level of their own.
-    known_city, known_food = np.ones(orders.shape, bool), np.ones(orders.shape, bool)
-    known_city[-1, :] = False
-    known_food[:, -1] = False
-    level = np.full(orders.shape, FALLBACK_LEVELS.index("global"), np.int8)
-    level[has_orders["city"] & known_city] = FALLBACK_LEVELS.index("city")
-    level[has_orders["food"] & known_food] = FALLBACK_LEVELS.index("food")
-    level[has_orders["city_food"] & known_city & known_food] = FALLBACK_LEVELS.index("city_food")
-    group_level = level.ravel()
-    restaurant_level = group_level[restaurants.group_index(restaurants.city, restaurants.type_of_food)]
-    restaurant_level[state.orders > 0] = FALLBACK_LEVELS.index("restaurant")
-    return np.concatenate([restaurant_level, group_level])
 
 
 _HISTORY_START = len(ORDER_FEATURES)

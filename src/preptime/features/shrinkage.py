@@ -1,4 +1,4 @@
-"""Empirical-Bayes shrinkage: from the integer sums of a state to the float32 rows of a history.
+"""Empirical-Bayes shrinkage: `build_history` turns the integer sums of a state into a history.
 
 The mean of a group is shrunken toward the mean of its parent with the weight of k orders: (sum + k * parent) / (n + k).
 With normal errors, the best k is the variance within groups divided by the variance between groups (Efron and Morris,
@@ -10,11 +10,15 @@ For the reasons, see docs/history.md.
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from preptime.domain.orders import FALLBACK_LEVELS
+from preptime.errors import UsageError
+from preptime.features.history import History
 from preptime.features.history_state import (
     BIN_COUNT,
     BIN_WIDTH,
@@ -28,7 +32,7 @@ from preptime.features.history_state import (
     squared_deviations,
 )
 from preptime.features.restaurant_index import RestaurantIndex
-from preptime.features.spec import HISTORY_FEATURES, TIME_SLOT_COUNT
+from preptime.features.spec import HISTORY_FEATURES, MEDIAN_COLUMN, TIME_SLOT_COUNT
 
 _Number = NDArray[np.float64] | NDArray[np.int64] | NDArray[np.int32] | np.float64 | np.int64 | float
 
@@ -229,3 +233,44 @@ def _recency_sums(
         weighted += 0.5 ** ((today - 1 - day_number) / HALF_LIFE_DAYS) * state.recent_days[day_number]
         unweighted += state.recent_days[day_number][0]
     return weighted[0], weighted[1], unweighted / max(today - days[0], 1) if days else unweighted
+
+
+def build_history(state: HistoryState, restaurants: RestaurantIndex, date: dt.date) -> History:
+    """Return the history as of `date`.
+
+    Raises `UsageError` if the state contains an order that was ready on or after that date, because the features would
+    then contain information from the future.
+    """
+    today = (date - dt.date(1970, 1, 1)).days
+    if state.last_day is not None and state.last_day >= today:
+        latest = dt.date(1970, 1, 1) + dt.timedelta(days=state.last_day)
+        raise UsageError(
+            f"Can't build the history as of {date}: it would include an order that was ready on {latest}.",
+            "Count only orders that were ready before that date.",
+        )
+    prior = fit_global_prior(state)
+    rows, slots = history_rows(state, restaurants, prior, group_levels(state, restaurants, prior), today)
+    median = float(rows[len(restaurants) + restaurants.group_count - 1, MEDIAN_COLUMN])
+    return History(date.isoformat(), restaurants, rows, slots, _fallback_levels(state, restaurants), np.float32(median))
+
+
+def _fallback_levels(state: HistoryState, restaurants: RestaurantIndex) -> NDArray[np.int8]:
+    """Return the finest level with at least one order, [R + groups]."""
+    orders = group_orders(state, restaurants)
+    has_orders = {
+        "city_food": orders > 0,
+        "food": np.broadcast_to(orders.sum(axis=0) > 0, orders.shape),
+        "city": np.broadcast_to((orders.sum(axis=1) > 0)[:, None], orders.shape),
+    }
+    # The last row and column collect unknown cities and foods, which have no level of their own.
+    known_city, known_food = np.ones(orders.shape, bool), np.ones(orders.shape, bool)
+    known_city[-1, :] = False
+    known_food[:, -1] = False
+    level = np.full(orders.shape, FALLBACK_LEVELS.index("global"), np.int8)
+    level[has_orders["city"] & known_city] = FALLBACK_LEVELS.index("city")
+    level[has_orders["food"] & known_food] = FALLBACK_LEVELS.index("food")
+    level[has_orders["city_food"] & known_city & known_food] = FALLBACK_LEVELS.index("city_food")
+    group_level = level.ravel()
+    restaurant_level = group_level[restaurants.group_index(restaurants.city, restaurants.type_of_food)]
+    restaurant_level[state.orders > 0] = FALLBACK_LEVELS.index("restaurant")
+    return np.concatenate([restaurant_level, group_level])

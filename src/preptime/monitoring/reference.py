@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from preptime.bundle.manifest import Manifest
 from preptime.domain.timestamps import MICROSECONDS
 from preptime.domain.validation_reasons import Purpose
-from preptime.features.history import build_history, feature_matrix
+from preptime.features.history import feature_matrix
 from preptime.features.history_state import RECENT_DAYS, CompletedOrders, HistoryState
 from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
+from preptime.features.shrinkage import build_history
 from preptime.features.spec import FEATURES, local_day
 from preptime.monitoring.document import DateRange
 from preptime.monitoring.joined_predictions import recode_orders

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preptime.domain.orders import OrderColumns
-from preptime.features.history import History, build_history, feature_matrix
+from preptime.features.history import History, feature_matrix
 from preptime.features.history_state import HistoryState
+from preptime.features.shrinkage import build_history
 from preptime.features.spec import FEATURES
 from preptime.progress import ProgressCallback, no_progress
 from preptime.training.training_data import TrainingData, date_from_day_number, day_number

@@ -13,8 +13,9 @@ from preptime.bundle.champion_log import ChampionLog, LogEntry, LogEntryDraft
 from preptime.bundle.manifest import Manifest, ManifestDraft, to_json_object
 from preptime.bundle.store import Store
 from preptime.bundle.writer import write_bundle
-from preptime.features.history import History, build_history
+from preptime.features.history import History
 from preptime.features.history_state import HistoryState
+from preptime.features.shrinkage import build_history
 from preptime.training.training_data import TrainingData
 
 if TYPE_CHECKING:  # the comparison imports the libraries that train, which a refresh does without

@@ -23,9 +23,9 @@ from preptime.domain.data_dictionary import FILE_COLUMN
 from preptime.domain.timestamps import MICROSECONDS
 from preptime.domain.validation_reasons import Purpose, ValidationReason
 from preptime.errors import UsageError
-from preptime.features.history import build_history
 from preptime.features.history_state import CompletedOrders, HistoryState
 from preptime.features.restaurant_index import RestaurantIndex
+from preptime.features.shrinkage import build_history
 from preptime.progress import ProgressCallback, no_progress
 from preptime.sources.parallel import map_in_order
 from preptime.sources.source import DataSource

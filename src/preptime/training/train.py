@@ -28,9 +28,9 @@ from preptime.evaluation.documents import BacktestDocument
 from preptime.evaluation.evaluated_orders import EvaluatedOrders, build_backtest_document
 from preptime.evaluation.report import LabelAuditRow, ReportContext, render_report
 from preptime.evaluation.report_data import LabelCount, ReportData, encode, importance_shares, summarize_predictions
-from preptime.features.history import build_history
 from preptime.features.history_state import HistoryState
 from preptime.features.restaurant_index import RestaurantIndex
+from preptime.features.shrinkage import build_history
 from preptime.features.spec import FEATURE_NAMES
 from preptime.progress import ProgressCallback, no_progress
 from preptime.training.as_of_features import build_feature_matrix

@@ -93,7 +93,7 @@ def _lazy_page(name: str) -> Callable[[], None]:
 
     def render() -> None:
         with show_failures():
-            cast(Callable[[], None], import_module(f"preptime.ui.pages.{name}").page)()
+            cast(Callable[[], None], import_module(f"preptime.ui.app_pages.{name}").page)()
 
     render.__name__ = name
     return render

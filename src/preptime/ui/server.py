@@ -23,7 +23,7 @@ from preptime.ui.login import allowed_keys
 from preptime.ui.upload_session import MAX_UPLOAD_MB, download_route, remove_orphaned_folders, remove_own_folders
 
 _LOG = logging.getLogger(__name__)
-_DEFAULT_PAGE_MODULE = "preptime.ui.pages.predict"
+_DEFAULT_PAGE_MODULE = "preptime.ui.app_pages.predict"
 """The module of the default page."""
 
 
