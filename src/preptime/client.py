@@ -275,9 +275,9 @@ class Client:
     def _send(self, method: str, path: str, body: bytes) -> BaseHTTPResponse:
         """Send a request, a second time if an idle connection turns out to be stale.
 
-        urllib3 replaces an idle connection that the server has closed. It can't see a connection whose server is gone
-        without a goodbye (a killed machine, a forgetful NAT). One such connection is a sign that all idle ones are
-        stale, so they are closed and the request gets a new connection.
+        urllib3 replaces an idle connection that the server has closed. It can't detect a connection that ended without
+        a close, for example because the machine was killed. One such connection is a sign that all idle ones are
+        stale, so they are all closed, and the request gets a new connection.
         """
         pool = self._pools.connection_from_url(self._base_url)
         opened_connections = pool.num_connections

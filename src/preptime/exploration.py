@@ -342,10 +342,9 @@ def scatter_points(orders: OrderSample, measure: Measure) -> list[ChartRow]:
 def _decode_category(column: str, vocabulary: tuple[str, ...]) -> pl.Expr:
     """Return an expression that decodes a category to an Enum, which stores each value only once."""
     names = [*vocabulary, UNKNOWN_VALUE]
-    code = pl.col(column).cast(pl.Int64)
-    return code.replace_strict(
-        [*range(len(vocabulary)), -1], names, return_dtype=pl.Enum(list(dict.fromkeys(names)))
-    ).alias(column)
+    codes = [*range(len(vocabulary)), -1]
+    dtype = pl.Enum(list(dict.fromkeys(names)))
+    return pl.col(column).cast(pl.Int64).replace_strict(codes, names, return_dtype=dtype).alias(column)
 
 
 def _bin_width(limit: float, *, whole_numbers: bool) -> float:

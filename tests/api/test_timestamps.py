@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from preptime.api.parsing import format_ready_at, parse_timestamp
@@ -63,6 +63,7 @@ def test_parse_timestamp_matches_the_reference(cell: str | float, name: str) -> 
     assert (parsed[0] // 1_000_000, parsed[1] // 1_000_000) == expected
 
 
+@settings(deadline=None)
 @given(cells=st.lists(texts, min_size=1, max_size=20), name=st.sampled_from(ZONES))
 def test_parse_timestamp_matches_the_column_parser(cells: list[str], name: str) -> None:
     column = parse_timestamps(pl.Series(cells), np.zeros(len(cells), np.int32), (name,))

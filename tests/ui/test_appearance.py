@@ -45,7 +45,7 @@ def dashboard(trained_store: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_every_view_draws_its_charts_in_a_narrow_dark_window(dashboard: Server, browser: Browser, name: str) -> None:
+def test_every_view_draws_charts_in_narrow_dark_window(dashboard: Server, browser: Browser, name: str) -> None:
     with open_page(browser, f"{dashboard.url}/{name}", width=400, dark=True) as page:
         for view, chart_count in VIEWS[name].items():
             page.get_by_role("radio", name=view, exact=True).click()
@@ -55,9 +55,7 @@ def test_every_view_draws_its_charts_in_a_narrow_dark_window(dashboard: Server, 
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_page_opened_by_url_draws_its_charts_in_a_wide_light_window(
-    dashboard: Server, browser: Browser, name: str
-) -> None:
+def test_page_opened_by_url_draws_charts_in_wide_light_window(dashboard: Server, browser: Browser, name: str) -> None:
     with open_page(browser, f"{dashboard.url}/{name}") as page:
         _assert_complete(page, name, next(iter(VIEWS[name].values())), 1280)
 

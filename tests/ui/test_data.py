@@ -131,7 +131,10 @@ def test_correlation_is_available_by_rank_and_by_value(open_view: OpenView) -> N
 
 
 def test_label_audit_counts_validation_reasons(open_view: OpenView) -> None:
-    at = upload(open_view(), csv_of(make_orders(make_order(), make_order(prep_time_seconds="0"), make_order(order_value_gbp="a lot"))))
+    at = upload(
+        open_view(),
+        csv_of(make_orders(make_order(), make_order(prep_time_seconds="0"), make_order(order_value_gbp="a lot"))),
+    )
     at = select_view(at, "Label audit")
     assert "mine.csv: 3 orders" in page_text(at)
     counts = dict(

@@ -207,7 +207,7 @@ def test_promotion_without_a_reason_is_rejected(open_view: OpenView, store_copy:
 def test_promotion_fails_after_a_concurrent_promotion(open_view: OpenView, store_copy: Path) -> None:
     log = log_of(store_copy)
     other = log.entries()[0].bundle
-    at = promote(open_view("Change the champion"), bundle_without_report(store_copy), "I looked at number 2")
+    at = promote(open_view("Change the champion"), bundle_without_report(store_copy), "it was better in number 2")
     log.override(other, reason="quicker", by="paul", at="")
     at.button("change-confirm").click().run()
     assert "Someone else promoted first" in page_text(at)

@@ -175,7 +175,11 @@ def test_filters_narrow_the_table(monkeypatch: pytest.MonkeyPatch, store: str) -
         ("noise.csv", bytes(range(256)) * 9, "noise.csv is binary, not CSV."),
         ("cut.parquet", b"PAR1" + b"\0" * 99, "cut.parquet is a damaged Parquet file"),
         ("no.parquet", b"a,b\n1,2\n", "no.parquet has the suffix .parquet, but isn't a Parquet file."),
-        ("semi.csv", b"order_acknowledged_at;order_value_gbp\n1;2\n", "semi.csv is separated by semicolons, not by commas."),
+        (
+            "semi.csv",
+            b"order_acknowledged_at;order_value_gbp\n1;2\n",
+            "semi.csv is separated by semicolons, not by commas.",
+        ),
         (
             "close.csv",
             b"order_acknowledged,order_value_gbp,restaurant,items\n1,2,3,4\n",

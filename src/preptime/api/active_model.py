@@ -60,7 +60,8 @@ def rows_to_columns(rows: Sequence[OrderRow]) -> OrderColumns:
 def run_inference(bundle: Bundle, rows: Sequence[OrderRow], with_point_models: bool) -> list[PredictionRow]:
     """Return the bundle's predictions for these orders, with or without the point models."""
     predictions = bundle.predict(rows_to_columns(rows), None if with_point_models else ())
-    seconds = np.empty((len(rows), FIRST_POINT_COLUMN + len(predictions.points)))
+    # Not `np.empty`: rounding uninitialized values of the default column can overflow.
+    seconds = np.zeros((len(rows), FIRST_POINT_COLUMN + len(predictions.points)))
     seconds[:, FIRST_QUANTILE_COLUMN:FIRST_POINT_COLUMN] = predictions.quantiles
     for column, model_seconds in enumerate(predictions.points.values(), FIRST_POINT_COLUMN):
         seconds[:, column] = model_seconds

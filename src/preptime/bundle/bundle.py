@@ -338,13 +338,10 @@ def _check_seconds(name: str, stored: NDArray[np.float32], predicted: NDArray[np
 
 def _check_file(folder: Path, name: str, expected: FileInfo, *, hashes: bool) -> None:
     path = folder / name
-    size = path.stat().st_size
-    if size != expected.size_bytes:
+    if (size := path.stat().st_size) != expected.size_bytes:
         raise refused_bundle_error(name, f"{expected.size_bytes} bytes", str(size))
-    if hashes:
-        actual = _sha256(path)
-        if actual != expected.sha256:
-            raise refused_bundle_error(name, f"SHA-256 {expected.sha256}", actual)
+    if hashes and (sha256 := _sha256(path)) != expected.sha256:
+        raise refused_bundle_error(name, f"SHA-256 {expected.sha256}", sha256)
 
 
 def _sha256(path: Path) -> str:

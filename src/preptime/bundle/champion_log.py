@@ -61,15 +61,9 @@ class ChampionLog:
         return self._read_entry(number) if number else None
 
     def as_of(self, day: date) -> LogEntry | None:
-        """Return the champion's entry as of the logical date `day`, or None.
-
-        It's the entry with the highest number among those of that date and earlier dates.
-        """
-        for number in range(self._latest_number(), 0, -1):
-            entry = self._read_entry(number)
-            if entry.date <= day:
-                return entry
-        return None
+        """Return the champion's entry as of `day`: the last of those with that logical date or an earlier one, or None."""
+        entries = (self._read_entry(number) for number in range(self._latest_number(), 0, -1))
+        return next((entry for entry in entries if entry.date <= day), None)
 
     def entries_of_date(self, day: date) -> list[LogEntry]:
         """Return the entries of the logical date `day`, first to last."""

@@ -79,11 +79,10 @@ class OnnxGraph:
 
     def run_default(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the same quantiles as `run`, [N, 4], without computing the other models."""
-        row_count = len(features)
-        if row_count == 0:
+        if not len(features):
             return np.empty((0, len(QUANTILE_LEVELS)), np.float32)
         (quantiles,) = self._default_session.run((DEFAULT_MODEL,), {INPUT_NAME: features})
-        return _check_shape(quantiles, DEFAULT_MODEL, (row_count, len(QUANTILE_LEVELS)))
+        return _check_shape(quantiles, DEFAULT_MODEL, (len(features), len(QUANTILE_LEVELS)))
 
 
 def _create_session(model: bytes) -> InferenceSession:

@@ -103,9 +103,7 @@ def _with_parents(store: Store, bundle_ids: set[str]) -> set[str]:
 
 
 def _parent_of(store: Store, bundle_id: str) -> str | None:
-    if not store.has_bundle(bundle_id):
-        return None
     try:
-        return store.read_manifest(bundle_id).parent
+        return store.read_manifest(bundle_id).parent if store.has_bundle(bundle_id) else None
     except BundleVerificationError:  # it can't be refreshed, so its parent isn't needed
         return None

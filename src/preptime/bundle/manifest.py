@@ -139,10 +139,7 @@ def bundle_date(bundle_id: str) -> date:
 
 
 def compute_bundle_id(manifest: Manifest) -> str:
-    """Return the id of the manifest: its date and a hash of every field except `id`.
-
-    The manifest contains the hashes of the files, so the id covers the whole bundle.
-    """
+    """Return a bundle's id: its date and a hash of every field except `id`, which covers the files by their hashes."""
     fields = _manifest_fields(manifest)
     del fields["id"]
     return f"{manifest.date.isoformat()}-{hashlib.sha256(_canonical_json(fields)).hexdigest()[:_ID_HEX_DIGITS]}"

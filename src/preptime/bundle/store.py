@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -127,11 +127,9 @@ class Store:
 
     def has_same_files(self, bundle_id: str, files: Mapping[str, bytes]) -> bool:
         """Return whether the bundle in the store has these files, byte for byte."""
-        with self._storage_errors():
-            try:
-                return all(self._backend.read(f"{BUNDLES_FOLDER}/{bundle_id}/{name}") == files[name] for name in files)
-            except FileNotFoundError:
-                return False
+        with self._storage_errors(), suppress(FileNotFoundError):
+            return all(self._backend.read(f"{BUNDLES_FOLDER}/{bundle_id}/{name}") == files[name] for name in files)
+        return False
 
     def fetch(self, bundle_id: str) -> Path:
         """Return a local folder with the bundle: the store's own, or a cached copy from a remote store.

@@ -1,4 +1,4 @@
-"""The `preptime` program: its commands, and what an error becomes for the user."""
+"""The `preptime` program: its commands, and the exit status and message of an error."""
 
 from __future__ import annotations
 

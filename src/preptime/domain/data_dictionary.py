@@ -31,6 +31,7 @@ READER_COLUMNS = (ROW_COLUMN, FILE_COLUMN, SURPLUS_COLUMN)
 """The columns that readers add to a file's own."""
 
 _INT64_MAX = 2**63 - 1
+"""The maximum of a column without a limit of its own. Messages omit it, because it means nothing to a reader."""
 _ALL_USE_CASES: frozenset[UseCase] = frozenset({"scoring", "training"})
 
 
@@ -64,9 +65,8 @@ class Column:
         """The declared range, such as `from 1 to 10,000`; empty if the column has none."""
         if self.minimum is None or self.maximum is None:
             return ""
-        if self.maximum >= _INT64_MAX:  # the limit of 64-bit integers, which means nothing to a reader
-            return f"from {self.minimum:,.10g}"
-        return f"from {self.minimum:,.10g} to {self.maximum:,.10g}"
+        start = f"from {self.minimum:,.10g}"
+        return start if self.maximum >= _INT64_MAX else f"{start} to {self.maximum:,.10g}"
 
 
 # The ranges are wide on purpose. They exclude what can't be an order (a value in pence, a telephone number, a time in

@@ -298,13 +298,8 @@ def _faceted(layers: alt.LayerChart, rows: list[ChartRow], width: int) -> alt.Fa
 
 
 def _unfaceted(layers: alt.LayerChart, rows: list[ChartRow], width: int) -> alt.LayerChart:
-    return layers.properties(
-        data=inline_data(rows),
-        width=width,
-        height=alt.Step(22),
-        autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
-        padding=4,
-    )
+    autosize = alt.AutoSizeParams(type="fit-x", contains="padding")
+    return layers.properties(data=inline_data(rows), width=width, height=alt.Step(22), autosize=autosize, padding=4)
 
 
 def _segment_axis() -> alt.Y:

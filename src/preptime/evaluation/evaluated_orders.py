@@ -81,10 +81,6 @@ def build_backtest_document(orders: EvaluatedOrders, first_day: str, last_day: s
 
 def _scores(orders: EvaluatedOrders, labels: LabelSet) -> list[Score]:
     models = {DEFAULT_MODEL: orders.default_predictions, **orders.point_predictions}
-    return [
-        *(compute_score(name, "model", labels, orders.actual, predictions) for name, predictions in models.items()),
-        *(
-            compute_score(name, "baseline", labels, orders.actual, predictions)
-            for name, predictions in orders.baseline_predictions.items()
-        ),
-    ]
+    baselines = orders.baseline_predictions
+    scores = [compute_score(name, "model", labels, orders.actual, models[name]) for name in models]
+    return scores + [compute_score(name, "baseline", labels, orders.actual, baselines[name]) for name in baselines]

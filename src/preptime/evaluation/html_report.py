@@ -49,12 +49,9 @@ class ChartCard:
 def chart_card(name: str, title: str, caption: str, chart: Callable[[int], Chart]) -> ChartCard:
     """Return a card with `chart` drawn at both widths. `name` is unique in the page."""
     label = f"{title}. {caption}"
-    return ChartCard(
-        title,
-        caption,
-        inline_svg(chart(WIDE_PIXELS), f"{name}-wide", label),
-        inline_svg(chart(NARROW_PIXELS), f"{name}-narrow", label),
-    )
+    wide_svg = inline_svg(chart(WIDE_PIXELS), f"{name}-wide", label)
+    narrow_svg = inline_svg(chart(NARROW_PIXELS), f"{name}-narrow", label)
+    return ChartCard(title, caption, wide_svg, narrow_svg)
 
 
 def render_page(

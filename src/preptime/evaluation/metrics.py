@@ -222,11 +222,8 @@ def compute_score(
 def compute_interval(actual: Seconds, quantiles: NDArray[np.floating]) -> Interval:
     """Return coverage and width of p10–p90. `quantiles` is [N, 4] seconds in the order of `QUANTILE_LEVELS`."""
     low, high = quantiles[:, 0], quantiles[:, -1]
-    return Interval(
-        level=INTERVAL_LEVEL,
-        coverage=interval_coverage(INTERVAL_LEVEL)(actual, low, high),
-        median_width_seconds=MEDIAN_WIDTH(actual, low, high),
-    )
+    coverage = interval_coverage(INTERVAL_LEVEL)(actual, low, high)
+    return Interval(INTERVAL_LEVEL, coverage, median_width_seconds=MEDIAN_WIDTH(actual, low, high))
 
 
 def coverage_in_band(coverage: float | None) -> bool:

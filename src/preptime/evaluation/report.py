@@ -163,23 +163,21 @@ def _facts(context: ReportContext, document: BacktestDocument) -> list[tuple[str
 
 
 def _score_tables(document: BacktestDocument) -> list[ScoreTable]:
-    tables = []
-    for labels in LABEL_SETS:
-        scores = [score for score in document.scores if score.labels == labels]
-        caption = f"{scores[0].n:,} orders. The best value of each column is bold." if scores else ""
-        rows = tuple(_score_row(score, scores, document.default_model) for score in scores)
-        tables.append(ScoreTable(_LABEL_TITLES[labels], caption, rows))
-    return tables
+    return [_score_table(document, labels) for labels in LABEL_SETS]
+
+
+def _score_table(document: BacktestDocument, labels: LabelSet) -> ScoreTable:
+    scores = [score for score in document.scores if score.labels == labels]
+    caption = f"{scores[0].n:,} orders. The best value of each column is bold." if scores else ""
+    rows = tuple(_score_row(score, scores, document.default_model) for score in scores)
+    return ScoreTable(_LABEL_TITLES[labels], caption, rows)
 
 
 def _score_row(score: Score, scores: Sequence[Score], default_model: str) -> ScoreRow:
     is_default = score.name == default_model
-    return ScoreRow(
-        name=score.name if is_default else score.name.replace("_", " "),
-        is_default=is_default,
-        is_baseline=score.kind == "baseline",
-        cells=tuple(_score_cell(score, metric, scores) for metric, _ in _SCORE_COLUMNS),
-    )
+    name = score.name if is_default else score.name.replace("_", " ")
+    cells = tuple(_score_cell(score, metric, scores) for metric, _ in _SCORE_COLUMNS)
+    return ScoreRow(name, is_default, is_baseline=score.kind == "baseline", cells=cells)
 
 
 def _score_cell(score: Score, metric: PointMetric, scores: Sequence[Score]) -> ScoreCell:
@@ -204,10 +202,8 @@ def _metric_value(score: Score, metric: PointMetric) -> float | None:
 def _format_metric(value: float, metric: PointMetric) -> str:
     if metric.unit == "share":
         return format_percent(value)
-    if metric.unit == "s":
-        text = ("+" if metric is BIAS and value > 0 else "") + format_minutes(value, 2)
-    else:
-        text = f"{round(value, 3) + 0.0:.3f}"
+    sign = "+" if metric is BIAS and value > 0 else ""
+    text = sign + format_minutes(value, 2) if metric.unit == "s" else f"{round(value, 3) + 0.0:.3f}"
     return text.replace("-", "−")
 
 

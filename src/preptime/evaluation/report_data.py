@@ -6,6 +6,7 @@ It holds counts and no orders, so its size doesn't grow with them. The same data
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import msgspec
 import numpy as np
@@ -111,12 +112,10 @@ def encode(report_data: ReportData) -> bytes:
 
 def decode(content: bytes) -> ReportData | None:
     """Return the contents, or None if the format is unknown."""
-    try:
-        if msgspec.json.decode(content, type=FormatHeader).format != FORMAT:
-            return None
-        return msgspec.json.decode(content, type=ReportData)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
+    with suppress(msgspec.DecodeError, UnicodeDecodeError):
+        if msgspec.json.decode(content, type=FormatHeader).format == FORMAT:
+            return msgspec.json.decode(content, type=ReportData)
+    return None
 
 
 def read_report_data(store: Store, manifest: Manifest) -> ReportData | None:

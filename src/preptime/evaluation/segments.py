@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,13 +48,7 @@ class SegmentColumns:
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_] | slice) -> SegmentColumns:
         """Return the columns at `rows`, which are indices, a mask, or a slice."""
-        return SegmentColumns(
-            self.city[rows],
-            self.type_of_food[rows],
-            self.hour[rows],
-            self.number_of_items[rows],
-            self.fallback_level[rows],
-        )
+        return SegmentColumns(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
     @classmethod
     def from_orders(
@@ -72,13 +66,8 @@ class SegmentColumns:
     @classmethod
     def concatenate(cls, parts: list[SegmentColumns]) -> SegmentColumns:
         """Return the days of a backtest, concatenated. Requires at least one part."""
-        return cls(
-            np.concatenate([part.city for part in parts]),
-            np.concatenate([part.type_of_food for part in parts]),
-            np.concatenate([part.hour for part in parts]),
-            np.concatenate([part.number_of_items for part in parts]),
-            np.concatenate([part.fallback_level for part in parts]),
-        )
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,12 +247,10 @@ def quantile_positions(counts: NDArray[_Integers], levels: tuple[float, ...]) ->
 
 def squared_deviations(counts: NDArray[_Integers]) -> NDArray[np.float64]:
     """Return the sum of squared deviations from each histogram's mean, [R], in squared positions."""
-    bin_positions = np.arange(BIN_COUNT)
-    total = counts.sum(axis=1)
+    bin_positions, total = np.arange(BIN_COUNT), counts.sum(axis=1)
     # As an integer, the square of the first moment would overflow 63 bits at 90 million orders.
     first_moment = (counts @ bin_positions).astype(np.float64)
-    deviations: NDArray[np.float64] = counts @ bin_positions**2 - first_moment * first_moment / np.maximum(total, 1)
-    return deviations
+    return np.asarray(counts @ bin_positions**2 - first_moment * first_moment / np.maximum(total, 1))
 
 
 def _flat(sums: NDArray[_Integers]) -> NDArray[_Integers]:

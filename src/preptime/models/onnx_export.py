@@ -192,8 +192,7 @@ def _max_difference(name: str, output: NDArray[np.float32], expected: NDArray[np
 def _create_session(model_bytes: bytes) -> onnxruntime.InferenceSession:
     """Return a session like the bundle's, with one thread: several threads round differently (decision 2)."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     return onnxruntime.InferenceSession(model_bytes, options, providers=["CPUExecutionProvider"])
 

@@ -75,9 +75,7 @@ def holm_adjust(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return K p-values with Holm's adjustment (1979), which bounds the family-wise error rate under any dependence."""
     order = np.argsort(p_values, kind="stable")
     stepped = np.maximum.accumulate((len(p_values) - np.arange(len(p_values))) * p_values[order])
-    adjusted = np.empty(len(p_values))
-    adjusted[order] = np.minimum(stepped, 1.0)
-    return adjusted
+    return np.minimum(stepped, 1.0)[np.argsort(order)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,11 +113,9 @@ class LogReader:
 
     def iter_orders(self, first: dt.date, last: dt.date) -> Iterator[LoggedOrder]:
         """Yield every prediction in the files of those UTC days, by file name and line. A missing folder has none."""
-        if not self.log_dir.is_dir():
-            return
-        for path in sorted(self.log_dir.iterdir()):
-            match = _FILE_NAME.fullmatch(path.name)
-            if match is not None and first.isoformat() <= match[1] <= last.isoformat():
+        paths = sorted(self.log_dir.iterdir()) if self.log_dir.is_dir() else []
+        for path in paths:
+            if (match := _FILE_NAME.fullmatch(path.name)) and first.isoformat() <= match[1] <= last.isoformat():
                 yield from self._iter_file(path)
 
     def _iter_file(self, path: Path) -> Iterator[LoggedOrder]:

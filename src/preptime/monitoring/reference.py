@@ -136,12 +136,10 @@ class DriftReference:
 
 def reference_days(manifest: Manifest) -> DateRange | None:
     """Return the latest whole weeks of a training window without its first seven days, or None."""
-    window = manifest.window
-    first = window.first_day + dt.timedelta(days=SKIPPED_DAYS)
-    weeks = min(((window.last_day - first).days + 1) // DAYS_PER_WEEK, MAX_WEEKS)
-    if weeks < 1:
-        return None
-    return DateRange(first=window.last_day - dt.timedelta(days=weeks * DAYS_PER_WEEK - 1), last=window.last_day)
+    last = manifest.window.last_day
+    usable_days = (last - manifest.window.first_day).days + 1 - SKIPPED_DAYS
+    weeks = min(usable_days // DAYS_PER_WEEK, MAX_WEEKS)
+    return DateRange(first=last - dt.timedelta(days=weeks * DAYS_PER_WEEK - 1), last=last) if weeks >= 1 else None
 
 
 @dataclass
@@ -197,12 +195,10 @@ def read_reference(
     )
 
 
-def _bin_features(daily_matrices: list[NDArray[np.float32]], vocabularies: Vocabularies) -> dict[str, BinnedDays]:
+def _bin_features(matrices: list[NDArray[np.float32]], vocabularies: Vocabularies) -> dict[str, BinnedDays]:
     categories = {"weekday": _WEEKDAY_NAMES, "city": vocabularies.city, "type_of_food": vocabularies.type_of_food}
     return {
-        feature.name: BinnedDays.from_days(
-            [matrix[:, index] for matrix in daily_matrices], categories.get(feature.name)
-        )
+        feature.name: BinnedDays.from_days([matrix[:, index] for matrix in matrices], categories.get(feature.name))
         for index, feature in enumerate(FEATURES)
     }
 

@@ -213,12 +213,8 @@ class RuleResult:
     def to_report(self) -> RuleReport:
         """Return the result as part of the monitoring document."""
         definition = {name: getattr(self.rule, name) for name in RuleDefinition.__struct_fields__}
-        return RuleReport(
-            **definition,
-            status="fired" if self.alerts else "insufficient_data" if self.observed is None else "ok",
-            observed=self.observed,
-            message=self.message,
-        )
+        status = "fired" if self.alerts else "insufficient_data" if self.observed is None else "ok"
+        return RuleReport(**definition, status=status, observed=self.observed, message=self.message)
 
 
 def insufficient_data(rule: Rule, reason: str) -> RuleResult:

@@ -142,8 +142,7 @@ def score_file_remotely(
 def request_rows(rows: pl.DataFrame) -> pl.DataFrame:
     """Return the declared columns of N orders as text, which the API parses as `score_file` parses a file.
 
-    An instant is sent in UTC, so that the server converts it to the restaurant's time zone. A naive timestamp is sent
-    as local time.
+    The server converts instants, sent in UTC, to the restaurant's time zone. Naive timestamps are sent as local time.
     """
     return rows.select(_as_text(rows[name]) for name in _REQUEST_COLUMNS if name in rows.columns)
 

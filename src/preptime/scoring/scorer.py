@@ -252,7 +252,5 @@ class BundleScorer:
     def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the prediction columns for N orders, which must not have such columns themselves."""
         passthrough = PassthroughColumns(rows.schema, for_csv=False)
-        scored_chunk = ChunkScorer(
-            self.bundle, passthrough, TimestampFormatter(), self.bundle.history.restaurants
-        ).score(rows)
-        return scored_chunk.frame.drop(rows.columns)
+        scorer = ChunkScorer(self.bundle, passthrough, TimestampFormatter(), self.bundle.history.restaurants)
+        return scorer.score(rows).frame.drop(rows.columns)

@@ -58,9 +58,7 @@ class DurationHistogram:
         """Return the lower median of each group in whole seconds, [groups]. NaN for an empty group."""
         cumulative = np.cumsum(self._counts, axis=1)
         middle = (cumulative[:, -1:] + 1) // 2
-        medians: NDArray[np.float64] = np.argmax(cumulative >= middle, axis=1).astype(np.float64)
-        medians[cumulative[:, -1] == 0] = np.nan
-        return medians
+        return np.where(cumulative[:, -1] == 0, np.nan, np.argmax(cumulative >= middle, axis=1))
 
     def means(self) -> NDArray[np.float64]:
         """Return the mean of each group in seconds, [groups]. NaN for an empty group."""
@@ -180,11 +178,9 @@ def _read_predicted_rows(scored: Path, columns: list[str]) -> Iterator[pl.DataFr
 
 def _local_hours(rows: pl.DataFrame) -> NDArray[np.int64]:
     """Return the local hour of acknowledgement [N]: the ready time minus the prediction."""
-    ready = (
-        rows[PREDICTED_READY_AT].str.head(19).str.to_datetime("%Y-%m-%d %H:%M:%S").to_physical().to_numpy() // 1_000_000
-    )
-    acknowledged = ready - np.rint(rows[PREDICTED_SECONDS].to_numpy()).astype(np.int64)
-    hours: NDArray[np.int64] = acknowledged // 3600 % _HOURS
+    ready_at = rows[PREDICTED_READY_AT].str.head(19).str.to_datetime("%Y-%m-%d %H:%M:%S")
+    predicted_seconds = np.rint(rows[PREDICTED_SECONDS].to_numpy()).astype(np.int64)
+    hours: NDArray[np.int64] = (ready_at.to_physical().to_numpy() // 1_000_000 - predicted_seconds) // 3600 % _HOURS
     return hours
 
 

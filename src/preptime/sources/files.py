@@ -127,9 +127,8 @@ class FileSource:
         """Add the file name. Blank lines of a CSV file aren't rows and are removed."""
         if not self.parquet:
             rows = rows.filter(~pl.all_horizontal(pl.col(self.columns).is_null()))
-        return rows.with_columns(
-            pl.lit(str(path), pl.Enum([str(file_path) for file_path in self.paths])).alias(FILE_COLUMN)
-        )
+        file_names = pl.Enum([str(file_path) for file_path in self.paths])
+        return rows.with_columns(pl.lit(str(path), file_names).alias(FILE_COLUMN))
 
     def _no_rows_error(self) -> DataError:
         return DataError(f"{self.name} has a header and no rows.", "Use a file with at least one row.")
@@ -194,11 +193,7 @@ def _resolve_paths(location: str) -> tuple[Path, ...]:
 
 def _glob_paths(pattern: Path) -> list[Path]:
     """Return the matches of a pattern below its last folder without wildcards."""
-    base = Path(pattern.anchor)
-    for part in pattern.relative_to(pattern.anchor).parts:
-        if has_magic(part):
-            break
-        base /= part
+    base = next(folder for folder in pattern.parents if not has_magic(str(folder.relative_to(pattern.anchor))))
     return list(base.glob(str(pattern.relative_to(base))))
 
 

@@ -75,10 +75,9 @@ class PredictionStore(ABC):
         return len(rows)
 
     def read(self, day: dt.date, bundle: str | None = None) -> pl.DataFrame:
-        """Return the predictions of a date, of one bundle or of all, sorted by bundle and then in written order.
+        """Return the predictions of a date (maybe none), of one bundle or all, by bundle and then in written order.
 
-        The columns are `TYPED_COLUMNS`, one for each point model, other columns as text, and `prediction_bundle`. The
-        frame has no rows if there are no predictions.
+        The columns are `TYPED_COLUMNS`, one for each point model, other columns as text, and `prediction_bundle`.
         """
         return decode_predictions(self._select(day, bundle))
 

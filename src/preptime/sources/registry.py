@@ -112,8 +112,7 @@ def open_prediction_store(url: str) -> PredictionStore:
 
 
 def _find_opener(url: str, openers: Mapping[str, OpenerT]) -> OpenerT:
-    scheme, separator, _ = url.partition("://")
-    opener = openers.get(scheme if separator else "")
+    opener = openers.get(url.partition("://")[0]) if "://" in url else None
     if opener is None:
         known_schemes = " or ".join(f"{scheme}://" for scheme in openers)
         raise UsageError(f"{url} isn't the URL of a database.", f"Use a URL that starts with {known_schemes}.")

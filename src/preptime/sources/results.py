@@ -43,12 +43,9 @@ class ResultsFolder:
 
     def days(self, name: str | None = None) -> list[dt.date]:
         """Return the days that have results, or that have the file `name`, oldest first."""
-        days = []
-        for folder in self.root.glob("date=*"):
-            day = _partition_date(folder.name)
-            if day is not None and folder.is_dir() and (name is None or (folder / name).is_file()):
-                days.append(day)
-        return sorted(days)
+        folders = (folder for folder in self.root.glob("date=*") if folder.is_dir())
+        days = (_partition_date(folder.name) for folder in folders if name is None or (folder / name).is_file())
+        return sorted(day for day in days if day is not None)
 
     def files(self, day: dt.date) -> list[str]:
         """Return the sorted names of a day's complete files."""

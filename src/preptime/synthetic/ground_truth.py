@@ -38,10 +38,7 @@ def normal_score(p: float) -> float:
 
 
 def heavy_tailed_noise(score: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return standard normal scores with stretched tails (Tukey's h distribution).
-
-    The function is monotone, so it maps quantiles to quantiles.
-    """
+    """Return normal scores with stretched tails (Tukey's h distribution). It's monotone: quantiles map to quantiles."""
     clipped = score.clip(-MAX_SCORE, MAX_SCORE)
     stretched: NDArray[np.float64] = clipped * np.exp(0.5 * TAIL_WEIGHT * clipped * clipped)
     return stretched

@@ -68,10 +68,7 @@ def synthesize(
 
 
 def synthesize_frames(plan: SynthesisPlan) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Return the orders, restaurants, and truth of a plan.
-
-    Orders are sorted by acknowledgement, in UTC. Row i of the truth belongs to row i of the orders.
-    """
+    """Return a plan's orders (in UTC, sorted by acknowledgement), restaurants, and truth (in the order of the orders)."""
     restaurants, orders = _draw(plan, no_progress)
     return _orders_frame(orders), _restaurants_frame(restaurants), _truth_frame(orders)
 
@@ -165,11 +162,9 @@ def _blocks(restaurants: SyntheticRestaurants, days: int) -> Iterator[range]:
 def _sort_by_time(blocks: list[SyntheticOrders]) -> SyntheticOrders:
     """Return the orders of all blocks, sorted by acknowledgement, then by restaurant."""
     time_order = np.argsort(np.concatenate([block.acknowledged for block in blocks]), kind="stable")
-    columns = {
-        field.name: np.concatenate([getattr(block, field.name) for block in blocks], axis=-1)[..., time_order]
-        for field in fields(SyntheticOrders)
-    }
-    return SyntheticOrders(**columns)
+    columns = {field.name: [getattr(block, field.name) for block in blocks] for field in fields(SyntheticOrders)}
+    sorted_columns = {name: np.concatenate(parts, axis=-1)[..., time_order] for name, parts in columns.items()}
+    return SyntheticOrders(**sorted_columns)
 
 
 def _orders_frame(orders: SyntheticOrders) -> pl.DataFrame:

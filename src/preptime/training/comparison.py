@@ -98,11 +98,9 @@ def compare_bundles(data: TrainingData, challenger: Bundle, champion: Bundle, la
 
 def evaluate_bundle(data: TrainingData, bundle: Bundle, first_day: dt.date, last_day: dt.date) -> EvaluatedOrders:
     """Return a bundle's predictions for `first_day` through `last_day`, with the category codes of its fit."""
-    vocabularies = bundle.manifest.vocabularies
-    recoded_data = data.recoded(data.restaurants.recoded(vocabularies))
-    return evaluate_graph(
-        build_feature_matrix(recoded_data, first_day, last_day), bundle.graph, upper_outlier_limit(data.labels)
-    )
+    recoded_data = data.recoded(data.restaurants.recoded(bundle.manifest.vocabularies))
+    features = build_feature_matrix(recoded_data, first_day, last_day)
+    return evaluate_graph(features, bundle.graph, upper_outlier_limit(data.labels))
 
 
 def compare_evaluations(
@@ -148,22 +146,16 @@ def compare_evaluations(
 
 def incomparable_bundles(challenger: str, champion: str, fitted_through: dt.date) -> Comparison:
     """Return the failed comparison of two bundles that together were fitted on all days through `fitted_through`."""
-    check = PromotionCheck(
-        "Days that neither bundle was fitted on",
-        f"none. One of the bundles was fitted on days through {fitted_through}.",
-        passed=False,
-    )
+    detail = f"none. One of the bundles was fitted on days through {fitted_through}."
+    check = PromotionCheck("Days that neither bundle was fitted on", detail, passed=False)
     return Comparison(challenger, champion, None, None, 0, None, None, None, None, (check,))
 
 
 def _check_better(rule: str, challenger_mae: float | None, reference_mae: float | None) -> PromotionCheck:
     if challenger_mae is None or reference_mae is None:
         return PromotionCheck(rule, "no labels.", passed=False)
-    return PromotionCheck(
-        rule,
-        f"MAE {challenger_mae:.1f} s compared with {reference_mae:.1f} s.",
-        MAE.is_better(challenger_mae, reference_mae),
-    )
+    detail = f"MAE {challenger_mae:.1f} s compared with {reference_mae:.1f} s."
+    return PromotionCheck(rule, detail, MAE.is_better(challenger_mae, reference_mae))
 
 
 def _check_segments(challenger: EvaluatedOrders, champion: EvaluatedOrders) -> PromotionCheck:

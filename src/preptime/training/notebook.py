@@ -10,6 +10,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -286,11 +287,7 @@ def estimators() -> dict[str, EstimatorFactory]:
 
 
 def _test_score(
-    feature_set: int,
-    name: str,
-    actual: NDArray[np.float64],
-    predicted: NDArray[np.float64],
-    published: dict[str, float],
+    feature_set: int, name: str, actual: NDArray[np.float64], predicted: NDArray[np.float64], published: dict[str, float]
 ) -> TestScore:
     r2, mse = r2_score(actual, predicted), mean_squared_error(actual, predicted)
     return TestScore(feature_set, name, r2, mse, published.get(name))
@@ -309,11 +306,7 @@ def _r2_standard_error(labels: NDArray[np.float64], predicted: NDArray[np.float6
 def render_text(reproduction: Reproduction) -> str:
     """Return the scores next to the published ones as tables, and a sentence for each reason why they differ."""
     lines = [
-        *_render_cleaning(reproduction),
-        "",
-        *_render_score_tables(reproduction),
-        "",
-        *_explain_differences(reproduction),
+        *_render_cleaning(reproduction), "", *_render_score_tables(reproduction), "", *_explain_differences(reproduction)
     ]
     return "\n".join(lines) + "\n"
 
@@ -387,10 +380,8 @@ def _explain_orders(reproduction: Reproduction) -> str:
 def _library_versions() -> Iterator[str]:
     yield f"Python {platform.python_version()}"
     for library in LIBRARIES:
-        try:
+        with suppress(PackageNotFoundError):  # only one of xgboost-cpu and xgboost is installed
             yield f"{library} {version(library)}"
-        except PackageNotFoundError:
-            continue  # only one of xgboost-cpu and xgboost is installed
 
 
 def _format_r2(value: float | None) -> str:

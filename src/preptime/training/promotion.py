@@ -142,10 +142,8 @@ def _different_bundle_hint(bundle_id: str) -> str:
 
 
 def _load_if_valid(store: Store, bundle_id: str) -> Bundle | None:
-    if not store.has_bundle(bundle_id):  # the local cache can still have a copy
-        return None
-    try:
-        return fetch_verified(store, bundle_id)
+    try:  # the local cache can have a copy of a bundle that isn't in the store
+        return fetch_verified(store, bundle_id) if store.has_bundle(bundle_id) else None
     except BundleVerificationError:  # a damaged bundle is rebuilt too
         return None
 

@@ -121,10 +121,7 @@ def evaluate_gate(audited: AuditedOrders, as_of: date, thresholds: GateThreshold
 
 def evaluate_daily_counts(orders_by_day: Mapping[date, int], as_of: date, thresholds: GateThresholds) -> GateResult:
     """Check only the freshness and volume of completed orders, before they are used as history."""
-    days = sorted(orders_by_day)
-    counts = pl.DataFrame(
-        {"day": days, "orders": [orders_by_day[day] for day in days]}, {"day": pl.Date, "orders": pl.Int64}
-    )
+    counts = pl.DataFrame(sorted(orders_by_day.items()), {"day": pl.Date, "orders": pl.Int64}, orient="row")
     checks = (_check_freshness(counts, as_of, thresholds), _check_volume(counts, as_of, thresholds))
     return GateResult(str(as_of), all(check.passed for check in checks), checks, ())
 
@@ -143,11 +140,8 @@ def gate_error(result: GateResult) -> DataError:
 def _daily_counts(orders: pl.DataFrame) -> pl.DataFrame:
     """Return the number of orders and the second of the last order, for each local day."""
     local = pl.col("acknowledged_local")
-    return (
-        orders.group_by(local.dt.date().alias("day"))
-        .agg(pl.len().alias("orders"), (local - local.dt.truncate("1d")).max().dt.total_seconds().alias("last"))
-        .sort("day")
-    )
+    last_second = (local - local.dt.truncate("1d")).max().dt.total_seconds().alias("last")
+    return orders.group_by(local.dt.date().alias("day")).agg(pl.len().alias("orders"), last_second).sort("day")
 
 
 def _check_minimum(name: str, value: int, threshold: int, description: str) -> GateCheck:

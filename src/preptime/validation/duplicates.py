@@ -72,8 +72,7 @@ def isin_sorted(values: NDArray[np.uint64], sorted_values: NDArray[np.uint64]) -
     if not len(sorted_values):
         return np.zeros(len(values), np.bool_)
     index = np.minimum(np.searchsorted(sorted_values, values), len(sorted_values) - 1)
-    is_member: NDArray[np.bool_] = sorted_values[index] == values
-    return is_member
+    return np.equal(sorted_values[index], values)
 
 
 def order_keys(orders: pl.DataFrame, parsed: pl.DataFrame) -> pl.Series:

@@ -280,10 +280,8 @@ def _offset_steps(zone_key: str, first: int, last: int) -> list[tuple[int, int]]
     """Return (UTC second, offset in seconds) of each change of a zone's offset. The first step is at `first`."""
     years = range(datetime.fromtimestamp(first, UTC).year, datetime.fromtimestamp(last, UTC).year + 1)
     changes = [change for year in years for change in _offset_changes(zone_key, year)]
-    return [
-        (first, _offset_seconds_at(load_time_zone(zone_key), first)),
-        *(change for change in changes if first < change[0] <= last),
-    ]
+    first_step = (first, _offset_seconds_at(load_time_zone(zone_key), first))
+    return [first_step, *(change for change in changes if first < change[0] <= last)]
 
 
 @lru_cache(maxsize=4096)

@@ -61,11 +61,10 @@ class FindingCollector:
 
     def add(self, reason: ValidationReason, column: str, is_affected: NDArray[np.bool_], expected: str) -> None:
         """Add `reason` to the rows where `is_affected` is true."""
-        if not is_affected.any():
-            return
-        rows = np.flatnonzero(is_affected)
-        self.reason_masks[rows] |= np.uint32(reason.bit)
-        self._findings.append(Finding(reason, column, rows, expected))
+        if is_affected.any():
+            rows = np.flatnonzero(is_affected)
+            self.reason_masks[rows] |= np.uint32(reason.bit)
+            self._findings.append(Finding(reason, column, rows, expected))
 
     def sorted_findings(self) -> tuple[Finding, ...]:
         """Return all findings, most fundamental reason first."""

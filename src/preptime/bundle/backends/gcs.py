@@ -106,10 +106,9 @@ class GcsBackend:
     def remove_folder(self, folder: str) -> None:
         """Delete the manifest, then the other files."""
         with _as_os_errors():
-            bucket = self._get_bucket()
-            _delete(bucket, self._path(f"{folder}/{MANIFEST_FILE}"))
+            _delete(self._get_bucket(), self._path(f"{folder}/{MANIFEST_FILE}"))
             for blob in self._list_blobs(folder):
-                _delete(bucket, blob.name)
+                _delete(self._get_bucket(), blob.name)
 
     def remove_abandoned(self, folder: str, modified_before: float) -> list[str]:
         """Delete bundles without a manifest in `folder` and return their names.
@@ -139,9 +138,8 @@ class GcsBackend:
         """Return whether this account can create objects. Nothing is written."""
         permissions = ["storage.objects.create"]
         with _as_os_errors():
-            return permissions == self._get_bucket().test_iam_permissions(
-                permissions, timeout=TIMEOUT_SECONDS, retry=READ_RETRY
-            )
+            granted = self._get_bucket().test_iam_permissions(permissions, timeout=TIMEOUT_SECONDS, retry=READ_RETRY)
+        return permissions == granted
 
     def storage_time(self) -> float | None:
         """Return the clock of the storage, seconds since 1970, from the `Date` header of a response."""

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from preptime.bundle.manifest import MANIFEST_FILE
@@ -25,10 +26,9 @@ class LocalBackend:
 
     def list_names(self, folder: str) -> list[str]:
         """Return the sorted names directly in `folder`, or none if it doesn't exist."""
-        try:
+        entry_names = list[str]()
+        with suppress(FileNotFoundError):
             entry_names = [path.name for path in (self.root / folder).iterdir()]
-        except FileNotFoundError:
-            return []
         return sorted(name for name in entry_names if not name.startswith(TEMPORARY_PREFIX))
 
     def file_exists(self, name: str) -> bool:

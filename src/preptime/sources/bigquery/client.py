@@ -97,12 +97,12 @@ def open_client(address: BigQueryAddress) -> Iterator[bigquery.Client]:
 
 def query_config(parameters: QueryParameters) -> bigquery.QueryJobConfig:
     """Return the configuration of a query with these named parameters."""
-    return bigquery.QueryJobConfig(
-        query_parameters=[
-            bigquery.ScalarQueryParameter(name, _PARAMETER_TYPES.get(name.rstrip("0123456789"), "STRING"), value)
-            for name, value in parameters.items()
-        ]
-    )
+    scalars = [bigquery.ScalarQueryParameter(name, _parameter_type(name), value) for name, value in parameters.items()]
+    return bigquery.QueryJobConfig(query_parameters=scalars)
+
+
+def _parameter_type(name: str) -> str:
+    return _PARAMETER_TYPES.get(name.rstrip("0123456789"), "STRING")
 
 
 def _credentials() -> Credentials | None:

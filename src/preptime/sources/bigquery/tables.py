@@ -146,8 +146,7 @@ def open_bigquery_source(url: str) -> BigQuerySource:
     address = BigQueryAddress.parse(url)
     declared = readable_columns(address.table)
     with open_client(address) as client:
-        columns = read_column_names(client, address, address.table)
-    return BigQuerySource(address, columns or declared)
+        return BigQuerySource(address, read_column_names(client, address, address.table) or declared)
 
 
 def read_column_names(client: bigquery.Client, address: BigQueryAddress, table: str) -> tuple[str, ...]:

@@ -191,9 +191,8 @@ def copy_in(connection: Connection, table: sql.Composable, rows: pl.DataFrame) -
     """Append rows to a table. Columns are matched by name."""
     names = sql.SQL(", ").join(map(sql.Identifier, rows.columns))
     command = sql.SQL("COPY {table} ({names}) FROM STDIN (FORMAT csv)").format(table=table, names=names)
-    text = rows.write_csv(include_header=False, datetime_format=_TIMESTAMP_FORMAT, quote_style="non_numeric")
     with connection.cursor() as cursor, cursor.copy(command) as copy:
-        copy.write(text)
+        copy.write(rows.write_csv(include_header=False, datetime_format=_TIMESTAMP_FORMAT, quote_style="non_numeric"))
 
 
 def copy_out(

@@ -248,12 +248,10 @@ def _update_existing_orders(connection: Connection, old_dates: list[dt.date]) ->
 
 def _coalesced_value(name: str) -> sql.Composable:
     """Return the new value, or the existing one if the new one is empty."""
-    expression = sql.SQL("coalesce(staging.{name}, orders.{name})")
+    expression = "coalesce(staging.{name}, orders.{name})"
     if name == EXTRA:
-        expression = sql.SQL(
-            "coalesce(orders.{name} || jsonb_strip_nulls(staging.{name}), staging.{name}, orders.{name})"
-        )
-    return expression.format(name=sql.Identifier(name))
+        expression = "coalesce(orders.{name} || jsonb_strip_nulls(staging.{name}), staging.{name}, orders.{name})"
+    return sql.SQL(expression).format(name=sql.Identifier(name))
 
 
 def _merge_restaurants(connection: Connection, columns: Sequence[str]) -> MergeCounts:

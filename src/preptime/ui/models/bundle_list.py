@@ -103,7 +103,8 @@ def show_log(bundles: StoreListing) -> None:
         return
     st.subheader("Timeline")
     caption(
-        f"The latest of {format_count(len(bundles.entries), 'promotion')}, newest first. Entries are never deleted."
+        f"Promotions: {len(bundles.entries):,}. The timeline shows the latest {TIMELINE_ENTRIES}, newest first. "
+        "Entries are never deleted."
     )
     _timeline(bundles.entries[-TIMELINE_ENTRIES:][::-1])
     st.subheader("All promotions")
@@ -161,8 +162,8 @@ def show_comparison(comparison: Comparison) -> None:
     )
     days_text = f" from {comparison.first_day} to {comparison.last_day}" if comparison.first_day else ""
     caption(
-        f"{comparison.challenger} compared with {baseline_text}: {format_count(comparison.orders, 'order')}{days_text} "
-        "that neither was fitted on."
+        f"{comparison.challenger} compared with {baseline_text}: {format_count(comparison.orders, 'order')}{days_text}."
+        " They weren't used for fitting."
     )
     data_table(
         [

@@ -93,7 +93,7 @@ def alert_counts(documents: Sequence[MonitoringDocument], width: int, palette: P
     return with_theme(with_size(alt.LayerChart(layer=[bars, quiet_points]), width, 150), palette)
 
 
-_STATUS_LABELS = {"fired": "▲ alert", "ok": "● ok", "insufficient_data": "– not enough data"}
+_STATUS_LABELS = {"fired": "▲ alert", "ok": "● ok", "insufficient_data": "– no data"}
 _RULE_COLUMNS = (
     Column("rule", "rule"),
     Column("status", "status"),

@@ -49,7 +49,7 @@ def feature_drift(document: MonitoringDocument) -> None:
     if reference is None or recent is None or not stability_rows:
         show_info(
             drift_result.unavailable_reason or "There is no drift result.",
-            "The comparison needs some days after the champion's training.",
+            "The comparison needs a whole week in the training window, and some days after it.",
         )
         return
     caption(
