@@ -61,7 +61,7 @@ class ChampionLog:
         return self._read_entry(number) if number else None
 
     def as_of(self, day: date) -> LogEntry | None:
-        """Return the champion's entry as of `day`: the last of those with that logical date or an earlier one, or None."""
+        """Return the champion's entry as of `day`: the last one with that logical date or an earlier one, or None."""
         entries = (self._read_entry(number) for number in range(self._latest_number(), 0, -1))
         return next((entry for entry in entries if entry.date <= day), None)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from preptime.domain.orders import DEFAULT_MODEL
 from preptime.evaluation import aggregates, charts
 from preptime.evaluation.documents import BacktestDocument, Score, SegmentDimension
-from preptime.evaluation.evaluated_orders import LABEL_SETS, LOOKUP, EvaluatedOrders, build_backtest_document
+from preptime.evaluation.evaluated_orders import LABEL_SETS, LOOKUP, EvaluatedOrders, LabelSet, build_backtest_document
 from preptime.evaluation.html_report import ChartCard, Tile, chart_card, render_page
 from preptime.evaluation.metrics import (
     BIAS,

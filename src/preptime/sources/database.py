@@ -230,7 +230,11 @@ class MergeCounts(NamedTuple):
     def to_result(self, rows: int) -> LoadResult:
         """Return the result of a load of `rows` rows."""
         return LoadResult(
-            rows=rows, inserted=self.inserted, updated=self.updated, unchanged=rows - sum(self), duplicates=self.duplicates
+            rows=rows,
+            inserted=self.inserted,
+            updated=self.updated,
+            unchanged=rows - sum(self),
+            duplicates=self.duplicates,
         )
 
 

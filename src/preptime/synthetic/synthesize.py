@@ -68,7 +68,7 @@ def synthesize(
 
 
 def synthesize_frames(plan: SynthesisPlan) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Return a plan's orders (in UTC, sorted by acknowledgement), restaurants, and truth (in the order of the orders)."""
+    """Return a plan's orders (in UTC, sorted by acknowledgement), restaurants, and truth (row i belongs to order i)."""
     restaurants, orders = _draw(plan, no_progress)
     return _orders_frame(orders), _restaurants_frame(restaurants), _truth_frame(orders)
 

@@ -287,7 +287,11 @@ def estimators() -> dict[str, EstimatorFactory]:
 
 
 def _test_score(
-    feature_set: int, name: str, actual: NDArray[np.float64], predicted: NDArray[np.float64], published: dict[str, float]
+    feature_set: int,
+    name: str,
+    actual: NDArray[np.float64],
+    predicted: NDArray[np.float64],
+    published: dict[str, float],
 ) -> TestScore:
     r2, mse = r2_score(actual, predicted), mean_squared_error(actual, predicted)
     return TestScore(feature_set, name, r2, mse, published.get(name))
@@ -306,7 +310,11 @@ def _r2_standard_error(labels: NDArray[np.float64], predicted: NDArray[np.float6
 def render_text(reproduction: Reproduction) -> str:
     """Return the scores next to the published ones as tables, and a sentence for each reason why they differ."""
     lines = [
-        *_render_cleaning(reproduction), "", *_render_score_tables(reproduction), "", *_explain_differences(reproduction)
+        *_render_cleaning(reproduction),
+        "",
+        *_render_score_tables(reproduction),
+        "",
+        *_explain_differences(reproduction),
     ]
     return "\n".join(lines) + "\n"
 

@@ -148,7 +148,7 @@ def to_order_columns(frame: pl.DataFrame) -> OrderColumns:
 
 
 def trailing_undated(frame: pl.DataFrame, is_known: pl.Series) -> pl.Series:
-    """Return [N] which audited rows have no valid time and come after the last row (if any) where `is_known` is true."""
+    """Return [N] which rows without a valid time follow the last row where `is_known` is true. None do if no row is."""
     is_undated = frame["acknowledged_local"].is_null()
     known_rows = is_known.arg_true()
     last_known_row = len(is_known) if known_rows.is_empty() else known_rows[-1]

@@ -78,8 +78,11 @@ def select_restaurants(address: BigQueryAddress, names: Sequence[str]) -> str:
 
 def select_orders(address: BigQueryAddress, names: Sequence[str]) -> str:
     """Return the orders of `@day` as of `@as_of`. Only one partition is read, because the filter is on its column."""
-    text = "SELECT $names FROM $orders FOR SYSTEM_TIME AS OF @as_of WHERE order_date = @day ORDER BY $sort_key"
-    return _render(address, text, names=", ".join(names), sort_key="acknowledged_at, order_key")
+    text = (
+        "SELECT $names FROM $orders FOR SYSTEM_TIME AS OF @as_of "
+        "WHERE order_date = @day ORDER BY acknowledged_at, order_key"
+    )
+    return _render(address, text, names=", ".join(names))
 
 
 def merge_orders(address: BigQueryAddress, staging: str) -> str:
