@@ -28,12 +28,11 @@ from preptime.api.batching import RESERVED_THREADS
 from preptime.api.health_server import run_health_server
 from preptime.api.metrics import STALE_SECONDS
 from preptime.api.metrics_store import read_live_states, temporary_metrics_folder
-from preptime.api.worker import configured_api_keys, start_worker_from_spec
+from preptime.api.worker import DEFAULT_APPLICATION, configured_api_keys, start_worker_from_spec
 from preptime.errors import UsageError
 from preptime.network import resolve_free_address
 from preptime.settings import Settings
 
-DEFAULT_APPLICATION = "preptime.api.app:make_application"
 MAX_CONNECTIONS = 1024
 """Maximum number of open connections per worker. The system queues as many more."""
 EARLY_EXIT_SECONDS = 5.5

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from preptime.api.prediction_log import StdoutLock
     from preptime.api.service import Service
 
+DEFAULT_APPLICATION = "preptime.api.app:make_application"
+"""The application of the prediction API, by name: only workers import it."""
 Application = Callable[["WSGIEnvironment", "StartResponse"], Iterable[bytes]]
 """A WSGI application."""
 ApplicationFactory = Callable[["Service"], Application]

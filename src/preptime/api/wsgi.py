@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from preptime.api.app import make_application
-from preptime.api.worker import start_worker
+from preptime.api.worker import DEFAULT_APPLICATION, start_worker_from_spec
 from preptime.settings import ENV_FILE, Settings
 
-app = start_worker(Settings.load(os.environ, Path(ENV_FILE)), make_application, None)
+app = start_worker_from_spec(Settings.load(os.environ, Path(ENV_FILE)), DEFAULT_APPLICATION, None)

@@ -14,8 +14,7 @@ import click
 import msgspec
 
 from preptime.cli import inputs, options
-from preptime.cli.output import Output, with_output
-from preptime.cli.score import render_text as score_text
+from preptime.cli.output import Output, score_text, with_output
 from preptime.cli.train import render_text as train_text
 from preptime.errors import UsageError
 from preptime.keys import new_key

@@ -23,6 +23,7 @@ from preptime.formatting import format_count
 if TYPE_CHECKING:
     from preptime.bundle.manifest import Manifest
     from preptime.evaluation.documents import BacktestDocument, Score
+    from preptime.scoring.score_document import ScoreDocument
     from preptime.training.comparison import Comparison
 
 SUCCESS = 0
@@ -155,6 +156,25 @@ def interval_summary(document: BacktestDocument) -> str:
         f"The interval p10 to p90 covers {interval.coverage:.1%} of the labels (nominal: {interval.level:.0%}). "
         f"Its median width is {interval.median_width_seconds / 60:.0f} minutes."
     )
+
+
+def score_text(document: ScoreDocument) -> list[str]:
+    """Return the result of scoring a file as text."""
+    lines = [
+        f"{document.bundle} predicted {document.predicted:,} of {format_count(document.rows, 'order')}.",
+        f"The predictions are in {document.out}.",
+    ]
+    if document.median_predicted_seconds is not None:
+        minutes = document.median_predicted_seconds / 60
+        lines.insert(1, f"The median prediction is {minutes:.0f} minutes.")
+    fallback_counts = ", ".join(f"{level} {count:,}" for level, count in document.fallback_level.items() if count)
+    if fallback_counts:
+        lines.append(f"Predictions by fallback level: {fallback_counts}.")
+    lines += [
+        f"{format_count(count, 'order')} without a prediction. Reason: {reason}."
+        for reason, count in document.rejected.items()
+    ]
+    return lines
 
 
 def comparison_table(comparison: Comparison) -> Table:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from preptime.cli import inputs, options
-from preptime.cli.output import Output, with_output
+from preptime.cli.output import Output, score_text, with_output
 from preptime.errors import UsageError
 from preptime.formatting import format_count
 
 if TYPE_CHECKING:
     from preptime.scoring.score_day import DayOrders, DayScoreDocument, SelectedBundle
-    from preptime.scoring.score_document import ScoreDocument
 
 
 @click.command()
@@ -88,26 +87,7 @@ def _score_file(
     bundle = fetch_verified(bundle_store, resolve_bundle_id(bundle_store, bundle_id))
     restaurant_index = None if restaurants is None else inputs.read_restaurants(restaurants)
     document = score_file(input_path, output_path, bundle, restaurants=restaurant_index, progress=output.progress)
-    output.finish(document, *render_text(document))
-
-
-def render_text(document: ScoreDocument) -> list[str]:
-    """Return the result of scoring a file as text."""
-    lines = [
-        f"{document.bundle} predicted {document.predicted:,} of {format_count(document.rows, 'order')}.",
-        f"The predictions are in {document.out}.",
-    ]
-    if document.median_predicted_seconds is not None:
-        minutes = document.median_predicted_seconds / 60
-        lines.insert(1, f"The median prediction is {minutes:.0f} minutes.")
-    fallback_counts = ", ".join(f"{level} {count:,}" for level, count in document.fallback_level.items() if count)
-    if fallback_counts:
-        lines.append(f"Predictions by fallback level: {fallback_counts}.")
-    lines += [
-        f"{format_count(count, 'order')} without a prediction. Reason: {reason}."
-        for reason, count in document.rejected.items()
-    ]
-    return lines
+    output.finish(document, *score_text(document))
 
 
 def _score_day(
