@@ -139,7 +139,7 @@ def bundle_date(bundle_id: str) -> date:
 
 
 def compute_bundle_id(manifest: Manifest) -> str:
-    """Return a bundle's id: its date and a hash of every field except `id`, which covers the files by their hashes."""
+    """Return the id of the manifest: its date and a hash of all fields except `id`, which include the files' hashes."""
     fields = _manifest_fields(manifest)
     del fields["id"]
     return f"{manifest.date.isoformat()}-{hashlib.sha256(_canonical_json(fields)).hexdigest()[:_ID_HEX_DIGITS]}"

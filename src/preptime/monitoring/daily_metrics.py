@@ -115,14 +115,11 @@ class GroupMetrics:
 
     def quantiles(self, group: int) -> tuple[QuantileScore, ...]:
         """Return coverage and pinball loss of each quantile."""
-        return tuple(
-            QuantileScore(
-                p=p,
-                coverage=self.mean(f"under {p}", group, "has_interval"),
-                pinball=self.mean(f"pinball {p}", group, "has_interval"),
-            )
-            for p in QUANTILE_LEVELS
-        )
+        return tuple(self._quantile_score(p, group) for p in QUANTILE_LEVELS)
+
+    def _quantile_score(self, p: float, group: int) -> QuantileScore:
+        coverage = self.mean(f"under {p}", group, "has_interval")
+        return QuantileScore(p, coverage, pinball=self.mean(f"pinball {p}", group, "has_interval"))
 
     def metrics(self, group: int) -> PredictionMetrics:
         """Return all metrics of a group."""

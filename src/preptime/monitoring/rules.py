@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from preptime.monitoring.document import Alert, RuleDefinition, RuleReport
+from preptime.monitoring.document import Alert, RuleDefinition, RuleReport, RuleStatus
 
 STANDARD_ERRORS = "standard errors"
 SHIFT_THRESHOLD_REASON = (
@@ -213,7 +213,7 @@ class RuleResult:
     def to_report(self) -> RuleReport:
         """Return the result as part of the monitoring document."""
         definition = {name: getattr(self.rule, name) for name in RuleDefinition.__struct_fields__}
-        status = "fired" if self.alerts else "insufficient_data" if self.observed is None else "ok"
+        status: RuleStatus = "fired" if self.alerts else "insufficient_data" if self.observed is None else "ok"
         return RuleReport(**definition, status=status, observed=self.observed, message=self.message)
 
 
