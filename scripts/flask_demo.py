@@ -43,6 +43,8 @@ def main(arguments: list[str]) -> int:
     new_key = ensure_api_key(settings, env_file)
     if new_key:
         sys.stderr.write(f"Generated an AIKEY and added it to {env_file}.\n")
+    elif not settings.get("AIKEY"):
+        sys.stderr.write(f"Send PREPTIME_API_KEY from {env_file} in the header aikey.\n")
     return preptime(["serve", *arguments])
 
 

@@ -97,7 +97,7 @@ class RestaurantIndex:
         return int(self.restaurant_id[0]) if len(self) else 0
 
     def group_index(self, city: NDArray[np.int32], type_of_food: NDArray[np.int32]) -> NDArray[np.int64]:
-        """Return the number, [N], of each (city, food) pair, below `group_count`. Unknown values come after the others."""
+        """Return the number [N] of each (city, food) pair, below `group_count`. The last city and food mean unknown."""
         cities, foods = len(self.vocabularies.city), len(self.vocabularies.type_of_food)
         city_number, food_number = np.where(city < 0, cities, city), np.where(type_of_food < 0, foods, type_of_food)
         return city_number.astype(np.int64) * (foods + 1) + food_number

@@ -143,13 +143,9 @@ def _evaluate_volume_rule(rule: Rule, orders: NDArray[np.float64], names: tuple[
 
 
 def _expected_orders(orders: NDArray[np.float64], *, low: bool) -> float:
-    """Return the median of the same weekday in the past four weeks.
-
-    Without such a day, return the minimum of all past days for `low`, and the maximum otherwise.
-    """
-    last = len(orders) - 1
-    same_weekday = [orders[last - 7 * week] for week in range(1, 5) if last - 7 * week >= 0]
-    if same_weekday:
+    """Return the median of the same weekday in the past four weeks. Without it: the past minimum (`low`) or maximum."""
+    same_weekday = orders[-8::-7][:4]  # the last entry is the current day
+    if len(same_weekday):
         return float(np.median(same_weekday))
     return float(orders[:-1].min() if low else orders[:-1].max())
 

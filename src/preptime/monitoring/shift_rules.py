@@ -141,11 +141,10 @@ class _SegmentCodes:
 
 
 def _keep_large_segments(codes: NDArray[np.int32], vocabulary: tuple[str, ...]) -> _SegmentCodes:
-    counts = np.bincount(codes + 1, minlength=len(vocabulary) + 1)  # unknown values have code -1
-    large = np.flatnonzero(counts >= 2 * MIN_ORDERS)
-    index_of_code = np.full(len(counts), -1, np.int64)
+    names = (UNKNOWN_VALUE, *vocabulary)  # unknown values have code -1
+    large = np.flatnonzero(np.bincount(codes + 1, minlength=len(names)) >= 2 * MIN_ORDERS)
+    index_of_code = np.full(len(names), -1, np.int64)
     index_of_code[large] = np.arange(len(large))
-    names = (UNKNOWN_VALUE, *vocabulary)
     return _SegmentCodes(index_of_code[codes + 1], tuple(names[code] for code in large))
 
 

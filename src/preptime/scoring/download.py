@@ -47,7 +47,7 @@ def _escaped(name: str) -> pl.Expr:
 
 
 def iter_csv_chunks(scored: Path) -> Iterator[bytes]:
-    """Yield a scored Parquet file as escaped CSV. Raises `DataError` before any chunk if CSV can't represent a column."""
+    """Yield a scored Parquet file as escaped CSV. Raises `DataError` before any chunk if CSV can't hold a column."""
     source = open_source(scored)
     passthrough = PassthroughColumns.from_source(source, for_csv=True)
     return _encode_chunks(passthrough, source.batches(CHUNK_ROWS))

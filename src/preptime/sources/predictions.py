@@ -75,7 +75,7 @@ class PredictionStore(ABC):
         return len(rows)
 
     def read(self, day: dt.date, bundle: str | None = None) -> pl.DataFrame:
-        """Return the predictions of a date (maybe none), of one bundle or all, by bundle and then in written order.
+        """Return a date's predictions, if any, of one bundle or all, sorted by bundle and then in written order.
 
         The columns are `TYPED_COLUMNS`, one for each point model, other columns as text, and `prediction_bundle`.
         """

@@ -38,7 +38,7 @@ def normal_score(p: float) -> float:
 
 
 def heavy_tailed_noise(score: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Stretch the tails of standard normal scores (Tukey's h distribution). The map is monotone, so it keeps quantiles."""
+    """Stretch the tails of standard normal scores (Tukey's h distribution). The map is monotone: it keeps quantiles."""
     clipped = score.clip(-MAX_SCORE, MAX_SCORE)
     stretched: NDArray[np.float64] = clipped * np.exp(0.5 * TAIL_WEIGHT * clipped * clipped)
     return stretched
