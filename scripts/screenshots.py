@@ -115,9 +115,16 @@ def _take_screenshots(browser: Browser, url: str, view: View, out: Path) -> None
                 page.set_viewport_size({"width": width, "height": min(max(content_height, 700), MAX_HEIGHT_PIXELS)})
                 wait_until_idle(page)
                 page.wait_for_timeout(2_000)  # charts and tables are drawn again
+                _raise_if_broken(page, view)
                 path = out / f"{view.name}-{width_name}-{theme}.png"
                 page.screenshot(path=path)
                 print(path)
+
+
+def _raise_if_broken(page: Page, view: View) -> None:
+    """Stop if a part of the page didn't load, which happens on a busy machine."""
+    if page.get_by_text("Failed to fetch dynamically imported module").count():
+        raise RuntimeError(f"A part of the view {view.name} didn't load. Run the script again.")
 
 
 def _wait_for_content_height(page: Page) -> int:

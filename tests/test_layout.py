@@ -14,7 +14,23 @@ from tests.layout import (
     source_files,
 )
 
-SINGLE_IMPORTERS: dict[str, str] = {}
+SINGLE_IMPORTERS = {
+    "preptime.api.champion_watcher": "Its own subject: how a server finds a new champion.",
+    "preptime.api.health_server": "Its own subject: the health port, which only the main process serves.",
+    "preptime.api.openapi": "Its own subject: the OpenAPI document. Merged with `app`, it exceeds 450 lines.",
+    "preptime.api.order_validation": "Its own subject: validation of requests. With `predict`, it exceeds 450 lines.",
+    "preptime.api.prediction_log": "Its own subject: the prediction log and its sinks.",
+    "preptime.api.runtime": "`worker` imports it lazily, so that the main process loads no prediction libraries.",
+    "preptime.models.sklearn_models": "One file for each model library.",
+    "preptime.monitoring.change_detection": "Its own subject: the algorithm, tested without monitoring's data.",
+    "preptime.monitoring.rule_evaluation": "Merged with `monitor` or `rules`, it exceeds 450 lines.",
+    "preptime.monitoring.shift_rules": "Merged with `monitor` or `rule_evaluation`, it exceeds 450 lines.",
+    "preptime.sources.files": "One file or folder for each kind of data source.",
+    "preptime.synthetic.orders": "Its own subject: how the times and values of orders are drawn.",
+    "preptime.training.calibration": "Its own subject: conformal calibration (decision 6).",
+    "preptime.training.promotion": "Its own subject: the choice of the champion. With `train`, it exceeds 450 lines.",
+    "preptime.ui.data.charts": "Chart specifications. Merged with `views`, it exceeds 450 lines.",
+}
 """Modules whose only importer is in the same folder, with the reason why they're separate."""
 
 

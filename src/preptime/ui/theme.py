@@ -52,3 +52,49 @@ def palette() -> Palette:
     from preptime.evaluation.charts import DARK, LIGHT
 
     return DARK if is_dark() else LIGHT
+
+
+STYLE = """<style>
+.stMainBlockContainer { max-width: 1180px; }
+.callout { border-left: 4px solid #2a8fd0; background: rgba(42, 143, 208, .11); border-radius: .4rem;
+  padding: .7rem .9rem; overflow-wrap: anywhere; white-space: pre-wrap; }
+.callout span { display: block; font-weight: 500; }
+.callout small { display: block; opacity: .8; margin-top: .15rem; font-size: .92em; }
+.callout.error { border-color: #d55e00; background: rgba(213, 94, 0, .12); }
+.callout.success { border-color: #009e73; background: rgba(0, 158, 115, .12); }
+.caption { margin: -.3rem 0 0; opacity: .75; overflow-wrap: anywhere; }
+.stHtml dl { margin: 0; padding: 0; }
+.metric-cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: .7rem; margin: 0;
+  padding: 0; }
+.metric-cards div { border: 1px solid rgba(127, 137, 150, .3); border-radius: .5rem; padding: .6rem .85rem;
+  min-width: 0; }
+.metric-cards dt { font-size: .85em; opacity: .75; }
+.metric-cards dd { margin: 0; font-size: 1.5rem; font-weight: 650; line-height: 1.25;
+  font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+.metric-cards dd.long { font-size: 1.05rem; padding: .28rem 0; }
+.metric-cards small { opacity: .75; overflow-wrap: anywhere; }
+.prediction small { display: block; opacity: .75; }
+.prediction b { display: block; font-size: 3.1rem; line-height: 1.05; font-variant-numeric: tabular-nums; }
+.prediction span { font-size: 1.15rem; font-weight: 600; }
+.prediction p { margin: .35rem 0 0; opacity: .85; }
+.chart-card h4 { margin: 0; padding: 0; font-size: 1.05rem; }
+.chart-card p { margin: .1rem 0 0; opacity: .75; font-size: .92em; }
+.download-links { display: flex; flex-wrap: wrap; gap: .6rem; }
+a.download { border: 1px solid rgba(127, 137, 150, .45); border-radius: .5rem; padding: .38rem .8rem; color: inherit;
+  text-decoration: none; font-weight: 500; }
+a.download:hover, a.download:focus-visible { border-color: #2a8fd0; color: #2a8fd0; }
+.definition-list { display: flex; flex-wrap: wrap; gap: .35rem 1.6rem; margin: .2rem 0; }
+.definition-list dt { font-size: .8rem; opacity: .7; }
+.definition-list dd { margin: 0; overflow-wrap: anywhere; }
+.timeline { list-style: none; margin: .4rem 0; padding: 0 0 0 1.3rem; }
+.timeline li { position: relative; padding: 0 0 1rem 1.1rem; border-left: 2px solid rgba(127, 137, 150, .35); }
+.timeline li::before { content: ""; position: absolute; left: -.5rem; top: .25rem; width: .85rem; height: .85rem;
+  border-radius: 50%; background: #0072b2; }
+.timeline li.refresh::before { background: #009e73; border-radius: .15rem; }
+.timeline li.override::before { background: #d55e00; transform: rotate(45deg); border-radius: .1rem; }
+.timeline li.rollback::before { background: #cc79a7; clip-path: polygon(0 50%, 100% 0, 100% 100%); border-radius: 0; }
+.timeline b { font-weight: 600; overflow-wrap: anywhere; }
+.timeline span { display: block; font-size: .88rem; opacity: .75; }
+.timeline p { margin: .1rem 0 0; overflow-wrap: anywhere; white-space: pre-wrap; }
+</style>"""
+"""Styles that Streamlit's theme can't express. The colors are readable in the light and the dark theme."""
