@@ -40,14 +40,14 @@ def _runtime_nodes(node: ast.AST) -> list[ast.AST]:
 @cache
 def imports(module: str, source: Path = SOURCE) -> frozenset[str]:
     """The package's own modules that a module imports, anywhere in it."""
-    known = modules(source)
-    found = set()
-    for node in _runtime_nodes(ast.parse(known[module].read_text(encoding="utf-8"))):
+    paths = modules(source)
+    imported = set()
+    for node in _runtime_nodes(ast.parse(paths[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-    return frozenset((found & set(known)) - {module})
+            imported |= {alias.name for alias in node.names}
+    return frozenset((imported & set(paths)) - {module})
 
 
 def import_closure(module: str, source: Path = SOURCE) -> set[str]:

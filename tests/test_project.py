@@ -132,14 +132,14 @@ def test_image_lock_has_versions_of_the_run_lock(image: str) -> None:
 @pytest.mark.parametrize("vendor", VENDOR_PLACES)
 def test_vendor_is_imported_only_in_its_place(vendor: str) -> None:
     package = ROOT / "src" / "preptime"
-    places = [
+    imported_at = [
         f"{path.relative_to(package).as_posix()}:{line}"
         for path in sorted(package.rglob("*.py"))
         for name, line in imports(path)
         if name == vendor
     ]
     allowed = VENDOR_PLACES[vendor]
-    assert [place for place in places if not allowed or not place.startswith(allowed)] == []
+    assert [line for line in imported_at if not allowed or not line.startswith(allowed)] == []
 
 
 def test_links_between_pages_resolve() -> None:
@@ -203,6 +203,14 @@ def test_python_examples_in_docs_run(tmp_path: Path) -> None:
             program = [sys.executable, "-W", "error", "-c", "\n".join(blocks)]
             completed = subprocess.run(program, cwd=folder, capture_output=True, text=True, check=False)
             assert completed.returncode == 0, f"{page.relative_to(ROOT)}\n{completed.stderr}"
+
+
+def test_docstring_examples_run() -> None:
+    files = [path for path in (ROOT / "src").rglob("*.py") if ">>> " in path.read_text(encoding="utf-8")]
+    assert files
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--doctest-modules", *map(str, files)]
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stdout
 
 
 def test_changelog_starts_with_unreleased() -> None:

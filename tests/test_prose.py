@@ -154,50 +154,50 @@ def prose_files() -> list[Path]:
 @pytest.mark.parametrize("pattern", BANNED)
 def test_prose_has_no_banned_word(pattern: str) -> None:
     expression = re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE)
-    found = [
+    violations = [
         f"{path.relative_to(ROOT)}:{line}: {match.group(0)!r}: write {BANNED[pattern]}"
         for path in prose_files()
         for line, text in _texts(path)
         for match in expression.finditer(text)
         if not _is_allowed(str(path.relative_to(ROOT)), match.group(0))
     ]
-    assert not found, "\n".join(found)
+    assert not violations, "\n".join(violations)
 
 
 def test_names_have_no_banned_part() -> None:
-    found = [
+    violations = [
         f"{path.relative_to(ROOT)}:{line}: {name}"
         for path in prose_files()
         if path.suffix == ".py" and path.name != "test_prose.py"
         for line, name in _names(path)
         if NAME_PARTS & set(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().split("_"))
     ]
-    assert not found, "\n".join(found)
+    assert not violations, "\n".join(violations)
 
 
 def test_test_names_have_at_most_60_characters() -> None:
-    found = [
+    violations = [
         f"{path.relative_to(ROOT)}:{line}: {name} ({len(name)})"
         for path in prose_files()
         if path.suffix == ".py" and "tests" in path.parts
         for line, name in _names(path)
         if name.startswith("test_") and len(name) > 60
     ]
-    assert not found, "\n".join(found)
+    assert not violations, "\n".join(violations)
 
 
 def test_docs_have_short_sentences() -> None:
-    found = [
+    violations = [
         f"{page.relative_to(ROOT)}: {len(words)} words: {sentence[:90]}"
         for page in prose_files()
         if page.suffix == ".md"
         for sentence in _sentences(page)
         if len(words := sentence.split()) > MAX_SENTENCE_WORDS and not sentence.startswith(tuple(LONG_SENTENCES))
     ]
-    assert not found, "\n".join(found)
+    assert not violations, "\n".join(violations)
 
 
 def test_exceptions_are_used() -> None:
     """An exception that no page needs is removed."""
     sentences = [sentence for page in prose_files() if page.suffix == ".md" for sentence in _sentences(page)]
-    assert [start for start in LONG_SENTENCES if not any(one.startswith(start) for one in sentences)] == []
+    assert [start for start in LONG_SENTENCES if not any(sentence.startswith(start) for sentence in sentences)] == []
