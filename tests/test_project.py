@@ -156,6 +156,13 @@ def test_links_between_pages_resolve() -> None:
     assert broken == []
 
 
+def test_paths_in_the_glossary_exist() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8").partition("## Terms that differ")[0]
+    paths = re.findall(r"`([a-z_]+/[a-z_/]*(?:\.py)?|[a-z]+\.py)`", text)
+    assert len(paths) > 50
+    assert [path for path in paths if not (ROOT / "src" / "preptime" / path).exists()] == []
+
+
 def test_every_docs_image_is_used_by_a_page() -> None:
     shown = {
         (page.parent / target).resolve()
