@@ -1,6 +1,7 @@
 """The shape of `src/preptime`: number of files, imports, and sizes (CONTRIBUTING.md, "Code").
 
-`python -m tests.layout` prints the figures.
+`python -m tests.layout` prints the figures. A limit grows only with the product: a change that raises one says so in its
+commit message.
 """
 
 from __future__ import annotations
@@ -34,29 +35,29 @@ SINGLE_IMPORTERS = {
 """Modules whose only importer is in the same folder, with the reason why they're separate."""
 
 
-def test_source_has_at_most_220_files() -> None:
-    assert len(source_files()) <= 220
+def test_source_has_at_most_235_files() -> None:
+    assert len(source_files()) <= 235
 
 
-def test_prediction_request_imports_at_most_26_modules() -> None:
+def test_prediction_request_imports_at_most_28_modules() -> None:
     modules = import_closure("preptime.api.handler")
-    assert len(modules) <= 26, sorted(modules)
+    assert len(modules) <= 28, sorted(modules)
 
 
-def test_training_imports_at_most_60_modules() -> None:
+def test_training_imports_at_most_62_modules() -> None:
     modules = import_closure("preptime.training.train")
-    assert len(modules) <= 60, sorted(modules)
+    assert len(modules) <= 62, sorted(modules)
 
 
 def test_single_importers_have_a_reason() -> None:
     assert set(single_importers()) == set(SINGLE_IMPORTERS)
-    assert len(SINGLE_IMPORTERS) <= 15
+    assert len(SINGLE_IMPORTERS) <= 18
     assert all(SINGLE_IMPORTERS.values())
 
 
 def test_files_have_at_most_450_lines() -> None:
     lengths = file_lengths()
-    assert percentile(list(lengths.values()), 0.9) <= 300
+    assert percentile(list(lengths.values()), 0.9) <= 350
     assert {path: lines for path, lines in lengths.items() if lines > 450} == {}
 
 
