@@ -1,0 +1,122 @@
+"""Compare the API of this checkout with the API of another checkout, in one run.
+
+    python -m benchmarks.api.compare ../preptime-before --store demo/models
+
+The other checkout needs only its source: both run in this environment, on copies of the same store. Both servers run at
+the same time on one core, and the loads alternate between them, so that other work on the machine affects both. Each
+row is the median over the rounds of the ratio within a round. The exit status is 1 if this checkout is more than
+`--slower` percent slower in a row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from benchmarks.__main__ import ROOT
+from benchmarks.api.load import Load, Target, load, missing_program
+from benchmarks.api.prepare import Prepared, prepare, write_bodies
+from benchmarks.api.servers import Server, free_port, serving
+from preptime.keys import new_key
+
+SERVE = ("-c", "import sys; from preptime.cli import main; sys.exit(main(['serve']))")
+LOADS = (("default", 16), ("default", 1), ("six", 16), ("six", 1), ("take_home", 16), ("many", 1), ("many_six", 1))
+"""Bodies of `write_bodies`, and the number of connections."""
+
+
+def main() -> None:
+    """Run the comparison and print its table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("other", type=Path, help="folder of the other checkout")
+    parser.add_argument("--store", type=Path, help="store to copy, with a champion (default: train one)")
+    parser.add_argument("--seconds", type=int, default=3, help="seconds per load (default: 3)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds over all loads (default: 5)")
+    parser.add_argument("--slower", type=float, default=3.0, help="permitted loss of rate in percent (default: 3)")
+    arguments = parser.parse_args()
+    program = missing_program()
+    if program is not None:
+        sys.exit(f"`{program}` isn't installed. On Debian and Ubuntu, run: apt-get install wrk util-linux")
+    with tempfile.TemporaryDirectory(prefix="preptime-compare-") as name, ExitStack() as exit_stack:
+        prepared = prepare(Path(name), arguments.store)
+        before = exit_stack.enter_context(_server(prepared, arguments.other.resolve(), "before"))
+        after = exit_stack.enter_context(_server(prepared, ROOT, "after"))
+        rounds = _measure(prepared, before, after, arguments.rounds, arguments.seconds)
+    sys.exit(_print_table(rounds, arguments.slower))
+
+
+@contextmanager
+def _server(prepared: Prepared, checkout: Path, name: str) -> Iterator[tuple[Server, str]]:
+    if not (checkout / "src" / "preptime").is_dir():
+        sys.exit(f"{checkout} has no folder src/preptime.")
+    key, port, folder = new_key("bench"), free_port(), prepared.folder / name
+    folder.mkdir()
+    environ = {
+        "PYTHONPATH": str(checkout / "src"),
+        "PREPTIME_STORE": str(prepared.store),
+        "PREPTIME_PORT": str(port),
+        "PREPTIME_API_KEYS": key.setting,
+        "PREPTIME_PREDICTION_LOG_FOLDER": str(folder / "predictions"),
+    }
+    core = min(os.sched_getaffinity(0))
+    with serving((sys.executable, *SERVE), port, core, environ, folder) as server:
+        yield server, key.key
+
+
+Rounds = dict[tuple[str, int], list[tuple[Load, Load]]]
+"""For each load, one pair per round: before and after."""
+
+
+def _measure(
+    prepared: Prepared, before: tuple[Server, str], after: tuple[Server, str], rounds: int, seconds: int
+) -> Rounds:
+    bodies, core = write_bodies(prepared), sorted(os.sched_getaffinity(0))[1]
+    results: Rounds = {}
+
+    def run(side: tuple[Server, str], body: str, connections: int) -> Load:
+        server, key = side
+        path = "/predict" if body == "take_home" else "/v1/predictions"
+        return load(Target(server.url, path, bodies[body], key), connections, seconds, core)
+
+    for number in range(rounds):
+        for body, connections in LOADS:
+            # The order alternates, so that neither side always runs first.
+            sides = (before, after) if number % 2 == 0 else (after, before)
+            first, second = (run(side, body, connections) for side in sides)
+            pair = (first, second) if number % 2 == 0 else (second, first)
+            results.setdefault((body, connections), []).append(pair)
+            print(f"{body}, {connections}: {pair[0].rate:,.0f} → {pair[1].rate:,.0f}/s", file=sys.stderr, flush=True)
+    return results
+
+
+def _print_table(rounds: Rounds, permitted_percent: float) -> int:
+    print("| body | connections | requests/s before | after | ratio | p99 before, ms | after | ratio | failed |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+    slowest = 1.0
+    for (body, connections), pairs in rounds.items():
+        rate_ratio = _median(pairs, lambda pair: pair[1].rate / pair[0].rate)
+        slowest = min(slowest, rate_ratio)
+        cells = (
+            f"{_median(pairs, lambda pair: pair[0].rate):,.0f}",
+            f"{_median(pairs, lambda pair: pair[1].rate):,.0f}",
+            f"{rate_ratio:.3f}",
+            f"{_median(pairs, lambda pair: pair[0].p99_us) / 1e3:.2f}",
+            f"{_median(pairs, lambda pair: pair[1].p99_us) / 1e3:.2f}",
+            f"{_median(pairs, lambda pair: pair[1].p99_us / pair[0].p99_us):.2f}",
+            str(sum(side.failed for pair in pairs for side in pair)),
+        )
+        print(f"| {body} | {connections} | {' | '.join(cells)} |")
+    return int(slowest < 1 - permitted_percent / 100)
+
+
+def _median(pairs: list[tuple[Load, Load]], value: Callable[[tuple[Load, Load]], float]) -> float:
+    return statistics.median(value(pair) for pair in pairs)
+
+
+if __name__ == "__main__":
+    main()
