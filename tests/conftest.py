@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Generator, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from preptime import redaction
 from tests.postgres import Postgres, run_postgres
 from tests.requirements import is_allowed_skip
 
@@ -25,6 +27,15 @@ def postgres() -> Iterator[Postgres]:
 def database(postgres: Postgres) -> str:
     """The URL of an empty database."""
     return postgres.create()
+
+
+@pytest.fixture(autouse=True)
+def forget_secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Start each test without the secrets that earlier tests let this process remember."""
+    monkeypatch.setattr(redaction, "_KNOWN", redaction._KnownSecrets())
+    factory = logging.getLogRecordFactory()
+    yield
+    logging.setLogRecordFactory(factory)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from preptime.env_file import COMPOSE_SETTINGS, read_env_file
 from preptime.errors import UsageError
-from preptime.settings import COMPOSE_SETTINGS, Settings, iter_settings, read_env_file
+from preptime.network import find_service_links
+from preptime.settings import Settings, iter_settings
 from scripts import settings_docs
 from tests.requirements import ROOT
 
@@ -79,6 +81,51 @@ def test_load_invalid_value_names_value_and_expectation(name: str, value: str, e
     assert name in raised.value.facts
     assert repr(value) in raised.value.facts
     assert expected in raised.value.facts
+
+
+@pytest.mark.parametrize(
+    ("service", "port_name"), [("PREPTIME", "HTTP"), ("PREPTIME_UI", "WEB"), ("PREPTIME_HEALTH", "PROBE_2")]
+)
+def test_load_ignores_kubernetes_service_links(service: str, port_name: str) -> None:
+    """All variables that Kubernetes sets for a Service with one port, in pods of its namespace."""
+    links = {
+        f"{service}_SERVICE_HOST": "10.0.0.1",
+        f"{service}_SERVICE_PORT": "8000",
+        f"{service}_SERVICE_PORT_{port_name}": "8000",
+        f"{service}_PORT": "tcp://10.0.0.1:8000",
+        f"{service}_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+        f"{service}_PORT_8000_TCP_PROTO": "tcp",
+        f"{service}_PORT_8000_TCP_PORT": "8000",
+        f"{service}_PORT_8000_TCP_ADDR": "10.0.0.1",
+        f"{service}_PORT_53_UDP": "udp://10.0.0.1:53",
+    }
+    assert find_service_links(links | {"PREPTIME_STORE": "s", "OTHER_SERVICE_HOST": "x"}) == sorted(links)
+    assert Settings.load(links) == Settings()
+    assert Settings.load(links | {"PREPTIME_WORKERS": "2"}).workers == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["PREPTIME_SERVICE", "PREPTIME_PORT_TCP", "PREPTIME_HOST_SERVICE", "PREPTIME_SERVICE_POT"]
+)
+def test_load_similar_names_are_unknown_settings(name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} isn't a setting"):
+        Settings.load({name: "8000"})
+
+
+def test_load_invalid_port_isnt_a_service_link(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="PREPTIME_PORT: expected a whole number"):
+        Settings.load({"PREPTIME_PORT": "http://10.0.0.1:8000"})
+    (tmp_path / ".env").write_text("PREPTIME_PORT=tcp://10.0.0.1:8000\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="PREPTIME_PORT: expected a whole number"):
+        Settings.load({}, tmp_path / ".env")
+
+
+@pytest.mark.parametrize(
+    ("store", "folder"),
+    [("models", "models"), ("/a/b", "/a/b"), ("file:///a%20b", "/a b"), ("gs://b/f", None), ("memory://x", None)],
+)
+def test_local_store_is_the_folder_of_a_local_store(store: str, folder: str | None) -> None:
+    assert Settings(store=store).local_store == (None if folder is None else Path(folder))
 
 
 def test_settings_text_hides_secrets() -> None:

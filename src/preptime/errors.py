@@ -1,9 +1,15 @@
 """The errors of preptime: facts first, then a hint what to do.
 
-They are independent of exit codes and HTTP. The command line (`cli`) and the API (`api`) translate them.
+They are independent of exit codes and HTTP. The command line (`cli`) and the API (`api`) translate them. Their text
+contains no secret that the process knows, because it reaches logs, documents, responses, and the dashboard.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from preptime.redaction import redact_text
 
 
 class PreptimeError(Exception):
@@ -13,9 +19,9 @@ class PreptimeError(Exception):
     """
 
     def __init__(self, facts: str, hint: str = "") -> None:
-        super().__init__(facts, hint)
-        self.facts = facts
-        self.hint = hint
+        self.facts = redact_text(facts)
+        self.hint = redact_text(hint)
+        super().__init__(self.facts, self.hint)
 
     def __str__(self) -> str:
         return f"{self.facts} {self.hint}".strip()
@@ -39,3 +45,25 @@ class StoreError(PreptimeError):
 
 class OperationError(PreptimeError):
     """An operation failed: for example, an export exceeded its parity limit, or a process died."""
+
+
+def is_panic(error: BaseException | None) -> bool:
+    """Return whether an error is a panic of a library written in Rust, such as Polars.
+
+    Each of these libraries has its own class. It derives from `BaseException`, so that `except Exception` misses it.
+    """
+    return type(error).__name__ == "PanicException"
+
+
+@contextmanager
+def panic_as_error() -> Iterator[None]:
+    """Raise `OperationError` for a panic of a library. All other errors are unchanged."""
+    try:
+        yield
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        cause = (str(error).splitlines() or ["unknown cause"])[0]
+        raise OperationError(
+            f"A library stopped with an internal error: {cause}.", "Report it, with the input if possible."
+        ) from error

@@ -1,4 +1,4 @@
-"""Network facts: which addresses only this machine can reach, whether a port is free, and the text of a header."""
+"""Network facts: the parts of a URL, addresses that only this machine can reach, free ports, and texts of headers."""
 
 from __future__ import annotations
 
@@ -7,11 +7,24 @@ import ipaddress
 import os
 import re
 import socket
+from collections.abc import Mapping
+from urllib.parse import SplitResult, urlsplit
 
 from preptime.errors import UsageError
+from preptime.redaction import redact_address
 
 HEADER_VALUE_PATTERN = re.compile("[!-~]([ -~]*[!-~])?")
 """Text that an HTTP header transports unchanged: visible ASCII, with spaces inside."""
+
+_SERVICE_LINK_NAME = re.compile(
+    r"PREPTIME_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_SERVICE_LINK_VALUE = re.compile(r"(tcp|udp|sctp)://\S+")
+SERVICE_LINKS_HINT = (
+    "Kubernetes sets them because the name of a Service starts with preptime. To avoid them, set enableServiceLinks: "
+    "false in the spec of the pod, or rename the Service."
+)
+"""What ignored service links mean, and how to avoid them."""
 
 
 def is_loopback(host: str) -> bool:
@@ -20,6 +33,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def split_url(url: str) -> SplitResult:
+    """Return the parts of a URL. Raises `UsageError` for one that isn't valid, and doesn't repeat its secrets."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise UsageError(f"{redact_address(url)} isn't a valid URL.", "Check the brackets and the port.") from None
 
 
 def resolve_free_address(host: str, port: int, port_setting: str, host_setting: str = "PREPTIME_HOST") -> str:
@@ -53,3 +74,22 @@ def resolve_free_address(host: str, port: int, port_setting: str, host_setting: 
                 f"Port {port} of {host} {problem}.", f"Stop the other program, or set another {port_setting}."
             ) from error
     return str(address[0])
+
+
+def find_service_links(environ: Mapping[str, str]) -> list[str]:
+    """Return the names of variables that Kubernetes sets for a Service whose name starts with `preptime`, sorted.
+
+    Example:
+        >>> find_service_links({"PREPTIME_PORT": "tcp://10.0.0.1:8000", "PREPTIME_SERVICE_HOST": "10.0.0.1"})
+        ['PREPTIME_PORT', 'PREPTIME_SERVICE_HOST']
+        >>> find_service_links({"PREPTIME_PORT": "8000"})
+        []
+    """
+    return sorted(name for name, value in environ.items() if is_service_link(name, value))
+
+
+def is_service_link(name: str, value: str) -> bool:
+    """Return whether Kubernetes set a variable for a Service whose name starts with `preptime`."""
+    if name.startswith("PREPTIME_") and name.endswith("_PORT") and _SERVICE_LINK_VALUE.fullmatch(value):
+        return True
+    return _SERVICE_LINK_NAME.fullmatch(name) is not None

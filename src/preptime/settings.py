@@ -1,63 +1,35 @@
 """Settings: one declaration, from which `.env.example` and docs/settings.md are also generated.
 
-Settings come from the environment and from an `.env` file. The DAGs and Compose read the same file; their settings are
-declared here too, so that they are documented and aren't reported as unknown.
+Settings come from the environment and from an `.env` file. The DAGs and Compose read the same file; `env_file` declares
+their settings.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 import msgspec
-from dotenv.parser import Binding, parse_stream
 from msgspec import Meta, inspect, structs
 
+from preptime.env_file import DAG_SETTING_NAMES, read_env_file
 from preptime.errors import UsageError
-from preptime.network import is_loopback
-
-_NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-def read_env_file(path: Path) -> dict[str, str]:
-    """Return the names and values of an `.env` file. Variables in values aren't expanded.
-
-    Raises:
-        UsageError: The file isn't readable UTF-8 text, or a line isn't `NAME=value`. The error names the line's number
-            and doesn't repeat the line, because it may contain a secret.
-    """
-    try:
-        with path.open(encoding="utf-8-sig") as stream:
-            return dict(_name_and_value(binding, path) for binding in parse_stream(stream) if not _is_comment(binding))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}.", "Use UTF-8 text.") from error
-
-
-def _is_comment(binding: Binding) -> bool:
-    return binding.key is None and not binding.error
-
-
-def _name_and_value(binding: Binding, path: Path) -> tuple[str, str]:
-    if binding.key is None or binding.value is None or not _NAME_PATTERN.fullmatch(binding.key):
-        text = binding.original.string
-        blank_lines = text[: len(text) - len(text.lstrip())].count("\n")
-        raise UsageError(
-            f"{path}, line {binding.original.line + blank_lines}: expected NAME=value.",
-            "Start comments with #. If a value has quotes, quote the whole value.",
-        )
-    return binding.key, binding.value
-
+from preptime.network import find_service_links, is_loopback
+from preptime.redaction import HIDDEN, has_secret, redact_address, remember_secret, remember_secrets
 
 PREFIX = "PREPTIME_"
-ENV_FILE = ".env"
 TEST_SETTING_NAMES = frozenset({"PREPTIME_REQUIRE", "PREPTIME_REAL_DATA"})
 """Settings of the project's tests. They have the same prefix, but only the tests read them."""
 
 PortNumber = Annotated[int, Meta(ge=1, le=65_535)]
 RoutePath = Annotated[str, Meta(pattern="^/[^ ]*$")]
+_FOLDER_PATTERN = "^(?!.*://)"
+FolderPath = Annotated[str, Meta(pattern=_FOLDER_PATTERN)]
+BasePath = Annotated[str, Meta(pattern="^(/[A-Za-z0-9._~-]+)*/?$")]
 SECRET_EXTRA = {"secret": True}
 
 
@@ -74,9 +46,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     restaurants: Annotated[
         str, Meta(description="Restaurants that the daily jobs read: the same kinds of location.")
     ] = ""
-    results: Annotated[str, Meta(description="Folder of the daily results, with one partition for each date.")] = (
-        "results"
-    )
+    results: Annotated[
+        FolderPath, Meta(description="Folder of the daily results, with one partition for each date.")
+    ] = "results"
     auto_response: Annotated[
         Literal["off", "retrain", "all"],
         Meta(
@@ -109,7 +81,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         PortNumber | None,
         Meta(
             description="Additional port that serves only /healthz, /readyz, and /metrics. The port of the API serves "
-            "them too."
+            "them too, but clients can occupy its connections. Use this one for liveness probes."
         ),
     ] = None
     api_url: Annotated[
@@ -130,6 +102,38 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         ),
     ] = "127.0.0.1"
     ui_port: Annotated[PortNumber, Meta(description="Port of the dashboard.")] = 8501
+    ui_base_path: Annotated[
+        BasePath,
+        Meta(
+            description="URL path under which a proxy serves the dashboard, for example /preptime. The proxy forwards "
+            "the whole path."
+        ),
+    ] = ""
+    ui_max_upload_mb: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=2048,
+            description="Maximum size, in MB, of the uploaded files of one dashboard session. Larger uploads get HTTP "
+            "413.",
+        ),
+    ] = 200
+    ui_max_total_upload_mb: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Maximum size, in MB, of the uploaded files of all dashboard sessions. Additional uploads get "
+            "HTTP 503.",
+        ),
+    ] = 400
+    ui_session_timeout_minutes: Annotated[
+        float,
+        Meta(
+            ge=0.01,
+            le=10_080,
+            description="Minutes without activity after which the dashboard ends a session and deletes its uploads.",
+        ),
+    ] = 60.0
     workers: Annotated[int, Meta(ge=1, le=256, description="Worker processes of the API. Use one for each core.")] = 1
     max_body_bytes: Annotated[
         int, Meta(ge=1024, description="Maximum size of a request body. Larger requests get HTTP 413.")
@@ -141,10 +145,50 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         int,
         Meta(ge=1, description="Maximum concurrent prediction requests per worker. Additional requests get HTTP 503."),
     ] = 64
+    max_concurrent_bytes: Annotated[
+        int,
+        Meta(
+            ge=1024,
+            description="Maximum total size of the bodies of concurrent requests per worker. Additional requests get "
+            "HTTP 503. At least PREPTIME_MAX_BODY_BYTES.",
+        ),
+    ] = 16 * 1024 * 1024
+    max_concurrent_orders: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Maximum total number of orders of concurrent requests per worker. Additional requests get "
+            "HTTP 503. At least PREPTIME_MAX_ORDERS.",
+        ),
+    ] = 20_000
+    body_timeout_seconds: Annotated[
+        float,
+        Meta(
+            ge=0.1,
+            le=3600,
+            description="Seconds in which the body of a request must arrive. Otherwise: HTTP 408. On Linux, a client "
+            "that receives nothing for as long is disconnected.",
+        ),
+    ] = 10.0
     champion_poll_seconds: Annotated[
         float,
         Meta(ge=0.05, le=3600, description="Interval, in seconds, at which each worker polls for a new champion."),
     ] = 5.0
+    bundle_load_timeout_seconds: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=3600,
+            description="Seconds in which a bundle must load and predict its golden orders. Otherwise, it's rejected.",
+        ),
+    ] = 60.0
+    bundle_load_memory_mb: Annotated[
+        int,
+        Meta(
+            ge=64,
+            description="Memory, in MB, of the process that checks a bundle before it's used. Only on Linux.",
+        ),
+    ] = 512
     prediction_log: Annotated[
         Literal["folder", "stdout", "off"],
         Meta(
@@ -152,13 +196,39 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             "off: nowhere."
         ),
     ] = "folder"
-    prediction_log_folder: Annotated[str, Meta(description="Folder of the prediction log.")] = "predictions"
+    prediction_log_folder: Annotated[FolderPath, Meta(description="Folder of the prediction log.")] = "predictions"
     prediction_log_days: Annotated[
         int, Meta(ge=1, description="Number of days, including today, for which prediction log files are kept.")
     ] = 30
+    prediction_log_max_mb: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Maximum total size, in MB, of the files of the prediction log. The oldest files are deleted "
+            "first.",
+        ),
+    ] = 2048
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="Minimum level of the server log.")
     ] = "info"
+    header_timeout_seconds: Annotated[
+        float,
+        Meta(
+            ge=0.1,
+            le=3600,
+            description="Seconds in which the headers of a request must arrive. Also closes connections without a "
+            "request for this time.",
+        ),
+    ] = 10.0
+    worker_timeout_seconds: Annotated[
+        float,
+        Meta(
+            ge=3,
+            le=3600,
+            description="Seconds without a heartbeat after which `preptime serve` kills and replaces a worker. A "
+            "worker sends a heartbeat every second.",
+        ),
+    ] = 30.0
     shutdown_timeout_seconds: Annotated[
         int, Meta(ge=1, le=3600, description="Seconds that running requests have to finish after SIGTERM.")
     ] = 20
@@ -199,7 +269,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         ),
     ] = None
     metrics_folder: Annotated[
-        str,
+        FolderPath,
         Meta(
             description="Folder through which workers share metrics. `preptime serve` creates a temporary one. Set it "
             "if another WSGI server runs preptime.api.wsgi with several workers."
@@ -210,12 +280,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def load(cls, environ: Mapping[str, str], env_file: Path | None = None) -> Self:
         """Return the settings from `environ`, then from `env_file`, then the defaults. An empty value counts as unset.
 
+        Kubernetes service links in `environ` are ignored: see `find_service_links`.
+
         Raises:
             UsageError: A name that starts with `PREPTIME_` is unknown, or a value is out of its range.
         """
         file_values = read_env_file(env_file) if env_file is not None and env_file.is_file() else {}
         raw_values = {name: value for name, value in file_values.items() if value}
-        raw_values |= {name: value for name, value in environ.items() if value}
+        service_links = find_service_links(environ)
+        raw_values |= {name: value for name, value in environ.items() if value and name not in service_links}
         known_names = {name for spec in iter_settings() for name in spec.names}
         for unknown_name in sorted(raw_values.keys() - known_names - TEST_SETTING_NAMES - DAG_SETTING_NAMES):
             if unknown_name.startswith(PREFIX):
@@ -224,6 +297,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         for spec in iter_settings():
             name = next((name for name in spec.names if name in raw_values), None)
             if name is not None:
+                spec.remember_secrets(raw_values[name])
                 values[spec.field] = spec.convert(name, raw_values[name])
         return msgspec.convert(values, cls)
 
@@ -232,10 +306,27 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         """Return whether only this machine can reach the API."""
         return is_loopback(self.host)
 
+    @property
+    def local_store(self) -> Path | None:
+        """The folder of the store, or None if the store isn't a local folder."""
+        scheme, separator, _ = self.store.partition("://")
+        if not separator:
+            return Path(self.store)
+        if scheme not in {"file", "local"}:
+            return None
+        from urllib.request import url2pathname  # imported here, because it takes 20 ms
+
+        return Path(url2pathname(urlsplit(self.store).path))
+
+    def remember_secrets(self) -> None:
+        """Hide the secrets in the settings from every message and log of this process."""
+        for spec in iter_settings():
+            spec.remember_secrets(str(getattr(self, spec.field) or ""))
+
     def redacted(self) -> dict[str, str]:
-        """Return every setting by its first name, as text for a log. Secrets aren't shown."""
+        """Return every setting by its first name, as text for a log: secrets as `set`, addresses without passwords."""
         return {
-            spec.names[0]: "not set" if value in (None, "") else "set" if spec.secret else str(value)
+            spec.names[0]: "not set" if value in (None, "") else spec.redact(str(value))
             for spec in iter_settings()
             for value in [getattr(self, spec.field)]
         }
@@ -254,6 +345,8 @@ class SettingSpec(msgspec.Struct, frozen=True):
     description: str
     expected: str
     secret: bool
+    is_folder: bool = False
+    """Whether it's a folder on this machine."""
     is_integer: bool = False
     minimum: int | None = None
     maximum: int | None = None
@@ -263,13 +356,23 @@ class SettingSpec(msgspec.Struct, frozen=True):
 
     def convert(self, name: str, value: str) -> object:
         """Return the text `value` of the variable `name` as the field's type. The error doesn't repeat a secret."""
-        try:
-            return getattr(msgspec.convert({self.field: value}, Settings, strict=False), self.field)
-        except msgspec.ValidationError:
-            value_text = "another value" if self.secret else repr(value)
-            raise UsageError(
-                f"{name}: expected {self.expected}, found {value_text}.", "See docs/settings.md."
-            ) from None
+        if not (self.is_folder and has_secret(value)):
+            with suppress(msgspec.ValidationError):
+                return getattr(msgspec.convert({self.field: value}, Settings, strict=False), self.field)
+        value_text = "another value" if self.secret else repr(redact_address(value))
+        raise UsageError(f"{name}: expected {self.expected}, found {value_text}.", "See docs/settings.md.")
+
+    def redact(self, value: str) -> str:
+        """Return `set` for a secret, and another value without the secrets in it."""
+        redacted = HIDDEN if self.secret else redact_address(value)
+        return "set" if redacted == HIDDEN else redacted
+
+    def remember_secrets(self, value: str) -> None:
+        """Hide the secrets in a value of this setting from every message and log of this process."""
+        if self.secret and not has_secret(value):
+            remember_secret(value)
+        else:
+            remember_secrets(value)
 
 
 class _SettingExtra(msgspec.Struct, frozen=True):
@@ -298,6 +401,7 @@ def iter_settings() -> Iterator[SettingSpec]:
             description=str(schema["description"]),
             expected=_describe_type(field_type),
             secret=setting_extra.secret,
+            is_folder=isinstance(field_type, inspect.StrType) and field_type.pattern == _FOLDER_PATTERN,
             is_integer=isinstance(field_type, inspect.IntType),
             minimum=field_type.ge if isinstance(field_type, inspect.IntType) else None,
             maximum=field_type.le if isinstance(field_type, inspect.IntType) else None,
@@ -314,7 +418,7 @@ def _describe_type(field_type: inspect.Type) -> str:
         case inspect.LiteralType():
             return "one of " + ", ".join(str(value) for value in field_type.values)
         case inspect.StrType() if field_type.pattern:
-            return "a path that starts with /"
+            return "a folder, not a URL" if field_type.pattern == _FOLDER_PATTERN else "a path that starts with /"
     return "text"
 
 
@@ -329,37 +433,3 @@ SETTING_SPECS: dict[str, SettingSpec] = {spec.field: spec for spec in iter_setti
 def _unknown_setting_error(name: str, known_names: set[str]) -> UsageError:
     closest = difflib.get_close_matches(name, sorted(known_names), n=1, cutoff=0.0)
     return UsageError(f"{name} isn't a setting.", f"Did you mean {closest[0]}? For all settings, see docs/settings.md.")
-
-
-DAG_SETTINGS: dict[str, tuple[str, str]] = {
-    "PREPTIME_RUNNER": ("command: tasks run a command. kubernetes: each task runs in a pod.", "command"),
-    "PREPTIME_COMMAND": ("For command: the command, relative to the folder that contains dags/.", ".venv/bin/preptime"),
-    "PREPTIME_IMAGE": ("For kubernetes: the image of the pods. Its entry point is preptime.", ""),
-    "PREPTIME_POD_TEMPLATE": ("For kubernetes: the file with the pod template.", ""),
-    "PREPTIME_TIME_ZONE": ("Time zone of the DAG schedule.", "UTC"),
-    "PREPTIME_KEEP_BUNDLES": ("Number of newest bundles to keep.", "100"),
-    "PREPTIME_KEEP_DAYS": ("Number of newest days with results to keep.", "400"),
-    "PREPTIME_DEMO_ORDERS": ("For demonstrations: a folder in which orders and restaurants are synthesized first.", ""),
-}
-"""Variable, description, and default (docs/daily-run.md)."""
-
-COMPOSE_SETTINGS: dict[str, tuple[str, str]] = {
-    "IMAGE_TAG": ("Tag of the preptime images.", "local"),
-    "ENV_FILE": ("Settings file that the containers get.", ".env"),
-    "ORDERS_FOLDER": ("Folder on this machine that contains orders and restaurants.", "orders"),
-    "COMPOSE_ORDERS": ("Orders in the containers: a path or a URL.", "/data/orders/orders.csv"),
-    "COMPOSE_RESTAURANTS": ("Restaurants in the containers: a path or a URL.", "/data/orders/restaurants.csv"),
-    "COMPOSE_STORE": ("Store in the containers: a path or a URL.", "/data/models"),
-    "AIRFLOW_PORT": ("Port of Airflow on this machine's loopback address.", "8080"),
-    "_AIRFLOW_WWW_USER_USERNAME": ("User name for signing in to Airflow.", "airflow"),
-    "_AIRFLOW_WWW_USER_PASSWORD": ("Password for signing in to Airflow. `make up` creates it.", ""),
-    "AIRFLOW_FERNET_KEY": ("Key with which Airflow encrypts stored secrets. `make up` creates it.", ""),
-    "AIRFLOW_SECRET": ("Secret with which Airflow signs sessions. `make up` creates it.", ""),
-    "POSTGRES_PASSWORD": ("Password of the database. `make up` creates it.", ""),
-    "POSTGRES_IMAGE": ("Image of the database. deploy/docker/pins.env pins it.", ""),
-}
-"""Variable, description, and default (docs/deploy-docker.md). Compose also reads some of preptime's own settings."""
-
-EXTERNAL_SECTIONS = {"Read by the DAGs": DAG_SETTINGS, "Read by Compose": COMPOSE_SETTINGS}
-DAG_SETTING_NAMES = frozenset(DAG_SETTINGS)
-"""Variables with preptime's prefix that only the DAGs read, in an environment without preptime."""

@@ -195,6 +195,14 @@ def test_doctor_reads_env_file_option(environment: Environment) -> None:
     assert "nowhere" in run_doctor("--env-file", file, status=3)["store"].message
 
 
+def test_doctor_missing_store_folder_is_error(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`preptime serve` refuses to start. The jobs create the folder."""
+    monkeypatch.setenv("PREPTIME_STORE", "nowhere")
+    assert only_error("store").startswith("The store nowhere doesn't exist.")
+    assert "preptime train --store nowhere" in only_error("store")
+    assert run_doctor("--role", "jobs")["store"].state == "ok"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "expected_text"),
     [
@@ -249,9 +257,11 @@ def test_doctor_health_port_in_use_is_error(environment: Environment, monkeypatc
 def test_doctor_store_without_champion(environment: Environment, tmp_path: Path) -> None:
     """The API needs a champion. The jobs create the first one."""
     empty = tmp_path / "empty"
-    assert "preptime train" in only_error("champion", "--store", empty)
     assert "preptime train" in only_warning("champion", "--role", "jobs", "--store", empty)
     assert not empty.exists()
+    empty.mkdir()
+    assert "preptime train" in only_error("champion", "--store", empty)
+    assert list(empty.iterdir()) == []
 
 
 def test_doctor_unreachable_store_is_error(environment: Environment, tmp_path: Path) -> None:

@@ -7,16 +7,28 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
+import msgspec
+
+from preptime.api.worker import require_store_folder
 from preptime.bundle.store import Store
 from preptime.doctor import checks
 from preptime.doctor.checks import CheckResult, Role, error_result, skipped_result
 from preptime.domain.data_dictionary import DATA_DICTIONARY
-from preptime.errors import StoreError
+from preptime.errors import StoreError, UsageError
+from preptime.redaction import redact_text
 from preptime.settings import Settings
 
 
 def run_checks(environ: Mapping[str, str], env_file: Path, role: Role, today: date) -> list[CheckResult]:
-    """Return the results of all checks for a role. `today` is the date that the history should be as of."""
+    """Return the results of all checks for a role, without secrets. `today` is the expected date of the history."""
+    return [_redact(result) for result in _run_checks(environ, env_file, role, today)]
+
+
+def _redact(result: CheckResult) -> CheckResult:
+    return msgspec.structs.replace(result, message=redact_text(result.message), hint=redact_text(result.hint))
+
+
+def _run_checks(environ: Mapping[str, str], env_file: Path, role: Role, today: date) -> list[CheckResult]:
     clock = checks.ClockCheck()
     settings_check, settings = checks.check_settings(environ, env_file)
     results = [checks.check_python(), settings_check]
@@ -38,8 +50,10 @@ def run_checks(environ: Mapping[str, str], env_file: Path, role: Role, today: da
 def _store_checks(settings: Settings, role: Role, today: date, clock: checks.ClockCheck) -> list[CheckResult]:
     zones = ["Europe/London"]
     try:
+        if role == "serve":  # The jobs create the folder.
+            require_store_folder(settings)
         bundle_store = Store.open(settings.store)
-    except StoreError as error:
+    except (StoreError, UsageError) as error:
         remaining = ("champion", "history", "libraries", "clock")
         return [
             error_result("store", error.facts, error.hint),

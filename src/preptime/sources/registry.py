@@ -12,6 +12,7 @@ from typing import TypeVar
 from urllib.request import url2pathname
 
 from preptime.errors import UsageError
+from preptime.redaction import has_secret, redact_address, remember_secrets
 from preptime.sources.database import Database
 from preptime.sources.files import open_files
 from preptime.sources.predictions import PredictionStore
@@ -58,7 +59,7 @@ def _open_bigquery_predictions(url: str) -> PredictionStore:
 
 SOURCE_OPENERS: dict[str, Callable[[str], DataSource]] = {
     "": open_files,
-    "file": lambda url: open_files(url2pathname(url.removeprefix("file://"))),
+    "file": lambda url: open_files(url2pathname(url[len("file://") :])),
     "postgresql": _open_postgres,
     "postgres": _open_postgres,
     "bigquery": _open_bigquery,
@@ -80,25 +81,36 @@ PREDICTION_STORE_OPENERS: dict[str, Callable[[str], PredictionStore]] = {
 """Opens the predictions of a database, by the scheme of its address."""
 
 
+_FILE_SCHEMES = ("", "file")
+_SOURCE_HINT = (
+    "Use a path, a folder, or a glob of CSV or Parquet files, or a postgresql:// or bigquery:// URL. "
+    "For passwords, see docs/databases.md."
+)
+
+
 def open_source(location: str | Path) -> DataSource:
     """Open the data source at a path, a folder or glob of partitions, or a URL.
 
     Raises `DataError` if it can't be read, and `UsageError` for an unknown scheme.
     """
     address = str(location)
-    scheme, separator, _ = address.partition("://")
-    opener = SOURCE_OPENERS.get(scheme if separator else "")
-    if opener is None:
-        raise UsageError(
-            f"The scheme {scheme}:// isn't supported.",
-            "Use a path, a folder, or a glob of CSV or Parquet files, or a postgresql:// or bigquery:// URL.",
-        )
+    remember_secrets(address)
+    scheme = _scheme(address)
+    opener = SOURCE_OPENERS.get(scheme)
+    if opener is None or (scheme in _FILE_SCHEMES and has_secret(address) and not Path(address).exists()):
+        raise UsageError(f"The address {redact_address(address)} isn't supported.", _SOURCE_HINT)
     return opener(address)
+
+
+def _scheme(address: str) -> str:
+    """Return the scheme of an address in lowercase, or an empty string for a path."""
+    scheme, separator, _ = address.partition("://")
+    return scheme.lower() if separator else ""
 
 
 def is_database(location: str | Path) -> bool:
     """Return whether an address is the URL of a database, rather than a path."""
-    return str(location).partition("://")[0] in DATABASE_OPENERS and "://" in str(location)
+    return _scheme(str(location)) in DATABASE_OPENERS
 
 
 def open_database(url: str) -> Database:
@@ -112,8 +124,11 @@ def open_prediction_store(url: str) -> PredictionStore:
 
 
 def _find_opener(url: str, openers: Mapping[str, OpenerT]) -> OpenerT:
-    opener = openers.get(url.partition("://")[0]) if "://" in url else None
+    remember_secrets(url)
+    opener = openers.get(_scheme(url))
     if opener is None:
         known_schemes = " or ".join(f"{scheme}://" for scheme in openers)
-        raise UsageError(f"{url} isn't the URL of a database.", f"Use a URL that starts with {known_schemes}.")
+        raise UsageError(
+            f"{redact_address(url)} isn't the URL of a database.", f"Use a URL that starts with {known_schemes}."
+        )
     return opener

@@ -10,8 +10,10 @@ import polars as pl
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from preptime.errors import DataError, OperationError, PreptimeError, UsageError
+from preptime.sources.postgres.connection import PostgresAddress
 from preptime.sources.registry import open_source
 from preptime.sources.source import batches_for_dates
 from preptime.validation.audit import audit_orders
@@ -200,7 +202,31 @@ def test_open_source_unreachable_server_raises(host: str) -> None:
 
 
 def test_open_source_invalid_parameter_raises() -> None:
-    assert "isn't a valid address" in _open_error(UsageError, "postgresql://me@db/food?no_such_setting=1")
+    message = _open_error(UsageError, "postgresql://me@db/food?no_such_setting=1")
+    assert "postgresql://me@db/food?*** isn't a valid address: unknown parameter no_such_setting." in message
+
+
+@pytest.mark.parametrize("character", "/?@#% ")
+def test_open_source_unescaped_password_raises_before_connecting(character: str) -> None:
+    """Otherwise, libpq takes a part of the password for the host, and its message shows that part."""
+    message = _open_error(UsageError, f"postgresql://me:s3{character}cret@127.0.0.1:1/food")
+    assert "isn't percent-encoded. Write @ as %40, / as %2F, ? as %3F, # as %23, % as %25" in message
+    assert "cret" not in message
+
+
+def test_open_source_plus_sign_in_parameter_is_not_a_space() -> None:
+    address = PostgresAddress.parse("postgresql://db/food?application_name=a+b%20c")
+    assert conninfo_to_dict(address.conninfo)["application_name"] == "a+b c"
+
+
+def test_open_source_scheme_is_case_insensitive() -> None:
+    assert "postgresql://me@127.0.0.1:1/food can't be reached" in _open_error(
+        OperationError, "PostgreSQL://me@127.0.0.1:1/food"
+    )
+
+
+def test_address_representation_has_no_password() -> None:
+    assert "s3cret" not in repr(PostgresAddress.parse("postgresql://me:s3cret@db/food"))
 
 
 class TestPasswords:
@@ -235,6 +261,17 @@ class TestPasswords:
         file.chmod(0o600)
         monkeypatch.setenv("PGPASSFILE", str(file))
         assert len(open_source(name).frame())
+
+    def test_password_in_service_works(self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with psycopg.connect(name.replace("clerk@", "postgres@")) as connection:
+            host, database = connection.info.host, connection.info.dbname
+        file = tmp_path / "services.conf"
+        lines = ("[food]", f"host={host}", f"dbname={database}", "user=clerk", f"password={CLERK_CREDENTIAL}")
+        file.write_text("\n".join(lines), encoding="utf-8")
+        monkeypatch.setenv("PGSERVICEFILE", str(file))
+        source = open_source("postgresql://?service=food")
+        assert source.name == "postgresql://?service=food"
+        assert len(source.frame())
 
     def test_password_missing_or_wrong_raises(self, name: str) -> None:
         for url in (name, name.replace("clerk@", "clerk:wrong@")):

@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode
 
 from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 
 from preptime.errors import DataError, OperationError, PreptimeError, UsageError
+from preptime.network import split_url
+from preptime.redaction import redact_address
 from preptime.sources.database import TABLE_NAMES, DatabaseAddress, DateRange, first_message_line, resolve_table_name
 
 if TYPE_CHECKING:
@@ -36,14 +38,17 @@ class BigQueryAddress(DatabaseAddress):
     @classmethod
     def parse(cls, url: str) -> BigQueryAddress:
         """Parse a URL. Raises `UsageError` for an invalid one."""
-        parts = urlsplit(url)
+        parts = split_url(url)
         match = _DATASET_PATTERN.fullmatch(parts.netloc)
         parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
         unknown = sorted(parameters.keys() - set(_PARAMETERS))
         if match is None or parts.path.strip("/") or unknown:
-            problem = f"{unknown[0]} isn't a parameter" if unknown else "it doesn't have a project and a dataset"
+            problem = "it doesn't have a project and a dataset"
+            if unknown:  # a name without a value can be a part of a secret
+                problem = f"{unknown[0] if parameters[unknown[0]] else 'something'} isn't a parameter"
             raise UsageError(
-                f"{url} isn't a valid address: {problem}.", "Use the format bigquery://project.dataset?table=orders."
+                f"{redact_address(url)} isn't a valid address: {problem}.",
+                "Use the format bigquery://project.dataset?table=orders.",
             )
         day = parameters.get("day")
         return cls(

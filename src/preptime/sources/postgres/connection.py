@@ -7,36 +7,47 @@ write quickly and exactly.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
 
 import polars as pl
 import psycopg
 from psycopg import errors, sql
 from psycopg.conninfo import make_conninfo
+from psycopg.pq import Conninfo
 
 from preptime.errors import DataError, OperationError, PreptimeError, UsageError
+from preptime.network import split_url
+from preptime.redaction import HIDDEN, is_shown_parameter, redact_address, remember_secrets
 from preptime.sources.database import TABLE_NAMES, DatabaseAddress, DateRange, first_message_line, resolve_table_name
 
 _OWN_PARAMETERS = ("table", "day")
-_SECRET_PARAMETERS = ("password", "sslpassword")
+_UNESCAPED = re.compile(r"[/?#@\s]|%(?![0-9A-Fa-f]{2})")
+"""What a user name or a password contains only percent-encoded."""
+_ESCAPE_HINT = (
+    "Write @ as %40, / as %2F, ? as %3F, # as %23, % as %25, and a space as %20, or set the password in PGPASSWORD."
+)
 
 
 @dataclass(frozen=True)
 class PostgresAddress(DatabaseAddress):
     """A libpq URL with the parameters `table` and `day`: `postgresql://user@host/database?table=orders&day=2015-06-24`."""
 
-    conninfo: str
+    conninfo: str = field(repr=False)
     """The URL for libpq. It can contain a password: never show it."""
 
     @classmethod
     def parse(cls, url: str) -> PostgresAddress:
-        """Parse a URL. Raises `UsageError` for an unknown table or an invalid day."""
-        parts = urlsplit(url)
-        parameters = parse_qsl(parts.query, keep_blank_values=True)
+        """Parse a URL. Raises `UsageError` for an invalid one, an unknown table, or an invalid day."""
+        remember_secrets(url)
+        _require_escaped(url)
+        parts = split_url(url)
+        parameters = _parse_query(parts)
+        _require_known_parameters(url, parameters)
         own_parameters = {name: value for name, value in parameters if name in _OWN_PARAMETERS}
         table = resolve_table_name(own_parameters.get("table"))
         day = own_parameters.get("day")
@@ -48,7 +59,7 @@ class PostgresAddress(DatabaseAddress):
         parts = urlsplit(self.conninfo)
         user, separator, host = parts.netloc.rpartition("@")
         parts_without_password = parts._replace(netloc=user.partition(":")[0] + separator + host)
-        query = [(name, value) for name, value in parse_qsl(parts.query) if name not in _SECRET_PARAMETERS]
+        query = [(name, value) for name, value in _parse_query(parts) if is_shown_parameter(name, value)]
         if table != TABLE_NAMES[0]:
             query.append(("table", table))
         if days is not None:
@@ -58,17 +69,46 @@ class PostgresAddress(DatabaseAddress):
     def table_url_with_password(self, table: str) -> str:
         """Return the address of a table of this database, with the password if there is one."""
         parts = urlsplit(self.conninfo)
-        return _build_url(parts, [*parse_qsl(parts.query, keep_blank_values=True), ("table", table)])
+        return _build_url(parts, [*_parse_query(parts), ("table", table)])
 
     @property
     def connection_parameters(self) -> dict[str, str]:
         """The connection parameters in the query of the URL, by name."""
-        return dict(parse_qsl(urlsplit(self.conninfo).query))
+        return dict(_parse_query(urlsplit(self.conninfo)))
 
     @property
     def database_name(self) -> str:
         """The name of the database, or an empty string if libpq uses its default."""
         return unquote(urlsplit(self.conninfo).path.lstrip("/"))
+
+
+def _require_escaped(url: str) -> None:
+    """Raise `UsageError` if libpq would split the URL in the middle of a password, and show a part of it."""
+    rest = url.partition("://")[2]
+    problem = ""
+    if "#" in rest or _UNESCAPED.search(rest.rpartition("@")[0]):
+        problem = "it contains a character that isn't percent-encoded"
+    elif redact_address(url).endswith(HIDDEN) and "?" not in rest:
+        problem = "its host or its port isn't valid"
+    if problem:
+        raise UsageError(f"{redact_address(url)} isn't a valid address: {problem}.", _ESCAPE_HINT)
+
+
+def _require_known_parameters(url: str, parameters: list[tuple[str, str]]) -> None:
+    known = {*_OWN_PARAMETERS, "ssl", *(option.keyword.decode() for option in Conninfo.get_defaults())}
+    unknown = next(((name, value) for name, value in parameters if name not in known), None)
+    if unknown is not None:
+        name = f" {unknown[0]}" if all(unknown) else ""  # without a value, the name can be a part of a secret
+        raise UsageError(
+            f"{redact_address(url)} isn't a valid address: unknown parameter{name}.",
+            "For the format of addresses, see docs/databases.md.",
+        )
+
+
+def _parse_query(parts: SplitResult) -> list[tuple[str, str]]:
+    """Return the parameters as libpq reads them: unlike in a web form, + isn't a space."""
+    pairs = (pair.partition("=") for pair in parts.query.split("&") if pair)
+    return [(unquote(name), unquote(value)) for name, _, value in pairs]
 
 
 def _build_url(parts: SplitResult, query: list[tuple[str, str]]) -> str:

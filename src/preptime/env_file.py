@@ -1,0 +1,79 @@
+"""The `.env` file, and the settings in it that only other programs read.
+
+The commands, the DAGs, Compose, and the scripts share this file.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from dotenv.parser import Binding, parse_stream
+
+from preptime.errors import UsageError
+
+ENV_FILE = ".env"
+_NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """Return the names and values of an `.env` file. Variables in values aren't expanded.
+
+    Raises:
+        UsageError: The file isn't readable UTF-8 text, or a line isn't `NAME=value`. The error names the line's number
+            and doesn't repeat the line, because it may contain a secret.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            return dict(_name_and_value(binding, path) for binding in parse_stream(stream) if not _is_comment(binding))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}.", "Use UTF-8 text.") from error
+
+
+def _is_comment(binding: Binding) -> bool:
+    return binding.key is None and not binding.error
+
+
+def _name_and_value(binding: Binding, path: Path) -> tuple[str, str]:
+    if binding.key is None or binding.value is None or not _NAME_PATTERN.fullmatch(binding.key):
+        text = binding.original.string
+        blank_lines = text[: len(text) - len(text.lstrip())].count("\n")
+        raise UsageError(
+            f"{path}, line {binding.original.line + blank_lines}: expected NAME=value.",
+            "Start comments with #. If a value has quotes, quote the whole value.",
+        )
+    return binding.key, binding.value
+
+
+DAG_SETTINGS: dict[str, tuple[str, str]] = {
+    "PREPTIME_RUNNER": ("command: tasks run a command. kubernetes: each task runs in a pod.", "command"),
+    "PREPTIME_COMMAND": ("For command: the command, relative to the folder that contains dags/.", ".venv/bin/preptime"),
+    "PREPTIME_IMAGE": ("For kubernetes: the image of the pods. Its entry point is preptime.", ""),
+    "PREPTIME_POD_TEMPLATE": ("For kubernetes: the file with the pod template.", ""),
+    "PREPTIME_TIME_ZONE": ("Time zone of the DAG schedule.", "UTC"),
+    "PREPTIME_KEEP_BUNDLES": ("Number of newest bundles to keep.", "100"),
+    "PREPTIME_KEEP_DAYS": ("Number of newest days with results to keep.", "400"),
+    "PREPTIME_DEMO_ORDERS": ("For demonstrations: a folder in which orders and restaurants are synthesized first.", ""),
+}
+"""Variable, description, and default (docs/daily-run.md)."""
+
+COMPOSE_SETTINGS: dict[str, tuple[str, str]] = {
+    "IMAGE_TAG": ("Tag of the preptime images.", "local"),
+    "ENV_FILE": ("Settings file that the containers get.", ".env"),
+    "ORDERS_FOLDER": ("Folder on this machine that contains orders and restaurants.", "orders"),
+    "COMPOSE_ORDERS": ("Orders in the containers: a path or a URL.", "/data/orders/orders.csv"),
+    "COMPOSE_RESTAURANTS": ("Restaurants in the containers: a path or a URL.", "/data/orders/restaurants.csv"),
+    "COMPOSE_STORE": ("Store in the containers: a path or a URL.", "/data/models"),
+    "AIRFLOW_PORT": ("Port of Airflow on this machine's loopback address.", "8080"),
+    "_AIRFLOW_WWW_USER_USERNAME": ("User name for signing in to Airflow.", "airflow"),
+    "_AIRFLOW_WWW_USER_PASSWORD": ("Password for signing in to Airflow. `make up` creates it.", ""),
+    "AIRFLOW_FERNET_KEY": ("Key with which Airflow encrypts stored secrets. `make up` creates it.", ""),
+    "AIRFLOW_SECRET": ("Secret with which Airflow signs sessions. `make up` creates it.", ""),
+    "POSTGRES_PASSWORD": ("Password of the database. `make up` creates it.", ""),
+    "POSTGRES_IMAGE": ("Image of the database. deploy/docker/pins.env pins it.", ""),
+}
+"""Variable, description, and default (docs/deploy-docker.md). Compose also reads some of preptime's own settings."""
+
+EXTERNAL_SECTIONS = {"Read by the DAGs": DAG_SETTINGS, "Read by Compose": COMPOSE_SETTINGS}
+DAG_SETTING_NAMES = frozenset(DAG_SETTINGS)
+"""Variables with preptime's prefix that only the DAGs read, in an environment without preptime."""
