@@ -1,18 +1,64 @@
-"""Atomic file writes: a file appears under its name when it's complete, or the previous file stays."""
+"""Atomic file writes: a file appears under its name when it's complete, or the previous file stays.
+
+A killed process leaves its temporary file. The next write of the same file removes it. The name of a temporary file has
+the machine and the process of its writer, so that the file of a running writer is never removed.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 import secrets
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 TEMPORARY_SUFFIX = ".tmp"
+ABANDONED_SECONDS = 24 * 3600.0
+"""Age after which a temporary file of another machine is removed. A running writer changes its file all the time."""
+TERMINATED = 128 + 15
+"""Exit status after SIGTERM."""
+TERMINATION_SECONDS = 2.0
+"""How long the main thread has to clean up after SIGTERM. A library may not return control for longer than that."""
+
+_WRITER_PATTERN = re.compile(r"(?:([0-9a-f]{8})-([0-9]{1,10})-)?[0-9a-f]{12,16}")
+"""Machine and process of a temporary file. Both can be missing: earlier releases wrote only the last part."""
+_own_temporaries: set[Path] = set()
+"""Temporary files that this process may have created and hasn't renamed or removed. Shared by all threads."""
 
 
 def temporary_sibling(path: Path) -> Path:
-    """Return an unused hidden path in the folder of `path`, so that renaming it to `path` is one step."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(6)}{TEMPORARY_SUFFIX}")
+    """Return an unused hidden path in the folder of `path`, so that renaming it to `path` is one step.
+
+    Removes the temporary files that killed writers of `path` left. Call `forget_temporary` when it no longer exists.
+    """
+    return temporary_path(path.parent, f".{path.name}.", TEMPORARY_SUFFIX)
+
+
+def temporary_path(folder: Path, prefix: str, suffix: str = "") -> Path:
+    """Return an unused path in `folder` whose name starts with `prefix` and ends with `suffix`.
+
+    Removes the files and folders with this prefix and suffix that killed writers left.
+    """
+    _remove_abandoned(folder, prefix, suffix)
+    temporary = folder / f"{prefix}{_machine()}-{os.getpid()}-{secrets.token_hex(6)}{suffix}"
+    _own_temporaries.add(temporary)
+    return temporary
+
+
+def forget_temporary(temporary: Path) -> None:
+    """Tell that this process doesn't write to `temporary` any more."""
+    _own_temporaries.discard(temporary)
 
 
 @contextmanager
@@ -34,9 +80,98 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+        forget_temporary(temporary)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace the content of the file at `path` atomically. Raises `OSError` as the file system does."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
+
+
+@contextmanager
+def clean_exit_on_sigterm() -> Iterator[None]:
+    """End the process with status 143 after SIGTERM, without temporary files.
+
+    The main thread raises `SystemExit`. If it doesn't end within `TERMINATION_SECONDS`, for example because a library
+    computes, another thread removes the temporary files and ends the process. Use it in the main thread, and not around
+    a server, which has its own handler. On Windows, a process can't handle its termination.
+    """
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    previous_handler = signal.signal(signal.SIGTERM, _raise_system_exit)
+    previous_fd = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    ended = threading.Event()
+    threading.Thread(target=_exit_after_sigterm, args=(read_end, ended), daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+        signal.set_wakeup_fd(previous_fd)
+        signal.signal(signal.SIGTERM, previous_handler)
+        os.close(write_end)  # ends the thread, which closes the other end
+
+
+def _raise_system_exit(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(TERMINATED)
+
+
+def _exit_after_sigterm(read_end: int, ended: threading.Event) -> None:
+    """Wait for SIGTERM on a pipe that gets the number of every signal, even while a library computes."""
+    while number := os.read(read_end, 1):
+        if number[0] == signal.SIGTERM and not ended.wait(TERMINATION_SECONDS):
+            for temporary in list(_own_temporaries):
+                _remove(temporary)
+            os._exit(TERMINATED)
+    os.close(read_end)
+
+
+def _remove_abandoned(folder: Path, prefix: str, suffix: str) -> None:
+    try:
+        paths = [path for path in folder.iterdir() if path.name.startswith(prefix) and path.name.endswith(suffix)]
+    except OSError:
+        return  # the write reports why
+    for path in paths:
+        writer = _WRITER_PATTERN.fullmatch(path.name.removeprefix(prefix).removesuffix(suffix))
+        if writer is not None and _is_abandoned(path, writer[1], writer[2]):
+            _remove(path)
+
+
+def _is_abandoned(temporary: Path, machine: str | None, process: str | None) -> bool:
+    if machine == _machine() and process is not None:
+        if int(process) == os.getpid():
+            return temporary not in _own_temporaries  # an earlier process with the same number, as in a container
+        return not _is_running(int(process))
+    try:
+        return temporary.lstat().st_mtime < time.time() - ABANDONED_SECONDS
+    except OSError:
+        return False  # another process removed it
+
+
+def _remove(temporary: Path) -> None:
+    # A file that can't be removed, for example one of another user, must not prevent the write.
+    with suppress(OSError):
+        if temporary.is_dir() and not temporary.is_symlink():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    if sys.platform == "win32":
+        return True  # `os.kill` would end the process, so only the age counts
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+@lru_cache(maxsize=1)
+def _machine() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]

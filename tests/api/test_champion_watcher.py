@@ -5,17 +5,23 @@ from __future__ import annotations
 import datetime as dt
 import gc
 import shutil
+import sys
+import threading
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from preptime.api import champion_loading
 from preptime.api.active_model import ActiveModel
-from preptime.api.champion_watcher import ChampionWatcher, champion_loader
+from preptime.api.champion_loading import ChampionLoader, SharedChecks
+from preptime.api.champion_watcher import ChampionWatcher, LoadChampion
 from preptime.bundle.champion_log import ChampionLog, LogEntry, LogEntryDraft
+from preptime.bundle.isolated_check import Cancellation, CheckLimits, check_folder
 from preptime.bundle.store import Store
-from tests.bundle.factories import DAY, put_bundle, some_orders
+from preptime.errors import BundleVerificationError
+from tests.api.factories import LOAD_SECONDS, poll_and_load
+from tests.bundle.factories import DAY, put_bundle, put_endless_bundle, some_orders
 
 
 class WatchedStore:
@@ -30,9 +36,10 @@ class WatchedStore:
         """The model file of a damaged bundle before the damage."""
         self.now = 0.0
         """Time on the watcher's clock, in seconds."""
+        self.load_champion = self._recording(ChampionLoader(self.store, SharedChecks(None)))
         self.watcher = ChampionWatcher(
             ChampionLog(self.store),
-            self._recording(champion_loader(self.store)),
+            self.load_champion,
             poll_seconds=0.05,
             clock=lambda: self.now,
         )
@@ -53,15 +60,19 @@ class WatchedStore:
         self.log.append(draft, expected_champion=self.log.current())
 
     def poll(self) -> str | None:
-        """Poll once and return the ID of the active bundle."""
-        self.watcher.poll()
+        """Poll, wait for the load, and return the ID of the active bundle."""
+        poll_and_load(self.watcher)
         active_model = self.watcher.active_model()
         return active_model.bundle.manifest.id if active_model else None
 
-    def _recording(self, load_champion: Callable[[LogEntry], ActiveModel]) -> Callable[[LogEntry], ActiveModel]:
-        def record_and_load(entry: LogEntry) -> ActiveModel:
+    def poll_times(self) -> tuple[float | None, float | None]:
+        """Return when the log was last read, and how long ago."""
+        return self.watcher.last_poll_at, self.watcher.seconds_since_poll
+
+    def _recording(self, load_champion: LoadChampion) -> LoadChampion:
+        def record_and_load(entry: LogEntry, cancellation: Cancellation) -> ActiveModel:
             self.loaded.append(entry.bundle)
-            return load_champion(entry)
+            return load_champion(entry, cancellation)
 
         return record_and_load
 
@@ -153,24 +164,24 @@ def test_watcher_unexpected_load_error_rejects_and_continues(
     watched: WatchedStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = watched.promote(1.0)
-    load = champion_loader(watched.store)
+    load = ChampionLoader(watched.store, SharedChecks(None))
 
-    def fail(entry: LogEntry) -> ActiveModel:
+    def fail(entry: LogEntry, cancellation: Cancellation) -> ActiveModel:
         if entry.bundle != first:
             raise ZeroDivisionError(entry.bundle)
-        return load(entry)
+        return load(entry, cancellation)
 
     watcher = ChampionWatcher(watched.log, fail, poll_seconds=0.05)
-    watcher.poll()
+    poll_and_load(watcher)
     watched.promote(2.0)
-    watcher.poll()
+    poll_and_load(watcher)
     active_model = watcher.active_model()
     assert active_model is not None
     assert active_model.bundle.manifest.id == first
     assert "unexpectedly (ZeroDivisionError)" in (watcher.champion_error() or "")
     assert "Traceback" in caplog.text
     watched.append_entry(first)
-    watcher.poll()
+    poll_and_load(watcher)
     assert watcher.champion_error() is None
 
 
@@ -220,16 +231,16 @@ def test_watcher_emptied_log_reports_an_error(watched: WatchedStore) -> None:
 def test_watcher_skips_a_champion_pruned_while_loading(watched: WatchedStore) -> None:
     first, later = put_bundle(watched.store, shift=1.0), list[str]()
     watched.append_entry(first)
-    load = champion_loader(watched.store)
+    load = ChampionLoader(watched.store, SharedChecks(None))
 
-    def load_after_promotion(entry: LogEntry) -> ActiveModel:
+    def load_after_promotion(entry: LogEntry, cancellation: Cancellation) -> ActiveModel:
         if not later:
             later.append(watched.promote(2.0))
             watched.store.delete(first)
-        return load(entry)
+        return load(entry, cancellation)
 
     watcher = ChampionWatcher(watched.log, load_after_promotion, poll_seconds=0.05)
-    watcher.poll()
+    poll_and_load(watcher)
     active_model = watcher.active_model()
     assert active_model is not None
     assert [active_model.bundle.manifest.id] == later
@@ -263,7 +274,7 @@ def test_watcher_unexpected_error_reports_that_it_stopped(
         raise ZeroDivisionError
 
     monkeypatch.setattr(watched.log, "current", fail)
-    watcher = ChampionWatcher(watched.log, champion_loader(watched.store), poll_seconds=0.05)
+    watcher = ChampionWatcher(watched.log, watched.load_champion, poll_seconds=0.05)
     watcher.start(timeout_seconds=0.1)
     watcher.stop()
     assert "Restart the server" in (watcher.champion_error() or "")
@@ -275,3 +286,134 @@ def test_active_model_loaded_at_is_utc(watched: WatchedStore) -> None:
     active_model = watched.watcher.active_model()
     assert active_model is not None
     assert dt.datetime.fromisoformat(active_model.loaded_at).utcoffset() == dt.timedelta(0)
+
+
+class CountedChecks:
+    """Counts the checks that start, and passes them on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folders: list[str] = []
+        self._lock = threading.Lock()
+        monkeypatch.setattr(champion_loading, "check_folder", self._check)
+
+    def _check(self, folder: Path, limits: CheckLimits, cancellation: Cancellation) -> str:
+        with self._lock:
+            self.folders.append(folder.name)
+        return check_folder(folder, limits, cancellation)
+
+
+def test_watcher_follows_the_log_while_a_check_never_ends(watched: WatchedStore) -> None:
+    first = watched.promote(1.0)
+    assert watched.poll() == first
+    endless = put_endless_bundle(watched.store)
+    watched.append_entry(endless)
+    watched.watcher.poll()
+    hanging = watched.watcher._load
+    assert hanging is not None
+    for watched.now in (1.0, 2.0):
+        watched.watcher.poll()
+        assert watched.watcher._load is hanging, "the check is still running"
+        assert watched.watcher.seconds_since_poll == 0.0
+    assert watched.watcher.champion_error() is None
+    third = watched.promote(3.0)
+    assert watched.poll() == third
+    assert watched.watcher.champion_error() is None
+    assert hanging.finished.wait(LOAD_SECONDS), "the superseded check is ended"
+    assert watched.loaded == [first, endless, third]
+
+
+def test_watcher_endless_champion_is_rejected_at_the_limit(watched: WatchedStore) -> None:
+    first = watched.promote(1.0)
+    load = ChampionLoader(watched.store, SharedChecks(None, CheckLimits(timeout_seconds=3)))
+    watcher = ChampionWatcher(watched.log, load, poll_seconds=0.05)
+    poll_and_load(watcher)
+    watched.append_entry(put_endless_bundle(watched.store))
+    poll_and_load(watcher)
+    active_model = watcher.active_model()
+    assert active_model is not None
+    assert active_model.bundle.manifest.id == first
+    assert "within 3 s, found no result" in (watcher.champion_error() or "")
+
+
+def test_watcher_without_active_model_says_that_it_loads(watched: WatchedStore) -> None:
+    endless = put_endless_bundle(watched.store)
+    watched.append_entry(endless)
+    watched.watcher.poll()
+    assert watched.watcher.champion_error() == f"Bundle {endless} (champion 1) is being loaded and checked."
+    assert watched.promote(1.0) == watched.poll()
+    assert watched.watcher.champion_error() is None
+
+
+def test_watcher_time_since_last_poll_grows_while_log_fails(watched: WatchedStore) -> None:
+    assert watched.poll_times() == (None, None)
+    first = watched.promote(1.0)
+    watched.now = 10.0
+    assert watched.poll() == first
+    assert watched.poll_times() == (10.0, 0.0)
+    entry = watched.folder / "champion" / "000001.json"
+    content = entry.read_bytes()
+    entry.write_bytes(b"{")
+    watched.now = 75.0
+    watched.poll()
+    assert watched.poll_times() == (10.0, 65.0)
+    entry.write_bytes(content)
+    watched.poll()
+    assert watched.poll_times() == (75.0, 0.0)
+
+
+def test_watcher_falls_back_past_a_gap_in_the_log(watched: WatchedStore) -> None:
+    first = watched.promote(1.0)
+    watched.promote(2.0)
+    watched.promote(3.0, damaged=True)
+    (watched.folder / "champion" / "000002.json").unlink()
+    assert watched.poll() == first
+    assert "SHA-256" in (watched.watcher.champion_error() or "")
+
+
+def test_workers_share_a_passed_check(watched: WatchedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = CountedChecks(monkeypatch)
+    bundle = watched.promote(1.0)
+    watchers = [
+        ChampionWatcher(watched.log, ChampionLoader(watched.store, SharedChecks(tmp_path / "checks")), poll_seconds=1)
+        for _ in range(4)
+    ]
+    for watcher in watchers:
+        watcher.poll()  # all loads run at the same time
+    for watcher in watchers:
+        poll_and_load(watcher)
+        active_model = watcher.active_model()
+        assert active_model is not None
+        assert active_model.bundle.manifest.id == bundle
+    assert checks.folders == [bundle] * (4 if sys.platform == "win32" else 1)
+
+
+def test_workers_share_a_failed_check_of_one_promotion(
+    watched: WatchedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = CountedChecks(monkeypatch)
+    monkeypatch.setattr(champion_loading, "FAILURE_REUSE_SECONDS", 3600.0)
+    shared = SharedChecks(tmp_path / "checks")
+    bundle = watched.promote(1.0, damaged=True)
+    folder = watched.store.fetch(bundle)
+    for _ in range(3):
+        with pytest.raises(BundleVerificationError, match="SHA-256"):
+            shared.check(folder, 1, Cancellation())
+    assert checks.folders == [bundle]
+    (folder / "model.onnx").write_bytes(watched.intact_model)
+    assert len(shared.check(folder, 2, Cancellation())) == 64, "another promotion is checked again"
+    assert checks.folders == [bundle] * 2
+    (folder / "model.onnx").write_bytes(watched.intact_model[:-1] + b"!")
+    with pytest.raises(BundleVerificationError, match="SHA-256"):
+        ChampionLoader(watched.store, shared)(watched.log.entries()[0], Cancellation())
+    assert checks.folders == [bundle] * 2, "every worker compares the hashes of the files"
+
+
+def test_old_failed_check_is_not_used(watched: WatchedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = CountedChecks(monkeypatch)
+    monkeypatch.setattr(champion_loading, "FAILURE_REUSE_SECONDS", 0.0)
+    shared = SharedChecks(tmp_path / "checks")
+    folder = watched.store.fetch(watched.promote(1.0, damaged=True))
+    for _ in range(2):
+        with pytest.raises(BundleVerificationError, match="SHA-256"):
+            shared.check(folder, 1, Cancellation())
+    assert len(checks.folders) == 2

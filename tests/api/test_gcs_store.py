@@ -15,7 +15,7 @@ from preptime.api.worker import configured_api_keys
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from preptime.settings import Settings
-from tests.api.factories import HEADERS, KEY, ORDER, http_client
+from tests.api.factories import HEADERS, KEY, ORDER, http_client, poll_and_load
 from tests.api.processes import SERVE_COMMAND, running_server
 from tests.bundle.factories import DAY, put_bundle
 from tests.bundle.fake_gcs import BUCKET, FakeGcs, closing_clients, run_fake_gcs
@@ -44,7 +44,7 @@ class Api:
 
     def poll(self) -> None:
         """Poll the champion log, as the watcher's thread does at every interval."""
-        self.runtime.watcher.poll()
+        poll_and_load(self.runtime.watcher)
         self.runtime._publish_state()
 
     def predicting_bundle(self) -> str:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
+import stat
+import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from preptime.api.prediction_log import MAX_QUEUED_ORDERS, DailyFileSink, PredictionLog, StdoutSink
+from preptime.api import prediction_log
+from preptime.api.prediction_log import FILES_PER_LIMIT, MAX_QUEUED_ORDERS, DailyFileSink, PredictionLog, StdoutSink
 from preptime.api.service import PredictionRecord
+from tests.requirements import as_root, requires, small_disk
 
 NOON = dt.datetime(2015, 6, 17, 12, tzinfo=dt.UTC).timestamp()
 DAY_SECONDS = 86_400
@@ -28,6 +34,10 @@ def make_record(number: int = 0, *, timestamp: float = NOON, orders: int = 1, or
         orders=(order or {"restaurant_id": 10},) * orders,
         response=b'{"predictions":[{"p50":600}]}',
     )
+
+
+def daily_sink(folder: Path, retention_days: int, max_bytes: int = 2**30) -> DailyFileSink:
+    return DailyFileSink(folder, retention_days, max_bytes)
 
 
 def logged_requests(folder: Path) -> dict[str, list[int]]:
@@ -58,7 +68,7 @@ class BlockedSink:
 
 
 def test_prediction_log_line_has_all_fields(tmp_path: Path) -> None:
-    log = PredictionLog(DailyFileSink(tmp_path, retention_days=3))
+    log = PredictionLog(daily_sink(tmp_path, retention_days=3))
     log.start()
     log.record(make_record(7))
     log.close(timeout_seconds=30)
@@ -75,7 +85,7 @@ def test_prediction_log_line_has_all_fields(tmp_path: Path) -> None:
 
 
 def test_prediction_log_close_writes_all_records_of_threads(tmp_path: Path) -> None:
-    log = PredictionLog(DailyFileSink(tmp_path / "new" / "folder", retention_days=3))
+    log = PredictionLog(daily_sink(tmp_path / "new" / "folder", retention_days=3))
     log.start()
 
     def add_records(start: int) -> None:
@@ -96,7 +106,7 @@ def test_prediction_log_has_daily_files_and_deletes_old_ones(tmp_path: Path) -> 
     (tmp_path / "predictions-2015-06-14-1-abc.jsonl").write_text("", encoding="utf-8")
     (tmp_path / "predictions-2015-06-15-1-abc.jsonl").write_text("", encoding="utf-8")
     (tmp_path / "predictions-2015-06-01-notes.txt").write_text("", encoding="utf-8")
-    log = PredictionLog(DailyFileSink(tmp_path, retention_days=3))
+    log = PredictionLog(daily_sink(tmp_path, retention_days=3))
     log.start()
     for number, day in enumerate((0, 0, 1, 3)):
         log.record(make_record(number, timestamp=NOON + day * DAY_SECONDS))
@@ -108,7 +118,7 @@ def test_prediction_log_has_daily_files_and_deletes_old_ones(tmp_path: Path) -> 
 def test_prediction_log_retention_includes_today(tmp_path: Path) -> None:
     (tmp_path / "predictions-2015-06-14-1-abc.jsonl").write_text("", encoding="utf-8")
     (tmp_path / "predictions-2015-06-15-1-abc.jsonl").write_text("", encoding="utf-8")
-    sink = DailyFileSink(tmp_path, retention_days=3)
+    sink = daily_sink(tmp_path, retention_days=3)
     sink.write(b"{}\n", dt.date(2015, 6, 17))
     sink.close()
     assert sorted(path.name[12:22] for path in tmp_path.iterdir()) == ["2015-06-15", "2015-06-17"]
@@ -116,7 +126,7 @@ def test_prediction_log_retention_includes_today(tmp_path: Path) -> None:
 
 def test_prediction_log_two_sinks_write_two_files(tmp_path: Path) -> None:
     for _ in range(2):
-        sink = DailyFileSink(tmp_path, retention_days=1)
+        sink = daily_sink(tmp_path, retention_days=1)
         sink.write(b"{}\n", dt.date(2015, 6, 17))
         sink.close()
     assert len(list(tmp_path.iterdir())) == 2
@@ -162,7 +172,7 @@ def test_prediction_log_full_disk_is_counted_and_logged_once(tmp_path: Path, cap
 
 def test_prediction_log_invalid_folder_counts_dropped_records(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    log = PredictionLog(DailyFileSink(tmp_path / "file" / "below", retention_days=3))
+    log = PredictionLog(daily_sink(tmp_path / "file" / "below", retention_days=3))
     log.start()
     log.record(make_record())
     log.close(timeout_seconds=30)
@@ -170,7 +180,7 @@ def test_prediction_log_invalid_folder_counts_dropped_records(tmp_path: Path) ->
 
 
 def test_prediction_log_unencodable_order_drops_only_its_record(tmp_path: Path) -> None:
-    log = PredictionLog(DailyFileSink(tmp_path, retention_days=3))
+    log = PredictionLog(daily_sink(tmp_path, retention_days=3))
     log.start()
     for number, order in enumerate(({"city": "London"}, {"city": "\ud800"}, {"city": "Paris"})):
         log.record(make_record(number, order=order))
@@ -180,7 +190,7 @@ def test_prediction_log_unencodable_order_drops_only_its_record(tmp_path: Path) 
 
 
 def test_prediction_log_record_after_close_is_dropped(tmp_path: Path) -> None:
-    log = PredictionLog(DailyFileSink(tmp_path, retention_days=3))
+    log = PredictionLog(daily_sink(tmp_path, retention_days=3))
     log.start()
     log.close(timeout_seconds=30)
     log.record(make_record())
@@ -205,3 +215,144 @@ def test_prediction_log_stdout_gets_whole_lines(capfdbinary: pytest.CaptureFixtu
     sys.stdout.flush()
     lines = capfdbinary.readouterr().out.splitlines()
     assert [json.loads(line)["request_id"] for line in lines] == [str(number) for number in range(100)]
+
+
+def test_prediction_log_files_and_new_folder_are_private(tmp_path: Path) -> None:
+    requires(os.name == "posix", "Windows has no file modes")
+    old_mask = os.umask(0)
+    try:
+        for folder in (tmp_path / "parent" / "new", tmp_path / "existing"):
+            sink = daily_sink(folder, retention_days=1)
+            if folder.name == "existing":
+                folder.mkdir(0o755)
+            sink.write(b"{}\n", dt.date(2015, 6, 17))
+            sink.close()
+    finally:
+        os.umask(old_mask)
+    modes = {path.name[:11]: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
+    assert modes == {"parent": 0o777, "new": 0o700, "existing": 0o755, "predictions": 0o600}
+
+
+LINE = b"{" + b"x" * 998 + b"\n"
+"""One line of 1,000 bytes."""
+LIMIT_BYTES = FILES_PER_LIMIT * 2000
+
+
+def write_numbered(sink: DailyFileSink, numbers: range, day: dt.date = dt.date(2015, 6, 17)) -> None:
+    for number in numbers:
+        sink.write(f"{number:06d}".encode() + LINE[6:], day)
+
+
+def numbered_lines(folder: Path) -> list[int]:
+    lines = [line for path in folder.glob("*.jsonl") for line in path.read_bytes().splitlines()]
+    return sorted(int(line[:6]) for line in lines)
+
+
+def test_prediction_log_at_size_limit_deletes_oldest_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "predictions-2015-06-16-1-abc.jsonl").write_bytes(LINE * 10)
+    (tmp_path / "notes.txt").write_bytes(LINE * 1000)
+    sink = daily_sink(tmp_path, retention_days=30, max_bytes=LIMIT_BYTES)
+    for number in range(0, 400, 40):
+        write_numbered(sink, range(number, number + 40))
+        assert sum(path.stat().st_size for path in tmp_path.glob("*.jsonl")) <= LIMIT_BYTES
+    sink.close()
+    kept = numbered_lines(tmp_path)
+    assert kept == list(range(kept[0], 400)), "the newest lines, without a gap"
+    assert len(kept) >= LIMIT_BYTES // 1000 - 4
+    assert not (tmp_path / "predictions-2015-06-16-1-abc.jsonl").exists()
+    assert (tmp_path / "notes.txt").exists()
+    assert "PREPTIME_PREDICTION_LOG_MAX_MB" in caplog.text
+
+
+def test_prediction_log_size_limit_counts_all_workers(tmp_path: Path) -> None:
+    sinks = [daily_sink(tmp_path, retention_days=30, max_bytes=LIMIT_BYTES) for _ in range(3)]
+    for number in range(0, 600, 3):
+        for offset, sink in enumerate(sinks):
+            write_numbered(sink, range(number + offset, number + offset + 1))
+        total_bytes = sum(path.stat().st_size for path in tmp_path.glob("*.jsonl"))
+        assert total_bytes <= LIMIT_BYTES + len(sinks) * LIMIT_BYTES // FILES_PER_LIMIT
+    for sink in sinks:
+        sink.close()
+    assert numbered_lines(tmp_path)[-100:] == list(range(500, 600))
+
+
+def test_prediction_log_limits_the_number_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prediction_log, "MAX_FILES", 5)
+    for number in range(20):  # each restart of a worker opens a file
+        sink = daily_sink(tmp_path, retention_days=30)
+        write_numbered(sink, range(number, number + 1))
+        sink.close()
+        os.utime(max(tmp_path.iterdir(), key=lambda path: path.read_bytes()), (number, number))
+    assert numbered_lines(tmp_path) == list(range(15, 20))
+
+
+def test_prediction_log_replaces_its_deleted_file(tmp_path: Path) -> None:
+    requires(os.name == "posix", "Windows doesn't delete open files")
+    sink = daily_sink(tmp_path, retention_days=30)
+    write_numbered(sink, range(1))
+    (path,) = tmp_path.iterdir()
+    path.unlink()
+    write_numbered(sink, range(1, 3))
+    sink.close()
+    assert numbered_lines(tmp_path) == [1, 2]
+
+
+def test_prediction_log_ignores_names_with_other_digits(tmp_path: Path) -> None:
+    other = tmp_path / "predictions-２０１５-06-01-1-abc.jsonl"
+    other.write_bytes(LINE)
+    sink = daily_sink(tmp_path, retention_days=1)
+    write_numbered(sink, range(1))
+    sink.close()
+    assert other.exists()
+
+
+def test_prediction_log_full_disk_keeps_whole_lines_and_recovers(tmp_path: Path) -> None:
+    """On a disk of 256 kB: every record is counted, no file is added, no line is cut, and writing resumes."""
+    requires(os.name == "posix", "Windows has no tmpfs")
+    with small_disk(tmp_path, "256k") as disk:
+        folder = disk / "predictions"
+        log = PredictionLog(daily_sink(folder, retention_days=30))
+        log.start()
+        for number in range(3000):
+            log.record(make_record(number))
+        wait_until_handled(log, 3000)
+        assert log.dropped > 1000
+        assert log.written + log.dropped == 3000
+        lines = [line for path in folder.iterdir() for line in path.read_bytes().splitlines(keepends=True)]
+        assert len(lines) == log.written
+        assert all(line.endswith(b"\n") and json.loads(line) for line in lines)
+        assert len(list(folder.iterdir())) == 1
+        subprocess.run(as_root("mount", "-o", "remount,size=4m", str(disk)), check=True)
+        written, dropped = log.written, log.dropped
+        for number in range(3000, 3500):
+            log.record(make_record(number))
+        log.close(timeout_seconds=30)
+        assert (log.written, log.dropped) == (written + 500, dropped)
+        assert len(list(folder.iterdir())) == 1
+        assert logged_requests(folder)["2015-06-17"][-500:] == list(range(3000, 3500))
+
+
+def test_prediction_log_full_disk_from_the_start_adds_no_files(tmp_path: Path) -> None:
+    requires(os.name == "posix", "Windows has no tmpfs")
+    with small_disk(tmp_path, "64k") as disk:
+        (disk / "ballast").write_bytes(b"x" * 50_000)
+        with (disk / "more").open("wb", buffering=0) as file, suppress(OSError):
+            while file.write(b"x" * 4096):
+                pass
+        log = PredictionLog(daily_sink(disk / "predictions", retention_days=30))
+        log.start()
+        for number in range(500):
+            log.record(make_record(number))
+            if number % 50 == 0:
+                wait_until_handled(log, number + 1)
+        log.close(timeout_seconds=30)
+        assert (log.written, log.dropped) == (0, 500)
+        assert sum(1 for _ in (disk / "predictions").iterdir()) <= 1
+
+
+def wait_until_handled(log: PredictionLog, count: int) -> None:
+    """Wait until the thread has written or dropped this number of records."""
+    deadline = time.monotonic() + 60
+    while log.written + log.dropped < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

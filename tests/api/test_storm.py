@@ -9,10 +9,12 @@ import csv
 import json
 import os
 import signal
+import subprocess
 import time
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import cast
 
@@ -20,19 +22,20 @@ import numpy as np
 import polars as pl
 
 from preptime.api.active_model import SECONDS_DECIMALS, ActiveModel, rows_to_columns, run_inference
-from preptime.api.champion_watcher import champion_loader
+from preptime.api.champion_loading import ChampionLoader, SharedChecks
 from preptime.api.order_validation import read_orders
 from preptime.api.schema import Order
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
+from preptime.bundle.isolated_check import Cancellation
 from preptime.bundle.store import Store
 from preptime.scoring.score_file import score_file
 from tests.api.factories import HEADERS, http_client, make_service
 from tests.api.processes import PLAIN_KEY, SERVE_COMMAND, START_SECONDS, Server, running_server
-from tests.api.storm_bundles import DAMAGES, ORDERS, REQUESTS, make_bundles, make_damaged
+from tests.api.storm_bundles import DAMAGES, ORDERS, REQUESTS, StormRequest, make_bundles, make_damaged
 from tests.api.storm_load import Load, ReceivedResponse
 from tests.api.storm_training import make_trained_store
-from tests.bundle.factories import DAY
+from tests.bundle.factories import DAY, put_endless_bundle
 from tests.requirements import requires
 
 STORM_SECONDS = 60
@@ -219,6 +222,91 @@ def test_restarted_worker_falls_back_from_rejected_champion(tmp_path: Path) -> N
     assert (status, bundle.manifest.id in body, damaged in body) == (200, True, True)
 
 
+def test_server_ignores_changes_to_the_files_of_its_bundle(tmp_path: Path) -> None:
+    requires(os.name == "posix", "this system's files can't change while they are open")
+    root = tmp_path / "models"
+    store, timeline = Store.open(str(root)), ChampionTimeline()
+    (bundle,) = make_bundles(store, 1)
+    timeline.promote(ChampionLog(store), bundle.manifest.id, valid=True)
+    expected = [request.expected_response(bundle) for request in REQUESTS]
+    with running_server(tmp_path, SERVE_COMMAND, PREPTIME_WORKERS="2") as server:
+        server.wait_until("/metrics", f'preptime_workers_ready{{bundle="{bundle.manifest.id}"}} 2.0\n')
+        workers = process_ids(server)
+        for change in (overwrite_in_place, truncate):
+            for path in (root / "bundles" / bundle.manifest.id).rglob("*.*"):
+                change(path)
+            for _ in range(20):  # connections to both workers
+                assert [predicted(server, request) for request in REQUESTS] == expected
+        assert process_ids(server) == workers
+        assert all(is_running(worker) for worker in workers)
+    assert server.process.returncode == 0
+
+
+def overwrite_in_place(path: Path) -> None:
+    """Replace the content of a file without a new file, so that mappings of the file change."""
+    with path.open("r+b") as file:
+        file.write(b"\x7f" * path.stat().st_size)
+
+
+def truncate(path: Path) -> None:
+    """Remove the content of a file, so that reading a mapping of the file ends the process."""
+    os.truncate(path, 0)
+
+
+def predicted(server: Server, request: StormRequest) -> object:
+    """Send a request on a new connection and return the document of the response."""
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=START_SECONDS)
+    headers = {"aikey": PLAIN_KEY, "Content-Type": "application/json"}
+    connection.request("POST", "/v1/predictions", request.body(), headers)
+    response = connection.getresponse()
+    body = response.read()
+    connection.close()
+    assert response.status == 200, body
+    return json.loads(body)
+
+
+def test_server_follows_the_log_while_a_check_never_ends(tmp_path: Path) -> None:
+    requires(os.name == "posix", "Windows has no ps")
+    root = tmp_path / "models"
+    store, timeline = Store.open(str(root)), ChampionTimeline()
+    log, bundles = ChampionLog(store), make_bundles(store, 2)
+    timeline.promote(log, bundles[0].manifest.id, valid=True)
+    with running_server(tmp_path, SERVE_COMMAND, PREPTIME_WORKERS="2") as server:
+        server.wait_until("/metrics", f'preptime_workers_ready{{bundle="{bundles[0].manifest.id}"}} 2.0\n')
+        endless = put_endless_bundle(store)
+        timeline.promote(log, endless, valid=False)
+        (check,) = wait_for_checks(endless)
+        assert bundles[0].manifest.id in server.get("/readyz")
+        timeline.promote(log, bundles[1].manifest.id, valid=True)
+        server.wait_until("/metrics", f'preptime_workers_ready{{bundle="{bundles[1].manifest.id}"}} 2.0\n')
+        deadline = time.monotonic() + START_SECONDS
+        while is_running(check):
+            assert time.monotonic() < deadline, "the superseded check is still running"
+            time.sleep(0.01)
+    assert "Traceback" not in server.stderr_text()
+
+
+def wait_for_checks(bundle_id: str) -> list[int]:
+    """Wait until a check of a bundle runs. Return the processes of all its checks."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        listing = subprocess.run(["ps", "-axww", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout
+        checks = [line.split() for line in listing.splitlines() if "isolated_check" in line and bundle_id in line]
+        if checks:
+            return [int(words[0]) for words in checks]
+        time.sleep(0.01)
+    raise AssertionError(f"no check of {bundle_id} was started")
+
+
+def is_running(process_id: int) -> bool:
+    """Return whether a process exists."""
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def test_storm_of_champions_under_load(tmp_path: Path) -> None:
     requires(os.name == "posix", "this system has no SIGKILL")
     assert CHAMPION_CHANGES not in DAMAGED_AT
@@ -256,7 +344,7 @@ def test_storm_of_champions_under_load(tmp_path: Path) -> None:
 
 def test_predictions_of_trained_store_equal_the_scored_file(tmp_path: Path) -> None:
     trained = make_trained_store(tmp_path / "models")
-    active_model = champion_loader(trained.store)(trained.champion)
+    active_model = ChampionLoader(trained.store, SharedChecks(None))(trained.champion, Cancellation())
     assert active_model.models == ("rf", "gbr", "cat", "xgb", "stacking")
     rows = request_rows(trained.orders)
     source, output = tmp_path / "orders.csv", tmp_path / "scored.csv"

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, load_model_from_string, numpy_helper
 
 from preptime.bundle.bundle import choose_golden_orders
 from preptime.bundle.manifest import (
     MANIFEST_FILE,
+    MODEL_FILE,
     Manifest,
     ManifestDraft,
     TrainingWindow,
@@ -137,6 +138,46 @@ def put_bundle(store: Store, day: dt.date = DAY, shift: float = 0.0) -> str:
         extra_files=TRAINING_FILES,
     )
     return manifest.id
+
+
+def put_endless_bundle(store: Store, day: dt.date = DAY) -> str:
+    """Write a bundle whose graph never ends, with correct hashes and a correct id. Return its id."""
+    manifest, files = some_files(day)
+    files |= {MODEL_FILE: endless_model()}
+    del files[MANIFEST_FILE]
+    manifest = msgspec.structs.replace(manifest, files=describe_files(files))
+    manifest = msgspec.structs.replace(manifest, id=compute_bundle_id(manifest))
+    store.write_bundle_files(manifest.id, files | {MANIFEST_FILE: encode_manifest(manifest)})
+    return manifest.id
+
+
+def endless_model() -> bytes:
+    """Return the graph of `some_model`, but with a loop of 2**62 rounds before it."""
+    model: ModelProto = load_model_from_string(some_model())
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["condition_in"], ["condition_out"]),
+            helper.make_node("Identity", ["value_in"], ["value_out"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("round", TensorProto.INT64, []),
+            helper.make_tensor_value_info("condition_in", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("value_in", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("condition_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("value_out", TensorProto.FLOAT, None),
+        ],
+    )
+    loop = helper.make_node("Loop", ["rounds", "condition", "features"], ["looped"], body=body)
+    multiplication = model.graph.node[0]
+    multiplication.input[0] = "looped"
+    model.graph.node.insert(0, loop)
+    model.graph.initializer.append(numpy_helper.from_array(np.array(2**62), "rounds"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "condition"))
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def put_placeholder(store: Store, day: dt.date, digit: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shutil
@@ -69,14 +70,31 @@ def test_bundle_predict_without_orders_is_empty(bundle_folder: Path) -> None:
     assert len(predictions.fallback_level) == 0
 
 
-def test_bundle_load_maps_history_into_memory(bundle_folder: Path) -> None:
+def test_loaded_bundle_ignores_changes_to_its_files(bundle_folder: Path) -> None:
+    bundle = Bundle.load(bundle_folder)
+    orders = some_orders(30)
+    before = bundle.predict(orders)
+    for path in bundle_folder.rglob("*.*"):
+        with path.open("r+b") as file:  # in place, so that a mapping of the file would change
+            file.write(b"\xff" * (path.stat().st_size // 2))
+            file.truncate(path.stat().st_size // 2)
+    after = bundle.predict(orders)
+    np.testing.assert_array_equal(after.quantiles, before.quantiles)
+    np.testing.assert_array_equal(after.points["rf"], before.points["rf"])
+    np.testing.assert_array_equal(after.fallback_level, before.fallback_level)
+    for read_again in (bundle.model_bytes, bundle.golden_orders, bundle.training_files):
+        with pytest.raises(BundleVerificationError, match=r"expected .* bytes, found"):
+            read_again()
+
+
+def test_loaded_arrays_are_read_only_and_not_mapped(bundle_folder: Path) -> None:
     arrays = Bundle.load(bundle_folder).history.arrays()
     del arrays["global_median_seconds"]  # not an array in the history
     for name, array in arrays.items():
         owner = array
         while isinstance(owner.base, np.ndarray):
             owner = owner.base
-        assert isinstance(owner, np.memmap), name
+        assert not isinstance(owner, np.memmap), name
         assert not array.flags.writeable
 
 
@@ -127,13 +145,17 @@ def test_bundle_load_with_additional_file_raises(bundle_folder: Path, stray: str
         Bundle.load(bundle_folder)
 
 
-def test_bundle_load_without_hashes_checks_sizes_and_golden(bundle_folder: Path) -> None:
-    Bundle.load(bundle_folder, verify=False)
+def test_bundle_load_checked_elsewhere_skips_golden_orders(bundle_folder: Path) -> None:
+    replace_files(bundle_folder, {"model.onnx": some_model(shift=1.0)})  # golden orders differ
+    sha256 = hashlib.sha256((bundle_folder / MANIFEST_FILE).read_bytes()).hexdigest()
+    assert Bundle.load(bundle_folder, checked_sha256=sha256).manifest.models == MODELS
+    with pytest.raises(BundleVerificationError, match=r"golden\.json: expected p10"):
+        Bundle.load(bundle_folder)
+    with pytest.raises(BundleVerificationError, match="expected the checked manifest, SHA-256 0123, found"):
+        Bundle.load(bundle_folder, checked_sha256="0123")
     damage_file(bundle_folder, "report.html", "a bit flipped")
-    Bundle.load(bundle_folder, verify=False)
-    damage_file(bundle_folder, "report.html", "cut short")
-    with pytest.raises(BundleVerificationError, match=r"report\.html: expected \d+ bytes"):
-        Bundle.load(bundle_folder, verify=False)
+    with pytest.raises(BundleVerificationError, match=r"report\.html: expected SHA-256"):
+        Bundle.load(bundle_folder, checked_sha256=sha256)
 
 
 def golden_with(folder: Path, **fields: object) -> bytes:

@@ -252,3 +252,131 @@ def test_override_and_rollback_without_reason_raise(store: Store) -> None:
     with pytest.raises(UsageError, match="No reason is given"):
         log.rollback(reason="", by="anna", at="")
     assert log.entries() == []
+
+
+def log_with_three_entries(store: Store, *, today: dt.date = LATER_DAY) -> ChampionLog:
+    log = ChampionLog(store, today=lambda: today)
+    entry = None
+    for digit in "abc":
+        entry = log.append(promotion_draft(put_placeholder(store, DAY, digit)), entry)
+    return log
+
+
+def remove_entries(store: Store, *numbers: int) -> None:
+    for number in numbers:
+        (Path(store.url) / "champion" / f"{number:06d}.json").unlink()
+
+
+@pytest.mark.parametrize("action", ["promote", "refresh", "override"])
+def test_append_of_future_date_raises(store: Store, action: Action) -> None:
+    log = ChampionLog(store, today=lambda: DAY)
+    tomorrow, later, last = (put_placeholder(store, day, "a") for day in (NEXT_DAY, LATER_DAY, dt.date.max))
+    for bundle, day in ((later, LATER_DAY), (last, dt.date.max)):
+        with pytest.raises(UsageError, match=f"is dated {day}, but today is {DAY} ") as error:
+            log.append(promotion_draft(bundle, day, action), expected_champion=None)
+        assert f"--date {DAY}" in error.value.hint
+    assert log.current() is None
+    assert log.append(promotion_draft(tomorrow, NEXT_DAY, action), expected_champion=None).date == NEXT_DAY
+
+
+def test_override_of_future_date_raises_by_the_clock(folder_store: Store) -> None:
+    future = put_bundle(folder_store, dt.date(9999, 12, 31))
+    with pytest.raises(UsageError, match="is dated 9999-12-31, but today is"):
+        ChampionLog(folder_store).override(future, **AUDIT)
+    assert ChampionLog(folder_store).current() is None
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("\x1b[2Jcleared", "U+001B at position 1"),
+        ("one\ntwo", "U+000A at position 4"),
+        ("tab\t", "U+0009"),
+        ("\x9b31m", "U+009B"),
+        ("a\u2028b", "U+2028"),
+        ("abc\u202ecba", "U+202E"),
+        ("\x00", "U+0000"),
+    ],
+)
+def test_append_with_control_character_raises(store: Store, text: str, code: str) -> None:
+    log = ChampionLog(store, check=lambda *_: pytest.fail("the text is checked first"))
+    bundle = put_placeholder(store, DAY, "a")
+    drafts = [
+        LogEntryDraft(bundle=bundle, date=DAY, action="promote", reason=reason, by=by, at="now")
+        for reason, by in ((text, "train"), ("better", text))
+    ]
+    for draft in drafts:
+        with pytest.raises(UsageError, match=code.replace("+", r"\+")):
+            log.append(draft, expected_champion=None)
+    with pytest.raises(UsageError, match=code.replace("+", r"\+")):
+        log.override(bundle, reason=text, by="test", at="now")
+    assert log.current() is None
+
+
+@pytest.mark.parametrize("reason", ["Besser für Zürich — 5 s", "更准确", "👩\u200d🍳 faster", "non\u00a0breaking"])
+def test_append_accepts_printable_text_of_every_language(store: Store, reason: str) -> None:
+    bundle = put_placeholder(store, DAY, "a")
+    draft = LogEntryDraft(bundle=bundle, date=DAY, action="promote", reason=reason, by="José", at="now")
+    assert ChampionLog(store).append(draft, None).reason == reason
+
+
+def test_old_entry_with_control_characters_stays_readable(folder_store: Store) -> None:
+    log = log_with_three_entries(folder_store)
+    path = Path(folder_store.url) / "champion" / "000003.json"
+    path.write_bytes(path.read_bytes().replace(b"better by 5 s", b"\\u001b[31mred"))
+    current = log.current()
+    assert current is not None
+    assert current.reason == "\x1b[31mred"
+
+
+def test_file_names_with_other_digits_are_no_entries(folder_store: Store) -> None:
+    log = log_with_three_entries(folder_store)
+    for name in ("０００００９.json", "٠٠٠٠٠٩.json", "00000９.json", "000009.json\n", "0000009.json"):
+        (Path(folder_store.url) / "champion" / name).write_bytes(b"{}")
+    current = log.current()
+    assert current is not None
+    assert current.number == 3
+    assert log.read_all().missing == ()
+
+
+def test_log_with_a_gap_names_the_missing_entry(folder_store: Store) -> None:
+    log = log_with_three_entries(folder_store)
+    remove_entries(folder_store, 2)
+    listing = log.read_all()
+    assert ([entry.number for entry in listing.entries], listing.missing) == ([1, 3], (2,))
+    for read in (log.entries, lambda: log.as_of(DAY - dt.timedelta(days=1)), lambda: log.was_rolled_back("a")):
+        with pytest.raises(StoreError, match=r"the champion log has a gap: champion/000002\.json is missing") as error:
+            read()
+        assert "docs/bundle-format.md" in error.value.hint
+    assert log.current() == listing.entries[-1]
+
+
+def test_repair_writes_the_missing_entry(folder_store: Store) -> None:
+    log = log_with_three_entries(folder_store)
+    before = log.entries()
+    assert log.repair(by="test", at="now") == []
+    remove_entries(folder_store, 2)
+    (repaired,) = log.repair(by="test", at="now")
+    assert (repaired.number, repaired.bundle, repaired.date) == (2, before[1].bundle, before[0].date)
+    assert (repaired.previous, repaired.rollback_to, repaired.action) == (before[0].bundle, 1, "override")
+    assert repaired.reason == "Repaired: the file of entry 2 was missing."
+    assert log.entries() == [before[0], repaired, before[2]]
+    assert log.rollback_chain(3) == [entry.bundle for entry in before[::-1]]
+
+
+def test_repair_of_the_first_entry_uses_the_date_of_its_bundle(folder_store: Store) -> None:
+    log = log_with_three_entries(folder_store)
+    first = log.entries()[0]
+    remove_entries(folder_store, 1)
+    (repaired,) = log.repair(by="test", at="now")
+    assert (repaired.number, repaired.bundle, repaired.date) == (1, first.bundle, DAY)
+    assert (repaired.previous, repaired.rollback_to) == (None, None)
+
+
+def test_repair_of_two_adjacent_entries_raises(folder_store: Store) -> None:
+    log = log_with_three_entries(folder_store)
+    log.append(promotion_draft(put_placeholder(folder_store, DAY, "d")), log.current())
+    remove_entries(folder_store, 2, 3)
+    with pytest.raises(StoreError, match=r"champion/000002\.json is missing"):
+        log.repair(by="test", at="now")
+    assert log.read_all().missing == (2, 3)

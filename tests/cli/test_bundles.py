@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+import pytest
+
 from preptime.bundle.champion_log import LogEntry
-from preptime.cli.bundles import BundleListDocument, BundlePruneDocument, BundleShowDocument, BundleVerifyDocument
+from preptime.cli.bundles import (
+    BundleListDocument,
+    BundlePruneDocument,
+    BundleShowDocument,
+    BundleVerifyDocument,
+    LogRepairDocument,
+)
 from preptime.training.comparison import Comparison
 from tests.cli.conftest import DATE, NEXT_DATE, Files, champion, damage_file
 from tests.cli.run_command import CommandResult, error_document, preptime
+from tests.requirements import requires
 
 
 def run_bundles(command: str, store: Path, *arguments: str) -> CommandResult:
@@ -141,3 +151,40 @@ def test_bundles_prune_keeps_champion_and_parents(two_bundle_store: Path, traine
         trained_bundle
     ]
     assert champion(two_bundle_store) == trained_bundle
+
+
+def test_bundles_list_reports_a_gap_and_repair_log_fills_it(two_bundle_store: Path, trained_bundle: str) -> None:
+    run_bundles("promote", two_bundle_store, trained_bundle, "--reason", "first").succeeded()
+    before = run_bundles("list", two_bundle_store).succeeded().document(BundleListDocument)
+    assert before.missing_log_entries == ()
+    (two_bundle_store / "champion" / "000002.json").unlink()
+    result = run_bundles("list", two_bundle_store).succeeded()
+    document = result.document(BundleListDocument)
+    assert document.missing_log_entries == (2,)
+    assert [entry.number for entry in document.log] == [1, 3]
+    assert document.bundles == before.bundles
+    assert "Entry 2 is missing:" in result.err
+    assert "preptime bundles repair-log" in result.err
+    assert "Entries written: 1." in run_bundles("repair-log", two_bundle_store).succeeded().err
+    after = run_bundles("list", two_bundle_store).succeeded().document(BundleListDocument)
+    assert after.missing_log_entries == ()
+    assert [entry.bundle for entry in after.log] == [entry.bundle for entry in before.log]
+    assert run_bundles("repair-log", two_bundle_store).succeeded().document(LogRepairDocument).log == ()
+    refreshed = before.log[1].bundle
+    run_bundles("rollback", two_bundle_store, "--reason", "it works").succeeded()
+    assert champion(two_bundle_store) == refreshed
+
+
+def test_bundles_promote_refuses_control_characters(two_bundle_store: Path, trained_bundle: str) -> None:
+    result = run_bundles("promote", two_bundle_store, trained_bundle, "--reason", "\x1b[2Jgone")
+    assert "U+001B at position 1" in error_document(result, 2, "UsageError").facts
+
+
+def test_bundles_verify_uses_the_limits_of_the_settings(
+    two_bundle_store: Path, trained_bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requires(sys.platform == "linux", "memory is limited only on Linux")
+    monkeypatch.setenv("PREPTIME_BUNDLE_LOAD_MEMORY_MB", "64")
+    result = run_bundles("verify", two_bundle_store, trained_bundle)
+    assert result.status == 3
+    assert "PREPTIME_BUNDLE_LOAD_MEMORY_MB" in (result.document(BundleVerifyDocument).bundles[0].error or "")

@@ -1,8 +1,8 @@
 """The prediction log: records requests with their predictions, to compare them with actual preparation times later.
 
 A request adds its record to a queue. A thread writes the queue ten times per second, to dated files or to standard
-output. Each worker writes its own files, one per day (UTC), so that lines of several processes don't mix. Every write
-goes to the operating system immediately. A killed process loses at most the records since the last write.
+output. Each worker writes its own files, at least one per day (UTC), so that lines of several processes don't mix.
+Every write goes to the operating system immediately. A killed process loses at most the records since the last write.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import secrets
 import sys
 import threading
 from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -34,8 +36,18 @@ MAX_LINES_PER_WRITE = 64
 STDOUT_LOCK_TIMEOUT_SECONDS = 1.0
 """A worker that's killed while it holds the lock never releases it."""
 
+MAX_FILES = 10_000
+"""Maximum number of files in the folder, so that restarts can't use all inodes. The oldest files are deleted first."""
+FILES_PER_LIMIT = 64
+"""A worker starts a new file after this part of the size limit, so that deleting the oldest file loses little.
+
+Each worker can exceed the limit by one file.
+"""
+_FOLDER_MODE, _FILE_MODE = 0o700, 0o600
+"""Only the server's user can read the log. It has names of restaurants and keys. A folder that exists isn't changed."""
+
 _EPOCH_DATE = dt.date(1970, 1, 1)
-_FILE_NAME = re.compile(r"predictions-(\d{4}-\d{2}-\d{2})-[\w-]+\.jsonl")
+_FILE_NAME = re.compile(r"predictions-([0-9]{4}-[0-9]{2}-[0-9]{2})-[0-9A-Za-z_-]+\.jsonl")
 
 logger = logging.getLogger(__name__)
 
@@ -61,27 +73,32 @@ class StdoutLock(Protocol):
 
 
 class DailyFileSink:
-    """Dated files in a folder, which are deleted after `retention_days`."""
+    """Dated files in a folder, which are deleted after `retention_days`, or when they exceed `max_bytes` in total.
 
-    def __init__(self, folder: Path, retention_days: int) -> None:
+    Several workers can write to one folder. Each counts all files when it opens a file.
+    """
+
+    def __init__(self, folder: Path, retention_days: int, max_bytes: int) -> None:
         self._folder = folder
         self._retention_days = retention_days
+        self._max_bytes = max_bytes
+        self._max_file_bytes = max(1, max_bytes // FILES_PER_LIMIT)
         self._day: dt.date | None = None
         self._file: BinaryIO | None = None
+        self._size = 0
+        """Bytes of whole lines in the file."""
 
     def write(self, lines: bytes, day: dt.date, /) -> None:
-        """Append to the file of `day`. Deletes old files when it opens the file of a new day."""
-        if self._file is None or day != self._day:
-            self.close()
-            self._file = self._open_file(day)
-            self._day = day
+        """Append to the file of `day`, completely or not at all. Deletes old files when it opens a file."""
+        file = self._current_file(day)
         remaining = memoryview(lines)
         try:
             while remaining:
-                remaining = remaining[self._file.write(remaining) :]
+                remaining = remaining[file.write(remaining) :]
         except OSError:
-            self.close()  # Its last line may be incomplete. The next write opens another file.
+            self._remove_partial_lines(file)
             raise
+        self._size += len(lines)
 
     def close(self) -> None:
         """Close the file."""
@@ -89,16 +106,77 @@ class DailyFileSink:
             self._file.close()
             self._file = None
 
+    def _current_file(self, day: dt.date) -> BinaryIO:
+        file = self._file
+        if file is None or day != self._day or self._size >= self._max_file_bytes or _is_deleted(file):
+            self.close()
+            file = self._open_file(day)
+            self._file, self._day, self._size = file, day, 0
+        return file
+
+    def _remove_partial_lines(self, file: BinaryIO) -> None:
+        """Keep only whole lines. The file stays in use, so that a full disk doesn't get a new file at every write."""
+        try:
+            file.truncate(self._size)
+            file.seek(self._size)
+        except OSError:
+            self.close()  # Its last line may be incomplete. The next write opens another file.
+
     def _open_file(self, day: dt.date) -> BinaryIO:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        oldest_kept = str(day - dt.timedelta(days=self._retention_days - 1))
-        for path in self._folder.iterdir():
-            name_match = _FILE_NAME.fullmatch(path.name)
-            if name_match is not None and name_match[1] < oldest_kept:
-                path.unlink(missing_ok=True)
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        self._delete_old_files(str(day - dt.timedelta(days=self._retention_days - 1)))
         # Process IDs repeat after a container restart, but two writers must never share a file.
         name = f"predictions-{day}-{os.getpid()}-{secrets.token_hex(3)}.jsonl"
-        return (self._folder / name).open("xb", buffering=0)
+        path = self._folder / name
+        path.touch(mode=_FILE_MODE, exist_ok=False)
+        return path.open("r+b", buffering=0)
+
+    def _delete_old_files(self, oldest_kept: str) -> None:
+        """Delete the files of days before `oldest_kept`, and then the oldest files beyond the limits."""
+        files = sorted(self._list_files())
+        expired = [file for file in files if file[0] < oldest_kept]
+        _delete(path for _, _, path, _ in expired)
+        kept = files[len(expired) :]
+        total_bytes = sum(size for _, _, _, size in kept)
+        excess = list[Path]()
+        # The new file can become as large as `_max_file_bytes`.
+        while kept and (total_bytes > self._max_bytes - self._max_file_bytes or len(kept) >= MAX_FILES):
+            _, _, path, size = kept.pop(0)
+            total_bytes -= size
+            excess.append(path)
+        if excess:
+            logger.warning(
+                "The prediction log in %s reached its limit of %d MB or %d files: deleted %d of the oldest files. To "
+                "keep more, raise PREPTIME_PREDICTION_LOG_MAX_MB.",
+                self._folder,
+                self._max_bytes // 2**20,
+                MAX_FILES,
+                len(excess),
+            )
+        _delete(excess)
+
+    def _list_files(self) -> Iterator[tuple[str, float, Path, int]]:
+        """Yield day, time of the last write, path, and size of every file of the log."""
+        for path in self._folder.iterdir():
+            name_match = _FILE_NAME.fullmatch(path.name)
+            if name_match is not None:
+                with suppress(FileNotFoundError):  # another worker deleted it
+                    status = path.stat()
+                    yield name_match[1], status.st_mtime, path, status.st_size
+
+
+def _is_deleted(file: BinaryIO) -> bool:
+    """Return whether another worker deleted the file because of the limits."""
+    return os.fstat(file.fileno()).st_nlink == 0
+
+
+def _delete(paths: Iterable[Path]) -> None:
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except PermissionError:  # on Windows, a file that another worker has open
+            logger.warning("The old prediction log file %s can't be deleted.", path)
 
 
 class StdoutSink:

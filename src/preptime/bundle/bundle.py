@@ -7,7 +7,8 @@ predictions are stored in the bundle, and compares the results. This detects cod
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -15,15 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preptime.bundle.graph import OnnxGraph
+from preptime.bundle.history_arrays import array_file, check_history, parse_array
 from preptime.bundle.manifest import (
     GOLDEN_FILE,
-    HISTORY_FOLDER,
     MANIFEST_FILE,
     MODEL_FILE,
     TRAINING_FILES,
     FileInfo,
     Manifest,
     check_arrays,
+    check_vocabularies,
+    damage_reported,
     decode_manifest,
     refused_bundle_error,
 )
@@ -38,6 +41,9 @@ ABSOLUTE_TOLERANCE_SECONDS = 0.01
 RELATIVE_TOLERANCE = 1e-5
 """The parity limit of the ONNX export (decision 2). The arithmetic of another processor stays within it."""
 
+_WARM_UP_RUNS = 3
+"""The first run of a graph allocates memory that later runs reuse."""
+
 _UNKNOWN_RESTAURANT_COUNT = 8
 _UNKNOWN_RESTAURANT_ID = -1
 """An id that isn't in any restaurant index."""
@@ -47,8 +53,19 @@ _CODE_CHANGED_HINT = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class BundleContents:
+    """A bundle's files in memory, read once: the bytes that were verified are those that are used."""
+
+    manifest: Manifest
+    manifest_sha256: str
+    """Because the manifest has the hashes of all files, this value identifies the whole content."""
+    files: dict[str, bytes]
+    """The files that a prediction needs, by name: graph, golden orders, and arrays."""
+
+
 class Bundle:
-    """A verified, loaded bundle. Threads can share it."""
+    """A verified, loaded bundle. Threads can share it. Changes to its files have no effect on it."""
 
     def __init__(self, folder: Path, manifest: Manifest, history: History, graph: OnnxGraph) -> None:
         self.folder = folder
@@ -57,25 +74,35 @@ class Bundle:
         self.graph = graph
 
     @classmethod
-    def load(cls, folder: Path, *, verify: bool = True) -> Bundle:
+    def load(cls, folder: Path, *, checked_sha256: str | None = None) -> Bundle:
         """Verify and load the bundle in a folder, and check its golden orders.
 
         Args:
             folder: The folder of one bundle.
-            verify: Whether to check the files' hashes. Pass False only for a folder that this machine has verified
-                already. Names, sizes, and golden orders are always checked.
+            checked_sha256: The hash of the manifest, if the golden orders of this bundle were already checked in
+                another process (see `preptime.bundle.isolated_check`). They aren't checked again, and a bundle with
+                another manifest is rejected. Everything else is always checked.
 
         Raises:
             BundleVerificationError: The bundle is damaged, or this release can't use it.
             UsageError: The folder isn't a bundle.
         """
         try:
-            return cls._open(folder, verify_folder(folder, hashes=verify))
+            contents = read_contents(folder)
+            if checked_sha256 not in {None, contents.manifest_sha256}:
+                raise refused_bundle_error(
+                    MANIFEST_FILE, f"the checked manifest, SHA-256 {checked_sha256}", contents.manifest_sha256
+                )
+            bundle = cls._open(folder, contents)
+            if checked_sha256 is None:
+                _check_predictions(bundle, contents)
         except BundleVerificationError as error:
             raise BundleVerificationError(f"{folder.name}/{error.facts}", error.hint) from error
+        return bundle
 
     @classmethod
-    def _open(cls, folder: Path, manifest: Manifest) -> Bundle:
+    def _open(cls, folder: Path, contents: BundleContents) -> Bundle:
+        manifest = contents.manifest
         feature_names = tuple(feature.name for feature in manifest.features)
         if feature_names != FEATURE_NAMES:
             raise refused_bundle_error(
@@ -84,22 +111,10 @@ class Bundle:
                 str(feature_names),
                 "Train or refresh with this preptime release.",
             )
-        arrays = open_arrays(folder, manifest)
-        history = History.from_arrays(manifest.date.isoformat(), manifest.vocabularies, arrays)
-        graph = OnnxGraph((folder / MODEL_FILE).read_bytes(), len(feature_names), manifest.models)
-        bundle = cls(folder, manifest, history, graph)
-        golden = decode_golden((folder / GOLDEN_FILE).read_bytes())
-        orders = to_order_columns(golden.orders)
-        predictions = bundle.predict(orders)
-        check_golden(golden, feature_names, bundle.features(orders), predictions)
-        default_only = bundle.predict(orders, ()).quantiles
-        if not np.allclose(
-            default_only, predictions.quantiles, rtol=RELATIVE_TOLERANCE, atol=ABSOLUTE_TOLERANCE_SECONDS
-        ):
-            raise refused_bundle_error(
-                MODEL_FILE, "the same quantiles with and without the other models", "different quantiles"
-            )
-        return bundle
+        history = parse_history(manifest, contents.files)
+        with damage_reported(MODEL_FILE, "a graph that ONNX Runtime can run"):
+            graph = OnnxGraph(contents.files[MODEL_FILE], len(feature_names), manifest.models)
+        return cls(folder, manifest, history, graph)
 
     def features(self, orders: OrderColumns) -> NDArray[np.float32]:
         """Return the features of the orders, float32 [N, F]."""
@@ -126,26 +141,71 @@ class Bundle:
             points = {name: points[name] for name in models}
         return Predictions(points, quantiles, fallback_level)
 
+    def warm_up(self) -> None:
+        """Predict one order of an unknown restaurant a few times, so that the first real order is as fast as others."""
+        unknown = np.array([UNKNOWN_CODE], np.int32)
+        order = OrderColumns(
+            acknowledged_at=np.array([0]),
+            restaurant_id=np.array([_UNKNOWN_RESTAURANT_ID]),
+            order_value_gbp=np.array([1.0]),
+            number_of_items=np.array([1]),
+            country=unknown,
+            city=unknown,
+            type_of_food=unknown,
+        )
+        for _ in range(_WARM_UP_RUNS):
+            self.predict(order)
+            self.predict(order, ())
+
     def training_files(self) -> dict[str, bytes]:
-        """Return the report and the evaluation of the training run by file name, as far as the bundle has them."""
-        return {name: (self.folder / name).read_bytes() for name in TRAINING_FILES if name in self.manifest.files}
+        """Return the report and the evaluation of the training run by file name, as far as the bundle has them.
+
+        This and the next two methods read the folder again, and raise `BundleVerificationError` if a file changed.
+        """
+        return {name: self._read_again(name) for name in TRAINING_FILES if name in self.manifest.files}
 
     def golden_orders(self) -> OrderColumns:
         """Return the golden orders."""
-        return to_order_columns(decode_golden((self.folder / GOLDEN_FILE).read_bytes()).orders)
+        return to_order_columns(decode_golden(self._read_again(GOLDEN_FILE)).orders)
 
     def model_bytes(self) -> bytes:
         """Return the ONNX graph as bytes."""
-        return (self.folder / MODEL_FILE).read_bytes()
+        return self._read_again(MODEL_FILE)
+
+    def _read_again(self, name: str) -> bytes:
+        return _read_file(self.folder, name, self.manifest.files[name])
 
 
-def fetch_verified(store: Store, bundle_id: str) -> Bundle:
-    """Fetch a bundle from the store, and load it with every check.
+def _check_predictions(bundle: Bundle, contents: BundleContents) -> None:
+    """Raise `BundleVerificationError` unless the golden orders have the stored features and predictions."""
+    golden = decode_golden(contents.files[GOLDEN_FILE])
+    with damage_reported(GOLDEN_FILE, "golden orders"), np.errstate(all="ignore"):
+        orders = to_order_columns(golden.orders)
+        check_golden_orders(orders, bundle.manifest)
+        features = bundle.features(orders)
+    if not np.isfinite(features).all():
+        raise refused_bundle_error(GOLDEN_FILE, "orders with finite features", "a feature that isn't finite")
+    with damage_reported(MODEL_FILE, "a graph that predicts the golden orders"):
+        predictions = bundle.predict(orders)
+        default_only = bundle.predict(orders, ()).quantiles
+    with damage_reported(GOLDEN_FILE, "predictions of the golden orders"), np.errstate(all="ignore"):
+        check_golden(golden, FEATURE_NAMES, features, predictions)
+    quantiles = predictions.quantiles
+    if (quantiles < 0).any() or (np.diff(quantiles, axis=1) < 0).any():
+        raise refused_bundle_error(MODEL_FILE, "ascending quantiles of 0 s or more", "other quantiles")
+    if not np.allclose(default_only, quantiles, rtol=RELATIVE_TOLERANCE, atol=ABSOLUTE_TOLERANCE_SECONDS):
+        raise refused_bundle_error(
+            MODEL_FILE, "the same quantiles with and without the other models", "different quantiles"
+        )
+
+
+def fetch_verified(store: Store, bundle_id: str, *, checked_sha256: str | None = None) -> Bundle:
+    """Fetch a bundle from the store, and load it with every check (see `Bundle.load`).
 
     Raises `UsageError` for an unknown bundle, `BundleVerificationError`, or `StoreError`.
     """
     try:
-        bundle = Bundle.load(store.fetch(bundle_id))
+        bundle = Bundle.load(store.fetch(bundle_id), checked_sha256=checked_sha256)
     except BundleVerificationError:
         store.drop_cached_copy(bundle_id)  # maybe only the cached copy is damaged
         raise
@@ -154,53 +214,51 @@ def fetch_verified(store: Store, bundle_id: str) -> Bundle:
     return bundle
 
 
-def verify_folder(folder: Path, *, hashes: bool) -> Manifest:
-    """Verify the files of a bundle's folder and return its manifest.
-
-    The folder must contain exactly the files in the manifest, with their sizes and, if `hashes` is true, their hashes.
-    The arrays must be those of this format.
+def load_history(folder: Path) -> History:
+    """Return only the history of the bundle in a folder. Its golden orders aren't checked.
 
     Raises `BundleVerificationError`, or `UsageError` if the folder isn't a bundle.
     """
-    try:
-        manifest = decode_manifest((folder / MANIFEST_FILE).read_bytes())
-    except FileNotFoundError:
-        raise UsageError(
-            f"{folder} is not a bundle: it has no {MANIFEST_FILE}.", "Pass the folder of one bundle."
-        ) from None
+    contents = read_contents(folder)
+    return parse_history(contents.manifest, contents.files)
+
+
+def read_contents(folder: Path) -> BundleContents:
+    """Read the files of a bundle's folder once, and verify them.
+
+    The folder must contain exactly the files in the manifest, with their sizes and hashes. The arrays must be those of
+    this format.
+
+    Raises `BundleVerificationError`, or `UsageError` if the folder isn't a bundle.
+    """
+    if not (folder / MANIFEST_FILE).is_file():
+        raise UsageError(f"{folder} is not a bundle: it has no {MANIFEST_FILE}.", "Pass the folder of one bundle.")
+    raw_manifest = (folder / MANIFEST_FILE).read_bytes()
+    manifest = decode_manifest(raw_manifest)
+    check_vocabularies(manifest.vocabularies)
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()} - {MANIFEST_FILE}
     for name in sorted(present ^ manifest.files.keys()):
         expected_and_actual = ("no file", "a file") if name in present else ("a file", "no file")
         raise refused_bundle_error(name, *expected_and_actual)
-    for name, expected in manifest.files.items():
-        _check_file(folder, name, expected, hashes=hashes)
     check_arrays(manifest.arrays, manifest.vocabularies)
-    required = {MODEL_FILE, GOLDEN_FILE} | {f"{HISTORY_FOLDER}/{name}.npy" for name in manifest.arrays}
+    required = {MODEL_FILE, GOLDEN_FILE} | {array_file(name) for name in manifest.arrays}
     for name in sorted(required - manifest.files.keys()):
         raise refused_bundle_error(name, "a file", "no file")
-    return manifest
+    contents = {name: _read_file(folder, name, expected) for name, expected in manifest.files.items()}
+    return BundleContents(
+        manifest, hashlib.sha256(raw_manifest).hexdigest(), {name: contents[name] for name in required}
+    )
 
 
-def open_arrays(folder: Path, manifest: Manifest) -> dict[str, NDArray[np.generic]]:
-    """Return the arrays of the history, memory-mapped, by name.
+def parse_history(manifest: Manifest, files: Mapping[str, bytes]) -> History:
+    """Return the history in the files of a bundle.
 
-    Raises `BundleVerificationError` unless each has the type and shape in the manifest.
+    Raises `BundleVerificationError` unless each array has the type and shape in the manifest, and valid values.
     """
-    arrays: dict[str, NDArray[np.generic]] = {}
-    for name, expected in manifest.arrays.items():
-        file = f"{HISTORY_FOLDER}/{name}.npy"
-        try:
-            # Mapping an empty file is an error on every system, so an empty array is read instead.
-            empty = 0 in expected.shape
-            array: NDArray[np.generic] = np.load(folder / file, mmap_mode=None if empty else "r", allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
-            raise refused_bundle_error(file, "an array", f"no array ({error})") from error
-        if (array.dtype.str, array.shape) != (expected.dtype, expected.shape):
-            raise refused_bundle_error(
-                file, f"{expected.dtype}{list(expected.shape)}", f"{array.dtype.str}{list(array.shape)}"
-            )
-        arrays[name] = array
-    return arrays
+    arrays = {name: parse_array(name, files[array_file(name)], info) for name, info in manifest.arrays.items()}
+    history = History.from_arrays(manifest.date.isoformat(), manifest.vocabularies, arrays)
+    check_history(history)
+    return history
 
 
 class GoldenOrders(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -263,10 +321,8 @@ def encode_golden(orders: OrderColumns, features: NDArray[np.float32], predictio
 
 def decode_golden(raw: bytes) -> GoldenDocument:
     """Return the decoded content of `golden.json`. Raises `BundleVerificationError` if it's invalid."""
-    try:
+    with damage_reported(GOLDEN_FILE, "golden orders"):
         return msgspec.json.decode(raw, type=GoldenDocument)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise refused_bundle_error(GOLDEN_FILE, "golden orders", str(error)) from error
 
 
 def to_order_columns(orders: GoldenOrders) -> OrderColumns:
@@ -280,6 +336,23 @@ def to_order_columns(orders: GoldenOrders) -> OrderColumns:
         city=np.array(orders.city, np.int32),
         type_of_food=np.array(orders.type_of_food, np.int32),
     )
+
+
+def check_golden_orders(orders: OrderColumns, manifest: Manifest) -> None:
+    """Raise `BundleVerificationError` unless there are orders, and their codes are positions in the vocabularies."""
+    lengths = {len(getattr(orders, name)) for name in GoldenOrders.__struct_fields__}
+    if len(lengths) != 1 or lengths == {0}:
+        raise refused_bundle_error(GOLDEN_FILE, "columns with the same number of orders", f"{sorted(lengths)} orders")
+    for name in ("country", "city", "type_of_food"):
+        codes: NDArray[np.int32] = getattr(orders, name)
+        vocabulary_size = len(getattr(manifest.vocabularies, name))
+        outside = (codes < UNKNOWN_CODE) | (codes >= vocabulary_size)
+        if outside.any():
+            raise refused_bundle_error(
+                GOLDEN_FILE,
+                f"codes of {name} from {UNKNOWN_CODE} to {vocabulary_size - 1}",
+                str(codes[np.flatnonzero(outside)[0]]),
+            )
 
 
 def check_golden(
@@ -328,7 +401,7 @@ def _check_seconds(name: str, stored: NDArray[np.float32], predicted: NDArray[np
     if stored.shape != predicted.shape:
         raise refused_bundle_error(GOLDEN_FILE, f"{len(predicted)} predictions of {name}", str(len(stored)))
     # The negation makes NaN on either side a difference.
-    differs = ~(np.abs(stored - predicted) <= ABSOLUTE_TOLERANCE_SECONDS + RELATIVE_TOLERANCE * np.abs(stored))
+    differs = ~(np.abs(stored - predicted) <= ABSOLUTE_TOLERANCE_SECONDS + RELATIVE_TOLERANCE * np.abs(predicted))
     if differs.any():
         row = int(np.flatnonzero(differs)[0])
         raise refused_bundle_error(
@@ -336,14 +409,14 @@ def _check_seconds(name: str, stored: NDArray[np.float32], predicted: NDArray[np
         )
 
 
-def _check_file(folder: Path, name: str, expected: FileInfo, *, hashes: bool) -> None:
+def _read_file(folder: Path, name: str, expected: FileInfo) -> bytes:
+    """Return the content of a file. Raises `BundleVerificationError` unless it's the one in the manifest."""
     path = folder / name
+    if not path.is_file():
+        raise refused_bundle_error(name, "a file", "no regular file" if path.exists() else "no file")
     if (size := path.stat().st_size) != expected.size_bytes:
         raise refused_bundle_error(name, f"{expected.size_bytes} bytes", str(size))
-    if hashes and (sha256 := _sha256(path)) != expected.sha256:
+    content = path.read_bytes()
+    if (sha256 := hashlib.sha256(content).hexdigest()) != expected.sha256:
         raise refused_bundle_error(name, f"SHA-256 {expected.sha256}", sha256)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return content

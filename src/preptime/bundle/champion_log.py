@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
 import msgspec
 
-from preptime.bundle.bundle import fetch_verified
-from preptime.bundle.manifest import FormatHeader, JsonObject
+from preptime.bundle.isolated_check import check_bundle
+from preptime.bundle.manifest import FormatHeader, JsonObject, Manifest, bundle_date
 from preptime.bundle.store import Store
 from preptime.errors import StoreError, UsageError
 
@@ -18,7 +21,14 @@ Action = Literal["promote", "refresh", "override", "rollback"]
 LOG_FORMAT = 1
 """The entry format that this code writes and reads. To change it, see docs/bundle-format.md, "Changing the format"."""
 
-_ENTRY_FILE_PATTERN = re.compile(r"(\d{6})\.json")
+_ENTRY_FILE_PATTERN = re.compile(r"([0-9]{6})\.json")
+
+MAX_DAYS_AHEAD = 1
+"""How far the date of a promotion can be after today in UTC. In the Pacific, it's already tomorrow."""
+
+_CONTROL_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
+_BIDIRECTIONAL_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that change the order in which a terminal or browser shows other characters."""
 
 
 class LogEntryDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -46,14 +56,47 @@ class LogEntry(LogEntryDraft, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Number of the entry whose bundle a rollback of this promotion restores."""
 
 
+@dataclass(frozen=True, slots=True)
+class LogListing:
+    """The readable entries of a log, first to last, and the numbers without a file."""
+
+    entries: tuple[LogEntry, ...]
+    missing: tuple[int, ...]
+
+
+def check_store_bundle(store: Store, bundle_id: str) -> Manifest:
+    """Check a bundle in a separate process with the default limits, and return its manifest."""
+    return check_bundle(store, bundle_id)
+
+
+def utc_today() -> date:
+    """Return the current date in UTC."""
+    return datetime.now(UTC).date()
+
+
 class ChampionLog:
     """The entries 1, 2, 3, and so on. The champion is the bundle of the entry with the highest number.
 
     Numbers increase, and logical dates never decrease.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        check: Callable[[Store, str], Manifest] = check_store_bundle,
+        today: Callable[[], date] = utc_today,
+    ) -> None:
+        """Return the log of a store.
+
+        Args:
+            store: The store.
+            check: Checks a bundle before `override` and `rollback` make it the champion.
+            today: Returns the current date, which limits the date of a promotion.
+        """
         self._store = store
+        self._check = check
+        self._today = today
 
     def current(self) -> LogEntry | None:
         """Return the champion's entry, or None before the first promotion."""
@@ -81,8 +124,49 @@ class ChampionLog:
         return self._read_entry(entry.rollback_to) if entry.rollback_to else None
 
     def entries(self) -> list[LogEntry]:
-        """Return every entry, first to last."""
+        """Return every entry, first to last. Raises `StoreError` if one is missing."""
         return [self._read_entry(number) for number in range(1, self._latest_number() + 1)]
+
+    def read_all(self) -> LogListing:
+        """Return the entries, and the numbers whose files are missing."""
+        numbers = self._numbers()
+        missing = sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers))
+        return LogListing(tuple(self._read_entry(number) for number in numbers), tuple(missing))
+
+    def repair(self, *, by: str, at: str) -> list[LogEntry]:
+        """Write an entry for each missing number, and return them. Existing entries don't change.
+
+        The next entry states which bundle the missing entry made the champion. The new entry has the date of the entry
+        before it, or its own bundle's date if it's the first.
+
+        Args:
+            by: Who, for the log.
+            at: UTC time as text, for the log.
+
+        Raises:
+            StoreError: Two adjacent entries are missing, so that a bundle isn't known.
+        """
+        listing = self.read_all()
+        by_number = {entry.number: entry for entry in listing.entries}
+        repaired = list[LogEntry]()
+        for number in listing.missing:
+            before, after = by_number.get(number - 1), by_number.get(number + 1)
+            if after is None or after.previous is None or (before is None and number > 1):
+                raise self._missing_entry_error(number)
+            entry = LogEntry(
+                bundle=after.previous,
+                date=min(bundle_date(after.previous), after.date) if before is None else before.date,
+                action="override",
+                reason=f"Repaired: the file of entry {number} was missing.",
+                by=by,
+                at=at,
+                number=number,
+                previous=None if before is None else before.bundle,
+                rollback_to=None if before is None else before.number,
+            )
+            by_number[number] = self._write_entry(entry)
+            repaired.append(by_number[number])
+        return repaired
 
     def append(self, draft: LogEntryDraft, expected_champion: LogEntry | None) -> LogEntry:
         """Make a bundle the champion and return the entry.
@@ -133,7 +217,7 @@ class ChampionLog:
                 "Promote a bundle: preptime bundles promote BUNDLE.",
             )
         target = self._read_entry(current.rollback_to)
-        fetch_verified(self._store, target.bundle)
+        self._check(self._store, target.bundle)
         draft = LogEntryDraft(
             bundle=target.bundle,
             date=current.date,
@@ -171,7 +255,7 @@ class ChampionLog:
         """
         _require_reason(reason)
         current = self._require_current(expected_number)
-        day = fetch_verified(self._store, bundle_id).manifest.date
+        day = self._check(self._store, bundle_id).date
         return self.append(
             LogEntryDraft(bundle=bundle_id, date=day, action="override", reason=reason, by=by, at=at), current
         )
@@ -205,7 +289,11 @@ class ChampionLog:
             return current
         if current is not None and (expected_champion is None or current.number != expected_champion.number):
             raise _promotion_conflict(current)
+        _require_printable("reason", draft.reason)
+        _require_printable("name of the user", draft.by)
         day = draft.date
+        if draft.action != "rollback":
+            self._require_no_future_date(draft)
         if expected_champion is not None and day < expected_champion.date:
             if draft.action != "override":
                 raise UsageError(
@@ -232,6 +320,15 @@ class ChampionLog:
         )
         return self._write_entry(entry)
 
+    def _require_no_future_date(self, draft: LogEntryDraft) -> None:
+        today = self._today()
+        if draft.date > today + timedelta(days=MAX_DAYS_AHEAD):
+            raise UsageError(
+                f"{draft.bundle} is dated {draft.date}, but today is {today} (UTC). A champion of a future date would "
+                "block the promotions of all earlier days.",
+                f"Train or refresh with --date {today} or earlier, or correct the clock of this machine.",
+            )
+
     def _write_entry(self, entry: LogEntry) -> LogEntry:
         content = msgspec.json.format(msgspec.json.encode(entry, order="sorted"), indent=1) + b"\n"
         if not self._store.create_log(_entry_file_name(entry.number), content):
@@ -243,12 +340,26 @@ class ChampionLog:
         return entry
 
     def _latest_number(self) -> int:
+        return max(self._numbers(), default=0)
+
+    def _numbers(self) -> list[int]:
         matches = (_ENTRY_FILE_PATTERN.fullmatch(name) for name in self._store.log_file_names())
-        return max((int(match[1]) for match in matches if match), default=0)
+        return sorted(int(match[1]) for match in matches if match)
+
+    def _missing_entry_error(self, number: int) -> StoreError:
+        return StoreError(
+            f"{self._store.url}: the champion log has a gap: champion/{_entry_file_name(number)} is missing.",
+            'Restore the file from a backup of the store, or see docs/bundle-format.md, "Repairing the log".',
+        )
 
     def _read_entry(self, number: int) -> LogEntry:
         try:
             raw = self._store.read_log(_entry_file_name(number))
+        except StoreError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise self._missing_entry_error(number) from error
+            raise
+        try:
             entry_format = msgspec.json.decode(raw, type=FormatHeader).format
             if entry_format != LOG_FORMAT:
                 raise StoreError(
@@ -257,7 +368,7 @@ class ChampionLog:
                     "Use the preptime release that wrote it, or a newer one.",
                 )
             entry = msgspec.json.decode(raw, type=LogEntry)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise StoreError(
                 f"{self._store.url}: champion/{_entry_file_name(number)} cannot be read: {error}.",
                 "Restore the file from a backup of the store.",
@@ -286,6 +397,17 @@ def resolve_bundle_id(store: Store, bundle_id: str | None) -> str:
 def _require_reason(reason: str) -> None:
     if not reason.strip():
         raise UsageError("No reason is given.", "Enter a reason. The champion log keeps it.")
+    _require_printable("reason", reason)
+
+
+def _require_printable(name: str, text: str) -> None:
+    """Raise `UsageError` if the text has a character that controls a terminal."""
+    for position, character in enumerate(text, 1):
+        if unicodedata.category(character) in _CONTROL_CATEGORIES or character in _BIDIRECTIONAL_CONTROLS:
+            raise UsageError(
+                f"The {name} has the control character U+{ord(character):04X} at position {position}.",
+                "Write it as one line of printable text.",
+            )
 
 
 def _promotion_conflict(winner: LogEntry) -> StoreError:

@@ -24,6 +24,8 @@ class StoreListing:
     """The error for each bundle whose manifest can't be read, by id."""
     entries: tuple[LogEntry, ...]
     """Every promotion, first to last."""
+    missing_entries: tuple[int, ...] = ()
+    """Numbers of the promotions whose files are missing in the champion log."""
 
     @property
     def champion(self) -> LogEntry | None:
@@ -33,8 +35,8 @@ class StoreListing:
     @property
     def rollback_target(self) -> LogEntry | None:
         """The entry whose bundle a rollback would restore, or None."""
-        current = self.champion
-        return self.entries[current.rollback_to - 1] if current and current.rollback_to else None
+        number = self.champion.rollback_to if self.champion else None
+        return next((entry for entry in self.entries if entry.number == number), None)
 
 
 def list_store(store: Store, read_manifest: Callable[[Store, str], Manifest] = Store.read_manifest) -> StoreListing:
@@ -48,7 +50,8 @@ def list_store(store: Store, read_manifest: Callable[[Store, str], Manifest] = S
             manifests.append(read_manifest(store, bundle_id))
         except BundleVerificationError as error:  # list the other bundles nevertheless
             unreadable[bundle_id] = str(error)
-    return StoreListing(tuple(manifests), unreadable, tuple(ChampionLog(store).entries()))
+    log = ChampionLog(store).read_all()
+    return StoreListing(tuple(manifests), unreadable, log.entries, log.missing)
 
 
 ROLLBACKS_KEPT = 3

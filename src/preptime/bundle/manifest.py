@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date
 from typing import Literal
 
 import msgspec
 
-from preptime.errors import BundleVerificationError
+from preptime.domain.time_zones import load_time_zone
+from preptime.errors import BundleVerificationError, DataError, PreptimeError
 from preptime.features.restaurant_index import Vocabularies
 from preptime.features.spec import HISTORY_FEATURES, TIME_SLOT_COUNT
 
@@ -35,7 +37,9 @@ JsonObject = dict[str, object]
 
 _FILE_NAME_PATTERN = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)*\.[a-z]+")
 _ID_HEX_DIGITS = 12
-_ID_PATTERN = re.compile(r"\d{4}-\d{2}-\d{2}-[0-9a-f]{12}")
+_MAX_SHOWN_ERROR = 300
+"""Characters of a library's error message in ours."""
+_ID_PATTERN = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9a-f]{12}")
 
 
 class FormatHeader(msgspec.Struct):
@@ -97,8 +101,13 @@ class ManifestDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     def __post_init__(self) -> None:
         if (self.kind == "refresh") != (self.parent is not None):
             raise ValueError("a refresh needs a parent, and a training can't have one")
-        if not self.window.first_day <= self.window.last_day < self.date:
+        window = self.window
+        if not window.first_day <= window.last_day < self.date:
             raise ValueError("the training window must end before the bundle's date")
+        if not (window.first_day <= window.fitted_through <= window.last_day and window.gate_days >= 0):
+            raise ValueError("fitted_through must be in the training window, and gate_days 0 or more")
+        if len(set(self.models)) < len(self.models):
+            raise ValueError("models must be different from each other")
 
 
 class Manifest(ManifestDraft, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -156,7 +165,7 @@ def decode_manifest(raw: bytes) -> Manifest:
 
     Raises `BundleVerificationError` for another format, and for bytes that this code wouldn't write.
     """
-    try:
+    with damage_reported(MANIFEST_FILE, f"a manifest of format {BUNDLE_FORMAT}"):
         manifest_format = msgspec.json.decode(raw, type=FormatHeader).format
         if manifest_format != BUNDLE_FORMAT:
             raise refused_bundle_error(
@@ -166,9 +175,8 @@ def decode_manifest(raw: bytes) -> Manifest:
                 "Use the preptime release that made the bundle.",
             )
         manifest = msgspec.json.decode(raw, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise refused_bundle_error(MANIFEST_FILE, f"a manifest of format {BUNDLE_FORMAT}", str(error)) from error
-    if raw != encode_manifest(manifest):
+        written = encode_manifest(manifest)
+    if raw != written:
         raise refused_bundle_error(
             MANIFEST_FILE,
             f"the bytes that preptime writes for format {BUNDLE_FORMAT}",
@@ -217,6 +225,43 @@ def check_arrays(arrays: dict[str, ArrayInfo], vocabularies: Vocabularies) -> No
             raise refused_bundle_error(
                 f"{HISTORY_FOLDER}/{name}.npy", _describe_array(expected.get(name)), _describe_array(arrays.get(name))
             )
+
+
+def check_vocabularies(vocabularies: Vocabularies) -> None:
+    """Raise `BundleVerificationError` unless each vocabulary is sorted, and this machine knows its time zones."""
+    for category in Vocabularies.__dataclass_fields__:
+        names: tuple[str, ...] = getattr(vocabularies, category)
+        if list(names) != sorted(set(names)):
+            raise refused_bundle_error(
+                MANIFEST_FILE, f"a sorted vocabulary of {category} without duplicates", "another order"
+            )
+    for name in vocabularies.time_zone:
+        try:
+            load_time_zone(name)
+        except DataError as error:
+            raise refused_bundle_error(
+                MANIFEST_FILE, "time zones that this machine knows", repr(name), "Update tzdata, or use another bundle."
+            ) from error
+
+
+@contextmanager
+def damage_reported(file: str, expected: str) -> Iterator[None]:
+    """Report every error of the block, which reads bytes that may be damaged, as damage of `file`.
+
+    Errors of preptime, of the file system, and a lack of memory stay as they are.
+    """
+    try:
+        yield
+    except (PreptimeError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise refused_bundle_error(file, expected, f"an error ({_describe_error(error)})") from error
+
+
+def _describe_error(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    shown = text if len(text) <= _MAX_SHOWN_ERROR else f"{text[:_MAX_SHOWN_ERROR]}…"
+    return shown or type(error).__name__
 
 
 def refused_bundle_error(

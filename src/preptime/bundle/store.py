@@ -23,11 +23,16 @@ from preptime.bundle.manifest import (
     refused_bundle_error,
 )
 from preptime.errors import StoreError, UsageError
+from preptime.redaction import has_secret, redact_address, remember_secrets
 
 BUNDLES_FOLDER = "bundles"
 LOG_FOLDER = "champion"
 MAX_CACHED_BUNDLES = 4
 """Cached copies of a remote store's bundles: the active one, the one being loaded, and two for rollbacks."""
+_STORE_URL_HINT = (
+    "Use a folder or a gs:// URL without a user name, a password, or parameters. The library of the storage finds the "
+    "credentials, for example with GOOGLE_APPLICATION_CREDENTIALS."
+)
 _STORAGE_ERROR_HINT = "Check that the store exists, and that this account can read it and, for changes, write to it."
 
 
@@ -57,6 +62,7 @@ class Store:
 
     def __init__(self, url: str, backend: StorageBackend, cache: Path | None = None) -> None:
         self.url = url
+        """The address, which contains no secret."""
         self._backend = backend
         self._cache = cache
 
@@ -70,9 +76,12 @@ class Store:
                 for example, `~/.cache/preptime` on Linux, where you can set `XDG_CACHE_HOME`.
 
         Raises:
-            StoreError: The URL is invalid, or the package for it isn't installed.
+            StoreError: The URL is invalid or contains credentials, or the package for it isn't installed.
         """
+        remember_secrets(url)
         scheme, separator, _ = url.partition("://")
+        if has_secret(url) and (separator or not Path(url).exists()):
+            raise StoreError(f"{redact_address(url)} can't be the URL of a store.", _STORE_URL_HINT)
         if not separator:
             return cls(url, LocalBackend(Path(url)))
         if scheme in {"file", "local"}:

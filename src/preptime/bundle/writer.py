@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from preptime.bundle.bundle import check_golden, decode_golden, encode_golden
 from preptime.bundle.graph import OnnxGraph
+from preptime.bundle.history_arrays import check_history
 from preptime.bundle.manifest import (
     GOLDEN_FILE,
     HISTORY_FOLDER,
@@ -21,6 +22,7 @@ from preptime.bundle.manifest import (
     Manifest,
     ManifestDraft,
     check_arrays,
+    check_vocabularies,
     compute_bundle_id,
     describe_files,
     encode_manifest,
@@ -101,6 +103,8 @@ def build_bundle_files(
         files=describe_files(files),
     )
     check_arrays(manifest.arrays, manifest.vocabularies)
+    check_vocabularies(manifest.vocabularies)
+    check_history(history)
     manifest = msgspec.structs.replace(manifest, id=compute_bundle_id(manifest))
     return manifest, files | {MANIFEST_FILE: encode_manifest(manifest)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import partial
 
 import click
 import msgspec
@@ -12,10 +13,11 @@ from preptime.bundle.bundle import fetch_verified
 from preptime.bundle.champion_log import Action, ChampionLog, LogEntry
 from preptime.bundle.inventory import list_store
 from preptime.bundle.inventory import prune as prune_store
+from preptime.bundle.isolated_check import CheckLimits, check_bundle
 from preptime.bundle.manifest import Manifest
 from preptime.bundle.store import Store
 from preptime.cli import inputs, options
-from preptime.cli.output import FAILURE, Output, comparison_table, manifest_table, with_output
+from preptime.cli.output import FAILURE, Output, comparison_conclusion, comparison_table, manifest_table, with_output
 from preptime.errors import BundleVerificationError
 from preptime.formatting import format_count
 
@@ -53,6 +55,8 @@ class BundleListDocument(msgspec.Struct, frozen=True):
     unreadable: tuple[VerificationResult, ...]
     """Bundles with an unreadable manifest. `verify` also checks hashes and golden orders."""
     log: tuple[LogEntry, ...]
+    missing_log_entries: tuple[int, ...]
+    """Numbers of log entries whose files are missing. `repair-log` writes them again."""
 
 
 class BundleShowDocument(msgspec.Struct, frozen=True):
@@ -76,6 +80,12 @@ class BundlePruneDocument(msgspec.Struct, frozen=True):
     leftovers: list[str]
 
 
+class LogRepairDocument(msgspec.Struct, frozen=True):
+    """The document of `bundles repair-log --json`: the written entries, first to last."""
+
+    log: tuple[LogEntry, ...]
+
+
 @click.group()
 def bundles() -> None:
     """List, compare, promote, and roll back bundles."""
@@ -94,12 +104,17 @@ def list_bundles(output: Output, store: str) -> None:
     ]
     unreadable = [VerificationResult(bundle_id, error) for bundle_id, error in bundle_listing.unreadable.items()]
     output.finish(
-        BundleListDocument(tuple(rows), tuple(unreadable), bundle_listing.entries),
+        BundleListDocument(tuple(rows), tuple(unreadable), bundle_listing.entries, bundle_listing.missing_entries),
         *([_bundle_table(rows)] if rows else []),
         *(f"Can't read {item.bundle}: {item.error}" for item in unreadable),
         f"{store}: {format_count(len(rows) + len(unreadable), 'bundle')}. "
         + (f"The champion is {champion_id}." if champion_id else "There is no champion yet."),
         *(_format_log_entry(entry) for entry in bundle_listing.entries),
+        *(
+            f"Entry {number} is missing: {store}/champion/{number:06d}.json. Restore it from a backup, or run: "
+            "preptime bundles repair-log"
+            for number in bundle_listing.missing_entries
+        ),
     )
 
 
@@ -123,7 +138,7 @@ def show(output: Output, bundle: str, store: str) -> None:
     """
     bundle_store = Store.open(store)
     manifest = bundle_store.read_manifest(bundle)
-    entries = tuple(entry for entry in ChampionLog(bundle_store).entries() if entry.bundle == bundle)
+    entries = tuple(entry for entry in ChampionLog(bundle_store).read_all().entries if entry.bundle == bundle)
     output.finish(
         BundleShowDocument(manifest, entries),
         manifest_table(manifest),
@@ -166,7 +181,7 @@ def compare(
         fetch_verified(bundle_store, resolve_bundle_id(bundle_store, champion)),
         min(last_day or training_data.last_day, training_data.last_day),
     )
-    output.finish(comparison, comparison_table(comparison), comparison.summary)
+    output.finish(comparison, comparison_table(comparison), comparison_conclusion(comparison))
 
 
 @bundles.command()
@@ -179,9 +194,7 @@ def promote(output: Output, bundle: str, store: str, reason: str) -> None:
 
     BUNDLE is its ID. The bundle is verified first. A damaged bundle can't be promoted.
     """
-    entry = ChampionLog(Store.open(store)).override(
-        bundle, reason=reason, by=options.current_user(), at=options.utc_now()
-    )
+    entry = _open_log(store).override(bundle, reason=reason, by=options.current_user(), at=options.utc_now())
     output.finish(entry, _format_log_entry(entry))
 
 
@@ -194,7 +207,7 @@ def rollback(output: Output, store: str, reason: str) -> None:
 
     The previous champion is verified, then serves again.
     """
-    entry = ChampionLog(Store.open(store)).rollback(reason=reason, by=options.current_user(), at=options.utc_now())
+    entry = _open_log(store).rollback(reason=reason, by=options.current_user(), at=options.utc_now())
     output.finish(entry, _format_log_entry(entry))
 
 
@@ -203,15 +216,16 @@ def rollback(output: Output, store: str, reason: str) -> None:
 @options.store
 @with_output
 def verify(output: Output, bundle: tuple[str, ...], store: str) -> None:
-    """Verify files, hashes, and golden orders of bundles.
+    """Verify files, hashes, values, and golden orders of bundles.
 
+    Each bundle is loaded in a separate process, with limits on time and memory (docs/bundle-format.md, "Loading").
     BUNDLE is an ID. The default is all bundles. The exit status is 3 if a bundle fails verification.
     """
-    bundle_store = Store.open(store)
+    bundle_store, limits = Store.open(store), _check_limits()
     results = []
     for bundle_id in bundle or bundle_store.bundle_ids():
         try:
-            fetch_verified(bundle_store, bundle_id)
+            check_bundle(bundle_store, bundle_id, limits)
             results.append(VerificationResult(bundle_id, None))
         except BundleVerificationError as error:
             results.append(VerificationResult(bundle_id, str(error)))
@@ -238,6 +252,34 @@ def prune(output: Output, store: str, keep: int) -> None:
         BundlePruneDocument(removed.bundles, removed.leftovers),
         *(f"Removed {name}." for name in (*removed.bundles, *removed.leftovers)),
         f"Bundles kept: {len(bundle_store.bundle_ids()):,}.",
+    )
+
+
+@bundles.command("repair-log")
+@options.store
+@with_output
+def repair_log(output: Output, store: str) -> None:
+    """Write missing entries of the champion log again.
+
+    Existing entries don't change. The bundle of a missing entry is known from the entry after it. Prefer a backup of
+    the store if you have one.
+    """
+    entries = tuple(ChampionLog(Store.open(store)).repair(by=options.current_user(), at=options.utc_now()))
+    output.finish(
+        LogRepairDocument(entries),
+        *(_format_log_entry(entry) for entry in entries),
+        f"Entries written: {len(entries)}.",
+    )
+
+
+def _open_log(store: str) -> ChampionLog:
+    return ChampionLog(Store.open(store), check=partial(check_bundle, limits=_check_limits()))
+
+
+def _check_limits() -> CheckLimits:
+    return CheckLimits(
+        float(options.read_setting("bundle_load_timeout_seconds") or 0),
+        int(options.read_setting("bundle_load_memory_mb") or 0),
     )
 
 

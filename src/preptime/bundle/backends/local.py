@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from preptime.atomic_write import forget_temporary, temporary_path
 from preptime.bundle.manifest import MANIFEST_FILE
 
 TEMPORARY_PREFIX = ".tmp-"
-"""Prefix of files and folders that are being written or deleted. Reads ignore them; `remove_abandoned` deletes them."""
+"""Prefix of files and folders that are being written or deleted. Reads ignore them. The next write to the same folder
+deletes those of killed processes, and `remove_abandoned` deletes all old ones."""
 
 _HARD_LINK_UNSUPPORTED_ERRNOS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 
@@ -43,7 +44,7 @@ class LocalBackend:
         """Create a file atomically and return True. If the file exists, return False and don't change it."""
         final = self.root / name
         final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = final.parent / _temporary_name()
+        temporary = temporary_path(final.parent, TEMPORARY_PREFIX)
         try:
             _write(temporary, content)
             _publish_file(temporary, final)
@@ -51,6 +52,7 @@ class LocalBackend:
             return False
         finally:
             temporary.unlink(missing_ok=True)
+            forget_temporary(temporary)
         _sync_folder(final.parent)
         return True
 
@@ -60,7 +62,7 @@ class LocalBackend:
         if (final / MANIFEST_FILE).is_file():
             return
         final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = final.parent / _temporary_name()
+        temporary = temporary_path(final.parent, TEMPORARY_PREFIX)
         try:
             for name, content in files.items():
                 (temporary / name).parent.mkdir(parents=True, exist_ok=True)
@@ -74,14 +76,16 @@ class LocalBackend:
                 raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+            forget_temporary(temporary)
         _sync_folder(final.parent)
 
     def remove_folder(self, folder: str) -> None:
         """Remove a folder in one step by renaming it, then delete its files."""
         final = self.root / folder
-        temporary = final.parent / _temporary_name()
+        temporary = temporary_path(final.parent, TEMPORARY_PREFIX)
         final.rename(temporary)
         shutil.rmtree(temporary)
+        forget_temporary(temporary)
 
     def remove_abandoned(self, folder: str, modified_before: float) -> list[str]:
         """Delete what a crash left in `folder` and return the names.
@@ -114,10 +118,6 @@ class LocalBackend:
     def storage_time(self) -> float | None:
         """Return None: a folder has no clock other than this machine's."""
         return None
-
-
-def _temporary_name() -> str:
-    return f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -141,6 +141,6 @@ def open_fsspec_backend(url: str) -> FsspecBackend:
 
     try:
         fs, root = url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        raise StoreError(f"{url}: {error}.", "Use a folder or a gs:// URL.") from error
+    except (ImportError, ValueError, TypeError, OSError, EOFError) as error:  # what drivers raise for a URL
+        raise StoreError(f"{url}: {str(error) or type(error).__name__}.", "Use a folder or a gs:// URL.") from error
     return MemoryBackend(fs, root) if isinstance(fs, MemoryFileSystem) else FsspecBackend(fs, root)

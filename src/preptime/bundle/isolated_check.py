@@ -1,0 +1,245 @@
+"""Checks of bundles in a separate process, with limits on time and memory.
+
+The graph of a bundle can run forever, need all memory, or crash ONNX Runtime. A separate process loads the bundle and
+predicts its golden orders, so that only that process is lost. It ends when its parent ends, because it waits for the
+end of its standard input. On Windows, only the time is limited.
+
+`python -m preptime.bundle.isolated_check FOLDER SECONDS MEGABYTES` is the process. It prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from preptime.bundle.bundle import Bundle
+from preptime.bundle.manifest import MANIFEST_FILE, Manifest, encode_manifest, refused_bundle_error
+from preptime.bundle.store import Store
+from preptime.errors import BundleVerificationError, OperationError, PreptimeError, StoreError, UsageError
+
+_ERROR_TYPES: dict[str, type[PreptimeError]] = {
+    error.__name__: error for error in (BundleVerificationError, UsageError, StoreError)
+}
+_MEMORY_HINT = "Use another bundle, or set PREPTIME_BUNDLE_LOAD_MEMORY_MB to a larger number."
+_OUT_OF_MEMORY_TEXTS = ("bad_alloc", "bad allocation", "Failed to allocate memory")
+"""Parts of the messages of ONNX Runtime."""
+_MAX_OUTPUT_BYTES = 65_536
+_EXTRA_CPU_SECONDS = 5
+"""The limit on processor time is a second safeguard, so it's later than the limit on time."""
+_PARENT_ENDED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class CheckLimits:
+    """Limits on the check of one bundle."""
+
+    timeout_seconds: float = 60.0
+    """From the start of the process until its result."""
+    memory_mb: int = 512
+    """Private memory of the process, 1 MB = 2**20 bytes. The bundle of the demo needs 160 MB, mostly for libraries."""
+
+
+DEFAULT_LIMITS = CheckLimits()
+
+
+class CheckCancelledError(Exception):
+    """The check was cancelled by `Cancellation.cancel`."""
+
+
+class Cancellation:
+    """Cancels a check from another thread, by killing its process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        """Cancel the running check, and every later one."""
+        with self._lock:
+            self.is_cancelled = True
+            if self._process is not None:
+                self._process.kill()
+
+    def watch(self, process: subprocess.Popen[bytes] | None) -> None:
+        """Kill this process on `cancel`. None: no process runs any more."""
+        with self._lock:
+            self._process = process
+            if process is not None and self.is_cancelled:
+                process.kill()
+
+    def raise_if_cancelled(self) -> None:
+        """Raise `CheckCancelledError` after `cancel`."""
+        if self.is_cancelled:
+            raise CheckCancelledError
+
+
+class _CheckResult(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The result of the process."""
+
+    sha256: str = ""
+    """Hash of the manifest of a bundle that passed every check."""
+    error: str = ""
+    """Otherwise: the class of the error, with its facts and hint."""
+    facts: str = ""
+    hint: str = ""
+
+
+def check_bundle(store: Store, bundle_id: str, limits: CheckLimits = DEFAULT_LIMITS) -> Manifest:
+    """Check a bundle of a store in a separate process, and return its manifest.
+
+    Raises `UsageError` for an unknown bundle, `BundleVerificationError`, `StoreError`, or `OperationError` if the
+    process can't run.
+    """
+    try:
+        sha256 = check_folder(store.fetch(bundle_id), limits)
+    except BundleVerificationError:
+        store.drop_cached_copy(bundle_id)  # maybe only the cached copy is damaged
+        raise
+    manifest = store.read_manifest(bundle_id)
+    if manifest_sha256(manifest) != sha256:
+        raise refused_bundle_error(f"{bundle_id}/{MANIFEST_FILE}", f"SHA-256 {sha256}", manifest_sha256(manifest))
+    return manifest
+
+
+def manifest_sha256(manifest: Manifest) -> str:
+    """Return the hash of the content of `manifest.json`."""
+    return hashlib.sha256(encode_manifest(manifest)).hexdigest()
+
+
+def check_folder(folder: Path, limits: CheckLimits = DEFAULT_LIMITS, cancellation: Cancellation | None = None) -> str:
+    """Check the bundle in a folder in a separate process, and return the SHA-256 of its manifest.
+
+    Raises the errors of `check_bundle`, or `CheckCancelledError`.
+    """
+    cancellation = cancellation or Cancellation()
+    arguments = (str(folder.absolute()), str(limits.timeout_seconds), str(limits.memory_mb))
+    # -P: a file in the working directory must not replace a module.
+    command = [sys.executable, "-P", "-m", "preptime.bundle.isolated_check", *arguments]
+    timed_out = threading.Event()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:  # noqa: S603
+
+        def stop() -> None:
+            timed_out.set()
+            process.kill()
+
+        timer = threading.Timer(limits.timeout_seconds, stop)
+        timer.daemon = True
+        timer.start()
+        cancellation.watch(process)
+        try:
+            output = process.stdout.read(_MAX_OUTPUT_BYTES) if process.stdout else b""
+        finally:
+            process.kill()
+            process.wait()
+            timer.cancel()
+            cancellation.watch(None)
+    cancellation.raise_if_cancelled()
+    return _read_result(folder.name, output, process.returncode, limits, timed_out=timed_out.is_set())
+
+
+def _read_result(name: str, output: bytes, exit_status: int, limits: CheckLimits, *, timed_out: bool) -> str:
+    last_line = output.rstrip(b"\n").rpartition(b"\n")[2]
+    try:
+        result = msgspec.json.decode(last_line, type=_CheckResult)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        result = _result_without_output(name, last_line.decode(errors="replace"), exit_status, limits, timed_out)
+    if result.error == MemoryError.__name__:
+        raise refused_bundle_error(
+            name, f"a bundle that loads with {limits.memory_mb} MB of memory", "one that needs more", _MEMORY_HINT
+        )
+    if any(text in result.facts for text in _OUT_OF_MEMORY_TEXTS):
+        raise BundleVerificationError(result.facts, f"The limit is {limits.memory_mb} MB. {_MEMORY_HINT}")
+    if result.error:
+        raise _ERROR_TYPES.get(result.error, OperationError)(result.facts, result.hint)
+    return result.sha256
+
+
+def _result_without_output(
+    name: str, last_line: str, exit_status: int, limits: CheckLimits, timed_out: bool
+) -> _CheckResult:
+    if timed_out:
+        error = refused_bundle_error(
+            name,
+            f"a bundle that loads and predicts its golden orders within {limits.timeout_seconds:g} s",
+            "no result",
+            "Use another bundle, or set PREPTIME_BUNDLE_LOAD_TIMEOUT_SECONDS to a larger number.",
+        )
+    elif exit_status < 0:
+        error = refused_bundle_error(
+            name,
+            f"a bundle that loads with {limits.memory_mb} MB of memory",
+            f"a process that ended with {_signal_name(-exit_status)} while it loaded the bundle",
+        )
+    else:
+        return _CheckResult(
+            error=OperationError.__name__,
+            facts=f"{name} can't be checked: the process ended with status {exit_status} ({last_line[-300:]}).",
+            hint="Check that this user can start processes, and that preptime is installed completely.",
+        )
+    return _CheckResult(error=type(error).__name__, facts=error.facts, hint=error.hint)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _run_check(folder: Path) -> _CheckResult:
+    """Check the bundle in a folder, in this process."""
+    try:
+        bundle = Bundle.load(folder)
+        bundle.warm_up()
+        return _CheckResult(sha256=manifest_sha256(bundle.manifest))
+    except PreptimeError as error:
+        return _CheckResult(error=type(error).__name__, facts=error.facts, hint=error.hint)
+    except MemoryError:
+        return _CheckResult(error=MemoryError.__name__)
+    except OSError as error:
+        return _CheckResult(
+            error=StoreError.__name__, facts=f"{folder}: {error}.", hint="Check that this account can read the store."
+        )
+
+
+def _limit_resources(seconds: float, memory_mb: int) -> None:
+    if sys.platform == "win32":
+        return
+    import resource
+
+    limits = [(resource.RLIMIT_CPU, int(seconds) + _EXTRA_CPU_SECONDS), (resource.RLIMIT_CORE, 0)]
+    if sys.platform == "linux":  # macOS doesn't count mapped memory
+        limits.append((resource.RLIMIT_DATA, memory_mb * 2**20))
+    for limit, value in limits:
+        _, hard = resource.getrlimit(limit)
+        resource.setrlimit(limit, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+    with suppress(OSError):  # In a container without memory, the kernel then ends this process, and not a worker.
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+def _exit_when_parent_ends() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(_PARENT_ENDED)
+
+
+def _main(folder: str, seconds: str, memory_mb: str) -> None:
+    threading.Thread(target=_exit_when_parent_ends, daemon=True).start()
+    _limit_resources(float(seconds), int(memory_mb))
+    result = _run_check(Path(folder))
+    os.write(1, b"\n" + msgspec.json.encode(result) + b"\n")
+    os._exit(0)  # The parent doesn't wait until libraries have released their memory.
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
