@@ -2,7 +2,48 @@
 
 from __future__ import annotations
 
+import re
+
+_CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that a terminal executes, that change the direction of text, or that no encoder accepts."""
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_BYTE_SURROGATES = range(0xDC80, 0xDD00)
+"""What Python decodes the bytes 0x80 to 0xff of a file name to if they aren't UTF-8."""
+
 
 def format_count(count: int, noun: str) -> str:
     """Return a count with its noun: `1 order`, `2,500 orders`."""
     return f"{count:,} {noun if count == 1 else noun + 's'}"
+
+
+def escape_controls(text: str) -> str:
+    r"""Return text that is safe to print: control characters, also line feeds, become escapes.
+
+    Example:
+        >>> print(escape_controls("red\x1b[31m"))
+        red\x1b[31m
+    """
+    return _CONTROL_CHARACTERS.sub(lambda match: _escape(match[0]), text)
+
+
+def escape_surrogates(text: str) -> str:
+    r"""Return text that every encoder accepts. In a file name, a byte that isn't UTF-8 becomes an escape: `\xff`."""
+    return _SURROGATES.sub(lambda match: _escape(match[0]), text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if code in _BYTE_SURROGATES:
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def shorten(text: str, limit: int = 60) -> str:
+    """Return text of at most `limit` characters for a message. A longer text ends in an ellipsis."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def join_names(names: list[str], limit: int = 5) -> str:
+    """Return at most `limit` names, shortened, for a message, and the number of the others."""
+    shown = ", ".join(shorten(name) for name in names[:limit])
+    return f"{shown} and {len(names) - limit:,} others" if len(names) > limit else shown

@@ -40,7 +40,6 @@ def run_without_packages(packages: str, *calls: list[str]) -> CommandResult:
         (["train", "--orders", "o", "--restaurants", "r"], "--date"),
         (["bundles", "prune", "--keep", "-1"], "--keep"),
         (["bundles", "rollback"], "--reason"),
-        (["score", "orders.csv"], "--out"),
         (["score"], "--date"),
         (["score", "orders.csv", "--date", "2015-06-17"], "--date"),
         (["score", "orders.csv", "--out", "o.csv", "--orders", "o.csv"], "--orders"),

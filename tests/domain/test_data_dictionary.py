@@ -7,10 +7,13 @@ from preptime.domain.data_dictionary import (
     ORDERS_DICTIONARY,
     RESTAURANTS_DICTIONARY,
     TARGET,
+    find_similar_column,
     order_column,
     render_markdown,
+    require_columns,
     required_columns,
 )
+from preptime.errors import DataError
 from tests.requirements import ROOT
 
 
@@ -43,3 +46,48 @@ def test_expected_text_contains_the_range() -> None:
     assert order_column("order_value_gbp").expected_text == "a number from 0 to 100,000"
     assert order_column("number_of_items").expected_text == "a whole number from 1 to 10,000"
     assert order_column(TARGET).unit == "seconds"
+
+
+@pytest.mark.parametrize(
+    ("columns", "name"),
+    [
+        (["created_at", "store_id", "subtotal", "total_items", "num_distinct_items"], "number_of_items"),
+        (["Restaurant_latitude", "Restaurant_longitude", "ID"], "restaurant_id"),
+        (["order_id", "restaurant_name", "cuisine_type"], "restaurant_id"),
+        (["order_value_usd"], "order_value_gbp"),
+        (["order_ready_at"], "order_acknowledged_at"),
+        ([], "restaurant_id"),
+    ],
+)
+def test_find_similar_column_ignores_different_columns(columns: list[str], name: str) -> None:
+    """Columns of public data files that mean something else (D1, D3, D5 in the review of real files)."""
+    assert find_similar_column(name, columns) is None
+
+
+@pytest.mark.parametrize(
+    ("column", "name"),
+    [
+        ("order_value_gpb", "order_value_gbp"),
+        ("Number of Items", "number_of_items"),
+        ("number_items", "number_of_items"),
+        ("restaurantId", "restaurant_id"),
+        ("resturant_id", "restaurant_id"),
+        ("acknowledged_at", "order_acknowledged_at"),
+        ("order_acknowledged", "order_acknowledged_at"),
+    ],
+)
+def test_find_similar_column_finds_misspelled_names(column: str, name: str) -> None:
+    assert find_similar_column(name, ["city", column, "total_items", "Restaurant_latitude"]) == column
+
+
+def test_require_columns_names_what_is_missing_and_expected() -> None:
+    with pytest.raises(DataError) as refused:
+        require_columns(["restaurantId", "subtotal"], ("restaurant_id", "order_value_gbp"), "orders.csv")
+    assert refused.value.facts == (
+        "The columns restaurant_id, order_value_gbp are missing from orders.csv. Existing columns: 'restaurantId', "
+        "'subtotal'."
+    )
+    assert refused.value.hint == (
+        "Rename or add them: 'restaurantId' is the closest to restaurant_id. Columns can't be mapped to other names "
+        "yet, so the file needs these names: restaurant_id, order_value_gbp."
+    )

@@ -13,6 +13,7 @@ import pytest
 
 from preptime.bundle.bundle import Bundle
 from preptime.errors import DataError, OperationError, UsageError
+from preptime.scoring.preview import preview_file
 from preptime.scoring.score_file import score_file
 from tests.requirements import requires
 from tests.scoring.factories import mixed_rows, order_cells, write_orders
@@ -120,6 +121,7 @@ import resource, sys
 from pathlib import Path
 from preptime.bundle.bundle import Bundle
 from preptime.errors import OperationError
+from preptime.scoring.preview import preview_file
 from preptime.scoring.score_file import score_file
 bundle = Bundle.load(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, resource.RLIM_INFINITY))
@@ -151,3 +153,34 @@ def test_score_file_reports_write_error_once(tmp_path: Path, bundle: Bundle) -> 
         with pytest.raises(OperationError, match=r"couldn't be written: No space left on device\. No partial file"):
             score_file(source, tmp_path / f"scored.{to}", bundle, chunk_rows=50, progress=stop)
         assert [path.name for path in tmp_path.iterdir()] == ["orders.csv"]
+
+
+@pytest.mark.parametrize("source_format", FORMATS)
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_score_file_refuses_a_file_that_shrinks(
+    tmp_path: Path, bundle: Bundle, source_format: str, output_format: str
+) -> None:
+    path = tmp_path / f"orders.{source_format}"
+    write_orders(path, pl.concat([mixed_rows()] * 200))
+    out = tmp_path / f"scored.{output_format}"
+    out.write_text("yesterday's", encoding="utf-8")
+
+    def shrink(_: str, fraction: float) -> None:
+        if fraction < 1 and path.stat().st_size:
+            path.write_bytes(b"")
+
+    with pytest.raises(OperationError, match=r"changed while it was read: it had .* and now has 0 bytes"):
+        score_file(str(path), out, bundle, chunk_rows=100, progress=shrink)
+    assert out.read_text(encoding="utf-8") == "yesterday's"
+    assert sorted(file.name for file in tmp_path.iterdir()) == [path.name, out.name]
+
+
+def test_preview_refuses_a_file_that_changes(tmp_path: Path, bundle: Bundle) -> None:
+    path = Path(write_orders(tmp_path / "orders.csv", mixed_rows()))
+
+    def append(_stage: str, _fraction: float) -> None:
+        with path.open("ab") as file:
+            file.write(b"1\n")
+
+    with pytest.raises(OperationError, match="changed while it was read"):
+        preview_file(str(path), bundle.history.restaurants, progress=append)

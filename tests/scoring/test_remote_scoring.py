@@ -82,6 +82,10 @@ def test_remote_scoring_equals_local_scoring(tmp_path: Path, served: tuple[Clien
         local.rejected,
         local.fallback_level,
     )
+    assert remote.unknown_restaurants is None
+    known = RemoteScorer(client, (), bundle.history.restaurants)
+    counted = score_file_remotely(source, tmp_path / "counted.parquet", known, orders_per_request=3)
+    assert counted.unknown_restaurants == local.unknown_restaurants
 
 
 def test_remote_scoring_rejects_malformed_line(tmp_path: Path, served: tuple[Client, Bundle]) -> None:

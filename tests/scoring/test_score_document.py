@@ -20,7 +20,11 @@ def count_chunks(*chunks: list[float]) -> ScoreCounts:
     counts = ScoreCounts()
     for chunk in chunks:
         counts.add(
-            len(chunk) + 1, np.array(chunk, np.float32), np.zeros(len(chunk), np.int8), {ValidationReason.DUPLICATE: 1}
+            len(chunk) + 1,
+            np.array(chunk, np.float32),
+            np.zeros(len(chunk), np.int8),
+            {ValidationReason.DUPLICATE: 1},
+            np.zeros(len(chunk), np.bool_),
         )
     return counts
 
@@ -37,12 +41,26 @@ def test_score_counts_median_is_lower_median(first: list[float], second: list[fl
 def test_score_document_json_is_stable() -> None:
     counts = ScoreCounts()
     later, earlier = ValidationReason.OUT_OF_RANGE, ValidationReason.MISSING_VALUE
-    counts.add(5, np.array([600, 900], np.float32), np.array([0, 4], np.int8), {later: 1, earlier: 2})
+    counts.add(
+        5, np.array([600, 900], np.float32), np.array([0, 4], np.int8), {later: 1, earlier: 2}, np.array([False, True])
+    )
     document = counts.to_document("in.csv", Path("out.csv"), "2015-06-20-0123456789ab")
     assert msgspec.json.encode(document) == (
         b'{"source":"in.csv","out":"out.csv","bundle":"2015-06-20-0123456789ab","rows":5,"predicted":2,'
         b'"rejected":{"missing_value":2,"out_of_range":1},'
-        b'"fallback_level":{"restaurant":1,"city_food":0,"food":0,"city":0,"global":1},"median_predicted_seconds":600}'
+        b'"fallback_level":{"restaurant":1,"city_food":0,"food":0,"city":0,"global":1},'
+        b'"unknown_restaurants":{"global":1},"median_predicted_seconds":600}'
     )
     assert tuple(document.fallback_level) == FALLBACK_LEVELS
     assert msgspec.json.decode(msgspec.json.encode(document), type=ScoreDocument) == document
+
+
+def test_score_counts_unknown_restaurants_need_every_chunk() -> None:
+    """If one chunk can't say which restaurants are unknown, no total is stated."""
+    counts = ScoreCounts()
+    seconds, levels = np.array([600, 900, 300], np.float32), np.array([1, 4, 1], np.int8)
+    counts.add(3, seconds, levels, {}, np.array([True, True, True]))
+    counts.add(3, seconds, levels, {}, np.array([True, False, False]))
+    assert counts.unknown_restaurants == {"city_food": 3, "global": 1}
+    counts.add(3, seconds, levels, {}, None)
+    assert counts.unknown_restaurants is None

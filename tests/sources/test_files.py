@@ -1,15 +1,23 @@
 from __future__ import annotations
 
+import csv
+import io
+import os
+import sys
+from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from preptime.domain.data_dictionary import FILE_COLUMN, ROW_COLUMN, SURPLUS_COLUMN
+from preptime.domain.data_dictionary import FILE_COLUMN, ROW_COLUMN, SURPLUS_COLUMN, require_columns
 from preptime.domain.validation_reasons import ValidationReason, reasons_in_mask
 from preptime.errors import DataError, UsageError
 from preptime.sources.registry import open_source
+from preptime.sources.source import estimate_rows
 from preptime.validation.audit import audit_orders
+from tests.requirements import requires
 from tests.validation.factories import make_order, make_orders, make_restaurant_index
 
 HEADER = b"restaurant_id,city\n"
@@ -83,7 +91,7 @@ def test_open_source_without_matching_files_raises(tmp_path: Path) -> None:
 
 
 def test_open_source_unknown_scheme_raises() -> None:
-    with pytest.raises(UsageError, match="The scheme ftp:// isn't supported"):
+    with pytest.raises(UsageError, match=r"The address ftp://host/orders\.csv isn't supported"):
         open_source("ftp://host/orders.csv")
 
 
@@ -152,3 +160,171 @@ def test_open_source_csv_keeps_cells_as_text(tmp_path: Path) -> None:
     path.write_bytes(b"restaurant_id,note\n007, spaced \n8.50,2015-06-01\n")
     frame = open_source(path).frame().drop(ROW_COLUMN, FILE_COLUMN)
     assert frame.rows() == [("007", " spaced "), ("8.50", "2015-06-01")]
+
+
+BYTE_ORDER_MARKS = {
+    "UTF-8": b"\xef\xbb\xbf",
+    "UTF-16, little-endian": b"\xff\xfe",
+    "UTF-16, big-endian": b"\xfe\xff",
+    "UTF-32, little-endian": b"\xff\xfe\x00\x00",
+    "UTF-32, big-endian": b"\x00\x00\xfe\xff",
+}
+
+
+@pytest.mark.parametrize("line_feed", [b"", b"\n", b"\r\n", b"\n\x00", b"\x00\n", b"\x00\x00\x00\n"])
+@pytest.mark.parametrize("name", BYTE_ORDER_MARKS)
+def test_open_source_only_byte_order_mark_raises(tmp_path: Path, name: str, line_feed: bytes) -> None:
+    path = tmp_path / "orders.csv"
+    path.write_bytes(BYTE_ORDER_MARKS[name] + line_feed)
+    assert f"{path} contains only a byte order mark. Use a file with a header and rows." in _read_error(path)
+
+
+def test_open_source_utf_32_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "orders.csv"
+    path.write_bytes("restaurant_id,city\n1,London\n".encode("utf-32"))
+    assert "is text in UTF-32, not CSV" in _read_error(path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"column_{number}" for number in range(9_000)],
+        ["n" * 70_000, "city"],
+        ['a "quoted" name', "city"],
+        ["two\nlines", "city", "three\r\n\nlines"],
+        ["comma, comma", "city"],
+        ["replacement \N{REPLACEMENT CHARACTER}", "größe"],
+        [f"{'long' * 500}{number}" for number in range(100)],
+    ],
+    ids=["9,000", "70,000 characters", "quotes", "line feeds", "comma", "unicode", "200 kB"],
+)
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_open_source_reads_every_header(tmp_path: Path, names: list[str], mark: bytes) -> None:
+    path = tmp_path / "orders.csv"
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([names, [f"a{index}" for index in range(len(names))], [], ["b"]])
+    path.write_bytes(mark + text.getvalue().encode())
+    source = open_source(path)
+    assert source.columns == tuple(names)
+    expected = {name: [f"a{index}", "b" if index == 0 else None] for index, name in enumerate(names)}
+    for frame in (source.frame(), pl.concat(source.batches(1))):
+        assert frame.select(names).to_dict(as_series=False) == expected
+        assert frame[ROW_COLUMN].to_list() == [1, 3]
+
+
+def test_open_source_stray_quote_in_header_is_part_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "orders.csv"
+    path.write_bytes(b'id,size 5",city\n1,2,London\n')
+    source = open_source(path)
+    assert source.columns == ("id", 'size 5"', "city")
+    assert source.frame()["city"].to_list() == [batch["city"].item() for batch in source.batches(1)] == ["London"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b'"' + b"x" * 200_000 + b",city\n1,2\n", "Check for a quotation mark without a closing one"),
+        (b"x" * 200_000 + b",city\n1,2\n", "or use a shorter column name"),
+        (b"city," * 20_000 + b"id\n1\n", "the column city more than once"),
+        (
+            b",".join(b"%d,%d" % (number, number) for number in range(20_000)) + b"\n1\n",
+            "and 19,995 others more than once",
+        ),
+    ],
+)
+def test_open_source_invalid_long_header_raises(tmp_path: Path, content: bytes, expected: str) -> None:
+    path = tmp_path / "orders.csv"
+    path.write_bytes(content)
+    assert expected in _read_error(path)
+
+
+def test_open_source_missing_column_message_is_short(tmp_path: Path) -> None:
+    path = tmp_path / "orders.csv"
+    path.write_bytes(b"n" * 70_000 + b",city\n1,2\n")
+    with pytest.raises(DataError) as caught:
+        require_columns(open_source(path).columns, ["restaurant_id"], "the orders")
+    assert len(str(caught.value)) < 300
+
+
+def test_open_source_surplus_cells_in_first_line_are_found(tmp_path: Path) -> None:
+    path = tmp_path / "orders.csv"
+    path.write_bytes(HEADER + b"1,London,x,y,z\n2,Leeds\n")
+    source = open_source(path)
+    for frame in (source.frame(), pl.concat(source.batches(10), how="diagonal")):
+        assert frame[SURPLUS_COLUMN].to_list() == ["x", None]
+
+
+@pytest.mark.parametrize("file_format", ["csv", "parquet"])
+def test_open_source_name_that_is_not_utf8_is_read(tmp_path: Path, file_format: str) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9." + file_format.encode())
+    requires(sys.platform == "linux", "this system has no file names that aren't UTF-8")
+    rows = pl.DataFrame({"restaurant_id": ["1", "2"], "city": ["London", "Leeds"]})
+    path.write_bytes(rows.write_csv().encode())
+    if file_format == "parquet":
+        with path.open("wb") as file:
+            rows.write_parquet(file)
+    for location in (path, tmp_path):
+        source = open_source(location)
+        frame = source.frame()
+        assert frame["city"].to_list() == ["London", "Leeds"]
+        assert frame[FILE_COLUMN].cast(pl.String).unique().to_list() == [f"{tmp_path}/caf\\xe9.{file_format}"]
+        assert pl.concat(source.batches(1)).equals(frame)
+        assert 2 <= estimate_rows(source) <= 3
+    assert open_source(path).name == f"{tmp_path}/caf\\xe9.{file_format}"
+    path.write_bytes(b"PAR1")
+    assert "caf\\xe9" in _read_error(path)
+
+
+INSTANT = 1_435_706_640_000_000
+"""2015-06-30 23:24:00 UTC, in microseconds."""
+
+
+@pytest.mark.parametrize(
+    "zone",
+    [
+        *("+05:30", "-03:30", "+05:30:15", "+0530", "+05", "+14:00", "-00:00", "+25:00"),
+        *("UTC", "utc", "Z", "GMT+2", "UTC+3", "Etc/GMT+2", "Europe/London", "EST5EDT", "Not/AZone", "../etc", "a b"),
+    ],
+)
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_open_source_parquet_time_zone_keeps_the_instant(tmp_path: Path, zone: str, unit: str) -> None:
+    divisor = {"s": 10**6, "ms": 10**3, "us": 1, "ns": 1}[unit]
+    number = INSTANT // divisor * (1_000 if unit == "ns" else 1)
+    pyarrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+    times = pyarrow.array([number], pyarrow.timestamp(unit, tz=zone))
+    parquet.write_table(pyarrow.table({"at": times, "nested": [[{"at": times[0]}]]}), tmp_path / "orders.parquet")
+    source = open_source(tmp_path / "orders.parquet")
+    for frame in (source.frame(), next(source.batches(1))):
+        assert frame["at"].dt.convert_time_zone("UTC").dt.cast_time_unit("us").to_physical().to_list() == [INSTANT]
+        assert frame["at"].dt.strftime("%Y").to_list() == ["2015"]
+        nested = frame["nested"].explode().struct.field("at")
+        assert nested.dt.convert_time_zone("UTC").dt.strftime("%H:%M").to_list() == ["23:24"]
+
+
+def test_open_source_partitions_with_other_time_zones_raise(tmp_path: Path) -> None:
+    for zone in ("UTC", "Asia/Tokyo"):
+        times = pl.Series([INSTANT]).cast(pl.Datetime("us", zone))
+        pl.DataFrame({"at": times}).write_parquet(tmp_path / f"{zone[:3]}.parquet")
+    assert "have incompatible column types" in _read_error(tmp_path)
+
+
+def test_open_source_unsupported_decimal_is_named(tmp_path: Path) -> None:
+    pyarrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+    cells = pyarrow.array([Decimal("32.65")], pyarrow.decimal256(50, 2))
+    parquet.write_table(pyarrow.table({"value": cells}), tmp_path / "orders.parquet")
+    message = _read_error(tmp_path / "orders.parquet")
+    assert "has a column whose type can't be read (precision must be between 1 and 38" in message
+    assert "damaged" not in message
+
+
+def test_panic_of_polars_is_an_error_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def panic(*_: object, **__: object) -> pl.LazyFrame:
+        raise pl.exceptions.PanicException("not yet implemented\nat file.rs")
+
+    path = tmp_path / "orders.parquet"
+    pl.DataFrame({"city": ["London"]}).write_parquet(path)
+    source = open_source(path)
+    monkeypatch.setattr("preptime.sources.files.scan_parquet", panic)
+    with pytest.raises(DataError, match=r"orders\.parquet is a damaged Parquet file \(not yet implemented\)"):
+        source.frame()

@@ -5,7 +5,7 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preptime.domain.data_dictionary import ORDERS_DICTIONARY, required_columns
@@ -224,6 +224,7 @@ def test_audit_orders_given_opening_times_are_used() -> None:
     assert (audited.reasons & np.uint32(FLAG_BIT) > 0).tolist() == [True, False, False]
 
 
+@settings(deadline=None)
 @given(st.permutations(range(6)))
 def test_audit_orders_text_equals_typed_in_any_order(order: list[int]) -> None:
     typed = make_month(days=1, per_day=6)[:6].with_columns(pl.col("prep_time_seconds").cast(pl.Int64))[order]

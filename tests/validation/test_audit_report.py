@@ -36,7 +36,9 @@ def test_summarize_audit_has_counts_and_examples() -> None:
     assert first.expected == "a whole number from 1 to 10,000"
     assert (second.row, second.column, second.value) == (8, "order_value_gbp", "-3")
     text = render_text(report)
-    assert "10 orders of 4 restaurants, 2015-06-01 to 2015-06-01; 8 are clean." in text
+    assert text.splitlines()[0] == (
+        "10 orders, 2015-06-01 to 2015-06-01, and 4 restaurants. Orders without a reason that excludes them: 8."
+    )
     assert "row 5: number_of_items is 'lots', expected a whole number from 1 to 10,000" in text
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from importlib.metadata import version
 from types import TracebackType
@@ -14,8 +16,21 @@ from typing import Self, TextIO
 import click
 import msgspec
 
-from preptime.cli.output import EXIT_STATUSES, FAILURE, INTERRUPTED, REFUSED_OR_ALERT, SUCCESS, USAGE_ERROR
-from preptime.errors import DataError, OperationError, PreptimeError, UsageError
+from preptime.atomic_write import clean_exit_on_sigterm
+from preptime.cli.output import (
+    EXIT_STATUSES,
+    FAILURE,
+    INTERRUPTED,
+    REFUSED_OR_ALERT,
+    SUCCESS,
+    USAGE_ERROR,
+    library_messages,
+    print_document,
+    print_message,
+)
+from preptime.errors import DataError, OperationError, PreptimeError, UsageError, is_panic
+from preptime.network import SERVICE_LINKS_HINT, find_service_links
+from preptime.redaction import redact_log_records, redact_text, remember_environment, remember_secrets
 
 COMMAND_MODULES = {
     "demo": "preptime.cli.demo",
@@ -112,7 +127,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         _replace_unencodable_characters(stream)
-    with _UnexpectedErrorHandler(argv) as handler:
+    redact_log_records()
+    _remember_secrets(argv)
+    _warn_about_service_links(argv)
+    # Servers stop in their own way after SIGTERM.
+    clean_exit = nullcontext() if argv[:1] in (["serve"], ["ui"]) else clean_exit_on_sigterm()
+    with clean_exit, library_messages(), _UnexpectedErrorHandler(argv) as handler:
         handler.exit_status = _run_command(argv)
     return handler.exit_status
 
@@ -121,6 +141,21 @@ def _replace_unencodable_characters(stream: TextIO) -> None:
     """Print ? for a character that the stream can't encode, such as ² or a letter of a city, instead of failing."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")
+
+
+def _warn_about_service_links(argv: Sequence[str]) -> None:
+    """Name the variables of Kubernetes Services that no command reads. `serve` does it in its log."""
+    service_links = find_service_links(os.environ)
+    if service_links and argv[:1] != ["serve"]:
+        print_message(f"Warning: Ignored variables: {', '.join(service_links)}. {SERVICE_LINKS_HINT}")
+
+
+def _remember_secrets(argv: Sequence[str]) -> None:
+    """Hide the secrets in arguments and environment from all messages, also from those of libraries."""
+    remember_environment(os.environ)
+    for argument in argv:
+        remember_secrets(argument)
+        remember_secrets(argument.partition("=")[2] if argument.startswith("-") else "")
 
 
 class _UnexpectedErrorHandler:
@@ -137,9 +172,9 @@ class _UnexpectedErrorHandler:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        if not isinstance(error, Exception):
+        if not isinstance(error, Exception) and not is_panic(error):
             return False
-        traceback.print_exception(error)
+        print_message(*redact_text("".join(traceback.format_exception(error))).splitlines())
         summary = "".join(traceback.format_exception_only(error)).strip()
         _report_error(
             OperationError(
@@ -156,7 +191,7 @@ def _run_command(argv: list[str]) -> int:
     except click.ClickException as error:
         return _report_usage_error(error, argv)
     except click.Abort:
-        click.echo("Interrupted. No partial files are left.", err=True)
+        print_message("Interrupted. No partial files are left.")
         return INTERRUPTED
     except PreptimeError as error:
         return _report_error(error, argv)
@@ -170,22 +205,20 @@ def _run_command(argv: list[str]) -> int:
 def _report_usage_error(error: click.ClickException, argv: Sequence[str]) -> int:
     """Report an error of click, whose text names the option and the command's --help."""
     if "--json" in argv:
-        _print_error_document(ErrorDocument(UsageError.__name__, error.format_message(), "See --help."))
-    error.show()
+        print_document(ErrorDocument(UsageError.__name__, redact_text(error.format_message()), "See --help."))
+    message = io.StringIO()
+    error.show(message)
+    print_message(*redact_text(message.getvalue()).splitlines())
     return USAGE_ERROR
 
 
 def _report_error(error: PreptimeError, argv: Sequence[str]) -> int:
     if "--json" in argv:
-        _print_error_document(ErrorDocument(type(error).__name__, error.facts, error.hint))
-    click.echo(str(error), err=True)
+        print_document(ErrorDocument(type(error).__name__, error.facts, error.hint))
+    print_message(f"Error: {error}")
     if isinstance(error, DataError):
         return REFUSED_OR_ALERT
     return USAGE_ERROR if isinstance(error, UsageError) else FAILURE
-
-
-def _print_error_document(document: ErrorDocument) -> None:
-    click.echo(msgspec.json.encode(document))
 
 
 def _missing_extra_error(error: ModuleNotFoundError, argv: Sequence[str]) -> UsageError:

@@ -5,20 +5,25 @@ With `--json`, standard output contains one JSON document and nothing else. Text
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from types import TracebackType
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self
 
 import click
 import msgspec
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
-from preptime.formatting import format_count
+from preptime.formatting import escape_controls, escape_surrogates, format_count
+from preptime.redaction import redact_text
 
 if TYPE_CHECKING:
     from preptime.bundle.manifest import Manifest
@@ -32,13 +37,16 @@ USAGE_ERROR = 2
 FAILURE = 3
 INTERRUPTED = 130
 """The status that shells use for SIGINT."""
+TERMINATED = 143
+"""The status that shells use for SIGTERM."""
 
 EXIT_STATUSES = {
     SUCCESS: "success, including a lost comparison",
     REFUSED_OR_ALERT: "the data was refused, or an alert fired",
     USAGE_ERROR: "wrong use: an unknown option or bundle, no champion, or a missing extra",
-    FAILURE: "failure: a damaged bundle, a full disk, or an unexpected error",
+    FAILURE: "failure: a damaged bundle, a full disk, an input that changed, or an unexpected error",
     INTERRUPTED: "interrupted",
+    TERMINATED: "terminated by SIGTERM",
 }
 
 PIPE_WIDTH = 120
@@ -81,6 +89,7 @@ class Output:
 
     def progress(self, stage: str, fraction: float) -> None:
         """Show the progress of a stage, from 0 to 1: as a bar on a terminal, else as one line for each new stage."""
+        stage = escape_controls(stage)
         if not self._shows_progress_bars:
             if stage != self._last_stage:
                 self._error_console.print(stage, soft_wrap=True)
@@ -97,7 +106,7 @@ class Output:
             self._progress_bars.stop()
 
     def print_text(self, *parts: RenderableType) -> None:
-        """Print text for people. Lines are wrapped only for a terminal; a pipe gets whole lines."""
+        """Print text for people, one line for each string. Only a terminal gets wrapped lines."""
         for part in parts:
             self._text_console.print(part, soft_wrap=isinstance(part, str) and not self._text_console.is_terminal)
 
@@ -106,12 +115,78 @@ class Output:
         self._stop_progress_bars()
         self.print_text(*parts)
         if self._json:
-            click.echo(msgspec.json.encode(document))
+            print_document(document)
+
+
+def text_lines(lines: Iterable[str]) -> Text:
+    """Return lines as one text, for a table cell with several lines."""
+    return Text("\n".join(escape_controls(line) for line in lines))
+
+
+def print_document(document: object) -> None:
+    """Print a JSON document on standard output. Bytes of file names that aren't UTF-8 become escapes."""
+    try:
+        encoded = msgspec.json.encode(document)
+    except UnicodeEncodeError:
+        encoded = msgspec.json.encode(_replace_surrogates(msgspec.to_builtins(document)))
+    click.echo(encoded)
+
+
+def print_message(*lines: str) -> None:
+    """Print lines on standard error. Control characters, also line feeds, become escapes."""
+    for line in lines:
+        click.echo(escape_controls(line), err=True)
+
+
+@contextmanager
+def library_messages() -> Iterator[None]:
+    """Print warnings and log records of libraries like the messages of this program, one on each line."""
+    formatter = logging.lastResort.formatter if logging.lastResort else None
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        if logging.lastResort is not None:
+            logging.lastResort.setFormatter(_MessageFormatter())
+        try:
+            yield
+        finally:
+            if logging.lastResort is not None:
+                logging.lastResort.setFormatter(formatter)
+
+
+def _show_warning(message: Warning | str, *details: object, **options: object) -> None:
+    """Print a warning without its category, file, and line."""
+    del details, options
+    print_message(f"Warning: {redact_text(' '.join(str(message).split()))}")
+
+
+class _MessageFormatter(logging.Formatter):
+    """Formats a record that has no other handler, such as one of a library in a command."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the level and the message in one line."""
+        message = " ".join(record.getMessage().split())
+        return escape_controls(f"{record.levelname.capitalize()}: {redact_text(message)}")
+
+
+def _replace_surrogates(value: object) -> object:
+    if isinstance(value, str):
+        return escape_surrogates(value)
+    if isinstance(value, dict):
+        return {_replace_surrogates(key): _replace_surrogates(item) for key, item in value.items()}
+    return [_replace_surrogates(item) for item in value] if isinstance(value, list) else value
+
+
+class _SafeConsole(Console):
+    r"""Prints control characters as escapes, such as `\x1b`, so that a terminal ignores them."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Convert a string to text. rich calls this for every string that it prints."""
+        return super().render_str(escape_controls(text), **options)
 
 
 def _plain_console(*, stderr: bool, width: int | None = None) -> Console:
     """Return a console that prints text unchanged: no markup and no emoji codes in a path or the name of a city."""
-    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+    return _SafeConsole(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
 
 def with_output(command: Callable[Concatenate[Output, P], None]) -> Callable[P, None]:
@@ -126,15 +201,15 @@ def with_output(command: Callable[Concatenate[Output, P], None]) -> Callable[P, 
     return json_option(wrapper)
 
 
-METRIC_COLUMNS = ("MAE s", "median s", "RMSE s", "R²", "bias s", "in 5 min")
+METRIC_COLUMNS = ("MAE", "median", "RMSE", "R²", "bias", "in 5 min")
 
 
 def score_table(document: BacktestDocument, labels: str = "up_to_3h") -> Table:
-    """Return a table of all models, lowest MAE first, then both baselines. It fits in 80 columns."""
+    """Return a table of all models in minutes, lowest MAE first, then both baselines. It fits in 80 columns."""
     rows = [row for row in document.scores if row.labels == labels]
     order_count = rows[0].n if rows else 0
-    title = f"{document.first_day} to {document.last_day}, {format_count(order_count, 'order')}"
-    table = Table(title=f"{title} (baselines below the line)", title_justify="left")
+    title = f"{document.first_day} to {document.last_day}, {format_count(order_count, 'evaluated order')}"
+    table = Table(title=f"{title}, errors in minutes (baselines below the line)", title_justify="left")
     table.add_column("model", no_wrap=True)
     for name in METRIC_COLUMNS:
         table.add_column(name, justify="right")
@@ -165,16 +240,33 @@ def score_text(document: ScoreDocument) -> list[str]:
         f"The predictions are in {document.out}.",
     ]
     if document.median_predicted_seconds is not None:
-        minutes = document.median_predicted_seconds / 60
-        lines.insert(1, f"The median prediction is {minutes:.0f} minutes.")
+        lines.insert(1, f"The median prediction is {document.median_predicted_seconds / 60:.1f} minutes.")
     fallback_counts = ", ".join(f"{level} {count:,}" for level, count in document.fallback_level.items() if count)
     if fallback_counts:
         lines.append(f"Predictions by fallback level: {fallback_counts}.")
+    lines += unknown_restaurants_text(document.unknown_restaurants)
     lines += [
         f"{format_count(count, 'order')} without a prediction. Reason: {reason}."
         for reason, count in document.rejected.items()
     ]
     return lines
+
+
+def unknown_restaurants_text(counts: Mapping[str, int] | None) -> list[str]:
+    """Return a sentence about the predictions for unknown restaurants by fallback level, if there are any."""
+    if not counts:
+        return []
+    levels = ", ".join(f"{level} {count:,}" for level, count in counts.items())
+    orders = format_count(sum(counts.values()), "order")
+    return [f"{orders} of unknown restaurants, predicted by fallback level: {levels}."]
+
+
+def comparison_conclusion(comparison: Comparison) -> str:
+    """Return how many conditions are met, and which aren't. `comparison_table` has the details."""
+    failed = [check.rule for check in comparison.checks if not check.passed]
+    if failed:
+        return f"Conditions that aren't met: {'; '.join(failed)}."
+    return f"All {len(comparison.checks)} conditions for a promotion are met."
 
 
 def comparison_table(comparison: Comparison) -> Table:
@@ -215,6 +307,8 @@ def manifest_table(manifest: Manifest) -> Table:
 
 
 def _format_metrics(row: Score) -> list[str]:
-    values = [row.mae, row.median_ae, row.rmse, row.r2, row.bias, row.within_5_min]
-    templates = ("{:.0f}", "{:.0f}", "{:.0f}", "{:.3f}", "{:+.0f}", "{:.1%}")
+    seconds = (row.mae, row.median_ae, row.rmse, row.bias)
+    mae, median, rmse, bias = (None if value is None else value / 60 for value in seconds)
+    values = [mae, median, rmse, row.r2, bias, row.within_5_min]
+    templates = ("{:.2f}", "{:.2f}", "{:.2f}", "{:.3f}", "{:+.2f}", "{:.1%}")
     return ["–" if value is None else template.format(value) for value, template in zip(values, templates, strict=True)]

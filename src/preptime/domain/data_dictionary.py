@@ -30,6 +30,8 @@ SURPLUS_COLUMN = "_surplus"
 READER_COLUMNS = (ROW_COLUMN, FILE_COLUMN, SURPLUS_COLUMN)
 """The columns that readers add to a file's own."""
 
+_MAX_NAME_CHARACTERS = 60
+"""Longer column names are cut in messages."""
 _INT64_MAX = 2**63 - 1
 """The maximum of a column without a limit of its own. Messages omit it, because it means nothing to a reader."""
 _ALL_USE_CASES: frozenset[UseCase] = frozenset({"scoring", "training"})
@@ -147,6 +149,13 @@ ORDERS_DICTIONARY: tuple[Column, ...] = (
     ),
 )
 
+MIN_NAME_SIMILARITY = 0.83
+"""A similar name is suggested from this ratio. Different columns in public files reach 0.80 (`Restaurant_latitude` and
+`restaurant_id`). Misspelled names are above 0.84 (`acknowledged_at` and `order_acknowledged_at`)."""
+
+REQUEST_COLUMNS = tuple(column.name for column in ORDERS_DICTIONARY if column.name not in OUTCOME_COLUMNS)
+"""The columns of orders that a request to predict can have, in declared order."""
+
 RESTAURANTS_DICTIONARY: tuple[Column, ...] = (
     Column(
         "restaurant_id",
@@ -191,25 +200,49 @@ def required_columns(columns: tuple[Column, ...], use_case: UseCase) -> tuple[st
 def require_columns(columns: Sequence[str], required_names: Iterable[str], description: str) -> None:
     """Check that a data source has all required columns.
 
-    Raises `DataError` that names each missing column and the existing column with the most similar name.
+    Raises `DataError` that names each missing column, existing columns with almost the same name, and what to do.
     """
-    missing = [name for name in required_names if name not in columns]
+    expected = tuple(required_names)
+    missing = [name for name in expected if name not in columns]
     if not missing:
         return
     data_columns = [column for column in columns if column not in READER_COLUMNS]
-    matches_by_name = {name: difflib.get_close_matches(name, data_columns, n=1, cutoff=0.6) for name in missing}
+    similar_columns = {name: find_similar_column(name, data_columns) for name in missing}
     suggestions = "; ".join(
-        f"{matches[0]!r} is the closest to {name}" for name, matches in matches_by_name.items() if matches
+        f"{column[:_MAX_NAME_CHARACTERS]!r} is the closest to {name}"
+        for name, column in similar_columns.items()
+        if column is not None
     )
-    column_list = ", ".join(repr(column) for column in data_columns[:20]) + (", …" if len(data_columns) > 20 else "")
+    shown_columns = ", ".join(repr(column[:_MAX_NAME_CHARACTERS]) for column in data_columns[:20])
+    column_list = shown_columns + (", …" if len(data_columns) > 20 else "")
     if len(missing) > 1:
         subject, pronoun = f"The columns {', '.join(missing)} are", "them"
     else:
         subject, pronoun = f"The column {missing[0]} is", "it"
     raise DataError(
-        f"{subject} missing from {description}, which has {column_list}.",
-        f"Rename or add {pronoun}{': ' + suggestions if suggestions else ''}.",
+        f"{subject} missing from {description}. Existing columns: {column_list}.",
+        f"Rename or add {pronoun}{': ' + suggestions if suggestions else ''}. Columns can't be mapped to other names "
+        f"yet, so the file needs these names: {', '.join(expected)}.",
     )
+
+
+def find_similar_column(name: str, columns: Iterable[str]) -> str | None:
+    """Return the column whose name is almost `name`, regardless of case and punctuation, or None.
+
+    Example:
+        >>> find_similar_column("restaurant_id", ["city", "Restaurant ID", "restaurant_name"])
+        'Restaurant ID'
+    """
+    letters = _letters_and_digits(name)
+    similarity = {
+        column: difflib.SequenceMatcher(None, letters, _letters_and_digits(column)).ratio() for column in columns
+    }
+    closest = max(similarity, key=lambda column: similarity[column], default=None)
+    return None if closest is None or similarity[closest] < MIN_NAME_SIMILARITY else closest
+
+
+def _letters_and_digits(name: str) -> str:
+    return "".join(character for character in name.casefold() if character.isalnum())
 
 
 def render_markdown() -> str:

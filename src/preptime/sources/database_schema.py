@@ -13,6 +13,7 @@ import polars as pl
 from preptime.domain.data_dictionary import ORDERS_DICTIONARY, READER_COLUMNS, RESTAURANTS_DICTIONARY, Column
 from preptime.domain.timestamps import WHITESPACE
 from preptime.errors import DataError
+from preptime.validation.cell_text import cells_as_text, fits_csv, format_times
 from preptime.validation.duplicates import ORDER_KEY
 from preptime.validation.parsing import is_missing_text, parse_integers
 
@@ -86,12 +87,12 @@ def expand_json(cells: pl.Series, names: Sequence[str], dtype: pl.DataType) -> l
 def _to_text(cells: pl.Series) -> pl.Series:
     if isinstance(cells.dtype, pl.Datetime):
         return timestamps_as_text(cells)
-    if isinstance(cells.dtype, (pl.List, pl.Array, pl.Struct, pl.Binary, pl.Object)):
+    if not fits_csv(cells.dtype):
         raise DataError(
             f"The column {cells.name} has the type {cells.dtype}, which can't be stored.",
             "Remove it or convert it to text.",
         )
-    return cells.cast(pl.String)
+    return cells_as_text(cells)
 
 
 def timestamps_as_text(cells: pl.Series) -> pl.Series:
@@ -100,7 +101,7 @@ def timestamps_as_text(cells: pl.Series) -> pl.Series:
         raise TypeError(cells.dtype)
     is_aware = cells.dtype.time_zone is not None
     normalized = cells.dt.convert_time_zone("UTC") if is_aware else cells
-    return normalized.dt.cast_time_unit("us").dt.strftime("%Y-%m-%dT%H:%M:%S%.6f" + ("Z" if is_aware else ""))
+    return format_times(normalized, "%Y-%m-%dT%H:%M:%S%.6f" + ("Z" if is_aware else ""))
 
 
 def encode_restaurants(restaurants: pl.DataFrame) -> pl.DataFrame:
@@ -110,7 +111,7 @@ def encode_restaurants(restaurants: pl.DataFrame) -> pl.DataFrame:
         if name in READER_COLUMNS or name == "restaurant_id":
             continue
         if name in RESTAURANT_COLUMNS:
-            texts = restaurants[name].cast(pl.String).str.strip_chars(WHITESPACE)
+            texts = cells_as_text(restaurants[name]).str.strip_chars(WHITESPACE)
             columns.append(texts.set(pl.Series(is_missing_text(texts)), None).alias(name))
         else:
             columns.append(restaurants[name])

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.atomic_write import temporary_sibling
+from preptime.atomic_write import forget_temporary, temporary_sibling
 from preptime.domain.data_dictionary import ORDERS_DICTIONARY, READER_COLUMNS, TARGET, require_columns, required_columns
 from preptime.domain.orders import UNKNOWN_CODE
 from preptime.domain.validation_reasons import ValidationReason, reasons_in_mask
@@ -29,6 +29,7 @@ from preptime.sources.source import DataSource, estimate_rows
 from preptime.sources.writer import write_table
 from preptime.validation.audit import AuditedOrders, audit_orders
 from preptime.validation.audit_report import REJECT_COLUMNS, iter_rejects, rejected_rows
+from preptime.validation.cell_text import cells_as_text, format_times, to_csv_cells
 from preptime.validation.duplicates import order_keys
 from preptime.validation.parsing import ParsedTimestamps, parse_integers, parse_timestamps
 from preptime.validation.restaurants import order_time_zones
@@ -83,6 +84,7 @@ class RejectsWriter:
         if self._columns and (kind is None or issubclass(kind, NoStorableRowsError)):
             self._temporary_path.replace(self.path)
         self._temporary_path.unlink(missing_ok=True)
+        forget_temporary(self._temporary_path)
 
     def add(self, audited: AuditedOrders) -> None:
         """Write the rows that have a validation reason."""
@@ -96,7 +98,7 @@ class RejectsWriter:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._temporary_path.open("ab") as file:
                 for frame in iter_rejects(audited, rows):
-                    frame.write_csv(file, include_header=not self._columns)
+                    to_csv_cells(frame).write_csv(file, include_header=not self._columns)
                     self._columns = frame.columns
         except OSError as error:
             raise OperationError(
@@ -239,7 +241,7 @@ def _declared_columns(rows: pl.DataFrame, audited: AuditedOrders) -> dict[str, p
             parsed = parse_integers(rows[name])
             columns[name] = pl.Series(parsed.values).set(pl.Series(parsed.missing | parsed.invalid), None)
         elif dtype == pl.String:
-            columns[name] = rows[name].cast(pl.String)
+            columns[name] = cells_as_text(rows[name])
         else:
             columns[name] = audited.frame[name]
     return columns
@@ -248,13 +250,13 @@ def _declared_columns(rows: pl.DataFrame, audited: AuditedOrders) -> dict[str, p
 def _timestamp_text(cells: pl.Series) -> pl.Series:
     """Return timestamps as text with the same meaning: texts and epochs unchanged, datetimes in ISO format."""
     if isinstance(cells.dtype, pl.Date):
-        cells = cells.cast(pl.Datetime("us"))
+        return format_times(cells, "%Y-%m-%dT00:00:00.000000")
     if isinstance(cells.dtype, pl.Datetime):
         return timestamps_as_text(cells)
     if cells.dtype.is_float() or cells.dtype.is_decimal():
         utc = parse_timestamps(cells, np.zeros(len(cells), np.int32), ("UTC",)).utc
         return timestamps_as_text(pl.Series(utc).cast(pl.Datetime("us", "UTC"))).set(cells.is_null(), None)
-    return cells.cast(pl.String)
+    return cells_as_text(cells)
 
 
 def data_columns(names: Sequence[str]) -> list[str]:

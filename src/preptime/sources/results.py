@@ -16,7 +16,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from preptime.atomic_write import TEMPORARY_SUFFIX, temporary_sibling, write_bytes
+from preptime.atomic_write import TEMPORARY_SUFFIX, forget_temporary, temporary_sibling, write_bytes
 from preptime.errors import OperationError, UsageError
 
 PREDICTIONS_FILE = "predictions.parquet"
@@ -28,7 +28,7 @@ MONITORING_REPORT_FILE = "monitoring.html"
 MONITORING_METRICS_FILE = "monitoring.prom"
 RESPONSE_FILE = "response.json"
 
-_PARTITION_PATTERN = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
+_PARTITION_PATTERN = re.compile(r"date=([0-9]{4}-[0-9]{2}-[0-9]{2})")
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ class ResultsFolder:
         removal_path = temporary_sibling(folder)
         folder.rename(removal_path)
         _remove(removal_path)
+        forget_temporary(removal_path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,9 @@ from typing import Protocol, runtime_checkable
 
 import polars as pl
 
+from preptime.errors import DataError
+from preptime.sources.file_format import READ_ERRORS, scan_parquet
+
 _HEAD_BYTES = 1 << 16
 
 
@@ -53,6 +56,21 @@ class SupportsDateRange(Protocol):
         ...
 
 
+@runtime_checkable
+class SupportsPaths(Protocol):
+    """A source that reads local files."""
+
+    @property
+    def location(self) -> Path:
+        """A file, a folder, or a glob."""
+        ...
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files, in order."""
+        ...
+
+
 def batches_for_dates(source: DataSource, first: dt.date, last: dt.date, rows: int) -> Iterator[pl.DataFrame]:
     """Yield at least the orders of these local days, in chunks of at most `rows`.
 
@@ -64,17 +82,28 @@ def batches_for_dates(source: DataSource, first: dt.date, last: dt.date, rows: i
     return source.batches(rows)
 
 
+def incompatible_types_error(name: str, error: Exception) -> DataError:
+    """Return an error for partitions whose columns have different types."""
+    return DataError(
+        f"The partitions of {name} have incompatible column types ({str(error).splitlines()[0]}).",
+        "Write each column with the same type in every partition.",
+    )
+
+
 def estimate_rows(source: DataSource) -> int:
     """Return the number of rows: exact for Parquet, estimated from the first lines for CSV, and 0 for databases."""
-    return sum(_estimate_file_rows(Path(partition.name)) for partition in source.partitions())
+    paths = source.paths if isinstance(source, SupportsPaths) else ()
+    return sum(_estimate_file_rows(path) for path in paths)
 
 
 def _estimate_file_rows(path: Path) -> int:
-    if not path.is_file():
+    """Return an estimate, or 0 for a file that can't be read, because reading its rows reports the error."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+        if head.startswith(b"PAR1"):
+            return int(scan_parquet(path).select(pl.len()).collect().item())
+        lines = head.count(b"\n")
+        return path.stat().st_size * lines // len(head) if lines else 1
+    except READ_ERRORS:
         return 0
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    if head.startswith(b"PAR1"):
-        return int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
-    lines = head.count(b"\n")
-    return path.stat().st_size * lines // len(head) if lines else 1

@@ -12,6 +12,8 @@ from polars.io.plugins import register_io_source
 
 from preptime.atomic_write import atomic_path
 from preptime.errors import DataError, UsageError
+from preptime.sources.file_format import path_text
+from preptime.validation.cell_text import to_csv_cells
 
 ROW_GROUP_ROWS = 50_000
 """The minimum number of rows that a reader holds in memory. Reading the first 2,000 of five million predictions takes
@@ -51,9 +53,9 @@ def _write_csv(path: Path, chunks: Iterable[pl.DataFrame]) -> int:
     first = _take_first(stream)
     rows = len(first)
     with path.open("wb") as file:
-        first.write_csv(file)
+        to_csv_cells(first).write_csv(file)
         for chunk in stream:
-            chunk.write_csv(file, include_header=False)
+            to_csv_cells(chunk).write_csv(file, include_header=False)
             rows += len(chunk)
     return rows
 
@@ -69,7 +71,12 @@ def _write_parquet(path: Path, chunks: Iterable[pl.DataFrame]) -> int:
             rows += len(chunk)
             yield chunk
 
-    register_io_source(source, schema=first.schema).sink_parquet(path, row_group_size=ROW_GROUP_ROWS)
+    table = register_io_source(source, schema=first.schema)
+    if path_text(path) == str(path):
+        table.sink_parquet(path, row_group_size=ROW_GROUP_ROWS)
+    else:  # Polars needs a path in UTF-8
+        with path.open("wb") as file:
+            table.sink_parquet(file, row_group_size=ROW_GROUP_ROWS)
     return rows
 
 

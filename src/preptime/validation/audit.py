@@ -42,6 +42,7 @@ from preptime.validation.row_checks import (
     parse_labels,
 )
 
+LABEL_COLUMNS = (TARGET, "order_ready_at")
 CATEGORY_COLUMNS = ("country", "city", "type_of_food")
 
 
@@ -67,10 +68,23 @@ class AuditedOrders:
         """[N] bit masks of validation reasons (`preptime.domain.validation_reasons.ValidationReason`)."""
         return self.frame["reasons"].to_numpy()
 
+    @property
+    def purposes(self) -> tuple[Purpose, ...]:
+        """The purposes that the orders were checked for: all of them, or only scoring if no label was read."""
+        return tuple(Purpose) if TARGET in self.frame.columns else (Purpose.SCORING,)
+
     def usable_for(self, purpose: Purpose) -> NDArray[np.bool_]:
         """Return [N] which orders can be used for `purpose`."""
         is_usable: NDArray[np.bool_] = (self.reasons & np.uint32(exclusion_mask(purpose))) == 0
         return is_usable
+
+
+def has_labels(orders: pl.DataFrame) -> bool:
+    """Return whether any order has a preparation time or a ready time, readable or not."""
+    columns = [orders[name].drop_nulls() for name in LABEL_COLUMNS if name in orders.columns]
+    return any(
+        bool((cells.str.strip_chars() != "").any()) if cells.dtype == pl.String else len(cells) > 0 for cells in columns
+    )
 
 
 def audit_orders(

@@ -18,7 +18,9 @@ from preptime.domain.validation_reasons import (
     reasons_in_mask,
     validation_rule,
 )
+from preptime.formatting import escape_controls, format_count
 from preptime.validation.audit import AuditedOrders
+from preptime.validation.cell_text import cells_as_text
 from preptime.validation.row_checks import Finding
 
 EXAMPLES_PER_REASON = 3
@@ -63,21 +65,29 @@ class CheckReport(msgspec.Struct, frozen=True):
     clean: int
     """Number of orders that aren't excluded from any purpose."""
     usable: dict[str, int]
-    """Number of orders that can be used, by purpose."""
+    """Number of orders that can be used, by purpose: for all purposes, or only for scoring if no label was read."""
     reasons: tuple[ReasonCount, ...]
     """The reasons that occur, most fundamental first."""
     examples: tuple[FindingExample, ...]
+    checked_for: tuple[Purpose, ...] = (Purpose.SCORING, Purpose.FITTING)
+    """What the orders were checked for."""
+    passed: bool = True
+    """Whether an order can be used for a purpose of `checked_for`. If none can, `check` exits with status 1."""
 
 
 def summarize_audit(
-    audited: AuditedOrders, restaurant_count: int, examples_per_reason: int = EXAMPLES_PER_REASON
+    audited: AuditedOrders,
+    restaurant_count: int,
+    examples_per_reason: int = EXAMPLES_PER_REASON,
+    *,
+    checked_for: tuple[Purpose, ...] = (Purpose.SCORING, Purpose.FITTING),
 ) -> CheckReport:
     """Return the report of an audit. Its size depends on the number of reasons, not on the number of rows."""
     counts = []
     for rule in VALIDATION_RULES:
         rows = int(np.count_nonzero(audited.reasons & np.uint32(rule.reason.bit)))
         if rows:
-            excluded_purposes = tuple(purpose for purpose in Purpose if purpose in rule.excluded_from)
+            excluded_purposes = tuple(purpose for purpose in audited.purposes if purpose in rule.excluded_from)
             share = rows / len(audited)
             counts.append(ReasonCount(rule.reason, rows, share, excluded_purposes, rule.description, rule.rationale))
     local = audited.frame["acknowledged_local"]
@@ -89,25 +99,29 @@ def summarize_audit(
         first_day=first_day,
         last_day=last_day,
         clean=len(audited) - len(rejected_rows(audited)),
-        usable={str(purpose): int(np.count_nonzero(audited.usable_for(purpose))) for purpose in Purpose},
+        usable={str(purpose): int(np.count_nonzero(audited.usable_for(purpose))) for purpose in audited.purposes},
         reasons=tuple(counts),
         examples=tuple(_iter_examples(audited, examples_per_reason)),
+        checked_for=checked_for,
+        passed=any(bool(audited.usable_for(purpose).any()) for purpose in checked_for),
     )
 
 
 def render_text(report: CheckReport) -> str:
     """Return the report as text for a terminal."""
     days = f", {report.first_day} to {report.last_day}" if report.first_day else ""
-    lines = [f"{report.orders:,} orders of {report.restaurants:,} restaurants{days}; {report.clean:,} are clean."]
+    orders, restaurants = format_count(report.orders, "order"), format_count(report.restaurants, "restaurant")
+    lines = [f"{orders}{days}, and {restaurants}. Orders without a reason that excludes them: {report.clean:,}."]
     lines.append("Usable orders: " + ", ".join(f"{purpose} {rows:,}" for purpose, rows in report.usable.items()) + ".")
     for count in report.reasons:
         excluded_purposes = ", ".join(count.excluded_from) or "nothing"
-        lines += ["", f"{count.reason}: {count.rows:,} orders ({count.share:.2%}), excluded from {excluded_purposes}"]
+        orders = f"{format_count(count.rows, 'order')} ({count.share:.2%})"
+        lines += ["", f"{count.reason}: {orders}, excluded from {excluded_purposes}"]
         lines.append(f"  {count.meaning}. {count.why}")
         for example in report.examples:
             if example.reason == count.reason:
                 value = "empty" if example.value is None else repr(example.value)
-                location = f"{_display_location(example.file)} row {example.row:,}".lstrip()
+                location = f"{escape_controls(_display_location(example.file))} row {example.row:,}".lstrip()
                 lines.append(f"  {location}: {example.column} is {value}, expected {example.expected}")
     return "\n".join(lines)
 
@@ -174,8 +188,8 @@ def _iter_examples(audited: AuditedOrders, max_per_reason: int) -> Iterator[Find
 
 
 def _make_example(raw: pl.DataFrame, finding: Finding, row_index: int) -> FindingExample:
-    value = raw[finding.column][row_index] if finding.column in raw.columns else None
-    displayed = None if value is None else str(value)[:_MAX_VALUE_CHARACTERS]
+    value = cells_as_text(raw[finding.column][[row_index]]).item() if finding.column in raw.columns else None
+    displayed = None if value is None else value[:_MAX_VALUE_CHARACTERS]
     file = str(raw[FILE_COLUMN][row_index]) if FILE_COLUMN in raw.columns else ""
     row = int(_row_numbers(raw, np.array([row_index]))[0])
     return FindingExample(finding.reason, file, row, finding.column, displayed, finding.expected)

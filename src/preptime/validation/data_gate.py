@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, time, timedelta
 
 import msgspec
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from preptime.domain.validation_reasons import Purpose, ValidationReason
+from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask, reasons_in_mask
 from preptime.errors import DataError, UsageError
+from preptime.formatting import format_count
 from preptime.validation.audit import AuditedOrders, trailing_undated
 
 FULL_WINDOW_DAYS = 28
@@ -49,13 +52,46 @@ class GateThresholds:
     """Share of orders excluded from fitting. It's 0.9% in real data. A tenth indicates a broken export."""
 
 
+THRESHOLDS_BY_CHECK = {
+    "days": "min_days",
+    "orders": "min_orders",
+    "freshness": "max_days_behind",
+    "volume": "min_recent_volume",
+    "last_evening": "max_evening_gap_hours",
+    "unknown_restaurants": "max_unknown_restaurant_share",
+    "unusable_orders": "max_unusable_share",
+}
+"""The threshold of each check. `recent_days` has no check of its own: it widens the check of the volume."""
+
+
+def gate_option(threshold: str, value: float) -> str:
+    """Return the option that sets a threshold, as a user types it.
+
+    Example:
+        >>> gate_option("min_days", 3), gate_option("max_unusable_share", 0.25)
+        ('--gate min_days=3', '--gate max_unusable_share=0.25')
+    """
+    return f"--gate {threshold}={value:.12g}"
+
+
 def thresholds_from_settings(settings: Mapping[str, float]) -> GateThresholds:
     """Return the default thresholds with `settings` applied. Raises `UsageError` for an unknown name or a bad value."""
     defaults = asdict(GateThresholds())
     unknown = sorted(settings.keys() - defaults.keys())
     if unknown:
+        names = [*THRESHOLDS_BY_CHECK, *defaults]
+        closest = difflib.get_close_matches(unknown[0], names, n=1)
+        suggestion = ""
+        if closest:
+            threshold = THRESHOLDS_BY_CHECK.get(closest[0], closest[0])
+            suggestion = f"Use {gate_option(threshold, settings[unknown[0]])}. "
         raise UsageError(
-            f"The data gate has no threshold {unknown[0]!r}.", f"The thresholds are {', '.join(defaults)}."
+            f"The data gate has no threshold {unknown[0]!r}.", f"{suggestion}The thresholds are {', '.join(defaults)}."
+        )
+    unlimited = next((name for name, value in settings.items() if not math.isfinite(value) or value < 0), None)
+    if unlimited is not None:
+        raise UsageError(
+            f"The threshold {unlimited} of the data gate is {settings[unlimited]:g}.", "Use a number from 0."
         )
     try:
         return msgspec.convert(defaults | dict(settings), GateThresholds, strict=False)
@@ -73,6 +109,30 @@ class GateCheck(msgspec.Struct, frozen=True):
     threshold: float
     passed: bool
     message: str
+    accepted_by: float | None = None
+    """For a failed check, the value of the threshold that accepts the data. Null if no value does."""
+
+    @property
+    def option(self) -> str | None:
+        """The option that accepts the data, such as `--gate min_days=3`. None if no value of the threshold does."""
+        if self.passed or self.accepted_by is None:
+            return None
+        return gate_option(THRESHOLDS_BY_CHECK[self.name], self.accepted_by)
+
+
+class Shortfall(msgspec.Struct, frozen=True):
+    """A requirement of training that the data doesn't meet and that no option changes."""
+
+    message: str
+    """What training needs, and what the data has."""
+    remedy: str
+    """The least that would be enough."""
+    least_days: int = 0
+    """The number of days that would be enough. 0 if more days don't help."""
+    missing_orders: int = 0
+    """The number of additional orders that would be enough."""
+    resolved_checks: tuple[str, ...] = ()
+    """The failed checks that pass, too, after the remedy."""
 
 
 class GateResult(msgspec.Struct, frozen=True):
@@ -95,25 +155,36 @@ def evaluate_gate(audited: AuditedOrders, as_of: date, thresholds: GateThreshold
     # An order without a valid time can belong to any day, so it counts as unusable. After all others, it came later.
     is_undated = audited.frame["acknowledged_local"].is_null() & ~trailing_undated(audited.frame, pl.Series(is_known))
     checked_count = known_count + int(is_undated.sum())
+    day_count = counts["day"].n_unique()
     checks = (
-        _check_minimum("days", counts["day"].n_unique(), thresholds.min_days, "days with orders"),
-        _check_minimum("orders", usable_count, thresholds.min_orders, "orders that can be used for fitting"),
+        _check_minimum(
+            "days",
+            day_count,
+            thresholds.min_days,
+            f"There {_is_or_are(day_count)} {format_count(day_count, 'day')} with orders",
+        ),
+        _check_minimum(
+            "orders",
+            usable_count,
+            thresholds.min_orders,
+            f"{usable_count:,} of {format_count(known_count, 'order')} can be used for fitting",
+        ),
         _check_freshness(counts, as_of, thresholds),
         _check_volume(counts, as_of, thresholds),
-        _check_last_evening(counts, as_of, thresholds),
+        _check_last_evening(counts, thresholds),
         _check_share(
             "unknown_restaurants",
             _count_with_reason(known_orders, ValidationReason.UNKNOWN_RESTAURANT),
             known_count,
             thresholds.max_unknown_restaurant_share,
-            "come from a restaurant that isn't in the restaurants file",
+            "orders are of restaurants that aren't in the restaurants file",
         ),
         _check_share(
             "unusable_orders",
             checked_count - usable_count,
             checked_count,
             thresholds.max_unusable_share,
-            "are excluded from fitting by their validation reasons",
+            f"orders can't be used for fitting{_fitting_reasons(audited, is_known | is_undated.to_numpy())}",
         ),
     )
     return GateResult(str(as_of), all(check.passed for check in checks), checks, _notes(counts))
@@ -122,19 +193,53 @@ def evaluate_gate(audited: AuditedOrders, as_of: date, thresholds: GateThreshold
 def evaluate_daily_counts(orders_by_day: Mapping[date, int], as_of: date, thresholds: GateThresholds) -> GateResult:
     """Check only the freshness and volume of completed orders, before they are used as history."""
     counts = pl.DataFrame(sorted(orders_by_day.items()), {"day": pl.Date, "orders": pl.Int64}, orient="row")
-    checks = (_check_freshness(counts, as_of, thresholds), _check_volume(counts, as_of, thresholds))
+    checks = (
+        _check_freshness(counts, as_of, thresholds),
+        _check_volume(counts, as_of, thresholds, noun="completed order"),
+    )
     return GateResult(str(as_of), all(check.passed for check in checks), checks, ())
 
 
-def gate_error(result: GateResult) -> DataError:
-    """Return the error for data that didn't pass. It names every failed check."""
+def gate_error(result: GateResult, shortfalls: Sequence[Shortfall] = ()) -> DataError:
+    """Return the error for data that can't be used: every failed check and shortfall, and every option that helps.
+
+    An option accepts the data as it is. With a shortfall, it accepts the least that is enough.
+    """
     failed_checks = [check for check in result.checks if not check.passed]
-    messages = " ".join(check.message for check in failed_checks)
-    names = ", ".join(check.name for check in failed_checks)
-    return DataError(
-        f"The data as of {result.date} didn't pass the data gate. {messages}",
-        f"Repair the data. If it's correct, set another threshold ({names}).",
-    )
+    messages = [*(check.message for check in failed_checks), *(shortfall.message for shortfall in shortfalls)]
+    options = [check.option for check in _with_least_values(failed_checks, shortfalls) if check.option is not None]
+    if shortfalls:
+        hint = " ".join(shortfall.remedy for shortfall in shortfalls)
+        option_text = f" Then accept the other limits with {' '.join(options)}." if options else ""
+    else:
+        hint = "Repair the data."
+        option_text = f" If it's correct, accept it with {' '.join(options)}." if options else ""
+    failure = "didn't pass the data gate" if failed_checks else "isn't enough for training"
+    return DataError(f"The data as of {result.date} {failure}. {' '.join(messages)}", hint + option_text)
+
+
+def _with_least_values(checks: Sequence[GateCheck], shortfalls: Sequence[Shortfall]) -> list[GateCheck]:
+    """Return the checks that fail even with the least that the shortfalls ask for, with the values that accept it."""
+    least = {
+        "days": max((shortfall.least_days for shortfall in shortfalls), default=0),
+        "orders": sum(shortfall.missing_orders for shortfall in shortfalls)
+        + next((check.value for check in checks if check.name == "orders"), 0),
+    }
+    adjusted = [
+        msgspec.structs.replace(check, accepted_by=max(check.accepted_by or 0, least[check.name]) or None)
+        if check.name in least
+        else check
+        for check in checks
+    ]
+    resolved = {name for shortfall in shortfalls for name in shortfall.resolved_checks}
+    resolved |= {
+        check.name for check in adjusted if check.name in least and (check.accepted_by or 0) >= check.threshold
+    }
+    return [check for check in adjusted if check.name not in resolved]
+
+
+def _is_or_are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def _daily_counts(orders: pl.DataFrame) -> pl.DataFrame:
@@ -145,38 +250,73 @@ def _daily_counts(orders: pl.DataFrame) -> pl.DataFrame:
 
 
 def _check_minimum(name: str, value: int, threshold: int, description: str) -> GateCheck:
-    message = f"There are {value:,} {description}; the minimum is {threshold:,}."
-    return GateCheck(name, value, threshold, value >= threshold, message)
+    message = f"{description}; the minimum is {threshold:,}."
+    return GateCheck(name, value, threshold, value >= threshold, message, value or None)
 
 
 def _check_share(name: str, count: int, total: int, threshold: float, description: str) -> GateCheck:
-    share = count / total if total else 1.0
-    message = f"{share:.1%} of the orders ({count:,}) {description}; the maximum is {threshold:.0%}."
-    return GateCheck(name, share, threshold, share <= threshold, message)
+    """Compare a share with its maximum. Without any order, it's the subject of the other checks."""
+    share = count / total if total else 0.0
+    message = f"{count:,} of {total:,} {description}; the maximum is {100 * threshold:g}% (now {100 * share:.4g}%)."
+    return GateCheck(name, share, threshold, share <= threshold, message, _round_up(share, 2))
+
+
+def _round_up(value: float, digits: int) -> float:
+    """Return a short number that isn't less than `value`."""
+    scale = 10.0**digits
+    return math.ceil(value * scale - 1e-9) / scale
+
+
+def _fitting_reasons(audited: AuditedOrders, rows: NDArray[np.bool_]) -> str:
+    """Return the reasons that exclude `rows` from fitting, with their numbers of orders, such as ` (label_zero 3)`."""
+    counts = {
+        reason: int(np.count_nonzero(audited.reasons[rows] & np.uint32(reason.bit)))
+        for reason in reasons_in_mask(exclusion_mask(Purpose.FITTING))
+    }
+    text = ", ".join(f"{reason} {count:,}" for reason, count in counts.items() if count)
+    return f" ({text})" if text else ""
 
 
 def _check_freshness(counts: pl.DataFrame, as_of: date, thresholds: GateThresholds) -> GateCheck:
     last_day = _last_day(counts)
     days_behind = (as_of - last_day).days if last_day else 10_000
     message = (
-        f"The last order was acknowledged on {last_day}, {days_behind} days before {as_of}; "
-        f"the maximum is {thresholds.max_days_behind}."
+        f"The last order was acknowledged on {last_day}, {format_count(days_behind, 'day')} before {as_of}"
+        f"{_missing_days(last_day, as_of)}; the maximum is {thresholds.max_days_behind}."
         if last_day
         else f"There is no order before {as_of}."
     )
     return GateCheck(
-        "freshness", days_behind, thresholds.max_days_behind, days_behind <= thresholds.max_days_behind, message
+        "freshness",
+        days_behind,
+        thresholds.max_days_behind,
+        days_behind <= thresholds.max_days_behind,
+        message,
+        days_behind if last_day else None,
     )
 
 
-def _check_volume(counts: pl.DataFrame, as_of: date, thresholds: GateThresholds) -> GateCheck:
-    """Compare the recent days with the usual number of orders of their weekdays, allowing for random variation."""
+def _missing_days(last_day: date, as_of: date) -> str:
+    """Return the days between two dates as text, such as ` (none on 2015-06-17)`."""
+    first, last = last_day + timedelta(days=1), as_of - timedelta(days=1)
+    if first > last:
+        return ""
+    return f" (none on {first})" if first == last else f" (none from {first} to {last})"
+
+
+def _check_volume(counts: pl.DataFrame, as_of: date, thresholds: GateThresholds, noun: str = "order") -> GateCheck:
+    """Compare the recent days with the usual number of orders of their weekdays, allowing for random variation.
+
+    Days after the last order are the subject of the check of the freshness.
+    """
+    last_day = _last_day(counts)
+    first_days_back = max(thresholds.max_days_behind, (as_of - last_day).days if last_day else 0)
     orders_by_day: dict[date, int] = dict(zip(counts["day"].to_list(), counts["orders"].to_list(), strict=True))
     worst_description, worst_ratio, passed = "", math.inf, True
     for days_back in range(thresholds.recent_days, 0, -1):
         day = as_of - timedelta(days=days_back)
-        if days_back < thresholds.max_days_behind:
-            continue  # the freshness threshold allows this day to be missing
+        if days_back < first_days_back:
+            continue  # this day has no order, or the freshness threshold allows it to be missing
         expected = _expected_orders(orders_by_day, day)
         if expected is None:
             continue
@@ -185,16 +325,17 @@ def _check_volume(counts: pl.DataFrame, as_of: date, thresholds: GateThresholds)
         if orders / expected < worst_ratio:
             worst_ratio, worst_description = (
                 orders / expected,
-                f"{day} has {orders:,} orders, and the usual number is {expected:,.0f}",
+                f"{day} has {format_count(orders, noun)}, and the usual number is {expected:,.0f}",
             )
         passed &= orders + NOISE_SIGMAS * math.sqrt(max(minimum, 1.0)) >= minimum
     if not worst_description:
         return GateCheck("volume", 1.0, thresholds.min_recent_volume, True, "There is no earlier day to compare with.")
     message = (
-        f"{worst_description} ({worst_ratio:.0%}); the minimum is {thresholds.min_recent_volume:.0%}, "
+        f"{worst_description} ({worst_ratio:.0%}); the minimum is {100 * thresholds.min_recent_volume:g}%, "
         "minus random variation."
     )
-    return GateCheck("volume", worst_ratio, thresholds.min_recent_volume, passed, message)
+    accepted_by = math.floor(100 * worst_ratio) / 100
+    return GateCheck("volume", worst_ratio, thresholds.min_recent_volume, passed, message, accepted_by)
 
 
 def _expected_orders(orders_by_day: dict[date, int], day: date) -> float | None:
@@ -211,11 +352,11 @@ def _expected_orders(orders_by_day: dict[date, int], day: date) -> float | None:
     return float(min(earlier_counts)) if earlier_counts else None
 
 
-def _check_last_evening(counts: pl.DataFrame, as_of: date, thresholds: GateThresholds) -> GateCheck:
-    """Check that yesterday is complete. An export that ends in the afternoon can still have a normal count."""
+def _check_last_evening(counts: pl.DataFrame, thresholds: GateThresholds) -> GateCheck:
+    """Check that the last day is complete. An export that ends in the afternoon can still have a normal count."""
     last_day = _last_day(counts)
-    if last_day is None or len(counts) < 2 or (as_of - last_day).days > thresholds.max_days_behind:
-        message = "There is no recent day whose evening could be checked."
+    if last_day is None or len(counts) < 2:
+        message = "There is no other day to compare the evening with."
         return GateCheck("last_evening", 0.0, thresholds.max_evening_gap_hours, True, message)
     usual_last_second = float(np.median(counts["last"].to_numpy()[:-1]))
     gap_hours = max(0.0, (usual_last_second - float(counts["last"][-1])) / 3600)
@@ -229,6 +370,7 @@ def _check_last_evening(counts: pl.DataFrame, as_of: date, thresholds: GateThres
         thresholds.max_evening_gap_hours,
         gap_hours <= thresholds.max_evening_gap_hours,
         message,
+        _round_up(gap_hours, 1),
     )
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from preptime.domain.data_dictionary import TARGET
 from preptime.domain.timestamps import WHITESPACE
+from preptime.validation.cell_text import cells_as_text, fits_csv
 from preptime.validation.parsing import decode_text
 
 NATURAL_KEY = ("restaurant_id", "acknowledged_utc", "order_value_gbp", "number_of_items", TARGET)
@@ -43,6 +44,8 @@ def key_columns(orders: pl.DataFrame, parsed: pl.DataFrame) -> pl.DataFrame:
         ids = ids.str.strip_chars(WHITESPACE).replace("", None)
     elif ids.dtype.is_integer() and ids.dtype != pl.UInt64:
         ids = ids.cast(pl.Int64)
+    elif not fits_csv(ids.dtype):
+        ids = cells_as_text(ids)
     return pl.DataFrame({"order_id": ids})
 
 
@@ -81,7 +84,7 @@ def order_keys(orders: pl.DataFrame, parsed: pl.DataFrame) -> pl.Series:
     `orders` are unparsed rows and `parsed` the same rows parsed (`preptime.validation.audit.AuditedOrders.frame`). An
     order without an `order_id` needs all four of restaurant, acknowledgement time, value, and items.
     """
-    keys = key_columns(orders, parsed)["order_id"].cast(pl.String) if "order_id" in orders.columns else None
+    keys = cells_as_text(key_columns(orders, parsed)["order_id"]) if "order_id" in orders.columns else None
     if keys is None:
         return _hash_keys(parsed)
     has_no_key = keys.is_null()

@@ -31,6 +31,7 @@ from preptime.domain.timestamps import (
     WHITESPACE,
     parse_utc_offset,
 )
+from preptime.validation.cell_text import cells_as_text
 
 _ZONE_KEY_SPAN = 2**33
 """Seconds. Larger than any time here, so that (zone, second) fits into one sortable integer."""
@@ -171,17 +172,26 @@ def _parse_cells(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int64]
     if cells.dtype == pl.String:
         return _parse_text(cells)
     no_offset = np.zeros(1, np.int64)
-    if isinstance(cells.dtype, pl.Datetime):
-        microseconds = cells.dt.cast_time_unit("us").to_physical().fill_null(0).to_numpy()
-        kind = _LOCAL_TIME if cells.dtype.time_zone is None else _UTC_INSTANT
-        return microseconds, no_offset, np.full(len(cells), kind, np.int8)
-    if cells.dtype == pl.Date:
-        microseconds = cells.cast(pl.Datetime("us")).to_physical().fill_null(0).to_numpy()
-        return microseconds, no_offset, np.full(len(cells), _LOCAL_TIME, np.int8)
+    if isinstance(cells.dtype, pl.Datetime | pl.Date):
+        has_zone = isinstance(cells.dtype, pl.Datetime) and cells.dtype.time_zone is not None
+        kind = _UTC_INSTANT if has_zone else _LOCAL_TIME
+        return _physical_microseconds(cells), no_offset, np.full(len(cells), kind, np.int8)
     if cells.dtype.is_numeric():
         microseconds, is_valid = _parse_epochs(cells)
         return microseconds, no_offset, np.where(is_valid, np.int8(_UTC_INSTANT), np.int8(_INVALID))
     return np.zeros(len(cells), np.int64), no_offset, np.full(len(cells), _INVALID, np.int8)
+
+
+def _physical_microseconds(cells: pl.Series) -> NDArray[np.int64]:
+    """Return the microseconds since 1970 of datetimes or dates. A time that doesn't fit becomes an extreme value."""
+    numbers = cells.to_physical().fill_null(0).cast(pl.Int64).to_numpy()
+    unit = cells.dtype.time_unit if isinstance(cells.dtype, pl.Datetime) else "days"
+    if unit == "ns":
+        return cast(NDArray[np.int64], numbers // 1_000)
+    scale = {"us": 1, "ms": 1_000, "days": SECONDS_PER_DAY * MICROSECONDS}[unit]
+    # Without a limit, the product can overflow and become a plausible time.
+    limit = np.iinfo(np.int64).max // scale
+    return cast(NDArray[np.int64], np.clip(numbers, -limit, limit) * scale)
 
 
 def _parse_text(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int8]]:
@@ -215,7 +225,9 @@ def _parse_text(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int64],
 
 def _parse_epochs(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return (microseconds, whether the cell is an epoch in one of the declared units) for each cell."""
-    typed_cells = cells.cast(pl.Float64) if cells.dtype.is_float() or cells.dtype.is_decimal() else cells.cast(pl.Int64)
+    has_fractions = cells.dtype.is_float() or cells.dtype.is_decimal()
+    # An unsigned integer can be too large for 64 bits with a sign.
+    typed_cells = cells.cast(pl.Float64) if has_fractions else cells.cast(pl.Int64, strict=False)
     epoch_values = typed_cells.fill_null(0).to_numpy()
     if typed_cells.dtype == pl.Float64:
         epoch_values = np.where(np.isfinite(epoch_values), epoch_values, 0.0)
@@ -230,7 +242,7 @@ def _parse_epochs(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.bool_
         scaled_numbers = epoch_values[in_scale]
         microseconds[in_scale] = np.floor(scaled_numbers * scale if scale else scaled_numbers // 1_000).astype(np.int64)
         is_epoch |= in_scale
-    return microseconds, is_epoch & cells.is_not_null().to_numpy()
+    return microseconds, is_epoch & typed_cells.is_not_null().to_numpy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +328,7 @@ def parse_categories(cells: pl.Series, vocabulary: Sequence[str]) -> NDArray[np.
         numeric_cells = cells.cast(pl.Float64).fill_null(UNKNOWN_CODE).fill_nan(UNKNOWN_CODE).to_numpy()
         is_code = (numeric_cells >= 0) & (numeric_cells < len(vocabulary)) & (np.floor(numeric_cells) == numeric_cells)
         return np.where(is_code, numeric_cells, UNKNOWN_CODE).astype(np.int32)
-    texts = cells.cast(pl.String)
+    texts = cells_as_text(cells)
     # A column has few distinct names, so each of them is parsed once.
     distinct = texts.drop_nulls().unique().to_list()
     codes_by_name = {name: code for code, name in enumerate(vocabulary)}

@@ -18,6 +18,7 @@ from preptime.domain.time_zones import resolve_time_zone
 from preptime.domain.timestamps import WHITESPACE
 from preptime.errors import DataError
 from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
+from preptime.validation.cell_text import cells_as_text
 from preptime.validation.parsing import is_missing_text, parse_categories, parse_integers
 
 _MAX_LISTED_ROWS = 5
@@ -56,7 +57,7 @@ def _restaurant_ids(frame: pl.DataFrame) -> NDArray[np.int64]:
     invalid_rows = np.flatnonzero(numbers.missing | numbers.invalid | (numbers.values < 0))
     rows = _row_numbers(frame)
     if len(invalid_rows):
-        cell = frame["restaurant_id"][int(invalid_rows[0])]
+        cell = cells_as_text(frame["restaurant_id"][[int(invalid_rows[0])]]).item()
         raise DataError(
             f"The restaurants file has {len(invalid_rows):,} rows with an invalid restaurant_id "
             f"(row {rows[invalid_rows[0]]}: {cell!r}).",
@@ -84,7 +85,7 @@ def _row_numbers(frame: pl.DataFrame) -> NDArray[np.int64]:
 def _text_column(frame: pl.DataFrame, name: str) -> pl.Series:
     if name not in frame.columns:
         return pl.Series(name, [None] * len(frame), pl.String)
-    cells = frame[name].cast(pl.String).str.strip_chars(WHITESPACE)
+    cells = cells_as_text(frame[name]).str.strip_chars(WHITESPACE)
     return cells.set(pl.Series(is_missing_text(cells)), None) if len(cells) else cells
 
 
@@ -121,7 +122,7 @@ def order_time_zones(
         cells = orders["country"].gather(unknown_rows)
         country_names = restaurants.vocabularies.country
         codes = parse_categories(cells, country_names)
-        countries = cells.cast(pl.String).str.strip_chars(WHITESPACE)
+        countries = cells_as_text(cells).str.strip_chars(WHITESPACE)
         for country in countries.drop_nulls().unique():
             rows = np.flatnonzero((countries == country).fill_null(value=False).to_numpy())
             code = codes[rows[0]]
