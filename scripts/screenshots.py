@@ -140,13 +140,15 @@ def _wait_for_content_height(page: Page) -> int:
 
 
 def _predict_sample(page: Page) -> None:
-    page.get_by_role("button", name="Try the sample").click()
-    wait_until_idle(page)
+    _use_sample(page)
     page.get_by_role("button", name=re.compile("Predict 48 orders")).click()
 
 
-def _open_single_order(page: Page) -> None:
-    page.get_by_role("tab", name="One order").click()
+def _use_sample(page: Page) -> None:
+    page.get_by_role("tab", name="Upload a file").click()
+    wait_until_idle(page)
+    page.get_by_role("button", name="Try the sample").click()
+    wait_until_idle(page)
 
 
 def _open_data_dictionary(page: Page) -> None:
@@ -154,8 +156,7 @@ def _open_data_dictionary(page: Page) -> None:
 
 
 def _open_previews(page: Page) -> None:
-    page.get_by_role("button", name="Try the sample").click()
-    wait_until_idle(page)
+    _use_sample(page)
     for label in ("Preview with validation results", "rows without a prediction"):
         page.locator("summary").filter(has_text=label).click()
 
@@ -186,7 +187,7 @@ def _no_action(_: Page) -> None:
 VIEWS = (
     View("predict", "/", _predict_sample),
     View("preview", "/", _open_previews),
-    View("one-order", "/", _open_single_order),
+    View("one-order", "/", _no_action),
     View("dictionary", "/", _open_data_dictionary),
     View("models", "/models", _no_action),
     View("bundle-details", "/models", _open_view("Bundle details")),
@@ -206,7 +207,7 @@ VIEWS = (
     View("monitoring-predictions", "/monitoring", _open_view("Predictions and labels")),
 )
 DOCS_IMAGES = (
-    DocsImage("dashboard-predict.png", "predict", "wide", "light", 1300),
+    DocsImage("dashboard-predict.png", "predict", "wide", "light", 1500),
     DocsImage("dashboard-one-order.png", "one-order", "wide", "dark", 1300),
     DocsImage("dashboard-narrow.png", "one-order", "narrow", "light", 1100),
     DocsImage("dashboard-models.png", "bundle-details", "wide", "light", 1500),

@@ -6,12 +6,12 @@ import hashlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
@@ -28,6 +28,7 @@ _BROWSER_FLAGS = (
     "--disable-sync",
     "--no-first-run",
 )
+UPLOAD_TAB = "Upload a file"
 _UI_COMMAND = (*SERVE_COMMAND[:2], "ui")
 API_KEY = "the dispatcher's key"
 OPERATOR_KEY = "the operator's key"
@@ -134,14 +135,23 @@ def launch_chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def open_page(browser: Browser, url: str, *, width: int = 1280, dark: bool = False) -> Iterator[Page]:
-    """Open `url` in a new window and wait until it's drawn. Fails if the page requests another host."""
+def open_page(
+    browser: Browser, url: str, *, width: int = 1280, dark: bool = False, expected_errors: Sequence[str] = ()
+) -> Iterator[Page]:
+    """Open `url` in a new window and wait until it's drawn.
+
+    Fails if the page requests another host, or if the browser reports an error: a missing file, a script's error, or a
+    violation of the content security policy.
+    """
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", accept_downloads=True
     )
     context.set_default_timeout(TIMEOUT_MS)
     external_urls: list[str] = []
+    errors: list[str] = []
     page = context.new_page()
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("request", lambda request: None if _is_local_url(request.url) else external_urls.append(request.url))
     try:
         page.goto(url)
@@ -149,16 +159,23 @@ def open_page(browser: Browser, url: str, *, width: int = 1280, dark: bool = Fal
         wait_until_idle(page)
         yield page
         assert external_urls == []
+        assert [error for error in errors if not any(text in error for text in expected_errors)] == []
     finally:
         context.close()
+
+
+def open_upload_tab(page: Page) -> None:
+    """Open the tab for files of the page Predict."""
+    page.get_by_role("tab", name=UPLOAD_TAB).click()
+    wait_until_idle(page)
 
 
 def wait_until_idle(page: Page) -> None:
     """Wait until Streamlit has finished drawing."""
     page.wait_for_timeout(300)
-    page.wait_for_function("!document.querySelector('[data-testid=stStatusWidget]')")
-    page.wait_for_function("!document.querySelector('[data-stale=true]')")
-    page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')")  # the placeholder of a chart
+    for selector in ("[data-testid=stStatusWidget]", "[data-stale=true]", "[data-testid=stSkeleton]"):
+        # The last one is the placeholder of a chart. The content security policy forbids `wait_for_function`.
+        expect(page.locator(selector)).to_have_count(0, timeout=TIMEOUT_MS)
     page.wait_for_timeout(200)
 
 

@@ -10,6 +10,8 @@ from html import unescape
 import pytest
 from streamlit.testing.v1 import AppTest
 
+_CELL_PATTERN = re.compile('<td data-label="([^"]*)"[^>]*>(.*?)</td>', re.DOTALL)
+
 
 def render_page(monkeypatch: pytest.MonkeyPatch, page: str = "predict", **settings: str) -> AppTest:
     """Render a page once with these settings.
@@ -40,11 +42,23 @@ def html_bodies(at: AppTest) -> list[str]:
 
 
 def table_rows(at: AppTest) -> list[list[dict[str, object]]]:
-    """Return the rows of each table on the page."""
-    return [
+    """Return the rows of each table on the page: first tables with wrapped text, then scrolling tables."""
+    wrapped_tables = [_read_wrapped_table(body) for body in html_bodies(at) if 'class="data-table"' in body]
+    return wrapped_tables + [
         [{str(key): value for key, value in row.items()} for row in element.value.to_dict("records")]
         for element in at.dataframe
     ]
+
+
+def _read_wrapped_table(body: str) -> list[dict[str, object]]:
+    return [
+        {unescape(title): _cell_value(unescape(text)) for title, text in re.findall(_CELL_PATTERN, row)}
+        for row in re.findall("<tr>(<td.*?)</tr>", body, re.DOTALL)
+    ]
+
+
+def _cell_value(text: str) -> object:
+    return int(text) if re.fullmatch("[0-9]+", text) else text
 
 
 def chart_axes(at: AppTest) -> list[tuple[str, str | None]]:

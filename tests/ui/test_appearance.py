@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from preptime.monitoring.document import encode
 from preptime.sources.results import MONITORING_FILE, ResultsFolder
 from tests.api.processes import Server
 from tests.monitoring.example import DATE, fired, quiet
 from tests.ui import test_models, test_monitoring
-from tests.ui.browser import open_page, run_dashboard, wait_until_idle
+from tests.ui.browser import TIMEOUT_MS, open_page, run_dashboard, wait_until_idle
 from tests.ui.stores import ORDERS, RESTAURANTS
 
 VIEWS = {
@@ -62,7 +62,7 @@ def test_page_opened_by_url_draws_charts_in_wide_light_window(dashboard: Server,
 
 def _assert_complete(page: Page, name: str, chart_count: int, width: int) -> None:
     """Assert the number of charts, no errors, and nothing wider than the window or its card."""
-    page.wait_for_function(f"document.querySelectorAll('.vega-embed :is(canvas, svg)').length == {chart_count}")
+    expect(page.locator(".vega-embed :is(canvas, svg)")).to_have_count(chart_count, timeout=TIMEOUT_MS)
     assert page.locator("[data-testid=stException]").count() == 0
     assert page.locator(".callout.error").all_inner_texts() == _expected_errors(name)
     assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= width
@@ -71,6 +71,11 @@ def _assert_complete(page: Page, name: str, chart_count: int, width: int) -> Non
         ".filter(chart => chart.scrollWidth > chart.parentElement.clientWidth + 1).length"
     )
     assert overflowing_charts == 0
+    cut_tables = page.evaluate(
+        "[...document.querySelectorAll('.data-table')]"
+        ".filter(table => table.scrollWidth > table.clientWidth + 1).length"
+    )
+    assert cut_tables == 0
 
 
 def _expected_errors(name: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import polars as pl
@@ -17,8 +18,9 @@ from preptime.scoring.score_file import score_file
 from preptime.scoring.scorer import PREDICTED_READY_AT, PREDICTION_BUNDLE, PREDICTION_REASON
 from preptime.ui.predictors import API_MODE
 from preptime.ui.upload_session import FOLDER_PREFIX
+from tests.api.processes import Server
 from tests.scoring.factories import mixed_rows
-from tests.ui.browser import API_KEY, Site, open_page, wait_until_idle
+from tests.ui.browser import API_KEY, Site, make_store, open_page, open_upload_tab, run_dashboard, wait_until_idle
 
 FORMAT_TITLES = {"csv": "CSV", "parquet": "Parquet"}
 
@@ -47,6 +49,7 @@ def test_local_and_api_predictions_and_downloads_match_score(
     score_file(str(orders), tmp_path / "expected.parquet", champion)
     expected = pl.read_parquet(tmp_path / "expected.parquet")
     with open_page(browser, site.dashboard.url) as page:
+        open_upload_tab(page)
         page.set_input_files("input[type=file]", orders)
         wait_until_idle(page)
         _predict(page)
@@ -54,6 +57,7 @@ def test_local_and_api_predictions_and_downloads_match_score(
         assert local.equals(expected)
         csv = _download_bytes(page, "csv")
         local_numbers = _metric_values(page)
+        page.get_by_text("Advanced").click()
         page.get_by_text(API_MODE).click()
         wait_until_idle(page)
         page.get_by_label("API key").fill(API_KEY)
@@ -79,6 +83,7 @@ def test_local_and_api_predictions_and_downloads_match_score(
 def test_upload_is_shown_as_text_and_deleted_with_the_session(site: Site, browser: Browser, orders: Path) -> None:
     temporary_folder = site.folder / "temporary"
     with open_page(browser, site.dashboard.url) as page:
+        open_upload_tab(page)
         page.set_input_files("input[type=file]", orders)
         wait_until_idle(page)
         expect(page.locator(".callout").filter(has_text="orders *bold* <b>.csv")).to_be_visible()
@@ -94,6 +99,7 @@ def test_upload_is_shown_as_text_and_deleted_with_the_session(site: Site, browse
 @pytest.mark.parametrize("dark", [False, True])
 def test_page_fits_the_window_and_follows_the_theme(site: Site, browser: Browser, width: int, *, dark: bool) -> None:
     with open_page(browser, site.dashboard.url, width=width, dark=dark) as page:
+        open_upload_tab(page)
         page.get_by_role("button", name="Try the sample").click()
         wait_until_idle(page)
         _predict(page)
@@ -103,6 +109,38 @@ def test_page_fits_the_window_and_follows_the_theme(site: Site, browser: Browser
             assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= width
         background = page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
         assert (sum(int(part) for part in re.findall(r"\d+", background)[:3]) < 200) == dark
+
+
+def test_refused_upload_and_invalid_value_show_their_reason(browser: Browser, orders: Path, tmp_path: Path) -> None:
+    make_store(tmp_path)
+    (tmp_path / "large.csv").write_bytes(orders.read_bytes() + b"\n" * 1_048_576)
+    settings = {"PREPTIME_UI_BASE_PATH": "/team/preptime", "PREPTIME_UI_MAX_TOTAL_UPLOAD_MB": "1"}
+    with (
+        run_dashboard(tmp_path, **settings) as dashboard,
+        open_dashboard(browser, dashboard) as page,
+    ):
+        items = page.get_by_role("spinbutton", name="Items")
+        items.fill("0")
+        items.press("Tab")
+        expect(page.locator(".field-error")).to_have_text("Enter a whole number from 1 to 10,000.")
+        expect(page.locator(".prediction")).to_have_count(0)
+        expect(page.get_by_text("Press Enter to apply")).not_to_be_visible()
+        open_upload_tab(page)
+        page.set_input_files("input[type=file]", tmp_path / "large.csv")
+        expect(page.locator(".callout.error")).to_contain_text("all users together can't exceed 1 MB")
+        page.set_input_files("input[type=file]", orders)
+        wait_until_idle(page)
+        _predict(page)
+        assert len(_download_frame(page, "parquet")) == len(pl.read_csv(orders, infer_schema=False))
+        page.get_by_role("link", name="Data").click()
+        expect(page.get_by_role("heading", name="Data", exact=True)).to_be_visible()
+        assert page.url.endswith("/team/preptime/data")
+
+
+def open_dashboard(browser: Browser, dashboard: Server) -> AbstractContextManager[Page]:
+    """Open the default page below the prefix, when the dashboard is ready."""
+    dashboard.wait_until("/_stcore/health")
+    return open_page(browser, f"{dashboard.url}/team/preptime/predict", expected_errors=["503"])
 
 
 def _predict(page: Page) -> None:

@@ -139,11 +139,12 @@ def test_label_audit_counts_validation_reasons(open_view: OpenView) -> None:
     assert "mine.csv: 3 orders" in page_text(at)
     counts = dict(
         zip(
-            table_column(at, "reason", having="explanation"),
+            table_column(at, "code", having="explanation"),
             table_column(at, "orders", having="explanation"),
             strict=True,
         )
     )
+    assert "A number can't be read, or isn't whole where it must be" in table_column(at, "reason", having="explanation")
     assert counts["unparsable_number"] == 1
     assert counts["label_contradicts_times"] == 1
     assert "a lot" in table_column(at, "value found", having="expected")
@@ -200,7 +201,7 @@ def test_missing_configured_file_shows_an_error(open_view: OpenView, tmp_path: P
 def test_orders_without_usable_labels_have_an_audit(open_view: OpenView) -> None:
     at = upload(open_view(), csv_of(make_orders(make_order(order_value_gbp="?"))))
     assert "No order with a usable preparation time matches the filters." in page_text(at)
-    assert "unparsable_number" in table_column(select_view(at, "Label audit"), "reason", having="explanation")
+    assert "unparsable_number" in table_column(select_view(at, "Label audit"), "code", having="explanation")
 
 
 def test_orders_of_one_day_have_no_date_filter(open_view: OpenView) -> None:

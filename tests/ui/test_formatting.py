@@ -6,8 +6,6 @@ import datetime as dt
 
 import pytest
 
-from preptime.domain.orders import FALLBACK_LEVELS
-from preptime.features.spec import FEATURE_TITLES, FEATURES
 from preptime.formatting import format_count
 from preptime.ui import formatting
 
@@ -56,12 +54,3 @@ def test_format_clock_time_rounds_to_nearest_or_up(timestamp: str, nearest: str,
         nearest,
         rounded_up,
     )
-
-
-def test_every_fallback_level_has_a_title_and_a_description() -> None:
-    assert set(formatting.FALLBACK_LEVEL_DESCRIPTIONS) == set(FALLBACK_LEVELS)
-    assert set(formatting.FALLBACK_LEVEL_TITLES) == set(FALLBACK_LEVELS)
-
-
-def test_every_feature_has_its_own_title() -> None:
-    assert len(set(FEATURE_TITLES.values())) == len(FEATURES)

@@ -96,7 +96,12 @@ def test_bundle_details_show_the_table_and_all_charts(open_view: OpenView, store
     ):
         assert title in shown
     assert len(at.get("vega_lite_chart")) == 8
-    assert table_column(at, "model", having="R²") == ["quantile", "rf", "restaurant lookup", "global median"]
+    assert table_column(at, "model", having="R²") == [
+        "quantile (default)",
+        "random forest",
+        "restaurant lookup",
+        "median of all orders",
+    ]
     assert "Download the report" in [button.proto.label for button in at.get("download_button")]
     at.session_state["segment-dimension"] = "fallback_level"
     assert "Coverage of p10–p90 by fallback level" in page_text(at.run())

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import cast
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from preptime.ui.components import show_failures
+from preptime.ui.components import show_error, show_failures
 from preptime.ui.connections import get_context
 from preptime.ui.login import allowed_keys, require_login
+from preptime.ui.request_guard import CONNECTION_HEADER
+from preptime.ui.session_registry import get_session_registry
 from preptime.ui.theme import STYLE
 
 _ICON_PATH = str(Path(__file__).with_name("icon.svg"))
@@ -35,8 +38,25 @@ def run_app() -> None:
     st.html(STYLE)
     st.logo(_ICON_PATH, size="large")
     with show_failures():
+        session_id = _register_session()
         if require_login(allowed_keys(get_context().settings)):
+            get_session_registry().sign_in(session_id)
+            _show_refused_upload(session_id)
             _navigate()
+
+
+def _register_session() -> str:
+    """Register this session for uploads and for its timeout. Return its ID."""
+    script_context = get_script_run_ctx()
+    session_id = script_context.session_id if script_context else ""
+    get_session_registry().register(session_id, st.context.headers.get(CONNECTION_HEADER, ""))
+    return session_id
+
+
+def _show_refused_upload(session_id: str) -> None:
+    refusal = get_session_registry().take_refusal(session_id)
+    if refusal is not None:
+        show_error(refusal.facts, refusal.hint)
 
 
 def _navigate() -> None:

@@ -21,7 +21,8 @@ from preptime.evaluation import aggregates, charts
 from preptime.evaluation.documents import Segment, SegmentDimension
 from preptime.evaluation.summary_text import segment_coverage_caption, segment_errors_caption
 from preptime.progress import ProgressCallback
-from preptime.ui.formatting import EMPTY_CELL, FALLBACK_LEVEL_TITLES, error_message
+from preptime.ui.display_names import DIMENSION_TITLES, FALLBACK_LEVEL_TITLES
+from preptime.ui.formatting import EMPTY_CELL, error_message
 from preptime.ui.theme import palette
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ CHART_WIDTH_PIXELS = 390
 """The width for which a chart is drawn, and its maximum height. The browser then stretches it to its container."""
 MIN_ROWS_TO_FILTER = 12
 """Shorter tables fit on the screen without a filter."""
+MAX_WRAPPED_ROWS = 40
+"""A longer table scrolls, and its text is cut. A shorter one is shown whole."""
 _PROGRESS_DELAY_SECONDS = 0.2
 _LONG_VALUE_CHARACTERS = 12
 """A value with more characters, such as a bundle ID, is shown in a smaller font."""
@@ -73,6 +76,11 @@ def _callout(kind: CalloutKind, message: str, hint: str) -> None:
 def caption(text: str) -> None:
     """Show a sentence in muted text."""
     st.html(f'<p class="caption">{escape(text)}</p>')
+
+
+def field_error(text: str) -> None:
+    """Show why the value of the field above is invalid."""
+    st.html(f'<p class="field-error" role="alert">{escape(text)}</p>')
 
 
 def metric_cards(metrics: list[tuple[str, str, str]]) -> None:
@@ -190,12 +198,19 @@ class Column:
 
 
 def data_table(rows: Sequence[Mapping[str, object]], columns: Sequence[Column], *, key: str, height: int = 420) -> None:
-    """Show a sortable table, with a filter if it has many rows. `key` must be unique on the page."""
+    """Show a table, with a filter if it has many rows. `key` must be unique on the page.
+
+    Up to `MAX_WRAPPED_ROWS` rows are shown with their whole text, in a narrow window as one card for each row. Longer
+    tables scroll and can be sorted.
+    """
     if len(rows) >= MIN_ROWS_TO_FILTER:
         query = st.text_input(
             "Filter", key=f"{key}-filter", placeholder="Filter rows by words", label_visibility="collapsed"
         )
         rows = filter_rows(rows, [column.field for column in columns], query)
+    if len(rows) <= MAX_WRAPPED_ROWS:
+        _wrapped_table(rows, columns)
+        return
     cells_by_title = {
         column.title: [_cell_value(row.get(column.field), column.format) for row in rows] for column in columns
     }
@@ -203,11 +218,44 @@ def data_table(rows: Sequence[Mapping[str, object]], columns: Sequence[Column], 
         cells_by_title,
         hide_index=True,
         width="stretch",
-        height="content" if len(rows) <= MIN_ROWS_TO_FILTER else height,
+        height=height,
         column_config={column.title: _column_config(column) for column in columns},
         placeholder=EMPTY_CELL,
         key=key,
     )
+
+
+def _wrapped_table(rows: Sequence[Mapping[str, object]], columns: Sequence[Column]) -> None:
+    head = "".join(
+        f'<th scope="col"{_css_class(column)}{_tooltip(column)}>{escape(column.title)}</th>' for column in columns
+    )
+    body = "".join(f"<tr>{''.join(_table_cell(row, column) for column in columns)}</tr>" for row in rows)
+    if not rows:
+        body = f'<tr><td colspan="{len(columns)}">No row matches the filter.</td></tr>'
+    st.html(f'<div class="data-table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
+
+
+def _table_cell(row: Mapping[str, object], column: Column) -> str:
+    text = _cell_text(row.get(column.field), column.format)
+    return f'<td data-label="{escape(column.title)}"{_css_class(column)}>{escape(text)}</td>'
+
+
+def _css_class(column: Column) -> str:
+    css_class = "number" if column.format in _NUMBER_FORMATS else column.format if column.format != "text" else ""
+    return f' class="{css_class}"' if css_class else ""
+
+
+def _tooltip(column: Column) -> str:
+    return f' title="{escape(column.help)}"' if column.help else ""
+
+
+def _cell_text(value: object, column_format: ColumnFormat) -> str:
+    if value is None or value == "":
+        return "" if column_format in {"text", "long"} else EMPTY_CELL
+    number = _cell_value(value, column_format)
+    if isinstance(number, int | float) and column_format in _NUMBER_FORMATS:
+        return f"{number:,}" if column_format == "count" else _NUMBER_FORMATS[column_format] % number
+    return str(value)
 
 
 def filter_rows(
@@ -251,15 +299,6 @@ def _column_config(column: Column) -> ColumnConfig:
     return st.column_config.TextColumn(column.title, help=help_text, width="large" if column.format == "long" else None)
 
 
-DIMENSION_TITLES: dict[SegmentDimension, str] = {
-    "city": "city",
-    "type_of_food": "type of food",
-    "hour": "local hour",
-    "items": "number of items",
-    "fallback_level": "fallback level",
-}
-"""Names of the segment dimensions."""
-
 _SEGMENT_COLUMNS = (
     Column("value", "segment"),
     Column("n", "orders", "count"),
@@ -280,7 +319,7 @@ def choose_dimension(dimensions: Sequence[SegmentDimension], *, key: str) -> Seg
 
 
 def segment_charts(segments: Sequence[Segment], dimension: SegmentDimension) -> None:
-    """Show error and coverage of the segments of a dimension. It must have at least one segment."""
+    """Show charts of error and coverage of the segments of a dimension. It must have at least one segment."""
     rows = aggregates.segment_rows(_with_level_titles(segments), (dimension,))
     left, right = st.columns(2)
     with left:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,14 +13,17 @@ from preptime.bundle.bundle import Bundle, fetch_verified
 from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.store import Store
 from preptime.client import Client
-from preptime.errors import UsageError
+from preptime.errors import PreptimeError, UsageError
 from preptime.keys import Keys
+from preptime.redaction import redact_address
 from preptime.settings import Settings
 
 CHAMPION_POLL_SECONDS = 5
 """Interval between two reads of the champion log, as in the API."""
 BUNDLE_CACHE_SIZE = 3
 """Loaded bundles that stay in memory: the champion, its predecessor, and one to compare with."""
+API_PROBE_SECONDS = 10
+"""Interval between two checks whether an API listens on this machine."""
 API_TIMEOUT_SECONDS = 60.0
 """A request can contain ten thousand orders, and the API serves other clients too."""
 API_ATTEMPTS = 3
@@ -38,9 +42,19 @@ class DashboardContext:
         return Store.open(self.settings.store)
 
     @property
+    def base_path(self) -> str:
+        """The prefix of the dashboard's URL paths, without a slash at the end; or empty."""
+        return self.settings.ui_base_path.rstrip("/")
+
+    @property
     def api_url(self) -> str:
         """The URL of the API: the setting, or else this machine."""
         return self.settings.api_url or f"http://127.0.0.1:{self.settings.port}"
+
+    @property
+    def api_name(self) -> str:
+        """The URL of the API without credentials, to show."""
+        return redact_address(self.api_url)
 
     def champion_id(self) -> str:
         """Return the ID of the champion. Raises `UsageError` if the store has none, and `StoreError`."""
@@ -51,6 +65,17 @@ class DashboardContext:
                 "Train one: preptime train --store STORE --orders ORDERS --restaurants RESTAURANTS --date TODAY",
             )
         return bundle_id
+
+    def has_champion(self) -> bool:
+        """Return whether the store has a champion, which may be damaged."""
+        try:
+            return _read_champion_id(self.settings.store) is not None
+        except PreptimeError:  # a store that can't be read
+            return False
+
+    def has_api(self) -> bool:
+        """Return whether an API is configured, or listens on this machine."""
+        return bool(self.settings.api_url) or _is_listening(self.settings.port)
 
     def bundle(self, bundle_id: str | None = None) -> Bundle:
         """Return a bundle, by default the champion. All sessions share it. Raises the errors of `fetch_verified`."""
@@ -80,6 +105,15 @@ def clear_champion_cache() -> None:
 def _read_champion_id(store_url: str) -> str | None:
     entry = ChampionLog(Store.open(store_url)).current()
     return entry.bundle if entry else None
+
+
+@st.cache_data(ttl=API_PROBE_SECONDS, show_spinner=False)
+def _is_listening(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=0.3).close()
+    except OSError:
+        return False
+    return True
 
 
 def preload_champion(settings: Settings) -> None:

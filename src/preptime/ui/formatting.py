@@ -1,4 +1,4 @@
-"""Text formats of the dashboard: durations, clock times, counts, sizes, and fallback levels."""
+"""Text formats of the dashboard: durations, clock times, counts, and sizes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import re
 from preptime.errors import PreptimeError
 from preptime.formatting import format_count
 
-_SECONDS_PATTERN = re.compile(r"(?:(?P<low>\d+(?:\.\d+)?) to )?(?P<high>\d+(?:\.\d+)?) s\b")
+_NUMBER = r"\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?"
+_SECONDS_PATTERN = re.compile(rf"(?:(?P<low>{_NUMBER}) to )?(?P<high>{_NUMBER}) s\b")
 
 EMPTY_CELL = "–"
 """The text of a table cell without a value."""
@@ -53,34 +54,21 @@ def format_size(size_bytes: int) -> str:
 
 
 def seconds_to_minutes_in_text(text: str) -> str:
-    """Return a sentence with its seconds (`387.8 s`, `412 to 455 s`) converted to minutes."""
+    """Return a sentence with its seconds (`387.8 s`, `412 to 455 s`, `10,800 s`) converted to minutes."""
     return _SECONDS_PATTERN.sub(_replace_seconds, text)
 
 
 def _replace_seconds(match: re.Match[str]) -> str:
     low, high = match["low"], match["high"]
-    high_text = f"{float(high) / 60:.2f} min"
-    return f"{float(low) / 60:.2f} to {high_text}" if low else high_text
+    high_text = f"{_minutes_text(high)} min"
+    return f"{_minutes_text(low)} to {high_text}" if low else high_text
+
+
+def _minutes_text(seconds_text: str) -> str:
+    seconds = float(seconds_text.replace(",", ""))
+    return f"{seconds / 60:,.0f}" if "." not in seconds_text and seconds % 60 == 0 else f"{seconds / 60:.2f}"
 
 
 def error_message(error: PreptimeError) -> tuple[str, str]:
     """Return the facts and the hint of an error. Both can contain uploaded text: show them with `components`."""
     return error.facts, error.hint
-
-
-FALLBACK_LEVEL_TITLES = {
-    "restaurant": "restaurant",
-    "city_food": "city and type of food",
-    "food": "type of food",
-    "city": "city",
-    "global": "all orders",
-}
-"""The name of each fallback level, in tables and charts."""
-FALLBACK_LEVEL_DESCRIPTIONS = {
-    "restaurant": "this restaurant's own orders",
-    "city_food": "orders of this type of food in this city",
-    "food": "orders of this type of food in all cities",
-    "city": "orders of this city",
-    "global": "all orders, because the restaurant, its city, and its type of food have no history",
-}
-"""The meaning of each fallback level, as the end of a sentence."""

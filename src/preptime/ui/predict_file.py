@@ -9,9 +9,8 @@ import numpy as np
 import polars as pl
 import streamlit as st
 
-from preptime.domain.data_dictionary import ROW_COLUMN
 from preptime.domain.orders import FALLBACK_LEVELS
-from preptime.domain.validation_reasons import ValidationReason, validation_rule
+from preptime.domain.validation_reasons import validation_rule
 from preptime.errors import DataError, PreptimeError
 from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
 from preptime.formatting import format_count
@@ -24,18 +23,12 @@ from preptime.scoring.preview import (
     preview_file,
     sample_orders,
 )
-from preptime.scoring.scorer import (
-    FALLBACK_LEVEL,
-    PREDICTED_READY_AT,
-    PREDICTED_SECONDS,
-    PREDICTION_REASON,
-    model_column,
-    quantile_column,
-)
 from preptime.scoring.summary import MAX_MINUTES, ScoreSummary, summarize
 from preptime.ui import formatting, prediction_charts
 from preptime.ui.components import (
+    Column,
     caption,
+    data_table,
     download_links,
     metric_cards,
     progress_bar,
@@ -45,10 +38,11 @@ from preptime.ui.components import (
     unframed_chart,
 )
 from preptime.ui.connections import DashboardContext
+from preptime.ui.display_names import FALLBACK_LEVEL_TITLES
+from preptime.ui.prediction_tables import prediction_tables, rejected_table
 from preptime.ui.predictors import LOCAL_MODE, Predictor, explain_api_error, known_restaurants
 from preptime.ui.theme import palette
 from preptime.ui.upload_session import (
-    MAX_UPLOAD_MB,
     ScoredFile,
     Upload,
     get_download_registry,
@@ -56,15 +50,15 @@ from preptime.ui.upload_session import (
     release_upload_memory,
 )
 
-MAX_SHOWN_ROWS = 2_000
-"""Maximum rows of a table on the page. The download contains all rows."""
-MAX_CELL_CHARACTERS = 80
-"""Maximum characters of a cell in the reason of a rejected row."""
 _SECONDS_PER_MINUTE = 60
-_DEFAULT_TAB = "default prediction"
 _FORMAT_TITLES = {"csv": "CSV", "parquet": "Parquet"}
-_CELLS_COLUMN = f"{ROW_COLUMN}_cells"
-_LEADING_COLUMNS = ("order_id", "restaurant_id", "order_acknowledged_at")
+_REJECTED_COLUMNS = (
+    Column("row", "row", "count"),
+    Column("reason", "reason", "long"),
+    Column("column", "column"),
+    Column("value", "value"),
+    Column("expected", "expected"),
+)
 _UPLOAD_COUNTER = "upload_number"
 _DEFAULT_SAMPLE_DATE = dt.date(2015, 7, 1)
 """The date of the sample orders without a champion. With one, its as-of date is used."""
@@ -106,7 +100,8 @@ def _receive_upload(restaurants: RestaurantIndex | None, context: DashboardConte
         upload_number = int(st.session_state.get(_UPLOAD_COUNTER, 0))
         key = f"orders_file_{upload_number}"
         uploaded_file = st.file_uploader(
-            f"Orders as CSV or Parquet, up to {MAX_UPLOAD_MB} MB", type=["csv", "parquet"], key=key
+            f"Orders as CSV or Parquet, up to {context.settings.ui_max_upload_mb:,} MB",
+            key=key,  # Every type is accepted, because the validation explains what is wrong with the others.
         )
     if uploaded_file is not None:
         get_upload_session().save(uploaded_file.name, uploaded_file)
@@ -144,7 +139,8 @@ def _show_validation(upload: Upload, file_preview: Preview, *, knows_restaurants
         order_count = format_count(file_preview.unknown_restaurant_rows, "order")
         unknown_restaurants_text = f"{order_count} of unknown restaurants: predicted from coarser history."
     if not rejected_count:
-        show_success(f"{summary_text} All orders can be predicted.", unknown_restaurants_text)
+        subject = "It" if file_preview.rows == 1 else "All orders"
+        show_success(f"{summary_text} {subject} can be predicted.", unknown_restaurants_text)
     else:
         reasons_text = "; ".join(
             f"{validation_rule(reason).description.lower()}: {count:,}"
@@ -162,13 +158,13 @@ def _show_validation(upload: Upload, file_preview: Preview, *, knows_restaurants
             file_preview.head,
             hide_index=True,
             placeholder=formatting.EMPTY_CELL,
-            column_config={VALIDATION_RESULT: st.column_config.TextColumn(pinned=True, width="medium")},
+            column_config={VALIDATION_RESULT: st.column_config.TextColumn("validation result", width="large")},
         )
     if rejected_count:
         shown_count = file_preview.rejected_cells["row"].n_unique()
         limit_text = "" if shown_count == rejected_count else f", the first {MAX_REJECTED_ROWS:,}"
         with st.expander(f"{format_count(rejected_count, 'row')} without a prediction{limit_text}", key="rejected"):
-            st.dataframe(file_preview.rejected_cells, hide_index=True, placeholder=formatting.EMPTY_CELL)
+            data_table(file_preview.rejected_cells.to_dicts(), _REJECTED_COLUMNS, key="rejected-cells")
 
 
 def _predict(upload: Upload, predictor: Predictor, mode: str, context: DashboardContext) -> ScoredFile:
@@ -204,6 +200,12 @@ def _draw_results(result: ScoredFile, file_preview: Preview) -> None:
     document, summary = result.document, result.summary
     st.subheader("Predictions")
     _summary_cards(result)
+    if document.unknown_restaurants:
+        levels = ", ".join(
+            f"{FALLBACK_LEVEL_TITLES[level]} {count:,}" for level, count in document.unknown_restaurants.items()
+        )
+        orders = format_count(sum(document.unknown_restaurants.values()), "order")
+        caption(f"{orders} of unknown restaurants, predicted from coarser history: {levels}.")
     download_links(
         [
             (f"Download as {_FORMAT_TITLES[download_format]}", download.url)
@@ -217,11 +219,12 @@ def _draw_results(result: ScoredFile, file_preview: Preview) -> None:
         "in front of text keeps a spreadsheet from running it as a formula. Parquet is exact."
     )
     if summary.predicted:
-        _summary_charts(summary)
-        _prediction_tables(result, file_preview)
+        prediction_tables(result, file_preview)
     if document.rejected:
         st.subheader("Rows without a prediction")
-        _show_table(_rejected_rows(result, file_preview).collect(), sum(document.rejected.values()), {})
+        rejected_table(result, file_preview, sum(document.rejected.values()))
+    if summary.predicted:
+        _summary_charts(summary)
 
 
 def _summary_cards(result: ScoredFile) -> None:
@@ -272,7 +275,7 @@ def _summary_charts(summary: ScoreSummary) -> None:
         )
         orders_by_level = dict(summary.fallback_level.iter_rows())
         levels_text = ", ".join(
-            f"{formatting.FALLBACK_LEVEL_TITLES[name]} {orders_by_level[name]:,}"
+            f"{FALLBACK_LEVEL_TITLES[name]} {orders_by_level[name]:,}"
             for name in FALLBACK_LEVELS
             if name in orders_by_level
         )
@@ -282,139 +285,6 @@ def _summary_charts(summary: ScoreSummary) -> None:
             f"Orders by fallback level: {levels_text}.",
             prediction_charts.prediction_by_restaurant(summary.by_restaurant.head(10), colors),
         )
-
-
-def _prediction_tables(result: ScoredFile, file_preview: Preview) -> None:
-    st.subheader("Predictions by order")
-    restaurant_column, level_column = st.columns([2, 3])
-    restaurant_query = (
-        restaurant_column.text_input("Restaurant", key="filter_restaurant", placeholder="ID, or empty for all") or ""
-    ).strip()
-    selected_levels = level_column.pills(
-        "Fallback level",
-        FALLBACK_LEVELS,
-        format_func=formatting.FALLBACK_LEVEL_TITLES.__getitem__,
-        selection_mode="multi",
-        key="filter_fallback_level",
-    )
-    rows = _scan_rows(result).filter(pl.col(PREDICTION_REASON).is_null())
-    if restaurant_query:
-        rows = rows.filter(pl.col("restaurant_id").cast(pl.String).str.strip_chars() == restaurant_query)
-    if selected_levels:
-        rows = rows.filter(pl.col(FALLBACK_LEVEL).is_in(list(selected_levels)))
-    row_count = int(rows.select(pl.len()).collect(engine="streaming").item())
-    if not row_count:
-        show_info("No order matches the filters.")
-        return
-    tab_names = [_DEFAULT_TAB, *result.models]
-    tabs = st.tabs(tab_names, key="model_tab", on_change="rerun")
-    for name, tab in zip(tab_names, tabs, strict=True):
-        if tab.open:
-            with tab:
-                if name == tab_names[0]:
-                    _default_table(rows, row_count, file_preview, result.summary)
-                else:
-                    _model_table(rows, row_count, file_preview, name, result.summary)
-
-
-def _default_table(rows: pl.LazyFrame, row_count: int, file_preview: Preview, summary: ScoreSummary) -> None:
-    has_several_days = summary.ready_days is not None and len(set(summary.ready_days)) > 1
-    result_columns = {
-        "row": pl.col(ROW_COLUMN),
-        "ready at": _ready_at_text(has_several_days),
-        "p50": pl.col(PREDICTED_SECONDS) / _SECONDS_PER_MINUTE,
-    }
-    result_columns |= {
-        f"p{level * 100:.0f}": pl.col(quantile_column(level)) / _SECONDS_PER_MINUTE for level in (0.1, 0.8, 0.9)
-    }
-    shown_rows = rows.head(MAX_SHOWN_ROWS).select(
-        _combine_columns(result_columns | {"fallback level": _fallback_level_title()}, file_preview)
-    )
-    _show_table(_collect_head(shown_rows), row_count, dict.fromkeys(("p10", "p50", "p80", "p90"), "%.1f min"))
-
-
-def _fallback_level_title() -> pl.Expr:
-    return pl.col(FALLBACK_LEVEL).cast(pl.String).replace(formatting.FALLBACK_LEVEL_TITLES)
-
-
-def _collect_head(rows: pl.LazyFrame) -> pl.DataFrame:
-    """Return the first rows of a large file. The streaming engine doesn't load the whole file into memory."""
-    return rows.collect(engine="streaming")
-
-
-def _model_table(rows: pl.LazyFrame, row_count: int, file_preview: Preview, model: str, summary: ScoreSummary) -> None:
-    summaries_by_model = {row["model"]: row for row in summary.models.to_dicts()}
-    own, default = summaries_by_model[model], summaries_by_model["p50"]
-    caption(
-        f"{model} alone: median {own['median']:.1f} minutes, mean {own['mean']:.1f} minutes. Default: median "
-        f"{default['median']:.1f} minutes, mean {default['mean']:.1f} minutes. A point model predicts only the mean."
-    )
-    seconds = pl.col(model_column(model))
-    result_columns = {
-        "row": pl.col(ROW_COLUMN),
-        model: seconds / _SECONDS_PER_MINUTE,
-        _DEFAULT_TAB: pl.col(PREDICTED_SECONDS) / _SECONDS_PER_MINUTE,
-        "difference": (seconds - pl.col(PREDICTED_SECONDS)) / _SECONDS_PER_MINUTE,
-    }
-    shown_rows = rows.head(MAX_SHOWN_ROWS).select(_combine_columns(result_columns, file_preview))
-    _show_table(
-        _collect_head(shown_rows),
-        row_count,
-        {model: "%.1f min", _DEFAULT_TAB: "%.1f min", "difference": "%+.1f min"},
-    )
-
-
-def _rejected_rows(result: ScoredFile, file_preview: Preview) -> pl.LazyFrame:
-    """Return the rows without a prediction. Their reason includes the cells that the preview lists."""
-    meanings_by_reason = {str(reason): validation_rule(reason).description for reason in ValidationReason}
-    rows = _scan_rows(result).filter(pl.col(PREDICTION_REASON).is_not_null()).head(MAX_SHOWN_ROWS)
-    value_text = pl.format(" '{}'", pl.col("value").str.head(MAX_CELL_CHARACTERS))  # null for an empty cell
-    rejected_cells = file_preview.rejected_cells.lazy().select(
-        pl.col("row").cast(pl.UInt32).alias(ROW_COLUMN),
-        pl.col("reason").alias(PREDICTION_REASON),
-        pl.concat_str("column", value_text, ignore_nulls=True).alias(_CELLS_COLUMN),
-    )
-    cells = rejected_cells.group_by(ROW_COLUMN, PREDICTION_REASON).agg(pl.col(_CELLS_COLUMN).str.join(", "))
-    named_rows = rows.with_columns(pl.col(PREDICTION_REASON).replace(meanings_by_reason)).join(
-        cells, on=[ROW_COLUMN, PREDICTION_REASON], how="left", maintain_order="left"
-    )
-    reason = pl.concat_str(PREDICTION_REASON, pl.format(": {}", pl.col(_CELLS_COLUMN)), ignore_nulls=True)
-    return named_rows.select(_combine_columns({"row": pl.col(ROW_COLUMN), "reason": reason}, file_preview))
-
-
-def _ready_at_text(several_days: bool) -> pl.Expr:
-    """Return the local time to the nearest minute, with the date if there are several. The text sorts by time."""
-    ready_at = pl.col(PREDICTED_READY_AT).str.head(19).str.to_datetime("%Y-%m-%d %H:%M:%S")
-    return ready_at.dt.offset_by("30s").dt.strftime("%Y-%m-%d %H:%M" if several_days else "%H:%M")
-
-
-def _scan_rows(result: ScoredFile) -> pl.LazyFrame:
-    """Return every row, numbered from 1. No file has a column with the name `ROW_COLUMN`."""
-    return pl.scan_parquet(result.path, glob=False).with_row_index(ROW_COLUMN, 1)
-
-
-def _combine_columns(result_columns: dict[str, pl.Expr], file_preview: Preview) -> list[pl.Expr]:
-    """Return the row number, the file's identifying columns, the results, and the file's other columns.
-
-    A column of the file with the name of a result column gets the suffix ` (file)`. Columns of an earlier scoring are
-    left out.
-    """
-    file_columns = {
-        name: pl.col(name).alias(f"{name} (file)" if name in result_columns else name) for name in file_preview.columns
-    }
-    leading_columns = [file_columns[name] for name in _LEADING_COLUMNS if name in file_columns]
-    other_columns = [
-        file_columns[name] for name in file_columns if name not in _LEADING_COLUMNS and not name.startswith("predict")
-    ]
-    row_number, *prediction_columns = (expression.alias(name) for name, expression in result_columns.items())
-    return [row_number, *leading_columns, *prediction_columns, *other_columns]
-
-
-def _show_table(rows: pl.DataFrame, row_count: int, formats: dict[str, str]) -> None:
-    if row_count > len(rows):
-        caption(f"The first {len(rows):,} of {row_count:,} rows. The download contains all rows.")
-    config = {name: st.column_config.NumberColumn(format=number_format) for name, number_format in formats.items()}
-    st.dataframe(rows, hide_index=True, column_config=config, placeholder=formatting.EMPTY_CELL)
 
 
 def _histogram_median(histogram: pl.DataFrame) -> float | None:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 
 import numpy as np
 import streamlit as st
 
+from preptime.domain.data_dictionary import ORDERS_DICTIONARY
 from preptime.domain.orders import UNKNOWN_CODE
 from preptime.domain.validation_reasons import ValidationReason, validation_rule
 from preptime.errors import PreptimeError
+from preptime.evaluation.report_data import backtest_from_manifest
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.scoring.scorer import FALLBACK_LEVEL, PREDICTED_READY_AT, PREDICTION_REASON
 from preptime.scoring.what_if import VARIABLES, OrderInput, Variable, predict_what_if, predicted_seconds
 from preptime.ui import formatting, prediction_charts
-from preptime.ui.components import caption, prediction_card, show_error, unframed_chart
+from preptime.ui.components import caption, field_error, prediction_card, show_error, unframed_chart
 from preptime.ui.connections import DashboardContext
+from preptime.ui.display_names import FALLBACK_LEVEL_DESCRIPTIONS
 from preptime.ui.predictors import Predictor, explain_api_error, known_restaurants
 from preptime.ui.theme import palette
 
 MAX_LISTED_RESTAURANTS = 5_000
 """Maximum restaurants in the selection list. With more, a search field filters them first."""
 _QUANTILE_LEVELS = {"p10": 0.1, "p50": 0.5, "p80": 0.8, "p90": 0.9}
+_COLUMNS = {entry.name: entry for entry in ORDERS_DICTIONARY}
 _WHAT_IF_TITLES: dict[Variable, tuple[str, str]] = {
     "items": ("Items", "The prediction for more or fewer items."),
     "value": ("Value", "The prediction for a higher or lower order value."),
@@ -52,14 +57,44 @@ def draw_single_order(predictor: Predictor | None, context: DashboardContext) ->
     st.subheader("What if?")
     caption("The line is the prediction (p50) in minutes, the band p10 to p90. The dashed line marks this order.")
     current_values = _current_values(order)
+    hours = _evaluated_hours(predictor, context)
     for pair in (VARIABLES[:2], VARIABLES[2:]):
         for column, varied_input in zip(st.columns(2, gap="large"), pair, strict=True):
             with column:
                 rows = what_if_result.curves.filter(what_if_result.curves["variable"] == varied_input)
+                title, description = _WHAT_IF_TITLES[varied_input]
+                unknown_hours = hours.without_orders if hours and varied_input == "hour" else ()
                 unframed_chart(
-                    *_WHAT_IF_TITLES[varied_input],
-                    prediction_charts.what_if_chart(rows, varied_input, current_values[varied_input], palette()),
+                    title,
+                    f"{description} {hours.caption}" if hours and unknown_hours else description,
+                    prediction_charts.what_if_chart(
+                        rows, varied_input, current_values[varied_input], palette(), unknown_hours=unknown_hours
+                    ),
                 )
+
+
+@dataclass(frozen=True)
+class _EvaluatedHours:
+    """The local hours of a bundle's backtest."""
+
+    without_orders: tuple[int, ...]
+    caption: str
+
+
+def _evaluated_hours(predictor: Predictor, context: DashboardContext) -> _EvaluatedHours | None:
+    """Return the hours without orders in the backtest of the bundle that predicts, or None if it's unknown here."""
+    try:
+        backtest = backtest_from_manifest(context.bundle(predictor.bundle_id).manifest)
+    except PreptimeError:  # the API can serve a bundle of another store
+        return None
+    hours = {segment.value for segment in backtest.segments if segment.segment == "hour"} if backtest else set()
+    if backtest is None or not hours:
+        return None
+    return _EvaluatedHours(
+        tuple(hour for hour in range(24) if str(hour) not in hours),
+        f"No order of the backtest, {backtest.first_day} to {backtest.last_day}, is in the gray hours. Predictions "
+        "there are extrapolated.",
+    )
 
 
 def _order_form(restaurants: RestaurantIndex | None, context: DashboardContext) -> OrderInput | None:
@@ -69,17 +104,32 @@ def _order_form(restaurants: RestaurantIndex | None, context: DashboardContext) 
         else _enter_unlisted_restaurant(restaurants)
     )
     value_column, items_column = st.columns(2, wrap=False)
-    order_value = value_column.number_input("Value, £", 0.0, 100_000.0, 24.5, 0.5, key="order_value")
-    item_count = items_column.number_input("Items", 1, 10_000, 3, 1, key="order_items")
+    with value_column:
+        order_value = _number_field("Value, £", "order_value_gbp", 24.5, 0.5, key="order_value")
+    with items_column:
+        item_count = _number_field("Items", "number_of_items", 3, 1, key="order_items")
     day_column, time_column = st.columns(2, wrap=False)
     date = day_column.date_input("Day", _default_order_date(context), key="order_day")
     local_time = time_column.time_input("Local time at the restaurant", dt.time(19, 0), key="order_time", step=900)
-    if restaurant_id is None or local_time is None:
+    if restaurant_id is None or order_value is None or item_count is None:
         return None
     acknowledged_at = dt.datetime.combine(date, local_time)
     return OrderInput(
         restaurant_id, acknowledged_at, float(order_value), int(item_count), city or None, type_of_food or None
     )
+
+
+def _number_field(label: str, column: str, default: float, step: float, *, key: str) -> float | None:
+    """Draw a field for a number. Show the valid range below an invalid number, and return None.
+
+    Streamlit's own limits would keep the previous valid number, and with it the previous prediction.
+    """
+    value = st.number_input(label, value=default, step=step, key=key)
+    entry = _COLUMNS[column]
+    if (entry.minimum or 0) <= value <= (entry.maximum or 0):
+        return value
+    field_error(f"Enter {entry.expected_text}.")
+    return None
 
 
 def _choose_listed_restaurant(restaurants: RestaurantIndex) -> tuple[int | None, str | None, str | None]:
@@ -111,15 +161,16 @@ def _choose_listed_restaurant(restaurants: RestaurantIndex) -> tuple[int | None,
 
 
 def _enter_unlisted_restaurant(restaurants: RestaurantIndex | None) -> tuple[int | None, str | None, str | None]:
-    restaurant_id = st.number_input("Restaurant ID", 0, 2**53 - 1, 1, 1, key="order_restaurant_id")
+    entered_id = _number_field("Restaurant ID", "restaurant_id", 1, 1, key="order_restaurant_id")
+    restaurant_id = None if entered_id is None else int(entered_id)
     city_column, food_column = st.columns(2, wrap=False)
     if restaurants is None:
         city_text = city_column.text_input("City", key="order_city_text", placeholder="optional")
         food_text = food_column.text_input("Type of food", key="order_food_text", placeholder="optional")
-        return int(restaurant_id), city_text, food_text
+        return restaurant_id, city_text, food_text
     vocabularies = restaurants.vocabularies
     return (
-        int(restaurant_id),
+        restaurant_id,
         city_column.selectbox("City", vocabularies.city, index=None, key="order_city", placeholder="unknown"),
         food_column.selectbox(
             "Type of food", vocabularies.type_of_food, index=None, key="order_food", placeholder="unknown"
@@ -172,7 +223,7 @@ def _show_prediction(order: OrderInput, prediction: dict[str, object]) -> None:
         clock_times["p50"],
         f"{formatting.format_duration(seconds['p50'])} after acknowledgement",
         f"80% of such orders are ready {interval} after acknowledgement, and 90% by {clock_times['p90']}. "
-        f"Based on {formatting.FALLBACK_LEVEL_DESCRIPTIONS[str(prediction[FALLBACK_LEVEL])]}.",
+        f"Based on {FALLBACK_LEVEL_DESCRIPTIONS[str(prediction[FALLBACK_LEVEL])]}.",
     )
     minutes = {name: value / 60 for name, value in seconds.items()}
     st.altair_chart(prediction_charts.prediction_timeline(minutes, clock_times, palette()), theme=None)

@@ -109,8 +109,18 @@ def _text_mark(axis: alt.X, minutes: float, text: str, dy: int, align: Literal["
     return chart
 
 
-def what_if_chart(rows: pl.DataFrame, varied_input: Variable, current_value: float, palette: Palette) -> Chart:
-    """Return p50 as a line and p10 to p90 as a band over one varied input. A dashed line marks the current value."""
+def what_if_chart(
+    rows: pl.DataFrame,
+    varied_input: Variable,
+    current_value: float,
+    palette: Palette,
+    *,
+    unknown_hours: Sequence[int] = (),
+) -> Chart:
+    """Return p50 as a line and p10 to p90 as a band over one varied input. A dashed line marks the current value.
+
+    Gray areas mark `unknown_hours`, the hours for which there is no evidence.
+    """
     if varied_input == "day":
         rows = rows.with_columns(at=pl.col("at").cast(pl.Int64).replace_strict(dict(enumerate(_WEEKDAYS))))
         x_axis = alt.X("at:O", sort=list(_WEEKDAYS), title="day of the week", axis=alt.Axis(labelAngle=0))
@@ -136,7 +146,19 @@ def what_if_chart(rows: pl.DataFrame, varied_input: Variable, current_value: flo
     current_line = (
         alt.Chart(_inline_rows([{}])).mark_rule(color=palette.text, strokeDash=[4, 4], opacity=0.7).encode(x=current_x)
     )
-    return _apply_layout(alt.LayerChart(layer=[band, line, current_line]), palette, height=190)
+    gray_areas = [_gray_areas(unknown_hours, palette)] if unknown_hours else []
+    return _apply_layout(alt.LayerChart(layer=[*gray_areas, band, line, current_line]), palette, height=190)
+
+
+def _gray_areas(hours: Sequence[int], palette: Palette) -> alt.Chart:
+    """Return an area for each hour, from half an hour before to half an hour after, within the axis."""
+    areas = [{"at": max(0.0, hour - 0.5), "end": min(23.0, hour + 0.5), "note": "no orders"} for hour in hours]
+    chart: alt.Chart = (
+        alt.Chart(_inline_rows(areas))
+        .mark_rect(color=palette.secondary_text, opacity=0.22, tooltip="no orders in the backtest")
+        .encode(x=alt.X("at:Q"), x2="end:Q")
+    )
+    return chart
 
 
 def _tooltips(field: str, title: str) -> list[alt.Tooltip]:

@@ -11,7 +11,14 @@ from typing import Protocol
 import polars as pl
 
 from preptime.bundle.bundle import Bundle
-from preptime.client import ApiConnectionError, ApiStatusError, Client, InvalidApiKeyError, PredictionResponse
+from preptime.client import (
+    ApiConnectionError,
+    ApiStatusError,
+    ApiUnreachableError,
+    Client,
+    InvalidApiKeyError,
+    PredictionResponse,
+)
 from preptime.domain.orders import DEFAULT_MODEL
 from preptime.errors import PreptimeError, UsageError
 from preptime.features.restaurant_index import RestaurantIndex
@@ -98,6 +105,8 @@ class ApiPredictor:
     bundle_id: str
     models: tuple[str, ...]
     orders_per_request: int
+    restaurants: RestaurantIndex | None
+    """The restaurants of the API's bundle, or None if the store here has another champion."""
 
     @classmethod
     def from_context(cls, context: DashboardContext, key: str) -> ApiPredictor:
@@ -110,7 +119,11 @@ class ApiPredictor:
             raise explain_api_error(error, context) from error
         client = context.client(key)
         return cls(
-            client, bundle.id, point_models(bundle.models), min(MAX_ORDERS_PER_REQUEST, context.settings.max_orders)
+            client,
+            bundle.id,
+            point_models(bundle.models),
+            min(MAX_ORDERS_PER_REQUEST, context.settings.max_orders),
+            known_restaurants(context, bundle.id),
         )
 
     def predict(self, orders: pl.DataFrame) -> pl.DataFrame:
@@ -119,7 +132,7 @@ class ApiPredictor:
 
     def score(self, input_path: Path, output_path: Path, on_progress: ProgressCallback) -> ScoreDocument:
         """Score the file with up to `orders_per_request` orders in each request."""
-        scorer = RemoteScorer(SplittingClient(self.client), self.models)
+        scorer = RemoteScorer(SplittingClient(self.client), self.models, self.restaurants)
         return score_file_remotely(
             str(input_path), output_path, scorer, orders_per_request=self.orders_per_request, progress=on_progress
         )
@@ -155,33 +168,35 @@ def point_models(models: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in models if name != DEFAULT_MODEL)
 
 
-def known_restaurants(context: DashboardContext) -> RestaurantIndex | None:
-    """Return the restaurants of the champion, or None if the store has no usable champion."""
+def known_restaurants(context: DashboardContext, bundle_id: str | None = None) -> RestaurantIndex | None:
+    """Return the restaurants of the champion, or None if the store has no usable champion, or not `bundle_id`."""
     try:
-        return context.bundle().history.restaurants
+        bundle = context.bundle()
     except PreptimeError:  # predicting through the API needs no store
         return None
+    return bundle.history.restaurants if bundle_id in {None, bundle.manifest.id} else None
 
 
 def explain_api_error(error: PreptimeError, context: DashboardContext) -> PreptimeError:
     """Return an API error as one that tells the user what to do."""
     if isinstance(error, ApiConnectionError):
-        return UsageError(
-            f"The API at {context.api_url} doesn't respond. {error.facts}",
-            "Start it with `preptime serve`, or set PREPTIME_API_URL to its URL and restart the dashboard.",
-        )
+        problem, hint = "sent no predictions", error.hint
+        if isinstance(error, ApiUnreachableError):
+            problem = "doesn't respond"
+            hint = "Start it with `preptime serve`, or set PREPTIME_API_URL to its URL and restart the dashboard."
+        return UsageError(f"The API at {context.api_name} {problem}. {error.facts}", hint)
     if isinstance(error, InvalidApiKeyError):
         return KeyRejectedError(error.facts, error.hint)
     if isinstance(error, ApiStatusError) and error.status == HTTPStatus.UNAUTHORIZED:
         return KeyRejectedError(
-            f"The API at {context.api_url} rejected this key.",
+            f"The API at {context.api_name} rejected this key.",
             "Enter another key. The operator of the API creates keys with `preptime keys new NAME`.",
         )
     if isinstance(error, ApiStatusError) and error.status == HTTPStatus.SERVICE_UNAVAILABLE:
         return UsageError(
-            f"The API at {context.api_url} can't predict now. {error.facts}",
+            f"The API at {context.api_name} can't predict now. {error.facts}",
             "If its store has no champion, train one with `preptime train`. Otherwise, try again in a minute.",
         )
     if isinstance(error, ApiStatusError):
-        return UsageError(f"The API at {context.api_url} rejected the request. {error.facts}", error.hint)
+        return UsageError(f"The API at {context.api_name} rejected the request. {error.facts}", error.hint)
     return error

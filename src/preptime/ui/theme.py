@@ -63,6 +63,29 @@ STYLE = """<style>
 .callout.error { border-color: #d55e00; background: rgba(213, 94, 0, .12); }
 .callout.success { border-color: #009e73; background: rgba(0, 158, 115, .12); }
 .caption { margin: -.3rem 0 0; opacity: .75; overflow-wrap: anywhere; }
+[data-testid="InputInstructions"] { display: none; }
+.field-error { color: #c2410c; font-size: .9em; font-weight: 500; margin: -.5rem 0 .2rem; }
+.data-table { container-type: inline-size; overflow-x: auto; }
+.data-table table { width: 100%; border-collapse: collapse; font-size: .9rem; line-height: 1.35; }
+.data-table th { text-align: left; font-weight: 500; opacity: .75; vertical-align: bottom; }
+.data-table th, .data-table td { border: 0; border-bottom: 1px solid rgba(127, 137, 150, .25);
+  padding: .4rem .6rem .4rem 0; }
+.data-table td { vertical-align: top; overflow-wrap: break-word; white-space: pre-wrap; min-width: 3.2em; }
+.data-table .number { text-align: right; padding-right: 1.2rem; font-variant-numeric: tabular-nums;
+  overflow-wrap: normal; }
+.data-table td.number, .data-table td.date { white-space: nowrap; }
+.data-table td.long { min-width: 11em; overflow-wrap: anywhere; }
+.data-table th[title] { text-decoration: underline dotted; text-underline-offset: .2em; cursor: help; }
+@container (max-width: 560px) {
+  .data-table table, .data-table tbody, .data-table tr, .data-table td { display: block; }
+  .data-table thead { display: none; }
+  .data-table tr { border: 1px solid rgba(127, 137, 150, .3); border-radius: .5rem; padding: .4rem .7rem;
+    margin: 0 0 .6rem; }
+  .data-table td, .data-table td.number { display: grid; grid-template-columns: 40% 1fr; gap: .6rem; text-align: left;
+    border: 0; padding: .15rem 0; white-space: pre-wrap; overflow-wrap: anywhere; }
+  .data-table td:empty { display: none; }
+  .data-table td::before { content: attr(data-label); opacity: .7; }
+}
 .stHtml dl { margin: 0; padding: 0; }
 .metric-cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: .7rem; margin: 0;
   padding: 0; }

@@ -29,12 +29,11 @@ from preptime.scoring.download import iter_csv_chunks
 from preptime.scoring.preview import Preview
 from preptime.scoring.score_document import ScoreDocument
 from preptime.scoring.summary import ScoreSummary
+from preptime.ui.session_registry import get_session_registry
 
-MAX_UPLOAD_MB = 200
-"""Maximum size of an uploaded file."""
 FOLDER_PREFIX = "preptime-ui-"
 """Prefix of an upload folder's name. The process ID and a random part follow."""
-_FOLDER_PATTERN = re.compile(re.escape(FOLDER_PREFIX) + r"(\d+)-.+")
+_FOLDER_PATTERN = re.compile(re.escape(FOLDER_PREFIX) + r"([0-9]+)-.+")
 _COPY_BUFFER_BYTES = 1 << 20
 _UNSAFE_NAME_CHARACTERS = re.compile(r"[^A-Za-z0-9 ._-]+")
 _CONTENT_TYPES = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
@@ -54,7 +53,9 @@ class Download:
     @property
     def url(self) -> str:
         """The path of its URL."""
-        return f"/downloads/{self.token}"
+        from preptime.ui.connections import get_context
+
+        return f"{get_context().base_path}/downloads/{self.token}"
 
 
 class DownloadRegistry:
@@ -89,9 +90,9 @@ def get_download_registry() -> DownloadRegistry:
     return DownloadRegistry()
 
 
-def download_route() -> Route:
+def download_route(base_path: str) -> Route:
     """Return the route that serves downloads."""
-    return Route("/downloads/{token}", _serve_download, methods=["GET"])
+    return Route(f"{base_path}/downloads/{{token}}", _serve_download, methods=["GET"])
 
 
 def _serve_download(request: Request) -> Response:
@@ -152,6 +153,8 @@ class UploadSession:
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))
         self.upload: Upload | None = None
+        script_context = get_script_run_ctx()
+        self._session_id = script_context.session_id if script_context else ""
 
     def save(self, name: str, content: BinaryIO) -> Upload:
         """Save an uploaded file. It replaces the previous one."""
@@ -162,6 +165,7 @@ class UploadSession:
         with path.open("wb") as file:
             shutil.copyfileobj(content, file, _COPY_BUFFER_BYTES)
         self.upload = Upload(name, path, path.stat().st_size)
+        get_session_registry().set_saved_bytes(self._session_id, self.upload.size_bytes)
         return self.upload
 
     def clear(self) -> None:
@@ -172,6 +176,7 @@ class UploadSession:
         self.upload = None
         for path in self.folder.iterdir():
             path.unlink()
+        get_session_registry().set_saved_bytes(self._session_id, 0)
 
     def close(self) -> None:
         """Delete the upload and the folder. Closing twice is allowed."""

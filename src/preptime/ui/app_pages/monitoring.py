@@ -6,7 +6,6 @@ from pathlib import Path
 
 import streamlit as st
 
-from preptime.formatting import format_count
 from preptime.monitoring.document import MonitoringDocument
 from preptime.sources.results import MONITORING_REPORT_FILE, ResultsFolder
 from preptime.ui.components import show_error, show_info
@@ -35,7 +34,7 @@ def page() -> None:
         "As-of date",
         newest_first,
         format_func=lambda item: (
-            f"{item:%a} {format_day(item)} {item.year} · {_alert_count_text(len(documents_by_date[item].alerts))}"
+            f"{item:%a} {format_day(item)} {item.year} · {alerts.status_text(documents_by_date[item])}"
         ),
         key="as-of-date",
     )
@@ -73,7 +72,3 @@ def _report_download(results: ResultsFolder, document: MonitoringDocument) -> No
             key="monitoring-report",
             help="One HTML file with these charts. It works offline.",
         )
-
-
-def _alert_count_text(count: int) -> str:
-    return format_count(count, "alert") if count else "no alerts"

@@ -1,13 +1,21 @@
-"""The page Predict: predictions for a file or one order, from a bundle in this process or from the API."""
+"""The page Predict: predictions for one order or a file, from a bundle in this process or from the API."""
 
 from __future__ import annotations
 
+import datetime as dt
 from contextlib import ExitStack
+from pathlib import Path
 
 import streamlit as st
 
 from preptime.domain.data_dictionary import DATA_DICTIONARY
-from preptime.ui.components import caption, show_error, show_failures, show_info
+from preptime.errors import PreptimeError
+from preptime.evaluation.overview import summarize_bundle
+from preptime.evaluation.summary_text import NO_VALUE, format_minutes
+from preptime.formatting import format_count
+from preptime.monitoring.document import MonitoringDocument, read_monitoring_history
+from preptime.sources.results import MONITORING_FILE, ResultsFolder
+from preptime.ui.components import Column, caption, data_table, definition_list, show_error, show_failures, show_info
 from preptime.ui.connections import DashboardContext, get_context
 from preptime.ui.login import session_key
 from preptime.ui.predict_file import draw_file
@@ -16,44 +24,57 @@ from preptime.ui.predictors import API_MODE, LOCAL_MODE, ApiPredictor, KeyReject
 
 _ENTERED_API_KEY, _API_KEY_FIELD = "entered_api_key", "api_key_field"
 _CREATE_KEY_HINT = "The operator of the API creates keys with `preptime keys new NAME`."
-_TABS = ("Upload a file", "One order", "Data dictionary")
+_DICTIONARY_COLUMNS = (
+    Column("column", "column"),
+    Column("required", "required"),
+    Column("type", "type"),
+    Column("unit", "unit"),
+    Column("range", "range"),
+    Column("meaning", "meaning", "long"),
+    Column("example", "example"),
+)
+_TABS = ("One order", "Upload a file", "Data dictionary")
 
 
 def page() -> None:
     """Draw the page."""
     st.title("When will the food be ready?")
-    caption("Upload orders, or describe one order. Each gets a predicted time and an interval.")
-    mode = _choose_mode()
+    caption("Describe one order, or upload orders. Each gets a predicted time and an interval.")
     context = get_context()
+    _champion_status(context)
+    mode = _choose_mode(context)
     with ExitStack() as stack:
         predictor: Predictor | None = None
         with show_failures():
             predictor = LocalPredictor(context.bundle()) if mode == LOCAL_MODE else _api_predictor(context)
         if predictor is not None:
             stack.callback(predictor.close)
-            source_text = "loaded from the store" if mode == LOCAL_MODE else f"served by the API at {context.api_url}"
-            caption(f"Bundle {predictor.bundle_id}, {source_text}.")
+            if mode == API_MODE:
+                caption(f"Bundle {predictor.bundle_id}, served by the API at {context.api_name}.")
         _draw_tabs(predictor, mode, context)
 
 
 def _draw_tabs(predictor: Predictor | None, mode: str, context: DashboardContext) -> None:
-    file_tab, single_tab, dictionary_tab = st.tabs(_TABS, key="predict_tab", on_change="rerun")
-    if file_tab.open:
-        with file_tab, show_failures():
-            draw_file(predictor, mode, context)
+    single_tab, file_tab, dictionary_tab = st.tabs(_TABS, key="predict_tab", on_change="rerun")
     if single_tab.open:
         with single_tab, show_failures():
             draw_single_order(predictor, context)
+    if file_tab.open:
+        with file_tab, show_failures():
+            draw_file(predictor, mode, context)
     if dictionary_tab.open:
         with dictionary_tab:
             _data_dictionary()
 
 
-def _choose_mode() -> str:
-    return (
-        st.radio("Prediction source", (LOCAL_MODE, API_MODE), horizontal=True, key="mode", label_visibility="collapsed")
-        or LOCAL_MODE
-    )
+def _choose_mode(context: DashboardContext) -> str:
+    """Return the prediction source. The user chooses only if both exist."""
+    if not context.has_champion():
+        return API_MODE if context.has_api() else LOCAL_MODE
+    if not context.has_api():
+        return LOCAL_MODE
+    with st.expander("Advanced"):
+        return st.radio("Prediction source", (LOCAL_MODE, API_MODE), horizontal=True, key="mode") or LOCAL_MODE
 
 
 def _api_predictor(context: DashboardContext) -> Predictor | None:
@@ -70,7 +91,7 @@ def _api_predictor(context: DashboardContext) -> Predictor | None:
         if key:
             show_error(error.facts, error.hint)
         else:
-            show_info(f"The API at {context.api_url} requires a key.", _CREATE_KEY_HINT)
+            show_info(f"The API at {context.api_name} requires a key.", _CREATE_KEY_HINT)
     st.text_input(
         "API key", type="password", key=_API_KEY_FIELD, autocomplete="off", width=420, on_change=_keep_entered_key
     )
@@ -98,9 +119,44 @@ def _data_dictionary() -> None:
             }
             for column in columns
         ]
-        st.dataframe(
-            rows,
-            hide_index=True,
-            height="content",
-            column_config={"meaning": st.column_config.TextColumn(width="large")},
-        )
+        data_table(rows, _DICTIONARY_COLUMNS, key=f"dictionary-{table}")
+
+
+def _champion_status(context: DashboardContext) -> None:
+    """Draw the champion's age, error, and latest alerts. Without a champion, draw nothing: the page shows the error."""
+    try:
+        manifest = context.bundle().manifest
+    except PreptimeError:
+        return
+    summary = summarize_bundle(manifest)
+    mean_error = NO_VALUE if summary.mae is None else f"{format_minutes(summary.mae)} min in the backtest"
+    status = {
+        "champion": manifest.id,
+        "history as of": f"{manifest.date} ({_age_text(manifest.date)})",
+        "mean error": mean_error,
+    }
+    document = _latest_document(context.settings.results)
+    if document is not None:
+        alerts_text = format_count(len(document.alerts), "alert") if document.alerts else document.status
+        status["monitoring"] = f"{alerts_text} on {document.date}"
+    definition_list(status)
+
+
+def _age_text(date: dt.date) -> str:
+    days = (dt.datetime.now(dt.UTC).date() - date).days
+    return "today" if days <= 0 else f"{format_count(days, 'day')} ago"
+
+
+def _latest_document(results_path: str) -> MonitoringDocument | None:
+    results = ResultsFolder(Path(results_path))
+    days = results.days(MONITORING_FILE)
+    if not days:
+        return None
+    return _read_latest(results_path, results.path(days[-1], MONITORING_FILE).stat().st_mtime_ns)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _read_latest(results_path: str, _modified_time: int) -> MonitoringDocument | None:
+    """Return the latest monitoring document, or None if it's damaged: the page Monitoring shows the error."""
+    documents = read_monitoring_history(ResultsFolder(Path(results_path)), limit=1).documents
+    return documents[0] if documents else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Literal
 
@@ -15,6 +16,8 @@ _CHART_HEIGHT = 280
 _UTC = alt.Scale(type="utc")
 _DAY_AXIS = alt.Axis(format="%-d %b", labelOverlap=True)
 """Dates are read and shown as UTC. Otherwise, the browser's time zone could shift them to the previous day."""
+_LABEL_CHARACTERS = 32
+"""Maximum length of a line in the label of a reason."""
 EXCLUDES, FLAGS = "excludes orders", "flags orders"
 """The effect of a validation reason: it excludes orders from a purpose, or it only flags them."""
 AxisKind = Literal["value", "day", "name"]
@@ -218,12 +221,13 @@ def scatter(rows: Sequence[ChartRow], title: str, limits: tuple[float, float], w
 
 
 def reason_counts(rows: Sequence[ChartRow], width: int, palette: Palette) -> Chart:
-    """Return orders by validation reason. Reasons that exclude orders are orange."""
+    """Return orders by validation reason. Reasons that exclude orders are orange. Long reasons have several lines."""
+    wrapped_rows = [row | {"reason": textwrap.fill(str(row["reason"]), _LABEL_CHARACTERS)} for row in rows]
     bars = (
-        alt.Chart(alt.InlineData(values=list(rows)))
+        alt.Chart(alt.InlineData(values=wrapped_rows))
         .mark_bar(cornerRadiusEnd=2, height={"band": 0.62})
         .encode(
-            y=alt.Y("reason:N", sort=None, title=None, axis=alt.Axis(labelLimit=190)),
+            y=alt.Y("reason:N", sort=None, title=None, axis=alt.Axis(labelExpr="split(datum.label, '\\n')")),
             x=alt.X("orders:Q", title="orders", axis=alt.Axis(format=",d", tickMinStep=1)),
             color=alt.Color(
                 "effect:N",
@@ -233,7 +237,7 @@ def reason_counts(rows: Sequence[ChartRow], width: int, palette: Palette) -> Cha
             tooltip=alt.Tooltip("tip:N"),
         )
     )
-    return with_theme(with_size(bars, width, 26 * len(rows) + 80), palette)
+    return with_theme(with_size(bars, width, 48 * len(rows) + 80), palette)
 
 
 def _rows_with_tooltips(rows: Sequence[ChartRow]) -> alt.InlineData:

@@ -13,6 +13,7 @@ import streamlit as st
 from preptime.errors import DataError
 from preptime.exploration import ExplorationData, load_exploration
 from preptime.features.restaurant_index import RestaurantIndex
+from preptime.redaction import redact_address
 from preptime.sources.registry import open_source
 from preptime.ui.components import show_failures, show_info
 from preptime.ui.connections import get_context
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 CACHE_SECONDS = 600
 """The configured tables are read again after this time, or when a file has changed."""
 
-_FILE_TYPES = ["csv", "parquet"]
 _UPLOADED_DATA_KEY = "data-uploaded"
 
 
@@ -76,14 +76,12 @@ def choose_source() -> NamedOrders | None:
 
 def _upload_source(configured_restaurants: str) -> NamedOrders | None:
     orders_file = st.file_uploader(
-        "Orders with preparation times",
-        type=_FILE_TYPES,
+        f"Orders with preparation times, CSV or Parquet, up to {get_context().settings.ui_max_upload_mb:,} MB",
         key="data-orders",
         help="CSV or Parquet, as for `preptime check`. The file stays in this session and isn't kept on disk.",
     )
     restaurants_file = st.file_uploader(
         "Restaurants" + (" (optional; default: the configured restaurants)" if configured_restaurants else ""),
-        type=_FILE_TYPES,
         key="data-restaurants",
     )
     if orders_file is None:
@@ -162,5 +160,5 @@ def _modified_time(address: str) -> int | None:
 
 def _display_name(address: str) -> str:
     """Return an address without secrets: a file name without folders, or a database URL without user and password."""
-    scheme, separator, rest = address.partition("://")
+    scheme, separator, rest = redact_address(address).partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}" if separator else Path(address).name

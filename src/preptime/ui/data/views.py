@@ -10,7 +10,8 @@ from preptime.exploration import MAX_ROWS, Distribution, ExplorationData, GroupC
 from preptime.formatting import format_count
 from preptime.ui.components import Column, caption, chart_card, data_table, show_info
 from preptime.ui.data import charts
-from preptime.ui.formatting import format_day, format_duration
+from preptime.ui.display_names import reason_title
+from preptime.ui.formatting import format_day, format_duration, seconds_to_minutes_in_text
 
 _MEASURE_TITLES: dict[Measure, tuple[str, str]] = {
     "prep_minutes": ("preparation time", "minutes"),
@@ -43,15 +44,15 @@ _RESTAURANT_COLUMNS = (
     Column("mean_value_gbp", "mean order value", "pounds"),
 )
 _REASON_COLUMNS = (
-    Column("reason", "reason"),
+    Column("reason", "reason", "long"),
     Column("rows", "orders", "count"),
     Column("share", "share", "percent"),
     Column("out", "excluded from"),
-    Column("meaning", "meaning"),
     Column("why", "explanation", "long"),
+    Column("code", "code", help="The code of the reason in files and in docs/validation-reasons.md"),
 )
 _EXAMPLE_COLUMNS = (
-    Column("reason", "reason"),
+    Column("reason", "reason", "long"),
     Column("row", "row"),
     Column("column", "column"),
     Column("value", "value found"),
@@ -144,6 +145,8 @@ def by_time_and_category(orders: OrderSample) -> None:
     title, kind = _DIMENSIONS[dimension]
     rows = exploration.summarize_groups(orders, dimension)
     shown_rows = rows[: exploration.MAX_GROUPS] if kind == "name" else rows
+    with st.expander(f"Table by {title}"):
+        data_table(rows, _GROUP_COLUMNS, key=f"groups-{dimension}")
     left, right = st.columns([3, 2])
     with left:
         chart_card(
@@ -159,7 +162,6 @@ def by_time_and_category(orders: OrderSample) -> None:
             else "Number of orders.",
             lambda width, palette: charts.order_counts(shown_rows, kind, title, width, palette),
         )
-    data_table(rows, _GROUP_COLUMNS, key=f"groups-{dimension}")
 
 
 def _describe_extremes(rows: list[ChartRow], title: str) -> str:
@@ -206,6 +208,9 @@ def restaurants(orders: OrderSample) -> None:
         f"than {exploration.NOTEBOOK_MIN_ORDERS} orders: {restaurant_summary.kept_by_notebook:,} restaurants with "
         f"{restaurant_summary.orders_kept_by_notebook / max(1, len(orders)):.0%} of the orders. preptime keeps all."
     )
+    if restaurant_summary.restaurants > len(restaurant_summary.table):
+        caption(f"The {len(restaurant_summary.table):,} restaurants with the most orders:")
+    data_table(restaurant_summary.table, _RESTAURANT_COLUMNS, key="restaurants")
     left, right = st.columns(2)
     with left:
         chart_card(
@@ -221,9 +226,6 @@ def restaurants(orders: OrderSample) -> None:
             "The same groups of restaurants, counted in orders.",
             lambda width, palette: charts.restaurant_size_chart(restaurant_summary.bands, "orders", width, palette),
         )
-    if restaurant_summary.restaurants > len(restaurant_summary.table):
-        caption(f"The {len(restaurant_summary.table):,} restaurants with the most orders:")
-    data_table(restaurant_summary.table, _RESTAURANT_COLUMNS, key="restaurants")
 
 
 def label_audit(data: ExplorationData) -> None:
@@ -231,7 +233,7 @@ def label_audit(data: ExplorationData) -> None:
     report = data.report
     usable_text = ", ".join(f"{rows:,} for {purpose}" for purpose, rows in report.usable.items())
     caption(
-        f"All {format_count(report.orders, 'order')} are kept, {report.clean:,} have no validation reason. Usable: "
+        f"All {format_count(report.orders, 'order')} are kept, {report.clean:,} are excluded from nothing. Usable: "
         f"{usable_text}. The audit covers all orders and ignores the filters of the other views."
     )
     if data.is_truncated:
@@ -241,31 +243,32 @@ def label_audit(data: ExplorationData) -> None:
         return
     rows: list[ChartRow] = [
         {
-            "reason": str(item.reason),
+            "reason": _reason_text(item.reason),
             "orders": item.rows,
             "effect": charts.EXCLUDES if item.excluded_from else charts.FLAGS,
             "tip": f"{item.rows:,} orders ({item.share:.2%}): {item.meaning}",
         }
         for item in sorted(report.reasons, key=lambda item: -item.rows)
     ]
-    chart_card(
-        "Orders by validation reason",
-        "An order with three reasons counts under each of them. The table shows what each reason excludes orders from.",
-        lambda width, palette: charts.reason_counts(rows, width, palette),
-    )
     data_table(
         [
-            {"reason": str(item.reason), "rows": item.rows, "share": item.share, "out": ", ".join(item.excluded_from) or
-             "nothing", "meaning": item.meaning, "why": item.why}
+            {"reason": _reason_text(item.reason), "rows": item.rows, "share": item.share,
+             "out": ", ".join(item.excluded_from) or "nothing", "why": seconds_to_minutes_in_text(item.why),
+             "code": str(item.reason)}
             for item in report.reasons
         ],
         _REASON_COLUMNS,
         key="reasons",
     )  # fmt: skip
+    chart_card(
+        "Orders by validation reason",
+        "An order with three reasons counts under each of them. The table shows what each reason excludes orders from.",
+        lambda width, palette: charts.reason_counts(rows, width, palette),
+    )
     st.subheader("Examples")
     examples = [
         {
-            "reason": str(item.reason),
+            "reason": _reason_text(item.reason),
             "row": item.row,
             "column": item.column,
             "value": item.value,
@@ -274,3 +277,7 @@ def label_audit(data: ExplorationData) -> None:
         for item in report.examples
     ]
     data_table(examples, _EXAMPLE_COLUMNS, key="examples")
+
+
+def _reason_text(reason: object) -> str:
+    return seconds_to_minutes_in_text(reason_title(str(reason)))

@@ -13,7 +13,6 @@ from preptime.evaluation.report_data import backtest_from_manifest
 from preptime.evaluation.summary_text import NO_VALUE, format_minutes, format_percent
 from preptime.training.comparison import Comparison
 from preptime.ui.components import (
-    DIMENSION_TITLES,
     Column,
     caption,
     chart_card,
@@ -24,6 +23,7 @@ from preptime.ui.components import (
     show_success,
 )
 from preptime.ui.connections import DashboardContext
+from preptime.ui.display_names import DIMENSION_TITLES, readable_name
 from preptime.ui.formatting import seconds_to_minutes_in_text
 from preptime.ui.models import bundle_detail
 from preptime.ui.models.bundle_detail import choose_bundle
@@ -144,7 +144,7 @@ def _detail_table(first: Manifest, second: Manifest) -> None:
             *(f"{manifest.window.first_day} to {manifest.window.last_day}" for manifest in (first, second)),
         ),
         ("evaluated on", first_overview.evaluated_days or NO_VALUE, second_overview.evaluated_days or NO_VALUE),
-        ("models", ", ".join(first.models), ", ".join(second.models)),
+        ("models", *(", ".join(readable_name(name) for name in manifest.models) for manifest in (first, second))),
         ("features", str(len(first.features)), str(len(second.features))),
         ("data", first.data_fingerprint, second.data_fingerprint),
     )
@@ -177,7 +177,7 @@ def _metric_table(first: BacktestDocument, second: BacktestDocument, bundle_ids:
                 "first": _format_value(difference, difference.first),
                 "second": _format_value(difference, difference.second),
                 "better": {"first": bundle_ids[0], "second": bundle_ids[1], "neither": NO_VALUE}[difference.better],
-                "meaning": difference.metric.description,
+                "meaning": seconds_to_minutes_in_text(difference.metric.description),
             }
             for difference in metric_pair.metrics
         ],
@@ -186,7 +186,7 @@ def _metric_table(first: BacktestDocument, second: BacktestDocument, bundle_ids:
             Column("first", bundle_ids[0]),
             Column("second", bundle_ids[1]),
             Column("better", "better bundle"),
-            Column("meaning", "meaning"),
+            Column("meaning", "meaning", "long"),
         ),
         key="pair-metrics",
     )

@@ -30,10 +30,8 @@ from preptime.evaluation.summary_text import (
     quartile_rows,
     summary_sentences,
 )
-from preptime.features.spec import FEATURE_TITLES
 from preptime.formatting import format_count
 from preptime.ui.components import (
-    DIMENSION_TITLES,
     Column,
     caption,
     chart_card,
@@ -45,7 +43,8 @@ from preptime.ui.components import (
     show_failures,
     show_info,
 )
-from preptime.ui.formatting import format_size
+from preptime.ui.display_names import DIMENSION_TITLES, feature_title, readable_name, reason_title
+from preptime.ui.formatting import format_size, seconds_to_minutes_in_text
 from preptime.ui.models.bundle_list import bundle_metrics, load_report_data, read_report
 
 _DEFAULT_LABEL = "default prediction"
@@ -119,7 +118,7 @@ def _bundle_summary(store: Store, manifest: Manifest, backtest: BacktestDocument
     details = {
         "training window": f"{window.first_day} to {window.last_day}",
         "evaluated on": bundle_overview.evaluated_days or "nothing",
-        "models": ", ".join(manifest.models),
+        "models": ", ".join(readable_name(name) for name in manifest.models),
         "features": str(len(manifest.features)),
         "data": manifest.data_fingerprint,
         "size": f"{format_size(total_bytes)} in {format_count(len(manifest.files), 'file')}",
@@ -143,7 +142,7 @@ def _bundle_summary(store: Store, manifest: Manifest, backtest: BacktestDocument
 
 
 def _with_titles(importances: Mapping[str, float]) -> dict[str, float]:
-    return {FEATURE_TITLES.get(name, name): importance for name, importance in importances.items()}
+    return {feature_title(name): importance for name, importance in importances.items()}
 
 
 def _score_section(backtest: BacktestDocument) -> None:
@@ -160,11 +159,11 @@ def _score_section(backtest: BacktestDocument) -> None:
     orders = rows[0].n if rows else 0
     caption(
         f"{format_count(orders, 'order')} from {backtest.first_day} to {backtest.last_day}. No model was fitted on "
-        f"them. The default prediction is the p50 of the model {backtest.default_model}."
+        f"them. The default prediction is the p50 of the model {readable_name(backtest.default_model)}."
     )
     left, right = st.columns([3, 2])
     with left:
-        table_rows = [msgspec.structs.asdict(row) | {"name": row.name.replace("_", " ")} for row in rows]
+        table_rows = [msgspec.structs.asdict(row) | {"name": readable_name(row.name)} for row in rows]
         data_table(table_rows, _SCORE_COLUMNS, key="scores")
     with right:
         chart_card(
@@ -230,9 +229,9 @@ def _hour_and_calibration_charts(backtest: BacktestDocument) -> None:
 def _segment_section(backtest: BacktestDocument) -> None:
     st.subheader("By segment")
     dimension = choose_dimension(_DIMENSIONS, key="segment-dimension")
-    segment_charts(backtest.segments, dimension)
     with st.expander(f"Table by {DIMENSION_TITLES[dimension]}"):
         segment_table(backtest.segments, dimension, key="segments")
+    segment_charts(backtest.segments, dimension)
 
 
 def _training_summary(report_data: ReportData) -> None:
@@ -240,11 +239,11 @@ def _training_summary(report_data: ReportData) -> None:
     left, right = st.columns(2)
     with left:
         models = sorted(report_data.importance, key=lambda name: name != DEFAULT_MODEL)
-        model = st.selectbox("Model", models, key="importance-model")
+        model = st.selectbox("Model", models, format_func=readable_name, key="importance-model")
         rows = aggregates.importance_rows(_with_titles(report_data.importance[model]))
         chart_card(
             "Feature importance",
-            importance_caption(rows, model),
+            importance_caption(rows, readable_name(model)),
             lambda width, palette: charts.importance(rows, width, palette),
         )
     with right:
@@ -256,11 +255,8 @@ def _training_summary(report_data: ReportData) -> None:
         data_table(
             [
                 {
-                    "reason": item.reason,
+                    "reason": seconds_to_minutes_in_text(reason_title(item.reason)),
                     "orders": item.orders,
-                    "meaning": validation_rule(ValidationReason(item.reason)).description
-                    if item.reason in known_reasons
-                    else "",
                     "out": ", ".join(sorted(validation_rule(ValidationReason(item.reason)).excluded_from))
                     if item.reason in known_reasons
                     else "",
@@ -268,10 +264,9 @@ def _training_summary(report_data: ReportData) -> None:
                 for item in report_data.label_counts
             ],
             (
-                Column("reason", "reason"),
+                Column("reason", "reason", "long"),
                 Column("orders", "orders", "count"),
                 Column("out", "excluded from"),
-                Column("meaning", "meaning"),
             ),
             key="label-reasons",
         )
@@ -282,11 +277,11 @@ def model_errors(rows: Sequence[Score], default: str, width: int, palette: Palet
     sorted_scores = sorted((row for row in rows if row.mae is not None), key=lambda row: row.mae or 0.0)
     chart_rows = [
         {
-            "name": row.name.replace("_", " "),
+            "name": readable_name(row.name),
             "minutes": minutes,
             "kind": _DEFAULT_LABEL if row.name == default else _KIND_LABELS[row.kind],
             "label": f"{minutes:.2f}",
-            "tip": f"{row.name}: {minutes:.2f} min mean error over {row.n:,} orders",
+            "tip": f"{readable_name(row.name)}: {minutes:.2f} min mean error over {row.n:,} orders",
         }
         for row in sorted_scores
         for minutes in [(row.mae or 0.0) / 60]

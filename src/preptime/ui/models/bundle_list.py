@@ -101,7 +101,7 @@ def show_log(bundles: StoreListing) -> None:
             "No bundle has been promoted yet.", "`preptime train` promotes the first bundle that beats the lookup."
         )
         return
-    st.subheader("Timeline")
+    st.subheader("Latest promotions")
     caption(
         f"Promotions: {len(bundles.entries):,}. The timeline shows the latest {TIMELINE_ENTRIES}, newest first. "
         "Entries are never deleted."

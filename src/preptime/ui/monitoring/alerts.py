@@ -13,7 +13,8 @@ import streamlit as st
 
 from preptime.evaluation.charts import Chart, Palette, with_size, with_theme
 from preptime.evaluation.summary_text import NO_VALUE, format_minutes, format_percent
-from preptime.monitoring.document import MonitoringDocument, RatioSeries
+from preptime.formatting import format_count
+from preptime.monitoring.document import MonitoringDocument, RatioSeries, RuleStatus
 from preptime.ui.components import (
     Column,
     caption,
@@ -24,6 +25,7 @@ from preptime.ui.components import (
     show_info,
     show_success,
 )
+from preptime.ui.display_names import UNIT_TITLES, names_to_titles, readable_name
 from preptime.ui.formatting import seconds_to_minutes_in_text
 
 _CHART_HEIGHT = 230
@@ -65,12 +67,14 @@ def ratio_chart(series: RatioSeries, width: int, palette: Palette) -> Chart:
 
 
 def alert_counts(documents: Sequence[MonitoringDocument], width: int, palette: Palette) -> Chart:
-    """Return the number of alerts by as-of date. A dot marks a date without alerts."""
+    """Return the number of alerts by as-of date. A dot marks a date without alerts: empty if rules are undecided."""
     rows = [
         {
             "day": document.date.isoformat(),
             "alerts": len(document.alerts),
-            "tip": f"{document.date}: " + ("; ".join(alert.message for alert in document.alerts) or "no alerts"),
+            "status": document.status,
+            "tip": f"{document.date}: "
+            + ("; ".join(alert.message for alert in document.alerts) or status_text(document)),
         }
         for document in documents
     ]
@@ -85,15 +89,16 @@ def alert_counts(documents: Sequence[MonitoringDocument], width: int, palette: P
         axis=alt.Axis(format="d", tickMinStep=1),
     )
     bars = base.mark_bar(color=palette.lookup, cornerRadiusEnd=2, width={"band": 0.6}).encode(y=y)
-    quiet_points = (
-        base.transform_filter("datum.alerts === 0")
-        .mark_point(color=palette.band, filled=True, size=45, opacity=1)
+    quiet_points, undecided_points = (
+        base.transform_filter(f"datum.status === '{status}'")
+        .mark_point(color=color, filled=filled, size=45, opacity=1)
         .encode(y=alt.YDatum(0))
+        for status, color, filled in (("quiet", palette.band, True), ("undecided", palette.secondary_text, False))
     )
-    return with_theme(with_size(alt.LayerChart(layer=[bars, quiet_points]), width, 150), palette)
+    return with_theme(with_size(alt.LayerChart(layer=[bars, quiet_points, undecided_points]), width, 150), palette)
 
 
-_STATUS_LABELS = {"fired": "▲ alert", "ok": "● ok", "insufficient_data": "– no data"}
+_STATUS_LABELS: dict[RuleStatus, str] = {"alerting": "▲ alerting", "quiet": "● quiet", "undecided": "– undecided"}
 _RULE_COLUMNS = (
     Column("rule", "rule"),
     Column("status", "status"),
@@ -115,9 +120,12 @@ _ALERT_COLUMNS = (
 
 
 def show_headline(document: MonitoringDocument) -> None:
-    """Draw the headline and the metrics of the last seven days."""
-    show_callout = show_error if document.alerts else show_success if document.metrics.n else show_info
-    show_callout(
+    """Draw the headline and the metrics of the last seven days.
+
+    The callout is red for an alert, green if all rules are quiet, and blue if rules are undecided.
+    """
+    callouts = {"alerting": show_error, "quiet": show_success, "undecided": show_info}
+    callouts[document.status](
         seconds_to_minutes_in_text(document.headline[0]), seconds_to_minutes_in_text(" ".join(document.headline[1:]))
     )
     recent, baseline = document.recent_metrics, document.backtest_baseline
@@ -139,19 +147,13 @@ def show_headline(document: MonitoringDocument) -> None:
 
 def alerts_and_rules(document: MonitoringDocument, documents: Sequence[MonitoringDocument]) -> None:
     """Draw the alerts up to this date, and every rule with its status."""
-    if len(documents) > 1:
-        chart_card(
-            "Alerts by as-of date",
-            "Bars are the number of alerts. A dot is a date without alerts.",
-            lambda width, palette: alert_counts(documents, width, palette),
-        )
     alert_rows = [
         {
             "as_of": item.date,
-            "rule": _rule_title(alert.rule),
+            "rule": readable_name(alert.rule),
             "value": segment_name(alert.segment, alert.value),
             "since": alert.since,
-            "message": seconds_to_minutes_in_text(alert.message),
+            "message": names_to_titles(seconds_to_minutes_in_text(alert.message)),
         }
         for item in reversed(documents)
         for alert in item.alerts
@@ -161,15 +163,27 @@ def alerts_and_rules(document: MonitoringDocument, documents: Sequence[Monitorin
         data_table(alert_rows, _ALERT_COLUMNS, key="alerts")
     else:
         caption("There are no alerts on the monitored dates.")
+    if len(documents) > 1:
+        chart_card(
+            "Alerts by as-of date",
+            "Bars are the number of alerts. A filled dot is a date on which all rules are quiet. On a date with an "
+            "empty dot, some rules are undecided, because they have too little data.",
+            lambda width, palette: alert_counts(documents, width, palette),
+        )
     st.subheader("Rules")
-    caption("Every rule with its status, its threshold, and its rate of false alarms.")
+    caption(
+        "Every rule with its status, its threshold, and its rate of false alarms. An undecided rule has too little "
+        "data."
+    )
     data_table(
         [
             msgspec.structs.asdict(item)
             | {
-                "rule": _rule_title(item.name),
+                "rule": readable_name(item.name),
                 "status": _STATUS_LABELS[item.status],
-                "message": seconds_to_minutes_in_text(item.message),
+                "threshold_reason": names_to_titles(item.threshold_reason),
+                "unit": UNIT_TITLES.get(item.unit, item.unit),
+                "message": names_to_titles(seconds_to_minutes_in_text(item.message)),
             }
             for item in document.rules
         ],
@@ -178,8 +192,12 @@ def alerts_and_rules(document: MonitoringDocument, documents: Sequence[Monitorin
     )
 
 
-def _rule_title(name: str) -> str:
-    return name.replace("_", " ")
+def status_text(document: MonitoringDocument) -> str:
+    """Return the status of a date in a few words: `2 alerts`, `quiet`, or `8 of 15 rules undecided`."""
+    if document.status == "alerting":
+        return format_count(len(document.alerts), "alert")
+    undecided = sum(rule.status == "undecided" for rule in document.rules)
+    return f"{undecided} of {len(document.rules)} rules undecided" if undecided else "quiet"
 
 
 def _minutes_text(seconds: float | None) -> str:

@@ -122,11 +122,18 @@ def daily_metrics(document: MonitoringDocument, documents: Sequence[MonitoringDo
 
 def _describe_volume(days: Sequence[Day]) -> str:
     """Return a sentence about the days in the chart."""
-    orders, pending_predictions = sum(day.orders for day in days), sum(day.without_outcome for day in days)
-    orders_without_prediction = orders - sum(day.predictions - day.without_outcome for day in days)
+    predicted_days = [day.date for day in days if day.predictions]
+    first_prediction = predicted_days[0] if predicted_days else None
+    orders, usable = sum(day.orders for day in days), sum(day.usable for day in days)
+    expected_days = [day for day in days if first_prediction is not None and day.date >= first_prediction]
+    unpredicted = sum(day.usable - (day.predictions - day.without_outcome) for day in expected_days)
+    text = f"{days[0].date} to {days[-1].date}: {report_rows.volume_caption(first_prediction, orders, orders - usable)}"
+    if first_prediction is None:
+        return text
     return (
-        f"From {days[0].date} to {days[-1].date}, {orders_without_prediction:,} of {orders:,} orders have no "
-        f"prediction, and {pending_predictions:,} predictions have no outcome yet."
+        f"{text} Since then, without a prediction: {unpredicted:,} of "
+        f"{format_count(sum(day.usable for day in expected_days), 'usable order')}. Predictions without an outcome: "
+        f"{sum(day.without_outcome for day in days):,}."
     )
 
 
@@ -165,8 +172,8 @@ def segment_metrics(document: MonitoringDocument) -> None:
     if not any(segment.segment == dimension for segment in document.segments):
         show_info("No order with a prediction has an outcome yet.")
         return
-    segment_charts(document.segments, dimension)
     segment_table(document.segments, dimension, key=f"monitoring-segments-{dimension}")
+    segment_charts(document.segments, dimension)
 
 
 def _series_name(series: RatioSeries) -> str:

@@ -6,13 +6,13 @@ import msgspec
 import streamlit as st
 
 from preptime.evaluation import daily_charts
-from preptime.features.spec import FEATURE_TITLES
+from preptime.formatting import format_count
 from preptime.monitoring import report_rows
 from preptime.monitoring.document import FeatureDrift, MonitoringDocument
-from preptime.scoring.scorer import PREDICTED_SECONDS
 from preptime.ui.components import Column, caption, chart_card, data_table, show_info
+from preptime.ui.display_names import feature_title, reason_title
+from preptime.ui.formatting import seconds_to_minutes_in_text
 
-_FEATURE_TITLES = FEATURE_TITLES | {PREDICTED_SECONDS: "prediction"}
 _FEATURE_COLUMNS = (
     Column("name", "feature"),
     Column("unit", "unit"),
@@ -33,10 +33,9 @@ _BUNDLE_COLUMNS = (
     Column("coverage", "inside p10–p90", "percent"),
 )
 _LABEL_COLUMNS = (
-    Column("reason", "reason"),
-    Column("orders", "orders", "count"),
-    Column("orders_on_last_day", "on the last day", "count"),
-    Column("description", "meaning"),
+    Column("reason", "reason", "long"),
+    Column("orders", "rows", "count"),
+    Column("orders_on_last_day", "rows of the last day", "count"),
 )
 
 
@@ -58,6 +57,11 @@ def feature_drift(document: MonitoringDocument) -> None:
     )
     features_by_name = {feature.name: feature for feature in drift_result.features if feature.bins}
     most_drifted = report_rows.most_drifted(document)
+    table_rows = [
+        msgspec.structs.asdict(feature) | {"drifted": "drifted" if feature.drifted else ""}
+        for feature in drift_result.features
+    ]
+    data_table(table_rows, _FEATURE_COLUMNS, key="features")
     left, right = st.columns(2)
     with left:
         chart_card(
@@ -70,17 +74,11 @@ def feature_drift(document: MonitoringDocument) -> None:
         names = sorted(features_by_name, key=lambda name: name != (most_drifted.name if most_drifted else ""))
         if names:
             _distribution_chart(features_by_name[st.selectbox("Feature", names, key="drift-feature")])
-    table_rows = [
-        msgspec.structs.asdict(feature) | {"drifted": "drifted" if feature.drifted else ""}
-        for feature in drift_result.features
-    ]
-    data_table(table_rows, _FEATURE_COLUMNS, key="features")
 
 
 def _with_feature_titles(document: MonitoringDocument) -> MonitoringDocument:
     features = tuple(
-        msgspec.structs.replace(feature, name=_FEATURE_TITLES.get(feature.name, feature.name))
-        for feature in document.drift.features
+        msgspec.structs.replace(feature, name=feature_title(feature.name)) for feature in document.drift.features
     )
     return msgspec.structs.replace(document, drift=msgspec.structs.replace(document.drift, features=features))
 
@@ -98,23 +96,16 @@ def predictions_and_labels(document: MonitoringDocument) -> None:
     """Draw the predictions by source, fallback level, and bundle, and the validation of the labels."""
     counts = document.prediction_counts
     caption(
-        f"{counts.orders:,} orders were ready in the four weeks. {counts.with_prediction:,} had a prediction "
-        f"({counts.from_batch:,} from batch scoring, {counts.from_api:,} from the API). {counts.evaluated:,} can be "
-        f"evaluated. Duplicate predictions: {counts.duplicates:,}. Unreadable lines in the prediction log: "
-        f"{counts.unreadable_log_lines:,}."
+        f"Of {format_count(counts.orders, 'order')} in the four weeks, {counts.usable:,} are usable, "
+        f"{counts.with_prediction:,} of these have a prediction, and {counts.evaluated:,} of these can be evaluated. "
+        f"Predictions from batch scoring: {counts.from_batch:,}, from the API: {counts.from_api:,}. Duplicate "
+        f"predictions: {counts.duplicates:,}. Unreadable lines in the prediction log: {counts.unreadable_log_lines:,}."
     )
-    level_rows = report_rows.fallback_level_rows(document)
-    if level_rows and any(float(row["orders"]) for row in level_rows):
-        chart_card(
-            "Predictions without history of their restaurant",
-            "Number of predictions by fallback level. A coarser level has less information.",
-            lambda width, palette: daily_charts.daily_counts(level_rows, "predictions", width, palette),
-        )
     unknown_restaurants = sum(day.unknown_restaurants for day in document.days)
     unknown_categories = sum(day.unknown_categories for day in document.days)
     caption(
-        f"Orders of restaurants that aren't in the restaurants file: {unknown_restaurants:,}. Orders with a city or "
-        f"type of food that the bundle didn't know: {unknown_categories:,}."
+        f"Usable orders of restaurants that aren't in the restaurants file: {unknown_restaurants:,}. Predicted orders "
+        f"with a city or type of food that the bundle didn't know: {unknown_categories:,}."
     )
     if document.bundles:
         st.subheader("Bundles that predicted")
@@ -129,10 +120,23 @@ def predictions_and_labels(document: MonitoringDocument) -> None:
             key="monitored-bundles",
         )
     st.subheader("Labels")
-    caption(f"{document.label_audit.evaluable:,} of {document.label_audit.rows:,} rows can be evaluated.")
+    caption(
+        f"{document.label_audit.evaluable:,} of {format_count(document.label_audit.rows, 'row')} can be evaluated. A "
+        "row can have several reasons."
+    )
     if document.label_audit.reasons:
         data_table(
-            [msgspec.structs.asdict(reason) for reason in document.label_audit.reasons],
+            [
+                msgspec.structs.asdict(reason) | {"reason": seconds_to_minutes_in_text(reason_title(reason.reason))}
+                for reason in document.label_audit.reasons
+            ],
             _LABEL_COLUMNS,
             key="monitored-label-reasons",
+        )
+    level_rows = report_rows.fallback_level_rows(document)
+    if level_rows and any(float(row["orders"]) for row in level_rows):
+        chart_card(
+            "Predictions without history of their restaurant",
+            "Number of predictions by fallback level. A coarser level has less information.",
+            lambda width, palette: daily_charts.daily_counts(level_rows, "predictions", width, palette),
         )
