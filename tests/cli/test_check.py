@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from preptime.domain.validation_reasons import ValidationReason
+from preptime.domain.validation_reasons import Purpose, ValidationReason
 from preptime.validation.audit_report import CheckReport
 from tests.cli.conftest import DATE, Files
 from tests.cli.run_command import error_document, preptime
@@ -20,6 +20,69 @@ def test_check_counts_validation_reasons(files: Files) -> None:
     assert (report.first_day, report.last_day) == ("2015-06-01", DATE)
     assert ValidationReason.LABEL_ZERO in {count.reason for count in report.reasons}
     assert preptime("check", *files.options).succeeded().out == result.err.removeprefix("Reading the orders\n")
+
+
+def write_scoring_orders(orders: pl.DataFrame, folder: Path, *, empty_labels: bool) -> Path:
+    """Write orders without labels: without the columns, or with empty cells."""
+    path = folder / "to_score.csv"
+    labels = ("order_ready_at", "prep_time_seconds")
+    if empty_labels:
+        orders.with_columns(pl.lit("").alias(name) for name in labels if name in orders.columns).write_csv(path)
+    else:
+        orders.drop(*labels, strict=False).write_csv(path)
+    return path
+
+
+@pytest.mark.parametrize("empty_labels", [False, True])
+@pytest.mark.parametrize("option", [(), ("--for", "scoring")])
+def test_check_answers_whether_a_file_can_be_scored(
+    files: Files, orders: pl.DataFrame, tmp_path: Path, option: tuple[str, ...], *, empty_labels: bool
+) -> None:
+    path = write_scoring_orders(orders, tmp_path, empty_labels=empty_labels)
+    options: tuple[str | Path, ...] = ("--orders", path, "--restaurants", files.restaurants, *option)
+    result = preptime("check", *options).succeeded()
+    assert result.out.endswith("Of 2,500 orders, 2,500 can be scored.\n")
+    assert ("The orders have no labels, so they are checked for scoring only." in result.out) == (not option)
+    report = preptime("check", *options, "--json").succeeded().document(CheckReport)
+    assert (report.checked_for, report.passed) == ((Purpose.SCORING,), True)
+    assert report.usable == {"scoring": 2_500}
+    assert report.reasons == ()  # missing labels are expected in orders to score
+
+
+def test_check_for_scoring_ignores_labels(files: Files) -> None:
+    report = preptime("check", *files.options, "--for", "scoring", "--json").succeeded().document(CheckReport)
+    assert report.usable == {"scoring": 2_500}
+    assert ValidationReason.LABEL_ZERO not in {count.reason for count in report.reasons}
+
+
+def test_check_for_training_requires_labels(files: Files, orders: pl.DataFrame, tmp_path: Path) -> None:
+    options = ("--restaurants", files.restaurants, "--for", "training", "--json")
+    path = write_scoring_orders(orders, tmp_path, empty_labels=False)
+    error_document(preptime("check", "--orders", path, *options), 1, "DataError")
+    path = write_scoring_orders(orders, tmp_path, empty_labels=True)
+    result = preptime("check", "--orders", path, *options)
+    report = result.document(CheckReport)
+    assert (result.status, report.checked_for, report.passed) == (1, (Purpose.FITTING,), False)
+
+
+@pytest.mark.parametrize("option", [(), ("--for", "scoring"), ("--for", "training")])
+def test_check_without_usable_order_exits_with_1(
+    files: Files, orders: pl.DataFrame, tmp_path: Path, option: tuple[str, ...]
+) -> None:
+    orders.with_columns(number_of_items=pl.lit("")).write_csv(tmp_path / "orders.csv")
+    options: tuple[str | Path, ...] = ("--orders", tmp_path / "orders.csv", "--restaurants", files.restaurants, *option)
+    result = preptime("check", *options, "--json")
+    report = result.document(CheckReport)
+    assert (result.status, report.passed, report.orders) == (1, False, 2_500)
+    assert "Of 2,500 orders, 0 can be " in preptime("check", *options).out
+
+
+def test_check_with_one_usable_order_succeeds(files: Files, orders: pl.DataFrame, tmp_path: Path) -> None:
+    is_first = pl.int_range(pl.len()) == 0
+    items = pl.when(is_first).then(pl.col("number_of_items")).otherwise(pl.lit(""))
+    orders.with_columns(number_of_items=items).write_csv(tmp_path / "orders.csv")
+    result = preptime("check", "--orders", tmp_path / "orders.csv", "--restaurants", files.restaurants).succeeded()
+    assert "Of 2,500 orders, 1 can be scored and " in result.out
 
 
 def test_check_writes_rejects_with_reasons(files: Files, tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ import polars as pl
 import pytest
 
 from preptime.cli.demo import quote_value
+from preptime.env_file import read_env_file
 from preptime.evaluation.documents import BacktestDocument
 from preptime.keys import Keys
 from preptime.models.catalogue import CATALOGUE
 from preptime.scoring.score_document import ScoreDocument
-from preptime.settings import Settings, read_env_file
+from preptime.settings import Settings
 from tests.cli.conftest import DATE, Demo, Files, champion
 from tests.cli.run_command import error_document, preptime
 

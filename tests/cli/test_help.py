@@ -42,7 +42,7 @@ def test_commands_in_readme_exist() -> None:
     used_names = re.findall(r"^preptime ([a-z]+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert {"demo", "score", "monitor", "train", "serve", "ui"} <= {"demo", *used_names} <= COMMANDS.keys()
     assert {name.partition(" ")[2] for name in COMMANDS if name.startswith("bundles ")} == {
-        *("list", "show", "compare", "promote", "rollback", "verify", "prune")
+        *("list", "show", "compare", "promote", "rollback", "verify", "prune", "repair-log")
     }
 
 
@@ -65,6 +65,30 @@ def test_every_command_and_option_has_help(name: str) -> None:
         assert argument.make_metavar(click.Context(command)).strip("[].") in command.help
     # Servers run until they are stopped, so they have no document.
     assert isinstance(command, click.Group) or name in {"serve", "ui"} or "json" in {option.name for option in options}
+
+
+@pytest.mark.parametrize("name", ["serve", "ui"])
+def test_help_shows_the_type_of_every_setting_option(name: str) -> None:
+    text = preptime(name, "--help").succeeded().out
+    assert " TEXT" not in text
+    assert "--port INTEGER RANGE" in text
+    assert "1<=x<=65535" in text
+    assert "--log-level [debug|error|info|warning]" in text
+
+
+def test_serve_help_names_the_check_of_the_configuration() -> None:
+    assert "run preptime doctor" in preptime("serve", "--help").succeeded().out
+
+
+def test_service_links_are_ignored_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREPTIME_UI_PORT", "tcp://10.0.0.1:8501")
+    monkeypatch.setenv("PREPTIME_UI_SERVICE_HOST", "10.0.0.1")
+    result = preptime("ui", "--port", "0")
+    assert result.status == 2
+    warning = "Warning: Ignored variables: PREPTIME_UI_PORT, PREPTIME_UI_SERVICE_HOST. Kubernetes sets them"
+    assert result.err.startswith(warning)
+    assert "'--port'" in result.err
+    assert "tcp://" not in result.err
 
 
 def test_help_loads_no_heavy_library() -> None:

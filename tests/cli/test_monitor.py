@@ -45,13 +45,18 @@ def contents(results: Path, date: str) -> dict[str, bytes]:
 def test_monitor_is_idempotent(files: Files, store: Path, results: Path) -> None:
     preptime("score", "--date", DATE, *options(files, store, results)).succeeded()
     result = run_monitor(files, store, results, NEXT_DATE).succeeded()
-    assert result.out.startswith("No alerts.\n")
+    document = decode(contents(results, NEXT_DATE)["monitoring.json"])
+    undecided = sum(rule.status == "undecided" for rule in document.rules)
+    assert result.out.splitlines()[0] == (
+        f"{len(document.rules) - undecided} of {len(document.rules)} rules had enough data: quiet. "
+        f"{undecided} are undecided."
+    )
+    assert result.out.splitlines()[1].startswith(f"{document.days[-1].orders} completed orders on {DATE}: ")
     assert f"The results are in {results}/date={NEXT_DATE}." in result.out
     first = contents(results, NEXT_DATE)
     assert tuple(sorted(first)) == FILES
     second_result = run_monitor(files, store, results, NEXT_DATE, "--json").succeeded()
     assert contents(results, NEXT_DATE) == first
-    document = decode(first["monitoring.json"])
     assert second_result.document(MonitoringDocument) == document
     assert document.prediction_counts.evaluated > 100
     assert document.metrics.lookup_n == document.metrics.n
@@ -63,7 +68,7 @@ def test_monitor_alert_exits_with_1(files: Files, store: Path, results: Path) ->
     """There are no orders on the 18th, a Thursday, nor since the 12th."""
     result = run_monitor(files, store, results, "2015-06-19")
     assert result.status == 1
-    assert "Alert volume_low: There are 0 orders on 2015-06-18, " in result.out
+    assert "Alert volume_low: 0 orders on 2015-06-18: 0% of the normal " in result.out
     assert tuple(sorted(contents(results, "2015-06-19"))) == FILES
     json_result = run_monitor(files, store, results, "2015-06-19", "--json")
     assert (json_result.status, len(json_result.document(MonitoringDocument).alerts)) == (1, 1)
@@ -89,6 +94,7 @@ class Training(msgspec.Struct):
     outcome: str
     triggered_by: list[str]
     bundle: str | None
+    reason: str
 
 
 class Review(msgspec.Struct):
@@ -155,6 +161,7 @@ def test_respond_off_changes_nothing(
     document = result.document(Response)
     assert (document.allowed, document.review, document.training.outcome) == ("off", None, "not_allowed")
     assert "Training isn't allowed. These alerts call for it: slower_than_predicted: London." in result.err
+    assert "--allow retrain (PREPTIME_AUTO_RESPONSE=retrain)" in result.err
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == before
 
 
@@ -165,6 +172,17 @@ def test_respond_gate_failure_exits_with_1(files: Files, store: Path, results: P
     document = result.document(Response)
     assert document.training.outcome == "refused"
     assert "The last order was acknowledged on 2015-06-12" in result.err
+    assert document.training.reason.endswith("Provide the outcomes of those days, or use --date 2015-06-13.")
+
+
+@pytest.mark.usefixtures("quick_models")
+def test_respond_gate_option_accepts_the_data(files: Files, store: Path, results: Path) -> None:
+    """The option that the message names exists for this command. The next refusal is another one."""
+    write_monitoring(results, fired(dt.date(2015, 6, 14)))
+    refused = run_respond(files, store, results, "2015-06-14", "--json")
+    assert "accept it with --gate max_days_behind=2." in refused.document(Response).training.reason
+    result = run_respond(files, store, results, "2015-06-14", "--gate", "max_days_behind=2", "--json").succeeded()
+    assert result.document(Response).training.outcome == "trained"
 
 
 def test_monitor_joins_api_and_batch_predictions(files: Files, store: Path, results: Path) -> None:

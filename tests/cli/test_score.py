@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import polars as pl
@@ -68,8 +69,64 @@ def test_score_invalid_row_has_a_reason(orders: pl.DataFrame, store: Path) -> No
     rows.write_csv(bad)
     result = preptime("score", bad, "--out", out, "--store", store).succeeded()
     assert " predicted 2 of 3 orders." in result.out
+    assert re.search(r"^The median prediction is \d+\.\d minutes\.$", result.out, re.MULTILINE)
     assert "1 order without a prediction. Reason: " in result.out
     assert len(pl.read_csv(out)) == 3
+
+
+def test_score_counts_unknown_restaurants(orders: pl.DataFrame, store: Path) -> None:
+    """A misspelled ID of a restaurant is counted, and not only part of the fallback levels."""
+    source, out = store.parent / "unknown.csv", store.parent / "out.csv"
+    is_unknown = pl.int_range(pl.len()) < 2
+    restaurant_id = pl.when(is_unknown).then(pl.lit("999999")).otherwise(pl.col("restaurant_id").cast(pl.String))
+    orders.head(5).with_columns(restaurant_id=restaurant_id).write_csv(source)
+    result = preptime("score", source, "--out", out, "--store", store).succeeded()
+    assert "2 orders of unknown restaurants, predicted by fallback level: global 2.\n" in result.out
+    document = score(source, out, store)
+    assert document.unknown_restaurants == {"global": 2}
+    orders.tail(5).write_csv(source)
+    assert score(source, out, store).unknown_restaurants == {}
+    assert "unknown restaurants" not in preptime("score", source, "--out", out, "--store", store).succeeded().out
+
+
+@pytest.mark.parametrize("name", ["orders.csv", "orders.parquet", "Orders.CSV", "my orders.v2.csv"])
+def test_score_default_output_is_next_to_input(name: str, orders: pl.DataFrame, store: Path) -> None:
+    source = store.parent / "inputs" / name
+    source.parent.mkdir()
+    (orders.head(20).write_parquet if name.endswith("parquet") else orders.head(20).write_csv)(source)
+    before = source.read_bytes()
+    suffix = source.suffix.lower()
+    expected = source.with_name(f"{source.stem}.predictions{suffix}")
+    result = preptime("score", source, "--store", store).succeeded()
+    assert f"The predictions are in {expected}." in result.out
+    assert sorted(source.parent.iterdir()) == sorted([source, expected])
+    assert source.read_bytes() == before
+    assert len(predictions(expected)) == 20
+    explicit = store.parent / f"explicit{suffix}"
+    preptime("score", source, "--out", explicit, "--store", store).succeeded()
+    assert expected.read_bytes() == explicit.read_bytes()
+    preptime("score", source, "--store", store).succeeded()  # an existing output is replaced, as with --out
+    assert expected.read_bytes() == explicit.read_bytes()
+
+
+def test_score_default_output_of_a_folder_is_next_to_it(orders: pl.DataFrame, store: Path) -> None:
+    folder = store.parent / "exports"
+    folder.mkdir()
+    orders.head(20).write_parquet(folder / "part-1.parquet")
+    expected = store.parent / "exports.predictions.parquet"
+    for _ in range(2):
+        result = preptime("score", folder, "--store", store).succeeded()
+        assert f"The predictions are in {expected}." in result.out
+        assert len(predictions(expected)) == 20
+    assert [path.name for path in folder.iterdir()] == ["part-1.parquet"]
+
+
+def test_score_glob_without_out_is_usage_error(orders: pl.DataFrame, store: Path) -> None:
+    orders.head(20).write_csv(store.parent / "part-1.csv")
+    result = preptime("score", store.parent / "part-*.csv", "--store", store, "--json")
+    error = error_document(result, 2, "UsageError")
+    assert "part-*.csv" in error.facts
+    assert "--out predictions.parquet" in error.hint
 
 
 def test_score_restaurants_option_adds_restaurants(orders: pl.DataFrame, files: Files, store: Path) -> None:

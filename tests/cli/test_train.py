@@ -51,6 +51,20 @@ def test_train_lost_comparison_succeeds(
     assert document.champion not in {trained_bundle, document.bundle}
     assert champion(store) == document.champion
     assert "the champion's models and updated history" in result.err
+    assert "Conditions that aren't met: " in result.err
+    assert document.comparison.summary not in result.err  # the table has the conditions
+    command = f"preptime bundles promote {document.bundle} --store {store} --reason TEXT"
+    assert f"To promote it without a comparison, use {command}." in result.err
+    preptime(*command.removeprefix("preptime ").split()).succeeded()
+    assert champion(store) == document.bundle
+
+
+def test_train_promotion_states_conditions_once(files: Files, tmp_path: Path) -> None:
+    result = preptime("train", *files.options, "--date", DATE, "--store", tmp_path / "models").succeeded()
+    assert "conditions for a promotion are met." in result.out
+    assert result.out.count("Better than the restaurant lookup") == 1
+    assert "Passed." not in result.out
+    assert "errors in minutes" in result.out
 
 
 def test_train_incomplete_last_day_is_data_error(files: Files, orders: pl.DataFrame, tmp_path: Path) -> None:
@@ -61,7 +75,7 @@ def test_train_incomplete_last_day_is_data_error(files: Files, orders: pl.DataFr
     )
     document = error_document(result, 1, "DataError")
     assert "2015-06-11" in document.facts
-    assert "last_evening" in document.hint
+    assert "--gate max_evening_gap_hours=" in document.hint
     assert not (tmp_path / "models").exists()
 
 
@@ -73,9 +87,25 @@ def test_train_gate_option_changes_threshold(files: Files, orders: pl.DataFrame,
     assert {rule.name: rule.threshold for rule in result.document(TrainDocument).data_gate.checks}["days"] == 3
 
 
+def test_train_options_of_the_message_are_enough(files: Files, orders: pl.DataFrame, tmp_path: Path) -> None:
+    """The message of a refusal has the options that accept the data, ready to paste."""
+    few = write_orders(orders.filter(pl.col("order_acknowledged_at") >= "2015-06-06"), files, tmp_path)
+    call: tuple[str | Path, ...] = ("train", *few, "--date", DATE, "--store", tmp_path / "models", "--json")
+    options = re.findall(r"--gate \S+[^.\s]", error_document(preptime(*call), 1, "DataError").hint)
+    assert options[0] == "--gate min_days=6"
+    preptime(*call, *" ".join(options).split()).succeeded()
+
+
 @pytest.mark.parametrize(
     ("setting", "expected_text"),
-    [("min_dogs=3", "min_dogs"), ("min_days", "min_days"), ("min_days=many", "many"), ("min_days=3.5", "whole")],
+    [
+        ("days=3", "--gate min_days=3"),
+        ("min_dogs=3", "min_dogs"),
+        ("min_days", "min_days"),
+        ("min_days=many", "many"),
+        ("min_days=3.5", "whole"),
+        ("min_days=-1", "min_days"),
+    ],
 )
 def test_train_invalid_threshold_is_usage_error(setting: str, expected_text: str, files: Files, tmp_path: Path) -> None:
     result = preptime(

@@ -18,12 +18,12 @@ def test_decode_round_trips(document: MonitoringDocument) -> None:
 
 
 def test_decode_rejects_other_format() -> None:
-    raw = encode(msgspec.structs.replace(quiet(), format=2))
-    with pytest.raises(DataError, match=r"results/date=2015-06-22/monitoring\.json has format 2, but.*reads format 1"):
+    raw = encode(msgspec.structs.replace(quiet(), format=3))
+    with pytest.raises(DataError, match=r"results/date=2015-06-22/monitoring\.json has format 3, but.*reads format 2"):
         decode(raw, "results/date=2015-06-22/monitoring.json")
 
 
-@pytest.mark.parametrize("raw", [b"", b"{}", b'{"format": 1}', b"\xff\xfe", encode(quiet())[:-40]])
+@pytest.mark.parametrize("raw", [b"", b"{}", b'{"format": 2}', b"\xff\xfe", encode(quiet())[:-40]])
 def test_decode_rejects_invalid_document(raw: bytes) -> None:
     with pytest.raises(DataError, match="isn't a valid monitoring document"):
         decode(raw)

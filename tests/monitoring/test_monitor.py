@@ -17,6 +17,7 @@ from preptime.monitoring.document import MonitoringDocument, encode
 from preptime.monitoring.monitor import MonitoringInputs, monitor_day
 from preptime.monitoring.prometheus import render
 from preptime.monitoring.report import render_report
+from preptime.sources.results import ResultsFolder
 from preptime.synthetic import SynthesisPlan
 from tests.monitoring.example import fired, first_day
 from tests.monitoring.factories import EmptyBundleSource
@@ -61,9 +62,11 @@ def test_monitor_day_backfill_gives_same_bytes(month: Month, date: dt.date, docu
 
 def test_monitor_day_counts_add_up(document: MonitoringDocument) -> None:
     counts = document.prediction_counts
-    assert counts.with_prediction + counts.without_prediction == counts.orders
+    assert counts.with_prediction + counts.without_prediction + counts.before_first_prediction == counts.usable
+    assert counts.usable + counts.unusable == counts.orders
     assert counts.with_prediction + counts.without_outcome == counts.from_api + counts.from_batch
     assert sum(day.orders for day in document.days) == counts.orders
+    assert sum(day.usable for day in document.days) == counts.usable
     assert sum(day.predictions for day in document.days) == counts.with_prediction + counts.without_outcome
     assert sum(day.without_outcome for day in document.days) == counts.without_outcome
     assert sum(day.metrics.n for day in document.days) == counts.evaluated == document.metrics.n
@@ -83,7 +86,7 @@ def test_monitor_day_names_slower_segment(document: MonitoringDocument) -> None:
     assert slower
     assert {alert.value for alert in slower} <= {"all", "London"}
     assert document.headline[0].startswith(slower[0].message)
-    assert [rule.status for rule in document.rules if rule.name == "slower_than_predicted"] == ["fired"]
+    assert [rule.status for rule in document.rules if rule.name == "slower_than_predicted"] == ["alerting"]
 
 
 def test_monitor_day_drift_reference_is_whole_weeks(month: Month, document: MonitoringDocument) -> None:
@@ -106,7 +109,7 @@ def test_monitor_day_names_drifted_feature(month: Month, date: dt.date, document
     assert [(alert.segment, alert.value) for alert in drifted] == [("feature", "order_value_gbp")]
     assert "The distribution of order_value_gbp differs from its reference: PSI" in drifted[0].message
     assert not any(feature.drifted for feature in document.drift.features)
-    assert {rule.name: rule.status for rule in document.rules}["feature_drift"] == "ok"
+    assert {rule.name: rule.status for rule in document.rules}["feature_drift"] == "quiet"
 
 
 def test_monitor_day_names_truncated_and_unscored_day(month: Month, date: dt.date) -> None:
@@ -127,6 +130,89 @@ def test_monitor_day_names_truncated_and_unscored_day(month: Month, date: dt.dat
     assert alerts["missing_predictions"].message.startswith(f"On {date - ONE_DAY}, 100.0% of ")
 
 
+def without_values_on_last_day(month: Month, date: dt.date, columns: tuple[str, ...]) -> MonitoringDocument:
+    """Return the document of a date whose last day lacks the values of some columns. Nothing was predicted."""
+    on_last_day = pl.col("order_acknowledged_at") >= dt.datetime.combine(date - ONE_DAY, dt.time(), dt.UTC)
+    rows = month.known_orders(date).rows.with_columns(
+        pl.when(~on_last_day).then(pl.col(name)).alias(name) for name in columns
+    )
+    return monitor_day(replace(month.inputs(date), orders=FrameSource(rows), results=no_results(month)), date)
+
+
+def no_results(month: Month) -> ResultsFolder:
+    return ResultsFolder(month.results.path(month.start, "none").parent)
+
+
+@pytest.mark.parametrize(
+    ("columns", "cause", "sentence"),
+    [
+        (
+            ("number_of_items",),
+            "without number_of_items",
+            "{usable:,} completed orders on {day}: 0 usable, 0 with a prediction.",
+        ),
+        (
+            ("order_ready_at", "prep_time_seconds"),
+            "without an outcome",
+            "No order of {day} has an outcome or a prediction.",
+        ),
+    ],
+)
+def test_monitor_day_unusable_day_is_not_an_empty_day(
+    month: Month, date: dt.date, columns: tuple[str, ...], cause: str, sentence: str
+) -> None:
+    """The alert of a day of unusable orders says how many orders there are, and what is missing."""
+    day = date - ONE_DAY
+    known = month.known_orders(date).rows
+    names = tuple(name for name in columns if name in known.columns)
+    usable = next(item for item in monitor_day(month.inputs(date), date).days if item.date == day).usable
+    result = without_values_on_last_day(month, date, names)
+    alert = next(alert for alert in result.alerts if alert.rule == "volume_low")
+    assert alert.message.startswith(f"{usable:,} orders on {day}, 0 usable: 0% of the normal ")
+    assert alert.message.endswith(f" usable orders. Not usable: {usable:,} {cause}.")
+    assert sentence.format(usable=usable, day=day) in result.headline
+
+
+def test_monitor_day_counts_unusable_orders(month: Month, date: dt.date) -> None:
+    usable = next(item for item in monitor_day(month.inputs(date), date).days if item.date == date - ONE_DAY).usable
+    result = without_values_on_last_day(month, date, ("number_of_items",))
+    last = result.days[-1]
+    assert (last.date, last.orders, last.usable) == (date - ONE_DAY, usable, 0)
+    assert result.prediction_counts.unusable == usable
+    lines = render(result).decode().splitlines()
+    assert f"preptime_monitor_day_orders {float(usable)!r}" in lines
+    assert "preptime_monitor_day_usable_orders 0.0" in lines
+
+
+def test_monitor_day_first_predicted_day_is_undecided(month: Month) -> None:
+    """Orders of the days before the first prediction aren't missing predictions."""
+    date = month.first_predicted + ONE_DAY
+    result = monitor_day(month.inputs(date), date)
+    counts = result.prediction_counts
+    assert counts.first_prediction == month.first_predicted
+    assert counts.before_first_prediction > 0
+    assert counts.without_prediction == 0
+    undecided = [rule for rule in result.rules if rule.status == "undecided"]
+    assert "missing_predictions" in {rule.name for rule in undecided}
+    assert result.status == "undecided"
+    decided = len(result.rules) - len(undecided)
+    assert result.headline[0] == (
+        f"{decided} of {len(result.rules)} rules had enough data: quiet. {len(undecided)} are undecided."
+    )
+    last = result.days[-1]
+    assert result.headline[1].startswith(
+        f"{last.orders:,} completed orders on {last.date}: {last.usable:,} usable, "
+        f"{counts.with_prediction:,} with a prediction, mean error "
+    )
+    assert f"Predictions start on {month.first_predicted}. Earlier orders don't count as missing." in result.headline
+    assert not any("Without a prediction" in sentence for sentence in result.headline)
+    lines = render(result).decode().splitlines()
+    assert f'preptime_monitor_rules{{status="undecided"}} {float(len(undecided))!r}' in lines
+    assert 'preptime_monitor_rule_undecided{rule="missing_predictions"} 1.0' in lines
+    assert not any(line.startswith('preptime_monitor_rule_fired{rule="missing_predictions"}') for line in lines)
+    assert f"{len(undecided)} of {len(result.rules)} rules have too little data." in render_report(result)
+
+
 def test_monitor_day_pruned_store_has_no_lookup_or_drift(month: Month, date: dt.date) -> None:
     result = monitor_day(replace(month.inputs(date), bundle_source=EmptyBundleSource()), date)
     assert result.metrics.n > 0
@@ -139,7 +225,7 @@ def test_monitor_day_pruned_store_has_no_lookup_or_drift(month: Month, date: dt.
     assert all(segment.lookup_mae is None for segment in result.segments)
     assert result.drift.unavailable_reason is not None
     assert {rule.status for rule in result.rules if rule.name in {"worse_than_lookup", "feature_drift"}} == {
-        "insufficient_data"
+        "undecided"
     }
 
 
@@ -147,7 +233,8 @@ def test_monitor_day_without_predictions_succeeds(month: Month, tmp_path: Path) 
     date = month.start + 3 * ONE_DAY
     result = monitor_day(replace(month.inputs(date), results=type(month.results)(tmp_path / "none")), date)
     assert not result.alerts
-    assert "There are no predictions" in result.headline[1]
+    assert "There are no predictions in the monitored days." in result.headline
+    assert result.status == "undecided"
     for document in (result, first_day()):
         assert "There are no predictions" in render_report(document)
         assert b"preptime_monitor_alerts 0.0\n" in render(document)

@@ -123,3 +123,35 @@ def test_read_outcomes_ignores_later_rows(synthetic: tuple[pl.DataFrame, pl.Data
     outcomes_now = read_outcomes(FrameSource(pl.concat([later, known_then])), restaurants, date, first)
     np.testing.assert_array_equal(outcomes_then.outcomes.key_hash, outcomes_now.outcomes.key_hash)
     np.testing.assert_array_equal(np.sort(outcomes_then.audited_reasons), np.sort(outcomes_now.audited_reasons))
+
+
+def test_read_outcomes_counts_each_unusable_order_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repeated unusable row in another batch, and an unusable row of an order with an outcome, count once."""
+    broken = with_outcome(make_order(0, day=21, order_id="A", number_of_items=None))
+    rows = [
+        broken,
+        with_outcome(make_order(1, day=21, order_id="B")),
+        broken,
+        with_outcome(make_order(1, day=21, order_id="B", number_of_items=None)),
+        with_outcome(make_order(2, day=21, order_id="C"), None),
+        with_outcome(make_order(3, day=21, order_id="C"), 300),
+        with_outcome(make_order(4, day=21, order_id="D"), None),
+    ]
+    monkeypatch.setattr(outcomes, "BATCH_ROWS", 2)
+    read = read_known_outcomes(pl.DataFrame(rows))
+    assert len(read.outcomes) == 2
+    assert read.unusable_days.tolist() == [to_day_number(dt.date(2015, 6, 21))]
+    assert read.unusable_on_last_day.open_orders == 1
+    assert read.unusable_on_last_day.describe() == "1 without number_of_items, 1 without an outcome"
+
+
+def test_read_outcomes_names_cause_of_unusable_orders() -> None:
+    rows = [
+        with_outcome(make_order(0, day=21, order_value_gbp="-3.0")),
+        with_outcome(make_order(1, day=21, order_value_gbp="9.0", number_of_items=99_999_999)),
+        with_outcome(make_order(2, day=20, order_value_gbp="-3.0")),
+    ]
+    read = read_known_outcomes(pl.DataFrame(rows))
+    assert read.unusable_on_last_day.describe() == (
+        "1 with negative_value in order_value_gbp, 1 with out_of_range in number_of_items"
+    )

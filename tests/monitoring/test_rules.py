@@ -12,14 +12,24 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from preptime.monitoring.daily_metrics import GroupMetrics
-from preptime.monitoring.document import BacktestBaseline, DateRange, PredictionMetrics
+from preptime.monitoring.document import Alert, BacktestBaseline, DateRange, PredictionMetrics
 from preptime.monitoring.drift import _compare
-from preptime.monitoring.outcomes import to_day_number
+from preptime.monitoring.outcomes import UnusableOrders
 from preptime.monitoring.reference import BinnedDays
-from preptime.monitoring.rule_evaluation import DailyShare, evaluate_metrics, evaluate_share, evaluate_volume
-from preptime.monitoring.rules import FALLBACK_RATE, RULES, VOLUME_HIGH, VOLUME_LOW, find_rule
+from preptime.monitoring.rule_evaluation import DailyShare, LastDay, evaluate_metrics, evaluate_share, evaluate_volume
+from preptime.monitoring.rules import (
+    FALLBACK_RATE,
+    RULES,
+    VOLUME_HIGH,
+    VOLUME_LOW,
+    RuleResult,
+    find_rule,
+    overall_status,
+    summarize_statuses,
+)
 
 LAST = dt.date(2015, 6, 21)
+LAST_DAY = LastDay(LAST, 0, UnusableOrders())
 ORDERS_BY_WEEKDAY = np.array([940.0, 920, 950, 890, 1_200, 1_270, 1_330])
 
 
@@ -44,8 +54,8 @@ def test_evaluate_volume_by_chance_is_quiet(seed: int, days: int) -> None:
     """Poisson counts with a weekly pattern and a day error of 8% raise no alert, for any number of days."""
     rng = np.random.default_rng(seed)
     orders = np.stack([orders_per_day(days), 0.06 * orders_per_day(days)]) * rng.normal(1, 0.08, days)
-    low, high = evaluate_volume(rng.poisson(orders).astype(float), ("all", "Paris"), to_day_number(LAST))
-    assert (low.to_report().status, high.to_report().status) == ("ok", "ok")
+    low, high = evaluate_volume(rng.poisson(orders).astype(float), ("all", "Paris"), LAST_DAY)
+    assert (low.to_report().status, high.to_report().status) == ("quiet", "quiet")
 
 
 @pytest.mark.parametrize("days", [8, 14, 42])
@@ -53,34 +63,38 @@ def test_evaluate_volume_truncated_and_doubled_day_fire(days: int) -> None:
     truncated, doubled = orders_per_day(days), orders_per_day(days)
     truncated[-1] *= 0.3
     doubled[-1] *= 2.4
-    low, _ = evaluate_volume(truncated[None], ("all",), to_day_number(LAST))
+    low, _ = evaluate_volume(truncated[None], ("all",), LAST_DAY)
     assert [alert.rule for alert in low.alerts] == [VOLUME_LOW.name]
     assert "on 2015-06-21" in low.message
-    _, high = evaluate_volume(doubled[None], ("all",), to_day_number(LAST))
+    _, high = evaluate_volume(doubled[None], ("all",), LAST_DAY)
     assert [alert.rule for alert in high.alerts] == [VOLUME_HIGH.name]
 
 
 def test_evaluate_volume_without_orders_names_segment() -> None:
     no_orders, paris = orders_per_day(), 0.06 * orders_per_day()
     no_orders[-1] = 0
-    low, _ = evaluate_volume(np.stack([no_orders, 0.9 * no_orders]), ("all", "London"), to_day_number(LAST))
+    low, _ = evaluate_volume(np.stack([no_orders, 0.9 * no_orders]), ("all", "London"), LAST_DAY)
     assert [(alert.segment, alert.value) for alert in low.alerts] == [("overall", "all")]
     paris[-1] = 0
-    low, _ = evaluate_volume(np.stack([orders_per_day(), paris]), ("all", "Paris"), to_day_number(LAST))
+    low, _ = evaluate_volume(np.stack([orders_per_day(), paris]), ("all", "Paris"), LAST_DAY)
     assert [(alert.segment, alert.value) for alert in low.alerts] == [("city", "Paris")]
     assert "in Paris" in low.message
 
 
 def test_evaluate_volume_closed_weekday_is_quiet() -> None:
     closed = np.tile([940.0, 920, 950, 890, 1_200, 1_270, 0], 4)
-    low, high = evaluate_volume(closed[None], ("all",), to_day_number(LAST))
-    assert low.to_report().status != "fired"
-    assert high.to_report().status != "fired"
+    low, high = evaluate_volume(closed[None], ("all",), LAST_DAY)
+    assert low.to_report().status != "alerting"
+    assert high.to_report().status != "alerting"
 
 
 def test_evaluate_volume_first_week_has_insufficient_data() -> None:
-    low, high = evaluate_volume(orders_per_day(7)[None], ("all",), to_day_number(LAST))
-    assert (low.to_report().status, high.to_report().status) == ("insufficient_data", "insufficient_data")
+    low, high = evaluate_volume(orders_per_day(7)[None], ("all",), LAST_DAY)
+    assert (low.to_report().status, high.to_report().status) == ("undecided", "undecided")
+
+
+def make_share(counts: NDArray[np.float64], totals: NDArray[np.float64]) -> DailyShare:
+    return DailyShare(counts, totals, "predictions", "use no restaurant history")
 
 
 @settings(max_examples=200, deadline=None)
@@ -90,21 +104,61 @@ def test_evaluate_share_by_chance_is_quiet(seed: int, share: float, orders: int)
     rng = np.random.default_rng(seed)
     totals = rng.poisson(orders, 20).clip(30).astype(float)
     counts = rng.binomial(totals.astype(int), np.clip(rng.normal(share, 0.01, 20), 0, 1)).astype(float)
-    assert not evaluate_share(FALLBACK_RATE, DailyShare(counts, totals), LAST, "predictions").alerts
+    assert not evaluate_share(FALLBACK_RATE, make_share(counts, totals), LAST).alerts
 
 
 def test_evaluate_share_jump_fires_with_both_shares() -> None:
     totals = np.full(20, 1_000.0)
     counts = np.full(20, 20.0)
     counts[-1] = 200.0
-    result = evaluate_share(FALLBACK_RATE, DailyShare(counts, totals), LAST, "predictions without restaurant history")
+    result = evaluate_share(FALLBACK_RATE, make_share(counts, totals), LAST)
     assert [alert.rule for alert in result.alerts] == ["fallback_rate"]
-    assert "20.0% of 1,000" in result.message
-    assert "Normally, 2.0% are" in result.message
-    assert (
-        evaluate_share(FALLBACK_RATE, DailyShare(counts[-6:], totals[-6:]), LAST, "predictions").to_report().status
-        == "insufficient_data"
+    assert result.message == (
+        "On 2015-06-21, 20.0% of 1,000 predictions use no restaurant history. The normal share is 2.0%."
     )
+
+
+@pytest.mark.parametrize(
+    ("totals", "message"),
+    [
+        ([1_000.0] * 6, "5 past days with predictions. The rule needs 7."),
+        ([1_000.0, 1_000.0], "1 past day with predictions. The rule needs 7."),
+        ([1_000.0] * 8 + [29.0], "29 predictions on 2015-06-21. The rule needs 30."),
+        ([], "0 past days with predictions. The rule needs 7."),
+    ],
+)
+def test_evaluate_share_undecided_states_what_is_missing(totals: list[float], message: str) -> None:
+    counts = np.array(totals)
+    result = evaluate_share(FALLBACK_RATE, make_share(0 * counts, counts), LAST)
+    assert (result.status, result.message) == ("undecided", message)
+
+
+def make_results(quiet: int, undecided: int, alerting: int) -> list[RuleResult]:
+    alert = Alert(
+        rule="coverage", segment="overall", value="all", observed=9.0, threshold=5.0, since=LAST, message="Coverage."
+    )
+    return [
+        *[RuleResult(FALLBACK_RATE, 0.0, "Quiet.")] * quiet,
+        *[RuleResult(FALLBACK_RATE, None, "Too few days.")] * undecided,
+        *[RuleResult(FALLBACK_RATE, 9.0, "Coverage.", (alert,))] * alerting,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("counts", "status", "sentence"),
+    [
+        ((7, 8, 0), "undecided", "7 of 15 rules had enough data: quiet. 8 are undecided."),
+        ((14, 1, 0), "undecided", "14 of 15 rules had enough data: quiet. 1 is undecided."),
+        ((15, 0, 0), "quiet", "All 15 rules had enough data: quiet."),
+        ((0, 15, 0), "undecided", "None of the 15 rules has enough data. All are undecided."),
+        ((4, 9, 2), "alerting", "6 of 15 rules had enough data: 2 alerting, 4 quiet. 9 are undecided."),
+        ((13, 0, 2), "alerting", "All 15 rules had enough data: 2 alerting, 13 quiet."),
+    ],
+)
+def test_summarize_statuses_counts_rules(counts: tuple[int, int, int], status: str, sentence: str) -> None:
+    results = make_results(*counts)
+    assert overall_status(results) == status
+    assert summarize_statuses(results) == sentence
 
 
 def make_baseline(mae: float) -> BacktestBaseline:
@@ -133,7 +187,7 @@ def make_week(mae: float, lookup: float, coverage: float, seed: int = 3) -> Grou
 
 def test_evaluate_metrics_as_in_backtest_is_quiet() -> None:
     results = evaluate_metrics(make_week(440, 500, 0.79), make_baseline(430), LAST)
-    assert [result.to_report().status for result in results] == ["ok"] * 3
+    assert [result.to_report().status for result in results] == ["quiet"] * 3
 
 
 @pytest.mark.parametrize(
@@ -154,7 +208,7 @@ def test_evaluate_metrics_without_baseline_or_lookup() -> None:
     daily_metrics = make_week(440, 400, 0.8)
     pruned = GroupMetrics({**daily_metrics.sums, "has_lookup": daily_metrics.sums["n"] / 2})
     results = evaluate_metrics(pruned, None, LAST)
-    assert [result.to_report().status for result in results] == ["ok", "insufficient_data", "insufficient_data"]
+    assert [result.to_report().status for result in results] == ["quiet", "undecided", "undecided"]
 
 
 def make_days(rng: np.random.Generator, days: int, shift: float = 0.0) -> list[NDArray[np.float64]]:

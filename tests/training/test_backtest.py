@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from typing import NoReturn
 
 import msgspec
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.store import Store
 from preptime.domain.orders import FALLBACK_LEVELS
-from preptime.errors import UsageError
+from preptime.errors import DataError, UsageError
 from preptime.evaluation.evaluated_orders import EvaluatedOrders, build_backtest_document
 from preptime.training.as_of_features import FeatureMatrix, build_feature_matrix
 from preptime.training.backtest import backtest, evaluate_graph, select_days
@@ -134,6 +135,24 @@ def test_backtest_document_has_documented_fields(data: SyntheticData, features: 
 def test_backtest_rejects_days_outside_the_data(data: SyntheticData, first: int, last: int, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         backtest(data.training_data, june(first), june(last), quick_plan())
+
+
+def test_backtest_names_options_with_valid_days(data: SyntheticData) -> None:
+    with pytest.raises(UsageError) as refused:
+        backtest(data.training_data, june(1), june(16), quick_plan())
+    assert refused.value.hint == (
+        "Use --from 2015-06-02 or later, because an earlier day is needed to fit on, and --to 2015-06-15 or earlier."
+    )
+
+
+def test_backtest_checks_calibration_before_fitting(data: SyntheticData, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_models: object, **_options: object) -> NoReturn:
+        raise AssertionError("A model was fitted before all requirements were checked.")
+
+    monkeypatch.setattr("preptime.training.fitting.fit_all", never)
+    sparse = data.training_data.take(np.arange(len(data.training_data)) % 5 == 0)
+    with pytest.raises(DataError, match=r"Calibration needs 100 orders .* Provide at least \d+ more orders"):
+        backtest(sparse, june(2), june(3), quick_plan())
 
 
 @pytest.mark.parametrize("every", [0, -1])

@@ -6,10 +6,13 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from preptime.domain.orders import QUANTILE_LEVELS
 from preptime.errors import DataError
+from preptime.formatting import format_count
 from preptime.models.quantile import MIN_SCALED_SECONDS, QuantileModel
 from preptime.training.calibration import (
     CALIBRATION_DAYS,
@@ -17,6 +20,8 @@ from preptime.training.calibration import (
     MIN_CALIBRATION_ORDERS,
     _conformal_quantile,
     calibrate,
+    calibration_days,
+    calibration_shortfall,
 )
 
 SMALL = QuantileModel(tree_count=20, learning_rate=0.3, depth=3, border_count=32)
@@ -112,10 +117,22 @@ def test_calibrate_accepts_latest_days_without_orders() -> None:
 def test_calibrate_rejects_too_few_orders() -> None:
     X, y, _ = make_orders(600, 12, seed=10)
     day = np.repeat([0, 11], [600 - MIN_CALIBRATION_ORDERS + 1, MIN_CALIBRATION_ORDERS - 1])
-    with pytest.raises(
-        DataError, match=f"have {MIN_CALIBRATION_ORDERS - 1} orders. Calibration requires {MIN_CALIBRATION_ORDERS}"
-    ):
+    with pytest.raises(DataError, match=r"Calibration needs 100 orders .* the latest 6 days .* Available: 99\."):
         calibrate(SMALL, X, y, day, threads=1, seed=12)
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=150))
+def test_calibration_shortfall_states_what_is_enough(days: list[int]) -> None:
+    """The stated number of additional orders on the latest day resolves the shortfall, and one less doesn't."""
+    day = np.array(days)
+    shortfall = calibration_shortfall(day)
+    if shortfall is None:
+        assert int((day > day.max() - calibration_days(day)).sum()) >= MIN_CALIBRATION_ORDERS
+        return
+    missing = shortfall.missing_orders
+    assert f"Provide at least {format_count(missing, 'more order')} " in shortfall.remedy
+    assert calibration_shortfall(np.append(day, [day.max()] * missing)) is None
+    assert calibration_shortfall(np.append(day, [day.max()] * (missing - 1))) is not None
 
 
 @pytest.mark.parametrize("level", QUANTILE_LEVELS)

@@ -144,7 +144,7 @@ def test_review_without_permission_keeps_champion_and_reports(data: SyntheticDat
     entries = ChampionLog(store).entries()
     result = review(data, store, allow_rollback=False)
     assert result.outcome == "kept"
-    assert result.reason.startswith("Rollback is disabled. Not worse than")
+    assert result.reason.startswith("Rollback isn't allowed. Not worse than")
     assert ChampionLog(store).entries() == entries
 
 
@@ -194,7 +194,7 @@ def test_review_with_too_few_orders_keeps_champion(data: SyntheticData, store: S
     )
     result = review_champion(few_orders, store, REVIEWED, ACTOR, allow_rollback=True)
     assert result.outcome == "kept"
-    assert "but a review requires 200" in result.reason
+    assert "but a review requires 200. To roll back without a review, use preptime bundles rollback" in result.reason
 
 
 def test_review_without_previous_models_keeps_champion(

@@ -66,7 +66,7 @@ def test_comparison_passes_if_all_checks_pass() -> None:
         "challenger", "champion", june(8), june(14),
     )  # fmt: skip
     assert len(comparison.checks) == 4
-    assert comparison.summary.startswith("Passed. Better than the champion: MAE 100.0 s compared with 150.0 s.")
+    assert comparison.summary.startswith("Passed. Better than the champion: MAE 1.67 min compared with 2.50 min.")
 
 
 @pytest.mark.parametrize("champion_error", [100.0, 99.0])
@@ -74,7 +74,8 @@ def test_comparison_fails_if_not_better_than_champion(champion_error: float) -> 
     comparison = compare(make_evaluated(LABEL + 100), make_evaluated(LABEL + champion_error))
     assert failed_rules(comparison) == ["Better than the champion"]
     assert not comparison.passed
-    assert comparison.summary == f"Failed: Better than the champion: MAE 100.0 s compared with {champion_error:.1f} s."
+    champion_mae = f"{champion_error / 60:.2f} min"
+    assert comparison.summary == f"Failed: Better than the champion: MAE 1.67 min compared with {champion_mae}."
 
 
 @pytest.mark.parametrize("lookup", [100.0, 99.0])
@@ -105,7 +106,7 @@ def compare_dinner(size: int, challenger_error: float, champion_error: float) ->
 def test_comparison_fails_if_segment_is_over_5_percent_worse() -> None:
     comparison = compare_dinner(MIN_SEGMENT_ORDERS, challenger_error=211, champion_error=200)
     assert failed_rules(comparison) == ["No segment with 200 or more orders is more than 5% worse"]
-    assert "hour 20 (200 to 211 s)" in comparison.summary
+    assert "hour 20 (3.33 to 3.52 min)" in comparison.summary
 
 
 def test_comparison_passes_if_segment_is_5_percent_worse() -> None:
@@ -126,7 +127,7 @@ def test_comparison_summary_lists_at_most_five_segments() -> None:
         )
     summary = compare(*evaluations).summary
     assert " and " in summary
-    assert summary.count(" to 300 s)") == 5
+    assert summary.count(" to 5.00 min)") == 5
 
 
 def test_comparison_without_champion_requires_beating_lookup() -> None:

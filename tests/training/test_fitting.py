@@ -91,7 +91,7 @@ def test_upper_outlier_limit_matches_the_notebook() -> None:
 
 
 def test_fit_window_rejects_window_without_ready_orders(features: FeatureMatrix) -> None:
-    with pytest.raises(DataError, match="No order usable for fitting was ready by the end of 2015-05-31"):
+    with pytest.raises(DataError, match="No order that can be used for fitting was ready by the end of 2015-05-31"):
         fit_window(features, june(1) - (june(2) - june(1)), quick_plan())
 
 

@@ -111,7 +111,7 @@ def test_disabled_promotion_keeps_challenger(
 ) -> None:
     second = run_training(data, june(14), weak_store, allow_promotion=False)
     assert (second.outcome, second.champion) == ("kept", weak.document.bundle)
-    assert second.reason.startswith("Promotion is disabled. Passed. ")
+    assert second.reason.startswith("Promotion is disabled by --promote never. Passed. ")
     assert weak_store.log_file_names() == ["000001.json"]
     first = run_training(data, june(13), folder_store, allow_promotion=False)
     assert (first.outcome, first.champion) == ("kept", None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
+from typing import NoReturn
 
 import msgspec
 import numpy as np
@@ -13,15 +15,18 @@ from preptime.bundle.bundle import fetch_verified
 from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.manifest import to_json_object
 from preptime.bundle.store import Store
+from preptime.cli.options import parse_thresholds
 from preptime.errors import DataError
 from preptime.evaluation.documents import BacktestDocument
 from preptime.features.history_state import HistoryState
 from preptime.features.shrinkage import build_history
+from preptime.models.quantile import QuantileModel
 from preptime.synthetic import SynthesisPlan
 from preptime.training.comparison import Comparison
+from preptime.training.fitting import FitPlan
 from preptime.training.train import holdout_days, train_challenger
 from preptime.training.training_data import TrainingData
-from preptime.validation.data_gate import GateThresholds
+from preptime.validation.data_gate import GateThresholds, thresholds_from_settings
 from tests.training.factories import (
     ACTOR,
     SyntheticData,
@@ -140,9 +145,71 @@ def test_train_uses_given_gate_thresholds(data: SyntheticData, folder_store: Sto
 
 def test_train_rejects_data_with_only_holdout_days(data: SyntheticData, folder_store: Store) -> None:
     lenient = GateThresholds(min_days=1, min_orders=1, max_unusable_share=1.0)
-    with pytest.raises(DataError, match="leaves no days to fit on"):
+    with pytest.raises(DataError) as refused:
         run_training(data, june(5), folder_store, thresholds=lenient)
+    assert "Training needs 5 days: 2 to fit on, and 3 held out. The first completed order is of 2015-06-01." in (
+        refused.value.facts
+    )
+    assert refused.value.hint == (
+        "Provide orders from 2015-05-31 or earlier, with at least 100 that were ready on 2015-06-01 for the "
+        "calibration."
+    )
     assert folder_store.bundle_ids() == []
+
+
+@pytest.fixture
+def plan_without_fits() -> FitPlan:
+    """A plan whose models fail the test if they're fitted."""
+
+    class NeverFitted(QuantileModel):
+        def fit(self, *_data: object, **_options: object) -> NoReturn:
+            raise AssertionError("A model was fitted before all requirements were checked.")
+
+    return FitPlan({"quantile": NeverFitted()}, threads=1)
+
+
+def test_train_checks_everything_in_one_message(
+    data: SyntheticData, folder_store: Store, plan_without_fits: FitPlan
+) -> None:
+    """Few days and few orders: one message names the gate's limits, the days, and the options, before any fit."""
+    few = SyntheticData.from_frames(
+        data.orders.filter(data.audited.frame["acknowledged_local"] >= dt.datetime(2015, 6, 10)), data.restaurants
+    )
+    with pytest.raises(DataError) as refused:
+        run_training(few, june(13), folder_store, plan=plan_without_fits)
+    for fact in (
+        "There are 3 days with orders; the minimum is 7.",
+        "can be used for fitting; the minimum is 1,000.",
+        "Training needs 5 days: 2 to fit on, and 3 held out.",
+    ):
+        assert fact in refused.value.facts
+    assert "Provide orders from 2015-06-08 or earlier" in refused.value.hint
+    assert "--gate min_days=5 --gate min_orders=" in refused.value.hint
+
+
+def test_train_checks_calibration_before_fitting(
+    data: SyntheticData, folder_store: Store, plan_without_fits: FitPlan
+) -> None:
+    sparse = SyntheticData.from_frames(data.orders.gather_every(12), data.restaurants)
+    with pytest.raises(DataError) as refused:
+        run_training(sparse, june(13), folder_store, plan=plan_without_fits, thresholds=GateThresholds(min_orders=1))
+    assert "Calibration needs 100 orders that can be used for fitting from 2015-06-06 to 2015-06-09" in (
+        refused.value.facts
+    )
+    assert "more orders from 2015-06-06 to 2015-06-09, or choose a later date." in refused.value.hint
+
+
+def test_train_least_days_of_the_message_are_enough(data: SyntheticData, folder_store: Store) -> None:
+    """With five days, the option of the message is all that is missing."""
+    five_days = SyntheticData.from_frames(
+        data.orders.filter(data.audited.frame["acknowledged_local"] >= dt.datetime(2015, 6, 5)), data.restaurants
+    )
+    with pytest.raises(DataError) as refused:
+        run_training(five_days, june(10), folder_store)
+    options = re.findall(r"--gate (\w+=[\d.]+)\b", refused.value.hint)
+    assert "min_days=5" in options
+    thresholds = thresholds_from_settings(parse_thresholds(tuple(options)))
+    assert run_training(five_days, june(10), folder_store, thresholds=thresholds).bundle in folder_store.bundle_ids()
 
 
 def test_train_rejects_holdout_without_labels(data: SyntheticData, folder_store: Store) -> None:

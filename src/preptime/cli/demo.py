@@ -16,9 +16,10 @@ import msgspec
 from preptime.cli import inputs, options
 from preptime.cli.output import Output, score_text, with_output
 from preptime.cli.train import render_text as train_text
+from preptime.env_file import ENV_FILE
 from preptime.errors import UsageError
 from preptime.keys import new_key
-from preptime.settings import ENV_FILE
+from preptime.redaction import redact_address
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -52,14 +53,23 @@ class DemoDocument(msgspec.Struct, frozen=True):
 @click.option("--restaurants", help="The restaurants of your own orders.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=options.LocalPath(file_okay=False),
     default=Path("demo"),
     show_default=True,
     help="Folder for the data, the store, and the predictions.",
 )
+@options.gate
 @options.threads
 @with_output
-def demo(output: Output, *, orders: str | None, restaurants: str | None, out: Path, threads: int) -> None:
+def demo(
+    output: Output,
+    *,
+    orders: str | None,
+    restaurants: str | None,
+    out: Path,
+    gate: tuple[str, ...],
+    threads: int,
+) -> None:
     """Run the main tasks once, on synthetic or your own orders.
 
     Synthesizes a month of orders or uses yours, trains all models, backtests, promotes, and scores the next day. Then
@@ -73,7 +83,9 @@ def demo(output: Output, *, orders: str | None, restaurants: str | None, out: Pa
     from preptime.training.fitting import FitPlan
     from preptime.training.publishing import AuditActor
     from preptime.training.train import train
+    from preptime.validation.data_gate import thresholds_from_settings
 
+    thresholds = thresholds_from_settings(options.parse_thresholds(gate))
     if (orders is None) != (restaurants is None):
         raise UsageError("--orders and --restaurants belong together.", "Use both, or neither.")
     files = {"store": str(out / "models")}
@@ -89,6 +101,7 @@ def demo(output: Output, *, orders: str | None, restaurants: str | None, out: Pa
         store,
         AuditActor(options.current_user(), options.utc_now()),
         plan=FitPlan.default(threads),
+        thresholds=thresholds,
         progress=output.progress,
     )
     next_day_file = out / "next_day.csv"
@@ -104,6 +117,8 @@ def demo(output: Output, *, orders: str | None, restaurants: str | None, out: Pa
     if _write_new_file(Path(ENV_FILE), settings_text):
         files["settings"] = ENV_FILE
     document = DemoDocument(date, training.bundle, training.outcome, training.evaluation, score, files)
+    for address in (orders, restaurants):
+        settings_text = settings_text.replace(quote_value(address), quote_value(redact_address(address)))
     output.finish(document, *_render_text(training, document, settings_text))
 
 

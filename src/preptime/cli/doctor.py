@@ -11,10 +11,10 @@ import msgspec
 from rich.table import Table
 
 from preptime.cli import options
-from preptime.cli.output import FAILURE, Output, with_output
+from preptime.cli.output import FAILURE, Output, text_lines, with_output
 from preptime.doctor.checks import CheckResult, Role
 from preptime.doctor.examine import run_checks
-from preptime.settings import ENV_FILE
+from preptime.env_file import ENV_FILE
 
 
 class DoctorDocument(msgspec.Struct, frozen=True):
@@ -59,8 +59,8 @@ def doctor(output: Output, *, role: Role, store: str | None, env_file: Path | No
 def _check_table(checks: list[CheckResult]) -> Table:
     table = Table(show_header=False)
     for check in checks:
-        details = f"{check.message}\n→ {check.hint}" if check.hint else check.message
-        table.add_row(check.state, check.name, details)
+        lines = [check.message, f"→ {check.hint}"] if check.hint else [check.message]
+        table.add_row(check.state, check.name, text_lines(lines))
     return table
 
 

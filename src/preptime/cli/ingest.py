@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from preptime.cli import inputs
+from preptime.cli import inputs, options
 from preptime.cli.output import Output, with_output
 from preptime.errors import DataError, UsageError
 from preptime.formatting import format_count
@@ -44,7 +44,7 @@ class IngestDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 )
 @click.option(
     "--rejects",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=options.LocalPath(dir_okay=False),
     default=Path("rejects.csv"),
     show_default=True,
     help="CSV file for orders that can't be stored, with their reasons.",

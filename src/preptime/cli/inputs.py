@@ -19,14 +19,22 @@ def read_restaurants(url: str) -> RestaurantIndex:
     return index_restaurants(open_source(url).frame())
 
 
-def read_audited_orders(output: Output, orders: str, restaurants: str) -> tuple[AuditedOrders, RestaurantIndex]:
-    """Return completed orders with their validation results, and the restaurants."""
+def read_audited_orders(
+    output: Output, orders: str, restaurants: str, *, need_label: bool | None = True
+) -> tuple[AuditedOrders, RestaurantIndex]:
+    """Return orders with their validation results, and the restaurants.
+
+    With `need_label`, the orders are completed orders. With None, they are if any of them has a label.
+    """
     from preptime.sources.registry import open_source
-    from preptime.validation.audit import audit_orders
+    from preptime.validation.audit import audit_orders, has_labels
 
     output.progress("Reading the orders", 0.0)
     restaurant_index = read_restaurants(restaurants)
-    audited_orders = audit_orders(open_source(orders).frame(), restaurant_index, need_label=True)
+    frame = open_source(orders).frame()
+    audited_orders = audit_orders(
+        frame, restaurant_index, need_label=has_labels(frame) if need_label is None else need_label
+    )
     output.progress("Reading the orders", 1.0)
     return audited_orders, restaurant_index
 

@@ -36,7 +36,8 @@ def new(output: Output, name: str) -> None:
     new_api_key = new_key(name)
     output.finish(
         KeyDocument(new_api_key.name, new_api_key.key, new_api_key.sha256, new_api_key.setting),
-        f"API key, shown only once. The client sends it in the header `aikey`:\n  {new_api_key.key}",
+        "API key, shown only once. The client sends it in the header `aikey`:",
+        f"  {new_api_key.key}",
         "Add its hashed entry to .env or the environment of the server. Separate several entries with commas:",
         f"  PREPTIME_API_KEYS={new_api_key.setting}",
     )

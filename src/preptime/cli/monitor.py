@@ -36,8 +36,8 @@ def monitor(
     """Compare predictions with outcomes, and detect drift.
 
     Uses the data as of the date and evaluates the 28 days before it, including late outcomes. Writes monitoring.json,
-    monitoring.html, and monitoring.prom to the partition of the date in the results. Prints alerts. The exit status is
-    1 if an alert fired.
+    monitoring.html, and monitoring.prom to the partition of the date in the results. Prints alerts, and how many rules
+    had enough data. The exit status is 1 if an alert fired, and 0 otherwise, also if rules are undecided.
     """
     from preptime.bundle.store import Store
     from preptime.monitoring.bundles import StoreBundleSource
@@ -74,6 +74,6 @@ def monitor(
 
 
 def render_text(document: MonitoringDocument) -> list[str]:
-    """Return the alerts, one per line, and a summary of the last week."""
+    """Return the alerts, one per line, and the summary, whose first sentence is an alert if there is one."""
     alerts = [f"Alert {alert.rule}: {alert.message}" for alert in document.alerts]
-    return [*(alerts or [document.headline[0]]), *document.headline[1:]]
+    return [*alerts, *document.headline[1 if alerts else 0 :]]

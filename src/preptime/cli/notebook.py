@@ -24,4 +24,4 @@ def notebook(output: Output, orders: str, restaurants: str) -> None:
     reproduction = reproduce_notebook(
         audited_orders, lambda _, share: output.progress("Fitting the notebook's models", share)
     )
-    output.finish(reproduction.document, render_text(reproduction))
+    output.finish(reproduction.document, *render_text(reproduction).splitlines())

@@ -14,8 +14,11 @@ from typing import TypeVar
 
 import click
 
+from preptime.env_file import ENV_FILE, read_env_file
 from preptime.errors import UsageError
-from preptime.settings import ENV_FILE, SETTING_SPECS, Settings, SettingSpec, read_env_file
+from preptime.network import is_service_link
+from preptime.redaction import has_secret, redact_address
+from preptime.settings import SETTING_SPECS, Settings, SettingSpec
 
 ABANDONED_HOURS = 24
 """Age after which a partly written file or bundle is removed."""
@@ -41,6 +44,46 @@ class IsoDate(click.ParamType[dt.date]):
 DATE = IsoDate()
 
 
+class LocalPath(click.Path):
+    """A path on this machine. A URL isn't one: it would become a folder whose name contains the password."""
+
+    def __init__(self, *, exists: bool = False, file_okay: bool = True, dir_okay: bool = True) -> None:
+        super().__init__(exists=exists, file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        """Return the path."""
+        text = os.fspath(value)
+        if "://" in text or has_secret(text):
+            self.fail(f"{redact_address(text)!r} isn't a path on this machine.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+METAVARS = {
+    "api_url": "URL",
+    "host": "ADDRESS",
+    "orders": "LOCATION",
+    "predictions_url": "URL",
+    "prediction_log_folder": "FOLDER",
+    "restaurants": "LOCATION",
+    "results": "FOLDER",
+    "store": "FOLDER|URL",
+    "ui_base_path": "PATH",
+    "ui_host": "ADDRESS",
+}
+"""Types of setting options that click only knows as text, as shown in the help."""
+
+
+class SettingOption(click.Option):
+    """An option that ignores a variable that Kubernetes set for a Service, such as `PREPTIME_PORT=tcp://…`."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """Return the value of the option's variable, or None if it's unset."""
+        value = super().resolve_envvar_value(ctx)
+        return None if value is not None and is_service_link(str(self.envvar), value) else value
+
+
 def setting_option(
     field: str, help_text: str, *, flag: str | None = None, required: bool = False
 ) -> Callable[[CommandFunction], CommandFunction]:
@@ -58,11 +101,15 @@ def setting_option(
         resolved = value or read_setting(field)  # an empty option, such as an unset shell variable, counts as not given
         if resolved is None and required:
             raise click.MissingParameter(ctx=context, param=parameter)
+        if isinstance(resolved, str):
+            spec.convert(parameter.opts[0], resolved)  # what click can't check, such as a folder that is a URL
         return resolved
 
     return click.option(
         flag or f"--{field.replace('_', '-')}",
+        cls=SettingOption,
         type=_parameter_type(spec),
+        metavar=METAVARS.get(field),
         envvar=spec.names[0],
         show_envvar=True,
         default=lambda: read_setting(field),  # click calls it if the command line and the environment have no value
@@ -106,7 +153,9 @@ def server_environment(env_file: Path | None, option_values: dict[str, object]) 
     """Return the variables of `.env`, of the environment, and of the options, by setting, in ascending priority."""
     path = env_file or Path(ENV_FILE)
     file_variables = read_env_file(path) if path.is_file() else {}
-    variables = file_variables | {name: value for name, value in os.environ.items() if value}
+    variables = file_variables | {
+        name: value for name, value in os.environ.items() if value and not is_service_link(name, value)
+    }
     return variables | {
         SETTING_SPECS[field].names[0]: str(value) for field, value in option_values.items() if value is not None
     }
@@ -121,7 +170,7 @@ prediction_log_folder = setting_option(
 results = setting_option("results", "Folder of the daily results, with one partition for each date.")
 env_file = click.option(
     "--env-file",
-    type=click.Path(exists=True, path_type=Path, dir_okay=False),
+    type=LocalPath(exists=True, dir_okay=False),
     is_eager=True,
     help="Settings file. The environment takes precedence, and options take precedence over both.  [default: .env]",
 )
@@ -133,7 +182,7 @@ date = click.option(
 )
 dvc_metrics = click.option(
     "--dvc-metrics",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=LocalPath(file_okay=False),
     help="Folder to which metrics are also written, as small files for DVC (docs/data-versions.md).",
 )
 gate = click.option(
@@ -175,5 +224,7 @@ def parse_thresholds(assignments: tuple[str, ...]) -> dict[str, float]:
         try:
             values[name] = float(value)
         except ValueError as error:
-            raise UsageError(f"--gate {assignment!r} isn't a threshold.", "Write it as NAME=NUMBER.") from error
+            raise UsageError(
+                f"--gate {assignment!r} isn't a threshold.", "Write it as NAME=NUMBER, such as min_days=5."
+            ) from error
     return values

@@ -40,7 +40,7 @@ def refresh(output: Output, *, orders: str, restaurants: str, date: dt.date, sto
     )
     lines = [
         f"{document.bundle} is the champion of {store}.",
-        f"It has the models of {document.parent} and a history of {format_count(document.orders, 'order')}.",
+        f"It has the models of {document.parent} and a history of {format_count(document.orders, 'completed order')}.",
     ]
     lines += [
         f"{format_count(count, 'restaurant')} with a {name} that these models don't know. To add it, train new models."

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from preptime.training.champion_review import ChampionReview
     from preptime.training.publishing import AuditActor
     from preptime.validation.audit import AuditedOrders
+    from preptime.validation.data_gate import GateThresholds
 
 AllowedActions = Literal["off", "retrain", "all"]
 
@@ -63,6 +64,7 @@ class RespondDocument(msgspec.Struct, frozen=True):
     "Allowed actions. off: none. retrain: training. all: training and rollback.",
     flag="--allow",
 )
+@options.gate
 @options.threads
 @with_output
 def respond(
@@ -74,6 +76,7 @@ def respond(
     store: str,
     results: str,
     allow: AllowedActions,
+    gate: tuple[str, ...],
     threads: int,
 ) -> None:
     """Respond to alerts by retraining or rolling back.
@@ -84,10 +87,12 @@ def respond(
     """
     from preptime.bundle.store import Store
     from preptime.sources.results import RESPONSE_FILE, ResultsFolder
+    from preptime.validation.data_gate import thresholds_from_settings
 
+    thresholds = thresholds_from_settings(options.parse_thresholds(gate))
     daily_results, bundle_store = ResultsFolder(Path(results)), Store.open(store)
     alerts = training_alerts(_read_monitoring(daily_results, date))
-    response = _DailyResponse(output, date, bundle_store, orders, restaurants, threads)
+    response = _DailyResponse(output, date, bundle_store, orders, restaurants, thresholds, threads)
     review = response.review() if allow == "all" else None
     training = response.retrain(alerts, daily_results, allowed=allow != "off")
     document = RespondDocument(date, allow, review, training)
@@ -116,9 +121,15 @@ def render_text(document: RespondDocument, store: str) -> list[str]:
     lines = []
     review = document.review
     if document.allowed == "off":
-        lines.append("No action is allowed: --allow (PREPTIME_AUTO_RESPONSE) is off.")
+        lines.append(
+            "No action is allowed. To allow training, use --allow retrain (PREPTIME_AUTO_RESPONSE=retrain). To allow "
+            "training and rollback, use --allow all."
+        )
     elif review is None:
-        lines.append("Rollback isn't allowed by --allow (PREPTIME_AUTO_RESPONSE), so the champion wasn't reviewed.")
+        lines.append(
+            "Rollback isn't allowed, so the champion wasn't reviewed. To allow it, use --allow all "
+            "(PREPTIME_AUTO_RESPONSE=all)."
+        )
     elif review.outcome == "rolled_back":
         lines.append(
             f"Rolled back {review.champion}. The models of {review.previous} are the champion of {store} again."
@@ -133,7 +144,10 @@ def _training_text(training: RetrainingResult) -> list[str]:
     alerts = ", ".join(training.triggered_by)
     return {
         "not_needed": ["No alert calls for training."],
-        "not_allowed": [f"Training isn't allowed. These alerts call for it: {alerts}."],
+        "not_allowed": [
+            f"Training isn't allowed. These alerts call for it: {alerts}.",
+            "To allow it, use --allow retrain (PREPTIME_AUTO_RESPONSE=retrain).",
+        ],
         "refused": [f"Training was refused. These alerts call for it: {alerts}. {training.reason}"],
         "trained": [f"Trained {training.bundle} because of alerts: {alerts}. {training.reason}"],
     }[training.outcome]
@@ -162,6 +176,7 @@ class _DailyResponse:
     store: Store
     orders: str
     restaurants: str
+    thresholds: GateThresholds
     threads: int
 
     @cached_property
@@ -206,6 +221,7 @@ class _DailyResponse:
                 self.store,
                 self._actor,
                 plan=FitPlan.default(self.threads),
+                thresholds=self.thresholds,
                 progress=self.output.progress,
             )
         except DataError as error:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from preptime.cli import inputs, options
-from preptime.cli.output import Output, score_text, with_output
+from preptime.cli.output import Output, score_text, unknown_restaurants_text, with_output
 from preptime.errors import UsageError
 from preptime.formatting import format_count
+from preptime.redaction import has_secret, redact_address
 
 if TYPE_CHECKING:
     from preptime.scoring.score_day import DayOrders, DayScoreDocument, SelectedBundle
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 @click.argument("input_path", metavar="[INPUT]", required=False)
 @click.option(
     "--out",
-    help="With INPUT: a .csv or .parquet file to write. With --date: the URL of a database that also gets the "
+    help="With INPUT: a .csv or .parquet file to write. The default is next to INPUT, for example "
+    "orders.predictions.csv for orders.csv. With --date: the URL of a database that also gets the "
     "predictions (PREPTIME_PREDICTIONS_URL).",
 )
 @click.option("--date", type=options.DATE, help="Score the orders of this local date, as of this date.")
@@ -67,12 +69,34 @@ def score(
         )
     elif input_path is None or date is not None:
         raise click.UsageError("Use either INPUT or --date.", context)
-    elif out is None:
-        raise click.UsageError("Missing option '--out'.", context)
+    elif out is not None and ("://" in out or has_secret(out)):
+        raise UsageError(f"--out {redact_address(out)} isn't a path.", "Use a .csv or .parquet file, or --date.")
     elif orders is not None:
         raise click.UsageError("Use --orders only with --date. Without --date, INPUT has the orders.", context)
     else:
-        _score_file(output, input_path, Path(out), store=store, restaurants=restaurants, bundle_id=bundle_id)
+        output_path = default_output(input_path) if out is None else Path(out)
+        _score_file(output, input_path, output_path, store=store, restaurants=restaurants, bundle_id=bundle_id)
+
+
+def default_output(input_path: str) -> Path:
+    """Return the file next to the input that gets the predictions without `--out`. It has the format of the input.
+
+    Raises `UsageError` for a glob or a URL, which has no place next to it.
+
+    Example:
+        >>> default_output("exports/orders.csv").name
+        'orders.predictions.csv'
+    """
+    path = Path(input_path)
+    is_glob = any(character in input_path for character in "*?[") and not path.exists()
+    if "://" in input_path or is_glob:
+        raise UsageError(
+            f"There is no default output for the input {redact_address(input_path)}.", "Use --out predictions.parquet."
+        )
+    names = [path.name] if not path.is_dir() else sorted(part.name for part in path.iterdir())
+    suffix = ".parquet" if any(name.lower().endswith(".parquet") for name in names) else ".csv"
+    stem = path.resolve().name if path.is_dir() else path.name.removesuffix(path.suffix) or path.name
+    return (path.resolve().parent if path.is_dir() else path.parent) / f"{stem}.predictions{suffix}"
 
 
 def _score_file(
@@ -109,7 +133,7 @@ def _score_day(
 
     if predictions_url is not None and not is_database(predictions_url):
         raise UsageError(
-            f"--out {predictions_url} isn't a database URL.",
+            f"--out {redact_address(predictions_url)} isn't a database URL.",
             f"With --date, the file is {results}/date={date}/{PREDICTIONS_FILE}. To change its folder, use --results.",
         )
     predictions_table = None if predictions_url is None else open_prediction_store(predictions_url)
@@ -149,6 +173,7 @@ def render_day_text(
         lines.append(f"{document.bundle} predicted {document.predicted:,} of {order_count} of {date_text}.")
     if document.history_date is not None and document.history_date < date_text:
         lines.append(f"No bundle was published for {date_text}. The history is as of {document.history_date}.")
+    lines += unknown_restaurants_text(document.unknown_restaurants)
     lines += [
         f"{format_count(count, 'order')} without a prediction. Reason: {reason}."
         for reason, count in document.rejected.items()

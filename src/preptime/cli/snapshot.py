@@ -17,7 +17,7 @@ from preptime.formatting import format_count
 @options.restaurants
 @click.option("--from", "first_day", type=options.DATE, required=True, help="First local day of the orders.")
 @click.option("--to", "last_day", type=options.DATE, required=True, help="Last local day of the orders.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to.")
+@click.option("--out", type=options.LocalPath(file_okay=False), required=True, help="Folder to write to.")
 @with_output
 def snapshot(
     output: Output, *, orders: str, restaurants: str, first_day: dt.date, last_day: dt.date, out: Path

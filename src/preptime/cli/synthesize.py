@@ -25,7 +25,7 @@ class SynthesizeDocument(msgspec.Struct, frozen=True):
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to.")
+@click.option("--out", type=options.LocalPath(file_okay=False), required=True, help="Folder to write to.")
 @click.option("--orders", type=click.IntRange(1), default=32_394, show_default=True, help="Number of orders.")
 @click.option(
     "--restaurants", type=click.IntRange(1), help="Number of restaurants.  [default: depends on the number of orders]"

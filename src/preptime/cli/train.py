@@ -10,7 +10,14 @@ import click
 import msgspec
 
 from preptime.cli import inputs, options
-from preptime.cli.output import Output, comparison_table, interval_summary, score_table, with_output
+from preptime.cli.output import (
+    Output,
+    comparison_conclusion,
+    comparison_table,
+    interval_summary,
+    score_table,
+    with_output,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -104,6 +111,21 @@ def write_results(document: TrainDocument, store: Store, daily_results: ResultsF
     )
 
 
+def _reason_text(document: TrainDocument, store: str) -> list[str]:
+    """Return the reason of the decision without the conditions that the table shows, and how to decide otherwise."""
+    comparison = document.comparison
+    if comparison is None:
+        return [document.reason]
+    reason = document.reason.removesuffix(comparison.summary).strip()
+    lines = [*([reason] if reason else []), comparison_conclusion(comparison)]
+    if document.outcome in {"kept", "refreshed"} and not comparison.passed:
+        lines.append(
+            f"To promote it without a comparison, use preptime bundles promote {document.bundle} --store {store} "
+            "--reason TEXT."
+        )
+    return lines
+
+
 def render_text(document: TrainDocument, store: str, *, champion_id: str | None) -> list[RenderableType]:
     """Return the result of a training run as text. `champion_id` is the current champion."""
     lines: list[RenderableType] = [
@@ -120,7 +142,7 @@ def render_text(document: TrainDocument, store: str, *, champion_id: str | None)
         + (f"The champion is {document.champion}." if document.champion else "There was no champion."),
         "unchanged": f"{document.bundle} is already the champion of {store}.",
     }
-    lines += ["", outcomes[document.outcome], document.reason, *document.data_gate.notes]
+    lines += ["", outcomes[document.outcome], *_reason_text(document, store), *document.data_gate.notes]
     if champion_id != document.champion:
         lines.append(
             f"This decision is as of {document.date}. The current champion of {store} is {champion_id or 'none'}."

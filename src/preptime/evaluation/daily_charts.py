@@ -13,6 +13,8 @@ from preptime.evaluation.charts import Chart, Palette, inline_data, with_size, w
 from preptime.evaluation.metrics import COVERAGE_BAND, INTERVAL_LEVEL
 
 HEIGHT = 240
+PALE_GROUP = "before predictions"
+"""The group of `daily_counts` with orders that need no prediction."""
 RATIO_STRIP_HEIGHT = 84
 PSI_SHIFT_THRESHOLD = 0.25
 """By convention, a PSI above this value means a different population."""
@@ -66,12 +68,13 @@ def daily_coverage(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
 
 
 def daily_counts(rows: list[ChartRow], title: str, width: int, palette: Palette) -> Chart:
-    """Return counts by day, stacked by `group` in the order of the rows.
+    """Return counts by day, stacked by `group` in the order of the rows. `PALE_GROUP` is gray.
 
     Rows: `day`, `group`, `stack_order`, `orders`, `tip`.
     """
     groups = list(dict.fromkeys(str(row["group"]) for row in rows))
-    colors = (palette.model, palette.lookup, palette.band, *palette.series[3:], palette.secondary_text)
+    series = (palette.model, palette.lookup, palette.band, *palette.series[3:], palette.secondary_text)
+    colors = [palette.grid if group == PALE_GROUP else color for group, color in zip(groups, series, strict=False)]
     chart = (
         alt.Chart(inline_data(rows))
         .mark_bar(stroke=palette.background, strokeWidth=0.5)
@@ -80,9 +83,13 @@ def daily_counts(rows: list[ChartRow], title: str, width: int, palette: Palette)
             y=alt.Y("orders:Q", title=title),
             color=alt.Color(
                 "group:N",
-                scale=alt.Scale(domain=groups, range=list(colors[: len(groups)])),
+                scale=alt.Scale(domain=groups, range=colors),
                 legend=alt.Legend(
-                    title=None, orient="bottom", columns=2 if width < 400 else 4, labelLimit=170, columnPadding=18
+                    title=None,
+                    orient="bottom",
+                    columns=2 if width < 400 else 4 if len(groups) < 4 else 3,
+                    labelLimit=170,
+                    columnPadding=18,
                 ),
             ),
             order=alt.Order("stack_order:Q"),

@@ -11,6 +11,7 @@ from preptime.evaluation.documents import BacktestDocument, Score
 from preptime.evaluation.evaluated_orders import LABEL_SETS, LOOKUP, LabelSet
 from preptime.evaluation.metrics import COVERAGE_BAND, MAE, REGRESSION_MIN_ORDERS, coverage_in_band
 from preptime.evaluation.report_data import PredictionSummary
+from preptime.formatting import format_count
 
 NO_VALUE = "–"
 
@@ -121,8 +122,8 @@ def segment_errors_caption(rows: list[ChartRow]) -> str:
     better_count = sum(MAE.is_better(float(row["mae"]), float(row["lookup_mae"])) for row in with_lookup)
     return (
         "Bars are the model, and ticks are the restaurant lookup. Labels show the number of orders. Only the largest "
-        f"cities and types of food are shown. The model has a smaller error in {better_count} of {len(with_lookup)} "
-        f"segments with {MIN_RELIABLE_ORDERS} orders or more."
+        f"cities and types of food are shown. The model has a smaller error in {better_count} of "
+        f"{format_count(len(with_lookup), 'segment')} with {MIN_RELIABLE_ORDERS} orders or more."
     )
 
 
@@ -133,8 +134,8 @@ def segment_coverage_caption(rows: list[ChartRow]) -> str:
     in_band_count = sum(coverage_in_band(float(row["coverage"])) for row in reliable)
     return (
         "Dots are the share of orders within the interval, with a 95% confidence interval. Green marks the target and "
-        f"its band. Of {len(reliable)} segments with {MIN_RELIABLE_ORDERS} orders or more, {in_band_count} are within "
-        f"{format_percent(low, 0)} to {format_percent(high, 0)}."
+        f"its band. Within {format_percent(low, 0)} to {format_percent(high, 0)}: {in_band_count} of "
+        f"{format_count(len(reliable), 'segment')} with {MIN_RELIABLE_ORDERS} orders or more."
     )
 
 

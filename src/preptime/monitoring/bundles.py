@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from preptime.bundle.bundle import open_arrays, verify_folder
+from preptime.bundle.bundle import load_history
 from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.manifest import Manifest
 from preptime.bundle.store import Store
@@ -36,7 +36,7 @@ class BundleSource(Protocol):
 
 
 class StoreBundleSource:
-    """The bundles of a store. Histories are memory-mapped, so only requested rows are loaded."""
+    """The bundles of a store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -54,14 +54,9 @@ class StoreBundleSource:
     def history(self, bundle: str) -> History | None:
         """Return the history. Raises `BundleVerificationError` if the bundle is damaged.
 
-        Checks the names and sizes of files, but no hashes: `preptime bundles verify` does, and monitoring predicts
-        nothing.
+        Doesn't check golden orders: `preptime bundles verify` does, and monitoring predicts nothing.
         """
-        if bundle not in self._ids:
-            return None
-        folder = self._store.fetch(bundle)
-        manifest = verify_folder(folder, hashes=False)
-        return History.from_arrays(manifest.date.isoformat(), manifest.vocabularies, open_arrays(folder, manifest))
+        return load_history(self._store.fetch(bundle)) if bundle in self._ids else None
 
 
 def backtest_baseline(manifest: Manifest) -> BacktestBaseline | None:

@@ -165,7 +165,10 @@ class DailyCounts:
     """Counts of each of D days from `first_day`: [D] each, or [fallback levels, D]."""
 
     first_day: int
-    orders: NDArray[np.float64]
+    usable: NDArray[np.float64]
+    """Orders with an outcome, predicted or not."""
+    unusable: NDArray[np.float64]
+    """All other orders, without open ones."""
     with_prediction: NDArray[np.float64]
     """Includes orders without an outcome, as does `by_fallback_level`."""
     without_outcome: NDArray[np.float64]
@@ -178,6 +181,7 @@ class DailyCounts:
     by_city: NDArray[np.float64]
     """[cities, D] orders, by the city codes of the restaurants file."""
     audited: NDArray[np.float64]
+    """Rows, including duplicates and rows without a usable label."""
     invalid_labels: NDArray[np.float64]
 
     @classmethod
@@ -207,9 +211,11 @@ class DailyCounts:
         invalid = (outcomes.audited_reasons[in_range] & np.uint32(_INVALID_LABEL_MASK)) != 0
         unknown_restaurant = (joined.outcomes.reasons & np.uint32(ValidationReason.UNKNOWN_RESTAURANT.bit)) != 0
         all_rows = np.ones(len(joined), np.bool_)
+        unusable_days = outcomes.unusable_days[outcomes.unusable_days >= first_day] - first_day
         return cls(
             first_day=first_day,
-            orders=per_day(all_rows),
+            usable=per_day(all_rows),
+            unusable=np.bincount(unusable_days, minlength=days).astype(np.float64),
             with_prediction=with_both + without_outcome,
             without_outcome=without_outcome,
             without_prediction=per_day(~joined.has_prediction),
@@ -221,6 +227,17 @@ class DailyCounts:
             audited=np.bincount(audited_day, minlength=days).astype(np.float64),
             invalid_labels=np.bincount(audited_day[invalid], minlength=days).astype(np.float64),
         )
+
+    @property
+    def orders(self) -> NDArray[np.float64]:
+        """Orders known as of the date, without open ones, [D]."""
+        return self.usable + self.unusable
+
+    @property
+    def first_predicted(self) -> int | None:
+        """The index of the first day with a prediction, or None."""
+        predicted = np.flatnonzero(self.with_prediction > 0)
+        return int(predicted[0]) if len(predicted) else None
 
 
 def day_documents(
@@ -243,6 +260,7 @@ def day_documents(
                 predictions=int(counts.with_prediction[index]),
                 without_outcome=int(counts.without_outcome[index]),
                 orders=int(counts.orders[index]),
+                usable=int(counts.usable[index]),
                 bundles=tuple(sorted(bundles)),
                 by_fallback_level={
                     name: int(counts.by_fallback_level[level, index]) for level, name in enumerate(FALLBACK_LEVEL_NAMES)
@@ -277,19 +295,28 @@ def bundle_documents(
 
 
 def count_predictions(
-    joined: JoinedOrders, predictions: UniquePredictions, window: NDArray[np.bool_], first_day: int
+    joined: JoinedOrders, predictions: UniquePredictions, counts: DailyCounts, window: range
 ) -> PredictionCounts:
-    """Return the counts of predictions and outcomes in the window."""
+    """Return the counts of predictions and outcomes on the days of `window`, which counts from `counts.first_day`."""
+    first_day, first_predicted = counts.first_day + window.start, counts.first_predicted
     still_open = joined.without_outcome.filter(joined.without_outcome["day"] >= first_day)
-    with_prediction = joined.has_prediction & window
+    in_window = joined.outcomes.day >= first_day
+    with_prediction = joined.has_prediction & in_window
+    unusable = int(counts.unusable[window.start :].sum())
+    predictions_start = window.stop if first_predicted is None else max(first_predicted, window.start)
+    before_first_prediction = int(counts.usable[window.start : predictions_start].sum())
     by_api = int((with_prediction & joined.from_api).sum()) + int(still_open["api"].sum())
     total = int(with_prediction.sum()) + len(still_open)
     return PredictionCounts(
-        orders=int(window.sum()),
+        orders=int(in_window.sum()) + unusable,
+        usable=int(in_window.sum()),
+        unusable=unusable,
         with_prediction=int(with_prediction.sum()),
-        without_prediction=int((window & ~joined.has_prediction).sum()),
+        without_prediction=int((in_window & ~joined.has_prediction).sum()) - before_first_prediction,
+        before_first_prediction=before_first_prediction,
+        first_prediction=None if first_predicted is None else to_date(counts.first_day + first_predicted),
         without_outcome=len(still_open),
-        evaluated=int((joined.evaluated & window).sum()),
+        evaluated=int((joined.evaluated & in_window).sum()),
         from_batch=total - by_api,
         from_api=by_api,
         in_both=predictions.in_both,

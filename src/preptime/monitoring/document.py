@@ -18,14 +18,14 @@ from preptime.errors import DataError
 from preptime.evaluation.documents import QuantileScore, Segment
 from preptime.sources.results import MONITORING_FILE, ResultsFolder
 
-FORMAT = 1
+FORMAT = 2
 """The format that this code writes and reads."""
 
 MAX_DOCUMENTS = 60
 """Two months of alerts. With the window of the first document, three months of days."""
 
-RuleStatus = Literal["ok", "fired", "insufficient_data"]
-"""ok: evaluated without an alert. fired: `alerts` has one of this rule. insufficient_data: too little data."""
+RuleStatus = Literal["quiet", "undecided", "alerting"]
+"""quiet: evaluated without an alert. undecided: too little data. alerting: `alerts` has one of this rule."""
 
 RuleKind = Literal["predictions", "inputs", "data"]
 """The subject of a rule: predictions against outcomes, inputs of the models, or the data itself."""
@@ -71,14 +71,26 @@ class BacktestBaseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 
 class PredictionCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How many orders of the window have predictions and outcomes. Each order counts once."""
+    """How many orders of the window have predictions and outcomes. Each order counts once.
+
+    `orders` is `usable` plus `unusable`. `usable` is `with_prediction`, `without_prediction`, and
+    `before_first_prediction` together.
+    """
 
     orders: int
-    """Orders acknowledged in the window and ready as of the date, without duplicates."""
+    """Orders acknowledged in the window and known as of the date, without duplicates and without open orders."""
+    usable: int
+    """Orders with an outcome and with every value that a prediction needs."""
+    unusable: int
+    """Orders whose validation reasons exclude them from predictions, or whose outcome can't be read."""
     with_prediction: int
-    """Orders with a prediction."""
+    """Usable orders with a prediction."""
     without_prediction: int
-    """Orders with an outcome and without a prediction."""
+    """Usable orders without a prediction, from the day of the first prediction."""
+    before_first_prediction: int
+    """Usable orders of the days before the first prediction, which no prediction was expected for."""
+    first_prediction: dt.date | None
+    """The first day with a prediction among the days that were read, or null without predictions."""
     without_outcome: int
     """Predictions without an outcome as of the date: not ready yet, or missing from the orders."""
     evaluated: int
@@ -106,15 +118,17 @@ class Day(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     without_outcome: int
     """Orders with a prediction and without an outcome."""
     orders: int
-    """Orders that were ready as of the date."""
+    """Orders known as of the date, without duplicates and without open orders: usable or not."""
+    usable: int
+    """Orders with an outcome and with every value that a prediction needs."""
     bundles: tuple[str, ...]
     """The bundles that made the predictions."""
     by_fallback_level: dict[FallbackLevel, int]
     """Orders with a prediction, by fallback level. Every level is present."""
     unknown_restaurants: int
-    """Orders of restaurants that aren't in the restaurants file."""
+    """Usable orders of restaurants that aren't in the restaurants file."""
     unknown_categories: int
-    """Orders whose city or type of food the bundle didn't know."""
+    """Usable orders with a prediction whose city or type of food the bundle didn't know."""
     median_predicted_seconds: float | None
     actual_to_predicted_ratio: float | None
     """Typical actual ÷ predicted: exp of the mean clipped log ratio. 1.15 means 15% longer than predicted."""
@@ -212,12 +226,12 @@ class Drift(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class LabelReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The number of orders with one reason of docs/validation-reasons.md."""
+    """The number of rows with one reason of docs/validation-reasons.md. A row can have several reasons."""
 
     reason: str
     description: str
     orders: int
-    """In the window."""
+    """Rows in the window."""
     orders_on_last_day: int
     """On the last day of the window."""
 
@@ -280,14 +294,16 @@ class MonitoringDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     window: DateRange
     """The days that `metrics`, `segments`, and `prediction_counts` cover."""
     headline: tuple[str, ...]
-    """A summary in sentences. The first says whether a rule fired."""
+    """A summary in sentences. The first says whether a rule is alerting, or how many rules had enough data."""
+    status: RuleStatus
+    """alerting: a rule is. undecided: no rule is alerting, and one or more are undecided. quiet: all rules are."""
     champion: str | None
     """The champion as of the date, or null."""
     backtest_baseline: BacktestBaseline | None
     alerts: tuple[Alert, ...]
     """The alerts. With at least one, `monitor` exits with status 1."""
     rules: tuple[RuleReport, ...]
-    """Every rule, fired or not."""
+    """Every rule with its status."""
     metrics: PredictionMetrics
     recent_metrics: PredictionMetrics
     """Metrics of `recent_days`, the latest seven days of the window."""

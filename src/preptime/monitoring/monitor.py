@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from preptime.evaluation.metrics import INTERVAL_LEVEL, MAE
 from preptime.evaluation.summary_text import format_minutes, format_percent
 from preptime.features.restaurant_index import RestaurantIndex
+from preptime.formatting import format_count
 from preptime.monitoring.bundles import BundleSource, backtest_baseline
 from preptime.monitoring.daily_metrics import (
     DailyCounts,
@@ -27,6 +28,7 @@ from preptime.monitoring.document import (
     Alert,
     BacktestBaseline,
     DateRange,
+    Day,
     Drift,
     MonitoringDocument,
     PredictionCounts,
@@ -40,6 +42,7 @@ from preptime.monitoring.recorded_predictions import UniquePredictions, read_pre
 from preptime.monitoring.reference import ReferenceCache
 from preptime.monitoring.rule_evaluation import (
     DailyShare,
+    LastDay,
     evaluate_drift,
     evaluate_metrics,
     evaluate_share,
@@ -54,6 +57,8 @@ from preptime.monitoring.rules import (
     UNKNOWN_CATEGORIES,
     UNKNOWN_RESTAURANTS,
     RuleResult,
+    overall_status,
+    summarize_statuses,
 )
 from preptime.monitoring.shift_rules import ShiftScan, build_ratio_series, evaluate_shift_rules, scan_ratios
 from preptime.sources.results import ResultsFolder
@@ -162,7 +167,8 @@ def _evaluate_rules(analysis: _Analysis) -> list[RuleResult]:
         *evaluate_shift_rules(analysis.shift_scan),
         *evaluate_metrics(analysis.daily_metrics, analysis.baseline, last_day),
         *evaluate_drift(analysis.drift),
-        *_evaluate_count_rules(analysis.counts, analysis.joined, last_day),
+        *_evaluate_volume_rules(analysis, last_day),
+        *_evaluate_share_rules(analysis.counts, last_day),
     ]
     return sorted(results, key=lambda result: RULES.index(result.rule))
 
@@ -177,14 +183,18 @@ def _build_document(analysis: _Analysis, results: list[RuleResult]) -> Monitorin
         build_ratio_series(analysis.shift_scan),
         analysis.shift_scan.dimensions[0].daily_ratios.ratio()[0],
     )
-    prediction_counts = count_predictions(joined, analysis.predictions, in_window, to_day_number(window.first))
     window_days = range(READ_DAYS - WINDOW_DAYS, READ_DAYS)
+    prediction_counts = count_predictions(joined, analysis.predictions, counts, window_days)
+    days = day_documents(joined, counts, analysis.daily_metrics, ratio, window_days)
     return MonitoringDocument(
         date=analysis.date,
         window=window,
-        headline=_headline(
-            alerts, ratio_series, _RecentWeek(recent_days, recent_metrics), analysis.baseline, prediction_counts
+        headline=(
+            *_rule_sentences(results, ratio_series, recent_days),
+            _last_day_sentence(window.last, days),
+            *_prediction_sentences(_RecentWeek(recent_days, recent_metrics), analysis.baseline, prediction_counts),
         ),
+        status=overall_status(results),
         champion=analysis.champion,
         backtest_baseline=analysis.baseline,
         alerts=alerts,
@@ -193,7 +203,7 @@ def _build_document(analysis: _Analysis, results: list[RuleResult]) -> Monitorin
         recent_metrics=recent_metrics,
         recent_days=recent_days,
         prediction_counts=prediction_counts,
-        days=day_documents(joined, counts, analysis.daily_metrics, ratio, window_days),
+        days=days,
         bundles=bundle_documents(joined, order_metrics, in_window),
         segments=segment_metrics(joined, order_metrics, in_window),
         ratio_series=ratio_series,
@@ -202,48 +212,90 @@ def _build_document(analysis: _Analysis, results: list[RuleResult]) -> Monitorin
     )
 
 
-def _evaluate_count_rules(counts: DailyCounts, joined: JoinedOrders, last_day: dt.date) -> list[RuleResult]:
-    names = joined.restaurants.vocabularies.city
-    volume = evaluate_volume(np.vstack([counts.orders, counts.by_city]), ("all", *names), to_day_number(last_day))
+def _evaluate_volume_rules(analysis: _Analysis, last_day: dt.date) -> tuple[RuleResult, RuleResult]:
+    counts, names = analysis.counts, analysis.joined.restaurants.vocabularies.city
+    orders = int(counts.orders[-1])
+    return evaluate_volume(
+        np.vstack([counts.usable, counts.by_city]),
+        ("all", *names),
+        LastDay(last_day, orders, analysis.audited.unusable_on_last_day),
+    )
+
+
+def _evaluate_share_rules(counts: DailyCounts, last_day: dt.date) -> list[RuleResult]:
     fallback_predictions = counts.with_prediction - counts.by_fallback_level[0]
-    # Orders before the first prediction don't count as missing.
-    since = slice(int(np.argmax(counts.with_prediction > 0)), None)
+    # Orders before the first prediction don't count as missing. Without predictions, the rule has no day to test.
+    since = slice(len(counts.usable) - 1 if counts.first_predicted is None else counts.first_predicted, None)
     shares = (
-        (FALLBACK_RATE, fallback_predictions, counts.with_prediction, "predictions without restaurant history"),
+        (
+            FALLBACK_RATE,
+            DailyShare(fallback_predictions, counts.with_prediction, "predictions", "use no restaurant history"),
+        ),
         (
             UNKNOWN_CATEGORIES,
-            counts.unknown_category,
-            counts.with_outcome,
-            "orders of a city or type of food that the models don't know",
+            DailyShare(
+                counts.unknown_category,
+                counts.with_outcome,
+                "orders with a prediction and an outcome",
+                "are of a city or type of food that the models don't know",
+            ),
         ),
         (
             UNKNOWN_RESTAURANTS,
-            counts.unknown_restaurant,
-            counts.orders,
-            "orders of restaurants that aren't in the restaurants file",
+            DailyShare(
+                counts.unknown_restaurant,
+                counts.usable,
+                "usable orders",
+                "are of restaurants that aren't in the restaurants file",
+            ),
         ),
-        (INVALID_LABELS, counts.invalid_labels, counts.audited, "invalid labels"),
-        (MISSING_PREDICTIONS, counts.without_prediction[since], counts.orders[since], "orders without a prediction"),
-        (MISSING_OUTCOMES, counts.without_outcome, counts.with_prediction, "predictions without an outcome"),
+        (INVALID_LABELS, DailyShare(counts.invalid_labels, counts.audited, "rows", "have an invalid label")),
+        (
+            MISSING_PREDICTIONS,
+            DailyShare(
+                counts.without_prediction[since],
+                counts.usable[since],
+                "usable orders since the first prediction",
+                "have no prediction",
+            ),
+        ),
+        (
+            MISSING_OUTCOMES,
+            DailyShare(counts.without_outcome, counts.with_prediction, "predictions", "have no outcome"),
+        ),
     )
-    return [
-        *volume,
-        *(evaluate_share(rule, DailyShare(count, total), last_day, items) for rule, count, total, items in shares),
-    ]
+    return [evaluate_share(rule, share, last_day) for rule, share in shares]
 
 
-def _headline(
-    alerts: tuple[Alert, ...],
-    ratio_series: tuple[RatioSeries, ...],
-    recent: _RecentWeek,
-    baseline: BacktestBaseline | None,
-    counts: PredictionCounts,
+def _rule_sentences(
+    results: list[RuleResult], ratio_series: tuple[RatioSeries, ...], recent_days: DateRange
 ) -> tuple[str, ...]:
-    """Return a sentence about alerts, then sentences about the last seven days."""
-    first = (_alert_sentence(alerts), *_recent_alert_sentences(ratio_series, recent.days))
+    """Return a sentence about alerts, if there are any, and one about how many rules had enough data."""
+    alerts = tuple(alert for result in results for alert in result.alerts)
+    first = (_alert_sentence(alerts),) if alerts else ()
+    return (*first, summarize_statuses(results), *_recent_alert_sentences(ratio_series, recent_days))
+
+
+def _last_day_sentence(date: dt.date, days: tuple[Day, ...]) -> str:
+    """Return the counts and the error of the latest day."""
+    day = days[-1] if days and days[-1].date == date else None
+    if day is None:
+        return f"No order of {date} has an outcome or a prediction."
+    with_both = day.predictions - day.without_outcome
+    orders = format_count(day.orders, "completed order")
+    sentence = f"{orders} on {date}: {day.usable:,} usable, {with_both:,} with a prediction"
+    if day.metrics.mae is not None:
+        sentence += f", mean error {format_minutes(day.metrics.mae)} minutes"
+    return f"{sentence}."
+
+
+def _prediction_sentences(
+    recent: _RecentWeek, baseline: BacktestBaseline | None, counts: PredictionCounts
+) -> tuple[str, ...]:
+    """Return sentences about the last seven days, and about what is missing in the window."""
     if not counts.with_prediction and not counts.without_outcome:
-        return (*first, "There are no predictions in the monitored days.")
-    return (*first, *_metric_sentences(recent.metrics, recent.days, baseline), *_missing_data_sentences(counts))
+        return ("There are no predictions in the monitored days.",)
+    return (*_metric_sentences(recent.metrics, recent.days, baseline), *_missing_data_sentences(counts))
 
 
 def _recent_alert_sentences(ratio_series: tuple[RatioSeries, ...], days: DateRange) -> list[str]:
@@ -261,8 +313,8 @@ def _recent_alert_sentences(ratio_series: tuple[RatioSeries, ...], days: DateRan
 
 
 def _alert_sentence(alerts: tuple[Alert, ...]) -> str:
-    if len(alerts) < 2:
-        return alerts[0].message if alerts else "No alerts."
+    if len(alerts) == 1:
+        return alerts[0].message
     others = "is 1 more alert" if len(alerts) == 2 else f"are {len(alerts) - 1} more alerts"
     return f"{alerts[0].message} There {others}."
 
@@ -288,8 +340,20 @@ def _metric_sentences(metrics: PredictionMetrics, days: DateRange, baseline: Bac
 
 
 def _missing_data_sentences(counts: PredictionCounts) -> list[str]:
+    expected = counts.usable - counts.before_first_prediction
     sentences = (
-        (counts.without_prediction, f"{counts.without_prediction:,} of {counts.orders:,} orders have no prediction."),
-        (counts.without_outcome, f"{counts.without_outcome:,} predictions have no outcome yet."),
+        (counts.unusable, f"Not usable: {counts.unusable:,} of {format_count(counts.orders, 'order')} in the window."),
+        (
+            counts.before_first_prediction,
+            f"Predictions start on {counts.first_prediction}. Earlier orders don't count as missing.",
+        ),
+        (
+            counts.without_prediction,
+            f"Without a prediction: {counts.without_prediction:,} of {format_count(expected, 'usable order')}.",
+        ),
+        (
+            counts.without_outcome,
+            f"Without an outcome as of the date: {format_count(counts.without_outcome, 'prediction')}.",
+        ),
     )
     return [sentence for count, sentence in sentences if count]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import polars as pl
@@ -82,11 +83,36 @@ class Outcomes:
 
 
 @dataclass(frozen=True)
+class UnusableOrders:
+    """Why orders of one day can't be used, as counts."""
+
+    by_cause: Counter[tuple[ValidationReason, str]] = field(default_factory=Counter)
+    """Unusable orders by validation reason and column. An order can have several."""
+    open_orders: int = 0
+    """Orders without an outcome as of the date. No other count contains them, because an outcome that arrives later
+    must not change the document."""
+
+    def describe(self) -> str:
+        """Return what is missing or wrong, such as `889 without number_of_items`, or an empty text."""
+        causes = [
+            f"{count:,} without {column}"
+            if reason is ValidationReason.MISSING_VALUE
+            else f"{count:,} with {reason} in {column}"
+            for (reason, column), count in sorted(self.by_cause.items(), key=lambda item: (-item[1], item[0]))
+        ]
+        return ", ".join([*causes, *([f"{self.open_orders:,} without an outcome"] if self.open_orders else [])])
+
+
+@dataclass(frozen=True)
 class AuditedOutcomes:
     """The results of one pass over the orders."""
 
     outcomes: Outcomes
     """Outcomes of orders acknowledged on the requested days."""
+    unusable_days: NDArray[np.int64]
+    """[U] local day of every order that isn't in `outcomes`, without duplicates and without open orders."""
+    unusable_on_last_day: UnusableOrders
+    """Why the orders of the day before the date can't be used."""
     audited_days: NDArray[np.int64]
     """[M] local day of every validated row, including duplicates and rows without a usable label. -1 if the time can't
     be parsed."""
@@ -101,8 +127,11 @@ def read_outcomes(source: DataSource, restaurants: RestaurantIndex, date: dt.dat
     an outcome counts.
     """
     parts, days, reasons = list[Outcomes](), list[NDArray[np.int64]](), list[NDArray[np.uint32]]()
-    for batch in batches_as_of(source, restaurants, date, first):
-        frame = batch.frame
+    unusable_parts, open_parts = list[pl.DataFrame](), list[pl.DataFrame]()
+    cause_parts = list[pl.DataFrame]()
+    last_day = to_day_number(date) - 1
+    for known in batches_as_of(source, restaurants, date, first):
+        batch, frame = known.audited, known.audited.frame
         acknowledged = _day_numbers(frame["acknowledged_local"])
         requested = (acknowledged >= to_day_number(first)) | (acknowledged < 0)
         days.append(acknowledged[requested])
@@ -110,14 +139,42 @@ def read_outcomes(source: DataSource, restaurants: RestaurantIndex, date: dt.dat
         usable = requested & (acknowledged >= 0) & frame["prep_time_seconds"].is_not_null().to_numpy()
         usable &= (batch.reasons & np.uint32(exclusion_mask(Purpose.SCORING) | ValidationReason.DUPLICATE.bit)) == 0
         parts.append(_to_outcomes(batch, usable))
+        is_duplicate = (batch.reasons & np.uint32(ValidationReason.DUPLICATE.bit)) != 0
+        is_unusable = requested & (acknowledged >= 0) & ~usable & ~is_duplicate
+        unusable_parts.append(_keys_by_day(batch, is_unusable))
+        open_parts.append(known.open_orders)
+        cause_parts.append(_causes_by_key(batch, is_unusable & (acknowledged == last_day)))
     if not parts:
-        return AuditedOutcomes(Outcomes.empty(), np.empty(0, np.int64), np.empty(0, np.uint32))
-    return AuditedOutcomes(_merge_without_duplicates(parts), np.concatenate(days), np.concatenate(reasons))
+        nothing = np.empty(0, np.int64)
+        return AuditedOutcomes(Outcomes.empty(), nothing, UnusableOrders(), nothing, np.empty(0, np.uint32))
+    outcomes = _merge_without_duplicates(parts)
+    open_orders = _other_orders(open_parts, outcomes).filter(pl.col("day") == last_day)
+    causes = _other_orders(cause_parts, outcomes).select("cause", "column").iter_rows()
+    return AuditedOutcomes(
+        outcomes,
+        _other_orders(unusable_parts, outcomes)["day"].to_numpy(),
+        UnusableOrders(
+            Counter((ValidationReason(cause), column) for cause, column in causes),
+            len(open_orders),
+        ),
+        np.concatenate(days),
+        np.concatenate(reasons),
+    )
+
+
+@dataclass(frozen=True)
+class KnownOrders:
+    """One batch of the rows known as of a date."""
+
+    audited: AuditedOrders
+    """The rows without open orders."""
+    open_orders: pl.DataFrame
+    """`day` and `key` (hash) of the orders that were acknowledged but not ready before the date."""
 
 
 def batches_as_of(
     source: DataSource, restaurants: RestaurantIndex, date: dt.date, first: dt.date | None = None
-) -> Iterator[AuditedOrders]:
+) -> Iterator[KnownOrders]:
     """Yield the rows known as of `date`, in batches, without orders that are open or ready later.
 
     Each batch is validated without these orders, so an open row doesn't make the later row with an outcome a duplicate.
@@ -137,11 +194,13 @@ def batches_as_of(
         )
         is_open = frame["ready_local"].is_null().to_numpy() & (other_reasons == 0)
         excluded = after_midnight.fill_null(value=False).to_numpy() | is_open
+        is_acknowledged = (frame["acknowledged_local"] < midnight).fill_null(value=False).to_numpy()
+        open_orders = _keys_by_day(audited, excluded & is_acknowledged)
         if excluded.any():
             audited = audit_orders(
                 batch.filter(pl.Series(~excluded)), restaurants, need_label=True, opening_times=opening
             )
-        yield audited
+        yield KnownOrders(audited, open_orders)
 
 
 def hash_keys(keys: pl.Series) -> NDArray[np.uint64]:
@@ -157,6 +216,35 @@ def _to_outcomes(batch: AuditedOrders, usable: NDArray[np.bool_]) -> Outcomes:
     ready = frame["ready_local"].to_physical().to_numpy() // MICROSECONDS
     seconds = frame["prep_time_seconds"].cast(pl.Int64).to_numpy()
     return Outcomes(keys, CompletedOrders(to_order_columns(frame), ready, seconds), batch.reasons[usable])
+
+
+def _keys_by_day(batch: AuditedOrders, rows: NDArray[np.bool_]) -> pl.DataFrame:
+    """Return `day` and `key` (hash) of the rows where `rows` is true."""
+    selected = pl.Series(rows)
+    frame = batch.frame.filter(selected)
+    keys = hash_keys(order_keys(batch.raw.filter(selected), frame))
+    return pl.DataFrame({"day": _day_numbers(frame["acknowledged_local"]), "key": keys})
+
+
+def _causes_by_key(batch: AuditedOrders, rows: NDArray[np.bool_]) -> pl.DataFrame:
+    """Return `day`, `key`, `cause` (reason), and `column` of everything that makes the rows of a mask unusable."""
+    unusable_mask = exclusion_mask(Purpose.SCORING)
+    parts = [_keys_by_day(batch, np.zeros(len(batch), np.bool_)).with_columns(cause=pl.lit(""), column=pl.lit(""))]
+    for finding in batch.findings:
+        has_cause = np.zeros(len(batch), np.bool_)
+        has_cause[finding.rows] = rows[finding.rows]
+        if finding.reason.bit & unusable_mask and has_cause.any():
+            keys = _keys_by_day(batch, has_cause)
+            parts.append(keys.with_columns(cause=pl.lit(str(finding.reason)), column=pl.lit(finding.column)))
+    return pl.concat(parts)
+
+
+def _other_orders(parts: list[pl.DataFrame], outcomes: Outcomes) -> pl.DataFrame:
+    """Return the rows of `parts` whose order isn't in `outcomes`, each order (and cause) once, by day."""
+    orders = pl.concat(parts).sort(pl.all())
+    identity = pl.struct(pl.exclude("day"))
+    is_new = ~pl.col("key").is_in(pl.Series(outcomes.key_hash).implode()) & identity.is_first_distinct()
+    return orders.filter((pl.col("key") == NO_KEY_HASH) | is_new)
 
 
 def _merge_without_duplicates(parts: list[Outcomes]) -> Outcomes:

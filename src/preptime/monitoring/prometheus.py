@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator
+from typing import get_args
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import generate_latest
 
-from preptime.monitoring.document import MonitoringDocument, PredictionMetrics
+from preptime.monitoring.document import MonitoringDocument, PredictionMetrics, RuleStatus
 
 PREFIX = "preptime_monitor_"
 
@@ -37,10 +38,18 @@ def _gauges(document: MonitoringDocument) -> Iterator[GaugeMetricFamily]:
     midnight = dt.datetime.combine(document.date, dt.time(), dt.UTC).timestamp()
     yield _gauge("date_seconds", "As-of date of this file, in seconds since 1970 (UTC midnight).", midnight)
     counts = document.prediction_counts
-    states = ("with_prediction", "without_prediction", "without_outcome", "evaluated")
+    states = (
+        "usable",
+        "unusable",
+        "with_prediction",
+        "without_prediction",
+        "before_first_prediction",
+        "without_outcome",
+        "evaluated",
+    )
     yield _labeled_gauge(
         "orders",
-        "Orders of the window by state.",
+        "Orders of the window by state. An order can have several.",
         ("state",),
         (((state,), float(getattr(counts, state))) for state in states),
     )
@@ -62,15 +71,27 @@ def _gauges(document: MonitoringDocument) -> Iterator[GaugeMetricFamily]:
         ("feature",),
         (((feature.name,), feature.psi) for feature in document.drift.features),
     )
+    yield from _rule_gauges(document)
+
+
+def _rule_gauges(document: MonitoringDocument) -> Iterator[GaugeMetricFamily]:
     yield _labeled_gauge(
         "rule_fired",
         "1 if a rule fired, and 0 if it was evaluated and did not fire.",
         ("rule",),
-        (
-            ((rule.name,), float(rule.status == "fired"))
-            for rule in document.rules
-            if rule.status != "insufficient_data"
-        ),
+        (((rule.name,), float(rule.status == "alerting")) for rule in document.rules if rule.status != "undecided"),
+    )
+    yield _labeled_gauge(
+        "rule_undecided",
+        "1 if a rule has too little data to be evaluated, and 0 if it was evaluated.",
+        ("rule",),
+        (((rule.name,), float(rule.status == "undecided")) for rule in document.rules),
+    )
+    yield _labeled_gauge(
+        "rules",
+        "Number of rules by status.",
+        ("status",),
+        (((status,), float(sum(rule.status == status for rule in document.rules))) for status in get_args(RuleStatus)),
     )
     yield _labeled_gauge(
         "alert",
@@ -110,7 +131,16 @@ def _latest_day_gauges(document: MonitoringDocument) -> Iterator[GaugeMetricFami
     latest = next((day for day in document.days if day.date == document.window.last), None)
     if latest is None:
         return
-    yield _gauge("day_orders", "Orders of the day before the as-of date that were ready by then.", float(latest.orders))
+    yield _gauge(
+        "day_orders",
+        "Orders of the day before the as-of date, usable or not. Open orders are not included.",
+        float(latest.orders),
+    )
+    yield _gauge(
+        "day_usable_orders",
+        "Orders of the day before the as-of date that have an outcome and every value that a prediction needs.",
+        float(latest.usable),
+    )
     yield _labeled_gauge(
         "day_predictions",
         "Predictions of the day before the as-of date by fallback level.",
@@ -119,7 +149,7 @@ def _latest_day_gauges(document: MonitoringDocument) -> Iterator[GaugeMetricFami
     )
     yield _gauge(
         "day_unknown_restaurants",
-        "Orders of the day before the as-of date whose restaurant is not in the restaurants file.",
+        "Usable orders of the day before the as-of date whose restaurant is not in the restaurants file.",
         float(latest.unknown_restaurants),
     )
 

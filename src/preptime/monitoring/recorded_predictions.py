@@ -62,7 +62,7 @@ _SCHEMA: dict[str, type[pl.DataType]] = {
     "fallback_level": pl.Int8,
     "bundle": pl.String,
 }
-_FILE_NAME = re.compile(r"predictions-(\d{4}-\d{2}-\d{2})-[\w-]+\.jsonl")
+_FILE_NAME = re.compile(r"predictions-([0-9]{4}-[0-9]{2}-[0-9]{2})-[0-9A-Za-z_-]+\.jsonl")
 _MAX_EXACT_INTEGER = 2**53
 
 

@@ -166,7 +166,8 @@ def read_reference(
     first, last = to_day_number(days.first), to_day_number(days.last)
     state = HistoryState.empty(len(restaurants))
     completed_in_range, fitting_orders = list[CompletedOrders](), list[pl.DataFrame]()
-    for batch in batches_as_of(source, restaurants, manifest.date):
+    for known in batches_as_of(source, restaurants, manifest.date):
+        batch = known.audited
         completed = _completed_orders(batch, Purpose.HISTORY)
         ready = local_day(completed.ready_at)
         state.add_orders(restaurants, completed.take(ready < first))

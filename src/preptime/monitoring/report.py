@@ -7,11 +7,12 @@ from preptime.evaluation.documents import SegmentDimension
 from preptime.evaluation.html_report import ChartCard, Tile, chart_card, render_page
 from preptime.evaluation.metrics import COVERAGE_BAND, INTERVAL_LEVEL
 from preptime.evaluation.summary_text import format_minutes, format_percent
+from preptime.formatting import format_count
 from preptime.monitoring import report_rows
 from preptime.monitoring.document import MonitoringDocument
 
 _DIMENSIONS: tuple[SegmentDimension, ...] = ("city", "type_of_food", "items", "fallback_level")
-_STATUS_LABELS = {"fired": ("no", "fired"), "ok": ("yes", "ok"), "insufficient_data": ("", "insufficient data")}
+_STATUS_LABELS = {"alerting": ("no", "alerting"), "quiet": ("yes", "quiet"), "undecided": ("undecided", "undecided")}
 """CSS class and label of each status of a rule."""
 
 _FOOTER = (
@@ -35,14 +36,24 @@ def render_report(document: MonitoringDocument) -> str:
         footer=_FOOTER,
         document=document,
         status_labels=_STATUS_LABELS,
-        alerts_caption="Rules that fired." if document.alerts else "No rule fired.",
-        label_audit_caption=f"{label_audit.evaluable:,} of {label_audit.rows:,} rows can be evaluated.",
+        alerts_caption="Rules that fired." if document.alerts else "No rule fired. " + _undecided_text(document),
+        label_audit_caption=f"{label_audit.evaluable:,} of {format_count(label_audit.rows, 'row')} can be evaluated. A "
+        "row can have several reasons.",
         prediction_sources=_prediction_sources(document),
         daily_charts=[*_error_chart(document), *_coverage_chart(document), *_volume_charts(document)],
         ratio_charts=_ratio_charts(document),
         segment_charts=_segment_charts(document),
         drift_charts=_drift_charts(document),
     )
+
+
+def _count_undecided(document: MonitoringDocument) -> int:
+    return sum(rule.status == "undecided" for rule in document.rules)
+
+
+def _undecided_text(document: MonitoringDocument) -> str:
+    undecided = _count_undecided(document)
+    return f"{undecided} of {len(document.rules)} rules have too little data." if undecided else ""
 
 
 def _tiles(document: MonitoringDocument) -> list[Tile]:
@@ -64,9 +75,12 @@ def _facts(document: MonitoringDocument) -> list[tuple[str, str]]:
         ("monitored days", f"{document.window.first} to {document.window.last}"),
         ("champion", document.champion or "none"),
         ("orders", f"{counts.orders:,}"),
-        ("with prediction", f"{counts.with_prediction:,}"),
+        ("usable orders", f"{counts.usable:,}"),
+        ("usable orders with a prediction", f"{counts.with_prediction:,}"),
         ("evaluated", f"{counts.evaluated:,}"),
+        ("status", document.status),
         ("alerts", str(len(document.alerts))),
+        ("undecided rules", f"{_count_undecided(document)} of {len(document.rules)}"),
     ]
 
 
@@ -125,8 +139,9 @@ def _volume_charts(document: MonitoringDocument) -> list[ChartCard]:
         chart_card(
             "volume",
             "Orders by day",
-            f"{counts.without_prediction:,} of {counts.orders:,} orders have no prediction, and "
-            f"{counts.without_outcome:,} predictions have no outcome yet.",
+            f"{report_rows.volume_caption(counts.first_prediction, counts.orders, counts.unusable)} Usable orders "
+            f"without a prediction: {counts.without_prediction:,}. Predictions without an outcome: "
+            f"{counts.without_outcome:,}.",
             lambda width: daily_charts.daily_counts(rows, "orders", width, charts.LIGHT),
         ),
         _fallback_level_chart(document),

@@ -5,7 +5,11 @@ Times are in minutes, shares are from 0 to 1, and days are ISO text, as `preptim
 
 from __future__ import annotations
 
+import datetime as dt
+
 from preptime.evaluation.aggregates import SECONDS_PER_MINUTE, ChartRow, wilson_interval
+from preptime.evaluation.daily_charts import PALE_GROUP
+from preptime.formatting import format_count
 from preptime.monitoring.document import FallbackLevel, FeatureDrift, MonitoringDocument
 
 MAX_PSI_DRAWN = 1.0
@@ -54,15 +58,24 @@ def coverage_rows(document: MonitoringDocument) -> list[ChartRow]:
 
 
 def volume_rows(document: MonitoringDocument) -> list[ChartRow]:
-    """Return the rows of `daily_counts`: orders of each day with a prediction, an outcome, or both."""
+    """Return the rows of `daily_counts`: orders of each day by whether they have a prediction and an outcome.
+
+    The groups of orders that need no prediction are left out if no day has any.
+    """
     rows = list[ChartRow]()
+    predicted_days = [day.date for day in document.days if day.predictions]
+    shown_groups = {"prediction and outcome", "no prediction", "no outcome yet"}
     for day in document.days:
         with_both = day.predictions - day.without_outcome
+        is_predicted = bool(predicted_days) and day.date >= predicted_days[0]
         counts = (
             ("prediction and outcome", with_both),
-            ("no prediction", day.orders - with_both),
+            ("no prediction", day.usable - with_both if is_predicted else 0),
             ("no outcome yet", day.without_outcome),
+            (PALE_GROUP, 0 if is_predicted else day.usable),
+            ("not usable", day.orders - day.usable),
         )
+        shown_groups |= {group for group, count in counts if count}
         rows += [
             {
                 "day": day.date.isoformat(),
@@ -73,7 +86,13 @@ def volume_rows(document: MonitoringDocument) -> list[ChartRow]:
             }
             for stack_order, (group, count) in enumerate(counts)
         ]
-    return rows
+    return [row for row in rows if row["group"] in shown_groups]
+
+
+def volume_caption(first_prediction: dt.date | None, orders: int, unusable: int) -> str:
+    """Return how many orders there are, how many can't be used, and when predictions start."""
+    start = "There are no predictions." if first_prediction is None else f"Predictions start on {first_prediction}."
+    return f"{format_count(orders, 'order')}, of which {unusable:,} can't be used. {start}"
 
 
 def fallback_level_rows(document: MonitoringDocument) -> list[ChartRow]:

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from preptime.evaluation.metrics import COVERAGE_TOLERANCE, INTERVAL_LEVEL
-from preptime.evaluation.summary_text import format_percent
+from preptime.evaluation.summary_text import format_minutes, format_percent
+from preptime.formatting import format_count
 from preptime.monitoring.daily_metrics import GroupMetrics
 from preptime.monitoring.document import Alert, BacktestBaseline, Drift
 from preptime.monitoring.drift import PREDICTION_FEATURE
-from preptime.monitoring.outcomes import to_date
+from preptime.monitoring.outcomes import UnusableOrders
 from preptime.monitoring.rules import (
     COVERAGE,
     FEATURE_DRIFT,
@@ -62,6 +63,20 @@ class DailyShare:
 
     count: NDArray[np.float64]
     total: NDArray[np.float64]
+    unit: str
+    """What the total counts, in the plural, such as `usable orders`."""
+    predicate: str
+    """What the counted ones have in common, such as `have no prediction`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastDay:
+    """The last day of the volume rules, for their messages."""
+
+    date: dt.date
+    orders: int
+    """All orders of the day, usable or not."""
+    unusable: UnusableOrders
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +87,16 @@ class _ClosestVolume:
     message: str
 
 
-def evaluate_share(rule: Rule, share: DailyShare, last_day: dt.date, description: str) -> RuleResult:
-    """Return whether the share of the last day is above that of past days.
-
-    `description` names the counted items, such as `orders without a prediction`.
-    """
+def evaluate_share(rule: Rule, share: DailyShare, last_day: dt.date) -> RuleResult:
+    """Return whether the share of the last day is above that of past days."""
     n, k = share.total, share.count
     past = np.flatnonzero(n[:-1] > 0)[-MAX_PAST_DAYS:]
-    if len(past) < MIN_PAST_DAYS or n[-1] < MIN_ORDERS:
+    if len(past) < MIN_PAST_DAYS:
         return insufficient_data(
-            rule, f"There are fewer than {MIN_PAST_DAYS} past days, or fewer than {MIN_ORDERS} orders on {last_day}."
+            rule, f"{format_count(len(past), 'past day')} with {share.unit}. The rule needs {MIN_PAST_DAYS}."
         )
+    if n[-1] < MIN_ORDERS:
+        return insufficient_data(rule, f"{n[-1]:,.0f} {share.unit} on {last_day}. The rule needs {MIN_ORDERS}.")
     past_share, current_share = k[past].sum() / n[past].sum(), k[-1] / n[-1]
     pooled = (k[past].sum() + k[-1] + 1) / (n[past].sum() + n[-1] + 2)
     binomial_variance = pooled * (1 - pooled)
@@ -93,29 +107,34 @@ def evaluate_share(rule: Rule, share: DailyShare, last_day: dt.date, description
     error = math.sqrt(binomial_variance * (1 / n[-1] + 1 / n[past].sum()) + day_variance * (1 + 1 / len(past)))
     statistic = max(current_share - past_share - SHARE_TOLERANCE, 0.0) / error
     message = (
-        f"On {last_day}, {format_percent(current_share)} of {n[-1]:,.0f} are {description}. "
-        f"Normally, {format_percent(past_share)} are."
+        f"On {last_day}, {format_percent(current_share)} of {n[-1]:,.0f} {share.unit} {share.predicate}. "
+        f"The normal share is {format_percent(past_share)}."
     )
     return _overall_result(rule, float(statistic), message, last_day)
 
 
 def evaluate_volume(
-    orders: NDArray[np.float64], names: tuple[str, ...], last_day: int
+    usable: NDArray[np.float64], names: tuple[str, ...], last_day: LastDay
 ) -> tuple[RuleResult, RuleResult]:
     """Return the results of `volume_low` and `volume_high`.
 
-    `orders` are orders per day, [S, D]. The first row is all orders, and the others are cities.
+    `usable` are usable orders per day, [S, D]. The first row is all orders, and the others are cities.
     """
-    days_with_orders = np.flatnonzero(orders[0] > 0)
-    start = int(days_with_orders[0]) if len(days_with_orders) else orders.shape[1]
-    if orders.shape[1] - 1 - start < MIN_PAST_DAYS:
-        reason = f"There are fewer than {MIN_PAST_DAYS} days with orders before {to_date(last_day)}."
+    days_with_orders = np.flatnonzero(usable[0] > 0)
+    start = int(days_with_orders[0]) if len(days_with_orders) else usable.shape[1] - 1
+    if (past_days := usable.shape[1] - 1 - start) < MIN_PAST_DAYS:
+        reason = (
+            f"The first usable order is {format_count(past_days, 'day')} before {last_day.date}. "
+            f"The rule needs {MIN_PAST_DAYS} days."
+        )
         return insufficient_data(VOLUME_LOW, reason), insufficient_data(VOLUME_HIGH, reason)
-    low, high = (_evaluate_volume_rule(rule, orders[:, start:], names, last_day) for rule in (VOLUME_LOW, VOLUME_HIGH))
+    low, high = (_evaluate_volume_rule(rule, usable[:, start:], names, last_day) for rule in (VOLUME_LOW, VOLUME_HIGH))
     return low, high
 
 
-def _evaluate_volume_rule(rule: Rule, orders: NDArray[np.float64], names: tuple[str, ...], last_day: int) -> RuleResult:
+def _evaluate_volume_rule(
+    rule: Rule, orders: NDArray[np.float64], names: tuple[str, ...], last_day: LastDay
+) -> RuleResult:
     low = rule is VOLUME_LOW
     alerts = list[Alert]()
     closest: _ClosestVolume | None = None
@@ -124,22 +143,40 @@ def _evaluate_volume_rule(rule: Rule, orders: NDArray[np.float64], names: tuple[
         if expected < (MIN_EXPECTED_ORDERS if row else 1):
             continue
         ratio = float(orders[row, -1] / expected)
-        location = "" if row == 0 else f" in {name}"
         message = (
-            f"There are {orders[row, -1]:,.0f} orders{location} on {to_date(last_day)}, {format_percent(ratio, 0)} of "
-            f"the normal {expected:,.0f}."
+            f"{orders[row, -1]:,.0f} usable orders{f' in {name}' if row else ''} on {last_day.date}, "
+            f"{format_percent(ratio, 0)} of the normal {expected:,.0f}."
         )
         if _exceeds_noise(float(orders[row, -1]), rule.threshold * expected, low=low):
-            alerts.append(_alert(rule, name if row else "all", ratio, last_day, message, is_overall=row == 0))
+            if low and row == 0:
+                message = _low_volume_message(int(orders[row, -1]), expected, last_day)
+            alerts.append(_alert(rule, name if row else "all", ratio, last_day.date, message, is_overall=row == 0))
         if closest is None or (ratio < closest.ratio if low else ratio > closest.ratio):
             closest = _ClosestVolume(ratio, message)
     if closest is None:
-        return insufficient_data(rule, "No past day has orders.")
+        return insufficient_data(rule, "No past day has usable orders.")
     if alerts and alerts[0].segment == "overall":
         alerts = alerts[:1]  # an alert on all orders covers every city
     if alerts:
         return RuleResult(rule, alerts[0].observed, alerts[0].message, tuple(alerts))
     return RuleResult(rule, closest.ratio, closest.message)
+
+
+def _low_volume_message(usable: int, expected: float, last_day: LastDay) -> str:
+    """Return how many orders exist, how many of them are usable, and why the others aren't.
+
+    Some orders are always open at midnight. They are part of the message only if they explain the low volume.
+    """
+    unusable = last_day.unusable
+    open_orders = unusable.open_orders if unusable.open_orders > usable else 0
+    causes = replace(unusable, open_orders=open_orders).describe()
+    total = last_day.orders + open_orders
+    usable_text = f", {usable:,} usable" if total else ""
+    return (
+        f"{format_count(total, 'order')} on {last_day.date}{usable_text}: "
+        f"{format_percent(usable / expected, 0)} of the normal {expected:,.0f} usable orders."
+        + (f" Not usable: {causes}." if causes else "")
+    )
 
 
 def _expected_orders(orders: NDArray[np.float64], *, low: bool) -> float:
@@ -155,14 +192,14 @@ def _exceeds_noise(orders: float, threshold: float, *, low: bool) -> bool:
     return orders + noise < threshold if low else orders - noise > threshold
 
 
-def _alert(rule: Rule, value: str, ratio: float, last_day: int, message: str, *, is_overall: bool) -> Alert:
+def _alert(rule: Rule, value: str, ratio: float, last_day: dt.date, message: str, *, is_overall: bool) -> Alert:
     return Alert(
         rule=rule.name,
         segment="overall" if is_overall else "city",
         value=value,
         observed=ratio,
         threshold=rule.threshold,
-        since=to_date(last_day),
+        since=last_day,
         message=message,
     )
 
@@ -227,7 +264,10 @@ def _evaluate_against_backtest(week: _Week, baseline: BacktestBaseline | None, l
     mae, error = week.mean_and_error(week.sums("mae"))
     backtest_mae = baseline.metrics.mae
     statistic = max(mae - (1 + BACKTEST_TOLERANCE) * backtest_mae, 0.0) / error
-    message = f"The mean error of the seven days to {last_day} is {mae:.0f} s. The backtest's is {backtest_mae:.0f} s."
+    message = (
+        f"The mean error of the seven days to {last_day} is {format_minutes(mae)} minutes. The backtest's is "
+        f"{format_minutes(backtest_mae)} minutes."
+    )
     return _overall_result(WORSE_THAN_BACKTEST, statistic, message, _first_day(last_day))
 
 
@@ -242,7 +282,8 @@ def _evaluate_against_lookup(week: _Week, last_day: dt.date) -> RuleResult:
     difference, error = week.mean_and_error(week.sums("mae") - week.sums("lookup_error"))
     mae, lookup = (float(week.sums(name).sum() / week.n.sum()) for name in ("mae", "lookup_error"))
     message = (
-        f"The mean error of the seven days to {last_day} is {mae:.0f} s. The restaurant lookup's is {lookup:.0f} s."
+        f"The mean error of the seven days to {last_day} is {format_minutes(mae)} minutes. The restaurant lookup's is "
+        f"{format_minutes(lookup)} minutes."
     )
     statistic = max(difference - LOOKUP_TOLERANCE * lookup, 0.0) / error
     return _overall_result(WORSE_THAN_LOOKUP, statistic, message, _first_day(last_day))

@@ -6,6 +6,8 @@ Thresholds were set on quiet synthetic months with seeds 1000 to 1059 and measur
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from preptime.monitoring.document import Alert, RuleDefinition, RuleReport, RuleStatus
@@ -213,13 +215,40 @@ class RuleResult:
     def to_report(self) -> RuleReport:
         """Return the result as part of the monitoring document."""
         definition = {name: getattr(self.rule, name) for name in RuleDefinition.__struct_fields__}
-        status: RuleStatus = "fired" if self.alerts else "insufficient_data" if self.observed is None else "ok"
-        return RuleReport(**definition, status=status, observed=self.observed, message=self.message)
+        return RuleReport(**definition, status=self.status, observed=self.observed, message=self.message)
+
+    @property
+    def status(self) -> RuleStatus:
+        """The status of the rule."""
+        return "alerting" if self.alerts else "undecided" if self.observed is None else "quiet"
 
 
 def insufficient_data(rule: Rule, reason: str) -> RuleResult:
     """Return a result that says why there is too little data."""
     return RuleResult(rule, None, reason)
+
+
+def overall_status(results: Sequence[RuleResult]) -> RuleStatus:
+    """Return the status of all rules together. One alert decides, and one undecided rule is enough for `undecided`."""
+    statuses = {result.status for result in results}
+    return "alerting" if "alerting" in statuses else "undecided" if "undecided" in statuses else "quiet"
+
+
+def summarize_statuses(results: Sequence[RuleResult]) -> str:
+    """Return a sentence about how many rules are quiet, undecided, and alerting.
+
+    Example:
+        `7 of 15 rules had enough data: quiet. 8 are undecided.`
+    """
+    counts, total = Counter(result.status for result in results), len(results)
+    decided, undecided = total - counts["undecided"], counts["undecided"]
+    undecided_text = f" {undecided} {'is' if undecided == 1 else 'are'} undecided." if undecided else ""
+    if not decided:
+        return f"None of the {total} rules has enough data. All are undecided."
+    subject = f"{decided} of {total} rules" if undecided else f"All {total} rules"
+    if counts["alerting"]:
+        return f"{subject} had enough data: {counts['alerting']} alerting, {counts['quiet']} quiet.{undecided_text}"
+    return f"{subject} had enough data: quiet.{undecided_text}"
 
 
 def find_rule(name: str) -> Rule | None:

@@ -34,7 +34,10 @@ _BASELINE_NAMES: dict[DimensionName, str] = {
     "city": "this city's baseline",
     "type_of_food": "the baseline of this type of food",
 }
-_TOO_FEW_DAYS = f"Fewer than {MIN_REFERENCE_DAYS + 1} days have enough orders with predictions."
+_TOO_FEW_DAYS = (
+    f"Fewer than {MIN_REFERENCE_DAYS + 1} days have {MIN_ORDERS} orders with a prediction and an outcome, in every "
+    "segment."
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,12 @@ from preptime.domain.validation_reasons import (
     reasons_in_mask,
     validation_rule,
 )
+from preptime.errors import panic_as_error
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.progress import ProgressCallback
 from preptime.scoring.score_file import CHUNK_ROWS, open_orders, row_progress
 from preptime.validation.audit import AuditedOrders, audit_orders
+from preptime.validation.cell_text import cells_as_text, to_csv_cells
 
 SAMPLE_ROWS = 50
 _SEED = 12
@@ -94,6 +96,7 @@ class Preview:
         return self.rows - sum(self.rejected.values())
 
 
+@panic_as_error()
 def preview_file(source: str, restaurants: RestaurantIndex, *, progress: ProgressCallback | None = None) -> Preview:
     """Validate all rows of `source` as scoring does, in bounded memory.
 
@@ -168,7 +171,7 @@ def _head(
         if reason is not None:
             results[is_shown] = validation_rule(reason).description
     head = audited.raw.head(rows)
-    file_columns = head.select(name for name in columns)
+    file_columns = to_csv_cells(head.select(name for name in columns))
     return file_columns.select(
         head[ROW_COLUMN].cast(pl.Int64).alias("row"),
         pl.Series(VALIDATION_RESULT, results[: len(head)].tolist(), pl.String),
@@ -194,7 +197,7 @@ def _list_rejected_cells(audited: AuditedOrders, max_rows: int) -> Iterator[pl.D
         rows = finding.rows[is_listed[finding.rows]]
         if not finding.reason.bit & rejecting_bits or not len(rows):
             continue
-        values = audited.raw[finding.column].gather(rows).cast(pl.String, strict=False)
+        values = cells_as_text(audited.raw[finding.column].gather(rows))
         yield pl.DataFrame(
             {
                 "row": row_numbers.gather(rows),

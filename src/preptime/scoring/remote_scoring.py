@@ -10,10 +10,12 @@ from typing import Protocol
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from preptime.domain.data_dictionary import ORDERS_DICTIONARY, OUTCOME_COLUMNS, SURPLUS_COLUMN
-from preptime.domain.orders import DEFAULT_MODEL, FALLBACK_LEVELS, QUANTILE_LEVELS
+from preptime.domain.data_dictionary import REQUEST_COLUMNS, SURPLUS_COLUMN
+from preptime.domain.orders import DEFAULT_MODEL, FALLBACK_LEVELS, QUANTILE_LEVELS, UNKNOWN_CODE
 from preptime.domain.validation_reasons import ValidationReason
+from preptime.features.restaurant_index import RestaurantIndex
 from preptime.progress import ProgressCallback
 from preptime.scoring.score_document import ScoreCounts, ScoreDocument
 from preptime.scoring.score_file import open_orders, row_progress
@@ -29,13 +31,13 @@ from preptime.scoring.scorer import (
 )
 from preptime.sources.parallel import map_in_order
 from preptime.sources.writer import write_table
+from preptime.validation.cell_text import cells_as_text, format_times
+from preptime.validation.parsing import parse_integers
 
 MAX_CONCURRENT_REQUESTS = 2
 """With two, the client reads and writes one chunk while the server predicts another."""
 
-_REQUEST_COLUMNS = tuple(
-    column.name for column in ORDERS_DICTIONARY if column.name not in {*OUTCOME_COLUMNS, "order_id"}
-)
+_REQUEST_COLUMNS = tuple(name for name in REQUEST_COLUMNS if name != "order_id")
 
 
 class RemoteError(Protocol):
@@ -89,6 +91,16 @@ class RemoteScorer:
 
     client: PredictionClient
     models: tuple[str, ...]
+    restaurants: RestaurantIndex | None = None
+    """The restaurants of the API's bundle, to count orders of unknown restaurants. None if they aren't known here."""
+
+    def is_unknown(self, rows: pl.DataFrame) -> NDArray[np.bool_] | None:
+        """Return which of N orders are of a restaurant that the API's bundle doesn't know, or None."""
+        if self.restaurants is None:
+            return None
+        ids = parse_integers(rows["restaurant_id"])
+        is_unknown: NDArray[np.bool_] = self.restaurants.positions(ids.values) == UNKNOWN_CODE
+        return is_unknown
 
     def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the prediction columns (see `preptime.scoring.scorer`) for N orders as a data source yields them."""
@@ -123,14 +135,14 @@ def score_file_remotely(
     report_rows = row_progress(orders, "Predicting with the API", progress)
     bundle = ""
 
-    def score_chunk(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        return passthrough.select(rows), scorer.predict(rows)
+    def score_chunk(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, NDArray[np.bool_] | None]:
+        return passthrough.select(rows), scorer.predict(rows), scorer.is_unknown(rows)
 
     def iter_scored() -> Iterator[pl.DataFrame]:
         nonlocal bundle
         with closing(map_in_order(orders.batches(orders_per_request), score_chunk, MAX_CONCURRENT_REQUESTS)) as chunks:
-            for passthrough_columns, predictions in chunks:
-                _count_predictions(counts, predictions)
+            for passthrough_columns, predictions, is_unknown in chunks:
+                _count_predictions(counts, predictions, is_unknown)
                 bundle = str(predictions[PREDICTION_BUNDLE][-1])
                 report_rows(counts.rows)
                 yield passthrough_columns.with_columns(predictions)
@@ -151,11 +163,11 @@ def _as_text(cells: pl.Series) -> pl.Series:
     dtype = cells.dtype
     if isinstance(dtype, pl.Datetime):
         if dtype.time_zone:
-            return cells.dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
-        return cells.dt.strftime("%Y-%m-%dT%H:%M:%S%.6f")
+            return format_times(cells.dt.convert_time_zone("UTC"), "%Y-%m-%dT%H:%M:%S%.6fZ")
+        return format_times(cells, "%Y-%m-%dT%H:%M:%S%.6f")
     if dtype == pl.Float32:
         cells = cells.cast(pl.Float64)  # as text, a Float32 would become another number
-    return cells.cast(pl.String)
+    return cells_as_text(cells)
 
 
 def _prediction_columns(response: RemotePredictions, points: tuple[str, ...]) -> pl.DataFrame:
@@ -187,9 +199,10 @@ def _seconds_series(values: list[float | None]) -> pl.Series:
     return pl.Series(values, dtype=pl.Float32)
 
 
-def _count_predictions(counts: ScoreCounts, predictions: pl.DataFrame) -> None:
+def _count_predictions(counts: ScoreCounts, predictions: pl.DataFrame, is_unknown: NDArray[np.bool_] | None) -> None:
     rejected = predictions[PREDICTION_REASON].drop_nulls().value_counts(name="rows")
-    predicted = predictions.filter(pl.col(PREDICTION_REASON).is_null())
+    is_predicted = predictions[PREDICTION_REASON].is_null()
+    predicted = predictions.filter(is_predicted)
     fallback_level = predicted[FALLBACK_LEVEL].replace_strict(
         list(FALLBACK_LEVELS), list(range(len(FALLBACK_LEVELS))), return_dtype=pl.Int8
     )
@@ -198,4 +211,5 @@ def _count_predictions(counts: ScoreCounts, predictions: pl.DataFrame) -> None:
         predicted[PREDICTED_SECONDS].to_numpy().astype(np.float32),
         fallback_level.to_numpy().astype(np.int8),
         {ValidationReason(reason): rows for reason, rows in rejected.iter_rows()},
+        None if is_unknown is None else is_unknown[is_predicted.to_numpy()],
     )

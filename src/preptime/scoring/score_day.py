@@ -63,6 +63,8 @@ class DayScoreDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """Orders without a prediction, by `prediction_reason`."""
     fallback_level: dict[str, int]
     """Predictions by fallback level, finest first."""
+    unknown_restaurants: dict[str, int]
+    """Predictions for orders of unknown restaurants, by fallback level. Only levels that occur."""
     median_predicted_seconds: int | None
     """Median of the p50 in whole seconds. Null without predictions."""
 
@@ -257,7 +259,7 @@ def _predict_orders(
     scored_parts = []
     with closing(map_in_order(orders.rows.iter_slices(CHUNK_ROWS), scorer.score, worker_count(None))) as chunks:
         for chunk in chunks:
-            counts.add(len(chunk.frame), chunk.p50_seconds, chunk.fallback_level, chunk.rejected)
+            counts.add(len(chunk.frame), chunk.p50_seconds, chunk.fallback_level, chunk.rejected, chunk.is_unknown)
             scored_parts.append(chunk.frame)
     return pl.concat(scored_parts).insert_column(0, orders.keys.alias(ORDER_KEY))
 
@@ -276,5 +278,6 @@ def _build_document(day: dt.date, selected: SelectedBundle, orders: DayOrders, c
         predicted=counts.predicted,
         rejected=counts.rejected,
         fallback_level=counts.fallback_level,
+        unknown_restaurants=counts.unknown_restaurants or {},
         median_predicted_seconds=counts.median_predicted_seconds,
     )

@@ -30,6 +30,9 @@ class ScoreDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Rows without a prediction, by `prediction_reason`. Only reasons that occur."""
     fallback_level: dict[str, int]
     """Predictions by fallback level: all five levels, finest first."""
+    unknown_restaurants: dict[str, int] | None
+    """Predictions for orders of unknown restaurants, by fallback level. Only levels that occur. Null if the API
+    predicted with a bundle whose restaurants aren't known here."""
     median_predicted_seconds: int | None
     """Median of the p50 in whole seconds. Null without predictions."""
 
@@ -41,6 +44,7 @@ class ScoreCounts:
         self.rows = 0
         self._seconds_histogram = np.zeros(_HISTOGRAM_BINS, np.int64)
         self._fallback_level = np.zeros(len(FALLBACK_LEVELS), np.int64)
+        self._unknown_restaurants: NDArray[np.int64] | None = np.zeros(len(FALLBACK_LEVELS), np.int64)
         self._rejected: dict[ValidationReason, int] = {}
 
     def add(
@@ -49,12 +53,20 @@ class ScoreCounts:
         p50_seconds: NDArray[np.float32],
         fallback_level: NDArray[np.int8],
         rejected: dict[ValidationReason, int],
+        is_unknown: NDArray[np.bool_] | None,
     ) -> None:
-        """Count a chunk: its rows, the p50 and fallback level of its predictions, and the rejected rows by reason."""
+        """Count a chunk: its rows, the p50 and fallback level of its predictions, and the rejected rows by reason.
+
+        `is_unknown` says for each prediction whether the restaurant is unknown. None means that it can't be said.
+        """
         self.rows += rows
         seconds = np.minimum(np.rint(p50_seconds), _HISTOGRAM_BINS - 1).astype(np.int64)
         self._seconds_histogram += np.bincount(seconds, minlength=_HISTOGRAM_BINS)
         self._fallback_level += np.bincount(fallback_level, minlength=len(FALLBACK_LEVELS))
+        if is_unknown is None or self._unknown_restaurants is None:
+            self._unknown_restaurants = None
+        else:
+            self._unknown_restaurants += np.bincount(fallback_level[is_unknown], minlength=len(FALLBACK_LEVELS))
         for reason, count in rejected.items():
             self._rejected[reason] = self._rejected.get(reason, 0) + count
 
@@ -68,6 +80,7 @@ class ScoreCounts:
             predicted=self.predicted,
             rejected=self.rejected,
             fallback_level=self.fallback_level,
+            unknown_restaurants=self.unknown_restaurants,
             median_predicted_seconds=self.median_predicted_seconds,
         )
 
@@ -85,6 +98,14 @@ class ScoreCounts:
     def fallback_level(self) -> dict[str, int]:
         """Predictions by fallback level, finest first."""
         return dict(zip(FALLBACK_LEVELS, self._fallback_level.tolist(), strict=True))
+
+    @property
+    def unknown_restaurants(self) -> dict[str, int] | None:
+        """Predictions for orders of unknown restaurants, by fallback level, finest first. None if it can't be said."""
+        if self._unknown_restaurants is None:
+            return None
+        counts = zip(FALLBACK_LEVELS, self._unknown_restaurants.tolist(), strict=True)
+        return {level: count for level, count in counts if count}
 
     @property
     def median_predicted_seconds(self) -> int | None:

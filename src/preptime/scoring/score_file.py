@@ -12,7 +12,7 @@ import polars as pl
 
 from preptime.bundle.bundle import Bundle
 from preptime.domain.data_dictionary import ORDERS_DICTIONARY, require_columns, required_columns
-from preptime.errors import OperationError, UsageError
+from preptime.errors import OperationError, UsageError, panic_as_error
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.progress import ProgressCallback
 from preptime.scoring.score_document import ScoreCounts, ScoreDocument
@@ -30,6 +30,7 @@ MAX_WORKERS = 16
 _OS_ERROR = re.compile(r"([^:\s][^:]*) \(os error \d+\)")
 
 
+@panic_as_error()
 def score_file(
     source: str,
     out: Path,
@@ -77,7 +78,7 @@ def score_file(
     def iter_scored() -> Iterator[pl.DataFrame]:
         with closing(map_in_order(orders.batches(chunk_rows), scorer.score, worker_count(workers))) as chunks:
             for chunk in chunks:
-                counts.add(len(chunk.frame), chunk.p50_seconds, chunk.fallback_level, chunk.rejected)
+                counts.add(len(chunk.frame), chunk.p50_seconds, chunk.fallback_level, chunk.rejected, chunk.is_unknown)
                 report_rows(counts.rows)
                 yield chunk.frame
 

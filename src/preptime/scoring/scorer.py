@@ -15,8 +15,10 @@ from preptime.domain.timestamps import MICROSECONDS, SECONDS_PER_DAY
 from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask, reasons_in_mask
 from preptime.errors import DataError
 from preptime.features.restaurant_index import RestaurantIndex, Vocabularies, recode
-from preptime.sources.source import DataSource
+from preptime.formatting import shorten
+from preptime.sources.source import DataSource, incompatible_types_error
 from preptime.validation.audit import AuditedOrders, audit_orders, to_order_columns
+from preptime.validation.cell_text import fits_csv, to_csv_cells
 
 PREDICTED_SECONDS = "predicted_seconds"
 """The default prediction, which is the p50."""
@@ -95,9 +97,6 @@ def _format_offset(minutes: int) -> str:
     return f"{'-' if minutes < 0 else '+'}{hours:02d}:{remaining_minutes:02d}"
 
 
-_TYPES_NOT_IN_CSV = (pl.List, pl.Array, pl.Struct, pl.Binary, pl.Object)
-
-
 @dataclass(frozen=True)
 class PassthroughColumns:
     """The input's columns, with the same types in every chunk. For CSV output, timestamps are text."""
@@ -114,14 +113,11 @@ class PassthroughColumns:
         try:
             schema = pl.concat(_first_rows(source), how="vertical_relaxed").schema
         except pl.exceptions.PolarsError as error:
-            raise DataError(
-                f"The partitions of {source.name} have incompatible column types ({str(error).splitlines()[0]}).",
-                "Write each column with the same type in every partition.",
-            ) from error
-        unsupported = [name for name, dtype in schema.items() if isinstance(dtype, _TYPES_NOT_IN_CSV)]
+            raise incompatible_types_error(source.name, error) from error
+        unsupported = [name for name, dtype in schema.items() if not fits_csv(dtype)]
         if for_csv and unsupported:
             raise DataError(
-                f"CSV can't represent the column {unsupported[0]} ({schema[unsupported[0]]}).",
+                f"CSV can't represent the column {shorten(unsupported[0])} ({shorten(str(schema[unsupported[0]]))}).",
                 "Choose a .parquet file as the output.",
             )
         return cls(schema, for_csv)
@@ -131,13 +127,7 @@ class PassthroughColumns:
         columns = rows.select(self.schema.names())
         if columns.schema != self.schema:
             columns = columns.cast(self.schema)
-        if not self.for_csv:
-            return columns
-        return columns.with_columns(
-            pl.col(name).dt.strftime("%Y-%m-%d %H:%M:%S%.f" + ("%:z" if dtype.time_zone else ""))
-            for name, dtype in self.schema.items()
-            if isinstance(dtype, pl.Datetime)
-        )
+        return to_csv_cells(columns) if self.for_csv else columns
 
 
 def _first_rows(source: DataSource) -> list[pl.DataFrame]:
@@ -189,6 +179,8 @@ class ScoredChunk:
     p50_seconds: NDArray[np.float32]
     fallback_level: NDArray[np.int8]
     rejected: dict[ValidationReason, int]
+    is_unknown: NDArray[np.bool_]
+    """For each prediction, whether the restaurant is unknown."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +209,7 @@ class ChunkScorer:
             predictions.default,
             predictions.fallback_level,
             rejected,
+            ((audited.reasons & np.uint32(ValidationReason.UNKNOWN_RESTAURANT.bit)) != 0)[is_scored],
         )
 
     def _prediction_columns(self, frame: pl.DataFrame, predictions: Predictions) -> pl.DataFrame:

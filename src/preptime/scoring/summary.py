@@ -20,6 +20,7 @@ from preptime.scoring.scorer import (
     quantile_column,
 )
 from preptime.sources.writer import ROW_GROUP_ROWS
+from preptime.validation.cell_text import cells_as_text
 
 MAX_SECONDS = 6 * 3600
 """Longer durations are counted as this. No median of predictions is that long."""
@@ -166,14 +167,12 @@ def _restaurant_histograms(scored: Path, names: list[str]) -> _QuantileHistogram
 def _read_predicted_rows(scored: Path, columns: list[str]) -> Iterator[pl.DataFrame]:
     """Yield `columns` of the predicted rows, with restaurants as text without surrounding spaces."""
     table = pl.scan_parquet(scored, glob=False)
-    other_columns = [pl.col(name) for name in columns if name != RESTAURANT_COLUMN]
-    restaurant_columns = (
-        [pl.col(RESTAURANT_COLUMN).cast(pl.String).str.strip_chars()] if RESTAURANT_COLUMN in columns else []
-    )
     # Reading by row group limits memory. A streaming reader prefetches several hundred MB.
     for start in range(0, int(table.select(pl.len()).collect().item()), ROW_GROUP_ROWS):
-        rows = table.slice(start, ROW_GROUP_ROWS).filter(pl.col(PREDICTION_REASON).is_null())
-        yield rows.select(*other_columns, *restaurant_columns).collect()
+        rows = table.slice(start, ROW_GROUP_ROWS).filter(pl.col(PREDICTION_REASON).is_null()).select(columns).collect()
+        yield rows.with_columns(
+            cells_as_text(rows[name]).str.strip_chars() for name in columns if name == RESTAURANT_COLUMN
+        )
 
 
 def _local_hours(rows: pl.DataFrame) -> NDArray[np.int64]:

@@ -30,11 +30,15 @@ def backtest(
     """Fit as of `first_day`, then predict each day from `first_day` through `last_day`.
 
     With `retrain_every`, the models are fitted again after that number of days. The history is as of each day in
-    both cases. Raises `UsageError` for days outside the data, and for `retrain_every` below 1.
+    both cases.
+
+    Raises:
+        UsageError: The days are outside the data, or `retrain_every` is below 1.
+        DataError: There are too few orders to fit on. Nothing is fitted.
     """
     _check_backtest_days(data, first_day, last_day)
     if retrain_every is not None and retrain_every < 1:
-        raise UsageError(f"The retraining interval is {retrain_every} days.", "Set it to 1 or more.")
+        raise UsageError(f"The retraining interval is {retrain_every} days.", "Use --retrain-every 1 or more.")
     features = build_feature_matrix(data, data.first_day, last_day, progress)
     evaluated_parts = []
     start = first_day
@@ -110,10 +114,11 @@ def _concatenate_evaluated(parts: Sequence[EvaluatedOrders]) -> EvaluatedOrders:
 def _check_backtest_days(data: TrainingData, first_day: dt.date, last_day: dt.date) -> None:
     if first_day > last_day:
         raise UsageError(
-            f"The backtest starts on {first_day} and ends on {last_day}.", "Set a start on or before the end."
+            f"The backtest starts on {first_day} and ends on {last_day}.", f"Use --to {first_day} or later."
         )
     if not data.first_day < first_day or last_day > data.last_day:
         raise UsageError(
             f"The backtest covers {first_day} to {last_day}. The orders cover {data.first_day} to {data.last_day}.",
-            "Choose days that have orders, and leave at least one earlier day to fit on.",
+            f"Use --from {data.first_day + ONE_DAY} or later, because an earlier day is needed to fit on, and --to "
+            f"{data.last_day} or earlier.",
         )

@@ -19,8 +19,11 @@ from numpy.typing import NDArray
 
 from preptime.domain.orders import QUANTILE_LEVELS
 from preptime.errors import DataError
+from preptime.formatting import format_count
 from preptime.models.fitting import fitting_threads
 from preptime.models.quantile import MIN_SCALED_SECONDS, QuantileModel
+from preptime.training.training_data import date_from_day_number
+from preptime.validation.data_gate import Shortfall
 
 CALIBRATION_DAYS = 8
 FOLDS = 4
@@ -42,6 +45,32 @@ class Calibration(msgspec.Struct, frozen=True):
     """
 
 
+def calibration_days(day: NDArray[np.int64]) -> int:
+    """Return the number of latest days that calibration uses, for the local day numbers of the fitted orders [N]."""
+    window_days = int(day.max() - day.min()) + 1
+    return max(min(CALIBRATION_DAYS, window_days // 2), 1)
+
+
+def calibration_shortfall(day: NDArray[np.int64]) -> Shortfall | None:
+    """Return what calibration misses, or None. `day` [N] has the local day numbers of the fitted orders, at least one.
+
+    The check takes no fit, so callers make it before they fit anything.
+    """
+    days = calibration_days(day)
+    orders = int((day > day.max() - days).sum())
+    if orders >= MIN_CALIBRATION_ORDERS:
+        return None
+    first, last = (date_from_day_number(int(day.max()) - back) for back in (days - 1, 0))
+    period = f"on {last}" if days == 1 else f"from {first} to {last}"
+    missing = MIN_CALIBRATION_ORDERS - orders
+    return Shortfall(
+        f"Calibration needs {MIN_CALIBRATION_ORDERS} orders that can be used for fitting {period}, the latest "
+        f"{'day' if days == 1 else f'{days} days'} of the fitted window. Available: {orders}.",
+        f"Provide at least {format_count(missing, 'more order')} {period}, or choose a later date.",
+        missing_orders=missing,
+    )
+
+
 def calibrate(
     model: QuantileModel,
     X: NDArray[np.float32],
@@ -55,15 +84,11 @@ def calibrate(
 
     `day` [N] has the local day numbers. Raises `DataError` if the latest days have too few orders.
     """
-    window_days = int(day.max() - day.min()) + 1
-    days = max(min(CALIBRATION_DAYS, window_days // 2), 1)
+    days = calibration_days(day)
     is_latest = day > day.max() - days
-    if int(is_latest.sum()) < MIN_CALIBRATION_ORDERS:
-        raise DataError(
-            f"The latest {days} days of the training window have {int(is_latest.sum())} orders. Calibration requires "
-            f"{MIN_CALIBRATION_ORDERS}.",
-            "Choose a later date, or provide more orders.",
-        )
+    shortfall = calibration_shortfall(day)
+    if shortfall is not None:
+        raise DataError(shortfall.message, shortfall.remedy)
     # With enough days, a fold is whole days, so that a model can't learn a day's level from its other orders.
     fold_number = day % FOLDS if days >= FOLDS else np.arange(len(y)) % FOLDS
     held_out_folds = [is_latest & (fold_number == number) for number in range(FOLDS)]

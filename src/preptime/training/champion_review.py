@@ -20,6 +20,8 @@ from preptime.bundle.store import Store
 from preptime.errors import DataError, UsageError
 from preptime.evaluation.evaluated_orders import LOOKUP, EvaluatedOrders
 from preptime.evaluation.metrics import MAE, compute_interval
+from preptime.evaluation.summary_text import format_minutes
+from preptime.formatting import format_count
 from preptime.training.comparison import Comparison, PromotionCheck, evaluate_bundle
 from preptime.training.publishing import AuditActor, build_champion_history, publish_refresh
 from preptime.training.training_data import ONE_DAY, TrainingData
@@ -83,7 +85,7 @@ def review_champion(
             explanation = "A champion with a later date followed, and a backfill changes nothing."
             return msgspec.structs.replace(result, outcome="kept", reason=f"{explanation} {result.reason}")
         if not allow_rollback:
-            return msgspec.structs.replace(result, outcome="kept", reason=f"Rollback is disabled. {result.reason}")
+            return msgspec.structs.replace(result, outcome="kept", reason=f"Rollback isn't allowed. {result.reason}")
         _roll_back(result, data, store, date, actor)
     return result
 
@@ -161,7 +163,8 @@ def _roll_back(result: ChampionReview, data: TrainingData, store: Store, date: d
     """
     if result.champion is None or result.previous is None or result.comparison is None:
         return
-    log = ChampionLog(store)
+    # The review has loaded both bundles in this process, so a check in a separate process is of no use.
+    log = ChampionLog(store, check=lambda store, bundle_id: fetch_verified(store, bundle_id).manifest)
     reviewed_models, previous_models = (
         training_bundle_of(store, result.champion),
         training_bundle_of(store, result.previous),
@@ -248,18 +251,23 @@ def _check_not_worse(champion_orders: EvaluatedOrders, previous_orders: Evaluate
     )
     if len(champion_orders) < MIN_REVIEW_ORDERS:
         return PromotionCheck(
-            rule, f"{len(champion_orders):,} orders, but a review requires {MIN_REVIEW_ORDERS}.", passed=True
+            rule,
+            f"{format_count(len(champion_orders), 'order')}, but a review requires {MIN_REVIEW_ORDERS}. To roll back "
+            "without a review, use preptime bundles rollback --reason TEXT.",
+            passed=True,
         )
     previous_errors = np.abs(previous_orders.default_predictions - previous_orders.actual)
     differences = np.abs(champion_orders.default_predictions - champion_orders.actual) - previous_errors
     difference, previous_mae = float(differences.mean()), float(previous_errors.mean())
     standard_error = float(differences.std(ddof=1)) / math.sqrt(len(differences))
     is_worse = difference > MIN_RELATIVE_REGRESSION * previous_mae and difference > MIN_STANDARD_ERRORS * standard_error
-    mae_text = f"MAE {previous_mae + difference:.1f} s compared with {previous_mae:.1f} s"
+    mae_text = (
+        f"MAE {format_minutes(previous_mae + difference, 2)} min compared with {format_minutes(previous_mae, 2)} min"
+    )
     return PromotionCheck(
         rule,
         f"{mae_text} on the same {len(champion_orders):,} orders "
-        f"({difference:+.1f} s, standard error {standard_error:.1f} s).",
+        f"({difference / 60:+.2f} min, standard error {format_minutes(standard_error, 2)} min).",
         passed=not is_worse,
     )
 

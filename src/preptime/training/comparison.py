@@ -15,6 +15,7 @@ from preptime.domain.orders import upper_outlier_limit
 from preptime.evaluation.evaluated_orders import LOOKUP, EvaluatedOrders
 from preptime.evaluation.metrics import MAE, compute_interval, coverage_in_band, segment_regressions
 from preptime.evaluation.segments import score_segments
+from preptime.evaluation.summary_text import format_minutes
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.sources.source import DataSource
 from preptime.training.as_of_features import build_feature_matrix
@@ -154,7 +155,7 @@ def incomparable_bundles(challenger: str, champion: str, fitted_through: dt.date
 def _check_better(rule: str, challenger_mae: float | None, reference_mae: float | None) -> PromotionCheck:
     if challenger_mae is None or reference_mae is None:
         return PromotionCheck(rule, "no labels.", passed=False)
-    detail = f"MAE {challenger_mae:.1f} s compared with {reference_mae:.1f} s."
+    detail = f"MAE {format_minutes(challenger_mae, 2)} min compared with {format_minutes(reference_mae, 2)} min."
     return PromotionCheck(rule, detail, MAE.is_better(challenger_mae, reference_mae))
 
 
@@ -171,7 +172,8 @@ def _check_segments(challenger: EvaluatedOrders, champion: EvaluatedOrders) -> P
     if not regressions:
         return PromotionCheck(rule, "none.", passed=True)
     worst_segments = ", ".join(
-        f"{regression.segment} {regression.value} ({regression.champion_mae:.0f} to {regression.challenger_mae:.0f} s)"
+        f"{regression.segment} {regression.value} ({format_minutes(regression.champion_mae, 2)} to "
+        f"{format_minutes(regression.challenger_mae, 2)} min)"
         for regression in regressions[:_MAX_LISTED_SEGMENTS]
     )
     remaining = len(regressions) - _MAX_LISTED_SEGMENTS

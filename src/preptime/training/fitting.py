@@ -19,8 +19,9 @@ from preptime.models.onnx_export import check_parity, merge_to_onnx
 from preptime.models.quantile import FittedQuantileModel, QuantileModel
 from preptime.progress import ProgressCallback, no_progress
 from preptime.training.as_of_features import FeatureMatrix
-from preptime.training.calibration import Calibration, calibrate
-from preptime.training.training_data import day_number
+from preptime.training.calibration import Calibration, calibrate, calibration_shortfall
+from preptime.training.training_data import TrainingData, day_number
+from preptime.validation.data_gate import Shortfall
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,17 @@ class FittedWindow:
         return OnnxGraph(self.graph, n_features, self.names)
 
 
+def fit_shortfall(data: TrainingData, through: dt.date) -> Shortfall | None:
+    """Return what a fit on the orders that were ready by the end of `through` misses, or None if it can start."""
+    is_fitted = data.is_fitting & (data.ready_day <= day_number(through))
+    if not is_fitted.any():
+        return Shortfall(
+            f"No order that can be used for fitting was ready by the end of {through}.",
+            "Provide earlier orders, or choose a later date.",
+        )
+    return calibration_shortfall(data.acknowledged_day[is_fitted])
+
+
 def fit_window(
     features: FeatureMatrix, through: dt.date, plan: FitPlan, progress: ProgressCallback = no_progress
 ) -> FittedWindow:
@@ -68,9 +80,10 @@ def fit_window(
     Raises `DataError` if there are too few orders, and `OperationError` if the export differs from the estimators.
     """
     data, rows = features.data, features.rows
-    is_fitted = data.is_fitting[rows] & (data.ready_day[rows] <= day_number(through))
-    if not is_fitted.any():
-        raise DataError(f"No order usable for fitting was ready by the end of {through}.", "Choose a later date.")
+    shortfall = fit_shortfall(data, through)
+    if shortfall is not None:
+        raise DataError(shortfall.message, shortfall.remedy)
+    is_fitted = (data.is_fitting & (data.ready_day <= day_number(through)))[rows]
     X = features.X[is_fitted]
     y = data.labels[rows][is_fitted]
     steps = len(plan.models) + 3

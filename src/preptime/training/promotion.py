@@ -80,7 +80,7 @@ def decide_promotion(
     is_winner = comparison.passed and not was_rolled_back
     keep_reason = None
     if not allow_promotion:
-        keep_reason = f"Promotion is disabled. {reason}"
+        keep_reason = f"Promotion is disabled by --promote never. {reason}"
     elif is_backfill and (comparison.passed or champion is not None):
         keep_reason = f"{BACKFILL_REASON} {comparison.summary}"
     elif champion is None and not is_winner:

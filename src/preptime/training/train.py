@@ -35,14 +35,15 @@ from preptime.features.spec import FEATURE_NAMES
 from preptime.progress import ProgressCallback, no_progress
 from preptime.training.as_of_features import build_feature_matrix
 from preptime.training.backtest import evaluate_graph, select_days
+from preptime.training.calibration import MIN_CALIBRATION_ORDERS
 from preptime.training.comparison import Comparison
-from preptime.training.fitting import FitPlan, FittedWindow, fit_window
+from preptime.training.fitting import FitPlan, FittedWindow, fit_shortfall, fit_window
 from preptime.training.promotion import PromotionOutcome, decide_promotion
 from preptime.training.publishing import AuditActor
-from preptime.training.training_data import ONE_DAY, TrainingData, rows_as_of
+from preptime.training.training_data import ONE_DAY, TrainingData, date_from_day_number, day_number, rows_as_of
 from preptime.validation.audit import AuditedOrders
 from preptime.validation.audit_report import summarize_audit
-from preptime.validation.data_gate import GateResult, GateThresholds, evaluate_gate, gate_error
+from preptime.validation.data_gate import GateResult, GateThresholds, Shortfall, evaluate_gate, gate_error
 
 if TYPE_CHECKING:
     from preptime.sources.data_versions import DataRevisions
@@ -52,6 +53,8 @@ HOLDOUT_DAYS = 7
 SHORT_HOLDOUT_DAYS = 3
 """The holdout for less than `LONG_WINDOW_DAYS` of data, where a week would be too large a share."""
 LONG_WINDOW_DAYS = 28
+MIN_FITTED_DAYS = 2
+"""The features of a window's first day have no history, so one day is too few to fit on."""
 
 RECORDED_LIBRARIES = (
     "catboost",
@@ -132,9 +135,10 @@ def train(
         StoreError: Another process promoted a bundle at the same time. The challenger stays in the store.
     """
     gate_result = evaluate_gate(audited, date, thresholds or GateThresholds())
-    if not gate_result.passed:
-        raise gate_error(gate_result)
     audited_as_of = rows_as_of(audited, restaurants, date)
+    shortfalls = find_shortfalls(audited_as_of, restaurants, date)
+    if shortfalls or not gate_result.passed:
+        raise gate_error(gate_result, shortfalls)
     data = TrainingData.from_orders(audited_as_of, restaurants).as_of(date)
     challenger = train_challenger(
         audited_as_of, data, date, store, plan=plan, with_report=with_report, revisions=revisions, progress=progress
@@ -170,17 +174,13 @@ def train_challenger(
 ) -> Challenger:
     """Fit, evaluate on the holdout, and write the bundle with the history as of `date`.
 
-    `data` has the orders known as of `date`, and `audited` the rows they come from. Raises the same errors as `train`.
+    `data` has the orders known as of `date`, and `audited` the rows they come from. They have no shortfalls (see
+    `find_shortfalls`). Raises the same errors as `train`.
     """
     last_day = date - ONE_DAY
     last_fitted_day = _last_fitted_day(data, date)
     features = build_feature_matrix(data, data.first_day, last_day, progress)
     holdout = select_days(features, last_fitted_day + ONE_DAY, last_day)
-    if not data.is_evaluation[holdout.rows].any():
-        raise DataError(
-            f"No order from {last_fitted_day + ONE_DAY} to {last_day} has a label for the evaluation.",
-            "Choose an earlier date, or provide the outcomes of those days.",
-        )
     fitted = fit_window(features, last_fitted_day, plan, progress)
     evaluated = evaluate_graph(holdout, fitted.load_graph(features.X.shape[1]), fitted.label_limit_seconds)
     evaluation = build_backtest_document(evaluated, (last_fitted_day + ONE_DAY).isoformat(), last_day.isoformat())
@@ -207,15 +207,50 @@ def holdout_days(data: TrainingData, date: dt.date) -> int:
 
 
 def _last_fitted_day(data: TrainingData, date: dt.date) -> dt.date:
-    """Return the day before the holdout. Raises `DataError` if the data has no earlier day to fit on."""
-    last_fitted_day = date - (1 + holdout_days(data, date)) * ONE_DAY
-    if data.first_day >= last_fitted_day:
-        raise DataError(
-            f"The orders start on {data.first_day}. The holdout is the {holdout_days(data, date)} days before {date}, "
-            "which leaves no days to fit on.",
-            "Choose a later date, or provide more orders.",
+    """Return the day before the holdout."""
+    return date - (1 + holdout_days(data, date)) * ONE_DAY
+
+
+def find_shortfalls(audited: AuditedOrders, restaurants: RestaurantIndex, date: dt.date) -> tuple[Shortfall, ...]:
+    """Return everything that training as of `date` needs and the orders known as of `date` don't have.
+
+    These requirements have no option. `train` checks them together with the data gate, before any fit.
+    """
+    try:
+        data = TrainingData.from_orders(audited, restaurants).as_of(date)
+    except DataError as error:
+        return (Shortfall(error.facts, error.hint),)
+    last_fitted_day = _last_fitted_day(data, date)
+    least_days = holdout_days(data, date) + MIN_FITTED_DAYS
+    shortfalls = []
+    if data.first_day > last_fitted_day - (MIN_FITTED_DAYS - 1) * ONE_DAY:
+        first_day = date - least_days * ONE_DAY
+        shortfalls.append(
+            Shortfall(
+                f"Training needs {least_days} days: {MIN_FITTED_DAYS} to fit on, and {least_days - MIN_FITTED_DAYS} "
+                f"held out. The first completed order is of {data.first_day}.",
+                f"Provide orders from {first_day} or earlier, with at least {MIN_CALIBRATION_ORDERS} that were "
+                f"ready on {last_fitted_day} for the calibration.",
+                least_days=least_days,
+            )
         )
-    return last_fitted_day
+    elif (fit := fit_shortfall(data, last_fitted_day)) is not None:
+        shortfalls.append(fit)
+    if not data.is_evaluation[data.acknowledged_day > day_number(last_fitted_day)].any():
+        shortfalls.append(
+            Shortfall(
+                f"No order from {last_fitted_day + ONE_DAY} to {date - ONE_DAY} has a label for the evaluation.",
+                f"Provide the outcomes of those days{_date_suggestion(data)}.",
+                resolved_checks=("freshness",),
+            )
+        )
+    return tuple(shortfalls)
+
+
+def _date_suggestion(data: TrainingData) -> str:
+    """Return the option for the day after the last label, if there is a label."""
+    days = data.acknowledged_day[data.is_evaluation]
+    return f", or use --date {date_from_day_number(int(days.max()) + 1)}" if len(days) else ""
 
 
 def _draft_manifest(
