@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
@@ -22,6 +24,7 @@ from preptime.client import ApiConnectionError, ApiStatusError, ApiTimeoutError,
 from preptime.errors import UsageError
 from tests.api.processes import PLAIN_KEY, SERVE_COMMAND, Server, free_port, running_server
 from tests.api.test_server import promote
+from tests.requirements import ROOT
 
 ORDER: dict[str, object] = {
     "order_id": "a",
@@ -181,9 +184,63 @@ def test_predict_pandas_missing_values_become_null(client: Client) -> None:
     assert bad.error.code == "missing_value"
 
 
-def test_predict_value_without_json_form_raises(client: Client) -> None:
-    with pytest.raises(UsageError, match="type complex"):
-        client.predict([ORDER | {"order_value_gbp": 1j}])
+def test_predict_ignores_columns_that_the_api_does_not_read(client: Client) -> None:
+    frame = pd.DataFrame([ORDER] * 2)
+    expected = client.predict(frame)
+    frame["items"] = pd.Series([np.array([1, 2]), [3]])
+    frame["payload"] = pd.Series([object(), {1, 2}])
+    frame["order_ready_at"] = pd.Series(["soon", b"later"])
+    assert client.predict(frame) == expected
+    assert client.predict(frame.to_dict("records")) == expected
+    assert client.predict(pl.DataFrame([ORDER] * 2).with_columns(items=pl.lit([1, 2]))) == expected
+
+
+def test_predict_accepts_a_row_of_a_frame(client: Client) -> None:
+    frame = pd.DataFrame([ORDER, ORDER | {"restaurant_id": 20}])
+    frame["order_acknowledged_at"] = pd.to_datetime(frame["order_acknowledged_at"])
+    both = client.predict(frame)
+    assert client.predict(frame.iloc[1])[0] == both[1]
+    assert client.predict([row for _, row in frame.iterrows()]) == both
+    assert client.predict(frame.itertuples()) == both
+    assert client.predict(pl.DataFrame(frame).row(1, named=True))[0] == both[1]
+
+
+def test_predict_local_time_is_the_same_in_every_type(client: Client) -> None:
+    """A time without an offset is local time at the restaurant, never UTC."""
+    local = dt.datetime(2015, 6, 17, 12, 28, 28)
+    times = [local.isoformat(), local, pd.Timestamp(local), *(np.datetime64(local, unit) for unit in ("s", "us", "ns"))]
+    predictions = client.predict([ORDER | {"order_acknowledged_at": time} for time in times])
+    assert len({prediction.ready_at for prediction in predictions}) == 1
+    assert str(predictions[0].ready_at).startswith("2015-06-17T12:")
+    frame = pd.DataFrame([ORDER | {"order_acknowledged_at": local}])
+    assert client.predict(frame)[0] == predictions[0]
+
+
+def test_predict_unusable_value_names_order_and_column(client: Client) -> None:
+    with pytest.raises(UsageError, match=r"Column order_value_gbp of orders\[1\] has a value of type complex"):
+        client.predict([ORDER, ORDER | {"order_value_gbp": 1j}])
+
+
+def test_client_example_in_the_docs_prints_predictions(server: Server) -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    program = f"key, orders = {PLAIN_KEY!r}, {[ORDER, {}]!r}\n{example.replace('http://127.0.0.1:8000', server.url)}"
+    completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    valid, invalid = completed.stdout.splitlines()
+    assert re.fullmatch(r"a \d+ None", valid)
+    assert "missing_value" in invalid
+
+
+def test_predict_too_large_request_always_raises_413(server: Server, client: Client) -> None:
+    orders = [ORDER | {"order_id": "x" * 1_800 + str(number)} for number in range(4_500)]
+    for attempt in range(20):
+        with (
+            Client(server.url, PLAIN_KEY) if attempt % 2 else nullcontext(client) as sender,
+            pytest.raises(ApiStatusError, match="larger than 8,388,608 bytes") as refused,
+        ):
+            sender.predict(orders)
+        assert refused.value.status == 413
+    assert len(client.predict(orders[:4_000])) == 4_000
 
 
 def test_predict_wrong_key_or_model_raises_server_facts(server: Server, client: Client) -> None:
@@ -245,7 +302,10 @@ def test_predict_timeout_is_not_retried() -> None:
 
 
 def test_predict_broken_connection_raises_after_last_attempt() -> None:
-    with misbehaving_server(None, None) as (url, bodies), pytest.raises(ApiConnectionError, match="cannot be reached"):
+    with (
+        misbehaving_server(None, None) as (url, bodies),
+        pytest.raises(ApiConnectionError, match="closed the connection"),
+    ):
         predict_once(url, attempts=2)
     assert len(bodies) == 2
 
@@ -281,27 +341,6 @@ def test_predict_vanished_idle_connection_costs_no_attempt() -> None:
     ):
         assert client.predict([ORDER]) == client.predict([ORDER])
     assert len(bodies) == 3
-
-
-def test_client_uses_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    with misbehaving_server((200, RESPONSE), (200, RESPONSE)) as (url, bodies):
-        monkeypatch.setenv("http_proxy", url)
-        assert len(predict_once("http://preptime.invalid")) == 1
-        monkeypatch.setenv("http_proxy", url.removeprefix("http://"))
-        assert len(predict_once("http://preptime.invalid")) == 1
-    assert len(bodies) == 2
-
-
-def test_client_on_loopback_ignores_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
-    with misbehaving_server((200, RESPONSE)) as (url, _):
-        assert len(predict_once(url)) == 1
-
-
-def test_client_unsupported_proxy_raises(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1080")
-    with pytest.raises(UsageError, match="socks5 proxy"):
-        Client("http://preptime.invalid", "k")
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://x", "", "http://"])

@@ -11,29 +11,25 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from types import TracebackType
-from typing import Literal, Protocol, Self, TypeVar, runtime_checkable
-from urllib.parse import unquote
-from urllib.request import getproxies, proxy_bypass
+from typing import Self, TypeVar
 
 import msgspec
-from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Retry, make_headers
-from urllib3.exceptions import HTTPError, InvalidHeader, LocationParseError, NewConnectionError, ProtocolError
+from urllib3 import BaseHTTPResponse, Retry
+from urllib3.exceptions import HTTPError, InvalidHeader, NewConnectionError, ProtocolError, ProxyError
 from urllib3.exceptions import TimeoutError as HttpTimeoutError
-from urllib3.util import Url, parse_url
 
+from preptime.domain.order_records import Orders, order_records, raise_unencodable_text
 from preptime.errors import PreptimeError, UsageError
-from preptime.network import HEADER_VALUE_PATTERN, is_loopback
+from preptime.http_connections import open_pools, parse_proxy_url, parse_server_url, proxy_of_environment
+from preptime.network import HEADER_VALUE_PATTERN
 
 INITIAL_RETRY_DELAY_SECONDS = 0.1
 MAX_RETRY_DELAY_SECONDS = 5.0
 """The delay doubles after each attempt, up to this value. A random part of up to one half is left out, so that the
 clients of a restarted server don't all return at the same moment."""
-
-MAX_IDLE_CONNECTIONS = 64
-"""Connections that stay open between requests. More threads can share a client; their connections are then closed."""
 
 T = TypeVar("T")
 
@@ -117,7 +113,9 @@ class ApiStatusError(PreptimeError):
     """The server rejected the request or couldn't process it. `facts` is the server's own text."""
 
     def __init__(self, status: int, problem: Problem, retry_after_seconds: float = 0.0) -> None:
-        super().__init__(problem.detail or problem.title or f"The server responded with HTTP status {status}.")
+        super().__init__(
+            problem.detail or f"The server responded with HTTP status {status} {problem.title}".strip() + "."
+        )
         self.status = status
         self.problem = problem
         self.retry_after_seconds = retry_after_seconds
@@ -132,49 +130,33 @@ class ApiConnectionError(PreptimeError):
     """No response arrived: the server isn't reachable, the connection broke, or the request timed out."""
 
 
+class ApiUnreachableError(ApiConnectionError):
+    """No connection to the server or to its proxy was possible. Nothing was sent."""
+
+
+class ProxyRejectedError(ApiConnectionError):
+    """The proxy requires credentials or rejects them. The client doesn't retry, because a proxy can lock accounts."""
+
+
 class ApiTimeoutError(ApiConnectionError):
     """The request timed out. The client doesn't retry, because the server may still be working on it."""
-
-
-@runtime_checkable
-class PolarsFrame(Protocol):
-    """A Polars data frame."""
-
-    def to_dicts(self) -> list[dict[str, object]]:
-        """Return the rows."""
-
-
-@runtime_checkable
-class PandasFrame(Protocol):
-    """A pandas data frame."""
-
-    def to_dict(self, orient: Literal["records"], /) -> object:
-        """Return the rows, for "records"."""
-
-
-@runtime_checkable
-class NumpyScalar(Protocol):
-    """A NumPy number."""
-
-    def item(self) -> object:
-        """Return it as a Python number."""
-
-
-Orders = Sequence[Mapping[str, object]] | Mapping[str, object] | PolarsFrame | PandasFrame
 
 
 class Client:
     """Requests predictions from a server. Threads can share a client.
 
-    Connections stay open until `close`; or use the client in a `with` statement. The client uses the proxy that the
-    environment names (`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY`), except for a server on this machine's loopback.
+    Connections stay open until `close`; or use the client in a `with` statement. By default, the client uses the
+    proxy that the environment names (`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY`), except for a server on this machine's
+    loopback interface.
 
     Example:
         with preptime.Client("http://127.0.0.1:8000", key) as client:
             response = client.predict(orders, models=["rf"])
     """
 
-    def __init__(self, url: str, key: str, *, timeout_seconds: float = 10.0, max_attempts: int = 5) -> None:
+    def __init__(
+        self, url: str, key: str, *, timeout_seconds: float = 10.0, max_attempts: int = 5, proxy: str | None = None
+    ) -> None:
         """Create a client. Nothing is sent yet.
 
         Args:
@@ -183,12 +165,14 @@ class Client:
             timeout_seconds: Limit for connecting and for each wait for data, per attempt.
             max_attempts: Attempts per request, if the server is busy or the connection breaks. A stale idle
                 connection doesn't count as an attempt.
+            proxy: URL of an HTTP proxy, with credentials if it requires them: `http://USER:PASSWORD@HOST:PORT`. An
+                empty text means none, and None the one that the environment names.
 
         Raises:
-            UsageError: The URL is invalid, or the environment names an unsupported kind of proxy.
+            UsageError: A URL is invalid, or the proxy isn't an HTTP proxy.
             InvalidApiKeyError: The key isn't visible ASCII.
         """
-        server = _parse_server_url(url)
+        server = parse_server_url(url)
         if key and not HEADER_VALUE_PATTERN.fullmatch(key):
             raise InvalidApiKeyError(
                 "Invalid API key: it contains a character that isn't visible ASCII, or starts or ends with a space.",
@@ -199,7 +183,9 @@ class Client:
         self._headers = {"aikey": key, "Content-Type": "application/json", "Accept": "application/json"}
         self._timeout_seconds = timeout_seconds
         self._max_attempts = max(1, max_attempts)
-        self._pools = _connection_pools(server)
+        proxy_server = parse_proxy_url(proxy_of_environment(server) if proxy is None else proxy)
+        self._proxy_name = proxy_server.netloc if proxy_server else None
+        self._pools = open_pools(proxy_server)
 
     def predict(self, orders: Orders, *, models: Sequence[str] | None = None) -> PredictionResponse:
         """Return predictions for orders.
@@ -207,7 +193,8 @@ class Client:
         The client retries if the server is busy (503) or a connection breaks.
 
         Args:
-            orders: One order as a dict, several as a list, or a Polars or pandas data frame.
+            orders: One order as a dict, a pandas Series, or an object with the columns as attributes. Several as a list
+                of these, or a Polars or pandas data frame. Only the columns of the data dictionary are sent.
             models: Names of point models whose predictions are added.
 
         Returns:
@@ -216,13 +203,15 @@ class Client:
         Raises:
             ApiStatusError: The server rejected the request. The error has the server's facts.
             ApiConnectionError: No response arrived.
-            UsageError: An order contains a value that JSON can't represent.
+            UsageError: A column of an order contains a value that can't be sent, such as a list.
         """
-        request: dict[str, object] = {"orders": _order_dicts(orders)}
-        if models is not None:
-            request["models"] = list(models)
-        content = self._request_with_retries("POST", "/v1/predictions", _ENCODER.encode(request))
-        return self._decode(content, PredictionResponse)
+        records = order_records(orders)
+        request = {"orders": records} if models is None else {"orders": records, "models": list(models)}
+        try:
+            body = _ENCODER.encode(request)
+        except UnicodeEncodeError:
+            raise_unencodable_text(records)
+        return self._decode(self._request_with_retries("POST", "/v1/predictions", body), PredictionResponse)
 
     def bundle(self) -> ActiveBundle:
         """Return the bundle that serves predictions now. Raises the same errors as `predict`."""
@@ -248,7 +237,7 @@ class Client:
                 if error.status != HTTPStatus.SERVICE_UNAVAILABLE:
                     raise
                 retry_after_seconds = error.retry_after_seconds
-            except ApiTimeoutError:
+            except (ApiTimeoutError, ProxyRejectedError):
                 raise
             except ApiConnectionError:
                 retry_after_seconds = 0.0
@@ -259,18 +248,45 @@ class Client:
         try:
             response = self._send(method, path, body)
         except HTTPError as error:
-            if isinstance(error, HttpTimeoutError) and not isinstance(error, NewConnectionError):
-                raise ApiTimeoutError(
-                    f"{self._server_name} did not respond within {self._timeout_seconds} s.",
-                    "Send fewer orders per request, or increase the timeout.",
-                ) from error
-            raise ApiConnectionError(
-                f"{self._server_name} cannot be reached: {_describe_cause(error)}.",
-                "Check that the server is running and that the URL is correct.",
-            ) from error
+            raise self._connection_error(error, len(body)) from error
+        if response.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and self._proxy_name:
+            raise self._proxy_rejection(f"HTTP status {response.status}")
         if response.status != HTTPStatus.OK:
-            raise ApiStatusError(response.status, _decode_problem(response.data), _retry_after_seconds(response))
+            raise ApiStatusError(response.status, _decode_problem(response), _retry_after_seconds(response))
         return response.data
+
+    def _connection_error(self, error: HTTPError, body_bytes: int) -> ApiConnectionError:
+        """Return the error that says how far a request without a response came."""
+        reason = _find_cause(error)
+        has_timed_out = isinstance(error, HttpTimeoutError) or isinstance(reason, TimeoutError)
+        if has_timed_out and not isinstance(error, NewConnectionError):
+            return ApiTimeoutError(
+                f"{self._server_name} did not respond within {self._timeout_seconds} s.",
+                "Send fewer orders per request, or increase the timeout.",
+            )
+        cause = str(reason) or type(reason).__name__
+        if self._proxy_name and cause.startswith("Tunnel connection failed"):
+            return self._proxy_rejection(cause)
+        if isinstance(error, ProxyError):
+            return ApiUnreachableError(
+                f"The proxy {self._proxy_name} cannot be reached: {cause}.",
+                "Check the variables HTTP_PROXY, HTTPS_PROXY, and NO_PROXY, or the client's argument `proxy`.",
+            )
+        if isinstance(error, ProtocolError):
+            return ApiConnectionError(
+                f"{self._server_name} closed the connection before it responded: {cause}.",
+                f"The request has {body_bytes:,} bytes. Try again, or send fewer orders per request.",
+            )
+        return ApiUnreachableError(
+            f"{self._server_name} cannot be reached: {cause}.",
+            "Check that the server is running and that the URL is correct.",
+        )
+
+    def _proxy_rejection(self, cause: str) -> ProxyRejectedError:
+        return ProxyRejectedError(
+            f"The proxy {self._proxy_name} rejected the request to {self._server_name}: {cause}.",
+            "If the proxy requires credentials, use http://USER:PASSWORD@HOST:PORT as its URL.",
+        )
 
     def _send(self, method: str, path: str, body: bytes) -> BaseHTTPResponse:
         """Send a request, a second time if an idle connection turns out to be stale.
@@ -309,44 +325,10 @@ class Client:
             ) from error
 
 
-def _parse_server_url(url: str) -> Url:
-    """Return the parts of a server's URL. Raises `UsageError` if it isn't one."""
-    try:
-        server = parse_url(url)
-    except LocationParseError:
-        server = Url()
-    if server.scheme not in {"http", "https"} or not server.host:
-        raise UsageError(f"{url!r} isn't the URL of a server.", "Use a URL such as http://127.0.0.1:8000.")
-    return server
-
-
-def _connection_pools(server: Url) -> PoolManager:
-    """Return the connections to a server, through the environment's proxy if it names one for this server."""
-    proxy_url = _proxy_url(server)
-    if not proxy_url:
-        return PoolManager(maxsize=MAX_IDLE_CONNECTIONS)
-    proxy = parse_url(proxy_url if "://" in proxy_url else f"http://{proxy_url}")
-    if proxy.scheme not in {"http", "https"}:
-        raise UsageError(
-            f"The environment names a {proxy.scheme} proxy for {server.host}; only HTTP proxies are supported.",
-            "Set another proxy, or add the host to NO_PROXY.",
-        )
-    headers = make_headers(proxy_basic_auth=unquote(proxy.auth)) if proxy.auth else None
-    return ProxyManager(proxy.url, maxsize=MAX_IDLE_CONNECTIONS, proxy_headers=headers)
-
-
-def _proxy_url(server: Url) -> str | None:
-    host = (server.host or "").strip("[]")
-    if is_loopback(host) or proxy_bypass(server.netloc or host):  # a proxy can't reach this machine's loopback
-        return None
-    proxies = getproxies()
-    return proxies.get(server.scheme or "") or proxies.get("all")
-
-
-def _describe_cause(error: HTTPError) -> str:
-    """Return the operating system's or the protocol's reason, without the object names that urllib3 adds."""
-    cause = error.__cause__ or next((part for part in reversed(error.args) if isinstance(part, Exception)), error)
-    return str(cause) or type(cause).__name__
+def _find_cause(error: HTTPError) -> BaseException:
+    """Return the operating system's or the protocol's error in an error of urllib3, which adds the names of objects."""
+    inner = error.__cause__ or next((part for part in reversed(error.args) if isinstance(part, Exception)), error)
+    return _find_cause(inner) if isinstance(inner, HTTPError) and inner is not error else inner
 
 
 def _retry_delay_seconds(attempt: int, retry_after_seconds: float) -> float:
@@ -364,33 +346,14 @@ def _retry_after_seconds(response: BaseHTTPResponse) -> float:
         return 0.0
 
 
-def _decode_problem(content: bytes) -> Problem:
+def _decode_problem(response: BaseHTTPResponse) -> Problem:
     """Return the server's problem document. For other content, such as a proxy's page, return its beginning."""
     try:
-        return msgspec.json.decode(content, type=Problem)
-    except msgspec.DecodeError:
-        return Problem(detail=content[:200].decode(errors="replace"))
+        return msgspec.json.decode(response.data, type=Problem)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        text = response.data[:200].decode(errors="replace").strip()
+        status = f"The server responded with HTTP status {response.status} {response.reason or ''}".strip()
+        return Problem(detail=f"{status}: {text}" if text else f"{status}.")
 
 
-def _order_dicts(orders: Orders) -> object:
-    if isinstance(orders, Mapping):
-        return [orders]
-    if isinstance(orders, PolarsFrame):
-        return orders.to_dicts()
-    return orders.to_dict("records") if isinstance(orders, PandasFrame) else list(orders)
-
-
-def _encode_value(value: object) -> object:
-    """Return a value that JSON can represent: null if it is missing, text for a time, a number for a NumPy scalar."""
-    if type(value).__name__ in {"NaTType", "NAType"}:
-        return None
-    if isinstance(value, dt.datetime):
-        return value.isoformat()
-    if isinstance(value, NumpyScalar):
-        return value.item()
-    raise UsageError(
-        f"An order contains a value of type {type(value).__name__}.", "Use numbers, text, timestamps, or None."
-    )
-
-
-_ENCODER = msgspec.json.Encoder(enc_hook=_encode_value, decimal_format="number")
+_ENCODER = msgspec.json.Encoder(decimal_format="number")

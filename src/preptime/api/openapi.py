@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 from collections.abc import Sequence
+from http import HTTPStatus
 from importlib.metadata import version
 from inspect import cleandoc
 
@@ -26,6 +29,7 @@ from preptime.api.schema import (
     VertexResponse,
 )
 from preptime.api.service import ApiSettings
+from preptime.domain.data_dictionary import ORDERS_DICTIONARY, REQUEST_COLUMNS, Column, order_column, required_columns
 from preptime.errors import OperationError
 
 _SCHEMA_TYPES: tuple[type[msgspec.Struct], ...] = (
@@ -53,29 +57,63 @@ _SECURITY = ({"aikey": list[str]()}, {"bearer": list[str]()})
 _ERROR_DESCRIPTIONS = {
     400: "The body isn't valid JSON.",
     401: "The API key is missing or invalid.",
+    408: "The body wasn't complete after the time limit. Send fewer orders per request.",
     413: "The body is larger than the limit.",
     415: "The content type or the content encoding isn't supported.",
-    422: "The JSON doesn't match the schema, has more orders than the limit, or names an unknown model.",
+    422: "The JSON has another structure, more orders than the limit, or a model that's unknown or named twice.",
     500: "Unexpected error. The server log has details for the request ID.",
-    503: "No bundle is loaded, or too many concurrent requests. Retry after the seconds in `Retry-After`.",
+    503: "No bundle is loaded, or too many requests are concurrent. Retry after the seconds in `Retry-After`.",
 }
 _TAKE_HOME_ERROR_DESCRIPTIONS = _ERROR_DESCRIPTIONS | {
     400: "The body or `json_data` isn't valid JSON, or a column is missing.",
     422: "There are more rows than the limit.",
 }
-_EXAMPLE_ORDER = {
-    "order_id": "A-10017",
-    "order_acknowledged_at": "2015-06-01 12:28:28+01:00",
-    "order_value_gbp": 21.4,
-    "restaurant_id": 1326,
-    "number_of_items": 3,
+_RESPONSE_HEADERS = {
+    "401": {"WWW-Authenticate": {"description": "The accepted scheme.", "schema": {"type": "string"}}},
+    "503": {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
+}
+_EXAMPLE_DATE = dt.date(2015, 6, 1)
+"""Date of the example orders while no bundle is active."""
+_EXAMPLE_PREDICTIONS = [
+    {
+        "order_id": "A-10017",
+        "prep_time_seconds": 961,
+        "p10": 492.5385,
+        "p50": 960.574,
+        "p80": 1567.2158,
+        "p90": 1893.5405,
+        "ready_at": "2015-06-01T12:44:29+01:00",
+        "fallback_level": "restaurant",
+    },
+    {
+        "order_id": "A-10018",
+        "error": {
+            "code": "missing_value",
+            "field": "number_of_items",
+            "message": "number_of_items is missing; expected a whole number from 1 to 10,000.",
+        },
+    },
+]
+_COLUMN_TYPES = {
+    "timestamp": ("string",),
+    "integer": ("integer",),
+    "number": ("number",),
+    "text": ("string", "number"),
+    "category": ("string", "integer"),
 }
 
 JsonObject = dict[str, object]
 
 
-def build_openapi(settings: ApiSettings, models: Sequence[str]) -> JsonObject:
-    """Return the OpenAPI document of a server with these limits and models. No models: they aren't known yet."""
+def build_openapi(settings: ApiSettings, models: Sequence[str], date: dt.date | None = None) -> JsonObject:
+    """Return the OpenAPI document of a server with these limits.
+
+    Args:
+        settings: The limits and routes.
+        models: Models of the active bundle. Empty: they aren't known yet.
+        date: As-of date of the active bundle, which the example orders have.
+    """
+    examples = _example_orders(date or _EXAMPLE_DATE)
     _, components = msgspec.json.schema_components(
         _SCHEMA_TYPES, ref_template="#/components/schemas/{name}", schema_hook=_any_value_schema
     )
@@ -91,9 +129,9 @@ def build_openapi(settings: ApiSettings, models: Sequence[str]) -> JsonObject:
             ),
         },
         "tags": list(_TAGS),
-        "paths": _path_items(settings),
+        "paths": _path_items(settings, examples),
         "components": {
-            "schemas": _apply_limits(components, settings, models),
+            "schemas": _apply_limits(_apply_column_types(components), settings, models),
             "securitySchemes": {
                 "aikey": {"type": "apiKey", "in": "header", "name": "aikey"},
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -102,23 +140,85 @@ def build_openapi(settings: ApiSettings, models: Sequence[str]) -> JsonObject:
     }
 
 
+def _example_orders(date: dt.date) -> list[JsonObject]:
+    return [
+        {
+            "order_id": order_id,
+            "order_acknowledged_at": f"{date.isoformat()}T{clock}Z",
+            "order_value_gbp": value,
+            "restaurant_id": 1326,
+            "number_of_items": items,
+        }
+        for order_id, clock, value, items in (("A-10017", "11:28:28", 21.4, 3), ("A-10018", "18:05:00", 9.5, 1))
+    ]
+
+
 def _any_value_schema(field_type: type) -> JsonObject:
-    """Return the schema of a field that accepts any value."""
+    """Return the schema of a field that can have any value. It has no type, so that metadata can add one."""
     if field_type is object:
-        return {"type": ["string", "number", "boolean", "object", "array", "null"]}
+        return {"$comment": "Without a type or alternatives: any value."}
     raise OperationError(f"The type {field_type} has no JSON schema.")
+
+
+def _apply_column_types(components: dict[str, JsonObject]) -> dict[str, JsonObject]:
+    """Return the schemas with the type that a client should send for each column, instead of any type."""
+    for type_name in ("Order", "PredictionRequest"):
+        for name in REQUEST_COLUMNS:
+            schema = _property_schema(components[type_name], name)
+            description = schema["description"]
+            schema.clear()
+            schema |= {"description": description, **_column_schema(order_column(name))}
+    required = list(required_columns(ORDERS_DICTIONARY, "scoring"))
+    components["Order"]["required"] = required
+    instances = _property_schema(components["VertexRequest"], "instances")
+    array: JsonObject = {
+        "title": "OrderArray",
+        "description": f"The values of an order: {', '.join(REQUEST_COLUMNS)}. Optional values can be left out.",
+        "type": "array",
+        "prefixItems": [_column_schema(order_column(name)) for name in REQUEST_COLUMNS],
+        "minItems": len(required),
+        "maxItems": len(REQUEST_COLUMNS),
+    }
+    instances["items"] = {"anyOf": [_schema_ref("Order"), array]}
+    return components
+
+
+def _column_schema(column: Column) -> JsonObject:
+    """Return the type, range, and an example of a column. An optional column can be null."""
+    types = [*_COLUMN_TYPES[column.data_type], *(() if column.required_for else ("null",))]
+    schema: JsonObject = {"type": types[0] if len(types) == 1 else types}
+    if column.data_type == "timestamp":
+        return schema | {"format": "date-time", "examples": [column.example.replace(" ", "T")]}
+    if column.data_type not in {"integer", "number"}:
+        return schema | {"examples": [column.example]}
+    if column.minimum is not None:
+        schema["minimum"] = column.minimum
+    if column.range_text.find(" to ") > 0:
+        schema["maximum"] = column.maximum
+    elif column.data_type == "integer":
+        schema["format"] = "int64"
+    return schema | {"examples": [json.loads(column.example)]}
 
 
 def _apply_limits(components: dict[str, JsonObject], settings: ApiSettings, models: Sequence[str]) -> JsonObject:
     """Return the schemas with the limits of the server and the models of the active bundle."""
     for component in components.values():
         component["description"] = cleandoc(str(component.get("description", "")))
+    for type_name in ("PredictionResponse", "VertexResponse"):
+        _property_schema(components[type_name], "predictions")["items"] = {
+            "anyOf": [_schema_ref("Prediction"), _schema_ref("PredictionError")]
+        }
     for type_name, name in (("PredictionRequest", "orders"), ("VertexRequest", "instances")):
         _property_schema(components[type_name], name)["maxItems"] = settings.max_orders
     json_data = _property_schema(components["TakeHomeRequest"], "json_data")
     json_data["description"] = f"{json_data['description']} At most {settings.max_orders:,} rows."
     if models:
-        model_list = {"type": "array", "items": {"enum": list(models)}}
+        model_list = {
+            "type": "array",
+            "items": {"type": "string", "enum": list(models)},
+            "maxItems": len(models),
+            "uniqueItems": True,
+        }
         for type_name in ("PredictionRequest", "VertexParameters"):
             schema = _property_schema(components[type_name], "models")
             schema["anyOf"] = [model_list, {"type": "null"}]
@@ -131,21 +231,10 @@ def _property_schema(schema: JsonObject, name: str) -> JsonObject:
     return properties[name]
 
 
-def _path_items(settings: ApiSettings) -> JsonObject:
+def _path_items(settings: ApiSettings, orders: list[JsonObject]) -> JsonObject:
     paths: JsonObject = {
-        PREDICTIONS_PATH: {
-            "post": _post_operation("predict", "Predict preparation times", "PredictionRequest", "PredictionResponse")
-        },
-        TAKE_HOME_PATH: {
-            "post": _post_operation(
-                "predict_take_home",
-                "Predict in the take-home API contract",
-                "TakeHomeRequest",
-                "TakeHomeResponse",
-                status=201,
-                error_schema="TakeHomeError",
-            )
-        },
+        PREDICTIONS_PATH: {"post": _predict_operation(orders)},
+        TAKE_HOME_PATH: {"post": _take_home_operation(orders)},
         "/v1/bundle": {
             "get": _get_operation(
                 "get_active_bundle",
@@ -173,33 +262,81 @@ def _path_items(settings: ApiSettings) -> JsonObject:
         "/metrics": {"get": _metrics_operation()},
     }
     if settings.vertex_predict_route is not None:
-        vertex = _post_operation(
-            "predict_vertex", "Predict in the format of Vertex AI", "VertexRequest", "VertexResponse"
-        )
-        del vertex["security"]
-        paths[settings.vertex_predict_route] = {"post": vertex}
+        paths[settings.vertex_predict_route] = {"post": _vertex_operation(orders)}
     if settings.vertex_health_route is not None and settings.vertex_health_route not in paths:
         paths[settings.vertex_health_route] = {"get": _readiness_operation("check_vertex_readiness")}
     return paths
 
 
+def _predict_operation(orders: list[JsonObject]) -> JsonObject:
+    return _post_operation(
+        "predict",
+        "Predict preparation times",
+        "PredictionRequest",
+        "PredictionResponse",
+        examples={"one order": orders[0], "several orders": {"orders": orders, "models": []}},
+        response_example={"bundle": "2015-06-01-b51f7ce3ce65", "predictions": _EXAMPLE_PREDICTIONS},
+    )
+
+
+def _take_home_operation(orders: list[JsonObject]) -> JsonObject:
+    return _post_operation(
+        "predict_take_home",
+        "Predict in the take-home API contract",
+        "TakeHomeRequest",
+        "TakeHomeResponse",
+        examples={"a data frame by column": {"json_data": _data_frame_json(orders)}},
+        response_example={"rf": [1093.7045, None], "quantile": [960.574, None]},
+        status=201,
+        error_schema="TakeHomeError",
+    )
+
+
+def _vertex_operation(orders: list[JsonObject]) -> JsonObject:
+    """Return the operation of Vertex AI, which sends no API key."""
+    arrays = [[order[name] for name in REQUEST_COLUMNS if name in order] for order in orders]
+    return _post_operation(
+        "predict_vertex",
+        "Predict in the format of Vertex AI",
+        "VertexRequest",
+        "VertexResponse",
+        examples={"objects": {"instances": orders}, "arrays": {"instances": arrays}},
+        response_example={"predictions": _EXAMPLE_PREDICTIONS},
+        requires_key=False,
+    )
+
+
+def _data_frame_json(orders: Sequence[JsonObject]) -> str:
+    """Return the orders as `DataFrame.to_json(date_format="iso")` writes them."""
+    return json.dumps({name: {str(row): order[name] for row, order in enumerate(orders)} for name in orders[0]})
+
+
 def _post_operation(
-    operation_id: str, summary: str, request: str, response: str, *, status: int = 200, error_schema: str = "Problem"
+    operation_id: str,
+    summary: str,
+    request: str,
+    response: str,
+    *,
+    examples: JsonObject,
+    response_example: JsonObject,
+    status: int = 200,
+    error_schema: str = "Problem",
+    requires_key: bool = True,
 ) -> JsonObject:
-    media: JsonObject = {"schema": _schema_ref(request)}
-    if request == "PredictionRequest":
-        media["examples"] = {
-            "one order": {"value": _EXAMPLE_ORDER},
-            "several orders": {"value": {"orders": [_EXAMPLE_ORDER, _EXAMPLE_ORDER], "models": []}},
-        }
+    media: JsonObject = {
+        "schema": _schema_ref(request),
+        "examples": {name: {"value": value} for name, value in examples.items()},
+    }
     return {
         "operationId": operation_id,
         "summary": summary,
         "tags": ["predictions"],
-        "security": list(_SECURITY),
+        "security": list(_SECURITY) if requires_key else [],
         "requestBody": {"required": True, "content": {"application/json": media}},
-        "responses": {str(status): _json_response("A prediction or an error for every order.", response)}
-        | _error_responses(error_schema, tuple(_ERROR_DESCRIPTIONS)),
+        "responses": {
+            str(status): _json_response("A prediction or an error for every order.", response, example=response_example)
+        }
+        | _error_responses(error_schema, [error for error in _ERROR_DESCRIPTIONS if error != 401 or requires_key]),
     }
 
 
@@ -242,16 +379,31 @@ def _metrics_operation() -> JsonObject:
 def _error_responses(schema: str, statuses: Sequence[int]) -> dict[str, JsonObject]:
     media = "application/json" if schema == "TakeHomeError" else "application/problem+json"
     descriptions = _TAKE_HOME_ERROR_DESCRIPTIONS if schema == "TakeHomeError" else _ERROR_DESCRIPTIONS
-    responses = {str(status): _json_response(descriptions[status], schema, media) for status in statuses}
-    if "503" in responses:
-        responses["503"]["headers"] = {
-            "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}
-        }
+    responses = {
+        str(status): _json_response(
+            descriptions[status], schema, media, example=_error_example(schema, status, descriptions[status])
+        )
+        for status in statuses
+    }
+    for status, headers in _RESPONSE_HEADERS.items():
+        if status in responses:
+            responses[status]["headers"] = headers
     return responses
 
 
-def _json_response(description: str, schema: str, media: str = "application/json") -> JsonObject:
-    return {"description": description, "content": {media: {"schema": _schema_ref(schema)}}}
+def _error_example(schema: str, status: int, detail: str) -> JsonObject:
+    if schema == "TakeHomeError":
+        return {"error": detail}
+    return {"title": HTTPStatus(status).phrase, "status": status, "detail": detail, "request_id": "abbc2c04d4d5bacd"}
+
+
+def _json_response(
+    description: str, schema: str, media: str = "application/json", example: JsonObject | None = None
+) -> JsonObject:
+    content: JsonObject = {"schema": _schema_ref(schema)}
+    if example is not None:
+        content["example"] = example
+    return {"description": description, "content": {media: content}}
 
 
 def _schema_ref(name: str) -> JsonObject:

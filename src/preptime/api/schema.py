@@ -17,37 +17,41 @@ from preptime.bundle.manifest import Manifest
 from preptime.domain.data_dictionary import order_column
 from preptime.errors import PreptimeError
 
+_ALSO_ACCEPTED = {
+    "timestamp": "It can also be an epoch: a number of seconds, milliseconds, microseconds, or nanoseconds",
+    "number": "It can also be sent as text",
+    "integer": "It can also be sent as text",
+    "category": "The index can also be sent as text",
+    "text": "It can also be a number",
+}
+"""What the server accepts in addition to the type in the schema, which is the one that a client should send."""
+
 
 def column_meta(name: str) -> Meta:
     """Return the data dictionary's description of a column of orders, as schema metadata."""
     column = order_column(name)
     unit = f" Unit: {column.unit}." if column.unit else ""
     requirement = "Required" if column.required_for else "Optional"
-    return Meta(
-        description=(
-            f"{column.description}.{unit} {requirement}. Expected: {column.expected_text}. "
-            "A number can be sent as text."
-        ),
-        examples=[column.example],
-    )
+    accepted = f"Expected: {column.expected_text}. {_ALSO_ACCEPTED[column.data_type]}"
+    return Meta(description=f"{column.description}.{unit} {requirement}. {accepted}.")
 
 
 class Order(msgspec.Struct, gc=False, omit_defaults=True):
     """One order, as known at its acknowledgement. Unknown fields are ignored.
 
-    The schema accepts any value, because every order gets a result. An invalid order gets an error that names the field
-    and the expected value.
+    The server accepts any value in a field, because every order gets a result. An order with an invalid or missing
+    value gets an error that names the field and the expected value.
     """
 
     order_acknowledged_at: Annotated[object, column_meta("order_acknowledged_at")] = None
     order_value_gbp: Annotated[object, column_meta("order_value_gbp")] = None
     restaurant_id: Annotated[object, column_meta("restaurant_id")] = None
     number_of_items: Annotated[object, column_meta("number_of_items")] = None
+    order_id: Annotated[object, column_meta("order_id")] = None
     country: Annotated[object, column_meta("country")] = None
     city: Annotated[object, column_meta("city")] = None
     type_of_food: Annotated[object, column_meta("type_of_food")] = None
     open_orders: Annotated[object, column_meta("open_orders")] = None
-    order_id: Annotated[object, column_meta("order_id")] = None
 
 
 class PredictionRequest(Order, gc=False):
@@ -74,14 +78,14 @@ class VertexParameters(msgspec.Struct):
 class VertexRequest(msgspec.Struct):
     """A request in the format of Vertex AI custom containers."""
 
-    instances: Annotated[list[Order], Meta(description="The orders. Predictions have the same order.")]
+    instances: Annotated[
+        list[Order],
+        Meta(
+            description="The orders. Predictions have the same order. An order can also be an array of its values, in "
+            "the order of the fields."
+        ),
+    ]
     parameters: VertexParameters | None = None
-
-
-EXAMPLE_DATA_FRAME_JSON = (
-    '{"order_acknowledged_at":{"0":1433158108000},"order_value_gbp":{"0":21.4},'
-    '"restaurant_id":{"0":1326},"number_of_items":{"0":3}}'
-)
 
 
 class TakeHomeRequest(msgspec.Struct):
@@ -91,7 +95,6 @@ class TakeHomeRequest(msgspec.Struct):
         str,
         Meta(
             description="`DataFrame.to_json()` of the orders: by column (the pandas default) or as a list of records.",
-            examples=[EXAMPLE_DATA_FRAME_JSON],
             extra_json_schema={"contentMediaType": "application/json"},
         ),
     ]
@@ -99,7 +102,7 @@ class TakeHomeRequest(msgspec.Struct):
 
 Seconds = Annotated[float, Meta(description="Seconds from acknowledgement to ready.", ge=0)]
 OrderId = Annotated[
-    object, Meta(description="The `order_id` of the request, unchanged. Omitted if the order has none.")
+    str | float, Meta(description="The `order_id` of the request, unchanged. Omitted if the order has none.")
 ]
 
 
@@ -154,13 +157,8 @@ class PredictionError(msgspec.Struct, gc=False, kw_only=True):
     error: RowError
 
 
-PREDICTION_OR_ERROR = Meta(
-    description="One prediction or error per order, in the order of the request.",
-    extra_json_schema={
-        "items": {"anyOf": [{"$ref": f"#/components/schemas/{schema}"} for schema in ("Prediction", "PredictionError")]}
-    },
-)
-"""msgspec can't describe a union of two structs, because it couldn't decode it. Therefore the schema is explicit."""
+PREDICTION_OR_ERROR = Meta(description="One prediction or error per order, in the order of the request.")
+"""msgspec can't describe a union of two structs, because it couldn't decode it. Therefore `openapi` does it."""
 
 
 class PredictionResponse(msgspec.Struct, gc=False):
@@ -203,6 +201,10 @@ class Readiness(msgspec.Struct, omit_defaults=True):
     bundle: Annotated[str | UnsetType, Meta(description="ID of the active bundle.")] = UNSET
     champion: Annotated[int | UnsetType, Meta(description="Its number in the champion log.")] = UNSET
     loaded_at: Annotated[str | UnsetType, Meta(description="UTC time at which this worker loaded it.")] = UNSET
+    store_available: Annotated[
+        bool | UnsetType, Meta(description="Whether the worker could read the champion log at the latest attempt.")
+    ] = UNSET
+    reason: Annotated[str | UnsetType, Meta(description="Why the worker isn't ready.")] = UNSET
     champion_error: Annotated[str | UnsetType, Meta(description="Why the latest champion isn't active.")] = UNSET
 
 
@@ -280,6 +282,7 @@ class ApiError(PreptimeError):
         value: str | None = None,
         expected: str | None = None,
         retry_after_seconds: int | None = None,
+        rejection_cause: str | None = None,
     ) -> None:
         super().__init__(facts, hint)
         self.status = status
@@ -288,6 +291,7 @@ class ApiError(PreptimeError):
         self.value = value
         self.expected = expected
         self.retry_after_seconds = retry_after_seconds
+        self.rejection_cause = rejection_cause
 
 
 ErrorFormatter = Callable[[ApiError, str], tuple[str, bytes]]
