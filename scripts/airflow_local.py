@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from preptime.settings import ENV_FILE, read_env_file
+from preptime.env_file import ENV_FILE, read_env_file
 
 ROOT = Path(__file__).resolve().parent.parent
 AIRFLOW = ROOT / ".venv-airflow" / "bin" / "airflow"
@@ -158,7 +158,9 @@ def run(airflow: LocalAirflow, settings: Mapping[str, str]) -> int:
                 )
             time.sleep(0.5)
         password = (
-            f", password {airflow.password} (generated; set your own in .env)" if airflow.password_generated else ""
+            f", generated password in {airflow.passwords_file} (set your own in .env)"
+            if airflow.password_generated
+            else ""
         )
         print(f"Airflow: {airflow.url}, user {airflow.user}{password}. Press Ctrl-C to stop.", flush=True)
         while True:

@@ -17,9 +17,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from preptime.env_file import ENV_FILE, read_env_file
 from preptime.errors import OperationError, PreptimeError, UsageError
 from preptime.keys import new_key
-from preptime.settings import ENV_FILE, read_env_file
 from scripts.image_digests import read_digests
 from scripts.images import find_docker
 
@@ -108,10 +108,10 @@ def up(profile: str) -> None:
 
 
 def describe_addresses(profile: str, environment_values: Mapping[str, str], settings: Mapping[str, str]) -> list[str]:
-    """Return lines with URLs and credentials. Generated secrets are shown, secrets from .env aren't."""
+    """Return lines with URLs, and with the places of credentials, because the lines can be in the log of a job."""
 
     def describe_secret(name: str) -> str:
-        return "from .env" if settings.get(name) else f"{environment_values[name]} (generated, in .env.secrets)"
+        return f"{name} in {'.env' if settings.get(name) else SECRETS_FILE.name}"
 
     lines = []
     if profile != "airflow":

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from preptime.cli import main as preptime
-from preptime.settings import ENV_FILE, read_env_file
+from preptime.env_file import ENV_FILE, read_env_file
 
 DEMO_STORE = Path("demo") / "models"
 

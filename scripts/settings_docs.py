@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import textwrap
 
-from preptime.settings import EXTERNAL_SECTIONS, iter_settings
+from preptime.env_file import EXTERNAL_SECTIONS
+from preptime.settings import iter_settings
 
 GENERATED_NOTICE = "Generated from src/preptime/settings.py. Run `make docs` after changing it."
 
@@ -27,6 +28,11 @@ def env_example() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _secret_names() -> str:
+    *names, last = (f"`{spec.names[0]}`" for spec in iter_settings() if spec.secret)
+    return f"{', '.join(names)}, and {last}"
+
+
 def markdown() -> str:
     """Return the text of docs/settings.md."""
     lines = [
@@ -42,9 +48,13 @@ def markdown() -> str:
         "3. `.env`. The commands `serve`, `ui`, and `doctor` have an option `--env-file` for another file.",
         "4. The default.",
         "",
-        "An empty value counts as unset. An unknown name that starts with `PREPTIME_` is an error. Secrets are never",
-        "shown or logged. In `.env`, write `NAME=value` lines. Quotes around a value are removed, variables aren't",
-        "expanded, and ` #` starts a comment. The DAGs read the same file: see [Daily run](daily-run.md).",
+        "An empty value counts as unset. An unknown name that starts with `PREPTIME_` is an error. In `.env`, write",
+        "`NAME=value` lines. Quotes around a value are removed, variables aren't expanded, and ` #` starts a comment.",
+        "The DAGs read the same file: see [Daily run](daily-run.md).",
+        "",
+        "Secrets are never shown or logged. A setting that is a secret is shown as `set`, and an address without its",
+        "password and without unknown parameters ([Secrets](operations.md#secrets)). The secrets are",
+        f"{_secret_names()}.",
         "",
         "| setting | description | expected | default |",
         "|---|---|---|---|",

@@ -13,8 +13,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,63 @@ def can_be_root() -> bool:
 def as_root(*command: str) -> list[str]:
     """Return a command that runs as root."""
     return list(command) if os.geteuid() == 0 else ["sudo", "-n", *command]
+
+
+@dataclass(frozen=True)
+class MemoryGroup:
+    """A memory cgroup, version 1 or 2. The kernel kills a process if its processes need more than the limit."""
+
+    folder: Path
+
+    @property
+    def processes_file(self) -> Path:
+        """The file to which a process writes its ID to enter the group."""
+        return self.folder / "cgroup.procs"
+
+    def kill_count(self) -> int:
+        """Return how many processes the kernel has killed because of the limit."""
+        names = ("memory.events", "memory.oom_control")
+        text = next(path.read_text(encoding="ascii") for name in names if (path := self.folder / name).is_file())
+        return int(next(line.split()[1] for line in text.splitlines() if line.startswith("oom_kill ")))
+
+    def peak_bytes(self) -> int:
+        """Return the maximum memory so far, including cached files."""
+        names = ("memory.peak", "memory.max_usage_in_bytes")
+        return int(next(path for name in names if (path := self.folder / name).is_file()).read_text(encoding="ascii"))
+
+
+@contextmanager
+def memory_group(limit_bytes: int) -> Iterator[MemoryGroup]:
+    """Create a memory cgroup. Its processes must have ended when the context ends."""
+    root = Path("/sys/fs/cgroup")
+    version_1 = (root / "memory" / "memory.limit_in_bytes").is_file()
+    folder = (root / "memory" if version_1 else root) / f"preptime-test-{os.getpid()}"
+    limit_file = folder / ("memory.limit_in_bytes" if version_1 else "memory.max")
+    try:
+        folder.mkdir()
+        limit_file.write_text(str(limit_bytes), encoding="ascii")
+        if not version_1:
+            (folder / "memory.swap.max").write_text("0", encoding="ascii")
+    except OSError as error:
+        if folder.is_dir():
+            folder.rmdir()
+        pytest.skip(f"can't create a memory cgroup: this needs Linux, root, and write access: {error}")
+    try:
+        yield MemoryGroup(folder)
+    finally:
+        _remove_group(folder)
+
+
+def _remove_group(folder: Path) -> None:
+    """Remove a cgroup. The kernel refuses until it has removed the processes that have ended."""
+    for _ in range(200):
+        try:
+            folder.rmdir()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    folder.rmdir()
 
 
 @contextmanager

@@ -89,6 +89,7 @@ module "api" {
   image               = var.images.serve
   account             = google_service_account.roles["api"].email
   port                = 8000
+  health_port         = 9000 # Clients with slow headers can occupy all connections of the other port.
   health_path         = "/healthz"
   cpu                 = var.api.cpu
   memory              = var.api.memory
@@ -101,8 +102,12 @@ module "api" {
     PREPTIME_STORE                 = local.store_url
     PREPTIME_HOST                  = "0.0.0.0"
     PREPTIME_PORT                  = "8000"
+    PREPTIME_HEALTH_PORT           = "9000"
     PREPTIME_WORKERS               = tostring(var.api.cpu)
     PREPTIME_CHAMPION_POLL_SECONDS = "30"
+    # Parts of the instance's memory: see docs/operations.md, "Limits and memory".
+    PREPTIME_BUNDLE_LOAD_MEMORY_MB = "256"
+    PREPTIME_MAX_CONCURRENT_BYTES  = "8388608"
     PREPTIME_PREDICTION_LOG        = "stdout"
     # Cloud Run kills a container ten seconds after SIGTERM.
     PREPTIME_SHUTDOWN_TIMEOUT_SECONDS = "8"
@@ -125,6 +130,7 @@ module "ui" {
   image               = var.images.ui
   account             = google_service_account.roles["ui"].email
   port                = 8501
+  health_port         = 8501 # Streamlit has one port.
   health_path         = "/_stcore/health"
   cpu                 = 1
   memory              = "1Gi"
@@ -141,6 +147,9 @@ module "ui" {
     PREPTIME_UI_HOST = "0.0.0.0"
     PREPTIME_UI_PORT = "8501"
     PREPTIME_API_URL = module.api.uri
+    # Cloud Run accepts requests of up to 32 MB. Its files are in memory: 3 × 160 MB, and 400 MB for the process.
+    PREPTIME_UI_MAX_UPLOAD_MB       = "32"
+    PREPTIME_UI_MAX_TOTAL_UPLOAD_MB = "160"
   }
 
   secrets = {

@@ -1,6 +1,7 @@
 """Test applications: one with constant responses, and the real one with an extra path.
 
 `python constant_app.py` serves the first, `python constant_app.py real` the second. Settings come from the environment.
+With `broken`, the workers fail at their start.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 def make_application(service: Service) -> Application:
     """Return an application that responds with the process ID and the bundle ID.
 
-    /record logs one prediction, /slow takes one second, /forever takes 30 seconds, and /metrics returns the metrics.
+    /record logs one prediction, /slow takes one second, /forever takes 30 seconds, /busy computes for 3 seconds, /fail
+    raises an exception, and /metrics returns the metrics.
     """
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -45,6 +47,12 @@ def make_application(service: Service) -> Application:
             )
         if path == "/forever":
             time.sleep(30.0)
+        if path == "/busy":
+            end = time.monotonic() + 3.0
+            while time.monotonic() < end:
+                sum(range(1000))
+        if path == "/fail":
+            raise ValueError("a failing application")
         if path == "/slow":
             time.sleep(1.0)
         if path == "/metrics":
@@ -54,6 +62,11 @@ def make_application(service: Service) -> Application:
         return [body.encode()]
 
     return application
+
+
+def make_broken_application(service: Service) -> Application:
+    """Fail at the start of the worker."""
+    raise ValueError(f"can't start with {type(service).__name__}")
 
 
 def make_real_application(service: Service) -> Application:
@@ -72,5 +85,6 @@ def make_real_application(service: Service) -> Application:
 
 
 if __name__ == "__main__":
-    factory = "make_real_application" if "real" in sys.argv else "make_application"
+    kind = f"{sys.argv[1]}_" if len(sys.argv) > 1 else ""
+    factory = f"make_{kind}application"
     serve(Settings.load(os.environ), f"constant_app:{factory}")

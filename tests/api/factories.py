@@ -12,6 +12,7 @@ from werkzeug.test import Client
 
 from preptime.api.active_model import ActiveModel
 from preptime.api.app import PredictionFastPath, create_app
+from preptime.api.champion_watcher import ChampionWatcher
 from preptime.api.metrics import WorkerMetrics
 from preptime.api.service import PredictionRecord, Service
 from preptime.bundle.bundle import Bundle
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 KEY = "a key for tests"
 KEY_NAME = "dispatch"
+LOAD_SECONDS = 120.0
+"""A limit that only prevents tests from hanging."""
 HEADERS = {"aikey": KEY}
 ORDER: dict[str, object] = {
     "order_acknowledged_at": "2015-06-17 12:28:28.952789+01:00",
@@ -41,6 +44,9 @@ class FakeSettings:
     max_body_bytes: int = 200_000
     max_orders: int = 1000
     max_concurrent_requests: int = 8
+    max_concurrent_bytes: int = 4_000_000
+    max_concurrent_orders: int = 2000
+    body_timeout_seconds: float = 10.0
     vertex_health_route: str | None = "/vertex/health"
     vertex_predict_route: str | None = "/vertex/predict"
 
@@ -51,6 +57,7 @@ class FakeChampionSource:
 
     model: ActiveModel | None
     error: str | None = None
+    store_available: bool = True
 
     def active_model(self) -> ActiveModel | None:
         """Return the active model."""
@@ -59,6 +66,10 @@ class FakeChampionSource:
     def champion_error(self) -> str | None:
         """Return why the latest champion isn't active."""
         return self.error
+
+    def is_store_available(self) -> bool:
+        """Return whether the store is available."""
+        return self.store_available
 
 
 @dataclass
@@ -79,6 +90,14 @@ class ServiceSetup:
     service: Service
     champions: FakeChampionSource
     log: RecordingLog
+
+
+def poll_and_load(watcher: ChampionWatcher) -> None:
+    """Poll the champion log until no load is running, as the watcher's thread does."""
+    watcher.poll()
+    while watcher._load is not None:
+        assert watcher.wait_for_load(LOAD_SECONDS)
+        watcher.poll()
 
 
 def make_active_model(folder: Path, shift: float = 0.0) -> ActiveModel:

@@ -92,6 +92,7 @@ def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
 @contextmanager
 def running_server(folder: Path, program: tuple[str, ...] = (str(CONSTANT_APP),), **settings: str) -> Iterator[Server]:
     """Start a server in `folder`, with its store in `models`. Doesn't wait until it's ready. Stops it at the end."""
+    (folder / "models").mkdir(exist_ok=True)
     port = free_port()
     environment = clean_environment(
         {

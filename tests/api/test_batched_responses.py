@@ -9,6 +9,7 @@ import pytest
 
 from preptime.api.active_model import ActiveModel
 from preptime.api.predict import (
+    OrderLimit,
     PredictionJob,
     PredictionResult,
     RequestReader,
@@ -48,7 +49,7 @@ def make_requests(rows: list[dict[str, str]]) -> list[tuple[RequestReader, bytes
 def outcome(job: PredictionJob) -> PredictionResult | str:
     """Return the result of a separate job, or the text of its error."""
     try:
-        return predict(job.body, job.active_model, job.max_orders, job.reader)
+        return predict(job.body, job.active_model, job.order_limit.max_orders, job.reader)
     except ApiError as error:
         return str(error)
 
@@ -58,7 +59,7 @@ def test_predict_batch_equals_separate_predictions(tmp_path: Path, active_model:
     """The jobs are for two bundles, as during a change of the champion."""
     other_model = make_active_model(tmp_path, shift=100.0)
     jobs = [
-        PredictionJob(reader, body, (active_model, other_model)[index % 7 == 3], MAX_ORDERS)
+        PredictionJob(reader, body, (active_model, other_model)[index % 7 == 3], OrderLimit(MAX_ORDERS))
         for index, (reader, body) in enumerate(make_requests(make_rows(60)))
     ]
     results = [result for start in range(0, len(jobs), size) for result in predict_batch(jobs[start : start + size])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 
 import pytest
@@ -77,6 +78,9 @@ def test_predictions_any_order_same_result_alone_and_in_a_list(
 @example(body=b'{"restaurant_id": ' + b"9" * 100_000 + b"}")
 @example(body=b'{"order_value_gbp": 0.' + b"0" * 100_000 + b"1}")
 @example(body='{"city": "London"}'.encode("utf-16-le"))
+@example(body=codecs.BOM_UTF8 * 60_000 + b"{}")
+@example(body=b'{"instances": [[' + b"0," * 900_000 + b"1e999]]}")
+@example(body=b'{"instances": [' + b"[]," * 600_000 + b"[]]}")
 @example(body='{"city": "Köln"}'.encode("latin-1"))
 @example(body=b'{"orders": [' + b"{}," * 600_000 + b"{}]}")
 @example(body=b'{"orders": [' + b"[]," * 500_000 + b"{}]}")
@@ -122,3 +126,49 @@ def test_predictions_duplicate_json_key_uses_the_last(large_body_http: Client) -
     _, expected = post(large_body_http, PREDICTIONS_PATH, body)
     _, response = post(large_body_http, PREDICTIONS_PATH, b'{"restaurant_id": "x", ' + body[1:])
     assert response == expected
+
+
+def prediction_bodies(row: dict[str, object]) -> dict[str, bytes]:
+    """Return a request with one order for every prediction route."""
+    contents = {
+        PREDICTIONS_PATH: row,
+        TAKE_HOME_PATH: {"json_data": json.dumps([row])},
+        "/vertex/predict": {"instances": [row]},
+    }
+    return {path: json.dumps(content).encode() for path, content in contents.items()}
+
+
+@pytest.mark.parametrize("path", [PREDICTIONS_PATH, TAKE_HOME_PATH, "/vertex/predict"])
+@pytest.mark.parametrize("row", [ORDER, ORDER | {"order_value_gbp": "abc"}])
+def test_byte_order_mark_before_the_json_is_ignored(large_body_http: Client, path: str, row: dict[str, object]) -> None:
+    body = prediction_bodies(row)[path]
+    expected = post(large_body_http, path, body)
+    assert expected[0] in {200, 201}
+    assert post(large_body_http, path, codecs.BOM_UTF8 + body) == expected
+    large_number = body.replace(b"21.4", b"1e999")
+    assert post(large_body_http, path, codecs.BOM_UTF8 + large_number) == post(large_body_http, path, large_number)
+    assert post(large_body_http, path, codecs.BOM_UTF8 * 2 + body)[0] == 400
+
+
+@pytest.mark.parametrize("json_data", [json.dumps([ORDER]), json.dumps({name: {"0": ORDER[name]} for name in ORDER})])
+def test_take_home_byte_order_mark_in_json_data_is_ignored(large_body_http: Client, json_data: str) -> None:
+    results = [
+        post(large_body_http, TAKE_HOME_PATH, json.dumps({"json_data": text}).encode())
+        for text in (json_data, "\ufeff" + json_data, " \ufeff" + json_data)
+    ]
+    assert results[0][0] == 201
+    assert results[1] == results[0]
+    assert results[2][0] == 400
+
+
+@pytest.mark.parametrize("path", [PREDICTIONS_PATH, TAKE_HOME_PATH, "/vertex/predict"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+def test_wide_json_returns_400_with_its_encoding(large_body_http: Client, path: str, encoding: str) -> None:
+    body = prediction_bodies(ORDER)[path].decode().encode(encoding)
+    status, response = post(large_body_http, path, body)
+    assert status == 400
+    assert "it's UTF-16 or UTF-32. Encode it as UTF-8." in json.dumps(response)
+    response_with_charset = large_body_http.post(
+        path, data=body, headers=HEADERS, content_type=f"application/json; charset={encoding}"
+    )
+    assert response_with_charset.status_code == 415

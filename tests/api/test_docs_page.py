@@ -7,6 +7,7 @@ import re
 
 from werkzeug.test import Client
 
+from preptime.domain.data_dictionary import ORDERS_DICTIONARY, REQUEST_COLUMNS, required_columns
 from tests.api.factories import HEADERS
 from tests.requirements import ROOT
 
@@ -56,3 +57,11 @@ def test_api_docs_list_every_path_and_status(http: Client) -> None:
     assert [path for path in paths if f"{path}`" not in page] == []
     for status in document["paths"]["/v1/predictions"]["post"]["responses"]:
         assert status == "200" or re.search(rf"^\| .*\b{status}\b", page, re.MULTILINE), status
+
+
+def test_vertex_docs_have_the_order_of_arrays() -> None:
+    page = (ROOT / "docs" / "deploy-vertex.md").read_text(encoding="utf-8")
+    listed = re.search(r"in this order, which the server can't check:(.*?)\.", page, re.DOTALL)
+    assert listed is not None
+    assert tuple(re.findall(r"`(\w+)`", listed[1])) == REQUEST_COLUMNS
+    assert required_columns(ORDERS_DICTIONARY, "scoring") == REQUEST_COLUMNS[:4]

@@ -1,18 +1,22 @@
-"""Load over the concurrency limit and slow clients: other requests and health checks aren't delayed."""
+"""Load over the limits, slow clients, and incomplete bodies: other requests and health checks aren't delayed."""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
+import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 
-from preptime.api.batching import RESERVED_THREADS
+from preptime.api.limits import RESERVED_THREADS
 from tests.api.factories import ORDER
 from tests.api.processes import PLAIN_KEY, SERVE_COMMAND, START_SECONDS, Server, running_server
 from tests.api.test_server import promote
@@ -21,6 +25,9 @@ from tests.requirements import requires
 MAX_REQUESTS = 4
 DISCONNECTED = 0
 BODY = json.dumps(ORDER).encode()
+BODY_TIMEOUT_SECONDS = 2.0
+CONNECTION_COUNT = 2 * (MAX_REQUESTS + RESERVED_THREADS)
+"""More slow clients than the worker has threads."""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +36,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     requires(os.name == "posix", "the server has one thread per request only on POSIX systems")
     folder = tmp_path_factory.mktemp("load")
     promote(folder)
-    with running_server(folder, SERVE_COMMAND, PREPTIME_MAX_CONCURRENT_REQUESTS=str(MAX_REQUESTS)) as server:
+    with running_server(
+        folder,
+        SERVE_COMMAND,
+        PREPTIME_MAX_CONCURRENT_REQUESTS=str(MAX_REQUESTS),
+        PREPTIME_BODY_TIMEOUT_SECONDS=str(BODY_TIMEOUT_SECONDS),
+    ) as server:
         server.wait_until("/readyz")
         yield server
 
@@ -112,7 +124,7 @@ def test_slow_clients_over_the_limit_get_503(server: Server) -> None:
 
 def test_many_slow_clients_leave_health_and_503_responses(server: Server) -> None:
     with ExitStack() as exit_stack:
-        clients = slow_clients(server, 2 * (MAX_REQUESTS + RESERVED_THREADS), exit_stack)
+        clients = slow_clients(server, CONNECTION_COUNT, exit_stack)
         wait_for_rejection(server)
         assert server.get_response("/healthz")[0] == server.get_response("/readyz")[0] == 200
         outcomes = Counter(outcome(client) for client in clients)
@@ -128,3 +140,171 @@ def outcome(client: SlowClient) -> int:
         return client.read_response()[0]
     except OSError:
         return DISCONNECTED
+
+
+def open_post(server: Server, *headers: str, part: bytes = b"{") -> socket.socket:
+    """Send the head of a request and a part of its body."""
+    client = socket.create_connection(("127.0.0.1", server.port), timeout=START_SECONDS)
+    lines = ("POST /v1/predictions HTTP/1.1", "Host: test", "Content-Type: application/json", *headers)
+    client.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + part)
+    return client
+
+
+def read_all(client: socket.socket) -> bytes:
+    """Return everything until the server ends the connection."""
+    received = b""
+    try:
+        while part := client.recv(65536):
+            received += part
+    except ConnectionError:  # The server had unread data when it closed the connection.
+        pass
+    return received
+
+
+def status_of(response: bytes) -> int:
+    """Return the status of a response, or `DISCONNECTED`."""
+    return int(response.split()[1]) if response else DISCONNECTED
+
+
+@pytest.mark.parametrize("key", ["", "aikey: wrong"])
+def test_slow_bodies_without_a_key_reject_no_prediction(server: Server, key: str) -> None:
+    with ExitStack() as exit_stack:
+        headers = [header for header in (key, "Content-Length: 100000") if header]
+        clients = [open_post(server, *headers) for _ in range(CONNECTION_COUNT)]
+        for client in clients:
+            exit_stack.callback(client.close)
+        assert {send_request(server) for _ in range(50)} == {(200, None)}
+        assert server.get_response("/healthz")[0] == 200
+        outcomes = {status_of(read_all(client)) for client in clients}
+        assert 401 in outcomes
+        assert outcomes <= {401, DISCONNECTED}
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 100000", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("trickling", [False, True])
+def test_slow_bodies_with_a_key_lose_their_slots(server: Server, length: str, trickling: bool) -> None:
+    requires(sys.platform == "linux", "connections of slow clients are ended only on Linux")
+    with ExitStack() as exit_stack:
+        clients = [open_post(server, f"aikey: {PLAIN_KEY}", length, part=b"") for _ in range(MAX_REQUESTS)]
+        for client in clients:
+            exit_stack.callback(client.close)
+        stopped = threading.Event()
+        if trickling:
+            thread = threading.Thread(target=trickle, args=(clients, length, stopped))
+            thread.start()
+            exit_stack.callback(thread.join)
+            exit_stack.callback(stopped.set)
+        responses = [read_all(client) for client in clients]
+        assert {status_of(response) for response in responses} <= {408, 503, DISCONNECTED}
+        assert 408 in {status_of(response) for response in responses}
+        assert any(b"2 seconds" in response for response in responses)
+        assert send_request(server) == (200, None)
+    assert 'preptime_rejected_requests_total{cause="body_timeout"}' in server.get("/metrics")
+
+
+def test_late_body_ends_no_other_connection(server: Server) -> None:
+    requires(sys.platform == "linux", "connections of slow clients are ended only on Linux")
+    with ExitStack() as exit_stack:
+        others = [HTTPConnection("127.0.0.1", server.port, timeout=START_SECONDS) for _ in range(5)]
+        for other in others:
+            exit_stack.callback(other.close)
+            assert predict_on(other) == 200
+        late = open_post(server, f"aikey: {PLAIN_KEY}", "Content-Length: 100000")
+        exit_stack.callback(late.close)
+        assert status_of(read_all(late)) == 408
+        sockets = [other.sock for other in others]
+        assert [predict_on(other) for other in others] == [200] * 5
+        assert [other.sock for other in others] == sockets, "the connections were kept"
+
+
+def predict_on(connection: HTTPConnection) -> int:
+    """Send a request on an open connection, and return the status of its response."""
+    connection.request("POST", "/v1/predictions", BODY, {"aikey": PLAIN_KEY, "Content-Type": "application/json"})
+    response = connection.getresponse()
+    response.read()
+    return response.status
+
+
+def trickle(clients: list[socket.socket], length: str, stopped: threading.Event) -> None:
+    """Send one byte of each body at a time, until the server ends the connections."""
+    part = b" " if "Length" in length else b"1\r\n \r\n"
+    while not stopped.wait(0.1):
+        for client in clients:
+            with suppress(OSError):
+                client.sendall(part)
+
+
+@pytest.mark.parametrize("arrived", [len(BODY), len(BODY) // 2, 0])
+def test_body_shorter_than_its_length_is_not_logged(server: Server, arrived: int) -> None:
+    name = f"incomplete-{arrived}"
+    length = f"Content-Length: {len(BODY) + 1}"
+    client = open_post(server, f"aikey: {PLAIN_KEY}", f"X-Request-ID: {name}", length, part=BODY[:arrived])
+    client.shutdown(socket.SHUT_WR)
+    assert status_of(read_all(client)) in {400, DISCONNECTED}
+    client.close()
+    assert_not_logged(server, name)
+
+
+@pytest.mark.parametrize("end", [b"", b"ZZ\r\n", b"-1\r\n", b"FFFFFFFFFFFFFFFFF\r\n", b"5\r\nab"])
+def test_chunked_json_that_ends_early_is_not_logged(server: Server, end: bytes) -> None:
+    name = f"chunked-{len(end)}-{end[:1].hex()}"
+    part = b"%x\r\n%s\r\n" % (len(BODY) - 1, BODY[:-1]) + end
+    client = open_post(server, f"aikey: {PLAIN_KEY}", f"X-Request-ID: {name}", "Transfer-Encoding: chunked", part=part)
+    client.shutdown(socket.SHUT_WR)
+    assert status_of(read_all(client)) in {400, DISCONNECTED}
+    client.close()
+    assert_not_logged(server, name)
+
+
+def assert_not_logged(server: Server, name: str) -> None:
+    """Send another request, wait until it's in the prediction log, and check that the named one isn't."""
+    client = open_post(
+        server,
+        f"aikey: {PLAIN_KEY}",
+        f"X-Request-ID: after-{name}",
+        "Connection: close",
+        f"Content-Length: {len(BODY)}",
+        part=BODY,
+    )
+    assert status_of(read_all(client)) == 200
+    client.close()
+    for _ in range(1000):
+        names = [json.loads(line)["request_id"] for line in prediction_log_lines(server)]
+        if f"after-{name}" in names:
+            assert name not in names
+            return
+        time.sleep(0.02)
+    pytest.fail("the prediction isn't logged")
+
+
+def prediction_log_lines(server: Server) -> list[str]:
+    """Return the complete lines of the prediction log that are written so far."""
+    texts = [path.read_text(encoding="utf-8") for path in (server.folder / "predictions").glob("*.jsonl")]
+    return [line for text in texts for line in text.rpartition("\n")[0].splitlines()]
+
+
+def test_client_that_reads_no_response_is_disconnected(server: Server) -> None:
+    requires(sys.platform == "linux", "clients that don't receive their response are disconnected only on Linux")
+    assert send_request(server) == (200, None)
+    body = json.dumps({"orders": [ORDER] * 5000}).encode()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(START_SECONDS)
+        client.connect(("127.0.0.1", server.port))
+        head = f"POST /v1/predictions HTTP/1.1\r\nHost: test\r\naikey: {PLAIN_KEY}\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        client.sendall(head.encode() + body)
+        assert client.recv(1, socket.MSG_PEEK) == b"H"
+        wait_for_disconnection(server.port, client.getsockname()[1])
+        assert len(read_all(client)) < len(body)
+
+
+def wait_for_disconnection(server_port: int, client_port: int) -> None:
+    """Wait until the system has no connection between these ports on the side of the server."""
+    local, remote = f":{server_port:04X}", f":{client_port:04X}"
+    for _ in range(int(START_SECONDS * 20)):
+        rows = [line.split()[1:3] for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()]
+        if not any(row[0].endswith(local) and row[1].endswith(remote) for row in rows):
+            return
+        time.sleep(0.05)
+    pytest.fail("the server keeps the connection")

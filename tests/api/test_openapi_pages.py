@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import cast
 
+import jsonschema_rs
 import msgspec
 import pytest
 from werkzeug.test import Client
@@ -12,8 +14,13 @@ from werkzeug.test import Client
 from preptime.api.active_model import ActiveModel
 from preptime.api.handler import PREDICTIONS_PATH, TAKE_HOME_PATH
 from preptime.bundle.manifest import encode_manifest
-from preptime.domain.data_dictionary import ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY
-from tests.api.factories import HEADERS, KEY_NAME, ORDER, ServiceSetup
+from preptime.domain.data_dictionary import (
+    ORDERS_DICTIONARY,
+    REQUEST_COLUMNS,
+    RESTAURANTS_DICTIONARY,
+    required_columns,
+)
+from tests.api.factories import HEADERS, KEY_NAME, ORDER, FakeSettings, ServiceSetup, http_client, make_service
 
 Document = dict[str, object]
 
@@ -24,6 +31,25 @@ def get(http: Client, path: str) -> Document:
     assert response.content_type == "application/json"
     assert response.headers["X-Request-ID"]
     return msgspec.json.decode(response.data, type=Document)
+
+
+def schemas(http: Client) -> dict[str, dict[str, dict[str, Document]]]:
+    """Return the schemas of the OpenAPI document by name."""
+    components = cast(Document, get(http, "/openapi.json")["components"])
+    return cast(dict[str, dict[str, dict[str, Document]]], components["schemas"])
+
+
+def post_operations(http: Client) -> dict[str, Document]:
+    """Return the operations with a request body, by path."""
+    paths = cast(dict[str, dict[str, Document]], get(http, "/openapi.json")["paths"])
+    return {path: item["post"] for path, item in paths.items() if "post" in item}
+
+
+def request_examples(operation: Document) -> Document:
+    """Return the example bodies of an operation, by name."""
+    content = cast(dict[str, dict[str, Document]], cast(Document, operation["requestBody"])["content"])
+    examples = cast(dict[str, Document], content["application/json"]["examples"])
+    return {name: example["value"] for name, example in examples.items()}
 
 
 def test_bundle_endpoint_returns_the_active_bundle(http: Client, active_model: ActiveModel) -> None:
@@ -42,6 +68,7 @@ def test_readyz_rejected_champion_reports_the_error(
         "bundle": active_model.bundle.manifest.id,
         "champion": 1,
         "loaded_at": active_model.loaded_at,
+        "store_available": True,
     }
     setup.champions.error = "damaged"
     assert (get(http, "/readyz")["champion_error"], get(http, "/v1/bundle")["champion_error"]) == ("damaged", "damaged")
@@ -83,9 +110,111 @@ def test_openapi_documents_every_field_with_its_unit(http: Client) -> None:
             assert column.unit in str(request[column.name]["description"])
     for name in ("p10", "p50", "p80", "p90"):
         assert str(schemas["Prediction"]["properties"][name]["description"]).startswith("Seconds")
-    assert request["models"]["anyOf"] == [{"type": "array", "items": {"enum": ["rf", "quantile"]}}, {"type": "null"}]
+    assert request["models"]["anyOf"] == [
+        {
+            "type": "array",
+            "items": {"type": "string", "enum": ["rf", "quantile"]},
+            "maxItems": 2,
+            "uniqueItems": True,
+        },
+        {"type": "null"},
+    ]
     assert request["orders"]["maxItems"] == schemas["VertexRequest"]["properties"]["instances"]["maxItems"] == 1000
     assert str(schemas["TakeHomeRequest"]["properties"]["json_data"]["description"]).endswith("At most 1,000 rows.")
+
+
+@pytest.mark.parametrize("type_name", ["Order", "PredictionRequest"])
+def test_openapi_order_fields_have_precise_types(http: Client, type_name: str) -> None:
+    properties = schemas(http)[type_name]["properties"]
+    types = {name: (properties[name]["type"], properties[name].get("format")) for name in REQUEST_COLUMNS}
+    assert types == {
+        "order_acknowledged_at": ("string", "date-time"),
+        "order_value_gbp": ("number", None),
+        "restaurant_id": ("integer", "int64"),
+        "number_of_items": ("integer", None),
+        "order_id": (["string", "number", "null"], None),
+        "country": (["string", "integer", "null"], None),
+        "city": (["string", "integer", "null"], None),
+        "type_of_food": (["string", "integer", "null"], None),
+        "open_orders": (["integer", "null"], None),
+    }
+    for column in ORDERS_DICTIONARY:
+        if column.name in REQUEST_COLUMNS and column.range_text.count(" to "):
+            assert (properties[column.name]["minimum"], properties[column.name]["maximum"]) == (
+                column.minimum,
+                column.maximum,
+            )
+    for name, field in properties.items():
+        if name in REQUEST_COLUMNS:
+            (example,) = cast(list[object], field["examples"])
+            jsonschema_rs.validator_for(field, validate_formats=True).validate(example)
+
+
+def test_openapi_order_requires_the_columns_of_the_dictionary(http: Client) -> None:
+    assert cast(object, schemas(http)["Order"]["required"]) == list(required_columns(ORDERS_DICTIONARY, "scoring"))
+    items = cast(Document, schemas(http)["VertexRequest"]["properties"]["instances"]["items"])
+    array = cast(list[Document], items["anyOf"])[1]
+    assert (array["minItems"], array["maxItems"]) == (4, len(REQUEST_COLUMNS))
+
+
+def test_openapi_schemas_are_valid_json_schemas(http: Client) -> None:
+    for name, schema in schemas(http).items():
+        jsonschema_rs.meta.validate(schema | {"$schema": "https://json-schema.org/draft/2020-12/schema"})
+        assert cast(object, schema["title"]) == name
+
+
+def test_openapi_examples_have_the_date_of_the_bundle(http: Client, active_model: ActiveModel) -> None:
+    for path, operation in post_operations(http).items():
+        for name, example in request_examples(operation).items():
+            response = http.post(path, json=example, headers=HEADERS)
+            assert response.status_code in {200, 201}, (name, response.text)
+            assert "error" not in response.text, (name, response.text)
+            text = json.dumps(example)
+            assert active_model.bundle.manifest.date.isoformat() in text
+            assert len(set(re.findall(r"A-\d+", text))) == (1 if name == "one order" else 2)
+
+
+def test_openapi_response_examples_match_their_schemas(http: Client) -> None:
+    document = get(http, "/openapi.json")
+    examples = 0
+    for operation in post_operations(http).values():
+        for status, response in cast(dict[str, dict[str, dict[str, Document]]], operation["responses"]).items():
+            (content,) = response["content"].values()
+            example = content["example"]
+            schema = cast(Document, content["schema"]) | {"components": document["components"]}
+            jsonschema_rs.validator_for(schema, validate_formats=True).validate(example)
+            assert cast(Document, example).get("status", int(status)) == int(status)
+            examples += 1
+    assert examples == 26
+
+
+def test_openapi_without_a_bundle_has_valid_examples(app_kind: str) -> None:
+    http = http_client(make_service(None).service, app_kind)
+    texts = [
+        json.dumps(example) for item in post_operations(http).values() for example in request_examples(item).values()
+    ]
+    assert len(texts) == 5
+    assert all("2015-06-01T" in text for text in texts)
+
+
+def test_openapi_operations_have_a_group_and_all_statuses(http: Client) -> None:
+    document = get(http, "/openapi.json")
+    groups = {tag["name"] for tag in cast(list[Document], document["tags"])}
+    operations = [
+        operation
+        for item in cast(dict[str, dict[str, Document]], document["paths"]).values()
+        for operation in item.values()
+    ]
+    assert groups == {name for operation in operations for name in cast(list[str], operation["tags"])}
+    assert all(len(cast(list[str], operation["tags"])) == 1 for operation in operations)
+    for path, operation in post_operations(http).items():
+        responses = cast(dict[str, Document], operation["responses"])
+        key_statuses = set() if path == "/vertex/predict" else {"401"}
+        assert set(responses) - {"200", "201"} == {"400", "408", "413", "415", "422", "500", "503"} | key_statuses
+        assert "Retry-After" in cast(Document, responses["503"]["headers"])
+        assert bool(operation["security"]) == bool(key_statuses)
+        for status in key_statuses:
+            assert "WWW-Authenticate" in cast(Document, responses[status]["headers"])
 
 
 def test_openapi_references_resolve(http: Client) -> None:
@@ -93,6 +222,19 @@ def test_openapi_references_resolve(http: Client) -> None:
     document = get(http, "/openapi.json")
     schemas = cast(dict[str, object], cast(Document, document["components"])["schemas"])
     assert set(re.findall(r"#/components/schemas/(\w+)", text)) <= schemas.keys()
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_root_redirects_to_the_docs_of_any_host(http: Client, method: str) -> None:
+    response = http.open("/", method=method, headers={"Host": "evil.example"})
+    assert (response.status_code, response.headers["Location"]) == (302, "/docs")
+    assert http.open("/", method=method, follow_redirects=True).status_code == 200
+    assert http.post("/").status_code == 405
+
+
+def test_health_route_of_vertex_can_be_the_root(active_model: ActiveModel, app_kind: str) -> None:
+    settings = FakeSettings(vertex_health_route="/")
+    assert http_client(make_service(active_model, settings).service, app_kind).get("/").json is not None
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/", "/docs/index.html"])
@@ -109,6 +251,8 @@ def test_swagger_ui_needs_no_network(http: Client, path: str) -> None:
         assert len(asset.data) > 100
         asset.close()
     assert '"validatorUrl": null' in response.text
+    assert '"defaultModelsExpandDepth": 0' in response.text
+    assert "localhost" not in response.text, "the page doesn't repeat the Host header"
 
 
 def test_swagger_ui_path_traversal_returns_404(http: Client) -> None:

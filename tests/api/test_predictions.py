@@ -8,12 +8,13 @@ from typing import cast
 import msgspec
 import numpy as np
 import pytest
-from werkzeug.test import Client
+from werkzeug.test import Client, TestResponse
 
 from preptime.api.active_model import ActiveModel
 from preptime.api.handler import PREDICTIONS_PATH
 from preptime.api.order_validation import read_orders
 from preptime.api.schema import Order
+from preptime.domain.data_dictionary import REQUEST_COLUMNS
 from tests.api.factories import (
     HEADERS,
     KEY,
@@ -100,6 +101,14 @@ def test_predictions_echo_the_order_id(http: Client, order_id: object) -> None:
 def test_predictions_omit_an_invalid_order_id(http: Client, order_id: object) -> None:
     (prediction,) = predictions(http, ORDER | {"order_id": order_id})
     assert "order_id" not in prediction
+
+
+def test_predictions_null_fields_are_missing(http: Client) -> None:
+    """Code generators write null for an optional field that isn't set."""
+    nulls = dict.fromkeys(("models", "order_id", "country", "city", "type_of_food", "open_orders"))
+    assert predictions(http, nulls | ORDER) == predictions(http, ORDER)
+    many = dict.fromkeys(ORDER) | {"orders": [nulls | ORDER], "models": None}
+    assert predictions(http, many) == predictions(http, ORDER)
 
 
 def test_predictions_include_requested_models(http: Client) -> None:
@@ -281,6 +290,59 @@ def test_vertex_routes_predict_and_report_readiness(
     response = http.post("/vertex/predict", json={"orders": [ORDER]})
     assert response.status_code == 422
     assert "instances" in response.text
+
+
+VERTEX_VALUES = ("2015-06-17 12:28:28.952789+01:00", 21.4, 10, 3, "a-1", "UK", "London", "burgers", 2)
+
+
+def post_instances(http: Client, *instances: object) -> TestResponse:
+    return http.post("/vertex/predict", json={"instances": instances})
+
+
+@pytest.mark.parametrize("length", range(4, 10))
+def test_vertex_array_equals_the_object_of_its_columns(http: Client, length: int) -> None:
+    values = VERTEX_VALUES[:length]
+    order = dict(zip(REQUEST_COLUMNS, values, strict=False))
+    response = post_instances(http, values, order, [*values[:2], "10", *values[3:]])
+    assert response.status_code == 200, response.text
+    as_array, as_object, as_text = cast(list[JsonObject], cast(JsonObject, response.json)["predictions"])
+    assert as_array == as_object == as_text
+    assert "error" not in as_array
+
+
+def test_vertex_array_invalid_value_affects_only_its_order(http: Client, setup: ServiceSetup) -> None:
+    response = http.post(
+        "/vertex/predict",
+        data=b'{"instances": [["soon", 9, 10, 3], ["2015-06-17 12:00", 1e999, 10, 3], ["2015-06-17 12:00", 9, 10, 1]]}',
+        content_type="application/json",
+    )
+    first, second, third = cast(list[JsonObject], cast(JsonObject, response.json)["predictions"])
+    assert cast(JsonObject, first["error"])["field"] == "order_acknowledged_at"
+    assert cast(JsonObject, second["error"])["code"] == "out_of_range"
+    assert "error" not in third
+    assert len(setup.log.records[0].orders) == 3
+
+
+@pytest.mark.parametrize("length", [0, 3, 10])
+def test_vertex_array_of_wrong_length_names_the_columns(http: Client, length: int) -> None:
+    response = post_instances(http, ORDER, [1] * length)
+    problem = cast(JsonObject, response.json)
+    assert response.status_code == 422
+    assert (problem["row"], problem["field"], problem["value"]) == (1, "instances[1]", f"{length} values")
+    assert f"4 to 9 values in this order: {', '.join(REQUEST_COLUMNS)}" in str(problem["expected"])
+    assert "instanceConfig.instanceType" in str(problem["detail"])
+
+
+@pytest.mark.parametrize("instance", [7, "text", None, True])
+def test_vertex_instance_of_another_type_returns_422(http: Client, instance: object) -> None:
+    response = post_instances(http, VERTEX_VALUES, instance)
+    assert response.status_code == 422
+    assert cast(JsonObject, response.json)["row"] == 1
+
+
+def test_predictions_reject_arrays(http: Client) -> None:
+    response = http.post(PREDICTIONS_PATH, json={"orders": [VERTEX_VALUES]}, headers=HEADERS)
+    assert response.status_code == 422
 
 
 def test_vertex_route_can_replace_the_take_home_path(active_model: ActiveModel, app_kind: str) -> None:

@@ -11,14 +11,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from http.client import HTTPConnection, HTTPException
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
-from preptime.api.metrics_store import MetricsStore, WorkerState, is_locked
-from preptime.api.server import NO_CHAMPION_REASON, format_ready_line
+from preptime.api.metrics_files import is_locked
+from preptime.api.metrics_store import WorkerState
+from preptime.api.server import (
+    MAX_CONNECTIONS,
+    MAX_HEADER_BYTES,
+    NO_CHAMPION_REASON,
+    format_ready_line,
+    measure_log_files,
+)
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from preptime.settings import Settings
@@ -133,6 +141,103 @@ def test_server_sigterm_ends_requests_after_the_timeout(tmp_path: Path) -> None:
         assert not client.is_alive()
 
 
+def json_lines(server: Server) -> list[dict[str, object]]:
+    """Return the documents on standard error. Every line has to be one."""
+    documents = [json.loads(line) for line in server.stderr_text().splitlines()]
+    assert all({"time", "level", "logger", "process", "message"} <= document.keys() for document in documents)
+    return documents
+
+
+def test_server_stops_while_a_request_without_client_runs(tmp_path: Path) -> None:
+    """A thread of the server must not return to an interpreter that is being finalized: it would abort the process."""
+    require_posix_signals()
+    promote(tmp_path)
+    with running_server(tmp_path) as server:
+        server.wait_until("/")
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", server.port)) as connection:
+                connection.sendall(b"GET /busy HTTP/1.1\r\nHost: x\r\n\r\n")
+                time.sleep(0.1)
+        assert server.stop() == 0
+    messages = [str(document["message"]) for document in json_lines(server)]
+    assert not any("panic" in message for message in messages)
+    assert messages[-1] == "Stopped."
+    assert not any("was killed" in message for message in messages)
+
+
+def test_server_writes_only_json_on_stderr(tmp_path: Path) -> None:
+    require_posix_signals()
+    promote(tmp_path)
+    with running_server(tmp_path, PREPTIME_WORKERS="2", PREPTIME_HEALTH_PORT=str(health := free_port())) as server:
+        server.wait_until("/healthz", port=health)
+        worker = int(server.wait_until("/").split()[0])
+        assert server.get_response("/fail")[0] == 500
+        for port in (server.port, health):
+            for content in (b"", b"GET /metrics", b"not HTTP\r\n\r\n", b"GET /metrics HTTP/1.1\r\n\r\n"):
+                with socket.create_connection(("127.0.0.1", port)) as connection:
+                    connection.sendall(content)
+        os.kill(worker, KILL)
+        server.wait_until("/metrics", 'preptime_workers_replaced_total{cause="ended"} 1', port=health)
+        assert server.stop() == 0
+    documents = json_lines(server)
+    assert any("a failing application" in json.dumps(document) for document in documents)
+
+
+def test_server_whose_workers_fail_at_start_exits(tmp_path: Path) -> None:
+    require_posix_signals()
+    with running_server(tmp_path, (str(CONSTANT_APP), "broken")) as server:
+        assert server.process.wait(START_SECONDS) == 1
+    documents = json_lines(server)
+    failures = [document for document in documents if document["message"] == "The worker failed."]
+    assert len(failures) == 2
+    assert "ValueError: can't start with Service" in str(failures[0]["traceback"])
+    messages = [str(document["message"]) for document in documents]
+    assert "Every worker ended soon after its start. See the earlier messages." in messages
+    assert messages[-1] == "Stopped."
+
+
+def test_slow_headers_dont_affect_the_health_port(tmp_path: Path) -> None:
+    """Sends more incomplete requests than the API's port accepts. It closes them after the header timeout."""
+    require_posix_signals()
+    import resource
+
+    needed = MAX_CONNECTIONS + 200
+    requires(resource.getrlimit(resource.RLIMIT_NOFILE)[0] > needed + 100, f"this process can't open {needed} sockets")
+    promote(tmp_path)
+    with (
+        running_server(
+            tmp_path, PREPTIME_HEALTH_PORT=str(health := free_port()), PREPTIME_HEADER_TIMEOUT_SECONDS="2"
+        ) as server,
+        ExitStack() as connections,
+    ):
+        server.wait_until("/")
+        slow = [
+            connections.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=START_SECONDS))
+            for _ in range(needed)
+        ]
+        for connection in slow:
+            with suppress(OSError):  # The server has already closed it.
+                connection.sendall(b"GET / HTTP/1.1\r\nX-A: ")
+        for _ in range(5):
+            assert server.get_response("/healthz", port=health) == (200, '{"status":"ok"}')
+            assert server.get_response("/readyz", port=health)[0] == 200
+        assert slow[0].recv(100) == b""
+        server.wait_until("/")
+
+
+def test_large_headers_are_rejected(tmp_path: Path) -> None:
+    promote(tmp_path)
+    with running_server(tmp_path) as server:
+        server.wait_until("/")
+        connection = HTTPConnection("127.0.0.1", server.port, timeout=START_SECONDS)
+        connection.request("GET", "/", headers={"X-A": "a" * (MAX_HEADER_BYTES // 2)})
+        assert connection.getresponse().status == 200
+        connection.close()
+        connection.request("GET", "/", headers={"X-A": "a" * (2 * MAX_HEADER_BYTES)})
+        assert connection.getresponse().status == 431
+        connection.close()
+
+
 def test_killed_server_loses_at_most_one_second_of_log(tmp_path: Path) -> None:
     promote(tmp_path)
     with running_server(tmp_path) as server:
@@ -165,6 +270,7 @@ def test_worker_killed_repeatedly_leaves_other_workers_alive(tmp_path: Path) -> 
     both_ready = f'preptime_workers_ready{{bundle="{bundle_id}"}} 2'
     with running_server(tmp_path, PREPTIME_WORKERS="2", PREPTIME_HEALTH_PORT=str(health := free_port())) as server:
         server.wait_until("/metrics", both_ready, port=health)
+        server.wait_until("/")  # A worker reports that it's ready shortly before it listens.
         victim, other = worker_ids(server)
         for _ in range(3):
             os.kill(victim, KILL)
@@ -303,15 +409,14 @@ def test_serve_port_in_use_names_the_setting(tmp_path: Path, setting: str) -> No
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         stderr = run_failing_start(tmp_path, **{"AIKEY": "x", "PREPTIME_PORT": str(free_port()), setting: str(port)})
-    assert stderr.splitlines() == [
-        f"Port {port} of 127.0.0.1 is in use by another program. Stop the other program, or set another {setting}."
-    ]
+    hint = f"Stop the other program, or set another {setting}."
+    assert stderr.splitlines() == [f"Error: Port {port} of 127.0.0.1 is in use by another program. {hint}"]
 
 
 def test_serve_same_port_twice_is_rejected(tmp_path: Path) -> None:
     port = str(free_port())
     stderr = run_failing_start(tmp_path, AIKEY="x", PREPTIME_PORT=port, PREPTIME_HEALTH_PORT=port)
-    assert stderr.splitlines()[0].startswith(f"PREPTIME_HEALTH_PORT and PREPTIME_PORT are both {port}.")
+    assert stderr.splitlines()[0].startswith(f"Error: PREPTIME_HEALTH_PORT and PREPTIME_PORT are both {port}.")
 
 
 def test_serve_port_of_another_server_is_rejected(tmp_path: Path) -> None:
@@ -324,6 +429,8 @@ def test_serve_port_of_another_server_is_rejected(tmp_path: Path) -> None:
     ("settings", "text"),
     [
         ({}, "No key is configured"),
+        ({"AIKEY": "x"}, "The store models doesn't exist. Correct PREPTIME_STORE, or create the store: preptime "),
+        ({"AIKEY": "x", "PREPTIME_STORE": "file:///no/such/store"}, "The store /no/such/store doesn't exist."),
         ({"AIKEY": "x", "PREPTIME_HOST": "192.0.2.1"}, "AIKEY is only for servers on a loopback"),
         ({"AIKEY": "x", "PREPTIME_HOST": "no.such.host.invalid"}, "AIKEY is only for servers on a loopback"),
         ({"AIKEY": "x", "PREPTIME_OPERATOR_KEYS": "hidden-value"}, "PREPTIME_OPERATOR_KEYS: an entry"),
@@ -377,9 +484,32 @@ def test_serve_prints_one_ready_line_with_the_bundle(tmp_path: Path) -> None:
 
 
 def test_serve_without_champion_prints_the_reason(tmp_path: Path) -> None:
-    with running_server(tmp_path, SERVE_COMMAND) as server:
+    with running_server(tmp_path, SERVE_COMMAND, PREPTIME_HEALTH_PORT=str(health := free_port())) as server:
         (line,) = wait_for_stdout(server)
+        reason = "The store has no champion yet. Train or promote a bundle. The server loads it automatically."
+        status, body = server.get_response("/readyz")
+        assert (status, json.loads(body)) == (503, {"ready": False, "reason": reason, "store_available": True})
+        readiness = json.loads(server.wait_until("/readyz", status=503, port=health))
+        assert (readiness["reasons"], readiness["store_available"]) == ([reason], True)
     assert line == f"Ready: {server.url} (no champion yet: {NO_CHAMPION_REASON}), docs at {server.url}/docs"
+    warnings = [str(document["message"]) for document in json_lines(server) if document["level"] == "warning"]
+    assert [message.partition(". ")[0] for message in warnings] == [
+        "The store models has no champion, so the server can't predict yet"
+    ]
+
+
+def test_serve_ignores_kubernetes_service_links(tmp_path: Path) -> None:
+    """A Service named preptime sets PREPTIME_PORT to the URL of the Service, for example."""
+    links = {
+        "PREPTIME_PORT_8000_TCP_ADDR": "10.0.0.1",
+        "PREPTIME_SERVICE_PORT_HTTP": "8000",
+        "PREPTIME_HEALTH_PORT": "tcp://10.0.0.1:9000",
+    }
+    with running_server(tmp_path, SERVE_COMMAND, **links) as server:
+        server.wait_until("/healthz")
+    (message,) = [str(document["message"]) for document in json_lines(server) if "Kubernetes" in str(document)]
+    assert message.startswith(f"Ignored variables: {', '.join(sorted(links))}. ")
+    assert "enableServiceLinks: false" in message
 
 
 @pytest.mark.parametrize(
@@ -392,15 +522,21 @@ def test_serve_without_champion_prints_the_reason(tmp_path: Path) -> None:
         ("api.example", "http://api.example:8000"),
     ],
 )
-def test_ready_line_has_a_url_for_every_host(tmp_path: Path, host: str, url: str) -> None:
-    line = format_ready_line(Settings(host=host), tmp_path)
+def test_ready_line_has_a_url_for_every_host(host: str, url: str) -> None:
+    line = format_ready_line(Settings(host=host), [])
     assert line == f"Ready: {url} (no champion yet: {NO_CHAMPION_REASON}), docs at {url}/docs"
 
 
-def test_ready_line_without_champion_has_the_error_of_a_worker(tmp_path: Path) -> None:
-    store = MetricsStore(tmp_path)
-    store.publish_state(WorkerState(updated_at=time.time(), ready=False, champion_error="No store."))
-    assert "(no champion yet: No store)" in format_ready_line(Settings(), tmp_path)
+def test_ready_line_without_champion_has_the_error_of_a_worker() -> None:
+    state = WorkerState(updated_at=time.time(), ready=False, champion_error="No store.")
+    assert "(no champion yet: No store)" in format_ready_line(Settings(), [state])
+
+
+def test_log_files_are_measured(tmp_path: Path) -> None:
+    assert measure_log_files(tmp_path / "missing") == (0, 0)
+    for name, size in (("predictions-2015-06-17-1-a.jsonl", 3), ("predictions-2015-06-18-1-b.jsonl", 4), ("other", 9)):
+        (tmp_path / name).write_bytes(b"x" * size)
+    assert measure_log_files(tmp_path) == (7, 2)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

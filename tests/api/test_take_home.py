@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import pandas as pd
 import pytest
 from werkzeug.test import Client
 
 from preptime.api.active_model import ActiveModel
 from preptime.api.handler import PREDICTIONS_PATH, TAKE_HOME_PATH
+from preptime.api.order_validation import read_orders
+from preptime.api.schema import Order
 from tests.api.factories import HEADERS, ORDER, ServiceSetup
 from tests.api.processes import PLAIN_KEY, SERVE_COMMAND, Server, clean_environment, running_server
 from tests.api.test_server import promote
@@ -70,6 +73,25 @@ def test_take_home_accepts_every_pandas_date_format(
     precision: Literal["s", "ms", "us", "ns"],
 ) -> None:
     assert post_json_data(http, orders_frame().to_json(date_format=date_format, date_unit=precision)) == expected
+
+
+def test_take_home_naive_epochs_are_utc_and_iso_is_local(active_model: ActiveModel) -> None:
+    """`to_json` writes a time without an offset as if it were UTC. In London, that's an hour too late in summer."""
+
+    def utc_times(frame: pd.DataFrame, date_format: Literal["iso"] | None) -> list[pd.Timestamp]:
+        text = frame[list(ORDER)].to_json(orient="records", date_format=date_format)
+        parsed = read_orders(msgspec.json.decode(text, type=list[Order]), active_model.lookup)
+        return [pd.Timestamp(utc, unit="us", tz="UTC").floor("ms") for _, utc in parsed.timestamps]
+
+    frame = orders_frame()
+    instants = list(frame["order_acknowledged_at"].dt.tz_convert("UTC").dt.floor("ms"))
+    offsets = [pd.Timedelta(hours=1), pd.Timedelta(hours=2), pd.Timedelta(hours=1)]  # London, Paris, and the default
+    assert utc_times(frame, None) == utc_times(frame, "iso") == instants
+    frame["order_acknowledged_at"] = [
+        (instant + offset).tz_localize(None) for instant, offset in zip(instants, offsets, strict=True)
+    ]
+    assert utc_times(frame, "iso") == instants
+    assert utc_times(frame, None) == [instant + offset for instant, offset in zip(instants, offsets, strict=True)]
 
 
 def test_take_home_accepts_integer_category_codes(

@@ -19,7 +19,7 @@ from preptime.api.wsgi import app
 
 def send(method, path, body=b"", **headers):
     environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "SERVER_NAME": "here", "SERVER_PORT": "80",
-        "wsgi.url_scheme": "http", "wsgi.input": io.BytesIO(body), "wsgi.errors": sys.stderr,
+        "HTTP_HOST": "here", "wsgi.url_scheme": "http", "wsgi.input": io.BytesIO(body), "wsgi.errors": sys.stderr,
         "CONTENT_TYPE": "application/json", "CONTENT_LENGTH": str(len(body)), **headers}
     statuses = []
     response = b"".join(app(environ, lambda status, headers: statuses.append(status)))

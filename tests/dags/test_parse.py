@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from preptime.settings import DAG_SETTING_NAMES
+from preptime.env_file import DAG_SETTING_NAMES
 from tests.dags.installation import DAGS, Installation
 from tests.requirements import ROOT
 

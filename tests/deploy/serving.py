@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.api.processes import free_port
 from tests.deploy.http_requests import KEYS
 
 CONTAINER_PORT = 8000
@@ -21,7 +22,7 @@ def host_network_options(store: Path, port: int, **settings: str) -> tuple[str, 
 
     Docker's proxy would accept connections that the server doesn't.
     """
-    listen = {"PREPTIME_HOST": "127.0.0.1", "PREPTIME_PORT": str(port)}
+    listen = {"PREPTIME_HOST": "127.0.0.1", "PREPTIME_PORT": str(port), "PREPTIME_HEALTH_PORT": str(free_port())}
     return ("--network=host", *store_options(store, **listen, **settings))
 
 

@@ -22,8 +22,9 @@ import pytest
 import dev
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
+from preptime.env_file import read_env_file
 from preptime.keys import EXAMPLE_KEY
-from preptime.settings import iter_settings, read_env_file
+from preptime.settings import iter_settings
 from scripts import clean_docker
 from tests.bundle.factories import DAY, put_bundle
 from tests.deploy.engine import Engine

@@ -171,10 +171,11 @@ def test_api_keys_follow_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert compose.compose_environment(settings)["PREPTIME_API_KEYS"] == dashboard_key
 
 
-def test_up_prints_urls_and_key(running: RunningSystem) -> None:
+def test_up_prints_urls_and_the_place_of_the_key(running: RunningSystem) -> None:
     for port in (running.api, running.ui, running.airflow.port):
         assert f"http://localhost:{port}" in running.output
-    assert running.key in running.output
+    assert "API key: PREPTIME_API_KEY in .env.secrets" in running.output
+    assert running.key not in running.output
     assert stat.S_IMODE(compose.SECRETS_FILE.stat().st_mode) == 0o600
     assert len(running.container_ids("--filter=health=healthy")) == 6
 

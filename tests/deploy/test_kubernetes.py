@@ -16,11 +16,13 @@ import pytest
 import yaml
 
 from preptime.api.metrics import format_exposition
+from preptime.api.metrics_files import SharedCounts
 from preptime.api.metrics_store import WorkerState
 from preptime.cli.app import app
+from preptime.env_file import DAG_SETTING_NAMES
 from preptime.monitoring.monitor import READ_DAYS
 from preptime.monitoring.prometheus import render
-from preptime.settings import DAG_SETTING_NAMES, iter_settings
+from preptime.settings import iter_settings
 from preptime.sources.bigquery.client import BigQueryAddress
 from tests.deploy.manifests import K8S, Document, iter_values, promtool, tool
 from tests.deploy.manifests import render as render_manifests
@@ -252,9 +254,18 @@ def test_api_probes_use_existing_endpoints() -> None:
     probes = {kind: as_mapping(serve[kind])["httpGet"] for kind in PROBES}
     assert probes == {
         "startupProbe": {"path": "/healthz", "port": "health"},
-        "livenessProbe": {"path": "/healthz", "port": "http"},
+        "livenessProbe": {"path": "/healthz", "port": "health"},
         "readinessProbe": {"path": "/readyz", "port": "health"},
     }
+
+
+def test_local_api_creates_its_store_before_it_starts() -> None:
+    """The server refuses to start if its store doesn't exist, and the volume is empty before the first training."""
+    (spec,) = (spec for name, spec in pods("local") if name == "api")
+    (container,) = msgspec.convert(spec["initContainers"], list[Document])
+    _, _, settings = deployment_container("api")
+    assert container["command"] == ["mkdir", "-p", settings["PREPTIME_STORE"]]
+    assert container["volumeMounts"] == [{"name": "data", "mountPath": "/data"}]
 
 
 def test_dashboard_probes_use_streamlit_endpoint() -> None:
@@ -449,7 +460,8 @@ def test_metrics_in_rules_exist() -> None:
         rejected_bundle="c",
         champion_error="away",
     )
-    exposed = set(re.findall(r"# TYPE (\w+)", format_exposition([], [state], 1.0).decode() + render(fired()).decode()))
+    exposition = format_exposition(SharedCounts([], []), [state], 1.0)
+    exposed = set(re.findall(r"# TYPE (\w+)", exposition.decode() + render(fired()).decode()))
     rules = (K8S / "alerts" / "alerts.yaml").read_text(encoding="utf-8")
     used = {re.sub("_bucket$", "", name) for name in re.findall(r"\bpreptime_\w+", rules)}
     assert used <= exposed

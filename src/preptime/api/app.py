@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 from flask import Flask, Response, request
@@ -21,7 +22,7 @@ from werkzeug.exceptions import HTTPException
 from preptime.api.handler import (
     TAKE_HOME_PATH,
     Endpoint,
-    HttpResponse,
+    check_host,
     error_response,
     get_request_id,
     handle_prediction,
@@ -32,6 +33,7 @@ from preptime.api.handler import (
 )
 from preptime.api.metrics import METRICS_CONTENT_TYPE
 from preptime.api.openapi import build_openapi
+from preptime.api.request_body import HttpResponse
 from preptime.api.schema import (
     JSON,
     ActiveBundle,
@@ -85,6 +87,9 @@ def create_app(service: Service) -> Flask:
     """Return a Flask application with all endpoints of the API."""
     app = Flask("preptime.api", static_folder=None)
     app.url_map.strict_slashes = False
+    # Otherwise, a path with `//` gets a redirect to the host in the request, which the client chooses.
+    app.url_map.merge_slashes = False
+    app.before_request(_check_host)
     for endpoint in prediction_endpoints(service.settings.vertex_predict_route):
         _add_route(app, endpoint.path, "POST", partial(_predict, endpoint, service))
     _add_route(app, "/v1/bundle", "GET", partial(_require_key, partial(_bundle, service), service))
@@ -96,8 +101,17 @@ def create_app(service: Service) -> Flask:
     health_route = service.settings.vertex_health_route
     if health_route is not None and health_route not in {"/readyz", "/healthz"}:
         _add_route(app, health_route, "GET", partial(_readyz, service))
+    if health_route != "/":
+        _add_route(app, "/", "GET", _root)
     # Swagger UI would otherwise load a validator badge from the internet.
-    docs = get_swaggerui_blueprint("/docs", "/openapi.json", {"app_name": "preptime", "validatorUrl": None})
+    swagger_config = {
+        "app_name": "preptime",
+        "validatorUrl": None,
+        "layout": "BaseLayout",
+        "defaultModelsExpandDepth": 0,
+        "oauth2RedirectUrl": None,  # the default contains the request's Host header
+    }
+    docs = get_swaggerui_blueprint("/docs", "/openapi.json", swagger_config)
     app.register_blueprint(docs)
     app.register_error_handler(HTTPException, _handle_http_exception)
     app.register_error_handler(ApiError, _handle_api_error)
@@ -108,6 +122,10 @@ def create_app(service: Service) -> Flask:
 
 def _add_route(app: Flask, path: str, method: str, view: Callable[[], Response]) -> None:
     app.add_url_rule(path, endpoint=f"{method} {path}", view_func=view, methods=[method])
+
+
+def _check_host() -> None:
+    check_host(request.environ)
 
 
 def _predict(endpoint: Endpoint, service: Service) -> Response:
@@ -168,13 +186,22 @@ def _healthz() -> Response:
 def _readyz(service: Service) -> Response:
     active_model, champion_error = service.active_model(), service.champion_error() or UNSET
     if active_model is None:
-        return _json_response(Readiness(ready=False, champion_error=champion_error), HTTPStatus.SERVICE_UNAVAILABLE)
+        return _json_response(
+            Readiness(
+                ready=False,
+                reason=service.describe_unreadiness() or UNSET,
+                store_available=service.is_store_available(),
+                champion_error=champion_error,
+            ),
+            HTTPStatus.SERVICE_UNAVAILABLE,
+        )
     return _json_response(
         Readiness(
             ready=True,
             bundle=active_model.bundle.manifest.id,
             champion=active_model.entry.number,
             loaded_at=active_model.loaded_at,
+            store_available=service.is_store_available(),
             champion_error=champion_error,
         )
     )
@@ -186,9 +213,15 @@ def _metrics(service: Service) -> Response:
 
 def _openapi(service: Service) -> Response:
     active_model = service.active_model()
-    return _json_response(
-        build_openapi(service.settings, (*active_model.models, DEFAULT_MODEL) if active_model else ())
-    )
+    if active_model is None:
+        return _json_response(build_openapi(service.settings, ()))
+    models, date = (*active_model.models, DEFAULT_MODEL), active_model.bundle.manifest.date
+    return _json_response(build_openapi(service.settings, models, date))
+
+
+def _root() -> Response:
+    """Redirect to the documentation, on whatever host the client used."""
+    return Response(status=HTTPStatus.FOUND.value, headers={"Location": "/docs"})
 
 
 def _json_response(content: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
@@ -204,9 +237,12 @@ def _handle_api_error(error: ApiError) -> Response:
 
 
 def _handle_http_exception(error: HTTPException) -> ResponseReturnValue:
-    """Return the response to a request that Flask's router rejects. A redirect stays a redirect."""
+    """Return the response to a request that Flask's router rejects. A redirect stays on the same host."""
     if error.code is None or error.code < HTTPStatus.BAD_REQUEST:
-        return error.get_response(request.environ)
+        response = error.get_response(request.environ)
+        target = urlsplit(response.headers.get("Location", ""))
+        response.headers["Location"] = urlunsplit(("", "", f"/{target.path.lstrip('/')}", target.query, ""))
+        return response
     status = HTTPStatus(error.code)
     message = f"{request.method} {request.path[:200]}: {status.phrase.lower()}."
     response = _handle_api_error(ApiError(status, message, "For the available endpoints, see /docs."))

@@ -1,4 +1,4 @@
-"""Micro-batching of prediction requests, and limits on concurrent requests.
+"""Micro-batching of prediction requests.
 
 A worker's threads share the interpreter and usually one core. If every thread handles its own request, the threads
 interrupt each other, and latency grows. Therefore, one thread at a time handles its own request and all requests that
@@ -17,13 +17,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Generic, TypeVar
 
-MAX_CONCURRENT_REJECTIONS = 12
-"""Maximum number of rejected requests whose bodies are read concurrently, for clients that send before they receive.
-Additional requests are rejected unread, so that slow clients can't occupy the threads that reject."""
-
-RESERVED_THREADS = MAX_CONCURRENT_REJECTIONS + 4
-"""Threads of a worker in addition to one per accepted request. They reject requests and respond to health checks."""
-
 MAX_YIELDS = 3
 """How often a leader yields to other threads to collect more requests, as long as each yield adds some."""
 
@@ -34,25 +27,6 @@ logger = logging.getLogger(__name__)
 
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
-
-
-class ConcurrencyLimiter:
-    """A non-blocking counting semaphore for threads. Four times faster than `threading.Semaphore`."""
-
-    def __init__(self, limit: int) -> None:
-        self._permits = deque(range(limit))
-
-    def try_acquire(self) -> bool:
-        """Acquire a permit. Return False if none is available."""
-        try:
-            self._permits.pop()
-        except IndexError:
-            return False
-        return True
-
-    def release(self) -> None:
-        """Return a permit."""
-        self._permits.append(0)
 
 
 class _PendingRequest(Generic[_Job, _Result]):

@@ -9,6 +9,7 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import count
@@ -17,28 +18,40 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from preptime.api.active_model import ActiveModel
+from preptime.api.limits import BODY_TIMEOUT, NO_CHAMPION, SMALL_BODY_BYTES, Admission, LimitExceededError
 from preptime.api.predict import (
+    OrderLimit,
     PredictionJob,
     PredictionResult,
     RequestReader,
+    limit_error,
     read_request,
     read_take_home_request,
     read_vertex_request,
 )
-from preptime.api.schema import JSON, ApiError, ErrorFormatter, format_problem, format_take_home_error, internal_error
+from preptime.api.request_body import HttpResponse, PendingBody, check_body_headers, discard_body, has_body, read_body
+from preptime.api.schema import (
+    JSON,
+    ApiError,
+    ErrorFormatter,
+    Order,
+    format_problem,
+    format_take_home_error,
+    internal_error,
+)
 from preptime.api.service import PredictionRecord, Service
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 PREDICTIONS_PATH, TAKE_HOME_PATH = "/v1/predictions", "/predict"
-NO_CHAMPION_RETRY_SECONDS, BUSY_RETRY_SECONDS = 5, 1
-"""Values of `Retry-After`: the default poll interval of the champion log, and a short delay."""
+NO_CHAMPION_RETRY_SECONDS = 5
+"""Value of `Retry-After` without a champion: the default poll interval of the champion log."""
+
+HTTP_1_0 = ("HTTP/1", "HTTP/1.0")
+"""Versions in which a request needs no `Host`. Granian names HTTP/1.0 without its minor version."""
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
-_JSON_TYPE = re.compile(
-    r'application/(?:json|[!#$&^_.+a-z0-9-]+\+json)\s*(?:;\s*charset="?utf-?8"?\s*)?', re.IGNORECASE
-)
 _REQUEST_ID_PREFIX, _request_numbers = secrets.token_hex(8), count()
 """A random prefix per process and a counter make request IDs ten times faster than a random ID per request."""
 logger = logging.getLogger(__name__)
@@ -57,14 +70,6 @@ class Endpoint:
     """Name of the caller for a route that requires no API key."""
 
 
-class HttpResponse(msgspec.Struct, frozen=True, gc=False):
-    """An HTTP response."""
-
-    status: HTTPStatus
-    headers: list[tuple[str, str]]
-    body: bytes
-
-
 def prediction_endpoints(vertex_route: str | None) -> tuple[Endpoint, ...]:
     """Return the routes that predict. Vertex AI's route replaces another route with the same path."""
     default_endpoints = (
@@ -80,57 +85,119 @@ def prediction_endpoints(vertex_route: str | None) -> tuple[Endpoint, ...]:
 def handle_prediction(endpoint: Endpoint, environ: WSGIEnvironment, service: Service) -> HttpResponse:
     """Handle one POST. Never raises: an unexpected error is logged and becomes a 500 response with the request ID."""
     started_at = time.perf_counter()
-    request_id = get_request_id(environ)
-    key_name, orders = endpoint.default_key_name, 0
+    request = _Request(
+        environ, started_at, 0, [], endpoint, service, get_request_id(environ), endpoint.default_key_name
+    )
+    orders = 0
     try:
-        _acquire_slot(environ, service)
+        admission, size = _admit(request)
         try:
-            # Read the body before rejecting a request: a response to an unread body breaks the connection.
-            body = _read_body_or_error(environ, service.settings.max_body_bytes)
-            if key_name is None:
-                key_name = require_key(environ, service)
-            active_model, result = _predict(endpoint, body, service)
+            body = _read_body(request, admission, size)
+            active_model, result = _predict(request, body, admission)
         finally:
-            service.limiter.release()
+            service.limits.release(admission)
         orders = len(result.orders)
-        response = HttpResponse(result.status, _headers(JSON, result.body, request_id), result.body)
-        service.record(_build_record(endpoint, active_model, request_id, key_name, result))
+        response = HttpResponse(result.status, _headers(JSON, result.body, request.id), result.body)
+        service.record(_build_record(request, active_model, result, body))
     except ApiError as error:
-        response = error_response(error, endpoint.format_error, request_id)
+        if error.rejection_cause is not None:
+            service.metrics.count_rejection(error.rejection_cause)
+        response = error_response(error, endpoint.format_error, request.id)
     except Exception:  # The outermost layer: every client gets a response.
-        logger.exception("A prediction failed.", extra={"request_id": request_id})
-        response = error_response(internal_error(), endpoint.format_error, request_id)
-    service.metrics.observe(endpoint.name, response.status.value, time.perf_counter() - started_at, orders, key_name)
+        logger.exception("A prediction failed.", extra={"request_id": request.id})
+        response = error_response(internal_error(), endpoint.format_error, request.id)
+    service.metrics.observe(
+        endpoint.name, response.status.value, time.perf_counter() - started_at, orders, request.key_name
+    )
     return response
 
 
-def _acquire_slot(environ: WSGIEnvironment, service: Service) -> None:
-    """Acquire a permit for a concurrent request. Raises `ApiError` if none is available."""
-    if service.limiter.try_acquire():
-        return
-    if service.rejecting.try_acquire():
+class _Request(PendingBody, gc=False, eq=False):
+    """A request, and what is known about it."""
+
+    endpoint: Endpoint
+    service: Service
+    id: str
+    key_name: str | None
+    """Name of the API key, when the key is checked."""
+    admission: Admission | None = None
+    """The request's share in the limits, when it's accepted."""
+    rejection: ApiError | None = None
+    """Why it was rejected, while its body is discarded."""
+
+    def time_out(self) -> HttpResponse:
+        """Return the request's share in the limits, and the response to a body that is too late."""
+        if self.admission is not None:
+            self.service.limits.release(self.admission)
+        error = self.rejection or body_timeout_error(self.service.settings.body_timeout_seconds)
+        return error_response(error, self.endpoint.format_error, self.id)
+
+
+def _admit(request: _Request) -> tuple[Admission, int | None]:
+    """Return the request's share in the limits, and the size of its body if it's known.
+
+    Everything that can be rejected without the body is rejected here. Raises `ApiError`.
+    """
+    service = request.service
+    try:
+        check_host(request.environ)
+        if request.key_name is None:
+            request.key_name = require_key(request.environ, service)
+        if service.active_model() is None:
+            raise no_champion_error(service.champion_error())
+        size = check_body_headers(request.environ, service.settings.max_body_bytes)
         try:
-            _read_body_or_error(environ, service.settings.max_body_bytes)
-        finally:
-            service.rejecting.release()
-    raise ApiError(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "Too many concurrent requests.",
-        "Retry after the number of seconds in the Retry-After header.",
-        retry_after_seconds=BUSY_RETRY_SECONDS,
-    )
+            return service.limits.admit(size or 0), size
+        except LimitExceededError as error:
+            raise limit_error(error.cause) from None
+    except ApiError as error:
+        _discard_body(request, error)
+        raise
 
 
-def _predict(endpoint: Endpoint, body: bytes | ApiError, service: Service) -> tuple[ActiveModel, PredictionResult]:
+def _discard_body(request: _Request, rejection: ApiError) -> None:
+    """Read a rejected request's body, if few others are read and it arrives in time."""
+    service = request.service
+    if not has_body(request.environ) or not service.rejecting.try_acquire():
+        return
+    request.rejection = rejection
+    service.body_deadline.start(request)
+    try:
+        discard_body(request.environ, service.settings.max_body_bytes)
+    finally:
+        service.body_deadline.finish(request)
+        service.rejecting.release()
+        request.rejection = None
+
+
+def _read_body(request: _Request, admission: Admission, size: int | None) -> bytes:
+    """Return the body. Raises `ApiError` if it's incomplete, too large, or too late."""
+    service, in_time = request.service, False
+    request.admission = admission
+    service.body_deadline.start(request)
+    try:
+        body = read_body(request.environ, size, service.settings.max_body_bytes, admission)
+    except LimitExceededError as error:
+        raise limit_error(error.cause) from None
+    finally:
+        in_time = service.body_deadline.finish(request)
+    if not in_time:
+        raise body_timeout_error(service.settings.body_timeout_seconds)
+    return body
+
+
+def _predict(request: _Request, body: bytes, admission: Admission) -> tuple[ActiveModel, PredictionResult]:
+    service = request.service
     active_model = service.active_model()
     if active_model is None:
         raise no_champion_error(service.champion_error())
-    if isinstance(body, ApiError):
-        raise body
-    job = PredictionJob(endpoint.reader, body, active_model, service.settings.max_orders)
+    job = PredictionJob(request.endpoint.reader, body, active_model, OrderLimit(service.settings.max_orders, admission))
     result = service.batcher.submit(job, len(body))
     if isinstance(result, ApiError):
-        raise result
+        try:
+            raise result
+        finally:
+            del result  # Otherwise, the error and this frame refer to each other, which keeps the body in memory.
     return active_model, result
 
 
@@ -153,6 +220,20 @@ def get_request_id(environ: WSGIEnvironment) -> str:
         if _REQUEST_ID.fullmatch(client_request_id)
         else f"{_REQUEST_ID_PREFIX}{next(_request_numbers):08x}"
     )
+
+
+def check_host(environ: WSGIEnvironment) -> None:
+    """Raise `ApiError` unless the request has one `Host`. HTTP/1.0 needs none. Granian joins several with commas."""
+    host = environ.get("HTTP_HOST")
+    if not host or "," in host:
+        if not host and environ.get("SERVER_PROTOCOL") in HTTP_1_0:
+            return
+        raise ApiError(
+            HTTPStatus.BAD_REQUEST,
+            f"The header Host is {host[:60]!r}." if host else "The request has no header Host.",
+            "Send exactly one Host, as HTTP/1.1 requires.",
+            field="Host",
+        )
 
 
 def require_key(environ: WSGIEnvironment, service: Service) -> str:
@@ -181,60 +262,18 @@ def no_champion_error(champion_error: str | None) -> ApiError:
         "No bundle is loaded." if champion_error is None else "No bundle is loaded: the champion can't be loaded.",
         "Train or promote a bundle. The server loads it automatically. For details, see /readyz.",
         retry_after_seconds=NO_CHAMPION_RETRY_SECONDS,
+        rejection_cause=NO_CHAMPION,
     )
 
 
-def _read_body_or_error(environ: WSGIEnvironment, max_bytes: int) -> bytes | ApiError:
-    """Return the request's body, or the error if its size, content type, or encoding isn't accepted."""
-    try:
-        body = _read_body(environ, max_bytes)
-        _check_content_type(environ)
-    except ApiError as error:
-        return error
-    return body
-
-
-def _check_content_type(environ: WSGIEnvironment) -> None:
-    content_type = environ.get("CONTENT_TYPE", "")
-    if content_type != JSON and not _JSON_TYPE.fullmatch(content_type.strip()):
-        raise _unsupported_media_error("Content-Type", content_type, "application/json in UTF-8")
-    encoding = environ.get("HTTP_CONTENT_ENCODING", "identity")
-    if encoding.lower() != "identity":
-        raise _unsupported_media_error("Content-Encoding", encoding, "an uncompressed body")
-
-
-def _read_body(environ: WSGIEnvironment, max_bytes: int) -> bytes:
-    """Return the whole body. Raises `ApiError` if it has more than `max_bytes` bytes."""
-    length = environ.get("CONTENT_LENGTH") or ""
-    if length.isdigit():
-        if len(length) > 15 or int(length) > max_bytes:
-            raise _too_large_error(max_bytes)
-        return bytes(environ["wsgi.input"].read(int(length)))
-    if "HTTP_TRANSFER_ENCODING" not in environ and not environ.get("wsgi.input_terminated"):
-        return b""
-    body = bytes(environ["wsgi.input"].read(max_bytes + 1))
-    if len(body) > max_bytes:
-        raise _too_large_error(max_bytes)
-    return body
-
-
-def _unsupported_media_error(header: str, value: str, expected: str) -> ApiError:
+def body_timeout_error(timeout_seconds: float) -> ApiError:
+    """Return the error for a body that isn't complete after this time."""
     return ApiError(
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        f"{header} is {value[:60]!r}." if value else f"The header {header} is missing.",
-        f"Send {expected}.",
-        field=header,
-        value=value[:60],
-        expected=expected,
-    )
-
-
-def _too_large_error(max_bytes: int) -> ApiError:
-    return ApiError(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        f"The request body is larger than {max_bytes:,} bytes.",
-        "Send fewer orders per request, or use `preptime score` for a file.",
-        expected=f"at most {max_bytes} bytes",
+        HTTPStatus.REQUEST_TIMEOUT,
+        f"The request body wasn't complete after {timeout_seconds:g} seconds.",
+        "Send the request again. For slow connections, send fewer orders per request, or raise "
+        "PREPTIME_BODY_TIMEOUT_SECONDS on the server.",
+        rejection_cause=BODY_TIMEOUT,
     )
 
 
@@ -243,14 +282,31 @@ def _headers(content_type: str, body: bytes, request_id: str) -> list[tuple[str,
 
 
 def _build_record(
-    endpoint: Endpoint, active_model: ActiveModel, request_id: str, key_name: str, result: PredictionResult
+    request: _Request, active_model: ActiveModel, result: PredictionResult, body: bytes
 ) -> PredictionRecord:
     return PredictionRecord(
         time=time.time(),
-        request_id=request_id,
-        key_name=key_name,
-        endpoint=endpoint.name,
+        request_id=request.id,
+        key_name=request.key_name,
+        endpoint=request.endpoint.name,
         bundle=active_model.bundle.manifest.id,
-        orders=result.orders,
+        orders=_compact_orders(result.orders, body),
         response=result.body,
     )
+
+
+def _compact_orders(orders: Sequence[Order], body: bytes) -> Sequence[object]:
+    """Return the orders for the prediction log, which holds them until they're written.
+
+    Nested values take up to 30 times the memory of their JSON. If a large body has some, its orders are encoded here.
+    """
+    if len(body) <= SMALL_BODY_BYTES or body.count(b"{") + body.count(b"[") <= len(orders) + 3:
+        return orders
+    return [_encode_order(order) for order in orders]
+
+
+def _encode_order(order: Order) -> msgspec.Raw | None:
+    try:
+        return msgspec.Raw(msgspec.json.encode(order))
+    except RecursionError:  # It's nested too deeply: see `PredictionRecord.to_json_line`.
+        return None

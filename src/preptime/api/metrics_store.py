@@ -1,52 +1,70 @@
 """Metrics and state of the workers, in files that all workers can read.
 
-Every worker counts in its own memory-mapped file. Metrics are the sums over the files of all workers. A file outlives
-its worker, so a counter never decreases when a worker is killed. An `observe` takes 1.5 µs; `prometheus_client` in
-multiprocess mode takes 8 to 16 µs. A file lock shows whether a worker is alive, because the system releases the lock
-when the process ends for any reason.
+Every process counts in its own memory-mapped file (`metrics_files`). Metrics are the sums over all files. An `observe`
+takes 2 µs; `prometheus_client` in multiprocess mode takes 8 to 16 µs.
 """
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 import secrets
 import shutil
-import struct
-import sys
 import tempfile
 import threading
 import time
 from bisect import bisect_left
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
+from preptime.api.metrics_files import (
+    BATCHES_LABELS,
+    BUCKETS_SECONDS,
+    BUCKETS_SIZE,
+    CPU_SECONDS,
+    DROPPED,
+    FIRST_BUCKET,
+    HEARTBEATS,
+    LABEL_BYTES,
+    LOG_BYTES,
+    LOG_FILES,
+    MAX_ROWS,
+    METRICS_SUFFIX,
+    OPEN_FILES,
+    ORDERS,
+    ORDERS_NAME,
+    ORDERS_OVERFLOW_LABELS,
+    OVERFLOW_LABELS,
+    PREDICTION_LOG_LABELS,
+    PROCESS_LABELS,
+    REJECTIONS_NAME,
+    REPLACEMENTS_NAME,
+    REQUESTS,
+    RESIDENT_BYTES,
+    ROW_BYTES,
+    SECONDS,
+    STARTED_AT,
+    STATE_SUFFIX,
+    WRITTEN,
+    MetricLabels,
+    SharedCounts,
+    add_ended_to_totals,
+    create_buffer,
+    is_locked,
+    lock_file,
+    parse_rows,
+)
 from preptime.atomic_write import write_bytes
 
 FOLDER_PREFIX = "preptime-serve-"
 LOCK_NAME = "main.lock"
 """The main process locks this file while it's alive. Each worker locks its own file in the same folder."""
 
-METRICS_SUFFIX, STATE_SUFFIX = ".counts", ".state"
-MAX_ROWS = 1024
-"""Maximum number of combinations of endpoint, status, and key name. Further ones are counted as `OVERFLOW_LABELS`."""
-LABEL_BYTES = 192
-BUCKETS_SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-REQUESTS, SECONDS, ORDERS, FIRST_BUCKET = range(4)
-_ROW_VALUES = struct.Struct(f"={FIRST_BUCKET + len(BUCKETS_SECONDS) + 1}d")
-ROW_BYTES = LABEL_BYTES + _ROW_VALUES.size
-"""A multiple of 8, so that numbers are aligned and reads and writes are atomic."""
-
-MetricLabels = tuple[str, str, str]
-"""Endpoint, status, and name of the API key, which is empty if there's none."""
-OVERFLOW_LABELS: MetricLabels = ("other", "", "")
-PREDICTION_LOG_LABELS: MetricLabels = ("prediction log", "", "")
-"""The first values of this row are the counts of the prediction log."""
-WRITTEN, DROPPED = range(2)
+logger = logging.getLogger(__name__)
 
 
 class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,13 +81,18 @@ class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
     """The latest champion's bundle, if this worker rejected it."""
     champion_error: str = ""
     """Why the active bundle may not be the latest champion."""
-
-
-class MetricsRow(msgspec.Struct, frozen=True):
-    """Values for one combination of labels: requests, seconds, orders, and requests by bucket."""
-
-    labels: MetricLabels
-    values: tuple[float, ...]
+    reason: str = ""
+    """Why this worker isn't ready."""
+    store_available: bool = True
+    """Whether the latest poll of the champion log succeeded."""
+    last_poll_at: float = 0.0
+    """Time of the latest successful poll, in seconds since 1970. 0 before the first one."""
+    concurrent_requests: int = 0
+    concurrent_bytes: int = 0
+    concurrent_orders: int = 0
+    """Prediction requests that the worker handles, the total size of their bodies, and their orders."""
+    limits: dict[str, float] = {}
+    """Values of the settings that limit requests, by the setting's name."""
 
 
 class MetricsStore:
@@ -79,14 +102,26 @@ class MetricsStore:
         """Without a `folder`, the counts stay in this process."""
         self._folder = folder
         self._name = f"{os.getpid()}-{secrets.token_hex(3)}"
-        self._buffer = _create_buffer(None if folder is None else folder / f"{self._name}{METRICS_SUFFIX}")
+        self._buffer = create_buffer(None if folder is None else folder / f"{self._name}{METRICS_SUFFIX}")
         self._values = memoryview(self._buffer).cast("d")
-        self._offset_cache: dict[tuple[str, int, str | None], int] = {}
+        self._offset_cache: dict[tuple[str, int, str | None], tuple[int, int]] = {}
         self._offsets: dict[MetricLabels, int] = {}
         self._lock = threading.Lock()
         self._state: WorkerState | None = None
         self._log_offset = self._offset_of(PREDICTION_LOG_LABELS)
+        self._process_offset = self._offset_of(PROCESS_LABELS)
+        self._batches_offset = self._offset_of(BATCHES_LABELS)
         self._offset_of(OVERFLOW_LABELS)
+        self._offset_of(ORDERS_OVERFLOW_LABELS)
+        self._values[self._process_offset + STARTED_AT] = time.time()
+        if folder is not None:
+            self._add_ended_to_totals(folder)
+
+    def _add_ended_to_totals(self, folder: Path) -> None:
+        try:
+            add_ended_to_totals(folder)
+        except OSError as error:  # The files stay, and every count is still included once.
+            logger.warning("The counts of ended workers can't be merged: %s", error)
 
     def observe(self, endpoint: str, status: int, seconds: float, orders: int, key_name: str | None) -> None:
         """Count one request with its response."""
@@ -94,13 +129,51 @@ class MetricsStore:
         bucket = FIRST_BUCKET + bisect_left(BUCKETS_SECONDS, seconds)
         values = self._values
         with self._lock:
-            offset = self._offset_cache.get(cache_key)
-            if offset is None:
-                offset = self._offset_cache[cache_key] = self._offset_of((endpoint, str(status), key_name or ""))
+            offsets = self._offset_cache.get(cache_key)
+            if offsets is None:
+                offsets = self._offset_cache[cache_key] = (
+                    self._offset_of((endpoint, str(status), key_name or "")),
+                    self._offset_of((ORDERS_NAME, endpoint, "")) + FIRST_BUCKET,
+                )
+            offset, orders_offset = offsets
             values[offset] += 1
             values[offset + SECONDS] += seconds
             values[offset + ORDERS] += orders
             values[offset + bucket] += 1
+            if orders:
+                values[orders_offset + bisect_left(BUCKETS_SIZE, orders)] += 1
+
+    def observe_batch(self, requests: int) -> None:
+        """Count one batch with its number of requests."""
+        offset, bucket = self._batches_offset, FIRST_BUCKET + bisect_left(BUCKETS_SIZE, requests)
+        with self._lock:
+            self._values[offset + REQUESTS] += 1
+            self._values[offset + ORDERS] += requests
+            self._values[offset + bucket] += 1
+
+    def count_rejection(self, cause: str) -> None:
+        """Count one request that was rejected because of a limit."""
+        self._count((REJECTIONS_NAME, cause, ""))
+
+    def count_replacement(self, cause: str) -> None:
+        """Count one worker that the main process replaced."""
+        self._count((REPLACEMENTS_NAME, cause, ""))
+
+    def _count(self, labels: MetricLabels) -> None:
+        with self._lock:
+            self._values[self._offset_of(labels)] += 1
+
+    def count_process(self) -> None:
+        """Count a heartbeat of this process, and update its processor time, memory, and open files."""
+        values, offset = self._values, self._process_offset
+        values[offset + HEARTBEATS] += 1
+        values[offset + CPU_SECONDS] = time.process_time()
+        values[offset + RESIDENT_BYTES], values[offset + OPEN_FILES] = _resident_bytes(), _open_files()
+
+    def set_log_size(self, size_bytes: int, files: int) -> None:
+        """Set the size and the number of all files of the prediction log, as this process found them."""
+        self._values[self._process_offset + LOG_BYTES] = size_bytes
+        self._values[self._process_offset + LOG_FILES] = files
 
     def set_log_counts(self, written: int, dropped: int) -> None:
         """Set how many requests this worker's prediction log has written and dropped."""
@@ -113,9 +186,10 @@ class MetricsStore:
         if self._folder is not None:
             write_bytes(self._folder / f"{self._name}{STATE_SUFFIX}", msgspec.json.encode(state))
 
-    def own_rows(self) -> Iterator[MetricsRow]:
-        """Return this worker's counts."""
-        return parse_rows(self._buffer[:])
+    def own_counts(self) -> SharedCounts:
+        """Return this process's counts."""
+        rows = list(parse_rows(self._buffer[:]))
+        return SharedCounts(rows, [row.values for row in rows if row.labels == PROCESS_LABELS])
 
     @property
     def state(self) -> WorkerState | None:
@@ -128,73 +202,44 @@ class MetricsStore:
             return self._offsets[labels]
         row = len(self._offsets)
         if row == MAX_ROWS:
-            return self._offsets[OVERFLOW_LABELS]
+            return self._offsets[ORDERS_OVERFLOW_LABELS if labels[0] == ORDERS_NAME else OVERFLOW_LABELS]
         name = "\0".join(labels).encode()[:LABEL_BYTES]
         self._buffer[row * ROW_BYTES : row * ROW_BYTES + len(name)] = name
         self._offsets[labels] = (row * ROW_BYTES + LABEL_BYTES) // 8
         return self._offsets[labels]
 
 
-def read_shared_rows(folder: Path) -> Iterator[MetricsRow]:
-    """Yield the counts of all workers that share `folder`, including workers that have ended."""
-    for path in folder.glob(f"*{METRICS_SUFFIX}"):
-        yield from parse_rows(path.read_bytes())
-
-
 def read_live_states(folder: Path, *, stale_seconds: float) -> list[WorkerState]:
     """Return the states of live workers, without those older than `stale_seconds`."""
-    live_paths = (path for path in folder.glob(f"*{STATE_SUFFIX}") if is_locked(path.with_suffix(METRICS_SUFFIX)))
-    states = (msgspec.json.decode(path.read_bytes(), type=WorkerState) for path in live_paths)
     min_updated_at = time.time() - stale_seconds
-    return [state for state in states if state.updated_at >= min_updated_at]
+    return [state for state in read_states(folder) if state.updated_at >= min_updated_at]
 
 
-def _create_buffer(path: Path | None) -> mmap.mmap:
-    """Return memory for the counts, mapped to a file if there's a `path`. The file stays locked while it's mapped."""
-    if path is None:
-        return mmap.mmap(-1, MAX_ROWS * ROW_BYTES)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("x+b") as file:
-        lock_file(file)
-        file.truncate(MAX_ROWS * ROW_BYTES)
-        return mmap.mmap(file.fileno(), MAX_ROWS * ROW_BYTES)
+def read_states(folder: Path) -> list[WorkerState]:
+    """Return the latest state of each live worker."""
+    states = []
+    for path in folder.glob(f"*{STATE_SUFFIX}"):
+        with suppress(FileNotFoundError):
+            if is_locked(path.with_suffix(METRICS_SUFFIX)):
+                states.append(msgspec.json.decode(path.read_bytes(), type=WorkerState))
+    return states
 
 
-def parse_rows(content: bytes) -> Iterator[MetricsRow]:
-    """Yield the rows in the content of a metrics file."""
-    for start in range(0, len(content), ROW_BYTES):
-        name = content[start : start + LABEL_BYTES].rstrip(b"\0")
-        if not name:
-            return
-        endpoint, status, key = (*name.decode(errors="replace").split("\0"), "", "")[:3]
-        yield MetricsRow((endpoint, status, key), _ROW_VALUES.unpack_from(content, start + LABEL_BYTES))
-
-
-def lock_file(file: BinaryIO) -> None:
-    """Lock the file until all its handles, including duplicates, are closed or this process ends.
-
-    On Windows, this does nothing.
-    """
-    if sys.platform != "win32":
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def is_locked(path: Path) -> bool:
-    """Return whether a process has locked the file. On Windows, it's always True."""
-    if sys.platform == "win32":
-        return True
-    import fcntl
-
+def _resident_bytes() -> float:
+    """Return the resident memory of this process. 0 on systems without /proc."""
     try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        return False
-    return False
+        pages = Path("/proc/self/statm").read_bytes().split()[1]
+    except OSError:
+        return 0.0
+    return float(int(pages) * mmap.PAGESIZE)
+
+
+def _open_files() -> float:
+    """Return the number of open files and sockets of this process. 0 on systems without /proc."""
+    try:
+        return float(sum(1 for _ in Path("/proc/self/fd").iterdir()))
+    except OSError:
+        return 0.0
 
 
 @contextmanager

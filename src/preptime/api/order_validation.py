@@ -7,6 +7,7 @@ The results match those of `preptime.validation.audit` for the same rows in a fi
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -55,19 +56,23 @@ def decode_vertex_request(body: bytes) -> DecodedRequest:
     return DecodedRequest(request.instances, (request.parameters and request.parameters.models) or ())
 
 
-def decode_take_home_request(body: bytes) -> DecodedRequest:
-    """Decode a request in the take-home API contract: JSON within JSON. Raises `ApiError`, with its status 400."""
+def decode_take_home_request(body: bytes, check_count: Callable[[int], None]) -> DecodedRequest:
+    """Decode a request in the take-home API contract: JSON within JSON. Raises `ApiError`, with its status 400.
+
+    `check_count` is called with the number of rows of a table before its orders are built.
+    """
     bad_request = HTTPStatus.BAD_REQUEST
     text = _decode_with_fallback(
         body, _TAKE_HOME_DECODER.decode, _TAKE_HOME_DECODER.decode, status=bad_request
     ).json_data.encode()
-    if text.lstrip()[:1] == b"[":
+    if text.lstrip(_BEFORE_JSON)[:1] == b"[":
         return DecodedRequest(
             _decode_with_fallback(text, _RECORDS_DECODER.decode, _decode_orders_leniently, "json_data", bad_request), ()
         )
     return DecodedRequest(
         _orders_from_table(
-            _decode_with_fallback(text, _TABLE_DECODER.decode, _decode_table_leniently, "json_data", bad_request)
+            _decode_with_fallback(text, _TABLE_DECODER.decode, _decode_table_leniently, "json_data", bad_request),
+            check_count,
         ),
         (),
     )
@@ -88,11 +93,17 @@ _VERTEX_DECODER = msgspec.json.Decoder(VertexRequest)
 _TAKE_HOME_DECODER = msgspec.json.Decoder(TakeHomeRequest)
 _RECORDS_DECODER = msgspec.json.Decoder(list[Order])
 _TABLE_DECODER = msgspec.json.Decoder(_ColumnTable)
+_ARRAY_DECODER = msgspec.json.Decoder(list[object])
 _MODELS_DECODER = msgspec.json.Decoder(_ModelsField)
 _PARAMETERS_DECODER = msgspec.json.Decoder(_ParametersField)
 _ORDER_FIELDS = Order.__struct_fields__
+_MIN_ARRAY_LENGTH = len(required_columns(ORDERS_DICTIONARY, "scoring"))
 _ERROR_PATH = re.compile(r" - at `\$(.*)`$")
-_ROW_INDEX = re.compile(r"^(?:orders|instances)?\[(\d+)\]")
+_ROW_INDEX = re.compile(r"^(?:orders|instances)?\[([0-9]+)\]")
+_BYTE_ORDER_MARK = codecs.BOM_UTF8
+_BEFORE_JSON = _BYTE_ORDER_MARK + b" \t\r\n"
+_WIDE_JSON = re.compile(rb"\xff\xfe|\xfe\xff|\x00|[^\x00]\x00")
+"""The start of JSON in UTF-16 or UTF-32: a byte order mark, or a zero byte, which JSON in UTF-8 never contains."""
 
 
 def _decode_with_fallback(
@@ -118,6 +129,11 @@ def _decode_with_fallback(
             location, "it's nested too deeply", "An order is an object without nested values."
         ) from error
     except msgspec.DecodeError as error:
+        # Only one mark, so that the recursion ends. Checked here, because a valid body should cost nothing more.
+        if body.startswith(_BYTE_ORDER_MARK) and not body.startswith(_BYTE_ORDER_MARK * 2):
+            return _decode_with_fallback(body[len(_BYTE_ORDER_MARK) :], decode, fallback, parent_field, status)
+        if _WIDE_JSON.match(body):
+            raise _malformed_json_error(location, "it's UTF-16 or UTF-32", "Encode it as UTF-8.") from error
         raise _malformed_json_error(
             location, str(error), "NaN and Infinity aren't valid JSON. For a missing value, use null."
         ) from error
@@ -162,8 +178,32 @@ def _decode_vertex_leniently(body: bytes) -> VertexRequest:
     fields = _raw_fields(body)
     if "instances" not in fields:
         return _VERTEX_DECODER.decode(body)
+    instances = _decode_at_path(fields["instances"], list[msgspec.Raw], ".instances")
     return VertexRequest(
-        _decode_orders_leniently(fields["instances"], ".instances"), _PARAMETERS_DECODER.decode(body).parameters
+        [_decode_instance(instance, index) for index, instance in enumerate(instances)],
+        _PARAMETERS_DECODER.decode(body).parameters,
+    )
+
+
+def _decode_instance(raw: msgspec.Raw, index: int) -> Order:
+    """Decode an order that is an object, or an array of the request columns, as Vertex AI's batch predictions send."""
+    if bytes(raw)[:1] != b"[":
+        return Order(**_decode_fields_leniently(_raw_fields(raw, f".instances[{index}]")))
+    try:
+        values = _ARRAY_DECODER.decode(raw)
+    except msgspec.ValidationError:  # a number that's too large for a float
+        values = [_decode_value_leniently(value) for value in msgspec.json.decode(raw, type=list[msgspec.Raw])]
+    if _MIN_ARRAY_LENGTH <= len(values) <= len(_ORDER_FIELDS):
+        return Order(*values)
+    expected = f"{_MIN_ARRAY_LENGTH} to {len(_ORDER_FIELDS)} values in this order: {', '.join(_ORDER_FIELDS)}"
+    raise ApiError(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        f"instances[{index}] is an array of {len(values)} values; expected {expected}.",
+        "For orders with field names, set instanceConfig.instanceType to object in the batch prediction job.",
+        row=index,
+        field=f"instances[{index}]",
+        value=f"{len(values)} values",
+        expected=expected,
     )
 
 
@@ -210,7 +250,7 @@ def _decode_value_leniently(raw: msgspec.Raw | bytes) -> object:
         return -math.inf if bytes(raw).lstrip().startswith(b"-") else math.inf
 
 
-def _orders_from_table(columns: _ColumnTable) -> list[Order]:
+def _orders_from_table(columns: _ColumnTable, check_count: Callable[[int], None]) -> list[Order]:
     """Return the rows of a table by column. The row labels are those of the first column, because pandas writes all."""
     missing = [name for name in required_columns(ORDERS_DICTIONARY, "scoring") if name not in columns]
     if missing:
@@ -221,6 +261,7 @@ def _orders_from_table(columns: _ColumnTable) -> list[Order]:
         )
     known_columns = {name: columns[name] for name in _ORDER_FIELDS if name in columns}
     labels = list(next(iter(columns.values())))
+    check_count(len(labels))
     return [Order(**{name: cells.get(label) for name, cells in known_columns.items()}) for label in labels]
 
 

@@ -9,18 +9,36 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from preptime.api.champion_watcher import ChampionWatcher, champion_loader
+import msgspec
+
+from preptime.api.champion_loading import ChampionLoader, SharedChecks
+from preptime.api.champion_watcher import ChampionWatcher
 from preptime.api.metrics import WorkerMetrics
 from preptime.api.metrics_store import WorkerState
 from preptime.api.prediction_log import DailyFileSink, LogSink, PredictionLog, StdoutLock, StdoutSink
 from preptime.api.service import Service
 from preptime.bundle.champion_log import ChampionLog
+from preptime.bundle.isolated_check import CheckLimits
 from preptime.bundle.store import Store
 from preptime.keys import Keys
 from preptime.settings import Settings
 
 HEARTBEAT_SECONDS = 1.0
 """Interval at which a worker publishes its state."""
+LIMIT_FIELDS = (
+    "max_body_bytes",
+    "max_orders",
+    "max_concurrent_requests",
+    "max_concurrent_bytes",
+    "max_concurrent_orders",
+    "body_timeout_seconds",
+    "header_timeout_seconds",
+    "worker_timeout_seconds",
+    "shutdown_timeout_seconds",
+    "prediction_log_days",
+    "prediction_log_max_mb",
+)
+"""Settings whose values are metrics."""
 FIRST_POLL_TIMEOUT_SECONDS = 10.0
 """How long the start waits for the first champion. If the store is slower, the worker starts without a champion."""
 
@@ -35,6 +53,8 @@ class ServiceRuntime:
     watcher: ChampionWatcher
     log: PredictionLog
     metrics: WorkerMetrics
+    limits: dict[str, float]
+    """Values of the settings that limit requests."""
     _stopping: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
 
     def start(self) -> None:
@@ -56,9 +76,10 @@ class ServiceRuntime:
             self._publish_state()
 
     def _publish_state(self) -> None:
+        self.metrics.count_process()
         self.metrics.set_log_counts(self.log.written, self.log.dropped)
         try:
-            self.metrics.publish_state(_worker_state(self.watcher))
+            self.metrics.publish_state(_worker_state(self.service, self.watcher, self.limits))
         except OSError as error:
             logger.warning("Can't publish the state of this worker in the metrics folder: %s", error)
 
@@ -69,10 +90,15 @@ def build_runtime(settings: Settings, keys: Keys, *, stdout_lock: StdoutLock | N
     `stdout_lock` keeps the lines of several workers on standard output apart.
     """
     store = Store.open(settings.store)
-    watcher = ChampionWatcher(ChampionLog(store), champion_loader(store), poll_seconds=settings.champion_poll_seconds)
+    limits = CheckLimits(settings.bundle_load_timeout_seconds, settings.bundle_load_memory_mb)
+    checks = SharedChecks(Path(settings.metrics_folder) if settings.metrics_folder else None, limits)
+    watcher = ChampionWatcher(
+        ChampionLog(store), ChampionLoader(store, checks), poll_seconds=settings.champion_poll_seconds
+    )
     log = PredictionLog(_open_sink(settings, stdout_lock))
     metrics = WorkerMetrics(Path(settings.metrics_folder) if settings.metrics_folder else None)
-    return ServiceRuntime(Service(settings, watcher, keys, log, metrics), watcher, log, metrics)
+    limit_values = {field: float(getattr(settings, field)) for field in LIMIT_FIELDS}
+    return ServiceRuntime(Service(settings, watcher, keys, log, metrics), watcher, log, metrics, limit_values)
 
 
 def _open_sink(settings: Settings, stdout_lock: StdoutLock | None) -> LogSink | None:
@@ -80,24 +106,33 @@ def _open_sink(settings: Settings, stdout_lock: StdoutLock | None) -> LogSink | 
         return None
     if settings.prediction_log == "stdout":
         return StdoutSink(stdout_lock)
-    return DailyFileSink(Path(settings.prediction_log_folder), settings.prediction_log_days)
+    return DailyFileSink(
+        Path(settings.prediction_log_folder), settings.prediction_log_days, settings.prediction_log_max_mb * 2**20
+    )
 
 
-def _worker_state(watcher: ChampionWatcher) -> WorkerState:
-    state = watcher.state
-    rejected_bundle = state.rejected.bundle if state.rejected else ""
-    champion_error = watcher.champion_error() or ""
-    if state.active_model is None:
-        return WorkerState(
-            updated_at=time.time(), ready=False, rejected_bundle=rejected_bundle, champion_error=champion_error
-        )
-    history_midnight = dt.datetime.combine(state.active_model.bundle.manifest.date, dt.time(), dt.UTC)
-    return WorkerState(
+def _worker_state(service: Service, watcher: ChampionWatcher, limits: dict[str, float]) -> WorkerState:
+    state, seconds_since_poll = watcher.state, watcher.seconds_since_poll
+    worker_state = WorkerState(
         updated_at=time.time(),
+        ready=False,
+        rejected_bundle=state.rejected.bundle if state.rejected else "",
+        champion_error=watcher.champion_error() or "",
+        reason=service.describe_unreadiness() or "",
+        store_available=watcher.is_store_available(),
+        last_poll_at=0.0 if seconds_since_poll is None else time.time() - seconds_since_poll,
+        concurrent_requests=service.concurrent_requests,
+        concurrent_bytes=service.concurrent_bytes,
+        concurrent_orders=service.concurrent_orders,
+        limits=limits,
+    )
+    if state.active_model is None:
+        return worker_state
+    manifest = state.active_model.bundle.manifest
+    return msgspec.structs.replace(
+        worker_state,
         ready=True,
-        bundle=state.active_model.bundle.manifest.id,
+        bundle=manifest.id,
         champion_number=state.active_model.entry.number,
-        history_timestamp=history_midnight.timestamp(),
-        rejected_bundle=rejected_bundle,
-        champion_error=champion_error,
+        history_timestamp=dt.datetime.combine(manifest.date, dt.time(), dt.UTC).timestamp(),
     )

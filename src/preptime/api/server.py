@@ -6,107 +6,46 @@ error, one JSON document per line.
 
 from __future__ import annotations
 
-import datetime as dt
 import ipaddress
 import logging
 import multiprocessing
+import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
-from granian.server.mp import MPServer
 
-from preptime.api.batching import RESERVED_THREADS
 from preptime.api.health_server import run_health_server
+from preptime.api.json_logs import LogStream, convert_stderr_text, log_config, log_uncaught_exceptions
+from preptime.api.limits import RESERVED_THREADS, check_limits
 from preptime.api.metrics import STALE_SECONDS
-from preptime.api.metrics_store import read_live_states, temporary_metrics_folder
-from preptime.api.worker import DEFAULT_APPLICATION, configured_api_keys, start_worker_from_spec
+from preptime.api.metrics_store import MetricsStore, WorkerState, read_live_states, temporary_metrics_folder
+from preptime.api.supervision import WorkerServer
+from preptime.api.worker import DEFAULT_APPLICATION, WorkerApplicationLoader, configured_api_keys, require_store_folder
 from preptime.errors import UsageError
-from preptime.network import resolve_free_address
+from preptime.network import SERVICE_LINKS_HINT, find_service_links, resolve_free_address
 from preptime.settings import Settings
 
 MAX_CONNECTIONS = 1024
 """Maximum number of open connections per worker. The system queues as many more."""
-EARLY_EXIT_SECONDS = 5.5
-"""Granian treats a worker that exits within this time after a respawn as failing repeatedly."""
-RESPAWN_DELAY_SECONDS = 1.0
-"""Delay before a worker that exited early is replaced."""
+MAX_HEADER_BYTES = 65_536
+"""Maximum size of the headers of a request. Granian's default, 417 kB, would take 430 MB for the connections above."""
+LOG_SIZE_SECONDS = 15.0
+"""Interval at which the size of the prediction log is measured."""
 READY_POLL_SECONDS = 0.05
 """Interval of the checks for the first response of a worker."""
 NO_CHAMPION_REASON = "train or promote a bundle, and the server loads it automatically"
 
-EXTRA_FIELDS = ("request_id", "endpoint", "status", "key_name", "bundle")
-"""Fields that a log message can have in addition to its text: `logger.error("…", extra={"request_id": …})`."""
-
 logger = logging.getLogger(__name__)
-
-
-class JsonFormatter(logging.Formatter):
-    """Formats a record as one line of JSON: time (UTC), level, logger, process, message, extra fields, traceback."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line without a newline."""
-        timestamp = dt.datetime.fromtimestamp(record.created, dt.UTC)
-        document: dict[str, object] = {
-            "time": timestamp.isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "process": record.process,
-            "message": record.getMessage(),
-        }
-        document |= {name: value for name in EXTRA_FIELDS if (value := getattr(record, name, None)) is not None}
-        if record.exc_info:
-            document["traceback"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(document, enc_hook=str).decode()
-
-
-class GranianThreadWarningFilter(logging.Filter):
-    """Hides Granian's warning about many threads: one thread per accepted request is how the queue is limited."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the record is logged."""
-        return not record.getMessage().startswith("Configuration allows spawning up to")
-
-
-def log_config(level: str) -> dict[str, object]:
-    """Return the `logging.config.dictConfig` for JSON lines of at least `level` on standard error."""
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "filters": {"granian_thread_warning": {"()": "preptime.api.server.GranianThreadWarningFilter"}},
-        "formatters": {"json": {"()": "preptime.api.server.JsonFormatter"}},
-        "handlers": {
-            "stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"},
-        },
-        "root": {"level": level.upper(), "handlers": ["stderr"]},
-        "loggers": {"_granian": {"level": level.upper(), "propagate": True, "filters": ["granian_thread_warning"]}},
-    }
-
-
-class WorkerServer(MPServer):
-    """Granian's server, but a worker that exits repeatedly ends the server only if no other worker is alive."""
-
-    def _respawn_workers(
-        self,
-        workers: list[int],
-        spawn_target: Callable[..., object],
-        target_loader: Callable[..., object],
-        delay: float = 0,
-    ) -> None:
-        now = time.monotonic()
-        if any(now - worker.birth < EARLY_EXIT_SECONDS for worker in self.wrks if worker.idx in workers):
-            self.main_loop_interrupt.wait(RESPAWN_DELAY_SECONDS)
-        super()._respawn_workers(workers, spawn_target, target_loader, delay)
-        if len(self.wrks) > len(workers):
-            self.respawned_wrks.clear()
 
 
 def serve(settings: Settings, application_spec: str = DEFAULT_APPLICATION) -> None:
@@ -115,24 +54,69 @@ def serve(settings: Settings, application_spec: str = DEFAULT_APPLICATION) -> No
     `application_spec` is the `module:function` that builds the WSGI application of a service in every worker. Raises
     `UsageError` before anything starts, for example if a port is in use or a key is invalid.
     """
+    check_limits(settings)
     configured_api_keys(settings)
     address = resolve_free_address(settings.host, settings.port, "PREPTIME_PORT")
     _check_health_port(settings)
+    require_store_folder(settings)
     with ExitStack() as exit_stack:
         metrics_folder = Path(settings.metrics_folder or exit_stack.enter_context(temporary_metrics_folder()))
         worker_settings = msgspec.structs.replace(settings, metrics_folder=str(metrics_folder))
+        # Otherwise, glibc keeps freed memory separately for each thread: about 50 MB more after large requests.
+        os.environ.setdefault("MALLOC_ARENA_MAX", "1")
         # Workers start from an empty process on every system, so that they inherit no lock, thread, or file.
         multiprocessing.set_start_method("spawn", force=True)
+        log_stream = exit_stack.enter_context(convert_stderr_text())
+        # The lock starts the process that tracks resources. Its messages are converted too.
         stdout_lock = multiprocessing.Lock() if settings.prediction_log == "stdout" else None
-        server = _build_server(settings, application_spec, address)
-        logger.info("Settings: %s", _describe_changed_settings(settings))
-        if settings.health_port is not None:
-            exit_stack.enter_context(run_health_server(address, settings.health_port, metrics_folder))
-        exit_stack.enter_context(_announce_readiness(settings, address, metrics_folder))
-        server.serve(
-            target_loader=partial(start_worker_from_spec, worker_settings, application_spec, stdout_lock),
-            wrap_loader=False,
+        server = _build_server(settings, application_spec, address, log_stream)
+        log_uncaught_exceptions()
+        _log_start(settings)
+        metrics_store = MetricsStore(metrics_folder)
+        is_alive = exit_stack.enter_context(
+            server.monitor_workers(metrics_folder, metrics_store, settings.worker_timeout_seconds)
         )
+        if settings.prediction_log == "folder":
+            arguments = (Path(settings.prediction_log_folder), metrics_store)
+            threading.Thread(target=_measure_prediction_log, args=arguments, name="log-size", daemon=True).start()
+        if settings.health_port is not None:
+            exit_stack.enter_context(run_health_server(address, settings.health_port, metrics_folder, is_alive))
+        exit_stack.enter_context(_announce_readiness(settings, address, metrics_folder))
+        try:
+            server.serve(
+                spawn_target=WorkerServer.run_worker,
+                target_loader=WorkerApplicationLoader(worker_settings, application_spec, stdout_lock),
+                wrap_loader=False,
+            )
+        finally:
+            logger.info("Stopped.")
+
+
+def _measure_prediction_log(folder: Path, metrics_store: MetricsStore) -> NoReturn:
+    """Update the metrics of the prediction log's size. A slow disk delays only this thread."""
+    while True:
+        try:
+            metrics_store.set_log_size(*measure_log_files(folder))
+        except OSError as error:
+            logger.warning("The size of the prediction log can't be measured: %s", error)
+        time.sleep(LOG_SIZE_SECONDS)
+
+
+def measure_log_files(folder: Path) -> tuple[int, int]:
+    """Return the total size in bytes and the number of the files of the prediction log."""
+    sizes = []
+    for path in folder.glob("predictions-*.jsonl"):
+        with suppress(FileNotFoundError):  # A worker has just deleted an old file.
+            sizes.append(path.stat().st_size)
+    return sum(sizes), len(sizes)
+
+
+def _log_start(settings: Settings) -> None:
+    count = "1 worker" if settings.workers == 1 else f"{settings.workers} workers"
+    logger.info("Starting: %s, port %d of %s.", count, settings.port, settings.host)
+    logger.info("Settings: %s", _describe_changed_settings(settings))
+    if service_links := find_service_links(os.environ):
+        logger.warning("Ignored variables: %s. %s", ", ".join(service_links), SERVICE_LINKS_HINT)
 
 
 def _check_health_port(settings: Settings) -> None:
@@ -146,7 +130,9 @@ def _check_health_port(settings: Settings) -> None:
     resolve_free_address(settings.host, settings.health_port, "PREPTIME_HEALTH_PORT")
 
 
-def _build_server(settings: Settings, application_spec: str, address: str) -> WorkerServer:
+def _build_server(
+    settings: Settings, application_spec: str, address: str, log_stream: LogStream | None
+) -> WorkerServer:
     return WorkerServer(
         application_spec,
         address=address,
@@ -157,9 +143,12 @@ def _build_server(settings: Settings, application_spec: str, address: str) -> Wo
         backpressure=MAX_CONNECTIONS,
         backlog=MAX_CONNECTIONS,
         http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=round(settings.header_timeout_seconds * 1000), max_buffer_size=MAX_HEADER_BYTES
+        ),
         websockets=False,
         log_level=LogLevels(settings.log_level),
-        log_dictconfig=log_config(settings.log_level),
+        log_dictconfig=log_config(settings.log_level, log_stream),
         respawn_failed_workers=True,
         workers_kill_timeout=settings.shutdown_timeout_seconds,
     )
@@ -190,13 +179,28 @@ def _print_when_ready(settings: Settings, address: str, metrics_folder: Path, st
     while not _responds("localhost" if _is_unspecified(address) else address, settings.port):
         if stopping.wait(READY_POLL_SECONDS):
             return
-    line = format_ready_line(settings, metrics_folder)
+    states = read_live_states(metrics_folder, stale_seconds=STALE_SECONDS)
+    if not any(state.ready for state in states):
+        logger.warning("%s", describe_missing_champion(settings, states))
+    line = format_ready_line(settings, states)
     if settings.prediction_log == "stdout":  # Standard output then has only the lines of the prediction log.
         logger.info(line)
         return
     with suppress(OSError):  # A closed standard output doesn't stop the server.
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
+
+
+def describe_missing_champion(settings: Settings, states: list[WorkerState]) -> str:
+    """Return why the server can't predict yet, with the store's address without secrets, and how to get a champion."""
+    store = settings.redacted()["PREPTIME_STORE"]
+    error = next((state.champion_error for state in states if state.champion_error), None)
+    if error is not None:
+        return f"The server has no champion of the store {store} yet: {error}"
+    return (
+        f"The store {store} has no champion, so the server can't predict yet. Create one with preptime train --date "
+        "DATE, or promote a bundle with preptime bundles promote. The server loads it automatically."
+    )
 
 
 def _responds(address: str, port: int) -> bool:
@@ -211,11 +215,10 @@ def _responds(address: str, port: int) -> bool:
     return True
 
 
-def format_ready_line(settings: Settings, metrics_folder: Path) -> str:
-    """Return the server's URL with its bundle, or with the reason why it has none. Uses the states of the workers."""
+def format_ready_line(settings: Settings, states: list[WorkerState]) -> str:
+    """Return the server's URL with its bundle, or with the reason why it has none."""
     host = "localhost" if _is_unspecified(settings.host) else settings.host.strip("[]")
     url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
-    states = read_live_states(metrics_folder, stale_seconds=STALE_SECONDS)
     bundle = next((state.bundle for state in states if state.ready), None)
     if bundle is not None:
         return f"Ready: {url} (bundle {bundle}), docs at {url}/docs"

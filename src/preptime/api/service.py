@@ -12,25 +12,17 @@ from typing import Protocol
 import msgspec
 
 from preptime.api.active_model import ActiveModel
-from preptime.api.batching import MAX_CONCURRENT_REJECTIONS, ConcurrencyLimiter, RequestBatcher
+from preptime.api.batching import RequestBatcher
+from preptime.api.limits import MAX_CONCURRENT_REJECTIONS, ConcurrencyLimiter, LimitSettings, RequestLimits
 from preptime.api.predict import MAX_BATCH_BYTES, PredictionJob, PredictionResult, predict_batch
+from preptime.api.request_body import BodyDeadline
 from preptime.api.schema import ApiError
 
+NO_CHAMPION_REASON = "The store has no champion yet. Train or promote a bundle. The server loads it automatically."
 
-class ApiSettings(Protocol):
+
+class ApiSettings(LimitSettings, Protocol):
     """The settings that the endpoints read."""
-
-    @property
-    def max_body_bytes(self) -> int:
-        """Maximum size of a request body."""
-
-    @property
-    def max_orders(self) -> int:
-        """Maximum number of orders in a request."""
-
-    @property
-    def max_concurrent_requests(self) -> int:
-        """Maximum number of concurrent prediction requests per worker. Additional requests get HTTP 503."""
 
     @property
     def vertex_health_route(self) -> str | None:
@@ -49,6 +41,9 @@ class ChampionSource(Protocol):
 
     def champion_error(self) -> str | None:
         """Return why the latest champion isn't active, or None if it is."""
+
+    def is_store_available(self) -> bool:
+        """Return whether the champion log could be read at the latest attempt."""
 
 
 class Keys(Protocol):
@@ -70,6 +65,12 @@ class RequestMetrics(Protocol):
 
     def observe(self, endpoint: str, status: int, seconds: float, orders: int, key_name: str | None) -> None:
         """Count one request with its number of orders. `key_name` is None if the request has no valid key."""
+
+    def observe_batch(self, requests: int) -> None:
+        """Count one batch with its number of requests."""
+
+    def count_rejection(self, cause: str) -> None:
+        """Count a request that was rejected because of a limit. `cause` is one of `limits.REJECTION_CAUSES`."""
 
     def render(self) -> bytes:
         """Return the metrics of all workers in the Prometheus text format."""
@@ -124,15 +125,37 @@ class Service:
     metrics: RequestMetrics
     batcher: RequestBatcher[PredictionJob, PredictionResult | ApiError] = field(init=False, repr=False)
     """Batches the predictions of all threads."""
-    limiter: ConcurrencyLimiter = field(init=False, repr=False)
-    """Limits concurrent requests."""
+    limits: RequestLimits = field(init=False, repr=False)
+    """Limits concurrent requests, their bytes, and their orders."""
+    body_deadline: BodyDeadline = field(init=False, repr=False)
+    """Ends the reading of bodies that don't arrive in time."""
     rejecting: ConcurrencyLimiter = field(init=False, repr=False)
     """Limits rejected requests whose bodies are read."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "batcher", RequestBatcher(predict_batch, MAX_BATCH_BYTES))
-        object.__setattr__(self, "limiter", ConcurrencyLimiter(self.settings.max_concurrent_requests))
+        object.__setattr__(self, "batcher", RequestBatcher(self._predict_batch, MAX_BATCH_BYTES))
+        object.__setattr__(self, "limits", RequestLimits(self.settings))
+        object.__setattr__(self, "body_deadline", BodyDeadline(self.settings.body_timeout_seconds))
         object.__setattr__(self, "rejecting", ConcurrencyLimiter(MAX_CONCURRENT_REJECTIONS))
+
+    def _predict_batch(self, jobs: Sequence[PredictionJob]) -> list[PredictionResult | ApiError]:
+        self.metrics.observe_batch(len(jobs))
+        return predict_batch(jobs)
+
+    @property
+    def concurrent_requests(self) -> int:
+        """Number of prediction requests that this worker handles now."""
+        return self.limits.requests
+
+    @property
+    def concurrent_bytes(self) -> int:
+        """Total size of the bodies of these requests."""
+        return self.limits.bytes
+
+    @property
+    def concurrent_orders(self) -> int:
+        """Total number of orders of these requests, as far as their bodies are parsed."""
+        return self.limits.orders
 
     def active_model(self) -> ActiveModel | None:
         """Return the active model. Call it once per request, so that the whole request uses the same bundle."""
@@ -141,6 +164,16 @@ class Service:
     def champion_error(self) -> str | None:
         """Return why the latest champion isn't active, or None if it is."""
         return self.champion_source.champion_error()
+
+    def is_store_available(self) -> bool:
+        """Return whether the champion log could be read at the latest attempt."""
+        return self.champion_source.is_store_available()
+
+    def describe_unreadiness(self) -> str | None:
+        """Return why the service can't predict, or None if it can."""
+        if self.active_model() is not None:
+            return None
+        return self.champion_error() or NO_CHAMPION_REASON
 
     def key_name(self, key: str) -> str | None:
         """Return the name of a key, or None if it's unknown."""

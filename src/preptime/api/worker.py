@@ -13,16 +13,19 @@ import signal
 import threading
 from collections.abc import Callable, Iterable
 from importlib import import_module
-from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING
 
+from preptime.api.limits import check_limits
+from preptime.errors import UsageError
 from preptime.keys import Keys, load_api_keys
+from preptime.redaction import has_secret, redact_address, redact_log_records
 from preptime.settings import Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
     from preptime.api.prediction_log import StdoutLock
+    from preptime.api.runtime import ServiceRuntime
     from preptime.api.service import Service
 
 DEFAULT_APPLICATION = "preptime.api.app:make_application"
@@ -48,32 +51,55 @@ def configured_api_keys(settings: Settings) -> Keys:
     )
 
 
-def start_worker(
-    settings: Settings, application_factory: ApplicationFactory, stdout_lock: StdoutLock | None
-) -> Application:
-    """Start the service of this process and return its application. Called in the worker before it listens.
-
-    When the process ends normally, for example because its parent ended, the prediction log is written.
-    """
-    from preptime.api.runtime import build_runtime
-
-    runtime = build_runtime(settings, configured_api_keys(settings), stdout_lock=stdout_lock)
-    runtime.start()
-    # Not `atexit`: before Python 3.13, a multiprocessing process runs only its own finalizers.
-    Finalize(runtime, runtime.close, kwargs={"timeout_seconds": settings.shutdown_timeout_seconds}, exitpriority=10)
-    threading.Thread(target=_exit_when_parent_dies, name="parent-watcher", daemon=True).start()
-    application = application_factory(runtime.service)
-    # All objects so far are permanent. Without freezing, a garbage collection delays every request by 20 ms.
-    gc.collect()
-    gc.freeze()
-    return application
+def require_store_folder(settings: Settings) -> None:
+    """Raise `UsageError` for a URL with credentials, and for a folder that doesn't exist, such as a typing error."""
+    folder = settings.local_store
+    if has_secret(settings.store) and (folder is None or not folder.is_dir()):
+        raise UsageError(
+            f"PREPTIME_STORE: {redact_address(settings.store)} can't be the URL of a store.",
+            "Use a folder or a gs:// URL without credentials. For credentials, see docs/operations.md.",
+        )
+    if folder is not None and not folder.is_dir():
+        raise UsageError(
+            f"The store {folder} doesn't exist.",
+            f"Correct PREPTIME_STORE, or create the store: preptime train --store {folder} --date DATE.",
+        )
 
 
-def start_worker_from_spec(settings: Settings, application_spec: str, stdout_lock: StdoutLock | None) -> Application:
-    """Start a worker with the application factory `module:function`, which the main process never imports."""
-    module, _, function = application_spec.partition(":")
-    application_factory: ApplicationFactory = getattr(import_module(module), function)
-    return start_worker(settings, application_factory, stdout_lock)
+class WorkerApplicationLoader:
+    """Starts the service of a worker process and returns its application. It's created in the main process."""
+
+    def __init__(self, settings: Settings, application_spec: str, stdout_lock: StdoutLock | None = None) -> None:
+        """`application_spec` is the application factory `module:function`, which the main process never imports."""
+        self._settings = settings
+        self._application_spec = application_spec
+        self._stdout_lock = stdout_lock
+        self._runtime: ServiceRuntime | None = None
+
+    def __call__(self) -> Application:
+        """Start the service and return the application. Called in the worker before it listens."""
+        from preptime.api.runtime import build_runtime
+
+        redact_log_records()
+        self._settings.remember_secrets()
+        check_limits(self._settings)
+        module, _, function = self._application_spec.partition(":")
+        application_factory: ApplicationFactory = getattr(import_module(module), function)
+        self._runtime = build_runtime(
+            self._settings, configured_api_keys(self._settings), stdout_lock=self._stdout_lock
+        )
+        self._runtime.start()
+        threading.Thread(target=_exit_when_parent_dies, name="parent-watcher", daemon=True).start()
+        application = application_factory(self._runtime.service)
+        # All objects so far are permanent. Without freezing, a garbage collection delays every request by 20 ms.
+        gc.collect()
+        gc.freeze()
+        return application
+
+    def close(self) -> None:
+        """Write the prediction log and stop the service, within the shutdown timeout. A second call does nothing."""
+        if self._runtime is not None:
+            self._runtime.close(timeout_seconds=self._settings.shutdown_timeout_seconds)
 
 
 def _exit_when_parent_dies() -> None:

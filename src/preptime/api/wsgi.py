@@ -8,9 +8,14 @@ threads. `preptime serve` uses the same parts without this module.
 from __future__ import annotations
 
 import os
+from multiprocessing.util import Finalize
 from pathlib import Path
 
-from preptime.api.worker import DEFAULT_APPLICATION, start_worker_from_spec
-from preptime.settings import ENV_FILE, Settings
+from preptime.api.worker import DEFAULT_APPLICATION, WorkerApplicationLoader
+from preptime.env_file import ENV_FILE
+from preptime.settings import Settings
 
-app = start_worker_from_spec(Settings.load(os.environ, Path(ENV_FILE)), DEFAULT_APPLICATION, None)
+_loader = WorkerApplicationLoader(Settings.load(os.environ, Path(ENV_FILE)), DEFAULT_APPLICATION)
+app = _loader()
+# Not `atexit`: before Python 3.13, a multiprocessing process runs only its own finalizers.
+Finalize(_loader, _loader.close, exitpriority=10)

@@ -76,7 +76,7 @@ resource "google_cloud_run_v2_service" "service" {
 
         http_get {
           path = var.health_path
-          port = var.port
+          port = var.health_port
         }
       }
 
@@ -87,7 +87,7 @@ resource "google_cloud_run_v2_service" "service" {
 
         http_get {
           path = var.health_path
-          port = var.port
+          port = var.health_port
         }
       }
     }

@@ -23,6 +23,11 @@ variable "port" {
   description = "Port that the container listens on."
 }
 
+variable "health_port" {
+  type        = number
+  description = "Port of the health checks. Cloud Run can check another port than the one that gets requests."
+}
+
 variable "health_path" {
   type        = string
   description = "Path that returns 200 while the process is live."
