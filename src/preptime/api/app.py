@@ -22,6 +22,7 @@ from werkzeug.exceptions import HTTPException
 from preptime.api.handler import (
     TAKE_HOME_PATH,
     Endpoint,
+    HttpResponse,
     check_host,
     error_response,
     get_request_id,
@@ -33,7 +34,6 @@ from preptime.api.handler import (
 )
 from preptime.api.metrics import METRICS_CONTENT_TYPE
 from preptime.api.openapi import build_openapi
-from preptime.api.request_body import HttpResponse
 from preptime.api.schema import (
     JSON,
     ActiveBundle,

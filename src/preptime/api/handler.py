@@ -29,7 +29,7 @@ from preptime.api.predict import (
     read_take_home_request,
     read_vertex_request,
 )
-from preptime.api.request_body import HttpResponse, PendingBody, check_body_headers, discard_body, has_body, read_body
+from preptime.api.request_body import PendingBody, check_body_headers, discard_body, has_body, read_body
 from preptime.api.schema import (
     JSON,
     ApiError,
@@ -70,6 +70,14 @@ class Endpoint:
     """Name of the caller for a route that requires no API key."""
 
 
+class HttpResponse(msgspec.Struct, frozen=True, gc=False):
+    """An HTTP response."""
+
+    status: HTTPStatus
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
 def prediction_endpoints(vertex_route: str | None) -> tuple[Endpoint, ...]:
     """Return the routes that predict. Vertex AI's route replaces another route with the same path."""
     default_endpoints = (
@@ -86,14 +94,14 @@ def handle_prediction(endpoint: Endpoint, environ: WSGIEnvironment, service: Ser
     """Handle one POST. Never raises: an unexpected error is logged and becomes a 500 response with the request ID."""
     started_at = time.perf_counter()
     request = _Request(
-        environ, started_at, 0, [], endpoint, service, get_request_id(environ), endpoint.default_key_name
+        environ, started_at, None, False, endpoint, service, get_request_id(environ), endpoint.default_key_name
     )
     orders = 0
     try:
-        admission, size = _admit(request)
+        active_model, admission, size = _admit(request)
         try:
             body = _read_body(request, admission, size)
-            active_model, result = _predict(request, body, admission)
+            result = _predict(request, body, active_model, admission)
         finally:
             service.limits.release(admission)
         orders = len(result.orders)
@@ -120,21 +128,10 @@ class _Request(PendingBody, gc=False, eq=False):
     id: str
     key_name: str | None
     """Name of the API key, when the key is checked."""
-    admission: Admission | None = None
-    """The request's share in the limits, when it's accepted."""
-    rejection: ApiError | None = None
-    """Why it was rejected, while its body is discarded."""
-
-    def time_out(self) -> HttpResponse:
-        """Return the request's share in the limits, and the response to a body that is too late."""
-        if self.admission is not None:
-            self.service.limits.release(self.admission)
-        error = self.rejection or body_timeout_error(self.service.settings.body_timeout_seconds)
-        return error_response(error, self.endpoint.format_error, self.id)
 
 
-def _admit(request: _Request) -> tuple[Admission, int | None]:
-    """Return the request's share in the limits, and the size of its body if it's known.
+def _admit(request: _Request) -> tuple[ActiveModel, Admission, int | None]:
+    """Return the model for the request, its share in the limits, and the size of its body if it's known.
 
     Everything that can be rejected without the body is rejected here. Raises `ApiError`.
     """
@@ -143,54 +140,49 @@ def _admit(request: _Request) -> tuple[Admission, int | None]:
         check_host(request.environ)
         if request.key_name is None:
             request.key_name = require_key(request.environ, service)
-        if service.active_model() is None:
+        active_model = service.active_model()
+        if active_model is None:
             raise no_champion_error(service.champion_error())
         size = check_body_headers(request.environ, service.settings.max_body_bytes)
         try:
-            return service.limits.admit(size or 0), size
+            return active_model, service.limits.admit(size or 0), size
         except LimitExceededError as error:
             raise limit_error(error.cause) from None
-    except ApiError as error:
-        _discard_body(request, error)
+    except ApiError:
+        _discard_body(request)
         raise
 
 
-def _discard_body(request: _Request, rejection: ApiError) -> None:
+def _discard_body(request: _Request) -> None:
     """Read a rejected request's body, if few others are read and it arrives in time."""
     service = request.service
     if not has_body(request.environ) or not service.rejecting.try_acquire():
         return
-    request.rejection = rejection
     service.body_deadline.start(request)
     try:
         discard_body(request.environ, service.settings.max_body_bytes)
     finally:
-        service.body_deadline.finish(request)
+        service.body_deadline.finish()
         service.rejecting.release()
-        request.rejection = None
 
 
 def _read_body(request: _Request, admission: Admission, size: int | None) -> bytes:
     """Return the body. Raises `ApiError` if it's incomplete, too large, or too late."""
-    service, in_time = request.service, False
+    service = request.service
     request.admission = admission
     service.body_deadline.start(request)
     try:
-        body = read_body(request.environ, size, service.settings.max_body_bytes, admission)
+        return read_body(request.environ, size, service.settings.max_body_bytes, admission)
     except LimitExceededError as error:
         raise limit_error(error.cause) from None
     finally:
-        in_time = service.body_deadline.finish(request)
-    if not in_time:
-        raise body_timeout_error(service.settings.body_timeout_seconds)
-    return body
+        service.body_deadline.finish()
+        if request.is_late:  # The read ended early, so an incomplete body isn't the cause.
+            raise body_timeout_error(service.settings.body_timeout_seconds)
 
 
-def _predict(request: _Request, body: bytes, admission: Admission) -> tuple[ActiveModel, PredictionResult]:
+def _predict(request: _Request, body: bytes, active_model: ActiveModel, admission: Admission) -> PredictionResult:
     service = request.service
-    active_model = service.active_model()
-    if active_model is None:
-        raise no_champion_error(service.champion_error())
     job = PredictionJob(request.endpoint.reader, body, active_model, OrderLimit(service.settings.max_orders, admission))
     result = service.batcher.submit(job, len(body))
     if isinstance(result, ApiError):
@@ -198,7 +190,7 @@ def _predict(request: _Request, body: bytes, admission: Admission) -> tuple[Acti
             raise result
         finally:
             del result  # Otherwise, the error and this frame refer to each other, which keeps the body in memory.
-    return active_model, result
+    return result
 
 
 def error_response(error: ApiError, formatter: ErrorFormatter, request_id: str) -> HttpResponse:

@@ -4,10 +4,9 @@ A rejected request's body is read and discarded if possible, because a response 
 of a client that sends before it receives.
 
 A WSGI server reads a body in the thread of the request, and a read has no timeout. Therefore, one thread per worker
-watches all reads. For a read that takes too long, it answers in place of the blocked thread, and returns the request's
-share in the limits. It then ends the connection, which ends the read. docs/decisions/0013-request-limits.md has the
-reasons. Answering needs Granian, and ending the connection needs Linux. Elsewhere, the share is returned all the same,
-but the blocked thread stays until the client sends the rest or closes the connection.
+watches all reads. For a read that takes too long, it returns the request's share in the limits and stops receiving from
+the client, which ends the read (docs/decisions/0013-request-limits.md). Only Linux can find the connection. Elsewhere,
+the share is returned too, but the blocked thread stays until the client sends the rest or closes the connection.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import secrets
 import socket
 import stat
 import struct
@@ -23,11 +21,11 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Set
 from contextlib import ExitStack, suppress
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -48,21 +46,13 @@ _JSON_TYPE = re.compile(
 
 MAX_CHECK_SECONDS = 0.5
 """Maximum interval at which the reads are checked: a body gets at most this much more time than its timeout."""
-WRITE_SECONDS = 1.0
-"""How long the server's write of a response is awaited before its connection is searched no longer."""
-WRITE_POLL_SECONDS = 0.005
-MAX_PADDING = 1000
 
 GRANIAN = "Granian"
 """`SERVER_SOFTWARE` of Granian."""
-SERVER_HEADER, DATE_HEADER = "server: granian", "date: Sun, 29 Nov 2026 12:00:00 GMT"
-"""Headers that Granian adds to a response. Only their lengths matter."""
-
 TCP_INFO, TCP_USER_TIMEOUT, SO_ACCEPTCONN = 11, 18, 30
 """Options of Linux. Not every system has them."""
-_TCP_INFO = struct.Struct("=44xI96xI52xQQ")
-"""The fields of Linux' `struct tcp_info` that this module reads: milliseconds since the last sent data, bytes that
-aren't sent yet, sent bytes, and repeated bytes."""
+_TCP_INFO = struct.Struct("=44xI")
+"""`tcpi_last_data_sent` of Linux' `struct tcp_info`: milliseconds since the last sent data."""
 
 logger = logging.getLogger(__name__)
 
@@ -165,34 +155,16 @@ def _too_large_error(max_bytes: int) -> ApiError:
     )
 
 
-class HttpResponse(msgspec.Struct, frozen=True, gc=False):
-    """An HTTP response."""
-
-    status: HTTPStatus
-    headers: list[tuple[str, str]]
-    body: bytes
-
-
-class ResponseSender(Protocol):
-    """Granian's object that sends the response of one request. Only its first response is sent."""
-
-    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        """Send a response."""
-
-
 class PendingBody(msgspec.Struct, gc=False, eq=False):
     """The body of a request, which a thread reads."""
 
     environ: WSGIEnvironment
     started_at: float
     """Time at which the request began, as `time.perf_counter()`."""
-    thread_id: int
-    claim: list[None]
-    """While the body is read, one element. The reading or the watching thread removes it, and decides the outcome."""
-
-    def time_out(self) -> HttpResponse:
-        """Return the request's share in the limits, and the response to a body that is too late."""
-        raise NotImplementedError
+    admission: Admission | None
+    """The request's share in the limits, or None if its body is discarded."""
+    is_late: bool
+    """Whether the body didn't arrive within the timeout."""
 
 
 class BodyDeadline:
@@ -208,14 +180,11 @@ class BodyDeadline:
         """Watch the body that this thread is about to read."""
         if self._thread is None:
             self._start_thread(pending.environ)
-        pending.thread_id = threading.get_ident()
-        pending.claim.append(None)
-        self._pending[pending.thread_id] = pending
+        self._pending[threading.get_ident()] = pending
 
-    def finish(self, pending: PendingBody) -> bool:
-        """Stop watching a body. Return False if it was too late, so that the request has got its response."""
-        del self._pending[pending.thread_id]
-        return _claim(pending)
+    def finish(self) -> None:
+        """Stop watching the body that this thread has read. `is_late` is then final."""
+        del self._pending[threading.get_ident()]
 
     def _start_thread(self, environ: WSGIEnvironment) -> None:
         with self._lock:
@@ -229,11 +198,19 @@ class BodyDeadline:
             self._thread.start()
 
     def end_late_bodies(self) -> None:
-        """Answer all requests whose bodies are late, and end their connections."""
+        """End all reads that are late, and return their shares in the limits.
+
+        A read whose connection was used shortly after the request began, for `100 Continue`, ends at the next check.
+        """
         earliest = time.perf_counter() - self.timeout_seconds
-        late = [body for body in tuple(self._pending.values()) if body.started_at < earliest and _claim(body)]
-        if late:
-            _answer([(body, body.time_out()) for body in late], self.timeout_seconds)
+        late = [body for body in tuple(self._pending.values()) if body.started_at < earliest]
+        for body in late:
+            body.is_late = True
+            if body.admission is not None:
+                body.admission.limits.release(body.admission)
+        addresses = {body.environ["REMOTE_ADDR"] for body in late if body.environ.get("SERVER_SOFTWARE") == GRANIAN}
+        if addresses:
+            _stop_receiving(addresses, self.timeout_seconds)
 
 
 def _watch(reference: weakref.ref[BodyDeadline], timeout_seconds: float) -> None:
@@ -268,77 +245,25 @@ def _is_listening(opened: socket.socket) -> bool:
     return bool(opened.getsockopt(socket.SOL_SOCKET, SO_ACCEPTCONN))
 
 
-def _claim(pending: PendingBody) -> bool:
-    try:
-        pending.claim.pop()
-    except IndexError:
-        return False
-    return True
+def _stop_receiving(addresses: Set[str], timeout_seconds: float) -> None:
+    """Stop receiving from clients at these addresses to which nothing was sent for the timeout. Only on Linux.
 
-
-def _answer(answers: Sequence[tuple[PendingBody, HttpResponse]], timeout_seconds: float) -> None:
-    """Send the responses, and end the connections on which they're sent."""
+    A blocked read then ends, and its thread sends the response. The environment of a request has no client port, so
+    idle connections of the same address end too. The server ends idle connections anyway
+    (`PREPTIME_HEADER_TIMEOUT_SECONDS`).
+    """
     with ExitStack() as exit_stack:
-        connections = list(_open_connections(exit_stack, silent_seconds=timeout_seconds - 1.0))
-        addresses: dict[int, str] = {}
-        for pending, response in answers:
-            sender = _find_sender(pending)
-            if sender is not None:
-                addresses[_send(sender, response, addresses)] = pending.environ["REMOTE_ADDR"]
-        _end_connections(connections, addresses)
+        for connection in _tcp_sockets(exit_stack):
+            with suppress(OSError):  # It isn't connected.
+                address = str(connection.getpeername()[0]).partition("%")[0]
+                if address in addresses and _milliseconds_since_sent(connection) >= timeout_seconds * 1000:
+                    connection.shutdown(socket.SHUT_RD)
 
 
-def _find_sender(pending: PendingBody) -> ResponseSender | None:
-    """Return Granian's object for the request, from the frame that called the application in the blocked thread."""
-    frame = sys._current_frames().get(pending.thread_id)  # noqa: SLF001 The documented function for debuggers.
-    while frame is not None:
-        names = frame.f_locals
-        if names.get("environ") is pending.environ and hasattr(names.get("proto"), "response_bytes"):
-            sender: ResponseSender = names["proto"]
-            return sender
-        frame = frame.f_back
-    return None
-
-
-def _send(sender: ResponseSender, response: HttpResponse, other_sizes: Collection[int]) -> int:
-    """Send a response whose size differs from all others, because spaces follow its JSON. Return the size."""
-    body = response.body + b" " * secrets.randbelow(MAX_PADDING)
-    while (size := _head_size(response, body) + len(body)) in other_sizes:
-        body += b" "
-    sender.response_bytes(response.status.value, _headers(response, body), body)
-    return size
-
-
-def _headers(response: HttpResponse, body: bytes) -> list[tuple[str, str]]:
-    kept = [(name, value) for name, value in response.headers if name != "Content-Length"]
-    return [*kept, ("Content-Length", str(len(body))), ("Connection", "close")]
-
-
-def _head_size(response: HttpResponse, body: bytes) -> int:
-    """Return the size of the response's head, as Granian writes it."""
-    lines = [f"HTTP/1.1 {response.status.value} {response.status.phrase}", SERVER_HEADER, DATE_HEADER]
-    lines += [f"{name}: {value}" for name, value in _headers(response, body)]
-    return sum(len(line) + 2 for line in lines) + 2
-
-
-class _Connection(msgspec.Struct, frozen=True, gc=False):
-    """A connection of this process, and the bytes that the server had written to it."""
-
-    socket: socket.socket
-    address: str
-    written: int
-
-
-def _open_connections(exit_stack: ExitStack, *, silent_seconds: float) -> Iterator[_Connection]:
-    """Yield the TCP connections of this process on which nothing was sent for this time. Only on Linux."""
-    for connection in _tcp_sockets(exit_stack):
-        try:
-            address = str(connection.getpeername()[0])
-            silent_milliseconds, written = _tcp_info(connection)
-        except OSError:  # It's not connected.
-            continue
-        if silent_milliseconds >= silent_seconds * 1000:
-            yield _Connection(connection, address.partition("%")[0], written)
+def _milliseconds_since_sent(connection: socket.socket) -> int:
+    """Return the time since the last data was sent on a connection, or since it began."""
+    information = connection.getsockopt(socket.IPPROTO_TCP, TCP_INFO, _TCP_INFO.size)
+    return int(_TCP_INFO.unpack(information)[0])
 
 
 def _tcp_sockets(exit_stack: ExitStack) -> Iterator[socket.socket]:
@@ -363,23 +288,3 @@ def _duplicate_socket(descriptor: int) -> socket.socket | None:
         return duplicate
     duplicate.close()
     return None
-
-
-def _tcp_info(connection: socket.socket) -> tuple[int, int]:
-    """Return the milliseconds since the last sent data, and the number of bytes that were written to the socket."""
-    information = connection.getsockopt(socket.IPPROTO_TCP, TCP_INFO, _TCP_INFO.size)
-    silent_milliseconds, waiting, sent, repeated = _TCP_INFO.unpack(information.ljust(_TCP_INFO.size, b"\0"))
-    return silent_milliseconds, sent - repeated + waiting
-
-
-def _end_connections(connections: Sequence[_Connection], addresses: dict[int, str]) -> None:
-    """End the connections to which the server writes responses of these sizes, each for one address."""
-    give_up_at = time.monotonic() + WRITE_SECONDS
-    while connections and addresses and time.monotonic() < give_up_at:
-        time.sleep(WRITE_POLL_SECONDS)
-        for connection in connections:
-            with suppress(OSError):  # The client closed it.
-                size = _tcp_info(connection.socket)[1] - connection.written
-                if addresses.get(size) == connection.address:
-                    del addresses[size]
-                    connection.socket.shutdown(socket.SHUT_RDWR)
