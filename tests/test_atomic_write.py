@@ -100,7 +100,7 @@ def test_files_of_other_machines_are_removed_after_a_day(tmp_path: Path, writer:
     assert names(tmp_path) == [recent.name, "out.csv"]
 
 
-def test_file_of_an_earlier_process_with_the_same_number_is_removed(tmp_path: Path) -> None:
+def test_file_of_an_earlier_process_with_the_same_id_is_removed(tmp_path: Path) -> None:
     """In a container, each process has the same number."""
     temporary = temporary_sibling(tmp_path / "out.csv")
     temporary.write_bytes(b"")
@@ -165,7 +165,7 @@ def test_error_after_the_write_removes_the_temporary_file(tmp_path: Path) -> Non
     assert names(tmp_path) == ["out.csv"]
 
 
-def test_command_after_sigterm_exits_with_143_and_leaves_no_files(tmp_path: Path) -> None:
+def test_command_after_sigterm_exits_with_143_and_no_files(tmp_path: Path) -> None:
     requires(os.name == "posix", "Windows has no SIGTERM")
     out = tmp_path / "out"
     out.mkdir()

@@ -177,7 +177,7 @@ def test_upload_beyond_the_total_limit_gets_503(local: Server) -> None:
     asyncio.run(attack())
 
 
-def test_files_of_a_disconnected_session_are_released_by_the_clock(local: Server) -> None:
+def test_files_of_a_disconnected_session_are_released(local: Server) -> None:
     async def fill() -> None:
         async with open_session(local, PREFIX) as session:
             while (await session.upload("file", 2 * MEGABYTE - 1000))[0] == 503:

@@ -204,5 +204,5 @@ def _write_document(text_bytes: bytes, original: SharedStderr) -> None:
         return
     level = "error" if any(word in text for word in _FATAL_WORDS) else "warning"
     created = dt.datetime.now(dt.UTC).timestamp()
-    with suppress(OSError):  # Nobody reads standard error. The pipe is still read, so that no process waits for it.
+    with suppress(OSError):  # Standard error is closed. The pipe is still read, so that no process waits for it.
         original.write(_encode(_document(created, level, STDERR_LOGGER, None, text)) + "\n")

@@ -142,7 +142,7 @@ class WorkerServer(MPServer):
                 logger.warning("The heartbeats of the workers can't be read: %s", error)
                 continue
             known |= heartbeats.keys()
-            # A worker whose file somebody removed can't be monitored.
+            # A worker whose file was removed can't be monitored.
             workers = [process for worker in list(self.wrks) if (process := worker.inner.pid) is not None]
             monitored = {pid: heartbeats.get(pid) for pid in workers if pid in heartbeats or pid not in known}
             for pid in self._monitor.find_stalled(monitored, time.monotonic()):

@@ -1,4 +1,4 @@
-"""Checks every request to the dashboard before Streamlit gets it, and ends sessions that nobody uses.
+"""Checks every request to the dashboard before Streamlit gets it, and ends unused sessions.
 
 Streamlit itself accepts files from every visitor, at any rate, and keeps them as long as the session exists. It also
 serves its metrics to everyone, and asks the internet for its own address when it refuses an origin.
