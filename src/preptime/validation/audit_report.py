@@ -114,9 +114,9 @@ def render_text(report: CheckReport) -> str:
     lines = [f"{orders}{days}, and {restaurants}. Orders without a reason that excludes them: {report.clean:,}."]
     lines.append("Usable orders: " + ", ".join(f"{purpose} {rows:,}" for purpose, rows in report.usable.items()) + ".")
     for count in report.reasons:
-        excluded_purposes = ", ".join(count.excluded_from) or "nothing"
+        use = f"excluded from {', '.join(count.excluded_from)}" if count.excluded_from else "used for everything"
         orders = f"{format_count(count.rows, 'order')} ({count.share:.2%})"
-        lines += ["", f"{count.reason}: {orders}, excluded from {excluded_purposes}"]
+        lines += ["", f"{count.reason}: {orders}, {use}"]
         lines.append(f"  {count.meaning}. {count.why}")
         for example in report.examples:
             if example.reason == count.reason:

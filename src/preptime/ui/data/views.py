@@ -233,7 +233,7 @@ def label_audit(data: ExplorationData) -> None:
     report = data.report
     usable_text = ", ".join(f"{rows:,} for {purpose}" for purpose, rows in report.usable.items())
     caption(
-        f"All {format_count(report.orders, 'order')} are kept, {report.clean:,} are excluded from nothing. Usable: "
+        f"All {format_count(report.orders, 'order')} are kept. {report.clean:,} can be used for every purpose. Usable: "
         f"{usable_text}. The audit covers all orders and ignores the filters of the other views."
     )
     if data.is_truncated:
