@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -27,7 +29,7 @@ from preptime.bundle.isolated_check import (
 from preptime.bundle.manifest import Manifest
 from preptime.bundle.store import Store
 from preptime.errors import BundleVerificationError, OperationError, StoreError, UsageError
-from tests.bundle.factories import DAY, put_bundle, put_endless_bundle, replace_files, some_model
+from tests.bundle.factories import DAY, put_bundle, put_endless_bundle, replace_files, some_model, write_manifest
 from tests.requirements import requires
 
 WAIT_SECONDS = 120
@@ -107,10 +109,14 @@ def test_check_bundle_of_unknown_bundle_is_usage_error(folder_store: Store, tmp_
         check_folder(tmp_path)
 
 
-def test_check_bundle_without_permission_is_store_error(bundle_folder: Path, folder_store: Store) -> None:
-    requires(os.name == "posix" and os.geteuid() != 0, "root can read every file")
-    (bundle_folder / "golden.json").chmod(0)
-    with pytest.raises(StoreError, match="Permission denied"):
+def test_check_bundle_that_cannot_be_read_is_store_error(bundle_folder: Path, folder_store: Store) -> None:
+    requires(sys.platform == "linux", "only Linux has a file that no user can read from its start")
+    (bundle_folder / "golden.json").unlink()
+    (bundle_folder / "golden.json").symlink_to("/proc/self/mem")
+    fields = json.loads((bundle_folder / "manifest.json").read_bytes())
+    fields["files"]["golden.json"] = {"size_bytes": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+    write_manifest(bundle_folder, fields)
+    with pytest.raises(StoreError, match="Input/output error"):
         check_bundle(folder_store, bundle_folder.name)
 
 
