@@ -40,6 +40,9 @@ PIECE_BYTES = SMALL_BODY_BYTES
 MAX_DISCARDED_BODIES = 4
 """How many times the maximum size of a body is read from the body of a rejected request."""
 
+MAX_LENGTH_DIGITS = 15
+"""A longer `Content-Length` is larger than every limit."""
+
 _JSON_TYPE = re.compile(
     r'application/(?:json|[!#$&^_.+a-z0-9-]+\+json)\s*(?:;\s*charset="?utf-?8"?\s*)?', re.IGNORECASE
 )
@@ -64,7 +67,7 @@ def check_body_headers(environ: WSGIEnvironment, max_bytes: int) -> int | None:
     """
     length = environ.get("CONTENT_LENGTH") or ""
     content_type = environ.get("CONTENT_TYPE", "")
-    if length.isdecimal() and (len(length) > 15 or int(length) > max_bytes):
+    if length.isdecimal() and (len(length) > MAX_LENGTH_DIGITS or int(length) > max_bytes):
         raise _too_large_error(max_bytes)
     if content_type != JSON and not _JSON_TYPE.fullmatch(content_type.strip()):
         raise _unsupported_media_error("Content-Type", content_type, "application/json in UTF-8")
@@ -92,7 +95,10 @@ def read_body(environ: WSGIEnvironment, size: int | None, max_bytes: int, admiss
 
 def discard_body(environ: WSGIEnvironment, max_bytes: int) -> None:
     """Read the body of a rejected request without keeping it, up to a multiple of `max_bytes`."""
-    for _ in _read_pieces(environ, MAX_DISCARDED_BODIES * max_bytes):
+    length = environ.get("CONTENT_LENGTH") or ""
+    size = int(length) if length.isdecimal() and len(length) <= MAX_LENGTH_DIGITS else sys.maxsize
+    # Not beyond the length: a server whose input doesn't end there would wait for more.
+    for _ in _read_pieces(environ, min(size, MAX_DISCARDED_BODIES * max_bytes)):
         pass
 
 
