@@ -25,7 +25,7 @@ from tests.deploy.engine import Engine, send_request
 from tests.deploy.http_requests import ORDER
 from tests.deploy.manifests import tool
 from tests.requirements import ROOT, requires
-from tests.ui.browser import CHROMIUM_PATH, launch_chromium, open_page, wait_until_idle
+from tests.ui.browser import CHROMIUM_PATH, launch_chromium, open_page, open_upload_tab, wait_until_idle
 
 Build = Callable[[str], str]
 PROJECT = "preptime-test"
@@ -193,8 +193,10 @@ def test_airflow_trains_and_dashboard_uses_api(running: RunningSystem) -> None:
         page.get_by_label("Key", exact=True).fill(running.key)
         page.get_by_role("button", name="Sign in").click()
         wait_until_idle(page)
+        open_upload_tab(page)
         page.set_input_files("input[type=file]", running.orders)
         wait_until_idle(page)
+        page.get_by_text("Advanced").click()
         page.get_by_text(API_MODE).click()
         wait_until_idle(page)
         page.get_by_role("button", name=re.compile(r"Predict [\d,]+ orders")).click()

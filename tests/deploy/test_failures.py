@@ -136,17 +136,24 @@ def _send_repeatedly(connection: socket.socket, chunk: bytes, times: int) -> byt
     return connection.recv(4096)
 
 
-def test_missing_store_is_retried_after_start(engine: Engine, image: Build, store: Path, tmp_path: Path) -> None:
+def test_missing_store_fails_start_with_a_hint(engine: Engine, image: Build, store: Path) -> None:
+    error = failed_start(engine, image("serve"), store, PREPTIME_STORE="/stores/mistyped")
+    assert "The store /stores/mistyped doesn't exist. Correct PREPTIME_STORE" in error
+
+
+def test_champion_is_loaded_after_start(engine: Engine, image: Build, store: Path, tmp_path: Path) -> None:
     """The server is live and not ready, then ready without a restart. If the store disappears, it still predicts."""
     stores = share(tmp_path)
     moved = tmp_path / "moved"
     store.rename(moved)
+    store.mkdir()
     options = (f"--volume={stores}:/stores:ro", *serve_options(tmp_path / "missing", PREPTIME_STORE="/stores/models"))
     with engine.container(image("serve"), options=options) as container:
         port = container.port(CONTAINER_PORT)
         container.wait_until("/healthz", port=port)
         assert send_request(port, "/readyz")[0] == 503
         assert send_request(port, "/v1/predictions", ORDER, HEADERS)[0] == 503
+        store.rmdir()
         moved.rename(store)
         container.wait_until("/readyz", port=port)
         bundle = predicting_bundle(port)
