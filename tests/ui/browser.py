@@ -126,6 +126,7 @@ def run_dashboard(folder: Path, **ui_settings: str) -> Iterator[Server]:
 @contextmanager
 def launch_chromium() -> Iterator[Browser]:
     """Launch a browser without any state."""
+    expect.set_options(timeout=60_000)  # only against hanging
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM_PATH, args=list(_BROWSER_FLAGS))
         try:

@@ -128,6 +128,7 @@ def test_refused_upload_and_invalid_value_show_their_reason(browser: Browser, or
         open_upload_tab(page)
         page.set_input_files("input[type=file]", tmp_path / "large.csv")
         expect(page.locator(".callout.error")).to_contain_text("all users together can't exceed 1 MB")
+        wait_until_idle(page)  # the redrawn page has a new upload field
         page.set_input_files("input[type=file]", orders)
         wait_until_idle(page)
         _predict(page)

@@ -8,7 +8,8 @@ import http.client
 import re
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,12 @@ MEGABYTE = 1024 * 1024
 BOUNDARY = "boundary"
 WAIT_SECONDS = 60
 """A limit against hanging. No test depends on it."""
+
+
+def run_coroutine(coroutine: Coroutine[object, object, None]) -> None:
+    """Run a coroutine in a thread of its own, because Playwright's browser has an event loop in the main thread."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, coroutine).result()
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +149,7 @@ def test_visitor_without_a_key_cannot_upload(public: Server) -> None:
             assert (await visitor.upload("file", 10, chunked=True))[0] == 403
             assert visitor.request("DELETE", "file")[0] == 403
 
-    asyncio.run(attack())
+    run_coroutine(attack())
 
 
 def test_upload_beyond_the_session_limit_is_refused(local: Server) -> None:
@@ -161,7 +168,7 @@ def test_upload_beyond_the_session_limit_is_refused(local: Server) -> None:
             assert user.request("DELETE", "small") == (204, "")
             assert await user.upload("second", MEGABYTE + 1) == (204, "")
 
-    asyncio.run(attack())
+    run_coroutine(attack())
     assert [name for name in (local.folder / "temporary").iterdir() if name.suffix] == []
 
 
@@ -174,7 +181,7 @@ def test_upload_beyond_the_total_limit_gets_503(local: Server) -> None:
             status, text = await second.upload("second", MEGABYTE + 1000)
             assert (status, "all users together can't exceed 3 MB" in text) == (503, True)
 
-    asyncio.run(attack())
+    run_coroutine(attack())
 
 
 def test_files_of_a_disconnected_session_are_released(local: Server) -> None:
@@ -192,7 +199,7 @@ def test_files_of_a_disconnected_session_are_released(local: Server) -> None:
                 await asyncio.sleep(1)
             assert status == 204
 
-    asyncio.run(wait_until_released())
+    run_coroutine(wait_until_released())
 
 
 def test_idle_session_is_closed_and_cannot_be_resumed(public: Server) -> None:
@@ -203,7 +210,7 @@ def test_idle_session_is_closed_and_cannot_be_resumed(public: Server) -> None:
             async with open_session(public, earlier_session_id=session.id) as other:
                 assert other.id != session.id
 
-    asyncio.run(wait())
+    run_coroutine(wait())
 
 
 def test_slow_upload_gets_408_and_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +231,7 @@ def test_slow_upload_gets_408_and_is_deleted(monkeypatch: pytest.MonkeyPatch) ->
         assert refusal.value.status == 408
         assert isinstance(refusal.value, OSError)  # Starlette then deletes what it received
 
-    asyncio.run(read())
+    run_coroutine(read())
 
 
 @pytest.mark.parametrize("path", ["/", "/models", "/_stcore/health", "/nowhere", "/_stcore/metrics", "/downloads/x"])
@@ -292,7 +299,7 @@ def test_refused_origin_asks_no_other_server(tmp_path: Path) -> None:
                 )
 
             with pytest.raises(websockets.InvalidStatus, match="403"):
-                asyncio.run(connect())
+                run_coroutine(connect())
         proxy.setblocking(False)
         with pytest.raises(BlockingIOError):
             proxy.accept()
