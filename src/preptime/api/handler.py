@@ -206,12 +206,10 @@ def error_response(error: ApiError, formatter: ErrorFormatter, request_id: str) 
 
 def get_request_id(environ: WSGIEnvironment) -> str:
     """Return the client's `X-Request-ID` if it's valid in a header and a log, otherwise a new ID."""
-    client_request_id = environ.get("HTTP_X_REQUEST_ID", "")
-    return (
-        client_request_id
-        if _REQUEST_ID.fullmatch(client_request_id)
-        else f"{_REQUEST_ID_PREFIX}{next(_request_numbers):08x}"
-    )
+    client_request_id: str | None = environ.get("HTTP_X_REQUEST_ID")
+    if client_request_id and _REQUEST_ID.fullmatch(client_request_id):
+        return client_request_id
+    return f"{_REQUEST_ID_PREFIX}{next(_request_numbers):08x}"
 
 
 def check_host(environ: WSGIEnvironment) -> None:
@@ -282,7 +280,7 @@ def _build_record(
         key_name=request.key_name,
         endpoint=request.endpoint.name,
         bundle=active_model.bundle.manifest.id,
-        orders=_compact_orders(result.orders, body),
+        orders=result.orders if len(body) <= SMALL_BODY_BYTES else _compact_orders(result.orders, body),
         response=result.body,
     )
 
@@ -292,7 +290,7 @@ def _compact_orders(orders: Sequence[Order], body: bytes) -> Sequence[object]:
 
     Nested values take up to 30 times the memory of their JSON. If a large body has some, its orders are encoded here.
     """
-    if len(body) <= SMALL_BODY_BYTES or body.count(b"{") + body.count(b"[") <= len(orders) + 3:
+    if body.count(b"{") + body.count(b"[") <= len(orders) + 3:
         return orders
     return [_encode_order(order) for order in orders]
 

@@ -67,16 +67,17 @@ def check_body_headers(environ: WSGIEnvironment, max_bytes: int) -> int | None:
     """
     length = environ.get("CONTENT_LENGTH") or ""
     content_type = environ.get("CONTENT_TYPE", "")
-    if length.isdecimal() and (len(length) > MAX_LENGTH_DIGITS or int(length) > max_bytes):
-        raise _too_large_error(max_bytes)
+    size = None if "HTTP_TRANSFER_ENCODING" in environ else 0
+    if length.isdecimal():  # not `isdigit`, which accepts ² of Latin-1
+        size = int(length) if len(length) <= MAX_LENGTH_DIGITS else sys.maxsize
+        if size > max_bytes:
+            raise _too_large_error(max_bytes)
     if content_type != JSON and not _JSON_TYPE.fullmatch(content_type.strip()):
         raise _unsupported_media_error("Content-Type", content_type, "application/json in UTF-8")
-    encoding = environ.get("HTTP_CONTENT_ENCODING", "identity")
-    if encoding.lower() != "identity":
+    encoding = environ.get("HTTP_CONTENT_ENCODING")
+    if encoding is not None and encoding.lower() != "identity":
         raise _unsupported_media_error("Content-Encoding", encoding, "an uncompressed body")
-    if length.isdecimal():  # not `isdigit`, which accepts ² of Latin-1
-        return int(length)
-    return None if "HTTP_TRANSFER_ENCODING" in environ else 0
+    return size
 
 
 def read_body(environ: WSGIEnvironment, size: int | None, max_bytes: int, admission: Admission) -> bytes:
