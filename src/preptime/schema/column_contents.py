@@ -1,0 +1,292 @@
+"""What the cells of a column contain: numbers, times in a format, or text. Names aren't used here.
+
+A content counts if at least `MIN_SHARE` of the cells with a value have it. The other cells get a validation reason
+later, row by row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import polars as pl
+
+from preptime.domain.cells import MISSING_TOKENS
+from preptime.domain.data_dictionary import READER_COLUMNS
+from preptime.domain.timestamps import EARLIEST_SECONDS, LATEST_SECONDS, MICROSECONDS, TIMESTAMP_PATTERN
+
+MIN_SHARE = 0.95
+"""The smallest share of cells that must have a content. Real exports have up to 2% of unreadable cells."""
+_MAX_SHAPE_CELLS = 500
+"""Cells whose shape gives the candidates for a format. All cells are then read with each candidate."""
+_MIN_FORMAT_MARGIN = 0.001
+"""One format is proved against another if it reads at least this share of cells more, and more than two cells."""
+
+CURRENCY_SIGNS = {
+    "£": "GBP",
+    "€": "EUR",
+    "R$": "BRL",
+    "₹": "INR",
+    "₩": "KRW",
+    "₺": "TRY",
+    "zł": "PLN",
+    "$": "",
+    "¥": "",
+}
+"""Signs of currencies, and their ISO codes. Several currencies have the sign with an empty code."""
+_SIGN = "|".join(re.escape(sign) for sign in CURRENCY_SIGNS)
+_AROUND_NUMBER = (
+    rf"^(?:(?:{_SIGN}|[A-Z]{{3}})\s?)?([+-]?[0-9][0-9.,]*(?:[eE][+-]?[0-9]+)?)(?:\s?(?:{_SIGN}|[A-Z]{{3}}))?$"
+)
+_DECIMAL_COMMA = r"^[+-]?(?:[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+|[0-9]+,(?:[0-9]{1,2}|[0-9]{4,}))$"
+_DECIMAL_POINT = r"^[+-]?[0-9,]*\.[0-9]+$"
+_THOUSANDS_POINT = r"^[+-]?[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+$"
+_THOUSANDS_COMMA = r"^[+-]?[0-9]{1,3}(?:,[0-9]{3})+\.[0-9]+$"
+_GROUP_OR_DECIMAL = r"^[+-]?[0-9]{1,3},[0-9]{3}$"
+_EPOCH = r"^[0-9]{9,19}(?:\.0*)?$"
+
+_MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
+_SHAPE = re.compile(
+    rf"(?P<date>[0-9]{{1,4}}(?P<mark>[/.-])[0-9]{{1,2}}(?P=mark)[0-9]{{2,4}}"
+    rf"|[0-9]{{1,2}}(?P<day>[ -])(?:{_MONTHS})[a-z]*(?P=day)[0-9]{{4}}|(?:{_MONTHS})[a-z]* [0-9]{{1,2}},? [0-9]{{4}})"
+    r"(?P<gap>T|,? )(?P<clock>[0-9]{1,2}:[0-9]{2})(?P<seconds>:[0-9]{2})?(?P<fraction>\.[0-9]+)?"
+    r"(?P<half> ?[ap]m)?(?P<offset> ?(?:[+-][0-9]{2}:?[0-9]{2}))?",
+    re.IGNORECASE,
+)
+"""The parts of a time whose format isn't ISO 8601."""
+
+
+@dataclass(frozen=True, slots=True)
+class NumberMarks:
+    """The decimal mark and the mark for thousands of a file."""
+
+    decimal: str = "."
+    thousands: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeReading:
+    """One way to read a column's cells as times."""
+
+    pattern: str
+    """`strptime` directives, or an empty string for ISO 8601, epochs, and typed columns."""
+    times: pl.Series
+    """[N] in UTC if `is_instant`, otherwise as written. Null where a cell isn't such a time."""
+    is_instant: bool
+    """Whether the cells have offsets, or are epochs."""
+
+
+@dataclass(frozen=True)
+class ColumnContents:
+    """N cells of a column: as text, and as numbers and times if they are some."""
+
+    name: str
+    cells: pl.Series
+    """Text without whitespace around it. Null where the cell is empty or means a missing value."""
+    numbers: pl.Series | None
+    """[N] float64, or None if the column doesn't contain numbers."""
+    times: tuple[TimeReading, ...]
+    """Every reading that is possible. Empty if the column doesn't contain times."""
+    currency_sign: str = ""
+
+    @cached_property
+    def filled(self) -> int:
+        """The number of cells with a value."""
+        return len(self.cells) - self.cells.null_count()
+
+    @cached_property
+    def distinct(self) -> int:
+        """The number of different values."""
+        return self.cells.drop_nulls().n_unique()
+
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether the cells are whole numbers."""
+        values = pl.Series() if self.numbers is None else self.numbers.drop_nulls()
+        return len(values) > 0 and int((values == values.round()).sum()) >= MIN_SHARE * len(values)
+
+    @cached_property
+    def median(self) -> float:
+        """The median of the numbers, or NaN."""
+        middle = None if self.numbers is None else self.numbers.median()
+        return float(middle) if isinstance(middle, int | float) else float("nan")
+
+    @property
+    def example(self) -> str:
+        """The first cell with a value."""
+        filled = self.cells.drop_nulls()
+        return str(filled[0]) if len(filled) else ""
+
+
+def read_contents(frame: pl.DataFrame, marks: NumberMarks) -> dict[str, ColumnContents]:
+    """Return the contents of each column that a file has itself."""
+    return {name: _column_contents(frame[name], marks) for name in frame.columns if name not in READER_COLUMNS}
+
+
+def possible_marks(frame: pl.DataFrame) -> tuple[NumberMarks, ...]:
+    """Return the decimal mark and the mark for thousands that fit a file: two if `1,234` can mean both."""
+    columns = [_clean(frame[name]) for name in frame.columns if frame[name].dtype == pl.String]
+    texts = [(cells, _number_text(cells)) for cells in columns]
+    numbers = [text for cells, text in texts if _share(text, cells) >= MIN_SHARE]
+    commas, points = (sum(_count(text, pattern) for text in numbers) for pattern in (_DECIMAL_COMMA, _DECIMAL_POINT))
+    if commas > points:
+        return (NumberMarks(",", "." if any(_count(text, _THOUSANDS_POINT) for text in numbers) else ""),)
+    if any(_count(text, _THOUSANDS_COMMA) for text in numbers):
+        return (NumberMarks(".", ","),)
+    if any(_count(text, _GROUP_OR_DECIMAL) for text in numbers):
+        return (NumberMarks(".", ","), NumberMarks(",", ""))
+    return (NumberMarks(),)
+
+
+def _column_contents(column: pl.Series, marks: NumberMarks) -> ColumnContents:
+    cells = _clean(column)
+    if isinstance(column.dtype, pl.Datetime):
+        reading = TimeReading("", _in_utc(column), column.dtype.time_zone is not None)
+        return ColumnContents(column.name, cells, None, (reading,))
+    numbers = column.cast(pl.Float64) if column.dtype.is_numeric() else _parse_numbers(cells, marks)
+    numbers = numbers.set(~numbers.is_finite().fill_null(value=True), None)
+    times = _time_readings(cells)
+    if _share(numbers, cells) < MIN_SHARE:
+        return ColumnContents(column.name, cells, None, times)
+    return ColumnContents(column.name, cells, numbers, times, _currency_sign(cells))
+
+
+def _clean(column: pl.Series) -> pl.Series:
+    """Return cells as text, with null for a missing value. The cells of a type without text are all null."""
+    if column.dtype.is_nested() or isinstance(column.dtype, pl.Object | pl.Duration | pl.Binary):
+        return pl.Series(column.name, [None] * len(column), pl.String)
+    text = column.cast(pl.String, strict=False).str.strip_chars()
+    is_missing = text.str.to_lowercase().is_in(list(MISSING_TOKENS))
+    return text.set(is_missing.fill_null(value=True), None)
+
+
+def _in_utc(column: pl.Series) -> pl.Series:
+    zone = column.dtype.time_zone if isinstance(column.dtype, pl.Datetime) else None
+    in_utc = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zone else column
+    return in_utc.cast(pl.Datetime("us"))
+
+
+def _number_text(cells: pl.Series) -> pl.Series:
+    """Return the numbers without their currency. Null where a cell isn't a number in any format."""
+    return cells.str.extract(_AROUND_NUMBER, 1)
+
+
+def _parse_numbers(cells: pl.Series, marks: NumberMarks) -> pl.Series:
+    text = _number_text(cells)
+    if marks.thousands:
+        text = text.str.replace_all(marks.thousands, "", literal=True)
+    if marks.decimal == ",":
+        text = text.str.replace(",", ".", literal=True)
+    return text.cast(pl.Float64, strict=False)
+
+
+def _currency_sign(cells: pl.Series) -> str:
+    """Return the sign or the ISO code that most cells have."""
+    filled = cells.drop_nulls()
+    found = filled.str.extract(rf"({_SIGN}|[A-Z]{{3}})", 1).drop_nulls()
+    if len(found) < MIN_SHARE * len(filled) or not len(filled):
+        return ""
+    return str(found.mode()[0])
+
+
+def _count(text: pl.Series, pattern: str) -> int:
+    return int(text.str.contains(pattern).sum() or 0)
+
+
+def _share(read: pl.Series, cells: pl.Series) -> float:
+    filled = len(cells) - cells.null_count()
+    return (len(read) - read.null_count()) / filled if filled else 0.0
+
+
+def _time_readings(cells: pl.Series) -> tuple[TimeReading, ...]:
+    """Return every format in which the cells can be read as times."""
+    filled = cells.drop_nulls()
+    if not len(filled):
+        return ()
+    for reading in (_read_iso(cells), _read_epochs(cells)):
+        if _share(reading.times, cells) >= MIN_SHARE:
+            return (reading,)
+    readings = [_read_pattern(cells, pattern) for pattern in _candidate_patterns(filled.head(_MAX_SHAPE_CELLS))]
+    return _most_complete([reading for reading in readings if _share(reading.times, cells) >= MIN_SHARE], len(filled))
+
+
+def _most_complete(readings: list[TimeReading], filled: int) -> tuple[TimeReading, ...]:
+    """Return the readings that no other one reads clearly more cells than, such as cells with a day above 12."""
+    read = [len(reading.times) - reading.times.null_count() for reading in readings]
+    margin = max(2, _MIN_FORMAT_MARGIN * filled)
+    return tuple(reading for reading, count in zip(readings, read, strict=True) if count + margin >= max(read))
+
+
+def _read_iso(cells: pl.Series) -> TimeReading:
+    """Return times in the grammar of `preptime.domain.timestamps`. If most have an offset, they are instants."""
+    parts = cells.str.extract_groups(TIMESTAMP_PATTERN).struct.unnest()
+    date, minutes, seconds, _, offset = (parts.to_series(index) for index in range(5))
+    text = date + " " + minutes + ":" + seconds.fill_null("00")
+    times = text.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="us")
+    has_offset = offset.is_not_null()
+    if int(has_offset.sum()) < MIN_SHARE * int(times.is_not_null().sum()) or not has_offset.any():
+        return TimeReading("", times, is_instant=False)
+    sign = pl.when(pl.col("offset").str.starts_with("-")).then(-1).otherwise(1)
+    digits = pl.col("offset").str.extract_all(r"[0-9]{2}")
+    hours, minute = (digits.list.get(index, null_on_oob=True).cast(pl.Int64).fill_null(0) for index in (0, 1))
+    shifted = pl.DataFrame({"times": times, "offset": offset}).select(
+        pl.col("times") - pl.duration(minutes=sign * (hours * 60 + minute))
+    )
+    return TimeReading("", shifted.to_series().rename(cells.name), is_instant=True)
+
+
+def _read_epochs(cells: pl.Series) -> TimeReading:
+    values = cells.set(~cells.str.contains(_EPOCH).fill_null(value=False), None).cast(pl.Float64, strict=False)
+    microseconds = pl.Series(cells.name, [None] * len(cells), pl.Float64)
+    for scale in (MICROSECONDS, 1_000, 1, 0.001):
+        scaled = values * scale
+        is_valid = (scaled >= EARLIEST_SECONDS * MICROSECONDS) & (scaled < LATEST_SECONDS * MICROSECONDS)
+        microseconds = microseconds.zip_with(~is_valid.fill_null(value=False), scaled)
+    return TimeReading("", microseconds.cast(pl.Int64).cast(pl.Datetime("us")), is_instant=True)
+
+
+def _read_pattern(cells: pl.Series, pattern: str) -> TimeReading:
+    has_offset = pattern.endswith("%z")
+    polars_pattern = pattern.replace(".%f", "%.f")
+    times = cells.str.to_datetime(polars_pattern, strict=False, time_unit="us")
+    return TimeReading(pattern, _in_utc(times), has_offset)
+
+
+def _candidate_patterns(cells: Iterable[str]) -> tuple[str, ...]:
+    """Return the formats that the most frequent shape of the cells can have."""
+    shapes = Counter(patterns for cell in cells if (patterns := shape_patterns(cell)))
+    return shapes.most_common(1)[0][0] if shapes else ()
+
+
+def shape_patterns(cell: str) -> tuple[str, ...]:
+    """Return the formats that a text can have, by its shape alone. Two if the day and the month are both numbers.
+
+    Example:
+        >>> shape_patterns("06/01/2015 02:34 AM")
+        ('%d/%m/%Y %I:%M %p', '%m/%d/%Y %I:%M %p')
+    """
+    match = _SHAPE.fullmatch(cell)
+    if match is None:
+        return ()
+    clock = "%I:%M" if match["half"] else "%H:%M"
+    clock += (":%S" if match["seconds"] else "") + (".%f" if match["fraction"] else "")
+    half = match["half"].replace("".join(match["half"].split()), "%p") if match["half"] else ""
+    offset = match["offset"].replace(match["offset"].strip(), "%z") if match["offset"] else ""
+    return tuple(f"{date}{match['gap']}{clock}{half}{offset}" for date in _date_patterns(match["date"], match["mark"]))
+
+
+def _date_patterns(date: str, mark: str | None) -> tuple[str, ...]:
+    if mark is None:
+        month = "%B" if re.search(r"[A-Za-z]{4,}", date) else "%b"
+        words = re.sub(r"[A-Za-z]+", month, date)
+        return (re.sub(r"(?<![0-9%])[0-9]{1,2}(?![0-9])", "%d", re.sub(r"[0-9]{4}", "%Y", words)),)
+    first, _, last = date.split(mark)
+    if len(first) == 4:
+        return (f"%Y{mark}%m{mark}%d",) if len(last) <= 2 else ()
+    if len(last) not in {2, 4} or len(first) > 2:
+        return ()
+    year = "%Y" if len(last) == 4 else "%y"
+    return (f"%d{mark}%m{mark}{year}", f"%m{mark}%d{mark}{year}")

@@ -1,0 +1,116 @@
+"""The keys of `schema.toml`: sections, options, and their meaning. The page docs/schema.md is generated from here."""
+
+from __future__ import annotations
+
+from preptime.domain.data_dictionary import ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY, TARGET, ColumnType
+
+SECTIONS: dict[str, dict[str, str]] = {
+    "source": {
+        "delimiter": "Character between the cells of CSV files. By default, it's detected",
+        "decimal": "Decimal mark of numbers: `.` (the default) or `,`",
+        "thousands": "Mark between groups of three digits. By default, there is none",
+    },
+    "target": {
+        "name": "Name of the target, such as `delivery`. Bundles with different targets are never compared",
+        "title": "Noun for charts and tables, such as `delivery time`",
+        "event": 'What happens at the end, after "the order is", such as `delivered`',
+        "unit": "Unit in which the dashboard shows times: `s`, `min` (the default), or `h`",
+    },
+    "orders": {},
+    "restaurants": {},
+    "features": {},
+    "ratios": {},
+}
+"""The sections, and the options of those that have fixed ones."""
+
+COLUMN_OPTION_MEANINGS = {
+    "column": "The company's column",
+    "format": "`strptime` directives of the text, such as `%d/%m/%Y %I:%M %p`. By default, ISO 8601 and epochs",
+    "time_zone": "IANA time zone of times without an offset. By default, they are local time at the restaurant",
+    "unit": "Unit of the company's values",
+    "currency": "ISO 4217 code of the currency, such as `USD`",
+    "range": "Smallest and largest valid value, in the unit of the data dictionary",
+}
+_OPTIONS_BY_TYPE: dict[ColumnType, tuple[str, ...]] = {
+    "timestamp": ("column", "format", "time_zone"),
+    "number": ("column", "unit", "currency", "range"),
+    "integer": ("column", "range"),
+    "text": ("column",),
+    "category": ("column",),
+}
+COLUMN_OPTIONS: dict[str, tuple[str, ...]] = {
+    column.name: _OPTIONS_BY_TYPE[column.data_type] for column in ORDERS_DICTIONARY
+} | {"restaurant_id": ("column",), "prep_time": ("column", "unit", "range")}
+"""The options of each key in `[orders]`."""
+
+FEATURE_OPTIONS = {
+    "column": "The company's column. By default, the name of the feature",
+    "type": "`number` or `category`",
+    "unit": "Unit of a number, for people. Values aren't converted",
+    "range": "Smallest and largest valid number. A number outside is counted, and the order is predicted without it",
+    "of": "`order` (the default) or `restaurant`: the file that has the column",
+    "required": "`true`: an order without a valid value isn't predicted. The default is `false`",
+    "title": "Name for people. By default, the name with spaces",
+}
+
+_BASE_FEATURE_NAMES = (
+    *("acknowledged_second", "weekday", "slot_mean_seconds", "seconds_to_lunch", "seconds_to_dinner"),
+    *("restaurant_orders", "restaurant_orders_per_day", "restaurant_mean_seconds", "restaurant_spread"),
+    *(f"restaurant_p{level}_seconds" for level in (10, 25, 50, 75, 90)),
+    *("restaurant_recent_mean_seconds", "restaurant_last_orders_mean_seconds", "restaurant_mean_items"),
+    *("restaurant_mean_order_value", "restaurant_lunch_share", "restaurant_first_lunch_second"),
+    "restaurant_first_dinner_second",
+)
+"""The base features that aren't canonical columns. A test compares them with `preptime.features.spec`."""
+RESERVED_FEATURE_NAMES = frozenset(
+    {column.name for column in (*ORDERS_DICTIONARY, *RESTAURANTS_DICTIONARY)}
+    | {"prep_time", TARGET, "models", "orders", "kitchen", "reasons", "reason", "bundle", "live"}
+    | {*_BASE_FEATURE_NAMES}
+)
+"""Names that a custom feature can't have: canonical columns, base features, and fields of requests and results."""
+
+
+def matrix_names(name: str, feature_type: str) -> set[str]:
+    """Return the names of the columns that a custom feature has in the feature matrix (`features.feature_set`)."""
+    suffixes = ("", "_missing") if feature_type == "number" else ("", "_mean_seconds", "_orders")
+    return {f"{name}{suffix}" for suffix in suffixes}
+
+
+def expected_value(option: str, value: object) -> tuple[str, bool]:
+    """Return the expected type of an option's value in words, and whether `value` has it."""
+    if option == "required":
+        return "true or false", isinstance(value, bool)
+    if option == "range":
+        return "two numbers such as [0, 100]", isinstance(value, list)
+    return "text in quotation marks", isinstance(value, str)
+
+
+EXAMPLE = """\
+[source]
+delimiter = ";"
+decimal = ","
+
+[target]
+name = "delivery"
+title = "delivery time"
+event = "delivered"
+
+[orders]
+order_acknowledged_at = { column = "created_at", format = "%d/%m/%Y %I:%M %p", time_zone = "UTC" }
+order_ready_at = { column = "actual_delivery_time", format = "%d/%m/%Y %I:%M %p", time_zone = "UTC" }
+restaurant_id = "store_id"
+order_value = { column = "subtotal", unit = "cents", currency = "USD" }
+number_of_items = "total_items"
+order_id = "id"
+city = "market_id"
+type_of_food = "store_primary_category"
+
+[restaurants]
+time_zone = "America/Los_Angeles"
+
+[features]
+total_outstanding_orders = "number"
+driving = { column = "estimated_driving_duration", type = "number", unit = "s", range = [0, 7200] }
+order_protocol = "category"
+"""
+"""A complete schema, for the documentation."""
