@@ -11,7 +11,7 @@ help:
 	@$(PYTHON) dev.py help
 
 demo:
-	@$(PYTHON) dev.py demo $(if $(ORDERS),--orders "$(ORDERS)") $(if $(RESTAURANTS),--restaurants "$(RESTAURANTS)") $(ARGS)
+	@$(PYTHON) dev.py demo $(if $(ORDERS),--orders "$(ORDERS)") $(if $(RESTAURANTS),--restaurants "$(RESTAURANTS)") $(if $(SCHEMA),--schema "$(SCHEMA)") $(ARGS)
 
 $(filter-out demo,$(TASKS)):
 	@$(PYTHON) dev.py $@ $(ARGS)

@@ -26,9 +26,22 @@ PAGES = (
     "docs/models.md",
     "docs/monitoring.md",
     "docs/dashboard.md",
+    "docs/schema.md",
     "README.md",
 )
-NAMES = ("accuracy", "training_time", "forest_caps", "score", "history", "ingest", "alerts", "dashboard")
+NAMES = (
+    "accuracy",
+    "custom_features",
+    "training_time",
+    "forest_caps",
+    "score",
+    "history",
+    "restaurant_ids",
+    "ingest",
+    "alerts",
+    "dashboard",
+    "schema_inference",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

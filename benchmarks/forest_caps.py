@@ -132,14 +132,14 @@ def _load(path: Path) -> LoadResult:
     """Load a graph as in a bundle, and predict one order."""
     from onnxruntime import InferenceSession, SessionOptions
 
-    from preptime.features.spec import FEATURES
+    from preptime.features.feature_set import TAKE_HOME_FEATURES
 
     options = SessionOptions()
     options.intra_op_num_threads = 1
     resident_mb_before, start = _resident_mb(), time.perf_counter()
     session = InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     seconds = time.perf_counter() - start
-    session.run(None, {"features": np.zeros((1, len(FEATURES)), np.float32)})
+    session.run(None, {"features": np.zeros((1, len(TAKE_HOME_FEATURES.features)), np.float32)})
     return LoadResult(seconds, resident_mb_before, _resident_mb())
 
 

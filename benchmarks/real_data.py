@@ -15,6 +15,9 @@ from preptime.sources.registry import open_source
 from preptime.validation.audit import AuditedOrders, audit_orders
 from preptime.validation.restaurants import read_restaurants
 
+REAL_DATA = Path(os.environ.get("PREPTIME_REAL_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+"""The folder of the real data."""
+
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkData:
@@ -34,9 +37,8 @@ class BenchmarkData:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add `--orders`, `--restaurants`, `--from`, and `--to`. The default is the last week of the real data."""
-    folder = Path(os.environ.get("PREPTIME_REAL_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
-    parser.add_argument("--orders", default=str(folder / "orders.csv"), help="path or glob (default: %(default)s)")
-    parser.add_argument("--restaurants", default=str(folder / "restaurants.csv"), help="path (default: %(default)s)")
+    parser.add_argument("--orders", default=str(REAL_DATA / "orders.csv"), help="path or glob (default: %(default)s)")
+    parser.add_argument("--restaurants", default=str(REAL_DATA / "restaurants.csv"), help="path (default: %(default)s)")
     parser.add_argument("--from", dest="first", type=dt.date.fromisoformat, default=dt.date(2015, 6, 17))
     parser.add_argument("--to", dest="last", type=dt.date.fromisoformat, default=dt.date(2015, 6, 23))
 

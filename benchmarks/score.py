@@ -146,7 +146,7 @@ def _completed_orders(
     restaurant_index = read_restaurants(restaurants)
     audited = audit_orders(orders, restaurant_index, need_label=True)
     frame = audited.frame.filter(pl.Series(audited.usable_for(purpose)))
-    columns = to_order_columns(frame)
+    columns = to_order_columns(frame, restaurant_index)
     label = frame["prep_time_seconds"].cast(pl.Int64).to_numpy()
     ready = columns.acknowledged_at + label
     as_of = dt.date(1970, 1, 1) + dt.timedelta(days=int(ready.max()) // 86_400 + 1)
@@ -164,7 +164,7 @@ def _measure(folder: Path) -> dict[str, float]:
     from preptime.bundle.bundle import Bundle
     from preptime.bundle.graph import OnnxGraph
     from preptime.bundle.store import Store
-    from preptime.features.spec import FEATURES
+    from preptime.features.feature_set import TAKE_HOME_FEATURES
     from preptime.scoring.score_file import score_file
 
     class TimedGraph(OnnxGraph):
@@ -183,7 +183,7 @@ def _measure(folder: Path) -> dict[str, float]:
 
     store = Store.open(str(folder / "store"))
     bundle = Bundle.load(store.fetch(store.bundle_ids()[0]))
-    graph = TimedGraph(bundle.model_bytes(), len(FEATURES), bundle.manifest.models)
+    graph = TimedGraph(bundle.model_bytes(), len(TAKE_HOME_FEATURES.features), bundle.manifest.models)
     timed_bundle = Bundle(bundle.folder, bundle.manifest, bundle.history, graph)
     wall, cpu = time.perf_counter(), time.process_time()
     document = score_file(str(folder / "orders.parquet"), folder / "scored.parquet", timed_bundle)

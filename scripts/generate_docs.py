@@ -11,6 +11,7 @@ from pathlib import Path
 
 from preptime.domain import data_dictionary, validation_reasons
 from preptime.features import spec
+from preptime.schema import page as schema_page
 from scripts import cli_docs, settings_docs
 
 DOCS_DIR = Path(__file__).resolve().parent.parent / "docs"
@@ -38,6 +39,7 @@ GENERATED_PAGES: dict[str, Callable[[], str]] = {
     "decisions/README.md": decision_index_markdown,
     "features.md": spec.render_markdown,
     "../.env.example": settings_docs.env_example,
+    "schema.md": lambda: schema_page.render_markdown(DOCS_DIR / "schema.md"),
     "validation-reasons.md": validation_reasons.render_markdown,
     "settings.md": settings_docs.markdown,
 }

@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from preptime.bundle.bundle import fetch_verified
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
+from preptime.bundle.isolated_check import load_checked
 from preptime.bundle.store import Store
 from preptime.errors import OperationError, PreptimeError, UsageError
 from scripts.image_digests import read_digests, write_digests
@@ -64,7 +64,7 @@ def bake_champion(store_url: str) -> None:
     entry = ChampionLog(store).current()
     if entry is None:
         raise UsageError(f"The store {store.url} has no champion.", "Train one first: preptime train")
-    bundle_folder = fetch_verified(store, entry.bundle).folder
+    bundle_folder = load_checked(store, entry.bundle).folder
     shutil.rmtree(BAKED_STORE, ignore_errors=True)
     baked_store.write_bundle_files(
         entry.bundle,

@@ -53,7 +53,7 @@ def _parse_text(text: str, zone: ZoneInfo) -> tuple[int, int]:
     if match is None:
         if re.match(EPOCH_PATTERN, stripped) is None:
             raise _invalid_timestamp_error(text)
-        return _parse_microseconds(int(stripped), zone)
+        return _parse_microseconds(int(stripped) if stripped.isdigit() else float(stripped), zone)
     date, time_of_day, seconds, fraction, offset = match.groups()
     try:
         local_time = datetime.fromisoformat(f"{date}T{time_of_day}:{seconds or '00'}.{(fraction or '')[:6]:0<6}")
@@ -61,9 +61,8 @@ def _parse_text(text: str, zone: ZoneInfo) -> tuple[int, int]:
         raise _invalid_timestamp_error(text) from error
     if offset is None:
         return _from_local_time(local_time, zone)
-    local = (local_time - _LOCAL_EPOCH) // timedelta(microseconds=1)
-    utc_offset = parse_utc_offset(offset)
-    return _from_instant(local, zone) if utc_offset == 0 else (local, local - utc_offset * MICROSECONDS)
+    written = (local_time - _LOCAL_EPOCH) // timedelta(microseconds=1)
+    return _from_instant(written - parse_utc_offset(offset) * MICROSECONDS, zone)
 
 
 def _from_local_time(local_time: datetime, zone: ZoneInfo) -> tuple[int, int]:

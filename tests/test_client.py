@@ -77,6 +77,12 @@ def misbehaving_server(*script: tuple[int, bytes] | float | None) -> Iterator[tu
             self.end_headers()
             self.wfile.write(step[1])
 
+        def do_GET(self) -> None:
+            """Respond as an older server, which has no `/v1/schema`."""
+            self.send_response(404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
         def log_message(self, *_: object, **__: object) -> None:
             """Log nothing."""
 
@@ -114,6 +120,12 @@ def closing_server() -> Iterator[tuple[str, Callable[[], int]]]:
             self.send_header("Content-Length", str(len(RESPONSE)))
             self.end_headers()
             self.wfile.write(RESPONSE)
+
+        def do_GET(self) -> None:
+            """Respond as an older server, which has no `/v1/schema`."""
+            self.send_response(404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
         def log_message(self, *_: object, **__: object) -> None:
             """Log nothing."""
@@ -303,11 +315,11 @@ def test_predict_timeout_is_not_retried() -> None:
 
 def test_predict_broken_connection_raises_after_last_attempt() -> None:
     with (
-        misbehaving_server(None, None) as (url, bodies),
+        misbehaving_server(None, None, None) as (url, bodies),
         pytest.raises(ApiConnectionError, match="closed the connection"),
     ):
         predict_once(url, attempts=2)
-    assert len(bodies) == 2
+    assert len(bodies) == 3  # the first one uses the connection of the request for the schema, which could be stale
 
 
 def test_predict_connection_refused_raises() -> None:

@@ -15,8 +15,13 @@ from preptime import exploration
 from preptime.domain.orders import upper_outlier_limit
 from preptime.evaluation.segments import UNKNOWN_VALUE
 from preptime.exploration import OrderFilter, OrderSample
+from preptime.schema.schema import TAKE_HOME_SCHEMA
+from preptime.sources.registry import open_source
 from preptime.validation.audit import audit_orders
+from tests.scoring.delivery import PROTOCOLS, delivery_frames, delivery_schema
 from tests.validation.factories import make_month, make_order, make_orders, make_restaurant_index
+
+MEASURES = {measure.column: measure for measure in exploration.list_measures(TAKE_HOME_SCHEMA)}
 
 
 def sample_of(frame: pl.DataFrame) -> OrderSample:
@@ -73,14 +78,14 @@ def test_filtered_selects_cities_foods_and_days(sample: OrderSample) -> None:
 def test_filtered_outliers_use_limit_of_all_orders(sample: OrderSample) -> None:
     inside = sample.filtered(OrderFilter(cities=("London",), exclude_outliers=True)).frame["prep_minutes"]
     assert max(inside.to_list()) <= sample.outlier_limit_minutes()
-    everything = exploration.distribution(sample, "prep_minutes")
+    everything = exploration.distribution(sample, MEASURES["prep_minutes"])
     assert everything is not None
     assert len(sample) - len(sample.filtered(OrderFilter(exclude_outliers=True))) == everything.outliers > 0
 
 
-@pytest.mark.parametrize("measure", ["prep_minutes", "order_value_gbp", "number_of_items"])
-def test_distribution_counts_every_order(sample: OrderSample, measure: exploration.Measure) -> None:
-    result = exploration.distribution(sample, measure)
+@pytest.mark.parametrize("measure", ["prep_minutes", "order_value", "number_of_items"])
+def test_distribution_counts_every_order(sample: OrderSample, measure: str) -> None:
+    result = exploration.distribution(sample, MEASURES[measure])
     assert result is not None
     values = sample.frame[measure].to_list()
     assert (
@@ -95,21 +100,21 @@ def test_distribution_counts_every_order(sample: OrderSample, measure: explorati
 @given(st.lists(st.floats(0, 1e5, allow_nan=False, width=32), min_size=1, max_size=50))
 def test_distribution_works_for_any_orders(values: list[float]) -> None:
     frame = pl.DataFrame({"prep_minutes": pl.Series(values, dtype=pl.Float32)})
-    result = exploration.distribution(OrderSample(frame, 0), "prep_minutes")
+    result = exploration.distribution(OrderSample(frame, 0), MEASURES["prep_minutes"])
     assert result is not None
     assert sum(int(item["orders"]) for item in result.bins) + result.beyond_display_limit == len(values)
     assert len(result.bins) <= 140
 
 
 def test_distribution_centers_bins_on_whole_numbers(sample: OrderSample) -> None:
-    result = exploration.distribution(sample, "number_of_items")
+    result = exploration.distribution(sample, MEASURES["number_of_items"])
     assert result is not None
     assert [result.bins[3]["low"], result.bins[3]["high"]] == [2.5, 3.5]
     assert result.bins[3]["orders"] == sample.frame["number_of_items"].to_list().count(3)
 
 
 @pytest.mark.parametrize("column", ["hour", "weekday", "day", "city", "type_of_food"])
-def test_summarize_groups_counts_every_order(sample: OrderSample, column: exploration.GroupColumn) -> None:
+def test_summarize_groups_counts_every_order(sample: OrderSample, column: str) -> None:
     rows = exploration.summarize_groups(sample, column)
     assert sum(int(row["orders"]) for row in rows) == len(sample)
     first = rows[0]
@@ -130,7 +135,7 @@ def test_correlation_matches_pearson_and_spearman() -> None:
     frame = known.with_columns(order_value_gbp=pl.col("prep_time_seconds").cast(pl.Float64) ** 3 / 1e9)
     sample = sample_of(frame)
     by_pair = {(row["a"], row["b"]): row["r"] for row in exploration.correlation(sample, ranks=False)}
-    minutes, value = (sample.frame[name].to_numpy().astype(float) for name in ("prep_minutes", "order_value_gbp"))
+    minutes, value = (sample.frame[name].to_numpy().astype(float) for name in ("prep_minutes", "order_value"))
     assert by_pair["preparation time", "order value"] == pytest.approx(np.corrcoef(minutes, value)[0, 1], abs=1e-4)
     assert by_pair["preparation time", "order value"] == by_pair["order value", "preparation time"]
     ranked = {(row["a"], row["b"]): row["r"] for row in exploration.correlation(sample, ranks=True)}
@@ -152,7 +157,7 @@ def test_correlation_omits_constant_columns() -> None:
         make_order(), make_order(order_acknowledged_at="2015-06-01 19:00:01+01:00", prep_time_seconds="599")
     )
     names = {row["a"] for row in exploration.correlation(sample_of(twice), ranks=False)}
-    assert "items" not in names
+    assert "number of items" not in names
     assert exploration.correlation(sample_of(make_orders(make_order())), ranks=False) == []
 
 
@@ -171,15 +176,74 @@ def test_summarize_restaurants_matches_direct_counts(sample: OrderSample) -> Non
 
 def test_scatter_points_are_a_reproducible_sample(sample: OrderSample, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exploration, "SCATTER_SAMPLE_SIZE", 100)
-    dots = exploration.scatter_points(sample, "order_value_gbp")
+    dots = exploration.scatter_points(sample, MEASURES["order_value"])
     assert len(dots) == 100
-    assert dots == exploration.scatter_points(sample, "order_value_gbp")
+    assert dots == exploration.scatter_points(sample, MEASURES["order_value"])
 
 
 def test_exploration_without_orders_is_empty(sample: OrderSample) -> None:
     empty = sample.filtered(OrderFilter(cities=("Nowhere",)))
-    assert exploration.distribution(empty, "prep_minutes") is None
+    assert exploration.distribution(empty, MEASURES["prep_minutes"]) is None
     assert exploration.summarize_groups(empty, "hour") == []
     assert exploration.correlation(empty, ranks=True) == []
     assert exploration.summarize_restaurants(empty).restaurants == 0
-    assert exploration.scatter_points(empty, "number_of_items") == []
+    assert exploration.scatter_points(empty, MEASURES["number_of_items"]) == []
+
+
+@pytest.fixture(scope="module")
+def delivery(tmp_path_factory: pytest.TempPathFactory) -> OrderSample:
+    """The orders of a company with other columns and custom features, and without a restaurants file."""
+    path = tmp_path_factory.mktemp("delivery") / "orders.csv"
+    orders, restaurants = delivery_frames()
+    staff = orders.join(restaurants.select("store", "staff"), on="store", how="left", maintain_order="left")["staff"]
+    orders.with_columns(staff).write_csv(path, separator=";")
+    return exploration.load_exploration(open_source(str(path), delivery_schema()), None).sample
+
+
+def test_custom_features_are_measures_and_categories(delivery: OrderSample) -> None:
+    titles = [(measure.title, measure.unit) for measure in delivery.measures]
+    assert titles == [
+        ("delivery time", "minutes"),
+        ("order value", "USD"),
+        ("number of items", "items"),
+        ("busy couriers", "people"),
+        ("distance to the customer", "km"),
+    ]
+    assert delivery.categories == {"protocol": "protocol", "channel": "channel"}
+    rows = delivery_frames()[0]
+    assert len(delivery) + delivery.excluded == len(rows)
+    groups = {row["value"]: row for row in exploration.summarize_groups(delivery, "protocol")}
+    assert set(groups) == set(PROTOCOLS)
+    of_app = delivery.frame.filter(pl.col("protocol") == "app")["prep_minutes"].to_list()
+    assert groups["app"]["orders"] == len(of_app)
+    assert groups["app"]["median"] == pytest.approx(median(of_app))
+    assert exploration.summarize_restaurants(delivery).table[0]["restaurant_id"] in set(rows["store"])
+    dollars = rows.select(pl.col("subtotal").cast(pl.Float64) / 100).to_series().to_numpy()
+    assert delivery.frame["order_value"].to_numpy().mean() == pytest.approx(dollars.mean(), rel=0.05)
+
+
+def test_missing_feature_values_are_counted_and_left_out(delivery: OrderSample) -> None:
+    busy = next(measure for measure in delivery.measures if measure.column == "busy_couriers")
+    result = exploration.distribution(delivery, busy)
+    assert result is not None
+    known = delivery.frame["busy_couriers"].drop_nulls()
+    assert result.missing == len(delivery) - len(known) > 0
+    assert result.orders == len(known)
+    assert result.median == pytest.approx(known.median())
+    assert len(exploration.scatter_points(delivery, busy)) == len(known)
+    by_pair = {(row["a"], row["b"]): row["r"] for row in exploration.correlation(delivery, ranks=False)}
+    pairs = delivery.frame.select("busy_couriers", "prep_minutes").drop_nulls().cast(pl.Float64).to_numpy()
+    expected = np.corrcoef(pairs, rowvar=False)[0, 1]
+    assert by_pair["busy couriers", "delivery time"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_distribution_of_values_far_from_zero_has_many_bins() -> None:
+    kelvin = exploration.Measure("kelvin", "temperature", "K")
+    frame = pl.DataFrame({"kelvin": np.linspace(280, 300, 500)})
+    result = exploration.distribution(OrderSample(frame, 0), kelvin)
+    assert result is not None
+    assert len(result.bins) > 40
+    assert 279 <= float(result.bins[0]["low"]) <= 280
+    negative = exploration.distribution(OrderSample(frame - 290, 0), kelvin)
+    assert negative is not None
+    assert sum(int(item["orders"]) for item in negative.bins) + negative.beyond_display_limit == 500

@@ -73,6 +73,10 @@ def rejecting_server(
             received = b""
             while b"\r\n\r\n" not in received:
                 received += connection.recv(1024)
+            if received.startswith(b"GET"):  # the request for the schema, which an older server doesn't have
+                connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                connection.close()
+                continue
             if responds:
                 connection.sendall(response)
             if closes:
@@ -144,7 +148,12 @@ def test_unreachable_server_is_reported_as_unreachable() -> None:
 
 
 class ApiHandler(BaseHTTPRequestHandler):
-    """Predicts one order."""
+    """Predicts one order. It has no `/v1/schema`, like an older server."""
+
+    def do_GET(self) -> None:
+        self.send_response(404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -171,7 +180,7 @@ class ProxyServer(ThreadingHTTPServer):
 
 
 class ProxyHandlerOfTests(BaseHTTPRequestHandler):
-    """Handles CONNECT with a tunnel, and POST to an absolute URL by forwarding it."""
+    """Handles CONNECT with a tunnel, and other methods with an absolute URL by forwarding them."""
 
     server: ProxyServer
     hop_headers: ClassVar = {"proxy-authorization", "connection", "host"}
@@ -200,11 +209,14 @@ class ProxyHandlerOfTests(BaseHTTPRequestHandler):
                             return
                         pairs[readable].sendall(data)
 
+    def do_GET(self) -> None:
+        self.do_POST()
+
     def do_POST(self) -> None:
         if not self._is_allowed():
             return
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        head = f"POST {urlsplit(self.path).path} HTTP/1.0\r\n" + "".join(
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        head = f"{self.command} {urlsplit(self.path).path} HTTP/1.0\r\n" + "".join(
             f"{name}: {value}\r\n" for name, value in self.headers.items() if name.lower() not in self.hop_headers
         )
         with socket.create_connection(("127.0.0.1", self.server.api_port)) as target:
@@ -254,7 +266,10 @@ def test_proxy_of_environment_forwards_http(monkeypatch: pytest.MonkeyPatch, var
     with running_proxy() as (port, proxy):
         monkeypatch.setenv(variable, f"127.0.0.1:{port}")
         assert predict("http://preptime.invalid/base") == 1
-    assert proxy.requests == ["POST http://preptime.invalid/base/v1/predictions"]
+    assert proxy.requests == [
+        "GET http://preptime.invalid/base/v1/schema",
+        "POST http://preptime.invalid/base/v1/predictions",
+    ]
 
 
 @pytest.mark.parametrize("variable", ["https_proxy", "HTTPS_PROXY"])
@@ -275,14 +290,17 @@ def test_explicit_proxy_tunnels_https_with_credentials(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with running_proxy(credentials, certificate) as (port, proxy):
         assert predict("https://localhost:8443", proxy=proxy_url(port, credentials)) == 1
-    assert proxy.requests == ["CONNECT localhost:8443"]
+    assert proxy.requests == ["CONNECT localhost:8443"] * 2  # the test API closes each connection
 
 
 @pytest.mark.parametrize("credentials", ["", CREDENTIALS, "käse:münchen"])
 def test_explicit_proxy_forwards_http_with_credentials(credentials: str) -> None:
     with running_proxy(credentials) as (port, proxy):
         assert predict("http://127.0.0.1:8000", proxy=proxy_url(port, credentials)) == 1
-    assert proxy.requests == ["POST http://127.0.0.1:8000/v1/predictions"]
+    assert proxy.requests == [
+        "GET http://127.0.0.1:8000/v1/schema",
+        "POST http://127.0.0.1:8000/v1/predictions",
+    ]
 
 
 def proxy_url(port: int, credentials: str) -> str:

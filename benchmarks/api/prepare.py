@@ -1,4 +1,4 @@
-"""The inputs of a run: synthetic orders, a store with two bundles, and request bodies."""
+"""The inputs of a run: synthetic orders, stores with bundles, and request bodies."""
 
 from __future__ import annotations
 
@@ -20,6 +20,24 @@ TRAINING_DATE = dt.date(2015, 7, 1)
 """The day after the last synthetic order."""
 BODIES = 256
 BATCH_ORDERS = 1_000
+CUSTOM_NUMBERS, CUSTOM_CATEGORIES = ("courier_distance_km", "open_tickets", "basket_weight_kg"), ("channel", "payment")
+"""Custom features of orders in the comparison with and without them."""
+_CUSTOM_SCHEMA = """
+[orders]
+order_acknowledged_at = "order_acknowledged_at"
+order_ready_at = "order_ready_at"
+restaurant_id = "restaurant_id"
+order_value = { column = "order_value_gbp", currency = "GBP" }
+number_of_items = "number_of_items"
+order_id = "order_id"
+
+[features]
+courier_distance_km = { column = "courier_distance_km", type = "number", range = [0, 100] }
+open_tickets = "number"
+basket_weight_kg = "number"
+channel = "category"
+payment = "category"
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +51,8 @@ class Prepared:
     bundles: tuple[str, str]
     """Two bundles to switch between. The first one is the champion."""
     models: tuple[str, ...]
+    custom: bool = False
+    """Whether the request bodies have custom features."""
 
 
 def prepare(folder: Path, store: Path | None) -> Prepared:
@@ -59,6 +79,42 @@ def prepare(folder: Path, store: Path | None) -> Prepared:
     return Prepared(folder, orders, restaurants, models, (second.bundle, first.bundle), tuple(manifest["models"]))
 
 
+def prepare_custom(folder: Path) -> tuple[Prepared, Prepared]:
+    """Train on the same orders without and with five custom features. Return both stores."""
+    data = folder / "data"
+    preptime("synthesize", "--out", str(data), "--orders", str(ORDERS))
+    orders, schema = folder / "orders.csv", folder / "schema.toml"
+    _add_custom_columns(data / "orders.csv", orders)
+    schema.write_text(_CUSTOM_SCHEMA, encoding="utf-8")
+    sides = []
+    for name, options in (("without", ()), ("with", ("--schema", str(schema)))):
+        side, restaurants = folder / name, data / "restaurants.csv"
+        side.mkdir()
+        models = side / "models"
+        arguments = ("--orders", str(orders), "--restaurants", str(restaurants), "--store", str(models))
+        preptime("train", *arguments, *options, "--date", str(TRAINING_DATE), "--results", str(side / "results"))
+        champion = ChampionLog(Store.open(str(models))).current()
+        if champion is None:
+            raise SystemExit(f"The training {name} custom features created no champion.")
+        manifest = Store.open(str(models)).read_manifest(champion.bundle)
+        bundles = (champion.bundle, champion.bundle)
+        sides.append(Prepared(side, orders, restaurants, models, bundles, manifest.models, custom=bool(options)))
+    return sides[0], sides[1]
+
+
+def _add_custom_columns(source: Path, target: Path) -> None:
+    """Copy orders and add the custom columns. One number in twenty is missing."""
+    with source.open(encoding="utf-8", newline="") as file, target.open("w", encoding="utf-8", newline="") as copy:
+        rows = csv.DictReader(file)
+        writer = csv.DictWriter(copy, [*(rows.fieldnames or ()), *CUSTOM_NUMBERS, *CUSTOM_CATEGORIES])
+        writer.writeheader()
+        for number, row in enumerate(rows):
+            factors, counts = zip(CUSTOM_NUMBERS, (7, 13, 29), strict=True), zip(CUSTOM_CATEGORIES, (3, 5), strict=True)
+            row |= {name: str(number * factor % 97 / 10) for name, factor in factors}
+            row |= {name: f"{name} {number * 31 % count}" for name, count in counts}
+            writer.writerow(row | ({CUSTOM_NUMBERS[0]: ""} if number % 20 == 0 else {}))
+
+
 def preptime(*arguments: str) -> None:
     """Run a command of preptime."""
     program = "import sys; from preptime.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -72,7 +128,7 @@ def write_bodies(prepared: Prepared) -> dict[str, Path]:
 
     `default`, `six`, and `take_home` have one order per body. `many` and `many_six` have 1,000.
     """
-    orders = _usable(prepared.orders, BODIES + BATCH_ORDERS)
+    orders = _usable(prepared.orders, BODIES + BATCH_ORDERS, custom=prepared.custom)
     single_orders, size = orders[:BODIES], len(orders)
     batches = [
         [orders[(start + offset) % size] for offset in range(BATCH_ORDERS)] for start in range(0, size, size // 5)
@@ -94,7 +150,7 @@ def write_bodies(prepared: Prepared) -> dict[str, Path]:
     return files
 
 
-def _usable(orders: Path, count: int) -> list[dict[str, object]]:
+def _usable(orders: Path, count: int, *, custom: bool = False) -> list[dict[str, object]]:
     """Return the last complete orders of the file, as a client sends them."""
     with orders.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if _is_complete(row)]
@@ -106,8 +162,14 @@ def _usable(orders: Path, count: int) -> list[dict[str, object]]:
             "restaurant_id": int(row["restaurant_id"]),
             "number_of_items": int(row["number_of_items"]),
         }
+        | (_custom_values(row) if custom else {})
         for row in itertools.islice(reversed(rows), count)
     ]
+
+
+def _custom_values(row: dict[str, str]) -> dict[str, object]:
+    numbers = {name: float(row[name]) if row[name] else None for name in CUSTOM_NUMBERS}
+    return numbers | {name: row[name] for name in CUSTOM_CATEGORIES}
 
 
 def _is_complete(row: dict[str, str]) -> bool:

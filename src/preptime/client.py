@@ -21,7 +21,7 @@ from urllib3 import BaseHTTPResponse, Retry
 from urllib3.exceptions import HTTPError, InvalidHeader, NewConnectionError, ProtocolError, ProxyError
 from urllib3.exceptions import TimeoutError as HttpTimeoutError
 
-from preptime.domain.order_records import Orders, order_records, raise_unencodable_text
+from preptime.domain.order_records import Orders, RequestColumns, order_records, raise_unencodable_text
 from preptime.errors import PreptimeError, UsageError
 from preptime.http_connections import open_pools, parse_proxy_url, parse_server_url, proxy_of_environment
 from preptime.network import HEADER_VALUE_PATTERN
@@ -56,6 +56,10 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     fallback_level: str | None = None
     models: dict[str, float] = {}
     """Seconds by point model, for the models that you requested."""
+    restaurant_differs: bool = False
+    """Whether the order's own country or city isn't that of the restaurant in the bundle."""
+    missing_features: tuple[str, ...] = ()
+    """Columns of custom features without a valid value."""
     error: OrderError | None = None
 
 
@@ -80,6 +84,7 @@ class _ManifestSummary(msgspec.Struct, frozen=True):
 
     date: dt.date
     models: tuple[str, ...]
+    schema: dict[str, object] = msgspec.field(default_factory=dict)
 
 
 class ActiveBundle(msgspec.Struct, frozen=True):
@@ -94,6 +99,33 @@ class ActiveBundle(msgspec.Struct, frozen=True):
     def models(self) -> tuple[str, ...]:
         """Names of its models, including the default model."""
         return self.manifest.models
+
+    @property
+    def schema(self) -> dict[str, object]:
+        """The schema of the orders that it predicts, as in the manifest. Empty for a server without schemas."""
+        return self.manifest.schema
+
+
+class _Field(msgspec.Struct, frozen=True):
+    """One field of a request."""
+
+    name: str
+    column: str
+    expected: str
+
+
+class _ServerSchema(msgspec.Struct, frozen=True):
+    """The fields of a request, from `/v1/schema`."""
+
+    bundle: str
+    fields: tuple[_Field, ...]
+
+
+class _KnownColumns(msgspec.Struct, frozen=True):
+    """The columns that the client sends, and the bundles that have them."""
+
+    columns: RequestColumns
+    bundles: frozenset[str]
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -186,6 +218,7 @@ class Client:
         proxy_server = parse_proxy_url(proxy_of_environment(server) if proxy is None else proxy)
         self._proxy_name = proxy_server.netloc if proxy_server else None
         self._pools = open_pools(proxy_server)
+        self._known: _KnownColumns | None = None
 
     def predict(self, orders: Orders, *, models: Sequence[str] | None = None) -> PredictionResponse:
         """Return predictions for orders.
@@ -194,7 +227,8 @@ class Client:
 
         Args:
             orders: One order as a dict, a pandas Series, or an object with the columns as attributes. Several as a list
-                of these, or a Polars or pandas data frame. Only the columns of the data dictionary are sent.
+                of these, or a Polars or pandas data frame. Columns have the names in the server's schema, as
+                `GET /v1/schema` lists them. Other columns aren't sent.
             models: Names of point models whose predictions are added.
 
         Returns:
@@ -205,13 +239,56 @@ class Client:
             ApiConnectionError: No response arrived.
             UsageError: A column of an order contains a value that can't be sent, such as a list.
         """
-        records = order_records(orders)
+        orders = list(orders) if isinstance(orders, Iterator) else orders
+        known = self._known or self._fetch_columns()
+        try:
+            response = self._predict(orders, known.columns, models)
+        except (ApiStatusError, UsageError) as error:
+            if isinstance(error, ApiStatusError) and error.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+                raise
+            # Maybe the champion and its schema changed.
+            current = self._fetch_columns()
+            if current.columns == known.columns:
+                raise
+            return self._predict(orders, current.columns, models)
+        if not known.bundles:  # a server without `/v1/schema`
+            self._known = _KnownColumns(known.columns, frozenset({response.bundle}))
+            return response
+        if response.bundle in known.bundles:
+            return response
+        current = self._fetch_columns(response.bundle)
+        return response if current.columns == known.columns else self._predict(orders, current.columns, models)
+
+    def _predict(self, orders: Orders, columns: RequestColumns, models: Sequence[str] | None) -> PredictionResponse:
+        records = order_records(orders, columns)
         request = {"orders": records} if models is None else {"orders": records, "models": list(models)}
         try:
             body = _ENCODER.encode(request)
         except UnicodeEncodeError:
             raise_unencodable_text(records)
         return self._decode(self._request_with_retries("POST", "/v1/predictions", body), PredictionResponse)
+
+    def _fetch_columns(self, bundle: str = "") -> _KnownColumns:
+        """Return the columns of the server's schema, after the first request and after a change of the bundle.
+
+        A server without `/v1/schema` has the default schema. `bundle` is the one that it serves, if that's known.
+        """
+        try:
+            schema = self._decode(self._request_with_retries("GET", "/v1/schema", b""), _ServerSchema)
+        except ApiStatusError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            columns, bundle_ids = _default_columns(), {bundle} - {""}
+        else:
+            names = {field.column: field.name for field in schema.fields}
+            columns = RequestColumns(
+                {field.name: field.expected for field in schema.fields}, names.get("restaurant_id", "restaurant_id")
+            )
+            bundle_ids = {schema.bundle}
+        if self._known is not None and self._known.columns == columns:
+            bundle_ids |= self._known.bundles
+        self._known = _KnownColumns(columns, frozenset(bundle_ids))
+        return self._known
 
     def bundle(self) -> ActiveBundle:
         """Return the bundle that serves predictions now. Raises the same errors as `predict`."""
@@ -323,6 +400,16 @@ class Client:
             raise ApiConnectionError(
                 f"{self._server_name} responds, but not as preptime's API does.", "Check that the URL is the API's."
             ) from error
+
+
+def _default_columns() -> RequestColumns:
+    """Return the columns of the default schema."""
+    from preptime.schema.schema import TAKE_HOME_SCHEMA  # imports NumPy, which no other server needs
+
+    names = TAKE_HOME_SCHEMA.request_fields()
+    return RequestColumns(
+        {source: TAKE_HOME_SCHEMA.column(name).expected_text for name, source in names.items()}, names["restaurant_id"]
+    )
 
 
 def _find_cause(error: HTTPError) -> BaseException:

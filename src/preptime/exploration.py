@@ -1,34 +1,39 @@
 """Exploration of orders for the dashboard: a sample with filters, and the notebook's statistics of it.
 
 Polars computes everything here, so that the data behind a chart stays small for any number of orders. Times are minutes
-and values are pounds. Rows are plain dictionaries for charts and tables.
+and values are in the currency of the schema. Rows are plain dictionaries for charts and tables.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from preptime.domain.data_dictionary import TARGET
-from preptime.domain.orders import upper_outlier_limit
+from preptime.domain.orders import UNKNOWN_CODE, upper_outlier_limit
 from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask
 from preptime.evaluation.aggregates import MIN_RELIABLE_ORDERS, ChartRow
 from preptime.evaluation.segments import UNKNOWN_VALUE
 from preptime.features.restaurant_index import RestaurantIndex
+from preptime.schema.schema import TAKE_HOME_SCHEMA, CustomFeature, Schema
 from preptime.sources.source import DataSource
 from preptime.validation.audit import AuditedOrders, audit_orders
 from preptime.validation.audit_report import CheckReport, summarize_audit
+from preptime.validation.custom_features import feature_column
+from preptime.validation.derived_restaurants import derive_restaurants
 
 MAX_ROWS = 1_000_000
 """Maximum number of orders: a month of a large city. Reading them from Parquet takes 5 s and 400 MB (measured)."""
 
-Measure = Literal["prep_minutes", "order_value_gbp", "number_of_items"]
-GroupColumn = Literal["hour", "weekday", "day", "city", "type_of_food"]
+LABEL_MEASURE = "prep_minutes"
+"""The column with the label."""
+TIME_COLUMNS = ("hour", "weekday", "day")
+"""The columns of times that orders are grouped by. All other groups are categories."""
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -48,6 +53,7 @@ DISPLAY_LIMIT_FACTOR = 1.6
 
 _BATCH_ROWS = 100_000
 _CATEGORIES = ("country", "city", "type_of_food")
+_OPTIONAL_COLUMNS: dict[str, type[pl.DataType]] = {"order_value": pl.Float32, "number_of_items": pl.Int32}
 
 _BIN_COUNT = 64
 _ROUND_STEPS = (1, 2, 2.5, 5, 10)
@@ -57,16 +63,34 @@ _SEED = 12
 _COUNT_BANDS = ((1, "1"), (2, "2–4"), (5, "5–9"), (10, "10–20"), (21, "21–50"), (51, "51–100"), (101, "over 100"))
 """Bands of restaurants by number of orders: first number and label. One band ends at the notebook's threshold."""
 
-_CORRELATION_LABELS = {
-    "prep_minutes": "preparation time",
-    "order_value_gbp": "order value",
-    "number_of_items": "items",
+_OTHER_CORRELATIONS = {
     "hour": "hour",
     "weekday": "weekday",
     "day_of_month": "day of month",
     "restaurant_orders": "orders of the restaurant",
 }
-"""The notebook's numeric columns, and their labels in the chart."""
+"""The notebook's numeric columns that aren't measures, and their labels in the chart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A number of each order: its column, its name, and its unit for people."""
+
+    column: str
+    title: str
+    unit: str
+    is_whole: bool = False
+
+
+def list_measures(schema: Schema) -> tuple[Measure, ...]:
+    """Return the numbers of orders with a schema: the label, the value, the items, and custom numbers of orders."""
+    measures = [Measure(LABEL_MEASURE, schema.target.title, "minutes")]
+    if schema.has("order_value"):
+        measures.append(Measure("order_value", "order value", schema.currency))
+    if schema.has("number_of_items"):
+        measures.append(Measure("number_of_items", "number of items", "items", is_whole=True))
+    numbers = (feature for feature in schema.order_features if feature.type == "number")
+    return (*measures, *(Measure(feature.name, feature.display_name, feature.unit) for feature in numbers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +116,14 @@ class OrderSample:
     """
 
     frame: pl.DataFrame
-    """`restaurant_id`, `country`, `city`, `type_of_food` (text), local `day` (date), `weekday` (1 is Monday), `hour`,
-    `order_value_gbp`, `number_of_items`, `prep_minutes`. About 40 bytes per order."""
+    """`restaurant_id` (the key), `country`, `city`, `type_of_food` (text), local `day` (date), `weekday` (1 is Monday),
+    `hour`, `prep_minutes`, and, if the schema has them, `order_value`, `number_of_items`, and the custom features by
+    name. About 40 bytes per order."""
     excluded: int
     """Number of orders that were read and excluded."""
+    schema: Schema = TAKE_HOME_SCHEMA
+    restaurants: RestaurantIndex | None = None
+    """The restaurants, for the identifiers that are text."""
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -112,11 +140,26 @@ class OrderSample:
             acknowledged_local.dt.date().alias("day"),
             acknowledged_local.dt.weekday().alias("weekday"),
             acknowledged_local.dt.hour().alias("hour"),
-            pl.col("order_value_gbp").cast(pl.Float32),
-            pl.col("number_of_items").cast(pl.Int32),
-            (pl.col(TARGET) / 60).cast(pl.Float32).alias("prep_minutes"),
+            (pl.col(TARGET) / 60).cast(pl.Float32).alias(LABEL_MEASURE),
+            *(pl.col(name).cast(dtype) for name, dtype in _OPTIONAL_COLUMNS.items() if audited.schema.has(name)),
+            *(
+                _feature_expression(feature)
+                for feature in audited.schema.features
+                if feature_column(feature) in orders.columns
+            ),
         )
-        return cls(frame, len(audited) - len(frame))
+        return cls(frame, len(audited) - len(frame), audited.schema, restaurants)
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """The numbers of each order, the label first."""
+        return list_measures(self.schema)
+
+    @property
+    def categories(self) -> dict[str, str]:
+        """The names for people of the custom categories, by column."""
+        custom = (feature for feature in self.schema.features if feature.type == "category")
+        return {feature.name: feature.display_name for feature in custom if feature.name in self.frame.columns}
 
     @property
     def date_range(self) -> tuple[dt.date, dt.date]:
@@ -133,7 +176,7 @@ class OrderSample:
 
     def outlier_limit_minutes(self) -> float:
         """Return the outlier limit of the preparation times, minutes. The sample must have at least one order."""
-        return upper_outlier_limit(self.frame["prep_minutes"].to_numpy().astype(np.float64))
+        return upper_outlier_limit(self.frame[LABEL_MEASURE].to_numpy().astype(np.float64))
 
     def filtered(self, order_filter: OrderFilter) -> OrderSample:
         """Return the orders that match a filter. Outliers are those of this sample, before filtering."""
@@ -144,8 +187,8 @@ class OrderSample:
         if order_filter.date_range:
             is_selected &= pl.col("day").is_between(*order_filter.date_range)
         if order_filter.exclude_outliers and len(self):
-            is_selected &= pl.col("prep_minutes") <= self.outlier_limit_minutes()
-        return OrderSample(self.frame.filter(is_selected), self.excluded)
+            is_selected &= pl.col(LABEL_MEASURE) <= self.outlier_limit_minutes()
+        return replace(self, frame=self.frame.filter(is_selected))
 
 
 @dataclass(frozen=True)
@@ -159,15 +202,23 @@ class ExplorationData:
     """Whether the data source has more rows than were read."""
 
 
-def load_exploration(orders: DataSource, restaurants: RestaurantIndex, max_rows: int = MAX_ROWS) -> ExplorationData:
-    """Read and audit the first `max_rows` orders of a data source. Raises `DataError` if they can't be read."""
+def load_exploration(
+    orders: DataSource, restaurants: RestaurantIndex | None, max_rows: int = MAX_ROWS
+) -> ExplorationData:
+    """Read and audit the first `max_rows` orders of a data source. Raises `DataError` if they can't be read.
+
+    Without restaurants, they are derived from the orders.
+    """
     batches, row_count = list[pl.DataFrame](), 0
     for batch in orders.batches(_BATCH_ROWS):
         batches.append(batch.head(max_rows - row_count))
         row_count += len(batch)
         if row_count > max_rows:
             break
-    audited = audit_orders(pl.concat(batches, how="diagonal_relaxed"), restaurants, need_label=True)
+    rows = pl.concat(batches, how="diagonal_relaxed")
+    if restaurants is None:
+        restaurants = derive_restaurants(rows, orders.schema).index
+    audited = audit_orders(rows, restaurants, need_label=True, schema=orders.schema)
     return ExplorationData(
         OrderSample.from_audited(audited, restaurants), summarize_audit(audited, len(restaurants)), row_count > max_rows
     )
@@ -190,22 +241,29 @@ class Distribution:
     """End of the chart."""
     beyond_display_limit: int
     """Number of orders beyond the end of the chart."""
+    missing: int
+    """Number of orders without a value."""
     bins: tuple[ChartRow, ...]
     """`low`, `high`, `orders`, and `is_outlier`: whether the bin is above the outlier limit."""
 
 
 def distribution(orders: OrderSample, measure: Measure) -> Distribution | None:
-    """Return the distribution of a measure, or None without orders."""
-    if not len(orders):
+    """Return the distribution of a measure, or None without values. Missing values are only counted."""
+    known = orders.frame[measure.column].drop_nulls()
+    if not len(known):
         return None
-    values = orders.frame[measure].to_numpy().astype(np.float64)
+    values = known.to_numpy().astype(np.float64)
     q1, median, q3 = (float(value) for value in np.percentile(values, [25, 50, 75]))
     outlier_limit, maximum = upper_outlier_limit(values), float(values.max())
-    whole_numbers = measure == "number_of_items"
-    display_end = min(maximum, DISPLAY_LIMIT_FACTOR * outlier_limit)
-    bin_width = _bin_width(display_end, whole_numbers=whole_numbers)
+    origin = min(0.0, float(values.min()))
+    display_end = min(maximum, origin + DISPLAY_LIMIT_FACTOR * (outlier_limit - origin))
+    # Values far above zero, such as temperatures in kelvin, would be in one bin of a chart that starts at zero.
+    start = float(values.min()) if values.min() < 0 or 2 * values.min() > display_end else 0.0
+    bin_width = _bin_width(display_end - start, is_whole=measure.is_whole)
+    start = math.floor(start / bin_width) * bin_width
     # A whole number is the middle of its bin.
-    edges = np.arange(math.floor(display_end / bin_width) + 2) * bin_width - (0.5 if whole_numbers else 0.0)
+    bin_count = math.floor((display_end - start) / bin_width) + 2
+    edges = start + np.arange(bin_count) * bin_width - (0.5 if measure.is_whole else 0.0)
     counts, _ = np.histogram(values, bins=edges)
     return Distribution(
         orders=len(values),
@@ -218,6 +276,7 @@ def distribution(orders: OrderSample, measure: Measure) -> Distribution | None:
         outliers=int((values > outlier_limit).sum()),
         display_limit=float(edges[-1]),
         beyond_display_limit=int((values > edges[-1]).sum()),
+        missing=len(orders) - len(values),
         bins=tuple(
             {
                 "low": float(low),
@@ -230,13 +289,13 @@ def distribution(orders: OrderSample, measure: Measure) -> Distribution | None:
     )
 
 
-def summarize_groups(orders: OrderSample, column: GroupColumn) -> list[ChartRow]:
-    """Return the orders, quartiles, and mean preparation time (minutes) for each value of a column.
+def summarize_groups(orders: OrderSample, column: str) -> list[ChartRow]:
+    """Return the orders, quartiles, and mean label (minutes) for each value of a column.
 
-    Times are in ascending order. Cities and types of food are sorted by orders, largest first; the first `MAX_GROUPS`
-    are those to draw.
+    Times are in ascending order. Categories are sorted by orders, largest first; the first `MAX_GROUPS` are those to
+    draw.
     """
-    minutes = pl.col("prep_minutes").cast(pl.Float64)
+    minutes = pl.col(LABEL_MEASURE).cast(pl.Float64)
     groups = orders.frame.group_by(column).agg(
         pl.len().alias("orders"),
         minutes.quantile(0.25, "linear").alias("q1"),
@@ -244,7 +303,7 @@ def summarize_groups(orders: OrderSample, column: GroupColumn) -> list[ChartRow]
         minutes.quantile(0.75, "linear").alias("q3"),
         minutes.mean().alias("mean"),
     )
-    is_category = column in ("city", "type_of_food")
+    is_category = column not in TIME_COLUMNS
     groups = groups.sort(["orders", column], descending=[True, False]) if is_category else groups.sort(column)
     return [
         {"value": _display_value(column, value), "few": row["orders"] < MIN_RELIABLE_ORDERS, **row}
@@ -256,28 +315,37 @@ def summarize_groups(orders: OrderSample, column: GroupColumn) -> list[ChartRow]
 def correlation(sample: OrderSample, *, ranks: bool) -> list[ChartRow]:
     """Return the correlation of each pair of numeric columns: Spearman's if `ranks`, else Pearson's as in the notebook.
 
-    A constant column has no correlation, so its pairs are omitted.
+    A constant column has no correlation, so its pairs are omitted. A pair uses the orders that have both values.
     """
     if len(sample) < 2:
         return []
     orders = sample.frame.with_columns(pl.len().over("restaurant_id").alias("restaurant_orders"))
     if len(orders) > CORRELATION_SAMPLE_SIZE:
         orders = orders.sample(CORRELATION_SAMPLE_SIZE, seed=_SEED)
-    frame = orders.select(
-        *(name for name in _CORRELATION_LABELS if name in orders.columns),
-        pl.col("day").dt.day().alias("day_of_month"),
-    ).select(pl.col(name).cast(pl.Float64) for name in _CORRELATION_LABELS)
+    labels = {measure.column: measure.title for measure in sample.measures} | _OTHER_CORRELATIONS
+    frame = orders.with_columns(pl.col("day").dt.day().alias("day_of_month")).select(
+        pl.col(name).cast(pl.Float64) for name in labels
+    )
     if ranks:
         frame = frame.select(pl.all().rank())
-    varying_columns = [name for name in frame.columns if frame[name].n_unique() > 1]
-    if not varying_columns:
-        return []
-    matrix = np.atleast_2d(np.corrcoef(frame.select(varying_columns).to_numpy(), rowvar=False))
+    columns = {
+        name: frame[name].fill_null(np.nan).to_numpy() for name in labels if frame[name].drop_nulls().n_unique() > 1
+    }
     return [
-        {"a": _CORRELATION_LABELS[a], "b": _CORRELATION_LABELS[b], "r": round(float(matrix[i, j]), 4)}
-        for i, a in enumerate(varying_columns)
-        for j, b in enumerate(varying_columns)
+        {"a": labels[a], "b": labels[b], "r": round(r, 4)}
+        for a in columns
+        for b in columns
+        if (r := _pair_correlation(columns[a], columns[b])) is not None
     ]
+
+
+def _pair_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:
+    """Return the correlation over the orders that have both values, or None if one of them is constant."""
+    has_both = ~np.isnan(first) & ~np.isnan(second)
+    first, second = first[has_both], second[has_both]
+    if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return None
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +365,9 @@ class RestaurantSummary:
 
 def summarize_restaurants(orders: OrderSample) -> RestaurantSummary:
     """Return the numbers of orders per restaurant."""
-    minutes = pl.col("prep_minutes").cast(pl.Float64)
+    minutes = pl.col(LABEL_MEASURE).cast(pl.Float64)
+    mean_value = pl.col("order_value").cast(pl.Float64).mean().alias("mean_order_value")
+    means = [mean_value] if "order_value" in orders.frame.columns else []
     by_restaurant = (
         orders.frame.group_by("restaurant_id")
         .agg(
@@ -306,7 +376,7 @@ def summarize_restaurants(orders: OrderSample) -> RestaurantSummary:
             pl.len().alias("orders"),
             minutes.median().alias("median_minutes"),
             minutes.quantile(0.9, "linear").alias("p90_minutes"),
-            pl.col("order_value_gbp").cast(pl.Float64).mean().alias("mean_value_gbp"),
+            *means,
         )
         .sort(["orders", "restaurant_id"], descending=[True, False])
     )
@@ -327,16 +397,35 @@ def summarize_restaurants(orders: OrderSample) -> RestaurantSummary:
             }
             for index, (start, label) in enumerate(_COUNT_BANDS)
         ),
-        table=tuple(by_restaurant.head(MAX_RESTAURANTS).iter_rows(named=True)),
+        table=tuple(
+            row | {"restaurant_id": _display_id(int(row["restaurant_id"]), orders.restaurants)}
+            for row in by_restaurant.head(MAX_RESTAURANTS).iter_rows(named=True)
+        ),
     )
 
 
 def scatter_points(orders: OrderSample, measure: Measure) -> list[ChartRow]:
-    """Return a sample of orders as points of a measure and the preparation time. The sample is reproducible."""
-    columns = orders.frame.select(measure, "prep_minutes")
+    """Return a sample of orders as points of a measure and the label. The sample is reproducible."""
+    columns = orders.frame.select(measure.column, LABEL_MEASURE).drop_nulls()
     if len(columns) > SCATTER_SAMPLE_SIZE:
         columns = columns.sample(SCATTER_SAMPLE_SIZE, seed=_SEED)
     return [{"x": float(x), "minutes": round(float(minutes), 2)} for x, minutes in columns.iter_rows()]
+
+
+def _feature_expression(feature: CustomFeature) -> pl.Expr:
+    """Return an expression for a custom feature. A missing category is `UNKNOWN_VALUE`, a missing number null."""
+    column = pl.col(feature_column(feature))
+    if feature.type == "number":
+        return column.cast(pl.Float32).alias(feature.name)
+    return pl.when(column == "").then(pl.lit(UNKNOWN_VALUE)).otherwise(column).alias(feature.name)
+
+
+def _display_id(key: int, restaurants: RestaurantIndex | None) -> int | str:
+    """Return the identifier of a restaurant. The text of one that isn't in the restaurants file isn't kept."""
+    if key >= 0 or restaurants is None:
+        return key
+    position = restaurants.position(key)
+    return UNKNOWN_VALUE if position == UNKNOWN_CODE else restaurants.display_id(position)
 
 
 def _decode_category(column: str, vocabulary: tuple[str, ...]) -> pl.Expr:
@@ -347,15 +436,15 @@ def _decode_category(column: str, vocabulary: tuple[str, ...]) -> pl.Expr:
     return pl.col(column).cast(pl.Int64).replace_strict(codes, names, return_dtype=dtype).alias(column)
 
 
-def _bin_width(limit: float, *, whole_numbers: bool) -> float:
+def _bin_width(limit: float, *, is_whole: bool) -> float:
     """Return a round width for about `_BIN_COUNT` bins up to `limit`."""
     exact_width = max(limit, 1e-6) / _BIN_COUNT
     power = 10.0 ** math.floor(math.log10(exact_width))
     width = next(power * round_step for round_step in _ROUND_STEPS if power * round_step >= exact_width - 1e-12)
-    return max(1.0, float(round(width))) if whole_numbers else width
+    return max(1.0, float(round(width))) if is_whole else width
 
 
-def _display_value(column: GroupColumn, value: object) -> str:
+def _display_value(column: str, value: object) -> str:
     if column == "weekday":
         return WEEKDAYS[int(str(value)) - 1]
     return str(value)

@@ -46,6 +46,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     restaurants: Annotated[
         str, Meta(description="Restaurants that the daily jobs read: the same kinds of location.")
     ] = ""
+    schema: Annotated[
+        FolderPath,
+        Meta(
+            description="TOML file that describes the columns of the orders (docs/schema.md). If it's empty, "
+            "`schema.toml` in the current folder is used if it exists, and the built-in schema otherwise."
+        ),
+    ] = ""
     results: Annotated[
         FolderPath, Meta(description="Folder of the daily results, with one partition for each date.")
     ] = "results"

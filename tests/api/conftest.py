@@ -6,7 +6,9 @@ import pytest
 from werkzeug.test import Client
 
 from preptime.api.active_model import ActiveModel
-from tests.api.factories import ServiceSetup, http_client, make_active_model, make_service
+from preptime.bundle.store import Store
+from tests.api.company import put_company_bundle
+from tests.api.factories import ServiceSetup, http_client, load_active_model, make_active_model, make_service
 
 
 @pytest.fixture(params=["flask", "fast_path"])
@@ -19,6 +21,13 @@ def app_kind(request: pytest.FixtureRequest) -> str:
 def active_model(tmp_path_factory: pytest.TempPathFactory) -> ActiveModel:
     """Return a loaded champion."""
     return make_active_model(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="session")
+def company_model(tmp_path_factory: pytest.TempPathFactory) -> ActiveModel:
+    """Return a loaded champion whose schema has every option."""
+    store = Store.open(str(tmp_path_factory.mktemp("company") / "models"))
+    return load_active_model(store, put_company_bundle(store))
 
 
 @pytest.fixture

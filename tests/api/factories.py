@@ -14,16 +14,21 @@ from preptime.api.active_model import ActiveModel
 from preptime.api.app import PredictionFastPath, create_app
 from preptime.api.champion_watcher import ChampionWatcher
 from preptime.api.metrics import WorkerMetrics
+from preptime.api.request_types import RequestTypes
 from preptime.api.service import PredictionRecord, Service
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import LogEntry
 from preptime.bundle.store import Store
 from preptime.keys import Keys
+from preptime.schema.schema import TAKE_HOME_SCHEMA
 from tests.bundle.factories import DAY, put_bundle
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
+TAKE_HOME_TYPES = RequestTypes.from_schema(TAKE_HOME_SCHEMA)
+TAKE_HOME_FIELDS = tuple(field.name for field in TAKE_HOME_TYPES.fields)
+"""The fields of an order in the default schema."""
 KEY = "a key for tests"
 KEY_NAME = "dispatch"
 LOAD_SECONDS = 120.0
@@ -103,7 +108,11 @@ def poll_and_load(watcher: ChampionWatcher) -> None:
 def make_active_model(folder: Path, shift: float = 0.0) -> ActiveModel:
     """Return a bundle with restaurants 10 and 20 in London and 30 in Paris, and the models `rf` and `quantile`."""
     store = Store.open(str(folder / "models"))
-    bundle_id = put_bundle(store, shift=shift)
+    return load_active_model(store, put_bundle(store, shift=shift))
+
+
+def load_active_model(store: Store, bundle_id: str) -> ActiveModel:
+    """Return a bundle of the store as the first champion."""
     entry = LogEntry(
         bundle=bundle_id,
         date=DAY,

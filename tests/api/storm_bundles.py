@@ -118,7 +118,7 @@ def _columns(orders: tuple[StormOrder, ...]) -> OrderColumns:
     return OrderColumns(
         acknowledged_at=np.array([(order.local_time - epoch) // dt.timedelta(seconds=1) for order in orders]),
         restaurant_id=np.array([order.restaurant_id for order in orders]),
-        order_value_gbp=np.array([order.order_value_gbp for order in orders]),
+        order_value=np.array([order.order_value_gbp for order in orders]),
         number_of_items=np.array([order.number_of_items for order in orders]),
         country=(1 - index // 2).astype(np.int32),
         city=(index // 2).astype(np.int32),

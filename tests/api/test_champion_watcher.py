@@ -17,8 +17,8 @@ from preptime.api.active_model import ActiveModel
 from preptime.api.champion_loading import ChampionLoader, SharedChecks
 from preptime.api.champion_watcher import ChampionWatcher, LoadChampion
 from preptime.bundle.champion_log import ChampionLog, LogEntry, LogEntryDraft
-from preptime.bundle.isolated_check import Cancellation, CheckLimits, check_folder
-from preptime.bundle.store import Store
+from preptime.bundle.isolated_check import Cancellation, check_folder
+from preptime.bundle.store import CheckLimits, Store
 from preptime.errors import BundleVerificationError
 from tests.api.factories import LOAD_SECONDS, poll_and_load
 from tests.bundle.factories import DAY, put_bundle, put_endless_bundle, some_orders

@@ -7,8 +7,7 @@ import re
 
 from werkzeug.test import Client
 
-from preptime.domain.data_dictionary import ORDERS_DICTIONARY, REQUEST_COLUMNS, required_columns
-from tests.api.factories import HEADERS
+from tests.api.factories import HEADERS, TAKE_HOME_FIELDS, TAKE_HOME_TYPES
 from tests.requirements import ROOT
 
 EXAMPLE = re.compile(
@@ -63,5 +62,5 @@ def test_vertex_docs_have_the_order_of_arrays() -> None:
     page = (ROOT / "docs" / "deploy-vertex.md").read_text(encoding="utf-8")
     listed = re.search(r"in this order, which the server can't check:(.*?)\.", page, re.DOTALL)
     assert listed is not None
-    assert tuple(re.findall(r"`(\w+)`", listed[1])) == REQUEST_COLUMNS
-    assert required_columns(ORDERS_DICTIONARY, "scoring") == REQUEST_COLUMNS[:4]
+    assert tuple(re.findall(r"`(\w+)`", listed[1])) == TAKE_HOME_FIELDS
+    assert TAKE_HOME_TYPES.required_fields == TAKE_HOME_FIELDS[:4]

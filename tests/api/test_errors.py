@@ -49,7 +49,7 @@ def test_post_wrong_key_returns_401(http: Client, key: str | None) -> None:
     assert (response.status_code, response.json) == (401, {"error": "Wrong key"})
 
 
-@pytest.mark.parametrize("path", ["/v1/bundle", "/v1/data-dictionary"])
+@pytest.mark.parametrize("path", ["/v1/bundle", "/v1/schema", "/v1/data-dictionary"])
 def test_metadata_endpoints_require_a_key(http: Client, path: str) -> None:
     problem(http.get(path), 401)
     assert http.get(path, headers=HEADERS).status_code == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from preptime.api.limits import (
     RequestLimits,
     check_limits,
 )
-from preptime.api.request_body import MAX_DISCARDED_BODIES
+from preptime.api.request_body import GRANIAN, MAX_DISCARDED_BODIES, PendingBody
 from preptime.api.schema import ApiError
 from preptime.errors import UsageError
 from preptime.settings import Settings
@@ -102,6 +103,27 @@ def test_rejected_body_is_unread_if_many_are_read(
     limited.service.rejecting.release()
     assert post_stream(http_client(limited.service, app_kind), body, **headers).status_code == status
     assert body.size == 0
+
+
+@pytest.mark.parametrize(("address", "status"), [("192.0.2.1", 408), ("192.0.2.2", 400)])
+def test_body_ended_with_late_ones_is_408(limited: ServiceSetup, app_kind: str, address: str, status: int) -> None:
+    """The connections of an address end together. A request that began late, because no thread was free, isn't late."""
+    body_deadline = limited.service.body_deadline
+    server = {"SERVER_SOFTWARE": GRANIAN, "REMOTE_ADDR": "192.0.2.1"}
+    late = PendingBody(server, time.perf_counter() - 2 * body_deadline.timeout_seconds, None, False, False)
+
+    def end_late_body() -> None:
+        thread = threading.Thread(target=body_deadline.start, args=(late,))
+        thread.start()
+        thread.join()
+        body_deadline.end_late_bodies()
+        assert late.is_late
+
+    environ = {"wsgi.input": Body(10, on_read=end_late_body), "CONTENT_LENGTH": "100", "REMOTE_ADDR": address}
+    environ["CONTENT_TYPE"] = "application/json"
+    response = http_client(limited.service, app_kind).post(PREDICTIONS_PATH, headers=HEADERS, environ_overrides=environ)
+    assert response.status_code == status
+    assert limited.log.records == []
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 import sys
 import threading
 import time
@@ -223,9 +224,9 @@ def test_late_body_ends_no_used_connection(server: Server) -> None:
         assert status_of(response.result()) == 408
 
 
-def predict_on(connection: HTTPConnection) -> int:
-    """Send a request on an open connection, and return the status of its response."""
-    connection.request("POST", "/v1/predictions", BODY, {"aikey": PLAIN_KEY, "Content-Type": "application/json"})
+def predict_on(connection: HTTPConnection, body: bytes | Iterator[bytes] = BODY) -> int:
+    """Send a request on an open connection, in chunks if the body is an iterator. Return its status."""
+    connection.request("POST", "/v1/predictions", body, {"aikey": PLAIN_KEY, "Content-Type": "application/json"})
     response = connection.getresponse()
     response.read()
     return response.status
@@ -254,12 +255,61 @@ def test_body_shorter_than_its_length_is_not_logged(server: Server, arrived: int
 @pytest.mark.parametrize("end", [b"", b"ZZ\r\n", b"-1\r\n", b"FFFFFFFFFFFFFFFFF\r\n", b"5\r\nab"])
 def test_chunked_json_that_ends_early_is_not_logged(server: Server, end: bytes) -> None:
     name = f"chunked-{len(end)}-{end[:1].hex()}"
-    part = b"%x\r\n%s\r\n" % (len(BODY) - 1, BODY[:-1]) + end
-    client = open_post(server, f"aikey: {PLAIN_KEY}", f"X-Request-ID: {name}", "Transfer-Encoding: chunked", part=part)
+    client = open_chunked_post(server, name, BODY[:-1], end)
     client.shutdown(socket.SHUT_WR)
     assert status_of(read_all(client)) in {400, DISCONNECTED}
     client.close()
     assert_not_logged(server, name)
+
+
+@pytest.mark.parametrize("end", [b"", b"5\r\n", b"1\r\n ", b"0\r\n"])
+def test_chunked_body_without_its_last_chunk_is_400(server: Server, end: bytes) -> None:
+    """Although its JSON is complete."""
+    requires(sys.platform == "linux", "only Linux shows that the client has ended sending")
+    name = f"no-last-chunk-{len(end)}-{end[:1].hex()}"
+    client = open_chunked_post(server, name, BODY, end)
+    client.shutdown(socket.SHUT_WR)
+    response = read_all(client)
+    client.close()
+    assert (status_of(response), b"closed before the last chunk" in response) == (400, True), response
+    assert_not_logged(server, name)
+
+
+def test_chunked_body_on_a_reset_connection_is_not_logged(server: Server) -> None:
+    requires(sys.platform == "linux", "only Linux shows that the client has reset the connection")
+    client = open_chunked_post(server, "reset", BODY, b"")
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    assert_not_logged(server, "reset")
+
+
+def test_complete_chunked_bodies_are_200_while_clients_leave(server: Server) -> None:
+    """Other connections of the same address, which their clients close, don't count as truncated bodies."""
+    stopped = threading.Event()
+
+    def come_and_go() -> None:
+        while not stopped.is_set():
+            client = open_post(server, f"aikey: {PLAIN_KEY}", f"Content-Length: {len(BODY)}", part=BODY)
+            client.recv(65536)
+            client.close()
+
+    with ExitStack() as exit_stack:
+        thread = threading.Thread(target=come_and_go)
+        thread.start()
+        exit_stack.callback(thread.join)
+        exit_stack.callback(stopped.set)
+        kept_alive = HTTPConnection("127.0.0.1", server.port, timeout=START_SECONDS)
+        exit_stack.callback(kept_alive.close)
+        for number in range(200):
+            chunks = iter([BODY[:number], BODY[number:]] if 0 < number < len(BODY) else [BODY])
+            assert predict_on(kept_alive, chunks) == 200
+            assert predict_on(kept_alive) == 200
+
+
+def open_chunked_post(server: Server, name: str, content: bytes, end: bytes) -> socket.socket:
+    """Send a request whose body has one complete chunk and an incomplete end."""
+    part = b"%x\r\n%s\r\n" % (len(content), content) + end
+    return open_post(server, f"aikey: {PLAIN_KEY}", f"X-Request-ID: {name}", "Transfer-Encoding: chunked", part=part)
 
 
 def assert_not_logged(server: Server, name: str) -> None:

@@ -14,13 +14,18 @@ from werkzeug.test import Client
 from preptime.api.active_model import ActiveModel
 from preptime.api.handler import PREDICTIONS_PATH, TAKE_HOME_PATH
 from preptime.bundle.manifest import encode_manifest
-from preptime.domain.data_dictionary import (
-    ORDERS_DICTIONARY,
-    REQUEST_COLUMNS,
-    RESTAURANTS_DICTIONARY,
-    required_columns,
+from preptime.domain.data_dictionary import ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY
+from tests.api.factories import (
+    HEADERS,
+    KEY_NAME,
+    ORDER,
+    TAKE_HOME_FIELDS,
+    TAKE_HOME_TYPES,
+    FakeSettings,
+    ServiceSetup,
+    http_client,
+    make_service,
 )
-from tests.api.factories import HEADERS, KEY_NAME, ORDER, FakeSettings, ServiceSetup, http_client, make_service
 
 Document = dict[str, object]
 
@@ -79,7 +84,10 @@ def test_data_dictionary_endpoint_matches_the_declaration(http: Client) -> None:
     for table, columns in (("orders", ORDERS_DICTIONARY), ("restaurants", RESTAURANTS_DICTIONARY)):
         described = cast(list[Document], document[table])
         assert [(item["name"], item["description"], item["unit"], item["expected"]) for item in described] == [
-            (column.name, column.description, column.unit, column.expected_text) for column in columns
+            ("order_value_gbp", column.description, "GBP", column.expected_text)
+            if column.name == "order_value"
+            else (column.name, column.description, column.unit, column.expected_text)
+            for column in columns
         ]
 
 
@@ -104,10 +112,9 @@ def test_openapi_documents_every_field_with_its_unit(http: Client) -> None:
     document = get(http, "/openapi.json")
     schemas = cast(dict[str, dict[str, dict[str, Document]]], cast(Document, document["components"])["schemas"])
     request = schemas["PredictionRequest"]["properties"]
-    for column in ORDERS_DICTIONARY:
-        if column.name not in {"order_ready_at", "prep_time_seconds"}:
-            assert column.expected_text in str(request[column.name]["description"])
-            assert column.unit in str(request[column.name]["description"])
+    for field in TAKE_HOME_TYPES.fields:
+        assert field.expected in str(request[field.name]["description"])
+        assert field.unit in str(request[field.name]["description"])
     for name in ("p10", "p50", "p80", "p90"):
         assert str(schemas["Prediction"]["properties"][name]["description"]).startswith("Seconds")
     assert request["models"]["anyOf"] == [
@@ -126,11 +133,11 @@ def test_openapi_documents_every_field_with_its_unit(http: Client) -> None:
 @pytest.mark.parametrize("type_name", ["Order", "PredictionRequest"])
 def test_openapi_order_fields_have_precise_types(http: Client, type_name: str) -> None:
     properties = schemas(http)[type_name]["properties"]
-    types = {name: (properties[name]["type"], properties[name].get("format")) for name in REQUEST_COLUMNS}
+    types = {name: (properties[name]["type"], properties[name].get("format")) for name in TAKE_HOME_FIELDS}
     assert types == {
         "order_acknowledged_at": ("string", "date-time"),
         "order_value_gbp": ("number", None),
-        "restaurant_id": ("integer", "int64"),
+        "restaurant_id": (["integer", "string"], None),
         "number_of_items": ("integer", None),
         "order_id": (["string", "number", "null"], None),
         "country": (["string", "integer", "null"], None),
@@ -138,23 +145,18 @@ def test_openapi_order_fields_have_precise_types(http: Client, type_name: str) -
         "type_of_food": (["string", "integer", "null"], None),
         "open_orders": (["integer", "null"], None),
     }
-    for column in ORDERS_DICTIONARY:
-        if column.name in REQUEST_COLUMNS and column.range_text.count(" to "):
-            assert (properties[column.name]["minimum"], properties[column.name]["maximum"]) == (
-                column.minimum,
-                column.maximum,
-            )
-    for name, field in properties.items():
-        if name in REQUEST_COLUMNS:
-            (example,) = cast(list[object], field["examples"])
-            jsonschema_rs.validator_for(field, validate_formats=True).validate(example)
+    ranges = {name: (field["minimum"], field["maximum"]) for name, field in properties.items() if "minimum" in field}
+    assert ranges == {"order_value_gbp": (0, 100_000), "number_of_items": (1, 10_000), "open_orders": (0, 10_000)}
+    for name in TAKE_HOME_FIELDS:
+        (example,) = cast(list[object], properties[name]["examples"])
+        jsonschema_rs.validator_for(properties[name], validate_formats=True).validate(example)
 
 
 def test_openapi_order_requires_the_columns_of_the_dictionary(http: Client) -> None:
-    assert cast(object, schemas(http)["Order"]["required"]) == list(required_columns(ORDERS_DICTIONARY, "scoring"))
+    assert cast(object, schemas(http)["Order"]["required"]) == list(TAKE_HOME_FIELDS[:4])
     items = cast(Document, schemas(http)["VertexRequest"]["properties"]["instances"]["items"])
     array = cast(list[Document], items["anyOf"])[1]
-    assert (array["minItems"], array["maxItems"]) == (4, len(REQUEST_COLUMNS))
+    assert (array["minItems"], array["maxItems"]) == (4, len(TAKE_HOME_FIELDS))
 
 
 def test_openapi_schemas_are_valid_json_schemas(http: Client) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import numpy as np
 import polars as pl
 import pytest
@@ -9,16 +11,25 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from preptime.api.active_model import OrderLookup
-from preptime.api.order_validation import InvalidOrder, ParsedOrders, format_value, read_orders
+from preptime.api.custom_features import category_text
+from preptime.api.order_validation import OrderNotes, ParsedOrders, format_value, read_orders
+from preptime.api.request_types import RequestTypes
 from preptime.api.schema import Order
 from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask, reasons_in_mask
-from preptime.validation.audit import audit_orders, to_order_columns
+from preptime.features.restaurant_index import RestaurantIndex
+from preptime.validation.audit import AuditedOrders, audit_orders, to_order_columns
+from preptime.validation.custom_features import category_values
 from preptime.validation.row_checks import Finding
+from tests.api.company import COMPANY_SCHEMA, company_history
+from tests.api.factories import TAKE_HOME_TYPES
 from tests.bundle.factories import some_history
 
 RESTAURANTS = some_history().restaurants
-LOOKUP = OrderLookup.from_restaurants(RESTAURANTS)
-VALID_ORDER = {
+LOOKUP = OrderLookup.from_restaurants(RESTAURANTS, TAKE_HOME_TYPES)
+COMPANY_RESTAURANTS = company_history().restaurants
+COMPANY_TYPES = RequestTypes.from_schema(COMPANY_SCHEMA)
+COMPANY_LOOKUP = OrderLookup.from_restaurants(COMPANY_RESTAURANTS, COMPANY_TYPES)
+VALID_ORDER: dict[str, object] = {
     "order_acknowledged_at": "2015-06-17 12:00:00",
     "order_value_gbp": "20",
     "restaurant_id": "10",
@@ -80,10 +91,27 @@ rows = st.fixed_dictionaries(
 )
 
 
-def assert_same_as_audit(order_rows: list[dict[str, object]], frame: pl.DataFrame) -> None:
-    audited = audit_orders(frame, RESTAURANTS, need_label=False)
-    parsed = read_orders([Order(**row) for row in order_rows], LOOKUP)
+def make_orders(order_rows: list[dict[str, object]], types: RequestTypes = TAKE_HOME_TYPES) -> list[Order]:
+    """Return orders with any values, also those that JSON can't represent."""
+    attributes = {field: attribute for attribute, field in types.field_names.items()}
+    return [types.order(**{attributes[name]: value for name, value in row.items()}) for row in order_rows]
+
+
+def assert_same_as_audit(
+    order_rows: list[dict[str, object]],
+    frame: pl.DataFrame,
+    restaurants: RestaurantIndex = RESTAURANTS,
+    types: RequestTypes = TAKE_HOME_TYPES,
+    lookup: OrderLookup = LOOKUP,
+) -> None:
+    audited = audit_orders(frame, restaurants, need_label=False, schema=types.schema)
+    parsed = read_orders(make_orders(order_rows, types), lookup)
     kept = audited.usable_for(Purpose.SCORING)
+    differs = rows_with(audited, ValidationReason.RESTAURANT_DIFFERS)
+    missing = rows_with(audited, ValidationReason.MISSING_FEATURE, ValidationReason.INVALID_FEATURE)
+    for index in np.flatnonzero(kept).tolist():
+        notes = parsed.notes.get(index, OrderNotes(restaurant_differs=False, missing_features=None))
+        assert (notes.restaurant_differs, set(notes.missing_features or ())) == (bool(differs[index]), missing[index])
     assert sorted(parsed.invalid_orders) == np.flatnonzero(~kept).tolist()
     for index, invalid in parsed.invalid_orders.items():
         reasons = reasons_in_mask(int(audited.reasons[index]) & exclusion_mask(Purpose.SCORING))
@@ -91,7 +119,17 @@ def assert_same_as_audit(order_rows: list[dict[str, object]], frame: pl.DataFram
         column, expected = first_finding(audited.findings, invalid.reason, index)
         assert invalid.field == column
         assert invalid.message.endswith(f"expected {expected}.")
-    assert_same_columns(parsed, audited.frame.filter(pl.Series(kept)))
+    assert_same_columns(parsed, audited.frame.filter(pl.Series(kept)), restaurants)
+
+
+def rows_with(audited: AuditedOrders, *reasons: ValidationReason) -> dict[int, set[str]]:
+    """Return the columns that have one of the reasons, by row."""
+    columns = defaultdict[int, set[str]](set)
+    for finding in audited.findings:
+        if finding.reason in reasons:
+            for row in finding.rows.tolist():
+                columns[row].add(finding.column)
+    return columns
 
 
 def first_finding(findings: tuple[Finding, ...], reason: ValidationReason, index: int) -> tuple[str, str]:
@@ -100,11 +138,14 @@ def first_finding(findings: tuple[Finding, ...], reason: ValidationReason, index
     )
 
 
-def assert_same_columns(parsed: ParsedOrders, frame: pl.DataFrame) -> None:
-    expected = to_order_columns(frame)
-    for name in expected.__slots__:
-        assert getattr(parsed.columns, name).tolist() == getattr(expected, name).tolist(), name
-        assert getattr(parsed.columns, name).dtype == getattr(expected, name).dtype, name
+def assert_same_columns(parsed: ParsedOrders, frame: pl.DataFrame, restaurants: RestaurantIndex) -> None:
+    expected = to_order_columns(frame, restaurants)
+    for name in expected.__slots__ if len(expected) else ():
+        column, expected_column = getattr(parsed.columns, name), getattr(expected, name)
+        if expected_column is None:
+            assert column is None
+        else:
+            np.testing.assert_array_equal(column, expected_column, name, strict=True)
     timestamps = zip(
         *(frame[name].to_physical().to_list() for name in ("acknowledged_local", "acknowledged_utc")), strict=True
     )
@@ -149,7 +190,7 @@ def test_read_orders_numbers_match_the_audit(
 @pytest.mark.parametrize("cell", [[1], {"a": 1}, True, False])
 @pytest.mark.parametrize("name", list(VALID_ORDER))
 def test_read_orders_nested_or_boolean_value_is_unparsable(name: str, cell: object) -> None:
-    (invalid,) = read_orders([Order(**(VALID_ORDER | {name: cell}))], LOOKUP).invalid_orders.values()
+    (invalid,) = read_orders(make_orders([VALID_ORDER | {name: cell}]), LOOKUP).invalid_orders.values()
     is_time = name == "order_acknowledged_at"
     assert (invalid.reason, invalid.field) == (
         ValidationReason.UNPARSABLE_TIME if is_time else ValidationReason.UNPARSABLE_NUMBER,
@@ -159,8 +200,8 @@ def test_read_orders_nested_or_boolean_value_is_unparsable(name: str, cell: obje
 
 @pytest.mark.parametrize("cell", [[1], {"a": 1}, True, 1e308, 10**400, "", "unknown", float("inf")])
 def test_read_orders_unknown_category_uses_the_restaurant(cell: object) -> None:
-    parsed = read_orders([Order(**VALID_ORDER, city=cell, country=cell, type_of_food=cell)], LOOKUP)
-    default = read_orders([Order(**VALID_ORDER)], LOOKUP)
+    parsed = read_orders(make_orders([VALID_ORDER | dict.fromkeys(("city", "country", "type_of_food"), cell)]), LOOKUP)
+    default = read_orders(make_orders([VALID_ORDER]), LOOKUP)
     assert [getattr(parsed.columns, name)[0] for name in ("country", "city", "type_of_food")] == [
         getattr(default.columns, name)[0] for name in ("country", "city", "type_of_food")
     ]
@@ -172,9 +213,69 @@ def test_read_orders_huge_number_is_invalid() -> None:
         ("order_value_gbp", ValidationReason.OUT_OF_RANGE),
         ("number_of_items", ValidationReason.UNPARSABLE_NUMBER),
     ):
-        (invalid,) = read_orders([Order(**(VALID_ORDER | {name: huge}))], LOOKUP).invalid_orders.values()
-        assert invalid == InvalidOrder(reason, name, huge)
+        (invalid,) = read_orders(make_orders([VALID_ORDER | {name: huge}]), LOOKUP).invalid_orders.values()
+        assert (invalid.reason, invalid.field, invalid.value) == (reason, name, huge)
         assert len(invalid.message) < 250
+
+
+company_numbers = st.one_of(
+    st.sampled_from(["1.234,50", "12,5", "$ 3,00", "3", "1234", "5.", "1e3", "-7", "101", "-40,5", "7,0", "0,5"]),
+    numbers,
+)
+company_categories = st.one_of(st.sampled_from(["card", " cash ", "3", "1.0", "rare", "Card", "NA", ""]), missing)
+company_rows = st.fixed_dictionaries(
+    {
+        "created": st.one_of(
+            st.datetimes().map(lambda time: time.strftime("%d/%m/%Y %I:%M %p")),
+            st.sampled_from(["17/06/2015 12:30 PM", "06/17/2015 12:30 PM", "1434542400", "2015-06-17 12:00:00"]),
+            missing,
+        ),
+        "store": st.sampled_from(["S-10", " S-10 ", "020", "20", "7.0", "7", "", "NA", "x" * 201]),
+        "cents": company_numbers,
+        "town": st.none() | categories,
+        "temperature": company_numbers,
+        "distance": company_numbers,
+        "riders": company_numbers,
+        "payment": company_categories,
+        "channel": company_categories,
+    }
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(company_rows, min_size=1, max_size=8))
+def test_read_orders_of_a_company_matches_the_audit(order_rows: list[dict[str, object]]) -> None:
+    frame = pl.DataFrame(order_rows, schema=dict.fromkeys(order_rows[0], pl.String))
+    assert_same_as_audit(order_rows, frame, COMPANY_RESTAURANTS, COMPANY_TYPES, COMPANY_LOOKUP)
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+@pytest.mark.parametrize("kind", [st.integers(-(2**63), 2**63 - 1), floats, st.booleans(), st.sampled_from([3, 7])])
+def test_read_orders_typed_custom_values_match_the_audit(kind: st.SearchStrategy[object], data: st.DataObject) -> None:
+    typed_rows = st.fixed_dictionaries(
+        {
+            "created": st.integers(1_400_000_000, 1_500_000_000),
+            "store": st.sampled_from([7, 20, 99]),
+            "cents": st.integers(-5, 20_000_000),
+            "temperature": kind,
+            "distance": kind,
+            "riders": st.integers(0, 50),
+            "payment": kind,
+            "channel": kind,
+        }
+    )
+    order_rows = data.draw(st.lists(typed_rows, min_size=1, max_size=6))
+    assert_same_as_audit(order_rows, pl.DataFrame(order_rows), COMPANY_RESTAURANTS, COMPANY_TYPES, COMPANY_LOOKUP)
+
+
+@given(st.floats(allow_nan=False) | st.integers(-(2**63), 2**63 - 1) | st.booleans() | st.text(max_size=250))
+@example(0.00001)
+@example(-1.5e-5)
+@example(1e-7)
+@example(1e16)
+def test_category_text_equals_that_of_a_column(cell: object) -> None:
+    assert category_text(cell) == category_values(pl.Series([cell])).item()
 
 
 @given(

@@ -22,15 +22,23 @@ COLUMNS = (
     "country",
     "city",
 )
-TIMESTAMP_FORMATS = ("2015-06-17 {}:30:59.{}+01:00", "2015-06-17T{}:30:59.{}Z", "2015-06-17 {}:30:59.{}")
+TIMESTAMP_FORMATS = (
+    "2015-06-17 {}:30:59.{}+01:00",
+    "2015-06-17T{}:30:59.{}Z",
+    "2015-06-17 {}:30:59.{}",
+    "2015-06-17 {}:30:59.{}-07:00",
+    "14345{}059.{}",
+)
 
 
 def make_rows(size: int) -> list[dict[str, str]]:
-    """Return orders with known and unknown restaurants, three forms of timestamps, and some invalid values."""
+    """Return orders with known and unknown restaurants, every form of timestamps, and some invalid values."""
     rng = np.random.default_rng(3)
     rows = []
     for index in range(size):
-        time = TIMESTAMP_FORMATS[index % 3].format(f"{rng.integers(0, 24):02d}", f"{rng.integers(0, 1_000_000):06d}")
+        time = TIMESTAMP_FORMATS[index % len(TIMESTAMP_FORMATS)].format(
+            f"{rng.integers(0, 24):02d}", f"{rng.integers(0, 1_000_000):06d}"
+        )
         cells = (
             f"A-{index}",
             time,

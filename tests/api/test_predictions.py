@@ -13,13 +13,12 @@ from werkzeug.test import Client, TestResponse
 from preptime.api.active_model import ActiveModel
 from preptime.api.handler import PREDICTIONS_PATH
 from preptime.api.order_validation import read_orders
-from preptime.api.schema import Order
-from preptime.domain.data_dictionary import REQUEST_COLUMNS
 from tests.api.factories import (
     HEADERS,
     KEY,
     KEY_NAME,
     ORDER,
+    TAKE_HOME_FIELDS,
     FakeSettings,
     ServiceSetup,
     http_client,
@@ -44,7 +43,8 @@ def test_predictions_single_order_equals_the_bundle(
     http: Client, setup: ServiceSetup, active_model: ActiveModel
 ) -> None:
     document = post_json(http, ORDER)
-    predicted = active_model.bundle.predict(read_orders([Order(**ORDER)], active_model.lookup).columns)
+    orders = active_model.types.decode_records(msgspec.json.encode([ORDER]))
+    predicted = active_model.bundle.predict(read_orders(orders, active_model.lookup).columns)
     p10, p50, p80, p90 = (round(float(seconds), 4) for seconds in predicted.quantiles[0])
     assert document["bundle"] == active_model.bundle.manifest.id
     (prediction,) = cast(list[JsonObject], document["predictions"])
@@ -122,14 +122,14 @@ def test_predictions_include_requested_models(http: Client) -> None:
 
 
 def test_predictions_invalid_order_gets_an_error_in_its_place(http: Client) -> None:
-    rows = [ORDER, ORDER | {"order_value_gbp": "abc"}, {}, ORDER | {"number_of_items": 0, "restaurant_id": -1}, ORDER]
+    rows = [ORDER, ORDER | {"order_value_gbp": "abc"}, {}, ORDER | {"number_of_items": 0, "restaurant_id": ""}, ORDER]
     results = predictions(http, {"orders": rows})
     errors = [cast(dict[str, str] | None, result.get("error")) for result in results]
     assert [error and (error["code"], error["field"]) for error in errors] == [
         None,
         ("unparsable_number", "order_value_gbp"),
         ("missing_value", "restaurant_id"),
-        ("negative_value", "restaurant_id"),
+        ("missing_value", "restaurant_id"),
         None,
     ]
     assert errors[1] is not None
@@ -164,20 +164,16 @@ def test_predictions_huge_number_affects_only_its_order(http: Client) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("cell", "expected"),
-    [
-        ("2015-06-17T11:28:28Z", "+01:00"),
-        ("2015-06-17 12:28:28", "+01:00"),
-        (1434540508, "+01:00"),
-        (1434540508000, "+01:00"),
-        ("1434540508000000", "+01:00"),
-        ("2015-06-17 06:28:28-05:00", "-05:00"),
-    ],
-)
-def test_predictions_accept_every_timestamp_form(http: Client, cell: object, expected: str) -> None:
-    (prediction,) = predictions(http, ORDER | {"order_acknowledged_at": cell})
-    assert str(prediction["ready_at"]).endswith(expected)
+def test_predictions_accept_every_timestamp_form(http: Client) -> None:
+    cells: list[object] = ["2015-06-17T11:28:28Z", "2015-06-17 12:28:28", "2015-06-17 06:28:28-05:00"]
+    cells += [1434540508, 1434540508.0, 1434540508000, "1434540508.0", "1434540508000000"]
+    ready_at = {
+        str(prediction["ready_at"])
+        for cell in cells
+        for prediction in predictions(http, ORDER | {"order_acknowledged_at": cell})
+    }
+    assert len(ready_at) == 1
+    assert ready_at.pop().endswith("+01:00")
 
 
 def test_predictions_unknown_restaurant_uses_its_country_zone(http: Client) -> None:
@@ -302,7 +298,7 @@ def post_instances(http: Client, *instances: object) -> TestResponse:
 @pytest.mark.parametrize("length", range(4, 10))
 def test_vertex_array_equals_the_object_of_its_columns(http: Client, length: int) -> None:
     values = VERTEX_VALUES[:length]
-    order = dict(zip(REQUEST_COLUMNS, values, strict=False))
+    order = dict(zip(TAKE_HOME_FIELDS, values, strict=False))
     response = post_instances(http, values, order, [*values[:2], "10", *values[3:]])
     assert response.status_code == 200, response.text
     as_array, as_object, as_text = cast(list[JsonObject], cast(JsonObject, response.json)["predictions"])
@@ -329,7 +325,7 @@ def test_vertex_array_of_wrong_length_names_the_columns(http: Client, length: in
     problem = cast(JsonObject, response.json)
     assert response.status_code == 422
     assert (problem["row"], problem["field"], problem["value"]) == (1, "instances[1]", f"{length} values")
-    assert f"4 to 9 values in this order: {', '.join(REQUEST_COLUMNS)}" in str(problem["expected"])
+    assert f"4 to 9 values in this order: {', '.join(TAKE_HOME_FIELDS)}" in str(problem["expected"])
     assert "instanceConfig.instanceType" in str(problem["detail"])
 
 

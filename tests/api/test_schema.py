@@ -22,14 +22,13 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from preptime.api.active_model import ActiveModel
 from preptime.api.handler import PREDICTIONS_PATH, TAKE_HOME_PATH
-from preptime.domain.data_dictionary import REQUEST_COLUMNS
-from tests.api.factories import HEADERS, make_service, make_wsgi_app
+from tests.api.factories import HEADERS, TAKE_HOME_FIELDS, make_service, make_wsgi_app
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 PREDICTION_OPERATIONS = (f"POST {PREDICTIONS_PATH}", f"POST {TAKE_HOME_PATH}", "POST /vertex/predict")
-KEY_OPERATIONS = ("GET /v1/bundle", "GET /v1/data-dictionary")
+KEY_OPERATIONS = ("GET /v1/bundle", "GET /v1/schema", "GET /v1/data-dictionary")
 PUBLIC_OPERATIONS = ("GET /healthz", "GET /readyz", "GET /metrics", "GET /vertex/health")
 
 Operation = APIOperation[Any, Any, Any, Any]
@@ -54,7 +53,7 @@ class UntypedOrders:
         document = json.loads(b"".join(body))
         schemas = document["components"]["schemas"]
         for name in ("Order", "PredictionRequest"):
-            schemas[name]["properties"] |= {column: {} for column in REQUEST_COLUMNS}
+            schemas[name]["properties"] |= {name: {} for name in TAKE_HOME_FIELDS}
             schemas[name]["required"] = []
         _, array = schemas["VertexRequest"]["properties"]["instances"]["items"]["anyOf"]
         del array["prefixItems"]

@@ -18,13 +18,13 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import numpy as np
 import polars as pl
 
 from preptime.api.active_model import SECONDS_DECIMALS, ActiveModel, rows_to_columns, run_inference
 from preptime.api.champion_loading import ChampionLoader, SharedChecks
 from preptime.api.order_validation import read_orders
-from preptime.api.schema import Order
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.isolated_check import Cancellation
@@ -376,7 +376,7 @@ def test_predictions_of_trained_store_equal_the_scored_file(tmp_path: Path) -> N
 def assert_batching_changes_nothing(active_model: ActiveModel, rows: list[dict[str, object]]) -> None:
     """Check that an order's prediction has the same bits for every number of other orders in a run."""
     bundle = active_model.bundle
-    orders = read_orders([Order(**row) for row in rows], active_model.lookup).rows
+    orders = read_orders(active_model.types.decode_records(msgspec.json.encode(rows)), active_model.lookup).rows
     for with_points in (True, False):
         separate = [run_inference(bundle, [order], with_points)[0] for order in orders]
         for size in (2, 3, 5, 16, 64, len(orders)):

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-import msgspec
 import pandas as pd
 import pytest
 from werkzeug.test import Client
@@ -16,7 +15,6 @@ from werkzeug.test import Client
 from preptime.api.active_model import ActiveModel
 from preptime.api.handler import PREDICTIONS_PATH, TAKE_HOME_PATH
 from preptime.api.order_validation import read_orders
-from preptime.api.schema import Order
 from tests.api.factories import HEADERS, ORDER, ServiceSetup
 from tests.api.processes import PLAIN_KEY, SERVE_COMMAND, Server, clean_environment, running_server
 from tests.api.test_server import promote
@@ -80,7 +78,7 @@ def test_take_home_naive_epochs_are_utc_and_iso_is_local(active_model: ActiveMod
 
     def utc_times(frame: pd.DataFrame, date_format: Literal["iso"] | None) -> list[pd.Timestamp]:
         text = frame[list(ORDER)].to_json(orient="records", date_format=date_format)
-        parsed = read_orders(msgspec.json.decode(text, type=list[Order]), active_model.lookup)
+        parsed = read_orders(active_model.types.decode_records(text.encode()), active_model.lookup)
         return [pd.Timestamp(utc, unit="us", tz="UTC").floor("ms") for _, utc in parsed.timestamps]
 
     frame = orders_frame()

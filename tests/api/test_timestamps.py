@@ -9,13 +9,15 @@ import polars as pl
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from preptime.api.parsing import format_ready_at, parse_timestamp
+from preptime.api.parsing import format_ready_at, timestamp_parser
+from preptime.domain.timestamps import ISO_TIMESTAMPS
 from preptime.errors import DataError
 from preptime.scoring.scorer import TimestampFormatter
 from preptime.validation.parsing import parse_timestamps
 from tests.reference_timestamps import timestamp_to_seconds
 
 ZONES = ("Europe/London", "Europe/Paris", "Asia/Kolkata", "America/St_Johns", "Australia/Lord_Howe", "UTC")
+parse_timestamp = timestamp_parser(ISO_TIMESTAMPS)
 
 days = st.one_of(
     st.dates().map(str),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -25,11 +26,14 @@ from preptime.bundle.manifest import (
 from preptime.bundle.store import Store
 from preptime.bundle.writer import build_bundle_files, write_bundle
 from preptime.domain.orders import OrderColumns
+from preptime.domain.restaurant_ids import restaurant_key
+from preptime.features.feature_set import TAKE_HOME_FEATURES, FeatureSet
 from preptime.features.history import History
 from preptime.features.history_state import CompletedOrders, HistoryState
 from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
+from preptime.features.restaurant_names import RestaurantNames
 from preptime.features.shrinkage import build_history
-from preptime.features.spec import FEATURE_NAMES
+from preptime.schema.schema import TAKE_HOME_SCHEMA, CustomFeature
 
 DAY = dt.date(2015, 6, 17)
 MODELS = ("rf", "quantile")
@@ -44,12 +48,56 @@ def some_orders(n: int = 200, seed: int = 5) -> OrderColumns:
     return OrderColumns(
         acknowledged_at=rng.integers(1_433_116_800, 1_434_060_000, n),
         restaurant_id=(index + 1) * 10,
-        order_value_gbp=rng.gamma(2.0, 13.0, n),
+        order_value=rng.gamma(2.0, 13.0, n),
         number_of_items=rng.integers(1, 9, n),
         country=(1 - index // 2).astype(np.int32),
         city=(index // 2).astype(np.int32),
         type_of_food=index.astype(np.int32),
     )
+
+
+CUSTOM_SCHEMA = msgspec.structs.replace(
+    TAKE_HOME_SCHEMA,
+    features=(
+        CustomFeature(name="distance", column="km", type="number"),
+        CustomFeature(name="protocol", column="protocol", type="category"),
+        CustomFeature(name="seats", column="seats", type="number", of="restaurant", range=(-5.0, 500.0)),
+        CustomFeature(name="menu", column="menu", type="category", of="restaurant"),
+    ),
+)
+CUSTOM_FEATURES = FeatureSet.from_schema(CUSTOM_SCHEMA)
+TEXT_IDS = tuple(sorted(("café 1", "store-7"), key=restaurant_key))
+"""The identifiers of the first two restaurants of `custom_history`, in the order of their keys."""
+
+
+def custom_orders(n: int = 200, seed: int = 5) -> OrderColumns:
+    """Return the orders of `some_orders` with custom features. Each value of a custom feature is sometimes missing."""
+    orders, rng = some_orders(n, seed), np.random.default_rng(seed)
+    distance = np.where(rng.random(n) < 0.3, np.nan, rng.gamma(2.0, 2.0, n))
+    categories = np.column_stack([rng.integers(-1, 3, n), orders.type_of_food % 2])
+    return replace(orders, numbers=distance[:, None], categories=categories.astype(np.int32))
+
+
+def custom_history(day: dt.date = DAY) -> History:
+    """Return a history with custom features, and two restaurants with a text as identifier before 10, 20, and 30."""
+    plain = some_history(day).restaurants
+    first = [0, 0]
+    restaurants = RestaurantIndex(
+        replace(plain.vocabularies, custom=(("app", "phone", "web"), ("long", "short"))),
+        np.array([*map(restaurant_key, TEXT_IDS), 10, 20, 30]),
+        *(
+            np.append(first, getattr(plain, name)).astype(np.int32)
+            for name in ("country", "city", "type_of_food", "time_zone")
+        ),
+        feature_set=CUSTOM_FEATURES,
+        numbers=np.array([[-5.0], [np.nan], [20.0], [40.0], [np.nan]]),
+        categories=np.array([[-1], [0], [0], [1], [0]], np.int32),
+        names=RestaurantNames.from_texts(TEXT_IDS),
+    )
+    orders = custom_orders(60, seed=1)
+    seconds = 600 + 40 * orders.number_of_items
+    completed = CompletedOrders(orders, orders.acknowledged_at + seconds, seconds)
+    return build_history(HistoryState.from_orders(restaurants, completed), restaurants, day)
 
 
 def some_history(day: dt.date = DAY, slower_seconds: int = 0) -> History:
@@ -70,9 +118,14 @@ def some_history(day: dt.date = DAY, slower_seconds: int = 0) -> History:
 WEIGHTS = {"restaurant_mean_seconds": 1.0, "number_of_items": 10.0}
 
 
-def some_model(shift: float = 0.0, source: str = "features", outputs: tuple[str, ...] = MODELS) -> bytes:
+def some_model(
+    shift: float = 0.0,
+    source: str = "features",
+    outputs: tuple[str, ...] = MODELS,
+    features: FeatureSet = TAKE_HOME_FEATURES,
+) -> bytes:
     """Return a graph that predicts the restaurant's mean plus 10 s per item, and quantiles around it plus `shift`."""
-    weights = np.array([[WEIGHTS.get(name, 0.0)] for name in FEATURE_NAMES], np.float32)
+    weights = np.array([[WEIGHTS.get(name, 0.0)] for name in features.names], np.float32)
     steps = np.array([[-200.0, 0.0, 200.0, 400.0]], np.float32) + np.float32(shift)
     shapes: dict[str, list[str | int | None]] = {name: ["N", 4] if name == "quantile" else ["N"] for name in outputs}
     graph = helper.make_graph(
@@ -83,7 +136,7 @@ def some_model(shift: float = 0.0, source: str = "features", outputs: tuple[str,
             helper.make_node("Squeeze", ["column", "axis"], [outputs[0]]),
         ],
         "test",
-        [helper.make_tensor_value_info(source, TensorProto.FLOAT, ["N", len(FEATURE_NAMES)])],
+        [helper.make_tensor_value_info(source, TensorProto.FLOAT, ["N", len(features)])],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
         [
             numpy_helper.from_array(np.array([1]), "axis"),
@@ -135,6 +188,19 @@ def put_bundle(store: Store, day: dt.date = DAY, shift: float = 0.0) -> str:
         model=some_model(shift),
         history=some_history(day),
         golden_orders=choose_golden_orders(some_orders()),
+        extra_files=TRAINING_FILES,
+    )
+    return manifest.id
+
+
+def put_custom_bundle(store: Store, shift: float = 0.0) -> str:
+    """Write a small bundle with custom features and texts as identifiers to the store, and return its id."""
+    manifest = write_bundle(
+        store,
+        msgspec.structs.replace(some_draft(), schema=CUSTOM_SCHEMA),
+        model=some_model(shift, features=CUSTOM_FEATURES),
+        history=custom_history(),
+        golden_orders=choose_golden_orders(custom_orders()),
         extra_files=TRAINING_FILES,
     )
     return manifest.id

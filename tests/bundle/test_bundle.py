@@ -19,8 +19,8 @@ from preptime.bundle.manifest import MANIFEST_FILE
 from preptime.bundle.store import Store
 from preptime.domain.orders import OrderColumns, Predictions
 from preptime.errors import BundleVerificationError, UsageError
+from preptime.features.feature_set import TAKE_HOME_FEATURES
 from preptime.features.history import History, feature_matrix
-from preptime.features.spec import FEATURE_NAMES
 from tests.bundle.factories import (
     MODELS,
     REPORT,
@@ -40,7 +40,7 @@ def test_bundle_predict_uses_history_and_graph(bundle_folder: Path) -> None:
     bundle = Bundle.load(bundle_folder)
     orders = some_orders(30, seed=8)
     matrix = feature_matrix(orders, some_history())
-    expected = matrix @ np.array([WEIGHTS.get(name, 0.0) for name in FEATURE_NAMES])
+    expected = matrix @ np.array([WEIGHTS.get(name, 0.0) for name in TAKE_HOME_FEATURES.names])
 
     predictions = bundle.predict(orders)
 
@@ -197,7 +197,7 @@ def test_bundle_load_with_changed_feature_code_raises(bundle_folder: Path, monke
 
     Bundle.load(bundle_folder)
     monkeypatch.setattr(bundle_module, "feature_matrix", changed)
-    with pytest.raises(BundleVerificationError, match=f"{FEATURE_NAMES[2]} = .* of golden order 11"):
+    with pytest.raises(BundleVerificationError, match=f"{TAKE_HOME_FEATURES.names[2]} = .* of golden order 11"):
         Bundle.load(bundle_folder)
 
 
@@ -212,11 +212,11 @@ def test_check_golden_tolerance_is_parity_limit(bundle_folder: Path) -> None:
             {"rf": predictions.points["rf"] + np.float32(by)}, predictions.quantiles, predictions.fallback_level
         )
 
-    check_golden(golden, FEATURE_NAMES, features, moved(0.008))
+    check_golden(golden, TAKE_HOME_FEATURES.names, features, moved(0.008))
     with pytest.raises(BundleVerificationError, match="rf = "):
-        check_golden(golden, FEATURE_NAMES, features, moved(0.1))
+        check_golden(golden, TAKE_HOME_FEATURES.names, features, moved(0.1))
     with pytest.raises(BundleVerificationError, match="rf = "):
-        check_golden(golden, FEATURE_NAMES, features, moved(float("nan")))
+        check_golden(golden, TAKE_HOME_FEATURES.names, features, moved(float("nan")))
 
 
 def test_check_golden_with_other_shapes_raises(bundle_folder: Path) -> None:
@@ -233,7 +233,7 @@ def test_check_golden_with_other_shapes_raises(bundle_folder: Path) -> None:
     for name, value in wrong.items():
         other = msgspec.convert(msgspec.to_builtins(golden) | {name: value}, GoldenDocument)
         with pytest.raises(BundleVerificationError):
-            check_golden(other, FEATURE_NAMES, features, predictions)
+            check_golden(other, TAKE_HOME_FEATURES.names, features, predictions)
 
 
 @pytest.mark.parametrize(

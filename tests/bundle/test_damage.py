@@ -116,7 +116,7 @@ ALL_GOLDEN: dict[str, Callable[[dict[str, object]], object]] = {
     ),
     "feature overflow": lambda golden: golden["features"][0].__setitem__(2, 1e308),  # type: ignore[index]
     "point overflow": lambda golden: golden["points"]["rf"].__setitem__(0, -1e308),  # type: ignore[index]
-    "value overflow": lambda golden: golden["orders"]["order_value_gbp"].__setitem__(0, 1e308),  # type: ignore[index]
+    "value overflow": lambda golden: golden["orders"]["order_value"].__setitem__(0, 1e308),  # type: ignore[index]
     "id overflow": lambda golden: golden["orders"]["restaurant_id"].__setitem__(0, 2**80),  # type: ignore[index]
     "code overflow": lambda golden: golden["orders"]["city"].__setitem__(0, 2**40),  # type: ignore[index]
     "code too large": lambda golden: golden["orders"]["city"].__setitem__(0, 2),  # type: ignore[index]

@@ -19,6 +19,7 @@ from preptime.bundle.manifest import (
     TrainingWindow,
     expected_arrays,
 )
+from preptime.features.feature_set import TAKE_HOME_FEATURES
 from tests.bundle.factories import some_files, some_history
 
 PAGE = Path(__file__).parents[2] / "docs" / "bundle-format.md"
@@ -55,7 +56,7 @@ def test_format_page_has_fields_of_small_objects(struct: type[msgspec.Struct]) -
 
 def test_format_page_has_files_and_arrays() -> None:
     text = section("The files of a bundle")
-    assert set(expected_arrays(3, some_history().vocabularies)) <= first_column_names(text)
+    assert set(expected_arrays(3, some_history().vocabularies, TAKE_HOME_FEATURES)) <= first_column_names(text)
     files = {re.sub("history/.*", "history/*.npy", name) for name in some_files()[1]}
     assert files == set(re.findall(r"^\| `([a-z/*.]+\.[a-z]+)`", text, re.MULTILINE))
 

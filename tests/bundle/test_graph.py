@@ -10,7 +10,7 @@ import pytest
 
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.graph import OnnxGraph, extract_output
-from preptime.features.spec import FEATURE_NAMES
+from preptime.features.feature_set import TAKE_HOME_FEATURES
 from tests.bundle.factories import MODELS, some_model, some_orders
 
 
@@ -25,8 +25,8 @@ def test_extract_output_drops_nodes_of_other_outputs() -> None:
 
 
 def test_run_default_equals_run() -> None:
-    features = np.random.default_rng(4).normal(500, 200, (20, len(FEATURE_NAMES))).astype(np.float32)
-    graph = OnnxGraph(some_model(), len(FEATURE_NAMES), MODELS)
+    features = np.random.default_rng(4).normal(500, 200, (20, len(TAKE_HOME_FEATURES.names))).astype(np.float32)
+    graph = OnnxGraph(some_model(), len(TAKE_HOME_FEATURES.names), MODELS)
     _, quantiles = graph.run(features)
     assert np.array_equal(graph.run_default(features), quantiles)
     assert graph.run_default(features[:0]).shape == (0, 4)

@@ -15,18 +15,28 @@ from numpy.typing import NDArray
 from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.history_arrays import INVARIANTS, array_file, check_history
-from preptime.bundle.manifest import MANIFEST_FILE, decode_manifest
+from preptime.bundle.manifest import BUNDLE_FORMAT, MANIFEST_FILE, decode_manifest
 from preptime.bundle.store import Store
 from preptime.domain.orders import FALLBACK_LEVELS
 from preptime.errors import BundleVerificationError
 from preptime.features.spec import HISTORY_FEATURES
 from tests.api.processes import SERVE_COMMAND, running_server
-from tests.bundle.factories import DAY, put_bundle, replace_files, some_history, write_manifest
+from tests.bundle.factories import (
+    DAY,
+    TEXT_IDS,
+    custom_history,
+    put_bundle,
+    put_custom_bundle,
+    replace_files,
+    some_history,
+    write_manifest,
+)
 from tests.bundle.test_format_page import section
 from tests.cli.run_command import preptime
 
 Forge = Callable[[NDArray[np.generic]], None]
 COLUMN = {feature.name: number for number, feature in enumerate(HISTORY_FEATURES)}
+TEXT_BYTES = "".join(TEXT_IDS).encode()
 RESTAURANT_WITHOUT_ORDERS = 2
 """Position of restaurant 30."""
 
@@ -41,15 +51,28 @@ def put(value: float, *position: int | slice) -> Forge:
 
 
 FORGERIES: dict[tuple[str, str], list[Forge]] = {
-    ("restaurant_id", "0 or more"): [put(-1), put(np.iinfo(np.int64).min)],
     ("restaurant_id", "ascending and without duplicates"): [put(20), put(30), put(5, 2), put(2**63 - 1, 1)],
+    ("restaurant_id", "0 or more, or the key of a name"): [put(-1), put(np.iinfo(np.int64).min)],
+    ("restaurant_name_ends", "ascending ends of the names of all restaurants with a negative key"): [
+        put(-1),
+        put(0),
+        put(10**6),
+        put(10**6, 1),
+        put(1, 1),
+    ],
+    (
+        "restaurant_name_ends",
+        "ends of names in UTF-8, with 1 to 200 characters, that have the keys of their restaurants",
+    ): [put(1), put(TEXT_BYTES.index(0xA9))],
+    ("restaurant_categories", "positions in the custom vocabularies, or -1"): [put(-2), put(2, 1), put(10**9, 4)],
     **{
         (name, "a position in the vocabulary, or -1"): [put(-2), put(-7, 1), put(3, 2), put(10**9), put(-(2**31))]
         for name in ("country", "city", "type_of_food")
     },
     ("time_zone", "a position in the vocabulary"): [put(-1), put(2), put(-5, 1), put(10**6, slice(None))],
     ("rows", "finite"): [put(np.nan), put(np.inf, -1, -1), put(-np.inf, 1, 3)],
-    ("rows", "0 or more"): [put(-1.0, 1, column) for column in range(len(HISTORY_FEATURES))],
+    ("rows", "0 or more, except custom numbers"): [put(-1.0, 1, column) for column in range(len(HISTORY_FEATURES))],
+    ("rows", "indicators of missing custom numbers that are 0 or 1"): [put(0.5, 0, -1), put(-1.0, -1, -1)],
     ("rows", "quantiles that ascend from p10 to p90"): [
         put(1e6, 0, COLUMN["restaurant_p10_seconds"]),
         put(0.0, -1, COLUMN["restaurant_p90_seconds"]),
@@ -64,6 +87,10 @@ FORGERIES: dict[tuple[str, str], list[Forge]] = {
         put(1.0, -1, COLUMN["restaurant_orders"]),
         put(0.1, 3, COLUMN["restaurant_orders_per_day"]),
     ],
+    ("category_means", "finite"): [put(np.nan), put(np.inf, -1)],
+    ("category_means", "0 or more"): [put(-0.5, 1)],
+    ("category_orders", "finite"): [put(np.nan, 2), put(-np.inf)],
+    ("category_orders", "0 or more"): [put(-1.0, -1)],
     ("slots", "finite"): [put(np.nan, 2, 3), put(np.inf)],
     ("slots", "0 or more"): [put(-0.5, 0, 6)],
     ("fallback_level", "from 0 to 4"): [put(5), put(-1, -1), put(127, 3)],
@@ -75,6 +102,8 @@ FORGERIES: dict[tuple[str, str], list[Forge]] = {
     ("fallback_level", "that of its group for a restaurant without orders"): [put(2, RESTAURANT_WITHOUT_ORDERS)],
     ("global_median_seconds", "the p50 of the last row"): [put(1.0), put(np.nan)],
 }
+CUSTOM_ARRAYS = {"restaurant_name_ends", "restaurant_categories", "category_means", "category_orders"}
+"""Arrays that only the bundle with custom features and texts as identifiers has."""
 CASES = [(*key, forge) for key, forges in FORGERIES.items() for forge in forges]
 
 
@@ -88,9 +117,10 @@ def forge_array(folder: Path, name: str, forge: Forge) -> Path:
     return folder.rename(folder.with_name(decode_manifest((folder / MANIFEST_FILE).read_bytes()).id))
 
 
-def forge_bundle(store: Store, name: str, forge: Forge, shift: float = 0.0) -> str:
+def forge_bundle(store: Store, name: str, forge: Forge, shift: float = 0.0, expected: str = "") -> str:
     """Write a bundle with a changed array to the store and return its id."""
-    return forge_array(store.fetch(put_bundle(store, shift=shift)), name, forge).name
+    put_intact = put_custom_bundle if name in CUSTOM_ARRAYS or "custom numbers that" in expected else put_bundle
+    return forge_array(store.fetch(put_intact(store, shift=shift)), name, forge).name
 
 
 def promote_unchecked(store: Store, bundle_id: str) -> None:
@@ -102,7 +132,9 @@ def promote_unchecked(store: Store, bundle_id: str) -> None:
 
 def test_every_invariant_is_forged() -> None:
     assert [(invariant.array, invariant.expected) for invariant in INVARIANTS] == list(FORGERIES)
-    assert {invariant.array for invariant in INVARIANTS} == set(some_history().arrays())
+    # The bytes of names are checked together with their ends.
+    assert {invariant.array for invariant in INVARIANTS} == set(custom_history().arrays()) - {"restaurant_name_bytes"}
+    assert {invariant.array for invariant in INVARIANTS} - set(some_history().arrays()) == CUSTOM_ARRAYS
 
 
 def test_format_page_lists_every_invariant() -> None:
@@ -111,8 +143,8 @@ def test_format_page_lists_every_invariant() -> None:
 
 
 @pytest.mark.parametrize(("name", "expected", "forge"), CASES)
-def test_bundle_load_with_forged_value_raises(bundle_folder: Path, name: str, expected: str, forge: Forge) -> None:
-    forged = forge_array(bundle_folder, name, forge)
+def test_bundle_load_with_forged_value_raises(folder_store: Store, name: str, expected: str, forge: Forge) -> None:
+    forged = folder_store.fetch(forge_bundle(folder_store, name, forge, expected=expected))
     with pytest.raises(BundleVerificationError, match=re.escape(f"{array_file(name)}: expected {expected}, found")):
         Bundle.load(forged)
 
@@ -120,12 +152,13 @@ def test_bundle_load_with_forged_value_raises(bundle_folder: Path, name: str, ex
 def test_check_history_accepts_histories_of_other_sizes() -> None:
     check_history(some_history())
     check_history(some_history(slower_seconds=86_400 * 3))
+    check_history(custom_history())
 
 
 def test_bundles_verify_refuses_one_forgery_per_invariant(folder_store: Store) -> None:
     forged = {
-        forge_bundle(folder_store, name, forges[0], shift=index): array_file(name)
-        for index, ((name, _), forges) in enumerate(FORGERIES.items())
+        forge_bundle(folder_store, name, forges[0], shift=index, expected=expected): array_file(name)
+        for index, ((name, expected), forges) in enumerate(FORGERIES.items())
     }
     intact = put_bundle(folder_store, shift=99)
     result = preptime("bundles", "verify", "--store", folder_store.url, "--json")
@@ -191,7 +224,8 @@ def test_bundle_load_with_forged_manifest_raises(bundle_folder: Path, changes: d
     for name, value in changes.items():
         fields[name] = fields[name] | value if isinstance(value, dict) else value
     (bundle_folder / MANIFEST_FILE).write_bytes(json.dumps(fields, sort_keys=True, indent=1).encode() + b"\n")
-    with pytest.raises(BundleVerificationError, match=r"manifest\.json: expected a manifest of format 1"):
+    expected = f"manifest\\.json: expected a manifest of format {BUNDLE_FORMAT}"
+    with pytest.raises(BundleVerificationError, match=expected):
         Bundle.load(bundle_folder)
 
 

@@ -21,13 +21,14 @@ from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.isolated_check import (
     Cancellation,
     CheckCancelledError,
-    CheckLimits,
     check_bundle,
     check_folder,
+    load_checked,
+    load_written,
     manifest_sha256,
 )
 from preptime.bundle.manifest import Manifest
-from preptime.bundle.store import Store
+from preptime.bundle.store import CheckLimits, Store
 from preptime.errors import BundleVerificationError, OperationError, StoreError, UsageError
 from tests.bundle.factories import DAY, put_bundle, put_endless_bundle, replace_files, some_model, write_manifest
 from tests.requirements import requires
@@ -120,15 +121,34 @@ def test_check_bundle_that_cannot_be_read_is_store_error(bundle_folder: Path, fo
         check_bundle(folder_store, bundle_folder.name)
 
 
-def test_check_of_endless_graph_ends_at_the_limit(folder_store: Store) -> None:
-    bundle_id = put_endless_bundle(folder_store)
+def test_load_of_endless_graph_ends_at_the_limit(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path), check_limits=CheckLimits(timeout_seconds=3))
+    bundle_id = put_endless_bundle(store)
     with pytest.raises(BundleVerificationError) as error:
-        check_bundle(folder_store, bundle_id, CheckLimits(timeout_seconds=3))
+        load_checked(store, bundle_id)
     assert error.value.facts == (
         f"{bundle_id}: expected a bundle that loads and predicts its golden orders within 3 s, found no result."
     )
     assert "PREPTIME_BUNDLE_LOAD_TIMEOUT_SECONDS" in error.value.hint
     assert os.name != "posix" or check_processes(os.getpid()) == []
+
+
+def test_bundle_is_checked_once_in_a_process(folder_store: Store) -> None:
+    """A second check would fail, because no process ends within 0 s."""
+    store = Store.open(folder_store.url, check_limits=CheckLimits(timeout_seconds=0))
+    refused = pytest.raises(BundleVerificationError, match="within 0 s")
+    trained, changed = put_bundle(store, shift=31.0), put_bundle(store, shift=32.0)
+    with refused:
+        load_checked(store, trained)
+    expected = load_checked(folder_store, trained)
+    assert load_checked(store, trained).manifest == expected.manifest
+    assert load_written(store, changed).manifest == load_checked(store, changed).manifest
+    replace_files(store.fetch(changed), {"model.onnx": some_model(33.0)})
+    with refused:  # another manifest
+        load_checked(store, changed)
+    (store.fetch(trained) / "model.onnx").write_bytes(b"")
+    with pytest.raises(BundleVerificationError, match=r"model\.onnx: expected"):
+        load_checked(store, trained)
 
 
 def test_override_and_rollback_use_the_check(folder_store: Store) -> None:
@@ -166,13 +186,14 @@ def test_check_without_memory_for_libraries_names_the_setting(bundle_folder: Pat
         check_folder(bundle_folder, CheckLimits(memory_mb=8))
 
 
-def test_check_of_process_that_dies_reports_its_signal(folder_store: Store) -> None:
+def test_check_of_process_that_dies_reports_its_signal(tmp_path: Path) -> None:
     requires(os.name == "posix", "Windows has no signals")
-    bundle_id = put_endless_bundle(folder_store)
+    store = Store.open(str(tmp_path), check_limits=CheckLimits(timeout_seconds=WAIT_SECONDS))
+    bundle_id = put_endless_bundle(store)
     killer = threading.Thread(target=lambda: os.kill(wait_for_check(os.getpid()), signal.SIGSEGV))
     killer.start()
     with pytest.raises(BundleVerificationError, match="a process that ended with SIGSEGV"):
-        check_bundle(folder_store, bundle_id, CheckLimits(timeout_seconds=WAIT_SECONDS))
+        check_bundle(store, bundle_id)
     killer.join()
 
 

@@ -48,12 +48,12 @@ def test_bundle_id_is_independent_of_dictionary_order() -> None:
 
 
 def test_decode_manifest_with_unknown_format_raises_first() -> None:
-    with pytest.raises(BundleVerificationError, match="expected format 1, found format 2") as error:
-        decode_manifest(b'{"format": 2, "whatever": []}')
-    assert "release" in error.value.hint
+    with pytest.raises(BundleVerificationError, match="expected format 2, found format 1") as error:
+        decode_manifest(b'{"format": 1, "whatever": []}')
+    assert "preptime train" in error.value.hint
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"{}", b'{"format": "1"}', b'{"format": 1}', b'"\xff"', b"\xff\xfe"])
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"{}", b'{"format": "2"}', b'{"format": 2}', b'"\xff"', b"\xff\xfe"])
 def test_decode_manifest_with_invalid_content_raises(raw: bytes) -> None:
     with pytest.raises(BundleVerificationError, match=r"manifest\.json: expected"):
         decode_manifest(raw)

@@ -112,7 +112,7 @@ def test_write_bundle_with_graph_unlike_draft_raises(store: Store) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_write_bundle_with_unusable_golden_orders_raises(store: Store, value: float) -> None:
     golden = choose_golden_orders(some_orders())
-    golden.order_value_gbp[3] = value
+    golden.order_value[3] = value
     with pytest.raises(BundleVerificationError, match=r"golden\.json"):
         write_bundle(store, some_draft(), model=some_model(), history=some_history(), golden_orders=golden)
     with pytest.raises(OperationError, match="at least one golden order"):

@@ -123,13 +123,12 @@ def test_missing_training_libraries_affect_only_training(files: Files, store: Pa
     assert "preptime[train]" in result.err
 
 
-@pytest.mark.parametrize("name", ["orders", "restaurants"])
-def test_missing_option_names_option_and_setting(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_option_names_option_and_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    other_option = {"orders": ("--restaurants", "r.csv"), "restaurants": ("--orders", "o.csv")}[name]
-    document = error_document(preptime("train", *other_option, "--date", DATE, "--json"), 2, "UsageError")
-    assert f"'--{name}'" in document.facts
-    assert f"PREPTIME_{name.upper()}" in document.facts
+    result = preptime("train", "--restaurants", "r.csv", "--date", DATE, "--json")
+    document = error_document(result, 2, "UsageError")
+    assert "'--orders'" in document.facts
+    assert "PREPTIME_ORDERS" in document.facts
 
 
 def test_option_precedes_environment_precedes_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

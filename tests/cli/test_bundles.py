@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import sys
 from pathlib import Path
 
 import pytest
 
-from preptime.bundle.champion_log import LogEntry
+from preptime.bundle.champion_log import ChampionLog, LogEntry, LogEntryDraft
+from preptime.bundle.store import Store
 from preptime.cli.bundles import (
     BundleListDocument,
     BundlePruneDocument,
@@ -16,6 +18,7 @@ from preptime.cli.bundles import (
     LogRepairDocument,
 )
 from preptime.training.comparison import Comparison
+from tests.bundle.factories import put_endless_bundle
 from tests.cli.conftest import DATE, NEXT_DATE, Files, champion, damage_file
 from tests.cli.run_command import CommandResult, error_document, preptime
 from tests.requirements import requires
@@ -188,3 +191,33 @@ def test_bundles_verify_uses_the_limits_of_the_settings(
     result = run_bundles("verify", two_bundle_store, trained_bundle)
     assert result.status == 3
     assert "PREPTIME_BUNDLE_LOAD_MEMORY_MB" in (result.document(BundleVerifyDocument).bundles[0].error or "")
+
+
+def test_commands_end_at_the_limit_with_an_endless_champion(
+    store: Path, trained_bundle: str, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its graph was promoted without verification. Every command that loads it ends with one sentence."""
+    monkeypatch.setenv("PREPTIME_BUNDLE_LOAD_TIMEOUT_SECONDS", "1")
+    day = dt.date.fromisoformat(DATE)
+    log, endless = ChampionLog(Store.open(str(store))), put_endless_bundle(Store.open(str(store)), day)
+    draft = LogEntryDraft(bundle=endless, date=day, action="promote", reason="test", by="test", at="now")
+    log.append(draft, log.current())
+    out, predictions = store.parent / "out.csv", store.parent / "results"
+    sentence = (
+        f"{endless}: expected a bundle that loads and predicts its golden orders within 1 s, found no result. "
+        "Use another bundle, or set PREPTIME_BUNDLE_LOAD_TIMEOUT_SECONDS to a larger number."
+    )
+    for arguments in (
+        ("score", str(files.orders), "--out", str(out)),
+        ("refresh", *files.options, "--date", NEXT_DATE),
+        ("bundles", "compare", trained_bundle, *files.options),
+    ):
+        result = preptime(*arguments, "--store", store)
+        assert (result.status, result.out) == (3, ""), result.err
+        assert sentence in " ".join(result.err.split()), result.err
+        assert "Traceback" not in result.err
+    assert not out.exists()
+    assert champion(store) == endless
+    daily = preptime("score", "--date", DATE, *files.options, "--results", predictions, "--store", store).succeeded()
+    assert f"Skipped {endless}, which was the champion: {sentence.partition(' Use')[0]}" in daily.out
+    assert f"{trained_bundle} predicted" in daily.out

@@ -98,7 +98,12 @@ def test_demo_quotes_values_for_the_env_file(value: str, tmp_path: Path) -> None
     assert read_env_file(path) == {"A": value}
 
 
-def test_demo_orders_without_restaurants_is_usage_error(files: Files) -> None:
-    assert (
-        "belong together" in error_document(preptime("demo", "--orders", files.orders, "--json"), 2, "UsageError").facts
-    )
+def test_demo_orders_without_restaurants_need_a_time_zone(files: Files) -> None:
+    document = error_document(preptime("demo", "--orders", files.orders, "--json"), 1, "DataError")
+    assert "there is no restaurants file, the orders have no country" in document.facts
+    assert "Add --restaurants FILE." in document.hint
+
+
+def test_demo_restaurants_without_orders_is_usage_error(files: Files) -> None:
+    document = error_document(preptime("demo", "--restaurants", files.restaurants, "--json"), 2, "UsageError")
+    assert document.hint == "Add the orders of these restaurants: --orders FILE."

@@ -27,6 +27,7 @@ from preptime.doctor import checks
 from preptime.doctor.checks import CheckResult
 from preptime.domain.data_dictionary import DATA_DICTIONARY, TARGET
 from preptime.keys import new_key
+from preptime.schema.schema import TAKE_HOME_SCHEMA
 from preptime.settings import iter_settings
 from tests.bundle.factories import DAY, some_draft, some_history, some_model, some_orders
 from tests.bundle.fake_gcs import BUCKET, FakeGcs, closing_clients, run_fake_gcs
@@ -76,7 +77,9 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
         probe.bind(("127.0.0.1", 0))
         monkeypatch.setenv("PREPTIME_PORT", str(probe.getsockname()[1]))
     for name, columns in DATA_DICTIONARY.items():
-        (tmp_path / f"{name}.csv").write_text(",".join(column.name for column in columns) + "\n", encoding="utf-8")
+        sources = TAKE_HOME_SCHEMA.orders if name == "orders" else {}
+        header = [sources[column.name].column if column.name in sources else column.name for column in columns]
+        (tmp_path / f"{name}.csv").write_text(",".join(header) + "\n", encoding="utf-8")
         monkeypatch.setenv(f"PREPTIME_{name.upper()}", str(tmp_path / f"{name}.csv"))
     store = Store.open(str(tmp_path / "models"))
     return Environment(tmp_path, store, promote_bundle(store))
@@ -295,10 +298,10 @@ def test_doctor_damaged_champion_is_error(environment: Environment) -> None:
 
 def test_doctor_newer_bundle_format_is_error(environment: Environment) -> None:
     path = environment.store.fetch(environment.bundle) / MANIFEST_FILE
-    path.write_bytes(path.read_bytes().replace(b'"format": 1', b'"format": 2'))
+    path.write_bytes(path.read_bytes().replace(b'"format": 2', b'"format": 3'))
     text = only_error("champion")
-    assert f"expected format {manifests.BUNDLE_FORMAT}, found format 2" in text
-    assert "release that made the bundle" in text
+    assert f"expected format {manifests.BUNDLE_FORMAT}, found format 3" in text
+    assert "run `preptime train` with an empty store" in text
 
 
 def test_doctor_unreadable_champion_is_error(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:

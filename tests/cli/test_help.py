@@ -46,7 +46,7 @@ def test_commands_in_readme_exist() -> None:
     }
 
 
-@pytest.mark.parametrize("group", ["", "bundles"])
+@pytest.mark.parametrize("group", ["", "bundles", "schema"])
 def test_command_list_fits_80_columns(group: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     text = preptime(*group.split(), "--help").succeeded().out

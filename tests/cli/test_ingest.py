@@ -38,7 +38,7 @@ def _temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_ingest_is_idempotent(files: Files, database: str) -> None:
     arguments = ("ingest", files.orders, "--restaurants", files.restaurants, "--to", database, "--json")
     first = preptime(*arguments).succeeded().document(IngestDocument)
-    assert first.migrations == ("0001_orders.sql", "0002_predictions.sql")
+    assert first.migrations == ("0001_orders.sql", "0002_predictions.sql", "0003_text_identifiers.sql")
     assert first.orders is not None
     assert (first.orders.inserted, first.orders.unchanged, first.refused) == (2_500, 0, {})
     second = preptime(*arguments).succeeded().document(IngestDocument)
@@ -59,7 +59,12 @@ def test_ingest_prints_counts_and_rejects(files: Files, database: str, tmp_path:
     rows = pl.read_csv(files.orders, infer_schema=False)
     bad = rows[:2].with_columns(order_acknowledged_at=pl.Series(["tomorrow", None]))
     pl.concat([rows[:100], rows[:1], bad]).write_csv(tmp_path / "orders.csv")
-    preptime("ingest", "--restaurants", files.restaurants, "--to", database).succeeded()
+    restaurants = pl.read_csv(files.restaurants, infer_schema=False)
+    nameless = restaurants[:1].with_columns(restaurant_id=pl.lit(None, pl.String))
+    pl.concat([nameless, restaurants]).write_csv(tmp_path / "restaurants.csv")
+    loaded = preptime("ingest", "--restaurants", "restaurants.csv", "--to", database).succeeded()
+    assert "1 restaurant left out: row 1: restaurant_id is empty." in loaded.err.splitlines()
+    assert loaded.out.splitlines()[-1].startswith(f"{len(restaurants):,} restaurants: {len(restaurants):,} new")
     result = preptime("ingest", "orders.csv", "--to", database).succeeded()
     assert result.out.splitlines() == [
         "101 orders: 100 new, 0 updated, 0 unchanged, 1 duplicates in the file.",
@@ -78,8 +83,8 @@ def test_ingest_without_files_creates_tables(database: str) -> None:
 
 def test_ingest_orders_without_restaurants_is_data_error(files: Files, database: str) -> None:
     document = error_document(preptime("ingest", files.orders, "--to", database, "--json"), 1, "DataError")
-    assert "table=restaurants has no rows" in document.facts
-    assert document.hint.startswith("To load rows, run: preptime ingest --restaurants RESTAURANTS --to 'postgresql://")
+    assert document.facts.startswith("The time zone of the restaurants is unknown: there is no restaurants file")
+    assert "restaurants first: preptime ingest --restaurants RESTAURANTS --to 'postgresql://" in document.hint
 
 
 def test_ingest_invalid_restaurants_is_data_error(database: str, tmp_path: Path) -> None:

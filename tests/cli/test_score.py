@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from pathlib import Path
 
@@ -89,14 +90,39 @@ def test_score_counts_unknown_restaurants(orders: pl.DataFrame, store: Path) -> 
     assert "unknown restaurants" not in preptime("score", source, "--out", out, "--store", store).succeeded().out
 
 
-@pytest.mark.parametrize("name", ["orders.csv", "orders.parquet", "Orders.CSV", "my orders.v2.csv"])
+def test_score_flags_orders_of_another_city(orders: pl.DataFrame, files: Files, store: Path) -> None:
+    """Orders of another market can have the identifiers of the bundle's restaurants."""
+    source, out, other = store.parent / "other.csv", store.parent / "out.csv", store.parent / "restaurants.csv"
+    sentence = "predicted with a country or city that isn't that of the restaurant in the bundle."
+    is_other = pl.int_range(pl.len()) < 3
+    orders.head(5).with_columns(city=pl.when(is_other).then(pl.lit("Auckland"))).write_csv(source)
+    result = preptime("score", source, "--out", out, "--store", store).succeeded()
+    assert f"3 orders {sentence}" in result.out
+    assert pl.read_csv(out)["restaurant_differs"].to_list() == [True] * 3 + [False] * 2
+    # The same orders without a city, and with the restaurants file of the other market.
+    orders.head(5).write_csv(source)
+    place = {"country": pl.lit("New Zealand"), "city": pl.lit("Auckland")}
+    pl.read_csv(files.restaurants).with_columns(**place).write_csv(other)
+    result = preptime("score", source, "--out", out, "--store", store, "--restaurants", other).succeeded()
+    assert f"5 orders {sentence}" in result.out
+    assert pl.read_csv(out)["restaurant_differs"].to_list() == [True] * 5
+    result = preptime("score", source, "--out", out, "--store", store, "--restaurants", files.restaurants).succeeded()
+    assert sentence not in result.out
+    assert "restaurant_differs" not in pl.read_csv(out).columns
+
+
+@pytest.mark.parametrize("name", ["orders.csv", "orders.parquet", "Orders.CSV", "my orders.v2.csv", "o.csv.gz"])
 def test_score_default_output_is_next_to_input(name: str, orders: pl.DataFrame, store: Path) -> None:
     source = store.parent / "inputs" / name
     source.parent.mkdir()
-    (orders.head(20).write_parquet if name.endswith("parquet") else orders.head(20).write_csv)(source)
+    if name.endswith(".gz"):
+        source.write_bytes(gzip.compress(orders.head(20).write_csv().encode()))
+    else:
+        (orders.head(20).write_parquet if name.endswith("parquet") else orders.head(20).write_csv)(source)
     before = source.read_bytes()
-    suffix = source.suffix.lower()
-    expected = source.with_name(f"{source.stem}.predictions{suffix}")
+    plain_name = Path(name.removesuffix(".gz"))
+    suffix = plain_name.suffix.lower()
+    expected = source.with_name(f"{plain_name.stem}.predictions{suffix}")
     result = preptime("score", source, "--store", store).succeeded()
     assert f"The predictions are in {expected}." in result.out
     assert sorted(source.parent.iterdir()) == sorted([source, expected])

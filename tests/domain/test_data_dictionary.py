@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from preptime.domain.data_dictionary import (
+    BUILT_IN_ORIGIN,
     DATA_DICTIONARY,
     ORDERS_DICTIONARY,
     RESTAURANTS_DICTIONARY,
@@ -35,7 +36,7 @@ def test_dictionary_columns_are_unique_and_complete(table: str) -> None:
 def test_required_columns_for_scoring_exclude_outcomes() -> None:
     assert set(required_columns(ORDERS_DICTIONARY, "scoring")) == {
         "order_acknowledged_at",
-        "order_value_gbp",
+        "order_value",
         "restaurant_id",
         "number_of_items",
     }
@@ -43,7 +44,7 @@ def test_required_columns_for_scoring_exclude_outcomes() -> None:
 
 
 def test_expected_text_contains_the_range() -> None:
-    assert order_column("order_value_gbp").expected_text == "a number from 0 to 100,000"
+    assert order_column("order_value").expected_text == "a number from 0 to 100,000"
     assert order_column("number_of_items").expected_text == "a whole number from 1 to 10,000"
     assert order_column(TARGET).unit == "seconds"
 
@@ -67,7 +68,7 @@ def test_find_similar_column_ignores_different_columns(columns: list[str], name:
 @pytest.mark.parametrize(
     ("column", "name"),
     [
-        ("order_value_gpb", "order_value_gbp"),
+        ("order_valeu", "order_value"),
         ("Number of Items", "number_of_items"),
         ("number_items", "number_of_items"),
         ("restaurantId", "restaurant_id"),
@@ -80,14 +81,55 @@ def test_find_similar_column_finds_misspelled_names(column: str, name: str) -> N
     assert find_similar_column(name, ["city", column, "total_items", "Restaurant_latitude"]) == column
 
 
-def test_require_columns_names_what_is_missing_and_expected() -> None:
+@pytest.mark.parametrize(
+    ("origin", "names", "hint"),
+    [
+        (
+            BUILT_IN_ORIGIN,
+            "restaurant_id, order_value",
+            (
+                "Rename or add them: 'restaurantId' is the closest to restaurant_id. "
+                "Or map the existing columns: preptime schema infer ORDERS --out schema.toml."
+            ),
+        ),
+        (
+            "data/schema.toml",
+            "'Restaurant' (restaurant_id), 'value' (order_value)",
+            (
+                'In data/schema.toml, name the existing columns: restaurant_id = "restaurantId"; order_value = "…". '
+                "Or add them to the data."
+            ),
+        ),
+        (
+            "the schema of 20150601-abc",
+            "'Restaurant' (restaurant_id), 'value' (order_value)",
+            (
+                "Rename or add them: 'restaurantId' is the closest to restaurant_id. "
+                "Or use a bundle that was trained on the existing columns."
+            ),
+        ),
+    ],
+)
+def test_require_columns_names_what_is_missing(origin: str, names: str, hint: str) -> None:
+    sources = {"restaurant_id": "Restaurant", "order_value": "value"}
+    required = [*sources] if origin == BUILT_IN_ORIGIN else sources
     with pytest.raises(DataError) as refused:
-        require_columns(["restaurantId", "subtotal"], ("restaurant_id", "order_value_gbp"), "orders.csv")
+        require_columns(["restaurantId", "subtotal"], required, "orders.csv", origin=origin)
     assert refused.value.facts == (
-        "The columns restaurant_id, order_value_gbp are missing from orders.csv. Existing columns: 'restaurantId', "
-        "'subtotal'."
+        f"The columns {names} are missing from orders.csv. Existing columns: 'restaurantId', 'subtotal'. "
+        f"The columns seem to follow another schema than the one in use ({origin})."
+    )
+    assert refused.value.hint == hint
+
+
+def test_require_columns_names_one_missing_column() -> None:
+    required = {"restaurant_id": "store_id", "order_acknowledged_at": "created_at"}
+    with pytest.raises(DataError) as refused:
+        require_columns(["created_at", "Store ID", "_row"], required, "the orders", origin="schema.toml")
+    assert refused.value.facts == (
+        "The column 'store_id' (restaurant_id) is missing from the orders. Existing columns: 'created_at', 'Store ID'."
     )
     assert refused.value.hint == (
-        "Rename or add them: 'restaurantId' is the closest to restaurant_id. Columns can't be mapped to other names "
-        "yet, so the file needs these names: restaurant_id, order_value_gbp."
+        'In schema.toml, name the existing columns: restaurant_id = "Store ID". Or add it to the data.'
     )
+    require_columns(["created_at", "store_id"], required, "the orders")

@@ -8,7 +8,7 @@ import math
 import uuid
 from collections import namedtuple
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from decimal import Decimal
 
 import msgspec
@@ -17,10 +17,12 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from preptime.api.schema import Order
-from preptime.domain.data_dictionary import OUTCOME_COLUMNS, REQUEST_COLUMNS
-from preptime.domain.order_records import Orders, order_records, raise_unencodable_text
+from preptime.client import _default_columns
+from preptime.domain.data_dictionary import OUTCOME_COLUMNS
+from preptime.domain.order_records import Orders, RequestColumns, raise_unencodable_text
+from preptime.domain.order_records import order_records as records_with_columns
 from preptime.errors import UsageError
+from tests.api.factories import TAKE_HOME_TYPES
 
 RECORD: dict[str, object] = {
     "order_acknowledged_at": "2015-06-17T12:28:28+01:00",
@@ -75,9 +77,30 @@ class City(enum.StrEnum):
     LONDON = "London"
 
 
-def test_request_columns_are_the_fields_of_the_api() -> None:
-    assert Order.__struct_fields__ == REQUEST_COLUMNS
-    assert set(REQUEST_COLUMNS).isdisjoint(OUTCOME_COLUMNS)
+COLUMNS = _default_columns()
+
+
+def order_records(orders: Orders) -> list[dict[str, object]]:
+    """Return the records for a server with the default schema."""
+    return records_with_columns(orders, COLUMNS)
+
+
+def test_default_columns_are_the_fields_of_the_api() -> None:
+    assert {field.name: field.expected for field in TAKE_HOME_TYPES.fields} == COLUMNS.expected
+    assert COLUMNS.expected.keys().isdisjoint(OUTCOME_COLUMNS)
+
+
+@pytest.mark.parametrize("restaurant", ["store", "items", "index", "count"])
+def test_records_have_the_columns_of_a_company(restaurant: str) -> None:
+    columns = RequestColumns({restaurant: "text", "wait": "a number"}, restaurant)
+    order: dict[str, object] = {restaurant: "007", "extra": 1}
+    orders: list[Orders] = [order, [order], (order,), pl.DataFrame([order]), pd.DataFrame([order]), pd.Series(order)]
+    orders.append(make_dataclass("StoreOrder", order)(**order))
+    assert [records_with_columns(value, columns) for value in orders] == [[{restaurant: "007"}]] * 7
+    with pytest.raises(UsageError, match=rf"none of the columns {restaurant}, wait\. They have total, tip\."):
+        records_with_columns([{"total": 1, "tip": 2}], columns)
+    with pytest.raises(UsageError, match=r"Column wait of orders\[0\] has a value of type list; expected a number\."):
+        records_with_columns({"wait": []}, columns)
 
 
 @pytest.mark.parametrize(

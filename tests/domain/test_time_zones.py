@@ -41,6 +41,11 @@ def test_resolve_time_zone_own_zone_takes_precedence() -> None:
     assert resolve_time_zone("USA", "America/New_York") == "America/New_York"
 
 
+def test_resolve_time_zone_na_is_namibia_but_no_zone() -> None:
+    assert resolve_time_zone("NA", None) == "Africa/Windhoek"
+    assert resolve_time_zone("UK", " NA ") == "Europe/London"
+
+
 @pytest.mark.parametrize("country", ["USA", "Australia", "Atlantis"])
 def test_resolve_time_zone_ambiguous_country_raises(country: str) -> None:
     with pytest.raises(DataError, match=rf"{country}.*time_zone"):

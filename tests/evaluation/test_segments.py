@@ -93,7 +93,7 @@ def test_segment_columns_from_orders_decodes_categories() -> None:
     orders = OrderColumns(
         acknowledged_at=np.array([half_past_nine, half_past_nine + 86_400 - 9 * 3600]),
         restaurant_id=np.array([1, 2]),
-        order_value_gbp=np.array([10.0, 20.0]),
+        order_value=np.array([10.0, 20.0]),
         number_of_items=np.array([1, 2]),
         country=np.array([0, UNKNOWN_CODE], dtype=np.int32),
         city=np.array([1, UNKNOWN_CODE], dtype=np.int32),

@@ -112,11 +112,13 @@ def state_bytes(state: HistoryState) -> tuple[object, ...]:
         state.bin_orders,
         state.slot_orders,
         state.slot_bin_sums,
-        state.value_pence,
+        state.value_cents,
         state.items,
         state.meal_period_orders,
         state.first_ready,
         state.latest_orders,
+        state.category_orders,
+        state.category_bin_sums,
     )
     recent = {when: sums.tobytes() for when, sums in state.recent_days.items()}
     return (*(array.tobytes() for array in arrays), recent)

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from preptime.domain.orders import UNKNOWN_CODE, OrderColumns
 from preptime.domain.timestamps import SECONDS_PER_DAY
+from preptime.features.feature_set import TAKE_HOME_FEATURES
 from preptime.features.history import History, feature_matrix
 from preptime.features.history_state import HistoryState
 from preptime.features.shrinkage import build_history
-from preptime.features.spec import FEATURE_NAMES, time_slot
+from preptime.features.spec import time_slot
 from tests.features.factories import (
     AS_OF,
     UNKNOWN_RESTAURANT,
@@ -52,7 +53,7 @@ def test_feature_matrix_is_equal_row_by_row_and_in_any_order(
 
 
 def test_feature_matrix_without_orders_has_no_rows() -> None:
-    assert feature_matrix(order_columns([]), LONG_HISTORY).shape == (0, len(FEATURE_NAMES))
+    assert feature_matrix(order_columns([]), LONG_HISTORY).shape == (0, len(TAKE_HOME_FEATURES.names))
 
 
 EXTREME_ORDERS = st.builds(
@@ -82,16 +83,16 @@ def test_feature_matrix_is_finite_for_extreme_orders(order: OrderColumns, histor
     assert np.isfinite(matrix).all()
     assert matrix.dtype == np.float32
     assert matrix.flags.c_contiguous
-    row = dict(zip(FEATURE_NAMES, matrix[0].tolist(), strict=True))
+    row = dict(zip(TAKE_HOME_FEATURES.names, matrix[0].tolist(), strict=True))
     assert row["acknowledged_second"] == order.acknowledged_at[0] % SECONDS_PER_DAY
-    assert row["order_value_gbp"] == np.float32(order.order_value_gbp[0])
+    assert row["order_value"] == np.float32(order.order_value[0])
     assert row["number_of_items"] == order.number_of_items[0]
     assert (row["city"], row["type_of_food"]) == (order.city[0], order.type_of_food[0])
 
 
 def test_relation_features_use_order_time_and_history() -> None:
     order = order_columns([Order(5, 10 * SECONDS_PER_DAY + 18 * 3600, 0)])
-    row = dict(zip(FEATURE_NAMES, feature_matrix(order, LONG_HISTORY)[0].tolist(), strict=True))
+    row = dict(zip(TAKE_HOME_FEATURES.names, feature_matrix(order, LONG_HISTORY)[0].tolist(), strict=True))
     assert row["seconds_to_lunch"] == pytest.approx(row["restaurant_first_lunch_second"] - 18 * 3600, abs=0.01)
     assert row["seconds_to_dinner"] == pytest.approx(row["restaurant_first_dinner_second"] - 18 * 3600, abs=0.01)
     assert row["slot_mean_seconds"] == LONG_HISTORY.slots[1, time_slot(np.array([18 * 3600]))[0]]
@@ -103,7 +104,7 @@ def test_feature_matrix_uses_city_and_food_of_the_order() -> None:
     elsewhere = OrderColumns(
         order.acknowledged_at,
         order.restaurant_id,
-        order.order_value_gbp,
+        order.order_value,
         order.number_of_items,
         order.country,
         np.array([2], np.int32),
@@ -112,7 +113,7 @@ def test_feature_matrix_uses_city_and_food_of_the_order() -> None:
     at_home, away = feature_matrix(order, LONG_HISTORY)[0], feature_matrix(elsewhere, LONG_HISTORY)[0]
     different = [
         name
-        for name, home_value, away_value in zip(FEATURE_NAMES, at_home, away, strict=True)
+        for name, home_value, away_value in zip(TAKE_HOME_FEATURES.names, at_home, away, strict=True)
         if home_value != away_value
     ]
     assert different == ["city", "type_of_food"]

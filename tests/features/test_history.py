@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from preptime.domain.orders import FALLBACK_LEVELS, UNKNOWN_CODE
 from preptime.domain.timestamps import SECONDS_PER_DAY
 from preptime.errors import UsageError
+from preptime.features.feature_set import TAKE_HOME_FEATURES
 from preptime.features.history import History, feature_matrix
 from preptime.features.history_state import HistoryState
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.features.shrinkage import build_history
-from preptime.features.spec import FEATURE_NAMES, HISTORY_FEATURES, TIME_SLOT_COUNT
+from preptime.features.spec import HISTORY_FEATURES, TIME_SLOT_COUNT
 from tests.features.factories import (
     AS_OF,
     FIRST_DAY,
@@ -88,12 +89,12 @@ def test_features_depend_on_orders_ready_before_midnight(
     changes = {
         "restaurant_mean_seconds": slower,
         "restaurant_recent_mean_seconds": slower,
-        "restaurant_mean_value_gbp": early._replace(pence=early.pence + 1_000),
+        "restaurant_mean_order_value": early._replace(pence=early.pence + 1_000),
         "restaurant_mean_items": early._replace(items=early.items + 5),
     }
     for name, changed in changes.items():
         changed_features = day_features(history_as_of([*orders, changed]), restaurant)
-        column = FEATURE_NAMES.index(name)
+        column = TAKE_HOME_FEATURES.names.index(name)
         assert not np.array_equal(changed_features[:, column], features[:, column]), name
     assert not np.array_equal(day_features(history_as_of(orders), restaurant), features)
     too_late = early._replace(at=TODAY - early.label)
@@ -205,7 +206,9 @@ def test_lookup_and_fallback_level_use_the_same_row(orders: list[Order]) -> None
         [Order(restaurant, TODAY, 0, city=1, food=UNKNOWN_CODE) for restaurant in (3, 5, 8, 12, 20, UNKNOWN_RESTAURANT)]
     )
     features = feature_matrix(new_orders, history)
-    assert np.array_equal(history.lookup(new_orders), features[:, FEATURE_NAMES.index("restaurant_p50_seconds")])
+    assert np.array_equal(
+        history.lookup(new_orders), features[:, TAKE_HOME_FEATURES.names.index("restaurant_p50_seconds")]
+    )
     counted = {order.restaurant for order in orders if order.ready < TODAY} - {UNKNOWN_RESTAURANT}
     has_own_level = [FALLBACK_LEVELS[code] == "restaurant" for code in history.fallback_level_for(new_orders)]
     assert has_own_level == [restaurant in counted for restaurant in new_orders.restaurant_id.tolist()]

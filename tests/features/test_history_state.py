@@ -92,7 +92,7 @@ def test_state_sums_match_direct_counts(orders: list[Order]) -> None:
         assert state.bin_orders[position].tolist() == np.bincount(bins, minlength=BIN_COUNT).tolist()
         assert state.orders[position] == len(own)
         assert state.bin_sums[position] == sum(bins)
-        assert state.value_pence[position] == sum(order.pence for order in own)
+        assert state.value_cents[position] == sum(order.pence for order in own)
         assert state.items[position] == sum(order.items for order in own)
         dinner = [
             (order.ready % SECONDS_PER_DAY >= 60_300) or (order.ready % SECONDS_PER_DAY < 18_000) for order in own

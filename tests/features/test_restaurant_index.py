@@ -6,14 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preptime.domain.orders import UNKNOWN_CODE
+from preptime.domain.restaurant_ids import restaurant_key
 from preptime.features.restaurant_index import RestaurantIndex, Vocabularies, recode
+from preptime.features.restaurant_names import NO_NAMES, RestaurantNames
 from tests.features.factories import VOCABULARIES, example_restaurants
 
 LARGEST = 2**63 - 1
+TEXT_KEYS = st.integers(-(2**63), -2) | st.integers(-40, -2)
 IDS = st.one_of(
     st.lists(st.integers(0, 60), min_size=0, max_size=30, unique=True),
     st.lists(st.integers(0, LARGEST), min_size=0, max_size=30, unique=True),
     st.lists(st.integers(LARGEST - 60, LARGEST), min_size=0, max_size=30, unique=True),
+    st.lists(TEXT_KEYS, min_size=0, max_size=30, unique=True),
+    st.lists(TEXT_KEYS | st.integers(0, 60), min_size=0, max_size=30, unique=True),
+    st.lists(TEXT_KEYS | st.integers(0, LARGEST), min_size=0, max_size=30, unique=True),
 )
 
 
@@ -24,11 +30,76 @@ def index_of_ids(ids: list[int]) -> RestaurantIndex:
 
 @given(IDS, st.lists(st.integers(-(2**63), LARGEST), max_size=20))
 def test_positions_match_sorted_ids(ids: list[int], others: list[int]) -> None:
-    queried = [*ids, *others, *(id_ + 1 for id_ in ids if id_ < LARGEST), *(id_ - 1 for id_ in ids)]
+    queried = [
+        *ids,
+        *others,
+        *(id_ + 1 for id_ in ids if id_ < LARGEST),
+        *(id_ - 1 for id_ in ids if id_ > -(2**63)),
+        -1,
+    ]
     position_of = {id_: position for position, id_ in enumerate(sorted(ids))}
     restaurants, expected = index_of_ids(ids), [position_of.get(id_, UNKNOWN_CODE) for id_ in queried]
     assert restaurants.positions(np.array(queried, np.int64)).tolist() == expected
     assert [restaurants.position(id_) for id_ in queried] == expected
+
+
+TEXTS = ["store-7", "007", "é ☕", "\U0001f355", "x" * 200, "10124420001034504343", "-7"]
+
+
+def index_with_names(texts: list[str], ids: list[int]) -> RestaurantIndex:
+    sorted_texts, codes = sorted(texts, key=restaurant_key), np.zeros(len(texts) + len(ids), np.int32)
+    keys = np.array([*map(restaurant_key, sorted_texts), *sorted(ids)], np.int64)
+    names = RestaurantNames.from_texts(sorted_texts)
+    return RestaurantIndex(VOCABULARIES, keys, codes, codes, codes, codes, names=names)
+
+
+def test_display_id_returns_every_identifier() -> None:
+    restaurants = index_with_names(TEXTS, [0, 7, LARGEST])
+    for identifier in (*TEXTS, "0", "7", str(LARGEST)):
+        assert restaurants.display_id(restaurants.position(restaurant_key(identifier))) == identifier
+    recoded = restaurants.recoded(VOCABULARIES)
+    assert [recoded.display_id(row) for row in range(len(recoded))] == [
+        restaurants.display_id(row) for row in range(len(restaurants))
+    ]
+
+
+def test_names_survive_as_arrays() -> None:
+    names = index_with_names(TEXTS, []).names
+    arrays = names.arrays()
+    assert {name: array.dtype.str for name, array in arrays.items()} == {
+        "restaurant_name_bytes": "|u1",
+        "restaurant_name_ends": "<i8",
+    }
+    assert RestaurantNames.from_arrays(arrays).texts() == names.texts() == sorted(TEXTS, key=restaurant_key)
+    assert names.select(np.array([2, 0])).texts() == [names[2], names[0]]
+    assert NO_NAMES.arrays() == {}
+    assert RestaurantNames.from_arrays({}) is NO_NAMES
+
+
+def test_invalid_names_are_found() -> None:
+    restaurants = index_with_names(TEXTS, [5])
+    names, keys = restaurants.names, restaurants.restaurant_id[:-1]
+    assert not names.invalid_ends(len(keys)).any()
+    assert not names.invalid_texts(keys).any()
+    other_byte = names.utf8.copy()
+    other_byte[names.ends[2]] = 0xFF
+    assert RestaurantNames(other_byte, names.ends).invalid_texts(keys).tolist() == [row == 3 for row in range(7)]
+    assert names.invalid_texts(keys[::-1]).sum() == 6, "only the one in the middle has its own key"
+    assert names.invalid_ends(6).tolist() == [False] * 6 + [True]
+    assert RestaurantNames(names.utf8[:-1], names.ends).invalid_ends(7).tolist() == [False] * 6 + [True]
+    assert RestaurantNames(np.append(names.utf8, np.uint8(65)), names.ends).invalid_ends(7).any()
+    for value in (-1, 0, names.ends[3], names.ends[5], 2**40):
+        ends = names.ends.copy()
+        ends[4] = value
+        assert RestaurantNames(names.utf8, ends).invalid_ends(7)[4:6].any()
+
+
+@pytest.mark.parametrize("text", [" 007", "7.0", "x" * 201])
+def test_invalid_names_include_other_spellings(text: str) -> None:
+    """A name is stored as it's compared: without spaces and .0."""
+    key = np.array([restaurant_key(text)], np.int64)
+    invalid = RestaurantNames.from_texts([text]).invalid_texts(key)
+    assert invalid.tolist() == [True]
 
 
 def test_positions_of_no_ids_are_empty() -> None:

@@ -54,7 +54,7 @@ def test_rows_with_many_orders_match_own_values() -> None:
     assert values["restaurant_p90_seconds"] == pytest.approx(1_200, rel=BIN - 1)
     assert values["restaurant_spread"] == pytest.approx(np.log(labels).std(), abs=BIN_WIDTH)
     assert values["restaurant_mean_items"] == pytest.approx(7, rel=1e-3)
-    assert values["restaurant_mean_value_gbp"] == pytest.approx(50, rel=1e-3)
+    assert values["restaurant_mean_order_value"] == pytest.approx(50, rel=1e-3)
     assert values["restaurant_lunch_share"] == pytest.approx(1, abs=1e-3)
     assert values["restaurant_first_lunch_second"] == pytest.approx(43_600, rel=1e-3)
     assert values["restaurant_orders"] == pytest.approx(np.log1p(100_000))

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
+from preptime.features.feature_set import TAKE_HOME_FEATURES
 from preptime.features.spec import (
-    FEATURE_NAMES,
-    FEATURES,
     FIRST_DINNER_COLUMN,
     FIRST_LUNCH_COLUMN,
     HISTORY_FEATURES,
@@ -17,8 +16,8 @@ def test_features_page_matches_declaration() -> None:
 
 
 def test_features_have_unique_names_units_and_meanings() -> None:
-    assert len(set(FEATURE_NAMES)) == len(FEATURES)
-    assert all(feature.name and feature.unit and feature.meaning for feature in FEATURES)
+    assert len(set(TAKE_HOME_FEATURES.names)) == len(TAKE_HOME_FEATURES.features)
+    assert all(feature.name and feature.unit and feature.meaning for feature in TAKE_HOME_FEATURES.features)
 
 
 def test_column_constants_point_to_their_features() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from preptime.domain.orders import QUANTILE_LEVELS
 from preptime.evaluation.documents import QuantileScore, Segment, SegmentDimension
-from preptime.features.spec import FEATURES
+from preptime.features.feature_set import TAKE_HOME_FEATURES
 from preptime.monitoring.document import (
     Alert,
     BacktestBaseline,
@@ -126,7 +126,7 @@ def _document(date: dt.date, london: float) -> MonitoringDocument:
             observed=7.9,
             threshold=THRESHOLD,
             since=dates[-2],
-            message=f"London: actual preparation times are 15% longer than predicted, relative to this city's "
+            message=f"London: actual times are 15% longer than predicted, relative to this city's "
             f"baseline, since {dates[-2]}.",
         ),
     )
@@ -295,7 +295,9 @@ def _ratio_series(
 
 
 def _drift(dates: list[dt.date], rng: np.random.Generator) -> Drift:
-    features_and_units = [(feature.name, feature.unit) for feature in FEATURES] + [("predicted_seconds", "s")]
+    features_and_units = [(feature.name, feature.unit) for feature in TAKE_HOME_FEATURES.features] + [
+        ("predicted_seconds", "s")
+    ]
     edges = [None, 1.0, 2.0, 3.0, 4.0, None]
     features = []
     for name, unit in features_and_units:
@@ -339,7 +341,7 @@ def _rules(*, fired: bool) -> tuple[RuleReport, ...]:
         RuleReport(
             name="slower_than_predicted",
             kind="predictions",
-            description="Actual preparation times are longer than predicted, relative to the segment's baseline",
+            description="Actual times are longer than predicted, relative to the segment's baseline",
             threshold=THRESHOLD,
             unit="standard errors",
             threshold_reason="Calibrated on quiet synthetic months.",

@@ -73,7 +73,7 @@ class PredictionFolders:
         quantiles = np.tile(seconds * np.array([0.5, 1.0, 2.0, 3.0]), (len(rows), 1))
         frame = pl.DataFrame(
             {
-                "order_key": order_keys(rows, audited),
+                "order_key": order_keys(audited),
                 **{name: quantiles[:, index] for index, name in enumerate(QUANTILE_COLUMNS)},
                 "prediction_fallback_level": ["restaurant"] * len(rows),
                 "prediction_bundle": ["2015-06-15-0123456789ab"] * len(rows),

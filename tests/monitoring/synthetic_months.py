@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -42,9 +42,11 @@ from preptime.monitoring.monitor import MonitoringInputs, monitor_day
 from preptime.monitoring.outcomes import to_day_number
 from preptime.monitoring.recorded_predictions import QUANTILE_COLUMNS
 from preptime.monitoring.reference import ReferenceCache
+from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
 from preptime.sources.results import PREDICTIONS_FILE, ResultsFolder
 from preptime.sources.source import DataSource
 from preptime.synthetic import SynthesisPlan, synthesize_frames
+from preptime.training.training_data import with_category_values
 from preptime.validation.audit import audit_orders, to_order_columns
 from preptime.validation.duplicates import order_keys
 from preptime.validation.restaurants import read_restaurants
@@ -62,6 +64,7 @@ class FrameSource:
 
     rows: pl.DataFrame
     name: str = "orders"
+    schema: Schema = TAKE_HOME_SCHEMA
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -100,13 +103,16 @@ class SyntheticBundles:
         """Return the history."""
         return self.histories.get(bundle)
 
-    def add(self, history: History, window: TrainingWindow, metrics: JsonObject) -> str:
+    def add(
+        self, history: History, window: TrainingWindow, metrics: JsonObject, schema: Schema = TAKE_HOME_SCHEMA
+    ) -> str:
         """Add a bundle with that history, and return its ID."""
         parent = min(self.manifests, default=None)
         draft = ManifestDraft(
             kind="training" if parent is None else "refresh",
             date=dt.date.fromisoformat(history.date),
             parent=parent,
+            schema=schema,
             window=window,
             models=("quantile",),
             calibration={},
@@ -145,10 +151,11 @@ class Month:
     first_predicted: dt.date
     last: dt.date
     """The last day with orders."""
+    schema: Schema = TAKE_HOME_SCHEMA
 
     def known_orders(self, date: dt.date) -> FrameSource:
         """Return the orders that are known as of `date`."""
-        return FrameSource(self.orders.filter(pl.Series(self.ready_day < to_day_number(date))))
+        return FrameSource(self.orders.filter(pl.Series(self.ready_day < to_day_number(date))), schema=self.schema)
 
     def inputs(self, date: dt.date) -> MonitoringInputs:
         """Return the inputs of monitoring as of `date`."""
@@ -156,21 +163,30 @@ class Month:
 
 
 def make_month(
-    plan: SynthesisPlan, root: Path, *, trained_days: int = TRAINED_DAYS, slower: tuple[int, float] | None = None
+    plan: SynthesisPlan,
+    root: Path,
+    *,
+    trained_days: int = TRAINED_DAYS,
+    slower: tuple[int, float] | None = None,
+    add_columns: Callable[[pl.DataFrame], pl.DataFrame] = lambda orders: orders,
+    schema: Schema = TAKE_HOME_SCHEMA,
 ) -> Month:
     """Return a synthetic month with predictions for each day after `trained_days`.
 
-    With `slower` (day counted from 1, factor), predictions from that day are divided by the factor.
+    With `slower` (day counted from 1, factor), predictions from that day are divided by the factor. `add_columns` adds
+    the custom features of `schema` to the orders.
     """
-    orders, restaurant_rows, _ = synthesize_frames(plan)
-    restaurants = read_restaurants(restaurant_rows)
-    audited = audit_orders(orders, restaurants, need_label=True)
+    synthetic_orders, restaurant_rows, _ = synthesize_frames(plan)
+    orders = add_columns(synthetic_orders)
+    listed = read_restaurants(restaurant_rows, schema)
+    audited = audit_orders(orders, listed, need_label=True, schema=schema)
     frame = audited.frame
+    restaurants = with_category_values(listed, frame)
     start = to_day_number(plan.start)
     acknowledged = frame["acknowledged_local"].dt.epoch("d").to_numpy()
     ready = frame["ready_local"].dt.epoch("d").fill_null(2**30).to_numpy()
-    keys = order_keys(orders, frame)
-    columns = to_order_columns(frame)
+    keys = order_keys(frame)
+    columns = to_order_columns(frame, restaurants)
     in_history = audited.usable_for(Purpose.HISTORY)
     completed = CompletedOrders(
         columns,
@@ -193,14 +209,14 @@ def make_month(
             quantiles = (quantiles / slower[1]).astype(np.float32)
         if not metrics:
             metrics = _backtest(orders_on_day, completed.prep_time_seconds[on_day], quantiles, history, date)
-        bundle = bundles.add(history, window, metrics)
+        bundle = bundles.add(history, window, metrics, schema)
         day_keys = keys.filter(pl.Series(on_day))
         fallback_level = history.fallback_level_for(orders_on_day)
         write_partition(results, date, _partition(day_keys, quantiles, fallback_level, bundle))
         state.add_orders(restaurants, completed.take(in_history & (ready == number)))
     first = plan.start + trained_days * ONE_DAY
     last = plan.start + (plan.days - 1) * ONE_DAY
-    return Month(orders, ready, acknowledged, restaurants, bundles, results, plan.start, first, last)
+    return Month(orders, ready, acknowledged, listed, bundles, results, plan.start, first, last, schema)
 
 
 @dataclass(frozen=True, slots=True)

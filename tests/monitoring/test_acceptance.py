@@ -73,7 +73,7 @@ def test_slower_city_from_day_20_fires_by_day_22(slower_months: list[MonthResult
         assert [(alert.rule, alert.segment, alert.value) for alert in first] == [
             ("slower_than_predicted", "city", "London")
         ]
-        assert "London: actual preparation times are 1" in first[0].message
+        assert "London: actual times are 1" in first[0].message
         assert first[0].since.day in {20, 21}
         # No other segment has an alert by day 22.
         assert {alert.value for alerts in month.alerts.values() for alert in alerts} == {"London"}

@@ -12,11 +12,21 @@ import pytest
 from preptime.api.active_model import ActiveModel
 from preptime.api.predict import predict, read_take_home_request, read_vertex_request
 from preptime.api.service import PredictionRecord
+from preptime.bundle.store import Store
 from preptime.errors import DataError
-from preptime.monitoring.outcomes import to_day_number
-from preptime.monitoring.recorded_predictions import BUNDLE_COLUMN, FALLBACK_LEVEL_COLUMN, QUANTILE_COLUMNS
+from preptime.monitoring.document import DateRange
+from preptime.monitoring.outcomes import hash_keys, to_day_number
+from preptime.monitoring.recorded_predictions import (
+    BUNDLE_COLUMN,
+    FALLBACK_LEVEL_COLUMN,
+    QUANTILE_COLUMNS,
+    read_predictions,
+)
 from preptime.scoring import scorer
-from tests.api.factories import make_active_model
+from preptime.validation.audit import audit_orders
+from preptime.validation.duplicates import order_keys
+from tests.api.company import COMPANY_ORDER, COMPANY_SCHEMA, put_company_bundle
+from tests.api.factories import load_active_model, make_active_model
 from tests.monitoring.factories import PredictionFolders, make_order, read_known_outcomes, with_outcome
 
 JUNE_20 = dt.date(2015, 6, 20)
@@ -203,6 +213,27 @@ def test_join_matches_by_order_id_alone(
     log_predictions(folders, serving, [make_order(0, order_id=logged_id)])
     orders = pl.DataFrame([with_outcome(make_order(0, order_id=stored_id, order_value_gbp=99.0))])
     assert folders.join_orders(orders).has_prediction.tolist() == [True]
+
+
+def test_read_predictions_uses_the_schema_of_the_bundle(folders: PredictionFolders, tmp_path: Path) -> None:
+    """Orders have text, numbers with a point, and an epoch. The file has text with a decimal comma."""
+    store = Store.open(str(tmp_path / "models"))
+    serving = load_active_model(store, put_company_bundle(store))
+    written = [
+        COMPANY_ORDER | {"created": f"20/06/2015 08:{minute:02d} PM", "cents": cents, "temperature": 21.5}
+        for minute, cents in ((0, "21,5"), (1, "2.140"), (2, "300"))
+    ]
+    logged = [written[0] | {"cents": 21.5}, written[1] | {"created": 1_434_823_260}, written[2] | {"store": " S-10 "}]
+    log_predictions(folders, serving, logged)
+    restaurants = serving.bundle.history.restaurants
+    frame = pl.DataFrame([{name: str(value) for name, value in order.items()} for order in written])
+    audited = audit_orders(frame, restaurants, need_label=False, schema=COMPANY_SCHEMA).frame
+    days = DateRange(first=JUNE_20, last=JUNE_20)
+    schemas = {serving.bundle.manifest.id: COMPANY_SCHEMA}
+    predictions = read_predictions(
+        folders.results, folders.log, restaurants, days, schema_of=lambda bundle: schemas[bundle]
+    )
+    assert sorted(predictions.frame["key"].to_list()) == sorted(hash_keys(order_keys(audited)).tolist())
 
 
 def test_read_predictions_counts_unreadable_lines(folders: PredictionFolders, serving: ActiveModel) -> None:

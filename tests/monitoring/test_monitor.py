@@ -12,7 +12,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from preptime.features.spec import FEATURES
+from preptime.features.feature_set import TAKE_HOME_FEATURES
 from preptime.monitoring.document import MonitoringDocument, encode
 from preptime.monitoring.monitor import MonitoringInputs, monitor_day
 from preptime.monitoring.prometheus import render
@@ -94,7 +94,7 @@ def test_monitor_day_drift_reference_is_whole_weeks(month: Month, document: Moni
     assert reference is not None
     assert (reference.first, reference.last) == (month.start + 9 * ONE_DAY, month.start + 22 * ONE_DAY)
     assert [feature.name for feature in document.drift.features][-1] == "predicted_seconds"
-    assert len(document.drift.features) == len(FEATURES) + 1
+    assert len(document.drift.features) == len(TAKE_HOME_FEATURES.features) + 1
 
 
 def test_monitor_day_names_drifted_feature(month: Month, date: dt.date, document: MonitoringDocument) -> None:
@@ -106,8 +106,8 @@ def test_monitor_day_names_drifted_feature(month: Month, date: dt.date, document
     )
     result = monitor_day(replace(month.inputs(date), orders=FrameSource(doubled)), date)
     drifted = [alert for alert in result.alerts if alert.rule == "feature_drift"]
-    assert [(alert.segment, alert.value) for alert in drifted] == [("feature", "order_value_gbp")]
-    assert "The distribution of order_value_gbp differs from its reference: PSI" in drifted[0].message
+    assert [(alert.segment, alert.value) for alert in drifted] == [("feature", "order_value")]
+    assert "The distribution of order_value differs from its reference: PSI" in drifted[0].message
     assert not any(feature.drifted for feature in document.drift.features)
     assert {rule.name: rule.status for rule in document.rules}["feature_drift"] == "quiet"
 

@@ -109,7 +109,7 @@ def test_read_outcomes_ignores_row_order_and_batches(
     assert len(whole) > 900
     np.testing.assert_array_equal(whole.key_hash, batched.key_hash)
     np.testing.assert_array_equal(whole.completed.ready_at, batched.completed.ready_at)
-    np.testing.assert_array_equal(whole.completed.orders.order_value_gbp, batched.completed.orders.order_value_gbp)
+    np.testing.assert_array_equal(whole.completed.orders.order_value, batched.completed.orders.order_value)
 
 
 def test_read_outcomes_ignores_later_rows(synthetic: tuple[pl.DataFrame, pl.DataFrame]) -> None:

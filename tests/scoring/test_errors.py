@@ -183,4 +183,4 @@ def test_preview_refuses_a_file_that_changes(tmp_path: Path, bundle: Bundle) -> 
             file.write(b"1\n")
 
     with pytest.raises(OperationError, match="changed while it was read"):
-        preview_file(str(path), bundle.history.restaurants, progress=append)
+        preview_file(str(path), bundle.history.restaurants, bundle.schema, progress=append)

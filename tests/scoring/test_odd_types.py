@@ -18,6 +18,7 @@ from preptime.bundle.bundle import Bundle
 from preptime.domain.timestamps import EARLIEST_SECONDS, LATEST_SECONDS
 from preptime.domain.validation_reasons import ValidationReason
 from preptime.errors import DataError
+from preptime.schema.schema import TAKE_HOME_SCHEMA
 from preptime.scoring.preview import preview_file
 from preptime.scoring.score_file import score_file
 from preptime.scoring.scorer import PREDICTION_REASON
@@ -68,7 +69,7 @@ def _reasons(source: str, folder: Path, bundle: Bundle) -> dict[str, list[str | 
     assert render_text(summarize_audit(audited, len(restaurants)))
     has_reason = (audited.reasons & ValidationReason.UNPARSABLE_TIME.bit) != 0
     reasons["check"] = [UNPARSABLE_TIME if bad else None for bad in has_reason]
-    rejected = preview_file(source, restaurants).rejected_cells["row"].to_list()
+    rejected = preview_file(source, restaurants, TAKE_HOME_SCHEMA).rejected_cells["row"].to_list()
     reasons["preview"] = [UNPARSABLE_TIME if row + 1 in rejected else None for row in range(len(rows))]
     storable = prepare_chunk(rows, restaurants).storable["order_key"].to_list()
     reasons["ingest"] = [None if order_id in storable else UNPARSABLE_TIME for order_id in rows["order_id"]]
@@ -168,7 +169,6 @@ UNSCORED = {
     "null",
     "restaurant with time",
     "nested restaurant",
-    "uint64",
 }
 
 
@@ -185,7 +185,7 @@ def test_every_type_is_read_or_named_in_the_message(tmp_path: Path, bundle: Bund
     else:
         assert score_file(source, tmp_path / "scored.csv", bundle).predicted == document.predicted
     restaurants = bundle.history.restaurants
-    assert preview_file(source, restaurants).predictable == document.predicted
+    assert preview_file(source, restaurants, TAKE_HOME_SCHEMA).predictable == document.predicted
     rows = open_source(source).frame().with_columns(prep_time_seconds=600)
     audited = audit_orders(rows, restaurants, need_label=True)
     assert write_rejects(audited, tmp_path / "rejects.csv") in {0, 1}

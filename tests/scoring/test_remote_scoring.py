@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import pytest
 
@@ -13,19 +14,31 @@ from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import ChampionLog, LogEntryDraft
 from preptime.bundle.store import Store
 from preptime.client import Client
+from preptime.schema.schema import Schema
 from preptime.scoring.remote_scoring import RemoteScorer, score_file_remotely
 from preptime.scoring.score_file import score_file
-from preptime.scoring.scorer import PREDICTED_READY_AT, PREDICTION_BUNDLE, PREDICTION_REASON
+from preptime.scoring.scorer import PREDICTED_READY_AT, PREDICTION_BUNDLE, PREDICTION_REASON, RESTAURANT_DIFFERS
 from tests.api.processes import PLAIN_KEY, SERVE_COMMAND, running_server
+from tests.scoring.delivery import delivery_bundle, delivery_frames
 from tests.scoring.factories import mixed_rows, small_bundle, write_orders
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Bundle]]:
     """Yield a client of a running server, and the server's bundle."""
-    folder = tmp_path_factory.mktemp("served")
+    yield from serve(tmp_path_factory.mktemp("served"), small_bundle)
+
+
+@pytest.fixture(scope="module")
+def delivery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Bundle]]:
+    """Yield the same for a company with other columns, formats, and custom features."""
+    yield from serve(tmp_path_factory.mktemp("delivery"), delivery_bundle)
+
+
+def serve(folder: Path, make_bundle: Callable[[Store], Bundle]) -> Iterator[tuple[Client, Bundle]]:
+    """Run a server with a new bundle."""
     store = Store.open(str(folder / "models"))
-    bundle = small_bundle(store)
+    bundle = make_bundle(store)
     entry = LogEntryDraft(
         bundle=bundle.manifest.id, date=bundle.manifest.date, action="promote", reason="test", by="test", at="now"
     )
@@ -64,10 +77,11 @@ def test_remote_scoring_equals_local_scoring(tmp_path: Path, served: tuple[Clien
     client, bundle = served
     source = write_orders(tmp_path / name, SOURCES[name])
     local = score_file(source, tmp_path / "local.parquet", bundle)
-    scorer = RemoteScorer(client, client.bundle().models)
+    scorer = RemoteScorer(client, client.bundle().models, bundle.schema)
     remote = score_file_remotely(source, tmp_path / "remote.parquet", scorer, orders_per_request=3)
     expected, actual = (pl.read_parquet(tmp_path / f"{name}.parquet") for name in ("local", "remote"))
-    assert actual.schema == expected.schema
+    # Without the bundle's restaurants, no order can be flagged.
+    assert actual.schema == expected.drop(RESTAURANT_DIFFERS, strict=False).schema
     input_columns = SOURCES[name].columns
     assert actual.select(input_columns).equals(expected.select(input_columns))
     for column in (PREDICTED_READY_AT, PREDICTION_REASON, PREDICTION_BUNDLE, "prediction_fallback_level"):
@@ -83,19 +97,67 @@ def test_remote_scoring_equals_local_scoring(tmp_path: Path, served: tuple[Clien
         local.fallback_level,
     )
     assert remote.unknown_restaurants is None
-    known = RemoteScorer(client, (), bundle.history.restaurants)
+    assert remote.restaurant_differs is None
+    known = RemoteScorer(client, (), bundle.schema, bundle.history.restaurants)
     counted = score_file_remotely(source, tmp_path / "counted.parquet", known, orders_per_request=3)
     assert counted.unknown_restaurants == local.unknown_restaurants
+    assert counted.restaurant_differs == local.restaurant_differs
+    assert counted.missing_features == local.missing_features
+    assert counted.invalid_features == local.invalid_features
+    flagged, expected_flags = (pl.read_parquet(tmp_path / f"{name}.parquet") for name in ("counted", "local"))
+    assert [name for name in flagged.columns if name == RESTAURANT_DIFFERS] == [
+        name for name in expected_flags.columns if name == RESTAURANT_DIFFERS
+    ]
+    if RESTAURANT_DIFFERS in flagged.columns:
+        assert flagged[RESTAURANT_DIFFERS].to_list() == expected_flags[RESTAURANT_DIFFERS].to_list()
+
+
+@pytest.mark.parametrize("kind", ["csv", "typed.parquet", "naive.parquet"])
+def test_remote_scoring_sends_values_in_the_schemas_formats(
+    tmp_path: Path, delivery: tuple[Client, Bundle], kind: str
+) -> None:
+    client, bundle = delivery
+    assert msgspec.convert(client.bundle().schema, Schema) == bundle.schema
+    rows = delivery_frames()[0].head(40).drop("delivery_min")
+    rows = rows.with_columns(
+        area=pl.when(pl.int_range(40) < 4).then(pl.lit("Sydney")),
+        distance=pl.when(pl.int_range(40) == 9).then(pl.lit("far")).otherwise("distance"),
+    )
+    if kind == "csv":
+        rows.write_csv(tmp_path / "orders.csv", separator=";")
+        source = str(tmp_path / "orders.csv")
+    else:
+        created = pl.col("created").str.to_datetime("%d/%m/%Y %I:%M %p")
+        number = pl.col("distance").str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
+        typed = rows.with_columns(
+            created if kind == "naive.parquet" else created.dt.replace_time_zone("UTC"),
+            number,
+            pl.col("busy").cast(int),
+        )
+        source = write_orders(tmp_path / f"orders.{kind}", typed)
+    local = score_file(source, tmp_path / "local.parquet", bundle)
+    scorer = RemoteScorer(client, client.bundle().models, bundle.schema, bundle.history.restaurants)
+    remote = score_file_remotely(source, tmp_path / "remote.parquet", scorer, orders_per_request=15)
+    assert local.predicted == 40
+    assert local.restaurant_differs == 4
+    assert local.missing_features["busy_couriers"] > 0
+    assert (local.invalid_features == {"distance": 1}) == (kind == "csv")
+    expected, actual = (pl.read_parquet(tmp_path / f"{name}.parquet") for name in ("local", "remote"))
+    assert actual.schema == expected.schema
+    assert actual[PREDICTED_READY_AT].to_list() == expected[PREDICTED_READY_AT].to_list()
+    assert actual[RESTAURANT_DIFFERS].to_list() == expected[RESTAURANT_DIFFERS].to_list() == [True] * 4 + [False] * 36
+    assert msgspec.structs.replace(remote, out=local.out) == local
 
 
 def test_remote_scoring_rejects_malformed_line(tmp_path: Path, served: tuple[Client, Bundle]) -> None:
-    client, _ = served
+    client, bundle = served
     path = tmp_path / "orders.csv"
     line = "2015-06-20 19:00:00,21.4,1,3"
     path.write_text(
         f"order_acknowledged_at,order_value_gbp,restaurant_id,number_of_items\n{line}\n{line},more\n", encoding="utf-8"
     )
-    document = score_file_remotely(str(path), tmp_path / "out.csv", RemoteScorer(client, ()), orders_per_request=10)
+    scorer = RemoteScorer(client, (), bundle.schema)
+    document = score_file_remotely(str(path), tmp_path / "out.csv", scorer, orders_per_request=10)
     assert document.rejected == {"malformed_line": 1}
     assert document.predicted == 1
 

@@ -19,6 +19,7 @@ from preptime.scoring.scorer import (
     PREDICTED_SECONDS,
     PREDICTION_BUNDLE,
     PREDICTION_REASON,
+    RESTAURANT_DIFFERS,
     model_column,
     quantile_column,
 )
@@ -92,7 +93,7 @@ def test_score_file_values_equal_bundle_predictions(tmp_path: Path, bundle: Bund
     rows = synthetic()
     scored = score(tmp_path, rows, bundle, chunk_rows=400)
     audited = audit_orders(rows, bundle.history.restaurants, need_label=False)
-    predictions = bundle.predict(to_order_columns(audited.frame))
+    predictions = bundle.predict(to_order_columns(audited.frame, bundle.history.restaurants))
     np.testing.assert_array_equal(scored[PREDICTED_SECONDS].to_numpy(), predictions.default)
     for index, level in enumerate(QUANTILE_LEVELS):
         np.testing.assert_array_equal(scored[quantile_column(level)].to_numpy(), predictions.quantiles[:, index])
@@ -153,7 +154,7 @@ def test_score_file_keeps_csv_cells_unchanged(tmp_path: Path, bundle: Bundle) ->
     lines = [
         "number_of_items,price,order_value_gbp,mine,order_acknowledged_at,restaurant_id",
         '3,007.50,21.40,"a, ""b""",2015-06-20 19:00:00+01:00,1',
-        "3.0,1e5, 21.4,,2015-06-20T19:00:00+0100,01",
+        "3.0,1e5, 21.4,,2015-06-20T19:00:00+0100,1.0",
         ",,,x,,",
     ]
     (tmp_path / "orders.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -231,7 +232,9 @@ def test_unknown_restaurant_uses_given_city_and_food(tmp_path: Path, bundle: Bun
     )
     source = write_orders(tmp_path / "bare.csv", rows)
     score_file(source, tmp_path / "listed.parquet", bundle, restaurants=listed)
-    assert appended(read(tmp_path / "listed.parquet"), rows).equals(appended(with_city_and_food, described))
+    assert with_city_and_food[RESTAURANT_DIFFERS].to_list() == [False, False]  # a column of orders with a city
+    expected = appended(with_city_and_food, described).drop(RESTAURANT_DIFFERS)
+    assert appended(read(tmp_path / "listed.parquet"), rows).equals(expected)
 
 
 def test_predicted_ready_at_is_in_restaurant_time_zone(tmp_path: Path, bundle: Bundle) -> None:

@@ -7,7 +7,8 @@ import polars as pl
 
 from preptime.domain.orders import UNKNOWN_CODE
 from preptime.features.restaurant_index import RestaurantIndex
-from preptime.scoring.scorer import merge_restaurants
+from preptime.scoring.remote_scoring import NO_RESTAURANTS
+from preptime.scoring.scorer import differing_restaurants, merge_restaurants
 from preptime.validation.restaurants import read_restaurants
 
 
@@ -56,5 +57,16 @@ def test_merge_restaurants_with_itself_changes_nothing() -> None:
 
 
 def test_merge_restaurants_extends_empty_index() -> None:
-    empty = make_restaurants().recoded(KNOWN.vocabularies)
+    empty = NO_RESTAURANTS.recoded(KNOWN.vocabularies)
     assert decode_restaurant(merge_restaurants(empty, KNOWN), 30) == ["France", "Paris", "sushi", "Europe/Paris"]
+
+
+def test_differing_restaurants_have_another_place() -> None:
+    extra = make_restaurants(
+        (10, "New Zealand", "Auckland", "thai"),
+        (30, "France", "Paris", "pizza"),
+        (40, "New Zealand", "Auckland", "thai"),
+    )
+    assert differing_restaurants(KNOWN, extra).tolist() == [10]  # a type of food can change, and 40 is new
+    assert differing_restaurants(KNOWN, KNOWN).tolist() == []
+    assert differing_restaurants(KNOWN, None).tolist() == []

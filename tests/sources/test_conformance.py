@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import polars as pl
 import pytest
 
 from preptime.domain.data_dictionary import FILE_COLUMN, READER_COLUMNS, ROW_COLUMN
 from preptime.errors import DataError
-from preptime.sources.registry import open_source
+from preptime.schema.schema import TAKE_HOME_SCHEMA, RestaurantColumns
+from preptime.schema.toml_file import parse_schema
+from preptime.sources.registry import is_database, open_source
 from preptime.sources.source import DataSource
 from preptime.validation.audit import audit_orders
-from tests.sources.loading import load_rows, prepare_database
+from preptime.validation.restaurants import read_restaurants
+from tests.sources.loading import load_rows, prepare_database, stored_restaurants
 from tests.validation.factories import make_month, make_restaurant_index
 
 
@@ -26,6 +32,47 @@ def _sort_as_database(rows: pl.DataFrame) -> pl.DataFrame:
 
 ROWS = _sort_as_database(make_month(days=5, per_day=50)).with_columns(
     note=pl.lit("kept, unchanged"), order_id=pl.int_range(pl.len()) + 1
+)
+
+
+COMPANY_SCHEMA = parse_schema("""
+[source]
+decimal = ","
+[orders]
+order_id = "Bestellung"
+order_acknowledged_at = { column = "Angenommen", format = "%d.%m.%Y %H:%M:%S", time_zone = "UTC" }
+order_ready_at = { column = "Fertig", format = "%d.%m.%Y %H:%M:%S" }
+order_value = { column = "Betrag", unit = "cents", currency = "EUR" }
+restaurant_id = "Filiale"
+[restaurants]
+restaurant_id = "Filiale"
+time_zone = "Europe/Berlin"
+[features]
+distance = { column = "Entfernung", type = "number", range = [0, 20] }
+channel = { column = "city", type = "category" }
+seats = { column = "Plätze", type = "number", of = "restaurant" }
+chain = { column = "Kette", type = "category", of = "restaurant" }
+""")
+"""Other formats and units, text identifiers, and custom features of both kinds."""
+COMPANY_ROWS = pl.DataFrame(
+    {
+        "Bestellung": [f"B-{number:02}" for number in range(8)],
+        "Angenommen": ["01.06.2015 16:30:00"] + [f"01.06.2015 17:{minute}:00" for minute in range(10, 17)],
+        "Fertig": ["01.06.2015 18:45:30", None] + [f"01.06.2015 19:{minute}:09" for minute in range(30, 36)],
+        "Betrag": ["2140", "0", "1999,5", "-1", "5", "6", "7", "8"],
+        "Filiale": ["007", "Café ☕", "7", "unknown", "007", "007", "7", "7"],
+        "Entfernung": ["1,5", None, "0,1", "25", "1e3", "0,30000000000000004", "-0", ""],
+        "city": ["app", 'say "web":null,', None, "", " app ", "{}", "null", "web"],
+        "distance": ["far", None, "near", "x", "x", "x", "x", "x"],
+    }
+)
+"""Custom features include missing numbers and numbers outside the range, and texts that look like JSON."""
+COMPANY_RESTAURANTS = pl.DataFrame(
+    {
+        "Filiale": ["007", "Café ☕", "7"],
+        "Plätze": ["12,5", None, "40"],
+        "Kette": ["Nord", "", "Süd"],
+    }
 )
 
 
@@ -43,7 +90,7 @@ def _write_partitions(folder: Path, rows: pl.DataFrame, suffix: str) -> list[Pat
     cuts = (0, len(rows) // 3, len(rows) // 2, len(rows))
     paths = []
     for index, (start, end) in enumerate(itertools.pairwise(cuts)):
-        path = folder / f"day={index}" / f"part.{suffix}"
+        path = folder / f"day-{index}" / f"part.{suffix}"
         path.parent.mkdir()
         part = rows[start:end]
         part.write_csv(path) if suffix == "csv" else part.write_parquet(path)
@@ -53,7 +100,7 @@ def _write_partitions(folder: Path, rows: pl.DataFrame, suffix: str) -> list[Pat
 
 def _csv_glob(folder: Path, rows: pl.DataFrame) -> str:
     _write_partitions(folder, rows, "csv")
-    return str(folder / "day=*" / "*.csv")
+    return str(folder / "day-*" / "*.csv")
 
 
 def _parquet_glob(folder: Path, rows: pl.DataFrame) -> str:
@@ -68,11 +115,29 @@ def _parquet_folder(folder: Path, rows: pl.DataFrame) -> str:
     return str(folder)
 
 
+def _csv_of_a_spreadsheet(folder: Path, rows: pl.DataFrame) -> str:
+    content = rows.write_csv(separator=";", line_terminator="\r\n", quote_style="always", include_bom=True)
+    mark, content = content[:1], content[1:]
+    (folder / "orders.csv").write_bytes(f"{mark}sep=;\r\n{content}".encode())
+    return str(folder / "orders.csv")
+
+
+def _folder_of_gzip(folder: Path, rows: pl.DataFrame) -> str:
+    for path in _write_partitions(folder, rows, "csv"):
+        path.with_name("part.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.write_bytes(b"")
+    return str(folder)
+
+
 def _file_url(folder: Path, rows: pl.DataFrame) -> str:
     return f"file://{_write_csv(folder, rows)}"
 
 
 def _load_database(url: str, folder: Path, rows: pl.DataFrame) -> str:
+    if "Bestellung" in rows.columns:
+        prepare_database(url, COMPANY_RESTAURANTS, COMPANY_SCHEMA)
+        load_rows(url, rows, "parquet", COMPANY_SCHEMA)
+        return url
     prepare_database(url)
     if len(rows):
         load_rows(url, rows, "parquet")
@@ -86,6 +151,8 @@ KINDS: dict[str, Kind] = {
     "glob of csv": _csv_glob,
     "glob of parquet": _parquet_glob,
     "folder of parquet": _parquet_folder,
+    "csv of a spreadsheet": _csv_of_a_spreadsheet,
+    "folder of csv.gz": _folder_of_gzip,
     "file url": _file_url,
 }
 DATABASE_FIXTURES = {"postgres": "database", "fake bigquery": "dataset"}
@@ -112,8 +179,10 @@ def _texts(rows: pl.DataFrame) -> list[tuple[object, ...]]:
 
 def test_frame_has_all_rows_and_columns_in_order(source: DataSource) -> None:
     frame = source.frame()
-    assert source.columns == tuple(ROWS.columns)
-    assert _texts(frame) == _texts(ROWS)
+    columns = {TAKE_HOME_SCHEMA.orders[name].column: mapping.column for name, mapping in source.schema.orders.items()}
+    columns = {old: new for old, new in columns.items() if old in ROWS.columns}
+    assert source.columns == tuple(ROWS.rename(columns).columns), "canonical in a database"
+    assert _texts(frame) == _texts(ROWS.rename(columns))
 
 
 def test_frame_has_file_and_row_of_each_row(source: DataSource) -> None:
@@ -140,13 +209,42 @@ def test_frame_twice_returns_the_same(source: DataSource) -> None:
     assert source.frame().equals(source.frame())
 
 
+def test_source_and_partitions_have_the_schema(kind: Kind, tmp_path: Path) -> None:
+    schema = msgspec.structs.replace(TAKE_HOME_SCHEMA, restaurants=RestaurantColumns(time_zone="Europe/London"))
+    location = kind(tmp_path, ROWS)
+    source = open_source(location, schema)
+    assert source.schema == (schema.canonical() if is_database(location) else schema)
+    assert {part.schema == source.schema for part in source.partitions()} == {True}
+
+
 def test_audit_of_every_kind_is_equal(source: DataSource) -> None:
     expected = audit_orders(ROWS, make_restaurant_index(), need_label=True).frame.drop("order_id")
     assert (
-        audit_orders(source.frame(), make_restaurant_index(), need_label=True)
+        audit_orders(source.frame(), make_restaurant_index(), need_label=True, schema=source.schema)
         .frame.drop("order_id", ROW_COLUMN, FILE_COLUMN)
         .equals(expected)
     )
+
+
+def test_company_rows_of_every_kind_are_equal(kind: Kind, tmp_path: Path) -> None:
+    restaurants = read_restaurants(COMPANY_RESTAURANTS, COMPANY_SCHEMA)
+    expected = audit_orders(COMPANY_ROWS, restaurants, need_label=True, schema=COMPANY_SCHEMA).frame
+    assert expected["feature.distance"].null_count() == 4
+    location = kind(tmp_path, COMPANY_ROWS)
+    source = open_source(location, COMPANY_SCHEMA)
+    if is_database(location):
+        restaurants = stored_restaurants(location, COMPANY_SCHEMA)
+        rows = source.frame()
+        assert rows.schema["distance"] == pl.Float64
+        assert rows["distance"].to_list() == [1.5, None, 0.1, 25, 1000, 0.30000000000000004, 0, None]
+        assert rows["distance_other"].to_list() == COMPANY_ROWS["distance"].to_list()
+    audited = audit_orders(source.frame(), restaurants, need_label=True, schema=source.schema).frame
+    differing = [name for name in expected.columns if not audited[name].equals(expected[name])]
+    assert differing == []
+    assert restaurants.numbers is not None
+    seats = {restaurants.display_id(row): restaurants.numbers[row, 0] for row in range(3)}
+    assert {name: seat for name, seat in seats.items() if not np.isnan(seat)} == {"007": 12.5, "7": 40.0}
+    assert restaurants.vocabularies.custom == ((), ("Nord", "Süd"))
 
 
 def test_source_without_rows_raises(kind: Kind, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from preptime.models.model import Model
 from preptime.models.quantile import QuantileModel
 from preptime.models.sklearn_models import GradientBoostingModel, RandomForestModel, StackingModel
 from preptime.models.xgboost_models import XGBoostModel
+from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
 from preptime.sources.registry import open_source
 from preptime.synthetic import SynthesisPlan, synthesize_frames
 from preptime.training.fitting import FitPlan
@@ -55,16 +56,18 @@ class SyntheticData:
     training_data: TrainingData
 
     @classmethod
-    def from_frames(cls, orders: pl.DataFrame, restaurants: pl.DataFrame) -> SyntheticData:
+    def from_frames(
+        cls, orders: pl.DataFrame, restaurants: pl.DataFrame, schema: Schema = TAKE_HOME_SCHEMA
+    ) -> SyntheticData:
         """Parse the two tables."""
-        restaurant_index = read_restaurants(restaurants)
-        audited = audit_orders(orders, restaurant_index, need_label=True)
+        restaurant_index = read_restaurants(restaurants, schema)
+        audited = audit_orders(orders, restaurant_index, need_label=True, schema=schema)
         return cls(orders, restaurants, restaurant_index, audited, TrainingData.from_orders(audited, restaurant_index))
 
     def as_of(self, date: dt.date) -> SyntheticData:
         """Return the data with only the orders that were ready before local midnight of `date`."""
         is_ready = self.audited.frame["ready_local"] < dt.datetime.combine(date, dt.time())
-        return SyntheticData.from_frames(self.orders.filter(is_ready), self.restaurants)
+        return SyntheticData.from_frames(self.orders.filter(is_ready), self.restaurants, self.audited.schema)
 
 
 def run_refresh(data: SyntheticData, date: dt.date, store: Store) -> RefreshDocument:
@@ -72,7 +75,7 @@ def run_refresh(data: SyntheticData, date: dt.date, store: Store) -> RefreshDocu
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "orders.parquet"
         data.orders.write_parquet(path)
-        return refresh_champion(open_source(path), data.restaurant_index, date, store, ACTOR)
+        return refresh_champion(open_source(path, data.audited.schema), data.restaurant_index, date, store, ACTOR)
 
 
 def make_synthetic_data(plan: SynthesisPlan = PLAN) -> SyntheticData:
@@ -106,6 +109,7 @@ def run_training(
     allow_promotion: bool = True,
     with_report: bool = False,
     thresholds: GateThresholds | None = None,
+    schema: Schema | None = None,
 ) -> TrainDocument:
     """Run `train` with small models and without the slow HTML report."""
     return train(
@@ -116,6 +120,7 @@ def run_training(
         ACTOR,
         plan=plan or quick_plan(),
         thresholds=thresholds,
+        schema=schema,
         allow_promotion=allow_promotion,
         with_report=with_report,
     )

@@ -20,6 +20,7 @@ from preptime.errors import DataError
 from preptime.features.history import feature_matrix
 from preptime.features.history_state import CompletedOrders, HistoryState
 from preptime.features.shrinkage import build_history
+from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
 from preptime.sources.files import open_files
 from preptime.sources.source import DataSource
 from preptime.training.refresh import RECENT_BATCHES, stream_history_state
@@ -39,6 +40,7 @@ class Frames:
 
     frames: tuple[pl.DataFrame, ...]
     name: str = "frames"
+    schema: Schema = TAKE_HOME_SCHEMA
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -66,7 +68,7 @@ def state_from_whole_frame(source: DataSource, before: dt.date = AS_OF) -> Histo
     known = audited.frame.filter(pl.Series(audited.usable_for(Purpose.HISTORY)))
     ready = known["ready_local"].to_physical().to_numpy() // MICROSECONDS
     label = known["prep_time_seconds"].cast(pl.Int64).to_numpy()
-    return HistoryState.from_orders(RESTAURANTS, CompletedOrders(to_order_columns(known), ready, label))
+    return HistoryState.from_orders(RESTAURANTS, CompletedOrders(to_order_columns(known, RESTAURANTS), ready, label))
 
 
 def stream_state(source: DataSource, before: dt.date = AS_OF) -> HistoryState:
@@ -243,7 +245,9 @@ def test_stream_features_use_only_orders_before_midnight(
     def features(*more: Row) -> bytes:
         rows = data.draw(st.permutations([*past, *more]))
         state = stream_state(make_source(rows[:3], rows[3:]))
-        return feature_matrix(to_order_columns(today.frame), build_history(state, RESTAURANTS, AS_OF)).tobytes()
+        return feature_matrix(
+            to_order_columns(today.frame, RESTAURANTS), build_history(state, RESTAURANTS, AS_OF)
+        ).tobytes()
 
     expected = features(late)
     assert features(changed) == expected

@@ -96,8 +96,11 @@ def run_site(folder: Path, **ui_settings: str) -> Iterator[Site]:
 
 
 @contextmanager
-def run_dashboard(folder: Path, **ui_settings: str) -> Iterator[Server]:
-    """Start the dashboard with the store and temporary files in `folder`, without waiting until it's ready."""
+def run_dashboard(folder: Path, *, start_code: str = "", **ui_settings: str) -> Iterator[Server]:
+    """Start the dashboard with the store and temporary files in `folder`, without waiting until it's ready.
+
+    `start_code` runs first in its process, for example to change a constant.
+    """
     port = free_port()
     settings = {
         "PREPTIME_STORE": str(folder / "models"),
@@ -109,7 +112,7 @@ def run_dashboard(folder: Path, **ui_settings: str) -> Iterator[Server]:
     (folder / "temporary").mkdir(exist_ok=True)
     with (folder / "errors.txt").open("wb") as errors, (folder / "output.txt").open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-W", "error", *_UI_COMMAND],
+            [sys.executable, "-W", "error", "-c", f"{start_code}\n{_UI_COMMAND[1]}", *_UI_COMMAND[2:]],
             cwd=folder,
             env=clean_environment(settings | ui_settings) | {"PYTHONDONTWRITEBYTECODE": "1"},
             stderr=errors,

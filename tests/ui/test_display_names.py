@@ -6,7 +6,7 @@ import re
 
 from preptime.domain.orders import FALLBACK_LEVELS
 from preptime.domain.validation_reasons import ValidationReason
-from preptime.features.spec import FEATURES
+from preptime.features.feature_set import TAKE_HOME_FEATURES
 from preptime.models.catalogue import CATALOGUE
 from preptime.monitoring.rules import RULES
 from preptime.ui import display_names
@@ -24,7 +24,7 @@ def test_every_rule_and_every_model_has_a_display_name() -> None:
 
 def test_display_names_are_unique_and_have_no_underscore() -> None:
     titles = [
-        *(display_names.feature_title(feature.name) for feature in FEATURES),
+        *(display_names.feature_title(feature.name) for feature in TAKE_HOME_FEATURES.features),
         *(display_names.reason_title(reason) for reason in ValidationReason),
         *display_names.RULE_TITLES.values(),
         *display_names.MODEL_TITLES.values(),

@@ -67,7 +67,7 @@ def test_page_without_results_shows_the_monitor_command(open_view: OpenView, res
 def test_every_view_of_a_date_with_alerts(open_view: OpenView, view: str) -> None:
     at = open_view(quiet(DATE - ONE_DAY), fired(), view=view)
     shown = page_text(at)
-    assert "London: actual preparation times are 15% longer than predicted" in shown
+    assert "London: actual times are 15% longer than predicted" in shown
     assert "7.2 min backtest: 7.1 min" in shown
     assert len(at.get("vega_lite_chart")) == CHART_COUNTS[view]
     assert {title for field, title in chart_axes(at) if "day" in field} <= {"day"}
@@ -130,7 +130,7 @@ def test_changed_document_is_read_again(open_view: OpenView, results: ResultsFol
     at = open_view(quiet())
     assert QUIET in page_text(at)
     results.write(DATE, MONITORING_FILE, encode(fired()) + b" ")
-    assert "London: actual preparation times" in page_text(at.run())
+    assert "London: actual times" in page_text(at.run())
 
 
 def test_report_is_downloadable(open_view: OpenView, results: ResultsFolder) -> None:
@@ -156,7 +156,7 @@ def test_damaged_document_does_not_hide_others(open_view: OpenView, results: Res
     results.write(DATE - ONE_DAY, MONITORING_FILE, b"{}")
     shown = page_text(open_view(fired()))
     assert f"The monitoring result of {DATE - ONE_DAY} can't be read." in shown
-    assert "London: actual preparation times" in shown
+    assert "London: actual times" in shown
 
 
 def test_segment_names_are_shown_as_text(open_view: OpenView) -> None:

@@ -15,7 +15,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 import preptime.ui
-from preptime.bundle.champion_log import resolve_bundle_id
+from preptime.bundle.champion_log import ChampionLog, LogEntryDraft, resolve_bundle_id
 from preptime.bundle.store import Store
 from preptime.client import Client, PredictionResponse
 from preptime.domain.order_records import Orders
@@ -24,11 +24,13 @@ from preptime.evaluation.report_data import backtest_from_manifest
 from preptime.formatting import format_count
 from preptime.monitoring.document import encode
 from preptime.scoring.scorer import PREDICTED_READY_AT, BundleScorer, quantile_column
+from preptime.scoring.what_if import Variable
 from preptime.sources.results import MONITORING_FILE, ResultsFolder
 from preptime.ui import formatting, prediction_charts
 from preptime.ui.predictors import API_MODE, LOCAL_MODE
 from preptime.ui.upload_session import FOLDER_PREFIX
 from tests.api.processes import PLAIN_KEY, SERVE_COMMAND, Server, free_port, running_server
+from tests.bundle.factories import DAY, put_endless_bundle
 from tests.monitoring.example import fired
 from tests.scoring.factories import mixed_rows
 from tests.ui.browser import API_KEY, Site, key_entry, make_store, promote
@@ -193,14 +195,14 @@ def test_filters_narrow_the_table(monkeypatch: pytest.MonkeyPatch, store: str) -
             "header.csv has a header",
         ),
         ("book.csv", b"PK\x03\x04" + b"\0" * 99, "book.csv is an Excel workbook or zip archive, not CSV."),
-        ("orders.csv.gz", gzip.compress(b"a,b"), "orders.csv.gz is gzip-compressed, not CSV."),
+        ("orders.csv.gz", gzip.compress(b"a,b"), "missing from orders.csv.gz. Existing columns: 'a', 'b'"),
         ("noise.csv", bytes(range(256)) * 9, "noise.csv is binary, not CSV."),
         ("cut.parquet", b"PAR1" + b"\0" * 99, "cut.parquet is a damaged Parquet file"),
         ("no.parquet", b"a,b\n1,2\n", "no.parquet has the suffix .parquet, but isn't a Parquet file."),
         (
             "semi.csv",
             b"order_acknowledged_at;order_value_gbp\n1;2\n",
-            "semi.csv is separated by semicolons, not by commas.",
+            "missing from semi.csv. Existing columns: 'order_acknowledged_at', 'order_value_gbp'",
         ),
         (
             "close.csv",
@@ -305,7 +307,7 @@ def test_api_scores_a_file_in_small_requests(monkeypatch: pytest.MonkeyPatch, st
     at.radio("mode").set_value(API_MODE).run()
     upload(at, "mixed.csv", csv(mixed_rows()))
     at.button("predict").click().run()
-    assert "of 20 rows; 11 without" in page_text(at)
+    assert "of 20 rows; 10 without" in page_text(at)
 
 
 def test_one_order_shows_a_prediction_and_what_if_charts(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
@@ -317,7 +319,7 @@ def test_one_order_shows_a_prediction_and_what_if_charts(monkeypatch: pytest.Mon
     at.number_input("order_items").set_value(40).run()
     assert page_text(at) != first_text
     at.selectbox("order_restaurant").set_value(-1).run()
-    at.number_input("order_restaurant_id").set_value(999_999).run()
+    at.text_input("order_restaurant_id").set_value("999999").run()
     assert "all orders" in page_text(at)
 
 
@@ -356,7 +358,8 @@ def test_what_if_chart_marks_hours_without_orders(monkeypatch: pytest.MonkeyPatc
 
 def test_gray_areas_cover_the_hours_within_the_axis() -> None:
     rows = pl.DataFrame({"at": [0.0, 23.0], "p10": [1.0, 1.0], "p50": [2.0, 2.0], "p80": [3.0, 3.0], "p90": [4.0, 4.0]})
-    chart = prediction_charts.what_if_chart(rows, "hour", 19.0, LIGHT, unknown_hours=(0, 5, 23)).to_dict()
+    variable = Variable("hour", "hour", "hour", "", 19.0, tuple(map(float, range(24))))
+    chart = prediction_charts.what_if_chart(rows, variable, LIGHT, unknown_hours=(0, 5, 23)).to_dict()
     areas = chart["datasets"][chart["layer"][0]["data"]["name"]]
     assert [(area["at"], area["end"]) for area in areas] == [(0.0, 0.5), (4.5, 5.5), (22.5, 23.0)]
 
@@ -419,7 +422,8 @@ def test_data_dictionary_tab_matches_the_declaration(monkeypatch: pytest.MonkeyP
     at.session_state["predict_tab"] = "Data dictionary"
     at.run()
     orders, restaurants = table_rows(at)
-    assert [row["column"] for row in orders] == [entry.name for entry in ORDERS_DICTIONARY]
+    renamed = {"order_value": "order_value_gbp"}
+    assert [row["column"] for row in orders] == [renamed.get(entry.name, entry.name) for entry in ORDERS_DICTIONARY]
     assert [row["column"] for row in restaurants] == [entry.name for entry in RESTAURANTS_DICTIONARY]
 
 
@@ -434,6 +438,23 @@ def test_new_champion_predicts_the_next_order(monkeypatch: pytest.MonkeyPatch, t
     clear_champion_cache()
     at.run()
     assert newer.manifest.id in page_text(at)
+
+
+def test_endless_champion_is_an_error_until_the_next_check(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its graph was promoted without verification. The error is kept, so that no user waits for the same check."""
+    from preptime.ui.connections import clear_champion_cache
+
+    store = Store.open(str(tmp_path / "models"))
+    endless = put_endless_bundle(store)
+    draft = LogEntryDraft(bundle=endless, date=DAY, action="promote", reason="test", by="test", at="now")
+    ChampionLog(store).append(draft, expected_champion=None)
+    at = render_page(monkeypatch, PREPTIME_STORE=store.url, PREPTIME_BUNDLE_LOAD_TIMEOUT_SECONDS="1")
+    sentence = f"{endless}: expected a bundle that loads and predicts its golden orders within 1 s, found no result."
+    assert sentence in page_text(at)
+    store.delete(endless)
+    assert sentence in page_text(at.run())
+    clear_champion_cache()
+    assert f"has no bundle '{endless}'" in page_text(at.run())
 
 
 def test_parquet_only_columns_are_downloadable_as_parquet(monkeypatch: pytest.MonkeyPatch, store: str) -> None:

@@ -39,7 +39,10 @@ def run_coroutine(coroutine: Coroutine[object, object, None]) -> None:
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A dashboard without sign-in, under a prefix. A session can hold 2 MB, all sessions 3 MB."""
+    """A dashboard without sign-in, under a prefix. A session can hold 2 MB, all sessions 3 MB.
+
+    A disconnected session can be resumed for 3 s instead of 20, so that tests don't wait for it.
+    """
     folder = tmp_path_factory.mktemp("local")
     make_store(folder)
     settings = {
@@ -47,7 +50,8 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "PREPTIME_UI_MAX_TOTAL_UPLOAD_MB": "3",
         "PREPTIME_UI_BASE_PATH": "/team/preptime/",
     }
-    with run_dashboard(folder, **settings) as dashboard:
+    start_code = "from preptime.ui import request_guard\nrequest_guard.RECONNECT_SECONDS = 3.0"
+    with run_dashboard(folder, start_code=start_code, **settings) as dashboard:
         dashboard.wait_until("/_stcore/health")
         yield dashboard
 

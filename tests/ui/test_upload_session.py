@@ -73,5 +73,6 @@ def test_download_registry_finds_a_download_only_by_its_token(tmp_path: Path) ->
     assert downloads.get("guess") is None
     assert first.file_name == "c_d_-predictions.csv"
     assert second.file_name == "orders-predictions.csv"
+    assert downloads.add(tmp_path / "x.parquet", "csv", "may.csv.gz").file_name == "may-predictions.csv"
     downloads.remove(first)
     assert downloads.get(first.token) is None

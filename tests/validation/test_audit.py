@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from preptime.domain.data_dictionary import ORDERS_DICTIONARY, required_columns
 from preptime.domain.orders import UNKNOWN_CODE
+from preptime.domain.restaurant_ids import UNKNOWN_RESTAURANT_KEY
 from preptime.domain.validation_reasons import Purpose, ValidationReason, reasons_in_mask
 from preptime.errors import DataError
+from preptime.schema.schema import TAKE_HOME_SCHEMA
 from preptime.validation.audit import audit_orders, to_order_columns
 from tests.validation.factories import make_month, make_order, make_orders, make_restaurant_index
 
@@ -48,7 +50,9 @@ def _reasons(**cells: str | None) -> tuple[ValidationReason, ...]:
         ({"number_of_items": "-2"}, (ValidationReason.NEGATIVE_VALUE,)),
         ({"number_of_items": "2.0"}, ()),
         ({"restaurant_id": "11"}, (ValidationReason.UNKNOWN_RESTAURANT,)),
-        ({"restaurant_id": "ten"}, (ValidationReason.UNPARSABLE_NUMBER,)),
+        ({"restaurant_id": "ten"}, (ValidationReason.UNKNOWN_RESTAURANT,)),
+        ({"restaurant_id": "010"}, (ValidationReason.UNKNOWN_RESTAURANT,)),
+        ({"restaurant_id": "x" * 201}, (ValidationReason.OUT_OF_RANGE,)),
         ({"restaurant_id": None}, (ValidationReason.MISSING_VALUE,)),
         ({"prep_time_seconds": None}, (ValidationReason.MISSING_VALUE,)),
         ({"prep_time_seconds": "-5"}, (ValidationReason.NEGATIVE_VALUE,)),
@@ -80,7 +84,7 @@ def test_audit_orders_error_has_its_reason(
 
 def test_audit_orders_keeps_every_row_in_position() -> None:
     frame = make_orders(
-        make_order(restaurant_id="x"),
+        make_order(restaurant_id=" "),
         make_order(),
         make_order(order_acknowledged_at=None),
         make_order(restaurant_id="99"),
@@ -128,9 +132,10 @@ def test_audit_orders_without_label_column_raises() -> None:
     assert audit_orders(frame, RESTAURANT_INDEX, need_label=False).reasons.tolist() == [0]
 
 
-@pytest.mark.parametrize("name", required_columns(ORDERS_DICTIONARY, "scoring"))
-def test_audit_orders_missing_column_raises_with_closest(name: str) -> None:
-    with pytest.raises(DataError, match=f"{name} is missing .*'{name}s' is the closest"):
+@pytest.mark.parametrize("canonical_name", required_columns(ORDERS_DICTIONARY, "scoring"))
+def test_audit_orders_missing_column_raises_with_closest(canonical_name: str) -> None:
+    name = TAKE_HOME_SCHEMA.orders[canonical_name].column
+    with pytest.raises(DataError, match=f"{name}'? .*is missing .*'{name}s' is the closest"):
         audit_orders(make_orders(make_order()).rename({name: f"{name}s"}), RESTAURANT_INDEX, need_label=False)
 
 
@@ -236,14 +241,14 @@ def test_audit_orders_text_equals_typed_in_any_order(order: list[int]) -> None:
     assert audited_typed.frame.equals(audited_text.frame)
 
 
-def test_to_order_columns_unusable_cells_are_zero() -> None:
+def test_to_order_columns_unusable_cells_have_fill_values() -> None:
     frame = make_orders(
-        make_order(), make_order(order_acknowledged_at="?", order_value_gbp="?", number_of_items="?", restaurant_id="?")
+        make_order(), make_order(order_acknowledged_at="?", order_value_gbp="?", number_of_items="?", restaurant_id="")
     )
-    columns = to_order_columns(audit_orders(frame, RESTAURANT_INDEX, need_label=False).frame)
+    columns = to_order_columns(audit_orders(frame, RESTAURANT_INDEX, need_label=False).frame, RESTAURANT_INDEX)
     assert columns.acknowledged_at.tolist() == [1433185200, 0]
-    assert columns.restaurant_id.tolist() == [10, 0]
-    assert columns.order_value_gbp.tolist() == [21.4, 0]
+    assert columns.restaurant_id.tolist() == [10, UNKNOWN_RESTAURANT_KEY]
+    assert columns.order_value.tolist() == [21.4, 0]
     assert columns.number_of_items.tolist() == [3, 0]
     assert columns.city.tolist() == [2, UNKNOWN_CODE]
     assert [column.dtype for column in (columns.country, columns.city, columns.type_of_food)] == [np.int32] * 3
@@ -252,4 +257,4 @@ def test_to_order_columns_unusable_cells_are_zero() -> None:
 def test_audit_orders_without_rows_succeeds() -> None:
     audited = audit_orders(make_orders(make_order())[:0], RESTAURANT_INDEX, need_label=True)
     assert len(audited) == 0
-    assert len(to_order_columns(audited.frame)) == 0
+    assert len(to_order_columns(audited.frame, RESTAURANT_INDEX)) == 0

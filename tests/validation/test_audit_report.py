@@ -12,7 +12,9 @@ from preptime.sources.ingest import write_rejects
 from preptime.sources.registry import open_source
 from preptime.validation.audit import AuditedOrders, audit_orders
 from preptime.validation.audit_report import CheckReport, rejected_rows, render_text, summarize_audit
-from tests.validation.factories import make_order, make_orders, make_restaurant_index
+from preptime.validation.restaurants import audit_restaurants
+from preptime.validation.similar_ids import SimilarIds
+from tests.validation.factories import RESTAURANTS, make_order, make_orders, make_restaurant_index
 
 
 def _audited(*rows: dict[str, str | None]) -> AuditedOrders:
@@ -42,6 +44,29 @@ def test_summarize_audit_has_counts_and_examples() -> None:
     assert "row 5: number_of_items is 'lots', expected a whole number from 1 to 10,000" in text
 
 
+def test_report_names_restaurants_left_out_and_similar_ids() -> None:
+    ids = pl.Series("restaurant_id", ["10", None, "7", "30"])
+    restaurants = audit_restaurants(RESTAURANTS.with_columns(ids))
+    orders = make_orders(
+        *(
+            make_order(restaurant_id=identifier, order_id=str(row))
+            for row, identifier in enumerate(("007", "7", "007", "10"))
+        )
+    )
+    audited = audit_orders(orders, restaurants.index, need_label=True)
+    report = summarize_audit(audited, len(restaurants.index), restaurants=restaurants)
+    assert (report.restaurants, report.restaurants_left_out) == (3, 1)
+    assert [finding.row for finding in report.restaurant_findings] == [2]
+    assert report.similar_ids == (SimilarIds(("007", "7"), (2, 1)),)
+    assert [(count.reason, count.rows) for count in report.reasons] == [(ValidationReason.UNKNOWN_RESTAURANT, 2)]
+    lines = render_text(report).splitlines()
+    assert "1 restaurant left out: row 2: restaurant_id is empty." in lines
+    assert (
+        "Restaurant identifiers that a spreadsheet would treat as one (1): '007' (2 orders) and '7' (1 order)." in lines
+    )
+    assert msgspec.json.decode(msgspec.json.encode(report), type=CheckReport) == report
+
+
 def test_check_report_round_trips_as_json() -> None:
     report = summarize_audit(_audited(make_order(), make_order(order_acknowledged_at=None)), restaurant_count=4)
     assert msgspec.json.decode(msgspec.json.encode(report), type=CheckReport) == report
@@ -66,7 +91,7 @@ def test_summarize_audit_without_valid_times_has_no_days() -> None:
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_write_rejects_writes_unchanged_rows_with_reasons(tmp_path: Path, suffix: str) -> None:
     rows = [make_order(order_id=str(index)) for index in range(6)]
-    rows[1] |= {"order_value_gbp": " £4 ", "number_of_items": "0"}
+    rows[1] |= {"order_value_gbp": " €4 ", "number_of_items": "0"}
     rows[4] |= {
         "prep_time_seconds": "59",
         "order_ready_at": None,
@@ -81,7 +106,7 @@ def test_write_rejects_writes_unchanged_rows_with_reasons(tmp_path: Path, suffix
     assert rejects.columns[:-4] == tuple(rows[0])
     frame = rejects.frame()
     assert frame["order_id"].to_list() == ["1", "5"]
-    assert frame["order_value_gbp"].to_list() == [" £4 ", "21.40"]
+    assert frame["order_value_gbp"].to_list() == [" €4 ", "21.40"]
     assert [int(row) for row in frame["reject_row"]] == [2, 6]
     assert frame["reject_file"].to_list() == [str(source)] * 2
     assert frame["reject_reasons"].to_list() == ["unparsable_number out_of_range", "ready_before_acknowledged"]

@@ -18,7 +18,7 @@ RESTAURANT_INDEX = make_restaurant_index()
 
 
 def _keys(frame: pl.DataFrame) -> list[str | None]:
-    return order_keys(frame, audit_orders(frame, RESTAURANT_INDEX, need_label=False).frame).to_list()
+    return order_keys(audit_orders(frame, RESTAURANT_INDEX, need_label=False).frame).to_list()
 
 
 def test_order_keys_never_change() -> None:
@@ -109,5 +109,5 @@ def test_order_keys_of_100000_orders_are_fast() -> None:
     frame = make_month(days=1, per_day=100_000)
     parsed = audit_orders(frame, RESTAURANT_INDEX, need_label=False).frame
     start = time.process_time()
-    assert order_keys(frame, parsed).n_unique() == len(frame)
+    assert order_keys(parsed).n_unique() == len(frame)
     assert time.process_time() - start < 3

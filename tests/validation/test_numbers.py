@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preptime.validation.parsing import parse_floats, parse_integers
+from preptime.domain.cells import NumberFormat
+from preptime.validation.parsing import is_empty_text, is_missing_text, parse_durations, parse_floats, parse_integers
 
 
 def test_parse_floats_text_is_number_missing_or_invalid() -> None:
@@ -65,3 +67,35 @@ def test_parse_numbers_never_fail_on_text(texts: list[str]) -> None:
     for parsed in (parse_floats(cells), parse_integers(cells)):
         assert len(parsed.values) == len(texts)
         assert not (parsed.missing & parsed.invalid).any()
+
+
+def test_parse_durations_are_whole_seconds_rounded_down() -> None:
+    minutes = NumberFormat(multiplier=60)
+    parsed = parse_durations(pl.Series(["12.5", "8.2", "0.999", "", "soon", "inf"]), minutes)
+    assert parsed.values.tolist() == [750, 492, 59, 0, 0, 0]
+    assert parsed.missing.tolist() == [False] * 3 + [True, False, False]
+    assert parsed.invalid.tolist() == [False] * 4 + [True, True]
+    assert parse_durations(pl.Series([899_999]), NumberFormat(divisor=1000)).values.tolist() == [899]
+    german = NumberFormat(decimal=",", thousands=".", multiplier=60)
+    assert parse_durations(pl.Series(["12,5", "1.000"]), german).values.tolist() == [750, 60_000]
+
+
+@given(st.integers(0, 525_600), st.sampled_from([60, 3600]))
+def test_parse_durations_text_equals_the_exact_value(hundredths: int, multiplier: int) -> None:
+    cell = f"{hundredths // 100}.{hundredths % 100:02d}"
+    parsed = parse_durations(pl.Series([cell]), NumberFormat(multiplier=multiplier))
+    assert parsed.values.tolist() == [hundredths * multiplier // 100]
+
+
+@pytest.mark.parametrize("kind", [pl.Duration("ms"), pl.Duration("us"), pl.Duration("ns")])
+def test_parse_durations_type_has_its_own_unit(kind: pl.Duration) -> None:
+    cells = pl.Series([timedelta(seconds=90, milliseconds=999), None], dtype=kind)
+    parsed = parse_durations(cells, NumberFormat(multiplier=60))
+    assert (parsed.values.tolist(), parsed.missing.tolist()) == ([90, 0], [False, True])
+    assert not parsed.invalid.any()
+
+
+def test_words_for_missing_values_are_names() -> None:
+    cells = pl.Series(["", " \t", None, "NA", "None", "null", "nan", "Oslo"])
+    assert is_empty_text(cells).tolist() == [True] * 3 + [False] * 5
+    assert is_missing_text(cells).tolist() == [True] * 7 + [False]

@@ -5,29 +5,40 @@ It's prepared once per champion and shared by all requests.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
+from preptime.api.custom_features import CustomFeatureReader
+from preptime.api.parsing import Bounds, LocalTimestamp, integer_parser, number_parser, timestamp_parser
+from preptime.api.request_types import RequestTypes
+from preptime.api.schema import FieldDescription
 from preptime.bundle.bundle import Bundle
+from preptime.domain.cells import NumberFormat
 from preptime.domain.orders import DEFAULT_MODEL, QUANTILE_LEVELS, UNKNOWN_CODE, OrderColumns
 from preptime.domain.time_zones import load_time_zone, resolve_time_zone
+from preptime.domain.validation_reasons import ValidationReason
 from preptime.errors import DataError
 from preptime.features.restaurant_index import RestaurantIndex
+from preptime.schema.schema import Schema
 
 if TYPE_CHECKING:
     from preptime.bundle.champion_log import LogEntry
 
+_Number = TypeVar("_Number", int, float)
+
 SECONDS_DECIMALS = 4
 """Decimals of predicted seconds: the precision of a float32 of a few hundred seconds."""
 
-OrderRow = tuple[int, int, float, int, int, int, int]
-"""One row of `OrderColumns`."""
+PlainRow = tuple[int, int, float, int, int, int, int]
+OrderRow = PlainRow | tuple[int, int, float, int, int, int, int, list[float], list[int]]
+"""One row of `OrderColumns`. With custom features, their numbers and the codes of their categories come last."""
 
 PredictionRow = tuple[int, list[float]]
 """The predictions of one order: its fallback level (an index into `FALLBACK_LEVELS`) and seconds.
@@ -44,7 +55,10 @@ FIRST_POINT_COLUMN = FIRST_QUANTILE_COLUMN + len(QUANTILE_LEVELS)
 
 def rows_to_columns(rows: Sequence[OrderRow]) -> OrderColumns:
     """Return the rows as columns."""
-    local_seconds, restaurant, order_value, items, country, city, food = zip(*rows, strict=True) if rows else ((),) * 7
+    local_seconds, restaurant, order_value, items, country, city, food, *custom = (
+        zip(*rows, strict=True) if rows else ((),) * 7
+    )
+    numbers, categories = custom or (None, None)
     return OrderColumns(
         np.array(local_seconds, np.int64),
         np.array(restaurant, np.int64),
@@ -53,6 +67,8 @@ def rows_to_columns(rows: Sequence[OrderRow]) -> OrderColumns:
         np.array(country, np.int32),
         np.array(city, np.int32),
         np.array(food, np.int32),
+        np.array(numbers, np.float64) if numbers and numbers[0] else None,
+        np.array(categories, np.int32) if categories and categories[0] else None,
     )
 
 
@@ -77,6 +93,50 @@ def column_of_model(model: str, models: Sequence[str]) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class ColumnParsers:
+    """The parsers of canonical columns in the formats, units, and ranges of a schema."""
+
+    acknowledged_at: Callable[[object, ZoneInfo], LocalTimestamp | None]
+    order_value: Callable[[object], float | ValidationReason]
+    number_of_items: Callable[[object], int | ValidationReason]
+    open_orders: Callable[[object], int | ValidationReason]
+    fields: dict[str, FieldDescription]
+    """The description of each canonical column, for errors."""
+
+    @classmethod
+    def from_types(cls, types: RequestTypes) -> ColumnParsers:
+        """Return the parsers. A column that the schema doesn't have is 0."""
+        schema = types.schema
+        return cls(
+            timestamp_parser(schema.column("order_acknowledged_at").timestamp_format),
+            _bind_parser(number_parser, schema, "order_value", 0.0),
+            _bind_parser(integer_parser, schema, "number_of_items", 0),
+            _bind_parser(integer_parser, schema, "open_orders", 0),
+            dict(zip(types.field_names, types.fields, strict=True)),
+        )
+
+    def described(self, name: str) -> tuple[str, str]:
+        """Return the company's name of a canonical column, and its expected content."""
+        return self.fields[name].name, self.fields[name].expected
+
+
+def _bind_parser(
+    make_parser: Callable[[Bounds, NumberFormat], Callable[[object], _Number | ValidationReason]],
+    schema: Schema,
+    name: str,
+    default: _Number,
+) -> Callable[[object], _Number | ValidationReason]:
+    if not schema.has(name):
+        return lambda _: default
+    column = schema.column(name)
+    bounds = (
+        -math.inf if column.minimum is None else column.minimum,
+        math.inf if column.maximum is None else column.maximum,
+    )
+    return make_parser(bounds, column.number_format)
+
+
+@dataclass(frozen=True, slots=True)
 class OrderLookup:
     """The restaurants, prepared for lookups of one order at a time.
 
@@ -94,9 +154,12 @@ class OrderLookup:
     """The vocabularies of country, city, and type of food: the code of each name."""
     country_names: tuple[str, ...]
     """The country name of each code."""
+    parsers: ColumnParsers
+    custom: CustomFeatureReader | None
+    """Reads the custom features, if the schema has some."""
 
     @classmethod
-    def from_restaurants(cls, restaurants: RestaurantIndex) -> OrderLookup:
+    def from_restaurants(cls, restaurants: RestaurantIndex, types: RequestTypes) -> OrderLookup:
         """Return the lookup. Copies one small integer array per category: 16 bytes per restaurant."""
         vocabularies = restaurants.vocabularies
         unknown = np.int32(UNKNOWN_CODE)
@@ -115,6 +178,8 @@ class OrderLookup:
                 _index_by_name(vocabularies.type_of_food),
             ),
             vocabularies.country,
+            ColumnParsers.from_types(types),
+            CustomFeatureReader.from_restaurants(restaurants, types) if restaurants.feature_set.custom else None,
         )
 
 
@@ -126,6 +191,8 @@ class ActiveModel:
     entry: LogEntry
     loaded_at: str
     """UTC time at which this worker loaded it, as text."""
+    types: RequestTypes
+    """The types of requests for the bundle's schema."""
     lookup: OrderLookup
     models: tuple[str, ...]
     """Its point models in the order of the graph, without `quantile`."""
@@ -137,9 +204,9 @@ class ActiveModel:
         """Return the active model of a verified bundle. `entry` is the promotion that made it the champion."""
         models = tuple(name for name in bundle.manifest.models if name != DEFAULT_MODEL)
         model_columns = {name: column_of_model(name, models) for name in bundle.manifest.models}
-        return cls(
-            bundle, entry, loaded_at, OrderLookup.from_restaurants(bundle.history.restaurants), models, model_columns
-        )
+        types = RequestTypes.from_schema(bundle.schema)
+        lookup = OrderLookup.from_restaurants(bundle.history.restaurants, types)
+        return cls(bundle, entry, loaded_at, types, lookup, models, model_columns)
 
 
 @lru_cache(maxsize=1024)

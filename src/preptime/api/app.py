@@ -34,6 +34,7 @@ from preptime.api.handler import (
 )
 from preptime.api.metrics import METRICS_CONTENT_TYPE
 from preptime.api.openapi import build_openapi
+from preptime.api.request_types import describe_column
 from preptime.api.schema import (
     JSON,
     ActiveBundle,
@@ -43,6 +44,8 @@ from preptime.api.schema import (
     ErrorFormatter,
     HealthStatus,
     Readiness,
+    SchemaDescription,
+    TargetDescription,
     format_problem,
     format_take_home_error,
     internal_error,
@@ -50,6 +53,7 @@ from preptime.api.schema import (
 from preptime.api.service import Service
 from preptime.domain.data_dictionary import ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY, Column
 from preptime.domain.orders import DEFAULT_MODEL
+from preptime.schema.schema import TAKE_HOME_SCHEMA
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -93,7 +97,8 @@ def create_app(service: Service) -> Flask:
     for endpoint in prediction_endpoints(service.settings.vertex_predict_route):
         _add_route(app, endpoint.path, "POST", partial(_predict, endpoint, service))
     _add_route(app, "/v1/bundle", "GET", partial(_require_key, partial(_bundle, service), service))
-    _add_route(app, "/v1/data-dictionary", "GET", partial(_require_key, _data_dictionary, service))
+    _add_route(app, "/v1/schema", "GET", partial(_require_key, partial(_schema, service), service))
+    _add_route(app, "/v1/data-dictionary", "GET", partial(_require_key, partial(_data_dictionary, service), service))
     _add_route(app, "/healthz", "GET", _healthz)
     _add_route(app, "/readyz", "GET", partial(_readyz, service))
     _add_route(app, "/metrics", "GET", partial(_metrics, service))
@@ -156,18 +161,39 @@ def _bundle(service: Service) -> Response:
     )
 
 
-def _data_dictionary() -> Response:
+def _schema(service: Service) -> Response:
+    active_model = service.active_model()
+    if active_model is None:
+        raise no_champion_error(service.champion_error())
+    target = active_model.bundle.schema.target
     return _json_response(
-        DataDictionary(
-            [_describe_column(column) for column in ORDERS_DICTIONARY],
-            [_describe_column(column) for column in RESTAURANTS_DICTIONARY],
+        SchemaDescription(
+            active_model.bundle.manifest.id,
+            list(active_model.types.fields),
+            TargetDescription(target.name, target.title, target.event, target.unit),
         )
     )
 
 
-def _describe_column(column: Column) -> ColumnDescription:
+def _data_dictionary(service: Service) -> Response:
+    """Return the columns with the names in the schema of the active bundle, or in the default schema without one."""
+    active_model = service.active_model()
+    schema = TAKE_HOME_SCHEMA if active_model is None else active_model.bundle.schema
+    return _json_response(
+        DataDictionary(
+            [
+                describe_column(schema.column(column.name), schema)
+                for column in ORDERS_DICTIONARY
+                if schema.has(column.name)
+            ],
+            [_describe_column(column, schema.restaurant_column(column.name)) for column in RESTAURANTS_DICTIONARY],
+        )
+    )
+
+
+def _describe_column(column: Column, name: str) -> ColumnDescription:
     return ColumnDescription(
-        name=column.name,
+        name=name,
         data_type=column.data_type,
         description=column.description,
         unit=column.unit,
@@ -216,7 +242,7 @@ def _openapi(service: Service) -> Response:
     if active_model is None:
         return _json_response(build_openapi(service.settings, ()))
     models, date = (*active_model.models, DEFAULT_MODEL), active_model.bundle.manifest.date
-    return _json_response(build_openapi(service.settings, models, date))
+    return _json_response(build_openapi(service.settings, models, date, active_model.bundle.schema))
 
 
 def _root() -> Response:

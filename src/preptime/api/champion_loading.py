@@ -21,9 +21,9 @@ from preptime.api.active_model import ActiveModel
 from preptime.atomic_write import write_bytes
 from preptime.bundle.bundle import fetch_verified
 from preptime.bundle.champion_log import LogEntry
-from preptime.bundle.isolated_check import DEFAULT_LIMITS, Cancellation, CheckLimits, check_folder
+from preptime.bundle.isolated_check import Cancellation, check_folder
 from preptime.bundle.manifest import MANIFEST_FILE
-from preptime.bundle.store import Store
+from preptime.bundle.store import DEFAULT_LIMITS, CheckLimits, Store
 from preptime.errors import BundleVerificationError
 
 FAILURE_REUSE_SECONDS = 30.0

@@ -29,7 +29,14 @@ from preptime.api.predict import (
     read_take_home_request,
     read_vertex_request,
 )
-from preptime.api.request_body import PendingBody, check_body_headers, discard_body, has_body, read_body
+from preptime.api.request_body import (
+    IncompleteBodyError,
+    PendingBody,
+    check_body_headers,
+    discard_body,
+    has_body,
+    read_body,
+)
 from preptime.api.schema import (
     JSON,
     ApiError,
@@ -94,7 +101,7 @@ def handle_prediction(endpoint: Endpoint, environ: WSGIEnvironment, service: Ser
     """Handle one POST. Never raises: an unexpected error is logged and becomes a 500 response with the request ID."""
     started_at = time.perf_counter()
     request = _Request(
-        environ, started_at, None, False, endpoint, service, get_request_id(environ), endpoint.default_key_name
+        environ, started_at, None, False, False, endpoint, service, get_request_id(environ), endpoint.default_key_name
     )
     orders = 0
     try:
@@ -107,6 +114,8 @@ def handle_prediction(endpoint: Endpoint, environ: WSGIEnvironment, service: Ser
         orders = len(result.orders)
         response = HttpResponse(result.status, _headers(JSON, result.body, request.id), result.body)
         service.record(_build_record(request, active_model, result, body))
+        if result.notes:
+            _count_notes(result, service)
     except ApiError as error:
         if error.rejection_cause is not None:
             service.metrics.count_rejection(error.rejection_cause)
@@ -128,6 +137,16 @@ class _Request(PendingBody, gc=False, eq=False):
     id: str
     key_name: str | None
     """Name of the API key, when the key is checked."""
+
+
+def _count_notes(result: PredictionResult, service: Service) -> None:
+    notes = result.notes.values()
+    for name, orders in (
+        ("restaurant_differs", sum(note.restaurant_differs for note in notes)),
+        ("missing_features", sum(note.missing_features is not None for note in notes)),
+    ):
+        if orders:
+            service.metrics.count_notes(name, orders)
 
 
 def _admit(request: _Request) -> tuple[ActiveModel, Admission, int | None]:
@@ -175,9 +194,14 @@ def _read_body(request: _Request, admission: Admission, size: int | None) -> byt
         return read_body(request.environ, size, service.settings.max_body_bytes, admission)
     except LimitExceededError as error:
         raise limit_error(error.cause) from None
+    except IncompleteBodyError:
+        if request.is_interrupted:  # The connection waited for this thread, so the request began late.
+            raise body_timeout_error(service.settings.body_timeout_seconds) from None
+        raise
     finally:
         service.body_deadline.finish()
-        if request.is_late:  # The read ended early, so an incomplete body isn't the cause.
+        # The read ended early, so an incomplete body isn't the cause. In chunks, its JSON can be complete.
+        if request.is_late or (size is None and request.is_interrupted):
             raise body_timeout_error(service.settings.body_timeout_seconds)
 
 

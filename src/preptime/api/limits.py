@@ -10,6 +10,8 @@ import threading
 from collections import deque
 from typing import Protocol
 
+import msgspec
+
 from preptime.errors import UsageError
 
 CONCURRENCY, BYTES, ORDERS, BODY_TIMEOUT, NO_CHAMPION = "concurrency", "bytes", "orders", "body_timeout", "no_champion"
@@ -153,13 +155,10 @@ class RequestLimits:
             self.orders -= admission.orders
 
 
-class Admission:
+class Admission(msgspec.Struct, gc=False, eq=False):
     """The share of one request in the limits of its worker."""
 
-    __slots__ = ("active", "bytes", "limits", "orders")
-
-    def __init__(self, limits: RequestLimits, size: int) -> None:
-        self.limits = limits
-        self.bytes = size
-        self.orders = 0
-        self.active = True
+    limits: RequestLimits
+    bytes: int
+    orders: int = 0
+    active: bool = True

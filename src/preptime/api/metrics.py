@@ -27,6 +27,8 @@ from preptime.api.metrics_files import (
     FIRST_BUCKET,
     LOG_BYTES,
     LOG_FILES,
+    NOTES,
+    NOTES_NAME,
     OPEN_FILES,
     ORDERS,
     ORDERS_NAME,
@@ -100,6 +102,7 @@ class _MetricsCollector:
         # Each cause is present from the start. Otherwise, `increase` wouldn't see its first count.
         self._rejections = dict.fromkeys(REJECTION_CAUSES, _NO_VALUES) | _pop_named(sums, REJECTIONS_NAME)
         self._replacements = dict.fromkeys(REPLACEMENT_CAUSES, _NO_VALUES) | _pop_named(sums, REPLACEMENTS_NAME)
+        self._notes = dict.fromkeys(NOTES, _NO_VALUES) | _pop_named(sums, NOTES_NAME)
         self._requests = {labels: values for labels, values in sorted(sums.items()) if values[REQUESTS]}
         self._processes = counts.processes
         self._states = states
@@ -130,6 +133,11 @@ class _MetricsCollector:
         yield _counter_by(
             "preptime_rejected_requests_total", "Requests rejected by a limit, by cause.", "cause", self._rejections
         )
+        for name, description in (
+            ("restaurant_differs", "Predicted orders whose own country or city isn't that of the restaurant."),
+            ("missing_features", "Predicted orders with a custom feature that is missing or invalid."),
+        ):
+            yield CounterMetricFamily(f"preptime_{name}_total", description, value=self._notes[name][REQUESTS])
 
     def _request_histograms(self) -> Iterator[Metric]:
         from prometheus_client.core import HistogramMetricFamily

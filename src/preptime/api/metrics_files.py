@@ -56,6 +56,10 @@ BATCHES_LABELS: MetricLabels = ("batches", "", "")
 """Batches, an unused value, requests in batches, and batches by size."""
 ORDERS_NAME, REJECTIONS_NAME, REPLACEMENTS_NAME = "orders per request", "rejections", "replacements"
 """First labels of rows for requests by endpoint and size, rejected requests by cause, and replaced workers by cause."""
+NOTES_NAME = "notes"
+"""First label of rows for predicted orders with a note, by note."""
+NOTES = ("restaurant_differs", "missing_features")
+"""The notes, named like the response fields."""
 REPLACEMENT_CAUSES = ("ended", "unresponsive")
 """Why a worker was replaced."""
 ORDERS_OVERFLOW_LABELS: MetricLabels = (ORDERS_NAME, "other", "")

@@ -34,6 +34,7 @@ from preptime.api.metrics_files import (
     LOG_FILES,
     MAX_ROWS,
     METRICS_SUFFIX,
+    NOTES_NAME,
     OPEN_FILES,
     ORDERS,
     ORDERS_NAME,
@@ -155,13 +156,17 @@ class MetricsStore:
         """Count one request that was rejected because of a limit."""
         self._count((REJECTIONS_NAME, cause, ""))
 
+    def count_notes(self, note: str, orders: int) -> None:
+        """Count predicted orders with a note. `note` is one of `metrics_files.NOTES`."""
+        self._count((NOTES_NAME, note, ""), orders)
+
     def count_replacement(self, cause: str) -> None:
         """Count one worker that the main process replaced."""
         self._count((REPLACEMENTS_NAME, cause, ""))
 
-    def _count(self, labels: MetricLabels) -> None:
+    def _count(self, labels: MetricLabels, count: int = 1) -> None:
         with self._lock:
-            self._values[self._offset_of(labels)] += 1
+            self._values[self._offset_of(labels)] += count
 
     def count_process(self) -> None:
         """Count a heartbeat of this process, and update its processor time, memory, and open files."""

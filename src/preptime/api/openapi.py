@@ -12,41 +12,40 @@ from inspect import cleandoc
 import msgspec
 
 from preptime.api.handler import PREDICTIONS_PATH, TAKE_HOME_PATH
+from preptime.api.request_types import JsonObject, RequestTypes, example_orders, field_schema
 from preptime.api.schema import (
     ActiveBundle,
     DataDictionary,
     HealthStatus,
     Prediction,
     PredictionError,
-    PredictionRequest,
     PredictionResponse,
     Problem,
     Readiness,
+    SchemaDescription,
     TakeHomeError,
     TakeHomeRequest,
     TakeHomeResponse,
-    VertexRequest,
     VertexResponse,
 )
 from preptime.api.service import ApiSettings
-from preptime.domain.data_dictionary import ORDERS_DICTIONARY, REQUEST_COLUMNS, Column, order_column, required_columns
 from preptime.errors import OperationError
+from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
 
-_SCHEMA_TYPES: tuple[type[msgspec.Struct], ...] = (
-    PredictionRequest,
+_RESPONSE_TYPES: tuple[type[msgspec.Struct], ...] = (
     PredictionResponse,
     Prediction,
     PredictionError,
     TakeHomeRequest,
     TakeHomeResponse,
     TakeHomeError,
-    VertexRequest,
     VertexResponse,
     Problem,
     HealthStatus,
     Readiness,
     ActiveBundle,
     DataDictionary,
+    SchemaDescription,
 )
 _TAGS = (
     {"name": "predictions", "description": "Predict the preparation time of orders."},
@@ -94,44 +93,41 @@ _EXAMPLE_PREDICTIONS = [
         },
     },
 ]
-_COLUMN_TYPES = {
-    "timestamp": ("string",),
-    "integer": ("integer",),
-    "number": ("number",),
-    "text": ("string", "number"),
-    "category": ("string", "integer"),
-}
-
-JsonObject = dict[str, object]
 
 
-def build_openapi(settings: ApiSettings, models: Sequence[str], date: dt.date | None = None) -> JsonObject:
+def build_openapi(
+    settings: ApiSettings, models: Sequence[str], date: dt.date | None = None, schema: Schema = TAKE_HOME_SCHEMA
+) -> JsonObject:
     """Return the OpenAPI document of a server with these limits.
 
     Args:
         settings: The limits and routes.
         models: Models of the active bundle. Empty: they aren't known yet.
         date: As-of date of the active bundle, which the example orders have.
+        schema: The schema of the active bundle.
     """
-    examples = _example_orders(date or _EXAMPLE_DATE)
+    types = RequestTypes.from_schema(schema)
+    examples = example_orders(types, date or _EXAMPLE_DATE)
     _, components = msgspec.json.schema_components(
-        _SCHEMA_TYPES, ref_template="#/components/schemas/{name}", schema_hook=_any_value_schema
+        (types.prediction_request, types.vertex_request, *_RESPONSE_TYPES),
+        ref_template="#/components/schemas/{name}",
+        schema_hook=_any_value_schema,
     )
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "preptime",
             "version": version("preptime"),
-            "summary": "Predicts how long restaurants take to prepare orders.",
+            "summary": _summary(schema),
             "description": (
                 "Durations are in seconds. Timestamps are text with a UTC offset. "
                 "Send the API key in the header `aikey`, or as a bearer token."
             ),
         },
         "tags": list(_TAGS),
-        "paths": _path_items(settings, examples),
+        "paths": _path_items(settings, examples, types),
         "components": {
-            "schemas": _apply_limits(_apply_column_types(components), settings, models),
+            "schemas": _apply_limits(_apply_column_types(components, types), settings, models),
             "securitySchemes": {
                 "aikey": {"type": "apiKey", "in": "header", "name": "aikey"},
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -140,17 +136,10 @@ def build_openapi(settings: ApiSettings, models: Sequence[str], date: dt.date | 
     }
 
 
-def _example_orders(date: dt.date) -> list[JsonObject]:
-    return [
-        {
-            "order_id": order_id,
-            "order_acknowledged_at": f"{date.isoformat()}T{clock}Z",
-            "order_value_gbp": value,
-            "restaurant_id": 1326,
-            "number_of_items": items,
-        }
-        for order_id, clock, value, items in (("A-10017", "11:28:28", 21.4, 3), ("A-10018", "18:05:00", 9.5, 1))
-    ]
+def _summary(schema: Schema) -> str:
+    if schema.target == TAKE_HOME_SCHEMA.target:
+        return "Predicts how long restaurants take to prepare orders."
+    return f"Predicts the {schema.target.title} of orders."
 
 
 def _any_value_schema(field_type: type) -> JsonObject:
@@ -160,44 +149,29 @@ def _any_value_schema(field_type: type) -> JsonObject:
     raise OperationError(f"The type {field_type} has no JSON schema.")
 
 
-def _apply_column_types(components: dict[str, JsonObject]) -> dict[str, JsonObject]:
+def _apply_column_types(components: dict[str, JsonObject], types: RequestTypes) -> dict[str, JsonObject]:
     """Return the schemas with the type that a client should send for each column, instead of any type."""
     for type_name in ("Order", "PredictionRequest"):
-        for name in REQUEST_COLUMNS:
-            schema = _property_schema(components[type_name], name)
+        for field in types.fields:
+            if field.name not in msgspec.convert(components[type_name]["properties"], dict[str, object]):
+                continue  # `PredictionRequest` has no field of this name: see `preptime.api.request_types`.
+            schema = _property_schema(components[type_name], field.name)
             description = schema["description"]
             schema.clear()
-            schema |= {"description": description, **_column_schema(order_column(name))}
-    required = list(required_columns(ORDERS_DICTIONARY, "scoring"))
-    components["Order"]["required"] = required
+            schema |= {"description": description, **field_schema(field, types.schema)}
+    components["Order"]["required"] = list(types.required_fields)
     instances = _property_schema(components["VertexRequest"], "instances")
+    names = ", ".join(field.name for field in types.fields)
     array: JsonObject = {
         "title": "OrderArray",
-        "description": f"The values of an order: {', '.join(REQUEST_COLUMNS)}. Optional values can be left out.",
+        "description": f"The values of an order: {names}. Optional values can be left out.",
         "type": "array",
-        "prefixItems": [_column_schema(order_column(name)) for name in REQUEST_COLUMNS],
-        "minItems": len(required),
-        "maxItems": len(REQUEST_COLUMNS),
+        "prefixItems": [field_schema(field, types.schema) for field in types.fields],
+        "minItems": types.min_array_length,
+        "maxItems": len(types.fields),
     }
     instances["items"] = {"anyOf": [_schema_ref("Order"), array]}
     return components
-
-
-def _column_schema(column: Column) -> JsonObject:
-    """Return the type, range, and an example of a column. An optional column can be null."""
-    types = [*_COLUMN_TYPES[column.data_type], *(() if column.required_for else ("null",))]
-    schema: JsonObject = {"type": types[0] if len(types) == 1 else types}
-    if column.data_type == "timestamp":
-        return schema | {"format": "date-time", "examples": [column.example.replace(" ", "T")]}
-    if column.data_type not in {"integer", "number"}:
-        return schema | {"examples": [column.example]}
-    if column.minimum is not None:
-        schema["minimum"] = column.minimum
-    if column.range_text.find(" to ") > 0:
-        schema["maximum"] = column.maximum
-    elif column.data_type == "integer":
-        schema["format"] = "int64"
-    return schema | {"examples": [json.loads(column.example)]}
 
 
 def _apply_limits(components: dict[str, JsonObject], settings: ApiSettings, models: Sequence[str]) -> JsonObject:
@@ -231,7 +205,7 @@ def _property_schema(schema: JsonObject, name: str) -> JsonObject:
     return properties[name]
 
 
-def _path_items(settings: ApiSettings, orders: list[JsonObject]) -> JsonObject:
+def _path_items(settings: ApiSettings, orders: list[JsonObject], types: RequestTypes) -> JsonObject:
     paths: JsonObject = {
         PREDICTIONS_PATH: {"post": _predict_operation(orders)},
         TAKE_HOME_PATH: {"post": _take_home_operation(orders)},
@@ -240,6 +214,15 @@ def _path_items(settings: ApiSettings, orders: list[JsonObject]) -> JsonObject:
                 "get_active_bundle",
                 "Get the active bundle",
                 "ActiveBundle",
+                tag="metadata",
+                error_statuses=(401, 500, 503),
+            )
+        },
+        "/v1/schema": {
+            "get": _get_operation(
+                "get_schema",
+                "Get the fields of orders and the target",
+                "SchemaDescription",
                 tag="metadata",
                 error_statuses=(401, 500, 503),
             )
@@ -262,7 +245,7 @@ def _path_items(settings: ApiSettings, orders: list[JsonObject]) -> JsonObject:
         "/metrics": {"get": _metrics_operation()},
     }
     if settings.vertex_predict_route is not None:
-        paths[settings.vertex_predict_route] = {"post": _vertex_operation(orders)}
+        paths[settings.vertex_predict_route] = {"post": _vertex_operation(orders, types)}
     if settings.vertex_health_route is not None and settings.vertex_health_route not in paths:
         paths[settings.vertex_health_route] = {"get": _readiness_operation("check_vertex_readiness")}
     return paths
@@ -292,9 +275,10 @@ def _take_home_operation(orders: list[JsonObject]) -> JsonObject:
     )
 
 
-def _vertex_operation(orders: list[JsonObject]) -> JsonObject:
+def _vertex_operation(orders: list[JsonObject], types: RequestTypes) -> JsonObject:
     """Return the operation of Vertex AI, which sends no API key."""
-    arrays = [[order[name] for name in REQUEST_COLUMNS if name in order] for order in orders]
+    last = max(position for position, field in enumerate(types.fields) if field.required or field.column == "order_id")
+    arrays = [[order.get(field.name) for field in types.fields[: last + 1]] for order in orders]
     return _post_operation(
         "predict_vertex",
         "Predict in the format of Vertex AI",

@@ -7,10 +7,11 @@ the other orders in the run: the tests verify that features and graph give ident
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from itertools import islice
+from typing import TypeGuard
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -33,16 +34,15 @@ from preptime.api.limits import (
     Admission,
     LimitExceededError,
 )
-from preptime.api.order_validation import (
+from preptime.api.order_validation import InvalidOrder, OrderNotes, ParsedOrders, read_orders
+from preptime.api.parsing import LocalTimestamp, format_ready_at
+from preptime.api.request_decoding import (
     DecodedRequest,
-    InvalidOrder,
-    ParsedOrders,
+    check_schema,
     decode_request,
     decode_take_home_request,
     decode_vertex_request,
-    read_orders,
 )
-from preptime.api.parsing import LocalTimestamp, format_ready_at
 from preptime.api.schema import (
     ApiError,
     Order,
@@ -80,11 +80,14 @@ class PredictionResult(msgspec.Struct, frozen=True, gc=False):
     status: HTTPStatus
     body: bytes
     orders: Sequence[Order]
+    notes: Mapping[int, OrderNotes]
+    """The notes on predicted orders, by index."""
 
 
 class PreparedRequest(msgspec.Struct, frozen=True, gc=False):
     """A parsed request: the rows to predict, and a function that builds the response from the predictions."""
 
+    active_model: ActiveModel
     rows: list[OrderRow]
     with_point_models: bool
     """Whether the request needs the point models."""
@@ -130,7 +133,7 @@ class OrderLimit(msgspec.Struct, frozen=True, gc=False):
                 value=f"{count} orders",
                 expected=f"at most {self.max_orders} orders",
             )
-        if self.admission is not None:
+        if self.admission is not None and count > self.admission.orders:
             try:
                 self.admission.limits.add_orders(self.admission, count)
             except LimitExceededError as error:
@@ -152,19 +155,18 @@ class PredictionJob(msgspec.Struct, frozen=True, gc=False):
 
 def read_request(body: bytes, active_model: ActiveModel, limit: OrderLimit) -> PreparedRequest:
     """Parse a request to `POST /v1/predictions`."""
-    return _prepare(
-        decode_request(body), active_model, limit, partial(PredictionResponse, active_model.bundle.manifest.id)
-    )
+    decoded = decode_request(body, active_model.types)
+    return _prepare(body, decoded, active_model, limit, partial(PredictionResponse, active_model.bundle.manifest.id))
 
 
 def read_vertex_request(body: bytes, active_model: ActiveModel, limit: OrderLimit) -> PreparedRequest:
     """Parse a request to the route that Vertex AI calls."""
-    return _prepare(decode_vertex_request(body), active_model, limit, VertexResponse)
+    return _prepare(body, decode_vertex_request(body, active_model.types), active_model, limit, VertexResponse)
 
 
 def read_take_home_request(body: bytes, active_model: ActiveModel, limit: OrderLimit) -> PreparedRequest:
     """Parse a request to `POST /predict`. The response has a list of seconds per model, null for an invalid row."""
-    decoded = decode_take_home_request(body, limit.acquire)
+    decoded = decode_take_home_request(body, active_model.types, limit.acquire)
     parsed = _read_orders(decoded, active_model, limit)
 
     def build_result(prediction_rows: Sequence[PredictionRow]) -> PredictionResult:
@@ -172,9 +174,9 @@ def read_take_home_request(body: bytes, active_model: ActiveModel, limit: OrderL
             name: _fill_gaps([seconds[column] for _, seconds in prediction_rows], parsed, len(decoded.orders))
             for name, column in active_model.model_columns.items()
         }
-        return PredictionResult(HTTPStatus.CREATED, _encode(seconds_by_model), decoded.orders)
+        return PredictionResult(HTTPStatus.CREATED, _encode(seconds_by_model), decoded.orders, parsed.notes)
 
-    return PreparedRequest(parsed.rows, True, build_result)
+    return PreparedRequest(active_model, parsed.rows, True, build_result)
 
 
 def predict(
@@ -187,31 +189,61 @@ def predict(
     return result
 
 
-def predict_batch(jobs: Sequence[PredictionJob]) -> list[PredictionResult | ApiError]:
+def predict_batch(jobs: Sequence[PredictionJob]) -> Sequence[PredictionResult | ApiError]:
     """Return the result or the error of each job. Jobs for the same bundle and models share a run of the graph."""
-    results: dict[int, PredictionResult | ApiError] = {}
-    groups: dict[tuple[int, bool], list[tuple[int, PreparedRequest]]] = {}
-    for index, job in enumerate(jobs):
-        try:
-            job.order_limit.acquire_values(job.body)
-            prepared = job.reader(job.body, job.active_model, job.order_limit)
-        except ApiError as error:
-            # Without tracebacks, because their frames refer to the results. Such a cycle keeps the body in memory.
-            error.__cause__ = error.__context__ = None
-            results[index] = error.with_traceback(None)
-        else:
-            groups.setdefault((id(job.active_model), prepared.with_point_models), []).append((index, prepared))
-    for (_, with_point_models), group in groups.items():
-        bundle = jobs[group[0][0]].active_model.bundle
-        prediction_rows = iter(
-            run_inference(bundle, [row for _, prepared in group for row in prepared.rows], with_point_models)
-        )
-        for index, prepared in group:
-            results[index] = prepared.build_result(list(islice(prediction_rows, len(prepared.rows))))
-    return [results[index] for index in range(len(jobs))]
+    requests = [_read(job) for job in jobs]
+    if _share_a_run(requests):  # The usual case, which needs no groups.
+        return _predict_group(requests)
+    groups: dict[tuple[int, bool], list[PreparedRequest]] = {}
+    for request in requests:
+        if isinstance(request, PreparedRequest):
+            groups.setdefault((id(request.active_model), request.with_point_models), []).append(request)
+    results = {key: iter(_predict_group(group)) for key, group in groups.items()}
+    return [
+        next(results[id(request.active_model), request.with_point_models])
+        if isinstance(request, PreparedRequest)
+        else request
+        for request in requests
+    ]
+
+
+def _read(job: PredictionJob) -> PreparedRequest | ApiError:
+    """Parse the request of a job. Return the error if the whole request is invalid."""
+    try:
+        job.order_limit.acquire_values(job.body)
+        return job.reader(job.body, job.active_model, job.order_limit)
+    except ApiError as error:
+        # Without tracebacks, because their frames refer to the results. Such a cycle keeps the body in memory.
+        error.__cause__ = error.__context__ = None
+        return error.with_traceback(None)
+
+
+def _share_a_run(requests: list[PreparedRequest | ApiError]) -> TypeGuard[list[PreparedRequest]]:
+    """Return whether all requests are valid, and need the same models of the same bundle."""
+    first = requests[0]
+    for request in requests:
+        if (
+            isinstance(request, ApiError)
+            or isinstance(first, ApiError)
+            or request.active_model is not first.active_model
+            or request.with_point_models is not first.with_point_models
+        ):
+            return False
+    return True
+
+
+def _predict_group(requests: list[PreparedRequest]) -> list[PredictionResult]:
+    """Return the results of requests that need the same models of the same bundle."""
+    first = requests[0]
+    if len(requests) == 1:
+        return [first.build_result(run_inference(first.active_model.bundle, first.rows, first.with_point_models))]
+    rows = [row for request in requests for row in request.rows]
+    predictions = iter(run_inference(first.active_model.bundle, rows, first.with_point_models))
+    return [request.build_result(list(islice(predictions, len(request.rows)))) for request in requests]
 
 
 def _prepare(
+    body: bytes,
     decoded: DecodedRequest,
     active_model: ActiveModel,
     limit: OrderLimit,
@@ -220,32 +252,45 @@ def _prepare(
     """Validate the orders of a request that gets one item per order."""
     _check_models(decoded.models, active_model)
     parsed = _read_orders(decoded, active_model, limit)
+    if parsed.invalid_orders and not parsed.rows:
+        check_schema(body, decoded.orders, active_model.types)
 
     def build_result(prediction_rows: Sequence[PredictionRow]) -> PredictionResult:
         return PredictionResult(
             HTTPStatus.OK,
             _encode(build_body(_build_items(decoded, parsed, prediction_rows, active_model))),
             decoded.orders,
+            parsed.notes,
         )
 
-    return PreparedRequest(parsed.rows, any(name != DEFAULT_MODEL for name in decoded.models), build_result)
+    with_point_models = len(decoded.models) > (DEFAULT_MODEL in decoded.models)
+    return PreparedRequest(active_model, parsed.rows, with_point_models, build_result)
 
 
 def _build_items(
     decoded: DecodedRequest, parsed: ParsedOrders, prediction_rows: Sequence[PredictionRow], active_model: ActiveModel
 ) -> list[_ResponseItem]:
-    predicted_rows = zip(prediction_rows, parsed.timestamps, strict=True)
     model_columns = [(name, active_model.model_columns[name]) for name in decoded.models]
-    items: list[_ResponseItem] = []
-    for index, order in enumerate(decoded.orders):
-        if parsed.invalid_orders and index in parsed.invalid_orders:
-            item: _ResponseItem = _build_error(parsed.invalid_orders[index])
-        else:
-            item = _build_prediction(*next(predicted_rows), model_columns)
+    predictions = [
+        _build_prediction(row, timestamp, model_columns)
+        for row, timestamp in zip(prediction_rows, parsed.timestamps, strict=True)
+    ]
+    items: list[_ResponseItem] = [*predictions] if not parsed.invalid_orders else _insert_errors(predictions, parsed)
+    for index, notes in parsed.notes.items():
+        item = items[index]
+        if isinstance(item, Prediction):
+            _add_notes(item, notes)
+    for order, item in zip(decoded.orders, items, strict=True):
         if order.order_id is not None:
             item.order_id = _echo_order_id(order.order_id)
-        items.append(item)
     return items
+
+
+def _insert_errors(predictions: list[Prediction], parsed: ParsedOrders) -> list[_ResponseItem]:
+    """Return the predictions of the valid orders with the errors of the others between them."""
+    remaining, invalid = iter(predictions), parsed.invalid_orders
+    indexes = range(len(predictions) + len(invalid))
+    return [_build_error(invalid[index]) if index in invalid else next(remaining) for index in indexes]
 
 
 def _read_orders(decoded: DecodedRequest, active_model: ActiveModel, limit: OrderLimit) -> ParsedOrders:
@@ -266,7 +311,8 @@ def limit_error(cause: str) -> ApiError:
 
 def _check_models(models: Sequence[str], active_model: ActiveModel) -> None:
     """Raise `ApiError` if a model is unknown or is named more than once, or if there are more names than models."""
-    if not models:
+    names = active_model.model_columns.keys()
+    if len(models) <= len(names) and len(requested := set(models)) == len(models) and requested <= names:
         return
     known = (*active_model.models, DEFAULT_MODEL)
     if len(models) > len(known):
@@ -306,6 +352,11 @@ def _build_prediction(
         fallback_level=FALLBACK_LEVELS[fallback_level],
         models={name: seconds[column] for name, column in model_columns} if model_columns else UNSET,
     )
+
+
+def _add_notes(prediction: Prediction, notes: OrderNotes) -> None:
+    prediction.restaurant_differs = notes.restaurant_differs or UNSET
+    prediction.missing_features = notes.missing_features or UNSET
 
 
 def _build_error(invalid_order: InvalidOrder) -> PredictionError:

@@ -18,8 +18,7 @@ from preptime.api.metrics_store import WorkerState
 from preptime.api.prediction_log import DailyFileSink, LogSink, PredictionLog, StdoutLock, StdoutSink
 from preptime.api.service import Service
 from preptime.bundle.champion_log import ChampionLog
-from preptime.bundle.isolated_check import CheckLimits
-from preptime.bundle.store import Store
+from preptime.bundle.store import CheckLimits, Store
 from preptime.keys import Keys
 from preptime.settings import Settings
 

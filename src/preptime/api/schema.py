@@ -1,72 +1,45 @@
 """Request and response types of the API, and its errors.
 
-`msgspec` decodes requests into these types and encodes responses from them. `/openapi.json` is generated from the same
-types. Errors are RFC 9457 problem documents. The take-home API contract uses `{"error": …}` instead.
+`msgspec` decodes requests into types that are built from the schema of the bundle (`preptime.api.request_types`), and
+encodes responses from the types in this module. `/openapi.json` is generated from the same types. Errors are RFC 9457
+problem documents. The take-home API contract uses `{"error": …}` instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from preptime.bundle.manifest import Manifest
-from preptime.domain.data_dictionary import order_column
 from preptime.errors import PreptimeError
 
-_ALSO_ACCEPTED = {
-    "timestamp": "It can also be an epoch: a number of seconds, milliseconds, microseconds, or nanoseconds",
-    "number": "It can also be sent as text",
-    "integer": "It can also be sent as text",
-    "category": "The index can also be sent as text",
-    "text": "It can also be a number",
-}
-"""What the server accepts in addition to the type in the schema, which is the one that a client should send."""
 
+class Order(Protocol):
+    """One order of a request: a type that `preptime.api.request_types` builds from the schema of the bundle.
 
-def column_meta(name: str) -> Meta:
-    """Return the data dictionary's description of a column of orders, as schema metadata."""
-    column = order_column(name)
-    unit = f" Unit: {column.unit}." if column.unit else ""
-    requirement = "Required" if column.required_for else "Optional"
-    accepted = f"Expected: {column.expected_text}. {_ALSO_ACCEPTED[column.data_type]}"
-    return Meta(description=f"{column.description}.{unit} {requirement}. {accepted}.")
-
-
-class Order(msgspec.Struct, gc=False, omit_defaults=True):
-    """One order, as known at its acknowledgement. Unknown fields are ignored.
-
-    The server accepts any value in a field, because every order gets a result. An order with an invalid or missing
-    value gets an error that names the field and the expected value.
+    The attributes have canonical names. A column that the schema doesn't have is None.
     """
 
-    order_acknowledged_at: Annotated[object, column_meta("order_acknowledged_at")] = None
-    order_value_gbp: Annotated[object, column_meta("order_value_gbp")] = None
-    restaurant_id: Annotated[object, column_meta("restaurant_id")] = None
-    number_of_items: Annotated[object, column_meta("number_of_items")] = None
-    order_id: Annotated[object, column_meta("order_id")] = None
-    country: Annotated[object, column_meta("country")] = None
-    city: Annotated[object, column_meta("city")] = None
-    type_of_food: Annotated[object, column_meta("type_of_food")] = None
-    open_orders: Annotated[object, column_meta("open_orders")] = None
+    order_acknowledged_at: object
+    order_value: object
+    restaurant_id: object
+    number_of_items: object
+    order_id: object
+    country: object
+    city: object
+    type_of_food: object
+    open_orders: object
 
 
-class PredictionRequest(Order, gc=False):
+class PredictionRequest(Order, Protocol):
     """Orders to predict: a list in `orders`, or the fields of a single order."""
 
-    orders: Annotated[
-        list[Order] | UnsetType,
-        Meta(description="The orders. Predictions have the same order. Without this field, the request is one order."),
-    ] = UNSET
-    models: Annotated[
-        list[str] | None,
-        Meta(
-            description="Names of point models to predict with, in addition to the default model. The default is none."
-        ),
-    ] = None
+    orders: list[Order] | UnsetType
+    models: list[str] | None
 
 
 class VertexParameters(msgspec.Struct):
@@ -75,17 +48,11 @@ class VertexParameters(msgspec.Struct):
     models: list[str] | None = None
 
 
-class VertexRequest(msgspec.Struct):
+class VertexRequest(Protocol):
     """A request in the format of Vertex AI custom containers."""
 
-    instances: Annotated[
-        list[Order],
-        Meta(
-            description="The orders. Predictions have the same order. An order can also be an array of its values, in "
-            "the order of the fields."
-        ),
-    ]
-    parameters: VertexParameters | None = None
+    instances: list[Order]
+    parameters: VertexParameters | None
 
 
 class TakeHomeRequest(msgspec.Struct):
@@ -133,6 +100,20 @@ class Prediction(msgspec.Struct, gc=False, kw_only=True):
     ]
     models: Annotated[
         dict[str, Seconds] | UnsetType, Meta(description="Seconds by point model, for the requested models.")
+    ] = UNSET
+    restaurant_differs: Annotated[
+        bool | UnsetType,
+        Meta(
+            description="True if the country or city of the order isn't that of the restaurant in the bundle. The "
+            "identifier may be that of another restaurant. Omitted otherwise."
+        ),
+    ] = UNSET
+    missing_features: Annotated[
+        list[str] | UnsetType,
+        Meta(
+            description="Fields of custom features without a valid value. They count as missing. Omitted if there are "
+            "none."
+        ),
     ] = UNSET
 
 
@@ -235,10 +216,33 @@ class ColumnDescription(msgspec.Struct):
     example: str
 
 
-class DataDictionary(msgspec.Struct):
-    """The columns of orders and restaurants."""
+class FieldDescription(ColumnDescription):
+    """One field of a request, in the company's unit."""
 
-    orders: list[ColumnDescription]
+    column: Annotated[str, Meta(description="The canonical column, or the name of the custom feature.")]
+
+
+class TargetDescription(msgspec.Struct):
+    """What the models predict."""
+
+    name: str
+    title: str
+    event: Annotated[str, Meta(description='What happens at the end, after "the order is".')]
+    unit: Annotated[str, Meta(description="The unit for people. Predictions are in seconds.")]
+
+
+class SchemaDescription(msgspec.Struct):
+    """The schema of the active bundle: the fields of an order in a request, and the target."""
+
+    bundle: Annotated[str, Meta(description="ID of the active bundle.")]
+    fields: list[FieldDescription]
+    target: TargetDescription
+
+
+class DataDictionary(msgspec.Struct):
+    """The columns of orders and restaurants, with the names in the schema of the active bundle."""
+
+    orders: list[FieldDescription]
     restaurants: list[ColumnDescription]
 
 

@@ -72,6 +72,9 @@ class RequestMetrics(Protocol):
     def count_rejection(self, cause: str) -> None:
         """Count a request that was rejected because of a limit. `cause` is one of `limits.REJECTION_CAUSES`."""
 
+    def count_notes(self, note: str, orders: int) -> None:
+        """Count predicted orders with a note: `restaurant_differs` or `missing_features`."""
+
     def render(self) -> bytes:
         """Return the metrics of all workers in the Prometheus text format."""
 
@@ -138,7 +141,7 @@ class Service:
         object.__setattr__(self, "body_deadline", BodyDeadline(self.settings.body_timeout_seconds))
         object.__setattr__(self, "rejecting", ConcurrencyLimiter(MAX_CONCURRENT_REJECTIONS))
 
-    def _predict_batch(self, jobs: Sequence[PredictionJob]) -> list[PredictionResult | ApiError]:
+    def _predict_batch(self, jobs: Sequence[PredictionJob]) -> Sequence[PredictionResult | ApiError]:
         self.metrics.observe_batch(len(jobs))
         return predict_batch(jobs)
 

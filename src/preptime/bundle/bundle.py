@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -28,13 +28,16 @@ from preptime.bundle.manifest import (
     check_vocabularies,
     damage_reported,
     decode_manifest,
+    named_vocabularies,
     refused_bundle_error,
 )
 from preptime.bundle.store import Store
 from preptime.domain.orders import QUANTILE_LEVELS, UNKNOWN_CODE, OrderColumns, Predictions
+from preptime.domain.restaurant_ids import UNKNOWN_RESTAURANT_KEY
 from preptime.errors import BundleVerificationError, UsageError
+from preptime.features.feature_set import FeatureSet
 from preptime.features.history import History, feature_matrix
-from preptime.features.spec import FEATURE_NAMES
+from preptime.schema.schema import Schema
 
 GOLDEN_ORDER_COUNT = 50
 ABSOLUTE_TOLERANCE_SECONDS = 0.01
@@ -45,8 +48,6 @@ _WARM_UP_RUNS = 3
 """The first run of a graph allocates memory that later runs reuse."""
 
 _UNKNOWN_RESTAURANT_COUNT = 8
-_UNKNOWN_RESTAURANT_ID = -1
-"""An id that isn't in any restaurant index."""
 
 _CODE_CHANGED_HINT = (
     "This preptime release computes different features than the one that made the bundle. Train or refresh with it."
@@ -104,10 +105,11 @@ class Bundle:
     def _open(cls, folder: Path, contents: BundleContents) -> Bundle:
         manifest = contents.manifest
         feature_names = tuple(feature.name for feature in manifest.features)
-        if feature_names != FEATURE_NAMES:
+        expected_names = FeatureSet.from_schema(manifest.schema).names
+        if feature_names != expected_names:
             raise refused_bundle_error(
                 MANIFEST_FILE,
-                f"the features {FEATURE_NAMES}",
+                f"the features {expected_names}",
                 str(feature_names),
                 "Train or refresh with this preptime release.",
             )
@@ -115,6 +117,11 @@ class Bundle:
         with damage_reported(MODEL_FILE, "a graph that ONNX Runtime can run"):
             graph = OnnxGraph(contents.files[MODEL_FILE], len(feature_names), manifest.models)
         return cls(folder, manifest, history, graph)
+
+    @property
+    def schema(self) -> Schema:
+        """The schema of the orders that the bundle predicts."""
+        return self.manifest.schema
 
     def features(self, orders: OrderColumns) -> NDArray[np.float32]:
         """Return the features of the orders, float32 [N, F]."""
@@ -146,8 +153,8 @@ class Bundle:
         unknown = np.array([UNKNOWN_CODE], np.int32)
         order = OrderColumns(
             acknowledged_at=np.array([0]),
-            restaurant_id=np.array([_UNKNOWN_RESTAURANT_ID]),
-            order_value_gbp=np.array([1.0]),
+            restaurant_id=np.array([UNKNOWN_RESTAURANT_KEY]),
+            order_value=np.array([1.0]),
             number_of_items=np.array([1]),
             country=unknown,
             city=unknown,
@@ -189,7 +196,7 @@ def _check_predictions(bundle: Bundle, contents: BundleContents) -> None:
         predictions = bundle.predict(orders)
         default_only = bundle.predict(orders, ()).quantiles
     with damage_reported(GOLDEN_FILE, "predictions of the golden orders"), np.errstate(all="ignore"):
-        check_golden(golden, FEATURE_NAMES, features, predictions)
+        check_golden(golden, bundle.history.feature_set.names, features, predictions)
     quantiles = predictions.quantiles
     if (quantiles < 0).any() or (np.diff(quantiles, axis=1) < 0).any():
         raise refused_bundle_error(MODEL_FILE, "ascending quantiles of 0 s or more", "other quantiles")
@@ -235,12 +242,13 @@ def read_contents(folder: Path) -> BundleContents:
         raise UsageError(f"{folder} is not a bundle: it has no {MANIFEST_FILE}.", "Pass the folder of one bundle.")
     raw_manifest = (folder / MANIFEST_FILE).read_bytes()
     manifest = decode_manifest(raw_manifest)
-    check_vocabularies(manifest.vocabularies)
+    features = FeatureSet.from_schema(manifest.schema)
+    check_vocabularies(manifest.vocabularies, features)
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()} - {MANIFEST_FILE}
     for name in sorted(present ^ manifest.files.keys()):
         expected_and_actual = ("no file", "a file") if name in present else ("a file", "no file")
         raise refused_bundle_error(name, *expected_and_actual)
-    check_arrays(manifest.arrays, manifest.vocabularies)
+    check_arrays(manifest.arrays, manifest.vocabularies, features)
     required = {MODEL_FILE, GOLDEN_FILE} | {array_file(name) for name in manifest.arrays}
     for name in sorted(required - manifest.files.keys()):
         raise refused_bundle_error(name, "a file", "no file")
@@ -256,7 +264,8 @@ def parse_history(manifest: Manifest, files: Mapping[str, bytes]) -> History:
     Raises `BundleVerificationError` unless each array has the type and shape in the manifest, and valid values.
     """
     arrays = {name: parse_array(name, files[array_file(name)], info) for name, info in manifest.arrays.items()}
-    history = History.from_arrays(manifest.date.isoformat(), manifest.vocabularies, arrays)
+    features = FeatureSet.from_schema(manifest.schema)
+    history = History.from_arrays(manifest.date.isoformat(), manifest.vocabularies, arrays, features)
     check_history(history)
     return history
 
@@ -266,11 +275,15 @@ class GoldenOrders(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     acknowledged_at: tuple[int, ...]
     restaurant_id: tuple[int, ...]
-    order_value_gbp: tuple[float, ...]
+    order_value: tuple[float, ...]
     number_of_items: tuple[int, ...]
     country: tuple[int, ...]
     city: tuple[int, ...]
     type_of_food: tuple[int, ...]
+    numbers: tuple[tuple[float | None, ...], ...] = ()
+    """Custom numbers, one tuple per order. None means missing."""
+    categories: tuple[tuple[int, ...], ...] = ()
+    """Codes of custom categories, one tuple per order."""
 
 
 class GoldenDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -287,26 +300,33 @@ def choose_golden_orders(orders: OrderColumns) -> OrderColumns:
     """Return 50 orders, evenly sampled from `orders` (at least one), the last eight with an unknown restaurant.
 
     Some of those eight also have an unknown city, an unknown type of food, or both, so that the golden orders cover
-    every fallback level.
+    every fallback level. All eight lack every custom feature.
     """
     rows = np.linspace(0, len(orders) - 1, GOLDEN_ORDER_COUNT).round().astype(np.intp)
     sampled = orders.take(rows)
     is_unknown = np.arange(GOLDEN_ORDER_COUNT) >= GOLDEN_ORDER_COUNT - _UNKNOWN_RESTAURANT_COUNT
     variant = np.arange(GOLDEN_ORDER_COUNT) % 4
-    return OrderColumns(
-        acknowledged_at=sampled.acknowledged_at,
-        restaurant_id=np.where(is_unknown, _UNKNOWN_RESTAURANT_ID, sampled.restaurant_id),
-        order_value_gbp=sampled.order_value_gbp,
-        number_of_items=sampled.number_of_items,
-        country=sampled.country,
+    return replace(
+        sampled,
+        restaurant_id=np.where(is_unknown, UNKNOWN_RESTAURANT_KEY, sampled.restaurant_id),
         city=np.where(is_unknown & (variant % 2 == 1), UNKNOWN_CODE, sampled.city).astype(np.int32),
         type_of_food=np.where(is_unknown & (variant >= 2), UNKNOWN_CODE, sampled.type_of_food).astype(np.int32),
+        numbers=None if sampled.numbers is None else np.where(is_unknown[:, None], np.nan, sampled.numbers),
+        categories=None
+        if sampled.categories is None
+        else np.where(is_unknown[:, None], UNKNOWN_CODE, sampled.categories).astype(np.int32),
     )
 
 
 def encode_golden(orders: OrderColumns, features: NDArray[np.float32], predictions: Predictions) -> bytes:
     """Return the content of `golden.json` for N orders, their features [N, F], and their predictions."""
-    columns = {name: getattr(orders, name).tolist() for name in GoldenOrders.__struct_fields__}
+    columns = {
+        name: column.tolist()
+        for name in GoldenOrders.__struct_fields__
+        if (column := getattr(orders, name)) is not None
+    }
+    if orders.numbers is not None:
+        columns["numbers"] = [[None if np.isnan(value) else value for value in row] for row in orders.numbers.tolist()]
     points = {name: values.tolist() for name, values in sorted(predictions.points.items())}
     return msgspec.json.encode(
         {
@@ -330,29 +350,37 @@ def to_order_columns(orders: GoldenOrders) -> OrderColumns:
     return OrderColumns(
         acknowledged_at=np.array(orders.acknowledged_at, np.int64),
         restaurant_id=np.array(orders.restaurant_id, np.int64),
-        order_value_gbp=np.array(orders.order_value_gbp, np.float64),
+        order_value=np.array(orders.order_value, np.float64),
         number_of_items=np.array(orders.number_of_items, np.int64),
         country=np.array(orders.country, np.int32),
         city=np.array(orders.city, np.int32),
         type_of_food=np.array(orders.type_of_food, np.int32),
+        numbers=np.array(orders.numbers, np.float64) if orders.numbers else None,
+        categories=np.array(orders.categories, np.int32) if orders.categories else None,
     )
 
 
 def check_golden_orders(orders: OrderColumns, manifest: Manifest) -> None:
     """Raise `BundleVerificationError` unless there are orders, and their codes are positions in the vocabularies."""
-    lengths = {len(getattr(orders, name)) for name in GoldenOrders.__struct_fields__}
+    lengths = {len(part) for name in GoldenOrders.__struct_fields__ if (part := getattr(orders, name)) is not None}
     if len(lengths) != 1 or lengths == {0}:
         raise refused_bundle_error(GOLDEN_FILE, "columns with the same number of orders", f"{sorted(lengths)} orders")
-    for name in ("country", "city", "type_of_food"):
-        codes: NDArray[np.int32] = getattr(orders, name)
-        vocabulary_size = len(getattr(manifest.vocabularies, name))
-        outside = (codes < UNKNOWN_CODE) | (codes >= vocabulary_size)
-        if outside.any():
-            raise refused_bundle_error(
-                GOLDEN_FILE,
-                f"codes of {name} from {UNKNOWN_CODE} to {vocabulary_size - 1}",
-                str(codes[np.flatnonzero(outside)[0]]),
-            )
+    features = FeatureSet.from_schema(manifest.schema)
+    for name, width in (("numbers", len(features.order_numbers)), ("categories", len(features.categories))):
+        values = getattr(orders, name)
+        shape = (len(orders), 0) if values is None else values.shape
+        if shape != (len(orders), width):
+            raise refused_bundle_error(GOLDEN_FILE, f"{name} of shape {(len(orders), width)}", str(shape))
+    codes_by_name = {name: getattr(orders, name) for name in ("country", "city", "type_of_food")}
+    if orders.categories is not None:
+        codes_by_name |= dict(zip((feature.name for feature in features.categories), orders.categories.T, strict=True))
+    vocabularies = named_vocabularies(manifest.vocabularies, features)
+    for name, codes in codes_by_name.items():
+        vocabulary_size = len(vocabularies[name])
+        outside = codes[(codes < UNKNOWN_CODE) | (codes >= vocabulary_size)]
+        if len(outside):
+            expected = f"codes of {name} from {UNKNOWN_CODE} to {vocabulary_size - 1}"
+            raise refused_bundle_error(GOLDEN_FILE, expected, str(outside[0]))
 
 
 def check_golden(

@@ -64,11 +64,6 @@ class LogListing:
     missing: tuple[int, ...]
 
 
-def check_store_bundle(store: Store, bundle_id: str) -> Manifest:
-    """Check a bundle in a separate process with the default limits, and return its manifest."""
-    return check_bundle(store, bundle_id)
-
-
 def utc_today() -> date:
     """Return the current date in UTC."""
     return datetime.now(UTC).date()
@@ -84,7 +79,7 @@ class ChampionLog:
         self,
         store: Store,
         *,
-        check: Callable[[Store, str], Manifest] = check_store_bundle,
+        check: Callable[[Store, str], Manifest] = check_bundle,
         today: Callable[[], date] = utc_today,
     ) -> None:
         """Return the log of a store.

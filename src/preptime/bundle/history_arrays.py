@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from preptime.bundle.manifest import HISTORY_FOLDER, ArrayInfo, refused_bundle_error
 from preptime.domain.orders import FALLBACK_LEVELS, UNKNOWN_CODE
+from preptime.domain.restaurant_ids import UNKNOWN_RESTAURANT_KEY
 from preptime.domain.timestamps import SECONDS_PER_DAY
 from preptime.features.history import History
 from preptime.features.spec import HISTORY_FEATURES, MEDIAN_COLUMN
@@ -94,16 +95,69 @@ def _wrong_group_level(history: History) -> NDArray[np.bool_]:
     return violations
 
 
+def _text_ids(history: History) -> NDArray[np.int64]:
+    ids = history.restaurants.restaurant_id
+    return ids[ids < 0]
+
+
+def _ids_without_name(history: History) -> NDArray[np.bool_]:
+    """The key of an unknown restaurant, and more negative keys than names."""
+    ids = history.restaurants.restaurant_id
+    is_text = ids < 0
+    violations: NDArray[np.bool_] = (ids == UNKNOWN_RESTAURANT_KEY) | (
+        is_text & (np.cumsum(is_text) > len(history.restaurants.names))
+    )
+    return violations
+
+
+def _outside_custom_vocabularies(history: History) -> NDArray[np.bool_]:
+    restaurants = history.restaurants
+    codes = np.empty((0, 0), np.int32) if restaurants.categories is None else restaurants.categories
+    owned = [
+        len(values)
+        for feature, values in zip(history.feature_set.categories, history.vocabularies.custom, strict=True)
+        if feature.of == "restaurant"
+    ]
+    violations: NDArray[np.bool_] = (codes < UNKNOWN_CODE) | (codes >= np.array(owned, np.int32))
+    return violations
+
+
+def _invalid_custom_rows(history: History) -> NDArray[np.bool_]:
+    """Indicators that aren't 0 or 1."""
+    violations = np.zeros(history.rows.shape, bool)
+    first = len(HISTORY_FEATURES) + len(history.feature_set.restaurant_numbers)
+    violations[:, first:] = (history.rows[:, first:] != 0) & (history.rows[:, first:] != 1)
+    return violations
+
+
+def _negative_rows(history: History) -> NDArray[np.bool_]:
+    violations = np.zeros(history.rows.shape, bool)
+    violations[:, : len(HISTORY_FEATURES)] = history.rows[:, : len(HISTORY_FEATURES)] < 0
+    return violations
+
+
 INVARIANTS = (
-    Invariant("restaurant_id", "0 or more", lambda history: history.restaurants.restaurant_id < 0),
     Invariant("restaurant_id", "ascending and without duplicates", _unsorted_ids),
+    Invariant("restaurant_id", "0 or more, or the key of a name", _ids_without_name),
+    Invariant(
+        "restaurant_name_ends",
+        "ascending ends of the names of all restaurants with a negative key",
+        lambda history: history.restaurants.names.invalid_ends(len(_text_ids(history))),
+    ),
+    Invariant(
+        "restaurant_name_ends",
+        "ends of names in UTF-8, with 1 to 200 characters, that have the keys of their restaurants",
+        lambda history: history.restaurants.names.invalid_texts(_text_ids(history)),
+    ),
+    Invariant("restaurant_categories", "positions in the custom vocabularies, or -1", _outside_custom_vocabularies),
     *(
         Invariant(name, "a position in the vocabulary, or -1", _outside_vocabulary(name, UNKNOWN_CODE))
         for name in ("country", "city", "type_of_food")
     ),
     Invariant("time_zone", "a position in the vocabulary", _outside_vocabulary("time_zone", 0)),
     Invariant("rows", "finite", lambda history: ~np.isfinite(history.rows)),
-    Invariant("rows", "0 or more", lambda history: history.rows < 0),
+    Invariant("rows", "0 or more, except custom numbers", _negative_rows),
+    Invariant("rows", "indicators of missing custom numbers that are 0 or 1", _invalid_custom_rows),
     Invariant("rows", "quantiles that ascend from p10 to p90", _crossing_quantiles),
     Invariant(
         "rows",
@@ -116,6 +170,10 @@ INVARIANTS = (
         lambda history: _columns_above(history, _TIME_OF_DAY_COLUMNS, SECONDS_PER_DAY),
     ),
     Invariant("rows", "no orders in the rows of groups", _groups_with_orders),
+    Invariant("category_means", "finite", lambda history: ~np.isfinite(history.category_means)),
+    Invariant("category_means", "0 or more", lambda history: history.category_means < 0),
+    Invariant("category_orders", "finite", lambda history: ~np.isfinite(history.category_orders)),
+    Invariant("category_orders", "0 or more", lambda history: history.category_orders < 0),
     Invariant("slots", "finite", lambda history: ~np.isfinite(history.slots)),
     Invariant("slots", "0 or more", lambda history: history.slots < 0),
     Invariant(

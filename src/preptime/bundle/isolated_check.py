@@ -9,6 +9,7 @@ end of its standard input. On Windows, only the time is limited.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import signal
@@ -16,14 +17,13 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from preptime.bundle.bundle import Bundle
+from preptime.bundle.bundle import Bundle, fetch_verified
 from preptime.bundle.manifest import MANIFEST_FILE, Manifest, encode_manifest, refused_bundle_error
-from preptime.bundle.store import Store
+from preptime.bundle.store import DEFAULT_LIMITS, CheckLimits, Store
 from preptime.errors import BundleVerificationError, OperationError, PreptimeError, StoreError, UsageError
 
 _ERROR_TYPES: dict[str, type[PreptimeError]] = {
@@ -37,18 +37,9 @@ _EXTRA_CPU_SECONDS = 5
 """The limit on processor time is a second safeguard, so it's later than the limit on time."""
 _PARENT_ENDED = 3
 
-
-@dataclass(frozen=True, slots=True)
-class CheckLimits:
-    """Limits on the check of one bundle."""
-
-    timeout_seconds: float = 60.0
-    """From the start of the process until its result."""
-    memory_mb: int = 512
-    """Private memory of the process, 1 MB = 2**20 bytes. The bundle of the demo needs 160 MB, mostly for libraries."""
-
-
-DEFAULT_LIMITS = CheckLimits()
+_checked_manifests = set[str]()
+"""Hashes of the manifests of bundles that passed a check, or that this process has written. A manifest has the hashes
+of all files, so these bundles need no second process when this process loads them again."""
 
 
 class CheckCancelledError(Exception):
@@ -94,14 +85,42 @@ class _CheckResult(msgspec.Struct, frozen=True, omit_defaults=True):
     hint: str = ""
 
 
-def check_bundle(store: Store, bundle_id: str, limits: CheckLimits = DEFAULT_LIMITS) -> Manifest:
-    """Check a bundle of a store in a separate process, and return its manifest.
+def load_checked(store: Store, bundle_id: str) -> Bundle:
+    """Check a bundle of a store in a separate process, then load it in this one.
+
+    A bundle that this process has already checked or written isn't checked again. Every load verifies the hashes of
+    all files. Raises the errors of `check_bundle`.
+    """
+    sha256 = _stored_manifest_sha256(store.fetch(bundle_id))
+    if sha256 not in _checked_manifests:
+        sha256 = manifest_sha256(check_bundle(store, bundle_id))
+        _checked_manifests.add(sha256)
+    return fetch_verified(store, bundle_id, checked_sha256=sha256)
+
+
+def load_written(store: Store, bundle_id: str) -> Bundle:
+    """Load a bundle that this process has written, and whose graph it has run, with every check."""
+    bundle = fetch_verified(store, bundle_id)
+    _checked_manifests.add(manifest_sha256(bundle.manifest))
+    return bundle
+
+
+def _stored_manifest_sha256(folder: Path) -> str | None:
+    """Return the hash of the manifest in a folder, or None if the folder has no manifest."""
+    try:
+        return hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+def check_bundle(store: Store, bundle_id: str) -> Manifest:
+    """Check a bundle of a store in a separate process, with the limits of the store, and return its manifest.
 
     Raises `UsageError` for an unknown bundle, `BundleVerificationError`, `StoreError`, or `OperationError` if the
     process can't run.
     """
     try:
-        sha256 = check_folder(store.fetch(bundle_id), limits)
+        sha256 = check_folder(store.fetch(bundle_id), store.check_limits)
     except BundleVerificationError:
         store.drop_cached_copy(bundle_id)  # maybe only the cached copy is damaged
         raise
@@ -207,6 +226,8 @@ def _run_check(folder: Path) -> _CheckResult:
     except MemoryError:
         return _CheckResult(error=MemoryError.__name__)
     except OSError as error:
+        if error.errno == errno.ENOMEM:
+            return _CheckResult(error=MemoryError.__name__)
         return _CheckResult(
             error=StoreError.__name__, facts=f"{folder}: {error}.", hint="Check that this account can read the store."
         )

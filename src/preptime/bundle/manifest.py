@@ -17,10 +17,13 @@ import msgspec
 
 from preptime.domain.time_zones import load_time_zone
 from preptime.errors import BundleVerificationError, DataError, PreptimeError
+from preptime.features.feature_set import FeatureSet
 from preptime.features.restaurant_index import Vocabularies
+from preptime.features.restaurant_names import NAME_BYTES, NAME_ENDS
 from preptime.features.spec import HISTORY_FEATURES, TIME_SLOT_COUNT
+from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
 
-BUNDLE_FORMAT = 1
+BUNDLE_FORMAT = 2
 """The format that this code writes and reads. To change it, see docs/bundle-format.md, "Changing the format"."""
 
 MANIFEST_FILE = "manifest.json"
@@ -88,6 +91,8 @@ class ManifestDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """As-of date of the history."""
     parent: str | None = None
     """For a refresh, the bundle whose models it uses."""
+    schema: Schema = TAKE_HOME_SCHEMA
+    """The schema of the orders that the models were fitted on. Requests and files to score have this schema."""
     window: TrainingWindow
     models: tuple[str, ...]
     """Output names of the graph, in order. `quantile` is one of them."""
@@ -172,7 +177,7 @@ def decode_manifest(raw: bytes) -> Manifest:
                 MANIFEST_FILE,
                 f"format {BUNDLE_FORMAT}",
                 f"format {manifest_format}",
-                "Use the preptime release that made the bundle.",
+                "To create a new champion with this release, run `preptime train` with an empty store.",
             )
         manifest = msgspec.json.decode(raw, type=Manifest)
         written = encode_manifest(manifest)
@@ -195,31 +200,43 @@ def describe_files(files: Mapping[str, bytes]) -> dict[str, FileInfo]:
     }
 
 
-def expected_arrays(restaurant_count: int, vocabularies: Vocabularies) -> dict[str, ArrayInfo]:
+def expected_arrays(
+    restaurant_count: int, vocabularies: Vocabularies, features: FeatureSet, names: tuple[int, int] = (0, 0)
+) -> dict[str, ArrayInfo]:
     """Return the arrays of a history by name, all little-endian.
 
-    Rows are the restaurants, then every (city, food) group, with one more city and food for unknown ones.
+    `names` is the number of restaurants whose ID is text, and the number of bytes of these IDs. Rows are the
+    restaurants, then every (city, food) group, with one more city and food for unknown ones.
     """
+    row_columns = len(HISTORY_FEATURES) + 2 * len(features.restaurant_numbers)
+    restaurant_categories = sum(feature.of == "restaurant" for feature in features.categories)
     row_count = restaurant_count + (len(vocabularies.city) + 1) * (len(vocabularies.type_of_food) + 1)
-    return {
+    arrays = {
         "restaurant_id": ArrayInfo(dtype="<i8", shape=(restaurant_count,)),
         "country": ArrayInfo(dtype="<i4", shape=(restaurant_count,)),
         "city": ArrayInfo(dtype="<i4", shape=(restaurant_count,)),
         "type_of_food": ArrayInfo(dtype="<i4", shape=(restaurant_count,)),
         "time_zone": ArrayInfo(dtype="<i4", shape=(restaurant_count,)),
-        "rows": ArrayInfo(dtype="<f4", shape=(row_count, len(HISTORY_FEATURES))),
+        "rows": ArrayInfo(dtype="<f4", shape=(row_count, row_columns)),
         "slots": ArrayInfo(dtype="<f4", shape=(row_count, TIME_SLOT_COUNT)),
         "fallback_level": ArrayInfo(dtype="|i1", shape=(row_count,)),
         "global_median_seconds": ArrayInfo(dtype="<f4", shape=(1,)),
     }
+    if names[0]:
+        arrays[NAME_ENDS] = ArrayInfo(dtype="<i8", shape=names[:1])
+        arrays[NAME_BYTES] = ArrayInfo(dtype="|u1", shape=names[1:])
+    if restaurant_categories:
+        arrays["restaurant_categories"] = ArrayInfo(dtype="<i4", shape=(restaurant_count, restaurant_categories))
+    if features.categories:
+        cells = ArrayInfo(dtype="<f4", shape=(vocabularies.category_cells,))
+        arrays |= {"category_means": cells, "category_orders": cells}
+    return arrays
 
 
-def check_arrays(arrays: dict[str, ArrayInfo], vocabularies: Vocabularies) -> None:
+def check_arrays(arrays: dict[str, ArrayInfo], vocabularies: Vocabularies, features: FeatureSet) -> None:
     """Raise `BundleVerificationError` unless these are the arrays of this format, for any number of restaurants."""
-    restaurant_count = (
-        arrays["restaurant_id"].shape[0] if "restaurant_id" in arrays and arrays["restaurant_id"].shape else 0
-    )
-    expected = expected_arrays(restaurant_count, vocabularies)
+    names = _length(arrays, NAME_ENDS), _length(arrays, NAME_BYTES)
+    expected = expected_arrays(_length(arrays, "restaurant_id"), vocabularies, features, names)
     for name in sorted(arrays.keys() | expected.keys()):
         if arrays.get(name) != expected.get(name):
             raise refused_bundle_error(
@@ -227,10 +244,24 @@ def check_arrays(arrays: dict[str, ArrayInfo], vocabularies: Vocabularies) -> No
             )
 
 
-def check_vocabularies(vocabularies: Vocabularies) -> None:
+def _length(arrays: dict[str, ArrayInfo], name: str) -> int:
+    return arrays[name].shape[0] if name in arrays and arrays[name].shape else 0
+
+
+def named_vocabularies(vocabularies: Vocabularies, features: FeatureSet) -> dict[str, tuple[str, ...]]:
+    """Return the vocabularies by the name of their category. Custom categories have the names of the schema."""
+    named = {name: getattr(vocabularies, name) for name in ("country", "city", "type_of_food", "time_zone")}
+    custom = zip(features.categories, vocabularies.custom, strict=True)
+    return named | {feature.name: names for feature, names in custom}
+
+
+def check_vocabularies(vocabularies: Vocabularies, features: FeatureSet) -> None:
     """Raise `BundleVerificationError` unless each vocabulary is sorted, and this machine knows its time zones."""
-    for category in Vocabularies.__dataclass_fields__:
-        names: tuple[str, ...] = getattr(vocabularies, category)
+    if len(vocabularies.custom) != len(features.categories):
+        raise refused_bundle_error(
+            MANIFEST_FILE, f"{len(features.categories)} custom vocabularies", str(len(vocabularies.custom))
+        )
+    for category, names in named_vocabularies(vocabularies, features).items():
         if list(names) != sorted(set(names)):
             raise refused_bundle_error(
                 MANIFEST_FILE, f"a sorted vocabulary of {category} without duplicates", "another order"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -36,6 +37,19 @@ _STORE_URL_HINT = (
 _STORAGE_ERROR_HINT = "Check that the store exists, and that this account can read it and, for changes, write to it."
 
 
+@dataclass(frozen=True, slots=True)
+class CheckLimits:
+    """Limits on the check of one bundle in a separate process."""
+
+    timeout_seconds: float = 60.0
+    """From the start of the process until its result."""
+    memory_mb: int = 512
+    """Private memory of the process, 1 MB = 2**20 bytes. The bundle of the demo needs 160 MB, mostly for libraries."""
+
+
+DEFAULT_LIMITS = CheckLimits()
+
+
 class StorageBackend(Protocol):
     """The storage operations of a store. `write_folder` is atomic, and `create_exclusive` never overwrites."""
 
@@ -60,20 +74,29 @@ class Store:
         []
     """
 
-    def __init__(self, url: str, backend: StorageBackend, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        backend: StorageBackend,
+        cache: Path | None = None,
+        check_limits: CheckLimits = DEFAULT_LIMITS,
+    ) -> None:
         self.url = url
         """The address, which contains no secret."""
+        self.check_limits = check_limits
+        """Limits on the checks of its bundles in a separate process."""
         self._backend = backend
         self._cache = cache
 
     @classmethod
-    def open(cls, url: str, *, cache: Path | None = None) -> Store:
+    def open(cls, url: str, *, cache: Path | None = None, check_limits: CheckLimits = DEFAULT_LIMITS) -> Store:
         """Return the store at a URL. Nothing is read or created yet.
 
         Args:
             url: A path, or a URL that starts with `file://`, `gs://`, or `memory://`.
             cache: Folder for the latest bundles fetched from a remote store. The default is the user's cache folder,
                 for example, `~/.cache/preptime` on Linux, where you can set `XDG_CACHE_HOME`.
+            check_limits: Limits on the checks of its bundles in a separate process.
 
         Raises:
             StoreError: The URL is invalid or contains credentials, or the package for it isn't installed.
@@ -83,12 +106,12 @@ class Store:
         if has_secret(url) and (separator or not Path(url).exists()):
             raise StoreError(f"{redact_address(url)} can't be the URL of a store.", _STORE_URL_HINT)
         if not separator:
-            return cls(url, LocalBackend(Path(url)))
+            return cls(url, LocalBackend(Path(url)), None, check_limits)
         if scheme in {"file", "local"}:
-            return cls(url, LocalBackend(Path(url2pathname(urlsplit(url).path))))
+            return cls(url, LocalBackend(Path(url2pathname(urlsplit(url).path))), None, check_limits)
         if scheme in {"gs", "gcs"}:
-            return cls(url, _open_gcs_backend(url), cache)
-        return cls(url, open_fsspec_backend(url), cache)
+            return cls(url, _open_gcs_backend(url), cache, check_limits)
+        return cls(url, open_fsspec_backend(url), cache, check_limits)
 
     def bundle_ids(self) -> list[str]:
         """Return the ids of all complete bundles, oldest date first."""

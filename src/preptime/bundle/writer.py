@@ -30,8 +30,8 @@ from preptime.bundle.manifest import (
 from preptime.bundle.store import Store
 from preptime.domain.orders import OrderColumns, Predictions
 from preptime.errors import OperationError
+from preptime.features.feature_set import FeatureSet
 from preptime.features.history import History, feature_matrix
-from preptime.features.spec import FEATURES
 
 
 def write_bundle(
@@ -88,6 +88,8 @@ def build_bundle_files(
     """Return the manifest and all files of a bundle by path, including `manifest.json`. See `write_bundle`."""
     if history.date != draft.date.isoformat():
         raise OperationError(f"The history is as of {history.date}, but the bundle as of {draft.date}.")
+    if FeatureSet.from_schema(draft.schema) != history.feature_set:
+        raise OperationError("The history has other features than the schema of the bundle.")
     if not len(golden_orders):
         raise OperationError("A bundle needs at least one golden order.")
     arrays = {name: np.ascontiguousarray(array) for name, array in sorted(history.arrays().items())}
@@ -97,13 +99,13 @@ def build_bundle_files(
     manifest = Manifest(
         **msgspec.structs.asdict(draft),
         id="",
-        features=tuple(FeatureInfo(name=feature.name, unit=feature.unit) for feature in FEATURES),
+        features=tuple(FeatureInfo(name=feature.name, unit=feature.unit) for feature in history.feature_set.features),
         vocabularies=history.vocabularies,
         arrays={name: ArrayInfo(dtype=array.dtype.str, shape=array.shape) for name, array in arrays.items()},
         files=describe_files(files),
     )
-    check_arrays(manifest.arrays, manifest.vocabularies)
-    check_vocabularies(manifest.vocabularies)
+    check_arrays(manifest.arrays, manifest.vocabularies, history.feature_set)
+    check_vocabularies(manifest.vocabularies, history.feature_set)
     check_history(history)
     manifest = msgspec.structs.replace(manifest, id=compute_bundle_id(manifest))
     return manifest, files | {MANIFEST_FILE: encode_manifest(manifest)}
@@ -113,7 +115,7 @@ def _check_parent(parent: Manifest, model: bytes, history: History) -> None:
     """Raise `OperationError` unless a refresh has its parent's models and the category codes they were fitted with."""
     if describe_files({MODEL_FILE: model})[MODEL_FILE] != parent.files[MODEL_FILE]:
         raise OperationError(f"The models of the refresh differ from those of its parent {parent.id}.")
-    for name in ("country", "city", "type_of_food"):
+    for name in ("country", "city", "type_of_food", "custom"):
         if getattr(history.vocabularies, name) != getattr(parent.vocabularies, name):
             raise OperationError(
                 f"The codes of {name} in the history differ from those in the models of {parent.id}.",
@@ -127,7 +129,7 @@ def _golden_content(draft: ManifestDraft, model: bytes, history: History, orders
     predictions = Predictions(points, quantiles, history.fallback_level_for(orders))
     content = encode_golden(orders, features, predictions)
     # Run the check of `Bundle.load` now, so that a feature that isn't finite never gets into a store.
-    check_golden(decode_golden(content), tuple(feature.name for feature in FEATURES), features, predictions)
+    check_golden(decode_golden(content), history.feature_set.names, features, predictions)
     return content
 
 

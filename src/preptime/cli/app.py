@@ -35,6 +35,7 @@ from preptime.redaction import redact_log_records, redact_text, remember_environ
 COMMAND_MODULES = {
     "demo": "preptime.cli.demo",
     "synthesize": "preptime.cli.synthesize",
+    "schema": "preptime.cli.schema",
     "check": "preptime.cli.check",
     "ingest": "preptime.cli.ingest",
     "snapshot": "preptime.cli.snapshot",
@@ -237,6 +238,5 @@ def _operating_system_error(error: OSError) -> OperationError:
     """Return an error for a failed system call, such as a full disk or a folder without permission."""
     if error.strerror is None or error.filename is None:
         raise error
-    return OperationError(
-        f"{error.filename}: {error.strerror}.", "Check the path, its permissions, and the free space."
-    )
+    hint = "Check the path, its permissions, and the free space."
+    return OperationError(f"{error.filename}: {error.strerror}.", hint)

@@ -14,6 +14,7 @@ from preptime.cli.output import Output, interval_summary, score_table, with_outp
 @click.command()
 @options.orders
 @options.restaurants
+@options.schema
 @click.option("--from", "first_day", type=options.DATE, required=True, help="First day to predict.")
 @click.option("--to", "last_day", type=options.DATE, required=True, help="Last day to predict.")
 @click.option("--retrain-every", type=click.IntRange(1), help="Number of days between fits.  [default: one fit]")
@@ -24,7 +25,8 @@ def backtest(
     output: Output,
     *,
     orders: str,
-    restaurants: str,
+    restaurants: str | None,
+    schema: str | None,
     first_day: dt.date,
     last_day: dt.date,
     retrain_every: int | None,
@@ -41,7 +43,7 @@ def backtest(
     from preptime.training.backtest import backtest as run_backtest
     from preptime.training.fitting import FitPlan
 
-    training_data = inputs.read_training_data(output, orders, restaurants)
+    training_data = inputs.read_training_data(output, inputs.Dataset.from_options(orders, restaurants, schema))
     evaluation = run_backtest(
         training_data,
         first_day,

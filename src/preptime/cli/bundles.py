@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from functools import partial
 
 import click
 import msgspec
 from rich.table import Table
 
-from preptime.bundle.bundle import fetch_verified
 from preptime.bundle.champion_log import Action, ChampionLog, LogEntry
 from preptime.bundle.inventory import list_store
 from preptime.bundle.inventory import prune as prune_store
-from preptime.bundle.isolated_check import CheckLimits, check_bundle
+from preptime.bundle.isolated_check import check_bundle, load_checked
 from preptime.bundle.manifest import Manifest
 from preptime.bundle.store import Store
 from preptime.cli import inputs, options
@@ -152,6 +150,7 @@ def show(output: Output, bundle: str, store: str) -> None:
 @options.store
 @options.orders
 @options.restaurants
+@options.schema
 @click.option(
     "--to", "last_day", type=options.DATE, help="Last day of the comparison.  [default: the last day with orders]"
 )
@@ -163,7 +162,8 @@ def compare(
     champion: str | None,
     store: str,
     orders: str,
-    restaurants: str,
+    restaurants: str | None,
+    schema: str | None,
     last_day: dt.date | None,
 ) -> None:
     """Compare two bundles on days that neither was fitted on.
@@ -173,12 +173,12 @@ def compare(
     from preptime.bundle.champion_log import resolve_bundle_id
     from preptime.training.comparison import compare_bundles
 
-    bundle_store = Store.open(store)
-    training_data = inputs.read_training_data(output, orders, restaurants)
+    bundle_store = options.open_store(store)
+    training_data = inputs.read_training_data(output, inputs.Dataset.from_options(orders, restaurants, schema))
     comparison = compare_bundles(
         training_data,
-        fetch_verified(bundle_store, resolve_bundle_id(bundle_store, challenger)),
-        fetch_verified(bundle_store, resolve_bundle_id(bundle_store, champion)),
+        load_checked(bundle_store, resolve_bundle_id(bundle_store, challenger)),
+        load_checked(bundle_store, resolve_bundle_id(bundle_store, champion)),
         min(last_day or training_data.last_day, training_data.last_day),
     )
     output.finish(comparison, comparison_table(comparison), comparison_conclusion(comparison))
@@ -221,11 +221,10 @@ def verify(output: Output, bundle: tuple[str, ...], store: str) -> None:
     Each bundle is loaded in a separate process, with limits on time and memory (docs/bundle-format.md, "Loading").
     BUNDLE is an ID. The default is all bundles. The exit status is 3 if a bundle fails verification.
     """
-    bundle_store, limits = Store.open(store), _check_limits()
-    results = []
+    bundle_store, results = options.open_store(store), []
     for bundle_id in bundle or bundle_store.bundle_ids():
         try:
-            check_bundle(bundle_store, bundle_id, limits)
+            check_bundle(bundle_store, bundle_id)
             results.append(VerificationResult(bundle_id, None))
         except BundleVerificationError as error:
             results.append(VerificationResult(bundle_id, str(error)))
@@ -273,14 +272,7 @@ def repair_log(output: Output, store: str) -> None:
 
 
 def _open_log(store: str) -> ChampionLog:
-    return ChampionLog(Store.open(store), check=partial(check_bundle, limits=_check_limits()))
-
-
-def _check_limits() -> CheckLimits:
-    return CheckLimits(
-        float(options.read_setting("bundle_load_timeout_seconds") or 0),
-        int(options.read_setting("bundle_load_memory_mb") or 0),
-    )
+    return ChampionLog(options.open_store(store))
 
 
 def _format_log_entry(entry: LogEntry) -> str:

@@ -12,6 +12,7 @@ from preptime.cli.output import REFUSED_OR_ALERT, Output, with_output
 from preptime.formatting import format_count
 
 if TYPE_CHECKING:
+    from preptime.schema.schema import Schema
     from preptime.validation.audit_report import CheckReport
 
 UseCase = Literal["scoring", "training"]
@@ -20,6 +21,7 @@ UseCase = Literal["scoring", "training"]
 @click.command()
 @options.orders
 @options.restaurants
+@options.schema
 @click.option(
     "--for",
     "use_case",
@@ -29,7 +31,15 @@ UseCase = Literal["scoring", "training"]
 )
 @click.option("--rejects", type=options.LocalPath(), help="CSV or Parquet file for rejected rows with their reasons.")
 @with_output
-def check(output: Output, orders: str, restaurants: str, use_case: UseCase | None, rejects: Path | None) -> None:
+def check(
+    output: Output,
+    *,
+    orders: str,
+    restaurants: str | None,
+    schema: str | None,
+    use_case: UseCase | None,
+    rejects: Path | None,
+) -> None:
     """Validate orders and restaurants without changing them.
 
     Prints counts by validation reason, examples with row numbers, and what each reason excludes an order from. The
@@ -39,16 +49,20 @@ def check(output: Output, orders: str, restaurants: str, use_case: UseCase | Non
     from preptime.sources.ingest import write_rejects
     from preptime.validation.audit_report import render_text, summarize_audit
 
-    audited, restaurant_index = inputs.read_audited_orders(
-        output, orders, restaurants, need_label=None if use_case is None else use_case == "training"
+    audited, restaurant_audit = inputs.read_audited_orders(
+        output,
+        inputs.Dataset.from_options(orders, restaurants, schema),
+        need_label=None if use_case is None else use_case == "training",
     )
     checked_for = {
         "training": (Purpose.FITTING,),
         "scoring": (Purpose.SCORING,),
         None: tuple(purpose for purpose in (Purpose.SCORING, Purpose.FITTING) if purpose in audited.purposes),
     }[use_case]
-    report = summarize_audit(audited, len(restaurant_index), checked_for=checked_for)
-    lines = [*render_text(report).split("\n"), "", *_conclusion(report, use_case)]
+    report = summarize_audit(
+        audited, len(restaurant_audit.index), checked_for=checked_for, restaurants=restaurant_audit
+    )
+    lines = [*render_text(report).split("\n"), "", *_conclusion(report, use_case, _label_columns(audited.schema))]
     if rejects is not None:
         lines.append(f"Wrote {format_count(write_rejects(audited, rejects), 'rejected row')} to {rejects}.")
     output.finish(report, *lines)
@@ -57,13 +71,19 @@ def check(output: Output, orders: str, restaurants: str, use_case: UseCase | Non
         click.get_current_context().exit(REFUSED_OR_ALERT)
 
 
-def _conclusion(report: CheckReport, use_case: UseCase | None) -> list[str]:
+def _label_columns(schema: Schema) -> list[str]:
+    """Return the company's columns of the outcome."""
+    mapped = [schema.orders[name].column for name in ("prep_time_seconds", "order_ready_at") if schema.has(name)]
+    return mapped or ["order_ready_at or prep_time to the schema"]
+
+
+def _conclusion(report: CheckReport, use_case: UseCase | None, label_columns: list[str]) -> list[str]:
     """Return what the orders were checked for, and how many can be used for it."""
     lines = []
     if use_case is None and len(report.checked_for) == 1:
         lines.append(
             "The orders have no labels, so they are checked for scoring only. To check them for training, add "
-            "prep_time_seconds or order_ready_at."
+            f"{' or '.join(label_columns)}."
         )
     elif use_case is None:
         lines.append("The orders have labels, so they are checked for scoring and training.")

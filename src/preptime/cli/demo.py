@@ -50,7 +50,8 @@ class DemoDocument(msgspec.Struct, frozen=True):
 
 @click.command()
 @click.option("--orders", help="Your own orders.  [default: synthetic orders]")
-@click.option("--restaurants", help="The restaurants of your own orders.")
+@click.option("--restaurants", help="The restaurants of your own orders, if there is a file of them.")
+@options.schema
 @click.option(
     "--out",
     type=options.LocalPath(file_okay=False),
@@ -66,6 +67,7 @@ def demo(
     *,
     orders: str | None,
     restaurants: str | None,
+    schema: str | None,
     out: Path,
     gate: tuple[str, ...],
     threads: int,
@@ -76,9 +78,8 @@ def demo(
     writes settings for the result, including new keys, to .env in the working directory. An existing .env isn't
     changed.
     """
-    from preptime.bundle.bundle import fetch_verified
     from preptime.bundle.champion_log import resolve_bundle_id
-    from preptime.bundle.store import Store
+    from preptime.bundle.isolated_check import load_checked
     from preptime.scoring.score_file import score_file
     from preptime.training.fitting import FitPlan
     from preptime.training.publishing import AuditActor
@@ -86,14 +87,17 @@ def demo(
     from preptime.validation.data_gate import thresholds_from_settings
 
     thresholds = thresholds_from_settings(options.parse_thresholds(gate))
-    if (orders is None) != (restaurants is None):
-        raise UsageError("--orders and --restaurants belong together.", "Use both, or neither.")
+    if orders is None and restaurants is not None:
+        raise UsageError("--restaurants needs --orders.", "Add the orders of these restaurants: --orders FILE.")
     files = {"store": str(out / "models")}
-    if orders is None or restaurants is None:
-        orders, restaurants = _synthesize(output, out / "data", files)
-    audited, restaurant_index = inputs.read_audited_orders(output, orders, restaurants)
+    dataset = (
+        inputs.Dataset.from_options(orders, restaurants, schema)
+        if orders is not None
+        else _synthesize(output, out / "data", files)
+    )
+    audited, restaurant_index = inputs.read_completed_orders(output, dataset)
     date = _last_day(audited)
-    store = Store.open(str(out / "models"))
+    store = options.open_store(str(out / "models"))
     training = train(
         audited,
         restaurant_index,
@@ -102,28 +106,33 @@ def demo(
         AuditActor(options.current_user(), options.utc_now()),
         plan=FitPlan.default(threads),
         thresholds=thresholds,
+        schema=dataset.schema,
         progress=output.progress,
     )
     next_day_file = out / "next_day.csv"
     _write_next_day(audited, date, next_day_file)
-    champion = fetch_verified(store, resolve_bundle_id(store, training.champion or training.bundle))
-    score = score_file(str(next_day_file), out / "predictions.csv", champion, progress=output.progress)
+    champion = load_checked(store, resolve_bundle_id(store, training.champion or training.bundle))
+    score = score_file(
+        str(next_day_file), out / "predictions.csv", champion, schema=audited.schema, progress=output.progress
+    )
     files |= {
         "report": str(store.fetch(training.bundle) / "report.html"),
         "next_day": str(next_day_file),
         "predictions": score.out,
     }
-    settings_text = _settings_text(out, orders, restaurants)
+    settings_text = _settings_text(out, dataset.orders, dataset.restaurants, schema)
     if _write_new_file(Path(ENV_FILE), settings_text):
         files["settings"] = ENV_FILE
     document = DemoDocument(date, training.bundle, training.outcome, training.evaluation, score, files)
-    for address in (orders, restaurants):
+    for address in filter(None, (dataset.orders, dataset.restaurants)):
         settings_text = settings_text.replace(quote_value(address), quote_value(redact_address(address)))
     output.finish(document, *_render_text(training, document, settings_text))
 
 
-def _synthesize(output: Output, folder: Path, files: dict[str, str]) -> tuple[str, str]:
+def _synthesize(output: Output, folder: Path, files: dict[str, str]) -> inputs.Dataset:
     """Write a month and a day of synthetic orders, and test orders with integer-coded categories."""
+    from preptime.domain.data_dictionary import BUILT_IN_ORIGIN
+    from preptime.schema.schema import TAKE_HOME_SCHEMA
     from preptime.sources.registry import open_source
     from preptime.synthetic import SynthesisPlan, synthesize, write_integer_coded_orders
 
@@ -134,7 +143,7 @@ def _synthesize(output: Output, folder: Path, files: dict[str, str]) -> tuple[st
     orders, restaurants = open_source(synthesized.orders).frame(), open_source(synthesized.restaurants).frame()
     write_integer_coded_orders(orders.tail(TEST_ORDER_COUNT), restaurants, integer_coded_file)
     files |= {"data": str(folder), "test_orders_with_integer_codes": str(integer_coded_file)}
-    return str(synthesized.orders), str(synthesized.restaurants)
+    return inputs.Dataset(str(synthesized.orders), str(synthesized.restaurants), TAKE_HOME_SCHEMA, BUILT_IN_ORIGIN)
 
 
 def _last_day(audited: AuditedOrders) -> dt.date:
@@ -150,8 +159,10 @@ def _write_next_day(audited: AuditedOrders, date: dt.date, path: Path) -> None:
     from preptime.domain.data_dictionary import OUTCOME_COLUMNS, READER_COLUMNS
     from preptime.sources.writer import write_table
 
+    outcomes = [audited.schema.orders[name].column for name in OUTCOME_COLUMNS if audited.schema.has(name)]
     is_on_date = (audited.frame["acknowledged_local"].dt.date() == date).fill_null(value=False)
-    write_table(path, iter([audited.raw.filter(is_on_date).drop(*OUTCOME_COLUMNS, *READER_COLUMNS, strict=False)]))
+    rows = audited.raw.filter(is_on_date).drop(*outcomes, *READER_COLUMNS, strict=False)
+    write_table(path, iter([rows]), delimiter=audited.schema.source.delimiter)
 
 
 def _program_path() -> str:
@@ -163,7 +174,7 @@ def _program_path() -> str:
     return str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program)
 
 
-def _settings_text(out: Path, orders: str, restaurants: str) -> str:
+def _settings_text(out: Path, orders: str, restaurants: str | None, schema: str | None) -> str:
     """Return the lines of an `.env` file with the locations that the demo used, and new keys."""
     api_key, operator_key = new_key("demo"), new_key("demo-operator")
     return "\n".join(
@@ -171,7 +182,8 @@ def _settings_text(out: Path, orders: str, restaurants: str) -> str:
             "# Settings that `preptime demo` created. For all settings, see docs/settings.md.",
             f"PREPTIME_STORE={quote_value(str(out / 'models'))}",
             f"PREPTIME_ORDERS={quote_value(orders)}",
-            f"PREPTIME_RESTAURANTS={quote_value(restaurants)}",
+            *([f"PREPTIME_RESTAURANTS={quote_value(restaurants)}"] if restaurants else []),
+            *([f"PREPTIME_SCHEMA={quote_value(schema)}"] if schema else []),
             f"PREPTIME_RESULTS={quote_value(str(out / 'results'))}",
             f"PREPTIME_PREDICTION_LOG_FOLDER={quote_value(str(out / 'prediction-log'))}",
             "# The API key: its hash for the server, the key itself for clients such as the dashboard.",

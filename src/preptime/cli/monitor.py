@@ -28,7 +28,7 @@ def monitor(
     *,
     date: dt.date,
     orders: str,
-    restaurants: str,
+    restaurants: str | None,
     store: str,
     results: str,
     prediction_log_folder: str,
@@ -46,17 +46,18 @@ def monitor(
     from preptime.monitoring.monitor import monitor_day as run_monitoring
     from preptime.monitoring.prometheus import render
     from preptime.monitoring.report import render_report
-    from preptime.sources.registry import open_source
     from preptime.sources.results import MONITORING_FILE, MONITORING_METRICS_FILE, MONITORING_REPORT_FILE, ResultsFolder
 
-    daily_results = ResultsFolder(Path(results))
+    daily_results, bundle_store = ResultsFolder(Path(results)), Store.open(store)
+    dataset = inputs.Dataset.of_champion(orders, restaurants, bundle_store)
+    source = dataset.open_orders()
     output.progress("Predictions and outcomes", 0.0)
     document = run_monitoring(
         MonitoringInputs(
-            orders=open_source(orders),
-            restaurants=inputs.read_restaurants(restaurants),
+            orders=source,
+            restaurants=dataset.read_restaurants(source),
             results=daily_results,
-            bundle_source=StoreBundleSource(Store.open(store)),
+            bundle_source=StoreBundleSource(bundle_store),
             log_dir=Path(prediction_log_folder),
         ),
         date,

@@ -11,8 +11,9 @@ from preptime.cli.output import Output, with_output
 @click.command()
 @options.orders
 @options.restaurants
+@options.schema
 @with_output
-def notebook(output: Output, orders: str, restaurants: str) -> None:
+def notebook(output: Output, orders: str, restaurants: str | None, schema: str | None) -> None:
     """Reproduce the take-home notebook.
 
     Runs the notebook's steps: its cleaning, two feature sets, random split, and five models. Compares the results with
@@ -20,7 +21,7 @@ def notebook(output: Output, orders: str, restaurants: str) -> None:
     """
     from preptime.training.notebook import render_text, reproduce_notebook
 
-    audited_orders, _ = inputs.read_audited_orders(output, orders, restaurants)
+    audited_orders, _ = inputs.read_completed_orders(output, inputs.Dataset.from_options(orders, restaurants, schema))
     reproduction = reproduce_notebook(
         audited_orders, lambda _, share: output.progress("Fitting the notebook's models", share)
     )

@@ -10,7 +10,7 @@ import getpass
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -19,6 +19,9 @@ from preptime.errors import UsageError
 from preptime.network import is_service_link
 from preptime.redaction import has_secret, redact_address
 from preptime.settings import SETTING_SPECS, Settings, SettingSpec
+
+if TYPE_CHECKING:
+    from preptime.bundle.store import Store
 
 ABANDONED_HOURS = 24
 """Age after which a partly written file or bundle is removed."""
@@ -67,6 +70,7 @@ METAVARS = {
     "predictions_url": "URL",
     "prediction_log_folder": "FOLDER",
     "restaurants": "LOCATION",
+    "schema": "FILE",
     "results": "FOLDER",
     "store": "FOLDER|URL",
     "ui_base_path": "PATH",
@@ -137,6 +141,14 @@ def read_setting(field: str) -> str | None:
     return None if value in ("", None) else str(value)
 
 
+def open_store(url: str) -> Store:
+    """Return the store at a URL, with the limits on checks of its bundles in the settings. Raises `StoreError`."""
+    from preptime.bundle.store import CheckLimits, Store
+
+    timeout, memory = read_setting("bundle_load_timeout_seconds"), read_setting("bundle_load_memory_mb")
+    return Store.open(url, check_limits=CheckLimits(float(timeout or 0), int(memory or 0)))
+
+
 def require_setting(field: str, option_value: str | None, context: click.Context) -> str:
     """Return the value of the option `--FIELD` if it's given, else the setting. Without either, it's wrong use."""
     value = option_value or read_setting(field)
@@ -162,7 +174,15 @@ def server_environment(env_file: Path | None, option_values: dict[str, object]) 
 
 
 orders = setting_option("orders", "Orders: a CSV or Parquet file, a folder, a glob, or a database URL.", required=True)
-restaurants = setting_option("restaurants", "Restaurants: the same kinds of location as for orders.", required=True)
+restaurants = setting_option(
+    "restaurants",
+    "Restaurants: the same kinds of location as for orders.  [default: restaurants derived from the orders, if the "
+    "schema determines their time zones]",
+)
+schema = setting_option(
+    "schema",
+    "Schema of the orders and restaurants.  [default: schema.toml in the current folder, else the built-in schema]",
+)
 store = setting_option("store", "Folder or URL of the store.")
 prediction_log_folder = setting_option(
     "prediction_log_folder", "Folder of the prediction log of the API. It may be missing."

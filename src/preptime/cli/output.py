@@ -28,6 +28,7 @@ from preptime.redaction import redact_text
 if TYPE_CHECKING:
     from preptime.bundle.manifest import Manifest
     from preptime.evaluation.documents import BacktestDocument, Score
+    from preptime.scoring.score_day import DayScoreDocument
     from preptime.scoring.score_document import ScoreDocument
     from preptime.training.comparison import Comparison
 
@@ -245,6 +246,7 @@ def score_text(document: ScoreDocument) -> list[str]:
     if fallback_counts:
         lines.append(f"Predictions by fallback level: {fallback_counts}.")
     lines += unknown_restaurants_text(document.unknown_restaurants)
+    lines += order_flags_text(document)
     lines += [
         f"{format_count(count, 'order')} without a prediction. Reason: {reason}."
         for reason, count in document.rejected.items()
@@ -259,6 +261,19 @@ def unknown_restaurants_text(counts: Mapping[str, int] | None) -> list[str]:
     levels = ", ".join(f"{level} {count:,}" for level, count in counts.items())
     orders = format_count(sum(counts.values()), "order")
     return [f"{orders} of unknown restaurants, predicted by fallback level: {levels}."]
+
+
+def order_flags_text(document: ScoreDocument | DayScoreDocument) -> list[str]:
+    """Return sentences about predictions of contradictory orders, and of orders without custom features."""
+    lines = []
+    if document.restaurant_differs:
+        lines.append(
+            f"{format_count(document.restaurant_differs, 'order')} predicted with a country or city that isn't that of "
+            "the restaurant in the bundle. They may be of other restaurants with the same IDs."
+        )
+    for counts, problem in ((document.missing_features, "without"), (document.invalid_features, "with an invalid")):
+        lines += [f"{format_count(count, 'order')} predicted {problem} {name}." for name, count in counts.items()]
+    return lines
 
 
 def comparison_conclusion(comparison: Comparison) -> str:

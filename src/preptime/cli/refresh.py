@@ -18,22 +18,25 @@ from preptime.formatting import format_count
 @options.store
 @options.gate
 @with_output
-def refresh(output: Output, *, orders: str, restaurants: str, date: dt.date, store: str, gate: tuple[str, ...]) -> None:
+def refresh(
+    output: Output, *, orders: str, restaurants: str | None, date: dt.date, store: str, gate: tuple[str, ...]
+) -> None:
     """Update the history of the champion without training.
 
     Creates a bundle with the champion's models and history as of the date. The verified bundle becomes the champion.
     """
-    from preptime.bundle.store import Store
-    from preptime.sources.registry import open_source
     from preptime.training.publishing import AuditActor
     from preptime.training.refresh import refresh_champion
     from preptime.validation.data_gate import thresholds_from_settings
 
+    bundle_store = options.open_store(store)
+    dataset = inputs.Dataset.of_champion(orders, restaurants, bundle_store)
+    source = dataset.open_orders()
     document = refresh_champion(
-        open_source(orders),
-        inputs.read_restaurants(restaurants),
+        source,
+        dataset.read_restaurants(source),
         date,
-        Store.open(store),
+        bundle_store,
         AuditActor(options.current_user(), options.utc_now()),
         thresholds=thresholds_from_settings(options.parse_thresholds(gate)),
         progress=output.progress,

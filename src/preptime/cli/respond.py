@@ -57,6 +57,7 @@ class RespondDocument(msgspec.Struct, frozen=True):
 @options.date
 @options.orders
 @options.restaurants
+@options.schema
 @options.store
 @options.results
 @options.setting_option(
@@ -72,7 +73,8 @@ def respond(
     *,
     date: dt.date,
     orders: str,
-    restaurants: str,
+    restaurants: str | None,
+    schema: str | None,
     store: str,
     results: str,
     allow: AllowedActions,
@@ -85,14 +87,14 @@ def respond(
     on. Trains if an alert calls for it and the date has no training yet. Running the command again changes nothing.
     Needs the monitoring.json of the date. To disable actions, use --allow or PREPTIME_AUTO_RESPONSE.
     """
-    from preptime.bundle.store import Store
     from preptime.sources.results import RESPONSE_FILE, ResultsFolder
     from preptime.validation.data_gate import thresholds_from_settings
 
     thresholds = thresholds_from_settings(options.parse_thresholds(gate))
-    daily_results, bundle_store = ResultsFolder(Path(results)), Store.open(store)
+    daily_results, bundle_store = ResultsFolder(Path(results)), options.open_store(store)
+    dataset = inputs.Dataset.from_options(orders, restaurants, schema)
     alerts = training_alerts(_read_monitoring(daily_results, date))
-    response = _DailyResponse(output, date, bundle_store, orders, restaurants, thresholds, threads)
+    response = _DailyResponse(output, date, bundle_store, dataset, thresholds, threads)
     review = response.review() if allow == "all" else None
     training = response.retrain(alerts, daily_results, allowed=allow != "off")
     document = RespondDocument(date, allow, review, training)
@@ -174,14 +176,13 @@ class _DailyResponse:
     output: Output
     date: dt.date
     store: Store
-    orders: str
-    restaurants: str
+    dataset: inputs.Dataset
     thresholds: GateThresholds
     threads: int
 
     @cached_property
     def _audited_orders(self) -> tuple[AuditedOrders, RestaurantIndex]:
-        return inputs.read_audited_orders(self.output, self.orders, self.restaurants)
+        return inputs.read_completed_orders(self.output, self.dataset)
 
     @property
     def _actor(self) -> AuditActor:
@@ -222,6 +223,7 @@ class _DailyResponse:
                 self._actor,
                 plan=FitPlan.default(self.threads),
                 thresholds=self.thresholds,
+                schema=self.dataset.schema,
                 progress=self.output.progress,
             )
         except DataError as error:

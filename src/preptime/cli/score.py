@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from preptime.cli import inputs, options
-from preptime.cli.output import Output, score_text, unknown_restaurants_text, with_output
+from preptime.cli.output import Output, order_flags_text, score_text, unknown_restaurants_text, with_output
 from preptime.errors import UsageError
 from preptime.formatting import format_count
 from preptime.redaction import has_secret, redact_address
@@ -59,13 +61,15 @@ def score(
     """
     context = click.get_current_context()
     if date is not None and input_path is None:
-        addresses = (
-            options.require_setting("orders", orders, context),
-            options.require_setting("restaurants", restaurants, context),
-        )
-        predictions_url = out or options.read_setting("predictions_url")
         _score_day(
-            output, date, *addresses, store=store, results=results, predictions_url=predictions_url, bundle_id=bundle_id
+            output,
+            date,
+            options.require_setting("orders", orders, context),
+            restaurants or options.read_setting("restaurants"),
+            store=store,
+            results=results,
+            predictions_url=out or options.read_setting("predictions_url"),
+            bundle_id=bundle_id,
         )
     elif input_path is None or date is not None:
         raise click.UsageError("Use either INPUT or --date.", context)
@@ -95,21 +99,22 @@ def default_output(input_path: str) -> Path:
         )
     names = [path.name] if not path.is_dir() else sorted(part.name for part in path.iterdir())
     suffix = ".parquet" if any(name.lower().endswith(".parquet") for name in names) else ".csv"
-    stem = path.resolve().name if path.is_dir() else path.name.removesuffix(path.suffix) or path.name
+    name = path.name.removesuffix(".gz")
+    stem = path.resolve().name if path.is_dir() else name.removesuffix(Path(name).suffix) or name
     return (path.resolve().parent if path.is_dir() else path.parent) / f"{stem}.predictions{suffix}"
 
 
 def _score_file(
     output: Output, input_path: str, output_path: Path, *, store: str, restaurants: str | None, bundle_id: str | None
 ) -> None:
-    from preptime.bundle.bundle import fetch_verified
     from preptime.bundle.champion_log import resolve_bundle_id
-    from preptime.bundle.store import Store
+    from preptime.bundle.isolated_check import load_checked
     from preptime.scoring.score_file import score_file
 
-    bundle_store = Store.open(store)
-    bundle = fetch_verified(bundle_store, resolve_bundle_id(bundle_store, bundle_id))
-    restaurant_index = None if restaurants is None else inputs.read_restaurants(restaurants)
+    bundle_store = options.open_store(store)
+    bundle = load_checked(bundle_store, resolve_bundle_id(bundle_store, bundle_id))
+    dataset = inputs.Dataset(input_path, restaurants, bundle.schema, f"the schema of {bundle.manifest.id}")
+    restaurant_index = None if restaurants is None else dataset.read_restaurants()
     document = score_file(input_path, output_path, bundle, restaurants=restaurant_index, progress=output.progress)
     output.finish(document, *score_text(document))
 
@@ -118,7 +123,7 @@ def _score_day(
     output: Output,
     date: dt.date,
     orders: str,
-    restaurants: str,
+    restaurants: str | None,
     *,
     store: str,
     results: str,
@@ -126,9 +131,8 @@ def _score_day(
     bundle_id: str | None,
 ) -> None:
     """Score the orders of a day. A store without a champion and a day without orders are normal results."""
-    from preptime.bundle.store import Store
     from preptime.scoring.score_day import score_day, select_bundle, select_champion
-    from preptime.sources.registry import is_database, open_prediction_store, open_source
+    from preptime.sources.registry import is_database, open_prediction_store
     from preptime.sources.results import PREDICTIONS_FILE, ResultsFolder
 
     if predictions_url is not None and not is_database(predictions_url):
@@ -137,19 +141,25 @@ def _score_day(
             f"With --date, the file is {results}/date={date}/{PREDICTIONS_FILE}. To change its folder, use --results.",
         )
     predictions_table = None if predictions_url is None else open_prediction_store(predictions_url)
-    bundle_store, daily_results = Store.open(store), ResultsFolder(Path(results))
+    bundle_store, daily_results = options.open_store(store), ResultsFolder(Path(results))
     selection = (
         select_champion(bundle_store, date, daily_results)
         if bundle_id is None
         else select_bundle(bundle_store, bundle_id, date)
     )
+    dataset = inputs.Dataset.of_champion(orders, restaurants, bundle_store)
+    if selection.bundle is not None:
+        dataset = replace(
+            dataset, schema=selection.bundle.schema, origin=f"the schema of {selection.bundle.manifest.id}"
+        )
+    source = dataset.open_orders()
     document, day_orders = score_day(
-        open_source(orders),
+        source,
         date,
         selection,
-        inputs.read_restaurants(restaurants),
+        dataset.read_restaurants(source),
         daily_results,
-        write_predictions=None if predictions_table is None else predictions_table.write,
+        write_predictions=None if predictions_table is None else partial(predictions_table.write, schema=source.schema),
         progress=output.progress,
     )
     output.finish(
@@ -174,6 +184,7 @@ def render_day_text(
     if document.history_date is not None and document.history_date < date_text:
         lines.append(f"No bundle was published for {date_text}. The history is as of {document.history_date}.")
     lines += unknown_restaurants_text(document.unknown_restaurants)
+    lines += order_flags_text(document)
     lines += [
         f"{format_count(count, 'order')} without a prediction. Reason: {reason}."
         for reason, count in document.rejected.items()

@@ -15,12 +15,20 @@ from preptime.formatting import format_count
 @click.command()
 @options.orders
 @options.restaurants
+@options.schema
 @click.option("--from", "first_day", type=options.DATE, required=True, help="First local day of the orders.")
 @click.option("--to", "last_day", type=options.DATE, required=True, help="Last local day of the orders.")
 @click.option("--out", type=options.LocalPath(file_okay=False), required=True, help="Folder to write to.")
 @with_output
 def snapshot(
-    output: Output, *, orders: str, restaurants: str, first_day: dt.date, last_day: dt.date, out: Path
+    output: Output,
+    *,
+    orders: str,
+    restaurants: str | None,
+    schema: str | None,
+    first_day: dt.date,
+    last_day: dt.date,
+    out: Path,
 ) -> None:
     """Write the orders of a range of days to files.
 
@@ -30,9 +38,11 @@ def snapshot(
     from preptime.sources.data_versions import write_snapshot
     from preptime.sources.registry import open_source
 
-    restaurant_index = inputs.read_restaurants(restaurants)
+    dataset = inputs.Dataset.from_options(orders, restaurants, schema)
+    source = dataset.open_orders()
+    restaurants_source = open_source(dataset.restaurants, dataset.schema) if dataset.restaurants else None
     document = write_snapshot(
-        open_source(orders), open_source(restaurants), restaurant_index, first=first_day, last=last_day, out=out
+        source, restaurants_source, dataset.read_restaurants(source), first=first_day, last=last_day, out=out
     )
     order_count, restaurant_count = (
         format_count(document.orders, "order"),

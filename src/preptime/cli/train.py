@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @click.command()
 @options.orders
 @options.restaurants
+@options.schema
 @options.date
 @options.store
 @options.results
@@ -48,7 +49,8 @@ def train(
     output: Output,
     *,
     orders: str,
-    restaurants: str,
+    restaurants: str | None,
+    schema: str | None,
     date: dt.date,
     store: str,
     results: str,
@@ -65,7 +67,6 @@ def train(
     its decision.
     """
     from preptime.bundle.champion_log import ChampionLog
-    from preptime.bundle.store import Store
     from preptime.evaluation.dvc_export import write_dvc_files
     from preptime.sources.data_versions import find_revisions
     from preptime.sources.results import ResultsFolder
@@ -75,8 +76,9 @@ def train(
     from preptime.validation.data_gate import thresholds_from_settings
 
     thresholds = thresholds_from_settings(options.parse_thresholds(gate))
-    audited_orders, restaurant_index = inputs.read_audited_orders(output, orders, restaurants)
-    bundle_store = Store.open(store)
+    dataset = inputs.Dataset.from_options(orders, restaurants, schema)
+    audited_orders, restaurant_index = inputs.read_completed_orders(output, dataset)
+    bundle_store = options.open_store(store)
     document = run_training(
         audited_orders,
         restaurant_index,
@@ -85,6 +87,7 @@ def train(
         AuditActor(options.current_user(), options.utc_now()),
         plan=FitPlan.default(threads),
         thresholds=thresholds,
+        schema=dataset.schema,
         allow_promotion=promote == "auto",
         revisions=find_revisions(orders),
         progress=output.progress,

@@ -17,14 +17,17 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from preptime.api.worker import configured_api_keys
-from preptime.bundle.bundle import Bundle, fetch_verified
+from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import ChampionLog, LogEntry
+from preptime.bundle.isolated_check import load_checked
 from preptime.bundle.store import Store
 from preptime.domain.data_dictionary import DATA_DICTIONARY, OUTCOME_COLUMNS, required_columns
 from preptime.errors import PreptimeError, StoreError, UsageError
 from preptime.formatting import format_count
 from preptime.keys import EXAMPLE_KEY, UNNAMED_KEY_NAME, Keys
 from preptime.network import resolve_free_address
+from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
+from preptime.schema.toml_file import find_schema
 from preptime.settings import Settings
 
 CheckState = Literal["ok", "warning", "error", "skipped"]
@@ -159,6 +162,7 @@ class ClockCheck:
         )
 
 
+_DATABASE_PREFIXES = ("postgresql://", "postgres://", "bigquery://")
 _CLOCK_HINT = "Synchronize the clock by NTP (see timedatectl status). If it's correct, the other clock was wrong."
 
 
@@ -250,7 +254,7 @@ def check_champion(bundle_store: Store, role: Role) -> tuple[CheckResult, LogEnt
     """Load the champion and verify it. Return the result, its log entry, and the bundle."""
     try:
         entry = ChampionLog(bundle_store).current()
-        bundle = fetch_verified(bundle_store, entry.bundle) if entry else None
+        bundle = load_checked(bundle_store, entry.bundle) if entry else None
     except OSError as error:
         return (
             error_result(
@@ -351,15 +355,30 @@ def _installed_version(name: str) -> str:
 
 
 def check_sources(settings: Settings) -> list[CheckResult]:
-    """Check the orders and restaurants. Reads only their columns; the commands check the rows."""
+    """Check the schema, the orders, and the restaurants. Reads only columns; the commands check the rows."""
+    try:
+        schema, origin = find_schema(settings.schema)
+    except UsageError as error:
+        unchecked = (skipped_result(name, "Fix the schema first.") for name in DATA_DICTIONARY)
+        return [error_result("schema", error.facts, error.hint), *unchecked]
+    features = format_count(len(schema.features) + len(schema.ratios), "custom feature")
+    return [ok_result("schema", f"{origin}, with {features}."), *_check_locations(settings, schema)]
+
+
+def _check_locations(settings: Settings, schema: Schema) -> list[CheckResult]:
     if settings.orders and settings.orders == settings.restaurants:
         message = "PREPTIME_ORDERS and PREPTIME_RESTAURANTS are equal."
         hint = "Set two files. For a database, add ?table=orders and ?table=restaurants."
-        return [_check_source("orders", settings.orders), error_result("restaurants", message, hint)]
-    return [_check_source(name, str(getattr(settings, name))) for name in DATA_DICTIONARY]
+        return [_check_source("orders", settings.orders, schema), error_result("restaurants", message, hint)]
+    orders = _check_source("orders", settings.orders, schema)
+    if settings.orders.lower().startswith(_DATABASE_PREFIXES) and not settings.restaurants:
+        return [orders, ok_result("restaurants", "PREPTIME_RESTAURANTS is not set, so those in the database are used.")]
+    if settings.orders and not settings.restaurants and _has_time_zones(schema):
+        return [orders, ok_result("restaurants", "PREPTIME_RESTAURANTS is not set, so they are derived from orders.")]
+    return [orders, _check_source("restaurants", settings.restaurants, schema)]
 
 
-def _check_source(name: str, address: str) -> CheckResult:
+def _check_source(name: str, address: str, schema: Schema) -> CheckResult:
     variable_name = f"PREPTIME_{name.upper()}"
     if not address:
         return warning_result(
@@ -370,8 +389,8 @@ def _check_source(name: str, address: str) -> CheckResult:
         from preptime.domain.data_dictionary import require_columns
         from preptime.sources.registry import open_source
 
-        source = open_source(address)
-        require_columns(source.columns, required_columns(DATA_DICTIONARY[name], "training"), source.name)
+        source = open_source(address, schema)
+        require_columns(source.columns, _required_sources(name, source.schema), source.name)
     except ModuleNotFoundError as error:
         hint = "Install preptime with the extra for files (batch), PostgreSQL (postgres) or BigQuery (gcp)."
         return error_result(name, f"The package {error.name} is not installed.", hint)
@@ -381,8 +400,24 @@ def _check_source(name: str, address: str) -> CheckResult:
         )
     except PreptimeError as error:
         return error_result(name, error.facts, f"{error.hint} The location is set by {variable_name}.".strip())
-    if name == "orders" and not set(OUTCOME_COLUMNS) & set(source.columns):
+    outcomes = [source.schema.orders[outcome].column for outcome in OUTCOME_COLUMNS if source.schema.has(outcome)]
+    if name == "orders" and not {*outcomes} & {*source.columns}:
         return error_result(
-            name, f"{source.name} has neither {' nor '.join(OUTCOME_COLUMNS)}.", "Add one of them. Training needs it."
+            name, f"{source.name} has neither {' nor '.join(outcomes)}.", "Add one of them. Training needs it."
         )
     return ok_result(name, f"{source.name} is readable and has the required columns.")
+
+
+def _has_time_zones(schema: Schema) -> bool:
+    """Return whether restaurants can be derived from orders with this schema."""
+    has_constant = bool(schema.restaurants.country or schema.restaurants.time_zone)
+    return has_constant or (schema != TAKE_HOME_SCHEMA and schema.has("country"))
+
+
+def _required_sources(name: str, schema: Schema) -> list[str]:
+    """Return the company's columns that a training requires."""
+    required = required_columns(DATA_DICTIONARY[name], "training")
+    if name == "orders":
+        return [schema.orders[column].column for column in required if schema.has(column)]
+    constants = {"country": schema.restaurants.country or schema.restaurants.time_zone}
+    return [schema.restaurant_column(column) for column in required if not constants.get(column)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from preptime.api.worker import require_store_folder
-from preptime.bundle.store import Store
+from preptime.bundle.store import CheckLimits, Store
 from preptime.doctor import checks
 from preptime.doctor.checks import CheckResult, Role, error_result, skipped_result
 from preptime.domain.data_dictionary import DATA_DICTIONARY
@@ -52,7 +52,8 @@ def _store_checks(settings: Settings, role: Role, today: date, clock: checks.Clo
     try:
         if role == "serve":  # The jobs create the folder.
             require_store_folder(settings)
-        bundle_store = Store.open(settings.store)
+        limits = CheckLimits(settings.bundle_load_timeout_seconds, settings.bundle_load_memory_mb)
+        bundle_store = Store.open(settings.store, check_limits=limits)
     except (StoreError, UsageError) as error:
         remaining = ("champion", "history", "libraries", "clock")
         return [

@@ -7,10 +7,11 @@ The columns that readers add to a file's own are declared here too.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from preptime.domain.restaurant_ids import EXPECTED_ID
 from preptime.errors import DataError
 
 UseCase = Literal["scoring", "training"]
@@ -26,14 +27,17 @@ ROW_COLUMN = "_row"
 FILE_COLUMN = "_file"
 """The file that contains the row."""
 SURPLUS_COLUMN = "_surplus"
-"""In a CSV file, the first cell beyond the header's columns, or null. Present only if a line has such a cell."""
+"""In a CSV file, the text that can't be split into the header's columns, after its line number, or null.
+
+For example, `line 3: 7` if the cell `7` is beyond the columns. Present only if a line is malformed."""
 READER_COLUMNS = (ROW_COLUMN, FILE_COLUMN, SURPLUS_COLUMN)
 """The columns that readers add to a file's own."""
 
+BUILT_IN_ORIGIN = "the built-in schema of the take-home files"
+"""Where a schema comes from if there is no file."""
+
 _MAX_NAME_CHARACTERS = 60
 """Longer column names are cut in messages."""
-_INT64_MAX = 2**63 - 1
-"""The maximum of a column without a limit of its own. Messages omit it, because it means nothing to a reader."""
 _ALL_USE_CASES: frozenset[UseCase] = frozenset({"scoring", "training"})
 
 
@@ -56,19 +60,22 @@ class Column:
         if self.data_type == "timestamp":
             return f"a time between 2000 and 2099 such as {self.example}"
         if self.data_type == "text":
-            return "text"
+            return EXPECTED_ID if self.name == "restaurant_id" else "text"
         if self.data_type == "category":
             return "a name from the restaurants file, or its index in the sorted names"
         noun = "a whole number" if self.data_type == "integer" else "a number"
         return f"{noun} {self.range_text}".strip()
+
+    def with_range(self, minimum: float, maximum: float) -> Column:
+        """Return the same column with another range."""
+        return replace(self, minimum=minimum, maximum=maximum)
 
     @property
     def range_text(self) -> str:
         """The declared range, such as `from 1 to 10,000`; empty if the column has none."""
         if self.minimum is None or self.maximum is None:
             return ""
-        start = f"from {self.minimum:,.10g}"
-        return start if self.maximum >= _INT64_MAX else f"{start} to {self.maximum:,.10g}"
+        return f"from {self.minimum:,.10g} to {self.maximum:,.10g}"
 
 
 # The ranges are wide on purpose. They exclude what can't be an order (a value in pence, a telephone number, a time in
@@ -78,28 +85,26 @@ ORDERS_DICTIONARY: tuple[Column, ...] = (
         "order_acknowledged_at",
         "timestamp",
         "When the restaurant acknowledged the order, which is when a prediction is requested. A time with an offset "
-        "other than UTC, or without an offset, is local time at the restaurant. UTC times (`Z`, `+00:00`), epochs, and "
-        "database timestamps are converted to the restaurant's time zone",
+        "(also `Z`), an epoch, and a database timestamp are instants, and are converted to the restaurant's time zone. "
+        "A time without an offset is local time at the restaurant, unless the schema has its `time_zone`",
         "2015-06-01 12:28:28.952789+01:00",
         required_for=_ALL_USE_CASES,
     ),
     Column(
-        "order_value_gbp",
+        "order_value",
         "number",
         "Value of the order",
         "21.40",
-        unit="pounds sterling",
+        unit="currency units",
         minimum=0,
         maximum=100_000,
         required_for=_ALL_USE_CASES,
     ),
     Column(
         "restaurant_id",
-        "integer",
-        "Restaurant that received the order",
+        "text",
+        "Identifier of the restaurant: text or an integer. The spelling matters, so `007` and `7` are different",
         "1326",
-        minimum=0,
-        maximum=_INT64_MAX,
         required_for=_ALL_USE_CASES,
     ),
     Column(
@@ -159,11 +164,9 @@ REQUEST_COLUMNS = tuple(column.name for column in ORDERS_DICTIONARY if column.na
 RESTAURANTS_DICTIONARY: tuple[Column, ...] = (
     Column(
         "restaurant_id",
-        "integer",
-        "Restaurant identifier, unique in the file",
+        "text",
+        "Identifier of the restaurant, unique in the file: text or an integer, up to 200 characters",
         "1326",
-        minimum=0,
-        maximum=_INT64_MAX,
         required_for=_ALL_USE_CASES,
     ),
     Column(
@@ -197,33 +200,64 @@ def required_columns(columns: tuple[Column, ...], use_case: UseCase) -> tuple[st
     return tuple(column.name for column in columns if use_case in column.required_for)
 
 
-def require_columns(columns: Sequence[str], required_names: Iterable[str], description: str) -> None:
+def require_columns(
+    columns: Sequence[str],
+    required: Mapping[str, str] | Iterable[str],
+    description: str,
+    *,
+    origin: str = BUILT_IN_ORIGIN,
+) -> None:
     """Check that a data source has all required columns.
 
-    Raises `DataError` that names each missing column, existing columns with almost the same name, and what to do.
+    Args:
+        columns: The columns of the data source.
+        required: The company's column for each canonical name, or canonical names alone.
+        description: The data source, such as `the orders`.
+        origin: Where the schema is from: `BUILT_IN_ORIGIN`, the path of a `.toml` file, or text such as
+            `the schema of BUNDLE`.
+
+    Raises:
+        DataError: It names each missing column, existing columns with almost the same name, and what to do.
     """
-    expected = tuple(required_names)
-    missing = [name for name in expected if name not in columns]
+    sources = {**required} if isinstance(required, Mapping) else {name: name for name in required}
+    missing = {name: source for name, source in sources.items() if source not in columns}
     if not missing:
         return
     data_columns = [column for column in columns if column not in READER_COLUMNS]
-    similar_columns = {name: find_similar_column(name, data_columns) for name in missing}
-    suggestions = "; ".join(
-        f"{column[:_MAX_NAME_CHARACTERS]!r} is the closest to {name}"
-        for name, column in similar_columns.items()
-        if column is not None
+    names = ", ".join(_column_text(name, source) for name, source in missing.items())
+    shown_columns = ", ".join(repr(_cut(column)) for column in data_columns[:20])
+    subject, verb = ("column", "is") if len(missing) == 1 else ("columns", "are")
+    facts = (
+        f"The {subject} {names} {verb} missing from {description}. Existing columns: {shown_columns}"
+        f"{', …' if len(data_columns) > 20 else ''}."
     )
-    shown_columns = ", ".join(repr(column[:_MAX_NAME_CHARACTERS]) for column in data_columns[:20])
-    column_list = shown_columns + (", …" if len(data_columns) > 20 else "")
-    if len(missing) > 1:
-        subject, pronoun = f"The columns {', '.join(missing)} are", "them"
-    else:
-        subject, pronoun = f"The column {missing[0]} is", "it"
-    raise DataError(
-        f"{subject} missing from {description}. Existing columns: {column_list}.",
-        f"Rename or add {pronoun}{': ' + suggestions if suggestions else ''}. Columns can't be mapped to other names "
-        f"yet, so the file needs these names: {', '.join(expected)}.",
+    if len(missing) > 1 and 2 * len(missing) > len(sources):
+        facts += f" The columns seem to follow another schema than the one in use ({origin})."
+    similar = {name: find_similar_column(source, data_columns) for name, source in missing.items()}
+    raise DataError(facts, _missing_columns_hint(missing, similar, origin))
+
+
+def _missing_columns_hint(missing: Mapping[str, str], similar: Mapping[str, str | None], origin: str) -> str:
+    pronoun = "it" if len(missing) == 1 else "them"
+    if origin.endswith(".toml"):
+        lines = "; ".join(f'{name} = "{_cut(similar[name] or "…")}"' for name in missing)
+        return f"In {origin}, name the existing columns: {lines}. Or add {pronoun} to the data."
+    closest = "; ".join(
+        f"{_cut(column)!r} is the closest to {name}" for name, column in similar.items() if column is not None
     )
+    action = f"Rename or add {pronoun}{': ' + closest if closest else ''}."
+    if origin == BUILT_IN_ORIGIN:
+        return f"{action} Or map the existing columns: preptime schema infer ORDERS --out schema.toml."
+    return f"{action} Or use a bundle that was trained on the existing columns."
+
+
+def _column_text(name: str, source: str) -> str:
+    """Return a company's column with its canonical name."""
+    return name if name == source else f"{_cut(source)!r} ({name})"
+
+
+def _cut(name: str) -> str:
+    return name[:_MAX_NAME_CHARACTERS]
 
 
 def find_similar_column(name: str, columns: Iterable[str]) -> str | None:

@@ -1,6 +1,6 @@
 """Orders in a caller's own types (dicts, objects, Series, and data frames) as records that JSON can represent.
 
-A record has only the columns that a prediction can read. Other columns can contain anything: they aren't converted.
+A record has only the columns of the server's schema. Other columns can contain anything: they aren't converted.
 pandas, Polars, and NumPy are recognized by their methods, so that nothing here imports them.
 """
 
@@ -9,20 +9,19 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from types import NoneType
 from typing import Literal, NoReturn, Protocol, Self, runtime_checkable
 from uuid import UUID
 
-from preptime.domain.data_dictionary import REQUEST_COLUMNS, order_column
 from preptime.errors import UsageError
 
 Record = dict[str, object]
 
 _JSON_TYPES = frozenset({NoneType, bool, int, str})
 _MISSING_TYPES = frozenset({"NaTType", "NAType"})
-_REQUEST_COLUMN_SET = frozenset(REQUEST_COLUMNS)
-_EXPECTED_ORDERS = "a dict, an object with attributes such as restaurant_id, a list of these, a Series, or a data frame"
+_EXPECTED_ORDERS = "a dict, an object with the columns as attributes, a list of these, a Series, or a data frame"
 
 
 @runtime_checkable
@@ -77,7 +76,10 @@ class PandasSeries(Protocol):
 
 @runtime_checkable
 class OrderObject(Protocol):
-    """An object with the columns as attributes: a dataclass, a named tuple, or another model."""
+    """An object with the columns as attributes: a dataclass, a named tuple, or another model.
+
+    The attributes have the names in the server's schema. Only the restaurant is always required.
+    """
 
     @property
     def restaurant_id(self) -> object:
@@ -95,16 +97,30 @@ class NumpyScalar(Protocol):
 Orders = Mapping[str, object] | PolarsFrame | LazyFrame | PandasFrame | PandasSeries | OrderObject | Iterable[object]
 
 
-def order_records(orders: Orders) -> list[Record]:
-    """Return one record per order, in order, with the columns that a prediction can read.
+@dataclass(frozen=True, slots=True)
+class RequestColumns:
+    """The columns of orders in the server's schema."""
+
+    expected: dict[str, str]
+    """The expected content of each column, for messages, by the company's name."""
+    restaurant_id: str
+    """The company's name of the restaurant's column."""
+
+
+def order_records(orders: Orders, columns: RequestColumns) -> list[Record]:
+    """Return one record per order, in order, with the columns of the server's schema.
 
     Missing values become None. A time becomes ISO text, with the UTC offset if it has one.
 
     Raises:
-        UsageError: The orders have an unsupported type, or a column has a value that can't be a number, a text, or a
-            time. The error names the order and the column.
+        UsageError: The orders have an unsupported type or only other columns, or a column has a value that can't be a
+            number, a text, or a time. The error names the order and the column.
     """
-    return [_record(order, row) for row, order in enumerate(_rows(orders))]
+    rows = list(_rows(orders, columns))
+    records = [_record(order, row, columns) for row, order in enumerate(rows)]
+    if rows and not any(records):
+        _raise_other_columns(rows, columns)
+    return records
 
 
 def raise_unencodable_text(records: Sequence[Record]) -> NoReturn:
@@ -122,20 +138,21 @@ def raise_unencodable_text(records: Sequence[Record]) -> NoReturn:
     raise UsageError("The name of a model is text that UTF-8 can't encode.", "For the models, call Client.bundle().")
 
 
-def _rows(orders: Orders) -> Iterable[object]:
-    """Return the orders one by one, with only the columns that a prediction can read if `orders` is a data frame."""
-    if isinstance(orders, Mapping | list | tuple) and not isinstance(orders, OrderObject):
+def _rows(orders: Orders, columns: RequestColumns) -> Iterable[object]:
+    """Return the orders one by one, with only the columns of the schema if `orders` is a data frame."""
+    is_named_tuple = columns.restaurant_id in getattr(orders, "_fields", ())
+    if isinstance(orders, Mapping | list | tuple) and not is_named_tuple:
         return [orders] if isinstance(orders, Mapping) else orders
     if isinstance(orders, LazyFrame):
         orders = orders.collect()
     if isinstance(orders, PolarsFrame):
-        return orders.select(_request_columns(orders.columns)).to_dicts()
+        return orders.select(_request_columns(orders.columns, columns)).to_dicts()
     if isinstance(orders, PandasFrame):
-        return orders[_request_columns(orders.columns)].to_dict("records")
+        return orders[_request_columns(orders.columns, columns)].to_dict("records")
     if isinstance(orders, PandasSeries):
         values = orders.to_dict()
-        return values.values() if _REQUEST_COLUMN_SET.isdisjoint(values) else [values]
-    if isinstance(orders, OrderObject):
+        return values.values() if columns.expected.keys().isdisjoint(values) else [values]
+    if is_named_tuple or hasattr(orders, columns.restaurant_id):
         return [orders]
     if isinstance(orders, Iterable):
         return orders
@@ -144,12 +161,22 @@ def _rows(orders: Orders) -> Iterable[object]:
     )
 
 
-def _request_columns(labels: Iterable[object]) -> list[str]:
-    names = [label for label in labels if isinstance(label, str) and label in _REQUEST_COLUMN_SET]
+def _raise_other_columns(rows: Sequence[object], columns: RequestColumns) -> None:
+    """Raise `UsageError` if orders without any column of the schema have other columns."""
+    names = [str(name) for row in rows if isinstance(row, Mapping) for name in row]
+    if names:
+        raise UsageError(
+            f"The orders have none of the columns {', '.join(columns.expected)}. They have {', '.join(names[:20])}.",
+            "Rename them to these names, which are those of the server's schema.",
+        )
+
+
+def _request_columns(labels: Iterable[object], columns: RequestColumns) -> list[str]:
+    names = [label for label in labels if isinstance(label, str) and label in columns.expected]
     if not names:
         raise UsageError(
-            f"The data frame has none of the columns {', '.join(REQUEST_COLUMNS)}.",
-            "Rename its columns to these names.",
+            f"The data frame has none of the columns {', '.join(columns.expected)}.",
+            "Rename its columns to these names, which are those of the server's schema.",
         )
     if len(set(names)) < len(names):
         repeated = next(name for name in names if names.count(name) > 1)
@@ -157,30 +184,30 @@ def _request_columns(labels: Iterable[object]) -> list[str]:
     return names
 
 
-def _record(order: object, row: int) -> Record:
+def _record(order: object, row: int, columns: RequestColumns) -> Record:
     if isinstance(order, Mapping):
         values: Mapping[object, object] = order
     elif isinstance(order, PandasSeries):
         values = order.to_dict()
     else:
-        values = {name: getattr(order, name) for name in REQUEST_COLUMNS if hasattr(order, name)}
+        values = {name: getattr(order, name) for name in columns.expected if hasattr(order, name)}
         if not values:
             raise UsageError(
                 f"orders[{row}] is of type {type(order).__name__}; expected a dict, a Series, or an object with "
-                "attributes such as restaurant_id.",
+                f"attributes such as {columns.restaurant_id}.",
                 f"The orders can be {_EXPECTED_ORDERS}.",
             )
     record: Record = {}
-    for name in REQUEST_COLUMNS:
+    for name, expected in columns.expected.items():
         if name in values:
             value = values[name]
             kind = type(value)
             is_plain = kind in _JSON_TYPES or (kind is float and math.isfinite(value))  # type: ignore[arg-type]
-            record[name] = value if is_plain else _json_value(value, name, row)
+            record[name] = value if is_plain else _json_value(value, f"Column {name} of orders[{row}]", expected)
     return record
 
 
-def _json_value(value: object, name: str, row: int) -> object:
+def _json_value(value: object, name: str, expected: str) -> object:
     """Return a value that JSON can represent. Raises `UsageError` if there isn't one."""
     kind = type(value).__name__
     if kind in _MISSING_TYPES:
@@ -196,7 +223,7 @@ def _json_value(value: object, name: str, row: int) -> object:
     if isinstance(value, str | UUID):
         return str.__str__(value) if isinstance(value, str) else str(value)
     raise UsageError(
-        f"Column {name} of orders[{row}] has a value of type {kind}; expected {order_column(name).expected_text}.",
+        f"{name} has a value of type {kind}; expected {expected}.",
         "Use a number, text, a timestamp, or None.",
     )
 

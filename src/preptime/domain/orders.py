@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,12 +32,19 @@ class OrderColumns:
     acknowledged_at: NDArray[np.int64]
     """Local time at the restaurant, in seconds since 1970-01-01 00:00."""
     restaurant_id: NDArray[np.int64]
-    order_value_gbp: NDArray[np.float64]
+    """Keys of the restaurants (`preptime.domain.restaurant_ids`)."""
+    order_value: NDArray[np.float64]
+    """In units of the schema's currency; 0 if the schema has no order value."""
     number_of_items: NDArray[np.int64]
+    """0 if the schema has no number of items."""
     country: NDArray[np.int32]
     """Index in the sorted vocabulary of countries, or `UNKNOWN_CODE`. `city` and `type_of_food` work the same way."""
     city: NDArray[np.int32]
     type_of_food: NDArray[np.int32]
+    numbers: NDArray[np.float64] | None = None
+    """[N, K] custom numbers of orders, in the order of the schema. NaN means missing. None if the schema has none."""
+    categories: NDArray[np.int32] | None = None
+    """[N, C] codes of the custom categories of orders and restaurants, in the order of the schema. None without any."""
 
     def __len__(self) -> int:
         return len(self.restaurant_id)
@@ -46,12 +54,20 @@ class OrderColumns:
         return OrderColumns(
             self.acknowledged_at[rows],
             self.restaurant_id[rows],
-            self.order_value_gbp[rows],
+            self.order_value[rows],
             self.number_of_items[rows],
             self.country[rows],
             self.city[rows],
             self.type_of_food[rows],
+            None if self.numbers is None else self.numbers[rows],
+            None if self.categories is None else self.categories[rows],
         )
+
+
+def concatenate_orders(parts: Sequence[OrderColumns]) -> OrderColumns:
+    """Return the orders of all parts, at least one, in order. They have the same custom features."""
+    names = [field.name for field in fields(OrderColumns) if getattr(parts[0], field.name) is not None]
+    return OrderColumns(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,28 @@
-"""The time zone of a restaurant.
+"""The time zone of a restaurant, and the UTC offsets of time zones.
 
 A restaurant's own `time_zone` takes precedence. Otherwise, its country determines the zone, by name or ISO 3166 code,
-in any case. Countries with several zones are left out on purpose, because a wrong guess would shift every hour feature
-of a city: their restaurants need the `time_zone` column. Spain and Portugal mean their mainland.
+in any case. The country `NA` is Namibia, whereas the time zone `NA` is a missing value. Countries with several zones
+are left out on purpose, because a wrong guess would shift every hour feature of a city: their restaurants need the
+`time_zone` column. Spain and Portugal mean their mainland.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import numpy as np
+from numpy.typing import NDArray
+
+from preptime.domain.cells import MISSING_TOKENS
+from preptime.domain.timestamps import MICROSECONDS, SECONDS_PER_DAY
 from preptime.errors import DataError
+
+_ZONE_KEY_SPAN = 2**33
+"""Seconds. Larger than any time here, so that (zone, second) fits into one sortable integer."""
 
 # By zone: the names and ISO codes of its countries, in lower case.
 _COUNTRIES_BY_ZONE: dict[str, str] = {
@@ -166,7 +178,7 @@ def resolve_time_zone(country: str | None, time_zone: str | None) -> str:
 
     Raises `DataError` for an unknown zone or country.
     """
-    if time_zone:
+    if time_zone and time_zone.strip().lower() not in MISSING_TOKENS:
         load_time_zone(time_zone)
         return time_zone
     if not country:
@@ -190,3 +202,82 @@ def load_time_zone(name: str) -> ZoneInfo:
         raise DataError(
             f"The time zone {name!r} is unknown.", "Use an IANA name, such as Europe/London or Asia/Tokyo."
         ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetTable:
+    """UTC offsets of several zones as steps over packed (zone, second) keys.
+
+    One binary search finds the offsets of a column, whatever zones it mixes.
+    """
+
+    utc_keys: NDArray[np.int64]
+    local_keys: NDArray[np.int64]
+    microseconds: NDArray[np.int64]
+
+    def offset_at_utc(self, zone_codes: NDArray[np.int32], utc: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return [N] offsets, in microseconds, at times in UTC."""
+        return self._lookup(self.utc_keys, zone_codes, utc)
+
+    def offset_at_local(self, zone_codes: NDArray[np.int32], local: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return [N] offsets, in microseconds, at local times."""
+        return self._lookup(self.local_keys, zone_codes, local)
+
+    def _lookup(
+        self, step_keys: NDArray[np.int64], zone_codes: NDArray[np.int32], microseconds_since_epoch: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        if len(step_keys) == 1:
+            return np.broadcast_to(self.microseconds, microseconds_since_epoch.shape)
+        keys = zone_codes.astype(np.int64) * _ZONE_KEY_SPAN + microseconds_since_epoch // MICROSECONDS
+        return self.microseconds[np.searchsorted(step_keys, keys, side="right") - 1]
+
+
+def build_offset_table(microseconds: NDArray[np.int64], zone_names: Sequence[str]) -> OffsetTable:
+    """Return the steps of every zone from two days before the first value to two days after the last."""
+    first = int(microseconds.min()) // MICROSECONDS - 2 * SECONDS_PER_DAY
+    last = int(microseconds.max()) // MICROSECONDS + 2 * SECONDS_PER_DAY
+    utc_keys, local_keys, offsets = [], [], []
+    for code, name in enumerate(zone_names):
+        previous_offset = None
+        for start, offset in _offset_steps(name, first, last):
+            # In local time, the old offset lasts through a skipped hour and through the first pass of a repeated hour.
+            local_second = start if previous_offset is None else start + max(previous_offset, offset)
+            utc_keys.append(code * _ZONE_KEY_SPAN + (0 if previous_offset is None else start))
+            local_keys.append(code * _ZONE_KEY_SPAN + (0 if previous_offset is None else local_second))
+            offsets.append(offset * MICROSECONDS)
+            previous_offset = offset
+    return OffsetTable(np.array(utc_keys, np.int64), np.array(local_keys, np.int64), np.array(offsets, np.int64))
+
+
+def _offset_steps(zone_key: str, first: int, last: int) -> list[tuple[int, int]]:
+    """Return (UTC second, offset in seconds) of each change of a zone's offset. The first step is at `first`."""
+    years = range(datetime.fromtimestamp(first, UTC).year, datetime.fromtimestamp(last, UTC).year + 1)
+    changes = [change for year in years for change in _offset_changes(zone_key, year)]
+    first_step = (first, _offset_seconds_at(load_time_zone(zone_key), first))
+    return [first_step, *(change for change in changes if first < change[0] <= last)]
+
+
+@lru_cache(maxsize=4096)
+def _offset_changes(zone_key: str, year: int) -> tuple[tuple[int, int], ...]:
+    """Return (UTC second, new offset in seconds) of each change of a zone's offset in a year."""
+    zone = load_time_zone(zone_key)
+    changes = []
+    low, last = (int(datetime(start_year, 1, 1, tzinfo=UTC).timestamp()) - 1 for start_year in (year, year + 1))
+    offset = _offset_seconds_at(zone, low)
+    while low < last:
+        # No zone changes its offset twice within a day.
+        high = min(low + SECONDS_PER_DAY, last)
+        if _offset_seconds_at(zone, high) != offset:
+            left, right = low, high
+            while right - left > 1:
+                middle = (left + right) // 2
+                left, right = (middle, right) if _offset_seconds_at(zone, middle) == offset else (left, middle)
+            offset = _offset_seconds_at(zone, right)
+            changes.append((right, offset))
+        low = high
+    return tuple(changes)
+
+
+def _offset_seconds_at(zone: ZoneInfo, second: int) -> int:
+    utc_offset = datetime.fromtimestamp(second, UTC).astimezone(zone).utcoffset()
+    return 0 if utc_offset is None else int(utc_offset.total_seconds())

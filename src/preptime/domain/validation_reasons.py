@@ -43,6 +43,9 @@ class ValidationReason(StrEnum):
     LABEL_OVER_CAP = "label_over_cap"
     UNKNOWN_RESTAURANT = "unknown_restaurant"
     BEFORE_OPENING = "before_opening"
+    RESTAURANT_DIFFERS = "restaurant_differs"
+    MISSING_FEATURE = "missing_feature"
+    INVALID_FEATURE = "invalid_feature"
 
     @property
     def bit(self) -> int:
@@ -69,7 +72,7 @@ VALIDATION_RULES: tuple[ValidationRule, ...] = (
     ValidationRule(
         ValidationReason.MALFORMED_LINE,
         _ALL_PURPOSES,
-        "The line has more cells than the header",
+        "The line has more cells than the header, or a quotation mark without a closing one",
         "Any of its cells may be in the wrong column.",
     ),
     ValidationRule(
@@ -105,13 +108,13 @@ VALIDATION_RULES: tuple[ValidationRule, ...] = (
     ValidationRule(
         ValidationReason.READY_BEFORE_ACKNOWLEDGED,
         _ALL_PURPOSES_EXCEPT_SCORING,
-        "The food was ready before the order was acknowledged",
+        "The order was completed before it was acknowledged",
         "One of the two times is wrong, so the label is wrong too.",
     ),
     ValidationRule(
         ValidationReason.LABEL_CONTRADICTS_TIMES,
         _ALL_PURPOSES_EXCEPT_SCORING,
-        "`prep_time_seconds` differs from the ready time minus the acknowledgement time by more than one second",
+        "The label differs from the time between acknowledgement and completion by more than one second",
         "One of the two is wrong, and it's unknown which.",
     ),
     ValidationRule(
@@ -124,14 +127,14 @@ VALIDATION_RULES: tuple[ValidationRule, ...] = (
         ValidationReason.LABEL_ZERO,
         _TRAINING_PURPOSES,
         "The label is zero",
-        "An order that is ready when it's acknowledged was acknowledged late. It's still evaluated, because such "
+        "An order that is complete when it's acknowledged was acknowledged late. It's still evaluated, because such "
         "orders also occur in production.",
     ),
     ValidationRule(
         ValidationReason.LABEL_UNDER_A_MINUTE,
         _NO_PURPOSES,
         "The label is between 1 and 59 seconds",
-        "Some of these labels are real (a drink, a ready meal), so the quantiles must include them.",
+        "Some of these labels are real (a drink, a packaged meal), so the quantiles must include them.",
     ),
     ValidationRule(
         ValidationReason.LABEL_OVER_CAP,
@@ -151,6 +154,24 @@ VALIDATION_RULES: tuple[ValidationRule, ...] = (
         _NO_PURPOSES,
         "The order was acknowledged before the restaurant usually opens (a flag)",
         "The wait until opening is real and happens again. Models use the time of day.",
+    ),
+    ValidationRule(
+        ValidationReason.RESTAURANT_DIFFERS,
+        _NO_PURPOSES,
+        "The order's country or city isn't that of its restaurant (a flag)",
+        "The ID may be that of a restaurant of another company or another market.",
+    ),
+    ValidationRule(
+        ValidationReason.MISSING_FEATURE,
+        _NO_PURPOSES,
+        "A custom feature that isn't required is missing (a flag)",
+        "Models are fitted on missing values too.",
+    ),
+    ValidationRule(
+        ValidationReason.INVALID_FEATURE,
+        _NO_PURPOSES,
+        "A custom number can't be read, or is outside its range (a flag)",
+        "The order is predicted as if the value were missing.",
     ),
 )
 

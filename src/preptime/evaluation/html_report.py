@@ -64,9 +64,14 @@ def render_page(
     tiles: Sequence[Tile],
     facts: Sequence[tuple[str, str]],
     footer: str,
+    subject: str = "",
     **sections: object,
 ) -> str:
-    """Return `template` of `package` as one HTML document. `sections` are the variables of the template itself."""
+    """Return `template` of `package` as one HTML document.
+
+    `subject` is what the models predict, such as `preparation time`. `sections` are the variables of the template
+    itself.
+    """
     return (
         _environment(package)
         .get_template(template)
@@ -77,6 +82,7 @@ def render_page(
             tiles=tiles,
             facts=facts,
             footer=footer,
+            subject=subject,
             dark_mode_css=dark_mode_css(),
             **sections,
         )

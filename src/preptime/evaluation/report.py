@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from preptime.domain.orders import DEFAULT_MODEL
 from preptime.evaluation import aggregates, charts
@@ -36,6 +36,7 @@ from preptime.evaluation.summary_text import (
     segment_errors_caption,
     summary_sentences,
 )
+from preptime.schema.schema import TAKE_HOME_SCHEMA, Target
 
 _DIMENSIONS: tuple[SegmentDimension, ...] = ("city", "type_of_food", "items", "fallback_level")
 _LABEL_TITLES = {"up_to_3h": "Labels up to 3 h", "within_label_limit": "Labels within the outlier limit"}
@@ -81,6 +82,10 @@ class ReportContext:
     """By feature name, of the default model, on any scale. Empty when the model reports none."""
     label_audit: tuple[LabelAuditRow, ...]
     rows_read: int
+    target: Target = TAKE_HOME_SCHEMA.target
+    """What the models predict, in words."""
+    feature_titles: Mapping[str, str] = field(default_factory=dict)
+    """The names for people of the features in `importances`. Other features are shown with their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,7 @@ def render_report(context: ReportContext) -> str:
         tiles=_tiles(document),
         facts=_facts(context, document),
         footer=_FOOTER,
+        subject=context.target.title,
         score_headings=[heading for _, heading in _SCORE_COLUMNS],
         score_tables=_score_tables(document),
         prediction_charts=_prediction_charts(summarize_predictions(context.orders)),
@@ -132,7 +138,9 @@ def render_report(context: ReportContext) -> str:
         label_audit=context.label_audit,
         label_audit_caption=f"{context.rows_read:,} rows were read. Every excluded row has a reason.",
         largest_label_count=max([1, *(row.count for row in context.label_audit)]),
-        importance_charts=_importance_chart(context.importances),
+        importance_charts=_importance_chart(
+            {context.feature_titles.get(name, name): share for name, share in context.importances.items()}
+        ),
     )
 
 

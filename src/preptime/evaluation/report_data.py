@@ -46,9 +46,9 @@ class PredictionSummary(msgspec.Struct, frozen=True):
     error_counts: dict[str, tuple[int, ...]]
     """Orders per minute of error, from -30 to 30, for the default model and the restaurant lookup."""
     share_over_5_min_late: float
-    """Share of orders that were ready more than five minutes later than predicted."""
+    """Share of orders that were completed more than five minutes later than predicted."""
     share_over_5_min_early: float
-    """Share of orders that were ready more than five minutes earlier than predicted."""
+    """Share of orders that were completed more than five minutes earlier than predicted."""
 
     @property
     def share_beyond_axes(self) -> float:

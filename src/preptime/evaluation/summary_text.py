@@ -90,8 +90,8 @@ def errors_caption(summary: PredictionSummary) -> str:
     """Return the caption of the distribution of errors."""
     return (
         "Bars are the model (dark: within five minutes), and the line is the restaurant lookup. "
-        f"{format_percent(summary.share_over_5_min_late)} of the orders were ready more than five minutes later than "
-        f"predicted, and {format_percent(summary.share_over_5_min_early)} more than five minutes earlier."
+        f"{format_percent(summary.share_over_5_min_late)} of the orders were completed more than five minutes later "
+        f"than predicted, and {format_percent(summary.share_over_5_min_early)} more than five minutes earlier."
     )
 
 

@@ -76,8 +76,8 @@ class HistoryState:
     """[R, TIME_SLOT_COUNT] orders per time slot of acknowledgement."""
     slot_bin_sums: NDArray[np.int64]
     """[R, TIME_SLOT_COUNT] sums of the bins of those orders."""
-    value_pence: NDArray[np.int64]
-    """[R] sums of the order values, pence."""
+    value_cents: NDArray[np.int64]
+    """[R] sums of the order values, hundredths of the currency unit."""
     items: NDArray[np.int64]
     """[R] sums of the numbers of items."""
     meal_period_orders: NDArray[np.int32]
@@ -89,6 +89,10 @@ class HistoryState:
 
     Orders that were ready in the same second are sorted by bin, so the result doesn't depend on the order of rows.
     """
+    category_orders: NDArray[np.int64]
+    """[T] orders per custom category. Each custom feature has one cell for other values, then one for each code."""
+    category_bin_sums: NDArray[np.int64]
+    """[T] sums of the bins of those orders."""
     recent_days: dict[int, NDArray[np.int32]]
     """[2, R] orders and sums of their bins, by local day since 1970-01-01.
 
@@ -96,24 +100,26 @@ class HistoryState:
     """
 
     @classmethod
-    def empty(cls, size: int) -> HistoryState:
-        """Return the state of `size` restaurants without orders."""
+    def empty(cls, size: int, category_cells: int = 0) -> HistoryState:
+        """Return the state of `size` restaurants, and of `category_cells` custom categories, without orders."""
         return cls(
             bin_orders=np.zeros((size, BIN_COUNT), np.int32),
             slot_orders=np.zeros((size, TIME_SLOT_COUNT), np.int32),
             slot_bin_sums=np.zeros((size, TIME_SLOT_COUNT), np.int64),
-            value_pence=np.zeros(size, np.int64),
+            value_cents=np.zeros(size, np.int64),
             items=np.zeros(size, np.int64),
             meal_period_orders=np.zeros((size, MEAL_PERIOD_COUNT), np.int32),
             first_ready=np.full((size, MEAL_PERIOD_COUNT), NEVER_READY, np.int32),
             latest_orders=np.full((size, LAST_ORDER_COUNT), NO_ORDER, np.int64),
+            category_orders=np.zeros(category_cells, np.int64),
+            category_bin_sums=np.zeros(category_cells, np.int64),
             recent_days={},
         )
 
     @classmethod
     def from_orders(cls, restaurants: RestaurantIndex, completed: CompletedOrders) -> HistoryState:
         """Return the state of completed orders. Orders of unknown restaurants aren't counted."""
-        state = cls.empty(len(restaurants))
+        state = cls.empty(len(restaurants), restaurants.vocabularies.category_cells)
         state.add_orders(restaurants, completed)
         return state
 
@@ -142,7 +148,7 @@ class HistoryState:
         _add_at(self.bin_orders, position * BIN_COUNT + bin_)
         _add_at(self.slot_orders, slot_cell)
         _add_at(self.slot_bin_sums, slot_cell, bin_)
-        _add_at(self.value_pence, position, np.rint(orders.order_value_gbp * 100))
+        _add_at(self.value_cents, position, np.rint(orders.order_value * 100))
         _add_at(self.items, position, orders.number_of_items)
         _add_at(self.meal_period_orders, meal_period_cell)
         # An order that is ready after midnight is late, so it can't be the first of a meal period.
@@ -153,6 +159,10 @@ class HistoryState:
         touched, latest = _latest_by_restaurant(position, ready_at, bin_)
         self.latest_orders[touched] = _merge_latest(self.latest_orders[touched], latest)
         self._add_days(position, local_day(ready_at), bin_)
+        if orders.categories is not None:
+            cells = restaurants.vocabularies.category_starts + orders.categories
+            _add_at(self.category_orders, cells.ravel())
+            _add_at(self.category_bin_sums, cells.ravel(), np.repeat(bin_, cells.shape[1]))
 
     def _add_days(self, position: NDArray[np.int64], days: NDArray[np.int64], bin_: NDArray[np.int8]) -> None:
         latest_day = max(int(days.max()), self.last_day or 0)
@@ -171,11 +181,13 @@ class HistoryState:
             self.bin_orders + other.bin_orders,
             self.slot_orders + other.slot_orders,
             self.slot_bin_sums + other.slot_bin_sums,
-            self.value_pence + other.value_pence,
+            self.value_cents + other.value_cents,
             self.items + other.items,
             self.meal_period_orders + other.meal_period_orders,
             np.minimum(self.first_ready, other.first_ready),
             _merge_latest(self.latest_orders, other.latest_orders),
+            self.category_orders + other.category_orders,
+            self.category_bin_sums + other.category_bin_sums,
             _merge_recent(self.recent_days, other.recent_days),
         )
 
@@ -185,11 +197,13 @@ class HistoryState:
             self.bin_orders[rows],
             self.slot_orders[rows],
             self.slot_bin_sums[rows],
-            self.value_pence[rows],
+            self.value_cents[rows],
             self.items[rows],
             self.meal_period_orders[rows],
             self.first_ready[rows],
             self.latest_orders[rows],
+            self.category_orders,
+            self.category_bin_sums,
             {day_number: sums[:, rows] for day_number, sums in self.recent_days.items()},
         )
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from preptime.domain.orders import UNKNOWN_CODE
+from preptime.domain.orders import UNKNOWN_CODE, OrderColumns
+from preptime.features.feature_set import TAKE_HOME_FEATURES, FeatureSet
+from preptime.features.restaurant_names import NO_NAMES, RestaurantNames
+from preptime.schema.schema import CustomFeature
 
 _MAX_ID_RANGE_RATIO = 16
 """Ids that fill at least 1/16 of their range are looked up in a table, which is several times faster than a search."""
@@ -26,20 +29,41 @@ class Vocabularies:
     city: tuple[str, ...]
     type_of_food: tuple[str, ...]
     time_zone: tuple[str, ...]
+    custom: tuple[tuple[str, ...], ...] = field(default=(), repr=False)
+    """The values of each custom category, in the order of the schema. Rare values aren't included after a training."""
+
+    @property
+    def category_cells(self) -> int:
+        """The number of cells of all custom categories: one for each code, and one for other values."""
+        return sum(len(values) + 1 for values in self.custom)
+
+    @property
+    def category_starts(self) -> NDArray[np.int64]:
+        """The cell of code 0 of each custom category, [C]. The cell before it is that of `UNKNOWN_CODE`."""
+        sizes = [len(values) + 1 for values in self.custom]
+        return np.cumsum([0, *sizes[:-1]], dtype=np.int64) + 1 if sizes else np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
 class RestaurantIndex:
-    """R restaurants, sorted by id, as columns [R]."""
+    """R restaurants, sorted by key, as columns [R]."""
 
     vocabularies: Vocabularies
     restaurant_id: NDArray[np.int64]
-    """Ascending and unique."""
+    """Keys (`preptime.domain.restaurant_ids`), ascending and unique. Those of text are negative, so they are first."""
     country: NDArray[np.int32]
     """Position in the vocabulary of countries, or `UNKNOWN_CODE` if empty. The same for the next three."""
     city: NDArray[np.int32]
     type_of_food: NDArray[np.int32]
     time_zone: NDArray[np.int32]
+    feature_set: FeatureSet = field(default=TAKE_HOME_FEATURES, kw_only=True)
+    """The features that are computed for orders of these restaurants."""
+    numbers: NDArray[np.float64] | None = field(default=None, kw_only=True)
+    """[R, K] custom numbers of the restaurants, in the order of the schema. NaN means missing."""
+    categories: NDArray[np.int32] | None = field(default=None, kw_only=True)
+    """[R, C] codes of the custom categories of the restaurants, in the order of the schema."""
+    names: RestaurantNames = field(default=NO_NAMES, kw_only=True)
+    """[M] the identifiers of the M restaurants with a negative key, in order."""
 
     def __len__(self) -> int:
         return len(self.restaurant_id)
@@ -52,22 +76,33 @@ class RestaurantIndex:
         """
         return int(np.bincount(self.time_zone).argmax()) if len(self) else 0
 
+    def display_id(self, position: int) -> str:
+        """Return the identifier of a restaurant as text."""
+        key = int(self.restaurant_id[position])
+        return str(key) if key >= 0 else self.names[position]
+
+    @cached_property
+    def _text_count(self) -> int:
+        """The number of restaurants with a negative key. They precede the others."""
+        return int(np.searchsorted(self.restaurant_id, 0))
+
     @cached_property
     def _position_table(self) -> NDArray[np.int64] | None:
         """Position by `id - lowest id`, or None if ids are too sparse. The last entry is for ids outside the range."""
-        if not len(self):
+        ids = self.restaurant_id[self._text_count :]
+        if not len(ids):
             return np.full(1, UNKNOWN_CODE, np.int64)
-        low, high = int(self.restaurant_id[0]), int(self.restaurant_id[-1])
-        if high - low > _MAX_ID_RANGE_RATIO * len(self):
+        low, high = int(ids[0]), int(ids[-1])
+        if high - low > _MAX_ID_RANGE_RATIO * len(ids):
             return None
         table = np.full(high - low + 2, UNKNOWN_CODE, np.int64)
-        table[self.restaurant_id - low] = np.arange(len(self))
+        table[ids - low] = np.arange(self._text_count, len(self))
         return table
 
     def positions(self, restaurant_id: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the position of each restaurant in the columns, [N], or `UNKNOWN_CODE` for an unknown restaurant."""
         table = self._position_table
-        if table is None:
+        if table is None or self._text_count:
             index = np.minimum(np.searchsorted(self.restaurant_id, restaurant_id), len(self) - 1)
             return np.where(self.restaurant_id[index] == restaurant_id, index, UNKNOWN_CODE)
         last = len(table) - 1
@@ -81,11 +116,34 @@ class RestaurantIndex:
     def position(self, restaurant_id: int) -> int:
         """Return the position of one restaurant: the same as `positions`, five times as fast."""
         table = self._position_table
-        if table is None:
-            index = bisect_left(self._id_view, restaurant_id)
-            return index if index < len(self) and self._id_view[index] == restaurant_id else UNKNOWN_CODE
-        offset = restaurant_id - self._lowest_id
-        return table.item(offset) if 0 <= offset < len(table) else UNKNOWN_CODE
+        if table is not None:
+            offset = restaurant_id - self._lowest_id
+            if 0 <= offset < len(table):
+                return table.item(offset)
+            return self._text_position(restaurant_id) if restaurant_id < 0 else UNKNOWN_CODE
+        if restaurant_id < 0:
+            return self._text_position(restaurant_id)
+        index = bisect_left(self._id_view, restaurant_id)
+        return index if index < len(self) and self._id_view[index] == restaurant_id else UNKNOWN_CODE
+
+    def _text_position(self, key: int) -> int:
+        """Search the few keys that have the same leading bits."""
+        shift, starts = self._key_ranges
+        end = starts[key >> shift]
+        index = bisect_left(self._id_view, key, starts[(key >> shift) - 1], end)
+        return index if index < end and self._id_view[index] == key else UNKNOWN_CODE
+
+    @cached_property
+    def _key_ranges(self) -> tuple[int, memoryview]:
+        """(S, the end of the negative keys whose bits above S are P, by P). P is negative and counts from the end.
+
+        The keys of text are hashes, so each range has about one key, and a search is twice as fast as in all keys.
+        """
+        bits = self._text_count.bit_length()
+        shift = 63 - bits
+        first_keys = np.arange(-(2**bits), 0, dtype=np.int64) << shift
+        starts = np.searchsorted(self.restaurant_id[: self._text_count], first_keys)
+        return shift, np.append(starts, self._text_count).astype(np.int32).data
 
     @cached_property
     def _id_view(self) -> memoryview:
@@ -94,7 +152,7 @@ class RestaurantIndex:
 
     @cached_property
     def _lowest_id(self) -> int:
-        return int(self.restaurant_id[0]) if len(self) else 0
+        return int(self.restaurant_id[self._text_count]) if len(self) > self._text_count else 0
 
     def group_index(self, city: NDArray[np.int32], type_of_food: NDArray[np.int32]) -> NDArray[np.int64]:
         """Return the number [N] of each (city, food) pair, below `group_count`. The last city and food mean unknown."""
@@ -107,21 +165,107 @@ class RestaurantIndex:
         """The number of (city, food) pairs that `group_index` distinguishes."""
         return (len(self.vocabularies.city) + 1) * (len(self.vocabularies.type_of_food) + 1)
 
-    def recoded(self, vocabularies: Vocabularies) -> RestaurantIndex:
+    def recoded(self, vocabularies: Vocabularies, feature_set: FeatureSet | None = None) -> RestaurantIndex:
         """Return the same restaurants with the codes of other vocabularies. A value they lack becomes `UNKNOWN_CODE`.
 
         A refresh needs this: the champion's models know only the codes they were fitted with, and the restaurants file
-        may have new categories. Time zones are unchanged, because no model reads them.
+        may have new categories. Time zones are unchanged, because no model reads them. With `feature_set`, the custom
+        features are those of another schema. The vocabularies must belong to it.
         """
-        current, target = self.vocabularies, vocabularies
-        return RestaurantIndex(
-            Vocabularies(target.country, target.city, target.type_of_food, current.time_zone),
-            self.restaurant_id,
-            recode(self.country, current.country, target.country),
-            recode(self.city, current.city, target.city),
-            recode(self.type_of_food, current.type_of_food, target.type_of_food),
-            self.time_zone,
+        current, features = self.vocabularies, feature_set or self.feature_set
+        return replace(
+            self,
+            vocabularies=replace(vocabularies, time_zone=current.time_zone),
+            country=recode(self.country, current.country, vocabularies.country),
+            city=recode(self.city, current.city, vocabularies.city),
+            type_of_food=recode(self.type_of_food, current.type_of_food, vocabularies.type_of_food),
+            feature_set=features,
+            numbers=select_numbers(
+                self.numbers, self.feature_set.restaurant_numbers, features.restaurant_numbers, len(self)
+            ),
+            categories=_recode_categories(
+                self.categories, self._own_vocabularies, _restaurant_vocabularies(features, vocabularies), len(self)
+            ),
         )
+
+    def with_custom_features(self, vocabularies: Vocabularies, feature_set: FeatureSet) -> RestaurantIndex:
+        """Return the same restaurants and codes, with the custom features and custom vocabularies of a bundle."""
+        own = self.vocabularies
+        return self.recoded(replace(own, custom=vocabularies.custom), feature_set)
+
+    @property
+    def _own_vocabularies(self) -> CustomVocabularies:
+        return _restaurant_vocabularies(self.feature_set, self.vocabularies)
+
+
+CustomVocabularies = tuple[tuple[str, tuple[str, ...]], ...]
+"""The name and the values of custom categories, in the order of their columns."""
+
+
+def recode_orders(orders: OrderColumns, source: RestaurantIndex, target: RestaurantIndex) -> OrderColumns:
+    """Return the orders with the category codes, and the custom features, of another index.
+
+    A bundle needs this for orders that were read with newer restaurants or with another schema. A custom feature that
+    the orders don't have is missing.
+    """
+    before, after = source.vocabularies, target.vocabularies
+    return replace(
+        orders,
+        country=recode(orders.country, before.country, after.country),
+        city=recode(orders.city, before.city, after.city),
+        type_of_food=recode(orders.type_of_food, before.type_of_food, after.type_of_food),
+        numbers=select_numbers(
+            orders.numbers, source.feature_set.order_numbers, target.feature_set.order_numbers, len(orders)
+        ),
+        categories=_recode_categories(
+            orders.categories,
+            _all_vocabularies(source.feature_set, before),
+            _all_vocabularies(target.feature_set, after),
+            len(orders),
+        ),
+    )
+
+
+def select_numbers(
+    numbers: NDArray[np.float64] | None,
+    source: tuple[CustomFeature, ...],
+    target: tuple[CustomFeature, ...],
+    row_count: int,
+) -> NDArray[np.float64] | None:
+    """Return the columns of `target` from `numbers` [N, source] by name. A feature that `source` lacks is missing."""
+    if source == target or not target:
+        return numbers if target else None
+    columns = {feature.name: column for column, feature in enumerate(source)}
+    selected = np.full((row_count, len(target)), np.nan)
+    for column, feature in enumerate(target):
+        if numbers is not None and feature.name in columns:
+            selected[:, column] = numbers[:, columns[feature.name]]
+    return selected
+
+
+def _all_vocabularies(features: FeatureSet, vocabularies: Vocabularies) -> CustomVocabularies:
+    return tuple(
+        (feature.name, values) for feature, values in zip(features.categories, vocabularies.custom, strict=False)
+    )
+
+
+def _restaurant_vocabularies(features: FeatureSet, vocabularies: Vocabularies) -> CustomVocabularies:
+    owned = {feature.name for feature in features.categories if feature.of == "restaurant"}
+    return tuple(pair for pair in _all_vocabularies(features, vocabularies) if pair[0] in owned)
+
+
+def _recode_categories(
+    codes: NDArray[np.int32] | None, source: CustomVocabularies, target: CustomVocabularies, row_count: int
+) -> NDArray[np.int32] | None:
+    """Return the codes of `target` from `codes` [N, source] by name and value."""
+    if not target:
+        return None
+    columns = {name: column for column, (name, _) in enumerate(source)}
+    recoded = np.full((row_count, len(target)), UNKNOWN_CODE, np.int32)
+    for column, (name, values) in enumerate(target):
+        if codes is not None and name in columns:
+            recoded[:, column] = recode(codes[:, columns[name]], source[columns[name]][1], values)
+    return recoded
 
 
 def recode(codes: NDArray[np.int32], source: tuple[str, ...], target: tuple[str, ...]) -> NDArray[np.int32]:

@@ -1,4 +1,7 @@
-"""The declaration of the features: names, order, units, and meanings; and the parts of a local day that they use."""
+"""The declaration of the features: names, order, units, and meanings; and the parts of a local day that they use.
+
+Base features are declared here. Custom features are declared in a schema. `preptime.features.feature_set` has both.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +37,13 @@ class Feature:
 
 
 _LEVELS = (10, 25, 50, 75, 90)
+CURRENCY_UNIT = "currency"
+"""The unit of money in the declarations. A feature set has the currency of its schema instead."""
 
 ORDER_FEATURES = (
     Feature("acknowledged_second", "s", "time of day", "Local time of day at which the order was acknowledged"),
     Feature("weekday", "0-6", "weekday", "Local weekday, 0 for Monday"),
-    Feature("order_value_gbp", "GBP", "order value", "Value of the order"),
+    Feature("order_value", CURRENCY_UNIT, "order value", "Value of the order"),
     Feature("number_of_items", "items", "number of items", "Items ordered"),
     Feature("city", "code", "city", "Position of the city in the sorted vocabulary, -1 when unknown"),
     Feature(
@@ -85,7 +90,12 @@ HISTORY_FEATURES = (
         "restaurant's mean number of items",
         "Mean number of items per order, shrunken",
     ),
-    Feature("restaurant_mean_value_gbp", "GBP", "restaurant's mean order value", "Mean value of an order, shrunken"),
+    Feature(
+        "restaurant_mean_order_value",
+        CURRENCY_UNIT,
+        "restaurant's mean order value",
+        "Mean value of an order, shrunken",
+    ),
     Feature(
         "restaurant_lunch_share", "0-1", "restaurant's lunch share", "Share of orders ready before 16:45, shrunken"
     ),
@@ -124,9 +134,7 @@ RELATION_FEATURES = (
     ),
 )
 
-FEATURES: tuple[Feature, ...] = (*ORDER_FEATURES, *HISTORY_FEATURES, *RELATION_FEATURES)
-FEATURE_NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
-FEATURE_TITLES: dict[str, str] = {feature.name: feature.title for feature in FEATURES}
+BASE_FEATURES: tuple[Feature, ...] = (*ORDER_FEATURES, *HISTORY_FEATURES, *RELATION_FEATURES)
 
 MEDIAN_COLUMN = [feature.name for feature in HISTORY_FEATURES].index("restaurant_p50_seconds")
 """Column of `History.rows` with the shrunken median: the lookup baseline that every model must beat."""
@@ -176,7 +184,7 @@ def render_markdown() -> str:
         "",
         "<!-- Generated from src/preptime/features/spec.py. Edit that file instead. -->",
         "",
-        f"A model reads {len(FEATURES)} float32 columns per order, in this order. Every value is finite.",
+        f"A model reads {len(BASE_FEATURES)} float32 columns per order, in this order. Every value is finite.",
         "`feature_matrix(orders, history)` computes them for training, backtest, batch, and online predictions.",
     ]
     position = 0

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preptime.domain.validation_reasons import Purpose
+from preptime.features.feature_set import TAKE_HOME_FEATURES, FeatureSet, orders_name
 from preptime.features.history import feature_matrix
-from preptime.features.restaurant_index import Vocabularies
-from preptime.features.spec import FEATURES, ORDER_FEATURES
+from preptime.features.restaurant_index import recode_orders
+from preptime.features.spec import ORDER_FEATURES
 from preptime.monitoring.document import Bin, DateRange, Drift, FeatureDrift
-from preptime.monitoring.joined_predictions import JoinedOrders, recode_orders
+from preptime.monitoring.joined_predictions import JoinedOrders
 from preptime.monitoring.outcomes import to_date, to_day_number
 from preptime.monitoring.reference import (
     DAYS_PER_WEEK,
@@ -40,10 +41,12 @@ P_VALUE_LIMIT = 0.01
 """Without any drift, at most 1 of 100 independent days reports a drifted feature."""
 
 TRENDING_FEATURES = ("restaurant_orders", "restaurant_first_lunch_second", "restaurant_first_dinner_second")
-"""These change with time by definition: the count of all past orders, and the earliest times so far."""
+"""These change with time by definition: the count of all past orders, and the earliest times so far.
+
+So do the counts of custom categories.
+"""
 WEEKDAY = "weekday"
 """Every whole week has the same weekdays, so there is nothing to test."""
-CATEGORICAL_FEATURES = ("weekday", "city", "type_of_food")
 
 
 def psi(reference: NDArray[np.float64], recent: NDArray[np.float64]) -> float:
@@ -132,7 +135,9 @@ def measure_drift(joined: JoinedOrders, reference: DriftReference | None, date: 
         reference_orders=0 if usable is None else usable.orders,
         recent_orders=sum(map(len, recent)),
         features=_adjust_for_multiple_tests(
-            comparisons, history_is_filled=usable is not None and usable.history_is_filled
+            comparisons,
+            TAKE_HOME_FEATURES if usable is None else usable.feature_set,
+            history_is_filled=usable is not None and usable.history_is_filled,
         ),
         unavailable_reason=unavailable_reason,
     )
@@ -144,15 +149,16 @@ def _compare_features(
     """Return the comparison of every feature, or the reason why there is none."""
     if reference is None:
         return "The training window of the models has no whole week to compare with."
-    daily_matrices = [
-        _feature_matrix(joined, rows[evenly_spaced(len(rows))], reference.vocabularies) for rows in recent
-    ]
+    daily_matrices = [_feature_matrix(joined, rows[evenly_spaced(len(rows))], reference) for rows in recent]
     matrices = [matrix for matrix in daily_matrices if matrix is not None]
     if len(matrices) < len(daily_matrices):
-        return "Bundles behind the predictions are no longer in the store, so their features aren't known."
+        return (
+            "Bundles behind the predictions are no longer in the store, or have other features, so the features of the "
+            "predictions aren't known."
+        )
     return {
         feature.name: _compare(reference.features[feature.name], [matrix[:, index] for matrix in matrices])
-        for index, feature in enumerate(FEATURES)
+        for index, feature in enumerate(reference.feature_set.features)
     }
 
 
@@ -162,26 +168,28 @@ def _rows_of_days(joined: JoinedOrders, rows: NDArray[np.bool_], days: range) ->
 
 
 def _feature_matrix(
-    joined: JoinedOrders, rows: NDArray[np.intp], reference_vocabularies: Vocabularies
+    joined: JoinedOrders, rows: NDArray[np.intp], reference: DriftReference
 ) -> NDArray[np.float32] | None:
-    """Return the features that the models got for these orders, [n, F], or None if a bundle is missing.
+    """Return the features that the models got for these orders, [n, F].
 
-    Categories have the codes of `reference_vocabularies`.
+    Categories have the codes of the reference. Returns None if a bundle is missing or has other features.
     """
-    orders, vocabularies = joined.orders.take(rows), joined.restaurants.vocabularies
-    feature_names = [feature.name for feature in FEATURES]
-    matrix = np.empty((len(rows), len(FEATURES)), np.float32)
+    orders, features = joined.orders.take(rows), reference.feature_set
+    matrix = np.empty((len(rows), len(features)), np.float32)
     for code in np.unique(joined.bundle_code[rows]):
         history = joined.histories.get(joined.bundle_ids[code])
-        if history is None:
+        if history is None or history.feature_set.names != features.names:
             return None
         of_bundle = joined.bundle_code[rows] == code
         matrix[of_bundle] = feature_matrix(
-            recode_orders(orders.take(of_bundle), vocabularies, history.vocabularies), history
+            recode_orders(orders.take(of_bundle), joined.restaurants, history.restaurants), history
         )
-    coded = recode_orders(orders, vocabularies, reference_vocabularies)
-    matrix[:, feature_names.index("city")] = coded.city
-    matrix[:, feature_names.index("type_of_food")] = coded.type_of_food
+    coded = recode_orders(orders, joined.restaurants, joined.restaurants.recoded(reference.vocabularies, features))
+    matrix[:, features.names.index("city")] = coded.city
+    matrix[:, features.names.index("type_of_food")] = coded.type_of_food
+    if coded.categories is not None:
+        for column, feature in enumerate(features.categories):
+            matrix[:, features.names.index(feature.name)] = coded.categories[:, column]
     return matrix
 
 
@@ -224,16 +232,16 @@ def _from_log_seconds(comparison: _Comparison) -> _Comparison:
 
 
 def _adjust_for_multiple_tests(
-    comparisons: dict[str, _Comparison], *, history_is_filled: bool
+    comparisons: dict[str, _Comparison], features: FeatureSet, *, history_is_filled: bool
 ) -> tuple[FeatureDrift, ...]:
     """Return every feature, with p-values adjusted over the tested ones."""
-    units = {feature.name: feature.unit for feature in FEATURES} | {PREDICTION_FEATURE: "s"}
-    always_tested = {feature.name for feature in ORDER_FEATURES} | {PREDICTION_FEATURE}
-    tested = [
-        name
-        for name in comparisons
-        if name not in (*TRENDING_FEATURES, WEEKDAY) and (history_is_filled or name in always_tested)
-    ]
+    units = {feature.name: feature.unit for feature in features.features} | {PREDICTION_FEATURE: "s"}
+    custom_names = [*(feature.name for feature in features.custom), *(ratio.name for ratio in features.ratios)]
+    order_names = (feature.name for feature in ORDER_FEATURES)
+    always_tested = {*order_names, *custom_names, *features.indicator_names, PREDICTION_FEATURE}
+    categories = (*features.category_names(comparisons), *features.indicator_names)
+    never_tested = {*TRENDING_FEATURES, *map(orders_name, features.categories), WEEKDAY}
+    tested = [name for name in comparisons if name not in never_tested and (history_is_filled or name in always_tested)]
     adjusted = dict(
         zip(tested, holm_adjust(np.array([comparisons[name].p_value for name in tested])).tolist(), strict=True)
     )
@@ -246,8 +254,8 @@ def _adjust_for_multiple_tests(
             adjusted_p_value=adjusted.get(name),
             tested=name in adjusted,
             drifted=name in adjusted and adjusted[name] <= P_VALUE_LIMIT and comparison.psi >= FEATURE_DRIFT.threshold,
-            reference_median=None if name in CATEGORICAL_FEATURES else comparison.medians[0],
-            recent_median=None if name in CATEGORICAL_FEATURES else comparison.medians[1],
+            reference_median=None if name in categories else comparison.medians[0],
+            recent_median=None if name in categories else comparison.medians[1],
             bins=comparison.bins,
         )
         for name, comparison in comparisons.items()

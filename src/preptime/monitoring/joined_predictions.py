@@ -14,7 +14,7 @@ from preptime.bundle.manifest import Manifest
 from preptime.domain.orders import FALLBACK_LEVELS, QUANTILE_LEVELS, OrderColumns
 from preptime.evaluation.segments import SegmentColumns
 from preptime.features.history import History
-from preptime.features.restaurant_index import RestaurantIndex, Vocabularies, recode
+from preptime.features.restaurant_index import RestaurantIndex, recode_orders
 from preptime.monitoring.bundles import BundleSource
 from preptime.monitoring.outcomes import Outcomes
 from preptime.monitoring.recorded_predictions import (
@@ -98,7 +98,7 @@ def join(
     }
     lookups = _HistoryLookups.from_histories(
         outcomes.completed.orders,
-        restaurants.vocabularies,
+        restaurants,
         bundle_code,
         [histories.get(bundle_id) for bundle_id in bundle_ids],
     )
@@ -136,7 +136,7 @@ class _HistoryLookups:
     def from_histories(
         cls,
         orders: OrderColumns,
-        vocabularies: Vocabularies,
+        restaurants: RestaurantIndex,
         bundle_code: NDArray[np.int64],
         histories: list[History | None],
     ) -> _HistoryLookups:
@@ -147,7 +147,7 @@ class _HistoryLookups:
         for code, history in enumerate(histories):
             rows = np.flatnonzero(bundle_code == code)
             if history is not None and len(rows):
-                bundle_orders = recode_orders(orders.take(rows), vocabularies, history.vocabularies)
+                bundle_orders = recode_orders(orders.take(rows), restaurants, history.restaurants)
                 lookup[rows] = history.lookup(bundle_orders)
                 fallback_level[rows] = history.fallback_level_for(bundle_orders)
                 unknown_category[rows] = (bundle_orders.city < 0) | (bundle_orders.type_of_food < 0)
@@ -169,17 +169,3 @@ def training_behind_predictions(joined: JoinedOrders, bundle_source: BundleSourc
         return manifest
     # A refresh has the window and the metrics of its parent, so it replaces a pruned parent.
     return bundle_source.manifest(manifest.parent) or manifest
-
-
-def recode_orders(orders: OrderColumns, source: Vocabularies, target: Vocabularies) -> OrderColumns:
-    """Return the orders with category codes of `target` instead of `source`."""
-    return OrderColumns(
-        orders.acknowledged_at,
-        orders.restaurant_id,
-        orders.order_value_gbp,
-        orders.number_of_items,
-        *(
-            recode(getattr(orders, name), getattr(source, name), getattr(target, name))
-            for name in ("country", "city", "type_of_food")
-        ),
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from preptime.evaluation.metrics import INTERVAL_LEVEL, MAE
 from preptime.evaluation.summary_text import format_minutes, format_percent
+from preptime.features.feature_set import FeatureSet
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.formatting import format_count
 from preptime.monitoring.bundles import BundleSource, backtest_baseline
@@ -61,6 +63,7 @@ from preptime.monitoring.rules import (
     summarize_statuses,
 )
 from preptime.monitoring.shift_rules import ShiftScan, build_ratio_series, evaluate_shift_rules, scan_ratios
+from preptime.schema.schema import Schema
 from preptime.sources.results import ResultsFolder
 from preptime.sources.source import DataSource
 
@@ -126,17 +129,41 @@ def monitor_day(inputs: MonitoringInputs, date: dt.date) -> MonitoringDocument:
     return _build_document(analysis, _evaluate_rules(analysis))
 
 
+def _schema_of(inputs: MonitoringInputs, bundle: str) -> Schema:
+    """Return the schema of a bundle. For a pruned bundle, it's that of the monitored orders."""
+    manifest = inputs.bundle_source.manifest(bundle)
+    return inputs.orders.schema if manifest is None else manifest.schema
+
+
+def _with_vocabularies_of(bundle: str | None, inputs: MonitoringInputs) -> RestaurantIndex:
+    """Return the restaurants with the custom features of a bundle, whose vocabularies the codes of orders need.
+
+    A restaurants file has no vocabularies of the custom categories of orders.
+    """
+    manifest = None if bundle is None else inputs.bundle_source.manifest(bundle)
+    if manifest is None:
+        return inputs.restaurants
+    return inputs.restaurants.with_custom_features(manifest.vocabularies, FeatureSet.from_schema(manifest.schema))
+
+
 def _days_before(date: dt.date, days: int) -> DateRange:
     return DateRange(first=date - days * ONE_DAY, last=date - ONE_DAY)
 
 
 def _analyze(inputs: MonitoringInputs, date: dt.date) -> _Analysis:
     read_range, window = _days_before(date, READ_DAYS), _days_before(date, WINDOW_DAYS)
-    audited = read_outcomes(inputs.orders, inputs.restaurants, date, read_range.first)
+    champion = inputs.bundle_source.champion_as_of(date)
+    restaurants = _with_vocabularies_of(champion, inputs)
+    audited = read_outcomes(inputs.orders, restaurants, date, read_range.first)
     predictions = read_predictions(
-        inputs.results, inputs.log_dir, inputs.restaurants, read_range, count_from=window.first
+        inputs.results,
+        inputs.log_dir,
+        inputs.restaurants,
+        read_range,
+        count_from=window.first,
+        schema_of=partial(_schema_of, inputs),
     )
-    joined = join(audited.outcomes, predictions, inputs.restaurants, inputs.bundle_source)
+    joined = join(audited.outcomes, predictions, restaurants, inputs.bundle_source)
     manifest = training_behind_predictions(joined, inputs.bundle_source, date)
     if joined.has_prediction.any():
         reference = None if manifest is None else inputs.references.get(manifest, inputs.orders, inputs.restaurants)
@@ -147,7 +174,7 @@ def _analyze(inputs: MonitoringInputs, date: dt.date) -> _Analysis:
     order_metrics = OrderMetrics.from_joined(joined)
     return _Analysis(
         date=date,
-        champion=inputs.bundle_source.champion_as_of(date),
+        champion=champion,
         audited=audited,
         predictions=predictions,
         joined=joined,

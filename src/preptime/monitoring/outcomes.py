@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.domain.orders import OrderColumns
+from preptime.domain.orders import OrderColumns, concatenate_orders
 from preptime.domain.timestamps import MICROSECONDS
 from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask
 from preptime.features.history_state import CompletedOrders
@@ -138,7 +138,7 @@ def read_outcomes(source: DataSource, restaurants: RestaurantIndex, date: dt.dat
         reasons.append(batch.reasons[requested])
         usable = requested & (acknowledged >= 0) & frame["prep_time_seconds"].is_not_null().to_numpy()
         usable &= (batch.reasons & np.uint32(exclusion_mask(Purpose.SCORING) | ValidationReason.DUPLICATE.bit)) == 0
-        parts.append(_to_outcomes(batch, usable))
+        parts.append(_to_outcomes(batch, usable, restaurants))
         is_duplicate = (batch.reasons & np.uint32(ValidationReason.DUPLICATE.bit)) != 0
         is_unusable = requested & (acknowledged >= 0) & ~usable & ~is_duplicate
         unusable_parts.append(_keys_by_day(batch, is_unusable))
@@ -186,7 +186,7 @@ def batches_as_of(
     last = date - dt.timedelta(days=1)
     rows = source.batches(BATCH_ROWS) if first is None else batches_for_dates(source, first, last, BATCH_ROWS)
     for batch in rows:
-        audited = audit_orders(batch, restaurants, need_label=True, opening_times=opening)
+        audited = audit_orders(batch, restaurants, need_label=True, opening_times=opening, schema=source.schema)
         frame = audited.frame
         after_midnight = (frame["acknowledged_local"] >= midnight) | (frame["ready_local"] >= midnight)
         other_reasons = audited.reasons & ~np.uint32(
@@ -198,7 +198,11 @@ def batches_as_of(
         open_orders = _keys_by_day(audited, excluded & is_acknowledged)
         if excluded.any():
             audited = audit_orders(
-                batch.filter(pl.Series(~excluded)), restaurants, need_label=True, opening_times=opening
+                batch.filter(pl.Series(~excluded)),
+                restaurants,
+                need_label=True,
+                opening_times=opening,
+                schema=source.schema,
             )
         yield KnownOrders(audited, open_orders)
 
@@ -209,20 +213,20 @@ def hash_keys(keys: pl.Series) -> NDArray[np.uint64]:
     return np.where(keys.is_null().to_numpy(), np.uint64(NO_KEY_HASH), np.maximum(numbers, np.uint64(1)))
 
 
-def _to_outcomes(batch: AuditedOrders, usable: NDArray[np.bool_]) -> Outcomes:
+def _to_outcomes(batch: AuditedOrders, usable: NDArray[np.bool_], restaurants: RestaurantIndex) -> Outcomes:
     rows = pl.Series(usable)
     frame = batch.frame.filter(rows)
-    keys = hash_keys(order_keys(batch.raw.filter(rows), frame))
+    keys = hash_keys(order_keys(frame))
     ready = frame["ready_local"].to_physical().to_numpy() // MICROSECONDS
     seconds = frame["prep_time_seconds"].cast(pl.Int64).to_numpy()
-    return Outcomes(keys, CompletedOrders(to_order_columns(frame), ready, seconds), batch.reasons[usable])
+    return Outcomes(keys, CompletedOrders(to_order_columns(frame, restaurants), ready, seconds), batch.reasons[usable])
 
 
 def _keys_by_day(batch: AuditedOrders, rows: NDArray[np.bool_]) -> pl.DataFrame:
     """Return `day` and `key` (hash) of the rows where `rows` is true."""
     selected = pl.Series(rows)
     frame = batch.frame.filter(selected)
-    keys = hash_keys(order_keys(batch.raw.filter(selected), frame))
+    keys = hash_keys(order_keys(frame))
     return pl.DataFrame({"day": _day_numbers(frame["acknowledged_local"]), "key": keys})
 
 
@@ -250,11 +254,8 @@ def _other_orders(parts: list[pl.DataFrame], outcomes: Outcomes) -> pl.DataFrame
 def _merge_without_duplicates(parts: list[Outcomes]) -> Outcomes:
     """Return the first order of each key from all parts, sorted independently of the order of rows."""
     orders = [part.completed.orders for part in parts]
-    columns = {
-        field.name: np.concatenate([getattr(part, field.name) for part in orders]) for field in fields(OrderColumns)
-    }
     completed = CompletedOrders(
-        OrderColumns(**columns),
+        concatenate_orders(orders),
         np.concatenate([part.completed.ready_at for part in parts]),
         np.concatenate([part.completed.prep_time_seconds for part in parts]),
     )

@@ -3,6 +3,8 @@
 If an order has a prediction from both, the **API's prediction** counts, because dispatch used it. Of several
 predictions of one kind, the **first** counts. The order of rows in this module implements both rules.
 
+Logged orders have the company's columns. They are read with the schema of the bundle that predicted them.
+
 For the log's format, see "The prediction log" in docs/operations.md. The layers don't allow importing the API's types
 here, so tests compare this module's types with the API's output. A line that isn't a record, such as a truncated line
 of a killed process, is counted and skipped.
@@ -12,8 +14,9 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -28,13 +31,14 @@ from preptime.features.restaurant_index import RestaurantIndex
 from preptime.features.spec import local_day
 from preptime.monitoring.document import DateRange
 from preptime.monitoring.outcomes import NO_KEY_HASH, hash_keys, to_day_number
+from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
 from preptime.sources.results import PREDICTIONS_FILE, ResultsFolder
 from preptime.validation import duplicates
 from preptime.validation.audit import audit_orders
 
 ORDER_FIELDS = (
     "order_acknowledged_at",
-    "order_value_gbp",
+    "order_value",
     "restaurant_id",
     "number_of_items",
     "country",
@@ -42,7 +46,7 @@ ORDER_FIELDS = (
     "type_of_food",
     "order_id",
 )
-"""The fields of a logged order that its key and its day need."""
+"""The canonical columns of a logged order that its key and its day need."""
 
 QUANTILE_COLUMNS = ("predicted_p10_seconds", "predicted_p50_seconds", "predicted_p80_seconds", "predicted_p90_seconds")
 FALLBACK_LEVEL_COLUMN = "prediction_fallback_level"
@@ -51,6 +55,8 @@ BUNDLE_COLUMN = "prediction_bundle"
 
 NO_FALLBACK_LEVEL = -1
 """Marks a prediction without a fallback level, as from the take-home route."""
+SchemaOf = Callable[[str], Schema]
+"""Returns the schema of a bundle by its ID."""
 LOG_BATCH_ORDERS = 50_000
 """Logged orders per batch."""
 
@@ -144,23 +150,22 @@ def _predicted_orders(record: LogRecord) -> Iterator[LoggedOrder]:
             yield LoggedOrder(record.time, record.bundle, order, prediction)
 
 
-def to_text(name: str, value: object) -> str | None:
-    """Return a logged value as text, as in a CSV file. Other types than text and numbers give None."""
+def to_text(value: object, decimal: str = ".") -> str | None:
+    """Return a logged value as text, as in a CSV file. Other types than text and numbers give None.
+
+    `decimal` is the decimal mark of the file.
+    """
     if isinstance(value, str):
         return value
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not _is_number(value):
         return None
-    if name == "order_acknowledged_at":
-        epoch_us = parse_epoch(value)
-        return None if epoch_us is None else _format_utc(epoch_us)
     if isinstance(value, float) and value.is_integer() and abs(value) < _MAX_EXACT_INTEGER:
         return str(int(value))
-    return repr(value)
+    return repr(value).replace(".", decimal)
 
 
-def _format_utc(microseconds: int) -> str:
-    seconds, remainder = divmod(microseconds, MICROSECONDS)
-    return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%dT%H:%M:%S}.{remainder:06d}Z"
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -191,15 +196,18 @@ def read_predictions(
     days: DateRange,
     *,
     count_from: dt.date | None = None,
+    schema_of: SchemaOf = lambda _: TAKE_HOME_SCHEMA,
 ) -> UniquePredictions:
     """Return the predictions of orders acknowledged on `days`. Counts cover the days from `count_from`.
+
+    `schema_of` returns the schema of a bundle, which the orders in the log have.
 
     Raises `DataError` if a partition is damaged.
     """
     batch = _read_partitions(
         results, [date for date in results.days(PREDICTIONS_FILE) if days.first <= date <= days.last]
     )
-    api, unreadable = _read_log(log_dir, restaurants, days.first, days.last)
+    api, unreadable = _read_log(log_dir, restaurants, days, schema_of)
     identified = [frame.filter(pl.col("key") != NO_KEY_HASH) for frame in (api, batch)]
     deduplicated = [frame.unique("key", keep="first", maintain_order=True) for frame in identified]
     combined = pl.concat([deduplicated[0].with_columns(api=True), deduplicated[1].with_columns(api=False)])
@@ -263,36 +271,62 @@ def _read_partition(path: str, date: dt.date) -> pl.DataFrame:
 
 
 def _read_log(
-    log_dir: Path | None, restaurants: RestaurantIndex, first: dt.date, last: dt.date
+    log_dir: Path | None, restaurants: RestaurantIndex, days: DateRange, schema_of: SchemaOf
 ) -> tuple[pl.DataFrame, int]:
     """Return the API's predictions for orders of those local days, by time, and the number of unreadable lines."""
     if log_dir is None:
         return pl.DataFrame(schema=_SCHEMA), 0
-    reader = LogReader(log_dir)
+    reader, schema_of = LogReader(log_dir), cache(schema_of)
     # Local days overlap the neighboring UTC days.
     one_day = dt.timedelta(days=1)
     parts, pending = list[pl.DataFrame](), list[LoggedOrder]()
-    for logged_order in reader.iter_orders(first - one_day, last + one_day):
+    for logged_order in reader.iter_orders(days.first - one_day, days.last + one_day):
         pending.append(logged_order)
         if len(pending) == LOG_BATCH_ORDERS:
-            parts.append(_logged_frame(pending, restaurants))
+            parts += _logged_frames(pending, restaurants, schema_of)
             pending = []
-    if pending:
-        parts.append(_logged_frame(pending, restaurants))
+    parts += _logged_frames(pending, restaurants, schema_of)
     if not parts:
         return pl.DataFrame(schema=_SCHEMA), reader.unreadable_lines
     frame = pl.concat(parts).sort("time", maintain_order=True).drop("time")
-    within = pl.col("day").is_between(to_day_number(first), to_day_number(last))
+    within = pl.col("day").is_between(to_day_number(days.first), to_day_number(days.last))
     return frame.filter(within), reader.unreadable_lines
 
 
-def _logged_frame(logged: list[LoggedOrder], restaurants: RestaurantIndex) -> pl.DataFrame:
+def _logged_frames(
+    logged: list[LoggedOrder], restaurants: RestaurantIndex, schema_of: SchemaOf
+) -> Iterator[pl.DataFrame]:
+    """Yield logged predictions as rows: those of each bundle with epochs as times, and those with other times."""
+    groups: dict[tuple[str, bool], list[LoggedOrder]] = {}
+    for item in logged:
+        time_column = schema_of(item.bundle).orders["order_acknowledged_at"].column
+        groups.setdefault((item.bundle, _is_number(item.order.get(time_column))), []).append(item)
+    for (bundle, has_epochs), items in groups.items():
+        schema = schema_of(bundle)
+        yield _logged_frame(items, _logged_columns(items, schema, has_epochs=has_epochs), restaurants, schema)
+
+
+def _logged_columns(logged: list[LoggedOrder], schema: Schema, *, has_epochs: bool) -> pl.DataFrame:
+    """Return the columns of logged orders as in a file. Epochs stay numbers, because text must match a format."""
+    columns = {}
+    for name in ORDER_FIELDS:
+        if schema.has(name):
+            column, is_time = schema.column(name), name == "order_acknowledged_at"
+            values = (item.order.get(column.source) for item in logged)
+            cells: list[str | int | None] = (
+                [parse_epoch(value) for value in values if isinstance(value, int | float)]
+                if is_time and has_epochs
+                else [to_text(value, column.number_format.decimal) for value in values]
+            )
+            columns[column.source] = pl.Series(cells, dtype=pl.Int64 if is_time and has_epochs else pl.String)
+    return pl.DataFrame(columns)
+
+
+def _logged_frame(
+    logged: list[LoggedOrder], orders: pl.DataFrame, restaurants: RestaurantIndex, schema: Schema
+) -> pl.DataFrame:
     """Return logged predictions as rows. Orders are parsed as `score` parses them from a file."""
-    orders = pl.DataFrame(
-        {name: [to_text(name, item.order.get(name)) for item in logged] for name in ORDER_FIELDS},
-        schema=dict.fromkeys(ORDER_FIELDS, pl.String),
-    )
-    audited = audit_orders(orders, restaurants, need_label=False).frame
+    audited = audit_orders(orders, restaurants, need_label=False, schema=schema).frame
     local = audited["acknowledged_local"].to_physical().fill_null(-1).to_numpy() // MICROSECONDS
     level_index = {name: index for index, name in enumerate(FALLBACK_LEVELS)}
     quantiles = {
@@ -301,7 +335,7 @@ def _logged_frame(logged: list[LoggedOrder], restaurants: RestaurantIndex) -> pl
     }
     return pl.DataFrame(
         {
-            "key": hash_keys(duplicates.order_keys(orders, audited)),
+            "key": hash_keys(duplicates.order_keys(audited)),
             "day": local_day(local),
             **quantiles,
             "fallback_level": [

@@ -20,16 +20,17 @@ from numpy.typing import NDArray
 from preptime.bundle.manifest import Manifest
 from preptime.domain.timestamps import MICROSECONDS
 from preptime.domain.validation_reasons import Purpose
+from preptime.features.feature_set import FeatureSet
 from preptime.features.history import feature_matrix
 from preptime.features.history_state import RECENT_DAYS, CompletedOrders, HistoryState
-from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
+from preptime.features.restaurant_index import RestaurantIndex, Vocabularies, recode_orders
 from preptime.features.shrinkage import build_history
-from preptime.features.spec import FEATURES, local_day
+from preptime.features.spec import local_day
 from preptime.monitoring.document import DateRange
-from preptime.monitoring.joined_predictions import recode_orders
 from preptime.monitoring.outcomes import batches_as_of, to_date, to_day_number
 from preptime.sources.source import DataSource
 from preptime.validation.audit import AuditedOrders, to_order_columns
+from preptime.validation.custom_features import feature_column
 
 MAX_BINS = 10
 """Deciles of the reference. For categories, the nine most frequent and the rest."""
@@ -42,10 +43,12 @@ MAX_ORDERS_PER_DAY = 20_000
 """An even sample of larger days. It estimates shares within 0.3 percentage points, less than days differ."""
 
 _WEEKDAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_INDICATOR_VALUES = ("present", "missing")
+"""Names of the values 0 and 1. Deciles of a rarely missing number would put both in one bin."""
 _COLUMNS = (
     "acknowledged_local",
     "restaurant_id",
-    "order_value_gbp",
+    "order_value",
     "number_of_items",
     "country",
     "city",
@@ -129,6 +132,7 @@ class DriftReference:
     """The number of sampled orders, at most `MAX_ORDERS_PER_DAY` per day."""
     vocabularies: Vocabularies
     """The vocabularies of the category codes."""
+    feature_set: FeatureSet
     history_is_filled: bool
     """Whether the history covered `RECENT_DAYS` on the first of these days. Before that, restaurant features change
     from week to week without drift."""
@@ -164,43 +168,49 @@ def read_reference(
     Makes one pass over the orders. Memory holds the state of the history and the orders of those days.
     """
     first, last = to_day_number(days.first), to_day_number(days.last)
-    state = HistoryState.empty(len(restaurants))
+    features = FeatureSet.from_schema(manifest.schema)
+    restaurants = restaurants.with_custom_features(manifest.vocabularies, features)
+    recoded_restaurants = restaurants.recoded(manifest.vocabularies)
+    state = HistoryState.empty(len(restaurants), manifest.vocabularies.category_cells)
     completed_in_range, fitting_orders = list[CompletedOrders](), list[pl.DataFrame]()
     for known in batches_as_of(source, restaurants, manifest.date):
         batch = known.audited
-        completed = _completed_orders(batch, Purpose.HISTORY)
+        completed = _completed_orders(batch, Purpose.HISTORY, restaurants)
         ready = local_day(completed.ready_at)
         state.add_orders(restaurants, completed.take(ready < first))
         completed_in_range.append(completed.take((ready >= first) & (ready < last)))
-        fitting_orders.append(_fitting_orders(batch, first, last))
+        fitting_orders.append(_fitting_orders(batch, features, first, last))
     rows = pl.concat(fitting_orders).sort(pl.all())
     acknowledged = local_day(rows["acknowledged_local"].to_physical().to_numpy() // MICROSECONDS)
-    recoded_restaurants = restaurants.recoded(manifest.vocabularies)
     daily_matrices = []
     for number in range(first, last + 1):
         history = build_history(state, recoded_restaurants, to_date(number))
         of_day = rows.filter(pl.Series(acknowledged == number))
-        orders = to_order_columns(of_day[evenly_spaced(len(of_day))])
-        daily_matrices.append(
-            feature_matrix(recode_orders(orders, restaurants.vocabularies, manifest.vocabularies), history)
-        )
+        orders = to_order_columns(of_day[evenly_spaced(len(of_day))], restaurants)
+        daily_matrices.append(feature_matrix(recode_orders(orders, restaurants, recoded_restaurants), history))
         for part in completed_in_range:
             state.add_orders(restaurants, part.take(local_day(part.ready_at) == number))
     history_is_filled = (days.first - manifest.window.first_day).days >= RECENT_DAYS
     return DriftReference(
         days,
-        _bin_features(daily_matrices, manifest.vocabularies),
+        _bin_features(daily_matrices, manifest.vocabularies, features),
         sum(map(len, daily_matrices)),
         manifest.vocabularies,
+        features,
         history_is_filled,
     )
 
 
-def _bin_features(matrices: list[NDArray[np.float32]], vocabularies: Vocabularies) -> dict[str, BinnedDays]:
+def _bin_features(
+    matrices: list[NDArray[np.float32]], vocabularies: Vocabularies, features: FeatureSet
+) -> dict[str, BinnedDays]:
     categories = {"weekday": _WEEKDAY_NAMES, "city": vocabularies.city, "type_of_food": vocabularies.type_of_food}
+    custom = zip(features.categories, vocabularies.custom, strict=True)
+    categories |= {feature.name: values for feature, values in custom}
+    categories |= dict.fromkeys(features.indicator_names, _INDICATOR_VALUES)
     return {
         feature.name: BinnedDays.from_days([matrix[:, index] for matrix in matrices], categories.get(feature.name))
-        for index, feature in enumerate(FEATURES)
+        for index, feature in enumerate(features.features)
     }
 
 
@@ -211,14 +221,17 @@ def evenly_spaced(size: int) -> NDArray[np.intp]:
     return np.linspace(0, size - 1, MAX_ORDERS_PER_DAY).astype(np.intp)
 
 
-def _completed_orders(batch: AuditedOrders, purpose: Purpose) -> CompletedOrders:
+def _completed_orders(batch: AuditedOrders, purpose: Purpose, restaurants: RestaurantIndex) -> CompletedOrders:
     frame = batch.frame.filter(pl.Series(batch.usable_for(purpose)))
     ready = frame["ready_local"].to_physical().to_numpy() // MICROSECONDS
-    return CompletedOrders(to_order_columns(frame), ready, frame["prep_time_seconds"].cast(pl.Int64).to_numpy())
+    return CompletedOrders(
+        to_order_columns(frame, restaurants), ready, frame["prep_time_seconds"].cast(pl.Int64).to_numpy()
+    )
 
 
-def _fitting_orders(batch: AuditedOrders, first: int, last: int) -> pl.DataFrame:
+def _fitting_orders(batch: AuditedOrders, features: FeatureSet, first: int, last: int) -> pl.DataFrame:
     """Return the orders of those days that models are fitted on."""
-    frame = batch.frame.select(_COLUMNS).filter(pl.Series(batch.usable_for(Purpose.FITTING)))
+    custom = [feature_column(feature) for feature in features.custom if feature_column(feature) in batch.frame.columns]
+    frame = batch.frame.select(*_COLUMNS, *custom).filter(pl.Series(batch.usable_for(Purpose.FITTING)))
     acknowledged = local_day(frame["acknowledged_local"].to_physical().to_numpy() // MICROSECONDS)
     return frame.filter(pl.Series((acknowledged >= first) & (acknowledged <= last)))

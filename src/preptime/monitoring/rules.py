@@ -33,7 +33,7 @@ class Rule(RuleDefinition, frozen=True, kw_only=True):
 SLOWER_THAN_PREDICTED = Rule(
     name="slower_than_predicted",
     kind="predictions",
-    description="Actual preparation times are longer than predicted, for all orders, in a city, or for a type of "
+    description="Actual times are longer than predicted, for all orders, in a city, or for a type of "
     "food, relative to the segment's baseline",
     threshold=4.7,
     unit=STANDARD_ERRORS,
@@ -44,7 +44,7 @@ SLOWER_THAN_PREDICTED = Rule(
 FASTER_THAN_PREDICTED = Rule(
     name="faster_than_predicted",
     kind="predictions",
-    description="Actual preparation times are shorter than predicted, for all orders, in a city, or for a type of "
+    description="Actual times are shorter than predicted, for all orders, in a city, or for a type of "
     "food, relative to the segment's baseline",
     threshold=4.7,
     unit=STANDARD_ERRORS,

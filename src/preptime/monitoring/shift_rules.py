@@ -215,7 +215,7 @@ def _alert(rule: Rule, dimension: Dimension, segment: int, *, excludes_fired_cit
         observed=abs(float(result.statistic[segment, -1])),
         threshold=rule.threshold,
         since=since,
-        message=f"{name[0].upper()}{name[1:]}: actual preparation times are {format_percent(relative_change, 0)} "
+        message=f"{name[0].upper()}{name[1:]}: actual times are {format_percent(relative_change, 0)} "
         f"{direction} than predicted, relative to {_BASELINE_NAMES[dimension.name]}, since {since} "
         f"({days} {'day' if days == 1 else 'days'}, {orders:,} orders).",
     )

@@ -6,7 +6,7 @@ Also makes a sample file of orders.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,10 @@ from preptime.domain.validation_reasons import (
 from preptime.errors import panic_as_error
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.progress import ProgressCallback
+from preptime.schema.schema import TAKE_HOME_SCHEMA, CustomFeature, Schema
+from preptime.scoring.field_values import FieldValues
 from preptime.scoring.score_file import CHUNK_ROWS, open_orders, row_progress
+from preptime.scoring.what_if import OrderInput, restaurant_zone
 from preptime.validation.audit import AuditedOrders, audit_orders
 from preptime.validation.cell_text import cells_as_text, to_csv_cells
 
@@ -43,34 +46,69 @@ VALIDATION_RESULT = "validation_result"
 PREDICTABLE = "can be predicted"
 
 
-def sample_orders(restaurants: RestaurantIndex | None, day: dt.date) -> pl.DataFrame:
+def sample_orders(
+    restaurants: RestaurantIndex | None,
+    day: dt.date,
+    schema: Schema = TAKE_HOME_SCHEMA,
+    values: Mapping[str, FieldValues] | None = None,
+) -> pl.DataFrame:
     """Return sample orders of `day`, two of them invalid on purpose. The same arguments give the same orders.
 
-    They're from the first of `restaurants`, or from restaurants 1 to 20 without any.
+    They're from the first of `restaurants`, or from restaurants 1 to 20 without any. Their custom features have values
+    from `values`.
     """
     rng = np.random.default_rng(_SEED)
-    listed_ids = [] if restaurants is None else restaurants.restaurant_id[:40].tolist()
-    ids = listed_ids or list(range(1, 21))
+    listed_ids = (
+        [] if restaurants is None else [restaurants.display_id(row) for row in range(min(40, len(restaurants)))]
+    )
+    ids = listed_ids or [str(number) for number in range(1, 21)]
     hours = np.sort(rng.choice(_ORDER_HOURS, SAMPLE_ROWS))
     minutes, seconds = rng.integers(0, 60, SAMPLE_ROWS), rng.integers(0, 60, SAMPLE_ROWS)
     items = 1 + rng.poisson(2.2, SAMPLE_ROWS)
-    values = np.round(4.5 + items * rng.uniform(4.0, 11.0, SAMPLE_ROWS), 2)
-    rows = pl.DataFrame(
-        {
-            "order_id": [f"sample-{number}" for number in range(1, SAMPLE_ROWS + 1)],
-            "order_acknowledged_at": [
-                f"{day} {hour:02d}:{minute:02d}:{second:02d}"
-                for hour, minute, second in zip(hours.tolist(), minutes.tolist(), seconds.tolist(), strict=True)
-            ],
-            "order_value_gbp": [f"{value:.2f}" for value in values.tolist()],
-            "restaurant_id": [str(cell) for cell in rng.choice(ids, SAMPLE_ROWS).tolist()],
-            "number_of_items": [str(cell) for cell in items.tolist()],
+    order_values = np.round(4.5 + items * rng.uniform(4.0, 11.0, SAMPLE_ROWS), 2)
+    features = {
+        feature.name: _sample_values(rng, feature, (values or {}).get(feature.name, FieldValues()))
+        for feature in schema.order_features
+    }
+    rows = []
+    for row, restaurant_id in enumerate(rng.choice(ids, SAMPLE_ROWS).tolist()):
+        cells: dict[str, float | str | None] = {
+            "order_id": f"sample-{row + 1}",
+            "order_value": float(order_values[row]),
+            "number_of_items": float(items[row]),
         }
+        cells |= {name: sampled[row] for name, sampled in features.items()}
+        time = dt.datetime.combine(day, dt.time(int(hours[row]), int(minutes[row]), int(seconds[row])))
+        order = OrderInput(restaurant_id, time, cells)
+        zone = None if restaurants is None else restaurant_zone(order, restaurants)
+        rows.append(order.to_row(schema, zone))
+    return _with_invalid_rows(pl.DataFrame(rows, schema=dict.fromkeys(rows[0], pl.String)), schema)
+
+
+def _sample_values(rng: np.random.Generator, feature: CustomFeature, seen: FieldValues) -> list[float | str | None]:
+    """Return values that other orders have. Without any, only a required feature has a value."""
+    if seen.values:
+        return [str(value) for value in rng.choice(seen.values, SAMPLE_ROWS)]
+    if seen.minimum is not None and seen.maximum is not None:
+        return [float(value) for value in rng.uniform(seen.minimum, seen.maximum, SAMPLE_ROWS).round(1)]
+    if not feature.required:
+        return [None] * SAMPLE_ROWS
+    return ["example" if feature.type == "category" else (feature.range or (1.0, 1.0))[0]] * SAMPLE_ROWS
+
+
+def _with_invalid_rows(rows: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+    """Return sample orders of which one has a text instead of its value, and one lacks its number of items.
+
+    If the schema doesn't have these columns, the orders have no valid time and no restaurant.
+    """
+    unreadable, missing = (
+        schema.orders[name if schema.has(name) else other].column
+        for name, other in (("order_value", "order_acknowledged_at"), ("number_of_items", "restaurant_id"))
     )
     row = pl.int_range(pl.len())
     return rows.with_columns(
-        order_value_gbp=pl.when(row == 8).then(pl.lit("free")).otherwise("order_value_gbp"),
-        number_of_items=pl.when(row == 21).then(None).otherwise("number_of_items"),
+        pl.when(row == 8).then(pl.lit("free")).otherwise(unreadable).alias(unreadable),
+        pl.when(row == 21).then(None).otherwise(missing).alias(missing),
     )
 
 
@@ -97,18 +135,26 @@ class Preview:
 
 
 @panic_as_error()
-def preview_file(source: str, restaurants: RestaurantIndex, *, progress: ProgressCallback | None = None) -> Preview:
+def preview_file(
+    source: str,
+    restaurants: RestaurantIndex,
+    schema: Schema,
+    *,
+    bundle_id: str = "",
+    progress: ProgressCallback | None = None,
+) -> Preview:
     """Validate all rows of `source` as scoring does, in bounded memory.
 
-    Raises `DataError` if the source can't be read, is empty, or lacks a column.
+    `bundle_id` is the bundle that has the schema, for messages. Raises `DataError` if the source can't be read, is
+    empty, or lacks a column.
     """
-    orders = open_orders(source)
+    orders = open_orders(source, schema, bundle_id)
     report_rows = row_progress(orders, "Checking", progress)
     rows = unknown_restaurant_rows = 0
     rejected: dict[ValidationReason, int] = {}
     heads, rejected_parts, listed_rows = list[pl.DataFrame](), list[pl.DataFrame](), 0
     for chunk in orders.batches(CHUNK_ROWS):
-        audited = audit_orders(chunk, restaurants, need_label=False)
+        audited = audit_orders(chunk, restaurants, need_label=False, schema=orders.schema)
         first_reasons = _first_reasons(audited)
         if rows < PREVIEW_ROWS:
             heads.append(_head(audited, first_reasons, orders.columns, PREVIEW_ROWS - rows))

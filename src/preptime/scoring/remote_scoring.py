@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -12,11 +12,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.domain.data_dictionary import REQUEST_COLUMNS, SURPLUS_COLUMN
-from preptime.domain.orders import DEFAULT_MODEL, FALLBACK_LEVELS, QUANTILE_LEVELS, UNKNOWN_CODE
+from preptime.domain.data_dictionary import SURPLUS_COLUMN
+from preptime.domain.orders import DEFAULT_MODEL, FALLBACK_LEVELS, QUANTILE_LEVELS
+from preptime.domain.timestamps import TimestampFormat
 from preptime.domain.validation_reasons import ValidationReason
-from preptime.features.restaurant_index import RestaurantIndex
+from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
 from preptime.progress import ProgressCallback
+from preptime.schema.schema import Schema
 from preptime.scoring.score_document import ScoreCounts, ScoreDocument
 from preptime.scoring.score_file import open_orders, row_progress
 from preptime.scoring.scorer import (
@@ -25,19 +27,25 @@ from preptime.scoring.scorer import (
     PREDICTED_SECONDS,
     PREDICTION_BUNDLE,
     PREDICTION_REASON,
+    RESTAURANT_DIFFERS,
+    OrderFlags,
     PassthroughColumns,
+    has_place,
     model_column,
+    order_flags,
     quantile_column,
 )
 from preptime.sources.parallel import map_in_order
 from preptime.sources.writer import write_table
+from preptime.validation.audit import audit_orders
 from preptime.validation.cell_text import cells_as_text, format_times
-from preptime.validation.parsing import parse_integers
 
 MAX_CONCURRENT_REQUESTS = 2
 """With two, the client reads and writes one chunk while the server predicts another."""
-
-_REQUEST_COLUMNS = tuple(name for name in REQUEST_COLUMNS if name != "order_id")
+NO_RESTAURANTS = RestaurantIndex(
+    Vocabularies((), (), (), ("UTC",)), np.zeros(0, np.int64), *(np.zeros(0, np.int32) for _ in range(4))
+)
+"""Replaces the restaurants of a bundle that isn't known here. Row checks that need no restaurant still run."""
 
 
 class RemoteError(Protocol):
@@ -91,21 +99,21 @@ class RemoteScorer:
 
     client: PredictionClient
     models: tuple[str, ...]
+    schema: Schema
+    """The schema of the orders, which the API's bundle has too."""
     restaurants: RestaurantIndex | None = None
-    """The restaurants of the API's bundle, to count orders of unknown restaurants. None if they aren't known here."""
+    """The restaurants of the API's bundle, for the counts. None if they aren't known here."""
 
-    def is_unknown(self, rows: pl.DataFrame) -> NDArray[np.bool_] | None:
-        """Return which of N orders are of a restaurant that the API's bundle doesn't know, or None."""
-        if self.restaurants is None:
-            return None
-        ids = parse_integers(rows["restaurant_id"])
-        is_unknown: NDArray[np.bool_] = self.restaurants.positions(ids.values) == UNKNOWN_CODE
-        return is_unknown
+    def flags(self, rows: pl.DataFrame, is_predicted: NDArray[np.bool_]) -> OrderFlags:
+        """Return what `score_file` counts about the predicted orders among N orders, as far as it's known here."""
+        audited = audit_orders(rows, self.restaurants or NO_RESTAURANTS, need_label=False, schema=self.schema)
+        flags = order_flags(audited, is_predicted)
+        return replace(flags, is_unknown=None, differs=None) if self.restaurants is None else flags
 
     def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the prediction columns (see `preptime.scoring.scorer`) for N orders as a data source yields them."""
         points = tuple(name for name in self.models if name != DEFAULT_MODEL)
-        response = self.client.predict(request_rows(rows).to_dicts(), models=points)
+        response = self.client.predict(request_rows(rows, self.schema).to_dicts(), models=points)
         columns = _prediction_columns(response, points)
         if SURPLUS_COLUMN not in rows.columns:
             return columns
@@ -122,27 +130,42 @@ class RemoteScorer:
 
 
 def score_file_remotely(
-    source: str, out: Path, scorer: RemoteScorer, *, orders_per_request: int, progress: ProgressCallback | None = None
+    source: str,
+    out: Path,
+    scorer: RemoteScorer,
+    *,
+    bundle_id: str = "",
+    orders_per_request: int,
+    progress: ProgressCallback | None = None,
 ) -> ScoreDocument:
     """Score the orders at `source` into `out` like `score_file`, with `orders_per_request` in each request.
 
     If the champion changes during the run, `prediction_bundle` names the bundle of each row, and the document names the
-    last one. Raises `DataError` if the source can't be read, and the client's errors.
+    last one. `bundle_id` is the bundle that the API serves before the run, for messages about columns. Raises
+    `DataError` if the source can't be read, and the client's errors.
     """
-    orders = open_orders(source)
+    orders = open_orders(source, scorer.schema, bundle_id)
     passthrough = PassthroughColumns.from_source(orders, for_csv=out.suffix.lower() == ".csv")
     counts = ScoreCounts()
     report_rows = row_progress(orders, "Predicting with the API", progress)
     bundle = ""
+    flags_rows = scorer.restaurants is not None and has_place(orders.columns, orders.schema)
 
-    def score_chunk(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, NDArray[np.bool_] | None]:
-        return passthrough.select(rows), scorer.predict(rows), scorer.is_unknown(rows)
+    def score_chunk(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, OrderFlags]:
+        predictions = scorer.predict(rows)
+        is_predicted = predictions[PREDICTION_REASON].is_null()
+        flags = scorer.flags(rows, is_predicted.to_numpy())
+        if flags_rows:
+            positions = (is_predicted.cum_sum().cast(pl.Int64) - 1).set(~is_predicted, None)
+            differs = pl.Series(flags.differs).gather(positions)
+            predictions = predictions.with_columns(differs.alias(RESTAURANT_DIFFERS))
+        return passthrough.select(rows), predictions, flags
 
     def iter_scored() -> Iterator[pl.DataFrame]:
         nonlocal bundle
         with closing(map_in_order(orders.batches(orders_per_request), score_chunk, MAX_CONCURRENT_REQUESTS)) as chunks:
-            for passthrough_columns, predictions, is_unknown in chunks:
-                _count_predictions(counts, predictions, is_unknown)
+            for passthrough_columns, predictions, flags in chunks:
+                _count_predictions(counts, predictions, flags)
                 bundle = str(predictions[PREDICTION_BUNDLE][-1])
                 report_rows(counts.rows)
                 yield passthrough_columns.with_columns(predictions)
@@ -151,12 +174,49 @@ def score_file_remotely(
     return counts.to_document(orders.name, out, bundle)
 
 
-def request_rows(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the declared columns of N orders as text, which the API parses as `score_file` parses a file.
+def request_rows(rows: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+    """Return the request's columns of N orders as text, which the API parses as `score_file` parses a file.
 
     The server converts instants, sent in UTC, to the restaurant's time zone. Naive timestamps are sent as local time.
     """
-    return rows.select(_as_text(rows[name]) for name in _REQUEST_COLUMNS if name in rows.columns)
+    columns = {name: source for name, source in schema.request_fields().items() if name != "order_id"}
+    return rows.select(
+        _request_cells(name, rows[source], schema) for name, source in columns.items() if source in rows.columns
+    )
+
+
+def _request_cells(name: str, cells: pl.Series, schema: Schema) -> pl.Series:
+    """Return the cells of one column. Typed cells are converted, because text must match the schema's formats."""
+    if cells.dtype == pl.String:
+        return _as_text(cells)
+    if name == "order_acknowledged_at":
+        timestamp_format = schema.column(name).timestamp_format
+        return _typed_times(cells, timestamp_format) if timestamp_format.pattern else _as_text(cells)
+    has_marks = schema.source.decimal != "." and cells.dtype.is_numeric() and _is_number(name, schema)
+    return _as_text(cells).str.replace(".", schema.source.decimal, literal=True) if has_marks else _as_text(cells)
+
+
+def _is_number(name: str, schema: Schema) -> bool:
+    if schema.has(name):
+        return schema.column(name).declaration.data_type in {"number", "integer"}
+    return any(feature.name == name and feature.type == "number" for feature in schema.order_features)
+
+
+def _typed_times(cells: pl.Series, timestamp_format: TimestampFormat) -> pl.Series:
+    """Return times as microseconds since 1970, and epochs unchanged.
+
+    A naive timestamp is local time in the format's time zone. Without one, it's text in the format.
+    """
+    if cells.dtype == pl.Date:
+        cells = cells.cast(pl.Datetime("us"))
+    if not isinstance(cells.dtype, pl.Datetime):
+        return cells
+    has_zone = cells.dtype.time_zone is not None
+    if not has_zone and not timestamp_format.time_zone:
+        return cells.dt.strftime(timestamp_format.pattern.replace("%f", "%6f"))
+    if not has_zone:
+        cells = cells.dt.replace_time_zone(timestamp_format.time_zone, ambiguous="earliest", non_existent="null")
+    return cells.dt.epoch("us")
 
 
 def _as_text(cells: pl.Series) -> pl.Series:
@@ -199,10 +259,9 @@ def _seconds_series(values: list[float | None]) -> pl.Series:
     return pl.Series(values, dtype=pl.Float32)
 
 
-def _count_predictions(counts: ScoreCounts, predictions: pl.DataFrame, is_unknown: NDArray[np.bool_] | None) -> None:
+def _count_predictions(counts: ScoreCounts, predictions: pl.DataFrame, flags: OrderFlags) -> None:
     rejected = predictions[PREDICTION_REASON].drop_nulls().value_counts(name="rows")
-    is_predicted = predictions[PREDICTION_REASON].is_null()
-    predicted = predictions.filter(is_predicted)
+    predicted = predictions.filter(predictions[PREDICTION_REASON].is_null())
     fallback_level = predicted[FALLBACK_LEVEL].replace_strict(
         list(FALLBACK_LEVELS), list(range(len(FALLBACK_LEVELS))), return_dtype=pl.Int8
     )
@@ -211,5 +270,5 @@ def _count_predictions(counts: ScoreCounts, predictions: pl.DataFrame, is_unknow
         predicted[PREDICTED_SECONDS].to_numpy().astype(np.float32),
         fallback_level.to_numpy().astype(np.int8),
         {ValidationReason(reason): rows for reason, rows in rejected.iter_rows()},
-        None if is_unknown is None else is_unknown[is_predicted.to_numpy()],
+        flags,
     )

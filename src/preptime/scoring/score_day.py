@@ -12,17 +12,23 @@ from typing import Literal
 import msgspec
 import polars as pl
 
-from preptime.bundle.bundle import Bundle, fetch_verified
+from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import ChampionLog
+from preptime.bundle.isolated_check import load_checked
 from preptime.bundle.manifest import bundle_date
 from preptime.bundle.store import Store
-from preptime.domain.data_dictionary import ORDERS_DICTIONARY, OUTCOME_COLUMNS, require_columns, required_columns
 from preptime.errors import BundleVerificationError, OperationError, UsageError
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.progress import ProgressCallback
 from preptime.scoring.score_document import ScoreCounts
-from preptime.scoring.score_file import CHUNK_ROWS, row_progress, worker_count
-from preptime.scoring.scorer import ChunkScorer, PassthroughColumns, TimestampFormatter, restaurants_for
+from preptime.scoring.score_file import CHUNK_ROWS, require_scoring_columns, row_progress, worker_count
+from preptime.scoring.scorer import (
+    ChunkScorer,
+    PassthroughColumns,
+    TimestampFormatter,
+    differing_restaurants,
+    restaurants_for,
+)
 from preptime.sources.parallel import map_in_order
 from preptime.sources.results import PREDICTIONS_FILE, SCORE_FILE, ResultsFolder
 from preptime.sources.source import DataSource, batches_for_dates
@@ -65,6 +71,12 @@ class DayScoreDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """Predictions by fallback level, finest first."""
     unknown_restaurants: dict[str, int]
     """Predictions for orders of unknown restaurants, by fallback level. Only levels that occur."""
+    restaurant_differs: int = 0
+    """Predictions for orders whose country or city isn't that of their restaurant in the bundle."""
+    missing_features: dict[str, int] = msgspec.field(default_factory=dict)
+    """Predictions without a value, by custom feature. Only features with some."""
+    invalid_features: dict[str, int] = msgspec.field(default_factory=dict)
+    """Predictions whose value can't be used, by custom feature. Only features with some."""
     median_predicted_seconds: int | None
     """Median of the p50 in whole seconds. Null without predictions."""
 
@@ -105,7 +117,7 @@ def select_champion(store: Store, day: dt.date, results: ResultsFolder) -> Selec
     newest = entry = log.as_of(day)
     while entry is not None:
         try:
-            bundle = fetch_verified(store, entry.bundle)
+            bundle = load_checked(store, entry.bundle)
         except (BundleVerificationError, UsageError) as error:  # UsageError: the bundle isn't in the store
             current = log.current()
             failed = SkippedBundle(entry.bundle, error.facts)
@@ -155,7 +167,7 @@ def _scored_by(results: ResultsFolder, day: dt.date) -> str | None:
 
 def select_bundle(store: Store, bundle_id: str, day: dt.date) -> SelectedBundle:
     """Return a bundle that a user chose for a day. Raises `UsageError` if its date is later than the day."""
-    bundle = fetch_verified(store, bundle_id)
+    bundle = load_checked(store, bundle_id)
     if bundle.manifest.date > day:
         raise UsageError(
             f"{bundle_id} has the date {bundle.manifest.date}, so it knows events after {day}.",
@@ -192,15 +204,25 @@ def score_day(
     earlier run are deleted. `write_predictions` gets the same rows. Raises `DataError` if the source can't be read, and
     `OperationError` if the results can't be written.
     """
-    require_columns(source.columns, required_columns(ORDERS_DICTIONARY, "scoring"), source.name)
     bundle = selected.bundle
+    require_scoring_columns(source, "" if bundle is None else f"the schema of {bundle.manifest.id}")
     known_restaurants = restaurants if bundle is None else restaurants_for(bundle, restaurants)
     orders = read_day_orders(source, day, known_restaurants, progress)
     counts = ScoreCounts()
     if bundle is None or orders.rows.is_empty():
         results.remove(day, PREDICTIONS_FILE)
     else:
-        frame = _predict_orders(orders, bundle, known_restaurants, counts, columns=source.columns)
+        # Columns that are known later are left out, because they would change the bytes of a backfill.
+        names = [name for name in source.schema.request_fields().values() if name in source.columns]
+        scorer = ChunkScorer(
+            bundle,
+            PassthroughColumns(orders.rows.select(names).schema, for_csv=False),
+            TimestampFormatter(),
+            known_restaurants,
+            source.schema,
+            differing_restaurants(bundle.history.restaurants, restaurants),
+        )
+        frame = _predict_orders(orders, scorer, counts)
         content = io.BytesIO()
         frame.write_parquet(content)
         results.write(day, PREDICTIONS_FILE, content.getvalue())
@@ -219,7 +241,7 @@ def read_day_orders(
     unreadable_time_rows = rows_read = 0
     report_rows = row_progress(source, f"Reading the orders of {day}", progress)
     for rows in batches_for_dates(source, day, day, CHUNK_ROWS):
-        frame = audit_orders(rows, restaurants, need_label=False).frame
+        frame = audit_orders(rows, restaurants, need_label=False, schema=source.schema).frame
         acknowledged_local = frame["acknowledged_local"]
         unreadable_time_rows += acknowledged_local.null_count()
         is_on_day = (acknowledged_local.dt.date() == day).fill_null(value=False)
@@ -227,7 +249,7 @@ def read_day_orders(
             day_rows, parsed_rows = rows.filter(is_on_day), frame.filter(is_on_day)
             day_parts.append(day_rows)
             instants.append(parsed_rows["acknowledged_utc"])
-            keys.append(order_keys(day_rows, parsed_rows))
+            keys.append(order_keys(parsed_rows))
         rows_read += len(rows)
         report_rows(rows_read)
     if not day_parts:
@@ -245,21 +267,12 @@ def read_day_orders(
     )
 
 
-def _predict_orders(
-    orders: DayOrders, bundle: Bundle, restaurants: RestaurantIndex, counts: ScoreCounts, *, columns: tuple[str, ...]
-) -> pl.DataFrame:
+def _predict_orders(orders: DayOrders, scorer: ChunkScorer, counts: ScoreCounts) -> pl.DataFrame:
     """Return the order key, the source's declared columns that are known at acknowledgement, and the predictions."""
-    # Columns that are known later are left out, because they would change the bytes of a backfill.
-    names = [
-        column.name for column in ORDERS_DICTIONARY if column.name in columns and column.name not in OUTCOME_COLUMNS
-    ]
-    scorer = ChunkScorer(
-        bundle, PassthroughColumns(orders.rows.select(names).schema, for_csv=False), TimestampFormatter(), restaurants
-    )
     scored_parts = []
     with closing(map_in_order(orders.rows.iter_slices(CHUNK_ROWS), scorer.score, worker_count(None))) as chunks:
         for chunk in chunks:
-            counts.add(len(chunk.frame), chunk.p50_seconds, chunk.fallback_level, chunk.rejected, chunk.is_unknown)
+            counts.add(len(chunk.frame), chunk.p50_seconds, chunk.fallback_level, chunk.rejected, chunk.flags)
             scored_parts.append(chunk.frame)
     return pl.concat(scored_parts).insert_column(0, orders.keys.alias(ORDER_KEY))
 
@@ -279,5 +292,8 @@ def _build_document(day: dt.date, selected: SelectedBundle, orders: DayOrders, c
         rejected=counts.rejected,
         fallback_level=counts.fallback_level,
         unknown_restaurants=counts.unknown_restaurants or {},
+        restaurant_differs=counts.restaurant_differs or 0,
+        missing_features=counts.missing_features,
+        invalid_features=counts.invalid_features,
         median_predicted_seconds=counts.median_predicted_seconds,
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -10,6 +12,9 @@ from numpy.typing import NDArray
 
 from preptime.domain.orders import FALLBACK_LEVELS
 from preptime.domain.validation_reasons import ValidationReason
+from preptime.scoring.scorer import OrderFlags
+
+_Key = TypeVar("_Key")
 
 _HISTOGRAM_BINS = 86_401
 """One bin per second of a day, for the median. Longer preparations count as a day."""
@@ -33,6 +38,13 @@ class ScoreDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     unknown_restaurants: dict[str, int] | None
     """Predictions for orders of unknown restaurants, by fallback level. Only levels that occur. Null if the API
     predicted with a bundle whose restaurants aren't known here."""
+    restaurant_differs: int | None
+    """Predictions for orders whose country or city isn't that of their restaurant in the bundle. They may be of another
+    restaurant with the same identifier. Null if the bundle's restaurants aren't known here."""
+    missing_features: dict[str, int]
+    """Predictions without a value, by custom feature. Only features with some."""
+    invalid_features: dict[str, int]
+    """Predictions whose value can't be read or is outside its range, by custom feature. Only features with some."""
     median_predicted_seconds: int | None
     """Median of the p50 in whole seconds. Null without predictions."""
 
@@ -45,7 +57,10 @@ class ScoreCounts:
         self._seconds_histogram = np.zeros(_HISTOGRAM_BINS, np.int64)
         self._fallback_level = np.zeros(len(FALLBACK_LEVELS), np.int64)
         self._unknown_restaurants: NDArray[np.int64] | None = np.zeros(len(FALLBACK_LEVELS), np.int64)
+        self._differs: int | None = 0
         self._rejected: dict[ValidationReason, int] = {}
+        self.missing_features: dict[str, int] = {}
+        self.invalid_features: dict[str, int] = {}
 
     def add(
         self,
@@ -53,22 +68,24 @@ class ScoreCounts:
         p50_seconds: NDArray[np.float32],
         fallback_level: NDArray[np.int8],
         rejected: dict[ValidationReason, int],
-        is_unknown: NDArray[np.bool_] | None,
+        flags: OrderFlags,
     ) -> None:
-        """Count a chunk: its rows, the p50 and fallback level of its predictions, and the rejected rows by reason.
-
-        `is_unknown` says for each prediction whether the restaurant is unknown. None means that it can't be said.
-        """
+        """Count a chunk: its rows, the p50 and fallback level of its predictions, and the rejected rows by reason."""
         self.rows += rows
         seconds = np.minimum(np.rint(p50_seconds), _HISTOGRAM_BINS - 1).astype(np.int64)
         self._seconds_histogram += np.bincount(seconds, minlength=_HISTOGRAM_BINS)
         self._fallback_level += np.bincount(fallback_level, minlength=len(FALLBACK_LEVELS))
-        if is_unknown is None or self._unknown_restaurants is None:
+        if flags.is_unknown is None or self._unknown_restaurants is None:
             self._unknown_restaurants = None
         else:
-            self._unknown_restaurants += np.bincount(fallback_level[is_unknown], minlength=len(FALLBACK_LEVELS))
-        for reason, count in rejected.items():
-            self._rejected[reason] = self._rejected.get(reason, 0) + count
+            self._unknown_restaurants += np.bincount(fallback_level[flags.is_unknown], minlength=len(FALLBACK_LEVELS))
+        if flags.differs is None or self._differs is None:
+            self._differs = None
+        else:
+            self._differs += int(np.count_nonzero(flags.differs))
+        _add_counts(self._rejected, rejected)
+        _add_counts(self.missing_features, flags.missing_features)
+        _add_counts(self.invalid_features, flags.invalid_features)
 
     def to_document(self, source: str, out: Path, bundle: str) -> ScoreDocument:
         """Return the counts as a document."""
@@ -81,6 +98,9 @@ class ScoreCounts:
             rejected=self.rejected,
             fallback_level=self.fallback_level,
             unknown_restaurants=self.unknown_restaurants,
+            restaurant_differs=self.restaurant_differs,
+            missing_features=self.missing_features,
+            invalid_features=self.invalid_features,
             median_predicted_seconds=self.median_predicted_seconds,
         )
 
@@ -108,7 +128,17 @@ class ScoreCounts:
         return {level: count for level, count in counts if count}
 
     @property
+    def restaurant_differs(self) -> int | None:
+        """Predictions for orders whose place isn't that of their restaurant. None if it can't be said."""
+        return self._differs
+
+    @property
     def median_predicted_seconds(self) -> int | None:
         """Median of the p50 in whole seconds, or None without predictions."""
         cumulative = np.cumsum(self._seconds_histogram)
         return int(np.searchsorted(cumulative, (cumulative[-1] + 1) // 2)) if cumulative[-1] else None
+
+
+def _add_counts(counts: dict[_Key, int], more: Mapping[_Key, int]) -> None:
+    for key, count in more.items():
+        counts[key] = counts.get(key, 0) + count

@@ -15,8 +15,17 @@ from preptime.domain.data_dictionary import ORDERS_DICTIONARY, require_columns, 
 from preptime.errors import OperationError, UsageError, panic_as_error
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.progress import ProgressCallback
+from preptime.schema.schema import Schema
+from preptime.schema.toml_file import assumed_origin
 from preptime.scoring.score_document import ScoreCounts, ScoreDocument
-from preptime.scoring.scorer import ChunkScorer, PassthroughColumns, TimestampFormatter, restaurants_for
+from preptime.scoring.scorer import (
+    ChunkScorer,
+    PassthroughColumns,
+    TimestampFormatter,
+    differing_restaurants,
+    has_place,
+    restaurants_for,
+)
 from preptime.sources.parallel import map_in_order
 from preptime.sources.registry import open_source
 from preptime.sources.source import DataSource, estimate_rows
@@ -37,6 +46,7 @@ def score_file(
     bundle: Bundle,
     *,
     restaurants: RestaurantIndex | None = None,
+    schema: Schema | None = None,
     progress: ProgressCallback | None = None,
     chunk_rows: int = CHUNK_ROWS,
     workers: int | None = None,
@@ -52,6 +62,7 @@ def score_file(
         out: CSV or Parquet file, by its suffix.
         bundle: The bundle that predicts.
         restaurants: Describes restaurants that the bundle doesn't know.
+        schema: The schema of the orders. Default: the bundle's.
         progress: Called with the share of rows, possibly from another thread.
         chunk_rows: Rows scored at a time.
         workers: Number of threads. Default: the number of CPUs, from 2 to `MAX_WORKERS`.
@@ -64,13 +75,17 @@ def score_file(
         UsageError: The output has another suffix, or is one of the inputs.
         OperationError: Writing failed.
     """
-    orders = open_orders(source)
+    orders = open_orders(source, schema or bundle.schema, bundle.manifest.id)
     _check_output_is_not_input(orders, out)
+    differing = differing_restaurants(bundle.history.restaurants, restaurants)
     scorer = ChunkScorer(
         bundle,
         PassthroughColumns.from_source(orders, for_csv=out.suffix.lower() == ".csv"),
         TimestampFormatter(),
         restaurants_for(bundle, restaurants),
+        orders.schema,
+        differing,
+        flags_rows=len(differing) > 0 or has_place(orders.columns, orders.schema),
     )
     counts = ScoreCounts()
     report_rows = row_progress(orders, "Scoring", progress)
@@ -78,21 +93,32 @@ def score_file(
     def iter_scored() -> Iterator[pl.DataFrame]:
         with closing(map_in_order(orders.batches(chunk_rows), scorer.score, worker_count(workers))) as chunks:
             for chunk in chunks:
-                counts.add(len(chunk.frame), chunk.p50_seconds, chunk.fallback_level, chunk.rejected, chunk.is_unknown)
+                counts.add(len(chunk.frame), chunk.p50_seconds, chunk.fallback_level, chunk.rejected, chunk.flags)
                 report_rows(counts.rows)
                 yield chunk.frame
 
-    _write_scored(out, iter_scored())
+    _write_scored(out, iter_scored(), orders.schema.source.delimiter)
     if progress:
         progress("Scoring", 1.0)
     return counts.to_document(orders.name, out, bundle.manifest.id)
 
 
-def open_orders(source: str) -> DataSource:
-    """Open orders for scoring. Raises `DataError` if they can't be read or lack a column that scoring requires."""
-    orders = open_source(source)
-    require_columns(orders.columns, required_columns(ORDERS_DICTIONARY, "scoring"), orders.name)
+def open_orders(source: str, schema: Schema, bundle_id: str = "") -> DataSource:
+    """Open orders for scoring. Raises `DataError` if they can't be read or lack a column that scoring requires.
+
+    `bundle_id` is the bundle with the schema, for messages.
+    """
+    orders = open_source(source, schema)
+    require_scoring_columns(orders, f"the schema of {bundle_id}" if bundle_id else "")
     return orders
+
+
+def require_scoring_columns(orders: DataSource, origin: str = "") -> None:
+    """Raise `DataError` if orders lack a column that scoring requires. `origin` says where their schema is from."""
+    schema = orders.schema
+    required = [name for name in required_columns(ORDERS_DICTIONARY, "scoring") if schema.has(name)]
+    names = {name: schema.orders[name].column for name in required}
+    require_columns(orders.columns, names, orders.name, origin=origin or assumed_origin(schema))
 
 
 def row_progress(source: DataSource, stage: str, progress: ProgressCallback | None) -> Callable[[int], None]:
@@ -111,9 +137,9 @@ def worker_count(requested: int | None) -> int:
     return requested or max(2, min(os.cpu_count() or 1, MAX_WORKERS))
 
 
-def _write_scored(out: Path, chunks: Iterator[pl.DataFrame]) -> None:
+def _write_scored(out: Path, chunks: Iterator[pl.DataFrame], delimiter: str) -> None:
     try:
-        write_table(out, chunks)
+        write_table(out, chunks, delimiter=delimiter)
     except (OSError, pl.exceptions.PolarsError) as error:  # an error while reading is a DataError
         reason = _os_error_message(error)
         if reason is None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -11,13 +12,16 @@ from numpy.typing import NDArray
 
 from preptime.bundle.bundle import Bundle
 from preptime.domain.orders import FALLBACK_LEVELS, QUANTILE_LEVELS, UNKNOWN_CODE, Predictions
+from preptime.domain.restaurant_ids import UNKNOWN_RESTAURANT_KEY
 from preptime.domain.timestamps import MICROSECONDS, SECONDS_PER_DAY
 from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask, reasons_in_mask
 from preptime.errors import DataError
-from preptime.features.restaurant_index import RestaurantIndex, Vocabularies, recode
+from preptime.features.restaurant_index import RestaurantIndex, recode
+from preptime.features.restaurant_names import RestaurantNames
 from preptime.formatting import shorten
+from preptime.schema.schema import Schema
 from preptime.sources.source import DataSource, incompatible_types_error
-from preptime.validation.audit import AuditedOrders, audit_orders, to_order_columns
+from preptime.validation.audit import PLACE_COLUMNS, AuditedOrders, audit_orders, to_order_columns
 from preptime.validation.cell_text import fits_csv, to_csv_cells
 
 PREDICTED_SECONDS = "predicted_seconds"
@@ -26,6 +30,9 @@ PREDICTED_READY_AT = "predicted_ready_at"
 FALLBACK_LEVEL = "prediction_fallback_level"
 PREDICTION_REASON = "prediction_reason"
 PREDICTION_BUNDLE = "prediction_bundle"
+RESTAURANT_DIFFERS = "restaurant_differs"
+"""Whether the order's country or city isn't that of its restaurant in the bundle. A file has this column if its orders
+have a country or a city, or if the restaurants given with them differ from those of the bundle."""
 
 _MINUTE_SECONDS = 60
 
@@ -145,7 +152,7 @@ def merge_restaurants(known: RestaurantIndex, extra: RestaurantIndex) -> Restaur
     A restaurant that `known` contains is unchanged, because its history was counted in that city and type of food.
     Time zones get new codes, which is safe because no model reads them.
     """
-    recoded = extra.recoded(known.vocabularies)
+    recoded = extra.recoded(known.vocabularies, known.feature_set)
     new_rows = np.flatnonzero(known.positions(recoded.restaurant_id) == UNKNOWN_CODE)
     ids = np.concatenate([known.restaurant_id, recoded.restaurant_id[new_rows]])
     id_order = np.argsort(ids)
@@ -155,20 +162,96 @@ def merge_restaurants(known: RestaurantIndex, extra: RestaurantIndex) -> Restaur
         recode(known.time_zone, known_vocabularies.time_zone, zones),
         recode(recoded.time_zone[new_rows], recoded_vocabularies.time_zone, zones),
     )
+    categories = None
+    if known.categories is not None and recoded.categories is not None:
+        categories = np.concatenate([known.categories, recoded.categories[new_rows]])[id_order]
     return RestaurantIndex(
-        Vocabularies(known_vocabularies.country, known_vocabularies.city, known_vocabularies.type_of_food, zones),
+        replace(known_vocabularies, time_zone=zones),
         ids[id_order],
         np.concatenate([known.country, recoded.country[new_rows]])[id_order],
         np.concatenate([known.city, recoded.city[new_rows]])[id_order],
         np.concatenate([known.type_of_food, recoded.type_of_food[new_rows]])[id_order],
         np.concatenate(zone_codes)[id_order],
+        feature_set=known.feature_set,
+        categories=categories,
+        names=_merge_names(known, recoded, new_rows),
     )
+
+
+def _merge_names(known: RestaurantIndex, extra: RestaurantIndex, new_rows: NDArray[np.intp]) -> RestaurantNames:
+    """Return the names of the restaurants with a text ID in `known`, and in the rows of `extra`, by ascending key."""
+    named_rows = new_rows[extra.restaurant_id[new_rows] < 0]
+    keys = np.concatenate([known.restaurant_id[known.restaurant_id < 0], extra.restaurant_id[named_rows]])
+    texts = [*known.names.texts(), *(extra.names[row] for row in named_rows.tolist())]
+    return RestaurantNames.from_texts(texts[position] for position in np.argsort(keys).tolist())
 
 
 def restaurants_for(bundle: Bundle, extra: RestaurantIndex | None) -> RestaurantIndex:
     """Return the bundle's restaurants, and those of `extra` that it lacks."""
     known = bundle.history.restaurants
     return known if extra is None else merge_restaurants(known, extra)
+
+
+def differing_restaurants(known: RestaurantIndex, extra: RestaurantIndex | None) -> NDArray[np.int64]:
+    """Return the keys of the restaurants in `extra` whose country or city isn't the one that `known` has.
+
+    They may be restaurants of another company or market with the same identifiers.
+    """
+    if extra is None:
+        return np.empty(0, np.int64)
+    positions = known.positions(extra.restaurant_id)
+    recoded = extra.recoded(known.vocabularies, known.feature_set)
+    differs = np.zeros(len(extra), np.bool_)
+    for name in PLACE_COLUMNS:
+        known_codes = np.append(getattr(known, name), np.int32(UNKNOWN_CODE))[positions]
+        has_both = (getattr(extra, name) != UNKNOWN_CODE) & (known_codes != UNKNOWN_CODE)
+        differs |= has_both & (getattr(recoded, name) != known_codes)
+    keys: NDArray[np.int64] = extra.restaurant_id[differs & (positions != UNKNOWN_CODE)]
+    return keys
+
+
+@dataclass(frozen=True)
+class OrderFlags:
+    """What is counted about predicted orders. The arrays have one element for each prediction."""
+
+    is_unknown: NDArray[np.bool_] | None
+    """Whether the restaurant is unknown. None if it can't be said."""
+    differs: NDArray[np.bool_] | None
+    """Whether the order's country or city isn't that of its restaurant. None if it can't be said."""
+    missing_features: dict[str, int]
+    """Predictions without a value, by custom feature."""
+    invalid_features: dict[str, int]
+    """Predictions whose value can't be used, by custom feature."""
+
+
+def order_flags(
+    audited: AuditedOrders, is_scored: NDArray[np.bool_], differing: NDArray[np.int64] | None = None
+) -> OrderFlags:
+    """Return the flags of the predicted orders. `differing` are the keys of `differing_restaurants`."""
+    differs = (audited.reasons & np.uint32(ValidationReason.RESTAURANT_DIFFERS.bit)) != 0
+    if differing is not None and len(differing):
+        differs |= np.isin(audited.frame["restaurant_id"].fill_null(UNKNOWN_RESTAURANT_KEY).to_numpy(), differing)
+    return OrderFlags(
+        ((audited.reasons & np.uint32(ValidationReason.UNKNOWN_RESTAURANT.bit)) != 0)[is_scored],
+        differs[is_scored],
+        _feature_counts(audited, is_scored, ValidationReason.MISSING_FEATURE),
+        _feature_counts(audited, is_scored, ValidationReason.INVALID_FEATURE),
+    )
+
+
+def _feature_counts(audited: AuditedOrders, is_scored: NDArray[np.bool_], reason: ValidationReason) -> dict[str, int]:
+    names = {feature.column: feature.name for feature in audited.schema.order_features}
+    counts: dict[str, int] = {}
+    for finding in audited.findings:
+        if finding.reason is reason and (count := int(np.count_nonzero(is_scored[finding.rows]))):
+            name = names[finding.column]
+            counts[name] = counts.get(name, 0) + count
+    return counts
+
+
+def has_place(columns: Collection[str], schema: Schema) -> bool:
+    """Return whether orders with these columns name their country or city."""
+    return any(schema.has(name) and schema.orders[name].column in columns for name in PLACE_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -179,8 +262,7 @@ class ScoredChunk:
     p50_seconds: NDArray[np.float32]
     fallback_level: NDArray[np.int8]
     rejected: dict[ValidationReason, int]
-    is_unknown: NDArray[np.bool_]
-    """For each prediction, whether the restaurant is unknown."""
+    flags: OrderFlags
 
 
 @dataclass(frozen=True)
@@ -191,15 +273,24 @@ class ChunkScorer:
     passthrough: PassthroughColumns
     timestamp_formatter: TimestampFormatter
     restaurants: RestaurantIndex
+    schema: Schema
+    """The schema of the rows: that of the bundle, in its canonical form for rows of a database."""
+    differing: NDArray[np.int64] | None = None
+    """The keys of restaurants that are described differently elsewhere (`differing_restaurants`)."""
+    flags_rows: bool = False
+    """Whether the rows get the column `RESTAURANT_DIFFERS`."""
 
     def score(self, rows: pl.DataFrame) -> ScoredChunk:
         """Return the rows in order, followed by the prediction columns."""
-        audited = audit_orders(rows, self.restaurants, need_label=False)
+        audited = audit_orders(rows, self.restaurants, need_label=False, schema=self.schema)
         is_scored = audited.usable_for(Purpose.SCORING)
         all_scored = bool(is_scored.all())
         frame = audited.frame if all_scored else audited.frame.filter(pl.Series(is_scored))
-        predictions = self.bundle.predict(to_order_columns(frame))
+        predictions = self.bundle.predict(to_order_columns(frame, self.restaurants))
         columns = self._prediction_columns(frame, predictions)
+        flags = order_flags(audited, is_scored, self.differing)
+        if self.flags_rows:
+            columns = columns.with_columns(pl.Series(RESTAURANT_DIFFERS, flags.differs))
         rejected: dict[ValidationReason, int] = {}
         if not all_scored:
             columns, rejected = _align_with_rows(columns, audited, is_scored)
@@ -209,7 +300,7 @@ class ChunkScorer:
             predictions.default,
             predictions.fallback_level,
             rejected,
-            ((audited.reasons & np.uint32(ValidationReason.UNKNOWN_RESTAURANT.bit)) != 0)[is_scored],
+            flags,
         )
 
     def _prediction_columns(self, frame: pl.DataFrame, predictions: Predictions) -> pl.DataFrame:
@@ -245,5 +336,7 @@ class BundleScorer:
     def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the prediction columns for N orders, which must not have such columns themselves."""
         passthrough = PassthroughColumns(rows.schema, for_csv=False)
-        scorer = ChunkScorer(self.bundle, passthrough, TimestampFormatter(), self.bundle.history.restaurants)
+        scorer = ChunkScorer(
+            self.bundle, passthrough, TimestampFormatter(), self.bundle.history.restaurants, self.bundle.schema
+        )
         return scorer.score(rows).frame.drop(rows.columns)

@@ -32,7 +32,6 @@ MAX_RESTAURANTS = 20
 _MINUTE_SECONDS = 60
 _HOURS = 24
 P10_COLUMN, P90_COLUMN = quantile_column(0.1), quantile_column(0.9)
-RESTAURANT_COLUMN = "restaurant_id"
 
 
 class DurationHistogram:
@@ -97,20 +96,20 @@ class ScoreSummary:
     """First and last local date of the predicted ready times. None without predictions."""
 
 
-def summarize(scored: Path, point_models: Sequence[str]) -> ScoreSummary:
+def summarize(scored: Path, point_models: Sequence[str], *, restaurant_column: str = "restaurant_id") -> ScoreSummary:
     """Return the summary of a scored Parquet file with predictions of `point_models`."""
     models = {"p50": PREDICTED_SECONDS} | {name: model_column(name) for name in point_models}
     model_histogram, width_histogram = DurationHistogram(len(models)), DurationHistogram(1)
     hours = _QuantileHistograms(_HOURS)
     restaurants, fallback_levels, ready_days = Counter[str](), Counter[str](), set[str]()
     for rows in _read_predicted_rows(
-        scored, [*models.values(), P10_COLUMN, P90_COLUMN, PREDICTED_READY_AT, FALLBACK_LEVEL, RESTAURANT_COLUMN]
+        scored, restaurant_column, [*models.values(), P10_COLUMN, P90_COLUMN, PREDICTED_READY_AT, FALLBACK_LEVEL]
     ):
         for index, column in enumerate(models.values()):
             model_histogram.add(np.full(len(rows), index), rows[column].to_numpy())
         width_histogram.add(np.zeros(len(rows), np.int64), (rows[P90_COLUMN] - rows[P10_COLUMN]).to_numpy())
         hours.add(_local_hours(rows), rows)
-        restaurants.update(dict(rows[RESTAURANT_COLUMN].value_counts().iter_rows()))
+        restaurants.update(dict(rows[restaurant_column].value_counts().iter_rows()))
         fallback_levels.update(dict(rows[FALLBACK_LEVEL].value_counts().iter_rows()))
         ready_days.update(rows[PREDICTED_READY_AT].str.head(10).unique())
     # Ties are sorted by name, so that the same file gives the same chart.
@@ -120,7 +119,9 @@ def summarize(scored: Path, point_models: Sequence[str]) -> ScoreSummary:
         predicted=int(width_histogram.counts()[0]),
         distribution=_bar_table(model_histogram, 0),
         by_hour=hours.table(pl.Series("hour", range(_HOURS))),
-        by_restaurant=_restaurant_histograms(scored, busiest).table(pl.Series("restaurant", busiest, pl.String)),
+        by_restaurant=_restaurant_histograms(scored, restaurant_column, busiest).table(
+            pl.Series("restaurant", busiest, pl.String)
+        ),
         widths=_bar_table(width_histogram, 0),
         fallback_level=pl.DataFrame(
             {"fallback_level": list(fallback_levels), "orders": list(fallback_levels.values())},
@@ -152,27 +153,26 @@ class _QuantileHistograms:
         return table.filter(pl.col("orders") > 0)
 
 
-def _restaurant_histograms(scored: Path, names: list[str]) -> _QuantileHistograms:
+def _restaurant_histograms(scored: Path, restaurant_column: str, names: list[str]) -> _QuantileHistograms:
     """Read the file a second time for the few restaurants that are shown."""
     histograms = _QuantileHistograms(len(names))
     if names:
         group_by_name = dict(zip(names, range(len(names)), strict=True))
-        for rows in _read_predicted_rows(scored, [PREDICTED_SECONDS, P10_COLUMN, P90_COLUMN, RESTAURANT_COLUMN]):
-            group = rows[RESTAURANT_COLUMN].replace_strict(group_by_name, default=None, return_dtype=pl.Int64)
+        for rows in _read_predicted_rows(scored, restaurant_column, [PREDICTED_SECONDS, P10_COLUMN, P90_COLUMN]):
+            group = rows[restaurant_column].replace_strict(group_by_name, default=None, return_dtype=pl.Int64)
             shown = rows.filter(group.is_not_null())
             histograms.add(group.drop_nulls().to_numpy(), shown)
     return histograms
 
 
-def _read_predicted_rows(scored: Path, columns: list[str]) -> Iterator[pl.DataFrame]:
-    """Yield `columns` of the predicted rows, with restaurants as text without surrounding spaces."""
+def _read_predicted_rows(scored: Path, restaurant_column: str, columns: list[str]) -> Iterator[pl.DataFrame]:
+    """Yield columns of the predicted rows, and the restaurants as text without surrounding spaces."""
     table = pl.scan_parquet(scored, glob=False)
     # Reading by row group limits memory. A streaming reader prefetches several hundred MB.
     for start in range(0, int(table.select(pl.len()).collect().item()), ROW_GROUP_ROWS):
-        rows = table.slice(start, ROW_GROUP_ROWS).filter(pl.col(PREDICTION_REASON).is_null()).select(columns).collect()
-        yield rows.with_columns(
-            cells_as_text(rows[name]).str.strip_chars() for name in columns if name == RESTAURANT_COLUMN
-        )
+        predicted = table.slice(start, ROW_GROUP_ROWS).filter(pl.col(PREDICTION_REASON).is_null())
+        rows = predicted.select(*columns, restaurant_column).collect()
+        yield rows.with_columns(cells_as_text(rows[restaurant_column]).str.strip_chars())
 
 
 def _local_hours(rows: pl.DataFrame) -> NDArray[np.int64]:

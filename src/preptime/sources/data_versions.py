@@ -20,13 +20,16 @@ import polars as pl
 from preptime.domain.data_dictionary import READER_COLUMNS
 from preptime.errors import DataError
 from preptime.features.restaurant_index import RestaurantIndex
+from preptime.schema.toml_text import schema_to_toml
 from preptime.sources.source import DataSource, batches_for_dates
 from preptime.sources.writer import write_table
 from preptime.validation.audit import audit_orders
 from preptime.validation.audit_report import CheckReport, summarize_audit
+from preptime.validation.derived_restaurants import restaurants_to_frame
 
 ORDERS_FILE = "orders.parquet"
 RESTAURANTS_FILE = "restaurants.parquet"
+SCHEMA_FILE = "schema.toml"
 VALIDATION_FILE = "validation.json"
 DIRTY_SUFFIX = "+changes"
 """Appended to a git revision if tracked files are modified, except for files that DVC itself writes while it runs."""
@@ -106,24 +109,27 @@ class SnapshotDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 def write_snapshot(
     order_source: DataSource,
-    restaurant_source: DataSource,
+    restaurant_source: DataSource | None,
     restaurants: RestaurantIndex,
     *,
     first: dt.date,
     last: dt.date,
     out: Path,
 ) -> SnapshotDocument:
-    """Write the orders of the local days `first` to `last`, the restaurants, and the audit report to the folder `out`.
+    """Write the orders of the days `first` to `last`, the restaurants, their schema, and the audit report to a folder.
 
-    Rows and columns are unchanged and in the order of the source, so the same contents produce the same bytes. Each
-    file is written atomically. Raises `DataError` if there are no orders on these days.
+    The files are in `out`. Rows and columns are unchanged and in the order of the source, so the same contents produce
+    the same bytes. Without a source of restaurants, `restaurants` are written. Each file is written atomically. Raises
+    `DataError` if there are no orders on these days.
     """
-    undated = 0
+    undated, schema = 0, order_source.schema
 
     def selected_orders() -> Iterator[pl.DataFrame]:
         nonlocal undated
         for rows in batches_for_dates(order_source, first, last, _CHUNK_ROWS):
-            order_dates = audit_orders(rows, restaurants, need_label=False).frame["acknowledged_local"].dt.date()
+            order_dates = (
+                audit_orders(rows, restaurants, need_label=False, schema=schema).frame["acknowledged_local"].dt.date()
+            )
             undated += order_dates.null_count()
             yield _data_columns(rows.filter(order_dates.is_between(first, last).fill_null(value=True)))
 
@@ -132,11 +138,17 @@ def write_snapshot(
         raise DataError(f"{order_source.name} has no orders from {first} to {last}.", "Choose days that have orders.")
     all_orders = pl.concat(chunks, how="vertical_relaxed")
     write_table(out / ORDERS_FILE, [all_orders])
-    restaurant_rows = _data_columns(restaurant_source.frame())
+    if restaurant_source is None:
+        restaurant_rows, restaurant_columns = restaurants_to_frame(restaurants), schema.canonical().restaurants
+    else:
+        restaurant_rows = _data_columns(restaurant_source.frame())
+        restaurant_columns = restaurant_source.schema.restaurants
     write_table(out / RESTAURANTS_FILE, [restaurant_rows])
     validation = _without_examples(
-        summarize_audit(audit_orders(all_orders, restaurants, need_label=True), len(restaurants))
+        summarize_audit(audit_orders(all_orders, restaurants, need_label=True, schema=schema), len(restaurants))
     )
+    snapshot_schema = msgspec.structs.replace(schema, restaurants=restaurant_columns)
+    (out / SCHEMA_FILE).write_text(schema_to_toml(snapshot_schema), encoding="utf-8", newline="\n")
     (out / VALIDATION_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(validation), indent=1) + b"\n")
     return SnapshotDocument(
         orders=len(all_orders),

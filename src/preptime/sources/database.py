@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, Protocol, Self
@@ -20,7 +20,16 @@ import polars as pl
 from preptime.domain.data_dictionary import FILE_COLUMN, ORDERS_DICTIONARY, RESTAURANTS_DICTIONARY, ROW_COLUMN
 from preptime.errors import DataError, UsageError
 from preptime.progress import ProgressCallback, no_progress
-from preptime.sources.database_schema import EXTRA, ORDER_SCHEMA, RESTAURANT_COLUMNS, encode_extra
+from preptime.schema.schema import CustomFeature, Schema
+from preptime.sources.database_schema import (
+    EXTRA,
+    FEATURES,
+    ORDER_SCHEMA,
+    RESTAURANT_COLUMNS,
+    encode_extra,
+    encode_features,
+    feature_types,
+)
 
 ORDERS_TABLE = "orders"
 RESTAURANTS_TABLE = "restaurants"
@@ -117,6 +126,50 @@ def readable_columns(table: str) -> tuple[str, ...]:
     return tuple(column.name for column in (ORDERS_DICTIONARY if table == ORDERS_TABLE else RESTAURANTS_DICTIONARY))
 
 
+ColumnNames = Mapping[str, Sequence[str]]
+"""The recorded names by table. `orders.features` are the custom features of orders, and so on."""
+
+
+def feature_names_table(table: str) -> str:
+    """Return the name under which the custom features of a table are recorded."""
+    return f"{table}.{FEATURES}"
+
+
+DERIVED_RESTAURANTS = f"{RESTAURANTS_TABLE}.derived"
+"""The name under which the columns of restaurants that were derived from orders are recorded."""
+
+
+def source_columns(address: DatabaseAddress, schema: Schema, recorded: ColumnNames) -> tuple[str, ...]:
+    """Return the columns of a table to read: those of the loaded files, and the custom features of the schema.
+
+    A custom feature of orders that isn't required can be missing, as in a file. Raises `DataError` for another one.
+    """
+    columns, features = recorded[address.table], table_features(address.table, schema)
+    if not columns:
+        return (*readable_columns(address.table), *(feature.name for feature in features))
+    stored_names = recorded[feature_names_table(address.table)]
+    _require_features(address, [feature for feature in features if feature.name not in stored_names])
+    names = [feature.name for feature in features if feature.name in stored_names]
+    return (*(name for name in columns if name not in {feature.name for feature in features}), *names)
+
+
+def table_features(table: str, schema: Schema) -> tuple[CustomFeature, ...]:
+    """Return the custom features of the rows of a table."""
+    return schema.order_features if table == ORDERS_TABLE else schema.restaurant_features
+
+
+def _require_features(address: DatabaseAddress, missing: Sequence[CustomFeature]) -> None:
+    required = [feature.name for feature in missing if feature.required or feature.of == "restaurant"]
+    if required:
+        files = "ORDERS" if address.table == ORDERS_TABLE else "--restaurants RESTAURANTS"
+        raise DataError(
+            f"{address.name} has no {'feature' if len(required) == 1 else 'features'} {', '.join(required)}, which the "
+            "schema declares.",
+            f"Load the rows again with the schema: preptime ingest {files} --schema FILE --to "
+            f"{address.shell_quoted_url}",
+        )
+
+
 class DatabaseReader(Protocol):
     """One consistent view of a table, whatever is loaded meanwhile."""
 
@@ -141,6 +194,13 @@ class DatabaseSource(ABC):
 
     address: DatabaseAddress
     columns: tuple[str, ...]
+    schema: Schema
+    """The schema of the rows. In a database, columns have their canonical names."""
+
+    @property
+    def feature_types(self) -> dict[str, pl.DataType]:
+        """The type of each custom feature of the rows."""
+        return feature_types(table_features(self.address.table, self.schema))
 
     @property
     def name(self) -> str:
@@ -252,12 +312,12 @@ class StagingTable(Protocol):
         """Add rows."""
         ...
 
-    def merge_restaurants(self, columns: Sequence[str], file_columns: Sequence[str]) -> MergeCounts:
-        """Insert new restaurants, replace `columns` of existing ones, and record the names of the file's columns."""
+    def merge_restaurants(self, columns: Sequence[str], names: ColumnNames, *, replace: bool) -> MergeCounts:
+        """Insert new restaurants, and record names. With `replace`, replace `columns` of existing ones."""
         ...
 
-    def merge_orders(self, file_columns: Sequence[str], progress: ProgressCallback) -> MergeCounts:
-        """Insert new orders, complete existing ones, and record the names of the file's columns."""
+    def merge_orders(self, names: ColumnNames, progress: ProgressCallback) -> MergeCounts:
+        """Insert new orders, complete existing ones, and record names."""
         ...
 
 
@@ -281,24 +341,47 @@ class Database(ABC):
     def prepare(self) -> tuple[str, ...]:
         """Create or upgrade the tables, and return the names of the applied changes."""
 
-    def load_restaurants(self, restaurants: pl.DataFrame) -> LoadResult:
-        """Add or replace these restaurants, all or nothing. Columns that aren't given keep their values."""
+    @abstractmethod
+    def recorded_names(self, table: str) -> tuple[str, ...]:
+        """Return the recorded names of a table (`ColumnNames`)."""
+
+    def load_restaurants(
+        self, restaurants: pl.DataFrame, features: Sequence[str] = (), *, are_derived: bool = False
+    ) -> LoadResult:
+        """Add or replace these restaurants, all or nothing. Columns that aren't given keep their values.
+
+        `features` are the columns with custom features. Restaurants that were derived from orders are only added.
+        """
         declared_columns = [name for name in RESTAURANT_COLUMNS if name in restaurants.columns]
-        extra_columns = [name for name in restaurants.columns if name not in declared_columns]
-        rows = restaurants.select(declared_columns).with_columns(encode_extra(restaurants, extra_columns))
+        columns = [name for name in restaurants.columns if name not in features]
+        extra_columns = [name for name in columns if name not in declared_columns]
+        rows = restaurants.select(declared_columns).with_columns(
+            encode_features(restaurants, features), encode_extra(restaurants, extra_columns)
+        )
+        changed_columns = [*declared_columns, *([FEATURES] if features else []), *([EXTRA] if extra_columns else [])]
+        names = {RESTAURANTS_TABLE: columns, feature_names_table(RESTAURANTS_TABLE): features}
         with self._open_staging(RESTAURANTS_TABLE, rows.schema) as staging:
             staging.append(rows)
-            columns = [*declared_columns, EXTRA] if extra_columns else declared_columns
-            counts = staging.merge_restaurants(columns, restaurants.columns)
+            counts = staging.merge_restaurants(
+                changed_columns,
+                names | ({DERIVED_RESTAURANTS: columns} if are_derived else {}),
+                replace=not are_derived,
+            )
         return counts.to_result(len(rows))
 
     def load_orders(
-        self, chunks: Iterable[pl.DataFrame], columns: Sequence[str], progress: ProgressCallback = no_progress
+        self,
+        chunks: Iterable[pl.DataFrame],
+        columns: Sequence[str],
+        progress: ProgressCallback = no_progress,
+        *,
+        features: Sequence[str] = (),
     ) -> LoadResult:
         """Add or complete orders, all or nothing, also if `chunks` raises an error.
 
-        Chunks have the columns of `preptime.sources.database_schema.ORDER_SCHEMA`. `columns` are the file's columns.
-        Raises `NoStorableRowsError` if there are no rows.
+        Chunks have the columns of `preptime.sources.database_schema.ORDER_SCHEMA`. `columns` are the canonical names of
+        the file's columns, and `features` the names of its custom features. Raises `NoStorableRowsError` if there are
+        no rows.
         """
         rows = 0
         with self._open_staging(ORDERS_TABLE, ORDER_SCHEMA) as staging:
@@ -308,7 +391,8 @@ class Database(ABC):
             if not rows:
                 raise NoStorableRowsError
             progress("Merging", 0.0)
-            counts = staging.merge_orders(columns, progress)
+            names = {ORDERS_TABLE: columns, feature_names_table(ORDERS_TABLE): features}
+            counts = staging.merge_orders(names, progress)
         progress("Merging", 1.0)
         return counts.to_result(rows)
 

@@ -5,15 +5,15 @@ An error states the cause in one sentence.
 
 from __future__ import annotations
 
-import csv
+import gzip
 import os
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
@@ -23,20 +23,24 @@ from preptime.domain.data_dictionary import READER_COLUMNS, ROW_COLUMN
 from preptime.errors import DataError
 from preptime.formatting import escape_surrogates, join_names
 
-READ_ERRORS: tuple[type[BaseException], ...] = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
-"""The errors of Polars while it reads a file. A panic doesn't derive from `Exception`."""
+_GZIP_ERRORS: tuple[type[BaseException], ...] = (gzip.BadGzipFile, EOFError, zlib.error)
+READ_ERRORS: tuple[type[BaseException], ...] = (
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+    OSError,
+    *_GZIP_ERRORS,
+)
+"""The errors of Polars and of gzip while a file is read. A panic doesn't derive from `Exception`."""
 
-_HEAD_BYTES = 65_536
+HEAD_BYTES = 65_536
 _BLOCK_BYTES = 1 << 22
-_MAX_HEADER_BYTES = 1 << 26
-"""A million column names need 7 MB. A longer line isn't a header."""
-_PARQUET_MAGIC = b"PAR1"
+_PARQUET_MAGIC, _GZIP_MAGIC = b"PAR1", b"\x1f\x8b"
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff", b"\xff\xfe", b"\xfe\xff")
 _BLANK_BYTES = b" \t\r\n\v\f\x00"
 _FORMATS_BY_MAGIC = {
     b"PK\x03\x04": "an Excel workbook or zip archive",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
-    b"\x1f\x8b": "gzip-compressed",
+    _GZIP_MAGIC: "compressed twice with gzip",
     b"\x28\xb5\x2f\xfd": "zstd-compressed",
     b"BZh": "bzip2-compressed",
     b"%PDF": "a PDF",
@@ -48,17 +52,7 @@ _FORMATS_BY_MAGIC = {
     b"\xff\xfe": "text in UTF-16",
     b"\xfe\xff": "text in UTF-16",
 }
-_DELIMITER_NAMES = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _UNKNOWN_ZONE_VARIABLE = "POLARS_IGNORE_TIMEZONE_PARSE_ERROR"
-
-
-@dataclass(frozen=True, slots=True)
-class CsvHeader:
-    """The header of a CSV file. Quoted column names can contain line feeds."""
-
-    names: tuple[str, ...]
-    lines: int
-    size_bytes: int
 
 
 def path_text(path: Path) -> str:
@@ -68,12 +62,14 @@ def path_text(path: Path) -> str:
 
 def is_parquet(path: Path) -> bool:
     """Return whether a file is Parquet, by its first bytes. Raises `DataError` if it can't be read or is empty."""
-    head = _read_head(path)
+    head = read_head(path)
     mark = next((mark for mark in _BYTE_ORDER_MARKS if head.startswith(mark)), b"")
     if not head[len(mark) :].strip(_BLANK_BYTES) and (mark or not head.strip()):
         content = "contains only a byte order mark" if mark else "is empty"
         raise DataError(f"{path_text(path)} {content}.", "Use a file with a header and rows.")
     if head.startswith(_PARQUET_MAGIC):
+        if is_compressed(path):
+            raise DataError(f"{path_text(path)} is a Parquet file inside a gzip file.", "Decompress it with gunzip.")
         return True
     if path.suffix.lower() == ".parquet":
         raise DataError(
@@ -100,51 +96,58 @@ def scan_parquet(path: Path, *, row_index_name: str | None = None) -> pl.LazyFra
 def parquet_columns(path: Path) -> tuple[str, ...]:
     """Return the columns of a Parquet file. Raises `DataError` if it's damaged."""
     try:
-        return _check_column_names(path, scan_parquet(path).collect_schema().names())
+        return check_column_names(path, scan_parquet(path).collect_schema().names())
     except READ_ERRORS as error:
         raise read_error(path, error) from error
 
 
-def scan_csv(source: Path | bytes, columns: Iterable[str], *, skip_lines: int = 0, row_offset: int = 0) -> pl.LazyFrame:
+def scan_csv(content: bytes, columns: Iterable[str], *, delimiter: str = ",", row_offset: int = 0) -> pl.LazyFrame:
     """Scan all cells as text, so that an invalid cell becomes a validation reason and doesn't fail the file.
 
-    `skip_lines` is the number of lines of the header in `source`. `row_offset` rows come before this scan.
+    `content` is valid CSV without a header. `row_offset` rows come before it.
     """
-    with _polars_input(source) as csv_source:
-        return pl.scan_csv(
-            csv_source,
-            has_header=False,
-            skip_lines=skip_lines,
-            schema=dict.fromkeys(columns, pl.String()),
-            missing_columns="insert",
-            extra_columns="ignore",  # without it, Polars fails if the first line has surplus cells
-            truncate_ragged_lines=True,
-            row_index_name=ROW_COLUMN,
-            row_index_offset=1 + row_offset,
-            glob=False,
-        )
+    return pl.scan_csv(
+        content,
+        has_header=False,
+        separator=delimiter,
+        schema=dict.fromkeys(columns, pl.String()),
+        missing_columns="insert",
+        extra_columns="ignore",  # without it, Polars fails if the first line has surplus cells
+        truncate_ragged_lines=True,
+        row_index_name=ROW_COLUMN,
+        row_index_offset=1 + row_offset,
+    )
 
 
-def read_csv_header(path: Path) -> CsvHeader:
-    """Return the header of a comma-separated file in UTF-8. Raises `DataError` for any other file."""
-    _check_is_text(path)
-    lines: list[bytes] = []
-    try:
-        with path.open("rb") as file:
-            blocks = iter(partial(file.readline, _MAX_HEADER_BYTES), b"")
-            names = tuple(next(csv.reader(_decode_lines(blocks, lines)), ()))
-    except UnicodeDecodeError as error:
-        raise read_error(path, error) from error
-    except csv.Error as error:
-        raise DataError(f"The header of {path_text(path)} can't be read ({error}).", _csv_hint(error)) from error
-    _check_delimiter(path, names)
-    return CsvHeader(_check_column_names(path, names), len(lines), sum(len(line) for line in lines))
+def open_decompressed(path: Path) -> BinaryIO:
+    """Open a file, and decompress it while it's read if it's compressed with gzip."""
+    return cast("BinaryIO", gzip.open(path)) if is_compressed(path) else path.open("rb")
+
+
+def is_compressed(path: Path) -> bool:
+    """Return whether a file is compressed with gzip, by its first bytes."""
+    with path.open("rb") as file:
+        return file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+
+
+def decompressed_size(path: Path) -> int:
+    """Return the size of a file, or an estimate of its decompressed size, from the last 4 bytes of a gzip file."""
+    size = path.stat().st_size
+    if not is_compressed(path):
+        return size
+    with path.open("rb") as file:
+        file.seek(-4, os.SEEK_END)
+        return max(size, int.from_bytes(file.read(4), "little"))
 
 
 def read_error(path: Path, error: BaseException) -> DataError:
     """Return an error that describes why a file can't be read."""
     first_line = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-    if path.suffix.lower() == ".parquet" or _read_head(path).startswith(_PARQUET_MAGIC):
+    if isinstance(error, _GZIP_ERRORS):
+        return DataError(
+            f"{path_text(path)} is a damaged gzip file ({first_line}).", "Compress it again. It's possibly truncated."
+        )
+    if path.suffix.lower() == ".parquet" or read_head(path).startswith(_PARQUET_MAGIC):
         if first_line.startswith("precision must be"):
             return DataError(
                 f"{path_text(path)} has a column whose type can't be read ({first_line}).",
@@ -166,13 +169,13 @@ def read_error(path: Path, error: BaseException) -> DataError:
 
 
 @contextmanager
-def _polars_input(source: Path | bytes) -> Iterator[Path | bytes | BinaryIO]:
-    """Yield what Polars can scan: the source, or an open file if its path isn't UTF-8. Polars duplicates the handle."""
-    if isinstance(source, Path) and path_text(source) != str(source):
-        with source.open("rb") as file:
+def _polars_input(path: Path) -> Iterator[Path | BinaryIO]:
+    """Yield what Polars can scan: the path, or an open file if the path isn't UTF-8. Polars duplicates the handle."""
+    if path_text(path) != str(path):
+        with path.open("rb") as file:
             yield file
     else:
-        yield source
+        yield path
 
 
 def _with_known_zones(dtype: pl.DataType | DataTypeClass) -> pl.DataType | DataTypeClass:
@@ -198,8 +201,9 @@ def _is_known_zone(name: str) -> bool:
     return True
 
 
-def _check_is_text(path: Path) -> None:
-    head = _read_head(path)
+def check_is_text(path: Path) -> None:
+    """Raise `DataError` if the first bytes of a file aren't text in UTF-8."""
+    head = read_head(path)
     file_format = next((name for magic, name in _FORMATS_BY_MAGIC.items() if head.startswith(magic)), None)
     if file_format is None and b"\x00" in head:
         file_format = "binary"
@@ -207,32 +211,7 @@ def _check_is_text(path: Path) -> None:
         raise DataError(f"{path_text(path)} is {file_format}, not CSV.", "Export it as CSV in UTF-8 or as Parquet.")
 
 
-def _decode_lines(lines: Iterable[bytes], read_lines: list[bytes]) -> Iterator[str]:
-    """Yield lines as text, and append the ones that were read to `read_lines`."""
-    for line in lines:
-        encoding = "utf-8" if read_lines else "utf-8-sig"
-        read_lines.append(line)
-        yield line.decode(encoding)
-
-
-def _csv_hint(error: csv.Error) -> str:
-    if "field limit" in str(error):
-        return "Check for a quotation mark without a closing one, or use a shorter column name."
-    return "Export it as CSV with a line feed after every row."
-
-
-def _check_delimiter(path: Path, names: tuple[str, ...]) -> None:
-    if len(names) != 1:
-        return
-    delimiter_name = next((word for delimiter, word in _DELIMITER_NAMES.items() if delimiter in names[0]), None)
-    if delimiter_name:
-        raise DataError(
-            f"{path_text(path)} is separated by {delimiter_name}, not by commas.",
-            "Export it with commas as the separator.",
-        )
-
-
-def _check_column_names(path: Path, names: Iterable[str]) -> tuple[str, ...]:
+def check_column_names(path: Path, names: Iterable[str]) -> tuple[str, ...]:
     """Return the names. Raises `DataError` if one appears twice or is reserved for reader columns."""
     columns = tuple(names)
     duplicated = sorted(name for name, count in Counter(columns).items() if count > 1)
@@ -249,10 +228,13 @@ def _check_column_names(path: Path, names: Iterable[str]) -> tuple[str, ...]:
     return columns
 
 
-def _read_head(path: Path) -> bytes:
+def read_head(path: Path) -> bytes:
+    """Return the first `HEAD_BYTES` of a file, decompressed. Raises `DataError` if it can't be read."""
     try:
-        with path.open("rb") as file:
-            return file.read(_HEAD_BYTES)
+        with open_decompressed(path) as file:
+            return file.read(HEAD_BYTES)
+    except _GZIP_ERRORS as error:
+        raise read_error(path, error) from error
     except OSError as error:
         raise DataError(
             f"{path_text(path)} can't be read ({error.strerror}).",
@@ -263,7 +245,7 @@ def _read_head(path: Path) -> bytes:
 def _find_invalid_utf8(path: Path) -> tuple[int, int, int] | None:
     """Return (byte offset, line, byte) of the first byte that isn't valid UTF-8, or None. Reads the file in blocks."""
     offset, line, remainder = 0, 1, b""
-    with path.open("rb") as file:
+    with open_decompressed(path) as file:
         while block := file.read(_BLOCK_BYTES):
             data = remainder + block
             try:

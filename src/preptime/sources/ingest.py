@@ -18,21 +18,38 @@ from numpy.typing import NDArray
 
 from preptime.atomic_write import forget_temporary, temporary_sibling
 from preptime.domain.data_dictionary import ORDERS_DICTIONARY, READER_COLUMNS, TARGET, require_columns, required_columns
-from preptime.domain.orders import UNKNOWN_CODE
+from preptime.domain.restaurant_ids import UNKNOWN_RESTAURANT_KEY
 from preptime.domain.validation_reasons import ValidationReason, reasons_in_mask
 from preptime.errors import OperationError
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.progress import ProgressCallback, no_progress
+from preptime.schema.schema import TAKE_HOME_SCHEMA, CustomFeature, Schema
+from preptime.schema.toml_file import assumed_origin
 from preptime.sources.database import Database, LoadResult, NoStorableRowsError
-from preptime.sources.database_schema import ORDER_COLUMNS, ORDER_SCHEMA, encode_extra, timestamps_as_text
+from preptime.sources.database_schema import (
+    ORDER_COLUMNS,
+    ORDER_SCHEMA,
+    RESTAURANT_ID,
+    canonical_names,
+    encode_extra,
+    encode_features,
+    feature_cells,
+    stored_time,
+)
 from preptime.sources.source import DataSource, estimate_rows
 from preptime.sources.writer import write_table
 from preptime.validation.audit import AuditedOrders, audit_orders
 from preptime.validation.audit_report import REJECT_COLUMNS, iter_rejects, rejected_rows
-from preptime.validation.cell_text import cells_as_text, format_times, to_csv_cells
+from preptime.validation.cell_text import cells_as_text, to_csv_cells
 from preptime.validation.duplicates import order_keys
-from preptime.validation.parsing import ParsedTimestamps, parse_integers, parse_timestamps
-from preptime.validation.restaurants import order_time_zones
+from preptime.validation.parsing import (
+    ParsedIntegers,
+    ParsedTimestamps,
+    parse_durations,
+    parse_timestamps,
+)
+from preptime.validation.restaurant_ids import restaurant_id_texts
+from preptime.validation.restaurants import RESTAURANT_ATTRIBUTES, order_time_zones
 from preptime.validation.row_checks import READY_COLUMN, Finding, FindingCollector
 
 CHUNK_ROWS = 50_000
@@ -45,7 +62,7 @@ _UNSTORABLE_REASONS = (
 """The reasons of rows that typed columns can't store. All other rows are stored, and checked whenever they are read."""
 _ACKNOWLEDGED_AT = "order_acknowledged_at"
 _OR_UNKNOWN = "or an empty cell if it isn't known yet"
-_EXPECTED_KEY = "an order_id, or all of restaurant, time, value, and items"
+_KEY_NOUNS = {"order_value": "value", "number_of_items": "items"}
 
 
 def write_rejects(audited: AuditedOrders, path: Path) -> int:
@@ -130,79 +147,125 @@ def ingest_orders(
     known before, is one row: the last non-empty cell of each column counts. Raises `NoStorableRowsError` if no row can
     be stored, and the errors of `database`.
     """
-    require_columns(source.columns, required_columns(ORDERS_DICTIONARY, "scoring"), source.name)
+    schema = source.schema
+    _require_order_columns(source)
     expected_rows = estimate_rows(source)
 
     def prepared() -> Iterator[pl.DataFrame]:
         rows_done = 0
         for rows in source.batches(CHUNK_ROWS):
-            chunk = prepare_chunk(rows, restaurants)
+            chunk = prepare_chunk(rows, restaurants, schema)
             rejects.add(chunk.rejected)
             rows_done += len(rows)
             if expected_rows:
                 progress("Reading and copying", min(rows_done / expected_rows, 1.0))
             yield chunk.storable
 
-    return database.load_orders(prepared(), data_columns(source.columns), progress)
+    names = _stored_names(source.columns, schema)
+    features = [feature.name for feature in _present_features(source.columns, schema)]
+    return database.load_orders(prepared(), list(names.values()), progress, features=features)
 
 
-def prepare_chunk(rows: pl.DataFrame, restaurants: RestaurantIndex) -> PreparedChunk:
+def _require_order_columns(source: DataSource) -> None:
+    schema = source.schema
+    required = required_columns(ORDERS_DICTIONARY, "scoring")
+    columns = {name: schema.orders[name].column for name in required if schema.has(name)}
+    columns |= {feature.name: feature.column for feature in schema.order_features if feature.required}
+    require_columns(source.columns, columns, source.name, origin=assumed_origin(schema))
+
+
+def read_restaurant_columns(source: DataSource) -> pl.DataFrame:
+    """Return all orders with only the columns that restaurants are derived from."""
+    schema = source.schema
+    columns = {schema.orders[name].column for name in (*RESTAURANT_ATTRIBUTES, RESTAURANT_ID) if schema.has(name)}
+    columns |= {*schema.restaurants.columns.values(), *(feature.column for feature in schema.restaurant_features)}
+    names = [name for name in source.columns if name in columns]
+    return pl.concat([rows.select(names) for rows in source.batches(CHUNK_ROWS)])
+
+
+def _stored_names(columns: Sequence[str], schema: Schema) -> dict[str, str]:
+    """Return the name in a database of each column of a file that isn't only a custom feature."""
+    mapped = {mapping.column: name for name, mapping in schema.orders.items()}
+    return canonical_names(data_columns(columns), mapped, ORDER_COLUMNS, schema.order_features)
+
+
+def _present_features(columns: Sequence[str], schema: Schema) -> list[CustomFeature]:
+    return [feature for feature in schema.order_features if feature.column in columns]
+
+
+def prepare_chunk(rows: pl.DataFrame, restaurants: RestaurantIndex, schema: Schema = TAKE_HOME_SCHEMA) -> PreparedChunk:
     """Separate the rows of a chunk into rows that can and can't be stored."""
-    audited = audit_orders(rows, restaurants, need_label=False)
-    ready_times = _parse_ready_times(rows, audited, restaurants)
-    keys = order_keys(rows, audited.frame)
-    findings = _find_storage_problems(rows, audited, ready_times, keys)
+    audited = audit_orders(rows, restaurants, need_label=False, schema=schema)
+    names = _stored_names(rows.columns, schema)
+    cells = rows.select(*names).rename(names)
+    ready_times = _parse_ready_times(cells, audited, restaurants)
+    keys = order_keys(audited.frame)
+    findings = _find_storage_problems(cells, audited, ready_times, keys)
     is_storable = pl.Series(findings.reason_masks == 0)
-    columns = _derived_columns(audited, ready_times, keys) | _declared_columns(rows, audited)
-    extra_columns = [name for name in data_columns(rows.columns) if name not in ORDER_COLUMNS]
-    storable = pl.DataFrame(columns).with_columns(encode_extra(rows, extra_columns)).select(ORDER_SCHEMA.names())
+    columns = _derived_columns(audited, ready_times, keys) | _declared_columns(cells, audited, ready_times)
+    extra_columns = [name for name in cells.columns if name not in ORDER_COLUMNS]
+    objects = _feature_objects(rows, schema), encode_extra(cells, extra_columns)
+    storable = pl.DataFrame(columns).with_columns(objects).select(ORDER_SCHEMA.names())
     rejected = AuditedOrders(
-        rows, audited.frame.with_columns(reasons=pl.Series(findings.reason_masks)), findings.sorted_findings()
+        rows, audited.frame.with_columns(reasons=pl.Series(findings.reason_masks)), findings.sorted_findings(), schema
     )
     return PreparedChunk(storable.cast(ORDER_SCHEMA).filter(is_storable), rejected)
 
 
+def _feature_objects(rows: pl.DataFrame, schema: Schema) -> pl.Series:
+    """Return [N] the custom features of each order as a JSON object."""
+    features = _present_features(rows.columns, schema)
+    columns = [feature_cells(rows[feature.column], feature, schema) for feature in features]
+    return encode_features(pl.DataFrame(columns) if columns else rows, [feature.name for feature in features])
+
+
 def _parse_ready_times(
-    rows: pl.DataFrame, audited: AuditedOrders, restaurants: RestaurantIndex
+    cells: pl.DataFrame, audited: AuditedOrders, restaurants: RestaurantIndex
 ) -> ParsedTimestamps | None:
-    if READY_COLUMN not in rows.columns:
+    if READY_COLUMN not in cells.columns:
         return None
-    restaurant_ids = audited.frame["restaurant_id"]
-    known_index = restaurants.positions(restaurant_ids.fill_null(0).to_numpy())
-    restaurant_index = np.where(restaurant_ids.is_null().to_numpy(), UNKNOWN_CODE, known_index)
-    return parse_timestamps(rows[READY_COLUMN], *order_time_zones(rows, restaurant_index, restaurants))
+    keys = audited.frame[RESTAURANT_ID].fill_null(UNKNOWN_RESTAURANT_KEY).to_numpy()
+    zones = order_time_zones(cells, restaurants.positions(keys), restaurants)
+    return parse_timestamps(cells[READY_COLUMN], *zones, audited.schema.column(READY_COLUMN).timestamp_format)
 
 
 def _find_storage_problems(
-    rows: pl.DataFrame, audited: AuditedOrders, ready: ParsedTimestamps | None, keys: pl.Series
+    cells: pl.DataFrame, audited: AuditedOrders, ready: ParsedTimestamps | None, keys: pl.Series
 ) -> FindingCollector:
-    """Return the findings that prevent rows from being stored."""
-    findings = FindingCollector(len(rows))
+    """Return the findings that prevent rows from being stored. `cells` have canonical names."""
+    findings, orders = FindingCollector(len(cells)), audited.schema.orders
     for finding in audited.findings:
         if finding.reason in _UNSTORABLE_REASONS:
-            findings.add(finding.reason, finding.column, _row_mask(finding, len(rows)), finding.expected)
+            findings.add(finding.reason, finding.column, _row_mask(finding, len(cells)), finding.expected)
     if ready is not None:
-        findings.add(ValidationReason.UNPARSABLE_TIME, READY_COLUMN, ready.invalid, f"a time, {_OR_UNKNOWN}")
-    if TARGET in rows.columns:
-        is_invalid = parse_integers(rows[TARGET]).invalid
-        findings.add(ValidationReason.UNPARSABLE_NUMBER, TARGET, is_invalid, f"a whole number, {_OR_UNKNOWN}")
+        expected = f"a time, {_OR_UNKNOWN}"
+        findings.add(ValidationReason.UNPARSABLE_TIME, orders[READY_COLUMN].column, ready.invalid, expected)
+    if TARGET in cells.columns:
+        is_invalid = _parse_target(cells, audited).invalid
+        expected = f"a whole number, {_OR_UNKNOWN}"
+        findings.add(ValidationReason.UNPARSABLE_NUMBER, orders[TARGET].column, is_invalid, expected)
     has_no_reason = findings.reason_masks == 0
     is_undated = audited.frame["acknowledged_utc"].is_null().to_numpy() & has_no_reason
-    findings.add(
-        ValidationReason.MISSING_VALUE, _ACKNOWLEDGED_AT, is_undated, "a time, which determines the order's day"
-    )
-    id_column = "order_id" if "order_id" in rows.columns else "restaurant_id"
-    findings.add(
-        ValidationReason.MISSING_VALUE,
-        id_column,
-        keys.is_null().to_numpy() & has_no_reason & ~is_undated,
-        _EXPECTED_KEY,
-    )
-    for name in rows.columns:
-        if rows[name].dtype == pl.String:
-            has_nul = rows[name].str.contains("\0", literal=True).fill_null(value=False).to_numpy()
-            findings.add(ValidationReason.MALFORMED_LINE, name, has_nul, "text without a NUL character")
+    expected = "a time, which determines the order's day"
+    findings.add(ValidationReason.MISSING_VALUE, orders[_ACKNOWLEDGED_AT].column, is_undated, expected)
+    id_column = "order_id" if "order_id" in cells.columns else RESTAURANT_ID
+    has_no_key = keys.is_null().to_numpy() & has_no_reason & ~is_undated
+    findings.add(ValidationReason.MISSING_VALUE, orders[id_column].column, has_no_key, _expected_key(audited.schema))
+    for column in audited.raw.columns:
+        if audited.raw[column].dtype == pl.String:
+            has_nul = audited.raw[column].str.contains("\0", literal=True).fill_null(value=False).to_numpy()
+            findings.add(ValidationReason.MALFORMED_LINE, column, has_nul, "text without a NUL character")
     return findings
+
+
+def _expected_key(schema: Schema) -> str:
+    nouns = ["restaurant", "time", *(noun for name, noun in _KEY_NOUNS.items() if schema.has(name))]
+    values = f"all of {', '.join(nouns[:-1])}, and {nouns[-1]}" if len(nouns) > 2 else "both restaurant and time"
+    return f"an order_id, or {values}"
+
+
+def _parse_target(cells: pl.DataFrame, audited: AuditedOrders) -> ParsedIntegers:
+    return parse_durations(cells[TARGET], audited.schema.column(TARGET).number_format)
 
 
 def _row_mask(finding: Finding, row_count: int) -> NDArray[np.bool_]:
@@ -229,34 +292,32 @@ def _utc_timestamps(ready: ParsedTimestamps | None, row_count: int) -> pl.Series
     return pl.Series(ready.utc).set(pl.Series(ready.missing | ready.invalid), None).cast(dtype)
 
 
-def _declared_columns(rows: pl.DataFrame, audited: AuditedOrders) -> dict[str, pl.Series]:
-    """Return the declared columns in their types. Columns that the audit has parsed are reused."""
+def _declared_columns(
+    cells: pl.DataFrame, audited: AuditedOrders, ready: ParsedTimestamps | None
+) -> dict[str, pl.Series]:
+    """Return the declared columns in their types and canonical units. Columns that the audit has parsed are reused."""
     columns = {}
+    formats = {name: audited.schema.column(name).timestamp_format for name in audited.schema.orders}
     for name, dtype in ORDER_COLUMNS.items():
-        if name not in rows.columns:
-            columns[name] = pl.Series([None] * len(rows), dtype=dtype)
-        elif name in (_ACKNOWLEDGED_AT, READY_COLUMN):
-            columns[name] = _timestamp_text(rows[name])
+        if name not in cells.columns:
+            columns[name] = pl.Series([None] * len(cells), dtype=dtype)
+        elif name == _ACKNOWLEDGED_AT:
+            times = audited.frame["acknowledged_local"], audited.frame["acknowledged_utc"]
+            columns[name] = stored_time(cells[name], formats[name], *times)
+        elif name == READY_COLUMN and ready is not None:
+            is_unknown = pl.Series(ready.missing | ready.invalid)
+            local, utc = (pl.Series(times).set(is_unknown, None) for times in (ready.local, ready.utc))
+            columns[name] = stored_time(cells[name], formats[name], local, utc)
         elif name == TARGET:
-            parsed = parse_integers(rows[name])
+            parsed = _parse_target(cells, audited)
             columns[name] = pl.Series(parsed.values).set(pl.Series(parsed.missing | parsed.invalid), None)
+        elif name == RESTAURANT_ID:
+            columns[name] = restaurant_id_texts(cells[name])
         elif dtype == pl.String:
-            columns[name] = cells_as_text(rows[name])
+            columns[name] = cells_as_text(cells[name])
         else:
             columns[name] = audited.frame[name]
     return columns
-
-
-def _timestamp_text(cells: pl.Series) -> pl.Series:
-    """Return timestamps as text with the same meaning: texts and epochs unchanged, datetimes in ISO format."""
-    if isinstance(cells.dtype, pl.Date):
-        return format_times(cells, "%Y-%m-%dT00:00:00.000000")
-    if isinstance(cells.dtype, pl.Datetime):
-        return timestamps_as_text(cells)
-    if cells.dtype.is_float() or cells.dtype.is_decimal():
-        utc = parse_timestamps(cells, np.zeros(len(cells), np.int32), ("UTC",)).utc
-        return timestamps_as_text(pl.Series(utc).cast(pl.Datetime("us", "UTC"))).set(cells.is_null(), None)
-    return cells_as_text(cells)
 
 
 def data_columns(names: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ from urllib.request import url2pathname
 
 from preptime.errors import UsageError
 from preptime.redaction import has_secret, redact_address, remember_secrets
+from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
 from preptime.sources.database import Database
 from preptime.sources.files import open_files
 from preptime.sources.predictions import PredictionStore
@@ -21,16 +22,16 @@ from preptime.sources.source import DataSource
 OpenerT = TypeVar("OpenerT")
 
 
-def _open_postgres(url: str) -> DataSource:
+def _open_postgres(url: str, schema: Schema) -> DataSource:
     from preptime.sources.postgres.tables import open_postgres_source
 
-    return open_postgres_source(url)
+    return open_postgres_source(url, schema)
 
 
-def _open_bigquery(url: str) -> DataSource:
+def _open_bigquery(url: str, schema: Schema) -> DataSource:
     from preptime.sources.bigquery.tables import open_bigquery_source
 
-    return open_bigquery_source(url)
+    return open_bigquery_source(url, schema)
 
 
 def _open_postgres_database(url: str) -> Database:
@@ -57,9 +58,9 @@ def _open_bigquery_predictions(url: str) -> PredictionStore:
     return open_bigquery_prediction_store(url)
 
 
-SOURCE_OPENERS: dict[str, Callable[[str], DataSource]] = {
+SOURCE_OPENERS: dict[str, Callable[[str, Schema], DataSource]] = {
     "": open_files,
-    "file": lambda url: open_files(url2pathname(url[len("file://") :])),
+    "file": lambda url, schema: open_files(url2pathname(url[len("file://") :]), schema),
     "postgresql": _open_postgres,
     "postgres": _open_postgres,
     "bigquery": _open_bigquery,
@@ -88,8 +89,10 @@ _SOURCE_HINT = (
 )
 
 
-def open_source(location: str | Path) -> DataSource:
+def open_source(location: str | Path, schema: Schema = TAKE_HOME_SCHEMA) -> DataSource:
     """Open the data source at a path, a folder or glob of partitions, or a URL.
+
+    The rows of files have `schema`. Those of databases have `schema.canonical()`.
 
     Raises `DataError` if it can't be read, and `UsageError` for an unknown scheme.
     """
@@ -99,7 +102,7 @@ def open_source(location: str | Path) -> DataSource:
     opener = SOURCE_OPENERS.get(scheme)
     if opener is None or (scheme in _FILE_SCHEMES and has_secret(address) and not Path(address).exists()):
         raise UsageError(f"The address {redact_address(address)} isn't supported.", _SOURCE_HINT)
-    return opener(address)
+    return opener(address, schema)
 
 
 def _scheme(address: str) -> str:
@@ -116,6 +119,14 @@ def is_database(location: str | Path) -> bool:
 def open_database(url: str) -> Database:
     """Open the database at a URL to load into it. Raises `UsageError` for any other address."""
     return _find_opener(url, DATABASE_OPENERS)(url)
+
+
+def default_restaurants(orders: str) -> str:
+    """Return where the restaurants of orders are if no location is given: in the same database, or nowhere ("").
+
+    The address can contain a password. Raises `UsageError` for an invalid address of a database.
+    """
+    return open_database(orders).restaurants if is_database(orders) else ""
 
 
 def open_prediction_store(url: str) -> PredictionStore:

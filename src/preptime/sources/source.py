@@ -13,9 +13,8 @@ from typing import Protocol, runtime_checkable
 import polars as pl
 
 from preptime.errors import DataError
-from preptime.sources.file_format import READ_ERRORS, scan_parquet
-
-_HEAD_BYTES = 1 << 16
+from preptime.schema.schema import Schema
+from preptime.sources.file_format import READ_ERRORS, decompressed_size, read_head, scan_parquet
 
 
 class DataSource(Protocol):
@@ -32,6 +31,11 @@ class DataSource(Protocol):
     @property
     def columns(self) -> tuple[str, ...]:
         """The source's own columns, in order."""
+        ...
+
+    @property
+    def schema(self) -> Schema:
+        """The schema of the rows: a company's own for its files, and the canonical one for databases."""
         ...
 
     def frame(self) -> pl.DataFrame:
@@ -99,11 +103,12 @@ def estimate_rows(source: DataSource) -> int:
 def _estimate_file_rows(path: Path) -> int:
     """Return an estimate, or 0 for a file that can't be read, because reading its rows reports the error."""
     try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
+        head = read_head(path)
         if head.startswith(b"PAR1"):
             return int(scan_parquet(path).select(pl.len()).collect().item())
         lines = head.count(b"\n")
-        return path.stat().st_size * lines // len(head) if lines else 1
+        return decompressed_size(path) * lines // len(head) if lines else 1
+    except DataError:
+        return 0
     except READ_ERRORS:
         return 0

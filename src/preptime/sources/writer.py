@@ -20,12 +20,12 @@ ROW_GROUP_ROWS = 50_000
 290 MB with row groups of 250,000 rows, and 40 MB with 50,000."""
 
 
-def write_table(path: Path, chunks: Iterable[pl.DataFrame]) -> int:
+def write_table(path: Path, chunks: Iterable[pl.DataFrame], *, delimiter: str = "") -> int:
     """Write chunks with the same columns to a CSV or Parquet file and return the number of rows.
 
-    The suffix determines the format. The file appears under its name when it's complete. After an error, a previous
-    file is unchanged. Memory holds a few chunks at a time. Raises `UsageError` for another suffix, and `DataError` if
-    the folder can't be written.
+    The suffix determines the format. `delimiter` is that of CSV, by default a comma. The file appears under its name
+    when it's complete. After an error, a previous file is unchanged. Memory holds a few chunks at a time. Raises
+    `UsageError` for another suffix, and `DataError` if the folder can't be written.
     """
     suffix = path.suffix.lower()
     if suffix not in {".csv", ".parquet"}:
@@ -35,7 +35,9 @@ def write_table(path: Path, chunks: Iterable[pl.DataFrame]) -> int:
         )
     _check_writable(path.parent)
     with atomic_path(path) as temporary_path:
-        return _write_csv(temporary_path, chunks) if suffix == ".csv" else _write_parquet(temporary_path, chunks)
+        if suffix == ".csv":
+            return _write_csv(temporary_path, chunks, delimiter or ",")
+        return _write_parquet(temporary_path, chunks)
 
 
 def _check_writable(folder: Path) -> None:
@@ -48,14 +50,14 @@ def _check_writable(folder: Path) -> None:
         raise DataError(f"{folder} can't be written ({error.strerror}).", "Choose another folder.") from error
 
 
-def _write_csv(path: Path, chunks: Iterable[pl.DataFrame]) -> int:
+def _write_csv(path: Path, chunks: Iterable[pl.DataFrame], delimiter: str) -> int:
     stream = iter(chunks)
     first = _take_first(stream)
     rows = len(first)
     with path.open("wb") as file:
-        to_csv_cells(first).write_csv(file)
+        to_csv_cells(first).write_csv(file, separator=delimiter)
         for chunk in stream:
-            to_csv_cells(chunk).write_csv(file, include_header=False)
+            to_csv_cells(chunk).write_csv(file, include_header=False, separator=delimiter)
             rows += len(chunk)
     return rows
 

@@ -13,7 +13,6 @@ from preptime.domain.orders import OrderColumns
 from preptime.features.history import History, feature_matrix
 from preptime.features.history_state import HistoryState
 from preptime.features.shrinkage import build_history
-from preptime.features.spec import FEATURES
 from preptime.progress import ProgressCallback, no_progress
 from preptime.training.training_data import TrainingData, date_from_day_number, day_number
 
@@ -87,7 +86,7 @@ def build_feature_matrix(
     """Return the features of all orders acknowledged from `first_day` through `last_day`, built day by day."""
     start, end = np.searchsorted(data.acknowledged_day, [day_number(first_day), day_number(last_day) + 1])
     row_count = int(end - start)
-    X = np.empty((row_count, len(FEATURES)), np.float32)
+    X = np.empty((row_count, len(data.restaurants.feature_set)), np.float32)
     lookup_seconds, global_median_seconds = np.empty(row_count, np.float32), np.empty(row_count, np.float32)
     fallback_level = np.empty(row_count, np.int8)
     day_count = (last_day - first_day).days + 1

@@ -30,7 +30,7 @@ def backtest(
     """Fit as of `first_day`, then predict each day from `first_day` through `last_day`.
 
     With `retrain_every`, the models are fitted again after that number of days. The history is as of each day in
-    both cases.
+    both cases. The values of custom categories are those that are common before `first_day`.
 
     Raises:
         UsageError: The days are outside the data, or `retrain_every` is below 1.
@@ -39,6 +39,7 @@ def backtest(
     _check_backtest_days(data, first_day, last_day)
     if retrain_every is not None and retrain_every < 1:
         raise UsageError(f"The retraining interval is {retrain_every} days.", "Use --retrain-every 1 or more.")
+    data = data.with_common_categories(first_day)
     features = build_feature_matrix(data, data.first_day, last_day, progress)
     evaluated_parts = []
     start = first_day

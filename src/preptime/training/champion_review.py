@@ -13,8 +13,9 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from preptime.bundle.bundle import Bundle, fetch_verified
+from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import ChampionLog, LogEntry
+from preptime.bundle.isolated_check import load_checked
 from preptime.bundle.manifest import bundle_date, to_json_object
 from preptime.bundle.store import Store
 from preptime.errors import DataError, UsageError
@@ -75,8 +76,8 @@ def review_champion(
         return candidate
     result = _evaluate_candidate(
         data,
-        fetch_verified(store, candidate.champion),
-        fetch_verified(store, candidate.previous),
+        load_checked(store, candidate.champion),
+        load_checked(store, candidate.previous),
         candidate.serving_since,
         date,
     )
@@ -163,8 +164,7 @@ def _roll_back(result: ChampionReview, data: TrainingData, store: Store, date: d
     """
     if result.champion is None or result.previous is None or result.comparison is None:
         return
-    # The review has loaded both bundles in this process, so a check in a separate process is of no use.
-    log = ChampionLog(store, check=lambda store, bundle_id: fetch_verified(store, bundle_id).manifest)
+    log = ChampionLog(store, check=lambda store, bundle_id: load_checked(store, bundle_id).manifest)
     reviewed_models, previous_models = (
         training_bundle_of(store, result.champion),
         training_bundle_of(store, result.previous),
@@ -179,7 +179,7 @@ def _roll_back(result: ChampionReview, data: TrainingData, store: Store, date: d
             comparison=to_json_object(result.comparison),
         )
     if entry is not None and entry.date <= date and training_bundle_of(store, entry.bundle) == previous_models:
-        champion = fetch_verified(store, entry.bundle)
+        champion = load_checked(store, entry.bundle)
         if champion.manifest.date < date:
             history = build_champion_history(champion, data.as_of(date), date)
             publish_refresh(

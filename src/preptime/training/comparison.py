@@ -78,7 +78,8 @@ def compare_bundles_on_orders(
 
     `last_day` defaults to the last day that has orders. Raises `DataError` if the orders can't be read or used.
     """
-    data = TrainingData.from_orders(audit_orders(orders.frame(), restaurants, need_label=True), restaurants)
+    audited = audit_orders(orders.frame(), restaurants, need_label=True, schema=orders.schema)
+    data = TrainingData.from_orders(audited, restaurants)
     return compare_bundles(data, challenger, champion, min(last_day or data.last_day, data.last_day))
 
 
@@ -99,7 +100,7 @@ def compare_bundles(data: TrainingData, challenger: Bundle, champion: Bundle, la
 
 def evaluate_bundle(data: TrainingData, bundle: Bundle, first_day: dt.date, last_day: dt.date) -> EvaluatedOrders:
     """Return a bundle's predictions for `first_day` through `last_day`, with the category codes of its fit."""
-    recoded_data = data.recoded(data.restaurants.recoded(bundle.manifest.vocabularies))
+    recoded_data = data.recoded(data.restaurants.recoded(bundle.manifest.vocabularies, bundle.history.feature_set))
     features = build_feature_matrix(recoded_data, first_day, last_day)
     return evaluate_graph(features, bundle.graph, upper_outlier_limit(data.labels))
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from preptime.bundle.graph import OnnxGraph
 from preptime.domain.orders import DEFAULT_MODEL, upper_outlier_limit
 from preptime.errors import DataError, OperationError
+from preptime.features.feature_set import FeatureSet
 from preptime.models.catalogue import CATALOGUE
 from preptime.models.fitting import fit_all
 from preptime.models.model import FittedModel, Model
@@ -44,6 +45,7 @@ class FittedWindow:
     """The models fitted on a window of days, as one ONNX graph."""
 
     names: tuple[str, ...]
+    features: FeatureSet
     graph: bytes
     """The serialized ONNX graph."""
     fitted_through: dt.date
@@ -106,6 +108,7 @@ def fit_window(
     step("parity checked")
     return FittedWindow(
         names=tuple(fitted),
+        features=data.restaurants.feature_set,
         graph=graph,
         fitted_through=through,
         calibration=calibration,

@@ -108,7 +108,8 @@ def prepare_notebook_rows(audited: AuditedOrders) -> NotebookRows:
     of the restaurants file. Raises `DataError` if no restaurant has enough orders.
     """
     is_unlisted = (pl.col("reasons") & ValidationReason.UNKNOWN_RESTAURANT.bit) != 0
-    usable = audited.frame.filter(~is_unlisted).drop_nulls(list(REQUIRED_COLUMNS))
+    named = audited.frame.rename({"order_value": "order_value_gbp"})  # the notebook's name
+    usable = named.filter(~is_unlisted).drop_nulls(list(REQUIRED_COLUMNS))
     steps = [
         CleaningStep("orders read", len(audited)),
         CleaningStep("complete, and from a known restaurant", len(usable)),

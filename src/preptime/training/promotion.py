@@ -11,8 +11,9 @@ from typing import Literal
 
 import msgspec
 
-from preptime.bundle.bundle import Bundle, fetch_verified
+from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import Action, ChampionLog, LogEntry
+from preptime.bundle.isolated_check import load_checked, load_written
 from preptime.bundle.manifest import Manifest, bundle_date
 from preptime.bundle.store import Store
 from preptime.errors import BundleVerificationError, UsageError
@@ -61,7 +62,7 @@ def decide_promotion(
 
     Raises:
         BundleVerificationError: The champion failed verification.
-        UsageError: The champion is missing in the store and can't be rebuilt for this date.
+        UsageError: The champion is missing in the store and can't be rebuilt for this date, or predicts another target.
         StoreError: Another process promoted a bundle at the same time.
     """
     log = ChampionLog(store)
@@ -73,6 +74,8 @@ def decide_promotion(
     if entry is not None and entry.bundle == challenger.id:
         return PromotionDecision("unchanged", "The bundle already is the champion.")
     champion = None if entry is None else _fetch_champion(store, entry.bundle, challenger_id=challenger.id)
+    if champion is not None:
+        _check_same_target(challenger, champion.manifest)
     comparison = _compare_with_champion(challenger, evaluated, champion, data, store)
     was_rolled_back = log.was_rolled_back(challenger.id)
     reason = f"A user rolled back {challenger.id} earlier." if was_rolled_back else comparison.summary
@@ -143,9 +146,20 @@ def _different_bundle_hint(bundle_id: str) -> str:
 
 def _load_if_valid(store: Store, bundle_id: str) -> Bundle | None:
     try:  # the local cache can have a copy of a bundle that isn't in the store
-        return fetch_verified(store, bundle_id) if store.has_bundle(bundle_id) else None
+        return load_checked(store, bundle_id) if store.has_bundle(bundle_id) else None
     except BundleVerificationError:  # a damaged bundle is rebuilt too
         return None
+
+
+def _check_same_target(challenger: Manifest, champion: Manifest) -> None:
+    """Raise `UsageError` if two bundles predict different targets, whose errors can't be compared."""
+    targets = challenger.schema.target, champion.schema.target
+    if targets[0].name != targets[1].name:
+        raise UsageError(
+            f"The challenger {challenger.id} predicts {targets[0].name} ({targets[0].title}), and the champion "
+            f"{champion.id} predicts {targets[1].name} ({targets[1].title}).",
+            f"Use another store for {targets[0].name} (--store).",
+        )
 
 
 def _compare_with_champion(
@@ -155,7 +169,7 @@ def _compare_with_champion(
     if champion is None:
         holdout = (challenger.window.fitted_through + ONE_DAY, last_day)
         return compare_evaluations(evaluated, None, bundle_ids=(challenger.id, None), days=holdout)
-    return compare_bundles(data, fetch_verified(store, challenger.id), champion, last_day)
+    return compare_bundles(data, load_written(store, challenger.id), champion, last_day)
 
 
 def _earlier_decision(log: ChampionLog, challenger: Manifest) -> PromotionDecision | None:
@@ -204,10 +218,10 @@ def _fetch_champion(store: Store, bundle_id: str, *, challenger_id: str) -> Bund
             else _retrain_hint(bundle_id),
         )
     try:
-        return fetch_verified(store, bundle_id)
+        return load_checked(store, bundle_id)
     except BundleVerificationError as error:
         raise BundleVerificationError(
             f"The champion {bundle_id} failed verification: {error.facts} {consequence}",
             "Roll back to the previous champion (preptime bundles rollback), or promote the challenger with a reason "
-            "(preptime bundles promote).",
+            f"(preptime bundles promote {challenger_id} --reason TEXT).",
         ) from error

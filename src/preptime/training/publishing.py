@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from preptime.bundle.bundle import Bundle, fetch_verified
+from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import ChampionLog, LogEntry, LogEntryDraft
+from preptime.bundle.isolated_check import load_written
 from preptime.bundle.manifest import Manifest, ManifestDraft, to_json_object
 from preptime.bundle.store import Store
 from preptime.bundle.writer import write_bundle
@@ -43,8 +44,8 @@ def promote_challenger(
     expected_current: LogEntry | None,
     actor: AuditActor,
 ) -> LogEntry:
-    """Make a challenger the champion, after verifying it as it is in the store."""
-    fetch_verified(store, bundle_id)
+    """Make a challenger that this process has written the champion, after verifying it as it is in the store."""
+    load_written(store, bundle_id)
     draft = LogEntryDraft(
         bundle=bundle_id,
         date=date,
@@ -73,7 +74,7 @@ def publish_refresh(
     the store and isn't promoted.
     """
     manifest = write_refreshed_bundle(store, champion, history)
-    fetch_verified(store, manifest.id)
+    load_written(store, manifest.id)
     log = ChampionLog(store)
     if log.was_rolled_back(manifest.id):
         return None
@@ -117,6 +118,7 @@ def write_refreshed_bundle(
 
 def build_champion_history(champion: Bundle, data: TrainingData, date: dt.date) -> History:
     """Return the history as of `date` in the champion's vocabularies, whose codes its models were fitted with."""
-    restaurants = data.restaurants.recoded(champion.manifest.vocabularies)
-    state = HistoryState.from_orders(restaurants, data.completed.take(data.is_history))
+    restaurants = data.restaurants.recoded(champion.manifest.vocabularies, champion.history.feature_set)
+    completed = data.recoded(restaurants).completed.take(data.is_history)
+    state = HistoryState.from_orders(restaurants, completed)
     return build_history(state, restaurants, date)

@@ -16,8 +16,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.bundle.bundle import Bundle, fetch_verified
+from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import ChampionLog, LogEntry
+from preptime.bundle.isolated_check import load_checked
 from preptime.bundle.store import Store
 from preptime.domain.data_dictionary import FILE_COLUMN
 from preptime.domain.timestamps import MICROSECONDS
@@ -27,11 +28,13 @@ from preptime.features.history_state import CompletedOrders, HistoryState
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.features.shrinkage import build_history
 from preptime.progress import ProgressCallback, no_progress
+from preptime.schema.schema import Schema
 from preptime.sources.parallel import map_in_order
 from preptime.sources.source import DataSource
 from preptime.training.publishing import AuditActor, publish_refresh
 from preptime.training.training_data import date_from_day_number, rows_as_of
 from preptime.validation.audit import audit_orders, to_order_columns
+from preptime.validation.custom_features import feature_column
 from preptime.validation.data_gate import GateThresholds, evaluate_daily_counts, gate_error
 from preptime.validation.duplicates import find_later_duplicates, isin_sorted, key_columns, repeated_values
 
@@ -46,7 +49,7 @@ _HISTORY_COLUMNS = (
     "acknowledged_local",
     "ready_local",
     "restaurant_id",
-    "order_value_gbp",
+    "order_value",
     "number_of_items",
     "country",
     "city",
@@ -90,7 +93,7 @@ def refresh_champion(
     """
     entry, champion = _champion_to_refresh(store, date)
     # The champion's models require the codes they were fitted with.
-    recoded = restaurants.recoded(champion.manifest.vocabularies)
+    recoded = restaurants.recoded(champion.manifest.vocabularies, champion.history.feature_set)
     state = stream_history_state(orders, recoded, date, progress)
     orders_by_date = {date_from_day_number(number): int(sums[0].sum()) for number, sums in state.recent_days.items()}
     gate_result = evaluate_daily_counts(orders_by_date, date, thresholds or GateThresholds())
@@ -124,7 +127,7 @@ def _champion_to_refresh(store: Store, date: dt.date) -> tuple[LogEntry, Bundle]
             f"The champion {entry.bundle} has the date {entry.date}, which is later than {date}.",
             f"Set --date to {entry.date} or later. A refresh for an earlier date would publish an older history.",
         )
-    return entry, fetch_verified(store, entry.bundle)
+    return entry, load_checked(store, entry.bundle)
 
 
 def _count_unknown_values(restaurants: RestaurantIndex, recoded: RestaurantIndex) -> dict[str, int]:
@@ -191,8 +194,8 @@ def _count_batches(
     progress: ProgressCallback,
 ) -> tuple[HistoryState, NDArray[np.uint64]]:
     """Return the state without duplicates among `suspect_keys`, and the keys that occur in batches farther apart."""
-    state = HistoryState.empty(len(restaurants))
-    read = partial(_read_batch, restaurants=restaurants, as_of=as_of)
+    state = HistoryState.empty(len(restaurants), restaurants.vocabularies.category_cells)
+    read = partial(_read_batch, restaurants=restaurants, as_of=as_of, schema=source.schema)
     partition_names = [part.name for part in source.partitions()]
     progress_by_partition = {name: (count + 1) / len(partition_names) for count, name in enumerate(partition_names)}
     stage = "History, again without duplicates" if len(suspect_keys) else "History"
@@ -232,22 +235,26 @@ def _find_later_duplicates(
     return rows[find_later_duplicates(combined)[len(combined) - len(identities) :]]
 
 
-def _read_batch(batch: pl.DataFrame, *, restaurants: RestaurantIndex, as_of: dt.date) -> _CompletedBatch:
+def _read_batch(
+    batch: pl.DataFrame, *, restaurants: RestaurantIndex, as_of: dt.date, schema: Schema
+) -> _CompletedBatch:
     # No opening hours are inferred, because they exclude no order from the history.
-    audited_batch = audit_orders(batch, restaurants, need_label=True, opening_times=np.full(len(restaurants), np.nan))
+    opening_times = np.full(len(restaurants), np.nan)
+    audited_batch = audit_orders(batch, restaurants, need_label=True, opening_times=opening_times, schema=schema)
     audited = rows_as_of(audited_batch, restaurants, as_of)
     is_history = audited.usable_for(Purpose.HISTORY)
-    known = audited.frame.select(_HISTORY_COLUMNS).filter(pl.Series(is_history))
+    custom = [name for name in map(feature_column, restaurants.feature_set.custom) if name in audited.frame.columns]
+    known = audited.frame.select(*_HISTORY_COLUMNS, *custom).filter(pl.Series(is_history))
     ready = known["ready_local"].to_physical().to_numpy() // MICROSECONDS
     prep_time_seconds = known["prep_time_seconds"].cast(pl.Int64).to_numpy()
-    identities = key_columns(audited.raw, audited.frame)
+    identities = key_columns(audited.frame)
     is_first = (audited.reasons & np.uint32(ValidationReason.DUPLICATE.bit)) == 0
     identified_rows = np.flatnonzero(
         is_first & identities.select(pl.all_horizontal(pl.all().is_not_null())).to_series().to_numpy()
     )
     return _CompletedBatch(
         file=str(batch[FILE_COLUMN][0]) if FILE_COLUMN in batch.columns else "",
-        completed=CompletedOrders(to_order_columns(known), ready, prep_time_seconds),
+        completed=CompletedOrders(to_order_columns(known, restaurants), ready, prep_time_seconds),
         rows=np.flatnonzero(is_history),
         batch_keys=_BatchKeys(identities, identified_rows, identities.hash_rows().to_numpy()[identified_rows]),
     )

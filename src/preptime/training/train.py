@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
@@ -28,11 +28,12 @@ from preptime.evaluation.documents import BacktestDocument
 from preptime.evaluation.evaluated_orders import EvaluatedOrders, build_backtest_document
 from preptime.evaluation.report import LabelAuditRow, ReportContext, render_report
 from preptime.evaluation.report_data import LabelCount, ReportData, encode, importance_shares, summarize_predictions
+from preptime.features.feature_set import FeatureSet
 from preptime.features.history_state import HistoryState
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.features.shrinkage import build_history
-from preptime.features.spec import FEATURE_NAMES
 from preptime.progress import ProgressCallback, no_progress
+from preptime.schema.schema import Schema
 from preptime.training.as_of_features import build_feature_matrix
 from preptime.training.backtest import evaluate_graph, select_days
 from preptime.training.calibration import MIN_CALIBRATION_ORDERS
@@ -117,6 +118,7 @@ def train(
     *,
     plan: FitPlan,
     thresholds: GateThresholds | None = None,
+    schema: Schema | None = None,
     allow_promotion: bool = True,
     with_report: bool = True,
     revisions: DataRevisions | None = None,
@@ -124,8 +126,10 @@ def train(
 ) -> TrainDocument:
     """Train a challenger on the orders known as of `date`, and decide on its promotion.
 
-    Without `with_report`, the bundle has no HTML report, which halves the duration of a small training. `revisions`
-    are those of the orders, for the manifest.
+    `schema` is that of the bundle, whose requests and files have the company's columns. The default is that of the
+    orders. They differ for orders from a database, whose columns have canonical names. Without `with_report`, the
+    bundle has no HTML report, which halves the duration of a small training. `revisions` are those of the orders, for
+    the manifest.
 
     Raises:
         DataError: The data gate failed, or there are too few days. Nothing is written.
@@ -139,9 +143,19 @@ def train(
     shortfalls = find_shortfalls(audited_as_of, restaurants, date)
     if shortfalls or not gate_result.passed:
         raise gate_error(gate_result, shortfalls)
+    schema = schema or audited.schema
+    restaurants = replace(restaurants, feature_set=FeatureSet.from_schema(schema))
     data = TrainingData.from_orders(audited_as_of, restaurants).as_of(date)
     challenger = train_challenger(
-        audited_as_of, data, date, store, plan=plan, with_report=with_report, revisions=revisions, progress=progress
+        audited_as_of,
+        data,
+        date,
+        store,
+        plan=plan,
+        schema=schema,
+        with_report=with_report,
+        revisions=revisions,
+        progress=progress,
     )
     decision = decide_promotion(
         challenger.manifest, challenger.evaluated, data, store, actor, allow_promotion=allow_promotion
@@ -168,6 +182,7 @@ def train_challenger(
     store: Store,
     *,
     plan: FitPlan,
+    schema: Schema | None = None,
     with_report: bool = True,
     revisions: DataRevisions | None = None,
     progress: ProgressCallback = no_progress,
@@ -179,12 +194,13 @@ def train_challenger(
     """
     last_day = date - ONE_DAY
     last_fitted_day = _last_fitted_day(data, date)
+    data = data.with_common_categories(last_fitted_day + ONE_DAY)
     features = build_feature_matrix(data, data.first_day, last_day, progress)
     holdout = select_days(features, last_fitted_day + ONE_DAY, last_day)
     fitted = fit_window(features, last_fitted_day, plan, progress)
     evaluated = evaluate_graph(holdout, fitted.load_graph(features.X.shape[1]), fitted.label_limit_seconds)
     evaluation = build_backtest_document(evaluated, (last_fitted_day + ONE_DAY).isoformat(), last_day.isoformat())
-    draft = _draft_manifest(data, date, fitted, evaluation, revisions)
+    draft = _draft_manifest(data, date, fitted, evaluation, schema=schema or audited.schema, revisions=revisions)
     extra_files = {EVALUATION_FILE: encode(_build_report_data(audited, fitted, evaluated))}
     if with_report:
         extra_files[REPORT_FILE] = _render_training_report(audited, draft, fitted, evaluated).encode()
@@ -258,11 +274,14 @@ def _draft_manifest(
     date: dt.date,
     fitted: FittedWindow,
     evaluation: BacktestDocument,
+    *,
+    schema: Schema,
     revisions: DataRevisions | None,
 ) -> ManifestDraft:
     return ManifestDraft(
         kind="training",
         date=date,
+        schema=schema,
         window=TrainingWindow(
             first_day=data.first_day,
             last_day=fitted.fitted_through,
@@ -293,7 +312,7 @@ def _render_training_report(
             data_fingerprint=draft.data_fingerprint,
             evaluated_days=(first_day.isoformat(), last_day.isoformat()),
             orders=evaluated,
-            importances=dict(zip(FEATURE_NAMES, importance.tolist(), strict=True)),
+            importances=dict(zip(fitted.features.names, importance.tolist(), strict=True)),
             label_audit=tuple(
                 LabelAuditRow(
                     reason_row.reason, reason_row.rows, reason_row.meaning, ", ".join(reason_row.excluded_from)
@@ -301,6 +320,8 @@ def _render_training_report(
                 for reason_row in summarize_audit(audited, 0).reasons
             ),
             rows_read=len(audited),
+            target=draft.schema.target,
+            feature_titles=fitted.features.titles,
         )
     )
 
@@ -309,7 +330,7 @@ def _build_report_data(audited: AuditedOrders, fitted: FittedWindow, evaluated: 
     return ReportData(
         predictions=summarize_predictions(evaluated),
         importance={
-            name: importance_shares(dict(zip(FEATURE_NAMES, values.tolist(), strict=True)))
+            name: importance_shares(dict(zip(fitted.features.names, values.tolist(), strict=True)))
             for name, values in fitted.importance.items()
         },
         orders_fitted=fitted.orders,

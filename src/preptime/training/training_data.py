@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -15,13 +15,18 @@ from preptime.domain.timestamps import MICROSECONDS
 from preptime.domain.validation_reasons import Purpose
 from preptime.errors import DataError
 from preptime.features.history_state import CompletedOrders
-from preptime.features.restaurant_index import RestaurantIndex, recode
+from preptime.features.restaurant_index import RestaurantIndex, recode_orders
 from preptime.features.spec import local_day
 from preptime.validation.audit import AuditedOrders, audit_orders, to_order_columns, trailing_undated
+from preptime.validation.custom_features import feature_column
 
 EPOCH = dt.date(1970, 1, 1)
 ONE_DAY = dt.timedelta(days=1)
 _FINGERPRINT_HEX_DIGITS = 16
+MIN_CATEGORY_ORDERS = 20
+"""A custom category with fewer orders in the training data is rare. The notebook uses the same threshold for types of
+food."""
+MAX_CATEGORY_VALUES = 10_000
 
 
 def day_number(date: dt.date) -> int:
@@ -61,7 +66,8 @@ class TrainingData:
                 "To list the reasons, run `preptime check`.",
             )
         frame = audited.frame.filter(pl.Series(is_usable))
-        orders = to_order_columns(frame)
+        restaurants = with_category_values(restaurants, frame)
+        orders = to_order_columns(frame, restaurants)
         ready = frame["ready_local"].to_physical().to_numpy() // MICROSECONDS
         completed = CompletedOrders(orders, ready, frame["prep_time_seconds"].cast(pl.Int64).to_numpy())
         masks = [mask[is_usable] for mask in purpose_masks.values()]
@@ -101,6 +107,24 @@ class TrainingData:
         """The local date of the last acknowledgement."""
         return date_from_day_number(int(self.acknowledged_day[-1]))
 
+    def with_common_categories(self, before: dt.date) -> TrainingData:
+        """Return the same orders with vocabularies of only the common values of custom categories.
+
+        A value is common if at least `MIN_CATEGORY_ORDERS` orders have it that were acknowledged before a date. If
+        there are more than `MAX_CATEGORY_VALUES` common values, only the most frequent ones are kept. Rare values share
+        one code, as do values that first occur later. Models are fitted on the orders before that date, so every code
+        has a meaning for them.
+        """
+        if self.orders.categories is None:
+            return self
+        codes = self.orders.categories[self.acknowledged_day < day_number(before)]
+        custom = tuple(
+            _common_values(values, codes[:, position])
+            for position, values in enumerate(self.restaurants.vocabularies.custom)
+        )
+        vocabularies = replace(self.restaurants.vocabularies, custom=custom)
+        return self.recoded(self.restaurants.recoded(vocabularies))
+
     def as_of(self, date: dt.date) -> TrainingData:
         """Return the orders that were ready before local midnight of `date`. Raises `DataError` if there are none."""
         return self.take(self.ready_day < day_number(date))
@@ -120,26 +144,11 @@ class TrainingData:
         )
 
     def recoded(self, restaurants: RestaurantIndex) -> TrainingData:
-        """Return the same orders with country, city, and type of food in the codes of `restaurants`.
+        """Return the same orders with the category codes and the custom features of `restaurants`.
 
-        A champion needs this when its vocabularies are older than the restaurants file.
+        A champion needs this when its vocabularies are older than the restaurants file, or when its schema differs.
         """
-        orders = self.orders
-        category_codes = [
-            recode(getattr(orders, name), getattr(self.restaurants.vocabularies, name), vocabulary)
-            for name, vocabulary in (
-                ("country", restaurants.vocabularies.country),
-                ("city", restaurants.vocabularies.city),
-                ("type_of_food", restaurants.vocabularies.type_of_food),
-            )
-        ]
-        recoded = OrderColumns(
-            orders.acknowledged_at,
-            orders.restaurant_id,
-            orders.order_value_gbp,
-            orders.number_of_items,
-            *category_codes,
-        )
+        recoded = recode_orders(self.orders, self.restaurants, restaurants)
         completed = CompletedOrders(recoded, self.completed.ready_at, self.completed.prep_time_seconds)
         return TrainingData(restaurants, completed, self.is_fitting, self.is_history, self.is_evaluation)
 
@@ -156,7 +165,7 @@ class TrainingData:
             restaurants.time_zone,
             orders.acknowledged_at,
             orders.restaurant_id,
-            orders.order_value_gbp,
+            orders.order_value,
             orders.number_of_items,
             orders.country,
             orders.city,
@@ -168,7 +177,35 @@ class TrainingData:
             self.is_evaluation,
         ):
             digest.update(np.ascontiguousarray(array).tobytes())
+        if restaurants.feature_set.custom:
+            digest.update(repr((restaurants.feature_set.custom, restaurants.vocabularies.custom)).encode())
+        for custom in (restaurants.numbers, restaurants.categories, orders.numbers, orders.categories):
+            digest.update(b"" if custom is None else np.ascontiguousarray(custom).tobytes())
         return digest.hexdigest()[:_FINGERPRINT_HEX_DIGITS]
+
+
+def with_category_values(restaurants: RestaurantIndex, frame: pl.DataFrame) -> RestaurantIndex:
+    """Return the restaurants with vocabularies of all values that the custom categories have in audited rows.
+
+    A missing value is none of them. The values of restaurants keep their vocabulary.
+    """
+    features = restaurants.feature_set.categories
+    custom = tuple(
+        restaurants.vocabularies.custom[position]
+        if feature.of == "restaurant"
+        else tuple(value for value in frame[feature_column(feature)].unique().sort() if value)
+        for position, feature in enumerate(features)
+    )
+    return (
+        replace(restaurants, vocabularies=replace(restaurants.vocabularies, custom=custom)) if custom else restaurants
+    )
+
+
+def _common_values(values: tuple[str, ...], codes: NDArray[np.int32]) -> tuple[str, ...]:
+    counts = np.bincount(codes[codes >= 0], minlength=len(values))
+    common = np.flatnonzero(counts >= MIN_CATEGORY_ORDERS)
+    most_frequent = common[np.argsort(-counts[common], kind="stable")[:MAX_CATEGORY_VALUES]]
+    return tuple(sorted(values[code] for code in most_frequent))
 
 
 def rows_as_of(audited: AuditedOrders, restaurants: RestaurantIndex, date: dt.date) -> AuditedOrders:
@@ -182,7 +219,9 @@ def rows_as_of(audited: AuditedOrders, restaurants: RestaurantIndex, date: dt.da
     frame = audited.frame
     is_later = ((frame["acknowledged_local"] >= midnight) | (frame["ready_local"] >= midnight)).fill_null(value=False)
     is_later |= trailing_undated(frame, frame["acknowledged_local"].is_not_null() & ~is_later)
-    return audit_orders(audited.raw.filter(~is_later), restaurants, need_label=True) if is_later.any() else audited
+    if not is_later.any():
+        return audited
+    return audit_orders(audited.raw.filter(~is_later), restaurants, need_label=True, schema=audited.schema)
 
 
 def _sort_order(completed: CompletedOrders, masks: list[NDArray[np.bool_]]) -> NDArray[np.intp]:
@@ -190,6 +229,8 @@ def _sort_order(completed: CompletedOrders, masks: list[NDArray[np.bool_]]) -> N
     orders = completed.orders
     return np.lexsort(
         (
+            *([] if orders.categories is None else orders.categories.T),
+            *([] if orders.numbers is None else orders.numbers.T),
             *masks,
             orders.type_of_food,
             orders.city,
@@ -197,7 +238,7 @@ def _sort_order(completed: CompletedOrders, masks: list[NDArray[np.bool_]]) -> N
             completed.prep_time_seconds,
             completed.ready_at,
             orders.number_of_items,
-            orders.order_value_gbp,
+            orders.order_value,
             orders.restaurant_id,
             orders.acknowledged_at,
         )

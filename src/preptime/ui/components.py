@@ -95,10 +95,10 @@ def _metric_card(label: str, value: str, detail: str) -> str:
     return f"<div><dt>{escape(label)}</dt>{value_html}<small>{escape(detail)}</small></div>"
 
 
-def prediction_card(ready_time: str, duration: str, confidence: str) -> None:
+def prediction_card(label: str, clock_time: str, duration: str, confidence: str) -> None:
     """Show one prediction in large type."""
     st.html(
-        f'<div class="prediction"><small>ready at about</small><b>{escape(ready_time)}</b>'
+        f'<div class="prediction"><small>{escape(label)}</small><b>{escape(clock_time)}</b>'
         f"<span>{escape(duration)}</span><p>{escape(confidence)}</p></div>"
     )
 
@@ -184,7 +184,7 @@ def _with_tooltips(node: object) -> object:
     return tipped_node
 
 
-ColumnFormat = Literal["text", "long", "count", "minutes", "percent", "decimal", "pounds", "number", "date"]
+ColumnFormat = Literal["text", "long", "count", "minutes", "percent", "decimal", "money", "number", "date"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +285,7 @@ _NUMBER_FORMATS: dict[ColumnFormat, str] = {
     "minutes": "%.1f min",
     "percent": "%.1f%%",
     "decimal": "%.3f",
-    "pounds": "£%.2f",
+    "money": "%.2f",
     "number": "%.1f",
 }
 
@@ -304,7 +304,7 @@ _SEGMENT_COLUMNS = (
     Column("n", "orders", "count"),
     Column("mae", "mean error", "minutes"),
     Column("lookup_mae", "lookup's mean error", "minutes"),
-    Column("bias", "bias", "minutes", "Predicted minus actual. Below 0, the food was ready later than predicted"),
+    Column("bias", "bias", "minutes", "Predicted minus actual. Below 0, orders took longer than predicted"),
     Column("within_5_min", "within 5 min", "percent"),
     Column("coverage", "inside p10–p90", "percent"),
 )

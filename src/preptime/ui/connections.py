@@ -9,19 +9,24 @@ from functools import lru_cache
 
 import streamlit as st
 
-from preptime.bundle.bundle import Bundle, fetch_verified
+from preptime.bundle.bundle import Bundle
 from preptime.bundle.champion_log import ChampionLog
-from preptime.bundle.store import Store
+from preptime.bundle.isolated_check import load_checked
+from preptime.bundle.store import CheckLimits, Store
 from preptime.client import Client
 from preptime.errors import PreptimeError, UsageError
 from preptime.keys import Keys
 from preptime.redaction import redact_address
+from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
+from preptime.schema.toml_file import find_schema
 from preptime.settings import Settings
 
 CHAMPION_POLL_SECONDS = 5
 """Interval between two reads of the champion log, as in the API."""
 BUNDLE_CACHE_SIZE = 3
 """Loaded bundles that stay in memory: the champion, its predecessor, and one to compare with."""
+FAILED_LOAD_SECONDS = 30
+"""How long the error of a bundle that can't be loaded is shown without another check, which can take a minute."""
 API_PROBE_SECONDS = 10
 """Interval between two checks whether an API listens on this machine."""
 API_TIMEOUT_SECONDS = 60.0
@@ -38,8 +43,9 @@ class DashboardContext:
 
     @property
     def store(self) -> Store:
-        """The store. Opening it reads nothing."""
-        return Store.open(self.settings.store)
+        """The store, with the limits on checks of its bundles. Opening it reads nothing."""
+        limits = CheckLimits(self.settings.bundle_load_timeout_seconds, self.settings.bundle_load_memory_mb)
+        return Store.open(self.settings.store, check_limits=limits)
 
     @property
     def base_path(self) -> str:
@@ -78,8 +84,25 @@ class DashboardContext:
         return bool(self.settings.api_url) or _is_listening(self.settings.port)
 
     def bundle(self, bundle_id: str | None = None) -> Bundle:
-        """Return a bundle, by default the champion. All sessions share it. Raises the errors of `fetch_verified`."""
-        return _load_bundle(self.settings.store, bundle_id or self.champion_id())
+        """Return a bundle, by default the champion. All sessions share it. Raises the errors of `load_checked`."""
+        bundle_id = bundle_id or self.champion_id()
+        error = _find_load_error(self.settings.store, bundle_id, self.store.check_limits)
+        if error is not None:
+            raise type(error)(error.facts, error.hint)
+        return _load_bundle(self.settings.store, bundle_id, self.store.check_limits)
+
+    def schema(self, bundle_id: str | None = None) -> Schema:
+        """Return the schema of a bundle, by default the champion, or the configured one if it can't be read.
+
+        If the configured file can't be read either, it's the built-in schema: the page Data shows the error.
+        """
+        try:
+            return _read_schema(self.settings.store, bundle_id or self.champion_id())
+        except PreptimeError:
+            try:
+                return find_schema(self.settings.schema)[0]
+            except PreptimeError:
+                return TAKE_HOME_SCHEMA
 
     def client(self, key: str, *, attempts: int = API_ATTEMPTS) -> Client:
         """Return a client of the API with this key. Raises `UsageError` if the URL or the key is invalid."""
@@ -99,12 +122,18 @@ def get_context() -> DashboardContext:
 def clear_champion_cache() -> None:
     """Make the next `champion_id` read the champion log again, after a promotion."""
     _read_champion_id.clear()
+    _find_load_error.clear()
 
 
 @st.cache_data(ttl=CHAMPION_POLL_SECONDS, show_spinner=False)
 def _read_champion_id(store_url: str) -> str | None:
     entry = ChampionLog(Store.open(store_url)).current()
     return entry.bundle if entry else None
+
+
+@st.cache_resource(max_entries=BUNDLE_CACHE_SIZE, show_spinner=False)
+def _read_schema(store_url: str, bundle_id: str) -> Schema:
+    return Store.open(store_url).read_manifest(bundle_id).schema
 
 
 @st.cache_data(ttl=API_PROBE_SECONDS, show_spinner=False)
@@ -117,12 +146,23 @@ def _is_listening(port: int) -> bool:
 
 
 def preload_champion(settings: Settings) -> None:
-    """Load the champion before the first user needs it. Raises the errors of `fetch_verified`."""
-    entry = ChampionLog(Store.open(settings.store)).current()
+    """Load the champion before the first user needs it. Raises the errors of `load_checked`."""
+    context = DashboardContext(settings)
+    entry = ChampionLog(context.store).current()
     if entry is not None:
-        _load_bundle(settings.store, entry.bundle)
+        context.bundle(entry.bundle)
+
+
+@st.cache_resource(ttl=FAILED_LOAD_SECONDS, show_spinner=False)
+def _find_load_error(store_url: str, bundle_id: str, limits: CheckLimits) -> PreptimeError | None:
+    """Load a bundle into the cache, and return the error if that fails. Sessions wait for one check of a bundle."""
+    try:
+        _load_bundle(store_url, bundle_id, limits)
+    except PreptimeError as error:
+        return error
+    return None
 
 
 @lru_cache(maxsize=BUNDLE_CACHE_SIZE)
-def _load_bundle(store_url: str, bundle_id: str) -> Bundle:
-    return fetch_verified(Store.open(store_url), bundle_id)
+def _load_bundle(store_url: str, bundle_id: str, limits: CheckLimits) -> Bundle:
+    return load_checked(Store.open(store_url, check_limits=limits), bundle_id)

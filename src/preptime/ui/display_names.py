@@ -10,7 +10,7 @@ import re
 
 from preptime.domain.validation_reasons import ValidationReason, validation_rule
 from preptime.evaluation.documents import SegmentDimension
-from preptime.features.spec import FEATURE_TITLES
+from preptime.features.feature_set import TAKE_HOME_FEATURES, FeatureSet
 from preptime.scoring.scorer import PREDICTED_SECONDS
 
 FALLBACK_LEVEL_TITLES = {
@@ -90,19 +90,19 @@ def reason_title(reason: str) -> str:
         return reason
 
 
-def feature_title(name: str) -> str:
-    """Return the display name of a feature, or of the prediction where it's treated like one."""
-    return "prediction" if name == PREDICTED_SECONDS else FEATURE_TITLES.get(name, readable_name(name))
+def feature_title(name: str, features: FeatureSet = TAKE_HOME_FEATURES) -> str:
+    """Return the display name of a feature of a bundle, or of the prediction where it's treated like one."""
+    return "prediction" if name == PREDICTED_SECONDS else features.titles.get(name, readable_name(name))
 
 
-def names_to_titles(text: str) -> str:
+def names_to_titles(text: str, features: FeatureSet = TAKE_HOME_FEATURES) -> str:
     """Return a sentence with the names of features and rules replaced by their display names."""
-    return _NAME_PATTERN.sub(_title_of_match, text)
 
+    def title_of_match(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name in RULE_TITLES:
+            return f"“{RULE_TITLES[name]}”"
+        is_feature = name == PREDICTED_SECONDS or name in features.titles
+        return feature_title(name, features) if is_feature else match[0]
 
-def _title_of_match(match: re.Match[str]) -> str:
-    name = match["name"]
-    if name in RULE_TITLES:
-        return f"“{RULE_TITLES[name]}”"
-    is_feature = name == PREDICTED_SECONDS or name in FEATURE_TITLES
-    return feature_title(name) if is_feature else match[0]
+    return _NAME_PATTERN.sub(title_of_match, text)

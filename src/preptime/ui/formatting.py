@@ -26,6 +26,11 @@ def format_duration(seconds: float | None) -> str:
     return f"{whole_minutes // 60} h {whole_minutes % 60:02d} min" if whole_minutes >= 60 else f"{whole_minutes} min"
 
 
+def capitalize_first(text: str) -> str:
+    """Return a text with a capital first letter. Other letters keep their case."""
+    return text[:1].upper() + text[1:]
+
+
 def format_interval(low_seconds: float, high_seconds: float) -> str:
     """Return an interval in whole minutes: `2 to 13 min`."""
     return f"{round(low_seconds / 60)} to {round(high_seconds / 60)} min"
@@ -37,7 +42,7 @@ def format_clock_time(moment: dt.datetime) -> str:
 
 
 def format_clock_time_rounded_up(moment: dt.datetime) -> str:
-    """Return the first whole minute at or after a timestamp, for a time by which food is ready."""
+    """Return the first whole minute at or after a timestamp, for a time by which orders are completed."""
     return f"{moment + dt.timedelta(seconds=60, microseconds=-1):%H:%M}"
 
 

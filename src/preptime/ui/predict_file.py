@@ -5,15 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import io
 
-import numpy as np
 import polars as pl
 import streamlit as st
 
 from preptime.domain.orders import FALLBACK_LEVELS
 from preptime.domain.validation_reasons import validation_rule
 from preptime.errors import DataError, PreptimeError
-from preptime.features.restaurant_index import RestaurantIndex, Vocabularies
+from preptime.features.restaurant_index import RestaurantIndex
 from preptime.formatting import format_count
+from preptime.schema.schema import Schema, Target
 from preptime.scoring.download import iter_csv_chunks
 from preptime.scoring.preview import (
     MAX_REJECTED_ROWS,
@@ -23,6 +23,9 @@ from preptime.scoring.preview import (
     preview_file,
     sample_orders,
 )
+from preptime.scoring.remote_scoring import NO_RESTAURANTS
+from preptime.scoring.score_document import ScoreDocument
+from preptime.scoring.scorer import RESTAURANT_DIFFERS
 from preptime.scoring.summary import MAX_MINUTES, ScoreSummary, summarize
 from preptime.ui import formatting, prediction_charts
 from preptime.ui.components import (
@@ -40,7 +43,14 @@ from preptime.ui.components import (
 from preptime.ui.connections import DashboardContext
 from preptime.ui.display_names import FALLBACK_LEVEL_TITLES
 from preptime.ui.prediction_tables import prediction_tables, rejected_table
-from preptime.ui.predictors import LOCAL_MODE, Predictor, explain_api_error, known_restaurants
+from preptime.ui.predictors import (
+    LOCAL_MODE,
+    Predictor,
+    explain_api_error,
+    known_field_values,
+    known_restaurants,
+    prediction_schema,
+)
 from preptime.ui.theme import palette
 from preptime.ui.upload_session import (
     ScoredFile,
@@ -62,20 +72,17 @@ _REJECTED_COLUMNS = (
 _UPLOAD_COUNTER = "upload_number"
 _DEFAULT_SAMPLE_DATE = dt.date(2015, 7, 1)
 """The date of the sample orders without a champion. With one, its as-of date is used."""
-_NO_RESTAURANTS = RestaurantIndex(
-    Vocabularies((), (), (), ("UTC",)), np.zeros(0, np.int64), *(np.zeros(0, np.int32) for _ in range(4))
-)
-"""Replaces the list of restaurants without a champion. Row checks that need no restaurant still run."""
 
 
 def draw_file(predictor: Predictor | None, mode: str, context: DashboardContext) -> None:
     """Draw the upload, its validation, and its predictions. Without a predictor, a file is only validated."""
+    schema = prediction_schema(predictor, context)
     restaurants = known_restaurants(context)
-    upload = _receive_upload(restaurants, context)
+    upload = _receive_upload(predictor, schema, restaurants, context)
     if upload is None:
         return
     with upload.with_original_name():
-        file_preview = _preview_once(upload, restaurants)
+        file_preview = _preview_once(upload, predictor, schema, restaurants)
         _show_validation(upload, file_preview, knows_restaurants=restaurants is not None)
         result = upload.results_by_mode.get(mode)
         with st.container(horizontal=True):
@@ -91,7 +98,9 @@ def draw_file(predictor: Predictor | None, mode: str, context: DashboardContext)
         _draw_results(result, file_preview)
 
 
-def _receive_upload(restaurants: RestaurantIndex | None, context: DashboardContext) -> Upload | None:
+def _receive_upload(
+    predictor: Predictor | None, schema: Schema, restaurants: RestaurantIndex | None, context: DashboardContext
+) -> Upload | None:
     """Return the uploaded file, the sample, or the file uploaded earlier in this session."""
     upload_column, sample_column = st.columns([3, 2], gap="large", vertical_alignment="top")
     with upload_column:
@@ -112,7 +121,9 @@ def _receive_upload(restaurants: RestaurantIndex | None, context: DashboardConte
     with sample_column:
         caption("No file yet? Try fifty sample orders. Two of them are invalid on purpose.")
         sample_date = _DEFAULT_SAMPLE_DATE if restaurants is None else context.bundle().manifest.date
-        content = sample_orders(restaurants, sample_date).write_csv().encode()
+        values = {} if predictor is None else known_field_values(context, predictor.bundle_id)
+        sample = sample_orders(restaurants, sample_date, schema, values)
+        content = sample.write_csv(separator=schema.source.delimiter or ",").encode()
         with st.container(horizontal=True):
             if st.button("Try the sample", key="use_sample"):
                 get_upload_session().save("sample-orders.csv", io.BytesIO(content))
@@ -122,11 +133,19 @@ def _receive_upload(restaurants: RestaurantIndex | None, context: DashboardConte
     return get_upload_session().upload
 
 
-def _preview_once(upload: Upload, restaurants: RestaurantIndex | None) -> Preview:
+def _preview_once(
+    upload: Upload, predictor: Predictor | None, schema: Schema, restaurants: RestaurantIndex | None
+) -> Preview:
     """Return the validation of every row. It runs once for each upload."""
     if upload.preview is None:
         with progress_bar() as progress:
-            upload.preview = preview_file(str(upload.path), restaurants or _NO_RESTAURANTS, progress=progress)
+            upload.preview = preview_file(
+                str(upload.path),
+                restaurants or NO_RESTAURANTS,
+                schema,
+                bundle_id="" if predictor is None else predictor.bundle_id,
+                progress=progress,
+            )
     return upload.preview
 
 
@@ -188,8 +207,9 @@ def _predict(upload: Upload, predictor: Predictor, mode: str, context: Dashboard
     return ScoredFile(
         output_path,
         document,
-        summarize(output_path, predictor.models),
+        summarize(output_path, predictor.models, restaurant_column=predictor.schema.orders["restaurant_id"].column),
         predictor.models,
+        predictor.schema,
         downloads_by_format,
         csv_error,
     )
@@ -206,6 +226,7 @@ def _draw_results(result: ScoredFile, file_preview: Preview) -> None:
         )
         orders = format_count(sum(document.unknown_restaurants.values()), "order")
         caption(f"{orders} of unknown restaurants, predicted from coarser history: {levels}.")
+    _order_flags(document, result.schema)
     download_links(
         [
             (f"Download as {_FORMAT_TITLES[download_format]}", download.url)
@@ -224,11 +245,30 @@ def _draw_results(result: ScoredFile, file_preview: Preview) -> None:
         st.subheader("Rows without a prediction")
         rejected_table(result, file_preview, sum(document.rejected.values()))
     if summary.predicted:
-        _summary_charts(summary)
+        _summary_charts(summary, result.schema.target)
+
+
+def _order_flags(document: ScoreDocument, schema: Schema) -> None:
+    """Show predictions of contradictory orders, and those without values of custom features."""
+    if document.restaurant_differs:
+        orders = format_count(document.restaurant_differs, "order")
+        show_info(
+            f"{orders} predicted with a country or city that isn't that of the restaurant in the bundle.",
+            f"They may be of other restaurants with the same IDs. The column {RESTAURANT_DIFFERS} of the download "
+            "marks them.",
+        )
+    for feature in schema.order_features:
+        missing, invalid = (
+            counts.get(feature.name, 0) for counts in (document.missing_features, document.invalid_features)
+        )
+        if missing or invalid:
+            invalid_text = f", of which {invalid:,} can't be used" if invalid else ""
+            orders = format_count(missing + invalid, "order")
+            caption(f"{orders} predicted without a value of {feature.display_name}{invalid_text}.")
 
 
 def _summary_cards(result: ScoredFile) -> None:
-    document, summary = result.document, result.summary
+    document, summary, target = result.document, result.summary, result.schema.target
     rejected_count = document.rows - document.predicted
     default_model_summary = summary.models.row(0, named=True) if summary.predicted else {"median": None, "mean": None}
     median_width = _histogram_median(summary.widths)
@@ -240,7 +280,7 @@ def _summary_cards(result: ScoredFile) -> None:
                 f"of {format_count(document.rows, 'row')}; {rejected_count:,} without",
             ),
             (
-                "Median preparation time",
+                f"Median {target.title}",
                 formatting.format_duration(_to_seconds(default_model_summary["median"])),
                 "median of the p50 predictions",
             ),
@@ -250,16 +290,16 @@ def _summary_cards(result: ScoredFile) -> None:
     )
 
 
-def _summary_charts(summary: ScoreSummary) -> None:
-    colors = palette()
+def _summary_charts(summary: ScoreSummary, target: Target) -> None:
+    colors, title = palette(), target.title
     left, right = st.columns(2, gap="large")
     limit_text = f" The last bar contains all orders above {MAX_MINUTES - 2} minutes."
     with left:
         tail_text = limit_text if summary.distribution["minutes"].to_list()[-1] == MAX_MINUTES - 2 else ""
         unframed_chart(
-            "Preparation times",
-            f"Number of orders by predicted preparation time (p50). A bar covers two minutes.{tail_text}",
-            prediction_charts.duration_histogram(summary.distribution, "preparation time (p50), minutes", colors),
+            f"Predicted {title}",
+            f"Number of orders by predicted {title} (p50). A bar covers two minutes.{tail_text}",
+            prediction_charts.duration_histogram(summary.distribution, f"{title} (p50), minutes", colors),
         )
         unframed_chart(
             "By hour",

@@ -16,6 +16,7 @@ CHART_FONT = '"Source Sans", sans-serif'
 """The font of the dashboard."""
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _BAND_OPACITY = 0.22
+_WHAT_IF_HEIGHT = 190
 
 
 def duration_histogram(bars: pl.DataFrame, title: str, palette: Palette, *, color: str = "") -> Chart:
@@ -110,44 +111,74 @@ def _text_mark(axis: alt.X, minutes: float, text: str, dy: int, align: Literal["
 
 
 def what_if_chart(
-    rows: pl.DataFrame,
-    varied_input: Variable,
-    current_value: float,
-    palette: Palette,
-    *,
-    unknown_hours: Sequence[int] = (),
+    rows: pl.DataFrame, variable: Variable, palette: Palette, *, unknown_hours: Sequence[int] = ()
 ) -> Chart:
-    """Return p50 as a line and p10 to p90 as a band over one varied input. A dashed line marks the current value.
+    """Return the prediction for each value of one variable. A dashed line marks the order's own value.
 
-    Gray areas mark `unknown_hours`, the hours for which there is no evidence.
+    A category has a bar for each value. A number has p50 as a line, and p10 to p90 as a band. Gray areas mark
+    `unknown_hours`, the hours for which there is no evidence.
     """
-    if varied_input == "day":
+    if variable.kind == "category":
+        return _what_if_bars(rows, variable, palette)
+    if variable.kind == "weekday":
         rows = rows.with_columns(at=pl.col("at").cast(pl.Int64).replace_strict(dict(enumerate(_WEEKDAYS))))
         x_axis = alt.X("at:O", sort=list(_WEEKDAYS), title="day of the week", axis=alt.Axis(labelAngle=0))
-        current_x: alt.XDatum = alt.XDatum(_WEEKDAYS[int(current_value)])
     else:
-        title = {"items": "number of items", "value": "order value, £", "hour": "local hour"}[varied_input]
-        min_value, max_value = float(rows["at"].to_numpy().min()), float(rows["at"].to_numpy().max())
-        scale = alt.Scale(domain=[min_value, max_value], nice=False)
-        x_axis = alt.X("at:Q", title=title, scale=scale, axis=alt.Axis(tickMinStep=1, grid=False))
-        current_x = alt.XDatum(current_value)
-    base = alt.Chart(_inline_frame(rows)).encode(
-        x=x_axis,
-        tooltip=[
-            alt.Tooltip("at:O" if varied_input == "day" else "at:Q", title=varied_input),
-            *(alt.Tooltip(f"{name}:Q", title=f"{name}, min", format=".1f") for name in ("p10", "p50", "p80", "p90")),
-        ],
+        limits = [float(rows["at"].to_numpy().min()), float(rows["at"].to_numpy().max())]
+        min_step = 1 if variable.kind in {"hour", "items"} else 0
+        axis = alt.Axis(tickMinStep=min_step, grid=False, labelOverlap=True)
+        x_axis = alt.X("at:Q", title=_axis_title(variable), scale=alt.Scale(domain=limits, nice=False), axis=axis)
+    at_tooltip = alt.Tooltip("at:O" if variable.kind == "weekday" else "at:Q", title=variable.title)
+    base = alt.Chart(_inline_frame(rows.drop("variable", "value", strict=False))).encode(
+        x=x_axis, tooltip=[at_tooltip, *_quantile_tooltips()]
     )
-    interpolation: Literal["step", "linear"] = "step" if varied_input == "items" else "linear"
+    interpolation: Literal["step", "linear"] = "step" if variable.kind == "items" else "linear"
     band = base.mark_area(color=palette.model, opacity=_BAND_OPACITY, interpolate=interpolation).encode(
         y=alt.Y("p10:Q", title="minutes", scale=alt.Scale(zero=True)), y2="p90:Q"
     )
     line = base.mark_line(color=palette.model, strokeWidth=2.5, interpolate=interpolation).encode(y="p50:Q")
-    current_line = (
-        alt.Chart(_inline_rows([{}])).mark_rule(color=palette.text, strokeDash=[4, 4], opacity=0.7).encode(x=current_x)
-    )
     gray_areas = [_gray_areas(unknown_hours, palette)] if unknown_hours else []
-    return _apply_layout(alt.LayerChart(layer=[*gray_areas, band, line, current_line]), palette, height=190)
+    layers = [*gray_areas, band, line, *_current_line(variable, palette)]
+    return _apply_layout(alt.LayerChart(layer=layers), palette, height=_WHAT_IF_HEIGHT)
+
+
+def _current_line(variable: Variable, palette: Palette) -> list[alt.Chart]:
+    """Return a line at the order's own value, if it has one."""
+    if not isinstance(variable.current, float):
+        return []
+    at = _WEEKDAYS[int(variable.current)] if variable.kind == "weekday" else variable.current
+    line: alt.Chart = _dashed_line(palette).encode(x=alt.XDatum(at))
+    return [line]
+
+
+def _dashed_line(palette: Palette) -> alt.Chart:
+    line: alt.Chart = alt.Chart(_inline_rows([{}])).mark_rule(color=palette.text, strokeDash=[4, 4], opacity=0.7)
+    return line
+
+
+def _what_if_bars(rows: pl.DataFrame, variable: Variable, palette: Palette) -> Chart:
+    """Return p50 as a tick on a bar from p10 to p90 for each value of a category."""
+    base = alt.Chart(_inline_frame(rows.drop("variable", "at"))).encode(
+        y=alt.Y("value:N", sort=None, title=None, axis=alt.Axis(labelLimit=110)),
+        tooltip=[alt.Tooltip("value:N", title=variable.title), *_quantile_tooltips()],
+    )
+    bars = base.mark_bar(color=palette.model, opacity=_BAND_OPACITY, height={"band": 0.6}, cornerRadius=3).encode(
+        x=alt.X("p10:Q", title="minutes", scale=alt.Scale(zero=True)), x2="p90:Q"
+    )
+    ticks = base.mark_tick(color=palette.model, thickness=3, height={"band": 0.6}).encode(x="p50:Q")
+    shown = set(rows["value"].to_list())
+    current = [_dashed_line(palette).encode(y=alt.YDatum(variable.current))] if variable.current in shown else []
+    layers = [bars, *current, ticks]
+    return _apply_layout(alt.LayerChart(layer=layers), palette, height=max(_WHAT_IF_HEIGHT, 24 * len(rows) + 50))
+
+
+def _axis_title(variable: Variable) -> str:
+    return f"{variable.title}, {variable.unit}" if variable.unit else variable.title
+
+
+def _quantile_tooltips() -> list[alt.Tooltip]:
+    names = ("p10", "p50", "p80", "p90")
+    return [alt.Tooltip(f"{name}:Q", title=f"{name}, min", format=".1f") for name in names]
 
 
 def _gray_areas(hours: Sequence[int], palette: Palette) -> alt.Chart:

@@ -8,6 +8,7 @@ import streamlit as st
 from preptime.domain.data_dictionary import ROW_COLUMN
 from preptime.domain.orders import FALLBACK_LEVELS
 from preptime.domain.validation_reasons import ValidationReason, validation_rule
+from preptime.schema.schema import Schema
 from preptime.scoring.preview import Preview
 from preptime.scoring.scorer import (
     FALLBACK_LEVEL,
@@ -17,7 +18,6 @@ from preptime.scoring.scorer import (
     model_column,
     quantile_column,
 )
-from preptime.scoring.summary import ScoreSummary
 from preptime.ui import formatting
 from preptime.ui.components import MAX_WRAPPED_ROWS, Column, caption, data_table, show_info
 from preptime.ui.display_names import FALLBACK_LEVEL_TITLES, readable_name
@@ -34,6 +34,7 @@ _REASON_COLUMN = "reason"
 _DEFAULT_TAB = "default prediction"
 _CELLS_COLUMN = f"{ROW_COLUMN}_cells"
 _LEADING_COLUMNS = ("order_id", "restaurant_id", "order_acknowledged_at")
+"""Canonical names of the columns that identify an order."""
 
 
 def prediction_tables(result: ScoredFile, file_preview: Preview) -> None:
@@ -52,7 +53,8 @@ def prediction_tables(result: ScoredFile, file_preview: Preview) -> None:
     )
     rows = _scan_rows(result).filter(pl.col(PREDICTION_REASON).is_null())
     if restaurant_query:
-        rows = rows.filter(pl.col("restaurant_id").cast(pl.String).str.strip_chars() == restaurant_query)
+        restaurant = result.schema.orders["restaurant_id"].column
+        rows = rows.filter(pl.col(restaurant).cast(pl.String).str.strip_chars() == restaurant_query)
     if selected_levels:
         rows = rows.filter(pl.col(FALLBACK_LEVEL).is_in(list(selected_levels)))
     row_count = int(rows.select(pl.len()).collect(engine="streaming").item())
@@ -65,23 +67,24 @@ def prediction_tables(result: ScoredFile, file_preview: Preview) -> None:
         if tab.open:
             with tab:
                 if name == tab_names[0]:
-                    _default_table(rows, row_count, file_preview, result.summary)
+                    _default_table(rows, row_count, file_preview, result)
                 else:
-                    _model_table(rows, row_count, file_preview, name, result.summary)
+                    _model_table(rows, row_count, file_preview, name, result)
 
 
-def _default_table(rows: pl.LazyFrame, row_count: int, file_preview: Preview, summary: ScoreSummary) -> None:
-    has_several_days = summary.ready_days is not None and len(set(summary.ready_days)) > 1
+def _default_table(rows: pl.LazyFrame, row_count: int, file_preview: Preview, result: ScoredFile) -> None:
+    ready_days, event = result.summary.ready_days, result.schema.target.event
+    has_several_days = ready_days is not None and len(set(ready_days)) > 1
     quantiles = {f"p{level * 100:.0f}": pl.col(quantile_column(level)) for level in (0.1, 0.5, 0.8, 0.9)}
     quantiles["p50"] = pl.col(PREDICTED_SECONDS)
     result_columns = {
         "row": pl.col(ROW_COLUMN),
-        "ready at": _ready_at_text(has_several_days),
-        "90% ready by": _ready_by_text(has_several_days),
+        f"{event} at": _ready_at_text(has_several_days),
+        f"90% {event} by": _ready_by_text(has_several_days),
         **{name: seconds / _SECONDS_PER_MINUTE for name, seconds in quantiles.items()},
     }
     shown_rows = rows.head(MAX_SHOWN_ROWS).select(
-        _combine_columns(result_columns | {"fallback level": _fallback_level_title()}, file_preview)
+        _combine_columns(result_columns | {"fallback level": _fallback_level_title()}, file_preview, result.schema)
     )
     _show_table(_collect_head(shown_rows), row_count, dict.fromkeys(("p10", "p50", "p80", "p90"), "%.1f min"))
 
@@ -95,8 +98,8 @@ def _collect_head(rows: pl.LazyFrame) -> pl.DataFrame:
     return rows.collect(engine="streaming")
 
 
-def _model_table(rows: pl.LazyFrame, row_count: int, file_preview: Preview, model: str, summary: ScoreSummary) -> None:
-    summaries_by_model = {row["model"]: row for row in summary.models.to_dicts()}
+def _model_table(rows: pl.LazyFrame, row_count: int, file_preview: Preview, model: str, result: ScoredFile) -> None:
+    summaries_by_model = {row["model"]: row for row in result.summary.models.to_dicts()}
     own, default = summaries_by_model[model], summaries_by_model["p50"]
     title = readable_name(model)
     caption(
@@ -110,7 +113,7 @@ def _model_table(rows: pl.LazyFrame, row_count: int, file_preview: Preview, mode
         _DEFAULT_TAB: pl.col(PREDICTED_SECONDS) / _SECONDS_PER_MINUTE,
         "difference": (seconds - pl.col(PREDICTED_SECONDS)) / _SECONDS_PER_MINUTE,
     }
-    shown_rows = rows.head(MAX_SHOWN_ROWS).select(_combine_columns(result_columns, file_preview))
+    shown_rows = rows.head(MAX_SHOWN_ROWS).select(_combine_columns(result_columns, file_preview, result.schema))
     _show_table(
         _collect_head(shown_rows),
         row_count,
@@ -133,7 +136,8 @@ def _rejected_rows(result: ScoredFile, file_preview: Preview) -> pl.LazyFrame:
         cells, on=[ROW_COLUMN, PREDICTION_REASON], how="left", maintain_order="left"
     )
     reason = pl.concat_str(PREDICTION_REASON, pl.format(": {}", pl.col(_CELLS_COLUMN)), ignore_nulls=True)
-    return named_rows.select(_combine_columns({"row": pl.col(ROW_COLUMN), _REASON_COLUMN: reason}, file_preview))
+    result_columns = {"row": pl.col(ROW_COLUMN), _REASON_COLUMN: reason}
+    return named_rows.select(_combine_columns(result_columns, file_preview, result.schema))
 
 
 def _ready_at_text(several_days: bool) -> pl.Expr:
@@ -161,7 +165,7 @@ def _scan_rows(result: ScoredFile) -> pl.LazyFrame:
     return pl.scan_parquet(result.path, glob=False).with_row_index(ROW_COLUMN, 1)
 
 
-def _combine_columns(result_columns: dict[str, pl.Expr], file_preview: Preview) -> list[pl.Expr]:
+def _combine_columns(result_columns: dict[str, pl.Expr], file_preview: Preview, schema: Schema) -> list[pl.Expr]:
     """Return the row number, the file's identifying columns, the results, and the file's other columns.
 
     A column of the file with the name of a result column gets the suffix ` (file)`. Columns of an earlier scoring are
@@ -170,9 +174,10 @@ def _combine_columns(result_columns: dict[str, pl.Expr], file_preview: Preview) 
     file_columns = {
         name: pl.col(name).alias(f"{name} (file)" if name in result_columns else name) for name in file_preview.columns
     }
-    leading_columns = [file_columns[name] for name in _LEADING_COLUMNS if name in file_columns]
+    leading = [schema.orders[name].column for name in _LEADING_COLUMNS if schema.has(name)]
+    leading_columns = [file_columns[name] for name in leading if name in file_columns]
     other_columns = [
-        file_columns[name] for name in file_columns if name not in _LEADING_COLUMNS and not name.startswith("predict")
+        file_columns[name] for name in file_columns if name not in leading and not name.startswith("predict")
     ]
     row_number, *prediction_columns = (expression.alias(name) for name, expression in result_columns.items())
     return [row_number, *leading_columns, *prediction_columns, *other_columns]

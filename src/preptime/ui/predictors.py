@@ -8,6 +8,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import polars as pl
 
 from preptime.bundle.bundle import Bundle
@@ -23,6 +24,9 @@ from preptime.domain.orders import DEFAULT_MODEL
 from preptime.errors import PreptimeError, UsageError
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.progress import ProgressCallback
+from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
+from preptime.schema.toml_file import find_schema
+from preptime.scoring.field_values import FieldValues, field_values
 from preptime.scoring.remote_scoring import RemoteScorer, score_file_remotely
 from preptime.scoring.score_document import ScoreDocument
 from preptime.scoring.score_file import score_file
@@ -56,6 +60,11 @@ class Predictor(Protocol):
         """The names of its point models."""
         ...
 
+    @property
+    def schema(self) -> Schema:
+        """The schema of the orders that it predicts."""
+        ...
+
     def predict(self, orders: pl.DataFrame) -> pl.DataFrame:
         """Return the columns of `preptime.scoring.scorer` for these orders."""
         ...
@@ -85,6 +94,11 @@ class LocalPredictor:
         """The point models of the manifest."""
         return point_models(self.bundle.manifest.models)
 
+    @property
+    def schema(self) -> Schema:
+        """The schema of the bundle."""
+        return self.bundle.schema
+
     def predict(self, orders: pl.DataFrame) -> pl.DataFrame:
         """Predict with the bundle."""
         return BundleScorer(self.bundle).predict(orders)
@@ -104,6 +118,7 @@ class ApiPredictor:
     client: Client
     bundle_id: str
     models: tuple[str, ...]
+    schema: Schema
     orders_per_request: int
     restaurants: RestaurantIndex | None
     """The restaurants of the API's bundle, or None if the store here has another champion."""
@@ -122,19 +137,25 @@ class ApiPredictor:
             client,
             bundle.id,
             point_models(bundle.models),
+            msgspec.convert(bundle.schema, Schema) if bundle.schema else TAKE_HOME_SCHEMA,
             min(MAX_ORDERS_PER_REQUEST, context.settings.max_orders),
             known_restaurants(context, bundle.id),
         )
 
     def predict(self, orders: pl.DataFrame) -> pl.DataFrame:
         """Predict with one request."""
-        return RemoteScorer(SplittingClient(self.client), self.models).predict(orders)
+        return RemoteScorer(SplittingClient(self.client), self.models, self.schema).predict(orders)
 
     def score(self, input_path: Path, output_path: Path, on_progress: ProgressCallback) -> ScoreDocument:
         """Score the file with up to `orders_per_request` orders in each request."""
-        scorer = RemoteScorer(SplittingClient(self.client), self.models, self.restaurants)
+        scorer = RemoteScorer(SplittingClient(self.client), self.models, self.schema, self.restaurants)
         return score_file_remotely(
-            str(input_path), output_path, scorer, orders_per_request=self.orders_per_request, progress=on_progress
+            str(input_path),
+            output_path,
+            scorer,
+            bundle_id=self.bundle_id,
+            orders_per_request=self.orders_per_request,
+            progress=on_progress,
         )
 
     def close(self) -> None:
@@ -175,6 +196,24 @@ def known_restaurants(context: DashboardContext, bundle_id: str | None = None) -
     except PreptimeError:  # predicting through the API needs no store
         return None
     return bundle.history.restaurants if bundle_id in {None, bundle.manifest.id} else None
+
+
+def known_field_values(context: DashboardContext, bundle_id: str) -> dict[str, FieldValues]:
+    """Return the values of other orders for each field, or nothing if the store doesn't have this bundle."""
+    try:
+        return field_values(context.bundle(bundle_id))
+    except PreptimeError:  # the API can serve a bundle of another store
+        return {}
+
+
+def prediction_schema(predictor: Predictor | None, context: DashboardContext) -> Schema:
+    """Return the schema of the orders to predict: that of the bundle, else the configured one. Raises `UsageError`."""
+    if predictor is not None:
+        return predictor.schema
+    try:
+        return context.bundle().schema
+    except PreptimeError:  # a file can be validated without a champion
+        return find_schema(context.settings.schema)[0]
 
 
 def explain_api_error(error: PreptimeError, context: DashboardContext) -> PreptimeError:

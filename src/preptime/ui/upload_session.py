@@ -25,6 +25,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from preptime.errors import DataError, PreptimeError
+from preptime.schema.schema import Schema
 from preptime.scoring.download import iter_csv_chunks
 from preptime.scoring.preview import Preview
 from preptime.scoring.score_document import ScoreDocument
@@ -67,7 +68,7 @@ class DownloadRegistry:
 
     def add(self, path: Path, file_format: str, source_name: str) -> Download:
         """Register a scored file as a download. Its file name is derived from the name of the uploaded file."""
-        stem = _UNSAFE_NAME_CHARACTERS.sub("_", Path(source_name).stem).strip(" .") or "orders"
+        stem = _UNSAFE_NAME_CHARACTERS.sub("_", Path(source_name.removesuffix(".gz")).stem).strip(" .") or "orders"
         download = Download(secrets.token_urlsafe(32), file_format, path, f"{stem[:80]}-predictions.{file_format}")
         with self._lock:
             self._by_token[download.token] = download
@@ -120,6 +121,8 @@ class ScoredFile:
     document: ScoreDocument
     summary: ScoreSummary
     models: tuple[str, ...]
+    schema: Schema
+    """The schema of the bundle that predicted."""
     downloads: dict[str, Download]
     """By file format: `csv`, `parquet`."""
     csv_error: str = ""

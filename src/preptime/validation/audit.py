@@ -12,26 +12,35 @@ from numpy.typing import NDArray
 from preptime.domain.data_dictionary import (
     FILE_COLUMN,
     ORDERS_DICTIONARY,
+    READER_COLUMNS,
     ROW_COLUMN,
     SURPLUS_COLUMN,
     TARGET,
+    order_column,
     require_columns,
     required_columns,
 )
 from preptime.domain.orders import UNKNOWN_CODE, OrderColumns
+from preptime.domain.restaurant_ids import UNKNOWN_RESTAURANT_KEY
 from preptime.domain.timestamps import MICROSECONDS
 from preptime.domain.validation_reasons import Purpose, ValidationReason, exclusion_mask
 from preptime.errors import DataError
 from preptime.features.restaurant_index import RestaurantIndex
+from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
+from preptime.schema.toml_file import assumed_origin
+from preptime.validation.cell_text import cells_as_text
+from preptime.validation.custom_features import custom_columns, read_custom_features
 from preptime.validation.duplicates import find_later_duplicates, key_columns
 from preptime.validation.parsing import (
     ParsedFloats,
     ParsedIntegers,
+    is_empty_text,
     parse_categories,
     parse_floats,
     parse_integers,
     parse_timestamps,
 )
+from preptime.validation.restaurant_ids import ParsedRestaurantIds, parse_restaurant_ids
 from preptime.validation.restaurants import order_time_zones
 from preptime.validation.row_checks import (
     Finding,
@@ -42,8 +51,10 @@ from preptime.validation.row_checks import (
     parse_labels,
 )
 
-LABEL_COLUMNS = (TARGET, "order_ready_at")
+LABEL_COLUMNS = ("order_ready_at", TARGET)
 CATEGORY_COLUMNS = ("country", "city", "type_of_food")
+PLACE_COLUMNS = ("country", "city")
+"""The columns that say where a restaurant is."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +62,16 @@ class AuditedOrders:
     """N orders, parsed and checked, in the order of the input rows."""
 
     raw: pl.DataFrame
-    """The unparsed rows, with the columns that readers add (`_row`, `_file`)."""
+    """The unparsed rows, with the company's columns and those that readers add (`_row`, `_file`)."""
     frame: pl.DataFrame
     """Parsed columns, null where a cell is missing or invalid: `restaurant_id`, `acknowledged_local`,
-    `acknowledged_utc` (microseconds, no zone), `order_value_gbp`, `number_of_items`, the codes `country`, `city`, and
-    `type_of_food`, and the bit masks `reasons`. With labels, also `ready_local` and `prep_time_seconds` (whole
-    seconds)."""
+    `acknowledged_utc` (microseconds, no zone), `order_value`, `number_of_items`, the codes `country`, `city`, and
+    `type_of_food`, the custom features (`preptime.validation.custom_features`), and the bit masks `reasons`. With
+    labels, also `ready_local` and `prep_time_seconds` (whole seconds). Values are in canonical units."""
     findings: tuple[Finding, ...]
     """The evidence for the reasons: rows, column, and expected content."""
+    schema: Schema = TAKE_HOME_SCHEMA
+    """The schema of `raw`."""
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -79,9 +92,10 @@ class AuditedOrders:
         return is_usable
 
 
-def has_labels(orders: pl.DataFrame) -> bool:
+def has_labels(orders: pl.DataFrame, schema: Schema = TAKE_HOME_SCHEMA) -> bool:
     """Return whether any order has a preparation time or a ready time, readable or not."""
-    columns = [orders[name].drop_nulls() for name in LABEL_COLUMNS if name in orders.columns]
+    sources = [schema.orders[name].column for name in LABEL_COLUMNS if schema.has(name)]
+    columns = [orders[source].drop_nulls() for source in sources if source in orders.columns]
     return any(
         bool((cells.str.strip_chars() != "").any()) if cells.dtype == pl.String else len(cells) > 0 for cells in columns
     )
@@ -93,71 +107,78 @@ def audit_orders(
     *,
     need_label: bool,
     opening_times: NDArray[np.float64] | None = None,
+    schema: Schema = TAKE_HOME_SCHEMA,
 ) -> AuditedOrders:
     """Parse and check orders.
 
     With `need_label` (training, evaluation, `check`), labels, duplicates, and opening hours are checked too. Without
     it, label columns aren't read. `opening_times` [R] are the opening times of the restaurants in `restaurants` (see
-    `preptime.validation.row_checks`). By default, they are inferred from these orders.
+    `preptime.validation.row_checks`). By default, they are inferred from these orders. `schema` describes the columns
+    of `orders`.
 
     Raises `DataError` for a missing column.
     """
-    _require_order_columns(orders, need_label=need_label)
+    _require_order_columns(orders, schema, need_label=need_label)
     findings = FindingCollector(len(orders))
     _check_line_length(findings, orders)
-    restaurant_ids = parse_integers(orders["restaurant_id"])
-    restaurant_index = _find_restaurants(findings, restaurant_ids, restaurants)
-    zone_codes, zone_names = order_time_zones(orders, restaurant_index, restaurants)
-    acknowledged = parse_timestamps(orders["order_acknowledged_at"], zone_codes, zone_names)
-    order_values = parse_floats(orders["order_value_gbp"])
-    item_counts = parse_integers(orders["number_of_items"])
-    check_column(findings, "restaurant_id", restaurant_ids)
-    check_column(findings, "order_acknowledged_at", acknowledged)
-    check_column(findings, "order_value_gbp", order_values)
-    check_column(findings, "number_of_items", item_counts)
+    cells = _canonical_columns(orders, schema)
+    restaurant_ids = parse_restaurant_ids(cells["restaurant_id"])
+    restaurant_index = _find_restaurants(findings, restaurant_ids, restaurants, schema)
+    zone_codes, zone_names = order_time_zones(cells, restaurant_index, restaurants)
+    acknowledged_column = schema.column("order_acknowledged_at")
+    acknowledged = parse_timestamps(
+        cells["order_acknowledged_at"], zone_codes, zone_names, acknowledged_column.timestamp_format
+    )
+    check_column(findings, schema.column("restaurant_id"), restaurant_ids)
+    check_column(findings, acknowledged_column, acknowledged)
     is_undated = acknowledged.missing | acknowledged.invalid
     columns = {
-        "restaurant_id": _to_series(restaurant_ids),
+        "restaurant_id": _null_where(pl.Series(restaurant_ids.keys), restaurant_ids.unusable),
         "acknowledged_local": _to_datetimes(acknowledged.local, is_undated),
         "acknowledged_utc": _to_datetimes(acknowledged.utc, is_undated),
-        "order_value_gbp": _to_series(order_values),
-        "number_of_items": _to_series(item_counts),
+        "order_value": _read_number(findings, cells, schema, "order_value"),
+        "number_of_items": _read_number(findings, cells, schema, "number_of_items"),
     }
     for name in CATEGORY_COLUMNS:
-        columns[name] = pl.Series(_category_codes(orders, name, restaurant_index, restaurants))
-    if "open_orders" in orders.columns:
-        columns["open_orders"] = _to_series(open_orders := parse_integers(orders["open_orders"]))
-        check_column(findings, "open_orders", open_orders, optional=True)
+        columns[name] = pl.Series(_category_codes(cells, name, restaurant_index, restaurants))
+    _check_places(findings, cells, schema, restaurant_index, restaurants)
+    if "open_orders" in cells.columns:
+        columns["open_orders"] = _read_number(findings, cells, schema, "open_orders", optional=True)
+    columns |= read_custom_features(findings, orders, schema, restaurant_index, restaurants)
+    passthrough = {name: cells[name] for name in ("order_id", ROW_COLUMN, FILE_COLUMN) if name in cells.columns}
     if need_label:
-        labels = parse_labels(findings, orders, acknowledged, zone_codes, zone_names)
+        labels = parse_labels(findings, cells, acknowledged, zone_codes, zone_names, schema=schema)
         columns[TARGET] = _null_where(pl.Series(labels.seconds), ~labels.is_known)
         columns["ready_local"] = _to_datetimes(labels.ready_local, ~labels.is_known | is_undated)
         if opening_times is None:
             opening_times = _infer_opening(findings, columns, restaurant_index, len(restaurants))
         is_early = is_before_opening(acknowledged.local, restaurant_index, opening_times) & ~is_undated
         findings.add(
-            ValidationReason.BEFORE_OPENING, "order_acknowledged_at", is_early, "a time when the restaurant is open"
+            ValidationReason.BEFORE_OPENING, acknowledged_column.source, is_early, "a time when the restaurant is open"
         )
-        _check_duplicates(findings, orders, columns)
-    passthrough = {name: orders[name] for name in ("order_id", ROW_COLUMN, FILE_COLUMN) if name in orders.columns}
+        _check_duplicates(findings, schema, passthrough | columns)
     frame = pl.DataFrame(passthrough | columns | {"reasons": pl.Series(findings.reason_masks)})
-    return AuditedOrders(orders, frame, findings.sorted_findings())
+    return AuditedOrders(orders, frame, findings.sorted_findings(), schema)
 
 
-def to_order_columns(frame: pl.DataFrame) -> OrderColumns:
+def to_order_columns(frame: pl.DataFrame, restaurants: RestaurantIndex) -> OrderColumns:
     """Convert audited rows to the columns that features are computed from, without a copy where nothing is null.
 
-    Rows that are excluded from scoring have nulls. They become zeros here, and their predictions have no meaning.
+    Rows that are excluded from scoring have nulls. They become zeros, or an unknown restaurant, and their predictions
+    have no meaning. The codes of custom categories are those of `restaurants`.
     """
     local = frame["acknowledged_local"].to_physical().fill_null(0).to_numpy()
+    numbers, categories = custom_columns(frame, restaurants)
     return OrderColumns(
         local // MICROSECONDS,
-        frame["restaurant_id"].fill_null(0).to_numpy(),
-        frame["order_value_gbp"].fill_null(0.0).to_numpy(),
+        frame["restaurant_id"].fill_null(UNKNOWN_RESTAURANT_KEY).to_numpy(),
+        frame["order_value"].fill_null(0.0).to_numpy(),
         frame["number_of_items"].fill_null(0).to_numpy(),
         frame["country"].to_numpy(),
         frame["city"].to_numpy(),
         frame["type_of_food"].to_numpy(),
+        numbers,
+        categories,
     )
 
 
@@ -169,53 +190,114 @@ def trailing_undated(frame: pl.DataFrame, is_known: pl.Series) -> pl.Series:
     return is_undated & (pl.Series(np.arange(len(frame))) > last_known_row)
 
 
-def _require_order_columns(orders: pl.DataFrame, *, need_label: bool) -> None:
-    require_columns(
-        orders.columns, required_columns(ORDERS_DICTIONARY, "training" if need_label else "scoring"), "the orders"
-    )
-    if need_label and TARGET not in orders.columns and "order_ready_at" not in orders.columns:
+def _require_order_columns(orders: pl.DataFrame, schema: Schema, *, need_label: bool) -> None:
+    required = required_columns(ORDERS_DICTIONARY, "training" if need_label else "scoring")
+    names = {name: schema.orders[name].column for name in required if schema.has(name)}
+    require_columns(orders.columns, names, "the orders", origin=assumed_origin(schema))
+    label_columns = [schema.orders[name].column for name in LABEL_COLUMNS if schema.has(name)]
+    if need_label and not {*label_columns} & {*orders.columns}:
+        neither = f"neither {' nor '.join(label_columns)}" if len(label_columns) > 1 else f"no {label_columns[0]}"
         raise DataError(
-            f"The orders have neither order_ready_at nor {TARGET}.",
+            f"The orders have {neither}.",
             "Add one of them. Without it, the orders have no labels to train on.",
         )
+
+
+def _canonical_columns(orders: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+    """Return the columns that the schema maps, under their canonical names, and the readers' columns."""
+    mapped = {
+        name: orders[mapping.column] for name, mapping in schema.orders.items() if mapping.column in orders.columns
+    }
+    return pl.DataFrame({name: orders[name] for name in READER_COLUMNS if name in orders.columns} | mapped)
+
+
+def _read_number(
+    findings: FindingCollector, cells: pl.DataFrame, schema: Schema, name: str, *, optional: bool = False
+) -> pl.Series:
+    """Return a number of each order, or zeros if the schema doesn't have the column."""
+    parse = parse_floats if order_column(name).data_type == "number" else parse_integers
+    if name not in cells.columns:
+        return pl.Series([0] * len(cells), dtype=pl.Float64 if parse is parse_floats else pl.Int64)
+    column = schema.column(name)
+    parsed = parse(cells[name], column.number_format)
+    check_column(findings, column, parsed, optional=optional)
+    return _to_series(parsed)
 
 
 def _check_line_length(findings: FindingCollector, orders: pl.DataFrame) -> None:
     if SURPLUS_COLUMN in orders.columns:
         has_surplus = orders[SURPLUS_COLUMN].is_not_null().to_numpy()
-        findings.add(ValidationReason.MALFORMED_LINE, SURPLUS_COLUMN, has_surplus, "as many cells as the header has")
+        expected = "as many cells as the header has, and a closing mark for each quoted cell"
+        findings.add(ValidationReason.MALFORMED_LINE, SURPLUS_COLUMN, has_surplus, expected)
 
 
 def _find_restaurants(
-    findings: FindingCollector, restaurant_ids: ParsedIntegers, restaurants: RestaurantIndex
+    findings: FindingCollector, restaurant_ids: ParsedRestaurantIds, restaurants: RestaurantIndex, schema: Schema
 ) -> NDArray[np.int64]:
     """Return [N] the index of each order's restaurant, or `UNKNOWN_CODE`."""
-    is_valid = ~(restaurant_ids.missing | restaurant_ids.invalid)
-    restaurant_index = np.where(is_valid, restaurants.positions(restaurant_ids.values), UNKNOWN_CODE)
+    is_valid = ~restaurant_ids.unusable
+    restaurant_index = np.where(is_valid, restaurants.positions(restaurant_ids.keys), UNKNOWN_CODE)
     is_unknown = (restaurant_index == UNKNOWN_CODE) & is_valid
     findings.add(
-        ValidationReason.UNKNOWN_RESTAURANT, "restaurant_id", is_unknown, "a restaurant_id from the restaurants file"
+        ValidationReason.UNKNOWN_RESTAURANT,
+        schema.orders["restaurant_id"].column,
+        is_unknown,
+        "a restaurant from the restaurants file",
     )
     return restaurant_index
 
 
-def _check_duplicates(findings: FindingCollector, orders: pl.DataFrame, columns: dict[str, pl.Series]) -> None:
-    id_column = "order_id" if "order_id" in orders.columns else "order_acknowledged_at"
-    is_duplicate = find_later_duplicates(key_columns(orders, pl.DataFrame(columns)))
-    findings.add(ValidationReason.DUPLICATE, id_column, is_duplicate, "one row for each order")
+def _check_duplicates(findings: FindingCollector, schema: Schema, columns: dict[str, pl.Series]) -> None:
+    name = "order_id" if "order_id" in columns else "order_acknowledged_at"
+    is_duplicate = find_later_duplicates(key_columns(pl.DataFrame(columns)))
+    findings.add(ValidationReason.DUPLICATE, schema.orders[name].column, is_duplicate, "one row for each order")
 
 
 def _category_codes(
-    orders: pl.DataFrame, category: str, restaurant_index: NDArray[np.int64], restaurants: RestaurantIndex
+    cells: pl.DataFrame, category: str, restaurant_index: NDArray[np.int64], restaurants: RestaurantIndex
 ) -> NDArray[np.int32]:
     """Return [N] the code of the order's own category where it's valid, otherwise its restaurant's."""
-    restaurant_codes: NDArray[np.int32] = np.append(getattr(restaurants, category), np.int32(UNKNOWN_CODE))[
-        restaurant_index
-    ]
-    if category not in orders.columns:
+    restaurant_codes = _restaurant_codes(category, restaurant_index, restaurants)
+    if category not in cells.columns:
         return restaurant_codes
-    order_codes = parse_categories(orders[category], getattr(restaurants.vocabularies, category))
+    order_codes = parse_categories(cells[category], getattr(restaurants.vocabularies, category))
     return np.where(order_codes == UNKNOWN_CODE, restaurant_codes, order_codes)
+
+
+def _check_places(
+    findings: FindingCollector,
+    cells: pl.DataFrame,
+    schema: Schema,
+    restaurant_index: NDArray[np.int64],
+    restaurants: RestaurantIndex,
+) -> None:
+    """Flag orders that name another country or city than that of their restaurant."""
+    for name in PLACE_COLUMNS:
+        if name in cells.columns:
+            differs = _differs_from_restaurant(cells[name], name, restaurant_index, restaurants)
+            source = schema.orders[name].column
+            findings.add(ValidationReason.RESTAURANT_DIFFERS, source, differs, f"the {name} of the restaurant")
+
+
+def _restaurant_codes(
+    category: str, restaurant_index: NDArray[np.int64], restaurants: RestaurantIndex
+) -> NDArray[np.int32]:
+    padded: NDArray[np.int32] = np.append(getattr(restaurants, category), np.int32(UNKNOWN_CODE))
+    return padded[restaurant_index]
+
+
+def _differs_from_restaurant(
+    cells: pl.Series, category: str, restaurant_index: NDArray[np.int64], restaurants: RestaurantIndex
+) -> NDArray[np.bool_]:
+    """Return [N] which orders name another country or city than that of their restaurant.
+
+    Their ID may be that of a restaurant of another company. Orders of London and of Sydney can have the same IDs.
+    """
+    restaurant_codes = _restaurant_codes(category, restaurant_index, restaurants)
+    order_codes = parse_categories(cells, getattr(restaurants.vocabularies, category))
+    has_own = ~is_empty_text(cells_as_text(cells))
+    differs: NDArray[np.bool_] = has_own & (restaurant_codes != UNKNOWN_CODE) & (order_codes != restaurant_codes)
+    return differs
 
 
 def _infer_opening(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,7 +22,9 @@ from preptime.domain.validation_reasons import (
 from preptime.formatting import escape_controls, format_count
 from preptime.validation.audit import AuditedOrders
 from preptime.validation.cell_text import cells_as_text
+from preptime.validation.restaurants import RestaurantAudit, RestaurantFinding, describe_restaurants
 from preptime.validation.row_checks import Finding
+from preptime.validation.similar_ids import SimilarIds, describe_similar_ids, find_similar_ids
 
 EXAMPLES_PER_REASON = 3
 REJECT_COLUMNS = ("reject_file", "reject_row", "reject_reasons", "reject_expected")
@@ -73,6 +76,14 @@ class CheckReport(msgspec.Struct, frozen=True):
     """What the orders were checked for."""
     passed: bool = True
     """Whether an order can be used for a purpose of `checked_for`. If none can, `check` exits with status 1."""
+    restaurants_left_out: int = 0
+    """Number of restaurants with an error. Their orders count as orders of an unknown restaurant."""
+    restaurant_findings: tuple[RestaurantFinding, ...] = ()
+    """The first restaurants that are left out."""
+    restaurant_notes: tuple[str, ...] = ()
+    """Sentences about values of restaurants that were replaced, or that are missing."""
+    similar_ids: tuple[SimilarIds, ...] = ()
+    """Restaurant identifiers that a spreadsheet would treat as one. No order is excluded because of them."""
 
 
 def summarize_audit(
@@ -81,8 +92,12 @@ def summarize_audit(
     examples_per_reason: int = EXAMPLES_PER_REASON,
     *,
     checked_for: tuple[Purpose, ...] = (Purpose.SCORING, Purpose.FITTING),
+    restaurants: RestaurantAudit | None = None,
 ) -> CheckReport:
-    """Return the report of an audit. Its size depends on the number of reasons, not on the number of rows."""
+    """Return the report of an audit. Its size depends on the number of reasons, not on the number of rows.
+
+    With the audit of the restaurants, the report includes its findings, and identifiers that look alike.
+    """
     counts = []
     for rule in VALIDATION_RULES:
         rows = int(np.count_nonzero(audited.reasons & np.uint32(rule.reason.bit)))
@@ -104,7 +119,19 @@ def summarize_audit(
         examples=tuple(_iter_examples(audited, examples_per_reason)),
         checked_for=checked_for,
         passed=any(bool(audited.usable_for(purpose).any()) for purpose in checked_for),
+        **({} if restaurants is None else _restaurant_results(audited, restaurants)),
     )
+
+
+def _restaurant_results(audited: AuditedOrders, restaurants: RestaurantAudit) -> dict[str, Any]:
+    """Return the fields of the report about restaurants."""
+    cells = audited.raw[audited.schema.orders["restaurant_id"].column]
+    return {
+        "restaurants_left_out": restaurants.left_out,
+        "restaurant_findings": restaurants.findings,
+        "restaurant_notes": restaurants.notes,
+        "similar_ids": find_similar_ids(cells, audited.frame["restaurant_id"], restaurants.index),
+    }
 
 
 def render_text(report: CheckReport) -> str:
@@ -113,6 +140,8 @@ def render_text(report: CheckReport) -> str:
     orders, restaurants = format_count(report.orders, "order"), format_count(report.restaurants, "restaurant")
     lines = [f"{orders}{days}, and {restaurants}. Orders without a reason that excludes them: {report.clean:,}."]
     lines.append("Usable orders: " + ", ".join(f"{purpose} {rows:,}" for purpose, rows in report.usable.items()) + ".")
+    lines += describe_restaurants(report.restaurants_left_out, report.restaurant_findings, report.restaurant_notes)
+    lines += describe_similar_ids(report.similar_ids)
     for count in report.reasons:
         use = f"excluded from {', '.join(count.excluded_from)}" if count.excluded_from else "used for everything"
         orders = f"{format_count(count.rows, 'order')} ({count.share:.2%})"

@@ -20,7 +20,7 @@ from preptime.domain.timestamps import WHITESPACE
 from preptime.validation.cell_text import cells_as_text, fits_csv
 from preptime.validation.parsing import decode_text
 
-NATURAL_KEY = ("restaurant_id", "acknowledged_utc", "order_value_gbp", "number_of_items", TARGET)
+NATURAL_KEY = ("restaurant_id", "acknowledged_utc", "order_value", "number_of_items", TARGET)
 """The columns that distinguish orders without an `order_id`."""
 
 ORDER_KEY = "order_key"
@@ -32,14 +32,14 @@ _HASH_RECORD = np.dtype({"names": list(_HASHED_COLUMNS), "formats": ["<i8", "<i8
 """The layout of the hashed bytes, which is the same on every machine."""
 
 
-def key_columns(orders: pl.DataFrame, parsed: pl.DataFrame) -> pl.DataFrame:
-    """Return the columns that distinguish orders: the ID from `orders`, or `NATURAL_KEY` from `parsed` without IDs.
+def key_columns(parsed: pl.DataFrame) -> pl.DataFrame:
+    """Return the columns that distinguish orders: `order_id`, or `NATURAL_KEY` without IDs.
 
     Text is stripped and integers are widened, so that the partitions of one data source are comparable.
     """
-    if "order_id" not in orders.columns:
+    if "order_id" not in parsed.columns:
         return parsed.select(NATURAL_KEY)
-    ids = decode_text(orders["order_id"])
+    ids = decode_text(parsed["order_id"])
     if ids.dtype == pl.String:
         ids = ids.str.strip_chars(WHITESPACE).replace("", None)
     elif ids.dtype.is_integer() and ids.dtype != pl.UInt64:
@@ -78,13 +78,13 @@ def isin_sorted(values: NDArray[np.uint64], sorted_values: NDArray[np.uint64]) -
     return np.equal(sorted_values[index], values)
 
 
-def order_keys(orders: pl.DataFrame, parsed: pl.DataFrame) -> pl.Series:
+def order_keys(parsed: pl.DataFrame) -> pl.Series:
     """Return [N] the key of each order, or null for an order that can't be identified.
 
-    `orders` are unparsed rows and `parsed` the same rows parsed (`preptime.validation.audit.AuditedOrders.frame`). An
-    order without an `order_id` needs all four of restaurant, acknowledgement time, value, and items.
+    `parsed` are audited rows (`preptime.validation.audit.AuditedOrders.frame`). An order without an `order_id` needs
+    all four of restaurant, acknowledgement time, value, and items.
     """
-    keys = cells_as_text(key_columns(orders, parsed)["order_id"]) if "order_id" in orders.columns else None
+    keys = cells_as_text(key_columns(parsed)["order_id"]) if "order_id" in parsed.columns else None
     if keys is None:
         return _hash_keys(parsed)
     has_no_key = keys.is_null()
@@ -100,7 +100,7 @@ def _hash_keys(parsed: pl.DataFrame) -> pl.Series:
     records = np.zeros(len(hashed_values), _HASH_RECORD)
     for name in _HASHED_COLUMNS:
         records[name] = hashed_values[name].to_physical().fill_null(0).to_numpy()
-    records["order_value_gbp"] += 0.0  # -0.0 equals 0.0, but has different bytes
+    records["order_value"] += 0.0  # -0.0 equals 0.0, but has different bytes
     buffer, record_size = records.tobytes(), _HASH_RECORD.itemsize
     hash_function, digest_bytes = hashlib.blake2b, KEY_DIGITS // 2
     digits = [

@@ -6,36 +6,49 @@ An invalid cell is marked and never fails the column. The rules are in `preptime
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
-from typing import cast
-from zoneinfo import ZoneInfo
+from typing import TypeVar, cast
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.domain.cells import MAX_EXACT_FLOAT, MAX_MISSING_LENGTH, MISSING_TOKENS, parse_category_text
+from preptime.domain.cells import (
+    MAX_EXACT_FLOAT,
+    MAX_MISSING_LENGTH,
+    MISSING_TOKENS,
+    PLAIN_NUMBERS,
+    NumberFormat,
+    group_marks,
+    number_pattern,
+    parse_category_text,
+)
 from preptime.domain.orders import UNKNOWN_CODE
-from preptime.domain.time_zones import load_time_zone
+from preptime.domain.time_zones import build_offset_table
 from preptime.domain.timestamps import (
     EARLIEST_SECONDS,
     EPOCH_PATTERN,
     EPOCH_SCALES,
+    ISO_TIMESTAMPS,
     LATEST_SECONDS,
     MICROSECONDS,
+    MONTH_NUMBERS,
+    PATTERN_GROUPS,
     SECONDS_PER_DAY,
     TIMESTAMP_PATTERN,
     WHITESPACE,
+    TimestampFormat,
+    compile_pattern,
     parse_utc_offset,
 )
 from preptime.validation.cell_text import cells_as_text
 
-_ZONE_KEY_SPAN = 2**33
-"""Seconds. Larger than any time here, so that (zone, second) fits into one sortable integer."""
-_LOCAL_TIME, _UTC_INSTANT, _WITH_OFFSET, _INVALID = 0, 1, 2, 3
+_LOCAL_TIME, _INSTANT, _INVALID = 0, 1, 2
+_INVALID_NUMBER = "invalid"
+"""A text that isn't a number in any format."""
+_DURATION_UNITS = {"ms": 1_000, "us": MICROSECONDS, "ns": 1_000 * MICROSECONDS}
+_DURATION_DECIMALS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +92,83 @@ def is_missing_text(cells: pl.Series) -> NDArray[np.bool_]:
     )
 
 
+def is_empty_text(cells: pl.Series) -> NDArray[np.bool_]:
+    """Return [N] which texts of names (countries, cities, categories) are missing: only empty ones. `NA` is Namibia."""
+    return (cells.str.strip_chars(WHITESPACE) == "").fill_null(value=True).to_numpy()
+
+
 def decode_text(cells: pl.Series) -> pl.Series:
     """Return dictionary-encoded text as plain text, and any other column unchanged."""
     return cells.cast(pl.String) if isinstance(cells.dtype, pl.Categorical | pl.Enum) else cells
 
 
-def parse_floats(cells: pl.Series) -> ParsedFloats:
-    """Parse numbers.
+def parse_floats(cells: pl.Series, number_format: NumberFormat = PLAIN_NUMBERS) -> ParsedFloats:
+    """Parse numbers in a format, and convert them to the unit of the data dictionary.
 
     NaN means missing, because pandas writes missing values as NaN. Infinity is a number outside any range.
     """
+    parsed = _parse_with_marks(cells, number_format, _parse_plain_floats)
+    if not number_format.is_scaled:
+        return parsed
+    with np.errstate(over="ignore"):  # infinity is outside any range
+        values = parsed.values * number_format.multiplier / number_format.divisor
+    return ParsedFloats(values, parsed.missing, parsed.invalid)
+
+
+def parse_integers(cells: pl.Series, number_format: NumberFormat = PLAIN_NUMBERS) -> ParsedIntegers:
+    """Parse whole numbers.
+
+    `3.0` is 3, because pandas writes integers this way in a column with missing values. `3.5` is invalid.
+    """
+    if number_format.is_scaled:
+        return _whole_numbers(parse_floats(cells, number_format))
+    return _parse_with_marks(cells, number_format, _parse_plain_integers)
+
+
+def parse_durations(cells: pl.Series, number_format: NumberFormat = PLAIN_NUMBERS) -> ParsedIntegers:
+    """Parse durations as whole seconds, rounded down. A column of the type Duration has its own unit.
+
+    Example:
+        >>> parse_durations(pl.Series(["12.5", "13"]), NumberFormat(multiplier=60)).values.tolist()
+        [750, 780]
+    """
+    if isinstance(cells.dtype, pl.Duration):
+        whole_seconds = cells.to_physical().fill_null(0).to_numpy() // _DURATION_UNITS[cells.dtype.time_unit]
+        return ParsedIntegers(whole_seconds, cells.is_null().to_numpy(), np.zeros(len(cells), np.bool_))
+    parsed = parse_floats(cells, number_format)
+    with np.errstate(over="ignore"):
+        # 8.2 minutes are 491.99999999999994 s in floating point.
+        seconds = np.floor(np.round(parsed.values, _DURATION_DECIMALS))
+    return _whole_numbers(ParsedFloats(seconds, parsed.missing, parsed.invalid))
+
+
+_Parsed = TypeVar("_Parsed", ParsedFloats, ParsedIntegers)
+
+
+def _parse_with_marks(cells: pl.Series, number_format: NumberFormat, parse: Callable[[pl.Series], _Parsed]) -> _Parsed:
+    """Parse a column whose text can have marks. Columns of plain numbers are parsed only once."""
     cells = decode_text(cells)
+    if cells.dtype != pl.String or not number_format.has_marks:
+        return parse(cells)
+    if number_format.decimal == ".":
+        parsed = parse(cells)
+        if not parsed.invalid.any():
+            return parsed
+    return parse(_to_plain_numbers(cells, number_format))
+
+
+def _to_plain_numbers(cells: pl.Series, number_format: NumberFormat) -> pl.Series:
+    """Return text without currency and with decimal points. Missing and invalid cells stay missing and invalid."""
+    parts = cells.str.strip_chars(WHITESPACE).str.extract_groups(number_pattern(number_format)).struct.unnest()
+    sign, inner_sign, digits, exponent = (parts.to_series(index) for index in range(4))
+    for mark in group_marks(number_format):
+        digits = digits.str.replace_all(mark, "", literal=True)
+    plain = sign + inner_sign + digits.str.replace(number_format.decimal, ".", literal=True) + exponent
+    other_cells = cells.set(~pl.Series(is_missing_text(cells)), _INVALID_NUMBER)
+    return plain.zip_with(plain.is_not_null(), other_cells)
+
+
+def _parse_plain_floats(cells: pl.Series) -> ParsedFloats:
     if cells.dtype == pl.String:
         parsed = cells.str.strip_chars(WHITESPACE).cast(pl.Float64, strict=False)
     elif cells.dtype.is_numeric():
@@ -107,12 +186,7 @@ def parse_floats(cells: pl.Series) -> ParsedFloats:
     return ParsedFloats(values, is_missing, is_unparsed & ~is_missing)
 
 
-def parse_integers(cells: pl.Series) -> ParsedIntegers:
-    """Parse whole numbers.
-
-    `3.0` is 3, because pandas writes integers this way in a column with missing values. `3.5` is invalid.
-    """
-    cells = decode_text(cells)
+def _parse_plain_integers(cells: pl.Series) -> ParsedIntegers:
     if cells.dtype.is_integer():
         parsed = cells.cast(pl.Int64, strict=False)
         is_missing = cells.is_null().to_numpy()
@@ -123,15 +197,19 @@ def parse_integers(cells: pl.Series) -> ParsedIntegers:
         parsed_text = cells.str.strip_chars(WHITESPACE).cast(pl.Int64, strict=False)
         if not parsed_text.has_nulls():
             return ParsedIntegers(parsed_text.to_numpy(), (all_false := np.zeros(len(cells), np.bool_)), all_false)
-    floats = parse_floats(cells)
-    is_integral = (np.abs(floats.values) <= MAX_EXACT_FLOAT) & (np.floor(floats.values) == floats.values)
-    values = np.where(is_integral, floats.values, 0.0).astype(np.int64)
-    is_invalid = floats.invalid | (~is_integral & ~floats.missing)
-    if parsed_text is not None:
-        is_parsed = parsed_text.is_not_null().to_numpy()
-        values = np.where(is_parsed, parsed_text.fill_null(0).to_numpy(), values)
-        is_invalid &= ~is_parsed
-    return ParsedIntegers(values, floats.missing, is_invalid)
+    whole = _whole_numbers(_parse_plain_floats(cells))
+    if parsed_text is None:
+        return whole
+    is_parsed = parsed_text.is_not_null().to_numpy()
+    values = np.where(is_parsed, parsed_text.fill_null(0).to_numpy(), whole.values)
+    return ParsedIntegers(values, whole.missing, whole.invalid & ~is_parsed)
+
+
+def _whole_numbers(numbers: ParsedFloats) -> ParsedIntegers:
+    """Return numbers as integers. A number with a fraction, or above the limit of exact floats, is invalid."""
+    is_integral = (np.abs(numbers.values) <= MAX_EXACT_FLOAT) & (np.floor(numbers.values) == numbers.values)
+    values = np.where(is_integral, numbers.values, 0.0).astype(np.int64)
+    return ParsedIntegers(values, numbers.missing, numbers.invalid | (~is_integral & ~numbers.missing))
 
 
 def _all_invalid(cells: pl.Series) -> ParsedFloats:
@@ -139,47 +217,54 @@ def _all_invalid(cells: pl.Series) -> ParsedFloats:
     return ParsedFloats(np.zeros(len(cells)), missing, ~missing)
 
 
-def parse_timestamps(cells: pl.Series, zone_codes: NDArray[np.int32], zone_names: Sequence[str]) -> ParsedTimestamps:
+def parse_timestamps(
+    cells: pl.Series,
+    zone_codes: NDArray[np.int32],
+    zone_names: Sequence[str],
+    timestamp_format: TimestampFormat = ISO_TIMESTAMPS,
+) -> ParsedTimestamps:
     """Parse a column of texts, epochs, dates, or datetimes.
 
-    `zone_codes` [N] are the rows' indexes in the IANA names `zone_names`.
+    `zone_codes` [N] are the rows' indexes in the IANA names `zone_names`. Text that doesn't match the pattern of
+    `timestamp_format` is invalid.
     """
     cells = decode_text(cells)
     missing = cells.is_null().to_numpy()
     if cells.dtype == pl.String:
         missing = missing | is_missing_text(cells)
-    microseconds, offset, kind = _parse_cells(cells)
+    microseconds, kind = _parse_cells(cells, timestamp_format.pattern)
     is_plausible = (microseconds >= (EARLIEST_SECONDS - SECONDS_PER_DAY) * MICROSECONDS) & (
         microseconds < (LATEST_SECONDS + SECONDS_PER_DAY) * MICROSECONDS
     )
     kind = np.where(is_plausible, kind, np.int8(_INVALID))
     microseconds = np.where(kind == _INVALID, np.int64(EARLIEST_SECONDS * MICROSECONDS), microseconds)
+    if timestamp_format.time_zone and (is_local := kind == _LOCAL_TIME).any():
+        written = build_offset_table(microseconds, (timestamp_format.time_zone,))
+        one_zone = np.zeros(len(microseconds), np.int32)
+        microseconds = np.where(is_local, microseconds - written.offset_at_local(one_zone, microseconds), microseconds)
+        kind = np.where(is_local, np.int8(_INSTANT), kind)
     local, utc = microseconds, microseconds
-    if (kind == _UTC_INSTANT).any() or (kind == _LOCAL_TIME).any():
-        offsets = _build_offset_table(microseconds, zone_names)
-        if (is_instant := kind == _UTC_INSTANT).any():
+    if (kind != _INVALID).any():
+        offsets = build_offset_table(microseconds, zone_names)
+        if (is_instant := kind == _INSTANT).any():
             local = np.where(is_instant, microseconds + offsets.offset_at_utc(zone_codes, microseconds), local)
         if (is_local := kind == _LOCAL_TIME).any():
             utc = np.where(is_local, microseconds - offsets.offset_at_local(zone_codes, microseconds), utc)
-    if (kind == _WITH_OFFSET).any():
-        utc = np.where(kind == _WITH_OFFSET, microseconds - offset, utc)
     is_in_range = (utc >= EARLIEST_SECONDS * MICROSECONDS) & (utc < LATEST_SECONDS * MICROSECONDS)
     return ParsedTimestamps(local, utc, missing, (~is_in_range | (kind == _INVALID)) & ~missing)
 
 
-def _parse_cells(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int8]]:
-    """Return (microseconds, offset in microseconds, one of the four kinds) for each cell."""
+def _parse_cells(cells: pl.Series, pattern: str) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+    """Return (microseconds, one of the three kinds) for each cell."""
     if cells.dtype == pl.String:
-        return _parse_text(cells)
-    no_offset = np.zeros(1, np.int64)
+        return _parse_text(cells.str.strip_chars(WHITESPACE), pattern)
     if isinstance(cells.dtype, pl.Datetime | pl.Date):
         has_zone = isinstance(cells.dtype, pl.Datetime) and cells.dtype.time_zone is not None
-        kind = _UTC_INSTANT if has_zone else _LOCAL_TIME
-        return _physical_microseconds(cells), no_offset, np.full(len(cells), kind, np.int8)
+        return _physical_microseconds(cells), np.full(len(cells), _INSTANT if has_zone else _LOCAL_TIME, np.int8)
     if cells.dtype.is_numeric():
         microseconds, is_valid = _parse_epochs(cells)
-        return microseconds, no_offset, np.where(is_valid, np.int8(_UTC_INSTANT), np.int8(_INVALID))
-    return np.zeros(len(cells), np.int64), no_offset, np.full(len(cells), _INVALID, np.int8)
+        return microseconds, np.where(is_valid, np.int8(_INSTANT), np.int8(_INVALID))
+    return np.zeros(len(cells), np.int64), np.full(len(cells), _INVALID, np.int8)
 
 
 def _physical_microseconds(cells: pl.Series) -> NDArray[np.int64]:
@@ -194,14 +279,11 @@ def _physical_microseconds(cells: pl.Series) -> NDArray[np.int64]:
     return cast(NDArray[np.int64], np.clip(numbers, -limit, limit) * scale)
 
 
-def _parse_text(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int8]]:
-    text = cells.str.strip_chars(WHITESPACE)
-    parts = text.str.extract_groups(TIMESTAMP_PATTERN).struct.unnest()
-    day, hour_minute, seconds, fraction, offset = (parts.to_series(index) for index in range(5))
+def _parse_text(text: pl.Series, pattern: str) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+    day, hour_minute, seconds, fraction, offset = _split_with_pattern(text, pattern) if pattern else _split_text(text)
     local_text = day + " " + hour_minute + ":" + seconds.fill_null("00")
     parsed = local_text.str.strptime(pl.Datetime("us"), "%Y-%m-%d %H:%M:%S", strict=False)
     microsecond = fraction.fill_null("0").str.pad_end(6, "0").str.head(6).cast(pl.Int64, strict=False)
-    microseconds = (parsed.to_physical() + microsecond).fill_null(0).to_numpy()
     offset_texts = offset.drop_nulls().unique().to_list()
     offset_microseconds = offset.replace_strict(
         offset_texts,
@@ -209,18 +291,50 @@ def _parse_text(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int64],
         default=None,
         return_dtype=pl.Int64,
     )
-    offset_values = offset_microseconds.fill_null(0).to_numpy()
-    kind = np.where(
-        offset_microseconds.is_null().to_numpy(), _LOCAL_TIME, np.where(offset_values == 0, _UTC_INSTANT, _WITH_OFFSET)
-    ).astype(np.int8)
+    microseconds = (parsed.to_physical() + microsecond - offset_microseconds.fill_null(0)).fill_null(0).to_numpy()
+    kind = np.where(offset_microseconds.is_null().to_numpy(), np.int8(_LOCAL_TIME), np.int8(_INSTANT))
     is_unparsed = parsed.is_null().to_numpy()
     if is_unparsed.any():
         kind[is_unparsed] = _INVALID
-        rows = np.flatnonzero(is_unparsed & text.str.contains(EPOCH_PATTERN).fill_null(value=False).to_numpy())
-        epochs, is_epoch = _parse_epochs(text.gather(rows).cast(pl.Int64, strict=False))
-        microseconds, kind = microseconds.copy(), kind.copy()
-        microseconds[rows], kind[rows] = epochs, np.where(is_epoch, np.int8(_UTC_INSTANT), np.int8(_INVALID))
-    return microseconds, offset_values, kind
+        if not pattern:
+            microseconds = microseconds.copy()
+            rows = np.flatnonzero(is_unparsed)
+            microseconds[rows], kind[rows] = _parse_epoch_text(text.gather(rows))
+    return microseconds, kind
+
+
+def _split_text(text: pl.Series) -> tuple[pl.Series, ...]:
+    """Return the groups of `TIMESTAMP_PATTERN`: day, hours and minutes, seconds, fraction, offset."""
+    parts = text.str.extract_groups(TIMESTAMP_PATTERN).struct.unnest()
+    return tuple(parts.to_series(index) for index in range(5))
+
+
+def _split_with_pattern(text: pl.Series, pattern: str) -> tuple[pl.Series, ...]:
+    """Return the same parts as `_split_text`, from text in the pattern of a schema."""
+    parts = text.str.extract_groups(compile_pattern(pattern)).struct.unnest()
+    absent = pl.Series([None] * len(text), dtype=pl.String)
+    part = {name: parts[name] if name in parts.columns else absent for name in PATTERN_GROUPS}
+    month = part["month"].str.to_lowercase().str.head(3).replace(MONTH_NUMBERS).str.zfill(2)
+    year = part["year"].str.replace("^([0-9]{2})$", "20${1}")
+    hour = part["hour"]
+    if "half" in parts.columns:
+        is_afternoon = part["half"].str.to_lowercase().str.starts_with("p")
+        hour = (hour.cast(pl.Int64) % 12 + 12 * is_afternoon.cast(pl.Int64)).cast(pl.String)
+    day = year + "-" + month + "-" + part["day"].str.zfill(2)
+    hour_minute = hour.str.zfill(2) + ":" + part["minute"].fill_null("00").str.zfill(2)
+    return day, hour_minute, part["second"].str.zfill(2), part["fraction"], part["offset"]
+
+
+def _parse_epoch_text(text: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+    parts = text.str.extract_groups(EPOCH_PATTERN).struct.unnest()
+    is_epoch = text.str.contains(EPOCH_PATTERN)
+    is_whole = is_epoch & parts.to_series(0).is_null() & parts.to_series(1).is_null()
+    wholes = text.set(~is_whole.fill_null(value=False), None).cast(pl.Int64, strict=False)
+    fractions = text.set(~(is_epoch & ~is_whole).fill_null(value=False), None).cast(pl.Float64, strict=False)
+    whole_values, is_valid_whole = _parse_epochs(wholes)
+    fraction_values, is_valid_fraction = _parse_epochs(fractions)
+    kind = np.where(is_valid_whole | is_valid_fraction, np.int8(_INSTANT), np.int8(_INVALID))
+    return np.where(is_valid_whole, whole_values, fraction_values), kind
 
 
 def _parse_epochs(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -245,90 +359,10 @@ def _parse_epochs(cells: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.bool_
     return microseconds, is_epoch & typed_cells.is_not_null().to_numpy()
 
 
-@dataclass(frozen=True, slots=True)
-class _OffsetTable:
-    """UTC offsets of several zones as steps over packed (zone, second) keys.
-
-    One binary search finds the offsets of a column, whatever zones it mixes.
-    """
-
-    utc_keys: NDArray[np.int64]
-    local_keys: NDArray[np.int64]
-    microseconds: NDArray[np.int64]
-
-    def offset_at_utc(self, zone_codes: NDArray[np.int32], utc: NDArray[np.int64]) -> NDArray[np.int64]:
-        return self._lookup(self.utc_keys, zone_codes, utc)
-
-    def offset_at_local(self, zone_codes: NDArray[np.int32], local: NDArray[np.int64]) -> NDArray[np.int64]:
-        return self._lookup(self.local_keys, zone_codes, local)
-
-    def _lookup(
-        self, step_keys: NDArray[np.int64], zone_codes: NDArray[np.int32], microseconds_since_epoch: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        if len(step_keys) == 1:
-            return np.broadcast_to(self.microseconds, microseconds_since_epoch.shape)
-        keys = zone_codes.astype(np.int64) * _ZONE_KEY_SPAN + microseconds_since_epoch // MICROSECONDS
-        return self.microseconds[np.searchsorted(step_keys, keys, side="right") - 1]
-
-
-def _build_offset_table(microseconds: NDArray[np.int64], zone_names: Sequence[str]) -> _OffsetTable:
-    """Return the steps of every zone from two days before the first value to two days after the last."""
-    first = int(microseconds.min()) // MICROSECONDS - 2 * SECONDS_PER_DAY
-    last = int(microseconds.max()) // MICROSECONDS + 2 * SECONDS_PER_DAY
-    utc_keys, local_keys, offsets = [], [], []
-    for code, name in enumerate(zone_names):
-        previous_offset = None
-        for start, offset in _offset_steps(name, first, last):
-            # In local time, the old offset lasts through a skipped hour and through the first pass of a repeated hour.
-            local_second = start if previous_offset is None else start + max(previous_offset, offset)
-            utc_keys.append(code * _ZONE_KEY_SPAN + (0 if previous_offset is None else start))
-            local_keys.append(code * _ZONE_KEY_SPAN + (0 if previous_offset is None else local_second))
-            offsets.append(offset * MICROSECONDS)
-            previous_offset = offset
-    return _OffsetTable(np.array(utc_keys, np.int64), np.array(local_keys, np.int64), np.array(offsets, np.int64))
-
-
-def _offset_steps(zone_key: str, first: int, last: int) -> list[tuple[int, int]]:
-    """Return (UTC second, offset in seconds) of each change of a zone's offset. The first step is at `first`."""
-    years = range(datetime.fromtimestamp(first, UTC).year, datetime.fromtimestamp(last, UTC).year + 1)
-    changes = [change for year in years for change in _offset_changes(zone_key, year)]
-    first_step = (first, _offset_seconds_at(load_time_zone(zone_key), first))
-    return [first_step, *(change for change in changes if first < change[0] <= last)]
-
-
-@lru_cache(maxsize=4096)
-def _offset_changes(zone_key: str, year: int) -> tuple[tuple[int, int], ...]:
-    """Return (UTC second, new offset in seconds) of each change of a zone's offset in a year."""
-    zone = load_time_zone(zone_key)
-    changes = []
-    low, last = (int(datetime(start_year, 1, 1, tzinfo=UTC).timestamp()) - 1 for start_year in (year, year + 1))
-    offset = _offset_seconds_at(zone, low)
-    while low < last:
-        # No zone changes its offset twice within a day.
-        high = min(low + SECONDS_PER_DAY, last)
-        if _offset_seconds_at(zone, high) != offset:
-            left, right = low, high
-            while right - left > 1:
-                middle = (left + right) // 2
-                left, right = (middle, right) if _offset_seconds_at(zone, middle) == offset else (left, middle)
-            offset = _offset_seconds_at(zone, right)
-            changes.append((right, offset))
-        low = high
-    return tuple(changes)
-
-
-def _offset_seconds_at(zone: ZoneInfo, second: int) -> int:
-    utc_offset = datetime.fromtimestamp(second, UTC).astimezone(zone).utcoffset()
-    return 0 if utc_offset is None else int(utc_offset.total_seconds())
-
-
 def parse_categories(cells: pl.Series, vocabulary: Sequence[str]) -> NDArray[np.int32]:
     """Return [N] indexes in `vocabulary`, or `UNKNOWN_CODE` for an empty cell, an unknown name, or an invalid index."""
-    if cells.dtype.is_numeric():
-        numeric_cells = cells.cast(pl.Float64).fill_null(UNKNOWN_CODE).fill_nan(UNKNOWN_CODE).to_numpy()
-        is_code = (numeric_cells >= 0) & (numeric_cells < len(vocabulary)) & (np.floor(numeric_cells) == numeric_cells)
-        return np.where(is_code, numeric_cells, UNKNOWN_CODE).astype(np.int32)
-    texts = cells_as_text(cells)
+    # As a float, a whole number ends with .0, which is ignored.
+    texts = cells_as_text(cells.cast(pl.Float64) if cells.dtype.is_decimal() else cells)
     # A column has few distinct names, so each of them is parsed once.
     distinct = texts.drop_nulls().unique().to_list()
     codes_by_name = {name: code for code, name in enumerate(vocabulary)}

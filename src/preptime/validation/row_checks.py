@@ -18,10 +18,19 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from preptime.domain.data_dictionary import TARGET, order_column
+from preptime.domain.data_dictionary import TARGET
 from preptime.domain.timestamps import MICROSECONDS, SECONDS_PER_DAY
 from preptime.domain.validation_reasons import MAX_LABEL_SECONDS, SHORT_LABEL_SECONDS, ValidationReason
-from preptime.validation.parsing import ParsedFloats, ParsedIntegers, ParsedTimestamps, parse_integers, parse_timestamps
+from preptime.schema.schema import Schema, SchemaColumn
+from preptime.validation.parsing import (
+    ParsedFloats,
+    ParsedIntegers,
+    ParsedTimestamps,
+    parse_durations,
+    parse_integers,
+    parse_timestamps,
+)
+from preptime.validation.restaurant_ids import ParsedRestaurantIds
 
 READY_COLUMN = "order_ready_at"
 _TOLERANCE_SECONDS = 1
@@ -74,17 +83,21 @@ class FindingCollector:
 
 def check_column(
     findings: FindingCollector,
-    name: str,
-    parsed: ParsedIntegers | ParsedFloats | ParsedTimestamps,
+    column: SchemaColumn,
+    parsed: ParsedIntegers | ParsedFloats | ParsedTimestamps | ParsedRestaurantIds,
     *,
     optional: bool = False,
 ) -> None:
     """Add the findings of one declared column of orders. Cells of an optional column can be empty."""
-    column = order_column(name)
+    name = column.source
     if not optional:
         findings.add(ValidationReason.MISSING_VALUE, name, parsed.missing, column.expected_text)
     if isinstance(parsed, ParsedTimestamps):
         findings.add(ValidationReason.UNPARSABLE_TIME, name, parsed.invalid, column.expected_text)
+        return
+    if isinstance(parsed, ParsedRestaurantIds):
+        findings.add(ValidationReason.UNPARSABLE_NUMBER, name, parsed.invalid, column.expected_text)
+        findings.add(ValidationReason.OUT_OF_RANGE, name, parsed.too_long, column.expected_text)
         return
     findings.add(ValidationReason.UNPARSABLE_NUMBER, name, parsed.invalid, column.expected_text)
     findings.add(ValidationReason.NEGATIVE_VALUE, name, parsed.values < 0, column.expected_text)
@@ -113,15 +126,20 @@ def parse_labels(
     acknowledged: ParsedTimestamps,
     zone_codes: NDArray[np.int32],
     zone_names: tuple[str, ...],
+    *,
+    schema: Schema,
 ) -> ParsedLabels:
-    """Parse and check the labels of orders. `prep_time_seconds` takes precedence over the two times."""
+    """Parse and check the labels of orders. `prep_time_seconds` takes precedence over the two times.
+
+    `orders` have canonical names and the formats of `schema`.
+    """
     no_start = acknowledged.missing | acknowledged.invalid
     ready = (
-        parse_timestamps(orders[READY_COLUMN], zone_codes, zone_names)
+        parse_timestamps(orders[READY_COLUMN], zone_codes, zone_names, schema.column(READY_COLUMN).timestamp_format)
         if READY_COLUMN in orders.columns
         else _missing_timestamps(len(orders))
     )
-    given_seconds = parse_integers(orders[TARGET]) if TARGET in orders.columns else _missing_integers(len(orders))
+    given_seconds = _parse_given_labels(orders, schema)
     has_times = ~(ready.missing | ready.invalid | no_start)
     has_given_label = ~(given_seconds.missing | given_seconds.invalid)
     elapsed = (ready.utc - acknowledged.utc) // MICROSECONDS
@@ -131,21 +149,36 @@ def parse_labels(
         ready.missing | ready.invalid, acknowledged.local + bounded_seconds * MICROSECONDS, ready.local
     )
 
-    label_column = TARGET if TARGET in orders.columns else READY_COLUMN
+    columns = {name: schema.column(name) for name in (READY_COLUMN, TARGET) if name in orders.columns}
+    label_column = columns[TARGET if TARGET in columns else READY_COLUMN].source
     is_missing = ready.missing & given_seconds.missing
-    findings.add(ValidationReason.MISSING_VALUE, label_column, is_missing, f"{READY_COLUMN} or {TARGET}")
-    check_column(findings, READY_COLUMN, ready, optional=True)
-    check_column(findings, TARGET, given_seconds, optional=True)
+    expected_columns = " or ".join(column.source for column in columns.values())
+    findings.add(ValidationReason.MISSING_VALUE, label_column, is_missing, expected_columns)
+    for name, column in columns.items():
+        check_column(findings, column, ready if name == READY_COLUMN else given_seconds, optional=True)
     is_before = has_times & (ready.utc < acknowledged.utc)
     findings.add(
-        ValidationReason.READY_BEFORE_ACKNOWLEDGED, READY_COLUMN, is_before, "a time after order_acknowledged_at"
+        ValidationReason.READY_BEFORE_ACKNOWLEDGED,
+        columns[READY_COLUMN].source if READY_COLUMN in columns else label_column,
+        is_before,
+        f"a time after {schema.orders['order_acknowledged_at'].column}",
     )
     is_contradictory = has_times & has_given_label & (np.abs(given_seconds.values - elapsed) > _TOLERANCE_SECONDS)
-    expected = f"{READY_COLUMN} minus order_acknowledged_at, {order_column(TARGET).unit}"
-    findings.add(ValidationReason.LABEL_CONTRADICTS_TIMES, TARGET, is_contradictory, expected)
+    start = schema.orders["order_acknowledged_at"].column
+    expected = f"{columns[READY_COLUMN].source if READY_COLUMN in columns else READY_COLUMN} minus {start}, in seconds"
+    findings.add(ValidationReason.LABEL_CONTRADICTS_TIMES, label_column, is_contradictory, expected)
     is_known = has_times | has_given_label
     _check_label_range(findings, label_column, seconds, is_known)
     return ParsedLabels(seconds, ready_local, is_known)
+
+
+def _parse_given_labels(orders: pl.DataFrame, schema: Schema) -> ParsedIntegers:
+    if TARGET not in orders.columns:
+        return _missing_integers(len(orders))
+    number_format = schema.column(TARGET).number_format
+    if number_format.multiplier == number_format.divisor:
+        return parse_integers(orders[TARGET], number_format)
+    return parse_durations(orders[TARGET], number_format)
 
 
 def _check_label_range(

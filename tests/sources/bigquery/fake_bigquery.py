@@ -46,6 +46,7 @@ _TYPE_NAMES = {
     1082: "DATE",
     1184: "TIMESTAMP",
     1114: "DATETIME",
+    3802: "JSON",
 }
 
 
@@ -82,7 +83,10 @@ class FakeBigQuery:
         with psycopg.connect(self.database) as connection:
             connection.execute("SET TIME ZONE 'UTC'")
             connection.execute("SET search_path TO pg_catalog")
+            views = _drop_views(connection) if text.startswith("CREATE OR REPLACE TABLE") else {}
             cursor = connection.execute(translate_to_postgres(text, _parameters(request)).encode())
+            for name, definition in views.items():
+                connection.execute(f"CREATE VIEW {name} AS {definition}".encode())
             job = Job("query")
             if cursor.description is None:
                 return job
@@ -136,6 +140,15 @@ class FakeBigQuery:
         reference = {"projectId": "our-project", "datasetId": dataset}
         return {"tables": [{"tableReference": reference | {"tableId": name}} for name in names]}
 
+    def table(self, dataset: str, name: str) -> Document:
+        """Return the metadata of a table."""
+        query = "SELECT attname, atttypid FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0"
+        with psycopg.connect(self.database) as connection:
+            columns = connection.execute(f"{query} AND NOT attisdropped ORDER BY attnum", [f"{dataset}.{name}"])
+            fields = [{"name": column, "type": _TYPE_NAMES[type_code]} for column, type_code in columns.fetchall()]
+        reference = {"projectId": "our-project", "datasetId": dataset, "tableId": name}
+        return {"tableReference": reference, "schema": {"fields": fields}}
+
     def page(self, job_id: str, max_rows: int, start: int) -> Document:
         """Return one page of the rows of a query."""
         job = self.jobs[job_id]
@@ -150,6 +163,15 @@ class FakeBigQuery:
             "rows": rows,
         }
         return document | ({"pageToken": str(end)} if end < len(job.rows) else {})
+
+
+def _drop_views(connection: psycopg.Connection) -> dict[str, str]:
+    """Drop all views and return their definitions: PostgreSQL doesn't drop a table that has a view."""
+    query = "SELECT 'food.' || viewname, definition FROM pg_views WHERE schemaname = 'food'"
+    views = {str(name): str(definition) for name, definition in connection.execute(query).fetchall()}
+    for name in views:
+        connection.execute(f"DROP VIEW {name}".encode())
+    return views
 
 
 def _dict(document: Document, name: str) -> Document:
@@ -184,6 +206,7 @@ _ROUTES = (
     ("POST", re.compile(r"/upload/bigquery/v2/projects/[^/]+/jobs"), "upload"),
     ("GET", re.compile(r"/bigquery/v2/projects/[^/]+/datasets/(?P<dataset>[^/]+)/tables"), "list"),
     ("POST", re.compile(r"/bigquery/v2/projects/[^/]+/datasets/(?P<dataset>[^/]+)/tables"), "create"),
+    ("GET", re.compile(r"/bigquery/v2/projects/[^/]+/datasets/(?P<dataset>[^/]+)/tables/(?P<table>[^/]+)"), "table"),
     ("DELETE", re.compile(r"/bigquery/v2/projects/[^/]+/datasets/(?P<dataset>[^/]+)/tables/(?P<table>[^/]+)"), "drop"),
 )
 
@@ -250,6 +273,7 @@ class Handler(BaseHTTPRequestHandler):
             "status": lambda: _status_document(names["job"], fake.jobs[names["job"]]),
             "create": lambda: fake.create(names["dataset"], json.loads(body)),
             "drop": lambda: fake.drop(names["dataset"], names["table"]),
+            "table": lambda: fake.table(names["dataset"], names["table"]),
             "list": lambda: fake.tables(names["dataset"]),
         }
         return responses[name]()

@@ -6,6 +6,7 @@ import datetime as dt
 import inspect
 
 import polars as pl
+import psycopg
 import pytest
 import sqlglot
 from sqlglot import exp
@@ -16,20 +17,25 @@ from preptime.sources.bigquery.client import EMULATOR_VARIABLE, BigQueryAddress
 from preptime.sources.registry import open_database, open_prediction_store, open_source
 from preptime.sources.source import batches_for_dates
 from preptime.validation.audit import audit_orders
+from preptime.validation.restaurants import read_restaurants
 from tests.sources.bigquery.fake_bigquery import FakeBigQuery
-from tests.sources.loading import load_rows, prepare_database
+from tests.sources.loading import STORED_SCHEMA, load_rows, prepare_database
 from tests.validation.factories import make_month, make_order, make_orders, make_restaurant_index
 
 ADDRESS = BigQueryAddress.parse("bigquery://our-project.food?location=EU")
 STATEMENTS = {
     **{f"create {name}": text for name, text in statements.table_definitions(ADDRESS).items()},
+    "rename": statements.rename_recorded_column(ADDRESS),
+    "upgrade": statements.upgrade_table(ADDRESS, "orders"),
     "columns": statements.select_column_names(ADDRESS),
     "add columns": statements.insert_column_names(ADDRESS, 3),
     "days": statements.select_days(ADDRESS, "orders", "order_date"),
     "restaurants": statements.select_restaurants(ADDRESS, ["restaurant_id", "city"]),
     "orders": statements.select_orders(ADDRESS, ["order_acknowledged_at", "extra"]),
-    "merge orders": statements.merge_orders(ADDRESS, "staging_1"),
-    "merge restaurants": statements.merge_restaurants(ADDRESS, "staging_1", ["restaurant_id", "city", "extra"]),
+    "merge orders": statements.merge_orders(ADDRESS, "staging_1", ["distance_km"]),
+    "merge restaurants": statements.merge_restaurants(
+        ADDRESS, "staging_1", ["restaurant_id", "features", "extra"], ["seats"], replace=True
+    ),
     "duplicates": statements.count_duplicates(ADDRESS, "staging_1"),
     "replace predictions": statements.replace_predictions(ADDRESS, "staging_1"),
     "predictions": statements.select_predictions(ADDRESS, for_bundle=True),
@@ -109,13 +115,15 @@ def test_load_every_type_round_trips(dataset: str) -> None:
     )
     load_rows(prepare_database(dataset), rows)
     back = open_source(dataset).frame().sort("order_id")
-    assert back["order_value_gbp"].to_list() == [0.1, float("inf"), -1e-300]
-    assert back["restaurant_id"].to_list() == [10, 2**62 + 1, 10]
+    assert back["order_value"].to_list() == [0.1, float("inf"), -1e-300]
+    assert back["restaurant_id"].to_list() == ["10", str(2**62 + 1), "10"]
     assert back["number_of_items"].to_list() == [3, None, 3]
     assert back["note"].to_list() == ['a "quoted" ☕', None, None]
     assert back.schema["open_orders"] == pl.Int64
     reasons = audit_orders(rows, make_restaurant_index(), need_label=True).reasons.tolist()
-    assert audit_orders(back, make_restaurant_index(), need_label=True).reasons.tolist() == reasons
+    assert (
+        audit_orders(back, make_restaurant_index(), need_label=True, schema=STORED_SCHEMA).reasons.tolist() == reasons
+    )
 
 
 def test_load_repeated_hour_round_trips(dataset: str) -> None:
@@ -133,7 +141,11 @@ def test_load_repeated_hour_round_trips(dataset: str) -> None:
     assert back["order_acknowledged_at"].to_list() == timestamps
     names = ["acknowledged_local", "acknowledged_utc"]
     expected = audit_orders(rows, make_restaurant_index(), need_label=False).frame.select(names)
-    assert audit_orders(back, make_restaurant_index(), need_label=False).frame.select(names).equals(expected)
+    assert (
+        audit_orders(back, make_restaurant_index(), need_label=False, schema=STORED_SCHEMA)
+        .frame.select(names)
+        .equals(expected)
+    )
 
 
 def test_load_repeatedly_keeps_one_row_per_order(dataset: str) -> None:
@@ -153,11 +165,11 @@ def test_load_repeatedly_keeps_one_row_per_order(dataset: str) -> None:
 
 def test_load_restaurants_replaces_only_given_columns(dataset: str) -> None:
     prepare_database(dataset)
-    changed = pl.DataFrame({"restaurant_id": [10, 50], "city": ["York", "Bath"]})
+    changed = pl.DataFrame({"restaurant_id": ["10", "50"], "city": ["York", "Bath"]})
     loaded = open_database(dataset).load_restaurants(changed)
     assert (loaded.inserted, loaded.updated, loaded.unchanged) == (1, 1, 0)
     frame = open_source(f"{dataset}?table=restaurants").frame()
-    assert frame.filter(restaurant_id=10).select("country", "city").row(0) == ("UK", "York")
+    assert frame.filter(restaurant_id="10").select("country", "city").row(0) == ("UK", "York")
 
 
 def test_batches_for_dates_reads_only_these_days(dataset: str, fake: FakeBigQuery) -> None:
@@ -237,3 +249,47 @@ def test_open_source_without_credentials_raises_with_command(monkeypatch: pytest
     monkeypatch.delenv(EMULATOR_VARIABLE, raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", f"{tmp_path}/none.json")
     assert "gcloud auth application-default login" in _open_error(UsageError, "bigquery://our-project.food")
+
+
+def _create_old_tables(dataset: str, database: str, rows: pl.DataFrame) -> None:
+    """Load rows, and convert the tables to those of the version with integer identifiers."""
+    load_rows(prepare_database(dataset), rows)
+    open_prediction_store(dataset).write(
+        dt.date(2015, 6, 1), "b", rows.head(1).with_columns(order_key=pl.lit("1"), order_value=pl.lit(21.4))
+    )
+    with psycopg.connect(database) as connection:
+        for table in ("orders", "predictions"):
+            connection.execute(f"ALTER TABLE food.{table} RENAME COLUMN order_value TO order_value_gbp".encode())
+        for table in ("orders", "predictions", "restaurants"):
+            connection.execute(
+                f"ALTER TABLE food.{table} ALTER restaurant_id TYPE bigint USING restaurant_id::bigint".encode()
+            )
+        connection.execute("UPDATE food.orders SET extra = '{\"order_value\":\"x\"}' WHERE order_key = '1'")
+        connection.execute("UPDATE food.columns SET column_name = 'order_value_gbp' WHERE column_name = 'order_value'")
+        connection.execute("INSERT INTO food.columns VALUES ('orders', 99, 'order_value')")
+
+
+def test_prepare_upgrades_old_tables_without_loss(dataset: str, database: str, fake: FakeBigQuery) -> None:
+    rows = make_orders(make_order(order_id="1"), make_order(order_id="2", restaurant_id=str(2**62 + 1)))
+    _create_old_tables(dataset, database, rows)
+    with pytest.raises(DataError, match=r"older version of preptime. To upgrade it, run: preptime ingest --to "):
+        open_source(dataset)
+    fake.fail = [(400, "invalidQuery", "stopped")]
+    with pytest.raises(OperationError):
+        open_database(dataset).prepare()
+    assert open_database(dataset).prepare() == ("restaurants", "orders", "predictions")
+    assert open_database(dataset).prepare() == ()
+    back = open_source(dataset).frame().sort("order_id")
+    assert back["restaurant_id"].to_list() == ["10", str(2**62 + 1)]
+    assert back["order_value"].to_list() == [21.4, 21.4]
+    assert back["order_value_other"].to_list() == ["x", None]
+    assert back["prep_time_seconds"].to_list() == [600, 600]
+    (predicted,) = open_prediction_store(dataset).read(dt.date(2015, 6, 1)).rows(named=True)
+    assert (predicted["restaurant_id"], predicted["order_value"]) == ("10", 21.4)
+    assert load_rows(dataset, rows).unchanged == 2
+    assert read_restaurants(open_source(f"{dataset}?table=restaurants").frame()).restaurant_id.tolist() == [
+        10,
+        20,
+        30,
+        40,
+    ]

@@ -12,13 +12,15 @@ import psycopg
 import pytest
 
 from preptime.errors import DataError, OperationError
+from preptime.schema.toml_file import parse_schema
 from preptime.sources import ingest as ingest_module
-from preptime.sources.ingest import prepare_chunk
+from preptime.sources.ingest import RejectsWriter, prepare_chunk
 from preptime.sources.postgres import connection
 from preptime.sources.postgres.migrate import SCHEMA_LOCK_KEY
 from preptime.sources.registry import open_database, open_source
 from preptime.validation.audit import audit_orders
-from tests.sources.loading import load_file, load_rows, prepare_database
+from preptime.validation.restaurants import audit_restaurants
+from tests.sources.loading import STORED_SCHEMA, load_file, load_rows, prepare_database
 from tests.validation.factories import make_month, make_order, make_orders, make_restaurant_index
 
 DAY = make_month(days=1, per_day=40)
@@ -70,7 +72,7 @@ def test_load_duplicate_in_one_file_merges_its_values(url: str) -> None:
     loaded = load_rows(url, make_orders(first_row, make_order(order_id="B", city=None), last_row | {"city": None}))
     assert (loaded.rows, loaded.inserted, loaded.duplicates) == (3, 2, 1)
     stored = open_source(url).frame().filter(order_id="A").row(0, named=True)
-    assert (stored["prep_time_seconds"], stored["order_value_gbp"], stored["city"]) == (600, 22.0, "London")
+    assert (stored["prep_time_seconds"], stored["order_value"], stored["city"]) == (600, 22.0, "London")
 
 
 def test_load_corrected_time_moves_order_to_its_day(url: str) -> None:
@@ -136,7 +138,7 @@ def test_load_rejects_unstorable_rows_for_repair(url: str, tmp_path: Path) -> No
     repaired.write_csv(rejects)
     assert load_file(url, rejects, tmp_path / "again.csv")[0].inserted == len(bad)
     assert not (tmp_path / "again.csv").exists()
-    assert open_source(url).columns == tuple(make_order())
+    assert open_source(url).columns == tuple(name.removesuffix("_gbp") for name in make_order())
 
 
 def test_load_without_storable_rows_raises(url: str, tmp_path: Path) -> None:
@@ -157,7 +159,9 @@ def test_load_stores_invalid_values_for_the_audit(url: str) -> None:
         make_order(order_id="5", prep_time_seconds="-5", order_ready_at=None),
     ]
     load_rows(url, make_orders(*odd))
-    stored = audit_orders(open_source(url).frame().sort("order_id"), make_restaurant_index(), need_label=True)
+    stored = audit_orders(
+        open_source(url).frame().sort("order_id"), make_restaurant_index(), need_label=True, schema=STORED_SCHEMA
+    )
     assert (
         stored.reasons.tolist()
         == audit_orders(make_orders(*odd), make_restaurant_index(), need_label=True).reasons.tolist()
@@ -268,3 +272,48 @@ def test_load_text_with_nul_is_rejected(url: str, tmp_path: Path) -> None:
     loaded, refused = load_file(url, tmp_path / "orders.parquet")
     assert (loaded.inserted, refused) == (1, 1)
     assert "note: text without a NUL character" in (tmp_path / "rejects.csv").read_text(encoding="utf-8")
+
+
+COMPANY_SCHEMA = parse_schema("""
+[orders]
+order_acknowledged_at = { column = "created", format = "%d/%m/%Y %I:%M %p", time_zone = "UTC" }
+prep_time = { column = "minutes", unit = "min" }
+restaurant_id = "store"
+order_value = { column = "subtotal", unit = "cents", currency = "USD" }
+number_of_items = "items"
+order_id = "id"
+[restaurants]
+restaurant_id = "store"
+time_zone = "America/Los_Angeles"
+""")
+
+
+def test_load_with_schema_stores_text_ids_and_canonical_values(url: str, tmp_path: Path) -> None:
+    """Reading the database with the canonical schema gives the same orders as reading the file."""
+    orders = pl.DataFrame(
+        {
+            "created": ["01/06/2015 07:00 PM", "02/06/2015 06:59 AM", "13/06/2015 12:00 AM"],
+            "minutes": ["8.2", "", "30"],
+            "store": ["007", " 7.0", "3f2504e0-4f89"],
+            "subtotal": ["2140", "999", "1"],
+            "items": ["3", "1", "2"],
+            "id": ["a", "b", "c"],
+            "city": ["unmapped"] * 3,
+        }
+    )
+    orders.write_csv(tmp_path / "orders.csv")
+    restaurants = audit_restaurants(pl.DataFrame({"store": ["007", "7", "3f2504e0-4f89", ""]}), COMPANY_SCHEMA)
+    source, database = open_source(tmp_path / "orders.csv", COMPANY_SCHEMA), open_database(url)
+    with RejectsWriter(tmp_path / "rejects.csv") as rejects:
+        assert ingest_module.ingest_orders(source, restaurants.index, database, rejects).inserted == 3
+        assert ingest_module.ingest_orders(source, restaurants.index, database, rejects).unchanged == 3
+    assert rejects.row_count == 0
+    stored = open_source(url, COMPANY_SCHEMA)
+    frame = stored.frame().sort("order_id")
+    assert frame["restaurant_id"].to_list() == ["007", "7", "3f2504e0-4f89"]
+    assert frame["order_value"].to_list() == [21.4, 9.99, 0.01]
+    assert frame["prep_time_seconds"].to_list() == [492, None, 1800]
+    assert frame["city_other"].to_list() == ["unmapped"] * 3
+    expected = audit_orders(source.frame(), restaurants.index, need_label=True, schema=COMPANY_SCHEMA).frame
+    audited = audit_orders(frame, restaurants.index, need_label=True, schema=stored.schema).frame
+    assert audited.select(expected.columns).drop("_row", "_file").equals(expected.drop("_row", "_file"))

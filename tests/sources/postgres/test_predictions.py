@@ -23,17 +23,22 @@ LEVELS = ("p10", "p50", "p80", "p90")
 
 def _make_predictions(rows: pl.DataFrame, bundle: str, *, models: tuple[str, ...] = ("rf", "cat")) -> pl.DataFrame:
     """Return a frame as scoring a day returns it, with invented predictions."""
-    keys = order_keys(rows, audit_orders(rows, make_restaurant_index(), need_label=False).frame)
+    keys = order_keys(audit_orders(rows, make_restaurant_index(), need_label=False).frame)
     seconds = pl.Series(range(len(rows)), dtype=pl.Float32) / 3 + 600
-    return rows.drop(OUTCOME_COLUMNS).with_columns(
-        keys,
-        predicted_seconds=seconds,
-        **{f"predicted_{level}_seconds": seconds + offset for offset, level in enumerate(LEVELS)},
-        **{f"predicted_{name}_seconds": seconds * 1.1 for name in models},
-        predicted_ready_at=pl.lit("2015-06-01 19:10:00+01:00"),
-        prediction_fallback_level=pl.lit("restaurant"),
-        prediction_reason=pl.lit(None, pl.String),
-        prediction_bundle=pl.lit(bundle),
+    return (
+        rows.drop(OUTCOME_COLUMNS)
+        .rename({"order_value_gbp": "order_value"})
+        .with_columns(
+            keys,
+            pl.col("restaurant_id").cast(pl.String),
+            predicted_seconds=seconds,
+            **{f"predicted_{level}_seconds": seconds + offset for offset, level in enumerate(LEVELS)},
+            **{f"predicted_{name}_seconds": seconds * 1.1 for name in models},
+            predicted_ready_at=pl.lit("2015-06-01 19:10:00+01:00"),
+            prediction_fallback_level=pl.lit("restaurant"),
+            prediction_reason=pl.lit(None, pl.String),
+            prediction_bundle=pl.lit(bundle),
+        )
     )
 
 

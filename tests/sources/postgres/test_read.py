@@ -18,7 +18,7 @@ from preptime.sources.registry import open_source
 from preptime.sources.source import batches_for_dates
 from preptime.validation.audit import audit_orders
 from tests.postgres import CLERK_CREDENTIAL, Postgres
-from tests.sources.loading import load_rows, prepare_database
+from tests.sources.loading import STORED_SCHEMA, load_rows, prepare_database
 from tests.validation.factories import make_month, make_order, make_orders, make_restaurant_index
 
 # Timestamps on and around the days when clocks change. Restaurant 10 is in London, and 30 is in Paris.
@@ -63,7 +63,11 @@ def test_frame_returns_timestamps_as_written(url: str) -> None:
     assert back["order_acknowledged_at"].to_list() == rows["order_acknowledged_at"].to_list()
     time_columns = ["acknowledged_local", "acknowledged_utc"]
     expected = audit_orders(rows, make_restaurant_index(), need_label=False).frame.select(time_columns)
-    assert audit_orders(back, make_restaurant_index(), need_label=False).frame.select(time_columns).equals(expected)
+    assert (
+        audit_orders(back, make_restaurant_index(), need_label=False, schema=STORED_SCHEMA)
+        .frame.select(time_columns)
+        .equals(expected)
+    )
     with psycopg.connect(url) as connection:
         connection.execute("SET TIME ZONE 'UTC'")
         stored = connection.execute(
@@ -99,7 +103,9 @@ def test_batches_for_dates_reads_only_these_days(url: str) -> None:
     first, last = dt.date(2015, 6, 2), dt.date(2015, 6, 3)
     chunks = list(batches_for_dates(source, first, last, 25))
     assert all(len(chunk) <= 25 for chunk in chunks)
-    local = audit_orders(pl.concat(chunks), make_restaurant_index(), need_label=False).frame["acknowledged_local"]
+    local = audit_orders(pl.concat(chunks), make_restaurant_index(), need_label=False, schema=STORED_SCHEMA).frame[
+        "acknowledged_local"
+    ]
     assert local.dt.date().unique().sort().to_list() == [first, last]
     address = f"{url}&day=2015-06-02..2015-06-03"
     assert open_source(address).frame().equals(pl.concat(chunks))

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from string import Template
 
 import polars as pl
 
 from preptime.sources.bigquery.client import BigQueryAddress
-from preptime.sources.database_schema import EXTRA, ORDER_SCHEMA, RESTAURANT_COLUMNS
+from preptime.sources.database_schema import EXTRA, FEATURES, ORDER_SCHEMA, RESTAURANT_COLUMNS
 from preptime.sources.predictions import STORED_SCHEMA as PREDICTIONS
 
 _TABLE_NAMES = ("columns", "restaurants", "orders", "outcomes", "predictions")
 LINE_NUMBER = "line"
 """The index of a row in its delivery. The last value of an order counts."""
-RESTAURANT_SCHEMA = pl.Schema(RESTAURANT_COLUMNS | {EXTRA: pl.String()})
+RESTAURANT_SCHEMA = pl.Schema(RESTAURANT_COLUMNS | {FEATURES: pl.String(), EXTRA: pl.String()})
+_UPGRADED_TABLES = {"restaurants": RESTAURANT_SCHEMA, "orders": ORDER_SCHEMA, "predictions": PREDICTIONS}
+_PARTITIONS = {
+    "restaurants": "",
+    "orders": "PARTITION BY order_date CLUSTER BY order_key",
+    "predictions": "PARTITION BY prediction_date CLUSTER BY prediction_bundle",
+}
 BIGQUERY_TYPES: tuple[tuple[pl.DataType, str], ...] = (
     (pl.String(), "STRING"),
     (pl.Int64(), "INT64"),
@@ -38,13 +44,12 @@ def table_definitions(address: BigQueryAddress) -> dict[str, str]:
         "columns": "CREATE TABLE IF NOT EXISTS $columns "
         "(table_name STRING NOT NULL, position INT64 NOT NULL, column_name STRING NOT NULL)",
         "restaurants": "CREATE TABLE IF NOT EXISTS $restaurants ($columns_of_restaurants)",
-        "orders": "CREATE TABLE IF NOT EXISTS $orders ($columns_of_orders) "
-        "PARTITION BY order_date CLUSTER BY order_key",
+        "orders": "CREATE TABLE IF NOT EXISTS $orders ($columns_of_orders) " + _PARTITIONS["orders"],
         "outcomes": "CREATE OR REPLACE VIEW $outcomes AS SELECT order_key, order_date, acknowledged_at, ready_at, "
         "COALESCE(prep_time_seconds, TIMESTAMP_DIFF(ready_at, acknowledged_at, SECOND)) AS prep_time_seconds "
         "FROM $orders WHERE ready_at IS NOT NULL OR prep_time_seconds IS NOT NULL",
         "predictions": "CREATE TABLE IF NOT EXISTS $predictions ($columns_of_predictions) "
-        "PARTITION BY prediction_date CLUSTER BY prediction_bundle",
+        + _PARTITIONS["predictions"],
     }
     columns = {
         "columns_of_restaurants": _column_definitions(RESTAURANT_SCHEMA),
@@ -52,6 +57,35 @@ def table_definitions(address: BigQueryAddress) -> dict[str, str]:
         "columns_of_predictions": _column_definitions(PREDICTIONS),
     }
     return {name: _render(address, text, **columns) for name, text in texts.items()}
+
+
+def rename_recorded_column(address: BigQueryAddress) -> str:
+    """Rename the recorded column `@old` of orders to `@new`."""
+    return _render(address, "UPDATE $columns SET column_name = @new WHERE table_name = 'orders' AND column_name = @old")
+
+
+def upgrade_table(address: BigQueryAddress, table: str) -> str:
+    """Rewrite a table whose restaurant identifiers are integers, in one atomic statement.
+
+    Identifiers become text, and `order_value_gbp` becomes `order_value`. In `extra`, an undeclared column with the new
+    name gets another one. The column `features` is new.
+    """
+    schema = _UPGRADED_TABLES[table]
+    cells = {name: name for name in schema} | {"restaurant_id": "CAST(restaurant_id AS STRING) AS restaurant_id"}
+    if FEATURES in schema:
+        cells[FEATURES] = f"CAST(NULL AS JSON) AS {FEATURES}"
+    if "order_value" in schema:
+        cells["order_value"] = "order_value_gbp AS order_value"
+        cells[EXTRA] = f"REPLACE({EXTRA}, '\"order_value\":', '\"order_value_other\":') AS {EXTRA}"
+    text = "CREATE OR REPLACE TABLE $table ($definitions) $partitions AS SELECT $cells FROM $table"
+    return _render(
+        address,
+        text,
+        table=address.sql_name(table),
+        definitions=_column_definitions(schema),
+        partitions=_PARTITIONS[table],
+        cells=", ".join(cells.values()),
+    )
 
 
 def select_column_names(address: BigQueryAddress) -> str:
@@ -73,7 +107,8 @@ def select_days(address: BigQueryAddress, table: str, column: str) -> str:
 
 def select_restaurants(address: BigQueryAddress, names: Sequence[str]) -> str:
     """Return all restaurants, sorted by ID."""
-    return _render(address, "SELECT $names FROM $restaurants ORDER BY restaurant_id", names=", ".join(names))
+    text = "SELECT $names FROM $restaurants ORDER BY restaurant_id"
+    return _render(address, text, names=", ".join(map(_selected, names)))
 
 
 def select_orders(address: BigQueryAddress, names: Sequence[str]) -> str:
@@ -82,49 +117,94 @@ def select_orders(address: BigQueryAddress, names: Sequence[str]) -> str:
         "SELECT $names FROM $orders FOR SYSTEM_TIME AS OF @as_of "
         "WHERE order_date = @day ORDER BY acknowledged_at, order_key"
     )
-    return _render(address, text, names=", ".join(names))
+    return _render(address, text, names=", ".join(map(_selected, names)))
 
 
-def merge_orders(address: BigQueryAddress, staging: str) -> str:
+def merge_orders(address: BigQueryAddress, staging: str, features: Sequence[str]) -> str:
     """Add or complete orders in one atomic statement.
 
     If an order has several rows, the last non-empty value of each column counts. An empty value doesn't change an
-    existing one.
+    existing one. `features` are the names of the custom features of the delivery.
     """
-    values = [name for name in ORDER_SCHEMA if name != "order_key"]
+    values = {name: f"COALESCE(S.{name}, T.{name})" for name in ORDER_SCHEMA if name != "order_key"}
+    if features:
+        members = "COALESCE(JSON_QUERY($new, '$$.$name'), JSON_QUERY(T.features, '$$.$name'))"
+        values[FEATURES] = _changed_features(features, members)
+    else:
+        values[FEATURES] = f"T.{FEATURES}"
     text = (
         "MERGE INTO $orders AS T USING (SELECT order_key, $last FROM $staging GROUP BY order_key) AS S "
         "ON T.order_key = S.order_key WHEN MATCHED AND ($changed) THEN UPDATE SET $known "
         "WHEN NOT MATCHED THEN INSERT ($names) VALUES ($given)"
     )
+    last = "ARRAY_AGG($name IGNORE NULLS ORDER BY line DESC LIMIT 1)[SAFE_OFFSET(0)] AS $name"
     return _render(
         address,
         text,
         staging=address.sql_name(staging),
-        last=_join_each("ARRAY_AGG($name IGNORE NULLS ORDER BY line DESC LIMIT 1)[SAFE_OFFSET(0)] AS $name", values),
-        changed=_join_each("COALESCE(S.$name, T.$name) IS DISTINCT FROM T.$name", values, " OR "),
-        known=_join_each("$name = COALESCE(S.$name, T.$name)", values),
+        last=_join_each(last, list(values)),
+        changed=_differences(values),
+        known=_assignments(values),
         names=", ".join(ORDER_SCHEMA),
-        given=_join_each("S.$name", ORDER_SCHEMA.names()),
+        given=", ".join(map(_delivered, ORDER_SCHEMA)),
     )
 
 
-def merge_restaurants(address: BigQueryAddress, staging: str, names: Sequence[str]) -> str:
-    """Add or replace restaurants. Only the columns `names` of existing ones change."""
-    values = [name for name in names if name != "restaurant_id"]
+def merge_restaurants(
+    address: BigQueryAddress, staging: str, names: Sequence[str], features: Sequence[str], *, replace: bool
+) -> str:
+    """Add restaurants. With `replace`, existing ones get the columns `names` and the custom features `features`."""
+    values = {name: f"S.{name}" for name in names if name != "restaurant_id"} if replace else {}
+    if FEATURES in values:
+        values[FEATURES] = _changed_features(features, "JSON_QUERY($new, '$$.$name')")
     text = (
-        "MERGE INTO $restaurants AS T USING $staging AS S ON T.restaurant_id = S.restaurant_id "
-        "WHEN MATCHED AND ($changed) THEN UPDATE SET $values WHEN NOT MATCHED THEN INSERT ($names) VALUES ($given)"
+        "MERGE INTO $restaurants AS T USING $staging AS S ON T.restaurant_id = S.restaurant_id ${update}"
+        "WHEN NOT MATCHED THEN INSERT ($names) VALUES ($given)"
     )
+    update = f"WHEN MATCHED AND ({_differences(values)}) THEN UPDATE SET {_assignments(values)} " if values else ""
     return _render(
         address,
         text,
         staging=address.sql_name(staging),
-        changed=_join_each("S.$name IS DISTINCT FROM T.$name", values, " OR "),
-        values=_join_each("$name = S.$name", values),
+        update=update,
         names=", ".join(names),
-        given=_join_each("S.$name", names),
+        given=", ".join(map(_delivered, names)),
     )
+
+
+_NEW_FEATURES = f"PARSE_JSON(S.{FEATURES}, wide_number_mode => 'round')"
+
+
+def _delivered(name: str) -> str:
+    """Return the value of a column in the staging table, in which JSON is text."""
+    return _NEW_FEATURES if name == FEATURES else f"S.{name}"
+
+
+def _selected(name: str) -> str:
+    return f"TO_JSON_STRING({FEATURES}) AS {FEATURES}" if name == FEATURES else name
+
+
+def _changed_features(features: Sequence[str], member: str) -> str:
+    """Return the custom features after a merge. Those that aren't in `features`, the names of a schema, don't change.
+
+    `member` is a template of the value of one of them.
+    """
+    members = ", ".join(f"'$.{name}', {Template(member).substitute(name=name, new=_NEW_FEATURES)}" for name in features)
+    changed = f"JSON_STRIP_NULLS(JSON_SET(COALESCE(T.{FEATURES}, JSON '{{}}'), {members}))"
+    return f"IF(TO_JSON_STRING({changed}) = '{{}}', NULL, {changed})"
+
+
+def _differences(values: Mapping[str, str]) -> str:
+    # JSON values can't be compared.
+    pairs = {
+        name: (f"TO_JSON_STRING({value})", f"TO_JSON_STRING(T.{name})") if name == FEATURES else (value, f"T.{name}")
+        for name, value in values.items()
+    }
+    return " OR ".join(f"{new} IS DISTINCT FROM {old}" for new, old in pairs.values())
+
+
+def _assignments(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in values.items())
 
 
 def count_duplicates(address: BigQueryAddress, staging: str) -> str:
@@ -164,4 +244,5 @@ def _join_each(template: str, names: Sequence[str], separator: str = ", ") -> st
 
 
 def _column_definitions(schema: pl.Schema) -> str:
-    return ", ".join(f"{name} {bigquery_type(data_type)}" for name, data_type in schema.items())
+    types = {name: "JSON" if name == FEATURES else bigquery_type(data_type) for name, data_type in schema.items()}
+    return ", ".join(f"{name} {data_type}" for name, data_type in types.items())

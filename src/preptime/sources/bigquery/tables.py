@@ -9,30 +9,48 @@ from __future__ import annotations
 import datetime as dt
 import io
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import polars as pl
 from google.cloud import bigquery
 
+from preptime.errors import DataError
 from preptime.progress import ProgressCallback
+from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
 from preptime.sources.bigquery import statements
 from preptime.sources.bigquery.client import BigQueryAddress, QueryParameters, open_client, query_config
 from preptime.sources.bigquery.statements import bigquery_type
 from preptime.sources.database import (
     ORDERS_TABLE,
+    PREDICTIONS_TABLE,
     RESTAURANTS_TABLE,
+    ColumnNames,
     Database,
     DatabaseSource,
     MergeCounts,
+    feature_names_table,
     readable_columns,
+    source_columns,
 )
-from preptime.sources.database_schema import EXTRA, ORDER_DATE, expand_json, is_declared, stored_type
+from preptime.sources.database_schema import (
+    EXTRA,
+    FEATURES,
+    ORDER_DATE,
+    decode_features,
+    expand_json,
+    is_declared,
+    stored_type,
+)
 
 _STAGING_EXPIRY_HOURS = 24
 """BigQuery deletes a staging table of a killed load after this time."""
 _PAGE_ROWS = 50_000
+_DECODERS = {FEATURES: decode_features, EXTRA: expand_json}
+_UPGRADED_TABLES = (RESTAURANTS_TABLE, ORDERS_TABLE, PREDICTIONS_TABLE)
+_INTEGER_TYPES = ("INTEGER", "INT64")
+_OLD_VALUE_COLUMN = "order_value_gbp"
 
 
 def iter_pages(
@@ -102,6 +120,7 @@ class BigQueryReader:
     client: bigquery.Client
     address: BigQueryAddress
     columns: tuple[str, ...]
+    feature_types: Mapping[str, pl.DataType]
     snapshot_time: dt.datetime
 
     def days(self) -> list[dt.date]:
@@ -112,10 +131,13 @@ class BigQueryReader:
     def iter_rows(self, day: dt.date | None, chunk_rows: int) -> Iterator[pl.DataFrame]:
         """Yield the orders of a day, or all restaurants without a day, in chunks of at most `chunk_rows`."""
         table = self.address.table
-        schema = pl.Schema({name: stored_type(table, name) for name in self.columns if is_declared(table, name)})
-        extra_columns = [name for name in self.columns if name not in schema]
-        if extra_columns:
-            schema[EXTRA] = pl.String()
+        types = {name: stored_type(table, name, self.feature_types) for name in self.columns}
+        schema = pl.Schema({name: types[name] for name in self.columns if is_declared(table, name)})
+        members: dict[str, dict[str, pl.DataType]] = {}
+        for name in self.columns:
+            if name not in schema:
+                members.setdefault(FEATURES if name in self.feature_types else EXTRA, {})[name] = types[name]
+        schema = pl.Schema(schema | dict.fromkeys(members, pl.String()))
         parameters: QueryParameters = {}
         if day is None:
             statement = statements.select_restaurants(self.address, schema.names())
@@ -123,8 +145,8 @@ class BigQueryReader:
             statement = statements.select_orders(self.address, schema.names())
             parameters = {"day": day, "as_of": self.snapshot_time}
         for page in iter_pages(self.client, statement, parameters, schema, chunk_rows):
-            rows = page.with_columns(expand_json(page[EXTRA], extra_columns, pl.String())) if extra_columns else page
-            yield rows.select(self.columns)
+            columns = [cells for column, types in members.items() for cells in _DECODERS[column](page[column], types)]
+            yield page.with_columns(columns).select(self.columns)
 
 
 @dataclass(frozen=True)
@@ -138,15 +160,44 @@ class BigQuerySource(DatabaseSource):
     @contextmanager
     def _open_reader(self) -> Iterator[BigQueryReader]:
         with open_client(self.address) as client:
-            yield BigQueryReader(client, self.address, self.columns, dt.datetime.now(dt.UTC))
+            now = dt.datetime.now(dt.UTC)
+            yield BigQueryReader(client, self.address, self.columns, self.feature_types, now)
 
 
-def open_bigquery_source(url: str) -> BigQuerySource:
-    """Open the table at a URL. Raises `UsageError`, `DataError`, or `OperationError` if it can't be read."""
+def open_bigquery_source(url: str, schema: Schema = TAKE_HOME_SCHEMA) -> BigQuerySource:
+    """Open the table at a URL. Its rows have `schema.canonical()`.
+
+    Raises `UsageError`, `DataError`, or `OperationError` if it can't be read.
+    """
     address = BigQueryAddress.parse(url)
-    declared = readable_columns(address.table)
+    readable_columns(address.table)
     with open_client(address) as client:
-        return BigQuerySource(address, read_column_names(client, address, address.table) or declared)
+        recorded = {
+            table: read_column_names(client, address, table)
+            for table in (address.table, feature_names_table(address.table))
+        }
+        if _has_integer_ids(client, address, address.table):
+            raise DataError(
+                f"{address.database_url} was created by an older version of preptime.",
+                f"To upgrade it, run: preptime ingest --to {address.shell_quoted_url}",
+            )
+    return BigQuerySource(address, source_columns(address, schema, recorded), schema.canonical())
+
+
+def _has_integer_ids(client: bigquery.Client, address: BigQueryAddress, table: str) -> bool:
+    """Return whether a table was created by a version of preptime that stored restaurant identifiers as integers."""
+    fields = client.get_table(f"{address.project}.{address.dataset}.{table}").schema
+    return any(field.name == "restaurant_id" and field.field_type in _INTEGER_TYPES for field in fields)
+
+
+def _upgrade_tables(client: bigquery.Client, address: BigQueryAddress, tables: Sequence[str]) -> None:
+    """Upgrade tables to text identifiers and the column `order_value`. A repeated upgrade continues a stopped one."""
+    if ORDERS_TABLE in tables and _OLD_VALUE_COLUMN in read_column_names(client, address, ORDERS_TABLE):
+        # The recorded names come first. A reader of an old table then fails, and gets no wrong value.
+        for old, new in (("order_value", "order_value_other"), (_OLD_VALUE_COLUMN, "order_value")):
+            execute_dml(client, statements.rename_recorded_column(address), {"old": old, "new": new})
+    for table in tables:
+        execute_dml(client, statements.upgrade_table(address, table), {})
 
 
 def read_column_names(client: bigquery.Client, address: BigQueryAddress, table: str) -> tuple[str, ...]:
@@ -182,18 +233,25 @@ class BigQueryStaging:
         append_rows(self._client, self._address, self._name, rows.with_columns(line_numbers))
         self._row_count += len(rows)
 
-    def merge_restaurants(self, columns: Sequence[str], file_columns: Sequence[str]) -> MergeCounts:
-        """Insert new restaurants, replace `columns` of existing ones, and record the names of the file's columns."""
-        record_column_names(self._client, self._address, RESTAURANTS_TABLE, file_columns)
-        return execute_dml(self._client, statements.merge_restaurants(self._address, self._name, columns), {})
+    def merge_restaurants(self, columns: Sequence[str], names: ColumnNames, *, replace: bool) -> MergeCounts:
+        """Insert new restaurants, and record names. With `replace`, replace `columns` of existing ones."""
+        self._record(names)
+        features = names[feature_names_table(RESTAURANTS_TABLE)]
+        statement = statements.merge_restaurants(self._address, self._name, columns, features, replace=replace)
+        return execute_dml(self._client, statement, {})
 
-    def merge_orders(self, file_columns: Sequence[str], progress: ProgressCallback) -> MergeCounts:
-        """Insert new orders, complete existing ones, and record the names of the file's columns."""
+    def _record(self, names: ColumnNames) -> None:
+        for table, columns in names.items():
+            record_column_names(self._client, self._address, table, columns)
+
+    def merge_orders(self, names: ColumnNames, progress: ProgressCallback) -> MergeCounts:
+        """Insert new orders, complete existing ones, and record names."""
         del progress  # BigQuery queues concurrent merges itself and doesn't report progress
         statement = statements.count_duplicates(self._address, self._name)
         duplicates = query_frame(self._client, statement, {}, pl.Schema({"duplicates": pl.Int64()})).item()
-        record_column_names(self._client, self._address, ORDERS_TABLE, file_columns)
-        counts = execute_dml(self._client, statements.merge_orders(self._address, self._name), {})
+        self._record(names)
+        features = names[feature_names_table(ORDERS_TABLE)]
+        counts = execute_dml(self._client, statements.merge_orders(self._address, self._name, features), {})
         return counts._replace(duplicates=duplicates)
 
 
@@ -204,7 +262,7 @@ class BigQueryDatabase(Database):
     address: BigQueryAddress
 
     def prepare(self) -> tuple[str, ...]:
-        """Create the missing tables and views, and return their names."""
+        """Create the missing tables and views, upgrade old ones, and return their names."""
         with open_client(self.address) as client:
             existing = {
                 table.table_id for table in client.list_tables(f"{self.address.project}.{self.address.dataset}")
@@ -216,7 +274,18 @@ class BigQueryDatabase(Database):
             }
             for statement in missing.values():
                 execute_dml(client, statement, {})
-        return tuple(missing)
+            upgraded = [
+                table
+                for table in _UPGRADED_TABLES
+                if table in existing and _has_integer_ids(client, self.address, table)
+            ]
+            _upgrade_tables(client, self.address, upgraded)
+        return (*missing, *upgraded)
+
+    def recorded_names(self, table: str) -> tuple[str, ...]:
+        """Return the recorded names of a table."""
+        with open_client(self.address) as client:
+            return read_column_names(client, self.address, table)
 
     @contextmanager
     def _open_staging(self, table: str, schema: pl.Schema) -> Iterator[BigQueryStaging]:

@@ -7,7 +7,7 @@ in one transaction.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,15 +15,27 @@ import polars as pl
 from psycopg import sql
 
 from preptime.progress import ProgressCallback, no_progress
+from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
 from preptime.sources.database import (
     ORDERS_TABLE,
     RESTAURANTS_TABLE,
+    ColumnNames,
     Database,
     DatabaseSource,
     MergeCounts,
+    feature_names_table,
     readable_columns,
+    source_columns,
 )
-from preptime.sources.database_schema import EXTRA, ORDER_DATE, ORDER_SCHEMA, is_declared, stored_type
+from preptime.sources.database_schema import (
+    EXTRA,
+    FEATURES,
+    ORDER_DATE,
+    ORDER_SCHEMA,
+    RESTAURANT_ID,
+    is_declared,
+    stored_type,
+)
 from preptime.sources.postgres.connection import (
     Connection,
     PostgresAddress,
@@ -55,6 +67,7 @@ class PostgresReader:
     connection: Connection
     table: str
     columns: tuple[str, ...]
+    feature_types: Mapping[str, pl.DataType]
 
     def days(self) -> list[dt.date]:
         """Return the local days that have a partition, in order."""
@@ -62,22 +75,28 @@ class PostgresReader:
 
     def iter_rows(self, day: dt.date | None, chunk_rows: int) -> Iterator[pl.DataFrame]:
         """Yield the orders of a day, or all restaurants without a day, in chunks of at most `chunk_rows`."""
-        schema = {column: stored_type(self.table, column) for column in self.columns}
+        schema = {column: stored_type(self.table, column, self.feature_types) for column in self.columns}
         return copy_out(self.connection, self._query(day), schema, chunk_rows)
 
     def _query(self, day: dt.date | None) -> sql.Composed:
         table = self.table
-        cells = [
-            sql.Identifier(name) if is_declared(table, name) else sql.SQL("extra ->> {}").format(sql.Literal(name))
-            for name in self.columns
-        ]
         query = sql.SQL("SELECT {cells} FROM {table}").format(
-            cells=sql.SQL(", ").join(cells), table=sql.Identifier("preptime", table)
+            cells=sql.SQL(", ").join(map(self._cell, self.columns)), table=sql.Identifier("preptime", table)
         )
         if day is None:
             return query + sql.SQL(" ORDER BY restaurant_id")
         day_filter = sql.SQL(" WHERE {column} = {day} ORDER BY acknowledged_at, order_key")
         return query + day_filter.format(column=sql.Identifier(ORDER_DATE), day=sql.Literal(day))
+
+    def _cell(self, name: str) -> sql.Composable:
+        if is_declared(self.table, name):
+            return sql.Identifier(name)
+        expression = "extra ->> {name}"
+        if name in self.feature_types:  # another schema can have had a feature of another type with this name
+            kind, cast = ("number", "::double precision") if self.feature_types[name].is_numeric() else ("string", "")
+            is_kind = f"jsonb_typeof(features -> {{name}}) = '{kind}'"
+            expression = f"CASE WHEN {is_kind} THEN (features ->> {{name}}){cast} END"
+        return sql.SQL(expression).format(name=sql.Literal(name))
 
 
 @dataclass(frozen=True)
@@ -91,17 +110,22 @@ class PostgresSource(DatabaseSource):
     @contextmanager
     def _open_reader(self) -> Iterator[PostgresReader]:
         with open_transaction(self.address) as connection:
-            yield PostgresReader(connection, self.address.table, self.columns)
+            yield PostgresReader(connection, self.address.table, self.columns, self.feature_types)
 
 
-def open_postgres_source(url: str) -> PostgresSource:
-    """Open the table at a URL. Raises `UsageError`, `DataError`, or `OperationError` if it can't be read."""
+def open_postgres_source(url: str, schema: Schema = TAKE_HOME_SCHEMA) -> PostgresSource:
+    """Open the table at a URL. Its rows have `schema.canonical()`.
+
+    Raises `UsageError`, `DataError`, or `OperationError` if it can't be read.
+    """
     address = PostgresAddress.parse(url)
-    declared = readable_columns(address.table)
+    readable_columns(address.table)
     with open_transaction(address) as connection:
         require_current_schema(connection, address)
-        columns = read_column_names(connection, address.table)
-    return PostgresSource(address, columns or declared)
+        recorded = {
+            table: read_column_names(connection, table) for table in (address.table, feature_names_table(address.table))
+        }
+    return PostgresSource(address, source_columns(address, schema, recorded), schema.canonical())
 
 
 @dataclass(frozen=True)
@@ -114,20 +138,26 @@ class PostgresStaging:
         """Add rows."""
         copy_in(self.connection, _STAGING_TABLE, rows)
 
-    def merge_restaurants(self, columns: Sequence[str], file_columns: Sequence[str]) -> MergeCounts:
-        """Insert new restaurants, replace `columns` of existing ones, and record the names of the file's columns."""
+    def merge_restaurants(self, columns: Sequence[str], names: ColumnNames, *, replace: bool) -> MergeCounts:
+        """Insert new restaurants, and record names. With `replace`, replace `columns` of existing ones."""
         _acquire_load_lock(self.connection, no_progress)
-        counts = _merge_restaurants(self.connection, columns)
-        record_column_names(self.connection, RESTAURANTS_TABLE, file_columns)
-        return counts
+        features = names[feature_names_table(RESTAURANTS_TABLE)]
+        updated = _replace_restaurants(self.connection, columns, features) if replace else 0
+        inserted = _insert_restaurants(self.connection, columns)
+        self._record(names)
+        return MergeCounts(inserted, updated)
 
-    def merge_orders(self, file_columns: Sequence[str], progress: ProgressCallback) -> MergeCounts:
-        """Insert new orders, complete existing ones, and record the names of the file's columns."""
+    def merge_orders(self, names: ColumnNames, progress: ProgressCallback) -> MergeCounts:
+        """Insert new orders, complete existing ones, and record names."""
         duplicates = _merge_duplicate_rows(self.connection)
         _acquire_load_lock(self.connection, progress)
         inserted, updated = _merge_orders(self.connection)
-        record_column_names(self.connection, ORDERS_TABLE, file_columns)
+        self._record(names)
         return MergeCounts(inserted, updated, duplicates)
+
+    def _record(self, names: ColumnNames) -> None:
+        for table, columns in names.items():
+            record_column_names(self.connection, table, columns)
 
 
 @dataclass(frozen=True)
@@ -139,6 +169,11 @@ class PostgresDatabase(Database):
     def prepare(self) -> tuple[str, ...]:
         """Apply the missing migrations and return their names."""
         return migrate(self.address)
+
+    def recorded_names(self, table: str) -> tuple[str, ...]:
+        """Return the recorded names of a table."""
+        with open_transaction(self.address) as connection:
+            return read_column_names(connection, table)
 
     @contextmanager
     def _open_staging(self, table: str, schema: pl.Schema) -> Iterator[PostgresStaging]:
@@ -187,6 +222,8 @@ def _merge_duplicate_rows(connection: Connection) -> int:
     removed_rows = connection.execute("SELECT coalesce(sum(times - 1), 0) FROM pg_temp.duplicates").fetchall()[0][0]
     duplicate_rows = int(str(removed_rows))
     if duplicate_rows:
+        for name in (FEATURES, EXTRA):
+            _merge_duplicate_objects(connection, name)
         connection.execute(
             "DELETE FROM pg_temp.staging USING pg_temp.duplicates WHERE duplicates.order_key = staging.order_key"
         )
@@ -195,6 +232,18 @@ def _merge_duplicate_rows(connection: Connection) -> int:
             sql.SQL("INSERT INTO pg_temp.staging ({names}) SELECT {names} FROM pg_temp.duplicates").format(names=names)
         )
     return duplicate_rows
+
+
+def _merge_duplicate_objects(connection: Connection, column: str) -> None:
+    """In `duplicates`, keep the last non-empty value of each member of a JSON object."""
+    connection.execute(
+        sql.SQL(
+            "UPDATE pg_temp.duplicates SET {column} = merged.object FROM "
+            "(SELECT order_key, jsonb_object_agg(key, value ORDER BY line) AS object FROM pg_temp.staging "
+            "JOIN pg_temp.duplicates USING (order_key) CROSS JOIN LATERAL jsonb_each(staging.{column}) "
+            "WHERE value <> 'null' GROUP BY order_key) AS merged WHERE merged.order_key = duplicates.order_key"
+        ).format(column=sql.Identifier(column))
+    )
 
 
 def _merge_orders(connection: Connection) -> tuple[int, int]:
@@ -249,32 +298,43 @@ def _update_existing_orders(connection: Connection, old_dates: list[dt.date]) ->
 def _coalesced_value(name: str) -> sql.Composable:
     """Return the new value, or the existing one if the new one is empty."""
     expression = "coalesce(staging.{name}, orders.{name})"
-    if name == EXTRA:
+    if name in {FEATURES, EXTRA}:
         expression = "coalesce(orders.{name} || jsonb_strip_nulls(staging.{name}), staging.{name}, orders.{name})"
     return sql.SQL(expression).format(name=sql.Identifier(name))
 
 
-def _merge_restaurants(connection: Connection, columns: Sequence[str]) -> MergeCounts:
-    values = [name for name in columns if name != "restaurant_id"]
-    updated = connection.execute(
+def _replace_restaurants(connection: Connection, columns: Sequence[str], features: Sequence[str]) -> int:
+    """Replace values of existing restaurants. Of their custom features, only `features` change."""
+    values = {name: sql.SQL("staging.{}").format(sql.Identifier(name)) for name in columns if name != RESTAURANT_ID}
+    if not values:
+        return 0
+    if FEATURES in values:
+        expression = (
+            "nullif((coalesce(restaurants.features, '{{}}') - {names}::text[]) || coalesce(staging.features, '{{}}'), "
+            "'{{}}')"
+        )
+        values[FEATURES] = sql.SQL(expression).format(names=sql.Literal(list(features)))
+    return connection.execute(
         sql.SQL(
             "UPDATE preptime.restaurants SET {values} FROM pg_temp.staging "
             "WHERE restaurants.restaurant_id = staging.restaurant_id AND ({before}) IS DISTINCT FROM ({after})"
         ).format(
             values=sql.SQL(", ").join(
-                sql.SQL("{name} = staging.{name}").format(name=sql.Identifier(column)) for column in values
+                sql.SQL("{} = {}").format(sql.Identifier(name), value) for name, value in values.items()
             ),
             before=sql.SQL(", ").join(sql.SQL("restaurants.{}").format(sql.Identifier(name)) for name in values),
-            after=sql.SQL(", ").join(sql.SQL("staging.{}").format(sql.Identifier(name)) for name in values),
+            after=sql.SQL(", ").join(values.values()),
         )
     ).rowcount
-    inserted = connection.execute(
+
+
+def _insert_restaurants(connection: Connection, columns: Sequence[str]) -> int:
+    return connection.execute(
         sql.SQL(
             "INSERT INTO preptime.restaurants ({names}) SELECT {names} FROM pg_temp.staging "
             "ON CONFLICT (restaurant_id) DO NOTHING"
         ).format(names=_identifier_list(columns))
     ).rowcount
-    return MergeCounts(inserted, updated)
 
 
 def _query_dates(connection: Connection, query: str) -> list[dt.date]:

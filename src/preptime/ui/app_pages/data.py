@@ -29,7 +29,7 @@ def page() -> None:
     selected_orders = orders.filtered(_choose_orders(orders)) if len(orders) else orders
     if not len(selected_orders):
         show_info(
-            "No order with a usable preparation time matches the filters.",
+            f"No order with a usable {orders.schema.target.title} matches the filters.",
             "Change the filters, or see the view Label audit.",
         )
         return
@@ -65,6 +65,6 @@ def _choose_orders(orders: OrderSample) -> OrderFilter:
     without_outliers = st.toggle(
         "Without outliers",
         key="data-without-outliers",
-        help="Excludes orders above the outlier limit of all preparation times.",
+        help=f"Excludes orders above the outlier limit of all {orders.schema.target.title}s.",
     )
     return OrderFilter(tuple(cities), tuple(foods), days, exclude_outliers=without_outliers)

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import streamlit as st
 
-from preptime.domain.data_dictionary import DATA_DICTIONARY
+from preptime.domain.data_dictionary import ORDERS_DICTIONARY, OUTCOME_COLUMNS, RESTAURANTS_DICTIONARY, TARGET
+from preptime.domain.data_dictionary import Column as SchemaEntry
 from preptime.errors import PreptimeError
 from preptime.evaluation.overview import summarize_bundle
 from preptime.evaluation.summary_text import NO_VALUE, format_minutes
 from preptime.formatting import format_count
 from preptime.monitoring.document import MonitoringDocument, read_monitoring_history
+from preptime.schema.schema import CustomFeature, Schema, Target
 from preptime.sources.results import MONITORING_FILE, ResultsFolder
 from preptime.ui.components import Column, caption, data_table, definition_list, show_error, show_failures, show_info
 from preptime.ui.connections import DashboardContext, get_context
 from preptime.ui.login import session_key
 from preptime.ui.predict_file import draw_file
 from preptime.ui.predict_order import draw_single_order
-from preptime.ui.predictors import API_MODE, LOCAL_MODE, ApiPredictor, KeyRejectedError, LocalPredictor, Predictor
+from preptime.ui.predictors import (
+    API_MODE,
+    LOCAL_MODE,
+    ApiPredictor,
+    KeyRejectedError,
+    LocalPredictor,
+    Predictor,
+    prediction_schema,
+)
 
 _ENTERED_API_KEY, _API_KEY_FIELD = "entered_api_key", "api_key_field"
 _CREATE_KEY_HINT = "The operator of the API creates keys with `preptime keys new NAME`."
@@ -33,14 +44,16 @@ _DICTIONARY_COLUMNS = (
     Column("meaning", "meaning", "long"),
     Column("example", "example"),
 )
+_Row = dict[str, object]
 _TABS = ("One order", "Upload a file", "Data dictionary")
 
 
 def page() -> None:
     """Draw the page."""
-    st.title("When will the food be ready?")
-    caption("Describe one order, or upload orders. Each gets a predicted time and an interval.")
     context = get_context()
+    title = st.empty()
+    title.title(_title(context.schema()))
+    caption("Describe one order, or upload orders. Each gets a predicted time and an interval.")
     _champion_status(context)
     mode = _choose_mode(context)
     with ExitStack() as stack:
@@ -48,10 +61,15 @@ def page() -> None:
         with show_failures():
             predictor = LocalPredictor(context.bundle()) if mode == LOCAL_MODE else _api_predictor(context)
         if predictor is not None:
+            title.title(_title(predictor.schema))
             stack.callback(predictor.close)
             if mode == API_MODE:
                 caption(f"Bundle {predictor.bundle_id}, served by the API at {context.api_name}.")
         _draw_tabs(predictor, mode, context)
+
+
+def _title(schema: Schema) -> str:
+    return f"When will the order be {schema.target.event}?"
 
 
 def _draw_tabs(predictor: Predictor | None, mode: str, context: DashboardContext) -> None:
@@ -63,8 +81,8 @@ def _draw_tabs(predictor: Predictor | None, mode: str, context: DashboardContext
         with file_tab, show_failures():
             draw_file(predictor, mode, context)
     if dictionary_tab.open:
-        with dictionary_tab:
-            _data_dictionary()
+        with dictionary_tab, show_failures():
+            _data_dictionary(prediction_schema(predictor, context))
 
 
 def _choose_mode(context: DashboardContext) -> str:
@@ -103,23 +121,74 @@ def _keep_entered_key() -> None:
     st.session_state[_API_KEY_FIELD] = ""
 
 
-def _data_dictionary() -> None:
+def _data_dictionary(schema: Schema) -> None:
     caption("Other columns are copied to the output unchanged.")
-    for table, columns in DATA_DICTIONARY.items():
+    for table, rows in _dictionary_rows(schema).items():
         st.subheader(table)
-        rows = [
-            {
-                "column": column.name,
-                "required": "yes" if "scoring" in column.required_for else "no",
-                "type": column.data_type,
-                "unit": column.unit,
-                "range": column.range_text,
-                "meaning": column.description,
-                "example": column.example,
-            }
-            for column in columns
-        ]
         data_table(rows, _DICTIONARY_COLUMNS, key=f"dictionary-{table}")
+
+
+def _dictionary_rows(schema: Schema) -> dict[str, list[_Row]]:
+    """Return the rows of the columns of orders and of restaurants, by table."""
+    return {
+        "orders": [*_order_rows(schema), *map(_feature_row, schema.order_features)],
+        "restaurants": [
+            *(_column_row(column, schema.restaurant_column(column.name)) for column in RESTAURANTS_DICTIONARY),
+            *map(_feature_row, schema.restaurant_features),
+        ],
+    }
+
+
+def _order_rows(schema: Schema) -> Iterator[_Row]:
+    for declaration in ORDERS_DICTIONARY:
+        if not schema.has(declaration.name):
+            continue
+        column = schema.column(declaration.name)
+        row = _column_row(column.declaration, column.source)
+        if declaration.name == "order_value":
+            row["unit"] = column.unit or schema.currency or declaration.unit
+        elif column.unit:
+            row["unit"] = column.unit
+        if column.unit:
+            row["range"] = column.expected_text.removeprefix(f"a number of {column.unit} ")
+        if column.timestamp_format.pattern:
+            row["example"] = column.timestamp_format.pattern
+        if schema.target != Target():
+            row["meaning"] = _meaning(declaration, schema.target)
+        yield row
+
+
+def _column_row(column: SchemaEntry, source: str) -> _Row:
+    return {
+        "column": source,
+        "required": "yes" if "scoring" in column.required_for else "no",
+        "type": column.data_type,
+        "unit": column.unit,
+        "range": column.range_text,
+        "meaning": column.description,
+        "example": column.example,
+    }
+
+
+def _meaning(column: SchemaEntry, target: Target) -> str:
+    """Return the meaning of a column without the words of a preparation."""
+    if column.name in OUTCOME_COLUMNS:
+        known = f"The target: {target.title}" if column.name == TARGET else f"When the order was {target.event}"
+        return f"{known}. Only training needs it"
+    return column.description.replace(" in the kitchen", "")
+
+
+def _feature_row(feature: CustomFeature) -> _Row:
+    owner = "Known when the order is acknowledged" if feature.of == "order" else "The same for all of its orders"
+    return {
+        "column": feature.column,
+        "required": "yes" if feature.required else "no",
+        "type": feature.type,
+        "unit": feature.unit,
+        "range": f"from {feature.range[0]:,.10g} to {feature.range[1]:,.10g}" if feature.range else "",
+        "meaning": f"{feature.display_name[:1].upper()}{feature.display_name[1:]}. {owner}",
+        "example": "",
+    }
 
 
 def _champion_status(context: DashboardContext) -> None:

@@ -30,7 +30,7 @@ def measure_histogram(histogram: Distribution, title: str, unit: str, width: int
         {
             **row,
             "where": "beyond the limit" if row["is_outlier"] else "inside",
-            "tip": f"{row['orders']:,} orders from {row['low']:g} to {row['high']:g} {unit}",
+            "tip": f"{row['orders']:,} orders from {row['low']:g} to {row['high']:g} {unit}".rstrip(),
         }
         for row in histogram.bins
     ]
@@ -64,19 +64,22 @@ def measure_histogram(histogram: Distribution, title: str, unit: str, width: int
     return with_theme(with_size(alt.LayerChart(layer=[bars, lines, labels]), width, _CHART_HEIGHT), palette)
 
 
-def preparation_time_by(rows: Sequence[ChartRow], kind: AxisKind, title: str, width: int, palette: Palette) -> Chart:
-    """Return a chart of preparation time by group, in the form that fits the kind of grouping."""
+def label_by(
+    rows: Sequence[ChartRow], kind: AxisKind, title: str, width: int, palette: Palette, *, label: str
+) -> Chart:
+    """Return a chart of the label by group, in the form that fits the kind of grouping. `label` is its name."""
+    axis_title = f"{label}, minutes"
     if kind == "name":
-        return preparation_time_by_name(rows, width, palette)
+        return label_by_name(rows, axis_title, width, palette)
     return (
-        preparation_time_by_day(rows, width, palette)
+        label_by_day(rows, axis_title, width, palette)
         if kind == "day"
-        else preparation_time_by_value(rows, title, width, palette)
+        else label_by_value(rows, title, axis_title, width, palette)
     )
 
 
-def preparation_time_by_value(rows: Sequence[ChartRow], title: str, width: int, palette: Palette) -> Chart:
-    """Return preparation time by an ordered value (hour, weekday): quartiles as a bar, the median as a tick."""
+def label_by_value(rows: Sequence[ChartRow], title: str, axis_title: str, width: int, palette: Palette) -> Chart:
+    """Return the label by an ordered value (hour, weekday): quartiles as a bar, the median as a tick."""
     value_order = [str(row["value"]) for row in rows]
     base = alt.Chart(_rows_with_tooltips(rows)).encode(
         x=alt.X("value:N", sort=value_order, title=title, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
@@ -87,7 +90,7 @@ def preparation_time_by_value(rows: Sequence[ChartRow], title: str, width: int, 
     upper_quartiles = [float(row["q3"]) for row in rows if not row["few"]] or [float(row["q3"]) for row in rows]
     scale = alt.Scale(domain=[0, 1.1 * max(upper_quartiles) or 1.0], nice=False)
     bars = base.mark_bar(color=palette.model, width={"band": 0.62}, cornerRadius=3, clip=True).encode(
-        y=alt.Y("q1:Q", title="preparation time, minutes", scale=scale), y2="q3:Q"
+        y=alt.Y("q1:Q", title=axis_title, scale=scale), y2="q3:Q"
     )
     median_ticks = base.mark_tick(color=palette.lookup, thickness=3, width={"band": 0.62}, clip=True).encode(
         y="median:Q"
@@ -95,13 +98,13 @@ def preparation_time_by_value(rows: Sequence[ChartRow], title: str, width: int, 
     return with_theme(with_size(alt.LayerChart(layer=[bars, median_ticks]), width, _CHART_HEIGHT), palette)
 
 
-def preparation_time_by_day(rows: Sequence[ChartRow], width: int, palette: Palette) -> Chart:
-    """Return preparation time by local day: quartiles as a band, the median as a line."""
+def label_by_day(rows: Sequence[ChartRow], axis_title: str, width: int, palette: Palette) -> Chart:
+    """Return the label by local day: quartiles as a band, the median as a line."""
     base = alt.Chart(_rows_with_tooltips(rows)).encode(
         x=alt.X("value:T", title="local day", axis=_DAY_AXIS, scale=_UTC)
     )
     band = base.mark_area(color=palette.model, opacity=0.25).encode(
-        y=alt.Y("q1:Q", title="preparation time, minutes", scale=alt.Scale(domainMin=0)), y2="q3:Q"
+        y=alt.Y("q1:Q", title=axis_title, scale=alt.Scale(domainMin=0)), y2="q3:Q"
     )
     line = base.mark_line(color=palette.model, strokeWidth=2.5).encode(y="median:Q")
     dots = base.mark_point(color=palette.model, filled=True, size=40, opacity=1).encode(
@@ -110,15 +113,15 @@ def preparation_time_by_day(rows: Sequence[ChartRow], width: int, palette: Palet
     return with_theme(with_size(alt.LayerChart(layer=[band, line, dots]), width, _CHART_HEIGHT), palette)
 
 
-def preparation_time_by_name(rows: Sequence[ChartRow], width: int, palette: Palette) -> Chart:
-    """Return preparation time by city or type of food, largest first: quartiles as a bar, the median as a tick."""
+def label_by_name(rows: Sequence[ChartRow], axis_title: str, width: int, palette: Palette) -> Chart:
+    """Return the label by category, largest first: quartiles as a bar, the median as a tick."""
     base = alt.Chart(_rows_with_tooltips(rows)).encode(
         y=alt.Y("value:N", sort=None, title=None, axis=alt.Axis(labelLimit=130)),
         opacity=_small_group_opacity(),
         tooltip=alt.Tooltip("tip:N"),
     )
     bars = base.mark_bar(color=palette.model, height={"band": 0.62}, cornerRadius=3).encode(
-        x=alt.X("q1:Q", title="preparation time, minutes", scale=alt.Scale(zero=True)), x2="q3:Q"
+        x=alt.X("q1:Q", title=axis_title, scale=alt.Scale(zero=True)), x2="q3:Q"
     )
     median_ticks = base.mark_tick(color=palette.lookup, thickness=3, height={"band": 0.62}).encode(x="median:Q")
     return with_theme(with_size(alt.LayerChart(layer=[bars, median_ticks]), width, 22 * len(rows) + 50), palette)
@@ -193,12 +196,17 @@ def restaurant_size_chart(rows: Sequence[ChartRow], measure: str, width: int, pa
     return with_theme(with_size(bars, width, _CHART_HEIGHT), palette)
 
 
-def scatter(rows: Sequence[ChartRow], title: str, limits: tuple[float, float], width: int, palette: Palette) -> Chart:
-    """Return a scatter plot of a measure against preparation time. `limits` are the outlier limits of both.
+def scatter(
+    rows: Sequence[ChartRow], title: str, limits: tuple[float, float], width: int, palette: Palette, *, label: str
+) -> Chart:
+    """Return a scatter plot of a measure against the label. `limits` are the outlier limits of both.
 
-    Values above twice their limit are drawn at the edge. Preparation times above their limit are orange.
+    Values above twice their limit are drawn at the edge. Labels above their limit are orange. `label` is the label's
+    name.
     """
-    max_x, max_y = 2 * limits[0], 2 * limits[1]
+    min_x = min(0.0, *(float(row["x"]) for row in rows))
+    largest_x = max(float(row["x"]) for row in rows)
+    max_x, max_y = max(min(2 * limits[0], largest_x), min_x + 1e-6), 2 * limits[1]
     points: list[ChartRow] = [
         {
             "x": min(float(row["x"]), max_x),
@@ -212,8 +220,8 @@ def scatter(rows: Sequence[ChartRow], title: str, limits: tuple[float, float], w
         alt.Chart(alt.InlineData(values=points))
         .mark_circle(size=22, opacity=0.4)
         .encode(
-            x=alt.X("x:Q", title=title, scale=alt.Scale(domain=[0, max_x], nice=False)),
-            y=alt.Y("minutes:Q", title="preparation time, minutes", scale=alt.Scale(domain=[0, max_y], nice=False)),
+            x=alt.X("x:Q", title=title, scale=alt.Scale(domain=[min_x, max_x], nice=False)),
+            y=alt.Y("minutes:Q", title=f"{label}, minutes", scale=alt.Scale(domain=[0, max_y], nice=False)),
             color=alt.Color("is_outlier:N", scale=color_scale, legend=None),
         )
     )

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import streamlit as st
 
 from preptime.errors import DataError
 from preptime.exploration import ExplorationData, load_exploration
 from preptime.features.restaurant_index import RestaurantIndex
 from preptime.redaction import redact_address
-from preptime.sources.registry import open_source
+from preptime.schema.schema import TAKE_HOME_SCHEMA, Schema
+from preptime.schema.toml_file import find_schema
+from preptime.sources.registry import default_restaurants, is_database, open_source
 from preptime.ui.components import show_failures, show_info
 from preptime.ui.connections import get_context
 from preptime.ui.upload_session import FOLDER_PREFIX
@@ -47,19 +50,23 @@ class _UploadedData:
 
 @dataclass(frozen=True)
 class _ConfiguredSources:
-    """The configured tables and the modification times of their files, as a cache key."""
+    """The configured tables, the modification times of their files, and their schema, as a cache key."""
 
     orders: str
     restaurants: str
     modified_times: tuple[int | None, int | None]
+    schema: bytes
+    """The schema as JSON."""
 
 
 def choose_source() -> NamedOrders | None:
     """Return the uploaded or configured orders. Without either, show what to do and return None."""
     settings = get_context().settings
-    is_configured = bool(settings.orders and settings.restaurants)
+    schema, _ = find_schema(settings.schema)
+    has_restaurants = settings.restaurants or is_database(settings.orders) or _derives_restaurants(schema)
+    is_configured = bool(settings.orders and has_restaurants)
     with st.expander("Use your own orders", expanded=not is_configured):
-        uploaded_source = _upload_source(settings.restaurants)
+        uploaded_source = _upload_source(settings.restaurants, schema)
     if uploaded_source is not None:
         return uploaded_source
     if not is_configured:
@@ -69,25 +76,33 @@ def choose_source() -> NamedOrders | None:
         )
         return None
     configured_sources = _ConfiguredSources(
-        settings.orders, settings.restaurants, (_modified_time(settings.orders), _modified_time(settings.restaurants))
+        settings.orders,
+        settings.restaurants,
+        (_modified_time(settings.orders), _modified_time(settings.restaurants)),
+        msgspec.json.encode(schema),
     )
     return NamedOrders(_display_name(settings.orders), _explore_configured(configured_sources))
 
 
-def _upload_source(configured_restaurants: str) -> NamedOrders | None:
+def _derives_restaurants(schema: Schema) -> bool:
+    """Return whether restaurants are derived from orders without a restaurants file. The take-home files have one."""
+    return schema != TAKE_HOME_SCHEMA
+
+
+def _upload_source(configured_restaurants: str, schema: Schema) -> NamedOrders | None:
     orders_file = st.file_uploader(
-        f"Orders with preparation times, CSV or Parquet, up to {get_context().settings.ui_max_upload_mb:,} MB",
+        f"Orders with {schema.target.title}, CSV or Parquet, up to {get_context().settings.ui_max_upload_mb:,} MB",
         key="data-orders",
-        help="CSV or Parquet, as for `preptime check`. The file stays in this session and isn't kept on disk.",
+        help="CSV, .csv.gz, or Parquet, as for `preptime check`. The file stays in this session and isn't stored.",
     )
     restaurants_file = st.file_uploader(
-        "Restaurants" + (" (optional; default: the configured restaurants)" if configured_restaurants else ""),
+        f"Restaurants{_default_text(configured_restaurants, schema)}",
         key="data-restaurants",
     )
     if orders_file is None:
         st.session_state.pop(_UPLOADED_DATA_KEY, None)
         return None
-    if restaurants_file is None and not configured_restaurants:
+    if restaurants_file is None and not configured_restaurants and not _derives_restaurants(schema):
         show_info(
             "The restaurants file is missing.",
             "Upload it too. It contains the city, the type of food, and the time zone of each restaurant.",
@@ -99,30 +114,34 @@ def _upload_source(configured_restaurants: str) -> NamedOrders | None:
         return cached_upload.orders
     uploaded_source: NamedOrders | None = None
     with show_failures(), st.spinner("Reading the orders"):
-        uploaded_source = _read_upload(orders_file, restaurants_file, configured_restaurants)
+        uploaded_source = _read_upload(orders_file, restaurants_file, configured_restaurants, schema)
         st.session_state[_UPLOADED_DATA_KEY] = _UploadedData(upload_id, uploaded_source)
     return uploaded_source
 
 
+def _default_text(configured_restaurants: str, schema: Schema) -> str:
+    if configured_restaurants:
+        return " (optional; default: the configured restaurants)"
+    return " (optional; default: derived from the orders)" if _derives_restaurants(schema) else ""
+
+
 def _read_upload(
-    orders_file: UploadedFile, restaurants_file: UploadedFile | None, configured_restaurants: str
+    orders_file: UploadedFile, restaurants_file: UploadedFile | None, configured_restaurants: str, schema: Schema
 ) -> NamedOrders:
-    restaurants = (
-        _restaurants_from_file(restaurants_file)
-        if restaurants_file
-        else read_restaurants(open_source(configured_restaurants).frame())
-    )
-    return NamedOrders(orders_file.name, _explore_file(orders_file, restaurants))
+    restaurants = _read_restaurants(configured_restaurants, schema)
+    if restaurants_file is not None:
+        with _TemporaryUpload(restaurants_file) as path:
+            restaurants = _read_restaurants(path, schema)
+    with _TemporaryUpload(orders_file) as path:
+        return NamedOrders(orders_file.name, load_exploration(open_source(path, schema), restaurants))
 
 
-def _restaurants_from_file(file: UploadedFile) -> RestaurantIndex:
-    with _TemporaryUpload(file) as path:
-        return read_restaurants(open_source(path).frame())
-
-
-def _explore_file(file: UploadedFile, restaurants: RestaurantIndex) -> ExplorationData:
-    with _TemporaryUpload(file) as path:
-        return load_exploration(open_source(path), restaurants)
+def _read_restaurants(location: str | Path, schema: Schema) -> RestaurantIndex | None:
+    """Return the restaurants, or None without a location."""
+    if not location:
+        return None
+    source = open_source(location, schema)
+    return read_restaurants(source.frame(), source.schema)
 
 
 class _TemporaryUpload:
@@ -149,7 +168,9 @@ class _TemporaryUpload:
 
 @st.cache_resource(ttl=CACHE_SECONDS, max_entries=1, show_spinner="Reading the orders")
 def _explore_configured(sources: _ConfiguredSources) -> ExplorationData:
-    return load_exploration(open_source(sources.orders), read_restaurants(open_source(sources.restaurants).frame()))
+    schema = msgspec.json.decode(sources.schema, type=Schema)
+    restaurants = sources.restaurants or default_restaurants(sources.orders)
+    return load_exploration(open_source(sources.orders, schema), _read_restaurants(restaurants, schema))
 
 
 def _modified_time(address: str) -> int | None:

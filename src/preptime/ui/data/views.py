@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import streamlit as st
 
 from preptime import exploration
 from preptime.evaluation.aggregates import MIN_RELIABLE_ORDERS, ChartRow
-from preptime.exploration import MAX_ROWS, Distribution, ExplorationData, GroupColumn, Measure, OrderSample
+from preptime.exploration import MAX_ROWS, Distribution, ExplorationData, Measure, OrderSample
 from preptime.formatting import format_count
 from preptime.ui.components import Column, caption, chart_card, data_table, show_info
 from preptime.ui.data import charts
 from preptime.ui.display_names import reason_title
-from preptime.ui.formatting import format_day, format_duration, seconds_to_minutes_in_text
+from preptime.ui.formatting import capitalize_first, format_day, format_duration, seconds_to_minutes_in_text
 
-_MEASURE_TITLES: dict[Measure, tuple[str, str]] = {
-    "prep_minutes": ("preparation time", "minutes"),
-    "order_value_gbp": ("order value", "pounds"),
-    "number_of_items": ("number of items", "items"),
-}
-_OTHER_MEASURES: tuple[Measure, ...] = ("order_value_gbp", "number_of_items")
-_DIMENSIONS: dict[GroupColumn, tuple[str, charts.AxisKind]] = {
+_DIMENSIONS: dict[str, tuple[str, charts.AxisKind]] = {
     "hour": ("local hour", "value"),
     "weekday": ("weekday", "value"),
     "day": ("local day", "day"),
@@ -41,7 +37,6 @@ _RESTAURANT_COLUMNS = (
     Column("orders", "orders", "count"),
     Column("median_minutes", "median, min", "number"),
     Column("p90_minutes", "p90, min", "number", "Ten percent of the orders take longer"),
-    Column("mean_value_gbp", "mean order value", "pounds"),
 )
 _REASON_COLUMNS = (
     Column("reason", "reason", "long"),
@@ -62,7 +57,7 @@ _EXAMPLE_COLUMNS = (
 
 def summary_metrics(orders: OrderSample) -> list[tuple[str, str, str]]:
     """Return the metric cards above the views: label, value, and detail."""
-    histogram = exploration.distribution(orders, "prep_minutes")
+    histogram = exploration.distribution(orders, orders.measures[0])
     first, last = orders.date_range
     median_minutes = histogram.median if histogram else 0.0
     city_count = len(orders.category_values("city"))
@@ -70,79 +65,106 @@ def summary_metrics(orders: OrderSample) -> list[tuple[str, str, str]]:
     return [
         ("orders", f"{len(orders):,}", f"{format_day(first)} to {format_day(last)} {last.year}"),
         ("restaurants", f"{restaurant_count:,}", f"in {city_count} {'city' if city_count == 1 else 'cities'}"),
-        ("median", format_duration(median_minutes * 60), "preparation time"),
-        ("outlier limit", format_duration(orders.outlier_limit_minutes() * 60), "of preparation times"),
+        ("median", format_duration(median_minutes * 60), orders.schema.target.title),
+        (
+            "outlier limit",
+            format_duration(orders.outlier_limit_minutes() * 60),
+            f"of {orders.schema.target.title}s",
+        ),
     ]
 
 
 def distributions(orders: OrderSample) -> None:
-    """Show the distributions of preparation time, order value, and items, then the first against the others."""
+    """Show the distributions of the label and of the other measures, then the label against each of them."""
     caption(
         "The outlier limit is the notebook's: the third quartile plus 1.5 times the interquartile range. Orders beyond "
         "it are orange. Models are still fitted on them, up to three hours, because real orders take that long."
     )
-    containers = [st.container(), *st.columns(2)]
-    for container, (measure, (title, unit)) in zip(containers, _MEASURE_TITLES.items(), strict=True):
-        histogram = exploration.distribution(orders, measure)
-        if histogram is not None:
-            with container:
-                _distribution_chart(histogram, title, unit)
+    label, *others = orders.measures
+    _distribution_chart(orders, label)
+    _in_pairs(others, lambda measure: _distribution_chart(orders, measure))
     label_limit = orders.outlier_limit_minutes()
-    for container, measure in zip(st.columns(2), _OTHER_MEASURES, strict=True):
-        with container:
-            _scatter_chart(orders, measure, label_limit)
+    _in_pairs(others, lambda measure: _scatter_chart(orders, measure, label_limit))
 
 
-def _distribution_chart(histogram: Distribution, title: str, unit: str) -> None:
+def _in_pairs(measures: Sequence[Measure], draw: Callable[[Measure], None]) -> None:
+    for start in range(0, len(measures), 2):
+        for container, measure in zip(st.columns(2), measures[start : start + 2], strict=False):
+            with container:
+                draw(measure)
+
+
+def _distribution_chart(orders: OrderSample, measure: Measure) -> None:
+    histogram = exploration.distribution(orders, measure)
+    if histogram is None:
+        show_info(f"No order has a value of {measure.title}.")
+        return
+    chart_card(
+        capitalize_first(measure.title),
+        _describe_distribution(histogram, measure.unit),
+        lambda width, palette: charts.measure_histogram(histogram, _axis_title(measure), measure.unit, width, palette),
+    )
+
+
+def _describe_distribution(histogram: Distribution, unit: str) -> str:
     outlier_share_text = (
         f"{histogram.outliers / histogram.orders:.1%} of {format_count(histogram.orders, 'order')} are beyond the limit"
     )
     overflow_text = (
-        f", and {histogram.beyond_display_limit:,} beyond the chart (maximum: {histogram.maximum:,.0f} {unit})"
+        f", and {histogram.beyond_display_limit:,} beyond the chart "
+        f"(maximum: {_with_unit(f'{histogram.maximum:,.0f}', unit)})"
         if histogram.beyond_display_limit
         else ""
     )
-    description = (
-        f"Half of the orders are between {histogram.q1:.1f} and {histogram.q3:.1f} {unit}. The median is "
-        f"{histogram.median:.1f} {unit}, the mean {histogram.mean:.1f} {unit}. {outlier_share_text}{overflow_text}."
-    )
-    chart_card(
-        title.capitalize(),
-        description,
-        lambda width, palette: charts.measure_histogram(histogram, _axis_title(title, unit), unit, width, palette),
+    missing_text = f" {format_count(histogram.missing, 'order')} have no value." if histogram.missing else ""
+    return (
+        f"Half of the orders are between {histogram.q1:.1f} and {_with_unit(f'{histogram.q3:.1f}', unit)}. The median "
+        f"is {_with_unit(f'{histogram.median:.1f}', unit)}, the mean {_with_unit(f'{histogram.mean:.1f}', unit)}. "
+        f"{outlier_share_text}{overflow_text}.{missing_text}"
     )
 
 
 def _scatter_chart(orders: OrderSample, measure: Measure, label_limit: float) -> None:
-    title, unit = _MEASURE_TITLES[measure]
+    label = orders.measures[0].title
     rows = exploration.scatter_points(orders, measure)
+    if not rows:
+        return
     histogram = exploration.distribution(orders, measure)
     measure_limit = histogram.outlier_limit if histogram else 1.0
     chart_card(
-        f"Preparation time against {title}",
-        f"A fixed random sample of {len(rows):,} orders. Preparation times above the outlier limit are orange. Values "
-        "above twice their limit are drawn at the edge.",
+        f"{capitalize_first(label)} against {measure.title}",
+        f"A fixed random sample of {len(rows):,} orders. Orders with a {label} above the outlier limit are orange. "
+        "Values above twice their limit are drawn at the edge.",
         lambda width, palette: charts.scatter(
-            rows, _axis_title(title, unit), (measure_limit, label_limit), width, palette
+            rows, _axis_title(measure), (measure_limit, label_limit), width, palette, label=label
         ),
     )
 
 
-def _axis_title(title: str, unit: str) -> str:
-    return title if title.endswith(unit) else f"{title}, {unit}"
+def _axis_title(measure: Measure) -> str:
+    return measure.title if measure.title.endswith(measure.unit) else f"{measure.title}, {measure.unit}"
+
+
+def _with_unit(number: str, unit: str) -> str:
+    return f"{number} {unit}" if unit else number
 
 
 def by_time_and_category(orders: OrderSample) -> None:
-    """Show preparation time and orders by the selected dimension."""
+    """Show the label and the number of orders by the selected dimension."""
+    categories: dict[str, tuple[str, charts.AxisKind]] = {
+        column: (title, "name") for column, title in orders.categories.items()
+    }
+    dimensions = _DIMENSIONS | categories
     dimension = st.segmented_control(
         "By",
-        list(_DIMENSIONS),
-        format_func=lambda option: _DIMENSIONS[option][0],
+        list(dimensions),
+        format_func=lambda option: dimensions[option][0],
         default="hour",
         required=True,
         key="data-dimension",
     )
-    title, kind = _DIMENSIONS[dimension]
+    title, kind = dimensions[dimension]
+    label = orders.schema.target.title
     rows = exploration.summarize_groups(orders, dimension)
     shown_rows = rows[: exploration.MAX_GROUPS] if kind == "name" else rows
     with st.expander(f"Table by {title}"):
@@ -150,9 +172,9 @@ def by_time_and_category(orders: OrderSample) -> None:
     left, right = st.columns([3, 2])
     with left:
         chart_card(
-            f"Preparation time by {title}",
+            f"{capitalize_first(label)} by {title}",
             _describe_extremes(rows, title),
-            lambda width, palette: charts.preparation_time_by(shown_rows, kind, title, width, palette),
+            lambda width, palette: charts.label_by(shown_rows, kind, title, width, palette, label=label),
         )
     with right:
         chart_card(
@@ -187,10 +209,11 @@ def correlation(orders: OrderSample) -> None:
     if not rows:
         show_info("These orders are too similar for a correlation.", "Select more orders.")
         return
-    label_correlations = [row for row in rows if row["a"] == "preparation time" != row["b"]]
+    label = orders.schema.target.title
+    label_correlations = [row for row in rows if row["a"] == label != row["b"]]
     strongest = max(label_correlations, key=lambda row: abs(float(row["r"])), default=None)
     strongest_text = (
-        f" Strongest for the preparation time: {strongest['b']} ({float(strongest['r']):+.2f})." if strongest else ""
+        f" Strongest for the {label}: {strongest['b']} ({float(strongest['r']):+.2f})." if strongest else ""
     )
     chart_card(
         "Correlation" + (" of ranks" if use_ranks else ""),
@@ -210,7 +233,10 @@ def restaurants(orders: OrderSample) -> None:
     )
     if restaurant_summary.restaurants > len(restaurant_summary.table):
         caption(f"The {len(restaurant_summary.table):,} restaurants with the most orders:")
-    data_table(restaurant_summary.table, _RESTAURANT_COLUMNS, key="restaurants")
+    currency = f", {orders.schema.currency}" if orders.schema.currency else ""
+    mean_value = (Column("mean_order_value", f"mean order value{currency}", "money"),)
+    columns = _RESTAURANT_COLUMNS + (mean_value if orders.schema.has("order_value") else ())
+    data_table(restaurant_summary.table, columns, key="restaurants")
     left, right = st.columns(2)
     with left:
         chart_card(

@@ -11,6 +11,7 @@ from preptime.evaluation.documents import BacktestDocument, SegmentDimension
 from preptime.evaluation.overview import MetricComparison, compare_evaluations, compare_segments, summarize_bundle
 from preptime.evaluation.report_data import backtest_from_manifest
 from preptime.evaluation.summary_text import NO_VALUE, format_minutes, format_percent
+from preptime.schema.toml_file import find_schema
 from preptime.training.comparison import Comparison
 from preptime.ui.components import (
     Column,
@@ -118,9 +119,11 @@ def _run_comparison(context: DashboardContext, first: Manifest, second: Manifest
     from preptime.validation.restaurants import read_restaurants
 
     with show_failures(), st.spinner("Predicting with both bundles, day by day"):
+        schema, _ = find_schema(context.settings.schema)
+        restaurants = open_source(context.settings.restaurants, schema)
         comparison = compare_bundles_on_orders(
-            open_source(context.settings.orders),
-            read_restaurants(open_source(context.settings.restaurants).frame()),
+            open_source(context.settings.orders, schema),
+            read_restaurants(restaurants.frame(), restaurants.schema),
             context.bundle(first.id),
             context.bundle(second.id),
         )

@@ -30,6 +30,7 @@ from preptime.evaluation.summary_text import (
     quartile_rows,
     summary_sentences,
 )
+from preptime.features.feature_set import FeatureSet
 from preptime.formatting import format_count
 from preptime.ui.components import (
     Column,
@@ -60,7 +61,7 @@ _SCORE_COLUMNS = (
     Column("mae", "mean error", "minutes"),
     Column("within_5_min", "within 5 min", "percent", "Predictions with an error of at most five minutes"),
     Column("median_ae", "median error", "minutes", "Half of the predictions have a smaller error"),
-    Column("bias", "bias", "minutes", "Mean of predicted minus actual. Below 0, food was ready later than predicted"),
+    Column("bias", "bias", "minutes", "Mean of predicted minus actual. Below 0, orders took longer than predicted"),
     Column("r2", "R²", "decimal", "Share of the variance of the labels that is explained"),
     Column("rmse", "RMSE", "minutes", "Root mean squared error. Long delays dominate it"),
 )
@@ -105,7 +106,7 @@ def show(store: Store, bundles: StoreListing) -> None:
         _hour_and_calibration_charts(backtest)
         _segment_section(backtest)
     if report_data is not None:
-        _training_summary(report_data)
+        _training_summary(report_data, FeatureSet.from_schema(manifest.schema))
 
 
 def _bundle_summary(store: Store, manifest: Manifest, backtest: BacktestDocument | None) -> None:
@@ -141,8 +142,8 @@ def _bundle_summary(store: Store, manifest: Manifest, backtest: BacktestDocument
             )
 
 
-def _with_titles(importances: Mapping[str, float]) -> dict[str, float]:
-    return {feature_title(name): importance for name, importance in importances.items()}
+def _with_titles(importances: Mapping[str, float], features: FeatureSet) -> dict[str, float]:
+    return {feature_title(name, features): importance for name, importance in importances.items()}
 
 
 def _score_section(backtest: BacktestDocument) -> None:
@@ -234,13 +235,13 @@ def _segment_section(backtest: BacktestDocument) -> None:
     segment_charts(backtest.segments, dimension)
 
 
-def _training_summary(report_data: ReportData) -> None:
+def _training_summary(report_data: ReportData, features: FeatureSet) -> None:
     st.subheader("Feature importance and labels")
     left, right = st.columns(2)
     with left:
         models = sorted(report_data.importance, key=lambda name: name != DEFAULT_MODEL)
         model = st.selectbox("Model", models, format_func=readable_name, key="importance-model")
-        rows = aggregates.importance_rows(_with_titles(report_data.importance[model]))
+        rows = aggregates.importance_rows(_with_titles(report_data.importance[model], features))
         chart_card(
             "Feature importance",
             importance_caption(rows, readable_name(model)),

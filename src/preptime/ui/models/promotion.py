@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import streamlit as st
 
 from preptime.bundle.champion_log import ChampionLog, LogEntry
 from preptime.bundle.inventory import StoreListing
-from preptime.bundle.isolated_check import CheckLimits, check_bundle
 from preptime.errors import PreptimeError
 from preptime.evaluation.overview import summarize_bundle
 from preptime.evaluation.summary_text import format_minutes
@@ -175,8 +173,7 @@ def _confirmation_form(
 
 
 def _apply_change(context: DashboardContext, change: ChampionChange, operator_name: str) -> None:
-    limits = CheckLimits(context.settings.bundle_load_timeout_seconds, context.settings.bundle_load_memory_mb)
-    log = ChampionLog(context.store, check=partial(check_bundle, limits=limits))
+    log = ChampionLog(context.store)
     timestamp = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     del st.session_state[_PENDING_CHANGE]
     try:

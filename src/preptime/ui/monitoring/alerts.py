@@ -13,6 +13,7 @@ import streamlit as st
 
 from preptime.evaluation.charts import Chart, Palette, with_size, with_theme
 from preptime.evaluation.summary_text import NO_VALUE, format_minutes, format_percent
+from preptime.features.feature_set import FeatureSet
 from preptime.formatting import format_count
 from preptime.monitoring.document import MonitoringDocument, RatioSeries, RuleStatus
 from preptime.ui.components import (
@@ -25,6 +26,7 @@ from preptime.ui.components import (
     show_info,
     show_success,
 )
+from preptime.ui.connections import get_context
 from preptime.ui.display_names import UNIT_TITLES, names_to_titles, readable_name
 from preptime.ui.formatting import seconds_to_minutes_in_text
 
@@ -145,15 +147,21 @@ def show_headline(document: MonitoringDocument) -> None:
     )
 
 
+def features_of(document: MonitoringDocument) -> FeatureSet:
+    """Return the features of the champion that a document is about."""
+    return FeatureSet.from_schema(get_context().schema(document.champion))
+
+
 def alerts_and_rules(document: MonitoringDocument, documents: Sequence[MonitoringDocument]) -> None:
     """Draw the alerts up to this date, and every rule with its status."""
+    features = features_of(document)
     alert_rows = [
         {
             "as_of": item.date,
             "rule": readable_name(alert.rule),
             "value": segment_name(alert.segment, alert.value),
             "since": alert.since,
-            "message": names_to_titles(seconds_to_minutes_in_text(alert.message)),
+            "message": names_to_titles(seconds_to_minutes_in_text(alert.message), features),
         }
         for item in reversed(documents)
         for alert in item.alerts
@@ -181,9 +189,9 @@ def alerts_and_rules(document: MonitoringDocument, documents: Sequence[Monitorin
             | {
                 "rule": readable_name(item.name),
                 "status": _STATUS_LABELS[item.status],
-                "threshold_reason": names_to_titles(item.threshold_reason),
+                "threshold_reason": names_to_titles(item.threshold_reason, features),
                 "unit": UNIT_TITLES.get(item.unit, item.unit),
-                "message": names_to_titles(seconds_to_minutes_in_text(item.message)),
+                "message": names_to_titles(seconds_to_minutes_in_text(item.message), features),
             }
             for item in document.rules
         ],

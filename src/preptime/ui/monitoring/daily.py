@@ -48,7 +48,7 @@ def show_empty_state(results_path: str) -> None:
         days = format_count(len(predicted), "day")
         show_info(
             f"There are predictions for {days} ({predicted[0]} to {predicted[-1]}), but no monitoring results yet.",
-            f"After the orders are ready, run {_COMMAND}. The DAG daily_monitoring_run runs it every day.",
+            f"After the orders are completed, run {_COMMAND}. The DAG daily_monitoring_run runs it every day.",
         )
         return
     show_info(
@@ -160,8 +160,8 @@ def ratio_by_day(document: MonitoringDocument) -> None:
     recent_text = NO_VALUE if series.recent_ratio is None else f"{series.recent_ratio:.2f}"
     chart_card(
         f"Actual ÷ predicted: {_series_name(series)}",
-        f"At 1, food is ready as predicted. The reference ratio is {reference_text}. The latest {series.recent_days} "
-        f"days, which differ most, have {recent_text}. A triangle is a day with an alert.",
+        f"At 1, orders take as long as predicted. The reference ratio is {reference_text}. The latest "
+        f"{series.recent_days} days, which differ most, have {recent_text}. A triangle is a day with an alert.",
         lambda width, palette: ratio_chart(series, width, palette),
     )
 

@@ -6,12 +6,14 @@ import msgspec
 import streamlit as st
 
 from preptime.evaluation import daily_charts
+from preptime.features.feature_set import FeatureSet
 from preptime.formatting import format_count
 from preptime.monitoring import report_rows
 from preptime.monitoring.document import FeatureDrift, MonitoringDocument
 from preptime.ui.components import Column, caption, chart_card, data_table, show_info
 from preptime.ui.display_names import feature_title, reason_title
 from preptime.ui.formatting import seconds_to_minutes_in_text
+from preptime.ui.monitoring.alerts import features_of
 
 _FEATURE_COLUMNS = (
     Column("name", "feature"),
@@ -41,7 +43,7 @@ _LABEL_COLUMNS = (
 
 def feature_drift(document: MonitoringDocument) -> None:
     """Draw the drift of each feature between the champion's training and the latest days."""
-    document = _with_feature_titles(document)
+    document = _with_feature_titles(document, features_of(document))
     drift_result = document.drift
     stability_rows = report_rows.psi_rows(document)
     reference, recent = drift_result.reference, drift_result.recent
@@ -76,9 +78,10 @@ def feature_drift(document: MonitoringDocument) -> None:
             _distribution_chart(features_by_name[st.selectbox("Feature", names, key="drift-feature")])
 
 
-def _with_feature_titles(document: MonitoringDocument) -> MonitoringDocument:
+def _with_feature_titles(document: MonitoringDocument, feature_set: FeatureSet) -> MonitoringDocument:
     features = tuple(
-        msgspec.structs.replace(feature, name=feature_title(feature.name)) for feature in document.drift.features
+        msgspec.structs.replace(feature, name=feature_title(feature.name, feature_set))
+        for feature in document.drift.features
     )
     return msgspec.structs.replace(document, drift=msgspec.structs.replace(document.drift, features=features))
 

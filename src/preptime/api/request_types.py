@@ -1,0 +1,279 @@
+"""The types of requests, built from the schema of a bundle, and the descriptions of their fields.
+
+The attributes of an order have canonical names, and its JSON fields are the company's columns. A custom feature of
+orders is one more field. A column that the schema doesn't have is a class attribute with the value None, so that the
+validation of orders needs no special cases.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Any, cast
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from preptime.api.schema import FieldDescription, Order, PredictionRequest, VertexParameters, VertexRequest
+from preptime.domain.data_dictionary import REQUEST_COLUMNS
+from preptime.schema.schema import CustomFeature, Schema, SchemaColumn
+
+_ALSO_ACCEPTED = {
+    "timestamp": "It can also be an epoch: a number of seconds, milliseconds, microseconds, or nanoseconds",
+    "number": "It can also be sent as text",
+    "integer": "It can also be sent as text",
+    "category": "The index can also be sent as text",
+    "text": "It can also be a number",
+}
+"""What the server accepts in addition to the type in the schema, which is the one that a client should send."""
+_COLUMN_TYPES = {
+    "timestamp": ("string",),
+    "integer": ("integer",),
+    "number": ("number",),
+    "text": ("string", "number"),
+    "category": ("string", "integer"),
+}
+"""JSON types of a field, by the type of its column."""
+_ORDER_DESCRIPTION = """One order, as known at its acknowledgement. Unknown fields are ignored.
+
+    The server accepts any value in a field, because every order gets a result. An order with an invalid or missing
+    value gets an error that names the field and the expected value.
+    """
+_EXAMPLE_TIME = dt.datetime(2015, 6, 1, 12, 28, 28, tzinfo=dt.timezone(dt.timedelta(hours=1)))
+JsonObject = dict[str, object]
+_MAX_CACHED_TYPES = 8
+"""Schemas whose types are kept. A champion with the schema of an earlier one uses the same types."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTypes:
+    """The types and decoders of requests for bundles with one schema."""
+
+    schema: Schema
+    fields: tuple[FieldDescription, ...]
+    """The fields of an order."""
+    field_names: dict[str, str]
+    """The JSON field of each attribute of an order, in order."""
+    feature_attributes: tuple[str, ...]
+    """The attribute of each custom feature of orders, in the order of the schema."""
+    min_array_length: int
+    """Values of an order that is an array: up to the last required one."""
+    order: Callable[..., Order]
+    prediction_request: Callable[..., PredictionRequest]
+    vertex_request: Callable[..., VertexRequest]
+    decode_request: Callable[[bytes], PredictionRequest]
+    decode_vertex: Callable[[bytes], VertexRequest]
+    decode_records: Callable[[bytes], list[Order]]
+
+    @classmethod
+    def from_schema(cls, schema: Schema) -> RequestTypes:
+        """Return the types for a schema."""
+        return _build(msgspec.json.encode(schema))
+
+    @property
+    def required_fields(self) -> tuple[str, ...]:
+        """The JSON fields that every order needs."""
+        return tuple(field.name for field in self.fields if field.required)
+
+
+@lru_cache(maxsize=_MAX_CACHED_TYPES)
+def _build(encoded_schema: bytes) -> RequestTypes:
+    schema = msgspec.json.decode(encoded_schema, type=Schema)
+    fields = describe_fields(schema)
+    attributes = [name for name in REQUEST_COLUMNS if schema.has(name)]
+    features = tuple(f"feature_{number}" for number in range(len(schema.order_features)))
+    field_names = dict(zip((*attributes, *features), (field.name for field in fields), strict=True))
+    described = dict(zip(field_names, fields, strict=True))
+    order = _define("Order", _ORDER_DESCRIPTION, described)
+    request = _define(
+        "PredictionRequest",
+        PredictionRequest.__doc__,
+        # A column with one of these names can only be sent in the list of orders.
+        {name: field for name, field in described.items() if field.name not in {"orders", "models"}},
+        _request_fields(order),
+    )
+    vertex = _define("VertexRequest", VertexRequest.__doc__, {}, _vertex_fields(order))
+    return RequestTypes(
+        schema,
+        fields,
+        field_names,
+        features,
+        1 + max((position for position, field in enumerate(fields) if field.required), default=0),
+        cast(Callable[..., Order], order),
+        cast(Callable[..., PredictionRequest], request),
+        cast(Callable[..., VertexRequest], vertex),
+        cast(Callable[[bytes], PredictionRequest], msgspec.json.Decoder(request).decode),
+        cast(Callable[[bytes], VertexRequest], msgspec.json.Decoder(vertex).decode),
+        msgspec.json.Decoder(list[order]).decode,  # type: ignore[valid-type]
+    )
+
+
+def _define(
+    name: str, description: str | None, fields: dict[str, FieldDescription], more_fields: tuple[Any, ...] = ()
+) -> type[msgspec.Struct]:
+    """Return a type with fields that can have any value, followed by others."""
+    defaults = {attribute: None for attribute in REQUEST_COLUMNS if attribute not in fields}
+    return msgspec.defstruct(
+        name,
+        [
+            *(
+                (attribute, Annotated[object, Meta(description=describe(field))], None)
+                for attribute, field in fields.items()
+            ),
+            *more_fields,
+        ],
+        rename={attribute: field.name for attribute, field in fields.items()},
+        namespace={"__doc__": description, **(defaults if fields else {})},
+        module=__name__,
+        gc=False,
+        omit_defaults=True,
+    )
+
+
+def _request_fields(order: type[msgspec.Struct]) -> tuple[Any, ...]:
+    orders = "The orders. Predictions have the same order. Without this field, the request is one order."
+    models = "Names of point models to predict with, in addition to the default model. The default is none."
+    return (
+        ("orders", Annotated[list[order] | UnsetType, Meta(description=orders)], UNSET),  # type: ignore[valid-type]
+        ("models", Annotated[list[str] | None, Meta(description=models)], None),
+    )
+
+
+def _vertex_fields(order: type[msgspec.Struct]) -> tuple[Any, ...]:
+    instances = (
+        "The orders. Predictions have the same order. An order can also be an array of its values, in the order of the "
+        "fields."
+    )
+    return (
+        ("instances", Annotated[list[order], Meta(description=instances)]),  # type: ignore[valid-type]
+        ("parameters", VertexParameters | None, None),
+    )
+
+
+def describe(field: FieldDescription) -> str:
+    """Return the description of a field for people."""
+    unit = f" Unit: {field.unit}." if field.unit else ""
+    requirement = "Required" if field.required else "Optional"
+    return f"{field.description}.{unit} {requirement}. Expected: {field.expected}. {_ALSO_ACCEPTED[field.data_type]}."
+
+
+def describe_fields(schema: Schema) -> tuple[FieldDescription, ...]:
+    """Return the fields of an order in a request: those of canonical columns, and then those of custom features."""
+    return (
+        *(describe_column(schema.column(name), schema) for name in REQUEST_COLUMNS if schema.has(name)),
+        *map(_describe_feature, schema.order_features),
+    )
+
+
+def describe_column(column: SchemaColumn, schema: Schema) -> FieldDescription:
+    """Return the description of a canonical column of orders in the company's name, unit, and format."""
+    declaration = column.declaration
+    unit = column.unit or declaration.unit
+    if column.name == "order_value" and schema.currency:
+        unit = f"{column.unit} ({schema.currency})" if column.unit else schema.currency
+    factor = column.number_format.multiplier / column.number_format.divisor
+    return FieldDescription(
+        name=column.source,
+        data_type=declaration.data_type,
+        description=declaration.description,
+        unit=unit,
+        minimum=None if column.minimum is None else column.minimum / factor,
+        maximum=None if column.maximum is None else column.maximum / factor,
+        required="scoring" in declaration.required_for,
+        expected=column.expected_text,
+        example=_example(column, factor),
+        column=column.name,
+    )
+
+
+def _example(column: SchemaColumn, factor: float) -> str:
+    if column.timestamp_format.pattern:
+        return _EXAMPLE_TIME.strftime(column.timestamp_format.pattern)
+    return column.declaration.example if factor == 1 else f"{float(column.declaration.example) / factor:.10g}"
+
+
+def _describe_feature(feature: CustomFeature) -> FieldDescription:
+    is_number = feature.type == "number"
+    minimum, maximum = feature.range or (None, None)
+    title = feature.display_name
+    return FieldDescription(
+        name=feature.column,
+        data_type="number" if is_number else "text",
+        description=f"Custom feature: {title}",
+        unit=feature.unit,
+        minimum=minimum,
+        maximum=maximum,
+        required=feature.required,
+        expected=expected_feature(feature),
+        example=f"{minimum if minimum is not None else 1:.10g}" if is_number else title,
+        column=feature.name,
+    )
+
+
+def expected_feature(feature: CustomFeature) -> str:
+    """Return the expected content of a custom feature, for messages."""
+    if feature.type == "category":
+        return "a text"
+    return f"a number from {feature.range[0]:,.10g} to {feature.range[1]:,.10g}" if feature.range else "a number"
+
+
+def field_schema(field: FieldDescription, schema: Schema) -> JsonObject:
+    """Return the type, range, and an example of a field. An optional field can be null."""
+    types = [*_COLUMN_TYPES[field.data_type], *(() if field.required else ("null",))]
+    if field.column == "restaurant_id":
+        return {
+            "type": ["integer", "string"],
+            "minLength": 1,
+            "maxLength": 200,
+            "examples": [json.loads(field.example)],
+        }
+    field_schema: JsonObject = {"type": types[0] if len(types) == 1 else types}
+    if field.data_type == "timestamp":
+        if schema.column(field.column).timestamp_format.pattern:
+            return field_schema | {"examples": [field.example]}
+        return field_schema | {"format": "date-time", "examples": [field.example.replace(" ", "T")]}
+    if field.data_type not in {"integer", "number"}:
+        return field_schema | {"examples": [field.example]}
+    if field.minimum is not None:
+        field_schema["minimum"] = field.minimum
+        field_schema["maximum"] = field.maximum
+    return field_schema | {"examples": [json.loads(field.example)]}
+
+
+def example_orders(types: RequestTypes, date: dt.date) -> list[JsonObject]:
+    """Return two orders with the required fields and an ID."""
+    return [
+        {
+            field.name: values[field.column] if field.column in values else _example_cell(field, types, start)
+            for field in sorted(types.fields, key=lambda field: field.column != "order_id")
+            if field.required or field.column == "order_id"
+        }
+        for start, values in _example_values(types, date)
+    ]
+
+
+def _example_values(types: RequestTypes, date: dt.date) -> list[tuple[dt.datetime, JsonObject]]:
+    factor = 1.0
+    if types.schema.has("order_value"):
+        number_format = types.schema.column("order_value").number_format
+        factor = number_format.divisor / number_format.multiplier
+    return [
+        (
+            dt.datetime.combine(date, clock, dt.UTC),
+            {"order_id": order_id, "order_value": value * factor, "restaurant_id": 1326, "number_of_items": items},
+        )
+        for order_id, clock, value, items in (
+            ("A-10017", dt.time(11, 28, 28), 21.4, 3),
+            ("A-10018", dt.time(18, 5), 9.5, 1),
+        )
+    ]
+
+
+def _example_cell(field: FieldDescription, types: RequestTypes, start: dt.datetime) -> object:
+    if field.data_type != "timestamp":
+        return json.loads(field.example) if field.data_type in {"integer", "number"} else field.example
+    pattern = types.schema.column(field.column).timestamp_format.pattern
+    return start.strftime(pattern) if pattern else f"{start:%Y-%m-%dT%H:%M:%SZ}"
