@@ -48,7 +48,7 @@ def test_order_sample_has_local_times_and_names() -> None:
     (row,) = sample_of(make_orders(paris)).frame.iter_rows(named=True)
     assert (row["city"], row["type_of_food"], row["country"]) == ("Paris", "thai", "France")
     assert (row["hour"], row["weekday"], row["day"]) == (23, 1, dt.date(2015, 6, 1))
-    assert row["prep_minutes"] == 10
+    assert row["label_time"] == 10
 
 
 def test_order_sample_includes_outliers_not_impossible_labels() -> None:
@@ -56,7 +56,7 @@ def test_order_sample_includes_outliers_not_impossible_labels() -> None:
     early = make_order(order_ready_at="2015-06-01 18:00:00+01:00", prep_time_seconds=None)
     unreadable = make_order(order_value_gbp="much")
     sample = sample_of(make_orders(make_order(), days, early, unreadable, make_order()))
-    assert sample.frame["prep_minutes"].to_list() == [10.0, 2880.0]
+    assert sample.frame["label_time"].to_list() == [10.0, 2880.0]
     assert sample.excluded == 3
 
 
@@ -76,14 +76,14 @@ def test_filtered_selects_cities_foods_and_days(sample: OrderSample) -> None:
 
 
 def test_filtered_outliers_use_limit_of_all_orders(sample: OrderSample) -> None:
-    inside = sample.filtered(OrderFilter(cities=("London",), exclude_outliers=True)).frame["prep_minutes"]
-    assert max(inside.to_list()) <= sample.outlier_limit_minutes()
-    everything = exploration.distribution(sample, MEASURES["prep_minutes"])
+    inside = sample.filtered(OrderFilter(cities=("London",), exclude_outliers=True)).frame["label_time"]
+    assert max(inside.to_list()) <= sample.label_limit()
+    everything = exploration.distribution(sample, MEASURES["label_time"])
     assert everything is not None
     assert len(sample) - len(sample.filtered(OrderFilter(exclude_outliers=True))) == everything.outliers > 0
 
 
-@pytest.mark.parametrize("measure", ["prep_minutes", "order_value", "number_of_items"])
+@pytest.mark.parametrize("measure", ["label_time", "order_value", "number_of_items"])
 def test_distribution_counts_every_order(sample: OrderSample, measure: str) -> None:
     result = exploration.distribution(sample, MEASURES[measure])
     assert result is not None
@@ -99,8 +99,8 @@ def test_distribution_counts_every_order(sample: OrderSample, measure: str) -> N
 
 @given(st.lists(st.floats(0, 1e5, allow_nan=False, width=32), min_size=1, max_size=50))
 def test_distribution_works_for_any_orders(values: list[float]) -> None:
-    frame = pl.DataFrame({"prep_minutes": pl.Series(values, dtype=pl.Float32)})
-    result = exploration.distribution(OrderSample(frame, 0), MEASURES["prep_minutes"])
+    frame = pl.DataFrame({"label_time": pl.Series(values, dtype=pl.Float32)})
+    result = exploration.distribution(OrderSample(frame, 0), MEASURES["label_time"])
     assert result is not None
     assert sum(int(item["orders"]) for item in result.bins) + result.beyond_display_limit == len(values)
     assert len(result.bins) <= 140
@@ -119,7 +119,7 @@ def test_summarize_groups_counts_every_order(sample: OrderSample, column: str) -
     assert sum(int(row["orders"]) for row in rows) == len(sample)
     first = rows[0]
     value = 1 if column == "weekday" else first["value"]
-    of_first = sample.frame.filter(pl.col(column).cast(pl.String) == str(value))["prep_minutes"].to_numpy()
+    of_first = sample.frame.filter(pl.col(column).cast(pl.String) == str(value))["label_time"].to_numpy()
     assert [first["q1"], first["median"], first["q3"]] == pytest.approx(np.percentile(of_first, [25, 50, 75]))
     assert first["mean"] == pytest.approx(of_first.mean(), rel=1e-5)
 
@@ -135,7 +135,7 @@ def test_correlation_matches_pearson_and_spearman() -> None:
     frame = known.with_columns(order_value_gbp=pl.col("prep_time_seconds").cast(pl.Float64) ** 3 / 1e9)
     sample = sample_of(frame)
     by_pair = {(row["a"], row["b"]): row["r"] for row in exploration.correlation(sample, ranks=False)}
-    minutes, value = (sample.frame[name].to_numpy().astype(float) for name in ("prep_minutes", "order_value"))
+    minutes, value = (sample.frame[name].to_numpy().astype(float) for name in ("label_time", "order_value"))
     assert by_pair["preparation time", "order value"] == pytest.approx(np.corrcoef(minutes, value)[0, 1], abs=1e-4)
     assert by_pair["preparation time", "order value"] == by_pair["order value", "preparation time"]
     ranked = {(row["a"], row["b"]): row["r"] for row in exploration.correlation(sample, ranks=True)}
@@ -169,9 +169,9 @@ def test_summarize_restaurants_matches_direct_counts(sample: OrderSample) -> Non
     assert result.kept_by_notebook == sum(int(band["restaurants"]) for band in result.bands if band["kept"])
     assert result.orders_kept_by_notebook == sum(int(band["orders"]) for band in result.bands if band["kept"])
     top = result.table[0]
-    item = sample.frame.filter(pl.col("restaurant_id") == top["restaurant_id"])["prep_minutes"]
+    item = sample.frame.filter(pl.col("restaurant_id") == top["restaurant_id"])["label_time"]
     assert top["orders"] == len(item)
-    assert top["median_minutes"] == pytest.approx(median(item.to_list()))
+    assert top["median"] == pytest.approx(median(item.to_list()))
 
 
 def test_scatter_points_are_a_reproducible_sample(sample: OrderSample, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +183,7 @@ def test_scatter_points_are_a_reproducible_sample(sample: OrderSample, monkeypat
 
 def test_exploration_without_orders_is_empty(sample: OrderSample) -> None:
     empty = sample.filtered(OrderFilter(cities=("Nowhere",)))
-    assert exploration.distribution(empty, MEASURES["prep_minutes"]) is None
+    assert exploration.distribution(empty, MEASURES["label_time"]) is None
     assert exploration.summarize_groups(empty, "hour") == []
     assert exploration.correlation(empty, ranks=True) == []
     assert exploration.summarize_restaurants(empty).restaurants == 0
@@ -214,7 +214,7 @@ def test_custom_features_are_measures_and_categories(delivery: OrderSample) -> N
     assert len(delivery) + delivery.excluded == len(rows)
     groups = {row["value"]: row for row in exploration.summarize_groups(delivery, "protocol")}
     assert set(groups) == set(PROTOCOLS)
-    of_app = delivery.frame.filter(pl.col("protocol") == "app")["prep_minutes"].to_list()
+    of_app = delivery.frame.filter(pl.col("protocol") == "app")["label_time"].to_list()
     assert groups["app"]["orders"] == len(of_app)
     assert groups["app"]["median"] == pytest.approx(median(of_app))
     assert exploration.summarize_restaurants(delivery).table[0]["restaurant_id"] in set(rows["store"])
@@ -232,7 +232,7 @@ def test_missing_feature_values_are_counted_and_left_out(delivery: OrderSample) 
     assert result.median == pytest.approx(known.median())
     assert len(exploration.scatter_points(delivery, busy)) == len(known)
     by_pair = {(row["a"], row["b"]): row["r"] for row in exploration.correlation(delivery, ranks=False)}
-    pairs = delivery.frame.select("busy_couriers", "prep_minutes").drop_nulls().cast(pl.Float64).to_numpy()
+    pairs = delivery.frame.select("busy_couriers", "label_time").drop_nulls().cast(pl.Float64).to_numpy()
     expected = np.corrcoef(pairs, rowvar=False)[0, 1]
     assert by_pair["busy couriers", "delivery time"] == pytest.approx(expected, abs=1e-4)
 

@@ -20,7 +20,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.__main__ import ROOT
@@ -42,6 +42,7 @@ def main() -> None:
         "--custom-features", action="store_true", help="compare a bundle with five custom features with one without"
     )
     parser.add_argument("--store", type=Path, help="store to copy, with a champion (default: train one)")
+    parser.add_argument("--other-store", type=Path, help="store of the other checkout, if its bundle format differs")
     parser.add_argument("--seconds", type=int, default=3, help="seconds per load (default: 3)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds over all loads (default: 5)")
     parser.add_argument(
@@ -59,6 +60,8 @@ def main() -> None:
         else:
             prepared = prepare(Path(name), arguments.store)
             sides, checkout = (prepared, prepared), arguments.other.resolve()
+            if arguments.other_store is not None:
+                sides = (replace(prepared, store=arguments.other_store.resolve()), prepared)
         before = exit_stack.enter_context(_side(sides[0], checkout, "before"))
         after = exit_stack.enter_context(_side(sides[1], ROOT, "after"))
         rounds = _measure(before, after, arguments.rounds, arguments.seconds)

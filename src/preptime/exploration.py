@@ -1,7 +1,7 @@
 """Exploration of orders for the dashboard: a sample with filters, and the notebook's statistics of it.
 
-Polars computes everything here, so that the data behind a chart stays small for any number of orders. Times are minutes
-and values are in the currency of the schema. Rows are plain dictionaries for charts and tables.
+Polars computes everything here, so that the data behind a chart stays small for any number of orders. Times are in
+the unit of the target, and values in the currency of the schema. Rows are plain dictionaries for charts and tables.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from preptime.validation.derived_restaurants import derive_restaurants
 MAX_ROWS = 1_000_000
 """Maximum number of orders: a month of a large city. Reading them from Parquet takes 5 s and 400 MB (measured)."""
 
-LABEL_MEASURE = "prep_minutes"
-"""The column with the label."""
+LABEL_MEASURE = "label_time"
+"""The column with the label, in the unit of the target."""
 TIME_COLUMNS = ("hour", "weekday", "day")
 """The columns of times that orders are grouped by. All other groups are categories."""
 
@@ -74,17 +74,19 @@ _OTHER_CORRELATIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A number of each order: its column, its name, and its unit for people."""
+    """A number of each order: its column, and its name, its unit, and its decimals for people."""
 
     column: str
     title: str
     unit: str
     is_whole: bool = False
+    digits: int = 1
 
 
 def list_measures(schema: Schema) -> tuple[Measure, ...]:
     """Return the numbers of orders with a schema: the label, the value, the items, and custom numbers of orders."""
-    measures = [Measure(LABEL_MEASURE, schema.target.title, "minutes")]
+    unit = schema.target.time_unit
+    measures = [Measure(LABEL_MEASURE, schema.target.title, unit.name, digits=unit.digits())]
     if schema.has("order_value"):
         measures.append(Measure("order_value", "order value", schema.currency))
     if schema.has("number_of_items"):
@@ -117,7 +119,7 @@ class OrderSample:
 
     frame: pl.DataFrame
     """`restaurant_id` (the key), `country`, `city`, `type_of_food` (text), local `day` (date), `weekday` (1 is Monday),
-    `hour`, `prep_minutes`, and, if the schema has them, `order_value`, `number_of_items`, and the custom features by
+    `hour`, `label_time`, and, if the schema has them, `order_value`, `number_of_items`, and the custom features by
     name. About 40 bytes per order."""
     excluded: int
     """Number of orders that were read and excluded."""
@@ -140,7 +142,7 @@ class OrderSample:
             acknowledged_local.dt.date().alias("day"),
             acknowledged_local.dt.weekday().alias("weekday"),
             acknowledged_local.dt.hour().alias("hour"),
-            (pl.col(TARGET) / 60).cast(pl.Float32).alias(LABEL_MEASURE),
+            (pl.col(TARGET) / audited.schema.target.time_unit.seconds).cast(pl.Float32).alias(LABEL_MEASURE),
             *(pl.col(name).cast(dtype) for name, dtype in _OPTIONAL_COLUMNS.items() if audited.schema.has(name)),
             *(
                 _feature_expression(feature)
@@ -174,8 +176,8 @@ class OrderSample:
         counts = self.frame.group_by(column).len().sort(["len", column], descending=[True, False])
         return [str(name) for name in counts[column]]
 
-    def outlier_limit_minutes(self) -> float:
-        """Return the outlier limit of the preparation times, minutes. The sample must have at least one order."""
+    def label_limit(self) -> float:
+        """Return the outlier limit of the labels, in the unit of the target. There must be at least one order."""
         return upper_outlier_limit(self.frame[LABEL_MEASURE].to_numpy().astype(np.float64))
 
     def filtered(self, order_filter: OrderFilter) -> OrderSample:
@@ -187,7 +189,7 @@ class OrderSample:
         if order_filter.date_range:
             is_selected &= pl.col("day").is_between(*order_filter.date_range)
         if order_filter.exclude_outliers and len(self):
-            is_selected &= pl.col(LABEL_MEASURE) <= self.outlier_limit_minutes()
+            is_selected &= pl.col(LABEL_MEASURE) <= self.label_limit()
         return replace(self, frame=self.frame.filter(is_selected))
 
 
@@ -290,18 +292,18 @@ def distribution(orders: OrderSample, measure: Measure) -> Distribution | None:
 
 
 def summarize_groups(orders: OrderSample, column: str) -> list[ChartRow]:
-    """Return the orders, quartiles, and mean label (minutes) for each value of a column.
+    """Return the orders, quartiles, and mean label for each value of a column.
 
     Times are in ascending order. Categories are sorted by orders, largest first; the first `MAX_GROUPS` are those to
     draw.
     """
-    minutes = pl.col(LABEL_MEASURE).cast(pl.Float64)
+    label = pl.col(LABEL_MEASURE).cast(pl.Float64)
     groups = orders.frame.group_by(column).agg(
         pl.len().alias("orders"),
-        minutes.quantile(0.25, "linear").alias("q1"),
-        minutes.median().alias("median"),
-        minutes.quantile(0.75, "linear").alias("q3"),
-        minutes.mean().alias("mean"),
+        label.quantile(0.25, "linear").alias("q1"),
+        label.median().alias("median"),
+        label.quantile(0.75, "linear").alias("q3"),
+        label.mean().alias("mean"),
     )
     is_category = column not in TIME_COLUMNS
     groups = groups.sort(["orders", column], descending=[True, False]) if is_category else groups.sort(column)
@@ -365,7 +367,7 @@ class RestaurantSummary:
 
 def summarize_restaurants(orders: OrderSample) -> RestaurantSummary:
     """Return the numbers of orders per restaurant."""
-    minutes = pl.col(LABEL_MEASURE).cast(pl.Float64)
+    label = pl.col(LABEL_MEASURE).cast(pl.Float64)
     mean_value = pl.col("order_value").cast(pl.Float64).mean().alias("mean_order_value")
     means = [mean_value] if "order_value" in orders.frame.columns else []
     by_restaurant = (
@@ -374,8 +376,8 @@ def summarize_restaurants(orders: OrderSample) -> RestaurantSummary:
             pl.col("city").first().cast(pl.String),
             pl.col("type_of_food").first().cast(pl.String),
             pl.len().alias("orders"),
-            minutes.median().alias("median_minutes"),
-            minutes.quantile(0.9, "linear").alias("p90_minutes"),
+            label.median().alias("median"),
+            label.quantile(0.9, "linear").alias("p90"),
             *means,
         )
         .sort(["orders", "restaurant_id"], descending=[True, False])
@@ -409,7 +411,7 @@ def scatter_points(orders: OrderSample, measure: Measure) -> list[ChartRow]:
     columns = orders.frame.select(measure.column, LABEL_MEASURE).drop_nulls()
     if len(columns) > SCATTER_SAMPLE_SIZE:
         columns = columns.sample(SCATTER_SAMPLE_SIZE, seed=_SEED)
-    return [{"x": float(x), "minutes": round(float(minutes), 2)} for x, minutes in columns.iter_rows()]
+    return [{"x": float(x), "label": round(float(label), 4)} for x, label in columns.iter_rows()]
 
 
 def _feature_expression(feature: CustomFeature) -> pl.Expr:
@@ -445,6 +447,4 @@ def _bin_width(limit: float, *, is_whole: bool) -> float:
 
 
 def _display_value(column: str, value: object) -> str:
-    if column == "weekday":
-        return WEEKDAYS[int(str(value)) - 1]
-    return str(value)
+    return WEEKDAYS[int(str(value)) - 1] if column == "weekday" else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -10,10 +11,15 @@ from pathlib import Path
 import msgspec
 import polars as pl
 import pytest
+from rich.console import Console
 
+from preptime.cli.output import interval_summary, score_table
 from preptime.cli.synthesize import SynthesizeDocument
+from preptime.domain.time_units import TIME_UNITS
+from preptime.evaluation.evaluated_orders import build_backtest_document
 from tests.cli.conftest import Demo, Files
 from tests.cli.run_command import PROGRAM, preptime, run_process
+from tests.evaluation.factories import evaluated_orders
 from tests.requirements import requires
 
 
@@ -101,3 +107,16 @@ def test_tables_fit_the_terminal(columns: int, two_bundle_store: Path, monkeypat
     table = [line for line in listed.splitlines() if line.startswith(("│", "|"))]
     assert len(table) == 2
     assert all(len(line) <= columns and "…" not in line for line in table)
+
+
+def test_metrics_use_the_unit_of_the_target() -> None:
+    document = build_backtest_document(evaluated_orders(500), "2015-06-17", "2015-06-23")
+    text = io.StringIO()
+    Console(file=text, width=100).print(score_table(document, TIME_UNITS["h"]))
+    assert "errors in hours" in text.getvalue()
+    assert "in 0.083 h" in text.getvalue()
+    for score in document.scores:
+        assert score.mae is None or score.labels != "up_to_3h" or f"{score.mae / 3600:.4f}" in text.getvalue()
+    width = document.interval.median_width_seconds
+    assert width is not None
+    assert interval_summary(document, TIME_UNITS["h"]).endswith(f"Its median width is {width / 3600:.2f} hours.")

@@ -101,7 +101,7 @@ def test_train_on_canonical_rows_gives_the_same_bundle(
 
 
 def test_vocabulary_has_common_values_without_missing(custom: TrainedStore) -> None:
-    """`channel` has ten values with one order each. Missing protocols and styles are no values."""
+    """`channel` has ten values with one order each. A missing protocol or style isn't a value."""
     manifest = fetch_verified(Store.open(str(custom.root)), custom.document.bundle).manifest
     assert manifest.vocabularies.custom == (("app", "phone", "web"), ("web",), ("fast", "fine"))
 

@@ -2,77 +2,31 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from pathlib import Path
 
 import polars as pl
 import pytest
 import streamlit as st
-from streamlit.testing.v1 import AppTest
 
 from preptime.bundle.champion_log import resolve_bundle_id
-from preptime.bundle.manifest import REPORT_FILE
 from preptime.bundle.store import Store
-from preptime.monitoring.document import encode
-from preptime.sources.results import MONITORING_FILE, ResultsFolder
-from preptime.training.train import train
-from preptime.ui.app_pages import data, models, monitoring
-from preptime.validation.audit import audit_orders
-from preptime.validation.restaurants import read_restaurants
-from tests.monitoring.example import fired
-from tests.scoring.delivery import SCHEMA_TOML, delivery_frames, delivery_schema
-from tests.scoring.factories import PLAN
-from tests.training.factories import ACTOR, override_champion, quick_plan
-from tests.ui.page_rendering import chart_axes, html_bodies, page_text, render_page, table_column, table_rows
+from tests.scoring.delivery import delivery_frames
+from tests.ui.company import all_text, each_view, settings, training_report, write_company
+from tests.ui.page_rendering import chart_axes, page_text, render_page, table_column, table_rows
 
 PREPARATION_WORDS = re.compile(r"\b(ready|preparation|kitchen|food is)\b", re.IGNORECASE)
 
 
 @pytest.fixture(scope="module")
 def company(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the company's schema, orders, restaurants, monitoring results, and a store with a champion."""
-    folder = tmp_path_factory.mktemp("company")
-    orders, restaurants = delivery_frames()
-    orders.write_csv(folder / "orders.csv", separator=";")
-    restaurants.write_csv(folder / "stores.csv", separator=";")
-    (folder / "schema.toml").write_text(SCHEMA_TOML, encoding="utf-8")
-    schema = delivery_schema()
-    index = read_restaurants(restaurants, schema)
-    audited = audit_orders(orders, index, need_label=True, schema=schema)
-    store = Store.open(str(folder / "models"))
-    date = PLAN.start + dt.timedelta(days=12)
-    trained = train(audited, index, date, store, ACTOR, plan=quick_plan(), allow_promotion=False, with_report=True)
-    override_champion(store, trained.bundle, date)
-    document = fired()
-    ResultsFolder(folder / "results").write(document.date, MONITORING_FILE, encode(document))
-    return folder
+    """The folder of the second company."""
+    return write_company(tmp_path_factory.mktemp("company"))
 
 
 @pytest.fixture(autouse=True)
 def _isolated(empty_caches: None) -> None:
     """Each test has its own caches."""
-
-
-def settings(company: Path) -> dict[str, str]:
-    """Return the settings of the company's dashboard."""
-    return {
-        "PREPTIME_STORE": str(company / "models"),
-        "PREPTIME_SCHEMA": str(company / "schema.toml"),
-        "PREPTIME_ORDERS": str(company / "orders.csv"),
-        "PREPTIME_RESTAURANTS": str(company / "stores.csv"),
-        "PREPTIME_RESULTS": str(company / "results"),
-    }
-
-
-def all_text(at: AppTest) -> str:
-    """Return every text that the page shows: HTML, titles, labels, tables, and charts."""
-    widgets = [*at.selectbox, *at.number_input, *at.text_input, *at.button, *at.toggle, *at.multiselect, *at.tabs]
-    labels = [str(getattr(widget, name, "")) for widget in widgets for name in ("label", "help", "placeholder")]
-    titles = [str(element.value) for element in (*at.title, *at.subheader)]
-    uploaders = [element.proto.label for element in at.get("file_uploader")]
-    charts = [str(chart.proto) for chart in at.get("vega_lite_chart")]
-    return " ".join([page_text(at), *html_bodies(at), *labels, *titles, *uploaders, *charts, str(table_rows(at))])
 
 
 def preparation_words(text: str) -> list[str]:
@@ -145,27 +99,12 @@ def test_upload_is_read_with_the_schema_of_the_bundle(monkeypatch: pytest.Monkey
 
 
 def test_no_text_of_a_page_is_about_a_preparation(monkeypatch: pytest.MonkeyPatch, company: Path) -> None:
-    at = render_page(monkeypatch, **settings(company))
-    found = preparation_words(all_text(at))
-    for tab in ("Upload a file", "Data dictionary"):
-        at.session_state["predict_tab"] = tab
-        found += preparation_words(all_text(at.run()))
-    for page, key, views in (
-        ("models", "models-view", models.VIEWS),
-        ("data", "data-view", data.VIEWS),
-        ("monitoring", "monitoring-view", monitoring.VIEWS),
-    ):
-        at = render_page(monkeypatch, page, **settings(company))
-        for view in views:
-            at.session_state[key] = view
-            found += [f"{page}, {view}: {words}" for words in preparation_words(all_text(at.run()))]
-    assert found == []
+    views = each_view(monkeypatch, company)
+    assert [f"{name}: {words}" for name, at in views for words in preparation_words(all_text(at))] == []
 
 
 def test_no_text_of_the_training_report_is_about_a_preparation(company: Path) -> None:
-    store = Store.open(str(company / "models"))
-    manifest = store.read_manifest(resolve_bundle_id(store, None))
-    report = store.read_file(manifest, REPORT_FILE).decode()
+    report = training_report(company)
     assert "preptime · delivery time" in report
     assert "busy couriers" in report
     assert preparation_words(report) == []

@@ -12,6 +12,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from preptime.exploration import WEEKDAYS
+from tests.sources.loading import load_rows, prepare_database
 from tests.ui.page_rendering import html_bodies, page_text, render_page, table_column
 from tests.validation.factories import RESTAURANTS, make_month, make_order, make_orders
 
@@ -208,3 +209,9 @@ def test_orders_of_one_day_have_no_date_filter(open_view: OpenView) -> None:
     at = upload(open_view(), csv_of(make_month(days=1)))
     assert not at.slider
     assert at.get("vega_lite_chart")
+
+
+def test_orders_of_a_database_use_its_restaurants(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_rows(prepare_database(database), make_month(days=3))
+    at = select_view(render_page(monkeypatch, "data", PREPTIME_ORDERS=database), "Restaurants")
+    assert len(table_column(at, "restaurant", having="p90, min")) == 4

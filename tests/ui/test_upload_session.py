@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import stat
@@ -16,6 +17,7 @@ from preptime.ui.upload_session import (
     FOLDER_PREFIX,
     DownloadRegistry,
     UploadSession,
+    check_decompressed_size,
     remove_orphaned_folders,
     remove_own_folders,
 )
@@ -43,6 +45,15 @@ def test_with_original_name_replaces_the_path_in_errors() -> None:
     upload = UploadSession().save("mine.csv", io.BytesIO(b""))
     with pytest.raises(DataError, match=r"^mine\.csv is empty\. Fill it\.$"), upload.with_original_name():
         raise DataError(f"{upload.path} is empty.", "Fill it.")
+
+
+def test_compressed_upload_is_limited_by_its_content() -> None:
+    compressed = gzip.compress(b"0" * 3_000_000)
+    check_decompressed_size("orders.csv.gz", io.BytesIO(compressed), 3_000_000)
+    check_decompressed_size("orders.csv", io.BytesIO(b"0" * 3_000_000), 1)  # the browser's limit applies
+    check_decompressed_size("orders.csv.gz", io.BytesIO(compressed[:100]), 3_000_000)
+    with pytest.raises(DataError, match=r"orders\.csv\.gz has more than 2 MB when it's decompressed\."):
+        check_decompressed_size("orders.csv.gz", io.BytesIO(compressed), 2 << 20)
 
 
 def test_remove_orphaned_folders_keeps_running_processes(tmp_path: Path) -> None:

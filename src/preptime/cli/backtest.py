@@ -43,7 +43,8 @@ def backtest(
     from preptime.training.backtest import backtest as run_backtest
     from preptime.training.fitting import FitPlan
 
-    training_data = inputs.read_training_data(output, inputs.Dataset.from_options(orders, restaurants, schema))
+    dataset = inputs.Dataset.from_options(orders, restaurants, schema)
+    training_data = inputs.read_training_data(output, dataset)
     evaluation = run_backtest(
         training_data,
         first_day,
@@ -55,4 +56,5 @@ def backtest(
     document = build_backtest_document(evaluation, first_day.isoformat(), last_day.isoformat())
     if dvc_metrics is not None:
         write_dvc_files(dvc_metrics, document)
-    output.finish(document, score_table(document), interval_summary(document))
+    unit = dataset.schema.target.time_unit
+    output.finish(document, score_table(document, unit), interval_summary(document, unit))

@@ -175,13 +175,15 @@ def compare(
 
     bundle_store = options.open_store(store)
     training_data = inputs.read_training_data(output, inputs.Dataset.from_options(orders, restaurants, schema))
+    challenging = load_checked(bundle_store, resolve_bundle_id(bundle_store, challenger))
     comparison = compare_bundles(
         training_data,
-        load_checked(bundle_store, resolve_bundle_id(bundle_store, challenger)),
+        challenging,
         load_checked(bundle_store, resolve_bundle_id(bundle_store, champion)),
         min(last_day or training_data.last_day, training_data.last_day),
     )
-    output.finish(comparison, comparison_table(comparison), comparison_conclusion(comparison))
+    unit = challenging.schema.target.time_unit
+    output.finish(comparison, comparison_table(comparison, unit), comparison_conclusion(comparison, unit))
 
 
 @bundles.command()

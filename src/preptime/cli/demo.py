@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -90,11 +91,10 @@ def demo(
     if orders is None and restaurants is not None:
         raise UsageError("--restaurants needs --orders.", "Add the orders of these restaurants: --orders FILE.")
     files = {"store": str(out / "models")}
-    dataset = (
-        inputs.Dataset.from_options(orders, restaurants, schema)
-        if orders is not None
-        else _synthesize(output, out / "data", files)
-    )
+    if orders is not None:
+        dataset = inputs.Dataset.from_options(orders, restaurants, schema)
+    else:
+        dataset = _synthesize(output, out / "data", files)
     audited, restaurant_index = inputs.read_completed_orders(output, dataset)
     date = _last_day(audited)
     store = options.open_store(str(out / "models"))
@@ -120,13 +120,19 @@ def demo(
         "next_day": str(next_day_file),
         "predictions": score.out,
     }
+    settings_text = _write_settings(out, dataset, schema, files)
+    document = DemoDocument(date, training.bundle, training.outcome, training.evaluation, score, files)
+    output.finish(document, *_render_text(training, document, settings_text, dataset))
+
+
+def _write_settings(out: Path, dataset: inputs.Dataset, schema: str | None, files: dict[str, str]) -> str:
+    """Write `.env`, which is added to `files`, unless it exists. Return its text without secrets in addresses."""
     settings_text = _settings_text(out, dataset.orders, dataset.restaurants, schema)
     if _write_new_file(Path(ENV_FILE), settings_text):
         files["settings"] = ENV_FILE
-    document = DemoDocument(date, training.bundle, training.outcome, training.evaluation, score, files)
     for address in filter(None, (dataset.orders, dataset.restaurants)):
         settings_text = settings_text.replace(quote_value(address), quote_value(redact_address(address)))
-    output.finish(document, *_render_text(training, document, settings_text))
+    return settings_text
 
 
 def _synthesize(output: Output, folder: Path, files: dict[str, str]) -> inputs.Dataset:
@@ -216,21 +222,24 @@ def _write_new_file(path: Path, text: str) -> bool:
     return True
 
 
-def _render_text(training: TrainDocument, document: DemoDocument, settings_text: str) -> list[RenderableType]:
+def _render_text(
+    training: TrainDocument, document: DemoDocument, settings_text: str, dataset: inputs.Dataset
+) -> list[RenderableType]:
     """Return the result as text: metrics, files, settings, and the next steps."""
     width = max(len(label) for label in document.files)
+    unit, orders = dataset.schema.target.time_unit, dataset.orders
     return [
         f"Trained as of {document.date}. The models were fitted on days before {document.backtest.first_day}.",
-        *train_text(training, document.files["store"], champion_id=training.champion),
+        *train_text(training, document.files["store"], champion_id=training.champion, unit=unit),
         "",
-        *score_text(document.score),
+        *score_text(document.score, unit),
         "",
         "Files:",
         *(f"  {label.replace('_', ' '):<{width}}  {path}" for label, path in document.files.items()),
         "",
         *_settings_lines(document, settings_text),
         "",
-        *_next_steps(document),
+        *_next_steps(document, orders),
     ]
 
 
@@ -243,15 +252,20 @@ def _settings_lines(document: DemoDocument, settings_text: str) -> list[str]:
     ]
 
 
-def _next_steps(document: DemoDocument) -> list[str]:
+def _next_steps(document: DemoDocument, orders: str) -> list[str]:
     """Return commands to try. Without the settings of the demo, they name the store and the orders."""
     program_path = _program_path()
     if "settings" not in document.files:
-        store, orders = document.files["store"], document.files["next_day"]
+        # Orders of a database have canonical columns, and commands that score files expect the company's.
+        from preptime.sources.registry import is_database
+
+        store, scored = document.files["store"], f"{document.files['next_day']} --out scored.parquet"
+        if is_database(orders):
+            scored = f"--date {document.date} --orders {shlex.quote(redact_address(orders))}"
         return [
             "Next steps:",
             f"  {program_path} bundles list --store {store}",
-            f"  {program_path} score {orders} --out scored.parquet --store {store}",
+            f"  {program_path} score {scored} --store {store}",
         ]
     next_date = document.date + dt.timedelta(days=1)
     return [

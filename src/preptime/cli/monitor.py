@@ -45,7 +45,7 @@ def monitor(
     from preptime.monitoring.monitor import MonitoringInputs
     from preptime.monitoring.monitor import monitor_day as run_monitoring
     from preptime.monitoring.prometheus import render
-    from preptime.monitoring.report import render_report
+    from preptime.monitoring.report import in_unit, render_report
     from preptime.sources.results import MONITORING_FILE, MONITORING_METRICS_FILE, MONITORING_REPORT_FILE, ResultsFolder
 
     daily_results, bundle_store = ResultsFolder(Path(results)), Store.open(store)
@@ -63,12 +63,13 @@ def monitor(
         date,
     )
     output.progress("Report", 0.8)
-    daily_results.write(date, MONITORING_REPORT_FILE, render_report(document).encode())
+    unit = dataset.schema.target.time_unit
+    daily_results.write(date, MONITORING_REPORT_FILE, render_report(document, unit).encode())
     daily_results.write(date, MONITORING_METRICS_FILE, render(document))
     # The document comes last: if it exists, the other files do too.
     document_path = daily_results.write(date, MONITORING_FILE, encode(document))
     output.progress("Report", 1.0)
-    output.finish(document, *render_text(document), f"The results are in {document_path.parent}.")
+    output.finish(document, *render_text(in_unit(document, unit)), f"The results are in {document_path.parent}.")
     if document.alerts:
         # Not an exception: it would print a second JSON document.
         click.get_current_context().exit(REFUSED_OR_ALERT)

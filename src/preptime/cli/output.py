@@ -22,6 +22,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
+from preptime.domain.time_units import MINUTES, TimeUnit, convert_minutes
 from preptime.formatting import escape_controls, escape_surrogates, format_count
 from preptime.redaction import redact_text
 
@@ -202,46 +203,46 @@ def with_output(command: Callable[Concatenate[Output, P], None]) -> Callable[P, 
     return json_option(wrapper)
 
 
-METRIC_COLUMNS = ("MAE", "median", "RMSE", "R²", "bias", "in 5 min")
+METRIC_COLUMNS = ("MAE", "median", "RMSE", "R²", "bias")
 
 
-def score_table(document: BacktestDocument, labels: str = "up_to_3h") -> Table:
-    """Return a table of all models in minutes, lowest MAE first, then both baselines. It fits in 80 columns."""
+def score_table(document: BacktestDocument, unit: TimeUnit = MINUTES, labels: str = "up_to_3h") -> Table:
+    """Return a table of all models, lowest MAE first, then both baselines. It fits in 80 columns."""
     rows = [row for row in document.scores if row.labels == labels]
     order_count = rows[0].n if rows else 0
     title = f"{document.first_day} to {document.last_day}, {format_count(order_count, 'evaluated order')}"
-    table = Table(title=f"{title}, errors in minutes (baselines below the line)", title_justify="left")
+    table = Table(title=f"{title}, errors in {unit.name} (baselines below the line)", title_justify="left")
     table.add_column("model", no_wrap=True)
-    for name in METRIC_COLUMNS:
+    for name in (*METRIC_COLUMNS, f"in {unit.five_minutes_short}"):
         table.add_column(name, justify="right")
     for kind in ("model", "baseline"):
         rows_of_kind = [row for row in rows if row.kind == kind]
         for row in sorted(rows_of_kind, key=lambda row: math.inf if row.mae is None else row.mae):
             name = f"{row.name} (default)" if row.name == document.default_model else row.name
-            table.add_row(name, *_format_metrics(row))
+            table.add_row(name, *_format_metrics(row, unit))
         table.add_section()
     return table
 
 
-def interval_summary(document: BacktestDocument) -> str:
+def interval_summary(document: BacktestDocument, unit: TimeUnit = MINUTES) -> str:
     """Return a sentence about the nominal and the actual coverage of the interval."""
     interval = document.interval
     if interval.coverage is None or interval.median_width_seconds is None:
         return "No labels, so the interval can't be checked."
     return (
         f"The interval p10 to p90 covers {interval.coverage:.1%} of the labels (nominal: {interval.level:.0%}). "
-        f"Its median width is {interval.median_width_seconds / 60:.0f} minutes."
+        f"Its median width is {unit.words(interval.median_width_seconds, 0)}."
     )
 
 
-def score_text(document: ScoreDocument) -> list[str]:
+def score_text(document: ScoreDocument, unit: TimeUnit = MINUTES) -> list[str]:
     """Return the result of scoring a file as text."""
     lines = [
         f"{document.bundle} predicted {document.predicted:,} of {format_count(document.rows, 'order')}.",
         f"The predictions are in {document.out}.",
     ]
     if document.median_predicted_seconds is not None:
-        lines.insert(1, f"The median prediction is {document.median_predicted_seconds / 60:.1f} minutes.")
+        lines.insert(1, f"The median prediction is {unit.words(document.median_predicted_seconds)}.")
     fallback_counts = ", ".join(f"{level} {count:,}" for level, count in document.fallback_level.items() if count)
     if fallback_counts:
         lines.append(f"Predictions by fallback level: {fallback_counts}.")
@@ -276,15 +277,15 @@ def order_flags_text(document: ScoreDocument | DayScoreDocument) -> list[str]:
     return lines
 
 
-def comparison_conclusion(comparison: Comparison) -> str:
+def comparison_conclusion(comparison: Comparison, unit: TimeUnit = MINUTES) -> str:
     """Return how many conditions are met, and which aren't. `comparison_table` has the details."""
     failed = [check.rule for check in comparison.checks if not check.passed]
     if failed:
-        return f"Conditions that aren't met: {'; '.join(failed)}."
+        return f"Conditions that aren't met: {convert_minutes('; '.join(failed), unit)}."
     return f"All {len(comparison.checks)} conditions for a promotion are met."
 
 
-def comparison_table(comparison: Comparison) -> Table:
+def comparison_table(comparison: Comparison, unit: TimeUnit = MINUTES) -> Table:
     """Return a table of the conditions for a promotion, their results, and whether they are met."""
     versus = f"compared with {comparison.champion}" if comparison.champion else "(no champion to compare with)"
     table = Table(title=f"{comparison.challenger} {versus}", title_justify="left")
@@ -292,7 +293,9 @@ def comparison_table(comparison: Comparison) -> Table:
     table.add_column("result")
     table.add_column("met")
     for check in comparison.checks:
-        table.add_row(check.rule, check.result, "yes" if check.passed else "no")
+        table.add_row(
+            convert_minutes(check.rule, unit), convert_minutes(check.result, unit), "yes" if check.passed else "no"
+        )
     return table
 
 
@@ -321,9 +324,11 @@ def manifest_table(manifest: Manifest) -> Table:
     return table
 
 
-def _format_metrics(row: Score) -> list[str]:
+def _format_metrics(row: Score, unit: TimeUnit) -> list[str]:
     seconds = (row.mae, row.median_ae, row.rmse, row.bias)
-    mae, median, rmse, bias = (None if value is None else value / 60 for value in seconds)
+    mae, median, rmse, bias = (None if value is None else value / unit.seconds for value in seconds)
     values = [mae, median, rmse, row.r2, bias, row.within_5_min]
-    templates = ("{:.2f}", "{:.2f}", "{:.2f}", "{:.3f}", "{:+.2f}", "{:.1%}")
+    digits = unit.digits(2)
+    time = f"{{:.{digits}f}}"
+    templates = (time, time, time, "{:.3f}", f"{{:+.{digits}f}}", "{:.1%}")
     return ["–" if value is None else template.format(value) for value, template in zip(values, templates, strict=True)]

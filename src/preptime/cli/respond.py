@@ -13,6 +13,7 @@ import msgspec
 
 from preptime.cli import inputs, options
 from preptime.cli.output import REFUSED_OR_ALERT, Output, with_output
+from preptime.domain.time_units import convert_minutes
 from preptime.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -101,7 +102,9 @@ def respond(
     document_path = daily_results.write(
         date, RESPONSE_FILE, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
     )
-    output.finish(document, *render_text(document, store), f"The results are in {document_path.parent}.")
+    unit = dataset.schema.target.time_unit
+    lines = [convert_minutes(line, unit) for line in render_text(document, store)]
+    output.finish(document, *lines, f"The results are in {document_path.parent}.")
     if training.outcome == "refused":
         # Not an exception: it would print a second JSON document.
         click.get_current_context().exit(REFUSED_OR_ALERT)

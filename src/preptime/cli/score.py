@@ -116,7 +116,7 @@ def _score_file(
     dataset = inputs.Dataset(input_path, restaurants, bundle.schema, f"the schema of {bundle.manifest.id}")
     restaurant_index = None if restaurants is None else dataset.read_restaurants()
     document = score_file(input_path, output_path, bundle, restaurants=restaurant_index, progress=output.progress)
-    output.finish(document, *score_text(document))
+    output.finish(document, *score_text(document, bundle.schema.target.time_unit))
 
 
 def _score_day(

@@ -18,6 +18,7 @@ from preptime.cli.output import (
     score_table,
     with_output,
 )
+from preptime.domain.time_units import MINUTES, TimeUnit, convert_minutes
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -95,12 +96,9 @@ def train(
     if dvc_metrics is not None:
         write_dvc_files(dvc_metrics, document.evaluation)
     document_path = write_results(document, bundle_store, ResultsFolder(Path(results)))
-    current_champion = ChampionLog(bundle_store).current()
-    output.finish(
-        document,
-        *render_text(document, store, champion_id=current_champion.bundle if current_champion else None),
-        f"The results are in {document_path.parent}.",
-    )
+    current, unit = ChampionLog(bundle_store).current(), dataset.schema.target.time_unit
+    text = render_text(document, store, champion_id=current.bundle if current else None, unit=unit)
+    output.finish(document, *text, f"The results are in {document_path.parent}.")
 
 
 def write_results(document: TrainDocument, store: Store, daily_results: ResultsFolder) -> Path:
@@ -114,13 +112,13 @@ def write_results(document: TrainDocument, store: Store, daily_results: ResultsF
     )
 
 
-def _reason_text(document: TrainDocument, store: str) -> list[str]:
+def _reason_text(document: TrainDocument, store: str, unit: TimeUnit) -> list[str]:
     """Return the reason of the decision without the conditions that the table shows, and how to decide otherwise."""
     comparison = document.comparison
     if comparison is None:
-        return [document.reason]
+        return [convert_minutes(document.reason, unit)]
     reason = document.reason.removesuffix(comparison.summary).strip()
-    lines = [*([reason] if reason else []), comparison_conclusion(comparison)]
+    lines = [*([convert_minutes(reason, unit)] if reason else []), comparison_conclusion(comparison, unit)]
     if document.outcome in {"kept", "refreshed"} and not comparison.passed:
         lines.append(
             f"To promote it without a comparison, use preptime bundles promote {document.bundle} --store {store} "
@@ -129,14 +127,16 @@ def _reason_text(document: TrainDocument, store: str) -> list[str]:
     return lines
 
 
-def render_text(document: TrainDocument, store: str, *, champion_id: str | None) -> list[RenderableType]:
+def render_text(
+    document: TrainDocument, store: str, *, champion_id: str | None, unit: TimeUnit = MINUTES
+) -> list[RenderableType]:
     """Return the result of a training run as text. `champion_id` is the current champion."""
     lines: list[RenderableType] = [
-        score_table(document.evaluation),
-        interval_summary(document.evaluation),
+        score_table(document.evaluation, unit),
+        interval_summary(document.evaluation, unit),
     ]
     if document.comparison is not None:
-        lines += ["", comparison_table(document.comparison)]
+        lines += ["", comparison_table(document.comparison, unit)]
     outcomes = {
         "promoted": f"{document.bundle} is the new champion of {store}.",
         "refreshed": f"{document.bundle} is stored but not promoted. {document.champion} has the champion's models "
@@ -145,7 +145,7 @@ def render_text(document: TrainDocument, store: str, *, champion_id: str | None)
         + (f"The champion is {document.champion}." if document.champion else "There was no champion."),
         "unchanged": f"{document.bundle} is already the champion of {store}.",
     }
-    lines += ["", outcomes[document.outcome], *_reason_text(document, store), *document.data_gate.notes]
+    lines += ["", outcomes[document.outcome], *_reason_text(document, store, unit), *document.data_gate.notes]
     if champion_id != document.champion:
         lines.append(
             f"This decision is as of {document.date}. The current champion of {store} is {champion_id or 'none'}."

@@ -1,6 +1,6 @@
 """The rows that charts draw, aggregated in NumPy, so that a chart stays small for any number of orders.
 
-Rows are plain dictionaries. Times are in minutes, and shares are between 0 and 1.
+Rows are plain dictionaries. Times are in the unit of the target, and shares are between 0 and 1.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from preptime.domain.time_units import MINUTES, TimeUnit
 from preptime.evaluation.documents import Segment, SegmentDimension
 from preptime.evaluation.metrics import Seconds
 from preptime.evaluation.segments import DIMENSIONS
@@ -51,23 +52,27 @@ def count_density(actual: Seconds, predicted: Seconds, limit_minutes: int) -> tu
     return tuple((int(edges[i]), int(edges[j]), int(counts[i, j])) for i, j in zip(*np.nonzero(counts), strict=True))
 
 
-def density_rows(density: Iterable[DensityCell]) -> list[ChartRow]:
+def density_rows(density: Iterable[DensityCell], unit: TimeUnit = MINUTES) -> list[ChartRow]:
     """Return the cells as rows. `weight` is the square root of a cell's share of the largest cell."""
     density = list(density)
     largest = max((orders for _, _, orders in density), default=1)
     step = DENSITY_BIN_MINUTES
     return [
         {
-            "predicted": predicted,
-            "predicted_end": predicted + step,
-            "actual": actual,
-            "actual_end": actual + step,
+            "predicted": unit.from_minutes(predicted),
+            "predicted_end": unit.from_minutes(predicted + step),
+            "actual": unit.from_minutes(actual),
+            "actual_end": unit.from_minutes(actual + step),
             "orders": orders,
             "weight": round(math.sqrt(orders / largest), 4),
-            "tip": f"{orders:,} orders: predicted {predicted}–{predicted + step}, actual {actual}–{actual + step}",
+            "tip": f"{orders:,} orders: predicted {_bar_text(predicted, unit)}, actual {_bar_text(actual, unit)}",
         }
         for predicted, actual, orders in density
     ]
+
+
+def _bar_text(start_minutes: int, unit: TimeUnit) -> str:
+    return f"{unit.tick(start_minutes)}–{unit.tick(start_minutes + DENSITY_BIN_MINUTES)}"
 
 
 def actual_quartile_rows(actual: Seconds, predicted: Seconds, limit_minutes: int) -> list[ChartRow]:
@@ -92,22 +97,24 @@ def count_errors(predicted: Seconds, actual: Seconds) -> tuple[int, ...]:
     return tuple(counts.tolist())
 
 
-def error_rows(counts: Mapping[str, Iterable[int]], orders: int) -> list[ChartRow]:
+def error_rows(counts: Mapping[str, Iterable[int]], orders: int, unit: TimeUnit = MINUTES) -> list[ChartRow]:
     """Return the share of `orders` per whole minute of error for each model in `counts` (see `count_errors`)."""
     return [
         {
             "model": name,
-            "error": edge,
-            "error_end": edge + 1,
+            "error": unit.from_minutes(edge),
+            "error_end": unit.from_minutes(edge + 1),
             "share": count / orders,
-            "tip": f"{count / orders:.1%} of orders: {edge} to {edge + 1} min",
+            "tip": f"{count / orders:.1%} of orders: {unit.tick(edge)} to {unit.tick(edge + 1)} {unit.short}",
         }
         for name, per_minute in counts.items()
         for edge, count in enumerate(per_minute, start=-ERROR_LIMIT_MINUTES)
     ]
 
 
-def segment_rows(segments: Iterable[Segment], dimensions: tuple[SegmentDimension, ...]) -> list[ChartRow]:
+def segment_rows(
+    segments: Iterable[Segment], dimensions: tuple[SegmentDimension, ...], unit: TimeUnit = MINUTES
+) -> list[ChartRow]:
     """Return the segments of `dimensions` as rows: MAE, the lookup's MAE if known, and coverage with its 95% interval.
 
     Of cities and types of food, only the largest are included, largest first.
@@ -118,14 +125,13 @@ def segment_rows(segments: Iterable[Segment], dimensions: tuple[SegmentDimension
         selected = [segment for segment in segments if segment.segment == name]
         if name in ("city", "type_of_food"):
             selected = sorted(selected, key=lambda segment: (-segment.n, segment.value))[:MAX_SEGMENT_VALUES]
-        rows += [_segment_row(segment, labels[name]) for segment in selected]
+        rows += [_segment_row(segment, labels[name], unit) for segment in selected]
     return rows
 
 
-def _segment_row(segment: Segment, label: str) -> ChartRow:
+def _segment_row(segment: Segment, label: str, unit: TimeUnit) -> ChartRow:
     coverage = segment.coverage or 0.0
     low, high = wilson_interval(coverage, segment.n)
-    mae = (segment.mae or 0.0) / SECONDS_PER_MINUTE
     name = f"{label} {segment.value} ({segment.n:,} orders)"
     row: ChartRow = {
         "dimension": label,
@@ -133,8 +139,8 @@ def _segment_row(segment: Segment, label: str) -> ChartRow:
         "label": f"{segment.value} · {segment.n:,}",
         "orders": segment.n,
         "small_sample": segment.n < MIN_RELIABLE_ORDERS,
-        "mae": mae,
-        "tip": f"{name}: {mae:.1f} min",
+        "mae": (segment.mae or 0.0) / unit.seconds,
+        "tip": f"{name}: {unit.text(segment.mae or 0.0)}",
         "coverage": coverage,
         "coverage_low": low,
         "coverage_high": high,
@@ -142,8 +148,8 @@ def _segment_row(segment: Segment, label: str) -> ChartRow:
     }
     if segment.lookup_mae is None:
         return row
-    lookup_mae = segment.lookup_mae / SECONDS_PER_MINUTE
-    return row | {"lookup_mae": lookup_mae, "tip": f"{row['tip']}, lookup {lookup_mae:.1f} min"}
+    tip = f"{row['tip']}, lookup {unit.text(segment.lookup_mae)}"
+    return row | {"lookup_mae": segment.lookup_mae / unit.seconds, "tip": tip}
 
 
 def wilson_interval(share: float, n: int) -> tuple[float, float]:

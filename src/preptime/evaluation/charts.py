@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import altair as alt
 
+from preptime.domain.time_units import MINUTES, TimeUnit
 from preptime.evaluation.aggregates import ERROR_LIMIT_MINUTES, ChartRow
 from preptime.evaluation.metrics import COVERAGE_BAND, INTERVAL_LEVEL
 
@@ -57,7 +58,7 @@ DARK = Palette(
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 
 
-def hour_errors(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
+def hour_errors(rows: list[ChartRow], width: int, palette: Palette, unit: TimeUnit = MINUTES) -> Chart:
     """Return mean error by local hour: a bar for the model and a tick for the lookup.
 
     The axis fits hours with enough orders. Values of other hours are clipped.
@@ -73,7 +74,7 @@ def hour_errors(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
     x = alt.X("value:O", sort=[str(hour) for hour in range(24)], title="local hour of acknowledgement")
     base = alt.Chart(inline_data(clipped_rows)).encode(x=x.axis(labelOverlap=True, labelAngle=0))
     bars = base.mark_bar(color=palette.model, cornerRadiusEnd=2).encode(
-        y=alt.Y("mae:Q", title="mean error, minutes"),
+        y=alt.Y("mae:Q", title=f"mean error, {unit.name}"),
         opacity=_opacity_by_sample_size(),
         description=alt.Description("tip:N"),
     )
@@ -81,14 +82,14 @@ def hour_errors(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
     return with_theme(with_size(_layered(bars, ticks), width, _plot_height(width)), palette)
 
 
-def segment_errors(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
+def segment_errors(rows: list[ChartRow], width: int, palette: Palette, unit: TimeUnit = MINUTES) -> Chart:
     """Return mean error by segment, one block per dimension: a bar for the model and a tick for the lookup."""
-    return with_theme(_faceted(_segment_bars(palette), rows, width), palette)
+    return with_theme(_faceted(_segment_bars(palette, unit), rows, width), palette)
 
 
-def dimension_errors(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
+def dimension_errors(rows: list[ChartRow], width: int, palette: Palette, unit: TimeUnit = MINUTES) -> Chart:
     """Return `segment_errors` for one dimension, without a block heading."""
-    return with_theme(_unfaceted(_segment_bars(palette), rows, width), palette)
+    return with_theme(_unfaceted(_segment_bars(palette, unit), rows, width), palette)
 
 
 def segment_coverage(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
@@ -101,10 +102,10 @@ def dimension_coverage(rows: list[ChartRow], width: int, palette: Palette) -> Ch
     return with_theme(_unfaceted(_segment_intervals(rows, palette), rows, width), palette)
 
 
-def _segment_bars(palette: Palette) -> alt.LayerChart:
+def _segment_bars(palette: Palette, unit: TimeUnit) -> alt.LayerChart:
     base = alt.Chart().encode(y=_segment_axis())
     bars = base.mark_bar(color=palette.model, cornerRadiusEnd=2, height={"band": 0.7}).encode(
-        x=alt.X("mae:Q", title="mean error, minutes"),
+        x=alt.X("mae:Q", title=f"mean error, {unit.name}"),
         opacity=_opacity_by_sample_size(),
         description=alt.Description("tip:N"),
     )
@@ -133,23 +134,30 @@ def _segment_intervals(rows: list[ChartRow], palette: Palette) -> alt.LayerChart
 
 
 def predicted_vs_actual(
-    density_rows: list[ChartRow], quartiles: list[ChartRow], limit_minutes: int, width: int, palette: Palette
+    density_rows: list[ChartRow],
+    quartiles: list[ChartRow],
+    limit_minutes: int,
+    width: int,
+    palette: Palette,
+    *,
+    unit: TimeUnit = MINUTES,
 ) -> Chart:
-    """Return a grid of predicted × actual minutes, with the median and the quartiles of the actual times."""
-    scale = alt.Scale(domain=[0, limit_minutes], nice=False)
+    """Return a grid of predicted × actual times, with the median and the quartiles of the actual times."""
+    limit = unit.from_minutes(limit_minutes)
+    scale = alt.Scale(domain=[0, limit], nice=False)
     density = (
         alt.Chart(inline_data(density_rows))
         .mark_rect(color=palette.model)
         .encode(
-            x=alt.X("predicted:Q", title="predicted (p50), minutes", scale=scale),
+            x=alt.X("predicted:Q", title=f"predicted (p50), {unit.name}", scale=scale),
             x2="predicted_end:Q",
-            y=alt.Y("actual:Q", title="actual, minutes", scale=scale),
+            y=alt.Y("actual:Q", title=f"actual, {unit.name}", scale=scale),
             y2="actual_end:Q",
             opacity=alt.Opacity("weight:Q", scale=alt.Scale(domain=[0, 1], range=[0.06, 0.95]), legend=None),
             description=alt.Description("tip:N"),
         )
     )
-    ends = inline_data([{"x": 0, "y": 0}, {"x": limit_minutes, "y": limit_minutes}])
+    ends = inline_data([{"x": 0, "y": 0}, {"x": limit, "y": limit}])
     diagonal = alt.Chart(ends).mark_line(color=palette.text, strokeDash=[4, 4], opacity=0.7).encode(x="x:Q", y="y:Q")
     summary = alt.Chart(inline_data(quartiles)).encode(x="predicted:Q")
     quartile_lines = summary.mark_rule(color=palette.lookup, strokeWidth=2).encode(y="low:Q", y2="high:Q")
@@ -189,15 +197,17 @@ def calibration(rows: list[ChartRow], width: int, palette: Palette) -> Chart:
     )
 
 
-def error_distribution(rows: list[ChartRow], model: str, width: int, palette: Palette) -> Chart:
+def error_distribution(
+    rows: list[ChartRow], model: str, width: int, palette: Palette, unit: TimeUnit = MINUTES
+) -> Chart:
     """Return the share of orders per minute of error: bars for the model, and a line for the lookup.
 
     Bars within five minutes are darker.
     """
-    limit = ERROR_LIMIT_MINUTES
+    limit, dark = unit.from_minutes(ERROR_LIMIT_MINUTES), unit.from_minutes(5)
     x = alt.X(
         "error:Q",
-        title="predicted − actual, minutes (left: later than predicted)",
+        title=f"predicted − actual, {unit.name} (left: later than predicted)",
         scale=alt.Scale(domain=[-limit, limit], nice=False),
     )
     y = alt.Y("share:Q", axis=alt.Axis(format=".0%", title="orders"), stack=None)
@@ -209,7 +219,9 @@ def error_distribution(rows: list[ChartRow], model: str, width: int, palette: Pa
             x2="error_end:Q",
             y=y,
             y2=alt.Y2Datum(0),
-            opacity=alt.condition("datum.error >= -5 && datum.error < 5", alt.value(1.0), alt.value(0.45)),
+            opacity=alt.condition(
+                f"datum.error >= {-dark:.17g} && datum.error < {dark:.17g}", alt.value(1.0), alt.value(0.45)
+            ),
             description=alt.Description("tip:N"),
         )
     )

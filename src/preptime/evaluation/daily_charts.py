@@ -1,13 +1,14 @@
 """Altair charts of daily metrics, for the monitoring report and the dashboard.
 
 Each function takes rows, the width of the whole chart in pixels, and a palette. Rows are plain dictionaries: times in
-minutes, shares from 0 to 1, and days as ISO text.
+the unit of the target, shares from 0 to 1, and days as ISO text.
 """
 
 from __future__ import annotations
 
 import altair as alt
 
+from preptime.domain.time_units import MINUTES, TimeUnit
 from preptime.evaluation.aggregates import ChartRow
 from preptime.evaluation.charts import Chart, Palette, inline_data, with_size, with_theme
 from preptime.evaluation.metrics import COVERAGE_BAND, INTERVAL_LEVEL
@@ -20,14 +21,16 @@ PSI_SHIFT_THRESHOLD = 0.25
 """By convention, a PSI above this value means a different population."""
 
 
-def daily_errors(rows: list[ChartRow], backtest_mae: float | None, width: int, palette: Palette) -> Chart:
+def daily_errors(
+    rows: list[ChartRow], backtest_mae: float | None, width: int, palette: Palette, unit: TimeUnit = MINUTES
+) -> Chart:
     """Return mean error by day: a bar for the model, a tick for the lookup, and a line for the backtest.
 
     Rows: `day`, `mae`, `lookup_mae` (only where known), `tip`.
     """
     base = alt.Chart(inline_data(rows)).encode(x=_day_axis(rows, width))
     bars = base.mark_bar(color=palette.model, cornerRadiusEnd=2).encode(
-        y=alt.Y("mae:Q", title="mean error, minutes"), description=alt.Description("tip:N")
+        y=alt.Y("mae:Q", title=f"mean error, {unit.name}"), description=alt.Description("tip:N")
     )
     ticks = (
         alt.Chart(inline_data([row for row in rows if "lookup_mae" in row]))

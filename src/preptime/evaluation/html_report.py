@@ -15,7 +15,7 @@ import vl_convert
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from preptime.evaluation.charts import DARK, LIGHT, Chart, Palette
-from preptime.evaluation.summary_text import format_minutes, format_percent
+from preptime.evaluation.summary_text import format_percent, format_time
 
 WIDE_PIXELS = 548
 """Half of a page of 1,280 pixels, without its padding."""
@@ -100,7 +100,7 @@ def _environment(package: str) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"minutes": format_minutes, "percent": format_percent, "thousands": _format_thousands}
+    environment.filters |= {"time": format_time, "percent": format_percent, "thousands": _format_thousands}
     return environment
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from preptime.domain.orders import DEFAULT_MODEL
+from preptime.domain.time_units import TimeUnit
 from preptime.evaluation import aggregates, charts
 from preptime.evaluation.documents import BacktestDocument, Score, SegmentDimension
 from preptime.evaluation.evaluated_orders import LABEL_SETS, LOOKUP, EvaluatedOrders, LabelSet, build_backtest_document
@@ -27,8 +28,8 @@ from preptime.evaluation.summary_text import (
     density_caption,
     errors_caption,
     find_score,
-    format_minutes,
     format_percent,
+    format_time,
     hours_caption,
     importance_caption,
     quartile_rows,
@@ -41,17 +42,18 @@ from preptime.schema.schema import TAKE_HOME_SCHEMA, Target
 _DIMENSIONS: tuple[SegmentDimension, ...] = ("city", "type_of_food", "items", "fallback_level")
 _LABEL_TITLES = {"up_to_3h": "Labels up to 3 h", "within_label_limit": "Labels within the outlier limit"}
 _SCORE_COLUMNS = (
-    (MAE, "mean error, min"),
-    (WITHIN_5_MIN, "within 5 min"),
-    (MEDIAN_AE, "median error, min"),
-    (BIAS, "bias, min"),
+    (MAE, "mean error, {unit}"),
+    (WITHIN_5_MIN, "within {five_minutes}"),
+    (MEDIAN_AE, "median error, {unit}"),
+    (BIAS, "bias, {unit}"),
     (R2, "R²"),
-    (RMSE, "RMSE, min"),
+    (RMSE, "RMSE, {unit}"),
 )
+_LABEL_LIMIT_MINUTES = 180
 _BOLD_BEST_METRICS = (MAE, MEDIAN_AE, RMSE, R2, WITHIN_5_MIN)
 _FOOTER = (
-    "Times are in minutes. Hours are in the restaurant's time zone. “Labels up to 3 h” includes every order with a "
-    "label from 0 to 180 minutes. “Labels within the outlier limit” leaves out the long tail, as the notebook does. "
+    "Times are in {unit}. Hours are in the restaurant's time zone. “Labels up to 3 h” includes every order with a "
+    "label from 0 to {label_limit}. “Labels within the outlier limit” leaves out the long tail, as the notebook does. "
     "The restaurant lookup predicts the restaurant's own past median. Hover over a mark to see its values."
 )
 
@@ -119,22 +121,22 @@ class ScoreTable:
 
 def render_report(context: ReportContext) -> str:
     """Return the report as one HTML document."""
-    document = build_backtest_document(context.orders, *context.evaluated_days)
+    document, unit = build_backtest_document(context.orders, *context.evaluated_days), context.target.time_unit
     return render_page(
         "training_report.html",
         "preptime.evaluation",
         title=f"preptime {context.bundle_id}",
         heading=f"Bundle {context.bundle_id}",
-        summary=summary_sentences(document),
-        tiles=_tiles(document),
+        summary=summary_sentences(document, unit),
+        tiles=_tiles(document, unit),
         facts=_facts(context, document),
-        footer=_FOOTER,
+        footer=_FOOTER.format(unit=unit.name, label_limit=f"{unit.tick(_LABEL_LIMIT_MINUTES)} {unit.name}"),
         subject=context.target.title,
-        score_headings=[heading for _, heading in _SCORE_COLUMNS],
-        score_tables=_score_tables(document),
-        prediction_charts=_prediction_charts(summarize_predictions(context.orders)),
-        hour_charts=_hour_and_calibration_charts(document),
-        segment_charts=_segment_charts(document),
+        score_headings=_score_headings(unit),
+        score_tables=_score_tables(document, unit),
+        prediction_charts=_prediction_charts(summarize_predictions(context.orders), unit),
+        hour_charts=_hour_and_calibration_charts(document, unit),
+        segment_charts=_segment_charts(document, unit),
         label_audit=context.label_audit,
         label_audit_caption=f"{context.rows_read:,} rows were read. Every excluded row has a reason.",
         largest_label_count=max([1, *(row.count for row in context.label_audit)]),
@@ -144,18 +146,22 @@ def render_report(context: ReportContext) -> str:
     )
 
 
-def _tiles(document: BacktestDocument) -> list[Tile]:
+def _score_headings(unit: TimeUnit) -> list[str]:
+    return [heading.format(unit=unit.short, five_minutes=unit.five_minutes_short) for _, heading in _SCORE_COLUMNS]
+
+
+def _tiles(document: BacktestDocument, unit: TimeUnit) -> list[Tile]:
     default, lookup = find_score(document, document.default_model), find_score(document, LOOKUP)
     if default is None or default.mae is None:
         return []
     target = format_percent(document.interval.level, 0)
     tiles = [
-        Tile(format_minutes(default.mae), "min", "mean error of the default prediction (p50)"),
-        Tile(format_percent(default.within_5_min), "", "of the predictions within five minutes"),
+        Tile(unit.number(default.mae), unit.short, "mean error of the default prediction (p50)"),
+        Tile(format_percent(default.within_5_min), "", f"of the predictions within {unit.five_minutes}"),
         Tile(format_percent(document.interval.coverage), "", f"of the orders within p10–p90; the target is {target}"),
     ]
     if lookup is not None:
-        tiles.insert(1, Tile(format_minutes(lookup.mae), "min", "mean error of the restaurant lookup"))
+        tiles.insert(1, Tile(format_time(lookup.mae, unit), unit.short, "mean error of the restaurant lookup"))
     return tiles
 
 
@@ -170,31 +176,31 @@ def _facts(context: ReportContext, document: BacktestDocument) -> list[tuple[str
     ]
 
 
-def _score_tables(document: BacktestDocument) -> list[ScoreTable]:
-    return [_score_table(document, labels) for labels in LABEL_SETS]
+def _score_tables(document: BacktestDocument, unit: TimeUnit) -> list[ScoreTable]:
+    return [_score_table(document, labels, unit) for labels in LABEL_SETS]
 
 
-def _score_table(document: BacktestDocument, labels: LabelSet) -> ScoreTable:
+def _score_table(document: BacktestDocument, labels: LabelSet, unit: TimeUnit) -> ScoreTable:
     scores = [score for score in document.scores if score.labels == labels]
     caption = f"{scores[0].n:,} orders. The best value of each column is bold." if scores else ""
-    rows = tuple(_score_row(score, scores, document.default_model) for score in scores)
+    rows = tuple(_score_row(score, scores, document.default_model, unit) for score in scores)
     return ScoreTable(_LABEL_TITLES[labels], caption, rows)
 
 
-def _score_row(score: Score, scores: Sequence[Score], default_model: str) -> ScoreRow:
+def _score_row(score: Score, scores: Sequence[Score], default_model: str, unit: TimeUnit) -> ScoreRow:
     is_default = score.name == default_model
     name = score.name if is_default else score.name.replace("_", " ")
-    cells = tuple(_score_cell(score, metric, scores) for metric, _ in _SCORE_COLUMNS)
+    cells = tuple(_score_cell(score, metric, scores, unit) for metric, _ in _SCORE_COLUMNS)
     return ScoreRow(name, is_default, is_baseline=score.kind == "baseline", cells=cells)
 
 
-def _score_cell(score: Score, metric: PointMetric, scores: Sequence[Score]) -> ScoreCell:
+def _score_cell(score: Score, metric: PointMetric, scores: Sequence[Score], unit: TimeUnit) -> ScoreCell:
     value = _metric_value(score, metric)
     if value is None:
         return ScoreCell(NO_VALUE, tooltip="", is_best=False, bar=None)
     largest_mae = max(other.mae for other in scores if other.mae is not None)
     return ScoreCell(
-        text=_format_metric(value, metric),
+        text=_format_metric(value, metric, unit),
         tooltip=f"{value:.1f} s".replace("-", "−") if metric.unit == "s" else "",
         is_best=metric in _BOLD_BEST_METRICS
         and not any(metric.is_better(_metric_value(other, metric), value) for other in scores),
@@ -207,49 +213,49 @@ def _metric_value(score: Score, metric: PointMetric) -> float | None:
     return value
 
 
-def _format_metric(value: float, metric: PointMetric) -> str:
+def _format_metric(value: float, metric: PointMetric, unit: TimeUnit) -> str:
     if metric.unit == "share":
         return format_percent(value)
     sign = "+" if metric is BIAS and value > 0 else ""
-    text = sign + format_minutes(value, 2) if metric.unit == "s" else f"{round(value, 3) + 0.0:.3f}"
+    text = sign + unit.number(value, 2) if metric.unit == "s" else f"{round(value, 3) + 0.0:.3f}"
     return text.replace("-", "−")
 
 
-def _prediction_charts(summary: PredictionSummary | None) -> list[ChartCard]:
+def _prediction_charts(summary: PredictionSummary | None, unit: TimeUnit) -> list[ChartCard]:
     if summary is None:
         return []
-    density = aggregates.density_rows(summary.density)
-    quartiles = quartile_rows(summary)
-    errors = aggregates.error_rows(summary.error_counts, summary.orders)
+    density = aggregates.density_rows(summary.density, unit)
+    quartiles = quartile_rows(summary, unit)
+    errors = aggregates.error_rows(summary.error_counts, summary.orders, unit)
     return [
         chart_card(
             "density",
             "Predicted and actual times",
-            density_caption(summary),
+            density_caption(summary, unit),
             lambda width: charts.predicted_vs_actual(
-                density, quartiles, summary.axis_limit_minutes, width, charts.LIGHT
+                density, quartiles, summary.axis_limit_minutes, width, charts.LIGHT, unit=unit
             ),
         ),
         chart_card(
             "errors",
             "Distribution of errors",
-            errors_caption(summary),
-            lambda width: charts.error_distribution(errors, DEFAULT_MODEL, width, charts.LIGHT),
+            errors_caption(summary, unit),
+            lambda width: charts.error_distribution(errors, DEFAULT_MODEL, width, charts.LIGHT, unit),
         ),
     ]
 
 
-def _hour_and_calibration_charts(document: BacktestDocument) -> list[ChartCard]:
+def _hour_and_calibration_charts(document: BacktestDocument, unit: TimeUnit) -> list[ChartCard]:
     if not document.segments:
         return []
-    by_hour = aggregates.segment_rows(document.segments, ("hour",))
+    by_hour = aggregates.segment_rows(document.segments, ("hour",), unit)
     calibration = aggregates.calibration_rows(document.segments, REGRESSION_MIN_ORDERS)
     return [
         chart_card(
             "hours",
             "Mean error by local hour",
-            hours_caption(by_hour),
-            lambda width: charts.hour_errors(by_hour, width, charts.LIGHT),
+            hours_caption(by_hour, unit),
+            lambda width: charts.hour_errors(by_hour, width, charts.LIGHT, unit),
         ),
         chart_card(
             "calibration",
@@ -260,8 +266,8 @@ def _hour_and_calibration_charts(document: BacktestDocument) -> list[ChartCard]:
     ]
 
 
-def _segment_charts(document: BacktestDocument) -> list[ChartCard]:
-    rows = aggregates.segment_rows(document.segments, _DIMENSIONS)
+def _segment_charts(document: BacktestDocument, unit: TimeUnit) -> list[ChartCard]:
+    rows = aggregates.segment_rows(document.segments, _DIMENSIONS, unit)
     if not rows:
         return []
     return [
@@ -269,7 +275,7 @@ def _segment_charts(document: BacktestDocument) -> list[ChartCard]:
             "segment-errors",
             "Mean error by segment",
             segment_errors_caption(rows),
-            lambda width: charts.segment_errors(rows, width, charts.LIGHT),
+            lambda width: charts.segment_errors(rows, width, charts.LIGHT, unit),
         ),
         chart_card(
             "segment-coverage",

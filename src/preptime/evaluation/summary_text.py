@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from preptime.domain.time_units import MINUTES, TimeUnit
 from preptime.evaluation.aggregates import MIN_RELIABLE_ORDERS, ChartRow
 from preptime.evaluation.documents import BacktestDocument, Score
 from preptime.evaluation.evaluated_orders import LABEL_SETS, LOOKUP, LabelSet
@@ -18,7 +19,12 @@ NO_VALUE = "–"
 
 def format_minutes(seconds: float | None, digits: int = 1) -> str:
     """Return seconds as minutes, or `–` without a value. Never returns a negative zero."""
-    return NO_VALUE if seconds is None else f"{round(seconds / 60, digits) + 0.0:.{digits}f}"
+    return format_time(seconds, MINUTES, digits)
+
+
+def format_time(seconds: float | None, unit: TimeUnit, digits: int = 1) -> str:
+    """Return seconds as a number in a unit, or `–` without a value. `digits` are the decimals in minutes."""
+    return NO_VALUE if seconds is None else unit.number(seconds, digits)
 
 
 def format_percent(share: float | None, digits: int = 1) -> str:
@@ -31,25 +37,25 @@ def find_score(document: BacktestDocument, name: str, labels: LabelSet = LABEL_S
     return next((row for row in document.scores if (row.name, row.labels) == (name, labels)), None)
 
 
-def summary_sentences(document: BacktestDocument) -> list[str]:
+def summary_sentences(document: BacktestDocument, unit: TimeUnit = MINUTES) -> list[str]:
     """Return sentences about the error of the model and of the lookup, and the coverage of the interval."""
     default, lookup = find_score(document, document.default_model), find_score(document, LOOKUP)
     if default is None or default.median_ae is None:
         return ["No orders with a label were evaluated, so the accuracy of the predictions is unknown."]
     spread = (
-        f"Half of the predictions are within {format_minutes(default.median_ae)} minutes of the actual time, and "
-        f"{format_percent(default.within_5_min)} are within five minutes."
+        f"Half of the predictions are within {unit.words(default.median_ae)} of the actual time, and "
+        f"{format_percent(default.within_5_min)} are within {unit.five_minutes}."
     )
     comparison = []
     if lookup is not None and default.mae is not None and lookup.mae:
-        comparison = [_lookup_sentence(default.mae, lookup.mae)]
-    return [spread, *comparison, _interval_sentence(document), *_closer_models_sentences(document, default)]
+        comparison = [_lookup_sentence(default.mae, lookup.mae, unit)]
+    return [spread, *comparison, _interval_sentence(document, unit), *_closer_models_sentences(document, default)]
 
 
-def _lookup_sentence(mae: float, lookup_mae: float) -> str:
+def _lookup_sentence(mae: float, lookup_mae: float, unit: TimeUnit) -> str:
     share = format_percent(abs(1 - mae / lookup_mae), 0)
-    errors = f"The mean error is {format_minutes(mae)} minutes"
-    lookup_error = f"the restaurant lookup's ({format_minutes(lookup_mae)} minutes)"
+    errors = f"The mean error is {unit.words(mae)}"
+    lookup_error = f"the restaurant lookup's ({unit.words(lookup_mae)})"
     if MAE.is_better(mae, lookup_mae):
         return f"{errors}, {share} smaller than {lookup_error}."
     if MAE.is_better(lookup_mae, mae):
@@ -57,11 +63,11 @@ def _lookup_sentence(mae: float, lookup_mae: float) -> str:
     return f"{errors}, equal to {lookup_error}."
 
 
-def _interval_sentence(document: BacktestDocument) -> str:
+def _interval_sentence(document: BacktestDocument, unit: TimeUnit) -> str:
     coverage, level = document.interval.coverage, document.interval.level
     sentence = (
         f"The p10–p90 interval holds {format_percent(coverage)} of the orders (target: {format_percent(level, 0)}), "
-        f"and its median width is {format_minutes(document.interval.median_width_seconds)} minutes."
+        f"and its median width is {format_time(document.interval.median_width_seconds, unit)} {unit.name}."
     )
     return sentence if coverage_in_band(coverage) else f"{sentence} It isn't calibrated."
 
@@ -72,36 +78,40 @@ def _closer_models_sentences(document: BacktestDocument, default: Score) -> list
     return [f"These have a smaller mean error: {', '.join(better_names)}."] if better_names else []
 
 
-def quartile_rows(summary: PredictionSummary) -> list[ChartRow]:
+def quartile_rows(summary: PredictionSummary, unit: TimeUnit = MINUTES) -> list[ChartRow]:
     """Return the quartiles of the actual times as chart rows."""
-    return [msgspec.structs.asdict(quartiles) for quartiles in summary.actual_quartiles]
+    return [
+        {name: unit.from_minutes(minutes) for name, minutes in msgspec.structs.asdict(quartiles).items()}
+        for quartiles in summary.actual_quartiles
+    ]
 
 
-def density_caption(summary: PredictionSummary) -> str:
+def density_caption(summary: PredictionSummary, unit: TimeUnit = MINUTES) -> str:
     """Return the caption of the chart of predicted and actual times."""
     return (
         "Darker cells hold more orders. On the dashed line, the prediction is exact. Dots are the median actual time, "
         f"and lines connect its quartiles. {format_percent(summary.share_beyond_axes)} of the orders are beyond "
-        f"{summary.axis_limit_minutes} minutes."
+        f"{unit.tick(summary.axis_limit_minutes)} {unit.name}."
     )
 
 
-def errors_caption(summary: PredictionSummary) -> str:
+def errors_caption(summary: PredictionSummary, unit: TimeUnit = MINUTES) -> str:
     """Return the caption of the distribution of errors."""
     return (
-        "Bars are the model (dark: within five minutes), and the line is the restaurant lookup. "
-        f"{format_percent(summary.share_over_5_min_late)} of the orders were completed more than five minutes later "
-        f"than predicted, and {format_percent(summary.share_over_5_min_early)} more than five minutes earlier."
+        f"Bars are the model (dark: within {unit.five_minutes}), and the line is the restaurant lookup. "
+        f"{format_percent(summary.share_over_5_min_late)} of the orders were completed more than "
+        f"{unit.five_minutes} later than predicted, and {format_percent(summary.share_over_5_min_early)} more than "
+        f"{unit.five_minutes} earlier."
     )
 
 
-def hours_caption(rows: list[ChartRow]) -> str:
+def hours_caption(rows: list[ChartRow], unit: TimeUnit = MINUTES) -> str:
     """Return the caption of the error by local hour. Requires at least one row."""
     worst_hour = max(_reliable_rows(rows), key=lambda row: float(row["mae"]))
     return (
         "Bars are the model, and ticks are the restaurant lookup. Hours with fewer than "
         f"{MIN_RELIABLE_ORDERS} orders are pale and clipped. The largest error is at {worst_hour['value']}:00: "
-        f"{float(worst_hour['mae']):.1f} minutes over {worst_hour['orders']:,} orders."
+        f"{float(worst_hour['mae']):.{unit.digits()}f} {unit.name} over {worst_hour['orders']:,} orders."
     )
 
 

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+import msgspec
+
+from preptime.domain.time_units import MINUTES, TimeUnit, convert_minutes
 from preptime.evaluation import aggregates, charts, daily_charts
 from preptime.evaluation.documents import SegmentDimension
 from preptime.evaluation.html_report import ChartCard, Tile, chart_card, render_page
 from preptime.evaluation.metrics import COVERAGE_BAND, INTERVAL_LEVEL
-from preptime.evaluation.summary_text import format_minutes, format_percent
+from preptime.evaluation.summary_text import format_percent, format_time
 from preptime.formatting import format_count
 from preptime.monitoring import report_rows
-from preptime.monitoring.document import MonitoringDocument
+from preptime.monitoring.document import Alert, MonitoringDocument, RuleReport
 
+Item = TypeVar("Item", Alert, RuleReport)
 _DIMENSIONS: tuple[SegmentDimension, ...] = ("city", "type_of_food", "items", "fallback_level")
 _STATUS_LABELS = {"alerting": ("no", "alerting"), "quiet": ("yes", "quiet"), "undecided": ("undecided", "undecided")}
 """CSS class and label of each status of a rule."""
 
 _FOOTER = (
-    "Times are in minutes. A ratio is the typical actual time divided by the predicted time of a day. The restaurant "
+    "Times are in {unit}. A ratio is the typical actual time divided by the predicted time of a day. The restaurant "
     "lookup predicts the restaurant's own past median. Days are local days of acknowledgement. For the rules, their "
     "thresholds, and their false alarm rates, see docs/monitoring.md. Hover over a mark to see its values."
 )
 
 
-def render_report(document: MonitoringDocument) -> str:
-    """Return the document as one HTML file."""
+def render_report(document: MonitoringDocument, unit: TimeUnit = MINUTES) -> str:
+    """Return the document as one HTML file, with times in the unit of the target."""
+    document = in_unit(document, unit)
     label_audit = document.label_audit
     return render_page(
         "monitoring_report.html",
@@ -31,20 +38,35 @@ def render_report(document: MonitoringDocument) -> str:
         title=f"preptime monitoring as of {document.date}",
         heading=f"Monitoring as of {document.date}",
         summary=document.headline,
-        tiles=_tiles(document),
+        tiles=_tiles(document, unit),
         facts=_facts(document),
-        footer=_FOOTER,
+        footer=_FOOTER.format(unit=unit.name),
         document=document,
+        unit=unit,
         status_labels=_STATUS_LABELS,
         alerts_caption="Rules that fired." if document.alerts else "No rule fired. " + _undecided_text(document),
         label_audit_caption=f"{label_audit.evaluable:,} of {format_count(label_audit.rows, 'row')} can be evaluated. A "
         "row can have several reasons.",
         prediction_sources=_prediction_sources(document),
-        daily_charts=[*_error_chart(document), *_coverage_chart(document), *_volume_charts(document)],
+        daily_charts=[*_error_chart(document, unit), *_coverage_chart(document), *_volume_charts(document)],
         ratio_charts=_ratio_charts(document),
-        segment_charts=_segment_charts(document),
+        segment_charts=_segment_charts(document, unit),
         drift_charts=_drift_charts(document),
     )
+
+
+def in_unit(document: MonitoringDocument, unit: TimeUnit) -> MonitoringDocument:
+    """Return the document with the times in its sentences in a unit. They are written in minutes."""
+    return msgspec.structs.replace(
+        document,
+        headline=tuple(convert_minutes(sentence, unit) for sentence in document.headline),
+        alerts=tuple(_in_unit(alert, unit) for alert in document.alerts),
+        rules=tuple(_in_unit(rule, unit) for rule in document.rules),
+    )
+
+
+def _in_unit(item: Item, unit: TimeUnit) -> Item:
+    return msgspec.structs.replace(item, message=convert_minutes(item.message, unit))
 
 
 def _count_undecided(document: MonitoringDocument) -> int:
@@ -56,14 +78,14 @@ def _undecided_text(document: MonitoringDocument) -> str:
     return f"{undecided} of {len(document.rules)} rules have too little data." if undecided else ""
 
 
-def _tiles(document: MonitoringDocument) -> list[Tile]:
+def _tiles(document: MonitoringDocument, unit: TimeUnit) -> list[Tile]:
     recent, baseline = document.recent_metrics, document.backtest_baseline
-    backtest_text = "" if baseline is None else f"; backtest: {format_minutes(baseline.metrics.mae)}"
+    backtest_text = "" if baseline is None else f"; backtest: {format_time(baseline.metrics.mae, unit)}"
     target = format_percent(INTERVAL_LEVEL, 0)
     return [
-        Tile(format_minutes(recent.mae), "min", f"mean error of the last seven days{backtest_text}"),
-        Tile(format_minutes(recent.lookup_mae), "min", "mean error of the restaurant lookup"),
-        Tile(format_percent(recent.within_5_min), "", "of the predictions within five minutes"),
+        Tile(format_time(recent.mae, unit), unit.short, f"mean error of the last seven days{backtest_text}"),
+        Tile(format_time(recent.lookup_mae, unit), unit.short, "mean error of the restaurant lookup"),
+        Tile(format_percent(recent.within_5_min), "", f"of the predictions within {unit.five_minutes}"),
         Tile(format_percent(recent.coverage), "", f"of the orders within p10–p90; the target is {target}"),
     ]
 
@@ -96,21 +118,19 @@ def _prediction_sources(document: MonitoringDocument) -> list[tuple[str, str]]:
     ]
 
 
-def _error_chart(document: MonitoringDocument) -> list[ChartCard]:
-    rows, baseline = report_rows.error_rows(document), document.backtest_baseline
+def _error_chart(document: MonitoringDocument, unit: TimeUnit) -> list[ChartCard]:
+    rows, backtest_error = report_rows.error_rows(document, unit), report_rows.backtest_error(document, unit)
     if not rows:
         return []
-    backtest_mae = None if baseline is None else baseline.metrics.mae
-    backtest_minutes = None if backtest_mae is None else backtest_mae / aggregates.SECONDS_PER_MINUTE
     worst_day = max(rows, key=lambda row: float(row["mae"]))
-    backtest_text = "" if backtest_minutes is None else " The dashed line is the backtest."
+    backtest_text = "" if backtest_error is None else " The dashed line is the backtest."
     return [
         chart_card(
             "daily-errors",
             "Mean error by day",
             f"Bars are the model, and ticks are the restaurant lookup.{backtest_text} The largest error is on "
-            f"{worst_day['day']}: {float(worst_day['mae']):.1f} minutes.",
-            lambda width: daily_charts.daily_errors(rows, backtest_minutes, width, charts.LIGHT),
+            f"{worst_day['day']}: {float(worst_day['mae']):.{unit.digits()}f} {unit.name}.",
+            lambda width: daily_charts.daily_errors(rows, backtest_error, width, charts.LIGHT, unit),
         )
     ]
 
@@ -193,8 +213,8 @@ def _fired_caption(ratios: list[aggregates.ChartRow]) -> str:
     return f"Triangles mark days with an alert ({fired})." if fired else "No day has an alert."
 
 
-def _segment_charts(document: MonitoringDocument) -> list[ChartCard]:
-    rows = aggregates.segment_rows(document.segments, _DIMENSIONS)
+def _segment_charts(document: MonitoringDocument, unit: TimeUnit) -> list[ChartCard]:
+    rows = aggregates.segment_rows(document.segments, _DIMENSIONS, unit)
     if not rows:
         return []
     return [
@@ -203,7 +223,7 @@ def _segment_charts(document: MonitoringDocument) -> list[ChartCard]:
             "Mean error by segment",
             "Bars are the model, and ticks are the restaurant lookup. Labels show the number of orders. Only the "
             "largest cities and types of food are shown.",
-            lambda width: charts.segment_errors(rows, width, charts.LIGHT),
+            lambda width: charts.segment_errors(rows, width, charts.LIGHT, unit),
         ),
         chart_card(
             "segment-coverage",

@@ -1,13 +1,15 @@
 """Chart rows from the monitoring document, for the report and the dashboard.
 
-Times are in minutes, shares are from 0 to 1, and days are ISO text, as `preptime.evaluation.daily_charts` expects.
+Times are in the unit of the target, shares are from 0 to 1, and days are ISO text, as
+`preptime.evaluation.daily_charts` expects.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 
-from preptime.evaluation.aggregates import SECONDS_PER_MINUTE, ChartRow, wilson_interval
+from preptime.domain.time_units import MINUTES, TimeUnit
+from preptime.evaluation.aggregates import ChartRow, wilson_interval
 from preptime.evaluation.daily_charts import PALE_GROUP
 from preptime.formatting import format_count
 from preptime.monitoring.document import FallbackLevel, FeatureDrift, MonitoringDocument
@@ -20,21 +22,26 @@ MIN_RATIO_ORDERS = 10
 """Days of a segment with fewer orders aren't drawn, because their ratio is chance."""
 
 
-def error_rows(document: MonitoringDocument) -> list[ChartRow]:
+def error_rows(document: MonitoringDocument, unit: TimeUnit = MINUTES) -> list[ChartRow]:
     """Return the rows of `daily_errors`."""
     rows = list[ChartRow]()
     for day in document.days:
         metrics = day.metrics
         if metrics.mae is None:
             continue
-        mae = metrics.mae / SECONDS_PER_MINUTE
-        row: ChartRow = {"day": day.date.isoformat(), "mae": mae}
-        tooltip = f"{day.date}: {mae:.1f} min over {metrics.n:,} orders"
+        row: ChartRow = {"day": day.date.isoformat(), "mae": metrics.mae / unit.seconds}
+        tooltip = f"{day.date}: {unit.text(metrics.mae)} over {metrics.n:,} orders"
         if metrics.lookup_mae is not None and metrics.lookup_n == metrics.n:
-            row["lookup_mae"] = metrics.lookup_mae / SECONDS_PER_MINUTE
-            tooltip += f", lookup {metrics.lookup_mae / SECONDS_PER_MINUTE:.1f} min"
+            row["lookup_mae"] = metrics.lookup_mae / unit.seconds
+            tooltip += f", lookup {unit.text(metrics.lookup_mae)}"
         rows.append({**row, "tip": tooltip})
     return rows
+
+
+def backtest_error(document: MonitoringDocument, unit: TimeUnit = MINUTES) -> float | None:
+    """Return the mean error of the backtest, if it's known."""
+    baseline = document.backtest_baseline
+    return None if baseline is None or baseline.metrics.mae is None else baseline.metrics.mae / unit.seconds
 
 
 def coverage_rows(document: MonitoringDocument) -> list[ChartRow]:

@@ -14,7 +14,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "name": "Name of the target, such as `delivery`. Bundles with different targets are never compared",
         "title": "Noun for charts and tables, such as `delivery time`",
         "event": 'What happens at the end, after "the order is", such as `delivered`',
-        "unit": "Unit in which the dashboard shows times: `s`, `min` (the default), or `h`",
+        "unit": "Unit in which pages, reports, and commands show times: `s`, `min` (the default), or `h`. "
+        "Documents and the API are always in seconds",
     },
     "orders": {},
     "restaurants": {},

@@ -19,6 +19,7 @@ from preptime.domain.data_dictionary import (
     Column,
     order_column,
 )
+from preptime.domain.time_units import TIME_UNITS, TimeUnit
 from preptime.domain.timestamps import TimestampFormat
 
 PREP_TIME = "prep_time"
@@ -55,7 +56,12 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     event: str = "ready"
     """What happens at the end, after "the order is", such as `delivered`."""
     unit: str = "min"
-    """The unit in which the dashboard shows it: `s`, `min`, or `h`."""
+    """The unit in which people see it: `s`, `min`, or `h`."""
+
+    @property
+    def time_unit(self) -> TimeUnit:
+        """The unit with its names."""
+        return TIME_UNITS[self.unit]
 
 
 class OrderColumn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):

@@ -77,16 +77,7 @@ def score_file(
     """
     orders = open_orders(source, schema or bundle.schema, bundle.manifest.id)
     _check_output_is_not_input(orders, out)
-    differing = differing_restaurants(bundle.history.restaurants, restaurants)
-    scorer = ChunkScorer(
-        bundle,
-        PassthroughColumns.from_source(orders, for_csv=out.suffix.lower() == ".csv"),
-        TimestampFormatter(),
-        restaurants_for(bundle, restaurants),
-        orders.schema,
-        differing,
-        flags_rows=len(differing) > 0 or has_place(orders.columns, orders.schema),
-    )
+    scorer = _make_scorer(orders, out, bundle, restaurants)
     counts = ScoreCounts()
     report_rows = row_progress(orders, "Scoring", progress)
 
@@ -101,6 +92,19 @@ def score_file(
     if progress:
         progress("Scoring", 1.0)
     return counts.to_document(orders.name, out, bundle.manifest.id)
+
+
+def _make_scorer(orders: DataSource, out: Path, bundle: Bundle, restaurants: RestaurantIndex | None) -> ChunkScorer:
+    differing = differing_restaurants(bundle.history.restaurants, restaurants)
+    return ChunkScorer(
+        bundle,
+        PassthroughColumns.from_source(orders, for_csv=out.suffix.lower() == ".csv"),
+        TimestampFormatter(),
+        restaurants_for(bundle, restaurants),
+        orders.schema,
+        differing,
+        flags_rows=len(differing) > 0 or has_place(orders.columns, orders.schema),
+    )
 
 
 def open_orders(source: str, schema: Schema, bundle_id: str = "") -> DataSource:

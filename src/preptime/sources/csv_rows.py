@@ -247,7 +247,7 @@ def _find_closing_mark(
             return _UNCLOSED
         if line_end == _INCOMPLETE:
             return _INCOMPLETE
-        if _looks_like_row(data[start:line_end], opening_line, opening_mark - line_start, layout):
+        if _is_row(data[start:line_end], opening_line, opening_mark - line_start, layout):
             return _UNCLOSED
         mark = _next_mark(data, start, line_end)
         if mark >= 0 and not _ends_cell(data[mark + 1 : line_end], layout.delimiter):
@@ -260,7 +260,7 @@ def _ends_cell(rest: bytes, delimiter: bytes) -> bool:
     return rest in {b"", b"\r"} or rest.startswith(delimiter)
 
 
-def _looks_like_row(line: bytes, opening_line: bytes, mark: int, layout: CsvLayout) -> bool:
+def _is_row(line: bytes, opening_line: bytes, mark: int, layout: CsvLayout) -> bool:
     """Return whether a line and the opening line are rows with numbers or times in the same cells.
 
     `mark` is the position of the opening mark in its line.

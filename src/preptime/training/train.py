@@ -126,26 +126,23 @@ def train(
 ) -> TrainDocument:
     """Train a challenger on the orders known as of `date`, and decide on its promotion.
 
-    `schema` is that of the bundle, whose requests and files have the company's columns. The default is that of the
-    orders. They differ for orders from a database, whose columns have canonical names. Without `with_report`, the
-    bundle has no HTML report, which halves the duration of a small training. `revisions` are those of the orders, for
-    the manifest.
+    `schema` is that of the bundle. The default is that of the orders, whose columns have canonical names if they are
+    from a database. Without `with_report`, the bundle has no HTML report, which halves the duration of a small
+    training. `revisions` are those of the orders, for the manifest.
 
     Raises:
         DataError: The data gate failed, or there are too few days. Nothing is written.
         OperationError: The export differs from the estimators.
         BundleVerificationError: The champion failed verification. The challenger stays in the store.
         UsageError: The champion is missing in the store. The challenger stays in the store.
-        StoreError: Another process promoted a bundle at the same time. The challenger stays in the store.
+        StoreError: Another process promoted a bundle meanwhile. The challenger stays in the store.
     """
-    gate_result = evaluate_gate(audited, date, thresholds or GateThresholds())
     audited_as_of = rows_as_of(audited, restaurants, date)
-    shortfalls = find_shortfalls(audited_as_of, restaurants, date)
-    if shortfalls or not gate_result.passed:
-        raise gate_error(gate_result, shortfalls)
+    gate_result = evaluate_gate(audited, date, thresholds or GateThresholds())
+    _require_enough(gate_result, audited_as_of, restaurants, date)
     schema = schema or audited.schema
-    restaurants = replace(restaurants, feature_set=FeatureSet.from_schema(schema))
-    data = TrainingData.from_orders(audited_as_of, restaurants).as_of(date)
+    index = replace(restaurants, feature_set=FeatureSet.from_schema(schema))
+    data = TrainingData.from_orders(audited_as_of, index).as_of(date)
     challenger = train_challenger(
         audited_as_of,
         data,
@@ -157,9 +154,8 @@ def train(
         revisions=revisions,
         progress=progress,
     )
-    decision = decide_promotion(
-        challenger.manifest, challenger.evaluated, data, store, actor, allow_promotion=allow_promotion
-    )
+    manifest, evaluated = challenger.manifest, challenger.evaluated
+    decision = decide_promotion(manifest, evaluated, data, store, actor, allow_promotion=allow_promotion)
     champion = ChampionLog(store).as_of(date)
     return TrainDocument(
         date=date,
@@ -173,6 +169,15 @@ def train(
         orders=challenger.fitted.orders,
         parity_seconds=challenger.fitted.parity_seconds,
     )
+
+
+def _require_enough(
+    gate_result: GateResult, audited: AuditedOrders, restaurants: RestaurantIndex, date: dt.date
+) -> None:
+    """Raise `DataError` if the data gate failed, or if the orders known as of `date` are too few to train on."""
+    shortfalls = find_shortfalls(audited, restaurants, date)
+    if shortfalls or not gate_result.passed:
+        raise gate_error(gate_result, shortfalls)
 
 
 def train_challenger(

@@ -16,6 +16,7 @@ import msgspec
 import streamlit as st
 from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ctx
 
+from preptime.domain.time_units import MINUTES, TimeUnit
 from preptime.errors import PreptimeError
 from preptime.evaluation import aggregates, charts
 from preptime.evaluation.documents import Segment, SegmentDimension
@@ -134,11 +135,8 @@ def progress_bar() -> Iterator[ProgressCallback]:
 
 def definition_list(entries: Mapping[str, str]) -> None:
     """Show names with their values."""
-    st.html(
-        '<dl class="definition-list">'
-        + "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in entries.items())
-        + "</dl>"
-    )
+    rows = (f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in entries.items())
+    st.html(f'<dl class="definition-list">{"".join(rows)}</dl>')
 
 
 def chart_card(title: str, description: str, draw_chart: Callable[[int, Palette], Chart]) -> None:
@@ -184,7 +182,7 @@ def _with_tooltips(node: object) -> object:
     return tipped_node
 
 
-ColumnFormat = Literal["text", "long", "count", "minutes", "percent", "decimal", "money", "number", "date"]
+ColumnFormat = Literal["text", "long", "count", "duration", "percent", "decimal", "money", "number", "date"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +195,15 @@ class Column:
     help: str = ""
 
 
-def data_table(rows: Sequence[Mapping[str, object]], columns: Sequence[Column], *, key: str, height: int = 420) -> None:
-    """Show a table, with a filter if it has many rows. `key` must be unique on the page.
+def data_table(
+    rows: Sequence[Mapping[str, object]],
+    columns: Sequence[Column],
+    *,
+    key: str,
+    height: int = 420,
+    unit: TimeUnit = MINUTES,
+) -> None:
+    """Show a table, with a filter if it has many rows. `key` must be unique on the page. Durations are in `unit`.
 
     Up to `MAX_WRAPPED_ROWS` rows are shown with their whole text, in a narrow window as one card for each row. Longer
     tables scroll and can be sorted.
@@ -209,34 +214,34 @@ def data_table(rows: Sequence[Mapping[str, object]], columns: Sequence[Column], 
         )
         rows = filter_rows(rows, [column.field for column in columns], query)
     if len(rows) <= MAX_WRAPPED_ROWS:
-        _wrapped_table(rows, columns)
+        _wrapped_table(rows, columns, unit)
         return
     cells_by_title = {
-        column.title: [_cell_value(row.get(column.field), column.format) for row in rows] for column in columns
+        column.title: [_cell_value(row.get(column.field), column.format, unit) for row in rows] for column in columns
     }
     st.dataframe(
         cells_by_title,
         hide_index=True,
         width="stretch",
         height=height,
-        column_config={column.title: _column_config(column) for column in columns},
+        column_config={column.title: _column_config(column, unit) for column in columns},
         placeholder=EMPTY_CELL,
         key=key,
     )
 
 
-def _wrapped_table(rows: Sequence[Mapping[str, object]], columns: Sequence[Column]) -> None:
+def _wrapped_table(rows: Sequence[Mapping[str, object]], columns: Sequence[Column], unit: TimeUnit) -> None:
     head = "".join(
         f'<th scope="col"{_css_class(column)}{_tooltip(column)}>{escape(column.title)}</th>' for column in columns
     )
-    body = "".join(f"<tr>{''.join(_table_cell(row, column) for column in columns)}</tr>" for row in rows)
+    body = "".join(f"<tr>{''.join(_table_cell(row, column, unit) for column in columns)}</tr>" for row in rows)
     if not rows:
         body = f'<tr><td colspan="{len(columns)}">No row matches the filter.</td></tr>'
     st.html(f'<div class="data-table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
 
 
-def _table_cell(row: Mapping[str, object], column: Column) -> str:
-    text = _cell_text(row.get(column.field), column.format)
+def _table_cell(row: Mapping[str, object], column: Column, unit: TimeUnit) -> str:
+    text = _cell_text(row.get(column.field), column.format, unit)
     return f'<td data-label="{escape(column.title)}"{_css_class(column)}>{escape(text)}</td>'
 
 
@@ -249,12 +254,12 @@ def _tooltip(column: Column) -> str:
     return f' title="{escape(column.help)}"' if column.help else ""
 
 
-def _cell_text(value: object, column_format: ColumnFormat) -> str:
+def _cell_text(value: object, column_format: ColumnFormat, unit: TimeUnit) -> str:
     if value is None or value == "":
         return "" if column_format in {"text", "long"} else EMPTY_CELL
-    number = _cell_value(value, column_format)
+    number = _cell_value(value, column_format, unit)
     if isinstance(number, int | float) and column_format in _NUMBER_FORMATS:
-        return f"{number:,}" if column_format == "count" else _NUMBER_FORMATS[column_format] % number
+        return f"{number:,}" if column_format == "count" else _number_format(column_format, unit) % number
     return str(value)
 
 
@@ -269,12 +274,12 @@ def filter_rows(
     return [row for row, text in zip(rows, texts, strict=True) if all(term in text for term in terms)]
 
 
-def _cell_value(value: object, column_format: ColumnFormat) -> object:
+def _cell_value(value: object, column_format: ColumnFormat, unit: TimeUnit) -> object:
     if value is None:
         return "" if column_format in {"text", "long"} else None
     if isinstance(value, int | float):
-        if column_format == "minutes":
-            return value / 60
+        if column_format == "duration":
+            return value / unit.seconds
         if column_format == "percent":
             return value * 100
     return value
@@ -282,18 +287,31 @@ def _cell_value(value: object, column_format: ColumnFormat) -> object:
 
 _NUMBER_FORMATS: dict[ColumnFormat, str] = {
     "count": "localized",
-    "minutes": "%.1f min",
+    "duration": "",
     "percent": "%.1f%%",
     "decimal": "%.3f",
     "money": "%.2f",
     "number": "%.1f",
 }
+"""Of a duration, it depends on the unit."""
 
 
-def _column_config(column: Column) -> ColumnConfig:
+def _number_format(column_format: ColumnFormat, unit: TimeUnit) -> str:
+    if column_format == "duration":
+        return duration_format(unit)
+    return _NUMBER_FORMATS[column_format]
+
+
+def duration_format(unit: TimeUnit, sign: str = "") -> str:
+    """Return the format of a table's numbers in a unit: `%.1f min`."""
+    return f"%{sign}.{unit.digits()}f {unit.short}"
+
+
+def _column_config(column: Column, unit: TimeUnit) -> ColumnConfig:
     help_text = column.help or None
     if column.format in _NUMBER_FORMATS:
-        return st.column_config.NumberColumn(column.title, format=_NUMBER_FORMATS[column.format], help=help_text)
+        number_format = _number_format(column.format, unit)
+        return st.column_config.NumberColumn(column.title, format=number_format, help=help_text)
     if column.format == "date":
         return st.column_config.DateColumn(column.title, format="YYYY-MM-DD", help=help_text)
     return st.column_config.TextColumn(column.title, help=help_text, width="large" if column.format == "long" else None)
@@ -302,12 +320,16 @@ def _column_config(column: Column) -> ColumnConfig:
 _SEGMENT_COLUMNS = (
     Column("value", "segment"),
     Column("n", "orders", "count"),
-    Column("mae", "mean error", "minutes"),
-    Column("lookup_mae", "lookup's mean error", "minutes"),
-    Column("bias", "bias", "minutes", "Predicted minus actual. Below 0, orders took longer than predicted"),
-    Column("within_5_min", "within 5 min", "percent"),
+    Column("mae", "mean error", "duration"),
+    Column("lookup_mae", "lookup's mean error", "duration"),
+    Column("bias", "bias", "duration", "Predicted minus actual. Below 0, orders took longer than predicted"),
     Column("coverage", "inside p10–p90", "percent"),
 )
+
+
+def within_column(unit: TimeUnit, help_text: str = "") -> Column:
+    """Return the column of the share of predictions with an error of at most five minutes."""
+    return Column("within_5_min", f"within {unit.five_minutes_short}", "percent", help_text)
 
 
 def choose_dimension(dimensions: Sequence[SegmentDimension], *, key: str) -> SegmentDimension:
@@ -318,15 +340,15 @@ def choose_dimension(dimensions: Sequence[SegmentDimension], *, key: str) -> Seg
     return dimension
 
 
-def segment_charts(segments: Sequence[Segment], dimension: SegmentDimension) -> None:
+def segment_charts(segments: Sequence[Segment], dimension: SegmentDimension, unit: TimeUnit = MINUTES) -> None:
     """Show charts of error and coverage of the segments of a dimension. It must have at least one segment."""
-    rows = aggregates.segment_rows(_with_level_titles(segments), (dimension,))
+    rows = aggregates.segment_rows(_with_level_titles(segments), (dimension,), unit)
     left, right = st.columns(2)
     with left:
         chart_card(
             f"Mean error by {DIMENSION_TITLES[dimension]}",
             segment_errors_caption(rows),
-            lambda width, palette: charts.dimension_errors(rows, width, palette),
+            lambda width, palette: charts.dimension_errors(rows, width, palette, unit),
         )
     with right:
         chart_card(
@@ -336,12 +358,15 @@ def segment_charts(segments: Sequence[Segment], dimension: SegmentDimension) -> 
         )
 
 
-def segment_table(segments: Sequence[Segment], dimension: SegmentDimension, *, key: str) -> None:
+def segment_table(
+    segments: Sequence[Segment], dimension: SegmentDimension, *, key: str, unit: TimeUnit = MINUTES
+) -> None:
     """Show every segment of a dimension in a table."""
     data_table(
         [msgspec.structs.asdict(segment) for segment in _with_level_titles(segments) if segment.segment == dimension],
-        _SEGMENT_COLUMNS,
+        (*_SEGMENT_COLUMNS[:-1], within_column(unit), _SEGMENT_COLUMNS[-1]),
         key=key,
+        unit=unit,
     )
 
 

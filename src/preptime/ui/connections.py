@@ -14,6 +14,7 @@ from preptime.bundle.champion_log import ChampionLog
 from preptime.bundle.isolated_check import load_checked
 from preptime.bundle.store import CheckLimits, Store
 from preptime.client import Client
+from preptime.domain.time_units import TimeUnit
 from preptime.errors import PreptimeError, UsageError
 from preptime.keys import Keys
 from preptime.redaction import redact_address
@@ -103,6 +104,10 @@ class DashboardContext:
                 return find_schema(self.settings.schema)[0]
             except PreptimeError:
                 return TAKE_HOME_SCHEMA
+
+    def time_unit(self, bundle_id: str | None = None) -> TimeUnit:
+        """Return the unit in which times of a bundle are shown, by default the champion's."""
+        return self.schema(bundle_id).target.time_unit
 
     def client(self, key: str, *, attempts: int = API_ATTEMPTS) -> Client:
         """Return a client of the API with this key. Raises `UsageError` if the URL or the key is invalid."""

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 
+from preptime.domain.time_units import MINUTES, TimeUnit
 from preptime.errors import PreptimeError
 from preptime.formatting import format_count
-
-_NUMBER = r"\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?"
-_SECONDS_PATTERN = re.compile(rf"(?:(?P<low>{_NUMBER}) to )?(?P<high>{_NUMBER}) s\b")
 
 EMPTY_CELL = "–"
 """The text of a table cell without a value."""
 
 
-def format_duration(seconds: float | None) -> str:
-    """Return a duration as text: `14 min`, `1 h 05 min`, or, under ten minutes, `7 min 17 s`."""
+def format_duration(seconds: float | None, unit: TimeUnit = MINUTES) -> str:
+    """Return a duration as text: `14 min`, `1 h 05 min`, or, under ten minutes, `7 min 17 s`.
+
+    A unit other than minutes is kept: `0.083 h`.
+    """
     if seconds is None:
         return EMPTY_CELL
+    return _minutes_text(seconds) if unit is MINUTES else unit.text(seconds)
+
+
+def _minutes_text(seconds: float) -> str:
     whole_seconds = round(seconds)
     if whole_seconds < 600:
         return f"{whole_seconds // 60} min {whole_seconds % 60:02d} s" if whole_seconds >= 60 else f"{whole_seconds} s"
@@ -31,9 +35,9 @@ def capitalize_first(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def format_interval(low_seconds: float, high_seconds: float) -> str:
-    """Return an interval in whole minutes: `2 to 13 min`."""
-    return f"{round(low_seconds / 60)} to {round(high_seconds / 60)} min"
+def format_interval(low_seconds: float, high_seconds: float, unit: TimeUnit = MINUTES) -> str:
+    """Return an interval in whole minutes, or about as exact in another unit: `2 to 13 min`."""
+    return f"{unit.number(low_seconds, 0)} to {unit.text(high_seconds, 0)}"
 
 
 def format_clock_time(moment: dt.datetime) -> str:
@@ -56,22 +60,6 @@ def format_size(size_bytes: int) -> str:
     if size_bytes < 1e3:
         return format_count(size_bytes, "byte")
     return f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:,.0f} kB"
-
-
-def seconds_to_minutes_in_text(text: str) -> str:
-    """Return a sentence with its seconds (`387.8 s`, `412 to 455 s`, `10,800 s`) converted to minutes."""
-    return _SECONDS_PATTERN.sub(_replace_seconds, text)
-
-
-def _replace_seconds(match: re.Match[str]) -> str:
-    low, high = match["low"], match["high"]
-    high_text = f"{_minutes_text(high)} min"
-    return f"{_minutes_text(low)} to {high_text}" if low else high_text
-
-
-def _minutes_text(seconds_text: str) -> str:
-    seconds = float(seconds_text.replace(",", ""))
-    return f"{seconds / 60:,.0f}" if "." not in seconds_text and seconds % 60 == 0 else f"{seconds / 60:.2f}"
 
 
 def error_message(error: PreptimeError) -> tuple[str, str]:

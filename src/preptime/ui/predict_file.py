@@ -7,8 +7,10 @@ import io
 
 import polars as pl
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from preptime.domain.orders import FALLBACK_LEVELS
+from preptime.domain.time_units import MINUTES, TimeUnit
 from preptime.domain.validation_reasons import validation_rule
 from preptime.errors import DataError, PreptimeError
 from preptime.features.restaurant_index import RestaurantIndex
@@ -26,7 +28,7 @@ from preptime.scoring.preview import (
 from preptime.scoring.remote_scoring import NO_RESTAURANTS
 from preptime.scoring.score_document import ScoreDocument
 from preptime.scoring.scorer import RESTAURANT_DIFFERS
-from preptime.scoring.summary import MAX_MINUTES, ScoreSummary, summarize
+from preptime.scoring.summary import BAR_MINUTES, MAX_MINUTES, ScoreSummary, summarize
 from preptime.ui import formatting, prediction_charts
 from preptime.ui.components import (
     Column,
@@ -36,6 +38,7 @@ from preptime.ui.components import (
     metric_cards,
     progress_bar,
     show_error,
+    show_failures,
     show_info,
     show_success,
     unframed_chart,
@@ -51,16 +54,17 @@ from preptime.ui.predictors import (
     known_restaurants,
     prediction_schema,
 )
+from preptime.ui.session_registry import MEGABYTE
 from preptime.ui.theme import palette
 from preptime.ui.upload_session import (
     ScoredFile,
     Upload,
+    check_decompressed_size,
     get_download_registry,
     get_upload_session,
     release_upload_memory,
 )
 
-_SECONDS_PER_MINUTE = 60
 _FORMAT_TITLES = {"csv": "CSV", "parquet": "Parquet"}
 _REJECTED_COLUMNS = (
     Column("row", "row", "count"),
@@ -112,8 +116,7 @@ def _receive_upload(
             f"Orders as CSV or Parquet, up to {context.settings.ui_max_upload_mb:,} MB",
             key=key,  # Every type is accepted, because the validation explains what is wrong with the others.
         )
-    if uploaded_file is not None:
-        get_upload_session().save(uploaded_file.name, uploaded_file)
+    if uploaded_file is not None and _save(uploaded_file, context.settings.ui_max_upload_mb * MEGABYTE):
         release_upload_memory(uploaded_file)
         del st.session_state[key]  # which holds another copy
         st.session_state[_UPLOAD_COUNTER] = upload_number + 1
@@ -131,6 +134,15 @@ def _receive_upload(
                 "Download the sample", content, "sample-orders.csv", "text/csv", key="sample", on_click="ignore"
             )
     return get_upload_session().upload
+
+
+def _save(file: UploadedFile, max_bytes: int) -> bool:
+    """Save an uploaded file. Return False, and show why, if it can't be saved."""
+    saved: list[Upload] = []
+    with show_failures():
+        check_decompressed_size(file.name, file, max_bytes)
+        saved.append(get_upload_session().save(file.name, file))
+    return bool(saved)
 
 
 def _preview_once(
@@ -281,37 +293,45 @@ def _summary_cards(result: ScoredFile) -> None:
             ),
             (
                 f"Median {target.title}",
-                formatting.format_duration(_to_seconds(default_model_summary["median"])),
+                formatting.format_duration(_to_seconds(default_model_summary["median"]), target.time_unit),
                 "median of the p50 predictions",
             ),
-            ("Median interval width", formatting.format_duration(_to_seconds(median_width)), "p10 to p90"),
+            (
+                "Median interval width",
+                formatting.format_duration(_to_seconds(median_width), target.time_unit),
+                "p10 to p90",
+            ),
             ("Bundle", document.bundle, "that made the predictions"),
         ]
     )
 
 
 def _summary_charts(summary: ScoreSummary, target: Target) -> None:
-    colors, title = palette(), target.title
+    colors, title, unit = palette(), target.title, target.time_unit
     left, right = st.columns(2, gap="large")
-    limit_text = f" The last bar contains all orders above {MAX_MINUTES - 2} minutes."
+    limit_text = f" The last bar contains all orders above {unit.tick(MAX_MINUTES - 2)} {unit.name}."
     with left:
         tail_text = limit_text if summary.distribution["minutes"].to_list()[-1] == MAX_MINUTES - 2 else ""
         unframed_chart(
             f"Predicted {title}",
-            f"Number of orders by predicted {title} (p50). A bar covers two minutes.{tail_text}",
-            prediction_charts.duration_histogram(summary.distribution, f"{title} (p50), minutes", colors),
+            f"Number of orders by predicted {title} (p50). A bar covers {_bar_width_text(unit)}.{tail_text}",
+            prediction_charts.duration_histogram(
+                summary.distribution, f"{title} (p50), {unit.name}", colors, unit=unit
+            ),
         )
         unframed_chart(
             "By hour",
             "Ticks are the median prediction at each local hour. Bars are the median p10 to the median p90.",
-            prediction_charts.prediction_by_hour(summary.by_hour, colors),
+            prediction_charts.prediction_by_hour(summary.by_hour, colors, unit),
         )
     with right:
         tail_text = limit_text if summary.widths["minutes"].to_list()[-1] == MAX_MINUTES - 2 else ""
         unframed_chart(
             "Uncertainty",
             f"Number of orders by the width of their interval, p10 to p90.{tail_text}",
-            prediction_charts.duration_histogram(summary.widths, "minutes from p10 to p90", colors, color=colors.band),
+            prediction_charts.duration_histogram(
+                summary.widths, f"{unit.name} from p10 to p90", colors, color=colors.band, unit=unit
+            ),
         )
         orders_by_level = dict(summary.fallback_level.iter_rows())
         levels_text = ", ".join(
@@ -323,8 +343,12 @@ def _summary_charts(summary: ScoreSummary, target: Target) -> None:
             "By restaurant",
             "The restaurants with the most orders. Dots are the median prediction, lines the median p10 to p90. "
             f"Orders by fallback level: {levels_text}.",
-            prediction_charts.prediction_by_restaurant(summary.by_restaurant.head(10), colors),
+            prediction_charts.prediction_by_restaurant(summary.by_restaurant.head(10), colors, unit),
         )
+
+
+def _bar_width_text(unit: TimeUnit) -> str:
+    return "two minutes" if unit is MINUTES else f"{unit.tick(BAR_MINUTES)} {unit.name}"
 
 
 def _histogram_median(histogram: pl.DataFrame) -> float | None:
@@ -337,4 +361,4 @@ def _histogram_median(histogram: pl.DataFrame) -> float | None:
 
 
 def _to_seconds(minutes: float | None) -> float | None:
-    return None if minutes is None else minutes * _SECONDS_PER_MINUTE
+    return None if minutes is None else minutes * MINUTES.seconds

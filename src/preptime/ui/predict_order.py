@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from preptime.domain.data_dictionary import Column
 from preptime.domain.orders import UNKNOWN_CODE
 from preptime.domain.restaurant_ids import EXPECTED_ID, parse_restaurant_id
+from preptime.domain.time_units import TimeUnit
 from preptime.domain.validation_reasons import ValidationReason, validation_rule
 from preptime.errors import PreptimeError
 from preptime.evaluation.report_data import backtest_from_manifest
@@ -86,27 +87,28 @@ def draw_single_order(predictor: Predictor | None, context: DashboardContext) ->
             return
         _show_prediction(order, what_if.prediction, schema.target)
     st.subheader("What if?")
-    caption("The prediction (p50) in minutes, and p10 to p90 as a band or bar. The dashed line marks this order.")
-    _what_if_charts(what_if, _evaluated_hours(predictor, context))
+    unit = schema.target.time_unit
+    caption(f"The prediction (p50) in {unit.name}, and p10 to p90 as a band or bar. The dashed line marks this order.")
+    _what_if_charts(what_if, _evaluated_hours(predictor, context), unit)
 
 
-def _what_if_charts(what_if: WhatIf, hours: _EvaluatedHours | None) -> None:
+def _what_if_charts(what_if: WhatIf, hours: _EvaluatedHours | None, unit: TimeUnit) -> None:
     per_row = 2 if len(what_if.variables) <= _MAX_CHARTS_IN_PAIRS else 3
     for start in range(0, len(what_if.variables), per_row):
         columns = st.columns(per_row, gap="medium")
         for column, variable in zip(columns, what_if.variables[start : start + per_row], strict=False):
             with column:
-                _what_if_chart(what_if, variable, hours)
+                _what_if_chart(what_if, variable, hours, unit)
 
 
-def _what_if_chart(what_if: WhatIf, variable: Variable, hours: _EvaluatedHours | None) -> None:
+def _what_if_chart(what_if: WhatIf, variable: Variable, hours: _EvaluatedHours | None, unit: TimeUnit) -> None:
     rows = what_if.curves.filter(what_if.curves["variable"] == variable.name)
     unknown_hours: Sequence[int] = hours.without_orders if hours and variable.kind == "hour" else ()
     description = _DESCRIPTIONS[variable.kind]
     unframed_chart(
         formatting.capitalize_first(variable.title),
         f"{description} {hours.caption}" if hours and unknown_hours else description,
-        prediction_charts.what_if_chart(rows, variable, palette(), unknown_hours=unknown_hours),
+        prediction_charts.what_if_chart(rows, variable, palette(), unknown_hours=unknown_hours, unit=unit),
     )
 
 
@@ -151,16 +153,17 @@ def _show_prediction(order: OrderInput, prediction: dict[str, object], target: T
     clock_times["p50"] = formatting.format_clock_time(
         dt.datetime.fromisoformat(str(prediction[PREDICTED_READY_AT]))
     )  # rounded as in the prediction
-    interval = formatting.format_interval(seconds["p10"], seconds["p90"])
+    unit = target.time_unit
+    interval = formatting.format_interval(seconds["p10"], seconds["p90"], unit)
     prediction_card(
         f"{target.event} at about",
         clock_times["p50"],
-        f"{formatting.format_duration(seconds['p50'])} after acknowledgement",
+        f"{formatting.format_duration(seconds['p50'], unit)} after acknowledgement",
         f"80% of such orders are {target.event} {interval} after acknowledgement, and 90% by {clock_times['p90']}. "
         f"Based on {FALLBACK_LEVEL_DESCRIPTIONS[str(prediction[FALLBACK_LEVEL])]}.",
     )
-    minutes = {name: value / 60 for name, value in seconds.items()}
-    st.altair_chart(prediction_charts.prediction_timeline(minutes, clock_times, palette()), theme=None)
+    times = {name: value / unit.seconds for name, value in seconds.items()}
+    st.altair_chart(prediction_charts.prediction_timeline(times, clock_times, palette(), unit), theme=None)
     caption("The band is p10 to p90. Its darker part is p50 to p80.")
 
 

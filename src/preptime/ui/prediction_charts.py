@@ -8,6 +8,7 @@ from typing import Literal
 import altair as alt
 import polars as pl
 
+from preptime.domain.time_units import MINUTES, TimeUnit
 from preptime.evaluation.charts import Chart, Palette, with_theme
 from preptime.scoring.what_if import Variable
 
@@ -17,22 +18,26 @@ CHART_FONT = '"Source Sans", sans-serif'
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _BAND_OPACITY = 0.22
 _WHAT_IF_HEIGHT = 190
+_QUANTILES = ("p10", "p50", "p80", "p90")
 
 
-def duration_histogram(bars: pl.DataFrame, title: str, palette: Palette, *, color: str = "") -> Chart:
-    """Return a histogram of orders by minutes. `bars` has the columns `minutes`, `width`, and `orders`."""
-    rows = bars.with_columns(end=pl.col("minutes") + pl.col("width")).to_dicts()
+def duration_histogram(
+    bars: pl.DataFrame, title: str, palette: Palette, *, color: str = "", unit: TimeUnit = MINUTES
+) -> Chart:
+    """Return a histogram of orders by time. `bars` has the columns `minutes`, `width`, and `orders`."""
+    edges = bars.with_columns(end=pl.col("minutes") + pl.col("width"))
+    rows = _in_unit(edges.rename({"minutes": "start"}), unit, "start", "end").to_dicts()
     chart = (
         alt.Chart(alt.InlineData(values=rows))
         .mark_rect(color=color or palette.model, stroke=palette.background, strokeWidth=0.5)
         .encode(
-            x=alt.X("minutes:Q", title=title, scale=alt.Scale(domainMin=0, nice=True)),
+            x=alt.X("start:Q", title=title, scale=alt.Scale(domainMin=0, nice=True)),
             x2="end:Q",
             y=alt.Y("orders:Q", title="orders", axis=alt.Axis(format=",d", tickMinStep=1)),
             y2=alt.Y2Datum(0),
             tooltip=[
-                alt.Tooltip("minutes:Q", title="from, min"),
-                alt.Tooltip("end:Q", title="to, min"),
+                alt.Tooltip("start:Q", title=f"from, {unit.short}"),
+                alt.Tooltip("end:Q", title=f"to, {unit.short}"),
                 alt.Tooltip("orders:Q", format=",d"),
             ],
         )
@@ -40,27 +45,27 @@ def duration_histogram(bars: pl.DataFrame, title: str, palette: Palette, *, colo
     return _apply_layout(chart, palette)
 
 
-def prediction_by_hour(rows: pl.DataFrame, palette: Palette) -> Chart:
+def prediction_by_hour(rows: pl.DataFrame, palette: Palette, unit: TimeUnit = MINUTES) -> Chart:
     """Return predictions by local hour: the median p50 on a bar from the median p10 to the median p90."""
-    base = alt.Chart(_inline_frame(rows)).encode(
+    base = alt.Chart(_inline_frame(_in_unit(rows, unit, "median", "low", "high"))).encode(
         x=alt.X("hour:O", title="local hour of acknowledgement", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
-        tooltip=_tooltips("hour:O", "hour"),
+        tooltip=_tooltips("hour:O", "hour", unit),
     )
     interval_bars = base.mark_bar(
         color=palette.model, opacity=_BAND_OPACITY, width={"band": 0.7}, cornerRadius=3
-    ).encode(y=alt.Y("low:Q", title="minutes"), y2="high:Q")
+    ).encode(y=alt.Y("low:Q", title=unit.name), y2="high:Q")
     median_ticks = base.mark_tick(color=palette.model, thickness=3, width={"band": 0.7}).encode(y="median:Q")
     return _apply_layout(alt.LayerChart(layer=[interval_bars, median_ticks]), palette)
 
 
-def prediction_by_restaurant(rows: pl.DataFrame, palette: Palette) -> Chart:
+def prediction_by_restaurant(rows: pl.DataFrame, palette: Palette, unit: TimeUnit = MINUTES) -> Chart:
     """Return predictions by restaurant: the median p50 as a dot on the median p10 to p90."""
-    base = alt.Chart(_inline_frame(rows)).encode(
+    base = alt.Chart(_inline_frame(_in_unit(rows, unit, "median", "low", "high"))).encode(
         y=alt.Y("restaurant:N", sort=None, title="restaurant", axis=alt.Axis(labelLimit=110)),
-        tooltip=_tooltips("restaurant:N", "restaurant"),
+        tooltip=_tooltips("restaurant:N", "restaurant", unit),
     )
     interval_lines = base.mark_rule(color=palette.model, opacity=0.4, strokeWidth=5, strokeCap="round").encode(
-        x=alt.X("low:Q", title="minutes", scale=alt.Scale(zero=True)), x2="high:Q"
+        x=alt.X("low:Q", title=unit.name, scale=alt.Scale(zero=True)), x2="high:Q"
     )
     median_dots = base.mark_point(color=palette.model, filled=True, size=70, opacity=1).encode(x="median:Q")
     return _apply_layout(
@@ -68,16 +73,21 @@ def prediction_by_restaurant(rows: pl.DataFrame, palette: Palette) -> Chart:
     )
 
 
-def prediction_timeline(minutes: dict[str, float], clock_times: dict[str, str], palette: Palette) -> Chart:
-    """Return a timeline of one prediction: acknowledgement, p10, p50, and p90, each with its clock time."""
-    end = max(10.0, minutes["p90"] * 1.08)
+def prediction_timeline(
+    times: dict[str, float], clock_times: dict[str, str], palette: Palette, unit: TimeUnit = MINUTES
+) -> Chart:
+    """Return a timeline of one prediction: acknowledgement, p10, p50, and p90, each with its clock time.
+
+    `times` are in `unit`.
+    """
+    end = max(unit.from_minutes(10.0), times["p90"] * 1.08)
     scale = alt.Scale(domain=[0, end], nice=False)
-    x_axis = alt.X("at:Q", title="minutes after acknowledgement", scale=scale)
-    full_range = alt.Chart(_inline_rows([{"at": 0.0, "to": minutes["p90"]}])).encode(x=x_axis, x2="to:Q")
+    x_axis = alt.X("at:Q", title=f"{unit.name} after acknowledgement", scale=scale)
+    full_range = alt.Chart(_inline_rows([{"at": 0.0, "to": times["p90"]}])).encode(x=x_axis, x2="to:Q")
     waiting_line = full_range.mark_rule(color=palette.secondary_text, strokeWidth=2, strokeDash=[3, 4])
     interval_rows = [
-        {"at": minutes["p10"], "to": minutes["p90"], "strong": 0.3},
-        {"at": minutes["p50"], "to": minutes["p80"], "strong": 0.3},
+        {"at": times["p10"], "to": times["p90"], "strong": 0.3},
+        {"at": times["p50"], "to": times["p80"], "strong": 0.3},
     ]
     interval_bars = (
         alt.Chart(_inline_rows(interval_rows))
@@ -85,41 +95,47 @@ def prediction_timeline(minutes: dict[str, float], clock_times: dict[str, str], 
         .encode(x=x_axis, x2="to:Q", opacity=alt.Opacity("strong:Q", scale=None, legend=None))
     )
     dots = (
-        alt.Chart(_inline_rows([{"at": 0.0}, {"at": minutes["p50"]}]))
+        alt.Chart(_inline_rows([{"at": 0.0}, {"at": times["p50"]}]))
         .mark_point(color=palette.model, filled=True, size=170, opacity=1, stroke=palette.background, strokeWidth=2)
         .encode(x=x_axis)
     )
     # A label ends at its mark where it would otherwise extend beyond the chart. Offsets keep labels apart.
     label_marks = [
         _text_mark(
-            x_axis, minutes["p50"], f"p50 {clock_times['p50']}", -40, "left" if minutes["p50"] < end / 2 else "right"
+            x_axis, times["p50"], f"p50 {clock_times['p50']}", -40, "left" if times["p50"] < end / 2 else "right"
         ),
         _text_mark(x_axis, 0.0, f"acknowledged {clock_times['acknowledged']}", -22, "left"),
         _text_mark(
-            x_axis, minutes["p10"], f"p10 {clock_times['p10']}", 26, "left" if minutes["p10"] < end / 4 else "right"
+            x_axis, times["p10"], f"p10 {clock_times['p10']}", 26, "left" if times["p10"] < end / 4 else "right"
         ),
-        _text_mark(x_axis, minutes["p90"], f"p90 {clock_times['p90']}", 26, "right"),
+        _text_mark(x_axis, times["p90"], f"p90 {clock_times['p90']}", 26, "right"),
     ]
     labels = [mark.encode(color=alt.value(palette.text)) for mark in label_marks]
     return _apply_layout(alt.LayerChart(layer=[waiting_line, interval_bars, dots, *labels]), palette, height=155)
 
 
-def _text_mark(axis: alt.X, minutes: float, text: str, dy: int, align: Literal["left", "right"]) -> alt.Chart:
-    base = alt.Chart(_inline_rows([{"at": minutes, "text": text}])).encode(x=axis, text="text:N")
+def _text_mark(axis: alt.X, at: float, text: str, dy: int, align: Literal["left", "right"]) -> alt.Chart:
+    base = alt.Chart(_inline_rows([{"at": at, "text": text}])).encode(x=axis, text="text:N")
     chart: alt.Chart = base.mark_text(dy=dy, align=align, fontSize=12)
     return chart
 
 
 def what_if_chart(
-    rows: pl.DataFrame, variable: Variable, palette: Palette, *, unknown_hours: Sequence[int] = ()
+    rows: pl.DataFrame,
+    variable: Variable,
+    palette: Palette,
+    *,
+    unknown_hours: Sequence[int] = (),
+    unit: TimeUnit = MINUTES,
 ) -> Chart:
     """Return the prediction for each value of one variable. A dashed line marks the order's own value.
 
     A category has a bar for each value. A number has p50 as a line, and p10 to p90 as a band. Gray areas mark
     `unknown_hours`, the hours for which there is no evidence.
     """
+    rows = _in_unit(rows, unit, *_QUANTILES)
     if variable.kind == "category":
-        return _what_if_bars(rows, variable, palette)
+        return _what_if_bars(rows, variable, palette, unit)
     if variable.kind == "weekday":
         rows = rows.with_columns(at=pl.col("at").cast(pl.Int64).replace_strict(dict(enumerate(_WEEKDAYS))))
         x_axis = alt.X("at:O", sort=list(_WEEKDAYS), title="day of the week", axis=alt.Axis(labelAngle=0))
@@ -130,11 +146,11 @@ def what_if_chart(
         x_axis = alt.X("at:Q", title=_axis_title(variable), scale=alt.Scale(domain=limits, nice=False), axis=axis)
     at_tooltip = alt.Tooltip("at:O" if variable.kind == "weekday" else "at:Q", title=variable.title)
     base = alt.Chart(_inline_frame(rows.drop("variable", "value", strict=False))).encode(
-        x=x_axis, tooltip=[at_tooltip, *_quantile_tooltips()]
+        x=x_axis, tooltip=[at_tooltip, *_quantile_tooltips(unit)]
     )
     interpolation: Literal["step", "linear"] = "step" if variable.kind == "items" else "linear"
     band = base.mark_area(color=palette.model, opacity=_BAND_OPACITY, interpolate=interpolation).encode(
-        y=alt.Y("p10:Q", title="minutes", scale=alt.Scale(zero=True)), y2="p90:Q"
+        y=alt.Y("p10:Q", title=unit.name, scale=alt.Scale(zero=True)), y2="p90:Q"
     )
     line = base.mark_line(color=palette.model, strokeWidth=2.5, interpolate=interpolation).encode(y="p50:Q")
     gray_areas = [_gray_areas(unknown_hours, palette)] if unknown_hours else []
@@ -156,14 +172,14 @@ def _dashed_line(palette: Palette) -> alt.Chart:
     return line
 
 
-def _what_if_bars(rows: pl.DataFrame, variable: Variable, palette: Palette) -> Chart:
+def _what_if_bars(rows: pl.DataFrame, variable: Variable, palette: Palette, unit: TimeUnit) -> Chart:
     """Return p50 as a tick on a bar from p10 to p90 for each value of a category."""
     base = alt.Chart(_inline_frame(rows.drop("variable", "at"))).encode(
         y=alt.Y("value:N", sort=None, title=None, axis=alt.Axis(labelLimit=110)),
-        tooltip=[alt.Tooltip("value:N", title=variable.title), *_quantile_tooltips()],
+        tooltip=[alt.Tooltip("value:N", title=variable.title), *_quantile_tooltips(unit)],
     )
     bars = base.mark_bar(color=palette.model, opacity=_BAND_OPACITY, height={"band": 0.6}, cornerRadius=3).encode(
-        x=alt.X("p10:Q", title="minutes", scale=alt.Scale(zero=True)), x2="p90:Q"
+        x=alt.X("p10:Q", title=unit.name, scale=alt.Scale(zero=True)), x2="p90:Q"
     )
     ticks = base.mark_tick(color=palette.model, thickness=3, height={"band": 0.6}).encode(x="p50:Q")
     shown = set(rows["value"].to_list())
@@ -176,9 +192,17 @@ def _axis_title(variable: Variable) -> str:
     return f"{variable.title}, {variable.unit}" if variable.unit else variable.title
 
 
-def _quantile_tooltips() -> list[alt.Tooltip]:
-    names = ("p10", "p50", "p80", "p90")
-    return [alt.Tooltip(f"{name}:Q", title=f"{name}, min", format=".1f") for name in names]
+def _in_unit(rows: pl.DataFrame, unit: TimeUnit, *columns: str) -> pl.DataFrame:
+    """Return rows with columns of minutes converted to a unit."""
+    return rows.with_columns(pl.col(*columns) * unit.from_minutes(1))
+
+
+def _number_format(unit: TimeUnit) -> str:
+    return f".{unit.digits()}f"
+
+
+def _quantile_tooltips(unit: TimeUnit) -> list[alt.Tooltip]:
+    return [alt.Tooltip(f"{name}:Q", title=f"{name}, {unit.short}", format=_number_format(unit)) for name in _QUANTILES]
 
 
 def _gray_areas(hours: Sequence[int], palette: Palette) -> alt.Chart:
@@ -192,14 +216,14 @@ def _gray_areas(hours: Sequence[int], palette: Palette) -> alt.Chart:
     return chart
 
 
-def _tooltips(field: str, title: str) -> list[alt.Tooltip]:
-    number_formats = {"orders": ",d", "median": ".1f", "low": ".1f", "high": ".1f"}
-    titles = {"orders": "orders", "median": "median p50, min", "low": "median p10, min", "high": "median p90, min"}
+def _tooltips(field: str, title: str, unit: TimeUnit) -> list[alt.Tooltip]:
+    levels = {"median": "p50", "low": "p10", "high": "p90"}
     return [
         alt.Tooltip(field, title=title),
+        alt.Tooltip("orders:Q", title="orders", format=",d"),
         *(
-            alt.Tooltip(f"{name}:Q", title=titles[name], format=number_format)
-            for name, number_format in number_formats.items()
+            alt.Tooltip(f"{name}:Q", title=f"median {level}, {unit.short}", format=_number_format(unit))
+            for name, level in levels.items()
         ),
     ]
 

@@ -7,6 +7,7 @@ import streamlit as st
 
 from preptime.domain.data_dictionary import ROW_COLUMN
 from preptime.domain.orders import FALLBACK_LEVELS
+from preptime.domain.time_units import TimeUnit
 from preptime.domain.validation_reasons import ValidationReason, validation_rule
 from preptime.schema.schema import Schema
 from preptime.scoring.preview import Preview
@@ -19,7 +20,7 @@ from preptime.scoring.scorer import (
     quantile_column,
 )
 from preptime.ui import formatting
-from preptime.ui.components import MAX_WRAPPED_ROWS, Column, caption, data_table, show_info
+from preptime.ui.components import MAX_WRAPPED_ROWS, Column, caption, data_table, duration_format, show_info
 from preptime.ui.display_names import FALLBACK_LEVEL_TITLES, readable_name
 from preptime.ui.upload_session import ScoredFile
 
@@ -29,7 +30,6 @@ MAX_CELL_CHARACTERS = 80
 """Maximum characters of a cell in the reason of a rejected row."""
 MAX_WRAPPED_COLUMNS = 10
 """A table with more columns scrolls."""
-_SECONDS_PER_MINUTE = 60
 _REASON_COLUMN = "reason"
 _DEFAULT_TAB = "default prediction"
 _CELLS_COLUMN = f"{ROW_COLUMN}_cells"
@@ -74,6 +74,7 @@ def prediction_tables(result: ScoredFile, file_preview: Preview) -> None:
 
 def _default_table(rows: pl.LazyFrame, row_count: int, file_preview: Preview, result: ScoredFile) -> None:
     ready_days, event = result.summary.ready_days, result.schema.target.event
+    unit = result.schema.target.time_unit
     has_several_days = ready_days is not None and len(set(ready_days)) > 1
     quantiles = {f"p{level * 100:.0f}": pl.col(quantile_column(level)) for level in (0.1, 0.5, 0.8, 0.9)}
     quantiles["p50"] = pl.col(PREDICTED_SECONDS)
@@ -81,12 +82,14 @@ def _default_table(rows: pl.LazyFrame, row_count: int, file_preview: Preview, re
         "row": pl.col(ROW_COLUMN),
         f"{event} at": _ready_at_text(has_several_days),
         f"90% {event} by": _ready_by_text(has_several_days),
-        **{name: seconds / _SECONDS_PER_MINUTE for name, seconds in quantiles.items()},
+        **{name: seconds / unit.seconds for name, seconds in quantiles.items()},
     }
     shown_rows = rows.head(MAX_SHOWN_ROWS).select(
         _combine_columns(result_columns | {"fallback level": _fallback_level_title()}, file_preview, result.schema)
     )
-    _show_table(_collect_head(shown_rows), row_count, dict.fromkeys(("p10", "p50", "p80", "p90"), "%.1f min"))
+    _show_table(
+        _collect_head(shown_rows), row_count, dict.fromkeys(("p10", "p50", "p80", "p90"), duration_format(unit))
+    )
 
 
 def _fallback_level_title() -> pl.Expr:
@@ -101,24 +104,34 @@ def _collect_head(rows: pl.LazyFrame) -> pl.DataFrame:
 def _model_table(rows: pl.LazyFrame, row_count: int, file_preview: Preview, model: str, result: ScoredFile) -> None:
     summaries_by_model = {row["model"]: row for row in result.summary.models.to_dicts()}
     own, default = summaries_by_model[model], summaries_by_model["p50"]
-    title = readable_name(model)
+    title, unit = readable_name(model), result.schema.target.time_unit
     caption(
-        f"{title} alone: median {own['median']:.1f} minutes, mean {own['mean']:.1f} minutes. Default: median "
-        f"{default['median']:.1f} minutes, mean {default['mean']:.1f} minutes. A point model predicts only the mean."
+        f"{title} alone: {_average_text(own, unit)}. Default: {_average_text(default, unit)}. A point model predicts "
+        "only the mean."
     )
     seconds = pl.col(model_column(model))
     result_columns = {
         "row": pl.col(ROW_COLUMN),
-        title: seconds / _SECONDS_PER_MINUTE,
-        _DEFAULT_TAB: pl.col(PREDICTED_SECONDS) / _SECONDS_PER_MINUTE,
-        "difference": (seconds - pl.col(PREDICTED_SECONDS)) / _SECONDS_PER_MINUTE,
+        title: seconds / unit.seconds,
+        _DEFAULT_TAB: pl.col(PREDICTED_SECONDS) / unit.seconds,
+        "difference": (seconds - pl.col(PREDICTED_SECONDS)) / unit.seconds,
     }
     shown_rows = rows.head(MAX_SHOWN_ROWS).select(_combine_columns(result_columns, file_preview, result.schema))
     _show_table(
         _collect_head(shown_rows),
         row_count,
-        {title: "%.1f min", _DEFAULT_TAB: "%.1f min", "difference": "%+.1f min"},
+        {
+            title: duration_format(unit),
+            _DEFAULT_TAB: duration_format(unit),
+            "difference": duration_format(unit, "+"),
+        },
     )
+
+
+def _average_text(summary: dict[str, float], unit: TimeUnit) -> str:
+    median, mean = (unit.from_minutes(summary[name]) for name in ("median", "mean"))
+    digits = unit.digits()
+    return f"median {median:.{digits}f} {unit.name}, mean {mean:.{digits}f} {unit.name}"
 
 
 def _rejected_rows(result: ScoredFile, file_preview: Preview) -> pl.LazyFrame:

@@ -5,14 +5,16 @@ The folder is deleted when the session ends. Downloads are streamed because a sc
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import secrets
 import shutil
 import tempfile
 import threading
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -36,6 +38,8 @@ FOLDER_PREFIX = "preptime-ui-"
 """Prefix of an upload folder's name. The process ID and a random part follow."""
 _FOLDER_PATTERN = re.compile(re.escape(FOLDER_PREFIX) + r"([0-9]+)-.+")
 _COPY_BUFFER_BYTES = 1 << 20
+_MEGABYTE = 1 << 20
+_GZIP_MAGIC = b"\x1f\x8b"
 _UNSAFE_NAME_CHARACTERS = re.compile(r"[^A-Za-z0-9 ._-]+")
 _CONTENT_TYPES = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
 _NO_STORE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -192,6 +196,26 @@ class UploadSession:
 def get_upload_session() -> UploadSession:
     """Return the upload session of this browser session. Streamlit closes it when the browser disconnects."""
     return UploadSession()
+
+
+def check_decompressed_size(name: str, content: BinaryIO, max_bytes: int) -> None:
+    """Raise `DataError` if a gzip file has more than `max_bytes` when it's decompressed.
+
+    A few megabytes can decompress to terabytes. A damaged file passes, because reading its rows reports the error.
+    """
+    content.seek(0)
+    if content.read(len(_GZIP_MAGIC)) != _GZIP_MAGIC:
+        return
+    content.seek(0)
+    size_bytes = 0
+    with suppress(EOFError, OSError, zlib.error), gzip.open(content) as decompressed:
+        while size_bytes <= max_bytes and (block := decompressed.read(_COPY_BUFFER_BYTES)):
+            size_bytes += len(block)
+    if size_bytes > max_bytes:
+        raise DataError(
+            f"{name} has more than {max_bytes / _MEGABYTE:,.0f} MB when it's decompressed.",
+            "Upload a part of it, use `preptime score`, or set PREPTIME_UI_MAX_UPLOAD_MB to a larger value.",
+        )
 
 
 def release_upload_memory(file: UploadedFile) -> None:

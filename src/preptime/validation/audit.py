@@ -193,6 +193,7 @@ def trailing_undated(frame: pl.DataFrame, is_known: pl.Series) -> pl.Series:
 def _require_order_columns(orders: pl.DataFrame, schema: Schema, *, need_label: bool) -> None:
     required = required_columns(ORDERS_DICTIONARY, "training" if need_label else "scoring")
     names = {name: schema.orders[name].column for name in required if schema.has(name)}
+    names |= {feature.name: feature.column for feature in schema.order_features if feature.required}
     require_columns(orders.columns, names, "the orders", origin=assumed_origin(schema))
     label_columns = [schema.orders[name].column for name in LABEL_COLUMNS if schema.has(name)]
     if need_label and not {*label_columns} & {*orders.columns}:

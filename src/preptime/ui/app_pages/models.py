@@ -16,16 +16,17 @@ def page() -> None:
     context = get_context()
     store = context.store
     bundles = bundle_list.read_listing(store)
+    unit = context.time_unit()
     view = st.segmented_control(
         "View", VIEWS, default=VIEWS[0], required=True, key="models-view", label_visibility="collapsed"
     )
     if view == "Bundles":
-        bundle_list.show_list(bundles)
+        bundle_list.show_list(bundles, unit)
     elif view == "Bundle details":
         bundle_detail.show(store, bundles)
     elif view == "Compare bundles":
         bundle_comparison.show(context, bundles)
     elif view == "Champion log":
-        bundle_list.show_log(bundles)
+        bundle_list.show_log(bundles, unit)
     else:
         promotion.show(context, bundles)

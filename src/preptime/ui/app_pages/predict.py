@@ -13,7 +13,7 @@ from preptime.domain.data_dictionary import ORDERS_DICTIONARY, OUTCOME_COLUMNS, 
 from preptime.domain.data_dictionary import Column as SchemaEntry
 from preptime.errors import PreptimeError
 from preptime.evaluation.overview import summarize_bundle
-from preptime.evaluation.summary_text import NO_VALUE, format_minutes
+from preptime.evaluation.summary_text import NO_VALUE
 from preptime.formatting import format_count
 from preptime.monitoring.document import MonitoringDocument, read_monitoring_history
 from preptime.schema.schema import CustomFeature, Schema, Target
@@ -198,7 +198,8 @@ def _champion_status(context: DashboardContext) -> None:
     except PreptimeError:
         return
     summary = summarize_bundle(manifest)
-    mean_error = NO_VALUE if summary.mae is None else f"{format_minutes(summary.mae)} min in the backtest"
+    unit = manifest.schema.target.time_unit
+    mean_error = NO_VALUE if summary.mae is None else f"{unit.text(summary.mae)} in the backtest"
     status = {
         "champion": manifest.id,
         "history as of": f"{manifest.date} ({_age_text(manifest.date)})",

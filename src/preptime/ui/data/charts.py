@@ -8,6 +8,7 @@ from typing import Literal
 
 import altair as alt
 
+from preptime.domain.time_units import MINUTES, TimeUnit
 from preptime.evaluation.aggregates import ChartRow
 from preptime.evaluation.charts import Chart, Palette, with_size, with_theme
 from preptime.exploration import Distribution
@@ -24,7 +25,9 @@ AxisKind = Literal["value", "day", "name"]
 """The kind of a grouping: an ordered value, a day, or a name."""
 
 
-def measure_histogram(histogram: Distribution, title: str, unit: str, width: int, palette: Palette) -> Chart:
+def measure_histogram(
+    histogram: Distribution, title: str, unit: str, width: int, palette: Palette, *, digits: int = 1
+) -> Chart:
     """Return a histogram of a measure, with the median and the outlier limit as lines. Orders beyond it are orange."""
     rows: list[ChartRow] = [
         {
@@ -51,10 +54,10 @@ def measure_histogram(histogram: Distribution, title: str, unit: str, width: int
             tooltip=alt.Tooltip("tip:N"),
         )
     )
-    marker_rows: list[ChartRow] = [{"at": histogram.median, "name": f"median {histogram.median:.1f}", "row": 14}]
+    marker_rows: list[ChartRow] = [{"at": histogram.median, "name": f"median {histogram.median:.{digits}f}", "row": 14}]
     if histogram.outlier_limit < histogram.display_limit:
         marker_rows.append(
-            {"at": histogram.outlier_limit, "name": f"outlier limit {histogram.outlier_limit:.1f}", "row": 14}
+            {"at": histogram.outlier_limit, "name": f"outlier limit {histogram.outlier_limit:.{digits}f}", "row": 14}
         )
     base = alt.Chart(alt.InlineData(values=marker_rows)).encode(x="at:Q")
     lines = base.mark_rule(color=palette.text, strokeDash=[4, 4], opacity=0.75)
@@ -65,10 +68,18 @@ def measure_histogram(histogram: Distribution, title: str, unit: str, width: int
 
 
 def label_by(
-    rows: Sequence[ChartRow], kind: AxisKind, title: str, width: int, palette: Palette, *, label: str
+    rows: Sequence[ChartRow],
+    kind: AxisKind,
+    title: str,
+    width: int,
+    palette: Palette,
+    *,
+    label: str,
+    unit: TimeUnit = MINUTES,
 ) -> Chart:
     """Return a chart of the label by group, in the form that fits the kind of grouping. `label` is its name."""
-    axis_title = f"{label}, minutes"
+    axis_title = f"{label}, {unit.name}"
+    rows = _with_tooltips(rows, unit)
     if kind == "name":
         return label_by_name(rows, axis_title, width, palette)
     return (
@@ -81,7 +92,7 @@ def label_by(
 def label_by_value(rows: Sequence[ChartRow], title: str, axis_title: str, width: int, palette: Palette) -> Chart:
     """Return the label by an ordered value (hour, weekday): quartiles as a bar, the median as a tick."""
     value_order = [str(row["value"]) for row in rows]
-    base = alt.Chart(_rows_with_tooltips(rows)).encode(
+    base = alt.Chart(alt.InlineData(values=list(rows))).encode(
         x=alt.X("value:N", sort=value_order, title=title, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
         opacity=_small_group_opacity(),
         tooltip=alt.Tooltip("tip:N"),
@@ -100,7 +111,7 @@ def label_by_value(rows: Sequence[ChartRow], title: str, axis_title: str, width:
 
 def label_by_day(rows: Sequence[ChartRow], axis_title: str, width: int, palette: Palette) -> Chart:
     """Return the label by local day: quartiles as a band, the median as a line."""
-    base = alt.Chart(_rows_with_tooltips(rows)).encode(
+    base = alt.Chart(alt.InlineData(values=list(rows))).encode(
         x=alt.X("value:T", title="local day", axis=_DAY_AXIS, scale=_UTC)
     )
     band = base.mark_area(color=palette.model, opacity=0.25).encode(
@@ -115,7 +126,7 @@ def label_by_day(rows: Sequence[ChartRow], axis_title: str, width: int, palette:
 
 def label_by_name(rows: Sequence[ChartRow], axis_title: str, width: int, palette: Palette) -> Chart:
     """Return the label by category, largest first: quartiles as a bar, the median as a tick."""
-    base = alt.Chart(_rows_with_tooltips(rows)).encode(
+    base = alt.Chart(alt.InlineData(values=list(rows))).encode(
         y=alt.Y("value:N", sort=None, title=None, axis=alt.Axis(labelLimit=130)),
         opacity=_small_group_opacity(),
         tooltip=alt.Tooltip("tip:N"),
@@ -127,9 +138,11 @@ def label_by_name(rows: Sequence[ChartRow], axis_title: str, width: int, palette
     return with_theme(with_size(alt.LayerChart(layer=[bars, median_ticks]), width, 22 * len(rows) + 50), palette)
 
 
-def order_counts(rows: Sequence[ChartRow], kind: AxisKind, title: str, width: int, palette: Palette) -> Chart:
+def order_counts(
+    rows: Sequence[ChartRow], kind: AxisKind, title: str, width: int, palette: Palette, *, unit: TimeUnit = MINUTES
+) -> Chart:
     """Return the number of orders of each group."""
-    base = alt.Chart(_rows_with_tooltips(rows)).encode(tooltip=alt.Tooltip("tip:N"))
+    base = alt.Chart(alt.InlineData(values=_with_tooltips(rows, unit))).encode(tooltip=alt.Tooltip("tip:N"))
     axis = alt.Axis(format=",d", tickMinStep=1)
     if kind == "name":
         horizontal_bars = base.mark_bar(color=palette.secondary_text, height={"band": 0.62}, cornerRadiusEnd=2).encode(
@@ -202,7 +215,7 @@ def scatter(
     """Return a scatter plot of a measure against the label. `limits` are the outlier limits of both.
 
     Values above twice their limit are drawn at the edge. Labels above their limit are orange. `label` is the label's
-    name.
+    name with its unit.
     """
     min_x = min(0.0, *(float(row["x"]) for row in rows))
     largest_x = max(float(row["x"]) for row in rows)
@@ -210,8 +223,8 @@ def scatter(
     points: list[ChartRow] = [
         {
             "x": min(float(row["x"]), max_x),
-            "minutes": min(float(row["minutes"]), max_y),
-            "is_outlier": float(row["minutes"]) > limits[1],
+            "label": min(float(row["label"]), max_y),
+            "is_outlier": float(row["label"]) > limits[1],
         }
         for row in rows
     ]
@@ -221,7 +234,7 @@ def scatter(
         .mark_circle(size=22, opacity=0.4)
         .encode(
             x=alt.X("x:Q", title=title, scale=alt.Scale(domain=[min_x, max_x], nice=False)),
-            y=alt.Y("minutes:Q", title=f"{label}, minutes", scale=alt.Scale(domain=[0, max_y], nice=False)),
+            y=alt.Y("label:Q", title=label, scale=alt.Scale(domain=[0, max_y], nice=False)),
             color=alt.Color("is_outlier:N", scale=color_scale, legend=None),
         )
     )
@@ -248,16 +261,16 @@ def reason_counts(rows: Sequence[ChartRow], width: int, palette: Palette) -> Cha
     return with_theme(with_size(bars, width, 48 * len(rows) + 80), palette)
 
 
-def _rows_with_tooltips(rows: Sequence[ChartRow]) -> alt.InlineData:
-    tooltip_rows: list[ChartRow] = [
+def _with_tooltips(rows: Sequence[ChartRow], unit: TimeUnit) -> list[ChartRow]:
+    digits = unit.digits()
+    return [
         {
             **row,
-            "tip": f"{row['value']}: median {row['median']:.1f} min, middle half {row['q1']:.1f} to {row['q3']:.1f}; "
-            f"{row['orders']:,} orders",
+            "tip": f"{row['value']}: median {row['median']:.{digits}f} {unit.short}, middle half "
+            f"{row['q1']:.{digits}f} to {row['q3']:.{digits}f}; {row['orders']:,} orders",
         }
         for row in rows
     ]
-    return alt.InlineData(values=tooltip_rows)
 
 
 def _small_group_opacity() -> alt.Opacity:

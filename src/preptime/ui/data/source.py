@@ -20,7 +20,8 @@ from preptime.schema.toml_file import find_schema
 from preptime.sources.registry import default_restaurants, is_database, open_source
 from preptime.ui.components import show_failures, show_info
 from preptime.ui.connections import get_context
-from preptime.ui.upload_session import FOLDER_PREFIX
+from preptime.ui.session_registry import MEGABYTE
+from preptime.ui.upload_session import FOLDER_PREFIX, check_decompressed_size
 from preptime.validation.restaurants import read_restaurants
 
 if TYPE_CHECKING:
@@ -129,6 +130,9 @@ def _read_upload(
     orders_file: UploadedFile, restaurants_file: UploadedFile | None, configured_restaurants: str, schema: Schema
 ) -> NamedOrders:
     restaurants = _read_restaurants(configured_restaurants, schema)
+    max_bytes = get_context().settings.ui_max_upload_mb * MEGABYTE
+    for file in filter(None, (orders_file, restaurants_file)):
+        check_decompressed_size(file.name, file, max_bytes)
     if restaurants_file is not None:
         with _TemporaryUpload(restaurants_file) as path:
             restaurants = _read_restaurants(path, schema)

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from preptime import exploration
+from preptime.domain.time_units import TimeUnit, convert_times
 from preptime.evaluation.aggregates import MIN_RELIABLE_ORDERS, ChartRow
 from preptime.exploration import MAX_ROWS, Distribution, ExplorationData, Measure, OrderSample
 from preptime.formatting import format_count
 from preptime.ui.components import Column, caption, chart_card, data_table, show_info
 from preptime.ui.data import charts
 from preptime.ui.display_names import reason_title
-from preptime.ui.formatting import capitalize_first, format_day, format_duration, seconds_to_minutes_in_text
+from preptime.ui.formatting import capitalize_first, format_day, format_duration
 
 _DIMENSIONS: dict[str, tuple[str, charts.AxisKind]] = {
     "hour": ("local hour", "value"),
@@ -22,22 +23,21 @@ _DIMENSIONS: dict[str, tuple[str, charts.AxisKind]] = {
     "city": ("city", "name"),
     "type_of_food": ("type of food", "name"),
 }
-_GROUP_COLUMNS = (
-    Column("value", "value"),
-    Column("orders", "orders", "count"),
-    Column("median", "median, min", "number"),
-    Column("q1", "first quartile, min", "number"),
-    Column("q3", "third quartile, min", "number"),
-    Column("mean", "mean, min", "number", "Raised by the few long delays"),
-)
+_GROUP_COLUMNS = (Column("value", "value"), Column("orders", "orders", "count"))
+_GROUP_TIMES = {
+    "median": ("median", ""),
+    "q1": ("first quartile", ""),
+    "q3": ("third quartile", ""),
+    "mean": ("mean", "Raised by the few long delays"),
+}
+"""Columns of times: their titles and tooltips."""
 _RESTAURANT_COLUMNS = (
     Column("restaurant_id", "restaurant"),
     Column("city", "city"),
     Column("type_of_food", "type of food"),
     Column("orders", "orders", "count"),
-    Column("median_minutes", "median, min", "number"),
-    Column("p90_minutes", "p90, min", "number", "Ten percent of the orders take longer"),
 )
+_RESTAURANT_TIMES = {"median": ("median", ""), "p90": ("p90", "Ten percent of the orders take longer")}
 _REASON_COLUMNS = (
     Column("reason", "reason", "long"),
     Column("rows", "orders", "count"),
@@ -55,20 +55,27 @@ _EXAMPLE_COLUMNS = (
 )
 
 
+def _time_columns(columns: dict[str, tuple[str, str]], unit: TimeUnit) -> tuple[Column, ...]:
+    return tuple(
+        Column(name, f"{title}, {unit.short}", "decimal" if unit.digits() > 1 else "number", help_text)
+        for name, (title, help_text) in columns.items()
+    )
+
+
 def summary_metrics(orders: OrderSample) -> list[tuple[str, str, str]]:
     """Return the metric cards above the views: label, value, and detail."""
     histogram = exploration.distribution(orders, orders.measures[0])
     first, last = orders.date_range
-    median_minutes = histogram.median if histogram else 0.0
+    median, unit = histogram.median if histogram else 0.0, orders.schema.target.time_unit
     city_count = len(orders.category_values("city"))
     restaurant_count = orders.frame["restaurant_id"].n_unique()
     return [
         ("orders", f"{len(orders):,}", f"{format_day(first)} to {format_day(last)} {last.year}"),
         ("restaurants", f"{restaurant_count:,}", f"in {city_count} {'city' if city_count == 1 else 'cities'}"),
-        ("median", format_duration(median_minutes * 60), orders.schema.target.title),
+        ("median", format_duration(median * unit.seconds, unit), orders.schema.target.title),
         (
             "outlier limit",
-            format_duration(orders.outlier_limit_minutes() * 60),
+            format_duration(orders.label_limit() * unit.seconds, unit),
             f"of {orders.schema.target.title}s",
         ),
     ]
@@ -83,7 +90,7 @@ def distributions(orders: OrderSample) -> None:
     label, *others = orders.measures
     _distribution_chart(orders, label)
     _in_pairs(others, lambda measure: _distribution_chart(orders, measure))
-    label_limit = orders.outlier_limit_minutes()
+    label_limit = orders.label_limit()
     _in_pairs(others, lambda measure: _scatter_chart(orders, measure, label_limit))
 
 
@@ -101,26 +108,30 @@ def _distribution_chart(orders: OrderSample, measure: Measure) -> None:
         return
     chart_card(
         capitalize_first(measure.title),
-        _describe_distribution(histogram, measure.unit),
-        lambda width, palette: charts.measure_histogram(histogram, _axis_title(measure), measure.unit, width, palette),
+        _describe_distribution(histogram, measure.unit, measure.digits),
+        lambda width, palette: charts.measure_histogram(
+            histogram, _axis_title(measure), measure.unit, width, palette, digits=measure.digits
+        ),
     )
 
 
-def _describe_distribution(histogram: Distribution, unit: str) -> str:
+def _describe_distribution(histogram: Distribution, unit: str, digits: int) -> str:
     outlier_share_text = (
         f"{histogram.outliers / histogram.orders:.1%} of {format_count(histogram.orders, 'order')} are beyond the limit"
     )
     overflow_text = (
         f", and {histogram.beyond_display_limit:,} beyond the chart "
-        f"(maximum: {_with_unit(f'{histogram.maximum:,.0f}', unit)})"
+        f"(maximum: {_with_unit(f'{histogram.maximum:,.{max(0, digits - 1)}f}', unit)})"
         if histogram.beyond_display_limit
         else ""
     )
+    q1, median, q3, mean = (
+        f"{value:.{digits}f}" for value in (histogram.q1, histogram.median, histogram.q3, histogram.mean)
+    )
     missing_text = f" {format_count(histogram.missing, 'order')} have no value." if histogram.missing else ""
     return (
-        f"Half of the orders are between {histogram.q1:.1f} and {_with_unit(f'{histogram.q3:.1f}', unit)}. The median "
-        f"is {_with_unit(f'{histogram.median:.1f}', unit)}, the mean {_with_unit(f'{histogram.mean:.1f}', unit)}. "
-        f"{outlier_share_text}{overflow_text}.{missing_text}"
+        f"Half of the orders are between {q1} and {_with_unit(q3, unit)}. The median is {_with_unit(median, unit)}, "
+        f"the mean {_with_unit(mean, unit)}. {outlier_share_text}{overflow_text}.{missing_text}"
     )
 
 
@@ -136,7 +147,12 @@ def _scatter_chart(orders: OrderSample, measure: Measure, label_limit: float) ->
         f"A fixed random sample of {len(rows):,} orders. Orders with a {label} above the outlier limit are orange. "
         "Values above twice their limit are drawn at the edge.",
         lambda width, palette: charts.scatter(
-            rows, _axis_title(measure), (measure_limit, label_limit), width, palette, label=label
+            rows,
+            _axis_title(measure),
+            (measure_limit, label_limit),
+            width,
+            palette,
+            label=_axis_title(orders.measures[0]),
         ),
     )
 
@@ -164,17 +180,17 @@ def by_time_and_category(orders: OrderSample) -> None:
         key="data-dimension",
     )
     title, kind = dimensions[dimension]
-    label = orders.schema.target.title
+    label, unit = orders.schema.target.title, orders.schema.target.time_unit
     rows = exploration.summarize_groups(orders, dimension)
     shown_rows = rows[: exploration.MAX_GROUPS] if kind == "name" else rows
     with st.expander(f"Table by {title}"):
-        data_table(rows, _GROUP_COLUMNS, key=f"groups-{dimension}")
+        data_table(rows, (*_GROUP_COLUMNS, *_time_columns(_GROUP_TIMES, unit)), key=f"groups-{dimension}")
     left, right = st.columns([3, 2])
     with left:
         chart_card(
             f"{capitalize_first(label)} by {title}",
-            _describe_extremes(rows, title),
-            lambda width, palette: charts.label_by(shown_rows, kind, title, width, palette, label=label),
+            _describe_extremes(rows, title, unit),
+            lambda width, palette: charts.label_by(shown_rows, kind, title, width, palette, label=label, unit=unit),
         )
     with right:
         chart_card(
@@ -182,19 +198,23 @@ def by_time_and_category(orders: OrderSample) -> None:
             f"Number of orders. Only the largest {len(shown_rows)} are shown."
             if kind == "name"
             else "Number of orders.",
-            lambda width, palette: charts.order_counts(shown_rows, kind, title, width, palette),
+            lambda width, palette: charts.order_counts(shown_rows, kind, title, width, palette, unit=unit),
         )
 
 
-def _describe_extremes(rows: list[ChartRow], title: str) -> str:
+def _describe_extremes(rows: list[ChartRow], title: str, unit: TimeUnit) -> str:
     large_groups = [row for row in rows if not row["few"]] or rows
     slowest = max(large_groups, key=lambda row: float(row["median"]))
     fastest = min(large_groups, key=lambda row: float(row["median"]))
     return (
         f"Bars are the middle half of the orders, marks the median. Groups with fewer than {MIN_RELIABLE_ORDERS} "
-        f"orders are pale. By median, the slowest {title} is {slowest['value']} ({float(slowest['median']):.1f} min). "
-        f"The fastest is {fastest['value']} ({float(fastest['median']):.1f} min)."
+        f"orders are pale. By median, the slowest {title} is {slowest['value']} ({_median_text(slowest, unit)}). "
+        f"The fastest is {fastest['value']} ({_median_text(fastest, unit)})."
     )
+
+
+def _median_text(row: ChartRow, unit: TimeUnit) -> str:
+    return f"{float(row['median']):.{unit.digits()}f} {unit.short}"
 
 
 def correlation(orders: OrderSample) -> None:
@@ -235,7 +255,8 @@ def restaurants(orders: OrderSample) -> None:
         caption(f"The {len(restaurant_summary.table):,} restaurants with the most orders:")
     currency = f", {orders.schema.currency}" if orders.schema.currency else ""
     mean_value = (Column("mean_order_value", f"mean order value{currency}", "money"),)
-    columns = _RESTAURANT_COLUMNS + (mean_value if orders.schema.has("order_value") else ())
+    times = _time_columns(_RESTAURANT_TIMES, orders.schema.target.time_unit)
+    columns = _RESTAURANT_COLUMNS + times + (mean_value if orders.schema.has("order_value") else ())
     data_table(restaurant_summary.table, columns, key="restaurants")
     left, right = st.columns(2)
     with left:
@@ -256,7 +277,7 @@ def restaurants(orders: OrderSample) -> None:
 
 def label_audit(data: ExplorationData) -> None:
     """Show orders by validation reason, what each reason excludes them from, and examples."""
-    report = data.report
+    report, unit = data.report, data.sample.schema.target.time_unit
     usable_text = ", ".join(f"{rows:,} for {purpose}" for purpose, rows in report.usable.items())
     caption(
         f"All {format_count(report.orders, 'order')} are kept. {report.clean:,} can be used for every purpose. Usable: "
@@ -269,7 +290,7 @@ def label_audit(data: ExplorationData) -> None:
         return
     rows: list[ChartRow] = [
         {
-            "reason": _reason_text(item.reason),
+            "reason": _reason_text(item.reason, unit),
             "orders": item.rows,
             "effect": charts.EXCLUDES if item.excluded_from else charts.FLAGS,
             "tip": f"{item.rows:,} orders ({item.share:.2%}): {item.meaning}",
@@ -278,8 +299,8 @@ def label_audit(data: ExplorationData) -> None:
     ]
     data_table(
         [
-            {"reason": _reason_text(item.reason), "rows": item.rows, "share": item.share,
-             "out": ", ".join(item.excluded_from) or "nothing", "why": seconds_to_minutes_in_text(item.why),
+            {"reason": _reason_text(item.reason, unit), "rows": item.rows, "share": item.share,
+             "out": ", ".join(item.excluded_from) or "nothing", "why": convert_times(item.why, unit),
              "code": str(item.reason)}
             for item in report.reasons
         ],
@@ -294,7 +315,7 @@ def label_audit(data: ExplorationData) -> None:
     st.subheader("Examples")
     examples = [
         {
-            "reason": _reason_text(item.reason),
+            "reason": _reason_text(item.reason, unit),
             "row": item.row,
             "column": item.column,
             "value": item.value,
@@ -305,5 +326,5 @@ def label_audit(data: ExplorationData) -> None:
     data_table(examples, _EXAMPLE_COLUMNS, key="examples")
 
 
-def _reason_text(reason: object) -> str:
-    return seconds_to_minutes_in_text(reason_title(str(reason)))
+def _reason_text(reason: object, unit: TimeUnit) -> str:
+    return convert_times(reason_title(str(reason)), unit)

@@ -6,11 +6,12 @@ import streamlit as st
 
 from preptime.bundle.inventory import StoreListing
 from preptime.bundle.manifest import Manifest
+from preptime.domain.time_units import TimeUnit, convert_times
 from preptime.evaluation.aggregates import MIN_RELIABLE_ORDERS
 from preptime.evaluation.documents import BacktestDocument, SegmentDimension
 from preptime.evaluation.overview import MetricComparison, compare_evaluations, compare_segments, summarize_bundle
 from preptime.evaluation.report_data import backtest_from_manifest
-from preptime.evaluation.summary_text import NO_VALUE, format_minutes, format_percent
+from preptime.evaluation.summary_text import NO_VALUE, format_percent
 from preptime.schema.toml_file import find_schema
 from preptime.training.comparison import Comparison
 from preptime.ui.components import (
@@ -25,7 +26,6 @@ from preptime.ui.components import (
 )
 from preptime.ui.connections import DashboardContext
 from preptime.ui.display_names import DIMENSION_TITLES, readable_name
-from preptime.ui.formatting import seconds_to_minutes_in_text
 from preptime.ui.models import bundle_detail
 from preptime.ui.models.bundle_detail import choose_bundle
 from preptime.ui.models.bundle_list import read_comparison, show_comparison
@@ -36,7 +36,6 @@ _METRIC_TITLES = {
     "rmse": "RMSE",
     "r2": "R²",
     "bias": "bias",
-    "within_5_min": "within five minutes",
     "coverage": "inside p10–p90",
 }
 _DIMENSIONS: tuple[SegmentDimension, ...] = ("city", "type_of_food", "hour")
@@ -65,8 +64,12 @@ def show(context: DashboardContext, bundles: StoreListing) -> None:
     if backtests[0] is None or backtests[1] is None:
         show_info("This version of preptime can't read the metrics of one bundle.", "Only the details are compared.")
         return
-    _metric_table(backtests[0], backtests[1], (first.id, second.id))
-    _segment_section(backtests[0], backtests[1], (first.id, second.id))
+    _metric_table(backtests[0], backtests[1], (first.id, second.id), _unit(first))
+    _segment_section(backtests[0], backtests[1], (first.id, second.id), _unit(first))
+
+
+def _unit(bundle: Manifest) -> TimeUnit:
+    return bundle.schema.target.time_unit
 
 
 def _default_second_bundle(bundles: StoreListing) -> str | None:
@@ -94,7 +97,7 @@ def _same_orders_comparison(
         show_callout = show_success if comparison.passed else show_info
         show_callout(
             f"Compared on {comparison.orders:,} orders that neither was fitted on (log entry {entry_number}). "
-            f"{seconds_to_minutes_in_text(comparison.summary)}"
+            f"{convert_times(comparison.summary, _unit(first))}"
         )
     elif context.settings.orders and context.settings.restaurants:
         _run_comparison(context, first, second)
@@ -128,8 +131,8 @@ def _run_comparison(context: DashboardContext, first: Manifest, second: Manifest
             context.bundle(second.id),
         )
         show_callout = show_success if comparison.passed else show_info
-        show_callout(seconds_to_minutes_in_text(comparison.summary), "The champion didn't change.")
-        show_comparison(comparison)
+        show_callout(convert_times(comparison.summary, _unit(first)), "The champion didn't change.")
+        show_comparison(comparison, _unit(first))
 
 
 def _detail_table(first: Manifest, second: Manifest) -> None:
@@ -162,7 +165,10 @@ def _detail_table(first: Manifest, second: Manifest) -> None:
     )
 
 
-def _metric_table(first: BacktestDocument, second: BacktestDocument, bundle_ids: tuple[str, str]) -> None:
+def _metric_table(
+    first: BacktestDocument, second: BacktestDocument, bundle_ids: tuple[str, str], unit: TimeUnit
+) -> None:
+    titles = {**_METRIC_TITLES, "within_5_min": f"within {unit.five_minutes}"}
     metric_pair = compare_evaluations(first, second)
     st.subheader("Metrics from training")
     if metric_pair.same_days:
@@ -176,11 +182,11 @@ def _metric_table(first: BacktestDocument, second: BacktestDocument, bundle_ids:
     data_table(
         [
             {
-                "metric": _METRIC_TITLES.get(difference.metric.name, difference.metric.name),
-                "first": _format_value(difference, difference.first),
-                "second": _format_value(difference, difference.second),
+                "metric": titles.get(difference.metric.name, difference.metric.name),
+                "first": _format_value(difference, difference.first, unit),
+                "second": _format_value(difference, difference.second, unit),
                 "better": {"first": bundle_ids[0], "second": bundle_ids[1], "neither": NO_VALUE}[difference.better],
-                "meaning": seconds_to_minutes_in_text(difference.metric.description),
+                "meaning": convert_times(difference.metric.description, unit),
             }
             for difference in metric_pair.metrics
         ],
@@ -195,7 +201,9 @@ def _metric_table(first: BacktestDocument, second: BacktestDocument, bundle_ids:
     )
 
 
-def _segment_section(first: BacktestDocument, second: BacktestDocument, bundle_ids: tuple[str, str]) -> None:
+def _segment_section(
+    first: BacktestDocument, second: BacktestDocument, bundle_ids: tuple[str, str], unit: TimeUnit
+) -> None:
     dimension = choose_dimension(_DIMENSIONS, key="pair-dimension")
     rows = compare_segments(first, second, dimension)[:_MAX_SHOWN_SEGMENTS]
     if not rows:
@@ -205,13 +213,13 @@ def _segment_section(first: BacktestDocument, second: BacktestDocument, bundle_i
         f"Mean error by {DIMENSION_TITLES[dimension]}",
         f"One mark per bundle; lower is better. Segments with fewer than {MIN_RELIABLE_ORDERS} orders are pale. The "
         f"{len(rows)} segments with the most orders.",
-        lambda width, palette: bundle_detail.segment_error_pairs(rows, bundle_ids, width, palette),
+        lambda width, palette: bundle_detail.segment_error_pairs(rows, bundle_ids, width, palette, unit),
     )
 
 
-def _format_value(difference: MetricComparison, value: float | None) -> str:
+def _format_value(difference: MetricComparison, value: float | None, unit: TimeUnit) -> str:
     if value is None:
         return NO_VALUE
     if difference.metric.unit == "s":
-        return f"{format_minutes(value, 2)} min"
+        return unit.text(value, 2)
     return format_percent(value) if difference.metric.unit == "share" else f"{value:.3f}"

@@ -12,6 +12,7 @@ from preptime.bundle.inventory import StoreListing
 from preptime.bundle.manifest import REPORT_FILE, Manifest
 from preptime.bundle.store import Store
 from preptime.domain.orders import DEFAULT_MODEL
+from preptime.domain.time_units import MINUTES, TimeUnit, convert_times
 from preptime.domain.validation_reasons import ValidationReason, validation_rule
 from preptime.evaluation import aggregates, charts
 from preptime.evaluation.aggregates import MIN_RELIABLE_ORDERS
@@ -43,9 +44,10 @@ from preptime.ui.components import (
     segment_table,
     show_failures,
     show_info,
+    within_column,
 )
 from preptime.ui.display_names import DIMENSION_TITLES, feature_title, readable_name, reason_title
-from preptime.ui.formatting import format_size, seconds_to_minutes_in_text
+from preptime.ui.formatting import format_size
 from preptime.ui.models.bundle_list import bundle_metrics, load_report_data, read_report
 
 _DEFAULT_LABEL = "default prediction"
@@ -58,12 +60,11 @@ _DIMENSIONS: tuple[SegmentDimension, ...] = ("city", "type_of_food", "items", "f
 _SCORE_COLUMNS = (
     Column("name", "model"),
     Column("kind", "kind"),
-    Column("mae", "mean error", "minutes"),
-    Column("within_5_min", "within 5 min", "percent", "Predictions with an error of at most five minutes"),
-    Column("median_ae", "median error", "minutes", "Half of the predictions have a smaller error"),
-    Column("bias", "bias", "minutes", "Mean of predicted minus actual. Below 0, orders took longer than predicted"),
+    Column("mae", "mean error", "duration"),
+    Column("median_ae", "median error", "duration", "Half of the predictions have a smaller error"),
+    Column("bias", "bias", "duration", "Mean of predicted minus actual. Below 0, orders took longer than predicted"),
     Column("r2", "R²", "decimal", "Share of the variance of the labels that is explained"),
-    Column("rmse", "RMSE", "minutes", "Root mean squared error. Long delays dominate it"),
+    Column("rmse", "RMSE", "duration", "Root mean squared error. Long delays dominate it"),
 )
 
 
@@ -93,27 +94,27 @@ def show(store: Store, bundles: StoreListing) -> None:
     manifest = choose_bundle(bundles, "Bundle", "bundle")
     if manifest is None:
         return
-    backtest, report_data = backtest_from_manifest(manifest), None
+    backtest, report_data, unit = backtest_from_manifest(manifest), None, manifest.schema.target.time_unit
     with show_failures():
         report_data = load_report_data(store, manifest)
     _bundle_summary(store, manifest, backtest)
     if backtest is None:
         show_info("This version of preptime can't read the metrics of this bundle.", "Its predictions aren't affected.")
     else:
-        _score_section(backtest)
+        _score_section(backtest, unit)
     _prediction_charts(manifest, report_data)
     if backtest is not None and backtest.segments:
-        _hour_and_calibration_charts(backtest)
-        _segment_section(backtest)
+        _hour_and_calibration_charts(backtest, unit)
+        _segment_section(backtest, unit)
     if report_data is not None:
-        _training_summary(report_data, FeatureSet.from_schema(manifest.schema))
+        _training_summary(report_data, FeatureSet.from_schema(manifest.schema), unit)
 
 
 def _bundle_summary(store: Store, manifest: Manifest, backtest: BacktestDocument | None) -> None:
-    bundle_overview = summarize_bundle(manifest)
-    bundle_metrics(bundle_overview)
+    bundle_overview, unit = summarize_bundle(manifest), manifest.schema.target.time_unit
+    bundle_metrics(bundle_overview, unit)
     if backtest is not None:
-        caption(" ".join(summary_sentences(backtest)))
+        caption(" ".join(summary_sentences(backtest, unit)))
     window = manifest.window
     total_bytes = sum(file.size_bytes for file in manifest.files.values())
     details = {
@@ -146,7 +147,12 @@ def _with_titles(importances: Mapping[str, float], features: FeatureSet) -> dict
     return {feature_title(name, features): importance for name, importance in importances.items()}
 
 
-def _score_section(backtest: BacktestDocument) -> None:
+def _score_columns(unit: TimeUnit) -> tuple[Column, ...]:
+    within = within_column(unit, f"Predictions with an error of at most {unit.five_minutes}")
+    return (*_SCORE_COLUMNS[:3], within, *_SCORE_COLUMNS[3:])
+
+
+def _score_section(backtest: BacktestDocument, unit: TimeUnit) -> None:
     st.subheader("Models and baselines")
     label_set = st.segmented_control(
         "Labels",
@@ -165,12 +171,12 @@ def _score_section(backtest: BacktestDocument) -> None:
     left, right = st.columns([3, 2])
     with left:
         table_rows = [msgspec.structs.asdict(row) | {"name": readable_name(row.name)} for row in rows]
-        data_table(table_rows, _SCORE_COLUMNS, key="scores")
+        data_table(table_rows, _score_columns(unit), key="scores", unit=unit)
     with right:
         chart_card(
             "Mean error",
             "Lower is better. A useful model has a lower error than both baselines.",
-            lambda width, palette: model_errors(rows, backtest.default_model, width, palette),
+            lambda width, palette: model_errors(rows, backtest.default_model, width, palette, unit),
         )
 
 
@@ -182,42 +188,44 @@ def _prediction_charts(manifest: Manifest, report_data: ReportData | None) -> No
             f"An earlier release trained it. Bundles trained with this release contain the data.{report_hint}",
         )
         return
-    predictions = report_data.predictions
+    predictions, unit = report_data.predictions, manifest.schema.target.time_unit
     left, right = st.columns(2)
     with left:
         chart_card(
             "Predicted vs. actual",
-            density_caption(predictions),
+            density_caption(predictions, unit),
             lambda width, palette: charts.predicted_vs_actual(
-                aggregates.density_rows(predictions.density),
-                quartile_rows(predictions),
+                aggregates.density_rows(predictions.density, unit),
+                quartile_rows(predictions, unit),
                 predictions.axis_limit_minutes,
                 width,
                 palette,
+                unit=unit,
             ),
         )
     with right:
         chart_card(
             "Distribution of errors",
-            errors_caption(predictions),
+            errors_caption(predictions, unit),
             lambda width, palette: charts.error_distribution(
-                aggregates.error_rows(predictions.error_counts, predictions.orders),
+                aggregates.error_rows(predictions.error_counts, predictions.orders, unit),
                 next(iter(predictions.error_counts)),
                 width,
                 palette,
+                unit,
             ),
         )
 
 
-def _hour_and_calibration_charts(backtest: BacktestDocument) -> None:
-    hour_rows = aggregates.segment_rows(backtest.segments, ("hour",))
+def _hour_and_calibration_charts(backtest: BacktestDocument, unit: TimeUnit) -> None:
+    hour_rows = aggregates.segment_rows(backtest.segments, ("hour",), unit)
     calibration_rows = aggregates.calibration_rows(backtest.segments, REGRESSION_MIN_ORDERS)
     left, right = st.columns(2)
     with left:
         chart_card(
             "Mean error by local hour",
-            hours_caption(hour_rows),
-            lambda width, palette: charts.hour_errors(hour_rows, width, palette),
+            hours_caption(hour_rows, unit),
+            lambda width, palette: charts.hour_errors(hour_rows, width, palette, unit),
         )
     with right:
         chart_card(
@@ -227,15 +235,15 @@ def _hour_and_calibration_charts(backtest: BacktestDocument) -> None:
         )
 
 
-def _segment_section(backtest: BacktestDocument) -> None:
+def _segment_section(backtest: BacktestDocument, unit: TimeUnit) -> None:
     st.subheader("By segment")
     dimension = choose_dimension(_DIMENSIONS, key="segment-dimension")
     with st.expander(f"Table by {DIMENSION_TITLES[dimension]}"):
-        segment_table(backtest.segments, dimension, key="segments")
-    segment_charts(backtest.segments, dimension)
+        segment_table(backtest.segments, dimension, key="segments", unit=unit)
+    segment_charts(backtest.segments, dimension, unit)
 
 
-def _training_summary(report_data: ReportData, features: FeatureSet) -> None:
+def _training_summary(report_data: ReportData, features: FeatureSet, unit: TimeUnit) -> None:
     st.subheader("Feature importance and labels")
     left, right = st.columns(2)
     with left:
@@ -256,7 +264,7 @@ def _training_summary(report_data: ReportData, features: FeatureSet) -> None:
         data_table(
             [
                 {
-                    "reason": seconds_to_minutes_in_text(reason_title(item.reason)),
+                    "reason": convert_times(reason_title(item.reason), unit),
                     "orders": item.orders,
                     "out": ", ".join(sorted(validation_rule(ValidationReason(item.reason)).excluded_from))
                     if item.reason in known_reasons
@@ -273,25 +281,25 @@ def _training_summary(report_data: ReportData, features: FeatureSet) -> None:
         )
 
 
-def model_errors(rows: Sequence[Score], default: str, width: int, palette: Palette) -> Chart:
+def model_errors(rows: Sequence[Score], default: str, width: int, palette: Palette, unit: TimeUnit = MINUTES) -> Chart:
     """Return the mean error of every model, best first: default model blue, other models gray, baselines orange."""
     sorted_scores = sorted((row for row in rows if row.mae is not None), key=lambda row: row.mae or 0.0)
     chart_rows = [
         {
             "name": readable_name(row.name),
-            "minutes": minutes,
+            "error": mae / unit.seconds,
             "kind": _DEFAULT_LABEL if row.name == default else _KIND_LABELS[row.kind],
-            "label": f"{minutes:.2f}",
-            "tip": f"{readable_name(row.name)}: {minutes:.2f} min mean error over {row.n:,} orders",
+            "label": unit.number(mae, 2),
+            "tip": f"{readable_name(row.name)}: {unit.text(mae, 2)} mean error over {row.n:,} orders",
         }
         for row in sorted_scores
-        for minutes in [(row.mae or 0.0) / 60]
+        for mae in [row.mae or 0.0]
     ]
     legend_labels = [_DEFAULT_LABEL, *_KIND_LABELS.values()]
-    max_minutes = max((float(str(row["minutes"])) for row in chart_rows), default=1.0)
+    max_error = max((float(str(row["error"])) for row in chart_rows), default=1.0)
     base = alt.Chart(alt.InlineData(values=chart_rows)).encode(
         y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=140)),
-        x=alt.X("minutes:Q", title="mean error, minutes", scale=alt.Scale(domain=[0, 1.12 * max_minutes], nice=False)),
+        x=alt.X("error:Q", title=f"mean error, {unit.name}", scale=alt.Scale(domain=[0, 1.12 * max_error], nice=False)),
         tooltip=alt.Tooltip("tip:N"),
     )
     bars = base.mark_bar(cornerRadiusEnd=2, height={"band": 0.68}).encode(
@@ -306,16 +314,20 @@ def model_errors(rows: Sequence[Score], default: str, width: int, palette: Palet
 
 
 def segment_error_pairs(
-    rows: Sequence[SegmentComparison], names: tuple[str, str], width: int, palette: Palette
+    rows: Sequence[SegmentComparison],
+    names: tuple[str, str],
+    width: int,
+    palette: Palette,
+    unit: TimeUnit = MINUTES,
 ) -> Chart:
     """Return the mean error of two bundles in each segment, as two marks and a line between them."""
     chart_rows = [
         {
             "segment": row.value,
             "bundle": name,
-            "minutes": value / 60,
+            "error": value / unit.seconds,
             "few": min(row.orders) < MIN_RELIABLE_ORDERS,
-            "tip": f"{row.value}, {name}: {value / 60:.2f} min over {orders:,} orders",
+            "tip": f"{row.value}, {name}: {unit.text(value, 2)} over {orders:,} orders",
         }
         for row in rows
         for name, value, orders in zip(names, (row.first, row.second), row.orders, strict=True)
@@ -324,14 +336,14 @@ def segment_error_pairs(
     y = alt.Y("segment:N", sort=[row.value for row in rows], title=None, axis=alt.Axis(labelLimit=140))
     small_group_opacity = alt.Opacity("few:N", scale=alt.Scale(domain=[False, True], range=[1.0, 0.35]), legend=None)
     base = alt.Chart(alt.InlineData(values=chart_rows)).encode(y=y, opacity=small_group_opacity)
-    lines = base.mark_line(color=palette.grid, strokeWidth=3).encode(x="minutes:Q", detail="segment:N")
+    lines = base.mark_line(color=palette.grid, strokeWidth=3).encode(x="error:Q", detail="segment:N")
     color = alt.Color(
         "bundle:N",
         scale=alt.Scale(domain=list(names), range=[palette.model, palette.lookup]),
         legend=alt.Legend(title=None, orient="bottom", columns=1, labelLimit=300),
     )
     shape = alt.Shape("bundle:N", scale=alt.Scale(domain=list(names), range=["circle", "square"]), legend=None)
-    x = alt.X("minutes:Q", title="mean error, minutes", scale=alt.Scale(zero=False, nice=True))
+    x = alt.X("error:Q", title=f"mean error, {unit.name}", scale=alt.Scale(zero=False, nice=True))
     # The second mark is hollow and larger, so that both are visible if they coincide.
     points = base.encode(x=x, color=color, shape=shape, tooltip=alt.Tooltip("tip:N"))
     first_points = points.transform_filter(f"datum.bundle === '{names[0]}'").mark_point(filled=True, size=60)

@@ -13,13 +13,22 @@ from preptime.bundle.champion_log import Action, LogEntry
 from preptime.bundle.inventory import StoreListing, list_store
 from preptime.bundle.manifest import REPORT_FILE, Manifest
 from preptime.bundle.store import Store
+from preptime.domain.time_units import TimeUnit, convert_times
 from preptime.evaluation.overview import BundleSummary, summarize_bundle
 from preptime.evaluation.report_data import ReportData, read_report_data
-from preptime.evaluation.summary_text import NO_VALUE, format_minutes, format_percent
+from preptime.evaluation.summary_text import NO_VALUE, format_percent, format_time
 from preptime.formatting import format_count
 from preptime.training.comparison import Comparison
-from preptime.ui.components import Column, caption, data_table, definition_list, metric_cards, show_error, show_info
-from preptime.ui.formatting import seconds_to_minutes_in_text
+from preptime.ui.components import (
+    Column,
+    caption,
+    data_table,
+    definition_list,
+    metric_cards,
+    show_error,
+    show_info,
+    within_column,
+)
 
 CACHE_SECONDS = 5
 """Interval between two listings of the store."""
@@ -94,7 +103,7 @@ _LOG_COLUMNS = (
 )
 
 
-def show_log(bundles: StoreListing) -> None:
+def show_log(bundles: StoreListing, unit: TimeUnit) -> None:
     """Draw the champion log, newest first."""
     if not bundles.entries:
         show_info(
@@ -106,10 +115,10 @@ def show_log(bundles: StoreListing) -> None:
         f"Promotions: {len(bundles.entries):,}. The timeline shows the latest {TIMELINE_ENTRIES}, newest first. "
         "Entries are never deleted."
     )
-    _timeline(bundles.entries[-TIMELINE_ENTRIES:][::-1])
+    _timeline(bundles.entries[-TIMELINE_ENTRIES:][::-1], unit)
     st.subheader("All promotions")
-    data_table([_row(entry) for entry in reversed(bundles.entries)], _LOG_COLUMNS, key="log")
-    _comparison_section(bundles.entries)
+    data_table([_row(entry, unit) for entry in reversed(bundles.entries)], _LOG_COLUMNS, key="log")
+    _comparison_section(bundles.entries, unit)
 
 
 def format_timestamp(timestamp: str) -> str:
@@ -120,25 +129,25 @@ def format_timestamp(timestamp: str) -> str:
         return timestamp or "unknown time"
 
 
-def _timeline(entries: tuple[LogEntry, ...]) -> None:
+def _timeline(entries: tuple[LogEntry, ...], unit: TimeUnit) -> None:
     items = "".join(
         f'<li class="{entry.action}"><b>{escape(entry.bundle)}</b> <i>{escape(ACTION_LABELS[entry.action])}</i>'
         f"<span>{escape(format_timestamp(entry.at))} · {escape(entry.by)} · no. {entry.number}</span>"
-        f"<p>{escape(seconds_to_minutes_in_text(entry.reason))}</p></li>"
+        f"<p>{escape(convert_times(entry.reason, unit))}</p></li>"
         for entry in entries
     )
     st.html(f'<ol class="timeline">{items}</ol>')
 
 
-def _row(entry: LogEntry) -> dict[str, object]:
+def _row(entry: LogEntry, unit: TimeUnit) -> dict[str, object]:
     return msgspec.structs.asdict(entry) | {
         "action": ACTION_LABELS[entry.action],
         "at": format_timestamp(entry.at),
-        "reason": seconds_to_minutes_in_text(entry.reason),
+        "reason": convert_times(entry.reason, unit),
     }
 
 
-def _comparison_section(log: tuple[LogEntry, ...]) -> None:
+def _comparison_section(log: tuple[LogEntry, ...], unit: TimeUnit) -> None:
     """Draw the comparison that led to the selected promotion."""
     comparisons_by_number = {
         entry.number: comparison for entry in reversed(log) if (comparison := read_comparison(entry)) is not None
@@ -152,10 +161,10 @@ def _comparison_section(log: tuple[LogEntry, ...]) -> None:
         format_func=lambda entry_number: f"no. {entry_number}: {comparisons_by_number[entry_number].challenger}",
         key="comparison-entry",
     )
-    show_comparison(comparisons_by_number[selected_number])
+    show_comparison(comparisons_by_number[selected_number], unit)
 
 
-def show_comparison(comparison: Comparison) -> None:
+def show_comparison(comparison: Comparison, unit: TimeUnit) -> None:
     """Draw what a comparison compared, and the result of each of its rules."""
     baseline_text = (
         f"the champion {comparison.champion}" if comparison.champion else "the lookup (there was no champion)"
@@ -168,8 +177,8 @@ def show_comparison(comparison: Comparison) -> None:
     data_table(
         [
             {
-                "rule": check.rule,
-                "result": seconds_to_minutes_in_text(check.result),
+                "rule": convert_times(check.rule, unit),
+                "result": convert_times(check.result, unit),
                 "status": "✓ passed" if check.passed else "✗ failed",
             }
             for check in comparison.checks
@@ -193,9 +202,12 @@ _BUNDLE_COLUMNS = (
     Column("bundle", "bundle"),
     Column("role", "role"),
     Column("kind", "kind"),
-    Column("mae", "mean error", "minutes", "Of the default prediction (p50), on days not used for training"),
-    Column("lookup_mae", "lookup's mean error", "minutes", "Of the restaurant lookup on the same orders, the baseline"),
-    Column("within_5_min", "within 5 min", "percent"),
+    Column("mae", "mean error", "duration", "Of the default prediction (p50), on days not used for training"),
+    Column(
+        "lookup_mae", "lookup's mean error", "duration", "Of the restaurant lookup on the same orders, the baseline"
+    ),
+)
+_OTHER_COLUMNS = (
     Column("coverage", "inside p10–p90", "percent", "Expected: 80%"),
     Column("fitted_through", "fitted through", "date", "Only later days can compare it with another bundle"),
     Column("evaluated_days", "evaluated on"),
@@ -203,7 +215,7 @@ _BUNDLE_COLUMNS = (
 )
 
 
-def show_list(bundles: StoreListing) -> None:
+def show_list(bundles: StoreListing, unit: TimeUnit) -> None:
     """Draw the champion, then all bundles, newest first."""
     manifests_by_id = {manifest.id: manifest for manifest in bundles.manifests}
     champion = bundles.champion
@@ -213,7 +225,7 @@ def show_list(bundles: StoreListing) -> None:
             "Train one: preptime train --store STORE --orders ORDERS --restaurants RESTAURANTS --date TODAY",
         )
     elif champion.bundle in manifests_by_id:
-        _champion_section(champion, summarize_bundle(manifests_by_id[champion.bundle]))
+        _champion_section(champion, summarize_bundle(manifests_by_id[champion.bundle]), unit)
     else:
         show_error(
             f"The champion {champion.bundle} can't be read. {bundles.unreadable.get(champion.bundle, '')}".strip(),
@@ -226,34 +238,35 @@ def show_list(bundles: StoreListing) -> None:
             f"{format_count(len(rows), 'bundle')}, newest first. Each bundle is evaluated on its own last days, which "
             "weren't used for training. Metrics of different days are from different orders."
         )
-        data_table(rows, _BUNDLE_COLUMNS, key="bundles")
+        columns = (*_BUNDLE_COLUMNS, within_column(unit), *_OTHER_COLUMNS)
+        data_table(rows, columns, key="bundles", unit=unit)
     for bundle_id, reason in bundles.unreadable.items():
         show_error(f"The bundle {bundle_id} can't be read.", reason)
 
 
-def bundle_metrics(bundle_overview: BundleSummary) -> None:
+def bundle_metrics(bundle_overview: BundleSummary, unit: TimeUnit) -> None:
     """Draw the metric cards of a bundle."""
     metric_cards(
         [
-            ("mean error", f"{format_minutes(bundle_overview.mae)} min", "of the default prediction (p50)"),
+            ("mean error", f"{format_time(bundle_overview.mae, unit)} {unit.short}", "of the default prediction (p50)"),
             (
                 "lookup's mean error",
-                f"{format_minutes(bundle_overview.lookup_mae)} min",
+                f"{format_time(bundle_overview.lookup_mae, unit)} {unit.short}",
                 "of the restaurant lookup",
             ),
-            ("within five minutes", format_percent(bundle_overview.within_5_min), "of the predictions"),
+            (f"within {unit.five_minutes}", format_percent(bundle_overview.within_5_min), "of the predictions"),
             ("inside p10–p90", format_percent(bundle_overview.coverage), "of the orders (expected: 80%)"),
         ]
     )
 
 
-def _champion_section(entry: LogEntry, bundle_overview: BundleSummary) -> None:
+def _champion_section(entry: LogEntry, bundle_overview: BundleSummary, unit: TimeUnit) -> None:
     st.subheader(f"The champion: {bundle_overview.bundle}")
     caption(
         f"Champion since {format_timestamp(entry.at)} ({ACTION_LABELS[entry.action]}). "
-        f"{seconds_to_minutes_in_text(entry.reason)}"
+        f"{convert_times(entry.reason, unit)}"
     )
-    bundle_metrics(bundle_overview)
+    bundle_metrics(bundle_overview, unit)
     details = {
         "as of": str(bundle_overview.date),
         "fitted through": str(bundle_overview.fitted_through),
@@ -265,9 +278,11 @@ def _champion_section(entry: LogEntry, bundle_overview: BundleSummary) -> None:
 
 
 def _table_row(bundle_overview: BundleSummary, bundles: StoreListing) -> dict[str, object]:
-    role = ""
-    if bundles.champion and bundle_overview.bundle == bundles.champion.bundle:
-        role = "champion"
-    elif bundles.rollback_target and bundle_overview.bundle == bundles.rollback_target.bundle:
-        role = "previous champion"
-    return asdict(bundle_overview) | {"role": role}
+    return asdict(bundle_overview) | {"role": _role(bundle_overview.bundle, bundles)}
+
+
+def _role(bundle_id: str, bundles: StoreListing) -> str:
+    if bundles.champion and bundle_id == bundles.champion.bundle:
+        return "champion"
+    is_previous = bundles.rollback_target and bundle_id == bundles.rollback_target.bundle
+    return "previous champion" if is_previous else ""

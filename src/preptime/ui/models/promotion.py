@@ -10,9 +10,10 @@ import streamlit as st
 
 from preptime.bundle.champion_log import ChampionLog, LogEntry
 from preptime.bundle.inventory import StoreListing
+from preptime.domain.time_units import TimeUnit
 from preptime.errors import PreptimeError
 from preptime.evaluation.overview import summarize_bundle
-from preptime.evaluation.summary_text import format_minutes
+from preptime.evaluation.summary_text import format_time
 from preptime.ui.components import caption, show_error, show_info, show_success
 from preptime.ui.connections import DashboardContext, clear_champion_cache
 from preptime.ui.formatting import error_message
@@ -119,16 +120,21 @@ def _promotion_form(champion: LogEntry | None, bundles: StoreListing) -> None:
         "checked first, and a damaged bundle is rejected."
     )
     errors_by_bundle = {item.bundle: item.mae for item in candidates}
+    units = {item.id: item.schema.target.time_unit for item in bundles.manifests}
     with st.form("promotion", border=False):
         bundle = st.selectbox(
             "Bundle",
             list(errors_by_bundle),
-            format_func=lambda bundle_id: f"{bundle_id} · mean error {format_minutes(errors_by_bundle[bundle_id])} min",
+            format_func=lambda bundle_id: _bundle_option(bundle_id, errors_by_bundle[bundle_id], units[bundle_id]),
             key="promotion-bundle",
         )
         reason = st.text_area("Reason", key="promotion-reason", max_chars=500, help="The champion log records it.")
         if st.form_submit_button("Promote…", type="primary"):
             _store_pending_change(ChampionChange("promote", bundle, reason.strip(), champion.number if champion else 0))
+
+
+def _bundle_option(bundle_id: str, mae: float | None, unit: TimeUnit) -> str:
+    return f"{bundle_id} · mean error {format_time(mae, unit)} {unit.short}"
 
 
 def _rollback_form(champion: LogEntry | None, target: LogEntry | None) -> None:

@@ -11,8 +11,9 @@ import altair as alt
 import msgspec
 import streamlit as st
 
+from preptime.domain.time_units import TimeUnit, convert_times
 from preptime.evaluation.charts import Chart, Palette, with_size, with_theme
-from preptime.evaluation.summary_text import NO_VALUE, format_minutes, format_percent
+from preptime.evaluation.summary_text import format_percent, format_time
 from preptime.features.feature_set import FeatureSet
 from preptime.formatting import format_count
 from preptime.monitoring.document import MonitoringDocument, RatioSeries, RuleStatus
@@ -28,7 +29,6 @@ from preptime.ui.components import (
 )
 from preptime.ui.connections import get_context
 from preptime.ui.display_names import UNIT_TITLES, names_to_titles, readable_name
-from preptime.ui.formatting import seconds_to_minutes_in_text
 
 _CHART_HEIGHT = 230
 _UTC = alt.Scale(type="utc")
@@ -127,16 +127,16 @@ def show_headline(document: MonitoringDocument) -> None:
     The callout is red for an alert, green if all rules are quiet, and blue if rules are undecided.
     """
     callouts = {"alerting": show_error, "quiet": show_success, "undecided": show_info}
-    callouts[document.status](
-        seconds_to_minutes_in_text(document.headline[0]), seconds_to_minutes_in_text(" ".join(document.headline[1:]))
-    )
+    unit = unit_of(document)
+    first, *others = (convert_times(sentence, unit) for sentence in document.headline)
+    callouts[document.status](first, " ".join(others))
     recent, baseline = document.recent_metrics, document.backtest_baseline
-    baseline_text = f"backtest: {format_minutes(baseline.metrics.mae)} min" if baseline else "no backtest baseline"
+    baseline_text = f"backtest: {_time_text(baseline.metrics.mae, unit)}" if baseline else "no backtest baseline"
     metric_cards(
         [
-            ("mean error", _minutes_text(recent.mae), baseline_text),
-            ("lookup's mean error", _minutes_text(recent.lookup_mae), "of the restaurant lookup"),
-            ("within five minutes", format_percent(recent.within_5_min), "of the predictions"),
+            ("mean error", _time_text(recent.mae, unit), baseline_text),
+            ("lookup's mean error", _time_text(recent.lookup_mae, unit), "of the restaurant lookup"),
+            (f"within {unit.five_minutes}", format_percent(recent.within_5_min), "of the predictions"),
             ("inside p10–p90", format_percent(recent.coverage), "of the orders (expected: 80%)"),
         ]
     )
@@ -152,16 +152,21 @@ def features_of(document: MonitoringDocument) -> FeatureSet:
     return FeatureSet.from_schema(get_context().schema(document.champion))
 
 
+def unit_of(document: MonitoringDocument) -> TimeUnit:
+    """Return the unit of the target of the champion that a document is about."""
+    return get_context().time_unit(document.champion)
+
+
 def alerts_and_rules(document: MonitoringDocument, documents: Sequence[MonitoringDocument]) -> None:
     """Draw the alerts up to this date, and every rule with its status."""
-    features = features_of(document)
+    features, unit = features_of(document), unit_of(document)
     alert_rows = [
         {
             "as_of": item.date,
             "rule": readable_name(alert.rule),
             "value": segment_name(alert.segment, alert.value),
             "since": alert.since,
-            "message": names_to_titles(seconds_to_minutes_in_text(alert.message), features),
+            "message": names_to_titles(convert_times(alert.message, unit), features),
         }
         for item in reversed(documents)
         for alert in item.alerts
@@ -191,7 +196,7 @@ def alerts_and_rules(document: MonitoringDocument, documents: Sequence[Monitorin
                 "status": _STATUS_LABELS[item.status],
                 "threshold_reason": names_to_titles(item.threshold_reason, features),
                 "unit": UNIT_TITLES.get(item.unit, item.unit),
-                "message": names_to_titles(seconds_to_minutes_in_text(item.message), features),
+                "message": names_to_titles(convert_times(item.message, unit), features),
             }
             for item in document.rules
         ],
@@ -208,8 +213,8 @@ def status_text(document: MonitoringDocument) -> str:
     return f"{undecided} of {len(document.rules)} rules undecided" if undecided else "quiet"
 
 
-def _minutes_text(seconds: float | None) -> str:
-    return NO_VALUE if seconds is None else f"{format_minutes(seconds)} min"
+def _time_text(seconds: float | None, unit: TimeUnit) -> str:
+    return format_time(seconds, unit) if seconds is None else unit.text(seconds)
 
 
 def segment_name(segment: str, value: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import streamlit as st
 
-from preptime.evaluation import aggregates, daily_charts
+from preptime.evaluation import daily_charts
 from preptime.evaluation.documents import SegmentDimension
 from preptime.evaluation.metrics import COVERAGE_BAND
 from preptime.evaluation.summary_text import NO_VALUE, format_percent
@@ -26,7 +26,7 @@ from preptime.monitoring.document import (
 )
 from preptime.sources.results import MONITORING_FILE, PREDICTIONS_FILE, ResultsFolder
 from preptime.ui.components import chart_card, choose_dimension, segment_charts, segment_table, show_info
-from preptime.ui.monitoring.alerts import ratio_chart, segment_name
+from preptime.ui.monitoring.alerts import ratio_chart, segment_name, unit_of
 
 _COMMAND = "preptime monitor --date DATE --orders ORDERS --restaurants RESTAURANTS --store STORE --results RESULTS"
 
@@ -82,25 +82,24 @@ def daily_metrics(document: MonitoringDocument, documents: Sequence[MonitoringDo
             [earlier_document for earlier_document in documents if earlier_document.date <= document.date]
         ),
     )
+    unit = unit_of(document)
     errors, coverage, volume = (
-        report_rows.error_rows(full_document),
+        report_rows.error_rows(full_document, unit),
         report_rows.coverage_rows(full_document),
         report_rows.volume_rows(full_document),
     )
     if not volume:
         show_info("No day has an order or a prediction yet.", "The other views show what is missing.")
         return
-    baseline_minutes = None
-    if document.backtest_baseline is not None and document.backtest_baseline.metrics.mae is not None:
-        baseline_minutes = document.backtest_baseline.metrics.mae / aggregates.SECONDS_PER_MINUTE
+    backtest_error = report_rows.backtest_error(document, unit)
     if errors:
         worst_day = max(errors, key=lambda row: float(row["mae"]))
-        baseline_text = "" if baseline_minutes is None else " The dashed line is the mean error in the backtest."
+        baseline_text = "" if backtest_error is None else " The dashed line is the mean error in the backtest."
         chart_card(
             "Mean error by day",
             f"Bars are the model, ticks the restaurant lookup.{baseline_text} The highest is on {worst_day['day']}: "
-            f"{float(worst_day['mae']):.1f} minutes.",
-            lambda width, palette: daily_charts.daily_errors(errors, baseline_minutes, width, palette),
+            f"{float(worst_day['mae']):.{unit.digits()}f} {unit.name}.",
+            lambda width, palette: daily_charts.daily_errors(errors, backtest_error, width, palette, unit),
         )
     low, high = COVERAGE_BAND
     left, right = st.columns(2)
@@ -172,8 +171,9 @@ def segment_metrics(document: MonitoringDocument) -> None:
     if not any(segment.segment == dimension for segment in document.segments):
         show_info("No order with a prediction has an outcome yet.")
         return
-    segment_table(document.segments, dimension, key=f"monitoring-segments-{dimension}")
-    segment_charts(document.segments, dimension)
+    unit = unit_of(document)
+    segment_table(document.segments, dimension, key=f"monitoring-segments-{dimension}", unit=unit)
+    segment_charts(document.segments, dimension, unit)
 
 
 def _series_name(series: RatioSeries) -> str:

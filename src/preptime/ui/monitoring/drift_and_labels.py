@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import streamlit as st
 
+from preptime.domain.time_units import convert_times
 from preptime.evaluation import daily_charts
 from preptime.features.feature_set import FeatureSet
 from preptime.formatting import format_count
@@ -12,8 +13,7 @@ from preptime.monitoring import report_rows
 from preptime.monitoring.document import FeatureDrift, MonitoringDocument
 from preptime.ui.components import Column, caption, chart_card, data_table, show_info
 from preptime.ui.display_names import feature_title, reason_title
-from preptime.ui.formatting import seconds_to_minutes_in_text
-from preptime.ui.monitoring.alerts import features_of
+from preptime.ui.monitoring.alerts import features_of, unit_of
 
 _FEATURE_COLUMNS = (
     Column("name", "feature"),
@@ -31,7 +31,7 @@ _BUNDLE_COLUMNS = (
     Column("orders", "predictions", "count"),
     Column("days", "days"),
     Column("n", "with outcome", "count"),
-    Column("mae", "mean error", "minutes"),
+    Column("mae", "mean error", "duration"),
     Column("coverage", "inside p10–p90", "percent"),
 )
 _LABEL_COLUMNS = (
@@ -97,7 +97,7 @@ def _distribution_chart(feature: FeatureDrift) -> None:
 
 def predictions_and_labels(document: MonitoringDocument) -> None:
     """Draw the predictions by source, fallback level, and bundle, and the validation of the labels."""
-    counts = document.prediction_counts
+    counts, unit = document.prediction_counts, unit_of(document)
     caption(
         f"Of {format_count(counts.orders, 'order')} in the four weeks, {counts.usable:,} are usable, "
         f"{counts.with_prediction:,} of these have a prediction, and {counts.evaluated:,} of these can be evaluated. "
@@ -121,6 +121,7 @@ def predictions_and_labels(document: MonitoringDocument) -> None:
             ],
             _BUNDLE_COLUMNS,
             key="monitored-bundles",
+            unit=unit,
         )
     st.subheader("Labels")
     caption(
@@ -130,7 +131,7 @@ def predictions_and_labels(document: MonitoringDocument) -> None:
     if document.label_audit.reasons:
         data_table(
             [
-                msgspec.structs.asdict(reason) | {"reason": seconds_to_minutes_in_text(reason_title(reason.reason))}
+                msgspec.structs.asdict(reason) | {"reason": convert_times(reason_title(reason.reason), unit)}
                 for reason in document.label_audit.reasons
             ],
             _LABEL_COLUMNS,
