@@ -17,6 +17,7 @@ locals {
     PREPTIME_STORE       = local.store_url
     PREPTIME_ORDERS      = coalesce(var.orders, "${local.warehouse}&table=orders")
     PREPTIME_RESTAURANTS = coalesce(var.restaurants, "${local.warehouse}&table=restaurants")
+    PREPTIME_SCHEMA      = var.schema
     PREPTIME_RESULTS     = "/data/results"
     TZ                   = var.time_zone
   }

@@ -36,6 +36,12 @@ variable "restaurants" {
   default     = null
 }
 
+variable "schema" {
+  type        = string
+  description = "Schema of the orders for the daily jobs (PREPTIME_SCHEMA): a path in the results bucket, which is mounted at /data/results. Empty: the built-in schema."
+  default     = ""
+}
+
 variable "api" {
   type = object({
     cpu           = number

@@ -62,7 +62,11 @@ COMPOSE_SETTINGS: dict[str, tuple[str, str]] = {
     "ENV_FILE": ("Settings file that the containers get.", ".env"),
     "ORDERS_FOLDER": ("Folder on this machine that contains orders and restaurants.", "orders"),
     "COMPOSE_ORDERS": ("Orders in the containers: a path or a URL.", "/data/orders/orders.csv"),
-    "COMPOSE_RESTAURANTS": ("Restaurants in the containers: a path or a URL.", "/data/orders/restaurants.csv"),
+    "COMPOSE_RESTAURANTS": (
+        "Restaurants in the containers: a path or a URL. If it's set and empty, they are derived from the orders.",
+        "/data/orders/restaurants.csv",
+    ),
+    "COMPOSE_SCHEMA": ("Schema in the containers, such as `/data/orders/schema.toml`.", ""),
     "COMPOSE_STORE": ("Store in the containers: a path or a URL.", "/data/models"),
     "AIRFLOW_PORT": ("Port of Airflow on this machine's loopback address.", "8080"),
     "_AIRFLOW_WWW_USER_USERNAME": ("User name for signing in to Airflow.", "airflow"),
