@@ -110,6 +110,7 @@ def _text_key(text: str) -> int:
             return number
     text_hash = _HASH.copy()  # twice as fast as a new one
     text_hash.update(text.encode())
-    (number,) = _unpack_integer(text_hash.digest())
-    key: int = number if number < 0 else ~number
-    return key if key != UNKNOWN_RESTAURANT_KEY else UNKNOWN_RESTAURANT_KEY - 1
+    number: int = _unpack_integer(text_hash.digest())[0]
+    if number >= 0:
+        number = ~number
+    return number if number != UNKNOWN_RESTAURANT_KEY else UNKNOWN_RESTAURANT_KEY - 1

@@ -115,23 +115,20 @@ class RestaurantIndex:
 
     def position(self, restaurant_id: int) -> int:
         """Return the position of one restaurant: the same as `positions`, five times as fast."""
+        if restaurant_id < 0:
+            # Search the few keys that have the same leading bits.
+            shift, starts = self._key_ranges
+            prefix = restaurant_id >> shift
+            index, end = starts[prefix - 1], starts[prefix]
+            while index < end and self._id_view[index] < restaurant_id:
+                index += 1
+            return index if index < end and self._id_view[index] == restaurant_id else UNKNOWN_CODE
         table = self._position_table
         if table is not None:
             offset = restaurant_id - self._lowest_id
-            if 0 <= offset < len(table):
-                return table.item(offset)
-            return self._text_position(restaurant_id) if restaurant_id < 0 else UNKNOWN_CODE
-        if restaurant_id < 0:
-            return self._text_position(restaurant_id)
+            return table.item(offset) if 0 <= offset < len(table) else UNKNOWN_CODE
         index = bisect_left(self._id_view, restaurant_id)
         return index if index < len(self) and self._id_view[index] == restaurant_id else UNKNOWN_CODE
-
-    def _text_position(self, key: int) -> int:
-        """Search the few keys that have the same leading bits."""
-        shift, starts = self._key_ranges
-        end = starts[key >> shift]
-        index = bisect_left(self._id_view, key, starts[(key >> shift) - 1], end)
-        return index if index < end and self._id_view[index] == key else UNKNOWN_CODE
 
     @cached_property
     def _key_ranges(self) -> tuple[int, memoryview]:
