@@ -110,7 +110,7 @@ def _text_key(text: str) -> int:
             return number
     text_hash = _HASH.copy()  # twice as fast as a new one
     text_hash.update(text.encode())
-    number: int = _unpack_integer(text_hash.digest())[0]
-    if number >= 0:
-        number = ~number
-    return number if number != UNKNOWN_RESTAURANT_KEY else UNKNOWN_RESTAURANT_KEY - 1
+    key: int = _unpack_integer(text_hash.digest())[0]
+    if key >= 0:
+        key = ~key
+    return key if key != UNKNOWN_RESTAURANT_KEY else UNKNOWN_RESTAURANT_KEY - 1
