@@ -326,7 +326,8 @@ def _logged_frame(
     logged: list[LoggedOrder], orders: pl.DataFrame, restaurants: RestaurantIndex, schema: Schema
 ) -> pl.DataFrame:
     """Return logged predictions as rows. Orders are parsed as `score` parses them from a file."""
-    audited = audit_orders(orders, restaurants, need_label=False, schema=schema).frame
+    canonical_only = msgspec.structs.replace(schema, features=(), ratios=())  # a key and a day need no features
+    audited = audit_orders(orders, restaurants, need_label=False, schema=canonical_only).frame
     local = audited["acknowledged_local"].to_physical().fill_null(-1).to_numpy() // MICROSECONDS
     level_index = {name: index for index, name in enumerate(FALLBACK_LEVELS)}
     quantiles = {
