@@ -201,7 +201,7 @@ def test_env_example_is_valid_and_equals_defaults(tmp_path: Path) -> None:
 
 def test_external_settings_match_compose() -> None:
     compose = (ROOT / "compose.yaml").read_text(encoding="utf-8")
-    compose_variables = dict(re.findall(r"\$\{(\w+)(?::-([^}]*))?", compose))
+    compose_variables = dict(re.findall(r"\$\{(\w+)(?::?-([^}]*))?", compose))
     own_names = {name for setting in iter_settings() for name in setting.names}
     assert {name: default for name, default in compose_variables.items() if name not in own_names} == {
         name: default for name, (_, default) in COMPOSE_SETTINGS.items()

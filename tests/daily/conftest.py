@@ -15,9 +15,9 @@ from tests.daily.fast_training import use_fast_training
 PLAN = SynthesisPlan(orders=4_500, restaurants=40, days=21)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def fast_training() -> Iterator[None]:
-    """Fit two small models in each training, and skip the charts of the report."""
+    """Fit two small models in each training, and skip the charts of the report. Other folders train in full."""
     with pytest.MonkeyPatch.context() as patched:
         use_fast_training(patched)
         yield
@@ -44,10 +44,12 @@ def week(rows: pl.DataFrame, restaurants: Path, tmp_path_factory: pytest.TempPat
     """Return an installation after a week of daily runs, each with the orders known at that time. Read only."""
     folder = tmp_path_factory.mktemp("week")
     installation = Installation.in_folder(folder, folder / "orders.csv", restaurants)
-    for date in WEEK:
-        orders_through(rows, date).write_csv(installation.orders)
-        installation.run_day(date)
-        installation.run_monitoring(date)
+    with pytest.MonkeyPatch.context() as patched:
+        use_fast_training(patched)  # this fixture is older than that of the module
+        for date in WEEK:
+            orders_through(rows, date).write_csv(installation.orders)
+            installation.run_day(date)
+            installation.run_monitoring(date)
     return installation
 
 
