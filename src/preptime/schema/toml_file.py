@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from preptime.domain.cells import THOUSANDS_MARKS
-from preptime.domain.data_dictionary import BUILT_IN_ORIGIN, OUTCOME_COLUMNS, TARGET, order_column
+from preptime.domain.data_dictionary import BUILT_IN_ORIGIN, OUTCOME_COLUMNS, TARGET
 from preptime.domain.time_zones import load_time_zone, resolve_time_zone
 from preptime.domain.timestamps import check_pattern
 from preptime.errors import DataError, UsageError
@@ -428,8 +428,3 @@ def find_line(text: str, path: tuple[str, ...]) -> int:
         if key_path == path[:depth] and depth > best_depth:
             best_line, best_depth = number, depth
     return best_line
-
-
-def expected_unit(name: str) -> str:
-    """Return the unit of a canonical column of orders, for the documentation."""
-    return order_column(TARGET if name == PREP_TIME else name).unit
